@@ -1,0 +1,136 @@
+use std::net::SocketAddr;
+
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use hana_protocol::NodeId;
+use hana_protocol::ParameterName;
+
+/// Live visuals on many machines: see who is there, start and stop, set and watch.
+#[derive(Parser)]
+#[command(name = "hana", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// Print JSON: one document, or one a line for what streams.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// A whole show on this machine, from nothing; cleans up after itself.
+    Demo(DemoArguments),
+    /// Who is there: state, reason, process id, frames.
+    Nodes(NodesArguments),
+    /// Launch a visualization of a host's catalogue.
+    Start(StartArguments),
+    /// End a visualization, politely first.
+    Stop(NodeArgument),
+    /// Stop a visualization and start it again.
+    Restart(NodeArgument),
+    /// End a visualization at once, with all that it started.
+    Kill(NodeArgument),
+    /// Set parameters of a visualization, all or none.
+    Set(SetArguments),
+    /// Print messages as they pass: key, type, sender, time, value.
+    Watch(WatchArguments),
+    /// Print what a visualization wrote.
+    Logs(LogsArguments),
+    /// Measure the round trip to a node, over the mesh and over a play link.
+    Ping(PingArguments),
+    /// Translate between the mesh and something else.
+    #[command(subcommand)]
+    Bridge(Bridge),
+}
+
+#[derive(Args)]
+pub(crate) struct DemoArguments {
+    /// End by itself after this many seconds.
+    #[arg(long)]
+    pub(crate) seconds: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct NodesArguments {
+    /// Go on showing, as things change.
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct StartArguments {
+    /// Its name in the catalogue of the host.
+    pub(crate) name: String,
+    /// The host to start it on; this one if left out.
+    #[arg(long)]
+    pub(crate) host: Option<NodeId>,
+    /// The id it shall have; else the name, or the name with a number.
+    #[arg(long)]
+    pub(crate) id: Option<NodeId>,
+}
+
+#[derive(Args)]
+pub(crate) struct NodeArgument {
+    /// Its id, as `hana nodes` lists it.
+    pub(crate) node: NodeId,
+}
+
+#[derive(Args)]
+pub(crate) struct SetArguments {
+    /// The visualization's id.
+    pub(crate) node: NodeId,
+    /// Parameters and their values: `zoom=0.5 hue=-1`.
+    #[arg(required = true, value_name = "PARAM=VALUE", value_parser = parameter_and_value)]
+    pub(crate) values: Vec<(ParameterName, f32)>,
+}
+
+fn parameter_and_value(text: &str) -> Result<(ParameterName, f32), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("'{text}' is not of the form PARAM=VALUE, such as zoom=0.5"))?;
+    let name = ParameterName::new(name).map_err(|problem| problem.to_string())?;
+    let value = value.parse().map_err(|_| format!("'{value}' is no number"))?;
+    Ok((name, value))
+}
+
+#[derive(Args)]
+pub(crate) struct WatchArguments {
+    /// Which keys.
+    #[arg(default_value = "hana/**")]
+    pub(crate) key_expression: String,
+}
+
+#[derive(Args)]
+pub(crate) struct LogsArguments {
+    /// The visualization's id.
+    pub(crate) node: NodeId,
+    /// Go on printing what it writes.
+    #[arg(long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct PingArguments {
+    /// The node's id.
+    pub(crate) node: NodeId,
+    /// How many times.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) count: u32,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Bridge {
+    /// Play by OSC: `/hana/<visualization>/<parameter> value`.
+    Osc(OscArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct OscArguments {
+    /// Where to listen for OSC over UDP, such as 0.0.0.0:9000.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// The id of the bridge; `osc-<host>` if left out.
+    #[arg(long)]
+    pub(crate) id: Option<NodeId>,
+}

@@ -1,0 +1,212 @@
+use std::collections::HashMap;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use hana_network::MeshWatch;
+use hana_network::Node;
+use hana_network::NodeConfig;
+use hana_network::Pending;
+use hana_network::PlayError;
+use hana_network::PlayLink;
+use hana_network::Publisher;
+use hana_protocol::Modulation;
+use hana_protocol::NodeId;
+use hana_protocol::ParameterName;
+use hana_protocol::Topic;
+use hana_protocol::role;
+use hana_protocol::role::Role;
+use signal_hook::consts::SIGINT;
+use signal_hook::consts::SIGTERM;
+
+use super::osc_message;
+use super::osc_message::OscValue;
+use crate::arguments::OscArguments;
+
+/// How long the socket is waited for before the mesh is looked at again.
+const LOOK_AROUND: Duration = Duration::from_millis(20);
+/// Errors printed in a second; the others are counted.
+const ERRORS_PER_SECOND: u32 = 20;
+
+pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
+    let address = arguments.listen;
+    let socket = UdpSocket::bind(address).with_context(|| {
+        format!("cannot listen for OSC on {address}; is another program using it?")
+    })?;
+    socket.set_read_timeout(Some(LOOK_AROUND))?;
+    let node = join(arguments.id.as_ref())?;
+    let told_to_end = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&told_to_end))?;
+    }
+    let mut bridge = OscBridge {
+        watch: node.watch_mesh(),
+        node,
+        played: HashMap::new(),
+        complaints: Complaints::new(),
+    };
+    bridge.watch.wait_until_complete(Duration::from_millis(500));
+    println!("'{}' listens for OSC on {}", bridge.node.id(), socket.local_addr()?);
+    let mut datagram = vec![0; 65_536];
+    while !told_to_end.load(Ordering::Acquire) {
+        match socket.recv_from(&mut datagram) {
+            Ok((length, _)) => bridge.take(&datagram[..length]),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock
+                        | std::io::ErrorKind::TimedOut
+                        | std::io::ErrorKind::Interrupted
+                ) => {},
+            // On some systems a send of ours that nobody took comes back here; it ends nothing.
+            Err(error) => bridge.complaints.say(&format!("the socket: {error}")),
+        }
+        bridge.look_around();
+    }
+    bridge.node.leave().wait(Duration::from_secs(1)).ok();
+    Ok(())
+}
+
+fn join(id: Option<&NodeId>) -> anyhow::Result<Node<role::Bridge>> {
+    let default = NodeId::new("osc")?;
+    let host = NodeConfig::from_environment(default.clone())?.host().clone();
+    let id = id.cloned().unwrap_or_else(|| NodeId::from_hostname(&format!("{default}-{host}")));
+    let config = NodeConfig::from_environment(id)?;
+    Ok(Node::join(config).wait(Duration::from_secs(5))??)
+}
+
+struct OscBridge {
+    node: Node<role::Bridge>,
+    watch: MeshWatch,
+    played: HashMap<NodeId, Played>,
+    complaints: Complaints,
+}
+
+/// A visualization that was played: over a direct link once it is open, over the mesh until then.
+struct Played {
+    link: Link,
+    publishers: HashMap<ParameterName, Publisher<Modulation>>,
+}
+
+enum Link {
+    Opening(Pending<Result<PlayLink, PlayError>>),
+    Open(PlayLink),
+    None,
+}
+
+impl OscBridge {
+    fn take(&mut self, datagram: &[u8]) {
+        for value in osc_message::read(datagram) {
+            match value {
+                Ok(value) => self.play(&value),
+                Err(error) => self.complaints.say(&error.to_string()),
+            }
+        }
+    }
+
+    fn play(&mut self, value: &OscValue) {
+        let OscValue { node: id, parameter, value } = value;
+        self.watch.poll();
+        if let Err(problem) = self.check(id, parameter, *value) {
+            self.complaints.say(&format!("/hana/{id}/{parameter}: {problem}"));
+            return;
+        }
+        let (node, roster) = (&self.node, self.watch.roster());
+        let played = self.played.entry(id.clone()).or_insert_with(|| Played {
+            link: roster.info(id).map_or(Link::None, |info| Link::Opening(node.play(info))),
+            publishers: HashMap::new(),
+        });
+        let publisher =
+            played.publishers.entry(parameter.clone()).or_insert_with(|| match &played.link {
+                Link::Open(link) => link.modulation(parameter.clone()),
+                Link::Opening(_) | Link::None => {
+                    node.publisher(&Topic::<Modulation>::modulation(id.clone(), parameter.clone()))
+                },
+            });
+        if let Err(problem) = publisher.publish(&Modulation { value: *value }) {
+            self.complaints.say(&problem.to_string());
+        }
+    }
+
+    fn check(&self, id: &NodeId, name: &ParameterName, value: f32) -> Result<(), String> {
+        let roster = self.watch.roster();
+        let there = || {
+            let is_visualization = |view: &hana_protocol::NodeView| {
+                view.role == Role::Visualization && view.state.is_alive()
+            };
+            let names: Vec<String> = roster
+                .views(hana_network::unix_ms())
+                .into_iter()
+                .filter(is_visualization)
+                .map(|view| view.node.to_string())
+                .collect();
+            if names.is_empty() { "none".into() } else { names.join(", ") }
+        };
+        let info = roster
+            .info(id)
+            .filter(|info| info.role == Role::Visualization && roster.is_present(id))
+            .ok_or_else(|| format!("there is no visualization '{id}'; there are: {}", there()))?;
+        let parameters = hana_protocol::Parameters::new(info.parameters.clone());
+        let index = parameters.index(name).map_err(|problem| problem.to_string())?;
+        parameters.declared()[index].check(value).map_err(|problem| problem.to_string())?;
+        Ok(())
+    }
+
+    /// Takes links that have opened into use, and forgets who is gone.
+    fn look_around(&mut self) {
+        self.watch.poll();
+        let roster = self.watch.roster();
+        self.played.retain(|id, _| roster.is_present(id));
+        for (id, played) in &mut self.played {
+            let Link::Opening(pending) = &played.link else { continue };
+            match pending.take() {
+                None => {},
+                Some(Ok(link)) => {
+                    played.publishers.clear();
+                    played.link = Link::Open(link);
+                },
+                Some(Err(problem)) => {
+                    self.complaints.say(&format!("'{id}' is played over the mesh: {problem}"));
+                    played.link = Link::None;
+                },
+            }
+        }
+        self.complaints.sum_up();
+    }
+}
+
+/// One line for each error, as long as they do not flood.
+struct Complaints {
+    second: Instant,
+    said: u32,
+    unsaid: u64,
+}
+
+impl Complaints {
+    fn new() -> Self {
+        Self { second: Instant::now(), said: 0, unsaid: 0 }
+    }
+
+    fn say(&mut self, text: &str) {
+        if self.said < ERRORS_PER_SECOND {
+            self.said += 1;
+            eprintln!("hana: {text}");
+        } else {
+            self.unsaid += 1;
+        }
+    }
+
+    fn sum_up(&mut self) {
+        if self.second.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        if self.unsaid > 0 {
+            eprintln!("hana: and {} more errors in this second", self.unsaid);
+        }
+        *self = Self::new();
+    }
+}

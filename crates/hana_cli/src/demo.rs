@@ -1,0 +1,248 @@
+use std::env;
+use std::f32::consts::TAU;
+use std::io::IsTerminal;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::bail;
+use hana_network::Node;
+use hana_network::PlayLink;
+use hana_network::Publisher;
+use hana_network::unix_ms;
+use hana_protocol::Modulation;
+use hana_protocol::NodeId;
+use hana_protocol::ParameterName;
+use hana_protocol::role;
+use signal_hook::consts::SIGINT;
+use signal_hook::consts::SIGTERM;
+
+use crate::arguments::DemoArguments;
+use crate::mesh;
+use crate::nodes::draw_over;
+use crate::process::start_on;
+use crate::process::stop_it;
+use crate::table;
+
+/// What is started, and what of it is played: parameter, seconds for one swing, how far it swings, and
+/// where in its swing the second of the two begins.
+const PROGRAM: &str = "ripples";
+const COUNT: u32 = 2;
+const SWINGS: [(&str, f32, f32); 3] =
+    [("zoom", 11.0, 0.6), ("hue", 17.0, 0.9), ("speed", 29.0, 0.5)];
+
+/// How often a value is played.
+const PLAY: Duration = Duration::from_millis(10);
+/// How often the table is drawn, at a terminal; into a file it is written less often.
+const DRAW: Duration = Duration::from_millis(250);
+const WRITE: Duration = Duration::from_secs(2);
+/// How long a daemon may take to listen, and a window to open.
+const DAEMON: Duration = Duration::from_secs(10);
+const WINDOW: Duration = Duration::from_secs(60);
+
+pub(crate) fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
+    let told_to_end = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&told_to_end))?;
+    }
+    let daemon = DemoDaemon::start_if_none_runs()?;
+    let node = mesh::join()?;
+    let mut show = Show { node, started: vec![], told_to_end };
+    let outcome = show.play(arguments.seconds.map(Duration::from_secs));
+    show.clean_up();
+    drop(show);
+    daemon.stop();
+    outcome
+}
+
+struct Show {
+    node: Node<role::App>,
+    started: Vec<NodeId>,
+    told_to_end: Arc<AtomicBool>,
+}
+
+/// One visualization, played.
+struct Hands {
+    _link: PlayLink,
+    publishers: Vec<(Publisher<Modulation>, f32, f32)>,
+}
+
+impl Show {
+    fn play(&mut self, length: Option<Duration>) -> anyhow::Result<()> {
+        let host = self.node.host().clone();
+        for _ in 0..COUNT {
+            let started = start_on(&self.node, &host, PROGRAM, None)?;
+            println!("started '{}' (process {})", started.node, started.pid);
+            self.started.push(started.node);
+        }
+        let mut watch = self.node.watch_mesh();
+        let begun = Instant::now();
+        let mut hands: Vec<Option<Hands>> = self.started.iter().map(|_| None).collect();
+        println!(
+            "playing {}; Ctrl-C ends it and leaves nothing behind\n",
+            SWINGS.map(|s| s.0).join(", ")
+        );
+        let draw_every = if std::io::stdout().is_terminal() { DRAW } else { WRITE };
+        let (mut next_draw, mut drawn) = (Instant::now(), 0);
+        while !self.is_over(begun, length) {
+            let tick = Instant::now();
+            watch.poll();
+            for (index, id) in self.started.iter().enumerate() {
+                if hands[index].is_none() && watch.roster().is_present(id) {
+                    hands[index] =
+                        watch.roster().info(id).and_then(|info| self.hands_on(info).ok());
+                }
+                if let Some(hands) = &hands[index] {
+                    hands.swing(begun.elapsed(), index);
+                } else if begun.elapsed() > WINDOW {
+                    bail!(
+                        "'{id}' is not on the mesh after {} s; see `hana logs {id}`",
+                        WINDOW.as_secs()
+                    );
+                }
+            }
+            if tick >= next_draw {
+                let mut out = std::io::stdout().lock();
+                drawn =
+                    draw_over(&mut out, &table::of_nodes(&watch.roster().views(unix_ms())), drawn)?;
+                out.flush()?;
+                next_draw = tick + draw_every;
+            }
+            std::thread::sleep(PLAY.saturating_sub(tick.elapsed()));
+        }
+        Ok(())
+    }
+
+    fn hands_on(&self, info: &hana_protocol::NodeInfo) -> anyhow::Result<Hands> {
+        let link = self.node.play(info).wait(Duration::from_secs(3))??;
+        let publishers = SWINGS
+            .iter()
+            .map(|(name, period, depth)| {
+                Ok((link.modulation(ParameterName::new(name)?), *period, *depth))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Hands { _link: link, publishers })
+    }
+
+    fn is_over(&self, begun: Instant, length: Option<Duration>) -> bool {
+        self.told_to_end.load(Ordering::Acquire)
+            || length.is_some_and(|length| begun.elapsed() >= length)
+    }
+
+    fn clean_up(&self) {
+        for id in &self.started {
+            match stop_it(&self.node, id) {
+                Ok(_) => println!("stopped '{id}'"),
+                Err(problem) => eprintln!("hana: '{id}' was not stopped: {problem:#}"),
+            }
+        }
+    }
+}
+
+impl Hands {
+    fn swing(&self, time: Duration, index: usize) {
+        for (publisher, period, depth) in &self.publishers {
+            #[allow(clippy::cast_precision_loss)]
+            let shift = index as f32 / COUNT as f32;
+            let value = depth * (TAU * (time.as_secs_f32() / period + shift)).sin();
+            // The lane replaces what waits; its queue is never full.
+            publisher.publish(&Modulation { value }).ok();
+        }
+    }
+}
+
+/// The daemon that the demo started, if none ran.
+struct DemoDaemon(Option<Child>);
+
+impl DemoDaemon {
+    fn start_if_none_runs() -> anyhow::Result<Self> {
+        if hana_network::daemon_is_listening() {
+            println!("a daemon runs on this machine already; using it");
+            return Ok(Self(None));
+        }
+        let program = beside("hanad")?;
+        let mut command = Command::new(&program);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        own_group(&mut command);
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting the daemon {}", program.display()))?;
+        println!("started a daemon (process {})", child.id());
+        let mut daemon = Self(Some(child));
+        let deadline = Instant::now() + DAEMON;
+        while !hana_network::daemon_is_listening() {
+            if let Some(child) = &mut daemon.0
+                && let Some(status) = child.try_wait()?
+            {
+                daemon.0 = None;
+                bail!("the daemon ended at once ({status}); run `hanad` by itself to see why");
+            }
+            if Instant::now() > deadline {
+                daemon.stop();
+                bail!("the daemon does not listen after {} s", DAEMON.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(daemon)
+    }
+
+    /// Ends it; it ends what it launched.
+    fn stop(self) {
+        let Some(mut child) = self.0 else { return };
+        terminate(&mut child);
+        let deadline = Instant::now() + DAEMON;
+        while matches!(child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                child.kill().ok();
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child.wait().ok();
+        println!("stopped the daemon");
+    }
+}
+
+/// A program that comes with this one: beside it.
+fn beside(name: &str) -> anyhow::Result<PathBuf> {
+    let this = env::current_exe().context("finding this program's own place")?;
+    let program = this.with_file_name(name).with_extension(env::consts::EXE_EXTENSION);
+    if !program.exists() {
+        bail!(
+            "{} is not there; build the whole workspace: `cargo build --workspace`",
+            program.display()
+        );
+    }
+    Ok(program)
+}
+
+/// Ctrl-C at the terminal goes to this program alone; it ends the daemon in good order.
+#[cfg(unix)]
+fn own_group(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    command.process_group(0);
+}
+
+#[cfg(not(unix))]
+const fn own_group(_: &mut Command) {}
+
+#[cfg(unix)]
+fn terminate(child: &mut Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    if let Err(problem) = rustix::process::kill_process(pid, rustix::process::Signal::TERM) {
+        eprintln!("hana: the daemon was not told to end: {problem}");
+    }
+}
+
+#[cfg(not(unix))]
+fn terminate(child: &mut Child) {
+    child.kill().ok();
+}

@@ -1,0 +1,51 @@
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::bail;
+use hana_protocol::LogLine;
+use hana_protocol::Topics;
+
+use crate::arguments::LogsArguments;
+use crate::mesh;
+
+pub(crate) fn run(arguments: &LogsArguments, json: bool) -> anyhow::Result<()> {
+    let node = mesh::join()?;
+    let topics = Topics::<LogLine>::log_of(&arguments.node);
+    // Subscribed first, so that no line falls between what is kept and what comes.
+    let coming = arguments.follow.then(|| node.subscribe(topics.clone()));
+    let mut kept = node.ask(topics, mesh::ASK).wait(mesh::ASK * 2)?;
+    if kept.is_empty() && mesh::process_of(&node, &arguments.node).is_none() {
+        bail!(
+            "no daemon has output of '{}'; `hana nodes` lists who is there, and only what a daemon launched has a log",
+            arguments.node
+        );
+    }
+    kept.sort_by_key(|received| received.message.number);
+    let mut last = None;
+    for received in kept {
+        last = Some(received.message.number);
+        print(&received.message, json)?;
+    }
+    let Some(coming) = coming else { return Ok(()) };
+    loop {
+        let Some(received) = coming.recv_timeout(Duration::from_secs(1)) else { continue };
+        let line = received.message;
+        // A new run of it begins to count anew.
+        let known = last.is_some_and(|last| line.number <= last && line.number != 0);
+        if !known {
+            last = Some(line.number);
+            print(&line, json)?;
+        }
+    }
+}
+
+fn print(line: &LogLine, json: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, line)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{}", line.text)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! `hana`: what a person types at a terminal to see the mesh, start and stop, set and watch.
+//!
+//! Prints for people; with `--json` one JSON document (or JSON lines for streams) and nothing else on
+//! standard output. Exit status 0 done, 1 failed with one line on standard error, 2 wrong usage.
+
+mod arguments;
+mod bridge;
+mod demo;
+mod logs;
+mod mesh;
+mod nodes;
+mod ping;
+mod process;
+mod set;
+mod table;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::Arguments;
+use crate::arguments::Bridge;
+use crate::arguments::Command;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HANA_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let json = arguments.json;
+    let outcome = match arguments.command {
+        Command::Nodes(arguments) => nodes::run(&arguments, json),
+        Command::Start(arguments) => process::start(&arguments, json),
+        Command::Stop(node) => process::stop(&node, json),
+        Command::Restart(node) => process::restart(&node, json),
+        Command::Kill(node) => process::kill(&node, json),
+        Command::Set(arguments) => set::run(&arguments, json),
+        Command::Watch(arguments) => watch::run(&arguments, json),
+        Command::Logs(arguments) => logs::run(&arguments, json),
+        Command::Ping(arguments) => ping::run(&arguments, json),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Bridge(Bridge::Osc(arguments)) => bridge::osc::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hana: {error:#}");
+            ExitCode::FAILURE
+        },
+    }
+}
+
+/// Whoever read our output has had enough, as `hana watch | head` does.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

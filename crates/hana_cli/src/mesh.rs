@@ -1,0 +1,38 @@
+//! How a passing command looks at the mesh: it joins, is listed nowhere, and goes.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use hana_network::Node;
+use hana_network::NodeConfig;
+use hana_protocol::NodeId;
+use hana_protocol::ProcessStatus;
+use hana_protocol::Topics;
+use hana_protocol::role;
+
+/// Behind a daemon joining takes milliseconds; without one, half a second of scouting.
+const JOIN: Duration = Duration::from_secs(5);
+/// How long to wait for what others keep.
+pub(crate) const ASK: Duration = Duration::from_millis(400);
+/// How long to wait for a command that takes a moment.
+pub(crate) const COMMAND: Duration = Duration::from_secs(2);
+
+/// Joins for the time of one command.
+pub(crate) fn join() -> anyhow::Result<Node<role::App>> {
+    let name = NodeId::new("hana").context("the command's own name")?;
+    let config = NodeConfig::passing(&name)?;
+    Node::join(config).wait(JOIN).context("joining the mesh")?.context("joining the mesh")
+}
+
+/// What the daemons know of a process, and which host's daemon knows it.
+pub(crate) fn process_of(node: &Node<role::App>, id: &NodeId) -> Option<(NodeId, ProcessStatus)> {
+    let found = node.ask(Topics::<ProcessStatus>::process_of(id), ASK).wait(ASK * 2).ok()?;
+    // A host where it ended is less telling than one where it lives.
+    found
+        .into_iter()
+        .filter_map(|received| {
+            let host = hana_protocol::Key::parse(&received.key)?.owner().clone();
+            Some((host, received.message))
+        })
+        .max_by_key(|(_, status)| (status.state.is_alive(), status.since_ms))
+}

@@ -1,0 +1,78 @@
+use std::io::IsTerminal;
+use std::io::Write;
+use std::time::Duration;
+
+use hana_network::MeshWatch;
+use hana_network::unix_ms;
+
+use crate::arguments::NodesArguments;
+use crate::mesh;
+use crate::table;
+
+/// Enough for three beats of health; a node that has not said how it is by then is not well.
+const LOOK: Duration = Duration::from_millis(450);
+/// How often a list that goes on is drawn anew.
+const REDRAW: Duration = Duration::from_millis(250);
+
+pub(crate) fn run(arguments: &NodesArguments, json: bool) -> anyhow::Result<()> {
+    let node = mesh::join()?;
+    let mut watch = node.watch_mesh();
+    watch.wait_until_complete(LOOK);
+    if arguments.watch {
+        return go_on(&mut watch, json);
+    }
+    let views = watch.roster().views(unix_ms());
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, &views)?;
+        writeln!(out)?;
+    } else if views.is_empty() {
+        writeln!(out, "nobody is on the mesh; start a daemon with `hanad`, or try `hana demo`")?;
+    } else {
+        writeln!(out, "{}", table::of_nodes(&views))?;
+    }
+    Ok(())
+}
+
+/// A table that is drawn over itself, or a JSON line whenever somebody changes.
+fn go_on(watch: &mut MeshWatch, json: bool) -> anyhow::Result<()> {
+    let mut drawn = 0;
+    loop {
+        let mut out = std::io::stdout().lock();
+        let views = watch.roster().views(unix_ms());
+        if json {
+            serde_json::to_writer(&mut out, &views)?;
+            writeln!(out)?;
+        } else {
+            drawn = draw_over(&mut out, &table::of_nodes(&views), drawn)?;
+        }
+        out.flush()?;
+        drop(out);
+        if json {
+            // Figures change with every beat; a line is worth a change of state.
+            while watch.wait(REDRAW).is_empty() {}
+        } else {
+            let until = std::time::Instant::now() + REDRAW;
+            while let Some(left) = until.checked_duration_since(std::time::Instant::now()) {
+                watch.wait(left);
+            }
+        }
+    }
+}
+
+/// Draws `text` where the `drawn` lines before it stand, at a terminal; else below them. How many lines
+/// stand there now.
+pub(crate) fn draw_over(out: &mut impl Write, text: &str, drawn: usize) -> std::io::Result<usize> {
+    if std::io::stdout().is_terminal() {
+        if drawn > 0 {
+            write!(out, "\x1b[{drawn}A")?;
+        }
+        for line in text.lines() {
+            writeln!(out, "\x1b[2K{line}")?;
+        }
+        write!(out, "\x1b[J")?;
+    } else {
+        writeln!(out, "{text}\n")?;
+    }
+    Ok(text.lines().count())
+}

@@ -1,0 +1,81 @@
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use hana_network::CommandError;
+use hana_network::Pending;
+use hana_network::PlayLink;
+use hana_protocol::Accepted;
+use hana_protocol::NodeInfo;
+use hana_protocol::Ping;
+use hana_protocol::Topic;
+use hana_protocol::role;
+use serde::Serialize;
+
+use crate::arguments::PingArguments;
+use crate::mesh;
+use crate::process::say;
+
+const DEADLINE: Duration = Duration::from_secs(1);
+
+#[derive(Serialize)]
+struct Pinged {
+    node: String,
+    mesh: RoundTrip,
+    /// None for a node that cannot be played.
+    play: Option<RoundTrip>,
+}
+
+#[derive(Serialize)]
+struct RoundTrip {
+    p50_us: u64,
+    p99_us: u64,
+    count: u32,
+}
+
+pub(crate) fn run(arguments: &PingArguments, json: bool) -> anyhow::Result<()> {
+    let PingArguments { node: id, count } = arguments;
+    let node = mesh::join()?;
+    // Every role answers a ping; it is sent as if to a visualization.
+    let over_mesh =
+        measure(*count, || node.command::<role::Visualization, _>(id, Ping {}, DEADLINE))?;
+    let found = node.ask(Topic::<NodeInfo>::info(id.clone()), mesh::ASK).wait(mesh::ASK * 2)?;
+    let info = found.into_iter().next().map(|received| received.message);
+    let play = match info.filter(|info| !info.play.is_empty()) {
+        Some(info) => {
+            let link: PlayLink =
+                node.play(&info).wait(DEADLINE * 4).context("opening a play link")??;
+            Some(measure(*count, || link.ping(DEADLINE))?)
+        },
+        None => None,
+    };
+    let pinged = Pinged { node: id.to_string(), mesh: over_mesh, play };
+    say(json, &pinged, || {
+        let line = |name: &str, trip: &RoundTrip| {
+            format!(
+                "{name}  p50 {} us  p99 {} us  ({} times)",
+                trip.p50_us, trip.p99_us, trip.count
+            )
+        };
+        let play = pinged.play.as_ref().map_or_else(
+            || "play link  none: it cannot be played".into(),
+            |trip| line("play link", trip),
+        );
+        format!("{}\n{play}", line("mesh     ", &pinged.mesh))
+    })
+}
+
+fn measure(
+    count: u32,
+    mut ask: impl FnMut() -> Pending<Result<Accepted, CommandError>>,
+) -> anyhow::Result<RoundTrip> {
+    let mut times = Vec::new();
+    for _ in 0..count {
+        let asked = Instant::now();
+        ask().wait(DEADLINE * 2)??;
+        times.push(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
+    }
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+    Ok(RoundTrip { p50_us: at(50), p99_us: at(99), count })
+}

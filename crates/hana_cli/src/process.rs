@@ -1,0 +1,144 @@
+//! Starting and stopping: asks the daemon of the host it is about.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::bail;
+use hana_network::CommandError;
+use hana_network::Node;
+use hana_network::daemon_is_listening;
+use hana_protocol::Kill;
+use hana_protocol::NodeId;
+use hana_protocol::NodeInfo;
+use hana_protocol::Restart;
+use hana_protocol::Shutdown;
+use hana_protocol::Start;
+use hana_protocol::Started;
+use hana_protocol::Stop;
+use hana_protocol::StopReport;
+use hana_protocol::StoppedBy;
+use hana_protocol::Topic;
+use hana_protocol::role;
+use serde::Serialize;
+
+use crate::arguments::NodeArgument;
+use crate::arguments::StartArguments;
+use crate::mesh;
+
+/// Politely, then SIGTERM, then SIGKILL: three deadlines of the daemon, and some more.
+const STOP: Duration = Duration::from_secs(12);
+/// How long a daemon looks around before it takes commands, and some more.
+const JUST_STARTED: Duration = Duration::from_secs(2);
+
+pub(crate) fn start(arguments: &StartArguments, json: bool) -> anyhow::Result<()> {
+    let node = mesh::join()?;
+    let host = arguments.host.as_ref().unwrap_or_else(|| node.host());
+    let started = start_on(&node, host, &arguments.name, arguments.id.clone())?;
+    say(json, &started, || {
+        format!("'{}' runs on '{host}' as process {}", started.node, started.pid)
+    })
+}
+
+/// Launches a program of `host`'s catalogue.
+pub(crate) fn start_on(
+    node: &Node<role::App>,
+    host: &NodeId,
+    name: &str,
+    id: Option<NodeId>,
+) -> anyhow::Result<Started> {
+    let start = Start { name: name.into(), id };
+    // A daemon that has just begun to listen may still be looking around before it takes commands.
+    let patience = Instant::now() + JUST_STARTED;
+    loop {
+        let pending = node.command::<role::Daemon, _>(host, start.clone(), mesh::COMMAND * 2);
+        match pending.wait(mesh::COMMAND * 3)? {
+            Ok(started) => return Ok(started),
+            Err(CommandError::NotThere { .. })
+                if host == node.host() && daemon_is_listening() && Instant::now() < patience =>
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            },
+            Err(CommandError::NotThere { node }) => {
+                bail!("no daemon answers on host '{node}'; start one there with `hanad`")
+            },
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+pub(crate) fn stop(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
+    let node = mesh::join()?;
+    let report = stop_it(&node, &argument.node)?;
+    say(json, &report, || stopped(&argument.node, report.by))
+}
+
+/// Ends a visualization, wherever it runs: through its daemon, or, where no daemon launched it, by asking
+/// itself.
+pub(crate) fn stop_it(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<StopReport> {
+    if let Some((host, _)) = mesh::process_of(node, id) {
+        let stop = Stop { node: id.clone() };
+        return Ok(node.command::<role::Daemon, _>(&host, stop, STOP).wait(STOP * 2)??);
+    }
+    let pending = node.command::<role::Visualization, _>(id, Shutdown {}, mesh::COMMAND);
+    pending.wait(mesh::COMMAND * 2)??;
+    Ok(StopReport { by: StoppedBy::Shutdown })
+}
+
+pub(crate) fn restart(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
+    let node = mesh::join()?;
+    let host = launched_on(&node, &argument.node, "restart")?;
+    let restart = Restart { node: argument.node.clone() };
+    let started = node.command::<role::Daemon, _>(&host, restart, STOP).wait(STOP * 2)??;
+    say(json, &started, || {
+        format!("'{}' runs on '{host}' as process {}", started.node, started.pid)
+    })
+}
+
+pub(crate) fn kill(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
+    let node = mesh::join()?;
+    let host = launched_on(&node, &argument.node, "kill")?;
+    let kill = Kill { node: argument.node.clone() };
+    let report = node.command::<role::Daemon, _>(&host, kill, STOP).wait(STOP * 2)??;
+    say(json, &report, || stopped(&argument.node, report.by))
+}
+
+/// The host whose daemon launched it; an error that says what else can be done where none did.
+fn launched_on(node: &Node<role::App>, id: &NodeId, what: &str) -> anyhow::Result<NodeId> {
+    if let Some((host, _)) = mesh::process_of(node, id) {
+        return Ok(host);
+    }
+    let found = node.ask(Topic::<NodeInfo>::info(id.clone()), mesh::ASK).wait(mesh::ASK * 2)?;
+    match found.into_iter().next() {
+        Some(received) => bail!(
+            "no daemon launched '{id}', so none can {what} it; it is process {} on host '{}'",
+            received.message.pid,
+            received.message.host
+        ),
+        None => bail!("there is no '{id}' on the mesh; `hana nodes` lists who is there"),
+    }
+}
+
+fn stopped(id: &NodeId, by: StoppedBy) -> String {
+    let how = match by {
+        StoppedBy::Already => "had ended already",
+        StoppedBy::Shutdown => "has ended in good order",
+        StoppedBy::Terminate => "ended on SIGTERM; it did not follow the polite command",
+        StoppedBy::Kill => "ended on SIGKILL",
+    };
+    format!("'{id}' {how}")
+}
+
+/// Prints an answer, for people or as JSON.
+pub(crate) fn say<T: Serialize>(
+    json: bool,
+    answer: &T,
+    for_people: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(answer).context("writing the answer as JSON")?);
+    } else {
+        println!("{}", for_people());
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+use hana_protocol::NodeView;
+use hana_protocol::role::Role;
+
+/// The list of nodes for people: a line each, columns as wide as they need to be.
+pub(crate) fn of_nodes(views: &[NodeView]) -> String {
+    let mut rows =
+        vec![["NODE", "ROLE", "HOST", "STATE", "PID", "UP", "FPS", "FRAME", ""].map(String::from)];
+    let mut views: Vec<&NodeView> = views.iter().collect();
+    views.sort_by_key(|view| (view.host.clone(), view.role != Role::Daemon, view.node.clone()));
+    rows.extend(views.into_iter().map(row));
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..9).map(width).collect();
+    let lines = rows.iter().map(|row| {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            // Numbers to the right.
+            if matches!(column, 4 | 6 | 7) {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:<width$}")
+            }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn row(view: &NodeView) -> [String; 9] {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    let playing =
+        view.parameters.iter().flatten().map(|(name, value)| format!("{name} {value:+.2}"));
+    let mut remarks: Vec<String> = vec![];
+    if !view.reason.is_empty() {
+        remarks.push(view.reason.clone());
+    }
+    if view.restarts > 0 {
+        remarks.push(format!("restarted {} times", view.restarts));
+    }
+    remarks.extend(playing);
+    [
+        view.node.to_string(),
+        view.role.to_string(),
+        or_dash(view.host.as_ref().map(ToString::to_string)),
+        view.state.to_string(),
+        or_dash(view.pid.map(|pid| pid.to_string())),
+        if view.pid.is_some() { duration(view.uptime_s) } else { "-".into() },
+        or_dash(view.fps.map(|fps| format!("{fps:.0}"))),
+        or_dash(view.frame.map(|frame| frame.to_string())),
+        remarks.join("  "),
+    ]
+}
+
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}

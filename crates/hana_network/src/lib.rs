@@ -1,0 +1,78 @@
+//! A node on the mesh: joining, presence, topics, commands, health, play links.
+//!
+//! Nothing here blocks its caller, panics, or needs a runtime of the caller's. What takes time comes back
+//! as a [`Pending`], which is a future and can be waited for with a deadline; what arrives comes into an
+//! [`Inbox`], which is bounded and says what it threw away.
+//!
+//! A whole visualization:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use hana_network::{Node, NodeConfig};
+//! use hana_protocol::{NodeId, Parameter, ParameterName, role};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let zoom = Parameter::new(ParameterName::new("zoom")?, 0.0);
+//!     let config = NodeConfig::from_environment(NodeId::new("sparkle")?)?.with_parameters(vec![zoom]);
+//!     let node = Node::<role::Visualization>::join(config).wait(Duration::from_secs(5))??;
+//!     while !node.is_shutdown_requested() {
+//!         node.frames().bump();
+//!         println!("zoom {}", node.board().values()[0]);
+//!         std::thread::sleep(Duration::from_millis(16));
+//!     }
+//!     Ok(())
+//! }
+//! ```
+
+mod board;
+mod command;
+mod counters;
+mod frame_clock;
+mod heart;
+mod inbox;
+mod memory;
+mod mesh_watch;
+mod node;
+mod node_config;
+mod outbox;
+mod pending;
+mod play;
+mod publisher;
+mod reception;
+mod requests;
+mod retained;
+mod session;
+mod state;
+mod subscription;
+mod wall_clock;
+mod worker;
+
+pub use board::Board;
+pub use command::CommandError;
+pub use frame_clock::FrameClock;
+pub use inbox::Inbox;
+pub use inbox::Policy;
+pub use mesh_watch::HealthFeed;
+pub use mesh_watch::MeshWatch;
+pub use mesh_watch::PresenceWatch;
+pub use node::JoinError;
+pub use node::Node;
+pub use node_config::ConfigError;
+pub use node_config::NodeConfig;
+pub use node_config::Presence;
+pub use pending::Abandoned;
+pub use pending::Pending;
+pub use pending::TimedOut;
+pub use play::PlayError;
+pub use play::PlayLink;
+pub use publisher::PublishError;
+pub use publisher::Publisher;
+pub use reception::RawMessage;
+pub use reception::Received;
+pub use requests::Request;
+pub use retained::Answering;
+pub use session::SessionError;
+pub use session::daemon_is_listening;
+pub use state::StatePublisher;
+pub use subscription::Subscription;
+pub use wall_clock::unix_ms;

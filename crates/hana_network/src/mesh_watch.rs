@@ -1,0 +1,327 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_protocol::Health;
+use hana_protocol::Key;
+use hana_protocol::Look;
+use hana_protocol::Message;
+use hana_protocol::NodeId;
+use hana_protocol::NodeInfo;
+use hana_protocol::ProcessStatus;
+use hana_protocol::Roster;
+use hana_protocol::RosterChange;
+use hana_protocol::Sighting;
+use zenoh::Session;
+use zenoh::Wait;
+use zenoh::qos::CongestionControl;
+use zenoh::query::ConsolidationMode;
+use zenoh::query::QueryTarget;
+use zenoh::sample::Sample;
+use zenoh::sample::SampleKind;
+
+use crate::Inbox;
+use crate::Pending;
+use crate::Policy;
+use crate::reception::Reception;
+use crate::reception::Sequences;
+use crate::reception::raw;
+use crate::unix_ms;
+use crate::worker::Declaration;
+use crate::worker::Worker;
+
+/// Everything known of everyone, kept up to date as long as this lives. For apps, bridges, daemons and
+/// command-line tools; a visualization has no need of it.
+pub struct MeshWatch {
+    roster: Roster,
+    sightings: Inbox<Sighting>,
+    first_look: Pending<()>,
+    _declarations: Vec<Declaration>,
+}
+
+/// Room for ten seconds of health of a hundred nodes.
+const SIGHTINGS: usize = 10_000;
+/// More new nodes than this at once are asked for with one question to all.
+const ASK_ONE_BY_ONE: usize = 4;
+/// How long a node may take to say what it is. One that is stopped never does.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+const TOKENS: &str = "hana/*/alive/**";
+
+impl MeshWatch {
+    pub(crate) fn start(worker: &Worker, reception: &Reception) -> Self {
+        let (promise, first_look) = Pending::new();
+        let eyes = Arc::new(Eyes::new(worker, reception, Curiosity::Asks));
+        let sightings = eyes.sightings.clone();
+        let mut declarations: Vec<Declaration> =
+            ["hana/*/info", "hana/*/look", "hana/*/process/*", "hana/*/health"]
+                .into_iter()
+                .map(|pattern| watch_messages(worker, &eyes, pattern.into()))
+                .collect();
+        declarations.push(watch_tokens(worker, &eyes));
+        // All tokens first, then what their nodes say of themselves; when both questions have ended, the
+        // picture is whole.
+        worker.run(move |session| {
+            let kept = Arc::new(Ended(Some(move || promise.keep(()))));
+            eyes.ask(session, "hana/*/info", &kept);
+            eyes.ask(session, "hana/*/look", &kept);
+            eyes.ask(session, "hana/*/process/*", &kept);
+            let tokens = session
+                .liveliness()
+                .get(TOKENS)
+                .timeout(PATIENCE)
+                .callback(move |reply| {
+                    let _ = &kept;
+                    if let Ok(sample) = reply.result() {
+                        eyes.see_token(sample);
+                    }
+                })
+                .wait();
+            if let Err(problem) = tokens {
+                tracing::error!("{TOKENS}: Zenoh does not ask: {problem}");
+            }
+        });
+        Self { roster: Roster::default(), sightings, first_look, _declarations: declarations }
+    }
+
+    /// Takes in what was seen since the last call, and lets time pass. Does not block.
+    pub fn poll(&mut self) -> Vec<RosterChange> {
+        let now = Instant::now();
+        let mut changes = vec![];
+        while let Some(sighting) = self.sightings.try_recv() {
+            changes.extend(self.roster.observe(sighting, now, unix_ms()));
+        }
+        changes.extend(self.roster.tick(now, unix_ms()));
+        changes
+    }
+
+    /// Like [`poll`](Self::poll), but blocks until something is seen, at most for `timeout`.
+    pub fn wait(&mut self, timeout: Duration) -> Vec<RosterChange> {
+        let mut changes = self
+            .sightings
+            .recv_timeout(timeout)
+            .map(|sighting| self.roster.observe(sighting, Instant::now(), unix_ms()))
+            .unwrap_or_default();
+        changes.extend(self.poll());
+        changes
+    }
+
+    /// Blocks until everybody who is there has been seen and has said what and how it is, at most for
+    /// `timeout`; a node that is stopped never says.
+    pub fn wait_until_complete(&mut self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let mut looked = false;
+        while Instant::now() < deadline {
+            looked = looked || self.first_look.take().is_some();
+            self.wait(Duration::from_millis(10));
+            if looked && self.roster.is_complete() {
+                return;
+            }
+        }
+    }
+
+    /// The picture as of the last [`poll`](Self::poll).
+    #[must_use]
+    pub const fn roster(&self) -> &Roster {
+        &self.roster
+    }
+}
+
+/// Who comes and goes on the whole mesh, and the health of a few: what a daemon needs to watch what it
+/// launched, without hearing every beat of everybody.
+pub struct PresenceWatch {
+    sightings: Inbox<Sighting>,
+    eyes: Arc<Eyes>,
+    _tokens: Declaration,
+}
+
+/// The health of one node comes into a [`PresenceWatch`] as long as this lives.
+pub struct HealthFeed {
+    _declaration: Declaration,
+}
+
+impl PresenceWatch {
+    pub(crate) fn start(worker: &Worker, reception: &Reception) -> Self {
+        let eyes = Arc::new(Eyes::new(worker, reception, Curiosity::None));
+        Self { sightings: eyes.sightings.clone(), _tokens: watch_tokens(worker, &eyes), eyes }
+    }
+
+    /// What was seen, in order.
+    #[must_use]
+    pub const fn sightings(&self) -> &Inbox<Sighting> {
+        &self.sightings
+    }
+
+    /// Begins to hear the health of `node` too.
+    #[must_use]
+    pub fn hear_health_of(&self, node: &NodeId) -> HealthFeed {
+        let pattern = Key::Health(node.clone()).to_string();
+        HealthFeed { _declaration: watch_messages(&self.eyes.worker, &self.eyes, pattern) }
+    }
+}
+
+fn watch_tokens(worker: &Worker, eyes: &Arc<Eyes>) -> Declaration {
+    let eyes = Arc::clone(eyes);
+    worker.declare(TOKENS, move |session| {
+        let eyes = Arc::clone(&eyes);
+        let subscriber = session
+            .liveliness()
+            .declare_subscriber(TOKENS)
+            .history(true)
+            .callback(move |sample| eyes.see_token(&sample))
+            .wait()?;
+        Ok(Box::new(subscriber))
+    })
+}
+
+fn watch_messages(worker: &Worker, eyes: &Arc<Eyes>, pattern: String) -> Declaration {
+    let eyes = Arc::clone(eyes);
+    worker.declare(pattern.clone(), move |session| {
+        let eyes = Arc::clone(&eyes);
+        let subscriber = session
+            .declare_subscriber(pattern.clone())
+            .callback(move |sample| eyes.see(&sample))
+            .wait()?;
+        Ok(Box::new(subscriber))
+    })
+}
+
+/// Calls back when the last of its holders is dropped: Zenoh drops a callback when its question has ended.
+struct Ended<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for Ended<F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call();
+        }
+    }
+}
+
+/// What Zenoh's threads do with what they see: put it into the inbox, and ask new nodes what they are.
+struct Eyes {
+    sightings: Inbox<Sighting>,
+    reception: Reception,
+    sequences: Sequences,
+    worker: Worker,
+    wanted: Mutex<BTreeSet<NodeId>>,
+    curiosity: Curiosity,
+}
+
+/// Whether a node that comes is asked what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Curiosity {
+    Asks,
+    None,
+}
+
+impl Eyes {
+    fn new(worker: &Worker, reception: &Reception, curiosity: Curiosity) -> Self {
+        Self {
+            sightings: Inbox::new(Policy::DropOldest, SIGHTINGS),
+            reception: reception.clone(),
+            sequences: Sequences::default(),
+            worker: worker.clone(),
+            wanted: Mutex::default(),
+            curiosity,
+        }
+    }
+
+    fn see_token(self: &Arc<Self>, sample: &Sample) {
+        let Some(Key::Alive { node, role, zid }) = Key::parse(sample.key_expr().as_str()) else {
+            return;
+        };
+        if sample.kind() == SampleKind::Delete {
+            self.sightings.push("", Sighting::Vanished { node, zid });
+            return;
+        }
+        self.sightings.push("", Sighting::Appeared { node: node.clone(), role, zid });
+        if self.curiosity == Curiosity::None {
+            return;
+        }
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        let eyes = Arc::clone(self);
+        self.worker.run(move |session| eyes.ask_wanted(session));
+    }
+
+    fn see(&self, sample: &Sample) {
+        // A retained reply and a fresh publication cross; the newer one wins.
+        let raw = raw(sample, NodeInfo::MAX_BYTES);
+        if !self.sequences.admit(&raw, true, &self.reception.counters) {
+            return;
+        }
+        let sighting = match Key::parse(&raw.key) {
+            Some(Key::Info(node)) => self
+                .reception
+                .decode::<NodeInfo>(&raw)
+                .filter(|info| info.node == node)
+                .map(Sighting::Info),
+            Some(Key::Health(node)) => {
+                self.reception.decode::<Health>(&raw).map(|health| Sighting::Health(node, health))
+            },
+            Some(Key::Look(node)) => {
+                self.reception.decode::<Look>(&raw).map(|look| Sighting::Look(node, look))
+            },
+            Some(Key::Process { host, node }) => self
+                .reception
+                .decode::<ProcessStatus>(&raw)
+                .filter(|status| status.node == node)
+                .map(|status| Sighting::Process(host, status)),
+            _ => None,
+        };
+        if let Some(sighting) = sighting {
+            self.sightings.push("", sighting);
+        }
+    }
+
+    fn ask_wanted(self: &Arc<Self>, session: &Session) {
+        let wanted =
+            std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
+        if wanted.len() > ASK_ONE_BY_ONE {
+            self.ask_of(session, "*");
+        } else {
+            for node in wanted {
+                self.ask_of(session, node.as_str());
+            }
+        }
+    }
+
+    fn ask_of(self: &Arc<Self>, session: &Session, node: &str) {
+        let root = Key::ROOT;
+        for key in [
+            format!("{root}/{node}/info"),
+            format!("{root}/{node}/look"),
+            format!("{root}/{node}/process/*"),
+        ] {
+            self.ask(session, &key, &Arc::new(()));
+        }
+    }
+
+    /// Asks for state; `kept` is held until the question has ended.
+    fn ask<K: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        session: &Session,
+        key: &str,
+        kept: &Arc<K>,
+    ) {
+        let (eyes, kept) = (Arc::clone(self), Arc::clone(kept));
+        let asked = session
+            .get(key.to_owned())
+            .target(QueryTarget::All)
+            .consolidation(ConsolidationMode::None)
+            .congestion_control(CongestionControl::Drop)
+            .timeout(PATIENCE)
+            .callback(move |reply| {
+                let _ = &kept;
+                if let Ok(sample) = reply.result() {
+                    eyes.see(sample);
+                }
+            })
+            .wait();
+        if let Err(problem) = asked {
+            tracing::error!("{key}: Zenoh does not ask: {problem}");
+        }
+    }
+}

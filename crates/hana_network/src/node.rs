@@ -1,0 +1,653 @@
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_protocol::Accepted;
+use hana_protocol::Command;
+use hana_protocol::Control;
+use hana_protocol::Encoding;
+use hana_protocol::Event;
+use hana_protocol::Key;
+use hana_protocol::Lane;
+use hana_protocol::Look;
+use hana_protocol::Message;
+use hana_protocol::Modulation;
+use hana_protocol::NodeId;
+use hana_protocol::NodeInfo;
+use hana_protocol::Topic;
+use hana_protocol::Topics;
+use hana_protocol::codec;
+use hana_protocol::role::NodeRole;
+use hana_protocol::role::Role;
+use hana_protocol::role::Visualization;
+use hana_protocol::route::Publishable;
+use hana_protocol::route::ReceivedBy;
+use hana_protocol::route::Route;
+use thiserror::Error;
+use zenoh::Session;
+use zenoh::Wait;
+use zenoh::query::Query;
+use zenoh::sample::Locality;
+
+use crate::Answering;
+use crate::Board;
+use crate::CommandError;
+use crate::FrameClock;
+use crate::Inbox;
+use crate::MeshWatch;
+use crate::NodeConfig;
+use crate::Pending;
+use crate::PlayError;
+use crate::PlayLink;
+use crate::Policy;
+use crate::Presence;
+use crate::PresenceWatch;
+use crate::Publisher;
+use crate::RawMessage;
+use crate::Received;
+use crate::Request;
+use crate::StatePublisher;
+use crate::Subscription;
+use crate::command;
+use crate::counters::NodeCounters;
+use crate::heart::Heart;
+use crate::outbox::Channel;
+use crate::outbox::Identity;
+use crate::outbox::Outbox;
+use crate::play::Echo;
+use crate::play::PlayedEnd;
+use crate::reception::Reception;
+use crate::reception::Sequences;
+use crate::reception::raw;
+use crate::reception::raw_parts;
+use crate::retained;
+use crate::session::Part;
+use crate::session::SessionError;
+use crate::unix_ms;
+use crate::wall_clock::unix_us;
+use crate::worker::Declaration;
+use crate::worker::Worker;
+
+/// A node on the mesh, in the role `R`. It leaves when it is dropped.
+///
+/// No method blocks, but for those whose name says `wait`.
+pub struct Node<R: NodeRole> {
+    core: Arc<Core>,
+    events: Publisher<Event>,
+    role: PhantomData<fn(R)>,
+}
+
+/// What the threads of a node share.
+pub(crate) struct Core {
+    config: NodeConfig,
+    pub(crate) identity: Identity,
+    worker: Worker,
+    /// The session on which play links arrive; only a visualization has one.
+    played: Option<PlayedEnd>,
+    fast: Outbox,
+    sure: Outbox,
+    pub(crate) counters: Arc<NodeCounters>,
+    pub(crate) reception: Reception,
+    pub(crate) board: Arc<Board>,
+    pub(crate) frames: FrameClock,
+    requests: Inbox<Request>,
+    shutdown: AtomicBool,
+    declarations: Mutex<Vec<Declaration>>,
+    info: Mutex<Option<StatePublisher<NodeInfo>>>,
+}
+
+/// Why a node could not join.
+#[derive(Debug, Error)]
+pub enum JoinError {
+    /// Another node has this id.
+    #[error("the id '{node}' is taken {}; give this one another: HANA_NODE=... for a program, HANA_HOST=... for a machine (a cloned disk has the hostname of its original)", by(holder.as_ref()))]
+    IdTaken {
+        /// The id.
+        node: NodeId,
+        /// Host and process id of who has it, if it says so.
+        holder: Option<(NodeId, u32)>,
+    },
+    /// No session could be opened.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// No thread could be started.
+    #[error("no thread can be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+fn by(holder: Option<&(NodeId, u32)>) -> String {
+    holder.map_or_else(
+        || "by a node that does not answer".into(),
+        |(host, pid)| format!("by process {pid} on host '{host}'"),
+    )
+}
+
+/// Commands that wait for the program.
+const REQUESTS: usize = 256;
+/// Messages that wait for the program, of each subscription.
+const INBOX: usize = 4096;
+/// How long a node that has our id may take to say who it is, and a token of one that has died to go.
+const ID_CHECK: Duration = Duration::from_millis(1500);
+
+impl<R: NodeRole> Node<R> {
+    /// Joins the mesh: through the daemon of this machine if one runs, else as a peer of all others.
+    ///
+    /// Takes some milliseconds behind a daemon, up to half a second without one, two if something that is
+    /// no daemon holds its port.
+    #[must_use]
+    pub fn join(config: NodeConfig) -> Pending<Result<Self, JoinError>> {
+        let (promise, pending) = Pending::new();
+        let in_thread = promise.clone();
+        let spawned = thread::Builder::new().name("hana join".into()).spawn(move || {
+            match Self::join_now(config) {
+                Ok(node) => {
+                    // When the worker comes to this, all that was declared before is on its way.
+                    let worker = node.core.worker.clone();
+                    worker.run(move |_| in_thread.keep(Ok(node)));
+                },
+                Err(error) => in_thread.keep(Err(error)),
+            }
+        });
+        if let Err(problem) = spawned {
+            promise.keep(Err(problem.into()));
+        }
+        pending
+    }
+
+    fn join_now(config: NodeConfig) -> Result<Self, JoinError> {
+        let announced = config.presence == Presence::Announced;
+        let part = if R::ROLE == Role::Daemon { Part::Daemon } else { Part::of_node(&config) };
+        let session = part.open(&config)?;
+        if announced {
+            wait_until_free(&session, &config.id)?;
+        }
+        let played = if announced && R::ROLE == Role::Visualization {
+            Some(PlayedEnd::open(&config)?)
+        } else {
+            None
+        };
+        let counters = Arc::new(NodeCounters::default());
+        let core = Arc::new(Core {
+            identity: Identity::new(config.id.clone(), unix_us()),
+            worker: Worker::start(config.id.as_str(), session)?,
+            played,
+            fast: Outbox::start("send")?,
+            sure: Outbox::start("send reliably")?,
+            reception: Reception::new(Arc::clone(&counters)),
+            counters,
+            board: Arc::new(Board::new(config.parameters.clone())),
+            frames: FrameClock::new(),
+            requests: Inbox::new(Policy::DropOldest, REQUESTS),
+            shutdown: AtomicBool::new(false),
+            declarations: Mutex::default(),
+            info: Mutex::default(),
+            config,
+        });
+        let events = core.publisher(&Key::Event(core.identity.id.clone()));
+        let node = Self { core, events, role: PhantomData };
+        if announced {
+            node.announce()?;
+        }
+        Ok(node)
+    }
+
+    /// Says that it is here, last of all: who sees the token can ask for everything else.
+    fn announce(&self) -> Result<(), JoinError> {
+        let core = &self.core;
+        let id = &core.identity.id;
+        let mut declarations = vec![core.take_commands(&core.worker, R::ROLE)];
+        let look = if R::ROLE == Role::Visualization {
+            declarations.push(core.take_modulation(&core.worker, None));
+            if let Some(played) = &core.played {
+                let echo = Echo::start(Arc::downgrade(core))?;
+                declarations.push(core.take_modulation(&played.worker, Some(echo)));
+                declarations.push(core.take_commands(&played.worker, R::ROLE));
+            }
+            Some(core.state_publisher::<Look>(&Key::Look(id.clone())))
+        } else {
+            None
+        };
+        let info = core.state_publisher::<NodeInfo>(&Key::Info(id.clone()));
+        if let Err(problem) = info.set(&core.info_of(R::ROLE)) {
+            tracing::error!("what this node is cannot be said: {problem}");
+        }
+        *core.info.lock().unwrap_or_else(PoisonError::into_inner) = Some(info);
+        Heart {
+            health: core.publisher(&Key::Health(id.clone())),
+            events: self.events.clone(),
+            draws: R::ROLE == Role::Visualization,
+            look,
+        }
+        .start(Arc::downgrade(core))?;
+        let node = id.clone();
+        declarations.push(core.worker.declare("token", move |session| {
+            let zid = session.zid().to_string();
+            let key = Key::Alive { node: node.clone(), role: R::ROLE, zid }.to_string();
+            Ok(Box::new(session.liveliness().declare_token(key).wait()?))
+        }));
+        core.declarations.lock().unwrap_or_else(PoisonError::into_inner).extend(declarations);
+        Ok(())
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &NodeId {
+        &self.core.identity.id
+    }
+
+    /// The host it is on.
+    #[must_use]
+    pub fn host(&self) -> &NodeId {
+        &self.core.config.host
+    }
+
+    /// Leaves the mesh in good order: what others hold of it is taken back before the session closes.
+    #[must_use]
+    pub fn leave(self) -> Pending<()> {
+        let (promise, pending) = Pending::new();
+        self.core.leave(move || promise.keep(()));
+        pending
+    }
+
+    /// Publishes on a topic.
+    #[must_use]
+    pub fn publisher<M: Publishable<R>>(&self, topic: &Topic<M>) -> Publisher<M> {
+        self.core.publisher(topic.key())
+    }
+
+    /// Publishes a value that has a current state, which whoever comes late gets too.
+    #[must_use]
+    pub fn state_publisher<M: Publishable<R> + PartialEq + Clone>(
+        &self,
+        topic: &Topic<M>,
+    ) -> StatePublisher<M> {
+        self.core.state_publisher(topic.key())
+    }
+
+    /// Subscribes to topics. On `UnreliableSequenced` the inbox keeps the newest of each key, else the
+    /// newest 4,096.
+    #[must_use]
+    pub fn subscribe<M: Message + ReceivedBy<R>>(
+        &self,
+        topics: impl Into<Topics<M>>,
+    ) -> Subscription<Received<M>> {
+        self.core.subscribe(topics.into().pattern())
+    }
+
+    /// Asks for what others keep on these topics: the current state, the last lines of a log. Comes once
+    /// all have answered, or `deadline` is over.
+    #[must_use]
+    pub fn ask<M: Message + ReceivedBy<R>>(
+        &self,
+        topics: impl Into<Topics<M>>,
+        deadline: Duration,
+    ) -> Pending<Vec<Received<M>>> {
+        let pattern = topics.into().pattern().to_owned();
+        retained::ask(&self.core.worker, &self.core.reception, pattern, deadline)
+    }
+
+    /// Answers whoever asks on a topic with what `kept` returns at that moment. `kept` runs in a thread of
+    /// the node's and should be quick.
+    #[must_use]
+    pub fn answer<M: Publishable<R>>(
+        &self,
+        topic: &Topic<M>,
+        kept: impl Fn() -> Vec<M> + Send + Sync + 'static,
+    ) -> Answering {
+        Answering::new(retained::answer(&self.core.worker, topic.key(), kept))
+    }
+
+    /// Subscribes to whatever passes on `key_expression`, as bytes.
+    #[must_use]
+    pub fn subscribe_raw(&self, key_expression: &str) -> Subscription<RawMessage> {
+        let inbox = Inbox::new(Policy::DropOldest, INBOX);
+        let (filled, pattern) = (inbox.clone(), key_expression.to_owned());
+        let counters = Arc::clone(&self.core.counters);
+        let declaration = self.core.worker.declare(key_expression, move |session| {
+            let (inbox, counters) = (filled.clone(), Arc::clone(&counters));
+            let callback = move |sample| {
+                let raw = raw(&sample, 1 << 20);
+                counters.received.add(1);
+                counters.dropped.add(inbox.push("", raw));
+            };
+            Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))
+        });
+        Subscription::new(inbox, declaration)
+    }
+
+    /// Gives `node`, which is of role `To`, a command, and brings its answer within `deadline`.
+    #[must_use]
+    pub fn command<To: NodeRole, C: Command + Route<R, To>>(
+        &self,
+        node: &NodeId,
+        command: C,
+        deadline: Duration,
+    ) -> Pending<Result<C::Reply, CommandError>> {
+        command::ask(&self.core.worker, &self.core.identity, node, command, deadline)
+    }
+
+    /// The commands given to this node that its program has to carry out.
+    #[must_use]
+    pub fn requests(&self) -> &Inbox<Request> {
+        &self.core.requests
+    }
+
+    /// The counter to bump once a frame.
+    #[must_use]
+    pub fn frames(&self) -> &FrameClock {
+        &self.core.frames
+    }
+
+    /// Watches everybody.
+    #[must_use]
+    pub fn watch_mesh(&self) -> MeshWatch
+    where
+        NodeInfo: ReceivedBy<R>,
+    {
+        MeshWatch::start(&self.core.worker, &self.core.reception)
+    }
+
+    /// Watches who comes and goes, and the health of those it is told to.
+    #[must_use]
+    pub fn watch_presence(&self) -> PresenceWatch
+    where
+        NodeInfo: ReceivedBy<R>,
+    {
+        PresenceWatch::start(&self.core.worker, &self.core.reception)
+    }
+
+    /// Tells others what happened.
+    #[must_use]
+    pub const fn events(&self) -> &Publisher<Event> {
+        &self.events
+    }
+
+    /// Opens a direct link to a visualization, to play it.
+    #[must_use]
+    pub fn play(&self, info: &NodeInfo) -> Pending<Result<PlayLink, PlayError>>
+    where
+        Modulation: Route<R, Visualization>,
+    {
+        PlayLink::open(&self.core.config, &self.core.identity, &self.core.counters, info)
+    }
+}
+
+impl Node<Visualization> {
+    /// Its parameters with their current values.
+    #[must_use]
+    pub fn board(&self) -> &Arc<Board> {
+        &self.core.board
+    }
+
+    /// Whether it was told to end.
+    #[must_use]
+    pub fn is_shutdown_requested(&self) -> bool {
+        self.core.shutdown.load(Ordering::Acquire)
+    }
+}
+
+impl<R: NodeRole> Drop for Node<R> {
+    fn drop(&mut self) {
+        self.core.leave(|| ());
+    }
+}
+
+impl Core {
+    fn leave(&self, done: impl FnOnce() + Send + 'static) {
+        self.declarations.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.info.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(played) = &self.played {
+            played.worker.leave(|| ());
+        }
+        self.worker.leave(done);
+    }
+
+    pub(crate) fn channel(&self, key: &Key, lane: Lane, reach: Locality) -> Arc<Channel> {
+        Arc::new(Channel::new(
+            key.to_string(),
+            lane,
+            reach,
+            self.identity.clone(),
+            self.worker.clone(),
+            Arc::clone(&self.counters),
+        ))
+    }
+
+    fn outbox(&self, lane: Lane) -> &Outbox {
+        match lane {
+            Lane::ReliableOrdered | Lane::ReliableUnordered => &self.sure,
+            Lane::UnreliableSequenced | Lane::UnreliableUnordered => &self.fast,
+        }
+    }
+
+    fn publisher<M: Message>(&self, key: &Key) -> Publisher<M> {
+        Publisher::new(self.channel(key, M::LANE, Locality::Any), self.outbox(M::LANE).clone())
+    }
+
+    fn state_publisher<M: Message + PartialEq + Clone>(&self, key: &Key) -> StatePublisher<M> {
+        let channel = self.channel(key, M::LANE, Locality::Any);
+        StatePublisher::new(&self.worker, channel, self.outbox(M::LANE).clone())
+    }
+
+    /// Shows others on the mesh a value that came over a play link.
+    pub(crate) fn echo(&self, channel: &Arc<Channel>, value: f32) {
+        if let Ok(payload) = codec::encode(&Modulation { value }) {
+            // The lane replaces what waits; its queue is never full.
+            self.fast.push(channel, payload).ok();
+        }
+    }
+
+    fn subscribe<M: Message>(&self, pattern: &str) -> Subscription<Received<M>> {
+        let policy = if M::LANE.drops_older() { Policy::Latest } else { Policy::DropOldest };
+        let inbox = Inbox::new(policy, INBOX);
+        let (filled, pattern) = (inbox.clone(), pattern.to_owned());
+        let reception = self.reception.clone();
+        let declaration = self.worker.declare(pattern.clone(), move |session| {
+            let (inbox, reception) = (filled.clone(), reception.clone());
+            let sequences = Sequences::default();
+            let callback = move |sample| {
+                let raw = raw(&sample, M::MAX_BYTES);
+                if !sequences.admit(&raw, M::LANE.drops_older(), &reception.counters) {
+                    return;
+                }
+                let Some(message) = reception.decode::<M>(&raw) else { return };
+                reception.counters.received.add(1);
+                let key = raw.key.clone();
+                let received = Received { key: raw.key, envelope: raw.envelope, message };
+                reception.counters.dropped.add(inbox.push(&key, received));
+            };
+            Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))
+        });
+        Subscription::new(inbox, declaration)
+    }
+
+    /// What others play goes straight onto the board.
+    fn take_modulation(self: &Arc<Self>, worker: &Worker, echo: Option<Echo>) -> Declaration {
+        let pattern = Topics::<Modulation>::modulation_of(&self.identity.id).pattern().to_owned();
+        let (board, reception) = (Arc::clone(&self.board), self.reception.clone());
+        worker.declare(pattern.clone(), move |session| {
+            let (board, reception, echo) = (Arc::clone(&board), reception.clone(), echo.clone());
+            let sequences = Sequences::default();
+            let callback = move |sample| {
+                let raw = raw(&sample, Modulation::MAX_BYTES);
+                if !sequences.admit(&raw, true, &reception.counters) {
+                    return;
+                }
+                let Some(Key::Modulation { parameter, .. }) = Key::parse(&raw.key) else {
+                    reception.complain(format!("{}: this is no name of a parameter", raw.key));
+                    return;
+                };
+                let Some(Modulation { value }) = reception.decode(&raw) else { return };
+                match board.set(&parameter, value) {
+                    Ok(()) => {
+                        reception.counters.received.add(1);
+                        if let Some(echo) = &echo {
+                            echo.played(&parameter, value);
+                        }
+                    },
+                    Err(problem) => {
+                        let from = raw.envelope.as_ref();
+                        let from = from.map_or("an unnamed sender", |of| of.from.as_str());
+                        reception.complain(format!("{}: from {from}: {problem}", raw.key));
+                    },
+                }
+            };
+            Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))
+        })
+    }
+
+    /// Commands come as questions that are answered, and as plain puts that are not.
+    fn take_commands(self: &Arc<Self>, worker: &Worker, role: Role) -> Declaration {
+        let key = Key::Control(self.identity.id.clone()).to_string();
+        let core = Arc::downgrade(self);
+        let answering = worker.clone();
+        worker.declare(key.clone(), move |session| {
+            let of_questions = (core.clone(), answering.clone());
+            let questions = session
+                .declare_queryable(key.clone())
+                .complete(true)
+                .callback(move |query: Query| {
+                    let (core, worker) = &of_questions;
+                    let Some(core) = core.upgrade() else { return };
+                    let raw = raw_parts(
+                        query.key_expr().as_str(),
+                        query.payload().unwrap_or(&zenoh::bytes::ZBytes::new()),
+                        query.attachment(),
+                        &query.encoding().map(ToString::to_string).unwrap_or_default(),
+                        Control::MAX_BYTES,
+                    );
+                    core.take_command(&raw, Some(query), role, worker);
+                })
+                .wait()?;
+            let of_puts = (core.clone(), answering.clone());
+            let puts = session
+                .declare_subscriber(key.clone())
+                .callback(move |sample| {
+                    let (core, worker) = &of_puts;
+                    if let Some(core) = core.upgrade() {
+                        core.take_command(&raw(&sample, Control::MAX_BYTES), None, role, worker);
+                    }
+                })
+                .wait()?;
+            Ok(Box::new((questions, puts)))
+        })
+    }
+
+    fn take_command(&self, raw: &RawMessage, query: Option<Query>, role: Role, worker: &Worker) {
+        let from = raw.envelope.as_ref().map(|envelope| envelope.from.clone());
+        let key = Key::Control(self.identity.id.clone()).to_string();
+        let Some(control) = self.reception.decode::<Control>(raw) else {
+            // The sender is told what the log is told.
+            if let Some(query) = query {
+                refuse_unread(worker, query, key, raw);
+            }
+            return;
+        };
+        self.counters.received.add(1);
+        let request =
+            Request::new(control, from, key, query, worker.clone(), self.reception.clone());
+        if !request.control().is_for(role) {
+            let command = request.control().name();
+            request.refuse(format!("'{command}' is no command for a node of role {role}"));
+            return;
+        }
+        match request.control() {
+            Control::Ping(_) => request.accept(Accepted {}),
+            Control::Set(set) => match self.board.set_all(&set.parameters) {
+                Ok(()) => request.accept(Accepted {}),
+                Err(problem) => request.refuse(problem.to_string()),
+            },
+            Control::Shutdown(_) => {
+                self.shutdown.store(true, Ordering::Release);
+                request.accept(Accepted {});
+            },
+            Control::Start(_) | Control::Stop(_) | Control::Restart(_) | Control::Kill(_) => {
+                self.counters.dropped.add(self.requests.push("", request));
+            },
+        }
+    }
+
+    fn info_of(&self, role: Role) -> NodeInfo {
+        NodeInfo {
+            node: self.identity.id.clone(),
+            role,
+            host: self.config.host.clone(),
+            pid: std::process::id(),
+            instance: self.identity.instance,
+            started_ms: unix_ms(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            program: self.config.program.clone(),
+            parameters: self.board.declared(),
+            messages: self.config.messages.clone(),
+            play: self.played.as_ref().map(|played| played.endpoints.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// Tells somebody who asked what could not be read that it could not.
+fn refuse_unread(worker: &Worker, query: Query, key: String, raw: &RawMessage) {
+    let Err(problem) = codec::decode::<Control>(&raw.payload, raw.encoding) else { return };
+    let refused =
+        hana_protocol::Refused { reason: format!("the command cannot be read: {problem}") };
+    let answer = hana_protocol::Answer::<Accepted>::Refused(refused);
+    let Ok(payload) = codec::encode(&answer) else { return };
+    worker.run(move |_| {
+        if let Err(problem) = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK).wait() {
+            tracing::warn!("a command was not answered: {problem}");
+        }
+    });
+}
+
+/// Waits until nobody else has this id: the token of one that has just died may take a moment to go.
+fn wait_until_free(session: &Session, id: &NodeId) -> Result<(), JoinError> {
+    let deadline = Instant::now() + ID_CHECK;
+    let tokens = format!("{}/{id}/alive/**", Key::ROOT);
+    loop {
+        let Some(_) = first_reply(|sender| {
+            session
+                .liveliness()
+                .get(&tokens)
+                .timeout(ID_CHECK)
+                .callback(move |reply| {
+                    if reply.result().is_ok() {
+                        sender.try_send(()).ok();
+                    }
+                })
+                .wait()
+        }) else {
+            return Ok(());
+        };
+        let holder = first_reply(|sender| {
+            session
+                .get(Key::Info(id.clone()).to_string())
+                .congestion_control(zenoh::qos::CongestionControl::Drop)
+                .timeout(Duration::from_millis(300))
+                .callback(move |reply| {
+                    if let Ok(sample) = reply.result() {
+                        let raw = raw(sample, NodeInfo::MAX_BYTES);
+                        if let Ok(info) = codec::decode::<NodeInfo>(&raw.payload, raw.encoding) {
+                            sender.try_send((info.host, info.pid)).ok();
+                        }
+                    }
+                })
+                .wait()
+        });
+        if holder.is_some() || Instant::now() >= deadline {
+            return Err(JoinError::IdTaken { node: id.clone(), holder });
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The first thing that a question brings; none when it has ended without.
+fn first_reply<T>(ask: impl FnOnce(flume::Sender<T>) -> zenoh::Result<()>) -> Option<T> {
+    let (sender, receiver) = flume::bounded(1);
+    ask(sender).ok()?;
+    receiver.recv_timeout(ID_CHECK * 2).ok()
+}

@@ -1,0 +1,169 @@
+use std::env;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+
+use hana_protocol::CustomMessage;
+use hana_protocol::CustomMessageInfo;
+use hana_protocol::NodeId;
+use hana_protocol::NodeIdError;
+use hana_protocol::Parameter;
+use thiserror::Error;
+
+/// How a node joins. The defaults need no configuration on any network with multicast.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    pub(crate) id: NodeId,
+    pub(crate) host: NodeId,
+    pub(crate) program: String,
+    pub(crate) presence: Presence,
+    pub(crate) daemon: SocketAddr,
+    pub(crate) interface: Option<String>,
+    pub(crate) multicast: bool,
+    pub(crate) connect: Vec<String>,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) messages: Vec<CustomMessageInfo>,
+}
+
+/// Whether others see a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Presence {
+    /// It has a token, says what it is and how it is, and takes commands.
+    Announced,
+    /// It looks on, asks and goes; nobody lists it. Command-line tools.
+    Passing,
+}
+
+/// An environment variable that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the environment variable {variable} is no id: {problem}")]
+pub struct ConfigError {
+    /// Its name.
+    pub variable: &'static str,
+    /// What is wrong with it.
+    #[source]
+    pub problem: NodeIdError,
+}
+
+impl NodeConfig {
+    /// Zenoh's own port, where the daemon of a host listens and where `zenoh` tools look first.
+    pub const DAEMON_PORT: u16 = 7447;
+
+    /// A node `id` on this machine.
+    ///
+    /// `HANA_NODE` overrides the id: a daemon that launches a program says so which id it shall have.
+    /// `HANA_HOST` overrides the host's id, which is else made of the hostname.
+    ///
+    /// # Errors
+    ///
+    /// When one of the variables is set to what is no id.
+    pub fn from_environment(id: NodeId) -> Result<Self, ConfigError> {
+        let id = id_from("HANA_NODE")?.unwrap_or(id);
+        Ok(Self::new(id, host_id()?))
+    }
+
+    /// The node that is the daemon of this machine: its id is the host's id.
+    ///
+    /// # Errors
+    ///
+    /// When `HANA_HOST` is set to what is no id.
+    pub fn of_host() -> Result<Self, ConfigError> {
+        let host = host_id()?;
+        Ok(Self::new(host.clone(), host))
+    }
+
+    /// A node that looks on, asks and goes.
+    ///
+    /// # Errors
+    ///
+    /// When `HANA_HOST` is set to what is no id.
+    pub fn passing(name: &NodeId) -> Result<Self, ConfigError> {
+        let id = name.numbered(std::process::id());
+        Ok(Self { presence: Presence::Passing, ..Self::new(id, host_id()?) })
+    }
+
+    fn new(id: NodeId, host: NodeId) -> Self {
+        let program = env::current_exe()
+            .ok()
+            .and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+            .unwrap_or_default();
+        Self {
+            id,
+            host,
+            program,
+            presence: Presence::Announced,
+            daemon: SocketAddr::from((Ipv4Addr::LOCALHOST, Self::DAEMON_PORT)),
+            interface: None,
+            multicast: true,
+            connect: vec![],
+            parameters: vec![],
+            messages: vec![],
+        }
+    }
+
+    /// Declares what can be played.
+    #[must_use]
+    pub fn with_parameters(mut self, parameters: Vec<Parameter>) -> Self {
+        self.parameters = parameters;
+        self
+    }
+
+    /// Announces a custom message type that the node publishes or hears.
+    #[must_use]
+    pub fn with_message<M: CustomMessage>(mut self) -> Self {
+        self.messages.push(CustomMessageInfo {
+            name: M::NAME.into(),
+            topic: M::TOPIC.into(),
+            lane: M::LANE,
+            version: M::VERSION,
+        });
+        self
+    }
+
+    /// Uses only this network interface, by its name in the operating system, to find others.
+    #[must_use]
+    pub fn with_interface(mut self, interface: Option<String>) -> Self {
+        self.interface = interface;
+        self
+    }
+
+    /// Whether to look for others by multicast; on by default.
+    #[must_use]
+    pub const fn with_multicast(mut self, multicast: bool) -> Self {
+        self.multicast = multicast;
+        self
+    }
+
+    /// Connects to these too, as Zenoh endpoints such as `tcp/10.0.0.7:7447`; for networks without
+    /// multicast.
+    #[must_use]
+    pub fn with_connect(mut self, endpoints: Vec<String>) -> Self {
+        self.connect = endpoints;
+        self
+    }
+
+    /// The id it will join with.
+    #[must_use]
+    pub const fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    /// The host it is on.
+    #[must_use]
+    pub const fn host(&self) -> &NodeId {
+        &self.host
+    }
+}
+
+fn host_id() -> Result<NodeId, ConfigError> {
+    let hostname = || NodeId::from_hostname(&gethostname::gethostname().to_string_lossy());
+    Ok(id_from("HANA_HOST")?.unwrap_or_else(hostname))
+}
+
+fn id_from(variable: &'static str) -> Result<Option<NodeId>, ConfigError> {
+    match env::var(variable) {
+        Ok(id) if !id.is_empty() => {
+            NodeId::new(&id).map(Some).map_err(|problem| ConfigError { variable, problem })
+        },
+        _ => Ok(None),
+    }
+}

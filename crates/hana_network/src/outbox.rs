@@ -1,0 +1,239 @@
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use hana_protocol::Encoding;
+use hana_protocol::Envelope;
+use hana_protocol::Lane;
+use hana_protocol::NodeId;
+use zenoh::Wait;
+use zenoh::qos::CongestionControl;
+use zenoh::qos::Priority;
+use zenoh::qos::Reliability;
+use zenoh::sample::Locality;
+
+use crate::counters::NodeCounters;
+use crate::wall_clock::unix_us;
+use crate::worker::Worker;
+
+/// Who a node is, as its envelopes say, and where its sequences stand.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) id: NodeId,
+    pub(crate) instance: u64,
+    /// One sequence for each key, whatever publishes on it: a second publisher on a key goes on where the
+    /// first one stopped, and a receiver does not take its first message for an old one.
+    sequences: Arc<Mutex<HashMap<String, Arc<AtomicU64>>>>,
+}
+
+impl Identity {
+    pub(crate) fn new(id: NodeId, instance: u64) -> Self {
+        Self { id, instance, sequences: Arc::default() }
+    }
+
+    fn sequence_of(&self, key: &str) -> Arc<AtomicU64> {
+        let mut sequences = self.sequences.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(sequences.entry(key.into()).or_default())
+    }
+
+    pub(crate) fn envelope(&self, sequence: u64) -> Envelope {
+        Envelope {
+            from: self.id.clone(),
+            instance: self.instance,
+            sequence,
+            at: i64::try_from(unix_us()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// The thread that sends. A node has one for the reliable lanes and one for the others, so that neither
+/// waits for the other; the program that publishes waits for neither.
+#[derive(Clone)]
+pub(crate) struct Outbox {
+    ready: flume::Sender<Arc<Channel>>,
+}
+
+/// What waits to be sent on one key, in one lane.
+pub(crate) struct Channel {
+    key: String,
+    lane: Lane,
+    /// Where it goes: everywhere, or to others only (an echo of what reached us by another way).
+    reach: Locality,
+    capacity: usize,
+    identity: Identity,
+    worker: Worker,
+    counters: Arc<NodeCounters>,
+    waiting: Mutex<VecDeque<Vec<u8>>>,
+    scheduled: AtomicBool,
+    sequence: Arc<AtomicU64>,
+    /// Declared when it is first needed, by the sending thread.
+    publisher: Mutex<Option<zenoh::pubsub::Publisher<'static>>>,
+}
+
+/// A queue of a reliable lane that is full.
+pub(crate) struct Full;
+
+impl Outbox {
+    pub(crate) fn start(name: &str) -> std::io::Result<Self> {
+        let (ready, queue) = flume::unbounded::<Arc<Channel>>();
+        thread::Builder::new().name(format!("hana {name}")).spawn(move || {
+            for channel in queue {
+                channel.send_waiting();
+            }
+        })?;
+        Ok(Self { ready })
+    }
+
+    /// Puts a payload into the channel's queue and sees to it that it is sent. Does not block.
+    pub(crate) fn push(&self, channel: &Arc<Channel>, payload: Vec<u8>) -> Result<(), Full> {
+        channel.queue(payload)?;
+        if !channel.scheduled.swap(true, Ordering::AcqRel) {
+            self.ready.send(Arc::clone(channel)).ok();
+        }
+        Ok(())
+    }
+}
+
+impl Channel {
+    /// How many messages wait at most. Enough for a burst; at 100 bytes and 1 kHz, a second of them.
+    const CAPACITY: usize = 1024;
+
+    pub(crate) fn new(
+        key: String,
+        lane: Lane,
+        reach: Locality,
+        identity: Identity,
+        worker: Worker,
+        counters: Arc<NodeCounters>,
+    ) -> Self {
+        let sequence = identity.sequence_of(&key);
+        Self {
+            key,
+            lane,
+            reach,
+            capacity: if lane.drops_older() { 1 } else { Self::CAPACITY },
+            identity,
+            worker,
+            counters,
+            waiting: Mutex::new(VecDeque::new()),
+            scheduled: AtomicBool::new(false),
+            sequence,
+            publisher: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self, payload: Vec<u8>) -> Result<(), Full> {
+        let mut waiting = self.waiting();
+        if waiting.len() >= self.capacity {
+            if matches!(self.lane, Lane::ReliableOrdered | Lane::ReliableUnordered) {
+                self.counters.dropped.add(1);
+                return Err(Full);
+            }
+            waiting.pop_front();
+            self.counters.dropped.add(1);
+        }
+        waiting.push_back(payload);
+        drop(waiting);
+        Ok(())
+    }
+
+    fn send_waiting(&self) {
+        self.scheduled.store(false, Ordering::Release);
+        loop {
+            let Some(payload) = self.waiting().pop_front() else { return };
+            self.send(payload);
+        }
+    }
+
+    /// The envelope that the next message will have, for state that is asked for between two changes.
+    pub(crate) fn envelope(&self) -> Envelope {
+        self.identity.envelope(self.sequence.load(Ordering::Acquire).saturating_sub(1))
+    }
+
+    fn send(&self, payload: Vec<u8>) {
+        let envelope = self.identity.envelope(self.sequence.fetch_add(1, Ordering::AcqRel));
+        let Ok(attachment) = envelope.encode() else { return };
+        let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
+        if publisher.is_none() {
+            let Some(session) = self.worker.session() else {
+                self.counters.dropped.add(1);
+                return;
+            };
+            match declare(&session, &self.key, self.lane, self.reach) {
+                Ok(declared) => *publisher = Some(declared),
+                Err(problem) => {
+                    self.counters.dropped.add(1);
+                    tracing::error!("{}: Zenoh does not declare a publisher: {problem}", self.key);
+                    return;
+                },
+            }
+        }
+        let Some(declared) = publisher.as_ref() else { return };
+        match declared.put(payload).attachment(attachment).wait() {
+            Ok(()) => self.counters.sent.add(1),
+            Err(problem) => {
+                self.counters.dropped.add(1);
+                tracing::warn!("{}: not sent: {problem}", self.key);
+            },
+        }
+    }
+
+    /// Whether anybody listens. Asks Zenoh, which knows; declares the publisher if there is none yet.
+    pub(crate) fn is_heard(&self) -> bool {
+        let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
+        if publisher.is_none() {
+            *publisher = self
+                .worker
+                .session()
+                .and_then(|session| declare(&session, &self.key, self.lane, self.reach).ok());
+        }
+        publisher
+            .as_ref()
+            .and_then(|declared| declared.matching_status().wait().ok())
+            .is_some_and(|status| status.matching())
+    }
+}
+
+/// How a lane rides on Zenoh. No lane blocks: a full link costs a message, never the sender's time. Each
+/// lane has a priority of its own, so that none waits in another's queue.
+pub(crate) const fn quality(lane: Lane) -> (Priority, Reliability, bool) {
+    match lane {
+        Lane::UnreliableSequenced => (Priority::RealTime, Reliability::BestEffort, true),
+        Lane::ReliableOrdered => (Priority::InteractiveHigh, Reliability::Reliable, true),
+        Lane::UnreliableUnordered => (Priority::Data, Reliability::BestEffort, false),
+        Lane::ReliableUnordered => (Priority::DataLow, Reliability::Reliable, false),
+    }
+}
+
+fn declare(
+    session: &zenoh::Session,
+    key: &str,
+    lane: Lane,
+    reach: Locality,
+) -> zenoh::Result<zenoh::pubsub::Publisher<'static>> {
+    let (priority, reliability, express) = quality(lane);
+    session
+        .declare_publisher(key.to_owned())
+        .encoding(Encoding::MESSAGE_PACK)
+        .congestion_control(CongestionControl::Drop)
+        .priority(priority)
+        .reliability(reliability)
+        .express(express)
+        .allowed_destination(reach)
+        .wait()
+}

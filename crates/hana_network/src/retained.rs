@@ -1,0 +1,111 @@
+//! Asking for what others keep: the current state of a topic, the last lines of a log.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use hana_protocol::Encoding;
+use hana_protocol::Key;
+use hana_protocol::Message;
+use hana_protocol::codec;
+use zenoh::Wait;
+use zenoh::qos::CongestionControl;
+use zenoh::query::ConsolidationMode;
+use zenoh::query::Query;
+use zenoh::query::QueryTarget;
+
+use crate::Pending;
+use crate::Received;
+use crate::pending::Promise;
+use crate::reception::Reception;
+use crate::reception::raw;
+use crate::worker::Declaration;
+use crate::worker::Worker;
+
+/// Brings what is kept on the keys of `pattern`, once all have answered or `deadline` is over.
+pub(crate) fn ask<M: Message>(
+    worker: &Worker,
+    reception: &Reception,
+    pattern: String,
+    deadline: Duration,
+) -> Pending<Vec<Received<M>>> {
+    let (promise, pending) = Pending::new();
+    let gathered = Gathered { found: Mutex::default(), promise };
+    let reception = reception.clone();
+    worker.run(move |session| {
+        let asked = session
+            .get(&pattern)
+            .target(QueryTarget::All)
+            .consolidation(ConsolidationMode::None)
+            .congestion_control(CongestionControl::Drop)
+            .timeout(deadline)
+            // Dropped by Zenoh when the question has ended.
+            .callback(move |reply| {
+                let Ok(sample) = reply.result() else { return };
+                let raw = raw(sample, M::MAX_BYTES);
+                if let Some(message) = reception.decode::<M>(&raw) {
+                    gathered.found.lock().unwrap_or_else(PoisonError::into_inner).push(Received {
+                        key: raw.key,
+                        envelope: raw.envelope,
+                        message,
+                    });
+                }
+            })
+            .wait();
+        if let Err(problem) = asked {
+            tracing::error!("{pattern}: Zenoh does not ask: {problem}");
+        }
+    });
+    pending
+}
+
+struct Gathered<M> {
+    found: Mutex<Vec<Received<M>>>,
+    promise: Promise<Vec<Received<M>>>,
+}
+
+impl<M> Drop for Gathered<M> {
+    fn drop(&mut self) {
+        let found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
+        self.promise.keep(found);
+    }
+}
+
+/// Answers whoever asks on `key` with what `kept` returns at that moment, in that order.
+pub(crate) fn answer<M: Message>(
+    worker: &Worker,
+    key: &Key,
+    kept: impl Fn() -> Vec<M> + Send + Sync + 'static,
+) -> Declaration {
+    let key = key.to_string();
+    let (kept, answering) = (Arc::new(kept), worker.clone());
+    worker.declare(key.clone(), move |session| {
+        let (kept, worker, answer_key) = (Arc::clone(&kept), answering.clone(), key.clone());
+        let callback = move |query: Query| {
+            let (kept, key) = (Arc::clone(&kept), answer_key.clone());
+            worker.run(move |_| {
+                for payload in kept().iter().filter_map(|message| codec::encode(message).ok()) {
+                    let reply =
+                        query.reply(key.clone(), payload).encoding(Encoding::MESSAGE_PACK).wait();
+                    if let Err(problem) = reply {
+                        tracing::debug!("{key}: a question was not answered: {problem}");
+                        return;
+                    }
+                }
+            });
+        };
+        Ok(Box::new(session.declare_queryable(key.clone()).callback(callback).wait()?))
+    })
+}
+
+/// Answers questions as long as it lives.
+pub struct Answering {
+    _declaration: Declaration,
+}
+
+impl Answering {
+    pub(crate) const fn new(declaration: Declaration) -> Self {
+        Self { _declaration: declaration }
+    }
+}

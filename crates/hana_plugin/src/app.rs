@@ -1,0 +1,61 @@
+use bevy_app::App;
+use bevy_app::Plugin;
+use hana_network::NodeConfig;
+use hana_protocol::CustomMessage;
+use hana_protocol::Message;
+use hana_protocol::NodeId;
+use hana_protocol::Topics;
+use hana_protocol::role;
+use hana_protocol::route::Publishable;
+use hana_protocol::route::ReceivedBy;
+
+use crate::MeshLink;
+use crate::mesh;
+use crate::nodes;
+use crate::topics::TopicRegistrations;
+
+/// Puts a program onto the mesh from which others are played.
+///
+/// Every node is an entity with a [`MeshNode`](crate::MeshNode), and stays that entity across a disconnect;
+/// [`Mesh`](crate::Mesh) starts, stops, sets and plays.
+pub struct AppPlugin {
+    id: String,
+    topics: TopicRegistrations<role::App>,
+}
+
+impl AppPlugin {
+    /// An app named `id`: `[a-z0-9][a-z0-9_-]{0,62}`; anything else is made into that.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        Self { id: id.into(), topics: TopicRegistrations::default() }
+    }
+
+    /// Publishes a message type of its own: write it with [`TopicWriter<M>`](crate::TopicWriter).
+    #[must_use]
+    pub fn publishes<M: CustomMessage + Publishable<role::App>>(mut self) -> Self {
+        self.topics.publish::<M>();
+        self
+    }
+
+    /// Hears any topics that an app may: events, logs, health, or a visualization's own. Read them as
+    /// [`FromMesh<M>`](crate::FromMesh). One set of topics for each message type.
+    #[must_use]
+    pub fn hears<M: Message + ReceivedBy<role::App>>(
+        mut self,
+        topics: impl Into<Topics<M>>,
+    ) -> Self {
+        self.topics.hear(topics.into());
+        self
+    }
+}
+
+impl Plugin for AppPlugin {
+    fn build(&self, app: &mut App) {
+        let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
+        let config = NodeConfig::from_environment(id).map(|config| self.topics.announce(config));
+        MeshLink::<role::App>::build(app, config);
+        nodes::build(app);
+        mesh::build(app);
+        self.topics.build(app);
+    }
+}

@@ -1,0 +1,56 @@
+//! hana for Bevy programs.
+//!
+//! [`VisualizationPlugin`] puts a program that draws onto the mesh: the fields of a resource become its
+//! parameters, its frames are counted, and it ends when it is told to.
+//!
+//! ```no_run
+//! use bevy_app::{App, Update};
+//! use bevy_ecs::prelude::*;
+//! use bevy_reflect::Reflect;
+//! use hana_plugin::VisualizationPlugin;
+//!
+//! #[derive(Resource, Reflect, Default)]
+//! struct Sky { brightness: f32, drift: f32 }
+//!
+//! fn draw(sky: Res<Sky>) { /* sky.brightness is what is played right now */ }
+//!
+//! App::new()
+//!     .add_plugins(VisualizationPlugin::<Sky>::new("sky"))
+//!     .add_systems(Update, draw)
+//!     .run();
+//! ```
+//!
+//! [`AppPlugin`] puts a program onto the mesh from which others are played: every node is an entity, and
+//! stays that entity across a disconnect; [`Mesh`] starts, stops and sets.
+//!
+//! Neither blocks a frame: the network has threads of its own. What arrives is drained in `PreUpdate`
+//! ([`HanaSystems::Receive`]), what is said is handed over in `PostUpdate` ([`HanaSystems::Send`]).
+
+mod app;
+mod link;
+mod mesh;
+mod nodes;
+mod parameters;
+mod sets;
+mod topics;
+mod visualization;
+
+pub use app::AppPlugin;
+pub use link::JoinFailed;
+pub use link::Joined;
+pub use link::MeshLink;
+pub use mesh::CommandAnswered;
+pub use mesh::Mesh;
+pub use nodes::MeshNode;
+pub use nodes::NodeAdded;
+pub use nodes::NodeChanged;
+pub use nodes::NodeRemoved;
+pub use nodes::Present;
+pub use parameters::Description;
+pub use parameters::ParameterRange;
+pub use parameters::ParameterStruct;
+pub use sets::HanaSystems;
+pub use topics::FromMesh;
+pub use topics::TopicWriter;
+pub use visualization::ShutdownRequested;
+pub use visualization::VisualizationPlugin;

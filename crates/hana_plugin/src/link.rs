@@ -1,0 +1,105 @@
+use std::time::Duration;
+use std::time::Instant;
+
+use bevy_app::App;
+use bevy_app::PreUpdate;
+use bevy_ecs::prelude::*;
+use hana_network::ConfigError;
+use hana_network::JoinError;
+use hana_network::Node;
+use hana_network::NodeConfig;
+use hana_network::Pending;
+use hana_protocol::NodeId;
+use hana_protocol::role::NodeRole;
+
+use crate::HanaSystems;
+
+/// The program's node on the mesh, once it has joined. A program that starts with no network at all joins
+/// when it can; until then [`node`](Self::node) is none, and the program draws.
+#[derive(Resource)]
+pub struct MeshLink<R: NodeRole> {
+    config: Result<NodeConfig, ConfigError>,
+    node: Option<Node<R>>,
+    joining: Option<Pending<Result<Node<R>, JoinError>>>,
+    again: Option<Instant>,
+}
+
+/// The program has joined the mesh.
+#[derive(Event, Debug, Clone)]
+pub struct Joined {
+    /// The id it has there.
+    pub node: NodeId,
+}
+
+/// The program could not join the mesh. It tries again by itself, unless its id is taken.
+#[derive(Event, Debug, Clone)]
+pub struct JoinFailed {
+    /// Why, and what to do, in plain words.
+    pub reason: String,
+    /// Whether it tries again by itself.
+    pub tries_again: bool,
+}
+
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+impl<R: NodeRole> MeshLink<R> {
+    /// The node; none while it has not joined.
+    #[must_use]
+    pub const fn node(&self) -> Option<&Node<R>> {
+        self.node.as_ref()
+    }
+
+    /// Joins as `config` says, in the background.
+    pub(crate) fn build(app: &mut App, config: Result<NodeConfig, ConfigError>) {
+        app.insert_resource(Self {
+            config,
+            node: None,
+            joining: None,
+            again: Some(Instant::now()),
+        })
+        .configure_sets(PreUpdate, HanaSystems::Receive)
+        .add_systems(PreUpdate, join::<R>.before(HanaSystems::Receive));
+    }
+}
+
+/// Begins to join, and looks whether it has happened.
+fn join<R: NodeRole>(mut link: ResMut<MeshLink<R>>, mut commands: Commands) {
+    if link.node.is_some() {
+        return;
+    }
+    if link.again.is_some_and(|at| at <= Instant::now()) {
+        link.again = None;
+        match &link.config {
+            Ok(config) => link.joining = Some(Node::join(config.clone())),
+            Err(error) => {
+                tracing::error!("not on the mesh: {error}");
+                commands.trigger(JoinFailed { reason: error.to_string(), tries_again: false });
+            },
+        }
+    }
+    let Some(outcome) = link.joining.as_ref().and_then(Pending::take) else { return };
+    link.joining = None;
+    match outcome {
+        Ok(node) => {
+            tracing::info!("'{}' is on the mesh", node.id());
+            commands.trigger(Joined { node: node.id().clone() });
+            link.node = Some(node);
+        },
+        Err(error) => {
+            let tries_again = !matches!(error, JoinError::IdTaken { .. });
+            link.again = tries_again.then(|| Instant::now() + TRY_AGAIN);
+            tracing::error!("not on the mesh: {error}");
+            commands.trigger(JoinFailed { reason: error.to_string(), tries_again });
+        },
+    }
+}
+
+/// A run condition: the program is on the mesh in the role `R`, and was not in the frame before.
+pub(crate) fn has_just_joined<R: NodeRole>(
+    link: Res<MeshLink<R>>,
+    mut was_there: Local<bool>,
+) -> bool {
+    let before = *was_there;
+    *was_there = link.node.is_some();
+    *was_there && !before
+}

@@ -1,0 +1,142 @@
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bevy_app::App;
+use bevy_app::PreUpdate;
+use bevy_ecs::prelude::*;
+use bevy_ecs::system::SystemParam;
+use hana_network::CommandError;
+
+use hana_network::Pending;
+use hana_network::Publisher;
+use hana_protocol::Command;
+use hana_protocol::Control;
+use hana_protocol::Kill;
+use hana_protocol::Modulation;
+use hana_protocol::NodeId;
+use hana_protocol::ParameterName;
+use hana_protocol::Restart;
+use hana_protocol::Set;
+use hana_protocol::Start;
+use hana_protocol::Stop;
+use hana_protocol::Topic;
+use hana_protocol::role;
+use hana_protocol::role::NodeRole;
+use hana_protocol::route::Route;
+
+use crate::HanaSystems;
+use crate::MeshLink;
+
+/// What an app does to others: start, stop, set, play. A system parameter; nothing of it blocks. How a
+/// command ended is told by [`CommandAnswered`].
+#[derive(SystemParam)]
+pub struct Mesh<'w> {
+    link: Res<'w, MeshLink<role::App>>,
+    desk: ResMut<'w, Desk>,
+}
+
+/// A command has been answered, or will not be.
+#[derive(Event, Debug, Clone)]
+pub struct CommandAnswered {
+    /// Whom it was given.
+    pub node: NodeId,
+    /// The command.
+    pub command: Control,
+    /// Whether it was carried out, or why not.
+    pub outcome: Result<(), CommandError>,
+}
+
+type Outcome = Box<dyn Fn() -> Option<Result<(), CommandError>> + Send + Sync>;
+
+/// Commands under way, and the streams of what is played.
+#[derive(Resource, Default)]
+pub(crate) struct Desk {
+    under_way: Vec<(NodeId, Control, Outcome)>,
+    played: HashMap<(NodeId, ParameterName), Publisher<Modulation>>,
+}
+
+/// Ending a process may take three deadlines one after the other; answering takes a moment.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+impl Mesh<'_> {
+    /// Launches a program of `host`'s catalogue; its id is the name, or the name with a number.
+    pub fn start(&mut self, host: &NodeId, name: &str) {
+        self.give::<role::Daemon, _>(host, Start { name: name.into(), id: None });
+    }
+
+    /// Ends a process that the daemon of `host` launched.
+    pub fn stop(&mut self, host: &NodeId, node: &NodeId) {
+        self.give::<role::Daemon, _>(host, Stop { node: node.clone() });
+    }
+
+    /// Stops it and starts it again with the same id.
+    pub fn restart(&mut self, host: &NodeId, node: &NodeId) {
+        self.give::<role::Daemon, _>(host, Restart { node: node.clone() });
+    }
+
+    /// Ends it at once, with all that it started.
+    pub fn kill(&mut self, host: &NodeId, node: &NodeId) {
+        self.give::<role::Daemon, _>(host, Kill { node: node.clone() });
+    }
+
+    /// Sets parameters of a visualization, all or none, and hears whether it took them.
+    pub fn set(&mut self, node: &NodeId, values: impl IntoIterator<Item = (ParameterName, f32)>) {
+        let parameters: BTreeMap<_, _> = values.into_iter().collect();
+        self.give::<role::Visualization, _>(node, Set { parameters });
+    }
+
+    /// Moves a parameter of a visualization, as often as every frame: the newest value counts, none is
+    /// confirmed.
+    pub fn play(&mut self, node: &NodeId, parameter: &ParameterName, value: f32) {
+        let Some(own) = self.link.node() else { return };
+        let publisher =
+            self.desk.played.entry((node.clone(), parameter.clone())).or_insert_with(|| {
+                own.publisher(&Topic::<Modulation>::modulation(node.clone(), parameter.clone()))
+            });
+        if let Err(problem) = publisher.publish(&Modulation { value }) {
+            tracing::warn!("not played: {problem}");
+        }
+    }
+
+    fn give<To: NodeRole, C: Command + Route<role::App, To> + Clone>(
+        &mut self,
+        node: &NodeId,
+        command: C,
+    ) {
+        let outcome: Outcome = match self.link.node() {
+            Some(own) => Self::outcome(own.command::<To, C>(node, command.clone(), DEADLINE)),
+            None => Box::new(|| {
+                Some(Err(CommandError::NotSent {
+                    problem: "this app is not on the mesh yet".into(),
+                }))
+            }),
+        };
+        self.desk.under_way.push((node.clone(), command.into(), outcome));
+    }
+
+    fn outcome<T: Send + 'static>(pending: Pending<Result<T, CommandError>>) -> Outcome {
+        Box::new(move || {
+            if let Some(answer) = pending.take() {
+                return Some(answer.map(|_| ()));
+            }
+            let problem = hana_network::Abandoned.to_string();
+            pending.is_abandoned().then_some(Err(CommandError::NotSent { problem }))
+        })
+    }
+}
+
+pub(crate) fn build(app: &mut App) {
+    app.init_resource::<Desk>().add_systems(PreUpdate, take_answers.in_set(HanaSystems::Receive));
+}
+
+fn take_answers(mut desk: ResMut<Desk>, mut commands: Commands) {
+    desk.under_way.retain(|(node, command, outcome)| {
+        let Some(outcome) = outcome() else { return true };
+        if let Err(problem) = &outcome {
+            tracing::warn!("{} {node}: {problem}", command.name());
+        }
+        commands.trigger(CommandAnswered { node: node.clone(), command: command.clone(), outcome });
+        false
+    });
+}

@@ -1,0 +1,130 @@
+use std::collections::HashMap;
+use std::ops::Deref;
+
+use bevy_app::App;
+use bevy_app::PreUpdate;
+use bevy_ecs::prelude::*;
+use hana_network::MeshWatch;
+use hana_network::unix_ms;
+use hana_protocol::NodeId;
+use hana_protocol::NodeInfo;
+use hana_protocol::NodeView;
+use hana_protocol::RosterChange;
+use hana_protocol::role;
+
+use crate::HanaSystems;
+use crate::MeshLink;
+use crate::link::has_just_joined;
+
+/// A node of the mesh as a component of its entity: what `hana nodes` shows of it, and what it said of
+/// itself. Brought up to date once a frame, while [`NodeChanged`] is only triggered when its state, its
+/// presence or what it is has changed.
+#[derive(Component, Debug, Clone, PartialEq)]
+pub struct MeshNode {
+    view: NodeView,
+    info: Option<NodeInfo>,
+}
+
+impl MeshNode {
+    /// What it said of itself: its parameters, its message types.
+    #[must_use]
+    pub const fn info(&self) -> Option<&NodeInfo> {
+        self.info.as_ref()
+    }
+}
+
+impl Deref for MeshNode {
+    type Target = NodeView;
+
+    fn deref(&self) -> &NodeView {
+        &self.view
+    }
+}
+
+/// The node is on the mesh right now.
+#[derive(Component, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Present;
+
+/// A node that was not known has come; its entity has a [`MeshNode`].
+#[derive(EntityEvent, Debug, Clone, Copy)]
+pub struct NodeAdded {
+    /// The node's entity.
+    pub entity: Entity,
+}
+
+/// A node has changed: its state, its presence, its look, or what it is.
+#[derive(EntityEvent, Debug, Clone, Copy)]
+pub struct NodeChanged {
+    /// The node's entity.
+    pub entity: Entity,
+}
+
+/// A node is forgotten; its entity is despawned after this.
+#[derive(EntityEvent, Debug, Clone, Copy)]
+pub struct NodeRemoved {
+    /// The node's entity.
+    pub entity: Entity,
+}
+
+#[derive(Resource, Default)]
+struct Nodes {
+    watch: Option<MeshWatch>,
+    entities: HashMap<NodeId, Entity>,
+}
+
+pub(crate) fn build(app: &mut App) {
+    app.init_resource::<Nodes>().add_systems(
+        PreUpdate,
+        (watch.run_if(has_just_joined::<role::App>), update).chain().in_set(HanaSystems::Receive),
+    );
+}
+
+fn watch(link: Res<MeshLink<role::App>>, mut nodes: ResMut<Nodes>) {
+    nodes.watch = link.node().map(hana_network::Node::watch_mesh);
+}
+
+fn update(mut nodes: ResMut<Nodes>, mut shown: Query<&mut MeshNode>, mut commands: Commands) {
+    let Nodes { watch: Some(watch), entities } = &mut *nodes else { return };
+    let changes = watch.poll();
+    let roster = watch.roster();
+    let component = |node: &NodeId| {
+        let view = roster.view(node, unix_ms())?;
+        Some(MeshNode { view, info: roster.info(node).cloned() })
+    };
+    // Figures that change with every beat are brought up to date in place.
+    for (node, entity) in &*entities {
+        if let Ok(mut known) = shown.get_mut(*entity)
+            && let Some(now) = component(node)
+        {
+            known.set_if_neq(now);
+        }
+    }
+    for change in changes {
+        match change {
+            RosterChange::Added(node) | RosterChange::Changed(node) => {
+                let Some(component) = component(&node) else { continue };
+                let present = roster.is_present(&node);
+                let known = entities.get(&node).copied();
+                let entity = known.unwrap_or_else(|| commands.spawn_empty().id());
+                entities.insert(node, entity);
+                let mut entity_commands = commands.entity(entity);
+                entity_commands.insert(component);
+                if present {
+                    entity_commands.insert(Present);
+                } else {
+                    entity_commands.remove::<Present>();
+                }
+                if known.is_some() {
+                    commands.trigger(NodeChanged { entity });
+                } else {
+                    commands.trigger(NodeAdded { entity });
+                }
+            },
+            RosterChange::Removed(node) => {
+                let Some(entity) = entities.remove(&node) else { continue };
+                commands.trigger(NodeRemoved { entity });
+                commands.entity(entity).despawn();
+            },
+        }
+    }
+}

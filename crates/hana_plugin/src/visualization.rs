@@ -1,0 +1,180 @@
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bevy_app::App;
+use bevy_app::AppExit;
+use bevy_app::Last;
+use bevy_app::Plugin;
+use bevy_app::PostUpdate;
+use bevy_app::PreUpdate;
+use bevy_ecs::prelude::*;
+use bevy_reflect::TypePath;
+use hana_network::Board;
+use hana_network::NodeConfig;
+use hana_protocol::CustomMessage;
+use hana_protocol::NodeId;
+use hana_protocol::Parameter;
+use hana_protocol::Topics;
+use hana_protocol::role;
+use hana_protocol::route::Publishable;
+use hana_protocol::route::ReceivedBy;
+
+use crate::HanaSystems;
+use crate::MeshLink;
+use crate::ParameterStruct;
+use crate::topics::TopicRegistrations;
+
+/// Puts a program that draws onto the mesh. The `f32` fields of the resource `P` are its parameters; the
+/// plugin inserts the resource with its default values, if the program has not.
+///
+/// What is played arrives in the resource before `Update`; what the program changes in it is shown to
+/// others. Each frame is counted, so that others see that it moves. Told to end, it triggers
+/// [`ShutdownRequested`] and, unless told otherwise, exits.
+pub struct VisualizationPlugin<P> {
+    id: String,
+    exits_on_shutdown: bool,
+    topics: TopicRegistrations<role::Visualization>,
+    parameters: PhantomData<fn(P)>,
+}
+
+/// The visualization was told to end. The plugin exits by itself, unless
+/// [`VisualizationPlugin::without_exit_on_shutdown`] was called.
+#[derive(Event, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShutdownRequested;
+
+impl<P> VisualizationPlugin<P> {
+    /// A visualization named `id`: `[a-z0-9][a-z0-9_-]{0,62}`; anything else is made into that. A daemon
+    /// that launches it may give it another.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        Self {
+            id: id.into(),
+            exits_on_shutdown: true,
+            topics: TopicRegistrations::default(),
+            parameters: PhantomData,
+        }
+    }
+
+    /// Leaves it to the program to exit on [`ShutdownRequested`].
+    #[must_use]
+    pub const fn without_exit_on_shutdown(mut self) -> Self {
+        self.exits_on_shutdown = false;
+        self
+    }
+
+    /// Publishes a message type of its own: write it with [`TopicWriter<M>`](crate::TopicWriter).
+    #[must_use]
+    pub fn publishes<M: CustomMessage + Publishable<role::Visualization>>(mut self) -> Self {
+        self.topics.publish::<M>();
+        self
+    }
+
+    /// Hears a message type of others, wherever it is published: read [`FromMesh<M>`](crate::FromMesh).
+    #[must_use]
+    pub fn hears<M: CustomMessage + ReceivedBy<role::Visualization>>(mut self) -> Self {
+        self.topics.hear_announced::<M>(Topics::every_custom());
+        self
+    }
+}
+
+/// The parameters, as the network and the program share them.
+#[derive(Resource)]
+struct SharedParameters<P> {
+    board: Option<Arc<Board>>,
+    declared: Vec<Parameter>,
+    /// The version of the board that the program has seen.
+    seen: u64,
+    /// The values that the network and the program last agreed on; kept so that no frame allocates.
+    agreed: Vec<f32>,
+    parameters: PhantomData<fn(P)>,
+}
+
+impl<P> Plugin for VisualizationPlugin<P>
+where
+    P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStruct + TypePath,
+{
+    fn build(&self, app: &mut App) {
+        let declared = P::declare();
+        let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
+        let config = NodeConfig::from_environment(id)
+            .map(|config| self.topics.announce(config.with_parameters(declared.clone())));
+        MeshLink::<role::Visualization>::build(app, config);
+        app.init_resource::<P>()
+            .insert_resource(SharedParameters::<P> {
+                board: None,
+                declared,
+                seen: 0,
+                agreed: vec![],
+                parameters: PhantomData,
+            })
+            .configure_sets(PostUpdate, HanaSystems::Send)
+            .add_systems(PreUpdate, (receive_shutdown, receive::<P>).in_set(HanaSystems::Receive))
+            .add_systems(PostUpdate, send::<P>.in_set(HanaSystems::Send))
+            .add_systems(Last, count_frame);
+        if self.exits_on_shutdown {
+            app.add_observer(|_: On<ShutdownRequested>, mut exits: MessageWriter<AppExit>| {
+                exits.write(AppExit::Success);
+            });
+        }
+        self.topics.build(app);
+    }
+}
+
+/// What was played goes into the program's resource.
+fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStruct>(
+    link: Res<MeshLink<role::Visualization>>,
+    mut shared: ResMut<SharedParameters<P>>,
+    mut parameters: ResMut<P>,
+) {
+    let shared = &mut *shared;
+    if shared.board.is_none() {
+        let Some(node) = link.node() else { return };
+        shared.board = Some(Arc::clone(node.board()));
+        shared.agreed = shared.declared.iter().map(|parameter| parameter.default).collect();
+    }
+    let Some(board) = &shared.board else { return };
+    let version = board.read_since(shared.seen, &mut shared.agreed);
+    // The first reading has the defaults; what the program has made of them before it joined stays.
+    if shared.seen != 0 && version != shared.seen {
+        parameters.write(&shared.agreed);
+    }
+    shared.seen = version;
+}
+
+/// What the program changed itself is shown to others.
+fn send<P: Resource + ParameterStruct>(
+    mut shared: ResMut<SharedParameters<P>>,
+    parameters: Res<P>,
+) {
+    let shared = &mut *shared;
+    let Some(board) = &shared.board else { return };
+    for ((value, agreed), declared) in
+        parameters.values().zip(&mut shared.agreed).zip(&shared.declared)
+    {
+        if value.to_bits() == agreed.to_bits() {
+            continue;
+        }
+        *agreed = value;
+        if let Err(problem) = board.set(&declared.name, value) {
+            tracing::warn!("the program's own value is not shown: {problem}");
+        }
+    }
+}
+
+fn receive_shutdown(
+    link: Res<MeshLink<role::Visualization>>,
+    mut commands: Commands,
+    mut was_told: Local<bool>,
+) {
+    let told = link.node().is_some_and(hana_network::Node::is_shutdown_requested);
+    if told && !*was_told {
+        *was_told = true;
+        commands.trigger(ShutdownRequested);
+    }
+}
+
+fn count_frame(link: Res<MeshLink<role::Visualization>>) {
+    if let Some(node) = link.node() {
+        node.frames().bump();
+    }
+}

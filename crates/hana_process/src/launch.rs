@@ -1,0 +1,185 @@
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::os;
+
+/// What is to be launched, all of it decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchSpec {
+    /// The program's file.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// What is added to the environment that the launching program has itself.
+    pub env: BTreeMap<String, String>,
+    /// The directory it begins in; without, that of the launching program.
+    pub dir: Option<PathBuf>,
+    /// The file that its standard output and standard error go to. Earlier ones are kept as `<output>.1`,
+    /// `<output>.2`, ... Missing directories are made.
+    pub output: PathBuf,
+}
+
+/// Why a program could not be launched.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    /// There is no such program.
+    #[error("the program '{program}' was not found in {}; build or install it, or name its path in the catalogue", places(.looked_in))]
+    ProgramNotFound {
+        /// The program as the catalogue names it.
+        program: String,
+        /// Where it was looked for: files, if it was named by a path, else directories.
+        looked_in: Vec<PathBuf>,
+    },
+    /// There is a file of that name, but it is no program.
+    #[error("{} may not be executed; give it the right to (chmod +x), or name another file in the catalogue", program.display())]
+    NotExecutable {
+        /// The file.
+        program: PathBuf,
+    },
+    /// The directory it is to begin in is not there.
+    #[error("the directory {} that '{}' is to begin in does not exist; make it, or change 'dir' in the catalogue", dir.display(), program.display())]
+    DirNotFound {
+        /// The program.
+        program: PathBuf,
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The output file cannot be written.
+    #[error("the output file {} cannot be written; mend its directory, or set HANA_STATE to another", output.display())]
+    Output {
+        /// The file.
+        output: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The operating system refused.
+    #[error("the operating system did not launch {}: {source}", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+fn places(looked_in: &[PathBuf]) -> String {
+    let places: Vec<String> = looked_in.iter().map(|place| place.display().to_string()).collect();
+    places.join(", ")
+}
+
+/// Finds the file of `program`: one with a path separator is a path, relative to `base`; one without is
+/// looked for in `beside`, then in each directory of `PATH`.
+pub(crate) fn find_program(
+    program: &str,
+    base: &Path,
+    beside: &Path,
+) -> Result<PathBuf, LaunchError> {
+    find_program_in(program, base, beside, env::var_os("PATH").as_deref())
+}
+
+fn find_program_in(
+    program: &str,
+    base: &Path,
+    beside: &Path,
+    path: Option<&OsStr>,
+) -> Result<PathBuf, LaunchError> {
+    if program.contains(std::path::is_separator) {
+        let file = base.join(program);
+        return match candidate(&file) {
+            Candidate::Program(file) => Ok(file),
+            Candidate::NotExecutable(program) => Err(LaunchError::NotExecutable { program }),
+            Candidate::Missing => {
+                Err(LaunchError::ProgramNotFound { program: program.into(), looked_in: vec![file] })
+            },
+        };
+    }
+    let mut looked_in = vec![beside.to_owned()];
+    looked_in.extend(path.into_iter().flat_map(env::split_paths));
+    let mut refused = None;
+    for dir in &looked_in {
+        match candidate(&dir.join(program)) {
+            Candidate::Program(file) => return Ok(file),
+            Candidate::NotExecutable(file) => refused = refused.or(Some(file)),
+            Candidate::Missing => {},
+        }
+    }
+    if let Some(program) = refused {
+        return Err(LaunchError::NotExecutable { program });
+    }
+    Err(LaunchError::ProgramNotFound { program: program.into(), looked_in })
+}
+
+enum Candidate {
+    Program(PathBuf),
+    NotExecutable(PathBuf),
+    Missing,
+}
+
+fn candidate(file: &Path) -> Candidate {
+    let mut with_suffix = file.as_os_str().to_owned();
+    with_suffix.push(env::consts::EXE_SUFFIX);
+    let with_suffix = PathBuf::from(with_suffix);
+    match [file.to_owned(), with_suffix].into_iter().find(|file| file.is_file()) {
+        Some(file) if os::is_executable(&file) => Candidate::Program(file),
+        Some(file) => Candidate::NotExecutable(file),
+        None => Candidate::Missing,
+    }
+}
+
+#[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn program(dir: &Path, name: &str, mode: u32) -> PathBuf {
+        fs::create_dir_all(dir).unwrap();
+        let file = dir.join(name);
+        fs::write(&file, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_program_is_found_beside_the_daemon_before_path_and_by_its_path() {
+        let root = tempfile::tempdir().unwrap();
+        let (beside, path) = (root.path().join("beside"), root.path().join("path"));
+        let in_path = program(&path, "ripples", 0o755);
+        fs::create_dir_all(&beside).unwrap();
+        let find = |name| find_program_in(name, root.path(), &beside, Some(path.as_os_str()));
+
+        assert_eq!(find("ripples").unwrap(), in_path);
+        let in_beside = program(&beside, "ripples", 0o755);
+        assert_eq!(find("ripples").unwrap(), in_beside);
+        assert_eq!(find("path/ripples").unwrap(), in_path);
+    }
+
+    #[test]
+    fn a_missing_program_is_told_with_every_place_it_was_looked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let beside = root.path().join("beside");
+        let error = find_program_in("rpples", root.path(), &beside, Some(OsStr::new("/a:/b")));
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("'rpples'"), "{text}");
+        assert!(text.contains(&format!("{}, /a, /b", beside.display())), "{text}");
+
+        let error = find_program_in("bin/rpples", root.path(), &beside, None).unwrap_err();
+        assert!(error.to_string().contains(&root.path().join("bin/rpples").display().to_string()));
+    }
+
+    #[test]
+    fn a_file_without_the_right_to_execute_is_told_as_such() {
+        let root = tempfile::tempdir().unwrap();
+        let file = program(root.path(), "ripples", 0o644);
+        let error = find_program_in("ripples", root.path(), root.path(), None).unwrap_err();
+        assert!(matches!(error, LaunchError::NotExecutable { program } if program == file));
+    }
+}

@@ -1,0 +1,134 @@
+/// One line of output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Its place in the output of its run, from 0.
+    pub number: u64,
+    /// The line without its end, at most [`LineSplitter::MAX_LINE`] bytes; bytes that are not UTF-8 are
+    /// replaced.
+    pub text: String,
+}
+
+/// Makes lines of bytes as they come, with bounded memory. Pure.
+#[derive(Debug, Clone, Default)]
+pub struct LineSplitter {
+    /// The beginning of a line whose end has not come.
+    partial: Vec<u8>,
+    next: u64,
+}
+
+impl LineSplitter {
+    /// Longer lines are cut to this length, in bytes of UTF-8.
+    pub const MAX_LINE: usize = 4096;
+
+    /// The number that the next line will have.
+    #[must_use]
+    pub const fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// Takes bytes and hands every line that they complete to `each`, as number and raw bytes. The bytes may
+    /// be cut; [`Line::new`] makes text of them.
+    pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(u64, &[u8])) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            let (head, rest) = bytes.split_at(end);
+            bytes = rest.get(1..).unwrap_or_default();
+            if self.partial.is_empty() {
+                each(self.next, head);
+            } else {
+                self.keep(head);
+                each(self.next, &self.partial);
+                self.partial.clear();
+            }
+            self.next += 1;
+        }
+        self.keep(bytes);
+    }
+
+    /// No more will come: hands over a last line that has no end.
+    pub fn finish(&mut self, mut each: impl FnMut(u64, &[u8])) {
+        if !self.partial.is_empty() {
+            each(self.next, &self.partial);
+            self.partial.clear();
+            self.next += 1;
+        }
+    }
+
+    /// One byte more than is shown, so that a character at the cut is seen to be cut.
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = (Self::MAX_LINE + 4).saturating_sub(self.partial.len());
+        self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+impl Line {
+    /// Makes text of a line's raw bytes: without a `\r` at its end, bytes that are not UTF-8 replaced, cut
+    /// at a character to [`LineSplitter::MAX_LINE`].
+    #[must_use]
+    pub fn new(number: u64, bytes: &[u8]) -> Self {
+        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        let mut text =
+            String::from_utf8_lossy(&bytes[..bytes.len().min(LineSplitter::MAX_LINE + 4)])
+                .into_owned();
+        text.truncate(text.floor_char_boundary(LineSplitter::MAX_LINE));
+        Self { number, text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines(chunks: &[&[u8]]) -> Vec<(u64, String)> {
+        let mut splitter = LineSplitter::default();
+        let mut lines = vec![];
+        let mut each = |number, bytes: &[u8]| {
+            let line = Line::new(number, bytes);
+            lines.push((line.number, line.text));
+        };
+        for chunk in chunks {
+            splitter.push(chunk, &mut each);
+        }
+        splitter.finish(&mut each);
+        lines
+    }
+
+    #[test]
+    fn a_line_is_whole_however_it_came() {
+        let whole = [(0, "one".into()), (1, String::new()), (2, "zwölf".into()), (3, "end".into())];
+        assert_eq!(lines(&["one\n\nzwölf\r\nend".as_bytes()]), whole);
+        let text = "one\n\nzwölf\r\nend".as_bytes();
+        let bytewise: Vec<&[u8]> = text.chunks(1).collect();
+        assert_eq!(lines(&bytewise), whole);
+        assert!(lines(&[b""]).is_empty());
+    }
+
+    #[test]
+    fn a_long_line_is_cut_at_a_character_and_the_next_one_is_whole() {
+        let long =
+            format!("{}ä{}\nnext\n", "x".repeat(LineSplitter::MAX_LINE - 1), "y".repeat(9000));
+        for size in [1, 7, 4096, 1 << 20] {
+            let chunks: Vec<&[u8]> = long.as_bytes().chunks(size).collect();
+            let lines = lines(&chunks);
+            assert_eq!(lines[0].1, "x".repeat(LineSplitter::MAX_LINE - 1));
+            assert_eq!(lines[1], (1, "next".into()));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_replaced() {
+        assert_eq!(lines(&[b"a\xffb\n"]), [(0, "a\u{fffd}b".into())]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_cut_into_chunks_changes_nothing(
+            bytes in prop::collection::vec(prop_oneof![Just(b'\n'), Just(0xc3), any::<u8>()], 0..400),
+            size in 1_usize..40,
+        ) {
+            let chunks: Vec<&[u8]> = bytes.chunks(size).collect();
+            prop_assert_eq!(lines(&chunks), lines(&[&bytes]));
+        }
+    }
+}

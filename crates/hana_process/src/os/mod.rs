@@ -1,0 +1,12 @@
+//! What differs by platform. Both modules have the same face: `Leader`, `started`, `is_executable`,
+//! `adopt_orphans`, `reap_orphans`.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+pub(crate) use unix::*;
+#[cfg(windows)]
+pub(crate) use windows::*;

@@ -1,0 +1,108 @@
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::Duration;
+
+use hana_protocol::Exit;
+use process_wrap::std::ChildWrapper;
+use process_wrap::std::CommandWrap;
+use process_wrap::std::JobObject;
+
+/// How often the end of a process is looked for: its handle is shared with whoever may want to kill it.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// The first process of a job.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    pid: u32,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// The job with all its processes.
+    child: Box<dyn ChildWrapper>,
+    exit: Option<Exit>,
+}
+
+impl Leader {
+    pub(crate) fn launch(
+        command: &mut CommandWrap,
+        _mark: String,
+        on_exit: impl FnOnce(Exit) + Send + 'static,
+    ) -> io::Result<Self> {
+        command.wrap(JobObject);
+        let child = command.spawn()?;
+        let pid = child.id();
+        let shared = Arc::new(Mutex::new(Shared { child, exit: None }));
+        let watched = Arc::clone(&shared);
+        thread::Builder::new().name(format!("watch {pid}")).spawn(move || {
+            loop {
+                if let Some(exit) = lock(&watched).look() {
+                    on_exit(exit);
+                    return;
+                }
+                thread::sleep(GLANCE);
+            }
+        })?;
+        Ok(Self { pid, shared })
+    }
+
+    pub(crate) const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(crate) fn try_wait(&self) -> Option<Exit> {
+        lock(&self.shared).look()
+    }
+
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps)]
+    pub(crate) const fn terminate(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        lock(&self.shared).child.start_kill()
+    }
+
+    pub(crate) fn sweep(&self) -> io::Result<()> {
+        let mut shared = lock(&self.shared);
+        if shared.look().is_none() { Ok(()) } else { shared.child.start_kill() }
+    }
+}
+
+impl Shared {
+    fn look(&mut self) -> Option<Exit> {
+        if self.exit.is_none() {
+            // Of the first process, not of the job, which may have others left.
+            let status = self.child.inner_mut().try_wait().ok().flatten()?;
+            self.exit = Some(Exit::Code(status.code().unwrap_or(-1)));
+        }
+        self.exit
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn is_executable(_file: &Path) -> bool {
+    true
+}
+
+pub(crate) const fn started(_pid: u32) -> Option<String> {
+    None
+}
+
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) const fn adopt_orphans() -> io::Result<()> {
+    Ok(())
+}
+
+pub(crate) const fn reap_orphans() -> usize {
+    0
+}

@@ -1,0 +1,142 @@
+use std::fs::File;
+use std::io;
+use std::process::Stdio;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use hana_protocol::Exit;
+use process_wrap::std::CommandWrap;
+
+use crate::LaunchError;
+use crate::LaunchSpec;
+use crate::PidFingerprint;
+use crate::os;
+use crate::output_file;
+
+/// The environment variable that marks every process of one launch, whatever group it moves to.
+pub const MARK_VARIABLE: &str = "HANA_LAUNCH";
+
+/// A launched process, the leader of its own group, with all that it starts.
+///
+/// It outlives this value: dropping it, or the end of the program that launched it, leaves it running. Its
+/// standard input is empty; its output goes to a file, never through the launching program, so that neither a
+/// busy nor a dead daemon can stall it.
+///
+/// A process that has ended stays a zombie until [`Process::sweep`], which guards its id, and with it its
+/// group's, against being given to another. A dropped one is swept when it ends, as long as the launching
+/// program lives.
+#[derive(Debug)]
+pub struct Process {
+    leader: os::Leader,
+    fingerprint: Option<PidFingerprint>,
+}
+
+impl Process {
+    /// Launches what `spec` says. `on_exit` is called once, on a thread of its own, within a millisecond or
+    /// so of the end of the leader; it shall be quick, sending into a channel for instance. That thread
+    /// sleeps until then and costs nothing.
+    ///
+    /// Blocks for the few milliseconds that a launch takes.
+    ///
+    /// # Errors
+    ///
+    /// When the directory or the program is not there, the output file cannot be opened, or the system
+    /// refuses. Nothing runs then, and `on_exit` is not called.
+    pub fn launch(
+        spec: &LaunchSpec,
+        on_exit: impl FnOnce(Exit) + Send + 'static,
+    ) -> Result<Self, LaunchError> {
+        if let Some(dir) = spec.dir.as_ref().filter(|dir| !dir.is_dir()) {
+            return Err(LaunchError::DirNotFound {
+                program: spec.program.clone(),
+                dir: dir.clone(),
+            });
+        }
+        if !spec.program.is_file() {
+            return Err(LaunchError::ProgramNotFound {
+                program: spec.program.display().to_string(),
+                looked_in: vec![spec.program.clone()],
+            });
+        }
+        let (output, errors) = open_output(spec)
+            .map_err(|source| LaunchError::Output { output: spec.output.clone(), source })?;
+        let mark = new_mark();
+        let mut command = CommandWrap::with_new(&spec.program, |command| {
+            command.args(&spec.args).envs(&spec.env).env(MARK_VARIABLE, &mark);
+            command.stdin(Stdio::null()).stdout(output).stderr(errors);
+            if let Some(dir) = &spec.dir {
+                command.current_dir(dir);
+            }
+        });
+        let leader = os::Leader::launch(&mut command, mark, on_exit)
+            .map_err(|source| LaunchError::Spawn { program: spec.program.clone(), source })?;
+        let fingerprint = PidFingerprint::of(leader.pid());
+        Ok(Self { leader, fingerprint })
+    }
+
+    /// The process id of the leader, which on Unix is the id of the group too.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        self.leader.pid()
+    }
+
+    /// The leader's fingerprint, taken at its launch; `None` where the platform cannot tell, or where it
+    /// had ended already.
+    #[must_use]
+    pub const fn fingerprint(&self) -> Option<&PidFingerprint> {
+        self.fingerprint.as_ref()
+    }
+
+    /// How the leader ended, if it has. Does not block, does not reap.
+    #[must_use]
+    pub fn try_wait(&self) -> Option<Exit> {
+        self.leader.try_wait()
+    }
+
+    /// Asks the whole group to end: SIGTERM, and SIGCONT so that what is suspended hears it. On Windows,
+    /// where there is no such thing, it does nothing; [`Process::kill`] comes next.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses (a process of another user). That nothing is left is no error.
+    pub fn terminate(&self) -> io::Result<()> {
+        self.leader.terminate()
+    }
+
+    /// Ends the whole group at once: SIGKILL, or the end of the job.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Process::terminate`].
+    pub fn kill(&self) -> io::Result<()> {
+        self.leader.kill()
+    }
+
+    /// Once the leader has ended: kills what it left behind, in its group or (Linux) with its mark, and
+    /// reaps it. Does nothing while the leader lives, and nothing the second time. Blocks for a few
+    /// milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// When something of it could not be killed; the leader is reaped nevertheless.
+    pub fn sweep(&self) -> io::Result<()> {
+        self.leader.sweep()
+    }
+}
+
+/// Standard output and standard error share one file so that their order is kept.
+fn open_output(spec: &LaunchSpec) -> io::Result<(File, File)> {
+    let output = output_file::open_for_new_run(&spec.output)?;
+    let errors = output.try_clone()?;
+    Ok((output, errors))
+}
+
+/// A text that no other launch on this machine has.
+fn new_mark() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());
+    format!("{}-{now}-{count}", std::process::id())
+}

@@ -1,0 +1,331 @@
+//! Real processes: what is launched, noticed, ended and left behind.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_process::LaunchError;
+use hana_process::LaunchSpec;
+use hana_process::LogFollower;
+use hana_process::LogLimits;
+use hana_process::PidFingerprint;
+use hana_process::Process;
+use hana_protocol::Exit;
+use tempfile::TempDir;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A process under test, its directory and the news of its end.
+struct Trial {
+    process: Process,
+    exits: Receiver<(Exit, Instant)>,
+    dir: TempDir,
+}
+
+fn spec(dir: &Path, script: &str) -> LaunchSpec {
+    LaunchSpec {
+        program: PathBuf::from("/bin/sh"),
+        args: vec!["-c".into(), script.into()],
+        env: BTreeMap::new(),
+        dir: None,
+        output: dir.join("output.log"),
+    }
+}
+
+fn launch(spec: &LaunchSpec) -> Result<(Process, Receiver<(Exit, Instant)>), LaunchError> {
+    let (sender, exits) = mpsc::channel();
+    let process = Process::launch(spec, move |exit| {
+        let _ = sender.send((exit, Instant::now()));
+    })?;
+    Ok((process, exits))
+}
+
+impl Trial {
+    fn of(script: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (process, exits) = launch(&spec(dir.path(), script)).unwrap();
+        Self { process, exits, dir }
+    }
+
+    fn exit(&self) -> Exit {
+        self.exits.recv_timeout(DEADLINE).unwrap().0
+    }
+
+    fn output(&self) -> String {
+        fs::read_to_string(self.dir.path().join("output.log")).unwrap()
+    }
+
+    /// The first line of its output, once it is there.
+    fn first_line(&self) -> String {
+        let mut line = None;
+        eventually("a line of output", || {
+            line = self.output().split_once('\n').map(|(line, _)| line.to_owned());
+            line.is_some()
+        });
+        line.unwrap()
+    }
+
+    /// The process whose id the script prints.
+    fn printed_process(&self) -> PidFingerprint {
+        PidFingerprint::of(self.first_line().trim().parse().unwrap()).unwrap()
+    }
+
+    /// Sweeps, after which nothing of the leader is left.
+    fn sweep(self) {
+        self.process.sweep().unwrap();
+        assert!(!exists(self.process.pid()), "the leader is still a zombie");
+    }
+}
+
+fn exists(pid: u32) -> bool {
+    Command::new("ps").args(["-p", &pid.to_string()]).output().unwrap().status.success()
+}
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn kill(signal: &str, pid: u32) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn an_exit_is_told_with_its_code_or_signal() {
+    for (script, expected) in [
+        ("exit 0", Exit::Code(0)),
+        ("exit 3", Exit::Code(3)),
+        ("kill -SEGV $$", Exit::Signal(11)),
+        ("kill -KILL $$", Exit::Signal(9)),
+        ("kill -INT $$", Exit::Signal(2)),
+    ] {
+        let trial = Trial::of(script);
+        assert_eq!(trial.exit(), expected, "{script}");
+        assert_eq!(trial.process.try_wait(), Some(expected));
+        trial.sweep();
+    }
+}
+
+#[test]
+fn an_end_is_noticed_within_milliseconds() {
+    let mut delays: Vec<Duration> = (0..9)
+        .map(|_| {
+            let trial = Trial::of("echo; exec sleep 61");
+            trial.first_line();
+            assert_eq!(trial.process.try_wait(), None);
+            let killed = Instant::now();
+            trial.process.kill().unwrap();
+            let (exit, noticed) = trial.exits.recv_timeout(DEADLINE).unwrap();
+            assert_eq!(exit, Exit::Signal(9));
+            trial.sweep();
+            noticed.duration_since(killed)
+        })
+        .collect();
+    delays.sort();
+    assert!(delays[4] < Duration::from_millis(20), "{delays:?}");
+}
+
+#[test]
+fn many_that_end_at_once_leave_no_zombie() {
+    let trials: Vec<Trial> = (0..30).map(|_| Trial::of("exit 1")).collect();
+    for trial in trials {
+        assert_eq!(trial.exit(), Exit::Code(1));
+        trial.sweep();
+    }
+}
+
+#[test]
+fn a_sweep_waits_for_the_end_and_is_idle_the_second_time() {
+    let trial = Trial::of("exec sleep 61");
+    trial.process.sweep().unwrap();
+    assert_eq!(trial.process.try_wait(), None);
+    trial.process.kill().unwrap();
+    trial.exit();
+    trial.process.sweep().unwrap();
+    trial.process.sweep().unwrap();
+    trial.process.kill().unwrap();
+    trial.process.terminate().unwrap();
+    assert_eq!(trial.process.try_wait(), Some(Exit::Signal(9)));
+}
+
+#[test]
+fn one_that_ignores_sigterm_is_ended_by_sigkill() {
+    let trial = Trial::of("trap '' TERM; echo; while :; do sleep 61; done");
+    trial.first_line();
+    trial.process.terminate().unwrap();
+    assert!(trial.exits.recv_timeout(Duration::from_millis(150)).is_err());
+    trial.process.kill().unwrap();
+    assert_eq!(trial.exit(), Exit::Signal(9));
+    trial.sweep();
+}
+
+#[test]
+fn one_that_is_suspended_hears_sigterm() {
+    let trial = Trial::of("echo; exec sleep 61");
+    trial.first_line();
+    kill("-STOP", trial.process.pid());
+    trial.process.terminate().unwrap();
+    assert_eq!(trial.exit(), Exit::Signal(15));
+    trial.sweep();
+}
+
+#[test]
+fn a_kill_reaches_what_it_forked() {
+    let trial = Trial::of("sleep 61 & echo $!; wait");
+    let forked = trial.printed_process();
+    trial.process.kill().unwrap();
+    assert_eq!(trial.exit(), Exit::Signal(9));
+    trial.sweep();
+    eventually("the forked one is gone", || !forked.is_alive());
+}
+
+#[test]
+fn a_sweep_reaches_what_a_leader_left_behind() {
+    for script in [
+        "sleep 61 & echo $!; exit 1",
+        "(trap '' TERM INT HUP; sleep 61) & echo $!; sleep 0.1; kill -TERM $$",
+    ] {
+        let trial = Trial::of(script);
+        trial.first_line();
+        let left_behind: u32 = trial.first_line().trim().parse().unwrap();
+        trial.exit();
+        let left_behind = PidFingerprint::of(left_behind).unwrap();
+        assert!(left_behind.is_alive());
+        trial.sweep();
+        eventually("what was left behind is gone", || !left_behind.is_alive());
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_sweep_reaches_what_has_left_the_group() {
+    // Forked twice, in a session of its own, and with a child of its own.
+    let trial = Trial::of("setsid sh -c 'sleep 61 & echo $!; wait' & echo; sleep 61");
+    eventually("two lines", || trial.output().lines().count() == 2);
+    let output = trial.output();
+    let escaped = output.lines().find_map(|line| line.parse().ok()).unwrap();
+    let escaped = PidFingerprint::of(escaped).unwrap();
+    trial.process.kill().unwrap();
+    trial.exit();
+    assert!(escaped.is_alive());
+    trial.sweep();
+    eventually("the escaped one is gone", || !escaped.is_alive());
+}
+
+#[test]
+fn a_sweep_leaves_other_launches_alone() {
+    let other = Trial::of("setsid sleep 61 & echo $!; exec sleep 61");
+    other.first_line();
+    let trial = Trial::of("exit 0");
+    trial.exit();
+    trial.sweep();
+    assert_eq!(other.process.try_wait(), None);
+    let bystander: u32 = other.first_line().trim().parse().unwrap();
+    assert!(exists(bystander));
+    other.process.kill().unwrap();
+    other.exit();
+    other.sweep();
+}
+
+#[test]
+fn what_cannot_be_launched_is_told_with_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = LaunchSpec { program: dir.path().join("rpples"), ..spec(dir.path(), "") };
+    let error = launch(&missing).unwrap_err();
+    assert!(matches!(error, LaunchError::ProgramNotFound { .. }));
+    assert!(error.to_string().contains("rpples"), "{error}");
+
+    let nowhere = LaunchSpec { dir: Some("/nowhere".into()), ..spec(dir.path(), "") };
+    let error = launch(&nowhere).unwrap_err();
+    assert!(matches!(&error, LaunchError::DirNotFound { dir, .. } if dir == Path::new("/nowhere")));
+
+    let text = dir.path().join("text");
+    fs::write(&text, "no program").unwrap();
+    let error = launch(&LaunchSpec { program: text, ..spec(dir.path(), "") }).unwrap_err();
+    assert!(matches!(error, LaunchError::Spawn { .. }), "{error}");
+
+    let no_directory = dir.path().join("text/output.log");
+    let error = launch(&LaunchSpec { output: no_directory, ..spec(dir.path(), "") }).unwrap_err();
+    assert!(matches!(error, LaunchError::Output { .. }), "{error}");
+}
+
+#[test]
+fn environment_directory_and_an_empty_input_are_passed() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = dir.path().canonicalize().unwrap();
+    let spec = LaunchSpec {
+        env: [("HANA_TEST".to_owned(), "a b".to_owned())].into(),
+        dir: Some(work.clone()),
+        ..spec(dir.path(), "echo \"$HANA_TEST\"; pwd; cat; echo oops >&2; test -n \"$HANA_LAUNCH\"")
+    };
+    let (process, exits) = launch(&spec).unwrap();
+    let trial = Trial { process, exits, dir };
+    assert_eq!(trial.exit(), Exit::Code(0));
+    assert_eq!(trial.output(), format!("a b\n{}\noops\n", work.display()));
+    trial.sweep();
+}
+
+#[test]
+fn each_launch_has_a_fresh_output_and_the_last_one_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    for word in ["first", "second"] {
+        let (process, exits) = launch(&spec(dir.path(), &format!("echo {word}"))).unwrap();
+        exits.recv_timeout(DEADLINE).unwrap();
+        process.sweep().unwrap();
+    }
+    let read = |name| fs::read_to_string(dir.path().join(name)).unwrap();
+    assert_eq!(read("output.log"), "second\n");
+    assert_eq!(read("output.log.1"), "first\n");
+}
+
+#[test]
+fn megabytes_of_output_stall_nobody_and_every_line_is_counted() {
+    const LINES: u64 = 120_000;
+    let trial = Trial::of(&format!("yes {} | head -n {LINES}", "x".repeat(49)));
+    let limits = LogLimits { file: 1024 * 1024, ..LogLimits::default() };
+    let mut follower = LogFollower::new(trial.dir.path().join("output.log"), limits);
+    let mut told = 0;
+    let began = Instant::now();
+    while trial.process.try_wait().is_none() {
+        assert!(began.elapsed() < DEADLINE);
+        told += follower.poll().unwrap().len();
+        thread::sleep(Duration::from_millis(10));
+    }
+    told += follower.finish().unwrap().len();
+    assert_eq!(trial.exit(), Exit::Code(0));
+    // Only what was written in the microseconds of emptying the file may be missing.
+    let counted = u64::try_from(told).unwrap() + follower.skipped();
+    assert!(counted <= LINES && counted > LINES / 2, "{counted} of {LINES}");
+    assert!(follower.tail(1)[0].text.ends_with('x'));
+    trial.sweep();
+}
+
+#[test]
+fn a_dropped_process_goes_on_and_is_no_zombie_when_it_ends() {
+    let Trial { process, exits, dir: _dir } = Trial::of("exec sleep 61");
+    let pid = process.pid();
+    let fingerprint = process.fingerprint().unwrap().clone();
+    drop(process);
+    assert!(fingerprint.is_alive());
+    kill("-KILL", pid);
+    assert_eq!(exits.recv_timeout(DEADLINE).unwrap().0, Exit::Signal(9));
+    eventually("nothing of it is left", || !exists(pid));
+
+    let Trial { process, exits, dir: _dir } = Trial::of("exit 0");
+    exits.recv_timeout(DEADLINE).unwrap();
+    let pid = process.pid();
+    drop(process);
+    assert!(!exists(pid));
+}

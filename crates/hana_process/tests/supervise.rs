@@ -1,0 +1,156 @@
+//! The two halves together, driven as a daemon drives them: one channel, one loop.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_process::Action;
+use hana_process::Incarnation;
+use hana_process::LaunchSpec;
+use hana_process::Mesh;
+use hana_process::Policy;
+use hana_process::Preset;
+use hana_process::Process;
+use hana_process::ProcessEvent;
+use hana_process::Supervisor;
+use hana_protocol::NodeId;
+use hana_protocol::ProcessState;
+use hana_protocol::StoppedBy;
+use tempfile::TempDir;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What a daemon has of one process.
+struct Keeper {
+    supervisor: Supervisor,
+    process: Option<(Incarnation, Process)>,
+    spec: LaunchSpec,
+    sender: Sender<ProcessEvent>,
+    events: Receiver<ProcessEvent>,
+    states: Vec<ProcessState>,
+    _dir: TempDir,
+}
+
+impl Keeper {
+    fn of(script: &str, policy: Policy) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = LaunchSpec {
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            env: BTreeMap::new(),
+            dir: None,
+            output: dir.path().join("output.log"),
+        };
+        let id = NodeId::new("script").unwrap();
+        let policy = Policy { mesh: Mesh::Never, ..policy };
+        let (sender, events) = mpsc::channel();
+        Self {
+            supervisor: Supervisor::new(id, "script", policy, Instant::now()),
+            process: None,
+            spec,
+            sender,
+            events,
+            states: vec![],
+            _dir: dir,
+        }
+    }
+
+    fn handle(&mut self, event: ProcessEvent) {
+        for action in self.supervisor.handle(event, Instant::now()) {
+            match action {
+                Action::Spawn(incarnation) => self.spawn(incarnation),
+                Action::Terminate(_) => self.process.as_ref().unwrap().1.terminate().unwrap(),
+                Action::Kill(_) => self.process.as_ref().unwrap().1.kill().unwrap(),
+                Action::Sweep(incarnation) => {
+                    let (swept, process) = self.process.take().unwrap();
+                    assert_eq!(swept, incarnation);
+                    process.sweep().unwrap();
+                },
+                Action::Announce => self.states.push(self.supervisor.state()),
+                Action::AskShutdown(_) | Action::Report { .. } => {},
+            }
+        }
+    }
+
+    fn spawn(&mut self, incarnation: Incarnation) {
+        assert!(self.process.is_none());
+        let sender = self.sender.clone();
+        let launched = Process::launch(&self.spec, move |exit| {
+            let _ = sender.send(ProcessEvent::Exited { incarnation, exit });
+        });
+        let event = match launched {
+            Ok(process) => {
+                let pid = process.pid();
+                self.process = Some((incarnation, process));
+                ProcessEvent::Spawned { incarnation, pid }
+            },
+            Err(error) => ProcessEvent::SpawnFailed { incarnation, reason: error.to_string() },
+        };
+        self.sender.send(event).unwrap();
+    }
+
+    /// The loop, until the process stands at `state`.
+    fn until(&mut self, state: ProcessState) {
+        let began = Instant::now();
+        while self.supervisor.state() != state {
+            assert!(began.elapsed() < DEADLINE, "{:?}", self.states);
+            let now = Instant::now();
+            let wait = self.supervisor.next_deadline().map_or(DEADLINE, |at| at - now);
+            let event = self.events.recv_timeout(wait).unwrap_or(ProcessEvent::Tick);
+            self.handle(event);
+        }
+    }
+}
+
+#[test]
+fn one_that_crashes_at_every_start_ends_in_a_crash_loop() {
+    let mut policy = Policy::default();
+    policy.restart.backoff.initial = Duration::from_millis(1);
+    let mut keeper = Keeper::of("exit 1", policy);
+    keeper.handle(ProcessEvent::StartAsked);
+    keeper.until(ProcessState::CrashLoop);
+    assert_eq!(keeper.supervisor.restarts(), 5);
+    let restarting = keeper.states.iter().filter(|state| **state == ProcessState::Restarting);
+    assert_eq!(restarting.count(), 5);
+    assert!(keeper.process.is_none());
+}
+
+#[test]
+fn one_that_ignores_every_request_is_stopped_all_the_same() {
+    let mut policy = Policy::preset(Preset::Installation);
+    policy.stop.terminate = Duration::from_millis(100);
+    let mut keeper = Keeper::of("trap '' TERM; while :; do sleep 61; done", policy);
+    keeper.handle(ProcessEvent::StartAsked);
+    keeper.until(ProcessState::Running);
+    let output = keeper.spec.output.clone();
+    assert!(output.exists());
+    keeper.handle(ProcessEvent::StopAsked);
+    keeper.until(ProcessState::Stopped);
+    assert!(matches!(keeper.supervisor.stopped_by(), Some(StoppedBy::Terminate | StoppedBy::Kill)));
+    assert!(keeper.process.is_none());
+}
+
+#[test]
+fn a_restart_gives_another_process_and_a_missing_program_is_told() {
+    let mut keeper = Keeper::of("exec sleep 61", Policy::default());
+    keeper.handle(ProcessEvent::StartAsked);
+    keeper.until(ProcessState::Running);
+    let first = keeper.supervisor.pid();
+    keeper.handle(ProcessEvent::RestartAsked);
+    keeper.until(ProcessState::Starting);
+    keeper.until(ProcessState::Running);
+    assert_ne!(keeper.supervisor.pid(), first);
+    keeper.handle(ProcessEvent::KillAsked);
+    keeper.until(ProcessState::Stopped);
+
+    keeper.spec.program = "/nowhere/ripples".into();
+    keeper.handle(ProcessEvent::StartAsked);
+    keeper.until(ProcessState::Crashed);
+    let reason = keeper.supervisor.reason();
+    assert!(reason.contains("/nowhere/ripples' was not found"), "{reason}");
+}

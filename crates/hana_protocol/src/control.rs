@@ -1,0 +1,191 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Lane;
+use crate::Message;
+use crate::NodeId;
+use crate::ParameterName;
+use crate::role::Role;
+
+/// A command, on `hana/<node>/control`: `{"start": {"name": "ripples"}}`.
+///
+/// Asked as a query it is answered with an [`Answer`]; as a plain put it is carried out unanswered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// See [`Start`].
+    Start(Start),
+    /// See [`Stop`].
+    Stop(Stop),
+    /// See [`Restart`].
+    Restart(Restart),
+    /// See [`Kill`].
+    Kill(Kill),
+    /// See [`Shutdown`].
+    Shutdown(Shutdown),
+    /// See [`Set`].
+    Set(Set),
+    /// See [`Ping`].
+    Ping(Ping),
+}
+
+impl Message for Control {
+    const LANE: Lane = Lane::ReliableOrdered;
+    const NAME: &'static str = "control";
+}
+
+impl Control {
+    /// The command's name, as JSON has it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "start",
+            Self::Stop(_) => "stop",
+            Self::Restart(_) => "restart",
+            Self::Kill(_) => "kill",
+            Self::Shutdown(_) => "shutdown",
+            Self::Set(_) => "set",
+            Self::Ping(_) => "ping",
+        }
+    }
+
+    /// Whether a node of `role` takes this command. The same as the rows of [`crate::route`], for what
+    /// comes from programs that were not compiled against them.
+    #[must_use]
+    pub const fn is_for(&self, role: Role) -> bool {
+        match self {
+            Self::Start(_) | Self::Stop(_) | Self::Restart(_) | Self::Kill(_) => {
+                matches!(role, Role::Daemon)
+            },
+            Self::Shutdown(_) | Self::Set(_) => matches!(role, Role::Visualization),
+            Self::Ping(_) => true,
+        }
+    }
+}
+
+/// A command with the answer it gets.
+pub trait Command: Into<Control> + Send + 'static {
+    /// What an accepted one is answered with.
+    type Reply: Serialize + DeserializeOwned + Send + 'static;
+}
+
+/// To a daemon: launch a program of its catalogue. Answered once the process exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Its name in the catalogue.
+    pub name: String,
+    /// The id it shall have; else the name, or the name with a number where that is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<NodeId>,
+}
+
+/// What a [`Start`] or [`Restart`] is answered with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// The id it has.
+    pub node: NodeId,
+    /// Its process id.
+    pub pid: u32,
+}
+
+/// To a daemon: end a process it launched, politely first. Answered once it has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// The process.
+    pub node: NodeId,
+}
+
+/// What a [`Stop`] or [`Kill`] is answered with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopReport {
+    /// What it took.
+    pub by: StoppedBy,
+}
+
+/// What it took to end a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoppedBy {
+    /// It had ended already.
+    Already,
+    /// The polite command.
+    Shutdown,
+    /// SIGTERM to its group.
+    Terminate,
+    /// SIGKILL to its group.
+    Kill,
+}
+
+/// To a daemon: stop a process it launched and start it again with the same id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// The process.
+    pub node: NodeId,
+}
+
+/// To a daemon: end a process it launched at once, with all that it started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kill {
+    /// The process.
+    pub node: NodeId,
+}
+
+/// To a visualization: end, in good order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shutdown {}
+
+/// To a visualization: set parameters, all or none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Set {
+    /// Name and value of each.
+    pub parameters: BTreeMap<ParameterName, f32>,
+}
+
+/// To any node: answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ping {}
+
+/// The answer of a command that has nothing more to say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {}
+
+macro_rules! commands {
+    ($($command:ident => $reply:ty;)+) => {$(
+        impl From<$command> for Control {
+            fn from(command: $command) -> Self { Self::$command(command) }
+        }
+        impl Command for $command {
+            type Reply = $reply;
+        }
+    )+};
+}
+
+commands! {
+    Start    => Started;
+    Stop     => StopReport;
+    Restart  => Started;
+    Kill     => StopReport;
+    Shutdown => Accepted;
+    Set      => Accepted;
+    Ping     => Accepted;
+}
+
+/// How a command is answered: `{"accepted": {...}}` or `{"refused": {"reason": "..."}}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer<Reply = Accepted> {
+    /// Carried out.
+    Accepted(Reply),
+    /// Not carried out; nothing has changed.
+    Refused(Refused),
+}
+
+/// Why a command was not carried out, in plain words with what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The words.
+    pub reason: String,
+}

@@ -1,0 +1,49 @@
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::Lane;
+use crate::Message;
+use crate::NodeId;
+
+/// Something that happened, on `hana/<node>/event`, where `<node>` is who says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// Whom it happened to; often the one who says it.
+    pub about: NodeId,
+    /// The same in plain words, with the cause.
+    pub text: String,
+}
+
+/// What kind of thing happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A process was started.
+    Started,
+    /// A person closed it.
+    Closed,
+    /// It was stopped on command.
+    Stopped,
+    /// It ended without being asked to.
+    Crashed,
+    /// It was started again.
+    Restarted,
+    /// Its loop has not moved for too long.
+    Unresponsive,
+    /// Its loop moves again.
+    Responsive,
+    /// A node is gone from the mesh.
+    PeerLost,
+    /// A message could not be used; the text names key, sender, field and cause.
+    MessageRefused,
+    /// A kind this build does not know.
+    #[serde(other)]
+    Other,
+}
+
+impl Message for Event {
+    const LANE: Lane = Lane::ReliableOrdered;
+    const NAME: &'static str = "event";
+}

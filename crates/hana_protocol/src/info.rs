@@ -1,0 +1,57 @@
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::Lane;
+use crate::Message;
+use crate::NodeId;
+use crate::Parameter;
+use crate::role::Role;
+
+/// What a node is, on `hana/<node>/info`. State: whoever comes late asks for it and gets it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// The node.
+    pub node: NodeId,
+    /// Its role.
+    pub role: Role,
+    /// The host it runs on: the id of that host's daemon, whether one runs or not.
+    pub host: NodeId,
+    /// Its process id on that host.
+    pub pid: u32,
+    /// Which run of it: Unix microseconds of its joining.
+    pub instance: u64,
+    /// When it joined, Unix milliseconds.
+    pub started_ms: u64,
+    /// The version of hana it is built with.
+    pub version: String,
+    /// The name of its program.
+    #[serde(default)]
+    pub program: String,
+    /// Its parameters, in its own order; empty for what cannot be played.
+    #[serde(default)]
+    pub parameters: Vec<Parameter>,
+    /// The custom message types it publishes or hears.
+    #[serde(default)]
+    pub messages: Vec<CustomMessageInfo>,
+    /// Where it listens for play links, as Zenoh endpoints; empty for what cannot be played.
+    #[serde(default)]
+    pub play: Vec<String>,
+}
+
+/// A custom message type that a node knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomMessageInfo {
+    /// Its name.
+    pub name: String,
+    /// The last chunk of its key.
+    pub topic: String,
+    /// Its lane.
+    pub lane: Lane,
+    /// Its version.
+    pub version: u32,
+}
+
+impl Message for NodeInfo {
+    const LANE: Lane = Lane::ReliableOrdered;
+    const NAME: &'static str = "info";
+}

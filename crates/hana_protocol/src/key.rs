@@ -1,0 +1,311 @@
+use std::fmt;
+
+use crate::Lane;
+use crate::NodeId;
+use crate::ParameterName;
+use crate::role::Role;
+
+/// A key of the mesh, taken apart. [`Display`](fmt::Display) puts it together again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// `hana/<node>/alive/<role>/<zid>`: a liveliness token.
+    Alive {
+        /// The node.
+        node: NodeId,
+        /// Its role.
+        role: Role,
+        /// The Zenoh id of its session, so that two nodes with one id do not merge into one token.
+        zid: String,
+    },
+    /// `hana/<node>/info`
+    Info(NodeId),
+    /// `hana/<node>/health`
+    Health(NodeId),
+    /// `hana/<node>/control`
+    Control(NodeId),
+    /// `hana/<node>/event`
+    Event(NodeId),
+    /// `hana/<viz>/modulation/<param>`
+    Modulation {
+        /// The visualization that is played.
+        node: NodeId,
+        /// The parameter.
+        parameter: ParameterName,
+    },
+    /// `hana/<viz>/look`
+    Look(NodeId),
+    /// `hana/<viz>/topic/<name>`
+    Custom {
+        /// The visualization whose topic it is.
+        node: NodeId,
+        /// The topic's name.
+        topic: String,
+    },
+    /// `hana/<host>/process/<viz>`
+    Process {
+        /// The host whose daemon says it.
+        host: NodeId,
+        /// The process.
+        node: NodeId,
+    },
+    /// `hana/<host>/log/<viz>`
+    Log {
+        /// The host whose daemon says it.
+        host: NodeId,
+        /// The process.
+        node: NodeId,
+    },
+}
+
+impl Key {
+    /// The first chunk of every key.
+    pub const ROOT: &'static str = "hana";
+
+    /// Takes a key apart; `None` when it is none of the mesh's.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut chunks = text.split('/');
+        if chunks.next()? != Self::ROOT {
+            return None;
+        }
+        let node = NodeId::new(chunks.next()?).ok()?;
+        let what = chunks.next()?;
+        let rest: Vec<&str> = chunks.collect();
+        Some(match (what, rest.as_slice()) {
+            ("alive", [role, zid]) => {
+                Self::Alive { node, role: role.parse().ok()?, zid: (*zid).into() }
+            },
+            ("info", []) => Self::Info(node),
+            ("health", []) => Self::Health(node),
+            ("control", []) => Self::Control(node),
+            ("event", []) => Self::Event(node),
+            ("modulation", [parameter]) => {
+                Self::Modulation { node, parameter: ParameterName::new(parameter).ok()? }
+            },
+            ("look", []) => Self::Look(node),
+            ("topic", [topic]) => Self::Custom { node, topic: (*topic).into() },
+            ("process", [process]) => {
+                Self::Process { host: node, node: NodeId::new(process).ok()? }
+            },
+            ("log", [process]) => Self::Log { host: node, node: NodeId::new(process).ok()? },
+            _ => return None,
+        })
+    }
+
+    /// What kind of key it is.
+    #[must_use]
+    pub const fn kind(&self) -> KeyKind {
+        match self {
+            Self::Alive { .. } => KeyKind::Alive,
+            Self::Info(_) => KeyKind::Info,
+            Self::Health(_) => KeyKind::Health,
+            Self::Control(_) => KeyKind::Control,
+            Self::Event(_) => KeyKind::Event,
+            Self::Modulation { .. } => KeyKind::Modulation,
+            Self::Look(_) => KeyKind::Look,
+            Self::Custom { .. } => KeyKind::Custom,
+            Self::Process { .. } => KeyKind::Process,
+            Self::Log { .. } => KeyKind::Log,
+        }
+    }
+
+    /// The node in the second chunk: whose key it is.
+    #[must_use]
+    pub const fn owner(&self) -> &NodeId {
+        match self {
+            Self::Info(node)
+            | Self::Health(node)
+            | Self::Control(node)
+            | Self::Event(node)
+            | Self::Look(node)
+            | Self::Alive { node, .. }
+            | Self::Modulation { node, .. }
+            | Self::Custom { node, .. } => node,
+            Self::Process { host, .. } | Self::Log { host, .. } => host,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let root = Self::ROOT;
+        match self {
+            Self::Alive { node, role, zid } => write!(f, "{root}/{node}/alive/{role}/{zid}"),
+            Self::Info(node) => write!(f, "{root}/{node}/info"),
+            Self::Health(node) => write!(f, "{root}/{node}/health"),
+            Self::Control(node) => write!(f, "{root}/{node}/control"),
+            Self::Event(node) => write!(f, "{root}/{node}/event"),
+            Self::Modulation { node, parameter } => {
+                write!(f, "{root}/{node}/modulation/{parameter}")
+            },
+            Self::Look(node) => write!(f, "{root}/{node}/look"),
+            Self::Custom { node, topic } => write!(f, "{root}/{node}/topic/{topic}"),
+            Self::Process { host, node } => write!(f, "{root}/{host}/process/{node}"),
+            Self::Log { host, node } => write!(f, "{root}/{host}/log/{node}"),
+        }
+    }
+}
+
+/// A row of the contract: what one kind of key is for. `keyexprs.md` says the same, and a test holds the
+/// two together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// See [`Key::Alive`].
+    Alive,
+    /// See [`Key::Info`].
+    Info,
+    /// See [`Key::Health`].
+    Health,
+    /// See [`Key::Control`].
+    Control,
+    /// See [`Key::Event`].
+    Event,
+    /// See [`Key::Modulation`].
+    Modulation,
+    /// See [`Key::Look`].
+    Look,
+    /// See [`Key::Custom`].
+    Custom,
+    /// See [`Key::Process`].
+    Process,
+    /// See [`Key::Log`].
+    Log,
+}
+
+/// What somebody who comes late gets of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TopicHistory {
+    /// The current value, when asked for.
+    State,
+    /// Nothing: only what passes from now on.
+    None,
+}
+
+impl KeyKind {
+    /// All kinds, in the order of `keyexprs.md`.
+    pub const ALL: [Self; 10] = [
+        Self::Alive,
+        Self::Info,
+        Self::Health,
+        Self::Control,
+        Self::Event,
+        Self::Modulation,
+        Self::Look,
+        Self::Custom,
+        Self::Process,
+        Self::Log,
+    ];
+
+    /// The key as a pattern with `<placeholders>`.
+    #[must_use]
+    pub const fn pattern(self) -> &'static str {
+        match self {
+            Self::Alive => "hana/<node>/alive/<role>/<zid>",
+            Self::Info => "hana/<node>/info",
+            Self::Health => "hana/<node>/health",
+            Self::Control => "hana/<node>/control",
+            Self::Event => "hana/<node>/event",
+            Self::Modulation => "hana/<viz>/modulation/<param>",
+            Self::Look => "hana/<viz>/look",
+            Self::Custom => "hana/<viz>/topic/<name>",
+            Self::Process => "hana/<host>/process/<viz>",
+            Self::Log => "hana/<host>/log/<viz>",
+        }
+    }
+
+    /// The name of the message type, if one travels on it and it is one of this crate's.
+    #[must_use]
+    pub const fn message(self) -> Option<&'static str> {
+        use crate::Message;
+        Some(match self {
+            Self::Alive | Self::Custom => return None,
+            Self::Info => crate::NodeInfo::NAME,
+            Self::Health => crate::Health::NAME,
+            Self::Control => crate::Control::NAME,
+            Self::Event => crate::Event::NAME,
+            Self::Modulation => crate::Modulation::NAME,
+            Self::Look => crate::Look::NAME,
+            Self::Process => crate::ProcessStatus::NAME,
+            Self::Log => crate::LogLine::NAME,
+        })
+    }
+
+    /// Its lane; `None` where there is no message, or where the message type chooses.
+    #[must_use]
+    pub const fn lane(self) -> Option<Lane> {
+        use crate::Message;
+        Some(match self {
+            Self::Alive | Self::Custom => return None,
+            Self::Info => crate::NodeInfo::LANE,
+            Self::Health => crate::Health::LANE,
+            Self::Control => crate::Control::LANE,
+            Self::Event => crate::Event::LANE,
+            Self::Modulation => crate::Modulation::LANE,
+            Self::Look => crate::Look::LANE,
+            Self::Process => crate::ProcessStatus::LANE,
+            Self::Log => crate::LogLine::LANE,
+        })
+    }
+
+    /// What somebody who comes late gets.
+    #[must_use]
+    pub const fn history(self) -> TopicHistory {
+        match self {
+            Self::Alive | Self::Info | Self::Look | Self::Process => TopicHistory::State,
+            Self::Health
+            | Self::Control
+            | Self::Event
+            | Self::Modulation
+            | Self::Custom
+            | Self::Log => TopicHistory::None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_taken_apart_and_put_together_is_the_same() {
+        for text in [
+            "hana/h1/alive/daemon/2f",
+            "hana/h1/info",
+            "hana/ripples/health",
+            "hana/ripples/control",
+            "hana/ripples/event",
+            "hana/ripples/modulation/zoom",
+            "hana/ripples/look",
+            "hana/ripples/topic/spark",
+            "hana/h1/process/ripples-2",
+            "hana/h1/log/ripples-2",
+        ] {
+            assert_eq!(Key::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_foreign_key_is_none_of_ours() {
+        for text in [
+            "",
+            "hana",
+            "hana/h1",
+            "other/h1/info",
+            "hana/H1/info",
+            "hana/h1/info/more",
+            "hana/h1/alive/king/2f",
+            "hana/v/modulation/_frame",
+        ] {
+            assert_eq!(Key::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_kind_has_a_pattern_that_parses_as_that_kind() {
+        for kind in KeyKind::ALL {
+            let example = kind.pattern().replace("<role>", "app").replace(['<', '>'], "");
+            assert_eq!(Key::parse(&example).unwrap().kind(), kind);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What travels on the mesh, and what it means: node ids, roles, keys, messages, the envelope, the codec,
+//! parameters, and the judgement of a node's health.
+//!
+//! Nothing here does I/O, names Zenoh, reads a clock or spawns a thread. What needs time takes `now`.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | who may send what to whom | [`route`] |
+//! | every key of the mesh | [`Key`], [`KeyKind`] |
+//! | what a payload looks like | one file per message: [`Health`], [`NodeInfo`], [`Control`], ... |
+//! | how bytes become a message, and what is said when they do not | [`codec`] |
+//! | whether a node is running, slow or unresponsive | [`HealthWatch`] |
+//! | everything known of everyone | [`Roster`] |
+
+pub mod codec;
+mod control;
+mod envelope;
+mod event;
+mod health;
+mod health_watch;
+mod info;
+mod key;
+mod lane;
+mod log_line;
+mod look;
+mod message;
+mod modulation;
+mod node_id;
+mod parameter;
+mod process;
+pub mod role;
+mod roster;
+pub mod route;
+mod sequence;
+mod topic;
+
+pub use codec::DecodeError;
+pub use codec::Encoding;
+pub use codec::PayloadError;
+pub use control::Accepted;
+pub use control::Answer;
+pub use control::Command;
+pub use control::Control;
+pub use control::Kill;
+pub use control::Ping;
+pub use control::Refused;
+pub use control::Restart;
+pub use control::Set;
+pub use control::Shutdown;
+pub use control::Start;
+pub use control::Started;
+pub use control::Stop;
+pub use control::StopReport;
+pub use control::StoppedBy;
+pub use envelope::Envelope;
+pub use envelope::EnvelopeError;
+pub use event::Event;
+pub use event::EventKind;
+pub use health::Counters;
+pub use health::Frames;
+pub use health::Health;
+pub use health_watch::HealthLimits;
+pub use health_watch::HealthWatch;
+pub use health_watch::Verdict;
+pub use info::CustomMessageInfo;
+pub use info::NodeInfo;
+pub use key::Key;
+pub use key::KeyKind;
+pub use key::TopicHistory;
+pub use lane::Lane;
+pub use log_line::LogLine;
+pub use log_line::Stream;
+pub use look::Look;
+pub use message::CustomMessage;
+pub use message::Message;
+pub use modulation::Modulation;
+pub use node_id::NodeId;
+pub use node_id::NodeIdError;
+pub use parameter::Parameter;
+pub use parameter::ParameterError;
+pub use parameter::ParameterName;
+pub use parameter::ParameterNameError;
+pub use parameter::Parameters;
+pub use process::Exit;
+pub use process::ProcessState;
+pub use process::ProcessStatus;
+pub use roster::NodeView;
+pub use roster::Roster;
+pub use roster::RosterChange;
+pub use roster::Sighting;
+pub use sequence::Arrival;
+pub use sequence::SequenceFilter;
+pub use topic::Topic;
+pub use topic::Topics;

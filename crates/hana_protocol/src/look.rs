@@ -1,0 +1,20 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::Lane;
+use crate::Message;
+use crate::ParameterName;
+
+/// All current values of a visualization, on `hana/<viz>/look`: state, on change, at most ten times a second.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Look {
+    /// Name and value of each parameter.
+    pub parameters: BTreeMap<ParameterName, f32>,
+}
+
+impl Message for Look {
+    const LANE: Lane = Lane::ReliableOrdered;
+    const NAME: &'static str = "look";
+}

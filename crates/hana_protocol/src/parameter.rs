@@ -1,0 +1,298 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::Serialize;
+use thiserror::Error;
+
+/// The name of a parameter: `[a-z0-9][a-z0-9_-]{0,62}`, one chunk of a key. Names that begin with `_` are
+/// the protocol's own.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ParameterName(Arc<str>);
+
+/// A text that is no parameter name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "'{name}' is no parameter name; use lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
+)]
+pub struct ParameterNameError {
+    /// The text, cut to 80 characters.
+    pub name: String,
+}
+
+impl ParameterName {
+    /// Takes `name` as it stands.
+    ///
+    /// # Errors
+    ///
+    /// When `name` is empty, longer than 63 characters, or has a character outside `[a-z0-9_-]`.
+    pub fn new(name: &str) -> Result<Self, ParameterNameError> {
+        // The rule is that of a node id: both are one chunk of a key.
+        crate::NodeId::new(name)
+            .map(|_| Self(name.into()))
+            .map_err(|_| ParameterNameError { name: name.chars().take(80).collect() })
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ParameterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for ParameterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for ParameterName {
+    type Err = ParameterNameError;
+
+    fn from_str(name: &str) -> Result<Self, ParameterNameError> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<String> for ParameterName {
+    type Error = ParameterNameError;
+
+    fn try_from(name: String) -> Result<Self, ParameterNameError> {
+        Self::new(&name)
+    }
+}
+
+impl From<ParameterName> for String {
+    fn from(name: ParameterName) -> Self {
+        name.0.as_ref().into()
+    }
+}
+
+/// A named number of a visualization, announced in `info`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// Its name.
+    pub name: ParameterName,
+    /// The least value, inclusive. -1 unless it says otherwise.
+    #[serde(default = "minus_one")]
+    pub min: f32,
+    /// The greatest value, inclusive. 1 unless it says otherwise.
+    #[serde(default = "one")]
+    pub max: f32,
+    /// The value it starts with.
+    #[serde(default)]
+    pub default: f32,
+    /// What it does, in a few words, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+const fn minus_one() -> f32 {
+    -1.0
+}
+const fn one() -> f32 {
+    1.0
+}
+
+impl Parameter {
+    /// A parameter from -1 to 1 that starts with `default`.
+    #[must_use]
+    pub const fn new(name: ParameterName, default: f32) -> Self {
+        Self { name, min: -1.0, max: 1.0, default, description: String::new() }
+    }
+
+    /// Whether `value` may be set.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a number, or outside the range.
+    pub fn check(&self, value: f32) -> Result<f32, ParameterError> {
+        if !value.is_finite() {
+            return Err(ParameterError::NotFinite { name: self.name.clone() });
+        }
+        if value < self.min || value > self.max {
+            return Err(ParameterError::OutOfRange {
+                name: self.name.clone(),
+                value,
+                min: self.min,
+                max: self.max,
+            });
+        }
+        Ok(value)
+    }
+}
+
+/// Why a value was not set. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum ParameterError {
+    /// There is no such parameter.
+    #[error("there is no parameter '{name}'; there are {}", list(known))]
+    Unknown {
+        /// The name asked for.
+        name: ParameterName,
+        /// The names there are.
+        known: Vec<ParameterName>,
+    },
+    /// NaN or infinite.
+    #[error("'{name}' was sent a value that is not a finite number")]
+    NotFinite {
+        /// The parameter.
+        name: ParameterName,
+    },
+    /// Outside the parameter's range.
+    #[error("'{name}' takes values from {min} to {max}, not {value}")]
+    OutOfRange {
+        /// The parameter.
+        name: ParameterName,
+        /// What was sent.
+        value: f32,
+        /// The least it takes.
+        min: f32,
+        /// The greatest it takes.
+        max: f32,
+    },
+}
+
+fn list(names: &[ParameterName]) -> String {
+    if names.is_empty() {
+        return "none".into();
+    }
+    names.iter().map(ParameterName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// The parameters of one visualization, in the order it declares them, with their current values.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Parameters {
+    declared: Vec<Parameter>,
+    values: Vec<f32>,
+}
+
+impl Parameters {
+    /// Takes the declarations; every value is its default. Of two with one name the later one is dropped.
+    #[must_use]
+    pub fn new(declared: Vec<Parameter>) -> Self {
+        let mut unique: Vec<Parameter> = Vec::with_capacity(declared.len());
+        for parameter in declared {
+            if unique.iter().all(|known| known.name != parameter.name) {
+                unique.push(parameter);
+            }
+        }
+        let values = unique.iter().map(|parameter| parameter.default).collect();
+        Self { declared: unique, values }
+    }
+
+    /// The declarations, in order.
+    #[must_use]
+    pub fn declared(&self) -> &[Parameter] {
+        &self.declared
+    }
+
+    /// The current values, in the order of the declarations.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Name and current value of each.
+    #[must_use]
+    pub fn named_values(&self) -> BTreeMap<ParameterName, f32> {
+        self.declared.iter().map(|p| p.name.clone()).zip(self.values.iter().copied()).collect()
+    }
+
+    /// Where `name` stands in the order of the declarations.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such parameter.
+    pub fn index(&self, name: &ParameterName) -> Result<usize, ParameterError> {
+        self.declared.iter().position(|p| p.name == *name).ok_or_else(|| ParameterError::Unknown {
+            name: name.clone(),
+            known: self.declared.iter().map(|p| p.name.clone()).collect(),
+        })
+    }
+
+    /// Sets one value.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such parameter, or it does not take the value; nothing has changed then.
+    pub fn set(&mut self, name: &ParameterName, value: f32) -> Result<usize, ParameterError> {
+        let index = self.index(name)?;
+        self.values[index] = self.declared[index].check(value)?;
+        Ok(index)
+    }
+
+    /// Sets several values, all or none.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be set; nothing has changed then.
+    pub fn set_all(&mut self, values: &BTreeMap<ParameterName, f32>) -> Result<(), ParameterError> {
+        for (name, value) in values {
+            self.declared[self.index(name)?].check(*value)?;
+        }
+        for (name, value) in values {
+            self.set(name, *value)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> ParameterName {
+        ParameterName::new(text).unwrap()
+    }
+
+    fn ripples() -> Parameters {
+        Parameters::new(vec![Parameter::new(name("zoom"), 0.0), Parameter::new(name("hue"), 0.5)])
+    }
+
+    #[test]
+    fn a_value_outside_the_range_changes_nothing() {
+        let mut parameters = ripples();
+        assert!(matches!(
+            parameters.set(&name("zoom"), 1.5),
+            Err(ParameterError::OutOfRange { .. })
+        ));
+        assert!(matches!(
+            parameters.set(&name("zoom"), f32::NAN),
+            Err(ParameterError::NotFinite { .. })
+        ));
+        assert_eq!(parameters.values(), [0.0, 0.5]);
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_answered_with_the_known_ones() {
+        let error = ripples().set(&name("zom"), 0.0).unwrap_err();
+        assert_eq!(error.to_string(), "there is no parameter 'zom'; there are zoom, hue");
+    }
+
+    #[test]
+    fn several_values_are_set_all_or_none() {
+        let mut parameters = ripples();
+        let mixed = BTreeMap::from([(name("hue"), 0.9), (name("zoom"), 2.0)]);
+        assert!(parameters.set_all(&mixed).is_err());
+        assert_eq!(parameters.values(), [0.0, 0.5]);
+        let good = BTreeMap::from([(name("hue"), 0.9), (name("zoom"), 1.0)]);
+        parameters.set_all(&good).unwrap();
+        assert_eq!(parameters.values(), [1.0, 0.9]);
+    }
+
+    #[test]
+    fn names_of_the_protocol_are_not_for_parameters() {
+        assert!(ParameterName::new("_frame").is_err());
+    }
+}

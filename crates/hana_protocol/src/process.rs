@@ -1,0 +1,154 @@
+use std::fmt;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::Lane;
+use crate::Message;
+use crate::NodeId;
+
+/// What a daemon knows of a process it launched, on `hana/<host>/process/<viz>` (state).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// The id it was launched with.
+    pub node: NodeId,
+    /// Its name in the catalogue.
+    pub name: String,
+    /// Where it stands.
+    pub state: ProcessState,
+    /// Why it stands there, in plain words.
+    pub reason: String,
+    /// Since when, Unix milliseconds.
+    pub since_ms: u64,
+    /// Its process id while it runs.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// How it ended, once it has.
+    #[serde(default)]
+    pub exit: Option<Exit>,
+    /// How often it was restarted since it was last started by a person.
+    #[serde(default)]
+    pub restarts: u32,
+}
+
+/// Where a process stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessState {
+    /// Launched, not yet on the mesh.
+    Starting,
+    /// On the mesh, its loop moving.
+    Running,
+    /// Its loop moves, below the rate it should.
+    Slow,
+    /// Alive, but its loop has not moved.
+    Unresponsive,
+    /// Its host or its daemon cannot be reached.
+    Unreachable,
+    /// Asked to end.
+    Stopping,
+    /// Ended on command.
+    Stopped,
+    /// A person closed it. Never restarted by itself.
+    Closed,
+    /// Ended without being asked to.
+    Crashed,
+    /// About to be started again.
+    Restarting,
+    /// Crashed too often; stays down.
+    CrashLoop,
+}
+
+impl ProcessState {
+    /// The state's name, as JSON has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Slow => "slow",
+            Self::Unresponsive => "unresponsive",
+            Self::Unreachable => "unreachable",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Closed => "closed",
+            Self::Crashed => "crashed",
+            Self::Restarting => "restarting",
+            Self::CrashLoop => "crash_loop",
+        }
+    }
+
+    /// Whether a process exists in this state.
+    #[must_use]
+    pub const fn is_alive(self) -> bool {
+        matches!(
+            self,
+            Self::Starting
+                | Self::Running
+                | Self::Slow
+                | Self::Unresponsive
+                | Self::Unreachable
+                | Self::Stopping
+        )
+    }
+}
+
+impl fmt::Display for ProcessState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// It returned this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+impl Exit {
+    /// Whether it ended with code 0.
+    #[must_use]
+    pub const fn is_success(self) -> bool {
+        matches!(self, Self::Code(0))
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(number) => match signal_name(*number) {
+                Some(name) => write!(f, "signal {number} ({name})"),
+                None => write!(f, "signal {number}"),
+            },
+        }
+    }
+}
+
+/// The names of the signals whose numbers are the same on Linux and macOS.
+const fn signal_name(number: i32) -> Option<&'static str> {
+    Some(match number {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        _ => return None,
+    })
+}
+
+impl Message for ProcessStatus {
+    const LANE: Lane = Lane::ReliableOrdered;
+    const NAME: &'static str = "process";
+}

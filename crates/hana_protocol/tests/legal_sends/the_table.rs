@@ -1,0 +1,24 @@
+use hana_protocol::role::{App, Bridge, Daemon, NodeRole, Visualization};
+use hana_protocol::route::{Publishable, ReceivedBy, Route};
+use hana_protocol::{Health, Lane, Set, Shutdown, Start, custom_message};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+struct Spark {
+    x: f32,
+}
+custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered, version: 2);
+
+fn send<From: NodeRole, To: NodeRole, M: Route<From, To>>() {}
+fn publish<From: NodeRole, M: Publishable<From>>() {}
+fn subscribe<To: NodeRole, M: ReceivedBy<To>>() {}
+
+fn main() {
+    send::<App, Daemon, Start>();
+    send::<Bridge, Visualization, Set>();
+    send::<Daemon, Visualization, Shutdown>();
+    publish::<Visualization, Health>();
+    subscribe::<App, Health>();
+    publish::<Visualization, Spark>();
+    subscribe::<Visualization, Spark>();
+}

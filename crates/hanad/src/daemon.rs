@@ -1,0 +1,436 @@
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::env;
+use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_network::CommandError;
+use hana_network::Node;
+use hana_network::Pending;
+use hana_network::PresenceWatch;
+use hana_network::Request;
+use hana_process::Action;
+use hana_process::Catalogue;
+use hana_process::Incarnation;
+use hana_process::LogFollower;
+use hana_process::LogLimits;
+use hana_process::Process;
+use hana_process::ProcessEvent;
+use hana_protocol::Accepted;
+use hana_protocol::Control;
+use hana_protocol::Event;
+use hana_protocol::EventKind;
+use hana_protocol::HealthWatch;
+use hana_protocol::NodeId;
+use hana_protocol::Shutdown;
+use hana_protocol::Sighting;
+use hana_protocol::Start;
+use hana_protocol::role;
+
+use crate::keeper::Keeper;
+use crate::keeper::Run;
+use crate::state_dir::StateDir;
+
+/// What reaches the daemon's loop.
+pub(crate) enum DaemonEvent {
+    /// A process has something to tell.
+    Process(NodeId, ProcessEvent),
+    /// Somebody asks for something.
+    Request(Request),
+    /// Somebody came, went, or said how it is.
+    Sighting(Sighting),
+    /// It is time to end.
+    End,
+}
+
+/// The loop of the daemon: events in, actions out.
+pub(crate) struct Daemon {
+    node: Node<role::Daemon>,
+    catalogue: Catalogue,
+    state: StateDir,
+    events: Sender<DaemonEvent>,
+    presence: PresenceWatch,
+    /// Who is on the mesh: their ids are taken.
+    present: BTreeMap<NodeId, BTreeSet<String>>,
+    keepers: BTreeMap<NodeId, Keeper>,
+    /// Polite commands that are not answered yet.
+    asked: Vec<(NodeId, Incarnation, Pending<Result<Accepted, CommandError>>)>,
+    ending: bool,
+}
+
+/// How often output is read, and unanswered polite commands are looked at.
+const POLL: Duration = Duration::from_millis(100);
+/// What happens by itself while nothing runs: nothing. The wait is bounded all the same.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long a visualization may take to answer the polite command; its stop deadlines run beside it.
+const POLITE: Duration = Duration::from_secs(1);
+/// How long a daemon that ends waits for what it launched. Longer than the stop deadlines of the policy.
+const END: Duration = Duration::from_secs(10);
+/// Ended visualizations that stay listed; of more, those that ended first are forgotten.
+const ENDED: usize = 64;
+
+impl Daemon {
+    pub(crate) fn new(
+        node: Node<role::Daemon>,
+        catalogue: Catalogue,
+        state: StateDir,
+        events: Sender<DaemonEvent>,
+    ) -> Self {
+        let presence = node.watch_presence();
+        forward(node.requests().clone(), events.clone(), DaemonEvent::Request);
+        forward(presence.sightings().clone(), events.clone(), DaemonEvent::Sighting);
+        Self {
+            node,
+            catalogue,
+            state,
+            events,
+            presence,
+            present: BTreeMap::new(),
+            keepers: BTreeMap::new(),
+            asked: vec![],
+            ending: false,
+        }
+    }
+
+    /// Runs until it is told to end and everything it launched has ended.
+    pub(crate) fn run(mut self, inbox: &Receiver<DaemonEvent>) -> anyhow::Result<()> {
+        let mut next_poll = Instant::now();
+        let mut end_by = None;
+        loop {
+            let now = Instant::now();
+            let wait = self.next_deadline(next_poll).saturating_duration_since(now);
+            match inbox.recv_timeout(wait) {
+                Ok(DaemonEvent::End) if self.ending => {
+                    // Told twice: at once.
+                    self.for_all(&ProcessEvent::KillAsked);
+                },
+                Ok(DaemonEvent::End) => {
+                    tracing::info!("ending, with all that was launched");
+                    self.ending = true;
+                    end_by = Some(Instant::now() + END);
+                    self.for_all(&ProcessEvent::StopAsked);
+                },
+                Ok(DaemonEvent::Process(node, event)) => self.handle(&node, event),
+                Ok(DaemonEvent::Request(request)) => self.take_request(request),
+                Ok(DaemonEvent::Sighting(sighting)) => self.see(sighting),
+                Err(RecvTimeoutError::Timeout) => {},
+                Err(RecvTimeoutError::Disconnected) => anyhow::bail!("nobody can reach the daemon"),
+            }
+            self.tick();
+            if Instant::now() >= next_poll {
+                self.poll();
+                next_poll = Instant::now() + POLL;
+            }
+            let all_ended = self.keepers.values().all(|keeper| keeper.run.is_none());
+            if self.ending && (all_ended || end_by.is_some_and(|by| Instant::now() >= by)) {
+                self.node.leave().wait(Duration::from_secs(1)).ok();
+                return Ok(());
+            }
+        }
+    }
+
+    fn next_deadline(&self, next_poll: Instant) -> Instant {
+        let busy =
+            !self.asked.is_empty() || self.keepers.values().any(|keeper| keeper.run.is_some());
+        let of_keepers = self.keepers.values().flat_map(|keeper| {
+            let of_health = keeper.health.as_ref().and_then(HealthWatch::next_deadline);
+            // A verdict that was given is not given again until it changes.
+            let of_health = of_health.filter(|at| *at > Instant::now());
+            keeper.supervisor.next_deadline().into_iter().chain(of_health)
+        });
+        of_keepers.chain(busy.then_some(next_poll)).min().unwrap_or_else(|| Instant::now() + IDLE)
+    }
+
+    fn for_all(&mut self, event: &ProcessEvent) {
+        let ids: Vec<NodeId> = self
+            .keepers
+            .iter()
+            .filter(|(_, keeper)| keeper.is_taken())
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in ids {
+            self.handle(&id, event.clone());
+        }
+    }
+
+    /// Lets time pass for everybody.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let due: Vec<NodeId> = self
+            .keepers
+            .iter()
+            .filter(|(_, keeper)| keeper.supervisor.next_deadline().is_some_and(|at| at <= now))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in due {
+            self.handle(&id, ProcessEvent::Tick);
+        }
+        let judged: Vec<NodeId> = self
+            .keepers
+            .iter()
+            .filter(|(_, keeper)| {
+                keeper.health.as_ref().is_some_and(|watch| watch.verdict(now).is_unresponsive())
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in judged {
+            self.judge(&id, now);
+        }
+    }
+
+    /// What is done ten times a second while something runs.
+    fn poll(&mut self) {
+        for keeper in self.keepers.values_mut() {
+            keeper.tell_output();
+        }
+        let asked = std::mem::take(&mut self.asked);
+        for (id, incarnation, pending) in asked {
+            match pending.take() {
+                None if !pending.is_abandoned() => self.asked.push((id, incarnation, pending)),
+                Some(Ok(_)) => {},
+                Some(Err(_)) | None => {
+                    self.handle(&id, ProcessEvent::ShutdownFailed { incarnation });
+                },
+            }
+        }
+        hana_process::reap_orphans();
+    }
+
+    fn see(&mut self, sighting: Sighting) {
+        match sighting {
+            Sighting::Appeared { node, zid, .. } => {
+                self.present.entry(node.clone()).or_default().insert(zid.clone());
+                self.handle(&node, ProcessEvent::Joined { session: zid });
+            },
+            Sighting::Vanished { node, zid } => {
+                if let Some(sessions) = self.present.get_mut(&node) {
+                    sessions.remove(&zid);
+                    if sessions.is_empty() {
+                        self.present.remove(&node);
+                    }
+                }
+                self.handle(&node, ProcessEvent::Left { session: zid });
+            },
+            Sighting::Health(node, health) => {
+                let now = Instant::now();
+                if let Some(watch) =
+                    self.keepers.get_mut(&node).and_then(|keeper| keeper.health.as_mut())
+                {
+                    watch.hear(health, now);
+                    self.judge(&node, now);
+                }
+            },
+            Sighting::Info(_) | Sighting::Look(..) | Sighting::Process(..) => {},
+        }
+    }
+
+    fn judge(&mut self, node: &NodeId, now: Instant) {
+        let Some(keeper) = self.keepers.get(node) else { return };
+        let Some(watch) = &keeper.health else { return };
+        let verdict = watch.verdict(now);
+        let incarnation = keeper.supervisor.incarnation();
+        self.handle(node, ProcessEvent::Verdict { incarnation, verdict });
+    }
+
+    fn take_request(&mut self, request: Request) {
+        if self.ending {
+            request.refuse("this daemon is ending");
+            return;
+        }
+        match request.control().clone() {
+            Control::Start(start) => self.start(request, &start),
+            Control::Stop(stop) => self.ask_of(request, &stop.node, ProcessEvent::StopAsked),
+            Control::Kill(kill) => self.ask_of(request, &kill.node, ProcessEvent::KillAsked),
+            Control::Restart(restart) => {
+                self.ask_of(request, &restart.node, ProcessEvent::RestartAsked);
+            },
+            // Answered by the network layer, or refused there.
+            Control::Shutdown(_) | Control::Set(_) | Control::Ping(_) => {},
+        }
+    }
+
+    fn start(&mut self, request: Request, start: &Start) {
+        let entry = match self.catalogue.get(&start.name) {
+            Ok(entry) => entry.clone(),
+            Err(unknown) => {
+                request.refuse(unknown.to_string());
+                return;
+            },
+        };
+        let id = match &start.id {
+            Some(id) if self.is_taken(id) => {
+                request.refuse(format!("the id '{id}' is taken; choose another, or leave it out"));
+                return;
+            },
+            Some(id) => id.clone(),
+            None => self.free_id(&entry.name),
+        };
+        let mut keeper = Keeper::new(id.clone(), entry, &self.node, &self.presence);
+        keeper.wait(request);
+        // A new start takes the place of what has ended under this id.
+        self.keepers.remove(&id);
+        self.keepers.insert(id.clone(), keeper);
+        self.handle(&id, ProcessEvent::StartAsked);
+        self.forget_ended();
+    }
+
+    fn ask_of(&mut self, request: Request, node: &NodeId, event: ProcessEvent) {
+        let Some(keeper) = self.keepers.get_mut(node) else {
+            request.refuse(format!(
+                "this daemon has not launched '{node}'; `hana nodes` lists who is where"
+            ));
+            return;
+        };
+        keeper.wait(request);
+        self.handle(node, event);
+    }
+
+    fn is_taken(&self, id: &NodeId) -> bool {
+        self.present.contains_key(id) || self.keepers.get(id).is_some_and(Keeper::is_taken)
+    }
+
+    fn free_id(&self, name: &NodeId) -> NodeId {
+        let numbered = (2..).map(|number| name.numbered(number));
+        std::iter::once(name.clone())
+            .chain(numbered)
+            .find(|id| !self.is_taken(id))
+            .unwrap_or_else(|| name.clone())
+    }
+
+    /// Ended visualizations stay listed, but not for ever.
+    fn forget_ended(&mut self) {
+        let mut ended: Vec<(Instant, NodeId)> = self
+            .keepers
+            .iter()
+            .filter(|(_, keeper)| !keeper.is_taken())
+            .map(|(id, keeper)| (keeper.supervisor.since(), id.clone()))
+            .collect();
+        ended.sort();
+        let surplus = ended.len().saturating_sub(ENDED);
+        for (_, id) in ended.into_iter().take(surplus) {
+            self.keepers.remove(&id);
+        }
+    }
+
+    /// Tells the supervisor what happened, and does what it says.
+    fn handle(&mut self, node: &NodeId, event: ProcessEvent) {
+        let Some(keeper) = self.keepers.get_mut(node) else { return };
+        let actions = keeper.supervisor.handle(event, Instant::now());
+        for action in actions {
+            self.carry_out(node, action);
+        }
+        if let Some(keeper) = self.keepers.get_mut(node) {
+            keeper.answer();
+        }
+    }
+
+    fn carry_out(&mut self, node: &NodeId, action: Action) {
+        let Some(keeper) = self.keepers.get_mut(node) else { return };
+        let run = keeper.run.as_ref();
+        let signalled = match action {
+            Action::Spawn(incarnation) => {
+                self.spawn(node, incarnation);
+                return;
+            },
+            Action::AskShutdown(incarnation) => {
+                let answer = self.node.command::<role::Visualization, _>(node, Shutdown {}, POLITE);
+                self.asked.push((node.clone(), incarnation, answer));
+                return;
+            },
+            Action::Sweep(_) => {
+                keeper.health = None;
+                let Some(mut run) = keeper.run.take() else { return };
+                let swept = run.process.sweep();
+                keeper.tell_last_output(&mut run);
+                swept
+            },
+            Action::Report { kind, text } => {
+                self.report(node, kind, text);
+                return;
+            },
+            Action::Announce => {
+                keeper.announce();
+                return;
+            },
+            Action::Terminate(_) => run.map_or(Ok(()), |run| run.process.terminate()),
+            Action::Kill(_) => run.map_or(Ok(()), |run| run.process.kill()),
+        };
+        if let Err(problem) = signalled {
+            tracing::warn!("ending '{node}': {problem}");
+        }
+    }
+
+    fn spawn(&mut self, node: &NodeId, incarnation: Incarnation) {
+        let Some(keeper) = self.keepers.get_mut(node) else { return };
+        let output = self.state.output_of(node);
+        let events = self.events.clone();
+        let id = node.clone();
+        let launched = keeper.entry.launch_spec(&beside(), &output).and_then(|mut spec| {
+            spec.env.insert("HANA_NODE".into(), node.to_string());
+            spec.env.insert("HANA_HOST".into(), self.node.host().to_string());
+            Process::launch(&spec, move |exit| {
+                let event = ProcessEvent::Exited { incarnation, exit };
+                events.send(DaemonEvent::Process(id, event)).ok();
+            })
+        });
+        let event = match launched {
+            Ok(process) => {
+                let pid = process.pid();
+                let limits = keeper.entry.policy.health.limits;
+                keeper.forget_output();
+                keeper.health = Some(HealthWatch::new(limits, Instant::now()));
+                keeper.run =
+                    Some(Run { process, follower: LogFollower::new(output, LogLimits::default()) });
+                ProcessEvent::Spawned { incarnation, pid }
+            },
+            Err(error) => ProcessEvent::SpawnFailed { incarnation, reason: error.to_string() },
+        };
+        self.handle(node, event);
+    }
+
+    fn report(&mut self, node: &NodeId, kind: EventKind, text: String) {
+        let Some(keeper) = self.keepers.get_mut(node) else { return };
+        keeper.tell_output();
+        let last_words = (kind == EventKind::Crashed).then(|| keeper.last_words()).flatten();
+        let text = match last_words {
+            Some(words) => format!("{text}; it last wrote: {words}"),
+            None => text,
+        };
+        if kind == EventKind::Crashed {
+            tracing::warn!("'{node}' {text}");
+        }
+        let event = Event { kind, about: node.clone(), text };
+        if let Err(problem) = self.node.events().publish(&event) {
+            tracing::warn!("what happened to '{node}' is not said: {problem}");
+        }
+    }
+}
+
+/// Where the programs of the catalogue that have no path are looked for first: beside this one.
+fn beside() -> PathBuf {
+    env::current_exe().ok().and_then(|path| Some(path.parent()?.into())).unwrap_or_default()
+}
+
+/// Carries what comes into an inbox over into the loop's channel.
+fn forward<T: Send + 'static>(
+    inbox: hana_network::Inbox<T>,
+    events: Sender<DaemonEvent>,
+    event: fn(T) -> DaemonEvent,
+) {
+    let spawned = std::thread::Builder::new().name("forward".into()).spawn(move || {
+        loop {
+            if let Some(message) = inbox.recv_timeout(IDLE)
+                && events.send(event(message)).is_err()
+            {
+                return;
+            }
+        }
+    });
+    if let Err(problem) = spawned {
+        tracing::error!("the daemon does not hear: {problem}");
+    }
+}

@@ -1,0 +1,204 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use hana_network::Answering;
+use hana_network::HealthFeed;
+use hana_network::Node;
+use hana_network::PresenceWatch;
+use hana_network::Publisher;
+use hana_network::Request;
+use hana_network::StatePublisher;
+use hana_network::unix_ms;
+use hana_process::CatalogueEntry;
+use hana_process::Incarnation;
+use hana_process::Line;
+use hana_process::LogFollower;
+use hana_process::Mesh;
+use hana_process::Process;
+use hana_process::Supervisor;
+use hana_protocol::Control;
+use hana_protocol::HealthWatch;
+use hana_protocol::LogLine;
+use hana_protocol::NodeId;
+use hana_protocol::ProcessState;
+use hana_protocol::ProcessStatus;
+use hana_protocol::Started;
+use hana_protocol::StopReport;
+use hana_protocol::Stream;
+use hana_protocol::Topic;
+use hana_protocol::role;
+
+/// What the daemon has of one visualization: what decides about it, the process, its health and output,
+/// and who waits for an answer.
+pub(crate) struct Keeper {
+    pub(crate) entry: CatalogueEntry,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) run: Option<Run>,
+    pub(crate) health: Option<HealthWatch>,
+    status: StatePublisher<ProcessStatus>,
+    log: Publisher<LogLine>,
+    last_lines: Arc<Mutex<VecDeque<LogLine>>>,
+    waiting: Vec<Waiting>,
+    _answering: Answering,
+    _health_feed: Option<HealthFeed>,
+}
+
+/// One run of the process.
+pub(crate) struct Run {
+    pub(crate) process: Process,
+    pub(crate) follower: LogFollower,
+}
+
+/// Somebody who asked for something that takes a while.
+struct Waiting {
+    request: Request,
+    /// The run that was there when it was asked: an answer to a start or restart is a newer one.
+    before: Incarnation,
+}
+
+/// How many of its last lines are kept for who comes late.
+const LAST_LINES: usize = 200;
+
+impl Keeper {
+    pub(crate) fn new(
+        id: NodeId,
+        entry: CatalogueEntry,
+        node: &Node<role::Daemon>,
+        presence: &PresenceWatch,
+    ) -> Self {
+        let host = node.host().clone();
+        let policy = entry.policy.clone();
+        let joins = policy.mesh == Mesh::Joins;
+        let log_topic = Topic::<LogLine>::log(host.clone(), id.clone());
+        let last_lines = Arc::new(Mutex::new(VecDeque::new()));
+        let kept = Arc::clone(&last_lines);
+        Self {
+            supervisor: Supervisor::new(id.clone(), entry.name.as_str(), policy, Instant::now()),
+            run: None,
+            health: None,
+            status: node.state_publisher(&Topic::<ProcessStatus>::process(host, id.clone())),
+            log: node.publisher(&log_topic),
+            _answering: node.answer(&log_topic, move || {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+            }),
+            last_lines,
+            waiting: vec![],
+            _health_feed: joins.then(|| presence.hear_health_of(&id)),
+            entry,
+        }
+    }
+
+    /// Whether a process of this id exists or is about to: the id is taken.
+    pub(crate) fn is_taken(&self) -> bool {
+        let state = self.supervisor.state();
+        state.is_alive() || state == ProcessState::Restarting
+    }
+
+    /// Makes the status known.
+    pub(crate) fn announce(&self) {
+        let (now, wall) = (Instant::now(), unix_ms());
+        let unix_ms_of = |at: Instant| {
+            let ago = now.saturating_duration_since(at).as_millis();
+            wall.saturating_sub(u64::try_from(ago).unwrap_or(u64::MAX))
+        };
+        let status = self.supervisor.status(unix_ms_of);
+        tracing::info!(
+            "'{}' is {}{}{}",
+            status.node,
+            status.state,
+            if status.reason.is_empty() { "" } else { ": " },
+            status.reason
+        );
+        if let Err(problem) = self.status.set(&status) {
+            tracing::warn!("the state of '{}' is not said: {problem}", status.node);
+        }
+    }
+
+    /// Somebody waits for what was asked.
+    pub(crate) fn wait(&mut self, request: Request) {
+        self.waiting.push(Waiting { request, before: self.supervisor.incarnation() });
+    }
+
+    /// Answers those whose wish has been fulfilled, or will not be.
+    pub(crate) fn answer(&mut self) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            if let Some(still) = self.answer_one(waiting) {
+                self.waiting.push(still);
+            }
+        }
+    }
+
+    fn answer_one(&self, waiting: Waiting) -> Option<Waiting> {
+        let supervisor = &self.supervisor;
+        match waiting.request.control() {
+            Control::Stop(_) | Control::Kill(_) => {
+                let Some(by) = supervisor.stopped_by() else { return Some(waiting) };
+                waiting.request.accept(StopReport { by });
+            },
+            _ => match supervisor.pid() {
+                Some(pid) if supervisor.incarnation() != waiting.before => {
+                    waiting.request.accept(Started { node: supervisor.id().clone(), pid });
+                },
+                None if matches!(
+                    supervisor.state(),
+                    ProcessState::Crashed | ProcessState::Stopped | ProcessState::CrashLoop
+                ) =>
+                {
+                    waiting.request.refuse(supervisor.reason());
+                },
+                _ => return Some(waiting),
+            },
+        }
+        None
+    }
+
+    /// Reads what the process has written since the last time, and tells it.
+    pub(crate) fn tell_output(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        match run.follower.poll() {
+            Ok(lines) => self.tell(lines),
+            Err(problem) => tracing::warn!("the output of '{}': {problem}", self.supervisor.id()),
+        }
+    }
+
+    /// Reads what is left of the output of a run that has ended.
+    pub(crate) fn tell_last_output(&mut self, run: &mut Run) {
+        match run.follower.finish() {
+            Ok(lines) => self.tell(lines),
+            Err(problem) => tracing::warn!("the output of '{}': {problem}", self.supervisor.id()),
+        }
+    }
+
+    fn tell(&self, lines: Vec<Line>) {
+        for line in lines {
+            let line = LogLine { number: line.number, stream: Stream::Output, text: line.text };
+            // A full queue costs watchers a line; the file has it.
+            if let Err(problem) = self.log.publish(&line) {
+                tracing::debug!("{problem}");
+            }
+            let mut last = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.len() >= LAST_LINES {
+                last.pop_front();
+            }
+            last.push_back(line);
+        }
+    }
+
+    /// A new run begins: its lines are counted anew.
+    pub(crate) fn forget_output(&self) {
+        self.last_lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The last thing it wrote, for the report of its end.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        let last = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        last.iter()
+            .rev()
+            .map(|line| line.text.trim())
+            .find(|text| !text.is_empty())
+            .map(String::from)
+    }
+}

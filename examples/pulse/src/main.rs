@@ -1,0 +1,72 @@
+//! A visualization without window or GPU: it prints what a light would do. For trying things out, and for
+//! machines that have no screen.
+
+use std::time::Duration;
+
+use bevy_app::App;
+use bevy_app::AppExit;
+use bevy_app::ScheduleRunnerPlugin;
+use bevy_app::TaskPoolPlugin;
+use bevy_app::TerminalCtrlCHandlerPlugin;
+use bevy_app::Update;
+use bevy_ecs::prelude::*;
+use bevy_reflect::Reflect;
+use bevy_time::Time;
+use bevy_time::TimePlugin;
+use hana_plugin::Description;
+use hana_plugin::Joined;
+use hana_plugin::VisualizationPlugin;
+use tracing_subscriber::EnvFilter;
+
+/// The same parameters as `ripples`.
+#[derive(Resource, Reflect)]
+struct Pulse {
+    #[reflect(@Description("size of the light"))]
+    zoom: f32,
+    #[reflect(@Description("how fast it beats; 0 stands still"))]
+    speed: f32,
+    #[reflect(@Description("colour, once around the wheel"))]
+    hue: f32,
+    #[reflect(@Description("brightness"))]
+    intensity: f32,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self { zoom: 0.0, speed: 0.3, hue: 0.0, intensity: 0.5 }
+    }
+}
+
+/// Frames a second.
+const RATE: f64 = 60.0;
+
+fn main() -> AppExit {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error"))
+        .init();
+    App::new()
+        .add_plugins((
+            TaskPoolPlugin::default(),
+            TimePlugin,
+            TerminalCtrlCHandlerPlugin,
+            ScheduleRunnerPlugin::run_loop(Duration::from_secs_f64(1.0 / RATE)),
+            VisualizationPlugin::<Pulse>::new("pulse"),
+        ))
+        .add_observer(|joined: On<Joined>| println!("I am '{}'", joined.node))
+        .add_systems(Update, (say_what_is_played.run_if(resource_changed::<Pulse>), beat))
+        .run()
+}
+
+fn say_what_is_played(pulse: Res<Pulse>) {
+    let Pulse { zoom, speed, hue, intensity } = *pulse;
+    println!("zoom {zoom:+.3}  speed {speed:+.3}  hue {hue:+.3}  intensity {intensity:+.3}");
+}
+
+fn beat(time: Res<Time>, pulse: Res<Pulse>, mut phase: Local<f32>) {
+    let before = *phase;
+    *phase = pulse.speed.mul_add(time.delta_secs(), before).rem_euclid(1.0);
+    if *phase < before && pulse.speed > 0.0 {
+        println!("beat");
+    }
+}

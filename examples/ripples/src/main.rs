@@ -1,0 +1,82 @@
+//! Rings of light on dark water, played by four parameters.
+//!
+//! `HANA_HEADLESS=1` runs it without window and GPU, and so does a machine without a screen;
+//! `HANA_WINDOW=640x360` sets the size of its window.
+
+mod water;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use bevy::app::{ScheduleRunnerPlugin, TerminalCtrlCHandlerPlugin};
+use bevy::log::{DEFAULT_FILTER, LogPlugin};
+use bevy::prelude::*;
+use bevy::window::{PresentMode, WindowResolution};
+
+use hana_plugin::VisualizationPlugin;
+
+use crate::water::{Ripples, SurfacePlugin, WaterPlugin};
+
+/// Size of the window where `HANA_WINDOW` does not say otherwise, in physical pixels.
+const DEFAULT_SIZE: (u32, u32) = (1280, 720);
+
+/// Frames per second without a window; with one, the screen sets the pace.
+const HEADLESS_RATE: f64 = 60.0;
+
+fn main() -> AppExit {
+    let mut app = App::new();
+    if is_headless() {
+        let frame = Duration::from_secs_f64(HEADLESS_RATE.recip());
+        app.add_plugins((
+            MinimalPlugins.set(ScheduleRunnerPlugin::run_loop(frame)),
+            log_plugin(),
+            TerminalCtrlCHandlerPlugin,
+        ));
+    } else {
+        let plugins = DefaultPlugins.set(window_plugin()).set(log_plugin());
+        app.add_plugins((plugins, SurfacePlugin));
+    }
+    app.add_plugins((WaterPlugin, VisualizationPlugin::<Ripples>::new("ripples"))).run()
+}
+
+/// Whether to do without a window: because it is wished, or because there is no screen to open one on.
+fn is_headless() -> bool {
+    let is_set =
+        |variable| std::env::var_os(variable).is_some_and(|value: OsString| !value.is_empty());
+    let wished = std::env::var_os("HANA_HEADLESS").is_some_and(|value| value == "1");
+    let no_screen = cfg!(target_os = "linux") && !is_set("DISPLAY");
+    if no_screen && !wished {
+        eprintln!("ripples: there is no screen (DISPLAY is not set); running without a window");
+    }
+    wished || no_screen
+}
+
+/// What the window system and the mesh say in passing is not for the log of a show.
+fn log_plugin() -> LogPlugin {
+    let quiet = "winit=error,bevy_render::renderer=error,zenoh=warn,zenoh::net::routing=error";
+    LogPlugin { filter: format!("{DEFAULT_FILTER},{quiet}"), ..default() }
+}
+
+fn window_plugin() -> WindowPlugin {
+    let (width, height) = std::env::var("HANA_WINDOW")
+        .ok()
+        .and_then(|size| parse_size(&size))
+        .unwrap_or(DEFAULT_SIZE);
+    WindowPlugin {
+        primary_window: Some(Window {
+            title: "ripples".into(),
+            name: Some("ripples".into()),
+            resolution: WindowResolution::new(width, height),
+            present_mode: PresentMode::AutoVsync,
+            ..default()
+        }),
+        ..default()
+    }
+}
+
+/// Reads `WIDTHxHEIGHT`; `None` unless both are positive integers.
+fn parse_size(size: &str) -> Option<(u32, u32)> {
+    let (width, height) = size.split_once('x')?;
+    let (width, height) = (width.parse().ok()?, height.parse().ok()?);
+    (width > 0 && height > 0).then_some((width, height))
+}

@@ -1,0 +1,171 @@
+//! The water: what can be played, how it moves, how it is drawn.
+
+use std::f32::consts::TAU;
+
+use bevy::asset::embedded_asset;
+use bevy::camera::ScalingMode;
+use bevy::core_pipeline::tonemapping::Tonemapping;
+use bevy::prelude::*;
+use bevy::render::render_resource::{AsBindGroup, ShaderType};
+use bevy::shader::ShaderRef;
+use bevy::sprite_render::{Material2d, Material2dPlugin};
+use hana_plugin::Description;
+
+/// Distance between two rings at `zoom` 0, in window heights.
+const SPACING: f32 = 1.0 / 12.0;
+
+/// Rings that leave the centre each second at `speed` 1.
+const RATE: f32 = 1.0;
+
+/// Rings after which the whole picture repeats.
+const LOOP: f32 = 64.0;
+
+/// What can be played. Each value is -1..1; what lies outside is taken as the nearest end.
+#[derive(Resource, Reflect, Debug, Clone, Copy, PartialEq)]
+#[reflect(Resource)]
+pub(crate) struct Ripples {
+    /// Distance between two rings: `height / 12 * 2^zoom` pixels, `height` being that of the window.
+    #[reflect(@Description("distance of the rings: double at 1, half at -1"))]
+    pub(crate) zoom: f32,
+    /// Rings that leave the centre each second; below 0 they come in, at 0 the picture stands still.
+    #[reflect(@Description("how fast the rings spread; 0 stands still"))]
+    pub(crate) speed: f32,
+    /// Turns every colour by `180 degrees * hue` around the colour wheel (HSV of sRGB).
+    #[reflect(@Description("turns all colours, half the wheel at 1"))]
+    pub(crate) hue: f32,
+    /// Brightness, from black at -1 to full glow at 1.
+    #[reflect(@Description("from black to full glow"))]
+    pub(crate) intensity: f32,
+}
+
+impl Default for Ripples {
+    fn default() -> Self {
+        Self { zoom: 0.0, speed: 0.3, hue: 0.0, intensity: 0.5 }
+    }
+}
+
+/// Moves the water by [`Ripples`]. Needs no window and no GPU.
+pub(crate) struct WaterPlugin;
+
+impl Plugin for WaterPlugin {
+    fn build(&self, app: &mut App) {
+        app.register_type::<Ripples>()
+            .init_resource::<Ripples>()
+            .init_resource::<Phase>()
+            .add_systems(Update, flow);
+    }
+}
+
+/// Rings that have left the centre so far, 0..[`LOOP`]. Whatever moves in the picture follows from it, so
+/// that no pixel changes at `speed` 0.
+#[derive(Resource, Default, PartialEq)]
+struct Phase(f32);
+
+fn flow(time: Res<Time>, ripples: Res<Ripples>, mut phase: ResMut<Phase>) {
+    let rings = time.delta_secs() * ripples.speed.clamp(-1.0, 1.0) * RATE;
+    let next = Phase((phase.0 + rings).rem_euclid(LOOP));
+    phase.set_if_neq(next);
+}
+
+/// Draws the water over the whole window.
+pub(crate) struct SurfacePlugin;
+
+impl Plugin for SurfacePlugin {
+    fn build(&self, app: &mut App) {
+        embedded_asset!(app, "water.wgsl");
+        let played_or_moved = resource_changed::<Ripples>.or_else(resource_changed::<Phase>);
+        app.add_plugins(Material2dPlugin::<Water>::default())
+            .insert_resource(ClearColor(Color::BLACK))
+            .add_systems(Startup, spawn_surface)
+            .add_systems(PostUpdate, shine.run_if(played_or_moved));
+    }
+}
+
+/// The material of the surface.
+#[derive(Asset, TypePath, AsBindGroup, Clone, Default)]
+struct Water {
+    #[uniform(0)]
+    light: Light,
+}
+
+/// What the shader is told. Laid out as `Light` in `water.wgsl`.
+#[derive(ShaderType, Clone, Copy, Default)]
+struct Light {
+    /// The lesser sources, see [`LesserSource::at`].
+    lesser: [Vec4; 4],
+    /// Distance between two rings, in window heights.
+    spacing: f32,
+    /// Rings that have left the centre.
+    phase: f32,
+    /// Turn of the colour wheel, in whole turns.
+    hue: f32,
+    /// Brightness, 0..1.
+    glow: f32,
+}
+
+/// A source beside the one in the centre, which it circles. Lengths are counted in rings.
+struct LesserSource {
+    distance: f32,
+    /// Where on its circle it starts, in radians.
+    start: f32,
+    /// How often it goes round in a [`LOOP`]. Whole, so that the loop closes.
+    rounds: f32,
+    /// How many of its waves fit between two rings.
+    density: f32,
+    /// How many of its waves leave it while one ring leaves the centre. Whole, so that the loop closes.
+    beat: f32,
+}
+
+/// Chosen by eye: two that are as coarse as the rings and pull them into webs, two finer ones for detail.
+const LESSER_SOURCES: [LesserSource; 4] = [
+    LesserSource { distance: 4.6, start: 0.9, rounds: 1.0, density: 1.0, beat: 1.0 },
+    LesserSource { distance: 6.1, start: 3.6, rounds: -1.0, density: 1.0, beat: 1.0 },
+    LesserSource { distance: 3.4, start: 5.2, rounds: 2.0, density: 2.0, beat: 1.0 },
+    LesserSource { distance: 8.3, start: 2.3, rounds: 1.0, density: 3.0, beat: 2.0 },
+];
+
+impl LesserSource {
+    /// As the shader takes it: position (x, y), density, waves that have left it.
+    fn at(&self, phase: f32) -> Vec4 {
+        let angle = (self.rounds * phase / LOOP).mul_add(TAU, self.start);
+        let position = self.distance * Vec2::from_angle(angle);
+        position.extend(self.density).extend(self.beat * phase)
+    }
+}
+
+impl Material2d for Water {
+    fn fragment_shader() -> ShaderRef {
+        "embedded://ripples/water.wgsl".into()
+    }
+}
+
+fn spawn_surface(
+    mut commands: Commands,
+    mut meshes: ResMut<Assets<Mesh>>,
+    mut materials: ResMut<Assets<Water>>,
+) {
+    // The camera sees one unit each way whatever the shape of the window, so a unit square fills it.
+    let projection = OrthographicProjection {
+        scaling_mode: ScalingMode::Fixed { width: 1.0, height: 1.0 },
+        ..OrthographicProjection::default_2d()
+    };
+    // The shader's colours are final: a tone curve would bend their hue.
+    commands.spawn((Camera2d, Projection::Orthographic(projection), Msaa::Off, Tonemapping::None));
+    commands.spawn((
+        Mesh2d(meshes.add(Rectangle::default())),
+        MeshMaterial2d(materials.add(Water::default())),
+    ));
+}
+
+fn shine(ripples: Res<Ripples>, phase: Res<Phase>, mut materials: ResMut<Assets<Water>>) {
+    let light = Light {
+        lesser: LESSER_SOURCES.map(|source| source.at(phase.0)),
+        spacing: SPACING * ripples.zoom.clamp(-1.0, 1.0).exp2(),
+        phase: phase.0,
+        hue: ripples.hue.clamp(-1.0, 1.0) / 2.0,
+        glow: f32::midpoint(ripples.intensity.clamp(-1.0, 1.0), 1.0),
+    };
+    for (_, water) in materials.iter_mut() {
+        water.light = light;
+    }
+}

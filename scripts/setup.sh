@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Installs the system packages that are missing, and says which. Sourced by demo.sh and test.sh.
+#
+# need NAME... : what is needed, by the names below; each is a program or library that is looked for, and the
+# package that brings it on Debian and with Homebrew.
+
+have_library() { ldconfig -p 2>/dev/null | grep -q "$1"; }
+
+# Whether NAME is there already.
+is_there() {
+    case "$1" in
+        cc) command -v cc ;;
+        pkg-config) command -v pkg-config ;;
+        xvfb) command -v Xvfb ;;
+        iproute2) command -v ip ;;
+        vulkan) have_library libvulkan.so.1 && ls /usr/share/vulkan/icd.d/*.json ;;
+        x11) have_library libX11.so.6 && have_library libXcursor.so.1 && have_library libXi.so.6 &&
+            have_library libXrandr.so.2 && have_library libxkbcommon-x11.so.0 ;;
+        venv) python3 -c 'import venv, ensurepip, sys; sys.exit(sys.version_info < (3, 10))' ;;
+        util-linux) command -v unshare && command -v nsenter && command -v setsid ;;
+        hostname) command -v hostname ;;
+    esac >/dev/null 2>&1
+}
+
+debian_packages() {
+    case "$1" in
+        cc) echo gcc libc6-dev ;;
+        pkg-config) echo pkg-config ;;
+        xvfb) echo xvfb ;;
+        iproute2) echo iproute2 ;;
+        vulkan) echo libvulkan1 mesa-vulkan-drivers ;;
+        x11) echo libx11-6 libxcursor1 libxi6 libxrandr2 libxkbcommon-x11-0 ;;
+        venv) echo python3 python3-venv ;;
+        util-linux) echo util-linux ;;
+        hostname) echo hostname ;;
+    esac
+}
+
+need() {
+    local missing=() packages=() name
+    for name in "$@"; do
+        is_there "$name" || missing+=("$name")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    case "$(uname -s)" in
+        Darwin)
+            # Windows, Metal and the rest come with macOS; only the compiler may be missing.
+            if printf '%s\n' "${missing[@]}" | grep -qx cc; then
+                echo "Installing the command-line compiler: xcode-select --install"
+                xcode-select --install || true
+            fi
+            return 0
+            ;;
+        Linux) ;;
+        *)
+            echo "On Windows: winget install Microsoft.VisualStudio.2022.BuildTools Rustlang.Rustup" >&2
+            return 0
+            ;;
+    esac
+    if ! command -v apt-get >/dev/null; then
+        echo "Missing: ${missing[*]}. Install them with your package manager (on Debian they are:" >&2
+        for name in "${missing[@]}"; do debian_packages "$name"; done >&2
+        echo ")." >&2
+        return 1
+    fi
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || { echo "Missing: ${missing[*]}; and there is no sudo." >&2; return 1; }
+        as_root=(sudo)
+    fi
+    for name in "${missing[@]}"; do
+        read -r -a more <<<"$(debian_packages "$name")"
+        packages+=("${more[@]}")
+    done
+    echo "Installing system packages: ${packages[*]}"
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        "${packages[@]}" >/dev/null
+}
+
+need_rust() {
+    # rustup writes this file; a shell that has not read it does not find cargo.
+    if ! command -v cargo >/dev/null && [ -f "$HOME/.cargo/env" ]; then
+        # shellcheck disable=SC1091
+        . "$HOME/.cargo/env"
+    fi
+    command -v cargo >/dev/null && return 0
+    echo "Rust is missing. Install version 1.95 or newer as https://rustup.rs says, then run this again." >&2
+    return 1
+}

@@ -1,0 +1,40 @@
+//! Programs that are not ours: the `zenoh` CLI with our codec, and Python with `python-osc`.
+//!
+//! They live in a virtual environment in `target/foreign`, made from `tests/foreign/requirements.txt` by
+//! `tests/foreign/setup.sh`.
+
+use std::path::PathBuf;
+
+use crate::program;
+
+/// The `zenoh` CLI, with the codec `hana`.
+#[must_use]
+pub fn zenoh() -> PathBuf {
+    installed("zenoh")
+}
+
+/// A Python that has `python-osc`, `zenoh` and `msgpack`.
+#[must_use]
+pub fn python() -> PathBuf {
+    installed("python3")
+}
+
+/// A script of `tests/foreign`, for [`python`]: `osc_send.py`.
+#[must_use]
+pub fn script(name: &str) -> PathBuf {
+    let path = program::project_root().join("tests/foreign").join(name);
+    assert!(path.is_file(), "there is no script {}", path.display());
+    path
+}
+
+fn installed(name: &str) -> PathBuf {
+    let target =
+        program::programs().parent().expect("cargo builds below a target directory").to_path_buf();
+    let path = target.join("foreign/bin").join(name);
+    assert!(
+        path.is_file(),
+        "there is no {}: run `scripts/test.sh`, or `tests/foreign/setup.sh` alone, which makes it",
+        path.display()
+    );
+    path
+}

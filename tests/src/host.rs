@@ -1,0 +1,242 @@
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::process::Pid;
+use rustix::process::Signal;
+
+use crate::Output;
+use crate::Running;
+use crate::lab::LabInner;
+use crate::namespace;
+use crate::program;
+
+/// What [`Host::run`] grants a program: ample for any that answers and ends.
+const RUN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A host of a [`crate::Lab`]: its own network, processes, hostname and home; the file system is this machine's.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<HostInner>,
+}
+
+struct HostInner {
+    lab: Arc<LabInner>,
+    name: String,
+    number: u8,
+    /// Pid 1 of the host, by its number out here.
+    init: Pid,
+    namespaces: Vec<String>,
+    /// Counts what was spawned, to name its files.
+    spawned: AtomicU32,
+}
+
+/// A process of a host, as the host sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number on the host.
+    pub pid: i32,
+    /// Its parent's; 1 is the host's first process, which adopts orphans; 0 stands for the test, which is
+    /// the parent of what [`Host::spawn`] and [`Host::run`] start.
+    pub ppid: i32,
+    /// The state of `ps`: `R`, `S`, `D`, `T` stopped, `Z` zombie.
+    pub state: char,
+    /// The command line; its name in brackets where there is none, as with zombies.
+    pub command: String,
+}
+
+impl Host {
+    pub(crate) fn new(lab: Arc<LabInner>, name: &str, number: u8, init: Pid) -> Self {
+        for directory in ["home", "state", "tmp", "output"] {
+            fs::create_dir_all(lab.directory.join(name).join(directory))
+                .expect("a lab's directory can be written");
+        }
+        let namespaces = namespace::namespaces_of(init);
+        Self {
+            inner: Arc::new(HostInner {
+                lab,
+                name: name.into(),
+                number,
+                init,
+                namespaces,
+                spawned: 0.into(),
+            }),
+        }
+    }
+
+    /// Its name, and hostname.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Its address on the lab's network.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, 0, self.inner.number)
+    }
+
+    /// Where its files lie: `home`, `state` (what `HANA_STATE` says there), `tmp`, `output`.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.inner.lab.directory.join(&self.inner.name)
+    }
+
+    /// A command that runs on this host: a program of this workspace, one in `PATH`, or a path.
+    ///
+    /// It works in the project's root, with fresh `HOME`, `HANA_STATE` and `TMPDIR`, the workspace's programs first
+    /// in `PATH`, and neither a display nor `XDG_*` nor other `HANA_*` variables. `env` and `args` of the
+    /// command reach the program; `current_dir` does not. For anything but a quick look give it to
+    /// [`Host::spawn`] or [`Host::run_within`], which never wait for ever.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let program = program::resolve(program.as_ref());
+        let mut command =
+            self.inner.lab.enter(self.inner.init, &["--net", "--uts", "--pid", "--mount"]);
+        // A session of its own, as from a terminal of its own: a signal to its process group stays there.
+        command
+            .args(["setsid", "sh", "-c"])
+            .arg(format!(
+                r#"cd '{}' && if [ "${PID_FILE}" ]; then echo $$ > "${PID_FILE}"; unset {PID_FILE}; fi && exec "$@""#,
+                program::project_root().display()
+            ))
+            .arg("sh")
+            .arg(program);
+        for (key, _) in std::env::vars_os() {
+            let name = key.to_string_lossy();
+            if name.starts_with("XDG_") || name.starts_with("HANA_") || name.starts_with("CARGO") {
+                command.env_remove(&key);
+            }
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let paths = std::iter::once(program::programs()).chain(std::env::split_paths(&path));
+        let directory = self.directory();
+        command
+            .env_remove("DISPLAY")
+            .env_remove("WAYLAND_DISPLAY")
+            .env("PATH", std::env::join_paths(paths).expect("paths were split from one"))
+            .env("HOME", directory.join("home"))
+            .env("HANA_STATE", directory.join("state"))
+            .env("TMPDIR", directory.join("tmp"));
+        command
+    }
+
+    /// Runs a program to its end and returns what it said; fails the test if that takes over 20 s.
+    #[track_caller]
+    pub fn run<S: AsRef<OsStr>>(&self, line: impl IntoIterator<Item = S>) -> Output {
+        let mut words = line.into_iter();
+        let program = words.next().expect("a command line begins with a program");
+        let mut command = self.command(program);
+        command.args(words);
+        self.run_within(RUN_DEADLINE, command)
+    }
+
+    /// Runs a [`Host::command`] to its end; fails the test if that takes longer than `deadline`.
+    #[track_caller]
+    pub fn run_within(&self, deadline: Duration, command: Command) -> Output {
+        self.spawn(command).finish(deadline)
+    }
+
+    /// Starts a [`Host::command`]. It is killed and reaped when the value is dropped; what it writes goes to
+    /// files, which are printed when the test fails.
+    #[track_caller]
+    #[must_use]
+    pub fn spawn(&self, command: Command) -> Running {
+        let number = self.inner.spawned.fetch_add(1, Ordering::Relaxed);
+        Running::start(self.clone(), command, number)
+    }
+
+    /// Sends a signal to a process by its number on this host. Returns once the kernel has taken it.
+    #[track_caller]
+    pub fn kill(&self, signal: Signal, pid: i32) {
+        let outside = namespace::outside(self.inner.init, pid).unwrap_or_else(|| {
+            panic!("there is no process {pid} on {}: {:#?}", self.name(), self.processes())
+        });
+        rustix::process::kill_process(outside, signal).unwrap_or_else(|error| {
+            panic!("cannot send {signal:?} to {pid} on {}: {error}", self.name())
+        });
+    }
+
+    /// Everything that runs on the host, zombies too, but its first process, which only adopts orphans.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Process> {
+        let proc = self.proc();
+        let mut found: Vec<Process> = namespace::pids(&proc)
+            .filter(|&pid| pid != 1)
+            .filter_map(|pid| {
+                let (ppid, state) = namespace::parent_and_state(&proc, pid)?;
+                Some(Process { pid, ppid, state, command: command_line(&proc, pid)? })
+            })
+            .collect();
+        found.sort_by_key(|process| process.pid);
+        found
+    }
+
+    /// Pulls the cable: the host sees its carrier go.
+    pub fn unplug(&self) {
+        self.inner.lab.switch_does(&format!("ip link set port{} down", self.inner.number));
+    }
+
+    /// Plugs the cable in again.
+    pub fn plug(&self) {
+        self.inner.lab.switch_does(&format!("ip link set port{} up", self.inner.number));
+    }
+
+    /// Power cut: everything on it is gone at once, and so is its network. It does not come back.
+    pub fn power_off(&self) {
+        let _ = rustix::process::kill_process(self.inner.init, Signal::KILL);
+        crate::eventually(Duration::from_secs(5), "a host without power to be gone", || {
+            !self.is_on()
+        });
+    }
+
+    pub(crate) fn namespaces(&self) -> &[String] {
+        &self.inner.namespaces
+    }
+
+    pub(crate) fn number(&self) -> u8 {
+        self.inner.number
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        !namespace::inhabitants(self.namespaces()).is_empty()
+    }
+
+    pub(crate) fn outside(&self, pid: i32) -> Option<Pid> {
+        namespace::outside(self.inner.init, pid)
+    }
+
+    /// The host's own `/proc`, through the eyes of its first process.
+    pub(crate) fn proc(&self) -> PathBuf {
+        format!("/proc/{}/root/proc", self.inner.init).into()
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("name", &self.inner.name)
+            .field("address", &self.address())
+            .finish()
+    }
+}
+
+/// Where the shell between `nsenter` and the program writes which process it became.
+pub(crate) const PID_FILE: &str = "HANA_LAB_PID_FILE";
+
+fn command_line(proc: &Path, pid: i32) -> Option<String> {
+    let line = fs::read(proc.join(pid.to_string()).join("cmdline")).ok()?;
+    let line = String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ");
+    if !line.is_empty() {
+        return Some(line);
+    }
+    let name = fs::read_to_string(proc.join(pid.to_string()).join("comm")).ok()?;
+    Some(format!("[{}]", name.trim_end()))
+}

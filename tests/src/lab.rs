@@ -1,0 +1,279 @@
+use std::fs;
+use std::io;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Pid;
+
+use crate::Host;
+use crate::eventually;
+use crate::namespace;
+use crate::namespace::Anchor;
+
+/// A network of hosts on this machine, made of Linux namespaces: a switch, and hosts plugged into it.
+///
+/// All names live inside the lab's own namespaces, so any number of labs run side by side, and nothing
+/// of this machine's network is touched or reached. Everything inside ends with this value, or with the
+/// process that holds it, however that ends: the lab's first process waits for the end of a pipe, and
+/// the kernel kills the rest.
+///
+/// Files of a lab lie in a directory of its own below the system's temporary one, which goes with it; after a
+/// failed test it stays, and its path is printed.
+pub struct Lab {
+    inner: Arc<LabInner>,
+    hosts: Mutex<Vec<(Host, Anchor)>>,
+    switch: Anchor,
+}
+
+/// What a lab's hosts need of it.
+pub(crate) struct LabInner {
+    /// How the namespaces are entered.
+    entrance: Entrance,
+    /// The switch's pid 1.
+    switch: Pid,
+    /// Where the lab's files lie.
+    pub(crate) directory: PathBuf,
+}
+
+/// Whether the lab has a user namespace of its own, in which an ordinary user is root.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entrance {
+    AsRoot,
+    ThroughUserNamespace,
+}
+
+const NAMESPACES: [&str; 7] =
+    ["--net", "--uts", "--pid", "--mount", "--mount-proc", "--fork", "--kill-child"];
+
+impl Lab {
+    /// A lab without hosts; `name` shows in its directory and in what is printed. None where this machine does
+    /// not allow it, after printing `skipped: ...` and why; the test then returns.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("hana-{name}-"))
+            .tempdir()
+            .expect("a temporary directory can be made")
+            .keep();
+        let wanted = if rustix::process::geteuid().is_root() {
+            vec![Entrance::AsRoot, Entrance::ThroughUserNamespace]
+        } else {
+            vec![Entrance::ThroughUserNamespace]
+        };
+        let mut complaints = Vec::new();
+        for entrance in wanted {
+            match start_switch(entrance, &directory) {
+                Ok(switch) => {
+                    let inner = LabInner { entrance, switch: switch.init, directory };
+                    return Some(Self { inner: Arc::new(inner), hosts: Mutex::default(), switch });
+                },
+                Err(complaint) => complaints.push(complaint),
+            }
+        }
+        let _ = fs::remove_dir_all(&directory);
+        let test = thread::current().name().unwrap_or(name).to_owned();
+        // Not `eprintln!`, which the test harness would keep to itself.
+        let _ = writeln!(
+            io::stderr(),
+            "skipped: {test}: no network of hosts can be made here: {}",
+            complaints.join("; and in a user namespace: ")
+        );
+        None
+    }
+
+    /// A new host, plugged in: its hostname is `name`, its address 10.77.0.1 for the first one, and so on.
+    pub fn host(&self, name: &str) -> Host {
+        let mut hosts = self.hosts();
+        let number = u8::try_from(hosts.len() + 1)
+            .ok()
+            .filter(|n| *n < 255)
+            .expect("a lab has at most 254 hosts");
+        let mut command =
+            self.inner.enter(self.inner.switch, &["--net", "--uts", "--pid", "--mount"]);
+        command.arg("unshare").args(NAMESPACES);
+        let anchor = Anchor::start(
+            command,
+            &format!(
+                "set -e; hostname {name}; ip link set lo up; {NO_DUPLICATE_ADDRESS_DETECTION}
+                echo ready; exec >/dev/null 2>&1; read -r _"
+            ),
+        )
+        .unwrap_or_else(|complaint| panic!("cannot make the host {name}: {complaint}"));
+        let init = anchor.init;
+        self.inner.switch_does(&format!(
+            "ip link add port{number} type veth peer name eth0 netns {init}
+            ip link set port{number} master lan up"
+        ));
+        shell(
+            self.inner.enter(init, &["--net"]),
+            &format!(
+                "ip address add 10.77.0.{number}/24 broadcast + dev eth0
+                ip link set eth0 up
+                ip route add 224.0.0.0/4 dev eth0"
+            ),
+        );
+        let host = Host::new(Arc::clone(&self.inner), name, number, init);
+        hosts.push((host.clone(), anchor));
+        drop(hosts);
+        host
+    }
+
+    /// Splits the network: hosts of `there` no longer hear those of `here`, nor any host that is in neither;
+    /// no cable loses its carrier.
+    pub fn partition(&self, here: &[&Host], there: &[&Host]) {
+        self.wire("lan", here);
+        self.wire("far", there);
+    }
+
+    /// Joins what [`Lab::partition`] split.
+    pub fn heal(&self) {
+        let hosts = self.hosts();
+        self.wire(
+            "lan",
+            &hosts.iter().map(|(host, _)| host).filter(|host| host.is_on()).collect::<Vec<_>>(),
+        );
+    }
+
+    /// The namespaces of the lab, as `net:[4026532254]`; see [`crate::inhabitants`].
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<String> {
+        let mut found = namespace::namespaces_of(self.switch.init);
+        for (host, _) in self.hosts().iter() {
+            found.extend_from_slice(host.namespaces());
+        }
+        found
+    }
+
+    /// Where the lab's files lie.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.inner.directory
+    }
+
+    /// Also after a failure while it was held: the drop must go on.
+    fn hosts(&self) -> MutexGuard<'_, Vec<(Host, Anchor)>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wire(&self, bridge: &str, hosts: &[&Host]) {
+        let moves: Vec<String> = hosts
+            .iter()
+            .map(|host| format!("ip link set port{} master {bridge}", host.number()))
+            .collect();
+        if !moves.is_empty() {
+            self.inner.switch_does(&moves.join("\n"));
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let failed = thread::panicking();
+        let namespaces = self.namespaces();
+        self.switch.release(if failed { "keep\n" } else { "\n" });
+        self.switch.end();
+        for (_, anchor) in self.hosts.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            anchor.end();
+        }
+        if failed {
+            eprintln!("the lab's files are in {}", self.inner.directory.display());
+            return;
+        }
+        eventually(
+            Duration::from_secs(5),
+            "no process left in the lab",
+            || match &*inhabitants_told(&namespaces) {
+                [] => Ok(()),
+                left => Err(left.to_vec()),
+            },
+        );
+        let _ = fs::remove_dir_all(&self.inner.directory);
+    }
+}
+
+impl LabInner {
+    /// A command that runs what is appended to it in the given kinds of namespaces of a process.
+    pub(crate) fn enter(&self, target: Pid, kinds: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &target.to_string()]);
+        if self.entrance == Entrance::ThroughUserNamespace {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        command.args(kinds).arg("--");
+        command
+    }
+
+    /// Runs lines of shell at the switch.
+    pub(crate) fn switch_does(&self, script: &str) {
+        // Not in the switch's pid namespace: `ip` shall know hosts by their numbers out here.
+        shell(self.enter(self.switch, &["--net"]), script);
+    }
+}
+
+/// Without it an IPv6 address cannot be used for its first second.
+const NO_DUPLICATE_ADDRESS_DETECTION: &str = "
+    if [ -d /proc/sys/net/ipv6/conf/default ]; then
+        echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
+        echo 0 > /proc/sys/net/ipv6/conf/default/dad_transmits
+    fi";
+
+fn start_switch(entrance: Entrance, directory: &Path) -> Result<Anchor, String> {
+    let mut command = Command::new("unshare");
+    if entrance == Entrance::ThroughUserNamespace {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(NAMESPACES).env("LAB", directory);
+    // A bridge that learns groups would need a querier; one that floods is what a plain switch does.
+    Anchor::start(
+        command,
+        "set -e
+        hostname switch
+        ip link set lo up
+        for bridge in lan far; do
+            ip link add $bridge type bridge stp_state 0 forward_delay 0 mcast_snooping 0
+            ip link set $bridge up
+        done
+        echo ready
+        exec >/dev/null 2>&1
+        set +e
+        read -r word
+        kill -KILL -1
+        [ \"$word\" = keep ] && exit
+        for attempt in 1 2 3 4 5; do
+            rm -rf -- \"$LAB\" && exit
+            sleep 0.05
+        done",
+    )
+}
+
+fn shell(mut command: Command, script: &str) {
+    let output = command
+        .args(["sh", "-e", "-c", script])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run nsenter: {error}"));
+    assert!(
+        output.status.success(),
+        "{script}\nfailed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn inhabitants_told(namespaces: &[String]) -> Vec<String> {
+    namespace::inhabitants(namespaces)
+        .into_iter()
+        .map(|pid| {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            format!("{pid} {}", String::from_utf8_lossy(&command).replace('\0', " "))
+        })
+        .collect()
+}

@@ -1,0 +1,62 @@
+//! What the tests with several processes, several hosts and real windows stand on.
+//!
+//! | to | use |
+//! |---|---|
+//! | have hosts on a network | [`Lab`], [`Host`] |
+//! | run a program on one of them | [`Host::run`], [`Host::spawn`] |
+//! | cut a cable, split the network | [`Host::unplug`], [`Lab::partition`] |
+//! | see who is left | [`Host::processes`] |
+//! | wait for something | [`eventually`] |
+//! | have a screen and look at it | [`Screen`], [`Image`] |
+//! | use programs that are not ours | [`foreign`] |
+//!
+//! A lab and a screen end with the test process, also when that is killed with SIGKILL.
+
+// A harness that cannot go on says why and fails the test; that is what panics are for here.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::missing_panics_doc)]
+// To run a program is often enough; not everybody wants to know what it said.
+#![allow(clippy::must_use_candidate, clippy::return_self_not_must_use)]
+
+mod eventually;
+pub mod foreign;
+#[cfg(target_os = "linux")]
+mod host;
+mod image;
+#[cfg(target_os = "linux")]
+mod lab;
+#[cfg(target_os = "linux")]
+mod namespace;
+mod program;
+#[cfg(target_os = "linux")]
+mod running;
+#[cfg(target_os = "linux")]
+mod screen;
+
+pub use eventually::Attempt;
+pub use eventually::eventually;
+#[cfg(target_os = "linux")]
+pub use host::Host;
+#[cfg(target_os = "linux")]
+pub use host::Process;
+pub use image::Image;
+#[cfg(target_os = "linux")]
+pub use lab::Lab;
+#[cfg(target_os = "linux")]
+pub use namespace::inhabitants;
+pub use program::project_root;
+#[cfg(target_os = "linux")]
+pub use running::Output;
+#[cfg(target_os = "linux")]
+pub use running::Running;
+#[cfg(target_os = "linux")]
+pub use rustix::process::Signal;
+#[cfg(target_os = "linux")]
+pub use screen::Screen;
+#[cfg(target_os = "linux")]
+pub use screen::Window;
+
+#[cfg(all(test, not(target_os = "linux")))]
+#[test]
+fn tests_with_several_hosts_are_skipped() {
+    eprintln!("skipped: tests with several hosts and windows stand on Linux's namespaces and Xvfb");
+}

@@ -1,0 +1,152 @@
+//! What the kernel tells about namespaces and the processes in them, read from `/proc`.
+
+use std::fs;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Child;
+use std::process::ChildStdin;
+use std::process::Command;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use rustix::process::Pid;
+use rustix::process::Signal;
+
+/// A process that holds a set of namespaces: pid 1 of them. When it ends, the kernel kills everything inside.
+pub(crate) struct Anchor {
+    /// `unshare`, or the `nsenter` that became it.
+    wrapper: Child,
+    /// Held open: when this process dies, pid 1 reads the end of it, and ends.
+    stdin: Option<ChildStdin>,
+    /// Pid 1, by the number it has out here.
+    pub(crate) init: Pid,
+}
+
+impl Anchor {
+    /// Starts `command`, which must make namespaces and run bash in them with the script given. The script
+    /// prints `ready`, and reads a line before it ends.
+    pub(crate) fn start(mut command: Command, script: &str) -> Result<Self, String> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut wrapper = command
+            .args(["--", "bash", "-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A Ctrl-C at the terminal is for the test alone: the anchor then cleans up.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| format!("cannot run `{program}`: {error}"))?;
+        let stdin = wrapper.stdin.take();
+        let mut line = String::new();
+        let stdout = wrapper.stdout.take().ok_or("no pipe")?;
+        BufReader::new(stdout).read_line(&mut line).map_err(|error| error.to_string())?;
+        if line != "ready\n" {
+            drop(stdin);
+            let mut complaint = String::new();
+            if let Some(mut stderr) = wrapper.stderr.take() {
+                let _ = stderr.read_to_string(&mut complaint);
+            }
+            let _ = wrapper.wait();
+            return Err(complaint.trim().replace('\n', "; "));
+        }
+        let mut pid = Pid::from_child(&wrapper);
+        while numbers(pid).last() != Some(&1) {
+            pid = child_of(pid).ok_or("the namespace's first process has gone")?;
+        }
+        Ok(Self { wrapper, stdin, init: pid })
+    }
+
+    /// Tells pid 1 a last word and to end.
+    pub(crate) fn release(&mut self, word: &str) {
+        if let Some(mut stdin) = self.stdin.take() {
+            let _ = stdin.write_all(word.as_bytes());
+        }
+    }
+
+    /// Waits for the end; kills where that takes too long.
+    pub(crate) fn end(&mut self) {
+        let start = Instant::now();
+        self.stdin = None;
+        while matches!(self.wrapper.try_wait(), Ok(None)) {
+            if start.elapsed() > Duration::from_secs(5) {
+                let _ = rustix::process::kill_process(self.init, Signal::KILL);
+                let _ = self.wrapper.kill();
+                let _ = self.wrapper.wait();
+                return;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// The namespaces that a process is in, as `net:[4026532254]`.
+pub(crate) fn namespaces_of(pid: Pid) -> Vec<String> {
+    ["pid", "net"].into_iter().filter_map(|kind| link(pid.as_raw_nonzero().get(), kind)).collect()
+}
+
+/// The processes of this machine, by the numbers they have out here, that are in any of these namespaces.
+#[must_use]
+pub fn inhabitants(namespaces: &[String]) -> Vec<i32> {
+    pids(Path::new("/proc"))
+        .filter(|&pid| {
+            ["pid", "net"]
+                .into_iter()
+                .filter_map(|kind| link(pid, kind))
+                .any(|found| namespaces.contains(&found))
+        })
+        .collect()
+}
+
+/// The number out here of the process that has the number `inside` in the pid namespace of `init`.
+pub(crate) fn outside(init: Pid, inside: i32) -> Option<Pid> {
+    let namespace = link(init.as_raw_nonzero().get(), "pid")?;
+    pids(Path::new("/proc")).filter_map(Pid::from_raw).find(|&pid| {
+        numbers(pid).last() == Some(&inside)
+            && link(pid.as_raw_nonzero().get(), "pid").as_ref() == Some(&namespace)
+    })
+}
+
+/// The numbers of the processes that this `/proc` shows.
+pub(crate) fn pids(proc: &Path) -> impl Iterator<Item = i32> {
+    fs::read_dir(proc)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// Parent and state of a process; none if it has gone.
+pub(crate) fn parent_and_state(proc: &Path, pid: i32) -> Option<(i32, char)> {
+    let stat = fs::read_to_string(proc.join(pid.to_string()).join("stat")).ok()?;
+    // The name, in parentheses, may contain anything.
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((fields.next()?.parse().ok()?, state))
+}
+
+/// The numbers of a process: out here first, in its innermost pid namespace last.
+fn numbers(pid: Pid) -> Vec<i32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .map(|line| line.split_whitespace().filter_map(|number| number.parse().ok()).collect())
+        .unwrap_or_default()
+}
+
+fn child_of(parent: Pid) -> Option<Pid> {
+    let proc = Path::new("/proc");
+    let parent = parent.as_raw_nonzero().get();
+    pids(proc)
+        .find(|&pid| parent_and_state(proc, pid).is_some_and(|(found, _)| found == parent))
+        .and_then(Pid::from_raw)
+}
+
+fn link(pid: i32, kind: &str) -> Option<String> {
+    Some(fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()?.to_str()?.to_owned())
+}

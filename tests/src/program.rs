@@ -1,0 +1,44 @@
+use std::env;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// The root of the project, where `config/` and `keyexprs.md` lie.
+#[must_use]
+pub fn project_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the project")
+}
+
+/// Where cargo put the programs of this workspace: `target/debug` of whatever target directory is in use.
+pub(crate) fn programs() -> PathBuf {
+    let this = env::current_exe().expect("a process knows its program");
+    let directory = this.parent().expect("a program lies in a directory");
+    if directory.ends_with("deps") {
+        directory.parent().expect("deps lies in a directory").into()
+    } else {
+        directory.into()
+    }
+}
+
+/// The program that `name` means: one of this workspace, else one in `PATH`; a path is taken as it is.
+///
+/// Fails the test where there is none, since a program that is missing is nearly always one not built.
+pub(crate) fn resolve(name: &OsStr) -> PathBuf {
+    let path = Path::new(name);
+    if path.components().count() > 1 {
+        return path.into();
+    }
+    let ours = programs().join(path);
+    if ours.is_file() {
+        return ours;
+    }
+    let elsewhere = env::var_os("PATH").and_then(|paths| {
+        env::split_paths(&paths).map(|directory| directory.join(path)).find(|p| p.is_file())
+    });
+    elsewhere.unwrap_or_else(|| {
+        panic!(
+            "there is no program {} and none in PATH: run `cargo build --workspace` first",
+            ours.display()
+        )
+    })
+}

@@ -1,0 +1,268 @@
+use std::fmt;
+use std::fs;
+use std::fs::File;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use rustix::process::Pid;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::Host;
+use crate::eventually;
+use crate::host::PID_FILE;
+use crate::namespace;
+
+/// A program that runs on a [`Host`]. Dropped, it is killed and reaped; its own children are not, so that a
+/// test can see whether they stay.
+pub struct Running {
+    host: Host,
+    line: String,
+    /// `nsenter`, which waits for the program and ends as it ends.
+    child: Child,
+    /// The program's number on the host.
+    pid: i32,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    start: Instant,
+    end: Option<ExitStatus>,
+}
+
+/// How a program ended and what it said.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// What ran, where.
+    pub line: String,
+    /// How it ended. A program that was killed by a signal has that signal.
+    pub status: ExitStatus,
+    /// What it wrote for people or programs to read.
+    pub stdout: String,
+    /// What it wrote beside that.
+    pub stderr: String,
+    /// From start to end, with the few milliseconds it takes to enter the host.
+    pub took: Duration,
+}
+
+impl Running {
+    #[track_caller]
+    pub(crate) fn start(host: Host, mut command: Command, number: u32) -> Self {
+        let line = told(&host, &command);
+        let base = host.directory().join("output").join(number.to_string());
+        let [stdout, stderr, pid_file] =
+            ["out", "err", "pid"].map(|kind| base.with_extension(kind));
+        let create = |path: &Path| File::create(path).expect("a lab's directory can be written");
+        let start = Instant::now();
+        let mut child = command
+            .env(PID_FILE, &pid_file)
+            .stdin(Stdio::null())
+            .stdout(create(&stdout))
+            .stderr(create(&stderr))
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run nsenter: {error}"));
+        let pid = eventually(Duration::from_secs(10), "the program to be started", || {
+            let pid = fs::read_to_string(&pid_file)
+                .ok()
+                .and_then(|text| text.strip_suffix('\n')?.parse().ok());
+            // One that never got as far has no number; its end tells why.
+            pid.or_else(|| child.try_wait().ok().flatten().map(|_| 0))
+        });
+        assert!(pid != 0, "`{line}` could not be started: {}", read(&stderr));
+        Self { host, line, child, pid, stdout, stderr, start, end: None }
+    }
+
+    /// Its number on the host.
+    #[must_use]
+    pub const fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// What it has written to its standard output so far.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        read(&self.stdout)
+    }
+
+    /// What it has written to its standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        read(&self.stderr)
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn kill(&self, signal: Signal) {
+        self.host.kill(signal, self.pid);
+    }
+
+    /// How it ended, if it has.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        if self.end.is_none() {
+            self.end = self.child.try_wait().expect("a child can be waited for");
+            self.wake_wrapper();
+        }
+        self.end
+    }
+
+    /// Waits for its end; fails the test if that takes longer than `deadline`.
+    #[track_caller]
+    pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.try_wait() {
+                return status;
+            }
+            assert!(
+                start.elapsed() < deadline,
+                "`{}` has not ended within {:.2} s",
+                self.line,
+                deadline.as_secs_f64()
+            );
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits for its end and returns all it said; fails the test if that takes longer than `deadline`.
+    #[track_caller]
+    pub fn finish(mut self, deadline: Duration) -> Output {
+        let status = self.wait(deadline);
+        Output {
+            line: self.line.clone(),
+            status,
+            stdout: self.stdout(),
+            stderr: self.stderr(),
+            took: self.start.elapsed(),
+        }
+    }
+
+    /// `nsenter` stops itself when the program is stopped, and nobody but us would let it go on.
+    fn wake_wrapper(&self) {
+        let state =
+            |proc: &Path, pid| namespace::parent_and_state(proc, pid).map(|(_, state)| state);
+        let wrapper = Pid::from_child(&self.child);
+        if self.end.is_none()
+            && state(Path::new("/proc"), wrapper.as_raw_nonzero().get()) == Some('T')
+            && state(&self.host.proc(), self.pid) != Some('T')
+        {
+            let _ = rustix::process::kill_process(wrapper, Signal::CONT);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let ended_by_itself = self.try_wait();
+        if ended_by_itself.is_none() {
+            if let Some(outside) = self.host.outside(self.pid) {
+                let _ = rustix::process::kill_process(outside, Signal::KILL);
+            }
+            let start = Instant::now();
+            while self.try_wait().is_none() {
+                if start.elapsed() > Duration::from_secs(5) {
+                    let _ = self.child.kill();
+                    let _ = self.child.wait();
+                    break;
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+        if thread::panicking() {
+            let end = ended_by_itself
+                .map_or_else(|| "was still running".into(), |status| status.to_string());
+            eprintln!(
+                "--- {} ({end})\n--- its stdout:\n{}--- its stderr:\n{}---",
+                self.line,
+                tail(&self.stdout()),
+                tail(&self.stderr())
+            );
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("line", &self.line)
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Output {
+    /// The same, of a program that must have succeeded; fails the test otherwise.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert!(self.status.success(), "failed: {self}");
+        self
+    }
+
+    /// Its exit code; none if a signal killed it.
+    #[must_use]
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// Its standard output as one JSON document.
+    #[track_caller]
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
+    }
+
+    /// Its standard output as JSON lines.
+    #[track_caller]
+    #[must_use]
+    pub fn json_lines(&self) -> Vec<Value> {
+        self.stdout
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line)
+                    .unwrap_or_else(|error| panic!("no JSON: {line}: {error}: {self}"))
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, status, stdout, stderr, took } = self;
+        write!(
+            f,
+            "{line}\n{status} after {:.3} s\nstdout:\n{stdout}\nstderr:\n{stderr}",
+            took.as_secs_f64()
+        )
+    }
+}
+
+/// The command line for people: what stands after the shell that becomes the program.
+fn told(host: &Host, command: &Command) -> String {
+    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+    let shell = words.windows(2).position(|pair| pair[0] == "-c").map_or(0, |at| at + 3);
+    let line = words.get(shell..).unwrap_or_default().join(" ");
+    format!("{}: {line}", host.name())
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
+/// As much of a long output as a person reads.
+fn tail(text: &str) -> String {
+    const LINES: usize = 200;
+    let lines: Vec<&str> = text.lines().collect();
+    let skipped = lines.len().saturating_sub(LINES);
+    let mut shown =
+        if skipped > 0 { format!("... {skipped} lines before these ...\n") } else { String::new() };
+    for line in &lines[skipped..] {
+        shown.push_str(line);
+        shown.push('\n');
+    }
+    shown
+}

@@ -1,0 +1,154 @@
+use std::fmt;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::os::unix::process::CommandExt;
+use std::process::Child;
+use std::process::ChildStdin;
+use std::process::Command;
+use std::process::Stdio;
+
+use x11rb::connection::Connection;
+use x11rb::protocol::xproto::AtomEnum;
+use x11rb::protocol::xproto::ConnectionExt;
+use x11rb::protocol::xproto::ImageFormat;
+use x11rb::protocol::xproto::ImageOrder;
+use x11rb::protocol::xproto::MapState;
+use x11rb::protocol::xproto::Window as WindowId;
+use x11rb::rust_connection::RustConnection;
+
+use crate::Image;
+
+/// A screen without a monitor, for real windows: an `Xvfb` on a free display number.
+///
+/// It ends with this value, or with the test process, however that ends. Programs on hosts of a lab reach it too,
+/// through its socket in the file system.
+pub struct Screen {
+    display: String,
+    /// A shell that ends Xvfb when it reads the end of its input.
+    guard: Child,
+    stdin: Option<ChildStdin>,
+    connection: RustConnection,
+    root: WindowId,
+    width: u16,
+    height: u16,
+}
+
+/// A window that is shown on a [`Screen`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// Its title.
+    pub title: String,
+    /// Distance of its left edge from the screen's.
+    pub x: i16,
+    /// Distance of its upper edge from the screen's.
+    pub y: i16,
+    /// Its width in pixels.
+    pub width: u16,
+    /// Its height in pixels.
+    pub height: u16,
+}
+
+impl Screen {
+    /// A screen of so many pixels.
+    #[must_use]
+    pub fn new(width: u16, height: u16) -> Self {
+        let mut guard = Command::new("bash")
+            .args([
+                "-c",
+                &format!(
+                    "type -P Xvfb >/dev/null || exit
+                Xvfb -displayfd 1 -screen 0 {width}x{height}x24 -nolisten tcp -noreset 2>/dev/null &
+                exec >/dev/null
+                read -r _
+                kill $! && wait"
+                ),
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("there is a bash");
+        let stdin = guard.stdin.take();
+        let mut number = String::new();
+        let stdout = guard.stdout.take().expect("a pipe was asked for");
+        BufReader::new(stdout).read_line(&mut number).expect("a pipe can be read");
+        assert!(
+            number.ends_with('\n'),
+            "Xvfb is missing or does not start: run `scripts/test.sh`, which installs it"
+        );
+        let display = format!(":{}", number.trim());
+        let (connection, screen) = x11rb::connect(Some(&display))
+            .unwrap_or_else(|error| panic!("cannot open the display {display}: {error}"));
+        let root = connection.setup().roots[screen].root;
+        Self { display, guard, stdin, connection, root, width, height }
+    }
+
+    /// What `DISPLAY` must say for a program to draw here.
+    #[must_use]
+    pub fn display(&self) -> &str {
+        &self.display
+    }
+
+    /// What is to be seen now.
+    #[must_use]
+    pub fn screenshot(&self) -> Image {
+        let setup = self.connection.setup();
+        let bits = setup
+            .pixmap_formats
+            .iter()
+            .find(|format| format.depth == 24)
+            .map(|format| format.bits_per_pixel);
+        assert!(
+            bits == Some(32) && setup.image_byte_order == ImageOrder::LSB_FIRST,
+            "this X server packs pixels in a way unknown here"
+        );
+        let picture = self
+            .connection
+            .get_image(ImageFormat::Z_PIXMAP, self.root, 0, 0, self.width, self.height, u32::MAX)
+            .expect("the X server listens")
+            .reply()
+            .expect("the X server shows its screen");
+        let pixels =
+            picture.data.chunks_exact(4).map(|pixel| [pixel[2], pixel[1], pixel[0]]).collect();
+        Image::new(self.width.into(), pixels)
+    }
+
+    /// The windows that are shown, from the lowest up.
+    #[must_use]
+    pub fn windows(&self) -> Vec<Window> {
+        let tree = self.connection.query_tree(self.root).expect("the X server listens").reply();
+        let children = tree.expect("the X server lists its windows").children;
+        children.into_iter().filter_map(|id| self.window(id)).collect()
+    }
+
+    /// None if it is not shown, or has gone meanwhile.
+    fn window(&self, id: WindowId) -> Option<Window> {
+        let attributes = self.connection.get_window_attributes(id).ok()?.reply().ok()?;
+        if attributes.map_state != MapState::VIEWABLE {
+            return None;
+        }
+        let place = self.connection.get_geometry(id).ok()?.reply().ok()?;
+        let title = self
+            .connection
+            .get_property(false, id, AtomEnum::WM_NAME, AtomEnum::ANY, 0, 1024)
+            .ok()?
+            .reply()
+            .ok()?
+            .value;
+        let title = String::from_utf8_lossy(&title).into_owned();
+        Some(Window { title, x: place.x, y: place.y, width: place.width, height: place.height })
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.stdin = None;
+        let _ = self.guard.wait();
+    }
+}
+
+impl fmt::Debug for Screen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the screen {}", self.display)
+    }
+}
