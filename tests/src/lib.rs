@@ -7,7 +7,10 @@
 //! | cut a cable, split the network | [`Host::unplug`], [`Lab::partition`] |
 //! | see who is left | [`Host::processes`] |
 //! | wait for something | [`eventually`] |
+//! | have daemons on hosts, ask who is there | [`show`] |
 //! | have a screen and look at it | [`Screen`], [`Image`] |
+//! | close windows, press keys | [`Person`] |
+//! | have all of that, with a visualization in a window | [`Stage`] |
 //! | use programs that are not ours | [`foreign`] |
 //!
 //! A lab and a screen end with the test process, also when that is killed with SIGKILL.
@@ -26,11 +29,18 @@ mod image;
 mod lab;
 #[cfg(target_os = "linux")]
 mod namespace;
+#[cfg(target_os = "linux")]
+mod person;
 mod program;
+mod rings;
 #[cfg(target_os = "linux")]
 mod running;
 #[cfg(target_os = "linux")]
 mod screen;
+#[cfg(target_os = "linux")]
+pub mod show;
+#[cfg(target_os = "linux")]
+mod stage;
 
 pub use eventually::Attempt;
 pub use eventually::eventually;
@@ -43,6 +53,10 @@ pub use image::Image;
 pub use lab::Lab;
 #[cfg(target_os = "linux")]
 pub use namespace::inhabitants;
+#[cfg(target_os = "linux")]
+pub use person::Key;
+#[cfg(target_os = "linux")]
+pub use person::Person;
 pub use program::project_root;
 #[cfg(target_os = "linux")]
 pub use running::Output;
@@ -54,6 +68,10 @@ pub use rustix::process::Signal;
 pub use screen::Screen;
 #[cfg(target_os = "linux")]
 pub use screen::Window;
+#[cfg(target_os = "linux")]
+pub use stage::Opened;
+#[cfg(target_os = "linux")]
+pub use stage::Stage;
 
 #[cfg(all(test, not(target_os = "linux")))]
 #[test]

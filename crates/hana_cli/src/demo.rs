@@ -46,7 +46,7 @@ const DRAW: Duration = Duration::from_millis(250);
 const WRITE: Duration = Duration::from_secs(2);
 /// How long a daemon may take to listen, and a window to open.
 const DAEMON: Duration = Duration::from_secs(10);
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 pub(crate) fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     let told_to_end = Arc::new(AtomicBool::new(false));
@@ -197,7 +197,7 @@ impl DemoDaemon {
     /// Ends it; it ends what it launched.
     fn stop(self) {
         let Some(mut child) = self.0 else { return };
-        terminate(&mut child);
+        terminate(&child);
         let deadline = Instant::now() + DAEMON;
         while matches!(child.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
@@ -235,7 +235,7 @@ fn own_group(command: &mut Command) {
 const fn own_group(_: &mut Command) {}
 
 #[cfg(unix)]
-fn terminate(child: &mut Child) {
+fn terminate(child: &Child) {
     let pid = rustix::process::Pid::from_child(child);
     if let Err(problem) = rustix::process::kill_process(pid, rustix::process::Signal::TERM) {
         eprintln!("hana: the daemon was not told to end: {problem}");
@@ -243,6 +243,6 @@ fn terminate(child: &mut Child) {
 }
 
 #[cfg(not(unix))]
-fn terminate(child: &mut Child) {
-    child.kill().ok();
+fn terminate(_: &Child) {
+    // Windows has no polite way to end a program without a window; it is ended after the deadline.
 }

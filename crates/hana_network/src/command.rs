@@ -87,7 +87,7 @@ pub(crate) fn ask<C: Command>(
     };
     let attachment = identity.envelope(0).encode().unwrap_or_default();
     match codec::encode(&control) {
-        Ok(payload) => worker.run(move |session| question.send::<C>(session, payload, attachment)),
+        Ok(payload) => worker.run(move |session| question.send(session, payload, attachment)),
         Err(problem) => {
             question.promise.keep(Err(CommandError::NotSent { problem: problem.to_string() }));
         },
@@ -104,12 +104,7 @@ struct Question<Reply> {
 }
 
 impl<R: Send + serde::de::DeserializeOwned + 'static> Question<R> {
-    fn send<C: Command<Reply = R>>(
-        self,
-        session: &zenoh::Session,
-        payload: Vec<u8>,
-        attachment: Vec<u8>,
-    ) {
+    fn send(self, session: &zenoh::Session, payload: Vec<u8>, attachment: Vec<u8>) {
         let (priority, _, express) = quality(Control::LANE);
         let promise = self.promise.clone();
         let key = Key::Control(self.node.clone()).to_string();

@@ -73,6 +73,7 @@ impl FrameMeter {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)]
 mod tests {
     use super::*;
 

@@ -78,7 +78,7 @@ impl Heart {
             return;
         }
         match look.set(&Look { parameters: core.board.named_values() }) {
-            Ok(()) => *looked = version,
+            Ok(_) => *looked = version,
             Err(problem) => tracing::warn!("the look is not shown: {problem}"),
         }
     }

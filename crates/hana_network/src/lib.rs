@@ -26,6 +26,7 @@
 
 mod board;
 mod command;
+mod copy_filter;
 mod counters;
 mod frame_clock;
 mod heart;
@@ -73,6 +74,7 @@ pub use requests::Request;
 pub use retained::Answering;
 pub use session::SessionError;
 pub use session::daemon_is_listening;
+pub use state::Change;
 pub use state::StatePublisher;
 pub use subscription::Subscription;
 pub use wall_clock::unix_ms;

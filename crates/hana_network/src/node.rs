@@ -55,6 +55,7 @@ use crate::Request;
 use crate::StatePublisher;
 use crate::Subscription;
 use crate::command;
+use crate::copy_filter::CopyFilter;
 use crate::counters::NodeCounters;
 use crate::heart::Heart;
 use crate::outbox::Channel;
@@ -228,7 +229,7 @@ impl<R: NodeRole> Node<R> {
         let node = id.clone();
         declarations.push(core.worker.declare("token", move |session| {
             let zid = session.zid().to_string();
-            let key = Key::Alive { node: node.clone(), role: R::ROLE, zid }.to_string();
+            let key = Key::Alive { node, role: R::ROLE, zid }.to_string();
             Ok(Box::new(session.liveliness().declare_token(key).wait()?))
         }));
         core.declarations.lock().unwrap_or_else(PoisonError::into_inner).extend(declarations);
@@ -316,7 +317,7 @@ impl<R: NodeRole> Node<R> {
                 counters.received.add(1);
                 counters.dropped.add(inbox.push("", raw));
             };
-            Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))
+            Ok(Box::new(session.declare_subscriber(pattern).callback(callback).wait()?))
         });
         Subscription::new(inbox, declaration)
     }
@@ -419,7 +420,7 @@ impl Core {
         ))
     }
 
-    fn outbox(&self, lane: Lane) -> &Outbox {
+    const fn outbox(&self, lane: Lane) -> &Outbox {
         match lane {
             Lane::ReliableOrdered | Lane::ReliableUnordered => &self.sure,
             Lane::UnreliableSequenced | Lane::UnreliableUnordered => &self.fast,
@@ -462,7 +463,7 @@ impl Core {
                 let received = Received { key: raw.key, envelope: raw.envelope, message };
                 reception.counters.dropped.add(inbox.push(&key, received));
             };
-            Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))
+            Ok(Box::new(session.declare_subscriber(pattern).callback(callback).wait()?))
         });
         Subscription::new(inbox, declaration)
     }
@@ -498,7 +499,7 @@ impl Core {
                     },
                 }
             };
-            Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))
+            Ok(Box::new(session.declare_subscriber(pattern).callback(callback).wait()?))
         })
     }
 
@@ -526,12 +527,22 @@ impl Core {
                 })
                 .wait()?;
             let of_puts = (core.clone(), answering.clone());
+            let copies = Mutex::new(CopyFilter::default());
             let puts = session
                 .declare_subscriber(key.clone())
                 .callback(move |sample| {
                     let (core, worker) = &of_puts;
-                    if let Some(core) = core.upgrade() {
-                        core.take_command(&raw(&sample, Control::MAX_BYTES), None, role, worker);
+                    let Some(core) = core.upgrade() else { return };
+                    let raw = raw(&sample, Control::MAX_BYTES);
+                    let is_copy = raw.envelope.is_none()
+                        && copies
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .is_copy(&raw.payload, Instant::now());
+                    if is_copy {
+                        core.counters.late.add(1);
+                    } else {
+                        core.take_command(&raw, None, role, worker);
                     }
                 })
                 .wait()?;
@@ -609,7 +620,7 @@ fn wait_until_free(session: &Session, id: &NodeId) -> Result<(), JoinError> {
     let deadline = Instant::now() + ID_CHECK;
     let tokens = format!("{}/{id}/alive/**", Key::ROOT);
     loop {
-        let Some(_) = first_reply(|sender| {
+        let token = first_reply(|sender| {
             session
                 .liveliness()
                 .get(&tokens)
@@ -620,9 +631,10 @@ fn wait_until_free(session: &Session, id: &NodeId) -> Result<(), JoinError> {
                     }
                 })
                 .wait()
-        }) else {
+        });
+        if token.is_none() {
             return Ok(());
-        };
+        }
         let holder = first_reply(|sender| {
             session
                 .get(Key::Info(id.clone()).to_string())

@@ -168,23 +168,9 @@ impl Channel {
     fn send(&self, payload: Vec<u8>) {
         let envelope = self.identity.envelope(self.sequence.fetch_add(1, Ordering::AcqRel));
         let Ok(attachment) = envelope.encode() else { return };
-        let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
-        if publisher.is_none() {
-            let Some(session) = self.worker.session() else {
-                self.counters.dropped.add(1);
-                return;
-            };
-            match declare(&session, &self.key, self.lane, self.reach) {
-                Ok(declared) => *publisher = Some(declared),
-                Err(problem) => {
-                    self.counters.dropped.add(1);
-                    tracing::error!("{}: Zenoh does not declare a publisher: {problem}", self.key);
-                    return;
-                },
-            }
-        }
-        let Some(declared) = publisher.as_ref() else { return };
-        match declared.put(payload).attachment(attachment).wait() {
+        let sent =
+            self.with_publisher(|publisher| publisher.put(payload).attachment(attachment).wait());
+        match sent {
             Ok(()) => self.counters.sent.add(1),
             Err(problem) => {
                 self.counters.dropped.add(1);
@@ -193,19 +179,27 @@ impl Channel {
         }
     }
 
-    /// Whether anybody listens. Asks Zenoh, which knows; declares the publisher if there is none yet.
+    /// Whether anybody listens. Asks Zenoh, which knows.
     pub(crate) fn is_heard(&self) -> bool {
+        self.with_publisher(|publisher| publisher.matching_status().wait())
+            .is_ok_and(|status| status.matching())
+    }
+
+    /// Does something with the publisher, which is declared when it is first needed.
+    fn with_publisher<T>(
+        &self,
+        act: impl FnOnce(&zenoh::pubsub::Publisher<'static>) -> zenoh::Result<T>,
+    ) -> zenoh::Result<T> {
         let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
-        if publisher.is_none() {
-            *publisher = self
-                .worker
-                .session()
-                .and_then(|session| declare(&session, &self.key, self.lane, self.reach).ok());
+        if let Some(declared) = publisher.as_ref() {
+            return act(declared);
         }
-        publisher
-            .as_ref()
-            .and_then(|declared| declared.matching_status().wait().ok())
-            .is_some_and(|status| status.matching())
+        let session = self.worker.session().ok_or("the node has left the mesh")?;
+        let declared = declare(&session, &self.key, self.lane, self.reach)?;
+        let outcome = act(&declared);
+        *publisher = Some(declared);
+        drop(publisher);
+        outcome
     }
 }
 

@@ -18,7 +18,7 @@ use crate::Policy;
 use crate::counters::NodeCounters;
 
 /// A message with the key it came on and its envelope, if its sender is one of ours.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received<M> {
     /// The key.
     pub key: String,
@@ -29,7 +29,7 @@ pub struct Received<M> {
 }
 
 /// A message as its bytes, for those who look at everything.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawMessage {
     /// The key.
     pub key: String,

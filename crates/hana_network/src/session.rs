@@ -69,6 +69,9 @@ pub(crate) enum Part {
 /// How long the probe for a daemon on this machine may take. Loopback answers or refuses at once.
 const PROBE: Duration = Duration::from_millis(250);
 
+/// How daemons and nodes without one know each other for peers of one mesh.
+const REGION: &str = "hana";
+
 impl Part {
     /// The part of an ordinary node: behind the daemon, if there is one.
     pub(crate) fn of_node(config: &NodeConfig) -> Self {
@@ -101,8 +104,17 @@ impl Part {
                 settings.push(("mode", json!("peer")));
                 settings.push(("listen/endpoints", json!(daemon_endpoints(config)?)));
                 settings.push(("connect/endpoints", json!(config.connect)));
-                settings
-                    .push(("gateway", json!({"south": [{"filters": [{"modes": ["client"]}]}]})));
+                settings.push(("region_name", json!(REGION)));
+                // The gateway of the clients of its host, and of every peer that is not ours: a foreign
+                // program that meets one daemon reaches everybody through it, instead of only those it
+                // has had time to meet.
+                settings.push((
+                    "gateway",
+                    json!({"south": [
+                        {"filters": [{"modes": ["client"]}]},
+                        {"filters": [{"region_names": [REGION], "negated": true}]},
+                    ]}),
+                ));
                 // An unplugged host is noticed in a second.
                 settings.push(("transport/link/tx/lease", json!(1000)));
                 scouting(&mut settings, config.multicast);
@@ -120,6 +132,7 @@ impl Part {
             },
             Self::Peer => {
                 settings.push(("mode", json!("peer")));
+                settings.push(("region_name", json!(REGION)));
                 settings.push(("connect/endpoints", json!(config.connect)));
                 settings.push(("listen/endpoints", json!(any_endpoints(0))));
                 settings.push(("transport/link/tx/lease", json!(3000)));

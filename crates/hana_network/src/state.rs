@@ -18,11 +18,23 @@ use crate::worker::Worker;
 ///
 /// The late-comer's question is an ordinary Zenoh query on the key itself, so that `zenoh get` asks it too.
 pub struct StatePublisher<M> {
-    current: Arc<Mutex<Option<(M, Vec<u8>)>>>,
+    current: Current<M>,
     channel: Arc<Channel>,
     outbox: Outbox,
     _declaration: Declaration,
 }
+
+/// Whether a state that was set is another than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// It is another, and was published.
+    Another,
+    /// It is the same; nothing was sent.
+    Same,
+}
+
+/// The value as it is now, and its payload; none before it was first set.
+type Current<M> = Arc<Mutex<Option<(M, Vec<u8>)>>>;
 
 impl<M: Message + PartialEq + Clone> StatePublisher<M> {
     pub(crate) fn new(worker: &Worker, channel: Arc<Channel>, outbox: Outbox) -> Self {
@@ -54,11 +66,8 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
         };
         let key = channel.key().to_owned();
         let declaration = worker.declare(key.clone(), move |session| {
-            let queryable = session
-                .declare_queryable(key.clone())
-                .complete(true)
-                .callback(answer.clone())
-                .wait()?;
+            let queryable =
+                session.declare_queryable(key.clone()).complete(true).callback(answer).wait()?;
             Ok(Box::new(queryable))
         });
         Self { current, channel, outbox, _declaration: declaration }
@@ -69,11 +78,11 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
     /// # Errors
     ///
     /// When the queue is full, or the value cannot be written or is too large.
-    pub fn set(&self, value: &M) -> Result<(), PublishError> {
+    pub fn set(&self, value: &M) -> Result<Change, PublishError> {
         let payload = {
             let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
             if current.as_ref().is_some_and(|(known, _)| known == value) {
-                return Ok(());
+                return Ok(Change::Same);
             }
             let payload = encode(self.channel.key(), value)?;
             *current = Some((value.clone(), payload.clone()));
@@ -81,6 +90,7 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
         };
         self.outbox
             .push(&self.channel, payload)
+            .map(|()| Change::Another)
             .map_err(|_| PublishError::QueueFull { key: self.channel.key().into() })
     }
 }

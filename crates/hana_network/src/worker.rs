@@ -11,8 +11,7 @@ use zenoh::Session;
 use zenoh::Wait;
 
 /// The thread that owns a session: everything that may take time at Zenoh happens here, one after the
-/// other, so that no caller waits for it. It remembers what was declared, to declare it again when the
-/// session is another one.
+/// other, so that no caller waits for it.
 #[derive(Clone)]
 pub(crate) struct Worker {
     jobs: flume::Sender<Job>,
@@ -26,7 +25,7 @@ pub(crate) type SessionSlot = Arc<RwLock<Option<Session>>>;
 /// What a declaration leaves behind; dropping it takes it back.
 pub(crate) type Declared = Box<dyn Any + Send + Sync>;
 
-type Declare = Box<dyn Fn(&Session) -> zenoh::Result<Declared> + Send>;
+type Declare = Box<dyn FnOnce(&Session) -> zenoh::Result<Declared> + Send>;
 
 enum Job {
     Declare { id: u64, what: String, declare: Declare },
@@ -53,10 +52,10 @@ impl Worker {
         Ok(Self { jobs, session: slot, next_id: Arc::new(AtomicU64::new(0)) })
     }
 
-    /// Declares something now, and again whenever the session is another one. Does not block.
+    /// Declares something. Does not block.
     pub(crate) fn declare<F>(&self, what: impl Into<String>, declare: F) -> Declaration
     where
-        F: Fn(&Session) -> zenoh::Result<Declared> + Send + 'static,
+        F: FnOnce(&Session) -> zenoh::Result<Declared> + Send + 'static,
     {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         self.send(Job::Declare { id, what: what.into(), declare: Box::new(declare) });
@@ -91,6 +90,8 @@ impl Drop for Declaration {
 }
 
 fn run(session: Session, slot: &SessionSlot, queue: &flume::Receiver<Job>) {
+    // Not read: what lies here is declared, and no longer when it is taken away.
+    #[allow(clippy::collection_is_never_read)]
     let mut declared: BTreeMap<u64, Declared> = BTreeMap::new();
     for job in queue {
         match job {

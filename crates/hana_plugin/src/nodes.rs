@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 use std::ops::Deref;
+use std::time::Duration;
+use std::time::Instant;
 
 use bevy_app::App;
 use bevy_app::PreUpdate;
@@ -17,7 +19,9 @@ use crate::MeshLink;
 use crate::link::has_just_joined;
 
 /// A node of the mesh as a component of its entity: what `hana nodes` shows of it, and what it said of
-/// itself. Brought up to date once a frame, while [`NodeChanged`] is only triggered when its state, its
+/// itself.
+///
+/// Brought up to date ten times a second, while [`NodeChanged`] is only triggered when its state, its
 /// presence or what it is has changed.
 #[derive(Component, Debug, Clone, PartialEq)]
 pub struct MeshNode {
@@ -66,9 +70,14 @@ pub struct NodeRemoved {
     pub entity: Entity,
 }
 
+/// How often a node says how it is.
+const BEAT: Duration = Duration::from_millis(100);
+
 #[derive(Resource, Default)]
 struct Nodes {
     watch: Option<MeshWatch>,
+    /// When the figures were last brought up to date.
+    refreshed: Option<Instant>,
     entities: HashMap<NodeId, Entity>,
 }
 
@@ -84,19 +93,22 @@ fn watch(link: Res<MeshLink<role::App>>, mut nodes: ResMut<Nodes>) {
 }
 
 fn update(mut nodes: ResMut<Nodes>, mut shown: Query<&mut MeshNode>, mut commands: Commands) {
-    let Nodes { watch: Some(watch), entities } = &mut *nodes else { return };
+    let Nodes { watch: Some(watch), refreshed, entities } = &mut *nodes else { return };
     let changes = watch.poll();
     let roster = watch.roster();
     let component = |node: &NodeId| {
         let view = roster.view(node, unix_ms())?;
         Some(MeshNode { view, info: roster.info(node).cloned() })
     };
-    // Figures that change with every beat are brought up to date in place.
-    for (node, entity) in &*entities {
-        if let Ok(mut known) = shown.get_mut(*entity)
-            && let Some(now) = component(node)
-        {
-            known.set_if_neq(now);
+    // Figures change with every beat of health, and are brought up to date as often, not with every frame.
+    if refreshed.is_none_or(|at| at.elapsed() >= BEAT) {
+        *refreshed = Some(Instant::now());
+        for (node, entity) in &*entities {
+            if let Ok(mut known) = shown.get_mut(*entity)
+                && let Some(now) = component(node)
+            {
+                known.set_if_neq(now);
+            }
         }
     }
     for change in changes {

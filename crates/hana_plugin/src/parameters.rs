@@ -24,7 +24,9 @@ pub struct Description(
     pub &'static str,
 );
 
-/// A struct whose `f32` fields are parameters: any that derives `Reflect` and `Default`. Fields of other
+/// A struct whose `f32` fields are parameters: any that derives `Reflect` and `Default`.
+///
+/// Fields of other
 /// types are left alone. Field names have only lower-case letters, digits and `_`, and do not begin with `_`.
 pub trait ParameterStruct: Struct + Typed + Default {
     /// The parameters, in the order of the fields; each starts with the value that `Default` gives.
@@ -77,6 +79,7 @@ pub trait ParameterStruct: Struct + Typed + Default {
 impl<P: Struct + Typed + Default> ParameterStruct for P {}
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)]
 mod tests {
     use super::*;
 

@@ -23,7 +23,7 @@ use crate::MeshLink;
 use crate::link::has_just_joined;
 
 /// A message that came over the mesh, as a Bevy message: read it with `MessageReader<FromMesh<M>>`.
-#[derive(Message, Debug, Clone, PartialEq)]
+#[derive(Message, Debug, Clone, PartialEq, Eq)]
 pub struct FromMesh<M: Send + Sync + 'static> {
     /// The key it came on.
     pub key: String,

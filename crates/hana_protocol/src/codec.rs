@@ -208,7 +208,7 @@ fn field_error(path: &serde_path_to_error::Path, detail: &dyn fmt::Display) -> P
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::float_cmp)]
 mod tests {
     use super::*;
     use crate::Control;

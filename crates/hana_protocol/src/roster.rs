@@ -69,7 +69,7 @@ pub enum Sighting {
 }
 
 /// What changed in the roster.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RosterChange {
     /// A node that was not known.
     Added(NodeId),
@@ -249,8 +249,7 @@ impl Entry {
     fn is_forgotten(&self) -> bool {
         let gone = self.present.is_empty() && self.process.is_none();
         match self.role() {
-            None => gone,
-            Some(Role::App | Role::Bridge) => gone,
+            None | Some(Role::App | Role::Bridge) => gone,
             Some(Role::Visualization | Role::Daemon) => false,
         }
     }

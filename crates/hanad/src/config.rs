@@ -85,12 +85,11 @@ impl DaemonConfig {
         let beside = env::current_dir().ok().map(|here| here.join("config"));
         let has_files =
             |path: &PathBuf| path.join(DAEMON_FILE).exists() || path.join(CATALOGUE_FILE).exists();
-        match of_user.into_iter().chain(beside).find(has_files) {
-            Some(directory) => Self::load(&directory),
-            None => {
-                let catalogue = Catalogue::parse(SHIPPED_CATALOGUE, Path::new(CATALOGUE_FILE))?;
-                Ok(Self::of(File::default(), catalogue, Origin::BuiltIn))
-            },
+        if let Some(directory) = of_user.into_iter().chain(beside).find(has_files) {
+            Self::load(&directory)
+        } else {
+            let catalogue = Catalogue::parse(SHIPPED_CATALOGUE, Path::new(CATALOGUE_FILE))?;
+            Ok(Self::of(File::default(), catalogue, Origin::BuiltIn))
         }
     }
 

@@ -58,12 +58,19 @@ pub(crate) struct Daemon {
     present: BTreeMap<NodeId, BTreeSet<String>>,
     keepers: BTreeMap<NodeId, Keeper>,
     /// Polite commands that are not answered yet.
-    asked: Vec<(NodeId, Incarnation, Pending<Result<Accepted, CommandError>>)>,
+    asked: Vec<Asked>,
+    /// Until when what a process has left behind, and was killed with it, is looked for to be reaped.
+    reaping_until: Option<Instant>,
     ending: bool,
 }
 
+/// A visualization that was asked to end: who, in which run, and the answer that is to come.
+type Asked = (NodeId, Incarnation, Pending<Result<Accepted, CommandError>>);
+
 /// How often output is read, and unanswered polite commands are looked at.
 const POLL: Duration = Duration::from_millis(100);
+/// How long what is killed may take to be gone. What takes longer is reaped in the course of time.
+const REAPING: Duration = Duration::from_secs(1);
 /// What happens by itself while nothing runs: nothing. The wait is bounded all the same.
 const IDLE: Duration = Duration::from_secs(5);
 /// How long a visualization may take to answer the polite command; its stop deadlines run beside it.
@@ -92,6 +99,7 @@ impl Daemon {
             present: BTreeMap::new(),
             keepers: BTreeMap::new(),
             asked: vec![],
+            reaping_until: None,
             ending: false,
         }
     }
@@ -134,8 +142,9 @@ impl Daemon {
     }
 
     fn next_deadline(&self, next_poll: Instant) -> Instant {
-        let busy =
-            !self.asked.is_empty() || self.keepers.values().any(|keeper| keeper.run.is_some());
+        let busy = !self.asked.is_empty()
+            || self.reaping_until.is_some_and(|until| until > Instant::now())
+            || self.keepers.values().any(|keeper| keeper.run.is_some());
         let of_keepers = self.keepers.values().flat_map(|keeper| {
             let of_health = keeper.health.as_ref().and_then(HealthWatch::next_deadline);
             // A verdict that was given is not given again until it changes.
@@ -346,6 +355,7 @@ impl Daemon {
                 let Some(mut run) = keeper.run.take() else { return };
                 let swept = run.process.sweep();
                 keeper.tell_last_output(&mut run);
+                self.reaping_until = Some(Instant::now() + REAPING);
                 swept
             },
             Action::Report { kind, text } => {

@@ -2,9 +2,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 use std::time::Instant;
 
 use hana_network::Answering;
+use hana_network::Change;
 use hana_network::HealthFeed;
 use hana_network::Node;
 use hana_network::PresenceWatch;
@@ -41,6 +43,7 @@ pub(crate) struct Keeper {
     status: StatePublisher<ProcessStatus>,
     log: Publisher<LogLine>,
     last_lines: Arc<Mutex<VecDeque<LogLine>>>,
+    clock: Clock,
     waiting: Vec<Waiting>,
     _answering: Answering,
     _health_feed: Option<HealthFeed>,
@@ -57,6 +60,34 @@ struct Waiting {
     request: Request,
     /// The run that was there when it was asked: an answer to a start or restart is a newer one.
     before: Incarnation,
+}
+
+/// One pair of moments, to tell the wall-clock time of others, always the same for the same moment.
+struct Clock {
+    at: Instant,
+    unix_ms: u64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { at: Instant::now(), unix_ms: unix_ms() }
+    }
+
+    fn unix_ms(&self, moment: Instant) -> u64 {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let before = ms(self.at.saturating_duration_since(moment));
+        let after = ms(moment.saturating_duration_since(self.at));
+        self.unix_ms.saturating_sub(before).saturating_add(after)
+    }
+}
+
+fn in_words(status: &ProcessStatus) -> String {
+    let ProcessStatus { node, state, reason, .. } = status;
+    if reason.is_empty() {
+        format!("'{node}' is {state}")
+    } else {
+        format!("'{node}' is {state}: {reason}")
+    }
 }
 
 /// How many of its last lines are kept for who comes late.
@@ -85,6 +116,7 @@ impl Keeper {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
             }),
             last_lines,
+            clock: Clock::new(),
             waiting: vec![],
             _health_feed: joins.then(|| presence.hear_health_of(&id)),
             entry,
@@ -99,21 +131,11 @@ impl Keeper {
 
     /// Makes the status known.
     pub(crate) fn announce(&self) {
-        let (now, wall) = (Instant::now(), unix_ms());
-        let unix_ms_of = |at: Instant| {
-            let ago = now.saturating_duration_since(at).as_millis();
-            wall.saturating_sub(u64::try_from(ago).unwrap_or(u64::MAX))
-        };
-        let status = self.supervisor.status(unix_ms_of);
-        tracing::info!(
-            "'{}' is {}{}{}",
-            status.node,
-            status.state,
-            if status.reason.is_empty() { "" } else { ": " },
-            status.reason
-        );
-        if let Err(problem) = self.status.set(&status) {
-            tracing::warn!("the state of '{}' is not said: {problem}", status.node);
+        let status = self.supervisor.status(|at| self.clock.unix_ms(at));
+        match self.status.set(&status) {
+            Ok(Change::Same) => {},
+            Ok(Change::Another) => tracing::info!("{}", in_words(&status)),
+            Err(problem) => tracing::warn!("the state of '{}' is not said: {problem}", status.node),
         }
     }
 
@@ -165,7 +187,7 @@ impl Keeper {
     }
 
     /// Reads what is left of the output of a run that has ended.
-    pub(crate) fn tell_last_output(&mut self, run: &mut Run) {
+    pub(crate) fn tell_last_output(&self, run: &mut Run) {
         match run.follower.finish() {
             Ok(lines) => self.tell(lines),
             Err(problem) => tracing::warn!("the output of '{}': {problem}", self.supervisor.id()),

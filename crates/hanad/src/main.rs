@@ -33,7 +33,7 @@ use crate::state_dir::StateDir;
 #[derive(Parser)]
 #[command(name = "hanad", version, max_term_width = 100)]
 struct Arguments {
-    /// The configuration; else HANA_CONFIG, the user's config directory, config/ here.
+    /// The configuration; else `HANA_CONFIG`, the user's config directory, config/ here.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

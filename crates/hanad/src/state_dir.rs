@@ -13,13 +13,12 @@ pub(crate) struct StateDir(PathBuf);
 
 impl StateDir {
     pub(crate) fn of(host: &NodeId) -> anyhow::Result<Self> {
-        let base = match env::var_os("HANA_STATE").filter(|path| !path.is_empty()) {
-            Some(path) => PathBuf::from(path),
-            None => {
-                let base = etcetera::choose_base_strategy()
-                    .context("finding the user's state directory; set HANA_STATE to one")?;
-                base.state_dir().unwrap_or_else(|| base.data_dir()).join("hana")
-            },
+        let base = if let Some(path) = env::var_os("HANA_STATE").filter(|path| !path.is_empty()) {
+            PathBuf::from(path)
+        } else {
+            let base = etcetera::choose_base_strategy()
+                .context("finding the user's state directory; set HANA_STATE to one")?;
+            base.state_dir().unwrap_or_else(|| base.data_dir()).join("hana")
         };
         Ok(Self(base.join(host.as_str())))
     }

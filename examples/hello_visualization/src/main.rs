@@ -18,7 +18,8 @@ fn main() -> AppExit {
             commands.spawn(Camera2d);
         })
         .add_systems(Update, |hello: Res<Hello>, mut background: ResMut<ClearColor>| {
-            background.0 = Color::hsv(hello.hue * 180.0 + 180.0, 0.8, hello.brightness / 2.0 + 0.5);
+            background.0 =
+                Color::hsv(hello.hue.mul_add(180.0, 180.0), 0.8, hello.brightness / 2.0 + 0.5);
         })
         .run()
 }

@@ -75,8 +75,9 @@ fn turn(
         return;
     };
     let range = parameter.max - parameter.min;
-    *knob =
-        (*knob + direction * TURN * range * time.delta_secs()).clamp(parameter.min, parameter.max);
+    *knob = (direction * TURN * range)
+        .mul_add(time.delta_secs(), *knob)
+        .clamp(parameter.min, parameter.max);
     mesh.play(&node.node, &parameter.name, *knob);
 }
 

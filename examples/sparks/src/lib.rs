@@ -35,7 +35,6 @@ pub struct Sparks {
 }
 
 /// A program without a window, sixty frames a second.
-#[must_use]
 pub fn headless_app() -> App {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

@@ -1,0 +1,278 @@
+//! `keyexprs.md` says what the code does: every row of its tables, and every example.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+
+use hana_protocol::Answer;
+use hana_protocol::Command;
+use hana_protocol::Control;
+use hana_protocol::Encoding;
+use hana_protocol::Event;
+use hana_protocol::Health;
+use hana_protocol::KeyKind;
+use hana_protocol::Kill;
+use hana_protocol::Lane;
+use hana_protocol::LogLine;
+use hana_protocol::Look;
+use hana_protocol::Message;
+use hana_protocol::Modulation;
+use hana_protocol::NodeInfo;
+use hana_protocol::Ping;
+use hana_protocol::ProcessStatus;
+use hana_protocol::Restart;
+use hana_protocol::Set;
+use hana_protocol::Shutdown;
+use hana_protocol::Start;
+use hana_protocol::Stop;
+use hana_protocol::TopicHistory;
+use hana_protocol::codec;
+use hana_protocol::custom_message;
+use hana_protocol::role;
+use hana_protocol::role::NodeRole;
+use hana_protocol::role::Role;
+use hana_protocol::route::SentBy;
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::Value;
+
+const PAGE: &str = include_str!("../../../keyexprs.md");
+
+/// Stands for all messages that visualizations bring along.
+#[derive(Serialize, Deserialize)]
+struct Custom {}
+custom_message!(Custom, topic: "custom", lane: Lane::UnreliableUnordered);
+
+/// Whether a node of role `R` may send `M`, found out by the compiler: the constant of this type itself comes
+/// before that of the trait, where its bound holds.
+struct Probe<M, R>(PhantomData<(M, R)>);
+
+trait MayNot {
+    const MAY_SEND: bool = false;
+}
+impl<M, R> MayNot for Probe<M, R> {}
+
+impl<M: SentBy<R>, R: NodeRole> Probe<M, R> {
+    const MAY_SEND: bool = true;
+}
+
+/// The roles that may send a message.
+macro_rules! senders {
+    ($message:ty) => {
+        [
+            (Role::App, Probe::<$message, role::App>::MAY_SEND),
+            (Role::Visualization, Probe::<$message, role::Visualization>::MAY_SEND),
+            (Role::Daemon, Probe::<$message, role::Daemon>::MAY_SEND),
+            (Role::Bridge, Probe::<$message, role::Bridge>::MAY_SEND),
+        ]
+        .into_iter()
+        .filter_map(|(role, may_send)| may_send.then_some(role))
+        .collect::<BTreeSet<Role>>()
+    };
+}
+
+/// Who publishes on a kind of key, as the routes have it.
+fn publishers(kind: KeyKind) -> BTreeSet<Role> {
+    match kind {
+        // No message, and so no route: every node has a token.
+        KeyKind::Alive => Role::ALL.into(),
+        KeyKind::Info => senders!(NodeInfo),
+        KeyKind::Health => senders!(Health),
+        KeyKind::Control => senders!(Control),
+        KeyKind::Event => senders!(Event),
+        KeyKind::Modulation => senders!(Modulation),
+        KeyKind::Look => senders!(Look),
+        KeyKind::Custom => senders!(Custom),
+        KeyKind::Process => senders!(ProcessStatus),
+        KeyKind::Log => senders!(LogLine),
+    }
+}
+
+/// What stands below a heading, up to the next one of its level or above.
+fn section(heading: &str) -> &'static str {
+    let level = heading.split(' ').next().unwrap().len();
+    let start = PAGE.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no '{heading}'"));
+    let text = &PAGE[start + heading.len() + 2..];
+    let is_end = |line: &str| {
+        let marks = line.chars().take_while(|c| *c == '#').count();
+        (1..=level).contains(&marks)
+    };
+    let length: usize =
+        text.split_inclusive('\n').take_while(|line| !is_end(line)).map(str::len).sum();
+    &text[..length]
+}
+
+/// The rows of the first table of a section, below its head.
+fn table(section: &'static str) -> Vec<Vec<&'static str>> {
+    section
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'))
+        .skip(2)
+        .map(|line| {
+            line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect()
+        })
+        .collect()
+}
+
+fn roles(cell: &str) -> BTreeSet<Role> {
+    cell.split(", ").map(|role| role.parse().unwrap()).collect()
+}
+
+fn or_dash(name: Option<&'static str>) -> &'static str {
+    name.unwrap_or("-")
+}
+
+#[test]
+fn every_kind_of_key_has_its_row() {
+    let rows = table(section("## Topics"));
+    let patterns: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(patterns, KeyKind::ALL.map(KeyKind::pattern));
+    for (row, kind) in rows.iter().zip(KeyKind::ALL) {
+        let [pattern, message, lane, published_by, history, encoding, example] = row[..] else {
+            panic!("{row:?} has not seven cells")
+        };
+        assert_eq!(message, or_dash(kind.message()), "message of {pattern}");
+        assert_eq!(lane, or_dash(kind.lane().map(Lane::as_str)), "lane of {pattern}");
+        assert_eq!(roles(published_by), publishers(kind), "publishers of {pattern}");
+        let kept = match kind.history() {
+            TopicHistory::State => "state",
+            TopicHistory::None => "none",
+        };
+        assert_eq!(history, kept, "history of {pattern}");
+        assert_eq!(encoding, if kind == KeyKind::Alive { "-" } else { "MessagePack" }, "{pattern}");
+        assert!(example.starts_with("zenoh ") || example.starts_with("hana watch "), "{example}");
+        let what = pattern.split('/').nth(2).unwrap();
+        assert!(example.contains(&format!("/{what}")), "the example of {pattern} is {example}");
+    }
+}
+
+#[test]
+fn the_limits_are_those_of_the_messages() {
+    let shown: BTreeMap<&str, usize> =
+        table(section("## Limits")).iter().map(|row| (row[0], row[1].parse().unwrap())).collect();
+    let limits = [
+        (NodeInfo::NAME, NodeInfo::MAX_BYTES),
+        (Health::NAME, Health::MAX_BYTES),
+        (Control::NAME, Control::MAX_BYTES),
+        (Event::NAME, Event::MAX_BYTES),
+        (Modulation::NAME, Modulation::MAX_BYTES),
+        (Look::NAME, Look::MAX_BYTES),
+        (ProcessStatus::NAME, ProcessStatus::MAX_BYTES),
+        (LogLine::NAME, LogLine::MAX_BYTES),
+        ("custom", Custom::MAX_BYTES),
+    ];
+    assert_eq!(shown, limits.into());
+}
+
+#[test]
+fn the_encoding_is_the_one_that_is_written() {
+    assert!(section("## Payload").contains(&format!("encoding `{}`", Encoding::MESSAGE_PACK)));
+    for row in table(section("## Payload")) {
+        let read = match row[1] {
+            text if text.starts_with("MessagePack") => Encoding::MessagePack,
+            "JSON" => Encoding::Json,
+            _ => continue,
+        };
+        for label in row[0].split(", ") {
+            assert_eq!(Encoding::from_label(label.trim_matches('`')), read, "{label}");
+        }
+    }
+}
+
+/// The example of a message is read, nothing of it is ignored, nothing is missing, and every field is
+/// explained.
+fn example_is_whole<M: Message>() {
+    let text = section(&format!("### {}", M::NAME));
+    let example = text.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let message: M = codec::decode(example.as_bytes(), Encoding::Json)
+        .unwrap_or_else(|problem| panic!("the example of {}: {problem}", M::NAME));
+    let shown: Value = serde_json::from_str(example).unwrap();
+    assert_eq!(serde_json::to_value(&message).unwrap(), shown, "the example of {}", M::NAME);
+    let explained: BTreeSet<&str> = table(text).iter().map(|row| row[0]).collect();
+    let fields: BTreeSet<&str> = shown.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(explained, fields, "the fields of {}", M::NAME);
+    let whole_table = text.rsplit("```").next().unwrap();
+    for field in nested_fields(&shown) {
+        assert!(whole_table.contains(&format!("`{field}`")), "{}: nothing on '{field}'", M::NAME);
+    }
+}
+
+/// The names of the fields of the maps within a map; a `Look`'s values and an `Exit`'s kinds are no fields.
+fn nested_fields(message: &Value) -> BTreeSet<String> {
+    let of_map = |map: &Value| {
+        map.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    let mut found = BTreeSet::new();
+    for (name, field) in message.as_object().unwrap() {
+        match field {
+            Value::Array(items) => found.extend(items.iter().flat_map(of_map)),
+            Value::Object(_) if name != "parameters" && name != "exit" => {
+                found.extend(of_map(field))
+            },
+            _ => {},
+        }
+    }
+    found
+}
+
+#[test]
+fn the_examples_of_messages_are_whole_messages() {
+    example_is_whole::<NodeInfo>();
+    example_is_whole::<Health>();
+    example_is_whole::<Event>();
+    example_is_whole::<Modulation>();
+    example_is_whole::<Look>();
+    example_is_whole::<ProcessStatus>();
+    example_is_whole::<LogLine>();
+}
+
+/// The row of a command: who sends it, what it looks like, and how it is answered.
+fn command_is<C: Command>(rows: &[Vec<&str>], name: &str, from: &BTreeSet<Role>) {
+    let row =
+        rows.iter().find(|row| row[0] == name).unwrap_or_else(|| panic!("no row for '{name}'"));
+    assert_eq!(roles(row[1]), *from, "who sends '{name}'");
+    let control: Control = codec::decode(row[3].as_bytes(), Encoding::Unknown).unwrap();
+    assert_eq!(control.name(), name);
+    let to: BTreeSet<Role> = Role::ALL.into_iter().filter(|role| control.is_for(*role)).collect();
+    assert_eq!(roles(row[2]), to, "who takes '{name}'");
+    let answer: Answer<C::Reply> =
+        codec::decode_value(row[4].as_bytes(), Encoding::Json, Control::MAX_BYTES).unwrap();
+    assert_eq!(
+        serde_json::to_value(answer).unwrap(),
+        serde_json::from_str::<Value>(row[4]).unwrap()
+    );
+}
+
+#[test]
+fn every_command_has_its_row() {
+    let rows = table(section("## Commands"));
+    command_is::<Start>(&rows, "start", &senders!(Start));
+    command_is::<Stop>(&rows, "stop", &senders!(Stop));
+    command_is::<Restart>(&rows, "restart", &senders!(Restart));
+    command_is::<Kill>(&rows, "kill", &senders!(Kill));
+    command_is::<Shutdown>(&rows, "shutdown", &senders!(Shutdown));
+    command_is::<Set>(&rows, "set", &senders!(Set));
+    command_is::<Ping>(&rows, "ping", &senders!(Ping));
+    assert_eq!(rows.len(), 7);
+}
+
+/// Every piece of JSON on the page that begins with a command's name, wherever it stands.
+#[test]
+fn whatever_looks_like_a_command_is_one() {
+    let pieces: Vec<&str> = PAGE
+        .split(['`', '\''])
+        .filter(|piece| piece.starts_with("{\"") && serde_json::from_str::<Value>(piece).is_ok())
+        .collect();
+    let commands = ["start", "stop", "restart", "kill", "shutdown", "set", "ping"];
+    let looks_like =
+        |piece: &&&str| commands.iter().any(|name| piece.starts_with(&format!("{{\"{name}\"")));
+    let found: Vec<&&str> = pieces.iter().filter(looks_like).collect();
+    assert!(found.len() > commands.len(), "{found:?}");
+    for piece in found {
+        let read = codec::decode::<Control>(piece.as_bytes(), Encoding::Unknown);
+        assert!(read.is_ok(), "{piece}: {read:?}");
+    }
+}

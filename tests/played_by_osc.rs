@@ -1,0 +1,223 @@
+//! A sender that knows nothing of hana plays `ripples` by OSC: from the third host, through `hana bridge osc`, to a
+//! window on the second one. What is seen there is measured.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use hana_tests::Image;
+use hana_tests::Lab;
+use hana_tests::Running;
+use hana_tests::Stage;
+use hana_tests::eventually;
+use hana_tests::foreign;
+use hana_tests::show;
+use hana_tests::show::figure;
+use hana_tests::show::node;
+use hana_tests::show::nodes;
+use serde_json::Value;
+use serde_json::json;
+
+/// For what happens at once, on a machine where others draw in software.
+const SOON: Duration = Duration::from_secs(15);
+
+/// How far what is measured may be from what `ripples` says of its parameters, as a share.
+const TOLERANCE: f64 = 0.05;
+
+/// The names that OSC has no business with, and what the error says of each. All have to leave everything as it is.
+const REFUSED: [(&str, &[&str]); 22] = [
+    // No OSC.
+    ("--raw 00ff", &["2 bytes", "no OSC"]),
+    ("--raw 68656c6c6f", &["5 bytes", "no OSC"]),
+    ("--raw ''", &["0 bytes", "no OSC"]),
+    // `/hana/ripples/zoom ,f` that ends within its number.
+    ("--raw 2f68616e612f726970706c65732f7a6f6f6d00002c6600003f00", &["26 bytes", "no OSC"]),
+    // A bundle that ends within its time, and one whose message is longer than it is.
+    ("--raw 2362756e646c65000000", &["10 bytes", "no OSC"]),
+    ("--raw 2362756e646c6500000000000000000100000040", &["20 bytes", "no OSC"]),
+    // Nobody, nothing, or nothing that can be played.
+    ("/hana/nobody/zoom 0.5", &["'nobody'", "ripples"]),
+    ("/hana/h2/zoom 0.5", &["'h2'", "ripples"]),
+    ("/hana/ripples/zooom 0.5", &["'zooom'", "zoom"]),
+    // Another form.
+    ("/ripples/zoom 0.5", &["'/ripples/zoom'", "/hana/<visualization>/<parameter>"]),
+    ("/hana/ripples 0.5", &["'/hana/ripples'", "/hana/<visualization>/<parameter>"]),
+    ("/hana/ripples/zoom/more 0.5", &["'/hana/ripples/zoom/more'", "<parameter>"]),
+    ("/hana/Ripples/zoom 0.5", &["'/hana/Ripples/zoom'", "<visualization>"]),
+    // Not one number.
+    ("/hana/ripples/zoom loud", &["'/hana/ripples/zoom'", "text", "number"]),
+    ("/hana/ripples/zoom", &["'/hana/ripples/zoom'", "0 values", "one number"]),
+    ("/hana/ripples/zoom 0.5 0.5", &["'/hana/ripples/zoom'", "2 values", "one number"]),
+    // No number that it takes.
+    ("/hana/ripples/zoom nan", &["/hana/ripples/zoom", "NaN"]),
+    ("/hana/ripples/zoom inf", &["/hana/ripples/zoom", "inf"]),
+    ("/hana/ripples/zoom -- -inf", &["/hana/ripples/zoom", "-inf"]),
+    ("/hana/ripples/zoom 1.001", &["/hana/ripples/zoom", "1.001", "-1", "1"]),
+    ("/hana/ripples/hue -- -3", &["/hana/ripples/hue", "-3", "-1", "1"]),
+    ("/hana/ripples/hue i:2", &["/hana/ripples/hue", "2", "-1", "1"]),
+];
+
+#[test]
+fn osc_from_a_third_host_changes_the_window_by_as_much_as_it_says() {
+    let Some(lab) = Lab::new("osc") else { return };
+    let played = Played::new(&lab);
+
+    // Integers are numbers too. Whatever moves in the picture stands still at speed 0.
+    played.send("/hana/ripples/speed i:0");
+    let first = played.shows(&json!({ "speed": 0.0 }));
+    let spacing = first.ring_spacing().unwrap();
+    assert_close("the rings at zoom 0, in pixels", spacing, 30.0);
+
+    // A second in frames; nobody touches it.
+    let a_second = played.fps();
+    played.stage.wait_for_frames(&played.stage.h1, "ripples", a_second);
+    assert_eq!(played.stage.screen.screenshot(), first, "a picture that nobody touched");
+
+    let mut before = first.clone();
+    for (hue, turn) in [(0.6, 108.0), (-0.2, -144.0), (0.5, 126.0)] {
+        played.send(&format!("/hana/ripples/hue {hue}"));
+        let picture = played.shows(&json!({ "speed": 0.0, "hue": hue }));
+        let turned = picture.mean_hue().unwrap() - before.mean_hue().unwrap();
+        assert_close("the turn of the hue, in degrees", same_way_round(turned, turn), turn);
+        assert_close("the rings, in pixels", picture.ring_spacing().unwrap(), 30.0);
+        before = picture;
+    }
+
+    for (zoom, wanted) in [("0.5", 42.43), ("i:1", 60.0), ("-0.5", 21.21)] {
+        played.send(&format!("/hana/ripples/zoom {zoom}"));
+        let value: f64 = zoom.trim_start_matches("i:").parse().unwrap();
+        let picture = played.shows(&json!({ "speed": 0.0, "hue": 0.5, "zoom": value }));
+        let spacing = picture.ring_spacing().unwrap();
+        assert_close(&format!("the rings at zoom {zoom}, in pixels"), spacing, wanted);
+    }
+
+    // Two messages in a bundle, back to where it began: not a pixel is left behind.
+    played.send_with(BUNDLE, "");
+    assert_eq!(played.shows(&json!({ "speed": 0.0, "hue": 0.0, "zoom": 0.0 })), first);
+    assert_eq!(played.bridge.stderr(), "", "nothing was wrong with any of that");
+}
+
+#[test]
+fn osc_that_cannot_be_played_is_one_clear_error_and_changes_nothing_in_the_window() {
+    let Some(lab) = Lab::new("bad-osc") else { return };
+    let played = Played::new(&lab);
+    played.send("/hana/ripples/speed 0\n/hana/ripples/zoom 0.25\n/hana/ripples/hue -0.25");
+    let wanted = json!({ "speed": 0.0, "zoom": 0.25, "hue": -0.25 });
+    let before = played.shows(&wanted);
+    let parameters = played.parameters();
+
+    for (index, (line, words)) in REFUSED.iter().enumerate() {
+        played.send(line);
+        let complaints = eventually(SOON, &format!("an error for `{line}`"), || {
+            let said = played.bridge.stderr();
+            if said.lines().count() > index && said.ends_with('\n') { Ok(said) } else { Err(said) }
+        });
+        let complaint = complaints.lines().nth(index).unwrap();
+        assert!(
+            words.iter().all(|word| complaint.contains(word)),
+            "the error for `{line}` has not all of {words:?}: {complaint}"
+        );
+        assert_eq!(played.parameters(), parameters, "after `{line}`");
+    }
+
+    // The bridge takes one after the other: what comes of this one comes after all that came of those.
+    played.send("/hana/ripples/intensity 0.75");
+    let other = json!({ "speed": 0.0, "zoom": 0.25, "hue": -0.25, "intensity": 0.75 });
+    assert_ne!(played.shows(&other), before);
+    played.send("/hana/ripples/intensity 0.5");
+    let back = json!({ "speed": 0.0, "zoom": 0.25, "hue": -0.25, "intensity": 0.5 });
+    assert_eq!(played.shows(&back), before);
+    let said = played.bridge.stderr();
+    assert_eq!(said.lines().count(), REFUSED.len(), "one line for each: {said}");
+}
+
+/// Two messages of python-osc in one bundle.
+const BUNDLE: &str = "
+import sys
+from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
+from pythonosc.osc_message_builder import OscMessageBuilder
+from pythonosc.udp_client import UDPClient
+bundle = OscBundleBuilder(IMMEDIATELY)
+for parameter in ('hue', 'zoom'):
+    message = OscMessageBuilder('/hana/ripples/' + parameter)
+    message.add_arg(0.0)
+    bundle.add_content(message.build())
+UDPClient(sys.argv[1], int(sys.argv[2])).send(bundle.build())
+";
+
+/// `ripples` in a window on the second host, and a bridge on the third.
+struct Played {
+    bridge: Running,
+    stage: Stage,
+}
+
+impl Played {
+    #[track_caller]
+    fn new(lab: &Lab) -> Self {
+        let stage = Stage::new(lab);
+        let opened = stage.open("ripples");
+        assert_eq!(opened.id, "ripples");
+        let bridge = show::hana_goes_on(&stage.h3, ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
+        eventually(SOON, "the bridge to listen", || {
+            if bridge.stdout().contains("127.0.0.1:9000") { Ok(()) } else { Err(bridge.stderr()) }
+        });
+        Self { bridge, stage }
+    }
+
+    /// Sends messages from the third host: each line an address and values, as `osc_send.py` takes it.
+    #[track_caller]
+    fn send(&self, lines: &str) {
+        for line in lines.lines() {
+            self.send_with(&std::fs::read_to_string(foreign::script("osc_send.py")).unwrap(), line);
+        }
+    }
+
+    #[track_caller]
+    fn send_with(&self, script: &str, line: &str) {
+        let host = &self.stage.h3;
+        let mut command = host.command(foreign::python());
+        command.args(["-c", script, "127.0.0.1", "9000"]);
+        command.args(line.split_whitespace().filter(|&word| word != "--").map(|word| word.trim_matches('\'')));
+        host.run_within(SOON, command).ok();
+    }
+
+    /// The values of its parameters, as another host sees them.
+    #[track_caller]
+    fn parameters(&self) -> Value {
+        let nodes = nodes(&self.stage.h1);
+        node(&nodes, "ripples").unwrap_or_else(|| panic!("{nodes:?}"))["parameters"].clone()
+    }
+
+    #[track_caller]
+    fn fps(&self) -> u64 {
+        let nodes = nodes(&self.stage.h1);
+        let fps = node(&nodes, "ripples").and_then(|node| node["fps"].as_f64()).unwrap();
+        format!("{:.0}", fps.ceil()).parse().unwrap()
+    }
+
+    /// Waits until these parameters have these values and the picture stands still, and returns it.
+    #[track_caller]
+    fn shows(&self, wanted: &Value) -> Image {
+        eventually(SOON, &format!("{wanted}"), || {
+            let now = self.parameters();
+            let is_there = |(name, value): (&String, &Value)| {
+                let away = now[name].as_f64().unwrap_or(f64::NAN) - value.as_f64().unwrap();
+                away.abs() < 1e-6
+            };
+            if wanted.as_object().unwrap().iter().all(is_there) { Ok(()) } else { Err((now, self.bridge.stderr())) }
+        });
+        self.stage.still_picture("ripples")
+    }
+}
+
+/// The angle that is the same and nearest to `wanted`.
+fn same_way_round(angle: f64, wanted: f64) -> f64 {
+    wanted + (angle - wanted + 180.0).rem_euclid(360.0) - 180.0
+}
+
+#[track_caller]
+fn assert_close(what: &str, found: f64, wanted: f64) {
+    let error = (found - wanted).abs() / wanted.abs();
+    figure(&format!("{what}: {found:.2}, predicted {wanted:.2}, error {:.2} %", 100.0 * error));
+    assert!(error <= TOLERANCE, "{what}: {found:.2}, predicted {wanted:.2}");
+}

@@ -1,0 +1,126 @@
+use std::fmt;
+
+use x11rb::connection::Connection;
+use x11rb::protocol::xproto;
+use x11rb::protocol::xproto::AtomEnum;
+use x11rb::protocol::xproto::ClientMessageEvent;
+use x11rb::protocol::xproto::ConnectionExt;
+use x11rb::protocol::xproto::EventMask;
+use x11rb::protocol::xproto::InputFocus;
+use x11rb::protocol::xproto::Window as WindowId;
+use x11rb::protocol::xtest::ConnectionExt as _;
+use x11rb::rust_connection::RustConnection;
+
+use crate::Screen;
+
+/// Somebody who sits at a [`Screen`], with a mouse to close windows and a keyboard.
+pub struct Person {
+    connection: RustConnection,
+    root: WindowId,
+}
+
+/// A key, by the symbol that X knows it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Key {
+    /// The arrow to the left.
+    Left = 0xff51,
+    /// The arrow up.
+    Up = 0xff52,
+    /// The arrow to the right.
+    Right = 0xff53,
+    /// The arrow down.
+    Down = 0xff54,
+}
+
+impl Person {
+    /// Sits down.
+    #[must_use]
+    pub fn at(screen: &Screen) -> Self {
+        let (connection, number) =
+            x11rb::connect(Some(screen.display())).expect("the X server listens");
+        let root = connection.setup().roots[number].root;
+        Self { connection, root }
+    }
+
+    /// Asks the window of that title to close, as its close button does.
+    #[track_caller]
+    pub fn close(&self, title: &str) {
+        let [protocols, delete] = ["WM_PROTOCOLS", "WM_DELETE_WINDOW"].map(|name| {
+            let atom = self.connection.intern_atom(false, name.as_bytes());
+            atom.expect("the X server listens").reply().expect("the X server names atoms").atom
+        });
+        let window = self.window(title);
+        let message =
+            ClientMessageEvent::new(32, window, protocols, [delete, x11rb::CURRENT_TIME, 0, 0, 0]);
+        self.connection
+            .send_event(false, window, EventMask::NO_EVENT, message)
+            .expect("the X server listens")
+            .check()
+            .unwrap_or_else(|error| panic!("the window '{title}' cannot be closed: {error}"));
+    }
+
+    /// Makes the window of that title the one that hears the keyboard, as a click does under a window manager.
+    #[track_caller]
+    pub fn choose(&self, title: &str) {
+        self.connection
+            .set_input_focus(InputFocus::PARENT, self.window(title), x11rb::CURRENT_TIME)
+            .expect("the X server listens")
+            .check()
+            .unwrap_or_else(|error| panic!("the window '{title}' takes no keys: {error}"));
+    }
+
+    /// Presses a key and holds it down.
+    pub fn press(&self, key: Key) {
+        self.touch(xproto::KEY_PRESS_EVENT, key);
+    }
+
+    /// Lets go of a key.
+    pub fn release(&self, key: Key) {
+        self.touch(xproto::KEY_RELEASE_EVENT, key);
+    }
+
+    fn touch(&self, kind: u8, key: Key) {
+        let setup = self.connection.setup();
+        let (first, last) = (setup.min_keycode, setup.max_keycode);
+        let mapping = self
+            .connection
+            .get_keyboard_mapping(first, last - first + 1)
+            .expect("the X server listens")
+            .reply()
+            .expect("the X server has a keyboard");
+        let columns = usize::from(mapping.keysyms_per_keycode);
+        let code = (first..=last)
+            .zip(mapping.keysyms.chunks(columns))
+            .find_map(|(code, symbols)| symbols.contains(&(key as u32)).then_some(code))
+            .unwrap_or_else(|| panic!("the keyboard has no {key:?}"));
+        self.connection
+            .xtest_fake_input(kind, code, x11rb::CURRENT_TIME, self.root, 0, 0, 0)
+            .expect("the X server listens")
+            .check()
+            .expect("the X server takes keys");
+    }
+
+    #[track_caller]
+    fn window(&self, title: &str) -> WindowId {
+        let tree = self.connection.query_tree(self.root).expect("the X server listens").reply();
+        let children = tree.expect("the X server lists its windows").children;
+        let has_title = |&id: &WindowId| {
+            let name =
+                self.connection.get_property(false, id, AtomEnum::WM_NAME, AtomEnum::ANY, 0, 1024);
+            name.ok()
+                .and_then(|name| name.reply().ok())
+                .is_some_and(|n| n.value == title.as_bytes())
+        };
+        children
+            .into_iter()
+            .find(has_title)
+            .unwrap_or_else(|| panic!("there is no window '{title}'"))
+    }
+}
+
+impl fmt::Debug for Person {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Person").field("root", &self.root).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+//! Measures what `ripples` draws.
+
+use crate::Image;
+
+/// Rows above and below the middle that are taken together, so that the noise of one does not count.
+const HALF_BAND: usize = 2;
+
+impl Image {
+    /// The distance between two rings of `ripples` in pixels, measured along the horizontal through the centre,
+    /// where the rings are the purest. None where nothing repeats.
+    ///
+    /// It is the shift under which the brightness of that line is most like itself: the first peak of its
+    /// autocorrelation.
+    #[must_use]
+    pub fn ring_spacing(&self) -> Option<f64> {
+        let middle = self.height() / 2;
+        let rows = middle.saturating_sub(HALF_BAND)..(middle + HALF_BAND).min(self.height());
+        let count = as_f64(rows.len());
+        let line: Vec<f64> = (0..self.width())
+            .map(|x| rows.clone().map(|y| brightest(self.pixel(x, y))).sum::<f64>() / count)
+            .collect();
+        first_period(&without_slope(&line, self.height() / 4), self.height() / 4)
+    }
+}
+
+/// The line without what changes more slowly than the rings: minus its moving average, and then minus its mean.
+fn without_slope(line: &[f64], reach: usize) -> Vec<f64> {
+    let half = reach / 2;
+    let last = line.len() - 1;
+    let around = |x: usize| {
+        let sum: f64 = (x..=x + 2 * half).map(|i| line[i.saturating_sub(half).min(last)]).sum();
+        sum / as_f64(2 * half + 1)
+    };
+    let flat: Vec<f64> = line.iter().enumerate().map(|(x, value)| value - around(x)).collect();
+    let mean = flat.iter().sum::<f64>() / as_f64(flat.len());
+    flat.into_iter().map(|value| value - mean).collect()
+}
+
+/// The highest peak of the autocorrelation within `reach` behind its first zero, between samples by the
+/// parabola through it and its neighbours.
+fn first_period(line: &[f64], reach: usize) -> Option<f64> {
+    let likeness: Vec<f64> = (0..line.len() / 2)
+        .map(|shift| {
+            let pairs = line.iter().zip(&line[shift..]);
+            pairs.map(|(a, b)| a * b).sum::<f64>() / as_f64(line.len() - shift)
+        })
+        .collect();
+    let zero = likeness.iter().position(|&value| value < 0.0)?;
+    let end = (zero + reach).min(likeness.len());
+    let peak = (zero..end).max_by(|&a, &b| likeness[a].total_cmp(&likeness[b]))?;
+    let (before, at, after) = (*likeness.get(peak - 1)?, likeness[peak], *likeness.get(peak + 1)?);
+    let bend = 2.0f64.mul_add(-at, before + after);
+    (at > 0.0 && bend < 0.0).then(|| as_f64(peak) + (before - after) / (2.0 * bend))
+}
+
+fn brightest(pixel: [u8; 3]) -> f64 {
+    f64::from(pixel.into_iter().max().unwrap_or_default())
+}
+
+fn as_f64(count: usize) -> f64 {
+    f64::from(u32::try_from(count).expect("pictures are small"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distance_of_rings_is_found_between_pixels_and_beside_a_glow() {
+        for spacing in [17.3, 30.0, 42.43, 60.0] {
+            let found = rings(spacing).ring_spacing().unwrap();
+            assert!((found / spacing - 1.0).abs() < 0.01, "{found} is not {spacing}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_repeats_there_is_no_distance() {
+        assert_eq!(Image::new(640, vec![[9, 9, 9]; 640 * 360]).ring_spacing(), None);
+    }
+
+    /// Rings around the centre, on a glow that fades towards the edge.
+    fn rings(spacing: f64) -> Image {
+        let pixels = (0..360 * 640).map(|at| {
+            let (x, y) = (f64::from(at % 640) - 319.5, f64::from(at / 640) - 179.5);
+            let away = x.hypot(y);
+            let wave = (away / spacing * std::f64::consts::TAU).cos();
+            let value = (-away / 300.0).exp() * 60.0f64.mul_add(wave, 120.0);
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let value = value as u8;
+            [value / 2, 0, value]
+        });
+        Image::new(640, pixels.collect())
+    }
+}

@@ -1,0 +1,250 @@
+//! Daemons on the hosts of a lab, and the questions that tests ask of a mesh.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::io::Write;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::Host;
+use crate::Lab;
+use crate::Output;
+use crate::Running;
+use crate::Signal;
+use crate::eventually;
+
+/// How long a daemon may take until it is on the mesh, on a machine that is busy with other tests.
+const DAEMON: Duration = Duration::from_secs(10);
+/// What the harness looks at as often as that, measures nothing smaller.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// Hosts with a daemon on each. The daemons are killed when this is dropped; what they launched ends with
+/// the lab.
+pub struct Show {
+    hosts: Vec<Host>,
+    daemons: Vec<Running>,
+}
+
+impl Show {
+    /// A daemon on each of these new hosts, with nothing configured but the host's name. All are on the mesh.
+    #[must_use]
+    pub fn of(lab: &Lab, names: &[&str]) -> Self {
+        Self::start(lab, names, |_| {})
+    }
+
+    /// The same with a catalogue of the test's own, the text of a `visualizations.toml`.
+    #[must_use]
+    pub fn with_catalogue(lab: &Lab, names: &[&str], catalogue: &str) -> Self {
+        let directory = lab.directory().join("config");
+        fs::create_dir_all(&directory).expect("a lab's directory can be written");
+        fs::write(directory.join("visualizations.toml"), catalogue)
+            .expect("a lab's directory can be written");
+        Self::start(lab, names, |command| {
+            command.env("HANA_CONFIG", &directory);
+        })
+    }
+
+    fn start(lab: &Lab, names: &[&str], configure: impl Fn(&mut Command)) -> Self {
+        let hosts: Vec<Host> = names.iter().map(|name| lab.host(name)).collect();
+        let daemons: Vec<Running> = hosts
+            .iter()
+            .map(|host| {
+                let mut command = host.command("hanad");
+                configure(&mut command);
+                host.spawn(command)
+            })
+            .collect();
+        daemons.iter().for_each(wait_for_daemon);
+        Self { hosts, daemons }
+    }
+
+    /// The host of that name.
+    #[must_use]
+    #[track_caller]
+    pub fn host(&self, name: &str) -> &Host {
+        &self.hosts[self.index(name)]
+    }
+
+    /// All hosts.
+    #[must_use]
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// The daemon of the host of that name.
+    #[track_caller]
+    pub fn daemon(&mut self, name: &str) -> &mut Running {
+        let index = self.index(name);
+        &mut self.daemons[index]
+    }
+
+    #[track_caller]
+    fn index(&self, name: &str) -> usize {
+        let found = self.hosts.iter().position(|host| host.name() == name);
+        found.unwrap_or_else(|| panic!("this show has no host {name}"))
+    }
+}
+
+/// Starts a daemon with nothing configured, and waits until it is on the mesh.
+#[must_use]
+pub fn start_daemon(host: &Host) -> Running {
+    let daemon = host.spawn(host.command("hanad"));
+    wait_for_daemon(&daemon);
+    daemon
+}
+
+fn wait_for_daemon(daemon: &Running) {
+    eventually(DAEMON, "the daemon to be on the mesh", || {
+        let said = daemon.stderr();
+        if said.contains("is on the mesh") { Ok(()) } else { Err(said) }
+    });
+}
+
+/// Runs `hana` on a host to its end.
+#[track_caller]
+pub fn hana<S: AsRef<OsStr>>(host: &Host, words: impl IntoIterator<Item = S>) -> Output {
+    let mut command = host.command("hana");
+    command.args(words);
+    host.run_within(Duration::from_secs(30), command)
+}
+
+/// Starts `hana` on a host, one of its commands that go on.
+#[must_use]
+#[track_caller]
+pub fn hana_goes_on<S: AsRef<OsStr>>(host: &Host, words: impl IntoIterator<Item = S>) -> Running {
+    let mut command = host.command("hana");
+    command.args(words);
+    host.spawn(command)
+}
+
+/// What `hana nodes --json` lists on a host.
+#[track_caller]
+pub fn nodes(host: &Host) -> Vec<Value> {
+    match hana(host, ["nodes", "--json"]).ok().json() {
+        Value::Array(nodes) => nodes,
+        other => panic!("`hana nodes --json` is no array: {other}"),
+    }
+}
+
+/// The node of that id in a list of nodes.
+#[must_use]
+pub fn node<'a>(nodes: &'a [Value], id: &str) -> Option<&'a Value> {
+    nodes.iter().find(|node| node["node"] == id)
+}
+
+/// Whether the node of that id is in that state, in a list of nodes.
+#[must_use]
+pub fn is(nodes: &[Value], id: &str, state: &str) -> bool {
+    node(nodes, id).is_some_and(|node| node["state"] == state)
+}
+
+/// Starts an entry of a catalogue and returns its id and its process id on the host.
+#[track_caller]
+pub fn start(from: &Host, on: &Host, name: &str) -> (String, i32) {
+    let answer = hana(from, ["start", name, "--host", on.name(), "--json"]).ok().json();
+    let pid = answer["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    let id = answer["node"].as_str().map(String::from);
+    id.zip(pid).unwrap_or_else(|| panic!("no answer to a start: {answer}"))
+}
+
+/// Sends a signal and says when: what comes of it comes after that.
+#[track_caller]
+pub fn signal_now(host: &Host, signal: Signal, pid: i32) -> Instant {
+    let outside =
+        host.outside(pid).unwrap_or_else(|| panic!("there is no process {pid} on {host:?}"));
+    let now = Instant::now();
+    rustix::process::kill_process(outside, signal)
+        .unwrap_or_else(|error| panic!("cannot send {signal:?} to {pid} on {host:?}: {error}"));
+    now
+}
+
+/// Prints what was measured, also of a test that succeeds.
+pub fn figure(text: &str) {
+    // Not `eprintln!`, which the test harness would keep to itself.
+    let _ = writeln!(io::stderr(), "measured: {text}");
+}
+
+/// A program on a host that prints JSON lines, and how far they have been read.
+pub struct Lines {
+    running: Running,
+    /// Bytes of what was read, without the line that was read last.
+    read: usize,
+}
+
+impl Lines {
+    /// Reads what `running` prints.
+    #[must_use]
+    pub const fn of(running: Running) -> Self {
+        Self { running, read: 0 }
+    }
+
+    /// `hana nodes --watch --json` on a host: an app that looks on, and prints a list for every change.
+    #[must_use]
+    #[track_caller]
+    pub fn of_nodes(host: &Host) -> Self {
+        let mut lines = Self::of(hana_goes_on(host, ["nodes", "--watch", "--json"]));
+        lines.wait_for(DAEMON, "the first list", |_| true);
+        lines
+    }
+
+    /// The program.
+    #[must_use]
+    pub const fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Waits for a line that is as wished, beginning with the one that was as wished last, and returns it
+    /// with the moment at which it was seen. What lies between is passed over.
+    #[track_caller]
+    pub fn wait_for(
+        &mut self,
+        deadline: Duration,
+        awaited: &str,
+        mut wished: impl FnMut(&Value) -> bool,
+    ) -> (Instant, Value) {
+        let begun = Instant::now();
+        let mut last = None;
+        loop {
+            let now = Instant::now();
+            let text = self.running.stdout();
+            let whole = text.rfind('\n').map_or(0, |at| at + 1);
+            let mut at = self.read;
+            while at < whole {
+                let end = text[at..whole].find('\n').map_or(whole, |length| at + length + 1);
+                let line: Value = serde_json::from_str(&text[at..end])
+                    .unwrap_or_else(|error| panic!("no JSON: {}: {error}", &text[at..end]));
+                self.read = at;
+                if wished(&line) {
+                    return (now, line);
+                }
+                last = Some(line);
+                at = end;
+            }
+            assert!(
+                begun.elapsed() < deadline,
+                "waited {:.2} s for: {awaited}\nlast seen: {}",
+                deadline.as_secs_f64(),
+                last.unwrap_or_default()
+            );
+            thread::sleep(GLANCE);
+        }
+    }
+
+    /// The same for a list of nodes.
+    #[track_caller]
+    pub fn wait_for_nodes(
+        &mut self,
+        deadline: Duration,
+        awaited: &str,
+        mut wished: impl FnMut(&[Value]) -> bool,
+    ) -> (Instant, Vec<Value>) {
+        let as_list = |line: &Value| line.as_array().cloned().unwrap_or_default();
+        let (at, line) = self.wait_for(deadline, awaited, |line| wished(&as_list(line)));
+        (at, as_list(&line))
+    }
+}

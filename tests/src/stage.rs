@@ -1,0 +1,116 @@
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::Host;
+use crate::Image;
+use crate::Lab;
+use crate::Running;
+use crate::Screen;
+use crate::eventually;
+use crate::show;
+
+/// From the launch of a program that draws to what it first shows: it compiles shaders for a GPU in software.
+const OPENING: Duration = Duration::from_secs(60);
+/// What changes on a stage that draws in software, beside other tests.
+const CHANGE: Duration = Duration::from_secs(20);
+
+/// Three hosts with a daemon each, and a screen of exactly the size of a window at the second one: what is
+/// launched there opens windows.
+pub struct Stage {
+    /// The host a person sits at.
+    pub h1: Host,
+    /// The one with the screen.
+    pub h2: Host,
+    /// The third.
+    pub h3: Host,
+    /// The screen of the second host.
+    pub screen: Screen,
+    _daemons: [Running; 3],
+}
+
+/// A visualization in a window on a [`Stage`], and how long it took.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// Its id.
+    pub id: String,
+    /// Its process on the second host.
+    pub pid: i32,
+    /// From the command to the window.
+    pub until_window: Duration,
+    /// From the command to `running` in the list of nodes, on the first host.
+    pub until_running: Duration,
+}
+
+impl Stage {
+    /// The size of the screen, and of the windows on it.
+    pub const SIZE: (u16, u16) = (640, 360);
+
+    /// Hosts `h1`, `h2`, `h3`, all on the mesh.
+    #[must_use]
+    pub fn new(lab: &Lab) -> Self {
+        let (width, height) = Self::SIZE;
+        let screen = Screen::new(width, height);
+        let [h1, h2, h3] = ["h1", "h2", "h3"].map(|name| lab.host(name));
+        let mut command = h2.command("hanad");
+        command.env("DISPLAY", screen.display()).env("HANA_WINDOW", format!("{width}x{height}"));
+        let with_screen = h2.spawn(command);
+        let daemons = [show::start_daemon(&h1), with_screen, show::start_daemon(&h3)];
+        eventually(CHANGE, "three daemons, seen by each host", || {
+            let seen = [&h1, &h2, &h3].map(show::nodes);
+            let is_whole = |nodes: &Vec<Value>| {
+                ["h1", "h2", "h3"].iter().all(|id| show::is(nodes, id, "running"))
+            };
+            if seen.iter().all(is_whole) { Ok(()) } else { Err(seen) }
+        });
+        Self { h1, h2, h3, screen, _daemons: daemons }
+    }
+
+    /// Starts a visualization on the second host from the first one, and waits until its window is open and it
+    /// runs.
+    #[track_caller]
+    #[must_use]
+    pub fn open(&self, name: &str) -> Opened {
+        let begun = Instant::now();
+        let (id, pid) = show::start(&self.h1, &self.h2, name);
+        eventually(OPENING, "its window", || match &*self.screen.windows() {
+            [window] if window.title == name => Ok(()),
+            others => Err(others.to_vec()),
+        });
+        let until_window = begun.elapsed();
+        eventually(OPENING, "it to run", || {
+            let nodes = show::nodes(&self.h1);
+            let moves = show::node(&nodes, &id).is_some_and(|node| node["frame"].is_u64());
+            if moves && show::is(&nodes, &id, "running") { Ok(()) } else { Err(nodes) }
+        });
+        Opened { id, pid, until_window, until_running: begun.elapsed() }
+    }
+
+    /// Waits until a node has drawn so many frames from now on, as `host` sees it.
+    #[track_caller]
+    pub fn wait_for_frames(&self, host: &Host, id: &str, count: u64) {
+        let frame = || {
+            let nodes = show::nodes(host);
+            show::node(&nodes, id).and_then(|node| node["frame"].as_u64()).ok_or(nodes)
+        };
+        let begun = eventually(CHANGE, "a node that counts frames", frame);
+        eventually(CHANGE, "so many frames", || match frame() {
+            Ok(now) if now >= begun + count => Ok(()),
+            other => Err((other, begun, count)),
+        });
+    }
+
+    /// What a node shows that stands still: the picture that stays as it is while frames are drawn.
+    #[track_caller]
+    #[must_use]
+    pub fn still_picture(&self, id: &str) -> Image {
+        let mut picture = self.screen.screenshot();
+        eventually(CHANGE, "a picture that stands still", || {
+            self.wait_for_frames(&self.h1, id, 3);
+            let before = std::mem::replace(&mut picture, self.screen.screenshot());
+            if before == picture { Ok(()) } else { Err((before, picture.clone())) }
+        });
+        picture
+    }
+}
