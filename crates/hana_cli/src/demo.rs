@@ -109,10 +109,10 @@ impl Show {
                     );
                 }
             }
-            if tick >= next_draw {
+            let views = watch.roster().views(unix_ms());
+            if tick >= next_draw && !views.is_empty() {
                 let mut out = std::io::stdout().lock();
-                drawn =
-                    draw_over(&mut out, &table::of_nodes(&watch.roster().views(unix_ms())), drawn)?;
+                drawn = draw_over(&mut out, &table::of_nodes(&views), drawn)?;
                 out.flush()?;
                 next_draw = tick + draw_every;
             }

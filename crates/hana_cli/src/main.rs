@@ -15,9 +15,11 @@ mod set;
 mod table;
 mod watch;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use hana_protocol::in_full;
 
 use crate::arguments::Arguments;
 use crate::arguments::Bridge;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
     let json = arguments.json;
@@ -50,7 +53,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hana: {error:#}");
+            eprintln!("hana: {}", in_full(error.as_ref()));
             ExitCode::FAILURE
         },
     }

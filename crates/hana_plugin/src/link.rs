@@ -10,6 +10,7 @@ use hana_network::Node;
 use hana_network::NodeConfig;
 use hana_network::Pending;
 use hana_protocol::NodeId;
+use hana_protocol::in_full;
 use hana_protocol::role::NodeRole;
 
 use crate::HanaSystems;
@@ -73,7 +74,7 @@ fn join<R: NodeRole>(mut link: ResMut<MeshLink<R>>, mut commands: Commands) {
             Ok(config) => link.joining = Some(Node::join(config.clone())),
             Err(error) => {
                 tracing::error!("not on the mesh: {error}");
-                commands.trigger(JoinFailed { reason: error.to_string(), tries_again: false });
+                commands.trigger(JoinFailed { reason: in_full(error), tries_again: false });
             },
         }
     }
@@ -89,7 +90,7 @@ fn join<R: NodeRole>(mut link: ResMut<MeshLink<R>>, mut commands: Commands) {
             let tries_again = !matches!(error, JoinError::IdTaken { .. });
             link.again = tries_again.then(|| Instant::now() + TRY_AGAIN);
             tracing::error!("not on the mesh: {error}");
-            commands.trigger(JoinFailed { reason: error.to_string(), tries_again });
+            commands.trigger(JoinFailed { reason: in_full(&error), tries_again });
         },
     }
 }

@@ -29,6 +29,7 @@ use hana_protocol::NodeId;
 use hana_protocol::Shutdown;
 use hana_protocol::Sighting;
 use hana_protocol::Start;
+use hana_protocol::in_full;
 use hana_protocol::role;
 
 use crate::keeper::Keeper;
@@ -382,6 +383,8 @@ impl Daemon {
         let launched = keeper.entry.launch_spec(&beside(), &output).and_then(|mut spec| {
             spec.env.insert("HANA_NODE".into(), node.to_string());
             spec.env.insert("HANA_HOST".into(), self.node.host().to_string());
+            // Its output goes to a file and over the mesh, where colours are noise.
+            spec.env.entry("NO_COLOR".into()).or_insert_with(|| "1".into());
             Process::launch(&spec, move |exit| {
                 let event = ProcessEvent::Exited { incarnation, exit };
                 events.send(DaemonEvent::Process(id, event)).ok();
@@ -397,7 +400,7 @@ impl Daemon {
                     Some(Run { process, follower: LogFollower::new(output, LogLimits::default()) });
                 ProcessEvent::Spawned { incarnation, pid }
             },
-            Err(error) => ProcessEvent::SpawnFailed { incarnation, reason: error.to_string() },
+            Err(error) => ProcessEvent::SpawnFailed { incarnation, reason: in_full(&error) },
         };
         self.handle(node, event);
     }

@@ -9,6 +9,7 @@ mod daemon;
 mod keeper;
 mod state_dir;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -19,6 +20,7 @@ use anyhow::Context;
 use clap::Parser;
 use hana_network::Node;
 use hana_network::NodeConfig;
+use hana_protocol::in_full;
 use hana_protocol::role;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
@@ -49,12 +51,13 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hanad: {error:#}");
+            eprintln!("hanad: {}", in_full(error.as_ref()));
             ExitCode::FAILURE
         },
     }

@@ -12,7 +12,7 @@ pub(crate) struct OscValue {
     pub(crate) value: f32,
 }
 
-/// Why a datagram, or a message in it, is not played.
+/// Why a datagram, or a message in it, is not played. Its text is one line, whatever came.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum OscError {
     #[error("a datagram of {bytes} bytes is no OSC: {problem}")]
@@ -25,32 +25,79 @@ pub(crate) enum OscError {
     NotANumber { address: String, found: &'static str },
 }
 
-/// Reads a datagram; a bundle is read as the messages in it, its time is not looked at.
+/// Reads a datagram; a bundle is read as the messages in it, its time is not looked at. Where a part of it is no
+/// OSC, nothing of it is played.
 pub(crate) fn read(datagram: &[u8]) -> Vec<Result<OscValue, OscError>> {
-    match rosc::decoder::decode_udp(datagram) {
-        Ok((_, packet)) => {
-            let mut values = vec![];
-            flatten(packet, &mut values);
-            values
-        },
-        Err(problem) => {
-            vec![Err(OscError::Malformed { bytes: datagram.len(), problem: problem.to_string() })]
-        },
+    let malformed = |problem| OscError::Malformed { bytes: datagram.len(), problem };
+    split(datagram)
+        .and_then(|messages| messages.into_iter().map(decode).collect())
+        .unwrap_or_else(|problem| vec![Err(malformed(problem))])
+}
+
+/// The messages of a datagram, in order. Bundles are taken apart here since `rosc` passes over what is broken
+/// in one, and calls itself for each that lies in another: thousands of them fit into a datagram.
+fn split(datagram: &[u8]) -> Result<Vec<&[u8]>, String> {
+    const TAG: &[u8] = b"#bundle\0";
+    const TIME: usize = 8;
+
+    let mut messages = vec![];
+    let mut packets = vec![datagram];
+    while let Some(packet) = packets.pop() {
+        let Some(bundle) = packet.strip_prefix(TAG) else {
+            messages.push(packet);
+            continue;
+        };
+        let mut rest = bundle.get(TIME..).ok_or("a bundle ends within its time")?;
+        let mut elements = vec![];
+        while let Some((size, behind)) = rest.split_first_chunk() {
+            let size = usize::try_from(u32::from_be_bytes(*size)).unwrap_or(usize::MAX);
+            let (element, behind) =
+                behind.split_at_checked(size).ok_or("a bundle ends within what is in it")?;
+            elements.push(element);
+            rest = behind;
+        }
+        if !rest.is_empty() {
+            return Err("a bundle ends within what is in it".into());
+        }
+        packets.extend(elements.into_iter().rev());
+    }
+    Ok(messages)
+}
+
+/// Reads a message, or says why it is none.
+fn decode(message: &[u8]) -> Result<Result<OscValue, OscError>, String> {
+    if type_tags(message).contains(&b'[') {
+        // Nor is it decoded: arrays within arrays would be dropped by a function that calls itself.
+        let address = message.split(|&byte| byte == 0).next().unwrap_or_default();
+        let address = told(&String::from_utf8_lossy(address));
+        return Ok(Err(OscError::NotANumber { address, found: "an array" }));
+    }
+    match rosc::decoder::decode_udp(message) {
+        Ok(([], OscPacket::Message(message))) => Ok(value_of(&message.addr, &message.args)),
+        Ok((rest, _)) => Err(format!("{} bytes lie behind the end of a message", rest.len())),
+        Err(problem) => Err(problem.to_string()),
     }
 }
 
-fn flatten(packet: OscPacket, values: &mut Vec<Result<OscValue, OscError>>) {
-    match packet {
-        OscPacket::Message(message) => values.push(value_of(message.addr, &message.args)),
-        OscPacket::Bundle(bundle) => {
-            for packet in bundle.content {
-                flatten(packet, values);
-            }
-        },
-    }
+/// The letters that say which arguments a message has; empty if it is no message.
+fn type_tags(message: &[u8]) -> &[u8] {
+    let address = message.iter().position(|&byte| byte == 0).unwrap_or(message.len());
+    // Texts end with a zero at least, and at a multiple of four.
+    let tags = message.get((address / 4 + 1) * 4..).unwrap_or_default();
+    tags.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
-fn value_of(address: String, arguments: &[OscType]) -> Result<OscValue, OscError> {
+/// An address for people: on one line, and no longer than that.
+fn told(address: &str) -> String {
+    const LONGEST: usize = 100;
+    let mut told: String = address.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if address.chars().nth(LONGEST).is_some() {
+        told.push('…');
+    }
+    told
+}
+
+fn value_of(address: &str, arguments: &[OscType]) -> Result<OscValue, OscError> {
     let mut chunks = address.split('/');
     let named = match (chunks.next(), chunks.next(), chunks.next(), chunks.next(), chunks.next()) {
         (Some(""), Some("hana"), Some(node), Some(parameter), None) => {
@@ -58,7 +105,10 @@ fn value_of(address: String, arguments: &[OscType]) -> Result<OscValue, OscError
         },
         _ => None,
     };
-    let Some((node, parameter)) = named else { return Err(OscError::Address { address }) };
+    let Some((node, parameter)) = named else {
+        return Err(OscError::Address { address: told(address) });
+    };
+    let address = told(address);
     let [argument] = arguments else {
         return Err(OscError::Count { address, count: arguments.len() });
     };
@@ -136,6 +186,60 @@ mod tests {
         assert!(matches!(errors("/hana/ripples/zoom", vec![]), OscError::Count { count: 0, .. }));
         let text = vec![OscType::String("loud".into())];
         assert!(matches!(errors("/hana/ripples/zoom", text), OscError::NotANumber { .. }));
+    }
+
+    /// `/hana/ripples/zoom` with one float.
+    const ZOOM: &[u8] = b"/hana/ripples/zoom\0\0,f\0\0\x3f\x80\0\0";
+
+    fn bundle_of(elements: &[&[u8]]) -> Vec<u8> {
+        let mut bundle = b"#bundle\0\0\0\0\0\0\0\0\x01".to_vec();
+        for element in elements {
+            bundle.extend(u32::try_from(element.len()).unwrap().to_be_bytes());
+            bundle.extend(*element);
+        }
+        bundle
+    }
+
+    #[test]
+    fn of_a_bundle_that_is_broken_nothing_is_played() {
+        assert_eq!(read(&bundle_of(&[ZOOM, ZOOM])), [Ok(zoom(1.0)), Ok(zoom(1.0))]);
+        assert_eq!(read(&bundle_of(&[])), []);
+        let mut cut = bundle_of(&[ZOOM, ZOOM]);
+        cut.pop();
+        let mut longer = ZOOM.to_vec();
+        longer.push(0);
+        for broken in [
+            cut,
+            b"#bundle\0\0\0".to_vec(),
+            bundle_of(&[ZOOM, b"hello"]),
+            bundle_of(&[ZOOM, b""]),
+            bundle_of(&[ZOOM, &bundle_of(&[b"hello"])]),
+            longer,
+        ] {
+            let values = read(&broken);
+            assert!(matches!(&values[..], [Err(OscError::Malformed { .. })]), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn what_lies_deep_in_a_datagram_does_not_exhaust_the_stack() {
+        let bundle = (0..3000).fold(ZOOM.to_vec(), |inner, _| bundle_of(&[&inner]));
+        assert_eq!(read(&bundle), [Ok(zoom(1.0))]);
+        let mut array = b"/hana/ripples/zoom\0\0,".to_vec();
+        array.extend(vec![b'['; 32_000]);
+        array.extend(vec![b']'; 32_000]);
+        array.extend([0; 3]);
+        let values = read(&array);
+        assert!(matches!(values[..], [Err(OscError::NotANumber { found: "an array", .. })]));
+    }
+
+    #[test]
+    fn an_error_is_one_line_whatever_the_address() {
+        let long = "x".repeat(1000);
+        for address in ["/a\nhana: all is well", "/\u{1b}[2J", &format!("/{long}")] {
+            let error = read_packet(&message(address, vec![])).remove(0).unwrap_err().to_string();
+            assert!(!error.contains(char::is_control) && error.len() < 200, "{error}");
+        }
     }
 
     proptest::proptest! {

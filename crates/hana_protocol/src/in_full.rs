@@ -1,0 +1,38 @@
+use std::error::Error;
+
+/// An error with its causes, as one line for people: each cause is said once, also where the error's own
+/// words have it already.
+#[must_use]
+pub fn in_full(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        let words = deeper.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = deeper.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use thiserror::Error;
+
+    use super::*;
+
+    #[derive(Debug, Error)]
+    #[error("it hurts")]
+    struct Cause;
+
+    #[derive(Debug, Error)]
+    #[error("cannot go on{0}")]
+    struct Effect(&'static str, #[source] Cause);
+
+    #[test]
+    fn each_cause_is_said_once() {
+        assert_eq!(in_full(&Effect("", Cause)), "cannot go on: it hurts");
+        assert_eq!(in_full(&Effect(": it hurts", Cause)), "cannot go on: it hurts");
+    }
+}
