@@ -1,1 +1,98 @@
-fn main() {}
+//! `knob`, a small app of somebody who uses hana, in a window: its keys turn what runs on another host.
+#![cfg(target_os = "linux")]
+
+use std::time::Duration;
+
+use hana_tests::Host;
+use hana_tests::Image;
+use hana_tests::Key;
+use hana_tests::Lab;
+use hana_tests::Person;
+use hana_tests::Screen;
+use hana_tests::eventually;
+use hana_tests::show;
+use hana_tests::show::Show;
+use hana_tests::show::is;
+use hana_tests::show::node;
+use hana_tests::show::nodes;
+
+/// For what happens at once, on a machine where others draw in software.
+const SOON: Duration = Duration::from_secs(20);
+/// For a program that draws, until it shows something.
+const OPENING: Duration = Duration::from_mins(1);
+
+#[test]
+fn an_arrow_key_in_the_window_of_an_app_turns_a_visualization_on_another_host() {
+    let Some(lab) = Lab::new("knob") else { return };
+    let show = Show::of(&lab, &["h1", "h2"]);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    let screen = Screen::new(1280, 720);
+    let mut command = h1.command("knob");
+    command.env("DISPLAY", screen.display());
+    let _knob = h1.spawn(command);
+    eventually(OPENING, "its window", || screen.windows().iter().any(|w| w.title == "knob"));
+    // The first line tells which keys there are.
+    eventually(OPENING, "a line of text", || lines_of_text(&screen.screenshot()) == 1);
+
+    let (pulse, _) = show::start(h1, h2, "pulse");
+    eventually(SOON, "it to run", || {
+        let nodes = nodes(h1);
+        if is(&nodes, &pulse, "running") { Ok(()) } else { Err(nodes) }
+    });
+    eventually(SOON, "a second line, of what runs on the other host", || {
+        let lines = lines_of_text(&screen.screenshot());
+        if lines == 2 { Ok(()) } else { Err(lines) }
+    });
+
+    let person = Person::at(&screen);
+    person.choose("knob");
+    // A window takes a moment until it knows that it is the one that is typed into; what is pressed before, is lost.
+    eventually(SOON, "the key to turn the first parameter up", || {
+        person.press(Key::Right);
+        let turned = turned_past(h2, &pulse, |hue| hue > 0.3);
+        if turned.is_err() {
+            person.release(Key::Right);
+        }
+        turned
+    });
+    person.release(Key::Right);
+    person.press(Key::Left);
+    eventually(SOON, "the other key to turn it down", || hue(h2, &pulse) < -0.3);
+    person.release(Key::Left);
+    let others = ["intensity", "speed", "zoom"];
+    let now = nodes(h2);
+    let parameters = node(&now, &pulse).map(|node| node["parameters"].clone()).unwrap_or_default();
+    let wanted = [0.5, 0.3, 0.0];
+    for (name, wanted) in others.into_iter().zip(wanted) {
+        let value = parameters[name].as_f64().unwrap_or(f64::NAN);
+        assert!((value - wanted).abs() < 1e-6, "{name} was not turned: {parameters}");
+    }
+}
+
+/// Waits for a while, as long as somebody would hold a key.
+fn turned_past(host: &Host, id: &str, is_past: impl Fn(f64) -> bool) -> Result<(), f64> {
+    let begun = std::time::Instant::now();
+    loop {
+        let hue = hue(host, id);
+        if is_past(hue) {
+            return Ok(());
+        }
+        if begun.elapsed() > Duration::from_secs(3) {
+            return Err(hue);
+        }
+    }
+}
+
+/// The first of its parameters by name.
+fn hue(host: &Host, id: &str) -> f64 {
+    let nodes = nodes(host);
+    node(&nodes, id).and_then(|node| node["parameters"]["hue"].as_f64()).unwrap_or(f64::NAN)
+}
+
+/// How many bands of rows have something on them that is brighter than the ground.
+fn lines_of_text(picture: &Image) -> usize {
+    let has_text = |y: &usize| picture.row(*y).iter().any(|pixel| pixel[0] > 200);
+    let rows: Vec<bool> = (0..picture.height()).map(|y| has_text(&y)).collect();
+    let begins = rows.windows(2).filter(|pair| !pair[0] && pair[1]).count();
+    begins + usize::from(rows[0])
+}

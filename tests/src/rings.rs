@@ -4,6 +4,8 @@ use crate::Image;
 
 /// Rows above and below the middle that are taken together, so that the noise of one does not count.
 const HALF_BAND: usize = 2;
+/// A peak counts as high from this share of the highest one.
+const NEARLY: f64 = 0.7;
 
 impl Image {
     /// The distance between two rings of `ripples` in pixels, measured along the horizontal through the centre,
@@ -36,7 +38,7 @@ fn without_slope(line: &[f64], reach: usize) -> Vec<f64> {
     flat.into_iter().map(|value| value - mean).collect()
 }
 
-/// The highest peak of the autocorrelation within `reach` behind its first zero, between samples by the
+/// The first high peak of the autocorrelation within `reach` behind its first zero, between samples by the
 /// parabola through it and its neighbours.
 fn first_period(line: &[f64], reach: usize) -> Option<f64> {
     let likeness: Vec<f64> = (0..line.len() / 2)
@@ -46,9 +48,15 @@ fn first_period(line: &[f64], reach: usize) -> Option<f64> {
         })
         .collect();
     let zero = likeness.iter().position(|&value| value < 0.0)?;
-    let end = (zero + reach).min(likeness.len());
-    let peak = (zero..end).max_by(|&a, &b| likeness[a].total_cmp(&likeness[b]))?;
-    let (before, at, after) = (*likeness.get(peak - 1)?, likeness[peak], *likeness.get(peak + 1)?);
+    let end = (zero + reach).min(likeness.len() - 1);
+    let highest = likeness.get(zero..end)?.iter().copied().max_by(f64::total_cmp)?;
+    // Twice the distance is nearly as like, and with noise now and then more: the first of the high ones.
+    let peak = (zero..end).find(|&shift| {
+        likeness[shift] >= NEARLY * highest
+            && likeness[shift] >= likeness[shift - 1]
+            && likeness[shift] >= likeness[shift + 1]
+    })?;
+    let (before, at, after) = (likeness[peak - 1], likeness[peak], likeness[peak + 1]);
     let bend = 2.0f64.mul_add(-at, before + after);
     (at > 0.0 && bend < 0.0).then(|| as_f64(peak) + (before - after) / (2.0 * bend))
 }

@@ -192,6 +192,18 @@ impl Lines {
         lines
     }
 
+    /// `hana watch --json` on a host: everything that passes. The nodes `of` are heard already.
+    #[must_use]
+    #[track_caller]
+    pub fn of_messages(host: &Host, of: &[&str]) -> Self {
+        let mut lines = Self::of(hana_goes_on(host, ["watch", "--json"]));
+        for node in of {
+            let key = format!("hana/{node}/health");
+            lines.wait_for(DAEMON, &key, |line| line["key"] == key.as_str());
+        }
+        lines
+    }
+
     /// The program.
     #[must_use]
     pub const fn running(&self) -> &Running {
@@ -233,6 +245,21 @@ impl Lines {
             );
             thread::sleep(GLANCE);
         }
+    }
+
+    /// The same for an event of that kind about that node, of a program that prints messages.
+    #[track_caller]
+    pub fn wait_for_event(
+        &mut self,
+        deadline: Duration,
+        kind: &str,
+        about: &str,
+    ) -> (Instant, Value) {
+        self.wait_for(deadline, &format!("the event that '{about}' is {kind}"), |line| {
+            line["type"] == "event"
+                && line["value"]["kind"] == kind
+                && line["value"]["about"] == about
+        })
     }
 
     /// The same for a list of nodes.

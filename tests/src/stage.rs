@@ -12,7 +12,7 @@ use crate::eventually;
 use crate::show;
 
 /// From the launch of a program that draws to what it first shows: it compiles shaders for a GPU in software.
-const OPENING: Duration = Duration::from_secs(60);
+const OPENING: Duration = Duration::from_mins(1);
 /// What changes on a stage that draws in software, beside other tests.
 const CHANGE: Duration = Duration::from_secs(20);
 
@@ -67,8 +67,8 @@ impl Stage {
         Self { h1, h2, h3, screen, _daemons: daemons }
     }
 
-    /// Starts a visualization on the second host from the first one, and waits until its window is open and it
-    /// runs.
+    /// Starts a visualization on the second host from the first one, and waits until its window is open, it
+    /// runs and has drawn.
     #[track_caller]
     #[must_use]
     pub fn open(&self, name: &str) -> Opened {
@@ -84,7 +84,13 @@ impl Stage {
             let moves = show::node(&nodes, &id).is_some_and(|node| node["frame"].is_u64());
             if moves && show::is(&nodes, &id, "running") { Ok(()) } else { Err(nodes) }
         });
-        Opened { id, pid, until_window, until_running: begun.elapsed() }
+        let until_running = begun.elapsed();
+        // Its loop may count frames before its shaders are ready.
+        eventually(OPENING, "a first picture", || {
+            let picture = self.screen.screenshot();
+            if picture.mean_brightness() > 0.01 { Ok(()) } else { Err(picture) }
+        });
+        Opened { id, pid, until_window, until_running }
     }
 
     /// Waits until a node has drawn so many frames from now on, as `host` sees it.

@@ -9,8 +9,9 @@ use crate::arguments::NodesArguments;
 use crate::mesh;
 use crate::table;
 
-/// Enough for three beats of health; a node that has not said how it is by then is not well.
-const LOOK: Duration = Duration::from_millis(450);
+/// Everybody who is well says so within a tenth of a second, and then we look no longer. Who has not said
+/// how it is after 0.7 s is unresponsive, and this is a little more.
+const LOOK: Duration = Duration::from_millis(800);
 /// How often a list that goes on is drawn anew.
 const REDRAW: Duration = Duration::from_millis(250);
 

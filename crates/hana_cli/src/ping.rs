@@ -4,11 +4,11 @@ use std::time::Instant;
 use anyhow::Context;
 use hana_network::CommandError;
 use hana_network::Pending;
-use hana_network::PlayLink;
 use hana_protocol::Accepted;
 use hana_protocol::NodeInfo;
 use hana_protocol::Ping;
 use hana_protocol::Topic;
+use hana_protocol::in_full;
 use hana_protocol::role;
 use serde::Serialize;
 
@@ -42,10 +42,12 @@ pub(crate) fn run(arguments: &PingArguments, json: bool) -> anyhow::Result<()> {
     let found = node.ask(Topic::<NodeInfo>::info(id.clone()), mesh::ASK).wait(mesh::ASK * 2)?;
     let info = found.into_iter().next().map(|received| received.message);
     let play = match info.filter(|info| !info.play.is_empty()) {
-        Some(info) => {
-            let link: PlayLink =
-                node.play(&info).wait(DEADLINE * 4).context("opening a play link")??;
-            Some(measure(*count, || link.ping(DEADLINE))?)
+        Some(info) => match node.play(&info).wait(DEADLINE * 6).context("opening a play link")? {
+            Ok(link) => Some(measure(*count, || link.ping(DEADLINE))?),
+            Err(problem) => {
+                eprintln!("hana: {}", in_full(&problem));
+                None
+            },
         },
         None => None,
     };
@@ -57,10 +59,10 @@ pub(crate) fn run(arguments: &PingArguments, json: bool) -> anyhow::Result<()> {
                 trip.p50_us, trip.p99_us, trip.count
             )
         };
-        let play = pinged.play.as_ref().map_or_else(
-            || "play link  none: it cannot be played".into(),
-            |trip| line("play link", trip),
-        );
+        let play = pinged
+            .play
+            .as_ref()
+            .map_or_else(|| "play link  none".into(), |trip| line("play link", trip));
         format!("{}\n{play}", line("mesh     ", &pinged.mesh))
     })
 }

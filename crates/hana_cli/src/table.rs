@@ -34,7 +34,9 @@ fn row(view: &NodeView) -> [String; 9] {
         remarks.push(view.reason.clone());
     }
     if view.restarts > 0 {
-        remarks.push(format!("restarted {} times", view.restarts));
+        let times =
+            if view.restarts == 1 { "once".into() } else { format!("{} times", view.restarts) };
+        remarks.push(format!("restarted {times}"));
     }
     remarks.extend(playing);
     [

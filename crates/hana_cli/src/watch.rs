@@ -8,6 +8,7 @@ use hana_protocol::Key;
 use hana_protocol::NodeId;
 use hana_protocol::codec;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::arguments::WatchArguments;
 use crate::mesh;
@@ -21,7 +22,7 @@ struct Passing {
     from: Option<NodeId>,
     /// When it was sent by the sender's clock, Unix microseconds; when it arrived, where that is not said.
     at: i64,
-    value: serde_json::Value,
+    value: Value,
 }
 
 pub(crate) fn run(arguments: &WatchArguments, json: bool) -> anyhow::Result<()> {
@@ -58,16 +59,16 @@ impl Passing {
             Key::Custom { topic, .. } => Some(topic.clone()),
             key => key.kind().message().map(String::from),
         });
-        let value =
-            codec::decode_value(&raw.payload, raw.encoding, usize::MAX).unwrap_or_else(|problem| {
-                match String::from_utf8(raw.payload) {
-                    Ok(text) => serde_json::Value::String(text),
-                    Err(bytes) => serde_json::json!({
-                        "undecodable": problem.to_string(),
-                        "bytes": bytes.as_bytes().len(),
-                    }),
-                }
-            });
+        let value = match codec::decode_value(&raw.payload, raw.encoding, usize::MAX) {
+            Ok(value) => shortened(value),
+            Err(problem) => match String::from_utf8(raw.payload) {
+                Ok(text) => Value::String(text),
+                Err(bytes) => serde_json::json!({
+                    "undecodable": problem.to_string(),
+                    "bytes": bytes.as_bytes().len(),
+                }),
+            },
+        };
         Self {
             key: raw.key,
             kind: message.unwrap_or_else(|| "-".into()),
@@ -76,6 +77,27 @@ impl Passing {
             value,
         }
     }
+}
+
+/// Numbers that were single-precision print as the shortest decimal that is the same: 0.3, not
+/// 0.30000001192092896.
+fn shortened(value: Value) -> Value {
+    match value {
+        Value::Number(number) => single(&number).map_or(Value::Number(number), Value::from),
+        Value::Array(values) => values.into_iter().map(shortened).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name, shortened(value))).collect()
+        },
+        other => other,
+    }
+}
+
+/// The shortest decimal of a number that has no more than single precision.
+#[allow(clippy::cast_possible_truncation, clippy::float_cmp)]
+fn single(number: &serde_json::Number) -> Option<f64> {
+    let double = number.as_f64().filter(|_| number.is_f64())?;
+    let single = double as f32;
+    if f64::from(single) == double { single.to_string().parse().ok() } else { None }
 }
 
 fn now_us() -> i64 {

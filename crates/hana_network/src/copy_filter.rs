@@ -3,7 +3,7 @@ use std::time::Instant;
 
 /// Tells a copy from a repetition, for messages without an envelope.
 ///
-/// A foreign program that puts a command is connected to several daemons, each of which carries it on, so
+/// A foreign program that gives a command is connected to several daemons, each of which carries it on, so
 /// it may arrive more than once, within a few milliseconds. Somebody who means it twice takes longer.
 #[derive(Debug, Default)]
 pub(crate) struct CopyFilter {

@@ -48,6 +48,7 @@ impl Heart {
                 let now = Instant::now();
                 self.say_health(&core, &mut meter, begun, now);
                 self.show_look(&core, &mut looked);
+                core.repeat_states(now);
                 if beat.is_multiple_of(10) {
                     may_complain = COMPLAINTS_PER_SECOND;
                 }

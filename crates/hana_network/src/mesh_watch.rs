@@ -15,6 +15,7 @@ use hana_protocol::ProcessStatus;
 use hana_protocol::Roster;
 use hana_protocol::RosterChange;
 use hana_protocol::Sighting;
+use hana_protocol::role::Role;
 use zenoh::Session;
 use zenoh::Wait;
 use zenoh::qos::CongestionControl;
@@ -50,14 +51,15 @@ const ASK_ONE_BY_ONE: usize = 4;
 const PATIENCE: Duration = Duration::from_millis(400);
 
 const TOKENS: &str = "hana/*/alive/**";
+const PROCESSES: &str = "hana/*/process/*";
 
 impl MeshWatch {
     pub(crate) fn start(worker: &Worker, reception: &Reception) -> Self {
         let (promise, first_look) = Pending::new();
-        let eyes = Arc::new(Eyes::new(worker, reception, Curiosity::Asks));
+        let eyes = Arc::new(Eyes::new(worker, reception, Curiosity::Everything));
         let sightings = eyes.sightings.clone();
         let mut declarations: Vec<Declaration> =
-            ["hana/*/info", "hana/*/look", "hana/*/process/*", "hana/*/health"]
+            ["hana/*/info", "hana/*/look", PROCESSES, "hana/*/health"]
                 .into_iter()
                 .map(|pattern| watch_messages(worker, &eyes, pattern.into()))
                 .collect();
@@ -68,7 +70,7 @@ impl MeshWatch {
             let kept = Arc::new(Ended(Some(move || promise.keep(()))));
             eyes.ask(session, "hana/*/info", &kept);
             eyes.ask(session, "hana/*/look", &kept);
-            eyes.ask(session, "hana/*/process/*", &kept);
+            eyes.ask(session, PROCESSES, &kept);
             let tokens = session
                 .liveliness()
                 .get(TOKENS)
@@ -130,12 +132,12 @@ impl MeshWatch {
     }
 }
 
-/// Who comes and goes on the whole mesh, and the health of a few: what a daemon needs to watch what it
-/// launched, without hearing every beat of everybody.
+/// Who comes and goes on the whole mesh, what other daemons launched, and the health of a few: what a
+/// daemon needs to watch what it launched itself, without hearing every beat of everybody.
 pub struct PresenceWatch {
     sightings: Inbox<Sighting>,
     eyes: Arc<Eyes>,
-    _tokens: Declaration,
+    _declarations: [Declaration; 2],
 }
 
 /// The health of one node comes into a [`PresenceWatch`] as long as this lives.
@@ -145,8 +147,10 @@ pub struct HealthFeed {
 
 impl PresenceWatch {
     pub(crate) fn start(worker: &Worker, reception: &Reception) -> Self {
-        let eyes = Arc::new(Eyes::new(worker, reception, Curiosity::None));
-        Self { sightings: eyes.sightings.clone(), _tokens: watch_tokens(worker, &eyes), eyes }
+        let eyes = Arc::new(Eyes::new(worker, reception, Curiosity::Processes));
+        let declarations =
+            [watch_messages(worker, &eyes, PROCESSES.into()), watch_tokens(worker, &eyes)];
+        Self { sightings: eyes.sightings.clone(), _declarations: declarations, eyes }
     }
 
     /// What was seen, in order.
@@ -208,11 +212,13 @@ struct Eyes {
     curiosity: Curiosity,
 }
 
-/// Whether a node that comes is asked what it is.
+/// What a node that comes is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Curiosity {
-    Asks,
-    None,
+    /// All that it keeps.
+    Everything,
+    /// What it launched, if it is a daemon.
+    Processes,
 }
 
 impl Eyes {
@@ -236,7 +242,7 @@ impl Eyes {
             return;
         }
         self.sightings.push("", Sighting::Appeared { node: node.clone(), role, zid });
-        if self.curiosity == Curiosity::None {
+        if self.curiosity == Curiosity::Processes && role != Role::Daemon {
             return;
         }
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
@@ -287,13 +293,16 @@ impl Eyes {
     }
 
     fn ask_of(self: &Arc<Self>, session: &Session, node: &str) {
-        let root = Key::ROOT;
-        for key in [
-            format!("{root}/{node}/info"),
-            format!("{root}/{node}/look"),
-            format!("{root}/{node}/process/*"),
-        ] {
-            self.ask(session, &key, &Arc::new(()));
+        let kept: &[&str] = match self.curiosity {
+            Curiosity::Everything => &["info", "look", "process/*"],
+            Curiosity::Processes => &["process/*"],
+        };
+        for what in kept {
+            self.ask(session, &format!("{}/{node}/{what}", Key::ROOT), &Arc::new(()));
+        }
+        if self.curiosity == Curiosity::Everything {
+            // What the daemon of its host knows of it.
+            self.ask(session, &format!("{}/*/process/{node}", Key::ROOT), &Arc::new(()));
         }
     }
 

@@ -70,6 +70,7 @@ use crate::reception::raw_parts;
 use crate::retained;
 use crate::session::Part;
 use crate::session::SessionError;
+use crate::state::Repeats;
 use crate::unix_ms;
 use crate::wall_clock::unix_us;
 use crate::worker::Declaration;
@@ -98,6 +99,8 @@ pub(crate) struct Core {
     pub(crate) board: Arc<Board>,
     pub(crate) frames: FrameClock,
     requests: Inbox<Request>,
+    copies: Mutex<CopyFilter>,
+    repeats: Repeats,
     shutdown: AtomicBool,
     declarations: Mutex<Vec<Declaration>>,
     info: Mutex<Option<StatePublisher<NodeInfo>>>,
@@ -133,6 +136,8 @@ fn by(holder: Option<&(NodeId, u32)>) -> String {
 const REQUESTS: usize = 256;
 /// Messages that wait for the program, of each subscription.
 const INBOX: usize = 4096;
+/// How long a peer takes to meet the others, once it has met one: scouting brings them within 0.3 s.
+const MEETING: Duration = Duration::from_millis(350);
 /// How long a node that has our id may take to say who it is, and a token of one that has died to go.
 const ID_CHECK: Duration = Duration::from_millis(1500);
 
@@ -165,6 +170,11 @@ impl<R: NodeRole> Node<R> {
         let announced = config.presence == Presence::Announced;
         let part = if R::ROLE == Role::Daemon { Part::Daemon } else { Part::of_node(&config) };
         let session = part.open(&config)?;
+        if matches!(part, Part::Peer) {
+            // Zenoh has opened when it has met the first of the others, and does not tell when it has met
+            // all of them. A question asked before that is not heard by everybody.
+            thread::sleep(MEETING);
+        }
         if announced {
             wait_until_free(&session, &config.id)?;
         }
@@ -185,6 +195,8 @@ impl<R: NodeRole> Node<R> {
             board: Arc::new(Board::new(config.parameters.clone())),
             frames: FrameClock::new(),
             requests: Inbox::new(Policy::DropOldest, REQUESTS),
+            copies: Mutex::default(),
+            repeats: Repeats::default(),
             shutdown: AtomicBool::new(false),
             declarations: Mutex::default(),
             info: Mutex::default(),
@@ -433,7 +445,12 @@ impl Core {
 
     fn state_publisher<M: Message + PartialEq + Clone>(&self, key: &Key) -> StatePublisher<M> {
         let channel = self.channel(key, M::LANE, Locality::Any);
-        StatePublisher::new(&self.worker, channel, self.outbox(M::LANE).clone())
+        StatePublisher::new(&self.worker, channel, self.outbox(M::LANE).clone(), &self.repeats)
+    }
+
+    /// Says again the states that changed a while ago. All states ride on reliable lanes.
+    pub(crate) fn repeat_states(&self, now: Instant) {
+        self.repeats.say(&self.sure, now);
     }
 
     /// Shows others on the mesh a value that came over a play link.
@@ -527,23 +544,12 @@ impl Core {
                 })
                 .wait()?;
             let of_puts = (core.clone(), answering.clone());
-            let copies = Mutex::new(CopyFilter::default());
             let puts = session
                 .declare_subscriber(key.clone())
                 .callback(move |sample| {
                     let (core, worker) = &of_puts;
                     let Some(core) = core.upgrade() else { return };
-                    let raw = raw(&sample, Control::MAX_BYTES);
-                    let is_copy = raw.envelope.is_none()
-                        && copies
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .is_copy(&raw.payload, Instant::now());
-                    if is_copy {
-                        core.counters.late.add(1);
-                    } else {
-                        core.take_command(&raw, None, role, worker);
-                    }
+                    core.take_command(&raw(&sample, Control::MAX_BYTES), None, role, worker);
                 })
                 .wait()?;
             Ok(Box::new((questions, puts)))
@@ -551,6 +557,17 @@ impl Core {
     }
 
     fn take_command(&self, raw: &RawMessage, query: Option<Query>, role: Role, worker: &Worker) {
+        let is_copy = raw.envelope.is_none()
+            && self
+                .copies
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_copy(&raw.payload, Instant::now());
+        if is_copy {
+            // A question is answered where it came first.
+            self.counters.late.add(1);
+            return;
+        }
         let from = raw.envelope.as_ref().map(|envelope| envelope.from.clone());
         let key = Key::Control(self.identity.id.clone()).to_string();
         let Some(control) = self.reception.decode::<Control>(raw) else {
@@ -564,8 +581,15 @@ impl Core {
         let request =
             Request::new(control, from, key, query, worker.clone(), self.reception.clone());
         if !request.control().is_for(role) {
-            let command = request.control().name();
-            request.refuse(format!("'{command}' is no command for a node of role {role}"));
+            let reason = match (request.control(), role) {
+                (Control::Shutdown(_), Role::Daemon) => {
+                    "a daemon is ended on its own machine, by Ctrl-C or SIGTERM".into()
+                },
+                (control, _) => {
+                    format!("'{}' is no command for a node of role {role}", control.name())
+                },
+            };
+            request.refuse(reason);
             return;
         }
         match request.control() {

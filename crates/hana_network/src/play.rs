@@ -110,9 +110,19 @@ impl PlayLink {
         } else {
             endpoints.retain(|endpoint| !is_loopback(endpoint));
         }
-        let session = Part::Player { endpoints: endpoints.clone() }
-            .open(config)
-            .map_err(|problem| PlayError::Unreachable { node: node.clone(), endpoints, problem })?;
+        // One after the other: given several, Zenoh spends all its time on the first.
+        let mut session = Err(SessionError::Open { problem: "it names no address".into() });
+        for endpoint in &endpoints {
+            session = Part::Player { endpoint: endpoint.clone() }.open(config);
+            if session.is_ok() {
+                break;
+            }
+        }
+        let session = session.map_err(|problem| PlayError::Unreachable {
+            node: node.clone(),
+            endpoints,
+            problem,
+        })?;
         let worker = Worker::start("play link", session)?;
         Ok(Self { node, worker, outbox: Outbox::start("play")?, identity, counters })
     }
@@ -165,6 +175,9 @@ impl PlayedEnd {
         let session = Part::Played { port }.open(config)?;
         let mut endpoints: Vec<String> =
             session.info().locators().wait().iter().map(ToString::to_string).collect();
+        // A link-local address says nothing without the interface, which is another one elsewhere.
+        endpoints.retain(|endpoint| !endpoint.contains("[fe80:"));
+        endpoints.sort_by_key(|endpoint| endpoint.contains('['));
         let loopback = format!("tcp/127.0.0.1:{port}");
         if !endpoints.contains(&loopback) {
             endpoints.push(loopback);
@@ -198,26 +211,31 @@ impl Echo {
         let played = Arc::new(Mutex::new(Vec::<(ParameterName, f32)>::new()));
         let (wake, woken) = flume::bounded(1);
         let of_thread = Arc::clone(&played);
+        let Some(of_start) = core.upgrade() else { return Ok(Self { played, wake }) };
+        // Declared now: Zenoh knows only after a moment whether anybody listens.
+        let channels: Vec<(ParameterName, Arc<Channel>)> = of_start
+            .board
+            .declared()
+            .into_iter()
+            .map(|parameter| {
+                let node = of_start.identity.id.clone();
+                let key = Key::Modulation { node, parameter: parameter.name.clone() };
+                let lane = Lane::UnreliableSequenced;
+                (parameter.name, of_start.channel(&key, lane, Locality::Remote))
+            })
+            .collect();
+        drop(of_start);
         thread::Builder::new().name("hana echo".into()).spawn(move || {
-            let mut channels: Vec<(ParameterName, Arc<Channel>)> = vec![];
+            for (_, channel) in &channels {
+                channel.is_heard();
+            }
             for () in woken {
                 let Some(core) = core.upgrade() else { return };
                 let played =
                     std::mem::take(&mut *of_thread.lock().unwrap_or_else(PoisonError::into_inner));
                 for (name, value) in played {
-                    let known = channels.iter().position(|(known, _)| *known == name);
-                    let index = known.unwrap_or_else(|| {
-                        let key = Key::Modulation {
-                            node: core.identity.id.clone(),
-                            parameter: name.clone(),
-                        };
-                        let lane = Lane::UnreliableSequenced;
-                        let channel = core.channel(&key, lane, Locality::Remote);
-                        channels.push((name, channel));
-                        channels.len() - 1
-                    });
-                    let channel = &channels[index].1;
-                    if channel.is_heard() {
+                    let channel = channels.iter().find(|(known, _)| *known == name);
+                    if let Some((_, channel)) = channel.filter(|(_, channel)| channel.is_heard()) {
                         core.echo(channel, value);
                     }
                 }

@@ -62,7 +62,7 @@ pub(crate) enum Part {
     /// The end of a play link that plays.
     Player {
         /// Where the other end listens.
-        endpoints: Vec<String>,
+        endpoint: String,
     },
 }
 
@@ -87,6 +87,8 @@ impl Part {
             // Short queues in the kernel: what waits there when a reader hangs is stale when it wakes up.
             ("transport/link/tcp/so_sndbuf", json!(65536)),
             ("transport/link/tcp/so_rcvbuf", json!(65536)),
+            // Room for a burst of reliable messages; two batches, the default, overflow on a busy machine.
+            ("transport/link/tx/queue/size/interactive_high", json!(8)),
             // Back within half a second when the daemon is.
             (
                 "connect/retry",
@@ -146,10 +148,10 @@ impl Part {
                 settings.push(("scouting/gossip/autoconnect", json!(none)));
                 scouting(&mut settings, false);
             },
-            Self::Player { endpoints } => {
+            Self::Player { endpoint } => {
                 settings.push(("mode", json!("client")));
-                settings.push(("connect/endpoints", json!(endpoints)));
-                settings.push(("connect/timeout_ms", json!(2000)));
+                settings.push(("connect/endpoints", json!([endpoint])));
+                settings.push(("connect/timeout_ms", json!(1000)));
                 settings.push(("listen/endpoints", json!(none)));
                 scouting(&mut settings, false);
             },

@@ -612,8 +612,8 @@ impl Supervisor {
                 let (by, reason) = match ending.step {
                     Step::Wait => (StoppedBy::Already, "asked to stop; it was ending already"),
                     Step::Polite => (StoppedBy::Shutdown, "stopped as asked"),
-                    Step::Terminate => (StoppedBy::Terminate, "stopped by SIGTERM"),
-                    Step::Kill => (StoppedBy::Kill, "stopped by SIGKILL"),
+                    Step::Terminate => (StoppedBy::Terminate, "stopped by force"),
+                    Step::Kill => (StoppedBy::Kill, "stopped by force"),
                 };
                 self.down(ProcessState::Stopped, with_exit(reason, exit), now);
                 self.stopped_by = Some(by);

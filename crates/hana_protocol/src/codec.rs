@@ -70,9 +70,9 @@ pub enum PayloadError {
         detail: String,
     },
     /// A field that is missing, of the wrong type, or out of range.
-    #[error("field {field}: {detail}")]
+    #[error("{}{detail}", if field.is_empty() { String::new() } else { format!("field '{field}': ") })]
     Field {
-        /// Its path, such as `start.name`; `the whole` for the payload itself.
+        /// Its path, such as `start.name`; empty for the payload itself.
         field: String,
         /// The reader's own words: what was expected, what was found.
         detail: String,
@@ -203,7 +203,7 @@ fn decode_message_pack<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Payload
 
 fn field_error(path: &serde_path_to_error::Path, detail: &dyn fmt::Display) -> PayloadError {
     let path = path.to_string();
-    let field = if path == "." { "the whole".into() } else { format!("'{path}'") };
+    let field = if path == "." { String::new() } else { path };
     PayloadError::Field { field, detail: detail.to_string() }
 }
 
@@ -250,7 +250,7 @@ mod tests {
         );
         let wrong = decode::<Control>(br#"{"start": {"name": 7}}"#, Encoding::Json).unwrap_err();
         assert!(
-            matches!(&wrong, PayloadError::Field { field, .. } if field == "'start.name'"),
+            matches!(&wrong, PayloadError::Field { field, .. } if field == "start.name"),
             "{wrong}"
         );
     }

@@ -35,6 +35,8 @@ pub struct HealthWatch {
     /// When it was last seen to move: health arrived and, if it draws, with a counter that had changed.
     moved_at: Instant,
     heard_at: Instant,
+    /// Whether health is due from the beginning: the node is known to be there.
+    is_present: bool,
     last: Option<Health>,
     /// Since when its rate has been on the other side of the limit than `slow` says.
     crossing: Option<Instant>,
@@ -88,10 +90,24 @@ impl Verdict {
 }
 
 impl HealthWatch {
-    /// Begins to watch at `now`.
+    /// Begins to watch at `now` one that may take its time to start: until it is heard it is starting.
     #[must_use]
     pub const fn new(limits: HealthLimits, now: Instant) -> Self {
-        Self { limits, moved_at: now, heard_at: now, last: None, crossing: None, slow: false }
+        Self {
+            limits,
+            moved_at: now,
+            heard_at: now,
+            is_present: false,
+            last: None,
+            crossing: None,
+            slow: false,
+        }
+    }
+
+    /// Begins to watch at `now` one that is there already: if it is not heard, it is silent.
+    #[must_use]
+    pub const fn of_present(limits: HealthLimits, now: Instant) -> Self {
+        Self { is_present: true, ..Self::new(limits, now) }
     }
 
     /// The last health heard.
@@ -128,11 +144,15 @@ impl HealthWatch {
     /// The verdict at `now`.
     #[must_use]
     pub fn verdict(&self, now: Instant) -> Verdict {
+        let silent = now.saturating_duration_since(self.heard_at);
         let Some(last) = self.last else {
-            return Verdict::Starting;
+            return if self.is_present && silent >= self.limits.unresponsive_after {
+                Verdict::Silent { for_: silent }
+            } else {
+                Verdict::Starting
+            };
         };
         let has_drawn = last.frames.is_none_or(|frames| frames.count > 0);
-        let silent = now.saturating_duration_since(self.heard_at);
         if silent >= self.limits.unresponsive_after {
             return Verdict::Silent { for_: silent };
         }
@@ -183,7 +203,9 @@ mod tests {
     #[test]
     fn a_steady_twenty_frames_a_second_raise_no_alarm() {
         let (_, _, verdicts) = at_rate(20.0, 600);
-        assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Running));
+        let (first, rest) = verdicts.split_at(1);
+        assert_eq!(first, [Verdict::Starting]);
+        assert!(rest.iter().all(|verdict| *verdict == Verdict::Running));
     }
 
     #[test]
@@ -215,6 +237,16 @@ mod tests {
             watch.verdict(heard_at + Duration::from_millis(701)),
             Verdict::Silent { .. }
         ));
+    }
+
+    #[test]
+    fn one_that_is_there_and_is_never_heard_is_silent() {
+        let start = Instant::now();
+        let watch = HealthWatch::of_present(HealthLimits::default(), start);
+        assert_eq!(watch.verdict(start + BEAT), Verdict::Starting);
+        assert!(watch.verdict(start + BEAT * 8).is_unresponsive());
+        let patient = HealthWatch::new(HealthLimits::default(), start);
+        assert_eq!(patient.verdict(start + BEAT * 8), Verdict::Starting);
     }
 
     #[test]

@@ -17,7 +17,8 @@ pub trait Message: Serialize + DeserializeOwned + Send + Sync + 'static {
 
 /// A message type that a visualization brings along, published on `hana/<viz>/topic/<TOPIC>`.
 ///
-/// A new version is a new shape: a receiver with another version refuses it.
+/// A new version is a new shape. It is announced in `info`; a receiver does not compare it yet, but refuses
+/// what does not fit, field by field.
 pub trait CustomMessage: Message {
     /// The last chunk of its key: `[a-z0-9][a-z0-9_-]{0,62}`.
     const TOPIC: &'static str;

@@ -35,8 +35,18 @@ struct Entry {
     health: Option<HealthWatch>,
     process: Option<(NodeId, ProcessStatus)>,
     look: Look,
-    /// State and reason as last said, and since when, Unix milliseconds.
-    said: Option<(ProcessState, String, u64)>,
+    said: Option<Said>,
+}
+
+/// The state as it was last said.
+#[derive(Debug, Clone)]
+struct Said {
+    state: ProcessState,
+    reason: String,
+    /// When it was first said, Unix milliseconds.
+    at_ms: u64,
+    /// Whether another state was said before: it was we who saw the change.
+    change_seen: bool,
 }
 
 /// Something seen on the mesh.
@@ -203,7 +213,8 @@ impl Entry {
         match sighting {
             Sighting::Appeared { role, zid, .. } => {
                 if self.present.is_empty() {
-                    self.health = None;
+                    // Present, so its health is due: one that is silent from now on is not well.
+                    self.health = Some(HealthWatch::of_present(HealthLimits::default(), now));
                 }
                 self.was = Some(role);
                 self.present.insert(zid, role).is_none()
@@ -280,24 +291,24 @@ impl Entry {
     fn restate(&mut self, now: Instant, unix_ms: u64) -> bool {
         let (state, reason) = self.state(now);
         match &mut self.said {
-            Some((said, said_reason, _)) if *said == state => {
-                *said_reason = reason;
+            Some(said) if said.state == state => {
+                said.reason = reason;
                 false
             },
             said => {
-                let since = self
-                    .process
-                    .as_ref()
-                    .filter(|(_, status)| status.state == state)
-                    .map(|(_, status)| status.since_ms)
-                    .or_else(|| {
-                        let info = self.info.as_ref()?;
-                        (said.is_none() && state == ProcessState::Running)
-                            .then_some(info.started_ms)
-                    });
-                *said = Some((state, reason, since.unwrap_or(unix_ms)));
+                let change_seen = said.is_some();
+                *said = Some(Said { state, reason, at_ms: unix_ms, change_seen });
                 true
             },
+        }
+    }
+
+    /// Since when it is in its state: as its daemon says, or since it joined, if it was there before us.
+    const fn since_ms(&self, said: &Said) -> u64 {
+        match (&self.process, &self.info) {
+            (Some((_, status)), _) => status.since_ms,
+            (None, Some(info)) if !said.change_seen => info.started_ms,
+            _ => said.at_ms,
         }
     }
 
@@ -306,8 +317,10 @@ impl Entry {
         let process = self.process.as_ref();
         let health = self.health.as_ref().and_then(HealthWatch::last);
         let frames = health.and_then(|health| health.frames);
-        let (state, reason, since_ms) =
-            self.said.clone().unwrap_or((ProcessState::Starting, String::new(), unix_ms));
+        let (state, reason, since_ms) = self.said.as_ref().map_or_else(
+            || (ProcessState::Starting, String::new(), unix_ms),
+            |said| (said.state, said.reason.clone(), self.since_ms(said)),
+        );
         let role = self.role().unwrap_or(Role::Visualization);
         let alive = !self.present.is_empty();
         NodeView {
@@ -407,6 +420,8 @@ mod tests {
         );
         assert_eq!(state(&roster, "ripples"), ProcessState::Unreachable);
         roster.observe(appeared("ripples", Role::Visualization), now, 0);
+        assert_eq!(state(&roster, "ripples"), ProcessState::Starting);
+        roster.observe(health("ripples", 1), now, 0);
         assert_eq!(state(&roster, "ripples"), ProcessState::Running);
         assert_eq!(roster.views(0).len(), 1);
     }

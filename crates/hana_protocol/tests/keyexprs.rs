@@ -210,7 +210,7 @@ fn nested_fields(message: &Value) -> BTreeSet<String> {
         match field {
             Value::Array(items) => found.extend(items.iter().flat_map(of_map)),
             Value::Object(_) if name != "parameters" && name != "exit" => {
-                found.extend(of_map(field))
+                found.extend(of_map(field));
             },
             _ => {},
         }

@@ -26,6 +26,7 @@ use hana_protocol::Event;
 use hana_protocol::EventKind;
 use hana_protocol::HealthWatch;
 use hana_protocol::NodeId;
+use hana_protocol::ProcessState;
 use hana_protocol::Shutdown;
 use hana_protocol::Sighting;
 use hana_protocol::Start;
@@ -57,6 +58,8 @@ pub(crate) struct Daemon {
     presence: PresenceWatch,
     /// Who is on the mesh: their ids are taken.
     present: BTreeMap<NodeId, BTreeSet<String>>,
+    /// What other daemons launched and has not ended: those ids are taken before their nodes are there.
+    launched_elsewhere: BTreeSet<(NodeId, NodeId)>,
     keepers: BTreeMap<NodeId, Keeper>,
     /// Polite commands that are not answered yet.
     asked: Vec<Asked>,
@@ -98,6 +101,7 @@ impl Daemon {
             events,
             presence,
             present: BTreeMap::new(),
+            launched_elsewhere: BTreeSet::new(),
             keepers: BTreeMap::new(),
             asked: vec![],
             reaping_until: None,
@@ -221,6 +225,8 @@ impl Daemon {
                     sessions.remove(&zid);
                     if sessions.is_empty() {
                         self.present.remove(&node);
+                        // A daemon that is gone claims nothing any more.
+                        self.launched_elsewhere.retain(|(_, host)| *host != node);
                     }
                 }
                 self.handle(&node, ProcessEvent::Left { session: zid });
@@ -232,6 +238,14 @@ impl Daemon {
                 {
                     watch.hear(health, now);
                     self.judge(&node, now);
+                }
+            },
+            Sighting::Process(host, status) if host != *self.node.host() => {
+                let claim = (status.node, host);
+                if status.state.is_alive() || status.state == ProcessState::Restarting {
+                    self.launched_elsewhere.insert(claim);
+                } else {
+                    self.launched_elsewhere.remove(&claim);
                 }
             },
             Sighting::Info(_) | Sighting::Look(..) | Sighting::Process(..) => {},
@@ -300,7 +314,10 @@ impl Daemon {
     }
 
     fn is_taken(&self, id: &NodeId) -> bool {
-        self.present.contains_key(id) || self.keepers.get(id).is_some_and(Keeper::is_taken)
+        let elsewhere = self.launched_elsewhere.iter().any(|(claimed, _)| claimed == id);
+        elsewhere
+            || self.present.contains_key(id)
+            || self.keepers.get(id).is_some_and(Keeper::is_taken)
     }
 
     fn free_id(&self, name: &NodeId) -> NodeId {

@@ -1,6 +1,7 @@
 //! A visualization without window or GPU: it prints what a light would do. For trying things out, and for
 //! machines that have no screen.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use bevy_app::App;
@@ -43,6 +44,7 @@ const RATE: f64 = 60.0;
 fn main() -> AppExit {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error"))
         .init();
     App::new()

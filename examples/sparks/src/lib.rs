@@ -1,6 +1,7 @@
 //! A message type of its own, published by one visualization and heard by another, on this machine or on
 //! another one.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use bevy_app::App;
@@ -38,6 +39,7 @@ pub struct Sparks {
 pub fn headless_app() -> App {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error"))
         .init();
     let mut app = App::new();

@@ -165,7 +165,7 @@ fn a_stop_is_polite_then_sigterm_then_sigkill() {
     assert_eq!(orders(&actions), [Action::Sweep(run)]);
     assert_eq!(reports(&actions), [EventKind::Stopped]);
     assert_eq!(desk.state(), ProcessState::Stopped);
-    assert_eq!(desk.reason(), "stopped by SIGKILL (signal 9 (SIGKILL))");
+    assert_eq!(desk.reason(), "stopped by force (signal 9 (SIGKILL))");
     assert_eq!(desk.supervisor.stopped_by(), Some(StoppedBy::Kill));
     assert_eq!(desk.supervisor.pid(), None);
 }
