@@ -73,8 +73,6 @@ fn a_value_and_commands_typed_as_json_take_effect() {
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
     let mut app = Lines::of_nodes(h1);
-    // With several daemons about, a peer is done as soon as it knows one of them, which need not be the one
-    // that the message is for; a client hands it to a daemon that knows the way.
     let put = |key: &str, value: &str| put(h3, &["--mode", "client"], key, value);
 
     put("hana/h2/control", r#"{"start": {"name": "pulse"}}"#);
@@ -117,6 +115,29 @@ fn it_needs_no_option_where_there_is_one_daemon() {
     }
     put(guest, &[], "hana/pulse/control", r#"{"set": {"parameters": {"zoom": 0.25}}}"#);
     app.wait_for_nodes(SOON, "what was set", |nodes| shown(nodes, "zoom") == 0.25);
+}
+
+/// A default peer is done with opening as soon as it likes; whichever daemons it has met by then pass on what
+/// it says, to every host, and a command that came by two ways is carried out once.
+#[test]
+fn it_needs_no_option_where_there_are_several_daemons_either() {
+    let Some(lab) = Lab::new("plainer") else { return };
+    let show = Show::of(&lab, &["h1", "h2", "h3"]);
+    let [h1, _, h3] = show.hosts() else { unreachable!() };
+    let mut app = Lines::of_nodes(h1);
+    put(h1, &[], "hana/h2/control", r#"{"start": {"name": "pulse"}}"#);
+    app.wait_for_nodes(SOON, "it to run", |nodes| {
+        is(nodes, "pulse", "running") && node(nodes, "pulse").unwrap()["host"] == "h2"
+    });
+    for (host, value) in
+        [(h1, "0.5"), (h3, "0.25"), (h1, "-0.5"), (h3, "-0.25"), (h1, "0.75"), (h3, "-0.75")]
+    {
+        put(host, &[], "hana/pulse/modulation/hue", value);
+        let (_, nodes) = app.wait_for_nodes(SOON, "what was played", |nodes| {
+            shown(nodes, "hue").to_string() == value
+        });
+        assert!(node(&nodes, "pulse-2").is_none(), "it was started twice: {nodes:#?}");
+    }
 }
 
 #[test]

@@ -119,7 +119,9 @@ impl MeshWatch {
         while Instant::now() < deadline {
             looked = looked || self.first_look.take().is_some();
             self.wait(Duration::from_millis(10));
-            if looked && self.roster.is_complete() {
+            // Nobody at all is not an answer yet: behind a daemon there is at least the daemon.
+            let anybody = !self.roster.is_empty();
+            if looked && anybody && self.roster.is_complete() {
                 return;
             }
         }

@@ -184,6 +184,12 @@ impl Roster {
         self.nodes.get(node).is_some_and(|entry| !entry.present.is_empty())
     }
 
+    /// Whether nobody is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// Whether everything that is present has said what it is, and whatever has a loop how it is.
     #[must_use]
     pub fn is_complete(&self) -> bool {
