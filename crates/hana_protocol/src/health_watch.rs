@@ -72,7 +72,7 @@ impl Verdict {
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
-            Self::Starting => "it has not drawn its first frame yet".into(),
+            Self::Starting => "it has just come, and said nothing yet".into(),
             Self::Running => String::new(),
             Self::Slow { fps } => format!("draws only {fps:.0} frames a second"),
             Self::Frozen { for_ } => {
