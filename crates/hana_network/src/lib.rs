@@ -24,6 +24,7 @@
 //! }
 //! ```
 
+mod addresses;
 mod board;
 mod command;
 mod copy_filter;
@@ -46,6 +47,7 @@ mod session;
 mod state;
 mod subscription;
 mod wall_clock;
+mod way;
 mod worker;
 
 pub use board::Board;

@@ -187,8 +187,10 @@ fn watch_messages(worker: &Worker, eyes: &Arc<Eyes>, pattern: String) -> Declara
     let eyes = Arc::clone(eyes);
     worker.declare(pattern.clone(), move |session| {
         let eyes = Arc::clone(&eyes);
-        let subscriber =
-            session.declare_subscriber(pattern).callback(move |sample| eyes.see(&sample)).wait()?;
+        let subscriber = session
+            .declare_subscriber(&pattern)
+            .callback(move |sample| eyes.see(&sample))
+            .wait()?;
         Ok(Box::new(subscriber))
     })
 }

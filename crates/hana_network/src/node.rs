@@ -54,6 +54,7 @@ use crate::Received;
 use crate::Request;
 use crate::StatePublisher;
 use crate::Subscription;
+use crate::addresses::Addresses;
 use crate::command;
 use crate::copy_filter::CopyFilter;
 use crate::counters::NodeCounters;
@@ -71,8 +72,8 @@ use crate::retained;
 use crate::session::Part;
 use crate::session::SessionError;
 use crate::state::Repeats;
-use crate::unix_ms;
 use crate::wall_clock::unix_us;
+use crate::way;
 use crate::worker::Declaration;
 use crate::worker::Worker;
 
@@ -87,9 +88,9 @@ pub struct Node<R: NodeRole> {
 
 /// What the threads of a node share.
 pub(crate) struct Core {
-    config: NodeConfig,
+    pub(crate) config: NodeConfig,
     pub(crate) identity: Identity,
-    worker: Worker,
+    pub(crate) worker: Worker,
     /// The session on which play links arrive; only a visualization has one.
     played: Option<PlayedEnd>,
     fast: Outbox,
@@ -103,7 +104,8 @@ pub(crate) struct Core {
     repeats: Repeats,
     shutdown: AtomicBool,
     declarations: Mutex<Vec<Declaration>>,
-    info: Mutex<Option<StatePublisher<NodeInfo>>>,
+    /// What the node is, and in which role.
+    info: Mutex<Option<(StatePublisher<NodeInfo>, Role)>>,
 }
 
 /// Why a node could not join.
@@ -168,9 +170,14 @@ impl<R: NodeRole> Node<R> {
 
     fn join_now(config: NodeConfig) -> Result<Self, JoinError> {
         let announced = config.presence == Presence::Announced;
-        let part = if R::ROLE == Role::Daemon { Part::Daemon } else { Part::of_node(&config) };
+        let part = if R::ROLE == Role::Daemon {
+            Part::Daemon { addresses: None }
+        } else {
+            Part::of_node(&config)
+        };
+        let addresses = Addresses::now(config.interface.as_deref());
         let session = part.open(&config)?;
-        if matches!(part, Part::Peer) {
+        if matches!(part, Part::Peer { .. }) {
             // Zenoh has opened when it has met the first of the others, and does not tell when it has met
             // all of them. A question asked before that is not heard by everybody.
             thread::sleep(MEETING);
@@ -202,16 +209,17 @@ impl<R: NodeRole> Node<R> {
             info: Mutex::default(),
             config,
         });
+        way::Watch::new(&part, addresses.clone()).start(Arc::downgrade(&core))?;
         let events = core.publisher(&Key::Event(core.identity.id.clone()));
         let node = Self { core, events, role: PhantomData };
         if announced {
-            node.announce()?;
+            node.announce(&addresses)?;
         }
         Ok(node)
     }
 
     /// Says that it is here, last of all: who sees the token can ask for everything else.
-    fn announce(&self) -> Result<(), JoinError> {
+    fn announce(&self, addresses: &Addresses) -> Result<(), JoinError> {
         let core = &self.core;
         let id = &core.identity.id;
         let mut declarations = vec![core.take_commands(&core.worker, R::ROLE)];
@@ -227,10 +235,10 @@ impl<R: NodeRole> Node<R> {
             None
         };
         let info = core.state_publisher::<NodeInfo>(&Key::Info(id.clone()));
-        if let Err(problem) = info.set(&core.info_of(R::ROLE)) {
+        if let Err(problem) = info.set(&core.info_of(R::ROLE, addresses)) {
             tracing::error!("what this node is cannot be said: {problem}");
         }
-        *core.info.lock().unwrap_or_else(PoisonError::into_inner) = Some(info);
+        *core.info.lock().unwrap_or_else(PoisonError::into_inner) = Some((info, R::ROLE));
         Heart {
             health: core.publisher(&Key::Health(id.clone())),
             events: self.events.clone(),
@@ -241,7 +249,7 @@ impl<R: NodeRole> Node<R> {
         let node = id.clone();
         declarations.push(core.worker.declare("token", move |session| {
             let zid = session.zid().to_string();
-            let key = Key::Alive { node, role: R::ROLE, zid }.to_string();
+            let key = Key::Alive { node: node.clone(), role: R::ROLE, zid }.to_string();
             Ok(Box::new(session.liveliness().declare_token(key).wait()?))
         }));
         core.declarations.lock().unwrap_or_else(PoisonError::into_inner).extend(declarations);
@@ -329,7 +337,7 @@ impl<R: NodeRole> Node<R> {
                 counters.received.add(1);
                 counters.dropped.add(inbox.push("", raw));
             };
-            Ok(Box::new(session.declare_subscriber(pattern).callback(callback).wait()?))
+            Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
         });
         Subscription::new(inbox, declaration)
     }
@@ -466,9 +474,10 @@ impl Core {
         let inbox = Inbox::new(policy, INBOX);
         let (filled, pattern) = (inbox.clone(), pattern.to_owned());
         let reception = self.reception.clone();
+        let sequences = Arc::new(Sequences::default());
         let declaration = self.worker.declare(pattern.clone(), move |session| {
             let (inbox, reception) = (filled.clone(), reception.clone());
-            let sequences = Sequences::default();
+            let sequences = Arc::clone(&sequences);
             let callback = move |sample| {
                 let raw = raw(&sample, M::MAX_BYTES);
                 if !sequences.admit(&raw, M::LANE.drops_older(), &reception.counters) {
@@ -480,7 +489,7 @@ impl Core {
                 let received = Received { key: raw.key, envelope: raw.envelope, message };
                 reception.counters.dropped.add(inbox.push(&key, received));
             };
-            Ok(Box::new(session.declare_subscriber(pattern).callback(callback).wait()?))
+            Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
         });
         Subscription::new(inbox, declaration)
     }
@@ -489,9 +498,10 @@ impl Core {
     fn take_modulation(self: &Arc<Self>, worker: &Worker, echo: Option<Echo>) -> Declaration {
         let pattern = Topics::<Modulation>::modulation_of(&self.identity.id).pattern().to_owned();
         let (board, reception) = (Arc::clone(&self.board), self.reception.clone());
+        let sequences = Arc::new(Sequences::default());
         worker.declare(pattern.clone(), move |session| {
             let (board, reception, echo) = (Arc::clone(&board), reception.clone(), echo.clone());
-            let sequences = Sequences::default();
+            let sequences = Arc::clone(&sequences);
             let callback = move |sample| {
                 let raw = raw(&sample, Modulation::MAX_BYTES);
                 if !sequences.admit(&raw, true, &reception.counters) {
@@ -516,7 +526,7 @@ impl Core {
                     },
                 }
             };
-            Ok(Box::new(session.declare_subscriber(pattern).callback(callback).wait()?))
+            Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
         })
     }
 
@@ -608,19 +618,35 @@ impl Core {
         }
     }
 
-    fn info_of(&self, role: Role) -> NodeInfo {
+    fn info_of(&self, role: Role, addresses: &Addresses) -> NodeInfo {
         NodeInfo {
             node: self.identity.id.clone(),
             role,
             host: self.config.host.clone(),
             pid: std::process::id(),
             instance: self.identity.instance,
-            started_ms: unix_ms(),
+            started_ms: self.identity.instance / 1000,
             version: env!("CARGO_PKG_VERSION").into(),
             program: self.config.program.clone(),
             parameters: self.board.declared(),
             messages: self.config.messages.clone(),
-            play: self.played.as_ref().map(|played| played.endpoints.clone()).unwrap_or_default(),
+            play: self.played.as_ref().map(|end| end.endpoints(addresses)).unwrap_or_default(),
+            listen: if role == Role::Daemon {
+                addresses.endpoints(self.config.daemon.port())
+            } else {
+                vec![]
+            },
+        }
+    }
+
+    /// Says anew where this node can be reached.
+    pub(crate) fn say_addresses(&self, addresses: &Addresses) {
+        let said = {
+            let info = self.info.lock().unwrap_or_else(PoisonError::into_inner);
+            info.as_ref().map(|(publisher, role)| publisher.set(&self.info_of(*role, addresses)))
+        };
+        if let Some(Err(problem)) = said {
+            tracing::warn!("where this node can be reached is not said: {problem}");
         }
     }
 }

@@ -21,6 +21,7 @@ use zenoh::sample::Locality;
 
 use crate::counters::NodeCounters;
 use crate::wall_clock::unix_us;
+use crate::worker::Seat;
 use crate::worker::Worker;
 
 /// Who a node is, as its envelopes say, and where its sequences stand.
@@ -73,8 +74,8 @@ pub(crate) struct Channel {
     waiting: Mutex<VecDeque<Vec<u8>>>,
     scheduled: AtomicBool,
     sequence: Arc<AtomicU64>,
-    /// Declared when it is first needed, by the sending thread.
-    publisher: Mutex<Option<zenoh::pubsub::Publisher<'static>>>,
+    /// Declared when it is first needed, by the sending thread, with the number of the session it lives in.
+    publisher: Mutex<Option<(u64, zenoh::pubsub::Publisher<'static>)>>,
 }
 
 /// A queue of a reliable lane that is full.
@@ -191,13 +192,13 @@ impl Channel {
         act: impl FnOnce(&zenoh::pubsub::Publisher<'static>) -> zenoh::Result<T>,
     ) -> zenoh::Result<T> {
         let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(declared) = publisher.as_ref() {
+        let Seat { session, number } = self.worker.seat().ok_or("the node is off the mesh")?;
+        if let Some((_, declared)) = publisher.as_ref().filter(|(of, _)| *of == number) {
             return act(declared);
         }
-        let session = self.worker.session().ok_or("the node has left the mesh")?;
         let declared = declare(&session, &self.key, self.lane, self.reach)?;
         let outcome = act(&declared);
-        *publisher = Some(declared);
+        *publisher = Some((number, declared));
         drop(publisher);
         outcome
     }

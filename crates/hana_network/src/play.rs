@@ -17,13 +17,13 @@ use hana_protocol::ParameterName;
 use hana_protocol::Ping;
 use hana_protocol::Topic;
 use thiserror::Error;
-use zenoh::Wait;
 use zenoh::sample::Locality;
 
 use crate::CommandError;
 use crate::NodeConfig;
 use crate::Pending;
 use crate::Publisher;
+use crate::addresses::Addresses;
 use crate::command;
 use crate::counters::NodeCounters;
 use crate::node::Core;
@@ -164,7 +164,7 @@ impl Drop for PlayLink {
 /// The end that is played: the visualization's second session, where play links arrive.
 pub(crate) struct PlayedEnd {
     pub(crate) worker: Worker,
-    pub(crate) endpoints: Vec<String>,
+    port: u16,
 }
 
 impl PlayedEnd {
@@ -173,18 +173,17 @@ impl PlayedEnd {
         // address is the loopback.
         let port = free_port()?;
         let session = Part::Played { port }.open(config)?;
-        let mut endpoints: Vec<String> =
-            session.info().locators().wait().iter().map(ToString::to_string).collect();
-        // A link-local address says nothing without the interface, which is another one elsewhere.
-        endpoints.retain(|endpoint| !endpoint.contains("[fe80:"));
-        endpoints.sort_by_key(|endpoint| endpoint.contains('['));
-        let loopback = format!("tcp/127.0.0.1:{port}");
-        if !endpoints.contains(&loopback) {
-            endpoints.push(loopback);
-        }
         let worker = Worker::start("played", session)
             .map_err(|problem| SessionError::Open { problem: problem.to_string() })?;
-        Ok(Self { worker, endpoints })
+        Ok(Self { worker, port })
+    }
+
+    /// Where it is reached while the machine has these addresses: it listens on all, also on those that
+    /// come later.
+    pub(crate) fn endpoints(&self, addresses: &Addresses) -> Vec<String> {
+        let mut endpoints = addresses.endpoints(self.port);
+        endpoints.push(format!("tcp/127.0.0.1:{}", self.port));
+        endpoints
     }
 }
 

@@ -95,7 +95,7 @@ pub(crate) fn answer<M: Message>(
                 }
             });
         };
-        Ok(Box::new(session.declare_queryable(key).callback(callback).wait()?))
+        Ok(Box::new(session.declare_queryable(&key).callback(callback).wait()?))
     })
 }
 

@@ -15,6 +15,7 @@ use zenoh::Wait;
 use zenoh::config::Config;
 
 use crate::NodeConfig;
+use crate::addresses::Addresses;
 
 /// A session could not be opened.
 #[derive(Debug, Error)]
@@ -49,11 +50,18 @@ pub enum SessionError {
 #[derive(Debug, Clone)]
 pub(crate) enum Part {
     /// The daemon of a host: a peer on the port that everybody knows, and the gateway of its host.
-    Daemon,
+    Daemon {
+        /// As for a peer.
+        addresses: Option<Addresses>,
+    },
     /// A node behind the daemon of its host.
     Client,
     /// A node on a host without a daemon.
-    Peer,
+    Peer {
+        /// Where to listen and scout; none for the first session of a process, where Zenoh's own reading of
+        /// the interfaces is fresh.
+        addresses: Option<Addresses>,
+    },
     /// The end of a play link that is played: it listens, and looks for nobody.
     Played {
         /// Where.
@@ -75,7 +83,7 @@ const REGION: &str = "hana";
 impl Part {
     /// The part of an ordinary node: behind the daemon, if there is one.
     pub(crate) fn of_node(config: &NodeConfig) -> Self {
-        if is_listening(config.daemon) { Self::Client } else { Self::Peer }
+        if is_listening(config.daemon) { Self::Client } else { Self::Peer { addresses: None } }
     }
 
     fn settings(&self, config: &NodeConfig) -> Result<Vec<(&'static str, Value)>, SessionError> {
@@ -95,16 +103,22 @@ impl Part {
                 json!({"period_init_ms": 100, "period_max_ms": 500, "period_increase_factor": 1.5}),
             ),
         ];
+        let interface = match self {
+            Self::Daemon { addresses: Some(addresses) }
+            | Self::Peer { addresses: Some(addresses) } => addresses.to_scout_on(),
+            _ => config.interface.clone(),
+        };
         let scouting = |settings: &mut Vec<_>, on: bool| {
             settings.push(("scouting/multicast/enabled", json!(on)));
-            if let Some(interface) = &config.interface {
+            if let Some(interface) = &interface {
                 settings.push(("scouting/multicast/interface", json!(interface)));
             }
         };
         match self {
-            Self::Daemon => {
+            Self::Daemon { addresses } => {
                 settings.push(("mode", json!("peer")));
-                settings.push(("listen/endpoints", json!(daemon_endpoints(config)?)));
+                let endpoints = daemon_endpoints(config, addresses.as_ref())?;
+                settings.push(("listen/endpoints", json!(endpoints)));
                 settings.push(("connect/endpoints", json!(config.connect)));
                 settings.push(("region_name", json!(REGION)));
                 // The gateway of the clients of its host, and of every peer that is not ours: a foreign
@@ -132,11 +146,13 @@ impl Part {
                 // A client that answers scouts draws peers to itself.
                 scouting(&mut settings, false);
             },
-            Self::Peer => {
+            Self::Peer { addresses } => {
                 settings.push(("mode", json!("peer")));
                 settings.push(("region_name", json!(REGION)));
                 settings.push(("connect/endpoints", json!(config.connect)));
-                settings.push(("listen/endpoints", json!(any_endpoints(0))));
+                let endpoints =
+                    addresses.as_ref().map_or_else(|| any_endpoints(0), |known| known.endpoints(0));
+                settings.push(("listen/endpoints", json!(endpoints)));
                 settings.push(("transport/link/tx/lease", json!(3000)));
                 scouting(&mut settings, config.multicast);
             },
@@ -189,10 +205,20 @@ pub fn daemon_is_listening() -> bool {
     is_listening(SocketAddr::from((Ipv4Addr::LOCALHOST, NodeConfig::DAEMON_PORT)))
 }
 
-/// Where the daemon listens: the known port on all addresses.
-fn daemon_endpoints(config: &NodeConfig) -> Result<Vec<String>, SessionError> {
+/// Where the daemon listens: the known port on all addresses, or on those that are given and the loopback.
+fn daemon_endpoints(
+    config: &NodeConfig,
+    addresses: Option<&Addresses>,
+) -> Result<Vec<String>, SessionError> {
     let port = config.daemon.port();
-    let endpoints = any_endpoints(port);
+    let endpoints = addresses.map_or_else(
+        || any_endpoints(port),
+        |addresses| {
+            let mut endpoints = addresses.endpoints(port);
+            endpoints.push(format!("tcp/127.0.0.1:{port}"));
+            endpoints
+        },
+    );
     // Zenoh says of a taken port only that it could not listen; we say why, and try first.
     let in_use = |address: &str| {
         TcpListener::bind(address).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)

@@ -119,8 +119,9 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
         repeats.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&to_repeat));
         let (asked, answering) = (Arc::clone(&state), worker.clone());
         let declaration = worker.declare(key.clone(), move |session| {
+            let (asked, answering) = (Arc::clone(&asked), answering.clone());
             let callback = move |query| answer(&asked, &answering, query);
-            Ok(Box::new(session.declare_queryable(key).complete(true).callback(callback).wait()?))
+            Ok(Box::new(session.declare_queryable(&key).complete(true).callback(callback).wait()?))
         });
         Self { state, outbox, _declaration: declaration }
     }

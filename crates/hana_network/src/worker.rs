@@ -6,31 +6,44 @@ use std::sync::RwLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use zenoh::Session;
 use zenoh::Wait;
 
 /// The thread that owns a session: everything that may take time at Zenoh happens here, one after the
-/// other, so that no caller waits for it.
+/// other, so that no caller waits for it. The session can be exchanged for another; what was declared
+/// moves over.
 #[derive(Clone)]
 pub(crate) struct Worker {
     jobs: flume::Sender<Job>,
-    session: SessionSlot,
+    seat: Arc<RwLock<Option<Seat>>>,
     next_id: Arc<AtomicU64>,
 }
 
-/// The session as other threads see it; none before it is open and after it was left.
-pub(crate) type SessionSlot = Arc<RwLock<Option<Session>>>;
+/// The session as other threads see it; none before it is open, while it is exchanged, and after it was
+/// left.
+#[derive(Clone)]
+pub(crate) struct Seat {
+    pub(crate) session: Session,
+    /// Which session of this worker it is: what was made with another one is to be made anew.
+    pub(crate) number: u64,
+}
 
 /// What a declaration leaves behind; dropping it takes it back.
 pub(crate) type Declared = Box<dyn Any + Send + Sync>;
 
-type Declare = Box<dyn FnOnce(&Session) -> zenoh::Result<Declared> + Send>;
+/// Called once for each session that the declaration lives in.
+type Declare = Box<dyn Fn(&Session) -> zenoh::Result<Declared> + Send>;
+
+type Open = Box<dyn FnOnce() -> Option<Session> + Send>;
 
 enum Job {
     Declare { id: u64, what: String, declare: Declare },
     Undeclare(u64),
     Run(Box<dyn FnOnce(&Session) + Send>),
+    MoveTo(Session),
+    Exchange(Open),
     Leave(Box<dyn FnOnce() + Send>),
 }
 
@@ -40,31 +53,45 @@ pub(crate) struct Declaration {
     jobs: flume::Sender<Job>,
 }
 
+/// Closing can hang when many come and go at once; it goes on in a thread of its own then.
+const CLOSE: Duration = Duration::from_millis(500);
+
 impl Worker {
     /// Starts the thread with a session that is open.
     pub(crate) fn start(name: &str, session: Session) -> std::io::Result<Self> {
         let (jobs, queue) = flume::unbounded();
-        let slot = Arc::new(RwLock::new(Some(session.clone())));
-        let of_thread = Arc::clone(&slot);
-        thread::Builder::new()
-            .name(format!("hana {name}"))
-            .spawn(move || run(session, &of_thread, &queue))?;
-        Ok(Self { jobs, session: slot, next_id: Arc::new(AtomicU64::new(0)) })
+        let seat = Arc::new(RwLock::new(None));
+        let desk = Desk::new(session, Arc::clone(&seat));
+        thread::Builder::new().name(format!("hana {name}")).spawn(move || desk.work(&queue))?;
+        Ok(Self { jobs, seat, next_id: Arc::new(AtomicU64::new(0)) })
     }
 
-    /// Declares something. Does not block.
+    /// Declares something, now and again on each session that takes the place of this one. Does not block.
     pub(crate) fn declare<F>(&self, what: impl Into<String>, declare: F) -> Declaration
     where
-        F: FnOnce(&Session) -> zenoh::Result<Declared> + Send + 'static,
+        F: Fn(&Session) -> zenoh::Result<Declared> + Send + 'static,
     {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         self.send(Job::Declare { id, what: what.into(), declare: Box::new(declare) });
         Declaration { id, jobs: self.jobs.clone() }
     }
 
-    /// Does something with the session, after all that was asked before. Does not block.
+    /// Does something with the session, after all that was asked before. Does not block. Without a session,
+    /// which is only while it is exchanged, it is not done.
     pub(crate) fn run(&self, job: impl FnOnce(&Session) + Send + 'static) {
         self.send(Job::Run(Box::new(job)));
+    }
+
+    /// Goes over to another session: everything is declared there before it is taken back here, so that
+    /// nobody misses us in between. Does not block.
+    pub(crate) fn move_to(&self, session: Session) {
+        self.send(Job::MoveTo(session));
+    }
+
+    /// Closes the session before `open` is called for the next, as one must that listens on the same port.
+    /// `open` may block; where it fails, it is called until it brings one. Does not block itself.
+    pub(crate) fn exchange(&self, open: impl FnOnce() -> Option<Session> + Send + 'static) {
+        self.send(Job::Exchange(Box::new(open)));
     }
 
     /// Takes everything back, closes the session and ends the thread; then calls `done`.
@@ -73,8 +100,8 @@ impl Worker {
     }
 
     /// The session as it is now.
-    pub(crate) fn session(&self) -> Option<Session> {
-        self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn seat(&self) -> Option<Seat> {
+        self.seat.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn send(&self, job: Job) {
@@ -89,31 +116,114 @@ impl Drop for Declaration {
     }
 }
 
-fn run(session: Session, slot: &SessionSlot, queue: &flume::Receiver<Job>) {
-    // Not read: what lies here is declared, and no longer when it is taken away.
-    #[allow(clippy::collection_is_never_read)]
-    let mut declared: BTreeMap<u64, Declared> = BTreeMap::new();
-    for job in queue {
-        match job {
-            Job::Declare { id, what, declare } => match declare(&session) {
-                Ok(handle) => {
-                    declared.insert(id, handle);
-                },
-                Err(problem) => tracing::error!("{what}: Zenoh does not declare it: {problem}"),
-            },
-            Job::Undeclare(id) => {
-                declared.remove(&id);
-            },
-            Job::Run(job) => job(&session),
-            Job::Leave(done) => {
-                declared.clear();
-                *slot.write().unwrap_or_else(PoisonError::into_inner) = None;
-                if let Err(problem) = session.close().wait() {
-                    tracing::warn!("the session did not close in good order: {problem}");
-                }
-                done();
-                return;
-            },
+/// Something declared, and how to do it again.
+struct Standing {
+    what: String,
+    declare: Declare,
+    /// Not read: what lies here is declared, and no longer when it is taken away.
+    handle: Option<Declared>,
+}
+
+impl Standing {
+    fn declare_in(&mut self, session: &Session) {
+        match (self.declare)(session) {
+            // What was declared in the session before is taken back by this.
+            Ok(handle) => self.handle = Some(handle),
+            Err(problem) => tracing::error!("{}: Zenoh does not declare it: {problem}", self.what),
         }
+    }
+}
+
+/// What the thread works with.
+struct Desk {
+    session: Option<Session>,
+    seat: Arc<RwLock<Option<Seat>>>,
+    number: u64,
+    standing: BTreeMap<u64, Standing>,
+}
+
+impl Desk {
+    fn new(session: Session, seat: Arc<RwLock<Option<Seat>>>) -> Self {
+        let mut desk = Self { session: None, seat, number: 0, standing: BTreeMap::new() };
+        desk.sit(session);
+        desk
+    }
+
+    fn work(mut self, queue: &flume::Receiver<Job>) {
+        for job in queue {
+            match job {
+                Job::Declare { id, what, declare } => {
+                    let mut standing = Standing { what, declare, handle: None };
+                    if let Some(session) = &self.session {
+                        standing.declare_in(session);
+                    }
+                    self.standing.insert(id, standing);
+                },
+                Job::Undeclare(id) => {
+                    self.standing.remove(&id);
+                },
+                Job::Run(job) => {
+                    if let Some(session) = &self.session {
+                        job(session);
+                    }
+                },
+                Job::MoveTo(session) => {
+                    let before = self.sit(session);
+                    self.declare_all();
+                    close(before);
+                },
+                Job::Exchange(open) => {
+                    for standing in self.standing.values_mut() {
+                        standing.handle = None;
+                    }
+                    close(self.stand_up());
+                    if let Some(session) = open() {
+                        self.sit(session);
+                        self.declare_all();
+                    }
+                },
+                Job::Leave(done) => {
+                    self.standing.clear();
+                    close(self.stand_up());
+                    done();
+                    return;
+                },
+            }
+        }
+    }
+
+    /// Takes a session; the one before.
+    fn sit(&mut self, session: Session) -> Option<Session> {
+        self.number += 1;
+        let seat = Seat { session: session.clone(), number: self.number };
+        *self.seat.write().unwrap_or_else(PoisonError::into_inner) = Some(seat);
+        self.session.replace(session)
+    }
+
+    fn stand_up(&mut self) -> Option<Session> {
+        *self.seat.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.session.take()
+    }
+
+    fn declare_all(&mut self) {
+        let Some(session) = &self.session else { return };
+        for standing in self.standing.values_mut() {
+            standing.declare_in(session);
+        }
+    }
+}
+
+/// Closes a session, and waits for it as long as that may take.
+fn close(session: Option<Session>) {
+    let Some(session) = session else { return };
+    let (done, closed) = flume::bounded(1);
+    let spawned = thread::Builder::new().name("hana close".into()).spawn(move || {
+        if let Err(problem) = session.close().wait() {
+            tracing::warn!("the session did not close in good order: {problem}");
+        }
+        done.send(()).ok();
+    });
+    if spawned.is_ok() && closed.recv_timeout(CLOSE).is_err() {
+        tracing::debug!("the session takes its time to close");
     }
 }

@@ -36,6 +36,9 @@ pub struct NodeInfo {
     /// Where it listens for play links, as Zenoh endpoints; empty for what cannot be played.
     #[serde(default)]
     pub play: Vec<String>,
+    /// Where a daemon listens, as Zenoh endpoints: who misses it knocks there. Empty for all others.
+    #[serde(default)]
+    pub listen: Vec<String>,
 }
 
 /// A custom message type that a node knows.
