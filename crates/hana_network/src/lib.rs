@@ -32,6 +32,8 @@ mod counters;
 mod frame_clock;
 mod heart;
 mod inbox;
+mod knock;
+mod linger;
 mod memory;
 mod mesh_watch;
 mod node;

@@ -2,18 +2,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
+use hana_protocol::Event;
 use hana_protocol::Health;
 use hana_protocol::Key;
 use hana_protocol::Look;
+use hana_protocol::Lost;
 use hana_protocol::Message;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
 use hana_protocol::ProcessStatus;
 use hana_protocol::Roster;
 use hana_protocol::RosterChange;
+use hana_protocol::RosterNews;
 use hana_protocol::Sighting;
 use hana_protocol::role::Role;
 use zenoh::Session;
@@ -27,6 +31,7 @@ use zenoh::sample::SampleKind;
 use crate::Inbox;
 use crate::Pending;
 use crate::Policy;
+use crate::knock::knock;
 use crate::reception::Reception;
 use crate::reception::Sequences;
 use crate::reception::raw;
@@ -38,7 +43,7 @@ use crate::worker::Worker;
 /// command-line tools; a visualization has no need of it.
 pub struct MeshWatch {
     roster: Roster,
-    sightings: Inbox<Sighting>,
+    eyes: Arc<Eyes>,
     first_look: Pending<()>,
     _declarations: Vec<Declaration>,
 }
@@ -51,15 +56,18 @@ const ASK_ONE_BY_ONE: usize = 4;
 const PATIENCE: Duration = Duration::from_millis(400);
 
 const TOKENS: &str = "hana/*/alive/**";
+const INFOS: &str = "hana/*/info";
 const PROCESSES: &str = "hana/*/process/*";
+const LOST: &str = "hana/*/lost";
+const EVENTS: &str = "hana/*/event";
 
 impl MeshWatch {
     pub(crate) fn start(worker: &Worker, reception: &Reception) -> Self {
         let (promise, first_look) = Pending::new();
         let eyes = Arc::new(Eyes::new(worker, reception, Curiosity::Everything));
-        let sightings = eyes.sightings.clone();
+        let eyes_of_watch = Arc::clone(&eyes);
         let mut declarations: Vec<Declaration> =
-            ["hana/*/info", "hana/*/look", PROCESSES, "hana/*/health"]
+            [INFOS, "hana/*/look", PROCESSES, LOST, "hana/*/health", EVENTS]
                 .into_iter()
                 .map(|pattern| watch_messages(worker, &eyes, pattern.into()))
                 .collect();
@@ -68,9 +76,9 @@ impl MeshWatch {
         // picture is whole.
         worker.run(move |session| {
             let kept = Arc::new(Ended(Some(move || promise.keep(()))));
-            eyes.ask(session, "hana/*/info", &kept);
-            eyes.ask(session, "hana/*/look", &kept);
-            eyes.ask(session, PROCESSES, &kept);
+            for what in [INFOS, "hana/*/look", PROCESSES, LOST] {
+                eyes.ask(session, what, &kept);
+            }
             let tokens = session
                 .liveliness()
                 .get(TOKENS)
@@ -86,23 +94,40 @@ impl MeshWatch {
                 tracing::error!("{TOKENS}: Zenoh does not ask: {problem}");
             }
         });
-        Self { roster: Roster::default(), sightings, first_look, _declarations: declarations }
+        Self {
+            roster: Roster::default(),
+            eyes: eyes_of_watch,
+            first_look,
+            _declarations: declarations,
+        }
     }
 
     /// Takes in what was seen since the last call, and lets time pass. Does not block.
     pub fn poll(&mut self) -> Vec<RosterChange> {
         let now = Instant::now();
         let mut changes = vec![];
-        while let Some(sighting) = self.sightings.try_recv() {
+        while let Some(sighting) = self.eyes.sightings.try_recv() {
             changes.extend(self.roster.observe(sighting, now, unix_ms()));
         }
         changes.extend(self.roster.tick(now, unix_ms()));
+        for (host, endpoints) in self.roster.to_knock(now) {
+            self.eyes.knock(host, endpoints);
+        }
         changes
+    }
+
+    /// What has happened to hosts since this was last asked.
+    pub fn take_news(&mut self) -> Vec<RosterNews> {
+        self.roster.take_news()
     }
 
     /// Like [`poll`](Self::poll), but blocks until something is seen, at most for `timeout`.
     pub fn wait(&mut self, timeout: Duration) -> Vec<RosterChange> {
+        let until_knock =
+            self.roster.next_knock().map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = until_knock.map_or(timeout, |until| timeout.min(until));
         let mut changes = self
+            .eyes
             .sightings
             .recv_timeout(timeout)
             .map(|sighting| self.roster.observe(sighting, Instant::now(), unix_ms()))
@@ -134,12 +159,14 @@ impl MeshWatch {
     }
 }
 
-/// Who comes and goes on the whole mesh, what other daemons launched, and the health of a few: what a
-/// daemon needs to watch what it launched itself, without hearing every beat of everybody.
+/// Who comes and goes on the whole mesh, what daemons launched, and the health of a few.
+///
+/// What a daemon needs to watch what it launched itself and to miss other hosts, without hearing every beat
+/// of everybody.
 pub struct PresenceWatch {
     sightings: Inbox<Sighting>,
     eyes: Arc<Eyes>,
-    _declarations: [Declaration; 2],
+    _declarations: Vec<Declaration>,
 }
 
 /// The health of one node comes into a [`PresenceWatch`] as long as this lives.
@@ -150,8 +177,11 @@ pub struct HealthFeed {
 impl PresenceWatch {
     pub(crate) fn start(worker: &Worker, reception: &Reception) -> Self {
         let eyes = Arc::new(Eyes::new(worker, reception, Curiosity::Processes));
-        let declarations =
-            [watch_messages(worker, &eyes, PROCESSES.into()), watch_tokens(worker, &eyes)];
+        let mut declarations: Vec<Declaration> = [INFOS, PROCESSES, EVENTS]
+            .into_iter()
+            .map(|pattern| watch_messages(worker, &eyes, pattern.into()))
+            .collect();
+        declarations.push(watch_tokens(worker, &eyes));
         Self { sightings: eyes.sightings.clone(), _declarations: declarations, eyes }
     }
 
@@ -159,6 +189,11 @@ impl PresenceWatch {
     #[must_use]
     pub const fn sightings(&self) -> &Inbox<Sighting> {
         &self.sightings
+    }
+
+    /// Knocks where the daemon of a host listens; how it is answered comes as a sighting. Does not block.
+    pub fn knock(&self, host: NodeId, endpoints: Vec<String>) {
+        self.eyes.knock(host, endpoints);
     }
 
     /// Begins to hear the health of `node` too.
@@ -221,7 +256,7 @@ struct Eyes {
 enum Curiosity {
     /// All that it keeps.
     Everything,
-    /// What it launched, if it is a daemon.
+    /// What it is, and if it is a daemon what it launched.
     Processes,
 }
 
@@ -246,7 +281,8 @@ impl Eyes {
             return;
         }
         self.sightings.push("", Sighting::Appeared { node: node.clone(), role, zid });
-        if self.curiosity == Curiosity::Processes && role != Role::Daemon {
+        // An app that comes and goes is of no interest to a daemon.
+        if self.curiosity == Curiosity::Processes && matches!(role, Role::App | Role::Bridge) {
             return;
         }
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
@@ -272,6 +308,13 @@ impl Eyes {
             Some(Key::Look(node)) => {
                 self.reception.decode::<Look>(&raw).map(|look| Sighting::Look(node, look))
             },
+            Some(Key::Lost(host)) => {
+                self.reception.decode::<Lost>(&raw).map(|lost| Sighting::Lost(host, lost))
+            },
+            Some(Key::Event(node)) => self
+                .reception
+                .decode::<Event>(&raw)
+                .and_then(|event| Sighting::of_event(&node, &event)),
             Some(Key::Process { host, node }) => self
                 .reception
                 .decode::<ProcessStatus>(&raw)
@@ -281,6 +324,16 @@ impl Eyes {
         };
         if let Some(sighting) = sighting {
             self.sightings.push("", sighting);
+        }
+    }
+
+    fn knock(self: &Arc<Self>, host: NodeId, endpoints: Vec<String>) {
+        let eyes = Arc::clone(self);
+        let spawned = thread::Builder::new().name("hana knock".into()).spawn(move || {
+            eyes.sightings.push("", Sighting::Knocked(host, knock(&endpoints)));
+        });
+        if let Err(problem) = spawned {
+            tracing::warn!("nobody can be sent to knock: {problem}");
         }
     }
 
@@ -298,8 +351,8 @@ impl Eyes {
 
     fn ask_of(self: &Arc<Self>, session: &Session, node: &str) {
         let kept: &[&str] = match self.curiosity {
-            Curiosity::Everything => &["info", "look", "process/*"],
-            Curiosity::Processes => &["process/*"],
+            Curiosity::Everything => &["info", "look", "process/*", "lost"],
+            Curiosity::Processes => &["info", "process/*"],
         };
         for what in kept {
             self.ask(session, &format!("{}/{node}/{what}", Key::ROOT), &Arc::new(()));

@@ -140,6 +140,8 @@ const REQUESTS: usize = 256;
 const INBOX: usize = 4096;
 /// How long a peer takes to meet the others, once it has met one: scouting brings them within 0.3 s.
 const MEETING: Duration = Duration::from_millis(350);
+/// How long what waits to be sent may take when a node leaves.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long a node that has our id may take to say who it is, and a token of one that has died to go.
 const ID_CHECK: Duration = Duration::from_millis(1500);
 
@@ -421,6 +423,9 @@ impl<R: NodeRole> Drop for Node<R> {
 
 impl Core {
     fn leave(&self, done: impl FnOnce() + Send + 'static) {
+        // Its last words before it is gone.
+        let sure = self.sure.clone();
+        self.worker.run(move |_| sure.flush(LAST_WORDS));
         self.declarations.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.info.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(played) = &self.played {

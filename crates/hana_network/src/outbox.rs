@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use hana_protocol::Encoding;
 use hana_protocol::Envelope;
@@ -58,7 +59,14 @@ impl Identity {
 /// waits for the other; the program that publishes waits for neither.
 #[derive(Clone)]
 pub(crate) struct Outbox {
-    ready: flume::Sender<Arc<Channel>>,
+    ready: flume::Sender<Job>,
+}
+
+enum Job {
+    /// Something waits to be sent on this channel.
+    Send(Arc<Channel>),
+    /// Somebody waits until all before this is sent.
+    Tell(flume::Sender<()>),
 }
 
 /// What waits to be sent on one key, in one lane.
@@ -83,10 +91,15 @@ pub(crate) struct Full;
 
 impl Outbox {
     pub(crate) fn start(name: &str) -> std::io::Result<Self> {
-        let (ready, queue) = flume::unbounded::<Arc<Channel>>();
+        let (ready, queue) = flume::unbounded();
         thread::Builder::new().name(format!("hana {name}")).spawn(move || {
-            for channel in queue {
-                channel.send_waiting();
+            for job in queue {
+                match job {
+                    Job::Send(channel) => channel.send_waiting(),
+                    Job::Tell(sent) => {
+                        sent.send(()).ok();
+                    },
+                }
             }
         })?;
         Ok(Self { ready })
@@ -96,9 +109,19 @@ impl Outbox {
     pub(crate) fn push(&self, channel: &Arc<Channel>, payload: Vec<u8>) -> Result<(), Full> {
         channel.queue(payload)?;
         if !channel.scheduled.swap(true, Ordering::AcqRel) {
-            self.ready.send(Arc::clone(channel)).ok();
+            self.ready.send(Job::Send(Arc::clone(channel))).ok();
         }
         Ok(())
+    }
+}
+
+impl Outbox {
+    /// Blocks until what was pushed before is sent, at most for `timeout`.
+    pub(crate) fn flush(&self, timeout: Duration) {
+        let (sent, all_sent) = flume::bounded(1);
+        if self.ready.send(Job::Tell(sent)).is_ok() {
+            all_sent.recv_timeout(timeout).ok();
+        }
     }
 }
 
@@ -175,7 +198,9 @@ impl Channel {
             Ok(()) => self.counters.sent.add(1),
             Err(problem) => {
                 self.counters.dropped.add(1);
-                tracing::warn!("{}: not sent: {problem}", self.key);
+                if self.worker.seat().is_some() {
+                    tracing::warn!("{}: not sent: {problem}", self.key);
+                }
             },
         }
     }

@@ -11,6 +11,7 @@ use zenoh::Wait;
 
 use crate::addresses::AddressWatch;
 use crate::addresses::Addresses;
+use crate::linger::Linger;
 use crate::node::Core;
 use crate::session::Part;
 use crate::session::is_listening;
@@ -97,9 +98,11 @@ impl Watch {
 
     pub(crate) fn start(mut self, core: Weak<Core>) -> std::io::Result<()> {
         thread::Builder::new().name("hana way".into()).spawn(move || {
+            let mut linger = Linger::default();
             loop {
                 thread::sleep(LOOK);
                 let Some(core) = core.upgrade() else { return };
+                linger.take_back();
                 self.look(&core);
             }
         })?;

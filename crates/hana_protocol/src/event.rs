@@ -22,7 +22,7 @@ pub struct Event {
 pub enum EventKind {
     /// A process was started.
     Started,
-    /// A person closed it.
+    /// A person closed it; said by a node of itself, its goodbye.
     Closed,
     /// It was stopped on command.
     Stopped,
@@ -34,8 +34,14 @@ pub enum EventKind {
     Unresponsive,
     /// Its loop moves again.
     Responsive,
-    /// A node is gone from the mesh.
-    PeerLost,
+    /// A host does not answer any more; what was there is gone with it.
+    HostLost,
+    /// The daemon of a host is gone, while the host answers.
+    DaemonLost,
+    /// A host that was lost is back.
+    HostFound,
+    /// A visualization that no daemon launched is gone without a word.
+    NodeLost,
     /// A message could not be used; the text names key, sender, field and cause.
     MessageRefused,
     /// A kind this build does not know.

@@ -116,6 +116,12 @@ impl HealthWatch {
         self.last.as_ref()
     }
 
+    /// Nothing could be heard until `now`, through no fault of its own: what was missed does not count.
+    pub const fn excuse(&mut self, now: Instant) {
+        self.moved_at = now;
+        self.heard_at = now;
+    }
+
     /// Health has arrived.
     pub fn hear(&mut self, health: Health, now: Instant) {
         self.heard_at = now;
@@ -183,6 +189,17 @@ mod tests {
 
     fn health(count: u64, fps: f32) -> Health {
         Health { frames: Some(Frames { count, fps, max_us: 0 }), ..Health::default() }
+    }
+
+    #[test]
+    fn silence_that_was_ours_is_excused() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::of_present(HealthLimits::default(), start);
+        watch.hear(health(1, 60.0), start);
+        assert!(watch.verdict(start + 9 * BEAT).is_unresponsive());
+        watch.excuse(start + 9 * BEAT);
+        assert_eq!(watch.verdict(start + 12 * BEAT), Verdict::Running);
+        assert!(watch.verdict(start + 17 * BEAT).is_unresponsive());
     }
 
     fn at_rate(fps: f32, seconds: u32) -> (HealthWatch, Instant, Vec<Verdict>) {

@@ -48,6 +48,8 @@ pub enum Key {
         /// The process.
         node: NodeId,
     },
+    /// `hana/<host>/lost`
+    Lost(NodeId),
     /// `hana/<host>/log/<viz>`
     Log {
         /// The host whose daemon says it.
@@ -87,6 +89,7 @@ impl Key {
             ("process", [process]) => {
                 Self::Process { host: node, node: NodeId::new(process).ok()? }
             },
+            ("lost", []) => Self::Lost(node),
             ("log", [process]) => Self::Log { host: node, node: NodeId::new(process).ok()? },
             _ => return None,
         })
@@ -105,6 +108,7 @@ impl Key {
             Self::Look(_) => KeyKind::Look,
             Self::Custom { .. } => KeyKind::Custom,
             Self::Process { .. } => KeyKind::Process,
+            Self::Lost(_) => KeyKind::Lost,
             Self::Log { .. } => KeyKind::Log,
         }
     }
@@ -118,6 +122,7 @@ impl Key {
             | Self::Control(node)
             | Self::Event(node)
             | Self::Look(node)
+            | Self::Lost(node)
             | Self::Alive { node, .. }
             | Self::Modulation { node, .. }
             | Self::Custom { node, .. } => node,
@@ -141,6 +146,7 @@ impl fmt::Display for Key {
             Self::Look(node) => write!(f, "{root}/{node}/look"),
             Self::Custom { node, topic } => write!(f, "{root}/{node}/topic/{topic}"),
             Self::Process { host, node } => write!(f, "{root}/{host}/process/{node}"),
+            Self::Lost(host) => write!(f, "{root}/{host}/lost"),
             Self::Log { host, node } => write!(f, "{root}/{host}/log/{node}"),
         }
     }
@@ -168,6 +174,8 @@ pub enum KeyKind {
     Custom,
     /// See [`Key::Process`].
     Process,
+    /// See [`Key::Lost`].
+    Lost,
     /// See [`Key::Log`].
     Log,
 }
@@ -183,7 +191,7 @@ pub enum TopicHistory {
 
 impl KeyKind {
     /// All kinds, in the order of `keyexprs.md`.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Alive,
         Self::Info,
         Self::Health,
@@ -193,6 +201,7 @@ impl KeyKind {
         Self::Look,
         Self::Custom,
         Self::Process,
+        Self::Lost,
         Self::Log,
     ];
 
@@ -209,6 +218,7 @@ impl KeyKind {
             Self::Look => "hana/<viz>/look",
             Self::Custom => "hana/<viz>/topic/<name>",
             Self::Process => "hana/<host>/process/<viz>",
+            Self::Lost => "hana/<host>/lost",
             Self::Log => "hana/<host>/log/<viz>",
         }
     }
@@ -226,6 +236,7 @@ impl KeyKind {
             Self::Modulation => crate::Modulation::NAME,
             Self::Look => crate::Look::NAME,
             Self::Process => crate::ProcessStatus::NAME,
+            Self::Lost => crate::Lost::NAME,
             Self::Log => crate::LogLine::NAME,
         })
     }
@@ -243,6 +254,7 @@ impl KeyKind {
             Self::Modulation => crate::Modulation::LANE,
             Self::Look => crate::Look::LANE,
             Self::Process => crate::ProcessStatus::LANE,
+            Self::Lost => crate::Lost::LANE,
             Self::Log => crate::LogLine::LANE,
         })
     }
@@ -251,7 +263,9 @@ impl KeyKind {
     #[must_use]
     pub const fn history(self) -> TopicHistory {
         match self {
-            Self::Alive | Self::Info | Self::Look | Self::Process => TopicHistory::State,
+            Self::Alive | Self::Info | Self::Look | Self::Process | Self::Lost => {
+                TopicHistory::State
+            },
             Self::Health
             | Self::Control
             | Self::Event
@@ -279,6 +293,7 @@ mod tests {
             "hana/ripples/look",
             "hana/ripples/topic/spark",
             "hana/h1/process/ripples-2",
+            "hana/h1/lost",
             "hana/h1/log/ripples-2",
         ] {
             assert_eq!(Key::parse(text).unwrap().to_string(), text);

@@ -1,81 +1,38 @@
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use serde::Serialize;
-
-use crate::Health;
-use crate::HealthLimits;
-use crate::HealthWatch;
-use crate::Look;
+use self::entry::Entry;
+use self::entry::HostView;
+use self::entry::Told;
+use crate::LossCause;
+use crate::LossWatch;
+use crate::Lost;
+use crate::LostHost;
+use crate::LostNode;
 use crate::NodeId;
 use crate::NodeInfo;
-use crate::ParameterName;
-use crate::ProcessState;
-use crate::ProcessStatus;
-use crate::Verdict;
+use crate::NodeView;
+use crate::Sighting;
 use crate::role::Role;
+
+mod entry;
 
 /// Everything known of every node, put together from what is seen on the mesh. Pure: it is told what was
 /// seen and what time it is.
 ///
-/// A node is kept when it vanishes, as long as it is a visualization or a daemon that somebody may wait
-/// for; it is the same node when it comes back.
+/// A visualization or a daemon that vanishes without a word stays listed as unreachable, with the reason;
+/// it is the same node when it comes back. What is lost for good is forgotten in time: after a minute when
+/// it is lost alone, after a week when its host is.
 #[derive(Debug, Default)]
 pub struct Roster {
     nodes: BTreeMap<NodeId, Entry>,
-}
-
-#[derive(Debug, Default)]
-struct Entry {
-    /// Zenoh ids under which it is present, with its role.
-    present: BTreeMap<String, Role>,
-    /// The role it was last present with.
-    was: Option<Role>,
-    info: Option<NodeInfo>,
-    health: Option<HealthWatch>,
-    process: Option<(NodeId, ProcessStatus)>,
-    look: Look,
-    said: Option<Said>,
-}
-
-/// The state as it was last said.
-#[derive(Debug, Clone)]
-struct Said {
-    state: ProcessState,
-    reason: String,
-    /// When it was first said, Unix milliseconds.
-    at_ms: u64,
-    /// Whether another state was said before: it was we who saw the change.
-    change_seen: bool,
-}
-
-/// Something seen on the mesh.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Sighting {
-    /// A liveliness token came.
-    Appeared {
-        /// The node.
-        node: NodeId,
-        /// Its role.
-        role: Role,
-        /// The Zenoh id of its session.
-        zid: String,
-    },
-    /// A liveliness token went.
-    Vanished {
-        /// The node.
-        node: NodeId,
-        /// The Zenoh id of its session.
-        zid: String,
-    },
-    /// A node said what it is.
-    Info(NodeInfo),
-    /// A node said how it is.
-    Health(NodeId, Health),
-    /// A visualization said what it shows.
-    Look(NodeId, Look),
-    /// The daemon of the host said what it knows of a process.
-    Process(NodeId, ProcessStatus),
+    losses: LossWatch,
+    /// What daemons say who they have lost.
+    told: BTreeMap<NodeId, Lost>,
+    /// Hosts whose daemon has left in good order: what still comes of its words is only an echo.
+    left: BTreeSet<NodeId>,
+    news: Vec<RosterNews>,
 }
 
 /// What changed in the roster.
@@ -89,99 +46,352 @@ pub enum RosterChange {
     Removed(NodeId),
 }
 
-/// One node as it is shown: by `hana nodes`, in the app.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct NodeView {
-    /// The node.
-    pub node: NodeId,
-    /// Its role.
-    pub role: Role,
-    /// The host it is on; empty while it has not said so.
-    pub host: Option<NodeId>,
-    /// Its state.
-    pub state: ProcessState,
-    /// Why, in plain words; empty when all is well.
-    pub reason: String,
-    /// Since when, Unix milliseconds.
-    pub since_ms: u64,
-    /// Its process id on its host.
-    pub pid: Option<u32>,
-    /// Seconds since it joined.
-    pub uptime_s: u64,
-    /// Frames drawn since it joined.
-    pub frame: Option<u64>,
-    /// Frames per second.
-    pub fps: Option<f32>,
-    /// How often its daemon restarted it.
-    pub restarts: u32,
-    /// Parameter names with their current values.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub parameters: Option<BTreeMap<ParameterName, f32>>,
+/// What happened to hosts, and to visualizations that nobody launched: one piece of news each, however many
+/// nodes it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RosterNews {
+    /// A host is not on the mesh any more.
+    Lost {
+        /// The host.
+        host: NodeId,
+        /// Why.
+        cause: LossCause,
+        /// The visualizations that went with it.
+        nodes: Vec<NodeId>,
+    },
+    /// A lost host is back.
+    Found {
+        /// The host.
+        host: NodeId,
+        /// What it was thought to be.
+        cause: LossCause,
+    },
+    /// A visualization that no daemon launched is gone without a word.
+    NodeLost {
+        /// The visualization.
+        node: NodeId,
+        /// The host it was on.
+        host: NodeId,
+    },
 }
+
+/// Nodes beyond this many are not taken in: somebody makes up names.
+const MAX_NODES: usize = 10_000;
 
 impl Roster {
     /// Takes in what was seen at `now`, which is `unix_ms` by the wall clock.
     pub fn observe(&mut self, sighting: Sighting, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
         let node = sighting.node().clone();
-        let known = self.nodes.contains_key(&node);
-        // Health and looks of what nobody knows are echoes of something that has gone.
-        if !known && matches!(sighting, Sighting::Vanished { .. }) {
+        match sighting {
+            Sighting::Knocked(host, knock) => {
+                let Some(cause) = self.losses.knocked(&host, knock, now) else { return vec![] };
+                let nodes = self.lost_with(&host);
+                self.news.push(RosterNews::Lost { host, cause, nodes });
+                self.restate_all(now, unix_ms)
+            },
+            Sighting::Process(host, _) if self.left.contains(&host) => vec![],
+            Sighting::Lost(reporter, lost) => {
+                self.told.insert(reporter, lost);
+                self.take_told(now, unix_ms)
+            },
+            sighting => {
+                let about_hosts = self.note_daemons(&sighting, now, unix_ms);
+                let mut changes = self.observe_node(&node, sighting, now, unix_ms);
+                if about_hosts {
+                    for change in self.restate_all(now, unix_ms) {
+                        if !changes.contains(&change) {
+                            changes.push(change);
+                        }
+                    }
+                }
+                changes
+            },
+        }
+    }
+
+    fn observe_node(
+        &mut self,
+        node: &NodeId,
+        sighting: Sighting,
+        now: Instant,
+        unix_ms: u64,
+    ) -> Vec<RosterChange> {
+        let known = self.nodes.get(node).is_some_and(Entry::is_shown);
+        // What goes and was never here is no news.
+        let goes = matches!(sighting, Sighting::Vanished { .. } | Sighting::Goodbye(_));
+        if !self.nodes.contains_key(node) && (goes || self.nodes.len() >= MAX_NODES) {
             return vec![];
         }
-        let entry = self.nodes.entry(node.clone()).or_default();
-        let changed = entry.take(sighting, now);
-        if entry.is_forgotten() {
-            self.nodes.remove(&node);
-            return if known { vec![RosterChange::Removed(node)] } else { vec![] };
+        let changed = self.nodes.entry(node.clone()).or_default().take(sighting, now, unix_ms);
+        let host = self.host_view(node);
+        let Some(entry) = self.nodes.get_mut(node) else { return vec![] };
+        if entry.is_forgotten(host, now) {
+            self.nodes.remove(node);
+            return if known { vec![RosterChange::Removed(node.clone())] } else { vec![] };
         }
-        let restated = entry.restate(now, unix_ms);
+        if !entry.is_shown() {
+            return vec![];
+        }
+        let restated = entry.restate(node, host, now, unix_ms);
         if !known {
-            vec![RosterChange::Added(node)]
+            vec![RosterChange::Added(node.clone())]
         } else if changed || restated {
-            vec![RosterChange::Changed(node)]
+            vec![RosterChange::Changed(node.clone())]
         } else {
             vec![]
         }
     }
 
-    /// Lets time pass: a node that has been silent for too long is said to be unresponsive.
+    /// What a sighting of a daemon means for its host; whether it means something.
+    fn note_daemons(&mut self, sighting: &Sighting, now: Instant, unix_ms: u64) -> bool {
+        match sighting {
+            Sighting::Appeared { node, role: Role::Daemon, .. } => {
+                self.left.remove(node);
+                let was_here = self.is_present(node);
+                if !was_here {
+                    for entry in self.nodes.values_mut() {
+                        entry.doubt(node, now);
+                    }
+                }
+                if let Some(cause) = self.losses.settled(node) {
+                    self.news.push(RosterNews::Found { host: node.clone(), cause });
+                }
+                !was_here
+            },
+            Sighting::Vanished { node, zid } => {
+                let Some(entry) = self.nodes.get(node).filter(|entry| entry.is_daemon()) else {
+                    return false;
+                };
+                let goes = entry.is_present_only_as(zid);
+                if goes && entry.has_said_goodbye() {
+                    self.leaves(node);
+                } else if goes {
+                    self.losses.vanished(node, now, unix_ms);
+                }
+                goes
+            },
+            Sighting::Goodbye(node) if self.losses.is_missing(node) => {
+                self.losses.settled(node);
+                self.leaves(node);
+                true
+            },
+            _ => false,
+        }
+    }
+
+    /// A daemon has left in good order, and with it what it said.
+    fn leaves(&mut self, host: &NodeId) {
+        self.told.remove(host);
+        if self.left.len() < MAX_NODES {
+            self.left.insert(host.clone());
+        }
+        for entry in self.nodes.values_mut() {
+            entry.forget_process_of(host);
+        }
+    }
+
+    /// Takes in anew what others say who they have lost.
+    fn take_told(&mut self, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
+        let mut told: BTreeMap<NodeId, Told> = BTreeMap::new();
+        for lost in self.told.values() {
+            for LostHost { host, cause, since_ms, nodes } in &lost.hosts {
+                let of = |role| {
+                    let (host, cause) = (host.clone(), Some(*cause));
+                    Told { role, host, cause, since_ms: *since_ms }
+                };
+                told.entry(host.clone()).or_insert_with(|| of(Role::Daemon));
+                for node in nodes {
+                    told.entry(node.clone()).or_insert_with(|| of(Role::Visualization));
+                }
+            }
+            for LostNode { node, host, since_ms } in &lost.nodes {
+                told.entry(node.clone()).or_insert_with(|| Told {
+                    role: Role::Visualization,
+                    host: host.clone(),
+                    cause: None,
+                    since_ms: *since_ms,
+                });
+            }
+        }
+        let known: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        let mut changes = vec![];
+        for node in known {
+            let Some(entry) = self.nodes.get_mut(&node) else { continue };
+            let was_shown = entry.is_shown();
+            entry.tell(told.remove(&node));
+            if was_shown && !entry.is_shown() {
+                self.nodes.remove(&node);
+                changes.push(RosterChange::Removed(node));
+            }
+        }
+        for (node, told) in told {
+            if self.nodes.len() < MAX_NODES {
+                self.nodes.entry(node.clone()).or_default().tell(Some(told));
+                changes.push(RosterChange::Added(node));
+            }
+        }
+        for change in self.restate_all(now, unix_ms) {
+            let about = match &change {
+                RosterChange::Added(node)
+                | RosterChange::Changed(node)
+                | RosterChange::Removed(node) => node,
+            };
+            if !changes.contains(&RosterChange::Added(about.clone())) {
+                changes.push(change);
+            }
+        }
+        changes
+    }
+
+    /// Lets time pass: a node that has been silent for too long is said to be unresponsive, and what is lost
+    /// for good is forgotten.
     pub fn tick(&mut self, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
+        for entry in self.nodes.values_mut() {
+            entry.age(now);
+        }
+        self.restate_all(now, unix_ms)
+    }
+
+    fn restate_all(&mut self, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
+        let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        let mut changes = vec![];
+        for node in nodes {
+            let host = self.host_view(&node);
+            let Some(entry) = self.nodes.get_mut(&node) else { continue };
+            let was_lost = entry.is_said_lost_alone();
+            if entry.is_forgotten(host, now) {
+                if entry.is_shown() {
+                    changes.push(RosterChange::Removed(node.clone()));
+                }
+                self.nodes.remove(&node);
+                continue;
+            }
+            if !entry.is_shown() {
+                continue;
+            }
+            let is_lost = entry.lost_alone_since(host, now).is_some();
+            entry.say_lost_alone(is_lost);
+            if is_lost
+                && !was_lost
+                && let Some(host) = entry.host().cloned()
+            {
+                self.news.push(RosterNews::NodeLost { node: node.clone(), host });
+            }
+            if entry.restate(&node, host, now, unix_ms) {
+                changes.push(RosterChange::Changed(node));
+            }
+        }
+        changes
+    }
+
+    /// How the host of `node` is; a daemon is its own host.
+    fn host_view(&self, node: &NodeId) -> HostView {
+        let Some(entry) = self.nodes.get(node) else { return HostView::There };
+        let host = if entry.is_daemon() { Some(node) } else { entry.host() };
+        match host {
+            Some(host) if self.losses.is_missing(host) => {
+                HostView::Missing(self.losses.cause(host))
+            },
+            _ => HostView::There,
+        }
+    }
+
+    /// The visualizations of `host` that are gone with it.
+    fn lost_with(&self, host: &NodeId) -> Vec<NodeId> {
+        let is_lost = |entry: &Entry| {
+            entry.is_visualization() && !entry.is_present() && entry.host() == Some(host)
+        };
         self.nodes
-            .iter_mut()
-            .filter_map(|(node, entry)| {
-                entry.restate(now, unix_ms).then(|| RosterChange::Changed(node.clone()))
+            .iter()
+            .filter(|(_, entry)| is_lost(entry))
+            .map(|(node, _)| node.clone())
+            .collect()
+    }
+
+    /// What has happened to hosts since this was last asked.
+    pub fn take_news(&mut self) -> Vec<RosterNews> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The hosts to knock at now, with where their daemons listened. Each knock is to be answered with
+    /// [`Sighting::Knocked`].
+    pub fn to_knock(&mut self, now: Instant) -> Vec<(NodeId, Vec<String>)> {
+        let due = self.losses.due(now);
+        due.into_iter()
+            .map(|host| {
+                let info = self.info(&host);
+                let listen = info.map(|info| info.listen.clone()).unwrap_or_default();
+                (host, listen)
             })
             .collect()
+    }
+
+    /// When [`Roster::to_knock`] has something to say next.
+    #[must_use]
+    pub fn next_knock(&self) -> Option<Instant> {
+        self.losses.next_deadline()
+    }
+
+    /// All that is lost, for those who come later.
+    #[must_use]
+    pub fn lost(&self, now: Instant) -> Lost {
+        let hosts = self
+            .losses
+            .lost()
+            .map(|(host, cause, since_ms)| LostHost {
+                host: host.clone(),
+                cause,
+                since_ms,
+                nodes: self.lost_with(host),
+            })
+            .collect();
+        let alone = |(node, entry): (&NodeId, &Entry)| {
+            let since_ms = entry.lost_alone_since(self.host_view(node), now)?;
+            Some(LostNode { node: node.clone(), host: entry.host()?.clone(), since_ms })
+        };
+        Lost { hosts, nodes: self.nodes.iter().filter_map(alone).collect() }
+    }
+
+    /// Whether it is for the daemon `own` to tell everybody what happens: of the daemons that are here, the
+    /// first by id does, so that it is told once.
+    #[must_use]
+    pub fn is_spokesman(&self, own: &NodeId) -> bool {
+        let daemons = self.nodes.iter().filter(|(_, entry)| entry.is_daemon());
+        let mut here = daemons.filter(|(_, entry)| entry.is_present()).map(|(node, _)| node);
+        here.next().is_none_or(|first| first >= own)
+    }
+
+    /// Whether `node` runs, or may well run, on another host than `own`, though it need not be present.
+    #[must_use]
+    pub fn is_held_elsewhere(&self, node: &NodeId, own: &NodeId) -> bool {
+        let Some(entry) = self.nodes.get(node) else { return false };
+        entry.host() != Some(own) && entry.holds_its_id(self.host_view(node))
     }
 
     /// How `node` is shown at `now`.
     #[must_use]
     pub fn view(&self, node: &NodeId, unix_ms: u64) -> Option<NodeView> {
-        self.nodes.get(node).map(|entry| entry.view(node, unix_ms))
+        let entry = self.nodes.get(node).filter(|entry| entry.is_shown())?;
+        Some(entry.view(node, unix_ms))
     }
 
     /// How every node is shown at `now`, by id.
     #[must_use]
     pub fn views(&self, unix_ms: u64) -> Vec<NodeView> {
-        self.nodes.iter().map(|(node, entry)| entry.view(node, unix_ms)).collect()
+        let shown = self.nodes.iter().filter(|(_, entry)| entry.is_shown());
+        shown.map(|(node, entry)| entry.view(node, unix_ms)).collect()
     }
 
     /// What `node` said of itself.
     #[must_use]
     pub fn info(&self, node: &NodeId) -> Option<&NodeInfo> {
-        self.nodes.get(node)?.info.as_ref()
-    }
-
-    /// The host whose daemon launched `node`.
-    #[must_use]
-    pub fn launched_by(&self, node: &NodeId) -> Option<&NodeId> {
-        self.nodes.get(node)?.process.as_ref().map(|(host, _)| host)
+        self.nodes.get(node)?.info()
     }
 
     /// Whether `node` has a token on the mesh.
     #[must_use]
     pub fn is_present(&self, node: &NodeId) -> bool {
-        self.nodes.get(node).is_some_and(|entry| !entry.present.is_empty())
+        self.nodes.get(node).is_some_and(Entry::is_present)
     }
 
     /// Whether nobody is known.
@@ -193,281 +403,10 @@ impl Roster {
     /// Whether everything that is present has said what it is, and whatever has a loop how it is.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.nodes.values().filter(|entry| !entry.present.is_empty()).all(|entry| {
-            entry.info.is_some()
-                && entry.health.as_ref().is_some_and(|watch| watch.last().is_some())
-        })
-    }
-}
-
-impl Sighting {
-    const fn node(&self) -> &NodeId {
-        match self {
-            Self::Appeared { node, .. }
-            | Self::Vanished { node, .. }
-            | Self::Health(node, _)
-            | Self::Look(node, _) => node,
-            Self::Info(info) => &info.node,
-            Self::Process(_, status) => &status.node,
-        }
-    }
-}
-
-impl Entry {
-    /// Whether anything but the health figures changed.
-    fn take(&mut self, sighting: Sighting, now: Instant) -> bool {
-        match sighting {
-            Sighting::Appeared { role, zid, .. } => {
-                if self.present.is_empty() {
-                    // Present, so its health is due: one that is silent from now on is not well.
-                    self.health = Some(HealthWatch::of_present(HealthLimits::default(), now));
-                }
-                self.was = Some(role);
-                self.present.insert(zid, role).is_none()
-            },
-            Sighting::Vanished { zid, .. } => {
-                let went = self.present.remove(&zid).is_some();
-                if self.present.is_empty() {
-                    self.health = None;
-                }
-                went
-            },
-            Sighting::Info(info) => {
-                // An older run's words do not replace a newer one's.
-                if self.info.as_ref().is_some_and(|known| known.instance > info.instance) {
-                    return false;
-                }
-                self.info.replace(info.clone()).as_ref() != Some(&info)
-            },
-            Sighting::Health(_, health) => {
-                let limits = HealthLimits::default();
-                self.health.get_or_insert_with(|| HealthWatch::new(limits, now)).hear(health, now);
-                false
-            },
-            Sighting::Look(_, look) => {
-                let changed = self.look != look;
-                self.look = look;
-                changed
-            },
-            Sighting::Process(host, status) => {
-                let status = (host, status);
-                self.process.replace(status.clone()).as_ref() != Some(&status)
-            },
-        }
-    }
-
-    fn role(&self) -> Option<Role> {
-        let of_info = self.info.as_ref().map(|info| info.role);
-        let of_process = self.process.as_ref().map(|_| Role::Visualization);
-        self.was.or(of_info).or(of_process)
-    }
-
-    /// Nothing of it is left, or what is left is of no interest: an app that has gone.
-    fn is_forgotten(&self) -> bool {
-        let gone = self.present.is_empty() && self.process.is_none();
-        match self.role() {
-            None | Some(Role::App | Role::Bridge) => gone,
-            Some(Role::Visualization | Role::Daemon) => false,
-        }
-    }
-
-    fn state(&self, now: Instant) -> (ProcessState, String) {
-        let of_daemon = self.process.as_ref().map(|(_, status)| status);
-        if let Some(status) = of_daemon {
-            // The daemon sees the process itself, and judges its health where it lives.
-            return (status.state, status.reason.clone());
-        }
-        if self.present.is_empty() {
-            return (ProcessState::Unreachable, "it is gone from the mesh".into());
-        }
-        let Some(watch) = &self.health else {
-            return (ProcessState::Running, String::new());
-        };
-        let verdict = watch.verdict(now);
-        let state = match verdict {
-            Verdict::Starting => ProcessState::Starting,
-            Verdict::Running => ProcessState::Running,
-            Verdict::Slow { .. } => ProcessState::Slow,
-            Verdict::Frozen { .. } | Verdict::Silent { .. } => ProcessState::Unresponsive,
-        };
-        (state, verdict.reason())
-    }
-
-    /// Says the state anew; whether it is another. A reason alone that counts seconds is no change.
-    fn restate(&mut self, now: Instant, unix_ms: u64) -> bool {
-        let (state, reason) = self.state(now);
-        match &mut self.said {
-            Some(said) if said.state == state => {
-                said.reason = reason;
-                false
-            },
-            said => {
-                let change_seen = said.is_some();
-                *said = Some(Said { state, reason, at_ms: unix_ms, change_seen });
-                true
-            },
-        }
-    }
-
-    /// Since when it is in its state: as its daemon says, or since it joined, if it was there before us.
-    const fn since_ms(&self, said: &Said) -> u64 {
-        match (&self.process, &self.info) {
-            (Some((_, status)), _) => status.since_ms,
-            (None, Some(info)) if !said.change_seen => info.started_ms,
-            _ => said.at_ms,
-        }
-    }
-
-    fn view(&self, node: &NodeId, unix_ms: u64) -> NodeView {
-        let info = self.info.as_ref();
-        let process = self.process.as_ref();
-        let health = self.health.as_ref().and_then(HealthWatch::last);
-        let frames = health.and_then(|health| health.frames);
-        let (state, reason, since_ms) = self.said.as_ref().map_or_else(
-            || (ProcessState::Starting, String::new(), unix_ms),
-            |said| (said.state, said.reason.clone(), self.since_ms(said)),
-        );
-        let role = self.role().unwrap_or(Role::Visualization);
-        let alive = !self.present.is_empty();
-        NodeView {
-            node: node.clone(),
-            role,
-            host: info
-                .map(|info| info.host.clone())
-                .or_else(|| process.map(|(host, _)| host.clone())),
-            state,
-            reason,
-            since_ms,
-            pid: match process {
-                Some((_, status)) => status.pid,
-                None => info.filter(|_| alive).map(|info| info.pid),
-            },
-            uptime_s: if alive {
-                info.map_or(0, |info| unix_ms.saturating_sub(info.started_ms) / 1000)
-            } else {
-                0
-            },
-            frame: frames.map(|frames| frames.count),
-            fps: frames.map(|frames| frames.fps),
-            restarts: process.map_or(0, |(_, status)| status.restarts),
-            parameters: (role == Role::Visualization).then(|| self.parameters()),
-        }
-    }
-
-    /// The values shown, and the defaults of those not yet heard of.
-    fn parameters(&self) -> BTreeMap<ParameterName, f32> {
-        let mut values: BTreeMap<_, _> = self
-            .info
-            .iter()
-            .flat_map(|info| &info.parameters)
-            .map(|parameter| (parameter.name.clone(), parameter.default))
-            .collect();
-        values.extend(self.look.parameters.iter().map(|(name, value)| (name.clone(), *value)));
-        values
+        self.nodes.values().filter(|entry| entry.is_present()).all(Entry::has_said_all)
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::Exit;
-    use crate::Frames;
-
-    fn id(text: &str) -> NodeId {
-        NodeId::new(text).unwrap()
-    }
-
-    fn appeared(node: &str, role: Role) -> Sighting {
-        Sighting::Appeared { node: id(node), role, zid: format!("z-{node}") }
-    }
-
-    fn vanished(node: &str) -> Sighting {
-        Sighting::Vanished { node: id(node), zid: format!("z-{node}") }
-    }
-
-    fn health(node: &str, count: u64) -> Sighting {
-        let frames = Some(Frames { count, fps: 60.0, max_us: 0 });
-        Sighting::Health(id(node), Health { frames, ..Health::default() })
-    }
-
-    fn crashed(node: &str) -> Sighting {
-        Sighting::Process(
-            id("h1"),
-            ProcessStatus {
-                node: id(node),
-                name: "ripples".into(),
-                state: ProcessState::Crashed,
-                reason: "signal 9 (SIGKILL)".into(),
-                since_ms: 5,
-                pid: None,
-                exit: Some(Exit::Signal(9)),
-                restarts: 0,
-            },
-        )
-    }
-
-    fn state(roster: &Roster, node: &str) -> ProcessState {
-        roster.view(&id(node), 0).unwrap().state
-    }
-
-    #[test]
-    fn a_visualization_stays_in_the_list_across_a_disconnect_and_an_app_does_not() {
-        let mut roster = Roster::default();
-        let now = Instant::now();
-        roster.observe(appeared("ripples", Role::Visualization), now, 0);
-        roster.observe(appeared("desk", Role::App), now, 0);
-        roster.observe(vanished("ripples"), now, 0);
-        assert_eq!(
-            roster.observe(vanished("desk"), now, 0),
-            vec![RosterChange::Removed(id("desk"))]
-        );
-        assert_eq!(state(&roster, "ripples"), ProcessState::Unreachable);
-        roster.observe(appeared("ripples", Role::Visualization), now, 0);
-        assert_eq!(state(&roster, "ripples"), ProcessState::Starting);
-        roster.observe(health("ripples", 1), now, 0);
-        assert_eq!(state(&roster, "ripples"), ProcessState::Running);
-        assert_eq!(roster.views(0).len(), 1);
-    }
-
-    #[test]
-    fn a_silent_node_becomes_unresponsive_by_time_alone_and_comes_back() {
-        let mut roster = Roster::default();
-        let start = Instant::now();
-        roster.observe(appeared("ripples", Role::Visualization), start, 0);
-        roster.observe(health("ripples", 1), start, 0);
-        assert_eq!(roster.tick(start + Duration::from_millis(500), 500), vec![]);
-        let changes = roster.tick(start + Duration::from_millis(900), 900);
-        assert_eq!(changes, vec![RosterChange::Changed(id("ripples"))]);
-        let view = roster.view(&id("ripples"), 900).unwrap();
-        assert_eq!((view.state, view.since_ms), (ProcessState::Unresponsive, 900));
-        roster.observe(health("ripples", 2), start + Duration::from_secs(1), 1000);
-        assert_eq!(state(&roster, "ripples"), ProcessState::Running);
-    }
-
-    #[test]
-    fn what_the_daemon_says_of_its_process_goes_before_our_own_judgement() {
-        let mut roster = Roster::default();
-        let now = Instant::now();
-        roster.observe(appeared("ripples", Role::Visualization), now, 0);
-        roster.observe(vanished("ripples"), now, 0);
-        roster.observe(crashed("ripples"), now, 7);
-        let view = roster.view(&id("ripples"), 7).unwrap();
-        assert_eq!((view.state, view.since_ms, view.pid), (ProcessState::Crashed, 5, None));
-        assert!(view.reason.contains("SIGKILL"));
-    }
-
-    #[test]
-    fn a_token_of_an_older_session_that_goes_late_does_not_take_the_node_away() {
-        let mut roster = Roster::default();
-        let now = Instant::now();
-        let token =
-            |zid: &str| Sighting::Appeared { node: id("desk"), role: Role::App, zid: zid.into() };
-        roster.observe(token("old"), now, 0);
-        roster.observe(token("new"), now, 0);
-        roster.observe(Sighting::Vanished { node: id("desk"), zid: "old".into() }, now, 0);
-        assert!(roster.is_present(&id("desk")));
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ use crate::Health;
 use crate::Kill;
 use crate::LogLine;
 use crate::Look;
+use crate::Lost;
 use crate::Message;
 use crate::Modulation;
 use crate::NodeInfo;
@@ -78,6 +79,7 @@ routes! {
     Look:          Visualization => App, Daemon, Bridge;
     // What a daemon knows of its host.
     ProcessStatus: Daemon => App, Daemon, Bridge;
+    Lost:          Daemon => App, Daemon, Bridge;
     LogLine:       Daemon => App, Daemon, Bridge;
     // Commands.
     Control:       App, Bridge, Daemon => App, Visualization, Daemon, Bridge;

@@ -8,6 +8,7 @@ use crate::Health;
 use crate::Key;
 use crate::LogLine;
 use crate::Look;
+use crate::Lost;
 use crate::Modulation;
 use crate::NodeId;
 use crate::NodeInfo;
@@ -179,6 +180,14 @@ impl Topics<ProcessStatus> {
     #[must_use]
     pub fn process_of(node: &NodeId) -> Self {
         Self::matching(format!("{}/*/process/{node}", Key::ROOT))
+    }
+}
+
+impl Topic<Lost> {
+    /// Whom the daemon of `host` has lost.
+    #[must_use]
+    pub const fn lost(host: NodeId) -> Self {
+        Self::at(Key::Lost(host))
     }
 }
 

@@ -17,6 +17,7 @@ use hana_protocol::Kill;
 use hana_protocol::Lane;
 use hana_protocol::LogLine;
 use hana_protocol::Look;
+use hana_protocol::Lost;
 use hana_protocol::Message;
 use hana_protocol::Modulation;
 use hana_protocol::NodeInfo;
@@ -86,6 +87,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Look => senders!(Look),
         KeyKind::Custom => senders!(Custom),
         KeyKind::Process => senders!(ProcessStatus),
+        KeyKind::Lost => senders!(Lost),
         KeyKind::Log => senders!(LogLine),
     }
 }
@@ -161,6 +163,7 @@ fn the_limits_are_those_of_the_messages() {
         (Modulation::NAME, Modulation::MAX_BYTES),
         (Look::NAME, Look::MAX_BYTES),
         (ProcessStatus::NAME, ProcessStatus::MAX_BYTES),
+        (Lost::NAME, Lost::MAX_BYTES),
         (LogLine::NAME, LogLine::MAX_BYTES),
         ("custom", Custom::MAX_BYTES),
     ];
@@ -226,6 +229,7 @@ fn the_examples_of_messages_are_whole_messages() {
     example_is_whole::<Modulation>();
     example_is_whole::<Look>();
     example_is_whole::<ProcessStatus>();
+    example_is_whole::<Lost>();
     example_is_whole::<LogLine>();
 }
 

@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::env;
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
@@ -26,7 +25,6 @@ use hana_protocol::Event;
 use hana_protocol::EventKind;
 use hana_protocol::HealthWatch;
 use hana_protocol::NodeId;
-use hana_protocol::ProcessState;
 use hana_protocol::Shutdown;
 use hana_protocol::Sighting;
 use hana_protocol::Start;
@@ -35,6 +33,7 @@ use hana_protocol::role;
 
 use crate::keeper::Keeper;
 use crate::keeper::Run;
+use crate::neighbours::Neighbours;
 use crate::state_dir::StateDir;
 
 /// What reaches the daemon's loop.
@@ -56,10 +55,9 @@ pub(crate) struct Daemon {
     state: StateDir,
     events: Sender<DaemonEvent>,
     presence: PresenceWatch,
-    /// Who is on the mesh: their ids are taken.
-    present: BTreeMap<NodeId, BTreeSet<String>>,
-    /// What other daemons launched and has not ended: those ids are taken before their nodes are there.
-    launched_elsewhere: BTreeSet<(NodeId, NodeId)>,
+    neighbours: Neighbours,
+    /// Whether the daemon itself is on the mesh.
+    hears: bool,
     keepers: BTreeMap<NodeId, Keeper>,
     /// Polite commands that are not answered yet.
     asked: Vec<Asked>,
@@ -92,6 +90,7 @@ impl Daemon {
         events: Sender<DaemonEvent>,
     ) -> Self {
         let presence = node.watch_presence();
+        let neighbours = Neighbours::new(&node);
         forward(node.requests().clone(), events.clone(), DaemonEvent::Request);
         forward(presence.sightings().clone(), events.clone(), DaemonEvent::Sighting);
         Self {
@@ -100,8 +99,8 @@ impl Daemon {
             state,
             events,
             presence,
-            present: BTreeMap::new(),
-            launched_elsewhere: BTreeSet::new(),
+            neighbours,
+            hears: true,
             keepers: BTreeMap::new(),
             asked: vec![],
             reaping_until: None,
@@ -140,6 +139,7 @@ impl Daemon {
             }
             let all_ended = self.keepers.values().all(|keeper| keeper.run.is_none());
             if self.ending && (all_ended || end_by.is_some_and(|by| Instant::now() >= by)) {
+                self.say_goodbye();
                 self.node.leave().wait(Duration::from_secs(1)).ok();
                 return Ok(());
             }
@@ -156,7 +156,12 @@ impl Daemon {
             let of_health = of_health.filter(|at| *at > Instant::now());
             keeper.supervisor.next_deadline().into_iter().chain(of_health)
         });
-        of_keepers.chain(busy.then_some(next_poll)).min().unwrap_or_else(|| Instant::now() + IDLE)
+        let of_neighbours = self.neighbours.next_deadline();
+        of_keepers
+            .chain([of_neighbours])
+            .chain(busy.then_some(next_poll))
+            .min()
+            .unwrap_or_else(|| Instant::now() + IDLE)
     }
 
     fn for_all(&mut self, event: &ProcessEvent) {
@@ -174,6 +179,7 @@ impl Daemon {
     /// Lets time pass for everybody.
     fn tick(&mut self) {
         let now = Instant::now();
+        self.neighbours.tick(&self.node, &self.presence, now);
         let due: Vec<NodeId> = self
             .keepers
             .iter()
@@ -215,44 +221,47 @@ impl Daemon {
     }
 
     fn see(&mut self, sighting: Sighting) {
-        match sighting {
+        let now = Instant::now();
+        match &sighting {
+            // Our own token: the session is opened anew, and meanwhile we hear nobody.
+            Sighting::Vanished { node, .. } if node == self.node.id() => {
+                self.hears = false;
+                return;
+            },
+            Sighting::Appeared { node, .. } if node == self.node.id() => self.hear_again(now),
             Sighting::Appeared { node, zid, .. } => {
-                self.present.entry(node.clone()).or_default().insert(zid.clone());
-                self.handle(&node, ProcessEvent::Joined { session: zid });
+                self.handle(node, ProcessEvent::Joined { session: zid.clone() });
             },
             Sighting::Vanished { node, zid } => {
-                if let Some(sessions) = self.present.get_mut(&node) {
-                    sessions.remove(&zid);
-                    if sessions.is_empty() {
-                        self.present.remove(&node);
-                        // A daemon that is gone claims nothing any more.
-                        self.launched_elsewhere.retain(|(_, host)| *host != node);
-                    }
-                }
-                self.handle(&node, ProcessEvent::Left { session: zid });
+                self.handle(node, ProcessEvent::Left { session: zid.clone() });
             },
             Sighting::Health(node, health) => {
-                let now = Instant::now();
                 if let Some(watch) =
-                    self.keepers.get_mut(&node).and_then(|keeper| keeper.health.as_mut())
+                    self.keepers.get_mut(node).and_then(|keeper| keeper.health.as_mut())
                 {
-                    watch.hear(health, now);
-                    self.judge(&node, now);
+                    watch.hear(*health, now);
+                    self.judge(node, now);
                 }
+                // Of the neighbours only their presence counts.
+                return;
             },
-            Sighting::Process(host, status) if host != *self.node.host() => {
-                let claim = (status.node, host);
-                if status.state.is_alive() || status.state == ProcessState::Restarting {
-                    self.launched_elsewhere.insert(claim);
-                } else {
-                    self.launched_elsewhere.remove(&claim);
-                }
-            },
-            Sighting::Info(_) | Sighting::Look(..) | Sighting::Process(..) => {},
+            _ => {},
+        }
+        self.neighbours.see(sighting, now);
+    }
+
+    /// What was not heard while the daemon itself was off the mesh is held against nobody.
+    fn hear_again(&mut self, now: Instant) {
+        self.hears = true;
+        for watch in self.keepers.values_mut().filter_map(|keeper| keeper.health.as_mut()) {
+            watch.excuse(now);
         }
     }
 
     fn judge(&mut self, node: &NodeId, now: Instant) {
+        if !self.hears {
+            return;
+        }
         let Some(keeper) = self.keepers.get(node) else { return };
         let Some(watch) = &keeper.health else { return };
         let verdict = watch.verdict(now);
@@ -314,10 +323,7 @@ impl Daemon {
     }
 
     fn is_taken(&self, id: &NodeId) -> bool {
-        let elsewhere = self.launched_elsewhere.iter().any(|(claimed, _)| claimed == id);
-        elsewhere
-            || self.present.contains_key(id)
-            || self.keepers.get(id).is_some_and(Keeper::is_taken)
+        self.neighbours.holds(id) || self.keepers.get(id).is_some_and(Keeper::is_taken)
     }
 
     fn free_id(&self, name: &NodeId) -> NodeId {
@@ -420,6 +426,17 @@ impl Daemon {
             Err(error) => ProcessEvent::SpawnFailed { incarnation, reason: in_full(&error) },
         };
         self.handle(node, event);
+    }
+
+    /// So that others know that it is not lost.
+    fn say_goodbye(&self) {
+        let about = self.node.id().clone();
+        let text = "the daemon ends in good order, with all that it launched".into();
+        if let Err(problem) =
+            self.node.events().publish(&Event { kind: EventKind::Closed, about, text })
+        {
+            tracing::warn!("others may take this host for lost: {problem}");
+        }
     }
 
     fn report(&mut self, node: &NodeId, kind: EventKind, text: String) {

@@ -7,6 +7,7 @@
 mod config;
 mod daemon;
 mod keeper;
+mod neighbours;
 mod state_dir;
 
 use std::io::IsTerminal;

@@ -1,0 +1,38 @@
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::NodeId;
+use crate::ParameterName;
+use crate::ProcessState;
+use crate::role::Role;
+
+/// One node as it is shown: by `hana nodes`, in the app.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeView {
+    /// The node.
+    pub node: NodeId,
+    /// Its role.
+    pub role: Role,
+    /// The host it is on; empty while it has not said so.
+    pub host: Option<NodeId>,
+    /// Its state.
+    pub state: ProcessState,
+    /// Why, in plain words; empty when all is well.
+    pub reason: String,
+    /// Since when, Unix milliseconds.
+    pub since_ms: u64,
+    /// Its process id on its host.
+    pub pid: Option<u32>,
+    /// Seconds since it joined.
+    pub uptime_s: u64,
+    /// Frames drawn since it joined.
+    pub frame: Option<u64>,
+    /// Frames per second.
+    pub fps: Option<f32>,
+    /// How often its daemon restarted it.
+    pub restarts: u32,
+    /// Parameter names with their current values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<BTreeMap<ParameterName, f32>>,
+}

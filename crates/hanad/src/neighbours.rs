@@ -1,0 +1,110 @@
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_network::Node;
+use hana_network::PresenceWatch;
+use hana_network::StatePublisher;
+use hana_network::unix_ms;
+use hana_protocol::Event;
+use hana_protocol::EventKind;
+use hana_protocol::LossCause;
+use hana_protocol::Lost;
+use hana_protocol::NodeId;
+use hana_protocol::Roster;
+use hana_protocol::RosterNews;
+use hana_protocol::Sighting;
+use hana_protocol::Topic;
+use hana_protocol::role;
+
+/// What the daemon knows of the other hosts: whose id is taken, and who is lost. It tells those who come
+/// later, and, as one of all daemons, what happens to hosts.
+pub(crate) struct Neighbours {
+    roster: Roster,
+    lost: StatePublisher<Lost>,
+    own: NodeId,
+    /// When to look again if nothing is seen before.
+    look_at: Instant,
+}
+
+/// What is forgotten, or lost alone, changes with time alone; no faster than this.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Neighbours {
+    pub(crate) fn new(node: &Node<role::Daemon>) -> Self {
+        let own = node.host().clone();
+        let lost = node.state_publisher(&Topic::<Lost>::lost(own.clone()));
+        Self { roster: Roster::default(), lost, own, look_at: Instant::now() }
+    }
+
+    pub(crate) fn see(&mut self, sighting: Sighting, now: Instant) {
+        self.roster.observe(sighting, now, unix_ms());
+        self.look_at = now;
+    }
+
+    /// Lets time pass: knocks where somebody is missed, and tells what has happened.
+    pub(crate) fn tick(
+        &mut self,
+        node: &Node<role::Daemon>,
+        presence: &PresenceWatch,
+        now: Instant,
+    ) {
+        if now < self.next_deadline() {
+            return;
+        }
+        self.look_at = now + LOOK;
+        self.roster.tick(now, unix_ms());
+        for (host, endpoints) in self.roster.to_knock(now) {
+            presence.knock(host, endpoints);
+        }
+        for news in self.roster.take_news() {
+            let event = in_words(news);
+            tracing::info!("{}", event.text);
+            if self.roster.is_spokesman(&self.own)
+                && let Err(problem) = node.events().publish(&event)
+            {
+                tracing::warn!("what happened to '{}' is not said: {problem}", event.about);
+            }
+        }
+        if let Err(problem) = self.lost.set(&self.roster.lost(now)) {
+            tracing::warn!("who is lost is not said: {problem}");
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Instant {
+        self.roster.next_knock().map_or(self.look_at, |at| at.min(self.look_at))
+    }
+
+    /// Whether the id is in use: its node is on the mesh, or belongs to another host.
+    pub(crate) fn holds(&self, id: &NodeId) -> bool {
+        self.roster.is_present(id) || self.roster.is_held_elsewhere(id, &self.own)
+    }
+}
+
+fn in_words(news: RosterNews) -> Event {
+    match news {
+        RosterNews::Lost { host, cause, nodes } => {
+            let kind = match cause {
+                LossCause::HostLost => EventKind::HostLost,
+                LossCause::DaemonLost | LossCause::OffMesh => EventKind::DaemonLost,
+            };
+            let with_it = match nodes.as_slice() {
+                [] => "no visualization ran there".into(),
+                nodes => {
+                    let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
+                    format!("with it: {}", names.join(", "))
+                },
+            };
+            Event { kind, text: format!("{}; {with_it}", cause.in_words(&host)), about: host }
+        },
+        RosterNews::Found { host, cause } => {
+            let text = format!("'{host}' is back on the mesh; it was {cause}");
+            Event { kind: EventKind::HostFound, about: host, text }
+        },
+        RosterNews::NodeLost { node, host } => {
+            let text = format!(
+                "node_lost: '{node}' on '{host}' is gone without a word; no daemon launched it, so none starts it again"
+            );
+            Event { kind: EventKind::NodeLost, about: node, text }
+        },
+    }
+}
