@@ -1,0 +1,217 @@
+//! Twenty times, in random order, a host is unplugged or a daemon is killed: nothing is restarted, doubled,
+//! forgotten or leaked.
+#![cfg(target_os = "linux")]
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use hana_tests::Host;
+use hana_tests::Lab;
+use hana_tests::Running;
+use hana_tests::Signal;
+use hana_tests::eventually;
+use hana_tests::show::Lines;
+use hana_tests::show::figure;
+use hana_tests::show::hana;
+use hana_tests::show::node;
+use hana_tests::show::nodes;
+use hana_tests::show::start;
+use hana_tests::show::start_daemon;
+use serde_json::Value;
+
+const CYCLES: usize = 20;
+const BACK: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(15);
+
+/// What is done to a host.
+#[derive(Debug, Clone, Copy)]
+enum Blow {
+    /// Its cable is pulled for so long.
+    Unplug(Duration),
+    /// Its daemon is killed, and started again after so long.
+    KillDaemon(Duration),
+    /// Both at once; the cable comes back first.
+    Both,
+}
+
+/// A small generator of numbers that look random; the seed is printed.
+struct Dice(u64);
+
+impl Dice {
+    fn new() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+        let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| u64::try_from(now % 1_000_000).unwrap());
+        figure(&format!("the order of the cycles comes from SEED={seed}"));
+        Self(seed)
+    }
+
+    fn below(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % sides
+    }
+
+    fn blow(&mut self) -> Blow {
+        match self.below(5) {
+            0 => Blow::Unplug(Duration::from_millis(400)),
+            1 => Blow::Unplug(Duration::from_secs(3)),
+            2 => Blow::KillDaemon(Duration::from_millis(100)),
+            // Its visualizations have gone on without it meanwhile.
+            3 => Blow::KillDaemon(Duration::from_secs(7)),
+            _ => Blow::Both,
+        }
+    }
+}
+
+/// What a process holds of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Held {
+    files: u64,
+    threads: u64,
+    memory_kib: u64,
+}
+
+fn held(host: &Host, pid: i64) -> Held {
+    let script = format!(
+        "ls /proc/{pid}/fd | wc -l; sed -n 's/^Threads:\\s*//p; s/^VmRSS:\\s*\\([0-9]*\\).*/\\1/p' /proc/{pid}/status"
+    );
+    let said = host.run(["sh", "-c", &script]).ok().stdout;
+    let mut numbers = said.lines().map(|line| line.trim().parse().unwrap());
+    // `status` names the memory before the threads.
+    let files = numbers.next().unwrap();
+    let memory_kib = numbers.next().unwrap();
+    let threads = numbers.next().unwrap();
+    Held { files, threads, memory_kib }
+}
+
+/// Who is there, on which host, with which pid and in which state.
+fn essence(nodes: &[Value]) -> Vec<Value> {
+    let of = |node: &Value| {
+        Value::Array(["node", "role", "host", "state", "pid"].map(|name| node[name].clone()).into())
+    };
+    nodes.iter().map(of).collect()
+}
+
+/// The list without the pids of daemons, which change when they are started again.
+fn without_daemons(list: &[Value]) -> Vec<Value> {
+    list.iter()
+        .cloned()
+        .map(|mut node| {
+            if node[1] == "daemon" {
+                node[4] = Value::Null;
+            }
+            node
+        })
+        .collect()
+}
+
+fn frames(host: &Host, id: &str) -> (Instant, f64) {
+    let listed = nodes(host);
+    let frame = node(&listed, id).and_then(|node| node["frame"].as_f64());
+    (Instant::now(), frame.unwrap_or_else(|| panic!("'{id}' draws: {listed:?}")))
+}
+
+#[test]
+fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
+    let Some(lab) = Lab::new("cycles") else { return };
+    let hosts: Vec<Host> = ["h1", "h2", "h3"].map(|name| lab.host(name)).into();
+    let mut daemons: Vec<Running> = hosts.iter().map(start_daemon).collect();
+    let (watching, struck) = (&hosts[0], &hosts[1..]);
+    for host in &hosts {
+        start(watching, host, "pulse");
+    }
+    let all_run = || {
+        let list = essence(&nodes(watching));
+        let running = list.len() == 6 && list.iter().all(|node| node[3] == "running");
+        if running { Ok(list) } else { Err(list) }
+    };
+    let before = eventually(SOON, "all six to run", all_run);
+    let mut app = Lines::of_nodes(watching);
+    let begun: Vec<(Instant, f64)> =
+        ["pulse", "pulse-2", "pulse-3"].iter().map(|id| frames(watching, id)).collect();
+
+    let mut dice = Dice::new();
+    let mut settled = BTreeMap::new();
+    for cycle in 1..=CYCLES {
+        let which = dice.below(struck.len());
+        let (host, daemon) = (&struck[which], &mut daemons[which + 1]);
+        let blow = dice.blow();
+        match blow {
+            Blow::Unplug(lasting) => {
+                host.unplug();
+                std::thread::sleep(lasting);
+                host.plug();
+            },
+            Blow::KillDaemon(lasting) => {
+                daemon.kill(Signal::KILL);
+                daemon.wait(SOON);
+                std::thread::sleep(lasting);
+                *daemon = start_daemon(host);
+            },
+            Blow::Both => {
+                host.unplug();
+                daemon.kill(Signal::KILL);
+                daemon.wait(SOON);
+                std::thread::sleep(Duration::from_secs(2));
+                host.plug();
+                *daemon = start_daemon(host);
+            },
+        }
+        let healed = Instant::now();
+        let mut lists = vec![];
+        let awaited = format!("cycle {cycle}, {blow:?} of {}: the list as before", host.name());
+        eventually(BACK, &awaited, || {
+            lists = hosts.iter().map(|host| without_daemons(&essence(&nodes(host)))).collect();
+            let expected = without_daemons(&before);
+            if lists.iter().all(|list| *list == expected) { Ok(()) } else { Err(lists.clone()) }
+        });
+        figure(&format!(
+            "cycle {cycle}, {blow:?} of {}: the same list on all three hosts after {} ms",
+            host.name(),
+            healed.elapsed().as_millis()
+        ));
+        // Those that were never killed, once they have met everything.
+        if cycle == CYCLES / 2 || cycle == CYCLES {
+            let listed = nodes(watching);
+            for (id, of) in [("h1", 0), ("pulse", 0), ("pulse-2", 1), ("pulse-3", 2)] {
+                let pid = node(&listed, id).unwrap()["pid"].as_i64().unwrap();
+                settled.entry(id).or_insert_with(Vec::new).push(held(&hosts[of], pid));
+            }
+        }
+    }
+
+    // The app that looked on all the time has the same picture as one that comes now.
+    let expected = without_daemons(&before);
+    app.wait_for_nodes(SOON, "the list as before", |nodes| {
+        without_daemons(&essence(nodes)) == expected
+    });
+    for (id, held) in settled {
+        let [half, whole] = held[..] else { panic!("{held:?}") };
+        figure(&format!("{id} holds {half:?} after ten cycles and {whole:?} after twenty"));
+        // A connection more or less may be on its way.
+        assert!(whole.files <= half.files + 3, "{id} leaks files: {half:?}, then {whole:?}");
+        assert!(whole.threads <= half.threads + 2, "{id} leaks threads: {half:?}, then {whole:?}");
+        assert!(
+            whole.memory_kib <= half.memory_kib + 8 * 1024,
+            "{id} leaks memory: {half:?}, then {whole:?}"
+        );
+    }
+    for (id, (from, frames_before)) in ["pulse", "pulse-2", "pulse-3"].iter().zip(begun) {
+        let (to, frames_now) = frames(watching, id);
+        let rate = (frames_now - frames_before) / to.duration_since(from).as_secs_f64();
+        figure(&format!("{id} drew {rate:.1} frames a second all the time (its own pace is 60)"));
+        assert!(rate > 45.0, "{id} drew {rate:.1} frames a second");
+    }
+    // The daemon that was started last can end what an earlier one launched, and its output was never broken.
+    for (id, host) in [("pulse-2", &hosts[1]), ("pulse-3", &hosts[2])] {
+        let said = hana(watching, ["logs", id]).ok().stdout;
+        assert!(!said.contains("panicked") && !said.contains("Broken pipe"), "{said}");
+        hana(watching, ["stop", id]).ok();
+        let left = host.processes().into_iter().filter(|process| process.command.contains("pulse"));
+        assert_eq!(left.count(), 0, "{id} is gone");
+    }
+}
