@@ -49,7 +49,9 @@ impl Show {
         })
     }
 
-    fn start(lab: &Lab, names: &[&str], configure: impl Fn(&mut Command)) -> Self {
+    /// The same with what `configure` adds to each daemon's command, such as an environment variable.
+    #[must_use]
+    pub fn start(lab: &Lab, names: &[&str], configure: impl Fn(&mut Command)) -> Self {
         let hosts: Vec<Host> = names.iter().map(|name| lab.host(name)).collect();
         let daemons: Vec<Running> = hosts
             .iter()
@@ -93,7 +95,15 @@ impl Show {
 /// Starts a daemon with nothing configured, and waits until it is on the mesh.
 #[must_use]
 pub fn start_daemon(host: &Host) -> Running {
-    let daemon = host.spawn(host.command("hanad"));
+    start_daemon_with(host, |_| {})
+}
+
+/// The same with what `configure` adds to its command.
+#[must_use]
+pub fn start_daemon_with(host: &Host, configure: impl FnOnce(&mut Command)) -> Running {
+    let mut command = host.command("hanad");
+    configure(&mut command);
+    let daemon = host.spawn(command);
     wait_for_daemon(&daemon);
     daemon
 }

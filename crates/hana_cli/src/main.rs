@@ -27,8 +27,11 @@ use crate::arguments::Command;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("HANA_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HANA_LOG").unwrap_or_else(|_| {
+        // What keeps a command from its daemon is said by its own error, once; that it goes on without
+        // one is worth a line.
+        tracing_subscriber::EnvFilter::new("error,zenoh_transport=off,hana_network::session=warn")
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

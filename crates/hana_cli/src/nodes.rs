@@ -3,6 +3,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use hana_network::MeshWatch;
+use hana_network::NetworkSettings;
 use hana_network::unix_ms;
 
 use crate::arguments::NodesArguments;
@@ -28,11 +29,26 @@ pub(crate) fn run(arguments: &NodesArguments, json: bool) -> anyhow::Result<()> 
         serde_json::to_writer(&mut out, &views)?;
         writeln!(out)?;
     } else if views.is_empty() {
-        writeln!(out, "nobody is on the mesh; start a daemon with `hanad`, or try `hana demo`")?;
+        writeln!(out, "{}", nobody(node.network()))?;
     } else {
+        if let Some(show) = &node.network().show {
+            writeln!(out, "show '{show}'")?;
+        }
         writeln!(out, "{}", table::of_nodes(&views))?;
     }
     Ok(())
+}
+
+/// Why the list may be empty.
+fn nobody(network: &NetworkSettings) -> String {
+    let show = network.show.as_ref().map_or_else(
+        || "nobody is on the mesh (of the show without a name)".to_owned(),
+        |show| format!("nobody is on the mesh of the show '{show}'"),
+    );
+    let secret = if network.secret.is_some() { "" } else { ", or have a secret" };
+    format!(
+        "{show}; start a daemon with `hanad`, or try `hana demo`. Daemons that run may be of another show (HANA_SHOW){secret}"
+    )
 }
 
 /// A table that is drawn over itself, or a JSON line whenever somebody changes.

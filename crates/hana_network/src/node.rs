@@ -41,6 +41,7 @@ use crate::CommandError;
 use crate::FrameClock;
 use crate::Inbox;
 use crate::MeshWatch;
+use crate::NetworkSettings;
 use crate::NodeConfig;
 use crate::Pending;
 use crate::PlayError;
@@ -52,6 +53,7 @@ use crate::Publisher;
 use crate::RawMessage;
 use crate::Received;
 use crate::Request;
+use crate::Rival;
 use crate::StatePublisher;
 use crate::Subscription;
 use crate::addresses::Addresses;
@@ -69,6 +71,7 @@ use crate::reception::Sequences;
 use crate::reception::raw;
 use crate::reception::raw_parts;
 use crate::retained;
+use crate::rival;
 use crate::session::Part;
 use crate::session::SessionError;
 use crate::state::Repeats;
@@ -103,6 +106,8 @@ pub(crate) struct Core {
     copies: Mutex<CopyFilter>,
     repeats: Repeats,
     shutdown: AtomicBool,
+    /// An older node with the same id; this one has given way to it.
+    pub(crate) displaced: Inbox<Rival>,
     declarations: Mutex<Vec<Declaration>>,
     /// What the node is, and in which role.
     info: Mutex<Option<(StatePublisher<NodeInfo>, Role)>>,
@@ -118,6 +123,16 @@ pub enum JoinError {
         node: NodeId,
         /// Host and process id of who has it, if it says so.
         holder: Option<(NodeId, u32)>,
+    },
+    /// A daemon runs on this machine already.
+    #[error(
+        "a daemon runs on this machine already: '{node}', process {pid}; one daemon serves all shows of a machine"
+    )]
+    SecondDaemon {
+        /// Its id.
+        node: NodeId,
+        /// Its process id.
+        pid: u32,
     },
     /// No session could be opened.
     #[error(transparent)]
@@ -177,8 +192,8 @@ impl<R: NodeRole> Node<R> {
         } else {
             Part::of_node(&config)
         };
-        let addresses = Addresses::now(config.interface.as_deref());
-        let session = part.open(&config)?;
+        let addresses = Addresses::now(config.network.interface.as_deref());
+        let session = part.open(&config).map_err(|problem| second_daemon(problem, &config))?;
         if matches!(part, Part::Peer { .. }) {
             // Zenoh has opened when it has met the first of the others, and does not tell when it has met
             // all of them. A question asked before that is not heard by everybody.
@@ -188,7 +203,13 @@ impl<R: NodeRole> Node<R> {
             wait_until_free(&session, &config.id)?;
         }
         let played = if announced && R::ROLE == Role::Visualization {
-            Some(PlayedEnd::open(&config)?)
+            match PlayedEnd::open(&config) {
+                Err(problem @ SessionError::NoPlayPort { .. }) => {
+                    tracing::warn!("it is played over the mesh only: {problem}");
+                    None
+                },
+                played => Some(played?),
+            }
         } else {
             None
         };
@@ -207,6 +228,7 @@ impl<R: NodeRole> Node<R> {
             copies: Mutex::default(),
             repeats: Repeats::default(),
             shutdown: AtomicBool::new(false),
+            displaced: Inbox::new(Policy::DropOldest, 1),
             declarations: Mutex::default(),
             info: Mutex::default(),
             config,
@@ -224,7 +246,8 @@ impl<R: NodeRole> Node<R> {
     fn announce(&self, addresses: &Addresses) -> Result<(), JoinError> {
         let core = &self.core;
         let id = &core.identity.id;
-        let mut declarations = vec![core.take_commands(&core.worker, R::ROLE)];
+        let mut declarations =
+            vec![core.take_commands(&core.worker, R::ROLE), rival::watch(core, R::ROLE)];
         let look = if R::ROLE == Role::Visualization {
             declarations.push(core.take_modulation(&core.worker, None));
             if let Some(played) = &core.played {
@@ -268,6 +291,12 @@ impl<R: NodeRole> Node<R> {
     #[must_use]
     pub fn host(&self) -> &NodeId {
         &self.core.config.host
+    }
+
+    /// How it finds others: its show, for one.
+    #[must_use]
+    pub fn network(&self) -> &NetworkSettings {
+        self.core.config.network()
     }
 
     /// Leaves the mesh in good order: what others hold of it is taken back before the session closes.
@@ -361,6 +390,13 @@ impl<R: NodeRole> Node<R> {
         &self.core.requests
     }
 
+    /// Who has this node's id too, and had it first. A daemon that finds somebody here has to end; any
+    /// other node has left the mesh already, and goes on without it.
+    #[must_use]
+    pub fn displaced(&self) -> &Inbox<Rival> {
+        &self.core.displaced
+    }
+
     /// The counter to bump once a frame.
     #[must_use]
     pub fn frames(&self) -> &FrameClock {
@@ -422,7 +458,11 @@ impl<R: NodeRole> Drop for Node<R> {
 }
 
 impl Core {
-    fn leave(&self, done: impl FnOnce() + Send + 'static) {
+    pub(crate) const fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    pub(crate) fn leave(&self, done: impl FnOnce() + Send + 'static) {
         // Its last words before it is gone.
         let sure = self.sure.clone();
         self.worker.run(move |_| sure.flush(LAST_WORDS));
@@ -690,21 +730,7 @@ fn wait_until_free(session: &Session, id: &NodeId) -> Result<(), JoinError> {
         if token.is_none() {
             return Ok(());
         }
-        let holder = first_reply(|sender| {
-            session
-                .get(Key::Info(id.clone()).to_string())
-                .congestion_control(zenoh::qos::CongestionControl::Drop)
-                .timeout(Duration::from_millis(300))
-                .callback(move |reply| {
-                    if let Ok(sample) = reply.result() {
-                        let raw = raw(sample, NodeInfo::MAX_BYTES);
-                        if let Ok(info) = codec::decode::<NodeInfo>(&raw.payload, raw.encoding) {
-                            sender.try_send((info.host, info.pid)).ok();
-                        }
-                    }
-                })
-                .wait()
-        });
+        let holder = holder_of(session, id);
         if holder.is_some() || Instant::now() >= deadline {
             return Err(JoinError::IdTaken { node: id.clone(), holder });
         }
@@ -712,8 +738,55 @@ fn wait_until_free(session: &Session, id: &NodeId) -> Result<(), JoinError> {
     }
 }
 
+/// Host and process id of the node that has this id, if it answers.
+fn holder_of(session: &Session, id: &NodeId) -> Option<(NodeId, u32)> {
+    first_reply(|sender| {
+        session
+            .get(Key::Info(id.clone()).to_string())
+            .congestion_control(zenoh::qos::CongestionControl::Drop)
+            .timeout(Duration::from_millis(300))
+            .callback(move |reply| {
+                if let Ok(sample) = reply.result() {
+                    let raw = raw(sample, NodeInfo::MAX_BYTES);
+                    if let Ok(info) = codec::decode::<NodeInfo>(&raw.payload, raw.encoding) {
+                        sender.try_send((info.host, info.pid)).ok();
+                    }
+                }
+            })
+            .wait()
+    })
+}
+
+/// A port that is in use, more precisely: by which daemon, if it is one of this show.
+fn second_daemon(problem: SessionError, config: &NodeConfig) -> JoinError {
+    let resident = || {
+        let session = Part::Client.open(config).ok()?;
+        let zid = session.info().peers_zid().wait().next()?;
+        let token = first_reply(|sender| {
+            session
+                .liveliness()
+                .get(format!("{}/*/alive/*/{zid}", Key::ROOT))
+                .timeout(ID_CHECK)
+                .callback(move |reply| {
+                    if let Ok(sample) = reply.result() {
+                        sender.try_send(sample.key_expr().to_string()).ok();
+                    }
+                })
+                .wait()
+        })?;
+        let node = Key::parse(&token)?.owner().clone();
+        let (_, pid) = holder_of(&session, &node)?;
+        session.close().wait().ok();
+        Some(JoinError::SecondDaemon { node, pid })
+    };
+    match problem {
+        SessionError::PortInUse { .. } => resident().unwrap_or(JoinError::Session(problem)),
+        problem => problem.into(),
+    }
+}
+
 /// The first thing that a question brings; none when it has ended without.
-fn first_reply<T>(ask: impl FnOnce(flume::Sender<T>) -> zenoh::Result<()>) -> Option<T> {
+pub(crate) fn first_reply<T>(ask: impl FnOnce(flume::Sender<T>) -> zenoh::Result<()>) -> Option<T> {
     let (sender, receiver) = flume::bounded(1);
     ask(sender).ok()?;
     receiver.recv_timeout(ID_CHECK * 2).ok()

@@ -9,6 +9,10 @@ use hana_protocol::NodeIdError;
 use hana_protocol::Parameter;
 use thiserror::Error;
 
+use crate::NetworkSettings;
+use crate::SettingsError;
+use crate::SettingsFile;
+
 /// How a node joins. The defaults need no configuration on any network with multicast.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
@@ -17,9 +21,7 @@ pub struct NodeConfig {
     pub(crate) program: String,
     pub(crate) presence: Presence,
     pub(crate) daemon: SocketAddr,
-    pub(crate) interface: Option<String>,
-    pub(crate) multicast: bool,
-    pub(crate) connect: Vec<String>,
+    pub(crate) network: NetworkSettings,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) messages: Vec<CustomMessageInfo>,
 }
@@ -33,32 +35,39 @@ pub enum Presence {
     Passing,
 }
 
-/// An environment variable that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the environment variable {variable} is no id: {problem}")]
-pub struct ConfigError {
-    /// Its name.
-    pub variable: &'static str,
-    /// What is wrong with it.
-    #[source]
-    pub problem: NodeIdError,
+/// Why what is set on this machine cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// An environment variable that should be an id.
+    #[error("the environment variable {variable} is no id")]
+    Id {
+        /// Its name.
+        variable: &'static str,
+        /// What is wrong with it.
+        #[source]
+        problem: NodeIdError,
+    },
+    /// The settings of this machine.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
 }
 
 impl NodeConfig {
     /// Zenoh's own port, where the daemon of a host listens and where `zenoh` tools look first.
     pub const DAEMON_PORT: u16 = 7447;
 
-    /// A node `id` on this machine.
+    /// A node `id` on this machine, with the network settings of this machine ([`SettingsFile::find`]).
     ///
     /// `HANA_NODE` overrides the id: a daemon that launches a program says so which id it shall have.
     /// `HANA_HOST` overrides the host's id, which is else made of the hostname.
     ///
     /// # Errors
     ///
-    /// When one of the variables is set to what is no id.
+    /// When one of the variables is set to what is no id, or the settings cannot be used: a node that went
+    /// on without them might join a show that is not its own.
     pub fn from_environment(id: NodeId) -> Result<Self, ConfigError> {
         let id = id_from("HANA_NODE")?.unwrap_or(id);
-        Ok(Self::new(id, host_id()?))
+        Ok(Self::of(id, host_id()?).with_network(SettingsFile::find(None)?.network))
     }
 
     /// The node that is the daemon of this machine: its id is the host's id.
@@ -68,20 +77,21 @@ impl NodeConfig {
     /// When `HANA_HOST` is set to what is no id.
     pub fn of_host() -> Result<Self, ConfigError> {
         let host = host_id()?;
-        Ok(Self::new(host.clone(), host))
+        Ok(Self::of(host.clone(), host))
     }
 
-    /// A node that looks on, asks and goes.
+    /// A node that looks on, asks and goes, with the network settings of this machine.
     ///
     /// # Errors
     ///
-    /// When `HANA_HOST` is set to what is no id.
+    /// When `HANA_HOST` is set to what is no id, or the settings cannot be used.
     pub fn passing(name: &NodeId) -> Result<Self, ConfigError> {
-        let id = name.numbered(std::process::id());
-        Ok(Self { presence: Presence::Passing, ..Self::new(id, host_id()?) })
+        let config = Self::of(name.numbered(std::process::id()), host_id()?)
+            .with_network(SettingsFile::find(None)?.network);
+        Ok(Self { presence: Presence::Passing, ..config })
     }
 
-    fn new(id: NodeId, host: NodeId) -> Self {
+    pub(crate) fn of(id: NodeId, host: NodeId) -> Self {
         let program = env::current_exe()
             .ok()
             .and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
@@ -92,9 +102,7 @@ impl NodeConfig {
             program,
             presence: Presence::Announced,
             daemon: SocketAddr::from((Ipv4Addr::LOCALHOST, Self::DAEMON_PORT)),
-            interface: None,
-            multicast: true,
-            connect: vec![],
+            network: NetworkSettings::default(),
             parameters: vec![],
             messages: vec![],
         }
@@ -119,26 +127,17 @@ impl NodeConfig {
         self
     }
 
-    /// Uses only this network interface, by its name in the operating system, to find others.
+    /// Finds others, and lets them in, as these say.
     #[must_use]
-    pub fn with_interface(mut self, interface: Option<String>) -> Self {
-        self.interface = interface;
+    pub fn with_network(mut self, network: NetworkSettings) -> Self {
+        self.network = network;
         self
     }
 
-    /// Whether to look for others by multicast; on by default.
+    /// How it finds others.
     #[must_use]
-    pub const fn with_multicast(mut self, multicast: bool) -> Self {
-        self.multicast = multicast;
-        self
-    }
-
-    /// Connects to these too, as Zenoh endpoints such as `tcp/10.0.0.7:7447`; for networks without
-    /// multicast.
-    #[must_use]
-    pub fn with_connect(mut self, endpoints: Vec<String>) -> Self {
-        self.connect = endpoints;
-        self
+    pub const fn network(&self) -> &NetworkSettings {
+        &self.network
     }
 
     /// The id it will join with.
@@ -162,7 +161,7 @@ fn host_id() -> Result<NodeId, ConfigError> {
 fn id_from(variable: &'static str) -> Result<Option<NodeId>, ConfigError> {
     match env::var(variable) {
         Ok(id) if !id.is_empty() => {
-            NodeId::new(&id).map(Some).map_err(|problem| ConfigError { variable, problem })
+            NodeId::new(&id).map(Some).map_err(|problem| ConfigError::Id { variable, problem })
         },
         _ => Ok(None),
     }

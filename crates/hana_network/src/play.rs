@@ -1,3 +1,4 @@
+use std::net::Ipv4Addr;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -171,7 +172,7 @@ impl PlayedEnd {
     pub(crate) fn open(config: &NodeConfig) -> Result<Self, SessionError> {
         // The port is chosen here, since Zenoh does not tell which one it took on a machine whose only
         // address is the loopback.
-        let port = free_port()?;
+        let port = free_port(config)?;
         let session = Part::Played { port }.open(config)?;
         let worker = Worker::start("played", session)
             .map_err(|problem| SessionError::Open { problem: problem.to_string() })?;
@@ -187,8 +188,21 @@ impl PlayedEnd {
     }
 }
 
-/// A port that nobody listens on right now.
-fn free_port() -> Result<u16, SessionError> {
+/// A port that nobody listens on right now, of those that are meant for it.
+fn free_port(config: &NodeConfig) -> Result<u16, SessionError> {
+    if let Some(range) = config.network.play_ports {
+        // Two that start together begin at different places.
+        let ports: Vec<u16> = range.ports().collect();
+        let begin = usize::try_from(std::process::id()).unwrap_or_default() % ports.len().max(1);
+        return ports
+            .iter()
+            .cycle()
+            .skip(begin)
+            .take(ports.len())
+            .copied()
+            .find(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok())
+            .ok_or(SessionError::NoPlayPort { range });
+    }
     TcpListener::bind("0.0.0.0:0")
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())

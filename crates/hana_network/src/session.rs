@@ -6,28 +6,63 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
 use thiserror::Error;
+use tracing::subscriber::NoSubscriber;
 use zenoh::Wait;
 use zenoh::config::Config;
 
 use crate::NodeConfig;
+use crate::PortRange;
 use crate::addresses::Addresses;
+use crate::door::Door;
+use crate::secret::Dictionary;
+use crate::secret::Secret;
 
 /// A session could not be opened.
 #[derive(Debug, Error)]
 pub enum SessionError {
     /// The daemon's port is in use.
     #[error(
-        "port {port} is in use; is a hanad or a zenohd running on this machine already? Stop it, or see who it is: `ss -ltnp 'sport = :{port}'`"
+        "port {port} of this machine is in use by {by}; stop that (`ss -ltnp 'sport = :{port}'` says which process it is), then start hanad again"
     )]
     PortInUse {
         /// The port.
         port: u16,
+        /// What it looks like.
+        by: &'static str,
     },
+    /// All ports that are meant for play links are in use.
+    #[error(
+        "all ports for play links are in use, {range}; widen `play_ports` in hanad.toml, one port for each visualization on this machine"
+    )]
+    NoPlayPort {
+        /// The ports.
+        range: PortRange,
+    },
+    /// The daemon of this machine lets in only who knows a secret.
+    #[error(
+        "the daemon on this machine wants a secret, and none is set here; set HANA_SECRET, or `secret` in hanad.toml"
+    )]
+    SecretWanted,
+    /// The daemon of this machine has another secret.
+    #[error(
+        "the daemon on this machine wants a secret, and has another one than is set here; set HANA_SECRET, or `secret` in hanad.toml, to the daemon's, or start the daemon again if that was changed"
+    )]
+    SecretDiffers,
+    /// The daemon of this machine knows of no secret.
+    #[error(
+        "a secret is set here (HANA_SECRET, or `secret` in hanad.toml), but the daemon on this machine has none; start the daemon with it, or unset it here"
+    )]
+    SecretUnknown,
+    /// The secret cannot be handed to Zenoh.
+    #[error("the secret cannot be handed over: {0}")]
+    SecretNotHanded(String),
     /// A setting that Zenoh does not take.
     #[error("Zenoh does not take the setting {key} = {value}: {problem}")]
     Setting {
@@ -76,6 +111,9 @@ pub(crate) enum Part {
 
 /// How long the probe for a daemon on this machine may take. Loopback answers or refuses at once.
 const PROBE: Duration = Duration::from_millis(250);
+/// How long a daemon on this machine may take to answer a knock. It takes a millisecond; a machine that is
+/// busy is no reason to pass it over.
+const KNOCK: Duration = Duration::from_secs(2);
 
 /// How daemons and nodes without one know each other for peers of one mesh.
 const REGION: &str = "hana";
@@ -83,7 +121,21 @@ const REGION: &str = "hana";
 impl Part {
     /// The part of an ordinary node: behind the daemon, if there is one.
     pub(crate) fn of_node(config: &NodeConfig) -> Self {
-        if is_listening(config.daemon) { Self::Client } else { Self::Peer { addresses: None } }
+        static WARNED: AtomicBool = AtomicBool::new(false);
+        match Door::at(config.daemon, KNOCK) {
+            Door::Open(_) | Door::Guarded => Self::Client,
+            Door::Closed => Self::Peer { addresses: None },
+            door @ (Door::Silent | Door::Foreign) => {
+                if !WARNED.swap(true, Ordering::Relaxed) {
+                    let port = config.daemon.port();
+                    tracing::warn!(
+                        "port {port} of this machine, where its daemon should be, is held by {}; going on without a daemon. `ss -ltnp 'sport = :{port}'` says which process it is",
+                        door.in_words()
+                    );
+                }
+                Self::Peer { addresses: None }
+            },
+        }
     }
 
     fn settings(&self, config: &NodeConfig) -> Result<Vec<(&'static str, Value)>, SessionError> {
@@ -103,10 +155,14 @@ impl Part {
                 json!({"period_init_ms": 100, "period_max_ms": 500, "period_increase_factor": 1.5}),
             ),
         ];
+        let network = &config.network;
+        if let Some(show) = &network.show {
+            settings.push(("namespace", json!(show.as_str())));
+        }
         let interface = match self {
             Self::Daemon { addresses: Some(addresses) }
             | Self::Peer { addresses: Some(addresses) } => addresses.to_scout_on(),
-            _ => config.interface.clone(),
+            _ => network.interface.clone(),
         };
         let scouting = |settings: &mut Vec<_>, on: bool| {
             settings.push(("scouting/multicast/enabled", json!(on)));
@@ -119,7 +175,7 @@ impl Part {
                 settings.push(("mode", json!("peer")));
                 let endpoints = daemon_endpoints(config, addresses.as_ref())?;
                 settings.push(("listen/endpoints", json!(endpoints)));
-                settings.push(("connect/endpoints", json!(config.connect)));
+                settings.push(("connect/endpoints", json!(network.connect)));
                 settings.push(("region_name", json!(REGION)));
                 // The gateway of the clients of its host, and of every peer that is not ours: a foreign
                 // program that meets one daemon reaches everybody through it, instead of only those it
@@ -133,7 +189,7 @@ impl Part {
                 ));
                 // An unplugged host is noticed in a second.
                 settings.push(("transport/link/tx/lease", json!(1000)));
-                scouting(&mut settings, config.multicast);
+                scouting(&mut settings, network.multicast);
             },
             Self::Client => {
                 settings.push(("mode", json!("client")));
@@ -149,12 +205,12 @@ impl Part {
             Self::Peer { addresses } => {
                 settings.push(("mode", json!("peer")));
                 settings.push(("region_name", json!(REGION)));
-                settings.push(("connect/endpoints", json!(config.connect)));
+                settings.push(("connect/endpoints", json!(network.connect)));
                 let endpoints =
                     addresses.as_ref().map_or_else(|| any_endpoints(0), |known| known.endpoints(0));
                 settings.push(("listen/endpoints", json!(endpoints)));
                 settings.push(("transport/link/tx/lease", json!(3000)));
-                scouting(&mut settings, config.multicast);
+                scouting(&mut settings, network.multicast);
             },
             Self::Played { port } => {
                 settings.push(("mode", json!("peer")));
@@ -178,6 +234,14 @@ impl Part {
     /// Opens the session. Blocks: for a client some milliseconds, for a peer up to half a second of
     /// scouting, for a daemon that is not there up to two seconds.
     pub(crate) fn open(&self, config: &NodeConfig) -> Result<zenoh::Session, SessionError> {
+        // Zenoh tries for two seconds and says nothing of secrets.
+        let door = matches!(self, Self::Client).then(|| Door::at(config.daemon, KNOCK));
+        let secret = config.network.secret.as_ref();
+        match (door, secret) {
+            (Some(Door::Guarded), None) => return Err(SessionError::SecretWanted),
+            (Some(Door::Open(_)), Some(_)) => return Err(SessionError::SecretUnknown),
+            _ => {},
+        }
         let mut settings = Config::default();
         for (key, value) in self.settings(config)? {
             let value = value.to_string();
@@ -187,10 +251,36 @@ impl Part {
                 problem: problem.to_string(),
             })?;
         }
-        zenoh::open(settings)
-            .wait()
-            .map_err(|problem| SessionError::Open { problem: problem.to_string() })
+        let dictionary = secret.map(|secret| admit(&mut settings, secret)).transpose()?;
+        let open = || zenoh::open(settings).wait();
+        let session = if secret.is_some() {
+            // At level debug Zenoh writes its settings down as they are, in this thread.
+            tracing::subscriber::with_default(NoSubscriber::new(), open)
+        } else {
+            open()
+        };
+        drop(dictionary);
+        session.map_err(|problem| match door {
+            Some(Door::Guarded) => SessionError::SecretDiffers,
+            _ => SessionError::Open { problem: problem.to_string() },
+        })
     }
+}
+
+/// Lets in who knows the secret, and shows others that we do. Zenoh reads the dictionary while it opens the
+/// session. What it says of settings may repeat them, so it is not passed on.
+fn admit(settings: &mut Config, secret: &Secret) -> Result<Dictionary, SessionError> {
+    let dictionary = Dictionary::of(secret)
+        .map_err(|problem| SessionError::SecretNotHanded(problem.to_string()))?;
+    let user = json!({
+        "user": Secret::USER,
+        "password": secret.reveal(),
+        "dictionary_file": dictionary.path(),
+    });
+    settings
+        .insert_json5("transport/auth/usrpwd", &user.to_string())
+        .map_err(|_| SessionError::SecretNotHanded("Zenoh does not take it".into()))?;
+    Ok(dictionary)
 }
 
 /// Whether somebody listens at `address`.
@@ -224,7 +314,8 @@ fn daemon_endpoints(
         TcpListener::bind(address).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
     };
     if endpoints.iter().filter_map(|endpoint| endpoint.strip_prefix("tcp/")).any(in_use) {
-        return Err(SessionError::PortInUse { port });
+        let by = Door::at(config.daemon, KNOCK).in_words();
+        return Err(SessionError::PortInUse { port, by });
     }
     Ok(endpoints)
 }
@@ -239,5 +330,89 @@ fn any_endpoints(port: u16) -> Vec<String> {
         (false, _) => vec![v4],
         (true, false) => vec![v6],
         (true, true) => vec![v4, v6],
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use hana_protocol::NodeId;
+
+    use super::*;
+    use crate::NetworkSettings;
+    use crate::door::Resident;
+
+    /// A node whose daemon listens at a port that nobody else uses.
+    fn config(secret: Option<&str>) -> NodeConfig {
+        let network = NetworkSettings {
+            multicast: false,
+            secret: secret.map(|secret| Secret::new(secret).unwrap()),
+            ..NetworkSettings::default()
+        };
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let id = NodeId::new("session-test").unwrap();
+        let mut config = NodeConfig::of(id.clone(), id).with_network(network);
+        config.daemon = free;
+        config
+    }
+
+    fn with_secret(config: &NodeConfig, secret: Option<&str>) -> NodeConfig {
+        let mut config = config.clone();
+        config.network.secret = secret.map(|secret| Secret::new(secret).unwrap());
+        config
+    }
+
+    #[test]
+    fn a_knock_tells_an_open_daemon_from_a_guarded_one() {
+        let open = config(None);
+        let _open = Part::Daemon { addresses: None }.open(&open).unwrap();
+        assert_eq!(Door::at(open.daemon, KNOCK), Door::Open(Resident::Peer));
+        let guarded = config(Some("swordfish"));
+        let _guarded = Part::Daemon { addresses: None }.open(&guarded).unwrap();
+        assert_eq!(Door::at(guarded.daemon, KNOCK), Door::Guarded);
+    }
+
+    #[test]
+    fn a_client_is_let_in_with_the_secret_and_told_what_is_wrong_without() {
+        let daemon = config(Some("swordfish"));
+        let _session = Part::Daemon { addresses: None }.open(&daemon).unwrap();
+        let told = |secret| {
+            Part::Client.open(&with_secret(&daemon, secret)).map(drop).map_err(|problem| {
+                assert!(!problem.to_string().contains("fish"), "{problem}");
+                problem
+            })
+        };
+        told(Some("swordfish")).unwrap();
+        assert!(matches!(told(Some("goldfish")), Err(SessionError::SecretDiffers)));
+        assert!(matches!(told(None), Err(SessionError::SecretWanted)));
+
+        let open = config(None);
+        let _session = Part::Daemon { addresses: None }.open(&open).unwrap();
+        let told = Part::Client.open(&with_secret(&open, Some("swordfish")));
+        assert!(matches!(told, Err(SessionError::SecretUnknown)));
+    }
+
+    #[test]
+    fn both_ends_of_a_play_link_want_the_secret() {
+        let played = config(Some("swordfish"));
+        let port = played.daemon.port();
+        let _session = Part::Played { port }.open(&played).unwrap();
+        let endpoint = format!("tcp/127.0.0.1:{port}");
+        let player = Part::Player { endpoint };
+        player.open(&played).unwrap();
+        player.open(&with_secret(&played, None)).unwrap_err();
+        player.open(&with_secret(&played, Some("goldfish"))).unwrap_err();
+    }
+
+    #[test]
+    fn a_taken_port_is_said_to_be_taken_by_whom() {
+        let config = config(None);
+        let _other = TcpListener::bind(config.daemon).unwrap();
+        let Err(SessionError::PortInUse { port, .. }) =
+            Part::Daemon { addresses: None }.open(&config)
+        else {
+            panic!("two listen at one port");
+        };
+        assert_eq!(port, config.daemon.port());
     }
 }

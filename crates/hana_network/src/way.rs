@@ -33,6 +33,8 @@ struct Switch {
     alone_since: Option<Instant>,
     /// Before this the daemon's port is not tried again: what listens there is no daemon of ours.
     not_before: Option<Instant>,
+    /// Why it could not change the last time; said once, however often it tries.
+    told: Option<String>,
 }
 
 /// A daemon that is away for longer than this is not waited for. One that is restarted is back in less.
@@ -46,7 +48,7 @@ const PORT: Duration = Duration::from_millis(100);
 
 impl Switch {
     const fn new(way: Way) -> Self {
-        Self { way, alone_since: None, not_before: None }
+        Self { way, alone_since: None, not_before: None, told: None }
     }
 
     /// What to become, if anything. `daemon`: whether there is one, connected to for a client, listening
@@ -68,7 +70,7 @@ impl Switch {
         }
     }
 
-    const fn changed(&mut self, way: Way) {
+    fn changed(&mut self, way: Way) {
         *self = Self::new(way);
     }
 
@@ -111,7 +113,7 @@ impl Watch {
 
     fn look(&mut self, core: &std::sync::Arc<Core>) {
         let now = Instant::now();
-        let current = Addresses::now(core.config.interface.as_deref());
+        let current = Addresses::now(core.config.network.interface.as_deref());
         let opens_anew = self.addresses.look(&current, now);
         if let Some(switch) = &mut self.switch {
             let daemon = match switch.way {
@@ -160,7 +162,11 @@ fn change(core: &Core, switch: &mut Switch, way: Way, addresses: &Addresses) {
             switch.changed(way);
         },
         Err(problem) => {
-            tracing::warn!("the way onto the mesh stays as it is: {problem}");
+            let problem = problem.to_string();
+            if switch.told.as_ref() != Some(&problem) {
+                tracing::warn!("the way onto the mesh stays as it is: {problem}");
+                switch.told = Some(problem);
+            }
             switch.failed(Instant::now());
         },
     }

@@ -9,6 +9,7 @@ use hana_network::JoinError;
 use hana_network::Node;
 use hana_network::NodeConfig;
 use hana_network::Pending;
+use hana_network::Rival;
 use hana_protocol::NodeId;
 use hana_protocol::in_full;
 use hana_protocol::role::NodeRole;
@@ -23,6 +24,8 @@ pub struct MeshLink<R: NodeRole> {
     node: Option<Node<R>>,
     joining: Option<Pending<Result<Node<R>, JoinError>>>,
     again: Option<Instant>,
+    /// Why it could not join the last time it tried; said once, however often it tries.
+    problem: Option<String>,
 }
 
 /// The program has joined the mesh.
@@ -57,6 +60,7 @@ impl<R: NodeRole> MeshLink<R> {
             node: None,
             joining: None,
             again: Some(Instant::now()),
+            problem: None,
         })
         .configure_sets(PreUpdate, HanaSystems::Receive)
         .add_systems(PreUpdate, join::<R>.before(HanaSystems::Receive));
@@ -65,7 +69,12 @@ impl<R: NodeRole> MeshLink<R> {
 
 /// Begins to join, and looks whether it has happened.
 fn join<R: NodeRole>(mut link: ResMut<MeshLink<R>>, mut commands: Commands) {
-    if link.node.is_some() {
+    if let Some(node) = &link.node {
+        // The network layer has said it, and has left; the program goes on.
+        if let Some(Rival { node, holder }) = node.displaced().try_recv() {
+            let reason = in_full(&JoinError::IdTaken { node, holder });
+            commands.trigger(JoinFailed { reason, tries_again: false });
+        }
         return;
     }
     if link.again.is_some_and(|at| at <= Instant::now()) {
@@ -73,7 +82,7 @@ fn join<R: NodeRole>(mut link: ResMut<MeshLink<R>>, mut commands: Commands) {
         match &link.config {
             Ok(config) => link.joining = Some(Node::join(config.clone())),
             Err(error) => {
-                tracing::error!("not on the mesh: {error}");
+                tracing::error!("not on the mesh: {}", in_full(error));
                 commands.trigger(JoinFailed { reason: in_full(error), tries_again: false });
             },
         }
@@ -89,8 +98,14 @@ fn join<R: NodeRole>(mut link: ResMut<MeshLink<R>>, mut commands: Commands) {
         Err(error) => {
             let tries_again = !matches!(error, JoinError::IdTaken { .. });
             link.again = tries_again.then(|| Instant::now() + TRY_AGAIN);
-            tracing::error!("not on the mesh: {error}");
-            commands.trigger(JoinFailed { reason: in_full(&error), tries_again });
+            let reason = in_full(&error);
+            if link.problem.as_ref() != Some(&reason) {
+                let again =
+                    if tries_again { "; it goes on, and tries again and again" } else { "" };
+                tracing::error!("not on the mesh: {reason}{again}");
+                link.problem = Some(reason.clone());
+            }
+            commands.trigger(JoinFailed { reason, tries_again });
         },
     }
 }

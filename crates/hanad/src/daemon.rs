@@ -9,9 +9,11 @@ use std::time::Instant;
 
 use hana_network::CommandError;
 use hana_network::Node;
+use hana_network::Origin;
 use hana_network::Pending;
 use hana_network::PresenceWatch;
 use hana_network::Request;
+use hana_network::Rival;
 use hana_process::Action;
 use hana_process::Catalogue;
 use hana_process::Incarnation;
@@ -46,12 +48,16 @@ pub(crate) enum DaemonEvent {
     Sighting(Sighting),
     /// It is time to end.
     End,
+    /// An older daemon has this id.
+    Displaced(Rival),
 }
 
 /// The loop of the daemon: events in, actions out.
 pub(crate) struct Daemon {
     node: Node<role::Daemon>,
     catalogue: Catalogue,
+    /// Where the settings lie, for what is launched: it shall be in the same show.
+    origin: Origin,
     state: StateDir,
     events: Sender<DaemonEvent>,
     presence: PresenceWatch,
@@ -86,16 +92,19 @@ impl Daemon {
     pub(crate) fn new(
         node: Node<role::Daemon>,
         catalogue: Catalogue,
+        origin: Origin,
         state: StateDir,
         events: Sender<DaemonEvent>,
     ) -> Self {
         let presence = node.watch_presence();
         let neighbours = Neighbours::new(&node);
         forward(node.requests().clone(), events.clone(), DaemonEvent::Request);
+        forward(node.displaced().clone(), events.clone(), DaemonEvent::Displaced);
         forward(presence.sightings().clone(), events.clone(), DaemonEvent::Sighting);
         Self {
             node,
             catalogue,
+            origin,
             state,
             events,
             presence,
@@ -129,6 +138,11 @@ impl Daemon {
                 Ok(DaemonEvent::Process(node, event)) => self.handle(&node, event),
                 Ok(DaemonEvent::Request(request)) => self.take_request(request),
                 Ok(DaemonEvent::Sighting(sighting)) => self.see(sighting),
+                // What was launched goes on: it is the show, whoever looks after it.
+                Ok(DaemonEvent::Displaced(rival)) => anyhow::bail!(
+                    "another machine is called '{}' too, and was there first; give this one another name, HANA_HOST=..., and start hanad again. What it launched goes on",
+                    rival.node
+                ),
                 Err(RecvTimeoutError::Timeout) => {},
                 Err(RecvTimeoutError::Disconnected) => anyhow::bail!("nobody can reach the daemon"),
             }
@@ -406,6 +420,10 @@ impl Daemon {
         let launched = keeper.entry.launch_spec(&beside(), &output).and_then(|mut spec| {
             spec.env.insert("HANA_NODE".into(), node.to_string());
             spec.env.insert("HANA_HOST".into(), self.node.host().to_string());
+            if let Some(path) = self.origin.to_variable() {
+                let path = path.to_string_lossy().into_owned();
+                spec.env.entry("HANA_CONFIG".into()).or_insert(path);
+            }
             // Its output goes to a file and over the mesh, where colours are noise.
             spec.env.entry("NO_COLOR".into()).or_insert_with(|| "1".into());
             Process::launch(&spec, move |exit| {

@@ -21,11 +21,15 @@ use anyhow::Context;
 use clap::Parser;
 use hana_network::Node;
 use hana_network::NodeConfig;
+use hana_network::Unmet;
+use hana_network::UnmetLayer;
 use hana_protocol::in_full;
 use hana_protocol::role;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::DaemonConfig;
 use crate::daemon::Daemon;
@@ -49,13 +53,13 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HANA_LOG").unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error")
     });
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let (quiet, unmet) = UnmetLayer::new();
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
-    match run(&arguments) {
+        .with_target(false);
+    tracing_subscriber::registry().with(log).with(filter).with(quiet).init();
+    match run(&arguments, unmet) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hanad: {}", in_full(error.as_ref()));
@@ -64,12 +68,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
+fn run(arguments: &Arguments, unmet: Unmet) -> anyhow::Result<()> {
     let config = DaemonConfig::find(arguments.config.as_deref())?;
-    let identity = NodeConfig::of_host()?
-        .with_interface(config.interface.clone())
-        .with_multicast(config.multicast)
-        .with_connect(config.connect.clone());
+    unmet.watch(&config.network)?;
+    let show = config.network.show.clone();
+    let identity = NodeConfig::of_host()?.with_network(config.network);
     let state = StateDir::of(identity.host())?;
     if let Err(problem) = hana_process::adopt_orphans() {
         tracing::warn!("what a visualization leaves behind may stay: {problem}");
@@ -87,6 +90,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .wait(JOIN)
         .context("joining the mesh")?
         .context("joining the mesh")?;
-    tracing::info!("'{}' is on the mesh; {}", node.id(), config.origin);
-    Daemon::new(node, config.catalogue, state, events).run(&inbox)
+    let of_show = show.map(|show| format!(", show '{show}'")).unwrap_or_default();
+    tracing::info!("'{}' is on the mesh{of_show}; {}", node.id(), config.origin);
+    Daemon::new(node, config.catalogue, config.origin, state, events).run(&inbox)
 }
