@@ -94,8 +94,8 @@ impl Door {
     /// In words, as who holds a port.
     pub(crate) const fn in_words(self) -> &'static str {
         match self {
-            Self::Closed => "a program that does not answer",
-            Self::Silent => "a program that says nothing",
+            Self::Closed => "a program that cannot be reached at the loopback",
+            Self::Silent => "a program that does not answer (no hanad, or one that is stopped)",
             Self::Foreign => "a program that is neither hanad nor Zenoh",
             Self::Guarded => "a hanad or another Zenoh program, with a secret",
             Self::Open(Resident::Router) => "a Zenoh router (zenohd)",

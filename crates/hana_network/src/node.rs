@@ -61,6 +61,7 @@ use crate::command;
 use crate::copy_filter::CopyFilter;
 use crate::counters::NodeCounters;
 use crate::heart::Heart;
+use crate::knock::Door;
 use crate::outbox::Channel;
 use crate::outbox::Identity;
 use crate::outbox::Outbox;
@@ -760,6 +761,9 @@ fn holder_of(session: &Session, id: &NodeId) -> Option<(NodeId, u32)> {
 /// A port that is in use, more precisely: by which daemon, if it is one of this show.
 fn second_daemon(problem: SessionError, config: &NodeConfig) -> JoinError {
     let resident = || {
+        if !matches!(Door::at(config.daemon, MEETING), Door::Open(_) | Door::Guarded) {
+            return None;
+        }
         let session = Part::Client.open(config).ok()?;
         let zid = session.info().peers_zid().wait().next()?;
         let token = first_reply(|sender| {

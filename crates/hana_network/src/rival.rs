@@ -40,6 +40,8 @@ const CLEAR: Duration = Duration::from_secs(2);
 /// Where it is not clear, the one with the smaller run number stays. The other waits for so long, since to
 /// the first it may have been clear, and it is gone already.
 const GRACE: Duration = Duration::from_millis(1500);
+/// Beats without a token behind them are looked into this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long the other may take to say who it is.
 const ASK: Duration = Duration::from_millis(500);
 
@@ -117,7 +119,7 @@ pub(crate) fn watch(core: &Arc<Core>, role: Role) -> Declaration {
                 theirs,
             );
             if let Some(outcome) = outcome {
-                settle(core.clone(), role, theirs.instance, outcome);
+                settle(core.clone(), Arc::clone(&contest), role, theirs.instance, outcome);
             }
         };
         let beats = session
@@ -131,13 +133,22 @@ pub(crate) fn watch(core: &Arc<Core>, role: Role) -> Declaration {
 
 /// Asks the other who it is, says so, and does what was decided. In a thread of its own: a callback of
 /// Zenoh's must not wait.
-fn settle(core: Weak<Core>, role: Role, theirs: u64, outcome: Outcome) {
+fn settle(
+    core: Weak<Core>,
+    contest: Arc<Mutex<Contest>>,
+    role: Role,
+    theirs: u64,
+    outcome: Outcome,
+) {
     let settling = move || {
         let Some(core) = core.upgrade() else { return };
         let Some(session) = core.worker().session() else { return };
         let id = core.identity.id.clone();
-        // Beats alone may come from anybody; a node has a token.
+        // Beats alone may come from anybody; a node has a token. It may be gone again, or not be here yet.
         if !has_other_token(&session, &id) {
+            drop((core, session));
+            thread::sleep(LOOK_AGAIN);
+            *contest.lock().unwrap_or_else(PoisonError::into_inner) = Contest::default();
             return;
         }
         let holder = holder_of(&session, &id, theirs);
