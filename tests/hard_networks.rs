@@ -160,14 +160,14 @@ fn when_a_split_network_heals_the_younger_of_two_with_one_id_gives_way() {
     };
     let left = launch(h1, "left");
     // Visualizations can have one id on both sides, too.
-    let pulse_here = spawn(h1, "pulse", &[("HANA_HOST", "stage")]);
+    let of_left = spawn(h1, "pulse", &[("HANA_HOST", "stage")]);
     await_running(h1, "pulse");
     eventually(SOON, "it to be clearly older", || {
         nodes(h1).iter().all(|node| node["uptime_s"].as_u64().is_some_and(|up| up >= 4))
     });
     let mut younger = start_daemon_with(h2, named("stage"));
     let right = launch(h2, "right");
-    let mut pulse_there = spawn(h2, "pulse", &[("HANA_HOST", "stage")]);
+    let mut of_right = spawn(h2, "pulse", &[("HANA_HOST", "stage")]);
     await_running(h2, "right");
     await_running(h2, "pulse");
 
@@ -185,10 +185,10 @@ fn when_a_split_network_heals_the_younger_of_two_with_one_id_gives_way() {
     }
     assert_eq!(younger.wait(SOON).code(), Some(1));
     assert!(older.try_wait().is_none());
-    let pid = pulse_here.pid();
-    await_said(&pulse_there, &format!("'pulse' is there twice: process {pid} on host 'stage'"));
-    assert!(pulse_there.try_wait().is_none());
-    assert_draws(&pulse_there);
+    let pid = of_left.pid();
+    await_said(&of_right, &format!("'pulse' is there twice: process {pid} on host 'stage'"));
+    assert!(of_right.try_wait().is_none());
+    assert_draws(&of_right);
     // What either daemon launched goes on.
     for (host, pid) in [(h1, left), (h2, right)] {
         assert!(host.processes().iter().any(|process| process.pid == pid && process.state != 'Z'));

@@ -144,6 +144,8 @@ fn two_shows_on_one_network_see_start_and_stop_only_their_own() {
     drop(by_hand);
 }
 
+// One long story, since starting five hosts is what takes the time.
+#[allow(clippy::too_many_lines)]
 #[test]
 fn a_secret_keeps_strangers_off_and_tells_them_so() {
     let Some(lab) = Lab::new("secret") else { return };

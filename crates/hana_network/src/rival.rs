@@ -123,7 +123,7 @@ pub(crate) fn watch(core: &Arc<Core>, role: Role) -> Declaration {
             }
         };
         let beats = session
-            .declare_subscriber(key)
+            .declare_subscriber(key.clone())
             .allowed_origin(Locality::Remote)
             .callback(callback)
             .wait()?;
@@ -142,7 +142,7 @@ fn settle(
 ) {
     let settling = move || {
         let Some(core) = core.upgrade() else { return };
-        let Some(session) = core.worker().session() else { return };
+        let Some(session) = core.worker().seat().map(|seat| seat.session) else { return };
         let id = core.identity.id.clone();
         // Beats alone may come from anybody; a node has a token. It may be gone again, or not be here yet.
         if !has_other_token(&session, &id) {

@@ -41,7 +41,8 @@ impl DaemonConfig {
         let SettingsFile { network, visualizations, origin } = settings;
         let directory = origin.directory();
         let beside = directory.map(|directory| directory.join(CATALOGUE_FILE));
-        let named = visualizations.map(|named| directory.unwrap_or_else(|| Path::new("")).join(named));
+        let named =
+            visualizations.map(|named| directory.unwrap_or_else(|| Path::new("")).join(named));
         let catalogue = match named.or_else(|| beside.filter(|path| path.exists())) {
             Some(path) => Catalogue::load(&path)?,
             None => Catalogue::parse(SHIPPED_CATALOGUE, Path::new(CATALOGUE_FILE))?,
