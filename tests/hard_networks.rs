@@ -393,3 +393,68 @@ fn a_host_behind_a_firewall_is_named_and_what_is_to_be_opened_is_enough() {
     assert_eq!(ping["play"]["count"], 20, "{ping}");
     figure(&format!("through a firewall: {ping}"));
 }
+
+#[test]
+fn a_host_on_two_networks_is_on_both_or_on_the_one_that_is_set() {
+    let Some(lab) = Lab::new("two-networks") else { return };
+    let hosts = ["h1", "h2", "h3"].map(|name| lab.host(name));
+    let [both, first, second] = &hosts;
+    lab.second_network(&[both, second]);
+    shell(second, "ip address flush dev eth0; ip route add 224.0.0.0/4 dev eth1");
+    // As on every machine with containers: a bridge with the same address as everywhere.
+    for host in [both, first] {
+        shell(
+            host,
+            "ip link add docker0 type bridge
+            ip address add 172.17.0.1/16 dev docker0
+            ip link set docker0 up",
+        );
+    }
+    let daemons = [start_daemon(both), start_daemon(first), start_daemon(second)];
+    let sees = |host: &Host, wanted: &[&str]| {
+        eventually(SOON, &format!("{} to see {wanted:?}", host.name()), || {
+            let list = nodes(host);
+            let seen: Vec<&str> = list.iter().map(|node| node["node"].as_str().unwrap()).collect();
+            if seen == wanted { Ok(()) } else { Err(list) }
+        });
+    };
+    sees(both, &["h1", "h2", "h3"]);
+    // Daemons do not relay between networks.
+    sees(first, &["h1", "h2"]);
+    sees(second, &["h1", "h3"]);
+    // A play link finds the address that leads there.
+    start(both, second, "pulse");
+    await_running(both, "pulse");
+    let ping = hana(both, ["ping", "pulse", "--count", "3", "--json"]).ok().json();
+    assert_eq!(ping["play"]["count"], 3, "{ping}");
+    drop(daemons);
+
+    set(both, "interface = 'eth1'");
+    let _daemons = [start_daemon(both), start_daemon(first), start_daemon(second)];
+    sees(both, &["h1", "h3"]);
+    sees(second, &["h1", "h3"]);
+    sees(first, &["h2"]);
+}
+
+#[test]
+fn hosts_find_each_other_where_half_of_the_multicast_packets_are_lost() {
+    let Some(lab) = Lab::new("wifi") else { return };
+    let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
+    for host in [h1, h2] {
+        shell(
+            host,
+            "nft add table inet test
+            nft 'add chain inet test in { type filter hook input priority 0; }'
+            nft add rule inet test in ip daddr 224.0.0.0/4 numgen random mod 2 0 drop",
+        );
+    }
+    let _daemons = [start_daemon(h1), start_daemon(h2)];
+    let begun = std::time::Instant::now();
+    eventually(Duration::from_secs(90), "both to see both", || {
+        [h1, h2].iter().all(|host| nodes(host).len() == 2)
+    });
+    figure(&format!(
+        "with half of the multicast packets lost two hosts found each other after {:.1} s",
+        begun.elapsed().as_secs_f64()
+    ));
+}

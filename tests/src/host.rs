@@ -201,6 +201,10 @@ impl Host {
         &self.inner.namespaces
     }
 
+    pub(crate) fn init(&self) -> Pid {
+        self.inner.init
+    }
+
     pub(crate) fn number(&self) -> u8 {
         self.inner.number
     }

@@ -127,6 +127,29 @@ impl Lab {
         host
     }
 
+    /// A second network, apart from the first: each of these hosts has an `eth1` on it, with the address 10.78.0.1
+    /// for the lab's first host, and so on. Once for each lab.
+    pub fn second_network(&self, hosts: &[&Host]) {
+        self.inner.switch_does(
+            "ip link add second type bridge stp_state 0 forward_delay 0 mcast_snooping 0
+            ip link set second up",
+        );
+        for host in hosts {
+            let (number, init) = (host.number(), host.init());
+            self.inner.switch_does(&format!(
+                "ip link add second{number} type veth peer name eth1 netns {init}
+                ip link set second{number} master second up"
+            ));
+            shell(
+                self.inner.enter(init, &["--net"]),
+                &format!(
+                    "ip address add 10.78.0.{number}/24 broadcast + dev eth1
+                    ip link set eth1 up"
+                ),
+            );
+        }
+    }
+
     /// Splits the network: hosts of `there` no longer hear those of `here`, nor any host that is in neither;
     /// no cable loses its carrier.
     pub fn partition(&self, here: &[&Host], there: &[&Host]) {
