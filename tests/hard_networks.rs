@@ -427,6 +427,7 @@ fn a_host_on_two_networks_is_on_both_or_on_the_one_that_is_set() {
     await_running(both, "pulse");
     let ping = hana(both, ["ping", "pulse", "--count", "3", "--json"]).ok().json();
     assert_eq!(ping["play"]["count"], 3, "{ping}");
+    hana(both, ["stop", "pulse"]).ok();
     drop(daemons);
 
     set(both, "interface = 'eth1'");
@@ -457,4 +458,25 @@ fn hosts_find_each_other_where_half_of_the_multicast_packets_are_lost() {
         "with half of the multicast packets lost two hosts found each other after {:.1} s",
         begun.elapsed().as_secs_f64()
     ));
+}
+
+#[test]
+fn what_the_decision_list_has_people_type_shows_what_it_says() {
+    let Some(lab) = Lab::new("list-of-steps") else { return };
+    let hosts = ["h1", "h2"].map(|name| lab.host(name));
+    let [h1, _] = &hosts;
+    assert!(hana(h1, ["nodes"]).ok().stdout.contains("nobody is on the mesh"));
+    let _daemons = hosts.each_ref().map(start_daemon);
+    let sockets = h1.run(["ss", "-ltnp", "sport = :7447"]).ok().stdout;
+    assert!(sockets.contains("*:7447") && sockets.contains("\"hanad\""), "{sockets}");
+    eventually(SOON, "both to answer", || {
+        let mut command = h1.command(foreign::zenoh());
+        command.args(["scout", "--timeout", "2"]);
+        let said = h1.run_within(SOON, command).stdout;
+        if said.contains("10.77.0.1:7447") && said.contains("10.77.0.2:7447") {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    });
 }

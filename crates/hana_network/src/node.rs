@@ -126,9 +126,7 @@ pub enum JoinError {
         holder: Option<(NodeId, u32)>,
     },
     /// A daemon runs on this machine already.
-    #[error(
-        "a daemon runs on this machine already: '{node}', process {pid}; one daemon serves all shows of a machine"
-    )]
+    #[error("a daemon runs on this machine already: '{node}', process {pid}; a machine has one")]
     SecondDaemon {
         /// Its id.
         node: NodeId,
