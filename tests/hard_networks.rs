@@ -336,7 +336,8 @@ fn without_multicast_hosts_meet_where_they_are_told() {
         for host in [h2, h3] {
             set(host, "connect = ['tcp/10.77.0.1:7447']\n");
         }
-        let _daemons = [start_daemon(h1), start_daemon(h2), start_daemon(apart)];
+        set(apart, "connect = ['tcp/10.77.0.99:7447']\n");
+        let daemons = [start_daemon(h1), start_daemon(h2), start_daemon(apart)];
         start(h1, h2, "pulse");
         let _by_hand = spawn(h3, "pulse", &[("HANA_NODE", "by-hand")]);
         for host in [h1, h2, h3] {
@@ -347,6 +348,12 @@ fn without_multicast_hosts_meet_where_they_are_told() {
         }
         hana(h3, ["set", "pulse", "zoom=0.5"]).ok();
         hana(h2, ["stop", "by-hand"]).ok();
+        // Where nobody is, that is said.
+        eventually(HEALED, "it to be said", || {
+            let said = daemons[2].stderr();
+            let words = "10.77.0.99:7447 is named in `connect`, but cannot be connected to";
+            if said.contains(words) { Ok(()) } else { Err(said) }
+        });
     }
 }
 
