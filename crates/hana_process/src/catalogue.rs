@@ -162,6 +162,7 @@ impl CatalogueEntry {
             env: self.env.clone(),
             dir: self.dir.clone(),
             output: output.into(),
+            spare_output: None,
         })
     }
 }

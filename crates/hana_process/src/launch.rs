@@ -23,6 +23,9 @@ pub struct LaunchSpec {
     /// The file that its standard output and standard error go to. Earlier ones are kept as `<output>.1`,
     /// `<output>.2`, ... Missing directories are made.
     pub output: PathBuf,
+    /// The file it goes to where that one cannot be written; without, or where neither can, its output goes
+    /// nowhere.
+    pub spare_output: Option<PathBuf>,
 }
 
 /// Why a program could not be launched.
@@ -49,14 +52,6 @@ pub enum LaunchError {
         program: PathBuf,
         /// The directory.
         dir: PathBuf,
-    },
-    /// The output file cannot be written.
-    #[error("the output file {} cannot be written; mend its directory, or set HANA_STATE to another", output.display())]
-    Output {
-        /// The file.
-        output: PathBuf,
-        /// What the system says.
-        source: io::Error,
     },
     /// The operating system refused.
     #[error("the operating system did not launch {}: {source}", program.display())]

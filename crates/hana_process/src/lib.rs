@@ -11,7 +11,8 @@
 //! | every knob and the three presets | [`Policy`] |
 //! | what follows on what: stop, crash, freeze, restart | [`Supervisor`] |
 //! | a process of the operating system, its group, its end | [`Process`] |
-//! | its output | [`LogFollower`] |
+//! | its output | [`LogFollower`], [`ProcessOutput`] |
+//! | a log of one's own | [`RotatingFile`] |
 //! | what differs by platform | the private module `os` |
 //!
 //! # What a stop reaches
@@ -34,6 +35,7 @@ mod os;
 mod output_file;
 mod policy;
 mod process;
+mod rotating_file;
 mod supervisor;
 
 pub use backoff::Backoff;
@@ -60,7 +62,10 @@ pub use policy::RestartPolicy;
 pub use policy::StopPolicy;
 pub use policy::WhenUnresponsive;
 pub use process::MARK_VARIABLE;
+pub use process::OutputError;
 pub use process::Process;
+pub use process::ProcessOutput;
+pub use rotating_file::RotatingFile;
 pub use supervisor::Action;
 pub use supervisor::Incarnation;
 pub use supervisor::ProcessEvent;

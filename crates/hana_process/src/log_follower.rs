@@ -45,6 +45,8 @@ pub struct LogFollower {
     file: Option<File>,
     /// How far the file has been read.
     position: u64,
+    /// Read beyond this, it is moved aside.
+    aside_beyond: u64,
     splitter: LineSplitter,
     tail: VecDeque<Line>,
     skipped: u64,
@@ -60,11 +62,18 @@ impl LogFollower {
             limits,
             file: None,
             position: 0,
+            aside_beyond: limits.file,
             splitter: LineSplitter::default(),
             tail: VecDeque::new(),
             skipped: 0,
             buffer: vec![0; CHUNK].into(),
         }
+    }
+
+    /// Follows nothing: no line ever comes.
+    #[must_use]
+    pub fn of_nothing() -> Self {
+        Self::new(PathBuf::new(), LogLimits::default())
     }
 
     /// The lines completed since the last poll, at most [`LogLimits::lines_per_poll`]. A gap in their
@@ -73,14 +82,16 @@ impl LogFollower {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or moved aside. A later poll tries again.
+    /// When the file cannot be read or moved aside; no line is lost by that. A later poll tries again: to
+    /// read at once, to move aside when the file has grown by another tenth of its limit.
     pub fn poll(&mut self) -> io::Result<Vec<Line>> {
         let mut batch = Batch::new(&self.limits, self.splitter.next_number());
-        self.read(&mut batch)?;
-        if self.position > self.limits.file
+        if self.position > self.aside_beyond
             && let Some(file) = &mut self.file
         {
+            self.aside_beyond = self.position.saturating_add(self.limits.file / 10);
             let mut copy = output_file::copy_and_empty(&self.path, file)?;
+            self.aside_beyond = self.limits.file;
             // What came since it was read, and before it was emptied, is in the copy.
             copy.seek(SeekFrom::Start(self.position))?;
             self.position = 0;
@@ -88,6 +99,7 @@ impl LogFollower {
                 self.splitter.push(bytes, |number, bytes| batch.add(number, bytes));
             }
         }
+        self.read(&mut batch)?;
         Ok(self.told(batch))
     }
 
@@ -249,6 +261,38 @@ mod tests {
         assert!(seen.iter().all(|line| line.text == format!("line {}", line.number)));
         assert!(fs::metadata(&path).unwrap().len() < 1200);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_moved_aside_is_followed_on_and_tried_again_once_it_has_grown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stuck.log");
+        let mut writer = output_file::open_for_new_run(&path).unwrap();
+        let limits = LogLimits { file: 100, ..LogLimits::default() };
+        let mut follower = LogFollower::new(&path, limits);
+        // In the way of the copy, as a full disk would be.
+        let in_the_way = dir.path().join("stuck.log.part");
+        fs::create_dir(&in_the_way).unwrap();
+        let mut seen = vec![];
+        let mut write = |count| {
+            for _ in 0..count {
+                writer.write_all(b"0123456789\n").unwrap();
+            }
+        };
+        write(10);
+        seen.extend(follower.poll().unwrap());
+        follower.poll().unwrap_err();
+        seen.extend(follower.poll().unwrap());
+        seen.extend(follower.poll().unwrap());
+        write(5);
+        seen.extend(follower.poll().unwrap());
+        follower.poll().unwrap_err();
+        fs::remove_dir(&in_the_way).unwrap();
+        write(5);
+        seen.extend(follower.poll().unwrap());
+        seen.extend(follower.poll().unwrap());
+        assert_eq!(numbers(&seen), (0..20).collect::<Vec<_>>());
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
     }
 
     #[test]

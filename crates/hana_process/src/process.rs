@@ -1,5 +1,6 @@
-use std::fs::File;
 use std::io;
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -8,6 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use hana_protocol::Exit;
 use process_wrap::std::CommandWrap;
+use thiserror::Error;
 
 use crate::LaunchError;
 use crate::LaunchSpec;
@@ -17,6 +19,8 @@ use crate::output_file;
 
 /// The environment variable that marks every process of one launch, whatever group it moves to.
 pub const MARK_VARIABLE: &str = "HANA_LAUNCH";
+/// What systemd tells a service in its environment.
+const OF_SERVICE_MANAGER: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
 /// A launched process, the leader of its own group, with all that it starts.
 ///
@@ -31,6 +35,68 @@ pub const MARK_VARIABLE: &str = "HANA_LAUNCH";
 pub struct Process {
     leader: os::Leader,
     fingerprint: Option<PidFingerprint>,
+    output: ProcessOutput,
+}
+
+/// Where the output of a process goes.
+#[derive(Debug)]
+pub enum ProcessOutput {
+    /// To the file that was wished for.
+    Wished(PathBuf),
+    /// To the spare one.
+    Spare {
+        /// The file.
+        file: PathBuf,
+        /// Why not to the one that was wished for.
+        problem: OutputError,
+    },
+    /// Nowhere: a process without a log is better than none.
+    Nowhere {
+        /// Why not to the file that was wished for.
+        problem: OutputError,
+    },
+}
+
+/// An output file that cannot be written: its directory is missing or read-only, or the disk is full.
+#[derive(Debug, Error)]
+#[error("its output cannot be written to {}", output.display())]
+pub struct OutputError {
+    /// The file.
+    pub output: PathBuf,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+impl ProcessOutput {
+    /// The file, if there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Wished(file) | Self::Spare { file, .. } => Some(file),
+            Self::Nowhere { .. } => None,
+        }
+    }
+
+    /// Opens the first file that can be written: one for standard output and standard error, so that their
+    /// order is kept.
+    fn open(spec: &LaunchSpec) -> (Self, Stdio, Stdio) {
+        let open = |file: &Path| {
+            let output = output_file::open_for_new_run(file)?;
+            let errors = output.try_clone()?;
+            io::Result::Ok((output.into(), errors.into()))
+        };
+        let source = match open(&spec.output) {
+            Ok((output, errors)) => return (Self::Wished(spec.output.clone()), output, errors),
+            Err(source) => source,
+        };
+        let problem = OutputError { output: spec.output.clone(), source };
+        if let Some(file) = &spec.spare_output
+            && let Ok((output, errors)) = open(file)
+        {
+            return (Self::Spare { file: file.clone(), problem }, output, errors);
+        }
+        (Self::Nowhere { problem }, Stdio::null(), Stdio::null())
+    }
 }
 
 impl Process {
@@ -42,8 +108,8 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When the directory or the program is not there, the output file cannot be opened, or the system
-    /// refuses. Nothing runs then, and `on_exit` is not called.
+    /// When the directory or the program is not there, or the system refuses. Nothing runs then, and
+    /// `on_exit` is not called. An output file that cannot be written is no error: see [`Process::output`].
     pub fn launch(
         spec: &LaunchSpec,
         on_exit: impl FnOnce(Exit) + Send + 'static,
@@ -60,10 +126,13 @@ impl Process {
                 looked_in: vec![spec.program.clone()],
             });
         }
-        let (output, errors) = open_output(spec)
-            .map_err(|source| LaunchError::Output { output: spec.output.clone(), source })?;
+        let (goes_to, output, errors) = ProcessOutput::open(spec);
         let mark = new_mark();
         let mut command = CommandWrap::with_new(&spec.program, |command| {
+            // A service manager's words with the launching program are not the launched one's.
+            for variable in OF_SERVICE_MANAGER {
+                command.env_remove(variable);
+            }
             command.args(&spec.args).envs(&spec.env).env(MARK_VARIABLE, &mark);
             command.stdin(Stdio::null()).stdout(output).stderr(errors);
             if let Some(dir) = &spec.dir {
@@ -73,7 +142,13 @@ impl Process {
         let leader = os::Leader::launch(&mut command, mark, on_exit)
             .map_err(|source| LaunchError::Spawn { program: spec.program.clone(), source })?;
         let fingerprint = PidFingerprint::of(leader.pid());
-        Ok(Self { leader, fingerprint })
+        Ok(Self { leader, fingerprint, output: goes_to })
+    }
+
+    /// Where its output goes.
+    #[must_use]
+    pub const fn output(&self) -> &ProcessOutput {
+        &self.output
     }
 
     /// The process id of the leader, which on Unix is the id of the group too.
@@ -124,13 +199,6 @@ impl Process {
     pub fn sweep(&self) -> io::Result<()> {
         self.leader.sweep()
     }
-}
-
-/// Standard output and standard error share one file so that their order is kept.
-fn open_output(spec: &LaunchSpec) -> io::Result<(File, File)> {
-    let output = output_file::open_for_new_run(&spec.output)?;
-    let errors = output.try_clone()?;
-    Ok((output, errors))
 }
 
 /// A text that no other launch on this machine has.

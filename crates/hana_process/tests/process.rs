@@ -19,6 +19,7 @@ use hana_process::LogFollower;
 use hana_process::LogLimits;
 use hana_process::PidFingerprint;
 use hana_process::Process;
+use hana_process::ProcessOutput;
 use hana_protocol::Exit;
 use tempfile::TempDir;
 
@@ -38,6 +39,7 @@ fn spec(dir: &Path, script: &str) -> LaunchSpec {
         env: BTreeMap::new(),
         dir: None,
         output: dir.join("output.log"),
+        spare_output: None,
     }
 }
 
@@ -255,10 +257,54 @@ fn what_cannot_be_launched_is_told_with_its_name() {
     fs::write(&text, "no program").unwrap();
     let error = launch(&LaunchSpec { program: text, ..spec(dir.path(), "") }).unwrap_err();
     assert!(matches!(error, LaunchError::Spawn { .. }), "{error}");
+}
 
-    let no_directory = dir.path().join("text/output.log");
-    let error = launch(&LaunchSpec { output: no_directory, ..spec(dir.path(), "") }).unwrap_err();
-    assert!(matches!(error, LaunchError::Output { .. }), "{error}");
+/// Such a file may lie on a read-only or a full disk.
+#[test]
+fn a_program_whose_output_file_cannot_be_written_is_launched_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("text"), "no directory").unwrap();
+    let impossible = dir.path().join("text/output.log");
+    let spare = dir.path().join("spare/output.log");
+    let wish = |spare_output| {
+        let script = "echo said; echo complained >&2; exit 7";
+        LaunchSpec { output: impossible.clone(), spare_output, ..spec(dir.path(), script) }
+    };
+
+    let (process, exits) = launch(&wish(Some(spare.clone()))).unwrap();
+    assert_eq!(exits.recv_timeout(DEADLINE).unwrap().0, Exit::Code(7));
+    assert_eq!(process.output().file(), Some(&*spare));
+    assert_eq!(fs::read_to_string(&spare).unwrap(), "said\ncomplained\n");
+
+    let (process, exits) = launch(&wish(None)).unwrap();
+    assert_eq!(exits.recv_timeout(DEADLINE).unwrap().0, Exit::Code(7));
+    let ProcessOutput::Nowhere { problem } = process.output() else { panic!("{process:?}") };
+    assert!(problem.to_string().contains("text/output.log"), "{problem}");
+}
+
+#[test]
+fn what_a_service_manager_tells_the_daemon_is_not_passed_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = r#"echo "${NOTIFY_SOCKET-none} ${HANA_LAUNCH:+marked}""#;
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "prints_what_a_launched_program_sees", "--ignored", "--nocapture"])
+        .env("NOTIFY_SOCKET", "/nowhere")
+        .env("HANA_TEST_SCRIPT", script)
+        .env("HANA_TEST_DIR", dir.path());
+    assert!(command.output().unwrap().status.success());
+    assert_eq!(fs::read_to_string(dir.path().join("output.log")).unwrap(), "none marked\n");
+}
+
+#[test]
+#[ignore = "run by the test above, in a process with an environment of its own"]
+fn prints_what_a_launched_program_sees() {
+    let (Ok(script), Ok(dir)) = (std::env::var("HANA_TEST_SCRIPT"), std::env::var("HANA_TEST_DIR"))
+    else {
+        return;
+    };
+    let (_process, exits) = launch(&spec(Path::new(&dir), &script)).unwrap();
+    exits.recv_timeout(DEADLINE).unwrap();
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl Keeper {
             env: BTreeMap::new(),
             dir: None,
             output: dir.path().join("output.log"),
+            spare_output: None,
         };
         let id = NodeId::new("script").unwrap();
         let policy = Policy { mesh: Mesh::Never, ..policy };
