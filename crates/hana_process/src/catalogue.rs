@@ -20,6 +20,7 @@ use crate::Mesh;
 use crate::Policy;
 use crate::Preset;
 use crate::RestartOn;
+use crate::TomlMistake;
 use crate::WhenUnresponsive;
 use crate::launch;
 
@@ -62,17 +63,8 @@ pub enum CatalogueError {
         source: io::Error,
     },
     /// What is written in it is no catalogue.
-    #[error("{}:{line}: {key}: {message}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The key at that line, with its tables.
-        key: String,
-        /// What is wrong with it, and what would be right.
-        message: String,
-    },
+    #[error(transparent)]
+    Invalid(#[from] TomlMistake),
 }
 
 /// A name that is not in the catalogue.
@@ -102,7 +94,7 @@ impl Catalogue {
     /// At the first thing that is wrong, with line and key.
     pub fn parse(text: &str, path: &Path) -> Result<Self, CatalogueError> {
         let file: CatalogueFile =
-            toml::from_str(text).map_err(|error| CatalogueError::at(&error, text, path))?;
+            toml::from_str(text).map_err(|error| TomlMistake::of(&error, text, path))?;
         let base = path.parent().unwrap_or_else(|| Path::new(""));
         let entries = file
             .visualizations
@@ -165,38 +157,6 @@ impl CatalogueEntry {
             spare_output: None,
         })
     }
-}
-
-impl CatalogueError {
-    fn at(error: &toml::de::Error, text: &str, path: &Path) -> Self {
-        let offset = error.span().map_or(0, |span| span.start.min(text.len()));
-        let before = text.get(..offset).unwrap_or_default();
-        let line = before.matches('\n').count();
-        Self::Invalid {
-            path: path.into(),
-            line: line + 1,
-            key: key_at(text, line),
-            message: error.message().replace('\n', "; "),
-        }
-    }
-}
-
-/// The key that stands at a line counted from 0, with the table it is in.
-fn key_at(text: &str, line: usize) -> String {
-    let mut table = "";
-    let mut key = "";
-    for line in text.lines().take(line + 1).map(str::trim) {
-        if let Some(header) = line.strip_prefix('[') {
-            table = header.split(']').next().unwrap_or_default();
-            key = "";
-        } else if let Some((before, _)) = line.split_once('=')
-            && !line.starts_with('#')
-        {
-            key = before.trim();
-        }
-    }
-    let parts: Vec<&str> = [table, key].into_iter().filter(|part| !part.is_empty()).collect();
-    if parts.is_empty() { "the file".into() } else { parts.join(".") }
 }
 
 // The file as it is written.
@@ -545,6 +505,15 @@ mod tests {
                 ":5: visualizations.ripples.restart.budget: invalid value: string \"endless\", expected a number of restarts, 0 or more, or \"unlimited\"",
             ),
             ("args = [", ":4: visualizations.ripples.args: "),
+            ("args = [\"a\"]\nargs = [\"b\"]", ":5: visualizations.ripples.args: duplicate key"),
+            (
+                "[visualizations.ripples]\nprogram = \"pulse\"",
+                ":4: visualizations.ripples: duplicate key",
+            ),
+            ("env = { A = 1 }", ":4: visualizations.ripples.env: invalid type: integer `1`"),
+            ("policy = \"show", ":4: visualizations.ripples.policy: "),
+            ("[visualizations.ripples.stop", ":4: visualizations.ripples.stop: "),
+            ("policy \"show\"", ":4: visualizations.ripples.policy: "),
             ("[visualizations.pulse]", ":4: visualizations.pulse: missing field `program`"),
             (
                 "[visualizations.Pulse]\nprogram = \"p\"",

@@ -37,6 +37,7 @@ mod policy;
 mod process;
 mod rotating_file;
 mod supervisor;
+mod toml_mistake;
 
 pub use backoff::Backoff;
 pub use backoff::Jitter;
@@ -70,3 +71,4 @@ pub use supervisor::Action;
 pub use supervisor::Incarnation;
 pub use supervisor::ProcessEvent;
 pub use supervisor::Supervisor;
+pub use toml_mistake::TomlMistake;

@@ -53,8 +53,7 @@ pub(crate) fn copy_and_empty(path: &Path, file: &mut File) -> io::Result<File> {
 }
 
 fn copy_to(part: &Path, file: &mut File) -> io::Result<File> {
-    let mut copy =
-        File::options().read(true).write(true).create(true).truncate(true).open(part)?;
+    let mut copy = File::options().read(true).write(true).create(true).truncate(true).open(part)?;
     file.rewind()?;
     io::copy(file, &mut copy)?;
     Ok(copy)
