@@ -16,6 +16,7 @@ mod table;
 mod watch;
 
 use std::io::IsTerminal;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        .log_internal_errors(false)
         .init();
     let json = arguments.json;
     let outcome = match arguments.command {
@@ -56,7 +58,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hana: {}", in_full(error.as_ref()));
+            // `eprintln` panics where nobody can hear it.
+            writeln!(std::io::stderr(), "hana: {}", in_full(error.as_ref())).ok();
             ExitCode::FAILURE
         },
     }

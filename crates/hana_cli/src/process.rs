@@ -1,5 +1,6 @@
 //! Starting and stopping: asks the daemon of the host it is about.
 
+use std::io::Write;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -135,10 +136,11 @@ pub(crate) fn say<T: Serialize>(
     answer: &T,
     for_people: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(answer).context("writing the answer as JSON")?);
+    let line = if json {
+        serde_json::to_string(answer).context("writing the answer as JSON")?
     } else {
-        println!("{}", for_people());
-    }
+        for_people()
+    };
+    writeln!(std::io::stdout(), "{line}")?;
     Ok(())
 }

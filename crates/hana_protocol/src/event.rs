@@ -42,6 +42,8 @@ pub enum EventKind {
     HostFound,
     /// A visualization that no daemon launched is gone without a word.
     NodeLost,
+    /// It runs, but what it writes is kept elsewhere or nowhere: a disk is full or read-only.
+    OutputLost,
     /// A message could not be used; the text names key, sender, field and cause.
     MessageRefused,
     /// A kind this build does not know.

@@ -21,6 +21,7 @@ use hana_process::LogFollower;
 use hana_process::LogLimits;
 use hana_process::Process;
 use hana_process::ProcessEvent;
+use hana_process::ProcessOutput;
 use hana_protocol::Accepted;
 use hana_protocol::Control;
 use hana_protocol::Event;
@@ -36,7 +37,10 @@ use hana_protocol::role;
 use crate::keeper::Keeper;
 use crate::keeper::Run;
 use crate::neighbours::Neighbours;
+use crate::service_manager;
 use crate::state_dir::StateDir;
+use crate::watchdog;
+use crate::watchdog::Watchdog;
 
 /// What reaches the daemon's loop.
 pub(crate) enum DaemonEvent {
@@ -79,7 +83,7 @@ type Asked = (NodeId, Incarnation, Pending<Result<Accepted, CommandError>>);
 const POLL: Duration = Duration::from_millis(100);
 /// How long what is killed may take to be gone. What takes longer is reaped in the course of time.
 const REAPING: Duration = Duration::from_secs(1);
-/// What happens by itself while nothing runs: nothing. The wait is bounded all the same.
+/// What happens by itself while nothing runs: nothing. The wait is bounded all the same, and by the watchdog.
 const IDLE: Duration = Duration::from_secs(5);
 /// How long a visualization may take to answer the polite command; its stop deadlines run beside it.
 const POLITE: Duration = Duration::from_secs(1);
@@ -118,19 +122,25 @@ impl Daemon {
     }
 
     /// Runs until it is told to end and everything it launched has ended.
-    pub(crate) fn run(mut self, inbox: &Receiver<DaemonEvent>) -> anyhow::Result<()> {
+    pub(crate) fn run(
+        mut self,
+        inbox: &Receiver<DaemonEvent>,
+        watchdog: &Watchdog,
+    ) -> anyhow::Result<()> {
         let mut next_poll = Instant::now();
         let mut end_by = None;
         loop {
+            watchdog.sign();
             let now = Instant::now();
             let wait = self.next_deadline(next_poll).saturating_duration_since(now);
-            match inbox.recv_timeout(wait) {
+            match inbox.recv_timeout(wait.min(watchdog::SIGN)) {
                 Ok(DaemonEvent::End) if self.ending => {
                     // Told twice: at once.
                     self.for_all(&ProcessEvent::KillAsked);
                 },
                 Ok(DaemonEvent::End) => {
                     tracing::info!("ending, with all that was launched");
+                    service_manager::stopping();
                     self.ending = true;
                     end_by = Some(Instant::now() + END);
                     self.for_all(&ProcessEvent::StopAsked);
@@ -417,7 +427,8 @@ impl Daemon {
         let output = self.state.output_of(node);
         let events = self.events.clone();
         let id = node.clone();
-        let launched = keeper.entry.launch_spec(&beside(), &output).and_then(|mut spec| {
+        let launched = keeper.entry.launch_spec(&beside(), output).and_then(|mut spec| {
+            spec.spare_output = self.state.spare_output_of(node);
             spec.env.insert("HANA_NODE".into(), node.to_string());
             spec.env.insert("HANA_HOST".into(), self.node.host().to_string());
             if let Some(path) = self.origin.to_variable() {
@@ -437,8 +448,16 @@ impl Daemon {
                 let limits = keeper.entry.policy.health.limits;
                 keeper.forget_output();
                 keeper.health = Some(HealthWatch::new(limits, Instant::now()));
-                keeper.run =
-                    Some(Run { process, follower: LogFollower::new(output, LogLimits::default()) });
+                let follower =
+                    process.output().file().map_or_else(LogFollower::of_nothing, |file| {
+                        LogFollower::new(file, LogLimits::default())
+                    });
+                let trouble = output_trouble(process.output());
+                keeper.run = Some(Run { process, follower });
+                if let Some(text) = trouble {
+                    tracing::warn!("'{node}' runs, but {text}");
+                    self.report(node, EventKind::OutputLost, text);
+                }
                 ProcessEvent::Spawned { incarnation, pid }
             },
             Err(error) => ProcessEvent::SpawnFailed { incarnation, reason: in_full(&error) },
@@ -473,6 +492,19 @@ impl Daemon {
             tracing::warn!("what happened to '{node}' is not said: {problem}");
         }
     }
+}
+
+/// What is to be said when the output of a process does not go where it should.
+fn output_trouble(output: &ProcessOutput) -> Option<String> {
+    let (problem, instead) = match output {
+        ProcessOutput::Wished(_) => return None,
+        ProcessOutput::Spare { file, problem } => {
+            (problem, format!("it goes to {}", file.display()))
+        },
+        ProcessOutput::Nowhere { problem } => (problem, "it is not kept".into()),
+    };
+    let problem = in_full(problem);
+    Some(format!("{problem}; {instead}; make room there, or set HANA_STATE to another directory"))
 }
 
 /// Where the programs of the catalogue that have no path are looked for first: beside this one.

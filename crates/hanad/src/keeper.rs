@@ -33,6 +33,8 @@ use hana_protocol::Stream;
 use hana_protocol::Topic;
 use hana_protocol::role;
 
+use crate::complaint::Complaint;
+
 /// What the daemon has of one visualization: what decides about it, the process, its health and output,
 /// and who waits for an answer.
 pub(crate) struct Keeper {
@@ -43,6 +45,7 @@ pub(crate) struct Keeper {
     status: StatePublisher<ProcessStatus>,
     log: Publisher<LogLine>,
     last_lines: Arc<Mutex<VecDeque<LogLine>>>,
+    output_complaint: Complaint,
     clock: Clock,
     waiting: Vec<Waiting>,
     _answering: Answering,
@@ -116,6 +119,7 @@ impl Keeper {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
             }),
             last_lines,
+            output_complaint: Complaint::default(),
             clock: Clock::new(),
             waiting: vec![],
             _health_feed: joins.then(|| presence.hear_health_of(&id)),
@@ -182,7 +186,11 @@ impl Keeper {
         let Some(run) = &mut self.run else { return };
         match run.follower.poll() {
             Ok(lines) => self.tell(lines),
-            Err(problem) => tracing::warn!("the output of '{}': {problem}", self.supervisor.id()),
+            // A tenth of a second later it will be the same.
+            Err(problem) if self.output_complaint.is_news(&problem) => {
+                tracing::warn!("the output of '{}': {problem}", self.supervisor.id());
+            },
+            Err(_) => {},
         }
     }
 

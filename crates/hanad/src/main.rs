@@ -4,13 +4,18 @@
 //! It reads its configuration, joins the mesh as the gateway of its host, and runs one loop: events in,
 //! actions out. What is decided is decided by `hana_process::Supervisor`.
 
+mod complaint;
 mod config;
 mod daemon;
 mod keeper;
+mod log;
 mod neighbours;
+mod service_manager;
 mod state_dir;
+mod watchdog;
 
 use std::io::IsTerminal;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -34,7 +39,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::DaemonConfig;
 use crate::daemon::Daemon;
 use crate::daemon::DaemonEvent;
+use crate::log::Audience;
+use crate::log::Log;
 use crate::state_dir::StateDir;
+use crate::watchdog::Limit;
+use crate::watchdog::Watchdog;
 
 /// The daemon of this machine: finds the others, launches and watches visualizations.
 #[derive(Parser)]
@@ -48,32 +57,60 @@ struct Arguments {
 /// Scouting has no part in a daemon's joining, so this is ample.
 const JOIN: Duration = Duration::from_secs(15);
 
+/// How long the last lines of the log may take to be written.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let log = match Log::start() {
+        Ok(log) => log,
+        Err(problem) => {
+            writeln!(std::io::stderr(), "hanad: the system gives it no thread: {problem}").ok();
+            return ExitCode::FAILURE;
+        },
+    };
+    let unmet = log_to_stderr_and(&log);
+    let outcome = run(&arguments, &log, unmet);
+    if let Err(error) = &outcome {
+        let line = format!("hanad: {}", in_full(error.as_ref()));
+        // `eprintln` panics where nobody can hear it.
+        writeln!(std::io::stderr(), "{line}").ok();
+        log.add(&line, Audience::File);
+    }
+    log.flush(LAST_LINES);
+    outcome.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+/// Standard error for whoever looks on, the log for who comes later. Neither can hold the daemon up, nor end
+/// it, when it cannot be written: `tracing` would say so on standard error, and panic if that is what failed.
+fn log_to_stderr_and(log: &Log) -> Unmet {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HANA_LOG").unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error")
     });
     let (quiet, unmet) = UnmetLayer::new();
-    let log = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    tracing_subscriber::registry().with(log).with(filter).with(quiet).init();
-    match run(&arguments, unmet) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("hanad: {}", in_full(error.as_ref()));
-            ExitCode::FAILURE
-        },
-    }
+    let lines = || tracing_subscriber::fmt::layer().with_target(false).log_internal_errors(false);
+    let to_stderr = lines().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let to_log = lines().with_writer(log.clone()).with_ansi(false);
+    tracing_subscriber::registry()
+        .with(to_stderr)
+        .with(to_log)
+        .with(filter)
+        .with(quiet)
+        .init();
+    unmet
 }
 
-fn run(arguments: &Arguments, unmet: Unmet) -> anyhow::Result<()> {
+fn run(arguments: &Arguments, log: &Log, unmet: Unmet) -> anyhow::Result<()> {
+    let identity = NodeConfig::of_host()?;
+    let (state, trouble) = StateDir::of(identity.host());
+    log.write_to(state.own_log());
+    if let Some(trouble) = trouble {
+        tracing::warn!("{trouble}");
+    }
     let config = DaemonConfig::find(arguments.config.as_deref())?;
     unmet.watch(&config.network)?;
     let show = config.network.show.clone();
-    let identity = NodeConfig::of_host()?.with_network(config.network);
-    let state = StateDir::of(identity.host())?;
+    let identity = identity.with_network(config.network);
     if let Err(problem) = hana_process::adopt_orphans() {
         tracing::warn!("what a visualization leaves behind may stay: {problem}");
     }
@@ -90,7 +127,26 @@ fn run(arguments: &Arguments, unmet: Unmet) -> anyhow::Result<()> {
         .wait(JOIN)
         .context("joining the mesh")?
         .context("joining the mesh")?;
+    let _answering = log.publish_on(&node);
     let of_show = show.map(|show| format!(", show '{show}'")).unwrap_or_default();
     tracing::info!("'{}' is on the mesh{of_show}; {}", node.id(), config.origin);
-    Daemon::new(node, config.catalogue, config.origin, state, events).run(&inbox)
+    let watchdog = watch_the_loop(log)?;
+    service_manager::ready(&format!(
+        "'{}' is on the mesh; log in {}",
+        node.id(),
+        state.own_log().display()
+    ));
+    Daemon::new(node, config.catalogue, config.origin, state, events).run(&inbox, &watchdog)
+}
+
+fn watch_the_loop(log: &Log) -> anyhow::Result<Watchdog> {
+    let log = log.clone();
+    Watchdog::start(Limit::OF_THE_DAEMON, move |hung_for| {
+        tracing::error!(
+            "the daemon's loop has not moved for {} s; ending it, so that it is started again; what it launched goes on",
+            hung_for.as_secs()
+        );
+        log.flush(LAST_LINES);
+    })
+    .context("starting the watchdog")
 }

@@ -1,30 +1,223 @@
 use std::env;
+use std::fs;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use etcetera::BaseStrategy;
 use hana_protocol::NodeId;
+use thiserror::Error;
 
 /// Where the daemon of one host keeps what shall outlive it: `HANA_STATE` or the user's state directory,
 /// then the host's id, so that several daemons on one machine never meet.
 #[derive(Debug, Clone)]
-pub(crate) struct StateDir(PathBuf);
+pub(crate) struct StateDir {
+    dir: PathBuf,
+    host: NodeId,
+}
+
+/// The state directory that was wished for cannot be written. The daemon goes on with another.
+#[derive(Debug, Error)]
+#[error(
+    "the state directory{} cannot be used ({problem}); {instead}; set HANA_STATE to a directory that can be written",
+    .wished.as_ref().map(|dir| format!(" {}", dir.display())).unwrap_or_default()
+)]
+pub(crate) struct StateTrouble {
+    /// None where not even that is known.
+    wished: Option<PathBuf>,
+    problem: String,
+    instead: Instead,
+}
+
+#[derive(Debug)]
+enum Instead {
+    Spare(PathBuf),
+    /// That cannot be written either.
+    Nothing {
+        spare: PathBuf,
+        problem: io::Error,
+    },
+}
+
+impl std::fmt::Display for Instead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Spare(dir) => write!(f, "using {} until hanad starts again", dir.display()),
+            Self::Nothing { spare, problem } => {
+                write!(f, "nor can {} ({problem}), so no log is kept", spare.display())
+            },
+        }
+    }
+}
 
 impl StateDir {
-    pub(crate) fn of(host: &NodeId) -> anyhow::Result<Self> {
-        let base = if let Some(path) = env::var_os("HANA_STATE").filter(|path| !path.is_empty()) {
-            PathBuf::from(path)
-        } else {
-            let base = etcetera::choose_base_strategy()
-                .context("finding the user's state directory; set HANA_STATE to one")?;
-            base.state_dir().unwrap_or_else(|| base.data_dir()).join("hana")
+    /// The one that is wished for, or what is used in its place and why.
+    pub(crate) fn of(host: &NodeId) -> (Self, Option<StateTrouble>) {
+        Self::first_usable(wished().map(|base| base.join(host.as_str())), host)
+    }
+
+    fn first_usable(
+        wished: Result<PathBuf, String>,
+        host: &NodeId,
+    ) -> (Self, Option<StateTrouble>) {
+        let usable = wished
+            .clone()
+            .and_then(|dir| check(&dir).map(|()| dir).map_err(|problem| problem.to_string()));
+        let of = |dir| Self { dir, host: host.clone() };
+        let problem = match usable {
+            Ok(dir) => return (of(dir), None),
+            Err(problem) => problem,
         };
-        Ok(Self(base.join(host.as_str())))
+        let spare = spare_base().join(host.as_str());
+        let checked = private_dir(&spare_base()).and_then(|()| check(&spare));
+        let wished = wished.ok();
+        match checked {
+            Ok(()) => {
+                let instead = Instead::Spare(spare.clone());
+                (of(spare), Some(StateTrouble { wished, problem, instead }))
+            },
+            Err(because) => {
+                let dir = wished.clone().unwrap_or_else(|| spare.clone());
+                let instead = Instead::Nothing { spare, problem: because };
+                (of(dir), Some(StateTrouble { wished, problem, instead }))
+            },
+        }
     }
 
     /// The file that the output of a process goes to.
     pub(crate) fn output_of(&self, node: &NodeId) -> PathBuf {
-        Path::new(&self.0).join("log").join(format!("{node}.log"))
+        log_of(&self.dir, name_of(node))
+    }
+
+    /// Where it goes when that one cannot be written; none where there is no such place.
+    pub(crate) fn spare_output_of(&self, node: &NodeId) -> Option<PathBuf> {
+        let base = spare_base();
+        private_dir(&base).ok()?;
+        Some(log_of(&base.join(self.host.as_str()), name_of(node)))
+    }
+
+    /// The daemon's own log.
+    pub(crate) fn own_log(&self) -> PathBuf {
+        log_of(&self.dir, OWN)
+    }
+}
+
+const OWN: &str = "hanad";
+
+/// The name of a node's log. A visualization may be called like the daemon; no id begins with `_`.
+fn name_of(node: &NodeId) -> &str {
+    if node.as_str() == OWN { "_hanad" } else { node.as_str() }
+}
+
+/// The base that is wished for, or why none is known.
+fn wished() -> Result<PathBuf, String> {
+    if let Some(path) = env::var_os("HANA_STATE").filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
+    let base = etcetera::choose_base_strategy().map_err(|problem| problem.to_string())?;
+    Ok(base.state_dir().unwrap_or_else(|| base.data_dir()).join("hana"))
+}
+
+fn log_of(dir: &Path, name: &str) -> PathBuf {
+    dir.join("log").join(format!("{name}.log"))
+}
+
+/// Whether files can be made in the directory for logs; makes it. A disk that is merely full passes: what lies
+/// there can be read, and may be written again later.
+fn check(dir: &Path) -> io::Result<()> {
+    let log = dir.join("log");
+    fs::create_dir_all(&log)?;
+    let probe = log.join(format!(".probe-{}", std::process::id()));
+    File::create(&probe)?;
+    fs::remove_file(&probe)
+}
+
+/// Below the system's temporary directory; the same one at every start, for the same user.
+fn spare_base() -> PathBuf {
+    env::temp_dir().join(spare_name())
+}
+
+#[cfg(unix)]
+fn spare_name() -> String {
+    format!("hana-{}", rustix::process::geteuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn spare_name() -> String {
+    "hana".into()
+}
+
+/// Makes the directory for this user alone. Everybody may make things in a temporary directory: one that
+/// another user has put there is not taken.
+#[cfg(unix)]
+fn private_dir(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::fs::MetadataExt;
+
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(problem) if problem.kind() != io::ErrorKind::AlreadyExists => return Err(problem),
+        _ => {},
+    }
+    let found = fs::symlink_metadata(dir)?;
+    if found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() {
+        Ok(())
+    } else {
+        Err(io::Error::other("it belongs to another user"))
+    }
+}
+
+#[cfg(not(unix))]
+fn private_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn host() -> NodeId {
+        NodeId::new("h1").unwrap()
+    }
+
+    #[test]
+    fn a_directory_that_can_be_written_is_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let wished = root.path().join("not/there/yet/h1");
+        let (state, trouble) = StateDir::first_usable(Ok(wished.clone()), &host());
+        assert!(trouble.is_none());
+        let output = state.output_of(&NodeId::new("ripples").unwrap());
+        assert_eq!(output, wished.join("log/ripples.log"));
+        assert_eq!(fs::read_dir(wished.join("log")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn in_the_place_of_one_that_cannot_another_is_taken_and_told_in_one_line() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        let wished = root.path().join("file/h1");
+        let (state, trouble) = StateDir::first_usable(Ok(wished.clone()), &host());
+        let told = trouble.unwrap().to_string();
+        assert!(told.contains(&wished.display().to_string()), "{told}");
+        assert!(told.contains(&state.dir.display().to_string()), "{told}");
+        assert!(told.contains("HANA_STATE") && !told.contains('\n'), "{told}");
+        check(&state.dir).unwrap();
+
+        let (_, trouble) = StateDir::first_usable(Err("there is no home".into()), &host());
+        assert!(
+            trouble.unwrap().to_string().starts_with("the state directory cannot be used (there")
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_spare_directory_that_is_not_ones_own_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(root.path(), &link).unwrap();
+        private_dir(&link).unwrap_err();
+        private_dir(&root.path().join("own")).unwrap();
+        private_dir(&root.path().join("own")).unwrap();
     }
 }

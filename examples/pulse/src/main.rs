@@ -1,7 +1,9 @@
 //! A visualization without window or GPU: it prints what a light would do. For trying things out, and for
 //! machines that have no screen.
 
+use std::fmt::Arguments;
 use std::io::IsTerminal;
+use std::io::Write;
 use std::time::Duration;
 
 use bevy_app::App;
@@ -46,6 +48,8 @@ fn main() -> AppExit {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error"))
+        // Where it cannot write, it would say so on standard error, and panic if that is what failed.
+        .log_internal_errors(false)
         .init();
     App::new()
         .add_plugins((
@@ -55,20 +59,27 @@ fn main() -> AppExit {
             ScheduleRunnerPlugin::run_loop(Duration::from_secs_f64(1.0 / RATE)),
             VisualizationPlugin::<Pulse>::new("pulse"),
         ))
-        .add_observer(|joined: On<Joined>| println!("I am '{}'", joined.node))
+        .add_observer(|joined: On<Joined>| say(format_args!("I am '{}'", joined.node)))
         .add_systems(Update, (say_what_is_played.run_if(resource_changed::<Pulse>), beat))
         .run()
 }
 
 fn say_what_is_played(pulse: Res<Pulse>) {
     let Pulse { zoom, speed, hue, intensity } = *pulse;
-    println!("zoom {zoom:+.3}  speed {speed:+.3}  hue {hue:+.3}  intensity {intensity:+.3}");
+    say(format_args!(
+        "zoom {zoom:+.3}  speed {speed:+.3}  hue {hue:+.3}  intensity {intensity:+.3}"
+    ));
 }
 
 fn beat(time: Res<Time>, pulse: Res<Pulse>, mut phase: Local<f32>) {
     let before = *phase;
     *phase = pulse.speed.mul_add(time.delta_secs(), before).rem_euclid(1.0);
     if *phase < before && pulse.speed > 0.0 {
-        println!("beat");
+        say(format_args!("beat"));
     }
+}
+
+/// Like `println`, which ends the program when the disk that its output goes to is full.
+fn say(line: Arguments) {
+    writeln!(std::io::stdout(), "{line}").ok();
 }

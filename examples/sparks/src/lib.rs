@@ -41,6 +41,8 @@ pub fn headless_app() -> App {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error"))
+        // A disk that its output cannot be written to shall not end it.
+        .log_internal_errors(false)
         .init();
     let mut app = App::new();
     app.add_plugins((

@@ -1,5 +1,7 @@
 //! Catches sparks, whoever throws them, and says so.
 
+use std::io::Write;
+
 use bevy_app::AppExit;
 use bevy_app::Update;
 use bevy_ecs::prelude::*;
@@ -18,9 +20,14 @@ fn main() -> AppExit {
 fn catch(mut sparks: MessageReader<FromMesh<Spark>>) {
     for FromMesh { envelope, message, .. } in sparks.read() {
         let from = envelope.as_ref().map_or("an unnamed sender", |envelope| envelope.from.as_str());
-        println!(
+        // Not `println`, which ends the program when the disk that its output goes to is full.
+        writeln!(
+            std::io::stdout(),
             "spark {} from {from}: {:.2} rad, energy {:.2}",
-            message.number, message.angle, message.energy
-        );
+            message.number,
+            message.angle,
+            message.energy
+        )
+        .ok();
     }
 }

@@ -1,0 +1,293 @@
+use std::collections::VecDeque;
+use std::io;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::Duration;
+
+use hana_network::Answering;
+use hana_network::Node;
+use hana_network::Publisher;
+use hana_process::Line;
+use hana_process::RotatingFile;
+use hana_protocol::LogLine;
+use hana_protocol::Stream;
+use hana_protocol::Topic;
+use hana_protocol::role;
+use tracing::Level;
+use tracing::Metadata;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::complaint::Complaint;
+
+/// The daemon's own log: a file that rotates, and `hana/<host>/log/<host>` for `hana logs`.
+///
+/// Whoever logs only puts the line into a bounded queue; a thread writes. So a disk that is slow, full or gone
+/// holds nobody up. A line that the queue has no room for is counted, and the number written when there is
+/// room again.
+#[derive(Debug, Clone)]
+pub(crate) struct Log {
+    queue: SyncSender<Order>,
+    lost: Arc<AtomicU64>,
+    last_lines: Arc<Mutex<VecDeque<LogLine>>>,
+}
+
+enum Order {
+    Write(Vec<u8>, Audience),
+    /// What has been written so far, and will be, goes into this file.
+    Into(PathBuf),
+    Onto(Publisher<LogLine>),
+    Flush(Sender<()>),
+}
+
+/// Who reads a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// The file alone: what is said for whoever looks for a fault here. That includes what publishing logs
+    /// itself, which would else publish more.
+    File,
+    /// The mesh too.
+    All,
+}
+
+/// A file is moved aside beyond this, in bytes; three are kept.
+const FILE: u64 = 10 * 1024 * 1024;
+/// How many lines wait for the disk.
+const QUEUE: usize = 4096;
+/// How many of its last lines are kept for who comes late.
+const LAST_LINES: usize = 200;
+
+impl Log {
+    /// A log that keeps its first lines until it is told where they belong.
+    pub(crate) fn start() -> io::Result<Self> {
+        let (queue, orders) = mpsc::sync_channel(QUEUE);
+        let log = Self { queue, lost: Arc::default(), last_lines: Arc::default() };
+        let mut writer = Writer {
+            file: None,
+            early: vec![],
+            complaint: Complaint::default(),
+            lost: Arc::clone(&log.lost),
+            missing: 0,
+            publisher: None,
+            last_lines: Arc::clone(&log.last_lines),
+            number: 0,
+        };
+        thread::Builder::new().name("log".into()).spawn(move || writer.run(&orders))?;
+        Ok(log)
+    }
+
+    /// Puts the log into the file at `path`.
+    pub(crate) fn write_to(&self, path: PathBuf) {
+        self.queue.send(Order::Into(path)).ok();
+    }
+
+    /// Lets others read the log over the mesh, for as long as the value that is returned is kept.
+    pub(crate) fn publish_on(&self, node: &Node<role::Daemon>) -> Answering {
+        let topic = Topic::<LogLine>::log(node.host().clone(), node.host().clone());
+        self.queue.send(Order::Onto(node.publisher(&topic))).ok();
+        let last_lines = Arc::clone(&self.last_lines);
+        node.answer(&topic, move || {
+            last_lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        })
+    }
+
+    /// Adds a line, without its end. Does not block.
+    pub(crate) fn add(&self, line: &str, audience: Audience) {
+        self.push(format!("{line}\n").into_bytes(), audience);
+    }
+
+    /// Waits until what was added is written, at most for `deadline`.
+    pub(crate) fn flush(&self, deadline: Duration) {
+        let (written, is_written) = mpsc::channel();
+        if self.queue.try_send(Order::Flush(written)).is_ok() {
+            is_written.recv_timeout(deadline).ok();
+        }
+    }
+
+    fn push(&self, line: Vec<u8>, audience: Audience) {
+        if self.queue.try_send(Order::Write(line, audience)).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One message of `tracing`, on its way into the log.
+pub(crate) struct Entry<'a> {
+    log: &'a Log,
+    audience: Audience,
+}
+
+impl Write for Entry<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.log.push(line.into(), self.audience);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Entry<'a>;
+
+    fn make_writer(&'a self) -> Entry<'a> {
+        Entry { log: self, audience: Audience::File }
+    }
+
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Entry<'a> {
+        let is_ours = meta.target().starts_with("hana");
+        let audience =
+            if is_ours && *meta.level() <= Level::INFO { Audience::All } else { Audience::File };
+        Entry { log: self, audience }
+    }
+}
+
+/// What the log's thread has.
+struct Writer {
+    file: Option<RotatingFile>,
+    /// Lines that came before the file was known.
+    early: Vec<Vec<u8>>,
+    complaint: Complaint,
+    lost: Arc<AtomicU64>,
+    /// Lines that are not in the file and shall be told there.
+    missing: u64,
+    publisher: Option<Publisher<LogLine>>,
+    last_lines: Arc<Mutex<VecDeque<LogLine>>>,
+    number: u64,
+}
+
+impl Writer {
+    fn run(&mut self, orders: &Receiver<Order>) {
+        while let Ok(order) = orders.recv() {
+            match order {
+                Order::Write(line, audience) => {
+                    if audience == Audience::All {
+                        self.publish(&line);
+                    }
+                    self.write(line);
+                },
+                Order::Into(path) => {
+                    self.file = Some(RotatingFile::new(path, FILE));
+                    for line in std::mem::take(&mut self.early) {
+                        self.write(line);
+                    }
+                },
+                Order::Onto(publisher) => self.publisher = Some(publisher),
+                Order::Flush(written) => {
+                    written.send(()).ok();
+                },
+            }
+        }
+    }
+
+    fn write(&mut self, line: Vec<u8>) {
+        self.missing += self.lost.swap(0, Ordering::Relaxed);
+        let Some(file) = &mut self.file else {
+            if self.early.len() < LAST_LINES {
+                self.early.push(line);
+            }
+            return;
+        };
+        let told = if self.missing > 0 {
+            file.write(format!("({} lines are missing here)\n", self.missing).as_bytes())
+        } else {
+            Ok(())
+        };
+        match told.inspect(|()| self.missing = 0).and_then(|()| file.write(&line)) {
+            Ok(()) => {
+                self.complaint.is_over();
+            },
+            Err(problem) => {
+                self.missing += 1;
+                if self.complaint.is_news(&problem) {
+                    let path = file.path().display();
+                    // Not through `tracing`, which would bring it here again; nor may it fail.
+                    writeln!(
+                        io::stderr(),
+                        "hanad: its log {path} cannot be written: {problem}; it goes on without, and tries again with every line"
+                    )
+                    .ok();
+                }
+            },
+        }
+    }
+
+    fn publish(&mut self, line: &[u8]) {
+        let Line { number, text } = Line::new(self.number, line.trim_ascii_end());
+        self.number += 1;
+        let line = LogLine { number, stream: Stream::Daemon, text };
+        if let Some(publisher) = &self.publisher {
+            // A full queue costs watchers a line; the file has it.
+            publisher.publish(&line).ok();
+        }
+        let mut last = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn lines_from_before_the_file_was_known_are_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log/hanad.log");
+        let log = Log::start().unwrap();
+        log.add("early", Audience::All);
+        log.write_to(path.clone());
+        log.add("late", Audience::File);
+        log.flush(DEADLINE);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "early\nlate\n");
+        let kept: Vec<_> =
+            log.last_lines.lock().unwrap().iter().map(|line| line.text.clone()).collect();
+        assert_eq!(kept, ["early"]);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_counted_in_the_file_once_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hanad.log");
+        fs::create_dir(&path).unwrap();
+        let log = Log::start().unwrap();
+        log.write_to(path.clone());
+        for _ in 0..3 {
+            log.add("lost", Audience::File);
+        }
+        log.flush(DEADLINE);
+        fs::remove_dir(&path).unwrap();
+        log.add("kept", Audience::File);
+        log.flush(DEADLINE);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "(3 lines are missing here)\nkept\n");
+    }
+
+    /// Nobody reads the queue: as if the disk took for ever.
+    #[test]
+    fn a_log_whose_disk_hangs_holds_nobody_up() {
+        let (queue, _orders) = mpsc::sync_channel(2);
+        let log = Log { queue, lost: Arc::default(), last_lines: Arc::default() };
+        for _ in 0..10 {
+            log.add("line", Audience::File);
+        }
+        assert_eq!(log.lost.load(Ordering::Relaxed), 8);
+        log.flush(DEADLINE);
+    }
+}

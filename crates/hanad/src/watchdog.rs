@@ -1,0 +1,218 @@
+use std::io;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::service_manager;
+
+/// Ends the process when its loop hangs, so that whoever started it starts it again; what it launched goes on.
+///
+/// Time is counted in ticks of the watchdog's own thread, not read from a clock. A machine that was suspended,
+/// a process that was stopped and continued and a clock that was set make no tick, or one; only a loop that
+/// stands still while this thread goes on makes many.
+#[derive(Debug, Clone)]
+pub(crate) struct Watchdog(Arc<AtomicU64>);
+
+/// How long a loop may take for one round.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit {
+    /// Between two looks.
+    pub(crate) tick: Duration,
+    /// Looks in a row at a loop that has not moved.
+    pub(crate) ticks: u32,
+}
+
+impl Limit {
+    /// Ten seconds: longer than any round takes on a machine that is merely busy.
+    pub(crate) const OF_THE_DAEMON: Self = Self { tick: Duration::from_millis(500), ticks: 20 };
+
+    const fn in_all(self) -> Duration {
+        self.tick.saturating_mul(self.ticks)
+    }
+}
+
+/// How often the loop gives a sign at least.
+pub(crate) const SIGN: Duration = Duration::from_secs(1);
+/// How long the last words may take, on an output that may be what hangs.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+impl Watchdog {
+    /// Begins to watch. `last_words` says why the process ends; it is given a second.
+    pub(crate) fn start(
+        limit: Limit,
+        last_words: impl FnOnce(Duration) + Send + 'static,
+    ) -> io::Result<Self> {
+        let watchdog = Self(Arc::default());
+        let signs = Arc::clone(&watchdog.0);
+        let is_asked = service_manager::watches_every().is_some();
+        thread::Builder::new().name("watchdog".into()).spawn(move || {
+            let mut patience = Patience::new(limit.ticks);
+            loop {
+                thread::sleep(limit.tick);
+                match patience.tick(signs.load(Ordering::Relaxed)) {
+                    Verdict::Moves if is_asked => service_manager::alive(),
+                    Verdict::Moves | Verdict::Waits => {},
+                    Verdict::Hangs => end(limit, last_words),
+                }
+            }
+        })?;
+        Ok(watchdog)
+    }
+
+    /// The loop goes round.
+    pub(crate) fn sign(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Says why and aborts, also when saying it hangs.
+fn end(limit: Limit, last_words: impl FnOnce(Duration) + Send + 'static) -> ! {
+    let (said, is_said) = mpsc::channel();
+    let speaker = thread::Builder::new().name("last words".into()).spawn(move || {
+        last_words(limit.in_all());
+        said.send(()).ok();
+    });
+    if speaker.is_ok() {
+        is_said.recv_timeout(LAST_WORDS).ok();
+    }
+    process::abort()
+}
+
+/// What is thought of the loop. Pure.
+#[derive(Debug)]
+struct Patience {
+    ticks: u32,
+    seen: u64,
+    without: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It has gone round since the last tick.
+    Moves,
+    /// It has not, but may.
+    Waits,
+    /// It has not for too long.
+    Hangs,
+}
+
+impl Patience {
+    const fn new(ticks: u32) -> Self {
+        Self { ticks, seen: 0, without: 0 }
+    }
+
+    /// One tick later the loop has given `signs` signs in all.
+    const fn tick(&mut self, signs: u64) -> Verdict {
+        if signs != self.seen {
+            self.seen = signs;
+            self.without = 0;
+            return Verdict::Moves;
+        }
+        self.without = self.without.saturating_add(1);
+        if self.without >= self.ticks { Verdict::Hangs } else { Verdict::Waits }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Watches a loop that goes round as `rounds` says, tick by tick, and returns when it is said to hang.
+    fn hangs_at(rounds: impl IntoIterator<Item = u64>) -> Option<usize> {
+        let mut patience = Patience::new(Limit::OF_THE_DAEMON.ticks);
+        let mut signs = 0;
+        rounds.into_iter().position(|round| {
+            signs += round;
+            patience.tick(signs) == Verdict::Hangs
+        })
+    }
+
+    #[test]
+    fn a_loop_that_moves_now_and_then_is_left_alone() {
+        assert_eq!(hangs_at((0..10_000).map(|tick| u64::from(tick % 3 == 0))), None);
+        assert_eq!(hangs_at((0..10_000).map(|tick| u64::from(tick % 20 == 0))), None);
+    }
+
+    #[test]
+    fn a_loop_that_stands_still_hangs_after_ten_seconds_of_ticks() {
+        assert_eq!(Limit::OF_THE_DAEMON.in_all(), Duration::from_secs(10));
+        let moves_then_stops = [1; 5].into_iter().chain([0; 100]);
+        assert_eq!(hangs_at(moves_then_stops), Some(5 + 20 - 1));
+        assert_eq!(hangs_at([0; 100]), Some(19), "one that has never moved");
+    }
+
+    /// Asleep, stopped, or its clock set: loop and watchdog both make no step meanwhile, or one. Nothing here
+    /// asks a clock, so however long it was makes no difference.
+    #[test]
+    fn a_machine_that_was_suspended_for_an_hour_is_one_tick_older() {
+        let day = (0..1000).flat_map(|_| [1, 1, 0]);
+        assert_eq!(hangs_at(day), None);
+        let mut patience = Patience::new(20);
+        assert_eq!(patience.tick(7), Verdict::Moves);
+        assert_eq!(patience.tick(7), Verdict::Waits);
+        assert_eq!(patience.tick(8), Verdict::Moves);
+    }
+
+    /// How the subprocess of the two tests below hangs.
+    const HANGS: &str = "HANA_TEST_LOOP_HANGS";
+    const SHORT: Limit = Limit { tick: Duration::from_millis(50), ticks: 20 };
+
+    #[test]
+    #[ignore = "run by the two tests below, in a process of its own that is to die"]
+    fn a_loop_that_hangs() {
+        let Ok(how) = std::env::var(HANGS) else { return };
+        let watchdog = Watchdog::start(SHORT, move |after| {
+            eprintln!("no sign of the loop for {} s", after.as_secs());
+            if how == "with its output" {
+                thread::sleep(Duration::from_secs(3600));
+            }
+        })
+        .unwrap();
+        // Longer than the limit in all, well.
+        for _ in 0..60 {
+            watchdog.sign();
+            thread::sleep(Duration::from_millis(50));
+        }
+        eprintln!("hangs now");
+        thread::sleep(Duration::from_secs(3600));
+    }
+
+    #[cfg(unix)]
+    fn watch_it_hang(how: &str) -> (String, Duration) {
+        use std::os::unix::process::ExitStatusExt;
+
+        const SIGABRT: i32 = 6;
+        let begun = Instant::now();
+        let output = process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "watchdog::tests::a_loop_that_hangs", "--ignored", "--nocapture"])
+            .env(HANGS, how)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.signal(), Some(SIGABRT), "{said}");
+        assert!(said.contains("hangs now\n"), "it was ended before it hung: {said}");
+        (said, begun.elapsed())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_process_whose_loop_hangs_says_so_and_is_aborted() {
+        let (said, took) = watch_it_hang("alone");
+        assert!(said.ends_with("no sign of the loop for 1 s\n"), "{said}");
+        assert!(took < Duration::from_secs(60), "{took:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_process_whose_output_hangs_too_is_aborted_all_the_same() {
+        let (_, took) = watch_it_hang("with its output");
+        assert!(took < Duration::from_secs(60), "{took:?}");
+    }
+}
