@@ -35,13 +35,16 @@ pub(crate) enum Command {
     Set(SetArguments),
     /// Print messages as they pass: key, type, sender, time, value.
     Watch(WatchArguments),
-    /// Print what a visualization wrote.
+    /// Print what a visualization, or the daemon of a host, wrote.
     Logs(LogsArguments),
     /// Measure the round trip to a node, over the mesh and over a play link.
     Ping(PingArguments),
     /// Translate between the mesh and something else.
     #[command(subcommand)]
     Bridge(Bridge),
+    /// Have the daemon run always: from boot or login on, and again after a crash.
+    #[command(subcommand)]
+    Service(Service),
 }
 
 #[derive(Args)]
@@ -103,7 +106,7 @@ pub(crate) struct WatchArguments {
 
 #[derive(Args)]
 pub(crate) struct LogsArguments {
-    /// The visualization's id.
+    /// The visualization's id, or the host's.
     pub(crate) node: NodeId,
     /// Go on printing what it writes.
     #[arg(long)]
@@ -133,4 +136,21 @@ pub(crate) struct OscArguments {
     /// The id of the bridge; `osc-<host>` if left out.
     #[arg(long)]
     pub(crate) id: Option<NodeId>,
+}
+
+#[derive(Subcommand, Clone, Copy)]
+pub(crate) enum Service {
+    /// Make the daemon beside this program a service and start it; again, to update it.
+    Install(ServiceArguments),
+    /// Stop the service, with what it launched, and remove it.
+    Remove(ServiceArguments),
+    /// Whether it is installed and runs, since when, and where its log is.
+    Status(ServiceArguments),
+}
+
+#[derive(Args, Clone, Copy)]
+pub(crate) struct ServiceArguments {
+    /// From boot on, for the whole machine; needs root. Without it: from login on, for this user.
+    #[arg(long)]
+    pub(crate) system: bool,
 }

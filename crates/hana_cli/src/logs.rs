@@ -2,6 +2,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::bail;
+use hana_network::Received;
 use hana_protocol::LogLine;
 use hana_protocol::Topics;
 
@@ -16,27 +17,32 @@ pub(crate) fn run(arguments: &LogsArguments, json: bool) -> anyhow::Result<()> {
     let mut kept = node.ask(topics, mesh::ASK).wait(mesh::ASK * 2)?;
     if kept.is_empty() && mesh::process_of(&node, &arguments.node).is_none() {
         bail!(
-            "no daemon has output of '{}'; `hana nodes` lists who is there, and only what a daemon launched has a log",
+            "no daemon has output of '{}'; `hana nodes` lists who is there, and only daemons and what they launched have a log",
             arguments.node
         );
     }
     kept.sort_by_key(|received| received.message.number);
     let mut last = None;
     for received in kept {
-        last = Some(received.message.number);
+        last = Some(place(&received));
         print(&received.message, json)?;
     }
     let Some(coming) = coming else { return Ok(()) };
     loop {
         let Some(received) = coming.recv_timeout(Duration::from_secs(1)) else { continue };
-        let line = received.message;
-        // A new run of it begins to count anew.
-        let known = last.is_some_and(|last| line.number <= last && line.number != 0);
+        let (daemon, number) = place(&received);
+        // A new run of it, or of its daemon, begins to count anew.
+        let known = last.is_some_and(|(of, last)| of == daemon && number <= last && number != 0);
         if !known {
-            last = Some(line.number);
-            print(&line, json)?;
+            last = Some((daemon, number));
+            print(&received.message, json)?;
         }
     }
+}
+
+/// Which run of a daemon told the line, and its number there.
+fn place(received: &Received<LogLine>) -> (Option<u64>, u64) {
+    (received.envelope.as_ref().map(|envelope| envelope.instance), received.message.number)
 }
 
 fn print(line: &LogLine, json: bool) -> anyhow::Result<()> {

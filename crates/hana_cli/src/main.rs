@@ -11,6 +11,7 @@ mod mesh;
 mod nodes;
 mod ping;
 mod process;
+mod service;
 mod set;
 mod table;
 mod watch;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Ping(arguments) => ping::run(&arguments, json),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bridge(Bridge::Osc(arguments)) => bridge::osc::run(&arguments),
+        Command::Service(command) => service::run(command, json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

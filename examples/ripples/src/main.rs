@@ -6,10 +6,11 @@
 mod water;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::time::Duration;
 
 use bevy::app::{ScheduleRunnerPlugin, TerminalCtrlCHandlerPlugin};
-use bevy::log::{DEFAULT_FILTER, LogPlugin};
+use bevy::log::{DEFAULT_FILTER, LogPlugin, tracing_subscriber};
 use bevy::prelude::*;
 use bevy::window::{PresentMode, WindowResolution};
 
@@ -46,7 +47,9 @@ fn is_headless() -> bool {
     let wished = std::env::var_os("HANA_HEADLESS").is_some_and(|value| value == "1");
     let no_screen = cfg!(target_os = "linux") && !is_set("DISPLAY");
     if no_screen && !wished {
-        eprintln!("ripples: there is no screen (DISPLAY is not set); running without a window");
+        let line = "ripples: there is no screen (DISPLAY is not set); running without a window";
+        // Not `eprintln`, which panics where it cannot be written.
+        writeln!(std::io::stderr(), "{line}").ok();
     }
     wished || no_screen
 }
@@ -54,7 +57,15 @@ fn is_headless() -> bool {
 /// What the window system and the mesh say in passing is not for the log of a show.
 fn log_plugin() -> LogPlugin {
     let quiet = "winit=error,bevy_render::renderer=error,zenoh=warn,zenoh::net::routing=error";
-    LogPlugin { filter: format!("{DEFAULT_FILTER},{quiet}"), ..default() }
+    LogPlugin {
+        filter: format!("{DEFAULT_FILTER},{quiet}"),
+        // As Bevy does by itself, but a disk that the log cannot be written to does not end the program.
+        fmt_layer: |_| {
+            let layer = tracing_subscriber::fmt::Layer::default();
+            Some(Box::new(layer.with_writer(std::io::stderr).log_internal_errors(false)))
+        },
+        ..default()
+    }
 }
 
 fn window_plugin() -> WindowPlugin {

@@ -1,0 +1,61 @@
+//! `hana service`: has the daemon run always, by the means of the operating system.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | what the service shall be | [`plan`] |
+//! | what every service manager can do, and what is told of it | [`manager`] |
+//! | Linux | [`systemd`] |
+//! | macOS | [`launchd`] |
+//! | Windows | [`task_scheduler`] |
+
+mod error;
+mod installed_file;
+mod launchd;
+mod log_file;
+mod manager;
+mod plan;
+mod systemd;
+mod task_scheduler;
+mod tool;
+
+use crate::arguments::Service;
+use crate::process::say;
+use crate::service::error::ServiceError;
+use crate::service::launchd::Launchd;
+use crate::service::manager::Manager;
+use crate::service::plan::Plan;
+use crate::service::plan::Scope;
+use crate::service::systemd::Systemd;
+use crate::service::task_scheduler::TaskScheduler;
+
+pub(crate) fn run(command: Service, json: bool) -> anyhow::Result<()> {
+    let (Service::Install(arguments) | Service::Remove(arguments) | Service::Status(arguments)) =
+        command;
+    let scope = if arguments.system { Scope::System } else { Scope::User };
+    let manager = manager_here(scope)?;
+    match command {
+        Service::Install(_) => {
+            let installed = manager.install(&Plan::of_this_machine(scope)?)?;
+            say(json, &installed, || installed.for_people())
+        },
+        Service::Remove(_) => {
+            let removed = manager.remove()?;
+            say(json, &removed, || removed.for_people())
+        },
+        Service::Status(_) => {
+            let status = manager.status()?;
+            say(json, &status, || status.for_people())
+        },
+    }
+}
+
+/// The service manager that this operating system comes with.
+fn manager_here(scope: Scope) -> Result<Box<dyn Manager>, ServiceError> {
+    match (std::env::consts::OS, scope) {
+        ("linux", _) => Ok(Box::new(Systemd::of(scope)?)),
+        ("macos", Scope::User) => Ok(Box::new(Launchd::of_user()?)),
+        ("windows", Scope::User) => Ok(Box::new(TaskScheduler)),
+        ("macos" | "windows", Scope::System) => Err(ServiceError::NoScreenForSystem),
+        (system, _) => Err(ServiceError::UnknownSystem { system: system.into() }),
+    }
+}

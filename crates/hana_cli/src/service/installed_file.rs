@@ -1,0 +1,88 @@
+use std::fs;
+use std::io;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::service::error::ServiceError;
+use crate::service::manager::Change;
+
+/// The file that describes a service to its manager.
+#[derive(Debug)]
+pub(crate) struct InstalledFile(PathBuf);
+
+impl InstalledFile {
+    pub(crate) const fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What is in it; None where there is none.
+    pub(crate) fn read(&self) -> Option<String> {
+        fs::read_to_string(&self.0).ok()
+    }
+
+    /// Makes `text` its content, all at once, and says what that changed.
+    pub(crate) fn write(&self, text: &str) -> Result<Change, ServiceError> {
+        let before = self.read();
+        if before.as_deref() == Some(text) {
+            return Ok(Change::Unchanged);
+        }
+        let part = self.0.with_extension("part");
+        self.0
+            .parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| fs::write(&part, text))
+            .and_then(|()| fs::rename(&part, &self.0))
+            .map_err(|problem| self.error(problem))?;
+        Ok(if before.is_some() { Change::Updated } else { Change::Installed })
+    }
+
+    /// Removes it; false where there is none.
+    pub(crate) fn remove(&self) -> Result<bool, ServiceError> {
+        match fs::remove_file(&self.0) {
+            Ok(()) => Ok(true),
+            Err(problem) if problem.kind() == ErrorKind::NotFound => Ok(false),
+            Err(problem) => Err(self.error(problem)),
+        }
+    }
+
+    fn error(&self, source: io::Error) -> ServiceError {
+        let file = self.0.clone();
+        if source.kind() == ErrorKind::PermissionDenied {
+            ServiceError::NoPermission { file }
+        } else {
+            ServiceError::File { file, source }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_writing_is_an_update_or_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = InstalledFile::at(dir.path().join("systemd/user/hanad.service"));
+        assert_eq!(file.write("one").unwrap(), Change::Installed);
+        assert_eq!(file.write("one").unwrap(), Change::Unchanged);
+        assert_eq!(file.write("two").unwrap(), Change::Updated);
+        assert_eq!(file.read().unwrap(), "two");
+        assert!(file.remove().unwrap());
+        assert!(!file.remove().unwrap());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("systemd"), "no directory").unwrap();
+        let file = InstalledFile::at(dir.path().join("systemd/user/hanad.service"));
+        let problem = file.write("one").unwrap_err().to_string();
+        assert!(problem.contains("systemd/user/hanad.service cannot be changed"), "{problem}");
+    }
+}

@@ -1,0 +1,31 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use etcetera::BaseStrategy;
+use hana_network::NodeConfig;
+use hana_protocol::NodeId;
+
+/// Where a daemon with this environment writes its log, as long as it can write there.
+pub(crate) fn of_daemon_with(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let host = match environment.get("HANA_HOST") {
+        Some(host) => NodeId::new(host.as_str()).ok()?,
+        None => NodeConfig::of_host().ok()?.host().clone(),
+    };
+    let base = match environment.get("HANA_STATE") {
+        Some(base) => base.into(),
+        None => {
+            let base = etcetera::choose_base_strategy().ok()?;
+            base.state_dir().unwrap_or_else(|| base.data_dir()).join("hana")
+        },
+    };
+    Some(base.join(host.as_str()).join("log").join("hanad.log"))
+}
+
+/// The last line in it: of a daemon that has ended, why.
+pub(crate) fn last_line(log: &Path) -> Option<String> {
+    let text = fs::read(log).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    text.lines().rfind(|line| !line.trim().is_empty()).map(String::from)
+}

@@ -1,0 +1,140 @@
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::service::error::ServiceError;
+use crate::service::plan::Plan;
+use crate::service::plan::Scope;
+
+/// What hana asks of the operating system's service manager.
+pub(crate) trait Manager {
+    /// Makes it a service and starts it. Again: an update, which starts it anew only if something changed.
+    fn install(&self, plan: &Plan) -> Result<Installed, ServiceError>;
+
+    /// Stops and removes it, if it is there.
+    fn remove(&self) -> Result<Removed, ServiceError>;
+
+    /// How it is.
+    fn status(&self) -> Result<Status, ServiceError>;
+}
+
+/// What an installation has come to.
+#[derive(Debug, Serialize)]
+pub(crate) struct Installed {
+    pub(crate) manager: &'static str,
+    pub(crate) scope: Scope,
+    pub(crate) change: Change,
+    /// The file that describes the service.
+    pub(crate) file: Option<PathBuf>,
+    /// Where its log is.
+    pub(crate) log: Option<PathBuf>,
+    /// What a person should know, or do.
+    pub(crate) notes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Change {
+    Installed,
+    /// It was installed, differently.
+    Updated,
+    /// It was installed just so.
+    Unchanged,
+    /// It is left to a person: see the notes.
+    Recipe,
+}
+
+/// What a removal has come to.
+#[derive(Debug, Serialize)]
+pub(crate) struct Removed {
+    pub(crate) manager: &'static str,
+    pub(crate) scope: Scope,
+    /// False: there was none.
+    pub(crate) removed: bool,
+    pub(crate) notes: Vec<String>,
+}
+
+/// How a service is.
+#[derive(Debug, Serialize)]
+pub(crate) struct Status {
+    pub(crate) manager: &'static str,
+    pub(crate) scope: Scope,
+    pub(crate) installed: bool,
+    pub(crate) running: bool,
+    /// The state in the service manager's own word.
+    pub(crate) state: String,
+    pub(crate) pid: Option<u32>,
+    /// Since when it has been in that state, as the service manager writes it.
+    pub(crate) since: Option<String>,
+    /// How often the service manager has started it again since it was last started by a person.
+    pub(crate) restarts: Option<u32>,
+    /// What the daemon says of itself.
+    pub(crate) says: Option<String>,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) log: Option<PathBuf>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Installed {
+    pub(crate) fn for_people(&self) -> String {
+        let mut text = match self.change {
+            Change::Installed => "hanad is a service now, and runs".into(),
+            Change::Updated => "the service hanad was changed, and started again".into(),
+            Change::Unchanged => "hanad is a service already, and runs".into(),
+            Change::Recipe => String::from("to be done by you:"),
+        };
+        add_places(&mut text, self.file.as_ref(), self.log.as_ref());
+        with_notes(text, &self.notes)
+    }
+}
+
+impl Removed {
+    pub(crate) fn for_people(&self) -> String {
+        let text = if self.removed {
+            "the service hanad was stopped and removed"
+        } else {
+            "there is no service hanad to remove"
+        };
+        with_notes(text.into(), &self.notes)
+    }
+}
+
+impl Status {
+    pub(crate) fn for_people(&self) -> String {
+        let mut text = match (self.installed, self.running) {
+            (false, _) => "hanad is no service here; `hana service install` makes it one".into(),
+            (true, false) => format!("hanad is a service, and does not run ({})", self.state),
+            (true, true) => "hanad is a service, and runs".to_owned(),
+        };
+        if let Some(pid) = self.pid {
+            write!(text, " as process {pid}").ok();
+        }
+        if let Some(since) = &self.since {
+            write!(text, " since {since}").ok();
+        }
+        match self.restarts {
+            None | Some(0) => {},
+            Some(times) => {
+                write!(text, "; started again {times} times").ok();
+            },
+        }
+        if let Some(says) = &self.says {
+            write!(text, "\nit says: {says}").ok();
+        }
+        add_places(&mut text, self.file.as_ref(), self.log.as_ref());
+        with_notes(text, &self.notes)
+    }
+}
+
+fn add_places(text: &mut String, file: Option<&PathBuf>, log: Option<&PathBuf>) {
+    for (what, place) in [("file", file), ("log", log)] {
+        if let Some(place) = place {
+            write!(text, "\n{what}: {}", place.display()).ok();
+        }
+    }
+}
+
+fn with_notes(text: String, notes: &[String]) -> String {
+    notes.iter().fold(text, |text, note| text + "\n" + note)
+}

@@ -1,0 +1,101 @@
+use std::collections::BTreeMap;
+use std::env;
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::service::error::ServiceError;
+
+/// What the service shall be: all that a unit or a plist says of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// `hanad`, with its whole path.
+    pub(crate) daemon: PathBuf,
+    /// What of hana's variables is set now: the service shall see the same.
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) scope: Scope,
+}
+
+/// For whom it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Scope {
+    /// This user, from login on.
+    User,
+    /// The whole machine, from boot on.
+    System,
+}
+
+/// What is carried over into the service. Those that name files are made absolute: a service begins elsewhere.
+const CARRIED: [(&str, Names); 3] =
+    [("HANA_CONFIG", Names::AFile), ("HANA_HOST", Names::AnId), ("HANA_STATE", Names::AFile)];
+
+#[derive(Clone, Copy)]
+enum Names {
+    AFile,
+    AnId,
+}
+
+impl Plan {
+    /// A service of the `hanad` beside this program, with the variables that are set now.
+    pub(crate) fn of_this_machine(scope: Scope) -> Result<Self, ServiceError> {
+        let daemon = daemon_beside()?;
+        if !daemon.is_file() {
+            return Err(ServiceError::NoDaemon { daemon });
+        }
+        let here = env::current_dir().unwrap_or_default();
+        let environment = carried(|variable| env::var(variable).ok(), &here)?;
+        Ok(Self { daemon, environment, scope })
+    }
+}
+
+/// Where the daemon lies that belongs to this program.
+pub(crate) fn daemon_beside() -> Result<PathBuf, ServiceError> {
+    let this = env::current_exe().map_err(ServiceError::NoPlace)?;
+    Ok(this.with_file_name("hanad").with_extension(env::consts::EXE_EXTENSION))
+}
+
+fn carried(
+    set: impl Fn(&str) -> Option<String>,
+    here: &Path,
+) -> Result<BTreeMap<String, String>, ServiceError> {
+    let mut environment = BTreeMap::new();
+    for (variable, names) in CARRIED {
+        let Some(value) = set(variable).filter(|value| !value.is_empty()) else { continue };
+        if value.contains('\n') {
+            return Err(ServiceError::LineBreak { variable: variable.into() });
+        }
+        let value = match names {
+            Names::AFile => here.join(value).display().to_string(),
+            Names::AnId => value,
+        };
+        environment.insert(variable.into(), value);
+    }
+    Ok(environment)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_is_carried_over_and_paths_are_made_absolute() {
+        let set = |variable: &str| match variable {
+            "HANA_CONFIG" => Some("show/hanad.toml".into()),
+            "HANA_HOST" => Some("wall-left".into()),
+            "HANA_STATE" => Some(String::new()),
+            _ => Some("not carried".into()),
+        };
+        let carried = carried(set, Path::new("/home/ada")).unwrap();
+        let expected = [("HANA_CONFIG", "/home/ada/show/hanad.toml"), ("HANA_HOST", "wall-left")];
+        assert_eq!(carried, expected.map(|(key, value)| (key.into(), value.into())).into());
+    }
+
+    #[test]
+    fn a_value_with_a_line_break_is_refused() {
+        let problem = carried(|_| Some("a\nb".into()), Path::new("/")).unwrap_err();
+        assert!(problem.to_string().starts_with("HANA_CONFIG has a line break"), "{problem}");
+    }
+}

@@ -1,0 +1,231 @@
+//! Linux: a unit of systemd.
+//!
+//! What a stop, a crash and a hang do to the unit's processes is decided by `KillMode`; the unit says which
+//! was chosen and why.
+
+mod unit;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::Path;
+use std::path::PathBuf;
+
+use etcetera::BaseStrategy;
+
+use crate::service::error::ServiceError;
+use crate::service::installed_file::InstalledFile;
+use crate::service::log_file;
+use crate::service::manager::Change;
+use crate::service::manager::Installed;
+use crate::service::manager::Manager;
+use crate::service::manager::Removed;
+use crate::service::manager::Status;
+use crate::service::plan;
+use crate::service::plan::Plan;
+use crate::service::plan::Scope;
+use crate::service::systemd::unit::StartedBy;
+use crate::service::tool::Tool;
+
+/// systemd, that of the machine or that of a user.
+#[derive(Debug)]
+pub(crate) struct Systemd {
+    scope: Scope,
+    unit: InstalledFile,
+    systemctl: Tool,
+}
+
+const MANAGER: &str = "systemd";
+const UNIT: &str = "hanad.service";
+/// There while systemd runs the machine.
+const RUNS_HERE: &str = "/run/systemd/system";
+/// What a program with a window needs to know.
+const DISPLAY: [&str; 3] = ["DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"];
+
+impl Systemd {
+    pub(crate) fn of(scope: Scope) -> Result<Self, ServiceError> {
+        if !Path::new(RUNS_HERE).exists() {
+            let daemon = plan::daemon_beside()?.display().to_string();
+            return Err(ServiceError::NoSystemd { why: "there is no /run/systemd/system", daemon });
+        }
+        let (directory, arguments): (PathBuf, &[&str]) = match scope {
+            Scope::System => ("/etc/systemd/system".into(), &["--system"]),
+            Scope::User => {
+                let base = etcetera::choose_base_strategy().map_err(|_| ServiceError::NoHome)?;
+                (base.config_dir().join("systemd/user"), &["--user"])
+            },
+        };
+        let unit = InstalledFile::at(directory.join(UNIT));
+        Ok(Self { scope, unit, systemctl: Tool::new("systemctl", arguments) })
+    }
+
+    /// The environment that systemd gives its services; an error where it does not answer.
+    fn environment(&self) -> Result<String, ServiceError> {
+        let answer = self.systemctl.ask(&["show-environment"])?;
+        if answer.is_success {
+            return Ok(answer.output);
+        }
+        let problem = answer.complaint;
+        Err(match self.scope {
+            Scope::User => ServiceError::NoUserManager { problem },
+            Scope::System => ServiceError::NoAnswer { problem },
+        })
+    }
+
+    fn started_by(&self) -> Result<StartedBy, ServiceError> {
+        if self.scope == Scope::System {
+            let user = env::var("SUDO_USER").ok().filter(|user| !user.is_empty());
+            return Ok(StartedBy::Boot { user: user.unwrap_or_else(|| "root".into()) });
+        }
+        let desktop = self.systemctl.ask(&["is-active", "graphical-session.target"])?;
+        Ok(if desktop.is_success { StartedBy::Desktop } else { StartedBy::Login })
+    }
+
+    /// Tells the user's systemd the display of this terminal, if it has one: at login it is not known yet.
+    fn pass_on_display(&self) -> Result<(), ServiceError> {
+        let set: Vec<&str> = DISPLAY
+            .into_iter()
+            .filter(|variable| env::var_os(variable).is_some_and(|value| !value.is_empty()))
+            .collect();
+        if self.scope == Scope::User && !set.is_empty() {
+            self.systemctl.run(&[&["import-environment"], &*set].concat())?;
+        }
+        Ok(())
+    }
+
+    fn properties(&self) -> Result<BTreeMap<String, String>, ServiceError> {
+        const ASKED: &str =
+            "--property=ActiveState,SubState,MainPID,StateChangeTimestamp,NRestarts,StatusText";
+        let answer = self.systemctl.run(&["show", UNIT, ASKED])?;
+        Ok(properties_of(&answer))
+    }
+
+    fn notes(&self, started_by: &StartedBy) -> Result<Vec<String>, ServiceError> {
+        let mut notes = vec![];
+        match started_by {
+            StartedBy::Login => {
+                notes.push(
+                    "it runs while you are logged in; from boot on: `loginctl enable-linger`".into(),
+                );
+                let environment = self.environment()?;
+                let has_display = environment.lines().any(|line| {
+                    line.starts_with("DISPLAY=") || line.starts_with("WAYLAND_DISPLAY=")
+                });
+                if !has_display {
+                    notes.push(
+                        "it knows no display, so what it launches has no window; on the desktop: `systemctl --user import-environment DISPLAY WAYLAND_DISPLAY XAUTHORITY`, then `systemctl --user restart hanad`".into(),
+                    );
+                }
+            },
+            StartedBy::Desktop => {
+                notes.push("it starts and ends with your desktop, whose display it knows".into());
+            },
+            StartedBy::Boot { user } => notes.push(format!(
+                "it runs as '{user}', without a display; what it launches has no window unless its environment is set in the catalogue"
+            )),
+        }
+        Ok(notes)
+    }
+
+    fn log_of(&self, unit: &str) -> Option<PathBuf> {
+        let mut environment = unit::environment_of(unit);
+        if self.scope == Scope::System {
+            environment.entry("HANA_STATE".into()).or_insert_with(|| unit::STATE_OF_SYSTEM.into());
+        }
+        log_file::of_daemon_with(&environment)
+    }
+}
+
+impl Manager for Systemd {
+    fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
+        if !unit::can_start(&plan.daemon) {
+            return Err(ServiceError::AwkwardPath { daemon: plan.daemon.clone() });
+        }
+        self.environment()?;
+        let mut plan = plan.clone();
+        if self.scope == Scope::System {
+            plan.environment
+                .entry("HANA_STATE".into())
+                .or_insert_with(|| unit::STATE_OF_SYSTEM.into());
+        }
+        let is_running = self.systemctl.ask(&["is-active", UNIT])?.is_success;
+        let is_trying = self.unit.read().is_some();
+        if !is_running && !is_trying && hana_network::daemon_is_listening() {
+            return Err(ServiceError::AlreadyRuns);
+        }
+        let started_by = self.started_by()?;
+        let text = unit::text(&plan, &started_by);
+        let change = self.unit.write(&text)?;
+        self.systemctl.run(&["daemon-reload"])?;
+        // What starts it may be another than before.
+        self.systemctl.run(&["reenable", UNIT])?;
+        self.pass_on_display()?;
+        let log = self.log_of(&text);
+        if (!is_running || change != Change::Unchanged)
+            && let Err(problem) = self.systemctl.run(&["restart", UNIT])
+        {
+            let said = log.as_deref().and_then(log_file::last_line);
+            let said = said.unwrap_or_else(|| problem.to_string());
+            return Err(ServiceError::DoesNotStart { said });
+        }
+        Ok(Installed {
+            manager: MANAGER,
+            scope: self.scope,
+            change,
+            file: Some(self.unit.path().into()),
+            log,
+            notes: self.notes(&started_by)?,
+        })
+    }
+
+    fn remove(&self) -> Result<Removed, ServiceError> {
+        let removed = self.unit.read().is_some();
+        if removed {
+            self.environment()?;
+            self.systemctl.run(&["disable", "--now", UNIT])?;
+            self.unit.remove()?;
+            self.systemctl.run(&["daemon-reload"])?;
+            // Only what has failed can be forgotten; the answer says nothing more.
+            self.systemctl.ask(&["reset-failed", UNIT])?;
+        }
+        Ok(Removed { manager: MANAGER, scope: self.scope, removed, notes: vec![] })
+    }
+
+    fn status(&self) -> Result<Status, ServiceError> {
+        self.environment()?;
+        let properties = self.properties()?;
+        let text = self.unit.read();
+        let of = |name| properties.get(name).filter(|value| !value.is_empty()).cloned();
+        let word = |name| of(name).unwrap_or_default();
+        let mut notes = vec![];
+        let beside = plan::daemon_beside()?;
+        if text.as_ref().is_some_and(|text| !unit::starts(text, &beside)) {
+            notes.push(format!(
+                "it is not the daemon beside this program, {}; `hana service install` changes that",
+                beside.display()
+            ));
+        }
+        Ok(Status {
+            manager: MANAGER,
+            scope: self.scope,
+            installed: text.is_some(),
+            running: word("ActiveState") == "active",
+            state: format!("{}, {}", word("ActiveState"), word("SubState")),
+            pid: of("MainPID").and_then(|pid| pid.parse().ok()).filter(|pid| *pid != 0),
+            since: text.as_ref().and_then(|_| of("StateChangeTimestamp")),
+            restarts: of("NRestarts").and_then(|times| times.parse().ok()),
+            says: of("StatusText"),
+            file: text.as_ref().map(|_| self.unit.path().into()),
+            log: text.as_ref().and_then(|text| self.log_of(text)),
+            notes,
+        })
+    }
+}
+
+/// What `systemctl show` prints: `Name=value`, one a line.
+fn properties_of(answer: &str) -> BTreeMap<String, String> {
+    answer
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}

@@ -1,0 +1,103 @@
+//! Windows: a task of the Task Scheduler. A recipe for PowerShell, which a person carries out.
+
+use crate::service::error::ServiceError;
+use crate::service::log_file;
+use crate::service::manager::Change;
+use crate::service::manager::Installed;
+use crate::service::manager::Manager;
+use crate::service::manager::Removed;
+use crate::service::manager::Status;
+use crate::service::plan::Plan;
+use crate::service::plan::Scope;
+
+/// The Task Scheduler of Windows.
+#[derive(Debug)]
+pub(crate) struct TaskScheduler;
+
+const MANAGER: &str = "task_scheduler";
+
+impl Manager for TaskScheduler {
+    fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
+        Ok(Installed {
+            manager: MANAGER,
+            scope: Scope::User,
+            change: Change::Recipe,
+            file: None,
+            log: log_file::of_daemon_with(&plan.environment),
+            notes: to_install(plan),
+        })
+    }
+
+    fn remove(&self) -> Result<Removed, ServiceError> {
+        Ok(Removed { manager: MANAGER, scope: Scope::User, removed: false, notes: to_remove() })
+    }
+
+    fn status(&self) -> Result<Status, ServiceError> {
+        Ok(Status {
+            manager: MANAGER,
+            scope: Scope::User,
+            installed: false,
+            running: hana_network::daemon_is_listening(),
+            state: "not known".into(),
+            pid: None,
+            since: None,
+            restarts: None,
+            says: None,
+            file: None,
+            log: None,
+            notes: vec!["in PowerShell: Get-ScheduledTaskInfo -TaskName hanad".into()],
+        })
+    }
+}
+
+fn to_install(plan: &Plan) -> Vec<String> {
+    let variables = plan.environment.iter().map(|(key, value)| {
+        format!("[Environment]::SetEnvironmentVariable('{key}', {}, 'User')", quoted(value))
+    });
+    let daemon = quoted(&plan.daemon.display().to_string());
+    let task = [
+        format!("$action = New-ScheduledTaskAction -Execute {daemon}"),
+        "$trigger = New-ScheduledTaskTrigger -AtLogOn -User $env:USERNAME".into(),
+        "$settings = New-ScheduledTaskSettingsSet -RestartCount 999 -RestartInterval (New-TimeSpan -Minutes 1) -ExecutionTimeLimit ([TimeSpan]::Zero) -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries".into(),
+        "Register-ScheduledTask -TaskName hanad -Action $action -Trigger $trigger -Settings $settings -Force".into(),
+        "Start-ScheduledTask -TaskName hanad".into(),
+    ];
+    ["in PowerShell:".into()].into_iter().chain(variables).chain(task).collect()
+}
+
+fn to_remove() -> Vec<String> {
+    [
+        "in PowerShell:",
+        "Stop-ScheduledTask -TaskName hanad",
+        "Unregister-ScheduledTask -TaskName hanad -Confirm:$false",
+    ]
+    .map(String::from)
+    .into()
+}
+
+/// A word of PowerShell, as it is, whatever it has in it.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recipe_has_the_daemon_and_what_was_set() {
+        let recipe = to_install(&Plan {
+            daemon: r"C:\Ada's hana\hanad.exe".into(),
+            environment: [("HANA_HOST".into(), "wall-left".into())].into(),
+            scope: Scope::User,
+        });
+        assert_eq!(
+            recipe[1],
+            "[Environment]::SetEnvironmentVariable('HANA_HOST', 'wall-left', 'User')"
+        );
+        assert_eq!(
+            recipe[2],
+            r"$action = New-ScheduledTaskAction -Execute 'C:\Ada''s hana\hanad.exe'"
+        );
+    }
+}
