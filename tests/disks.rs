@@ -1,1 +1,254 @@
-//! Disks.
+//! Disks that are read-only, missing or full: a plain word each, and everything that can go on goes on.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hana_tests::Host;
+use hana_tests::Lab;
+use hana_tests::Running;
+use hana_tests::eventually;
+use hana_tests::show;
+use hana_tests::show::Lines;
+use serde_json::Value;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn shell(host: &Host, words: &str) {
+    host.run(["sh", "-c", &format!("set -e; {words}")]).ok();
+}
+
+/// A small disk of the host's own, and a path that leads to it also from out here.
+fn small_disk(host: &Host, name: &str) -> Disk {
+    let directory = host.directory().join(name);
+    fs::create_dir_all(&directory).unwrap();
+    shell(host, &format!("mount -t tmpfs -o size=1m tmpfs '{}'", directory.display()));
+    Disk { host: host.clone(), directory }
+}
+
+struct Disk {
+    host: Host,
+    directory: PathBuf,
+}
+
+impl Disk {
+    fn fill(&self) {
+        let file = self.directory.join("everything");
+        // It ends because there is no room any more, which is no success.
+        shell(&self.host, &format!("cat /dev/zero > '{}' 2>/dev/null || true", file.display()));
+    }
+
+    fn free(&self) {
+        shell(&self.host, &format!("rm '{}'", self.directory.join("everything").display()));
+    }
+
+    /// What is in a file of it.
+    fn read(&self, file: &str) -> String {
+        self.host.run(["cat", &self.directory.join(file).display().to_string()]).stdout
+    }
+}
+
+/// A daemon with its state there, and its temporary files there.
+fn daemon(host: &Host, state: Option<&Path>, temporary: Option<&Path>) -> Running {
+    let mut command = host.command("hanad");
+    match state {
+        Some(state) => command.env("HANA_STATE", state),
+        None => command.env_remove("HANA_STATE"),
+    };
+    if let Some(temporary) = temporary {
+        command.env("TMPDIR", temporary);
+    }
+    let daemon = host.spawn(command);
+    eventually(DEADLINE, "the daemon to be on the mesh", || {
+        let said = daemon.stderr();
+        if said.contains("is on the mesh") { Ok(()) } else { Err(said) }
+    });
+    daemon
+}
+
+/// The lines it has said of something.
+fn said_of(daemon: &Running, what: &str) -> Vec<String> {
+    daemon.stderr().lines().filter(|line| line.contains(what)).map(String::from).collect()
+}
+
+fn draws(host: &Host, id: &str, pid: i32) {
+    let node = || show::node(&show::nodes(host), id).cloned().unwrap_or_default();
+    let before = eventually(DEADLINE, "it to draw", || node()["frame"].as_u64());
+    eventually(DEADLINE, "it to go on drawing", || {
+        let now = node();
+        if now["frame"].as_u64() > Some(before) && now["pid"] == pid { Ok(()) } else { Err(now) }
+    });
+}
+
+fn log_has(host: &Host, id: &str, what: &str) {
+    eventually(DEADLINE, "its log", || {
+        let said = show::hana(host, ["logs", id]);
+        if said.stdout.contains(what) { Ok(()) } else { Err(said) }
+    });
+}
+
+/// Waits for the event that output is lost for this cause, and returns its text.
+fn output_lost(watch: &mut Lines, about: &str, cause: &str) -> String {
+    let text = |line: &Value| line["value"]["text"].as_str().unwrap_or_default().to_owned();
+    let (_, event) = watch.wait_for(DEADLINE, "the event that output is lost", |line| {
+        line["value"]["kind"] == "output_lost"
+            && line["value"]["about"] == about
+            && text(line).contains(cause)
+    });
+    text(&event)
+}
+
+#[test]
+fn a_daemon_with_a_read_only_home_says_where_it_keeps_things_and_works() {
+    let Some(lab) = Lab::new("read-only") else { return };
+    let host = lab.host("h1");
+    let home = host.directory().join("home");
+    shell(&host, &format!("mount -t tmpfs -o ro tmpfs '{}'", home.display()));
+
+    let mut daemon = daemon(&host, None, None);
+    let said = said_of(&daemon, "HANA_STATE");
+    assert_eq!(said.len(), 1, "{said:?}");
+    let instead = host.directory().join("tmp").join(format!("hana-{}", user(&host))).join("h1");
+    for word in [".local/state/hana/h1", "Read-only file system", &instead.display().to_string()] {
+        assert!(said[0].contains(word), "{word} is not in: {}", said[0]);
+    }
+    let (id, pid) = show::start(&host, &host, "pulse");
+    draws(&host, &id, pid);
+    assert!(fs::read_to_string(instead.join("log/pulse.log")).unwrap().contains("I am 'pulse'"));
+    log_has(&host, "h1", "HANA_STATE");
+    assert!(fs::read_to_string(instead.join("log/hanad.log")).unwrap().contains("HANA_STATE"));
+    show::hana(&host, ["stop", &id]).ok();
+    assert!(daemon.try_wait().is_none());
+}
+
+fn user(host: &Host) -> String {
+    host.run(["id", "-u"]).ok().stdout.trim().to_owned()
+}
+
+#[test]
+fn a_state_directory_that_is_no_directory_is_told_and_another_taken() {
+    let Some(lab) = Lab::new("no-directory") else { return };
+    let host = lab.host("h1");
+    let file = host.directory().join("state/file");
+    fs::write(&file, "").unwrap();
+    let no_temporary = host.directory().join("state/file/tmp");
+    // Nowhere at all to write to.
+    let daemon = daemon(&host, Some(&file), Some(&no_temporary));
+    assert_eq!(said_of(&daemon, "so no log is kept").len(), 1, "{}", daemon.stderr());
+    assert_eq!(said_of(&daemon, "its log").len(), 1, "{}", daemon.stderr());
+    let mut watch = Lines::of_messages(&host, &["h1"]);
+    let (id, pid) = show::start(&host, &host, "pulse");
+    draws(&host, &id, pid);
+    assert!(output_lost(&mut watch, &id, "Not a directory").contains("it is not kept"));
+    // The daemon's own log can be read over the mesh nevertheless.
+    log_has(&host, "h1", "is on the mesh");
+}
+
+#[test]
+fn a_launch_succeeds_although_its_output_cannot_be_written() {
+    let Some(lab) = Lab::new("no-output") else { return };
+    let host = lab.host("h1");
+    let disk = small_disk(&host, "small");
+    let daemon = daemon(&host, Some(&disk.directory), None);
+    let mut watch = Lines::of_messages(&host, &["h1"]);
+
+    disk.fill();
+    let (id, pid) = show::start(&host, &host, "pulse");
+    draws(&host, &id, pid);
+    let told = output_lost(&mut watch, &id, "No space left on device");
+    assert!(told.contains("it goes to"), "{told}");
+    assert_eq!(said_of(&daemon, "its output cannot be written").len(), 1, "{}", daemon.stderr());
+    log_has(&host, &id, "I am 'pulse'");
+    show::hana(&host, ["stop", &id]).ok();
+    disk.free();
+
+    // With room again, its output is where it belongs.
+    show::start(&host, &host, "pulse");
+    log_has(&host, "pulse", "I am 'pulse'");
+    assert!(disk.read("h1/log/pulse.log").contains("I am 'pulse'"));
+    show::hana(&host, ["stop", "pulse"]).ok();
+
+    // Read-only: the same.
+    let log = disk.directory.join("h1/log").display().to_string();
+    shell(&host, &format!("mount --bind '{log}' '{log}'; mount -o remount,bind,ro '{log}'"));
+    let (id, pid) = show::start(&host, &host, "pulse");
+    draws(&host, &id, pid);
+    let told = output_lost(&mut watch, &id, "Read-only file system");
+    assert!(told.contains("it goes to"), "{told}");
+}
+
+#[test]
+fn a_disk_that_fills_up_while_all_runs_ends_nothing() {
+    let Some(lab) = Lab::new("full") else { return };
+    let host = lab.host("h1");
+    let disk = small_disk(&host, "small");
+    let mut daemon = daemon(&host, Some(&disk.directory), None);
+    let (id, pid) = show::start(&host, &host, "pulse");
+    draws(&host, &id, pid);
+
+    disk.fill();
+    // It prints a line for each value; what is left of the page it writes to is soon full.
+    let play = "for n in $(seq 100 190); do hana set pulse zoom=0.$n >/dev/null; done";
+    let mut command = host.command("sh");
+    command.args(["-c", play]);
+    host.run_within(Duration::from_secs(120), command).ok();
+    let written = disk.read("h1/log/pulse.log");
+    assert!(written.contains("zoom +0.100") && !written.contains("zoom +0.190"), "{written}");
+    draws(&host, &id, pid);
+    show::hana(&host, ["stop", &id]).ok();
+    // The daemon writes many lines of what it does.
+    for _ in 0..20 {
+        show::start(&host, &host, "pulse");
+        show::hana(&host, ["kill", "pulse"]).ok();
+    }
+    assert!(daemon.try_wait().is_none());
+    let complaints = said_of(&daemon, "its log");
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].contains("No space left on device"), "{complaints:?}");
+
+    // What the daemon says is in its log again once there is room, and how much is not.
+    disk.free();
+    let (id, pid) = show::start(&host, &host, "pulse");
+    draws(&host, &id, pid);
+    eventually(DEADLINE, "the log to go on", || {
+        let log = disk.read("h1/log/hanad.log");
+        if log.contains("lines are missing here") { Ok(()) } else { Err(log) }
+    });
+}
+
+#[test]
+fn a_command_whose_output_cannot_be_written_fails_with_one_line() {
+    let Some(lab) = Lab::new("dev-full") else { return };
+    let host = lab.host("h1");
+    let _daemon = daemon(&host, None, None);
+    for words in ["nodes", "nodes --json", "logs h1", "start pulse"] {
+        let said = host.run(["sh", "-c", &format!("hana {words} >/dev/full")]);
+        assert_eq!(said.code(), Some(1), "{said}");
+        assert_eq!(said.stderr, "hana: No space left on device (os error 28)\n", "{said}");
+        let said = host.run(["sh", "-c", &format!("hana {words} >/dev/full 2>/dev/full")]);
+        assert_eq!(said.code(), Some(1), "{said}");
+    }
+    let nodes = show::nodes(&host);
+    assert!(nodes.iter().any(|node| node["node"] == "pulse"), "{:?}", Value::from(nodes));
+}
+
+#[test]
+fn a_daemon_whose_words_nobody_can_take_goes_on() {
+    let Some(lab) = Lab::new("unheard") else { return };
+    let host = lab.host("h1");
+    let disk = small_disk(&host, "small");
+    disk.fill();
+    let mut command = host.command("sh");
+    command.args(["-c", "exec hanad >/dev/full 2>/dev/full"]).env("HANA_STATE", &disk.directory);
+    let mut daemon = host.spawn(command);
+    eventually(DEADLINE, "the daemon to be on the mesh", || {
+        show::is(&show::nodes(&host), "h1", "running")
+    });
+    let (id, pid) = show::start(&host, &host, "pulse");
+    draws(&host, &id, pid);
+    show::hana(&host, ["stop", &id]).ok();
+    assert!(daemon.try_wait().is_none());
+}

@@ -258,3 +258,26 @@ fn where_a_service_is_not_possible_one_line_says_why_and_what_to_do() {
     assert_eq!(refused.code(), Some(1), "{refused}");
     assert!(refused.stderr.contains("build or install hanad beside hana"), "{refused}");
 }
+
+/// Longer than the watchdog's patience, as when a person stops it, or a lid is closed.
+#[test]
+fn a_daemon_that_was_stopped_and_continued_goes_on() {
+    const STOPPED: Duration = Duration::from_secs(13);
+    let Some(lab) = Lab::new("continued") else { return };
+    let host = lab.host("h1");
+    let mut daemon = show::start_daemon(&host);
+    let (_, pulse) = show::start(&host, &host, "pulse");
+    let drawn = draws(&host, "pulse", pulse, 0);
+    host.kill(Signal::STOP, daemon.pid());
+    let stopped = Instant::now();
+    eventually(STOPPED * 2, "13 s to pass", || stopped.elapsed() >= STOPPED);
+    host.kill(Signal::CONT, daemon.pid());
+    let continued = Instant::now();
+    // As long as it takes a watchdog to look several times.
+    eventually(DEADLINE, "it to have had time to fail", || {
+        continued.elapsed() >= Duration::from_secs(3)
+    });
+    assert!(daemon.try_wait().is_none(), "{}", daemon.stderr());
+    draws(&host, "pulse", pulse, drawn);
+    show::hana(&host, ["stop", "pulse"]).ok();
+}
