@@ -28,6 +28,8 @@ use crate::service::plan::Scope;
 use crate::service::systemd::Systemd;
 use crate::service::task_scheduler::TaskScheduler;
 
+const SECRET_LEFT_OUT: &str = "HANA_SECRET was not written into the service, where others may read it; write it into hanad.toml";
+
 pub(crate) fn run(command: Service, json: bool) -> anyhow::Result<()> {
     let (Service::Install(arguments) | Service::Remove(arguments) | Service::Status(arguments)) =
         command;
@@ -35,7 +37,10 @@ pub(crate) fn run(command: Service, json: bool) -> anyhow::Result<()> {
     let manager = manager_here(scope)?;
     match command {
         Service::Install(_) => {
-            let installed = manager.install(&Plan::of_this_machine(scope)?)?;
+            let mut installed = manager.install(&Plan::of_this_machine(scope)?)?;
+            if std::env::var_os("HANA_SECRET").is_some_and(|secret| !secret.is_empty()) {
+                installed.notes.push(SECRET_LEFT_OUT.into());
+            }
             say(json, &installed, || installed.for_people())
         },
         Service::Remove(_) => {

@@ -20,7 +20,6 @@ use crate::Mesh;
 use crate::Policy;
 use crate::Preset;
 use crate::RestartOn;
-use crate::TomlMistake;
 use crate::WhenUnresponsive;
 use crate::launch;
 
@@ -63,8 +62,17 @@ pub enum CatalogueError {
         source: io::Error,
     },
     /// What is written in it is no catalogue.
-    #[error(transparent)]
-    Invalid(#[from] TomlMistake),
+    #[error("{}:{line}: {key}: {message}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key at that line, with its tables.
+        key: String,
+        /// What is wrong with it, and what would be right.
+        message: String,
+    },
 }
 
 /// A name that is not in the catalogue.
@@ -94,7 +102,7 @@ impl Catalogue {
     /// At the first thing that is wrong, with line and key.
     pub fn parse(text: &str, path: &Path) -> Result<Self, CatalogueError> {
         let file: CatalogueFile =
-            toml::from_str(text).map_err(|error| TomlMistake::of(&error, text, path))?;
+            toml::from_str(text).map_err(|error| CatalogueError::at(&error, text, path))?;
         let base = path.parent().unwrap_or_else(|| Path::new(""));
         let entries = file
             .visualizations
@@ -157,6 +165,48 @@ impl CatalogueEntry {
             spare_output: None,
         })
     }
+}
+
+impl CatalogueError {
+    fn at(error: &toml::de::Error, text: &str, path: &Path) -> Self {
+        let offset = error.span().map_or(0, |span| span.start.min(text.len()));
+        let before = text.get(..offset).unwrap_or_default();
+        let line = before.matches('\n').count();
+        Self::Invalid {
+            path: path.into(),
+            line: line + 1,
+            key: key_at(text, line),
+            message: error.message().replace('\n', "; "),
+        }
+    }
+}
+
+/// The key that stands at a line counted from 0, with the table it is in.
+fn key_at(text: &str, line_at: usize) -> String {
+    let mut table = "";
+    let mut key = "";
+    for (number, line) in text.lines().take(line_at + 1).map(str::trim).enumerate() {
+        if let Some(header) = line.strip_prefix('[') {
+            table = header.split(']').next().unwrap_or_default();
+            key = "";
+        } else if let Some((before, _)) = line.split_once('=')
+            && !line.starts_with('#')
+        {
+            key = before.trim();
+        } else if number == line_at
+            && let Some(word) = line.split_whitespace().next().filter(is_bare_key)
+        {
+            // A key that has lost its `=`, not the go-on of a list.
+            key = word;
+        }
+    }
+    let parts: Vec<&str> = [table, key].into_iter().filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() { "the file".into() } else { parts.join(".") }
+}
+
+fn is_bare_key(word: &&str) -> bool {
+    word.starts_with(|first: char| first.is_ascii_alphabetic())
+        && word.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-'))
 }
 
 // The file as it is written.

@@ -37,7 +37,6 @@ mod policy;
 mod process;
 mod rotating_file;
 mod supervisor;
-mod toml_mistake;
 
 pub use backoff::Backoff;
 pub use backoff::Jitter;
@@ -71,4 +70,3 @@ pub use supervisor::Action;
 pub use supervisor::Incarnation;
 pub use supervisor::ProcessEvent;
 pub use supervisor::Supervisor;
-pub use toml_mistake::TomlMistake;

@@ -28,8 +28,12 @@ pub(crate) enum Scope {
 }
 
 /// What is carried over into the service. Those that name files are made absolute: a service begins elsewhere.
-const CARRIED: [(&str, Names); 3] =
-    [("HANA_CONFIG", Names::AFile), ("HANA_HOST", Names::AnId), ("HANA_STATE", Names::AFile)];
+const CARRIED: [(&str, Names); 4] = [
+    ("HANA_CONFIG", Names::AFile),
+    ("HANA_HOST", Names::AnId),
+    ("HANA_SHOW", Names::AnId),
+    ("HANA_STATE", Names::AFile),
+];
 
 #[derive(Clone, Copy)]
 enum Names {
