@@ -194,7 +194,7 @@ fn a_disk_that_fills_up_while_all_runs_ends_nothing() {
     let play = "for n in $(seq 100 190); do hana set pulse zoom=0.$n >/dev/null; done";
     let mut command = host.command("sh");
     command.args(["-c", play]);
-    host.run_within(Duration::from_secs(120), command).ok();
+    host.run_within(Duration::from_mins(2), command).ok();
     let written = disk.read("h1/log/pulse.log");
     assert!(written.contains("zoom +0.100") && !written.contains("zoom +0.190"), "{written}");
     draws(&host, &id, pid);

@@ -11,9 +11,9 @@ use crate::service::error::ServiceError;
 use crate::service::installed_file::InstalledFile;
 use crate::service::log_file;
 use crate::service::manager::Change;
-use crate::service::manager::Installed;
+use crate::service::manager::Installation;
 use crate::service::manager::Manager;
-use crate::service::manager::Removed;
+use crate::service::manager::Removal;
 use crate::service::manager::Status;
 use crate::service::plan::Plan;
 use crate::service::plan::Scope;
@@ -65,7 +65,7 @@ impl Launchd {
 }
 
 impl Manager for Launchd {
-    fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
+    fn install(&self, plan: &Plan) -> Result<Installation, ServiceError> {
         let is_loaded = self.launchctl.ask(&["print", &self.agent()])?.is_success;
         if !is_loaded && hana_network::daemon_is_listening() {
             return Err(ServiceError::AlreadyRuns);
@@ -77,7 +77,7 @@ impl Manager for Launchd {
         if !is_loaded || change != Change::Unchanged {
             self.bootstrap()?;
         }
-        Ok(Installed {
+        Ok(Installation {
             manager: MANAGER,
             scope: Scope::User,
             change,
@@ -87,12 +87,12 @@ impl Manager for Launchd {
         })
     }
 
-    fn remove(&self) -> Result<Removed, ServiceError> {
+    fn remove(&self) -> Result<Removal, ServiceError> {
         if self.launchctl.ask(&["print", &self.agent()])?.is_success {
             self.launchctl.run(&["bootout", &self.agent()])?;
         }
         let removed = self.plist.remove()?;
-        Ok(Removed { manager: MANAGER, scope: Scope::User, removed, notes: vec![] })
+        Ok(Removal { manager: MANAGER, scope: Scope::User, removed, notes: vec![] })
     }
 
     fn status(&self) -> Result<Status, ServiceError> {

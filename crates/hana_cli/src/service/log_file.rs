@@ -13,12 +13,11 @@ pub(crate) fn of_daemon_with(environment: &BTreeMap<String, String>) -> Option<P
         Some(host) => NodeId::new(host.as_str()).ok()?,
         None => NodeConfig::of_host().ok()?.host().clone(),
     };
-    let base = match environment.get("HANA_STATE") {
-        Some(base) => base.into(),
-        None => {
-            let base = etcetera::choose_base_strategy().ok()?;
-            base.state_dir().unwrap_or_else(|| base.data_dir()).join("hana")
-        },
+    let base = if let Some(base) = environment.get("HANA_STATE") {
+        base.into()
+    } else {
+        let base = etcetera::choose_base_strategy().ok()?;
+        base.state_dir().unwrap_or_else(|| base.data_dir()).join("hana")
     };
     Some(base.join(host.as_str()).join("log").join("hanad.log"))
 }

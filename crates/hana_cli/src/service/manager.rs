@@ -10,10 +10,10 @@ use crate::service::plan::Scope;
 /// What hana asks of the operating system's service manager.
 pub(crate) trait Manager {
     /// Makes it a service and starts it. Again: an update, which starts it anew only if something changed.
-    fn install(&self, plan: &Plan) -> Result<Installed, ServiceError>;
+    fn install(&self, plan: &Plan) -> Result<Installation, ServiceError>;
 
     /// Stops and removes it, if it is there.
-    fn remove(&self) -> Result<Removed, ServiceError>;
+    fn remove(&self) -> Result<Removal, ServiceError>;
 
     /// How it is.
     fn status(&self) -> Result<Status, ServiceError>;
@@ -21,7 +21,7 @@ pub(crate) trait Manager {
 
 /// What an installation has come to.
 #[derive(Debug, Serialize)]
-pub(crate) struct Installed {
+pub(crate) struct Installation {
     pub(crate) manager: &'static str,
     pub(crate) scope: Scope,
     pub(crate) change: Change,
@@ -47,7 +47,7 @@ pub(crate) enum Change {
 
 /// What a removal has come to.
 #[derive(Debug, Serialize)]
-pub(crate) struct Removed {
+pub(crate) struct Removal {
     pub(crate) manager: &'static str,
     pub(crate) scope: Scope,
     /// False: there was none.
@@ -76,7 +76,7 @@ pub(crate) struct Status {
     pub(crate) notes: Vec<String>,
 }
 
-impl Installed {
+impl Installation {
     pub(crate) fn for_people(&self) -> String {
         let mut text = match self.change {
             Change::Installed => "hanad is a service now, and runs".into(),
@@ -89,7 +89,7 @@ impl Installed {
     }
 }
 
-impl Removed {
+impl Removal {
     pub(crate) fn for_people(&self) -> String {
         let text = if self.removed {
             "the service hanad was stopped and removed"

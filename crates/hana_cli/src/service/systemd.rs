@@ -16,9 +16,9 @@ use crate::service::error::ServiceError;
 use crate::service::installed_file::InstalledFile;
 use crate::service::log_file;
 use crate::service::manager::Change;
-use crate::service::manager::Installed;
+use crate::service::manager::Installation;
 use crate::service::manager::Manager;
-use crate::service::manager::Removed;
+use crate::service::manager::Removal;
 use crate::service::manager::Status;
 use crate::service::plan;
 use crate::service::plan::Plan;
@@ -136,7 +136,7 @@ impl Systemd {
 }
 
 impl Manager for Systemd {
-    fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
+    fn install(&self, plan: &Plan) -> Result<Installation, ServiceError> {
         if !unit::can_start(&plan.daemon) {
             return Err(ServiceError::AwkwardPath { daemon: plan.daemon.clone() });
         }
@@ -167,7 +167,7 @@ impl Manager for Systemd {
             let said = said.unwrap_or_else(|| problem.to_string());
             return Err(ServiceError::DoesNotStart { said });
         }
-        Ok(Installed {
+        Ok(Installation {
             manager: MANAGER,
             scope: self.scope,
             change,
@@ -177,7 +177,7 @@ impl Manager for Systemd {
         })
     }
 
-    fn remove(&self) -> Result<Removed, ServiceError> {
+    fn remove(&self) -> Result<Removal, ServiceError> {
         let removed = self.unit.read().is_some();
         if removed {
             self.environment()?;
@@ -187,7 +187,7 @@ impl Manager for Systemd {
             // Only what has failed can be forgotten; the answer says nothing more.
             self.systemctl.ask(&["reset-failed", UNIT])?;
         }
-        Ok(Removed { manager: MANAGER, scope: self.scope, removed, notes: vec![] })
+        Ok(Removal { manager: MANAGER, scope: self.scope, removed, notes: vec![] })
     }
 
     fn status(&self) -> Result<Status, ServiceError> {

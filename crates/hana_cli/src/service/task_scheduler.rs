@@ -3,9 +3,9 @@
 use crate::service::error::ServiceError;
 use crate::service::log_file;
 use crate::service::manager::Change;
-use crate::service::manager::Installed;
+use crate::service::manager::Installation;
 use crate::service::manager::Manager;
-use crate::service::manager::Removed;
+use crate::service::manager::Removal;
 use crate::service::manager::Status;
 use crate::service::plan::Plan;
 use crate::service::plan::Scope;
@@ -17,8 +17,8 @@ pub(crate) struct TaskScheduler;
 const MANAGER: &str = "task_scheduler";
 
 impl Manager for TaskScheduler {
-    fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
-        Ok(Installed {
+    fn install(&self, plan: &Plan) -> Result<Installation, ServiceError> {
+        Ok(Installation {
             manager: MANAGER,
             scope: Scope::User,
             change: Change::Recipe,
@@ -28,8 +28,8 @@ impl Manager for TaskScheduler {
         })
     }
 
-    fn remove(&self) -> Result<Removed, ServiceError> {
-        Ok(Removed { manager: MANAGER, scope: Scope::User, removed: false, notes: to_remove() })
+    fn remove(&self) -> Result<Removal, ServiceError> {
+        Ok(Removal { manager: MANAGER, scope: Scope::User, removed: false, notes: to_remove() })
     }
 
     fn status(&self) -> Result<Status, ServiceError> {
@@ -62,7 +62,7 @@ fn to_install(plan: &Plan) -> Vec<String> {
         "Register-ScheduledTask -TaskName hanad -Action $action -Trigger $trigger -Settings $settings -Force".into(),
         "Start-ScheduledTask -TaskName hanad".into(),
     ];
-    ["in PowerShell:".into()].into_iter().chain(variables).chain(task).collect()
+    std::iter::once("in PowerShell:".into()).chain(variables).chain(task).collect()
 }
 
 fn to_remove() -> Vec<String> {

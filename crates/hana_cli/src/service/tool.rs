@@ -52,8 +52,7 @@ impl Tool {
         if answer.is_success {
             return Ok(answer.output);
         }
-        let words: Vec<&str> =
-            [self.program].iter().chain(self.always).chain(arguments).copied().collect();
+        let words = [&[self.program], self.always, arguments].concat();
         Err(ServiceError::Refused { command: words.join(" "), said: answer.complaint })
     }
 }
