@@ -170,6 +170,13 @@ fn a_service_is_installed_restarted_after_a_crash_and_a_hang_and_removed() {
     let host = lab.host("h1");
     let manager = UserManager::start(&host, &groups);
 
+    // A daemon that is no service is left alone, and said.
+    let by_hand = show::start_daemon(&host);
+    let refused = manager.service(&["install"], &[]);
+    assert_eq!(refused.code(), Some(1), "{refused}");
+    assert!(refused.stderr.contains("a daemon runs on this machine already"), "{refused}");
+    drop(by_hand);
+
     let before = manager.status();
     assert_eq!((&before["installed"], &before["running"]), (&false.into(), &false.into()));
     assert_eq!(manager.service(&["remove", "--json"], &[]).ok().json()["removed"], false);
@@ -209,10 +216,29 @@ fn a_service_is_installed_restarted_after_a_crash_and_a_hang_and_removed() {
     figure(&format!("stopped, the daemon ran again after {:.1} s", hung.elapsed().as_secs_f64()));
     draws(&host, "light", light, drawn);
 
+    // Settings that are wrong are told, and taken once they are mended.
+    let wrong = lab.directory().join("wrong");
+    fs::create_dir_all(&wrong).unwrap();
+    let catalogue = wrong.join("visualizations.toml");
+    fs::write(&catalogue, "[visualizations.light]\nprogram = 7\n").unwrap();
+    let with_wrong = [("HANA_STATE", &*state), ("HANA_CONFIG", &*wrong)];
+    let refused = manager.service(&["install"], &with_wrong);
+    assert_eq!(refused.code(), Some(1), "{refused}");
+    let place = format!("{}:2: visualizations.light.program: ", catalogue.display());
+    assert!(refused.stderr.contains(&place), "{refused}");
+    assert_eq!(refused.stderr.lines().count(), 1, "{refused}");
+    fs::write(&catalogue, "[visualizations.light]\nprogram = \"pulse\"\n").unwrap();
+    eventually(DEADLINE, "the daemon to run once its settings are mended", || {
+        let status = manager.status();
+        if status["running"] == true { Ok(()) } else { Err(status) }
+    });
+    let mended = manager.pid();
+
     // Another environment is an update.
     let updated = manager.service(&["install", "--json"], &set[..1]).ok().json();
     assert_eq!(updated["change"], "updated");
-    assert_ne!(manager.pid(), third);
+    assert_ne!(manager.pid(), mended);
+    assert!(!host.processes().iter().any(|process| process.pid == third));
 
     // An orderly end takes along what was launched.
     let (_, pulse) = show::start(&host, &host, "pulse");
