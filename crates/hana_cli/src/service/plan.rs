@@ -89,6 +89,7 @@ mod tests {
         let set = |variable: &str| match variable {
             "HANA_CONFIG" => Some("show/hanad.toml".into()),
             "HANA_HOST" => Some("wall-left".into()),
+            "HANA_SHOW" => None,
             "HANA_STATE" => Some(String::new()),
             _ => Some("not carried".into()),
         };
