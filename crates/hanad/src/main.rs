@@ -33,6 +33,7 @@ use hana_protocol::role;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
+use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -92,8 +93,7 @@ fn log_to_stderr_and(log: &Log) -> Unmet {
     let to_stderr = lines().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let to_log = lines().with_writer(log.clone()).with_ansi(false);
     tracing_subscriber::registry()
-        .with(to_stderr)
-        .with(to_log)
+        .with(to_stderr.and_then(to_log))
         .with(filter)
         .with(quiet)
         .init();
