@@ -10,7 +10,7 @@
 //! | what may be launched, and the file people write | [`Catalogue`] |
 //! | every knob and the three presets | [`Policy`] |
 //! | what follows on what: stop, crash, freeze, restart | [`Supervisor`] |
-//! | a process of the operating system, its group, its end | [`Process`] |
+//! | a process of the operating system, its group, its end; taking over one that runs | [`Process`] |
 //! | its output | [`LogFollower`], [`ProcessOutput`] |
 //! | a log of one's own | [`RotatingFile`] |
 //! | what differs by platform | the private module `os` |
@@ -61,12 +61,15 @@ pub use policy::RestartOn;
 pub use policy::RestartPolicy;
 pub use policy::StopPolicy;
 pub use policy::WhenUnresponsive;
+pub use process::AdoptError;
 pub use process::MARK_VARIABLE;
 pub use process::OutputError;
 pub use process::Process;
 pub use process::ProcessOutput;
+pub use process::ProcessRecord;
 pub use rotating_file::RotatingFile;
 pub use supervisor::Action;
 pub use supervisor::Incarnation;
+pub use supervisor::MissedEnd;
 pub use supervisor::ProcessEvent;
 pub use supervisor::Supervisor;

@@ -20,6 +20,12 @@ impl LineSplitter {
     /// Longer lines are cut to this length, in bytes of UTF-8.
     pub const MAX_LINE: usize = 4096;
 
+    /// A splitter whose first line has this number.
+    #[must_use]
+    pub const fn starting_at(number: u64) -> Self {
+        Self { partial: vec![], next: number }
+    }
+
     /// The number that the next line will have.
     #[must_use]
     pub const fn next_number(&self) -> u64 {

@@ -47,6 +47,8 @@ pub struct LogFollower {
     position: u64,
     /// Read beyond this, it is moved aside.
     aside_beyond: u64,
+    /// The number of the line that the file begins with, or within.
+    first_line: u64,
     splitter: LineSplitter,
     tail: VecDeque<Line>,
     skipped: u64,
@@ -63,6 +65,7 @@ impl LogFollower {
             file: None,
             position: 0,
             aside_beyond: limits.file,
+            first_line: 0,
             splitter: LineSplitter::default(),
             tail: VecDeque::new(),
             skipped: 0,
@@ -74,6 +77,58 @@ impl LogFollower {
     #[must_use]
     pub fn of_nothing() -> Self {
         Self::new(PathBuf::new(), LogLimits::default())
+    }
+
+    /// Goes on following the file at `path` where an earlier program stopped, of which only
+    /// [`LogFollower::first_line`] is left. What is there already is history: [`LogFollower::tail`] has it, no
+    /// poll tells it. Numbers go on. Blocks for as long as reading the file takes (10 MiB by default).
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn resume(
+        path: impl Into<PathBuf>,
+        limits: LogLimits,
+        first_line: u64,
+    ) -> io::Result<Self> {
+        let mut follower = Self { first_line, ..Self::new(path, limits) };
+        let mut history = Batch::new(&limits, first_line);
+        follower.splitter = LineSplitter::starting_at(first_line);
+        if first_line > 0 {
+            // The output went on in this file after the one before was full, perhaps in the middle of a line.
+            follower.read_earlier(&mut history)?;
+        }
+        follower.read(&mut history)?;
+        follower.told(history);
+        follower.skipped = 0;
+        Ok(follower)
+    }
+
+    /// Reads the copy that was moved aside last; the lines in it end with the first of the file.
+    fn read_earlier(&mut self, history: &mut Batch) -> io::Result<()> {
+        let mut copy = match File::open(output_file::earlier(&self.path, 1)) {
+            Ok(copy) => copy,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let mut counted = LineSplitter::default();
+        while let Some(bytes) = next(&mut copy, &mut self.buffer)? {
+            counted.push(bytes, |_, _| ());
+        }
+        let before = self.first_line.saturating_sub(counted.next_number());
+        self.splitter = LineSplitter::starting_at(before);
+        copy.rewind()?;
+        while let Some(bytes) = next(&mut copy, &mut self.buffer)? {
+            self.splitter.push(bytes, |number, bytes| history.add(number, bytes));
+        }
+        Ok(())
+    }
+
+    /// The number of the line that the file begins with: all that [`LogFollower::resume`] needs. It changes
+    /// when the file is moved aside.
+    #[must_use]
+    pub const fn first_line(&self) -> u64 {
+        self.first_line
     }
 
     /// The lines completed since the last poll, at most [`LogLimits::lines_per_poll`]. A gap in their
@@ -98,6 +153,7 @@ impl LogFollower {
             while let Some(bytes) = next(&mut copy, &mut self.buffer)? {
                 self.splitter.push(bytes, |number, bytes| batch.add(number, bytes));
             }
+            self.first_line = self.splitter.next_number();
         }
         self.read(&mut batch)?;
         Ok(self.told(batch))
@@ -129,6 +185,7 @@ impl LogFollower {
         if left < self.position {
             // Somebody else has emptied it.
             self.position = 0;
+            self.first_line = self.splitter.next_number();
         }
         left -= self.position;
         file.seek(SeekFrom::Start(self.position))?;
@@ -293,6 +350,49 @@ mod tests {
         seen.extend(follower.poll().unwrap());
         assert_eq!(numbers(&seen), (0..20).collect::<Vec<_>>());
         assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_resumed_follower_has_the_history_and_tells_only_what_is_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("resumed.log");
+        let mut writer = output_file::open_for_new_run(&path).unwrap();
+        writer.write_all(b"one\ntwo\nthr").unwrap();
+        let limits = LogLimits { tail: 2, ..LogLimits::default() };
+        let mut follower = LogFollower::resume(&path, limits, 0).unwrap();
+        assert_eq!(numbers(&follower.tail(9)), [0, 1]);
+        assert!(follower.poll().unwrap().is_empty());
+        writer.write_all(b"ee\nfour\n").unwrap();
+        let three = Line { number: 2, text: "three".into() };
+        assert_eq!(follower.poll().unwrap(), [three, Line { number: 3, text: "four".into() }]);
+        assert_eq!((numbers(&follower.tail(9)), follower.skipped()), (vec![2, 3], 0));
+
+        let nowhere = LogFollower::resume(dir.path().join("none.log"), limits, 7).unwrap();
+        assert!(nowhere.tail(9).is_empty());
+    }
+
+    #[test]
+    fn numbers_and_history_go_on_over_files_that_were_moved_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("long.log");
+        let mut writer = output_file::open_for_new_run(&path).unwrap();
+        let limits = LogLimits { file: 1000, tail: 50, ..LogLimits::default() };
+        let mut follower = LogFollower::new(&path, limits);
+        for number in 0..500 {
+            write!(writer, "line {number}").unwrap();
+            if number % 7 == 0 {
+                // In the middle of a line.
+                follower.poll().unwrap();
+            }
+            writeln!(writer).unwrap();
+        }
+        follower.poll().unwrap();
+        let first_line = follower.first_line();
+        assert!(first_line > 0);
+        let mut resumed = LogFollower::resume(&path, limits, first_line).unwrap();
+        assert_eq!(resumed.tail(50), follower.tail(50));
+        writeln!(writer, "line 500").unwrap();
+        assert_eq!(resumed.poll().unwrap(), [Line { number: 500, text: "line 500".into() }]);
     }
 
     #[test]

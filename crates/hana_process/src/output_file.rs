@@ -70,7 +70,7 @@ fn make_room(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn earlier(path: &Path, number: u32) -> PathBuf {
+pub(crate) fn earlier(path: &Path, number: u32) -> PathBuf {
     with_suffix(path, &number.to_string())
 }
 

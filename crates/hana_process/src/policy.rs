@@ -61,7 +61,8 @@ pub struct RestartPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartOn {
-    /// It returned a code that is not 0.
+    /// It returned a code that is not 0. An end that is not known (it outlived the daemon that launched it)
+    /// counts as this and as `Signal`.
     ExitCode,
     /// A signal ended it that the daemon did not send.
     Signal,

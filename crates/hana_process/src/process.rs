@@ -9,6 +9,8 @@ use std::time::UNIX_EPOCH;
 
 use hana_protocol::Exit;
 use process_wrap::std::CommandWrap;
+use serde::Deserialize;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::LaunchError;
@@ -22,7 +24,8 @@ pub const MARK_VARIABLE: &str = "HANA_LAUNCH";
 /// What systemd tells a service in its environment.
 const OF_SERVICE_MANAGER: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
-/// A launched process, the leader of its own group, with all that it starts.
+/// A launched process, the leader of its own group, with all that it starts. One that an earlier program
+/// launched can be adopted.
 ///
 /// It outlives this value: dropping it, or the end of the program that launched it, leaves it running. Its
 /// standard input is empty; its output goes to a file, never through the launching program, so that neither a
@@ -99,7 +102,78 @@ impl ProcessOutput {
     }
 }
 
+/// What to write down of a process, so that a later program can adopt it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRecord {
+    /// Which process the leader is.
+    pub fingerprint: PidFingerprint,
+    /// The mark that it, and all that it started, has in its environment ([`MARK_VARIABLE`]).
+    pub mark: String,
+}
+
+impl ProcessRecord {
+    /// Kills what a process that has ended unwatched left behind: on Linux, what carries its mark; elsewhere
+    /// nothing. Blocks for a few milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// When something of it could not be killed.
+    pub fn sweep(&self) -> io::Result<()> {
+        os::kill_marked(&self.mark)
+    }
+}
+
+/// Why a process could not be adopted.
+#[derive(Debug, Error)]
+pub enum AdoptError {
+    /// It has ended; its id may be another's now, which is left alone.
+    #[error("process {pid} has ended")]
+    Gone {
+        /// The id it had.
+        pid: u32,
+    },
+    /// This platform cannot.
+    #[error(
+        "process {pid} cannot be taken over on this platform; end it by hand, then start it again"
+    )]
+    Unsupported {
+        /// Its id.
+        pid: u32,
+    },
+    /// The operating system refused.
+    #[error("the operating system does not let a running process be watched: {0}")]
+    System(#[source] io::Error),
+}
+
 impl Process {
+    /// Takes over a process that another program launched, this one's predecessor, and that still runs.
+    /// Never another one that was given its id meanwhile. `on_exit` is called as by [`Process::launch`], on
+    /// Linux as soon, elsewhere within 50 ms.
+    ///
+    /// It is no child of this program, so how it ends is not told: [`Exit::Unknown`]. (After an `exec` of
+    /// the same program it is, and is told.) Nor can its id be held once it has ended: what it then leaves
+    /// behind is found by its mark alone, on Linux; what has cleared its environment is not.
+    ///
+    /// Blocks for a few milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended, or the system refuses. `on_exit` is not called then.
+    pub fn adopt(
+        record: &ProcessRecord,
+        on_exit: impl FnOnce(Exit) + Send + 'static,
+    ) -> Result<Self, AdoptError> {
+        let leader = os::Leader::adopt(record, on_exit)?;
+        Ok(Self { leader, fingerprint: Some(record.fingerprint.clone()) })
+    }
+
+    /// What to write down to adopt it later; none where there is no fingerprint.
+    #[must_use]
+    pub fn record(&self) -> Option<ProcessRecord> {
+        let fingerprint = self.fingerprint.clone()?;
+        Some(ProcessRecord { fingerprint, mark: self.leader.mark().into() })
+    }
+
     /// Launches what `spec` says. `on_exit` is called once, on a thread of its own, within a millisecond or
     /// so of the end of the leader; it shall be quick, sending into a channel for instance. That thread
     /// sleeps until then and costs nothing.

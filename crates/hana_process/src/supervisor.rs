@@ -72,6 +72,25 @@ pub enum ProcessEvent {
     /// A person wants nothing done about the present trouble: what is unresponsive is not killed, and what
     /// is long in starting is left to it, until it moves again.
     Ignore,
+    /// An earlier daemon launched it, and it still runs. Only for a supervisor that nothing has happened to.
+    Adopted {
+        /// Which run of it that daemon counted.
+        incarnation: Incarnation,
+        /// Its process id.
+        pid: u32,
+        /// How often the policy had restarted it.
+        restarts: u32,
+    },
+    /// An earlier daemon launched it, and it has ended since, so nobody was told how. Only for a supervisor that
+    /// nothing has happened to.
+    Missed {
+        /// Which run of it that daemon counted.
+        incarnation: Incarnation,
+        /// How often the policy had restarted it.
+        restarts: u32,
+        /// What is known of its end.
+        end: MissedEnd,
+    },
     /// [`Action::Spawn`] was carried out.
     Spawned {
         /// Which run.
@@ -115,11 +134,23 @@ pub enum ProcessEvent {
         /// The verdict.
         verdict: Verdict,
     },
-    /// The program announced that a person closed it. It counts for a run that has joined the mesh, or for
-    /// the one that has just ended; before a new run has joined it can only be the old one's and is ignored.
+    /// The program announced that a person closed it. It counts for a run that has joined the mesh or was
+    /// adopted, or for the one that has just ended; before a new run has joined it can only be the old one's
+    /// and is ignored.
     ClosedByPerson,
     /// Time has passed.
     Tick,
+}
+
+/// What is known of an end that nobody watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissedEnd {
+    /// Nothing: it is taken for a crash.
+    Unknown,
+    /// The program left word that a person closed it.
+    ClosedByPerson,
+    /// A person had asked for it before.
+    Asked,
 }
 
 /// What is to be done, in the order given.
@@ -183,6 +214,8 @@ enum Halt {
 
 #[derive(Debug, Clone)]
 struct Up {
+    origin: UpOrigin,
+    /// When it was launched, or adopted.
     spawned_at: Instant,
     /// The one it was last present with.
     session: Option<String>,
@@ -192,6 +225,12 @@ struct Up {
     /// When it was first seen to run.
     ran_at: Option<Instant>,
     attention: Attention,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum UpOrigin {
+    Launched,
+    Adopted,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,6 +284,11 @@ type Told = (ProcessState, String, Option<u32>, Option<Exit>, u32);
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 const STUCK: &str = "; does not end although SIGKILL was sent: a call into the operating system or a driver does not return";
 const OFF_MESH: &str = "not on the mesh; judged by its process alone";
+const ADOPTED: &str = "adopted after a restart of the daemon; not heard on the mesh yet";
+/// What an end that is not known may have been: a policy that restarts after either restarts it. A code of 0
+/// it may have been too, but a person who closes one is in the room, and a show that stays dark has nobody.
+const UNKNOWN_ENDS: [RestartOn; 2] = [RestartOn::ExitCode, RestartOn::Signal];
+const CLOSED_WITH_CTRL_C: &str = "closed with Ctrl-C";
 /// What a shell returns when Ctrl-C ended its program.
 const CODE_AFTER_SIGINT: i32 = 130;
 /// `STATUS_CONTROL_C_EXIT` of Windows, 0xC000013A.
@@ -350,6 +394,16 @@ impl Supervisor {
         self.incarnation
     }
 
+    /// Whether a person wants it to end, and it has not yet: not to be forgotten by a daemon that comes after.
+    #[must_use]
+    pub const fn is_to_end(&self) -> bool {
+        match &self.phase {
+            Phase::Launching { halt, .. } => halt.is_some(),
+            Phase::Ending(ending) => matches!(ending.after, After::Stop | After::Close),
+            Phase::Down | Phase::Waiting { .. } | Phase::Up(_) => false,
+        }
+    }
+
     /// What is published of it; `unix_ms` turns an instant into Unix milliseconds.
     #[must_use]
     pub fn status(&self, unix_ms: impl FnOnce(Instant) -> u64) -> ProcessStatus {
@@ -386,6 +440,12 @@ impl Supervisor {
             ProcessEvent::StopAsked => self.stop_asked(Halt::Stop, now, &mut actions),
             ProcessEvent::KillAsked => self.stop_asked(Halt::Kill, now, &mut actions),
             ProcessEvent::Ignore => self.ignore(),
+            ProcessEvent::Adopted { incarnation, pid, restarts } if self.is_untouched() => {
+                self.adopted(incarnation, pid, restarts, now, &mut actions);
+            },
+            ProcessEvent::Missed { incarnation, restarts, end } if self.is_untouched() => {
+                self.missed(incarnation, restarts, end, now, &mut actions);
+            },
             ProcessEvent::Spawned { incarnation, pid } if incarnation == self.incarnation => {
                 self.spawned(pid, now, &mut actions);
             },
@@ -412,7 +472,9 @@ impl Supervisor {
             },
             ProcessEvent::ClosedByPerson => self.closed_by_person(now, &mut actions),
             ProcessEvent::Tick => self.tick(now, &mut actions),
-            ProcessEvent::Spawned { .. }
+            ProcessEvent::Adopted { .. }
+            | ProcessEvent::Missed { .. }
+            | ProcessEvent::Spawned { .. }
             | ProcessEvent::SpawnFailed { .. }
             | ProcessEvent::Exited { .. }
             | ProcessEvent::ShutdownFailed { .. }
@@ -537,7 +599,7 @@ impl Supervisor {
         let halt = *halt;
         self.pid = Some(pid);
         self.exit = None;
-        self.phase = Phase::Up(Up::new(now));
+        self.phase = Phase::Up(Up::new(UpOrigin::Launched, now));
         actions.push(Action::Report { kind, text });
         match halt {
             None => {
@@ -547,6 +609,59 @@ impl Supervisor {
             Some(halt) => {
                 let step = if halt == Halt::Kill { Step::Kill } else { Step::Terminate };
                 self.end(After::Stop, self.reason.clone(), step, now, actions);
+            },
+        }
+    }
+
+    /// Nothing has been launched or adopted, and nobody has asked for anything.
+    fn is_untouched(&self) -> bool {
+        matches!(self.phase, Phase::Down) && self.incarnation == Incarnation::default()
+    }
+
+    fn adopted(
+        &mut self,
+        incarnation: Incarnation,
+        pid: u32,
+        restarts: u32,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        self.incarnation = incarnation;
+        self.pid = Some(pid);
+        self.restarts = restarts;
+        self.stopped_by = None;
+        self.phase = Phase::Up(Up::new(UpOrigin::Adopted, now));
+        self.enter(ProcessState::Starting, ADOPTED, now);
+        self.judge(now, actions);
+    }
+
+    fn missed(
+        &mut self,
+        incarnation: Incarnation,
+        restarts: u32,
+        end: MissedEnd,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        self.incarnation = incarnation;
+        self.restarts = restarts;
+        self.stopped_by = None;
+        self.exit = Some(Exit::Unknown);
+        match end {
+            MissedEnd::ClosedByPerson => {
+                let reason = "closed by a person while the daemon was away";
+                self.down(ProcessState::Closed, reason.into(), now);
+                self.report(EventKind::Closed, actions);
+            },
+            MissedEnd::Asked => {
+                let reason = "stopped as asked, while the daemon was away";
+                self.down(ProcessState::Stopped, reason.into(), now);
+                self.stopped_by = Some(StoppedBy::Already);
+                self.report(EventKind::Stopped, actions);
+            },
+            MissedEnd::Unknown => {
+                let reason = "ended while the daemon was away";
+                self.crashed(&UNKNOWN_ENDS, reason.into(), None, now, actions);
             },
         }
     }
@@ -561,7 +676,7 @@ impl Supervisor {
             self.stopped_by = Some(StoppedBy::Already);
             self.report(EventKind::Stopped, actions);
         } else if automatic {
-            self.crashed(Some(RestartOn::Launch), reason, None, now, actions);
+            self.crashed(&[RestartOn::Launch], reason, None, now, actions);
         } else {
             self.down(ProcessState::Crashed, reason, now);
             self.report(EventKind::Crashed, actions);
@@ -573,7 +688,7 @@ impl Supervisor {
             Phase::Down | Phase::Waiting { .. } => return,
             // The end was noticed before the beginning was told: the end counts.
             Phase::Launching { halt, .. } => halt.map_or_else(
-                || Phase::Up(Up::new(now)),
+                || Phase::Up(Up::new(UpOrigin::Launched, now)),
                 |_| {
                     Phase::Ending(Ending {
                         after: After::Stop,
@@ -597,8 +712,8 @@ impl Supervisor {
                         self.down(ProcessState::Closed, reason, now);
                         self.report(EventKind::Closed, actions);
                     },
-                    Unasked::Crashed(cause, reason) => {
-                        self.crashed(Some(cause), reason, up.ran_at, now, actions);
+                    Unasked::Crashed(causes, reason) => {
+                        self.crashed(causes, reason, up.ran_at, now, actions);
                     },
                 }
             },
@@ -621,30 +736,31 @@ impl Supervisor {
             },
             After::Close => {
                 let reason = match ending.step {
-                    Step::Wait | Step::Polite => "closed by a person",
-                    Step::Terminate => "closed by a person; SIGTERM had to end it",
-                    Step::Kill => "closed by a person; SIGKILL had to end it",
+                    Step::Wait | Step::Polite if is_ctrl_c(exit) => CLOSED_WITH_CTRL_C.into(),
+                    Step::Wait | Step::Polite => with_exit("closed by a person", exit),
+                    Step::Terminate => with_exit("closed by a person; SIGTERM had to end it", exit),
+                    Step::Kill => with_exit("closed by a person; SIGKILL had to end it", exit),
                 };
-                self.down(ProcessState::Closed, with_exit(reason, exit), now);
+                self.down(ProcessState::Closed, reason, now);
                 self.report(EventKind::Closed, actions);
             },
             After::Restart => self.launch(Origin::Restart, now, actions),
-            After::Recover(reason) => self.crashed(None, reason, ending.ran_at, now, actions),
+            After::Recover(reason) => self.crashed(&[], reason, ending.ran_at, now, actions),
         }
     }
 
-    /// It has ended without being asked to. A `cause` of `None` is restarted whatever ends the policy
-    /// restarts after.
+    /// It has ended without being asked to. It is restarted where the policy does that after one of the
+    /// `causes`; without any, whatever the policy says of them.
     fn crashed(
         &mut self,
-        cause: Option<RestartOn>,
+        causes: &[RestartOn],
         reason: String,
         ran_at: Option<Instant>,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
         let policy = &self.policy.restart;
-        if cause.is_some_and(|cause| !policy.on.contains(&cause)) {
+        if !causes.is_empty() && causes.iter().all(|cause| !policy.on.contains(cause)) {
             self.down(ProcessState::Crashed, reason, now);
             self.report(EventKind::Crashed, actions);
             return;
@@ -678,7 +794,7 @@ impl Supervisor {
 
     fn closed_by_person(&mut self, now: Instant, actions: &mut Vec<Action>) {
         match &mut self.phase {
-            Phase::Up(Up { session: Some(_), .. }) => {
+            Phase::Up(Up { session: Some(_), .. } | Up { origin: UpOrigin::Adopted, .. }) => {
                 self.end(After::Close, "a person closed it".into(), Step::Wait, now, actions);
             },
             Phase::Ending(ending) if matches!(ending.after, After::Recover(_)) => {
@@ -880,8 +996,9 @@ impl Supervisor {
 }
 
 impl Up {
-    const fn new(spawned_at: Instant) -> Self {
+    const fn new(origin: UpOrigin, spawned_at: Instant) -> Self {
         Self {
+            origin,
             spawned_at,
             session: None,
             left_at: None,
@@ -955,6 +1072,12 @@ impl Up {
 }
 
 impl Incarnation {
+    /// The run of this number, to go on counting where an earlier daemon stopped.
+    #[must_use]
+    pub const fn of_number(number: u32) -> Self {
+        Self(number)
+    }
+
     /// Its number, from 1; 0 before the first.
     #[must_use]
     pub const fn number(self) -> u32 {
@@ -975,30 +1098,37 @@ impl fmt::Display for Incarnation {
 /// What an end means that nobody asked for.
 enum Unasked {
     Closed(String),
-    Crashed(RestartOn, String),
+    Crashed(&'static [RestartOn], String),
 }
 
 fn unasked(exit: Exit) -> Unasked {
     match exit {
         Exit::Code(0) => Unasked::Closed("closed: ended by itself with exit code 0".into()),
-        Exit::Signal(SIGINT) | Exit::Code(CODE_AFTER_SIGINT | CODE_CONTROL_C) => {
-            Unasked::Closed("closed with Ctrl-C".into())
-        },
-        Exit::Code(_) => Unasked::Crashed(RestartOn::ExitCode, ended_by(exit)),
-        Exit::Signal(_) => Unasked::Crashed(RestartOn::Signal, ended_by(exit)),
+        exit if is_ctrl_c(exit) => Unasked::Closed(CLOSED_WITH_CTRL_C.into()),
+        Exit::Code(_) => Unasked::Crashed(&[RestartOn::ExitCode], ended_by(exit)),
+        Exit::Signal(_) => Unasked::Crashed(&[RestartOn::Signal], ended_by(exit)),
+        Exit::Unknown => Unasked::Crashed(&UNKNOWN_ENDS, ended_by(exit)),
     }
+}
+
+const fn is_ctrl_c(exit: Exit) -> bool {
+    matches!(exit, Exit::Signal(SIGINT) | Exit::Code(CODE_AFTER_SIGINT | CODE_CONTROL_C))
 }
 
 fn ended_by(exit: Exit) -> String {
     match exit {
         Exit::Code(_) => exit.to_string(),
         Exit::Signal(_) => format!("ended by {exit}"),
+        Exit::Unknown => "ended; how is not known, since another daemon launched it".into(),
     }
 }
 
 /// `reason`, with the exit where it says more than that all went well.
 fn with_exit(reason: &str, exit: Exit) -> String {
-    if exit.is_success() { reason.into() } else { format!("{reason} ({exit})") }
+    match exit {
+        Exit::Code(0) | Exit::Unknown => reason.into(),
+        Exit::Code(_) | Exit::Signal(_) => format!("{reason} ({exit})"),
+    }
 }
 
 fn seconds(duration: Duration) -> String {

@@ -107,6 +107,10 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+    /// It ended, and nobody was told how: it was not a child of the daemon that kept it, but of one before.
+    /// Also what an unknown word is read as.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Exit {
@@ -125,6 +129,7 @@ impl fmt::Display for Exit {
                 Some(name) => write!(f, "signal {number} ({name})"),
                 None => write!(f, "signal {number}"),
             },
+            Self::Unknown => f.write_str("how it ended is not known"),
         }
     }
 }
@@ -151,4 +156,25 @@ const fn signal_name(number: i32) -> Option<&'static str> {
 impl Message for ProcessStatus {
     const LANE: Lane = Lane::ReliableOrdered;
     const NAME: &'static str = "process";
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_written_as_people_read_it_and_an_unknown_word_is_an_unknown_end() {
+        for (exit, json) in [
+            (Exit::Code(1), r#"{"code":1}"#),
+            (Exit::Signal(9), r#"{"signal":9}"#),
+            (Exit::Unknown, r#""unknown""#),
+        ] {
+            assert_eq!(serde_json::to_string(&exit).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Exit>(json).unwrap(), exit);
+            let packed = rmp_serde::to_vec_named(&exit).unwrap();
+            assert_eq!(rmp_serde::from_slice::<Exit>(&packed).unwrap(), exit);
+        }
+        assert_eq!(serde_json::from_str::<Exit>(r#""vanished""#).unwrap(), Exit::Unknown);
+    }
 }

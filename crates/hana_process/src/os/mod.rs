@@ -1,5 +1,5 @@
 //! What differs by platform. Both modules have the same face: `Leader`, `started`, `is_executable`,
-//! `adopt_orphans`, `reap_orphans`.
+//! `adopt_orphans`, `reap_orphans`, `kill_marked`.
 
 #[cfg(unix)]
 mod unix;

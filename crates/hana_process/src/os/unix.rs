@@ -9,6 +9,10 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::thread;
+#[cfg(not(target_os = "linux"))]
+use std::time::Duration;
+#[cfg(not(target_os = "linux"))]
+use std::time::Instant;
 
 use hana_protocol::Exit;
 use process_wrap::std::CommandWrap;
@@ -20,6 +24,9 @@ use rustix::process::WaitId;
 use rustix::process::WaitIdOptions;
 use rustix::process::WaitIdStatus;
 
+use crate::AdoptError;
+use crate::ProcessRecord;
+
 /// The first process of a group.
 #[derive(Debug)]
 pub(crate) struct Leader {
@@ -30,13 +37,23 @@ pub(crate) struct Leader {
 #[derive(Debug)]
 struct Shared {
     leader: Pid,
+    kin: Kin,
     mark: String,
     stage: Mutex<Stage>,
     /// Told when the watching thread has seen the end.
     ended: Condvar,
 }
 
-/// The id of the leader and its group is ours, and no one else's, until it is reaped.
+/// What the leader is to this program.
+#[derive(Debug)]
+enum Kin {
+    /// Launched by it. The ids of the leader and its group are the leader's, and no one else's, until it is
+    /// reaped.
+    Child,
+    /// Adopted: its id can be given to another as soon as it has ended, so it is asked for before each use.
+    Adopted(Holder),
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Alive,
@@ -63,18 +80,8 @@ impl Leader {
         leaders.insert(pid);
         drop(leaders);
         let leader = to_pid(pid)?;
-        let shared = Arc::new(Shared {
-            leader,
-            mark,
-            stage: Mutex::new(Stage::Alive),
-            ended: Condvar::new(),
-        });
-        let watched = Arc::clone(&shared);
-        let watching = thread::Builder::new()
-            .name(format!("watch {pid}"))
-            .stack_size(128 * 1024)
-            .spawn(move || watched.watch(on_exit));
-        if let Err(error) = watching {
+        let shared = Shared::new(leader, Kin::Child, mark);
+        if let Err(error) = Shared::start_watching(&shared, on_exit) {
             // A process whose end nobody would notice is worse than none.
             let _ = signal_group(leader, Signal::KILL);
             let _ = wait(leader, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
@@ -84,15 +91,46 @@ impl Leader {
         Ok(Self { pid, shared })
     }
 
+    /// Takes over a process that runs already.
+    pub(crate) fn adopt(
+        record: &ProcessRecord,
+        on_exit: impl FnOnce(Exit) + Send + 'static,
+    ) -> Result<Self, AdoptError> {
+        let gone = || AdoptError::Gone { pid: record.fingerprint.pid };
+        let leader = to_pid(record.fingerprint.pid).map_err(|_| gone())?;
+        // Held first, asked for its identity then: so what is held is what was asked for.
+        let holder = Holder::of(leader)?.ok_or_else(gone)?;
+        if !record.fingerprint.is_alive() || has_other_mark(leader, &record.mark) {
+            return Err(gone());
+        }
+        // After this program has replaced itself by `exec`, what it launched still is its child.
+        let kin = if is_child(leader) {
+            lock(&LEADERS).insert(record.fingerprint.pid);
+            Kin::Child
+        } else {
+            Kin::Adopted(holder)
+        };
+        let shared = Shared::new(leader, kin, record.mark.clone());
+        Shared::start_watching(&shared, on_exit).map_err(AdoptError::System)?;
+        Ok(Self { pid: record.fingerprint.pid, shared })
+    }
+
     pub(crate) const fn pid(&self) -> u32 {
         self.pid
     }
 
+    pub(crate) fn mark(&self) -> &str {
+        &self.shared.mark
+    }
+
     pub(crate) fn try_wait(&self) -> Option<Exit> {
         let stage = *lock(&self.shared.stage);
-        match stage {
-            Stage::Ended(exit) | Stage::Reaped(exit) => Some(exit),
-            Stage::Alive | Stage::Abandoned => peek(self.shared.leader),
+        match (stage, &self.shared.kin) {
+            (Stage::Ended(exit) | Stage::Reaped(exit), _) => Some(exit),
+            (Stage::Alive | Stage::Abandoned, Kin::Child) => peek(self.shared.leader),
+            (Stage::Alive | Stage::Abandoned, Kin::Adopted(holder)) => {
+                holder.has_ended(self.shared.leader).then_some(Exit::Unknown)
+            },
         }
     }
 
@@ -125,8 +163,10 @@ impl Leader {
         let stage = lock(&self.shared.stage);
         let signalled = match *stage {
             Stage::Reaped(_) => Ok(()),
-            Stage::Alive | Stage::Abandoned | Stage::Ended(_) => {
-                signal_group(self.shared.leader, signal)
+            Stage::Alive | Stage::Abandoned | Stage::Ended(_) => match &self.shared.kin {
+                // What is left of its group then is found by its mark.
+                Kin::Adopted(holder) if holder.has_ended(self.shared.leader) => Ok(()),
+                Kin::Child | Kin::Adopted(_) => signal_group(self.shared.leader, signal),
             },
         };
         drop(stage);
@@ -152,16 +192,31 @@ impl Drop for Leader {
 }
 
 impl Shared {
+    fn new(leader: Pid, kin: Kin, mark: String) -> Arc<Self> {
+        let stage = Mutex::new(Stage::Alive);
+        Arc::new(Self { leader, kin, mark, stage, ended: Condvar::new() })
+    }
+
+    fn start_watching(
+        shared: &Arc<Self>,
+        on_exit: impl FnOnce(Exit) + Send + 'static,
+    ) -> io::Result<()> {
+        let watched = Arc::clone(shared);
+        thread::Builder::new()
+            .name(format!("watch {}", shared.leader))
+            .stack_size(128 * 1024)
+            .spawn(move || watched.watch(on_exit))
+            .map(drop)
+    }
+
     /// Sleeps until the leader ends, without reaping it.
     fn watch(&self, on_exit: impl FnOnce(Exit)) {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        let exit = loop {
-            match wait(self.leader, options) {
-                Ok(Some(status)) => break to_exit(&status),
-                Ok(None) | Err(Errno::INTR) => {},
-                // Somebody reaped it from under us; how it ended is lost.
-                Err(_) => break Exit::Code(-1),
-            }
+        let exit = match &self.kin {
+            Kin::Child => wait_for_child(self.leader),
+            Kin::Adopted(holder) => {
+                holder.wait(self.leader);
+                Exit::Unknown
+            },
         };
         let abandoned = {
             let mut stage = lock(&self.stage);
@@ -182,13 +237,18 @@ impl Shared {
         if matches!(*stage, Stage::Reaped(_)) {
             return Ok(());
         }
-        let group = signal_group(self.leader, Signal::KILL);
+        let group = match &self.kin {
+            Kin::Child => signal_group(self.leader, Signal::KILL),
+            Kin::Adopted(_) => Ok(()),
+        };
         let marked = kill_marked(&self.mark);
-        // A zombie: this does not block.
-        let _ = wait(self.leader, WaitIdOptions::EXITED);
+        if matches!(self.kin, Kin::Child) {
+            // A zombie: this does not block.
+            let _ = wait(self.leader, WaitIdOptions::EXITED);
+            lock(&LEADERS).remove(&self.leader.as_raw_nonzero().get().unsigned_abs());
+        }
         *stage = Stage::Reaped(exit);
         drop(stage);
-        lock(&LEADERS).remove(&self.leader.as_raw_nonzero().get().unsigned_abs());
         group.and(marked)
     }
 }
@@ -206,6 +266,23 @@ fn to_pid(pid: u32) -> io::Result<Pid> {
 
 fn wait(pid: Pid, options: WaitIdOptions) -> rustix::io::Result<Option<WaitIdStatus>> {
     rustix::process::waitid(WaitId::Pid(pid), options)
+}
+
+/// Blocks until it ends.
+fn wait_for_child(pid: Pid) -> Exit {
+    loop {
+        match wait(pid, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Ok(Some(status)) => return to_exit(&status),
+            Ok(None) | Err(Errno::INTR) => {},
+            // Somebody reaped it from under us; how it ended is lost.
+            Err(_) => return Exit::Unknown,
+        }
+    }
+}
+
+fn is_child(pid: Pid) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    !matches!(wait(pid, options), Err(Errno::CHILD))
 }
 
 fn peek(pid: Pid) -> Option<Exit> {
@@ -233,9 +310,13 @@ pub(crate) fn is_executable(file: &Path) -> bool {
 }
 
 #[cfg(target_os = "linux")]
+use linux::Holder;
+#[cfg(target_os = "linux")]
 pub(crate) use linux::adopt_orphans;
 #[cfg(target_os = "linux")]
-use linux::kill_marked;
+use linux::has_other_mark;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::kill_marked;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::reap_orphans;
 #[cfg(target_os = "linux")]
@@ -245,8 +326,15 @@ pub(crate) use linux::started;
 mod linux {
     use std::fs;
     use std::io;
+    use std::os::fd::OwnedFd;
+    use std::thread;
+    use std::time::Duration;
 
+    use rustix::event::PollFd;
+    use rustix::event::PollFlags;
+    use rustix::event::Timespec;
     use rustix::io::Errno;
+    use rustix::process::Pid;
     use rustix::process::PidfdFlags;
     use rustix::process::Signal;
     use rustix::process::WaitIdOptions;
@@ -255,7 +343,49 @@ mod linux {
     use super::lock;
     use super::to_pid;
     use super::wait;
+    use crate::AdoptError;
     use crate::MARK_VARIABLE;
+
+    /// A hold on one process, whoever has its id later.
+    #[derive(Debug)]
+    pub(super) struct Holder(OwnedFd);
+
+    impl Holder {
+        /// None where no process has this id.
+        pub(super) fn of(pid: Pid) -> Result<Option<Self>, AdoptError> {
+            match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+                Ok(handle) => Ok(Some(Self(handle))),
+                Err(Errno::SRCH) => Ok(None),
+                Err(error) => Err(AdoptError::System(error.into())),
+            }
+        }
+
+        pub(super) fn has_ended(&self, _pid: Pid) -> bool {
+            self.poll(Some(&Timespec::default()))
+        }
+
+        /// Blocks until it has ended.
+        pub(super) fn wait(&self, _pid: Pid) {
+            while !self.poll(None) {}
+        }
+
+        /// Whether it has ended, at the latest after `timeout`.
+        fn poll(&self, timeout: Option<&Timespec>) -> bool {
+            /// After a refusal for want of memory.
+            const PAUSE: Duration = Duration::from_millis(50);
+            let mut polled = [PollFd::new(&self.0, PollFlags::IN)];
+            loop {
+                match rustix::event::poll(&mut polled, timeout) {
+                    Ok(ready) => return ready > 0,
+                    Err(Errno::INTR) => {},
+                    Err(_) => {
+                        thread::sleep(PAUSE);
+                        return false;
+                    },
+                }
+            }
+        }
+    }
 
     /// What `/proc/<pid>/stat` says.
     struct Stat {
@@ -295,11 +425,26 @@ mod linux {
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
     }
 
+    fn mark_entry(mark: &str) -> String {
+        format!("{MARK_VARIABLE}={mark}")
+    }
+
+    /// Whether it carries the mark of another launch. A program may write over its environment: none is no
+    /// contradiction.
+    pub(super) fn has_other_mark(pid: Pid, mark: &str) -> bool {
+        let (any, own) = (mark_entry(""), mark_entry(mark));
+        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+            let mut marks =
+                environ.split(|byte| *byte == 0).filter(|field| field.starts_with(any.as_bytes()));
+            marks.next().is_some_and(|field| field != own.as_bytes())
+        })
+    }
+
     /// Kills every process that has the mark in its environment, whatever its group.
-    pub(super) fn kill_marked(mark: &str) -> io::Result<()> {
+    pub(crate) fn kill_marked(mark: &str) -> io::Result<()> {
         /// Between two passes a process may have started another; more often only if it means to.
         const PASSES: usize = 8;
-        let entry = format!("{MARK_VARIABLE}={mark}");
+        let entry = mark_entry(mark);
         let mut result = Ok(());
         for _ in 0..PASSES {
             let mut found = false;
@@ -363,9 +508,51 @@ mod linux {
     }
 }
 
+/// Nothing that holds a process here: its id is looked at again and again, more often than ids come round.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+struct Holder(crate::PidFingerprint);
+
+#[cfg(not(target_os = "linux"))]
+impl Holder {
+    /// How often somebody is looked for at that id.
+    const GLANCE: Duration = Duration::from_millis(50);
+    /// How often it is asked who it is, which costs a call of `ps`.
+    const LOOK: Duration = Duration::from_secs(1);
+
+    #[allow(clippy::unnecessary_wraps)]
+    fn of(pid: Pid) -> Result<Option<Self>, AdoptError> {
+        let pid = pid.as_raw_nonzero().get().unsigned_abs();
+        Ok(crate::PidFingerprint::of(pid).map(Self))
+    }
+
+    fn has_ended(&self, pid: Pid) -> bool {
+        rustix::process::test_kill_process(pid).is_err() || !self.0.is_alive()
+    }
+
+    fn wait(&self, pid: Pid) {
+        let mut looked = Instant::now();
+        while rustix::process::test_kill_process(pid).is_ok() {
+            if looked.elapsed() >= Self::LOOK {
+                looked = Instant::now();
+                if !self.0.is_alive() {
+                    return;
+                }
+            }
+            thread::sleep(Self::GLANCE);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn has_other_mark(_pid: Pid, _mark: &str) -> bool {
+    false
+}
+
 /// Nobody may read the environment of another process here.
 #[cfg(not(target_os = "linux"))]
-const fn kill_marked(_mark: &str) -> io::Result<()> {
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) const fn kill_marked(_mark: &str) -> io::Result<()> {
     Ok(())
 }
 

@@ -12,6 +12,9 @@ use process_wrap::std::ChildWrapper;
 use process_wrap::std::CommandWrap;
 use process_wrap::std::JobObject;
 
+use crate::AdoptError;
+use crate::ProcessRecord;
+
 /// How often the end of a process is looked for: its handle is shared with whoever may want to kill it.
 const GLANCE: Duration = Duration::from_millis(10);
 
@@ -52,8 +55,20 @@ impl Leader {
         Ok(Self { pid, shared })
     }
 
+    /// A job belongs to the program that made it.
+    pub(crate) fn adopt(
+        record: &ProcessRecord,
+        _on_exit: impl FnOnce(Exit) + Send + 'static,
+    ) -> Result<Self, AdoptError> {
+        Err(AdoptError::Unsupported { pid: record.fingerprint.pid })
+    }
+
     pub(crate) const fn pid(&self) -> u32 {
         self.pid
+    }
+
+    pub(crate) const fn mark(&self) -> &str {
+        ""
     }
 
     pub(crate) fn try_wait(&self) -> Option<Exit> {
@@ -105,4 +120,10 @@ pub(crate) const fn adopt_orphans() -> io::Result<()> {
 
 pub(crate) const fn reap_orphans() -> usize {
     0
+}
+
+/// Jobs hold what was launched; there are no marks.
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) const fn kill_marked(_mark: &str) -> io::Result<()> {
+    Ok(())
 }

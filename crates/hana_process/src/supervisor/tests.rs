@@ -595,6 +595,84 @@ fn an_announcement_comes_with_a_change_and_only_then() {
     assert_eq!(status.pid, Some(PID));
 }
 
+fn adopted(preset: Preset) -> Desk {
+    let mut desk = Desk::preset(preset);
+    let incarnation = Incarnation::of_number(4);
+    let actions = desk.tell(ProcessEvent::Adopted { incarnation, pid: PID, restarts: 2 });
+    assert!(actions.is_empty(), "{actions:?}");
+    desk
+}
+
+#[test]
+fn an_adopted_one_is_starting_until_it_is_heard_and_then_runs_on() {
+    let mut desk = adopted(Preset::Show);
+    assert_eq!(desk.state(), ProcessState::Starting);
+    assert_eq!(desk.reason(), "adopted after a restart of the daemon; not heard on the mesh yet");
+    assert_eq!((desk.supervisor.pid(), desk.supervisor.restarts()), (Some(PID), 2));
+    assert_eq!(desk.run().number(), 4);
+    desk.joined();
+    desk.verdict(Verdict::Running);
+    assert_eq!((desk.state(), desk.reason()), (ProcessState::Running, ""));
+    let run = desk.run();
+    assert!(!desk.supervisor.is_to_end());
+    assert_eq!(desk.tell(ProcessEvent::StopAsked), [Action::AskShutdown(run)]);
+    assert!(desk.supervisor.is_to_end());
+    assert_eq!(orders(&desk.exited(Exit::Unknown)), [Action::Sweep(run)]);
+    assert_eq!((desk.state(), desk.reason()), (ProcessState::Stopped, "stopped as asked"));
+    assert_eq!(desk.supervisor.stopped_by(), Some(StoppedBy::Shutdown));
+
+    let mut silent = adopted(Preset::Show);
+    assert_eq!(reports(&silent.wait(Duration::from_secs(30))), [EventKind::Unresponsive]);
+}
+
+#[test]
+fn an_end_that_is_not_known_is_a_crash_unless_a_person_closed_it() {
+    use ProcessState::{Closed, Crashed, Restarting};
+    for (preset, expected) in
+        [(Preset::Manual, Crashed), (Preset::Show, Restarting), (Preset::Installation, Restarting)]
+    {
+        let mut desk = adopted(preset);
+        assert_eq!(reports(&desk.exited(Exit::Unknown)), [EventKind::Crashed]);
+        assert_eq!(desk.state(), expected, "{preset:?}");
+        assert!(desk.reason().starts_with("ended; how is not known"), "{}", desk.reason());
+        assert_eq!(desk.supervisor.exit(), Some(Exit::Unknown));
+
+        let mut missed = Desk::preset(preset);
+        let event = |end| ProcessEvent::Missed { incarnation: Incarnation(4), restarts: 2, end };
+        let actions = missed.tell(event(MissedEnd::Unknown));
+        assert_eq!((orders(&actions), reports(&actions)), (vec![], vec![EventKind::Crashed]));
+        assert_eq!(missed.state(), expected, "{preset:?}");
+        assert!(missed.reason().starts_with("ended while the daemon was away"));
+        let spawned = orders(&missed.wait(Duration::ZERO));
+        if expected == Restarting {
+            assert_eq!(spawned, [Action::Spawn(Incarnation(5))]);
+            assert_eq!(missed.supervisor.restarts(), 3);
+        } else {
+            assert!(spawned.is_empty());
+        }
+
+        let mut closed = adopted(preset);
+        closed.tell(ProcessEvent::ClosedByPerson);
+        assert_eq!(reports(&closed.exited(Exit::Unknown)), [EventKind::Closed]);
+        assert_eq!((closed.state(), closed.reason()), (Closed, "closed by a person"));
+        let mut closed = Desk::preset(preset);
+        closed.tell(event(MissedEnd::ClosedByPerson));
+        assert_eq!(closed.state(), Closed);
+        assert!(closed.wait(Duration::from_hours(1)).is_empty());
+        let mut stopped = Desk::preset(preset);
+        assert_eq!(reports(&stopped.tell(event(MissedEnd::Asked))), [EventKind::Stopped]);
+        assert_eq!(stopped.supervisor.stopped_by(), Some(StoppedBy::Already));
+        assert!(stopped.wait(Duration::from_hours(1)).is_empty());
+    }
+    let mut only_signals = Policy::default();
+    only_signals.restart.on = [RestartOn::Signal].into();
+    let mut desk = Desk::new(only_signals);
+    desk.tell(ProcessEvent::StartAsked);
+    desk.spawned();
+    desk.exited(Exit::Unknown);
+    assert_eq!(desk.state(), Restarting);
+}
+
 // Properties over random orders of events.
 
 /// What the world does next.
@@ -622,6 +700,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         Just(Exit::Signal(2)),
         Just(SIGKILL),
         Just(Exit::Signal(11)),
+        Just(Exit::Unknown),
     ];
     let verdict = prop_oneof![
         Just(Verdict::Starting),
@@ -645,7 +724,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         1 => Just(Turn::Leave),
         3 => verdict.prop_map(Turn::Verdict),
         1 => Just(Turn::ClosedByPerson),
-        2 => (1_u32..4, 0_u8..7).prop_map(|(ago, what)| Turn::Stale(ago, what)),
+        2 => (1_u32..4, 0_u8..9).prop_map(|(ago, what)| Turn::Stale(ago, what)),
         6 => (0_u64..4000).prop_map(|time| Turn::Pass(millis(time))),
     ];
     prop::collection::vec(turn, 1..200)
@@ -663,6 +742,26 @@ fn policies() -> impl Strategy<Value = Policy> {
     })
 }
 
+/// What the supervisor finds.
+#[derive(Debug, Clone)]
+enum Beginning {
+    Fresh,
+    /// An earlier daemon launched it, and it runs.
+    Adopted,
+    /// An earlier daemon launched it, and it has ended.
+    Missed(MissedEnd),
+}
+
+fn beginnings() -> impl Strategy<Value = Beginning> {
+    prop_oneof![
+        3 => Just(Beginning::Fresh),
+        2 => Just(Beginning::Adopted),
+        1 => Just(Beginning::Missed(MissedEnd::Unknown)),
+        1 => Just(Beginning::Missed(MissedEnd::ClosedByPerson)),
+        1 => Just(Beginning::Missed(MissedEnd::Asked)),
+    ]
+}
+
 /// A world that carries out orders whenever it likes, and watches that the promises hold.
 struct World {
     supervisor: Supervisor,
@@ -671,6 +770,8 @@ struct World {
     orders: VecDeque<Action>,
     /// The process that lives, and whether SIGKILL has reached it.
     alive: Option<(Incarnation, bool)>,
+    /// The run that was adopted: how it ends is not told.
+    adopted: Option<Incarnation>,
     launched: u32,
     /// A person has closed it, and none has asked for a start since.
     closed: bool,
@@ -690,12 +791,36 @@ impl World {
             now,
             orders: VecDeque::new(),
             alive: None,
+            adopted: None,
             launched: 0,
             closed: false,
             stopped: false,
             automatic: vec![],
             asked: false,
         }
+    }
+
+    fn beginning(policy: Policy, beginning: &Beginning) -> Result<Self, TestCaseError> {
+        let mut world = Self::new(policy);
+        let incarnation = Incarnation(3);
+        match beginning {
+            Beginning::Fresh => {},
+            Beginning::Adopted => {
+                world.launched = 3;
+                world.alive = Some((incarnation, false));
+                world.adopted = Some(incarnation);
+                world.tell(ProcessEvent::Adopted { incarnation, pid: PID, restarts: 1 })?;
+                prop_assert!(world.supervisor.state().is_alive());
+            },
+            Beginning::Missed(end) => {
+                world.launched = 3;
+                world.closed = *end == MissedEnd::ClosedByPerson;
+                world.stopped = *end == MissedEnd::Asked;
+                world.tell(ProcessEvent::Missed { incarnation, restarts: 1, end: *end })?;
+                prop_assert!(!world.supervisor.state().is_alive());
+            },
+        }
+        Ok(world)
     }
 
     fn tell(&mut self, event: ProcessEvent) -> Result<(), TestCaseError> {
@@ -792,7 +917,11 @@ impl World {
 
     fn exit(&mut self, exit: Exit) -> Result<(), TestCaseError> {
         let Some((incarnation, killed)) = self.alive.take() else { return Ok(()) };
-        let exit = if killed { SIGKILL } else { exit };
+        let exit = match killed {
+            _ if self.adopted == Some(incarnation) => Exit::Unknown,
+            true => SIGKILL,
+            false => exit,
+        };
         self.tell(ProcessEvent::Exited { incarnation, exit })?;
         // Told of here: an end that nobody asked for and that counts as a person's.
         if self.supervisor.state() == ProcessState::Closed {
@@ -817,6 +946,8 @@ impl World {
             3 => ProcessEvent::ShutdownFailed { incarnation },
             4 => ProcessEvent::Verdict { incarnation, verdict: FROZEN },
             5 => ProcessEvent::Left { session: format!("session {incarnation}") },
+            6 => ProcessEvent::Adopted { incarnation, pid: 1, restarts: 0 },
+            7 => ProcessEvent::Missed { incarnation, restarts: 0, end: MissedEnd::Unknown },
             _ => ProcessEvent::Verdict { incarnation, verdict: Verdict::Running },
         };
         let before = format!("{:?}", self.supervisor);
@@ -881,16 +1012,25 @@ impl World {
 
 proptest! {
     #[test]
-    fn the_promises_hold_whatever_happens(policy in policies(), turns in turns()) {
-        let mut world = World::new(policy);
+    fn the_promises_hold_whatever_happens(
+        policy in policies(),
+        beginning in beginnings(),
+        turns in turns(),
+    ) {
+        let mut world = World::beginning(policy, &beginning)?;
         for turn in turns {
             world.turn(turn)?;
         }
     }
 
     #[test]
-    fn a_stop_always_ends_stopped(policy in policies(), turns in turns(), kill: bool) {
-        let mut world = World::new(policy);
+    fn a_stop_always_ends_stopped(
+        policy in policies(),
+        beginning in beginnings(),
+        turns in turns(),
+        kill: bool,
+    ) {
+        let mut world = World::beginning(policy, &beginning)?;
         for turn in turns {
             world.turn(turn)?;
         }
@@ -899,6 +1039,25 @@ proptest! {
         prop_assert_eq!(world.supervisor.state(), ProcessState::Stopped);
         prop_assert!(world.alive.is_none());
         prop_assert_eq!(world.supervisor.next_deadline(), None);
+    }
+
+    #[test]
+    fn an_adopted_one_that_said_that_a_person_closed_it_always_ends_closed(
+        policy in policies(),
+        joins: bool,
+        ends: bool,
+    ) {
+        let mut world = World::beginning(policy, &Beginning::Adopted)?;
+        if joins {
+            world.turn(Turn::Join)?;
+        }
+        world.turn(Turn::ClosedByPerson)?;
+        world.closed = true;
+        if ends {
+            world.exit(Exit::Unknown)?;
+        }
+        world.settle(Duration::from_mins(2))?;
+        prop_assert_eq!(world.supervisor.state(), ProcessState::Closed);
     }
 
     #[test]

@@ -1,0 +1,272 @@
+//! Processes that an earlier program launched are taken over, and nobody else's.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_process::AdoptError;
+use hana_process::LaunchSpec;
+use hana_process::MARK_VARIABLE;
+use hana_process::PidFingerprint;
+use hana_process::Process;
+use hana_process::ProcessRecord;
+use hana_protocol::Exit;
+use tempfile::TempDir;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Says to the helper test that it is run as the earlier program, and where its files lie.
+const EARLIER: &str = "ADOPTION_TEST_EARLIER";
+const SCRIPT: &str = "ADOPTION_TEST_SCRIPT";
+
+/// A process whose launching program has died by SIGKILL, and what that had written down.
+struct Orphan {
+    record: ProcessRecord,
+    dir: TempDir,
+}
+
+impl Orphan {
+    /// Launches `/bin/sh` with the script in another program, which is then killed.
+    fn of(script: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut earlier = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "the_earlier_program", "--nocapture"])
+            .env(EARLIER, dir.path())
+            .env(SCRIPT, script)
+            .spawn()
+            .unwrap();
+        let written = dir.path().join("record");
+        eventually("the earlier program to have launched it", || written.exists());
+        earlier.kill().unwrap();
+        earlier.wait().unwrap();
+        let lines = fs::read_to_string(written).unwrap();
+        let mut lines = lines.lines();
+        let pid = lines.next().unwrap().parse().unwrap();
+        let started = lines.next().unwrap().to_owned();
+        let mark = lines.next().unwrap().to_owned();
+        let record = ProcessRecord { fingerprint: PidFingerprint { pid, started }, mark };
+        assert!(record.fingerprint.is_alive());
+        Self { record, dir }
+    }
+
+    fn adopt(&self) -> (Process, Receiver<(Exit, Instant)>) {
+        adopt(&self.record).unwrap()
+    }
+
+    const fn pid(&self) -> u32 {
+        self.record.fingerprint.pid
+    }
+
+    /// The process whose id the script prints first.
+    fn printed_process(&self) -> PidFingerprint {
+        let output = self.dir.path().join("output.log");
+        let mut pid = None;
+        eventually("a line of output", || {
+            let text = fs::read_to_string(&output).unwrap_or_default();
+            pid = text.split_once('\n').map(|(line, _)| line.trim().parse().unwrap());
+            pid.is_some()
+        });
+        PidFingerprint::of(pid.unwrap()).unwrap()
+    }
+}
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        if self.record.fingerprint.is_alive() {
+            let _ = Command::new("kill").args(["-KILL", &format!("-{}", self.pid())]).status();
+        }
+    }
+}
+
+fn adopt(record: &ProcessRecord) -> Result<(Process, Receiver<(Exit, Instant)>), AdoptError> {
+    let (sender, exits) = mpsc::channel();
+    let process = Process::adopt(record, move |exit| {
+        let _ = sender.send((exit, Instant::now()));
+    })?;
+    Ok((process, exits))
+}
+
+fn kill(pid: u32) -> Instant {
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    let now = Instant::now();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    now
+}
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// No test: the program that launches for the tests, and is killed by them.
+#[test]
+fn the_earlier_program() {
+    let Some(dir) = env::var_os(EARLIER) else { return };
+    let dir = Path::new(&dir);
+    let spec = LaunchSpec {
+        program: "/bin/sh".into(),
+        args: vec!["-c".into(), env::var(SCRIPT).unwrap()],
+        env: BTreeMap::new(),
+        dir: None,
+        output: dir.join("output.log"),
+    };
+    let process = Process::launch(&spec, |_| ()).unwrap();
+    let record = process.record().unwrap();
+    let PidFingerprint { pid, started } = &record.fingerprint;
+    fs::write(dir.join("temporary"), format!("{pid}\n{started}\n{}\n", record.mark)).unwrap();
+    fs::rename(dir.join("temporary"), dir.join("record")).unwrap();
+    thread::sleep(DEADLINE);
+}
+
+#[test]
+fn the_end_of_an_adopted_process_is_noticed_within_milliseconds_though_not_how() {
+    let mut delays: Vec<Duration> = (0..5)
+        .map(|_| {
+            let orphan = Orphan::of("exec sleep 61");
+            let (process, exits) = orphan.adopt();
+            assert_eq!((process.pid(), process.try_wait()), (orphan.pid(), None));
+            assert_eq!(process.record().as_ref(), Some(&orphan.record));
+            process.sweep().unwrap();
+            assert_eq!(process.try_wait(), None, "a sweep does nothing while it lives");
+            let killed = kill(orphan.pid());
+            let (exit, noticed) = exits.recv_timeout(DEADLINE).unwrap();
+            assert_eq!((exit, process.try_wait()), (Exit::Unknown, Some(Exit::Unknown)));
+            process.sweep().unwrap();
+            process.kill().unwrap();
+            process.terminate().unwrap();
+            noticed.duration_since(killed)
+        })
+        .collect();
+    delays.sort();
+    eprintln!("the end of an adopted process is noticed after {delays:?}");
+    assert!(delays[2] < Duration::from_millis(20), "{delays:?}");
+}
+
+#[test]
+fn an_adopted_process_is_terminated_and_killed_with_its_group() {
+    let orphan = Orphan::of("sleep 61 & echo $!; wait");
+    let forked = orphan.printed_process();
+    let (process, exits) = orphan.adopt();
+    process.terminate().unwrap();
+    exits.recv_timeout(DEADLINE).unwrap();
+    eventually("the forked one is gone", || !forked.is_alive());
+
+    let orphan = Orphan::of("trap '' TERM; sleep 61 & echo $!; while :; do wait; done");
+    let forked = orphan.printed_process();
+    let (process, exits) = orphan.adopt();
+    process.terminate().unwrap();
+    assert!(exits.recv_timeout(Duration::from_millis(150)).is_err());
+    process.kill().unwrap();
+    exits.recv_timeout(DEADLINE).unwrap();
+    eventually("the forked one is gone", || !forked.is_alive());
+}
+
+#[test]
+fn a_sweep_reaches_what_an_adopted_process_left_behind() {
+    for script in
+        ["sleep 61 & echo $!; exec sleep 60", "setsid sh -c 'sleep 61 & echo $!; wait' & sleep 60"]
+    {
+        let orphan = Orphan::of(script);
+        let left_behind = orphan.printed_process();
+        let (process, exits) = orphan.adopt();
+        kill(orphan.pid());
+        exits.recv_timeout(DEADLINE).unwrap();
+        assert!(left_behind.is_alive());
+        process.sweep().unwrap();
+        eventually("what was left behind is gone", || !left_behind.is_alive());
+    }
+}
+
+#[test]
+fn what_one_that_ended_unwatched_left_behind_is_swept_by_its_record() {
+    let orphan = Orphan::of("setsid sleep 61 & echo $!; exec sleep 60");
+    let other = Orphan::of("exec sleep 60");
+    let left_behind = orphan.printed_process();
+    kill(orphan.pid());
+    eventually("it to have ended", || !orphan.record.fingerprint.is_alive());
+    assert!(matches!(adopt(&orphan.record), Err(AdoptError::Gone { .. })));
+    orphan.record.sweep().unwrap();
+    eventually("what was left behind is gone", || !left_behind.is_alive());
+    assert!(other.record.fingerprint.is_alive());
+}
+
+#[test]
+fn a_recycled_id_is_never_taken() {
+    let mut bystander = Command::new("sleep").arg("61").process_group(0).spawn().unwrap();
+    let fingerprint = PidFingerprint::of(bystander.id()).unwrap();
+    let mark = String::from("1-2-3");
+    // The id of one that has ended is another's now, began at another time, or after a reboot.
+    for started in ["another/1".to_owned(), format!("{}0", fingerprint.started)] {
+        let fingerprint = PidFingerprint { started, ..fingerprint.clone() };
+        let gone = adopt(&ProcessRecord { fingerprint, mark: mark.clone() });
+        assert!(matches!(gone, Err(AdoptError::Gone { .. })));
+    }
+    assert!(fingerprint.is_alive());
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+    let gone = adopt(&ProcessRecord { fingerprint, mark });
+    assert!(matches!(gone, Err(AdoptError::Gone { .. })));
+
+    // One that carries the mark of another launch is another one, whatever its id and its time.
+    let orphan = Orphan::of("exec sleep 61");
+    let other = ProcessRecord { mark: "1-2-3".into(), ..orphan.record.clone() };
+    assert!(matches!(adopt(&other), Err(AdoptError::Gone { .. })));
+    for pid in [0, 1 << 31, u32::MAX] {
+        let fingerprint = PidFingerprint { pid, started: "never".into() };
+        let gone = adopt(&ProcessRecord { fingerprint, mark: "1-2-3".into() });
+        assert!(matches!(gone, Err(AdoptError::Gone { .. })), "{pid}");
+    }
+    assert!(orphan.record.fingerprint.is_alive());
+}
+
+#[test]
+// It is waited for by whoever adopts it.
+#[allow(clippy::zombie_processes)]
+fn after_an_exec_what_is_adopted_is_still_a_child_and_its_exit_is_known() {
+    for (script, expected) in [("exit 7", Exit::Code(7)), ("kill -SEGV $$", Exit::Signal(11))] {
+        let mark = format!("exec-{}", std::process::id());
+        let dir = tempfile::tempdir().unwrap();
+        let go = dir.path().join("go");
+        let child = Command::new("/bin/sh")
+            .args([
+                "-c",
+                &format!("while ! [ -e {} ]; do sleep 0.01; done; {script}", go.display()),
+            ])
+            .env(MARK_VARIABLE, &mark)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let fingerprint = PidFingerprint::of(child.id()).unwrap();
+        let (process, exits) = adopt(&ProcessRecord { fingerprint, mark }).unwrap();
+        assert_eq!(process.try_wait(), None);
+        fs::write(go, "").unwrap();
+        assert_eq!(exits.recv_timeout(DEADLINE).unwrap().0, expected);
+        assert_eq!(process.try_wait(), Some(expected));
+        process.sweep().unwrap();
+        assert!(!Path::new("/proc").join(child.id().to_string()).exists(), "it is a zombie");
+    }
+}
+
+#[test]
+fn an_adopted_process_that_is_let_go_runs_on() {
+    let orphan = Orphan::of("setsid sleep 61 & echo $!; exec sleep 60");
+    let forked = orphan.printed_process();
+    let (process, exits) = orphan.adopt();
+    drop(process);
+    assert!(orphan.record.fingerprint.is_alive());
+    kill(orphan.pid());
+    exits.recv_timeout(DEADLINE).unwrap();
+    eventually("what it left behind is gone", || !forked.is_alive());
+}
