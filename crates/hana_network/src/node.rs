@@ -13,6 +13,7 @@ use hana_protocol::Command;
 use hana_protocol::Control;
 use hana_protocol::Encoding;
 use hana_protocol::Event;
+use hana_protocol::EventKind;
 use hana_protocol::Key;
 use hana_protocol::Lane;
 use hana_protocol::Look;
@@ -148,6 +149,8 @@ fn by(holder: Option<&(NodeId, u32)>) -> String {
     )
 }
 
+/// The environment variable with which a daemon says where a visualization shall note that it was closed.
+const GOODBYE: &str = "HANA_GOODBYE";
 /// Commands that wait for the program.
 const REQUESTS: usize = 256;
 /// Messages that wait for the program, of each subscription.
@@ -441,6 +444,32 @@ impl Node<Visualization> {
     #[must_use]
     pub fn board(&self) -> &Arc<Board> {
         &self.core.board
+    }
+
+    /// Says that it ends in good order, because a person wants it to, and leaves the mesh. Who keeps it then
+    /// calls it closed and does not start it again, also a daemon that is not its parent and cannot know
+    /// its exit code; for one that is away just now it leaves a note in the file that `HANA_GOODBYE` names.
+    ///
+    /// Does not block for longer than it takes to make that file. What is to come is that it has left: wait
+    /// for it before the process ends, for 0.3 s at most, since a link may be gone.
+    #[must_use]
+    pub fn close(self) -> Pending<()> {
+        if let Some(note) = std::env::var_os(GOODBYE).filter(|note| !note.is_empty())
+            && let Err(problem) = std::fs::write(&note, "closed\n")
+        {
+            let note = note.display();
+            tracing::warn!(
+                "{note}: a daemon that is away will not know that this was closed: {problem}"
+            );
+        }
+        let id = self.id().clone();
+        let text =
+            if self.is_shutdown_requested() { "ends as it was told" } else { "closed by a person" };
+        let event = Event { kind: EventKind::Closed, about: id, text: text.into() };
+        if let Err(problem) = self.events.publish(&event) {
+            tracing::warn!("that this is closed is not said: {problem}");
+        }
+        self.leave()
     }
 
     /// Whether it was told to end.

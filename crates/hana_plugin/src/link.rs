@@ -53,6 +53,13 @@ impl<R: NodeRole> MeshLink<R> {
         self.node.as_ref()
     }
 
+    /// The node, to leave with; the program does not join again by itself.
+    pub(crate) fn take_node(&mut self) -> Option<Node<R>> {
+        self.again = None;
+        self.joining = None;
+        self.node.take()
+    }
+
     /// Joins as `config` says, in the background.
     pub(crate) fn build(app: &mut App, config: Result<NodeConfig, ConfigError>) {
         app.insert_resource(Self {

@@ -1,5 +1,6 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bevy_app::App;
 use bevy_app::AppExit;
@@ -29,7 +30,8 @@ use crate::topics::TopicRegistrations;
 ///
 /// What is played arrives in the resource before `Update`; what the program changes in it is shown to
 /// others. Each frame is counted, so that others see that it moves. Told to end, it triggers
-/// [`ShutdownRequested`] and, unless told otherwise, exits.
+/// [`ShutdownRequested`] and, unless told otherwise, exits. When the app exits with success, by that or
+/// because a person closed its window, others are told that it was closed.
 pub struct VisualizationPlugin<P> {
     id: String,
     exits_on_shutdown: bool,
@@ -77,6 +79,11 @@ impl<P> VisualizationPlugin<P> {
     }
 }
 
+/// What Bevy exits with after Ctrl-C.
+const CTRL_C: AppExit = AppExit::from_code(130);
+/// How long leaving the mesh in good order may take.
+const GOODBYE: Duration = Duration::from_millis(300);
+
 /// The parameters, as the network and the program share them.
 #[derive(Resource)]
 struct SharedParameters<P> {
@@ -110,7 +117,7 @@ where
             .configure_sets(PostUpdate, HanaSystems::Send)
             .add_systems(PreUpdate, (receive_shutdown, receive::<P>).in_set(HanaSystems::Receive))
             .add_systems(PostUpdate, send::<P>.in_set(HanaSystems::Send))
-            .add_systems(Last, count_frame);
+            .add_systems(Last, (count_frame, say_goodbye.run_if(on_message::<AppExit>)).chain());
         if self.exits_on_shutdown {
             app.add_observer(|_: On<ShutdownRequested>, mut exits: MessageWriter<AppExit>| {
                 exits.write(AppExit::Success);
@@ -170,6 +177,18 @@ fn receive_shutdown(
     if told && !*was_told {
         *was_told = true;
         commands.trigger(ShutdownRequested);
+    }
+}
+
+/// One that exits in good order says so, so that nobody takes it for a crash: a daemon that was started
+/// again meanwhile cannot know its exit code.
+fn say_goodbye(mut exits: MessageReader<AppExit>, mut link: ResMut<MeshLink<role::Visualization>>) {
+    let by_person = |exit: &AppExit| *exit == AppExit::Success || *exit == CTRL_C;
+    if exits.read().all(by_person)
+        && let Some(node) = link.take_node()
+    {
+        // A link that is gone shall not hold the window open.
+        node.close().wait(GOODBYE).ok();
     }
 }
 
