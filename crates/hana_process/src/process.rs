@@ -109,6 +109,9 @@ pub struct ProcessRecord {
     pub fingerprint: PidFingerprint,
     /// The mark that it, and all that it started, has in its environment ([`MARK_VARIABLE`]).
     pub mark: String,
+    /// The file that its output goes to, if it goes anywhere.
+    #[serde(default)]
+    pub output: Option<PathBuf>,
 }
 
 impl ProcessRecord {
@@ -164,14 +167,22 @@ impl Process {
         on_exit: impl FnOnce(Exit) + Send + 'static,
     ) -> Result<Self, AdoptError> {
         let leader = os::Leader::adopt(record, on_exit)?;
-        Ok(Self { leader, fingerprint: Some(record.fingerprint.clone()) })
+        let output = record.output.clone().map_or_else(
+            || {
+                let source = io::Error::other("an earlier daemon found no place for it");
+                ProcessOutput::Nowhere { problem: OutputError { output: PathBuf::new(), source } }
+            },
+            ProcessOutput::Wished,
+        );
+        Ok(Self { leader, fingerprint: Some(record.fingerprint.clone()), output })
     }
 
     /// What to write down to adopt it later; none where there is no fingerprint.
     #[must_use]
     pub fn record(&self) -> Option<ProcessRecord> {
         let fingerprint = self.fingerprint.clone()?;
-        Some(ProcessRecord { fingerprint, mark: self.leader.mark().into() })
+        let output = self.output.file().map(Path::to_owned);
+        Some(ProcessRecord { fingerprint, mark: self.leader.mark().into(), output })
     }
 
     /// Launches what `spec` says. `on_exit` is called once, on a thread of its own, within a millisecond or

@@ -53,7 +53,8 @@ impl Orphan {
         let pid = lines.next().unwrap().parse().unwrap();
         let started = lines.next().unwrap().to_owned();
         let mark = lines.next().unwrap().to_owned();
-        let record = ProcessRecord { fingerprint: PidFingerprint { pid, started }, mark };
+        let output = Some(dir.path().join("output.log"));
+        let record = ProcessRecord { fingerprint: PidFingerprint { pid, started }, mark, output };
         assert!(record.fingerprint.is_alive());
         Self { record, dir }
     }
@@ -121,6 +122,7 @@ fn the_earlier_program() {
         env: BTreeMap::new(),
         dir: None,
         output: dir.join("output.log"),
+        spare_output: None,
     };
     let process = Process::launch(&spec, |_| ()).unwrap();
     let record = process.record().unwrap();
@@ -210,13 +212,13 @@ fn a_recycled_id_is_never_taken() {
     // The id of one that has ended is another's now, began at another time, or after a reboot.
     for started in ["another/1".to_owned(), format!("{}0", fingerprint.started)] {
         let fingerprint = PidFingerprint { started, ..fingerprint.clone() };
-        let gone = adopt(&ProcessRecord { fingerprint, mark: mark.clone() });
+        let gone = adopt(&ProcessRecord { fingerprint, mark: mark.clone(), output: None });
         assert!(matches!(gone, Err(AdoptError::Gone { .. })));
     }
     assert!(fingerprint.is_alive());
     bystander.kill().unwrap();
     bystander.wait().unwrap();
-    let gone = adopt(&ProcessRecord { fingerprint, mark });
+    let gone = adopt(&ProcessRecord { fingerprint, mark, output: None });
     assert!(matches!(gone, Err(AdoptError::Gone { .. })));
 
     // One that carries the mark of another launch is another one, whatever its id and its time.
@@ -225,7 +227,7 @@ fn a_recycled_id_is_never_taken() {
     assert!(matches!(adopt(&other), Err(AdoptError::Gone { .. })));
     for pid in [0, 1 << 31, u32::MAX] {
         let fingerprint = PidFingerprint { pid, started: "never".into() };
-        let gone = adopt(&ProcessRecord { fingerprint, mark: "1-2-3".into() });
+        let gone = adopt(&ProcessRecord { fingerprint, mark: "1-2-3".into(), output: None });
         assert!(matches!(gone, Err(AdoptError::Gone { .. })), "{pid}");
     }
     assert!(orphan.record.fingerprint.is_alive());
@@ -249,7 +251,7 @@ fn after_an_exec_what_is_adopted_is_still_a_child_and_its_exit_is_known() {
             .spawn()
             .unwrap();
         let fingerprint = PidFingerprint::of(child.id()).unwrap();
-        let (process, exits) = adopt(&ProcessRecord { fingerprint, mark }).unwrap();
+        let (process, exits) = adopt(&ProcessRecord { fingerprint, mark, output: None }).unwrap();
         assert_eq!(process.try_wait(), None);
         fs::write(go, "").unwrap();
         assert_eq!(exits.recv_timeout(DEADLINE).unwrap().0, expected);

@@ -19,6 +19,7 @@ use hana_process::Catalogue;
 use hana_process::Incarnation;
 use hana_process::LogFollower;
 use hana_process::LogLimits;
+use hana_process::Policy;
 use hana_process::Process;
 use hana_process::ProcessEvent;
 use hana_process::ProcessOutput;
@@ -41,6 +42,8 @@ use crate::service_manager;
 use crate::state_dir::StateDir;
 use crate::watchdog;
 use crate::watchdog::Watchdog;
+
+mod adoption;
 
 /// What reaches the daemon's loop.
 pub(crate) enum DaemonEvent {
@@ -127,6 +130,7 @@ impl Daemon {
         inbox: &Receiver<DaemonEvent>,
         watchdog: &Watchdog,
     ) -> anyhow::Result<()> {
+        self.adopt();
         let mut next_poll = Instant::now();
         let mut end_by = None;
         loop {
@@ -230,6 +234,7 @@ impl Daemon {
     fn poll(&mut self) {
         for keeper in self.keepers.values_mut() {
             keeper.tell_output();
+            keeper.update_record();
         }
         let asked = std::mem::take(&mut self.asked);
         for (id, incarnation, pending) in asked {
@@ -269,6 +274,7 @@ impl Daemon {
                 // Of the neighbours only their presence counts.
                 return;
             },
+            Sighting::Goodbye(node) => self.handle(node, ProcessEvent::ClosedByPerson),
             _ => {},
         }
         self.neighbours.see(sighting, now);
@@ -326,13 +332,17 @@ impl Daemon {
             Some(id) => id.clone(),
             None => self.free_id(&entry.name),
         };
-        let mut keeper = Keeper::new(id.clone(), entry, &self.node, &self.presence);
+        let mut keeper = self.keeper(id.clone(), entry.name.as_str(), entry.policy);
         keeper.wait(request);
         // A new start takes the place of what has ended under this id.
         self.keepers.remove(&id);
         self.keepers.insert(id.clone(), keeper);
         self.handle(&id, ProcessEvent::StartAsked);
         self.forget_ended();
+    }
+
+    fn keeper(&self, id: NodeId, name: &str, policy: Policy) -> Keeper {
+        Keeper::new(id, name, policy, self.state.run_records(), &self.node, &self.presence)
     }
 
     fn ask_of(&mut self, request: Request, node: &NodeId, event: ProcessEvent) {
@@ -381,6 +391,7 @@ impl Daemon {
             self.carry_out(node, action);
         }
         if let Some(keeper) = self.keepers.get_mut(node) {
+            keeper.update_record();
             keeper.answer();
         }
     }
@@ -425,9 +436,22 @@ impl Daemon {
     fn spawn(&mut self, node: &NodeId, incarnation: Incarnation) {
         let Some(keeper) = self.keepers.get_mut(node) else { return };
         let output = self.state.output_of(node);
+        let records = self.state.run_records();
         let events = self.events.clone();
         let id = node.clone();
-        let launched = keeper.entry.launch_spec(&beside(), output).and_then(|mut spec| {
+        let entry = match self.catalogue.get(keeper.supervisor.name()) {
+            Ok(entry) => entry,
+            Err(unknown) => {
+                let reason = unknown.to_string();
+                self.handle(node, ProcessEvent::SpawnFailed { incarnation, reason });
+                return;
+            },
+        };
+        if let Err(problem) = records.forget_goodbye(node) {
+            tracing::warn!("what an earlier run of '{node}' left stays: {problem}");
+        }
+        let launched = entry.launch_spec(&beside(), output).and_then(|mut spec| {
+            spec.env.insert("HANA_GOODBYE".into(), records.goodbye_of(node).display().to_string());
             spec.spare_output = self.state.spare_output_of(node);
             spec.env.insert("HANA_NODE".into(), node.to_string());
             spec.env.insert("HANA_HOST".into(), self.node.host().to_string());
@@ -445,8 +469,9 @@ impl Daemon {
         let event = match launched {
             Ok(process) => {
                 let pid = process.pid();
-                let limits = keeper.entry.policy.health.limits;
+                let limits = keeper.supervisor.policy().health.limits;
                 keeper.forget_output();
+                keeper.write_down(process.record());
                 keeper.health = Some(HealthWatch::new(limits, Instant::now()));
                 let follower =
                     process.output().file().map_or_else(LogFollower::of_nothing, |file| {

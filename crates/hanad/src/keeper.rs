@@ -14,12 +14,13 @@ use hana_network::Publisher;
 use hana_network::Request;
 use hana_network::StatePublisher;
 use hana_network::unix_ms;
-use hana_process::CatalogueEntry;
 use hana_process::Incarnation;
 use hana_process::Line;
 use hana_process::LogFollower;
 use hana_process::Mesh;
+use hana_process::Policy;
 use hana_process::Process;
+use hana_process::ProcessRecord;
 use hana_process::Supervisor;
 use hana_protocol::Control;
 use hana_protocol::HealthWatch;
@@ -34,11 +35,12 @@ use hana_protocol::Topic;
 use hana_protocol::role;
 
 use crate::complaint::Complaint;
+use crate::run_record::RunRecord;
+use crate::run_record::RunRecords;
 
 /// What the daemon has of one visualization: what decides about it, the process, its health and output,
 /// and who waits for an answer.
 pub(crate) struct Keeper {
-    pub(crate) entry: CatalogueEntry,
     pub(crate) supervisor: Supervisor,
     pub(crate) run: Option<Run>,
     pub(crate) health: Option<HealthWatch>,
@@ -48,6 +50,9 @@ pub(crate) struct Keeper {
     output_complaint: Complaint,
     clock: Clock,
     waiting: Vec<Waiting>,
+    records: RunRecords,
+    /// What is written down of the run, for a daemon that comes after this one.
+    record: Option<RunRecord>,
     _answering: Answering,
     _health_feed: Option<HealthFeed>,
 }
@@ -93,24 +98,29 @@ fn in_words(status: &ProcessStatus) -> String {
     }
 }
 
+fn log_line(line: Line) -> LogLine {
+    LogLine { number: line.number, stream: Stream::Output, text: line.text }
+}
+
 /// How many of its last lines are kept for who comes late.
 const LAST_LINES: usize = 200;
 
 impl Keeper {
     pub(crate) fn new(
         id: NodeId,
-        entry: CatalogueEntry,
+        name: &str,
+        policy: Policy,
+        records: RunRecords,
         node: &Node<role::Daemon>,
         presence: &PresenceWatch,
     ) -> Self {
         let host = node.host().clone();
-        let policy = entry.policy.clone();
         let joins = policy.mesh == Mesh::Joins;
         let log_topic = Topic::<LogLine>::log(host.clone(), id.clone());
         let last_lines = Arc::new(Mutex::new(VecDeque::new()));
         let kept = Arc::clone(&last_lines);
         Self {
-            supervisor: Supervisor::new(id.clone(), entry.name.as_str(), policy, Instant::now()),
+            supervisor: Supervisor::new(id.clone(), name, policy, Instant::now()),
             run: None,
             health: None,
             status: node.state_publisher(&Topic::<ProcessStatus>::process(host, id.clone())),
@@ -122,8 +132,9 @@ impl Keeper {
             output_complaint: Complaint::default(),
             clock: Clock::new(),
             waiting: vec![],
+            records,
+            record: None,
             _health_feed: joins.then(|| presence.hear_health_of(&id)),
-            entry,
         }
     }
 
@@ -204,16 +215,88 @@ impl Keeper {
 
     fn tell(&self, lines: Vec<Line>) {
         for line in lines {
-            let line = LogLine { number: line.number, stream: Stream::Output, text: line.text };
+            let line = log_line(line);
             // A full queue costs watchers a line; the file has it.
             if let Err(problem) = self.log.publish(&line) {
                 tracing::debug!("{problem}");
             }
-            let mut last = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.len() >= LAST_LINES {
-                last.pop_front();
-            }
-            last.push_back(line);
+            self.keep(line);
+        }
+    }
+
+    /// Keeps what was written before this daemon was there, for who asks. Nobody is told it as new.
+    pub(crate) fn remember(&self, lines: Vec<Line>) {
+        lines.into_iter().map(log_line).for_each(|line| self.keep(line));
+    }
+
+    fn keep(&self, line: LogLine) {
+        let mut last = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+
+    /// Writes down the run that has just begun.
+    pub(crate) fn write_down(&mut self, process: Option<ProcessRecord>) {
+        let node = self.supervisor.id().clone();
+        let Some(process) = process else {
+            // It has ended already; its end comes next.
+            self.forget_record();
+            return;
+        };
+        self.record = Some(RunRecord {
+            node,
+            process,
+            name: self.supervisor.name().into(),
+            joins: self.supervisor.policy().mesh == Mesh::Joins,
+            incarnation: self.supervisor.incarnation().number(),
+            launched_ms: unix_ms(),
+            restarts: self.supervisor.restarts(),
+            first_line: 0,
+            to_end: false,
+        });
+        self.write_record();
+    }
+
+    /// Goes on with what an earlier daemon wrote down.
+    pub(crate) fn keep_record(&mut self, record: RunRecord) {
+        self.record = Some(record);
+    }
+
+    /// Brings what is written down up to date; it goes when the run has ended for good.
+    pub(crate) fn update_record(&mut self) {
+        let Some(record) = &mut self.record else { return };
+        let state = self.supervisor.state();
+        if !state.is_alive() && state != ProcessState::Restarting {
+            self.forget_record();
+            return;
+        }
+        let before = (record.first_line, record.to_end);
+        record.to_end = self.supervisor.is_to_end();
+        if let Some(run) = &self.run {
+            record.first_line = run.follower.first_line();
+        }
+        if (record.first_line, record.to_end) != before {
+            self.write_record();
+        }
+    }
+
+    fn write_record(&self) {
+        let Some(record) = &self.record else { return };
+        if let Err(problem) = self.records.write(record) {
+            tracing::warn!(
+                "'{}' cannot be written down ({problem}): it runs, but a daemon that is started again would not take it over; mend the state directory, or set HANA_STATE to another",
+                record.node
+            );
+        }
+    }
+
+    fn forget_record(&mut self) {
+        self.record = None;
+        let id = self.supervisor.id();
+        if let Err(problem) = self.records.remove(id) {
+            tracing::warn!("what was written down of '{id}' stays: {problem}");
         }
     }
 

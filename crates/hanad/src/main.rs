@@ -10,6 +10,7 @@ mod daemon;
 mod keeper;
 mod log;
 mod neighbours;
+mod run_record;
 mod service_manager;
 mod state_dir;
 mod watchdog;
@@ -92,11 +93,7 @@ fn log_to_stderr_and(log: &Log) -> Unmet {
     let lines = || tracing_subscriber::fmt::layer().with_target(false).log_internal_errors(false);
     let to_stderr = lines().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let to_log = lines().with_writer(log.clone()).with_ansi(false);
-    tracing_subscriber::registry()
-        .with(to_stderr.and_then(to_log))
-        .with(filter)
-        .with(quiet)
-        .init();
+    tracing_subscriber::registry().with(to_stderr.and_then(to_log)).with(filter).with(quiet).init();
     unmet
 }
 

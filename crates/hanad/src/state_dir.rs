@@ -9,6 +9,8 @@ use etcetera::BaseStrategy;
 use hana_protocol::NodeId;
 use thiserror::Error;
 
+use crate::run_record::RunRecords;
+
 /// Where the daemon of one host keeps what shall outlive it: `HANA_STATE` or the user's state directory,
 /// then the host's id, so that several daemons on one machine never meet.
 #[derive(Debug, Clone)]
@@ -97,6 +99,11 @@ impl StateDir {
         Some(log_of(&base.join(self.host.as_str()), name_of(node)))
     }
 
+    /// What is written down of what runs.
+    pub(crate) fn run_records(&self) -> RunRecords {
+        RunRecords::new(self.dir.join("run"))
+    }
+
     /// The daemon's own log.
     pub(crate) fn own_log(&self) -> PathBuf {
         log_of(&self.dir, OWN)
@@ -113,7 +120,8 @@ fn name_of(node: &NodeId) -> &str {
 /// The base that is wished for, or why none is known.
 fn wished() -> Result<PathBuf, String> {
     if let Some(path) = env::var_os("HANA_STATE").filter(|path| !path.is_empty()) {
-        return Ok(path.into());
+        // What is launched works in directories of its own.
+        return std::path::absolute(path).map_err(|problem| problem.to_string());
     }
     let base = etcetera::choose_base_strategy().map_err(|problem| problem.to_string())?;
     Ok(base.state_dir().unwrap_or_else(|| base.data_dir()).join("hana"))

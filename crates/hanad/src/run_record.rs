@@ -1,0 +1,265 @@
+use std::fs;
+use std::io;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::path::PathBuf;
+
+use hana_process::ProcessRecord;
+use hana_protocol::NodeId;
+use serde::Deserialize;
+use serde::Serialize;
+
+/// What is written down of a run, so that a daemon that comes after this one can take it over. Whatever can
+/// be missed without taking another process for this one has a default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunRecord {
+    /// Its id on the mesh, and the name of the file.
+    pub(crate) node: NodeId,
+    /// Which process it is.
+    pub(crate) process: ProcessRecord,
+    /// Its name in the catalogue.
+    #[serde(default)]
+    pub(crate) name: String,
+    /// Whether it joins the mesh; for one that is no longer in the catalogue.
+    #[serde(default = "yes")]
+    pub(crate) joins: bool,
+    /// Which run of it, from 1.
+    #[serde(default = "first")]
+    pub(crate) incarnation: u32,
+    /// When it was launched, Unix milliseconds.
+    #[serde(default)]
+    pub(crate) launched_ms: u64,
+    /// How often the policy had restarted it.
+    #[serde(default)]
+    pub(crate) restarts: u32,
+    /// The number of the line that its output file begins with.
+    #[serde(default)]
+    pub(crate) first_line: u64,
+    /// A person has asked for its end.
+    #[serde(default)]
+    pub(crate) to_end: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn first() -> u32 {
+    1
+}
+
+/// The directory of the records: a small file for each run that has not ended for good.
+#[derive(Debug, Clone)]
+pub(crate) struct RunRecords(PathBuf);
+
+/// The ends of the names of the files there.
+const RECORD: &str = "json";
+const BEING_WRITTEN: &str = "json.new";
+const UNREADABLE: &str = "json.unreadable";
+const GOODBYE: &str = "closed";
+
+impl RunRecords {
+    pub(crate) const fn new(directory: PathBuf) -> Self {
+        Self(directory)
+    }
+
+    fn file(&self, node: &str, end: &str) -> PathBuf {
+        self.0.join(format!("{node}.{end}"))
+    }
+
+    /// Writes a record, at once and whole or not at all.
+    pub(crate) fn write(&self, record: &RunRecord) -> io::Result<()> {
+        let node = record.node.as_str();
+        fs::create_dir_all(&self.0)?;
+        let (new, file) = (self.file(node, BEING_WRITTEN), self.file(node, RECORD));
+        let written = fs::write(&new, serde_json::to_vec_pretty(record)?);
+        written.and_then(|()| fs::rename(&new, &file)).inspect_err(|_| {
+            fs::remove_file(&new).ok();
+        })
+    }
+
+    /// Forgets a run that has ended for good.
+    pub(crate) fn remove(&self, node: &NodeId) -> io::Result<()> {
+        self.forget_goodbye(node)?;
+        remove(&self.file(node.as_str(), RECORD))
+    }
+
+    /// The file with which a program says that a person closed it, to a daemon that is away.
+    pub(crate) fn goodbye_of(&self, node: &NodeId) -> PathBuf {
+        self.file(node.as_str(), GOODBYE)
+    }
+
+    /// What an earlier run has said of itself is not this one's.
+    pub(crate) fn forget_goodbye(&self, node: &NodeId) -> io::Result<()> {
+        remove(&self.goodbye_of(node))
+    }
+
+    /// Every record that an earlier daemon has left. What cannot be read is told, and put aside so that it is
+    /// told once.
+    pub(crate) fn read(&self) -> Vec<RunRecord> {
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(problem) if problem.kind() == ErrorKind::NotFound => return vec![],
+            Err(problem) => {
+                tracing::warn!(
+                    "{}: what an earlier daemon launched cannot be found: {problem}",
+                    self.0.display()
+                );
+                return vec![];
+            },
+        };
+        let mut files: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|end| end == RECORD))
+            .collect();
+        files.sort();
+        files.iter().filter_map(|file| self.read_one(file)).collect()
+    }
+
+    fn read_one(&self, file: &Path) -> Option<RunRecord> {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let read = fs::read_to_string(file).map_err(|problem| problem.to_string());
+        match read.and_then(|text| parse(&text, &name)) {
+            Ok(record) => Some(record),
+            Err(problem) => {
+                let aside = self.file(&name, UNREADABLE);
+                tracing::warn!(
+                    "{}: this record of a run cannot be read ({problem}); it is put aside as {}. If '{name}' still runs, this daemon does not know of it: end it by hand",
+                    file.display(),
+                    aside.display()
+                );
+                if fs::rename(file, &aside).is_err() {
+                    fs::remove_file(file).ok();
+                }
+                None
+            },
+        }
+    }
+}
+
+/// A record, or what can be saved of it: who it is and which process is enough.
+fn parse(text: &str, name: &str) -> Result<RunRecord, String> {
+    let node = NodeId::new(name).map_err(|problem| problem.to_string())?;
+    match serde_json::from_str::<RunRecord>(text) {
+        Ok(record) if record.node == node => Ok(record),
+        Ok(record) => Err(format!("it is of '{}'", record.node)),
+        Err(problem) => {
+            #[derive(Deserialize)]
+            struct Least {
+                process: ProcessRecord,
+            }
+            let Least { process } = serde_json::from_str(text).map_err(|_| problem.to_string())?;
+            tracing::warn!("the record of the run '{name}' is damaged ({problem})");
+            Ok(RunRecord {
+                node,
+                process,
+                name: String::new(),
+                joins: true,
+                incarnation: first(),
+                launched_ms: 0,
+                restarts: 0,
+                first_line: 0,
+                to_end: false,
+            })
+        },
+    }
+}
+
+fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(problem) if problem.kind() != ErrorKind::NotFound => Err(problem),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use hana_process::PidFingerprint;
+
+    use super::*;
+
+    fn record(node: &str) -> RunRecord {
+        let fingerprint = PidFingerprint { pid: 4711, started: "boot/1".into() };
+        RunRecord {
+            node: NodeId::new(node).unwrap(),
+            process: ProcessRecord { fingerprint, mark: "1-2-3".into(), output: None },
+            name: "ripples".into(),
+            joins: true,
+            incarnation: 3,
+            launched_ms: 5,
+            restarts: 2,
+            first_line: 7,
+            to_end: false,
+        }
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_is_written_is_read_until_it_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = RunRecords::new(dir.path().join("run"));
+        assert!(records.read().is_empty());
+        let (first, second) = (record("ripples"), record("ripples-2"));
+        records.write(&second).unwrap();
+        records.write(&first).unwrap();
+        records.write(&first).unwrap();
+        assert_eq!(records.read(), [first.clone(), second]);
+        assert_eq!(names(&dir.path().join("run")), ["ripples-2.json", "ripples.json"]);
+        fs::write(records.goodbye_of(&first.node), "").unwrap();
+        records.remove(&first.node).unwrap();
+        records.remove(&first.node).unwrap();
+        assert_eq!(names(&dir.path().join("run")), ["ripples-2.json"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_put_aside_and_what_can_be_saved_is_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = RunRecords::new(dir.path().into());
+        let text = serde_json::to_string(&record("ripples")).unwrap();
+        fs::write(dir.path().join("ripples.json"), &text[..text.len() / 2]).unwrap();
+        fs::write(dir.path().join("empty.json"), "").unwrap();
+        fs::write(dir.path().join("binary.json"), [0xff, 0xfe, 0]).unwrap();
+        fs::write(dir.path().join("other.json"), &text).unwrap();
+        fs::write(dir.path().join("No Id.json"), &text).unwrap();
+        fs::create_dir(dir.path().join("directory.json")).unwrap();
+        let damaged = text.replace("\"restarts\":2", "\"restarts\":\"two\"");
+        fs::write(dir.path().join("damaged.json"), damaged).unwrap();
+        fs::write(dir.path().join("notes.txt"), "not ours").unwrap();
+
+        let read = records.read();
+        let [saved] = read.as_slice() else { unreachable!("{read:?}") };
+        assert_eq!((saved.node.as_str(), saved.name.as_str()), ("damaged", ""));
+        assert_eq!(saved.process, record("ripples").process);
+        records.remove(&saved.node).unwrap();
+        assert!(records.read().is_empty());
+        assert_eq!(
+            names(dir.path()),
+            [
+                "No Id.json.unreadable",
+                "binary.json.unreadable",
+                "directory.json.unreadable",
+                "empty.json.unreadable",
+                "notes.txt",
+                "other.json.unreadable",
+                "ripples.json.unreadable",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_record_of_a_later_version_or_with_little_in_it_is_read() {
+        let text = r#"{"node": "a", "process": {"fingerprint": {"pid": 1, "started": "b/2"}, "mark": "m", "x": 1}, "y": []}"#;
+        let record = parse(text, "a").unwrap();
+        assert_eq!((record.incarnation, record.joins, record.restarts), (1, true, 0));
+    }
+}
