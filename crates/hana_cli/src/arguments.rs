@@ -5,6 +5,8 @@ use clap::Parser;
 use clap::Subcommand;
 use hana_protocol::NodeId;
 use hana_protocol::ParameterName;
+use hana_protocol::TopicName;
+use serde_json::Value;
 
 /// Live visuals on many machines: see who is there, start and stop, set and watch.
 #[derive(Parser)]
@@ -33,6 +35,8 @@ pub(crate) enum Command {
     Kill(NodeArgument),
     /// Set parameters of a visualization, all or none.
     Set(SetArguments),
+    /// Send a custom message, checked against its announced schema; without one, show what can be sent.
+    Send(SendArguments),
     /// Print messages as they pass: key, type, sender, time, value.
     Watch(WatchArguments),
     /// Print what a visualization, or the daemon of a host, wrote.
@@ -95,6 +99,28 @@ fn parameter_and_value(text: &str) -> Result<(ParameterName, f32), String> {
     let name = ParameterName::new(name).map_err(|problem| problem.to_string())?;
     let value = value.parse().map_err(|_| format!("'{value}' is no number"))?;
     Ok((name, value))
+}
+
+#[derive(Args)]
+pub(crate) struct SendArguments {
+    /// The id of the node; with `--kind`, of all that give themselves that id.
+    pub(crate) node: NodeId,
+    /// The topic; left out, all are listed that can be sent to.
+    pub(crate) topic: Option<TopicName>,
+    /// The message; left out, an example is shown.
+    #[arg(value_name = "JSON", value_parser = json)]
+    pub(crate) message: Option<Value>,
+    /// Send it to all nodes of the kind: to `ripples`, `ripples-2` and so on.
+    #[arg(long)]
+    pub(crate) kind: bool,
+}
+
+fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|problem| {
+        format!(
+            "this is no JSON: {problem}; in most shells it needs quotes around it: '{{\"x\": 1}}'"
+        )
+    })
 }
 
 #[derive(Args)]

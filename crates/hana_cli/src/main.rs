@@ -3,6 +3,7 @@
 //! Prints for people; with `--json` one JSON document (or JSON lines for streams) and nothing else on
 //! standard output. Exit status 0 done, 1 failed with one line on standard error, 2 wrong usage.
 
+mod announced;
 mod arguments;
 mod bridge;
 mod demo;
@@ -11,6 +12,7 @@ mod mesh;
 mod nodes;
 mod ping;
 mod process;
+mod send;
 mod service;
 mod set;
 mod table;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Restart(node) => process::restart(&node, json),
         Command::Kill(node) => process::kill(&node, json),
         Command::Set(arguments) => set::run(&arguments, json),
+        Command::Send(arguments) => send::run(&arguments, json),
         Command::Watch(arguments) => watch::run(&arguments, json),
         Command::Logs(arguments) => logs::run(&arguments, json),
         Command::Ping(arguments) => ping::run(&arguments, json),

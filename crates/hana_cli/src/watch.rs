@@ -10,6 +10,8 @@ use hana_protocol::codec;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::announced::Announced;
+use crate::announced::TypeName;
 use crate::arguments::WatchArguments;
 use crate::mesh;
 
@@ -19,6 +21,9 @@ struct Passing {
     key: String,
     #[serde(rename = "type")]
     kind: String,
+    /// Of a custom message, as its sender announces it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
     from: Option<NodeId>,
     /// When it was sent by the sender's clock, Unix microseconds; when it arrived, where that is not said.
     at: i64,
@@ -28,16 +33,18 @@ struct Passing {
 pub(crate) fn run(arguments: &WatchArguments, json: bool) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let messages = node.subscribe_raw(&arguments.key_expression);
+    let mut announced = Announced::new(&node);
     let mut dropped = 0;
     loop {
         let Some(raw) = messages.recv_timeout(Duration::from_secs(1)) else { continue };
-        let passing = Passing::of(raw);
+        let passing = Passing::of(raw, &mut announced);
         let mut out = std::io::stdout().lock();
         if json {
             serde_json::to_writer(&mut out, &passing)?;
             writeln!(out)?;
         } else {
-            let Passing { key, kind, from, at, value } = passing;
+            let Passing { key, kind, version, from, at, value } = passing;
+            let kind = version.map_or_else(|| kind.clone(), |version| format!("{kind} v{version}"));
             let from = from.as_ref().map_or("-", NodeId::as_str);
             writeln!(out, "{}  {key}  {kind}  from {from}  {value}", time_of_day(at))?;
         }
@@ -54,13 +61,22 @@ pub(crate) fn run(arguments: &WatchArguments, json: bool) -> anyhow::Result<()> 
 }
 
 impl Passing {
-    fn of(raw: RawMessage) -> Self {
-        let message = Key::parse(&raw.key).and_then(|key| match &key {
-            Key::Custom { topic, .. } => Some(topic.clone()),
-            key => key.kind().message().map(String::from),
-        });
-        let value = match codec::decode_value(&raw.payload, raw.encoding, usize::MAX) {
-            Ok(value) => shortened(value),
+    fn of(raw: RawMessage, announced: &mut Announced<'_>) -> Self {
+        let (kind, version) = match Key::parse(&raw.key) {
+            Some(
+                ref key @ (Key::Custom { ref topic, .. }
+                | Key::Inbox { ref topic, .. }
+                | Key::KindInbox { ref topic, .. }),
+            ) => match announced.type_of(key, raw.envelope.as_ref()) {
+                Some(TypeName { name, version }) => (name, Some(version)),
+                // Nobody announces it; the topic is all that is known.
+                None => (topic.to_string(), None),
+            },
+            Some(key) => (key.kind().message().unwrap_or("-").into(), None),
+            None => ("-".into(), None),
+        };
+        let value = match codec::decode_any(&raw.payload, raw.encoding, usize::MAX) {
+            Ok(value) => value,
             Err(problem) => match String::from_utf8(raw.payload) {
                 Ok(text) => Value::String(text),
                 Err(bytes) => serde_json::json!({
@@ -71,33 +87,13 @@ impl Passing {
         };
         Self {
             key: raw.key,
-            kind: message.unwrap_or_else(|| "-".into()),
+            kind,
+            version,
             at: raw.envelope.as_ref().map_or_else(now_us, |envelope| envelope.at),
             from: raw.envelope.map(|envelope| envelope.from),
             value,
         }
     }
-}
-
-/// Numbers that were single-precision print as the shortest decimal that is the same: 0.3, not
-/// 0.30000001192092896.
-fn shortened(value: Value) -> Value {
-    match value {
-        Value::Number(number) => single(&number).map_or(Value::Number(number), Value::from),
-        Value::Array(values) => values.into_iter().map(shortened).collect(),
-        Value::Object(fields) => {
-            fields.into_iter().map(|(name, value)| (name, shortened(value))).collect()
-        },
-        other => other,
-    }
-}
-
-/// The shortest decimal of a number that has no more than single precision.
-#[allow(clippy::cast_possible_truncation, clippy::float_cmp)]
-fn single(number: &serde_json::Number) -> Option<f64> {
-    let double = number.as_f64().filter(|_| number.is_f64())?;
-    let single = double as f32;
-    if f64::from(single) == double { single.to_string().parse().ok() } else { None }
 }
 
 fn now_us() -> i64 {

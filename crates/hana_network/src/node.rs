@@ -86,7 +86,7 @@ use crate::worker::Worker;
 ///
 /// No method blocks, but for those whose name says `wait`.
 pub struct Node<R: NodeRole> {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     events: Publisher<Event>,
     role: PhantomData<fn(R)>,
 }
@@ -106,6 +106,8 @@ pub(crate) struct Core {
     pub(crate) frames: FrameClock,
     requests: Inbox<Request>,
     copies: Mutex<CopyFilter>,
+    /// Held by every custom message that waits for its answer.
+    pub(crate) unanswered: Arc<()>,
     repeats: Repeats,
     shutdown: AtomicBool,
     /// An older node with the same id; this one has given way to it.
@@ -137,6 +139,14 @@ pub enum JoinError {
     /// No session could be opened.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// What it would say of itself is too much, or cannot be read by others.
+    #[error(
+        "what this node says of itself cannot be sent: {problem}; make the types of its custom messages smaller, or spread them over several programs"
+    )]
+    Info {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// No thread could be started.
     #[error("no thread can be started: {0}")]
     Thread(#[from] std::io::Error),
@@ -228,6 +238,7 @@ impl<R: NodeRole> Node<R> {
             frames: FrameClock::new(),
             requests: Inbox::new(Policy::DropOldest, REQUESTS),
             copies: Mutex::default(),
+            unanswered: Arc::default(),
             repeats: Repeats::default(),
             shutdown: AtomicBool::new(false),
             displaced: Inbox::new(Policy::DropOldest, 1),
@@ -261,6 +272,7 @@ impl<R: NodeRole> Node<R> {
         } else {
             None
         };
+        check_info(&core.info_of(R::ROLE))?;
         let info = core.state_publisher::<NodeInfo>(&Key::Info(id.clone()));
         if let Err(problem) = info.set(&core.info_of(R::ROLE, addresses)) {
             tracing::error!("what this node is cannot be said: {problem}");
@@ -520,7 +532,7 @@ impl Core {
         }
     }
 
-    fn publisher<M: Message>(&self, key: &Key) -> Publisher<M> {
+    pub(crate) fn publisher<M: Message>(&self, key: &Key) -> Publisher<M> {
         Publisher::new(self.channel(key, M::LANE, Locality::Any), self.outbox(M::LANE).clone())
     }
 
@@ -694,6 +706,7 @@ impl Core {
     fn info_of(&self, role: Role, addresses: &Addresses) -> NodeInfo {
         NodeInfo {
             node: self.identity.id.clone(),
+            kind: self.config.kind.clone(),
             role,
             host: self.config.host.clone(),
             pid: std::process::id(),
@@ -722,6 +735,18 @@ impl Core {
             tracing::warn!("where this node can be reached is not said: {problem}");
         }
     }
+}
+
+/// Whether others can read it: the schemas of custom messages may be large, or nested too deeply.
+fn check_info(info: &NodeInfo) -> Result<(), JoinError> {
+    let problem = match codec::encode(info) {
+        Ok(payload) => match codec::decode::<NodeInfo>(&payload, Encoding::MessagePack) {
+            Ok(_) => return Ok(()),
+            Err(problem) => problem.to_string(),
+        },
+        Err(problem) => problem.to_string(),
+    };
+    Err(JoinError::Info { problem })
 }
 
 /// Tells somebody who asked what could not be read that it could not.

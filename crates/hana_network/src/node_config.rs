@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use hana_protocol::CustomMessage;
 use hana_protocol::CustomMessageInfo;
+use hana_protocol::Flow;
 use hana_protocol::NodeId;
 use hana_protocol::NodeIdError;
 use hana_protocol::Parameter;
@@ -17,6 +18,8 @@ use crate::SettingsFile;
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
     pub(crate) id: NodeId,
+    /// The id that the program gives itself; none for daemons and passing commands.
+    pub(crate) kind: Option<NodeId>,
     pub(crate) host: NodeId,
     pub(crate) program: String,
     pub(crate) presence: Presence,
@@ -58,7 +61,8 @@ impl NodeConfig {
 
     /// A node `id` on this machine, with the network settings of this machine ([`SettingsFile::find`]).
     ///
-    /// `HANA_NODE` overrides the id: a daemon that launches a program says so which id it shall have.
+    /// `HANA_NODE` overrides the id: a daemon that launches a program says so which id it shall have. The id
+    /// given here stays its kind: what is sent to all `ripples` reaches `ripples-2` too.
     /// `HANA_HOST` overrides the host's id, which is else made of the hostname.
     ///
     /// # Errors
@@ -66,8 +70,10 @@ impl NodeConfig {
     /// When one of the variables is set to what is no id, or the settings cannot be used: a node that went
     /// on without them might join a show that is not its own.
     pub fn from_environment(id: NodeId) -> Result<Self, ConfigError> {
+        let kind = Some(id.clone());
         let id = id_from("HANA_NODE")?.unwrap_or(id);
-        Ok(Self::of(id, host_id()?).with_network(SettingsFile::find(None)?.network))
+        let config = Self::of(id, host_id()?).with_network(SettingsFile::find(None)?.network);
+        Ok(Self { kind, ..config })
     }
 
     /// The node that is the daemon of this machine: its id is the host's id.
@@ -98,6 +104,7 @@ impl NodeConfig {
             .unwrap_or_default();
         Self {
             id,
+            kind: None,
             host,
             program,
             presence: Presence::Announced,
@@ -115,15 +122,16 @@ impl NodeConfig {
         self
     }
 
-    /// Announces a custom message type that the node publishes or hears.
+    /// Announces a custom message type that the node publishes, hears, or both.
     #[must_use]
-    pub fn with_message<M: CustomMessage>(mut self) -> Self {
-        self.messages.push(CustomMessageInfo {
-            name: M::NAME.into(),
-            topic: M::TOPIC.into(),
-            lane: M::LANE,
-            version: M::VERSION,
-        });
+    pub fn with_message<M: CustomMessage>(mut self, flow: Flow) -> Self {
+        let known =
+            self.messages.iter_mut().find(|known| known.topic == M::TOPIC && known.name == M::NAME);
+        match known {
+            Some(known) if known.flow != flow => known.flow = Flow::Both,
+            Some(_) => {},
+            None => self.messages.push(CustomMessageInfo::of::<M>(flow)),
+        }
         self
     }
 

@@ -45,6 +45,11 @@ impl Identity {
         Arc::clone(sequences.entry(key.into()).or_default())
     }
 
+    /// The envelope of the next message on `key`.
+    pub(crate) fn next_envelope(&self, key: &str) -> Envelope {
+        self.envelope(self.sequence_of(key).fetch_add(1, Ordering::AcqRel))
+    }
+
     pub(crate) fn envelope(&self, sequence: u64) -> Envelope {
         Envelope {
             from: self.id.clone(),

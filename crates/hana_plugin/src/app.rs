@@ -12,6 +12,7 @@ use hana_protocol::route::ReceivedBy;
 use crate::MeshLink;
 use crate::mesh;
 use crate::nodes;
+use crate::sendings;
 use crate::topics::TopicRegistrations;
 
 /// Puts a program onto the mesh from which others are played.
@@ -30,10 +31,27 @@ impl AppPlugin {
         Self { id: id.into(), topics: TopicRegistrations::default() }
     }
 
-    /// Publishes a message type of its own: write it with [`TopicWriter<M>`](crate::TopicWriter).
+    /// Publishes a message type of its own, or sends it to one program or all of a kind: write it with
+    /// [`TopicWriter<M>`](crate::TopicWriter).
     #[must_use]
     pub fn publishes<M: CustomMessage + Publishable<role::App>>(mut self) -> Self {
         self.topics.publish::<M>();
+        self
+    }
+
+    /// Hears a custom message type: what anybody publishes, what is sent to this app, and what is sent to all of
+    /// its kind. Read it as [`FromMesh<M>`](crate::FromMesh).
+    #[must_use]
+    pub fn hears_custom<M: CustomMessage + ReceivedBy<role::App>>(mut self) -> Self {
+        self.topics.hear_custom::<M>();
+        self
+    }
+
+    /// Hears every custom message that is published, also of types that it does not have: read them as
+    /// [`AnyFromMesh`](crate::AnyFromMesh). [`Mesh::send_value`](crate::Mesh::send_value) sends such messages.
+    #[must_use]
+    pub fn hears_any(mut self) -> Self {
+        self.topics.hear_values();
         self
     }
 
@@ -56,6 +74,7 @@ impl Plugin for AppPlugin {
         MeshLink::<role::App>::build(app, config);
         nodes::build(app);
         mesh::build(app);
+        sendings::build(app);
         self.topics.build(app);
     }
 }

@@ -35,7 +35,8 @@ pub struct Joined {
     pub node: NodeId,
 }
 
-/// The program could not join the mesh. It tries again by itself, unless its id is taken.
+/// The program could not join the mesh. It tries again by itself, unless that cannot help, as when its id
+/// is taken.
 #[derive(Event, Debug, Clone)]
 pub struct JoinFailed {
     /// Why, and what to do, in plain words.
@@ -103,7 +104,7 @@ fn join<R: NodeRole>(mut link: ResMut<MeshLink<R>>, mut commands: Commands) {
             link.node = Some(node);
         },
         Err(error) => {
-            let tries_again = !matches!(error, JoinError::IdTaken { .. });
+            let tries_again = !matches!(error, JoinError::IdTaken { .. } | JoinError::Info { .. });
             link.again = tries_again.then(|| Instant::now() + TRY_AGAIN);
             let reason = in_full(&error);
             if link.problem.as_ref() != Some(&reason) {

@@ -7,7 +7,6 @@ use bevy_app::PreUpdate;
 use bevy_ecs::prelude::*;
 use bevy_ecs::system::SystemParam;
 use hana_network::CommandError;
-
 use hana_network::Pending;
 use hana_network::Publisher;
 use hana_protocol::Command;
@@ -21,12 +20,18 @@ use hana_protocol::Set;
 use hana_protocol::Start;
 use hana_protocol::Stop;
 use hana_protocol::Topic;
+use hana_protocol::TopicName;
+use hana_protocol::Unsendable;
 use hana_protocol::role;
 use hana_protocol::role::NodeRole;
 use hana_protocol::route::Route;
+use serde_json::Value;
 
 use crate::HanaSystems;
 use crate::MeshLink;
+use crate::nodes::Nodes;
+use crate::sendings::Sendings;
+use crate::topics::DEADLINE as MESSAGE_DEADLINE;
 
 /// What an app does to others: start, stop, set, play. A system parameter; nothing of it blocks. How a
 /// command ended is told by [`CommandAnswered`].
@@ -34,6 +39,8 @@ use crate::MeshLink;
 pub struct Mesh<'w> {
     link: Res<'w, MeshLink<role::App>>,
     desk: ResMut<'w, Desk>,
+    nodes: Res<'w, Nodes>,
+    sendings: Res<'w, Sendings>,
 }
 
 /// A command has been answered, or will not be.
@@ -97,6 +104,62 @@ impl Mesh<'_> {
         if let Err(problem) = publisher.publish(&Modulation { value }) {
             tracing::warn!("not played: {problem}");
         }
+    }
+
+    /// Sends a custom message of a type that this app need not have, checked against what the node announces.
+    /// [`MessageAnswered`](crate::MessageAnswered) tells whether it was taken.
+    ///
+    /// # Errors
+    ///
+    /// When the node hears nothing on that topic, or the message does not fit; says which field. A node that is
+    /// not known yet has the last word itself.
+    pub fn send_value(
+        &mut self,
+        node: &NodeId,
+        topic: &TopicName,
+        message: &Value,
+    ) -> Result<(), Unsendable> {
+        if let Some(info) = self.nodes.info(node) {
+            info.check_message(topic, message)?;
+        }
+        let question =
+            self.link.node().map(|own| own.send_value(node, topic, message, MESSAGE_DEADLINE));
+        self.sendings.add(node, topic.clone(), question);
+        Ok(())
+    }
+
+    /// Sends such a message to all nodes of a kind; how many it is meant for. Nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// When no node of that kind hears the topic, or the message does not fit one of those who do.
+    pub fn send_value_to_kind(
+        &mut self,
+        kind: &NodeId,
+        topic: &TopicName,
+        message: &Value,
+    ) -> Result<usize, Unsendable> {
+        let mut lane = None;
+        let mut refused = None;
+        let mut count = 0;
+        for info in self.nodes.of_kind(kind) {
+            match info.check_message(topic, message) {
+                Ok(known) => {
+                    lane = Some(known.lane);
+                    count += 1;
+                },
+                Err(unsendable @ Unsendable::Misfit { .. }) => return Err(unsendable),
+                Err(unsendable) => refused = Some(unsendable),
+            }
+        }
+        let Some(lane) = lane else {
+            let (node, topic) = (kind.clone(), topic.clone());
+            return Err(refused.unwrap_or(Unsendable::NotHeard { node, topic, heard: vec![] }));
+        };
+        let handed = self.link.node().map(|own| own.send_value_to_kind(kind, topic, lane, message));
+        // Whether it is on its way is all that can be known of it; what is not is told like an answer.
+        self.sendings.add(kind, topic.clone(), handed);
+        Ok(count)
     }
 
     fn give<To: NodeRole, C: Command + Route<role::App, To> + Clone>(

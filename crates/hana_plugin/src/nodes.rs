@@ -73,12 +73,29 @@ pub struct NodeRemoved {
 /// How often a node says how it is.
 const BEAT: Duration = Duration::from_millis(100);
 
+/// Everybody who is known, for the app's systems.
 #[derive(Resource, Default)]
-struct Nodes {
+pub(crate) struct Nodes {
     watch: Option<MeshWatch>,
     /// When the figures were last brought up to date.
     refreshed: Option<Instant>,
     entities: HashMap<NodeId, Entity>,
+}
+
+impl Nodes {
+    /// What a node said of itself.
+    pub(crate) fn info(&self, node: &NodeId) -> Option<&NodeInfo> {
+        self.watch.as_ref()?.roster().info(node)
+    }
+
+    /// What those who are there and of a kind said of themselves.
+    pub(crate) fn of_kind(&self, kind: &NodeId) -> impl Iterator<Item = &NodeInfo> {
+        let roster = self.watch.as_ref().map(MeshWatch::roster);
+        self.entities
+            .keys()
+            .filter_map(move |node| roster.filter(|roster| roster.is_present(node))?.info(node))
+            .filter(move |info| info.kind() == kind)
+    }
 }
 
 pub(crate) fn build(app: &mut App) {

@@ -1,26 +1,35 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bevy_app::App;
 use bevy_app::PreUpdate;
 use bevy_ecs::prelude::*;
+use hana_network::Courier;
+use hana_network::Heard;
+use hana_network::Mismatch;
 use hana_network::NodeConfig;
 use hana_network::PublishError;
-use hana_network::Publisher;
 use hana_network::Received;
 use hana_network::Subscription;
+use hana_protocol::Audience;
 use hana_protocol::CustomMessage;
 use hana_protocol::Envelope;
+use hana_protocol::Flow;
+use hana_protocol::Key;
+use hana_protocol::Lane;
 use hana_protocol::NodeId;
-use hana_protocol::Topic;
+use hana_protocol::TopicName;
 use hana_protocol::Topics;
 use hana_protocol::role::NodeRole;
 use hana_protocol::route::Publishable;
 use hana_protocol::route::ReceivedBy;
+use serde_json::Value;
 
 use crate::HanaSystems;
 use crate::MeshLink;
 use crate::link::has_just_joined;
+use crate::sendings::Sendings;
 
 /// A message that came over the mesh, as a Bevy message: read it with `MessageReader<FromMesh<M>>`.
 #[derive(Message, Debug, Clone, PartialEq, Eq)]
@@ -33,21 +42,85 @@ pub struct FromMesh<M: Send + Sync + 'static> {
     pub message: M,
 }
 
-/// Publishes messages of the type `M` on the program's own topic, once it is on the mesh.
-#[derive(Resource)]
-pub struct TopicWriter<M: Send + Sync + 'static> {
-    publisher: Option<Publisher<M>>,
+impl<M: Send + Sync + 'static> FromMesh<M> {
+    /// Whom it was meant for: this program, all of its kind, or whoever hears its sender. `None` for a message
+    /// that is no custom one.
+    #[must_use]
+    pub fn audience(&self) -> Option<Audience> {
+        Audience::of_key(&self.key)
+    }
 }
 
-impl<M: hana_protocol::Message> TopicWriter<M> {
-    /// Hands a message to the network. Does not block; before the program has joined, nothing is there to
-    /// hear it, and it is dropped.
+/// A custom message of a type that this program need not have, as it was published: read it with
+/// `MessageReader<AnyFromMesh>`. What its sender announces of it, its name, version and fields, is in
+/// [`MeshNode::info`](crate::MeshNode::info) of the sender.
+#[derive(Message, Debug, Clone, PartialEq)]
+pub struct AnyFromMesh {
+    /// Whose topic it came on.
+    pub node: NodeId,
+    /// The topic.
+    pub topic: TopicName,
+    /// Who sent it, in which run, in which place, when; `None` from a foreign program.
+    pub envelope: Option<Envelope>,
+    /// The message.
+    pub value: Value,
+}
+
+/// Another program sends messages of a type in a shape that this program cannot read. Nothing more of it is
+/// read on that topic until it has been started again; everything else goes on.
+#[derive(Event, Debug, Clone, PartialEq, Eq)]
+pub struct MessageMismatch(pub Mismatch);
+
+/// Takes messages of the type `M` to others, once the program is on the mesh.
+#[derive(Resource)]
+pub struct TopicWriter<M: Send + Sync + 'static> {
+    courier: Option<Courier<M>>,
+    sendings: Sendings,
+}
+
+/// How long a node may take to answer a message.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
+
+impl<M: CustomMessage> TopicWriter<M> {
+    /// Hands a message to the network, for whoever hears the program's own topic. Does not block; before the
+    /// program has joined, nothing is there to hear it, and it is dropped.
     ///
     /// # Errors
     ///
     /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
     pub fn publish(&self, message: &M) -> Result<(), PublishError> {
-        self.publisher.as_ref().map_or(Ok(()), |publisher| publisher.publish(message))
+        self.courier.as_ref().map_or(Ok(()), |courier| courier.publish(message))
+    }
+
+    /// Sends a message to one node. Does not block. On a reliable lane
+    /// [`MessageAnswered`](crate::MessageAnswered) tells within two seconds whether it was taken; on the others
+    /// nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// On an unreliable lane, when the message cannot be written or is too large.
+    pub fn send_to(&self, node: &NodeId, message: &M) -> Result<(), PublishError> {
+        let courier = self.courier.as_ref();
+        match M::LANE {
+            Lane::ReliableOrdered | Lane::ReliableUnordered => {
+                let question = courier.map(|courier| courier.send_to(node, message, DEADLINE));
+                self.sendings.add(node, TopicName::of::<M>(), question);
+                Ok(())
+            },
+            Lane::UnreliableSequenced | Lane::UnreliableUnordered => {
+                courier.map_or(Ok(()), |courier| courier.stream_to(node, message))
+            },
+        }
+    }
+
+    /// Sends a message to all programs of a kind: those that give themselves the id `kind`, however many run.
+    /// Does not block; nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
+    pub fn send_to_kind(&self, kind: &NodeId, message: &M) -> Result<(), PublishError> {
+        self.courier.as_ref().map_or(Ok(()), |courier| courier.send_to_kind(kind, message))
     }
 }
 
@@ -68,19 +141,24 @@ impl<R> Default for TopicRegistrations<R> {
 }
 
 #[derive(Resource)]
-struct Heard<M: Send + Sync + 'static>(Option<Subscription<Received<M>>>);
+struct Subscribed<M: Send + Sync + 'static>(Option<Subscription<Received<M>>>);
+
+#[derive(Resource)]
+struct HeardTopic<M: Send + Sync + 'static>(Option<Heard<M>>);
+
+#[derive(Resource)]
+struct HeardValues(Option<Subscription<Received<Value>>>);
 
 impl<R: NodeRole> TopicRegistrations<R> {
     pub(crate) fn publish<M: CustomMessage + Publishable<R>>(&mut self) {
-        self.announce.push(Arc::new(NodeConfig::with_message::<M>));
+        self.announce.push(Arc::new(|config| config.with_message::<M>(Flow::Published)));
         self.build.push(Arc::new(|app| {
-            app.insert_resource(TopicWriter::<M> { publisher: None }).add_systems(
+            app.init_resource::<Sendings>();
+            let sendings = app.world().resource::<Sendings>().clone();
+            app.insert_resource(TopicWriter::<M> { courier: None, sendings }).add_systems(
                 PreUpdate,
                 (|link: Res<MeshLink<R>>, mut writer: ResMut<TopicWriter<M>>| {
-                    writer.publisher = link.node().map(|node| {
-                        let own: NodeId = node.id().clone();
-                        node.publisher(&Topic::<M>::custom(own))
-                    });
+                    writer.courier = link.node().map(hana_network::Node::courier);
                 })
                 .run_if(has_just_joined::<R>)
                 .in_set(HanaSystems::Receive),
@@ -88,22 +166,54 @@ impl<R: NodeRole> TopicRegistrations<R> {
         }));
     }
 
-    pub(crate) fn hear_announced<M: CustomMessage + ReceivedBy<R>>(&mut self, topics: Topics<M>) {
-        self.announce.push(Arc::new(NodeConfig::with_message::<M>));
-        self.hear(topics);
+    /// A custom type: published by anybody, sent to this program, or to all of its kind.
+    pub(crate) fn hear_custom<M: CustomMessage + ReceivedBy<R>>(&mut self) {
+        self.announce.push(Arc::new(|config| config.with_message::<M>(Flow::Heard)));
+        self.build.push(Arc::new(|app| {
+            app.add_message::<FromMesh<M>>().insert_resource(HeardTopic::<M>(None)).add_systems(
+                PreUpdate,
+                (
+                    (|link: Res<MeshLink<R>>, mut heard: ResMut<HeardTopic<M>>| {
+                        heard.0 = link.node().map(hana_network::Node::hear);
+                    })
+                    .run_if(has_just_joined::<R>),
+                    drain_heard::<M>,
+                )
+                    .chain()
+                    .in_set(HanaSystems::Receive),
+            );
+        }));
     }
 
     pub(crate) fn hear<M: hana_protocol::Message + ReceivedBy<R>>(&mut self, topics: Topics<M>) {
         self.build.push(Arc::new(move |app| {
             let topics = topics.clone();
-            app.add_message::<FromMesh<M>>().insert_resource(Heard::<M>(None)).add_systems(
+            app.add_message::<FromMesh<M>>().insert_resource(Subscribed::<M>(None)).add_systems(
                 PreUpdate,
                 (
-                    (move |link: Res<MeshLink<R>>, mut heard: ResMut<Heard<M>>| {
+                    (move |link: Res<MeshLink<R>>, mut heard: ResMut<Subscribed<M>>| {
                         heard.0 = link.node().map(|node| node.subscribe(topics.clone()));
                     })
                     .run_if(has_just_joined::<R>),
-                    drain::<M>,
+                    drain_subscribed::<M>,
+                )
+                    .chain()
+                    .in_set(HanaSystems::Receive),
+            );
+        }));
+    }
+
+    /// Every custom message that is published, whatever its type.
+    pub(crate) fn hear_values(&mut self) {
+        self.build.push(Arc::new(|app| {
+            app.add_message::<AnyFromMesh>().insert_resource(HeardValues(None)).add_systems(
+                PreUpdate,
+                (
+                    (|link: Res<MeshLink<R>>, mut heard: ResMut<HeardValues>| {
+                        heard.0 = link.node().map(|node| node.hear_values(None));
+                    })
+                    .run_if(has_just_joined::<R>),
+                    drain_values,
                 )
                     .chain()
                     .in_set(HanaSystems::Receive),
@@ -122,12 +232,35 @@ impl<R: NodeRole> TopicRegistrations<R> {
     }
 }
 
-fn drain<M: hana_protocol::Message>(
-    heard: Res<Heard<M>>,
+fn drain_subscribed<M: hana_protocol::Message>(
+    heard: Res<Subscribed<M>>,
     mut messages: MessageWriter<FromMesh<M>>,
 ) {
     let Some(subscription) = &heard.0 else { return };
     while let Some(Received { key, envelope, message }) = subscription.try_recv() {
         messages.write(FromMesh { key, envelope, message });
+    }
+}
+
+fn drain_heard<M: CustomMessage>(
+    heard: Res<HeardTopic<M>>,
+    mut messages: MessageWriter<FromMesh<M>>,
+    mut commands: Commands,
+) {
+    let Some(heard) = &heard.0 else { return };
+    while let Some(Received { key, envelope, message }) = heard.try_recv() {
+        messages.write(FromMesh { key, envelope, message });
+    }
+    while let Some(mismatch) = heard.mismatches().try_recv() {
+        commands.trigger(MessageMismatch(mismatch));
+    }
+}
+
+fn drain_values(heard: Res<HeardValues>, mut messages: MessageWriter<AnyFromMesh>) {
+    let Some(heard) = &heard.0 else { return };
+    while let Some(Received { key, envelope, message: value }) = heard.try_recv() {
+        if let Some(Key::Custom { node, topic }) = Key::parse(&key) {
+            messages.write(AnyFromMesh { node, topic, envelope, value });
+        }
     }
 }

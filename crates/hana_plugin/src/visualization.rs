@@ -15,7 +15,6 @@ use hana_network::NodeConfig;
 use hana_protocol::CustomMessage;
 use hana_protocol::NodeId;
 use hana_protocol::Parameter;
-use hana_protocol::Topics;
 use hana_protocol::role;
 use hana_protocol::route::Publishable;
 use hana_protocol::route::ReceivedBy;
@@ -23,6 +22,7 @@ use hana_protocol::route::ReceivedBy;
 use crate::HanaSystems;
 use crate::MeshLink;
 use crate::ParameterStruct;
+use crate::sendings;
 use crate::topics::TopicRegistrations;
 
 /// Puts a program that draws onto the mesh. The `f32` fields of the resource `P` are its parameters; the
@@ -64,17 +64,20 @@ impl<P> VisualizationPlugin<P> {
         self
     }
 
-    /// Publishes a message type of its own: write it with [`TopicWriter<M>`](crate::TopicWriter).
+    /// Publishes a message type of its own, or sends it to one program or all of a kind: write it with
+    /// [`TopicWriter<M>`](crate::TopicWriter).
     #[must_use]
     pub fn publishes<M: CustomMessage + Publishable<role::Visualization>>(mut self) -> Self {
         self.topics.publish::<M>();
         self
     }
 
-    /// Hears a message type of others, wherever it is published: read [`FromMesh<M>`](crate::FromMesh).
+    /// Hears a message type: what anybody publishes, what is sent to this program, and what is sent to all of
+    /// its kind, which is the `id` it was made with. Read [`FromMesh<M>`](crate::FromMesh); observe
+    /// [`MessageMismatch`](crate::MessageMismatch) to learn who sends it in a shape that cannot be read.
     #[must_use]
     pub fn hears<M: CustomMessage + ReceivedBy<role::Visualization>>(mut self) -> Self {
-        self.topics.hear_announced::<M>(Topics::every_custom());
+        self.topics.hear_custom::<M>();
         self
     }
 }
@@ -123,6 +126,7 @@ where
                 exits.write(AppExit::Success);
             });
         }
+        sendings::build(app);
         self.topics.build(app);
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use thiserror::Error;
 
 pub use rmp_serde::encode::Error as EncodeError;
@@ -153,6 +154,37 @@ pub fn decode_value<T: DeserializeOwned>(
             }
         },
     }
+}
+
+/// Reads a payload of at most `limit` bytes without knowing its type, to be shown.
+///
+/// Numbers that were single-precision become the shortest decimal that is the same: 0.3, not
+/// 0.30000001192092896.
+///
+/// # Errors
+///
+/// When the payload is too large or malformed.
+pub fn decode_any(payload: &[u8], encoding: Encoding, limit: usize) -> Result<Value, PayloadError> {
+    decode_value(payload, encoding, limit).map(shortened)
+}
+
+fn shortened(value: Value) -> Value {
+    match value {
+        Value::Number(number) => single(&number).map_or(Value::Number(number), Value::from),
+        Value::Array(values) => values.into_iter().map(shortened).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name, shortened(value))).collect()
+        },
+        other => other,
+    }
+}
+
+/// The shortest decimal of a number that has no more than single precision.
+#[allow(clippy::cast_possible_truncation, clippy::float_cmp)]
+fn single(number: &serde_json::Number) -> Option<f64> {
+    let double = number.as_f64().filter(|_| number.is_f64())?;
+    let single = double as f32;
+    if f64::from(single) == double { single.to_string().parse().ok() } else { None }
 }
 
 const fn is_map(first: u8) -> bool {

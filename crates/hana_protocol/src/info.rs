@@ -1,6 +1,7 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::CustomMessageInfo;
 use crate::Lane;
 use crate::Message;
 use crate::NodeId;
@@ -12,6 +13,10 @@ use crate::role::Role;
 pub struct NodeInfo {
     /// The node.
     pub node: NodeId,
+    /// The id that its program gives itself: `ripples-2` is of the kind `ripples`. What does not say is of a
+    /// kind of its own, named as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<NodeId>,
     /// Its role.
     pub role: Role,
     /// The host it runs on: the id of that host's daemon, whether one runs or not.
@@ -41,20 +46,17 @@ pub struct NodeInfo {
     pub listen: Vec<String>,
 }
 
-/// A custom message type that a node knows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CustomMessageInfo {
-    /// Its name.
-    pub name: String,
-    /// The last chunk of its key.
-    pub topic: String,
-    /// Its lane.
-    pub lane: Lane,
-    /// Its version.
-    pub version: u32,
-}
-
 impl Message for NodeInfo {
     const LANE: Lane = Lane::ReliableOrdered;
+    /// Four times that of others: it has the schemas of all custom messages of the node.
+    const MAX_BYTES: usize = 256 * 1024;
     const NAME: &'static str = "info";
+}
+
+impl NodeInfo {
+    /// The id that its program gives itself.
+    #[must_use]
+    pub fn kind(&self) -> &NodeId {
+        self.kind.as_ref().unwrap_or(&self.node)
+    }
 }

@@ -3,6 +3,7 @@ use std::fmt;
 use crate::Lane;
 use crate::NodeId;
 use crate::ParameterName;
+use crate::TopicName;
 use crate::role::Role;
 
 /// A key of the mesh, taken apart. [`Display`](fmt::Display) puts it together again.
@@ -39,7 +40,21 @@ pub enum Key {
         /// The visualization whose topic it is.
         node: NodeId,
         /// The topic's name.
-        topic: String,
+        topic: TopicName,
+    },
+    /// `hana/<node>/inbox/<name>`
+    Inbox {
+        /// The node it is for.
+        node: NodeId,
+        /// The topic's name.
+        topic: TopicName,
+    },
+    /// `hana/_<kind>/inbox/<name>`
+    KindInbox {
+        /// The kind: it is for all nodes of this one.
+        kind: NodeId,
+        /// The topic's name.
+        topic: TopicName,
     },
     /// `hana/<host>/process/<viz>`
     Process {
@@ -70,9 +85,15 @@ impl Key {
         if chunks.next()? != Self::ROOT {
             return None;
         }
-        let node = NodeId::new(chunks.next()?).ok()?;
+        let owner = chunks.next()?;
         let what = chunks.next()?;
         let rest: Vec<&str> = chunks.collect();
+        if let Some(kind) = owner.strip_prefix('_') {
+            let ("inbox", [topic]) = (what, rest.as_slice()) else { return None };
+            let (kind, topic) = (NodeId::new(kind).ok()?, TopicName::new(topic).ok()?);
+            return Some(Self::KindInbox { kind, topic });
+        }
+        let node = NodeId::new(owner).ok()?;
         Some(match (what, rest.as_slice()) {
             ("alive", [role, zid]) => {
                 Self::Alive { node, role: role.parse().ok()?, zid: (*zid).into() }
@@ -85,7 +106,8 @@ impl Key {
                 Self::Modulation { node, parameter: ParameterName::new(parameter).ok()? }
             },
             ("look", []) => Self::Look(node),
-            ("topic", [topic]) => Self::Custom { node, topic: (*topic).into() },
+            ("topic", [topic]) => Self::Custom { node, topic: TopicName::new(topic).ok()? },
+            ("inbox", [topic]) => Self::Inbox { node, topic: TopicName::new(topic).ok()? },
             ("process", [process]) => {
                 Self::Process { host: node, node: NodeId::new(process).ok()? }
             },
@@ -107,13 +129,15 @@ impl Key {
             Self::Modulation { .. } => KeyKind::Modulation,
             Self::Look(_) => KeyKind::Look,
             Self::Custom { .. } => KeyKind::Custom,
+            Self::Inbox { .. } => KeyKind::Inbox,
+            Self::KindInbox { .. } => KeyKind::KindInbox,
             Self::Process { .. } => KeyKind::Process,
             Self::Lost(_) => KeyKind::Lost,
             Self::Log { .. } => KeyKind::Log,
         }
     }
 
-    /// The node in the second chunk: whose key it is.
+    /// The node in the second chunk: whose key it is. For [`KindInbox`](Self::KindInbox) the kind.
     #[must_use]
     pub const fn owner(&self) -> &NodeId {
         match self {
@@ -125,8 +149,10 @@ impl Key {
             | Self::Lost(node)
             | Self::Alive { node, .. }
             | Self::Modulation { node, .. }
-            | Self::Custom { node, .. } => node,
+            | Self::Custom { node, .. }
+            | Self::Inbox { node, .. } => node,
             Self::Process { host, .. } | Self::Log { host, .. } => host,
+            Self::KindInbox { kind, .. } => kind,
         }
     }
 }
@@ -145,6 +171,8 @@ impl fmt::Display for Key {
             },
             Self::Look(node) => write!(f, "{root}/{node}/look"),
             Self::Custom { node, topic } => write!(f, "{root}/{node}/topic/{topic}"),
+            Self::Inbox { node, topic } => write!(f, "{root}/{node}/inbox/{topic}"),
+            Self::KindInbox { kind, topic } => write!(f, "{root}/_{kind}/inbox/{topic}"),
             Self::Process { host, node } => write!(f, "{root}/{host}/process/{node}"),
             Self::Lost(host) => write!(f, "{root}/{host}/lost"),
             Self::Log { host, node } => write!(f, "{root}/{host}/log/{node}"),
@@ -172,6 +200,10 @@ pub enum KeyKind {
     Look,
     /// See [`Key::Custom`].
     Custom,
+    /// See [`Key::Inbox`].
+    Inbox,
+    /// See [`Key::KindInbox`].
+    KindInbox,
     /// See [`Key::Process`].
     Process,
     /// See [`Key::Lost`].
@@ -191,7 +223,7 @@ pub enum TopicHistory {
 
 impl KeyKind {
     /// All kinds, in the order of `keyexprs.md`.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Alive,
         Self::Info,
         Self::Health,
@@ -200,6 +232,8 @@ impl KeyKind {
         Self::Modulation,
         Self::Look,
         Self::Custom,
+        Self::Inbox,
+        Self::KindInbox,
         Self::Process,
         Self::Lost,
         Self::Log,
@@ -217,6 +251,8 @@ impl KeyKind {
             Self::Modulation => "hana/<viz>/modulation/<param>",
             Self::Look => "hana/<viz>/look",
             Self::Custom => "hana/<viz>/topic/<name>",
+            Self::Inbox => "hana/<node>/inbox/<name>",
+            Self::KindInbox => "hana/_<kind>/inbox/<name>",
             Self::Process => "hana/<host>/process/<viz>",
             Self::Lost => "hana/<host>/lost",
             Self::Log => "hana/<host>/log/<viz>",
@@ -228,7 +264,7 @@ impl KeyKind {
     pub const fn message(self) -> Option<&'static str> {
         use crate::Message;
         Some(match self {
-            Self::Alive | Self::Custom => return None,
+            Self::Alive | Self::Custom | Self::Inbox | Self::KindInbox => return None,
             Self::Info => crate::NodeInfo::NAME,
             Self::Health => crate::Health::NAME,
             Self::Control => crate::Control::NAME,
@@ -246,7 +282,7 @@ impl KeyKind {
     pub const fn lane(self) -> Option<Lane> {
         use crate::Message;
         Some(match self {
-            Self::Alive | Self::Custom => return None,
+            Self::Alive | Self::Custom | Self::Inbox | Self::KindInbox => return None,
             Self::Info => crate::NodeInfo::LANE,
             Self::Health => crate::Health::LANE,
             Self::Control => crate::Control::LANE,
@@ -271,6 +307,8 @@ impl KeyKind {
             | Self::Event
             | Self::Modulation
             | Self::Custom
+            | Self::Inbox
+            | Self::KindInbox
             | Self::Log => TopicHistory::None,
         }
     }
@@ -292,6 +330,8 @@ mod tests {
             "hana/ripples/modulation/zoom",
             "hana/ripples/look",
             "hana/ripples/topic/spark",
+            "hana/ripples-2/inbox/spark",
+            "hana/_ripples/inbox/spark",
             "hana/h1/process/ripples-2",
             "hana/h1/lost",
             "hana/h1/log/ripples-2",
@@ -311,6 +351,10 @@ mod tests {
             "hana/h1/info/more",
             "hana/h1/alive/king/2f",
             "hana/v/modulation/_frame",
+            "hana/v/topic/*",
+            "hana/_v/topic/spark",
+            "hana/_/inbox/spark",
+            "hana/__v/inbox/spark",
         ] {
             assert_eq!(Key::parse(text), None, "{text}");
         }

@@ -11,9 +11,12 @@
 //! | how bytes become a message, and what is said when they do not | [`codec`] |
 //! | whether a node is running, slow or unresponsive | [`HealthWatch`] |
 //! | everything known of everyone | [`Roster`] |
+//! | what a message type of somebody else's looks like | [`CustomMessageInfo`], [`Shape`] |
 
+mod audience;
 pub mod codec;
 mod control;
+mod custom_message_info;
 mod envelope;
 mod event;
 mod health;
@@ -36,9 +39,12 @@ pub mod role;
 mod roster;
 pub mod route;
 mod sequence;
+mod shape;
 mod sighting;
 mod topic;
+mod topic_name;
 
+pub use audience::Audience;
 pub use codec::DecodeError;
 pub use codec::Encoding;
 pub use codec::PayloadError;
@@ -57,6 +63,9 @@ pub use control::Started;
 pub use control::Stop;
 pub use control::StopReport;
 pub use control::StoppedBy;
+pub use custom_message_info::CustomMessageInfo;
+pub use custom_message_info::Flow;
+pub use custom_message_info::Unsendable;
 pub use envelope::Envelope;
 pub use envelope::EnvelopeError;
 pub use event::Event;
@@ -68,7 +77,6 @@ pub use health_watch::HealthLimits;
 pub use health_watch::HealthWatch;
 pub use health_watch::Verdict;
 pub use in_full::in_full;
-pub use info::CustomMessageInfo;
 pub use info::NodeInfo;
 pub use key::Key;
 pub use key::KeyKind;
@@ -102,6 +110,13 @@ pub use roster::RosterChange;
 pub use roster::RosterNews;
 pub use sequence::Arrival;
 pub use sequence::SequenceFilter;
+pub use shape::Difference;
+pub use shape::FieldOutline;
+pub use shape::Frequency;
+pub use shape::Misfit;
+pub use shape::Shape;
 pub use sighting::Sighting;
 pub use topic::Topic;
 pub use topic::Topics;
+pub use topic_name::TopicName;
+pub use topic_name::TopicNameError;

@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -15,14 +16,15 @@ pub trait Message: Serialize + DeserializeOwned + Send + Sync + 'static {
     const MAX_BYTES: usize = 64 * 1024;
 }
 
-/// A message type that a visualization brings along, published on `hana/<viz>/topic/<TOPIC>`.
+/// A message type that a visualization brings along: published on `hana/<viz>/topic/<TOPIC>`, addressed to one
+/// node on `hana/<node>/inbox/<TOPIC>`, to all of a kind on `hana/_<kind>/inbox/<TOPIC>`.
 ///
-/// A new version is a new shape. It is announced in `info`; a receiver does not compare it yet, but refuses
-/// what does not fit, field by field.
-pub trait CustomMessage: Message {
-    /// The last chunk of its key: `[a-z0-9][a-z0-9_-]{0,62}`.
+/// Its schema and its version are announced in `info`, so that programs without the type can show and send
+/// it, and a receiver with another shape of it can say where they differ.
+pub trait CustomMessage: Message + JsonSchema {
+    /// The last chunk of its keys: `[a-z0-9][a-z0-9_-]{0,62}`.
     const TOPIC: &'static str;
-    /// Its version, announced in `info`.
+    /// Its version, for people: what fits is decided by the shape. A new shape should have a new one.
     const VERSION: u32 = 1;
 }
 
@@ -30,12 +32,13 @@ pub trait CustomMessage: Message {
 ///
 /// ```
 /// use hana_protocol::{Lane, custom_message};
+/// use schemars::JsonSchema;
 /// use serde::{Deserialize, Serialize};
 ///
 /// /// A spark flew off.
-/// #[derive(Debug, Serialize, Deserialize)]
+/// #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 /// struct Spark { x: f32, y: f32 }
-/// custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered);
+/// custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered, version: 2);
 /// ```
 #[macro_export]
 macro_rules! custom_message {
@@ -44,6 +47,10 @@ macro_rules! custom_message {
             const LANE: $crate::Lane = $lane;
             const NAME: &'static str = ::core::stringify!($message);
         }
+        const _: () = ::core::assert!(
+            $crate::TopicName::is_valid($topic),
+            "the name of a topic has lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
+        );
         impl $crate::CustomMessage for $message {
             const TOPIC: &'static str = $topic;
             $(const VERSION: u32 = $version;)?

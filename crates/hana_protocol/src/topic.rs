@@ -14,6 +14,7 @@ use crate::NodeId;
 use crate::NodeInfo;
 use crate::ParameterName;
 use crate::ProcessStatus;
+use crate::TopicName;
 
 /// One key with the type of the message that travels on it.
 pub struct Topic<M> {
@@ -210,7 +211,19 @@ impl<M: CustomMessage> Topic<M> {
     /// The custom topic of this message type at `node`.
     #[must_use]
     pub fn custom(node: NodeId) -> Self {
-        Self::at(Key::Custom { node, topic: M::TOPIC.into() })
+        Self::at(Key::Custom { node, topic: TopicName::of::<M>() })
+    }
+
+    /// Messages of this type to `node`.
+    #[must_use]
+    pub fn to_node(node: NodeId) -> Self {
+        Self::at(Key::Inbox { node, topic: TopicName::of::<M>() })
+    }
+
+    /// Messages of this type to all nodes of `kind`.
+    #[must_use]
+    pub fn to_kind(kind: NodeId) -> Self {
+        Self::at(Key::KindInbox { kind, topic: TopicName::of::<M>() })
     }
 }
 impl<M: CustomMessage> Topics<M> {

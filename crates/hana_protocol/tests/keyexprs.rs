@@ -35,6 +35,7 @@ use hana_protocol::role;
 use hana_protocol::role::NodeRole;
 use hana_protocol::role::Role;
 use hana_protocol::route::SentBy;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
@@ -42,7 +43,7 @@ use serde_json::Value;
 const PAGE: &str = include_str!("../../../keyexprs.md");
 
 /// Stands for all messages that visualizations bring along.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Custom {}
 custom_message!(Custom, topic: "custom", lane: Lane::UnreliableUnordered);
 
@@ -85,7 +86,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Event => senders!(Event),
         KeyKind::Modulation => senders!(Modulation),
         KeyKind::Look => senders!(Look),
-        KeyKind::Custom => senders!(Custom),
+        KeyKind::Custom | KeyKind::Inbox | KeyKind::KindInbox => senders!(Custom),
         KeyKind::Process => senders!(ProcessStatus),
         KeyKind::Lost => senders!(Lost),
         KeyKind::Log => senders!(LogLine),

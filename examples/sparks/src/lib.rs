@@ -1,5 +1,5 @@
-//! A message type of its own, published by one visualization and heard by another, on this machine or on
-//! another one.
+//! Message types of its own between visualizations, on one machine or several: published, sent to all of a kind,
+//! sent to one.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -11,12 +11,13 @@ use bevy_app::TerminalCtrlCHandlerPlugin;
 use bevy_reflect::Reflect;
 use hana_protocol::Lane;
 use hana_protocol::custom_message;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-/// A spark flew off.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// A spark flew off. Published, for whoever hears it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Spark {
     /// How many flew before it.
     pub number: u64,
@@ -26,13 +27,55 @@ pub struct Spark {
     pub energy: f32,
 }
 
-custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered);
+custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered, version: 2);
+
+/// A bright one. Sent to all catchers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Flare {
+    /// How many flew before it.
+    pub number: u64,
+    /// What it burns with.
+    pub colour: Colour,
+}
+
+custom_message!(Flare, topic: "flare", lane: Lane::ReliableOrdered);
+
+/// What a [`Flare`] burns with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Colour {
+    /// Strontium.
+    Red,
+    /// Barium.
+    Green,
+}
+
+/// A flare was caught. Sent to whoever threw it, who hears whether it arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Caught {
+    /// The number of the flare.
+    pub number: u64,
+}
+
+custom_message!(Caught, topic: "caught", lane: Lane::ReliableUnordered);
+
+/// The kind of all catchers, whatever ids they run under.
+pub const CATCHER: &str = "spark-catcher";
 
 /// What can be played of thrower and catcher.
 #[derive(bevy_ecs::prelude::Resource, Reflect, Default)]
 pub struct Sparks {
     /// How bright the sparks are.
     pub energy: f32,
+}
+
+/// Prints a line. Not `println`, which ends the program when the disk that its output goes to is full.
+#[macro_export]
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use ::std::io::Write;
+        ::std::writeln!(::std::io::stdout(), $($words)*).ok();
+    }};
 }
 
 /// A program without a window, sixty frames a second.

@@ -1,33 +1,45 @@
-//! Catches sparks, whoever throws them, and says so.
-
-use std::io::Write;
+//! Catches sparks, whoever throws them, and says so; tells the thrower of a flare that it was caught.
 
 use bevy_app::AppExit;
 use bevy_app::Update;
 use bevy_ecs::prelude::*;
 use hana_plugin::FromMesh;
+use hana_plugin::TopicWriter;
 use hana_plugin::VisualizationPlugin;
+use sparks::CATCHER;
+use sparks::Caught;
+use sparks::Flare;
 use sparks::Spark;
 use sparks::Sparks;
 
 fn main() -> AppExit {
     sparks::headless_app()
-        .add_plugins(VisualizationPlugin::<Sparks>::new("spark-catcher").hears::<Spark>())
-        .add_systems(Update, catch)
+        .add_plugins(
+            VisualizationPlugin::<Sparks>::new(CATCHER)
+                .hears::<Spark>()
+                .hears::<Flare>()
+                .publishes::<Caught>(),
+        )
+        .add_systems(Update, (catch, catch_flares))
         .run()
 }
 
 fn catch(mut sparks: MessageReader<FromMesh<Spark>>) {
-    for FromMesh { envelope, message, .. } in sparks.read() {
-        let from = envelope.as_ref().map_or("an unnamed sender", |envelope| envelope.from.as_str());
-        // Not `println`, which ends the program when the disk that its output goes to is full.
-        writeln!(
-            std::io::stdout(),
-            "spark {} from {from}: {:.2} rad, energy {:.2}",
-            message.number,
-            message.angle,
-            message.energy
-        )
-        .ok();
+    for spark in sparks.read() {
+        let from = spark.envelope.as_ref().map_or("an unnamed sender", |of| of.from.as_str());
+        let audience = spark.audience();
+        let Spark { number, angle, energy } = spark.message;
+        sparks::say!("spark {number} from {from}: {angle:.2} rad, energy {energy:.2}, to {audience:?}");
+    }
+}
+
+fn catch_flares(mut flares: MessageReader<FromMesh<Flare>>, writer: Res<TopicWriter<Caught>>) {
+    for flare in flares.read() {
+        let Flare { number, colour } = flare.message;
+        sparks::say!("flare {number}: {colour:?}, to {:?}", flare.audience());
+        let Some(envelope) = &flare.envelope else { continue };
+        if let Err(problem) = writer.send_to(&envelope.from, &Caught { number }) {
+            tracing::warn!("{problem}");
+        }
     }
 }

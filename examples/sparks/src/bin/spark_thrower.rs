@@ -1,24 +1,42 @@
-//! Throws a spark every quarter of a second, for whoever hears it.
+//! Throws a spark every quarter of a second, for whoever hears it, and a flare every second, for all catchers.
 
 use bevy_app::AppExit;
 use bevy_app::Update;
 use bevy_ecs::prelude::*;
+use hana_plugin::FromMesh;
 use hana_plugin::TopicWriter;
 use hana_plugin::VisualizationPlugin;
+use hana_protocol::NodeId;
+use sparks::CATCHER;
+use sparks::Caught;
+use sparks::Colour;
+use sparks::Flare;
 use sparks::Spark;
 use sparks::Sparks;
 
 /// Frames between two sparks.
 const PERIOD: u64 = 15;
+/// Sparks between two flares.
+const SPARKS: u64 = 4;
 
 fn main() -> AppExit {
     sparks::headless_app()
-        .add_plugins(VisualizationPlugin::<Sparks>::new("spark-thrower").publishes::<Spark>())
-        .add_systems(Update, throw)
+        .add_plugins(
+            VisualizationPlugin::<Sparks>::new("spark-thrower")
+                .publishes::<Spark>()
+                .publishes::<Flare>()
+                .hears::<Caught>(),
+        )
+        .add_systems(Update, (throw, hear_who_caught))
         .run()
 }
 
-fn throw(sparks: Res<Sparks>, writer: Res<TopicWriter<Spark>>, mut frame: Local<u64>) {
+fn throw(
+    sparks: Res<Sparks>,
+    spark_writer: Res<TopicWriter<Spark>>,
+    flare_writer: Res<TopicWriter<Flare>>,
+    mut frame: Local<u64>,
+) {
     *frame += 1;
     if !frame.is_multiple_of(PERIOD) {
         return;
@@ -27,7 +45,23 @@ fn throw(sparks: Res<Sparks>, writer: Res<TopicWriter<Spark>>, mut frame: Local<
     #[allow(clippy::cast_precision_loss)]
     let angle = number as f32;
     let spark = Spark { number, angle, energy: sparks.energy.midpoint(1.0) };
-    if let Err(problem) = writer.publish(&spark) {
+    if let Err(problem) = spark_writer.publish(&spark) {
         tracing::warn!("{problem}");
+    }
+    if number.is_multiple_of(SPARKS)
+        && let Ok(catchers) = NodeId::new(CATCHER)
+    {
+        let number = number / SPARKS;
+        let colour = if number.is_multiple_of(2) { Colour::Green } else { Colour::Red };
+        if let Err(problem) = flare_writer.send_to_kind(&catchers, &Flare { number, colour }) {
+            tracing::warn!("{problem}");
+        }
+    }
+}
+
+fn hear_who_caught(mut caught: MessageReader<FromMesh<Caught>>) {
+    for FromMesh { envelope, message, .. } in caught.read() {
+        let by = envelope.as_ref().map_or("somebody", |envelope| envelope.from.as_str());
+        sparks::say!("flare {} was caught by {by}", message.number);
     }
 }

@@ -1,0 +1,99 @@
+use std::collections::HashMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_network::Node;
+use hana_protocol::Envelope;
+use hana_protocol::Key;
+use hana_protocol::NodeId;
+use hana_protocol::NodeInfo;
+use hana_protocol::Topic;
+use hana_protocol::Topics;
+use hana_protocol::role;
+
+use crate::mesh;
+
+/// What nodes announce of their custom messages, asked for when it is needed and then remembered: whoever
+/// watches has none of these types.
+pub(crate) struct Announced<'a> {
+    node: &'a Node<role::App>,
+    known: HashMap<NodeId, Known>,
+    everybody: Option<(Instant, Vec<NodeInfo>)>,
+}
+
+struct Known {
+    asked: Instant,
+    /// None of what is no node, or does not say.
+    info: Option<NodeInfo>,
+}
+
+/// A custom message type as it is announced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TypeName {
+    pub(crate) name: String,
+    pub(crate) version: u32,
+}
+
+/// How long what somebody said, or did not say, is taken for granted when a message does not show that it is out
+/// of date.
+const REMEMBERED: Duration = Duration::from_secs(2);
+/// More nodes than this are not remembered: names in envelopes may be made up.
+const MOST: usize = 1024;
+
+impl<'a> Announced<'a> {
+    pub(crate) fn new(node: &'a Node<role::App>) -> Self {
+        Self { node, known: HashMap::new(), everybody: None }
+    }
+
+    /// The type of a message on a custom topic: as its sender announces it, else as who gets it does. Asks for
+    /// it where it is not known, and waits a moment for the answer.
+    pub(crate) fn type_of(&mut self, key: &Key, envelope: Option<&Envelope>) -> Option<TypeName> {
+        let (owner, topic, is_kind) = match key {
+            Key::Custom { node, topic } | Key::Inbox { node, topic } => (node, topic, false),
+            Key::KindInbox { kind, topic } => (kind, topic, true),
+            _ => return None,
+        };
+        let of = |info: &NodeInfo| {
+            info.message_on(topic.as_str())
+                .map(|known| TypeName { name: known.name.clone(), version: known.version })
+        };
+        let by_sender = envelope
+            .and_then(|envelope| of(self.info_of(&envelope.from, Some(envelope.instance))?));
+        by_sender.or_else(|| {
+            if is_kind {
+                self.everybody().iter().filter(|info| info.kind() == owner).find_map(of)
+            } else {
+                of(self.info_of(owner, None)?)
+            }
+        })
+    }
+
+    fn info_of(&mut self, node: &NodeId, instance: Option<u64>) -> Option<&NodeInfo> {
+        let is_known = self.known.get(node).is_some_and(|known| match (&known.info, instance) {
+            (Some(info), Some(instance)) if info.instance == instance => true,
+            _ => known.asked.elapsed() < REMEMBERED,
+        });
+        if !is_known {
+            if self.known.len() >= MOST {
+                self.known.clear();
+            }
+            let found = self.node.ask(Topic::<NodeInfo>::info(node.clone()), mesh::ASK);
+            let info = found.wait(mesh::ASK * 2).unwrap_or_default().pop();
+            let info = info.map(|received| received.message);
+            self.known.insert(node.clone(), Known { asked: Instant::now(), info });
+        }
+        self.known.get(node)?.info.as_ref()
+    }
+
+    fn everybody(&mut self) -> &[NodeInfo] {
+        let is_known =
+            self.everybody.as_ref().is_some_and(|(asked, _)| asked.elapsed() < REMEMBERED);
+        if !is_known {
+            let found = self.node.ask(Topics::<NodeInfo>::every_info(), mesh::ASK);
+            let found = found.wait(mesh::ASK * 2).unwrap_or_default();
+            let infos = found.into_iter().map(|received| received.message).collect();
+            self.everybody = Some((Instant::now(), infos));
+        }
+        self.everybody.as_ref().map(|(_, infos)| infos.as_slice()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,210 @@
+//! Custom messages, by the schema that their receiver announces: shown, checked, sent.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::bail;
+use hana_network::Node;
+use hana_protocol::CustomMessageInfo;
+use hana_protocol::Lane;
+use hana_protocol::NodeId;
+use hana_protocol::NodeInfo;
+use hana_protocol::Topic;
+use hana_protocol::TopicName;
+use hana_protocol::Topics;
+use hana_protocol::Unsendable;
+use hana_protocol::role;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::arguments::SendArguments;
+use crate::mesh;
+use crate::process::say;
+
+/// How long the session may take to close; what was put is on its way then.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// A message type that can be sent, as it is printed.
+#[derive(Serialize)]
+struct Offered<'a> {
+    topic: &'a str,
+    #[serde(rename = "type")]
+    name: &'a str,
+    version: u32,
+    lane: Lane,
+    schema: &'a Value,
+    example: Value,
+}
+
+/// A message that was sent, as it is printed.
+#[derive(Serialize)]
+struct Sent<'a> {
+    /// Those it was sent to: one that has taken it, or all of a kind, who do not answer.
+    nodes: Vec<&'a NodeId>,
+    topic: &'a TopicName,
+    #[serde(rename = "type")]
+    name: &'a str,
+    version: u32,
+    answer: Answered,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Answered {
+    Accepted,
+    /// Nobody answers for a kind.
+    None,
+}
+
+pub(crate) fn run(arguments: &SendArguments, json: bool) -> anyhow::Result<()> {
+    let node = mesh::join()?;
+    let infos = infos_of(&node, arguments)?;
+    match (&arguments.topic, &arguments.message) {
+        (Some(topic), Some(message)) if arguments.kind => {
+            send_to_kind(node, &arguments.node, &infos, topic, message, json)
+        },
+        (Some(topic), Some(message)) => send_to_node(&node, &infos[0], topic, message, json),
+        (topic, _) => offer(arguments, &infos, topic.as_ref(), json),
+    }
+}
+
+/// What those whom it is about say of themselves; never empty.
+fn infos_of(node: &Node<role::App>, arguments: &SendArguments) -> anyhow::Result<Vec<NodeInfo>> {
+    let SendArguments { node: id, kind: is_kind, .. } = arguments;
+    let asked: Topics<NodeInfo> =
+        if *is_kind { Topics::every_info() } else { Topic::<NodeInfo>::info(id.clone()).into() };
+    let found = node.ask(asked, mesh::ASK).wait(mesh::ASK * 2)?;
+    let mut infos: Vec<NodeInfo> = found
+        .into_iter()
+        .map(|received| received.message)
+        .filter(|info| if *is_kind { info.kind() == id } else { info.node == *id })
+        .collect();
+    infos.sort_by(|one, other| one.node.cmp(&other.node));
+    infos.dedup_by(|one, other| one.node == other.node);
+    if infos.is_empty() {
+        let who = if *is_kind { "nobody of the kind" } else { "no" };
+        bail!("there is {who} '{id}' on the mesh; `hana nodes` lists who is there");
+    }
+    Ok(infos)
+}
+
+fn send_to_node(
+    node: &Node<role::App>,
+    info: &NodeInfo,
+    topic: &TopicName,
+    message: &Value,
+    json: bool,
+) -> anyhow::Result<()> {
+    let known = checked(info, topic, message)?;
+    node.send_value(&info.node, topic, message, mesh::COMMAND).wait(mesh::COMMAND * 2)??;
+    let CustomMessageInfo { name, version, .. } = known;
+    let (nodes, version) = (vec![&info.node], *version);
+    let sent = Sent { nodes, topic, name, version, answer: Answered::Accepted };
+    say(json, &sent, || format!("'{}' has taken the {name} (version {version})", info.node))
+}
+
+fn send_to_kind(
+    node: Node<role::App>,
+    kind: &NodeId,
+    infos: &[NodeInfo],
+    topic: &TopicName,
+    message: &Value,
+    json: bool,
+) -> anyhow::Result<()> {
+    let hears = |info: &&NodeInfo| info.heard_messages().any(|known| known.topic == topic.as_str());
+    let hearing: Vec<&NodeInfo> = infos.iter().filter(hears).collect();
+    // Where nobody hears it, the first says what it hears instead.
+    let mut known = checked(hearing.first().copied().unwrap_or(&infos[0]), topic, message)?;
+    for info in &hearing {
+        known = checked(info, topic, message)?;
+    }
+    node.send_value_to_kind(kind, topic, known.lane, message).wait(mesh::COMMAND)??;
+    node.leave().wait(LEAVE)?;
+    let nodes: Vec<&NodeId> = hearing.iter().map(|info| &info.node).collect();
+    let (name, version) = (&known.name, known.version);
+    let sent = Sent { nodes, topic, name, version, answer: Answered::None };
+    say(json, &sent, || {
+        let ids: Vec<&str> = sent.nodes.iter().map(|id| id.as_str()).collect();
+        format!("a {name} (version {version}) is on its way to all '{kind}': {}", ids.join(", "))
+    })
+}
+
+/// The type that a node hears on a topic, if the message is one; else what is wrong and what to do.
+fn checked<'a>(
+    info: &'a NodeInfo,
+    topic: &TopicName,
+    message: &Value,
+) -> anyhow::Result<&'a CustomMessageInfo> {
+    let node = &info.node;
+    match info.check_message(topic, message) {
+        Ok(known) => Ok(known),
+        Err(problem @ Unsendable::Misfit { .. }) => {
+            bail!("{problem}; `hana send {node} {topic}` shows one that fits")
+        },
+        Err(problem) => bail!("{problem}"),
+    }
+}
+
+/// Shows what can be sent.
+fn offer(
+    arguments: &SendArguments,
+    infos: &[NodeInfo],
+    topic: Option<&TopicName>,
+    json: bool,
+) -> anyhow::Result<()> {
+    let mut messages: Vec<&CustomMessageInfo> = vec![];
+    for known in infos.iter().flat_map(NodeInfo::heard_messages) {
+        let is_new = !messages.iter().any(|other| other.topic == known.topic);
+        if is_new && topic.is_none_or(|topic| topic.as_str() == known.topic) {
+            messages.push(known);
+        }
+    }
+    if let (Some(topic), true) = (topic, messages.is_empty()) {
+        checked(&infos[0], topic, &Value::Null)?;
+    }
+    let offered: Vec<Offered<'_>> = messages
+        .iter()
+        .map(|known| Offered {
+            topic: &known.topic,
+            name: &known.name,
+            version: known.version,
+            lane: known.lane,
+            schema: &known.schema,
+            example: known.shape().example(),
+        })
+        .collect();
+    say(json, &offered, || outlined(arguments, &messages))
+}
+
+/// The message types for people: fields with what they hold and mean, and a line to begin with.
+fn outlined(arguments: &SendArguments, messages: &[&CustomMessageInfo]) -> String {
+    let SendArguments { node, kind, .. } = arguments;
+    if messages.is_empty() {
+        return format!("'{node}' hears no custom messages");
+    }
+    let flag = if *kind { "--kind " } else { "" };
+    let mut text = String::new();
+    for known in messages {
+        let shape = known.shape();
+        let CustomMessageInfo { name, topic, lane, version, .. } = known;
+        // Writing to a text never fails.
+        let _ = writeln!(text, "{topic}: {name}, version {version}, {lane}");
+        let outline = shape.outline();
+        let width = |of: fn(&hana_protocol::FieldOutline) -> usize| {
+            outline.iter().map(of).max().unwrap_or_default()
+        };
+        let (names, holds) = (width(|field| field.name.len()), width(|field| field.holds.len()));
+        for field in &outline {
+            let optional = if field.optional { " (may be left out)" } else { "" };
+            let line = format!(
+                "    {:names$}  {:holds$}  {}{optional}",
+                field.name, field.holds, field.description
+            );
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+        let example = shape.example();
+        let _ = writeln!(text, "    hana send {flag}{node} {topic} '{example}'");
+    }
+    text.truncate(text.trim_end().len());
+    text
+}

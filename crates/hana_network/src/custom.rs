@@ -1,0 +1,163 @@
+//! Custom messages: published, to one node, to all of a kind; with their type or, by programs that do not have
+//! it, as JSON.
+
+mod courier;
+mod heard;
+mod question;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hana_protocol::Accepted;
+use hana_protocol::CustomMessage;
+use hana_protocol::DecodeError;
+use hana_protocol::Encoding;
+use hana_protocol::Key;
+use hana_protocol::Lane;
+use hana_protocol::NodeId;
+use hana_protocol::TopicName;
+use hana_protocol::codec;
+use hana_protocol::role::NodeRole;
+use hana_protocol::route::Publishable;
+use hana_protocol::route::ReceivedBy;
+use serde_json::Value;
+use zenoh::Wait;
+use zenoh::qos::CongestionControl;
+
+use crate::Inbox;
+use crate::Node;
+use crate::Pending;
+use crate::Policy;
+use crate::Received;
+use crate::Subscription;
+use crate::outbox::quality;
+use crate::reception::raw;
+
+pub use courier::Courier;
+pub use heard::Heard;
+pub use heard::Mismatch;
+pub use question::SendError;
+
+/// Messages that wait for the program, of each subscription.
+const INBOX: usize = 4096;
+/// A value of a type that is not known is read up to this size; the limit of most types.
+const VALUE_BYTES: usize = 64 * 1024;
+
+impl<R: NodeRole> Node<R> {
+    /// Hears a custom message type: what anybody publishes, what is sent to this node, and what is sent to all
+    /// of its kind. On `UnreliableSequenced` the inbox keeps the newest of each key, else the newest 4,096.
+    ///
+    /// What cannot be read because its sender has another shape of the type comes into
+    /// [`Heard::mismatches`], once for each run of a sender; nothing more of it is read then.
+    #[must_use]
+    pub fn hear<M: CustomMessage + ReceivedBy<R>>(&self) -> Heard<M> {
+        Heard::start(&self.core)
+    }
+
+    /// Publishes and sends messages of a custom type.
+    #[must_use]
+    pub fn courier<M: CustomMessage + Publishable<R>>(&self) -> Courier<M> {
+        Courier::new(&self.core)
+    }
+
+    /// Sends a message to one node, and brings its answer within `deadline`. Accepted means that the message
+    /// waits for the program there. Whatever the lane, this is asked and answered; for a stream of messages
+    /// there is [`Courier::stream_to`].
+    #[must_use]
+    pub fn send<M: CustomMessage + Publishable<R>>(
+        &self,
+        node: &NodeId,
+        message: &M,
+        deadline: Duration,
+    ) -> Pending<Result<Accepted, SendError>> {
+        question::send(&self.core, node, message, deadline)
+    }
+
+    /// Sends a message of a type that this program does not have. Check it before against what the node
+    /// announces: [`NodeInfo::check_message`](hana_protocol::NodeInfo::check_message).
+    #[must_use]
+    pub fn send_value(
+        &self,
+        node: &NodeId,
+        topic: &TopicName,
+        message: &Value,
+        deadline: Duration,
+    ) -> Pending<Result<Accepted, SendError>> {
+        let payload = codec::encode(message).map_err(|problem| problem.to_string());
+        // Somebody waits for the answer, whatever lane the type has.
+        question::ask(&self.core, node, topic, payload, Lane::ReliableOrdered, deadline)
+    }
+
+    /// Sends a message of a type that this program does not have to all nodes of a kind, on the lane that they
+    /// announce. Comes when it has been handed to the network; nobody answers.
+    #[must_use]
+    pub fn send_value_to_kind(
+        &self,
+        kind: &NodeId,
+        topic: &TopicName,
+        lane: Lane,
+        message: &Value,
+    ) -> Pending<Result<(), SendError>> {
+        let (promise, pending) = Pending::new();
+        let key = Key::KindInbox { kind: kind.clone(), topic: topic.clone() }.to_string();
+        let identity = &self.core.identity;
+        let attachment = identity.next_envelope(&key).encode().unwrap_or_default();
+        let payload = match codec::encode(message) {
+            Ok(payload) => payload,
+            Err(problem) => {
+                promise.keep(Err(SendError::NotSent { problem: problem.to_string() }));
+                return pending;
+            },
+        };
+        let counters = Arc::clone(&self.core.counters);
+        self.core.worker.run(move |session| {
+            let (priority, reliability, express) = quality(lane);
+            let sent = session
+                .put(key, payload)
+                .encoding(Encoding::MESSAGE_PACK)
+                .attachment(attachment)
+                .congestion_control(CongestionControl::Drop)
+                .priority(priority)
+                .reliability(reliability)
+                .express(express)
+                .wait();
+            counters.sent.add(u64::from(sent.is_ok()));
+            promise
+                .keep(sent.map_err(|problem| SendError::NotSent { problem: problem.to_string() }));
+        });
+        pending
+    }
+
+    /// Hears what is published on custom topics, on all or on one, without having the type. What cannot be
+    /// read as JSON is counted and complained of.
+    #[must_use]
+    pub fn hear_values(&self, topic: Option<&TopicName>) -> Subscription<Received<Value>> {
+        let pattern = format!("{}/*/topic/{}", Key::ROOT, topic.map_or("*", TopicName::as_str));
+        let inbox = Inbox::new(Policy::DropOldest, INBOX);
+        let (filled, reception) = (inbox.clone(), self.core.reception.clone());
+        let declaration = self.core.worker.declare(pattern.clone(), move |session| {
+            let (inbox, reception) = (filled.clone(), reception.clone());
+            let callback = move |sample| {
+                let raw = raw(&sample, VALUE_BYTES);
+                match codec::decode_any(&raw.payload, raw.encoding, VALUE_BYTES) {
+                    Ok(message) => {
+                        reception.counters.received.add(1);
+                        let received = Received { key: raw.key, envelope: raw.envelope, message };
+                        reception.counters.dropped.add(inbox.push("", received));
+                    },
+                    Err(problem) => reception.complain(
+                        DecodeError {
+                            key: raw.key,
+                            sender: raw.envelope.map(|envelope| envelope.from),
+                            message: "custom message",
+                            problem,
+                        }
+                        .to_string(),
+                    ),
+                }
+            };
+            Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))
+        });
+        Subscription::new(inbox, declaration)
+    }
+}

@@ -1,0 +1,110 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::time::Duration;
+
+use hana_protocol::Accepted;
+use hana_protocol::CustomMessage;
+use hana_protocol::Key;
+use hana_protocol::NodeId;
+use hana_protocol::Topic;
+
+use super::SendError;
+use super::question;
+use crate::Pending;
+use crate::PublishError;
+use crate::Publisher;
+use crate::node::Core;
+
+/// Takes messages of one custom type to everybody, to one node, to all of a kind. Cheap to clone; does not
+/// keep the node on the mesh.
+pub struct Courier<M> {
+    core: Weak<Core>,
+    published: Publisher<M>,
+    /// The streams to single nodes and kinds.
+    addressed: Arc<Mutex<HashMap<Key, Publisher<M>>>>,
+}
+
+/// Streams that are kept open; where there are more, all are opened anew.
+const STREAMS: usize = 64;
+
+impl<M> Clone for Courier<M> {
+    fn clone(&self) -> Self {
+        Self {
+            core: Weak::clone(&self.core),
+            published: self.published.clone(),
+            addressed: Arc::clone(&self.addressed),
+        }
+    }
+}
+
+impl<M: CustomMessage> Courier<M> {
+    pub(super) fn new(core: &Arc<Core>) -> Self {
+        let own = Topic::<M>::custom(core.identity.id.clone());
+        Self {
+            core: Arc::downgrade(core),
+            published: core.publisher(own.key()),
+            addressed: Arc::default(),
+        }
+    }
+
+    /// Publishes a message for whoever hears this node's topic. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
+    pub fn publish(&self, message: &M) -> Result<(), PublishError> {
+        self.published.publish(message)
+    }
+
+    /// Sends a message to one node, and brings its answer within `deadline`.
+    #[must_use]
+    pub fn send_to(
+        &self,
+        node: &NodeId,
+        message: &M,
+        deadline: Duration,
+    ) -> Pending<Result<Accepted, SendError>> {
+        if let Some(core) = self.core.upgrade() {
+            return question::send(&core, node, message, deadline);
+        }
+        let (promise, pending) = Pending::new();
+        let problem = "the node has left the mesh".into();
+        promise.keep(Err(SendError::NotSent { problem }));
+        pending
+    }
+
+    /// Sends a message to one node by the promise of its lane; nobody answers. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
+    pub fn stream_to(&self, node: &NodeId, message: &M) -> Result<(), PublishError> {
+        self.put(Topic::<M>::to_node(node.clone()).key(), message)
+    }
+
+    /// Sends a message to all nodes of a kind: `ripples`, `ripples-2` and so on. Nobody answers. Does not
+    /// block.
+    ///
+    /// # Errors
+    ///
+    /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
+    pub fn send_to_kind(&self, kind: &NodeId, message: &M) -> Result<(), PublishError> {
+        self.put(Topic::<M>::to_kind(kind.clone()).key(), message)
+    }
+
+    fn put(&self, key: &Key, message: &M) -> Result<(), PublishError> {
+        // A node that has left says nothing more, as with everything that is published.
+        let Some(core) = self.core.upgrade() else { return Ok(()) };
+        let publisher = {
+            let mut addressed = self.addressed.lock().unwrap_or_else(PoisonError::into_inner);
+            if addressed.len() >= STREAMS && !addressed.contains_key(key) {
+                addressed.clear();
+            }
+            addressed.entry(key.clone()).or_insert_with(|| core.publisher(key)).clone()
+        };
+        publisher.publish(message)
+    }
+}

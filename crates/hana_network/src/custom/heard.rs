@@ -1,0 +1,418 @@
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use hana_protocol::Accepted;
+use hana_protocol::Answer;
+use hana_protocol::CustomMessage;
+use hana_protocol::CustomMessageInfo;
+use hana_protocol::DecodeError;
+use hana_protocol::Difference;
+use hana_protocol::Encoding;
+use hana_protocol::Envelope;
+use hana_protocol::Flow;
+use hana_protocol::Key;
+use hana_protocol::Message;
+use hana_protocol::NodeId;
+use hana_protocol::NodeInfo;
+use hana_protocol::Refused;
+use hana_protocol::Topic;
+use hana_protocol::Topics;
+use hana_protocol::codec;
+use zenoh::Session;
+use zenoh::Wait;
+use zenoh::qos::CongestionControl;
+use zenoh::query::ConsolidationMode;
+use zenoh::query::Query;
+use zenoh::sample::Locality;
+use zenoh::sample::Sample;
+
+use super::INBOX;
+use crate::Inbox;
+use crate::Policy;
+use crate::RawMessage;
+use crate::Received;
+use crate::copy_filter::CopyFilter;
+use crate::node::Core;
+use crate::outbox::quality;
+use crate::reception::Reception;
+use crate::reception::Sequences;
+use crate::reception::raw;
+use crate::reception::raw_parts;
+use crate::sender_book::Finding;
+use crate::sender_book::SenderBook;
+use crate::sender_book::Unreadable;
+use crate::worker::Declaration;
+use crate::worker::Worker;
+
+/// Messages of a custom type, heard as long as this lives.
+pub struct Heard<M> {
+    messages: Inbox<Received<M>>,
+    mismatches: Inbox<Mismatch>,
+    _declarations: [Declaration; 2],
+}
+
+/// A sender has another shape of a message type than this node: nothing more is read of it on that topic, until
+/// it has been started again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The topic.
+    pub topic: String,
+    /// Who sends what cannot be read.
+    pub sender: NodeId,
+    /// The version that it announces.
+    pub version: u32,
+    /// Where the shapes differ, the most telling first; never empty.
+    pub differences: Vec<Difference>,
+    /// The same in plain words.
+    pub text: String,
+}
+
+/// Mismatches that wait for the program; there is one for each run of a sender.
+const MISMATCHES: usize = 64;
+/// How many differences are told in words.
+const TOLD: usize = 3;
+
+impl<M: CustomMessage> Heard<M> {
+    pub(super) fn start(core: &Arc<Core>) -> Self {
+        let policy = if M::LANE.drops_older() { Policy::Latest } else { Policy::DropOldest };
+        let receiver = Arc::new(Receiver {
+            own: CustomMessageInfo::of::<M>(Flow::Heard),
+            id: core.identity.id.clone(),
+            messages: Inbox::new(policy, INBOX),
+            mismatches: Inbox::new(Policy::DropOldest, MISMATCHES),
+            reception: core.reception.clone(),
+            sequences: Sequences::default(),
+            senders: Mutex::default(),
+            copies: Mutex::default(),
+            worker: core.worker.clone(),
+        });
+        let kind = core.config.kind.clone().map(Topic::<M>::to_kind);
+        Self {
+            messages: receiver.messages.clone(),
+            mismatches: receiver.mismatches.clone(),
+            _declarations: [
+                take_published(&receiver),
+                take_addressed(&receiver, kind.map(|topic| topic.key().to_string())),
+            ],
+        }
+    }
+}
+
+impl<M> Heard<M> {
+    /// Senders whose shape of the type does not fit, as they are found out.
+    #[must_use]
+    pub const fn mismatches(&self) -> &Inbox<Mismatch> {
+        &self.mismatches
+    }
+}
+
+impl<M> Deref for Heard<M> {
+    type Target = Inbox<Received<M>>;
+
+    fn deref(&self) -> &Inbox<Received<M>> {
+        &self.messages
+    }
+}
+
+fn take_published<M: CustomMessage>(receiver: &Arc<Receiver<M>>) -> Declaration {
+    let receiver = Arc::clone(receiver);
+    let pattern = Topics::<M>::every_custom().pattern().to_owned();
+    receiver.worker.clone().declare(pattern.clone(), move |session| {
+        let receiver = Arc::clone(&receiver);
+        let callback = move |sample: Sample| {
+            let raw = raw(&sample, M::MAX_BYTES);
+            if matches!(Key::parse(&raw.key), Some(Key::Custom { .. })) {
+                receiver.take(raw).ok();
+            } else {
+                receiver.reception.complain(format!(
+                    "{}: this is not the topic of one node; put to one key, not to a pattern",
+                    raw.key
+                ));
+            }
+        };
+        Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))
+    })
+}
+
+/// What is sent to this node comes as a question that is answered, or as a plain put that is not; what is sent
+/// to its kind as a put.
+fn take_addressed<M: CustomMessage>(
+    receiver: &Arc<Receiver<M>>,
+    kind: Option<String>,
+) -> Declaration {
+    let receiver = Arc::clone(receiver);
+    let own = Topic::<M>::to_node(receiver.id.clone()).key().to_string();
+    receiver.worker.clone().declare(own.clone(), move |session| {
+        let (asked, key) = (Arc::clone(&receiver), own.clone());
+        let questions = session
+            .declare_queryable(own.clone())
+            .complete(true)
+            .callback(move |query| asked.take_question(query, &key))
+            .wait()?;
+        let puts = take_puts(&receiver, session, &own)?;
+        let to_kind = kind.as_ref().map(|kind| take_puts(&receiver, session, kind)).transpose()?;
+        Ok(Box::new((questions, puts, to_kind)))
+    })
+}
+
+fn take_puts<M: CustomMessage>(
+    receiver: &Arc<Receiver<M>>,
+    session: &Session,
+    key: &str,
+) -> zenoh::Result<zenoh::pubsub::Subscriber<()>> {
+    let (receiver, key) = (Arc::clone(receiver), key.to_owned());
+    session
+        .declare_subscriber(key.clone())
+        .callback(move |sample| {
+            // Whatever pattern it was put to.
+            let raw = RawMessage { key: key.clone(), ..raw(&sample, M::MAX_BYTES) };
+            if !receiver.is_copy(&raw) {
+                receiver.take(raw).ok();
+            }
+        })
+        .wait()
+}
+
+/// What Zenoh's threads do with messages of one type.
+struct Receiver<M> {
+    /// How this node reads them.
+    own: CustomMessageInfo,
+    id: NodeId,
+    messages: Inbox<Received<M>>,
+    mismatches: Inbox<Mismatch>,
+    reception: Reception,
+    sequences: Sequences,
+    senders: Mutex<SenderBook>,
+    copies: Mutex<Copies>,
+    worker: Worker,
+}
+
+/// Messages to this node that came before, to tell copies of them that came by another way.
+#[derive(Default)]
+struct Copies {
+    of_strangers: CopyFilter,
+    recent: VecDeque<(NodeId, u64, u64)>,
+}
+
+impl Copies {
+    /// Copies come within milliseconds of each other.
+    const RECENT: usize = 64;
+}
+
+impl<M: CustomMessage> Receiver<M> {
+    fn senders(&self) -> MutexGuard<'_, SenderBook> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a message and puts it into the inbox.
+    fn take(self: &Arc<Self>, raw: RawMessage) -> Result<(), String> {
+        let counters = &self.reception.counters;
+        let drops_older = M::LANE.drops_older();
+        if !self.sequences.admit(&raw, drops_older, counters) {
+            return Err("a newer one came before it".into());
+        }
+        if raw.envelope.as_ref().is_some_and(|envelope| !self.senders().reads(envelope)) {
+            counters.malformed.add(1);
+            return Err(format!(
+                "'{}' has another shape of {}, which was said before; start the sender again with one that fits",
+                self.id,
+                M::NAME
+            ));
+        }
+        match codec::decode::<M>(&raw.payload, raw.encoding) {
+            Ok(message) => {
+                counters.received.add(1);
+                let key = raw.key.clone();
+                let received = Received { key: raw.key, envelope: raw.envelope, message };
+                counters.dropped.add(self.messages.push(&key, received));
+                Ok(())
+            },
+            Err(problem) => {
+                let reason = format!("it cannot be read: {problem}");
+                let sender = raw.envelope.as_ref().map(|envelope| envelope.from.clone());
+                let error = DecodeError { key: raw.key, sender, message: M::NAME, problem };
+                self.unreadable(raw.envelope, error);
+                Err(reason)
+            },
+        }
+    }
+
+    fn is_copy(&self, raw: &RawMessage) -> bool {
+        let is_copy = {
+            let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(envelope) = &raw.envelope {
+                let which = (envelope.from.clone(), envelope.instance, envelope.sequence);
+                let is_copy = copies.recent.contains(&which);
+                if !is_copy {
+                    copies.recent.push_back(which);
+                    if copies.recent.len() > Copies::RECENT {
+                        copies.recent.pop_front();
+                    }
+                }
+                is_copy
+            } else {
+                copies.of_strangers.is_copy(&raw.payload, Instant::now())
+            }
+        };
+        self.reception.counters.late.add(u64::from(is_copy));
+        is_copy
+    }
+
+    fn take_question(self: &Arc<Self>, query: Query, key: &str) {
+        let none = zenoh::bytes::ZBytes::new();
+        let raw = raw_parts(
+            key,
+            query.payload().unwrap_or(&none),
+            query.attachment(),
+            &query.encoding().map(ToString::to_string).unwrap_or_default(),
+            M::MAX_BYTES,
+        );
+        if self.is_copy(&raw) {
+            // A question is answered where it came first.
+            return;
+        }
+        let outcome = if self.messages.len() >= INBOX && !M::LANE.drops_older() {
+            self.reception.counters.dropped.add(1);
+            Err(format!("its program does not keep up: {INBOX} messages wait for it"))
+        } else {
+            self.take(raw)
+        };
+        let key = key.to_owned();
+        // By the worker: a foreign question may ask for an answer that blocks.
+        self.worker.run(move |session| {
+            let answer = match &outcome {
+                Ok(()) => Answer::Accepted(Accepted {}),
+                Err(reason) => Answer::Refused(Refused { reason: reason.clone() }),
+            };
+            let Ok(payload) = codec::encode(&answer) else { return };
+            let reply = query.reply(&key, payload).encoding(Encoding::MESSAGE_PACK).wait();
+            if let Err(problem) = reply {
+                tracing::debug!("{key}: a message was not answered: {problem}");
+            }
+            if outcome.is_ok() {
+                show::<M>(session, &key, &query);
+            }
+        });
+    }
+
+    /// A message could not be read: is it this one, or its sender's shape?
+    fn unreadable(self: &Arc<Self>, envelope: Option<Envelope>, error: DecodeError) {
+        let problem = error.to_string();
+        let Some(envelope) = envelope else { return self.reception.complain(problem) };
+        // Not in the match: its guard would be held while others are waited for.
+        let what = self.senders().unreadable(&envelope, &problem, Instant::now());
+        match what {
+            Unreadable::Complain => self.reception.complain(problem),
+            Unreadable::Count => self.reception.counters.malformed.add(1),
+            Unreadable::Ask => {
+                let answer = Announced {
+                    receiver: Arc::clone(self),
+                    key: error.key,
+                    envelope,
+                    info: Mutex::default(),
+                };
+                self.worker.run(move |session| answer.ask(session));
+            },
+        }
+    }
+
+    fn answered(&self, key: &str, envelope: &Envelope, info: Option<&NodeInfo>) {
+        let finding = self.senders().answered(envelope, info, &self.own, Instant::now());
+        match finding {
+            None => {},
+            Some(Finding::Unusable { problem }) => self.reception.complain(problem),
+            Some(Finding::Misfit { version, differences }) => {
+                let (reader, writer) = (&self.id, &envelope.from);
+                let sides: Vec<String> = differences
+                    .iter()
+                    .take(TOLD)
+                    .map(|at| {
+                        format!(
+                            "'{reader}' {}, '{writer}' (version {version}) {}",
+                            at.reader, at.writer
+                        )
+                    })
+                    .collect();
+                let text = format!(
+                    "{key}: {}; nothing more is taken from it on this topic until it comes back with a shape that fits",
+                    sides.join("; ")
+                );
+                self.reception.complain(text.clone());
+                self.mismatches.push(
+                    "",
+                    Mismatch {
+                        topic: self.own.topic.clone(),
+                        sender: writer.clone(),
+                        version,
+                        differences,
+                        text,
+                    },
+                );
+            },
+        }
+    }
+}
+
+/// Shows others what came as a question, which only its receiver sees: the same message as a put, with the
+/// envelope of its sender, that does not come back here.
+fn show<M: Message>(session: &Session, key: &str, query: &Query) {
+    let (priority, reliability, express) = quality(M::LANE);
+    let payload = query.payload().cloned().unwrap_or_default();
+    let mut put = session
+        .put(key, payload)
+        .encoding(query.encoding().cloned().unwrap_or_default())
+        .congestion_control(CongestionControl::Drop)
+        .priority(priority)
+        .reliability(reliability)
+        .express(express)
+        .allowed_destination(Locality::Remote);
+    if let Some(attachment) = query.attachment() {
+        put = put.attachment(attachment.clone());
+    }
+    if let Err(problem) = put.wait() {
+        tracing::debug!("{key}: a message is not shown: {problem}");
+    }
+}
+
+/// What a sender announces, while it is asked for. Tells the receiver when the question has ended.
+struct Announced<M: CustomMessage> {
+    receiver: Arc<Receiver<M>>,
+    /// Where the message came that could not be read.
+    key: String,
+    envelope: Envelope,
+    info: Mutex<Option<NodeInfo>>,
+}
+
+impl<M: CustomMessage> Announced<M> {
+    fn ask(self, session: &Session) {
+        let key = Key::Info(self.envelope.from.clone()).to_string();
+        let asked = session
+            .get(&key)
+            .consolidation(ConsolidationMode::None)
+            .congestion_control(CongestionControl::Drop)
+            .timeout(SenderBook::PATIENCE)
+            .callback(move |reply| {
+                let Ok(sample) = reply.result() else { return };
+                let raw = raw(sample, NodeInfo::MAX_BYTES);
+                if let Ok(info) = codec::decode::<NodeInfo>(&raw.payload, raw.encoding) {
+                    *self.info.lock().unwrap_or_else(PoisonError::into_inner) = Some(info);
+                }
+            })
+            .wait();
+        if let Err(problem) = asked {
+            tracing::error!("{key}: Zenoh does not ask: {problem}");
+        }
+    }
+}
+
+impl<M: CustomMessage> Drop for Announced<M> {
+    fn drop(&mut self) {
+        let info = self.info.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.receiver.answered(&self.key, &self.envelope, info.as_ref());
+    }
+}

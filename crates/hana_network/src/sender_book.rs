@@ -1,0 +1,258 @@
+use std::collections::HashMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_protocol::CustomMessageInfo;
+use hana_protocol::Difference;
+use hana_protocol::Envelope;
+use hana_protocol::NodeId;
+use hana_protocol::NodeInfo;
+
+/// What a receiver of one message type thinks of its senders: whose shape fits, and whose does not.
+///
+/// Pure: told what arrived and what time it is, it says what to do. A sender is a node and its run; one that
+/// comes back is judged anew.
+#[derive(Debug, Default)]
+pub(crate) struct SenderBook {
+    senders: HashMap<NodeId, Sender>,
+}
+
+#[derive(Debug)]
+struct Sender {
+    instance: u64,
+    opinion: Opinion,
+}
+
+#[derive(Debug)]
+enum Opinion {
+    /// A message could not be read, and what it announces was asked for at that time; `problem` is what was
+    /// wrong with the message.
+    Asked { at: Instant, problem: String },
+    /// It was looked into at that time, and nothing is known against its shape.
+    Fits { since: Instant },
+    /// Its shape does not fit: nothing more is read of it.
+    Off,
+}
+
+/// What to do with a message that could not be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// Ask its sender what it announces; the complaint waits for the answer.
+    Ask,
+    /// Complain of it.
+    Complain,
+    /// Only count it: something is being found out.
+    Count,
+}
+
+/// What the answer of a sender means.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Finding {
+    /// Its shape does not fit.
+    Misfit {
+        /// The version that it announces.
+        version: u32,
+        /// Where; never empty.
+        differences: Vec<Difference>,
+    },
+    /// Nothing is known against its shape: the message was unusable for itself.
+    Unusable {
+        /// What was wrong with it.
+        problem: String,
+    },
+}
+
+impl SenderBook {
+    /// More senders than this are not remembered; their messages are judged one by one.
+    const MOST: usize = 1024;
+    /// How long a sender whose shape fits is not asked again.
+    const PAUSE: Duration = Duration::from_secs(10);
+    /// How long an answer is waited for.
+    pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
+    /// Whether messages of this sender are read at all.
+    pub(crate) fn reads(&self, envelope: &Envelope) -> bool {
+        self.senders.get(&envelope.from).is_none_or(|sender| {
+            sender.instance != envelope.instance || !matches!(sender.opinion, Opinion::Off)
+        })
+    }
+
+    /// A message of this sender could not be read, because of `problem`.
+    pub(crate) fn unreadable(
+        &mut self,
+        envelope: &Envelope,
+        problem: &str,
+        now: Instant,
+    ) -> Unreadable {
+        if !self.senders.contains_key(&envelope.from) && self.senders.len() >= Self::MOST {
+            return Unreadable::Complain;
+        }
+        let asked = Opinion::Asked { at: now, problem: problem.into() };
+        let Some(known) = self.senders.get_mut(&envelope.from) else {
+            let sender = Sender { instance: envelope.instance, opinion: asked };
+            self.senders.insert(envelope.from.clone(), sender);
+            return Unreadable::Ask;
+        };
+        if known.instance > envelope.instance {
+            // Of a run that is over; that of now is not judged by it.
+            return Unreadable::Count;
+        }
+        let age = |at: Instant| now.saturating_duration_since(at);
+        match known.opinion {
+            _ if known.instance < envelope.instance => {
+                *known = Sender { instance: envelope.instance, opinion: asked };
+                Unreadable::Ask
+            },
+            Opinion::Off => Unreadable::Count,
+            // An answer that did not come for twice the time it is waited for was lost.
+            Opinion::Asked { at, .. } if age(at) < Self::PATIENCE * 2 => Unreadable::Count,
+            Opinion::Fits { since } if age(since) < Self::PAUSE => Unreadable::Complain,
+            Opinion::Asked { .. } | Opinion::Fits { .. } => {
+                known.opinion = asked;
+                Unreadable::Ask
+            },
+        }
+    }
+
+    /// What a sender announces, or that it does not say; `own` is how this node reads messages of the type.
+    /// None when nobody asked for it.
+    pub(crate) fn answered(
+        &mut self,
+        envelope: &Envelope,
+        info: Option<&NodeInfo>,
+        own: &CustomMessageInfo,
+        now: Instant,
+    ) -> Option<Finding> {
+        let sender = self.senders.get_mut(&envelope.from)?;
+        if sender.instance != envelope.instance {
+            return None;
+        }
+        let Opinion::Asked { problem, .. } = &sender.opinion else { return None };
+        let problem = problem.clone();
+        let announced = info
+            .filter(|info| info.instance == envelope.instance)
+            .and_then(|info| info.message_on(&own.topic));
+        let differing = announced
+            .map(|theirs| (theirs.version, own.shape().differences(&theirs.shape())))
+            .filter(|(_, differences)| !differences.is_empty());
+        let Some((version, mut differences)) = differing else {
+            sender.opinion = Opinion::Fits { since: now };
+            return Some(Finding::Unusable { problem });
+        };
+        // What the message stumbled over comes first.
+        let last = |field: &str| field.rsplit('.').next().unwrap_or_default().to_owned();
+        differences.sort_by_key(|difference| !problem.contains(&last(&difference.field)));
+        sender.opinion = Opinion::Off;
+        Some(Finding::Misfit { version, differences })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use hana_protocol::Flow;
+    use hana_protocol::Lane;
+    use hana_protocol::role::Role;
+    use serde_json::json;
+
+    use super::*;
+
+    fn envelope(instance: u64) -> Envelope {
+        Envelope { from: NodeId::new("thrower").unwrap(), instance, sequence: 0, at: 0 }
+    }
+
+    fn spark(energy: &str) -> CustomMessageInfo {
+        CustomMessageInfo {
+            name: "Spark".into(),
+            topic: "spark".into(),
+            lane: Lane::UnreliableUnordered,
+            version: 1,
+            flow: Flow::Both,
+            schema: json!({
+                "type": "object",
+                "properties": {"energy": {"type": energy}, "angle": {"type": "number"}},
+                "required": ["energy"]
+            }),
+        }
+    }
+
+    fn info(instance: u64, energy: &str) -> NodeInfo {
+        let node = NodeId::new("thrower").unwrap();
+        NodeInfo {
+            host: node.clone(),
+            node,
+            kind: None,
+            role: Role::Visualization,
+            pid: 1,
+            instance,
+            started_ms: 0,
+            version: String::new(),
+            program: String::new(),
+            parameters: vec![],
+            messages: vec![spark(energy)],
+            play: vec![],
+        }
+    }
+
+    #[test]
+    fn a_sender_whose_shape_does_not_fit_is_asked_once_and_then_off_until_it_comes_back() {
+        let mut book = SenderBook::default();
+        let now = Instant::now();
+        let own = spark("number");
+        assert!(book.reads(&envelope(1)));
+        assert_eq!(book.unreadable(&envelope(1), "energy", now), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(1), "energy", now), Unreadable::Count);
+        assert!(book.reads(&envelope(1)), "not judged before it has answered");
+        let finding = book.answered(&envelope(1), Some(&info(1, "string")), &own, now).unwrap();
+        let Finding::Misfit { version: 1, differences } = finding else { panic!("{finding:?}") };
+        assert_eq!(differences[0].reader, "reads energy as a number");
+        assert_eq!(differences[0].writer, "sends energy as a text");
+        assert!(!book.reads(&envelope(1)));
+        assert_eq!(book.answered(&envelope(1), None, &own, now), None, "said once");
+        // Another run of it is another sender.
+        assert!(book.reads(&envelope(2)));
+        assert_eq!(book.unreadable(&envelope(2), "energy", now), Unreadable::Ask);
+        // A late message of the run before changes nothing.
+        assert_eq!(book.unreadable(&envelope(1), "energy", now), Unreadable::Count);
+        let finding = book.answered(&envelope(2), Some(&info(2, "number")), &own, now);
+        assert_eq!(finding, Some(Finding::Unusable { problem: "energy".into() }));
+        assert!(book.reads(&envelope(2)));
+    }
+
+    #[test]
+    fn who_is_not_known_to_send_another_shape_goes_on_being_read() {
+        let mut book = SenderBook::default();
+        let now = Instant::now();
+        let own = spark("number");
+        for answer in [None, Some(info(7, "string"))] {
+            // Of no run, or of another one than the message's.
+            let mut book = SenderBook::default();
+            assert_eq!(book.unreadable(&envelope(1), "energy", now), Unreadable::Ask);
+            let finding = book.answered(&envelope(1), answer.as_ref(), &own, now);
+            assert_eq!(finding, Some(Finding::Unusable { problem: "energy".into() }));
+            assert!(book.reads(&envelope(1)));
+        }
+        assert_eq!(book.unreadable(&envelope(1), "energy", now), Unreadable::Ask);
+        book.answered(&envelope(1), None, &own, now);
+        // Neither a flood of messages nor answers that never come make a flood of questions.
+        assert_eq!(book.unreadable(&envelope(1), "energy", now), Unreadable::Complain);
+        let later = now + SenderBook::PAUSE;
+        assert_eq!(book.unreadable(&envelope(1), "energy", later), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(1), "energy", later), Unreadable::Count);
+        let later = later + SenderBook::PATIENCE * 2;
+        assert_eq!(book.unreadable(&envelope(1), "energy", later), Unreadable::Ask);
+    }
+
+    #[test]
+    fn made_up_senders_do_not_grow_the_book() {
+        let mut book = SenderBook::default();
+        let now = Instant::now();
+        let mut asked = 0;
+        for number in 0..5000 {
+            let from = NodeId::new("x").unwrap().numbered(number);
+            let envelope = Envelope { from, ..envelope(1) };
+            asked += usize::from(book.unreadable(&envelope, "", now) == Unreadable::Ask);
+        }
+        assert_eq!((book.senders.len(), asked), (SenderBook::MOST, SenderBook::MOST));
+    }
+}

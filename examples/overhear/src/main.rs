@@ -1,0 +1,93 @@
+//! An app that shows and sends custom messages without having any of their types.
+//!
+//!     overhear                          shows what is published, with the names that are announced
+//!     overhear NODE TOPIC JSON          sends a message too, once the node is there
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bevy_app::App;
+use bevy_app::ScheduleRunnerPlugin;
+use bevy_app::TaskPoolPlugin;
+use bevy_app::TerminalCtrlCHandlerPlugin;
+use bevy_app::Update;
+use bevy_ecs::prelude::*;
+use hana_plugin::AnyFromMesh;
+use hana_plugin::AppPlugin;
+use hana_plugin::Mesh;
+use hana_plugin::MeshNode;
+use hana_plugin::MessageAnswered;
+use hana_protocol::NodeId;
+use hana_protocol::TopicName;
+use serde_json::Value;
+use tracing_subscriber::EnvFilter;
+
+/// What is to be sent, until it has been.
+#[derive(Resource)]
+struct ToSend(Option<(NodeId, TopicName, Value)>);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let to_send = match to_send(&words) {
+        Ok(to_send) => to_send,
+        Err(problem) => {
+            eprintln!("overhear: {problem}; usage: overhear [NODE TOPIC JSON]");
+            return ExitCode::from(2);
+        },
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error"))
+        .init();
+    App::new()
+        .add_plugins((
+            TaskPoolPlugin::default(),
+            TerminalCtrlCHandlerPlugin,
+            ScheduleRunnerPlugin::run_loop(Duration::from_micros(16_667)),
+            AppPlugin::new("overhear").hears_any(),
+        ))
+        .insert_resource(ToSend(to_send))
+        .add_observer(|answered: On<MessageAnswered>| match &answered.outcome {
+            Ok(()) => println!("'{}' has taken the {}", answered.node, answered.topic),
+            Err(problem) => println!("not sent: {problem}"),
+        })
+        .add_systems(Update, (show, send))
+        .run();
+    ExitCode::SUCCESS
+}
+
+fn to_send(words: &[String]) -> Result<Option<(NodeId, TopicName, Value)>, String> {
+    match words {
+        [] => Ok(None),
+        [node, topic, message] => Ok(Some((
+            NodeId::new(node).map_err(|problem| problem.to_string())?,
+            TopicName::new(topic).map_err(|problem| problem.to_string())?,
+            serde_json::from_str(message).map_err(|problem| problem.to_string())?,
+        ))),
+        _ => Err("three words or none".into()),
+    }
+}
+
+fn show(mut messages: MessageReader<AnyFromMesh>, nodes: Query<&MeshNode>) {
+    for AnyFromMesh { node, topic, value, .. } in messages.read() {
+        let info = nodes.iter().find(|known| known.node == *node).and_then(MeshNode::info);
+        match info.and_then(|info| info.message_on(topic.as_str())) {
+            Some(known) => println!("{node} {} v{}: {value}", known.name, known.version),
+            None => println!("{node} {topic}: {value}"),
+        }
+    }
+}
+
+/// Once the node is there and has said what it hears.
+fn send(mut to_send: ResMut<ToSend>, nodes: Query<&MeshNode>, mut mesh: Mesh) {
+    let is_there = |id: &NodeId| nodes.iter().any(|node| node.node == *id && node.info().is_some());
+    if to_send.0.as_ref().is_none_or(|(node, ..)| !is_there(node)) {
+        return;
+    }
+    let Some((node, topic, message)) = to_send.0.take() else { return };
+    if let Err(problem) = mesh.send_value(&node, &topic, &message) {
+        println!("not sent: {problem}");
+    }
+}
