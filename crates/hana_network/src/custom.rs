@@ -35,6 +35,8 @@ use crate::reception::raw;
 
 pub use courier::Courier;
 pub use heard::Heard;
+pub(crate) use heard::HeardSinceJoining;
+pub(crate) use heard::Hearing;
 pub use heard::Mismatch;
 pub use question::SendError;
 
@@ -51,7 +53,7 @@ impl<R: NodeRole> Node<R> {
     /// [`Heard::mismatches`], once for each run of a sender; nothing more of it is read then.
     #[must_use]
     pub fn hear<M: CustomMessage + ReceivedBy<R>>(&self) -> Heard<M> {
-        Heard::start(&self.core)
+        self.core.heard.take().unwrap_or_else(|| Heard::start(&self.core))
     }
 
     /// Publishes and sends messages of a custom type.

@@ -61,6 +61,7 @@ use crate::addresses::Addresses;
 use crate::command;
 use crate::copy_filter::CopyFilter;
 use crate::counters::NodeCounters;
+use crate::custom::HeardSinceJoining;
 use crate::door::Door;
 use crate::heart::Heart;
 use crate::outbox::Channel;
@@ -106,6 +107,8 @@ pub(crate) struct Core {
     pub(crate) frames: FrameClock,
     requests: Inbox<Request>,
     copies: Mutex<CopyFilter>,
+    /// The custom messages that are heard since it joined, until its program asks for them.
+    pub(crate) heard: HeardSinceJoining,
     /// Held by every custom message that waits for its answer.
     pub(crate) unanswered: Arc<()>,
     repeats: Repeats,
@@ -238,6 +241,7 @@ impl<R: NodeRole> Node<R> {
             frames: FrameClock::new(),
             requests: Inbox::new(Policy::DropOldest, REQUESTS),
             copies: Mutex::default(),
+            heard: HeardSinceJoining::default(),
             unanswered: Arc::default(),
             repeats: Repeats::default(),
             shutdown: AtomicBool::new(false),
@@ -273,6 +277,7 @@ impl<R: NodeRole> Node<R> {
             None
         };
         check_info(&core.info_of(R::ROLE))?;
+        core.heard.begin(core);
         let info = core.state_publisher::<NodeInfo>(&Key::Info(id.clone()));
         if let Err(problem) = info.set(&core.info_of(R::ROLE, addresses)) {
             tracing::error!("what this node is cannot be said: {problem}");

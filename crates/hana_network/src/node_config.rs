@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::NetworkSettings;
 use crate::SettingsError;
 use crate::SettingsFile;
+use crate::custom::Hearing;
 
 /// How a node joins. The defaults need no configuration on any network with multicast.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct NodeConfig {
     pub(crate) network: NetworkSettings,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) messages: Vec<CustomMessageInfo>,
+    /// How the custom messages that are heard begin to be.
+    pub(crate) hearing: Vec<Hearing>,
 }
 
 /// Whether others see a node.
@@ -112,6 +115,7 @@ impl NodeConfig {
             network: NetworkSettings::default(),
             parameters: vec![],
             messages: vec![],
+            hearing: vec![],
         }
     }
 
@@ -122,9 +126,13 @@ impl NodeConfig {
         self
     }
 
-    /// Announces a custom message type that the node publishes, hears, or both.
+    /// Announces a custom message type that the node publishes, hears, or both. What is heard is heard before
+    /// others see the node, and waits for [`Node::hear`](crate::Node::hear).
     #[must_use]
     pub fn with_message<M: CustomMessage>(mut self, flow: Flow) -> Self {
+        if flow.is_heard() {
+            self.hearing.push(Hearing::of::<M>());
+        }
         let known =
             self.messages.iter_mut().find(|known| known.topic == M::TOPIC && known.name == M::NAME);
         match known {

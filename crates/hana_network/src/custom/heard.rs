@@ -1,3 +1,6 @@
+use std::any::Any;
+use std::any::TypeId;
+use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -70,6 +73,39 @@ pub struct Mismatch {
     pub differences: Vec<Difference>,
     /// The same in plain words.
     pub text: String,
+}
+
+/// How one type begins to be heard, before the node is announced: who sees it may send to it at once, while its
+/// program may take a frame or more to ask for what came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hearing {
+    message: TypeId,
+    begin: fn(&Arc<Core>) -> Box<dyn Any + Send + Sync>,
+}
+
+impl Hearing {
+    pub(crate) fn of<M: CustomMessage>() -> Self {
+        Self { message: TypeId::of::<M>(), begin: |core| Box::new(Heard::<M>::start(core)) }
+    }
+}
+
+/// What is heard since the node was announced, until its program asks for it.
+#[derive(Default)]
+pub(crate) struct HeardSinceJoining(Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>);
+
+impl HeardSinceJoining {
+    pub(crate) fn begin(&self, core: &Arc<Core>) {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for hearing in &core.config.hearing {
+            heard.entry(hearing.message).or_insert_with(|| (hearing.begin)(core));
+        }
+    }
+
+    pub(super) fn take<M: CustomMessage>(&self) -> Option<Heard<M>> {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = heard.remove(&TypeId::of::<M>())?;
+        heard.downcast().ok().map(|heard| *heard)
+    }
 }
 
 /// Mismatches that wait for the program; there is one for each run of a sender.
