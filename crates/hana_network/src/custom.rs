@@ -15,6 +15,7 @@ use hana_protocol::Encoding;
 use hana_protocol::Key;
 use hana_protocol::Lane;
 use hana_protocol::NodeId;
+use hana_protocol::NodeInfo;
 use hana_protocol::TopicName;
 use hana_protocol::codec;
 use hana_protocol::role::NodeRole;
@@ -25,6 +26,7 @@ use zenoh::Wait;
 use zenoh::qos::CongestionControl;
 
 use crate::Inbox;
+use crate::JoinError;
 use crate::Node;
 use crate::Pending;
 use crate::Policy;
@@ -44,6 +46,19 @@ pub use question::SendError;
 const INBOX: usize = 4096;
 /// A value of a type that is not known is read up to this size; the limit of most types.
 const VALUE_BYTES: usize = 64 * 1024;
+
+/// Whether others can read what a node says of itself: the schemas of its custom messages may be large, or nested
+/// too deeply.
+pub(crate) fn check_info(info: &NodeInfo) -> Result<(), JoinError> {
+    let problem = match codec::encode(info) {
+        Ok(payload) => match codec::decode::<NodeInfo>(&payload, Encoding::MessagePack) {
+            Ok(_) => return Ok(()),
+            Err(problem) => problem.to_string(),
+        },
+        Err(problem) => problem.to_string(),
+    };
+    Err(JoinError::Info { problem })
+}
 
 impl<R: NodeRole> Node<R> {
     /// Hears a custom message type: what anybody publishes, what is sent to this node, and what is sent to all
@@ -161,5 +176,52 @@ impl<R: NodeRole> Node<R> {
             Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))
         });
         Subscription::new(inbox, declaration)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use hana_protocol::CustomMessageInfo;
+    use hana_protocol::Flow;
+    use hana_protocol::role::Role;
+    use serde_json::json;
+
+    use super::*;
+
+    fn info(schema: Value) -> NodeInfo {
+        let node = NodeId::new("v").unwrap();
+        NodeInfo {
+            host: node.clone(),
+            node,
+            kind: None,
+            role: Role::Visualization,
+            pid: 1,
+            instance: 1,
+            started_ms: 0,
+            version: String::new(),
+            program: String::new(),
+            parameters: vec![],
+            messages: vec![CustomMessageInfo {
+                name: "Spark".into(),
+                topic: "spark".into(),
+                lane: Lane::ReliableOrdered,
+                version: 1,
+                flow: Flow::Both,
+                schema,
+            }],
+            play: vec![],
+            listen: vec![],
+        }
+    }
+
+    #[test]
+    fn a_node_that_would_say_too_much_of_itself_does_not_join() {
+        check_info(&info(json!({"description": "x".repeat(200_000)}))).unwrap();
+        let error = check_info(&info(json!({"description": "x".repeat(300_000)}))).unwrap_err();
+        assert!(error.to_string().contains("at most 262144 are allowed"), "{error}");
+        let deep = (0..40).fold(json!({}), |inner, _| json!({"items": inner}));
+        let error = check_info(&info(deep)).unwrap_err();
+        assert!(error.to_string().contains("nested deeper than 32"), "{error}");
     }
 }

@@ -61,6 +61,7 @@ use crate::addresses::Addresses;
 use crate::command;
 use crate::copy_filter::CopyFilter;
 use crate::counters::NodeCounters;
+use crate::custom;
 use crate::custom::HeardSinceJoining;
 use crate::door::Door;
 use crate::heart::Heart;
@@ -276,10 +277,11 @@ impl<R: NodeRole> Node<R> {
         } else {
             None
         };
-        check_info(&core.info_of(R::ROLE))?;
+        let own = core.info_of(R::ROLE, addresses);
+        custom::check_info(&own)?;
         core.heard.begin(core);
         let info = core.state_publisher::<NodeInfo>(&Key::Info(id.clone()));
-        if let Err(problem) = info.set(&core.info_of(R::ROLE, addresses)) {
+        if let Err(problem) = info.set(&own) {
             tracing::error!("what this node is cannot be said: {problem}");
         }
         *core.info.lock().unwrap_or_else(PoisonError::into_inner) = Some((info, R::ROLE));
@@ -740,18 +742,6 @@ impl Core {
             tracing::warn!("where this node can be reached is not said: {problem}");
         }
     }
-}
-
-/// Whether others can read it: the schemas of custom messages may be large, or nested too deeply.
-fn check_info(info: &NodeInfo) -> Result<(), JoinError> {
-    let problem = match codec::encode(info) {
-        Ok(payload) => match codec::decode::<NodeInfo>(&payload, Encoding::MessagePack) {
-            Ok(_) => return Ok(()),
-            Err(problem) => problem.to_string(),
-        },
-        Err(problem) => problem.to_string(),
-    };
-    Err(JoinError::Info { problem })
 }
 
 /// Tells somebody who asked what could not be read that it could not.

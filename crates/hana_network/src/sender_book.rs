@@ -191,6 +191,7 @@ mod tests {
             parameters: vec![],
             messages: vec![spark(energy)],
             play: vec![],
+            listen: vec![],
         }
     }
 

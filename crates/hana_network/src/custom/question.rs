@@ -121,7 +121,7 @@ pub(super) fn ask(
     let question = Question {
         node: node.clone(),
         topic: topic.clone(),
-        asked: Instant::now(),
+        asked: None,
         deadline,
         promise,
         _unanswered: Arc::clone(&core.unanswered),
@@ -138,7 +138,8 @@ pub(super) fn ask(
 struct Question {
     node: NodeId,
     topic: TopicName,
-    asked: Instant,
+    /// When it was put to Zenoh; none before.
+    asked: Option<Instant>,
     deadline: Duration,
     promise: Promise<Result<Accepted, SendError>>,
     _unanswered: Arc<()>,
@@ -146,7 +147,7 @@ struct Question {
 
 impl Question {
     fn send(
-        self,
+        mut self,
         session: &zenoh::Session,
         key: String,
         payload: Vec<u8>,
@@ -155,6 +156,7 @@ impl Question {
     ) -> bool {
         let (priority, _, express) = quality(lane);
         let promise = self.promise.clone();
+        self.asked = Some(Instant::now());
         let sent = session
             .get(key)
             .payload(payload)
@@ -196,12 +198,11 @@ impl Question {
 impl Drop for Question {
     fn drop(&mut self) {
         let (node, topic) = (self.node.clone(), self.topic.clone());
-        let waited = self.asked.elapsed();
         // Without effect if it was answered. A question that ends early found nobody to ask.
-        self.promise.keep(Err(if waited < self.deadline {
-            SendError::NotHeard { node, topic }
-        } else {
-            SendError::NoAnswer { node, topic, waited: self.deadline }
+        self.promise.keep(Err(match self.asked.map(|asked| asked.elapsed()) {
+            None => SendError::NotSent { problem: "there is no way onto the mesh now".into() },
+            Some(waited) if waited < self.deadline => SendError::NotHeard { node, topic },
+            Some(_) => SendError::NoAnswer { node, topic, waited: self.deadline },
         }));
     }
 }
