@@ -9,6 +9,7 @@ use hana_tests::Host;
 use hana_tests::Lab;
 use hana_tests::Output;
 use hana_tests::eventually;
+use hana_tests::foreign;
 use hana_tests::show::Lines;
 use hana_tests::show::Show;
 use hana_tests::show::hana;
@@ -297,4 +298,54 @@ fn an_app_without_the_types_shows_and_sends_them() {
         let words = "field 'number': expected a whole number, 0 or more, found the text \"x\"";
         if said.contains(words) { Ok(()) } else { Err(said) }
     });
+}
+
+#[test]
+fn a_foreign_client_sends_one_and_is_told_what_is_wrong_with_it() {
+    let Some(lab) = Lab::new("foreign") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let [h1, h2] = show.hosts() else { unreachable!() };
+    start(h1, h1, "catcher");
+    let ask = |message: &str| {
+        let mut command = h2.command(foreign::zenoh());
+        command.args(["--mode", "client", "get", "-s", "hana/catcher/inbox/spark"]);
+        command.args(["-v", message, "--decoder", "hana"]);
+        h2.run_within(SOON, command).ok().stdout
+    };
+    eventually(SOON, "a spark to be taken", || {
+        let answer = ask(r#"{"number": 5, "angle": 0, "energy": 1}"#);
+        if answer.contains(r#"{"accepted": {}}"#) { Ok(()) } else { Err(answer) }
+    });
+    let line = written(h2, "catcher", "the spark", |line| line.starts_with("spark 5 from "));
+    assert!(line.starts_with("spark 5 from an unnamed sender: "), "{line}");
+    let answer = ask(r#"{"number": 6, "angle": 0, "energy": "high"}"#);
+    assert!(answer.contains(r#"{"refused": "#) && answer.contains("field 'energy'"), "{answer}");
+
+    // A put is taken as well, to the node and to its kind; what cannot be read is said where all can read it.
+    let mut messages = Lines::of_messages(h2, &["h1", "h2", "catcher"]);
+    for (key, number) in [
+        ("hana/catcher/inbox/spark", 7),
+        ("hana/_spark-catcher/inbox/spark", 8),
+        ("hana/x/topic/spark", 9),
+    ] {
+        let mut command = h2.command(foreign::zenoh());
+        let spark = format!(r#"{{"number": {number}, "angle": 0, "energy": 1}}"#);
+        command.args(["--mode", "client", "put", "-k", key, "-v", &spark]);
+        h2.run_within(SOON, command).ok();
+        let begin = format!("spark {number} from an unnamed sender: ");
+        written(h2, "catcher", "the spark", |line| line.starts_with(&begin));
+    }
+    let mut command = h2.command(foreign::zenoh());
+    command.args(["--mode", "client", "put", "-k", "hana/x/topic/spark", "-v", r#"{"number": 1}"#]);
+    h2.run_within(SOON, command).ok();
+    let (_, event) = messages.wait_for(SOON, "a complaint", |line| {
+        line["key"] == "hana/catcher/event"
+            && line["value"]["text"]
+                .as_str()
+                .is_some_and(|text| text.contains("hana/x/topic/spark"))
+    });
+    assert_eq!(
+        event["value"]["text"],
+        "hana/x/topic/spark: the Spark from an unnamed sender cannot be used: missing field `angle`"
+    );
 }

@@ -51,10 +51,11 @@ impl<M: Send + Sync + 'static> FromMesh<M> {
     }
 }
 
-/// A custom message of a type that this program need not have, as it was published: read it with
-/// `MessageReader<AnyFromMesh>`. What its sender announces of it, its name, version and fields, is in
+/// A custom message of a type that this program need not have, as it was published.
+///
+/// Read it with `MessageReader<AnyFromMesh>`. What its sender announces of it, its name, version and fields, is in
 /// [`MeshNode::info`](crate::MeshNode::info) of the sender.
-#[derive(Message, Debug, Clone, PartialEq)]
+#[derive(Message, Debug, Clone, PartialEq, Eq)]
 pub struct AnyFromMesh {
     /// Whose topic it came on.
     pub node: NodeId,
@@ -66,8 +67,9 @@ pub struct AnyFromMesh {
     pub value: Value,
 }
 
-/// Another program sends messages of a type in a shape that this program cannot read. Nothing more of it is
-/// read on that topic until it has been started again; everything else goes on.
+/// Another program sends messages of a type in a shape that this program cannot read.
+///
+/// Nothing more of it is read on that topic until it has been started again; everything else goes on.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct MessageMismatch(pub Mismatch);
 

@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn a_message_is_a_map_with_field_names() {
         let bytes = encode(&start()).unwrap();
-        let as_json: serde_json::Value = rmp_serde::from_slice(&bytes).unwrap();
+        let as_json: Value = rmp_serde::from_slice(&bytes).unwrap();
         assert_eq!(as_json, serde_json::json!({"start": {"name": "ripples"}}));
         assert_eq!(decode::<Control>(&bytes, Encoding::MessagePack), Ok(start()));
         assert_eq!(decode::<Control>(&bytes, Encoding::Unknown), Ok(start()));

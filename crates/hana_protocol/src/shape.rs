@@ -355,12 +355,12 @@ impl<'a> SchemaReader<'a> {
             _ if words.contains_key("properties") => vec!["object"],
             _ => vec![],
         };
-        let typed: Vec<FormId> =
+        let by_type: Vec<FormId> =
             types.into_iter().map(|name| self.form_of_type(name, words, depth)).collect();
-        match typed.as_slice() {
+        match by_type.as_slice() {
             [] => {},
             [only] => parts.push(*only),
-            _ => parts.push(self.add(Form::OneOf(typed))),
+            _ => parts.push(self.add(Form::OneOf(by_type))),
         }
         match parts.as_slice() {
             [] => ANY,
@@ -440,9 +440,10 @@ impl<'a> SchemaReader<'a> {
         let patterns = words.get("patternProperties").and_then(Value::as_object);
         let pattern = patterns.and_then(|patterns| patterns.values().next());
         let others = match (words.get("additionalProperties"), pattern) {
-            (_, Some(schema)) => Others::Of(self.form(schema, depth)),
+            (_, Some(schema)) | (Some(schema @ Value::Object(_)), None) => {
+                Others::Of(self.form(schema, depth))
+            },
             (Some(Value::Bool(false)), None) => Others::Refused,
-            (Some(schema @ Value::Object(_)), None) => Others::Of(self.form(schema, depth)),
             _ => Others::Ignored,
         };
         Form::Map { fields, others }

@@ -102,9 +102,9 @@ impl HeardSinceJoining {
     }
 
     pub(super) fn take<M: CustomMessage>(&self) -> Option<Heard<M>> {
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let heard = heard.remove(&TypeId::of::<M>())?;
-        heard.downcast().ok().map(|heard| *heard)
+        let heard =
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&TypeId::of::<M>());
+        heard?.downcast().ok().map(|heard| *heard)
     }
 }
 

@@ -138,11 +138,18 @@ impl Comparison<'_> {
                     self.differ(reads, sends, path, Frequency::Sometimes);
                 }
             },
-            (Form::Null, Form::Null)
-            | (Form::Truth, Form::Truth)
-            | (Form::Text, Form::Text)
-            | (Form::Number { .. }, Form::Number { .. } | Form::Whole { .. }) => {},
-            _ => self.differ(reads, sends, path, Frequency::Always),
+            (read, sent) => {
+                let is_one_kind = matches!(
+                    (read, sent),
+                    (Form::Null, Form::Null)
+                        | (Form::Truth, Form::Truth)
+                        | (Form::Text, Form::Text)
+                        | (Form::Number { .. }, Form::Number { .. } | Form::Whole { .. })
+                );
+                if !is_one_kind {
+                    self.differ(reads, sends, path, Frequency::Always);
+                }
+            },
         }
     }
 
