@@ -344,8 +344,7 @@ fn a_foreign_client_sends_one_and_is_told_what_is_wrong_with_it() {
                 .as_str()
                 .is_some_and(|text| text.contains("hana/x/topic/spark"))
     });
-    assert_eq!(
-        event["value"]["text"],
-        "hana/x/topic/spark: the Spark from an unnamed sender cannot be used: missing field `angle`"
-    );
+    let text = event["value"]["text"].as_str().unwrap();
+    let words = "hana/x/topic/spark: the Spark from an unnamed sender cannot be used: missing field `angle`";
+    assert!(text.starts_with(words), "{text}");
 }

@@ -1,9 +1,10 @@
 use hana_protocol::role::{App, Bridge, Daemon, NodeRole, Visualization};
 use hana_protocol::route::{Publishable, ReceivedBy, Route};
 use hana_protocol::{Health, Lane, Set, Shutdown, Start, custom_message};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Spark {
     x: f32,
 }
