@@ -91,7 +91,7 @@ impl<R: NodeRole> Node<R> {
     }
 
     /// Sends a message of a type that this program does not have. Check it before against what the node
-    /// announces: [`NodeInfo::check_message`](hana_protocol::NodeInfo::check_message).
+    /// announces: [`NodeInfo::check_message`].
     #[must_use]
     pub fn send_value(
         &self,

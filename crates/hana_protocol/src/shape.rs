@@ -2,7 +2,7 @@
 //! before it is sent, and to say where two programs differ.
 //!
 //! A schema comes from the network, so whatever it says is bounded here: what is too deep, too much or not
-//! understood is taken for [anything](Form::Any), which fits everything.
+//! understood is taken for anything, which fits everything.
 
 mod check;
 mod differences;
