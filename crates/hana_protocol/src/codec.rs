@@ -13,8 +13,10 @@ use thiserror::Error;
 
 pub use rmp_serde::encode::Error as EncodeError;
 
+use crate::Key;
 use crate::Message;
 use crate::NodeId;
+use crate::one_line;
 
 /// What the sender said the payload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,8 +44,10 @@ impl Encoding {
     }
 }
 
-/// How deep maps and lists may be nested in a payload.
+/// How deep maps and lists may be nested in a payload of `MessagePack`; in JSON it is 128, by its reader.
 const MAX_DEPTH: usize = 32;
+/// The reader's own words are cut to so many characters: they quote what was sent, however long it is.
+const MAX_DETAIL: usize = 240;
 
 /// Why a payload is not the message it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -97,6 +101,7 @@ pub struct DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, sender, message, problem } = self;
+        let key = one_line(key, Key::MAX_LEN);
         match sender {
             Some(sender) => {
                 write!(f, "{key}: the {message} from {sender} cannot be used: {problem}")
@@ -197,7 +202,7 @@ const fn is_array(first: u8) -> bool {
 fn decode_json<T: DeserializeOwned>(payload: &[u8]) -> Result<T, PayloadError> {
     let malformed = |detail: &serde_json::Error| PayloadError::Malformed {
         format: "JSON",
-        detail: detail.to_string(),
+        detail: one_line(&detail.to_string(), MAX_DETAIL),
     };
     let mut reader = serde_json::Deserializer::from_slice(payload);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
@@ -235,8 +240,8 @@ fn decode_message_pack<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Payload
 
 fn field_error(path: &serde_path_to_error::Path, detail: &dyn fmt::Display) -> PayloadError {
     let path = path.to_string();
-    let field = if path == "." { String::new() } else { path };
-    PayloadError::Field { field, detail: detail.to_string() }
+    let field = if path == "." { String::new() } else { one_line(&path, MAX_DETAIL) };
+    PayloadError::Field { field, detail: one_line(&detail.to_string(), MAX_DETAIL) }
 }
 
 #[cfg(test)]
@@ -345,6 +350,19 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("'value'") && text.contains("loud"), "{text}");
+    }
+
+    #[test]
+    fn an_error_does_not_repeat_all_that_was_sent() {
+        let loud = format!(r#"{{"value": "{}\n"}}"#, "x".repeat(200));
+        let unknown = format!(r#"{{"{}": {{}}}}"#, "\u{1b}y".repeat(9000));
+        for problem in [
+            decode::<Modulation>(loud.as_bytes(), Encoding::Json).unwrap_err(),
+            decode::<Control>(unknown.as_bytes(), Encoding::Unknown).unwrap_err(),
+        ] {
+            let text = problem.to_string();
+            assert!(text.len() < 1000 && !text.contains(char::is_control), "{text}");
+        }
     }
 
     proptest::proptest! {

@@ -26,6 +26,14 @@ pub enum EnvelopeError {
     /// Not the array that an envelope is.
     #[error("the attachment is not an envelope of hana: {0}")]
     Malformed(#[from] rmp_serde::decode::Error),
+    /// More bytes than any envelope has; it was not read.
+    #[error("the attachment has {bytes} bytes, an envelope has at most {limit}")]
+    TooLarge {
+        /// Bytes received.
+        bytes: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
     /// An envelope of a layout this build does not know.
     #[error(
         "the attachment is an envelope of version {found}, this build knows version {known}; update the older side"
@@ -43,6 +51,8 @@ struct Wire<T>(u8, T, u64, u64, i64);
 
 impl Envelope {
     const VERSION: u8 = 1;
+    /// An attachment of more bytes is no envelope, and is not read. The longest has 94.
+    pub const MAX_BYTES: usize = 128;
 
     /// The attachment's bytes.
     ///
@@ -59,6 +69,9 @@ impl Envelope {
     ///
     /// When the bytes are no envelope, or one of another version.
     pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        if bytes.len() > Self::MAX_BYTES {
+            return Err(EnvelopeError::TooLarge { bytes: bytes.len(), limit: Self::MAX_BYTES });
+        }
         let Wire(version, from, instance, sequence, at) =
             rmp_serde::from_slice::<Wire<NodeId>>(bytes)?;
         if version != Self::VERSION {
@@ -84,12 +97,22 @@ mod tests {
         let bytes = envelope.encode().unwrap();
         assert!(bytes.len() <= 35, "{}", bytes.len());
         assert_eq!(Envelope::decode(&bytes).unwrap(), envelope);
+        let longest = Envelope {
+            from: NodeId::new(&"a".repeat(NodeId::MAX_LEN)).unwrap(),
+            instance: u64::MAX,
+            sequence: u64::MAX,
+            at: i64::MIN,
+        };
+        let bytes = longest.encode().unwrap();
+        assert!(bytes.len() <= Envelope::MAX_BYTES, "{}", bytes.len());
+        assert_eq!(Envelope::decode(&bytes).unwrap(), longest);
     }
 
     #[test]
     fn what_is_no_envelope_is_said_to_be_none() {
         assert!(matches!(Envelope::decode(b"hello"), Err(EnvelopeError::Malformed(_))));
         assert!(matches!(Envelope::decode(&[]), Err(EnvelopeError::Malformed(_))));
+        assert!(matches!(Envelope::decode(&[0; 200]), Err(EnvelopeError::TooLarge { .. })));
         let of_tomorrow = rmp_serde::to_vec(&Wire(9, "a", 0, 0, 0)).unwrap();
         assert!(matches!(
             Envelope::decode(&of_tomorrow),

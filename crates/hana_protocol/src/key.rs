@@ -77,11 +77,18 @@ pub enum Key {
 impl Key {
     /// The first chunk of every key.
     pub const ROOT: &'static str = "hana";
+    /// No key of ours has more characters; what is longer is none of ours, and is not taken apart.
+    pub const MAX_LEN: usize = 160;
 
     /// Takes a key apart; `None` when it is none of the mesh's.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        if text.len() > Self::MAX_LEN {
+            return None;
+        }
         let mut chunks = text.split('/');
+        // Whatever stands in a place of its own follows the rule of ids; so a pattern is no key either.
+        let is_chunk = |text: &str| NodeId::new(text).is_ok();
         if chunks.next()? != Self::ROOT {
             return None;
         }
@@ -95,7 +102,7 @@ impl Key {
         }
         let node = NodeId::new(owner).ok()?;
         Some(match (what, rest.as_slice()) {
-            ("alive", [role, zid]) => {
+            ("alive", [role, zid]) if is_chunk(zid) => {
                 Self::Alive { node, role: role.parse().ok()?, zid: (*zid).into() }
             },
             ("info", []) => Self::Info(node),
@@ -135,6 +142,12 @@ impl Key {
             Self::Lost(_) => KeyKind::Lost,
             Self::Log { .. } => KeyKind::Log,
         }
+    }
+
+    /// Whether only the node in the second chunk speaks on it. Anybody may command and play.
+    #[must_use]
+    pub const fn is_spoken_by_owner_alone(&self) -> bool {
+        self.kind().is_spoken_by_owner_alone()
     }
 
     /// The node in the second chunk: whose key it is. For [`KindInbox`](Self::KindInbox) the kind.
@@ -295,6 +308,22 @@ impl KeyKind {
         })
     }
 
+    /// Whether only the node in the second chunk speaks on it: what it says of itself, or of its host. Others
+    /// may command it, play it, and speak on custom topics.
+    #[must_use]
+    pub const fn is_spoken_by_owner_alone(self) -> bool {
+        match self {
+            Self::Alive
+            | Self::Info
+            | Self::Health
+            | Self::Event
+            | Self::Look
+            | Self::Process
+            | Self::Log => true,
+            Self::Control | Self::Modulation | Self::Custom => false,
+        }
+    }
+
     /// What somebody who comes late gets.
     #[must_use]
     pub const fn history(self) -> TopicHistory {
@@ -351,10 +380,13 @@ mod tests {
             "hana/h1/info/more",
             "hana/h1/alive/king/2f",
             "hana/v/modulation/_frame",
+            "hana/v/topic/",
             "hana/v/topic/*",
             "hana/_v/topic/spark",
             "hana/_/inbox/spark",
             "hana/__v/inbox/spark",
+            "hana/h1/alive/app/",
+            &format!("hana/v/topic/{}", "a".repeat(64)),
         ] {
             assert_eq!(Key::parse(text), None, "{text}");
         }

@@ -32,7 +32,7 @@ pub enum NodeIdError {
         "the node id '{id}' has the character '{character}' at position {position}; use lower-case letters, digits, '-' and '_', beginning with a letter or digit"
     )]
     Character {
-        /// The whole text.
+        /// The text, cut to the allowed length.
         id: String,
         /// The offending character.
         character: char,
@@ -59,7 +59,8 @@ impl NodeId {
                 || character.is_ascii_digit()
                 || (position > 0 && matches!(character, '-' | '_'));
             if !allowed {
-                return Err(NodeIdError::Character { id: id.into(), character, position });
+                let id = id.chars().take(Self::MAX_LEN).collect();
+                return Err(NodeIdError::Character { id, character, position });
             }
         }
         if id.len() > Self::MAX_LEN {

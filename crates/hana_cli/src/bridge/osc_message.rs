@@ -1,5 +1,6 @@
 use hana_protocol::NodeId;
 use hana_protocol::ParameterName;
+use hana_protocol::one_line;
 use rosc::OscPacket;
 use rosc::OscType;
 use thiserror::Error;
@@ -28,7 +29,10 @@ pub(crate) enum OscError {
 /// Reads a datagram; a bundle is read as the messages in it, its time is not looked at. Where a part of it is no
 /// OSC, nothing of it is played.
 pub(crate) fn read(datagram: &[u8]) -> Vec<Result<OscValue, OscError>> {
-    let malformed = |problem| OscError::Malformed { bytes: datagram.len(), problem };
+    let malformed = |problem: String| OscError::Malformed {
+        bytes: datagram.len(),
+        problem: one_line(&problem, 100),
+    };
     split(datagram)
         .and_then(|messages| messages.into_iter().map(decode).collect())
         .unwrap_or_else(|problem| vec![Err(malformed(problem))])
@@ -87,14 +91,9 @@ fn type_tags(message: &[u8]) -> &[u8] {
     tags.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
-/// An address for people: on one line, and no longer than that.
+/// An address for people.
 fn told(address: &str) -> String {
-    const LONGEST: usize = 100;
-    let mut told: String = address.chars().take(LONGEST).flat_map(char::escape_debug).collect();
-    if address.chars().nth(LONGEST).is_some() {
-        told.push('…');
-    }
-    told
+    one_line(address, 100)
 }
 
 fn value_of(address: &str, arguments: &[OscType]) -> Result<OscValue, OscError> {
@@ -240,6 +239,13 @@ mod tests {
             let error = read_packet(&message(address, vec![])).remove(0).unwrap_err().to_string();
             assert!(!error.contains(char::is_control) && error.len() < 200, "{error}");
         }
+    }
+
+    #[test]
+    fn what_the_decoder_quotes_does_not_reach_the_terminal() {
+        let bell = b"/hana/ripples/zoom\0\0,\x07\0\0";
+        let text = read(bell).remove(0).unwrap_err().to_string();
+        assert!(text.contains("Type tag") && !text.contains(char::is_control), "{text:?}");
     }
 
     proptest::proptest! {

@@ -1,0 +1,34 @@
+//! Any output, however it is cut into pieces: the same lines, numbered without a gap, none too long, and what is
+//! held between two pieces stays small.
+
+use hana_process::Line;
+use hana_process::LineSplitter;
+
+/// The first byte says how large the pieces are.
+pub(crate) fn check(bytes: &[u8]) {
+    let Some((size, output)) = bytes.split_first() else { return };
+    let whole = lines(output, usize::MAX);
+    assert_eq!(lines(output, usize::from(*size) + 1), whole);
+    assert_eq!(lines(output, 1), whole);
+    let ends = output.iter().filter(|byte| **byte == b'\n').count();
+    let unended = usize::from(output.last().is_some_and(|byte| *byte != b'\n'));
+    assert_eq!(whole.len(), ends + unended);
+    for (number, line) in (0..).zip(&whole) {
+        assert_eq!(line.number, number);
+        assert!(line.text.len() <= LineSplitter::MAX_LINE && !line.text.contains('\n'));
+    }
+}
+
+fn lines(output: &[u8], size: usize) -> Vec<Line> {
+    let mut splitter = LineSplitter::default();
+    let mut lines = vec![];
+    let mut keep = |number, bytes: &[u8]| {
+        assert!(bytes.len() <= output.len());
+        lines.push(Line::new(number, bytes));
+    };
+    for piece in output.chunks(size.min(output.len().max(1))) {
+        splitter.push(piece, &mut keep);
+    }
+    splitter.finish(&mut keep);
+    lines
+}

@@ -1,0 +1,33 @@
+//! Any datagram as OSC: each thing wrong with it is one short line, and a value that is read is read again from
+//! a message with it alone.
+
+use rosc::OscMessage;
+use rosc::OscPacket;
+use rosc::OscType;
+
+use super::osc_message::read;
+
+pub(crate) fn check(bytes: &[u8]) {
+    let found = read(bytes);
+    assert!(found.len() <= bytes.len().max(1));
+    for value in found {
+        match value {
+            Ok(value) => {
+                let message = OscMessage {
+                    addr: format!("/hana/{}/{}", value.node, value.parameter),
+                    args: vec![OscType::Float(value.value)],
+                };
+                let written = rosc::encoder::encode(&OscPacket::Message(message))
+                    .expect("a message can be written");
+                let again = read(&written);
+                let [Ok(again)] = &again[..] else { panic!("{again:?}") };
+                assert_eq!((&again.node, &again.parameter), (&value.node, &value.parameter));
+                assert_eq!(again.value.to_bits(), value.value.to_bits());
+            },
+            Err(problem) => {
+                let text = problem.to_string();
+                assert!(text.len() < 2000 && !text.contains(char::is_control), "{text:?}");
+            },
+        }
+    }
+}

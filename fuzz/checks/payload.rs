@@ -1,0 +1,67 @@
+//! Any bytes as any message in any encoding: nothing panics, what is wrong is said in a line, and what is read
+//! is written and read again as the same.
+
+use hana_protocol::Accepted;
+use hana_protocol::Answer;
+use hana_protocol::Control;
+use hana_protocol::Encoding;
+use hana_protocol::Event;
+use hana_protocol::Health;
+use hana_protocol::LogLine;
+use hana_protocol::Look;
+use hana_protocol::Message;
+use hana_protocol::Modulation;
+use hana_protocol::NodeInfo;
+use hana_protocol::ProcessStatus;
+use hana_protocol::Started;
+use hana_protocol::StopReport;
+use hana_protocol::codec;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The first byte says how the others are read.
+pub(crate) fn check(bytes: &[u8]) {
+    let Some((how, payload)) = bytes.split_first() else { return };
+    let encoding = [Encoding::MessagePack, Encoding::Json, Encoding::Unknown][usize::from(how % 3)];
+    match how / 3 {
+        0 => message::<NodeInfo>(payload, encoding),
+        1 => message::<Health>(payload, encoding),
+        2 => message::<Control>(payload, encoding),
+        3 => message::<Event>(payload, encoding),
+        4 => message::<Modulation>(payload, encoding),
+        5 => message::<Look>(payload, encoding),
+        6 => message::<ProcessStatus>(payload, encoding),
+        7 => message::<LogLine>(payload, encoding),
+        8 => value::<Answer<Accepted>>(payload, encoding, Control::MAX_BYTES),
+        9 => value::<Answer<Started>>(payload, encoding, Control::MAX_BYTES),
+        10 => value::<Answer<StopReport>>(payload, encoding, Control::MAX_BYTES),
+        // What `hana watch` makes of any message.
+        _ => {
+            if let Ok(value) = codec::decode_value::<serde_json::Value>(payload, encoding, 1 << 16) {
+                assert!(value.to_string().len() < 1 << 20);
+            }
+        },
+    }
+}
+
+fn message<M: Message>(payload: &[u8], encoding: Encoding) {
+    value::<M>(payload, encoding, M::MAX_BYTES);
+}
+
+fn value<T: Serialize + DeserializeOwned>(payload: &[u8], encoding: Encoding, limit: usize) {
+    match codec::decode_value::<T>(payload, encoding, limit) {
+        Ok(value) => {
+            let written = codec::encode(&value).expect("what was read can be written");
+            assert!(written.len() < 64 * limit, "{} bytes became {}", payload.len(), written.len());
+            let again: T = codec::decode_value(&written, Encoding::MessagePack, usize::MAX)
+                .unwrap_or_else(|problem| panic!("what was written cannot be read: {problem}"));
+            // As bytes, since a NaN is not equal to itself.
+            assert_eq!(codec::encode(&again).expect("it was written before"), written);
+        },
+        Err(problem) => {
+            let text = problem.to_string();
+            assert!(!text.is_empty() && text.len() < 4000, "{} bytes: {text}", text.len());
+            assert!(!text.contains(char::is_control), "{text:?}");
+        },
+    }
+}

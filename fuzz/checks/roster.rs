@@ -1,0 +1,131 @@
+//! Any sequence of sightings, of a few nodes that come and go, or of very many: who has a token is present, who
+//! is said to be added is listed, and the list stays bounded.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_protocol::Frames;
+use hana_protocol::Health;
+use hana_protocol::Look;
+use hana_protocol::NodeId;
+use hana_protocol::NodeInfo;
+use hana_protocol::ParameterName;
+use hana_protocol::ProcessState;
+use hana_protocol::ProcessStatus;
+use hana_protocol::Roster;
+use hana_protocol::RosterChange;
+use hana_protocol::Sighting;
+use hana_protocol::role::Role;
+
+/// Three bytes are a sighting: of what kind, of whom, and how.
+pub(crate) fn check(bytes: &[u8]) {
+    let mut roster = Roster::default();
+    let mut listed: BTreeSet<NodeId> = BTreeSet::new();
+    let mut sessions: BTreeMap<NodeId, BTreeSet<String>> = BTreeMap::new();
+    let mut now = Instant::now();
+    let mut unix_ms = 1_760_000_000_000;
+    for (place, sighting) in bytes.chunks_exact(3).enumerate() {
+        let [kind, who, how] = sighting else { continue };
+        let node = node(*who);
+        let zid = format!("z{}", how % 4);
+        let role = Role::ALL[usize::from(how % 4)];
+        let sighting = match kind % 8 {
+            0 => {
+                sessions.entry(node.clone()).or_default().insert(zid.clone());
+                Sighting::Appeared { node, role, zid }
+            },
+            1 => {
+                if let Some(of_node) = sessions.get_mut(&node) {
+                    of_node.remove(&zid);
+                }
+                Sighting::Vanished { node, zid }
+            },
+            2 => Sighting::Info(info(node, role, u64::from(*how))),
+            3 => {
+                let frames = Frames { count: u64::from(*how), fps: f32::from(*how), max_us: 0 };
+                let frames = (how % 3 > 0).then_some(frames);
+                Sighting::Health(node, Health { frames, ..Health::default() })
+            },
+            4 => {
+                let zoom = ParameterName::new("zoom").expect("it is a name");
+                Sighting::Look(node, Look { parameters: [(zoom, f32::from(*how))].into() })
+            },
+            5 => Sighting::Process(self::node(how % 8), status(node, *how)),
+            6 => {
+                now += Duration::from_millis(u64::from(*how) * 10);
+                unix_ms += u64::from(*how) * 10;
+                follow(roster.tick(now, unix_ms), &mut listed);
+                continue;
+            },
+            // Somebody who has not been seen before: many of them fill the list.
+            _ => {
+                for n in 0..=*how {
+                    let made_up = NodeId::new(&format!("m{place}-{n}")).expect("it is an id");
+                    let sighting = Sighting::Info(info(made_up, Role::Visualization, 0));
+                    follow(roster.observe(sighting, now, unix_ms), &mut listed);
+                }
+                continue;
+            },
+        };
+        follow(roster.observe(sighting, now, unix_ms), &mut listed);
+    }
+    let views = roster.views(unix_ms);
+    assert!(views.len() <= Roster::MAX_NODES);
+    let shown: Vec<&NodeId> = views.iter().map(|view| &view.node).collect();
+    assert_eq!(shown, listed.iter().collect::<Vec<_>>(), "what changed adds up to what is listed");
+    assert_eq!(roster.is_empty(), views.is_empty());
+    for (node, of_node) in &sessions {
+        assert_eq!(roster.is_present(node), !of_node.is_empty(), "{node}");
+    }
+    for view in views {
+        assert_eq!(roster.view(&view.node, unix_ms), Some(view));
+    }
+    let _ = roster.is_complete();
+}
+
+fn follow(changes: Vec<RosterChange>, listed: &mut BTreeSet<NodeId>) {
+    for change in changes {
+        match change {
+            RosterChange::Added(node) => assert!(listed.insert(node)),
+            RosterChange::Changed(node) => assert!(listed.contains(&node)),
+            RosterChange::Removed(node) => assert!(listed.remove(&node)),
+        }
+    }
+}
+
+fn node(who: u8) -> NodeId {
+    NodeId::new(&format!("n{}", who % 8)).expect("it is an id")
+}
+
+fn info(node: NodeId, role: Role, instance: u64) -> NodeInfo {
+    NodeInfo {
+        host: node.clone(),
+        node,
+        role,
+        pid: 1,
+        instance,
+        started_ms: instance,
+        version: String::new(),
+        program: String::new(),
+        parameters: vec![],
+        messages: vec![],
+        play: vec![],
+    }
+}
+
+fn status(node: NodeId, how: u8) -> ProcessStatus {
+    use ProcessState as S;
+    let states = [S::Starting, S::Running, S::Unresponsive, S::Stopped, S::Crashed, S::Restarting];
+    ProcessStatus {
+        name: node.to_string(),
+        node,
+        state: states[usize::from(how) % states.len()],
+        reason: String::new(),
+        since_ms: u64::from(how),
+        pid: None,
+        exit: None,
+        restarts: 0,
+    }
+}
