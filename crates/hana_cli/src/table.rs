@@ -1,3 +1,5 @@
+use hana_protocol::Counters;
+use hana_protocol::NodeId;
 use hana_protocol::NodeView;
 use hana_protocol::role::Role;
 
@@ -38,6 +40,7 @@ fn row(view: &NodeView) -> [String; 9] {
             if view.restarts == 1 { "once".into() } else { format!("{} times", view.restarts) };
         remarks.push(format!("restarted {times}"));
     }
+    remarks.extend(view.counters.as_ref().and_then(|counters| trouble(&view.node, counters)));
     remarks.extend(playing);
     [
         view.node.to_string(),
@@ -50,6 +53,22 @@ fn row(view: &NodeView) -> [String; 9] {
         or_dash(view.frame.map(|frame| frame.to_string())),
         remarks.join("  "),
     ]
+}
+
+/// What went wrong with what came in, and where it is told in full.
+fn trouble(node: &NodeId, counters: &Counters) -> Option<String> {
+    let named = [
+        (counters.malformed, "unusable"),
+        (counters.limited, "too many"),
+        (counters.impersonated, "in a false name"),
+    ];
+    let told: Vec<String> = named
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let told = told.join(", ");
+    (!told.is_empty()).then(|| format!("messages refused: {told} (`hana watch hana/{node}/event`)"))
 }
 
 fn duration(seconds: u64) -> String {

@@ -76,6 +76,10 @@ impl Passing {
             None => ("-".into(), None),
         };
         let value = match codec::decode_any(&raw.payload, raw.encoding, usize::MAX) {
+            _ if raw.bytes > raw.payload.len() => serde_json::json!({
+                "undecodable": "it is too large to be shown",
+                "bytes": raw.bytes,
+            }),
             Ok(value) => value,
             Err(problem) => match String::from_utf8(raw.payload) {
                 Ok(text) => Value::String(text),

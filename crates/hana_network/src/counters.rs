@@ -12,6 +12,8 @@ pub(crate) struct NodeCounters {
     pub(crate) missed: Counter,
     pub(crate) late: Counter,
     pub(crate) malformed: Counter,
+    pub(crate) limited: Counter,
+    pub(crate) impersonated: Counter,
 }
 
 /// A number that only grows.
@@ -37,6 +39,8 @@ impl NodeCounters {
             missed: self.missed.get(),
             late: self.late.get(),
             malformed: self.malformed.get(),
+            limited: self.limited.get(),
+            impersonated: self.impersonated.get(),
         }
     }
 }

@@ -86,7 +86,7 @@ impl Heart {
 
     fn complain(&self, core: &Core, may_complain: &mut u32) {
         while *may_complain > 0 {
-            let Some(text) = core.reception.complaints.try_recv() else { return };
+            let Some(text) = core.reception.next_complaint() else { return };
             *may_complain -= 1;
             tracing::warn!("{text}");
             let event =

@@ -39,11 +39,23 @@ struct State<T> {
     policy: Policy,
     capacity: usize,
     /// The order of what waits: messages, or under [`Policy::Latest`] the keys of `latest`.
-    order: VecDeque<(String, Option<T>)>,
-    latest: HashMap<String, T>,
+    order: VecDeque<(String, Option<Weighed<T>>)>,
+    latest: HashMap<String, Weighed<T>>,
+    /// The weight of all that waits.
+    weight: usize,
     dropped: u64,
     wakers: Vec<Waker>,
 }
+
+#[derive(Debug)]
+struct Weighed<T> {
+    message: T,
+    weight: usize,
+}
+
+/// Bytes of payload that wait in one inbox at most, whatever their number; the message that has waited longest
+/// goes, as with a number that is too large. 256 messages of the largest size, thousands of usual ones.
+const MAX_WEIGHT: usize = 16 * 1024 * 1024;
 
 impl<T> Clone for Inbox<T> {
     fn clone(&self) -> Self {
@@ -58,6 +70,7 @@ impl<T> Inbox<T> {
             capacity: capacity.max(1),
             order: VecDeque::new(),
             latest: HashMap::new(),
+            weight: 0,
             dropped: 0,
             wakers: Vec::new(),
         };
@@ -70,8 +83,13 @@ impl<T> Inbox<T> {
 
     /// Puts a message in; how many were thrown away for it.
     pub(crate) fn push(&self, key: &str, message: T) -> u64 {
+        self.push_weighing(key, message, 0)
+    }
+
+    /// The same of a message whose payload has `weight` bytes.
+    pub(crate) fn push_weighing(&self, key: &str, message: T, weight: usize) -> u64 {
         let mut state = self.state();
-        let dropped = state.push(key, message);
+        let dropped = state.push(key, Weighed { message, weight });
         state.dropped += dropped;
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
@@ -128,28 +146,35 @@ impl<T> Inbox<T> {
 }
 
 impl<T> State<T> {
-    fn push(&mut self, key: &str, message: T) -> u64 {
+    fn push(&mut self, key: &str, message: Weighed<T>) -> u64 {
+        self.weight += message.weight;
+        let mut dropped = 0;
         match self.policy {
             Policy::Latest => {
                 if let Some(waiting) = self.latest.get_mut(key) {
+                    self.weight -= waiting.weight;
                     *waiting = message;
-                    return 1;
+                    dropped += 1;
+                } else {
+                    self.order.push_back((key.into(), None));
+                    self.latest.insert(key.into(), message);
                 }
-                self.order.push_back((key.into(), None));
-                self.latest.insert(key.into(), message);
             },
             Policy::DropOldest => self.order.push_back((String::new(), Some(message))),
         }
-        if self.order.len() > self.capacity {
+        while self.order.len() > self.capacity || (self.weight > MAX_WEIGHT && self.order.len() > 1)
+        {
             self.pop();
-            return 1;
+            dropped += 1;
         }
-        0
+        dropped
     }
 
     fn pop(&mut self) -> Option<T> {
         let (key, message) = self.order.pop_front()?;
-        message.or_else(|| self.latest.remove(&key))
+        let Weighed { message, weight } = message.or_else(|| self.latest.remove(&key))?;
+        self.weight -= weight;
+        Some(message)
     }
 }
 
@@ -208,6 +233,21 @@ mod tests {
         }
         assert_eq!((inbox.len(), inbox.dropped()), (4, 96));
         assert_eq!(inbox.state().latest.len(), 4);
+    }
+
+    #[test]
+    fn large_messages_are_bounded_by_their_weight() {
+        for policy in [Policy::DropOldest, Policy::Latest] {
+            let inbox = Inbox::new(policy, 4096);
+            for n in 0..100 {
+                inbox.push_weighing(&n.to_string(), n, 1 << 20);
+            }
+            assert_eq!((inbox.len(), inbox.dropped()), (16, 84));
+            assert_eq!(inbox.try_recv(), Some(84));
+            inbox.push_weighing("large", 100, 1 << 30);
+            assert_eq!((inbox.len(), inbox.try_recv()), (1, Some(100)));
+            assert_eq!(inbox.state().weight, 0);
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod counters;
 mod custom;
 mod door;
 mod frame_clock;
+mod gate;
 mod heart;
 mod inbox;
 mod knock;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use hana_protocol::Event;
+use hana_protocol::Admission;
 use hana_protocol::Health;
 use hana_protocol::Key;
 use hana_protocol::Look;
@@ -15,6 +16,7 @@ use hana_protocol::Message;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
 use hana_protocol::ProcessStatus;
+use hana_protocol::RateLimit;
 use hana_protocol::Roster;
 use hana_protocol::RosterChange;
 use hana_protocol::RosterNews;
@@ -32,9 +34,9 @@ use crate::Inbox;
 use crate::Pending;
 use crate::Policy;
 use crate::knock::knock;
+use crate::gate::Gate;
 use crate::reception::Reception;
-use crate::reception::Sequences;
-use crate::reception::raw;
+use crate::reception::admitted;
 use crate::unix_ms;
 use crate::worker::Declaration;
 use crate::worker::Worker;
@@ -52,6 +54,10 @@ pub struct MeshWatch {
 const SIGHTINGS: usize = 10_000;
 /// More new nodes than this at once are asked for with one question to all.
 const ASK_ONE_BY_ONE: usize = 4;
+/// Rounds of questions in a second; a burst of as many goes out at once.
+const ASKS_PER_SECOND: u32 = 20;
+/// After how long it is tried again when there were more.
+const ASK_LATER: Duration = Duration::from_millis(100);
 /// How long a node may take to say what it is. One that is stopped never does.
 const PATIENCE: Duration = Duration::from_millis(400);
 
@@ -245,9 +251,11 @@ impl<F: FnOnce()> Drop for Ended<F> {
 struct Eyes {
     sightings: Inbox<Sighting>,
     reception: Reception,
-    sequences: Sequences,
+    gate: Gate,
     worker: Worker,
     wanted: Mutex<BTreeSet<NodeId>>,
+    /// How often is asked.
+    asking: Mutex<RateLimit>,
     curiosity: Curiosity,
 }
 
@@ -265,7 +273,8 @@ impl Eyes {
         Self {
             sightings: Inbox::new(Policy::DropOldest, SIGHTINGS),
             reception: reception.clone(),
-            sequences: Sequences::default(),
+            gate: Gate::of_owned(),
+            asking: Mutex::new(RateLimit::new(ASKS_PER_SECOND, Instant::now())),
             worker: worker.clone(),
             wanted: Mutex::default(),
             curiosity,
@@ -285,17 +294,27 @@ impl Eyes {
         if self.curiosity == Curiosity::Processes && matches!(role, Role::App | Role::Bridge) {
             return;
         }
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where somebody is wanted already, the question is on its way.
+        let is_first = wanted.is_empty();
+        if wanted.len() < Roster::MAX_NODES {
+            wanted.insert(node);
+        }
+        drop(wanted);
+        if is_first {
+            self.ask_soon();
+        }
+    }
+
+    fn ask_soon(self: &Arc<Self>) {
         let eyes = Arc::clone(self);
         self.worker.run(move |session| eyes.ask_wanted(session));
     }
 
     fn see(&self, sample: &Sample) {
         // A retained reply and a fresh publication cross; the newer one wins.
-        let raw = raw(sample, NodeInfo::MAX_BYTES);
-        if !self.sequences.admit(&raw, true, &self.reception.counters) {
-            return;
-        }
+        let raw = admitted(sample, NodeInfo::MAX_BYTES, &self.gate, &self.reception);
+        let Some(raw) = raw else { return };
         let sighting = match Key::parse(&raw.key) {
             Some(Key::Info(node)) => self
                 .reception
@@ -323,7 +342,7 @@ impl Eyes {
             _ => None,
         };
         if let Some(sighting) = sighting {
-            self.sightings.push("", sighting);
+            self.sightings.push_weighing("", sighting, raw.bytes);
         }
     }
 
@@ -338,6 +357,21 @@ impl Eyes {
     }
 
     fn ask_wanted(self: &Arc<Self>, session: &Session) {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let admission = asking.admit(Instant::now());
+        drop(asking);
+        if admission == Admission::Over {
+            // Somebody floods us with tokens. All who come in the meantime are asked at once.
+            let eyes = Arc::clone(self);
+            let later = thread::Builder::new().name("hana ask later".into()).spawn(move || {
+                thread::sleep(ASK_LATER);
+                eyes.ask_soon();
+            });
+            if let Err(problem) = later {
+                tracing::error!("who comes is not asked: {problem}");
+            }
+            return;
+        }
         let wanted =
             std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
         if wanted.len() > ASK_ONE_BY_ONE {

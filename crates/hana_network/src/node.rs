@@ -24,6 +24,7 @@ use hana_protocol::NodeInfo;
 use hana_protocol::Topic;
 use hana_protocol::Topics;
 use hana_protocol::codec;
+use hana_protocol::one_line;
 use hana_protocol::role::NodeRole;
 use hana_protocol::role::Role;
 use hana_protocol::role::Visualization;
@@ -64,6 +65,7 @@ use crate::counters::NodeCounters;
 use crate::custom;
 use crate::custom::HeardSinceJoining;
 use crate::door::Door;
+use crate::gate::Gate;
 use crate::heart::Heart;
 use crate::outbox::Channel;
 use crate::outbox::Identity;
@@ -71,7 +73,8 @@ use crate::outbox::Outbox;
 use crate::play::Echo;
 use crate::play::PlayedEnd;
 use crate::reception::Reception;
-use crate::reception::Sequences;
+use crate::reception::admitted;
+use crate::reception::envelope_of;
 use crate::reception::raw;
 use crate::reception::raw_parts;
 use crate::retained;
@@ -169,6 +172,8 @@ const GOODBYE: &str = "HANA_GOODBYE";
 const REQUESTS: usize = 256;
 /// Messages that wait for the program, of each subscription.
 const INBOX: usize = 4096;
+/// Larger payloads are not read by who looks at everything.
+const RAW: usize = 1 << 20;
 /// How long a peer takes to meet the others, once it has met one: scouting brings them within 0.3 s.
 const MEETING: Duration = Duration::from_millis(350);
 /// How long what waits to be sent may take when a node leaves.
@@ -373,7 +378,8 @@ impl<R: NodeRole> Node<R> {
         topic: &Topic<M>,
         kept: impl Fn() -> Vec<M> + Send + Sync + 'static,
     ) -> Answering {
-        Answering::new(retained::answer(&self.core.worker, topic.key(), kept))
+        let Core { worker, identity, .. } = &*self.core;
+        Answering::new(retained::answer(worker, identity, topic.key(), kept))
     }
 
     /// Subscribes to whatever passes on `key_expression`, as bytes.
@@ -385,9 +391,10 @@ impl<R: NodeRole> Node<R> {
         let declaration = self.core.worker.declare(key_expression, move |session| {
             let (inbox, counters) = (filled.clone(), Arc::clone(&counters));
             let callback = move |sample| {
-                let raw = raw(&sample, 1 << 20);
+                let raw = raw(&sample, RAW);
                 counters.received.add(1);
-                counters.dropped.add(inbox.push("", raw));
+                let weight = raw.payload.len();
+                counters.dropped.add(inbox.push_weighing("", raw, weight));
             };
             Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
         });
@@ -566,20 +573,18 @@ impl Core {
         let inbox = Inbox::new(policy, INBOX);
         let (filled, pattern) = (inbox.clone(), pattern.to_owned());
         let reception = self.reception.clone();
-        let sequences = Arc::new(Sequences::default());
+        let gate = Arc::new(Gate::of::<M>());
         let declaration = self.worker.declare(pattern.clone(), move |session| {
             let (inbox, reception) = (filled.clone(), reception.clone());
-            let sequences = Arc::clone(&sequences);
+            let gate = Arc::clone(&gate);
             let callback = move |sample| {
-                let raw = raw(&sample, M::MAX_BYTES);
-                if !sequences.admit(&raw, M::LANE.drops_older(), &reception.counters) {
-                    return;
-                }
+                let raw = admitted(&sample, M::MAX_BYTES, &gate, &reception);
+                let Some(raw) = raw else { return };
                 let Some(message) = reception.decode::<M>(&raw) else { return };
                 reception.counters.received.add(1);
-                let key = raw.key.clone();
-                let received = Received { key: raw.key, envelope: raw.envelope, message };
-                reception.counters.dropped.add(inbox.push(&key, received));
+                let RawMessage { key, envelope, bytes, .. } = raw;
+                let received = Received { key: key.clone(), envelope, message };
+                reception.counters.dropped.add(inbox.push_weighing(&key, received, bytes));
             };
             Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
         });
@@ -590,17 +595,19 @@ impl Core {
     fn take_modulation(self: &Arc<Self>, worker: &Worker, echo: Option<Echo>) -> Declaration {
         let pattern = Topics::<Modulation>::modulation_of(&self.identity.id).pattern().to_owned();
         let (board, reception) = (Arc::clone(&self.board), self.reception.clone());
-        let sequences = Arc::new(Sequences::default());
+        let gate = Arc::new(Gate::of::<Modulation>());
         worker.declare(pattern.clone(), move |session| {
             let (board, reception, echo) = (Arc::clone(&board), reception.clone(), echo.clone());
-            let sequences = Arc::clone(&sequences);
+            let gate = Arc::clone(&gate);
             let callback = move |sample| {
-                let raw = raw(&sample, Modulation::MAX_BYTES);
-                if !sequences.admit(&raw, true, &reception.counters) {
-                    return;
-                }
+                let raw = admitted(&sample, Modulation::MAX_BYTES, &gate, &reception);
+                let Some(raw) = raw else { return };
+                let key = one_line(&raw.key, Key::MAX_LEN);
+                let from = raw.envelope.as_ref();
+                let from = from.map_or("an unnamed sender", |of| of.from.as_str());
                 let Some(Key::Modulation { parameter, .. }) = Key::parse(&raw.key) else {
-                    reception.complain(format!("{}: this is no name of a parameter", raw.key));
+                    let text = format!("{key}: from {from}: this names no parameter of one node");
+                    reception.complain(&raw.key, text);
                     return;
                 };
                 let Some(Modulation { value }) = reception.decode(&raw) else { return };
@@ -612,9 +619,7 @@ impl Core {
                         }
                     },
                     Err(problem) => {
-                        let from = raw.envelope.as_ref();
-                        let from = from.map_or("an unnamed sender", |of| of.from.as_str());
-                        reception.complain(format!("{}: from {from}: {problem}", raw.key));
+                        reception.complain(&raw.key, format!("{key}: from {from}: {problem}"));
                     },
                 }
             };
@@ -627,31 +632,40 @@ impl Core {
         let key = Key::Control(self.identity.id.clone()).to_string();
         let core = Arc::downgrade(self);
         let answering = worker.clone();
+        let gate = Arc::new(Gate::of_commands());
         worker.declare(key.clone(), move |session| {
-            let of_questions = (core.clone(), answering.clone());
+            let of_questions = (core.clone(), answering.clone(), Arc::clone(&gate));
             let questions = session
                 .declare_queryable(key.clone())
                 .complete(true)
                 .callback(move |query: Query| {
-                    let (core, worker) = &of_questions;
+                    let (core, worker, gate) = &of_questions;
                     let Some(core) = core.upgrade() else { return };
+                    let envelope = envelope_of(query.attachment());
+                    let key = query.key_expr().as_str();
+                    if !gate.admit(key, envelope.as_ref(), &core.reception) {
+                        return;
+                    }
                     let raw = raw_parts(
-                        query.key_expr().as_str(),
+                        key,
                         query.payload().unwrap_or(&zenoh::bytes::ZBytes::new()),
-                        query.attachment(),
+                        envelope,
                         &query.encoding().map(ToString::to_string).unwrap_or_default(),
                         Control::MAX_BYTES,
                     );
                     core.take_command(&raw, Some(query), role, worker);
                 })
                 .wait()?;
-            let of_puts = (core.clone(), answering.clone());
+            let of_puts = (core.clone(), answering.clone(), Arc::clone(&gate));
             let puts = session
                 .declare_subscriber(key.clone())
                 .callback(move |sample| {
-                    let (core, worker) = &of_puts;
+                    let (core, worker, gate) = &of_puts;
                     let Some(core) = core.upgrade() else { return };
-                    core.take_command(&raw(&sample, Control::MAX_BYTES), None, role, worker);
+                    let raw = admitted(&sample, Control::MAX_BYTES, gate, &core.reception);
+                    if let Some(raw) = raw {
+                        core.take_command(&raw, None, role, worker);
+                    }
                 })
                 .wait()?;
             Ok(Box::new((questions, puts)))
@@ -746,12 +760,12 @@ impl Core {
 
 /// Tells somebody who asked what could not be read that it could not.
 fn refuse_unread(worker: &Worker, query: Query, key: String, raw: &RawMessage) {
-    let Err(problem) = codec::decode::<Control>(&raw.payload, raw.encoding) else { return };
+    let Err(problem) = raw.decode::<Control>() else { return };
     let refused =
         hana_protocol::Refused { reason: format!("the command cannot be read: {problem}") };
     let answer = hana_protocol::Answer::<Accepted>::Refused(refused);
     let Ok(payload) = codec::encode(&answer) else { return };
-    worker.run(move |_| {
+    worker.answer(query, move |query| {
         if let Err(problem) = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK).wait() {
             tracing::warn!("a command was not answered: {problem}");
         }

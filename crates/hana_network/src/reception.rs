@@ -1,14 +1,10 @@
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
-use hana_protocol::Arrival;
 use hana_protocol::DecodeError;
 use hana_protocol::Encoding;
 use hana_protocol::Envelope;
 use hana_protocol::Message;
-use hana_protocol::SequenceFilter;
+use hana_protocol::PayloadError;
 use hana_protocol::codec;
 use zenoh::bytes::ZBytes;
 use zenoh::sample::Sample;
@@ -16,6 +12,7 @@ use zenoh::sample::Sample;
 use crate::Inbox;
 use crate::Policy;
 use crate::counters::NodeCounters;
+use crate::gate::Gate;
 
 /// A message with the key it came on and its envelope, if its sender is one of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,16 +34,21 @@ pub struct RawMessage {
     pub envelope: Option<Envelope>,
     /// What the sender said the payload is.
     pub encoding: Encoding,
-    /// The payload.
+    /// The payload; empty if it is larger than whoever looks at it takes.
     pub payload: Vec<u8>,
+    /// How many bytes the payload has.
+    pub bytes: usize,
 }
 
 /// Where what arrives is judged and counted, and what is wrong with it complained of.
 #[derive(Clone)]
 pub(crate) struct Reception {
     pub(crate) counters: Arc<NodeCounters>,
-    /// Complaints, in plain words; said by the heart, at its own pace.
-    pub(crate) complaints: Inbox<String>,
+    /// Complaints of what cannot be read, in plain words; said by the heart, at its own pace. The last one of
+    /// each key waits.
+    complaints: Inbox<String>,
+    /// Complaints of who sends too much or in the name of another: said before the others, which may be many.
+    warnings: Inbox<String>,
 }
 
 impl Reception {
@@ -54,15 +56,17 @@ impl Reception {
     const COMPLAINTS: usize = 32;
 
     pub(crate) fn new(counters: Arc<NodeCounters>) -> Self {
-        Self { counters, complaints: Inbox::new(Policy::DropOldest, Self::COMPLAINTS) }
+        let inbox = || Inbox::new(Policy::Latest, Self::COMPLAINTS);
+        Self { counters, complaints: inbox(), warnings: inbox() }
     }
 
     /// Reads a message; what cannot be read is counted and complained of.
     pub(crate) fn decode<M: Message>(&self, raw: &RawMessage) -> Option<M> {
-        match codec::decode(&raw.payload, raw.encoding) {
+        match raw.decode() {
             Ok(message) => Some(message),
             Err(problem) => {
                 self.complain(
+                    &raw.key,
                     DecodeError {
                         key: raw.key.clone(),
                         sender: raw.envelope.as_ref().map(|envelope| envelope.from.clone()),
@@ -76,80 +80,80 @@ impl Reception {
         }
     }
 
-    /// Counts a message that could not be used, and says why.
-    pub(crate) fn complain(&self, text: String) {
+    /// Counts a message on `key` that could not be used, and says why.
+    pub(crate) fn complain(&self, key: &str, text: String) {
         self.counters.malformed.add(1);
-        self.complaints.push("", text);
+        self.complaints.push(key, text);
+    }
+
+    /// Says of `key` what is wrong with who sends there.
+    pub(crate) fn warn(&self, key: &str, text: String) {
+        self.warnings.push(key, text);
+    }
+
+    /// The complaint to be said next.
+    pub(crate) fn next_complaint(&self) -> Option<String> {
+        self.warnings.try_recv().or_else(|| self.complaints.try_recv())
     }
 }
 
-/// Takes a sample of Zenoh's apart. Reads at most `limit` bytes of the payload and one more, so that what
-/// is too large is seen to be.
+impl RawMessage {
+    /// Reads it as a message.
+    pub(crate) fn decode<M: Message>(&self) -> Result<M, PayloadError> {
+        if self.bytes > M::MAX_BYTES {
+            return Err(PayloadError::TooLarge { bytes: self.bytes, limit: M::MAX_BYTES });
+        }
+        codec::decode(&self.payload, self.encoding)
+    }
+}
+
+/// Takes a sample of Zenoh's apart. A payload of more than `limit` bytes is not read.
 pub(crate) fn raw(sample: &Sample, limit: usize) -> RawMessage {
+    let envelope = envelope_of(sample.attachment());
     raw_parts(
         sample.key_expr().as_str(),
         sample.payload(),
-        sample.attachment(),
+        envelope,
         &sample.encoding().to_string(),
         limit,
     )
 }
 
+/// The same of a sample that `gate` admits. One that it does not admit is not looked into.
+pub(crate) fn admitted(
+    sample: &Sample,
+    limit: usize,
+    gate: &Gate,
+    reception: &Reception,
+) -> Option<RawMessage> {
+    let key = sample.key_expr().as_str();
+    let envelope = envelope_of(sample.attachment());
+    if !gate.admit(key, envelope.as_ref(), reception) {
+        return None;
+    }
+    let encoding = sample.encoding().to_string();
+    Some(raw_parts(key, sample.payload(), envelope, &encoding, limit))
+}
+
+/// The envelope in an attachment, if it is one. What is too long for one is not copied.
+pub(crate) fn envelope_of(attachment: Option<&ZBytes>) -> Option<Envelope> {
+    let attachment = attachment.filter(|bytes| bytes.len() <= Envelope::MAX_BYTES)?;
+    Envelope::decode(&attachment.to_bytes()).ok()
+}
+
 pub(crate) fn raw_parts(
     key: &str,
     payload: &ZBytes,
-    attachment: Option<&ZBytes>,
+    envelope: Option<Envelope>,
     encoding: &str,
     limit: usize,
 ) -> RawMessage {
+    let bytes = payload.len();
     RawMessage {
         key: key.into(),
-        envelope: attachment.and_then(|bytes| Envelope::decode(&bytes.to_bytes()).ok()),
+        envelope,
         encoding: Encoding::from_label(encoding),
-        payload: if payload.len() > limit {
-            vec![0; limit.saturating_add(1)]
-        } else {
-            payload.to_bytes().into_owned()
-        },
-    }
-}
-
-/// The receive side of a subscription: one sequence filter for each key.
-#[derive(Default)]
-pub(crate) struct Sequences(Mutex<HashMap<String, SequenceFilter>>);
-
-impl Sequences {
-    /// Keys beyond this many are not followed; what comes on them is delivered unfiltered.
-    const MAX_KEYS: usize = 4096;
-
-    /// Judges a message; whether it is to be delivered.
-    pub(crate) fn admit(
-        &self,
-        raw: &RawMessage,
-        drops_older: bool,
-        counters: &NodeCounters,
-    ) -> bool {
-        let arrival = {
-            let mut filters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if !filters.contains_key(&raw.key) {
-                if filters.len() >= Self::MAX_KEYS {
-                    return true;
-                }
-                filters.insert(raw.key.clone(), SequenceFilter::default());
-            }
-            filters
-                .get_mut(&raw.key)
-                .map_or(Arrival::New { missed: 0 }, |filter| filter.arrive(raw.envelope.as_ref()))
-        };
-        match arrival {
-            Arrival::New { missed } => {
-                counters.missed.add(missed);
-                true
-            },
-            Arrival::Stale => {
-                counters.late.add(1);
-                !drops_older
-            },
-        }
+        payload: if bytes > limit { vec![] } else { payload.to_bytes().into_owned() },
+        bytes,
     }
 }

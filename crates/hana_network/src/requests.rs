@@ -64,8 +64,8 @@ impl Request {
             // Nobody waits for an answer: say it where everybody can read it.
             let from = self.from.as_ref().map_or("an unnamed sender", NodeId::as_str);
             let command = self.control.name();
-            self.reception
-                .complain(format!("{}: {command} from {from} is refused: {reason}", self.key));
+            let text = format!("{}: {command} from {from} is refused: {reason}", self.key);
+            self.reception.complain(&self.key, text);
         }
         self.answer(Answer::<()>::Refused(Refused { reason }));
     }
@@ -81,7 +81,7 @@ impl Request {
             },
         };
         let key = self.key.clone();
-        self.worker.run(move |_| {
+        self.worker.answer(query, move |query| {
             if let Err(problem) = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK).wait()
             {
                 tracing::warn!("a command was not answered: {problem}");

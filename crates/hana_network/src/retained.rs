@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
+use std::time::Instant;
 
+use hana_protocol::Admission;
 use hana_protocol::Encoding;
 use hana_protocol::Key;
 use hana_protocol::Message;
+use hana_protocol::RateLimit;
 use hana_protocol::codec;
 use zenoh::Wait;
 use zenoh::qos::CongestionControl;
@@ -17,9 +20,11 @@ use zenoh::query::QueryTarget;
 
 use crate::Pending;
 use crate::Received;
+use crate::gate::Gate;
+use crate::outbox::Identity;
 use crate::pending::Promise;
 use crate::reception::Reception;
-use crate::reception::raw;
+use crate::reception::admitted;
 use crate::worker::Declaration;
 use crate::worker::Worker;
 
@@ -33,6 +38,8 @@ pub(crate) fn ask<M: Message>(
     let (promise, pending) = Pending::new();
     let gathered = Gathered { found: Mutex::default(), promise };
     let reception = reception.clone();
+    // Many answers to one question come at once, on one key each or, of a log, on one.
+    let gate = Gate::of_answers::<M>();
     worker.run(move |session| {
         let asked = session
             .get(&pattern)
@@ -43,7 +50,7 @@ pub(crate) fn ask<M: Message>(
             // Dropped by Zenoh when the question has ended.
             .callback(move |reply| {
                 let Ok(sample) = reply.result() else { return };
-                let raw = raw(sample, M::MAX_BYTES);
+                let Some(raw) = admitted(sample, M::MAX_BYTES, &gate, &reception) else { return };
                 if let Some(message) = reception.decode::<M>(&raw) {
                     gathered.found.lock().unwrap_or_else(PoisonError::into_inner).push(Received {
                         key: raw.key,
@@ -72,22 +79,39 @@ impl<M> Drop for Gathered<M> {
     }
 }
 
+/// Questions in a second that are answered, of all who ask together: an answer may be hundreds of messages.
+const QUESTIONS_PER_SECOND: u32 = 20;
+
 /// Answers whoever asks on `key` with what `kept` returns at that moment, in that order.
 pub(crate) fn answer<M: Message>(
     worker: &Worker,
+    identity: &Identity,
     key: &Key,
     kept: impl Fn() -> Vec<M> + Send + Sync + 'static,
 ) -> Declaration {
     let key = key.to_string();
     let (kept, answering) = (Arc::new(kept), worker.clone());
+    let identity = identity.clone();
+    let limit = Arc::new(Mutex::new(RateLimit::new(QUESTIONS_PER_SECOND, Instant::now())));
     worker.declare(key.clone(), move |session| {
         let (kept, worker, answer_key) = (Arc::clone(&kept), answering.clone(), key.clone());
+        let (identity, limit) = (identity.clone(), Arc::clone(&limit));
         let callback = move |query: Query| {
+            let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
+            if limit.admit(Instant::now()) == Admission::Over {
+                return;
+            }
+            drop(limit);
             let (kept, key) = (Arc::clone(&kept), answer_key.clone());
-            worker.run(move |_| {
+            // Who receives it sees that it comes from the one who alone speaks on this key.
+            let Ok(attachment) = identity.envelope(0).encode() else { return };
+            worker.answer(query, move |query| {
                 for payload in kept().iter().filter_map(|message| codec::encode(message).ok()) {
-                    let reply =
-                        query.reply(key.clone(), payload).encoding(Encoding::MESSAGE_PACK).wait();
+                    let reply = query
+                        .reply(key.clone(), payload)
+                        .encoding(Encoding::MESSAGE_PACK)
+                        .attachment(attachment.clone())
+                        .wait();
                     if let Err(problem) = reply {
                         tracing::debug!("{key}: a question was not answered: {problem}");
                         return;

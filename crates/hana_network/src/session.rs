@@ -115,6 +115,9 @@ const PROBE: Duration = Duration::from_millis(250);
 /// busy is no reason to pass it over.
 const KNOCK: Duration = Duration::from_secs(2);
 
+/// The largest message that passes, of whatever type and whoever sends it, in bytes.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
 /// How daemons and nodes without one know each other for peers of one mesh.
 const REGION: &str = "hana";
 
@@ -147,6 +150,9 @@ impl Part {
             // Short queues in the kernel: what waits there when a reader hangs is stale when it wakes up.
             ("transport/link/tcp/so_sndbuf", json!(65536)),
             ("transport/link/tcp/so_rcvbuf", json!(65536)),
+            // Zenoh puts larger messages together again, up to 1 GiB each by default, before anybody can look at
+            // them. What is larger than this is dropped piece by piece; the connection stays.
+            ("transport/link/rx/max_message_size", json!(MAX_MESSAGE)),
             // Room for a burst of reliable messages; two batches, the default, overflow on a busy machine.
             ("transport/link/tx/queue/size/interactive_high", json!(8)),
             // Back within half a second when the daemon is.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use zenoh::Session;
 use zenoh::Wait;
+use zenoh::bytes::ZBytes;
+use zenoh::query::Query;
 
 /// The thread that owns a session: everything that may take time at Zenoh happens here, one after the
 /// other, so that no caller waits for it. The session can be exchanged for another; what was declared
@@ -53,6 +55,10 @@ pub(crate) struct Declaration {
     jobs: flume::Sender<Job>,
 }
 
+/// Jobs that wait at most when a question is to be answered.
+const MAX_WAITING: usize = 1024;
+/// Bytes of a question that is answered: the largest command, and something beside it.
+const MAX_QUESTION: usize = 80 * 1024;
 /// Closing can hang when many come and go at once; it goes on in a thread of its own then.
 const CLOSE: Duration = Duration::from_millis(500);
 
@@ -80,6 +86,20 @@ impl Worker {
     /// which is only while it is exchanged, it is not done.
     pub(crate) fn run(&self, job: impl FnOnce(&Session) + Send + 'static) {
         self.send(Job::Run(Box::new(job)));
+    }
+
+    /// Answers a question, after all that was asked before. Does not block. Where very many questions wait, or
+    /// one is so large that those that wait would be a burden, it ends unanswered: who asks that much is not
+    /// worth the memory.
+    pub(crate) fn answer(&self, query: Query, answer: impl FnOnce(Query) + Send + 'static) {
+        let size = query.payload().map_or(0, ZBytes::len)
+            + query.attachment().map_or(0, ZBytes::len)
+            + query.parameters().as_str().len();
+        if size > MAX_QUESTION || self.jobs.len() >= MAX_WAITING {
+            tracing::debug!("{}: a question is not answered", query.key_expr());
+            return;
+        }
+        self.run(move |_| answer(query));
     }
 
     /// Goes over to another session: everything is declared there before it is taken back here, so that

@@ -34,6 +34,8 @@ pub enum Control {
 
 impl Message for Control {
     const LANE: Lane = Lane::ReliableOrdered;
+    /// A program that sets parameters by command instead of playing them, at the rate of MIDI controllers.
+    const MAX_PER_SECOND: u32 = 1000;
     const NAME: &'static str = "control";
 }
 

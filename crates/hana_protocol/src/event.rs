@@ -53,5 +53,7 @@ pub enum EventKind {
 
 impl Message for Event {
     const LANE: Lane = Lane::ReliableOrdered;
+    /// A daemon that launches a hundred programs tells a few events of each.
+    const MAX_PER_SECOND: u32 = 500;
     const NAME: &'static str = "event";
 }

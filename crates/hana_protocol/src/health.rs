@@ -48,10 +48,27 @@ pub struct Counters {
     pub late: u64,
     /// Not understood: undecodable, of the wrong type, too large, out of range.
     pub malformed: u64,
+    /// Over the rate that is taken of one sender on one key, and thrown away unread.
+    #[serde(default)]
+    pub limited: u64,
+    /// Said by somebody else in the name of a node that speaks for itself alone, and thrown away unread.
+    #[serde(default)]
+    pub impersonated: u64,
+}
+
+impl Counters {
+    /// Whether messages never came or could not be used. What was late or dropped is no error: of a value only
+    /// the newest matters, and a copy may come by a second way.
+    #[must_use]
+    pub const fn has_errors(&self) -> bool {
+        self.missed + self.malformed + self.limited + self.impersonated > 0
+    }
 }
 
 impl Message for Health {
     const LANE: Lane = Lane::UnreliableSequenced;
     const MAX_BYTES: usize = 4 * 1024;
+    /// Five times the ten beats of a second.
+    const MAX_PER_SECOND: u32 = 50;
     const NAME: &'static str = "health";
 }

@@ -50,6 +50,8 @@ impl Message for NodeInfo {
     const LANE: Lane = Lane::ReliableOrdered;
     /// Four times that of others: it has the schemas of all custom messages of the node.
     const MAX_BYTES: usize = 256 * 1024;
+    /// Said on joining, and three times more; five times that for who changes it at run time.
+    const MAX_PER_SECOND: u32 = 50;
     const NAME: &'static str = "info";
 }
 

@@ -308,6 +308,24 @@ impl KeyKind {
         })
     }
 
+    /// How many messages a second are taken of one sender on one key; `None` where there is no message, or
+    /// where the message type says it.
+    #[must_use]
+    pub const fn max_per_second(self) -> Option<u32> {
+        use crate::Message;
+        Some(match self {
+            Self::Alive | Self::Custom => return None,
+            Self::Info => crate::NodeInfo::MAX_PER_SECOND,
+            Self::Health => crate::Health::MAX_PER_SECOND,
+            Self::Control => crate::Control::MAX_PER_SECOND,
+            Self::Event => crate::Event::MAX_PER_SECOND,
+            Self::Modulation => crate::Modulation::MAX_PER_SECOND,
+            Self::Look => crate::Look::MAX_PER_SECOND,
+            Self::Process => crate::ProcessStatus::MAX_PER_SECOND,
+            Self::Log => crate::LogLine::MAX_PER_SECOND,
+        })
+    }
+
     /// Whether only the node in the second chunk speaks on it: what it says of itself, or of its host. Others
     /// may command it, play it, and speak on custom topics.
     #[must_use]

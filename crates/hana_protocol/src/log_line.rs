@@ -27,5 +27,7 @@ pub enum Stream {
 
 impl Message for LogLine {
     const LANE: Lane = Lane::ReliableUnordered;
+    /// A daemon tells at most 200 lines ten times a second.
+    const MAX_PER_SECOND: u32 = 5000;
     const NAME: &'static str = "log";
 }

@@ -16,5 +16,7 @@ pub struct Look {
 
 impl Message for Look {
     const LANE: Lane = Lane::ReliableOrdered;
+    /// Five times the ten a second at which it is published.
+    const MAX_PER_SECOND: u32 = 50;
     const NAME: &'static str = "look";
 }

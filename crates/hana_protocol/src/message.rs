@@ -14,6 +14,9 @@ pub trait Message: Serialize + DeserializeOwned + Send + Sync + 'static {
     const LANE: Lane;
     /// A payload larger than this many bytes is refused, unread.
     const MAX_BYTES: usize = 64 * 1024;
+    /// More messages than this in a second, of one sender on one key, are dropped unread by who receives them,
+    /// and counted. A burst of a second's worth is taken.
+    const MAX_PER_SECOND: u32 = 20_000;
 }
 
 /// A message type that a visualization brings along: published on `hana/<viz>/topic/<TOPIC>`, addressed to one

@@ -22,6 +22,8 @@ pub struct Modulation {
 impl Message for Modulation {
     const LANE: Lane = Lane::UnreliableSequenced;
     const MAX_BYTES: usize = 256;
+    /// Of each parameter. Sensors and audio analysis give up to 1 kHz; four times that.
+    const MAX_PER_SECOND: u32 = 4000;
     const NAME: &'static str = "modulation";
 }
 

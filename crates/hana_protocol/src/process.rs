@@ -155,6 +155,8 @@ const fn signal_name(number: i32) -> Option<&'static str> {
 
 impl Message for ProcessStatus {
     const LANE: Lane = Lane::ReliableOrdered;
+    /// A state that changes, each change said four times.
+    const MAX_PER_SECOND: u32 = 100;
     const NAME: &'static str = "process";
 }
 

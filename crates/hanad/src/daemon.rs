@@ -3,7 +3,7 @@ use std::env;
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::sync::mpsc::RecvTimeoutError;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -66,7 +66,7 @@ pub(crate) struct Daemon {
     /// Where the settings lie, for what is launched: it shall be in the same show.
     origin: Origin,
     state: StateDir,
-    events: Sender<DaemonEvent>,
+    events: SyncSender<DaemonEvent>,
     presence: PresenceWatch,
     neighbours: Neighbours,
     /// Whether the daemon itself is on the mesh.
@@ -92,6 +92,8 @@ const IDLE: Duration = Duration::from_secs(5);
 const POLITE: Duration = Duration::from_secs(1);
 /// How long a daemon that ends waits for what it launched. Longer than the stop deadlines of the policy.
 const END: Duration = Duration::from_secs(10);
+/// Ids that are taken elsewhere, as far as they are remembered: whoever makes up daemons claims no more.
+const CLAIMS: usize = 4096;
 /// Ended visualizations that stay listed; of more, those that ended first are forgotten.
 const ENDED: usize = 64;
 
@@ -101,7 +103,7 @@ impl Daemon {
         catalogue: Catalogue,
         origin: Origin,
         state: StateDir,
-        events: Sender<DaemonEvent>,
+        events: SyncSender<DaemonEvent>,
     ) -> Self {
         let presence = node.watch_presence();
         let neighbours = Neighbours::new(&node);
@@ -540,7 +542,7 @@ fn beside() -> PathBuf {
 /// Carries what comes into an inbox over into the loop's channel.
 fn forward<T: Send + 'static>(
     inbox: hana_network::Inbox<T>,
-    events: Sender<DaemonEvent>,
+    events: SyncSender<DaemonEvent>,
     event: fn(T) -> DaemonEvent,
 ) {
     let spawned = std::thread::Builder::new().name("forward".into()).spawn(move || {

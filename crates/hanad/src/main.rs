@@ -111,7 +111,8 @@ fn run(arguments: &Arguments, log: &Log, unmet: Unmet) -> anyhow::Result<()> {
     if let Err(problem) = hana_process::adopt_orphans() {
         tracing::warn!("what a visualization leaves behind may stay: {problem}");
     }
-    let (events, inbox) = mpsc::channel();
+    // Bounded: who fills it waits. What comes from the mesh waits in inboxes, which are bounded too.
+    let (events, inbox) = mpsc::sync_channel(1024);
     // Before joining, so that a signal during it is not lost.
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("listening to signals")?;
     let of_signals = events.clone();
