@@ -37,7 +37,8 @@ pub(crate) fn check(bytes: &[u8]) {
         10 => value::<Answer<StopReport>>(payload, encoding, Control::MAX_BYTES),
         // What `hana watch` makes of any message.
         _ => {
-            if let Ok(value) = codec::decode_value::<serde_json::Value>(payload, encoding, 1 << 16) {
+            if let Ok(value) = codec::decode_value::<serde_json::Value>(payload, encoding, 1 << 16)
+            {
                 assert!(value.to_string().len() < 1 << 20);
             }
         },

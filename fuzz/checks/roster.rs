@@ -19,8 +19,11 @@ use hana_protocol::RosterChange;
 use hana_protocol::Sighting;
 use hana_protocol::role::Role;
 
-/// Three bytes are a sighting: of what kind, of whom, and how.
+/// The first byte says whether somebody new means very many; then three bytes are a sighting: of what kind, of whom,
+/// and how.
 pub(crate) fn check(bytes: &[u8]) {
+    let Some((crowd, bytes)) = bytes.split_first() else { return };
+    let is_crowded = *crowd == u8::MAX;
     let mut roster = Roster::default();
     let mut listed: BTreeSet<NodeId> = BTreeSet::new();
     let mut sessions: BTreeMap<NodeId, BTreeSet<String>> = BTreeMap::new();
@@ -42,7 +45,7 @@ pub(crate) fn check(bytes: &[u8]) {
                 }
                 Sighting::Vanished { node, zid }
             },
-            2 => Sighting::Info(info(node, role, u64::from(*how))),
+            2 => Sighting::Info(info(&node, role, u64::from(*how))),
             3 => {
                 let frames = Frames { count: u64::from(*how), fps: f32::from(*how), max_us: 0 };
                 let frames = (how % 3 > 0).then_some(frames);
@@ -61,9 +64,9 @@ pub(crate) fn check(bytes: &[u8]) {
             },
             // Somebody who has not been seen before: many of them fill the list.
             _ => {
-                for n in 0..=*how {
+                for n in 0..=if is_crowded { *how } else { 0 } {
                     let made_up = NodeId::new(&format!("m{place}-{n}")).expect("it is an id");
-                    let sighting = Sighting::Info(info(made_up, Role::Visualization, 0));
+                    let sighting = Sighting::Info(info(&made_up, Role::Visualization, 0));
                     follow(roster.observe(sighting, now, unix_ms), &mut listed);
                 }
                 continue;
@@ -99,20 +102,13 @@ fn node(who: u8) -> NodeId {
     NodeId::new(&format!("n{}", who % 8)).expect("it is an id")
 }
 
-fn info(node: NodeId, role: Role, instance: u64) -> NodeInfo {
-    NodeInfo {
-        host: node.clone(),
-        node,
-        role,
-        pid: 1,
-        instance,
-        started_ms: instance,
-        version: String::new(),
-        program: String::new(),
-        parameters: vec![],
-        messages: vec![],
-        play: vec![],
-    }
+fn info(node: &NodeId, role: Role, instance: u64) -> NodeInfo {
+    // As it comes, so that a field more is none here.
+    let info = serde_json::json!({
+        "node": node, "role": role, "host": node, "pid": 1, "instance": instance, "started_ms": instance,
+        "version": "",
+    });
+    serde_json::from_value(info).expect("it is an info")
 }
 
 fn status(node: NodeId, how: u8) -> ProcessStatus {

@@ -1,4 +1,19 @@
 //! Translators between the mesh and something else. Each is a node of the role bridge.
 
 pub(crate) mod osc;
+#[cfg(test)]
+#[allow(clippy::expect_used, clippy::panic)]
+#[path = "../../../fuzz/checks/osc.rs"]
+mod osc_check;
 mod osc_message;
+#[cfg(test)]
+#[allow(clippy::expect_used, clippy::panic)]
+#[path = "../../../fuzz/checks/replay.rs"]
+mod replay;
+
+/// What the fuzzer has found worth keeping, put through the same check again: see `docs/fuzzing.md`.
+#[cfg(test)]
+#[test]
+fn the_corpus_of_osc_is_replayed() {
+    replay::replay("osc", osc_check::check);
+}

@@ -1,6 +1,7 @@
 use std::io::IsTerminal;
 use std::io::Write;
 use std::time::Duration;
+use std::time::Instant;
 
 use hana_network::MeshWatch;
 use hana_network::NetworkSettings;
@@ -15,6 +16,8 @@ use crate::table;
 const LOOK: Duration = Duration::from_millis(800);
 /// How often a list that goes on is drawn anew.
 const REDRAW: Duration = Duration::from_millis(250);
+/// The least time from one line of JSON to the next.
+const BETWEEN_LINES: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(arguments: &NodesArguments, json: bool) -> anyhow::Result<()> {
     let node = mesh::join()?;
@@ -66,11 +69,15 @@ fn go_on(watch: &mut MeshWatch, json: bool) -> anyhow::Result<()> {
         out.flush()?;
         drop(out);
         if json {
-            // Figures change with every beat; a line is worth a change of state.
+            // Figures change with every beat; a line is worth a change of state. What changes within a moment is
+            // one line, so that a mesh full of changes does not keep us busy with printing.
+            let printed = Instant::now();
             while watch.wait(REDRAW).is_empty() {}
+            std::thread::sleep(BETWEEN_LINES.saturating_sub(printed.elapsed()));
+            watch.poll();
         } else {
-            let until = std::time::Instant::now() + REDRAW;
-            while let Some(left) = until.checked_duration_since(std::time::Instant::now()) {
+            let until = Instant::now() + REDRAW;
+            while let Some(left) = until.checked_duration_since(Instant::now()) {
                 watch.wait(left);
             }
         }

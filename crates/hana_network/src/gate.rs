@@ -106,10 +106,12 @@ impl Gate {
     /// For messages of type `M`, or of any type whose keys say how many are taken.
     pub(crate) fn of<M: Message>() -> Self {
         let order = if M::LANE.drops_older() { Order::NewestWins } else { Order::AsItComes };
-        let is_owned = |kind: KeyKind| {
-            kind.message() == Some(M::NAME) && kind.is_spoken_by_owner_alone()
-        };
-        Self { owned: KeyKind::ALL.into_iter().any(is_owned), ..Self::new(order, M::MAX_PER_SECOND) }
+        let is_owned =
+            |kind: KeyKind| kind.message() == Some(M::NAME) && kind.is_spoken_by_owner_alone();
+        Self {
+            owned: KeyKind::ALL.into_iter().any(is_owned),
+            ..Self::new(order, M::MAX_PER_SECOND)
+        }
     }
 
     /// For what nodes say of themselves, of several types.
@@ -174,9 +176,21 @@ impl Gate {
 
     fn judge(&self, key: &str, envelope: Option<&Envelope>, now: Instant) -> Verdict {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_key = keys.of(key, envelope, self.per_second, now);
+        keys.judge(self, key, envelope, now)
+    }
+}
+
+impl Keys {
+    fn judge(
+        &mut self,
+        gate: &Gate,
+        key: &str,
+        envelope: Option<&Envelope>,
+        now: Instant,
+    ) -> Verdict {
+        let of_key = self.of(key, envelope, gate.per_second, now);
         of_key.heard = now;
-        if self.owned && of_key.owner.is_none() {
+        if gate.owned && of_key.owner.is_none() {
             let complaint = of_key.quiet.due(now).map(|_| Complaint::Pattern);
             return Verdict::Impersonated(complaint);
         }
@@ -194,7 +208,7 @@ impl Gate {
                 unsaid.map(|unsaid| Complaint::Limited { per_second, unsaid }),
             );
         }
-        if self.order == Order::None {
+        if gate.order == Order::None {
             return Verdict::Take { missed: 0, complaint: None };
         }
         match of_key.sequence.arrive(envelope, now) {
@@ -209,9 +223,7 @@ impl Gate {
             },
         }
     }
-}
 
-impl Keys {
     fn of(
         &mut self,
         key: &str,
@@ -232,7 +244,8 @@ impl Keys {
                 self.others.owner = owner;
                 return &mut self.others;
             }
-            let per_second = parsed.and_then(|key| key.kind().max_per_second()).unwrap_or(per_second);
+            let per_second =
+                parsed.and_then(|key| key.kind().max_per_second()).unwrap_or(per_second);
             self.followed.insert(key.into(), OfKey::new(owner, per_second, now));
         }
         self.followed.get_mut(key).unwrap_or(&mut self.others)
@@ -245,8 +258,7 @@ impl Keys {
         let is_full = self.followed.len() >= Gate::MAX_KEYS;
         if is_full && now.saturating_duration_since(self.swept) >= Duration::from_secs(1) {
             self.swept = now;
-            self.followed
-                .retain(|_, of| now.saturating_duration_since(of.heard) < Gate::IDLE);
+            self.followed.retain(|_, of| now.saturating_duration_since(of.heard) < Gate::IDLE);
         }
         self.followed.len() < Gate::MAX_KEYS
     }
@@ -306,7 +318,7 @@ impl Complaint {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::panic, clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -340,7 +352,8 @@ mod tests {
             assert!(matches!(of_viz, Verdict::Impersonated(_)), "{key}: {of_viz:?}");
             assert_eq!(gate.judge(key, Some(&envelope("stage", 1, 0)), now), TAKEN);
         }
-        for key in ["hana/ripples/modulation/zoom", "hana/ripples/control", "hana/ripples/topic/a"] {
+        for key in ["hana/ripples/modulation/zoom", "hana/ripples/control", "hana/ripples/topic/a"]
+        {
             assert_eq!(gate.judge(key, Some(&desk), now), TAKEN);
             assert_eq!(gate.judge(key, None, now), TAKEN);
         }
@@ -439,7 +452,11 @@ mod tests {
         for n in 0..100 {
             let now = start + Duration::from_millis(100) * u32::try_from(n).unwrap();
             for (instance, from_first) in [(5, true), (u64::MAX, false)] {
-                match gate.judge("hana/ripples/health", Some(&envelope("ripples", instance, n)), now) {
+                match gate.judge(
+                    "hana/ripples/health",
+                    Some(&envelope("ripples", instance, n)),
+                    now,
+                ) {
                     Verdict::Take { complaint, .. } => {
                         taken += usize::from(from_first);
                         complaints += usize::from(complaint.is_some());

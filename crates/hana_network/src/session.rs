@@ -193,6 +193,18 @@ impl Part {
                         {"filters": [{"region_names": [REGION], "negated": true}]},
                     ]}),
                 ));
+                // No lane of ours waits for a link that is full, and nobody else's message may: it would hold up
+                // all that passes here for five seconds, and then close the connection between two daemons.
+                settings.push((
+                    "qos/network",
+                    json!([{
+                        "messages": ["put", "delete", "query"],
+                        "flows": ["ingress"],
+                        "qos": {"congestion_control": "block"},
+                        "key_exprs": ["**"],
+                        "overwrite": {"congestion_control": "drop"},
+                    }]),
+                ));
                 // An unplugged host is noticed in a second.
                 settings.push(("transport/link/tx/lease", json!(1000)));
                 scouting(&mut settings, network.multicast);

@@ -178,7 +178,7 @@ mod tests {
                 now += Duration::from_micros(pause / u64::from(per_second));
                 admitted += u64::from(limit.admit(now) == Admission::Admitted);
                 let passed = now.duration_since(start).as_secs_f64();
-                let allowed = f64::from(per_second) * (1.0 + passed) * 1.001 + 1.0;
+                let allowed = (f64::from(per_second) * (1.0 + passed)).mul_add(1.001, 1.0);
                 prop_assert!(u32::try_from(admitted).is_ok_and(|n| f64::from(n) <= allowed));
             }
         }

@@ -93,8 +93,11 @@ impl SequenceFilter {
             return publisher.arrive(envelope, now);
         }
         if self.publishers.len() >= Self::MAX_PUBLISHERS
-            && let Some(silent) =
-                self.publishers.iter().min_by_key(|(_, of)| of.current.last).map(|(id, _)| id.clone())
+            && let Some(silent) = self
+                .publishers
+                .iter()
+                .min_by_key(|(_, of)| of.current.last)
+                .map(|(id, _)| id.clone())
         {
             self.publishers.remove(&silent);
         }
@@ -137,9 +140,9 @@ impl Publisher {
             return Arrival::New { missed: 0 };
         }
         if envelope.instance > self.current.instance {
-            let cautious = self.contested.is_some_and(|at| {
-                now.saturating_duration_since(at) < SequenceFilter::CAUTION
-            });
+            let cautious = self
+                .contested
+                .is_some_and(|at| now.saturating_duration_since(at) < SequenceFilter::CAUTION);
             if cautious {
                 self.contested = Some(now);
                 return Arrival::Rival;

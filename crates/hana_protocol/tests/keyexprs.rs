@@ -152,23 +152,40 @@ fn every_kind_of_key_has_its_row() {
     }
 }
 
+const fn limits_of<M: Message>() -> (usize, u32) {
+    (M::MAX_BYTES, M::MAX_PER_SECOND)
+}
+
 #[test]
 fn the_limits_are_those_of_the_messages() {
-    let shown: BTreeMap<&str, usize> =
-        table(section("## Limits")).iter().map(|row| (row[0], row[1].parse().unwrap())).collect();
+    let shown: BTreeMap<&str, (usize, u32)> = table(section("## Limits"))
+        .iter()
+        .map(|row| (row[0], (row[1].parse().unwrap(), row[2].parse().unwrap())))
+        .collect();
     let limits = [
-        (NodeInfo::NAME, NodeInfo::MAX_BYTES),
-        (Health::NAME, Health::MAX_BYTES),
-        (Control::NAME, Control::MAX_BYTES),
-        (Event::NAME, Event::MAX_BYTES),
-        (Modulation::NAME, Modulation::MAX_BYTES),
-        (Look::NAME, Look::MAX_BYTES),
-        (ProcessStatus::NAME, ProcessStatus::MAX_BYTES),
-        (Lost::NAME, Lost::MAX_BYTES),
-        (LogLine::NAME, LogLine::MAX_BYTES),
-        ("custom", Custom::MAX_BYTES),
+        (NodeInfo::NAME, limits_of::<NodeInfo>()),
+        (Health::NAME, limits_of::<Health>()),
+        (Control::NAME, limits_of::<Control>()),
+        (Event::NAME, limits_of::<Event>()),
+        (Modulation::NAME, limits_of::<Modulation>()),
+        (Look::NAME, limits_of::<Look>()),
+        (ProcessStatus::NAME, limits_of::<ProcessStatus>()),
+        (Lost::NAME, limits_of::<Lost>()),
+        (LogLine::NAME, limits_of::<LogLine>()),
+        ("custom", limits_of::<Custom>()),
     ];
     assert_eq!(shown, limits.into());
+}
+
+#[test]
+fn who_alone_speaks_on_a_key_is_said() {
+    let text = section("### Who may speak");
+    for kind in KeyKind::ALL.into_iter().filter(|kind| *kind != KeyKind::Alive) {
+        let what = kind.pattern().split('/').nth(2).unwrap();
+        let (alone, open) = text.split_once("Open to all").unwrap();
+        let place = if kind.is_spoken_by_owner_alone() { alone } else { open };
+        assert!(place.contains(&format!("`{what}`")), "{what}");
+    }
 }
 
 #[test]

@@ -1,0 +1,22 @@
+//! Puts every file of a corpus through its check.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// Where the corpora lie. The crates that replay them are two folders below the root.
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
+
+pub(crate) fn replay(target: &str, check: fn(&[u8])) {
+    let directory = PathBuf::from(CORPUS).join(target);
+    let mut files: Vec<PathBuf> = fs::read_dir(&directory)
+        .unwrap_or_else(|problem| panic!("{}: {problem}", directory.display()))
+        .map(|entry| entry.expect("a corpus can be listed").path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 10, "{} has only {} files", directory.display(), files.len());
+    for file in files {
+        // Told if the check fails, which does not say what it was given.
+        println!("{}", file.display());
+        check(&fs::read(&file).expect("a corpus can be read"));
+    }
+}
