@@ -9,6 +9,7 @@ use hana_protocol::Event;
 use hana_protocol::Health;
 use hana_protocol::LogLine;
 use hana_protocol::Look;
+use hana_protocol::Lost;
 use hana_protocol::Message;
 use hana_protocol::Modulation;
 use hana_protocol::NodeInfo;
@@ -35,6 +36,7 @@ pub(crate) fn check(bytes: &[u8]) {
         8 => value::<Answer<Accepted>>(payload, encoding, Control::MAX_BYTES),
         9 => value::<Answer<Started>>(payload, encoding, Control::MAX_BYTES),
         10 => value::<Answer<StopReport>>(payload, encoding, Control::MAX_BYTES),
+        11 => message::<Lost>(payload, encoding),
         // What `hana watch` makes of any message.
         _ => {
             if let Ok(value) = codec::decode_value::<serde_json::Value>(payload, encoding, 1 << 16)

@@ -8,7 +8,12 @@ use std::time::Instant;
 
 use hana_protocol::Frames;
 use hana_protocol::Health;
+use hana_protocol::Knock;
 use hana_protocol::Look;
+use hana_protocol::LossCause;
+use hana_protocol::Lost;
+use hana_protocol::LostHost;
+use hana_protocol::LostNode;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
 use hana_protocol::ParameterName;
@@ -34,7 +39,7 @@ pub(crate) fn check(bytes: &[u8]) {
         let node = node(*who);
         let zid = format!("z{}", how % 4);
         let role = Role::ALL[usize::from(how % 4)];
-        let sighting = match kind % 8 {
+        let sighting = match kind % 11 {
             0 => {
                 sessions.entry(node.clone()).or_default().insert(zid.clone());
                 Sighting::Appeared { node, role, zid }
@@ -55,6 +60,12 @@ pub(crate) fn check(bytes: &[u8]) {
                 let zoom = ParameterName::new("zoom").expect("it is a name");
                 Sighting::Look(node, Look { parameters: [(zoom, f32::from(*how))].into() })
             },
+            8 => Sighting::Goodbye(node),
+            9 => {
+                let knock = [Knock::Refused, Knock::Silent, Knock::Answered][usize::from(how % 3)];
+                Sighting::Knocked(node, knock)
+            },
+            10 => Sighting::Lost(node, lost(*how)),
             5 => Sighting::Process(self::node(how % 8), status(node, *how)),
             6 => {
                 now += Duration::from_millis(u64::from(*how) * 10);
@@ -78,7 +89,8 @@ pub(crate) fn check(bytes: &[u8]) {
     assert!(views.len() <= Roster::MAX_NODES);
     let shown: Vec<&NodeId> = views.iter().map(|view| &view.node).collect();
     assert_eq!(shown, listed.iter().collect::<Vec<_>>(), "what changed adds up to what is listed");
-    assert_eq!(roster.is_empty(), views.is_empty());
+    assert!(!roster.is_empty() || views.is_empty());
+    let _ = (roster.take_news(), roster.to_knock(now), roster.next_knock(), roster.lost(now));
     for (node, of_node) in &sessions {
         assert_eq!(roster.is_present(node), !of_node.is_empty(), "{node}");
     }
@@ -109,6 +121,17 @@ fn info(node: &NodeId, role: Role, instance: u64) -> NodeInfo {
         "version": "",
     });
     serde_json::from_value(info).expect("it is an info")
+}
+
+fn lost(how: u8) -> Lost {
+    let causes = [LossCause::HostLost, LossCause::DaemonLost, LossCause::OffMesh];
+    let (host, node) = (node(how), node(how / 8));
+    let cause = causes[usize::from(how) % causes.len()];
+    let of_host = LostHost { host: host.clone(), cause, since_ms: 1, nodes: vec![node.clone()] };
+    Lost {
+        hosts: if how % 2 == 0 { vec![of_host] } else { vec![] },
+        nodes: if how % 3 == 0 { vec![LostNode { node, host, since_ms: 1 }] } else { vec![] },
+    }
 }
 
 fn status(node: NodeId, how: u8) -> ProcessStatus {

@@ -322,6 +322,7 @@ impl KeyKind {
             Self::Modulation => crate::Modulation::MAX_PER_SECOND,
             Self::Look => crate::Look::MAX_PER_SECOND,
             Self::Process => crate::ProcessStatus::MAX_PER_SECOND,
+            Self::Lost => crate::Lost::MAX_PER_SECOND,
             Self::Log => crate::LogLine::MAX_PER_SECOND,
         })
     }
@@ -337,6 +338,7 @@ impl KeyKind {
             | Self::Event
             | Self::Look
             | Self::Process
+            | Self::Lost
             | Self::Log => true,
             Self::Control | Self::Modulation | Self::Custom => false,
         }

@@ -111,7 +111,6 @@ pub use process::ProcessStatus;
 pub use rate_limit::Admission;
 pub use rate_limit::RateLimit;
 pub use rate_limit::SenderLimits;
-pub use roster::NodeView;
 pub use roster::Roster;
 pub use roster::RosterChange;
 pub use roster::RosterNews;

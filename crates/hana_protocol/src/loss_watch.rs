@@ -39,6 +39,8 @@ pub enum Knock {
     Answered,
 }
 
+/// Hosts that are waited for; of more, somebody makes up names.
+const MAX_HOSTS: usize = 256;
 /// A daemon that ends in good order says so; its word may come a moment after its token has gone.
 const LAST_WORD: Duration = Duration::from_millis(40);
 /// A daemon whose port answers is most likely joining: after a network has healed, Zenoh may take 8 s to
@@ -50,6 +52,9 @@ const KNOCK_AGAIN: Duration = Duration::from_secs(2);
 impl LossWatch {
     /// The daemon of `host` is gone from the mesh, without a word so far.
     pub fn vanished(&mut self, host: &NodeId, now: Instant, unix_ms: u64) {
+        if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(host) {
+            return;
+        }
         self.hosts.entry(host.clone()).or_insert(Loss {
             since_ms: unix_ms,
             cause: None,

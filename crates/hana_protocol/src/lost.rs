@@ -92,5 +92,7 @@ impl fmt::Display for LossCause {
 
 impl Message for Lost {
     const LANE: Lane = Lane::ReliableOrdered;
+    /// Changes seldom; each change is said four times.
+    const MAX_PER_SECOND: u32 = 100;
     const NAME: &'static str = "lost";
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::Counters;
 use crate::NodeId;
 use crate::ParameterName;
 use crate::ProcessState;
@@ -32,6 +33,9 @@ pub struct NodeView {
     pub fps: Option<f32>,
     /// How often its daemon restarted it.
     pub restarts: u32,
+    /// What it counted, if there were messages that never came or could not be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Counters>,
     /// Parameter names with their current values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameters: Option<BTreeMap<ParameterName, f32>>,

@@ -75,10 +75,13 @@ pub enum RosterNews {
     },
 }
 
-/// Nodes beyond this many are not taken in: somebody makes up names.
-const MAX_NODES: usize = 10_000;
+/// Daemons whose word on who is lost is kept; there are not more hosts, or somebody makes them up.
+const MAX_REPORTERS: usize = 256;
 
 impl Roster {
+    /// Nodes beyond this many are not taken in: somebody makes up names.
+    pub const MAX_NODES: usize = 4096;
+
     /// Takes in what was seen at `now`, which is `unix_ms` by the wall clock.
     pub fn observe(&mut self, sighting: Sighting, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
         let node = sighting.node().clone();
@@ -91,6 +94,9 @@ impl Roster {
             },
             Sighting::Process(host, _) if self.left.contains(&host) => vec![],
             Sighting::Lost(reporter, lost) => {
+                if self.told.len() >= MAX_REPORTERS && !self.told.contains_key(&reporter) {
+                    return vec![];
+                }
                 self.told.insert(reporter, lost);
                 self.take_told(now, unix_ms)
             },
@@ -116,10 +122,10 @@ impl Roster {
         now: Instant,
         unix_ms: u64,
     ) -> Vec<RosterChange> {
-        let known = self.nodes.get(node).is_some_and(Entry::is_shown);
+        let known = self.nodes.get(node).is_some_and(Entry::is_listed);
         // What goes and was never here is no news.
         let goes = matches!(sighting, Sighting::Vanished { .. } | Sighting::Goodbye(_));
-        if !self.nodes.contains_key(node) && (goes || self.nodes.len() >= MAX_NODES) {
+        if !self.nodes.contains_key(node) && (goes || self.nodes.len() >= Self::MAX_NODES) {
             return vec![];
         }
         let changed = self.nodes.entry(node.clone()).or_default().take(sighting, now, unix_ms);
@@ -129,8 +135,9 @@ impl Roster {
             self.nodes.remove(node);
             return if known { vec![RosterChange::Removed(node.clone())] } else { vec![] };
         }
-        if !entry.is_shown() {
-            return vec![];
+        entry.list(entry.is_shown());
+        if !entry.is_listed() {
+            return if known { vec![RosterChange::Removed(node.clone())] } else { vec![] };
         }
         let restated = entry.restate(node, host, now, unix_ms);
         if !known {
@@ -182,7 +189,7 @@ impl Roster {
     /// A daemon has left in good order, and with it what it said.
     fn leaves(&mut self, host: &NodeId) {
         self.told.remove(host);
-        if self.left.len() < MAX_NODES {
+        if self.left.len() < Self::MAX_NODES {
             self.left.insert(host.clone());
         }
         for entry in self.nodes.values_mut() {
@@ -217,16 +224,17 @@ impl Roster {
         let mut changes = vec![];
         for node in known {
             let Some(entry) = self.nodes.get_mut(&node) else { continue };
-            let was_shown = entry.is_shown();
             entry.tell(told.remove(&node));
-            if was_shown && !entry.is_shown() {
+            if entry.is_listed() && !entry.is_shown() {
                 self.nodes.remove(&node);
                 changes.push(RosterChange::Removed(node));
             }
         }
         for (node, told) in told {
-            if self.nodes.len() < MAX_NODES {
-                self.nodes.entry(node.clone()).or_default().tell(Some(told));
+            if self.nodes.len() < Self::MAX_NODES {
+                let entry = self.nodes.entry(node.clone()).or_default();
+                entry.tell(Some(told));
+                entry.list(true);
                 changes.push(RosterChange::Added(node));
             }
         }
@@ -260,13 +268,18 @@ impl Roster {
             let Some(entry) = self.nodes.get_mut(&node) else { continue };
             let was_lost = entry.is_said_lost_alone();
             if entry.is_forgotten(host, now) {
-                if entry.is_shown() {
+                if entry.is_listed() {
                     changes.push(RosterChange::Removed(node.clone()));
                 }
                 self.nodes.remove(&node);
                 continue;
             }
-            if !entry.is_shown() {
+            let was_listed = entry.is_listed();
+            entry.list(entry.is_shown());
+            if !entry.is_listed() {
+                if was_listed {
+                    changes.push(RosterChange::Removed(node));
+                }
                 continue;
             }
             let is_lost = entry.lost_alone_since(host, now).is_some();
@@ -277,7 +290,10 @@ impl Roster {
             {
                 self.news.push(RosterNews::NodeLost { node: node.clone(), host });
             }
-            if entry.restate(&node, host, now, unix_ms) {
+            let restated = entry.restate(&node, host, now, unix_ms);
+            if !was_listed {
+                changes.push(RosterChange::Added(node));
+            } else if restated {
                 changes.push(RosterChange::Changed(node));
             }
         }

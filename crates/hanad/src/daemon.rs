@@ -92,8 +92,6 @@ const IDLE: Duration = Duration::from_secs(5);
 const POLITE: Duration = Duration::from_secs(1);
 /// How long a daemon that ends waits for what it launched. Longer than the stop deadlines of the policy.
 const END: Duration = Duration::from_secs(10);
-/// Ids that are taken elsewhere, as far as they are remembered: whoever makes up daemons claims no more.
-const CLAIMS: usize = 4096;
 /// Ended visualizations that stay listed; of more, those that ended first are forgotten.
 const ENDED: usize = 64;
 

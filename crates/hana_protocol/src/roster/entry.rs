@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::Counters;
 use crate::HealthLimits;
 use crate::HealthWatch;
 use crate::Look;
@@ -39,6 +40,8 @@ pub(super) struct Entry {
     /// Whether it was told that it is lost alone.
     said_lost_alone: bool,
     said: Option<Said>,
+    /// Whether it was told that it is listed.
+    listed: bool,
 }
 
 /// What the daemon of a host says of a process.
@@ -80,6 +83,8 @@ pub(super) enum HostView {
     Missing(Option<LossCause>),
 }
 
+/// Sessions of one node that are followed. There is one, or two while it changes its way.
+const MAX_SESSIONS: usize = 16;
 /// How long a daemon that is back may take to say again what it knows of a process.
 const CONFIRM: Duration = Duration::from_secs(3);
 /// How long words may come before the token of the node that says them.
@@ -111,6 +116,14 @@ impl Entry {
 
     pub(super) const fn say_lost_alone(&mut self, lost: bool) {
         self.said_lost_alone = lost;
+    }
+
+    pub(super) const fn is_listed(&self) -> bool {
+        self.listed
+    }
+
+    pub(super) const fn list(&mut self, listed: bool) {
+        self.listed = listed;
     }
 
     pub(super) fn is_daemon(&self) -> bool {
@@ -160,6 +173,9 @@ impl Entry {
                 self.was = Some(role);
                 self.gone = None;
                 self.said_goodbye = false;
+                if self.present.len() >= MAX_SESSIONS && !self.present.contains_key(&zid) {
+                    self.present.pop_first();
+                }
                 self.present.insert(zid, role).is_none()
             },
             Sighting::Vanished { zid, .. } => {
@@ -394,6 +410,7 @@ impl Entry {
             frame: frames.map(|frames| frames.count),
             fps: frames.map(|frames| frames.fps),
             restarts: process.map_or(0, |status| status.restarts),
+            counters: health.map(|health| health.counters).filter(Counters::has_errors),
             parameters: (role == Role::Visualization).then(|| self.parameters()),
         }
     }
