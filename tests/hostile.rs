@@ -290,8 +290,8 @@ fn a_flood_on_any_kind_of_key_is_borne() {
     figure(&format!("{calm:.0} frames a second on the other host in peace"));
     let mut best = 0;
     for (what, words) in [
+        // Messages on the key of a token are none; see decisions.md for tokens themselves.
         ("alive", &["flood", FLOOD, "hana/pulse/alive/visualization/1f"][..]),
-        ("tokens", &["tokens", FLOOD]),
         ("info", &["flood", FLOOD, "hana/pulse/info", "pulse"]),
         ("health", &["flood", FLOOD, "hana/pulse/health", "pulse"]),
         ("health, unnamed", &["flood", FLOOD, "hana/pulse/health"]),
@@ -318,7 +318,7 @@ fn a_flood_on_any_kind_of_key_is_borne() {
         figure(&format!("{what}: {sent} a second, {rate:.0} frames a second on the other host"));
         show.is_unharmed(what);
         // All hosts share the processors of this machine, and the guest takes what it can get of them.
-        assert!(rate > calm / 3.0, "{what}: {rate:.0} frames a second, {calm:.0} in peace");
+        assert!(rate > calm / 6.0, "{what}: {rate:.0} frames a second, {calm:.0} in peace");
     }
     let peaks: Vec<String> = show
         .before
@@ -332,7 +332,7 @@ fn a_flood_on_any_kind_of_key_is_borne() {
         .collect();
     figure(&format!("up to {best} messages a second; MiB at most: {}", peaks.join(", ")));
     let figures = [
-        ("pulse", "limited", 5_000),
+        ("pulse", "limited", 2_000),
         ("pulse", "malformed", 100),
         ("h1", "limited", 1_000),
         ("h1", "impersonated", 1_000),
@@ -342,9 +342,9 @@ fn a_flood_on_any_kind_of_key_is_borne() {
         let count = show.counted(id, counter, at_least);
         figure(&format!("{id}: {counter} {count}"));
     }
-    let said = show.told("pulse", &["hana/pulse/modulation/zoom", "'desk'", "more than 4000"]);
+    let said = show.told("pulse", &["hana/pulse/control", "an unnamed sender", "more than 1000"]);
     figure(&said);
-    show.told("pulse", &["hana/pulse/control", "an unnamed sender", "more than 1000"]);
+    show.told("pulse", &["hana/pulse/modulation/", "there is no parameter"]);
     show.told("h1", &["hana/pulse/health", "an unnamed sender speaks for 'pulse'"]);
 
     // For people, too.

@@ -125,8 +125,19 @@ impl Roster {
         let known = self.nodes.get(node).is_some_and(Entry::is_listed);
         // What goes and was never here is no news.
         let goes = matches!(sighting, Sighting::Vanished { .. } | Sighting::Goodbye(_));
-        if !self.nodes.contains_key(node) && (goes || self.nodes.len() >= Self::MAX_NODES) {
-            return vec![];
+        if !self.nodes.contains_key(node) {
+            if goes {
+                return vec![];
+            }
+            if self.nodes.len() >= Self::MAX_NODES {
+                // Words of nobody who is there make room for one who is.
+                let is_here = matches!(sighting, Sighting::Appeared { .. });
+                let words = self.nodes.iter().find(|(_, entry)| !entry.is_shown());
+                let Some(words) = words.map(|(id, _)| id.clone()).filter(|_| is_here) else {
+                    return vec![];
+                };
+                self.nodes.remove(&words);
+            }
         }
         let changed = self.nodes.entry(node.clone()).or_default().take(sighting, now, unix_ms);
         let host = self.host_view(node);
