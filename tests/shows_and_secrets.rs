@@ -261,9 +261,11 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
     let talks = start_daemon_with(&talkative, |command| {
         command.env("HANA_SECRET", secret).env("HANA_LOG", "trace");
     });
-    let mut command = talkative.command("hana");
-    command.env("HANA_SECRET", secret).env("HANA_LOG", "trace").arg("nodes");
-    assert!(talkative.run_within(SOON, command).ok().stdout.contains("pulse-2"));
+    eventually(SOON, "it to see the show", || {
+        let mut command = talkative.command("hana");
+        command.env("HANA_SECRET", secret).env("HANA_LOG", "trace").arg("nodes");
+        talkative.run_within(SOON, command).ok().stdout.contains("pulse-2")
+    });
     assert!(talks.stderr().contains("TRACE"));
     drop(talks);
 
