@@ -129,8 +129,12 @@ fn lost(how: u8) -> Lost {
     let cause = causes[usize::from(how) % causes.len()];
     let of_host = LostHost { host: host.clone(), cause, since_ms: 1, nodes: vec![node.clone()] };
     Lost {
-        hosts: if how % 2 == 0 { vec![of_host] } else { vec![] },
-        nodes: if how % 3 == 0 { vec![LostNode { node, host, since_ms: 1 }] } else { vec![] },
+        hosts: if how.is_multiple_of(2) { vec![of_host] } else { vec![] },
+        nodes: if how.is_multiple_of(3) {
+            vec![LostNode { node, host, since_ms: 1 }]
+        } else {
+            vec![]
+        },
     }
 }
 
