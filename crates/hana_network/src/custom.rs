@@ -32,8 +32,9 @@ use crate::Pending;
 use crate::Policy;
 use crate::Received;
 use crate::Subscription;
+use crate::gate::Gate;
 use crate::outbox::quality;
-use crate::reception::raw;
+use crate::reception::admitted;
 
 pub use courier::Courier;
 pub use heard::Heard;
@@ -152,10 +153,12 @@ impl<R: NodeRole> Node<R> {
         let pattern = format!("{}/*/topic/{}", Key::ROOT, topic.map_or("*", TopicName::as_str));
         let inbox = Inbox::new(Policy::DropOldest, INBOX);
         let (filled, reception) = (inbox.clone(), self.core.reception.clone());
+        let gate = Arc::new(Gate::of_values());
         let declaration = self.core.worker.declare(pattern.clone(), move |session| {
-            let (inbox, reception) = (filled.clone(), reception.clone());
+            let (inbox, reception, gate) = (filled.clone(), reception.clone(), Arc::clone(&gate));
             let callback = move |sample| {
-                let raw = raw(&sample, VALUE_BYTES);
+                let raw = admitted(&sample, VALUE_BYTES, &gate, &reception);
+                let Some(raw) = raw else { return };
                 match codec::decode_any(&raw.payload, raw.encoding, VALUE_BYTES) {
                     Ok(message) => {
                         reception.counters.received.add(1);
@@ -163,8 +166,9 @@ impl<R: NodeRole> Node<R> {
                         reception.counters.dropped.add(inbox.push("", received));
                     },
                     Err(problem) => reception.complain(
+                        &raw.key,
                         DecodeError {
-                            key: raw.key,
+                            key: raw.key.clone(),
                             sender: raw.envelope.map(|envelope| envelope.from),
                             message: "custom message",
                             problem,

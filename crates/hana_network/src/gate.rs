@@ -35,6 +35,9 @@ pub(crate) struct Gate {
     keys: Mutex<Keys>,
 }
 
+/// The rate of a custom message type that does not set its own.
+const VALUES_PER_SECOND: u32 = 20_000;
+
 /// What is done with the place that a message has in its sender's sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
@@ -122,6 +125,11 @@ impl Gate {
     /// For answers to a question for messages of type `M`.
     pub(crate) fn of_answers<M: Message>() -> Self {
         Self { order: Order::None, ..Self::of::<M>() }
+    }
+
+    /// For custom messages of whatever type, as values. Their lanes are not known here.
+    pub(crate) fn of_values() -> Self {
+        Self::new(Order::AsItComes, VALUES_PER_SECOND)
     }
 
     /// For commands. They have no place in a sequence: each one counts, and a question asked again is meant.

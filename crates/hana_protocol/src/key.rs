@@ -314,7 +314,7 @@ impl KeyKind {
     pub const fn max_per_second(self) -> Option<u32> {
         use crate::Message;
         Some(match self {
-            Self::Alive | Self::Custom => return None,
+            Self::Alive | Self::Custom | Self::Inbox | Self::KindInbox => return None,
             Self::Info => crate::NodeInfo::MAX_PER_SECOND,
             Self::Health => crate::Health::MAX_PER_SECOND,
             Self::Control => crate::Control::MAX_PER_SECOND,
@@ -340,7 +340,9 @@ impl KeyKind {
             | Self::Process
             | Self::Lost
             | Self::Log => true,
-            Self::Control | Self::Modulation | Self::Custom => false,
+            Self::Control | Self::Modulation | Self::Custom | Self::Inbox | Self::KindInbox => {
+                false
+            },
         }
     }
 

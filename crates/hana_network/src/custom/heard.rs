@@ -26,6 +26,7 @@ use hana_protocol::Refused;
 use hana_protocol::Topic;
 use hana_protocol::Topics;
 use hana_protocol::codec;
+use hana_protocol::one_line;
 use zenoh::Session;
 use zenoh::Wait;
 use zenoh::qos::CongestionControl;
@@ -40,10 +41,12 @@ use crate::Policy;
 use crate::RawMessage;
 use crate::Received;
 use crate::copy_filter::CopyFilter;
+use crate::gate::Gate;
 use crate::node::Core;
 use crate::outbox::quality;
 use crate::reception::Reception;
-use crate::reception::Sequences;
+use crate::reception::admitted;
+use crate::reception::envelope_of;
 use crate::reception::raw;
 use crate::reception::raw_parts;
 use crate::sender_book::Finding;
@@ -122,7 +125,7 @@ impl<M: CustomMessage> Heard<M> {
             messages: Inbox::new(policy, INBOX),
             mismatches: Inbox::new(Policy::DropOldest, MISMATCHES),
             reception: core.reception.clone(),
-            sequences: Sequences::default(),
+            gate: Gate::of::<M>(),
             senders: Mutex::default(),
             copies: Mutex::default(),
             worker: core.worker.clone(),
@@ -161,14 +164,18 @@ fn take_published<M: CustomMessage>(receiver: &Arc<Receiver<M>>) -> Declaration 
     receiver.worker.clone().declare(pattern.clone(), move |session| {
         let receiver = Arc::clone(&receiver);
         let callback = move |sample: Sample| {
-            let raw = raw(&sample, M::MAX_BYTES);
+            let raw = admitted(&sample, M::MAX_BYTES, &receiver.gate, &receiver.reception);
+            let Some(raw) = raw else { return };
             if matches!(Key::parse(&raw.key), Some(Key::Custom { .. })) {
                 receiver.take(raw).ok();
             } else {
-                receiver.reception.complain(format!(
-                    "{}: this is not the topic of one node; put to one key, not to a pattern",
-                    raw.key
-                ));
+                let key = one_line(&raw.key, Key::MAX_LEN);
+                receiver.reception.complain(
+                    &raw.key,
+                    format!(
+                        "{key}: this is not the topic of one node; put to one key, not to a pattern"
+                    ),
+                );
             }
         };
         Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))
@@ -207,7 +214,7 @@ fn take_puts<M: CustomMessage>(
         .callback(move |sample| {
             // Whatever pattern it was put to.
             let raw = RawMessage { key: key.clone(), ..raw(&sample, M::MAX_BYTES) };
-            if !receiver.is_copy(&raw) {
+            if !receiver.is_copy(&raw) && receiver.admits(&raw) {
                 receiver.take(raw).ok();
             }
         })
@@ -222,7 +229,7 @@ struct Receiver<M> {
     messages: Inbox<Received<M>>,
     mismatches: Inbox<Mismatch>,
     reception: Reception,
-    sequences: Sequences,
+    gate: Gate,
     senders: Mutex<SenderBook>,
     copies: Mutex<Copies>,
     worker: Worker,
@@ -245,13 +252,13 @@ impl<M: CustomMessage> Receiver<M> {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn admits(&self, raw: &RawMessage) -> bool {
+        self.gate.admit(&raw.key, raw.envelope.as_ref(), &self.reception)
+    }
+
     /// Reads a message and puts it into the inbox.
     fn take(self: &Arc<Self>, raw: RawMessage) -> Result<(), String> {
         let counters = &self.reception.counters;
-        let drops_older = M::LANE.drops_older();
-        if !self.sequences.admit(&raw, drops_older, counters) {
-            return Err("a newer one came before it".into());
-        }
         if raw.envelope.as_ref().is_some_and(|envelope| !self.senders().reads(envelope)) {
             counters.malformed.add(1);
             return Err(format!(
@@ -260,7 +267,7 @@ impl<M: CustomMessage> Receiver<M> {
                 M::NAME
             ));
         }
-        match codec::decode::<M>(&raw.payload, raw.encoding) {
+        match raw.decode::<M>() {
             Ok(message) => {
                 counters.received.add(1);
                 let key = raw.key.clone();
@@ -304,7 +311,7 @@ impl<M: CustomMessage> Receiver<M> {
         let raw = raw_parts(
             key,
             query.payload().unwrap_or(&none),
-            query.attachment(),
+            envelope_of(query.attachment()),
             &query.encoding().map(ToString::to_string).unwrap_or_default(),
             M::MAX_BYTES,
         );
@@ -315,8 +322,10 @@ impl<M: CustomMessage> Receiver<M> {
         let outcome = if self.messages.len() >= INBOX && !M::LANE.drops_older() {
             self.reception.counters.dropped.add(1);
             Err(format!("its program does not keep up: {INBOX} messages wait for it"))
-        } else {
+        } else if self.admits(&raw) {
             self.take(raw)
+        } else {
+            Err("a newer one came before it, or more come than are taken".into())
         };
         let key = key.to_owned();
         // By the worker: a foreign question may ask for an answer that blocks.
@@ -339,11 +348,14 @@ impl<M: CustomMessage> Receiver<M> {
     /// A message could not be read: is it this one, or its sender's shape?
     fn unreadable(self: &Arc<Self>, envelope: Option<Envelope>, error: DecodeError) {
         let problem = error.to_string();
-        let Some(envelope) = envelope else { return self.reception.complain(problem) };
+        let Some(envelope) = envelope else {
+            self.reception.complain(&error.key, problem);
+            return;
+        };
         // Not in the match: its guard would be held while others are waited for.
         let what = self.senders().unreadable(&envelope, &problem, Instant::now());
         match what {
-            Unreadable::Complain => self.reception.complain(problem),
+            Unreadable::Complain => self.reception.complain(&error.key, problem),
             Unreadable::Count => self.reception.counters.malformed.add(1),
             Unreadable::Ask => {
                 let answer = Announced {
@@ -361,7 +373,7 @@ impl<M: CustomMessage> Receiver<M> {
         let finding = self.senders().answered(envelope, info, &self.own, Instant::now());
         match finding {
             None => {},
-            Some(Finding::Unusable { problem }) => self.reception.complain(problem),
+            Some(Finding::Unusable { problem }) => self.reception.complain(key, problem),
             Some(Finding::Misfit { version, differences }) => {
                 let (reader, writer) = (&self.id, &envelope.from);
                 let sides: Vec<String> = differences
@@ -378,7 +390,7 @@ impl<M: CustomMessage> Receiver<M> {
                     "{key}: {}; nothing more is taken from it on this topic until it comes back with a shape that fits",
                     sides.join("; ")
                 );
-                self.reception.complain(text.clone());
+                self.reception.complain(key, text.clone());
                 self.mismatches.push(
                     "",
                     Mismatch {

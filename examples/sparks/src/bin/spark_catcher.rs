@@ -29,7 +29,9 @@ fn catch(mut sparks: MessageReader<FromMesh<Spark>>) {
         let from = spark.envelope.as_ref().map_or("an unnamed sender", |of| of.from.as_str());
         let audience = spark.audience();
         let Spark { number, angle, energy } = spark.message;
-        sparks::say!("spark {number} from {from}: {angle:.2} rad, energy {energy:.2}, to {audience:?}");
+        sparks::say!(
+            "spark {number} from {from}: {angle:.2} rad, energy {energy:.2}, to {audience:?}"
+        );
     }
 }
 
