@@ -206,7 +206,8 @@ fn a_disk_that_fills_up_while_all_runs_ends_nothing() {
     }
     assert!(daemon.try_wait().is_none());
     let complaints = said_of(&daemon, "its log");
-    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    // Not with every line; a record of a run that is removed may make room for a moment.
+    assert!((1..5).contains(&complaints.len()), "{complaints:?}");
     assert!(complaints[0].contains("No space left on device"), "{complaints:?}");
 
     // What the daemon says is in its log again once there is room, and how much is not.

@@ -61,8 +61,8 @@ mod tests {
     fn a_port_answers_or_refuses_and_an_address_that_leads_nowhere_is_silent() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let open = format!("tcp/{}", listener.local_addr().unwrap());
-        // Set aside for documentation: nobody is there.
-        let nowhere = "tcp/192.0.2.1:7447".to_owned();
+        // No machine has this address.
+        let nowhere = "tcp/255.255.255.255:7447".to_owned();
         assert_eq!(knock(&[nowhere.clone(), open.clone()]), Knock::Answered);
         drop(listener);
         assert_eq!(knock(&[open]), Knock::Refused);

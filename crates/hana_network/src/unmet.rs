@@ -149,10 +149,10 @@ enum Reason {
     OutOfReach,
 }
 
-/// What has been told of which host.
+/// What has been told of which program. There may be several on a host.
 struct Told {
     has_secret: bool,
-    hosts: BTreeMap<IpAddr, (Reason, Instant, bool)>,
+    hosts: BTreeMap<SocketAddr, (Reason, Instant, bool)>,
 }
 
 impl Told {
@@ -169,7 +169,7 @@ impl Told {
     }
 
     /// Whether to say this of a host now.
-    fn hear(&mut self, host: IpAddr, reason: Option<Reason>, now: Instant) -> Option<Reason> {
+    fn hear(&mut self, host: SocketAddr, reason: Option<Reason>, now: Instant) -> Option<Reason> {
         let Some(reason) = reason else {
             self.hosts.remove(&host);
             return None;
@@ -204,7 +204,7 @@ impl Told {
             .find(|(_, door)| !matches!(door, Door::Closed))
             .unwrap_or((first, Door::Closed));
         let reason = self.reason(door);
-        if let Some(reason) = self.hear(address.ip(), reason, Instant::now()) {
+        if let Some(reason) = self.hear(address, reason, Instant::now()) {
             say(&address.to_string(), reason, "answers when daemons look for each other");
         }
     }
@@ -225,7 +225,7 @@ impl Told {
         // That its secret is another one shows only when Zenoh has tried.
         let reason = self.reason(door).filter(|reason| *reason != Reason::OtherSecret);
         let Some(reason) = reason else { return door == Door::Closed };
-        if let Some(reason) = self.hear(address.ip(), Some(reason), Instant::now()) {
+        if let Some(reason) = self.hear(address, Some(reason), Instant::now()) {
             say(&address.to_string(), reason, "is named in `connect`");
         }
         reason == Reason::OutOfReach
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn each_host_and_reason_is_told_once_and_what_passes_is_not_told() {
         let mut told = Told { has_secret: true, hosts: BTreeMap::new() };
-        let host: IpAddr = [10, 0, 0, 1].into();
+        let host = SocketAddr::from(([10, 0, 0, 1], 7447));
         let now = Instant::now();
         let guarded = told.reason(Door::Guarded);
         assert_eq!(told.hear(host, guarded, now), Some(Reason::OtherSecret));
@@ -297,7 +297,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut told = Told { has_secret: false, hosts: BTreeMap::new() };
         for number in 0..1_000_u32 {
-            told.hear(IpAddr::V4(number.into()), Some(Reason::WantsSecret), Instant::now());
+            told.hear((std::net::Ipv4Addr::from(number), 7447).into(), Some(Reason::WantsSecret), Instant::now());
         }
         assert_eq!(told.hosts.len(), KNOWN);
     }

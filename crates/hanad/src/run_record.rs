@@ -113,7 +113,7 @@ impl RunRecords {
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|end| end == RECORD))
             .collect();
-        files.sort();
+        files.sort_by(|one, other| one.file_stem().cmp(&other.file_stem()));
         files.iter().filter_map(|file| self.read_one(file)).collect()
     }
 
