@@ -196,7 +196,7 @@ fn a_disk_that_fills_up_while_all_runs_ends_nothing() {
     command.args(["-c", play]);
     host.run_within(Duration::from_mins(2), command).ok();
     let written = disk.read("h1/log/pulse.log");
-    assert!(written.contains("zoom +0.100") && !written.contains("zoom +0.190"), "{written}");
+    assert!(written.contains("zoom +0.10") && !written.contains("zoom +0.190"), "{written}");
     draws(&host, &id, pid);
     show::hana(&host, ["stop", &id]).ok();
     // The daemon writes many lines of what it does.

@@ -290,8 +290,9 @@ fn a_flood_on_any_kind_of_key_is_borne() {
     figure(&format!("{calm:.0} frames a second on the other host in peace"));
     let mut best = 0;
     for (what, words) in [
-        // Messages on the key of a token are none; see decisions.md for tokens themselves.
+        // Messages on the key of a token are none; tokens themselves are.
         ("alive", &["flood", FLOOD, "hana/pulse/alive/visualization/1f"][..]),
+        ("tokens", &["tokens", FLOOD]),
         ("info", &["flood", FLOOD, "hana/pulse/info", "pulse"]),
         ("health", &["flood", FLOOD, "hana/pulse/health", "pulse"]),
         ("health, unnamed", &["flood", FLOOD, "hana/pulse/health"]),
@@ -304,7 +305,10 @@ fn a_flood_on_any_kind_of_key_is_borne() {
         ("look", &["flood", FLOOD, "hana/pulse/look", "pulse"]),
         ("look, asked", &["ask", FLOOD, "hana/pulse/look"]),
         ("topic", &["flood", FLOOD, "hana/pulse/topic/spark", "desk"]),
+        ("inbox", &["flood", FLOOD, "hana/pulse/inbox/spark", "desk"]),
+        ("inbox of a kind", &["flood", FLOOD, "hana/_pulse/inbox/spark", "desk"]),
         ("process", &["flood", FLOOD, "hana/h1/process/pulse", "h1"]),
+        ("lost", &["flood", FLOOD, "hana/h1/lost", "h1"]),
         ("log", &["flood", FLOOD, "hana/h1/log/pulse", "h1"]),
         ("log, asked", &["ask", FLOOD, "hana/h1/log/pulse"]),
         ("info, made-up nodes", &["keys", FLOOD, "hana/{}/info"]),

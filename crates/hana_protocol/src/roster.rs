@@ -183,7 +183,7 @@ impl Roster {
                 let goes = entry.is_present_only_as(zid);
                 if goes && entry.has_said_goodbye() {
                     self.leaves(node);
-                } else if goes {
+                } else if goes && entry.info().is_some() {
                     self.losses.vanished(node, now, unix_ms);
                 }
                 goes

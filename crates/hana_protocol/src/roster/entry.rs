@@ -276,7 +276,10 @@ impl Entry {
         let gone_for = now.saturating_duration_since(gone);
         match self.role() {
             None | Some(Role::App | Role::Bridge) => true,
-            Some(Role::Visualization | Role::Daemon) if self.said_goodbye => true,
+            // Nobody misses what never said what it is: a token is quickly made up.
+            Some(Role::Visualization | Role::Daemon) if self.said_goodbye || self.info.is_none() => {
+                true
+            },
             Some(Role::Daemon) => gone_for >= LOST_WITH_HOST,
             Some(Role::Visualization) => match host {
                 HostView::There => gone_for >= LOST_ALONE,

@@ -16,6 +16,15 @@ fn appeared(node: &str, role: Role) -> Sighting {
     Sighting::Appeared { node: id(node), role, zid: format!("z-{node}") }
 }
 
+/// What a node says of itself.
+fn info(node: &str, role: Role, host: &str) -> Sighting {
+    let info = serde_json::json!({
+        "node": node, "role": role, "host": host, "pid": 1, "instance": 1, "started_ms": 0,
+        "version": "0.1.0",
+    });
+    Sighting::Info(serde_json::from_value(info).unwrap())
+}
+
 fn vanished(node: &str) -> Sighting {
     Sighting::Vanished { node: id(node), zid: format!("z-{node}") }
 }
@@ -50,6 +59,7 @@ fn a_visualization_stays_in_the_list_across_a_disconnect_and_an_app_does_not() {
     let mut roster = Roster::default();
     let now = Instant::now();
     roster.observe(appeared("ripples", Role::Visualization), now, 0);
+    roster.observe(info("ripples", Role::Visualization, "h1"), now, 0);
     roster.observe(appeared("desk", Role::App), now, 0);
     roster.observe(vanished("ripples"), now, 0);
     assert_eq!(roster.observe(vanished("desk"), now, 0), vec![RosterChange::Removed(id("desk"))]);
@@ -105,8 +115,10 @@ fn two_hosts(now: Instant) -> Roster {
     let mut roster = Roster::default();
     for daemon in ["h1", "h2"] {
         roster.observe(appeared(daemon, Role::Daemon), now, 0);
+        roster.observe(info(daemon, Role::Daemon, daemon), now, 0);
     }
     roster.observe(appeared("ripples", Role::Visualization), now, 0);
+    roster.observe(info("ripples", Role::Visualization, "h1"), now, 0);
     roster.observe(health("ripples", 1), now, 0);
     roster.observe(running("ripples"), now, 0);
     roster.take_news();
@@ -241,11 +253,7 @@ fn a_visualization_that_nobody_launched_is_lost_alone_and_forgotten_after_a_minu
     let mut roster = Roster::default();
     roster.observe(appeared("h2", Role::Daemon), start, 0);
     roster.observe(appeared("ripples", Role::Visualization), start, 0);
-    let info = serde_json::json!({
-        "node": "ripples", "role": "visualization", "host": "h2", "pid": 1, "instance": 1,
-        "started_ms": 0, "version": "0.1.0",
-    });
-    roster.observe(Sighting::Info(serde_json::from_value(info).unwrap()), start, 0);
+    roster.observe(info("ripples", Role::Visualization, "h2"), start, 0);
     roster.observe(vanished("ripples"), start, 0);
     roster.tick(at(500), 500);
     assert_eq!(roster.take_news(), vec![], "it may be on its way back");
@@ -305,4 +313,16 @@ fn of_two_processes_under_one_id_everybody_shows_the_same() {
         roster.observe(of("h1", ProcessState::Crashed, 5), now, 0);
         assert_eq!(roster.view(&id("pulse"), 0).unwrap().host, Some(id("h1")));
     }
+}
+
+#[test]
+fn nobody_misses_a_token_that_never_said_what_it_is() {
+    let now = Instant::now();
+    let mut roster = Roster::default();
+    for (node, role) in [("h1", Role::Daemon), ("ripples", Role::Visualization)] {
+        roster.observe(appeared(node, role), now, 0);
+        assert_eq!(roster.observe(vanished(node), now, 0), vec![RosterChange::Removed(id(node))]);
+    }
+    assert_eq!(roster.next_knock(), None);
+    assert!(roster.views(0).is_empty());
 }
