@@ -13,6 +13,7 @@ is_there() {
         pkg-config) command -v pkg-config ;;
         xvfb) command -v Xvfb ;;
         iproute2) command -v ip ;;
+        nftables) command -v nft || [ -x /usr/sbin/nft ] ;;
         vulkan) have_library libvulkan.so.1 && ls /usr/share/vulkan/icd.d/*.json ;;
         x11) have_library libX11.so.6 && have_library libXcursor.so.1 && have_library libXi.so.6 &&
             have_library libXrandr.so.2 && have_library libxkbcommon-x11.so.0 ;;
@@ -28,6 +29,7 @@ debian_packages() {
         pkg-config) echo pkg-config ;;
         xvfb) echo xvfb ;;
         iproute2) echo iproute2 ;;
+        nftables) echo nftables ;;
         vulkan) echo libvulkan1 mesa-vulkan-drivers ;;
         x11) echo libx11-6 libxcursor1 libxi6 libxrandr2 libxkbcommon-x11-0 ;;
         venv) echo python3 python3-venv ;;

@@ -11,7 +11,7 @@ step() { printf '\n== %s (%s s)\n' "$1" "$((SECONDS - began))"; }
 step "what is needed"
 need_rust
 if [ "$(uname -s)" = Linux ]; then
-    need cc pkg-config util-linux iproute2 hostname venv xvfb vulkan x11
+    need cc pkg-config util-linux iproute2 nftables hostname venv xvfb vulkan x11
 else
     need cc
 fi

@@ -297,7 +297,11 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut told = Told { has_secret: false, hosts: BTreeMap::new() };
         for number in 0..1_000_u32 {
-            told.hear((std::net::Ipv4Addr::from(number), 7447).into(), Some(Reason::WantsSecret), Instant::now());
+            told.hear(
+                (std::net::Ipv4Addr::from(number), 7447).into(),
+                Some(Reason::WantsSecret),
+                Instant::now(),
+            );
         }
         assert_eq!(told.hosts.len(), KNOWN);
     }

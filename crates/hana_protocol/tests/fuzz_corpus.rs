@@ -12,6 +12,8 @@ mod payload;
 mod replay;
 #[path = "../../../fuzz/checks/roster.rs"]
 mod roster;
+#[path = "../../../fuzz/checks/schema.rs"]
+mod schema;
 
 #[test]
 fn payloads() {
@@ -31,4 +33,9 @@ fn keys() {
 #[test]
 fn rosters() {
     replay::replay("roster", roster::check);
+}
+
+#[test]
+fn schemas() {
+    replay::replay("schema", schema::check);
 }

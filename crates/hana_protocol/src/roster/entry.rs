@@ -277,7 +277,9 @@ impl Entry {
         match self.role() {
             None | Some(Role::App | Role::Bridge) => true,
             // Nobody misses what never said what it is: a token is quickly made up.
-            Some(Role::Visualization | Role::Daemon) if self.said_goodbye || self.info.is_none() => {
+            Some(Role::Visualization | Role::Daemon)
+                if self.said_goodbye || self.info.is_none() =>
+            {
                 true
             },
             Some(Role::Daemon) => gone_for >= LOST_WITH_HOST,

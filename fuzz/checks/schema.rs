@@ -1,0 +1,26 @@
+//! Any JSON as the schema that a stranger announces: it is read, compared and answered within bounds, and the
+//! example of a shape fits the shape.
+
+use hana_protocol::Shape;
+use serde_json::Value;
+use serde_json::json;
+
+pub(crate) fn check(bytes: &[u8]) {
+    let Ok(schema) = serde_json::from_slice::<Value>(bytes) else { return };
+    let strange = Shape::of_schema(&schema);
+    assert!(strange.outline().len() < 1 << 20);
+    let example = strange.example();
+    let _ = strange.check(&example);
+    let _ = strange.check(&schema);
+    let known = Shape::of_schema(&json!({
+        "type": "object",
+        "properties": {"number": {"type": "integer", "minimum": 0}, "energy": {"type": "number"}},
+        "required": ["number"],
+    }));
+    let _ = known.differences(&strange);
+    let _ = strange.differences(&known);
+    assert!(
+        strange.differences(&strange).is_empty(),
+        "who reads what itself writes, reads it: {schema}"
+    );
+}
