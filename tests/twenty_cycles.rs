@@ -38,6 +38,11 @@ enum Blow {
     Both,
 }
 
+/// Lets a blow go on: how long it lasts is what is tried, and nothing is awaited.
+fn goes_on(lasting: Duration) {
+    std::thread::sleep(lasting);
+}
+
 /// A small generator of numbers that look random; the seed is printed.
 struct Dice(u64);
 
@@ -144,20 +149,20 @@ fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
         match blow {
             Blow::Unplug(lasting) => {
                 host.unplug();
-                std::thread::sleep(lasting);
+                goes_on(lasting);
                 host.plug();
             },
             Blow::KillDaemon(lasting) => {
                 daemon.kill(Signal::KILL);
                 daemon.wait(SOON);
-                std::thread::sleep(lasting);
+                goes_on(lasting);
                 *daemon = start_daemon(host);
             },
             Blow::Both => {
                 host.unplug();
                 daemon.kill(Signal::KILL);
                 daemon.wait(SOON);
-                std::thread::sleep(Duration::from_secs(2));
+                goes_on(Duration::from_secs(2));
                 host.plug();
                 *daemon = start_daemon(host);
             },
