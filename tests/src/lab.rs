@@ -259,6 +259,8 @@ fn start_switch(entrance: Entrance, directory: &Path) -> Result<Anchor, String> 
     Anchor::start(
         command,
         "set -e
+        # Its last act is to kill all that it can see.
+        [ $$ = 1 ]
         hostname switch
         ip link set lo up
         for bridge in lan far; do

@@ -83,7 +83,10 @@ impl Orphan {
 impl Drop for Orphan {
     fn drop(&mut self) {
         if self.record.fingerprint.is_alive() {
-            let _ = Command::new("kill").args(["-KILL", &format!("-{}", self.pid())]).status();
+            let _ = rustix::process::kill_process_group(
+                to_pid(self.pid()),
+                rustix::process::Signal::KILL,
+            );
         }
     }
 }
@@ -96,10 +99,13 @@ fn adopt(record: &ProcessRecord) -> Result<(Process, Receiver<(Exit, Instant)>),
     Ok((process, exits))
 }
 
+fn to_pid(pid: u32) -> rustix::process::Pid {
+    rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap()
+}
+
 fn kill(pid: u32) -> Instant {
-    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
     let now = Instant::now();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(to_pid(pid), rustix::process::Signal::KILL).unwrap();
     now
 }
 
@@ -226,7 +232,7 @@ fn a_recycled_id_is_never_taken() {
     let orphan = Orphan::of("exec sleep 61");
     let other = ProcessRecord { mark: "1-2-3".into(), ..orphan.record.clone() };
     assert!(matches!(adopt(&other), Err(AdoptError::Gone { .. })));
-    for pid in [0, 1 << 31, u32::MAX] {
+    for pid in [0, 1, 1 << 31, u32::MAX] {
         let fingerprint = PidFingerprint { pid, started: "never".into() };
         let gone = adopt(&ProcessRecord { fingerprint, mark: "1-2-3".into(), output: None });
         assert!(matches!(gone, Err(AdoptError::Gone { .. })), "{pid}");

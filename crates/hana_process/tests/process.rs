@@ -21,6 +21,8 @@ use hana_process::PidFingerprint;
 use hana_process::Process;
 use hana_process::ProcessOutput;
 use hana_protocol::Exit;
+use rustix::process::Pid;
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -100,8 +102,8 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn kill(signal: &str, pid: u32) {
-    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+fn kill(signal: Signal, pid: u32) {
+    rustix::process::kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
 }
 
 #[test]
@@ -177,7 +179,7 @@ fn one_that_ignores_sigterm_is_ended_by_sigkill() {
 fn one_that_is_suspended_hears_sigterm() {
     let trial = Trial::of("echo; exec sleep 61");
     trial.first_line();
-    kill("-STOP", trial.process.pid());
+    kill(Signal::STOP, trial.process.pid());
     trial.process.terminate().unwrap();
     assert_eq!(trial.exit(), Exit::Signal(15));
     trial.sweep();
@@ -365,7 +367,7 @@ fn a_dropped_process_goes_on_and_is_no_zombie_when_it_ends() {
     let fingerprint = process.fingerprint().unwrap().clone();
     drop(process);
     assert!(fingerprint.is_alive());
-    kill("-KILL", pid);
+    kill(Signal::KILL, pid);
     assert_eq!(exits.recv_timeout(DEADLINE).unwrap().0, Exit::Signal(9));
     eventually("nothing of it is left", || !exists(pid));
 

@@ -257,9 +257,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Never 1: a signal to the group of that number would be one to everybody.
 fn to_pid(pid: u32) -> io::Result<Pid> {
     i32::try_from(pid)
         .ok()
+        .filter(|&pid| pid > 1)
         .and_then(Pid::from_raw)
         .ok_or_else(|| io::Error::other(format!("{pid} is no process id")))
 }
