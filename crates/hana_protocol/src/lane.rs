@@ -37,6 +37,12 @@ impl Lane {
         }
     }
 
+    /// Whether every message arrives, as long as its publisher has it.
+    #[must_use]
+    pub const fn is_reliable(self) -> bool {
+        matches!(self, Self::ReliableOrdered | Self::ReliableUnordered)
+    }
+
     /// Whether an older message is thrown away once a newer one has been delivered.
     #[must_use]
     pub const fn drops_older(self) -> bool {

@@ -10,6 +10,7 @@
 //! | what a payload looks like | one file per message: [`Health`], [`NodeInfo`], [`Control`], ... |
 //! | how bytes become a message, and what is said when they do not | [`codec`] |
 //! | whether a node is running, slow or unresponsive | [`HealthWatch`] |
+//! | what each delivery promise asks of its receiver | [`Lane`], [`LaneReceiver`] |
 //! | everything known of everyone | [`Roster`] |
 //! | what a message type of somebody else's looks like | [`CustomMessageInfo`], [`Shape`] |
 
@@ -25,6 +26,7 @@ mod in_full;
 mod info;
 mod key;
 mod lane;
+mod lane_receiver;
 mod log_line;
 mod look;
 mod loss_watch;
@@ -84,6 +86,10 @@ pub use key::Key;
 pub use key::KeyKind;
 pub use key::TopicHistory;
 pub use lane::Lane;
+pub use lane_receiver::LaneAction;
+pub use lane_receiver::LaneCounts;
+pub use lane_receiver::LaneLimits;
+pub use lane_receiver::LaneReceiver;
 pub use log_line::LogLine;
 pub use log_line::Stream;
 pub use look::Look;

@@ -1,0 +1,361 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::Lane;
+
+/// The receive side of one lane: what becomes of the messages of one run of one publisher on one key.
+///
+/// Pure: it is told what arrived and what time it is, and answers with what to do. It has no timers; it says
+/// with [`LaneReceiver::next_deadline`] when it wants a [`LaneReceiver::tick`], and a tick that comes late, early or
+/// twice does no harm. What arrived may have been delayed, doubled or overtaken on its way.
+///
+/// | lane | delivers | asks for what is missing |
+/// |---|---|---|
+/// | [`Lane::ReliableOrdered`] | each once, in order; what comes after a gap waits for it | yes |
+/// | [`Lane::ReliableUnordered`] | each once, as soon as it is there | yes |
+/// | [`Lane::UnreliableSequenced`] | what is newer than all before | no |
+/// | [`Lane::UnreliableUnordered`] | each at most once, as soon as it is there | no |
+///
+/// It holds that
+/// - nothing is delivered twice;
+/// - every number from the first to the newest is delivered, missing for less than the patience, or counted as lost;
+/// - what it remembers is bounded by its limits, whatever numbers arrive.
+#[derive(Debug, Clone)]
+pub struct LaneReceiver<M> {
+    lane: Lane,
+    limits: LaneLimits,
+    newest: Option<u64>,
+    /// Whether what was sent before the first message that arrived is missing too.
+    from_beginning: bool,
+    /// What is missing, by its first number. No two touch.
+    gaps: BTreeMap<u64, Gap>,
+    /// What waits for a gap before it to be closed, by its number.
+    held: BTreeMap<u64, M>,
+    counts: LaneCounts,
+}
+
+/// How long, and how much of it, is waited for what is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneLimits {
+    /// What is missing for this long is lost: counted, and what waits for it is delivered.
+    pub patience: Duration,
+    /// How long what is missing may still come by itself, before it is asked for. Zero where nothing overtakes
+    /// anything, as over TCP.
+    pub grace: Duration,
+    /// How long an answer may take before it is asked again.
+    pub ask_every: Duration,
+    /// How many of the newest messages the publisher keeps to answer from; what is older cannot be had.
+    pub kept: u64,
+    /// The most messages that wait for one before them; of more, the oldest gap is given up.
+    pub held: usize,
+    /// The most stretches of missing numbers; of more, the oldest is given up.
+    pub gaps: usize,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaneAction<M> {
+    /// Hand it to the program.
+    Deliver {
+        /// Its place in its publisher's sequence.
+        sequence: u64,
+        /// It.
+        message: M,
+    },
+    /// Ask the publisher for these, both inclusive. What comes is to be told like what arrives by itself; what the
+    /// publisher does not have any more, with [`LaneReceiver::absent`].
+    Ask {
+        /// The first number.
+        first: u64,
+        /// The last number.
+        last: u64,
+    },
+    /// These will not be delivered: to be reported. Both inclusive.
+    Lost {
+        /// The first number.
+        first: u64,
+        /// The last number.
+        last: u64,
+    },
+}
+
+/// What became of the messages of one publisher.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LaneCounts {
+    /// Handed to the program.
+    pub delivered: u64,
+    /// Of those: missing at first.
+    pub recovered: u64,
+    /// Thrown away on arrival: delivered before, given up, or overtaken by a newer one.
+    pub late: u64,
+    /// Never delivered.
+    pub lost: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Gap {
+    last: u64,
+    since: Instant,
+    asked: Option<Instant>,
+}
+
+impl Default for LaneLimits {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(1),
+            grace: Duration::ZERO,
+            ask_every: Duration::from_millis(100),
+            kept: 1024,
+            held: 4096,
+            gaps: 256,
+        }
+    }
+}
+
+impl<M> LaneReceiver<M> {
+    /// For one who came while the publisher was sending: what was sent before the first message that arrives, or
+    /// before the first announcement, was not for him.
+    #[must_use]
+    pub const fn joining(lane: Lane, limits: LaneLimits) -> Self {
+        Self {
+            lane,
+            limits,
+            newest: None,
+            from_beginning: false,
+            gaps: BTreeMap::new(),
+            held: BTreeMap::new(),
+            counts: LaneCounts { delivered: 0, recovered: 0, late: 0, lost: 0 },
+        }
+    }
+
+    /// For one who was there before the publisher: what it sent first, number 0, is missing if it does not come.
+    #[must_use]
+    pub fn from_beginning(lane: Lane, limits: LaneLimits) -> Self {
+        Self { from_beginning: true, ..Self::joining(lane, limits) }
+    }
+
+    /// What became of the messages until now.
+    #[must_use]
+    pub const fn counts(&self) -> LaneCounts {
+        self.counts
+    }
+
+    /// How many numbers are missing and not yet given up.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.gaps.iter().map(|(first, gap)| gap.last - first + 1).sum()
+    }
+
+    /// How many messages wait for one before them.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// A message has arrived, by itself or because it was asked for.
+    pub fn arrive(
+        &mut self,
+        sequence: u64,
+        message: M,
+        now: Instant,
+        actions: &mut Vec<LaneAction<M>>,
+    ) {
+        if self.newest.is_none_or(|newest| sequence > newest) {
+            self.reach(sequence.checked_sub(1), now, actions);
+            self.newest = Some(sequence);
+            self.take(sequence, message, actions);
+        } else if self.fill(sequence) {
+            self.counts.recovered += 1;
+            self.take(sequence, message, actions);
+            self.release(actions);
+        } else {
+            self.counts.late += 1;
+        }
+        self.keep_bounds(actions);
+        self.ask(now, actions);
+    }
+
+    /// The publisher has said which number its newest message has. So the loss of a last message is noticed, after
+    /// which nothing comes.
+    pub fn announced(&mut self, newest: u64, now: Instant, actions: &mut Vec<LaneAction<M>>) {
+        if self.newest.is_none_or(|known| newest > known) {
+            if self.newest.is_some() || self.from_beginning {
+                self.reach(Some(newest), now, actions);
+            }
+            self.newest = Some(newest);
+            self.keep_bounds(actions);
+            self.ask(now, actions);
+        }
+    }
+
+    /// The publisher does not have these any more, both inclusive.
+    pub fn absent(&mut self, first: u64, last: u64, actions: &mut Vec<LaneAction<M>>) {
+        let touched: Vec<(u64, Gap)> = self
+            .gaps
+            .range(..=last)
+            .filter(|(_, gap)| gap.last >= first)
+            .map(|(start, gap)| (*start, *gap))
+            .collect();
+        for (start, gap) in touched {
+            self.gaps.remove(&start);
+            if start < first {
+                self.gaps.insert(start, Gap { last: first - 1, ..gap });
+            }
+            if gap.last > last {
+                self.gaps.insert(last + 1, gap);
+            }
+            self.lose(start.max(first), gap.last.min(last), actions);
+        }
+        self.release(actions);
+        self.keep_bounds(actions);
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant, actions: &mut Vec<LaneAction<M>>) {
+        while let Some(first) = self.first_overdue(now) {
+            self.give_up(first, actions);
+        }
+        self.ask(now, actions);
+    }
+
+    /// The publisher's run is over, and will answer nothing: what is missing is lost, what waits is delivered.
+    pub fn end(&mut self, actions: &mut Vec<LaneAction<M>>) {
+        while let Some((&first, _)) = self.gaps.first_key_value() {
+            self.give_up(first, actions);
+        }
+    }
+
+    /// When a [`LaneReceiver::tick`] is wanted next; `None`: not before something arrives.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.gaps
+            .values()
+            .map(|gap| {
+                let lost = gap.since + self.limits.patience;
+                self.asks_at(gap).map_or(lost, |asks| asks.min(lost))
+            })
+            .min()
+    }
+
+    /// All up to `last` have been sent, as is now known.
+    fn reach(&mut self, last: Option<u64>, now: Instant, actions: &mut Vec<LaneAction<M>>) {
+        let first = match self.newest {
+            Some(newest) => newest + 1,
+            None if self.from_beginning => 0,
+            None => return,
+        };
+        let Some(last) = last.filter(|&last| last >= first) else { return };
+        if self.lane.drops_older() {
+            self.lose(first, last, actions);
+            return;
+        }
+        // What the publisher has thrown away already is not waited for.
+        let kept = if self.lane.is_reliable() { self.limits.kept } else { u64::MAX };
+        let oldest = last.saturating_sub(kept.saturating_sub(1)).max(first);
+        // What waits for an earlier gap comes before what is lost here, and is delivered with that.
+        let gap = Gap { last, since: now, asked: None };
+        if oldest > first {
+            self.gaps.insert(first, Gap { last: oldest - 1, ..gap });
+            self.give_up(first, actions);
+        }
+        self.gaps.insert(oldest, gap);
+    }
+
+    /// Whether it was missing. If so it is not any more.
+    fn fill(&mut self, sequence: u64) -> bool {
+        let Some((&first, &gap)) = self.gaps.range(..=sequence).next_back() else { return false };
+        if gap.last < sequence {
+            return false;
+        }
+        self.gaps.remove(&first);
+        if first < sequence {
+            self.gaps.insert(first, Gap { last: sequence - 1, ..gap });
+        }
+        if sequence < gap.last {
+            self.gaps.insert(sequence + 1, gap);
+        }
+        true
+    }
+
+    fn take(&mut self, sequence: u64, message: M, actions: &mut Vec<LaneAction<M>>) {
+        let waits = self.lane == Lane::ReliableOrdered
+            && self.gaps.first_key_value().is_some_and(|(&first, _)| first < sequence);
+        if waits {
+            self.held.insert(sequence, message);
+        } else {
+            self.deliver(sequence, message, actions);
+        }
+    }
+
+    /// Delivers what does not wait for anything any more.
+    fn release(&mut self, actions: &mut Vec<LaneAction<M>>) {
+        let gap = self.gaps.first_key_value().map(|(&first, _)| first);
+        while let Some(entry) = self.held.first_entry()
+            && gap.is_none_or(|gap| *entry.key() < gap)
+        {
+            let (sequence, message) = entry.remove_entry();
+            self.deliver(sequence, message, actions);
+        }
+    }
+
+    fn deliver(&mut self, sequence: u64, message: M, actions: &mut Vec<LaneAction<M>>) {
+        self.counts.delivered += 1;
+        actions.push(LaneAction::Deliver { sequence, message });
+    }
+
+    fn lose(&mut self, first: u64, last: u64, actions: &mut Vec<LaneAction<M>>) {
+        self.counts.lost = self.counts.lost.saturating_add((last - first).saturating_add(1));
+        actions.push(LaneAction::Lost { first, last });
+    }
+
+    fn give_up(&mut self, first: u64, actions: &mut Vec<LaneAction<M>>) {
+        // In order: what waits for an earlier gap waits for this one too, so nothing is said out of its place.
+        while let Some((&earliest, gap)) = self.gaps.first_key_value()
+            && earliest <= first
+        {
+            let last = gap.last;
+            self.gaps.remove(&earliest);
+            self.lose(earliest, last, actions);
+            self.release(actions);
+        }
+    }
+
+    fn first_overdue(&self, now: Instant) -> Option<u64> {
+        let overdue = |gap: &Gap| now.saturating_duration_since(gap.since) >= self.limits.patience;
+        self.gaps.iter().find(|(_, gap)| overdue(gap)).map(|(&first, _)| first)
+    }
+
+    fn keep_bounds(&mut self, actions: &mut Vec<LaneAction<M>>) {
+        while (self.held.len() > self.limits.held || self.gaps.len() > self.limits.gaps)
+            && let Some((&first, _)) = self.gaps.first_key_value()
+        {
+            self.give_up(first, actions);
+        }
+    }
+
+    fn ask(&mut self, now: Instant, actions: &mut Vec<LaneAction<M>>) {
+        let due: Vec<u64> = self
+            .gaps
+            .iter()
+            .filter(|(_, gap)| self.asks_at(gap).is_some_and(|at| at <= now))
+            .map(|(&first, _)| first)
+            .collect();
+        for first in due {
+            if let Some(gap) = self.gaps.get_mut(&first) {
+                gap.asked = Some(now);
+                actions.push(LaneAction::Ask { first, last: gap.last });
+            }
+        }
+    }
+
+    fn asks_at(&self, gap: &Gap) -> Option<Instant> {
+        self.lane.is_reliable().then(|| {
+            gap.asked.map_or(gap.since + self.limits.grace, |asked| asked + self.limits.ask_every)
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
