@@ -11,10 +11,12 @@
 //! | how bytes become a message, and what is said when they do not | [`codec`] |
 //! | whether a node is running, slow or unresponsive | [`HealthWatch`] |
 //! | what each delivery promise asks of its receiver | [`Lane`], [`LaneReceiver`] |
+//! | how modulation is played in spite of the network's jitter | [`Playout`], [`ClockMap`] |
 //! | everything known of everyone | [`Roster`] |
 //! | what a message type of somebody else's looks like | [`CustomMessageInfo`], [`Shape`] |
 
 mod audience;
+mod clock_map;
 pub mod codec;
 mod control;
 mod custom_message_info;
@@ -37,6 +39,7 @@ mod node_id;
 mod node_view;
 mod one_line;
 mod parameter;
+mod playout;
 mod process;
 mod rate_limit;
 pub mod role;
@@ -49,6 +52,7 @@ mod topic;
 mod topic_name;
 
 pub use audience::Audience;
+pub use clock_map::ClockMap;
 pub use codec::DecodeError;
 pub use codec::Encoding;
 pub use codec::PayloadError;
@@ -111,6 +115,9 @@ pub use parameter::ParameterError;
 pub use parameter::ParameterName;
 pub use parameter::ParameterNameError;
 pub use parameter::Parameters;
+pub use playout::Curve;
+pub use playout::Playout;
+pub use playout::PlayoutSettings;
 pub use process::Exit;
 pub use process::ProcessState;
 pub use process::ProcessStatus;

@@ -1,0 +1,169 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Plays what is sent for one parameter a fixed, small delay behind, so that the network's jitter does not reach
+/// the eye.
+///
+/// It is given samples with the sender's time, as they arrive, and asked for the value of the sender's time now (see
+/// [`ClockMap`](crate::ClockMap)). What was sent between two frames is not lost on the second one, what comes in
+/// disorder is put in order, and what is older than what was played is never played. Pure; once its queue has
+/// grown to its size, nothing of it allocates.
+#[derive(Debug, Clone)]
+pub struct Playout {
+    settings: PlayoutSettings,
+    /// In the order of their times, which are distinct. The first one is what is played now, or is still to come.
+    samples: VecDeque<Sample>,
+    /// Up to which of the sender's time has been played.
+    played_us: Option<i64>,
+    /// What was given last, for the smoothing.
+    shown: Option<(f32, Instant)>,
+    late: u64,
+}
+
+/// How a parameter is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlayoutSettings {
+    /// How far behind the sender. Zero plays each value as soon as it is there. More than the network's jitter, and
+    /// the time between two samples, gives the curve that was sent.
+    pub delay: Duration,
+    /// What lies between two samples.
+    pub curve: Curve,
+    /// Two samples further apart than this have nothing between them: the sender had paused, or they were lost. The
+    /// first is held until the second is due.
+    pub gap: Duration,
+    /// The time in which a step is followed to 63 %; zero: at once.
+    pub smoothing: Duration,
+}
+
+/// What lies between two samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Curve {
+    /// A straight line: for what moves.
+    Interpolated,
+    /// The earlier one: for switches and choices.
+    Held,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Sample {
+    sent_us: i64,
+    value: f32,
+}
+
+impl Default for PlayoutSettings {
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_millis(10),
+            curve: Curve::Interpolated,
+            gap: Duration::from_millis(100),
+            smoothing: Duration::ZERO,
+        }
+    }
+}
+
+impl Playout {
+    /// The most samples that wait; of more, the oldest is thrown away. At 1 kHz a quarter of a second, which is far
+    /// longer than any delay that one would play with.
+    pub const MAX_SAMPLES: usize = 256;
+
+    /// Nothing has come yet.
+    #[must_use]
+    pub const fn new(settings: PlayoutSettings) -> Self {
+        Self { settings, samples: VecDeque::new(), played_us: None, shown: None, late: 0 }
+    }
+
+    /// How many samples came after their time had been played, and were thrown away.
+    #[must_use]
+    pub const fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Begins anew, with another sender or another run of it: its clock is another one. What is shown stays until
+    /// its first sample is due.
+    pub fn reset(&mut self) {
+        self.samples.clear();
+        self.played_us = None;
+    }
+
+    /// A sample has arrived, which was sent at `sent_us` by its sender's clock, in microseconds. One that comes too
+    /// late for its time is played at once if it is the newest, since what was sent last is what is meant; else it is
+    /// counted, and never played.
+    pub fn push(&mut self, sent_us: i64, value: f32) {
+        if !value.is_finite() {
+            return;
+        }
+        let sample = Sample { sent_us, value };
+        let is_newest = self.samples.back().is_some_and(|newest| sent_us > newest.sent_us);
+        let is_late = self.played_us.is_some_and(|played| sent_us <= played);
+        if is_late && !is_newest {
+            self.late += 1;
+            return;
+        }
+        // Almost always at the end.
+        let place = self.samples.partition_point(|other| other.sent_us < sent_us);
+        if self.samples.get(place).is_some_and(|other| other.sent_us == sent_us) {
+            self.late += 1;
+            return;
+        }
+        if self.samples.len() >= Self::MAX_SAMPLES {
+            self.samples.pop_front();
+            self.samples.insert(place.saturating_sub(1), sample);
+        } else {
+            self.samples.insert(place, sample);
+        }
+    }
+
+    /// The value to be shown at `now`, at which the sender's clock shows `sender_us`. `None` before the first sample
+    /// is due.
+    pub fn value(&mut self, sender_us: i64, now: Instant) -> Option<f32> {
+        let delay = i64::try_from(self.settings.delay.as_micros()).unwrap_or(i64::MAX);
+        let due = sender_us.saturating_sub(delay);
+        // A clock that is set back does not make time run backwards here.
+        let due = self.played_us.map_or(due, |played| played.max(due));
+        let passed = self.samples.partition_point(|sample| sample.sent_us <= due);
+        // Only the last one of those whose time has come is still of interest.
+        self.samples.drain(..passed.saturating_sub(1));
+        if passed == 0 {
+            return self.shown.map(|(value, _)| value);
+        }
+        self.played_us = Some(due);
+        let current = self.samples.front()?;
+        let value = self
+            .samples
+            .get(1)
+            .filter(|_| self.settings.curve == Curve::Interpolated)
+            .and_then(|next| between(current, next, due, self.settings.gap))
+            .unwrap_or(current.value);
+        Some(self.smooth(value, now))
+    }
+
+    fn smooth(&mut self, value: f32, now: Instant) -> f32 {
+        let shown = match self.shown {
+            Some((shown, at)) if !self.settings.smoothing.is_zero() => {
+                let passed = now.saturating_duration_since(at).as_secs_f32();
+                let share = 1.0 - (-passed / self.settings.smoothing.as_secs_f32()).exp();
+                (value - shown).mul_add(share, shown)
+            },
+            _ => value,
+        };
+        self.shown = Some((shown, now));
+        shown
+    }
+}
+
+/// The point at `due` on the line between two samples, if they belong together.
+// Microseconds of a gap fit into an f32 well enough for a value that is one.
+#[allow(clippy::cast_precision_loss)]
+fn between(current: &Sample, next: &Sample, due: i64, gap: Duration) -> Option<f32> {
+    let apart = next.sent_us.checked_sub(current.sent_us)?;
+    if u128::try_from(apart).ok()? > gap.as_micros() {
+        return None;
+    }
+    let share = (due - current.sent_us) as f32 / apart as f32;
+    Some((next.value - current.value).mul_add(share.clamp(0.0, 1.0), current.value))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
