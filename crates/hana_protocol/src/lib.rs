@@ -12,6 +12,7 @@
 //! | whether a node is running, slow or unresponsive | [`HealthWatch`] |
 //! | what each delivery promise asks of its receiver | [`Lane`], [`LaneReceiver`] |
 //! | how modulation is played in spite of the network's jitter | [`Playout`], [`ClockMap`] |
+//! | tempo, beats and bars | [`Timeline`] |
 //! | everything known of everyone | [`Roster`] |
 //! | what a message type of somebody else's looks like | [`CustomMessageInfo`], [`Shape`] |
 
@@ -48,6 +49,7 @@ pub mod route;
 mod sequence;
 mod shape;
 mod sighting;
+mod timeline;
 mod topic;
 mod topic_name;
 
@@ -135,6 +137,8 @@ pub use shape::Frequency;
 pub use shape::Misfit;
 pub use shape::Shape;
 pub use sighting::Sighting;
+pub use timeline::Timeline;
+pub use timeline::TimelineError;
 pub use topic::Topic;
 pub use topic::Topics;
 pub use topic_name::TopicName;
