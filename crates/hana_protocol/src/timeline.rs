@@ -98,7 +98,7 @@ impl Timeline {
 
     /// The beat at a time; may be negative.
     #[must_use]
-    pub fn beat_at(&self, at_us: i64) -> f64 {
+    pub const fn beat_at(&self, at_us: i64) -> f64 {
         microseconds(self.origin_us, at_us).mul_add(self.beats_per_us(), self.origin_beat)
     }
 
