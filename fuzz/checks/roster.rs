@@ -58,7 +58,10 @@ pub(crate) fn check(bytes: &[u8]) {
             },
             4 => {
                 let zoom = ParameterName::new("zoom").expect("it is a name");
-                Sighting::Look(node, Look { parameters: [(zoom, f32::from(*how))].into() })
+                Sighting::Look(
+                    node,
+                    Look { parameters: [(zoom, f32::from(*how))].into(), in_force: None },
+                )
             },
             8 => Sighting::Goodbye(node),
             9 => {
@@ -150,5 +153,6 @@ fn status(node: NodeId, how: u8) -> ProcessStatus {
         pid: None,
         exit: None,
         restarts: 0,
+        ignored: false,
     }
 }

@@ -33,6 +33,14 @@ pub(crate) enum Command {
     Restart(NodeArgument),
     /// End a visualization at once, with all that it started.
     Kill(NodeArgument),
+    /// Do nothing about the trouble a visualization is in, and tell nobody any more, until it changes.
+    Ignore(NodeArgument),
+    /// Let looks stay as they are, whatever is played, until `hana resume`.
+    Hold(OverrideArguments),
+    /// Draw black until `hana resume`.
+    Blackout(OverrideArguments),
+    /// Show again what is played, after `hana hold` or `hana blackout`.
+    Resume(OverrideArguments),
     /// Set parameters of a visualization, all or none.
     Set(SetArguments),
     /// Send a custom message, checked against its announced schema; without one, show what can be sent.
@@ -81,6 +89,20 @@ pub(crate) struct StartArguments {
 pub(crate) struct NodeArgument {
     /// Its id, as `hana nodes` lists it.
     pub(crate) node: NodeId,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct OverrideArguments {
+    /// The visualizations' ids, as `hana nodes` lists them.
+    #[arg(value_name = "NODE")]
+    pub(crate) nodes: Vec<NodeId>,
+    /// All visualizations on this host.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<NodeId>,
+    /// All visualizations.
+    #[arg(long, conflicts_with_all = ["nodes", "host"])]
+    pub(crate) all: bool,
 }
 
 #[derive(Args)]

@@ -10,6 +10,7 @@ mod demo;
 mod logs;
 mod mesh;
 mod nodes;
+mod overrides;
 mod ping;
 mod process;
 mod send;
@@ -23,6 +24,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use hana_protocol::Blackout;
+use hana_protocol::Hold;
+use hana_protocol::Resume;
 use hana_protocol::in_full;
 
 use crate::arguments::Arguments;
@@ -50,6 +54,10 @@ fn main() -> ExitCode {
         Command::Stop(node) => process::stop(&node, json),
         Command::Restart(node) => process::restart(&node, json),
         Command::Kill(node) => process::kill(&node, json),
+        Command::Ignore(node) => process::ignore(&node, json),
+        Command::Hold(arguments) => overrides::run::<Hold>(&arguments, json),
+        Command::Blackout(arguments) => overrides::run::<Blackout>(&arguments, json),
+        Command::Resume(arguments) => overrides::run::<Resume>(&arguments, json),
         Command::Set(arguments) => set::run(&arguments, json),
         Command::Send(arguments) => send::run(&arguments, json),
         Command::Watch(arguments) => watch::run(&arguments, json),

@@ -9,6 +9,7 @@ use anyhow::bail;
 use hana_network::CommandError;
 use hana_network::Node;
 use hana_network::daemon_is_listening;
+use hana_protocol::Ignore;
 use hana_protocol::Kill;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
@@ -102,6 +103,16 @@ pub(crate) fn kill(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
     let kill = Kill { node: argument.node.clone() };
     let report = node.command::<role::Daemon, _>(&host, kill, STOP).wait(STOP * 2)??;
     say(json, &report, || stopped(&argument.node, report.by))
+}
+
+pub(crate) fn ignore(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
+    let node = mesh::join()?;
+    let host = launched_on(&node, &argument.node, "watch over")?;
+    let ignore = Ignore { node: argument.node.clone() };
+    let accepted = node.command::<role::Daemon, _>(&host, ignore, mesh::COMMAND);
+    say(json, &accepted.wait(mesh::COMMAND * 2)??, || {
+        format!("'{}' is left as it is until its state changes", argument.node)
+    })
 }
 
 /// The host whose daemon launched it; an error that says what else can be done where none did.

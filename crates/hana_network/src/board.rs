@@ -3,25 +3,44 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use hana_protocol::Look;
+use hana_protocol::Override;
 use hana_protocol::Parameter;
 use hana_protocol::ParameterError;
 use hana_protocol::ParameterName;
 use hana_protocol::Parameters;
 
-/// The parameters of a visualization with their current values: the network writes what it is sent, the
-/// render loop reads once a frame. Held for nanoseconds by either; neither waits for the other's work.
+/// The parameters of a visualization with their current values.
+///
+/// The network writes what it is sent, the render loop reads once a frame. Held for nanoseconds by either; neither
+/// waits for the other's work. While [`Override::Hold`] is in force, what is shown stays as it was, and what is played is kept for afterwards.
 #[derive(Debug, Default)]
 pub struct Board(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// What is played.
     parameters: Parameters,
+    /// What is shown while it is held.
+    held: Option<Parameters>,
+    in_force: Option<Override>,
     version: u64,
+}
+
+impl State {
+    fn shown(&self) -> &Parameters {
+        self.held.as_ref().unwrap_or(&self.parameters)
+    }
 }
 
 impl Board {
     pub(crate) fn new(declared: Vec<Parameter>) -> Self {
-        Self(Mutex::new(State { parameters: Parameters::new(declared), version: 1 }))
+        Self(Mutex::new(State {
+            parameters: Parameters::new(declared),
+            held: None,
+            in_force: None,
+            version: 1,
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -34,21 +53,28 @@ impl Board {
         self.state().parameters.declared().to_vec()
     }
 
-    /// The current values, in the order of the declarations.
+    /// The values to be shown, in the order of the declarations.
     #[must_use]
     pub fn values(&self) -> Vec<f32> {
-        self.state().parameters.values().to_vec()
+        self.state().shown().values().to_vec()
     }
 
-    /// Copies the current values into `values` if any changed since `version`; the version they have now.
+    /// Copies the values to be shown into `values` if anything changed since `version`; the version they have now.
     /// Does not allocate once `values` has its size. The first version is 1: begin with 0.
     pub fn read_since(&self, version: u64, values: &mut Vec<f32>) -> u64 {
         let state = self.state();
         if state.version != version {
             values.clear();
-            values.extend_from_slice(state.parameters.values());
+            values.extend_from_slice(state.shown().values());
         }
         state.version
+    }
+
+    /// What a person has put in force over what is played. A program draws black during [`Override::Blackout`];
+    /// [`Override::Hold`] is seen to here.
+    #[must_use]
+    pub fn in_force(&self) -> Option<Override> {
+        self.state().in_force
     }
 
     /// Sets one value, as if it had come over the network.
@@ -77,12 +103,96 @@ impl Board {
         Ok(())
     }
 
+    /// Puts something in force, or takes it back. The newest counts: a blackout ends a hold.
+    pub(crate) fn put_in_force(&self, what: Option<Override>) {
+        let mut state = self.state();
+        if state.in_force == what {
+            return;
+        }
+        state.in_force = what;
+        state.held = (what == Some(Override::Hold)).then(|| state.parameters.clone());
+        state.version += 1;
+    }
+
+    /// Shows a look of an earlier run again. What does not fit any more, since the program has changed, is left out;
+    /// in plain words, why.
+    pub(crate) fn restore(&self, look: &Look) -> Vec<ParameterError> {
+        let mut state = self.state();
+        let mut left_out = vec![];
+        for (name, value) in &look.parameters {
+            if let Err(problem) = state.parameters.set(name, *value) {
+                left_out.push(problem);
+            }
+        }
+        state.version += 1;
+        drop(state);
+        self.put_in_force(look.in_force);
+        left_out
+    }
+
     /// A number that grows with every change.
     pub(crate) fn version(&self) -> u64 {
         self.state().version
     }
 
-    pub(crate) fn named_values(&self) -> BTreeMap<ParameterName, f32> {
-        self.state().parameters.named_values()
+    /// What is shown.
+    pub(crate) fn look(&self) -> Look {
+        let state = self.state();
+        Look { parameters: state.shown().named_values(), in_force: state.in_force }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> ParameterName {
+        ParameterName::new(text).unwrap()
+    }
+
+    fn board() -> Board {
+        Board::new(vec![Parameter::new(name("zoom"), 0.0), Parameter::new(name("hue"), 0.5)])
+    }
+
+    #[test]
+    fn held_is_the_look_as_it_was_and_afterwards_comes_what_was_played() {
+        let board = board();
+        board.set(&name("zoom"), 0.1).unwrap();
+        board.put_in_force(Some(Override::Hold));
+        board.set(&name("zoom"), 0.9).unwrap();
+        assert_eq!((board.values(), board.look().parameters[&name("zoom")]), (vec![0.1, 0.5], 0.1));
+        let mut seen = vec![];
+        let version = board.read_since(0, &mut seen);
+        assert_eq!(seen, [0.1, 0.5]);
+        board.put_in_force(None);
+        assert_ne!(board.read_since(version, &mut seen), version);
+        assert_eq!(seen, [0.9, 0.5]);
+    }
+
+    #[test]
+    fn the_newest_override_counts_and_under_black_it_is_played_on() {
+        let board = board();
+        board.put_in_force(Some(Override::Hold));
+        board.put_in_force(Some(Override::Blackout));
+        board.set(&name("hue"), -1.0).unwrap();
+        assert_eq!((board.in_force(), board.values()), (Some(Override::Blackout), vec![0.0, -1.0]));
+        let version = board.version();
+        board.put_in_force(Some(Override::Blackout));
+        assert_eq!(board.version(), version, "nothing has changed");
+    }
+
+    #[test]
+    fn an_old_look_is_shown_as_far_as_it_fits() {
+        let board = board();
+        let parameters = [("zoom", 0.25), ("hue", 7.0), ("gone", 0.0)];
+        let look = Look {
+            parameters: parameters.map(|(of, value)| (name(of), value)).into(),
+            in_force: Some(Override::Hold),
+        };
+        assert_eq!(board.restore(&look).len(), 2);
+        assert_eq!((board.values(), board.in_force()), (vec![0.25, 0.5], Some(Override::Hold)));
+        board.set(&name("zoom"), 1.0).unwrap();
+        assert_eq!(board.values(), [0.25, 0.5], "held from the beginning");
     }
 }

@@ -78,7 +78,7 @@ impl Heart {
         if version == *looked {
             return;
         }
-        match look.set(&Look { parameters: core.board.named_values() }) {
+        match look.set(&core.board.look()) {
             Ok(_) => *looked = version,
             Err(problem) => tracing::warn!("the look is not shown: {problem}"),
         }

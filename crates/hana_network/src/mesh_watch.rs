@@ -145,11 +145,18 @@ impl MeshWatch {
     /// Blocks until everybody who is there has been seen and has said what and how it is, at most for
     /// `timeout`; a node that is stopped never says.
     pub fn wait_until_complete(&mut self, timeout: Duration) {
+        self.look_around(timeout, |_| ());
+    }
+
+    /// Like [`wait_until_complete`](Self::wait_until_complete), and shows `seen` the picture whenever it may have
+    /// changed: for who cannot wait for those that are late.
+    pub fn look_around(&mut self, timeout: Duration, mut seen: impl FnMut(&Roster)) {
         let deadline = Instant::now() + timeout;
         let mut looked = false;
         while Instant::now() < deadline {
             looked = looked || self.first_look.take().is_some();
             self.wait(Duration::from_millis(10));
+            seen(&self.roster);
             // Nobody at all is not an answer yet: behind a daemon there is at least the daemon.
             let anybody = !self.roster.is_empty();
             if looked && anybody && self.roster.is_complete() {

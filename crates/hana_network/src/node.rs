@@ -21,6 +21,7 @@ use hana_protocol::Message;
 use hana_protocol::Modulation;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
+use hana_protocol::Override;
 use hana_protocol::Topic;
 use hana_protocol::Topics;
 use hana_protocol::codec;
@@ -243,7 +244,7 @@ impl<R: NodeRole> Node<R> {
             sure: Outbox::start("send reliably")?,
             reception: Reception::new(Arc::clone(&counters)),
             counters,
-            board: Arc::new(Board::new(config.parameters.clone())),
+            board: Arc::new(first_board(&config)),
             frames: FrameClock::new(),
             requests: Inbox::new(Policy::DropOldest, REQUESTS),
             copies: Mutex::default(),
@@ -718,10 +719,22 @@ impl Core {
                 self.shutdown.store(true, Ordering::Release);
                 request.accept(Accepted {});
             },
-            Control::Start(_) | Control::Stop(_) | Control::Restart(_) | Control::Kill(_) => {
+            Control::Hold(_) => self.override_by(request, Some(Override::Hold)),
+            Control::Blackout(_) => self.override_by(request, Some(Override::Blackout)),
+            Control::Resume(_) => self.override_by(request, None),
+            Control::Start(_)
+            | Control::Stop(_)
+            | Control::Restart(_)
+            | Control::Kill(_)
+            | Control::Ignore(_) => {
                 self.counters.dropped.add(self.requests.push("", request));
             },
         }
+    }
+
+    fn override_by(&self, request: Request, what: Option<Override>) {
+        self.board.put_in_force(what);
+        request.accept(Accepted {});
     }
 
     fn info_of(&self, role: Role, addresses: &Addresses) -> NodeInfo {
@@ -855,4 +868,13 @@ pub(crate) fn first_reply<T>(ask: impl FnOnce(flume::Sender<T>) -> zenoh::Result
     let (sender, receiver) = flume::bounded(1);
     ask(sender).ok()?;
     receiver.recv_timeout(ID_CHECK * 2).ok()
+}
+
+/// The parameters as the program declares them, or as an earlier run left them.
+fn first_board(config: &NodeConfig) -> Board {
+    let board = Board::new(config.parameters.clone());
+    for left_out in config.last_look().map(|look| board.restore(look)).unwrap_or_default() {
+        tracing::warn!("of the last look, this is left out: {left_out}");
+    }
+    board
 }

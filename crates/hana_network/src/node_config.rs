@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use hana_protocol::CustomMessage;
 use hana_protocol::CustomMessageInfo;
 use hana_protocol::Flow;
+use hana_protocol::Look;
 use hana_protocol::NodeId;
 use hana_protocol::NodeIdError;
 use hana_protocol::Parameter;
 use thiserror::Error;
 
+use crate::LastLook;
 use crate::NetworkSettings;
 use crate::SettingsError;
 use crate::SettingsFile;
@@ -30,6 +32,8 @@ pub struct NodeConfig {
     pub(crate) messages: Vec<CustomMessageInfo>,
     /// How the custom messages that are heard begin to be.
     pub(crate) hearing: Vec<Hearing>,
+    /// What it shows first, instead of the defaults.
+    pub(crate) last_look: Option<Look>,
 }
 
 /// Whether others see a node.
@@ -66,7 +70,8 @@ impl NodeConfig {
     ///
     /// `HANA_NODE` overrides the id: a daemon that launches a program says so which id it shall have. The id
     /// given here stays its kind: what is sent to all `ripples` reaches `ripples-2` too.
-    /// `HANA_HOST` overrides the host's id, which is else made of the hostname.
+    /// `HANA_HOST` overrides the host's id, which is else made of the hostname. `HANA_LOOK` names a file with the
+    /// look that an earlier run had ([`LastLook`]).
     ///
     /// # Errors
     ///
@@ -75,8 +80,9 @@ impl NodeConfig {
     pub fn from_environment(id: NodeId) -> Result<Self, ConfigError> {
         let kind = Some(id.clone());
         let id = id_from("HANA_NODE")?.unwrap_or(id);
+        let last_look = LastLook::of_environment(&id);
         let config = Self::of(id, host_id()?).with_network(SettingsFile::find(None)?.network);
-        Ok(Self { kind, ..config })
+        Ok(Self { kind, last_look, ..config })
     }
 
     /// The node that is the daemon of this machine: its id is the host's id.
@@ -116,6 +122,7 @@ impl NodeConfig {
             parameters: vec![],
             messages: vec![],
             hearing: vec![],
+            last_look: None,
         }
     }
 
@@ -148,6 +155,12 @@ impl NodeConfig {
     pub fn with_network(mut self, network: NetworkSettings) -> Self {
         self.network = network;
         self
+    }
+
+    /// The look it begins with, where a daemon restarted it and kept the one it had.
+    #[must_use]
+    pub const fn last_look(&self) -> Option<&Look> {
+        self.last_look.as_ref()
     }
 
     /// How it finds others.

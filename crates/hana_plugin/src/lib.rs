@@ -27,6 +27,9 @@
 //! ([`HanaSystems::Receive`]), what is said is handed over in `PostUpdate` ([`HanaSystems::Send`]).
 
 mod app;
+#[cfg(feature = "ui")]
+mod blackout;
+mod in_force;
 mod link;
 mod mesh;
 mod nodes;
@@ -37,6 +40,7 @@ mod topics;
 mod visualization;
 
 pub use app::AppPlugin;
+pub use in_force::InForce;
 pub use link::JoinFailed;
 pub use link::Joined;
 pub use link::MeshLink;

@@ -9,13 +9,17 @@ use bevy_ecs::system::SystemParam;
 use hana_network::CommandError;
 use hana_network::Pending;
 use hana_network::Publisher;
+use hana_protocol::Blackout;
 use hana_protocol::Command;
 use hana_protocol::Control;
+use hana_protocol::Hold;
+use hana_protocol::Ignore;
 use hana_protocol::Kill;
 use hana_protocol::Modulation;
 use hana_protocol::NodeId;
 use hana_protocol::ParameterName;
 use hana_protocol::Restart;
+use hana_protocol::Resume;
 use hana_protocol::Set;
 use hana_protocol::Start;
 use hana_protocol::Stop;
@@ -85,6 +89,26 @@ impl Mesh<'_> {
     /// Ends it at once, with all that it started.
     pub fn kill(&mut self, host: &NodeId, node: &NodeId) {
         self.give::<role::Daemon, _>(host, Kill { node: node.clone() });
+    }
+
+    /// Has its daemon do nothing about the trouble it is in, and tell nobody any more, until its state changes.
+    pub fn ignore(&mut self, host: &NodeId, node: &NodeId) {
+        self.give::<role::Daemon, _>(host, Ignore { node: node.clone() });
+    }
+
+    /// Lets its look stay as it is, whatever is played, until [`resume`](Self::resume).
+    pub fn hold(&mut self, node: &NodeId) {
+        self.give::<role::Visualization, _>(node, Hold {});
+    }
+
+    /// Has it draw black until [`resume`](Self::resume).
+    pub fn blackout(&mut self, node: &NodeId) {
+        self.give::<role::Visualization, _>(node, Blackout {});
+    }
+
+    /// Has it show again what is played, after [`hold`](Self::hold) or [`blackout`](Self::blackout).
+    pub fn resume(&mut self, node: &NodeId) {
+        self.give::<role::Visualization, _>(node, Resume {});
     }
 
     /// Sets parameters of a visualization, all or none, and hears whether it took them.

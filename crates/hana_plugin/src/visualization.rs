@@ -13,6 +13,7 @@ use bevy_reflect::TypePath;
 use hana_network::Board;
 use hana_network::NodeConfig;
 use hana_protocol::CustomMessage;
+use hana_protocol::Look;
 use hana_protocol::NodeId;
 use hana_protocol::Parameter;
 use hana_protocol::role;
@@ -20,6 +21,7 @@ use hana_protocol::route::Publishable;
 use hana_protocol::route::ReceivedBy;
 
 use crate::HanaSystems;
+use crate::InForce;
 use crate::MeshLink;
 use crate::ParameterStruct;
 use crate::sendings;
@@ -108,8 +110,14 @@ where
         let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
         let config = NodeConfig::from_environment(id)
             .map(|config| self.topics.announce(config.with_parameters(declared.clone())));
+        let look =
+            config.as_ref().ok().and_then(NodeConfig::last_look).cloned().unwrap_or_default();
         MeshLink::<role::Visualization>::build(app, config);
-        app.init_resource::<P>()
+        app.init_resource::<P>();
+        restore(&mut *app.world_mut().resource_mut::<P>(), &declared, &look);
+        #[cfg(feature = "ui")]
+        crate::blackout::build(app);
+        app.insert_resource(InForce(look.in_force))
             .insert_resource(SharedParameters::<P> {
                 board: None,
                 declared,
@@ -131,11 +139,25 @@ where
     }
 }
 
+/// What an earlier run showed last is there before the first frame.
+fn restore(parameters: &mut impl ParameterStruct, declared: &[Parameter], look: &Look) {
+    let values: Vec<f32> = parameters
+        .values()
+        .zip(declared)
+        .map(|(value, parameter)| {
+            let last = look.parameters.get(&parameter.name);
+            last.and_then(|last| parameter.check(*last).ok()).unwrap_or(value)
+        })
+        .collect();
+    parameters.write(&values);
+}
+
 /// What was played goes into the program's resource.
 fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStruct>(
     link: Res<MeshLink<role::Visualization>>,
     mut shared: ResMut<SharedParameters<P>>,
     mut parameters: ResMut<P>,
+    mut in_force: ResMut<InForce>,
 ) {
     let shared = &mut *shared;
     if shared.board.is_none() {
@@ -145,6 +167,9 @@ fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStr
     }
     let Some(board) = &shared.board else { return };
     let version = board.read_since(shared.seen, &mut shared.agreed);
+    if version != shared.seen {
+        in_force.set_if_neq(InForce(board.in_force()));
+    }
     // The first reading has the defaults; what the program has made of them before it joined stays.
     if shared.seen != 0 && version != shared.seen {
         parameters.write(&shared.agreed);

@@ -52,6 +52,8 @@ pub struct Supervisor {
     recent: VecDeque<Instant>,
     /// The session that the incarnation before this one was present with.
     stale_session: Option<String>,
+    /// A person wants nothing done about the state that it is in.
+    ignored: bool,
 }
 
 /// Which run of a process: 1 for the first, one more for each further one.
@@ -69,8 +71,9 @@ pub enum ProcessEvent {
     StopAsked,
     /// A person asked for it to end at once.
     KillAsked,
-    /// A person wants nothing done about the present trouble: what is unresponsive is not killed, and what
-    /// is long in starting is left to it, until it moves again.
+    /// A person wants nothing done about the present trouble, and not to be told of it any more: what is unresponsive
+    /// is not killed, what is long in starting is left to it. Until it is in another state. Changes nothing where
+    /// there is no trouble; see [`Supervisor::is_ignored`].
     Ignore,
     /// An earlier daemon launched it, and it still runs. Only for a supervisor that nothing has happened to.
     Adopted {
@@ -224,7 +227,6 @@ struct Up {
     verdict: Option<Verdict>,
     /// When it was first seen to run.
     ran_at: Option<Instant>,
-    attention: Attention,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,10 +235,12 @@ enum UpOrigin {
     Adopted,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attention {
-    Watched,
-    Ignored,
+/// Where it stands, as far as deadlines depend on it.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    state: ProcessState,
+    since: Instant,
+    ignored: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -318,6 +322,7 @@ impl Supervisor {
             failures: 0,
             recent: VecDeque::new(),
             stale_session: None,
+            ignored: false,
         }
     }
 
@@ -388,6 +393,13 @@ impl Supervisor {
         self.restarts
     }
 
+    /// Whether a person wants nothing done about the state it is in, and not to be told of it any more. Until it is in
+    /// another one.
+    #[must_use]
+    pub const fn is_ignored(&self) -> bool {
+        self.ignored
+    }
+
     /// The run that is, or was last.
     #[must_use]
     pub const fn incarnation(&self) -> Incarnation {
@@ -416,6 +428,7 @@ impl Supervisor {
             pid: self.pid,
             exit: self.exit,
             restarts: self.restarts,
+            ignored: self.ignored,
         }
     }
 
@@ -426,7 +439,7 @@ impl Supervisor {
             Phase::Down | Phase::Launching { .. } => None,
             Phase::Waiting { until, .. } => Some(*until),
             Phase::Ending(ending) => Some(ending.deadline),
-            Phase::Up(up) => up.next_deadline(&self.policy, self.state, self.since),
+            Phase::Up(up) => up.next_deadline(&self.policy, self.standing()),
         }
     }
 
@@ -547,11 +560,16 @@ impl Supervisor {
     }
 
     fn ignore(&mut self) {
-        if let Phase::Up(up) = &mut self.phase
-            && up.attention == Attention::Watched
-            && self.state != ProcessState::Running
-        {
-            up.attention = Attention::Ignored;
+        let is_trouble = match self.state {
+            ProcessState::Starting => matches!(self.phase, Phase::Up(_)),
+            ProcessState::Slow
+            | ProcessState::Unresponsive
+            | ProcessState::Crashed
+            | ProcessState::CrashLoop => true,
+            _ => false,
+        };
+        if is_trouble && !self.ignored {
+            self.ignored = true;
             self.reason.push_str("; ignored by a person");
         }
     }
@@ -849,11 +867,11 @@ impl Supervisor {
     fn judge(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Phase::Up(up) = &mut self.phase else { return };
         let was = self.state;
-        match up.view(&self.policy, was, now) {
+        let standing = Standing { state: was, since: self.since, ignored: self.ignored };
+        match up.view(&self.policy, standing, now) {
             View::AsBefore => {},
             View::Running(reason) => {
                 up.ran_at.get_or_insert(now);
-                up.attention = Attention::Watched;
                 self.enter(ProcessState::Running, reason, now);
             },
             View::Slow(reason) => {
@@ -864,7 +882,6 @@ impl Supervisor {
             },
             View::Unresponsive(reason) => {
                 if was != ProcessState::Unresponsive {
-                    up.attention = Attention::Watched;
                     self.enter(ProcessState::Unresponsive, reason, now);
                     self.report(EventKind::Unresponsive, actions);
                 }
@@ -894,8 +911,8 @@ impl Supervisor {
             },
             Phase::Up(_) => {
                 self.judge(now, actions);
-                if let Phase::Up(up) = &self.phase
-                    && up.kill_at(&self.policy, self.state, self.since).is_some_and(|at| now >= at)
+                if matches!(self.phase, Phase::Up(_))
+                    && self.standing().kill_at(&self.policy).is_some_and(|at| now >= at)
                 {
                     let cause = self.reason.clone();
                     let lasted = seconds(now.saturating_duration_since(self.since));
@@ -976,6 +993,7 @@ impl Supervisor {
         if self.state != state {
             self.state = state;
             self.since = now;
+            self.ignored = false;
         }
         self.reason = reason.into();
     }
@@ -990,6 +1008,10 @@ impl Supervisor {
         actions.push(Action::Report { kind, text: self.reason.clone() });
     }
 
+    const fn standing(&self) -> Standing {
+        Standing { state: self.state, since: self.since, ignored: self.ignored }
+    }
+
     fn told(&self) -> Told {
         (self.state, self.reason.clone(), self.pid, self.exit, self.restarts)
     }
@@ -997,18 +1019,10 @@ impl Supervisor {
 
 impl Up {
     const fn new(origin: UpOrigin, spawned_at: Instant) -> Self {
-        Self {
-            origin,
-            spawned_at,
-            session: None,
-            left_at: None,
-            verdict: None,
-            ran_at: None,
-            attention: Attention::Watched,
-        }
+        Self { origin, spawned_at, session: None, left_at: None, verdict: None, ran_at: None }
     }
 
-    fn view(&self, policy: &Policy, state: ProcessState, now: Instant) -> View {
+    fn view(&self, policy: &Policy, standing: Standing, now: Instant) -> View {
         if policy.mesh == Mesh::Never {
             return View::Running(OFF_MESH.into());
         }
@@ -1027,7 +1041,7 @@ impl Up {
             (Some(_), Some(verdict)) if verdict.is_unresponsive() => {
                 View::Unresponsive(verdict.reason())
             },
-            _ if self.overdue_at(policy, state).is_some_and(|at| now >= at) => {
+            _ if self.overdue_at(policy, standing).is_some_and(|at| now >= at) => {
                 let startup = seconds(policy.health.startup);
                 View::Unresponsive(match self.session {
                     Some(_) => {
@@ -1040,34 +1054,32 @@ impl Up {
         }
     }
 
-    fn overdue_at(&self, policy: &Policy, state: ProcessState) -> Option<Instant> {
-        let due = state == ProcessState::Starting && self.attention == Attention::Watched;
+    fn overdue_at(&self, policy: &Policy, standing: Standing) -> Option<Instant> {
+        let due = standing.state == ProcessState::Starting && !standing.ignored;
         due.then(|| self.spawned_at + policy.health.startup)
     }
 
-    fn kill_at(&self, policy: &Policy, state: ProcessState, since: Instant) -> Option<Instant> {
+    fn next_deadline(&self, policy: &Policy, standing: Standing) -> Option<Instant> {
+        let missed = self
+            .left_at
+            .filter(|_| standing.state != ProcessState::Unresponsive)
+            .map(|left_at| left_at + policy.health.limits.unresponsive_after);
+        let overdue = self.overdue_at(policy, standing).filter(|_| self.left_at.is_none());
+        [missed, overdue, standing.kill_at(policy)].into_iter().flatten().min()
+    }
+}
+
+impl Standing {
+    /// When one that is unresponsive is to be killed.
+    fn kill_at(self, policy: &Policy) -> Option<Instant> {
         match policy.health.when_unresponsive {
             WhenUnresponsive::Restart(after)
-                if state == ProcessState::Unresponsive && self.attention == Attention::Watched =>
+                if self.state == ProcessState::Unresponsive && !self.ignored =>
             {
-                Some(since + after)
+                Some(self.since + after)
             },
             WhenUnresponsive::Restart(_) | WhenUnresponsive::Tell => None,
         }
-    }
-
-    fn next_deadline(
-        &self,
-        policy: &Policy,
-        state: ProcessState,
-        since: Instant,
-    ) -> Option<Instant> {
-        let missed = self
-            .left_at
-            .filter(|_| state != ProcessState::Unresponsive)
-            .map(|left_at| left_at + policy.health.limits.unresponsive_after);
-        let overdue = self.overdue_at(policy, state).filter(|_| self.left_at.is_none());
-        [missed, overdue, self.kill_at(policy, state, since)].into_iter().flatten().min()
     }
 }
 

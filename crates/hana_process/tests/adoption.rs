@@ -230,6 +230,9 @@ fn a_recycled_id_is_never_taken() {
 
     // One that carries the mark of another launch is another one, whatever its id and its time.
     let orphan = Orphan::of("exec sleep 61");
+    // In the middle of an exec it has no environment to be read.
+    let name = format!("/proc/{}/comm", orphan.pid());
+    eventually("it to sleep", || fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n"));
     let other = ProcessRecord { mark: "1-2-3".into(), ..orphan.record.clone() };
     assert!(matches!(adopt(&other), Err(AdoptError::Gone { .. })));
     for pid in [0, 1, 1 << 31, u32::MAX] {

@@ -24,10 +24,18 @@ pub enum Control {
     Restart(Restart),
     /// See [`Kill`].
     Kill(Kill),
+    /// See [`Ignore`].
+    Ignore(Ignore),
     /// See [`Shutdown`].
     Shutdown(Shutdown),
     /// See [`Set`].
     Set(Set),
+    /// See [`Hold`].
+    Hold(Hold),
+    /// See [`Blackout`].
+    Blackout(Blackout),
+    /// See [`Resume`].
+    Resume(Resume),
     /// See [`Ping`].
     Ping(Ping),
 }
@@ -48,8 +56,12 @@ impl Control {
             Self::Stop(_) => "stop",
             Self::Restart(_) => "restart",
             Self::Kill(_) => "kill",
+            Self::Ignore(_) => "ignore",
             Self::Shutdown(_) => "shutdown",
             Self::Set(_) => "set",
+            Self::Hold(_) => "hold",
+            Self::Blackout(_) => "blackout",
+            Self::Resume(_) => "resume",
             Self::Ping(_) => "ping",
         }
     }
@@ -59,10 +71,14 @@ impl Control {
     #[must_use]
     pub const fn is_for(&self, role: Role) -> bool {
         match self {
-            Self::Start(_) | Self::Stop(_) | Self::Restart(_) | Self::Kill(_) => {
+            Self::Start(_) | Self::Stop(_) | Self::Restart(_) | Self::Kill(_) | Self::Ignore(_) => {
                 matches!(role, Role::Daemon)
             },
-            Self::Shutdown(_) | Self::Set(_) => matches!(role, Role::Visualization),
+            Self::Shutdown(_)
+            | Self::Set(_)
+            | Self::Hold(_)
+            | Self::Blackout(_)
+            | Self::Resume(_) => matches!(role, Role::Visualization),
             Self::Ping(_) => true,
         }
     }
@@ -135,6 +151,14 @@ pub struct Kill {
     pub node: NodeId,
 }
 
+/// To a daemon: nothing shall be done about the trouble that a process it launched is in, and nobody be told of it any
+/// more, until it is in another state. Refused where there is no trouble.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ignore {
+    /// The process.
+    pub node: NodeId,
+}
+
 /// To a visualization: end, in good order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shutdown {}
@@ -145,6 +169,18 @@ pub struct Set {
     /// Name and value of each.
     pub parameters: BTreeMap<ParameterName, f32>,
 }
+
+/// To a visualization: let the look stay as it is, whatever is played, until [`Resume`]. Survives a restart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {}
+
+/// To a visualization: draw black until [`Resume`]. Survives a restart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blackout {}
+
+/// To a visualization: show again what is played, after [`Hold`] or [`Blackout`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {}
 
 /// To any node: answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,8 +206,12 @@ commands! {
     Stop     => StopReport;
     Restart  => Started;
     Kill     => StopReport;
+    Ignore   => Accepted;
     Shutdown => Accepted;
     Set      => Accepted;
+    Hold     => Accepted;
+    Blackout => Accepted;
+    Resume   => Accepted;
     Ping     => Accepted;
 }
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -12,6 +13,36 @@ use crate::ParameterName;
 pub struct Look {
     /// Name and value of each parameter.
     pub parameters: BTreeMap<ParameterName, f32>,
+    /// What a person has put in force over what is played.
+    #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
+    pub in_force: Option<Override>,
+}
+
+/// What a person can put in force over all that is played, until it is taken back with `resume`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Override {
+    /// The look stays as it was; what is played is taken, and shown afterwards.
+    Hold,
+    /// Black is drawn; what is played goes on underneath.
+    Blackout,
+}
+
+impl Override {
+    /// Its name, as JSON has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Blackout => "blackout",
+        }
+    }
+}
+
+impl fmt::Display for Override {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 impl Message for Look {

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::Counters;
 use crate::NodeId;
+use crate::Override;
 use crate::ParameterName;
 use crate::ProcessState;
 use crate::role::Role;
@@ -33,10 +34,22 @@ pub struct NodeView {
     pub fps: Option<f32>,
     /// How often its daemon restarted it.
     pub restarts: u32,
+    /// A person wants nothing done about its state, and not to be told of it any more.
+    #[serde(skip_serializing_if = "is_false")]
+    pub ignored: bool,
+    /// What a person has put in force over what is played on it.
+    #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
+    pub in_force: Option<Override>,
     /// What it counted, if there were messages that never came or could not be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
     /// Parameter names with their current values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameters: Option<BTreeMap<ParameterName, f32>>,
+}
+
+// Serde wants a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }

@@ -29,6 +29,9 @@ pub struct ProcessStatus {
     /// How often it was restarted since it was last started by a person.
     #[serde(default)]
     pub restarts: u32,
+    /// A person wants nothing done about this state, and nobody to be told of it any more. Until it is in another one.
+    #[serde(default)]
+    pub ignored: bool,
 }
 
 /// Where a process stands.

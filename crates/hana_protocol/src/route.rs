@@ -4,9 +4,12 @@
 //! subscribing `M: ReceivedBy<To>`, a command both. The table at the end of this file is the whole of it;
 //! [`custom_message!`](crate::custom_message) adds a row for a visualization's own types.
 
+use crate::Blackout;
 use crate::Control;
 use crate::Event;
 use crate::Health;
+use crate::Hold;
+use crate::Ignore;
 use crate::Kill;
 use crate::LogLine;
 use crate::Look;
@@ -17,6 +20,7 @@ use crate::NodeInfo;
 use crate::Ping;
 use crate::ProcessStatus;
 use crate::Restart;
+use crate::Resume;
 use crate::Set;
 use crate::Shutdown;
 use crate::Start;
@@ -87,7 +91,11 @@ routes! {
     Stop:          App, Bridge => Daemon;
     Restart:       App, Bridge => Daemon;
     Kill:          App, Bridge => Daemon;
+    Ignore:        App, Bridge => Daemon;
     Shutdown:      App, Daemon => Visualization;
     Set:           App, Bridge => Visualization;
+    Hold:          App, Bridge => Visualization;
+    Blackout:      App, Bridge => Visualization;
+    Resume:        App, Bridge => Visualization;
     Ping:          App, Bridge, Daemon => App, Visualization, Daemon, Bridge;
 }

@@ -7,11 +7,14 @@ use std::collections::BTreeSet;
 use std::marker::PhantomData;
 
 use hana_protocol::Answer;
+use hana_protocol::Blackout;
 use hana_protocol::Command;
 use hana_protocol::Control;
 use hana_protocol::Encoding;
 use hana_protocol::Event;
 use hana_protocol::Health;
+use hana_protocol::Hold;
+use hana_protocol::Ignore;
 use hana_protocol::KeyKind;
 use hana_protocol::Kill;
 use hana_protocol::Lane;
@@ -24,6 +27,7 @@ use hana_protocol::NodeInfo;
 use hana_protocol::Ping;
 use hana_protocol::ProcessStatus;
 use hana_protocol::Restart;
+use hana_protocol::Resume;
 use hana_protocol::Set;
 use hana_protocol::Shutdown;
 use hana_protocol::Start;
@@ -275,10 +279,14 @@ fn every_command_has_its_row() {
     command_is::<Stop>(&rows, "stop", &senders!(Stop));
     command_is::<Restart>(&rows, "restart", &senders!(Restart));
     command_is::<Kill>(&rows, "kill", &senders!(Kill));
+    command_is::<Ignore>(&rows, "ignore", &senders!(Ignore));
     command_is::<Shutdown>(&rows, "shutdown", &senders!(Shutdown));
     command_is::<Set>(&rows, "set", &senders!(Set));
+    command_is::<Hold>(&rows, "hold", &senders!(Hold));
+    command_is::<Blackout>(&rows, "blackout", &senders!(Blackout));
+    command_is::<Resume>(&rows, "resume", &senders!(Resume));
     command_is::<Ping>(&rows, "ping", &senders!(Ping));
-    assert_eq!(rows.len(), 7);
+    assert_eq!(rows.len(), 11);
 }
 
 /// Every piece of JSON on the page that begins with a command's name, wherever it stands.
@@ -288,7 +296,10 @@ fn whatever_looks_like_a_command_is_one() {
         .split(['`', '\''])
         .filter(|piece| piece.starts_with("{\"") && serde_json::from_str::<Value>(piece).is_ok())
         .collect();
-    let commands = ["start", "stop", "restart", "kill", "shutdown", "set", "ping"];
+    let commands = [
+        "start", "stop", "restart", "kill", "ignore", "shutdown", "set", "hold", "blackout",
+        "resume", "ping",
+    ];
     let looks_like =
         |piece: &&&str| commands.iter().any(|name| piece.starts_with(&format!("{{\"{name}\"")));
     let found: Vec<&&str> = pieces.iter().filter(looks_like).collect();

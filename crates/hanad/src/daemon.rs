@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use hana_network::CommandError;
+use hana_network::LastLook;
 use hana_network::Node;
 use hana_network::Origin;
 use hana_network::Pending;
@@ -37,6 +38,7 @@ use hana_protocol::role;
 
 use crate::keeper::Keeper;
 use crate::keeper::Run;
+use crate::look_keeper;
 use crate::neighbours::Neighbours;
 use crate::service_manager;
 use crate::state_dir::StateDir;
@@ -232,9 +234,13 @@ impl Daemon {
 
     /// What is done ten times a second while something runs.
     fn poll(&mut self) {
+        let now = Instant::now();
         for keeper in self.keepers.values_mut() {
             keeper.tell_output();
             keeper.update_record();
+            if let Some(look) = &mut keeper.look {
+                look.poll(now);
+            }
         }
         let asked = std::mem::take(&mut self.asked);
         for (id, incarnation, pending) in asked {
@@ -308,11 +314,17 @@ impl Daemon {
             Control::Start(start) => self.start(request, &start),
             Control::Stop(stop) => self.ask_of(request, &stop.node, ProcessEvent::StopAsked),
             Control::Kill(kill) => self.ask_of(request, &kill.node, ProcessEvent::KillAsked),
+            Control::Ignore(ignore) => self.ignore(request, &ignore.node),
             Control::Restart(restart) => {
                 self.ask_of(request, &restart.node, ProcessEvent::RestartAsked);
             },
             // Answered by the network layer, or refused there.
-            Control::Shutdown(_) | Control::Set(_) | Control::Ping(_) => {},
+            Control::Shutdown(_)
+            | Control::Set(_)
+            | Control::Hold(_)
+            | Control::Blackout(_)
+            | Control::Resume(_)
+            | Control::Ping(_) => {},
         }
     }
 
@@ -332,6 +344,8 @@ impl Daemon {
             Some(id) => id.clone(),
             None => self.free_id(&entry.name),
         };
+        // A person who starts one begins anew; what is restarted goes on where it was.
+        look_keeper::forget(&self.state.look_of(&id));
         let mut keeper = self.keeper(id.clone(), entry.name.as_str(), entry.policy);
         keeper.wait(request);
         // A new start takes the place of what has ended under this id.
@@ -342,14 +356,23 @@ impl Daemon {
     }
 
     fn keeper(&self, id: NodeId, name: &str, policy: Policy) -> Keeper {
-        Keeper::new(id, name, policy, self.state.run_records(), &self.node, &self.presence)
+        let (records, look) = (self.state.run_records(), self.state.look_of(&id));
+        Keeper::new(id, name, policy, records, look, &self.node, &self.presence)
+    }
+
+    fn ignore(&mut self, request: Request, node: &NodeId) {
+        self.handle(node, ProcessEvent::Ignore);
+        match self.keepers.get(node).map(|keeper| &keeper.supervisor) {
+            Some(supervisor) if supervisor.is_ignored() => request.accept(Accepted {}),
+            Some(supervisor) => request
+                .refuse(format!("there is nothing to ignore: '{node}' is {}", supervisor.state())),
+            None => request.refuse(not_launched(node)),
+        }
     }
 
     fn ask_of(&mut self, request: Request, node: &NodeId, event: ProcessEvent) {
         let Some(keeper) = self.keepers.get_mut(node) else {
-            request.refuse(format!(
-                "this daemon has not launched '{node}'; `hana nodes` lists who is where"
-            ));
+            request.refuse(not_launched(node));
             return;
         };
         keeper.wait(request);
@@ -413,6 +436,9 @@ impl Daemon {
                 keeper.health = None;
                 let Some(mut run) = keeper.run.take() else { return };
                 let swept = run.process.sweep();
+                if let Some(look) = &mut keeper.look {
+                    look.keep(Instant::now());
+                }
                 keeper.tell_last_output(&mut run);
                 self.reaping_until = Some(Instant::now() + REAPING);
                 swept
@@ -436,6 +462,7 @@ impl Daemon {
     fn spawn(&mut self, node: &NodeId, incarnation: Incarnation) {
         let Some(keeper) = self.keepers.get_mut(node) else { return };
         let output = self.state.output_of(node);
+        let look = keeper.look.as_ref().map(|look| look.file().display().to_string());
         let records = self.state.run_records();
         let events = self.events.clone();
         let id = node.clone();
@@ -453,6 +480,9 @@ impl Daemon {
         let launched = entry.launch_spec(&beside(), output).and_then(|mut spec| {
             spec.env.insert("HANA_GOODBYE".into(), records.goodbye_of(node).display().to_string());
             spec.spare_output = self.state.spare_output_of(node);
+            if let Some(look) = look {
+                spec.env.insert(LastLook::VARIABLE.into(), look);
+            }
             spec.env.insert("HANA_NODE".into(), node.to_string());
             spec.env.insert("HANA_HOST".into(), self.node.host().to_string());
             if let Some(path) = self.origin.to_variable() {
@@ -517,6 +547,10 @@ impl Daemon {
             tracing::warn!("what happened to '{node}' is not said: {problem}");
         }
     }
+}
+
+fn not_launched(node: &NodeId) -> String {
+    format!("this daemon has not launched '{node}'; `hana nodes` lists who is where")
 }
 
 /// What is to be said when the output of a process does not go where it should.

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -35,6 +36,7 @@ use hana_protocol::Topic;
 use hana_protocol::role;
 
 use crate::complaint::Complaint;
+use crate::look_keeper::LookKeeper;
 use crate::run_record::RunRecord;
 use crate::run_record::RunRecords;
 
@@ -53,6 +55,8 @@ pub(crate) struct Keeper {
     records: RunRecords,
     /// What is written down of the run, for a daemon that comes after this one.
     record: Option<RunRecord>,
+    /// Of one that joins the mesh.
+    pub(crate) look: Option<LookKeeper>,
     _answering: Answering,
     _health_feed: Option<HealthFeed>,
 }
@@ -111,6 +115,7 @@ impl Keeper {
         name: &str,
         policy: Policy,
         records: RunRecords,
+        look: PathBuf,
         node: &Node<role::Daemon>,
         presence: &PresenceWatch,
     ) -> Self {
@@ -134,6 +139,7 @@ impl Keeper {
             waiting: vec![],
             records,
             record: None,
+            look: joins.then(|| LookKeeper::new(node, &id, look)),
             _health_feed: joins.then(|| presence.hear_health_of(&id)),
         }
     }

@@ -9,6 +9,7 @@ mod config;
 mod daemon;
 mod keeper;
 mod log;
+mod look_keeper;
 mod neighbours;
 mod run_record;
 mod service_manager;

@@ -104,6 +104,11 @@ impl StateDir {
         RunRecords::new(self.dir.join("run"))
     }
 
+    /// The file with the last look of a visualization.
+    pub(crate) fn look_of(&self, node: &NodeId) -> PathBuf {
+        self.dir.join("looks").join(format!("{node}.json"))
+    }
+
     /// The daemon's own log.
     pub(crate) fn own_log(&self) -> PathBuf {
         log_of(&self.dir, OWN)

@@ -17,6 +17,7 @@ use bevy_reflect::Reflect;
 use bevy_time::Time;
 use bevy_time::TimePlugin;
 use hana_plugin::Description;
+use hana_plugin::InForce;
 use hana_plugin::Joined;
 use hana_plugin::VisualizationPlugin;
 use tracing_subscriber::EnvFilter;
@@ -60,7 +61,14 @@ fn main() -> AppExit {
             VisualizationPlugin::<Pulse>::new("pulse"),
         ))
         .add_observer(|joined: On<Joined>| say(format_args!("I am '{}'", joined.node)))
-        .add_systems(Update, (say_what_is_played.run_if(resource_changed::<Pulse>), beat))
+        .add_systems(
+            Update,
+            (
+                say_what_is_in_force.run_if(resource_changed::<InForce>),
+                say_what_is_played.run_if(resource_changed::<Pulse>),
+                beat.run_if(not(is_black)),
+            ),
+        )
         .run()
 }
 
@@ -69,6 +77,20 @@ fn say_what_is_played(pulse: Res<Pulse>) {
     say(format_args!(
         "zoom {zoom:+.3}  speed {speed:+.3}  hue {hue:+.3}  intensity {intensity:+.3}"
     ));
+}
+
+fn say_what_is_in_force(in_force: Res<InForce>, mut was: Local<InForce>) {
+    if *in_force != *was {
+        *was = *in_force;
+        match in_force.get() {
+            Some(what) => say(format_args!("{what}")),
+            None => say(format_args!("resumed")),
+        }
+    }
+}
+
+fn is_black(in_force: Res<InForce>) -> bool {
+    in_force.is_blackout()
 }
 
 fn beat(time: Res<Time>, pulse: Res<Pulse>, mut phase: Local<f32>) {

@@ -415,6 +415,8 @@ impl Entry {
             frame: frames.map(|frames| frames.count),
             fps: frames.map(|frames| frames.fps),
             restarts: process.map_or(0, |status| status.restarts),
+            ignored: process.is_some_and(|status| status.ignored && status.state == state),
+            in_force: self.look.in_force.filter(|_| alive),
             counters: health.map(|health| health.counters).filter(Counters::has_errors),
             parameters: (role == Role::Visualization).then(|| self.parameters()),
         }

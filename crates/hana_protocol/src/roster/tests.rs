@@ -46,6 +46,7 @@ fn crashed(node: &str) -> Sighting {
             pid: None,
             exit: Some(Exit::Signal(9)),
             restarts: 0,
+            ignored: false,
         },
     )
 }

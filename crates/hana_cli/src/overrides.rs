@@ -1,0 +1,123 @@
+//! Hold, blackout and resume: for one visualization, for a host, for all, without an app.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::bail;
+use hana_network::Node;
+use hana_network::unix_ms;
+use hana_protocol::Accepted;
+use hana_protocol::Blackout;
+use hana_protocol::Command;
+use hana_protocol::Hold;
+use hana_protocol::NodeId;
+use hana_protocol::Resume;
+use hana_protocol::in_full;
+use hana_protocol::role;
+use hana_protocol::role::Role;
+use hana_protocol::route::Route;
+use serde::Serialize;
+
+use crate::arguments::OverrideArguments;
+use crate::mesh;
+use crate::process::say;
+
+/// A command that puts something over what is played, or takes it back.
+pub(crate) trait Overriding:
+    Command<Reply = Accepted> + Route<role::App, role::Visualization> + Copy + Default
+{
+    /// What is said of one that has followed it.
+    const DONE: &'static str;
+}
+
+impl Overriding for Hold {
+    const DONE: &'static str = "holds its look";
+}
+
+impl Overriding for Blackout {
+    const DONE: &'static str = "is black";
+}
+
+impl Overriding for Resume {
+    const DONE: &'static str = "shows what is played";
+}
+
+/// How each of them answered.
+#[derive(Serialize)]
+struct Outcome {
+    node: NodeId,
+    done: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+}
+
+/// How long to look who is there. Those who are well are known sooner.
+const LOOK: Duration = Duration::from_millis(800);
+
+pub(crate) fn run<C: Overriding>(arguments: &OverrideArguments, json: bool) -> anyhow::Result<()> {
+    let node = mesh::join()?;
+    // Each is told as soon as it is known, so that nobody waits for one that hangs.
+    let mut told = BTreeMap::new();
+    let mut tell = |id: &NodeId| {
+        told.entry(id.clone()).or_insert_with(|| {
+            node.command::<role::Visualization, _>(id, C::default(), mesh::COMMAND)
+        });
+    };
+    arguments.nodes.iter().for_each(&mut tell);
+    if arguments.all || arguments.host.is_some() {
+        find(&node, arguments.host.as_ref(), tell);
+    }
+    if told.is_empty() {
+        let where_ = arguments.host.as_ref().map(|host| format!(" on host '{host}'"));
+        bail!(
+            "there is no visualization{} to be told; `hana nodes` lists who is there",
+            where_.unwrap_or_default()
+        );
+    }
+    let outcomes: Vec<Outcome> = told
+        .into_iter()
+        .map(|(node, answer)| {
+            let problem = match answer.wait(mesh::COMMAND * 2) {
+                Ok(Ok(_)) => None,
+                Ok(Err(problem)) => Some(in_full(&problem)),
+                Err(problem) => Some(problem.to_string()),
+            };
+            Outcome { node, done: problem.is_none(), reason: problem.unwrap_or_default() }
+        })
+        .collect();
+    say(json, &outcomes, || in_words::<C>(&outcomes))?;
+    let failed = outcomes.iter().filter(|outcome| !outcome.done).count();
+    if failed > 0 {
+        bail!(
+            "{failed} of {} could not be told; see what `hana nodes` says of them",
+            outcomes.len()
+        );
+    }
+    Ok(())
+}
+
+/// Finds the visualizations that are there, on one host or on all.
+fn find(node: &Node<role::App>, host: Option<&NodeId>, mut found: impl FnMut(&NodeId)) {
+    node.watch_mesh().look_around(LOOK, |roster| {
+        roster
+            .views(unix_ms())
+            .iter()
+            .filter(|view| view.role == Role::Visualization && view.state.is_alive())
+            .filter(|view| host.is_none() || view.host.as_ref() == host)
+            .for_each(|view| found(&view.node));
+    });
+}
+
+fn in_words<C: Overriding>(outcomes: &[Outcome]) -> String {
+    let lines: Vec<String> = outcomes
+        .iter()
+        .map(|outcome| {
+            if outcome.done {
+                format!("'{}' {}", outcome.node, C::DONE)
+            } else {
+                format!("'{}' was not told: {}", outcome.node, outcome.reason)
+            }
+        })
+        .collect();
+    lines.join("\n")
+}
