@@ -1,0 +1,113 @@
+//! A visualization that fails when it is told to, in every way that one can: for trying out what becomes of a show.
+//!
+//! It does nothing, twenty times a second, until there is a file with its id as name in the folder `STUMBLE_DIR`. It
+//! removes the file and fails as that says: `exit CODE`, `panic`, `segv`, `abort`, `freeze` (its loop sleeps for ever,
+//! its network goes on), `slow` (two frames a second). `STUMBLE_START` fails earlier: `never` never gets as far as
+//! the mesh, `crash` ends with code 1 at once.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use bevy_app::App;
+use bevy_app::AppExit;
+use bevy_app::ScheduleRunnerPlugin;
+use bevy_app::TaskPoolPlugin;
+use bevy_app::TerminalCtrlCHandlerPlugin;
+use bevy_app::Update;
+use bevy_ecs::prelude::*;
+use bevy_reflect::Reflect;
+use hana_plugin::MeshLink;
+use hana_plugin::VisualizationPlugin;
+use hana_protocol::role;
+use tracing_subscriber::EnvFilter;
+
+/// What can be played.
+#[derive(Resource, Reflect, Default)]
+struct Stumble {
+    zoom: f32,
+}
+
+/// From one frame to the next.
+const FRAME: Duration = Duration::from_millis(50);
+/// The same once it has become slow.
+const SLOW_FRAME: Duration = Duration::from_millis(500);
+/// Longer than anybody waits.
+const FOR_EVER: Duration = Duration::from_hours(24);
+
+fn main() -> ExitCode {
+    match env::var("STUMBLE_START").as_deref() {
+        Ok("never") => thread::sleep(FOR_EVER),
+        Ok("crash") => return ExitCode::FAILURE,
+        _ => {},
+    }
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_env_filter(EnvFilter::new("warn,zenoh=error"))
+        .log_internal_errors(false)
+        .init();
+    let exit = App::new()
+        .add_plugins((
+            TaskPoolPlugin::default(),
+            TerminalCtrlCHandlerPlugin,
+            ScheduleRunnerPlugin::run_loop(FRAME),
+            VisualizationPlugin::<Stumble>::new("stumble"),
+        ))
+        .add_systems(Update, stumble)
+        .run();
+    match exit {
+        AppExit::Success => ExitCode::SUCCESS,
+        AppExit::Error(code) => ExitCode::from(code.get()),
+    }
+}
+
+/// Fails as the file says, once.
+// That is what it is for.
+#[allow(clippy::panic)]
+fn stumble(
+    link: Res<MeshLink<role::Visualization>>,
+    mut exits: MessageWriter<AppExit>,
+    mut is_slow: Local<bool>,
+) {
+    if *is_slow {
+        thread::sleep(SLOW_FRAME);
+    }
+    let Some(node) = link.node() else { return };
+    let Some(file) =
+        env::var_os("STUMBLE_DIR").map(|dir| PathBuf::from(dir).join(node.id().as_str()))
+    else {
+        return;
+    };
+    let Ok(how) = fs::read_to_string(&file) else { return };
+    if fs::remove_file(&file).is_err() {
+        return;
+    }
+    match how.trim() {
+        "panic" => panic!("stumbled, as it was told"),
+        "segv" => segmentation_fault(),
+        "abort" => std::process::abort(),
+        "freeze" => thread::sleep(FOR_EVER),
+        "slow" => *is_slow = true,
+        exit => {
+            let code = exit.strip_prefix("exit ").and_then(|code| code.parse().ok()).unwrap_or(1);
+            exits.write(AppExit::from_code(code));
+        },
+    }
+}
+
+/// What a wild pointer ends with, without one.
+fn segmentation_fault() {
+    // The first one only takes away what Rust has put there to recognise a full stack; two at once are one.
+    #[cfg(unix)]
+    loop {
+        let own = rustix::process::getpid();
+        rustix::process::kill_process(own, rustix::process::Signal::SEGV).ok();
+        thread::sleep(Duration::from_millis(10));
+    }
+    #[cfg(not(unix))]
+    std::process::abort();
+}
