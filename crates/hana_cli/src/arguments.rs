@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Demo(DemoArguments),
     /// Who is there: state, reason, process id, frames.
     Nodes(NodesArguments),
+    /// A screen to run a show by: who is there and how, what went wrong, a key for what can be done.
+    Top,
     /// Launch a visualization of a host's catalogue.
     Start(StartArguments),
     /// End a visualization, politely first.

@@ -17,6 +17,7 @@ mod send;
 mod service;
 mod set;
 mod table;
+mod top;
 mod watch;
 
 use std::io::IsTerminal;
@@ -35,10 +36,14 @@ use crate::arguments::Command;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // What is said in between would tear the picture.
+    let silent = matches!(arguments.command, Command::Top).then_some("off");
     let filter = tracing_subscriber::EnvFilter::try_from_env("HANA_LOG").unwrap_or_else(|_| {
         // What keeps a command from its daemon is said by its own error, once; that it goes on without
         // one is worth a line.
-        tracing_subscriber::EnvFilter::new("error,zenoh_transport=off,hana_network::session=warn")
+        tracing_subscriber::EnvFilter::new(
+            silent.unwrap_or("error,zenoh_transport=off,hana_network::session=warn"),
+        )
     });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -50,6 +55,7 @@ fn main() -> ExitCode {
     let json = arguments.json;
     let outcome = match arguments.command {
         Command::Nodes(arguments) => nodes::run(&arguments, json),
+        Command::Top => top::run(),
         Command::Start(arguments) => process::start(&arguments, json),
         Command::Stop(node) => process::stop(&node, json),
         Command::Restart(node) => process::restart(&node, json),

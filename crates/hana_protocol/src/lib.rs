@@ -13,6 +13,7 @@
 //! | what each delivery promise asks of its receiver | [`Lane`], [`LaneReceiver`] |
 //! | how modulation is played in spite of the network's jitter | [`Playout`], [`ClockMap`] |
 //! | tempo, beats and bars | [`Timeline`] |
+//! | what a person can do about it | [`Remedy`] |
 //! | everything known of everyone | [`Roster`] |
 //! | what a message type of somebody else's looks like | [`CustomMessageInfo`], [`Shape`] |
 
@@ -43,6 +44,7 @@ mod parameter;
 mod playout;
 mod process;
 mod rate_limit;
+mod remedy;
 pub mod role;
 mod roster;
 pub mod route;
@@ -131,6 +133,7 @@ pub use process::ProcessStatus;
 pub use rate_limit::Admission;
 pub use rate_limit::RateLimit;
 pub use rate_limit::SenderLimits;
+pub use remedy::Remedy;
 pub use roster::Roster;
 pub use roster::RosterChange;
 pub use roster::RosterNews;

@@ -32,8 +32,14 @@ pub struct NodeView {
     pub frame: Option<u64>,
     /// Frames per second.
     pub fps: Option<f32>,
+    /// The longest frame of the last second, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame_max_us: Option<u64>,
     /// How often its daemon restarted it.
     pub restarts: u32,
+    /// Whether a daemon launched it, and so can restart it.
+    #[serde(skip_serializing)]
+    pub launched: bool,
     /// A person wants nothing done about its state, and not to be told of it any more.
     #[serde(skip_serializing_if = "is_false")]
     pub ignored: bool,

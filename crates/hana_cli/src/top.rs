@@ -1,0 +1,241 @@
+//! The screen of an operator: who is there and how, what went wrong, and a key for what can be done about it.
+
+mod draw;
+mod model;
+
+use std::collections::VecDeque;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::bail;
+use hana_network::CommandError;
+use hana_network::Node;
+use hana_network::Pending;
+use hana_network::Received;
+use hana_network::Subscription;
+use hana_network::unix_ms;
+use hana_protocol::Blackout;
+use hana_protocol::Hold;
+use hana_protocol::Ignore;
+use hana_protocol::LogLine;
+use hana_protocol::NodeId;
+use hana_protocol::NodeView;
+use hana_protocol::Remedy;
+use hana_protocol::Restart;
+use hana_protocol::Resume;
+use hana_protocol::Shutdown;
+use hana_protocol::Stop;
+use hana_protocol::Topics;
+use hana_protocol::in_full;
+use hana_protocol::role;
+use ratatui::crossterm::event;
+use ratatui::crossterm::event::Event;
+use ratatui::crossterm::event::KeyCode;
+use ratatui::crossterm::event::KeyEvent;
+use ratatui::crossterm::event::KeyEventKind;
+use ratatui::crossterm::event::KeyModifiers;
+
+use self::draw::Surroundings;
+use self::draw::draw;
+use self::model::Deed;
+use self::model::Key;
+use self::model::Model;
+use crate::mesh;
+
+/// From one picture to the next while nobody presses a key.
+const PICTURE: Duration = Duration::from_millis(100);
+/// Lines of a log that are kept.
+const LINES: usize = 500;
+/// Ending a process may take three deadlines one after the other.
+const COMMAND: Duration = Duration::from_secs(12);
+
+/// A command under way: what is said of it, and how it ends.
+type UnderWay = (String, Box<dyn Fn() -> Option<Result<(), CommandError>>>);
+
+/// The log of whoever is selected.
+struct Log {
+    of: NodeId,
+    kept: Option<Pending<Vec<Received<LogLine>>>>,
+    coming: Subscription<Received<LogLine>>,
+    lines: VecDeque<LogLine>,
+}
+
+pub(crate) fn run() -> anyhow::Result<()> {
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        bail!("`hana top` needs a terminal; for a pipe or a file there is `hana nodes --watch`");
+    }
+    let node = mesh::join()?;
+    let told_to_end = Arc::new(AtomicBool::new(false));
+    #[cfg(unix)]
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&told_to_end))
+            .context("listening for signals")?;
+    }
+    // Sees to it that the terminal is given back, also by a panic.
+    let mut terminal = ratatui::try_init().context("taking over the terminal")?;
+    let outcome = look_on(&node, &mut terminal, &told_to_end);
+    ratatui::restore();
+    outcome
+}
+
+fn look_on(
+    node: &Node<role::App>,
+    terminal: &mut ratatui::DefaultTerminal,
+    told_to_end: &AtomicBool,
+) -> anyhow::Result<()> {
+    let mut watch = node.watch_mesh();
+    let mut model = Model::default();
+    let mut log: Option<Log> = None;
+    let mut under_way: Vec<UnderWay> = vec![];
+    let show = node.network().show.as_ref().map(ToString::to_string);
+    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    while !told_to_end.load(Ordering::Relaxed) {
+        watch.poll();
+        let now = Instant::now();
+        model.see(watch.roster().views(unix_ms()), now);
+        follow(node, &mut log, model.selected());
+        under_way.retain(|(what, outcome)| {
+            let Some(outcome) = outcome() else { return true };
+            let said = outcome.map_or_else(
+                |problem| format!("{what}: {}", in_full(&problem)),
+                |()| format!("{what}: done"),
+            );
+            model.notice(said, now);
+            false
+        });
+        let lines = log.as_mut().map(Log::lines).unwrap_or_default();
+        let show = show.as_deref();
+        let around = Surroundings { show, log: lines, now_ms: unix_ms(), colours };
+        terminal.draw(|frame| draw(frame, &model, &around)).context("drawing")?;
+        let mut patience = PICTURE;
+        while event::poll(patience).context("reading keys")? {
+            patience = Duration::ZERO;
+            let Event::Key(pressed) = event::read().context("reading keys")? else { continue };
+            if is_ctrl_c(&pressed) {
+                return Ok(());
+            }
+            let Some(key) = key(&pressed) else { continue };
+            match model.press(key, Instant::now()) {
+                None => {},
+                Some(Deed::Quit) => return Ok(()),
+                Some(Deed::Do(remedy, id)) => {
+                    let host = host_of(&model, &id);
+                    under_way.push((
+                        format!("{} {id}", remedy.name()),
+                        give(node, remedy, host.as_ref(), &id),
+                    ));
+                },
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_ctrl_c(pressed: &KeyEvent) -> bool {
+    pressed.code == KeyCode::Char('c') && pressed.modifiers.contains(KeyModifiers::CONTROL)
+}
+
+fn key(pressed: &KeyEvent) -> Option<Key> {
+    if pressed.kind == KeyEventKind::Release {
+        return None;
+    }
+    Some(match pressed.code {
+        KeyCode::Char(letter) => Key::Char(letter),
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
+        KeyCode::Home => Key::Home,
+        KeyCode::End => Key::End,
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Escape,
+        KeyCode::Backspace => Key::Backspace,
+        _ => return None,
+    })
+}
+
+/// The host whose daemon launched it, if one did.
+fn host_of(model: &Model, id: &NodeId) -> Option<NodeId> {
+    let view = model.selected().filter(|view| view.node == *id)?;
+    view.host.clone().filter(|_| view.launched)
+}
+
+/// Has a remedy carried out; how it ends is known later.
+fn give(
+    node: &Node<role::App>,
+    remedy: Remedy,
+    host: Option<&NodeId>,
+    id: &NodeId,
+) -> Box<dyn Fn() -> Option<Result<(), CommandError>>> {
+    let of = id.clone();
+    macro_rules! tell {
+        ($role:ty, $whom:expr, $command:expr) => {{
+            let pending = node.command::<$role, _>($whom, $command, COMMAND);
+            Box::new(move || {
+                let answer = pending.take().map(|answer| answer.map(|_| ()));
+                answer.or_else(|| pending.is_abandoned().then(|| Ok(())))
+            })
+        }};
+    }
+    match (remedy, host) {
+        (Remedy::Restart, Some(host)) => tell!(role::Daemon, host, Restart { node: of }),
+        (Remedy::Stop, Some(host)) => tell!(role::Daemon, host, Stop { node: of }),
+        (Remedy::Ignore, Some(host)) => tell!(role::Daemon, host, Ignore { node: of }),
+        (Remedy::Hold, _) => tell!(role::Visualization, id, Hold {}),
+        (Remedy::Blackout, _) => tell!(role::Visualization, id, Blackout {}),
+        (Remedy::Resume, _) => tell!(role::Visualization, id, Resume {}),
+        (Remedy::Stop | Remedy::Restart | Remedy::Ignore, None) => {
+            tell!(role::Visualization, id, Shutdown {})
+        },
+        // Shown, not carried out.
+        (Remedy::Log, _) => Box::new(|| Some(Ok(()))),
+    }
+}
+
+/// Follows the log of whoever is selected.
+fn follow(node: &Node<role::App>, log: &mut Option<Log>, selected: Option<&NodeView>) {
+    let wanted = selected.map(|view| &view.node);
+    if log.as_ref().map(|log| &log.of) == wanted {
+        return;
+    }
+    *log = wanted.map(|id| {
+        let topics = Topics::<LogLine>::log_of(id);
+        Log {
+            of: id.clone(),
+            // Subscribed first, so that no line falls between what is kept and what comes.
+            coming: node.subscribe(topics.clone()),
+            kept: Some(node.ask(topics, mesh::ASK)),
+            lines: VecDeque::new(),
+        }
+    });
+}
+
+impl Log {
+    /// What is known of it by now, the newest last.
+    fn lines(&mut self) -> &[LogLine] {
+        if let Some(kept) = self.kept.as_ref().and_then(Pending::take) {
+            self.kept = None;
+            let mut kept: Vec<LogLine> =
+                kept.into_iter().map(|received| received.message).collect();
+            kept.sort_by_key(|line| line.number);
+            let newest = kept.last().map(|line| line.number);
+            self.lines.retain(|line| newest.is_none_or(|newest| line.number > newest));
+            for line in kept.into_iter().rev() {
+                self.lines.push_front(line);
+            }
+        }
+        while let Some(received) = self.coming.try_recv() {
+            // A new run begins to count anew.
+            if received.message.number == 0 {
+                self.lines.clear();
+            }
+            self.lines.push_back(received.message);
+        }
+        let surplus = self.lines.len().saturating_sub(LINES);
+        self.lines.drain(..surplus);
+        self.lines.make_contiguous()
+    }
+}

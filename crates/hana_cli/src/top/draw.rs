@@ -1,0 +1,323 @@
+use std::time::Duration;
+
+use hana_protocol::LogLine;
+use hana_protocol::NodeView;
+use hana_protocol::ProcessState;
+use hana_protocol::Remedy;
+use hana_protocol::role::Role;
+use ratatui::Frame;
+use ratatui::layout::Constraint;
+use ratatui::layout::Layout;
+use ratatui::layout::Rect;
+use ratatui::style::Color;
+use ratatui::style::Modifier;
+use ratatui::style::Style;
+use ratatui::style::Stylize;
+use ratatui::text::Line;
+use ratatui::text::Span;
+use ratatui::widgets::Block;
+use ratatui::widgets::Borders;
+use ratatui::widgets::Clear;
+use ratatui::widgets::Paragraph;
+use ratatui::widgets::Row as TableRow;
+use ratatui::widgets::Table;
+use ratatui::widgets::TableState;
+use ratatui::widgets::Wrap;
+
+use super::model::Mode;
+use super::model::Model;
+use super::model::Row;
+use super::model::is_alarm;
+
+/// What is drawn beside the model.
+pub(crate) struct Surroundings<'a> {
+    /// The show's name, if it has one.
+    pub(crate) show: Option<&'a str>,
+    /// What the selected one wrote, the newest last.
+    pub(crate) log: &'a [LogLine],
+    /// Unix milliseconds.
+    pub(crate) now_ms: u64,
+    /// Whether the terminal is to be coloured.
+    pub(crate) colours: bool,
+}
+
+/// Eighths of a line, for a frame time each.
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+/// A frame as long as this fills the line: twenty a second.
+const FULL_BAR_US: u64 = 50_000;
+/// Frame times shown in the list.
+const BARS_SHOWN: usize = 12;
+
+/// Draws the whole screen.
+pub(crate) fn draw(frame: &mut Frame, model: &Model, around: &Surroundings) {
+    let [head, alert, body, foot] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Min(3),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
+    draw_head(frame, head, model, around);
+    draw_alert(frame, alert, model, around);
+    if model.mode == Mode::Log {
+        draw_log(frame, body, model, around);
+    } else {
+        let details = if body.height >= 14 { 8 } else { body.height.saturating_sub(5).min(5) };
+        let [list, below] =
+            Layout::vertical([Constraint::Min(3), Constraint::Length(details)]).areas(body);
+        draw_list(frame, list, model, around);
+        draw_details(frame, below, model, around);
+    }
+    draw_foot(frame, foot, model, around);
+    if model.mode == Mode::Help {
+        draw_help(frame, body);
+    }
+}
+
+impl Surroundings<'_> {
+    const fn style(&self, colour: Color) -> Style {
+        if self.colours { Style::new().fg(colour) } else { Style::new() }
+    }
+
+    const fn of_state(&self, view: &NodeView) -> Style {
+        let style = match view.state {
+            ProcessState::Running => self.style(Color::Green),
+            _ if view.ignored => self.style(Color::DarkGray),
+            ProcessState::Slow | ProcessState::Starting | ProcessState::Restarting => {
+                self.style(Color::Yellow)
+            },
+            ProcessState::Stopping | ProcessState::Stopped | ProcessState::Closed => {
+                self.style(Color::DarkGray)
+            },
+            _ => self.style(Color::LightRed),
+        };
+        if is_alarm(view) { style.add_modifier(Modifier::BOLD) } else { style }
+    }
+}
+
+fn draw_head(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
+    let (nodes, trouble) = model.count();
+    let mut spans = vec![" hana top ".bold(), Span::raw(format!(" {nodes} nodes"))];
+    if let Some(show) = around.show {
+        spans.push(Span::raw(format!("  show '{show}'")));
+    }
+    if !model.filter().is_empty() || model.mode == Mode::Filter {
+        spans.push(Span::raw(format!("  only with '{}'", model.filter())).bold());
+    }
+    spans.push(if trouble == 0 {
+        Span::styled("  all is well", around.style(Color::Green))
+    } else {
+        Span::styled(format!("  {trouble} in trouble"), around.style(Color::LightRed)).bold()
+    });
+    frame.render_widget(
+        Line::from(spans).style(Style::new().add_modifier(Modifier::REVERSED)),
+        area,
+    );
+}
+
+fn draw_alert(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
+    let line = match (&model.mode, model.noticed(), model.alert()) {
+        (Mode::Confirm(remedy, node), ..) => {
+            let text = format!(" {} '{node}', which runs? y/n", remedy.name());
+            Line::styled(text, around.style(Color::Yellow).add_modifier(Modifier::BOLD))
+        },
+        (_, Some(notice), _) => Line::raw(format!(" {notice}")),
+        (_, None, Some((view, text))) => {
+            Line::styled(format!(" {} {text}", view.state.sign()), around.of_state(view).bold())
+        },
+        (_, None, None) => Line::default(),
+    };
+    frame.render_widget(line, area);
+}
+
+fn draw_list(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
+    let rows = model.rows();
+    let selected = model.selected().map(|view| &view.node);
+    let at = rows.iter().position(|row| match row {
+        Row::Host(_, daemon) => daemon.map(|view| &view.node) == selected && selected.is_some(),
+        Row::Node(view) => Some(&view.node) == selected,
+    });
+    let table_rows = rows.iter().map(|row| match row {
+        Row::Host(host, daemon) => host_row(host.as_str(), *daemon, around),
+        Row::Node(view) => node_row(view, model, around),
+    });
+    let widths = [
+        Constraint::Max(20),
+        Constraint::Length(14),
+        Constraint::Length(6),
+        Constraint::Length(4),
+        Constraint::Length(18),
+        Constraint::Length(4),
+        Constraint::Fill(1),
+    ];
+    let head = ["NODE", "STATE", "SINCE", "FPS", "FRAME TIME", "AGAIN", ""];
+    let table = Table::new(table_rows, widths)
+        .header(TableRow::new(head).style(Style::new().add_modifier(Modifier::DIM)))
+        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
+    let mut state = TableState::new().with_selected(at);
+    frame.render_stateful_widget(table, area, &mut state);
+}
+
+fn host_row<'a>(
+    host: &'a str,
+    daemon: Option<&'a NodeView>,
+    around: &Surroundings,
+) -> TableRow<'a> {
+    let name = Span::raw(host).bold();
+    let Some(view) = daemon else {
+        return TableRow::new([name, Span::raw("no daemon").dim()]);
+    };
+    let state = format!("{} {}", view.state.sign(), view.state);
+    TableRow::new([
+        name,
+        Span::styled(state, around.of_state(view)),
+        Span::raw(since(view, around)),
+        Span::raw(""),
+        Span::raw(""),
+        Span::raw(""),
+        Span::raw(view.reason.as_str()),
+    ])
+}
+
+fn node_row<'a>(view: &'a NodeView, model: &Model, around: &Surroundings) -> TableRow<'a> {
+    let mut remarks = vec![];
+    if let Some(what) = view.in_force {
+        remarks.push(format!("[{what}]"));
+    }
+    if view.ignored {
+        remarks.push("[ignored]".into());
+    }
+    if view.role != Role::Visualization {
+        remarks.push(view.role.to_string());
+    }
+    remarks.push(view.reason.clone());
+    let alive = view.state.is_alive();
+    TableRow::new([
+        Span::raw(format!("  {}", view.node)),
+        Span::styled(format!("{} {}", view.state.sign(), view.state), around.of_state(view)),
+        Span::raw(since(view, around)),
+        Span::raw(view.fps.filter(|_| alive).map(|fps| format!("{fps:>3.0}")).unwrap_or_default()),
+        Span::raw(if alive { frame_times(view, model) } else { String::new() }),
+        Span::raw(if view.restarts > 0 { format!("{}x", view.restarts) } else { String::new() }),
+        Span::raw(remarks.join(" ")),
+    ])
+}
+
+/// The longest frames of the last seconds, and the last of them in milliseconds.
+fn frame_times(view: &NodeView, model: &Model) -> String {
+    let times: Vec<u64> = model.frame_times(&view.node).collect();
+    let bars: String = times
+        .iter()
+        .skip(times.len().saturating_sub(BARS_SHOWN))
+        .map(|time| {
+            let eighths = time.saturating_mul(8) / FULL_BAR_US;
+            BARS[usize::try_from(eighths).unwrap_or(7).min(7)]
+        })
+        .collect();
+    let last = view.frame_max_us.map(|us| format!(" {}ms", us / 1000)).unwrap_or_default();
+    format!("{bars}{last}")
+}
+
+fn since(view: &NodeView, around: &Surroundings) -> String {
+    let passed = Duration::from_millis(around.now_ms.saturating_sub(view.since_ms)).as_secs();
+    match passed {
+        0..60 => format!("{passed}s"),
+        60..3600 => format!("{}m{:02}", passed / 60, passed % 60),
+        3600..86_400 => format!("{}h{:02}", passed / 3600, passed / 60 % 60),
+        _ => format!("{}d", passed / 86_400),
+    }
+}
+
+fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
+    let Some(view) = model.selected() else { return };
+    let block = Block::new().borders(Borders::TOP).title(format!(" {} ", view.node).bold());
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let [said, log] = Layout::vertical([Constraint::Length(2), Constraint::Min(0)]).areas(inner);
+    let playing: Vec<String> = view
+        .parameters
+        .iter()
+        .flatten()
+        .map(|(name, value)| format!("{name} {value:+.2}"))
+        .collect();
+    let pid = view.pid.map(|pid| format!("process {pid}  ")).unwrap_or_default();
+    let text = vec![
+        Line::styled(view.state.advice(), around.of_state(view)),
+        Line::raw(format!("{pid}{}", playing.join("  "))),
+    ];
+    frame.render_widget(Paragraph::new(text), said);
+    draw_lines(frame, log, around.log);
+}
+
+fn draw_log(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
+    let name = model.selected().map_or("nobody", |view| view.node.as_str());
+    let block = Block::new().borders(Borders::TOP).title(format!(" log of {name} ").bold());
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    draw_lines(frame, inner, around.log);
+}
+
+/// The last lines that fit.
+fn draw_lines(frame: &mut Frame, area: Rect, log: &[LogLine]) {
+    let fit = log.len().saturating_sub(usize::from(area.height));
+    let lines: Vec<Line> = log[fit..].iter().map(|line| Line::raw(line.text.as_str())).collect();
+    frame.render_widget(Paragraph::new(lines).dim(), area);
+}
+
+fn draw_foot(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
+    let mut spans = vec![];
+    let mut offer = |key: &str, name: &str, hot: bool| {
+        let style = if hot { around.style(Color::Yellow) } else { Style::new() };
+        spans.push(Span::styled(format!(" {key}"), style.bold()));
+        spans.push(Span::raw(format!(" {name} ")));
+    };
+    match &model.mode {
+        Mode::Confirm(..) => {
+            offer("y", "yes", true);
+            offer("n", "no", true);
+        },
+        Mode::Filter => {
+            offer("enter", "keep", true);
+            offer("esc", "all", true);
+        },
+        mode => {
+            for remedy in Remedy::ALL {
+                if let Some(view) = model.selected().filter(|view| remedy.is_offered(view)) {
+                    offer(&remedy.key().to_string(), remedy.name(), is_alarm(view));
+                }
+            }
+            if *mode == Mode::Log {
+                offer("esc", "back", false);
+            } else {
+                offer("/", "filter", false);
+                offer("?", "help", false);
+                offer("q", "quit", false);
+            }
+        },
+    }
+    frame.render_widget(Line::from(spans), area);
+}
+
+fn draw_help(frame: &mut Frame, area: Rect) {
+    let lines: Vec<Line> = [
+        "up, down, j, k    another node; home, end: the first, the last",
+        "r                 restart: it goes on with the look it had",
+        "s                 stop, politely first",
+        "i                 ignore: do nothing about its trouble, tell nobody any more",
+        "l, enter          its log; again: back",
+        "h, b, u           hold its look, black, show again what is played",
+        "/                 only names with a text; esc: all",
+        "q, esc            quit; what runs goes on",
+        "",
+        "What interrupts a show is asked once more: y does it.",
+        "For all visualizations at once: hana hold --all, hana blackout --all, hana resume --all.",
+    ]
+    .into_iter()
+    .map(Line::raw)
+    .collect();
+    let height = u16::try_from(lines.len()).unwrap_or(0) + 2;
+    let area = Rect { height: height.min(area.height), ..area };
+    frame.render_widget(Clear, area);
+    let block = Block::bordered().title(" keys ".bold());
+    frame.render_widget(Paragraph::new(lines).block(block).wrap(Wrap { trim: false }), area);
+}
