@@ -97,12 +97,22 @@ impl Host {
     /// command reach the program; `current_dir` does not. For anything but a quick look give it to
     /// [`Host::spawn`] or [`Host::run_within`], which never wait for ever.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let program = program::resolve(program.as_ref());
+        // A session of its own, as from a terminal of its own: a signal to its process group stays there.
+        self.command_in_session(&["setsid"], program.as_ref())
+    }
+
+    /// The same for a program whose standard input is a terminal, which is to send it its signals.
+    pub(crate) fn command_at_terminal(&self, program: &OsStr) -> Command {
+        self.command_in_session(&["setsid", "--ctty"], program)
+    }
+
+    fn command_in_session(&self, session: &[&str], program: &OsStr) -> Command {
+        let program = program::resolve(program);
         let mut command =
             self.inner.lab.enter(self.inner.init, &["--net", "--uts", "--pid", "--mount"]);
-        // A session of its own, as from a terminal of its own: a signal to its process group stays there.
         command
-            .args(["setsid", "sh", "-c"])
+            .args(session)
+            .args(["sh", "-c"])
             .arg(format!(
                 r#"cd '{}' && if [ "${PID_FILE}" ]; then echo $$ > "${PID_FILE}"; unset {PID_FILE}; fi && exec "$@""#,
                 program::project_root().display()
@@ -149,8 +159,12 @@ impl Host {
     #[track_caller]
     #[must_use]
     pub fn spawn(&self, command: Command) -> Running {
-        let number = self.inner.spawned.fetch_add(1, Ordering::Relaxed);
-        Running::start(self.clone(), command, number)
+        Running::start(self.clone(), command, self.next_number())
+    }
+
+    /// Names the files of what is spawned next.
+    pub(crate) fn next_number(&self) -> u32 {
+        self.inner.spawned.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Sends a signal to a process by its number on this host. Returns once the kernel has taken it.

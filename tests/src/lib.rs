@@ -10,6 +10,7 @@
 //! | have daemons on hosts, ask who is there | [`show`] |
 //! | have a screen and look at it | [`Screen`], [`Image`] |
 //! | close windows, press keys | [`Person`] |
+//! | sit at a terminal, type, look at it | [`Terminal`] |
 //! | have all of that, with a visualization in a window | [`Stage`] |
 //! | use programs that are not ours | [`foreign`] |
 //!
@@ -41,6 +42,8 @@ mod screen;
 pub mod show;
 #[cfg(target_os = "linux")]
 mod stage;
+#[cfg(target_os = "linux")]
+mod terminal;
 
 pub use eventually::Attempt;
 pub use eventually::eventually;
@@ -72,6 +75,8 @@ pub use screen::Window;
 pub use stage::Opened;
 #[cfg(target_os = "linux")]
 pub use stage::Stage;
+#[cfg(target_os = "linux")]
+pub use terminal::Terminal;
 
 #[cfg(all(test, not(target_os = "linux")))]
 #[test]

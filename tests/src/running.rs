@@ -51,19 +51,23 @@ pub struct Output {
 }
 
 impl Running {
+    /// Starts a program that reads nothing and writes to files, which `number` names.
     #[track_caller]
     pub(crate) fn start(host: Host, mut command: Command, number: u32) -> Self {
-        let line = told(&host, &command);
-        let base = host.directory().join("output").join(number.to_string());
-        let [stdout, stderr, pid_file] =
-            ["out", "err", "pid"].map(|kind| base.with_extension(kind));
+        let [stdout, stderr, _] = files(&host, number);
         let create = |path: &Path| File::create(path).expect("a lab's directory can be written");
+        command.stdin(Stdio::null()).stdout(create(&stdout)).stderr(create(&stderr));
+        Self::start_connected(host, command, number)
+    }
+
+    /// Starts a program whose input and output the caller has connected.
+    #[track_caller]
+    pub(crate) fn start_connected(host: Host, mut command: Command, number: u32) -> Self {
+        let line = told(&host, &command);
+        let [stdout, stderr, pid_file] = files(&host, number);
         let start = Instant::now();
         let mut child = command
             .env(PID_FILE, &pid_file)
-            .stdin(Stdio::null())
-            .stdout(create(&stdout))
-            .stderr(create(&stderr))
             .spawn()
             .unwrap_or_else(|error| panic!("cannot run nsenter: {error}"));
         let pid = eventually(Duration::from_secs(10), "the program to be started", || {
@@ -247,6 +251,11 @@ fn told(host: &Host, command: &Command) -> String {
     let shell = words.windows(2).position(|pair| pair[0] == "-c").map_or(0, |at| at + 3);
     let line = words.get(shell..).unwrap_or_default().join(" ");
     format!("{}: {line}", host.name())
+}
+
+fn files(host: &Host, number: u32) -> [PathBuf; 3] {
+    let base = host.directory().join("output").join(number.to_string());
+    ["out", "err", "pid"].map(|kind| base.with_extension(kind))
 }
 
 fn read(path: &Path) -> String {

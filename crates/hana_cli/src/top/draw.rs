@@ -28,6 +28,7 @@ use super::model::Mode;
 use super::model::Model;
 use super::model::Row;
 use super::model::is_alarm;
+use super::model::is_drawing;
 
 /// What is drawn beside the model.
 pub(crate) struct Surroundings<'a> {
@@ -48,12 +49,35 @@ const FULL_BAR_US: u64 = 50_000;
 /// Frame times shown in the list.
 const BARS_SHOWN: usize = 12;
 
+/// A column of the list.
+struct Column {
+    title: &'static str,
+    width: Constraint,
+    /// Columns of the terminal from which on there is room for it.
+    from: u16,
+}
+
+const FRAME_TIMES: Column =
+    Column { title: "FRAME TIME", width: Constraint::Length(18), from: 100 };
+const COLUMNS: [Column; 7] = [
+    Column { title: "NODE", width: Constraint::Length(20), from: 0 },
+    Column { title: "STATE", width: Constraint::Length(14), from: 36 },
+    Column { title: "SINCE", width: Constraint::Length(6), from: 60 },
+    Column { title: "FPS", width: Constraint::Length(4), from: 50 },
+    FRAME_TIMES,
+    Column { title: "AGAIN", width: Constraint::Length(5), from: 70 },
+    Column { title: "", width: Constraint::Fill(1), from: 70 },
+];
+
+/// What a line of the list says in each column.
+type Cells<'a> = [Span<'a>; COLUMNS.len()];
+
 /// Draws the whole screen.
 pub(crate) fn draw(frame: &mut Frame, model: &Model, around: &Surroundings) {
     let [head, alert, body, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
-        Constraint::Min(3),
+        Constraint::Fill(1),
         Constraint::Length(1),
     ])
     .areas(frame.area());
@@ -137,49 +161,38 @@ fn draw_list(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings
         Row::Host(_, daemon) => daemon.map(|view| &view.node) == selected && selected.is_some(),
         Row::Node(view) => Some(&view.node) == selected,
     });
-    let table_rows = rows.iter().map(|row| match row {
-        Row::Host(host, daemon) => host_row(host.as_str(), *daemon, around),
-        Row::Node(view) => node_row(view, model, around),
+    let columns: Vec<usize> =
+        (0..COLUMNS.len()).filter(|&column| area.width >= COLUMNS[column].from).collect();
+    let table_rows = rows.iter().map(|row| {
+        let mut cells = match row {
+            Row::Host(host, daemon) => host_row(host.as_str(), *daemon, around),
+            Row::Node(view) => node_row(view, model, around),
+        };
+        TableRow::new(columns.iter().map(|&column| std::mem::take(&mut cells[column])))
     });
-    let widths = [
-        Constraint::Max(20),
-        Constraint::Length(14),
-        Constraint::Length(6),
-        Constraint::Length(4),
-        Constraint::Length(18),
-        Constraint::Length(4),
-        Constraint::Fill(1),
-    ];
-    let head = ["NODE", "STATE", "SINCE", "FPS", "FRAME TIME", "AGAIN", ""];
-    let table = Table::new(table_rows, widths)
+    let head = columns.iter().map(|&column| COLUMNS[column].title);
+    let table = Table::new(table_rows, columns.iter().map(|&column| COLUMNS[column].width))
         .header(TableRow::new(head).style(Style::new().add_modifier(Modifier::DIM)))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     let mut state = TableState::new().with_selected(at);
     frame.render_stateful_widget(table, area, &mut state);
 }
 
-fn host_row<'a>(
-    host: &'a str,
-    daemon: Option<&'a NodeView>,
-    around: &Surroundings,
-) -> TableRow<'a> {
-    let name = Span::raw(host).bold();
-    let Some(view) = daemon else {
-        return TableRow::new([name, Span::raw("no daemon").dim()]);
-    };
-    let state = format!("{} {}", view.state.sign(), view.state);
-    TableRow::new([
-        name,
-        Span::styled(state, around.of_state(view)),
-        Span::raw(since(view, around)),
-        Span::raw(""),
-        Span::raw(""),
-        Span::raw(""),
-        Span::raw(view.reason.as_str()),
-    ])
+fn host_row<'a>(host: &'a str, daemon: Option<&'a NodeView>, around: &Surroundings) -> Cells<'a> {
+    let mut cells = Cells::default();
+    cells[0] = Span::raw(host).bold();
+    if let Some(view) = daemon {
+        let state = format!("{} {}", view.state.sign(), view.state);
+        cells[1] = Span::styled(state, around.of_state(view));
+        cells[2] = Span::raw(since(view, around));
+        cells[6] = Span::raw(view.reason.as_str());
+    } else {
+        cells[1] = Span::raw("no daemon").dim();
+    }
+    cells
 }
 
-fn node_row<'a>(view: &'a NodeView, model: &Model, around: &Surroundings) -> TableRow<'a> {
+fn node_row<'a>(view: &'a NodeView, model: &Model, around: &Surroundings) -> Cells<'a> {
     let mut remarks = vec![];
     if let Some(what) = view.in_force {
         remarks.push(format!("[{what}]"));
@@ -191,24 +204,24 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, around: &Surroundings) -> Tab
         remarks.push(view.role.to_string());
     }
     remarks.push(view.reason.clone());
-    let alive = view.state.is_alive();
-    TableRow::new([
+    let draws = is_drawing(view);
+    [
         Span::raw(format!("  {}", view.node)),
         Span::styled(format!("{} {}", view.state.sign(), view.state), around.of_state(view)),
         Span::raw(since(view, around)),
-        Span::raw(view.fps.filter(|_| alive).map(|fps| format!("{fps:>3.0}")).unwrap_or_default()),
-        Span::raw(if alive { frame_times(view, model) } else { String::new() }),
+        Span::raw(view.fps.filter(|_| draws).map(|fps| format!("{fps:>3.0}")).unwrap_or_default()),
+        Span::raw(if draws { frame_times(view, model, BARS_SHOWN) } else { String::new() }),
         Span::raw(if view.restarts > 0 { format!("{}x", view.restarts) } else { String::new() }),
         Span::raw(remarks.join(" ")),
-    ])
+    ]
 }
 
 /// The longest frames of the last seconds, and the last of them in milliseconds.
-fn frame_times(view: &NodeView, model: &Model) -> String {
+fn frame_times(view: &NodeView, model: &Model, shown: usize) -> String {
     let times: Vec<u64> = model.frame_times(&view.node).collect();
     let bars: String = times
         .iter()
-        .skip(times.len().saturating_sub(BARS_SHOWN))
+        .skip(times.len().saturating_sub(shown))
         .map(|time| {
             let eighths = time.saturating_mul(8) / FULL_BAR_US;
             BARS[usize::try_from(eighths).unwrap_or(7).min(7)]
@@ -233,7 +246,15 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundi
     let block = Block::new().borders(Borders::TOP).title(format!(" {} ", view.node).bold());
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let [said, log] = Layout::vertical([Constraint::Length(2), Constraint::Min(0)]).areas(inner);
+    let advice = view.state.advice();
+    // Lines are broken between words, the longest of which has a dozen letters.
+    let lines = advice.len().div_ceil(usize::from(inner.width).saturating_sub(12).max(1));
+    let advised = u16::try_from(lines).unwrap_or(1);
+    let advice =
+        Paragraph::new(Line::styled(advice, around.of_state(view))).wrap(Wrap { trim: true });
+    let [advice_area, said, log] =
+        Layout::vertical([Constraint::Length(advised), Constraint::Length(1), Constraint::Min(0)])
+            .areas(inner);
     let playing: Vec<String> = view
         .parameters
         .iter()
@@ -241,11 +262,13 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundi
         .map(|(name, value)| format!("{name} {value:+.2}"))
         .collect();
     let pid = view.pid.map(|pid| format!("process {pid}  ")).unwrap_or_default();
-    let text = vec![
-        Line::styled(view.state.advice(), around.of_state(view)),
-        Line::raw(format!("{pid}{}", playing.join("  "))),
-    ];
-    frame.render_widget(Paragraph::new(text), said);
+    frame.render_widget(advice, advice_area);
+    let times = if is_drawing(view) && frame.area().width < FRAME_TIMES.from {
+        format!("{}  ", frame_times(view, model, BARS_SHOWN))
+    } else {
+        String::new()
+    };
+    frame.render_widget(Line::raw(format!("{times}{pid}{}", playing.join("  "))), said);
     draw_lines(frame, log, around.log);
 }
 

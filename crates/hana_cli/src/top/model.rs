@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use hana_protocol::NodeId;
 use hana_protocol::NodeView;
+use hana_protocol::ProcessState;
 use hana_protocol::Remedy;
 use hana_protocol::role::Role;
 
@@ -116,7 +117,8 @@ impl Model {
     fn sample(&mut self, views: &[NodeView]) {
         self.frames.retain(|node, _| views.iter().any(|view| view.node == *node));
         for view in views {
-            let Some(longest) = view.frame_max_us else { continue };
+            // One that does not draw has said how long its last frames were, and nothing since.
+            let Some(longest) = view.frame_max_us.filter(|_| is_drawing(view)) else { continue };
             let frames = self.frames.entry(view.node.clone()).or_default();
             if frames.len() >= SAMPLES {
                 frames.pop_front();
@@ -190,8 +192,15 @@ impl Model {
         let newest =
             self.views.iter().filter(|view| is_alarm(view)).max_by_key(|view| view.since_ms);
         if let Some(view) = newest {
-            let state = view.state.as_str().replace('_', " ");
-            return Some((view, format!("{} is {state}: {}", view.node, view.reason)));
+            let is = match view.state {
+                ProcessState::Crashed => "crashed",
+                ProcessState::CrashLoop => "crashes again and again",
+                ProcessState::Slow => "is slow",
+                ProcessState::Restarting => "is about to be started again",
+                ProcessState::Unreachable => "is unreachable",
+                _ => "is unresponsive",
+            };
+            return Some((view, format!("{} {is}: {}", view.node, view.reason)));
         }
         let (node, times, _) = self.restarted.last()?;
         let view = self.views.iter().find(|view| view.node == *node)?;
@@ -281,11 +290,14 @@ pub(crate) const fn is_alarm(view: &NodeView) -> bool {
     view.state.is_alarming() && !view.ignored
 }
 
+/// Whether there are new frames of it, whose rate is worth telling.
+pub(crate) const fn is_drawing(view: &NodeView) -> bool {
+    matches!(view.state, ProcessState::Running | ProcessState::Slow)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use hana_protocol::ProcessState;
-
     use super::*;
 
     fn view(node: &str, host: &str, state: ProcessState) -> NodeView {

@@ -1,0 +1,288 @@
+//! `hana top` as an operator has it: in a terminal, with keys, on a host beside those where things go wrong.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use hana_tests::Host;
+use hana_tests::Lab;
+use hana_tests::Signal;
+use hana_tests::Terminal;
+use hana_tests::eventually;
+use hana_tests::project_root;
+use hana_tests::show::Show;
+use hana_tests::show::hana;
+use hana_tests::show::node;
+use hana_tests::show::nodes;
+use hana_tests::show::start;
+use serde_json::Value;
+
+/// For what is no promise of time, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(20);
+
+const SIZE: (u16, u16) = (110, 24);
+
+/// One that stays down when it crashes, and one that is started again.
+const CATALOGUE: &str = r#"
+[visualizations.pulse]
+program = "pulse"
+policy  = "manual"
+
+[visualizations.beat]
+program = "pulse"
+"#;
+
+const UP: &str = "\x1b[A";
+const DOWN: &str = "\x1b[B";
+
+fn top(host: &Host) -> Terminal {
+    Terminal::with(host, SIZE, "hana", ["top"])
+}
+
+/// The line of the list about a node.
+fn row<'a>(screen: &'a str, node: &str) -> Option<&'a str> {
+    screen.lines().find(|line| line.split_whitespace().next() == Some(node))
+}
+
+/// Waits until the line about a node has all these words.
+#[track_caller]
+fn wait_for_row(terminal: &Terminal, node: &str, words: &[&str]) -> String {
+    terminal.wait_for(SOON, &format!("the line of {node} to say {words:?}"), |screen| {
+        row(screen, node).is_some_and(|line| words.iter().all(|word| line.contains(word)))
+    })
+}
+
+/// Moves up or down until the node is the one whose details are shown.
+#[track_caller]
+fn select(terminal: &Terminal, node: &str) {
+    loop {
+        let screen = terminal.text();
+        let selected = details(&screen).unwrap_or_default();
+        if selected == node {
+            return;
+        }
+        let line = |node: &str| {
+            screen.lines().position(|line| line.split_whitespace().next() == Some(node))
+        };
+        terminal.type_in(if line(node) < line(&selected) { UP } else { DOWN });
+        terminal.wait_for(SOON, &format!("a step from {selected} to {node}"), |screen| {
+            details(screen).as_ref() != Some(&selected)
+        });
+    }
+}
+
+/// The title of the details: who is selected.
+fn details(screen: &str) -> Option<String> {
+    let line = screen.lines().rev().find(|line| line.contains("───"))?;
+    Some(line.trim_matches(['─', ' ']).into())
+}
+
+/// Waits until the mesh has it as wished, whatever a screen says.
+#[track_caller]
+fn wait_for_node(host: &Host, id: &str, what: &str, wished: impl Fn(&Value) -> bool) -> Value {
+    eventually(SOON, what, || {
+        let nodes = nodes(host);
+        node(&nodes, id).filter(|node| wished(node)).cloned().ok_or(nodes)
+    })
+}
+
+fn pid(node: &Value) -> i32 {
+    node["pid"].as_i64().unwrap().try_into().unwrap()
+}
+
+#[test]
+fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
+    let Some(lab) = Lab::new("top") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    let (_, beat) = start(h2, h1, "beat");
+    let (_, pulse) = start(h2, h1, "pulse");
+    let terminal = top(h2);
+    wait_for_row(&terminal, "beat", &["● running"]);
+    wait_for_row(&terminal, "pulse", &["● running", "60", "ms"]);
+    terminal.wait_for(SOON, "no trouble", |screen| screen.contains("all is well"));
+
+    // It freezes: said at the top, with what can be done.
+    h1.kill(Signal::STOP, beat);
+    wait_for_row(&terminal, "beat", &["‖ unresponsive"]);
+    let screen = terminal.wait_for(SOON, "an alert", |screen| {
+        screen.contains("1 in trouble") && screen.contains("beat is unresponsive")
+    });
+    let (of_beat, of_pulse) = (screen.find("\n  beat"), screen.find("\n  pulse"));
+    assert!(of_beat < of_pulse, "trouble comes first:\n{screen}");
+    // What hangs is restarted by one key, and nobody has to confirm that.
+    select(&terminal, "beat");
+    terminal.wait_for(SOON, "what it means", |screen| screen.contains("Restart it; its look"));
+    terminal.type_in("r");
+    let again = wait_for_node(h1, "beat", "another run of it", |node| {
+        node["state"] == "running" && node["pid"] != beat
+    });
+    wait_for_row(&terminal, "beat", &["● running"]);
+    terminal
+        .wait_for(SOON, "the restart to be told", |screen| screen.contains("restart beat: done"));
+
+    // It crashes, and is started again by itself: told for a while, in passing.
+    h1.kill(Signal::KILL, pid(&again));
+    terminal.wait_for(SOON, "the crash to be told", |screen| {
+        screen.contains("beat crashed and was started again by itself")
+    });
+    wait_for_row(&terminal, "beat", &["● running", "1x"]);
+
+    // One that stays down says why until somebody starts it again.
+    h1.kill(Signal::SEGV, pulse);
+    eventually(SOON, "it to be gone", || {
+        // The first such signal from outside may only remove the program's own handler.
+        let gone = !h1.processes().iter().any(|process| process.pid == pulse);
+        if !gone {
+            h1.kill(Signal::SEGV, pulse);
+        }
+        gone
+    });
+    wait_for_row(&terminal, "pulse", &["✖ crashed", "SIGSEGV"]);
+    terminal.wait_for(SOON, "an alert", |screen| screen.contains("pulse crashed: ended by"));
+    select(&terminal, "pulse");
+    terminal.wait_for(SOON, "what it means", |screen| {
+        screen.contains("stays down") && screen.contains("I am 'pulse'")
+    });
+    if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
+        // The one of the documentation: `HANA_PICTURES=docs cargo nextest run -E 'binary(top_in_a_terminal)'`.
+        terminal.save_svg(project_root().join(pictures).join("top.svg"));
+    }
+    terminal.type_in("r");
+    wait_for_row(&terminal, "pulse", &["● running"]);
+    terminal.wait_for(SOON, "no trouble", |screen| screen.contains("all is well"));
+}
+
+#[test]
+fn what_interrupts_a_show_is_asked_once_more() {
+    let Some(lab) = Lab::new("top-asks") else { return };
+    let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
+    let h1 = show.host("h1");
+    let (_, beat) = start(h1, h1, "beat");
+    let terminal = top(h1);
+    wait_for_row(&terminal, "beat", &["● running"]);
+    select(&terminal, "beat");
+
+    terminal.type_in("s");
+    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop 'beat', which runs?"));
+    terminal.type_in("n");
+    terminal.wait_for(SOON, "it to be left", |screen| screen.contains("left as it is"));
+    let still = wait_for_node(h1, "beat", "it to run", |node| node["state"] == "running");
+    assert_eq!(pid(&still), beat);
+
+    // Hold and blackout are undone by a key, so they act at once.
+    terminal.type_in("b");
+    wait_for_row(&terminal, "beat", &["[blackout]"]);
+    wait_for_node(h1, "beat", "it to be black", |node| node["override"] == "blackout");
+    terminal.type_in("u");
+    wait_for_node(h1, "beat", "it to be seen again", |node| node["override"].is_null());
+    terminal.wait_for(SOON, "it to be told", |screen| {
+        !row(screen, "beat").unwrap_or_default().contains('[')
+    });
+
+    terminal.type_in("s");
+    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop 'beat', which runs?"));
+    terminal.type_in("y");
+    wait_for_node(h1, "beat", "it to be stopped", |node| node["state"] == "stopped");
+    wait_for_row(&terminal, "beat", &["○ stopped"]);
+}
+
+#[test]
+fn what_is_ignored_is_no_alert_any_more() {
+    let Some(lab) = Lab::new("top-ignores") else { return };
+    let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
+    let h1 = show.host("h1");
+    let (_, beat) = start(h1, h1, "beat");
+    let terminal = top(h1);
+    wait_for_row(&terminal, "beat", &["● running"]);
+    h1.kill(Signal::STOP, beat);
+    terminal.wait_for(SOON, "an alert", |screen| screen.contains("beat is unresponsive"));
+    select(&terminal, "beat");
+    terminal.type_in("i");
+    wait_for_row(&terminal, "beat", &["‖ unresponsive", "[ignored]"]);
+    terminal.wait_for(SOON, "no trouble", |screen| {
+        screen.contains("all is well") && !screen.contains("beat is unresponsive")
+    });
+    // It moves again, and its trouble is nobody's wish any more.
+    h1.kill(Signal::CONT, beat);
+    let screen = wait_for_row(&terminal, "beat", &["● running"]);
+    assert!(!screen.contains("[ignored]"), "{screen}");
+}
+
+#[test]
+fn the_log_is_a_key_away_and_every_size_is_drawn() {
+    let Some(lab) = Lab::new("top-log") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    start(h1, h1, "beat");
+    let terminal = top(h2);
+    wait_for_row(&terminal, "beat", &["● running"]);
+    select(&terminal, "beat");
+    hana(h2, ["hold", "beat"]).ok();
+    terminal.wait_for(SOON, "its last lines", |screen| screen.contains("hold"));
+    terminal.type_in("l");
+    terminal.wait_for(SOON, "its log", |screen| {
+        screen.contains("log of beat") && row(screen, "beat").is_none()
+    });
+    hana(h2, ["resume", "beat"]).ok();
+    terminal.wait_for(SOON, "the line that it wrote just now", |screen| screen.contains("resumed"));
+    terminal.type_in("l");
+    wait_for_row(&terminal, "beat", &["● running"]);
+
+    for (columns, rows) in [(80, 24), (40, 10), (20, 6), (200, 60)] {
+        terminal.resize(columns, rows);
+        terminal.wait_for(SOON, &format!("{columns} columns, {rows} rows"), |screen| {
+            screen.lines().next().is_some_and(|line| line.contains("hana top"))
+                && (rows < 10 || row(screen, "beat").is_some())
+        });
+    }
+    terminal.type_in("/zzz\r");
+    terminal.wait_for(SOON, "nobody of that name", |screen| row(screen, "beat").is_none());
+    terminal.type_in("\x1b");
+    wait_for_row(&terminal, "beat", &["● running"]);
+}
+
+#[test]
+fn a_daemon_that_dies_is_shown_on_its_host() {
+    let Some(lab) = Lab::new("top-daemon") else { return };
+    let mut show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    start(show.host("h1"), show.host("h1"), "beat");
+    let terminal = top(show.host("h2"));
+    wait_for_row(&terminal, "beat", &["● running"]);
+    let daemon = show.daemon("h1");
+    daemon.kill(Signal::KILL);
+    daemon.wait(SOON);
+    wait_for_row(&terminal, "h1", &["unreachable", "daemon"]);
+    terminal.wait_for(SOON, "an alert", |screen| screen.contains("h1 is unreachable"));
+    // Its visualization plays on.
+    wait_for_row(&terminal, "beat", &["● running"]);
+    *show.daemon("h1") = hana_tests::show::start_daemon_with(show.host("h1"), |command| {
+        command.env("HANA_CONFIG", lab.directory().join("config"));
+    });
+    wait_for_row(&terminal, "h1", &["● running"]);
+    terminal.wait_for(SOON, "no trouble", |screen| screen.contains("all is well"));
+}
+
+#[test]
+fn the_terminal_is_given_back_as_it_was() {
+    let Some(lab) = Lab::new("top-ends") else { return };
+    let show = Show::of(&lab, &["h1"]);
+    let h1 = show.host("h1");
+    for (how, code) in [("q", Some(0)), ("\x03", Some(0)), ("SIGTERM", Some(0))] {
+        let mut terminal = top(h1);
+        assert!(!terminal.is_taken() || terminal.is_raw());
+        wait_for_row(&terminal, "h1", &["● running"]);
+        assert!(terminal.is_taken() && terminal.is_raw());
+        if how == "SIGTERM" {
+            terminal.kill(Signal::TERM);
+        } else {
+            terminal.type_in(how);
+        }
+        assert_eq!(terminal.wait(SOON).code(), code, "{how:?}: {terminal:?}");
+        eventually(SOON, "the shell's screen", || !terminal.is_taken() && !terminal.is_raw());
+    }
+    // Where there is none, it says what to use instead.
+    let output = hana(h1, ["top"]);
+    assert_ne!(output.code(), Some(0));
+    assert!(output.stderr.contains("hana nodes --watch"), "{output}");
+}
