@@ -53,12 +53,33 @@ pub(crate) enum Command {
     Logs(LogsArguments),
     /// Measure the round trip to a node, over the mesh and over a play link.
     Ping(PingArguments),
+    /// Measure ours beside plain Zenoh, in one run, with processes of the bench's own.
+    #[command(subcommand)]
+    Bench(Bench),
     /// Translate between the mesh and something else.
     #[command(subcommand)]
     Bridge(Bridge),
     /// Have the daemon run always: from boot or login on, and again after a crash.
     #[command(subcommand)]
     Service(Service),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// How soon a crash and a hang are noticed, and how soon all is as it was.
+    Recovery {
+        /// How often each is measured.
+        #[arg(long, default_value_t = 20)]
+        rounds: usize,
+    },
+    /// A process of the reference.
+    #[command(hide = true)]
+    Raw {
+        /// Which.
+        part: hana_bench::RawPart,
+        /// Where its hub listens.
+        endpoint: String,
+    },
 }
 
 #[derive(Args)]

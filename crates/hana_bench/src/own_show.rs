@@ -1,0 +1,180 @@
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_network::MeshWatch;
+use hana_network::NetworkSettings;
+use hana_network::Node;
+use hana_network::NodeConfig;
+use hana_network::ShowName;
+use hana_network::unix_ms;
+use hana_protocol::NodeId;
+use hana_protocol::NodeView;
+use hana_protocol::Set;
+use hana_protocol::Start;
+use hana_protocol::Started;
+use hana_protocol::Stop;
+use hana_protocol::role;
+use tempfile::TempDir;
+
+use crate::BenchError;
+use crate::child::OwnChild;
+use crate::child::beside;
+
+/// For what takes milliseconds, or as long as a program takes to start.
+const SOON: Duration = Duration::from_secs(20);
+/// An observer that has nothing to see looks up so often, whether a person wants the end.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// A daemon that the bench started, on this machine alone, and an app that looks at the mesh behind it.
+pub(crate) struct OwnShow<'a> {
+    // In the order in which they end: first who looks, then the daemon with what it launched, then their files.
+    watch: MeshWatch,
+    node: Node<role::App>,
+    daemon: OwnChild,
+    files: TempDir,
+    show: String,
+    told_to_end: &'a AtomicBool,
+}
+
+impl<'a> OwnShow<'a> {
+    /// A daemon with that catalogue.
+    pub(crate) fn start(catalogue: &str, told_to_end: &'a AtomicBool) -> Result<Self, BenchError> {
+        if hana_network::daemon_is_listening() {
+            return Err(BenchError::DaemonRuns);
+        }
+        let files = tempfile::Builder::new()
+            .prefix("hana-bench-")
+            .tempdir()
+            .map_err(BenchError::system("making a folder for temporary files"))?;
+        let put = |name: &str, text: &str| {
+            fs::write(files.path().join(name), text)
+                .map_err(BenchError::system(format!("writing {name}")))
+        };
+        put("hanad.toml", "multicast = false\n")?;
+        put("visualizations.toml", catalogue)?;
+        let show = format!("bench-{}", std::process::id());
+        let mut command = Command::new(beside("hanad")?);
+        command
+            .env("HANA_CONFIG", files.path())
+            .env("HANA_STATE", files.path().join("state"))
+            .env("HANA_SHOW", &show);
+        let mut daemon = OwnChild::spawn(command, true)?;
+        let deadline = Instant::now() + SOON;
+        while !hana_network::daemon_is_listening() {
+            if daemon.has_ended() || Instant::now() > deadline {
+                return Err(BenchError::NotWithin {
+                    awaited: "the bench's own daemon to listen".into(),
+                    seen: "none".into(),
+                    waited: SOON,
+                });
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let name = NodeId::new("bench").map_err(BenchError::network("naming the observer"))?;
+        let network = NetworkSettings {
+            multicast: false,
+            show: Some(ShowName::new(&show).map_err(BenchError::network("naming the show"))?),
+            ..NetworkSettings::default()
+        };
+        let config = NodeConfig::passing(&name)
+            .map_err(BenchError::network("reading the settings of this machine"))?
+            .with_network(NetworkSettings { secret: None, ..network });
+        let node = Node::<role::App>::join(config)
+            .wait(SOON)
+            .map_err(BenchError::network("joining the mesh"))?
+            .map_err(BenchError::network("joining the mesh"))?;
+        let watch = node.watch_mesh();
+        let mut this = Self { watch, node, daemon, files, show, told_to_end };
+        let host = this.node.host().clone();
+        this.wait_for(&host, "the daemon to be on the mesh", |_| true)?;
+        Ok(this)
+    }
+
+    /// A command that runs a program that comes with this one in this show, without the daemon's doing.
+    pub(crate) fn command(&self, program: &str) -> Result<Command, BenchError> {
+        let mut command = Command::new(beside(program)?);
+        command.env("HANA_CONFIG", self.files.path()).env("HANA_SHOW", &self.show);
+        Ok(command)
+    }
+
+    /// Has the daemon launch an entry of its catalogue.
+    pub(crate) fn launch(&self, name: &str) -> Result<Started, BenchError> {
+        let host = self.node.host();
+        let start = Start { name: name.into(), id: None };
+        self.node
+            .command::<role::Daemon, _>(host, start, SOON)
+            .wait(SOON * 2)
+            .map_err(BenchError::network("launching a visualization"))?
+            .map_err(BenchError::network("launching a visualization"))
+    }
+
+    /// Has the daemon end what it launched.
+    pub(crate) fn end(&self, node: &NodeId) -> Result<(), BenchError> {
+        let stop = Stop { node: node.clone() };
+        self.node
+            .command::<role::Daemon, _>(self.node.host(), stop, SOON)
+            .wait(SOON * 2)
+            .map_err(BenchError::network("ending a visualization"))?
+            .map_err(BenchError::network("ending a visualization"))?;
+        Ok(())
+    }
+
+    /// Sets a parameter.
+    pub(crate) fn set(&self, node: &NodeId, set: Set) -> Result<(), BenchError> {
+        self.node
+            .command::<role::Visualization, _>(node, set, SOON)
+            .wait(SOON * 2)
+            .map_err(BenchError::network("setting a parameter"))?
+            .map_err(BenchError::network("setting a parameter"))?;
+        Ok(())
+    }
+
+    /// Waits until the observer sees a node as wished, and says when that was.
+    pub(crate) fn wait_for(
+        &mut self,
+        node: &NodeId,
+        awaited: &str,
+        wished: impl Fn(&NodeView) -> bool,
+    ) -> Result<Instant, BenchError> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let view = self.watch.roster().view(node, unix_ms());
+            let now = Instant::now();
+            if view.as_ref().is_some_and(&wished) {
+                return Ok(now);
+            }
+            if self.told_to_end.load(Ordering::Relaxed) {
+                return Err(BenchError::Interrupted);
+            }
+            if now > deadline || self.daemon.has_ended() {
+                let seen = view.map_or_else(
+                    || "nothing of it".into(),
+                    |view| format!("{} ({})", view.state, view.reason),
+                );
+                let awaited = format!("'{node}': {awaited}");
+                return Err(BenchError::NotWithin { awaited, seen, waited: SOON });
+            }
+            self.watch.wait(GLANCE);
+        }
+    }
+
+    /// Waits until the observer sees nothing of a node any more, or only that it has ended.
+    pub(crate) fn wait_until_gone(&mut self, node: &NodeId) -> Result<(), BenchError> {
+        let deadline = Instant::now() + SOON;
+        while self.watch.roster().is_present(node) {
+            if Instant::now() > deadline {
+                return Err(BenchError::NotWithin {
+                    awaited: format!("'{node}' to be gone"),
+                    seen: "its token".into(),
+                    waited: SOON,
+                });
+            }
+            self.watch.wait(GLANCE);
+        }
+        Ok(())
+    }
+}

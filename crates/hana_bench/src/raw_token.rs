@@ -1,0 +1,168 @@
+use std::env;
+use std::net::Ipv4Addr;
+use std::net::TcpListener;
+use std::process::Command;
+use std::str::FromStr;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use zenoh::Config;
+use zenoh::Session;
+use zenoh::Wait;
+use zenoh::sample::SampleKind;
+
+use crate::BenchError;
+use crate::child::OwnChild;
+use crate::child::Signal;
+use crate::child::signal;
+
+/// What a process of the reference is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RawPart {
+    /// In the middle, where our daemon is.
+    Hub,
+    /// Holds a token, as our visualization does.
+    Holder,
+}
+
+const TOKEN: &str = "raw/token";
+/// For what takes milliseconds.
+const SOON: Duration = Duration::from_secs(10);
+
+impl FromStr for RawPart {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "hub" => Ok(Self::Hub),
+            "holder" => Ok(Self::Holder),
+            other => Err(format!("'{other}' is neither hub nor holder")),
+        }
+    }
+}
+
+impl RawPart {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Hub => "hub",
+            Self::Holder => "holder",
+        }
+    }
+
+    /// Is this part until it is killed: what the bench starts itself again for.
+    ///
+    /// # Errors
+    ///
+    /// When Zenoh opens no session.
+    pub fn be(self, endpoint: &str) -> Result<(), BenchError> {
+        let session = open(self == Self::Hub, endpoint)?;
+        let _token = match self {
+            Self::Hub => None,
+            Self::Holder => Some(
+                session
+                    .liveliness()
+                    .declare_token(TOKEN)
+                    .wait()
+                    .map_err(BenchError::raw("declaring a token"))?,
+            ),
+        };
+        loop {
+            thread::park();
+        }
+    }
+}
+
+/// A plain token in plain Zenoh, and who looks at it: a client, through a router, as our nodes are behind a daemon.
+pub(crate) struct RawToken {
+    endpoint: String,
+    session: Session,
+    _hub: OwnChild,
+}
+
+impl RawToken {
+    pub(crate) fn start() -> Result<Self, BenchError> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .map_err(BenchError::system("finding a free port"))?
+            .port();
+        let endpoint = format!("tcp/127.0.0.1:{port}");
+        let hub = spawn(RawPart::Hub, &endpoint)?;
+        let deadline = Instant::now() + SOON;
+        // The hub listens as soon as its process has got as far.
+        let session = loop {
+            match open(false, &endpoint) {
+                Ok(session) => break session,
+                Err(problem) if Instant::now() > deadline => return Err(problem),
+                Err(_) => thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        Ok(Self { endpoint, session, _hub: hub })
+    }
+
+    /// From the kill of a process that holds a token to the notice that the token is gone.
+    pub(crate) fn crash_noticed(&self) -> Result<Duration, BenchError> {
+        let (say, notices) = mpsc::channel();
+        let watch = self
+            .session
+            .liveliness()
+            .declare_subscriber(TOKEN)
+            .callback(move |sample| {
+                say.send((sample.kind(), Instant::now())).ok();
+            })
+            .wait()
+            .map_err(BenchError::raw("watching a token"))?;
+        let wait_for = |wanted: SampleKind| {
+            let deadline = Instant::now() + SOON;
+            loop {
+                let left = deadline.saturating_duration_since(Instant::now());
+                match notices.recv_timeout(left) {
+                    Ok((kind, at)) if kind == wanted => return Ok(at),
+                    Ok(_) => {},
+                    Err(_) => {
+                        return Err(BenchError::NotWithin {
+                            awaited: format!("{wanted:?} of a raw token"),
+                            seen: "nothing".into(),
+                            waited: SOON,
+                        });
+                    },
+                }
+            }
+        };
+        let holder = spawn(RawPart::Holder, &self.endpoint)?;
+        wait_for(SampleKind::Put)?;
+        let killed = Instant::now();
+        signal(holder.pid(), Signal::Kill)?;
+        let gone = wait_for(SampleKind::Delete)?;
+        watch.undeclare().wait().map_err(BenchError::raw("watching a token no longer"))?;
+        Ok(gone.saturating_duration_since(killed))
+    }
+}
+
+/// This program again, as a part of the reference.
+fn spawn(part: RawPart, endpoint: &str) -> Result<OwnChild, BenchError> {
+    let this =
+        env::current_exe().map_err(BenchError::system("finding this program's own place"))?;
+    let mut command = Command::new(this);
+    command.args(["bench", "raw", part.name(), endpoint]);
+    OwnChild::spawn(command, false)
+}
+
+fn open(is_hub: bool, endpoint: &str) -> Result<Session, BenchError> {
+    let mut config = Config::default();
+    let (mode, ends) = if is_hub {
+        ("\"router\"", "listen/endpoints")
+    } else {
+        ("\"client\"", "connect/endpoints")
+    };
+    for (key, value) in [
+        ("mode", mode),
+        (ends, format!("[\"{endpoint}\"]").as_str()),
+        ("scouting/multicast/enabled", "false"),
+        ("connect/timeout_ms", "500"),
+    ] {
+        config.insert_json5(key, value).map_err(BenchError::raw("configuring Zenoh"))?;
+    }
+    zenoh::open(config).wait().map_err(BenchError::raw("opening a session"))
+}

@@ -1,0 +1,202 @@
+use std::fs;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_protocol::NodeId;
+use hana_protocol::NodeView;
+use hana_protocol::ParameterName;
+use hana_protocol::ProcessState;
+use hana_protocol::Set;
+
+use crate::BenchError;
+use crate::Comparison;
+use crate::Report;
+use crate::Times;
+use crate::child::OwnChild;
+use crate::child::Signal;
+use crate::child::signal;
+use crate::own_show::OwnShow;
+use crate::raw_token::RawToken;
+
+/// One that stays down, one that is started again, one that can be told to hang.
+const CATALOGUE: &str = r#"
+[visualizations.down]
+program = "pulse"
+policy  = "manual"
+
+[visualizations.again]
+program = "pulse"
+
+[visualizations.again.restart]
+budget  = "unlimited"
+first_s = 0
+initial_s = 0
+max_s   = 0
+
+[visualizations.hangs]
+program = "stumble"
+env     = { STUMBLE_DIR = "DIRECTORY" }
+"#;
+
+#[derive(Default)]
+struct Samples {
+    raw_crash: Vec<Duration>,
+    crash: Vec<Duration>,
+    stopped: Vec<Duration>,
+    hung: Vec<Duration>,
+    start: Vec<Duration>,
+    restored: Vec<Duration>,
+}
+
+/// How soon a failure is noticed, and how soon all is as it was: `rounds` times each, in turns, a few seconds a
+/// round. Blocks until it is over or `told_to_end`.
+///
+/// # Errors
+///
+/// When a daemon runs here already, a program is missing, or something does not come within 20 s.
+pub fn recovery(rounds: usize, told_to_end: &AtomicBool) -> Result<Report, BenchError> {
+    let directory = tempfile::tempdir().map_err(BenchError::system("making a folder"))?;
+    let catalogue = CATALOGUE
+        .replace("DIRECTORY", &directory.path().display().to_string().replace('\\', "\\\\"));
+    let raw = RawToken::start()?;
+    let mut show = OwnShow::start(&catalogue, told_to_end)?;
+    let mut samples = Samples::default();
+    for round in 0..rounds.max(1) {
+        samples.raw_crash.push(raw.crash_noticed()?);
+        samples.crash.push(crash_noticed(&mut show)?);
+        samples.stopped.push(stop_noticed(&mut show)?);
+        samples.hung.push(hang_noticed(&mut show, directory.path())?);
+        samples.start.push(plain_start(&mut show)?);
+        samples.restored.push(restored(&mut show, round)?);
+    }
+    Ok(samples.report(rounds.max(1)))
+}
+
+impl Samples {
+    fn report(self, rounds: usize) -> Report {
+        let crash = Comparison::of(
+            "crash noticed",
+            "from the kill to `crashed`, with cause, at an app",
+            Times::of(self.crash),
+            "a raw token",
+            Some(Times::of(self.raw_crash)),
+        );
+        let others = vec![
+            Comparison::of(
+                "stop noticed",
+                "from the process being stopped to `unresponsive` at an app",
+                Times::of(self.stopped),
+                "none: a raw token stays",
+                None,
+            ),
+            Comparison::of(
+                "hang noticed",
+                "from the render loop's last frame to `unresponsive` at an app, the network threads alive",
+                Times::of(self.hung),
+                "none: a raw token stays",
+                None,
+            ),
+            Comparison::of(
+                "restored",
+                "from the kill to `running` with the last look at an app; a start is that of the program alone",
+                Times::of(self.restored),
+                "its own start",
+                Some(Times::of(self.start)),
+            ),
+        ];
+        Report::of("recovery", rounds, crash, others)
+    }
+}
+
+fn is_running(view: &NodeView) -> bool {
+    view.state == ProcessState::Running && view.frame.is_some()
+}
+
+fn crash_noticed(show: &mut OwnShow<'_>) -> Result<Duration, BenchError> {
+    let started = show.launch("down")?;
+    show.wait_for(&started.node, "to run", is_running)?;
+    let killed = Instant::now();
+    signal(started.pid, Signal::Kill)?;
+    let noticed = show.wait_for(&started.node, "to be crashed", |view| {
+        view.state == ProcessState::Crashed && view.reason.contains("SIGKILL")
+    })?;
+    Ok(noticed.duration_since(killed))
+}
+
+fn is_unresponsive(view: &NodeView) -> bool {
+    view.state == ProcessState::Unresponsive
+}
+
+fn stop_noticed(show: &mut OwnShow<'_>) -> Result<Duration, BenchError> {
+    let started = show.launch("down")?;
+    show.wait_for(&started.node, "to run", is_running)?;
+    let stopped = Instant::now();
+    signal(started.pid, Signal::Stop)?;
+    let noticed = show.wait_for(&started.node, "to be unresponsive", is_unresponsive)?;
+    signal(started.pid, Signal::Continue)?;
+    show.end(&started.node)?;
+    Ok(noticed.duration_since(stopped))
+}
+
+fn hang_noticed(
+    show: &mut OwnShow<'_>,
+    directory: &std::path::Path,
+) -> Result<Duration, BenchError> {
+    let started = show.launch("hangs")?;
+    show.wait_for(&started.node, "to run", is_running)?;
+    let file = directory.join(started.node.as_str());
+    fs::write(&file, "freeze").map_err(BenchError::system("telling a program to hang"))?;
+    // It takes the file away, and draws no frame from then on.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while file.exists() {
+        if Instant::now() > deadline {
+            return Err(BenchError::NotWithin {
+                awaited: "a program to hang".into(),
+                seen: "its file untouched".into(),
+                waited: Duration::from_secs(10),
+            });
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let hung = Instant::now();
+    let noticed = show.wait_for(&started.node, "to be unresponsive", is_unresponsive)?;
+    show.end(&started.node)?;
+    Ok(noticed.duration_since(hung))
+}
+
+/// What the program takes by itself: from launch to first frame at an app.
+fn plain_start(show: &mut OwnShow<'_>) -> Result<Duration, BenchError> {
+    let id = NodeId::new("plain").map_err(BenchError::network("naming a program"))?;
+    let mut command = show.command("pulse")?;
+    command.env("HANA_NODE", id.as_str());
+    let begun = Instant::now();
+    let child = OwnChild::spawn(command, true)?;
+    let pid = child.pid();
+    let running = show.wait_for(&id, "to run", |view| is_running(view) && view.pid == Some(pid))?;
+    drop(child);
+    show.wait_until_gone(&id)?;
+    Ok(running.duration_since(begun))
+}
+
+fn restored(show: &mut OwnShow<'_>, round: usize) -> Result<Duration, BenchError> {
+    let started = show.launch("again")?;
+    show.wait_for(&started.node, "to run", is_running)?;
+    let zoom = ParameterName::new("zoom").map_err(BenchError::network("naming a parameter"))?;
+    // Another value each time, so that none is taken for an older one.
+    let value = [0.25, 0.5, 0.75, 1.0][round % 4];
+    let set = Set { parameters: [(zoom.clone(), value)].into() };
+    show.set(&started.node, set)?;
+    let has_look = |view: &NodeView| {
+        let values = view.parameters.as_ref();
+        values.and_then(|values| values.get(&zoom)).is_some_and(|is| (is - value).abs() < 1e-6)
+    };
+    show.wait_for(&started.node, "to be set", has_look)?;
+    let killed = Instant::now();
+    signal(started.pid, Signal::Kill)?;
+    let again = show.wait_for(&started.node, "another run with the same look", |view| {
+        is_running(view) && view.pid != Some(started.pid) && has_look(view)
+    })?;
+    show.end(&started.node)?;
+    Ok(again.duration_since(killed))
+}
