@@ -203,7 +203,8 @@ fn a_daemon_that_comes_back_adopts_what_runs_with_pids_logs_and_parameters() {
     hana(&h2, ["kill", "counts"]).ok();
     assert!(!runs(&h1, counts));
     assert!(running(&h1, "pulse").is_empty());
-    assert_eq!(record_files(&h1), [""; 0]);
+    let stages = ["pulse", "family", "counts"].map(|id| record(&h1, id)["memory"]["stage"].clone());
+    assert!(stages.iter().all(|stage| stage == "down"), "{stages:?}");
     // It can be started again under its id, and its daemon goes on as ever.
     let (id, pid) = start(&h2, &h1, "pulse");
     assert_eq!(id, "pulse");
@@ -252,7 +253,8 @@ fn what_ended_while_the_daemon_was_away_is_treated_by_policy() {
     );
     assert_eq!(running(&h1, "pulse").len(), 2, "one of each, and never two");
     assert_eq!(running(&h1, "sleep 1002").len(), 1, "what its first run left is gone");
-    assert_eq!(record_files(&h1), ["family.json", "pulse.json"]);
+    let process = |id| record(&h1, id)["process"].is_object();
+    assert_eq!(["family", "pulse", "by-hand", "pulse-2"].map(process), [true, true, false, false]);
     // Its last words are still there for who asks.
     let log = hana(&h1, ["logs", "by-hand"]).ok().stdout;
     assert!(log.contains("I am 'by-hand'"), "{log}");
@@ -359,14 +361,16 @@ fn a_daemon_that_ends_in_good_order_ends_what_it_adopted_and_leaves_no_record() 
     }
     // A wish that the daemon could not fulfil before it died is fulfilled by the next.
     let _asking = hana_goes_on(&h1, ["stop", "stubborn"]);
-    eventually(SOON, "the wish to be known", || record(&h1, "stubborn")["to_end"] == true);
+    eventually(SOON, "the wish to be known", || {
+        record(&h1, "stubborn")["memory"]["stage"]["ending"]["after"] == "stop"
+    });
     assert!(runs(&h1, stubborn));
     kill_daemon(&mut show, "h1");
     start_daemon_again(&lab, &mut show, "h1");
     eventually(SOON, "it to be stopped", || is(&nodes(&h1), "stubborn", "stopped"));
     assert!(!runs(&h1, stubborn));
 
-    assert_eq!(record_files(&h1), ["counts.json", "pulse.json"]);
+    assert_eq!(record_files(&h1), ["counts.json", "pulse.json", "stubborn.json"]);
     show.daemon("h1").kill(Signal::TERM);
     assert!(show.daemon("h1").wait(SOON).success());
     assert!(running(&h1, "pulse").is_empty() && running(&h1, "echo").is_empty());
@@ -421,16 +425,20 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     for word in ["by-hand.json", "put aside", "policy 'manual'", "no-longer"] {
         assert!(said.contains(word), "{word}: {said}");
     }
-    assert_eq!(record_files(&h1), ["by-hand.json.unreadable", "pulse.json"]);
+    assert_eq!(
+        record_files(&h1),
+        ["by-hand.json.unreadable", "pulse.json", "rebooted.json", "recycled.json"]
+    );
     let refused = hana(&h1, ["restart", "pulse"]);
     assert!(!refused.status.success() && refused.stderr.contains("'no-longer'"), "{refused}");
     assert!(runs(&h1, bystander.pid()));
-    assert_eq!(record_files(&h1), ["by-hand.json.unreadable"]);
 
-    // Nothing is read, or said, twice.
+    // Nothing that is put aside is read, or said, twice; and what has crashed has not crashed again.
     kill_daemon(&mut show, "h1");
     start_daemon_again(&lab, &mut show, "h1");
-    assert!(!show.daemon("h1").stderr().contains("WARN"), "{}", show.daemon("h1").stderr());
+    let said = show.daemon("h1").stderr();
+    assert!(!said.contains("put aside") && !said.contains("'recycled' ended"), "{said}");
+    assert!(is(&nodes(&h1), "recycled", "crashed"));
 }
 
 #[test]

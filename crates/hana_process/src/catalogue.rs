@@ -22,6 +22,7 @@ use crate::Preset;
 use crate::RestartOn;
 use crate::WhenUnresponsive;
 use crate::launch;
+use crate::process;
 
 /// What may be launched on this host: the file `config/visualizations.toml`, read.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -163,6 +164,7 @@ impl CatalogueEntry {
             dir: self.dir.clone(),
             output: output.into(),
             spare_output: None,
+            mark: process::new_mark(),
         })
     }
 }

@@ -26,6 +26,9 @@ pub struct LaunchSpec {
     /// The file it goes to where that one cannot be written; without, or where neither can, its output goes
     /// nowhere.
     pub spare_output: Option<PathBuf>,
+    /// A text that no other launch has ([`crate::new_mark`]); see [`crate::MARK_VARIABLE`]. Whoever writes it down
+    /// before the launch can end what became of it, also when it is killed in the middle.
+    pub mark: String,
 }
 
 /// Why a program could not be launched.

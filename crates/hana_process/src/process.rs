@@ -122,8 +122,18 @@ impl ProcessRecord {
     ///
     /// When something of it could not be killed.
     pub fn sweep(&self) -> io::Result<()> {
-        os::kill_marked(&self.mark)
+        sweep_marked(&self.mark)
     }
+}
+
+/// Kills what became of the launch with this mark: on Linux, what carries it; elsewhere nothing. Blocks for a few
+/// milliseconds.
+///
+/// # Errors
+///
+/// When something of it could not be killed.
+pub fn sweep_marked(mark: &str) -> io::Result<()> {
+    os::kill_marked(mark)
 }
 
 /// Why a process could not be adopted.
@@ -212,7 +222,7 @@ impl Process {
             });
         }
         let (goes_to, output, errors) = ProcessOutput::open(spec);
-        let mark = new_mark();
+        let mark = spec.mark.clone();
         let mut command = CommandWrap::with_new(&spec.program, |command| {
             // A service manager's words with the launching program are not the launched one's.
             for variable in OF_SERVICE_MANAGER {
@@ -286,8 +296,9 @@ impl Process {
     }
 }
 
-/// A text that no other launch on this machine has.
-fn new_mark() -> String {
+/// A text that no other launch on this machine has, to mark one with ([`MARK_VARIABLE`]).
+#[must_use]
+pub fn new_mark() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());

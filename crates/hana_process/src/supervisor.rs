@@ -10,12 +10,19 @@ use hana_protocol::ProcessState;
 use hana_protocol::ProcessStatus;
 use hana_protocol::StoppedBy;
 use hana_protocol::Verdict;
+use serde::Deserialize;
+use serde::Serialize;
 
 use crate::Jitter;
 use crate::Mesh;
 use crate::Policy;
 use crate::RestartOn;
 use crate::WhenUnresponsive;
+
+mod memory;
+
+pub use memory::Memory;
+use memory::Stage;
 
 /// Decides what becomes of one launched process: a pure machine, `(event, now) -> actions`.
 ///
@@ -30,7 +37,9 @@ use crate::WhenUnresponsive;
 ///   or restart in between;
 /// - what a person closed is not started again by itself;
 /// - within the policy's window there are never more automatic restarts than its budget;
-/// - every state but [`ProcessState::Running`] has a reason in plain words.
+/// - every state but [`ProcessState::Running`] has a reason in plain words;
+/// - all of that also across the death of the daemon that has it, in whatever state, as long as what
+///   [`Supervisor::memory`] says after each event is written down before the actions are carried out.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
     id: NodeId,
@@ -57,7 +66,9 @@ pub struct Supervisor {
 }
 
 /// Which run of a process: 1 for the first, one more for each further one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Incarnation(u32);
 
 /// Something that happened to a process, or that a person asked for.
@@ -75,24 +86,12 @@ pub enum ProcessEvent {
     /// is not killed, what is long in starting is left to it. Until it is in another state. Changes nothing where
     /// there is no trouble; see [`Supervisor::is_ignored`].
     Ignore,
-    /// An earlier daemon launched it, and it still runs. Only for a supervisor that nothing has happened to.
-    Adopted {
-        /// Which run of it that daemon counted.
-        incarnation: Incarnation,
-        /// Its process id.
-        pid: u32,
-        /// How often the policy had restarted it.
-        restarts: u32,
-    },
-    /// An earlier daemon launched it, and it has ended since, so nobody was told how. Only for a supervisor that
-    /// nothing has happened to.
-    Missed {
-        /// Which run of it that daemon counted.
-        incarnation: Incarnation,
-        /// How often the policy had restarted it.
-        restarts: u32,
-        /// What is known of its end.
-        end: MissedEnd,
+    /// An earlier daemon kept it. Only for a supervisor that nothing has happened to.
+    Recalled {
+        /// What that daemon wrote down.
+        memory: Box<Memory<Instant>>,
+        /// What this one has found.
+        found: Found,
     },
     /// [`Action::Spawn`] was carried out.
     Spawned {
@@ -145,6 +144,20 @@ pub enum ProcessEvent {
     Tick,
 }
 
+/// What a daemon finds of what an earlier one kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Its process runs.
+    Running {
+        /// Its process id.
+        pid: u32,
+    },
+    /// Its process has ended, and nobody was told how.
+    Ended(MissedEnd),
+    /// There was no process, or what there may have been is gone now.
+    Nothing,
+}
+
 /// What is known of an end that nobody watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissedEnd {
@@ -152,8 +165,6 @@ pub enum MissedEnd {
     Unknown,
     /// The program left word that a person closed it.
     ClosedByPerson,
-    /// A person had asked for it before.
-    Asked,
 }
 
 /// What is to be done, in the order given.
@@ -199,7 +210,8 @@ enum Phase {
 }
 
 /// Who wanted a launch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Origin {
     /// A person asked for a start.
     Start,
@@ -209,7 +221,8 @@ enum Origin {
     Policy { after: String },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Halt {
     Stop,
     Kill,
@@ -227,6 +240,16 @@ struct Up {
     verdict: Option<Verdict>,
     /// When it was first seen to run.
     ran_at: Option<Instant>,
+    /// How an earlier daemon saw it, until this one has seen for itself.
+    before: Option<Before>,
+}
+
+/// How one that was adopted stood before.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    state: ProcessState,
+    since: Instant,
+    ignored: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,6 +262,7 @@ enum UpOrigin {
 #[derive(Debug, Clone, Copy)]
 struct Standing {
     state: ProcessState,
+    /// No earlier than this daemon has seen it.
     since: Instant,
     ignored: bool,
 }
@@ -252,7 +276,8 @@ struct Ending {
 }
 
 /// The last thing done to end it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Step {
     /// Nothing: it is closing by itself.
     Wait,
@@ -263,7 +288,8 @@ enum Step {
 }
 
 /// What follows once it has ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum After {
     Stop,
     Close,
@@ -406,16 +432,6 @@ impl Supervisor {
         self.incarnation
     }
 
-    /// Whether a person wants it to end, and it has not yet: not to be forgotten by a daemon that comes after.
-    #[must_use]
-    pub const fn is_to_end(&self) -> bool {
-        match &self.phase {
-            Phase::Launching { halt, .. } => halt.is_some(),
-            Phase::Ending(ending) => matches!(ending.after, After::Stop | After::Close),
-            Phase::Down | Phase::Waiting { .. } | Phase::Up(_) => false,
-        }
-    }
-
     /// What is published of it; `unix_ms` turns an instant into Unix milliseconds.
     #[must_use]
     pub fn status(&self, unix_ms: impl FnOnce(Instant) -> u64) -> ProcessStatus {
@@ -453,11 +469,8 @@ impl Supervisor {
             ProcessEvent::StopAsked => self.stop_asked(Halt::Stop, now, &mut actions),
             ProcessEvent::KillAsked => self.stop_asked(Halt::Kill, now, &mut actions),
             ProcessEvent::Ignore => self.ignore(),
-            ProcessEvent::Adopted { incarnation, pid, restarts } if self.is_untouched() => {
-                self.adopted(incarnation, pid, restarts, now, &mut actions);
-            },
-            ProcessEvent::Missed { incarnation, restarts, end } if self.is_untouched() => {
-                self.missed(incarnation, restarts, end, now, &mut actions);
+            ProcessEvent::Recalled { memory, found } if self.is_untouched() => {
+                self.recalled(memory.not_after(now), found, now, &mut actions);
             },
             ProcessEvent::Spawned { incarnation, pid } if incarnation == self.incarnation => {
                 self.spawned(pid, now, &mut actions);
@@ -485,8 +498,7 @@ impl Supervisor {
             },
             ProcessEvent::ClosedByPerson => self.closed_by_person(now, &mut actions),
             ProcessEvent::Tick => self.tick(now, &mut actions),
-            ProcessEvent::Adopted { .. }
-            | ProcessEvent::Missed { .. }
+            ProcessEvent::Recalled { .. }
             | ProcessEvent::Spawned { .. }
             | ProcessEvent::SpawnFailed { .. }
             | ProcessEvent::Exited { .. }
@@ -636,52 +648,124 @@ impl Supervisor {
         matches!(self.phase, Phase::Down) && self.incarnation == Incarnation::default()
     }
 
-    fn adopted(
+    fn recalled(
         &mut self,
-        incarnation: Incarnation,
-        pid: u32,
-        restarts: u32,
+        memory: Memory<Instant>,
+        found: Found,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        self.incarnation = incarnation;
-        self.pid = Some(pid);
-        self.restarts = restarts;
+        self.incarnation = memory.incarnation;
+        self.restarts = memory.restarts;
+        self.failures = memory.failures;
+        self.recent = memory.recent.into();
+        self.exit = memory.exit;
         self.stopped_by = None;
-        self.phase = Phase::Up(Up::new(UpOrigin::Adopted, now));
-        self.enter(ProcessState::Starting, ADOPTED, now);
-        self.judge(now, actions);
-    }
-
-    fn missed(
-        &mut self,
-        incarnation: Incarnation,
-        restarts: u32,
-        end: MissedEnd,
-        now: Instant,
-        actions: &mut Vec<Action>,
-    ) {
-        self.incarnation = incarnation;
-        self.restarts = restarts;
-        self.stopped_by = None;
-        self.exit = Some(Exit::Unknown);
-        match end {
-            MissedEnd::ClosedByPerson => {
+        let before = Before { state: memory.state, since: memory.since, ignored: memory.ignored };
+        let reason = Some(memory.reason).filter(|reason| !reason.is_empty());
+        let reason = reason.unwrap_or_else(|| "why was not written down".into());
+        match (memory.stage, found) {
+            (stage, Found::Running { pid }) => {
+                self.pid = Some(pid);
+                self.exit = None;
+                self.adopted(stage, before, reason, now, actions);
+            },
+            (
+                Stage::Up { .. }
+                | Stage::Waiting { .. }
+                | Stage::Ending { after: After::Recover(_), .. },
+                Found::Ended(MissedEnd::ClosedByPerson),
+            ) => {
+                self.exit = Some(Exit::Unknown);
                 let reason = "closed by a person while the daemon was away";
                 self.down(ProcessState::Closed, reason.into(), now);
                 self.report(EventKind::Closed, actions);
             },
-            MissedEnd::Asked => {
-                let reason = "stopped as asked, while the daemon was away";
-                self.down(ProcessState::Stopped, reason.into(), now);
-                self.stopped_by = Some(StoppedBy::Already);
-                self.report(EventKind::Stopped, actions);
-            },
-            MissedEnd::Unknown => {
+            (Stage::Up { ran_at }, _) => {
+                self.exit = Some(Exit::Unknown);
                 let reason = "ended while the daemon was away";
-                self.crashed(&UNKNOWN_ENDS, reason.into(), None, now, actions);
+                self.crashed(&UNKNOWN_ENDS, reason.into(), ran_at, now, actions);
+            },
+            (Stage::Ending { after, ran_at, .. }, _) => {
+                self.exit = Some(Exit::Unknown);
+                match after {
+                    After::Stop => self.stopped_meanwhile(now, actions),
+                    After::Close => {
+                        self.down(ProcessState::Closed, "closed by a person".into(), now);
+                        self.report(EventKind::Closed, actions);
+                    },
+                    After::Restart => self.launch(Origin::Restart, now, actions),
+                    After::Recover(reason) => self.crashed(&[], reason, ran_at, now, actions),
+                }
+            },
+            (Stage::Launching { halt: Some(_), .. }, _) => self.stopped_meanwhile(now, actions),
+            (Stage::Launching { origin, halt: None }, _) => self.spawn(origin, now, actions),
+            (Stage::Waiting { until, after }, _) => {
+                self.stand_as(Before { state: ProcessState::Restarting, ..before }, reason);
+                // Whatever became of the clock meanwhile.
+                let until = until.min(now + self.policy.restart.backoff.max);
+                self.phase = Phase::Waiting { until, after };
+            },
+            (Stage::Down, _) => {
+                let state = match before.state {
+                    state @ (ProcessState::Stopped
+                    | ProcessState::Closed
+                    | ProcessState::CrashLoop) => state,
+                    _ => ProcessState::Crashed,
+                };
+                self.stand_as(Before { state, ..before }, reason);
+                let by = memory.stopped_by.unwrap_or(StoppedBy::Already);
+                self.stopped_by = (state == ProcessState::Stopped).then_some(by);
             },
         }
+    }
+
+    fn adopted(
+        &mut self,
+        stage: Stage<Instant>,
+        before: Before,
+        reason: String,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let mut up = Up::new(UpOrigin::Adopted, now);
+        if let Stage::Up { ran_at } | Stage::Ending { ran_at, .. } = &stage {
+            up.ran_at = *ran_at;
+        }
+        match (stage, before.state) {
+            (Stage::Ending { after, step, .. }, _) => {
+                self.phase = Phase::Up(up);
+                self.stand_as(Before { state: ProcessState::Stopping, ..before }, reason.clone());
+                // It is not on the mesh of this daemon yet, so politeness would be lost on it.
+                let step = match (&after, step) {
+                    (_, Step::Kill) => Step::Kill,
+                    (After::Close, Step::Wait) => Step::Wait,
+                    _ => Step::Terminate,
+                };
+                self.end(after, reason, step, now, actions);
+            },
+            // Until it is seen to move.
+            (_, ProcessState::Unresponsive) => {
+                self.phase = Phase::Up(up);
+                self.stand_as(before, reason);
+            },
+            (_, state) => {
+                up.before = Some(before);
+                self.phase = Phase::Up(up);
+                let since = if state == ProcessState::Starting { before.since } else { now };
+                let ignored = before.ignored && state == ProcessState::Starting;
+                let starting = Before { state: ProcessState::Starting, since, ignored };
+                self.stand_as(starting, ADOPTED.into());
+                self.judge(now, actions);
+            },
+        }
+    }
+
+    fn stopped_meanwhile(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let reason = "stopped as asked, while the daemon was away";
+        self.down(ProcessState::Stopped, reason.into(), now);
+        self.stopped_by = Some(StoppedBy::Already);
+        self.report(EventKind::Stopped, actions);
     }
 
     fn spawn_failed(&mut self, reason: &str, now: Instant, actions: &mut Vec<Action>) {
@@ -865,9 +949,9 @@ impl Supervisor {
     }
 
     fn judge(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let standing = self.standing();
         let Phase::Up(up) = &mut self.phase else { return };
         let was = self.state;
-        let standing = Standing { state: was, since: self.since, ignored: self.ignored };
         match up.view(&self.policy, standing, now) {
             View::AsBefore => {},
             View::Running(reason) => {
@@ -887,9 +971,25 @@ impl Supervisor {
                 }
             },
         }
+        self.take_up_again();
         if was == ProcessState::Unresponsive && self.state != was {
             let text = "its loop moves again".into();
             actions.push(Action::Report { kind: EventKind::Responsive, text });
+        }
+    }
+
+    /// One that was adopted, and is as it was before, has been so since then.
+    fn take_up_again(&mut self) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        if self.state == ProcessState::Starting {
+            return;
+        }
+        let Some(before) = up.before.take().filter(|before| before.state == self.state) else {
+            return;
+        };
+        self.since = before.since;
+        if before.ignored {
+            self.ignore();
         }
     }
 
@@ -1008,8 +1108,20 @@ impl Supervisor {
         actions.push(Action::Report { kind, text: self.reason.clone() });
     }
 
-    const fn standing(&self) -> Standing {
-        Standing { state: self.state, since: self.since, ignored: self.ignored }
+    fn standing(&self) -> Standing {
+        let since = match &self.phase {
+            Phase::Up(up) => self.since.max(up.spawned_at),
+            _ => self.since,
+        };
+        Standing { state: self.state, since, ignored: self.ignored }
+    }
+
+    /// As an earlier daemon saw it.
+    fn stand_as(&mut self, before: Before, reason: String) {
+        self.state = before.state;
+        self.since = before.since;
+        self.ignored = before.ignored;
+        self.reason = reason;
     }
 
     fn told(&self) -> Told {
@@ -1019,7 +1131,15 @@ impl Supervisor {
 
 impl Up {
     const fn new(origin: UpOrigin, spawned_at: Instant) -> Self {
-        Self { origin, spawned_at, session: None, left_at: None, verdict: None, ran_at: None }
+        Self {
+            origin,
+            spawned_at,
+            session: None,
+            left_at: None,
+            verdict: None,
+            ran_at: None,
+            before: None,
+        }
     }
 
     fn view(&self, policy: &Policy, standing: Standing, now: Instant) -> View {

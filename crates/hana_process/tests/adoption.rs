@@ -129,6 +129,7 @@ fn the_earlier_program() {
         dir: None,
         output: dir.join("output.log"),
         spare_output: None,
+        mark: hana_process::new_mark(),
     };
     let process = Process::launch(&spec, |_| ()).unwrap();
     let record = process.record().unwrap();

@@ -27,6 +27,7 @@ fn an_adopted_orphan_is_reaped_and_a_leader_is_left_to_its_owner() {
         dir: None,
         output: dir.path().join("output.log"),
         spare_output: None,
+        mark: hana_process::new_mark(),
     };
     let (sender, exits) = mpsc::channel();
     let process = Process::launch(&spec, move |exit| sender.send(exit).unwrap()).unwrap();

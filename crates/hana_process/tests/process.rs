@@ -42,6 +42,7 @@ fn spec(dir: &Path, script: &str) -> LaunchSpec {
         dir: None,
         output: dir.join("output.log"),
         spare_output: None,
+        mark: hana_process::new_mark(),
     }
 }
 

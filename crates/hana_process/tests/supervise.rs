@@ -46,6 +46,7 @@ impl Keeper {
             dir: None,
             output: dir.path().join("output.log"),
             spare_output: None,
+            mark: hana_process::new_mark(),
         };
         let id = NodeId::new("script").unwrap();
         let policy = Policy { mesh: Mesh::Never, ..policy };

@@ -37,6 +37,8 @@ pub struct HealthWatch {
     heard_at: Instant,
     /// Whether health is due from the beginning: the node is known to be there.
     is_present: bool,
+    /// Whether it is to be seen to move before it counts as moving: what it says first only says where it stands.
+    is_doubted: bool,
     last: Option<Health>,
     /// Since when its rate has been on the other side of the limit than `slow` says.
     crossing: Option<Instant>,
@@ -98,6 +100,7 @@ impl HealthWatch {
             moved_at: now,
             heard_at: now,
             is_present: false,
+            is_doubted: false,
             last: None,
             crossing: None,
             slow: false,
@@ -108,6 +111,13 @@ impl HealthWatch {
     #[must_use]
     pub const fn of_present(limits: HealthLimits, now: Instant) -> Self {
         Self { is_present: true, ..Self::new(limits, now) }
+    }
+
+    /// Begins to watch at `now` one that another has watched before, and that was `slow` then or not. It counts as
+    /// moving once it is seen to move: one that was frozen then has not moved because it is heard for the first time.
+    #[must_use]
+    pub const fn of_known(limits: HealthLimits, slow: bool, now: Instant) -> Self {
+        Self { is_doubted: true, slow, ..Self::new(limits, now) }
     }
 
     /// The last health heard.
@@ -127,10 +137,16 @@ impl HealthWatch {
         self.heard_at = now;
         let moved = match (self.last.and_then(|last| last.frames), health.frames) {
             (Some(before), Some(frames)) => before.count != frames.count,
+            (None, Some(_)) if self.is_doubted => {
+                // From here on.
+                self.moved_at = now;
+                false
+            },
             _ => true,
         };
         if moved {
             self.moved_at = now;
+            self.is_doubted = false;
         }
         if let Some(frames) = health.frames.filter(|frames| frames.count > 0) {
             let below = frames.fps < self.limits.slow_below_fps;
@@ -167,7 +183,7 @@ impl HealthWatch {
             return Verdict::Frozen { for_: still };
         }
         match last.frames {
-            _ if !has_drawn => Verdict::Starting,
+            _ if !has_drawn || self.is_doubted => Verdict::Starting,
             Some(frames) if self.slow => Verdict::Slow { fps: frames.fps },
             _ => Verdict::Running,
         }
@@ -276,6 +292,31 @@ mod tests {
         }
         watch.hear(health(1, 1.0), start + BEAT * 100);
         assert_eq!(watch.verdict(start + BEAT * 100), Verdict::Running);
+    }
+
+    #[test]
+    fn one_that_was_watched_before_runs_once_it_is_seen_to_move() {
+        let start = Instant::now();
+        let known = |slow| HealthWatch::of_known(HealthLimits::default(), slow, start);
+        let mut frozen = known(false);
+        for beat in 0..20 {
+            let now = start + BEAT * beat;
+            frozen.hear(health(400, 60.0), now);
+            let verdict = frozen.verdict(now);
+            assert!(verdict == Verdict::Starting || verdict.is_unresponsive(), "{verdict:?}");
+        }
+        assert!(frozen.verdict(start + BEAT * 20).is_unresponsive());
+        let mut moving = known(false);
+        moving.hear(health(400, 60.0), start);
+        moving.hear(health(406, 60.0), start + BEAT);
+        assert_eq!(moving.verdict(start + BEAT), Verdict::Running);
+        let mut slow = known(true);
+        slow.hear(health(400, 2.0), start);
+        slow.hear(health(401, 2.0), start + BEAT * 5);
+        assert_eq!(slow.verdict(start + BEAT * 5), Verdict::Slow { fps: 2.0 });
+        let mut without_a_loop = known(false);
+        without_a_loop.hear(Health::default(), start);
+        assert_eq!(without_a_loop.verdict(start), Verdict::Running);
     }
 
     #[test]

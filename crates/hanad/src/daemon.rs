@@ -169,6 +169,9 @@ impl Daemon {
             }
             let all_ended = self.keepers.values().all(|keeper| keeper.run.is_none());
             if self.ending && (all_ended || end_by.is_some_and(|by| Instant::now() >= by)) {
+                for keeper in self.keepers.values_mut().filter(|keeper| keeper.run.is_none()) {
+                    keeper.forget_record();
+                }
                 self.say_goodbye();
                 self.node.leave().wait(Duration::from_secs(1)).ok();
                 return Ok(());
@@ -236,8 +239,9 @@ impl Daemon {
     fn poll(&mut self) {
         let now = Instant::now();
         for keeper in self.keepers.values_mut() {
-            keeper.tell_output();
-            keeper.update_record();
+            if keeper.tell_output() {
+                keeper.update_record();
+            }
             if let Some(look) = &mut keeper.look {
                 look.poll(now);
             }
@@ -402,7 +406,9 @@ impl Daemon {
         ended.sort();
         let surplus = ended.len().saturating_sub(ENDED);
         for (_, id) in ended.into_iter().take(surplus) {
-            self.keepers.remove(&id);
+            if let Some(mut keeper) = self.keepers.remove(&id) {
+                keeper.forget_record();
+            }
         }
     }
 
@@ -410,6 +416,11 @@ impl Daemon {
     fn handle(&mut self, node: &NodeId, event: ProcessEvent) {
         let Some(keeper) = self.keepers.get_mut(node) else { return };
         let actions = keeper.supervisor.handle(event, Instant::now());
+        // First the decision, then the deed: a daemon that is killed in between leaves the next one what to do. A
+        // launch is written down with its mark.
+        if !actions.iter().any(|action| matches!(action, Action::Spawn(_))) {
+            keeper.update_record();
+        }
         for action in actions {
             self.carry_out(node, action);
         }
@@ -436,6 +447,7 @@ impl Daemon {
                 keeper.health = None;
                 let Some(mut run) = keeper.run.take() else { return };
                 let swept = run.process.sweep();
+                keeper.note_swept();
                 if let Some(look) = &mut keeper.look {
                     look.keep(Instant::now());
                 }
@@ -491,6 +503,7 @@ impl Daemon {
             }
             // Its output goes to a file and over the mesh, where colours are noise.
             spec.env.entry("NO_COLOR".into()).or_insert_with(|| "1".into());
+            keeper.write_down_launch(&spec.mark);
             Process::launch(&spec, move |exit| {
                 let event = ProcessEvent::Exited { incarnation, exit };
                 events.send(DaemonEvent::Process(id, event)).ok();
@@ -501,7 +514,7 @@ impl Daemon {
                 let pid = process.pid();
                 let limits = keeper.supervisor.policy().health.limits;
                 keeper.forget_output();
-                keeper.write_down(process.record());
+                keeper.note_launched(process.record(), process.output().file().map(Into::into));
                 keeper.health = Some(HealthWatch::new(limits, Instant::now()));
                 let follower =
                     process.output().file().map_or_else(LogFollower::of_nothing, |file| {

@@ -3,7 +3,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::Duration;
 use std::time::Instant;
 
 use hana_network::Answering;
@@ -18,6 +17,7 @@ use hana_network::unix_ms;
 use hana_process::Incarnation;
 use hana_process::Line;
 use hana_process::LogFollower;
+use hana_process::Memory;
 use hana_process::Mesh;
 use hana_process::Policy;
 use hana_process::Process;
@@ -35,6 +35,7 @@ use hana_protocol::Stream;
 use hana_protocol::Topic;
 use hana_protocol::role;
 
+use crate::clock::Clock;
 use crate::complaint::Complaint;
 use crate::look_keeper::LookKeeper;
 use crate::run_record::RunRecord;
@@ -53,8 +54,11 @@ pub(crate) struct Keeper {
     clock: Clock,
     waiting: Vec<Waiting>,
     records: RunRecords,
-    /// What is written down of the run, for a daemon that comes after this one.
-    record: Option<RunRecord>,
+    /// What is written down of it, for a daemon that comes after this one.
+    record: RunRecord,
+    /// The same as it lies on disk; none where nothing does.
+    written: Option<RunRecord>,
+    record_complaint: Complaint,
     /// Of one that joins the mesh.
     pub(crate) look: Option<LookKeeper>,
     _answering: Answering,
@@ -72,25 +76,6 @@ struct Waiting {
     request: Request,
     /// The run that was there when it was asked: an answer to a start or restart is a newer one.
     before: Incarnation,
-}
-
-/// One pair of moments, to tell the wall-clock time of others, always the same for the same moment.
-struct Clock {
-    at: Instant,
-    unix_ms: u64,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self { at: Instant::now(), unix_ms: unix_ms() }
-    }
-
-    fn unix_ms(&self, moment: Instant) -> u64 {
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let before = ms(self.at.saturating_duration_since(moment));
-        let after = ms(moment.saturating_duration_since(self.at));
-        self.unix_ms.saturating_sub(before).saturating_add(after)
-    }
 }
 
 fn in_words(status: &ProcessStatus) -> String {
@@ -138,7 +123,19 @@ impl Keeper {
             clock: Clock::new(),
             waiting: vec![],
             records,
-            record: None,
+            record: RunRecord {
+                node: id.clone(),
+                process: None,
+                launching: None,
+                output: None,
+                name: name.into(),
+                joins,
+                launched_ms: 0,
+                first_line: 0,
+                memory: Memory::default(),
+            },
+            written: None,
+            record_complaint: Complaint::default(),
             look: joins.then(|| LookKeeper::new(node, &id, look)),
             _health_feed: joins.then(|| presence.hear_health_of(&id)),
         }
@@ -199,8 +196,10 @@ impl Keeper {
     }
 
     /// Reads what the process has written since the last time, and tells it.
-    pub(crate) fn tell_output(&mut self) {
-        let Some(run) = &mut self.run else { return };
+    /// Returns whether the file of it begins with another line now.
+    pub(crate) fn tell_output(&mut self) -> bool {
+        let Some(run) = &mut self.run else { return false };
+        let first = run.follower.first_line();
         match run.follower.poll() {
             Ok(lines) => self.tell(lines),
             // A tenth of a second later it will be the same.
@@ -209,6 +208,7 @@ impl Keeper {
             },
             Err(_) => {},
         }
+        self.run.as_ref().is_some_and(|run| run.follower.first_line() != first)
     }
 
     /// Reads what is left of the output of a run that has ended.
@@ -243,63 +243,84 @@ impl Keeper {
         last.push_back(line);
     }
 
-    /// Writes down the run that has just begun.
-    pub(crate) fn write_down(&mut self, process: Option<ProcessRecord>) {
-        let node = self.supervisor.id().clone();
-        let Some(process) = process else {
-            // It has ended already; its end comes next.
-            self.forget_record();
-            return;
-        };
-        self.record = Some(RunRecord {
-            node,
-            process,
-            name: self.supervisor.name().into(),
-            joins: self.supervisor.policy().mesh == Mesh::Joins,
-            incarnation: self.supervisor.incarnation().number(),
-            launched_ms: unix_ms(),
-            restarts: self.supervisor.restarts(),
-            first_line: 0,
-            to_end: false,
-        });
-        self.write_record();
+    /// Writes down that a launch with this mark is about to be made: what becomes of it can be found, whatever
+    /// becomes of this daemon.
+    pub(crate) fn write_down_launch(&mut self, mark: &str) {
+        self.record.process = None;
+        self.record.launching = Some(mark.into());
+        self.record.launched_ms = unix_ms();
+        self.record.first_line = 0;
+        self.update_record();
+    }
+
+    /// Which process the launch has made, and where its output goes. None where it has ended already.
+    pub(crate) fn note_launched(
+        &mut self,
+        process: Option<ProcessRecord>,
+        output: Option<PathBuf>,
+    ) {
+        self.record.process = process;
+        self.record.output = output;
+    }
+
+    /// The process has ended, and what it left behind is swept.
+    pub(crate) fn note_swept(&mut self) {
+        self.record.process = None;
     }
 
     /// Goes on with what an earlier daemon wrote down.
     pub(crate) fn keep_record(&mut self, record: RunRecord) {
-        self.record = Some(record);
+        self.written = Some(record.clone());
+        self.record = record;
     }
 
-    /// Brings what is written down up to date; it goes when the run has ended for good.
+    /// What is written down of it.
+    pub(crate) const fn record(&self) -> &RunRecord {
+        &self.record
+    }
+
+    /// What the supervisor had in mind when the record that is kept was written.
+    pub(crate) fn recalled(&self) -> Memory<Instant> {
+        let clock = &self.clock;
+        self.record.memory.clone().map_time(|ms| clock.moment(ms))
+    }
+
+    /// Brings what is written down up to date, if anything of it is another now.
     pub(crate) fn update_record(&mut self) {
-        let Some(record) = &mut self.record else { return };
-        let state = self.supervisor.state();
-        if !state.is_alive() && state != ProcessState::Restarting {
-            self.forget_record();
+        let supervisor = &self.supervisor;
+        if supervisor.incarnation() == Incarnation::default() {
             return;
         }
-        let before = (record.first_line, record.to_end);
-        record.to_end = self.supervisor.is_to_end();
+        let clock = &self.clock;
+        self.record.memory = supervisor.memory().map_time(|at| clock.unix_ms(at));
+        if !self.record.memory.is_launching() {
+            // What became of it is known.
+            self.record.launching = None;
+        }
         if let Some(run) = &self.run {
-            record.first_line = run.follower.first_line();
+            self.record.first_line = run.follower.first_line();
         }
-        if (record.first_line, record.to_end) != before {
-            self.write_record();
+        if self.written.as_ref() == Some(&self.record) {
+            return;
+        }
+        match self.records.write(&self.record) {
+            Ok(()) => {
+                self.written = Some(self.record.clone());
+                self.record_complaint.is_over();
+            },
+            Err(problem) if self.record_complaint.is_news(&problem) => {
+                tracing::warn!(
+                    "'{}' cannot be written down ({problem}): it runs, but a daemon that is started again would not take it over; mend the state directory, or set HANA_STATE to another",
+                    self.record.node
+                );
+            },
+            Err(_) => {},
         }
     }
 
-    fn write_record(&self) {
-        let Some(record) = &self.record else { return };
-        if let Err(problem) = self.records.write(record) {
-            tracing::warn!(
-                "'{}' cannot be written down ({problem}): it runs, but a daemon that is started again would not take it over; mend the state directory, or set HANA_STATE to another",
-                record.node
-            );
-        }
-    }
-
-    fn forget_record(&mut self) {
-        self.record = None;
+    /// It is not listed any more, or the daemon ends in good order.
+    pub(crate) fn forget_record(&mut self) {
+        self.written = None;
         let id = self.supervisor.id();
         if let Err(problem) = self.records.remove(id) {
             tracing::warn!("what was written down of '{id}' stays: {problem}");

@@ -4,6 +4,7 @@
 //! It reads its configuration, joins the mesh as the gateway of its host, and runs one loop: events in,
 //! actions out. What is decided is decided by `hana_process::Supervisor`.
 
+mod clock;
 mod complaint;
 mod config;
 mod daemon;

@@ -4,51 +4,50 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
 
+use hana_process::Memory;
 use hana_process::ProcessRecord;
 use hana_protocol::NodeId;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// What is written down of a run, so that a daemon that comes after this one can take it over. Whatever can
-/// be missed without taking another process for this one has a default.
+/// What is written down of a visualization, so that a daemon that comes after this one can go on with it: which
+/// process it is, and what its supervisor had in mind. Whatever can be missed without taking another process for
+/// this one has a default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunRecord {
     /// Its id on the mesh, and the name of the file.
     pub(crate) node: NodeId,
-    /// Which process it is.
-    pub(crate) process: ProcessRecord,
+    /// Which process it is, until it has ended and what it left behind is swept.
+    #[serde(default)]
+    pub(crate) process: Option<ProcessRecord>,
+    /// The mark of a launch that is about to be made, or of which is not known yet what became.
+    #[serde(default)]
+    pub(crate) launching: Option<String>,
+    /// The file that its output goes to.
+    #[serde(default)]
+    pub(crate) output: Option<PathBuf>,
     /// Its name in the catalogue.
     #[serde(default)]
     pub(crate) name: String,
     /// Whether it joins the mesh; for one that is no longer in the catalogue.
     #[serde(default = "yes")]
     pub(crate) joins: bool,
-    /// Which run of it, from 1.
-    #[serde(default = "first")]
-    pub(crate) incarnation: u32,
     /// When it was launched, Unix milliseconds.
     #[serde(default)]
     pub(crate) launched_ms: u64,
-    /// How often the policy had restarted it.
-    #[serde(default)]
-    pub(crate) restarts: u32,
     /// The number of the line that its output file begins with.
     #[serde(default)]
     pub(crate) first_line: u64,
-    /// A person has asked for its end.
+    /// Where it stood and why, what a person wanted, what of its budget is spent; times in Unix milliseconds.
     #[serde(default)]
-    pub(crate) to_end: bool,
+    pub(crate) memory: Memory<u64>,
 }
 
 const fn yes() -> bool {
     true
 }
 
-const fn first() -> u32 {
-    1
-}
-
-/// The directory of the records: a small file for each run that has not ended for good.
+/// The directory of the records: a small file for each visualization that is listed.
 #[derive(Debug, Clone)]
 pub(crate) struct RunRecords(PathBuf);
 
@@ -78,7 +77,7 @@ impl RunRecords {
         })
     }
 
-    /// Forgets a run that has ended for good.
+    /// Forgets one that is not listed any more.
     pub(crate) fn remove(&self, node: &NodeId) -> io::Result<()> {
         self.forget_goodbye(node)?;
         remove(&self.file(node.as_str(), RECORD))
@@ -153,14 +152,14 @@ fn parse(text: &str, name: &str) -> Result<RunRecord, String> {
             tracing::warn!("the record of the run '{name}' is damaged ({problem})");
             Ok(RunRecord {
                 node,
-                process,
+                output: process.output.clone(),
+                process: Some(process),
+                launching: None,
                 name: String::new(),
                 joins: true,
-                incarnation: first(),
                 launched_ms: 0,
-                restarts: 0,
                 first_line: 0,
-                to_end: false,
+                memory: Memory::default(),
             })
         },
     }
@@ -184,14 +183,14 @@ mod tests {
         let fingerprint = PidFingerprint { pid: 4711, started: "boot/1".into() };
         RunRecord {
             node: NodeId::new(node).unwrap(),
-            process: ProcessRecord { fingerprint, mark: "1-2-3".into(), output: None },
+            process: Some(ProcessRecord { fingerprint, mark: "1-2-3".into(), output: None }),
+            launching: None,
+            output: None,
             name: "ripples".into(),
             joins: true,
-            incarnation: 3,
             launched_ms: 5,
-            restarts: 2,
             first_line: 7,
-            to_end: false,
+            memory: Memory::default(),
         }
     }
 
@@ -232,7 +231,7 @@ mod tests {
         fs::write(dir.path().join("other.json"), &text).unwrap();
         fs::write(dir.path().join("No Id.json"), &text).unwrap();
         fs::create_dir(dir.path().join("directory.json")).unwrap();
-        let damaged = text.replace("\"restarts\":2", "\"restarts\":\"two\"");
+        let damaged = text.replace("\"restarts\":0", "\"restarts\":\"two\"");
         fs::write(dir.path().join("damaged.json"), damaged).unwrap();
         fs::write(dir.path().join("notes.txt"), "not ours").unwrap();
 
@@ -260,6 +259,7 @@ mod tests {
     fn a_record_of_a_later_version_or_with_little_in_it_is_read() {
         let text = r#"{"node": "a", "process": {"fingerprint": {"pid": 1, "started": "b/2"}, "mark": "m", "x": 1}, "y": []}"#;
         let record = parse(text, "a").unwrap();
-        assert_eq!((record.incarnation, record.joins, record.restarts), (1, true, 0));
+        assert_eq!((record.memory.incarnation().number(), record.joins), (1, true));
+        assert!(record.memory.has_process() && record.process.is_some());
     }
 }

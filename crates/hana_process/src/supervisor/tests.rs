@@ -595,10 +595,20 @@ fn an_announcement_comes_with_a_change_and_only_then() {
     assert_eq!(status.pid, Some(PID));
 }
 
+/// Of a run that is not the first, and was restarted.
+fn memory() -> Memory<Instant> {
+    let now = Instant::now();
+    let written = Memory::<u64> { incarnation: Incarnation(4), restarts: 2, ..Memory::default() };
+    written.map_time(|_| now)
+}
+
+fn recalled(found: Found) -> ProcessEvent {
+    ProcessEvent::Recalled { memory: Box::new(memory()), found }
+}
+
 fn adopted(preset: Preset) -> Desk {
     let mut desk = Desk::preset(preset);
-    let incarnation = Incarnation::of_number(4);
-    let actions = desk.tell(ProcessEvent::Adopted { incarnation, pid: PID, restarts: 2 });
+    let actions = desk.tell(recalled(Found::Running { pid: PID }));
     assert!(actions.is_empty(), "{actions:?}");
     desk
 }
@@ -614,9 +624,7 @@ fn an_adopted_one_is_starting_until_it_is_heard_and_then_runs_on() {
     desk.verdict(Verdict::Running);
     assert_eq!((desk.state(), desk.reason()), (ProcessState::Running, ""));
     let run = desk.run();
-    assert!(!desk.supervisor.is_to_end());
     assert_eq!(desk.tell(ProcessEvent::StopAsked), [Action::AskShutdown(run)]);
-    assert!(desk.supervisor.is_to_end());
     assert_eq!(orders(&desk.exited(Exit::Unknown)), [Action::Sweep(run)]);
     assert_eq!((desk.state(), desk.reason()), (ProcessState::Stopped, "stopped as asked"));
     assert_eq!(desk.supervisor.stopped_by(), Some(StoppedBy::Shutdown));
@@ -638,7 +646,7 @@ fn an_end_that_is_not_known_is_a_crash_unless_a_person_closed_it() {
         assert_eq!(desk.supervisor.exit(), Some(Exit::Unknown));
 
         let mut missed = Desk::preset(preset);
-        let event = |end| ProcessEvent::Missed { incarnation: Incarnation(4), restarts: 2, end };
+        let event = |end| recalled(Found::Ended(end));
         let actions = missed.tell(event(MissedEnd::Unknown));
         assert_eq!((orders(&actions), reports(&actions)), (vec![], vec![EventKind::Crashed]));
         assert_eq!(missed.state(), expected, "{preset:?}");
@@ -659,10 +667,6 @@ fn an_end_that_is_not_known_is_a_crash_unless_a_person_closed_it() {
         closed.tell(event(MissedEnd::ClosedByPerson));
         assert_eq!(closed.state(), Closed);
         assert!(closed.wait(Duration::from_hours(1)).is_empty());
-        let mut stopped = Desk::preset(preset);
-        assert_eq!(reports(&stopped.tell(event(MissedEnd::Asked))), [EventKind::Stopped]);
-        assert_eq!(stopped.supervisor.stopped_by(), Some(StoppedBy::Already));
-        assert!(stopped.wait(Duration::from_hours(1)).is_empty());
     }
     let mut only_signals = Policy::default();
     only_signals.restart.on = [RestartOn::Signal].into();
@@ -691,6 +695,8 @@ enum Turn {
     /// An event of another run, so many runs ago.
     Stale(u32, u8),
     Pass(Duration),
+    /// The daemon is killed, orders and all, and another comes.
+    Daemon,
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
@@ -726,6 +732,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         1 => Just(Turn::ClosedByPerson),
         2 => (1_u32..4, 0_u8..9).prop_map(|(ago, what)| Turn::Stale(ago, what)),
         6 => (0_u64..4000).prop_map(|time| Turn::Pass(millis(time))),
+        1 => Just(Turn::Daemon),
     ];
     prop::collection::vec(turn, 1..200)
 }
@@ -740,26 +747,6 @@ fn policies() -> impl Strategy<Value = Policy> {
         }
         policy
     })
-}
-
-/// What the supervisor finds.
-#[derive(Debug, Clone)]
-enum Beginning {
-    Fresh,
-    /// An earlier daemon launched it, and it runs.
-    Adopted,
-    /// An earlier daemon launched it, and it has ended.
-    Missed(MissedEnd),
-}
-
-fn beginnings() -> impl Strategy<Value = Beginning> {
-    prop_oneof![
-        3 => Just(Beginning::Fresh),
-        2 => Just(Beginning::Adopted),
-        1 => Just(Beginning::Missed(MissedEnd::Unknown)),
-        1 => Just(Beginning::Missed(MissedEnd::ClosedByPerson)),
-        1 => Just(Beginning::Missed(MissedEnd::Asked)),
-    ]
 }
 
 /// A world that carries out orders whenever it likes, and watches that the promises hold.
@@ -780,6 +767,8 @@ struct World {
     /// When the policy started it by itself since a person last did.
     automatic: Vec<Instant>,
     asked: bool,
+    /// What another daemon had begun to launch is launched: nothing new.
+    relaunches: bool,
 }
 
 impl World {
@@ -797,30 +786,39 @@ impl World {
             stopped: false,
             automatic: vec![],
             asked: false,
+            relaunches: false,
         }
     }
 
-    fn beginning(policy: Policy, beginning: &Beginning) -> Result<Self, TestCaseError> {
-        let mut world = Self::new(policy);
-        let incarnation = Incarnation(3);
-        match beginning {
-            Beginning::Fresh => {},
-            Beginning::Adopted => {
-                world.launched = 3;
-                world.alive = Some((incarnation, false));
-                world.adopted = Some(incarnation);
-                world.tell(ProcessEvent::Adopted { incarnation, pid: PID, restarts: 1 })?;
-                prop_assert!(world.supervisor.state().is_alive());
+    /// The daemon is killed; of what it had in mind only its memory is left, and what the system can tell.
+    fn daemon(&mut self) -> Result<(), TestCaseError> {
+        let memory = self.supervisor.memory();
+        let before = self.supervisor.clone();
+        self.orders.clear();
+        let found = match self.alive {
+            Some((incarnation, killed)) => {
+                self.adopted = Some(incarnation);
+                self.alive = (!killed).then_some((incarnation, false));
+                match self.alive {
+                    Some(_) => Found::Running { pid: PID },
+                    None => Found::Ended(MissedEnd::Unknown),
+                }
             },
-            Beginning::Missed(end) => {
-                world.launched = 3;
-                world.closed = *end == MissedEnd::ClosedByPerson;
-                world.stopped = *end == MissedEnd::Asked;
-                world.tell(ProcessEvent::Missed { incarnation, restarts: 1, end: *end })?;
-                prop_assert!(!world.supervisor.state().is_alive());
-            },
+            None if memory.has_process() => Found::Ended(MissedEnd::Unknown),
+            None => Found::Nothing,
+        };
+        let policy = before.policy.clone();
+        self.supervisor = Supervisor::new(before.id.clone(), "ripples", policy, self.now);
+        self.relaunches = matches!(memory.stage, Stage::Launching { .. });
+        self.tell(ProcessEvent::Recalled { memory: Box::new(memory.clone()), found })?;
+        self.relaunches = false;
+        let state = self.supervisor.state();
+        if !memory.has_process() && !matches!(memory.stage, Stage::Launching { .. }) {
+            prop_assert_eq!(self.supervisor.memory(), memory);
         }
-        Ok(world)
+        prop_assert_eq!(self.supervisor.pid().is_some(), self.alive.is_some());
+        prop_assert!(state == ProcessState::Running || !self.supervisor.reason().is_empty());
+        Ok(())
     }
 
     fn tell(&mut self, event: ProcessEvent) -> Result<(), TestCaseError> {
@@ -844,7 +842,9 @@ impl World {
                     prop_assert!(!self.closed, "what a person closed is started by itself");
                     prop_assert!(!self.stopped, "what a person stopped is started by itself");
                     self.launched += 1;
-                    if self.supervisor.restarts() > restarts {
+                    if self.relaunches {
+                        // Counted already.
+                    } else if self.supervisor.restarts() > restarts {
                         self.automatic.push(self.now);
                         self.within_budget()?;
                     } else {
@@ -946,8 +946,8 @@ impl World {
             3 => ProcessEvent::ShutdownFailed { incarnation },
             4 => ProcessEvent::Verdict { incarnation, verdict: FROZEN },
             5 => ProcessEvent::Left { session: format!("session {incarnation}") },
-            6 => ProcessEvent::Adopted { incarnation, pid: 1, restarts: 0 },
-            7 => ProcessEvent::Missed { incarnation, restarts: 0, end: MissedEnd::Unknown },
+            6 => recalled(Found::Running { pid: 1 }),
+            7 => recalled(Found::Ended(MissedEnd::Unknown)),
             _ => ProcessEvent::Verdict { incarnation, verdict: Verdict::Running },
         };
         let before = format!("{:?}", self.supervisor);
@@ -991,6 +991,7 @@ impl World {
             },
             Turn::Stale(ago, what) => self.stale(ago, what),
             Turn::Pass(time) => self.pass(time),
+            Turn::Daemon => self.daemon(),
         }
     }
 
@@ -1014,10 +1015,9 @@ proptest! {
     #[test]
     fn the_promises_hold_whatever_happens(
         policy in policies(),
-        beginning in beginnings(),
         turns in turns(),
     ) {
-        let mut world = World::beginning(policy, &beginning)?;
+        let mut world = World::new(policy);
         for turn in turns {
             world.turn(turn)?;
         }
@@ -1026,11 +1026,10 @@ proptest! {
     #[test]
     fn a_stop_always_ends_stopped(
         policy in policies(),
-        beginning in beginnings(),
         turns in turns(),
         kill: bool,
     ) {
-        let mut world = World::beginning(policy, &beginning)?;
+        let mut world = World::new(policy);
         for turn in turns {
             world.turn(turn)?;
         }
@@ -1047,7 +1046,10 @@ proptest! {
         joins: bool,
         ends: bool,
     ) {
-        let mut world = World::beginning(policy, &Beginning::Adopted)?;
+        let mut world = World::new(policy);
+        world.tell(ProcessEvent::StartAsked)?;
+        world.carry(true)?;
+        world.daemon()?;
         if joins {
             world.turn(Turn::Join)?;
         }

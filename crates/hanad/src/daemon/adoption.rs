@@ -1,13 +1,16 @@
 //! A daemon that comes after another takes over what that one launched.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
 
 use hana_network::unix_ms;
 use hana_process::AdoptError;
-use hana_process::Incarnation;
+use hana_process::Found;
 use hana_process::LogFollower;
 use hana_process::LogLimits;
+use hana_process::Memory;
 use hana_process::Mesh;
 use hana_process::MissedEnd;
 use hana_process::Policy;
@@ -16,6 +19,7 @@ use hana_process::Process;
 use hana_process::ProcessEvent;
 use hana_protocol::Exit;
 use hana_protocol::HealthWatch;
+use hana_protocol::ProcessState;
 
 use super::Daemon;
 use super::DaemonEvent;
@@ -39,47 +43,12 @@ impl Daemon {
             record.name = id.to_string();
         }
         let policy = self.policy_of(&record);
-        let limits = policy.health.limits;
         let mut keeper = self.keeper(id.clone(), &record.name, policy);
-        let incarnation = Incarnation::of_number(record.incarnation);
-        let restarts = record.restarts;
         let goodbye = self.state.run_records().goodbye_of(&id);
-        let (events, told, note) = (self.events.clone(), id.clone(), goodbye.clone());
-        let adopted = Process::adopt(&record.process, move |exit| {
-            let tell = |event| events.send(DaemonEvent::Process(told.clone(), event)).ok();
-            if exit == Exit::Unknown && note.exists() {
-                tell(ProcessEvent::ClosedByPerson);
-            }
-            tell(ProcessEvent::Exited { incarnation, exit });
-        });
-        let event = match adopted {
-            Ok(process) => {
-                let pid = process.pid();
-                let ago = Duration::from_millis(unix_ms().saturating_sub(record.launched_ms));
-                tracing::info!(
-                    "'{id}' still runs as process {pid}, launched {} s ago by an earlier daemon",
-                    ago.as_secs()
-                );
-                keeper.health = Some(HealthWatch::new(limits, Instant::now()));
-                let follower = Self::output_so_far(&keeper, &record);
-                keeper.run = Some(Run { process, follower });
-                ProcessEvent::Adopted { incarnation, pid, restarts }
-            },
-            Err(AdoptError::Gone { .. }) => {
-                if let Err(problem) = record.process.sweep() {
-                    tracing::warn!("what '{id}' left behind cannot be ended: {problem}");
-                }
-                let mut follower = Self::output_so_far(&keeper, &record);
-                keeper.remember(follower.finish().unwrap_or_default());
-                let end = if record.to_end {
-                    MissedEnd::Asked
-                } else if goodbye.exists() {
-                    MissedEnd::ClosedByPerson
-                } else {
-                    MissedEnd::Unknown
-                };
-                ProcessEvent::Missed { incarnation, restarts, end }
-            },
+        keeper.keep_record(record);
+        let memory = keeper.recalled();
+        let found = match self.find(&mut keeper, &memory, &goodbye) {
+            Ok(found) => found,
             Err(problem) => {
                 // What may live is neither launched a second time nor forgotten.
                 tracing::warn!(
@@ -88,12 +57,76 @@ impl Daemon {
                 return;
             },
         };
-        let is_to_end = record.to_end && matches!(event, ProcessEvent::Adopted { .. });
-        keeper.keep_record(record);
         self.keepers.insert(id.clone(), keeper);
-        self.handle(&id, event);
-        if is_to_end {
-            self.handle(&id, ProcessEvent::StopAsked);
+        self.handle(&id, ProcessEvent::Recalled { memory: Box::new(memory), found });
+    }
+
+    /// What there is of it: its process, the end of that, or nothing.
+    fn find(
+        &self,
+        keeper: &mut Keeper,
+        memory: &Memory<Instant>,
+        goodbye: &Path,
+    ) -> Result<Found, AdoptError> {
+        let id = keeper.supervisor.id().clone();
+        let record = keeper.record();
+        let swept = |swept: io::Result<()>| {
+            if let Err(problem) = swept {
+                tracing::warn!("what '{id}' left behind cannot be ended: {problem}");
+            }
+        };
+        if let Some(mark) = &record.launching {
+            // Whether it was launched nobody knows; if it was, it has hardly begun.
+            swept(hana_process::sweep_marked(mark));
+        }
+        let process = record.process.clone();
+        let follower = Self::output_so_far(keeper);
+        let Some(process) = process else { return Ok(Self::ended(keeper, follower, goodbye)) };
+        if !memory.has_process() {
+            swept(process.sweep());
+            return Ok(Self::ended(keeper, follower, goodbye));
+        }
+        let (events, told, note) = (self.events.clone(), id.clone(), goodbye.to_owned());
+        let incarnation = memory.incarnation();
+        let adopted = Process::adopt(&process, move |exit| {
+            let tell = |event| events.send(DaemonEvent::Process(told.clone(), event)).ok();
+            if exit == Exit::Unknown && note.exists() {
+                tell(ProcessEvent::ClosedByPerson);
+            }
+            tell(ProcessEvent::Exited { incarnation, exit });
+        });
+        match adopted {
+            Ok(adopted) => {
+                let pid = adopted.pid();
+                let launched_ms = keeper.record().launched_ms;
+                let ago = Duration::from_millis(unix_ms().saturating_sub(launched_ms));
+                tracing::info!(
+                    "'{id}' still runs as process {pid}, launched {} s ago by an earlier daemon",
+                    ago.as_secs()
+                );
+                let limits = keeper.supervisor.policy().health.limits;
+                let was_slow = memory.state() == ProcessState::Slow;
+                keeper.health = Some(HealthWatch::of_known(limits, was_slow, Instant::now()));
+                keeper.run = Some(Run { process: adopted, follower });
+                Ok(Found::Running { pid })
+            },
+            Err(AdoptError::Gone { .. }) => {
+                swept(process.sweep());
+                Ok(Self::ended(keeper, follower, goodbye))
+            },
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// Its process is gone: its last words are kept.
+    fn ended(keeper: &mut Keeper, mut follower: LogFollower, goodbye: &Path) -> Found {
+        let had_process = keeper.record().memory.has_process();
+        keeper.remember(follower.finish().unwrap_or_default());
+        keeper.note_swept();
+        match (goodbye.exists(), had_process) {
+            (true, _) => Found::Ended(MissedEnd::ClosedByPerson),
+            (false, true) => Found::Ended(MissedEnd::Unknown),
+            (false, false) => Found::Nothing,
         }
     }
 
@@ -113,8 +146,9 @@ impl Daemon {
     }
 
     /// Follows the output of a run on from where it is; its last lines are there for who asks.
-    fn output_so_far(keeper: &Keeper, record: &RunRecord) -> LogFollower {
-        let Some(output) = &record.process.output else { return LogFollower::of_nothing() };
+    fn output_so_far(keeper: &Keeper) -> LogFollower {
+        let record = keeper.record();
+        let Some(output) = &record.output else { return LogFollower::of_nothing() };
         let limits = LogLimits::default();
         match LogFollower::resume(output, limits, record.first_line) {
             Ok(follower) => {

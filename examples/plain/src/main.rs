@@ -1,0 +1,117 @@
+//! A visualization without Bevy: a wave of letters in a terminal. A model for whoever draws with something else.
+//!
+//! What a visualization owes the others is all in [`run`]: it joins, counts its frames, draws what is played, is black
+//! when it is told to, ends when it is told to, and says goodbye. What it draws is in [`Wave`], which knows
+//! nothing of that.
+
+use std::io;
+use std::io::IsTerminal;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use hana_network::Node;
+use hana_network::NodeConfig;
+use hana_protocol::NodeId;
+use hana_protocol::Override;
+use hana_protocol::Parameter;
+use hana_protocol::ParameterName;
+use hana_protocol::role;
+
+/// From one frame to the next.
+const FRAME: Duration = Duration::from_millis(50);
+/// How long joining may take.
+const JOIN: Duration = Duration::from_secs(10);
+/// How long the goodbye may take: a network that is gone shall hold nobody up.
+const GOODBYE: Duration = Duration::from_millis(300);
+/// Letters in a row.
+const WIDTH: u16 = 64;
+
+fn main() -> anyhow::Result<()> {
+    // Ctrl-C is a person who closes it.
+    let closed = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&closed))?;
+    run(&closed)
+}
+
+fn run(closed: &AtomicBool) -> anyhow::Result<()> {
+    let zoom = Parameter::new(ParameterName::new("zoom")?, 0.0);
+    let speed = Parameter::new(ParameterName::new("speed")?, 0.3);
+    let config =
+        NodeConfig::from_environment(NodeId::new("plain")?)?.with_parameters(vec![zoom, speed]);
+    let joining = Node::<role::Visualization>::join(config);
+    let node = joining.wait(JOIN).context("joining the mesh")?.context("joining the mesh")?;
+    let mut wave = Wave::default();
+    let (mut values, mut version) = (vec![], 0);
+    while !node.is_shutdown_requested() && !closed.load(Ordering::Acquire) {
+        let before = version;
+        version = node.board().read_since(version, &mut values);
+        if let [zoom, speed] = values[..] {
+            if version != before {
+                say(format_args!("zoom {zoom:+.3}  speed {speed:+.3}"));
+            }
+            wave.go_on(zoom, speed);
+        }
+        if node.board().in_force() == Some(Override::Blackout) {
+            show("");
+        } else {
+            show(&wave.row());
+        }
+        // By the loop that draws and by nobody else: this is how others see that it hangs.
+        node.frames().bump();
+        thread::sleep(FRAME);
+    }
+    // So that nobody takes the end for a crash.
+    node.close().wait(GOODBYE).ok();
+    Ok(())
+}
+
+/// What is drawn.
+#[derive(Default)]
+struct Wave {
+    phase: f32,
+    width: f32,
+}
+
+impl Wave {
+    /// One frame later.
+    fn go_on(&mut self, zoom: f32, speed: f32) {
+        self.phase = speed.mul_add(FRAME.as_secs_f32(), self.phase).rem_euclid(1.0);
+        self.width = (zoom + 1.5).max(0.1);
+    }
+
+    fn row(&self) -> String {
+        let brightness = |at: u16| {
+            let around = f32::from(at) / f32::from(WIDTH) * self.width + self.phase;
+            (around * std::f32::consts::TAU).sin()
+        };
+        (0..WIDTH)
+            .map(|at| match brightness(at) {
+                bright if bright > 0.7 => '#',
+                bright if bright > 0.0 => '+',
+                bright if bright > -0.7 => '.',
+                _ => ' ',
+            })
+            .collect()
+    }
+}
+
+/// Draws a row, where somebody looks on: in a log it would be noise.
+fn show(row: &str) {
+    let mut out = io::stdout();
+    if out.is_terminal() {
+        write!(out, "\r{row:width$}", width = usize::from(WIDTH)).and_then(|()| out.flush()).ok();
+    }
+}
+
+/// Like `println`, which ends the program when the disk that its output goes to is full.
+fn say(line: std::fmt::Arguments) {
+    let mut out = io::stdout();
+    if !out.is_terminal() {
+        writeln!(out, "{line}").ok();
+    }
+}

@@ -1,0 +1,114 @@
+//! A visualization in plain Rust, and one that is a shell script and not on the mesh: both are looked after.
+#![cfg(target_os = "linux")]
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use hana_tests::Host;
+use hana_tests::Lab;
+use hana_tests::Signal;
+use hana_tests::eventually;
+use hana_tests::show::Show;
+use hana_tests::show::hana;
+use hana_tests::show::is;
+use hana_tests::show::node;
+use hana_tests::show::nodes;
+use hana_tests::show::start;
+use serde_json::Value;
+
+/// For what is no promise of time, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(30);
+
+const CATALOGUE: &str = r#"
+[visualizations.plain]
+program = "plain"
+
+[visualizations.script]
+program = "sh"
+args    = ["-c", "echo drawing; while :; do sleep 0.1; done"]
+mesh    = false
+"#;
+
+/// Waits until it runs, having been started again so often.
+fn runs(host: &Host, id: &str, restarts: u64) -> Value {
+    eventually(SOON, &format!("'{id}' to run"), || {
+        let listed = nodes(host);
+        let runs = is(&listed, id, "running") && node(&listed, id).unwrap()["restarts"] == restarts;
+        if runs { Ok(node(&listed, id).unwrap().clone()) } else { Err(listed) }
+    })
+}
+
+fn pid(of: &Value) -> i32 {
+    of["pid"].as_i64().unwrap().try_into().unwrap()
+}
+
+#[test]
+fn one_in_plain_rust_is_played_crashes_is_restored_hangs_and_is_stopped() {
+    let Some(lab) = Lab::new("plain") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let [h1, h2] = show.hosts() else { unreachable!() };
+    start(h2, h1, "plain");
+    let first = runs(h2, "plain", 0);
+    assert_eq!(first["reason"], "");
+    let frame = |listed: &[Value]| node(listed, "plain").unwrap()["frame"].as_u64();
+    let before = frame(&nodes(h2));
+    eventually(SOON, "it to draw", || frame(&nodes(h2)) > before);
+    hana(h2, ["set", "plain", "zoom=0.25"]).ok();
+    let zoom = |listed: &[Value]| node(listed, "plain").unwrap()["parameters"]["zoom"].as_f64();
+    eventually(SOON, "it to be played", || zoom(&nodes(h2)) == Some(0.25));
+    eventually(SOON, "it to say so", || {
+        let log = hana(h2, ["logs", "plain"]).ok().stdout;
+        if log.contains("zoom +0.250") { Ok(()) } else { Err(log) }
+    });
+
+    h1.kill(Signal::KILL, pid(&first));
+    let second = runs(h2, "plain", 1);
+    assert_ne!(pid(&second), pid(&first));
+    eventually(SOON, "its last look to be back", || zoom(&nodes(h2)) == Some(0.25));
+
+    h1.kill(Signal::STOP, pid(&second));
+    eventually(SOON, "it to be missed", || is(&nodes(h2), "plain", "unresponsive"));
+    h1.kill(Signal::CONT, pid(&second));
+    runs(h2, "plain", 1);
+
+    // A person in the room closes it, and it stays closed.
+    h1.kill(Signal::INT, pid(&second));
+    let closed = eventually(SOON, "it to be closed", || {
+        let listed = nodes(h2);
+        if is(&listed, "plain", "closed") { Ok(listed) } else { Err(listed) }
+    });
+    assert_eq!(node(&closed, "plain").unwrap()["reason"], "closed by a person");
+    hana(h2, ["start", "plain", "--host", "h1"]).ok();
+    runs(h2, "plain", 0);
+    let stopped = hana(h2, ["stop", "plain", "--json"]).ok().json();
+    assert_eq!(stopped["by"], "shutdown", "{stopped}");
+    assert!(!h1.processes().iter().any(|process| process.command.contains("plain")));
+}
+
+#[test]
+fn a_script_is_watched_by_its_process_alone_and_its_state_says_so() {
+    let Some(lab) = Lab::new("script") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let [h1, h2] = show.hosts() else { unreachable!() };
+    let (_, first) = start(h2, h1, "script");
+    let it = runs(h2, "script", 0);
+    assert_eq!(it["reason"], "not on the mesh; judged by its process alone");
+    assert!(it["frame"].is_null() && it["fps"].is_null(), "{it}");
+    let table = hana(h2, ["nodes"]).ok().stdout;
+    assert!(table.contains("judged by its process alone"), "{table}");
+    assert!(hana(h2, ["logs", "script"]).ok().stdout.contains("drawing"));
+
+    h1.kill(Signal::KILL, first);
+    let again = runs(h2, "script", 1);
+    assert_ne!(pid(&again), first);
+    assert_eq!(again["reason"], "not on the mesh; judged by its process alone");
+    // Nobody can see that it hangs; it is not said either that it does not.
+    h1.kill(Signal::STOP, pid(&again));
+    let answer = hana(h2, ["restart", "script", "--json"]).ok().json();
+    assert_ne!(answer["pid"], again["pid"]);
+    runs(h2, "script", 0);
+    let stopped = hana(h2, ["stop", "script", "--json"]).ok().json();
+    assert_eq!(stopped["by"], "terminate", "{stopped}");
+    assert!(is(&nodes(h2), "script", "stopped"));
+    assert!(!h1.processes().iter().any(|process| process.command.contains("drawing")));
+}
