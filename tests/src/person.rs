@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto;
@@ -31,7 +32,24 @@ pub enum Key {
     Right = 0xff53,
     /// The arrow down.
     Down = 0xff54,
+    /// The one that makes capitals.
+    Shift = 0xffe1,
+    /// The letter.
+    B = 0x62,
+    /// The letter.
+    N = 0x6e,
+    /// The letter.
+    R = 0x72,
+    /// The letter.
+    S = 0x73,
+    /// The letter.
+    U = 0x75,
+    /// The letter.
+    Y = 0x79,
 }
+
+/// From one move of a hand to the next.
+const HAND: Duration = Duration::from_millis(200);
 
 impl Person {
     /// Sits down.
@@ -78,6 +96,44 @@ impl Person {
     /// Lets go of a key.
     pub fn release(&self, key: Key) {
         self.touch(xproto::KEY_RELEASE_EVENT, key);
+    }
+
+    /// Presses the left button of the mouse at one place of the screen, and lets go of it at another.
+    pub fn drag(&self, from: (i16, i16), to: (i16, i16)) {
+        const LEFT: u8 = 1;
+        let point = |(x, y)| {
+            self.connection
+                .xtest_fake_input(
+                    xproto::MOTION_NOTIFY_EVENT,
+                    0,
+                    x11rb::CURRENT_TIME,
+                    self.root,
+                    x,
+                    y,
+                    0,
+                )
+                .expect("the X server listens")
+                .check()
+                .expect("the X server takes a mouse");
+        };
+        let button = |kind| {
+            self.connection
+                .xtest_fake_input(kind, LEFT, x11rb::CURRENT_TIME, self.root, 0, 0, 0)
+                .expect("the X server listens")
+                .check()
+                .expect("the X server takes a mouse");
+        };
+        point(from);
+        // A hand takes its time; a program that draws in software sees the mouse a few times a second.
+        std::thread::sleep(HAND);
+        button(xproto::BUTTON_PRESS_EVENT);
+        std::thread::sleep(HAND);
+        for part in 1..=4 {
+            let along = |from: i16, to: i16| from + (to - from) / 4 * part;
+            point((along(from.0, to.0), along(from.1, to.1)));
+            std::thread::sleep(HAND);
+        }
+        button(xproto::BUTTON_RELEASE_EVENT);
     }
 
     fn touch(&self, kind: u8, key: Key) {

@@ -3,7 +3,6 @@
 mod draw;
 mod model;
 
-use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,15 +13,12 @@ use std::time::Instant;
 use anyhow::Context;
 use anyhow::bail;
 use hana_network::CommandError;
+use hana_network::LogTail;
 use hana_network::Node;
-use hana_network::Pending;
-use hana_network::Received;
-use hana_network::Subscription;
 use hana_network::unix_ms;
 use hana_protocol::Blackout;
 use hana_protocol::Hold;
 use hana_protocol::Ignore;
-use hana_protocol::LogLine;
 use hana_protocol::NodeId;
 use hana_protocol::NodeView;
 use hana_protocol::Remedy;
@@ -30,7 +26,6 @@ use hana_protocol::Restart;
 use hana_protocol::Resume;
 use hana_protocol::Shutdown;
 use hana_protocol::Stop;
-use hana_protocol::Topics;
 use hana_protocol::in_full;
 use hana_protocol::role;
 use ratatui::crossterm::event;
@@ -57,14 +52,6 @@ const COMMAND: Duration = Duration::from_secs(12);
 /// A command under way: what is said of it, and how it ends.
 type UnderWay = (String, Box<dyn Fn() -> Option<Result<(), CommandError>>>);
 
-/// The log of whoever is selected.
-struct Log {
-    of: NodeId,
-    kept: Option<Pending<Vec<Received<LogLine>>>>,
-    coming: Subscription<Received<LogLine>>,
-    lines: VecDeque<LogLine>,
-}
-
 pub(crate) fn run() -> anyhow::Result<()> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         bail!("`hana top` needs a terminal; for a pipe or a file there is `hana nodes --watch`");
@@ -90,7 +77,7 @@ fn look_on(
 ) -> anyhow::Result<()> {
     let mut watch = node.watch_mesh();
     let mut model = Model::default();
-    let mut log: Option<Log> = None;
+    let mut log: Option<LogTail> = None;
     let mut under_way: Vec<UnderWay> = vec![];
     let show = node.network().show.as_ref().map(ToString::to_string);
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -108,7 +95,7 @@ fn look_on(
             model.notice(said, now);
             false
         });
-        let lines = log.as_mut().map(Log::lines).unwrap_or_default();
+        let lines = log.as_mut().map(LogTail::lines).unwrap_or_default();
         let show = show.as_deref();
         let around = Surroundings { show, log: lines, now_ms: unix_ms(), colours };
         terminal.draw(|frame| draw(frame, &model, &around)).context("drawing")?;
@@ -187,55 +174,16 @@ fn give(
         (Remedy::Hold, _) => tell!(role::Visualization, id, Hold {}),
         (Remedy::Blackout, _) => tell!(role::Visualization, id, Blackout {}),
         (Remedy::Resume, _) => tell!(role::Visualization, id, Resume {}),
-        (Remedy::Stop | Remedy::Restart | Remedy::Ignore, None) => {
-            tell!(role::Visualization, id, Shutdown {})
-        },
-        // Shown, not carried out.
-        (Remedy::Log, _) => Box::new(|| Some(Ok(()))),
+        (Remedy::Stop, None) => tell!(role::Visualization, id, Shutdown {}),
+        // No daemon launched it, so that none can start it again or watch over it; a log is shown.
+        (Remedy::Restart | Remedy::Ignore, None) | (Remedy::Log, _) => Box::new(|| Some(Ok(()))),
     }
 }
 
 /// Follows the log of whoever is selected.
-fn follow(node: &Node<role::App>, log: &mut Option<Log>, selected: Option<&NodeView>) {
+fn follow(node: &Node<role::App>, log: &mut Option<LogTail>, selected: Option<&NodeView>) {
     let wanted = selected.map(|view| &view.node);
-    if log.as_ref().map(|log| &log.of) == wanted {
-        return;
-    }
-    *log = wanted.map(|id| {
-        let topics = Topics::<LogLine>::log_of(id);
-        Log {
-            of: id.clone(),
-            // Subscribed first, so that no line falls between what is kept and what comes.
-            coming: node.subscribe(topics.clone()),
-            kept: Some(node.ask(topics, mesh::ASK)),
-            lines: VecDeque::new(),
-        }
-    });
-}
-
-impl Log {
-    /// What is known of it by now, the newest last.
-    fn lines(&mut self) -> &[LogLine] {
-        if let Some(kept) = self.kept.as_ref().and_then(Pending::take) {
-            self.kept = None;
-            let mut kept: Vec<LogLine> =
-                kept.into_iter().map(|received| received.message).collect();
-            kept.sort_by_key(|line| line.number);
-            let newest = kept.last().map(|line| line.number);
-            self.lines.retain(|line| newest.is_none_or(|newest| line.number > newest));
-            for line in kept.into_iter().rev() {
-                self.lines.push_front(line);
-            }
-        }
-        while let Some(received) = self.coming.try_recv() {
-            // A new run begins to count anew.
-            if received.message.number == 0 {
-                self.lines.clear();
-            }
-            self.lines.push_back(received.message);
-        }
-        let surplus = self.lines.len().saturating_sub(LINES);
-        self.lines.drain(..surplus);
-        self.lines.make_contiguous()
+    if log.as_ref().map(LogTail::of) != wanted {
+        *log = wanted.map(|id| node.tail_log(id, LINES));
     }
 }

@@ -16,6 +16,7 @@ use hana_protocol::Event;
 use hana_protocol::EventKind;
 use hana_protocol::Key;
 use hana_protocol::Lane;
+use hana_protocol::LogLine;
 use hana_protocol::Look;
 use hana_protocol::Message;
 use hana_protocol::Modulation;
@@ -43,6 +44,7 @@ use crate::Board;
 use crate::CommandError;
 use crate::FrameClock;
 use crate::Inbox;
+use crate::LogTail;
 use crate::MeshWatch;
 use crate::NetworkSettings;
 use crate::NodeConfig;
@@ -68,6 +70,7 @@ use crate::custom::HeardSinceJoining;
 use crate::door::Door;
 use crate::gate::Gate;
 use crate::heart::Heart;
+use crate::log_tail;
 use crate::outbox::Channel;
 use crate::outbox::Identity;
 use crate::outbox::Outbox;
@@ -369,6 +372,19 @@ impl<R: NodeRole> Node<R> {
     ) -> Pending<Vec<Received<M>>> {
         let pattern = topics.into().pattern().to_owned();
         retained::ask(&self.core.worker, &self.core.reception, pattern, deadline)
+    }
+
+    /// Follows what a visualization, or a daemon, writes: what its daemon keeps of it, and what comes; the last
+    /// `most` lines.
+    #[must_use]
+    pub fn tail_log(&self, of: &NodeId, most: usize) -> LogTail
+    where
+        LogLine: ReceivedBy<R>,
+    {
+        let topics = Topics::<LogLine>::log_of(of);
+        // Subscribed first, so that no line falls between what is kept and what comes.
+        let coming = self.subscribe(topics.clone());
+        LogTail::new(of, coming, self.ask(topics, log_tail::ASK), most)
     }
 
     /// Answers whoever asks on a topic with what `kept` returns at that moment. `kept` runs in a thread of

@@ -17,10 +17,13 @@ use hana_protocol::Ignore;
 use hana_protocol::Kill;
 use hana_protocol::Modulation;
 use hana_protocol::NodeId;
+use hana_protocol::NodeView;
 use hana_protocol::ParameterName;
+use hana_protocol::Remedy;
 use hana_protocol::Restart;
 use hana_protocol::Resume;
 use hana_protocol::Set;
+use hana_protocol::Shutdown;
 use hana_protocol::Start;
 use hana_protocol::Stop;
 use hana_protocol::Topic;
@@ -109,6 +112,29 @@ impl Mesh<'_> {
     /// Has it show again what is played, after [`hold`](Self::hold) or [`blackout`](Self::blackout).
     pub fn resume(&mut self, node: &NodeId) {
         self.give::<role::Visualization, _>(node, Resume {});
+    }
+
+    /// Asks it itself to end in good order: for what no daemon launched.
+    pub fn shut_down(&mut self, node: &NodeId) {
+        self.give::<role::Visualization, _>(node, Shutdown {});
+    }
+
+    /// Has a remedy carried out: what a person chose from what is offered for a node. [`Remedy::Log`] is for the
+    /// app itself to show.
+    pub fn remedy(&mut self, remedy: Remedy, view: &NodeView) {
+        let NodeView { node, .. } = view;
+        let host = view.host.as_ref().filter(|_| view.launched);
+        match (remedy, host) {
+            (Remedy::Restart, Some(host)) => self.restart(host, node),
+            (Remedy::Stop, Some(host)) => self.stop(host, node),
+            (Remedy::Ignore, Some(host)) => self.ignore(host, node),
+            (Remedy::Stop, None) => self.shut_down(node),
+            (Remedy::Hold, _) => self.hold(node),
+            (Remedy::Blackout, _) => self.blackout(node),
+            (Remedy::Resume, _) => self.resume(node),
+            // No daemon launched it, so that none can start it again or watch over it.
+            (Remedy::Restart | Remedy::Ignore, None) | (Remedy::Log, _) => {},
+        }
     }
 
     /// Sets parameters of a visualization, all or none, and hears whether it took them.

@@ -87,6 +87,12 @@ impl Remedy {
         }
     }
 
+    /// Whether it makes sense for all visualizations at once: what one key undoes again.
+    #[must_use]
+    pub const fn is_for_all(self) -> bool {
+        matches!(self, Self::Hold | Self::Blackout | Self::Resume)
+    }
+
     /// Whether it interrupts what is seen, so that one keystroke is too little: what runs is ended.
     #[must_use]
     pub const fn needs_confirmation(self, view: &NodeView) -> bool {

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use hana_protocol::LogLine;
 use hana_protocol::NodeView;
+use hana_protocol::OverviewRow;
 use hana_protocol::ProcessState;
 use hana_protocol::Remedy;
 use hana_protocol::role::Role;
@@ -26,9 +27,6 @@ use ratatui::widgets::Wrap;
 
 use super::model::Mode;
 use super::model::Model;
-use super::model::Row;
-use super::model::is_alarm;
-use super::model::is_drawing;
 
 /// What is drawn beside the model.
 pub(crate) struct Surroundings<'a> {
@@ -115,7 +113,7 @@ impl Surroundings<'_> {
             },
             _ => self.style(Color::LightRed),
         };
-        if is_alarm(view) { style.add_modifier(Modifier::BOLD) } else { style }
+        if view.is_alarm() { style.add_modifier(Modifier::BOLD) } else { style }
     }
 }
 
@@ -157,16 +155,13 @@ fn draw_alert(frame: &mut Frame, area: Rect, model: &Model, around: &Surrounding
 fn draw_list(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
     let rows = model.rows();
     let selected = model.selected().map(|view| &view.node);
-    let at = rows.iter().position(|row| match row {
-        Row::Host(_, daemon) => daemon.map(|view| &view.node) == selected && selected.is_some(),
-        Row::Node(view) => Some(&view.node) == selected,
-    });
+    let at = rows.iter().position(|row| selected.is_some() && row.node() == selected);
     let columns: Vec<usize> =
         (0..COLUMNS.len()).filter(|&column| area.width >= COLUMNS[column].from).collect();
     let table_rows = rows.iter().map(|row| {
         let mut cells = match row {
-            Row::Host(host, daemon) => host_row(host.as_str(), *daemon, around),
-            Row::Node(view) => node_row(view, model, around),
+            OverviewRow::Host(host, daemon) => host_row(host.as_str(), *daemon, around),
+            OverviewRow::Node(view) => node_row(view, model, around),
         };
         TableRow::new(columns.iter().map(|&column| std::mem::take(&mut cells[column])))
     });
@@ -204,7 +199,7 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, around: &Surroundings) -> Cel
         remarks.push(view.role.to_string());
     }
     remarks.push(view.reason.clone());
-    let draws = is_drawing(view);
+    let draws = view.is_drawing();
     [
         Span::raw(format!("  {}", view.node)),
         Span::styled(format!("{} {}", view.state.sign(), view.state), around.of_state(view)),
@@ -218,7 +213,7 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, around: &Surroundings) -> Cel
 
 /// The longest frames of the last seconds, and the last of them in milliseconds.
 fn frame_times(view: &NodeView, model: &Model, shown: usize) -> String {
-    let times: Vec<u64> = model.frame_times(&view.node).collect();
+    let times: Vec<u64> = model.overview.frame_times(&view.node).collect();
     let bars: String = times
         .iter()
         .skip(times.len().saturating_sub(shown))
@@ -263,7 +258,7 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundi
         .collect();
     let pid = view.pid.map(|pid| format!("process {pid}  ")).unwrap_or_default();
     frame.render_widget(advice, advice_area);
-    let times = if is_drawing(view) && frame.area().width < FRAME_TIMES.from {
+    let times = if view.is_drawing() && frame.area().width < FRAME_TIMES.from {
         format!("{}  ", frame_times(view, model, BARS_SHOWN))
     } else {
         String::new()
@@ -306,7 +301,7 @@ fn draw_foot(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings
         mode => {
             for remedy in Remedy::ALL {
                 if let Some(view) = model.selected().filter(|view| remedy.is_offered(view)) {
-                    offer(&remedy.key().to_string(), remedy.name(), is_alarm(view));
+                    offer(&remedy.key().to_string(), remedy.name(), view.is_alarm());
                 }
             }
             if *mode == Mode::Log {

@@ -1,26 +1,21 @@
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
 use std::time::Duration;
 use std::time::Instant;
 
+use hana_protocol::Mended;
 use hana_protocol::NodeId;
 use hana_protocol::NodeView;
-use hana_protocol::ProcessState;
+use hana_protocol::Overview;
+use hana_protocol::OverviewRow;
 use hana_protocol::Remedy;
-use hana_protocol::role::Role;
+use hana_protocol::neighbour;
 
 /// What the screen shows, and what a key does. Pure: it is told who is there, which key was pressed and what time it is.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
-    views: Vec<NodeView>,
+    pub(crate) overview: Overview,
     selected: Option<NodeId>,
     filter: String,
     pub(crate) mode: Mode,
-    /// How long the longest frames were, the newest last, in microseconds.
-    frames: BTreeMap<NodeId, VecDeque<u64>>,
-    sampled: Option<Instant>,
-    /// Who was started again by itself, and when that was noticed.
-    restarted: Vec<(NodeId, u32, Instant)>,
     notice: Option<(String, Instant)>,
 }
 
@@ -60,70 +55,19 @@ pub(crate) enum Deed {
     Do(Remedy, NodeId),
 }
 
-/// A line of the list.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Row<'a> {
-    /// A host, with its daemon if that is known.
-    Host(&'a NodeId, Option<&'a NodeView>),
-    /// A node on the host above.
-    Node(&'a NodeView),
-}
-
-/// Frame times kept of each.
-pub(crate) const SAMPLES: usize = 40;
-/// From one to the next.
-const SAMPLE: Duration = Duration::from_millis(250);
 /// How long a notice stands.
 const NOTICE: Duration = Duration::from_secs(6);
 
 impl Model {
     /// Takes in who is there.
-    pub(crate) fn see(&mut self, mut views: Vec<NodeView>, now: Instant) {
-        // Trouble first, so that it is on the screen however small that is.
-        let hosts_in_trouble: Vec<Option<NodeId>> =
-            views.iter().filter(|view| is_alarm(view)).map(|view| view.host.clone()).collect();
-        views.sort_by_key(|view| {
-            (
-                !hosts_in_trouble.contains(&view.host),
-                view.host.clone(),
-                view.role != Role::Daemon,
-                !is_alarm(view),
-                view.node.clone(),
-            )
-        });
-        for view in &views {
-            let before = self.views.iter().find(|before| before.node == view.node);
-            if before.is_some_and(|before| view.restarts > before.restarts) {
-                self.restarted.retain(|(node, ..)| *node != view.node);
-                self.restarted.push((view.node.clone(), view.restarts, now));
-            }
-        }
-        self.restarted.retain(|(.., at)| now.saturating_duration_since(*at) < NOTICE);
-        if self.sampled.is_none_or(|at| now.saturating_duration_since(at) >= SAMPLE) {
-            self.sampled = Some(now);
-            self.sample(&views);
-        }
-        self.views = views;
+    pub(crate) fn see(&mut self, views: Vec<NodeView>, now: Instant) {
+        self.overview.see(views, now);
         if self.notice.as_ref().is_some_and(|(_, until)| now >= *until) {
             self.notice = None;
         }
         // Whoever was selected stays so, wherever the list has it now.
         if self.selected().is_none() {
-            let first = self.shown().next().map(|view| view.node.clone());
-            self.selected = first;
-        }
-    }
-
-    fn sample(&mut self, views: &[NodeView]) {
-        self.frames.retain(|node, _| views.iter().any(|view| view.node == *node));
-        for view in views {
-            // One that does not draw has said how long its last frames were, and nothing since.
-            let Some(longest) = view.frame_max_us.filter(|_| is_drawing(view)) else { continue };
-            let frames = self.frames.entry(view.node.clone()).or_default();
-            if frames.len() >= SAMPLES {
-                frames.pop_front();
-            }
-            frames.push_back(longest);
+            self.move_by(isize::MIN);
         }
     }
 
@@ -137,44 +81,19 @@ impl Model {
         self.notice.as_ref().map(|(text, _)| text.as_str())
     }
 
-    /// The frame times of a node, the newest last, in microseconds.
-    pub(crate) fn frame_times(&self, node: &NodeId) -> impl Iterator<Item = u64> {
-        self.frames.get(node).into_iter().flatten().copied()
-    }
-
-    fn shown(&self) -> impl Iterator<Item = &NodeView> {
-        self.views.iter().filter(|view| {
-            let matches = |text: &str| text.contains(&self.filter);
-            matches(view.node.as_str())
-                || view.host.as_ref().is_some_and(|host| matches(host.as_str()))
-        })
+    fn is_shown(&self, view: &NodeView) -> bool {
+        let matches = |id: &NodeId| id.as_str().contains(&self.filter);
+        matches(&view.node) || view.host.as_ref().is_some_and(matches)
     }
 
     /// The lines of the list.
-    pub(crate) fn rows(&self) -> Vec<Row<'_>> {
-        let mut rows = vec![];
-        let mut last = None;
-        for view in self.shown() {
-            let Some(host) = &view.host else {
-                rows.push(Row::Node(view));
-                continue;
-            };
-            if last != Some(host) {
-                let daemon =
-                    self.views.iter().find(|of| of.role == Role::Daemon && of.node == *host);
-                rows.push(Row::Host(host, daemon));
-                last = Some(host);
-            }
-            if view.role != Role::Daemon {
-                rows.push(Row::Node(view));
-            }
-        }
-        rows
+    pub(crate) fn rows(&self) -> Vec<OverviewRow<'_>> {
+        self.overview.rows(|view| self.is_shown(view))
     }
 
     /// Who is selected, if still there.
     pub(crate) fn selected(&self) -> Option<&NodeView> {
-        self.shown().find(|view| Some(&view.node) == self.selected.as_ref())
+        self.overview.view(self.selected.as_ref()?).filter(|view| self.is_shown(view))
     }
 
     /// The text that names must have.
@@ -184,28 +103,16 @@ impl Model {
 
     /// How many nodes there are, and how many need somebody.
     pub(crate) fn count(&self) -> (usize, usize) {
-        (self.views.len(), self.views.iter().filter(|view| is_alarm(view)).count())
+        (self.overview.views().len(), self.overview.alarms().count())
     }
 
     /// What should be looked at first: the newest trouble that nobody wants ignored, in words.
     pub(crate) fn alert(&self) -> Option<(&NodeView, String)> {
-        let newest =
-            self.views.iter().filter(|view| is_alarm(view)).max_by_key(|view| view.since_ms);
-        if let Some(view) = newest {
-            let is = match view.state {
-                ProcessState::Crashed => "crashed",
-                ProcessState::CrashLoop => "crashes again and again",
-                ProcessState::Slow => "is slow",
-                ProcessState::Restarting => "is about to be started again",
-                ProcessState::Unreachable => "is unreachable",
-                _ => "is unresponsive",
-            };
-            return Some((view, format!("{} {is}: {}", view.node, view.reason)));
+        if let Some(view) = self.overview.alarms().max_by_key(|view| view.since_ms) {
+            return Some((view, view.trouble_in_words()));
         }
-        let (node, times, _) = self.restarted.last()?;
-        let view = self.views.iter().find(|view| view.node == *node)?;
-        let times = if *times == 1 { "once".into() } else { format!("{times} times") };
-        Some((view, format!("{node} crashed and was started again by itself ({times} by now)")))
+        let mended = self.overview.mended().last()?;
+        Some((self.overview.view(&mended.node)?, Mended::in_words(mended)))
     }
 
     /// A key was pressed.
@@ -271,33 +178,17 @@ impl Model {
     }
 
     fn move_by(&mut self, by: isize) {
-        let ids: Vec<NodeId> = self
-            .rows()
-            .into_iter()
-            .filter_map(|row| match row {
-                Row::Host(_, daemon) => daemon.map(|view| view.node.clone()),
-                Row::Node(view) => Some(view.node.clone()),
-            })
-            .collect();
-        let at = ids.iter().position(|id| Some(id) == self.selected.as_ref()).unwrap_or(0);
-        let to = at.saturating_add_signed(by).min(ids.len().saturating_sub(1));
-        self.selected = ids.get(to).cloned();
+        let selected = neighbour(&self.rows(), self.selected.as_ref(), by);
+        self.selected = selected;
     }
-}
-
-/// Whether a person should look at it, and nobody has said to leave it.
-pub(crate) const fn is_alarm(view: &NodeView) -> bool {
-    view.state.is_alarming() && !view.ignored
-}
-
-/// Whether there are new frames of it, whose rate is worth telling.
-pub(crate) const fn is_drawing(view: &NodeView) -> bool {
-    matches!(view.state, ProcessState::Running | ProcessState::Slow)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use hana_protocol::ProcessState;
+    use hana_protocol::role::Role;
+
     use super::*;
 
     fn view(node: &str, host: &str, state: ProcessState) -> NodeView {
@@ -338,8 +229,8 @@ mod tests {
             .rows()
             .into_iter()
             .map(|row| match row {
-                Row::Host(host, _) => format!("[{host}]"),
-                Row::Node(view) => view.node.to_string(),
+                OverviewRow::Host(host, _) => format!("[{host}]"),
+                OverviewRow::Node(view) => view.node.to_string(),
             })
             .collect()
     }

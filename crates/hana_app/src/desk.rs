@@ -1,0 +1,281 @@
+use std::time::Duration;
+use std::time::Instant;
+
+use bevy::prelude::Resource;
+use hana_protocol::NodeId;
+use hana_protocol::NodeView;
+use hana_protocol::Overview;
+use hana_protocol::Remedy;
+use hana_protocol::neighbour;
+use hana_protocol::role::Role;
+
+use crate::toasts::Toasts;
+
+/// What an operator has before himself: who is there, what has failed, who is selected, what was asked. Pure: it is
+/// told who is there, which key was pressed and what time it is.
+#[derive(Resource, Default)]
+pub(crate) struct Desk {
+    pub(crate) overview: Overview,
+    pub(crate) toasts: Toasts,
+    selected: Option<NodeId>,
+    /// Whether the operator selected it, and not the app.
+    is_chosen: bool,
+    /// What was pressed and would interrupt what is seen: done after a yes.
+    pub(crate) question: Option<(Remedy, NodeId)>,
+    /// Whether the log has the room for itself.
+    pub(crate) is_log_open: bool,
+    notice: Option<(String, Instant)>,
+}
+
+/// A key, as far as it means anything here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// One of [`Remedy`]'s, or yes and no.
+    Letter(char),
+    /// The same with Shift: for all visualizations.
+    ForAll(char),
+    /// Another one in the list, so many lines down.
+    Step(isize),
+    /// Back, or put aside.
+    Escape,
+}
+
+/// What a key makes the app do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Deed {
+    /// To one.
+    Do(Remedy, Box<NodeView>),
+    /// To all visualizations that can be told: hold, blackout, resume.
+    ForAll(Remedy, Vec<NodeView>),
+}
+
+/// How long a notice stands.
+const NOTICE: Duration = Duration::from_secs(6);
+
+impl Desk {
+    /// Takes in who is there.
+    pub(crate) fn see(&mut self, views: Vec<NodeView>, now: Instant) {
+        self.overview.see(views, now);
+        self.toasts.see(&self.overview, now);
+        if self.notice.as_ref().is_some_and(|(_, until)| now >= *until) {
+            self.notice = None;
+        }
+        let is_chosen = self.is_chosen && self.selected().is_some();
+        if !is_chosen && !self.selected().is_some_and(is_visualization) {
+            self.is_chosen = false;
+            let first = self.overview.views().iter().find(|view| is_visualization(view));
+            let first = first.or_else(|| self.overview.views().first());
+            self.selected = first.map(|view| view.node.clone());
+        }
+    }
+
+    /// Says something in passing.
+    pub(crate) fn notice(&mut self, text: String, now: Instant) {
+        self.notice = Some((text, now + NOTICE));
+    }
+
+    /// What is said in passing.
+    pub(crate) fn noticed(&self) -> Option<&str> {
+        self.notice.as_ref().map(|(text, _)| text.as_str())
+    }
+
+    /// Who is selected, if still there.
+    pub(crate) fn selected(&self) -> Option<&NodeView> {
+        self.overview.view(self.selected.as_ref()?)
+    }
+
+    /// Selects one, as by a click.
+    pub(crate) fn select(&mut self, node: &NodeId) {
+        self.selected = Some(node.clone());
+        self.is_chosen = true;
+    }
+
+    /// Whom the keys are for: the newest that has failed, else who is selected.
+    pub(crate) fn focus(&self) -> Option<&NodeView> {
+        let failed = self.toasts.pressing().and_then(|toast| self.overview.view(&toast.node));
+        failed.or_else(|| self.selected())
+    }
+
+    /// A key was pressed.
+    pub(crate) fn press(&mut self, key: Key, now: Instant) -> Option<Deed> {
+        if let Some((remedy, node)) = self.question.take() {
+            if key == Key::Letter('y') {
+                let view = self.overview.view(&node)?.clone();
+                return Some(Deed::Do(remedy, Box::new(view)));
+            }
+            self.notice("left as it is".into(), now);
+            return None;
+        }
+        match key {
+            Key::Step(by) => self.step(by),
+            Key::Escape => {
+                if self.is_log_open {
+                    self.is_log_open = false;
+                } else {
+                    self.toasts.put_aside(&self.overview);
+                }
+            },
+            Key::Letter(letter) => {
+                let remedy = Remedy::of_key(letter)?;
+                let view = self.focus()?.clone();
+                return self.ask_for(remedy, view, now);
+            },
+            Key::ForAll(letter) => {
+                let remedy = Remedy::of_key(letter).filter(|remedy| remedy.is_for_all())?;
+                let views = self.overview.views().iter();
+                let all: Vec<NodeView> =
+                    views.filter(|view| remedy.is_offered(view)).cloned().collect();
+                if all.is_empty() {
+                    self.notice(format!("{}: there is nobody to tell", remedy.name()), now);
+                    return None;
+                }
+                return Some(Deed::ForAll(remedy, all));
+            },
+        }
+        None
+    }
+
+    /// A remedy was asked for, by key or click.
+    pub(crate) fn ask_for(&mut self, remedy: Remedy, view: NodeView, now: Instant) -> Option<Deed> {
+        if !remedy.is_offered(&view) {
+            let (name, state) = (remedy.name(), view.state);
+            self.notice(format!("{name} is of no use for {}, which is {state}", view.node), now);
+            return None;
+        }
+        if remedy == Remedy::Log {
+            self.select(&view.node);
+            self.is_log_open = !self.is_log_open;
+            return None;
+        }
+        if remedy.needs_confirmation(&view) {
+            self.question = Some((remedy, view.node));
+            return None;
+        }
+        Some(Deed::Do(remedy, Box::new(view)))
+    }
+
+    fn step(&mut self, by: isize) {
+        let rows = self.overview.rows(|_| true);
+        self.selected = neighbour(&rows, self.selected.as_ref(), by);
+        self.is_chosen = true;
+    }
+}
+
+fn is_visualization(view: &NodeView) -> bool {
+    view.role == Role::Visualization
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use hana_protocol::Override;
+    use hana_protocol::ProcessState;
+
+    use super::*;
+    use crate::toasts::tests::id;
+    use crate::toasts::tests::view;
+
+    fn desk(views: Vec<NodeView>) -> (Desk, Instant) {
+        let now = Instant::now();
+        let mut desk = Desk::default();
+        desk.see(views, now);
+        (desk, now)
+    }
+
+    fn show() -> Vec<NodeView> {
+        let running = ProcessState::Running;
+        vec![view("h1", running), view("a", running), view("b", running)]
+    }
+
+    fn deed(deed: Option<Deed>) -> String {
+        match deed {
+            None => "nothing".into(),
+            Some(Deed::Do(remedy, view)) => format!("{} {}", remedy.name(), view.node),
+            Some(Deed::ForAll(remedy, views)) => {
+                let all: Vec<&str> = views.iter().map(|view| view.node.as_str()).collect();
+                format!("{} {}", remedy.name(), all.join(" "))
+            },
+        }
+    }
+
+    #[test]
+    fn keys_are_for_what_has_failed_before_what_is_selected() {
+        let (mut desk, now) = desk(show());
+        desk.select(&id("a"));
+        let mut views = show();
+        views[2].state = ProcessState::Unresponsive;
+        desk.see(views, now);
+        assert_eq!(desk.focus().unwrap().node, id("b"));
+        assert_eq!(deed(desk.press(Key::Letter('r'), now)), "restart b");
+        // Put aside, it leaves the keys to who is selected.
+        desk.press(Key::Escape, now);
+        assert_eq!(desk.focus().unwrap().node, id("a"));
+        assert_eq!(deed(desk.press(Key::Letter('h'), now)), "hold a");
+    }
+
+    #[test]
+    fn what_runs_is_interrupted_only_after_a_yes() {
+        let (mut desk, now) = desk(show());
+        desk.select(&id("a"));
+        assert_eq!(deed(desk.press(Key::Letter('s'), now)), "nothing");
+        assert_eq!(desk.question, Some((Remedy::Stop, id("a"))));
+        assert_eq!(deed(desk.press(Key::Letter('r'), now)), "nothing");
+        assert_eq!(desk.noticed(), Some("left as it is"));
+        desk.press(Key::Letter('s'), now);
+        assert_eq!(deed(desk.press(Key::Letter('y'), now)), "stop a");
+    }
+
+    #[test]
+    fn panic_keys_are_for_all_who_are_not_so_already() {
+        let mut views = show();
+        views[1].in_force = Some(Override::Blackout);
+        let (mut desk, now) = desk(views);
+        assert_eq!(deed(desk.press(Key::ForAll('b'), now)), "blackout b");
+        assert_eq!(deed(desk.press(Key::ForAll('u'), now)), "resume a");
+        assert_eq!(deed(desk.press(Key::ForAll('s'), now)), "nothing", "stop is for one");
+        let (mut empty, now) = self::desk(vec![]);
+        assert_eq!(deed(empty.press(Key::ForAll('h'), now)), "nothing");
+        assert!(empty.noticed().unwrap().contains("nobody"));
+    }
+
+    #[test]
+    fn the_log_opens_for_whom_the_key_was_and_escape_closes_it_first() {
+        let (mut desk, now) = desk(show());
+        let mut views = show();
+        views[2].state = ProcessState::Crashed;
+        desk.see(views, now);
+        desk.press(Key::Letter('l'), now);
+        assert!(desk.is_log_open);
+        assert_eq!(desk.selected().unwrap().node, id("b"));
+        desk.press(Key::Escape, now);
+        assert!(!desk.is_log_open);
+        assert_eq!(desk.toasts.all().len(), 1);
+    }
+
+    #[test]
+    fn a_visualization_is_before_the_operator_until_he_chooses() {
+        let (mut desk, now) = desk(vec![view("h1", ProcessState::Running)]);
+        assert_eq!(desk.selected().unwrap().node, id("h1"));
+        desk.see(show(), now);
+        assert_eq!(desk.selected().unwrap().node, id("a"));
+        let mut views = show();
+        views[2].state = ProcessState::Crashed;
+        desk.see(views, now);
+        assert_eq!(desk.selected().unwrap().node, id("a"), "what he looks at stays");
+        desk.press(Key::Step(isize::MIN), now);
+        desk.see(show(), now);
+        assert_eq!(desk.selected().unwrap().node, id("h1"), "he chose it");
+    }
+
+    #[test]
+    fn what_is_of_no_use_is_said_and_nobody_at_all_is_no_trouble() {
+        let (mut desk, now) = desk(show());
+        desk.select(&id("a"));
+        assert_eq!(deed(desk.press(Key::Letter('i'), now)), "nothing");
+        assert!(desk.noticed().unwrap().contains("of no use"));
+        let (mut empty, now) = self::desk(vec![]);
+        for key in [Key::Letter('r'), Key::Step(1), Key::Escape, Key::Letter('l')] {
+            assert_eq!(deed(empty.press(key, now)), "nothing");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+use std::time::Instant;
+
+use bevy::input::ButtonState;
+use bevy::input::keyboard::Key as Typed;
+use bevy::input::keyboard::KeyboardInput;
+use bevy::prelude::*;
+use hana_plugin::Mesh as HanaMesh;
+
+use crate::Steps;
+use crate::deeds::carry_out;
+use crate::desk::Desk;
+use crate::desk::Key;
+
+pub(crate) fn plugin(app: &mut App) {
+    app.add_systems(Update, press.in_set(Steps::Act));
+}
+
+fn press(mut typed: MessageReader<KeyboardInput>, mut desk: ResMut<Desk>, mut mesh: HanaMesh) {
+    for input in typed.read() {
+        if input.state != ButtonState::Pressed {
+            continue;
+        }
+        let Some(key) = meaning(&input.logical_key) else { continue };
+        // A key that is held steps on and on; what it does to a show, it does once.
+        if input.repeat && !matches!(key, Key::Step(_)) {
+            continue;
+        }
+        if let Some(deed) = desk.press(key, Instant::now()) {
+            carry_out(deed, &mut mesh);
+        }
+    }
+}
+
+fn meaning(typed: &Typed) -> Option<Key> {
+    Some(match typed {
+        Typed::ArrowUp => Key::Step(-1),
+        Typed::ArrowDown => Key::Step(1),
+        Typed::Home => Key::Step(isize::MIN),
+        Typed::End => Key::Step(isize::MAX),
+        Typed::Escape => Key::Escape,
+        Typed::Character(text) => {
+            let letter = text.chars().next()?;
+            if letter.is_uppercase() {
+                Key::ForAll(letter.to_ascii_lowercase())
+            } else {
+                Key::Letter(letter)
+            }
+        },
+        _ => return None,
+    })
+}

@@ -1,0 +1,44 @@
+use bevy::prelude::*;
+use hana_network::LogTail;
+use hana_plugin::MeshLink;
+use hana_protocol::NodeId;
+use hana_protocol::role;
+
+use crate::Steps;
+use crate::desk::Desk;
+
+/// What those wrote who are looked at: the one that is selected, and the one that failed last.
+#[derive(Resource, Default)]
+pub(crate) struct Logs {
+    tails: Vec<LogTail>,
+}
+
+/// Lines that are kept of each.
+const LINES: usize = 200;
+
+pub(crate) fn plugin(app: &mut App) {
+    app.init_resource::<Logs>().add_systems(Update, follow.after(Steps::Act).before(Steps::Draw));
+}
+
+impl Logs {
+    /// The last lines of a node, the newest last; none where it is not followed.
+    pub(crate) fn last(&mut self, of: &NodeId, most: usize) -> Vec<String> {
+        let Some(tail) = self.tails.iter_mut().find(|tail| tail.of() == of) else { return vec![] };
+        let lines = tail.lines();
+        let first = lines.len().saturating_sub(most);
+        lines[first..].iter().map(|line| line.text.clone()).collect()
+    }
+}
+
+fn follow(link: Res<MeshLink<role::App>>, desk: Res<Desk>, mut logs: ResMut<Logs>) {
+    let Some(node) = link.node() else { return };
+    let failed = desk.toasts.pressing().map(|toast| &toast.node);
+    let selected = desk.selected().map(|view| &view.node);
+    let wanted: Vec<&NodeId> = selected.into_iter().chain(failed).collect();
+    logs.tails.retain(|tail| wanted.contains(&tail.of()));
+    for id in wanted {
+        if !logs.tails.iter().any(|tail| tail.of() == id) {
+            logs.tails.push(node.tail_log(id, LINES));
+        }
+    }
+}

@@ -1,0 +1,93 @@
+use std::time::Instant;
+
+use bevy::input::mouse::MouseScrollUnit;
+use bevy::input::mouse::MouseWheel;
+use bevy::prelude::*;
+use hana_plugin::Mesh as HanaMesh;
+use hana_protocol::NodeId;
+use hana_protocol::Remedy;
+
+use crate::Steps;
+use crate::deeds::carry_out;
+use crate::desk::Desk;
+use crate::desk::Key;
+use crate::theme;
+
+/// A line of the list: a click selects its node.
+#[derive(Component)]
+pub(crate) struct Selects(pub(crate) NodeId);
+
+/// A remedy on offer: a click asks for it.
+#[derive(Component)]
+pub(crate) struct Offers(pub(crate) Remedy, pub(crate) NodeId);
+
+/// The answer to a question: a click gives it.
+#[derive(Component)]
+pub(crate) struct Answers(pub(crate) Key);
+
+/// What the wheel scrolls.
+#[derive(Component)]
+pub(crate) struct Scrolls;
+
+pub(crate) fn plugin(app: &mut App) {
+    app.add_systems(Update, (select, click, answer, scroll).in_set(Steps::Act));
+}
+
+fn select(rows: Query<(&Interaction, &Selects), Changed<Interaction>>, mut desk: ResMut<Desk>) {
+    for (interaction, Selects(node)) in &rows {
+        if *interaction == Interaction::Pressed {
+            desk.select(node);
+        }
+    }
+}
+
+fn click(
+    offers: Query<(&Interaction, &Offers), Changed<Interaction>>,
+    mut desk: ResMut<Desk>,
+    mut mesh: HanaMesh,
+) {
+    for (interaction, Offers(remedy, node)) in &offers {
+        if *interaction != Interaction::Pressed {
+            continue;
+        }
+        let Some(view) = desk.overview.view(node).cloned() else { continue };
+        if let Some(deed) = desk.ask_for(*remedy, view, Instant::now()) {
+            carry_out(deed, &mut mesh);
+        }
+    }
+}
+
+fn answer(
+    answers: Query<(&Interaction, &Answers), Changed<Interaction>>,
+    mut desk: ResMut<Desk>,
+    mut mesh: HanaMesh,
+) {
+    for (interaction, Answers(key)) in &answers {
+        if *interaction == Interaction::Pressed
+            && let Some(deed) = desk.press(*key, Instant::now())
+        {
+            carry_out(deed, &mut mesh);
+        }
+    }
+}
+
+fn scroll(
+    mut wheel: MessageReader<MouseWheel>,
+    mut scrolled: Query<(&mut ScrollPosition, &ComputedNode), With<Scrolls>>,
+) {
+    let turned: f32 = wheel
+        .read()
+        .map(|turn| match turn.unit {
+            MouseScrollUnit::Line => turn.y * theme::ROW,
+            MouseScrollUnit::Pixel => turn.y,
+        })
+        .sum();
+    if turned == 0.0 {
+        return;
+    }
+    for (mut position, node) in &mut scrolled {
+        let scale = node.inverse_scale_factor();
+        let most = ((node.content_size().y - node.size().y) * scale).max(0.0);
+        position.y = (position.y - turned).clamp(0.0, most);
+    }
+}

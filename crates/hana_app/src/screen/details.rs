@@ -1,0 +1,218 @@
+use bevy::prelude::*;
+use bevy::ui::RelativeCursorPosition;
+use hana_network::unix_ms;
+use hana_plugin::MeshNode;
+use hana_protocol::NodeView;
+use hana_protocol::Parameter;
+use hana_protocol::Remedy;
+
+use super::Part;
+use super::show;
+use super::since;
+use crate::desk::Desk;
+use crate::logs::Logs;
+use crate::mouse::Offers;
+use crate::sliders::Slider;
+use crate::sliders::along;
+use crate::theme;
+
+/// Everything about the one that is selected.
+#[derive(PartialEq)]
+pub(crate) struct Picture {
+    selected: Option<Selected>,
+}
+
+#[derive(PartialEq)]
+struct Selected {
+    /// With what moves all the time left out, and told in words of its own.
+    view: NodeView,
+    since: String,
+    sliders: Vec<(Parameter, f32)>,
+    offered: Vec<Remedy>,
+    log: Vec<String>,
+    is_log_open: bool,
+}
+
+/// The height of two lines of buttons.
+const BUTTONS: f32 = 76.0;
+/// Lines of the log below the sliders, and when it has the room for itself.
+const LINES: usize = 6;
+const LINES_OPEN: usize = 40;
+
+pub(super) fn draw(
+    place: Single<(Entity, &mut Part<Picture>)>,
+    desk: Res<Desk>,
+    nodes: Query<&MeshNode>,
+    mut logs: ResMut<Logs>,
+    mut commands: Commands,
+) {
+    let selected = desk.selected().map(|view| {
+        let info = nodes.iter().find(|node| node.node == view.node).and_then(MeshNode::info);
+        let parameters = info.map(|info| info.parameters.as_slice()).unwrap_or_default();
+        let lines = if desk.is_log_open { LINES_OPEN } else { LINES };
+        Selected::of(view, parameters, logs.last(&view.node, lines), desk.is_log_open)
+    });
+    show(place, Picture { selected }, &mut commands, spawn);
+}
+
+impl Selected {
+    fn of(view: &NodeView, parameters: &[Parameter], log: Vec<String>, is_log_open: bool) -> Self {
+        let value = |parameter: &Parameter| {
+            let values = view.parameters.as_ref();
+            values.and_then(|values| values.get(&parameter.name)).copied()
+        };
+        let mut sliders: Vec<(Parameter, f32)> = if view.state.is_alive() {
+            let with_value = |one: &Parameter| value(one).map(|value| (one.clone(), value));
+            parameters.iter().filter_map(with_value).collect()
+        } else {
+            vec![]
+        };
+        sliders.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+        Self {
+            since: since(view.since_ms, unix_ms()),
+            sliders,
+            offered: Remedy::ALL.into_iter().filter(|remedy| remedy.is_offered(view)).collect(),
+            log,
+            is_log_open,
+            view: NodeView {
+                frame: None,
+                fps: None,
+                frame_max_us: None,
+                uptime_s: 0,
+                parameters: None,
+                ..view.clone()
+            },
+        }
+    }
+}
+
+fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
+    let Some(selected) = &picture.selected else { return };
+    let Selected { view, since, .. } = selected;
+    let colour = theme::of_state(view);
+    let row = || Node { column_gap: px(10), align_items: AlignItems::Center, ..default() };
+    parent.spawn((
+        row(),
+        children![
+            theme::sign(view, 18.0),
+            theme::line(view.node.as_str(), theme::LARGE, theme::TEXT),
+        ],
+    ));
+    let state = view.state.as_str().replace('_', " ");
+    parent.spawn(theme::text(format!("{state} for {since}"), theme::MIDDLE, colour));
+    if !view.reason.is_empty() {
+        parent.spawn(theme::text(view.reason.clone(), theme::MIDDLE, colour));
+    }
+    if view.state.is_alarming() {
+        parent.spawn(theme::text(view.state.advice(), theme::SMALL, theme::FAINT));
+    }
+    let host = view.host.as_ref().map_or_else(String::new, |host| format!("on {host}"));
+    let pid = view.pid.map_or_else(String::new, |pid| format!(", process {pid}"));
+    parent.spawn(theme::line(format!("{} {host}{pid}", view.role), theme::SMALL, theme::FAINT));
+    parent
+        .spawn(Node {
+            flex_wrap: FlexWrap::Wrap,
+            column_gap: px(8),
+            row_gap: px(8),
+            align_content: AlignContent::FlexStart,
+            margin: UiRect::vertical(px(theme::GAP)),
+            // Of two lines always: what is below must not jump from under the hand.
+            min_height: px(BUTTONS),
+            flex_shrink: 0.0,
+            ..default()
+        })
+        .with_children(|buttons| {
+            for remedy in &selected.offered {
+                buttons.spawn(button(*remedy, view));
+            }
+        });
+    if !selected.is_log_open {
+        for (parameter, value) in &selected.sliders {
+            spawn_slider(parent, view, parameter, *value);
+        }
+    }
+    if !selected.log.is_empty() {
+        let head = if selected.is_log_open { "its log (L closes it)" } else { "its last words" };
+        parent.spawn((
+            Node { margin: UiRect::top(px(theme::GAP)), ..default() },
+            children![theme::line(head, theme::SMALL, theme::FAINT)],
+        ));
+    }
+    for line in &selected.log {
+        parent.spawn(theme::text(line.clone(), theme::TINY, theme::FAINT));
+    }
+}
+
+/// What can be done, with its key.
+pub(super) fn button(remedy: Remedy, view: &NodeView) -> impl Bundle {
+    (
+        Button,
+        Offers(remedy, view.node.clone()),
+        Node {
+            padding: UiRect::axes(px(10), px(5)),
+            border: UiRect::all(px(1)),
+            border_radius: BorderRadius::all(px(4)),
+            column_gap: px(8),
+            ..default()
+        },
+        BorderColor::all(theme::LINE),
+        BackgroundColor(theme::GROUND),
+        children![
+            theme::line(remedy.key().to_ascii_uppercase(), theme::MIDDLE, theme::CARE),
+            theme::line(remedy.name(), theme::MIDDLE, theme::TEXT),
+        ],
+    )
+}
+
+fn spawn_slider(
+    parent: &mut ChildSpawnerCommands,
+    view: &NodeView,
+    parameter: &Parameter,
+    value: f32,
+) {
+    let cell = |width: f32| Node {
+        width: px(width),
+        flex_shrink: 0.0,
+        overflow: Overflow::clip(),
+        ..default()
+    };
+    parent.spawn((
+        Node {
+            height: px(30),
+            flex_shrink: 0.0,
+            align_items: AlignItems::Center,
+            column_gap: px(10),
+            ..default()
+        },
+        children![
+            (
+                cell(110.0),
+                children![theme::line(parameter.name.as_str(), theme::MIDDLE, theme::TEXT)]
+            ),
+            (
+                Slider { node: view.node.clone(), parameter: parameter.clone() },
+                RelativeCursorPosition::default(),
+                Node {
+                    height: px(20),
+                    flex_grow: 1.0,
+                    border_radius: BorderRadius::all(px(4)),
+                    overflow: Overflow::clip(),
+                    ..default()
+                },
+                BackgroundColor(theme::LINE),
+                children![(
+                    Node {
+                        width: percent(100.0 * along(parameter, value)),
+                        height: percent(100),
+                        ..default()
+                    },
+                    BackgroundColor(theme::PLAYED),
+                )],
+            ),
+            (
+                cell(64.0),
+                children![theme::line(format!("{value:+.2}"), theme::MIDDLE, theme::TEXT)]
+            ),
+        ],
+    ));
+}

@@ -1,0 +1,79 @@
+use bevy::prelude::*;
+
+use super::Part;
+use super::show;
+use crate::desk::Desk;
+use crate::desk::Key;
+use crate::mouse::Answers;
+use crate::theme;
+
+/// The line at the bottom: a question, what was done, or which keys there are.
+#[derive(PartialEq)]
+pub(crate) struct Picture {
+    question: Option<String>,
+    notice: Option<String>,
+}
+
+pub(super) fn place() -> impl Bundle {
+    (
+        Node {
+            height: px(44),
+            flex_shrink: 0.0,
+            align_items: AlignItems::Center,
+            column_gap: px(18),
+            padding: UiRect::horizontal(px(theme::GAP)),
+            border: UiRect::top(px(1)),
+            overflow: Overflow::clip(),
+            ..default()
+        },
+        BackgroundColor(theme::PANEL),
+        BorderColor::all(theme::LINE),
+    )
+}
+
+pub(super) fn draw(
+    place: Single<(Entity, &mut Part<Picture>)>,
+    desk: Res<Desk>,
+    mut commands: Commands,
+) {
+    let question = desk.question.as_ref();
+    let picture = Picture {
+        question: question.map(|(remedy, node)| format!("{} {node}, which runs?", remedy.name())),
+        notice: desk.noticed().map(String::from),
+    };
+    show(place, picture, &mut commands, spawn);
+}
+
+fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
+    if let Some(question) = &picture.question {
+        parent.spawn(theme::line(question.clone(), theme::MIDDLE, theme::CARE));
+        for (key, text) in [('y', "Y  yes"), ('n', "N  no")] {
+            parent.spawn((
+                Button,
+                Answers(Key::Letter(key)),
+                Node { padding: UiRect::axes(px(10), px(4)), ..default() },
+                BackgroundColor(theme::GROUND),
+                children![theme::line(text, theme::MIDDLE, theme::CARE)],
+            ));
+        }
+        return;
+    }
+    if let Some(notice) = &picture.notice {
+        parent.spawn(theme::line(notice.clone(), theme::MIDDLE, theme::TEXT));
+        return;
+    }
+    for (keys, text) in [
+        ("Up Down", "choose"),
+        ("Shift+H", "hold all"),
+        ("Shift+B", "black all"),
+        ("Shift+U", "resume all"),
+    ] {
+        parent.spawn((
+            Node { column_gap: px(8), align_items: AlignItems::Center, ..default() },
+            children![
+                theme::line(keys, theme::SMALL, theme::CARE),
+                theme::line(text, theme::SMALL, theme::FAINT),
+            ],
+        ));
+    }
+}

@@ -1,0 +1,195 @@
+use bevy::prelude::*;
+use hana_network::unix_ms;
+use hana_protocol::NodeId;
+use hana_protocol::NodeView;
+use hana_protocol::OverviewRow;
+use hana_protocol::role::Role;
+
+use super::Part;
+use super::show;
+use super::since;
+use crate::desk::Desk;
+use crate::mouse::Selects;
+use crate::theme;
+
+/// Who is there, by host.
+#[derive(PartialEq)]
+pub(crate) struct Picture {
+    rows: Vec<Row>,
+}
+
+#[derive(PartialEq)]
+struct Row {
+    name: String,
+    /// A host stands further to the left than what runs there.
+    is_host: bool,
+    is_selected: bool,
+    /// Whose state it tells, if that is known.
+    view: Option<Told>,
+}
+
+/// As much of a node as its line tells, so that nothing else has it drawn anew.
+#[derive(PartialEq)]
+struct Told {
+    node: NodeId,
+    sign: SignOf,
+    state: String,
+    since: String,
+    fps: String,
+    /// Heights of bars, in pixels.
+    bars: Vec<u8>,
+    restarts: u32,
+    remark: String,
+}
+
+/// What the sign and the colour of a line come from.
+#[derive(Clone)]
+struct SignOf(NodeView);
+
+impl PartialEq for SignOf {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.state, self.0.ignored) == (other.0.state, other.0.ignored)
+    }
+}
+
+/// How high the bar of a frame is at most, and how long that frame took: twenty a second.
+const BAR: u8 = 20;
+const FULL_BAR_US: u64 = 50_000;
+const BARS: usize = 20;
+
+pub(super) fn draw(
+    place: Single<(Entity, &mut Part<Picture>)>,
+    desk: Res<Desk>,
+    mut commands: Commands,
+) {
+    show(place, Picture::of(&desk, unix_ms()), &mut commands, spawn);
+}
+
+impl Picture {
+    fn of(desk: &Desk, now_ms: u64) -> Self {
+        let selected = desk.selected().map(|view| &view.node);
+        let rows = desk.overview.rows(|_| true);
+        let row = |row: &OverviewRow<'_>| {
+            let (name, is_host, view) = match row {
+                OverviewRow::Host(host, daemon) => (host.to_string(), true, *daemon),
+                OverviewRow::Node(view) => (view.node.to_string(), false, Some(*view)),
+            };
+            let is_selected = selected.is_some() && row.node() == selected;
+            Row { name, is_host, is_selected, view: view.map(|view| Told::of(view, desk, now_ms)) }
+        };
+        Self { rows: rows.iter().map(row).collect() }
+    }
+}
+
+impl Told {
+    fn of(view: &NodeView, desk: &Desk, now_ms: u64) -> Self {
+        let bar = |time: u64| {
+            let height = time.saturating_mul(BAR.into()) / FULL_BAR_US;
+            u8::try_from(height).unwrap_or(BAR).clamp(1, BAR)
+        };
+        let times: Vec<u64> = desk.overview.frame_times(&view.node).collect();
+        let shown = if view.is_drawing() { times.len().saturating_sub(BARS) } else { times.len() };
+        let mut remarks = vec![];
+        if let Some(what) = view.in_force {
+            remarks.push(what.to_string());
+        }
+        if view.ignored {
+            remarks.push("ignored".into());
+        }
+        if !matches!(view.role, Role::Visualization | Role::Daemon) {
+            remarks.push(view.role.to_string());
+        }
+        Self {
+            node: view.node.clone(),
+            sign: SignOf(view.clone()),
+            state: view.state.as_str().replace('_', " "),
+            since: since(view.since_ms, now_ms),
+            fps: view
+                .fps
+                .filter(|_| view.is_drawing())
+                .map(|fps| format!("{fps:.0} fps"))
+                .unwrap_or_default(),
+            bars: times[shown..].iter().map(|time| bar(*time)).collect(),
+            restarts: view.restarts,
+            remark: remarks.join(", "),
+        }
+    }
+}
+
+fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
+    if picture.rows.is_empty() {
+        parent.spawn(theme::text(
+            "Nobody is there yet. Start a daemon with `hanad` on each machine of the show.",
+            theme::MIDDLE,
+            theme::FAINT,
+        ));
+    }
+    for row in &picture.rows {
+        let ground = if row.is_selected { theme::CHOSEN } else { Color::NONE };
+        let indent = if row.is_host { 4 } else { 22 };
+        let mut line = parent.spawn((
+            Node {
+                height: px(theme::ROW),
+                flex_shrink: 0.0,
+                align_items: AlignItems::Center,
+                column_gap: px(10),
+                padding: UiRect::new(px(indent), px(8), px(0), px(0)),
+                border_radius: BorderRadius::all(px(4)),
+                overflow: Overflow::clip(),
+                ..default()
+            },
+            BackgroundColor(ground),
+        ));
+        if let Some(told) = &row.view {
+            line.insert((Button, Selects(told.node.clone())));
+        }
+        line.with_children(|line| spawn_row(row, line));
+    }
+}
+
+fn spawn_row(row: &Row, line: &mut ChildSpawnerCommands) {
+    let name = if row.is_host { theme::FAINT } else { theme::TEXT };
+    let cell = |width: f32| Node {
+        width: px(width),
+        flex_shrink: 0.0,
+        overflow: Overflow::clip(),
+        ..default()
+    };
+    let Some(told) = &row.view else {
+        line.spawn((cell(200.0), children![theme::line(&row.name, theme::MIDDLE, name)]));
+        line.spawn(theme::line("no daemon", theme::SMALL, theme::FAINT));
+        return;
+    };
+    let view = &told.sign.0;
+    let colour = theme::of_state(view);
+    line.spawn(theme::sign(view, 14.0));
+    let width = if row.is_host { 198.0 } else { 180.0 };
+    line.spawn((cell(width), children![theme::line(&row.name, theme::MIDDLE, name)]));
+    line.spawn((cell(140.0), children![theme::line(&told.state, theme::MIDDLE, colour)]));
+    line.spawn((cell(86.0), children![theme::line(&told.since, theme::SMALL, theme::FAINT)]));
+    line.spawn((cell(64.0), children![theme::line(&told.fps, theme::SMALL, theme::TEXT)]));
+    line.spawn(Node {
+        height: px(f32::from(BAR)),
+        width: px(84),
+        flex_shrink: 0.0,
+        align_items: AlignItems::End,
+        column_gap: px(1),
+        ..default()
+    })
+    .with_children(|bars| {
+        for height in &told.bars {
+            let colour = if *height >= BAR { theme::CARE } else { theme::WELL };
+            let bar = Node { width: px(3), height: px(f32::from(*height)), ..default() };
+            bars.spawn((bar, BackgroundColor(colour)));
+        }
+    });
+    if told.restarts > 0 {
+        let times = if told.restarts == 1 {
+            "restarted once".into()
+        } else {
+            format!("restarted {} times", told.restarts)
+        };
+        line.spawn(theme::line(times, theme::SMALL, theme::CARE));
+    }
+    line.spawn(theme::line(&told.remark, theme::SMALL, theme::FAINT));
+}

@@ -1,0 +1,76 @@
+use bevy::prelude::*;
+use bevy::ui::RelativeCursorPosition;
+use hana_plugin::Mesh as HanaMesh;
+use hana_protocol::NodeId;
+use hana_protocol::Parameter;
+
+use crate::Steps;
+
+/// A track that is dragged along to play a parameter.
+#[derive(Component, Clone)]
+pub(crate) struct Slider {
+    pub(crate) node: NodeId,
+    pub(crate) parameter: Parameter,
+}
+
+/// What is being dragged. Not the entity: the window draws sliders anew while they move.
+#[derive(Resource, Default)]
+struct Dragged(Option<Slider>);
+
+pub(crate) fn plugin(app: &mut App) {
+    app.init_resource::<Dragged>().add_systems(Update, drag.in_set(Steps::Act));
+}
+
+fn drag(
+    buttons: Res<ButtonInput<MouseButton>>,
+    sliders: Query<(&Slider, &RelativeCursorPosition)>,
+    mut dragged: ResMut<Dragged>,
+    mut mesh: HanaMesh,
+) {
+    // Where it was let go counts too.
+    if !buttons.pressed(MouseButton::Left) && !buttons.just_released(MouseButton::Left) {
+        dragged.0 = None;
+        return;
+    }
+    if buttons.just_pressed(MouseButton::Left) {
+        dragged.0 = sliders
+            .iter()
+            .find(|(_, cursor)| cursor.cursor_over())
+            .map(|(slider, _)| slider.clone());
+    }
+    let Some(of) = &dragged.0 else { return };
+    let is_it =
+        |slider: &Slider| slider.node == of.node && slider.parameter.name == of.parameter.name;
+    let cursor = sliders.iter().find(|(slider, _)| is_it(slider)).map(|(_, cursor)| cursor);
+    // Of one that was drawn anew just now, it is not known yet.
+    let Some(at) = cursor.and_then(|cursor| cursor.normalized) else { return };
+    mesh.play(&of.node, &of.parameter.name, value_at(&of.parameter, at.x + 0.5));
+}
+
+/// The value at a place along the track, 0 to 1; beyond its ends, that of the end.
+fn value_at(parameter: &Parameter, along: f32) -> f32 {
+    let Parameter { min, max, .. } = parameter;
+    (max - min).mul_add(along.clamp(0.0, 1.0), *min)
+}
+
+/// How far along the track a value is, 0 to 1.
+pub(crate) fn along(parameter: &Parameter, value: f32) -> f32 {
+    let Parameter { min, max, .. } = parameter;
+    if max > min { ((value - min) / (max - min)).clamp(0.0, 1.0) } else { 0.0 }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::float_cmp)]
+mod tests {
+    use hana_protocol::ParameterName;
+
+    use super::*;
+
+    #[test]
+    fn the_ends_of_the_track_are_the_ends_of_the_range() {
+        let zoom = Parameter::new(ParameterName::new("zoom").unwrap(), 0.0);
+        let values = [-1.0, 0.0, 0.5, 1.0, 2.0].map(|along| value_at(&zoom, along));
+        assert_eq!(values, [-1.0, -1.0, 0.0, 1.0, 1.0]);
+        assert_eq!([-1.0, 0.5, 9.0].map(|value| along(&zoom, value)), [0.0, 0.75, 1.0]);
+    }
+}

@@ -1,0 +1,90 @@
+//! Colours and sizes: to be read from two metres away, on a dark stage.
+
+use bevy::prelude::*;
+use hana_protocol::NodeView;
+use hana_protocol::ProcessState;
+
+pub(crate) const GROUND: Color = Color::srgb(0.055, 0.063, 0.078);
+pub(crate) const PANEL: Color = Color::srgb(0.094, 0.106, 0.133);
+pub(crate) const CHOSEN: Color = Color::srgb(0.16, 0.20, 0.28);
+pub(crate) const LINE: Color = Color::srgb(0.20, 0.22, 0.27);
+pub(crate) const TEXT: Color = Color::srgb(0.91, 0.93, 0.96);
+pub(crate) const FAINT: Color = Color::srgb(0.58, 0.62, 0.69);
+pub(crate) const WELL: Color = Color::srgb(0.32, 0.80, 0.56);
+pub(crate) const CARE: Color = Color::srgb(0.98, 0.77, 0.31);
+pub(crate) const TROUBLE: Color = Color::srgb(1.0, 0.42, 0.43);
+pub(crate) const TROUBLE_GROUND: Color = Color::srgb(0.28, 0.09, 0.11);
+pub(crate) const WELL_GROUND: Color = Color::srgb(0.08, 0.20, 0.15);
+pub(crate) const PLAYED: Color = Color::srgb(0.40, 0.66, 1.0);
+
+/// Sizes of type, in logical pixels.
+pub(crate) const TINY: f32 = 13.0;
+pub(crate) const SMALL: f32 = 15.0;
+pub(crate) const MIDDLE: f32 = 18.0;
+pub(crate) const LARGE: f32 = 26.0;
+/// The height of a line of the list.
+pub(crate) const ROW: f32 = 34.0;
+pub(crate) const GAP: f32 = 12.0;
+
+/// The colour of a node's state.
+pub(crate) const fn of_state(view: &NodeView) -> Color {
+    if view.ignored {
+        return FAINT;
+    }
+    match view.state {
+        ProcessState::Running => WELL,
+        ProcessState::Slow | ProcessState::Starting | ProcessState::Restarting => CARE,
+        ProcessState::Stopping | ProcessState::Stopped | ProcessState::Closed => FAINT,
+        _ => TROUBLE,
+    }
+}
+
+/// A text.
+pub(crate) fn text(text: impl Into<String>, size: f32, colour: Color) -> impl Bundle {
+    (
+        Text::new(text),
+        TextFont { font_size: size.into(), ..default() },
+        TextColor(colour),
+        TextLayout::new(Justify::Left, LineBreak::WordBoundary),
+    )
+}
+
+/// A text that keeps to one line, and is cut off where there is no room.
+pub(crate) fn line(text: impl Into<String>, size: f32, colour: Color) -> impl Bundle {
+    (
+        Text::new(text),
+        TextFont { font_size: size.into(), ..default() },
+        TextColor(colour),
+        TextLayout::new(Justify::Left, LineBreak::NoWrap),
+    )
+}
+
+/// A sign for a state, for who does not see colours: a disc for what is well, a square for what is down, a bar for
+/// what hangs, a ring for what has ended in order.
+pub(crate) fn sign(view: &NodeView, size: f32) -> impl Bundle {
+    let colour = of_state(view);
+    let (width, radius, is_filled) = match view.state {
+        ProcessState::Running => (size, size, true),
+        ProcessState::Slow | ProcessState::Unresponsive => (size / 2.5, 1.0, true),
+        ProcessState::Crashed | ProcessState::CrashLoop | ProcessState::Unreachable => {
+            (size, 1.0, true)
+        },
+        ProcessState::Starting | ProcessState::Restarting => (size, 1.0, false),
+        ProcessState::Stopping | ProcessState::Stopped | ProcessState::Closed => {
+            (size, size, false)
+        },
+    };
+    (
+        Node {
+            width: px(width),
+            height: px(size),
+            margin: UiRect::horizontal(px((size - width) / 2.0)),
+            border: UiRect::all(px(2)),
+            border_radius: BorderRadius::all(px(radius)),
+            flex_shrink: 0.0,
+            ..default()
+        },
+        BorderColor::all(colour),
+        BackgroundColor(if is_filled { colour } else { Color::NONE }),
+    )
+}

@@ -1,0 +1,222 @@
+//! `hana-app`, the window of whoever runs a show: what fails appears in it, and its keys mend it.
+#![cfg(target_os = "linux")]
+#![allow(clippy::float_cmp, clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use hana_tests::Host;
+use hana_tests::Key;
+use hana_tests::Lab;
+use hana_tests::Person;
+use hana_tests::Running;
+use hana_tests::Screen;
+use hana_tests::Signal;
+use hana_tests::eventually;
+use hana_tests::project_root;
+use hana_tests::show::Show;
+use hana_tests::show::hana;
+use hana_tests::show::node;
+use hana_tests::show::nodes;
+use hana_tests::show::start;
+use serde_json::Value;
+
+/// For what happens at once, on a machine where others draw in software.
+const SOON: Duration = Duration::from_secs(20);
+/// For a program that draws, until it shows something.
+const OPENING: Duration = Duration::from_mins(1);
+
+/// The colours of what is well and of what has failed, as the window has them.
+const WELL: [u8; 3] = [82, 204, 143];
+const TROUBLE: [u8; 3] = [255, 107, 110];
+const TOAST: [u8; 3] = [71, 23, 28];
+
+const CATALOGUE: &str = r#"
+[visualizations.beat]
+program = "pulse"
+
+[visualizations.pulse]
+program = "pulse"
+policy  = "manual"
+"#;
+
+/// The part of a slider's track up to its value.
+const PLAYED: [u8; 3] = [102, 168, 255];
+
+/// A window on a screen, and who sits at it.
+struct Desk {
+    screen: Screen,
+    person: Person,
+    _app: Running,
+}
+
+impl Desk {
+    fn open(host: &Host) -> Self {
+        let screen = Screen::new(1280, 720);
+        let mut command = host.command("hana-app");
+        command.env("DISPLAY", screen.display());
+        let app = host.spawn(command);
+        eventually(OPENING, "its window", || {
+            let windows = screen.windows();
+            if windows.iter().any(|window| window.title == "hana") { Ok(()) } else { Err(windows) }
+        });
+        let person = Person::at(&screen);
+        person.choose("hana");
+        Self { screen, person, _app: app }
+    }
+
+    /// How many pixels are of that colour.
+    fn count(&self, colour: [u8; 3]) -> usize {
+        let picture = self.screen.screenshot();
+        let is_near = |pixel: &[u8; 3]| {
+            pixel.iter().zip(colour).all(|(part, wanted)| part.abs_diff(wanted) <= 3)
+        };
+        (0..picture.height())
+            .map(|y| picture.row(y).iter().filter(|pixel| is_near(pixel)).count())
+            .sum()
+    }
+
+    /// The lowest of the sliders: its row on the screen, and the columns from its left end to its value.
+    fn lowest_slider(&self) -> Option<(i16, i16, i16)> {
+        let picture = self.screen.screenshot();
+        let columns = |y: &usize| -> Vec<usize> {
+            let row = picture.row(*y).iter().enumerate();
+            row.filter(|(_, pixel)| **pixel == PLAYED).map(|(x, _)| x).collect()
+        };
+        let y = (0..picture.height()).rev().find(|y| columns(y).len() > 20)?;
+        let found = columns(&y);
+        let as_place = |place: usize| i16::try_from(place).ok();
+        Some((as_place(y - 8)?, as_place(*found.first()?)?, as_place(*found.last()?)?))
+    }
+
+    /// Presses a key until it has done what it is for: a window takes a moment until it knows that it is typed into.
+    #[track_caller]
+    fn press_until(&self, keys: &[Key], what: &str, mut done: impl FnMut() -> bool) {
+        let mut presses = 0;
+        eventually(SOON, what, || {
+            if presses % 100 == 0 {
+                for key in keys {
+                    self.person.press(*key);
+                    self.person.release(*key);
+                }
+            }
+            presses += 1;
+            done()
+        });
+    }
+
+    /// Keeps what is to be seen for the documentation: `HANA_PICTURES=docs`.
+    fn picture(&self, name: &str) {
+        if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
+            let path = project_root().join(pictures).join(name);
+            self.screen.screenshot().save_png(path);
+        }
+    }
+}
+
+#[track_caller]
+fn wait_for(host: &Host, id: &str, what: &str, wished: impl Fn(&Value) -> bool) -> Value {
+    eventually(SOON, what, || {
+        let nodes = nodes(host);
+        node(&nodes, id).filter(|node| wished(node)).cloned().ok_or(nodes)
+    })
+}
+
+fn pid(node: &Value) -> i32 {
+    node["pid"].as_i64().unwrap().try_into().unwrap()
+}
+
+fn zoom(node: &Value) -> f64 {
+    (node["parameters"]["zoom"].as_f64().unwrap_or(f64::NAN) * 1000.0).round() / 1000.0
+}
+
+#[test]
+fn a_crash_and_a_freeze_pop_up_in_the_window_and_a_key_brings_the_look_back() {
+    let Some(lab) = Lab::new("app") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    let (_, beat) = start(h1, h1, "beat");
+    let (_, pulse) = start(h1, h1, "pulse");
+    for id in ["beat", "pulse"] {
+        wait_for(h1, id, "it to run", |node| node["state"] == "running");
+    }
+    hana(h1, ["set", "beat", "zoom=0.625", "hue=-0.25"]).ok();
+    hana(h1, ["set", "pulse", "zoom=-0.375"]).ok();
+    let desk = Desk::open(h2);
+    eventually(OPENING, "what is well to be shown", || desk.count(WELL) > 300);
+    assert_eq!(desk.count(TROUBLE), 0, "nothing has failed yet");
+    desk.picture("app.png");
+
+    // A freeze: a toast, and R restarts it, with its look.
+    h1.kill(Signal::STOP, beat);
+    eventually(SOON, "a toast", || desk.count(TOAST) > 10_000 && desk.count(TROUBLE) > 300);
+    desk.picture("app_freeze.png");
+    let mut again = None;
+    desk.press_until(&[Key::R], "another run of it, at the same look", || {
+        let nodes = nodes(h1);
+        again = node(&nodes, "beat")
+            .filter(|node| node["state"] == "running" && pid(node) != beat && zoom(node) == 0.625)
+            .map(pid);
+        again.is_some()
+    });
+    eventually(SOON, "the toast to go", || desk.count(TOAST) == 0 && desk.count(TROUBLE) == 0);
+
+    // A crash that stays down: a toast again, and the same key.
+    h1.kill(Signal::KILL, pulse);
+    wait_for(h1, "pulse", "it to be crashed", |node| node["state"] == "crashed");
+    eventually(SOON, "a toast", || desk.count(TOAST) > 10_000);
+    desk.picture("app_crash.png");
+    desk.press_until(&[Key::R], "it to run at the same look", || {
+        let nodes = nodes(h1);
+        node(&nodes, "pulse").is_some_and(|node| node["state"] == "running" && zoom(node) == -0.375)
+    });
+    eventually(SOON, "the toast to go", || desk.count(TOAST) == 0);
+
+    // A crash that is mended by itself is told in passing.
+    h1.kill(Signal::KILL, again.unwrap());
+    wait_for(h1, "beat", "it to run again", |node| {
+        node["state"] == "running" && node["restarts"] == 1 && zoom(node) == 0.625
+    });
+}
+
+#[test]
+fn the_window_asks_before_it_stops_what_runs_and_blacks_out_all_at_once() {
+    let Some(lab) = Lab::new("app-asks") else { return };
+    let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
+    let h1 = show.host("h1");
+    let (_, beat) = start(h1, h1, "beat");
+    start(h1, h1, "pulse");
+    let desk = Desk::open(h1);
+    eventually(OPENING, "what is well to be shown", || desk.count(WELL) > 300);
+
+    desk.person.press(Key::Shift);
+    desk.press_until(&[Key::B], "everything to be black", || {
+        let nodes = nodes(h1);
+        ["beat", "pulse"]
+            .iter()
+            .all(|id| node(&nodes, id).is_some_and(|node| node["override"] == "blackout"))
+    });
+    desk.press_until(&[Key::U], "everything to be seen again", || {
+        let nodes = nodes(h1);
+        ["beat", "pulse"]
+            .iter()
+            .all(|id| node(&nodes, id).is_some_and(|node| node["override"].is_null()))
+    });
+    desk.person.release(Key::Shift);
+
+    // The lowest slider is the last parameter by name, at the middle of its range; it is pulled to the left.
+    let (y, left, value) = eventually(SOON, "sliders", || desk.lowest_slider());
+    desk.person.drag((value, y), (left + (value - left) / 2, y));
+    wait_for(h1, "beat", "zoom to be pulled down by half", |node| (zoom(node) + 0.5).abs() < 0.1);
+
+    // The first visualization is selected as long as nobody selects another.
+    for key in [Key::S, Key::N] {
+        desk.person.press(key);
+        desk.person.release(key);
+    }
+    desk.press_until(&[Key::S, Key::Y], "it to be stopped", || {
+        let nodes = nodes(h1);
+        node(&nodes, "beat").is_some_and(|node| node["state"] == "stopped")
+    });
+    let left = h1.processes().into_iter().filter(|process| process.pid == beat).count();
+    assert_eq!(left, 0, "it is gone");
+}
