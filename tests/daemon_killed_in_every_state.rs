@@ -84,18 +84,20 @@ fn standing(of: &Value) -> [Value; 5] {
     ["state", "reason", "since_ms", "restarts", "pid"].map(|what| of[what].clone())
 }
 
-/// How many processes there are of each entry; a script carries its name as last word, and starts `sleep`.
+/// How many processes there are of each entry. A script carries its name as last word, and so does what it forks until
+/// that has become `sleep`.
 fn instances(host: &Host, of: &[&str]) -> BTreeMap<String, usize> {
     let processes = host.processes();
     of.iter()
         .map(|name| {
             let end = format!(" {name}");
-            let is_it = |process: &&hana_tests::Process| {
-                process.state != 'Z'
-                    && process.command.contains("sh -c ")
-                    && process.command.ends_with(&end)
-            };
-            ((*name).into(), processes.iter().filter(is_it).count())
+            let its: Vec<&hana_tests::Process> = processes
+                .iter()
+                .filter(|it| it.state != 'Z' && it.command.contains("sh -c "))
+                .filter(|it| it.command.ends_with(&end))
+                .collect();
+            let leaders = its.iter().filter(|it| its.iter().all(|other| other.pid != it.ppid));
+            ((*name).into(), leaders.count())
         })
         .collect()
 }

@@ -15,6 +15,7 @@ use serde::de::Visitor;
 use thiserror::Error;
 
 use crate::LaunchError;
+use crate::LaunchPace;
 use crate::LaunchSpec;
 use crate::Mesh;
 use crate::Policy;
@@ -28,6 +29,7 @@ use crate::process;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalogue {
     entries: BTreeMap<NodeId, CatalogueEntry>,
+    pace: LaunchPace,
 }
 
 /// One program of the catalogue.
@@ -110,7 +112,7 @@ impl Catalogue {
             .into_iter()
             .map(|(name, written)| (name.clone(), written.into_entry(name, base)))
             .collect();
-        Ok(Self { entries })
+        Ok(Self { entries, pace: file.launch.into_pace() })
     }
 
     /// Reads the file at `path`.
@@ -137,6 +139,12 @@ impl Catalogue {
                 known: self.entries.keys().cloned().collect(),
             }
         })
+    }
+
+    /// How fast what is to be launched is launched.
+    #[must_use]
+    pub const fn pace(&self) -> LaunchPace {
+        self.pace
     }
 
     /// Every entry, by name.
@@ -217,7 +225,17 @@ fn is_bare_key(word: &&str) -> bool {
 #[serde(deny_unknown_fields)]
 struct CatalogueFile {
     #[serde(default)]
+    launch: WrittenPace,
+    #[serde(default)]
     visualizations: BTreeMap<NodeId, WrittenEntry>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenPace {
+    at_once: Option<Number>,
+    spacing_s: Option<Seconds>,
+    patience_s: Option<Seconds>,
 }
 
 #[derive(Deserialize)]
@@ -306,6 +324,16 @@ impl WrittenEntry {
 fn set<T>(knob: &mut T, written: Option<impl Into<T>>) {
     if let Some(written) = written {
         *knob = written.into();
+    }
+}
+
+impl WrittenPace {
+    fn into_pace(self) -> LaunchPace {
+        let mut pace = LaunchPace::default();
+        set(&mut pace.at_once, self.at_once);
+        set(&mut pace.spacing, self.spacing_s);
+        set(&mut pace.patience, self.patience_s);
+        pace
     }
 }
 
@@ -405,6 +433,11 @@ ranged!(Rate, (0.0..=1000.0), "give frames per second, 0 to 1000", rate => f32 {
     { rate as Self }
 });
 
+ranged!(Number, (1.0..=1000.0), "give a number, 1 to 1000", number => usize {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    { number as Self }
+});
+
 /// A number, or "unlimited".
 #[derive(Clone, Copy)]
 struct Budget(Option<u32>);
@@ -479,6 +512,89 @@ mod tests {
             .collect();
         let catalogue = parse(&explained).unwrap();
         assert_eq!(catalogue.get("name").unwrap().policy, Policy::default());
+        assert_eq!(catalogue.pace(), LaunchPace::default());
+        // Every knob is there: a number too large for any of them is found wherever it is put.
+        for knob in explained.lines().filter_map(|line| line.split_once(" = ")) {
+            let (key, _) = knob;
+            let value = knob.1.split('#').next().unwrap().trim();
+            if key.trim().starts_with('#') || value.parse::<f64>().is_err() {
+                continue;
+            }
+            let line = format!("{key} = {}", knob.1);
+            let wrong = explained.replace(&line, &format!("{key} = 1e300"));
+            let text = error(&wrong);
+            let number = 1 + explained.lines().position(|other| other == line).unwrap();
+            assert!(text.contains(&format!(":{number}: ")), "{line}: {text}");
+            assert!(text.contains(&format!(".{}: ", key.trim())), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn every_knob_of_the_policy_is_open() {
+        let catalogue = parse(
+            r#"
+            [launch]
+            at_once    = 2
+            spacing_s  = 0.1
+            patience_s = 9
+            [visualizations.all]
+            program = "all"
+            mesh    = false
+            [visualizations.all.restart]
+            on        = ["launch"]
+            first_s   = 1
+            initial_s = 2
+            factor    = 3
+            max_s     = 4
+            jitter    = 0.5
+            settled_s = 6
+            budget    = 7
+            window_s  = 8
+            [visualizations.all.stop]
+            polite_s    = 9
+            terminate_s = 10
+            [visualizations.all.health]
+            startup_s         = 11
+            slow_fps          = 12
+            slow_s            = 13
+            unresponsive_s    = 14
+            when_unresponsive = "restart"
+            restart_after_s   = 15
+            "#,
+        )
+        .unwrap();
+        let seconds = Duration::from_secs;
+        // Without `..`: a knob that is added to the policy has to be added here.
+        let expected = Policy {
+            mesh: Mesh::Never,
+            restart: crate::RestartPolicy {
+                on: [RestartOn::Launch].into(),
+                backoff: crate::Backoff {
+                    first: seconds(1),
+                    initial: seconds(2),
+                    factor: 3.0,
+                    max: seconds(4),
+                    jitter: 0.5,
+                },
+                settled: seconds(6),
+                budget: Some(7),
+                window: seconds(8),
+            },
+            stop: crate::StopPolicy { polite: seconds(9), terminate: seconds(10) },
+            health: crate::HealthPolicy {
+                startup: seconds(11),
+                limits: hana_protocol::HealthLimits {
+                    slow_below_fps: 12.0,
+                    slow_after: seconds(13),
+                    unresponsive_after: seconds(14),
+                },
+                when_unresponsive: WhenUnresponsive::Restart(seconds(15)),
+            },
+        };
+        assert_eq!(catalogue.get("all").unwrap().policy, expected);
+        let pace =
+            LaunchPace { at_once: 2, spacing: Duration::from_millis(100), patience: seconds(9) };
+        assert_eq!(catalogue.pace(), pace);
     }
 
     #[test]

@@ -10,6 +10,8 @@
 //! | what may be launched, and the file people write | [`Catalogue`] |
 //! | every knob and the three presets | [`Policy`] |
 //! | what follows on what: stop, crash, freeze, restart | [`Supervisor`] |
+//! | what of that outlives the daemon | [`Memory`] |
+//! | whose launch comes when, if many are wanted | [`LaunchPacer`] |
 //! | a process of the operating system, its group, its end; taking over one that runs | [`Process`] |
 //! | its output | [`LogFollower`], [`ProcessOutput`] |
 //! | a log of one's own | [`RotatingFile`] |
@@ -28,6 +30,7 @@ mod backoff;
 mod catalogue;
 mod fingerprint;
 mod launch;
+mod launch_pacer;
 mod line_splitter;
 mod log_follower;
 mod orphans;
@@ -47,6 +50,9 @@ pub use catalogue::UnknownVisualization;
 pub use fingerprint::PidFingerprint;
 pub use launch::LaunchError;
 pub use launch::LaunchSpec;
+pub use launch_pacer::LaunchPace;
+pub use launch_pacer::LaunchPacer;
+pub use launch_pacer::Wish;
 pub use line_splitter::Line;
 pub use line_splitter::LineSplitter;
 pub use log_follower::LogFollower;

@@ -188,6 +188,9 @@ impl LogFollower {
             self.first_line = self.splitter.next_number();
         }
         left -= self.position;
+        if left == 0 {
+            return Ok(());
+        }
         file.seek(SeekFrom::Start(self.position))?;
         // Not beyond the length it had: a writer that is faster than this shall not hold us here.
         while left > 0

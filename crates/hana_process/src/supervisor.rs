@@ -18,6 +18,7 @@ use crate::Mesh;
 use crate::Policy;
 use crate::RestartOn;
 use crate::WhenUnresponsive;
+use crate::Wish;
 
 mod memory;
 
@@ -92,6 +93,11 @@ pub enum ProcessEvent {
         memory: Box<Memory<Instant>>,
         /// What this one has found.
         found: Found,
+    },
+    /// [`Action::Spawn`] is not carried out yet: others are being launched.
+    Queued {
+        /// Which run.
+        incarnation: Incarnation,
     },
     /// [`Action::Spawn`] was carried out.
     Spawned {
@@ -172,6 +178,8 @@ pub enum MissedEnd {
 pub enum Action {
     /// Launch it; answer with [`ProcessEvent::Spawned`] or [`ProcessEvent::SpawnFailed`].
     Spawn(Incarnation),
+    /// [`Action::Spawn`], of which was said that it is [`ProcessEvent::Queued`], is not wanted any more.
+    Withdraw(Incarnation),
     /// Ask it over the mesh to shut down.
     AskShutdown(Incarnation),
     /// SIGTERM to its group.
@@ -204,6 +212,8 @@ enum Phase {
     Launching {
         origin: Origin,
         halt: Option<Halt>,
+        /// Whether it is known to wait for its turn, and can be taken back.
+        queued: bool,
     },
     Up(Up),
     Ending(Ending),
@@ -310,6 +320,7 @@ enum View {
 /// What an [`Action::Announce`] is about.
 type Told = (ProcessState, String, Option<u32>, Option<Exit>, u32);
 
+const QUEUED: &str = "; waits for its turn, since others are being launched";
 /// Between two SIGKILLs to one that does not end.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 const STUCK: &str = "; does not end although SIGKILL was sent: a call into the operating system or a driver does not return";
@@ -426,6 +437,15 @@ impl Supervisor {
         self.ignored
     }
 
+    /// Who wants the launch that was asked for last.
+    #[must_use]
+    pub const fn wish(&self) -> Wish {
+        match &self.phase {
+            Phase::Launching { origin: Origin::Policy { .. }, .. } => Wish::Policy,
+            _ => Wish::Person,
+        }
+    }
+
     /// The run that is, or was last.
     #[must_use]
     pub const fn incarnation(&self) -> Incarnation {
@@ -472,6 +492,9 @@ impl Supervisor {
             ProcessEvent::Recalled { memory, found } if self.is_untouched() => {
                 self.recalled(memory.not_after(now), found, now, &mut actions);
             },
+            ProcessEvent::Queued { incarnation } if incarnation == self.incarnation => {
+                self.queued(now, &mut actions);
+            },
             ProcessEvent::Spawned { incarnation, pid } if incarnation == self.incarnation => {
                 self.spawned(pid, now, &mut actions);
             },
@@ -499,6 +522,7 @@ impl Supervisor {
             ProcessEvent::ClosedByPerson => self.closed_by_person(now, &mut actions),
             ProcessEvent::Tick => self.tick(now, &mut actions),
             ProcessEvent::Recalled { .. }
+            | ProcessEvent::Queued { .. }
             | ProcessEvent::Spawned { .. }
             | ProcessEvent::SpawnFailed { .. }
             | ProcessEvent::Exited { .. }
@@ -516,6 +540,11 @@ impl Supervisor {
     fn start_asked(&mut self, origin: Origin, now: Instant, actions: &mut Vec<Action>) {
         match &mut self.phase {
             Phase::Down | Phase::Waiting { .. } => self.launch(origin, now, actions),
+            Phase::Launching { queued: true, .. } => {
+                // A person's wish is another one, that comes before those of the policy.
+                actions.push(Action::Withdraw(self.incarnation));
+                self.launch(origin, now, actions);
+            },
             Phase::Launching { halt, .. } => {
                 *halt = None;
                 self.enter(ProcessState::Starting, "being launched", now);
@@ -553,6 +582,7 @@ impl Supervisor {
                 self.stopped_by = Some(StoppedBy::Already);
                 self.report(EventKind::Stopped, actions);
             },
+            Phase::Launching { queued: true, .. } => self.withdraw(now, actions),
             Phase::Launching { halt, .. } => {
                 *halt = Some(if *halt == Some(Halt::Kill) { Halt::Kill } else { how });
                 self.enter(ProcessState::Stopping, asked, now);
@@ -605,12 +635,38 @@ impl Supervisor {
         };
         self.stopped_by = None;
         self.enter(ProcessState::Starting, reason, now);
-        self.phase = Phase::Launching { origin, halt: None };
+        self.phase = Phase::Launching { origin, halt: None, queued: false };
         actions.push(Action::Spawn(self.incarnation));
     }
 
+    fn queued(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Phase::Launching { origin, halt, queued } = &mut self.phase else { return };
+        if *queued {
+            return;
+        }
+        *queued = true;
+        if halt.is_some() {
+            self.withdraw(now, actions);
+            return;
+        }
+        let state = match origin {
+            Origin::Start => ProcessState::Starting,
+            Origin::Restart | Origin::Policy { .. } => ProcessState::Restarting,
+        };
+        let reason = format!("{}{QUEUED}", self.reason);
+        self.enter(state, reason, now);
+    }
+
+    /// A person does not want it any more, before its turn has come.
+    fn withdraw(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        actions.push(Action::Withdraw(self.incarnation));
+        self.down(ProcessState::Stopped, "asked to stop before it was launched".into(), now);
+        self.stopped_by = Some(StoppedBy::Already);
+        self.report(EventKind::Stopped, actions);
+    }
+
     fn spawned(&mut self, pid: u32, now: Instant, actions: &mut Vec<Action>) {
-        let Phase::Launching { origin, halt } = &self.phase else { return };
+        let Phase::Launching { origin, halt, .. } = &self.phase else { return };
         let (kind, text, reason) = match origin {
             Origin::Start => {
                 (EventKind::Started, format!("started, process {pid}"), "launched".to_owned())
@@ -769,7 +825,7 @@ impl Supervisor {
     }
 
     fn spawn_failed(&mut self, reason: &str, now: Instant, actions: &mut Vec<Action>) {
-        let Phase::Launching { origin, halt } = &self.phase else { return };
+        let Phase::Launching { origin, halt, .. } = &self.phase else { return };
         let automatic = matches!(origin, Origin::Policy { .. });
         let reason = format!("could not be launched: {reason}");
         self.exit = None;
@@ -904,6 +960,10 @@ impl Supervisor {
                 self.enter(ProcessState::Stopping, "a person closed it", now);
             },
             Phase::Waiting { .. } => self.close_late(now, actions),
+            Phase::Launching { queued: true, origin: Origin::Policy { .. }, .. } => {
+                actions.push(Action::Withdraw(self.incarnation));
+                self.close_late(now, actions);
+            },
             Phase::Down
                 if matches!(self.state, ProcessState::Crashed | ProcessState::CrashLoop) =>
             {

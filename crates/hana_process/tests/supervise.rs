@@ -74,7 +74,7 @@ impl Keeper {
                     process.sweep().unwrap();
                 },
                 Action::Announce => self.states.push(self.supervisor.state()),
-                Action::AskShutdown(_) | Action::Report { .. } => {},
+                Action::AskShutdown(_) | Action::Withdraw(_) | Action::Report { .. } => {},
             }
         }
     }

@@ -18,6 +18,7 @@ use hana_network::Rival;
 use hana_process::Action;
 use hana_process::Catalogue;
 use hana_process::Incarnation;
+use hana_process::LaunchPacer;
 use hana_process::LogFollower;
 use hana_process::LogLimits;
 use hana_process::Policy;
@@ -30,9 +31,11 @@ use hana_protocol::Event;
 use hana_protocol::EventKind;
 use hana_protocol::HealthWatch;
 use hana_protocol::NodeId;
+use hana_protocol::ProcessState;
 use hana_protocol::Shutdown;
 use hana_protocol::Sighting;
 use hana_protocol::Start;
+use hana_protocol::Verdict;
 use hana_protocol::in_full;
 use hana_protocol::role;
 
@@ -74,6 +77,10 @@ pub(crate) struct Daemon {
     /// Whether the daemon itself is on the mesh.
     hears: bool,
     keepers: BTreeMap<NodeId, Keeper>,
+    /// Nothing of a keeper is due before this.
+    look_at: Instant,
+    /// Says when each launch may be made.
+    pacer: LaunchPacer,
     /// Polite commands that are not answered yet.
     asked: Vec<Asked>,
     /// Until when what a process has left behind, and was killed with it, is looked for to be reaped.
@@ -111,6 +118,8 @@ impl Daemon {
         forward(node.displaced().clone(), events.clone(), DaemonEvent::Displaced);
         forward(presence.sightings().clone(), events.clone(), DaemonEvent::Sighting);
         Self {
+            look_at: Instant::now(),
+            pacer: LaunchPacer::new(catalogue.pace()),
             node,
             catalogue,
             origin,
@@ -183,18 +192,12 @@ impl Daemon {
         let busy = !self.asked.is_empty()
             || self.reaping_until.is_some_and(|until| until > Instant::now())
             || self.keepers.values().any(|keeper| keeper.run.is_some());
-        let of_keepers = self.keepers.values().flat_map(|keeper| {
-            let of_health = keeper.health.as_ref().and_then(HealthWatch::next_deadline);
-            // A verdict that was given is not given again until it changes.
-            let of_health = of_health.filter(|at| *at > Instant::now());
-            keeper.supervisor.next_deadline().into_iter().chain(of_health)
-        });
-        let of_neighbours = self.neighbours.next_deadline();
-        of_keepers
-            .chain([of_neighbours])
+        let of_pacer = self.pacer.next_deadline(Instant::now());
+        [self.look_at, self.neighbours.next_deadline()]
+            .into_iter()
+            .chain(of_pacer)
             .chain(busy.then_some(next_poll))
-            .min()
-            .unwrap_or_else(|| Instant::now() + IDLE)
+            .fold(Instant::now() + IDLE, Instant::min)
     }
 
     fn for_all(&mut self, event: &ProcessEvent) {
@@ -213,6 +216,16 @@ impl Daemon {
     fn tick(&mut self) {
         let now = Instant::now();
         self.neighbours.tick(&self.node, &self.presence, now);
+        if now >= self.look_at {
+            self.look_at = now + IDLE;
+            self.tick_keepers(now);
+            let next = self.keepers.values().filter_map(|keeper| keeper.next_deadline(now)).min();
+            self.look_at = next.map_or(self.look_at, |at| at.min(self.look_at));
+        }
+        self.launch_due();
+    }
+
+    fn tick_keepers(&mut self, now: Instant) {
         let due: Vec<NodeId> = self
             .keepers
             .iter()
@@ -293,6 +306,7 @@ impl Daemon {
     /// What was not heard while the daemon itself was off the mesh is held against nobody.
     fn hear_again(&mut self, now: Instant) {
         self.hears = true;
+        self.look_at = now;
         for watch in self.keepers.values_mut().filter_map(|keeper| keeper.health.as_mut()) {
             watch.excuse(now);
         }
@@ -305,7 +319,12 @@ impl Daemon {
         let Some(keeper) = self.keepers.get(node) else { return };
         let Some(watch) = &keeper.health else { return };
         let verdict = watch.verdict(now);
-        let incarnation = keeper.supervisor.incarnation();
+        let supervisor = &keeper.supervisor;
+        if verdict == Verdict::Running && supervisor.state() == ProcessState::Running {
+            // Ten times a second, of everybody.
+            return;
+        }
+        let incarnation = supervisor.incarnation();
         self.handle(node, ProcessEvent::Verdict { incarnation, verdict });
     }
 
@@ -415,7 +434,15 @@ impl Daemon {
     /// Tells the supervisor what happened, and does what it says.
     fn handle(&mut self, node: &NodeId, event: ProcessEvent) {
         let Some(keeper) = self.keepers.get_mut(node) else { return };
-        let actions = keeper.supervisor.handle(event, Instant::now());
+        let now = Instant::now();
+        let is_of_time = matches!(event, ProcessEvent::Tick | ProcessEvent::Verdict { .. });
+        let actions = keeper.supervisor.handle(event, now);
+        if let Some(at) = keeper.next_deadline(now) {
+            self.look_at = self.look_at.min(at);
+        }
+        if is_of_time && actions.is_empty() {
+            return;
+        }
         // First the decision, then the deed: a daemon that is killed in between leaves the next one what to do. A
         // launch is written down with its mark.
         if !actions.iter().any(|action| matches!(action, Action::Spawn(_))) {
@@ -427,6 +454,19 @@ impl Daemon {
         if let Some(keeper) = self.keepers.get_mut(node) {
             keeper.update_record();
             keeper.answer();
+            if keeper.supervisor.state() != ProcessState::Starting {
+                self.pacer.risen(node);
+            }
+            if let Some(at) = keeper.next_deadline(now) {
+                self.look_at = self.look_at.min(at);
+            }
+        }
+    }
+
+    /// Launches whose turn it is.
+    fn launch_due(&mut self) {
+        while let Some((id, incarnation)) = self.pacer.next(Instant::now()) {
+            self.spawn(&id, incarnation);
         }
     }
 
@@ -435,7 +475,15 @@ impl Daemon {
         let run = keeper.run.as_ref();
         let signalled = match action {
             Action::Spawn(incarnation) => {
-                self.spawn(node, incarnation);
+                self.pacer.ask(node.clone(), incarnation, keeper.supervisor.wish());
+                self.launch_due();
+                if self.pacer.is_waiting(node) {
+                    self.handle(node, ProcessEvent::Queued { incarnation });
+                }
+                return;
+            },
+            Action::Withdraw(_) => {
+                self.pacer.withdraw(node);
                 return;
             },
             Action::AskShutdown(incarnation) => {

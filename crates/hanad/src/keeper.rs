@@ -147,6 +147,13 @@ impl Keeper {
         state.is_alive() || state == ProcessState::Restarting
     }
 
+    /// When something is due if nothing happens before. A verdict that was given is not given again until it changes.
+    pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let of_health = self.health.as_ref().and_then(HealthWatch::next_deadline);
+        let of_health = of_health.filter(|at| *at > now);
+        self.supervisor.next_deadline().into_iter().chain(of_health).min()
+    }
+
     /// Makes the status known.
     pub(crate) fn announce(&self) {
         let status = self.supervisor.status(|at| self.clock.unix_ms(at));

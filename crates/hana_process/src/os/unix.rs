@@ -339,6 +339,7 @@ mod linux {
     use rustix::process::Pid;
     use rustix::process::PidfdFlags;
     use rustix::process::Signal;
+    use rustix::process::WaitId;
     use rustix::process::WaitIdOptions;
 
     use super::LEADERS;
@@ -446,42 +447,68 @@ mod linux {
     pub(crate) fn kill_marked(mark: &str) -> io::Result<()> {
         /// Between two passes a process may have started another; more often only if it means to.
         const PASSES: usize = 8;
+        /// What is just becoming another program has no environment for less than this.
+        const BECOMING: Duration = Duration::from_millis(1);
+        /// Whoever has none for longer has cleared it.
+        const PASSES_FOR_IT: usize = 3;
         let entry = mark_entry(mark);
         let mut result = Ok(());
-        for _ in 0..PASSES {
-            let mut found = false;
+        for pass in 0..PASSES {
+            let (mut found, mut unsure) = (false, false);
             for pid in pids() {
                 match kill_if_marked(pid, entry.as_bytes()) {
-                    Ok(killed) => found |= killed,
+                    Ok(Seen::Killed) => found = true,
+                    Ok(Seen::Becoming) => unsure = true,
+                    Ok(Seen::Other) => {},
                     Err(error) => result = Err(error),
                 }
             }
-            if !found {
+            unsure &= pass < PASSES_FOR_IT;
+            if !found && !unsure {
                 break;
+            }
+            if unsure {
+                thread::sleep(BECOMING);
             }
         }
         result
     }
 
-    fn kill_if_marked(pid: u32, entry: &[u8]) -> io::Result<bool> {
-        let is_marked = || {
-            fs::read(format!("/proc/{pid}/environ"))
-                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|field| field == entry))
-        };
-        if !is_marked() {
-            return Ok(false);
+    /// What a look for marked processes has found one to be.
+    enum Seen {
+        Killed,
+        Other,
+        /// In the middle of an `exec`, when it has no environment yet. Or one that has cleared it.
+        Becoming,
+    }
+
+    fn kill_if_marked(pid: u32, entry: &[u8]) -> io::Result<Seen> {
+        let environ = || fs::read(format!("/proc/{pid}/environ"));
+        let is_marked =
+            |environ: &[u8]| environ.split(|byte| *byte == 0).any(|field| field == entry);
+        match environ() {
+            Ok(environ) if is_marked(&environ) => {},
+            // A thread of the kernel has no environment either, and no program.
+            Ok(environ)
+                if environ.is_empty() && fs::read_link(format!("/proc/{pid}/exe")).is_ok() =>
+            {
+                return Ok(Seen::Becoming);
+            },
+            _ => return Ok(Seen::Other),
         }
         // The handle first, then the question again: so the id cannot have been given to another.
         let handle = match rustix::process::pidfd_open(to_pid(pid)?, PidfdFlags::empty()) {
-            Err(Errno::SRCH) => return Ok(false),
+            Err(Errno::SRCH) => return Ok(Seen::Other),
             handle => handle?,
         };
-        if !is_marked() {
-            return Ok(false);
+        match environ() {
+            Ok(environ) if is_marked(&environ) => {},
+            Ok(environ) if environ.is_empty() => return Ok(Seen::Becoming),
+            _ => return Ok(Seen::Other),
         }
         match rustix::process::pidfd_send_signal(handle, Signal::KILL) {
-            Err(Errno::SRCH) => Ok(false),
-            result => Ok(result.map(|()| true)?),
+            Err(Errno::SRCH) => Ok(Seen::Other),
+            result => Ok(result.map(|()| Seen::Killed)?),
         }
     }
 
@@ -490,6 +517,11 @@ mod linux {
     }
 
     pub(crate) fn reap_orphans() -> usize {
+        // Mostly nobody has ended, and then there is no need to look at everybody.
+        let any = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if matches!(rustix::process::waitid(WaitId::All, any), Ok(None) | Err(Errno::CHILD)) {
+            return 0;
+        }
         let own = std::process::id();
         pids()
             .filter(|pid| {

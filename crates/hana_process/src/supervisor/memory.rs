@@ -184,7 +184,7 @@ impl Supervisor {
                 Phase::Waiting { until, after } => {
                     Stage::Waiting { until: *until, after: after.clone() }
                 },
-                Phase::Launching { origin, halt } => {
+                Phase::Launching { origin, halt, .. } => {
                     Stage::Launching { origin: origin.clone(), halt: *halt }
                 },
                 Phase::Up(up) => Stage::Up { ran_at: up.ran_at },

@@ -505,6 +505,49 @@ fn the_announcement_of_an_older_run_does_not_close_the_new_one() {
 }
 
 #[test]
+fn what_waits_for_its_turn_says_so_and_can_be_taken_back() {
+    let waiting = || {
+        let mut desk = Desk::running(Preset::Show);
+        desk.exited(CRASH);
+        assert_eq!(orders(&desk.wait(Duration::ZERO)).len(), 1);
+        assert_eq!(desk.supervisor.wish(), Wish::Policy);
+        let queued = ProcessEvent::Queued { incarnation: desk.run() };
+        assert!(desk.tell(queued.clone()).is_empty());
+        assert!(desk.tell(queued).is_empty());
+        assert_eq!(desk.state(), ProcessState::Restarting);
+        assert_eq!(
+            desk.reason(),
+            "being launched again after: exit code 1; waits for its turn, since others are being launched"
+        );
+        desk
+    };
+    let mut desk = waiting();
+    desk.spawned();
+    assert_eq!(desk.reason(), "launched again after: exit code 1; not on the mesh yet");
+
+    let mut stopped = waiting();
+    let run = stopped.run();
+    assert_eq!(orders(&stopped.tell(ProcessEvent::StopAsked)), [Action::Withdraw(run)]);
+    assert_eq!(stopped.state(), ProcessState::Stopped);
+    assert!(stopped.wait(Duration::from_hours(1)).is_empty());
+
+    let mut closed = waiting();
+    assert_eq!(orders(&closed.tell(ProcessEvent::ClosedByPerson)), [Action::Withdraw(run)]);
+    assert_eq!(closed.state(), ProcessState::Closed);
+
+    let mut hurried = waiting();
+    let actions = hurried.tell(ProcessEvent::StartAsked);
+    assert_eq!(actions, [Action::Withdraw(run), Action::Spawn(hurried.run())]);
+    assert_eq!((hurried.supervisor.wish(), hurried.supervisor.restarts()), (Wish::Person, 0));
+    hurried.tell(ProcessEvent::Queued { incarnation: hurried.run() });
+    assert_eq!(hurried.state(), ProcessState::Starting);
+    assert_eq!(
+        hurried.reason(),
+        "being launched; waits for its turn, since others are being launched"
+    );
+}
+
+#[test]
 fn a_restart_stops_first_and_then_starts_one() {
     let mut desk = Desk::running(Preset::Manual);
     let first = desk.run();
@@ -687,6 +730,8 @@ enum Turn {
     Carry {
         well: bool,
     },
+    /// The order is a launch, and waits for its turn.
+    Queue,
     Exit(Exit),
     Join,
     Leave,
@@ -725,6 +770,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
     let turn = prop_oneof![
         2 => person.prop_map(Turn::Person),
         8 => prop::bool::weighted(0.9).prop_map(|well| Turn::Carry { well }),
+        2 => Just(Turn::Queue),
         5 => exit.prop_map(Turn::Exit),
         3 => Just(Turn::Join),
         1 => Just(Turn::Leave),
@@ -854,6 +900,11 @@ impl World {
                     self.asked = false;
                     self.orders.push_back(action);
                 },
+                Action::Withdraw(incarnation) => {
+                    let of_it = |order: &Action| *order == Action::Spawn(incarnation);
+                    prop_assert!(self.orders.iter().any(of_it), "nothing to withdraw");
+                    self.orders.retain(|order| !of_it(order));
+                },
                 Action::Announce | Action::Report { .. } => {},
                 action => self.orders.push_back(action),
             }
@@ -975,6 +1026,12 @@ impl World {
         match turn {
             Turn::Person(event) => self.tell(event),
             Turn::Carry { well } => self.carry(well),
+            Turn::Queue => match self.orders.front() {
+                Some(Action::Spawn(incarnation)) => {
+                    self.tell(ProcessEvent::Queued { incarnation: *incarnation })
+                },
+                _ => Ok(()),
+            },
             Turn::Exit(exit) => self.exit(exit),
             Turn::Join => self.tell(ProcessEvent::Joined { session: self.session() }),
             Turn::Leave => self.tell(ProcessEvent::Left { session: self.session() }),
