@@ -649,6 +649,171 @@ fn recalled(found: Found) -> ProcessEvent {
     ProcessEvent::Recalled { memory: Box::new(memory()), found }
 }
 
+/// The daemon is killed at once, and another comes so much later, which finds this.
+fn another_daemon(desk: &Desk, later: Duration, found: Found) -> (Desk, Vec<Action>) {
+    // As it is written down and read again.
+    let written = desk.supervisor.memory().map_time(|at| at.duration_since(desk.now - DAY));
+    let text = serde_json::to_string(&written).unwrap();
+    let read: Memory<Duration> = serde_json::from_str(&text).unwrap();
+    let memory = Box::new(read.map_time(|after| desk.now - DAY + after));
+    let mut after = Desk::new(desk.supervisor.policy().clone());
+    after.now = desk.now + later;
+    let actions = after.tell(ProcessEvent::Recalled { memory, found });
+    (after, actions)
+}
+
+const DAY: Duration = Duration::from_hours(24);
+const RUNNING: Found = Found::Running { pid: PID };
+
+#[test]
+fn one_that_runs_has_run_since_then_also_for_the_next_daemon() {
+    let mut desk = Desk::running(Preset::Show);
+    let since = desk.supervisor.since();
+    desk.now += Duration::from_secs(5);
+    let (mut after, actions) = another_daemon(&desk, Duration::from_secs(3), RUNNING);
+    assert!(actions.is_empty());
+    assert_eq!(after.state(), ProcessState::Starting);
+    // And for the one after that, which comes before the second has heard of it.
+    (after, _) = another_daemon(&after, Duration::from_secs(1), RUNNING);
+    after.joined();
+    after.verdict(Verdict::Running);
+    assert_eq!((after.state(), after.supervisor.since()), (ProcessState::Running, since));
+
+    let mut other = another_daemon(&desk, Duration::ZERO, RUNNING).0;
+    other.joined();
+    other.verdict(Verdict::Slow { fps: 2.0 });
+    assert_ne!(other.supervisor.since(), since, "slow is another state");
+    other.verdict(Verdict::Running);
+    assert_ne!(other.supervisor.since(), since, "it has been slow meanwhile");
+}
+
+#[test]
+fn one_that_was_unresponsive_is_so_until_it_moves_and_has_its_time_again_before_it_is_killed() {
+    let mut desk = Desk::running(Preset::Installation);
+    desk.verdict(FROZEN);
+    let since = desk.supervisor.since();
+    desk.now += Duration::from_secs(4);
+    let (mut after, actions) = another_daemon(&desk, Duration::from_secs(20), RUNNING);
+    assert!(actions.is_empty());
+    assert_eq!((after.state(), after.supervisor.since()), (ProcessState::Unresponsive, since));
+    assert!(after.wait(millis(4999)).is_empty());
+    assert_eq!(after.wait(millis(1)), [Action::Kill(after.run())]);
+    assert_eq!(after.run(), desk.run());
+
+    let mut moves = another_daemon(&desk, Duration::from_secs(20), RUNNING).0;
+    moves.joined();
+    assert_eq!(reports(&moves.verdict(Verdict::Running)), [EventKind::Responsive]);
+
+    desk.tell(ProcessEvent::Ignore);
+    let mut ignored = another_daemon(&desk, Duration::ZERO, RUNNING).0;
+    assert!(ignored.supervisor.is_ignored());
+    assert!(ignored.wait(Duration::from_hours(1)).is_empty());
+}
+
+#[test]
+fn a_restart_that_was_to_come_comes_when_it_was_to_come() {
+    let mut desk = Desk::running(Preset::Show);
+    for _ in 0..3 {
+        desk.exited(CRASH);
+        desk.wait(Duration::from_secs(2));
+        desk.spawned();
+    }
+    desk.exited(CRASH);
+    let until = desk.supervisor.next_deadline().unwrap();
+    let wait = until - desk.now;
+    assert!(wait > millis(500));
+    let (mut after, actions) = another_daemon(&desk, millis(200), Found::Nothing);
+    assert!(actions.is_empty());
+    assert_eq!((after.state(), after.reason()), (desk.state(), desk.reason()));
+    assert_eq!(after.supervisor.next_deadline(), Some(until));
+    assert_eq!(orders(&after.wait(wait)), [Action::Spawn(after.run())]);
+    assert_eq!(after.supervisor.restarts(), 4);
+    // What was spent of the budget is spent.
+    after.spawned();
+    after.exited(CRASH);
+    after.wait(Duration::from_secs(8));
+    after.spawned();
+    after.exited(CRASH);
+    assert_eq!(after.state(), ProcessState::CrashLoop);
+    let (mut looping, actions) = another_daemon(&after, DAY, Found::Nothing);
+    assert!(actions.is_empty());
+    assert_eq!((looping.state(), looping.reason()), (after.state(), after.reason()));
+    assert_eq!(looping.supervisor.since(), after.supervisor.since());
+    assert!(looping.wait(DAY).is_empty());
+
+    let mut overdue = another_daemon(&desk, Duration::from_mins(2), Found::Nothing).0;
+    assert_eq!(orders(&overdue.wait(Duration::ZERO)).len(), 1);
+}
+
+#[test]
+fn an_end_under_way_comes_to_the_same_end_under_the_next_daemon() {
+    let under_way = |event: ProcessEvent| {
+        let mut desk = Desk::running(Preset::Installation);
+        desk.tell(event);
+        desk
+    };
+    let ended = Found::Ended(MissedEnd::Unknown);
+    for (event, order, state) in [
+        (ProcessEvent::StopAsked, true, ProcessState::Stopped),
+        (ProcessEvent::KillAsked, true, ProcessState::Stopped),
+        (ProcessEvent::ClosedByPerson, false, ProcessState::Closed),
+        (ProcessEvent::RestartAsked, true, ProcessState::Starting),
+    ] {
+        let desk = under_way(event.clone());
+        let (mut after, actions) = another_daemon(&desk, Duration::from_secs(1), RUNNING);
+        assert_eq!(orders(&actions).len(), usize::from(order), "{event:?}");
+        assert_eq!((after.state(), after.reason()), (ProcessState::Stopping, desk.reason()));
+        after.exited(Exit::Unknown);
+        assert_eq!(after.state(), state, "{event:?}");
+        let meanwhile = another_daemon(&desk, Duration::from_secs(1), ended).0;
+        assert_eq!(meanwhile.state(), state, "{event:?}");
+    }
+    let mut frozen = Desk::running(Preset::Installation);
+    frozen.verdict(FROZEN);
+    frozen.wait(Duration::from_secs(5));
+    let (mut after, actions) = another_daemon(&frozen, Duration::from_secs(1), RUNNING);
+    assert_eq!(actions, [Action::Kill(after.run())]);
+    after.exited(Exit::Unknown);
+    assert_eq!(after.state(), ProcessState::Restarting);
+}
+
+#[test]
+fn a_launch_of_which_nobody_knows_what_became_is_made_again_and_counted_once() {
+    let mut desk = Desk::running(Preset::Show);
+    desk.exited(CRASH);
+    desk.wait(Duration::ZERO);
+    let (after, actions) = another_daemon(&desk, Duration::from_secs(1), Found::Nothing);
+    assert_eq!(actions, [Action::Spawn(after.run())]);
+    assert_eq!(after.supervisor.restarts(), 1);
+    assert_eq!(after.run().number(), desk.run().number() + 1);
+    desk.tell(ProcessEvent::StopAsked);
+    let (stopped, actions) = another_daemon(&desk, Duration::from_secs(1), Found::Nothing);
+    assert!(orders(&actions).is_empty());
+    assert_eq!(stopped.state(), ProcessState::Stopped);
+}
+
+#[test]
+fn what_has_ended_is_as_it_was_whatever_became_of_the_clock() {
+    for exit in [Exit::Code(0), CRASH, SIGKILL] {
+        let mut desk = Desk::running(Preset::Manual);
+        desk.exited(exit);
+        let (after, actions) = another_daemon(&desk, Duration::from_secs(9), Found::Nothing);
+        assert!(actions.is_empty());
+        assert_eq!(after.supervisor.memory(), desk.supervisor.memory());
+    }
+    // The clock was set back: what was written down is in the future.
+    let mut desk = Desk::running(Preset::Show);
+    desk.exited(CRASH);
+    desk.wait(Duration::ZERO);
+    desk.spawned();
+    desk.exited(CRASH);
+    let written = desk.supervisor.memory().map_time(|at| at + DAY);
+    let mut after = Desk::preset(Preset::Show);
+    after.tell(ProcessEvent::Recalled { memory: Box::new(written), found: Found::Nothing });
+    assert_eq!(after.supervisor.since(), after.now);
+    assert_eq!(orders(&after.wait(Duration::from_secs(8))).len(), 1);
+}
+
 fn adopted(preset: Preset) -> Desk {
     let mut desk = Desk::preset(preset);
     let actions = desk.tell(recalled(Found::Running { pid: PID }));
@@ -740,6 +905,10 @@ enum Turn {
     /// An event of another run, so many runs ago.
     Stale(u32, u8),
     Pass(Duration),
+    /// Time passes in one step, and whoever should have ticked in between has not: a machine that slept.
+    Jump(Duration),
+    /// A tick that nobody asked for.
+    Tick,
     /// The daemon is killed, orders and all, and another comes.
     Daemon,
 }
@@ -776,8 +945,14 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         1 => Just(Turn::Leave),
         3 => verdict.prop_map(Turn::Verdict),
         1 => Just(Turn::ClosedByPerson),
-        2 => (1_u32..4, 0_u8..9).prop_map(|(ago, what)| Turn::Stale(ago, what)),
+        2 => (1_u32..4, 0_u8..10).prop_map(|(ago, what)| Turn::Stale(ago, what)),
         6 => (0_u64..4000).prop_map(|time| Turn::Pass(millis(time))),
+        1 => prop_oneof![
+            0_u64..100,
+            0_u64..90_000,
+            Just(100_000_000),
+        ].prop_map(|time| Turn::Jump(millis(time))),
+        2 => Just(Turn::Tick),
         1 => Just(Turn::Daemon),
     ];
     prop::collection::vec(turn, 1..200)
@@ -999,6 +1174,7 @@ impl World {
             5 => ProcessEvent::Left { session: format!("session {incarnation}") },
             6 => recalled(Found::Running { pid: 1 }),
             7 => recalled(Found::Ended(MissedEnd::Unknown)),
+            8 => ProcessEvent::Queued { incarnation },
             _ => ProcessEvent::Verdict { incarnation, verdict: Verdict::Running },
         };
         let before = format!("{:?}", self.supervisor);
@@ -1048,6 +1224,11 @@ impl World {
             },
             Turn::Stale(ago, what) => self.stale(ago, what),
             Turn::Pass(time) => self.pass(time),
+            Turn::Jump(time) => {
+                self.now += time;
+                Ok(())
+            },
+            Turn::Tick => self.tell(ProcessEvent::Tick),
             Turn::Daemon => self.daemon(),
         }
     }
