@@ -1216,7 +1216,16 @@ impl World {
                 self.tell(ProcessEvent::Verdict { incarnation, verdict })
             },
             Turn::ClosedByPerson => {
+                let before = &self.supervisor;
+                let has_ended = match before.state() {
+                    ProcessState::Crashed | ProcessState::CrashLoop => true,
+                    // Waiting, and not because a person asked.
+                    ProcessState::Restarting => before.next_deadline().is_some(),
+                    _ => false,
+                };
                 self.tell(ProcessEvent::ClosedByPerson)?;
+                let state = self.supervisor.state();
+                prop_assert!(!has_ended || state == ProcessState::Closed, "{}", state);
                 if self.supervisor.state() == ProcessState::Closed {
                     self.closed = true;
                 }
