@@ -106,14 +106,11 @@ fn record(host: &Host, node: &str) -> PathBuf {
     host.directory().join("state").join(host.name()).join("run").join(format!("{node}.json"))
 }
 
-#[test]
-fn whatever_state_it_was_in_it_goes_on_from_there() {
-    let Some(lab) = Lab::new("every-state") else { return };
-    let dir = lab.directory().join("files");
-    fs::create_dir_all(&dir).unwrap();
+/// What can be brought into every state.
+fn catalogue(dir: &Path) -> String {
     let mut catalogue = String::new();
     for name in ["runs", "is-slow", "is-frozen", "is-ignored"] {
-        catalogue += &stumble(name, &dir, "");
+        catalogue += &stumble(name, dir, "");
     }
     write!(
         catalogue,
@@ -121,69 +118,82 @@ fn whatever_state_it_was_in_it_goes_on_from_there() {
          health = {{ startup_s = 3000 }}\n"
     )
     .unwrap();
-    for name in ["is-stopped", "has-crashed", "by-name"] {
-        catalogue += &script(name, &dir, "policy = \"manual\"");
+    for name in ["is-stopped", "has-crashed"] {
+        catalogue += &script(name, dir, "policy = \"manual\"");
     }
-    catalogue += &script("has-budget", &dir, "restart = { budget = 2, window_s = 3000 }");
-    catalogue += &script("loops", &dir, "restart = { budget = 0 }");
-    catalogue += &script("waits", &dir, "restart = { first_s = 15, max_s = 60 }");
-    catalogue += &script("waits-longer", &dir, "restart = { first_s = 3000, max_s = 3000 }");
+    catalogue += &script("has-budget", dir, "restart = { budget = 2, window_s = 3000 }");
+    catalogue += &script("loops", dir, "restart = { budget = 0 }");
+    catalogue += &script("waits", dir, "restart = { first_s = 15, max_s = 60 }");
+    catalogue += &script("waits-longer", dir, "restart = { first_s = 3000, max_s = 3000 }");
     catalogue.push_str(
         "[visualizations.was-closed]\nprogram = \"true\"\nmesh = false\n\
          [visualizations.is-stopping]\nprogram = \"sh\"\nmesh = false\nstop = { terminate_s = 20 }\n\
          args = [\"-c\", \"trap '' TERM; while :; do sleep 0.05; done\", \"is-stopping\"]\n\
-         [visualizations.stops-to-start]\nprogram = \"sh\"\nmesh = false\nstop = { terminate_s = 2 }\n\
+         [visualizations.stops-to-start]\nprogram = \"sh\"\nmesh = false\nstop = { terminate_s = 6 }\n\
          args = [\"-c\", \"trap '' TERM; while :; do sleep 0.05; done\", \"stops-to-start\"]\n",
     );
-    let mut show = Show::with_catalogue(&lab, &["h1"], &catalogue);
-    let h1 = show.host("h1").clone();
+    catalogue
+}
 
-    // Into every state.
+/// Those that are the same afterwards, and their state.
+const SAME: [(&str, &str); 11] = [
+    ("runs", "running"),
+    ("has-budget", "running"),
+    ("is-slow", "slow"),
+    ("is-frozen", "unresponsive"),
+    ("is-ignored", "unresponsive"),
+    ("is-starting", "starting"),
+    ("is-stopped", "stopped"),
+    ("was-closed", "closed"),
+    ("has-crashed", "crashed"),
+    ("loops", "crash_loop"),
+    ("waits-longer", "restarting"),
+];
+
+/// Brings them there.
+fn into_every_state(h1: &Host, dir: &Path) {
     for name in ["runs", "is-slow", "is-frozen", "is-ignored"] {
-        start(&h1, &h1, name);
+        start(h1, h1, name);
     }
     for name in ["is-starting", "is-stopped", "has-crashed", "has-budget", "loops", "waits"] {
-        start(&h1, &h1, name);
+        start(h1, h1, name);
     }
     for name in ["waits-longer", "is-stopping", "stops-to-start"] {
-        start(&h1, &h1, name);
+        start(h1, h1, name);
     }
-    hana(&h1, ["start", "was-closed"]);
+    hana(h1, ["start", "was-closed"]);
     for name in ["runs", "is-slow", "is-frozen", "is-ignored"] {
-        wait_until(&h1, name, "running");
+        wait_until(h1, name, "running");
     }
-    fail(&dir, "runs", "exit 1");
-    fail(&dir, "has-budget", "");
+    fail(dir, "runs", "exit 1");
+    fail(dir, "has-budget", "");
     eventually(SOON, "both to run again", || {
-        let nodes = nodes(&h1);
+        let nodes = nodes(h1);
         let again = |id| is(&nodes, id, "running") && node(&nodes, id).unwrap()["restarts"] == 1;
         again("runs") && again("has-budget")
     });
-    fail(&dir, "is-slow", "slow");
-    fail(&dir, "is-frozen", "freeze");
-    fail(&dir, "is-ignored", "freeze");
-    hana(&h1, ["stop", "is-stopped"]).ok();
+    fail(dir, "is-slow", "slow");
+    fail(dir, "is-frozen", "freeze");
+    fail(dir, "is-ignored", "freeze");
+    hana(h1, ["stop", "is-stopped"]).ok();
     for name in ["has-crashed", "loops", "waits-longer"] {
-        fail(&dir, name, "");
+        fail(dir, name, "");
     }
-    wait_until(&h1, "is-ignored", "unresponsive");
-    hana(&h1, ["ignore", "is-ignored"]).ok();
-    let same = [
-        ("runs", "running"),
-        ("has-budget", "running"),
-        ("is-slow", "slow"),
-        ("is-frozen", "unresponsive"),
-        ("is-ignored", "unresponsive"),
-        ("is-starting", "starting"),
-        ("is-stopped", "stopped"),
-        ("was-closed", "closed"),
-        ("has-crashed", "crashed"),
-        ("loops", "crash_loop"),
-        ("waits-longer", "restarting"),
-    ];
-    for (name, state) in same {
-        wait_until(&h1, name, state);
+    wait_until(h1, "is-ignored", "unresponsive");
+    hana(h1, ["ignore", "is-ignored"]).ok();
+    for (name, state) in SAME {
+        wait_until(h1, name, state);
     }
+}
+
+#[test]
+fn whatever_state_it_was_in_it_goes_on_from_there() {
+    let Some(lab) = Lab::new("every-state") else { return };
+    let dir = lab.directory().join("files");
+    fs::create_dir_all(&dir).unwrap();
+    let mut show = Show::with_catalogue(&lab, &["h1"], &catalogue(&dir));
+    let h1 = show.host("h1").clone();
+    into_every_state(&h1, &dir);
     fail(&dir, "waits", "");
     let _stopping = hana_goes_on(&h1, ["stop", "is-stopping"]);
     let _restarting = hana_goes_on(&h1, ["restart", "stops-to-start"]);
@@ -201,7 +211,7 @@ fn whatever_state_it_was_in_it_goes_on_from_there() {
 
     let after = eventually(SOON, "all to be as they were", || {
         let listed = nodes(&h1);
-        for (name, _) in same {
+        for (name, _) in SAME {
             let (was, now) = (node(&before, name).unwrap(), node(&listed, name));
             let now = now.unwrap_or(&Value::Null);
             let starts = name == "is-starting" && now["state"] == "starting";
@@ -308,17 +318,16 @@ fn killed_at_any_moment_it_never_leaves_two_and_never_loses_one() {
     const NAMES: [&str; 4] = ["a", "b", "c", "d"];
     let Some(lab) = Lab::new("any-moment") else { return };
     // Each ends a moment after it began, for ever.
-    let catalogue: String = NAMES
-        .iter()
-        .zip(["0.05", "0.11", "0.23", "0.4"])
-        .map(|(name, lives)| {
-            format!(
-                "[visualizations.{name}]\nprogram = \"sh\"\nmesh = false\npolicy = \"installation\"\n\
-                 restart = {{ max_s = 0.05, initial_s = 0.01 }}\n\
-                 args = [\"-c\", \"sleep {lives}; exit 1\", \"{name}\"]\n"
-            )
-        })
-        .collect();
+    let mut catalogue = String::new();
+    for (name, lives) in NAMES.iter().zip(["0.05", "0.11", "0.23", "0.4"]) {
+        writeln!(
+            catalogue,
+            "[visualizations.{name}]\nprogram = \"sh\"\nmesh = false\npolicy = \"installation\"\n\
+             restart = {{ max_s = 0.05, initial_s = 0.01 }}\n\
+             args = [\"-c\", \"sleep {lives}; exit 1\", \"{name}\"]"
+        )
+        .unwrap();
+    }
     let mut show = Show::with_catalogue(&lab, &["h1"], &catalogue);
     let h1 = show.host("h1").clone();
     for name in NAMES {

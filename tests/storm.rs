@@ -42,7 +42,7 @@ fn share<T>(host: &Host, pid: i32, meanwhile: impl FnOnce() -> T) -> (f64, Durat
     let (before, began) = (busy(host, pid), Instant::now());
     let done = meanwhile();
     let took = began.elapsed();
-    let spent = busy(host, pid) - before;
+    let spent = busy(host, pid).saturating_sub(before);
     (spent.as_secs_f64() / took.as_secs_f64(), took, done)
 }
 

@@ -7,8 +7,10 @@ use hana_protocol::NodeId;
 
 use crate::Incarnation;
 
-/// Decides when each launch may be made, so that many that fell together do not rise together and take the machine
-/// away from those that still draw. Pure: it is told who wants to be launched, who has come up and what time it is.
+/// Decides when each launch may be made, so that many that fell together do not rise together.
+///
+/// They would take the machine away from those that still draw. Pure: it is told who wants to be launched, who has
+/// come up and what time it is.
 ///
 /// - What comes alone is launched at once: it waits for nobody.
 /// - Between two launches lies [`LaunchPace::spacing`], and of those that the policy wants started again at most

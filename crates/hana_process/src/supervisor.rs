@@ -805,11 +805,11 @@ impl Supervisor {
                 self.phase = Phase::Up(up);
                 self.stand_as(before, reason);
             },
-            (_, state) => {
+            (_, was) => {
                 up.before = Some(before);
                 self.phase = Phase::Up(up);
-                let since = if state == ProcessState::Starting { before.since } else { now };
-                let ignored = before.ignored && state == ProcessState::Starting;
+                let since = if was == ProcessState::Starting { before.since } else { now };
+                let ignored = before.ignored && was == ProcessState::Starting;
                 let starting = Before { state: ProcessState::Starting, since, ignored };
                 self.stand_as(starting, ADOPTED.into());
                 self.judge(now, actions);

@@ -86,7 +86,8 @@ impl Wave {
 
     fn row(&self) -> String {
         let brightness = |at: u16| {
-            let around = f32::from(at) / f32::from(WIDTH) * self.width + self.phase;
+            let across = f32::from(at) / f32::from(WIDTH);
+            let around = across.mul_add(self.width, self.phase);
             (around * std::f32::consts::TAU).sin()
         };
         (0..WIDTH)

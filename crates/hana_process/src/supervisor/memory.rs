@@ -15,9 +15,11 @@ use super::Phase;
 use super::Step;
 use super::Supervisor;
 
-/// What of a [`Supervisor`] is to outlive the daemon that has it: where it stood and why, what a person wanted, and
-/// what of its budget is spent. `T` is a moment: an [`Instant`] for the machine, which means nothing to another
-/// process, and Unix milliseconds where it is written down ([`Memory::map_time`]).
+/// What of a [`Supervisor`] is to outlive the daemon that has it.
+///
+/// Where it stood and why, what a person wanted, and what of its budget is spent. `T` is a moment: an [`Instant`] for
+/// the machine, which means nothing to another process, and Unix milliseconds where it is written down
+/// ([`Memory::map_time`]).
 ///
 /// Whatever is missing in what is read has a default: that of a first run, about which nothing is known but that it
 /// ran.

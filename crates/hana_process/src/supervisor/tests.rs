@@ -652,10 +652,11 @@ fn recalled(found: Found) -> ProcessEvent {
 /// The daemon is killed at once, and another comes so much later, which finds this.
 fn another_daemon(desk: &Desk, later: Duration, found: Found) -> (Desk, Vec<Action>) {
     // As it is written down and read again.
-    let written = desk.supervisor.memory().map_time(|at| at.duration_since(desk.now - DAY));
+    let day_before = desk.now.checked_sub(DAY).unwrap();
+    let written = desk.supervisor.memory().map_time(|at| at.duration_since(day_before));
     let text = serde_json::to_string(&written).unwrap();
     let read: Memory<Duration> = serde_json::from_str(&text).unwrap();
-    let memory = Box::new(read.map_time(|after| desk.now - DAY + after));
+    let memory = Box::new(read.map_time(|after| day_before + after));
     let mut after = Desk::new(desk.supervisor.policy().clone());
     after.now = desk.now + later;
     let actions = after.tell(ProcessEvent::Recalled { memory, found });
@@ -971,6 +972,8 @@ fn policies() -> impl Strategy<Value = Policy> {
 }
 
 /// A world that carries out orders whenever it likes, and watches that the promises hold.
+// What each says is nobody else's business.
+#[allow(clippy::struct_excessive_bools)]
 struct World {
     supervisor: Supervisor,
     now: Instant,
@@ -1029,7 +1032,7 @@ impl World {
             None => Found::Nothing,
         };
         let policy = before.policy.clone();
-        self.supervisor = Supervisor::new(before.id.clone(), "ripples", policy, self.now);
+        self.supervisor = Supervisor::new(before.id, "ripples", policy, self.now);
         self.relaunches = matches!(memory.stage, Stage::Launching { .. });
         self.tell(ProcessEvent::Recalled { memory: Box::new(memory.clone()), found })?;
         self.relaunches = false;
