@@ -24,6 +24,9 @@ use crate::HanaSystems;
 use crate::InForce;
 use crate::MeshLink;
 use crate::ParameterStruct;
+use crate::Saved;
+use crate::saves;
+use crate::saves::SavedResources;
 use crate::sendings;
 use crate::topics::TopicRegistrations;
 
@@ -38,6 +41,7 @@ pub struct VisualizationPlugin<P> {
     id: String,
     exits_on_shutdown: bool,
     topics: TopicRegistrations<role::Visualization>,
+    saved: SavedResources,
     parameters: PhantomData<fn(P)>,
 }
 
@@ -55,8 +59,16 @@ impl<P> VisualizationPlugin<P> {
             id: id.into(),
             exits_on_shutdown: true,
             topics: TopicRegistrations::default(),
+            saved: SavedResources::default(),
             parameters: PhantomData,
         }
+    }
+
+    /// Keeps a resource, so that the next run has it when this one has crashed or is restarted.
+    #[must_use]
+    pub fn saves<S: Saved>(mut self) -> Self {
+        self.saved.add::<S>();
+        self
     }
 
     /// Leaves it to the program to exit on [`ShutdownRequested`].
@@ -112,6 +124,7 @@ where
             .map(|config| self.topics.announce(config.with_parameters(declared.clone())));
         let look =
             config.as_ref().ok().and_then(NodeConfig::last_look).cloned().unwrap_or_default();
+        self.saved.build(app, saves::id_of(&config));
         MeshLink::<role::Visualization>::build(app, config);
         app.init_resource::<P>();
         restore(&mut *app.world_mut().resource_mut::<P>(), &declared, &look);

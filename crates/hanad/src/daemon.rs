@@ -15,6 +15,7 @@ use hana_network::Pending;
 use hana_network::PresenceWatch;
 use hana_network::Request;
 use hana_network::Rival;
+use hana_network::SavedState;
 use hana_process::Action;
 use hana_process::Catalogue;
 use hana_process::Incarnation;
@@ -369,6 +370,7 @@ impl Daemon {
         };
         // A person who starts one begins anew; what is restarted goes on where it was.
         look_keeper::forget(&self.state.look_of(&id));
+        look_keeper::forget(&self.state.saved_of(&id));
         let mut keeper = self.keeper(id.clone(), entry.name.as_str(), entry.policy);
         keeper.wait(request);
         // A new start takes the place of what has ended under this id.
@@ -542,6 +544,8 @@ impl Daemon {
             spec.spare_output = self.state.spare_output_of(node);
             if let Some(look) = look {
                 spec.env.insert(LastLook::VARIABLE.into(), look);
+                let saved = self.state.saved_of(node).display().to_string();
+                spec.env.insert(SavedState::VARIABLE.into(), saved);
             }
             spec.env.insert("HANA_NODE".into(), node.to_string());
             spec.env.insert("HANA_HOST".into(), self.node.host().to_string());

@@ -122,11 +122,11 @@ fn read(file: &Path, node: &NodeId) -> Option<Look> {
     }
 }
 
-/// What is started by a person begins with its defaults.
+/// What is started by a person begins anew: removes what was kept of an earlier run.
 pub(crate) fn forget(file: &Path) {
     if let Err(problem) = fs::remove_file(file)
         && problem.kind() != ErrorKind::NotFound
     {
-        tracing::warn!("{}: an old look stays: {problem}", file.display());
+        tracing::warn!("{}: what an earlier run left stays: {problem}", file.display());
     }
 }

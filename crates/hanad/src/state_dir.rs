@@ -109,6 +109,11 @@ impl StateDir {
         self.dir.join("looks").join(format!("{node}.json"))
     }
 
+    /// The file with what a visualization chose to save, which it writes itself.
+    pub(crate) fn saved_of(&self, node: &NodeId) -> PathBuf {
+        self.dir.join("saved").join(node.as_str())
+    }
+
     /// The daemon's own log.
     pub(crate) fn own_log(&self) -> PathBuf {
         log_of(&self.dir, OWN)

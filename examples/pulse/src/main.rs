@@ -19,7 +19,10 @@ use bevy_time::TimePlugin;
 use hana_plugin::Description;
 use hana_plugin::InForce;
 use hana_plugin::Joined;
+use hana_plugin::Saved;
 use hana_plugin::VisualizationPlugin;
+use serde::Deserialize;
+use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 /// The same parameters as `ripples`.
@@ -41,6 +44,16 @@ impl Default for Pulse {
     }
 }
 
+/// How often it has beaten, over all its runs since somebody started it: what a crash does not cost.
+#[derive(Resource, Default, Serialize, Deserialize)]
+struct Beats {
+    count: u64,
+}
+
+impl Saved for Beats {
+    const NAME: &'static str = "beats";
+}
+
 /// Frames a second.
 const RATE: f64 = 60.0;
 
@@ -58,8 +71,9 @@ fn main() -> AppExit {
             TimePlugin,
             TerminalCtrlCHandlerPlugin,
             ScheduleRunnerPlugin::run_loop(Duration::from_secs_f64(1.0 / RATE)),
-            VisualizationPlugin::<Pulse>::new("pulse"),
+            VisualizationPlugin::<Pulse>::new("pulse").saves::<Beats>(),
         ))
+        .init_resource::<Beats>()
         .add_observer(|joined: On<Joined>| say(format_args!("I am '{}'", joined.node)))
         .add_systems(
             Update,
@@ -93,11 +107,12 @@ fn is_black(in_force: Res<InForce>) -> bool {
     in_force.is_blackout()
 }
 
-fn beat(time: Res<Time>, pulse: Res<Pulse>, mut phase: Local<f32>) {
+fn beat(time: Res<Time>, pulse: Res<Pulse>, mut beats: ResMut<Beats>, mut phase: Local<f32>) {
     let before = *phase;
     *phase = pulse.speed.mul_add(time.delta_secs(), before).rem_euclid(1.0);
     if *phase < before && pulse.speed > 0.0 {
-        say(format_args!("beat"));
+        beats.count += 1;
+        say(format_args!("beat {}", beats.count));
     }
 }
 
