@@ -255,6 +255,35 @@ mod tests {
         );
     }
 
+    /// Whatever became of the file: nothing ends the daemon, and no other process is taken for the one that it was.
+    #[test]
+    fn of_a_damaged_record_comes_the_same_process_or_none() {
+        let whole = record("ripples");
+        let text = serde_json::to_string(&whole).unwrap();
+        for end in 0..text.len() {
+            assert!(parse(&text[..end], "ripples").is_err(), "cut off at {end}");
+        }
+        let mut saved = 0;
+        for at in 0..text.len() {
+            for with in ["", "0", "\"", "}", "null", "[]"] {
+                let damaged = format!("{}{with}{}", &text[..at], &text[at + 1..]);
+                let Ok(read) = parse(&damaged, "ripples") else { continue };
+                saved += 1;
+                let (Some(read), Some(written)) = (read.process, &whole.process) else { continue };
+                let same = read.fingerprint.started == written.fingerprint.started
+                    && read.fingerprint.pid == written.fingerprint.pid;
+                // A number or a text that is damaged is another; that it is not that process is found out later.
+                let inside = text.find("fingerprint").unwrap()..text.find("mark").unwrap();
+                assert!(same || inside.contains(&at), "{damaged}");
+            }
+        }
+        assert!(saved > 0);
+        let odd = text.replace("\"incarnation\":1", "\"incarnation\":\"first\"");
+        assert_ne!(odd, text);
+        let read = parse(&odd, "ripples").unwrap();
+        assert_eq!((read.process, read.memory), (whole.process, Memory::default()));
+    }
+
     #[test]
     fn a_record_of_a_later_version_or_with_little_in_it_is_read() {
         let text = r#"{"node": "a", "process": {"fingerprint": {"pid": 1, "started": "b/2"}, "mark": "m", "x": 1}, "y": []}"#;
