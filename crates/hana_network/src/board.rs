@@ -2,13 +2,17 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use hana_protocol::Look;
+use hana_protocol::NodeId;
 use hana_protocol::Override;
 use hana_protocol::Parameter;
 use hana_protocol::ParameterError;
 use hana_protocol::ParameterName;
 use hana_protocol::Parameters;
+
+use crate::hands::Hands;
 
 /// The parameters of a visualization with their current values.
 ///
@@ -25,9 +29,29 @@ struct State {
     held: Option<Parameters>,
     in_force: Option<Override>,
     version: u64,
+    /// Who plays what, where that matters.
+    hands: Option<Hands>,
 }
 
 impl State {
+    /// Brings what is on its way back to its default as far as it is by now.
+    fn ease(&mut self) {
+        let Self { parameters, hands: Some(hands), version, .. } = self else { return };
+        if hands.is_idle() {
+            return;
+        }
+        let eased = hands.ease(Instant::now(), |name| {
+            let index = parameters.index(name).ok()?;
+            Some((parameters.values()[index], parameters.declared()[index].default))
+        });
+        for (name, value) in eased {
+            // A value between two that it takes, it takes too.
+            if parameters.set(&name, value).is_ok() {
+                *version += 1;
+            }
+        }
+    }
+
     fn shown(&self) -> &Parameters {
         self.held.as_ref().unwrap_or(&self.parameters)
     }
@@ -40,11 +64,32 @@ impl Board {
             held: None,
             in_force: None,
             version: 1,
+            hands: None,
         }))
+    }
+
+    /// The same, with an eye on who plays what.
+    pub(crate) fn with_hands(self, hands: Option<Hands>) -> Self {
+        self.state().hands = hands;
+        self
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As of now.
+    fn state_now(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        state.ease();
+        state
+    }
+
+    /// Tells what was seen of apps to whoever has an eye on that.
+    pub(crate) fn tell_hands(&self, tell: impl FnOnce(&mut Hands)) {
+        if let Some(hands) = &mut self.state().hands {
+            tell(hands);
+        }
     }
 
     /// The declarations, in order.
@@ -56,13 +101,13 @@ impl Board {
     /// The values to be shown, in the order of the declarations.
     #[must_use]
     pub fn values(&self) -> Vec<f32> {
-        self.state().shown().values().to_vec()
+        self.state_now().shown().values().to_vec()
     }
 
     /// Copies the values to be shown into `values` if anything changed since `version`; the version they have now.
     /// Does not allocate once `values` has its size. The first version is 1: begin with 0.
     pub fn read_since(&self, version: u64, values: &mut Vec<f32>) -> u64 {
-        let state = self.state();
+        let state = self.state_now();
         if state.version != version {
             values.clear();
             values.extend_from_slice(state.shown().values());
@@ -83,9 +128,22 @@ impl Board {
     ///
     /// When there is no such parameter, or it does not take the value; nothing has changed then.
     pub fn set(&self, name: &ParameterName, value: f32) -> Result<(), ParameterError> {
+        self.set_by(None, name, value)
+    }
+
+    /// The same, by an app.
+    pub(crate) fn set_by(
+        &self,
+        by: Option<&NodeId>,
+        name: &ParameterName,
+        value: f32,
+    ) -> Result<(), ParameterError> {
         let mut state = self.state();
         state.parameters.set(name, value)?;
         state.version += 1;
+        if let Some(hands) = &mut state.hands {
+            hands.played(name, by);
+        }
         drop(state);
         Ok(())
     }
@@ -96,9 +154,23 @@ impl Board {
     ///
     /// The first that cannot be set; nothing has changed then.
     pub fn set_all(&self, values: &BTreeMap<ParameterName, f32>) -> Result<(), ParameterError> {
+        self.set_all_by(None, values)
+    }
+
+    /// The same, by an app.
+    pub(crate) fn set_all_by(
+        &self,
+        by: Option<&NodeId>,
+        values: &BTreeMap<ParameterName, f32>,
+    ) -> Result<(), ParameterError> {
         let mut state = self.state();
         state.parameters.set_all(values)?;
         state.version += 1;
+        if let Some(hands) = &mut state.hands {
+            for name in values.keys() {
+                hands.played(name, by);
+            }
+        }
         drop(state);
         Ok(())
     }
@@ -132,7 +204,7 @@ impl Board {
 
     /// A number that grows with every change.
     pub(crate) fn version(&self) -> u64 {
-        self.state().version
+        self.state_now().version
     }
 
     /// What is shown.

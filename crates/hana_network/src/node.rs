@@ -38,6 +38,8 @@ use zenoh::Session;
 use zenoh::Wait;
 use zenoh::query::Query;
 use zenoh::sample::Locality;
+use zenoh::sample::Sample;
+use zenoh::sample::SampleKind;
 
 use crate::Answering;
 use crate::Board;
@@ -61,6 +63,7 @@ use crate::Request;
 use crate::Rival;
 use crate::StatePublisher;
 use crate::Subscription;
+use crate::WhenAppVanishes;
 use crate::addresses::Addresses;
 use crate::command;
 use crate::copy_filter::CopyFilter;
@@ -69,6 +72,7 @@ use crate::custom;
 use crate::custom::HeardSinceJoining;
 use crate::door::Door;
 use crate::gate::Gate;
+use crate::hands::Hands;
 use crate::heart::Heart;
 use crate::log_tail;
 use crate::outbox::Channel;
@@ -281,6 +285,9 @@ impl<R: NodeRole> Node<R> {
                 let echo = Echo::start(Arc::downgrade(core))?;
                 declarations.push(core.take_modulation(&played.worker, Some(echo)));
                 declarations.push(core.take_commands(&played.worker, R::ROLE));
+            }
+            if matches!(core.config.when_app_vanishes, WhenAppVanishes::Ease(_)) {
+                declarations.push(core.watch_apps());
             }
             Some(core.state_publisher::<Look>(&Key::Look(id.clone())))
         } else {
@@ -628,7 +635,8 @@ impl Core {
                     return;
                 };
                 let Some(Modulation { value }) = reception.decode(&raw) else { return };
-                match board.set(&parameter, value) {
+                let by = raw.envelope.as_ref().map(|of| &of.from);
+                match board.set_by(by, &parameter, value) {
                     Ok(()) => {
                         reception.counters.received.add(1);
                         if let Some(echo) = &echo {
@@ -641,6 +649,29 @@ impl Core {
                 }
             };
             Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
+        })
+    }
+
+    /// Who is there to play, and who is not any more.
+    fn watch_apps(self: &Arc<Self>) -> Declaration {
+        let pattern = format!("{}/*/alive/**", Key::ROOT);
+        let board = Arc::clone(&self.board);
+        self.worker.declare(pattern.clone(), move |session| {
+            board.tell_hands(|hands| hands.look_anew(Instant::now()));
+            let board = Arc::clone(&board);
+            let callback = move |sample: Sample| {
+                let token = sample.key_expr().as_str();
+                let Some(Key::Alive { node, role, zid }) = Key::parse(token) else { return };
+                if !matches!(role, Role::App | Role::Bridge) {
+                    return;
+                }
+                board.tell_hands(|hands| match sample.kind() {
+                    SampleKind::Put => hands.came(&node, &zid),
+                    SampleKind::Delete => hands.went(&node, &zid, Instant::now()),
+                });
+            };
+            let tokens = session.liveliness().declare_subscriber(&pattern).history(true);
+            Ok(Box::new(tokens.callback(callback).wait()?))
         })
     }
 
@@ -727,7 +758,7 @@ impl Core {
         }
         match request.control() {
             Control::Ping(_) => request.accept(Accepted {}),
-            Control::Set(set) => match self.board.set_all(&set.parameters) {
+            Control::Set(set) => match self.board.set_all_by(request.from(), &set.parameters) {
                 Ok(()) => request.accept(Accepted {}),
                 Err(problem) => request.refuse(problem.to_string()),
             },
@@ -888,7 +919,11 @@ pub(crate) fn first_reply<T>(ask: impl FnOnce(flume::Sender<T>) -> zenoh::Result
 
 /// The parameters as the program declares them, or as an earlier run left them.
 fn first_board(config: &NodeConfig) -> Board {
-    let board = Board::new(config.parameters.clone());
+    let hands = match config.when_app_vanishes {
+        WhenAppVanishes::Hold => None,
+        WhenAppVanishes::Ease(over) => Some(Hands::new(over)),
+    };
+    let board = Board::new(config.parameters.clone()).with_hands(hands);
     for left_out in config.last_look().map(|look| board.restore(look)).unwrap_or_default() {
         tracing::warn!("of the last look, this is left out: {left_out}");
     }

@@ -15,6 +15,7 @@ use crate::LastLook;
 use crate::NetworkSettings;
 use crate::SettingsError;
 use crate::SettingsFile;
+use crate::WhenAppVanishes;
 use crate::custom::Hearing;
 
 /// How a node joins. The defaults need no configuration on any network with multicast.
@@ -34,6 +35,7 @@ pub struct NodeConfig {
     pub(crate) hearing: Vec<Hearing>,
     /// What it shows first, instead of the defaults.
     pub(crate) last_look: Option<Look>,
+    pub(crate) when_app_vanishes: WhenAppVanishes,
 }
 
 /// Whether others see a node.
@@ -123,6 +125,7 @@ impl NodeConfig {
             messages: vec![],
             hearing: vec![],
             last_look: None,
+            when_app_vanishes: WhenAppVanishes::default(),
         }
     }
 
@@ -130,6 +133,13 @@ impl NodeConfig {
     #[must_use]
     pub fn with_parameters(mut self, parameters: Vec<Parameter>) -> Self {
         self.parameters = parameters;
+        self
+    }
+
+    /// What becomes of the parameters that an app played, once it is gone.
+    #[must_use]
+    pub const fn with_vanishing_apps(mut self, then: WhenAppVanishes) -> Self {
+        self.when_app_vanishes = then;
         self
     }
 

@@ -159,9 +159,9 @@ struct Desk {
 #[derive(Debug)]
 struct Papers {
     parts: BTreeMap<String, SavedPart>,
-    /// There is something newer than what was written last.
-    is_news: bool,
-    is_writing: bool,
+    /// How often something was saved, and how many of those times are written.
+    saved: u64,
+    written: u64,
     /// Somebody waits for all to be written.
     hurry: bool,
     is_over: bool,
@@ -190,8 +190,7 @@ impl Writer {
         parts: BTreeMap<String, SavedPart>,
         between: Duration,
     ) -> Self {
-        let papers =
-            Papers { parts, is_news: false, is_writing: false, hurry: false, is_over: false };
+        let papers = Papers { parts, saved: 0, written: 0, hurry: false, is_over: false };
         let desk = Arc::new(Desk { papers: Mutex::new(papers), changed: Condvar::new() });
         let of_thread = Arc::clone(&desk);
         let spawned = thread::Builder::new()
@@ -212,9 +211,10 @@ impl Writer {
         }
         if papers.parts.get(name) != Some(&part) {
             papers.parts.insert(name.into(), part);
-            papers.is_news = true;
+            papers.saved += 1;
             self.desk.changed.notify_all();
         }
+        drop(papers);
         Ok(())
     }
 
@@ -223,14 +223,15 @@ impl Writer {
         let mut papers = self.desk.papers();
         papers.hurry = true;
         self.desk.changed.notify_all();
-        while papers.is_news || papers.is_writing {
+        loop {
+            let is_written = papers.written == papers.saved;
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
+            if is_written || left.is_zero() {
+                drop(papers);
+                return is_written;
             }
             papers = self.desk.wait(papers, left);
         }
-        true
     }
 }
 
@@ -245,6 +246,8 @@ impl Drop for Writer {
 }
 
 /// Writes whatever is new, not too often, until it is over.
+// The papers are locked but while it waits and while it writes.
+#[allow(clippy::significant_drop_tightening)]
 fn write_on(desk: &Desk, file: &Path, node: &NodeId, between: Duration) {
     let mut written: Option<Instant> = None;
     let mut told: Option<ErrorKind> = None;
@@ -252,18 +255,17 @@ fn write_on(desk: &Desk, file: &Path, node: &NodeId, between: Duration) {
     loop {
         let pause = written.map_or(Duration::ZERO, |at| between.saturating_sub(at.elapsed()));
         let is_due = pause.is_zero() || papers.hurry || papers.is_over;
-        if !papers.is_news || !is_due {
+        let is_news = papers.saved != papers.written;
+        if !is_news || !is_due {
             if papers.is_over {
                 return;
             }
             papers.hurry = false;
-            let patience = if papers.is_news { pause } else { Duration::from_hours(1) };
+            let patience = if is_news { pause } else { Duration::from_hours(1) };
             papers = desk.wait(papers, patience);
             continue;
         }
-        let parts = papers.parts.clone();
-        papers.is_news = false;
-        papers.is_writing = true;
+        let (parts, saved) = (papers.parts.clone(), papers.saved);
         drop(papers);
         match write(file, &encode(node, &parts)) {
             Ok(()) => told = None,
@@ -275,7 +277,7 @@ fn write_on(desk: &Desk, file: &Path, node: &NodeId, between: Duration) {
         }
         written = Some(Instant::now());
         papers = desk.papers();
-        papers.is_writing = false;
+        papers.written = saved;
         desk.changed.notify_all();
     }
 }
@@ -402,7 +404,7 @@ mod tests {
         for cut in 0..whole.len() {
             decode(&whole[..cut], &id()).unwrap_err();
         }
-        let mut flipped = whole.clone();
+        let mut flipped = whole;
         *flipped.last_mut().unwrap() ^= 1;
         fs::write(&file, &flipped).unwrap();
         let next = at(&file);

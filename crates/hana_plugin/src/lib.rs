@@ -41,6 +41,7 @@ mod topics;
 mod visualization;
 
 pub use app::AppPlugin;
+pub use hana_network::WhenAppVanishes;
 pub use in_force::InForce;
 pub use link::JoinFailed;
 pub use link::Joined;

@@ -27,7 +27,7 @@ pub trait Saved: Resource + Serialize + DeserializeOwned {
     /// added with `#[serde(default)]` need no new version.
     const VERSION: u32 = 1;
 
-    /// Makes one of what an older, or newer, version of the program saved: its bytes, MessagePack with the names of
+    /// Makes one of what an older, or newer, version of the program saved: its bytes, `MessagePack` with the names of
     /// fields. `None` begins anew.
     #[must_use]
     fn migrate(_version: u32, _bytes: &[u8]) -> Option<Self> {

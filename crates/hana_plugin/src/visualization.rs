@@ -12,6 +12,7 @@ use bevy_ecs::prelude::*;
 use bevy_reflect::TypePath;
 use hana_network::Board;
 use hana_network::NodeConfig;
+use hana_network::WhenAppVanishes;
 use hana_protocol::CustomMessage;
 use hana_protocol::Look;
 use hana_protocol::NodeId;
@@ -42,6 +43,7 @@ pub struct VisualizationPlugin<P> {
     exits_on_shutdown: bool,
     topics: TopicRegistrations<role::Visualization>,
     saved: SavedResources,
+    when_app_vanishes: WhenAppVanishes,
     parameters: PhantomData<fn(P)>,
 }
 
@@ -60,6 +62,7 @@ impl<P> VisualizationPlugin<P> {
             exits_on_shutdown: true,
             topics: TopicRegistrations::default(),
             saved: SavedResources::default(),
+            when_app_vanishes: WhenAppVanishes::default(),
             parameters: PhantomData,
         }
     }
@@ -68,6 +71,14 @@ impl<P> VisualizationPlugin<P> {
     #[must_use]
     pub fn saves<S: Saved>(mut self) -> Self {
         self.saved.add::<S>();
+        self
+    }
+
+    /// What becomes of the parameters that an app played, once that app is gone: they stay as they are, unless told
+    /// otherwise here.
+    #[must_use]
+    pub const fn when_app_vanishes(mut self, then: WhenAppVanishes) -> Self {
+        self.when_app_vanishes = then;
         self
     }
 
@@ -120,8 +131,10 @@ where
     fn build(&self, app: &mut App) {
         let declared = P::declare();
         let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
-        let config = NodeConfig::from_environment(id)
-            .map(|config| self.topics.announce(config.with_parameters(declared.clone())));
+        let config = NodeConfig::from_environment(id).map(|config| {
+            let config = config.with_parameters(declared.clone());
+            self.topics.announce(config.with_vanishing_apps(self.when_app_vanishes))
+        });
         let look =
             config.as_ref().ok().and_then(NodeConfig::last_look).cloned().unwrap_or_default();
         self.saved.build(app, saves::id_of(&config));

@@ -22,6 +22,7 @@ use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
 use hana_plugin::MeshLink;
 use hana_plugin::VisualizationPlugin;
+use hana_plugin::WhenAppVanishes;
 use hana_protocol::role;
 use tracing_subscriber::EnvFilter;
 
@@ -35,6 +36,8 @@ struct Stumble {
 const FRAME: Duration = Duration::from_millis(50);
 /// The same once it has become slow.
 const SLOW_FRAME: Duration = Duration::from_millis(500);
+/// How slowly it goes back to its defaults when who played it is gone.
+const EASE: Duration = Duration::from_secs(2);
 /// Longer than anybody waits.
 const FOR_EVER: Duration = Duration::from_hours(24);
 
@@ -55,7 +58,8 @@ fn main() -> ExitCode {
             TaskPoolPlugin::default(),
             TerminalCtrlCHandlerPlugin,
             ScheduleRunnerPlugin::run_loop(FRAME),
-            VisualizationPlugin::<Stumble>::new("stumble"),
+            VisualizationPlugin::<Stumble>::new("stumble")
+                .when_app_vanishes(WhenAppVanishes::Ease(EASE)),
         ))
         .add_systems(Update, stumble)
         .run();
