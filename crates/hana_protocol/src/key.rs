@@ -26,6 +26,10 @@ pub enum Key {
     Control(NodeId),
     /// `hana/<node>/event`
     Event(NodeId),
+    /// `hana/<node>/sent`
+    Sent(NodeId),
+    /// `hana/<node>/resend`
+    Resend(NodeId),
     /// `hana/<viz>/modulation/<param>`
     Modulation {
         /// The visualization that is played.
@@ -109,6 +113,8 @@ impl Key {
             ("health", []) => Self::Health(node),
             ("control", []) => Self::Control(node),
             ("event", []) => Self::Event(node),
+            ("sent", []) => Self::Sent(node),
+            ("resend", []) => Self::Resend(node),
             ("modulation", [parameter]) => {
                 Self::Modulation { node, parameter: ParameterName::new(parameter).ok()? }
             },
@@ -133,6 +139,8 @@ impl Key {
             Self::Health(_) => KeyKind::Health,
             Self::Control(_) => KeyKind::Control,
             Self::Event(_) => KeyKind::Event,
+            Self::Sent(_) => KeyKind::Sent,
+            Self::Resend(_) => KeyKind::Resend,
             Self::Modulation { .. } => KeyKind::Modulation,
             Self::Look(_) => KeyKind::Look,
             Self::Custom { .. } => KeyKind::Custom,
@@ -158,6 +166,8 @@ impl Key {
             | Self::Health(node)
             | Self::Control(node)
             | Self::Event(node)
+            | Self::Sent(node)
+            | Self::Resend(node)
             | Self::Look(node)
             | Self::Lost(node)
             | Self::Alive { node, .. }
@@ -179,6 +189,8 @@ impl fmt::Display for Key {
             Self::Health(node) => write!(f, "{root}/{node}/health"),
             Self::Control(node) => write!(f, "{root}/{node}/control"),
             Self::Event(node) => write!(f, "{root}/{node}/event"),
+            Self::Sent(node) => write!(f, "{root}/{node}/sent"),
+            Self::Resend(node) => write!(f, "{root}/{node}/resend"),
             Self::Modulation { node, parameter } => {
                 write!(f, "{root}/{node}/modulation/{parameter}")
             },
@@ -207,6 +219,10 @@ pub enum KeyKind {
     Control,
     /// See [`Key::Event`].
     Event,
+    /// See [`Key::Sent`].
+    Sent,
+    /// See [`Key::Resend`].
+    Resend,
     /// See [`Key::Modulation`].
     Modulation,
     /// See [`Key::Look`].
@@ -236,12 +252,14 @@ pub enum TopicHistory {
 
 impl KeyKind {
     /// All kinds, in the order of `keyexprs.md`.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Alive,
         Self::Info,
         Self::Health,
         Self::Control,
         Self::Event,
+        Self::Sent,
+        Self::Resend,
         Self::Modulation,
         Self::Look,
         Self::Custom,
@@ -261,6 +279,8 @@ impl KeyKind {
             Self::Health => "hana/<node>/health",
             Self::Control => "hana/<node>/control",
             Self::Event => "hana/<node>/event",
+            Self::Sent => "hana/<node>/sent",
+            Self::Resend => "hana/<node>/resend",
             Self::Modulation => "hana/<viz>/modulation/<param>",
             Self::Look => "hana/<viz>/look",
             Self::Custom => "hana/<viz>/topic/<name>",
@@ -282,6 +302,8 @@ impl KeyKind {
             Self::Health => crate::Health::NAME,
             Self::Control => crate::Control::NAME,
             Self::Event => crate::Event::NAME,
+            Self::Sent => crate::Sent::NAME,
+            Self::Resend => crate::Resend::NAME,
             Self::Modulation => crate::Modulation::NAME,
             Self::Look => crate::Look::NAME,
             Self::Process => crate::ProcessStatus::NAME,
@@ -300,6 +322,8 @@ impl KeyKind {
             Self::Health => crate::Health::LANE,
             Self::Control => crate::Control::LANE,
             Self::Event => crate::Event::LANE,
+            Self::Sent => crate::Sent::LANE,
+            Self::Resend => crate::Resend::LANE,
             Self::Modulation => crate::Modulation::LANE,
             Self::Look => crate::Look::LANE,
             Self::Process => crate::ProcessStatus::LANE,
@@ -319,6 +343,8 @@ impl KeyKind {
             Self::Health => crate::Health::MAX_PER_SECOND,
             Self::Control => crate::Control::MAX_PER_SECOND,
             Self::Event => crate::Event::MAX_PER_SECOND,
+            Self::Sent => crate::Sent::MAX_PER_SECOND,
+            Self::Resend => crate::Resend::MAX_PER_SECOND,
             Self::Modulation => crate::Modulation::MAX_PER_SECOND,
             Self::Look => crate::Look::MAX_PER_SECOND,
             Self::Process => crate::ProcessStatus::MAX_PER_SECOND,
@@ -336,13 +362,17 @@ impl KeyKind {
             | Self::Info
             | Self::Health
             | Self::Event
+            | Self::Sent
             | Self::Look
             | Self::Process
             | Self::Lost
             | Self::Log => true,
-            Self::Control | Self::Modulation | Self::Custom | Self::Inbox | Self::KindInbox => {
-                false
-            },
+            Self::Control
+            | Self::Resend
+            | Self::Modulation
+            | Self::Custom
+            | Self::Inbox
+            | Self::KindInbox => false,
         }
     }
 
@@ -356,6 +386,8 @@ impl KeyKind {
             Self::Health
             | Self::Control
             | Self::Event
+            | Self::Sent
+            | Self::Resend
             | Self::Modulation
             | Self::Custom
             | Self::Inbox
@@ -378,6 +410,8 @@ mod tests {
             "hana/ripples/health",
             "hana/ripples/control",
             "hana/ripples/event",
+            "hana/ripples/sent",
+            "hana/ripples/resend",
             "hana/ripples/modulation/zoom",
             "hana/ripples/look",
             "hana/ripples/topic/spark",

@@ -19,15 +19,15 @@ use crate::Lane;
 ///
 /// It holds that
 /// - nothing is delivered twice;
-/// - every number from the first to the newest is delivered, missing for less than the patience, or counted as lost;
+/// - every number from the first to the newest is delivered, missing for less than the patience, or counted as lost,
+///   but for what was sent before the receiver was there;
 /// - what it remembers is bounded by its limits, whatever numbers arrive.
 #[derive(Debug, Clone)]
 pub struct LaneReceiver<M> {
     lane: Lane,
     limits: LaneLimits,
     newest: Option<u64>,
-    /// Whether what was sent before the first message that arrived is missing too.
-    from_beginning: bool,
+    before: Before,
     /// What is missing, by its first number. No two touch.
     gaps: BTreeMap<u64, Gap>,
     /// What waits for a gap before it to be closed, by its number.
@@ -93,9 +93,22 @@ pub struct LaneCounts {
     pub lost: u64,
 }
 
+/// What is thought of the numbers before the first one that is heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// They were not for this receiver.
+    NotForUs,
+    /// The publisher is asked.
+    Unknown,
+    /// They are missing.
+    Missing,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Gap {
     last: u64,
+    /// Whether what is missing was for this receiver: what was not is not lost.
+    ours: bool,
     since: Instant,
     asked: Option<Instant>,
 }
@@ -122,7 +135,7 @@ impl<M> LaneReceiver<M> {
             lane,
             limits,
             newest: None,
-            from_beginning: false,
+            before: Before::NotForUs,
             gaps: BTreeMap::new(),
             held: BTreeMap::new(),
             counts: LaneCounts { delivered: 0, recovered: 0, late: 0, lost: 0 },
@@ -132,7 +145,15 @@ impl<M> LaneReceiver<M> {
     /// For one who was there before the publisher: what it sent first, number 0, is missing if it does not come.
     #[must_use]
     pub fn from_beginning(lane: Lane, limits: LaneLimits) -> Self {
-        Self { from_beginning: true, ..Self::joining(lane, limits) }
+        Self { before: Before::Missing, ..Self::joining(lane, limits) }
+    }
+
+    /// For one who does not know which of them was there first: what was sent before the first message that arrives is
+    /// asked for, and the publisher says with [`LaneReceiver::not_for_us`] what came before his time. What nobody
+    /// knows anything of is not counted as lost.
+    #[must_use]
+    pub fn asking_back(lane: Lane, limits: LaneLimits) -> Self {
+        Self { before: Before::Unknown, ..Self::joining(lane, limits) }
     }
 
     /// What became of the messages until now.
@@ -180,7 +201,7 @@ impl<M> LaneReceiver<M> {
     /// which nothing comes.
     pub fn announced(&mut self, newest: u64, now: Instant, actions: &mut Vec<LaneAction<M>>) {
         if self.newest.is_none_or(|known| newest > known) {
-            if self.newest.is_some() || self.from_beginning {
+            if self.newest.is_some() || self.before != Before::NotForUs {
                 self.reach(Some(newest), now, actions);
             }
             self.newest = Some(newest);
@@ -191,6 +212,15 @@ impl<M> LaneReceiver<M> {
 
     /// The publisher does not have these any more, both inclusive.
     pub fn absent(&mut self, first: u64, last: u64, actions: &mut Vec<LaneAction<M>>) {
+        self.settle(first, last, true, actions);
+    }
+
+    /// These were sent before this receiver was there, both inclusive: they are neither delivered nor lost.
+    pub fn not_for_us(&mut self, first: u64, last: u64, actions: &mut Vec<LaneAction<M>>) {
+        self.settle(first, last, false, actions);
+    }
+
+    fn settle(&mut self, first: u64, last: u64, ours: bool, actions: &mut Vec<LaneAction<M>>) {
         let touched: Vec<(u64, Gap)> = self
             .gaps
             .range(..=last)
@@ -205,7 +235,9 @@ impl<M> LaneReceiver<M> {
             if gap.last > last {
                 self.gaps.insert(last + 1, gap);
             }
-            self.lose(start.max(first), gap.last.min(last), actions);
+            if ours {
+                self.lose(start.max(first), gap.last.min(last), actions);
+            }
         }
         self.release(actions);
         self.keep_bounds(actions);
@@ -242,19 +274,22 @@ impl<M> LaneReceiver<M> {
     fn reach(&mut self, last: Option<u64>, now: Instant, actions: &mut Vec<LaneAction<M>>) {
         let first = match self.newest {
             Some(newest) => newest + 1,
-            None if self.from_beginning => 0,
-            None => return,
+            None if self.before == Before::NotForUs => return,
+            None => 0,
         };
+        let ours = self.newest.is_some() || self.before == Before::Missing;
         let Some(last) = last.filter(|&last| last >= first) else { return };
         if self.lane.drops_older() {
-            self.lose(first, last, actions);
+            if ours {
+                self.lose(first, last, actions);
+            }
             return;
         }
         // What the publisher has thrown away already is not waited for.
         let kept = if self.lane.is_reliable() { self.limits.kept } else { u64::MAX };
         let oldest = last.saturating_sub(kept.saturating_sub(1)).max(first);
         // What waits for an earlier gap comes before what is lost here, and is delivered with that.
-        let gap = Gap { last, since: now, asked: None };
+        let gap = Gap { last, ours, since: now, asked: None };
         if oldest > first {
             self.gaps.insert(first, Gap { last: oldest - 1, ..gap });
             self.give_up(first, actions);
@@ -314,9 +349,11 @@ impl<M> LaneReceiver<M> {
         while let Some((&earliest, gap)) = self.gaps.first_key_value()
             && earliest <= first
         {
-            let last = gap.last;
+            let Gap { last, ours, .. } = *gap;
             self.gaps.remove(&earliest);
-            self.lose(earliest, last, actions);
+            if ours {
+                self.lose(earliest, last, actions);
+            }
             self.release(actions);
         }
     }

@@ -10,7 +10,8 @@
 //! | what a payload looks like | one file per message: [`Health`], [`NodeInfo`], [`Control`], ... |
 //! | how bytes become a message, and what is said when they do not | [`codec`] |
 //! | whether a node is running, slow or unresponsive | [`HealthWatch`] |
-//! | what each delivery promise asks of its receiver | [`Lane`], [`LaneReceiver`] |
+//! | what each delivery promise asks of its receiver | [`Lane`], [`LaneReceiver`], [`TopicReceiver`] |
+//! | how messages to one node are sent until they are answered | [`Dispatch`] |
 //! | how modulation is played in spite of the network's jitter | [`Playout`], [`ClockMap`] |
 //! | tempo, beats and bars | [`Timeline`] |
 //! | what a person can do about it | [`Remedy`] |
@@ -22,6 +23,7 @@ mod clock_map;
 pub mod codec;
 mod control;
 mod custom_message_info;
+mod dispatch;
 mod envelope;
 mod event;
 mod health;
@@ -46,6 +48,7 @@ mod playout;
 mod process;
 mod rate_limit;
 mod remedy;
+mod resend;
 pub mod role;
 mod roster;
 pub mod route;
@@ -55,6 +58,7 @@ mod sighting;
 mod timeline;
 mod topic;
 mod topic_name;
+mod topic_receiver;
 
 pub use audience::Audience;
 pub use clock_map::ClockMap;
@@ -83,6 +87,11 @@ pub use control::StoppedBy;
 pub use custom_message_info::CustomMessageInfo;
 pub use custom_message_info::Flow;
 pub use custom_message_info::Unsendable;
+pub use dispatch::Dispatch;
+pub use dispatch::DispatchAction;
+pub use dispatch::DispatchFull;
+pub use dispatch::DispatchLimits;
+pub use dispatch::Failure;
 pub use envelope::Envelope;
 pub use envelope::EnvelopeError;
 pub use event::Event;
@@ -139,6 +148,9 @@ pub use rate_limit::Admission;
 pub use rate_limit::RateLimit;
 pub use rate_limit::SenderLimits;
 pub use remedy::Remedy;
+pub use resend::Resend;
+pub use resend::Resent;
+pub use resend::Sent;
 pub use roster::Roster;
 pub use roster::RosterChange;
 pub use roster::RosterNews;
@@ -156,3 +168,6 @@ pub use topic::Topic;
 pub use topic::Topics;
 pub use topic_name::TopicName;
 pub use topic_name::TopicNameError;
+pub use topic_receiver::Source;
+pub use topic_receiver::TopicAction;
+pub use topic_receiver::TopicReceiver;

@@ -19,8 +19,10 @@ use crate::Modulation;
 use crate::NodeInfo;
 use crate::Ping;
 use crate::ProcessStatus;
+use crate::Resend;
 use crate::Restart;
 use crate::Resume;
+use crate::Sent;
 use crate::Set;
 use crate::Shutdown;
 use crate::Start;
@@ -78,6 +80,9 @@ routes! {
     NodeInfo:      App, Visualization, Daemon, Bridge => App, Daemon, Bridge;
     Health:        App, Visualization, Daemon, Bridge => App, Daemon, Bridge;
     Event:         App, Visualization, Daemon, Bridge => App, Daemon, Bridge;
+    // How reliable topics stay so; whoever hears one hears and says this too.
+    Sent:          App, Visualization, Daemon, Bridge => App, Visualization, Daemon, Bridge;
+    Resend:        App, Visualization, Daemon, Bridge => App, Visualization, Daemon, Bridge;
     // What a visualization plays.
     Modulation:    App, Bridge, Visualization => Visualization, App, Daemon, Bridge;
     Look:          Visualization => App, Daemon, Bridge;

@@ -14,6 +14,7 @@ use crate::NodeId;
 use crate::NodeInfo;
 use crate::ParameterName;
 use crate::ProcessStatus;
+use crate::Sent;
 use crate::TopicName;
 
 /// One key with the type of the message that travels on it.
@@ -128,6 +129,14 @@ impl Topics<Event> {
     #[must_use]
     pub fn every_event() -> Self {
         Self::matching("hana/*/event")
+    }
+}
+
+impl Topics<Sent> {
+    /// How far everybody has come on reliable topics.
+    #[must_use]
+    pub fn every_sent() -> Self {
+        Self::matching("hana/*/sent")
     }
 }
 

@@ -26,8 +26,11 @@ use hana_protocol::Modulation;
 use hana_protocol::NodeInfo;
 use hana_protocol::Ping;
 use hana_protocol::ProcessStatus;
+use hana_protocol::Resend;
+use hana_protocol::Resent;
 use hana_protocol::Restart;
 use hana_protocol::Resume;
+use hana_protocol::Sent;
 use hana_protocol::Set;
 use hana_protocol::Shutdown;
 use hana_protocol::Start;
@@ -88,6 +91,8 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Health => senders!(Health),
         KeyKind::Control => senders!(Control),
         KeyKind::Event => senders!(Event),
+        KeyKind::Sent => senders!(Sent),
+        KeyKind::Resend => senders!(Resend),
         KeyKind::Modulation => senders!(Modulation),
         KeyKind::Look => senders!(Look),
         KeyKind::Custom | KeyKind::Inbox | KeyKind::KindInbox => senders!(Custom),
@@ -171,6 +176,8 @@ fn the_limits_are_those_of_the_messages() {
         (Health::NAME, limits_of::<Health>()),
         (Control::NAME, limits_of::<Control>()),
         (Event::NAME, limits_of::<Event>()),
+        (Sent::NAME, limits_of::<Sent>()),
+        (Resend::NAME, limits_of::<Resend>()),
         (Modulation::NAME, limits_of::<Modulation>()),
         (Look::NAME, limits_of::<Look>()),
         (ProcessStatus::NAME, limits_of::<ProcessStatus>()),
@@ -234,7 +241,7 @@ fn nested_fields(message: &Value) -> BTreeSet<String> {
     for (name, field) in message.as_object().unwrap() {
         match field {
             Value::Array(items) => found.extend(items.iter().flat_map(of_map)),
-            Value::Object(_) if name != "parameters" && name != "exit" => {
+            Value::Object(_) if !["parameters", "exit", "newest"].contains(&name.as_str()) => {
                 found.extend(of_map(field));
             },
             _ => {},
@@ -248,11 +255,21 @@ fn the_examples_of_messages_are_whole_messages() {
     example_is_whole::<NodeInfo>();
     example_is_whole::<Health>();
     example_is_whole::<Event>();
+    example_is_whole::<Sent>();
+    example_is_whole::<Resend>();
     example_is_whole::<Modulation>();
     example_is_whole::<Look>();
     example_is_whole::<ProcessStatus>();
     example_is_whole::<Lost>();
     example_is_whole::<LogLine>();
+}
+
+#[test]
+fn the_end_of_an_answer_to_resend_is_as_shown() {
+    let shown = section("### resend").rsplit("```json\n").next().unwrap();
+    let shown = shown.split("```").next().unwrap();
+    let read: Resent = serde_json::from_str(shown).unwrap();
+    assert_eq!(serde_json::to_value(read).unwrap(), serde_json::from_str::<Value>(shown).unwrap());
 }
 
 /// The row of a command: who sends it, what it looks like, and how it is answered.

@@ -124,6 +124,29 @@ fn the_loss_of_the_last_message_is_noticed_by_an_announcement() {
 }
 
 #[test]
+fn what_was_sent_before_its_time_is_asked_for_and_neither_delivered_nor_lost() {
+    let start = Instant::now();
+    let mut receiver = Receiver::asking_back(Lane::ReliableOrdered, LIMITS);
+    assert_eq!(arrive(&mut receiver, 5, start), [], "held until it is known what came before");
+    assert_eq!(tick(&mut receiver, start + ms(5)), [LaneAction::Ask { first: 0, last: 4 }]);
+    assert_eq!(arrive(&mut receiver, 4, start + ms(6)), []);
+    let mut actions = vec![];
+    receiver.not_for_us(0, 2, &mut actions);
+    assert_eq!(actions, [], "3 is still to come");
+    assert_eq!(delivered(&arrive(&mut receiver, 3, start + ms(7))), [3, 4, 5]);
+    assert_eq!((receiver.counts().lost, receiver.counts().recovered), (0, 2));
+
+    // A publisher that does not answer has nothing to do with us before the first that was heard.
+    let mut receiver = Receiver::asking_back(Lane::ReliableOrdered, LIMITS);
+    arrive(&mut receiver, 5, start);
+    assert_eq!(
+        tick(&mut receiver, start + ms(1000)),
+        [LaneAction::Deliver { sequence: 5, message: 5 }]
+    );
+    assert_eq!(receiver.counts().lost, 0);
+}
+
+#[test]
 fn a_number_from_nowhere_neither_grows_it_nor_stops_it() {
     let start = Instant::now();
     for lane in Lane::ALL {

@@ -1,0 +1,71 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::Lane;
+use crate::Message;
+
+/// How far a node has come on its reliable topics, on `hana/<node>/sent`.
+///
+/// Said a few times after something was sent there, so that the loss of a last message, after which nothing comes, is
+/// noticed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Of each key the number of the newest message.
+    pub newest: BTreeMap<String, u64>,
+}
+
+impl Sent {
+    /// Keys in one message at most; of more, the rest follows in another.
+    pub const MAX_KEYS: usize = 64;
+}
+
+impl Message for Sent {
+    const LANE: Lane = Lane::UnreliableUnordered;
+    const MAX_BYTES: usize = 16 * 1024;
+    /// Ten times a second at most, of each 64 keys.
+    const MAX_PER_SECOND: u32 = 200;
+    const NAME: &'static str = "sent";
+}
+
+/// Asks a node for messages that it has sent and that did not arrive, on `hana/<node>/resend`.
+///
+/// The node answers with each message that it still has, as it was sent, with its envelope; and with one [`Resent`],
+/// which has none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resend {
+    /// The key they were sent on.
+    pub key: String,
+    /// The run of the node that sent them.
+    pub instance: u64,
+    /// The number of the first.
+    pub first: u64,
+    /// The number of the last.
+    pub last: u64,
+    /// For how long who asks has been listening, in microseconds: what was sent before that was not for him. A length
+    /// of time and no time of day, so that the two clocks need not agree.
+    pub listening_us: u64,
+}
+
+impl Resend {
+    /// Messages in one answer at most; what is missing still is asked for again.
+    pub const MAX_MESSAGES: u64 = 256;
+}
+
+impl Message for Resend {
+    const LANE: Lane = Lane::ReliableUnordered;
+    const MAX_BYTES: usize = 1024;
+    /// Of each receiver: ten questions a second for each of a hundred gaps.
+    const MAX_PER_SECOND: u32 = 1000;
+    const NAME: &'static str = "resend";
+}
+
+/// What a node says of messages that it was asked for. All below the larger number will not come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resent {
+    /// All before this one were sent before who asks was listening.
+    pub first_for_you: u64,
+    /// All before this one are not kept any more.
+    pub first_kept: u64,
+}

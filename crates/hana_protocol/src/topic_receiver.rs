@@ -1,0 +1,368 @@
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::Envelope;
+use crate::Lane;
+use crate::LaneAction;
+use crate::LaneLimits;
+use crate::LaneReceiver;
+use crate::NodeId;
+use crate::Resend;
+use crate::Resent;
+
+/// The receive side of a topic with any number of publishers: one [`LaneReceiver`] for each key and publisher, and what
+/// becomes of them when a publisher is restarted.
+///
+/// Pure, like what it is made of: told what arrived and what time it is, it says what to do. A message without an
+/// envelope has no place in any sequence, and is not for it.
+#[derive(Debug)]
+pub struct TopicReceiver<M> {
+    lane: Lane,
+    limits: LaneLimits,
+    since: Instant,
+    sources: BTreeMap<Source, Run<M>>,
+}
+
+/// Who publishes, and where.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// The key.
+    pub key: String,
+    /// The node.
+    pub node: NodeId,
+}
+
+#[derive(Debug)]
+struct Run<M> {
+    instance: u64,
+    receiver: LaneReceiver<M>,
+    heard: Instant,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicAction<M> {
+    /// Hand it to the program.
+    Deliver(M),
+    /// Ask this node.
+    Ask {
+        /// Whom.
+        node: NodeId,
+        /// For what.
+        question: Resend,
+    },
+    /// These will not be delivered.
+    Lost {
+        /// Of whom.
+        source: Source,
+        /// The first number.
+        first: u64,
+        /// The last number.
+        last: u64,
+    },
+    /// So many that were missing have come, and were handed over.
+    Recovered {
+        /// Of whom.
+        source: Source,
+        /// How many.
+        count: u64,
+    },
+    /// It was delivered before, or is of a run that is over: thrown away.
+    Late {
+        /// Of whom.
+        source: Source,
+    },
+}
+
+impl<M> TopicReceiver<M> {
+    /// Publishers on keys that are followed; of more, the one that has been silent for longest is let go.
+    pub const MAX_SOURCES: usize = 1024;
+
+    /// Listens since `now`: what was sent before is not for it.
+    #[must_use]
+    pub const fn new(lane: Lane, limits: LaneLimits, now: Instant) -> Self {
+        Self { lane, limits, since: now, sources: BTreeMap::new() }
+    }
+
+    /// A message has arrived, by itself or because it was asked for.
+    pub fn arrive(
+        &mut self,
+        key: &str,
+        envelope: &Envelope,
+        message: M,
+        now: Instant,
+        actions: &mut Vec<TopicAction<M>>,
+    ) {
+        let source = Source { key: key.into(), node: envelope.from.clone() };
+        if let Some(run) = self.run_of(&source, envelope.instance, now, actions) {
+            run.heard = now;
+            self.with(&source, actions, |receiver, actions| {
+                receiver.arrive(envelope.sequence, message, now, actions);
+            });
+        } else {
+            actions.push(TopicAction::Late { source });
+        }
+    }
+
+    /// A node has said how far it has come on a key.
+    pub fn announced(
+        &mut self,
+        source: &Source,
+        instance: u64,
+        newest: u64,
+        now: Instant,
+        actions: &mut Vec<TopicAction<M>>,
+    ) {
+        if self.run_of(source, instance, now, actions).is_some() {
+            self.with(source, actions, |receiver, actions| {
+                receiver.announced(newest, now, actions);
+            });
+        }
+    }
+
+    /// A node has said what will not come of what it was asked for.
+    pub fn resent(
+        &mut self,
+        node: &NodeId,
+        question: &Resend,
+        resent: Resent,
+        actions: &mut Vec<TopicAction<M>>,
+    ) {
+        let source = Source { key: question.key.clone(), node: node.clone() };
+        if self.sources.get(&source).is_none_or(|run| run.instance != question.instance) {
+            return;
+        }
+        self.with(&source, actions, |receiver, actions| {
+            if let Some(last) = resent.first_for_you.checked_sub(1).map(|n| n.min(question.last))
+                && last >= question.first
+            {
+                receiver.not_for_us(question.first, last, actions);
+            }
+            if let Some(last) = resent.first_kept.checked_sub(1).map(|n| n.min(question.last))
+                && last >= question.first
+            {
+                receiver.absent(question.first, last, actions);
+            }
+        });
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant, actions: &mut Vec<TopicAction<M>>) {
+        let is_due = |run: &Run<M>| run.receiver.next_deadline().is_some_and(|at| at <= now);
+        let due: Vec<Source> = self
+            .sources
+            .iter()
+            .filter(|(_, run)| is_due(run))
+            .map(|(source, _)| source.clone())
+            .collect();
+        for source in due {
+            self.with(&source, actions, |receiver, actions| receiver.tick(now, actions));
+        }
+        self.say_for_how_long(now, actions);
+    }
+
+    /// When a [`TopicReceiver::tick`] is wanted next; `None`: not before something arrives.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.sources.values().filter_map(|run| run.receiver.next_deadline()).min()
+    }
+
+    /// Questions say for how long this has been listening, as of now.
+    pub fn say_for_how_long(&self, now: Instant, actions: &mut [TopicAction<M>]) {
+        let listening = now.saturating_duration_since(self.since).as_micros();
+        for action in actions {
+            if let TopicAction::Ask { question, .. } = action {
+                question.listening_us = u64::try_from(listening).unwrap_or(u64::MAX);
+            }
+        }
+    }
+
+    /// The run of a source, if it is the newest one known; one that is newer takes the place of the one before.
+    fn run_of(
+        &mut self,
+        source: &Source,
+        instance: u64,
+        now: Instant,
+        actions: &mut Vec<TopicAction<M>>,
+    ) -> Option<&mut Run<M>> {
+        let known = self.sources.get(source).map(|run| run.instance);
+        if known.is_some_and(|known| instance < known) {
+            return None;
+        }
+        if known != Some(instance) {
+            let receiver = if known.is_some() {
+                // It will answer nothing any more.
+                self.with(source, actions, LaneReceiver::end);
+                LaneReceiver::from_beginning(self.lane, self.limits)
+            } else {
+                self.make_room(actions);
+                LaneReceiver::asking_back(self.lane, self.limits)
+            };
+            self.sources.insert(source.clone(), Run { instance, receiver, heard: now });
+        }
+        self.sources.get_mut(source)
+    }
+
+    fn make_room(&mut self, actions: &mut Vec<TopicAction<M>>) {
+        if self.sources.len() < Self::MAX_SOURCES {
+            return;
+        }
+        let silent = self.sources.iter().min_by_key(|(_, run)| run.heard);
+        if let Some(source) = silent.map(|(source, _)| source.clone()) {
+            self.with(&source, actions, LaneReceiver::end);
+            self.sources.remove(&source);
+        }
+    }
+
+    /// Tells the receiver of a source something, and says what comes of it.
+    fn with(
+        &mut self,
+        source: &Source,
+        actions: &mut Vec<TopicAction<M>>,
+        tell: impl FnOnce(&mut LaneReceiver<M>, &mut Vec<LaneAction<M>>),
+    ) {
+        let Some(run) = self.sources.get_mut(source) else { return };
+        let before = run.receiver.counts();
+        let mut of_lane = vec![];
+        tell(&mut run.receiver, &mut of_lane);
+        let after = run.receiver.counts();
+        if after.recovered > before.recovered {
+            let count = after.recovered - before.recovered;
+            actions.push(TopicAction::Recovered { source: source.clone(), count });
+        }
+        if after.late > before.late {
+            actions.push(TopicAction::Late { source: source.clone() });
+        }
+        actions.extend(of_lane.into_iter().map(|action| match action {
+            LaneAction::Deliver { message, .. } => TopicAction::Deliver(message),
+            LaneAction::Lost { first, last } => {
+                TopicAction::Lost { source: source.clone(), first, last }
+            },
+            LaneAction::Ask { first, last } => TopicAction::Ask {
+                node: source.node.clone(),
+                question: Resend {
+                    key: source.key.clone(),
+                    instance: run.instance,
+                    first,
+                    // The rest is asked for when this has come.
+                    last: last.min(first.saturating_add(Resend::MAX_MESSAGES - 1)),
+                    listening_us: 0,
+                },
+            },
+        }));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    type Topic = TopicReceiver<u64>;
+    type Actions = Vec<TopicAction<u64>>;
+
+    const KEY: &str = "hana/v/topic/spark";
+
+    fn envelope(instance: u64, sequence: u64) -> Envelope {
+        Envelope { from: NodeId::new("v").unwrap(), instance, sequence, at: 0 }
+    }
+
+    fn source() -> Source {
+        Source { key: KEY.into(), node: NodeId::new("v").unwrap() }
+    }
+
+    fn arrive(topic: &mut Topic, instance: u64, sequence: u64, now: Instant) -> Actions {
+        let mut actions = vec![];
+        let message = instance * 100 + sequence;
+        topic.arrive(KEY, &envelope(instance, sequence), message, now, &mut actions);
+        topic.say_for_how_long(now, &mut actions);
+        actions
+    }
+
+    fn topic(now: Instant) -> Topic {
+        Topic::new(Lane::ReliableOrdered, LaneLimits::default(), now)
+    }
+
+    fn question(first: u64, last: u64, listening_us: u64) -> Resend {
+        Resend { key: KEY.into(), instance: 1, first, last, listening_us }
+    }
+
+    #[test]
+    fn what_a_restarted_publisher_said_first_is_missing_if_it_does_not_come() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        assert_eq!(arrive(&mut topic, 1, 0, start), [TopicAction::Deliver(100)]);
+        let actions = arrive(&mut topic, 2, 1, start);
+        let [TopicAction::Ask { question, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!((question.instance, question.first, question.last), (2, 0, 0));
+        let actions = arrive(&mut topic, 2, 0, start);
+        assert!(actions.ends_with(&[TopicAction::Deliver(200), TopicAction::Deliver(201)]));
+        // A straggler of the run before.
+        assert_eq!(arrive(&mut topic, 1, 1, start), [TopicAction::Late { source: source() }]);
+    }
+
+    #[test]
+    fn what_the_run_before_still_owed_is_lost_and_what_waited_for_it_is_delivered() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        arrive(&mut topic, 1, 0, start);
+        arrive(&mut topic, 1, 2, start);
+        assert_eq!(
+            arrive(&mut topic, 2, 0, start),
+            [
+                TopicAction::Lost { source: source(), first: 1, last: 1 },
+                TopicAction::Deliver(102),
+                TopicAction::Deliver(200),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_sent_before_it_listened_is_not_for_it() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        let now = start + Duration::from_micros(7);
+        let actions = arrive(&mut topic, 1, 4, now);
+        let node = NodeId::new("v").unwrap();
+        let asked = question(0, 3, 7);
+        assert_eq!(actions, [TopicAction::Ask { node: node.clone(), question: asked.clone() }]);
+        arrive(&mut topic, 1, 3, now);
+        let mut actions = vec![];
+        topic.resent(&node, &asked, Resent { first_for_you: 2, first_kept: 3 }, &mut actions);
+        assert_eq!(
+            actions,
+            [
+                TopicAction::Lost { source: source(), first: 2, last: 2 },
+                TopicAction::Deliver(103),
+                TopicAction::Deliver(104),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_lost_last_message_is_asked_for_once_it_is_announced() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        arrive(&mut topic, 1, 0, start);
+        let mut actions = vec![];
+        topic.announced(&source(), 1, 2, start, &mut actions);
+        let [TopicAction::Ask { question, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!((question.first, question.last), (1, 2));
+        assert_eq!(topic.next_deadline(), Some(start + LaneLimits::default().ask_every));
+    }
+
+    #[test]
+    fn made_up_senders_do_not_grow_it() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        let mut actions = vec![];
+        for number in 0..3000 {
+            let from = NodeId::new("x").unwrap().numbered(number);
+            let envelope = Envelope { from, ..envelope(1, 0) };
+            topic.arrive(KEY, &envelope, 0, start, &mut actions);
+        }
+        assert_eq!(topic.sources.len(), Topic::MAX_SOURCES);
+    }
+}
