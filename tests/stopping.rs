@@ -275,7 +275,11 @@ fn a_daemon_that_ends_takes_all_that_it_launched_with_it() {
             begun.elapsed().as_millis()
         ));
         assert!(status.success(), "{status}");
-        assert_eq!(h1.processes(), [], "after {signal:?}");
+        // What a program left behind on its own is buried by the machine's first process, which may take a moment.
+        eventually(Duration::from_secs(1), &format!("nothing to be left after {signal:?}"), || {
+            let left = h1.processes();
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        });
     }
 }
 
