@@ -1,27 +1,45 @@
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use hana_protocol::Counters;
+use hana_protocol::Health;
+use hana_protocol::Lane;
+use hana_protocol::LaneTraffic;
+use hana_protocol::NodeId;
+use hana_protocol::Trouble;
+use hana_protocol::TroubleCause;
 
-/// The counters of a node, bumped from any thread.
+/// The counters of a node, bumped from any thread. Counting what goes well is one atomic addition; who is in trouble is
+/// remembered behind a lock.
 #[derive(Debug, Default)]
 pub(crate) struct NodeCounters {
-    pub(crate) sent: Counter,
-    pub(crate) received: Counter,
-    pub(crate) dropped: Counter,
-    pub(crate) missed: Counter,
-    pub(crate) late: Counter,
-    pub(crate) malformed: Counter,
-    pub(crate) limited: Counter,
-    pub(crate) impersonated: Counter,
+    lanes: [LaneCounters; Lane::ALL.len()],
+    malformed: Counter,
+    limited: Counter,
+    impersonated: Counter,
+    troubles: Mutex<BTreeMap<(NodeId, Lane, TroubleCause), u64>>,
+}
+
+#[derive(Debug, Default)]
+struct LaneCounters {
+    sent: Counter,
+    received: Counter,
+    dropped: Counter,
+    coalesced: Counter,
+    recovered: Counter,
+    missed: Counter,
+    late: Counter,
 }
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+struct Counter(AtomicU64);
 
 impl Counter {
-    pub(crate) fn add(&self, count: u64) {
+    fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
@@ -31,16 +49,182 @@ impl Counter {
 }
 
 impl NodeCounters {
-    pub(crate) fn snapshot(&self) -> Counters {
+    /// Senders with their lanes and causes that are told apart; of more, the numbers alone are kept.
+    const MAX_TROUBLES: usize = 256;
+
+    const fn of(&self, lane: Lane) -> &LaneCounters {
+        &self.lanes[lane as usize]
+    }
+
+    /// Handed to the network.
+    pub(crate) fn sent(&self, lane: Lane) {
+        self.of(lane).sent.add(1);
+    }
+
+    /// Delivered to the program.
+    pub(crate) fn received(&self, lane: Lane) {
+        self.of(lane).received.add(1);
+    }
+
+    /// Not sent, since a queue was full.
+    pub(crate) fn not_sent(&self, lane: Lane) {
+        self.of(lane).dropped.add(1);
+    }
+
+    /// Replaced by newer ones.
+    pub(crate) fn coalesced(&self, lane: Lane, count: u64) {
+        self.of(lane).coalesced.add(count);
+    }
+
+    /// So many were thrown away when a message of `peer` came into a full queue.
+    pub(crate) fn dropped(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
+        self.of(lane).dropped.add(count);
+        self.trouble(lane, peer, TroubleCause::Dropped, count);
+    }
+
+    /// So many were thrown away when a message of `peer` was put into an inbox: on a lane where the newest counts they
+    /// were replaced, else there was no room.
+    pub(crate) fn displaced(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
+        if lane.drops_older() {
+            self.coalesced(lane, count);
+        } else {
+            self.dropped(lane, peer, count);
+        }
+    }
+
+    /// Came when they were asked for.
+    pub(crate) fn recovered(&self, lane: Lane, peer: &NodeId, count: u64) {
+        self.of(lane).recovered.add(count);
+        self.trouble(lane, Some(peer), TroubleCause::Recovered, count);
+    }
+
+    /// Never came.
+    pub(crate) fn missed(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
+        self.of(lane).missed.add(count);
+        self.trouble(lane, peer, TroubleCause::Missed, count);
+    }
+
+    /// Came twice, or after a newer one.
+    pub(crate) fn late(&self, lane: Lane, peer: Option<&NodeId>) {
+        self.of(lane).late.add(1);
+        self.trouble(lane, peer, TroubleCause::Late, 1);
+    }
+
+    /// Could not be used.
+    pub(crate) fn malformed(&self, lane: Lane, peer: Option<&NodeId>) {
+        self.malformed.add(1);
+        self.trouble(lane, peer, TroubleCause::Malformed, 1);
+    }
+
+    /// Over the rate of its sender.
+    pub(crate) fn limited(&self, lane: Lane, peer: Option<&NodeId>) {
+        self.limited.add(1);
+        self.trouble(lane, peer, TroubleCause::Limited, 1);
+    }
+
+    /// Said by another.
+    pub(crate) fn impersonated(&self, lane: Lane, peer: Option<&NodeId>) {
+        self.impersonated.add(1);
+        self.trouble(lane, peer, TroubleCause::Impersonated, 1);
+    }
+
+    fn trouble(&self, lane: Lane, peer: Option<&NodeId>, cause: TroubleCause, count: u64) {
+        let Some(peer) = peer.filter(|_| count > 0) else { return };
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = (peer.clone(), lane, cause);
+        if troubles.len() < Self::MAX_TROUBLES || troubles.contains_key(&of) {
+            *troubles.entry(of).or_default() += count;
+        }
+    }
+
+    /// All lanes together.
+    pub(crate) fn totals(&self) -> Counters {
+        let total = |of: fn(&LaneCounters) -> &Counter| -> u64 {
+            self.lanes.iter().map(|lane| of(lane).get()).sum()
+        };
         Counters {
-            sent: self.sent.get(),
-            received: self.received.get(),
-            dropped: self.dropped.get(),
-            missed: self.missed.get(),
-            late: self.late.get(),
+            sent: total(|lane| &lane.sent),
+            received: total(|lane| &lane.received),
+            dropped: total(|lane| &lane.dropped),
+            coalesced: total(|lane| &lane.coalesced),
+            recovered: total(|lane| &lane.recovered),
+            missed: total(|lane| &lane.missed),
+            late: total(|lane| &lane.late),
             malformed: self.malformed.get(),
             limited: self.limited.get(),
             impersonated: self.impersonated.get(),
         }
+    }
+
+    /// Each lane on which anything happened.
+    pub(crate) fn lanes(&self) -> BTreeMap<Lane, LaneTraffic> {
+        let traffic = |lane: Lane| {
+            let of = self.of(lane);
+            LaneTraffic {
+                sent: of.sent.get(),
+                received: of.received.get(),
+                dropped: of.dropped.get(),
+                coalesced: of.coalesced.get(),
+                recovered: of.recovered.get(),
+                missed: of.missed.get(),
+                late: of.late.get(),
+            }
+        };
+        Lane::ALL
+            .into_iter()
+            .map(|lane| (lane, traffic(lane)))
+            .filter(|(_, traffic)| *traffic != LaneTraffic::default())
+            .collect()
+    }
+
+    /// The largest troubles, the most first.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        let mut troubles: Vec<Trouble> = {
+            let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+            let trouble = |((peer, lane, cause), count): (&(NodeId, Lane, TroubleCause), &u64)| {
+                Trouble { peer: peer.clone(), lane: *lane, cause: *cause, count: *count }
+            };
+            troubles.iter().map(trouble).collect()
+        };
+        troubles.sort_by_key(|trouble| std::cmp::Reverse(trouble.count));
+        troubles.truncate(Health::MAX_TROUBLES);
+        troubles
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_is_told_by_lane_and_by_peer() {
+        let counters = NodeCounters::default();
+        let peer = NodeId::new("thrower").unwrap();
+        counters.received(Lane::ReliableOrdered);
+        counters.missed(Lane::ReliableOrdered, Some(&peer), 3);
+        counters.displaced(Lane::UnreliableSequenced, Some(&peer), 2);
+        counters.displaced(Lane::UnreliableUnordered, Some(&peer), 4);
+        let Counters { received, missed, coalesced, dropped, .. } = counters.totals();
+        assert_eq!((received, missed, coalesced, dropped), (1, 3, 2, 4));
+        let lanes = counters.lanes();
+        assert_eq!(lanes.len(), 3);
+        assert_eq!(lanes[&Lane::ReliableOrdered].missed, 3);
+        let causes: Vec<(TroubleCause, u64)> =
+            counters.troubles().iter().map(|trouble| (trouble.cause, trouble.count)).collect();
+        assert_eq!(causes, [(TroubleCause::Dropped, 4), (TroubleCause::Missed, 3)]);
+    }
+
+    #[test]
+    fn made_up_senders_do_not_grow_it() {
+        let counters = NodeCounters::default();
+        for number in 0..1000 {
+            let peer = NodeId::new("x").unwrap().numbered(number);
+            counters.late(Lane::ReliableOrdered, Some(&peer));
+        }
+        assert_eq!(counters.totals().late, 1000);
+        let remembered = counters.troubles.lock().unwrap().len();
+        assert_eq!(remembered, NodeCounters::MAX_TROUBLES);
+        assert_eq!(counters.troubles().len(), Health::MAX_TROUBLES);
     }
 }

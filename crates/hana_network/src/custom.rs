@@ -3,7 +3,7 @@
 
 mod courier;
 mod heard;
-mod question;
+mod post;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,12 +41,16 @@ pub use heard::Heard;
 pub(crate) use heard::HeardSinceJoining;
 pub(crate) use heard::Hearing;
 pub use heard::Mismatch;
-pub use question::SendError;
+pub(crate) use post::Address;
+pub(crate) use post::Post;
+pub use post::SendError;
 
 /// Messages that wait for the program, of each subscription.
 const INBOX: usize = 4096;
 /// A value of a type that is not known is read up to this size; the limit of most types.
 const VALUE_BYTES: usize = 64 * 1024;
+/// What values are counted as, whose types are not known, nor their lanes.
+const LANE: Lane = Lane::UnreliableUnordered;
 
 /// Whether others can read what a node says of itself: the schemas of its custom messages may be large, or nested
 /// too deeply.
@@ -79,8 +83,11 @@ impl<R: NodeRole> Node<R> {
     }
 
     /// Sends a message to one node, and brings its answer within `deadline`. Accepted means that the message
-    /// waits for the program there. Whatever the lane, this is asked and answered; for a stream of messages
-    /// there is [`Courier::stream_to`].
+    /// waits for the program there. A node that is not there now, or has no answer, is told again and again until it
+    /// has answered or the deadline is over; it takes the message once. Messages to one node on
+    /// [`Lane::ReliableOrdered`] are taken in the order of these calls.
+    ///
+    /// Whatever the lane, this is asked and answered; for a stream of messages there is [`Courier::stream_to`].
     #[must_use]
     pub fn send<M: CustomMessage + Publishable<R>>(
         &self,
@@ -88,7 +95,7 @@ impl<R: NodeRole> Node<R> {
         message: &M,
         deadline: Duration,
     ) -> Pending<Result<Accepted, SendError>> {
-        question::send(&self.core, node, message, deadline)
+        self.core.send(node, message, deadline)
     }
 
     /// Sends a message of a type that this program does not have. Check it before against what the node
@@ -103,7 +110,8 @@ impl<R: NodeRole> Node<R> {
     ) -> Pending<Result<Accepted, SendError>> {
         let payload = codec::encode(message).map_err(|problem| problem.to_string());
         // Somebody waits for the answer, whatever lane the type has.
-        question::ask(&self.core, node, topic, payload, Lane::ReliableOrdered, deadline)
+        let address = Address { node: node.clone(), topic: topic.clone() };
+        self.core.post.send(address, payload, Lane::ReliableOrdered, deadline)
     }
 
     /// Sends a message of a type that this program does not have to all nodes of a kind, on the lane that they
@@ -139,7 +147,9 @@ impl<R: NodeRole> Node<R> {
                 .reliability(reliability)
                 .express(express)
                 .wait();
-            counters.sent.add(u64::from(sent.is_ok()));
+            if sent.is_ok() {
+                counters.sent(lane);
+            }
             promise
                 .keep(sent.map_err(|problem| SendError::NotSent { problem: problem.to_string() }));
         });
@@ -161,15 +171,19 @@ impl<R: NodeRole> Node<R> {
                 let Some(raw) = raw else { return };
                 match codec::decode_any(&raw.payload, raw.encoding, VALUE_BYTES) {
                     Ok(message) => {
-                        reception.counters.received.add(1);
+                        reception.counters.received(LANE);
+                        let sender = raw.sender().cloned();
                         let received = Received { key: raw.key, envelope: raw.envelope, message };
-                        reception.counters.dropped.add(inbox.push("", received));
+                        let dropped = inbox.push("", received);
+                        reception.counters.displaced(LANE, sender.as_ref(), dropped);
                     },
                     Err(problem) => reception.complain(
+                        LANE,
+                        raw.sender(),
                         &raw.key,
                         DecodeError {
                             key: raw.key.clone(),
-                            sender: raw.envelope.map(|envelope| envelope.from),
+                            sender: raw.sender().cloned(),
                             message: "custom message",
                             problem,
                         }

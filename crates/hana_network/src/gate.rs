@@ -10,6 +10,7 @@ use hana_protocol::Control;
 use hana_protocol::Envelope;
 use hana_protocol::Key;
 use hana_protocol::KeyKind;
+use hana_protocol::Lane;
 use hana_protocol::Message;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
@@ -32,6 +33,8 @@ pub(crate) struct Gate {
     owned: bool,
     /// For keys whose kind does not say it.
     per_second: u32,
+    /// For keys whose kind does not say it.
+    lane: Lane,
     keys: Mutex<Keys>,
 }
 
@@ -45,6 +48,8 @@ enum Order {
     NewestWins,
     /// It is only counted that it is older.
     AsItComes,
+    /// Only who speaks is judged: what is missing, and what came twice, is seen to by who receives.
+    SeenToLater,
     /// Nothing: questions and answers have no place.
     None,
 }
@@ -82,6 +87,7 @@ struct Keys {
 struct OfKey {
     /// Who alone speaks on it, if it is such a key.
     owner: Option<NodeId>,
+    lane: Lane,
     limits: SenderLimits,
     sequence: SequenceFilter,
     heard: Instant,
@@ -113,13 +119,21 @@ impl Gate {
             |kind: KeyKind| kind.message() == Some(M::NAME) && kind.is_spoken_by_owner_alone();
         Self {
             owned: KeyKind::ALL.into_iter().any(is_owned),
-            ..Self::new(order, M::MAX_PER_SECOND)
+            ..Self::new(order, M::MAX_PER_SECOND, M::LANE)
         }
+    }
+
+    /// For messages of type `M` that come to a receiver who knows what is missing.
+    pub(crate) fn before_recovery<M: Message>() -> Self {
+        Self { order: Order::SeenToLater, ..Self::of::<M>() }
     }
 
     /// For what nodes say of themselves, of several types.
     pub(crate) fn of_owned() -> Self {
-        Self { owned: true, ..Self::new(Order::NewestWins, NodeInfo::MAX_PER_SECOND) }
+        Self {
+            owned: true,
+            ..Self::new(Order::NewestWins, NodeInfo::MAX_PER_SECOND, NodeInfo::LANE)
+        }
     }
 
     /// For answers to a question for messages of type `M`.
@@ -129,23 +143,23 @@ impl Gate {
 
     /// For custom messages of whatever type, as values. Their lanes are not known here.
     pub(crate) fn of_values() -> Self {
-        Self::new(Order::AsItComes, VALUES_PER_SECOND)
+        Self::new(Order::AsItComes, VALUES_PER_SECOND, Lane::UnreliableUnordered)
     }
 
     /// For commands. They have no place in a sequence: each one counts, and a question asked again is meant.
     pub(crate) fn of_commands() -> Self {
-        Self::new(Order::None, Control::MAX_PER_SECOND)
+        Self::new(Order::None, Control::MAX_PER_SECOND, Control::LANE)
     }
 
-    fn new(order: Order, per_second: u32) -> Self {
+    fn new(order: Order, per_second: u32, lane: Lane) -> Self {
         let now = Instant::now();
         let keys = Keys {
             followed: HashMap::new(),
             newcomers: RateLimit::new(Self::NEW_KEYS_PER_SECOND, now),
-            others: OfKey::new(None, per_second, now),
+            others: OfKey::new(None, per_second, lane, now),
             swept: now,
         };
-        Self { order, owned: false, per_second, keys: Mutex::new(keys) }
+        Self { order, owned: false, per_second, lane, keys: Mutex::new(keys) }
     }
 
     /// Judges a message by its key and its envelope; whether it is to be read. What is not is counted, and
@@ -156,23 +170,29 @@ impl Gate {
         envelope: Option<&Envelope>,
         reception: &Reception,
     ) -> bool {
-        let verdict = self.judge(key, envelope, Instant::now());
+        let (lane, verdict) = self.judge_on_lane(key, envelope, Instant::now());
         let counters = &reception.counters;
+        let peer = envelope.map(|envelope| &envelope.from);
+        let is_counted = self.order != Order::SeenToLater;
         let (taken, complaint) = match verdict {
             Verdict::Take { missed, complaint } => {
-                counters.missed.add(missed);
+                if is_counted && missed > 0 {
+                    counters.missed(lane, peer, missed);
+                }
                 (true, complaint)
             },
             Verdict::Late => {
-                counters.late.add(1);
+                if is_counted {
+                    counters.late(lane, peer);
+                }
                 (self.order != Order::NewestWins, None)
             },
             Verdict::Limited(complaint) => {
-                counters.limited.add(1);
+                counters.limited(lane, peer);
                 (false, complaint)
             },
             Verdict::Impersonated(complaint) => {
-                counters.impersonated.add(1);
+                counters.impersonated(lane, peer);
                 (false, complaint)
             },
         };
@@ -182,61 +202,27 @@ impl Gate {
         taken
     }
 
-    fn judge(&self, key: &str, envelope: Option<&Envelope>, now: Instant) -> Verdict {
+    /// The lane of the key, and what is thought of the message.
+    fn judge_on_lane(
+        &self,
+        key: &str,
+        envelope: Option<&Envelope>,
+        now: Instant,
+    ) -> (Lane, Verdict) {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.judge(self, key, envelope, now)
+        let of_key = keys.of(key, envelope, self, now);
+        let judged = (of_key.lane, of_key.judge(self, envelope, now));
+        drop(keys);
+        judged
     }
 }
 
 impl Keys {
-    fn judge(
-        &mut self,
-        gate: &Gate,
-        key: &str,
-        envelope: Option<&Envelope>,
-        now: Instant,
-    ) -> Verdict {
-        let of_key = self.of(key, envelope, gate.per_second, now);
-        of_key.heard = now;
-        if gate.owned && of_key.owner.is_none() {
-            let complaint = of_key.quiet.due(now).map(|_| Complaint::Pattern);
-            return Verdict::Impersonated(complaint);
-        }
-        let from = envelope.map(|envelope| &envelope.from);
-        if of_key.owner.as_ref().is_some_and(|owner| from != Some(owner)) {
-            let complaint = of_key.quiet.due(now).zip(of_key.owner.clone());
-            return Verdict::Impersonated(
-                complaint.map(|(unsaid, owner)| Complaint::NotOwner { owner, unsaid }),
-            );
-        }
-        if of_key.limits.admit(envelope, now) == Admission::Over {
-            let per_second = of_key.limits.per_second();
-            let unsaid = of_key.quiet.due(now);
-            return Verdict::Limited(
-                unsaid.map(|unsaid| Complaint::Limited { per_second, unsaid }),
-            );
-        }
-        if gate.order == Order::None {
-            return Verdict::Take { missed: 0, complaint: None };
-        }
-        match of_key.sequence.arrive(envelope, now) {
-            Arrival::New { missed } => Verdict::Take { missed, complaint: None },
-            Arrival::Restored => {
-                let complaint = of_key.quiet.due(now).map(|_| Complaint::Rival);
-                Verdict::Take { missed: 0, complaint }
-            },
-            Arrival::Stale => Verdict::Late,
-            Arrival::Rival => {
-                Verdict::Impersonated(of_key.quiet.due(now).map(|_| Complaint::Rival))
-            },
-        }
-    }
-
     fn of(
         &mut self,
         key: &str,
         envelope: Option<&Envelope>,
-        per_second: u32,
+        gate: &Gate,
         now: Instant,
     ) -> &mut OfKey {
         if !self.followed.contains_key(key) {
@@ -252,9 +238,10 @@ impl Keys {
                 self.others.owner = owner;
                 return &mut self.others;
             }
-            let per_second =
-                parsed.and_then(|key| key.kind().max_per_second()).unwrap_or(per_second);
-            self.followed.insert(key.into(), OfKey::new(owner, per_second, now));
+            let kind = parsed.map(|key| key.kind());
+            let per_second = kind.and_then(KeyKind::max_per_second).unwrap_or(gate.per_second);
+            let lane = kind.and_then(KeyKind::lane).unwrap_or(gate.lane);
+            self.followed.insert(key.into(), OfKey::new(owner, per_second, lane, now));
         }
         self.followed.get_mut(key).unwrap_or(&mut self.others)
     }
@@ -273,13 +260,48 @@ impl Keys {
 }
 
 impl OfKey {
-    fn new(owner: Option<NodeId>, per_second: u32, now: Instant) -> Self {
+    fn new(owner: Option<NodeId>, per_second: u32, lane: Lane, now: Instant) -> Self {
         Self {
             owner,
+            lane,
             limits: SenderLimits::new(per_second, now),
             sequence: SequenceFilter::default(),
             heard: now,
             quiet: Quiet::default(),
+        }
+    }
+
+    fn judge(&mut self, gate: &Gate, envelope: Option<&Envelope>, now: Instant) -> Verdict {
+        self.heard = now;
+        if gate.owned && self.owner.is_none() {
+            let complaint = self.quiet.due(now).map(|_| Complaint::Pattern);
+            return Verdict::Impersonated(complaint);
+        }
+        let from = envelope.map(|envelope| &envelope.from);
+        if self.owner.as_ref().is_some_and(|owner| from != Some(owner)) {
+            let complaint = self.quiet.due(now).zip(self.owner.clone());
+            return Verdict::Impersonated(
+                complaint.map(|(unsaid, owner)| Complaint::NotOwner { owner, unsaid }),
+            );
+        }
+        if self.limits.admit(envelope, now) == Admission::Over {
+            let per_second = self.limits.per_second();
+            let unsaid = self.quiet.due(now);
+            return Verdict::Limited(
+                unsaid.map(|unsaid| Complaint::Limited { per_second, unsaid }),
+            );
+        }
+        if gate.order == Order::None {
+            return Verdict::Take { missed: 0, complaint: None };
+        }
+        match self.sequence.arrive(envelope, now) {
+            Arrival::New { missed } => Verdict::Take { missed, complaint: None },
+            Arrival::Restored => {
+                let complaint = self.quiet.due(now).map(|_| Complaint::Rival);
+                Verdict::Take { missed: 0, complaint }
+            },
+            Arrival::Stale => Verdict::Late,
+            Arrival::Rival => Verdict::Impersonated(self.quiet.due(now).map(|_| Complaint::Rival)),
         }
     }
 }
@@ -330,12 +352,18 @@ impl Complaint {
 mod tests {
     use super::*;
 
+    impl Gate {
+        fn judge(&self, key: &str, envelope: Option<&Envelope>, now: Instant) -> Verdict {
+            self.judge_on_lane(key, envelope, now).1
+        }
+    }
+
     fn envelope(from: &str, instance: u64, sequence: u64) -> Envelope {
         Envelope { from: NodeId::new(from).unwrap(), instance, sequence, at: 0 }
     }
 
     fn gate() -> Gate {
-        Gate::new(Order::NewestWins, 20_000)
+        Gate::new(Order::NewestWins, 20_000, Lane::UnreliableSequenced)
     }
 
     const TAKEN: Verdict = Verdict::Take { missed: 0, complaint: None };

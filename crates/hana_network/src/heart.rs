@@ -65,7 +65,9 @@ impl Heart {
             frames: self.draws.then(|| meter.read(&core.frames, now)),
             uptime_ms: u64::try_from(now.duration_since(begun).as_millis()).unwrap_or(u64::MAX),
             memory_bytes: memory::resident_bytes(),
-            counters: core.counters.snapshot(),
+            counters: core.counters.totals(),
+            lanes: core.counters.lanes(),
+            troubles: core.counters.troubles(),
         };
         if let Err(problem) = self.health.publish(&health) {
             tracing::warn!("health is not said: {problem}");

@@ -25,6 +25,7 @@
 //! ```
 
 mod addresses;
+mod archive;
 mod board;
 mod command;
 mod copy_filter;
@@ -51,6 +52,7 @@ mod play;
 mod port_range;
 mod publisher;
 mod reception;
+mod recovery;
 mod requests;
 mod retained;
 mod rival;
@@ -62,6 +64,8 @@ mod settings_file;
 mod show_name;
 mod state;
 mod subscription;
+mod taken;
+mod ticker;
 mod unmet;
 mod wall_clock;
 mod way;

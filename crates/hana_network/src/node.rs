@@ -1,6 +1,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -11,10 +12,12 @@ use std::time::Instant;
 use hana_protocol::Accepted;
 use hana_protocol::Command;
 use hana_protocol::Control;
+use hana_protocol::CustomMessage;
 use hana_protocol::Encoding;
 use hana_protocol::Event;
 use hana_protocol::EventKind;
 use hana_protocol::Key;
+use hana_protocol::KeyKind;
 use hana_protocol::Lane;
 use hana_protocol::LogLine;
 use hana_protocol::Look;
@@ -23,7 +26,10 @@ use hana_protocol::Modulation;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
 use hana_protocol::Override;
+use hana_protocol::Sent;
 use hana_protocol::Topic;
+use hana_protocol::TopicHistory;
+use hana_protocol::TopicName;
 use hana_protocol::Topics;
 use hana_protocol::codec;
 use hana_protocol::one_line;
@@ -61,15 +67,19 @@ use crate::RawMessage;
 use crate::Received;
 use crate::Request;
 use crate::Rival;
+use crate::SendError;
 use crate::StatePublisher;
 use crate::Subscription;
 use crate::WhenAppVanishes;
 use crate::addresses::Addresses;
+use crate::archive::Archive;
 use crate::command;
 use crate::copy_filter::CopyFilter;
 use crate::counters::NodeCounters;
 use crate::custom;
+use crate::custom::Address;
 use crate::custom::HeardSinceJoining;
+use crate::custom::Post;
 use crate::door::Door;
 use crate::gate::Gate;
 use crate::hands::Hands;
@@ -80,16 +90,20 @@ use crate::outbox::Identity;
 use crate::outbox::Outbox;
 use crate::play::Echo;
 use crate::play::PlayedEnd;
+use crate::publisher::encode;
 use crate::reception::Reception;
 use crate::reception::admitted;
 use crate::reception::envelope_of;
 use crate::reception::raw;
 use crate::reception::raw_parts;
+use crate::recovery::Recoveries;
+use crate::recovery::Recovery;
 use crate::retained;
 use crate::rival;
 use crate::session::Part;
 use crate::session::SessionError;
 use crate::state::Repeats;
+use crate::ticker::Ticker;
 use crate::wall_clock::unix_us;
 use crate::way;
 use crate::worker::Declaration;
@@ -121,8 +135,12 @@ pub(crate) struct Core {
     copies: Mutex<CopyFilter>,
     /// The custom messages that are heard since it joined, until its program asks for them.
     pub(crate) heard: HeardSinceJoining,
-    /// Held by every custom message that waits for its answer.
-    pub(crate) unanswered: Arc<()>,
+    /// Messages to single nodes that wait for their answers.
+    pub(crate) post: Arc<Post>,
+    pub(crate) ticker: Ticker,
+    /// What was sent on reliable topics, once there is one.
+    archive: OnceLock<Arc<Archive>>,
+    pub(crate) recoveries: Recoveries,
     repeats: Repeats,
     shutdown: AtomicBool,
     /// An older node with the same id; this one has given way to it.
@@ -243,9 +261,13 @@ impl<R: NodeRole> Node<R> {
             None
         };
         let counters = Arc::new(NodeCounters::default());
+        let identity = Identity::new(config.id.clone(), unix_us());
+        let worker = Worker::start(config.id.as_str(), session)?;
+        let ticker = Ticker::start()?;
+        let post = Post::open(&identity, &worker, &counters, &ticker);
         let core = Arc::new(Core {
-            identity: Identity::new(config.id.clone(), unix_us()),
-            worker: Worker::start(config.id.as_str(), session)?,
+            identity,
+            worker,
             played,
             fast: Outbox::start("send")?,
             sure: Outbox::start("send reliably")?,
@@ -256,7 +278,10 @@ impl<R: NodeRole> Node<R> {
             requests: Inbox::new(Policy::DropOldest, REQUESTS),
             copies: Mutex::default(),
             heard: HeardSinceJoining::default(),
-            unanswered: Arc::default(),
+            post,
+            ticker,
+            archive: OnceLock::new(),
+            recoveries: Recoveries::default(),
             repeats: Repeats::default(),
             shutdown: AtomicBool::new(false),
             displaced: Inbox::new(Policy::DropOldest, 1),
@@ -416,9 +441,12 @@ impl<R: NodeRole> Node<R> {
             let (inbox, counters) = (filled.clone(), Arc::clone(&counters));
             let callback = move |sample| {
                 let raw = raw(&sample, RAW);
-                counters.received.add(1);
-                let weight = raw.payload.len();
-                counters.dropped.add(inbox.push_weighing("", raw, weight));
+                let lane = Key::parse(&raw.key).and_then(|key| key.kind().lane());
+                let lane = lane.unwrap_or(Lane::UnreliableUnordered);
+                counters.received(lane);
+                let (weight, sender) = (raw.payload.len(), raw.sender().cloned());
+                let dropped = inbox.push_weighing("", raw, weight);
+                counters.displaced(lane, sender.as_ref(), dropped);
             };
             Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
         });
@@ -553,6 +581,10 @@ impl Core {
     }
 
     pub(crate) fn channel(&self, key: &Key, lane: Lane, reach: Locality) -> Arc<Channel> {
+        // A state is said again by itself, and what is sent to one node is answered.
+        let is_kept = lane.is_reliable()
+            && key.kind().history() == TopicHistory::None
+            && !matches!(key, Key::Inbox { .. } | Key::Control(_));
         Arc::new(Channel::new(
             key.to_string(),
             lane,
@@ -560,7 +592,39 @@ impl Core {
             self.identity.clone(),
             self.worker.clone(),
             Arc::clone(&self.counters),
+            is_kept.then(|| self.archive().kept(&key.to_string())),
         ))
+    }
+
+    fn archive(&self) -> &Arc<Archive> {
+        self.archive.get_or_init(|| {
+            let sent = self.publisher::<Sent>(&Key::Sent(self.identity.id.clone()));
+            Archive::open(&self.worker, &self.identity, sent, &self.ticker)
+        })
+    }
+
+    /// Sends a message to one node until it is answered.
+    pub(crate) fn send<M: CustomMessage>(
+        &self,
+        node: &NodeId,
+        message: &M,
+        deadline: Duration,
+    ) -> Pending<Result<Accepted, SendError>> {
+        let payload = encode(M::TOPIC, message).map_err(|problem| problem.to_string());
+        let address = Address { node: node.clone(), topic: TopicName::of::<M>() };
+        self.post.send(address, payload, M::LANE, deadline)
+    }
+
+    /// Where messages of a reliable topic arrive.
+    pub(crate) fn recovery<M: Message>(
+        &self,
+        pattern: &str,
+        deliver: impl Fn(RawMessage) + Send + Sync + 'static,
+    ) -> Arc<Recovery> {
+        let recovery =
+            Recovery::new::<M>(pattern, &self.worker, &self.reception, &self.ticker, deliver);
+        self.recoveries.add(&recovery);
+        recovery
     }
 
     const fn outbox(&self, lane: Lane) -> &Outbox {
@@ -597,18 +661,34 @@ impl Core {
         let inbox = Inbox::new(policy, INBOX);
         let (filled, pattern) = (inbox.clone(), pattern.to_owned());
         let reception = self.reception.clone();
-        let gate = Arc::new(Gate::of::<M>());
+        let deliver = move |raw: RawMessage| {
+            let Some(message) = reception.decode::<M>(&raw) else { return };
+            reception.counters.received(M::LANE);
+            let RawMessage { key, envelope, bytes, .. } = raw;
+            let sender = envelope.as_ref().map(|envelope| envelope.from.clone());
+            let received = Received { key: key.clone(), envelope, message };
+            let dropped = filled.push_weighing(&key, received, bytes);
+            reception.counters.displaced(M::LANE, sender.as_ref(), dropped);
+        };
+        let is_state = |kind: KeyKind| {
+            kind.message() == Some(M::NAME) && kind.history() == TopicHistory::State
+        };
+        let is_recovered = M::LANE.is_reliable() && !KeyKind::ALL.into_iter().any(is_state);
+        let (gate, arrive): (Gate, Box<dyn Fn(RawMessage) + Send + Sync>) = if is_recovered {
+            let recovery = self.recovery::<M>(&pattern, deliver);
+            (Gate::before_recovery::<M>(), Box::new(move |raw| recovery.arrive(raw)))
+        } else {
+            (Gate::of::<M>(), Box::new(deliver))
+        };
+        let (gate, arrive) = (Arc::new(gate), Arc::new(arrive));
+        let reception = self.reception.clone();
         let declaration = self.worker.declare(pattern.clone(), move |session| {
-            let (inbox, reception) = (filled.clone(), reception.clone());
-            let gate = Arc::clone(&gate);
+            let (gate, arrive, reception) =
+                (Arc::clone(&gate), Arc::clone(&arrive), reception.clone());
             let callback = move |sample| {
-                let raw = admitted(&sample, M::MAX_BYTES, &gate, &reception);
-                let Some(raw) = raw else { return };
-                let Some(message) = reception.decode::<M>(&raw) else { return };
-                reception.counters.received.add(1);
-                let RawMessage { key, envelope, bytes, .. } = raw;
-                let received = Received { key: key.clone(), envelope, message };
-                reception.counters.dropped.add(inbox.push_weighing(&key, received, bytes));
+                if let Some(raw) = admitted(&sample, M::MAX_BYTES, &gate, &reception) {
+                    arrive(raw);
+                }
             };
             Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
         });
@@ -631,20 +711,22 @@ impl Core {
                 let from = from.map_or("an unnamed sender", |of| of.from.as_str());
                 let Some(Key::Modulation { parameter, .. }) = Key::parse(&raw.key) else {
                     let text = format!("{key}: from {from}: this names no parameter of one node");
-                    reception.complain(&raw.key, text);
+                    let lane = Modulation::LANE;
+                    reception.complain(lane, raw.sender(), &raw.key, text);
                     return;
                 };
                 let Some(Modulation { value }) = reception.decode(&raw) else { return };
                 let by = raw.envelope.as_ref().map(|of| &of.from);
                 match board.set_by(by, &parameter, value) {
                     Ok(()) => {
-                        reception.counters.received.add(1);
+                        reception.counters.received(Modulation::LANE);
                         if let Some(echo) = &echo {
                             echo.played(&parameter, value);
                         }
                     },
                     Err(problem) => {
-                        reception.complain(&raw.key, format!("{key}: from {from}: {problem}"));
+                        let text = format!("{key}: from {from}: {problem}");
+                        reception.complain(Modulation::LANE, by, &raw.key, text);
                     },
                 }
             };
@@ -729,7 +811,7 @@ impl Core {
                 .is_copy(&raw.payload, Instant::now());
         if is_copy {
             // A question is answered where it came first.
-            self.counters.late.add(1);
+            self.counters.late(Control::LANE, None);
             return;
         }
         let from = raw.envelope.as_ref().map(|envelope| envelope.from.clone());
@@ -741,7 +823,7 @@ impl Core {
             }
             return;
         };
-        self.counters.received.add(1);
+        self.counters.received(Control::LANE);
         let request =
             Request::new(control, from, key, query, worker.clone(), self.reception.clone());
         if !request.control().is_for(role) {
@@ -774,7 +856,9 @@ impl Core {
             | Control::Restart(_)
             | Control::Kill(_)
             | Control::Ignore(_) => {
-                self.counters.dropped.add(self.requests.push("", request));
+                let from = request.from().cloned();
+                let dropped = self.requests.push("", request);
+                self.counters.dropped(Control::LANE, from.as_ref(), dropped);
             },
         }
     }

@@ -9,17 +9,20 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use hana_protocol::Encoding;
 use hana_protocol::Envelope;
 use hana_protocol::Lane;
 use hana_protocol::NodeId;
 use zenoh::Wait;
+use zenoh::bytes::ZBytes;
 use zenoh::qos::CongestionControl;
 use zenoh::qos::Priority;
 use zenoh::qos::Reliability;
 use zenoh::sample::Locality;
 
+use crate::archive::Kept;
 use crate::counters::NodeCounters;
 use crate::wall_clock::unix_us;
 use crate::worker::Seat;
@@ -87,6 +90,8 @@ pub(crate) struct Channel {
     waiting: Mutex<VecDeque<Vec<u8>>>,
     scheduled: AtomicBool,
     sequence: Arc<AtomicU64>,
+    /// What was sent, where it may be asked for again.
+    kept: Option<Arc<Kept>>,
     /// Declared when it is first needed, by the sending thread, with the number of the session it lives in.
     publisher: Mutex<Option<(u64, zenoh::pubsub::Publisher<'static>)>>,
 }
@@ -141,6 +146,7 @@ impl Channel {
         identity: Identity,
         worker: Worker,
         counters: Arc<NodeCounters>,
+        kept: Option<Arc<Kept>>,
     ) -> Self {
         let sequence = identity.sequence_of(&key);
         Self {
@@ -154,6 +160,7 @@ impl Channel {
             waiting: Mutex::new(VecDeque::new()),
             scheduled: AtomicBool::new(false),
             sequence,
+            kept,
             publisher: Mutex::new(None),
         }
     }
@@ -169,12 +176,16 @@ impl Channel {
     fn queue(&self, payload: Vec<u8>) -> Result<(), Full> {
         let mut waiting = self.waiting();
         if waiting.len() >= self.capacity {
-            if matches!(self.lane, Lane::ReliableOrdered | Lane::ReliableUnordered) {
-                self.counters.dropped.add(1);
+            if self.lane.is_reliable() {
+                self.counters.not_sent(self.lane);
                 return Err(Full);
             }
             waiting.pop_front();
-            self.counters.dropped.add(1);
+            if self.lane.drops_older() {
+                self.counters.coalesced(self.lane, 1);
+            } else {
+                self.counters.not_sent(self.lane);
+            }
         }
         waiting.push_back(payload);
         drop(waiting);
@@ -197,12 +208,18 @@ impl Channel {
     fn send(&self, payload: Vec<u8>) {
         let envelope = self.identity.envelope(self.sequence.fetch_add(1, Ordering::AcqRel));
         let Ok(attachment) = envelope.encode() else { return };
+        let (payload, attachment) = (ZBytes::from(payload), ZBytes::from(attachment));
+        if let Some(kept) = &self.kept {
+            kept.keep(envelope.sequence, payload.clone(), attachment.clone(), Instant::now());
+        }
         let sent =
             self.with_publisher(|publisher| publisher.put(payload).attachment(attachment).wait());
         match sent {
-            Ok(()) => self.counters.sent.add(1),
+            Ok(()) => self.counters.sent(self.lane),
+            // It can be asked for when there is a way onto the mesh again.
+            Err(_) if self.kept.is_some() => self.counters.sent(self.lane),
             Err(problem) => {
-                self.counters.dropped.add(1);
+                self.counters.not_sent(self.lane);
                 if self.worker.seat().is_some() {
                     tracing::warn!("{}: not sent: {problem}", self.key);
                 }

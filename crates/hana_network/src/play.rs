@@ -145,6 +145,7 @@ impl PlayLink {
             self.identity.clone(),
             self.worker.clone(),
             Arc::clone(&self.counters),
+            None,
         );
         Publisher::new(Arc::new(channel), self.outbox.clone())
     }

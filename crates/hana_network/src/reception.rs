@@ -3,7 +3,9 @@ use std::sync::Arc;
 use hana_protocol::DecodeError;
 use hana_protocol::Encoding;
 use hana_protocol::Envelope;
+use hana_protocol::Lane;
 use hana_protocol::Message;
+use hana_protocol::NodeId;
 use hana_protocol::PayloadError;
 use hana_protocol::codec;
 use zenoh::bytes::ZBytes;
@@ -66,10 +68,12 @@ impl Reception {
             Ok(message) => Some(message),
             Err(problem) => {
                 self.complain(
+                    M::LANE,
+                    raw.sender(),
                     &raw.key,
                     DecodeError {
                         key: raw.key.clone(),
-                        sender: raw.envelope.as_ref().map(|envelope| envelope.from.clone()),
+                        sender: raw.sender().cloned(),
                         message: M::NAME,
                         problem,
                     }
@@ -80,9 +84,9 @@ impl Reception {
         }
     }
 
-    /// Counts a message on `key` that could not be used, and says why.
-    pub(crate) fn complain(&self, key: &str, text: String) {
-        self.counters.malformed.add(1);
+    /// Counts a message of `peer` on `key` that could not be used, and says why.
+    pub(crate) fn complain(&self, lane: Lane, peer: Option<&NodeId>, key: &str, text: String) {
+        self.counters.malformed(lane, peer);
         self.complaints.push(key, text);
     }
 
@@ -98,6 +102,11 @@ impl Reception {
 }
 
 impl RawMessage {
+    /// Who sent it, as far as that is said.
+    pub(crate) fn sender(&self) -> Option<&NodeId> {
+        self.envelope.as_ref().map(|envelope| &envelope.from)
+    }
+
     /// Reads it as a message.
     pub(crate) fn decode<M: Message>(&self) -> Result<M, PayloadError> {
         if self.bytes > M::MAX_BYTES {

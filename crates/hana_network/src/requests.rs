@@ -3,6 +3,7 @@ use std::fmt;
 use hana_protocol::Answer;
 use hana_protocol::Control;
 use hana_protocol::Encoding;
+use hana_protocol::Message;
 use hana_protocol::NodeId;
 use hana_protocol::Refused;
 use hana_protocol::codec;
@@ -65,7 +66,7 @@ impl Request {
             let from = self.from.as_ref().map_or("an unnamed sender", NodeId::as_str);
             let command = self.control.name();
             let text = format!("{}: {command} from {from} is refused: {reason}", self.key);
-            self.reception.complain(&self.key, text);
+            self.reception.complain(Control::LANE, self.from.as_ref(), &self.key, text);
         }
         self.answer(Answer::<()>::Refused(Refused { reason }));
     }

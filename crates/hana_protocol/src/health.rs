@@ -1,11 +1,14 @@
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::Lane;
 use crate::Message;
+use crate::NodeId;
 
 /// What a node says of itself ten times a second, on `hana/<node>/health`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// Its frames, if it draws or otherwise works in a loop. A node without a loop leaves it out and is
     /// judged by its presence alone.
@@ -19,6 +22,86 @@ pub struct Health {
     /// What it sent, received and threw away since it joined.
     #[serde(default)]
     pub counters: Counters,
+    /// The same by lane; lanes on which nothing happened are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lanes: BTreeMap<Lane, LaneTraffic>,
+    /// With whom it has or had trouble, the most first; at most [`Health::MAX_TROUBLES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<Trouble>,
+}
+
+impl Health {
+    /// More troubles than this are not told.
+    pub const MAX_TROUBLES: usize = 8;
+}
+
+/// Messages of one lane, counted since the node joined.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LaneTraffic {
+    /// Handed to the network.
+    pub sent: u64,
+    /// Delivered to the program.
+    pub received: u64,
+    /// Thrown away because a queue was full.
+    pub dropped: u64,
+    /// Replaced by a newer one of the same key, before it was sent or read.
+    pub coalesced: u64,
+    /// Missing at first, asked for, and delivered.
+    pub recovered: u64,
+    /// Never came.
+    pub missed: u64,
+    /// Arrived twice, or after a newer one, and thrown away.
+    pub late: u64,
+}
+
+/// Messages of one sender that did not become what they were meant to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Who sent them, as they say.
+    pub peer: NodeId,
+    /// On which lane.
+    pub lane: Lane,
+    /// What became of them.
+    pub cause: TroubleCause,
+    /// How many, since the node joined.
+    pub count: u64,
+}
+
+/// What becomes of a message that is not delivered, or not at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TroubleCause {
+    /// It never came.
+    Missed,
+    /// It came when it was asked for.
+    Recovered,
+    /// It came twice, or after a newer one.
+    Late,
+    /// The program did not keep up, and its queue was full.
+    Dropped,
+    /// It could not be used.
+    Malformed,
+    /// It was over the rate of its sender.
+    Limited,
+    /// Somebody else said it in the sender's name.
+    Impersonated,
+}
+
+impl TroubleCause {
+    /// In a word or two, for tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missed => "missed",
+            Self::Recovered => "recovered",
+            Self::Late => "late",
+            Self::Dropped => "dropped",
+            Self::Malformed => "unusable",
+            Self::Limited => "too many",
+            Self::Impersonated => "in a false name",
+        }
+    }
 }
 
 /// The loop of a node that draws.
@@ -40,11 +123,17 @@ pub struct Counters {
     pub sent: u64,
     /// Delivered to the program.
     pub received: u64,
-    /// Thrown away because a queue was full or a newer value was there.
+    /// Thrown away because a queue was full.
     pub dropped: u64,
+    /// Replaced by a newer one of the same key, before it was sent or read: of a value only the newest matters.
+    #[serde(default)]
+    pub coalesced: u64,
+    /// Missing at first, asked for, and delivered.
+    #[serde(default)]
+    pub recovered: u64,
     /// Sequence numbers that never came.
     pub missed: u64,
-    /// Arrived after a newer one, and thrown away.
+    /// Arrived twice, or after a newer one, and thrown away.
     pub late: u64,
     /// Not understood: undecodable, of the wrong type, too large, out of range.
     pub malformed: u64,

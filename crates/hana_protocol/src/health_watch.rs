@@ -110,14 +110,18 @@ impl HealthWatch {
     /// Begins to watch at `now` one that is there already: if it is not heard, it is silent.
     #[must_use]
     pub const fn of_present(limits: HealthLimits, now: Instant) -> Self {
-        Self { is_present: true, ..Self::new(limits, now) }
+        let mut watch = Self::new(limits, now);
+        watch.is_present = true;
+        watch
     }
 
     /// Begins to watch at `now` one that another has watched before, and that was `slow` then or not. It counts as
     /// moving once it is seen to move: one that was frozen then has not moved because it is heard for the first time.
     #[must_use]
     pub const fn of_known(limits: HealthLimits, slow: bool, now: Instant) -> Self {
-        Self { is_doubted: true, slow, ..Self::new(limits, now) }
+        let mut watch = Self::new(limits, now);
+        (watch.is_doubted, watch.slow) = (true, slow);
+        watch
     }
 
     /// The last health heard.
@@ -135,7 +139,7 @@ impl HealthWatch {
     /// Health has arrived.
     pub fn hear(&mut self, health: Health, now: Instant) {
         self.heard_at = now;
-        let moved = match (self.last.and_then(|last| last.frames), health.frames) {
+        let moved = match (self.last.as_ref().and_then(|last| last.frames), health.frames) {
             (Some(before), Some(frames)) => before.count != frames.count,
             (None, Some(_)) if self.is_doubted => {
                 // From here on.
@@ -167,7 +171,7 @@ impl HealthWatch {
     #[must_use]
     pub fn verdict(&self, now: Instant) -> Verdict {
         let silent = now.saturating_duration_since(self.heard_at);
-        let Some(last) = self.last else {
+        let Some(last) = &self.last else {
             return if self.is_present && silent >= self.limits.unresponsive_after {
                 Verdict::Silent { for_: silent }
             } else {
@@ -192,7 +196,9 @@ impl HealthWatch {
     /// When the verdict would change if nothing more were heard.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.last.map(|_| self.moved_at.min(self.heard_at) + self.limits.unresponsive_after)
+        self.last
+            .as_ref()
+            .map(|_| self.moved_at.min(self.heard_at) + self.limits.unresponsive_after)
     }
 }
 

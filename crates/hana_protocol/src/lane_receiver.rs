@@ -38,7 +38,8 @@ pub struct LaneReceiver<M> {
 /// How long, and how much of it, is waited for what is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneLimits {
-    /// What is missing for this long is lost: counted, and what waits for it is delivered.
+    /// What is missing for this long is lost: counted, and what waits for it is delivered. What was sent before the first
+    /// message that arrived, and may not have been for this receiver, is waited for four times `ask_every` at most.
     pub patience: Duration,
     /// How long what is missing may still come by itself, before it is asked for. Zero where nothing overtakes
     /// anything, as over TCP.
@@ -264,7 +265,7 @@ impl<M> LaneReceiver<M> {
         self.gaps
             .values()
             .map(|gap| {
-                let lost = gap.since + self.limits.patience;
+                let lost = gap.since + self.patience(gap);
                 self.asks_at(gap).map_or(lost, |asks| asks.min(lost))
             })
             .min()
@@ -359,8 +360,13 @@ impl<M> LaneReceiver<M> {
     }
 
     fn first_overdue(&self, now: Instant) -> Option<u64> {
-        let overdue = |gap: &Gap| now.saturating_duration_since(gap.since) >= self.limits.patience;
+        let overdue = |gap: &Gap| now.saturating_duration_since(gap.since) >= self.patience(gap);
         self.gaps.iter().find(|(_, gap)| overdue(gap)).map(|(&first, _)| first)
+    }
+
+    fn patience(&self, gap: &Gap) -> Duration {
+        let LaneLimits { patience, ask_every, .. } = self.limits;
+        if gap.ours { patience } else { patience.min(ask_every * 4) }
     }
 
     fn keep_bounds(&mut self, actions: &mut Vec<LaneAction<M>>) {

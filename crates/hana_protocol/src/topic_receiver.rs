@@ -254,7 +254,7 @@ impl<M> TopicReceiver<M> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::panic, clippy::unwrap_used)]
 mod tests {
     use std::time::Duration;
 

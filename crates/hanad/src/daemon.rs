@@ -292,7 +292,7 @@ impl Daemon {
                 if let Some(watch) =
                     self.keepers.get_mut(node).and_then(|keeper| keeper.health.as_mut())
                 {
-                    watch.hear(*health, now);
+                    watch.hear(health.clone(), now);
                     self.judge(node, now);
                 }
                 // Of the neighbours only their presence counts.

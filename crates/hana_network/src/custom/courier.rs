@@ -10,13 +10,15 @@ use hana_protocol::CustomMessage;
 use hana_protocol::Key;
 use hana_protocol::NodeId;
 use hana_protocol::Topic;
+use hana_protocol::TopicName;
 
+use super::Address;
 use super::SendError;
-use super::question;
 use crate::Pending;
 use crate::PublishError;
 use crate::Publisher;
 use crate::node::Core;
+use crate::publisher::encode;
 
 /// Takes messages of one custom type to everybody, to one node, to all of a kind. Cheap to clone; does not
 /// keep the node on the mesh.
@@ -41,6 +43,9 @@ impl<M> Clone for Courier<M> {
 }
 
 impl<M: CustomMessage> Courier<M> {
+    /// How long a message of a stream on a reliable lane is sent to a node that does not take it.
+    pub const STREAM_DEADLINE: Duration = Duration::from_secs(10);
+
     pub(super) fn new(core: &Arc<Core>) -> Self {
         let own = Topic::<M>::custom(core.identity.id.clone());
         Self {
@@ -68,7 +73,7 @@ impl<M: CustomMessage> Courier<M> {
         deadline: Duration,
     ) -> Pending<Result<Accepted, SendError>> {
         if let Some(core) = self.core.upgrade() {
-            return question::send(&core, node, message, deadline);
+            return core.send(node, message, deadline);
         }
         let (promise, pending) = Pending::new();
         let problem = "the node has left the mesh".into();
@@ -76,13 +81,22 @@ impl<M: CustomMessage> Courier<M> {
         pending
     }
 
-    /// Sends a message to one node by the promise of its lane; nobody answers. Does not block.
+    /// Sends a message to one node by the promise of its lane; nobody is told how it ended. On a reliable lane it is sent
+    /// as by [`Courier::send_to`], for [`Courier::STREAM_DEADLINE`] at most; one that fails is counted as dropped. Does
+    /// not block.
     ///
     /// # Errors
     ///
-    /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
+    /// When the message cannot be written or is too large.
     pub fn stream_to(&self, node: &NodeId, message: &M) -> Result<(), PublishError> {
-        self.put(Topic::<M>::to_node(node.clone()).key(), message)
+        if !M::LANE.is_reliable() {
+            return self.put(Topic::<M>::to_node(node.clone()).key(), message);
+        }
+        let Some(core) = self.core.upgrade() else { return Ok(()) };
+        let payload = encode(M::TOPIC, message)?;
+        let address = Address { node: node.clone(), topic: TopicName::of::<M>() };
+        drop(core.post.send(address, Ok(payload), M::LANE, Self::STREAM_DEADLINE));
+        Ok(())
     }
 
     /// Sends a message to all nodes of a kind: `ripples`, `ripples-2` and so on. Nobody answers. Does not

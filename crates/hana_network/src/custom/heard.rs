@@ -1,7 +1,6 @@
 use std::any::Any;
 use std::any::TypeId;
 use std::collections::HashMap;
-use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -52,6 +51,7 @@ use crate::reception::raw_parts;
 use crate::sender_book::Finding;
 use crate::sender_book::SenderBook;
 use crate::sender_book::Unreadable;
+use crate::taken::Taken;
 use crate::worker::Declaration;
 use crate::worker::Worker;
 
@@ -125,18 +125,28 @@ impl<M: CustomMessage> Heard<M> {
             messages: Inbox::new(policy, INBOX),
             mismatches: Inbox::new(Policy::DropOldest, MISMATCHES),
             reception: core.reception.clone(),
-            gate: Gate::of::<M>(),
+            gate: if M::LANE.is_reliable() {
+                Gate::before_recovery::<M>()
+            } else {
+                Gate::of::<M>()
+            },
             senders: Mutex::default(),
             copies: Mutex::default(),
+            taken: Mutex::default(),
             worker: core.worker.clone(),
         });
         let kind = core.config.kind.clone().map(Topic::<M>::to_kind);
+        let kind = kind.map(|topic| topic.key().to_string());
+        let published = Topics::<M>::every_custom();
         Self {
             messages: receiver.messages.clone(),
             mismatches: receiver.mismatches.clone(),
             _declarations: [
-                take_published(&receiver),
-                take_addressed(&receiver, kind.map(|topic| topic.key().to_string())),
+                take_published(&receiver, arrivals(core, &receiver, published.pattern())),
+                take_addressed(
+                    &receiver,
+                    kind.map(|kind| (arrivals(core, &receiver, &kind), kind)),
+                ),
             ],
         }
     }
@@ -158,19 +168,40 @@ impl<M> Deref for Heard<M> {
     }
 }
 
-fn take_published<M: CustomMessage>(receiver: &Arc<Receiver<M>>) -> Declaration {
+/// What becomes of messages of one type that arrive on the keys of a pattern.
+type Arrive = Arc<dyn Fn(RawMessage) + Send + Sync>;
+
+/// On a reliable lane they are put in order, and what is missing is asked for.
+fn arrivals<M: CustomMessage>(
+    core: &Arc<Core>,
+    receiver: &Arc<Receiver<M>>,
+    pattern: &str,
+) -> Arrive {
+    let receiver = Arc::clone(receiver);
+    let take = move |raw| drop(receiver.take(raw));
+    if M::LANE.is_reliable() {
+        let recovery = core.recovery::<M>(pattern, take);
+        Arc::new(move |raw| recovery.arrive(raw))
+    } else {
+        Arc::new(take)
+    }
+}
+
+fn take_published<M: CustomMessage>(receiver: &Arc<Receiver<M>>, arrive: Arrive) -> Declaration {
     let receiver = Arc::clone(receiver);
     let pattern = Topics::<M>::every_custom().pattern().to_owned();
     receiver.worker.clone().declare(pattern.clone(), move |session| {
-        let receiver = Arc::clone(&receiver);
+        let (receiver, arrive) = (Arc::clone(&receiver), Arc::clone(&arrive));
         let callback = move |sample: Sample| {
             let raw = admitted(&sample, M::MAX_BYTES, &receiver.gate, &receiver.reception);
             let Some(raw) = raw else { return };
             if matches!(Key::parse(&raw.key), Some(Key::Custom { .. })) {
-                receiver.take(raw).ok();
+                arrive(raw);
             } else {
                 let key = one_line(&raw.key, Key::MAX_LEN);
                 receiver.reception.complain(
+                    M::LANE,
+                    raw.sender(),
                     &raw.key,
                     format!(
                         "{key}: this is not the topic of one node; put to one key, not to a pattern"
@@ -186,7 +217,7 @@ fn take_published<M: CustomMessage>(receiver: &Arc<Receiver<M>>) -> Declaration 
 /// to its kind as a put.
 fn take_addressed<M: CustomMessage>(
     receiver: &Arc<Receiver<M>>,
-    kind: Option<String>,
+    kind: Option<(Arrive, String)>,
 ) -> Declaration {
     let receiver = Arc::clone(receiver);
     let own = Topic::<M>::to_node(receiver.id.clone()).key().to_string();
@@ -197,8 +228,17 @@ fn take_addressed<M: CustomMessage>(
             .complete(true)
             .callback(move |query| asked.take_question(query, &key))
             .wait()?;
-        let puts = take_puts(&receiver, session, &own)?;
-        let to_kind = kind.as_ref().map(|kind| take_puts(&receiver, session, kind)).transpose()?;
+        let taker = Arc::clone(&receiver);
+        let take: Arrive = Arc::new(move |raw| {
+            if !taker.was_taken(&raw) {
+                drop(taker.take(raw));
+            }
+        });
+        let puts = take_puts(&receiver, session, &own, take)?;
+        let to_kind = kind
+            .as_ref()
+            .map(|(arrive, kind)| take_puts(&receiver, session, kind, Arc::clone(arrive)));
+        let to_kind = to_kind.transpose()?;
         Ok(Box::new((questions, puts, to_kind)))
     })
 }
@@ -207,6 +247,7 @@ fn take_puts<M: CustomMessage>(
     receiver: &Arc<Receiver<M>>,
     session: &Session,
     key: &str,
+    arrive: Arrive,
 ) -> zenoh::Result<zenoh::pubsub::Subscriber<()>> {
     let (receiver, key) = (Arc::clone(receiver), key.to_owned());
     session
@@ -214,8 +255,8 @@ fn take_puts<M: CustomMessage>(
         .callback(move |sample| {
             // Whatever pattern it was put to.
             let raw = RawMessage { key: key.clone(), ..raw(&sample, M::MAX_BYTES) };
-            if !receiver.is_copy(&raw) && receiver.admits(&raw) {
-                receiver.take(raw).ok();
+            if !receiver.is_strangers_copy(&raw) && receiver.admits(&raw) {
+                arrive(raw);
             }
         })
         .wait()
@@ -231,20 +272,11 @@ struct Receiver<M> {
     reception: Reception,
     gate: Gate,
     senders: Mutex<SenderBook>,
-    copies: Mutex<Copies>,
+    /// To tell what strangers say from what comes twice, by two ways.
+    copies: Mutex<CopyFilter>,
+    /// The messages to this node that were taken, so that one that is said again is taken once.
+    taken: Mutex<Taken>,
     worker: Worker,
-}
-
-/// Messages to this node that came before, to tell copies of them that came by another way.
-#[derive(Default)]
-struct Copies {
-    of_strangers: CopyFilter,
-    recent: VecDeque<(NodeId, u64, u64)>,
-}
-
-impl Copies {
-    /// Copies come within milliseconds of each other.
-    const RECENT: usize = 64;
 }
 
 impl<M: CustomMessage> Receiver<M> {
@@ -260,7 +292,7 @@ impl<M: CustomMessage> Receiver<M> {
     fn take(self: &Arc<Self>, raw: RawMessage) -> Result<(), String> {
         let counters = &self.reception.counters;
         if raw.envelope.as_ref().is_some_and(|envelope| !self.senders().reads(envelope)) {
-            counters.malformed.add(1);
+            counters.malformed(M::LANE, raw.sender());
             return Err(format!(
                 "'{}' has another shape of {}, which was said before; start the sender again with one that fits",
                 self.id,
@@ -269,15 +301,16 @@ impl<M: CustomMessage> Receiver<M> {
         }
         match raw.decode::<M>() {
             Ok(message) => {
-                counters.received.add(1);
-                let key = raw.key.clone();
+                counters.received(M::LANE);
+                let (key, sender) = (raw.key.clone(), raw.sender().cloned());
                 let received = Received { key: raw.key, envelope: raw.envelope, message };
-                counters.dropped.add(self.messages.push(&key, received));
+                let dropped = self.messages.push(&key, received);
+                counters.displaced(M::LANE, sender.as_ref(), dropped);
                 Ok(())
             },
             Err(problem) => {
                 let reason = format!("it cannot be read: {problem}");
-                let sender = raw.envelope.as_ref().map(|envelope| envelope.from.clone());
+                let sender = raw.sender().cloned();
                 let error = DecodeError { key: raw.key, sender, message: M::NAME, problem };
                 self.unreadable(raw.envelope, error);
                 Err(reason)
@@ -285,25 +318,40 @@ impl<M: CustomMessage> Receiver<M> {
         }
     }
 
-    fn is_copy(&self, raw: &RawMessage) -> bool {
-        let is_copy = {
-            let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(envelope) = &raw.envelope {
-                let which = (envelope.from.clone(), envelope.instance, envelope.sequence);
-                let is_copy = copies.recent.contains(&which);
-                if !is_copy {
-                    copies.recent.push_back(which);
-                    if copies.recent.len() > Copies::RECENT {
-                        copies.recent.pop_front();
-                    }
-                }
-                is_copy
-            } else {
-                copies.of_strangers.is_copy(&raw.payload, Instant::now())
-            }
-        };
-        self.reception.counters.late.add(u64::from(is_copy));
+    /// Whether a stranger's message, which has no number, is one that has come by another way.
+    fn is_strangers_copy(&self, raw: &RawMessage) -> bool {
+        let is_copy = raw.envelope.is_none()
+            && self
+                .copies
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_copy(&raw.payload, Instant::now());
+        if is_copy {
+            self.reception.counters.late(M::LANE, None);
+        }
         is_copy
+    }
+
+    /// Whether a message to this node was taken before: it was said again, or came by two ways. Else it counts as
+    /// taken from now on.
+    fn was_taken(&self, raw: &RawMessage) -> bool {
+        let Some(envelope) = &raw.envelope else { return false };
+        let was_taken = !self
+            .taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(envelope, Instant::now());
+        if was_taken {
+            self.reception.counters.late(M::LANE, raw.sender());
+        }
+        was_taken
+    }
+
+    /// A message was not taken after all: when it is said again, it may be.
+    fn give_back(&self, envelope: Option<&Envelope>) {
+        if let Some(envelope) = envelope {
+            self.taken.lock().unwrap_or_else(PoisonError::into_inner).give_back(envelope);
+        }
     }
 
     fn take_question(self: &Arc<Self>, query: Query, key: &str) {
@@ -315,18 +363,26 @@ impl<M: CustomMessage> Receiver<M> {
             &query.encoding().map(ToString::to_string).unwrap_or_default(),
             M::MAX_BYTES,
         );
-        if self.is_copy(&raw) {
+        if self.is_strangers_copy(&raw) {
             // A question is answered where it came first.
             return;
         }
-        let outcome = if self.messages.len() >= INBOX && !M::LANE.drops_older() {
-            self.reception.counters.dropped.add(1);
+        let envelope = raw.envelope.clone();
+        let is_new = !self.was_taken(&raw);
+        let outcome = if !is_new {
+            // Its answer was lost.
+            Ok(())
+        } else if self.messages.len() >= INBOX && !M::LANE.drops_older() {
+            self.reception.counters.dropped(M::LANE, raw.sender(), 1);
             Err(format!("its program does not keep up: {INBOX} messages wait for it"))
         } else if self.admits(&raw) {
             self.take(raw)
         } else {
             Err("a newer one came before it, or more come than are taken".into())
         };
+        if outcome.is_err() {
+            self.give_back(envelope.as_ref());
+        }
         let key = key.to_owned();
         // By the worker: a foreign question may ask for an answer that blocks.
         self.worker.run(move |session| {
@@ -339,7 +395,7 @@ impl<M: CustomMessage> Receiver<M> {
             if let Err(problem) = reply {
                 tracing::debug!("{key}: a message was not answered: {problem}");
             }
-            if outcome.is_ok() {
+            if is_new && outcome.is_ok() {
                 show::<M>(session, &key, &query);
             }
         });
@@ -349,14 +405,18 @@ impl<M: CustomMessage> Receiver<M> {
     fn unreadable(self: &Arc<Self>, envelope: Option<Envelope>, error: DecodeError) {
         let problem = error.to_string();
         let Some(envelope) = envelope else {
-            self.reception.complain(&error.key, problem);
+            self.reception.complain(M::LANE, None, &error.key, problem);
             return;
         };
         // Not in the match: its guard would be held while others are waited for.
         let what = self.senders().unreadable(&envelope, &problem, Instant::now());
         match what {
-            Unreadable::Complain => self.reception.complain(&error.key, problem),
-            Unreadable::Count => self.reception.counters.malformed.add(1),
+            Unreadable::Complain => {
+                self.reception.complain(M::LANE, Some(&envelope.from), &error.key, problem);
+            },
+            Unreadable::Count => {
+                self.reception.counters.malformed(M::LANE, Some(&envelope.from));
+            },
             Unreadable::Ask => {
                 let answer = Announced {
                     receiver: Arc::clone(self),
@@ -373,7 +433,9 @@ impl<M: CustomMessage> Receiver<M> {
         let finding = self.senders().answered(envelope, info, &self.own, Instant::now());
         match finding {
             None => {},
-            Some(Finding::Unusable { problem }) => self.reception.complain(key, problem),
+            Some(Finding::Unusable { problem }) => {
+                self.reception.complain(M::LANE, Some(&envelope.from), key, problem);
+            },
             Some(Finding::Misfit { version, differences }) => {
                 let (reader, writer) = (&self.id, &envelope.from);
                 let sides: Vec<String> = differences
@@ -390,7 +452,7 @@ impl<M: CustomMessage> Receiver<M> {
                     "{key}: {}; nothing more is taken from it on this topic until it comes back with a shape that fits",
                     sides.join("; ")
                 );
-                self.reception.complain(key, text.clone());
+                self.reception.complain(M::LANE, Some(writer), key, text.clone());
                 self.mismatches.push(
                     "",
                     Mismatch {

@@ -140,7 +140,7 @@ fn what_was_sent_before_its_time_is_asked_for_and_neither_delivered_nor_lost() {
     let mut receiver = Receiver::asking_back(Lane::ReliableOrdered, LIMITS);
     arrive(&mut receiver, 5, start);
     assert_eq!(
-        tick(&mut receiver, start + ms(1000)),
+        tick(&mut receiver, start + ms(400)),
         [LaneAction::Deliver { sequence: 5, message: 5 }]
     );
     assert_eq!(receiver.counts().lost, 0);

@@ -1,0 +1,276 @@
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_protocol::Encoding;
+use hana_protocol::Envelope;
+use hana_protocol::Key;
+use hana_protocol::Lane;
+use hana_protocol::LaneLimits;
+use hana_protocol::Message;
+use hana_protocol::NodeId;
+use hana_protocol::Resend;
+use hana_protocol::Resent;
+use hana_protocol::Sent;
+use hana_protocol::Source;
+use hana_protocol::TopicAction;
+use hana_protocol::TopicReceiver;
+use hana_protocol::Topics;
+use hana_protocol::codec;
+use zenoh::Wait;
+use zenoh::key_expr::keyexpr;
+use zenoh::qos::CongestionControl;
+use zenoh::query::ConsolidationMode;
+use zenoh::sample::Sample;
+
+use crate::RawMessage;
+use crate::gate::Gate;
+use crate::outbox::quality;
+use crate::reception::Reception;
+use crate::reception::admitted;
+use crate::reception::raw;
+use crate::ticker::Ticker;
+use crate::ticker::Timed;
+use crate::worker::Declaration;
+use crate::worker::Worker;
+
+/// Where messages of one reliable topic arrive, whatever their publishers: it sees to their order, asks for what is
+/// missing, throws away what comes twice, and counts.
+pub(crate) struct Recovery {
+    lane: Lane,
+    pattern: String,
+    topic: Mutex<TopicReceiver<RawMessage>>,
+    deliver: Box<dyn Fn(RawMessage) + Send + Sync>,
+    largest: usize,
+    worker: Worker,
+    reception: Reception,
+    ticker: Ticker,
+    /// For the answers, which come back to it.
+    itself: Weak<Self>,
+}
+
+/// What a message may take to come when it is asked for, through two daemons that are busy, and twice that.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+/// How long who does not answer is asked. Longer than it takes a node to be back on the mesh when its daemon, or its
+/// cable, was gone for a moment.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Recovery {
+    /// For messages of type `M` on the keys of `pattern`, which are handed to `deliver` one after the other.
+    pub(crate) fn new<M: Message>(
+        pattern: &str,
+        worker: &Worker,
+        reception: &Reception,
+        ticker: &Ticker,
+        deliver: impl Fn(RawMessage) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let limits =
+            LaneLimits { patience: PATIENCE, ask_every: ASK_EVERY, ..LaneLimits::default() };
+        let recovery = Arc::new_cyclic(|itself| Self {
+            lane: M::LANE,
+            pattern: pattern.into(),
+            topic: Mutex::new(TopicReceiver::new(M::LANE, limits, Instant::now())),
+            deliver: Box::new(deliver),
+            largest: M::MAX_BYTES,
+            worker: worker.clone(),
+            reception: reception.clone(),
+            ticker: ticker.clone(),
+            itself: Weak::clone(itself),
+        });
+        ticker.add(&recovery);
+        recovery
+    }
+
+    fn topic(&self) -> MutexGuard<'_, TopicReceiver<RawMessage>> {
+        self.topic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message has arrived, by itself.
+    pub(crate) fn arrive(&self, raw: RawMessage) {
+        match raw.envelope.clone() {
+            Some(envelope) => {
+                let key = raw.key.clone();
+                self.tell(|topic, now, actions| topic.arrive(&key, &envelope, raw, now, actions));
+            },
+            // It has no place in any sequence.
+            None => (self.deliver)(raw),
+        }
+    }
+
+    /// Tells the receiver something, and does what it says. Under its lock, so that nothing overtakes anything.
+    fn tell(
+        &self,
+        what: impl FnOnce(&mut TopicReceiver<RawMessage>, Instant, &mut Vec<TopicAction<RawMessage>>),
+    ) {
+        let now = Instant::now();
+        let mut actions = vec![];
+        let mut topic = self.topic();
+        let before = topic.next_deadline();
+        what(&mut topic, now, &mut actions);
+        topic.say_for_how_long(now, &mut actions);
+        let after = topic.next_deadline();
+        for action in actions {
+            self.act(action);
+        }
+        drop(topic);
+        if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
+            self.ticker.wake();
+        }
+    }
+
+    fn act(&self, action: TopicAction<RawMessage>) {
+        let counters = &self.reception.counters;
+        match action {
+            TopicAction::Deliver(raw) => (self.deliver)(raw),
+            TopicAction::Ask { node, question } => self.ask(node, question),
+            TopicAction::Lost { source: Source { key, node }, first, last } => {
+                let count = (last - first).saturating_add(1);
+                counters.missed(self.lane, Some(&node), count);
+                let which = if count == 1 {
+                    format!("message {first}")
+                } else {
+                    format!("messages {first} to {last}")
+                };
+                self.reception.warn(
+                    &key,
+                    format!(
+                        "{key}: {which} of '{node}' did not arrive and cannot be had any more; it sends faster than the network takes, or was away for too long"
+                    ),
+                );
+            },
+            TopicAction::Recovered { source, count } => {
+                counters.recovered(self.lane, &source.node, count);
+            },
+            TopicAction::Late { source } => counters.late(self.lane, Some(&source.node)),
+        }
+    }
+
+    fn ask(&self, node: NodeId, question: Resend) {
+        let Ok(payload) = codec::encode(&question) else { return };
+        let recovery = Weak::clone(&self.itself);
+        self.worker.run(move |session| {
+            let (priority, _, express) = quality(Resend::LANE);
+            let key = Key::Resend(node.clone()).to_string();
+            let asked = session
+                .get(&key)
+                .payload(payload)
+                .encoding(Encoding::MESSAGE_PACK)
+                .congestion_control(CongestionControl::Drop)
+                .priority(priority)
+                .express(express)
+                .consolidation(ConsolidationMode::None)
+                .timeout(ASK_EVERY * 4)
+                .callback(move |reply| {
+                    let (Some(recovery), Ok(sample)) = (recovery.upgrade(), reply.result()) else {
+                        return;
+                    };
+                    recovery.hear(sample, &node, &question);
+                })
+                .wait();
+            if let Err(problem) = asked {
+                tracing::debug!("{key}: Zenoh does not ask: {problem}");
+            }
+        });
+    }
+
+    /// Something of what was asked for.
+    fn hear(&self, sample: &Sample, node: &NodeId, question: &Resend) {
+        let raw = raw(sample, self.largest.max(Resend::MAX_BYTES));
+        let Some(envelope) = raw.envelope.clone() else {
+            let end = codec::decode_value::<Resent>(&raw.payload, raw.encoding, Resend::MAX_BYTES);
+            if let Ok(end) = end {
+                self.tell(|topic, _, actions| topic.resent(node, question, end, actions));
+            }
+            return;
+        };
+        let Envelope { from, instance, sequence, .. } = &envelope;
+        let was_asked_for = from == node
+            && *instance == question.instance
+            && (question.first..=question.last).contains(sequence);
+        if was_asked_for {
+            let raw = RawMessage { key: question.key.clone(), ..raw };
+            self.tell(|topic, now, actions| {
+                topic.arrive(&question.key, &envelope, raw, now, actions);
+            });
+        }
+    }
+
+    /// A node has come so far on some keys.
+    fn announced(&self, envelope: &Envelope, sent: &Sent) {
+        for (key, newest) in &sent.newest {
+            if self.hears(key) {
+                let source = Source { key: key.clone(), node: envelope.from.clone() };
+                self.tell(|topic, now, actions| {
+                    topic.announced(&source, envelope.instance, *newest, now, actions);
+                });
+            }
+        }
+    }
+
+    fn hears(&self, key: &str) -> bool {
+        let (Ok(pattern), Ok(key)) = (keyexpr::new(self.pattern.as_str()), keyexpr::new(key))
+        else {
+            return false;
+        };
+        pattern.includes(key)
+    }
+}
+
+impl Timed for Recovery {
+    fn tick(&self, now: Instant) -> Option<Instant> {
+        let due = self.topic().next_deadline()?;
+        if due > now {
+            return Some(due);
+        }
+        self.tell(TopicReceiver::tick);
+        self.topic().next_deadline()
+    }
+}
+
+/// All recoveries of a node, to tell them how far others have come.
+#[derive(Default)]
+pub(crate) struct Recoveries {
+    all: Arc<Mutex<Vec<Weak<Recovery>>>>,
+    announcements: OnceLock<Declaration>,
+}
+
+impl Recoveries {
+    pub(crate) fn add(&self, recovery: &Arc<Recovery>) {
+        {
+            let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|known| known.strong_count() > 0);
+            all.push(Arc::downgrade(recovery));
+        }
+        self.announcements.get_or_init(|| self.hear(&recovery.worker, &recovery.reception));
+    }
+
+    fn hear(&self, worker: &Worker, reception: &Reception) -> Declaration {
+        let (all, reception) = (Arc::clone(&self.all), reception.clone());
+        let gate = Arc::new(Gate::of::<Sent>());
+        let pattern = Topics::every_sent().pattern().to_owned();
+        worker.declare(pattern.clone(), move |session| {
+            let (all, reception, gate) = (Arc::clone(&all), reception.clone(), Arc::clone(&gate));
+            let callback = move |sample| {
+                let raw = admitted(&sample, Sent::MAX_BYTES, &gate, &reception);
+                let Some(raw) = raw else { return };
+                let (Some(sent), Some(envelope)) = (reception.decode::<Sent>(&raw), raw.envelope)
+                else {
+                    return;
+                };
+                let recoveries: Vec<Arc<Recovery>> = {
+                    let all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.iter().filter_map(Weak::upgrade).collect()
+                };
+                for recovery in recoveries {
+                    recovery.announced(&envelope, &sent);
+                }
+            };
+            Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))
+        })
+    }
+}
