@@ -10,6 +10,7 @@ use std::time::Instant;
 use hana_protocol::Admission;
 use hana_protocol::Encoding;
 use hana_protocol::Key;
+use hana_protocol::Lane;
 use hana_protocol::Message;
 use hana_protocol::RateLimit;
 use hana_protocol::Resend;
@@ -28,7 +29,8 @@ use crate::ticker::Timed;
 use crate::worker::Declaration;
 use crate::worker::Worker;
 
-/// What a node has sent on its reliable topics, to send it again to whom it did not reach.
+/// What a node has sent: on reliable topics, to send it again to whom it did not reach; on others only how much it was,
+/// so that who misses the last of it knows.
 pub(crate) struct Archive {
     topics: Mutex<HashMap<String, Arc<Kept>>>,
     /// Where it is said how far they have come.
@@ -43,12 +45,22 @@ pub(crate) struct Kept {
     ticker: Ticker,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ring {
     messages: VecDeque<KeptMessage>,
+    /// How many are kept at most.
+    most: usize,
     bytes: usize,
-    /// When the newest was sent, and how often that was announced since.
-    newest: Option<(Instant, usize)>,
+    newest: Option<Newest>,
+}
+
+/// The newest message of a key.
+#[derive(Debug)]
+struct Newest {
+    sequence: u64,
+    sent: Instant,
+    /// How often it was announced.
+    announced: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -60,7 +72,7 @@ struct KeptMessage {
 }
 
 /// Messages of one key that are kept at most.
-const MAX_MESSAGES: usize = 1024;
+const MAX_MESSAGES: usize = 4096;
 /// Bytes of one key that are kept at most; one message is, whatever its size.
 const MAX_BYTES: usize = 1024 * 1024;
 /// Questions in a second that are answered, of all who ask together.
@@ -97,7 +109,7 @@ impl Archive {
                     let is_over = limit.admit(Instant::now()) == Admission::Over;
                     drop(limit);
                     if !is_over && let Some(question) = question(&query, instance) {
-                        worker.answer(query, move |query| archive.answer(&query, &question));
+                        worker.answer(query, move |_, query| archive.answer(&query, &question));
                     }
                 };
                 let queryable = session.declare_queryable(&key).complete(true);
@@ -114,8 +126,9 @@ impl Archive {
     }
 
     /// Where the messages of `key` are kept.
-    pub(crate) fn kept(&self, key: &str) -> Arc<Kept> {
-        let new = || Arc::new(Kept { ring: Mutex::default(), ticker: self.ticker.clone() });
+    pub(crate) fn kept(&self, key: &str, lane: Lane) -> Arc<Kept> {
+        let ring = || Mutex::new(Ring::new(if lane.is_reliable() { MAX_MESSAGES } else { 0 }));
+        let new = || Arc::new(Kept { ring: ring(), ticker: self.ticker.clone() });
         Arc::clone(self.topics().entry(key.into()).or_insert_with(new))
     }
 
@@ -194,13 +207,17 @@ impl Kept {
 }
 
 impl Ring {
+    const fn new(most: usize) -> Self {
+        Self { messages: VecDeque::new(), most, bytes: 0, newest: None }
+    }
+
     fn keep(&mut self, message: KeptMessage) {
         let size = |message: &KeptMessage| message.payload.len() + message.attachment.len();
-        self.newest = Some((message.sent, 0));
+        let KeptMessage { sequence, sent, .. } = message;
+        self.newest = Some(Newest { sequence, sent, announced: 0 });
         self.bytes += size(&message);
         self.messages.push_back(message);
-        while self.messages.len() > MAX_MESSAGES
-            || (self.bytes > MAX_BYTES && self.messages.len() > 1)
+        while self.messages.len() > self.most || (self.bytes > MAX_BYTES && self.messages.len() > 1)
         {
             self.bytes -= self.messages.pop_front().as_ref().map_or(0, size);
         }
@@ -211,14 +228,14 @@ impl Ring {
         let listening = Duration::from_micros(question.listening_us);
         let is_for_you =
             |message: &KeptMessage| now.saturating_duration_since(message.sent) <= listening;
-        let newest = self.messages.back().map_or(0, |message| message.sequence + 1);
+        let newest = self.newest.as_ref().map_or(0, |newest| newest.sequence + 1);
         let first_for_you =
             self.messages.iter().find(|message| is_for_you(message)).map(|first| first.sequence);
         let first_kept = self.messages.front().map_or(newest, |first| first.sequence);
         let messages = self
             .messages
             .iter()
-            .filter(|message| (question.first..=question.last).contains(&message.sequence))
+            .filter(|message| question.asks_for(message.sequence))
             .filter(|message| is_for_you(message))
             .take(usize::try_from(Resend::MAX_MESSAGES).unwrap_or(usize::MAX))
             .cloned()
@@ -237,14 +254,14 @@ impl Ring {
         if self.next_announcement().is_none_or(|at| at > now) {
             return None;
         }
-        let (_, count) = self.newest.as_mut()?;
-        *count += 1;
-        self.messages.back().map(|newest| newest.sequence)
+        let newest = self.newest.as_mut()?;
+        newest.announced += 1;
+        Some(newest.sequence)
     }
 
     fn next_announcement(&self) -> Option<Instant> {
-        let (sent, count) = self.newest?;
-        announcement(count).map(|after| sent + after)
+        let newest = self.newest.as_ref()?;
+        announcement(newest.announced).map(|after| newest.sent + after)
     }
 }
 
@@ -253,7 +270,7 @@ mod tests {
     use super::*;
 
     fn ring(count: u64, start: Instant) -> Ring {
-        let mut ring = Ring::default();
+        let mut ring = Ring::new(MAX_MESSAGES);
         for sequence in 0..count {
             let sent = start + Duration::from_millis(sequence);
             let payload = ZBytes::from(vec![0; 100]);
@@ -264,7 +281,7 @@ mod tests {
 
     fn question(first: u64, last: u64, ms: u64) -> Resend {
         let listening_us = ms * 1000;
-        Resend { key: String::new(), instance: 1, first, last, listening_us }
+        Resend { key: String::new(), instance: 1, missing: vec![(first, last)], listening_us }
     }
 
     fn numbers(messages: &[KeptMessage]) -> Vec<u64> {
@@ -274,12 +291,12 @@ mod tests {
     #[test]
     fn what_is_kept_comes_and_what_is_not_is_said() {
         let start = Instant::now();
-        let ring = ring(1500, start);
-        let now = start + Duration::from_millis(1500);
-        let (messages, end) = ring.find(&question(470, 478, 10_000), now);
-        assert_eq!(numbers(&messages), [476, 477, 478]);
+        let ring = ring(4100, start);
+        let now = start + Duration::from_millis(4100);
+        let (messages, end) = ring.find(&question(0, 6, 10_000), now);
+        assert_eq!(numbers(&messages), [4, 5, 6]);
         // Whether the lost ones were for him is not known: they are lost.
-        assert_eq!(end, Resent { first_for_you: 0, first_kept: 476 });
+        assert_eq!(end, Resent { first_for_you: 0, first_kept: 4 });
     }
 
     #[test]
@@ -310,7 +327,7 @@ mod tests {
 
     #[test]
     fn large_messages_are_bounded_by_their_bytes() {
-        let mut ring = Ring::default();
+        let mut ring = Ring::new(MAX_MESSAGES);
         for sequence in 0..100 {
             let payload = ZBytes::from(vec![0; 100_000]);
             let (sent, attachment) = (Instant::now(), ZBytes::new());

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -12,6 +13,7 @@ use std::time::Instant;
 use hana_protocol::Accepted;
 use hana_protocol::Command;
 use hana_protocol::Control;
+use hana_protocol::Counters;
 use hana_protocol::CustomMessage;
 use hana_protocol::Encoding;
 use hana_protocol::Event;
@@ -19,6 +21,7 @@ use hana_protocol::EventKind;
 use hana_protocol::Key;
 use hana_protocol::KeyKind;
 use hana_protocol::Lane;
+use hana_protocol::LaneTraffic;
 use hana_protocol::LogLine;
 use hana_protocol::Look;
 use hana_protocol::Message;
@@ -31,6 +34,7 @@ use hana_protocol::Topic;
 use hana_protocol::TopicHistory;
 use hana_protocol::TopicName;
 use hana_protocol::Topics;
+use hana_protocol::Trouble;
 use hana_protocol::codec;
 use hana_protocol::one_line;
 use hana_protocol::role::NodeRole;
@@ -507,6 +511,25 @@ impl<R: NodeRole> Node<R> {
         &self.events
     }
 
+    /// What it sent, received and threw away since it joined.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.core.counters.totals()
+    }
+
+    /// The same by lane, of those on which anything happened.
+    #[must_use]
+    pub fn lanes(&self) -> BTreeMap<Lane, LaneTraffic> {
+        self.core.counters.lanes()
+    }
+
+    /// Whose messages did not become what they were meant to be, the most first; at most
+    /// [`Health::MAX_TROUBLES`](hana_protocol::Health::MAX_TROUBLES).
+    #[must_use]
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.core.counters.troubles()
+    }
+
     /// Opens a direct link to a visualization, to play it.
     #[must_use]
     pub fn play(&self, info: &NodeInfo) -> Pending<Result<PlayLink, PlayError>>
@@ -582,9 +605,11 @@ impl Core {
 
     pub(crate) fn channel(&self, key: &Key, lane: Lane, reach: Locality) -> Arc<Channel> {
         // A state is said again by itself, and what is sent to one node is answered.
-        let is_kept = lane.is_reliable()
-            && key.kind().history() == TopicHistory::None
-            && !matches!(key, Key::Inbox { .. } | Key::Control(_));
+        let is_kept = match key.kind() {
+            KeyKind::Custom | KeyKind::KindInbox => true,
+            KeyKind::Inbox | KeyKind::Control => false,
+            kind => lane.is_reliable() && kind.history() == TopicHistory::None,
+        };
         Arc::new(Channel::new(
             key.to_string(),
             lane,
@@ -592,7 +617,7 @@ impl Core {
             self.identity.clone(),
             self.worker.clone(),
             Arc::clone(&self.counters),
-            is_kept.then(|| self.archive().kept(&key.to_string())),
+            is_kept.then(|| self.archive().kept(&key.to_string(), lane)),
         ))
     }
 
@@ -615,7 +640,7 @@ impl Core {
         self.post.send(address, payload, M::LANE, deadline)
     }
 
-    /// Where messages of a reliable topic arrive.
+    /// Where messages of a topic arrive whose publishers keep what they send.
     pub(crate) fn recovery<M: Message>(
         &self,
         pattern: &str,
@@ -909,7 +934,7 @@ fn refuse_unread(worker: &Worker, query: Query, key: String, raw: &RawMessage) {
         hana_protocol::Refused { reason: format!("the command cannot be read: {problem}") };
     let answer = hana_protocol::Answer::<Accepted>::Refused(refused);
     let Ok(payload) = codec::encode(&answer) else { return };
-    worker.answer(query, move |query| {
+    worker.answer(query, move |_, query| {
         if let Err(problem) = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK).wait() {
             tracing::warn!("a command was not answered: {problem}");
         }

@@ -39,8 +39,8 @@ use crate::ticker::Timed;
 use crate::worker::Declaration;
 use crate::worker::Worker;
 
-/// Where messages of one reliable topic arrive, whatever their publishers: it sees to their order, asks for what is
-/// missing, throws away what comes twice, and counts.
+/// Where messages of one topic arrive, whatever their publishers: it keeps the promise of their lane, asks for what is
+/// missing where that is promised, throws away what comes twice, and counts.
 pub(crate) struct Recovery {
     lane: Lane,
     pattern: String,
@@ -69,8 +69,8 @@ impl Recovery {
         ticker: &Ticker,
         deliver: impl Fn(RawMessage) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let limits =
-            LaneLimits { patience: PATIENCE, ask_every: ASK_EVERY, ..LaneLimits::default() };
+        let patience = if M::LANE.is_reliable() { PATIENCE } else { ASK_EVERY * 4 };
+        let limits = LaneLimits { patience, ask_every: ASK_EVERY, ..LaneLimits::default() };
         let recovery = Arc::new_cyclic(|itself| Self {
             lane: M::LANE,
             pattern: pattern.into(),
@@ -131,6 +131,9 @@ impl Recovery {
             TopicAction::Lost { source: Source { key, node }, first, last } => {
                 let count = (last - first).saturating_add(1);
                 counters.missed(self.lane, Some(&node), count);
+                if !self.lane.is_reliable() {
+                    return;
+                }
                 let which = if count == 1 {
                     format!("message {first}")
                 } else {
@@ -184,14 +187,13 @@ impl Recovery {
         let Some(envelope) = raw.envelope.clone() else {
             let end = codec::decode_value::<Resent>(&raw.payload, raw.encoding, Resend::MAX_BYTES);
             if let Ok(end) = end {
-                self.tell(|topic, _, actions| topic.resent(node, question, end, actions));
+                self.tell(|topic, now, actions| topic.resent(node, question, end, now, actions));
             }
             return;
         };
         let Envelope { from, instance, sequence, .. } = &envelope;
-        let was_asked_for = from == node
-            && *instance == question.instance
-            && (question.first..=question.last).contains(sequence);
+        let was_asked_for =
+            from == node && *instance == question.instance && question.asks_for(*sequence);
         if was_asked_for {
             let raw = RawMessage { key: question.key.clone(), ..raw };
             self.tell(|topic, now, actions| {

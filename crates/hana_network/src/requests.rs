@@ -82,7 +82,7 @@ impl Request {
             },
         };
         let key = self.key.clone();
-        self.worker.answer(query, move |query| {
+        self.worker.answer(query, move |_, query| {
             if let Err(problem) = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK).wait()
             {
                 tracing::warn!("a command was not answered: {problem}");

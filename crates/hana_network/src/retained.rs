@@ -105,7 +105,7 @@ pub(crate) fn answer<M: Message>(
             let (kept, key) = (Arc::clone(&kept), answer_key.clone());
             // Who receives it sees that it comes from the one who alone speaks on this key.
             let Ok(attachment) = identity.envelope(0).encode() else { return };
-            worker.answer(query, move |query| {
+            worker.answer(query, move |_, query| {
                 for payload in kept().iter().filter_map(|message| codec::encode(message).ok()) {
                     let reply = query
                         .reply(key.clone(), payload)

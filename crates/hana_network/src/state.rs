@@ -163,7 +163,7 @@ fn answer<M>(state: &State<M>, worker: &Worker, query: zenoh::query::Query) {
     let Some(payload) = payload else { return };
     let key = state.channel.key().to_owned();
     // By the worker: a foreign question may ask for an answer that blocks.
-    worker.answer(query, move |query| {
+    worker.answer(query, move |_, query| {
         let reply = query
             .reply(key, payload)
             .encoding(Encoding::MESSAGE_PACK)

@@ -91,7 +91,11 @@ impl Worker {
     /// Answers a question, after all that was asked before. Does not block. Where very many questions wait, or
     /// one is so large that those that wait would be a burden, it ends unanswered: who asks that much is not
     /// worth the memory.
-    pub(crate) fn answer(&self, query: Query, answer: impl FnOnce(Query) + Send + 'static) {
+    pub(crate) fn answer(
+        &self,
+        query: Query,
+        answer: impl FnOnce(&Session, Query) + Send + 'static,
+    ) {
         let size = query.payload().map_or(0, ZBytes::len)
             + query.attachment().map_or(0, ZBytes::len)
             + query.parameters().as_str().len();
@@ -99,7 +103,7 @@ impl Worker {
             tracing::debug!("{}: a question is not answered", query.key_expr());
             return;
         }
-        self.run(move |_| answer(query));
+        self.run(move |session| answer(session, query));
     }
 
     /// Goes over to another session: everything is declared there before it is taken back here, so that

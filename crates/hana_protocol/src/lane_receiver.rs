@@ -33,6 +33,8 @@ pub struct LaneReceiver<M> {
     /// What waits for a gap before it to be closed, by its number.
     held: BTreeMap<u64, M>,
     counts: LaneCounts,
+    /// Whether anything that was missing has come since the last answer ended.
+    has_progressed: bool,
 }
 
 /// How long, and how much of it, is waited for what is missing.
@@ -120,9 +122,9 @@ impl Default for LaneLimits {
             patience: Duration::from_secs(1),
             grace: Duration::ZERO,
             ask_every: Duration::from_millis(100),
-            kept: 1024,
-            held: 4096,
-            gaps: 256,
+            kept: 4096,
+            held: 8192,
+            gaps: 1024,
         }
     }
 }
@@ -140,6 +142,7 @@ impl<M> LaneReceiver<M> {
             gaps: BTreeMap::new(),
             held: BTreeMap::new(),
             counts: LaneCounts { delivered: 0, recovered: 0, late: 0, lost: 0 },
+            has_progressed: false,
         }
     }
 
@@ -189,6 +192,7 @@ impl<M> LaneReceiver<M> {
             self.take(sequence, message, actions);
         } else if self.fill(sequence) {
             self.counts.recovered += 1;
+            self.has_progressed = true;
             self.take(sequence, message, actions);
             self.release(actions);
         } else {
@@ -242,6 +246,17 @@ impl<M> LaneReceiver<M> {
         }
         self.release(actions);
         self.keep_bounds(actions);
+    }
+
+    /// The publisher has ended an answer, which may be less than what was asked for. If it brought anything, what is
+    /// still missing is asked for at once.
+    pub fn answered(&mut self, now: Instant, actions: &mut Vec<LaneAction<M>>) {
+        if std::mem::take(&mut self.has_progressed) {
+            for gap in self.gaps.values_mut().filter(|gap| gap.asked.is_some()) {
+                gap.asked = None;
+            }
+            self.ask(now, actions);
+        }
     }
 
     /// Time has passed.

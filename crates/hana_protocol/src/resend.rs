@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::Lane;
 use crate::Message;
 
-/// How far a node has come on its reliable topics, on `hana/<node>/sent`.
+/// How far a node has come on its topics, on `hana/<node>/sent`.
 ///
 /// Said a few times after something was sent there, so that the loss of a last message, after which nothing comes, is
 /// noticed.
@@ -39,10 +39,8 @@ pub struct Resend {
     pub key: String,
     /// The run of the node that sent them.
     pub instance: u64,
-    /// The number of the first.
-    pub first: u64,
-    /// The number of the last.
-    pub last: u64,
+    /// The first and the last number of each stretch that is missing.
+    pub missing: Vec<(u64, u64)>,
     /// For how long who asks has been listening, in microseconds: what was sent before that was not for him. A length
     /// of time and no time of day, so that the two clocks need not agree.
     pub listening_us: u64,
@@ -51,12 +49,20 @@ pub struct Resend {
 impl Resend {
     /// Messages in one answer at most; what is missing still is asked for again.
     pub const MAX_MESSAGES: u64 = 256;
+    /// Stretches in one question at most.
+    pub const MAX_STRETCHES: usize = 64;
+
+    /// Whether this number is asked for.
+    #[must_use]
+    pub fn asks_for(&self, sequence: u64) -> bool {
+        self.missing.iter().any(|(first, last)| (*first..=*last).contains(&sequence))
+    }
 }
 
 impl Message for Resend {
     const LANE: Lane = Lane::ReliableUnordered;
-    const MAX_BYTES: usize = 1024;
-    /// Of each receiver: ten questions a second for each of a hundred gaps.
+    const MAX_BYTES: usize = 4096;
+    /// Of each receiver: four questions a second for each of 250 topics.
     const MAX_PER_SECOND: u32 = 1000;
     const NAME: &'static str = "resend";
 }

@@ -120,29 +120,33 @@ impl<M> TopicReceiver<M> {
         }
     }
 
-    /// A node has said what will not come of what it was asked for.
+    /// A node has said what will not come of what it was asked for; with that its answer ends.
     pub fn resent(
         &mut self,
         node: &NodeId,
         question: &Resend,
         resent: Resent,
+        now: Instant,
         actions: &mut Vec<TopicAction<M>>,
     ) {
         let source = Source { key: question.key.clone(), node: node.clone() };
         if self.sources.get(&source).is_none_or(|run| run.instance != question.instance) {
             return;
         }
+        let below = |limit: u64, (first, last): (u64, u64)| {
+            let last = limit.checked_sub(1)?.min(last);
+            (first <= last).then_some((first, last))
+        };
         self.with(&source, actions, |receiver, actions| {
-            if let Some(last) = resent.first_for_you.checked_sub(1).map(|n| n.min(question.last))
-                && last >= question.first
-            {
-                receiver.not_for_us(question.first, last, actions);
+            for &stretch in &question.missing {
+                if let Some((first, last)) = below(resent.first_for_you, stretch) {
+                    receiver.not_for_us(first, last, actions);
+                }
+                if let Some((first, last)) = below(resent.first_kept, stretch) {
+                    receiver.absent(first, last, actions);
+                }
             }
-            if let Some(last) = resent.first_kept.checked_sub(1).map(|n| n.min(question.last))
-                && last >= question.first
-            {
-                receiver.absent(question.first, last, actions);
-            }
+            receiver.answered(now, actions);
         });
     }
 
@@ -233,23 +237,27 @@ impl<M> TopicReceiver<M> {
         if after.late > before.late {
             actions.push(TopicAction::Late { source: source.clone() });
         }
-        actions.extend(of_lane.into_iter().map(|action| match action {
-            LaneAction::Deliver { message, .. } => TopicAction::Deliver(message),
-            LaneAction::Lost { first, last } => {
-                TopicAction::Lost { source: source.clone(), first, last }
-            },
-            LaneAction::Ask { first, last } => TopicAction::Ask {
-                node: source.node.clone(),
-                question: Resend {
-                    key: source.key.clone(),
-                    instance: run.instance,
-                    first,
-                    // The rest is asked for when this has come.
-                    last: last.min(first.saturating_add(Resend::MAX_MESSAGES - 1)),
-                    listening_us: 0,
+        let mut missing = vec![];
+        for action in of_lane {
+            match action {
+                LaneAction::Deliver { message, .. } => actions.push(TopicAction::Deliver(message)),
+                LaneAction::Lost { first, last } => {
+                    actions.push(TopicAction::Lost { source: source.clone(), first, last });
                 },
-            },
-        }));
+                LaneAction::Ask { first, last } => missing.push((first, last)),
+            }
+        }
+        // Together, however many stretches there are. What is beyond one question is asked for again in time.
+        missing.truncate(Resend::MAX_STRETCHES);
+        if !missing.is_empty() {
+            let question = Resend {
+                key: source.key.clone(),
+                instance: run.instance,
+                missing,
+                listening_us: 0,
+            };
+            actions.push(TopicAction::Ask { node: source.node.clone(), question });
+        }
     }
 }
 
@@ -286,7 +294,7 @@ mod tests {
     }
 
     fn question(first: u64, last: u64, listening_us: u64) -> Resend {
-        Resend { key: KEY.into(), instance: 1, first, last, listening_us }
+        Resend { key: KEY.into(), instance: 1, missing: vec![(first, last)], listening_us }
     }
 
     #[test]
@@ -296,7 +304,7 @@ mod tests {
         assert_eq!(arrive(&mut topic, 1, 0, start), [TopicAction::Deliver(100)]);
         let actions = arrive(&mut topic, 2, 1, start);
         let [TopicAction::Ask { question, .. }] = &actions[..] else { panic!("{actions:?}") };
-        assert_eq!((question.instance, question.first, question.last), (2, 0, 0));
+        assert_eq!((question.instance, &question.missing[..]), (2, &[(0, 0)][..]));
         let actions = arrive(&mut topic, 2, 0, start);
         assert!(actions.ends_with(&[TopicAction::Deliver(200), TopicAction::Deliver(201)]));
         // A straggler of the run before.
@@ -330,7 +338,8 @@ mod tests {
         assert_eq!(actions, [TopicAction::Ask { node: node.clone(), question: asked.clone() }]);
         arrive(&mut topic, 1, 3, now);
         let mut actions = vec![];
-        topic.resent(&node, &asked, Resent { first_for_you: 2, first_kept: 3 }, &mut actions);
+        let end = Resent { first_for_you: 2, first_kept: 3 };
+        topic.resent(&node, &asked, end, now, &mut actions);
         assert_eq!(
             actions,
             [
@@ -349,7 +358,7 @@ mod tests {
         let mut actions = vec![];
         topic.announced(&source(), 1, 2, start, &mut actions);
         let [TopicAction::Ask { question, .. }] = &actions[..] else { panic!("{actions:?}") };
-        assert_eq!((question.first, question.last), (1, 2));
+        assert_eq!(question.missing, [(1, 2)]);
         assert_eq!(topic.next_deadline(), Some(start + LaneLimits::default().ask_every));
     }
 

@@ -125,11 +125,7 @@ impl<M: CustomMessage> Heard<M> {
             messages: Inbox::new(policy, INBOX),
             mismatches: Inbox::new(Policy::DropOldest, MISMATCHES),
             reception: core.reception.clone(),
-            gate: if M::LANE.is_reliable() {
-                Gate::before_recovery::<M>()
-            } else {
-                Gate::of::<M>()
-            },
+            gate: Gate::before_recovery::<M>(),
             senders: Mutex::default(),
             copies: Mutex::default(),
             taken: Mutex::default(),
@@ -171,20 +167,15 @@ impl<M> Deref for Heard<M> {
 /// What becomes of messages of one type that arrive on the keys of a pattern.
 type Arrive = Arc<dyn Fn(RawMessage) + Send + Sync>;
 
-/// On a reliable lane they are put in order, and what is missing is asked for.
+/// The lane is kept: what is missing is counted and, on a reliable lane, asked for.
 fn arrivals<M: CustomMessage>(
     core: &Arc<Core>,
     receiver: &Arc<Receiver<M>>,
     pattern: &str,
 ) -> Arrive {
     let receiver = Arc::clone(receiver);
-    let take = move |raw| drop(receiver.take(raw));
-    if M::LANE.is_reliable() {
-        let recovery = core.recovery::<M>(pattern, take);
-        Arc::new(move |raw| recovery.arrive(raw))
-    } else {
-        Arc::new(take)
-    }
+    let recovery = core.recovery::<M>(pattern, move |raw| drop(receiver.take(raw)));
+    Arc::new(move |raw| recovery.arrive(raw))
 }
 
 fn take_published<M: CustomMessage>(receiver: &Arc<Receiver<M>>, arrive: Arrive) -> Declaration {
@@ -354,7 +345,16 @@ impl<M: CustomMessage> Receiver<M> {
         }
     }
 
+    /// Takes a message that wants an answer, and answers. Both by the worker, and so both or neither: what is taken while
+    /// the node leaves would never be answered, and be sent again to its next run.
     fn take_question(self: &Arc<Self>, query: Query, key: &str) {
+        let (receiver, key) = (Arc::clone(self), key.to_owned());
+        self.worker.answer(query, move |session, query| {
+            receiver.take_and_answer(session, &query, &key);
+        });
+    }
+
+    fn take_and_answer(self: &Arc<Self>, session: &Session, query: &Query, key: &str) {
         let none = zenoh::bytes::ZBytes::new();
         let raw = raw_parts(
             key,
@@ -383,22 +383,18 @@ impl<M: CustomMessage> Receiver<M> {
         if outcome.is_err() {
             self.give_back(envelope.as_ref());
         }
-        let key = key.to_owned();
-        // By the worker: a foreign question may ask for an answer that blocks.
-        self.worker.run(move |session| {
-            let answer = match &outcome {
-                Ok(()) => Answer::Accepted(Accepted {}),
-                Err(reason) => Answer::Refused(Refused { reason: reason.clone() }),
-            };
-            let Ok(payload) = codec::encode(&answer) else { return };
-            let reply = query.reply(&key, payload).encoding(Encoding::MESSAGE_PACK).wait();
-            if let Err(problem) = reply {
-                tracing::debug!("{key}: a message was not answered: {problem}");
-            }
-            if is_new && outcome.is_ok() {
-                show::<M>(session, &key, &query);
-            }
-        });
+        let answer = match &outcome {
+            Ok(()) => Answer::Accepted(Accepted {}),
+            Err(reason) => Answer::Refused(Refused { reason: reason.clone() }),
+        };
+        let Ok(payload) = codec::encode(&answer) else { return };
+        let reply = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK).wait();
+        if let Err(problem) = reply {
+            tracing::debug!("{key}: a message was not answered: {problem}");
+        }
+        if is_new && outcome.is_ok() {
+            show::<M>(session, key, query);
+        }
     }
 
     /// A message could not be read: is it this one, or its sender's shape?

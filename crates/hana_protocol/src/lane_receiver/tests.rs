@@ -147,6 +147,23 @@ fn what_was_sent_before_its_time_is_asked_for_and_neither_delivered_nor_lost() {
 }
 
 #[test]
+fn what_an_answer_left_out_is_asked_for_at_once_if_it_brought_anything() {
+    let start = Instant::now();
+    let mut receiver = Receiver::joining(Lane::ReliableUnordered, LIMITS);
+    arrive(&mut receiver, 0, start);
+    arrive(&mut receiver, 9, start);
+    let now = start + ms(5);
+    assert_eq!(tick(&mut receiver, now), [LaneAction::Ask { first: 1, last: 8 }]);
+    arrive(&mut receiver, 1, now);
+    let mut actions = vec![];
+    receiver.answered(now, &mut actions);
+    assert_eq!(actions, [LaneAction::Ask { first: 2, last: 8 }]);
+    let mut actions = vec![];
+    receiver.answered(now, &mut actions);
+    assert_eq!(actions, [], "it would be a flood of questions");
+}
+
+#[test]
 fn a_number_from_nowhere_neither_grows_it_nor_stops_it() {
     let start = Instant::now();
     for lane in Lane::ALL {

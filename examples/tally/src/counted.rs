@@ -1,0 +1,51 @@
+//! The same message on each lane.
+
+use hana_protocol::CustomMessage;
+use hana_protocol::Lane;
+use hana_protocol::custom_message;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Serialize;
+
+/// A message that is one of many.
+pub(crate) trait Counted: CustomMessage {
+    /// One of a run, which is told from others by the time it began.
+    fn new(run: u64, number: u64) -> Self;
+    /// Which run, and which number.
+    fn run_and_number(&self) -> (u64, u64);
+}
+
+macro_rules! counted {
+    ($($(#[$doc:meta])* $message:ident on $topic:literal: $lane:expr;)+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+            pub(crate) struct $message {
+                /// When the run that sends it began, Unix microseconds.
+                pub run: u64,
+                /// How many it sent before.
+                pub number: u64,
+            }
+            custom_message!($message, topic: $topic, lane: $lane);
+            impl Counted for $message {
+                fn new(run: u64, number: u64) -> Self {
+                    Self { run, number }
+                }
+                fn run_and_number(&self) -> (u64, u64) {
+                    (self.run, self.number)
+                }
+            }
+        )+
+    };
+}
+
+counted! {
+    /// All of them, in order.
+    InOrder on "tally-reliable-ordered": Lane::ReliableOrdered;
+    /// All of them.
+    AsTheyCome on "tally-reliable-unordered": Lane::ReliableUnordered;
+    /// The newest.
+    Newest on "tally-unreliable-sequenced": Lane::UnreliableSequenced;
+    /// What comes.
+    AsLuckWill on "tally-unreliable-unordered": Lane::UnreliableUnordered;
+}

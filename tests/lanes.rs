@@ -1,0 +1,280 @@
+//! What each lane promises, kept by real processes on a bad network: packets are lost, a daemon is killed in the middle,
+//! the publisher is started again; and messages to a node that comes and goes.
+#![cfg(target_os = "linux")]
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_tests::Host;
+use hana_tests::Lab;
+use hana_tests::Running;
+use hana_tests::Signal;
+use hana_tests::eventually;
+use hana_tests::show::Show;
+use hana_tests::show::figure;
+use hana_tests::show::start_daemon;
+use serde_json::Value;
+
+/// For what is no promise of time, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(60);
+/// Messages of one run of the publisher, on each lane.
+const COUNT: u64 = 5000;
+
+fn tally(host: &Host, words: &[&str]) -> Running {
+    let mut command: Command = host.command("tally");
+    command.args(words);
+    host.spawn(command)
+}
+
+fn await_line(running: &Running, what: &str, is_it: impl Fn(&str) -> bool) {
+    eventually(SOON, what, || {
+        let said = running.stdout();
+        if said.lines().any(&is_it) { Ok(()) } else { Err(last_lines(&said)) }
+    });
+}
+
+fn last_lines(text: &str) -> Vec<String> {
+    text.lines().rev().take(3).map(ToOwned::to_owned).collect()
+}
+
+/// Every hundredth, or whatever, of the packets that come in is thrown away.
+fn lose(host: &Host, percent: u32) {
+    let script = format!(
+        "nft add table inet loss
+        nft 'add chain inet loss in {{ type filter hook input priority 0; }}'
+        nft add rule inet loss in ip saddr 10.77.0.0/24 numgen random mod 100 '<' {percent} drop"
+    );
+    host.run(["sh", "-e", "-c", &script]).ok();
+}
+
+/// What arrived on a lane, of one run of the publisher, as it arrived.
+type Arrived = BTreeMap<(String, u64), Vec<u64>>;
+
+fn arrived(said: &str) -> Arrived {
+    let mut arrived = Arrived::new();
+    for line in said.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        if let [lane, run, number] = words[..]
+            && let (Ok(run), Ok(number)) = (run.parse(), number.parse())
+        {
+            arrived.entry((lane.into(), run)).or_default().push(number);
+        }
+    }
+    arrived
+}
+
+/// What a program counted, by lane.
+fn counters(said: &str) -> Value {
+    let line = said.lines().find_map(|line| line.strip_prefix("counters ")).unwrap_or("null");
+    serde_json::from_str(line).unwrap()
+}
+
+fn counted(counters: &Value, lane: &str, what: &str) -> u64 {
+    counters[lane][what].as_u64().unwrap_or_default()
+}
+
+fn run_of(said: &str) -> u64 {
+    said.lines().find_map(|line| line.strip_prefix("run ")?.parse().ok()).unwrap()
+}
+
+/// Sends a run of messages on every lane; its number, and what it counted.
+fn send(host: &Host, meanwhile: impl FnOnce(u64)) -> (u64, Value) {
+    let words = ["send", "--count", &COUNT.to_string(), "--per-second", "1000", "--linger", "4"];
+    let mut sending = tally(host, &words);
+    await_line(&sending, "the run to begin", |line| line.starts_with("run "));
+    let run = run_of(&sending.stdout());
+    meanwhile(run);
+    await_line(&sending, "all to be sent", |line| line == "sent");
+    assert!(sending.wait(SOON).success());
+    let said = sending.stdout();
+    assert!(!said.contains("refused"), "{said}");
+    (run, counters(&said))
+}
+
+fn lanes_keep_their_promises(lab: &str, loss: u32) {
+    let Some(lab) = Lab::new(lab) else { return };
+    let mut show = Show::of(&lab, &["h1", "h2"]);
+    let (h1, h2) = (show.host("h1").clone(), show.host("h2").clone());
+    for host in [&h1, &h2] {
+        lose(host, loss);
+    }
+    let mut counting = tally(&h2, &["count"]);
+    await_line(&counting, "it to count", |line| line.starts_with("joined "));
+    let first = send(&h1, |run| {
+        await_line(&counting, "half of them", |line| {
+            *line == format!("reliable_ordered {run} 2000")
+        });
+        show.daemon("h2").kill(Signal::KILL);
+        show.daemon("h2").wait(SOON);
+        *show.daemon("h2") = start_daemon(&h2);
+    });
+    let second = send(&h1, |_| ());
+    counting.kill(Signal::TERM);
+    assert!(counting.wait(SOON).success());
+    let said = counting.stdout();
+    let arrived = arrived(&said);
+    let receiver = counters(&said);
+    let nothing = vec![];
+    let of = |lane: &str, run: u64| arrived.get(&(lane.into(), run)).unwrap_or(&nothing);
+    let all: Vec<u64> = (0..COUNT).collect();
+    for (run, _) in [&first, &second] {
+        let in_order = of("reliable_ordered", *run);
+        assert!(*in_order == all, "in order: {}", difference(in_order));
+        let mut as_they_came = of("reliable_unordered", *run).clone();
+        as_they_came.sort_unstable();
+        assert!(as_they_came == all, "each once: {}", difference(&as_they_came));
+        let newest = of("unreliable_sequenced", *run);
+        assert!(newest.is_sorted_by(|a, b| a < b), "never an older one after a newer");
+        let as_luck_will = of("unreliable_unordered", *run);
+        let distinct: BTreeSet<&u64> = as_luck_will.iter().collect();
+        assert_eq!(distinct.len(), as_luck_will.len(), "at most once");
+    }
+    for lane in ["reliable_ordered", "reliable_unordered"] {
+        assert_eq!(counted(&receiver, lane, "missed"), 0, "{receiver}");
+        figure(&format!(
+            "{loss} % loss, {lane}: {} of 10000 had to be asked for",
+            counted(&receiver, lane, "recovered")
+        ));
+    }
+    for lane in ["unreliable_sequenced", "unreliable_unordered"] {
+        // What was sent before the first that arrived may not have been for a receiver; of a publisher that is started
+        // again it was.
+        let came = |run: u64| of(lane, run).len();
+        let missing = 2 * COUNT - u64::try_from(came(first.0) + came(second.0)).unwrap();
+        let before = of(lane, first.0).first().copied().unwrap_or(COUNT);
+        let by_sender =
+            |sent: &Value| counted(sent, lane, "coalesced") + counted(sent, lane, "dropped");
+        let told = counted(&receiver, lane, "missed")
+            + counted(&receiver, lane, "coalesced")
+            + counted(&receiver, lane, "dropped")
+            + counted(&receiver, lane, "late")
+            + by_sender(&first.1)
+            + by_sender(&second.1);
+        figure(&format!(
+            "{loss} % loss, {lane}: {missing} of 10000 did not arrive, {told} were counted"
+        ));
+        let known = missing - before..=missing;
+        assert!(known.contains(&told), "{known:?}: {receiver} {} {}", first.1, second.1);
+    }
+}
+
+/// Where a list of numbers is not all of them in order.
+fn difference(numbers: &[u64]) -> String {
+    let distinct: BTreeSet<u64> = numbers.iter().copied().collect();
+    let missing: Vec<u64> = (0..COUNT).filter(|number| !distinct.contains(number)).collect();
+    let at = numbers.windows(2).position(|pair| pair[0] >= pair[1]);
+    format!(
+        "{} came, {} twice, {} missing, from {:?}; out of order at {at:?}",
+        numbers.len(),
+        numbers.len() - distinct.len(),
+        missing.len(),
+        missing.first()
+    )
+}
+
+#[test]
+fn every_lane_keeps_its_promise_where_one_packet_of_a_hundred_is_lost() {
+    lanes_keep_their_promises("loss-1", 1);
+}
+
+#[test]
+fn every_lane_keeps_its_promise_where_five_packets_of_a_hundred_are_lost() {
+    lanes_keep_their_promises("loss-5", 5);
+}
+
+#[test]
+fn a_message_to_a_node_that_comes_and_goes_arrives_once_and_in_order() {
+    const CYCLES: usize = 10;
+    let Some(lab) = Lab::new("away") else { return };
+    let mut show = Show::of(&lab, &["h1", "h2"]);
+    let (h1, h2) = (show.host("h1").clone(), show.host("h2").clone());
+    let words = ["send", "--to", "tally", "--count", "1000000", "--per-second", "50"];
+    let lane = ["--lane", "reliable_ordered", "--deadline", "30", "--linger", "0"];
+    let words = [&words[..], &lane].concat();
+    let mut counting = tally(&h2, &["count"]);
+    let mut sending = tally(&h1, &words);
+    await_line(&sending, "the run to begin", |line| line.starts_with("run "));
+    let begun = Instant::now();
+    let mut came = vec![];
+    let mut waits = vec![];
+    for cycle in 0..CYCLES {
+        // All that was sent until now, at 50 a second.
+        let mut await_all = || {
+            let sent = usize::try_from(begun.elapsed().as_millis() / 20).unwrap().saturating_sub(5);
+            let waited = Instant::now();
+            eventually(SOON, &format!("{sent} messages to be taken in cycle {cycle}"), || {
+                let taken = taken(&sending.stdout());
+                if taken >= sent { Ok(()) } else { Err(taken) }
+            });
+            waits.push(waited.elapsed().as_millis());
+        };
+        await_all();
+        show.daemon("h2").kill(Signal::KILL);
+        show.daemon("h2").wait(SOON);
+        *show.daemon("h2") = start_daemon(&h2);
+        await_all();
+        h2.unplug();
+        std::thread::sleep(Duration::from_millis(1500));
+        h2.plug();
+        await_all();
+        counting.kill(Signal::TERM);
+        assert!(counting.wait(SOON).success());
+        came.extend(numbers(&counting.stdout()));
+        counting = tally(&h2, &["count"]);
+    }
+    eventually(SOON, "messages to arrive at last", || counting.stdout().lines().count() > 10);
+    sending.kill(Signal::TERM);
+    assert!(sending.wait(SOON).success(), "{}", sending.stderr());
+    counting.kill(Signal::TERM);
+    assert!(counting.wait(SOON).success());
+    came.extend(numbers(&counting.stdout()));
+    let said = sending.stdout();
+    let failed: Vec<&str> = said.lines().filter(|line| line.starts_with("failed")).collect();
+    assert!(failed.is_empty(), "{} failed: {:?}", failed.len(), failed.first());
+    let taken = taken(&said);
+    let all: Vec<u64> = (0..u64::try_from(came.len()).unwrap()).collect();
+    assert!(came == all, "{}", difference(&came));
+    assert_eq!(taken, came.len());
+    figure(&format!(
+        "{taken} messages through {CYCLES} cycles of daemon, cable and node arrived once and in order; all were there after at most {} ms",
+        waits.iter().max().unwrap()
+    ));
+}
+
+fn taken(said: &str) -> usize {
+    said.lines().filter(|line| line.starts_with("taken")).count()
+}
+
+fn numbers(said: &str) -> Vec<u64> {
+    arrived(said).into_values().flatten().collect()
+}
+
+#[test]
+fn past_its_deadline_a_message_to_a_node_fails_with_an_error_that_names_it() {
+    let Some(lab) = Lab::new("nobody") else { return };
+    let show = Show::of(&lab, &["h1"]);
+    let h1 = show.host("h1");
+    let words = ["send", "--to", "nobody", "--count", "3", "--deadline", "2", "--linger", "0"];
+    let begun = Instant::now();
+    let output = tally(h1, &words).finish(SOON);
+    let took = begun.elapsed();
+    let said = output.stdout.clone();
+    for (lane, topic) in [
+        ("reliable_ordered", "tally-reliable-ordered"),
+        ("reliable_unordered", "tally-reliable-unordered"),
+    ] {
+        for number in 0..3 {
+            let line = said
+                .lines()
+                .find(|line| line.starts_with(&format!("failed {lane} {number}:")))
+                .unwrap_or_else(|| panic!("{said}"));
+            assert!(line.contains("'nobody'") && line.contains(topic), "{line}");
+        }
+    }
+    assert!(took >= Duration::from_secs(2), "not before the deadline: {took:?}");
+    figure(&format!("messages with a deadline of 2 s failed after {:.2} s", took.as_secs_f64()));
+}
