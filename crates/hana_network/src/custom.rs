@@ -30,6 +30,7 @@ use crate::JoinError;
 use crate::Node;
 use crate::Pending;
 use crate::Policy;
+use crate::Problem;
 use crate::Received;
 use crate::Subscription;
 use crate::gate::Gate;
@@ -162,19 +163,16 @@ impl<R: NodeRole> Node<R> {
                 match codec::decode_any(&raw.payload, raw.encoding, VALUE_BYTES) {
                     Ok(message) => {
                         reception.counters.received.add(1);
+                        let key = raw.key.clone();
                         let received = Received { key: raw.key, envelope: raw.envelope, message };
-                        reception.counters.dropped.add(inbox.push("", received));
+                        reception.overflowed(Policy::DropOldest, &key, inbox.push("", received));
                     },
-                    Err(problem) => reception.complain(
-                        &raw.key,
-                        DecodeError {
-                            key: raw.key.clone(),
-                            sender: raw.envelope.map(|envelope| envelope.from),
-                            message: "custom message",
-                            problem,
-                        }
-                        .to_string(),
-                    ),
+                    Err(problem) => reception.complain(Problem::DecodeFailed(DecodeError {
+                        key: raw.key,
+                        sender: raw.envelope.map(|envelope| envelope.from),
+                        message: "custom message",
+                        problem,
+                    })),
                 }
             };
             Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))

@@ -26,7 +26,6 @@ use hana_protocol::Override;
 use hana_protocol::Topic;
 use hana_protocol::Topics;
 use hana_protocol::codec;
-use hana_protocol::one_line;
 use hana_protocol::role::NodeRole;
 use hana_protocol::role::Role;
 use hana_protocol::role::Visualization;
@@ -44,6 +43,7 @@ use zenoh::sample::SampleKind;
 use crate::Answering;
 use crate::Board;
 use crate::CommandError;
+use crate::Connection;
 use crate::FrameClock;
 use crate::Inbox;
 use crate::LogTail;
@@ -56,6 +56,8 @@ use crate::PlayLink;
 use crate::Policy;
 use crate::Presence;
 use crate::PresenceWatch;
+use crate::Problem;
+use crate::Problems;
 use crate::Publisher;
 use crate::RawMessage;
 use crate::Received;
@@ -66,6 +68,7 @@ use crate::Subscription;
 use crate::WhenAppVanishes;
 use crate::addresses::Addresses;
 use crate::command;
+use crate::connection::ConnectionWatch;
 use crate::copy_filter::CopyFilter;
 use crate::counters::NodeCounters;
 use crate::custom;
@@ -125,6 +128,7 @@ pub(crate) struct Core {
     pub(crate) unanswered: Arc<()>,
     repeats: Repeats,
     shutdown: AtomicBool,
+    pub(crate) connection: ConnectionWatch,
     /// An older node with the same id; this one has given way to it.
     pub(crate) displaced: Inbox<Rival>,
     declarations: Mutex<Vec<Declaration>>,
@@ -136,13 +140,8 @@ pub(crate) struct Core {
 #[derive(Debug, Error)]
 pub enum JoinError {
     /// Another node has this id.
-    #[error("the id '{node}' is taken {}; give this one another: HANA_NODE=... for a program, HANA_HOST=... for a machine (a cloned disk has the hostname of its original)", by(holder.as_ref()))]
-    IdTaken {
-        /// The id.
-        node: NodeId,
-        /// Host and process id of who has it, if it says so.
-        holder: Option<(NodeId, u32)>,
-    },
+    #[error("{0}")]
+    IdTaken(Rival),
     /// A daemon runs on this machine already.
     #[error("a daemon runs on this machine already: '{node}', process {pid}; a machine has one")]
     SecondDaemon {
@@ -165,13 +164,6 @@ pub enum JoinError {
     /// No thread could be started.
     #[error("no thread can be started: {0}")]
     Thread(#[from] std::io::Error),
-}
-
-fn by(holder: Option<&(NodeId, u32)>) -> String {
-    holder.map_or_else(
-        || "by a node that does not answer".into(),
-        |(host, pid)| format!("by process {pid} on host '{host}'"),
-    )
 }
 
 /// The environment variable with which a daemon says where a visualization shall note that it was closed.
@@ -242,6 +234,8 @@ impl<R: NodeRole> Node<R> {
         } else {
             None
         };
+        let connection = ConnectionWatch::new();
+        connection.expect(&session, part.way());
         let counters = Arc::new(NodeCounters::default());
         let core = Arc::new(Core {
             identity: Identity::new(config.id.clone(), unix_us()),
@@ -259,11 +253,15 @@ impl<R: NodeRole> Node<R> {
             unanswered: Arc::default(),
             repeats: Repeats::default(),
             shutdown: AtomicBool::new(false),
+            connection,
             displaced: Inbox::new(Policy::DropOldest, 1),
             declarations: Mutex::default(),
             info: Mutex::default(),
             config,
         });
+        core.connection.has_network(!addresses.is_empty());
+        let watch = core.connection.start(&core.worker);
+        core.declarations.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
         way::Watch::new(&part, addresses.clone()).start(Arc::downgrade(&core))?;
         let events = core.publisher(&Key::Event(core.identity.id.clone()));
         let node = Self { core, events, role: PhantomData };
@@ -449,6 +447,26 @@ impl<R: NodeRole> Node<R> {
         &self.core.displaced
     }
 
+    /// What its connection to the mesh is now.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        self.core.connection.now()
+    }
+
+    /// The changes of its connection, the first one that it has joined. A clone of the inbox outlives the node, and
+    /// gets its end too.
+    #[must_use]
+    pub fn connection_changes(&self) -> &Inbox<Connection> {
+        self.core.connection.changes()
+    }
+
+    /// What goes wrong with messages that come, as it is found out. The log has the same in words, and so has everybody
+    /// who hears the events of this node.
+    #[must_use]
+    pub fn problems(&self) -> &Problems {
+        self.core.reception.problems()
+    }
+
     /// The counter to bump once a frame.
     #[must_use]
     pub fn frames(&self) -> &FrameClock {
@@ -541,6 +559,7 @@ impl Core {
     }
 
     pub(crate) fn leave(&self, done: impl FnOnce() + Send + 'static) {
+        self.connection.leaves();
         // Its last words before it is gone.
         let sure = self.sure.clone();
         self.worker.run(move |_| sure.flush(LAST_WORDS));
@@ -608,7 +627,8 @@ impl Core {
                 reception.counters.received.add(1);
                 let RawMessage { key, envelope, bytes, .. } = raw;
                 let received = Received { key: key.clone(), envelope, message };
-                reception.counters.dropped.add(inbox.push_weighing(&key, received, bytes));
+                let dropped = inbox.push_weighing(&key, received, bytes);
+                reception.overflowed(policy, &key, dropped);
             };
             Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
         });
@@ -626,16 +646,14 @@ impl Core {
             let callback = move |sample| {
                 let raw = admitted(&sample, Modulation::MAX_BYTES, &gate, &reception);
                 let Some(raw) = raw else { return };
-                let key = one_line(&raw.key, Key::MAX_LEN);
-                let from = raw.envelope.as_ref();
-                let from = from.map_or("an unnamed sender", |of| of.from.as_str());
+                let by = raw.envelope.as_ref().map(|of| &of.from);
                 let Some(Key::Modulation { parameter, .. }) = Key::parse(&raw.key) else {
-                    let text = format!("{key}: from {from}: this names no parameter of one node");
-                    reception.complain(&raw.key, text);
+                    let (key, sender) = (raw.key.clone(), by.cloned());
+                    let wanted = "parameter of one node";
+                    reception.complain(Problem::NoSingleKey { key, sender, wanted });
                     return;
                 };
                 let Some(Modulation { value }) = reception.decode(&raw) else { return };
-                let by = raw.envelope.as_ref().map(|of| &of.from);
                 match board.set_by(by, &parameter, value) {
                     Ok(()) => {
                         reception.counters.received.add(1);
@@ -644,7 +662,8 @@ impl Core {
                         }
                     },
                     Err(problem) => {
-                        reception.complain(&raw.key, format!("{key}: from {from}: {problem}"));
+                        let (key, sender) = (raw.key.clone(), by.cloned());
+                        reception.complain(Problem::ValueRefused { key, sender, problem });
                     },
                 }
             };
@@ -854,7 +873,7 @@ fn wait_until_free(session: &Session, id: &NodeId) -> Result<(), JoinError> {
         }
         let holder = holder_of(session, id);
         if holder.is_some() || Instant::now() >= deadline {
-            return Err(JoinError::IdTaken { node: id.clone(), holder });
+            return Err(JoinError::IdTaken(Rival { node: id.clone(), holder }));
         }
         thread::sleep(Duration::from_millis(50));
     }

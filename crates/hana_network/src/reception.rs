@@ -11,6 +11,9 @@ use zenoh::sample::Sample;
 
 use crate::Inbox;
 use crate::Policy;
+use crate::Problem;
+use crate::Problems;
+use crate::Queue;
 use crate::counters::NodeCounters;
 use crate::gate::Gate;
 
@@ -44,11 +47,12 @@ pub struct RawMessage {
 #[derive(Clone)]
 pub(crate) struct Reception {
     pub(crate) counters: Arc<NodeCounters>,
-    /// Complaints of what cannot be read, in plain words; said by the heart, at its own pace. The last one of
-    /// each key waits.
-    complaints: Inbox<String>,
+    /// Complaints of what cannot be read; said by the heart, at its own pace. The last one of each key waits.
+    complaints: Inbox<Problem>,
     /// Complaints of who sends too much or in the name of another: said before the others, which may be many.
-    warnings: Inbox<String>,
+    warnings: Inbox<Problem>,
+    /// The same, and what was dropped, for the program.
+    problems: Problems,
 }
 
 impl Reception {
@@ -57,7 +61,7 @@ impl Reception {
 
     pub(crate) fn new(counters: Arc<NodeCounters>) -> Self {
         let inbox = || Inbox::new(Policy::Latest, Self::COMPLAINTS);
-        Self { counters, complaints: inbox(), warnings: inbox() }
+        Self { counters, complaints: inbox(), warnings: inbox(), problems: Problems::default() }
     }
 
     /// Reads a message; what cannot be read is counted and complained of.
@@ -65,34 +69,60 @@ impl Reception {
         match raw.decode() {
             Ok(message) => Some(message),
             Err(problem) => {
-                self.complain(
-                    &raw.key,
-                    DecodeError {
-                        key: raw.key.clone(),
-                        sender: raw.envelope.as_ref().map(|envelope| envelope.from.clone()),
-                        message: M::NAME,
-                        problem,
-                    }
-                    .to_string(),
-                );
+                self.complain(Problem::DecodeFailed(DecodeError {
+                    key: raw.key.clone(),
+                    sender: raw.envelope.as_ref().map(|envelope| envelope.from.clone()),
+                    message: M::NAME,
+                    problem,
+                }));
                 None
             },
         }
     }
 
-    /// Counts a message on `key` that could not be used, and says why.
-    pub(crate) fn complain(&self, key: &str, text: String) {
+    /// Counts a message that could not be used, and says why.
+    pub(crate) fn complain(&self, problem: Problem) {
         self.counters.malformed.add(1);
-        self.complaints.push(key, text);
+        self.complaints.push(problem.key(), problem.clone());
+        self.problems.tell(problem);
     }
 
-    /// Says of `key` what is wrong with who sends there.
-    pub(crate) fn warn(&self, key: &str, text: String) {
-        self.warnings.push(key, text);
+    /// Says what is wrong with who sends on a key.
+    pub(crate) fn warn(&self, problem: Problem) {
+        self.warnings.push(problem.key(), problem.clone());
+        self.problems.tell(problem);
+    }
+
+    /// Counts messages that an inbox threw away for newer ones. Where it keeps the newest of each key, that is no
+    /// trouble.
+    pub(crate) fn overflowed(&self, policy: Policy, key: &str, count: u64) {
+        self.counters.dropped.add(count);
+        if count > 0 && policy == Policy::DropOldest {
+            self.problems.tell(Problem::Dropped { key: key.into(), queue: Queue::Inbox, count });
+        }
+    }
+
+    /// Counts messages that were sent and did not come. Where the newest counts, that is no trouble.
+    pub(crate) fn missed(&self, key: &str, count: u64, is_trouble: bool) {
+        if count > 0 {
+            self.counters.missed.add(count);
+            if is_trouble {
+                self.problems.tell(Problem::Dropped {
+                    key: key.into(),
+                    queue: Queue::Network,
+                    count,
+                });
+            }
+        }
+    }
+
+    /// What the program has not been told yet.
+    pub(crate) const fn problems(&self) -> &Problems {
+        &self.problems
     }
 
     /// The complaint to be said next.
-    pub(crate) fn next_complaint(&self) -> Option<String> {
+    pub(crate) fn next_complaint(&self) -> Option<Problem> {
         self.warnings.try_recv().or_else(|| self.complaints.try_recv())
     }
 }

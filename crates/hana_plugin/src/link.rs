@@ -80,7 +80,7 @@ fn join<R: NodeRole>(mut link: ResMut<MeshLink<R>>, mut commands: Commands) {
     if let Some(node) = &link.node {
         // The network layer has said it, and has left; the program goes on.
         if let Some(Rival { node, holder }) = node.displaced().try_recv() {
-            let reason = in_full(&JoinError::IdTaken { node, holder });
+            let reason = in_full(&JoinError::IdTaken(Rival { node, holder }));
             commands.trigger(JoinFailed { reason, tries_again: false });
         }
         return;
