@@ -21,6 +21,7 @@ use hana_tests::show::Lines;
 use hana_tests::show::figure;
 use hana_tests::show::hana;
 use hana_tests::show::is;
+use hana_tests::show::node;
 use hana_tests::show::nodes;
 use hana_tests::show::start_daemon;
 use serde_json::Value;
@@ -311,6 +312,59 @@ fn a_program_without_any_network_draws_and_joins_by_itself_when_there_is_one() {
     h1.plug();
     seat.connected("WithoutDaemon");
     seat.sees_none();
+}
+
+/// How many pixels of the screen have that colour.
+fn count(screen: &Screen, colour: [u8; 3]) -> usize {
+    let picture = screen.screenshot();
+    let is_near = |pixel: &&[u8; 3]| pixel.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 2);
+    (0..picture.height()).map(|y| picture.row(y).iter().filter(is_near).count()).sum()
+}
+
+#[test]
+fn a_toggle_a_choice_and_a_colour_are_set_by_their_words_and_seen_in_the_window() {
+    let Some(lab) = Lab::new("kinds") else { return };
+    let h1 = lab.host("h1");
+    let _daemon = start_daemon(&h1);
+    let mut seat = Seat::open(&h1, |_| {});
+    seat.connected("ThroughDaemon");
+    eventually(SOON, "it to run", || is(&nodes(&h1), "notice", "running"));
+    eventually(SOON, "a white bar", || count(&seat.screen, [255, 255, 255]) > 2000);
+
+    let said = hana(&h1, ["set", "notice", "tint=#ff8800", "course=still", "speed=60"]).ok();
+    assert!(said.stdout.contains("tint #ff8800, course still, speed +60"), "{said}");
+    eventually(SOON, "an orange bar", || count(&seat.screen, [255, 136, 0]) > 2000);
+    let table = eventually(SOON, "the words in the list", || {
+        let table = hana(&h1, ["nodes"]).ok().stdout;
+        if table.contains("course still") { Ok(table) } else { Err(table) }
+    });
+    assert!(table.contains("lit on") && table.contains("tint #ff8800"), "{table}");
+    // Programs are shown numbers.
+    let listed = nodes(&h1);
+    let parameters = &node(&listed, "notice").unwrap()["parameters"];
+    assert_eq!((&parameters["course"], &parameters["tint-r"]), (&2.0.into(), &1.0.into()));
+
+    hana(&h1, ["set", "notice", "lit=off"]).ok();
+    eventually(SOON, "no bar", || count(&seat.screen, [255, 136, 0]) == 0);
+    // As a knob of somebody else's plays them: what lies between is the nearest.
+    puts(&h1, "hana/notice/modulation/lit", "0.8");
+    puts(&h1, "hana/notice/modulation/tint-g", "1");
+    eventually(SOON, "a yellow bar", || count(&seat.screen, [255, 255, 0]) > 2000);
+
+    for (word, told) in [
+        ("course=sideways", "'course' is one of along, to_and_fro, still, not 'sideways'"),
+        ("course=3", "'course' takes 0 (along), 1 (to_and_fro), 2 (still), not 3"),
+        ("lit=perhaps", "'lit' is on or off, not 'perhaps'"),
+        ("tint=orange", "'tint' is a colour such as #ff8800, not 'orange'"),
+        ("speed=fast", "'speed' is a number from 0 to 100, not 'fast'"),
+        ("tnt=on", "there are hue, speed, lit, course, tint"),
+    ] {
+        let refused = hana(&h1, ["set", "notice", word]);
+        assert_eq!(refused.code(), Some(1), "{refused}");
+        assert!(refused.stderr.contains(told), "{refused}");
+    }
+    let now = nodes(&h1);
+    assert_eq!(node(&now, "notice").unwrap()["parameters"]["course"], 2.0, "nothing has changed");
 }
 
 #[test]

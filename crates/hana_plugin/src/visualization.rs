@@ -32,7 +32,7 @@ use crate::saves::SavedResources;
 use crate::sendings;
 use crate::topics::TopicRegistrations;
 
-/// Puts a program that draws onto the mesh. The `f32` fields of the resource `P` are its parameters; the
+/// Puts a program that draws onto the mesh. The fields of the resource `P` are its parameters ([`ParameterStruct`]); the
 /// plugin inserts the resource with its default values, if the program has not.
 ///
 /// What is played arrives in the resource before `Update`; what the program changes in it is shown to

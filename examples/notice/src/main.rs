@@ -1,4 +1,4 @@
-//! A visualization that tells all that happens between it and the mesh: every event of the plugin is a line of JSON on
+//! A visualization with a parameter of each kind, that tells all that happens between it and the mesh: every event of the plugin is a line of JSON on
 //! standard output, and what is wrong stands in a corner of its window.
 //!
 //! L leaves the mesh, J joins it again, F sends more than the network takes, H hangs for a second and so reads nothing
@@ -17,6 +17,7 @@ use hana_plugin::Connected;
 use hana_plugin::Connectivity;
 use hana_plugin::DaemonLost;
 use hana_plugin::DecodeFailed;
+use hana_plugin::Description;
 use hana_plugin::Disconnected;
 use hana_plugin::FromMesh;
 use hana_plugin::IdTaken;
@@ -24,6 +25,7 @@ use hana_plugin::JoinFailed;
 use hana_plugin::MeshLink;
 use hana_plugin::MessageDropped;
 use hana_plugin::MessageRefused;
+use hana_plugin::ParameterRange;
 use hana_plugin::PeerIncompatible;
 use hana_plugin::QueueFull;
 use hana_plugin::TopicWriter;
@@ -40,10 +42,36 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 
-/// What can be played.
-#[derive(Resource, Reflect, Default)]
+/// What can be played: one of each kind of parameter.
+#[derive(Resource, Reflect)]
 struct Sea {
+    #[reflect(@Description("colour of the ground, around the wheel"))]
     hue: f32,
+    #[reflect(@ParameterRange(0.0, 100.0), @Description("windows that the bar crosses in a minute"))]
+    speed: f32,
+    #[reflect(@Description("whether the bar is seen"))]
+    lit: bool,
+    #[reflect(@Description("where the bar goes"))]
+    course: Course,
+    #[reflect(@Description("colour of the bar"))]
+    tint: Color,
+}
+
+impl Default for Sea {
+    fn default() -> Self {
+        Self { hue: 0.0, speed: 12.0, lit: true, course: Course::Along, tint: Color::WHITE }
+    }
+}
+
+/// Where the bar goes.
+#[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// Along the window, and begins anew.
+    Along,
+    /// To and fro.
+    ToAndFro,
+    /// Nowhere.
+    Still,
 }
 
 /// Somebody knocks. This program hears and sends it.
@@ -171,10 +199,19 @@ fn draw(
     sea: Res<Sea>,
     time: Res<Time>,
     mut ground: ResMut<ClearColor>,
-    mut bar: Single<&mut Node>,
+    bar: Single<(&mut Node, &mut BackgroundColor)>,
+    mut way: Local<f32>,
 ) {
     ground.0 = Color::hsv(sea.hue.mul_add(180.0, 200.0), 0.6, 0.3);
-    bar.left = percent(time.elapsed_secs() * 20.0 % 100.0);
+    *way = (sea.speed / 60.0).mul_add(time.delta_secs(), *way) % 2.0;
+    let place = match sea.course {
+        Course::Along => *way % 1.0,
+        Course::ToAndFro => 1.0 - (*way - 1.0).abs(),
+        Course::Still => 0.5,
+    };
+    let (mut node, mut colour) = bar.into_inner();
+    node.left = percent(place * 100.0);
+    colour.set_if_neq(BackgroundColor(if sea.lit { sea.tint } else { Color::NONE }));
 }
 
 /// Frames in the last quarter of a second, and the longest of them.
