@@ -37,6 +37,14 @@ pub enum Key {
     /// The letter.
     B = 0x62,
     /// The letter.
+    F = 0x66,
+    /// The letter.
+    H = 0x68,
+    /// The letter.
+    J = 0x6a,
+    /// The letter.
+    L = 0x6c,
+    /// The letter.
     N = 0x6e,
     /// The letter.
     R = 0x72,

@@ -43,7 +43,8 @@ fn main() -> AppExit {
                 ),
                 ..default()
             }),
-            AppPlugin::new(&id),
+            // Its header says so.
+            AppPlugin::new(&id).without_notices(),
         ))
         .insert_resource(WinitSettings {
             focused_mode: UpdateMode::reactive(REDRAW),

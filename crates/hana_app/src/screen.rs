@@ -26,7 +26,6 @@ pub(crate) fn plugin(app: &mut App) {
         (header::draw, list::draw, details::draw, toast_stack::draw, footer::draw)
             .in_set(Steps::Draw),
     );
-    header::plugin(app);
 }
 
 const fn part<P: Send + Sync + 'static>() -> Part<P> {

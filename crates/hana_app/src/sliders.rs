@@ -6,11 +6,13 @@ use hana_protocol::Parameter;
 
 use crate::Steps;
 
-/// A track that is dragged along to play a parameter.
+/// A track that is dragged along to play a parameter; one that has steps goes to the next with each click.
 #[derive(Component, Clone)]
 pub(crate) struct Slider {
     pub(crate) node: NodeId,
     pub(crate) parameter: Parameter,
+    /// What it shows.
+    pub(crate) value: f32,
 }
 
 /// What is being dragged. Not the entity: the window draws sliders anew while they move.
@@ -37,6 +39,10 @@ fn drag(
             .iter()
             .find(|(_, cursor)| cursor.cursor_over())
             .map(|(slider, _)| slider.clone());
+        if let Some(stepped) = dragged.0.take_if(|slider| slider.parameter.kind.is_stepped()) {
+            let next = next_step(&stepped.parameter, stepped.value);
+            mesh.play(&stepped.node, &stepped.parameter.name, next);
+        }
     }
     let Some(of) = &dragged.0 else { return };
     let is_it =
@@ -53,6 +59,12 @@ fn value_at(parameter: &Parameter, along: f32) -> f32 {
     (max - min).mul_add(along.clamp(0.0, 1.0), *min)
 }
 
+/// The step after `value`; after the last one comes the first.
+fn next_step(parameter: &Parameter, value: f32) -> f32 {
+    let next = value.round() + 1.0;
+    if next > parameter.max { parameter.min } else { next }
+}
+
 /// How far along the track a value is, 0 to 1.
 pub(crate) fn along(parameter: &Parameter, value: f32) -> f32 {
     let Parameter { min, max, .. } = parameter;
@@ -65,6 +77,15 @@ mod tests {
     use hana_protocol::ParameterName;
 
     use super::*;
+
+    #[test]
+    fn a_click_goes_round_the_choices_and_turns_a_toggle() {
+        let name = |name| ParameterName::new(name).unwrap();
+        let mode = Parameter::choice(name("mode"), ["a", "b", "c"].map(String::from).into(), 0);
+        assert_eq!([0.0, 1.0, 2.0].map(|value| next_step(&mode, value)), [1.0, 2.0, 0.0]);
+        let lit = Parameter::toggle(name("lit"), true);
+        assert_eq!([0.0, 1.0].map(|value| next_step(&lit, value)), [1.0, 0.0]);
+    }
 
     #[test]
     fn the_ends_of_the_track_are_the_ends_of_the_range() {

@@ -138,6 +138,7 @@ pub(crate) mod tests {
             in_force: None,
             counters: None,
             parameters: None,
+            playing: vec![],
         }
     }
 

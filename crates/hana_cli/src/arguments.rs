@@ -132,18 +132,17 @@ pub(crate) struct OverrideArguments {
 pub(crate) struct SetArguments {
     /// The visualization's id.
     pub(crate) node: NodeId,
-    /// Parameters and their values: `zoom=0.5 hue=-1`.
-    #[arg(required = true, value_name = "PARAM=VALUE", value_parser = parameter_and_value)]
-    pub(crate) values: Vec<(ParameterName, f32)>,
+    /// Parameters and their values: `zoom=0.5 lit=on mode=spiral tint=#ff8800`.
+    #[arg(required = true, value_name = "PARAM=VALUE", value_parser = parameter_and_word)]
+    pub(crate) values: Vec<(ParameterName, String)>,
 }
 
-fn parameter_and_value(text: &str) -> Result<(ParameterName, f32), String> {
+fn parameter_and_word(text: &str) -> Result<(ParameterName, String), String> {
     let (name, value) = text
         .split_once('=')
         .ok_or_else(|| format!("'{text}' is not of the form PARAM=VALUE, such as zoom=0.5"))?;
     let name = ParameterName::new(name).map_err(|problem| problem.to_string())?;
-    let value = value.parse().map_err(|_| format!("'{value}' is no number"))?;
-    Ok((name, value))
+    Ok((name, value.into()))
 }
 
 #[derive(Args)]

@@ -29,8 +29,7 @@ pub(crate) fn of_nodes(views: &[NodeView]) -> String {
 
 fn row(view: &NodeView) -> [String; 9] {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-    let playing =
-        view.parameters.iter().flatten().map(|(name, value)| format!("{name} {value:+.2}"));
+    let playing = view.playing.iter().map(|(name, word)| format!("{name} {word}"));
     let mut remarks: Vec<String> = vec![];
     if !view.reason.is_empty() {
         remarks.push(view.reason.clone());

@@ -30,6 +30,7 @@ use crate::JoinError;
 use crate::Node;
 use crate::Pending;
 use crate::Policy;
+use crate::Problem;
 use crate::Received;
 use crate::Subscription;
 use crate::gate::Gate;
@@ -172,22 +173,19 @@ impl<R: NodeRole> Node<R> {
                 match codec::decode_any(&raw.payload, raw.encoding, VALUE_BYTES) {
                     Ok(message) => {
                         reception.counters.received(LANE);
-                        let sender = raw.sender().cloned();
+                        let (key, sender) = (raw.key.clone(), raw.sender().cloned());
                         let received = Received { key: raw.key, envelope: raw.envelope, message };
                         let dropped = inbox.push("", received);
-                        reception.counters.displaced(LANE, sender.as_ref(), dropped);
+                        reception.displaced(LANE, &key, sender.as_ref(), dropped);
                     },
                     Err(problem) => reception.complain(
                         LANE,
-                        raw.sender(),
-                        &raw.key,
-                        DecodeError {
-                            key: raw.key.clone(),
-                            sender: raw.sender().cloned(),
+                        Problem::DecodeFailed(DecodeError {
+                            key: raw.key,
+                            sender: raw.envelope.map(|envelope| envelope.from),
                             message: "custom message",
                             problem,
-                        }
-                        .to_string(),
+                        }),
                     ),
                 }
             };

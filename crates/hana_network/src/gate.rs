@@ -17,8 +17,8 @@ use hana_protocol::NodeInfo;
 use hana_protocol::RateLimit;
 use hana_protocol::SenderLimits;
 use hana_protocol::SequenceFilter;
-use hana_protocol::one_line;
 
+use crate::Problem;
 use crate::reception::Reception;
 
 /// Where what comes in by one subscription is judged before anything of it is read: whether its sender may speak
@@ -176,8 +176,9 @@ impl Gate {
         let is_counted = self.order != Order::SeenToLater;
         let (taken, complaint) = match verdict {
             Verdict::Take { missed, complaint } => {
-                if is_counted && missed > 0 {
-                    counters.missed(lane, peer, missed);
+                if is_counted {
+                    let is_trouble = self.order != Order::NewestWins;
+                    reception.missed(lane, key, peer, missed, is_trouble);
                 }
                 (true, complaint)
             },
@@ -197,7 +198,7 @@ impl Gate {
             },
         };
         if let Some(complaint) = complaint {
-            reception.warn(key, complaint.text(key, envelope));
+            reception.warn(complaint.into_problem(key, envelope));
         }
         taken
     }
@@ -319,30 +320,17 @@ impl Quiet {
 }
 
 impl Complaint {
-    fn text(&self, key: &str, envelope: Option<&Envelope>) -> String {
-        let key = one_line(key, Key::MAX_LEN);
-        let from = envelope.map(|envelope| envelope.from.as_str());
-        let named = from.map_or_else(|| "an unnamed sender".into(), |from| format!("'{from}'"));
+    fn into_problem(self, key: &str, envelope: Option<&Envelope>) -> Problem {
+        let (key, sender) = (key.to_owned(), envelope.map(|envelope| envelope.from.clone()));
         match self {
-            Self::Limited { per_second, unsaid } => format!(
-                "{key}: {named} sends more than {per_second} messages a second, which is what is taken of one sender on one key; {} not taken; let it send less often",
-                unsaid + 1
-            ),
-            Self::NotOwner { owner, unsaid } => format!(
-                "{key}: {named} speaks for '{owner}', who alone speaks on this key; {} not taken; {}",
-                unsaid + 1,
-                if from.is_some() {
-                    "let that program publish under its own id"
-                } else {
-                    "only hana's own nodes publish here, and say who they are in the attachment"
-                }
-            ),
-            Self::Pattern => format!(
-                "{key}: {named} speaks for many nodes at once; not taken; publish on the key of one node"
-            ),
-            Self::Rival => format!(
-                "{key}: two senders call themselves {named}; the one that was heard first is believed; is an id given twice (HANA_NODE, HANA_HOST), or does somebody impersonate it?"
-            ),
+            Self::Limited { per_second, unsaid } => {
+                Problem::TooMany { key, sender, per_second, count: unsaid + 1 }
+            },
+            Self::NotOwner { owner, unsaid } => {
+                Problem::NotOwner { key, sender, owner, count: unsaid + 1 }
+            },
+            Self::Pattern => Problem::NoSingleKey { key, sender, wanted: "node" },
+            Self::Rival => Problem::TwoSenders { key, sender },
         }
     }
 }
@@ -414,7 +402,7 @@ mod tests {
         let desk = envelope("desk", 1, 0);
         let complaint = |now, from| match gate.judge("hana/ripples/health", from, now) {
             Verdict::Impersonated(complaint) => {
-                complaint.map(|complaint| complaint.text("hana/ripples/health", from))
+                complaint.map(|of| of.into_problem("hana/ripples/health", from).to_string())
             },
             other => panic!("{other:?}"),
         };

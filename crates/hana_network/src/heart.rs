@@ -88,7 +88,8 @@ impl Heart {
 
     fn complain(&self, core: &Core, may_complain: &mut u32) {
         while *may_complain > 0 {
-            let Some(text) = core.reception.next_complaint() else { return };
+            let Some(problem) = core.reception.next_complaint() else { return };
+            let text = problem.to_string();
             *may_complain -= 1;
             tracing::warn!("{text}");
             let event =

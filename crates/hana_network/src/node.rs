@@ -36,7 +36,6 @@ use hana_protocol::TopicName;
 use hana_protocol::Topics;
 use hana_protocol::Trouble;
 use hana_protocol::codec;
-use hana_protocol::one_line;
 use hana_protocol::role::NodeRole;
 use hana_protocol::role::Role;
 use hana_protocol::role::Visualization;
@@ -54,6 +53,7 @@ use zenoh::sample::SampleKind;
 use crate::Answering;
 use crate::Board;
 use crate::CommandError;
+use crate::Connection;
 use crate::FrameClock;
 use crate::Inbox;
 use crate::LogTail;
@@ -66,6 +66,8 @@ use crate::PlayLink;
 use crate::Policy;
 use crate::Presence;
 use crate::PresenceWatch;
+use crate::Problem;
+use crate::Problems;
 use crate::Publisher;
 use crate::RawMessage;
 use crate::Received;
@@ -78,6 +80,7 @@ use crate::WhenAppVanishes;
 use crate::addresses::Addresses;
 use crate::archive::Archive;
 use crate::command;
+use crate::connection::ConnectionWatch;
 use crate::copy_filter::CopyFilter;
 use crate::counters::NodeCounters;
 use crate::custom;
@@ -147,6 +150,7 @@ pub(crate) struct Core {
     pub(crate) recoveries: Recoveries,
     repeats: Repeats,
     shutdown: AtomicBool,
+    pub(crate) connection: ConnectionWatch,
     /// An older node with the same id; this one has given way to it.
     pub(crate) displaced: Inbox<Rival>,
     declarations: Mutex<Vec<Declaration>>,
@@ -158,13 +162,8 @@ pub(crate) struct Core {
 #[derive(Debug, Error)]
 pub enum JoinError {
     /// Another node has this id.
-    #[error("the id '{node}' is taken {}; give this one another: HANA_NODE=... for a program, HANA_HOST=... for a machine (a cloned disk has the hostname of its original)", by(holder.as_ref()))]
-    IdTaken {
-        /// The id.
-        node: NodeId,
-        /// Host and process id of who has it, if it says so.
-        holder: Option<(NodeId, u32)>,
-    },
+    #[error("{0}")]
+    IdTaken(Rival),
     /// A daemon runs on this machine already.
     #[error("a daemon runs on this machine already: '{node}', process {pid}; a machine has one")]
     SecondDaemon {
@@ -187,13 +186,6 @@ pub enum JoinError {
     /// No thread could be started.
     #[error("no thread can be started: {0}")]
     Thread(#[from] std::io::Error),
-}
-
-fn by(holder: Option<&(NodeId, u32)>) -> String {
-    holder.map_or_else(
-        || "by a node that does not answer".into(),
-        |(host, pid)| format!("by process {pid} on host '{host}'"),
-    )
 }
 
 /// The environment variable with which a daemon says where a visualization shall note that it was closed.
@@ -264,6 +256,8 @@ impl<R: NodeRole> Node<R> {
         } else {
             None
         };
+        let connection = ConnectionWatch::new();
+        connection.expect(&session, part.way());
         let counters = Arc::new(NodeCounters::default());
         let identity = Identity::new(config.id.clone(), unix_us());
         let worker = Worker::start(config.id.as_str(), session)?;
@@ -288,11 +282,15 @@ impl<R: NodeRole> Node<R> {
             recoveries: Recoveries::default(),
             repeats: Repeats::default(),
             shutdown: AtomicBool::new(false),
+            connection,
             displaced: Inbox::new(Policy::DropOldest, 1),
             declarations: Mutex::default(),
             info: Mutex::default(),
             config,
         });
+        core.connection.has_network(!addresses.is_empty());
+        let watch = core.connection.start(&core.worker);
+        core.declarations.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
         way::Watch::new(&part, addresses.clone()).start(Arc::downgrade(&core))?;
         let events = core.publisher(&Key::Event(core.identity.id.clone()));
         let node = Self { core, events, role: PhantomData };
@@ -481,6 +479,26 @@ impl<R: NodeRole> Node<R> {
         &self.core.displaced
     }
 
+    /// What its connection to the mesh is now.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        self.core.connection.now()
+    }
+
+    /// The changes of its connection, the first one that it has joined. A clone of the inbox outlives the node, and
+    /// gets its end too.
+    #[must_use]
+    pub fn connection_changes(&self) -> &Inbox<Connection> {
+        self.core.connection.changes()
+    }
+
+    /// What goes wrong with messages that come, as it is found out. The log has the same in words, and so has everybody
+    /// who hears the events of this node.
+    #[must_use]
+    pub fn problems(&self) -> &Problems {
+        self.core.reception.problems()
+    }
+
     /// The counter to bump once a frame.
     #[must_use]
     pub fn frames(&self) -> &FrameClock {
@@ -592,6 +610,7 @@ impl Core {
     }
 
     pub(crate) fn leave(&self, done: impl FnOnce() + Send + 'static) {
+        self.connection.leaves();
         // Its last words before it is gone.
         let sure = self.sure.clone();
         self.worker.run(move |_| sure.flush(LAST_WORDS));
@@ -693,7 +712,7 @@ impl Core {
             let sender = envelope.as_ref().map(|envelope| envelope.from.clone());
             let received = Received { key: key.clone(), envelope, message };
             let dropped = filled.push_weighing(&key, received, bytes);
-            reception.counters.displaced(M::LANE, sender.as_ref(), dropped);
+            reception.displaced(M::LANE, &key, sender.as_ref(), dropped);
         };
         let is_state = |kind: KeyKind| {
             kind.message() == Some(M::NAME) && kind.history() == TopicHistory::State
@@ -731,17 +750,15 @@ impl Core {
             let callback = move |sample| {
                 let raw = admitted(&sample, Modulation::MAX_BYTES, &gate, &reception);
                 let Some(raw) = raw else { return };
-                let key = one_line(&raw.key, Key::MAX_LEN);
-                let from = raw.envelope.as_ref();
-                let from = from.map_or("an unnamed sender", |of| of.from.as_str());
+                let by = raw.envelope.as_ref().map(|of| &of.from);
                 let Some(Key::Modulation { parameter, .. }) = Key::parse(&raw.key) else {
-                    let text = format!("{key}: from {from}: this names no parameter of one node");
-                    let lane = Modulation::LANE;
-                    reception.complain(lane, raw.sender(), &raw.key, text);
+                    let (key, sender) = (raw.key.clone(), by.cloned());
+                    let wanted = "parameter of one node";
+                    let problem = Problem::NoSingleKey { key, sender, wanted };
+                    reception.complain(Modulation::LANE, problem);
                     return;
                 };
                 let Some(Modulation { value }) = reception.decode(&raw) else { return };
-                let by = raw.envelope.as_ref().map(|of| &of.from);
                 match board.set_by(by, &parameter, value) {
                     Ok(()) => {
                         reception.counters.received(Modulation::LANE);
@@ -750,8 +767,9 @@ impl Core {
                         }
                     },
                     Err(problem) => {
-                        let text = format!("{key}: from {from}: {problem}");
-                        reception.complain(Modulation::LANE, by, &raw.key, text);
+                        let (key, sender) = (raw.key.clone(), by.cloned());
+                        let problem = Problem::ValueRefused { key, sender, problem };
+                        reception.complain(Modulation::LANE, problem);
                     },
                 }
             };
@@ -963,7 +981,7 @@ fn wait_until_free(session: &Session, id: &NodeId) -> Result<(), JoinError> {
         }
         let holder = holder_of(session, id);
         if holder.is_some() || Instant::now() >= deadline {
-            return Err(JoinError::IdTaken { node: id.clone(), holder });
+            return Err(JoinError::IdTaken(Rival { node: id.clone(), holder }));
         }
         thread::sleep(Duration::from_millis(50));
     }

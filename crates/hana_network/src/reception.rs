@@ -13,6 +13,9 @@ use zenoh::sample::Sample;
 
 use crate::Inbox;
 use crate::Policy;
+use crate::Problem;
+use crate::Problems;
+use crate::Queue;
 use crate::counters::NodeCounters;
 use crate::gate::Gate;
 
@@ -46,11 +49,12 @@ pub struct RawMessage {
 #[derive(Clone)]
 pub(crate) struct Reception {
     pub(crate) counters: Arc<NodeCounters>,
-    /// Complaints of what cannot be read, in plain words; said by the heart, at its own pace. The last one of
-    /// each key waits.
-    complaints: Inbox<String>,
+    /// Complaints of what cannot be read; said by the heart, at its own pace. The last one of each key waits.
+    complaints: Inbox<Problem>,
     /// Complaints of who sends too much or in the name of another: said before the others, which may be many.
-    warnings: Inbox<String>,
+    warnings: Inbox<Problem>,
+    /// The same, and what was dropped, for the program.
+    problems: Problems,
 }
 
 impl Reception {
@@ -59,7 +63,7 @@ impl Reception {
 
     pub(crate) fn new(counters: Arc<NodeCounters>) -> Self {
         let inbox = || Inbox::new(Policy::Latest, Self::COMPLAINTS);
-        Self { counters, complaints: inbox(), warnings: inbox() }
+        Self { counters, complaints: inbox(), warnings: inbox(), problems: Problems::default() }
     }
 
     /// Reads a message; what cannot be read is counted and complained of.
@@ -67,36 +71,65 @@ impl Reception {
         match raw.decode() {
             Ok(message) => Some(message),
             Err(problem) => {
-                self.complain(
-                    M::LANE,
-                    raw.sender(),
-                    &raw.key,
-                    DecodeError {
-                        key: raw.key.clone(),
-                        sender: raw.sender().cloned(),
-                        message: M::NAME,
-                        problem,
-                    }
-                    .to_string(),
-                );
+                let problem = Problem::DecodeFailed(DecodeError {
+                    key: raw.key.clone(),
+                    sender: raw.sender().cloned(),
+                    message: M::NAME,
+                    problem,
+                });
+                self.complain(M::LANE, problem);
                 None
             },
         }
     }
 
-    /// Counts a message of `peer` on `key` that could not be used, and says why.
-    pub(crate) fn complain(&self, lane: Lane, peer: Option<&NodeId>, key: &str, text: String) {
-        self.counters.malformed(lane, peer);
-        self.complaints.push(key, text);
+    /// Counts a message that could not be used, and says why.
+    pub(crate) fn complain(&self, lane: Lane, problem: Problem) {
+        self.counters.malformed(lane, problem.sender());
+        self.complaints.push(problem.key(), problem.clone());
+        self.problems.tell(problem);
     }
 
-    /// Says of `key` what is wrong with who sends there.
-    pub(crate) fn warn(&self, key: &str, text: String) {
-        self.warnings.push(key, text);
+    /// Says what is wrong with who sends on a key.
+    pub(crate) fn warn(&self, problem: Problem) {
+        self.warnings.push(problem.key(), problem.clone());
+        self.problems.tell(problem);
+    }
+
+    /// Counts messages that an inbox threw away when one of `peer` came. Where the newest counts they were replaced, which is
+    /// no trouble.
+    pub(crate) fn displaced(&self, lane: Lane, key: &str, peer: Option<&NodeId>, count: u64) {
+        self.counters.displaced(lane, peer, count);
+        if count > 0 && !lane.drops_older() {
+            self.problems.tell(Problem::Dropped { key: key.into(), queue: Queue::Inbox, count });
+        }
+    }
+
+    /// Counts messages that were sent and did not come. Where the newest counts, that is no trouble.
+    pub(crate) fn missed(
+        &self,
+        lane: Lane,
+        key: &str,
+        peer: Option<&NodeId>,
+        count: u64,
+        is_trouble: bool,
+    ) {
+        if count > 0 {
+            self.counters.missed(lane, peer, count);
+            if is_trouble {
+                let queue = Queue::Network;
+                self.problems.tell(Problem::Dropped { key: key.into(), queue, count });
+            }
+        }
+    }
+
+    /// What the program has not been told yet.
+    pub(crate) const fn problems(&self) -> &Problems {
+        &self.problems
     }
 
     /// The complaint to be said next.
-    pub(crate) fn next_complaint(&self) -> Option<String> {
+    pub(crate) fn next_complaint(&self) -> Option<Problem> {
         self.warnings.try_recv().or_else(|| self.complaints.try_recv())
     }
 }

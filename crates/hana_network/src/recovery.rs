@@ -28,6 +28,7 @@ use zenoh::qos::CongestionControl;
 use zenoh::query::ConsolidationMode;
 use zenoh::sample::Sample;
 
+use crate::Problem;
 use crate::RawMessage;
 use crate::gate::Gate;
 use crate::outbox::quality;
@@ -130,21 +131,11 @@ impl Recovery {
             TopicAction::Ask { node, question } => self.ask(node, question),
             TopicAction::Lost { source: Source { key, node }, first, last } => {
                 let count = (last - first).saturating_add(1);
-                counters.missed(self.lane, Some(&node), count);
-                if !self.lane.is_reliable() {
-                    return;
+                let is_trouble = !self.lane.drops_older();
+                self.reception.missed(self.lane, &key, Some(&node), count, is_trouble);
+                if self.lane.is_reliable() {
+                    self.reception.warn(Problem::Lost { key, sender: node, first, last });
                 }
-                let which = if count == 1 {
-                    format!("message {first}")
-                } else {
-                    format!("messages {first} to {last}")
-                };
-                self.reception.warn(
-                    &key,
-                    format!(
-                        "{key}: {which} of '{node}' did not arrive and cannot be had any more; it sends faster than the network takes, or was away for too long"
-                    ),
-                );
             },
             TopicAction::Recovered { source, count } => {
                 counters.recovered(self.lane, &source.node, count);

@@ -11,6 +11,7 @@ use serde::Serialize;
 use zenoh::Wait;
 use zenoh::query::Query;
 
+use crate::Problem;
 use crate::reception::Reception;
 use crate::worker::Worker;
 
@@ -63,10 +64,13 @@ impl Request {
     fn refuse_with(&mut self, reason: String) {
         if self.query.is_none() {
             // Nobody waits for an answer: say it where everybody can read it.
-            let from = self.from.as_ref().map_or("an unnamed sender", NodeId::as_str);
-            let command = self.control.name();
-            let text = format!("{}: {command} from {from} is refused: {reason}", self.key);
-            self.reception.complain(Control::LANE, self.from.as_ref(), &self.key, text);
+            let problem = Problem::CommandRefused {
+                key: self.key.clone(),
+                sender: self.from.clone(),
+                command: self.control.name(),
+                reason: reason.clone(),
+            };
+            self.reception.complain(Control::LANE, problem);
         }
         self.answer(Answer::<()>::Refused(Refused { reason }));
     }

@@ -1,6 +1,7 @@
 //! Two nodes with one id, both already on the mesh: they joined at the same moment, or a network that was
 //! split has healed. The younger gives way.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -32,6 +33,19 @@ pub struct Rival {
     pub node: NodeId,
     /// Host and process id of the other, if it says so.
     pub holder: Option<(NodeId, u32)>,
+}
+
+impl fmt::Display for Rival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the id '{}' is taken ", self.node)?;
+        match &self.holder {
+            Some((host, pid)) => write!(f, "by process {pid} on host '{host}'")?,
+            None => f.write_str("by a node that does not answer")?,
+        }
+        f.write_str(
+            "; give this one another: HANA_NODE=... for a program, HANA_HOST=... for a machine (a cloned disk has the hostname of its original)",
+        )
+    }
 }
 
 /// Who of two is the younger is clear when one has been there for so much longer. Their clocks may differ
@@ -166,10 +180,12 @@ fn settle(
                 tracing::error!(
                     "'{id}' is there twice: {who} has this id too, and is the older; this one leaves the mesh. Start it again with another id: HANA_NODE=... for a program, HANA_HOST=... for a machine (a cloned disk has the hostname of its original)"
                 );
+                let rival = Rival { node: id, holder };
+                core.connection.gives_way(&rival);
                 if role != Role::Daemon {
                     core.leave(|| ());
                 }
-                core.displaced.push("", Rival { node: id, holder });
+                core.displaced.push("", rival);
             },
         }
     };

@@ -3,6 +3,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use hana_protocol::CustomMessageInfo;
+use hana_protocol::DecodeError;
 use hana_protocol::Difference;
 use hana_protocol::Envelope;
 use hana_protocol::NodeId;
@@ -27,7 +28,7 @@ struct Sender {
 enum Opinion {
     /// A message could not be read, and what it announces was asked for at that time; `problem` is what was
     /// wrong with the message.
-    Asked { at: Instant, problem: String },
+    Asked { at: Instant, problem: DecodeError },
     /// It was looked into at that time, and nothing is known against its shape.
     Fits { since: Instant },
     /// Its shape does not fit: nothing more is read of it.
@@ -58,7 +59,7 @@ pub(crate) enum Finding {
     /// Nothing is known against its shape: the message was unusable for itself.
     Unusable {
         /// What was wrong with it.
-        problem: String,
+        problem: DecodeError,
     },
 }
 
@@ -81,13 +82,13 @@ impl SenderBook {
     pub(crate) fn unreadable(
         &mut self,
         envelope: &Envelope,
-        problem: &str,
+        problem: &DecodeError,
         now: Instant,
     ) -> Unreadable {
         if !self.senders.contains_key(&envelope.from) && self.senders.len() >= Self::MOST {
             return Unreadable::Complain;
         }
-        let asked = Opinion::Asked { at: now, problem: problem.into() };
+        let asked = Opinion::Asked { at: now, problem: problem.clone() };
         let Some(known) = self.senders.get_mut(&envelope.from) else {
             let sender = Sender { instance: envelope.instance, opinion: asked };
             self.senders.insert(envelope.from.clone(), sender);
@@ -140,6 +141,7 @@ impl SenderBook {
             return Some(Finding::Unusable { problem });
         };
         // What the message stumbled over comes first.
+        let problem = problem.to_string();
         let last = |field: &str| field.rsplit('.').next().unwrap_or_default().to_owned();
         differences.sort_by_key(|difference| !problem.contains(&last(&difference.field)));
         sender.opinion = Opinion::Off;
@@ -152,6 +154,7 @@ impl SenderBook {
 mod tests {
     use hana_protocol::Flow;
     use hana_protocol::Lane;
+    use hana_protocol::PayloadError;
     use hana_protocol::role::Role;
     use serde_json::json;
 
@@ -159,6 +162,16 @@ mod tests {
 
     fn envelope(instance: u64) -> Envelope {
         Envelope { from: NodeId::new("thrower").unwrap(), instance, sequence: 0, at: 0 }
+    }
+
+    fn unread() -> DecodeError {
+        let detail = "invalid type".into();
+        DecodeError {
+            key: "hana/thrower/topic/spark".into(),
+            sender: NodeId::new("thrower").ok(),
+            message: "Spark",
+            problem: PayloadError::Field { field: "energy".into(), detail },
+        }
     }
 
     fn spark(energy: &str) -> CustomMessageInfo {
@@ -201,8 +214,8 @@ mod tests {
         let now = Instant::now();
         let own = spark("number");
         assert!(book.reads(&envelope(1)));
-        assert_eq!(book.unreadable(&envelope(1), "energy", now), Unreadable::Ask);
-        assert_eq!(book.unreadable(&envelope(1), "energy", now), Unreadable::Count);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Count);
         assert!(book.reads(&envelope(1)), "not judged before it has answered");
         let finding = book.answered(&envelope(1), Some(&info(1, "string")), &own, now).unwrap();
         let Finding::Misfit { version: 1, differences } = finding else { panic!("{finding:?}") };
@@ -212,11 +225,11 @@ mod tests {
         assert_eq!(book.answered(&envelope(1), None, &own, now), None, "said once");
         // Another run of it is another sender.
         assert!(book.reads(&envelope(2)));
-        assert_eq!(book.unreadable(&envelope(2), "energy", now), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(2), &unread(), now), Unreadable::Ask);
         // A late message of the run before changes nothing.
-        assert_eq!(book.unreadable(&envelope(1), "energy", now), Unreadable::Count);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Count);
         let finding = book.answered(&envelope(2), Some(&info(2, "number")), &own, now);
-        assert_eq!(finding, Some(Finding::Unusable { problem: "energy".into() }));
+        assert_eq!(finding, Some(Finding::Unusable { problem: unread() }));
         assert!(book.reads(&envelope(2)));
     }
 
@@ -228,20 +241,20 @@ mod tests {
         for answer in [None, Some(info(7, "string"))] {
             // Of no run, or of another one than the message's.
             let mut book = SenderBook::default();
-            assert_eq!(book.unreadable(&envelope(1), "energy", now), Unreadable::Ask);
+            assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Ask);
             let finding = book.answered(&envelope(1), answer.as_ref(), &own, now);
-            assert_eq!(finding, Some(Finding::Unusable { problem: "energy".into() }));
+            assert_eq!(finding, Some(Finding::Unusable { problem: unread() }));
             assert!(book.reads(&envelope(1)));
         }
-        assert_eq!(book.unreadable(&envelope(1), "energy", now), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Ask);
         book.answered(&envelope(1), None, &own, now);
         // Neither a flood of messages nor answers that never come make a flood of questions.
-        assert_eq!(book.unreadable(&envelope(1), "energy", now), Unreadable::Complain);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Complain);
         let later = now + SenderBook::PAUSE;
-        assert_eq!(book.unreadable(&envelope(1), "energy", later), Unreadable::Ask);
-        assert_eq!(book.unreadable(&envelope(1), "energy", later), Unreadable::Count);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), later), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), later), Unreadable::Count);
         let later = later + SenderBook::PATIENCE * 2;
-        assert_eq!(book.unreadable(&envelope(1), "energy", later), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), later), Unreadable::Ask);
     }
 
     #[test]
@@ -252,7 +265,7 @@ mod tests {
         for number in 0..5000 {
             let from = NodeId::new("x").unwrap().numbered(number);
             let envelope = Envelope { from, ..envelope(1) };
-            asked += usize::from(book.unreadable(&envelope, "", now) == Unreadable::Ask);
+            asked += usize::from(book.unreadable(&envelope, &unread(), now) == Unreadable::Ask);
         }
         assert_eq!((book.senders.len(), asked), (SenderBook::MOST, SenderBook::MOST));
     }

@@ -19,6 +19,7 @@ use zenoh::config::Config;
 
 use crate::NodeConfig;
 use crate::PortRange;
+use crate::Way;
 use crate::addresses::Addresses;
 use crate::door::Door;
 use crate::secret::Dictionary;
@@ -137,6 +138,16 @@ impl Part {
                     );
                 }
                 Self::Peer { addresses: None }
+            },
+        }
+    }
+
+    /// The way onto the mesh that a session takes.
+    pub(crate) const fn way(&self) -> Way {
+        match self {
+            Self::Client => Way::ThroughDaemon,
+            Self::Daemon { .. } | Self::Peer { .. } | Self::Played { .. } | Self::Player { .. } => {
+                Way::WithoutDaemon
             },
         }
     }

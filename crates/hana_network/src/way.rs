@@ -9,21 +9,13 @@ use std::time::Instant;
 
 use zenoh::Wait;
 
+use crate::Way;
 use crate::addresses::AddressWatch;
 use crate::addresses::Addresses;
 use crate::linger::Linger;
 use crate::node::Core;
 use crate::session::Part;
 use crate::session::is_listening;
-
-/// The way onto the mesh of a node that is no daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// Behind the daemon of this machine.
-    Client,
-    /// Among all others, without a daemon.
-    Peer,
-}
 
 /// Decides when to change the way. Pure: it is told what was seen and what time it is.
 #[derive(Debug)]
@@ -55,17 +47,17 @@ impl Switch {
     /// for a peer.
     fn look(&mut self, daemon: bool, now: Instant) -> Option<Way> {
         match self.way {
-            Way::Client if daemon => {
+            Way::ThroughDaemon if daemon => {
                 self.alone_since = None;
                 None
             },
-            Way::Client => {
+            Way::ThroughDaemon => {
                 let since = *self.alone_since.get_or_insert(now);
-                (now.saturating_duration_since(since) >= PATIENCE).then_some(Way::Peer)
+                (now.saturating_duration_since(since) >= PATIENCE).then_some(Way::WithoutDaemon)
             },
-            Way::Peer => {
+            Way::WithoutDaemon => {
                 let may = self.not_before.is_none_or(|at| now >= at);
-                (daemon && may).then_some(Way::Client)
+                (daemon && may).then_some(Way::ThroughDaemon)
             },
         }
     }
@@ -91,8 +83,8 @@ impl Watch {
     /// Of a node that has joined as `part`, when the machine had these addresses.
     pub(crate) fn new(part: &Part, addresses: Addresses) -> Self {
         let switch = match part {
-            Part::Client => Some(Switch::new(Way::Client)),
-            Part::Peer { .. } => Some(Switch::new(Way::Peer)),
+            Part::Client => Some(Switch::new(Way::ThroughDaemon)),
+            Part::Peer { .. } => Some(Switch::new(Way::WithoutDaemon)),
             Part::Daemon { .. } | Part::Played { .. } | Part::Player { .. } => None,
         };
         Self { switch, addresses: AddressWatch::new(addresses.clone()), announced: addresses }
@@ -115,15 +107,16 @@ impl Watch {
         let now = Instant::now();
         let current = Addresses::now(core.config.network.interface.as_deref());
         let opens_anew = self.addresses.look(&current, now);
+        core.connection.has_network(!current.is_empty());
         if let Some(switch) = &mut self.switch {
             let daemon = match switch.way {
-                Way::Client => is_connected(core),
-                Way::Peer => is_listening(core.config.daemon),
+                Way::ThroughDaemon => is_connected(core),
+                Way::WithoutDaemon => is_listening(core.config.daemon),
             };
             if let Some(way) = switch.look(daemon, now) {
                 change(core, switch, way, &current);
-            } else if opens_anew && switch.way == Way::Peer {
-                change(core, switch, Way::Peer, &current);
+            } else if opens_anew && switch.way == Way::WithoutDaemon {
+                change(core, switch, Way::WithoutDaemon, &current);
             }
         } else if opens_anew {
             tracing::info!("the addresses of this machine have changed; joining the mesh anew");
@@ -146,18 +139,20 @@ fn is_connected(core: &Core) -> bool {
 /// Joins in another way; the old way stays until the new one is there.
 fn change(core: &Core, switch: &mut Switch, way: Way, addresses: &Addresses) {
     let part = match way {
-        Way::Client => Part::Client,
-        Way::Peer => Part::Peer { addresses: Some(addresses.clone()) },
+        Way::ThroughDaemon => Part::Client,
+        Way::WithoutDaemon => Part::Peer { addresses: Some(addresses.clone()) },
     };
     match part.open(&core.config) {
         Ok(session) => {
             tracing::info!(
                 "{}",
                 match way {
-                    Way::Client => "the daemon of this machine is there; on the mesh through it",
-                    Way::Peer => "on the mesh without a daemon",
+                    Way::ThroughDaemon =>
+                        "the daemon of this machine is there; on the mesh through it",
+                    Way::WithoutDaemon => "on the mesh without a daemon",
                 }
             );
+            core.connection.expect(&session, way);
             core.worker.move_to(session);
             switch.changed(way);
         },
@@ -201,26 +196,26 @@ mod tests {
     fn a_client_waits_five_seconds_for_its_daemon_and_goes_back_when_there_is_one() {
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
-        let mut switch = Switch::new(Way::Client);
+        let mut switch = Switch::new(Way::ThroughDaemon);
         assert_eq!(switch.look(true, start), None);
         assert_eq!(switch.look(false, after(1000)), None);
         assert_eq!(switch.look(true, after(4000)), None, "it was restarted");
         assert_eq!(switch.look(false, after(5000)), None);
         assert_eq!(switch.look(false, after(9900)), None);
-        assert_eq!(switch.look(false, after(10_000)), Some(Way::Peer));
-        switch.changed(Way::Peer);
+        assert_eq!(switch.look(false, after(10_000)), Some(Way::WithoutDaemon));
+        switch.changed(Way::WithoutDaemon);
         assert_eq!(switch.look(false, after(11_000)), None);
-        assert_eq!(switch.look(true, after(12_000)), Some(Way::Client));
+        assert_eq!(switch.look(true, after(12_000)), Some(Way::ThroughDaemon));
     }
 
     #[test]
     fn what_listens_but_is_no_daemon_is_not_asked_again_at_once() {
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
-        let mut switch = Switch::new(Way::Peer);
-        assert_eq!(switch.look(true, start), Some(Way::Client));
+        let mut switch = Switch::new(Way::WithoutDaemon);
+        assert_eq!(switch.look(true, start), Some(Way::ThroughDaemon));
         switch.failed(start);
         assert_eq!(switch.look(true, after(9000)), None);
-        assert_eq!(switch.look(true, after(10_000)), Some(Way::Client));
+        assert_eq!(switch.look(true, after(10_000)), Some(Way::ThroughDaemon));
     }
 }

@@ -12,6 +12,7 @@ use hana_protocol::route::ReceivedBy;
 use crate::MeshLink;
 use crate::mesh;
 use crate::nodes;
+use crate::notices;
 use crate::sendings;
 use crate::topics::TopicRegistrations;
 
@@ -21,6 +22,7 @@ use crate::topics::TopicRegistrations;
 /// [`Mesh`](crate::Mesh) starts, stops, sets and plays.
 pub struct AppPlugin {
     id: String,
+    draws_notices: bool,
     topics: TopicRegistrations<role::App>,
 }
 
@@ -28,7 +30,14 @@ impl AppPlugin {
     /// An app named `id`: `[a-z0-9][a-z0-9_-]{0,62}`; anything else is made into that.
     #[must_use]
     pub fn new(id: &str) -> Self {
-        Self { id: id.into(), topics: TopicRegistrations::default() }
+        Self { id: id.into(), draws_notices: true, topics: TopicRegistrations::default() }
+    }
+
+    /// Leaves it to the program to show what is wrong ([`Notices`](crate::Notices)), or not to show it.
+    #[must_use]
+    pub const fn without_notices(mut self) -> Self {
+        self.draws_notices = false;
+        self
     }
 
     /// Publishes a message type of its own, or sends it to one program or all of a kind: write it with
@@ -72,6 +81,7 @@ impl Plugin for AppPlugin {
         let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
         let config = NodeConfig::from_environment(id).map(|config| self.topics.announce(config));
         MeshLink::<role::App>::build(app, config);
+        notices::build(app, self.draws_notices);
         nodes::build(app);
         mesh::build(app);
         sendings::build(app);

@@ -5,16 +5,25 @@ use bevy_app::App;
 use bevy_app::PreUpdate;
 use bevy_ecs::prelude::*;
 use hana_network::ConfigError;
+use hana_network::Connection;
+use hana_network::DisconnectedBy;
+use hana_network::Inbox;
 use hana_network::JoinError;
 use hana_network::Node;
 use hana_network::NodeConfig;
 use hana_network::Pending;
-use hana_network::Rival;
 use hana_protocol::NodeId;
 use hana_protocol::in_full;
 use hana_protocol::role::NodeRole;
 
+use crate::Connected;
+use crate::Connectivity;
+use crate::DaemonLost;
+use crate::Disconnected;
 use crate::HanaSystems;
+use crate::IdTaken;
+use crate::JoinFailed;
+use crate::events;
 
 /// The program's node on the mesh, once it has joined. A program that starts with no network at all joins
 /// when it can; until then [`node`](Self::node) is none, and the program draws.
@@ -26,23 +35,10 @@ pub struct MeshLink<R: NodeRole> {
     again: Option<Instant>,
     /// Why it could not join the last time it tried; said once, however often it tries.
     problem: Option<String>,
-}
-
-/// The program has joined the mesh.
-#[derive(Event, Debug, Clone)]
-pub struct Joined {
-    /// The id it has there.
-    pub node: NodeId,
-}
-
-/// The program could not join the mesh. It tries again by itself, unless that cannot help, as when its id
-/// is taken.
-#[derive(Event, Debug, Clone)]
-pub struct JoinFailed {
-    /// Why, and what to do, in plain words.
-    pub reason: String,
-    /// Whether it tries again by itself.
-    pub tries_again: bool,
+    /// Of the node it has, or had last: what has not been told yet.
+    changes: Option<(NodeId, Inbox<Connection>)>,
+    /// It left before it had joined, which no node can tell.
+    left: bool,
 }
 
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -52,6 +48,30 @@ impl<R: NodeRole> MeshLink<R> {
     #[must_use]
     pub const fn node(&self) -> Option<&Node<R>> {
         self.node.as_ref()
+    }
+
+    /// Leaves the mesh in good order; the program goes on, and does not join again by itself. Does not block.
+    /// [`Disconnected`] tells that it has left.
+    pub fn leave(&mut self) {
+        self.left = self.changes.is_none();
+        if let Some(node) = self.take_node() {
+            drop(node.leave());
+        }
+    }
+
+    /// Joins again, after [`leave`](Self::leave) or when the id was taken. Does not block, and does nothing while it is
+    /// on the mesh or joining. [`Connected`] or [`JoinFailed`] tells what comes of it.
+    pub fn join_again(&mut self) {
+        let is_there = self.node.as_ref().is_some_and(|node| {
+            !matches!(
+                node.connection(),
+                Connection::Disconnected { by: DisconnectedBy::Us | DisconnectedBy::Peer, .. }
+            )
+        });
+        if !is_there && self.joining.is_none() {
+            self.node = None;
+            self.again = Some(Instant::now());
+        }
     }
 
     /// The node, to leave with; the program does not join again by itself.
@@ -69,29 +89,36 @@ impl<R: NodeRole> MeshLink<R> {
             joining: None,
             again: Some(Instant::now()),
             problem: None,
+            changes: None,
+            left: false,
         })
+        .init_resource::<Connectivity>()
         .configure_sets(PreUpdate, HanaSystems::Receive)
-        .add_systems(PreUpdate, join::<R>.before(HanaSystems::Receive));
+        .add_systems(PreUpdate, (join::<R>, tell::<R>).chain().before(HanaSystems::Receive));
     }
 }
 
 /// Begins to join, and looks whether it has happened.
-fn join<R: NodeRole>(mut link: ResMut<MeshLink<R>>, mut commands: Commands) {
-    if let Some(node) = &link.node {
-        // The network layer has said it, and has left; the program goes on.
-        if let Some(Rival { node, holder }) = node.displaced().try_recv() {
-            let reason = in_full(&JoinError::IdTaken { node, holder });
-            commands.trigger(JoinFailed { reason, tries_again: false });
-        }
+fn join<R: NodeRole>(
+    mut link: ResMut<MeshLink<R>>,
+    mut connectivity: ResMut<Connectivity>,
+    mut commands: Commands,
+) {
+    if link.node.is_some() {
         return;
     }
+    let mut fails = |reason: String, by, tries_again| {
+        connectivity.set_if_neq(Connectivity::Disconnected { by, reason: reason.clone() });
+        commands.trigger(JoinFailed { reason, tries_again });
+    };
     if link.again.is_some_and(|at| at <= Instant::now()) {
         link.again = None;
         match &link.config {
             Ok(config) => link.joining = Some(Node::join(config.clone())),
             Err(error) => {
-                tracing::error!("not on the mesh: {}", in_full(error));
-                commands.trigger(JoinFailed { reason: in_full(error), tries_again: false });
+                let reason = in_full(error);
+                tracing::error!("not on the mesh: {reason}");
+                fails(reason, DisconnectedBy::Error, false);
             },
         }
     }
@@ -100,11 +127,12 @@ fn join<R: NodeRole>(mut link: ResMut<MeshLink<R>>, mut commands: Commands) {
     match outcome {
         Ok(node) => {
             tracing::info!("'{}' is on the mesh", node.id());
-            commands.trigger(Joined { node: node.id().clone() });
+            link.changes = Some((node.id().clone(), node.connection_changes().clone()));
+            link.problem = None;
             link.node = Some(node);
         },
         Err(error) => {
-            let tries_again = !matches!(error, JoinError::IdTaken { .. } | JoinError::Info { .. });
+            let tries_again = !matches!(error, JoinError::IdTaken(_) | JoinError::Info { .. });
             link.again = tries_again.then(|| Instant::now() + TRY_AGAIN);
             let reason = in_full(&error);
             if link.problem.as_ref() != Some(&reason) {
@@ -113,12 +141,56 @@ fn join<R: NodeRole>(mut link: ResMut<MeshLink<R>>, mut commands: Commands) {
                 tracing::error!("not on the mesh: {reason}{again}");
                 link.problem = Some(reason.clone());
             }
-            commands.trigger(JoinFailed { reason, tries_again });
+            match error {
+                JoinError::IdTaken(rival) => {
+                    fails(reason, DisconnectedBy::Peer, tries_again);
+                    commands.trigger(IdTaken::from(rival));
+                },
+                _ => fails(reason, DisconnectedBy::Error, tries_again),
+            }
         },
     }
 }
 
-/// A run condition: the program is on the mesh in the role `R`, and was not in the frame before.
+/// Tells what the network has found out since the last frame.
+fn tell<R: NodeRole>(
+    mut link: ResMut<MeshLink<R>>,
+    mut connectivity: ResMut<Connectivity>,
+    mut commands: Commands,
+) {
+    let has_news = link.left || link.changes.as_ref().is_some_and(|(_, of)| !of.is_empty());
+    if has_news {
+        let left = std::mem::take(&mut link.left).then(|| Connection::Disconnected {
+            by: DisconnectedBy::Us,
+            reason: "the program left before it had joined".into(),
+        });
+        let of_node = link.changes.as_ref();
+        let changes = of_node.into_iter().flat_map(|(node, changes)| {
+            std::iter::from_fn(|| changes.try_recv()).map(move |change| (Some(node), change))
+        });
+        for (node, change) in changes.chain(left.map(|left| (None, left))) {
+            connectivity.set_if_neq(change.clone().into());
+            match (change, node) {
+                (Connection::Connected { way }, Some(node)) => {
+                    commands.trigger(Connected { node: node.clone(), way });
+                },
+                (Connection::DaemonLost, _) => commands.trigger(DaemonLost),
+                (Connection::Disconnected { by, reason }, _) => {
+                    commands.trigger(Disconnected { by, reason });
+                },
+                (Connection::Connected { .. }, None) => {},
+            }
+        }
+    }
+    let Some(node) = &link.node else { return };
+    // The network layer has said it, and has left; the program goes on.
+    if let Some(rival) = node.displaced().try_recv() {
+        commands.trigger(IdTaken::from(rival));
+    }
+    events::tell_problems(node.problems(), &mut commands);
+}
+
+/// A run condition: the program is on the mesh in the role `R`, and was not in the frame before, or has joined anew.
 pub(crate) fn has_just_joined<R: NodeRole>(
     link: Res<MeshLink<R>>,
     mut was_there: Local<bool>,

@@ -243,7 +243,11 @@ pub(crate) fn build(app: &mut App) {
     app.init_resource::<Desk>().add_systems(PreUpdate, take_answers.in_set(HanaSystems::Receive));
 }
 
-fn take_answers(mut desk: ResMut<Desk>, mut commands: Commands) {
+fn take_answers(link: Res<MeshLink<role::App>>, mut desk: ResMut<Desk>, mut commands: Commands) {
+    if link.node().is_none() {
+        // They are of a node that has left.
+        desk.played.clear();
+    }
     desk.under_way.retain(|(node, command, outcome)| {
         let Some(outcome) = outcome() else { return true };
         if let Err(problem) = &outcome {

@@ -1,7 +1,16 @@
+use bevy_color::Color;
+use bevy_color::ColorToComponents;
+use bevy_color::Srgba;
 use bevy_reflect::PartialReflect;
 use bevy_reflect::Reflect;
+use bevy_reflect::ReflectMut;
+use bevy_reflect::ReflectRef;
 use bevy_reflect::TypeInfo;
 use bevy_reflect::Typed;
+use bevy_reflect::enums::DynamicEnum;
+use bevy_reflect::enums::DynamicVariant;
+use bevy_reflect::enums::EnumInfo;
+use bevy_reflect::enums::VariantInfo;
 use bevy_reflect::structs::Struct;
 use hana_protocol::Parameter;
 use hana_protocol::ParameterName;
@@ -24,53 +33,64 @@ pub struct Description(
     pub &'static str,
 );
 
-/// A struct whose `f32` fields are parameters: any that derives `Reflect` and `Default`.
+/// A struct whose fields are parameters: any that derives `Reflect` and `Default`.
 ///
-/// Fields of other
-/// types are left alone. Field names have only lower-case letters, digits and `_`, and do not begin with `_`.
+/// | a field that is | is |
+/// |---|---|
+/// | `f32` | a range, -1 to 1 unless [`ParameterRange`] says otherwise |
+/// | `bool` | a toggle |
+/// | an enum of variants without fields | a choice, of the names of its variants in `snake_case` |
+/// | [`Color`], [`Srgba`] | a colour: three parameters `<name>-r`, `-g`, `-b`. What is played is opaque as it was |
+///
+/// Fields of other types are left alone, and so is what has `#[reflect(ignore)]`. Field names have only lower-case
+/// letters, digits and `_`, and do not begin with `_`.
 pub trait ParameterStruct: Struct + Typed + Default {
     /// The parameters, in the order of the fields; each starts with the value that `Default` gives.
     #[must_use]
     fn declare() -> Vec<Parameter> {
         let defaults = Self::default();
         let TypeInfo::Struct(info) = Self::type_info() else { return vec![] };
-        info.iter()
-            .filter_map(|field| {
-                let default = *defaults.field(field.name())?.try_downcast_ref::<f32>()?;
-                let name = match ParameterName::new(field.name()) {
-                    Ok(name) => name,
-                    Err(problem) => {
-                        tracing::error!("a field is no parameter: {problem}");
-                        return None;
-                    },
-                };
-                let mut parameter = Parameter::new(name, default);
-                if let Some(ParameterRange(min, max)) = field.get_attribute::<ParameterRange>() {
+        let mut declared = vec![];
+        for field in info.iter() {
+            let Some(default) = defaults.field(field.name()).and_then(Values::of) else { continue };
+            let mut of_field = match parameters_of(field.name(), field.type_info(), default) {
+                Ok(parameters) => parameters,
+                Err(problem) => {
+                    tracing::error!("a field is no parameter: {problem}");
+                    continue;
+                },
+            };
+            for parameter in &mut of_field {
+                let range = field.get_attribute::<ParameterRange>();
+                if let (Some(ParameterRange(min, max)), Values::Number(_)) = (range, default) {
                     (parameter.min, parameter.max) = (*min, *max);
                 }
                 if let Some(Description(words)) = field.get_attribute::<Description>() {
                     parameter.description = (*words).into();
                 }
-                Some(parameter)
-            })
-            .collect()
+            }
+            declared.append(&mut of_field);
+        }
+        declared
     }
 
-    /// The fields that are parameters, in order.
+    /// The values of the fields that are parameters, in the order of what is declared.
     fn values(&self) -> impl Iterator<Item = f32> {
-        self.iter_fields().filter_map(|(_, field)| field.try_downcast_ref::<f32>().copied())
+        self.iter_fields()
+            .filter(|(name, _)| is_parameter_name(name))
+            .filter_map(|(_, field)| Values::of(field))
+            .flat_map(Values::into_numbers)
     }
 
     /// Writes `values` into the fields that are parameters, in order.
     fn write(&mut self, values: &[f32]) {
-        let mut values = values.iter();
+        let mut values = values.iter().copied();
         for index in 0..self.field_len() {
-            let field =
-                self.field_at_mut(index).and_then(<dyn PartialReflect>::try_downcast_mut::<f32>);
-            if let Some(field) = field
-                && let Some(value) = values.next()
-            {
-                *field = *value;
+            if !self.name_at(index).is_some_and(is_parameter_name) {
+                continue;
+            }
+            if let Some(field) = self.field_at_mut(index) {
+                write_field(field, &mut values);
             }
         }
     }
@@ -78,9 +98,146 @@ pub trait ParameterStruct: Struct + Typed + Default {
 
 impl<P: Struct + Typed + Default> ParameterStruct for P {}
 
+/// The value of a field, as the numbers that travel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Values {
+    Number(f32),
+    Toggle(bool),
+    Choice(u16),
+    Colour([f32; 3]),
+}
+
+impl Values {
+    /// None of a field that is no parameter.
+    fn of(field: &dyn PartialReflect) -> Option<Self> {
+        if let Some(number) = field.try_downcast_ref::<f32>() {
+            return Some(Self::Number(*number));
+        }
+        if let Some(is_on) = field.try_downcast_ref::<bool>() {
+            return Some(Self::Toggle(*is_on));
+        }
+        if let Some(colour) = field.try_downcast_ref::<Color>() {
+            return Some(Self::Colour(parts_of(colour.to_srgba())));
+        }
+        if let Some(colour) = field.try_downcast_ref::<Srgba>() {
+            return Some(Self::Colour(parts_of(*colour)));
+        }
+        choices_of(field.get_represented_type_info()?)?;
+        let ReflectRef::Enum(chosen) = field.reflect_ref() else { return None };
+        u16::try_from(chosen.variant_index()).ok().map(Self::Choice)
+    }
+
+    fn into_numbers(self) -> impl Iterator<Item = f32> {
+        let (numbers, count) = match self {
+            Self::Number(number) => ([number, 0.0, 0.0], 1),
+            Self::Toggle(is_on) => ([f32::from(u8::from(is_on)), 0.0, 0.0], 1),
+            Self::Choice(index) => ([f32::from(index), 0.0, 0.0], 1),
+            Self::Colour(parts) => (parts, 3),
+        };
+        numbers.into_iter().take(count)
+    }
+}
+
+fn parts_of(colour: Srgba) -> [f32; 3] {
+    colour.to_f32_array_no_alpha().map(|part| part.clamp(0.0, 1.0))
+}
+
+/// An enum whose variants have no fields: something to choose from.
+fn choices_of(info: &'static TypeInfo) -> Option<&'static EnumInfo> {
+    let TypeInfo::Enum(info) = info else { return None };
+    info.iter().all(|variant| matches!(variant, VariantInfo::Unit(_))).then_some(info)
+}
+
+/// What a field of that name, type and value is.
+fn parameters_of(
+    name: &str,
+    info: Option<&'static TypeInfo>,
+    default: Values,
+) -> Result<Vec<Parameter>, hana_protocol::ParameterNameError> {
+    let name = ParameterName::new(name)?;
+    Ok(match default {
+        Values::Number(default) => vec![Parameter::new(name, default)],
+        Values::Toggle(default) => vec![Parameter::toggle(name, default)],
+        Values::Choice(default) => {
+            let choices = info.and_then(choices_of);
+            let words =
+                choices.into_iter().flat_map(EnumInfo::iter).map(|of| snake_case(of.name()));
+            vec![Parameter::choice(name, words.collect(), default)]
+        },
+        Values::Colour(default) => Parameter::colour(&name, default)?.into(),
+    })
+}
+
+/// `SlowRain` as people write it: `slow_rain`.
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
+}
+
+/// Whether a field of that name is declared, without making a name of it, as often as every frame.
+fn is_parameter_name(name: &str) -> bool {
+    let is_good =
+        |of: u8| of.is_ascii_lowercase() || of.is_ascii_digit() || matches!(of, b'_' | b'-');
+    let begins_well =
+        name.bytes().next().is_some_and(|of| is_good(of) && !matches!(of, b'_' | b'-'));
+    begins_well && name.len() <= 63 && name.bytes().all(is_good)
+}
+
+/// Writes into one field what is its part of `values`. What it has already is not written, so that it stays as the
+/// program wrote it: a colour in another space, say.
+fn write_field(field: &mut dyn PartialReflect, values: &mut impl Iterator<Item = f32>) {
+    let Some(now) = Values::of(field) else { return };
+    let mut next = || values.next();
+    match now {
+        Values::Number(_) => {
+            if let (Some(value), Some(field)) = (next(), field.try_downcast_mut::<f32>()) {
+                *field = value;
+            }
+        },
+        Values::Toggle(_) => {
+            if let (Some(value), Some(field)) = (next(), field.try_downcast_mut::<bool>()) {
+                *field = value >= 0.5;
+            }
+        },
+        Values::Choice(now) => {
+            // Within its choices, which are no more than that.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let wanted = next().map(|value| value.round() as u16).filter(|wanted| *wanted != now);
+            let info = field.get_represented_type_info().and_then(choices_of);
+            let variant = wanted.and_then(|at| info?.variant_at(usize::from(at)));
+            if let (Some(variant), ReflectMut::Enum(chosen)) = (variant, field.reflect_mut()) {
+                let wanted = DynamicEnum::new(variant.name(), DynamicVariant::Unit);
+                if let Err(problem) = chosen.try_apply(&wanted) {
+                    tracing::warn!("a choice is not made: {problem}");
+                }
+            }
+        },
+        Values::Colour(now) => {
+            let (Some(red), Some(green), Some(blue)) = (next(), next(), next()) else { return };
+            if [red, green, blue].map(f32::to_bits) == now.map(f32::to_bits) {
+                return;
+            }
+            if let Some(colour) = field.try_downcast_mut::<Color>() {
+                let alpha = colour.to_srgba().alpha;
+                *colour = Color::srgba(red, green, blue, alpha);
+            } else if let Some(colour) = field.try_downcast_mut::<Srgba>() {
+                *colour = Srgba { red, green, blue, ..*colour };
+            }
+        },
+    }
+}
+
 #[cfg(test)]
-#[allow(clippy::float_cmp)]
+#[allow(clippy::float_cmp, clippy::used_underscore_binding)]
 mod tests {
+    use hana_protocol::ParameterKind;
+
     use super::*;
 
     #[derive(Reflect)]
@@ -98,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_f32_fields_are_the_parameters() {
+    fn an_f32_is_a_range_and_other_numbers_are_left_alone() {
         let declared = Sky::declare();
         let of =
             |p: &Parameter| (p.name.to_string(), p.min, p.max, p.default, p.description.clone());
@@ -109,6 +266,66 @@ mod tests {
                 ("drift".to_owned(), -1.0, 1.0, 0.0, String::new()),
             ]
         );
+    }
+
+    #[derive(Reflect, Debug, Clone, Copy, Default, PartialEq)]
+    enum Weather {
+        Clear,
+        #[default]
+        SlowRain,
+        Storm,
+    }
+
+    #[derive(Reflect)]
+    struct Scene {
+        _hidden: f32,
+        tint: Color,
+        lit: bool,
+        weather: Weather,
+        maybe: Option<f32>,
+        depth: f32,
+    }
+
+    impl Default for Scene {
+        fn default() -> Self {
+            Self {
+                _hidden: 9.0,
+                tint: Color::srgba(1.0, 0.5, 0.0, 0.25),
+                lit: true,
+                weather: Weather::SlowRain,
+                maybe: None,
+                depth: -0.5,
+            }
+        }
+    }
+
+    #[test]
+    fn a_bool_is_a_toggle_an_enum_a_choice_and_a_colour_three_numbers() {
+        let declared = Scene::declare();
+        let names: Vec<&str> = declared.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["tint-r", "tint-g", "tint-b", "lit", "weather", "depth"]);
+        assert_eq!(declared[3].kind, ParameterKind::Toggle);
+        let choices = ["clear", "slow_rain", "storm"].map(String::from).to_vec();
+        assert_eq!(declared[4].kind, ParameterKind::Choice(choices));
+        let mut scene = Scene::default();
+        let values: Vec<f32> = scene.values().collect();
+        assert_eq!(values, [1.0, 0.5, 0.0, 1.0, 1.0, -0.5]);
+        assert_eq!(values, declared.iter().map(|one| one.default).collect::<Vec<_>>());
+        scene.write(&[0.0, 0.25, 1.0, 0.0, 2.0, 0.75]);
+        assert_eq!(scene.tint, Color::srgba(0.0, 0.25, 1.0, 0.25), "as transparent as it was");
+        assert_eq!((scene.lit, scene.weather, scene.depth), (false, Weather::Storm, 0.75));
+        assert_eq!((scene._hidden, scene.maybe), (9.0, None));
+        // What is read again is what was written, to the bit: else each frame would take it for the program's own.
+        assert_eq!(scene.values().collect::<Vec<_>>(), [0.0, 0.25, 1.0, 0.0, 2.0, 0.75]);
+    }
+
+    #[test]
+    fn a_colour_of_another_space_stays_what_it_is_until_another_is_played() {
+        let mut scene = Scene { tint: Color::hsl(200.0, 0.4, 0.3), ..Scene::default() };
+        let values: Vec<f32> = scene.values().collect();
+        scene.write(&values);
+        assert_eq!(scene.tint, Color::hsl(200.0, 0.4, 0.3));
+        assert_eq!(scene.values().collect::<Vec<_>>(), values);
     }
 
     #[test]

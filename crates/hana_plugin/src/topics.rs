@@ -7,8 +7,9 @@ use bevy_app::PreUpdate;
 use bevy_ecs::prelude::*;
 use hana_network::Courier;
 use hana_network::Heard;
-use hana_network::Mismatch;
 use hana_network::NodeConfig;
+use hana_network::Problem;
+use hana_network::Problems;
 use hana_network::PublishError;
 use hana_network::Received;
 use hana_network::Subscription;
@@ -67,16 +68,11 @@ pub struct AnyFromMesh {
     pub value: Value,
 }
 
-/// Another program sends messages of a type in a shape that this program cannot read.
-///
-/// Nothing more of it is read on that topic until it has been started again; everything else goes on.
-#[derive(Event, Debug, Clone, PartialEq, Eq)]
-pub struct MessageMismatch(pub Mismatch);
-
 /// Takes messages of the type `M` to others, once the program is on the mesh.
 #[derive(Resource)]
 pub struct TopicWriter<M: Send + Sync + 'static> {
     courier: Option<Courier<M>>,
+    problems: Problems,
     sendings: Sendings,
 }
 
@@ -91,7 +87,7 @@ impl<M: CustomMessage> TopicWriter<M> {
     ///
     /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
     pub fn publish(&self, message: &M) -> Result<(), PublishError> {
-        self.courier.as_ref().map_or(Ok(()), |courier| courier.publish(message))
+        self.hand_over(|courier| courier.publish(message))
     }
 
     /// Sends a message to one node. Does not block. On a reliable lane
@@ -110,7 +106,7 @@ impl<M: CustomMessage> TopicWriter<M> {
                 Ok(())
             },
             Lane::UnreliableSequenced | Lane::UnreliableUnordered => {
-                courier.map_or(Ok(()), |courier| courier.stream_to(node, message))
+                self.hand_over(|courier| courier.stream_to(node, message))
             },
         }
     }
@@ -122,7 +118,19 @@ impl<M: CustomMessage> TopicWriter<M> {
     ///
     /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
     pub fn send_to_kind(&self, kind: &NodeId, message: &M) -> Result<(), PublishError> {
-        self.courier.as_ref().map_or(Ok(()), |courier| courier.send_to_kind(kind, message))
+        self.hand_over(|courier| courier.send_to_kind(kind, message))
+    }
+
+    /// Also tells of a queue that is full, for programs that watch [`QueueFull`](crate::QueueFull).
+    fn hand_over(
+        &self,
+        act: impl FnOnce(&Courier<M>) -> Result<(), PublishError>,
+    ) -> Result<(), PublishError> {
+        let handed = self.courier.as_ref().map_or(Ok(()), act);
+        if let Err(PublishError::QueueFull { key }) = &handed {
+            self.problems.tell(Problem::QueueFull { key: key.clone(), count: 1 });
+        }
+        handed
     }
 }
 
@@ -157,10 +165,18 @@ impl<R: NodeRole> TopicRegistrations<R> {
         self.build.push(Arc::new(|app| {
             app.init_resource::<Sendings>();
             let sendings = app.world().resource::<Sendings>().clone();
-            app.insert_resource(TopicWriter::<M> { courier: None, sendings }).add_systems(
+            app.insert_resource(TopicWriter::<M> {
+                courier: None,
+                problems: Problems::default(),
+                sendings,
+            })
+            .add_systems(
                 PreUpdate,
                 (|link: Res<MeshLink<R>>, mut writer: ResMut<TopicWriter<M>>| {
-                    writer.courier = link.node().map(hana_network::Node::courier);
+                    if let Some(node) = link.node() {
+                        writer.courier = Some(node.courier());
+                        writer.problems = node.problems().clone();
+                    }
                 })
                 .run_if(has_just_joined::<R>)
                 .in_set(HanaSystems::Receive),
@@ -247,14 +263,10 @@ fn drain_subscribed<M: hana_protocol::Message>(
 fn drain_heard<M: CustomMessage>(
     heard: Res<HeardTopic<M>>,
     mut messages: MessageWriter<FromMesh<M>>,
-    mut commands: Commands,
 ) {
     let Some(heard) = &heard.0 else { return };
     while let Some(Received { key, envelope, message }) = heard.try_recv() {
         messages.write(FromMesh { key, envelope, message });
-    }
-    while let Some(mismatch) = heard.mismatches().try_recv() {
-        commands.trigger(MessageMismatch(mismatch));
     }
 }
 

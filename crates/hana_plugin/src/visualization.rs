@@ -26,12 +26,13 @@ use crate::InForce;
 use crate::MeshLink;
 use crate::ParameterStruct;
 use crate::Saved;
+use crate::notices;
 use crate::saves;
 use crate::saves::SavedResources;
 use crate::sendings;
 use crate::topics::TopicRegistrations;
 
-/// Puts a program that draws onto the mesh. The `f32` fields of the resource `P` are its parameters; the
+/// Puts a program that draws onto the mesh. The fields of the resource `P` are its parameters ([`ParameterStruct`]); the
 /// plugin inserts the resource with its default values, if the program has not.
 ///
 /// What is played arrives in the resource before `Update`; what the program changes in it is shown to
@@ -41,6 +42,7 @@ use crate::topics::TopicRegistrations;
 pub struct VisualizationPlugin<P> {
     id: String,
     exits_on_shutdown: bool,
+    draws_notices: bool,
     topics: TopicRegistrations<role::Visualization>,
     saved: SavedResources,
     when_app_vanishes: WhenAppVanishes,
@@ -60,6 +62,7 @@ impl<P> VisualizationPlugin<P> {
         Self {
             id: id.into(),
             exits_on_shutdown: true,
+            draws_notices: true,
             topics: TopicRegistrations::default(),
             saved: SavedResources::default(),
             when_app_vanishes: WhenAppVanishes::default(),
@@ -89,6 +92,13 @@ impl<P> VisualizationPlugin<P> {
         self
     }
 
+    /// Leaves it to the program to show what is wrong ([`Notices`](crate::Notices)), or not to show it.
+    #[must_use]
+    pub const fn without_notices(mut self) -> Self {
+        self.draws_notices = false;
+        self
+    }
+
     /// Publishes a message type of its own, or sends it to one program or all of a kind: write it with
     /// [`TopicWriter<M>`](crate::TopicWriter).
     #[must_use]
@@ -99,7 +109,7 @@ impl<P> VisualizationPlugin<P> {
 
     /// Hears a message type: what anybody publishes, what is sent to this program, and what is sent to all of
     /// its kind, which is the `id` it was made with. Read [`FromMesh<M>`](crate::FromMesh); observe
-    /// [`MessageMismatch`](crate::MessageMismatch) to learn who sends it in a shape that cannot be read.
+    /// [`PeerIncompatible`](crate::PeerIncompatible) to learn who sends it in a shape that cannot be read.
     #[must_use]
     pub fn hears<M: CustomMessage + ReceivedBy<role::Visualization>>(mut self) -> Self {
         self.topics.hear_custom::<M>();
@@ -143,6 +153,7 @@ where
         restore(&mut *app.world_mut().resource_mut::<P>(), &declared, &look);
         #[cfg(feature = "ui")]
         crate::blackout::build(app);
+        notices::build(app, self.draws_notices);
         app.insert_resource(InForce(look.in_force))
             .insert_resource(SharedParameters::<P> {
                 board: None,
@@ -186,10 +197,14 @@ fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStr
     mut in_force: ResMut<InForce>,
 ) {
     let shared = &mut *shared;
+    let Some(node) = link.node() else {
+        shared.board = None;
+        return;
+    };
     if shared.board.is_none() {
-        let Some(node) = link.node() else { return };
         shared.board = Some(Arc::clone(node.board()));
         shared.agreed = shared.declared.iter().map(|parameter| parameter.default).collect();
+        shared.seen = 0;
     }
     let Some(board) = &shared.board else { return };
     let version = board.read_since(shared.seen, &mut shared.agreed);

@@ -49,6 +49,9 @@ pub struct CatalogueEntry {
     pub description: String,
     /// How it is kept.
     pub policy: Policy,
+    /// Whether it may show on what it draws that something is wrong with its network: where an audience looks at it,
+    /// it may not.
+    pub notices: bool,
     /// Where relative paths begin: the directory of the catalogue's file.
     base: PathBuf,
 }
@@ -252,6 +255,7 @@ struct WrittenEntry {
     #[serde(default)]
     policy: Preset,
     mesh: Option<bool>,
+    notices: Option<bool>,
     #[serde(default)]
     restart: WrittenRestart,
     #[serde(default)]
@@ -316,6 +320,8 @@ impl WrittenEntry {
             dir: self.dir.map(|dir| base.join(dir)),
             description: self.description,
             policy,
+            // The other presets are for an audience.
+            notices: self.notices.unwrap_or(self.policy == Preset::Manual),
             base: base.into(),
         }
     }
@@ -512,6 +518,7 @@ mod tests {
             .collect();
         let catalogue = parse(&explained).unwrap();
         assert_eq!(catalogue.get("name").unwrap().policy, Policy::default());
+        assert!(!catalogue.get("name").unwrap().notices);
         assert_eq!(catalogue.pace(), LaunchPace::default());
         // Every knob is there: a number too large for any of them is found wherever it is put.
         for knob in explained.lines().filter_map(|line| line.split_once(" = ")) {
@@ -633,6 +640,19 @@ mod tests {
         assert_eq!(wall.policy, expected);
         let sought = wall.launch_spec(Path::new("/beside"), "/log").unwrap_err().to_string();
         assert!(sought.contains("/show/bin/wall"), "{sought}");
+    }
+
+    #[test]
+    fn nothing_is_shown_to_an_audience_unless_the_entry_says_so() {
+        let catalogue = parse(
+            "[visualizations.a]\nprogram = \"a\"\n\
+             [visualizations.b]\nprogram = \"b\"\npolicy = \"installation\"\n\
+             [visualizations.c]\nprogram = \"c\"\npolicy = \"manual\"\n\
+             [visualizations.d]\nprogram = \"d\"\nnotices = true",
+        )
+        .unwrap();
+        let shown = ["a", "b", "c", "d"].map(|name| catalogue.get(name).unwrap().notices);
+        assert_eq!(shown, [false, false, true, true]);
     }
 
     #[test]

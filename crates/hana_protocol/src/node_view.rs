@@ -52,6 +52,9 @@ pub struct NodeView {
     /// Parameter names with their current values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameters: Option<BTreeMap<ParameterName, f32>>,
+    /// The same as people read them, by name: `on`, `spiral`, a colour as one `#ff8800`.
+    #[serde(skip_serializing)]
+    pub playing: Vec<(String, String)>,
 }
 
 // Serde wants a reference.

@@ -7,6 +7,10 @@ use serde::Deserialize;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::ColourPart;
+use crate::ParameterKind;
+use crate::parameter_kind::kind_or_range;
+
 /// The name of a parameter: `[a-z0-9][a-z0-9_-]{0,62}`, one chunk of a key. Names that begin with `_` are
 /// the protocol's own.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -94,6 +98,13 @@ pub struct Parameter {
     /// What it does, in a few words, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// What kind of thing it is: a range unless it says otherwise.
+    #[serde(
+        default,
+        skip_serializing_if = "ParameterKind::is_range",
+        deserialize_with = "kind_or_range"
+    )]
+    pub kind: ParameterKind,
 }
 
 const fn minus_one() -> f32 {
@@ -104,13 +115,76 @@ const fn one() -> f32 {
 }
 
 impl Parameter {
-    /// A parameter from -1 to 1 that starts with `default`.
+    /// A parameter from -1 to 1, with rest in the middle, that starts with `default`.
     #[must_use]
     pub const fn new(name: ParameterName, default: f32) -> Self {
-        Self { name, min: -1.0, max: 1.0, default, description: String::new() }
+        Self {
+            name,
+            min: -1.0,
+            max: 1.0,
+            default,
+            description: String::new(),
+            kind: ParameterKind::Range,
+        }
     }
 
-    /// Whether `value` may be set.
+    /// One from 0 to 1.
+    #[must_use]
+    pub const fn unipolar(name: ParameterName, default: f32) -> Self {
+        let mut parameter = Self::new(name, default);
+        parameter.min = 0.0;
+        parameter
+    }
+
+    /// One that is on or off.
+    #[must_use]
+    pub fn toggle(name: ParameterName, default: bool) -> Self {
+        Self { kind: ParameterKind::Toggle, ..Self::unipolar(name, f32::from(u8::from(default))) }
+    }
+
+    /// One of several that have names, of which there are 65,536 at most; `default` counts from 0.
+    #[must_use]
+    pub fn choice(name: ParameterName, choices: Vec<String>, default: u16) -> Self {
+        let last = u16::try_from(choices.len().saturating_sub(1)).unwrap_or(u16::MAX);
+        Self {
+            max: f32::from(last),
+            kind: ParameterKind::Choice(choices),
+            ..Self::unipolar(name, f32::from(default.min(last)))
+        }
+    }
+
+    /// A colour, as its three parts: red, green and blue in sRGB, 0 to 1 each. They are named `<name>-r`, `-g`, `-b`.
+    ///
+    /// # Errors
+    ///
+    /// When the name is longer than 61 characters.
+    pub fn colour(
+        name: &ParameterName,
+        default: [f32; 3],
+    ) -> Result<[Self; 3], ParameterNameError> {
+        let part = |part: ColourPart, default: f32| {
+            let named = ParameterName::new(&format!("{name}{}", part.suffix()))?;
+            let kind = ParameterKind::Colour { of: name.to_string(), part };
+            Ok(Self { kind, ..Self::unipolar(named, default.clamp(0.0, 1.0)) })
+        };
+        let [red, green, blue] = default;
+        Ok([
+            part(ColourPart::Red, red)?,
+            part(ColourPart::Green, green)?,
+            part(ColourPart::Blue, blue)?,
+        ])
+    }
+
+    /// Whether its range lies around 0, which is its rest.
+    #[must_use]
+    pub fn is_bipolar(&self) -> bool {
+        self.kind == ParameterKind::Range
+            && self.min < 0.0
+            && self.min.to_bits() == (-self.max).to_bits()
+    }
+
+    /// What becomes of `value` if it may be set: itself, or for a toggle and a choice the nearest that there is, so
+    /// that they can be played by a knob.
     ///
     /// # Errors
     ///
@@ -119,15 +193,16 @@ impl Parameter {
         if !value.is_finite() {
             return Err(ParameterError::NotFinite { name: self.name.clone() });
         }
-        if value < self.min || value > self.max {
-            return Err(ParameterError::OutOfRange {
-                name: self.name.clone(),
-                value,
-                min: self.min,
-                max: self.max,
-            });
+        let Self { name, min, max, kind, .. } = self;
+        if (*min..=*max).contains(&value) {
+            return Ok(if kind.is_stepped() { value.round() } else { value });
         }
-        Ok(value)
+        Err(match kind {
+            ParameterKind::Choice(choices) => {
+                ParameterError::NoChoice { name: name.clone(), value, choices: choices.clone() }
+            },
+            _ => ParameterError::OutOfRange { name: name.clone(), value, min: *min, max: *max },
+        })
     }
 }
 
@@ -160,6 +235,21 @@ pub enum ParameterError {
         /// The greatest it takes.
         max: f32,
     },
+    /// None of the parameter's choices.
+    #[error("'{name}' takes {}, not {value}", numbered(choices))]
+    NoChoice {
+        /// The parameter.
+        name: ParameterName,
+        /// What was sent.
+        value: f32,
+        /// What it can be, from 0.
+        choices: Vec<String>,
+    },
+}
+
+fn numbered(choices: &[String]) -> String {
+    let of = |(at, choice): (usize, &String)| format!("{at} ({choice})");
+    choices.iter().enumerate().map(of).collect::<Vec<_>>().join(", ")
 }
 
 fn list(names: &[ParameterName]) -> String {
@@ -248,7 +338,7 @@ impl Parameters {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::float_cmp, clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -289,6 +379,41 @@ mod tests {
         let good = BTreeMap::from([(name("hue"), 0.9), (name("zoom"), 1.0)]);
         parameters.set_all(&good).unwrap();
         assert_eq!(parameters.values(), [1.0, 0.9]);
+    }
+
+    #[test]
+    fn a_toggle_and_a_choice_take_the_nearest_and_no_other() {
+        let choices = ["rings", "spiral"].map(String::from).to_vec();
+        let mode = Parameter::choice(name("mode"), choices, 7);
+        assert_eq!((mode.default, mode.max), (1.0, 1.0));
+        assert_eq!([-0.0, 0.4, 0.6, 1.0].map(|v| mode.check(v).unwrap()), [0.0, 0.0, 1.0, 1.0]);
+        let error = mode.check(2.0).unwrap_err().to_string();
+        assert_eq!(error, "'mode' takes 0 (rings), 1 (spiral), not 2");
+        let lit = Parameter::toggle(name("lit"), true);
+        assert_eq!((lit.default, lit.check(0.2)), (1.0, Ok(0.0)));
+        assert!(Parameter::new(name("zoom"), 0.0).is_bipolar() && !lit.is_bipolar());
+    }
+
+    #[test]
+    fn a_kind_travels_and_one_that_is_not_known_is_a_range() {
+        let choices = ["rings", "spiral"].map(String::from).to_vec();
+        let mode = Parameter::choice(name("mode"), choices, 1);
+        let tint = Parameter::colour(&name("tint"), [1.0, 0.5, 0.0]).unwrap();
+        for parameter in tint.iter().chain([&mode, &Parameter::toggle(name("lit"), true)]) {
+            let packed = crate::codec::encode(parameter).unwrap();
+            let read: Parameter =
+                crate::codec::decode_value(&packed, crate::Encoding::MessagePack, 1024).unwrap();
+            assert_eq!(read, *parameter);
+        }
+        let written = serde_json::to_value(&mode).unwrap();
+        assert_eq!(written["kind"], serde_json::json!({"choice": ["rings", "spiral"]}));
+        let zoom = serde_json::to_value(Parameter::new(name("zoom"), 0.0)).unwrap();
+        assert_eq!(zoom.get("kind"), None);
+        for kind in [serde_json::json!("curve"), serde_json::json!({"gradient": 3})] {
+            let written = serde_json::json!({"name": "zoom", "kind": kind});
+            let read: Parameter = serde_json::from_value(written).unwrap();
+            assert_eq!(read.kind, ParameterKind::Range);
+        }
     }
 
     #[test]

@@ -213,6 +213,7 @@ mod tests {
             in_force: None,
             counters: None,
             parameters: None,
+            playing: vec![],
         }
     }
 

@@ -555,6 +555,8 @@ impl Daemon {
             }
             // Its output goes to a file and over the mesh, where colours are noise.
             spec.env.entry("NO_COLOR".into()).or_insert_with(|| "1".into());
+            let notices = if entry.notices { "on" } else { "off" };
+            spec.env.entry("HANA_NOTICES".into()).or_insert_with(|| notices.into());
             keeper.write_down_launch(&spec.mark);
             Process::launch(&spec, move |exit| {
                 let event = ProcessEvent::Exited { incarnation, exit };

@@ -16,9 +16,9 @@ use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
 use bevy_time::Time;
 use bevy_time::TimePlugin;
+use hana_plugin::Connected;
 use hana_plugin::Description;
 use hana_plugin::InForce;
-use hana_plugin::Joined;
 use hana_plugin::Saved;
 use hana_plugin::VisualizationPlugin;
 use serde::Deserialize;
@@ -74,7 +74,7 @@ fn main() -> AppExit {
             VisualizationPlugin::<Pulse>::new("pulse").saves::<Beats>(),
         ))
         .init_resource::<Beats>()
-        .add_observer(|joined: On<Joined>| say(format_args!("I am '{}'", joined.node)))
+        .add_observer(say_who_i_am)
         .add_systems(
             Update,
             (
@@ -84,6 +84,12 @@ fn main() -> AppExit {
             ),
         )
         .run()
+}
+
+fn say_who_i_am(connected: On<Connected>, mut was_said: Local<bool>) {
+    if !std::mem::replace(&mut *was_said, true) {
+        say(format_args!("I am '{}'", connected.node));
+    }
 }
 
 fn say_what_is_played(pulse: Res<Pulse>) {

@@ -2,9 +2,13 @@ use bevy::prelude::*;
 use bevy::ui::RelativeCursorPosition;
 use hana_network::unix_ms;
 use hana_plugin::MeshNode;
+use hana_protocol::ColourPart;
 use hana_protocol::NodeView;
 use hana_protocol::Parameter;
+use hana_protocol::ParameterKind;
 use hana_protocol::Remedy;
+use hana_protocol::parameter_words::hex_of_rgb;
+use hana_protocol::parameter_words::word_of_value;
 
 use super::Part;
 use super::show;
@@ -33,6 +37,9 @@ struct Selected {
     is_log_open: bool,
 }
 
+/// The widths of what stands before and after a slider.
+const NAME: f32 = 110.0;
+const VALUE: f32 = 76.0;
 /// The height of two lines of buttons.
 const BUTTONS: f32 = 76.0;
 /// Lines of the log below the sliders, and when it has the room for itself.
@@ -67,7 +74,12 @@ impl Selected {
         } else {
             vec![]
         };
-        sliders.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+        // By name; a colour's parts in the order in which it is written.
+        let place = |parameter: &Parameter| match &parameter.kind {
+            ParameterKind::Colour { of, part } => (of.clone(), Some(*part)),
+            _ => (parameter.name.to_string(), None),
+        };
+        sliders.sort_by_cached_key(|(parameter, _)| place(parameter));
         Self {
             since: since(view.since_ms, unix_ms()),
             sliders,
@@ -80,6 +92,7 @@ impl Selected {
                 frame_max_us: None,
                 uptime_s: 0,
                 parameters: None,
+                playing: vec![],
                 ..view.clone()
             },
         }
@@ -127,7 +140,10 @@ fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
             }
         });
     if !selected.is_log_open {
-        for (parameter, value) in &selected.sliders {
+        for (index, (parameter, value)) in selected.sliders.iter().enumerate() {
+            if let Some((name, colour)) = colour_at(&selected.sliders[index..]) {
+                spawn_swatch(parent, name, colour);
+            }
             spawn_slider(parent, view, parameter, *value);
         }
     }
@@ -164,33 +180,71 @@ pub(super) fn button(remedy: Remedy, view: &NodeView) -> impl Bundle {
     )
 }
 
+/// The colour whose parts begin here, and its name.
+fn colour_at(sliders: &[(Parameter, f32)]) -> Option<(&str, [f32; 3])> {
+    let [red, green, blue, ..] = sliders else { return None };
+    let part = |(parameter, _): &'_ (Parameter, f32)| match &parameter.kind {
+        ParameterKind::Colour { of, part } => Some((of.clone(), *part)),
+        _ => None,
+    };
+    let ParameterKind::Colour { of, .. } = &red.0.kind else { return None };
+    let wanted = ColourPart::ALL.map(|part| Some((of.clone(), part)));
+    ([part(red), part(green), part(blue)] == wanted)
+        .then_some((of.as_str(), [red.1, green.1, blue.1]))
+}
+
+fn row() -> Node {
+    Node {
+        height: px(30),
+        flex_shrink: 0.0,
+        align_items: AlignItems::Center,
+        column_gap: px(10),
+        ..default()
+    }
+}
+
+fn cell(width: f32) -> Node {
+    Node { width: px(width), flex_shrink: 0.0, overflow: Overflow::clip(), ..default() }
+}
+
+/// A colour as it is, above its three parts.
+fn spawn_swatch(parent: &mut ChildSpawnerCommands, name: &str, colour: [f32; 3]) {
+    let [red, green, blue] = colour;
+    parent.spawn((
+        row(),
+        children![
+            (cell(NAME), children![theme::line(name, theme::MIDDLE, theme::TEXT)]),
+            (
+                Node {
+                    height: px(20),
+                    flex_grow: 1.0,
+                    border_radius: BorderRadius::all(px(4)),
+                    ..default()
+                },
+                BackgroundColor(Color::srgb(red, green, blue)),
+            ),
+            (cell(VALUE), children![theme::line(hex_of_rgb(colour), theme::SMALL, theme::TEXT)]),
+        ],
+    ));
+}
+
 fn spawn_slider(
     parent: &mut ChildSpawnerCommands,
     view: &NodeView,
     parameter: &Parameter,
     value: f32,
 ) {
-    let cell = |width: f32| Node {
-        width: px(width),
-        flex_shrink: 0.0,
-        overflow: Overflow::clip(),
-        ..default()
+    let (name, colour) = match &parameter.kind {
+        ParameterKind::Colour { part, .. } => (format!("  {part}"), theme::FAINT),
+        _ => (parameter.name.to_string(), theme::TEXT),
     };
+    let (begins, ends) = played(parameter, value);
     parent.spawn((
-        Node {
-            height: px(30),
-            flex_shrink: 0.0,
-            align_items: AlignItems::Center,
-            column_gap: px(10),
-            ..default()
-        },
+        row(),
         children![
+            (cell(NAME), children![theme::line(name, theme::MIDDLE, colour)]),
             (
-                cell(110.0),
-                children![theme::line(parameter.name.as_str(), theme::MIDDLE, theme::TEXT)]
-            ),
-            (
-                Slider { node: view.node.clone(), parameter: parameter.clone() },
+                Slider { node: view.node.clone(), parameter: parameter.clone(), value },
                 RelativeCursorPosition::default(),
                 Node {
                     height: px(20),
@@ -202,7 +256,8 @@ fn spawn_slider(
                 BackgroundColor(theme::LINE),
                 children![(
                     Node {
-                        width: percent(100.0 * along(parameter, value)),
+                        margin: UiRect::left(percent(100.0 * begins)),
+                        width: percent(100.0 * (ends - begins)),
                         height: percent(100),
                         ..default()
                     },
@@ -210,9 +265,21 @@ fn spawn_slider(
                 )],
             ),
             (
-                cell(64.0),
-                children![theme::line(format!("{value:+.2}"), theme::MIDDLE, theme::TEXT)]
+                cell(VALUE),
+                children![theme::line(word_of_value(parameter, value), theme::MIDDLE, theme::TEXT)]
             ),
         ],
     ));
+}
+
+/// From where to where the track of a slider is filled, 0 to 1: of a choice, the part that is chosen.
+fn played(parameter: &Parameter, value: f32) -> (f32, f32) {
+    match &parameter.kind {
+        ParameterKind::Choice(_) => {
+            let count = parameter.max - parameter.min + 1.0;
+            let index = value.round() - parameter.min;
+            (index / count, (index + 1.0) / count)
+        },
+        _ => (0.0, along(parameter, value)),
+    }
 }

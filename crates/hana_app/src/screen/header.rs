@@ -1,6 +1,5 @@
 use bevy::prelude::*;
-use hana_plugin::JoinFailed;
-use hana_plugin::Joined;
+use hana_plugin::Connectivity;
 use hana_plugin::MeshLink;
 use hana_protocol::role;
 
@@ -19,16 +18,16 @@ pub(crate) struct Picture {
     away: Option<String>,
 }
 
-/// Why this app is not on the mesh.
-#[derive(Resource, Default)]
-pub(crate) struct Away(Option<String>);
-
-pub(crate) fn plugin(app: &mut App) {
-    app.insert_resource(Away(Some("joining the mesh".into())))
-        .add_observer(|_: On<Joined>, mut away: ResMut<Away>| away.0 = None)
-        .add_observer(|failed: On<JoinFailed>, mut away: ResMut<Away>| {
-            away.0 = Some(format!("not on the mesh: {}", failed.event().reason));
-        });
+/// Why this app is not on the mesh, if it is not.
+fn away(connectivity: &Connectivity) -> Option<String> {
+    match connectivity {
+        Connectivity::Joining => Some("joining the mesh".into()),
+        Connectivity::Connected { .. } => None,
+        Connectivity::DaemonLost => {
+            Some("the daemon of this machine is gone; going on without it in 5 s".into())
+        },
+        Connectivity::Disconnected { reason, .. } => Some(format!("not on the mesh: {reason}")),
+    }
 }
 
 pub(super) fn place() -> impl Bundle {
@@ -51,7 +50,7 @@ pub(super) fn place() -> impl Bundle {
 pub(super) fn draw(
     place: Single<(Entity, &mut Part<Picture>)>,
     desk: Res<Desk>,
-    away: Res<Away>,
+    connectivity: Res<Connectivity>,
     link: Res<MeshLink<role::App>>,
     mut commands: Commands,
 ) {
@@ -59,7 +58,7 @@ pub(super) fn draw(
         show: link.node().and_then(|node| node.network().show.as_ref()).map(ToString::to_string),
         nodes: desk.overview.views().len(),
         trouble: desk.overview.alarms().count(),
-        away: away.0.clone(),
+        away: away(&connectivity),
     };
     show(place, picture, &mut commands, spawn);
 }

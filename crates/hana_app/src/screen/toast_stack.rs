@@ -83,6 +83,7 @@ fn offered(view: &NodeView) -> (Box<NodeView>, Vec<Remedy>) {
         frame_max_us: None,
         uptime_s: 0,
         parameters: None,
+        playing: vec![],
         ..view.clone()
     };
     (Box::new(view), remedies)

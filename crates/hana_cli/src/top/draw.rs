@@ -250,12 +250,8 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundi
     let [advice_area, said, log] =
         Layout::vertical([Constraint::Length(advised), Constraint::Length(1), Constraint::Min(0)])
             .areas(inner);
-    let playing: Vec<String> = view
-        .parameters
-        .iter()
-        .flatten()
-        .map(|(name, value)| format!("{name} {value:+.2}"))
-        .collect();
+    let playing: Vec<String> =
+        view.playing.iter().map(|(name, word)| format!("{name} {word}")).collect();
     let pid = view.pid.map(|pid| format!("process {pid}  ")).unwrap_or_default();
     frame.render_widget(advice, advice_area);
     let times = if view.is_drawing() && frame.area().width < FRAME_TIMES.from {

@@ -210,6 +210,7 @@ mod tests {
             in_force: None,
             counters: None,
             parameters: None,
+            playing: vec![],
         }
     }
 

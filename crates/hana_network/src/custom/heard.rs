@@ -25,7 +25,6 @@ use hana_protocol::Refused;
 use hana_protocol::Topic;
 use hana_protocol::Topics;
 use hana_protocol::codec;
-use hana_protocol::one_line;
 use zenoh::Session;
 use zenoh::Wait;
 use zenoh::qos::CongestionControl;
@@ -37,6 +36,7 @@ use zenoh::sample::Sample;
 use super::INBOX;
 use crate::Inbox;
 use crate::Policy;
+use crate::Problem;
 use crate::RawMessage;
 use crate::Received;
 use crate::copy_filter::CopyFilter;
@@ -111,6 +111,10 @@ impl HeardSinceJoining {
     }
 }
 
+const fn inbox_policy<M: Message>() -> Policy {
+    if M::LANE.drops_older() { Policy::Latest } else { Policy::DropOldest }
+}
+
 /// Mismatches that wait for the program; there is one for each run of a sender.
 const MISMATCHES: usize = 64;
 /// How many differences are told in words.
@@ -118,11 +122,10 @@ const TOLD: usize = 3;
 
 impl<M: CustomMessage> Heard<M> {
     pub(super) fn start(core: &Arc<Core>) -> Self {
-        let policy = if M::LANE.drops_older() { Policy::Latest } else { Policy::DropOldest };
         let receiver = Arc::new(Receiver {
             own: CustomMessageInfo::of::<M>(Flow::Heard),
             id: core.identity.id.clone(),
-            messages: Inbox::new(policy, INBOX),
+            messages: Inbox::new(inbox_policy::<M>(), INBOX),
             mismatches: Inbox::new(Policy::DropOldest, MISMATCHES),
             reception: core.reception.clone(),
             gate: Gate::before_recovery::<M>(),
@@ -189,15 +192,10 @@ fn take_published<M: CustomMessage>(receiver: &Arc<Receiver<M>>, arrive: Arrive)
             if matches!(Key::parse(&raw.key), Some(Key::Custom { .. })) {
                 arrive(raw);
             } else {
-                let key = one_line(&raw.key, Key::MAX_LEN);
-                receiver.reception.complain(
-                    M::LANE,
-                    raw.sender(),
-                    &raw.key,
-                    format!(
-                        "{key}: this is not the topic of one node; put to one key, not to a pattern"
-                    ),
-                );
+                let sender = raw.envelope.map(|envelope| envelope.from);
+                let problem =
+                    Problem::NoSingleKey { key: raw.key, sender, wanted: "topic of one node" };
+                receiver.reception.complain(M::LANE, problem);
             }
         };
         Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))
@@ -296,7 +294,7 @@ impl<M: CustomMessage> Receiver<M> {
                 let (key, sender) = (raw.key.clone(), raw.sender().cloned());
                 let received = Received { key: raw.key, envelope: raw.envelope, message };
                 let dropped = self.messages.push(&key, received);
-                counters.displaced(M::LANE, sender.as_ref(), dropped);
+                self.reception.displaced(M::LANE, &key, sender.as_ref(), dropped);
                 Ok(())
             },
             Err(problem) => {
@@ -373,7 +371,7 @@ impl<M: CustomMessage> Receiver<M> {
             // Its answer was lost.
             Ok(())
         } else if self.messages.len() >= INBOX && !M::LANE.drops_older() {
-            self.reception.counters.dropped(M::LANE, raw.sender(), 1);
+            self.reception.displaced(M::LANE, key, raw.sender(), 1);
             Err(format!("its program does not keep up: {INBOX} messages wait for it"))
         } else if self.admits(&raw) {
             self.take(raw)
@@ -399,16 +397,15 @@ impl<M: CustomMessage> Receiver<M> {
 
     /// A message could not be read: is it this one, or its sender's shape?
     fn unreadable(self: &Arc<Self>, envelope: Option<Envelope>, error: DecodeError) {
-        let problem = error.to_string();
         let Some(envelope) = envelope else {
-            self.reception.complain(M::LANE, None, &error.key, problem);
+            self.reception.complain(M::LANE, Problem::DecodeFailed(error));
             return;
         };
         // Not in the match: its guard would be held while others are waited for.
-        let what = self.senders().unreadable(&envelope, &problem, Instant::now());
+        let what = self.senders().unreadable(&envelope, &error, Instant::now());
         match what {
             Unreadable::Complain => {
-                self.reception.complain(M::LANE, Some(&envelope.from), &error.key, problem);
+                self.reception.complain(M::LANE, Problem::DecodeFailed(error));
             },
             Unreadable::Count => {
                 self.reception.counters.malformed(M::LANE, Some(&envelope.from));
@@ -430,7 +427,7 @@ impl<M: CustomMessage> Receiver<M> {
         match finding {
             None => {},
             Some(Finding::Unusable { problem }) => {
-                self.reception.complain(M::LANE, Some(&envelope.from), key, problem);
+                self.reception.complain(M::LANE, Problem::DecodeFailed(problem));
             },
             Some(Finding::Misfit { version, differences }) => {
                 let (reader, writer) = (&self.id, &envelope.from);
@@ -448,17 +445,16 @@ impl<M: CustomMessage> Receiver<M> {
                     "{key}: {}; nothing more is taken from it on this topic until it comes back with a shape that fits",
                     sides.join("; ")
                 );
-                self.reception.complain(M::LANE, Some(writer), key, text.clone());
-                self.mismatches.push(
-                    "",
-                    Mismatch {
-                        topic: self.own.topic.clone(),
-                        sender: writer.clone(),
-                        version,
-                        differences,
-                        text,
-                    },
-                );
+                let mismatch = Mismatch {
+                    topic: self.own.topic.clone(),
+                    sender: writer.clone(),
+                    version,
+                    differences,
+                    text,
+                };
+                self.mismatches.push("", mismatch.clone());
+                let problem = Problem::PeerIncompatible { key: key.into(), mismatch };
+                self.reception.complain(M::LANE, problem);
             },
         }
     }

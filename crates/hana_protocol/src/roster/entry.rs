@@ -10,11 +10,13 @@ use crate::LossCause;
 use crate::NodeId;
 use crate::NodeInfo;
 use crate::NodeView;
+use crate::Parameter;
 use crate::ParameterName;
 use crate::ProcessState;
 use crate::ProcessStatus;
 use crate::Sighting;
 use crate::Verdict;
+use crate::parameter_words::words_of_values;
 use crate::role::Role;
 
 /// What is known of one node.
@@ -398,6 +400,7 @@ impl Entry {
         );
         let role = self.role().unwrap_or(Role::Visualization);
         let alive = self.is_present();
+        let parameters = (role == Role::Visualization).then(|| self.parameters());
         NodeView {
             node: node.clone(),
             role,
@@ -420,8 +423,17 @@ impl Entry {
             ignored: process.is_some_and(|status| status.ignored && status.state == state),
             in_force: self.look.in_force.filter(|_| alive),
             counters: health.map(|health| health.counters).filter(Counters::has_errors),
-            parameters: (role == Role::Visualization).then(|| self.parameters()),
+            playing: parameters
+                .as_ref()
+                .map(|values| words_of_values(self.declared(), values))
+                .unwrap_or_default(),
+            parameters,
         }
+    }
+
+    /// What can be played of it, as it says.
+    fn declared(&self) -> &[Parameter] {
+        self.info.as_ref().map(|info| info.parameters.as_slice()).unwrap_or_default()
     }
 
     /// The values shown, and the defaults of those not yet heard of.

@@ -5,7 +5,7 @@ use bevy_app::AppExit;
 use bevy_app::Update;
 use bevy_ecs::prelude::*;
 use hana_plugin::FromMesh;
-use hana_plugin::MessageMismatch;
+use hana_plugin::PeerIncompatible;
 use hana_plugin::VisualizationPlugin;
 use hana_protocol::Lane;
 use hana_protocol::custom_message;
@@ -29,7 +29,9 @@ custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered, version:
 fn main() -> AppExit {
     sparks::headless_app()
         .add_plugins(VisualizationPlugin::<Sparks>::new(CATCHER).hears::<Spark>().hears::<Flare>())
-        .add_observer(|mismatch: On<MessageMismatch>| sparks::say!("mismatch: {}", mismatch.0.text))
+        .add_observer(|mismatch: On<PeerIncompatible>| {
+            sparks::say!("mismatch: {}", mismatch.0.text);
+        })
         .add_systems(Update, catch)
         .run()
 }

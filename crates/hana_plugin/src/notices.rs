@@ -1,0 +1,260 @@
+use std::collections::VecDeque;
+use std::env;
+use std::time::Duration;
+use std::time::Instant;
+
+use bevy_app::App;
+use bevy_app::PreUpdate;
+use bevy_ecs::prelude::*;
+use hana_network::DisconnectedBy;
+use hana_network::Mismatch;
+use hana_network::Queue;
+
+use crate::Connectivity;
+use crate::DecodeFailed;
+use crate::HanaSystems;
+use crate::IdTaken;
+use crate::MessageDropped;
+use crate::PeerIncompatible;
+use crate::QueueFull;
+
+/// What is wrong right now, in plain words for whoever stands before the window. ASCII, one line each.
+///
+/// With the feature `ui` the plugin draws them, small, at the bottom left of the window. A program that shows them in
+/// its own way calls `without_notices()` on the plugin and reads [`lines`](Self::lines). `HANA_NOTICES=off` leaves none,
+/// here too: a daemon sets it for what it launches for an audience.
+#[derive(Resource, Debug)]
+pub struct Notices {
+    notices: VecDeque<Notice>,
+    is_off: bool,
+}
+
+/// What a notice is about. A newer one takes the place of one about the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Connection,
+    Id,
+    Peer,
+    Message,
+    Queue,
+}
+
+#[derive(Debug)]
+struct Notice {
+    about: About,
+    text: String,
+    /// From when on it is over; none while it lasts.
+    over: Option<Instant>,
+}
+
+/// How long something that happened is told; what lasts is told as long as it does.
+const PASSING: Duration = Duration::from_secs(8);
+/// How long one fades that is over.
+const FADING: Duration = Duration::from_millis(800);
+/// Characters of a line; what is longer is cut.
+const LONGEST: usize = 140;
+/// How long joining may take until it is news.
+const JOINING: Duration = Duration::from_secs(3);
+
+/// The environment variable that says whether there are notices: `on` or `off`.
+const VARIABLE: &str = "HANA_NOTICES";
+
+impl Notices {
+    const fn new(is_off: bool) -> Self {
+        Self { notices: VecDeque::new(), is_off }
+    }
+
+    fn of_environment() -> Self {
+        Self::new(env::var(VARIABLE).is_ok_and(|set| set == "off"))
+    }
+
+    /// The lines, the latest last.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.notices.iter().map(|notice| notice.text.as_str())
+    }
+
+    /// The lines with how much of each is to be seen: 1, and less while it fades.
+    #[cfg(feature = "ui")]
+    pub(crate) fn fading(&self, now: Instant) -> impl Iterator<Item = (&str, f32)> {
+        self.notices.iter().map(move |notice| {
+            let faded =
+                notice.over.map_or(Duration::ZERO, |over| now.saturating_duration_since(over));
+            (notice.text.as_str(), 1.0 - (faded.as_secs_f32() / FADING.as_secs_f32()).min(1.0))
+        })
+    }
+
+    fn tell(&mut self, about: About, text: &str, over: Option<Instant>) {
+        if self.is_off {
+            return;
+        }
+        let text: String = text
+            .chars()
+            .take(LONGEST)
+            // Bevy's own font has no others.
+            .map(|of| if of.is_ascii() && !of.is_ascii_control() { of } else { '?' })
+            .collect();
+        match self.notices.iter_mut().find(|notice| notice.about == about) {
+            Some(known) => {
+                known.text = text;
+                known.over = over;
+            },
+            None => self.notices.push_back(Notice { about, text, over }),
+        }
+    }
+
+    fn is_over(&mut self, about: About, now: Instant) {
+        for notice in &mut self.notices {
+            if notice.about == about {
+                notice.over = Some(notice.over.map_or(now, |over| over.min(now)));
+            }
+        }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        self.notices.retain(|notice| {
+            notice.over.is_none_or(|over| now.saturating_duration_since(over) < FADING)
+        });
+    }
+}
+
+/// Keeps them; `draws`: and draws them, with the feature `ui`.
+pub(crate) fn build(app: &mut App, draws: bool) {
+    #[cfg(feature = "ui")]
+    if draws {
+        crate::notice_panel::build(app);
+    }
+    #[cfg(not(feature = "ui"))]
+    let _ = draws;
+    app.insert_resource(Notices::of_environment())
+        .add_observer(|taken: On<IdTaken>, mut notices: ResMut<Notices>| {
+            let by = taken.holder.as_ref().map_or_else(
+                || "another program".into(),
+                |(host, pid)| format!("process {pid} on host '{host}'"),
+            );
+            let text =
+                format!("the id '{}' is taken by {by}; set HANA_NODE to another", taken.node);
+            notices.tell(About::Id, &text, None);
+        })
+        .add_observer(|of: On<PeerIncompatible>, mut notices: ResMut<Notices>| {
+            let PeerIncompatible(Mismatch { sender, topic, .. }) = of.event();
+            let text = format!(
+                "'{sender}' and this program are of two versions: its '{topic}' is not read"
+            );
+            notices.tell(About::Peer, &text, Some(passing()));
+        })
+        .add_observer(|failed: On<DecodeFailed>, mut notices: ResMut<Notices>| {
+            let from = failed.sender.as_ref().map_or("somebody", |sender| sender.as_str());
+            let field = failed.field.as_ref().map_or(String::new(), |f| format!(", field '{f}'"));
+            let text = format!("a message of {from} cannot be read: {}{field}", failed.key);
+            notices.tell(About::Message, &text, Some(passing()));
+        })
+        .add_observer(|full: On<QueueFull>, mut notices: ResMut<Notices>| {
+            let text = format!("more is sent than the network takes: {}", full.key);
+            notices.tell(About::Queue, &text, Some(passing()));
+        })
+        .add_observer(|dropped: On<MessageDropped>, mut notices: ResMut<Notices>| {
+            let text = match dropped.queue {
+                Queue::Inbox => format!("more comes than this program reads: {}", dropped.key),
+                Queue::Network => format!("messages are lost on the way: {}", dropped.key),
+            };
+            notices.tell(About::Queue, &text, Some(passing()));
+        })
+        .add_systems(PreUpdate, look_at_connection.after(HanaSystems::Receive));
+}
+
+fn passing() -> Instant {
+    Instant::now() + PASSING
+}
+
+/// What is told of the connection, if anything. Whoever left on purpose knows, and an id that is taken is told with who
+/// has it.
+fn about_connection(connectivity: &Connectivity, since: Duration) -> Option<&'static str> {
+    match connectivity {
+        Connectivity::Joining if since >= JOINING => Some("joining the network; drawing goes on"),
+        Connectivity::DaemonLost => Some("daemon lost: drawing goes on; back without it in 5 s"),
+        Connectivity::Disconnected { by: DisconnectedBy::Error, .. } => {
+            Some("no network: drawing goes on; back by itself")
+        },
+        Connectivity::Joining
+        | Connectivity::Connected { .. }
+        | Connectivity::Disconnected { by: DisconnectedBy::Us | DisconnectedBy::Peer, .. } => None,
+    }
+}
+
+fn look_at_connection(
+    connectivity: Res<Connectivity>,
+    mut notices: ResMut<Notices>,
+    mut since: Local<Option<Instant>>,
+) {
+    let now = Instant::now();
+    if connectivity.is_changed() || since.is_none() {
+        *since = Some(now);
+    }
+    let lasted = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+    let is_empty = notices.notices.is_empty();
+    match about_connection(&connectivity, lasted) {
+        Some(text) => notices.tell(About::Connection, text, None),
+        None if is_empty => return,
+        None => notices.is_over(About::Connection, now),
+    }
+    if connectivity.is_connected() {
+        notices.is_over(About::Id, now);
+    }
+    notices.forget(now);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(notices: &Notices) -> Vec<&str> {
+        notices.lines().collect()
+    }
+
+    #[test]
+    fn what_lasts_is_told_until_it_is_over_and_what_happened_for_a_while() {
+        let start = Instant::now();
+        let mut notices = Notices::new(false);
+        notices.tell(About::Connection, "no network", None);
+        notices.tell(About::Peer, "two versions", Some(start + PASSING));
+        notices.forget(start + PASSING);
+        assert_eq!(lines(&notices), ["no network", "two versions"]);
+        notices.forget(start + PASSING + FADING);
+        assert_eq!(lines(&notices), ["no network"]);
+        let over = start + PASSING * 2;
+        notices.is_over(About::Connection, over);
+        notices.is_over(About::Connection, over + FADING);
+        notices.forget(over + FADING / 2);
+        assert_eq!(lines(&notices), ["no network"], "it fades");
+        notices.forget(over + FADING);
+        assert!(lines(&notices).is_empty());
+    }
+
+    #[test]
+    fn one_that_comes_again_is_told_once_and_anew() {
+        let now = Instant::now();
+        let mut notices = Notices::new(false);
+        for n in 0..100 {
+            notices.tell(About::Message, &format!("message {n}"), Some(now));
+        }
+        assert_eq!(lines(&notices), ["message 99"]);
+        notices.tell(About::Message, "message 100", Some(now + PASSING));
+        notices.forget(now + FADING);
+        assert_eq!(lines(&notices), ["message 100"]);
+    }
+
+    #[test]
+    fn a_line_is_plain_and_not_too_long_whatever_was_sent() {
+        let mut notices = Notices::new(false);
+        notices.tell(About::Message, &format!("zwölf\n{}", "x".repeat(1000)), None);
+        let line = notices.lines().next().unwrap_or_default();
+        assert!(line.starts_with("zw?lf?xxx") && line.len() == LONGEST, "{line}");
+    }
+
+    #[test]
+    fn switched_off_there_are_none() {
+        let mut notices = Notices::new(true);
+        notices.tell(About::Connection, "no network", None);
+        assert!(lines(&notices).is_empty());
+    }
+}
