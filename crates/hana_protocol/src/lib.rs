@@ -11,7 +11,8 @@
 //! | how bytes become a message, and what is said when they do not | [`codec`] |
 //! | whether a node is running, slow or unresponsive | [`HealthWatch`] |
 //! | what each delivery promise asks of its receiver | [`Lane`], [`LaneReceiver`] |
-//! | how modulation is played in spite of the network's jitter | [`Playout`], [`ClockMap`] |
+//! | how values are gathered into frames | [`FrameRecorder`], [`ModulationFrame`] |
+//! | how modulation is played in spite of the network's jitter | [`Player`], [`Playout`], [`ClockMap`] |
 //! | tempo, beats and bars | [`Timeline`] |
 //! | what a person can do about it | [`Remedy`] |
 //! | everything known of everyone | [`Roster`] |
@@ -24,6 +25,7 @@ mod control;
 mod custom_message_info;
 mod envelope;
 mod event;
+mod frame_recorder;
 mod health;
 mod health_watch;
 mod in_full;
@@ -37,11 +39,13 @@ mod loss_watch;
 mod lost;
 mod message;
 mod modulation;
+mod modulation_frame;
 mod node_id;
 mod node_view;
 mod one_line;
 mod overview;
 mod parameter;
+mod player;
 mod playout;
 mod process;
 mod rate_limit;
@@ -58,6 +62,7 @@ mod topic_name;
 
 pub use audience::Audience;
 pub use clock_map::ClockMap;
+pub use clock_map::Reading;
 pub use codec::DecodeError;
 pub use codec::Encoding;
 pub use codec::PayloadError;
@@ -87,6 +92,8 @@ pub use envelope::Envelope;
 pub use envelope::EnvelopeError;
 pub use event::Event;
 pub use event::EventKind;
+pub use frame_recorder::FrameRecorder;
+pub use frame_recorder::FrameSettings;
 pub use health::Counters;
 pub use health::Frames;
 pub use health::Health;
@@ -116,6 +123,8 @@ pub use lost::LostNode;
 pub use message::CustomMessage;
 pub use message::Message;
 pub use modulation::Modulation;
+pub use modulation_frame::ModulationFrame;
+pub use modulation_frame::ModulationFrameError;
 pub use node_id::NodeId;
 pub use node_id::NodeIdError;
 pub use node_view::NodeView;
@@ -129,6 +138,8 @@ pub use parameter::ParameterError;
 pub use parameter::ParameterName;
 pub use parameter::ParameterNameError;
 pub use parameter::Parameters;
+pub use player::Player;
+pub use player::Taken;
 pub use playout::Curve;
 pub use playout::Playout;
 pub use playout::PlayoutSettings;
