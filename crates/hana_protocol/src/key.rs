@@ -33,6 +33,8 @@ pub enum Key {
         /// The parameter.
         parameter: ParameterName,
     },
+    /// `hana/<viz>/modulation/_frame`
+    ModulationFrame(NodeId),
     /// `hana/<viz>/look`
     Look(NodeId),
     /// `hana/<viz>/topic/<name>`
@@ -77,6 +79,8 @@ pub enum Key {
 impl Key {
     /// The first chunk of every key.
     pub const ROOT: &'static str = "hana";
+    /// What stands in place of a parameter's name where many travel together.
+    const FRAME: &str = "_frame";
     /// No key of ours has more characters; what is longer is none of ours, and is not taken apart.
     pub const MAX_LEN: usize = 160;
 
@@ -109,6 +113,7 @@ impl Key {
             ("health", []) => Self::Health(node),
             ("control", []) => Self::Control(node),
             ("event", []) => Self::Event(node),
+            ("modulation", [Self::FRAME]) => Self::ModulationFrame(node),
             ("modulation", [parameter]) => {
                 Self::Modulation { node, parameter: ParameterName::new(parameter).ok()? }
             },
@@ -134,6 +139,7 @@ impl Key {
             Self::Control(_) => KeyKind::Control,
             Self::Event(_) => KeyKind::Event,
             Self::Modulation { .. } => KeyKind::Modulation,
+            Self::ModulationFrame(_) => KeyKind::ModulationFrame,
             Self::Look(_) => KeyKind::Look,
             Self::Custom { .. } => KeyKind::Custom,
             Self::Inbox { .. } => KeyKind::Inbox,
@@ -158,6 +164,7 @@ impl Key {
             | Self::Health(node)
             | Self::Control(node)
             | Self::Event(node)
+            | Self::ModulationFrame(node)
             | Self::Look(node)
             | Self::Lost(node)
             | Self::Alive { node, .. }
@@ -182,6 +189,7 @@ impl fmt::Display for Key {
             Self::Modulation { node, parameter } => {
                 write!(f, "{root}/{node}/modulation/{parameter}")
             },
+            Self::ModulationFrame(node) => write!(f, "{root}/{node}/modulation/{}", Self::FRAME),
             Self::Look(node) => write!(f, "{root}/{node}/look"),
             Self::Custom { node, topic } => write!(f, "{root}/{node}/topic/{topic}"),
             Self::Inbox { node, topic } => write!(f, "{root}/{node}/inbox/{topic}"),
@@ -209,6 +217,8 @@ pub enum KeyKind {
     Event,
     /// See [`Key::Modulation`].
     Modulation,
+    /// See [`Key::ModulationFrame`].
+    ModulationFrame,
     /// See [`Key::Look`].
     Look,
     /// See [`Key::Custom`].
@@ -236,13 +246,14 @@ pub enum TopicHistory {
 
 impl KeyKind {
     /// All kinds, in the order of `keyexprs.md`.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Alive,
         Self::Info,
         Self::Health,
         Self::Control,
         Self::Event,
         Self::Modulation,
+        Self::ModulationFrame,
         Self::Look,
         Self::Custom,
         Self::Inbox,
@@ -262,6 +273,7 @@ impl KeyKind {
             Self::Control => "hana/<node>/control",
             Self::Event => "hana/<node>/event",
             Self::Modulation => "hana/<viz>/modulation/<param>",
+            Self::ModulationFrame => "hana/<viz>/modulation/_frame",
             Self::Look => "hana/<viz>/look",
             Self::Custom => "hana/<viz>/topic/<name>",
             Self::Inbox => "hana/<node>/inbox/<name>",
@@ -283,6 +295,7 @@ impl KeyKind {
             Self::Control => crate::Control::NAME,
             Self::Event => crate::Event::NAME,
             Self::Modulation => crate::Modulation::NAME,
+            Self::ModulationFrame => crate::ModulationFrame::NAME,
             Self::Look => crate::Look::NAME,
             Self::Process => crate::ProcessStatus::NAME,
             Self::Lost => crate::Lost::NAME,
@@ -301,6 +314,7 @@ impl KeyKind {
             Self::Control => crate::Control::LANE,
             Self::Event => crate::Event::LANE,
             Self::Modulation => crate::Modulation::LANE,
+            Self::ModulationFrame => crate::ModulationFrame::LANE,
             Self::Look => crate::Look::LANE,
             Self::Process => crate::ProcessStatus::LANE,
             Self::Lost => crate::Lost::LANE,
@@ -320,6 +334,7 @@ impl KeyKind {
             Self::Control => crate::Control::MAX_PER_SECOND,
             Self::Event => crate::Event::MAX_PER_SECOND,
             Self::Modulation => crate::Modulation::MAX_PER_SECOND,
+            Self::ModulationFrame => crate::ModulationFrame::MAX_PER_SECOND,
             Self::Look => crate::Look::MAX_PER_SECOND,
             Self::Process => crate::ProcessStatus::MAX_PER_SECOND,
             Self::Lost => crate::Lost::MAX_PER_SECOND,
@@ -340,9 +355,12 @@ impl KeyKind {
             | Self::Process
             | Self::Lost
             | Self::Log => true,
-            Self::Control | Self::Modulation | Self::Custom | Self::Inbox | Self::KindInbox => {
-                false
-            },
+            Self::Control
+            | Self::Modulation
+            | Self::ModulationFrame
+            | Self::Custom
+            | Self::Inbox
+            | Self::KindInbox => false,
         }
     }
 
@@ -357,6 +375,7 @@ impl KeyKind {
             | Self::Control
             | Self::Event
             | Self::Modulation
+            | Self::ModulationFrame
             | Self::Custom
             | Self::Inbox
             | Self::KindInbox
@@ -379,6 +398,7 @@ mod tests {
             "hana/ripples/control",
             "hana/ripples/event",
             "hana/ripples/modulation/zoom",
+            "hana/ripples/modulation/_frame",
             "hana/ripples/look",
             "hana/ripples/topic/spark",
             "hana/ripples-2/inbox/spark",
@@ -401,7 +421,7 @@ mod tests {
             "hana/H1/info",
             "hana/h1/info/more",
             "hana/h1/alive/king/2f",
-            "hana/v/modulation/_frame",
+            "hana/v/modulation/_other",
             "hana/v/topic/",
             "hana/v/topic/*",
             "hana/_v/topic/spark",

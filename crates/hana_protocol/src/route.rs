@@ -16,6 +16,7 @@ use crate::Look;
 use crate::Lost;
 use crate::Message;
 use crate::Modulation;
+use crate::ModulationFrame;
 use crate::NodeInfo;
 use crate::Ping;
 use crate::ProcessStatus;
@@ -80,6 +81,7 @@ routes! {
     Event:         App, Visualization, Daemon, Bridge => App, Daemon, Bridge;
     // What a visualization plays.
     Modulation:    App, Bridge, Visualization => Visualization, App, Daemon, Bridge;
+    ModulationFrame: App, Bridge => Visualization, App, Daemon, Bridge;
     Look:          Visualization => App, Daemon, Bridge;
     // What a daemon knows of its host.
     ProcessStatus: Daemon => App, Daemon, Bridge;

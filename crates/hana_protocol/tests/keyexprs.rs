@@ -23,6 +23,7 @@ use hana_protocol::Look;
 use hana_protocol::Lost;
 use hana_protocol::Message;
 use hana_protocol::Modulation;
+use hana_protocol::ModulationFrame;
 use hana_protocol::NodeInfo;
 use hana_protocol::Ping;
 use hana_protocol::ProcessStatus;
@@ -89,6 +90,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Control => senders!(Control),
         KeyKind::Event => senders!(Event),
         KeyKind::Modulation => senders!(Modulation),
+        KeyKind::ModulationFrame => senders!(ModulationFrame),
         KeyKind::Look => senders!(Look),
         KeyKind::Custom | KeyKind::Inbox | KeyKind::KindInbox => senders!(Custom),
         KeyKind::Process => senders!(ProcessStatus),
@@ -172,6 +174,7 @@ fn the_limits_are_those_of_the_messages() {
         (Control::NAME, limits_of::<Control>()),
         (Event::NAME, limits_of::<Event>()),
         (Modulation::NAME, limits_of::<Modulation>()),
+        (ModulationFrame::NAME, limits_of::<ModulationFrame>()),
         (Look::NAME, limits_of::<Look>()),
         (ProcessStatus::NAME, limits_of::<ProcessStatus>()),
         (Lost::NAME, limits_of::<Lost>()),
@@ -249,6 +252,7 @@ fn the_examples_of_messages_are_whole_messages() {
     example_is_whole::<Health>();
     example_is_whole::<Event>();
     example_is_whole::<Modulation>();
+    example_is_whole::<ModulationFrame>();
     example_is_whole::<Look>();
     example_is_whole::<ProcessStatus>();
     example_is_whole::<Lost>();
