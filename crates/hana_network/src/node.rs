@@ -14,15 +14,18 @@ use hana_protocol::Control;
 use hana_protocol::Encoding;
 use hana_protocol::Event;
 use hana_protocol::EventKind;
+use hana_protocol::FrameSettings;
 use hana_protocol::Key;
 use hana_protocol::Lane;
 use hana_protocol::LogLine;
 use hana_protocol::Look;
 use hana_protocol::Message;
 use hana_protocol::Modulation;
+use hana_protocol::ModulationFrame;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
 use hana_protocol::Override;
+use hana_protocol::ParameterError;
 use hana_protocol::Topic;
 use hana_protocol::Topics;
 use hana_protocol::codec;
@@ -45,6 +48,7 @@ use crate::Answering;
 use crate::Board;
 use crate::CommandError;
 use crate::FrameClock;
+use crate::FrameStream;
 use crate::Inbox;
 use crate::LogTail;
 use crate::MeshWatch;
@@ -479,6 +483,32 @@ impl<R: NodeRole> Node<R> {
         &self.events
     }
 
+    /// Plays many parameters of a visualization over the mesh, in frames. [`PlayLink::frame_stream`] does it directly.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub fn frame_stream(
+        &self,
+        info: &NodeInfo,
+        settings: FrameSettings,
+    ) -> std::io::Result<FrameStream>
+    where
+        ModulationFrame: Route<R, Visualization>,
+    {
+        let key = Key::ModulationFrame(info.node.clone());
+        let channel = self.core.channel(&key, ModulationFrame::LANE, Locality::Any);
+        FrameStream::start(info, channel, settings)
+    }
+
+    /// What it says of itself to others: what a link to it is opened with. Reads the addresses of the machine: some ten
+    /// microseconds.
+    #[must_use]
+    pub fn info(&self) -> NodeInfo {
+        let interface = self.core.config.network.interface.as_deref();
+        self.core.info_of(R::ROLE, &Addresses::now(interface))
+    }
+
     /// Opens a direct link to a visualization, to play it.
     #[must_use]
     pub fn play(&self, info: &NodeInfo) -> Pending<Result<PlayLink, PlayError>>
@@ -598,10 +628,17 @@ impl Core {
         let (filled, pattern) = (inbox.clone(), pattern.to_owned());
         let reception = self.reception.clone();
         let gate = Arc::new(Gate::of::<M>());
+        // A pattern of parameters matches their frames too.
+        let is_other = |sample: &Sample| {
+            M::NAME == Modulation::NAME && sample.key_expr().ends_with("/modulation/_frame")
+        };
         let declaration = self.worker.declare(pattern.clone(), move |session| {
             let (inbox, reception) = (filled.clone(), reception.clone());
             let gate = Arc::clone(&gate);
             let callback = move |sample| {
+                if is_other(&sample) {
+                    return;
+                }
                 let raw = admitted(&sample, M::MAX_BYTES, &gate, &reception);
                 let Some(raw) = raw else { return };
                 let Some(message) = reception.decode::<M>(&raw) else { return };
@@ -619,34 +656,22 @@ impl Core {
     fn take_modulation(self: &Arc<Self>, worker: &Worker, echo: Option<Echo>) -> Declaration {
         let pattern = Topics::<Modulation>::modulation_of(&self.identity.id).pattern().to_owned();
         let (board, reception) = (Arc::clone(&self.board), self.reception.clone());
+        let run = self.identity.instance;
         let gate = Arc::new(Gate::of::<Modulation>());
         worker.declare(pattern.clone(), move |session| {
             let (board, reception, echo) = (Arc::clone(&board), reception.clone(), echo.clone());
             let gate = Arc::clone(&gate);
             let callback = move |sample| {
-                let raw = admitted(&sample, Modulation::MAX_BYTES, &gate, &reception);
+                // A pattern of parameters matches their frames too, which are larger.
+                let raw = admitted(&sample, ModulationFrame::MAX_BYTES, &gate, &reception);
                 let Some(raw) = raw else { return };
+                let Err(problem) = take_values(&raw, run, &board, &reception, echo.as_ref()) else {
+                    return;
+                };
                 let key = one_line(&raw.key, Key::MAX_LEN);
                 let from = raw.envelope.as_ref();
                 let from = from.map_or("an unnamed sender", |of| of.from.as_str());
-                let Some(Key::Modulation { parameter, .. }) = Key::parse(&raw.key) else {
-                    let text = format!("{key}: from {from}: this names no parameter of one node");
-                    reception.complain(&raw.key, text);
-                    return;
-                };
-                let Some(Modulation { value }) = reception.decode(&raw) else { return };
-                let by = raw.envelope.as_ref().map(|of| &of.from);
-                match board.set_by(by, &parameter, value) {
-                    Ok(()) => {
-                        reception.counters.received.add(1);
-                        if let Some(echo) = &echo {
-                            echo.played(&parameter, value);
-                        }
-                    },
-                    Err(problem) => {
-                        reception.complain(&raw.key, format!("{key}: from {from}: {problem}"));
-                    },
-                }
+                reception.complain(&raw.key, format!("{key}: from {from}: {problem}"));
             };
             Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
         })
@@ -818,6 +843,56 @@ impl Core {
     }
 }
 
+/// Puts what was played onto the board: one value, or a frame. What cannot be read is complained of already; `run` is
+/// this one.
+fn take_values(
+    raw: &RawMessage,
+    run: u64,
+    board: &Board,
+    reception: &Reception,
+    echo: Option<&Echo>,
+) -> Result<(), Unplayable> {
+    let envelope = raw.envelope.as_ref();
+    let taken = match Key::parse(&raw.key) {
+        Some(Key::Modulation { parameter, .. }) => {
+            let Some(Modulation { value }) = reception.decode(raw) else { return Ok(()) };
+            let (place, taken) = board.play(envelope, &parameter, value)?;
+            if let Some(echo) = echo.filter(|_| taken.taken > 0) {
+                echo.played([(place, value)]);
+            }
+            taken
+        },
+        Some(Key::ModulationFrame(_)) => {
+            let Some(frame) = reception.decode::<ModulationFrame>(raw) else { return Ok(()) };
+            if frame.instance != run {
+                return Err(Unplayable::OtherRun { of: frame.instance, run });
+            }
+            let taken = board.play_frame(envelope, &frame)?;
+            if let Some(echo) = echo.filter(|_| taken.taken > 0) {
+                echo.played(frame.last_values());
+            }
+            taken
+        },
+        _ => return Err(Unplayable::NoParameter),
+    };
+    reception.counters.received.add(u64::from(taken.taken > 0));
+    reception.counters.late.add(taken.late);
+    Ok(())
+}
+
+/// Why what was played is not shown.
+#[derive(Debug, Error)]
+enum Unplayable {
+    #[error("this names no parameter of one node")]
+    NoParameter,
+    #[error(
+        "field 'instance': the indices are those of run {of}, and this is run {run}; ask for its info again"
+    )]
+    OtherRun { of: u64, run: u64 },
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+}
+
 /// Tells somebody who asked what could not be read that it could not.
 fn refuse_unread(worker: &Worker, query: Query, key: String, raw: &RawMessage) {
     let Err(problem) = raw.decode::<Control>() else { return };
@@ -923,7 +998,8 @@ fn first_board(config: &NodeConfig) -> Board {
         WhenAppVanishes::Hold => None,
         WhenAppVanishes::Ease(over) => Some(Hands::new(over)),
     };
-    let board = Board::new(config.parameters.clone()).with_hands(hands);
+    let board = Board::new(config.parameters.clone(), |name| config.playout_of(name));
+    let board = board.with_hands(hands);
     for left_out in config.last_look().map(|look| board.restore(look)).unwrap_or_default() {
         tracing::warn!("of the last look, this is left out: {left_out}");
     }

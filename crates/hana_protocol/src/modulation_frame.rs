@@ -301,7 +301,7 @@ mod tests {
             (|frame| frame.after = vec![], "after: there are 0"),
             (|frame| frame.after = vec![0, 0], "after[1]"),
             (|frame| frame.after = vec![0, 2_000_000], "after[1]: 2000000"),
-            (|frame| drop(frame.samples.pop()), "samples: there are 5; 3 parameters at 2 moments"),
+            (|frame| frame.samples.truncate(5), "samples: there are 5; 3 parameters at 2 moments"),
             (|frame| frame.samples[4] = f32::INFINITY, "samples[4]"),
             (
                 |frame| {

@@ -100,7 +100,7 @@ impl Player {
         now: Instant,
     ) -> Taken {
         let Some(envelope) = envelope else {
-            self.set(index, value, now);
+            self.show(index, value, now);
             return Taken { taken: 1, late: 0 };
         };
         let (sender, reading) = self.sender(envelope, now);
@@ -120,7 +120,7 @@ impl Player {
         let mut taken = Taken::default();
         let Some(envelope) = envelope else {
             for (index, value) in frame.last_values() {
-                self.set(index, value, now);
+                self.show(index, value, now);
                 taken.taken += 1;
             }
             return taken;
@@ -136,8 +136,15 @@ impl Player {
         taken
     }
 
-    /// Shows a value at once, by command or by the program itself. What was sent before is late.
+    /// A value was set by command or by the program itself, and is shown already. What was sent before is late.
     pub fn set(&mut self, index: usize, value: f32, now: Instant) {
+        self.show(index, value, now);
+        if let Some(track) = self.tracks.get_mut(index) {
+            track.shown = Some(value.to_bits());
+        }
+    }
+
+    fn show(&mut self, index: usize, value: f32, now: Instant) {
         let local = self.local(now);
         let Some(track) = self.tracks.get_mut(index) else { return };
         track.playout.show(local, value, now);
