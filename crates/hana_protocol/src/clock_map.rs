@@ -84,13 +84,11 @@ impl ClockMap {
         let jump = i64::try_from(Self::JUMP.as_micros()).unwrap_or(i64::MAX);
         let late = difference.saturating_sub(target);
         if late.unsigned_abs() > jump.unsigned_abs() {
-            return match self.strange_one(difference, late > 0, now) {
-                Some(difference) => {
-                    self.begin(difference, now);
-                    Reading::Known
-                },
-                None => Reading::Strange,
+            let Some(difference) = self.strange_one(difference, late > 0, now) else {
+                return Reading::Strange;
             };
+            self.begin(difference, now);
+            return Reading::Known;
         }
         self.strange = None;
         if now.saturating_duration_since(self.began) >= Self::WINDOW {

@@ -260,7 +260,7 @@ fn us(duration: Duration) -> i64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::float_cmp)]
+#[allow(clippy::unwrap_used, clippy::float_cmp, clippy::cast_precision_loss)]
 mod tests {
     use std::collections::BTreeMap;
 
@@ -311,7 +311,7 @@ mod tests {
             let now = START + n * 1000;
             sent.append(&mut run(&mut recorder, now));
             for index in 0..64 {
-                recorder.set(index, 0.5, now + index as i64);
+                recorder.set(index, 0.5, now + i64::try_from(index).unwrap());
             }
         }
         sent.append(&mut run(&mut recorder, START + 1_000_000));

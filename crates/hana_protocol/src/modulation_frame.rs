@@ -122,10 +122,8 @@ impl ModulationFrame {
             return Err(ModulationFrameError::Block { count: count_of, indices, moments, wanted });
         }
         count("samples", count_of, Self::MAX_VALUES)?;
-        match self.samples.iter().position(|value| value.is_infinite()) {
-            Some(place) => Err(ModulationFrameError::Infinite { place }),
-            None => Ok(()),
-        }
+        let infinite = self.samples.iter().position(|value| value.is_infinite());
+        infinite.map_or(Ok(()), |place| Err(ModulationFrameError::Infinite { place }))
     }
 
     /// What it says: parameter, time by the sender's clock in Unix microseconds, value. Moment by moment.
@@ -149,10 +147,8 @@ impl ModulationFrame {
 }
 
 fn ascends<T: PartialOrd>(field: &'static str, numbers: &[T]) -> Result<(), ModulationFrameError> {
-    match numbers.windows(2).position(|pair| pair[0] >= pair[1]) {
-        Some(before) => Err(ModulationFrameError::Order { field, place: before + 1 }),
-        None => Ok(()),
-    }
+    let before = numbers.windows(2).position(|pair| pair[0] >= pair[1]);
+    before.map_or(Ok(()), |before| Err(ModulationFrameError::Order { field, place: before + 1 }))
 }
 
 /// As it comes.

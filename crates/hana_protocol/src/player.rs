@@ -183,7 +183,8 @@ impl Player {
 
     /// Which sender it is, and what is known of its clock.
     fn sender(&mut self, envelope: &Envelope, now: Instant) -> (usize, Reading) {
-        let is_it = |of: &Sender| of.instance == envelope.instance && of.id == envelope.from;
+        let Envelope { from, instance, .. } = envelope;
+        let is_it = |of: &Sender| of.instance == *instance && of.id == *from;
         let place = self.senders.iter().position(is_it).unwrap_or_else(|| {
             if self.senders.len() >= Self::MAX_SENDERS {
                 let silent = self.senders.iter().enumerate().min_by_key(|(_, of)| of.heard);
