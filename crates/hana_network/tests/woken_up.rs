@@ -80,8 +80,10 @@ fn the_visualization() {
     // Ended from outside; not for ever, where nobody does.
     let begun = Instant::now();
     while begun.elapsed() < 3 * SOON {
+        // Before it looks: it may be stopped at any point.
+        let at = now();
         let values = node.board().values();
-        println!("shown {} {} {}", now(), values[0], values[PARAMETERS - 1]);
+        println!("shown {at} {} {}", values[0], values[PARAMETERS - 1]);
         thread::sleep(Duration::from_millis(4));
     }
 }
@@ -207,10 +209,10 @@ fn nothing_old_is_shown(way: Way, transport: PlayTransport, delay_ms: u64) {
     hands.join().unwrap();
 
     let shown = stage.shown();
-    let (before, after): (Vec<_>, Vec<_>) = shown.iter().partition(|(at, _)| *at < woken);
+    type Shown = Vec<(f64, [f32; 2])>;
+    let (before, after): (Shown, Shown) = shown.into_iter().partition(|(at, _)| *at < woken);
     assert!(after.len() > 100, "{}", after.len());
-    let mut first_new = None;
-    let mut oldest: f64 = 0.0;
+    let (mut first_new, mut oldest): (f64, f64) = (0.0, 0.0);
     for parameter in 0..2 {
         // It was shown before, and is until something newer comes.
         let last = before.last().unwrap().1[parameter];
@@ -220,13 +222,13 @@ fn nothing_old_is_shown(way: Way, transport: PlayTransport, delay_ms: u64) {
         for (at, value) in &new {
             oldest = oldest.max(age(*value, *at));
         }
-        first_new = first_new.max(Some(new[0].0 - woken));
+        first_new = first_new.max(new[0].0 - woken);
         let ages: Vec<f64> = new.iter().map(|(at, value)| at - age(*value, *at)).collect();
         assert!(ages.is_sorted_by(|a, b| b - a > -0.002), "it runs backwards");
     }
     eprintln!(
         "measured: stopped for 5 s while played over {transport}, {delay_ms} ms behind: the first new value after {:.0} ms, the oldest that was shown was {:.0} ms old",
-        first_new.unwrap() * 1000.0,
+        first_new * 1000.0,
         oldest * 1000.0
     );
     let limit = limit + Duration::from_millis(delay_ms).as_secs_f64();

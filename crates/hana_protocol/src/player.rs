@@ -12,14 +12,16 @@ use crate::clock_map::Reading;
 /// Plays what several senders send for the parameters of a visualization, as single values and in frames.
 ///
 /// All times are brought to one clock, the local one, so that the value that was sent last is the one that counts,
-/// whoever sent it. What is older than [`STALE`](Self::STALE) when it comes had piled up somewhere while this program or
-/// the network hung: it is not shown. Only the last of it is, once nothing newer has come for [`QUIET`](Self::QUIET), since
+/// whoever sent it. What is older than [`STALE`](Self::STALE) when it comes, or when this program looks again after it
+/// hung, had piled up somewhere: it is not shown. Only the last of it is, once nothing newer has come for [`QUIET`](Self::QUIET), since
 /// a value that nobody changed afterwards is meant still. Pure; in the steady state nothing of it allocates.
 #[derive(Debug)]
 pub struct Player {
     epoch: Instant,
     tracks: Vec<Track>,
     senders: Vec<Sender>,
+    /// When it was looked at last.
+    advanced: Instant,
 }
 
 /// What became of what arrived.
@@ -88,7 +90,7 @@ impl Player {
             let shown = Some(value.to_bits());
             Track { playout, shown, newest: None, last: None, parked: None, is_settled: true }
         });
-        Self { epoch: now, tracks: tracks.collect(), senders: vec![] }
+        Self { epoch: now, tracks: tracks.collect(), senders: vec![], advanced: now }
     }
 
     /// A value has come for the parameter `index`. Without an envelope it is shown at once.
@@ -156,9 +158,14 @@ impl Player {
     /// What is to be shown at `now`: tells `changed` of each parameter that shows another value than before.
     pub fn advance(&mut self, now: Instant, mut changed: impl FnMut(usize, f32)) {
         let local = self.local(now);
+        let hung = now.saturating_duration_since(self.advanced) > Self::STALE;
+        self.advanced = now;
         for (index, track) in self.tracks.iter_mut().enumerate() {
             if track.is_settled {
                 continue;
+            }
+            if hung {
+                track.wake_up(local, now);
             }
             if let Some(parked) = track.parked
                 && now.saturating_duration_since(parked.since) >= Self::QUIET
@@ -243,6 +250,19 @@ impl Player {
             taken.late += 1;
         }
         taken
+    }
+}
+
+impl Track {
+    /// Nobody has looked for so long that what waited is old by now.
+    fn wake_up(&mut self, local: i64, now: Instant) {
+        let limit = Player::STALE + self.playout.settings().delay;
+        let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
+        if let Some(value) = self.playout.forget_before(local.saturating_sub(limit))
+            && self.shown != Some(value.to_bits())
+        {
+            self.parked.get_or_insert(Parked { value, since: now });
+        }
     }
 }
 

@@ -185,6 +185,14 @@ impl Playout {
         Some(self.smooth(value, now))
     }
 
+    /// Throws away, unshown, what waits and was sent before `us`. The newest of it, if nothing is left.
+    pub fn forget_before(&mut self, us: i64) -> Option<f32> {
+        let old = self.samples.partition_point(|sample| sample.sent_us < us);
+        let newest = self.samples.get(old.checked_sub(1)?).map(|sample| sample.value);
+        self.samples.drain(..old);
+        newest.filter(|_| self.samples.is_empty())
+    }
+
     /// Whether the same will be shown until another sample comes.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -144,6 +144,29 @@ fn the_last_value_is_shown_in_the_end_however_old_it_is() {
 }
 
 #[test]
+fn what_had_come_before_this_hung_is_old_when_it_goes_on() {
+    for delay in [0, 20] {
+        let mut stage = Stage::new(delay, 1);
+        for at in 0..100_u16 {
+            stage.put("knob", at.into(), at.into(), f32::from(at));
+            if at <= 90 {
+                stage.zoom(at.into());
+            }
+        }
+        let shown = stage.zoom(90);
+        // Nothing newer comes for a while after it has woken up; then something does.
+        assert_eq!((stage.zoom(5000), stage.zoom(5090)), (shown, shown));
+        stage.put("knob", 5095, 5095, 200.0);
+        assert!([shown, 200.0].contains(&stage.zoom(5096)));
+        assert_eq!(stage.zoom(5096 + delay), 200.0);
+    }
+    // And where nothing comes, what came last is meant.
+    let mut stage = Stage::new(0, 1);
+    stage.put("knob", 0, 0, 0.5);
+    assert_eq!((stage.zoom(5000), stage.zoom(5101)), (0.0, 0.5));
+}
+
+#[test]
 fn a_foreign_value_and_a_command_count_at_once_whatever_waits() {
     let mut stage = Stage::new(50, 1);
     for at in 0..100 {
