@@ -1,10 +1,14 @@
+use std::time::Duration;
+
 use bevy_reflect::PartialReflect;
 use bevy_reflect::Reflect;
 use bevy_reflect::TypeInfo;
 use bevy_reflect::Typed;
 use bevy_reflect::structs::Struct;
+use hana_protocol::Curve;
 use hana_protocol::Parameter;
 use hana_protocol::ParameterName;
+use hana_protocol::PlayoutSettings;
 
 /// The range of a parameter, as an attribute of its field: `#[reflect(@ParameterRange(0.0, 1.0))]`. Without
 /// it a parameter goes from -1 to 1.
@@ -23,6 +27,20 @@ pub struct Description(
     /// The words.
     pub &'static str,
 );
+
+/// How long a parameter takes to follow a step to 63 %, in milliseconds, as an attribute of its field:
+/// `#[reflect(@Smoothing(80.0))]`. Without it, and with zero, a step is a step.
+#[derive(Reflect, Debug, Clone, Copy, PartialEq)]
+pub struct Smoothing(
+    /// Milliseconds.
+    pub f32,
+);
+
+/// A parameter that is a switch or a choice, as an attribute of its field: `#[reflect(@Held)]`. It has nothing
+/// between two values that it is sent. Without it, where what is played is shown with a delay, a straight line lies
+/// between them.
+#[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held;
 
 /// A struct whose `f32` fields are parameters: any that derives `Reflect` and `Default`.
 ///
@@ -56,6 +74,25 @@ pub trait ParameterStruct: Struct + Typed + Default {
             .collect()
     }
 
+    /// How those parameters are played that say so by [`Smoothing`] or [`Held`]; all others as `usual`.
+    #[must_use]
+    fn playout(usual: PlayoutSettings) -> Vec<(ParameterName, PlayoutSettings)> {
+        let TypeInfo::Struct(info) = Self::type_info() else { return vec![] };
+        info.iter()
+            .filter_map(|field| {
+                let mut settings = usual;
+                if field.has_attribute::<Held>() {
+                    settings.curve = Curve::Held;
+                }
+                if let Some(Smoothing(ms)) = field.get_attribute::<Smoothing>() {
+                    let time = Duration::try_from_secs_f64(f64::from(*ms) / 1000.0);
+                    settings.smoothing = time.unwrap_or_default();
+                }
+                (settings != usual).then_some((ParameterName::new(field.name()).ok()?, settings))
+            })
+            .collect()
+    }
+
     /// The fields that are parameters, in order.
     fn values(&self) -> impl Iterator<Item = f32> {
         self.iter_fields().filter_map(|(_, field)| field.try_downcast_ref::<f32>().copied())
@@ -79,7 +116,7 @@ pub trait ParameterStruct: Struct + Typed + Default {
 impl<P: Struct + Typed + Default> ParameterStruct for P {}
 
 #[cfg(test)]
-#[allow(clippy::float_cmp)]
+#[allow(clippy::float_cmp, clippy::expect_used)]
 mod tests {
     use super::*;
 
@@ -88,12 +125,15 @@ mod tests {
         #[reflect(@ParameterRange(0.0, 1.0), @Description("how light it is"))]
         brightness: f32,
         stars: u32,
+        #[reflect(@Smoothing(80.0))]
         drift: f32,
+        #[reflect(@Held)]
+        night: f32,
     }
 
     impl Default for Sky {
         fn default() -> Self {
-            Self { brightness: 0.5, stars: 7, drift: 0.0 }
+            Self { brightness: 0.5, stars: 7, drift: 0.0, night: 0.0 }
         }
     }
 
@@ -107,6 +147,22 @@ mod tests {
             [
                 ("brightness".to_owned(), 0.0, 1.0, 0.5, "how light it is".to_owned()),
                 ("drift".to_owned(), -1.0, 1.0, 0.0, String::new()),
+                ("night".to_owned(), -1.0, 1.0, 0.0, String::new()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_field_says_how_it_is_played() {
+        let usual = PlayoutSettings::default();
+        let playout = Sky::playout(usual);
+        let name = |text: &str| ParameterName::new(text).expect("a name");
+        let smoothing = Duration::from_millis(80);
+        assert_eq!(
+            playout,
+            [
+                (name("drift"), PlayoutSettings { smoothing, ..usual }),
+                (name("night"), PlayoutSettings { curve: Curve::Held, ..usual }),
             ]
         );
     }
@@ -114,8 +170,8 @@ mod tests {
     #[test]
     fn values_go_into_the_fields_and_come_out_again() {
         let mut sky = Sky::default();
-        sky.write(&[0.25, -1.0]);
-        assert_eq!((sky.brightness, sky.stars, sky.drift), (0.25, 7, -1.0));
-        assert_eq!(sky.values().collect::<Vec<_>>(), [0.25, -1.0]);
+        sky.write(&[0.25, -1.0, 1.0]);
+        assert_eq!((sky.brightness, sky.stars, sky.drift, sky.night), (0.25, 7, -1.0, 1.0));
+        assert_eq!(sky.values().collect::<Vec<_>>(), [0.25, -1.0, 1.0]);
     }
 }
