@@ -107,20 +107,17 @@ fn send(desk: &Mutex<Desk>, woken: &flume::Receiver<()>, channel: &Channel) {
     let mut frame = ModulationFrame::default();
     loop {
         let now = now_us();
-        let due = {
-            let mut desk = lock(desk);
-            if desk.recorder.take(now, &mut frame) {
-                None
-            } else {
-                let due = desk.recorder.due().unwrap_or(i64::MAX);
-                desk.planned = due;
-                Some(due)
-            }
-        };
-        let Some(due) = due else {
+        let mut shared = lock(desk);
+        let is_something = shared.recorder.take(now, &mut frame);
+        let due = shared.recorder.due().unwrap_or(i64::MAX);
+        if !is_something {
+            shared.planned = due;
+        }
+        drop(shared);
+        if is_something {
             put(channel, &frame);
             continue;
-        };
+        }
         let pause = if due == i64::MAX {
             woken.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {

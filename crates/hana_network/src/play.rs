@@ -43,7 +43,7 @@ use crate::worker::Worker;
 /// A direct link to a visualization, to play it: what is played over it goes through no daemon, and keeps
 /// flowing when both daemons are gone. Closed when it is dropped.
 pub struct PlayLink {
-    info: NodeInfo,
+    info: Arc<NodeInfo>,
     worker: Worker,
     outbox: Outbox,
     identity: Identity,
@@ -130,12 +130,18 @@ impl PlayLink {
             problem,
         })?;
         let worker = Worker::start("play link", session)?;
-        Ok(Self { info: info.clone(), worker, outbox: Outbox::start("play")?, identity, counters })
+        Ok(Self {
+            info: Arc::new(info.clone()),
+            worker,
+            outbox: Outbox::start("play")?,
+            identity,
+            counters,
+        })
     }
 
     /// The visualization it leads to.
     #[must_use]
-    pub const fn node(&self) -> &NodeId {
+    pub fn node(&self) -> &NodeId {
         &self.info.node
     }
 

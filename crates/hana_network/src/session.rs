@@ -235,8 +235,9 @@ impl Part {
                 settings.push(("mode", json!("peer")));
                 let mut endpoints = any_endpoints(*port);
                 if network.play_link == PlayTransport::Udp {
-                    let over_udp = |endpoint: &String| endpoint.replacen("tcp/", "udp/", 1);
-                    endpoints.extend(endpoints.iter().map(over_udp).collect::<Vec<_>>());
+                    let over_udp = any_endpoints(*port);
+                    let over_udp = over_udp.iter().map(|of| of.replacen("tcp/", "udp/", 1));
+                    endpoints.extend(over_udp);
                 }
                 settings.push(("listen/endpoints", json!(endpoints)));
                 // Gossip stays on, since Zenoh warns of its absence, but there is nobody to gossip to.

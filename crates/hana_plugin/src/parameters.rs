@@ -36,8 +36,9 @@ pub struct Smoothing(
     pub f32,
 );
 
-/// A parameter that is a switch or a choice, as an attribute of its field: `#[reflect(@Held)]`. It has nothing
-/// between two values that it is sent. Without it, where what is played is shown with a delay, a straight line lies
+/// A parameter that is a switch or a choice, as an attribute of its field: `#[reflect(@Held)]`.
+///
+/// It has nothing between two values that it is sent. Without it, where what is played is shown with a delay, a straight line lies
 /// between them.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held;

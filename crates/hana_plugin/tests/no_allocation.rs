@@ -138,13 +138,13 @@ fn the_program() {
         app.update();
         thread::sleep(Duration::from_millis(4));
     }
-    let (mut allocated, mut moved, mut last) = (0, 0, 0.0);
+    let (mut allocated, mut moved, mut last) = (0, 0, 0.0_f32);
     for _ in 0..300 {
         let before = ALLOCATIONS.get();
         app.update();
         allocated += ALLOCATIONS.get() - before;
         let now = app.world().resource::<Sky>().p63;
-        moved += u32::from(last != now);
+        moved += u32::from(last.to_bits() != now.to_bits());
         last = now;
         thread::sleep(Duration::from_millis(4));
     }

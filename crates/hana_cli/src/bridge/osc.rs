@@ -210,7 +210,7 @@ impl Played {
     ) -> anyhow::Result<()> {
         let frames = match &mut self.frames {
             Some(frames) => frames,
-            none => none.insert(match &self.link {
+            slot @ None => slot.insert(match &self.link {
                 Link::Open(link) => link.frame_stream(FrameSettings::default())?,
                 Link::Opening(_) | Link::None => {
                     node.frame_stream(info, FrameSettings::default())?
