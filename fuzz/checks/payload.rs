@@ -12,6 +12,7 @@ use hana_protocol::Look;
 use hana_protocol::Lost;
 use hana_protocol::Message;
 use hana_protocol::Modulation;
+use hana_protocol::ModulationFrame;
 use hana_protocol::NodeInfo;
 use hana_protocol::ProcessStatus;
 use hana_protocol::Started;
@@ -37,6 +38,7 @@ pub(crate) fn check(bytes: &[u8]) {
         9 => value::<Answer<Started>>(payload, encoding, Control::MAX_BYTES),
         10 => value::<Answer<StopReport>>(payload, encoding, Control::MAX_BYTES),
         11 => message::<Lost>(payload, encoding),
+        12 => message::<ModulationFrame>(payload, encoding),
         // What `hana watch` makes of any message.
         _ => {
             if let Ok(value) = codec::decode_value::<serde_json::Value>(payload, encoding, 1 << 16)

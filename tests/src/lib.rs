@@ -5,6 +5,7 @@
 //! | have hosts on a network | [`Lab`], [`Host`] |
 //! | run a program on one of them | [`Host::run`], [`Host::spawn`] |
 //! | cut a cable, split the network | [`Host::unplug`], [`Lab::partition`] |
+//! | have a network that loses, delays and reorders | [`UdpRelay`] |
 //! | see who is left | [`Host::processes`] |
 //! | wait for something | [`eventually`] |
 //! | have daemons on hosts, ask who is there | [`show`] |
@@ -44,6 +45,7 @@ pub mod show;
 mod stage;
 #[cfg(target_os = "linux")]
 mod terminal;
+mod udp_relay;
 
 pub use eventually::Attempt;
 pub use eventually::eventually;
@@ -77,6 +79,9 @@ pub use stage::Opened;
 pub use stage::Stage;
 #[cfg(target_os = "linux")]
 pub use terminal::Terminal;
+pub use udp_relay::UdpRelay;
+pub use udp_relay::UdpRelayCounts;
+pub use udp_relay::UdpRelaySettings;
 
 #[cfg(all(test, not(target_os = "linux")))]
 #[test]

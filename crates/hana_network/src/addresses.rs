@@ -3,6 +3,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::PlayTransport;
+
 /// The addresses under which others can reach this machine at a moment: those of interfaces that are up and
 /// plugged in, without the loopback and without link-local ones, which say nothing on another machine.
 ///
@@ -33,11 +35,16 @@ impl Addresses {
 
     /// Where others reach a port of this machine, as Zenoh endpoints; IPv4 first.
     pub(crate) fn endpoints(&self, port: u16) -> Vec<String> {
+        self.endpoints_over(PlayTransport::Tcp, port)
+    }
+
+    /// The same over UDP, where that is listened on.
+    pub(crate) fn endpoints_over(&self, transport: PlayTransport, port: u16) -> Vec<String> {
         self.0
             .iter()
             .map(|address| match address {
-                IpAddr::V4(address) => format!("tcp/{address}:{port}"),
-                IpAddr::V6(address) => format!("tcp/[{address}]:{port}"),
+                IpAddr::V4(address) => format!("{transport}/{address}:{port}"),
+                IpAddr::V6(address) => format!("{transport}/[{address}]:{port}"),
             })
             .collect()
     }

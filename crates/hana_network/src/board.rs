@@ -4,27 +4,34 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Instant;
 
+use hana_protocol::Envelope;
 use hana_protocol::Look;
+use hana_protocol::ModulationFrame;
 use hana_protocol::NodeId;
 use hana_protocol::Override;
 use hana_protocol::Parameter;
 use hana_protocol::ParameterError;
 use hana_protocol::ParameterName;
 use hana_protocol::Parameters;
+use hana_protocol::Player;
+use hana_protocol::PlayoutSettings;
+use hana_protocol::Taken;
 
 use crate::hands::Hands;
 
 /// The parameters of a visualization with their current values.
 ///
-/// The network writes what it is sent, the render loop reads once a frame. Held for nanoseconds by either; neither
-/// waits for the other's work. While [`Override::Hold`] is in force, what is shown stays as it was, and what is played is kept for afterwards.
-#[derive(Debug, Default)]
+/// The network writes what it is sent, the render loop reads once a frame, and gets what is to be shown at that
+/// moment. Held for some microseconds by either; neither waits for the other's work. While [`Override::Hold`] is in force, what is shown stays as it was, and what is played is kept for afterwards.
+#[derive(Debug)]
 pub struct Board(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    /// What is played.
+    /// What is played, as of when it was looked at last.
     parameters: Parameters,
+    /// What is yet to be shown, and when.
+    player: Player,
     /// What is shown while it is held.
     held: Option<Parameters>,
     in_force: Option<Override>,
@@ -34,21 +41,42 @@ struct State {
 }
 
 impl State {
+    /// Brings what is played as far as it is by now.
+    fn advance(&mut self, now: Instant) {
+        let Self { parameters, player, version, .. } = self;
+        player.advance(now, |place, value| {
+            // A value between two that it takes, it takes too.
+            if parameters.values()[place].to_bits() != value.to_bits()
+                && parameters.set_at(place, value).is_ok()
+            {
+                *version += 1;
+            }
+        });
+        self.ease(now);
+    }
+
     /// Brings what is on its way back to its default as far as it is by now.
-    fn ease(&mut self) {
-        let Self { parameters, hands: Some(hands), version, .. } = self else { return };
+    fn ease(&mut self, now: Instant) {
+        let Self { parameters, player, hands: Some(hands), version, .. } = self else { return };
         if hands.is_idle() {
             return;
         }
-        let eased = hands.ease(Instant::now(), |name| {
+        let eased = hands.ease(now, |name| {
             let index = parameters.index(name).ok()?;
             Some((parameters.values()[index], parameters.declared()[index].default))
         });
         for (name, value) in eased {
             // A value between two that it takes, it takes too.
-            if parameters.set(&name, value).is_ok() {
+            if let Ok(place) = parameters.set(&name, value) {
+                player.set(place, value, now);
                 *version += 1;
             }
+        }
+    }
+
+    fn was_played(&mut self, place: usize, by: Option<&NodeId>) {
+        if let Some(hands) = &mut self.hands {
+            hands.played(&self.parameters.declared()[place].name, by);
         }
     }
 
@@ -58,9 +86,17 @@ impl State {
 }
 
 impl Board {
-    pub(crate) fn new(declared: Vec<Parameter>) -> Self {
+    /// `playout` says of each parameter how it is played.
+    pub(crate) fn new(
+        declared: Vec<Parameter>,
+        playout: impl Fn(&ParameterName) -> PlayoutSettings,
+    ) -> Self {
+        let parameters = Parameters::new(declared);
+        let settings: Vec<_> =
+            parameters.declared().iter().map(|declared| playout(&declared.name)).collect();
         Self(Mutex::new(State {
-            parameters: Parameters::new(declared),
+            player: Player::new(&settings, parameters.values(), Instant::now()),
+            parameters,
             held: None,
             in_force: None,
             version: 1,
@@ -81,7 +117,7 @@ impl Board {
     /// As of now.
     fn state_now(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
-        state.ease();
+        state.advance(Instant::now());
         state
     }
 
@@ -139,13 +175,58 @@ impl Board {
         value: f32,
     ) -> Result<(), ParameterError> {
         let mut state = self.state();
-        state.parameters.set(name, value)?;
+        let place = state.parameters.set(name, value)?;
+        state.player.set(place, value, Instant::now());
         state.version += 1;
-        if let Some(hands) = &mut state.hands {
-            hands.played(name, by);
-        }
+        state.was_played(place, by);
         drop(state);
         Ok(())
+    }
+
+    /// A value has come for one parameter: its place, and what became of the value.
+    pub(crate) fn play(
+        &self,
+        envelope: Option<&Envelope>,
+        name: &ParameterName,
+        value: f32,
+    ) -> Result<(usize, Taken), ParameterError> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let place = state.parameters.index(name)?;
+        state.parameters.check_at(place, value)?;
+        let taken = state.player.put(place, envelope, value, now);
+        if taken.taken > 0 {
+            state.was_played(place, envelope.map(|envelope| &envelope.from));
+        }
+        drop(state);
+        Ok((place, taken))
+    }
+
+    /// A frame has come: what became of its values. One that cannot be played refuses all of it.
+    pub(crate) fn play_frame(
+        &self,
+        envelope: Option<&Envelope>,
+        frame: &ModulationFrame,
+    ) -> Result<Taken, ParameterError> {
+        let now = Instant::now();
+        let mut state = self.state();
+        for index in &frame.indices {
+            let (place, count) = (usize::from(*index), state.parameters.values().len());
+            if place >= count {
+                return Err(ParameterError::NoPlace { place, count });
+            }
+        }
+        for (place, _, value) in frame.values() {
+            state.parameters.check_at(place, value)?;
+        }
+        let taken = state.player.frame(envelope, frame, now);
+        if taken.taken > 0 && state.hands.is_some() {
+            for (place, _) in frame.last_values() {
+                state.was_played(place, envelope.map(|envelope| &envelope.from));
+            }
+        }
+        drop(state);
+        Ok(taken)
     }
 
     /// Sets several values, all or none.
@@ -166,10 +247,11 @@ impl Board {
         let mut state = self.state();
         state.parameters.set_all(values)?;
         state.version += 1;
-        if let Some(hands) = &mut state.hands {
-            for name in values.keys() {
-                hands.played(name, by);
-            }
+        let now = Instant::now();
+        for (name, value) in values {
+            let place = state.parameters.index(name)?;
+            state.player.set(place, *value, now);
+            state.was_played(place, by);
         }
         drop(state);
         Ok(())
@@ -177,7 +259,7 @@ impl Board {
 
     /// Puts something in force, or takes it back. The newest counts: a blackout ends a hold.
     pub(crate) fn put_in_force(&self, what: Option<Override>) {
-        let mut state = self.state();
+        let mut state = self.state_now();
         if state.in_force == what {
             return;
         }
@@ -192,8 +274,9 @@ impl Board {
         let mut state = self.state();
         let mut left_out = vec![];
         for (name, value) in &look.parameters {
-            if let Err(problem) = state.parameters.set(name, *value) {
-                left_out.push(problem);
+            match state.parameters.set(name, *value) {
+                Ok(place) => state.player.set(place, *value, Instant::now()),
+                Err(problem) => left_out.push(problem),
             }
         }
         state.version += 1;
@@ -209,7 +292,7 @@ impl Board {
 
     /// What is shown.
     pub(crate) fn look(&self) -> Look {
-        let state = self.state();
+        let state = self.state_now();
         Look { parameters: state.shown().named_values(), in_force: state.in_force }
     }
 }
@@ -217,6 +300,8 @@ impl Board {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn name(text: &str) -> ParameterName {
@@ -224,7 +309,8 @@ mod tests {
     }
 
     fn board() -> Board {
-        Board::new(vec![Parameter::new(name("zoom"), 0.0), Parameter::new(name("hue"), 0.5)])
+        let declared = vec![Parameter::new(name("zoom"), 0.0), Parameter::new(name("hue"), 0.5)];
+        Board::new(declared, |_| PlayoutSettings { delay: Duration::ZERO, ..Default::default() })
     }
 
     #[test]
@@ -240,6 +326,24 @@ mod tests {
         board.put_in_force(None);
         assert_ne!(board.read_since(version, &mut seen), version);
         assert_eq!(seen, [0.9, 0.5]);
+    }
+
+    #[test]
+    fn a_frame_with_one_value_that_cannot_be_played_changes_nothing() {
+        let board = board();
+        let frame = ModulationFrame {
+            after: vec![0],
+            indices: vec![0, 1],
+            samples: vec![0.1, 0.2],
+            ..ModulationFrame::default()
+        };
+        assert_eq!(board.play_frame(None, &frame).unwrap().taken, 2);
+        assert_eq!(board.values(), [0.1, 0.2]);
+        for (indices, samples) in [(vec![0, 2], vec![0.5, 0.5]), (vec![0, 1], vec![0.5, 1.5])] {
+            let frame = ModulationFrame { indices, samples, ..frame.clone() };
+            let problem = board.play_frame(None, &frame).unwrap_err();
+            assert_eq!(board.values(), [0.1, 0.2], "{problem}");
+        }
     }
 
     #[test]

@@ -105,9 +105,9 @@ impl NodeCounters {
     }
 
     /// Came twice, or after a newer one.
-    pub(crate) fn late(&self, lane: Lane, peer: Option<&NodeId>) {
-        self.of(lane).late.add(1);
-        self.trouble(lane, peer, TroubleCause::Late, 1);
+    pub(crate) fn late(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
+        self.of(lane).late.add(count);
+        self.trouble(lane, peer, TroubleCause::Late, count);
     }
 
     /// Could not be used.
@@ -220,7 +220,7 @@ mod tests {
         let counters = NodeCounters::default();
         for number in 0..1000 {
             let peer = NodeId::new("x").unwrap().numbered(number);
-            counters.late(Lane::ReliableOrdered, Some(&peer));
+            counters.late(Lane::ReliableOrdered, Some(&peer), 1);
         }
         assert_eq!(counters.totals().late, 1000);
         let remembered = counters.troubles.lock().unwrap().len();

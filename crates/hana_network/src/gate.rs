@@ -184,7 +184,7 @@ impl Gate {
             },
             Verdict::Late => {
                 if is_counted {
-                    counters.late(lane, peer);
+                    counters.late(lane, peer, 1);
                 }
                 (self.order != Order::NewestWins, None)
             },

@@ -1,5 +1,6 @@
 use std::env;
 
+use crate::PlayTransport;
 use crate::PortRange;
 use crate::Secret;
 use crate::SettingsError;
@@ -21,6 +22,8 @@ pub struct NetworkSettings {
     pub secret: Option<Secret>,
     /// The ports at which visualizations listen for play links; any free one without.
     pub play_ports: Option<PortRange>,
+    /// What those who play visualizations directly shall use.
+    pub play_link: PlayTransport,
 }
 
 impl Default for NetworkSettings {
@@ -32,12 +35,13 @@ impl Default for NetworkSettings {
             show: None,
             secret: None,
             play_ports: None,
+            play_link: PlayTransport::Tcp,
         }
     }
 }
 
 impl NetworkSettings {
-    /// Lets `HANA_SHOW` and `HANA_SECRET` override. An empty variable is none.
+    /// Lets `HANA_SHOW`, `HANA_SECRET` and `HANA_PLAY_LINK` override. An empty variable is none.
     pub(crate) fn override_by_environment(&mut self) -> Result<(), SettingsError> {
         if let Some(show) = variable("HANA_SHOW")? {
             self.show = Some(ShowName::new(show).map_err(|problem| SettingsError::Variable {
@@ -50,6 +54,12 @@ impl NetworkSettings {
                 variable: "HANA_SECRET",
                 problem: problem.to_string(),
             })?);
+        }
+        if let Some(link) = variable("HANA_PLAY_LINK")? {
+            self.play_link = link.parse().map_err(|problem: crate::PlayTransportError| {
+                let problem = problem.to_string();
+                SettingsError::Variable { variable: "HANA_PLAY_LINK", problem }
+            })?;
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use hana_protocol::CustomMessage;
 use hana_protocol::Encoding;
 use hana_protocol::Event;
 use hana_protocol::EventKind;
+use hana_protocol::FrameSettings;
 use hana_protocol::Key;
 use hana_protocol::KeyKind;
 use hana_protocol::Lane;
@@ -26,6 +27,7 @@ use hana_protocol::LogLine;
 use hana_protocol::Look;
 use hana_protocol::Message;
 use hana_protocol::Modulation;
+use hana_protocol::ModulationFrame;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
 use hana_protocol::Override;
@@ -55,6 +57,7 @@ use crate::Board;
 use crate::CommandError;
 use crate::Connection;
 use crate::FrameClock;
+use crate::FrameStream;
 use crate::Inbox;
 use crate::LogTail;
 use crate::MeshWatch;
@@ -548,6 +551,32 @@ impl<R: NodeRole> Node<R> {
         self.core.counters.troubles()
     }
 
+    /// Plays many parameters of a visualization over the mesh, in frames. [`PlayLink::frame_stream`] does it directly.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub fn frame_stream(
+        &self,
+        info: &NodeInfo,
+        settings: FrameSettings,
+    ) -> std::io::Result<FrameStream>
+    where
+        ModulationFrame: Route<R, Visualization>,
+    {
+        let key = Key::ModulationFrame(info.node.clone());
+        let channel = self.core.channel(&key, ModulationFrame::LANE, Locality::Any);
+        FrameStream::start(info, channel, settings)
+    }
+
+    /// What it says of itself to others: what a link to it is opened with. Reads the addresses of the machine: some ten
+    /// microseconds.
+    #[must_use]
+    pub fn info(&self) -> NodeInfo {
+        let interface = self.core.config.network.interface.as_deref();
+        self.core.info_of(R::ROLE, &Addresses::now(interface))
+    }
+
     /// Opens a direct link to a visualization, to play it.
     #[must_use]
     pub fn play(&self, info: &NodeInfo) -> Pending<Result<PlayLink, PlayError>>
@@ -726,10 +755,17 @@ impl Core {
         };
         let (gate, arrive) = (Arc::new(gate), Arc::new(arrive));
         let reception = self.reception.clone();
+        // A pattern of parameters matches their frames too.
+        let is_other = |sample: &Sample| {
+            M::NAME == Modulation::NAME && sample.key_expr().ends_with("/modulation/_frame")
+        };
         let declaration = self.worker.declare(pattern.clone(), move |session| {
             let (gate, arrive, reception) =
                 (Arc::clone(&gate), Arc::clone(&arrive), reception.clone());
             let callback = move |sample| {
+                if is_other(&sample) {
+                    return;
+                }
                 if let Some(raw) = admitted(&sample, M::MAX_BYTES, &gate, &reception) {
                     arrive(raw);
                 }
@@ -743,34 +779,18 @@ impl Core {
     fn take_modulation(self: &Arc<Self>, worker: &Worker, echo: Option<Echo>) -> Declaration {
         let pattern = Topics::<Modulation>::modulation_of(&self.identity.id).pattern().to_owned();
         let (board, reception) = (Arc::clone(&self.board), self.reception.clone());
+        let run = self.identity.instance;
         let gate = Arc::new(Gate::of::<Modulation>());
         worker.declare(pattern.clone(), move |session| {
             let (board, reception, echo) = (Arc::clone(&board), reception.clone(), echo.clone());
             let gate = Arc::clone(&gate);
             let callback = move |sample| {
-                let raw = admitted(&sample, Modulation::MAX_BYTES, &gate, &reception);
+                // A pattern of parameters matches their frames too, which are larger.
+                let raw = admitted(&sample, ModulationFrame::MAX_BYTES, &gate, &reception);
                 let Some(raw) = raw else { return };
-                let by = raw.envelope.as_ref().map(|of| &of.from);
-                let Some(Key::Modulation { parameter, .. }) = Key::parse(&raw.key) else {
-                    let (key, sender) = (raw.key.clone(), by.cloned());
-                    let wanted = "parameter of one node";
-                    let problem = Problem::NoSingleKey { key, sender, wanted };
+                let taken = take_values(&raw, run, &board, &reception, echo.as_ref());
+                if let Err(problem) = taken {
                     reception.complain(Modulation::LANE, problem);
-                    return;
-                };
-                let Some(Modulation { value }) = reception.decode(&raw) else { return };
-                match board.set_by(by, &parameter, value) {
-                    Ok(()) => {
-                        reception.counters.received(Modulation::LANE);
-                        if let Some(echo) = &echo {
-                            echo.played(&parameter, value);
-                        }
-                    },
-                    Err(problem) => {
-                        let (key, sender) = (raw.key.clone(), by.cloned());
-                        let problem = Problem::ValueRefused { key, sender, problem };
-                        reception.complain(Modulation::LANE, problem);
-                    },
                 }
             };
             Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
@@ -854,7 +874,7 @@ impl Core {
                 .is_copy(&raw.payload, Instant::now());
         if is_copy {
             // A question is answered where it came first.
-            self.counters.late(Control::LANE, None);
+            self.counters.late(Control::LANE, None, 1);
             return;
         }
         let from = raw.envelope.as_ref().map(|envelope| envelope.from.clone());
@@ -943,6 +963,53 @@ impl Core {
             tracing::warn!("where this node can be reached is not said: {problem}");
         }
     }
+}
+
+/// Puts what was played onto the board: one value, or a frame. What cannot be read is complained of already; `run` is
+/// this one.
+fn take_values(
+    raw: &RawMessage,
+    run: u64,
+    board: &Board,
+    reception: &Reception,
+    echo: Option<&Echo>,
+) -> Result<(), Problem> {
+    let envelope = raw.envelope.as_ref();
+    let (key, sender) = (|| raw.key.clone(), || raw.sender().cloned());
+    let refused = |problem| Problem::ValueRefused { key: key(), sender: sender(), problem };
+    let taken = match Key::parse(&raw.key) {
+        Some(Key::Modulation { parameter, .. }) => {
+            let Some(Modulation { value }) = reception.decode(raw) else { return Ok(()) };
+            let (place, taken) = board.play(envelope, &parameter, value).map_err(refused)?;
+            if let Some(echo) = echo.filter(|_| taken.taken > 0) {
+                echo.played([(place, value)]);
+            }
+            taken
+        },
+        Some(Key::ModulationFrame(_)) => {
+            let Some(frame) = reception.decode::<ModulationFrame>(raw) else { return Ok(()) };
+            if frame.instance != run {
+                let of = frame.instance;
+                return Err(Problem::OtherRun { key: key(), sender: sender(), of, run });
+            }
+            let taken = board.play_frame(envelope, &frame).map_err(refused)?;
+            if let Some(echo) = echo.filter(|_| taken.taken > 0) {
+                echo.played(frame.last_values());
+            }
+            taken
+        },
+        _ => {
+            let wanted = "parameter of one node";
+            return Err(Problem::NoSingleKey { key: key(), sender: sender(), wanted });
+        },
+    };
+    if taken.taken > 0 {
+        reception.counters.received(Modulation::LANE);
+    }
+    if taken.late > 0 {
+        reception.counters.late(Modulation::LANE, raw.sender(), taken.late);
+    }
+    Ok(())
 }
 
 /// Tells somebody who asked what could not be read that it could not.
@@ -1050,7 +1117,8 @@ fn first_board(config: &NodeConfig) -> Board {
         WhenAppVanishes::Hold => None,
         WhenAppVanishes::Ease(over) => Some(Hands::new(over)),
     };
-    let board = Board::new(config.parameters.clone()).with_hands(hands);
+    let board = Board::new(config.parameters.clone(), |name| config.playout_of(name));
+    let board = board.with_hands(hands);
     for left_out in config.last_look().map(|look| board.restore(look)).unwrap_or_default() {
         tracing::warn!("of the last look, this is left out: {left_out}");
     }

@@ -1,6 +1,8 @@
+use std::collections::BTreeMap;
 use std::env;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hana_protocol::CustomMessage;
 use hana_protocol::CustomMessageInfo;
@@ -9,6 +11,9 @@ use hana_protocol::Look;
 use hana_protocol::NodeId;
 use hana_protocol::NodeIdError;
 use hana_protocol::Parameter;
+use hana_protocol::ParameterName;
+use hana_protocol::Playout;
+use hana_protocol::PlayoutSettings;
 use thiserror::Error;
 
 use crate::LastLook;
@@ -36,6 +41,11 @@ pub struct NodeConfig {
     /// What it shows first, instead of the defaults.
     pub(crate) last_look: Option<Look>,
     pub(crate) when_app_vanishes: WhenAppVanishes,
+    /// How what is played is shown, unless a parameter has its own.
+    playout: PlayoutSettings,
+    playout_of: BTreeMap<ParameterName, PlayoutSettings>,
+    /// The delay that this machine wants, whatever the program says.
+    delay: Option<Duration>,
 }
 
 /// Whether others see a node.
@@ -59,6 +69,15 @@ pub enum ConfigError {
         #[source]
         problem: NodeIdError,
     },
+    /// `HANA_PLAYOUT_MS` is no such number.
+    #[error(
+        "the environment variable HANA_PLAYOUT_MS is {value:?}; it is a number of milliseconds from 0 to {}",
+        Playout::MAX_DELAY.as_millis()
+    )]
+    Playout {
+        /// What it is.
+        value: String,
+    },
     /// The settings of this machine.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -73,7 +92,8 @@ impl NodeConfig {
     /// `HANA_NODE` overrides the id: a daemon that launches a program says so which id it shall have. The id
     /// given here stays its kind: what is sent to all `ripples` reaches `ripples-2` too.
     /// `HANA_HOST` overrides the host's id, which is else made of the hostname. `HANA_LOOK` names a file with the
-    /// look that an earlier run had ([`LastLook`]).
+    /// look that an earlier run had ([`LastLook`]). `HANA_PLAYOUT_MS` is how many milliseconds behind a visualization
+    /// plays what it is sent, from 0 to 200, whatever the program says.
     ///
     /// # Errors
     ///
@@ -84,7 +104,7 @@ impl NodeConfig {
         let id = id_from("HANA_NODE")?.unwrap_or(id);
         let last_look = LastLook::of_environment(&id);
         let config = Self::of(id, host_id()?).with_network(SettingsFile::find(None)?.network);
-        Ok(Self { kind, last_look, ..config })
+        Ok(Self { kind, last_look, delay: playout_delay()?, ..config })
     }
 
     /// The node that is the daemon of this machine: its id is the host's id.
@@ -126,6 +146,9 @@ impl NodeConfig {
             hearing: vec![],
             last_look: None,
             when_app_vanishes: WhenAppVanishes::default(),
+            playout: PlayoutSettings { delay: Duration::ZERO, ..PlayoutSettings::default() },
+            playout_of: BTreeMap::new(),
+            delay: None,
         }
     }
 
@@ -141,6 +164,27 @@ impl NodeConfig {
     pub const fn with_vanishing_apps(mut self, then: WhenAppVanishes) -> Self {
         self.when_app_vanishes = then;
         self
+    }
+
+    /// How what is played is shown: how far behind, and what lies between two values. Without it, each value as soon as
+    /// it is there.
+    #[must_use]
+    pub const fn with_playout(mut self, playout: PlayoutSettings) -> Self {
+        self.playout = playout;
+        self
+    }
+
+    /// The same for one parameter.
+    #[must_use]
+    pub fn with_playout_of(mut self, name: ParameterName, playout: PlayoutSettings) -> Self {
+        self.playout_of.insert(name, playout);
+        self
+    }
+
+    /// How a parameter is played. `HANA_PLAYOUT_MS` overrides the delay that the program wants.
+    pub(crate) fn playout_of(&self, name: &ParameterName) -> PlayoutSettings {
+        let playout = *self.playout_of.get(name).unwrap_or(&self.playout);
+        PlayoutSettings { delay: self.delay.unwrap_or(playout.delay), ..playout }
     }
 
     /// Announces a custom message type that the node publishes, hears, or both. What is heard is heard before
@@ -190,6 +234,19 @@ impl NodeConfig {
     pub const fn host(&self) -> &NodeId {
         &self.host
     }
+}
+
+fn playout_delay() -> Result<Option<Duration>, ConfigError> {
+    let Some(value) = env::var_os("HANA_PLAYOUT_MS").filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let value = value.to_string_lossy();
+    let delay = value.trim().parse().ok().filter(|ms| (0.0..=1e6).contains(ms));
+    let delay = delay.map(|ms: f64| Duration::from_secs_f64(ms / 1000.0));
+    delay
+        .filter(|delay| *delay <= Playout::MAX_DELAY)
+        .map(Some)
+        .ok_or_else(|| ConfigError::Playout { value: value.chars().take(40).collect() })
 }
 
 fn host_id() -> Result<NodeId, ConfigError> {

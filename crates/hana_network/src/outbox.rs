@@ -205,7 +205,8 @@ impl Channel {
         self.identity.envelope(self.sequence.load(Ordering::Acquire).saturating_sub(1))
     }
 
-    fn send(&self, payload: Vec<u8>) {
+    /// Sends at once, in the caller's thread: for threads that have nothing else to do.
+    pub(crate) fn send(&self, payload: Vec<u8>) {
         let envelope = self.identity.envelope(self.sequence.fetch_add(1, Ordering::AcqRel));
         let Ok(attachment) = envelope.encode() else { return };
         let (payload, attachment) = (ZBytes::from(payload), ZBytes::from(attachment));

@@ -1,5 +1,6 @@
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -8,10 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use hana_protocol::Accepted;
+use hana_protocol::FrameSettings;
 use hana_protocol::Key;
 use hana_protocol::Lane;
 use hana_protocol::Message;
 use hana_protocol::Modulation;
+use hana_protocol::ModulationFrame;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
 use hana_protocol::ParameterName;
@@ -21,8 +24,10 @@ use thiserror::Error;
 use zenoh::sample::Locality;
 
 use crate::CommandError;
+use crate::FrameStream;
 use crate::NodeConfig;
 use crate::Pending;
+use crate::PlayTransport;
 use crate::Publisher;
 use crate::addresses::Addresses;
 use crate::command;
@@ -38,7 +43,7 @@ use crate::worker::Worker;
 /// A direct link to a visualization, to play it: what is played over it goes through no daemon, and keeps
 /// flowing when both daemons are gone. Closed when it is dropped.
 pub struct PlayLink {
-    node: NodeId,
+    info: Arc<NodeInfo>,
     worker: Worker,
     outbox: Outbox,
     identity: Identity,
@@ -125,19 +130,25 @@ impl PlayLink {
             problem,
         })?;
         let worker = Worker::start("play link", session)?;
-        Ok(Self { node, worker, outbox: Outbox::start("play")?, identity, counters })
+        Ok(Self {
+            info: Arc::new(info.clone()),
+            worker,
+            outbox: Outbox::start("play")?,
+            identity,
+            counters,
+        })
     }
 
     /// The visualization it leads to.
     #[must_use]
-    pub const fn node(&self) -> &NodeId {
-        &self.node
+    pub fn node(&self) -> &NodeId {
+        &self.info.node
     }
 
     /// Plays one parameter over the link.
     #[must_use]
     pub fn modulation(&self, parameter: ParameterName) -> Publisher<Modulation> {
-        let topic = Topic::<Modulation>::modulation(self.node.clone(), parameter);
+        let topic = Topic::<Modulation>::modulation(self.info.node.clone(), parameter);
         let channel = Channel::new(
             topic.key().to_string(),
             Modulation::LANE,
@@ -150,10 +161,28 @@ impl PlayLink {
         Publisher::new(Arc::new(channel), self.outbox.clone())
     }
 
+    /// Plays many parameters over the link, in frames.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub fn frame_stream(&self, settings: FrameSettings) -> std::io::Result<FrameStream> {
+        let channel = Channel::new(
+            Key::ModulationFrame(self.info.node.clone()).to_string(),
+            ModulationFrame::LANE,
+            Locality::Remote,
+            self.identity.clone(),
+            self.worker.clone(),
+            Arc::clone(&self.counters),
+            None,
+        );
+        FrameStream::start(&self.info, Arc::new(channel), settings)
+    }
+
     /// Goes there and back.
     #[must_use]
     pub fn ping(&self, deadline: Duration) -> Pending<Result<Accepted, CommandError>> {
-        command::ask(&self.worker, &self.identity, &self.node, Ping {}, deadline)
+        command::ask(&self.worker, &self.identity, &self.info.node, Ping {}, deadline)
     }
 }
 
@@ -167,6 +196,7 @@ impl Drop for PlayLink {
 pub(crate) struct PlayedEnd {
     pub(crate) worker: Worker,
     port: u16,
+    transport: PlayTransport,
 }
 
 impl PlayedEnd {
@@ -177,20 +207,36 @@ impl PlayedEnd {
         let session = Part::Played { port }.open(config)?;
         let worker = Worker::start("played", session)
             .map_err(|problem| SessionError::Open { problem: problem.to_string() })?;
-        Ok(Self { worker, port })
+        Ok(Self { worker, port, transport: config.network.play_link })
     }
 
     /// Where it is reached while the machine has these addresses: it listens on all, also on those that
     /// come later.
     pub(crate) fn endpoints(&self, addresses: &Addresses) -> Vec<String> {
-        let mut endpoints = addresses.endpoints(self.port);
-        endpoints.push(format!("tcp/127.0.0.1:{}", self.port));
-        endpoints
+        // Who plays takes the first that he can reach.
+        let transports = match self.transport {
+            PlayTransport::Tcp => &[PlayTransport::Tcp][..],
+            PlayTransport::Udp => &[PlayTransport::Udp, PlayTransport::Tcp],
+        };
+        let of = |transport: &PlayTransport| {
+            let mut endpoints = addresses.endpoints_over(*transport, self.port);
+            endpoints.push(format!("{transport}/127.0.0.1:{}", self.port));
+            endpoints
+        };
+        transports.iter().flat_map(of).collect()
     }
 }
 
 /// A port that nobody listens on right now, of those that are meant for it.
 fn free_port(config: &NodeConfig) -> Result<u16, SessionError> {
+    let bind = |port| {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+        let port = listener.local_addr()?.port();
+        if config.network.play_link == PlayTransport::Udp {
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+        }
+        Ok::<u16, std::io::Error>(port)
+    };
     if let Some(range) = config.network.play_ports {
         // Two that start together begin at different places.
         let ports: Vec<u16> = range.ports().collect();
@@ -201,20 +247,26 @@ fn free_port(config: &NodeConfig) -> Result<u16, SessionError> {
             .skip(begin)
             .take(ports.len())
             .copied()
-            .find(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok())
+            .find(|port| bind(*port).is_ok())
             .ok_or(SessionError::NoPlayPort { range });
     }
-    TcpListener::bind("0.0.0.0:0")
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|problem| SessionError::Open { problem: problem.to_string() })
+    let mut port = bind(0);
+    // One that is free for TCP is nearly always free for UDP.
+    for _ in 0..8 {
+        if port.is_ok() {
+            break;
+        }
+        port = bind(0);
+    }
+    port.map_err(|problem| SessionError::Open { problem: problem.to_string() })
 }
 
 /// Shows on the mesh what was played over a link: single named values, at most 60 a second of each, and
 /// only while somebody listens.
 #[derive(Clone)]
 pub(crate) struct Echo {
-    played: Arc<Mutex<Vec<(ParameterName, f32)>>>,
+    /// What came last of each parameter, and was not shown yet.
+    played: Arc<Mutex<Vec<Option<f32>>>>,
     wake: flume::Sender<()>,
 }
 
@@ -222,34 +274,37 @@ impl Echo {
     const PERIOD: Duration = Duration::from_micros(16_667);
 
     pub(crate) fn start(core: Weak<Core>) -> std::io::Result<Self> {
-        let played = Arc::new(Mutex::new(Vec::<(ParameterName, f32)>::new()));
+        let played = Arc::new(Mutex::new(vec![]));
         let (wake, woken) = flume::bounded(1);
         let of_thread = Arc::clone(&played);
         let Some(of_start) = core.upgrade() else { return Ok(Self { played, wake }) };
         // Declared now: Zenoh knows only after a moment whether anybody listens.
-        let channels: Vec<(ParameterName, Arc<Channel>)> = of_start
+        let channels: Vec<Arc<Channel>> = of_start
             .board
             .declared()
             .into_iter()
             .map(|parameter| {
                 let node = of_start.identity.id.clone();
-                let key = Key::Modulation { node, parameter: parameter.name.clone() };
+                let key = Key::Modulation { node, parameter: parameter.name };
                 let lane = Lane::UnreliableSequenced;
-                (parameter.name, of_start.channel(&key, lane, Locality::Remote))
+                of_start.channel(&key, lane, Locality::Remote)
             })
             .collect();
         drop(of_start);
+        played.lock().unwrap_or_else(PoisonError::into_inner).resize(channels.len(), None);
         thread::Builder::new().name("hana echo".into()).spawn(move || {
-            for (_, channel) in &channels {
+            for channel in &channels {
                 channel.is_heard();
             }
+            let mut waiting = vec![None; channels.len()];
             for () in woken {
                 let Some(core) = core.upgrade() else { return };
-                let played =
-                    std::mem::take(&mut *of_thread.lock().unwrap_or_else(PoisonError::into_inner));
-                for (name, value) in played {
-                    let channel = channels.iter().find(|(known, _)| *known == name);
-                    if let Some((_, channel)) = channel.filter(|(_, channel)| channel.is_heard()) {
+                std::mem::swap(
+                    &mut waiting,
+                    &mut *of_thread.lock().unwrap_or_else(PoisonError::into_inner),
+                );
+                for (channel, value) in channels.iter().zip(&mut waiting) {
+                    if let Some(value) = value.take().filter(|_| channel.is_heard()) {
                         core.echo(channel, value);
                     }
                 }
@@ -260,12 +315,13 @@ impl Echo {
         Ok(Self { played, wake })
     }
 
-    /// A value has come over a play link. Does not block; declared names only, so the list stays small.
-    pub(crate) fn played(&self, name: &ParameterName, value: f32) {
+    /// Values have come over a play link, for parameters by their places. Does not block.
+    pub(crate) fn played(&self, values: impl IntoIterator<Item = (usize, f32)>) {
         let mut played = self.played.lock().unwrap_or_else(PoisonError::into_inner);
-        match played.iter_mut().find(|(known, _)| known == name) {
-            Some(waiting) => waiting.1 = value,
-            None => played.push((name.clone(), value)),
+        for (place, value) in values {
+            if let Some(waiting) = played.get_mut(place) {
+                *waiting = Some(value);
+            }
         }
         drop(played);
         // Full means that it is awake already.

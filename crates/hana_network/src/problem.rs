@@ -30,6 +30,17 @@ pub enum Problem {
         /// What is wrong with the value.
         problem: ParameterError,
     },
+    /// Values by their places in what another run of this program announced.
+    OtherRun {
+        /// The key they came on.
+        key: String,
+        /// Who sent them, if it said so.
+        sender: Option<NodeId>,
+        /// The run whose places they have.
+        of: u64,
+        /// The run that they came to.
+        run: u64,
+    },
     /// A command that nobody asked an answer to was not carried out.
     CommandRefused {
         /// The key it came on.
@@ -147,6 +158,7 @@ impl Problem {
         match self {
             Self::DecodeFailed(DecodeError { key, .. })
             | Self::ValueRefused { key, .. }
+            | Self::OtherRun { key, .. }
             | Self::CommandRefused { key, .. }
             | Self::NoSingleKey { key, .. }
             | Self::TooMany { key, .. }
@@ -166,6 +178,7 @@ impl Problem {
         match self {
             Self::DecodeFailed(DecodeError { sender, .. })
             | Self::ValueRefused { sender, .. }
+            | Self::OtherRun { sender, .. }
             | Self::CommandRefused { sender, .. }
             | Self::NoSingleKey { sender, .. }
             | Self::TooMany { sender, .. }
@@ -223,6 +236,11 @@ impl fmt::Display for Problem {
             Self::ValueRefused { sender, problem, .. } => {
                 write!(f, "{key}: from {}: {problem}", from(sender.as_ref()))
             },
+            Self::OtherRun { sender, of, run, .. } => write!(
+                f,
+                "{key}: from {}: field 'instance': the indices are those of run {of}, and this is run {run}; ask for its info again",
+                from(sender.as_ref())
+            ),
             Self::CommandRefused { sender, command, reason, .. } => {
                 write!(f, "{key}: {command} from {} is refused: {reason}", from(sender.as_ref()))
             },

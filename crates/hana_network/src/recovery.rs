@@ -140,7 +140,7 @@ impl Recovery {
             TopicAction::Recovered { source, count } => {
                 counters.recovered(self.lane, &source.node, count);
             },
-            TopicAction::Late { source } => counters.late(self.lane, Some(&source.node)),
+            TopicAction::Late { source } => counters.late(self.lane, Some(&source.node), 1),
         }
     }
 

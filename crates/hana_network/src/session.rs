@@ -18,6 +18,7 @@ use zenoh::Wait;
 use zenoh::config::Config;
 
 use crate::NodeConfig;
+use crate::PlayTransport;
 use crate::PortRange;
 use crate::Way;
 use crate::addresses::Addresses;
@@ -243,7 +244,13 @@ impl Part {
             },
             Self::Played { port } => {
                 settings.push(("mode", json!("peer")));
-                settings.push(("listen/endpoints", json!(any_endpoints(*port))));
+                let mut endpoints = any_endpoints(*port);
+                if network.play_link == PlayTransport::Udp {
+                    let over_udp = any_endpoints(*port);
+                    let over_udp = over_udp.iter().map(|of| of.replacen("tcp/", "udp/", 1));
+                    endpoints.extend(over_udp);
+                }
+                settings.push(("listen/endpoints", json!(endpoints)));
                 // Gossip stays on, since Zenoh warns of its absence, but there is nobody to gossip to.
                 settings.push(("scouting/gossip/target", json!(none)));
                 settings.push(("scouting/gossip/autoconnect", json!(none)));

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::NetworkSettings;
+use crate::PlayTransport;
 use crate::PortRange;
 use crate::Secret;
 use crate::ShowName;
@@ -78,6 +79,7 @@ struct File {
     show: Option<ShowName>,
     secret: Option<Secret>,
     play_ports: Option<PortRange>,
+    play_link: Option<PlayTransport>,
     visualizations: Option<PathBuf>,
 }
 
@@ -122,7 +124,8 @@ impl fmt::Display for Origin {
 impl SettingsFile {
     /// The first there is of: `named`, `HANA_CONFIG` (a file, or a directory with `hanad.toml`,
     /// `visualizations.toml` or both), the user's config directory, `config/` beside the working
-    /// directory, the defaults. `HANA_SHOW` and `HANA_SECRET` override what it says.
+    /// directory, the defaults. `HANA_SHOW`, `HANA_SECRET` and `HANA_PLAY_LINK` override what it
+    /// says.
     ///
     /// Reads small files: some hundred microseconds.
     ///
@@ -167,7 +170,16 @@ impl SettingsFile {
     }
 
     fn of(file: File, origin: Origin) -> Self {
-        let File { interface, multicast, connect, show, secret, play_ports, visualizations } = file;
+        let File {
+            interface,
+            multicast,
+            connect,
+            show,
+            secret,
+            play_ports,
+            play_link,
+            visualizations,
+        } = file;
         let network = NetworkSettings {
             interface,
             multicast: multicast.unwrap_or(true),
@@ -175,6 +187,7 @@ impl SettingsFile {
             show,
             secret,
             play_ports,
+            play_link: play_link.unwrap_or_default(),
         };
         Self { network, visualizations, origin }
     }
@@ -237,11 +250,19 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("# ").filter(|line| line.contains(" = ")))
             .fold(String::new(), |all, line| all + line + "\n");
-        let File { interface, multicast, connect, show, secret, play_ports, visualizations } =
-            File::parse(&shown, Path::new(SETTINGS)).unwrap();
+        let File {
+            interface,
+            multicast,
+            connect,
+            show,
+            secret,
+            play_ports,
+            play_link,
+            visualizations,
+        } = File::parse(&shown, Path::new(SETTINGS)).unwrap();
         assert!(interface.is_some() && multicast.is_some() && connect.is_some());
         assert!(show.is_some() && secret.is_some() && play_ports.is_some());
-        assert!(visualizations.is_some());
+        assert!(play_link.is_some() && visualizations.is_some());
     }
 
     #[test]
@@ -252,6 +273,7 @@ mod tests {
             ("show = 'The Club'\n", 1, "show: \"The Club\""),
             ("connect = 'tcp/10.0.0.7:7447'", 1, "connect"),
             ("play_ports = '7'", 1, "play_ports"),
+            ("play_link = 'quic'", 1, "play_link"),
             ("multicast = true\nshow = \n", 2, "show"),
         ] {
             let problem = problem_of(text);

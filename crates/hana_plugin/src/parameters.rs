@@ -1,6 +1,8 @@
 use bevy_color::Color;
 use bevy_color::ColorToComponents;
 use bevy_color::Srgba;
+use std::time::Duration;
+
 use bevy_reflect::PartialReflect;
 use bevy_reflect::Reflect;
 use bevy_reflect::ReflectMut;
@@ -12,8 +14,10 @@ use bevy_reflect::enums::DynamicVariant;
 use bevy_reflect::enums::EnumInfo;
 use bevy_reflect::enums::VariantInfo;
 use bevy_reflect::structs::Struct;
+use hana_protocol::Curve;
 use hana_protocol::Parameter;
 use hana_protocol::ParameterName;
+use hana_protocol::PlayoutSettings;
 
 /// The range of a parameter, as an attribute of its field: `#[reflect(@ParameterRange(0.0, 1.0))]`. Without
 /// it a parameter goes from -1 to 1.
@@ -32,6 +36,21 @@ pub struct Description(
     /// The words.
     pub &'static str,
 );
+
+/// How long a parameter takes to follow a step to 63 %, in milliseconds, as an attribute of its field:
+/// `#[reflect(@Smoothing(80.0))]`. Without it, and with zero, a step is a step.
+#[derive(Reflect, Debug, Clone, Copy, PartialEq)]
+pub struct Smoothing(
+    /// Milliseconds.
+    pub f32,
+);
+
+/// A number with nothing between two values that it is sent, as an attribute of its field: `#[reflect(@Held)]`.
+///
+/// A toggle and a choice are so anyhow. Without it, where what is played is shown with a delay, a straight line lies
+/// between them.
+#[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held;
 
 /// A struct whose fields are parameters: any that derives `Reflect` and `Default`.
 ///
@@ -72,6 +91,34 @@ pub trait ParameterStruct: Struct + Typed + Default {
             declared.append(&mut of_field);
         }
         declared
+    }
+
+    /// How those parameters are played that say so by [`Smoothing`] or [`Held`], or are switches; all others as `usual`.
+    #[must_use]
+    fn playout(usual: PlayoutSettings) -> Vec<(ParameterName, PlayoutSettings)> {
+        let defaults = Self::default();
+        let TypeInfo::Struct(info) = Self::type_info() else { return vec![] };
+        let mut differing = vec![];
+        for field in info.iter() {
+            let Some(default) = defaults.field(field.name()).and_then(Values::of) else { continue };
+            let mut settings = usual;
+            let is_switch = matches!(default, Values::Toggle(_) | Values::Choice(_));
+            if is_switch || field.has_attribute::<Held>() {
+                settings.curve = Curve::Held;
+            }
+            if let Some(Smoothing(ms)) = field.get_attribute::<Smoothing>() {
+                let time = Duration::try_from_secs_f64(f64::from(*ms) / 1000.0);
+                settings.smoothing = time.unwrap_or_default();
+            }
+            if settings == usual {
+                continue;
+            }
+            // A name that is none is complained of where it is declared.
+            let of_field = parameters_of(field.name(), field.type_info(), default);
+            let names = of_field.into_iter().flatten().map(|parameter| parameter.name);
+            differing.extend(names.map(|name| (name, settings)));
+        }
+        differing
     }
 
     /// The values of the fields that are parameters, in the order of what is declared.
@@ -234,7 +281,7 @@ fn write_field(field: &mut dyn PartialReflect, values: &mut impl Iterator<Item =
 }
 
 #[cfg(test)]
-#[allow(clippy::float_cmp, clippy::used_underscore_binding)]
+#[allow(clippy::float_cmp, clippy::used_underscore_binding, clippy::expect_used)]
 mod tests {
     use hana_protocol::ParameterKind;
 
@@ -245,12 +292,15 @@ mod tests {
         #[reflect(@ParameterRange(0.0, 1.0), @Description("how light it is"))]
         brightness: f32,
         stars: u32,
+        #[reflect(@Smoothing(80.0))]
         drift: f32,
+        #[reflect(@Held)]
+        night: f32,
     }
 
     impl Default for Sky {
         fn default() -> Self {
-            Self { brightness: 0.5, stars: 7, drift: 0.0 }
+            Self { brightness: 0.5, stars: 7, drift: 0.0, night: 0.0 }
         }
     }
 
@@ -264,6 +314,22 @@ mod tests {
             [
                 ("brightness".to_owned(), 0.0, 1.0, 0.5, "how light it is".to_owned()),
                 ("drift".to_owned(), -1.0, 1.0, 0.0, String::new()),
+                ("night".to_owned(), -1.0, 1.0, 0.0, String::new()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_field_says_how_it_is_played() {
+        let usual = PlayoutSettings::default();
+        let playout = Sky::playout(usual);
+        let name = |text: &str| ParameterName::new(text).expect("a name");
+        let smoothing = Duration::from_millis(80);
+        assert_eq!(
+            playout,
+            [
+                (name("drift"), PlayoutSettings { smoothing, ..usual }),
+                (name("night"), PlayoutSettings { curve: Curve::Held, ..usual }),
             ]
         );
     }
@@ -331,8 +397,8 @@ mod tests {
     #[test]
     fn values_go_into_the_fields_and_come_out_again() {
         let mut sky = Sky::default();
-        sky.write(&[0.25, -1.0]);
-        assert_eq!((sky.brightness, sky.stars, sky.drift), (0.25, 7, -1.0));
-        assert_eq!(sky.values().collect::<Vec<_>>(), [0.25, -1.0]);
+        sky.write(&[0.25, -1.0, 1.0]);
+        assert_eq!((sky.brightness, sky.stars, sky.drift, sky.night), (0.25, 7, -1.0, 1.0));
+        assert_eq!(sky.values().collect::<Vec<_>>(), [0.25, -1.0, 1.0]);
     }
 }

@@ -17,6 +17,7 @@ use hana_protocol::CustomMessage;
 use hana_protocol::Look;
 use hana_protocol::NodeId;
 use hana_protocol::Parameter;
+use hana_protocol::PlayoutSettings;
 use hana_protocol::role;
 use hana_protocol::route::Publishable;
 use hana_protocol::route::ReceivedBy;
@@ -46,6 +47,7 @@ pub struct VisualizationPlugin<P> {
     topics: TopicRegistrations<role::Visualization>,
     saved: SavedResources,
     when_app_vanishes: WhenAppVanishes,
+    playout: PlayoutSettings,
     parameters: PhantomData<fn(P)>,
 }
 
@@ -66,6 +68,7 @@ impl<P> VisualizationPlugin<P> {
             topics: TopicRegistrations::default(),
             saved: SavedResources::default(),
             when_app_vanishes: WhenAppVanishes::default(),
+            playout: PlayoutSettings { delay: Duration::ZERO, ..PlayoutSettings::default() },
             parameters: PhantomData,
         }
     }
@@ -82,6 +85,15 @@ impl<P> VisualizationPlugin<P> {
     #[must_use]
     pub const fn when_app_vanishes(mut self, then: WhenAppVanishes) -> Self {
         self.when_app_vanishes = then;
+        self
+    }
+
+    /// How what is played is shown: without this, each value as soon as it is there. With a small delay, curves come out
+    /// as they were played, whatever the network does to the single message. [`Smoothing`](crate::Smoothing) and
+    /// [`Held`](crate::Held) say it of one parameter; `HANA_PLAYOUT_MS` overrides the delay.
+    #[must_use]
+    pub const fn playout(mut self, playout: PlayoutSettings) -> Self {
+        self.playout = playout;
         self
     }
 
@@ -142,7 +154,10 @@ where
         let declared = P::declare();
         let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
         let config = NodeConfig::from_environment(id).map(|config| {
-            let config = config.with_parameters(declared.clone());
+            let config = config.with_parameters(declared.clone()).with_playout(self.playout);
+            let config = P::playout(self.playout)
+                .into_iter()
+                .fold(config, |config, (name, playout)| config.with_playout_of(name, playout));
             self.topics.announce(config.with_vanishing_apps(self.when_app_vanishes))
         });
         let look =

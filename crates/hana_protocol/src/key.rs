@@ -37,6 +37,8 @@ pub enum Key {
         /// The parameter.
         parameter: ParameterName,
     },
+    /// `hana/<viz>/modulation/_frame`
+    ModulationFrame(NodeId),
     /// `hana/<viz>/look`
     Look(NodeId),
     /// `hana/<viz>/topic/<name>`
@@ -81,6 +83,8 @@ pub enum Key {
 impl Key {
     /// The first chunk of every key.
     pub const ROOT: &'static str = "hana";
+    /// What stands in place of a parameter's name where many travel together.
+    const FRAME: &str = "_frame";
     /// No key of ours has more characters; what is longer is none of ours, and is not taken apart.
     pub const MAX_LEN: usize = 160;
 
@@ -115,6 +119,7 @@ impl Key {
             ("event", []) => Self::Event(node),
             ("sent", []) => Self::Sent(node),
             ("resend", []) => Self::Resend(node),
+            ("modulation", [Self::FRAME]) => Self::ModulationFrame(node),
             ("modulation", [parameter]) => {
                 Self::Modulation { node, parameter: ParameterName::new(parameter).ok()? }
             },
@@ -142,6 +147,7 @@ impl Key {
             Self::Sent(_) => KeyKind::Sent,
             Self::Resend(_) => KeyKind::Resend,
             Self::Modulation { .. } => KeyKind::Modulation,
+            Self::ModulationFrame(_) => KeyKind::ModulationFrame,
             Self::Look(_) => KeyKind::Look,
             Self::Custom { .. } => KeyKind::Custom,
             Self::Inbox { .. } => KeyKind::Inbox,
@@ -168,6 +174,7 @@ impl Key {
             | Self::Event(node)
             | Self::Sent(node)
             | Self::Resend(node)
+            | Self::ModulationFrame(node)
             | Self::Look(node)
             | Self::Lost(node)
             | Self::Alive { node, .. }
@@ -194,6 +201,7 @@ impl fmt::Display for Key {
             Self::Modulation { node, parameter } => {
                 write!(f, "{root}/{node}/modulation/{parameter}")
             },
+            Self::ModulationFrame(node) => write!(f, "{root}/{node}/modulation/{}", Self::FRAME),
             Self::Look(node) => write!(f, "{root}/{node}/look"),
             Self::Custom { node, topic } => write!(f, "{root}/{node}/topic/{topic}"),
             Self::Inbox { node, topic } => write!(f, "{root}/{node}/inbox/{topic}"),
@@ -225,6 +233,8 @@ pub enum KeyKind {
     Resend,
     /// See [`Key::Modulation`].
     Modulation,
+    /// See [`Key::ModulationFrame`].
+    ModulationFrame,
     /// See [`Key::Look`].
     Look,
     /// See [`Key::Custom`].
@@ -252,7 +262,7 @@ pub enum TopicHistory {
 
 impl KeyKind {
     /// All kinds, in the order of `keyexprs.md`.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Alive,
         Self::Info,
         Self::Health,
@@ -261,6 +271,7 @@ impl KeyKind {
         Self::Sent,
         Self::Resend,
         Self::Modulation,
+        Self::ModulationFrame,
         Self::Look,
         Self::Custom,
         Self::Inbox,
@@ -282,6 +293,7 @@ impl KeyKind {
             Self::Sent => "hana/<node>/sent",
             Self::Resend => "hana/<node>/resend",
             Self::Modulation => "hana/<viz>/modulation/<param>",
+            Self::ModulationFrame => "hana/<viz>/modulation/_frame",
             Self::Look => "hana/<viz>/look",
             Self::Custom => "hana/<viz>/topic/<name>",
             Self::Inbox => "hana/<node>/inbox/<name>",
@@ -305,6 +317,7 @@ impl KeyKind {
             Self::Sent => crate::Sent::NAME,
             Self::Resend => crate::Resend::NAME,
             Self::Modulation => crate::Modulation::NAME,
+            Self::ModulationFrame => crate::ModulationFrame::NAME,
             Self::Look => crate::Look::NAME,
             Self::Process => crate::ProcessStatus::NAME,
             Self::Lost => crate::Lost::NAME,
@@ -325,6 +338,7 @@ impl KeyKind {
             Self::Sent => crate::Sent::LANE,
             Self::Resend => crate::Resend::LANE,
             Self::Modulation => crate::Modulation::LANE,
+            Self::ModulationFrame => crate::ModulationFrame::LANE,
             Self::Look => crate::Look::LANE,
             Self::Process => crate::ProcessStatus::LANE,
             Self::Lost => crate::Lost::LANE,
@@ -346,6 +360,7 @@ impl KeyKind {
             Self::Sent => crate::Sent::MAX_PER_SECOND,
             Self::Resend => crate::Resend::MAX_PER_SECOND,
             Self::Modulation => crate::Modulation::MAX_PER_SECOND,
+            Self::ModulationFrame => crate::ModulationFrame::MAX_PER_SECOND,
             Self::Look => crate::Look::MAX_PER_SECOND,
             Self::Process => crate::ProcessStatus::MAX_PER_SECOND,
             Self::Lost => crate::Lost::MAX_PER_SECOND,
@@ -370,6 +385,7 @@ impl KeyKind {
             Self::Control
             | Self::Resend
             | Self::Modulation
+            | Self::ModulationFrame
             | Self::Custom
             | Self::Inbox
             | Self::KindInbox => false,
@@ -389,6 +405,7 @@ impl KeyKind {
             | Self::Sent
             | Self::Resend
             | Self::Modulation
+            | Self::ModulationFrame
             | Self::Custom
             | Self::Inbox
             | Self::KindInbox
@@ -413,6 +430,7 @@ mod tests {
             "hana/ripples/sent",
             "hana/ripples/resend",
             "hana/ripples/modulation/zoom",
+            "hana/ripples/modulation/_frame",
             "hana/ripples/look",
             "hana/ripples/topic/spark",
             "hana/ripples-2/inbox/spark",
@@ -435,7 +453,7 @@ mod tests {
             "hana/H1/info",
             "hana/h1/info/more",
             "hana/h1/alive/king/2f",
-            "hana/v/modulation/_frame",
+            "hana/v/modulation/_other",
             "hana/v/topic/",
             "hana/v/topic/*",
             "hana/_v/topic/spark",

@@ -12,7 +12,8 @@
 //! | whether a node is running, slow or unresponsive | [`HealthWatch`] |
 //! | what each delivery promise asks of its receiver | [`Lane`], [`LaneReceiver`], [`TopicReceiver`] |
 //! | how messages to one node are sent until they are answered | [`Dispatch`] |
-//! | how modulation is played in spite of the network's jitter | [`Playout`], [`ClockMap`] |
+//! | how values are gathered into frames | [`FrameRecorder`], [`ModulationFrame`] |
+//! | how modulation is played in spite of the network's jitter | [`Player`], [`Playout`], [`ClockMap`] |
 //! | tempo, beats and bars | [`Timeline`] |
 //! | what a person can do about it | [`Remedy`] |
 //! | everything known of everyone | [`Roster`] |
@@ -26,6 +27,7 @@ mod custom_message_info;
 mod dispatch;
 mod envelope;
 mod event;
+mod frame_recorder;
 mod health;
 mod health_watch;
 mod in_full;
@@ -39,6 +41,7 @@ mod loss_watch;
 mod lost;
 mod message;
 mod modulation;
+mod modulation_frame;
 mod node_id;
 mod node_view;
 mod one_line;
@@ -46,6 +49,7 @@ mod overview;
 mod parameter;
 mod parameter_kind;
 pub mod parameter_words;
+mod player;
 mod playout;
 mod process;
 mod rate_limit;
@@ -64,6 +68,7 @@ mod topic_receiver;
 
 pub use audience::Audience;
 pub use clock_map::ClockMap;
+pub use clock_map::Reading;
 pub use codec::DecodeError;
 pub use codec::Encoding;
 pub use codec::PayloadError;
@@ -98,6 +103,8 @@ pub use envelope::Envelope;
 pub use envelope::EnvelopeError;
 pub use event::Event;
 pub use event::EventKind;
+pub use frame_recorder::FrameRecorder;
+pub use frame_recorder::FrameSettings;
 pub use health::Counters;
 pub use health::Frames;
 pub use health::Health;
@@ -130,6 +137,8 @@ pub use lost::LostNode;
 pub use message::CustomMessage;
 pub use message::Message;
 pub use modulation::Modulation;
+pub use modulation_frame::ModulationFrame;
+pub use modulation_frame::ModulationFrameError;
 pub use node_id::NodeId;
 pub use node_id::NodeIdError;
 pub use node_view::NodeView;
@@ -145,6 +154,8 @@ pub use parameter::ParameterNameError;
 pub use parameter::Parameters;
 pub use parameter_kind::ColourPart;
 pub use parameter_kind::ParameterKind;
+pub use player::Player;
+pub use player::Taken;
 pub use playout::Curve;
 pub use playout::Playout;
 pub use playout::PlayoutSettings;

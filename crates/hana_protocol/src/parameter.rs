@@ -217,6 +217,14 @@ pub enum ParameterError {
         /// The names there are.
         known: Vec<ParameterName>,
     },
+    /// There are not so many parameters.
+    #[error("there is no parameter number {place}, counted from 0; there are {count}")]
+    NoPlace {
+        /// The place asked for, in the order of the declarations.
+        place: usize,
+        /// How many there are.
+        count: usize,
+    },
     /// NaN or infinite.
     #[error("'{name}' was sent a value that is not a finite number")]
     NotFinite {
@@ -319,6 +327,27 @@ impl Parameters {
         let index = self.index(name)?;
         self.values[index] = self.declared[index].check(value)?;
         Ok(index)
+    }
+
+    /// Sets the value at a place in the order of the declarations.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such place, or it does not take the value; nothing has changed then.
+    pub fn set_at(&mut self, place: usize, value: f32) -> Result<(), ParameterError> {
+        self.values[place] = self.check_at(place, value)?;
+        Ok(())
+    }
+
+    /// Whether the value at a place may be set.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such place, or it does not take the value.
+    pub fn check_at(&self, place: usize, value: f32) -> Result<f32, ParameterError> {
+        let count = self.declared.len();
+        let declared = self.declared.get(place).ok_or(ParameterError::NoPlace { place, count })?;
+        declared.check(value)
     }
 
     /// Sets several values, all or none.

@@ -24,8 +24,9 @@ pub struct Playout {
 /// How a parameter is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlayoutSettings {
-    /// How far behind the sender. Zero plays each value as soon as it is there. More than the network's jitter, and
-    /// the time between two samples, gives the curve that was sent.
+    /// How far behind the sender. Zero plays each value as soon as it is there, with nothing between two. More than the
+    /// network's jitter, and the time between two samples, gives the curve that was sent. At most
+    /// [`Playout::MAX_DELAY`].
     pub delay: Duration,
     /// What lies between two samples.
     pub curve: Curve,
@@ -66,11 +67,22 @@ impl Playout {
     /// The most samples that wait; of more, the oldest is thrown away. At 1 kHz a quarter of a second, which is far
     /// longer than any delay that one would play with.
     pub const MAX_SAMPLES: usize = 256;
+    /// The longest delay: at 1 kHz the samples that wait meanwhile have room.
+    pub const MAX_DELAY: Duration = Duration::from_millis(200);
+    /// What differs by less from what is followed, is there.
+    const NEAR: f32 = 1e-5;
 
     /// Nothing has come yet.
     #[must_use]
-    pub const fn new(settings: PlayoutSettings) -> Self {
+    pub fn new(settings: PlayoutSettings) -> Self {
+        let settings = PlayoutSettings { delay: settings.delay.min(Self::MAX_DELAY), ..settings };
         Self { settings, samples: VecDeque::new(), played_us: None, shown: None, late: 0 }
+    }
+
+    /// How it plays.
+    #[must_use]
+    pub const fn settings(&self) -> &PlayoutSettings {
+        &self.settings
     }
 
     /// How many samples came after their time had been played, and were thrown away.
@@ -86,18 +98,47 @@ impl Playout {
         self.played_us = None;
     }
 
+    /// What is shown before the first sample is due.
+    pub const fn begin_with(&mut self, value: f32, now: Instant) {
+        self.shown = Some((value, now));
+    }
+
+    /// Shows a value at once, as of `sent_us`, and forgets what waits. What was sent before is late.
+    pub fn show(&mut self, sent_us: i64, value: f32, now: Instant) {
+        let sent_us = self.played_us.map_or(sent_us, |played| played.max(sent_us));
+        self.samples.clear();
+        self.samples.push_back(Sample { sent_us, value });
+        self.played_us = Some(sent_us);
+        self.shown = Some((value, now));
+    }
+
     /// A sample has arrived, which was sent at `sent_us` by its sender's clock, in microseconds. One that comes too
     /// late for its time is played at once if it is the newest, since what was sent last is what is meant; else it is
-    /// counted, and never played.
-    pub fn push(&mut self, sent_us: i64, value: f32) {
+    /// counted, and never played: false.
+    pub fn push(&mut self, sent_us: i64, value: f32) -> bool {
         if !value.is_finite() {
-            return;
+            return false;
         }
+        let late = self.late;
+        self.take(sent_us, value);
+        self.late == late
+    }
+
+    fn take(&mut self, sent_us: i64, value: f32) {
         let sample = Sample { sent_us, value };
         let is_newest = self.samples.back().is_some_and(|newest| sent_us > newest.sent_us);
         let is_late = self.played_us.is_some_and(|played| sent_us <= played);
         if is_late && !is_newest {
             self.late += 1;
+            return;
+        }
+        if self.settings.delay.is_zero() {
+            if is_newest || self.samples.is_empty() {
+                self.samples.clear();
+                self.samples.push_back(sample);
+            } else {
+                self.late += 1;
+            }
             return;
         }
         // Almost always at the end.
@@ -117,6 +158,12 @@ impl Playout {
     /// The value to be shown at `now`, at which the sender's clock shows `sender_us`. `None` before the first sample
     /// is due.
     pub fn value(&mut self, sender_us: i64, now: Instant) -> Option<f32> {
+        if self.settings.delay.is_zero() {
+            let Some(current) = self.samples.front().copied() else {
+                return self.shown.map(|(value, _)| value);
+            };
+            return Some(self.smooth(current.value, now));
+        }
         let delay = i64::try_from(self.settings.delay.as_micros()).unwrap_or(i64::MAX);
         let due = sender_us.saturating_sub(delay);
         // A clock that is set back does not make time run backwards here.
@@ -138,9 +185,33 @@ impl Playout {
         Some(self.smooth(value, now))
     }
 
+    /// Throws away, unshown, what waits and was sent before `us`. The newest of it, if nothing is left.
+    pub fn forget_before(&mut self, us: i64) -> Option<f32> {
+        let old = self.samples.partition_point(|sample| sample.sent_us < us);
+        let newest = self.samples.get(old.checked_sub(1)?).map(|sample| sample.value);
+        self.samples.drain(..old);
+        newest.filter(|_| self.samples.is_empty())
+    }
+
+    /// Whether the same will be shown until another sample comes.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        match (self.samples.front(), self.samples.len(), self.shown) {
+            (None, ..) => true,
+            (Some(last), 1, Some((shown, _))) => {
+                let is_due = self.settings.delay.is_zero()
+                    || self.played_us.is_some_and(|played| played >= last.sent_us);
+                is_due && shown.to_bits() == last.value.to_bits()
+            },
+            _ => false,
+        }
+    }
+
     fn smooth(&mut self, value: f32, now: Instant) -> f32 {
         let shown = match self.shown {
-            Some((shown, at)) if !self.settings.smoothing.is_zero() => {
+            Some((shown, at))
+                if !self.settings.smoothing.is_zero() && (value - shown).abs() > Self::NEAR =>
+            {
                 let passed = now.saturating_duration_since(at).as_secs_f32();
                 let share = 1.0 - (-passed / self.settings.smoothing.as_secs_f32()).exp();
                 (value - shown).mul_add(share, shown)

@@ -16,6 +16,7 @@ use crate::Look;
 use crate::Lost;
 use crate::Message;
 use crate::Modulation;
+use crate::ModulationFrame;
 use crate::NodeInfo;
 use crate::Ping;
 use crate::ProcessStatus;
@@ -85,6 +86,7 @@ routes! {
     Resend:        App, Visualization, Daemon, Bridge => App, Visualization, Daemon, Bridge;
     // What a visualization plays.
     Modulation:    App, Bridge, Visualization => Visualization, App, Daemon, Bridge;
+    ModulationFrame: App, Bridge => Visualization, App, Daemon, Bridge;
     Look:          Visualization => App, Daemon, Bridge;
     // What a daemon knows of its host.
     ProcessStatus: Daemon => App, Daemon, Bridge;

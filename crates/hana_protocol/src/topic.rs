@@ -10,6 +10,7 @@ use crate::LogLine;
 use crate::Look;
 use crate::Lost;
 use crate::Modulation;
+use crate::ModulationFrame;
 use crate::NodeId;
 use crate::NodeInfo;
 use crate::ParameterName;
@@ -152,6 +153,14 @@ impl Topics<Modulation> {
     #[must_use]
     pub fn modulation_of(node: &NodeId) -> Self {
         Self::matching(format!("{}/{node}/modulation/*", Key::ROOT))
+    }
+}
+
+impl Topic<ModulationFrame> {
+    /// Many parameters of `node` in one message.
+    #[must_use]
+    pub const fn modulation_frame(node: NodeId) -> Self {
+        Self::at(Key::ModulationFrame(node))
     }
 }
 

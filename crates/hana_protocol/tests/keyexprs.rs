@@ -23,6 +23,7 @@ use hana_protocol::Look;
 use hana_protocol::Lost;
 use hana_protocol::Message;
 use hana_protocol::Modulation;
+use hana_protocol::ModulationFrame;
 use hana_protocol::NodeInfo;
 use hana_protocol::Ping;
 use hana_protocol::ProcessStatus;
@@ -94,6 +95,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Sent => senders!(Sent),
         KeyKind::Resend => senders!(Resend),
         KeyKind::Modulation => senders!(Modulation),
+        KeyKind::ModulationFrame => senders!(ModulationFrame),
         KeyKind::Look => senders!(Look),
         KeyKind::Custom | KeyKind::Inbox | KeyKind::KindInbox => senders!(Custom),
         KeyKind::Process => senders!(ProcessStatus),
@@ -179,6 +181,7 @@ fn the_limits_are_those_of_the_messages() {
         (Sent::NAME, limits_of::<Sent>()),
         (Resend::NAME, limits_of::<Resend>()),
         (Modulation::NAME, limits_of::<Modulation>()),
+        (ModulationFrame::NAME, limits_of::<ModulationFrame>()),
         (Look::NAME, limits_of::<Look>()),
         (ProcessStatus::NAME, limits_of::<ProcessStatus>()),
         (Lost::NAME, limits_of::<Lost>()),
@@ -258,6 +261,7 @@ fn the_examples_of_messages_are_whole_messages() {
     example_is_whole::<Sent>();
     example_is_whole::<Resend>();
     example_is_whole::<Modulation>();
+    example_is_whole::<ModulationFrame>();
     example_is_whole::<Look>();
     example_is_whole::<ProcessStatus>();
     example_is_whole::<Lost>();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context;
+use hana_network::FrameStream;
 use hana_network::MeshWatch;
 use hana_network::Node;
 use hana_network::NodeConfig;
@@ -14,8 +15,10 @@ use hana_network::Pending;
 use hana_network::PlayError;
 use hana_network::PlayLink;
 use hana_network::Publisher;
+use hana_protocol::FrameSettings;
 use hana_protocol::Modulation;
 use hana_protocol::NodeId;
+use hana_protocol::NodeInfo;
 use hana_protocol::ParameterName;
 use hana_protocol::Topic;
 use hana_protocol::role;
@@ -88,8 +91,12 @@ struct OscBridge {
 
 /// A visualization that was played: over a direct link once it is open, over the mesh until then.
 struct Played {
+    /// Which run of it: frames are for one.
+    instance: Option<u64>,
     link: Link,
     publishers: HashMap<ParameterName, Publisher<Modulation>>,
+    /// For values that come together, so that they are shown together.
+    frames: Option<FrameStream>,
 }
 
 enum Link {
@@ -100,15 +107,17 @@ enum Link {
 
 impl OscBridge {
     fn take(&mut self, datagram: &[u8]) {
-        for value in osc_message::read(datagram) {
+        let values = osc_message::read(datagram);
+        let together = values.iter().flatten().count() > 1;
+        for value in values {
             match value {
-                Ok(value) => self.play(&value),
+                Ok(value) => self.play(&value, together),
                 Err(error) => self.complaints.say(&error.to_string()),
             }
         }
     }
 
-    fn play(&mut self, value: &OscValue) {
+    fn play(&mut self, value: &OscValue, together: bool) {
         let OscValue { node: id, parameter, value } = value;
         self.watch.poll();
         if let Err(problem) = self.check(id, parameter, *value) {
@@ -117,9 +126,17 @@ impl OscBridge {
         }
         let (node, roster) = (&self.node, self.watch.roster());
         let played = self.played.entry(id.clone()).or_insert_with(|| Played {
+            instance: roster.info(id).map(|info| info.instance),
             link: roster.info(id).map_or(Link::None, |info| Link::Opening(node.play(info))),
             publishers: HashMap::new(),
+            frames: None,
         });
+        if let Some(info) = roster.info(id).filter(|_| together) {
+            if let Err(problem) = played.play_in_frame(node, info, parameter, *value) {
+                self.complaints.say(&format!("/hana/{id}/{parameter}: {problem}"));
+            }
+            return;
+        }
         let publisher =
             played.publishers.entry(parameter.clone()).or_insert_with(|| match &played.link {
                 Link::Open(link) => link.modulation(parameter.clone()),
@@ -160,13 +177,17 @@ impl OscBridge {
     fn look_around(&mut self) {
         self.watch.poll();
         let roster = self.watch.roster();
-        self.played.retain(|id, _| roster.is_present(id));
+        self.played.retain(|id, played| {
+            let instance = roster.info(id).map(|info| info.instance);
+            roster.is_present(id) && instance == played.instance
+        });
         for (id, played) in &mut self.played {
             let Link::Opening(pending) = &played.link else { continue };
             match pending.take() {
                 None => {},
                 Some(Ok(link)) => {
                     played.publishers.clear();
+                    played.frames = None;
                     played.link = Link::Open(link);
                 },
                 Some(Err(problem)) => {
@@ -176,6 +197,27 @@ impl OscBridge {
             }
         }
         self.complaints.sum_up();
+    }
+}
+
+impl Played {
+    fn play_in_frame(
+        &mut self,
+        node: &Node<role::Bridge>,
+        info: &NodeInfo,
+        parameter: &ParameterName,
+        value: f32,
+    ) -> anyhow::Result<()> {
+        let frames = match &mut self.frames {
+            Some(frames) => frames,
+            slot @ None => slot.insert(match &self.link {
+                Link::Open(link) => link.frame_stream(FrameSettings::default())?,
+                Link::Opening(_) | Link::None => {
+                    node.frame_stream(info, FrameSettings::default())?
+                },
+            }),
+        };
+        Ok(frames.set(frames.place(parameter)?, value)?)
     }
 }
 

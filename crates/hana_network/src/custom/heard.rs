@@ -316,7 +316,7 @@ impl<M: CustomMessage> Receiver<M> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .is_copy(&raw.payload, Instant::now());
         if is_copy {
-            self.reception.counters.late(M::LANE, None);
+            self.reception.counters.late(M::LANE, None, 1);
         }
         is_copy
     }
@@ -331,7 +331,7 @@ impl<M: CustomMessage> Receiver<M> {
             .unwrap_or_else(PoisonError::into_inner)
             .take(envelope, Instant::now());
         if was_taken {
-            self.reception.counters.late(M::LANE, raw.sender());
+            self.reception.counters.late(M::LANE, raw.sender(), 1);
         }
         was_taken
     }

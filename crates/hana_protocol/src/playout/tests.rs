@@ -39,8 +39,8 @@ fn a_switch_has_nothing_between() {
 
 #[test]
 fn over_a_gap_there_is_no_slow_glide() {
-    let settings = PlayoutSettings { delay: ms(500), gap: ms(100), ..PlayoutSettings::default() };
-    let values = played(settings, &[(0, 0.0), (400, 1.0)], &[500, 700, 899, 900]);
+    let settings = PlayoutSettings { delay: ms(200), gap: ms(100), ..PlayoutSettings::default() };
+    let values = played(settings, &[(0, 0.0), (150, 1.0)], &[200, 300, 349, 350]);
     assert_eq!(values, [Some(0.0), Some(0.0), Some(0.0), Some(1.0)]);
 }
 

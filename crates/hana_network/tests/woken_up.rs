@@ -1,0 +1,256 @@
+//! A visualization that is stopped for five seconds while it is played a thousand times a second shows, when it goes on,
+//! nothing that is older than what is played then. What is played is a ramp, so that a value says when it was sent.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use hana_network::NetworkSettings;
+use hana_network::Node;
+use hana_network::NodeConfig;
+use hana_network::PlayLink;
+use hana_network::PlayTransport;
+use hana_network::Publisher;
+use hana_protocol::FrameSettings;
+use hana_protocol::Modulation;
+use hana_protocol::NodeId;
+use hana_protocol::NodeInfo;
+use hana_protocol::Parameter;
+use hana_protocol::ParameterName;
+use hana_protocol::Player;
+use hana_protocol::role;
+use hana_tests::eventually;
+use rustix::process::Pid;
+use rustix::process::Signal;
+
+const SOON: Duration = Duration::from_secs(20);
+const STOPPED: Duration = Duration::from_secs(5);
+const PARAMETERS: usize = 8;
+/// For what a busy machine adds to how old a value is when it is shown, in seconds.
+const MARGIN: f64 = 0.05;
+
+/// Seconds since the hour began.
+fn now() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Duration::from_nanos_u128(since.as_nanos() % 3_600_000_000_000).as_secs_f64()
+}
+
+/// The ramp climbs from -1 to 1 in a minute, and begins again each minute.
+#[allow(clippy::cast_possible_truncation)]
+fn ramp(at: f64) -> f32 {
+    (at.rem_euclid(60.0) / 30.0 - 1.0) as f32
+}
+
+/// How old a value is, in seconds.
+fn age(value: f32, at: f64) -> f64 {
+    (at.rem_euclid(60.0) - (f64::from(value) + 1.0) * 30.0).rem_euclid(60.0)
+}
+
+fn names() -> Vec<ParameterName> {
+    (0..PARAMETERS).map(|n| ParameterName::new(&format!("p{n}")).unwrap()).collect()
+}
+
+fn config(id: &str) -> NodeConfig {
+    let config = NodeConfig::from_environment(NodeId::new(id).unwrap()).unwrap();
+    let network = NetworkSettings { multicast: false, ..config.network().clone() };
+    config.with_network(network)
+}
+
+/// The visualization: says what it is, and then every four milliseconds what it shows.
+#[test]
+#[ignore = "it is run by the other tests, as a process of its own"]
+fn the_visualization() {
+    let parameters = names().into_iter().map(|name| Parameter::new(name, 0.0)).collect();
+    let config = config("stage").with_parameters(parameters);
+    let node = Node::<role::Visualization>::join(config).wait(SOON).unwrap().unwrap();
+    println!("info {}", serde_json::to_string(&node.info()).unwrap());
+    // Ended from outside; not for ever, where nobody does.
+    let begun = Instant::now();
+    while begun.elapsed() < 3 * SOON {
+        // Before it looks: it may be stopped at any point.
+        let at = now();
+        let values = node.board().values();
+        println!("shown {at} {} {}", values[0], values[PARAMETERS - 1]);
+        thread::sleep(Duration::from_millis(4));
+    }
+}
+
+/// A process with the visualization, ended when this is dropped.
+struct Stage {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Stage {
+    fn start(transport: PlayTransport, delay_ms: u64) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_visualization", "--ignored", "--nocapture"])
+            .env("HANA_PLAY_LINK", transport.to_string())
+            .env("HANA_PLAYOUT_MS", delay_ms.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        let lines = Arc::new(Mutex::new(vec![]));
+        let read = Arc::clone(&lines);
+        thread::spawn(move || {
+            for line in said.lines().map_while(Result::ok) {
+                read.lock().unwrap().push(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn info(&self) -> NodeInfo {
+        eventually(SOON, "the visualization to be there", || {
+            let lines = self.lines.lock().unwrap();
+            let info = lines.iter().find_map(|line| line.split_once("info ").map(|(_, info)| info));
+            info.map(|info| serde_json::from_str(info).unwrap())
+        })
+    }
+
+    /// When it showed what of the first and the last parameter.
+    fn shown(&self) -> Vec<(f64, [f32; 2])> {
+        let lines = self.lines.lock().unwrap();
+        let shown = lines.iter().filter_map(|line| {
+            let mut words = line.strip_prefix("shown ")?.split(' ');
+            let at = words.next()?.parse().ok()?;
+            Some((at, [words.next()?.parse().ok()?, words.next()?.parse().ok()?]))
+        });
+        shown.collect()
+    }
+
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// How it is played.
+#[derive(Clone, Copy)]
+enum Way {
+    Values,
+    Frames,
+}
+
+type Set = Box<dyn Fn(f32) + Send>;
+
+fn hands(link: &PlayLink, way: Way) -> Set {
+    match way {
+        Way::Values => {
+            let all: Vec<Publisher<Modulation>> =
+                names().into_iter().map(|name| link.modulation(name)).collect();
+            Box::new(move |value| {
+                all.iter().for_each(|of| of.publish(&Modulation { value }).unwrap());
+            })
+        },
+        Way::Frames => {
+            let stream = link.frame_stream(FrameSettings::default()).unwrap();
+            Box::new(move |value| {
+                (0..PARAMETERS).for_each(|place| stream.set(place, value).unwrap());
+            })
+        },
+    }
+}
+
+fn nothing_old_is_shown(way: Way, transport: PlayTransport, delay_ms: u64) {
+    let stage = Stage::start(transport, delay_ms);
+    let info = stage.info();
+    let over = format!("{transport}/");
+    assert!(info.play[0].starts_with(&over), "{:?}", info.play);
+    let app = Node::<role::App>::join(config("hands")).wait(SOON).unwrap().unwrap();
+    let link = app.play(&info).wait(SOON).unwrap().unwrap();
+    let ended = Arc::new(AtomicBool::new(false));
+    let (set, of_hands) = (hands(&link, way), Arc::clone(&ended));
+    let hands = thread::spawn(move || {
+        while !of_hands.load(Ordering::Acquire) {
+            set(ramp(now()));
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let limit = Player::STALE.as_secs_f64() + MARGIN;
+    let is_played = |since: f64| {
+        let shown = stage.shown();
+        let newest: Vec<_> = shown.iter().filter(|(at, _)| *at > since).collect();
+        newest.len() > 50
+            && newest[newest.len() - 50..]
+                .iter()
+                .all(|(at, values)| values.iter().all(|value| age(*value, *at) < limit))
+    };
+    eventually(SOON, "it to be played", || is_played(0.0));
+    stage.signal(Signal::STOP);
+    // How long it stands still is what this is about.
+    thread::sleep(STOPPED);
+    let woken = now();
+    stage.signal(Signal::CONT);
+    eventually(SOON, "it to be played again", || is_played(woken));
+    // Whatever comes late, comes now.
+    thread::sleep(Duration::from_secs(1));
+    ended.store(true, Ordering::Release);
+    hands.join().unwrap();
+
+    let shown = stage.shown();
+    type Shown = Vec<(f64, [f32; 2])>;
+    let (before, after): (Shown, Shown) = shown.into_iter().partition(|(at, _)| *at < woken);
+    assert!(after.len() > 100, "{}", after.len());
+    let (mut first_new, mut oldest): (f64, f64) = (0.0, 0.0);
+    for parameter in 0..2 {
+        // It was shown before, and is until something newer comes.
+        let last = before.last().unwrap().1[parameter];
+        let new =
+            after.iter().map(|(at, values)| (*at, values[parameter])).filter(|of| of.1 != last);
+        let new: Vec<(f64, f32)> = new.collect();
+        for (at, value) in &new {
+            oldest = oldest.max(age(*value, *at));
+        }
+        first_new = first_new.max(new[0].0 - woken);
+        let ages: Vec<f64> = new.iter().map(|(at, value)| at - age(*value, *at)).collect();
+        assert!(ages.is_sorted_by(|a, b| b - a > -0.002), "it runs backwards");
+    }
+    eprintln!(
+        "measured: stopped for 5 s while played over {transport}, {delay_ms} ms behind: the first new value after {:.0} ms, the oldest that was shown was {:.0} ms old",
+        first_new * 1000.0,
+        oldest * 1000.0
+    );
+    let limit = limit + Duration::from_millis(delay_ms).as_secs_f64();
+    assert!(oldest < limit, "{oldest:.3} s old");
+}
+
+#[test]
+fn who_wakes_up_and_was_played_by_values_shows_nothing_old() {
+    nothing_old_is_shown(Way::Values, PlayTransport::Tcp, 0);
+}
+
+#[test]
+fn who_wakes_up_and_was_played_by_frames_shows_nothing_old() {
+    nothing_old_is_shown(Way::Frames, PlayTransport::Tcp, 0);
+}
+
+#[test]
+fn who_wakes_up_and_plays_frames_with_a_delay_shows_nothing_old() {
+    nothing_old_is_shown(Way::Frames, PlayTransport::Tcp, 20);
+}
+
+#[test]
+fn who_wakes_up_and_was_played_over_udp_shows_nothing_old() {
+    nothing_old_is_shown(Way::Frames, PlayTransport::Udp, 0);
+}

@@ -1,0 +1,159 @@
+//! A frame of a visualization with 64 parameters that all move takes nothing from the heap.
+#![allow(clippy::unwrap_used, missing_docs)]
+// An allocator cannot be counted otherwise.
+#![allow(unsafe_code)]
+
+use std::alloc::GlobalAlloc;
+use std::alloc::Layout;
+use std::alloc::System;
+use std::cell::Cell;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use bevy_app::App;
+use bevy_app::First;
+use bevy_app::Last;
+use bevy_app::PostUpdate;
+use bevy_app::PreUpdate;
+use bevy_ecs::prelude::*;
+use bevy_ecs::schedule::ScheduleLabel;
+use bevy_ecs::schedule::SingleThreadedExecutor;
+use bevy_reflect::Reflect;
+use hana_network::Node;
+use hana_network::NodeConfig;
+use hana_plugin::MeshLink;
+use hana_plugin::PlayoutSettings;
+use hana_plugin::VisualizationPlugin;
+use hana_protocol::FrameSettings;
+use hana_protocol::NodeId;
+use hana_protocol::role;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's own, and a count for each thread.
+struct Counting;
+
+// SAFETY: all is handed on as it came; to count neither allocates nor panics.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(block, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+macro_rules! sky {
+    ($($parameter:ident)*) => {
+        #[derive(Resource, Reflect, Default)]
+        struct Sky { $($parameter: f32,)* }
+    };
+}
+sky! {
+    p0 p1 p2 p3 p4 p5 p6 p7 p8 p9 p10 p11 p12 p13 p14 p15 p16 p17 p18 p19 p20 p21 p22 p23 p24
+    p25 p26 p27 p28 p29 p30 p31 p32 p33 p34 p35 p36 p37 p38 p39 p40 p41 p42 p43 p44 p45 p46 p47
+    p48 p49 p50 p51 p52 p53 p54 p55 p56 p57 p58 p59 p60 p61 p62 p63
+}
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_frame_with_64_moving_parameters_allocates_nothing() {
+    // The program reads its settings from the environment, so it is one of its own.
+    let directory = tempfile::tempdir().unwrap();
+    let settings = directory.path().join("hanad.toml");
+    std::fs::write(&settings, "multicast = false\n").unwrap();
+    let program = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_program", "--ignored", "--nocapture"])
+        .env("HANA_CONFIG", &settings)
+        .status();
+    assert!(program.unwrap().success());
+}
+
+#[test]
+#[ignore = "it is run by the other test, as a process of its own"]
+fn the_program() {
+    let playout =
+        PlayoutSettings { delay: Duration::from_millis(20), ..PlayoutSettings::default() };
+    let mut app = App::new();
+    app.add_plugins(VisualizationPlugin::<Sky>::new("sky").playout(playout));
+    // What is asked of the heap is counted by thread; and Bevy itself asks for some to hand systems to others.
+    for label in [First.intern(), PreUpdate.intern(), PostUpdate.intern(), Last.intern()] {
+        app.edit_schedule(label, |schedule| {
+            schedule.set_executor(SingleThreadedExecutor::new());
+        });
+    }
+    let deadline = Instant::now() + SOON;
+    let info = loop {
+        app.update();
+        if let Some(node) = app.world().resource::<MeshLink<role::Visualization>>().node() {
+            break node.info();
+        }
+        assert!(Instant::now() < deadline, "it does not join");
+        thread::sleep(Duration::from_millis(5));
+    };
+    let hands = NodeConfig::from_environment(NodeId::new("hands").unwrap()).unwrap();
+    let hands = Node::<role::App>::join(hands).wait(SOON).unwrap().unwrap();
+    let link = hands.play(&info).wait(SOON).unwrap().unwrap();
+    let stream = link.frame_stream(FrameSettings::default()).unwrap();
+    let ended = Arc::new(AtomicBool::new(false));
+    let of_hands = Arc::clone(&ended);
+    let playing = thread::spawn(move || {
+        let begun = Instant::now();
+        let mut allocated_by_setting = 0;
+        while !of_hands.load(Ordering::Acquire) {
+            let before = ALLOCATIONS.get();
+            for place in 0..64_u8 {
+                let value = begun.elapsed().as_secs_f32().mul_add(3.0, f32::from(place)).sin();
+                stream.set(place.into(), value).unwrap();
+            }
+            allocated_by_setting += ALLOCATIONS.get() - before;
+            thread::sleep(Duration::from_millis(1));
+        }
+        allocated_by_setting
+    });
+    // Everything has grown to its size after this.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        app.update();
+        thread::sleep(Duration::from_millis(4));
+    }
+    let (mut allocated, mut moved, mut last) = (0, 0, 0.0_f32);
+    for _ in 0..300 {
+        let before = ALLOCATIONS.get();
+        app.update();
+        allocated += ALLOCATIONS.get() - before;
+        let now = app.world().resource::<Sky>().p63;
+        moved += u32::from(last.to_bits() != now.to_bits());
+        last = now;
+        thread::sleep(Duration::from_millis(4));
+    }
+    ended.store(true, Ordering::Release);
+    let by_setting = playing.join().unwrap();
+    eprintln!(
+        "measured: {allocated} allocations in 300 frames, {by_setting} by setting 64 values a thousand times a second"
+    );
+    assert!(moved > 250, "it hardly moved: {moved}");
+    assert_eq!(allocated, 0);
+    assert_eq!(by_setting, 0);
+}

@@ -1,0 +1,271 @@
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::ClockMap;
+use crate::Envelope;
+use crate::ModulationFrame;
+use crate::NodeId;
+use crate::Playout;
+use crate::PlayoutSettings;
+use crate::clock_map::Reading;
+
+/// Plays what several senders send for the parameters of a visualization, as single values and in frames.
+///
+/// All times are brought to one clock, the local one, so that the value that was sent last is the one that counts,
+/// whoever sent it. What is older than [`STALE`](Self::STALE) when it comes, or when this program looks again after it
+/// hung, had piled up somewhere: it is not shown. Only the last of it is, once nothing newer has come for [`QUIET`](Self::QUIET), since
+/// a value that nobody changed afterwards is meant still. Pure; in the steady state nothing of it allocates.
+#[derive(Debug)]
+pub struct Player {
+    epoch: Instant,
+    tracks: Vec<Track>,
+    senders: Vec<Sender>,
+    /// When it was looked at last.
+    advanced: Instant,
+}
+
+/// What became of what arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// Values that are played, or that wait until it is known whether they are the last ones.
+    pub taken: u64,
+    /// Values that are never shown, since they came too late.
+    pub late: u64,
+}
+
+#[derive(Debug)]
+struct Track {
+    playout: Playout,
+    /// What was shown last, as bits; none before the first.
+    shown: Option<u32>,
+    /// When the newest value was sent, local microseconds.
+    newest: Option<i64>,
+    /// Of which run of a sender the last value was, and its time there: a frame may say it again.
+    last: Option<(u64, i64)>,
+    /// What came too late, and may yet be all that comes.
+    parked: Option<Parked>,
+    /// Nothing changes until something comes.
+    is_settled: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Parked {
+    value: f32,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Sender {
+    id: NodeId,
+    instance: u64,
+    map: ClockMap,
+    heard: Instant,
+}
+
+/// A value on its way to its track.
+#[derive(Debug, Clone, Copy)]
+struct Arriving {
+    /// The run of its sender, and its time there.
+    sent: (u64, i64),
+    /// Its time here; none while the sender's clock is not known.
+    local_us: Option<i64>,
+    value: f32,
+}
+
+impl Player {
+    /// What is older than this when it arrives, by its sender's clock, is not played. More than any network that one
+    /// would play over delays for long, less than a person would take for the present.
+    pub const STALE: Duration = Duration::from_millis(250);
+    /// After so long without a newer value the last one is shown, however old.
+    pub const QUIET: Duration = Duration::from_millis(100);
+    /// Senders whose clocks are followed; beyond, the one that was silent for longest is forgotten.
+    pub const MAX_SENDERS: usize = 16;
+
+    /// Plays so many parameters as there are settings, beginning with `values`.
+    #[must_use]
+    pub fn new(settings: &[PlayoutSettings], values: &[f32], now: Instant) -> Self {
+        let tracks = settings.iter().zip(values).map(|(settings, value)| {
+            let mut playout = Playout::new(*settings);
+            playout.begin_with(*value, now);
+            let shown = Some(value.to_bits());
+            Track { playout, shown, newest: None, last: None, parked: None, is_settled: true }
+        });
+        Self { epoch: now, tracks: tracks.collect(), senders: vec![], advanced: now }
+    }
+
+    /// A value has come for the parameter `index`. Without an envelope it is shown at once.
+    pub fn put(
+        &mut self,
+        index: usize,
+        envelope: Option<&Envelope>,
+        value: f32,
+        now: Instant,
+    ) -> Taken {
+        let Some(envelope) = envelope else {
+            self.show(index, value, now);
+            return Taken { taken: 1, late: 0 };
+        };
+        let (sender, reading) = self.sender(envelope, now);
+        let local_us = self.local_of(sender, reading, envelope.at, now);
+        let sent = (envelope.instance, envelope.at);
+        self.take(index, Arriving { sent, local_us, value }, now)
+    }
+
+    /// A frame has come whose indices and values were found to be right. Without an envelope its last values are shown
+    /// at once.
+    pub fn frame(
+        &mut self,
+        envelope: Option<&Envelope>,
+        frame: &ModulationFrame,
+        now: Instant,
+    ) -> Taken {
+        let mut taken = Taken::default();
+        let Some(envelope) = envelope else {
+            for (index, value) in frame.last_values() {
+                self.show(index, value, now);
+                taken.taken += 1;
+            }
+            return taken;
+        };
+        let (sender, reading) = self.sender(envelope, now);
+        for (index, at, value) in frame.values() {
+            let local_us = self.local_of(sender, reading, at, now);
+            let sent = (envelope.instance, at);
+            let of_value = self.take(index, Arriving { sent, local_us, value }, now);
+            taken.taken += of_value.taken;
+            taken.late += of_value.late;
+        }
+        taken
+    }
+
+    /// A value was set by command or by the program itself, and is shown already. What was sent before is late.
+    pub fn set(&mut self, index: usize, value: f32, now: Instant) {
+        self.show(index, value, now);
+        if let Some(track) = self.tracks.get_mut(index) {
+            track.shown = Some(value.to_bits());
+        }
+    }
+
+    fn show(&mut self, index: usize, value: f32, now: Instant) {
+        let local = self.local(now);
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        track.playout.show(local, value, now);
+        track.newest = Some(local);
+        track.parked = None;
+        track.is_settled = false;
+    }
+
+    /// What is to be shown at `now`: tells `changed` of each parameter that shows another value than before.
+    pub fn advance(&mut self, now: Instant, mut changed: impl FnMut(usize, f32)) {
+        let local = self.local(now);
+        let hung = now.saturating_duration_since(self.advanced) > Self::STALE;
+        self.advanced = now;
+        for (index, track) in self.tracks.iter_mut().enumerate() {
+            if track.is_settled {
+                continue;
+            }
+            if hung {
+                track.wake_up(local, now);
+            }
+            if let Some(parked) = track.parked
+                && now.saturating_duration_since(parked.since) >= Self::QUIET
+            {
+                track.parked = None;
+                track.playout.show(local, parked.value, now);
+                track.newest = Some(local);
+            }
+            if let Some(value) = track.playout.value(local, now)
+                && track.shown.replace(value.to_bits()) != Some(value.to_bits())
+            {
+                changed(index, value);
+            }
+            track.is_settled = track.parked.is_none() && track.playout.is_settled();
+        }
+    }
+
+    fn local(&self, now: Instant) -> i64 {
+        let passed = now.saturating_duration_since(self.epoch).as_micros();
+        i64::try_from(passed).unwrap_or(i64::MAX)
+    }
+
+    /// Which sender it is, and what is known of its clock.
+    fn sender(&mut self, envelope: &Envelope, now: Instant) -> (usize, Reading) {
+        let Envelope { from, instance, .. } = envelope;
+        let is_it = |of: &Sender| of.instance == *instance && of.id == *from;
+        let place = self.senders.iter().position(is_it).unwrap_or_else(|| {
+            if self.senders.len() >= Self::MAX_SENDERS {
+                let silent = self.senders.iter().enumerate().min_by_key(|(_, of)| of.heard);
+                if let Some(place) = silent.map(|(place, _)| place) {
+                    self.senders.swap_remove(place);
+                }
+            }
+            self.senders.push(Sender {
+                id: envelope.from.clone(),
+                instance: envelope.instance,
+                map: ClockMap::new(self.epoch),
+                heard: now,
+            });
+            self.senders.len() - 1
+        });
+        let sender = &mut self.senders[place];
+        sender.heard = now;
+        (place, sender.map.observe(envelope.at, now))
+    }
+
+    /// When what was sent at `at` should have come. Nothing comes from the future.
+    fn local_of(&self, sender: usize, reading: Reading, at: i64, now: Instant) -> Option<i64> {
+        let local = self.senders[sender].map.local_us(at)?;
+        (reading == Reading::Known).then(|| local.min(self.local(now)))
+    }
+
+    fn take(&mut self, index: usize, arriving: Arriving, now: Instant) -> Taken {
+        let now_us = self.local(now);
+        let mut taken = Taken::default();
+        let Some(track) = self.tracks.get_mut(index) else { return taken };
+        let Arriving { sent, local_us, value } = arriving;
+        if track.last == Some(sent) {
+            return taken;
+        }
+        let is_newest = local_us.is_none_or(|at| track.newest.is_none_or(|newest| at > newest));
+        let limit = Self::STALE.max(track.playout.settings().delay).as_micros();
+        let fresh = local_us.filter(|at| u128::from(now_us.abs_diff(*at)) <= limit);
+        let was_taken = match fresh {
+            Some(at) => {
+                taken.late += u64::from(track.parked.take().is_some());
+                track.newest = track.newest.max(Some(at));
+                track.playout.push(at, value)
+            },
+            None if is_newest => {
+                let before = track.parked.replace(Parked { value, since: now });
+                taken.late += u64::from(before.is_some());
+                true
+            },
+            None => false,
+        };
+        if was_taken {
+            taken.taken += 1;
+            track.last = Some(sent);
+            track.is_settled = false;
+        } else {
+            taken.late += 1;
+        }
+        taken
+    }
+}
+
+impl Track {
+    /// Nobody has looked for so long that what waited is old by now.
+    fn wake_up(&mut self, local: i64, now: Instant) {
+        let limit = Player::STALE + self.playout.settings().delay;
+        let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
+        if let Some(value) = self.playout.forget_before(local.saturating_sub(limit))
+            && self.shown != Some(value.to_bits())
+        {
+            self.parked.get_or_insert(Parked { value, since: now });
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::float_cmp)]
+mod tests;
