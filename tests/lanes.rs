@@ -58,7 +58,7 @@ fn arrived(said: &str) -> Arrived {
     let mut arrived = Arrived::new();
     for line in said.lines() {
         let words: Vec<&str> = line.split(' ').collect();
-        if let [lane, run, number] = words[..]
+        if let [lane, run, number, _] = words[..]
             && let (Ok(run), Ok(number)) = (run.parse(), number.parse())
         {
             arrived.entry((lane.into(), run)).or_default().push(number);
@@ -106,7 +106,7 @@ fn lanes_keep_their_promises(lab: &str, loss: u32) {
     await_line(&counting, "it to count", |line| line.starts_with("joined "));
     let first = send(&h1, |run| {
         await_line(&counting, "half of them", |line| {
-            *line == format!("reliable_ordered {run} 2000")
+            line.starts_with(&format!("reliable_ordered {run} 2000 "))
         });
         show.daemon("h2").kill(Signal::KILL);
         show.daemon("h2").wait(SOON);
@@ -157,7 +157,8 @@ fn lanes_keep_their_promises(lab: &str, loss: u32) {
         figure(&format!(
             "{loss} % loss, {lane}: {missing} of 10000 did not arrive, {told} were counted"
         ));
-        let known = missing - before..=missing;
+        // Each of them says how it is, ten times a second, on one of these lanes too.
+        let known = missing - before..=missing + 20;
         assert!(known.contains(&told), "{known:?}: {receiver} {} {}", first.1, second.1);
     }
 }
@@ -277,4 +278,89 @@ fn past_its_deadline_a_message_to_a_node_fails_with_an_error_that_names_it() {
     }
     assert!(took >= Duration::from_secs(2), "not before the deadline: {took:?}");
     figure(&format!("messages with a deadline of 2 s failed after {:.2} s", took.as_secs_f64()));
+}
+
+/// How long ago messages of a lane had been sent when they were read: the half and the hundredth that took longest, in
+/// microseconds, of those read after the first `skip` lines.
+fn latency(said: &str, lane: &str, skip: usize) -> (u64, u64) {
+    let of_line = |line: &str| line.strip_prefix(lane)?.rsplit(' ').next()?.parse::<u64>().ok();
+    let mut all: Vec<u64> = said.lines().skip(skip).filter_map(of_line).collect();
+    all.sort_unstable();
+    let at = |share: usize| all.get(all.len() * share / 100).copied().unwrap_or_default();
+    (at(50), at(99))
+}
+
+fn memory_mib(host: &Host, running: &Running) -> u64 {
+    let status = format!("/proc/{}/status", running.pid());
+    let said = host.run(["grep", "VmRSS", &status]).ok().stdout;
+    said.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+fn reader(host: &Host, id: &str, words: &[&str]) -> Running {
+    let mut command = host.command("tally");
+    command.arg("count").args(words).env("HANA_NODE", id);
+    let running = host.spawn(command);
+    await_line(&running, "it to count", |line| line.starts_with("joined "));
+    running
+}
+
+#[test]
+fn a_reader_that_is_stopped_and_one_that_is_slow_harm_nobody_else() {
+    const PHASE: Duration = Duration::from_secs(6);
+    let Some(lab) = Lab::new("slow") else { return };
+    let show = Show::of(&lab, &["h1", "h2", "h3"]);
+    let [h1, h2, h3] = show.hosts() else { unreachable!() };
+    let mut healthy = reader(h2, "healthy", &[]);
+    let mut sending = tally(h1, &["send", "--count", "1000000", "--per-second", "1000"]);
+    await_line(&sending, "the run to begin", |line| line.starts_with("run "));
+    await_line(&healthy, "messages", |line| line.starts_with("reliable_ordered"));
+    std::thread::sleep(PHASE);
+    let alone = healthy.stdout();
+    let before = latency(&alone, "unreliable_sequenced", 0);
+    // A tenth of what one lane sends.
+    let mut slow = reader(h3, "slow", &["--slowly", "10"]);
+    let mut stopped = reader(h3, "stopped", &[]);
+    await_line(&stopped, "messages", |line| line.starts_with("reliable_ordered"));
+    stopped.kill(Signal::STOP);
+    std::thread::sleep(PHASE);
+    let memory = memory_mib(h3, &slow);
+    stopped.kill(Signal::CONT);
+    let asleep = stopped.stdout().lines().count();
+    eventually(SOON, "the stopped one to read", || stopped.stdout().lines().count() > asleep);
+    let together = healthy.stdout();
+    let after = latency(&together, "unreliable_sequenced", alone.lines().count());
+    for running in [&mut sending, &mut healthy, &mut slow, &mut stopped] {
+        running.kill(Signal::TERM);
+        assert!(running.wait(SOON).success(), "{}", running.stderr());
+    }
+    figure(&format!(
+        "the healthy one reads the newest after {} us (p50), {} us (p99) alone; {} us, {} us beside one that is stopped and one that is slow",
+        before.0, before.1, after.0, after.1
+    ));
+    let said = sending.stdout();
+    let handing_over = said.lines().filter_map(|line| line.strip_prefix("handing over "));
+    figure(&format!(
+        "handing over four messages, each second: {:?}",
+        handing_over.collect::<Vec<_>>()
+    ));
+    // The healthy one missed nothing that was promised.
+    let run = run_of(&said);
+    let said = healthy.stdout();
+    let came = arrived(&said);
+    for lane in ["reliable_ordered", "reliable_unordered"] {
+        let mut numbers = came[&(lane.to_owned(), run)].clone();
+        numbers.sort_unstable();
+        let all: Vec<u64> = (numbers[0]..).take(numbers.len()).collect();
+        assert!(numbers == all, "{lane}: {}", difference(&numbers));
+        assert_eq!(counted(&counters(&said), lane, "missed"), 0);
+    }
+    // The slow one threw away what it did not read in time, and counted it; its memory is bounded.
+    let by_slow = counters(&slow.stdout());
+    assert!(counted(&by_slow, "reliable_ordered", "dropped") > 0, "{by_slow}");
+    assert!(counted(&by_slow, "unreliable_sequenced", "coalesced") > 0, "{by_slow}");
+    assert!(memory < 100, "the slow one has {memory} MiB");
+    figure(&format!("the slow one has {memory} MiB"));
+    // What the stopped one reads when it goes on is in order.
+    let newest = &arrived(&stopped.stdout())[&("unreliable_sequenced".to_owned(), run)];
+    assert!(newest.is_sorted_by(|a, b| a < b));
 }

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -88,6 +89,8 @@ pub(crate) struct Channel {
     worker: Worker,
     counters: Arc<NodeCounters>,
     waiting: Mutex<VecDeque<Vec<u8>>>,
+    /// Told when there is room in the queue again.
+    room: Condvar,
     scheduled: AtomicBool,
     sequence: Arc<AtomicU64>,
     /// What was sent, where it may be asked for again.
@@ -158,6 +161,7 @@ impl Channel {
             worker,
             counters,
             waiting: Mutex::new(VecDeque::new()),
+            room: Condvar::new(),
             scheduled: AtomicBool::new(false),
             sequence,
             kept,
@@ -192,10 +196,19 @@ impl Channel {
         Ok(())
     }
 
+    /// Blocks until there is room in the queue of a reliable lane, at most for `timeout`.
+    pub(crate) fn await_room(&self, timeout: Duration) {
+        if self.lane.is_reliable() {
+            let is_full = |waiting: &mut VecDeque<Vec<u8>>| waiting.len() >= self.capacity;
+            drop(self.room.wait_timeout_while(self.waiting(), timeout, is_full));
+        }
+    }
+
     fn send_waiting(&self) {
         self.scheduled.store(false, Ordering::Release);
         loop {
             let Some(payload) = self.waiting().pop_front() else { return };
+            self.room.notify_one();
             self.send(payload);
         }
     }

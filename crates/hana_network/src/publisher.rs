@@ -1,5 +1,6 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hana_protocol::Message;
 use hana_protocol::codec;
@@ -71,6 +72,17 @@ impl<M: Message> Publisher<M> {
         self.outbox
             .push(&self.channel, payload)
             .map_err(|_| PublishError::QueueFull { key: self.channel.key().into() })
+    }
+
+    /// The same, and waits for room in the queue of a reliable lane, at most for `timeout`. Blocks: for a thread that
+    /// works something off, never for a frame loop.
+    ///
+    /// # Errors
+    ///
+    /// When there was no room in time, or the message cannot be written or is too large.
+    pub fn publish_within(&self, message: &M, timeout: Duration) -> Result<(), PublishError> {
+        self.channel.await_room(timeout);
+        self.publish(message)
     }
 }
 

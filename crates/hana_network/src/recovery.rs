@@ -55,8 +55,9 @@ pub(crate) struct Recovery {
     itself: Weak<Self>,
 }
 
-/// What a message may take to come when it is asked for, through two daemons that are busy, and twice that.
-const ASK_EVERY: Duration = Duration::from_millis(250);
+/// What messages may take to come when they are asked for: over a bad link TCP itself needs some hundred milliseconds to send
+/// again what it lost. What an answer leaves out is asked for at once.
+const ASK_EVERY: Duration = Duration::from_millis(500);
 /// How long who does not answer is asked. Longer than it takes a node to be back on the mesh when its daemon, or its
 /// cable, was gone for a moment.
 const PATIENCE: Duration = Duration::from_secs(10);

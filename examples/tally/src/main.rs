@@ -17,6 +17,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
 use clap::Parser;
@@ -48,7 +50,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// Writes a line for each message that arrives: its lane, the run that sent it, its number
+    /// Writes a line for each message that arrives: its lane, the run that sent it, its number, and how many microseconds
+    /// ago it was sent, by the clocks of the two machines
     Count {
         /// Milliseconds that each message takes
         #[arg(long, default_value_t = 0)]
@@ -161,7 +164,9 @@ fn write_down<M: Counted>(
     let mut arrived = 0;
     while let Some(received) = heard.try_recv() {
         let (run, number) = received.message.run_and_number();
-        writeln!(out, "{} {run} {number}", M::LANE)?;
+        let sent = received.envelope.map_or(0, |envelope| envelope.at);
+        let ago = unix_us().saturating_sub(sent);
+        writeln!(out, "{} {run} {number} {ago}", M::LANE)?;
         arrived += 1;
         if !slowly.is_zero() {
             out.flush()?;
@@ -188,6 +193,8 @@ impl Sending {
         let mut as_luck_will = OnLane::<AsLuckWill>::of(node, self);
         let begun = Instant::now();
         let gap = Duration::from_secs(1) / self.per_second.max(1);
+        // How long handing over took, which a program that draws does in its frame.
+        let mut spent = vec![];
         for number in 0..self.count {
             // From the time it should be, so that the rate is kept.
             let due = begun + gap * u32::try_from(number).unwrap_or(u32::MAX);
@@ -195,10 +202,15 @@ impl Sending {
             if told_to_end.load(Ordering::Acquire) {
                 break;
             }
+            let before = Instant::now();
             in_order.send(run, number, out)?;
             as_they_come.send(run, number, out)?;
             newest.send(run, number, out)?;
             as_luck_will.send(run, number, out)?;
+            spent.push(before.elapsed().as_micros());
+            if number % u64::from(self.per_second) == 0 {
+                write_percentiles("handing over", &mut spent, out)?;
+            }
         }
         writeln!(out, "sent")?;
         out.flush()?;
@@ -216,6 +228,21 @@ impl Sending {
         }
         Ok(())
     }
+}
+
+/// Microseconds: the half and the hundredth that took longest took at least so long.
+fn write_percentiles(what: &str, spent: &mut Vec<u128>, out: &mut impl Write) -> io::Result<()> {
+    spent.sort_unstable();
+    let at = |share: usize| spent.get(spent.len() * share / 100).copied().unwrap_or_default();
+    writeln!(out, "{what} p50_us {} p99_us {}", at(50), at(99))?;
+    spent.clear();
+    out.flush()
+}
+
+/// Unix microseconds, as in envelopes.
+fn unix_us() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// What is sent on one lane, if anything is.

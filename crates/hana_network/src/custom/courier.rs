@@ -64,6 +64,16 @@ impl<M: CustomMessage> Courier<M> {
         self.published.publish(message)
     }
 
+    /// The same, and waits for room in the queue of a reliable lane, at most for `timeout`. Blocks: never for a frame
+    /// loop.
+    ///
+    /// # Errors
+    ///
+    /// When there was no room in time, or the message cannot be written or is too large.
+    pub fn publish_within(&self, message: &M, timeout: Duration) -> Result<(), PublishError> {
+        self.published.publish_within(message, timeout)
+    }
+
     /// Sends a message to one node, and brings its answer within `deadline`.
     #[must_use]
     pub fn send_to(
