@@ -403,7 +403,9 @@ mod tests {
         assert!(!order.is_sorted(), "none has overtaken another");
         let (again, _) = through(settings, 500);
         let mut sorted = [order, numbers(&again)];
-        sorted.iter_mut().for_each(|numbers| numbers.sort_unstable());
+        for numbers in &mut sorted {
+            numbers.sort_unstable();
+        }
         assert_eq!(sorted[0], sorted[1]);
     }
 

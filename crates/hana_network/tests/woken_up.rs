@@ -1,7 +1,7 @@
 //! A visualization that is stopped for five seconds while it is played a thousand times a second shows, when it goes on,
 //! nothing that is older than what is played then. What is played is a ramp, so that a value says when it was sent.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::float_cmp, missing_docs)]
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -56,7 +56,7 @@ fn ramp(at: f64) -> f32 {
 
 /// How old a value is, in seconds.
 fn age(value: f32, at: f64) -> f64 {
-    (at.rem_euclid(60.0) - (f64::from(value) + 1.0) * 30.0).rem_euclid(60.0)
+    (f64::from(value) + 1.0).mul_add(-30.0, at.rem_euclid(60.0)).rem_euclid(60.0)
 }
 
 fn names() -> Vec<ParameterName> {
@@ -88,6 +88,9 @@ fn the_visualization() {
     }
 }
 
+/// When what was shown, of the first and the last parameter.
+type Shown = Vec<(f64, [f32; 2])>;
+
 /// A process with the visualization, ended when this is dropped.
 struct Stage {
     child: Child,
@@ -114,17 +117,22 @@ impl Stage {
         Self { child, lines }
     }
 
+    /// All that it has said.
+    fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
     fn info(&self) -> NodeInfo {
         eventually(SOON, "the visualization to be there", || {
-            let lines = self.lines.lock().unwrap();
-            let info = lines.iter().find_map(|line| line.split_once("info ").map(|(_, info)| info));
-            info.map(|info| serde_json::from_str(info).unwrap())
+            let info = |line: &String| line.split_once("info ").map(|(_, info)| info.to_owned());
+            let info = self.lines().iter().find_map(info);
+            info.map(|info| serde_json::from_str(&info).unwrap())
         })
     }
 
     /// When it showed what of the first and the last parameter.
-    fn shown(&self) -> Vec<(f64, [f32; 2])> {
-        let lines = self.lines.lock().unwrap();
+    fn shown(&self) -> Shown {
+        let lines = self.lines();
         let shown = lines.iter().filter_map(|line| {
             let mut words = line.strip_prefix("shown ")?.split(' ');
             let at = words.next()?.parse().ok()?;
@@ -160,7 +168,9 @@ fn hands(link: &PlayLink, way: Way) -> Set {
             let all: Vec<Publisher<Modulation>> =
                 names().into_iter().map(|name| link.modulation(name)).collect();
             Box::new(move |value| {
-                all.iter().for_each(|of| of.publish(&Modulation { value }).unwrap());
+                for of in &all {
+                    of.publish(&Modulation { value }).unwrap();
+                }
             })
         },
         Way::Frames => {
@@ -209,7 +219,6 @@ fn nothing_old_is_shown(way: Way, transport: PlayTransport, delay_ms: u64) {
     hands.join().unwrap();
 
     let shown = stage.shown();
-    type Shown = Vec<(f64, [f32; 2])>;
     let (before, after): (Shown, Shown) = shown.into_iter().partition(|(at, _)| *at < woken);
     assert!(after.len() > 100, "{}", after.len());
     let (mut first_new, mut oldest): (f64, f64) = (0.0, 0.0);
