@@ -88,6 +88,23 @@ impl Desk {
         Some((as_place(y - 8)?, as_place(*found.first()?)?, as_place(*found.last()?)?))
     }
 
+    /// The sliders that show a value, from the top: the row in the middle of each, and where it is filled.
+    fn sliders(&self) -> Vec<(i16, i16)> {
+        let picture = self.screen.screenshot();
+        let filled = |y: usize| -> Vec<usize> {
+            let row = picture.row(y).iter().enumerate();
+            row.filter(|(_, pixel)| **pixel == PLAYED).map(|(x, _)| x).collect()
+        };
+        let has = |y: usize| filled(y).len() > 10;
+        let tops = (1..picture.height()).filter(|y| has(*y) && !has(*y - 1));
+        tops.filter_map(|top| {
+            let middle = top + 8;
+            let x = *filled(middle).get(2)?;
+            Some((i16::try_from(x).ok()?, i16::try_from(middle).ok()?))
+        })
+        .collect()
+    }
+
     /// Presses a key until it has done what it is for: a window takes a moment until it knows that it is typed into.
     #[track_caller]
     fn press_until(&self, keys: &[Key], what: &str, mut done: impl FnMut() -> bool) {
@@ -176,6 +193,44 @@ fn a_crash_and_a_freeze_pop_up_in_the_window_and_a_key_brings_the_look_back() {
     wait_for(h1, "beat", "it to run again", |node| {
         node["state"] == "running" && node["restarts"] == 1 && zoom(node) == 0.625
     });
+}
+
+#[test]
+fn a_click_turns_a_toggle_and_goes_round_the_choices_and_a_colour_is_seen_as_it_is() {
+    let Some(lab) = Lab::new("app-kinds") else { return };
+    let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
+    let h1 = show.host("h1");
+    let stage = Screen::new(640, 360);
+    let mut command = h1.command("notice");
+    command.env("DISPLAY", stage.display());
+    let _notice = h1.spawn(command);
+    let parameter = |name: &str| {
+        let nodes = nodes(h1);
+        node(&nodes, "notice").map_or(f64::NAN, |of| of["parameters"][name].as_f64().unwrap())
+    };
+    wait_for(h1, "notice", "it to run", |node| node["state"] == "running");
+    hana(h1, ["set", "notice", "tint=#ff8800", "course=to_and_fro", "speed=50"]).ok();
+    let desk = Desk::open(h1);
+    // By name: course, hue, lit, speed, and of the colour red and green.
+    let sliders = eventually(OPENING, "six sliders that show a value", || {
+        let sliders = desk.sliders();
+        if sliders.len() == 6 { Ok(sliders) } else { Err(sliders) }
+    });
+    eventually(SOON, "the colour", || desk.count([255, 136, 0]) > 1000);
+    desk.picture("app_kinds.png");
+
+    let click = |(x, y): (i16, i16)| desk.person.drag((x, y), (x, y));
+    for wanted in [2.0, 0.0, 1.0] {
+        // Where it is filled moves with the choice; the track is as wide as the others are.
+        click((sliders[1].0, sliders[0].1));
+        eventually(SOON, "the next choice", || parameter("course") == wanted);
+        eventually(SOON, "the window to know", || desk.sliders().len() == 6);
+    }
+    click(sliders[2]);
+    eventually(SOON, "it to be off", || parameter("lit") == 0.0);
+    eventually(SOON, "the window to know", || desk.sliders().len() == 5);
+    click(sliders[2]);
+    eventually(SOON, "it to be on", || parameter("lit") == 1.0);
 }
 
 #[test]

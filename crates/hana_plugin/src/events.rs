@@ -143,6 +143,8 @@ fn tell(problem: Problem, commands: &mut Commands) {
             commands.trigger(MessageDropped { queue, key, count });
         },
         Problem::QueueFull { key, count } => commands.trigger(QueueFull { key, count }),
+        // They are told as dropped on the way.
+        Problem::Lost { .. } => {},
         Problem::PeerIncompatible { mismatch, .. } => commands.trigger(PeerIncompatible(mismatch)),
         problem => commands.trigger(MessageRefused {
             key: problem.key().into(),
