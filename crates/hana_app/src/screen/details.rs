@@ -39,7 +39,7 @@ struct Selected {
 
 /// The widths of what stands before and after a slider.
 const NAME: f32 = 110.0;
-const VALUE: f32 = 76.0;
+const VALUE: f32 = 110.0;
 /// The height of two lines of buttons.
 const BUTTONS: f32 = 76.0;
 /// Lines of the log below the sliders, and when it has the room for itself.
