@@ -150,7 +150,7 @@ fn a_daemon_that_is_killed_is_told_and_seen_and_no_frame_waits_for_it() {
         "a Bevy program knows {} ms after its daemon was killed (wished: 100)",
         lost.duration_since(killed).as_millis()
     ));
-    seat.sees_notice("notice_daemon_lost.png");
+    seat.sees_notice("notice.png");
     let without = seat.connected("WithoutDaemon");
     figure(&format!(
         "it is on the mesh without it {} ms after that",
