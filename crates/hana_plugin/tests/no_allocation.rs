@@ -138,10 +138,11 @@ fn the_program() {
         app.update();
         thread::sleep(Duration::from_millis(4));
     }
-    let (mut allocated, mut moved, mut last) = (0, 0, 0.0_f32);
+    let (mut allocated, mut moved, mut last, mut took) = (0, 0, 0.0_f32, Duration::ZERO);
     for _ in 0..300 {
-        let before = ALLOCATIONS.get();
+        let (before, begun) = (ALLOCATIONS.get(), Instant::now());
         app.update();
+        took += begun.elapsed();
         allocated += ALLOCATIONS.get() - before;
         let now = app.world().resource::<Sky>().p63;
         moved += u32::from(last.to_bits() != now.to_bits());
@@ -151,7 +152,8 @@ fn the_program() {
     ended.store(true, Ordering::Release);
     let by_setting = playing.join().unwrap();
     eprintln!(
-        "measured: {allocated} allocations in 300 frames, {by_setting} by setting 64 values a thousand times a second"
+        "measured: {allocated} allocations in 300 frames, {by_setting} by setting 64 values a thousand times a second; an empty Bevy frame with them took {} us in this build",
+        took.as_micros() / 300
     );
     assert!(moved > 250, "it hardly moved: {moved}");
     assert_eq!(allocated, 0);
