@@ -137,6 +137,8 @@ pub(crate) mod tests {
             ignored: false,
             in_force: None,
             counters: None,
+            lanes: [].into(),
+            troubles: vec![],
             parameters: None,
             playing: vec![],
         }

@@ -39,6 +39,10 @@ fn row(view: &NodeView) -> [String; 9] {
             if view.restarts == 1 { "once".into() } else { format!("{} times", view.restarts) };
         remarks.push(format!("restarted {times}"));
     }
+    if view.lost_messages() > 0 {
+        let what: Vec<String> = view.troubles_in_words().take(2).collect();
+        remarks.push(format!("messages lost: {}; {}", view.lost_messages(), what.join(", ")));
+    }
     remarks.extend(view.counters.as_ref().and_then(|counters| trouble(&view.node, counters)));
     remarks.extend(playing);
     [

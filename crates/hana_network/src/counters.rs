@@ -156,23 +156,25 @@ impl NodeCounters {
         }
     }
 
+    /// One lane.
+    pub(crate) fn lane(&self, lane: Lane) -> LaneTraffic {
+        let of = self.of(lane);
+        LaneTraffic {
+            sent: of.sent.get(),
+            received: of.received.get(),
+            dropped: of.dropped.get(),
+            coalesced: of.coalesced.get(),
+            recovered: of.recovered.get(),
+            missed: of.missed.get(),
+            late: of.late.get(),
+        }
+    }
+
     /// Each lane on which anything happened.
     pub(crate) fn lanes(&self) -> BTreeMap<Lane, LaneTraffic> {
-        let traffic = |lane: Lane| {
-            let of = self.of(lane);
-            LaneTraffic {
-                sent: of.sent.get(),
-                received: of.received.get(),
-                dropped: of.dropped.get(),
-                coalesced: of.coalesced.get(),
-                recovered: of.recovered.get(),
-                missed: of.missed.get(),
-                late: of.late.get(),
-            }
-        };
         Lane::ALL
             .into_iter()
-            .map(|lane| (lane, traffic(lane)))
+            .map(|lane| (lane, self.lane(lane)))
             .filter(|(_, traffic)| *traffic != LaneTraffic::default())
             .collect()
     }

@@ -544,6 +544,12 @@ impl<R: NodeRole> Node<R> {
         self.core.counters.lanes()
     }
 
+    /// The same of one lane. Does not allocate.
+    #[must_use]
+    pub fn lane(&self, lane: Lane) -> LaneTraffic {
+        self.core.counters.lane(lane)
+    }
+
     /// Whose messages did not become what they were meant to be, the most first; at most
     /// [`Health::MAX_TROUBLES`](hana_protocol::Health::MAX_TROUBLES).
     #[must_use]

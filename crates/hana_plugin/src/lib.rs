@@ -30,6 +30,7 @@ mod app;
 #[cfg(feature = "ui")]
 mod blackout;
 mod connectivity;
+mod diagnostics;
 mod events;
 mod in_force;
 mod link;
@@ -51,6 +52,8 @@ pub use connectivity::has_daemon;
 pub use connectivity::is_connected;
 pub use connectivity::just_connected;
 pub use connectivity::just_disconnected;
+pub use diagnostics::Counted;
+pub use diagnostics::MessageDiagnosticsPlugin;
 pub use events::Connected;
 pub use events::DaemonLost;
 pub use events::DecodeFailed;

@@ -3,10 +3,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::Counters;
+use crate::Lane;
+use crate::LaneTraffic;
 use crate::NodeId;
 use crate::Override;
 use crate::ParameterName;
 use crate::ProcessState;
+use crate::Trouble;
 use crate::role::Role;
 
 /// One node as it is shown: by `hana nodes`, in the app.
@@ -49,12 +52,36 @@ pub struct NodeView {
     /// What it counted, if there were messages that never came or could not be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
+    /// The same by lane, then.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lanes: BTreeMap<Lane, LaneTraffic>,
+    /// Whose messages those were, then, the most first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<Trouble>,
     /// Parameter names with their current values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameters: Option<BTreeMap<ParameterName, f32>>,
     /// The same as people read them, by name: `on`, `spiral`, a colour as one `#ff8800`.
     #[serde(skip_serializing)]
     pub playing: Vec<(String, String)>,
+}
+
+impl NodeView {
+    /// Messages that did not reach this node, or were thrown away there before its program read them. Where the newest
+    /// counts, one that was overtaken is no loss.
+    #[must_use]
+    pub fn lost_messages(&self) -> u64 {
+        let is_loss = |lane: &Lane| !lane.drops_older();
+        let of_lanes = self.lanes.iter().filter(|(lane, _)| is_loss(lane));
+        of_lanes.map(|(_, traffic)| traffic.missed + traffic.dropped).sum()
+    }
+
+    /// The largest troubles in words: how many, what became of them, whose they were.
+    pub fn troubles_in_words(&self) -> impl Iterator<Item = String> + '_ {
+        self.troubles.iter().map(|Trouble { peer, lane, cause, count }| {
+            format!("{count} {} of {peer} ({lane})", cause.as_str())
+        })
+    }
 }
 
 // Serde wants a reference.

@@ -225,6 +225,8 @@ pub(crate) mod tests {
             ignored: false,
             in_force: None,
             counters: None,
+            lanes: BTreeMap::new(),
+            troubles: vec![],
             parameters: None,
             playing: vec![],
         }

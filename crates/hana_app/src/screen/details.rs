@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use bevy::prelude::*;
 use bevy::ui::RelativeCursorPosition;
 use hana_network::unix_ms;
@@ -31,6 +33,8 @@ struct Selected {
     /// With what moves all the time left out, and told in words of its own.
     view: NodeView,
     since: String,
+    /// What became of messages, in words.
+    troubles: Vec<String>,
     sliders: Vec<(Parameter, f32)>,
     offered: Vec<Remedy>,
     log: Vec<String>,
@@ -40,6 +44,8 @@ struct Selected {
 /// The widths of what stands before and after a slider.
 const NAME: f32 = 110.0;
 const VALUE: f32 = 110.0;
+/// Troubles that are told.
+const TROUBLES: usize = 3;
 /// The height of two lines of buttons.
 const BUTTONS: f32 = 76.0;
 /// Lines of the log below the sliders, and when it has the room for itself.
@@ -82,6 +88,7 @@ impl Selected {
         sliders.sort_by_cached_key(|(parameter, _)| place(parameter));
         Self {
             since: since(view.since_ms, unix_ms()),
+            troubles: view.troubles_in_words().take(TROUBLES).collect(),
             sliders,
             offered: Remedy::ALL.into_iter().filter(|remedy| remedy.is_offered(view)).collect(),
             log,
@@ -91,6 +98,8 @@ impl Selected {
                 fps: None,
                 frame_max_us: None,
                 uptime_s: 0,
+                lanes: BTreeMap::new(),
+                troubles: vec![],
                 parameters: None,
                 playing: vec![],
                 ..view.clone()
@@ -122,6 +131,10 @@ fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
     let host = view.host.as_ref().map_or_else(String::new, |host| format!("on {host}"));
     let pid = view.pid.map_or_else(String::new, |pid| format!(", process {pid}"));
     parent.spawn(theme::line(format!("{} {host}{pid}", view.role), theme::SMALL, theme::FAINT));
+    if !selected.troubles.is_empty() {
+        let troubles = format!("messages: {}", selected.troubles.join(", "));
+        parent.spawn(theme::text(troubles, theme::SMALL, theme::FAINT));
+    }
     parent
         .spawn(Node {
             flex_wrap: FlexWrap::Wrap,

@@ -57,13 +57,14 @@ struct Column {
 
 const FRAME_TIMES: Column =
     Column { title: "FRAME TIME", width: Constraint::Length(18), from: 100 };
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     Column { title: "NODE", width: Constraint::Length(20), from: 0 },
     Column { title: "STATE", width: Constraint::Length(14), from: 36 },
     Column { title: "SINCE", width: Constraint::Length(6), from: 60 },
     Column { title: "FPS", width: Constraint::Length(4), from: 50 },
     FRAME_TIMES,
     Column { title: "AGAIN", width: Constraint::Length(5), from: 70 },
+    Column { title: "LOST", width: Constraint::Length(6), from: 110 },
     Column { title: "", width: Constraint::Fill(1), from: 70 },
 ];
 
@@ -180,7 +181,7 @@ fn host_row<'a>(host: &'a str, daemon: Option<&'a NodeView>, around: &Surroundin
         let state = format!("{} {}", view.state.sign(), view.state);
         cells[1] = Span::styled(state, around.of_state(view));
         cells[2] = Span::raw(since(view, around));
-        cells[6] = Span::raw(view.reason.as_str());
+        cells[7] = Span::raw(view.reason.as_str());
     } else {
         cells[1] = Span::raw("no daemon").dim();
     }
@@ -207,6 +208,10 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, around: &Surroundings) -> Cel
         Span::raw(view.fps.filter(|_| draws).map(|fps| format!("{fps:>3.0}")).unwrap_or_default()),
         Span::raw(if draws { frame_times(view, model, BARS_SHOWN) } else { String::new() }),
         Span::raw(if view.restarts > 0 { format!("{}x", view.restarts) } else { String::new() }),
+        Span::raw(match view.lost_messages() {
+            0 => String::new(),
+            lost => lost.to_string(),
+        }),
         Span::raw(remarks.join(" ")),
     ]
 }
@@ -259,7 +264,14 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundi
     } else {
         String::new()
     };
-    frame.render_widget(Line::raw(format!("{times}{pid}{}", playing.join("  "))), said);
+    let troubles: Vec<String> = view.troubles_in_words().collect();
+    let troubles = if troubles.is_empty() {
+        String::new()
+    } else {
+        format!("  messages: {}", troubles.join(", "))
+    };
+    let line = format!("{times}{pid}{}{troubles}", playing.join("  "));
+    frame.render_widget(Line::raw(line), said);
     draw_lines(frame, log, around.log);
 }
 

@@ -209,6 +209,8 @@ mod tests {
             ignored: false,
             in_force: None,
             counters: None,
+            lanes: [].into(),
+            troubles: vec![],
             parameters: None,
             playing: vec![],
         }

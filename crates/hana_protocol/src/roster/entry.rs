@@ -2,7 +2,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::Counters;
 use crate::HealthLimits;
 use crate::HealthWatch;
 use crate::Look;
@@ -394,6 +393,7 @@ impl Entry {
         let process = self.process().map(|(_, status)| status);
         let health = self.health.as_ref().and_then(HealthWatch::last);
         let frames = health.and_then(|health| health.frames);
+        let troubled = health.filter(|health| health.counters.has_errors());
         let (state, reason, since_ms) = self.said.as_ref().map_or_else(
             || (ProcessState::Starting, String::new(), unix_ms),
             |said| (said.state, said.reason.clone(), self.since_ms(said)),
@@ -422,7 +422,9 @@ impl Entry {
             launched: process.is_some(),
             ignored: process.is_some_and(|status| status.ignored && status.state == state),
             in_force: self.look.in_force.filter(|_| alive),
-            counters: health.map(|health| health.counters).filter(Counters::has_errors),
+            counters: troubled.map(|health| health.counters),
+            lanes: troubled.map(|health| health.lanes.clone()).unwrap_or_default(),
+            troubles: troubled.map(|health| health.troubles.clone()).unwrap_or_default(),
             playing: parameters
                 .as_ref()
                 .map(|values| words_of_values(self.declared(), values))

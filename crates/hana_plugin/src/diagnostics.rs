@@ -1,0 +1,141 @@
+use std::marker::PhantomData;
+use std::time::Duration;
+use std::time::Instant;
+
+use bevy_app::App;
+use bevy_app::Plugin;
+use bevy_app::PostUpdate;
+use bevy_diagnostic::Diagnostic;
+use bevy_diagnostic::DiagnosticPath;
+use bevy_diagnostic::Diagnostics;
+use bevy_diagnostic::RegisterDiagnostic;
+use bevy_ecs::prelude::*;
+use hana_protocol::Lane;
+use hana_protocol::LaneTraffic;
+use hana_protocol::role::NodeRole;
+
+use crate::HanaSystems;
+use crate::MeshLink;
+
+/// What becomes of this program's messages, as diagnostics of Bevy: of each lane, what was counted in the last second.
+///
+/// Add it beside the plugin of that role: `MessageDiagnosticsPlugin::<role::Visualization>::default()`. The paths are
+/// those of [`path`](Self::path); `LogDiagnosticsPlugin` prints them.
+pub struct MessageDiagnosticsPlugin<R>(PhantomData<fn(R)>);
+
+/// What is counted of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Counted {
+    /// Handed to the network.
+    Sent,
+    /// Delivered to the program.
+    Received,
+    /// Thrown away because a queue was full.
+    Dropped,
+    /// Replaced by a newer one of the same key.
+    Coalesced,
+    /// Missing at first, asked for, and delivered.
+    Recovered,
+    /// Never came.
+    Missed,
+    /// Came twice, or after a newer one.
+    Late,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Counted {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Sent,
+        Self::Received,
+        Self::Dropped,
+        Self::Coalesced,
+        Self::Recovered,
+        Self::Missed,
+        Self::Late,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Received => "received",
+            Self::Dropped => "dropped",
+            Self::Coalesced => "coalesced",
+            Self::Recovered => "recovered",
+            Self::Missed => "missed",
+            Self::Late => "late",
+        }
+    }
+
+    const fn of(self, traffic: &LaneTraffic) -> u64 {
+        match self {
+            Self::Sent => traffic.sent,
+            Self::Received => traffic.received,
+            Self::Dropped => traffic.dropped,
+            Self::Coalesced => traffic.coalesced,
+            Self::Recovered => traffic.recovered,
+            Self::Missed => traffic.missed,
+            Self::Late => traffic.late,
+        }
+    }
+}
+
+impl<R> Default for MessageDiagnosticsPlugin<R> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<R> MessageDiagnosticsPlugin<R> {
+    /// Where a figure is found: `hana/reliable_ordered/missed`.
+    #[must_use]
+    pub fn path(lane: Lane, counted: Counted) -> DiagnosticPath {
+        DiagnosticPath::from_components(["hana", lane.as_str(), counted.as_str()])
+    }
+}
+
+impl<R: NodeRole> Plugin for MessageDiagnosticsPlugin<R> {
+    fn build(&self, app: &mut App) {
+        for lane in Lane::ALL {
+            for counted in Counted::ALL {
+                app.register_diagnostic(
+                    Diagnostic::new(Self::path(lane, counted)).with_suffix("/s"),
+                );
+            }
+        }
+        app.add_systems(PostUpdate, measure::<R>.in_set(HanaSystems::Send));
+    }
+}
+
+/// What was counted when it was last looked, and when that was.
+type Before = (Option<Instant>, [LaneTraffic; Lane::ALL.len()]);
+
+fn measure<R: NodeRole>(
+    link: Res<MeshLink<R>>,
+    mut before: Local<Before>,
+    mut diagnostics: Diagnostics,
+) {
+    let Some(node) = link.node() else { return };
+    let (at, seen) = &mut *before;
+    let passed = at.map(|at| at.elapsed());
+    if passed.is_some_and(|passed| passed < SECOND) {
+        return;
+    }
+    *at = Some(Instant::now());
+    for (lane, seen) in Lane::ALL.into_iter().zip(seen) {
+        let now = node.lane(lane);
+        for counted in Counted::ALL {
+            // A node that has joined anew counts from nothing.
+            let count = counted.of(&now).saturating_sub(counted.of(seen));
+            if let Some(passed) = passed {
+                // As good as exact for any rate that a network takes.
+                #[allow(clippy::cast_precision_loss)]
+                let rate = count as f64 / passed.as_secs_f64();
+                diagnostics
+                    .add_measurement(&MessageDiagnosticsPlugin::<R>::path(lane, counted), || rate);
+            }
+        }
+        *seen = now;
+    }
+}

@@ -1,0 +1,62 @@
+//! What becomes of a program's messages is among Bevy's diagnostics.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use bevy_app::App;
+use bevy_diagnostic::DiagnosticsStore;
+use bevy_ecs::prelude::*;
+use bevy_reflect::Reflect;
+use hana_plugin::Counted;
+use hana_plugin::MessageDiagnosticsPlugin;
+use hana_plugin::VisualizationPlugin;
+use hana_protocol::Lane;
+use hana_protocol::role;
+
+#[derive(Resource, Reflect, Default)]
+struct Sky {
+    brightness: f32,
+}
+
+type Diagnostics = MessageDiagnosticsPlugin<role::Visualization>;
+
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn what_is_sent_in_a_second_is_a_diagnostic_of_its_lane() {
+    // The program reads its settings from the environment, so it is one of its own.
+    let directory = tempfile::tempdir().unwrap();
+    let settings = directory.path().join("hanad.toml");
+    std::fs::write(&settings, "multicast = false\n").unwrap();
+    let program = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_program", "--ignored", "--nocapture"])
+        .env("HANA_CONFIG", &settings)
+        .status();
+    assert!(program.unwrap().success());
+}
+
+#[test]
+#[ignore = "it is run by the other test, as a process of its own"]
+fn the_program() {
+    let mut app = App::new();
+    app.add_plugins((VisualizationPlugin::<Sky>::new("counted"), Diagnostics::default()));
+    let value = |app: &App, lane, counted| {
+        let store = app.world().resource::<DiagnosticsStore>();
+        store.get(&Diagnostics::path(lane, counted)).unwrap().value()
+    };
+    let deadline = Instant::now() + SOON;
+    // It says how it is ten times a second, on that lane.
+    let rate = loop {
+        app.update();
+        if let Some(rate) = value(&app, Lane::UnreliableSequenced, Counted::Sent) {
+            break rate;
+        }
+        assert!(Instant::now() < deadline, "nothing is measured");
+        thread::sleep(Duration::from_millis(10));
+    };
+    assert!((2.0..=20.0).contains(&rate), "{rate} a second");
+    assert_eq!(value(&app, Lane::ReliableUnordered, Counted::Missed), Some(0.0));
+}
