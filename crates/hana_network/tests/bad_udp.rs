@@ -1,0 +1,93 @@
+//! Ten thousand values over a play link of UDP that loses a third of them, repeats some and lets some be overtaken: the
+//! newest wins, none is shown after a newer one, and what did not come is counted.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_network::NetworkSettings;
+use hana_network::Node;
+use hana_network::NodeConfig;
+use hana_network::PlayTransport;
+use hana_protocol::Lane;
+use hana_protocol::Modulation;
+use hana_protocol::NodeId;
+use hana_protocol::Parameter;
+use hana_protocol::ParameterName;
+use hana_protocol::role;
+use hana_tests::UdpRelay;
+use hana_tests::UdpRelaySettings;
+use hana_tests::show::figure;
+
+const SOON: Duration = Duration::from_secs(20);
+const COUNT: u16 = 10_000;
+/// One every half a millisecond.
+const PACE: Duration = Duration::from_micros(500);
+
+fn config(id: &str) -> NodeConfig {
+    // A network of its own for each: only what is said is found.
+    let play_link = PlayTransport::Udp;
+    let network = NetworkSettings { multicast: false, play_link, ..NetworkSettings::default() };
+    NodeConfig::from_environment(NodeId::new(id).unwrap()).unwrap().with_network(network)
+}
+
+#[test]
+fn over_a_very_bad_link_the_newest_wins_and_what_is_lost_is_counted() {
+    let name = ParameterName::new("ramp").unwrap();
+    let played = config("badly-played").with_parameters(vec![Parameter::new(name.clone(), -1.0)]);
+    let played = Node::<role::Visualization>::join(played).wait(SOON).unwrap().unwrap();
+    let app = Node::<role::App>::join(config("bad-hands")).wait(SOON).unwrap().unwrap();
+    let mut info = played.info();
+    let direct = info.play.iter().find_map(|at| at.strip_prefix("udp/127.0.0.1:")).unwrap();
+    let target = ([127, 0, 0, 1], direct.parse().unwrap()).into();
+    // The link opens while the network is good.
+    let relay = UdpRelay::new(target, UdpRelaySettings::default());
+    info.play = vec![format!("udp/{}", relay.address())];
+    let link = app.play(&info).wait(SOON).unwrap().unwrap();
+    relay.set(UdpRelaySettings {
+        seed: 11,
+        loss: 0.3,
+        duplicated: 0.1,
+        delay: Duration::from_millis(2),
+        jitter: Duration::from_millis(3),
+        reordered: 0.1,
+    });
+    let publisher = link.modulation(name);
+    let mut shown = vec![];
+    let look = |shown: &mut Vec<f32>| {
+        let value = played.board().values()[0];
+        if shown.last() != Some(&value) {
+            shown.push(value);
+        }
+    };
+    let begun = Instant::now();
+    for number in 0..COUNT {
+        thread::sleep((begun + PACE * number.into()).saturating_duration_since(Instant::now()));
+        let value = f32::from(number) / f32::from(COUNT);
+        publisher.publish(&Modulation { value }).unwrap();
+        look(&mut shown);
+    }
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < deadline {
+        look(&mut shown);
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(shown.is_sorted(), "an older one after a newer: {shown:?}");
+    let (traffic, of_app) =
+        (played.lane(Lane::UnreliableSequenced), app.lane(Lane::UnreliableSequenced));
+    figure(&format!(
+        "of {COUNT} values over UDP that loses 30 % {} came, {} did not, {} were late, {} were replaced before they were sent; {} were seen; {:?}",
+        traffic.received,
+        traffic.missed,
+        traffic.late,
+        of_app.coalesced,
+        shown.len(),
+        relay.counts()
+    ));
+    // What came, and what is known not to have come; the last ones that were lost nobody knows of.
+    let sent = u64::from(COUNT) - of_app.coalesced.min(u64::from(COUNT));
+    let accounted = traffic.received + traffic.missed + traffic.late;
+    assert!((sent.saturating_sub(100)..=sent + 20).contains(&accounted), "{accounted} of {sent}");
+    assert!(traffic.missed > sent / 5, "it was a bad network: {traffic:?}");
+}
