@@ -214,9 +214,11 @@ fn a_message_to_a_node_that_comes_and_goes_arrives_once_and_in_order() {
             waits.push(waited.elapsed().as_millis());
         };
         await_all();
-        show.daemon("h2").kill(Signal::KILL);
-        show.daemon("h2").wait(SOON);
-        *show.daemon("h2") = start_daemon(&h2);
+        // The daemon of the sender, and that of the receiver.
+        let (name, host) = if cycle % 2 == 0 { ("h2", &h2) } else { ("h1", &h1) };
+        show.daemon(name).kill(Signal::KILL);
+        show.daemon(name).wait(SOON);
+        *show.daemon(name) = start_daemon(host);
         await_all();
         h2.unplug();
         std::thread::sleep(Duration::from_millis(1500));
