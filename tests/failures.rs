@@ -84,7 +84,7 @@ const TABLE: [Row; 15] = [
     Row { name: "stopped",      how: Typed("stop"),        told: "stopped",       within_s: 10, show: Down("stopped"), installation: Down("stopped"), manual: Down("stopped") },
     Row { name: "suspended",    how: Sent(Signal::STOP),   told: "no sign of life", within_s: 20, show: Stays("unresponsive"), installation: RunsAgain, manual: Stays("unresponsive") },
     Row { name: "frozen",       how: Itself("freeze"),     told: "has not moved", within_s: 20, show: Stays("unresponsive"), installation: RunsAgain, manual: Stays("unresponsive") },
-    Row { name: "two-fps",      how: Itself("slow"),       told: "draws only 2",  within_s: 10, show: Stays("slow"),   installation: Stays("slow"),   manual: Stays("slow") },
+    Row { name: "two-fps",      how: Itself("slow"),       told: "draws only",    within_s: 10, show: Stays("slow"),   installation: Stays("slow"),   manual: Stays("slow") },
     Row { name: "never-there",  how: AtStart("never"),     told: "not on the mesh", within_s: 30, show: Stays("unresponsive"), installation: ForEver, manual: Stays("unresponsive") },
     Row { name: "at-each-start", how: AtStart("crash"),    told: "exit code 1",   within_s: 30, show: Loop,            installation: ForEver,         manual: Down("crashed") },
     Row { name: "script-0",     how: Script(0),            told: "exit code 0",   within_s: 10, show: Down("closed"),  installation: Down("closed"),  manual: Down("closed") },
