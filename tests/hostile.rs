@@ -23,7 +23,7 @@ use hana_tests::show::nodes;
 use hana_tests::show::start;
 use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 /// What a process may have had in memory at any time: three times what it has in peace, and what Zenoh may hold
 /// of messages that are not whole yet.
 const MEMORY_MIB: u64 = 160;

@@ -23,8 +23,9 @@ const SOON: Duration = Duration::from_mins(3);
 /// What the daemon may take of one core while they come back. The promise is of a build for use: in one that is not
 /// optimised the network alone takes several times as much, so there it is only to have time left.
 const SHARE: f64 = if cfg!(debug_assertions) { 0.8 } else { 0.2 };
-/// From one launch to the next; what is written down of them is rounded to a millisecond.
-const SPACING_MS: u64 = 24;
+/// From one launch to the next, of the 75 that are between two: what is written down is when one had been made, which on a
+/// busy machine takes longer one time than another.
+const SPACING_MS: u64 = 30;
 
 const CATALOGUE: &str = "[visualizations.plain]\nprogram = \"plain\"\n";
 

@@ -56,10 +56,10 @@ struct Waiting {
 }
 
 impl Default for LaunchPace {
-    /// Four at once, 25 ms apart, each for 3 s at most: fifty are launched within two seconds where they come up as
+    /// Four at once, 75 ms apart, each for 3 s at most: fifty are launched within four seconds where they come up as
     /// fast as plain programs do, and within half a minute where each has much to load.
     fn default() -> Self {
-        Self { at_once: 4, spacing: Duration::from_millis(25), patience: Duration::from_secs(3) }
+        Self { at_once: 4, spacing: Duration::from_millis(75), patience: Duration::from_secs(3) }
     }
 }
 
