@@ -16,6 +16,8 @@ use hana_tests::Signal;
 use hana_tests::eventually;
 use hana_tests::show::Show;
 use hana_tests::show::figure;
+use hana_tests::show::is;
+use hana_tests::show::nodes;
 use hana_tests::show::start_daemon;
 use serde_json::Value;
 
@@ -83,7 +85,7 @@ fn run_of(said: &str) -> u64 {
 
 /// Sends a run of messages on every lane; its number, and what it counted.
 fn send(host: &Host, meanwhile: impl FnOnce(u64)) -> (u64, Value) {
-    let words = ["send", "--count", &COUNT.to_string(), "--per-second", "1000", "--linger", "4"];
+    let words = ["send", "--count", &COUNT.to_string(), "--per-second", "1000", "--linger", "12"];
     let mut sending = tally(host, &words);
     await_line(&sending, "the run to begin", |line| line.starts_with("run "));
     let run = run_of(&sending.stdout());
@@ -221,7 +223,10 @@ fn a_message_to_a_node_that_comes_and_goes_arrives_once_and_in_order() {
         *show.daemon(name) = start_daemon(host);
         await_all();
         h2.unplug();
-        std::thread::sleep(Duration::from_millis(1500));
+        eventually(SOON, "the cable to be missed", || {
+            let list = nodes(&h1);
+            if is(&list, "h2", "unreachable") { Ok(()) } else { Err(list) }
+        });
         h2.plug();
         await_all();
         counting.kill(Signal::TERM);
@@ -306,9 +311,21 @@ fn reader(host: &Host, id: &str, words: &[&str]) -> Running {
     running
 }
 
+/// Waits until so many more of the newest have been read.
+fn await_newest(reader: &Running, more: usize) {
+    let read =
+        || reader.stdout().lines().filter(|line| line.starts_with("unreliable_sequenced")).count();
+    let before = read();
+    eventually(SOON, &format!("{more} more to be read"), || {
+        let now = read();
+        if now >= before + more { Ok(()) } else { Err(now - before) }
+    });
+}
+
 #[test]
 fn a_reader_that_is_stopped_and_one_that_is_slow_harm_nobody_else() {
-    const PHASE: Duration = Duration::from_secs(6);
+    /// Of 200 a second: five seconds at least.
+    const PHASE: usize = 1000;
     let Some(lab) = Lab::new("slow") else { return };
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
@@ -318,7 +335,7 @@ fn a_reader_that_is_stopped_and_one_that_is_slow_harm_nobody_else() {
     let mut sending = tally(h1, &words);
     await_line(&sending, "the run to begin", |line| line.starts_with("run "));
     await_line(&healthy, "messages", |line| line.starts_with("reliable_ordered"));
-    std::thread::sleep(PHASE);
+    await_newest(&healthy, PHASE);
     let alone = healthy.stdout();
     let before = latency(&alone, "unreliable_sequenced", 0);
     // A tenth of what is sent.
@@ -326,7 +343,7 @@ fn a_reader_that_is_stopped_and_one_that_is_slow_harm_nobody_else() {
     let mut stopped = reader(h3, "stopped", &[]);
     await_line(&stopped, "messages", |line| line.starts_with("reliable_ordered"));
     stopped.kill(Signal::STOP);
-    std::thread::sleep(PHASE);
+    await_newest(&healthy, PHASE);
     let memory = memory_mib(h3, &sluggish);
     stopped.kill(Signal::CONT);
     let asleep = stopped.stdout().lines().count();

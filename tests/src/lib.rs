@@ -8,6 +8,7 @@
 //! | have a network that loses, delays and reorders | [`UdpRelay`] |
 //! | see who is left | [`Host::processes`] |
 //! | wait for something | [`eventually`] |
+//! | have a test in a process of its own | [`is_alone`] |
 //! | have daemons on hosts, ask who is there | [`show`] |
 //! | have a screen and look at it | [`Screen`], [`Image`] |
 //! | close windows, press keys | [`Person`] |
@@ -22,6 +23,7 @@
 // To run a program is often enough; not everybody wants to know what it said.
 #![allow(clippy::must_use_candidate, clippy::return_self_not_must_use)]
 
+mod alone;
 mod eventually;
 pub mod foreign;
 #[cfg(target_os = "linux")]
@@ -47,6 +49,7 @@ mod stage;
 mod terminal;
 mod udp_relay;
 
+pub use alone::is_alone;
 pub use eventually::Attempt;
 pub use eventually::eventually;
 #[cfg(target_os = "linux")]

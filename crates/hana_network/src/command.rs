@@ -4,21 +4,17 @@ use std::time::Instant;
 use hana_protocol::Answer;
 use hana_protocol::Command;
 use hana_protocol::Control;
-use hana_protocol::Encoding;
 use hana_protocol::Key;
 use hana_protocol::Message;
 use hana_protocol::NodeId;
 use hana_protocol::codec;
 use thiserror::Error;
-use zenoh::Wait;
-use zenoh::qos::CongestionControl;
-use zenoh::query::ConsolidationMode;
 use zenoh::query::Reply;
 
 use crate::Pending;
 use crate::outbox::Identity;
-use crate::outbox::quality;
 use crate::pending::Promise;
+use crate::question;
 use crate::reception::raw;
 use crate::worker::Worker;
 
@@ -105,22 +101,11 @@ struct Question<Reply> {
 
 impl<R: Send + serde::de::DeserializeOwned + 'static> Question<R> {
     fn send(self, session: &zenoh::Session, payload: Vec<u8>, attachment: Vec<u8>) {
-        let (priority, _, express) = quality(Control::LANE);
         let promise = self.promise.clone();
         let key = Key::Control(self.node.clone()).to_string();
-        let sent = session
-            .get(key)
-            .payload(payload)
-            .encoding(Encoding::MESSAGE_PACK)
-            .attachment(attachment)
-            .congestion_control(CongestionControl::Drop)
-            .priority(priority)
-            .express(express)
-            .consolidation(ConsolidationMode::None)
-            .timeout(self.deadline)
-            // Dropped by Zenoh when the question has ended, answered or not.
-            .callback(move |reply| self.hear(&reply))
-            .wait();
+        let (attachment, within) = (Some(attachment.into()), self.deadline);
+        let hear = move |reply| self.hear(&reply);
+        let sent = question::ask(session, &key, payload, attachment, Control::LANE, within, hear);
         if let Err(problem) = sent {
             promise.keep(Err(CommandError::NotSent { problem: problem.to_string() }));
         }

@@ -55,6 +55,7 @@ mod play_transport;
 mod port_range;
 mod problem;
 mod publisher;
+mod question;
 mod reception;
 mod recovery;
 mod requests;

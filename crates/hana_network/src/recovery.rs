@@ -7,7 +7,6 @@ use std::sync::Weak;
 use std::time::Duration;
 use std::time::Instant;
 
-use hana_protocol::Encoding;
 use hana_protocol::Envelope;
 use hana_protocol::Key;
 use hana_protocol::Lane;
@@ -24,14 +23,13 @@ use hana_protocol::Topics;
 use hana_protocol::codec;
 use zenoh::Wait;
 use zenoh::key_expr::keyexpr;
-use zenoh::qos::CongestionControl;
-use zenoh::query::ConsolidationMode;
+use zenoh::query::Reply;
 use zenoh::sample::Sample;
 
 use crate::Problem;
 use crate::RawMessage;
 use crate::gate::Gate;
-use crate::outbox::quality;
+use crate::question;
 use crate::reception::Reception;
 use crate::reception::admitted;
 use crate::reception::raw;
@@ -149,24 +147,14 @@ impl Recovery {
         let Ok(payload) = codec::encode(&question) else { return };
         let recovery = Weak::clone(&self.itself);
         self.worker.run(move |session| {
-            let (priority, _, express) = quality(Resend::LANE);
             let key = Key::Resend(node.clone()).to_string();
-            let asked = session
-                .get(&key)
-                .payload(payload)
-                .encoding(Encoding::MESSAGE_PACK)
-                .congestion_control(CongestionControl::Drop)
-                .priority(priority)
-                .express(express)
-                .consolidation(ConsolidationMode::None)
-                .timeout(ASK_EVERY * 4)
-                .callback(move |reply| {
-                    let (Some(recovery), Ok(sample)) = (recovery.upgrade(), reply.result()) else {
-                        return;
-                    };
+            let hear = move |reply: Reply| {
+                if let (Some(recovery), Ok(sample)) = (recovery.upgrade(), reply.result()) {
                     recovery.hear(sample, &node, &question);
-                })
-                .wait();
+                }
+            };
+            let (lane, within) = (Resend::LANE, ASK_EVERY * 4);
+            let asked = question::ask(session, &key, payload, None, lane, within, hear);
             if let Err(problem) = asked {
                 tracing::debug!("{key}: Zenoh does not ask: {problem}");
             }

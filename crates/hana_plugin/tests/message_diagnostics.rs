@@ -1,7 +1,6 @@
 //! What becomes of a program's messages is among Bevy's diagnostics.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -15,6 +14,7 @@ use hana_plugin::MessageDiagnosticsPlugin;
 use hana_plugin::VisualizationPlugin;
 use hana_protocol::Lane;
 use hana_protocol::role;
+use hana_tests::is_alone;
 
 #[derive(Resource, Reflect, Default)]
 struct Sky {
@@ -27,20 +27,9 @@ const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn what_is_sent_in_a_second_is_a_diagnostic_of_its_lane() {
-    // The program reads its settings from the environment, so it is one of its own.
-    let directory = tempfile::tempdir().unwrap();
-    let settings = directory.path().join("hanad.toml");
-    std::fs::write(&settings, "multicast = false\n").unwrap();
-    let program = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_program", "--ignored", "--nocapture"])
-        .env("HANA_CONFIG", &settings)
-        .status();
-    assert!(program.unwrap().success());
-}
-
-#[test]
-#[ignore = "it is run by the other test, as a process of its own"]
-fn the_program() {
+    if !is_alone("what_is_sent_in_a_second_is_a_diagnostic_of_its_lane", "multicast = false\n") {
+        return;
+    }
     let mut app = App::new();
     app.add_plugins((VisualizationPlugin::<Sky>::new("counted"), Diagnostics::default()));
     let value = |app: &App, lane, counted| {

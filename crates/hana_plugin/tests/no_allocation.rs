@@ -7,7 +7,6 @@ use std::alloc::GlobalAlloc;
 use std::alloc::Layout;
 use std::alloc::System;
 use std::cell::Cell;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -32,6 +31,7 @@ use hana_plugin::VisualizationPlugin;
 use hana_protocol::FrameSettings;
 use hana_protocol::NodeId;
 use hana_protocol::role;
+use hana_tests::is_alone;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -79,20 +79,9 @@ const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_frame_with_64_moving_parameters_allocates_nothing() {
-    // The program reads its settings from the environment, so it is one of its own.
-    let directory = tempfile::tempdir().unwrap();
-    let settings = directory.path().join("hanad.toml");
-    std::fs::write(&settings, "multicast = false\n").unwrap();
-    let program = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_program", "--ignored", "--nocapture"])
-        .env("HANA_CONFIG", &settings)
-        .status();
-    assert!(program.unwrap().success());
-}
-
-#[test]
-#[ignore = "it is run by the other test, as a process of its own"]
-fn the_program() {
+    if !is_alone("a_frame_with_64_moving_parameters_allocates_nothing", "multicast = false\n") {
+        return;
+    }
     let playout =
         PlayoutSettings { delay: Duration::from_millis(20), ..PlayoutSettings::default() };
     let mut app = App::new();

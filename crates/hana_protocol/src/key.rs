@@ -281,7 +281,7 @@ impl KeyKind {
         Self::Log,
     ];
 
-    /// The key as a pattern with `<placeholders>`.
+    /// The key as a pattern: what differs from key to key is named in angle brackets.
     #[must_use]
     pub const fn pattern(self) -> &'static str {
         match self {

@@ -13,7 +13,6 @@ use hana_protocol::Control;
 use hana_protocol::Dispatch;
 use hana_protocol::DispatchAction;
 use hana_protocol::DispatchLimits;
-use hana_protocol::Encoding;
 use hana_protocol::Failure;
 use hana_protocol::Key;
 use hana_protocol::Lane;
@@ -23,17 +22,14 @@ use hana_protocol::PayloadError;
 use hana_protocol::TopicName;
 use hana_protocol::codec;
 use thiserror::Error;
-use zenoh::Wait;
 use zenoh::bytes::ZBytes;
-use zenoh::qos::CongestionControl;
-use zenoh::query::ConsolidationMode;
 use zenoh::query::Reply;
 
 use crate::Pending;
 use crate::counters::NodeCounters;
 use crate::outbox::Identity;
-use crate::outbox::quality;
 use crate::pending::Promise;
+use crate::question;
 use crate::reception::raw;
 use crate::ticker::Ticker;
 use crate::ticker::Timed;
@@ -240,24 +236,12 @@ impl Post {
             is_answered: Mutex::new(false),
         };
         let (payload, attachment) = (known.payload.clone(), known.attachment.clone());
-        let (priority, _, express) = quality(known.lane);
         let key = known.address.key().to_string();
         let (lane, counters) = (known.lane, Arc::clone(&self.counters));
         Box::new(move |session| {
             attempt.begun = Some(Instant::now());
-            let sent = session
-                .get(key)
-                .payload(payload)
-                .encoding(Encoding::MESSAGE_PACK)
-                .attachment(attachment)
-                .congestion_control(CongestionControl::Drop)
-                .priority(priority)
-                .express(express)
-                .consolidation(ConsolidationMode::None)
-                .timeout(within)
-                // Dropped by Zenoh when the question has ended, answered or not.
-                .callback(move |reply| attempt.hear(&reply))
-                .wait();
+            let hear = move |reply| attempt.hear(&reply);
+            let sent = question::ask(session, &key, payload, Some(attachment), lane, within, hear);
             match sent {
                 Ok(()) => counters.sent(lane),
                 Err(problem) => tracing::debug!("a message is said again later: {problem}"),
