@@ -324,7 +324,8 @@ impl<M> LaneReceiver<M> {
             self.gaps.insert(first, Gap { last: sequence - 1, ..gap });
         }
         if sequence < gap.last {
-            self.gaps.insert(sequence + 1, gap);
+            // It was for us, and so is what was sent after it.
+            self.gaps.insert(sequence + 1, Gap { ours: true, ..gap });
         }
         true
     }

@@ -136,6 +136,15 @@ fn what_was_sent_before_its_time_is_asked_for_and_neither_delivered_nor_lost() {
     assert_eq!(delivered(&arrive(&mut receiver, 3, start + ms(7))), [3, 4, 5]);
     assert_eq!((receiver.counts().lost, receiver.counts().recovered), (0, 2));
 
+    // What came after one of those that were asked for is ours, and not given up before its time.
+    let mut receiver = Receiver::asking_back(Lane::ReliableUnordered, LIMITS);
+    arrive(&mut receiver, 5, start);
+    arrive(&mut receiver, 2, start);
+    tick(&mut receiver, start + ms(999));
+    assert_eq!((receiver.missing(), receiver.counts().lost), (2, 0), "3 and 4; 0 and 1 were not");
+    tick(&mut receiver, start + ms(1000));
+    assert_eq!((receiver.missing(), receiver.counts().lost), (0, 2));
+
     // A publisher that does not answer has nothing to do with us before the first that was heard.
     let mut receiver = Receiver::asking_back(Lane::ReliableOrdered, LIMITS);
     arrive(&mut receiver, 5, start);
