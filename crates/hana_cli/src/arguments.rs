@@ -45,6 +45,12 @@ pub(crate) enum Command {
     Resume(OverrideArguments),
     /// Set parameters of a visualization, all or none.
     Set(SetArguments),
+    /// Show tempo and beat, or set the tempo for all hosts.
+    Tempo(TempoArguments),
+    /// Let the timeline play, on all hosts.
+    Play,
+    /// Let the timeline stand still, on all hosts; beats go on.
+    Pause,
     /// Send a custom message, checked against its announced schema; without one, show what can be sent.
     Send(SendArguments),
     /// Print messages as they pass: key, type, sender, time, value.
@@ -143,6 +149,12 @@ fn parameter_and_word(text: &str) -> Result<(ParameterName, String), String> {
         .ok_or_else(|| format!("'{text}' is not of the form PARAM=VALUE, such as zoom=0.5"))?;
     let name = ParameterName::new(name).map_err(|problem| problem.to_string())?;
     Ok((name, value.into()))
+}
+
+#[derive(Args)]
+pub(crate) struct TempoArguments {
+    /// Beats a minute, 20 to 999; left out, what it is now is shown.
+    pub(crate) bpm: Option<f64>,
 }
 
 #[derive(Args)]

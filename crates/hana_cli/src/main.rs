@@ -18,6 +18,7 @@ mod send;
 mod service;
 mod set;
 mod table;
+mod tempo;
 mod top;
 mod watch;
 
@@ -66,6 +67,9 @@ fn main() -> ExitCode {
         Command::Blackout(arguments) => overrides::run::<Blackout>(&arguments, json),
         Command::Resume(arguments) => overrides::run::<Resume>(&arguments, json),
         Command::Set(arguments) => set::run(&arguments, json),
+        Command::Tempo(arguments) => tempo::run(&arguments, json),
+        Command::Play => tempo::play(json),
+        Command::Pause => tempo::pause(json),
         Command::Send(arguments) => send::run(&arguments, json),
         Command::Watch(arguments) => watch::run(&arguments, json),
         Command::Logs(arguments) => logs::run(&arguments, json),

@@ -79,6 +79,7 @@ use crate::Rival;
 use crate::SendError;
 use crate::StatePublisher;
 use crate::Subscription;
+use crate::TimelineWatch;
 use crate::WhenAppVanishes;
 use crate::addresses::Addresses;
 use crate::archive::Archive;
@@ -156,6 +157,8 @@ pub(crate) struct Core {
     pub(crate) connection: ConnectionWatch,
     /// An older node with the same id; this one has given way to it.
     pub(crate) displaced: Inbox<Rival>,
+    /// Once somebody wants to know it.
+    timeline: OnceLock<TimelineWatch>,
     declarations: Mutex<Vec<Declaration>>,
     /// What the node is, and in which role.
     info: Mutex<Option<(StatePublisher<NodeInfo>, Role)>>,
@@ -287,6 +290,7 @@ impl<R: NodeRole> Node<R> {
             shutdown: AtomicBool::new(false),
             connection,
             displaced: Inbox::new(Policy::DropOldest, 1),
+            timeline: OnceLock::new(),
             declarations: Mutex::default(),
             info: Mutex::default(),
             config,
@@ -508,6 +512,15 @@ impl<R: NodeRole> Node<R> {
         &self.core.frames
     }
 
+    /// Tempo and beat on this machine, to be read as often as one likes. The first time it is asked for, the node
+    /// begins to hear the daemon of its machine; a moment later there is something to read.
+    #[must_use]
+    pub fn timeline(&self) -> &TimelineWatch {
+        let core = &self.core;
+        core.timeline
+            .get_or_init(|| TimelineWatch::start(&core.worker, &core.reception, &core.config.host))
+    }
+
     /// Watches everybody.
     #[must_use]
     pub fn watch_mesh(&self) -> MeshWatch
@@ -722,7 +735,7 @@ impl Core {
         StatePublisher::new(&self.worker, channel, self.outbox(M::LANE).clone(), &self.repeats)
     }
 
-    /// Says again the states that changed a while ago. All states ride on reliable lanes.
+    /// Says again the states on reliable lanes that changed a while ago.
     pub(crate) fn repeat_states(&self, now: Instant) {
         self.repeats.say(&self.sure, now);
     }
@@ -924,7 +937,10 @@ impl Core {
             | Control::Stop(_)
             | Control::Restart(_)
             | Control::Kill(_)
-            | Control::Ignore(_) => {
+            | Control::Ignore(_)
+            | Control::Tempo(_)
+            | Control::Play(_)
+            | Control::Pause(_) => {
                 let from = request.from().cloned();
                 let dropped = self.requests.push("", request);
                 self.counters.dropped(Control::LANE, from.as_ref(), dropped);

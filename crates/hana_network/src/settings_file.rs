@@ -5,7 +5,11 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
+use hana_protocol::Timeline;
+use hana_protocol::TimelineError;
 use serde::Deserialize;
+use serde::Deserializer;
+use serde::de::Error;
 use thiserror::Error;
 
 use crate::NetworkSettings;
@@ -16,13 +20,15 @@ use crate::ShowName;
 
 /// The settings of a machine, from the file `hanad.toml`: the same file for its daemon and everything else
 /// there, so that all of them are in one show.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SettingsFile {
     /// How nodes find each other, with what the environment overrides.
     pub network: NetworkSettings,
     /// The catalogue of what the daemon may launch, if the file names one; relative to
     /// [`directory`](Origin::directory).
     pub visualizations: Option<PathBuf>,
+    /// The tempo and the bar that a daemon begins with where nobody else has one, at beat 0.
+    pub timeline: Timeline,
     /// Where all this comes from.
     pub origin: Origin,
 }
@@ -81,6 +87,10 @@ struct File {
     play_ports: Option<PortRange>,
     play_link: Option<PlayTransport>,
     visualizations: Option<PathBuf>,
+    #[serde(default, deserialize_with = "tempo")]
+    tempo: Option<f64>,
+    #[serde(default, deserialize_with = "quantum")]
+    quantum: Option<f64>,
 }
 
 /// The name of the file in a configuration directory.
@@ -179,6 +189,8 @@ impl SettingsFile {
             play_ports,
             play_link,
             visualizations,
+            tempo,
+            quantum,
         } = file;
         let network = NetworkSettings {
             interface,
@@ -189,8 +201,26 @@ impl SettingsFile {
             play_ports,
             play_link: play_link.unwrap_or_default(),
         };
-        Self { network, visualizations, origin }
+        let tempo = tempo.unwrap_or(Timeline::DEFAULT.bpm());
+        let quantum = quantum.unwrap_or(Timeline::DEFAULT.quantum());
+        // Both were looked at when they were read.
+        let timeline = first(tempo, quantum).unwrap_or(Timeline::DEFAULT);
+        Self { network, visualizations, timeline, origin }
     }
+}
+
+fn first(tempo: f64, quantum: f64) -> Result<Timeline, TimelineError> {
+    Ok(Timeline::new(tempo, 0, 0.0)?.with_quantum(quantum)?.with_playing(true))
+}
+
+fn tempo<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let tempo = f64::deserialize(deserializer)?;
+    first(tempo, Timeline::DEFAULT.quantum()).map(|_| Some(tempo)).map_err(D::Error::custom)
+}
+
+fn quantum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let quantum = f64::deserialize(deserializer)?;
+    first(Timeline::DEFAULT.bpm(), quantum).map(|_| Some(quantum)).map_err(D::Error::custom)
 }
 
 impl File {
@@ -241,6 +271,7 @@ mod tests {
         let settings = SettingsFile::load(&shipped()).unwrap();
         assert_eq!(settings.network, NetworkSettings::default());
         assert_eq!(settings.visualizations, None);
+        assert_eq!(settings.timeline, Timeline::DEFAULT);
     }
 
     #[test]
@@ -259,10 +290,13 @@ mod tests {
             play_ports,
             play_link,
             visualizations,
+            tempo,
+            quantum,
         } = File::parse(&shown, Path::new(SETTINGS)).unwrap();
         assert!(interface.is_some() && multicast.is_some() && connect.is_some());
         assert!(show.is_some() && secret.is_some() && play_ports.is_some());
         assert!(play_link.is_some() && visualizations.is_some());
+        assert!(tempo.is_some() && quantum.is_some());
     }
 
     #[test]
@@ -274,6 +308,9 @@ mod tests {
             ("connect = 'tcp/10.0.0.7:7447'", 1, "connect"),
             ("play_ports = '7'", 1, "play_ports"),
             ("play_link = 'quic'", 1, "play_link"),
+            ("tempo = 1000", 1, "tempo: 1000 is no tempo; give one from 20 to 999"),
+            ("tempo = 'fast'", 1, "tempo"),
+            ("quantum = 0.0", 1, "quantum: 0 is no length of a bar"),
             ("multicast = true\nshow = \n", 2, "show"),
         ] {
             let problem = problem_of(text);

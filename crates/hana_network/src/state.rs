@@ -21,7 +21,7 @@ use crate::worker::Worker;
 /// and gets it. Dropping it withdraws the state.
 ///
 /// The late-comer's question is an ordinary Zenoh query on the key itself, so that `zenoh get` asks it too.
-/// A change is said again a few times, since a link that is full drops what it is given and tells nobody;
+/// On a reliable lane a change is said again a few times, since a link that is full drops what it is given and tells nobody;
 /// who has heard it already takes no notice.
 pub struct StatePublisher<M> {
     state: Arc<State<M>>,
@@ -115,8 +115,12 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
     ) -> Self {
         let key = channel.key().to_owned();
         let state = Arc::new(State { current: Mutex::new(None::<Current<M>>), channel });
-        let to_repeat: Arc<dyn Repeat> = Arc::<State<M>>::clone(&state);
-        repeats.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&to_repeat));
+        // Who publishes on another lane says everything anew by itself.
+        if M::LANE.is_reliable() {
+            let to_repeat: Arc<dyn Repeat> = Arc::<State<M>>::clone(&state);
+            let mut repeats = repeats.0.lock().unwrap_or_else(PoisonError::into_inner);
+            repeats.push(Arc::downgrade(&to_repeat));
+        }
         let (asked, answering) = (Arc::clone(&state), worker.clone());
         let declaration = worker.declare(key.clone(), move |session| {
             let (asked, answering) = (Arc::clone(&asked), answering.clone());

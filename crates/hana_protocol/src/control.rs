@@ -36,6 +36,12 @@ pub enum Control {
     Blackout(Blackout),
     /// See [`Resume`].
     Resume(Resume),
+    /// See [`Tempo`].
+    Tempo(Tempo),
+    /// See [`Play`].
+    Play(Play),
+    /// See [`Pause`].
+    Pause(Pause),
     /// See [`Ping`].
     Ping(Ping),
 }
@@ -62,6 +68,9 @@ impl Control {
             Self::Hold(_) => "hold",
             Self::Blackout(_) => "blackout",
             Self::Resume(_) => "resume",
+            Self::Tempo(_) => "tempo",
+            Self::Play(_) => "play",
+            Self::Pause(_) => "pause",
             Self::Ping(_) => "ping",
         }
     }
@@ -71,9 +80,14 @@ impl Control {
     #[must_use]
     pub const fn is_for(&self, role: Role) -> bool {
         match self {
-            Self::Start(_) | Self::Stop(_) | Self::Restart(_) | Self::Kill(_) | Self::Ignore(_) => {
-                matches!(role, Role::Daemon)
-            },
+            Self::Start(_)
+            | Self::Stop(_)
+            | Self::Restart(_)
+            | Self::Kill(_)
+            | Self::Ignore(_)
+            | Self::Tempo(_)
+            | Self::Play(_)
+            | Self::Pause(_) => matches!(role, Role::Daemon),
             Self::Shutdown(_)
             | Self::Set(_)
             | Self::Hold(_)
@@ -182,6 +196,21 @@ pub struct Blackout {}
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {}
 
+/// To a daemon, to any of them: another tempo for all. The beat does not jump.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Tempo {
+    /// Beats a minute, 20 to 999.
+    pub bpm: f64,
+}
+
+/// To a daemon, to any of them: all shall play.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Play {}
+
+/// To a daemon, to any of them: all shall stand still. Beats go on, as they do in Ableton Link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {}
+
 /// To any node: answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ping {}
@@ -212,6 +241,9 @@ commands! {
     Hold     => Accepted;
     Blackout => Accepted;
     Resume   => Accepted;
+    Tempo    => Accepted;
+    Play     => Accepted;
+    Pause    => Accepted;
     Ping     => Accepted;
 }
 

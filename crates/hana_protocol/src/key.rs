@@ -78,6 +78,8 @@ pub enum Key {
         /// The process.
         node: NodeId,
     },
+    /// `hana/<host>/timeline`
+    Timeline(NodeId),
 }
 
 impl Key {
@@ -131,6 +133,7 @@ impl Key {
             },
             ("lost", []) => Self::Lost(node),
             ("log", [process]) => Self::Log { host: node, node: NodeId::new(process).ok()? },
+            ("timeline", []) => Self::Timeline(node),
             _ => return None,
         })
     }
@@ -155,6 +158,7 @@ impl Key {
             Self::Process { .. } => KeyKind::Process,
             Self::Lost(_) => KeyKind::Lost,
             Self::Log { .. } => KeyKind::Log,
+            Self::Timeline(_) => KeyKind::Timeline,
         }
     }
 
@@ -177,6 +181,7 @@ impl Key {
             | Self::ModulationFrame(node)
             | Self::Look(node)
             | Self::Lost(node)
+            | Self::Timeline(node)
             | Self::Alive { node, .. }
             | Self::Modulation { node, .. }
             | Self::Custom { node, .. }
@@ -209,6 +214,7 @@ impl fmt::Display for Key {
             Self::Process { host, node } => write!(f, "{root}/{host}/process/{node}"),
             Self::Lost(host) => write!(f, "{root}/{host}/lost"),
             Self::Log { host, node } => write!(f, "{root}/{host}/log/{node}"),
+            Self::Timeline(host) => write!(f, "{root}/{host}/timeline"),
         }
     }
 }
@@ -249,6 +255,8 @@ pub enum KeyKind {
     Lost,
     /// See [`Key::Log`].
     Log,
+    /// See [`Key::Timeline`].
+    Timeline,
 }
 
 /// What somebody who comes late gets of a topic.
@@ -262,7 +270,7 @@ pub enum TopicHistory {
 
 impl KeyKind {
     /// All kinds, in the order of `keyexprs.md`.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Alive,
         Self::Info,
         Self::Health,
@@ -279,6 +287,7 @@ impl KeyKind {
         Self::Process,
         Self::Lost,
         Self::Log,
+        Self::Timeline,
     ];
 
     /// The key as a pattern: what differs from key to key is named in angle brackets.
@@ -301,6 +310,7 @@ impl KeyKind {
             Self::Process => "hana/<host>/process/<viz>",
             Self::Lost => "hana/<host>/lost",
             Self::Log => "hana/<host>/log/<viz>",
+            Self::Timeline => "hana/<host>/timeline",
         }
     }
 
@@ -322,6 +332,7 @@ impl KeyKind {
             Self::Process => crate::ProcessStatus::NAME,
             Self::Lost => crate::Lost::NAME,
             Self::Log => crate::LogLine::NAME,
+            Self::Timeline => crate::HostTimeline::NAME,
         })
     }
 
@@ -343,6 +354,7 @@ impl KeyKind {
             Self::Process => crate::ProcessStatus::LANE,
             Self::Lost => crate::Lost::LANE,
             Self::Log => crate::LogLine::LANE,
+            Self::Timeline => crate::HostTimeline::LANE,
         })
     }
 
@@ -365,6 +377,7 @@ impl KeyKind {
             Self::Process => crate::ProcessStatus::MAX_PER_SECOND,
             Self::Lost => crate::Lost::MAX_PER_SECOND,
             Self::Log => crate::LogLine::MAX_PER_SECOND,
+            Self::Timeline => crate::HostTimeline::MAX_PER_SECOND,
         })
     }
 
@@ -381,7 +394,8 @@ impl KeyKind {
             | Self::Look
             | Self::Process
             | Self::Lost
-            | Self::Log => true,
+            | Self::Log
+            | Self::Timeline => true,
             Self::Control
             | Self::Resend
             | Self::Modulation
@@ -396,7 +410,7 @@ impl KeyKind {
     #[must_use]
     pub const fn history(self) -> TopicHistory {
         match self {
-            Self::Alive | Self::Info | Self::Look | Self::Process | Self::Lost => {
+            Self::Alive | Self::Info | Self::Look | Self::Process | Self::Lost | Self::Timeline => {
                 TopicHistory::State
             },
             Self::Health
@@ -438,6 +452,7 @@ mod tests {
             "hana/h1/process/ripples-2",
             "hana/h1/lost",
             "hana/h1/log/ripples-2",
+            "hana/h1/timeline",
         ] {
             assert_eq!(Key::parse(text).unwrap().to_string(), text);
         }

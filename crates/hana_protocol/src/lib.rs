@@ -14,7 +14,7 @@
 //! | how messages to one node are sent until they are answered | [`Dispatch`] |
 //! | how values are gathered into frames | [`FrameRecorder`], [`ModulationFrame`] |
 //! | how modulation is played in spite of the network's jitter | [`Player`], [`Playout`], [`ClockMap`] |
-//! | tempo, beats and bars | [`Timeline`] |
+//! | tempo, beats and bars | [`Timeline`], [`Course`], [`HostTimeline`] |
 //! | what a person can do about it | [`Remedy`] |
 //! | everything known of everyone | [`Roster`] |
 //! | what a message type of somebody else's looks like | [`CustomMessageInfo`], [`Shape`] |
@@ -23,6 +23,7 @@ mod audience;
 mod clock_map;
 pub mod codec;
 mod control;
+mod course;
 mod custom_message_info;
 mod dispatch;
 mod envelope;
@@ -30,6 +31,7 @@ mod event;
 mod frame_recorder;
 mod health;
 mod health_watch;
+mod host_timeline;
 mod in_full;
 mod info;
 mod key;
@@ -80,7 +82,9 @@ pub use control::Control;
 pub use control::Hold;
 pub use control::Ignore;
 pub use control::Kill;
+pub use control::Pause;
 pub use control::Ping;
+pub use control::Play;
 pub use control::Refused;
 pub use control::Restart;
 pub use control::Resume;
@@ -91,6 +95,8 @@ pub use control::Started;
 pub use control::Stop;
 pub use control::StopReport;
 pub use control::StoppedBy;
+pub use control::Tempo;
+pub use course::Course;
 pub use custom_message_info::CustomMessageInfo;
 pub use custom_message_info::Flow;
 pub use custom_message_info::Unsendable;
@@ -114,6 +120,10 @@ pub use health::TroubleCause;
 pub use health_watch::HealthLimits;
 pub use health_watch::HealthWatch;
 pub use health_watch::Verdict;
+pub use host_timeline::Easing;
+pub use host_timeline::HostTimeline;
+pub use host_timeline::Jump;
+pub use host_timeline::TimelineSource;
 pub use in_full::in_full;
 pub use info::NodeInfo;
 pub use key::Key;

@@ -9,6 +9,7 @@ use crate::Control;
 use crate::Event;
 use crate::Health;
 use crate::Hold;
+use crate::HostTimeline;
 use crate::Ignore;
 use crate::Kill;
 use crate::LogLine;
@@ -18,7 +19,9 @@ use crate::Message;
 use crate::Modulation;
 use crate::ModulationFrame;
 use crate::NodeInfo;
+use crate::Pause;
 use crate::Ping;
+use crate::Play;
 use crate::ProcessStatus;
 use crate::Resend;
 use crate::Restart;
@@ -28,6 +31,7 @@ use crate::Set;
 use crate::Shutdown;
 use crate::Start;
 use crate::Stop;
+use crate::Tempo;
 use crate::role::NodeRole;
 
 /// A node of role `From` may send this.
@@ -92,6 +96,8 @@ routes! {
     ProcessStatus: Daemon => App, Daemon, Bridge;
     Lost:          Daemon => App, Daemon, Bridge;
     LogLine:       Daemon => App, Daemon, Bridge;
+    // In time: every node goes by what the daemon of its host says.
+    HostTimeline:  Daemon => App, Visualization, Daemon, Bridge;
     // Commands.
     Control:       App, Bridge, Daemon => App, Visualization, Daemon, Bridge;
     Start:         App, Bridge => Daemon;
@@ -104,5 +110,8 @@ routes! {
     Hold:          App, Bridge => Visualization;
     Blackout:      App, Bridge => Visualization;
     Resume:        App, Bridge => Visualization;
+    Tempo:         App, Bridge, Daemon => Daemon;
+    Play:          App, Bridge, Daemon => Daemon;
+    Pause:         App, Bridge, Daemon => Daemon;
     Ping:          App, Bridge, Daemon => App, Visualization, Daemon, Bridge;
 }

@@ -15,6 +15,7 @@ pub struct Timeline {
     origin_beat: f64,
     quantum: f64,
     playing: bool,
+    rate: f64,
 }
 
 /// What no timeline can have.
@@ -46,6 +47,16 @@ pub enum TimelineError {
         /// What was given.
         beat: f64,
     },
+    /// A rate out of range.
+    #[error(
+        "{rate} is no rate of a clock; give one from {} to {}",
+        Timeline::MIN_RATE,
+        Timeline::MAX_RATE
+    )]
+    Rate {
+        /// What was given.
+        rate: f64,
+    },
 }
 
 impl Timeline {
@@ -57,7 +68,14 @@ impl Timeline {
     pub const MIN_QUANTUM: f64 = 1.0 / 64.0;
     /// The longest bar, in beats.
     pub const MAX_QUANTUM: f64 = 1024.0;
+    /// The slowest rate: clocks drift by far less, and a correction is no faster than this.
+    pub const MIN_RATE: f64 = 0.9;
+    /// The fastest rate.
+    pub const MAX_RATE: f64 = 1.1;
     const US_PER_MINUTE: f64 = 60e6;
+    /// What there is where nobody has said anything else: 120 beats a minute in bars of four, playing, beat 0 at time 0.
+    pub const DEFAULT: Self =
+        Self { bpm: 120.0, origin_us: 0, origin_beat: 0.0, quantum: 4.0, playing: true, rate: 1.0 };
 
     /// A timeline that shows `beat` at `at_us`, with bars of four beats, not playing.
     ///
@@ -69,7 +87,14 @@ impl Timeline {
             return Err(TimelineError::Beat { beat });
         }
         let bpm = check_tempo(bpm)?;
-        Ok(Self { bpm, origin_us: at_us, origin_beat: beat, quantum: 4.0, playing: false })
+        Ok(Self {
+            bpm,
+            origin_us: at_us,
+            origin_beat: beat,
+            quantum: 4.0,
+            playing: false,
+            rate: 1.0,
+        })
     }
 
     /// Beats a minute.
@@ -88,6 +113,13 @@ impl Timeline {
     #[must_use]
     pub const fn is_playing(&self) -> bool {
         self.playing
+    }
+
+    /// How fast it runs by this clock: 1 but for what the clock drifts against the one that keeps the tempo, and for what is
+    /// being caught up with. Beats pass by [`bpm`](Self::bpm) times this.
+    #[must_use]
+    pub const fn rate(&self) -> f64 {
+        self.rate
     }
 
     /// Where it is anchored: a time and the beat then.
@@ -146,6 +178,31 @@ impl Timeline {
         Ok(Self { bpm, origin_us: at_us, origin_beat: self.beat_at(at_us), ..self })
     }
 
+    /// The same by another rate from `at_us` on; what was before that keeps no meaning.
+    ///
+    /// # Errors
+    ///
+    /// When the rate is not from 0.9 to 1.1.
+    pub fn with_rate(self, rate: f64, at_us: i64) -> Result<Self, TimelineError> {
+        if (Self::MIN_RATE..=Self::MAX_RATE).contains(&rate) {
+            Ok(Self { rate, origin_us: at_us, origin_beat: self.beat_at(at_us), ..self })
+        } else {
+            Err(TimelineError::Rate { rate })
+        }
+    }
+
+    /// The same, anchored at another time: no beat moves.
+    #[must_use]
+    pub const fn anchored_at(self, at_us: i64) -> Self {
+        Self { origin_us: at_us, origin_beat: self.beat_at(at_us), ..self }
+    }
+
+    /// The same with all its beats moved: a jump.
+    #[must_use]
+    pub const fn moved_by(self, beats: f64) -> Self {
+        Self { origin_beat: self.origin_beat + beats, ..self }
+    }
+
     /// The same with bars of another length, from 1/64 to 1024 beats.
     ///
     /// # Errors
@@ -172,7 +229,7 @@ impl Timeline {
     }
 
     const fn beats_per_us(&self) -> f64 {
-        self.bpm / Self::US_PER_MINUTE
+        self.bpm * self.rate / Self::US_PER_MINUTE
     }
 }
 
@@ -220,6 +277,9 @@ mod tests {
         for quantum in [0.0, -4.0, 1e9, f64::NAN] {
             timeline.with_quantum(quantum).unwrap_err();
         }
+        for rate in [0.0, 0.89, 1.11, -1.0, f64::NAN] {
+            timeline.with_rate(rate, 0).unwrap_err();
+        }
         Timeline::new(120.0, 0, f64::NAN).unwrap_err();
     }
 
@@ -253,9 +313,11 @@ mod tests {
     }
 
     fn timelines() -> impl Strategy<Value = Timeline> {
-        (20.0..=999.0_f64, -DAY_US..DAY_US, -1e6..1e6_f64, 1..=16_u8).prop_map(
-            |(bpm, at, beat, quantum)| {
-                Timeline::new(bpm, at, beat).unwrap().with_quantum(f64::from(quantum)).unwrap()
+        let rates = (-1000..=1000_i16).prop_map(|ppm| 1.0 + f64::from(ppm) / 1e6);
+        (20.0..=999.0_f64, -DAY_US..DAY_US, -1e6..1e6_f64, 1..=16_u8, rates).prop_map(
+            |(bpm, at, beat, quantum, rate)| {
+                let timeline = Timeline::new(bpm, at, beat).unwrap();
+                timeline.with_quantum(f64::from(quantum)).unwrap().with_rate(rate, at).unwrap()
             },
         )
     }
@@ -277,6 +339,13 @@ mod tests {
         ) {
             let changed = timeline.with_tempo(bpm, at).unwrap().with_playing(true);
             prop_assert!((changed.beat_at(at) - timeline.beat_at(at)).abs() < 1e-9);
+            for rate in [Timeline::MIN_RATE, 0.9999, 1.0001, Timeline::MAX_RATE] {
+                let eased = timeline.with_rate(rate, at).unwrap();
+                prop_assert!((eased.beat_at(at) - timeline.beat_at(at)).abs() < 1e-9);
+                let (before, after) = (timeline.beats_per_us(), eased.beats_per_us());
+                prop_assert!((after / before - rate / timeline.rate()).abs() < 1e-9);
+            }
+            prop_assert!((timeline.anchored_at(at).beat_at(at + ahead) - timeline.beat_at(at + ahead)).abs() < 1e-6);
             let elsewhere = timeline.on_clock(ahead);
             prop_assert!((elsewhere.beat_at(at + ahead) - timeline.beat_at(at)).abs() < 1e-6);
         }

@@ -5,6 +5,7 @@ use crate::Control;
 use crate::CustomMessage;
 use crate::Event;
 use crate::Health;
+use crate::HostTimeline;
 use crate::Key;
 use crate::LogLine;
 use crate::Look;
@@ -207,6 +208,21 @@ impl Topic<Lost> {
     #[must_use]
     pub const fn lost(host: NodeId) -> Self {
         Self::at(Key::Lost(host))
+    }
+}
+
+impl Topic<HostTimeline> {
+    /// The timeline of `host`.
+    #[must_use]
+    pub const fn timeline(host: NodeId) -> Self {
+        Self::at(Key::Timeline(host))
+    }
+}
+impl Topics<HostTimeline> {
+    /// The timeline of every host.
+    #[must_use]
+    pub fn every_timeline() -> Self {
+        Self::matching("hana/*/timeline")
     }
 }
 

@@ -14,6 +14,7 @@ use hana_protocol::Encoding;
 use hana_protocol::Event;
 use hana_protocol::Health;
 use hana_protocol::Hold;
+use hana_protocol::HostTimeline;
 use hana_protocol::Ignore;
 use hana_protocol::KeyKind;
 use hana_protocol::Kill;
@@ -25,7 +26,9 @@ use hana_protocol::Message;
 use hana_protocol::Modulation;
 use hana_protocol::ModulationFrame;
 use hana_protocol::NodeInfo;
+use hana_protocol::Pause;
 use hana_protocol::Ping;
+use hana_protocol::Play;
 use hana_protocol::ProcessStatus;
 use hana_protocol::Resend;
 use hana_protocol::Resent;
@@ -36,6 +39,7 @@ use hana_protocol::Set;
 use hana_protocol::Shutdown;
 use hana_protocol::Start;
 use hana_protocol::Stop;
+use hana_protocol::Tempo;
 use hana_protocol::TopicHistory;
 use hana_protocol::codec;
 use hana_protocol::custom_message;
@@ -101,6 +105,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Process => senders!(ProcessStatus),
         KeyKind::Lost => senders!(Lost),
         KeyKind::Log => senders!(LogLine),
+        KeyKind::Timeline => senders!(HostTimeline),
     }
 }
 
@@ -186,6 +191,7 @@ fn the_limits_are_those_of_the_messages() {
         (ProcessStatus::NAME, limits_of::<ProcessStatus>()),
         (Lost::NAME, limits_of::<Lost>()),
         (LogLine::NAME, limits_of::<LogLine>()),
+        (HostTimeline::NAME, limits_of::<HostTimeline>()),
         ("custom", limits_of::<Custom>()),
     ];
     assert_eq!(shown, limits.into());
@@ -266,6 +272,7 @@ fn the_examples_of_messages_are_whole_messages() {
     example_is_whole::<ProcessStatus>();
     example_is_whole::<Lost>();
     example_is_whole::<LogLine>();
+    example_is_whole::<HostTimeline>();
 }
 
 #[test]
@@ -306,8 +313,11 @@ fn every_command_has_its_row() {
     command_is::<Hold>(&rows, "hold", &senders!(Hold));
     command_is::<Blackout>(&rows, "blackout", &senders!(Blackout));
     command_is::<Resume>(&rows, "resume", &senders!(Resume));
+    command_is::<Tempo>(&rows, "tempo", &senders!(Tempo));
+    command_is::<Play>(&rows, "play", &senders!(Play));
+    command_is::<Pause>(&rows, "pause", &senders!(Pause));
     command_is::<Ping>(&rows, "ping", &senders!(Ping));
-    assert_eq!(rows.len(), 11);
+    assert_eq!(rows.len(), 14);
 }
 
 /// Every piece of JSON on the page that begins with a command's name, wherever it stands.
@@ -319,7 +329,7 @@ fn whatever_looks_like_a_command_is_one() {
         .collect();
     let commands = [
         "start", "stop", "restart", "kill", "ignore", "shutdown", "set", "hold", "blackout",
-        "resume", "ping",
+        "resume", "tempo", "play", "pause", "ping",
     ];
     let looks_like =
         |piece: &&&str| commands.iter().any(|name| piece.starts_with(&format!("{{\"{name}\"")));

@@ -6,13 +6,16 @@ use hana_network::SettingsError;
 use hana_network::SettingsFile;
 use hana_process::Catalogue;
 use hana_process::CatalogueError;
+use hana_protocol::Timeline;
 use thiserror::Error;
 
-/// What the daemon is told: how to find others, and what it may launch.
+/// What the daemon is told: how to find others, what it may launch, and the tempo to begin with.
 #[derive(Debug)]
 pub(crate) struct DaemonConfig {
     pub(crate) network: NetworkSettings,
     pub(crate) catalogue: Catalogue,
+    /// The tempo and the bar to begin with.
+    pub(crate) timeline: Timeline,
     pub(crate) origin: Origin,
 }
 
@@ -38,7 +41,7 @@ impl DaemonConfig {
     }
 
     fn of(settings: SettingsFile) -> Result<Self, ConfigError> {
-        let SettingsFile { network, visualizations, origin } = settings;
+        let SettingsFile { network, visualizations, timeline, origin } = settings;
         let directory = origin.directory();
         let beside = directory.map(|directory| directory.join(CATALOGUE_FILE));
         let named =
@@ -47,7 +50,7 @@ impl DaemonConfig {
             Some(path) => Catalogue::load(&path)?,
             None => Catalogue::parse(SHIPPED_CATALOGUE, Path::new(CATALOGUE_FILE))?,
         };
-        Ok(Self { network, catalogue, origin })
+        Ok(Self { network, catalogue, timeline, origin })
     }
 }
 

@@ -46,6 +46,7 @@ use crate::look_keeper;
 use crate::neighbours::Neighbours;
 use crate::service_manager;
 use crate::state_dir::StateDir;
+use crate::timekeeper::Timekeeper;
 use crate::watchdog;
 use crate::watchdog::Watchdog;
 
@@ -75,6 +76,7 @@ pub(crate) struct Daemon {
     events: SyncSender<DaemonEvent>,
     presence: PresenceWatch,
     neighbours: Neighbours,
+    timekeeper: Timekeeper,
     /// Whether the daemon itself is on the mesh.
     hears: bool,
     keepers: BTreeMap<NodeId, Keeper>,
@@ -112,6 +114,7 @@ impl Daemon {
         origin: Origin,
         state: StateDir,
         events: SyncSender<DaemonEvent>,
+        timekeeper: Timekeeper,
     ) -> Self {
         let presence = node.watch_presence();
         let neighbours = Neighbours::new(&node);
@@ -128,6 +131,7 @@ impl Daemon {
             events,
             presence,
             neighbours,
+            timekeeper,
             hears: true,
             keepers: BTreeMap::new(),
             asked: vec![],
@@ -194,7 +198,8 @@ impl Daemon {
             || self.reaping_until.is_some_and(|until| until > Instant::now())
             || self.keepers.values().any(|keeper| keeper.run.is_some());
         let of_pacer = self.pacer.next_deadline(Instant::now());
-        [self.look_at, self.neighbours.next_deadline()]
+        let of_time = Instant::now() + Duration::from_micros(self.timekeeper.next_us());
+        [self.look_at, self.neighbours.next_deadline(), of_time]
             .into_iter()
             .chain(of_pacer)
             .chain(busy.then_some(next_poll))
@@ -217,6 +222,7 @@ impl Daemon {
     fn tick(&mut self) {
         let now = Instant::now();
         self.neighbours.tick(&self.node, &self.presence, now);
+        self.timekeeper.tick();
         if now >= self.look_at {
             self.look_at = now + IDLE;
             self.tick_keepers(now);
@@ -341,6 +347,18 @@ impl Daemon {
             Control::Ignore(ignore) => self.ignore(request, &ignore.node),
             Control::Restart(restart) => {
                 self.ask_of(request, &restart.node, ProcessEvent::RestartAsked);
+            },
+            Control::Tempo(tempo) => match self.timekeeper.set_tempo(tempo.bpm) {
+                Ok(()) => request.accept(Accepted {}),
+                Err(problem) => request.refuse(problem.to_string()),
+            },
+            Control::Play(_) => {
+                self.timekeeper.set_playing(true);
+                request.accept(Accepted {});
+            },
+            Control::Pause(_) => {
+                self.timekeeper.set_playing(false);
+                request.accept(Accepted {});
             },
             // Answered by the network layer, or refused there.
             Control::Shutdown(_)

@@ -15,6 +15,7 @@ mod neighbours;
 mod run_record;
 mod service_manager;
 mod state_dir;
+mod timekeeper;
 mod watchdog;
 
 use std::io::IsTerminal;
@@ -46,6 +47,7 @@ use crate::daemon::DaemonEvent;
 use crate::log::Audience;
 use crate::log::Log;
 use crate::state_dir::StateDir;
+use crate::timekeeper::Timekeeper;
 use crate::watchdog::Limit;
 use crate::watchdog::Watchdog;
 
@@ -136,7 +138,9 @@ fn run(arguments: &Arguments, log: &Log, unmet: Unmet) -> anyhow::Result<()> {
         node.id(),
         state.own_log().display()
     ));
-    Daemon::new(node, config.catalogue, config.origin, state, events).run(&inbox, &watchdog)
+    let timekeeper = Timekeeper::new(&node, config.timeline);
+    Daemon::new(node, config.catalogue, config.origin, state, events, timekeeper)
+        .run(&inbox, &watchdog)
 }
 
 fn watch_the_loop(log: &Log) -> anyhow::Result<Watchdog> {

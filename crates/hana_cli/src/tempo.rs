@@ -1,0 +1,149 @@
+//! Tempo, play and pause: for all hosts that share a timeline, through any daemon.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::bail;
+use hana_network::CommandError;
+use hana_network::Node;
+use hana_network::TimelineWatch;
+use hana_network::local_us;
+use hana_protocol::Accepted;
+use hana_protocol::Command;
+use hana_protocol::HostTimeline;
+use hana_protocol::Key;
+use hana_protocol::NodeId;
+use hana_protocol::Pause;
+use hana_protocol::Play;
+use hana_protocol::Tempo;
+use hana_protocol::Timeline;
+use hana_protocol::TimelineSource;
+use hana_protocol::Topics;
+use hana_protocol::role;
+use hana_protocol::route::Route;
+use serde::Serialize;
+
+use crate::arguments::TempoArguments;
+use crate::mesh;
+use crate::process::say;
+
+/// How soon there is something to read, if anybody says it.
+const HEARD: Duration = Duration::from_secs(2);
+/// How long a change may take to be seen here.
+const SEEN: Duration = Duration::from_secs(1);
+
+#[derive(Serialize)]
+struct Shown {
+    bpm: f64,
+    beat: f64,
+    phase: f64,
+    quantum: f64,
+    playing: bool,
+    peers: u64,
+    source: TimelineSource,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<NodeId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_us: Option<u64>,
+    followers: u32,
+}
+
+pub(crate) fn run(arguments: &TempoArguments, json: bool) -> anyhow::Result<()> {
+    let Some(bpm) = arguments.bpm else {
+        let node = mesh::join()?;
+        return show(node.timeline(), json);
+    };
+    // The one who hears it would refuse it too; this needs no daemon to say so.
+    Timeline::new(bpm, 0, 0.0)?;
+    tell(Tempo { bpm }, |timeline| (timeline.bpm() - bpm).abs() < 0.01, json)
+}
+
+pub(crate) fn play(json: bool) -> anyhow::Result<()> {
+    tell(Play {}, Timeline::is_playing, json)
+}
+
+pub(crate) fn pause(json: bool) -> anyhow::Result<()> {
+    tell(Pause {}, |timeline| !timeline.is_playing(), json)
+}
+
+/// Gives the command to the daemon of this host, else to any other, and shows what has become of it.
+fn tell<C>(command: C, is_so: impl Fn(&Timeline) -> bool, json: bool) -> anyhow::Result<()>
+where
+    C: Command<Reply = Accepted> + Route<role::App, role::Daemon> + Copy,
+{
+    let node = mesh::join()?;
+    let timeline = node.timeline().clone();
+    let ask = |host: &NodeId| {
+        node.command::<role::Daemon, _>(host, command, mesh::COMMAND).wait(mesh::COMMAND * 2)
+    };
+    match ask(node.host())? {
+        Err(CommandError::NotThere { .. }) => {
+            let Some(host) = any_host(&node)? else {
+                bail!("no daemon is there to keep the time; start one with `hanad`")
+            };
+            ask(&host)??;
+        },
+        answer => {
+            answer?;
+        },
+    }
+    let patience = Instant::now() + SEEN;
+    while Instant::now() < patience && !timeline.now().is_some_and(|now| is_so(&now)) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    show(&timeline, json)
+}
+
+/// A host that says a timeline; of several the one that leads.
+fn any_host(node: &Node<role::App>) -> anyhow::Result<Option<NodeId>> {
+    let found =
+        node.ask(Topics::<HostTimeline>::every_timeline(), mesh::ASK).wait(mesh::ASK * 2)?;
+    let best = found.into_iter().max_by_key(|heard| heard.message.from.is_none());
+    Ok(best.and_then(|heard| Some(Key::parse(&heard.key)?.owner().clone())))
+}
+
+fn show(watch: &TimelineWatch, json: bool) -> anyhow::Result<()> {
+    let patience = Instant::now() + HEARD;
+    let (now, said) = loop {
+        let now = local_us();
+        if let (Some(timeline), Some(said)) = (watch.at(now), watch.said()) {
+            break ((timeline, now), said);
+        }
+        if Instant::now() > patience {
+            bail!("nobody says a timeline; a daemon keeps it, start one with `hanad`");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let (timeline, now) = now;
+    let shown = Shown {
+        bpm: timeline.bpm(),
+        beat: timeline.beat_at(now),
+        phase: timeline.phase_at(now),
+        quantum: timeline.quantum(),
+        playing: timeline.is_playing(),
+        peers: said.peers,
+        source: said.source,
+        from: said.from,
+        error_us: said.error_us,
+        followers: said.followers,
+    };
+    say(json, &shown, || in_words(&shown))
+}
+
+fn in_words(shown: &Shown) -> String {
+    let plays = if shown.playing { "playing" } else { "paused" };
+    let bar = (shown.beat / shown.quantum).floor() + 1.0;
+    let whose = match (shown.source, &shown.from) {
+        (TimelineSource::Link, _) => format!("Ableton Link, {} others in its session", shown.peers),
+        (TimelineSource::Mesh, Some(from)) => {
+            let error = shown.error_us.map(|us| format!(", {us} us off at most"));
+            format!("goes by '{from}'{}", error.unwrap_or_default())
+        },
+        (TimelineSource::Mesh, None) => "goes by another host".into(),
+        (TimelineSource::Internal, _) => {
+            format!("this host's own clock, {} others go by it", shown.followers)
+        },
+    };
+    let Shown { bpm, phase, quantum, .. } = shown;
+    format!("{bpm:.2} bpm, {plays}; bar {bar}, beat {:.2} of {quantum}; {whose}", phase + 1.0)
+}

@@ -1,0 +1,115 @@
+//! The clock of this machine: one reading for all its processes, and all that differs by platform.
+//!
+//! | | what is read | what it does while the machine sleeps |
+//! |---|---|---|
+//! | Linux, other Unix | `CLOCK_MONOTONIC` | stands still |
+//! | macOS | `CLOCK_MONOTONIC` | goes on |
+//! | Windows | the wall clock, the only one that `std` shows to all processes alike | goes on; may be set |
+//!
+//! What stands still, or is set, is found out by whoever follows the clock of another machine, and told as a jump.
+
+use std::sync::OnceLock;
+
+use thiserror::Error;
+
+/// Microseconds of this machine's clock, the same for all its processes; of any origin. Never blocks: some ten nanoseconds.
+///
+/// For tests `HANA_CLOCK` makes this process believe in another clock: `offset_us=3600000000,drift_ppm=100` is an hour ahead,
+/// and gains a hundred microseconds in a second.
+#[must_use]
+pub fn local_us() -> i64 {
+    static INJECTED: OnceLock<Injected> = OnceLock::new();
+    INJECTED.get_or_init(Injected::of_environment).of(kernel_us())
+}
+
+/// What is added to the machine's clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Injected {
+    offset_us: i64,
+    drift_ppm: i64,
+}
+
+#[derive(Debug, Error)]
+#[error("'{word}' is none of offset_us=..., drift_ppm=... with a whole number")]
+struct InjectedError {
+    word: String,
+}
+
+impl Injected {
+    const VARIABLE: &'static str = "HANA_CLOCK";
+
+    fn of_environment() -> Self {
+        let text = std::env::var(Self::VARIABLE).unwrap_or_default();
+        Self::parse(&text).unwrap_or_else(|problem| {
+            tracing::warn!("{} is not used: {problem}", Self::VARIABLE);
+            Self::default()
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, InjectedError> {
+        let mut injected = Self::default();
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            let error = || InjectedError { word: word.into() };
+            let (name, number) = word.split_once('=').ok_or_else(error)?;
+            let number = number.trim().parse().map_err(|_| error())?;
+            match name.trim() {
+                "offset_us" => injected.offset_us = number,
+                "drift_ppm" => injected.drift_ppm = number,
+                _ => return Err(error()),
+            }
+        }
+        Ok(injected)
+    }
+
+    const fn of(self, kernel_us: i64) -> i64 {
+        let gained = kernel_us.saturating_mul(self.drift_ppm) / 1_000_000;
+        kernel_us.saturating_add(self.offset_us).saturating_add(gained)
+    }
+}
+
+#[cfg(unix)]
+const fn to_us(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1000)
+}
+
+#[cfg(unix)]
+fn kernel_us() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    to_us(now.tv_sec, now.tv_nsec)
+}
+
+#[cfg(not(unix))]
+fn kernel_us() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_only_goes_forward() {
+        let mut before = local_us();
+        for _ in 0..1000 {
+            let now = local_us();
+            assert!(now >= before);
+            before = now;
+        }
+    }
+
+    #[test]
+    fn what_is_injected_is_added_and_what_cannot_be_read_is_told() {
+        let hour = Injected::parse("offset_us=3600000000, drift_ppm=-100").unwrap();
+        assert_eq!(hour.of(1_000_000_000), 1_000_000_000 + 3_600_000_000 - 100_000);
+        assert_eq!(Injected::parse("").unwrap(), Injected::default());
+        for wrong in ["offset_us", "offset_us=1h", "speed=2"] {
+            let problem = Injected::parse(wrong).unwrap_err().to_string();
+            assert!(problem.contains(wrong), "{problem}");
+        }
+        // The largest there are make no number overflow.
+        let most = Injected { offset_us: i64::MAX, drift_ppm: i64::MAX };
+        assert_eq!(most.of(i64::MAX), i64::MAX);
+    }
+}
