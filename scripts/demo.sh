@@ -14,6 +14,8 @@ else
     need cc
 fi
 
+members=$(members_to_build)
 echo "Building (the first time takes some ten minutes; Bevy is large)"
-cargo build --quiet --workspace --bins
+# shellcheck disable=SC2086 # these are several words
+cargo build --quiet $members --bins
 exec target/debug/hana demo "$@"

@@ -6,10 +6,30 @@
 
 have_library() { ldconfig -p 2>/dev/null | grep -q "$1"; }
 
+any_file() {
+    local file
+    for file in "$@"; do [ -e "$file" ] && return 0; done
+    return 1
+}
+
+# libclang reads C headers only together with those of its compiler, which come with its development package.
+have_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] && return 0
+    if [ "$(uname -s)" = Darwin ]; then
+        any_file "$(xcode-select -p)/usr/lib/libclang.dylib" "$(brew --prefix llvm)/lib/libclang.dylib"
+    else
+        any_file /usr/lib*/llvm*/lib*/libclang{.so,-[0-9]*.so}* /usr/lib*/{,*-linux-gnu/}libclang{.so,-[0-9]*.so}* &&
+            any_file /usr/lib*/clang/*/include/stdbool.h /usr/lib*/llvm*/lib*/clang/*/include/stdbool.h
+    fi
+}
+
 # Whether NAME is there already.
 is_there() {
     case "$1" in
         cc) command -v cc ;;
+        c++) command -v c++ ;;
+        cmake) command -v cmake ;;
+        libclang) have_libclang ;;
         pkg-config) command -v pkg-config ;;
         xvfb) command -v Xvfb ;;
         iproute2) command -v ip ;;
@@ -23,9 +43,20 @@ is_there() {
     esac >/dev/null 2>&1
 }
 
+# What Homebrew calls it, where macOS does not bring it along.
+homebrew_packages() {
+    case "$1" in
+        cmake) echo cmake ;;
+        libclang) echo llvm ;;
+    esac
+}
+
 debian_packages() {
     case "$1" in
         cc) echo gcc libc6-dev ;;
+        c++) echo g++ ;;
+        cmake) echo cmake ;;
+        libclang) echo libclang-dev ;;
         pkg-config) echo pkg-config ;;
         xvfb) echo xvfb ;;
         iproute2) echo iproute2 ;;
@@ -46,11 +77,18 @@ need() {
     [ ${#missing[@]} -eq 0 ] && return 0
     case "$(uname -s)" in
         Darwin)
-            # Windows, Metal and the rest come with macOS; only the compiler may be missing.
-            if printf '%s\n' "${missing[@]}" | grep -qx cc; then
+            # Windows, Metal and the rest come with macOS; only compilers may be missing.
+            if printf '%s\n' "${missing[@]}" | grep -qx 'cc\|c++'; then
                 echo "Installing the command-line compiler: xcode-select --install"
                 xcode-select --install || true
             fi
+            for name in "${missing[@]}"; do
+                read -r -a more <<<"$(homebrew_packages "$name")"
+                [ ${#more[@]} -eq 0 ] && continue
+                command -v brew >/dev/null || { echo "Missing: $name. Get it from https://brew.sh" >&2; return 1; }
+                echo "Installing with Homebrew: ${more[*]}"
+                brew install --quiet "${more[@]}"
+            done
             return 0
             ;;
         Linux) ;;
@@ -89,4 +127,20 @@ need_rust() {
     command -v cargo >/dev/null && return 0
     echo "Rust is missing. Install version 1.95 or newer as https://rustup.rs says, then run this again." >&2
     return 1
+}
+
+# Prints what cargo is to be told to build everything that can be built here: hana-link speaks Ableton Link, which is
+# C++. Where that cannot be had, says so and leaves it out. What is built is the same in both cases, and is built once.
+members_to_build() {
+    local name missing=()
+    need cmake c++ libclang >&2 || true
+    for name in cmake c++ libclang; do
+        is_there "$name" || missing+=("$name")
+    done
+    if [ ${#missing[@]} -eq 0 ]; then
+        echo "--workspace"
+    else
+        echo "Without ${missing[*]}, hana-link is not built: no Ableton Link; the daemon's own clock serves." >&2
+        echo "--workspace --exclude hana_link"
+    fi
 }

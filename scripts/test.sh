@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# shellcheck disable=SC2086 # $members is several words
 # Everything that is checked: format, lints, docs, and the tests: unit, integration, several hosts, windows.
 # Installs what is missing. From a clean clone on two cores it takes under 25 minutes.
 set -euo pipefail
@@ -15,6 +16,7 @@ if [ "$(uname -s)" = Linux ]; then
 else
     need cc
 fi
+members=$(members_to_build)
 export PYTHONDONTWRITEBYTECODE=1
 export CARGO_TERM_COLOR=never
 
@@ -22,25 +24,25 @@ step "format"
 cargo fmt --all --check
 
 step "build"
-cargo build --workspace --all-targets
+cargo build $members --all-targets
 
 step "lints"
 # Of our own crates; what they are built on is checked by those who write it.
-cargo clippy --quiet --workspace --all-targets -- -D warnings
+cargo clippy --quiet $members --all-targets -- -D warnings
 
 step "docs"
-RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
+RUSTDOCFLAGS="-D warnings" cargo doc --quiet $members --no-deps
 
 step "foreign clients"
 tests/foreign/setup.sh
 target/foreign/bin/python3 -m unittest discover -q -s tools/zenoh_cli_hana/tests
 
 step "examples in the documentation"
-cargo test --workspace --doc
+cargo test $members --doc
 
 step "tests"
 if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --workspace --no-fail-fast
+    cargo nextest run $members --no-fail-fast
 else
-    cargo test --workspace --all-targets --no-fail-fast
+    cargo test $members --all-targets --no-fail-fast
 fi

@@ -15,6 +15,7 @@
 //! | how values are gathered into frames | [`FrameRecorder`], [`ModulationFrame`] |
 //! | how modulation is played in spite of the network's jitter | [`Player`], [`Playout`], [`ClockMap`] |
 //! | tempo, beats and bars | [`Timeline`], [`Course`], [`HostTimeline`] |
+//! | what the daemon and `hana-link` say to each other | [`LinkReport`], [`LinkOrder`] |
 //! | what a person can do about it | [`Remedy`] |
 //! | everything known of everyone | [`Roster`] |
 //! | what a message type of somebody else's looks like | [`CustomMessageInfo`], [`Shape`] |
@@ -37,6 +38,7 @@ mod info;
 mod key;
 mod lane;
 mod lane_receiver;
+mod link_line;
 mod log_line;
 mod look;
 mod loss_watch;
@@ -134,6 +136,9 @@ pub use lane_receiver::LaneAction;
 pub use lane_receiver::LaneCounts;
 pub use lane_receiver::LaneLimits;
 pub use lane_receiver::LaneReceiver;
+pub use link_line::LinkLineError;
+pub use link_line::LinkOrder;
+pub use link_line::LinkReport;
 pub use log_line::LogLine;
 pub use log_line::Stream;
 pub use look::Look;

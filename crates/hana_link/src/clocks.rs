@@ -1,0 +1,126 @@
+//! The clocks of this machine, and all that differs by platform.
+//!
+//! | | the local clock | Link's | what runs on while the machine sleeps |
+//! |---|---|---|---|
+//! | Linux, other Unix | `CLOCK_MONOTONIC` | `CLOCK_MONOTONIC_RAW` | neither; `CLOCK_BOOTTIME` does |
+//! | macOS | `CLOCK_MONOTONIC` | `mach_absolute_time` | the local clock |
+//! | Windows | the wall clock | `QueryPerformanceCounter` | both |
+//!
+//! The local clock is the one that all of hana goes by, `local_clock` of `hana_network`. It is read here anew, since this
+//! program needs nothing else of that crate, which brings all of Zenoh along; a test holds the two together.
+
+use std::sync::OnceLock;
+
+use anyhow::Context;
+
+/// Microseconds of this machine's clock, as `hana_network::local_us` has them; with `HANA_CLOCK`, for tests, those of another.
+///
+/// # Errors
+///
+/// When `HANA_CLOCK` is set to what cannot be read.
+pub(crate) fn local_us() -> anyhow::Result<i64> {
+    static INJECTED: OnceLock<Result<Injected, String>> = OnceLock::new();
+    let injected = INJECTED.get_or_init(|| {
+        let text = std::env::var("HANA_CLOCK").unwrap_or_default();
+        Injected::parse(&text)
+            .with_context(|| format!("HANA_CLOCK is '{text}'"))
+            .map_err(|error| format!("{error:#}"))
+    });
+    let injected = injected.as_ref().map_err(|problem| anyhow::Error::msg(problem.clone()))?;
+    Ok(injected.of(kernel_us()))
+}
+
+/// What is added to the machine's clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Injected {
+    offset_us: i64,
+    drift_ppm: i64,
+}
+
+impl Injected {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let mut injected = Self::default();
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            let (name, number) = word.split_once('=').context("each word is NAME=NUMBER")?;
+            let number =
+                number.trim().parse().with_context(|| format!("'{number}' is no whole number"))?;
+            match name.trim() {
+                "offset_us" => injected.offset_us = number,
+                "drift_ppm" => injected.drift_ppm = number,
+                name => anyhow::bail!("there is offset_us and drift_ppm, and no '{name}'"),
+            }
+        }
+        Ok(injected)
+    }
+
+    const fn of(self, kernel_us: i64) -> i64 {
+        let gained = kernel_us.saturating_mul(self.drift_ppm) / 1_000_000;
+        kernel_us.saturating_add(self.offset_us).saturating_add(gained)
+    }
+}
+
+#[cfg(unix)]
+fn kernel_us() -> i64 {
+    read(rustix::time::ClockId::Monotonic)
+}
+
+#[cfg(not(unix))]
+fn kernel_us() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(unix)]
+fn read(clock: rustix::time::ClockId) -> i64 {
+    let now = rustix::time::clock_gettime(clock);
+    now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000)
+}
+
+/// For how long this machine has slept while Link's clock stood still, in microseconds, counted from any origin. None where
+/// Link's clock goes on in a sleep.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+// There is none elsewhere.
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) fn slept_us(_link_us: i64) -> Option<i64> {
+    Some(read(rustix::time::ClockId::Boottime) - kernel_us())
+}
+
+/// For how long this machine has slept while Link's clock stood still, in microseconds, counted from any origin. None where
+/// Link's clock goes on in a sleep.
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+pub(crate) fn slept_us(link_us: i64) -> Option<i64> {
+    Some(kernel_us() - link_us)
+}
+
+/// For how long this machine has slept while Link's clock stood still, in microseconds, counted from any origin. None where
+/// Link's clock goes on in a sleep.
+#[cfg(not(unix))]
+pub(crate) const fn slept_us(_link_us: i64) -> Option<i64> {
+    None
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_local_clock_is_the_one_that_all_of_hana_goes_by() {
+        // The same numbers as the tests of `local_clock` in `hana_network` have.
+        let hour = Injected::parse("offset_us=3600000000, drift_ppm=-100").unwrap();
+        assert_eq!(hour.of(1_000_000_000), 1_000_000_000 + 3_600_000_000 - 100_000);
+        assert_eq!(Injected::parse("").unwrap(), Injected::default());
+        for wrong in ["offset_us", "offset_us=1h", "speed=2"] {
+            Injected::parse(wrong).unwrap_err();
+        }
+        let most = Injected { offset_us: i64::MAX, drift_ppm: i64::MAX };
+        assert_eq!(most.of(i64::MAX), i64::MAX);
+    }
+
+    #[test]
+    fn it_only_goes_forward() {
+        let first = local_us().unwrap();
+        assert!((0..1000).map(|_| local_us().unwrap()).is_sorted());
+        assert!(local_us().unwrap() >= first);
+    }
+}

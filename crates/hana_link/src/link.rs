@@ -1,0 +1,190 @@
+use anyhow::Context;
+use hana_protocol::LinkReport;
+use hana_protocol::Timeline;
+use rusty_link::AblLink;
+use rusty_link::SessionState;
+
+use crate::clock_offset::ClockOffset;
+use crate::clocks;
+use crate::member::Act;
+
+/// Ableton Link, on this host's local clock.
+///
+/// Only for one thread, and only asked, never called back: what `rusty_link` keeps of a callback is a pointer to a closure
+/// that is gone by then. Without sound here there is no use for the pair of functions that the audio thread may call.
+pub(crate) struct Link {
+    session: AblLink,
+    state: SessionState,
+    /// For how long the machine had slept when it was last asked.
+    slept_us: Option<i64>,
+}
+
+/// How often the clocks are read, at most, for one that nothing came between.
+const READINGS: usize = 5;
+/// Link counts millionths of a beat in 64 bits; of a number beyond this, some two thousand years, only its place in the bar is
+/// kept.
+const MOST_BEATS: f64 = 1e12;
+/// Clocks that are read one after the other may be apart by this much for no sleep, in microseconds.
+const A_SLEEP: i64 = 100_000;
+
+impl Link {
+    /// In no session yet; goes on from this timeline.
+    pub(crate) fn new(timeline: &Timeline) -> anyhow::Result<Self> {
+        let session = AblLink::new(timeline.bpm());
+        session.enable_start_stop_sync(true);
+        let mut link = Self { session, state: SessionState::new(), slept_us: None };
+        link.has_slept();
+        link.carry_out(Act::Take(*timeline))?;
+        Ok(link)
+    }
+
+    /// Where the session stands now.
+    pub(crate) fn see(&mut self, quantum: f64) -> anyhow::Result<LinkReport> {
+        let offset = self.offset()?;
+        self.session.capture_app_session_state(&mut self.state);
+        let now = self.session.clock_micros();
+        Ok(LinkReport {
+            bpm: in_whole_microseconds(self.state.tempo()),
+            beat: self.state.beat_at_time(now, quantum),
+            at_us: now.saturating_add(offset.ahead_us),
+            quantum,
+            playing: self.state.is_playing(),
+            peers: self.session.num_peers(),
+        })
+    }
+
+    /// Whether the machine was suspended since this was last asked, while Link's clock stood still.
+    pub(crate) fn has_slept(&mut self) -> bool {
+        let slept = clocks::slept_us(self.session.clock_micros());
+        let before = std::mem::replace(&mut self.slept_us, slept);
+        before.zip(slept).is_some_and(|(before, slept)| slept.saturating_sub(before) > A_SLEEP)
+    }
+
+    pub(crate) fn carry_out(&mut self, act: Act) -> anyhow::Result<()> {
+        match act {
+            Act::Join => self.session.enable(true),
+            Act::Leave => self.session.enable(false),
+            Act::Tempo(bpm) => self.change(|state, now| state.set_tempo(bpm, now)),
+            Act::Playing(playing) => self.change(|state, now| state.set_is_playing(playing, now)),
+            Act::Take(timeline) => {
+                let timeline = timeline.on_clock(self.offset()?.ahead_us.saturating_neg());
+                self.change(|state, now| {
+                    let (beat, quantum) = (timeline.beat_at(now), timeline.quantum());
+                    let beat =
+                        if beat.abs() < MOST_BEATS { beat } else { beat.rem_euclid(quantum) };
+                    state.set_tempo(timeline.bpm(), now);
+                    // It bends to others, should there be any after all; the rude way would have them bend.
+                    state.request_beat_at_time(beat, now, quantum);
+                    if state.is_playing() != timeline.is_playing() {
+                        state.set_is_playing(timeline.is_playing(), now);
+                    }
+                });
+            },
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut SessionState, i64)) {
+        self.session.capture_app_session_state(&mut self.state);
+        change(&mut self.state, self.session.clock_micros());
+        self.session.commit_app_session_state(&self.state);
+    }
+
+    fn offset(&self) -> anyhow::Result<ClockOffset> {
+        let mut best: Option<ClockOffset> = None;
+        for _ in 0..READINGS {
+            let reading = (clocks::local_us()?, self.session.clock_micros(), clocks::local_us()?);
+            best = ClockOffset::of(&[reading])
+                .into_iter()
+                .chain(best)
+                .min_by_key(|offset| offset.error_us);
+            if best.is_some_and(|offset| offset.error_us <= ClockOffset::GOOD) {
+                break;
+            }
+        }
+        best.context("this machine's clock does not go forward")
+    }
+}
+
+/// The tempo as the beats really come: Link counts whole microseconds for each, here and on the wire.
+fn in_whole_microseconds(bpm: f64) -> f64 {
+    const US_PER_MINUTE: f64 = 60e6;
+    let exact = US_PER_MINUTE / (US_PER_MINUTE / bpm).round();
+    // 999 would be a trifle more, and no tempo any longer.
+    exact.clamp(Timeline::MIN_BPM, Timeline::MAX_BPM)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// In no session: nothing goes out to any network.
+    fn apart(timeline: &Timeline) -> Link {
+        Link::new(timeline).unwrap()
+    }
+
+    fn off_us(link: &mut Link, timeline: &Timeline, quantum: f64) -> f64 {
+        let seen = link.see(quantum).unwrap();
+        (seen.beat - timeline.beat_at(seen.at_us)).abs() * 60e6 / timeline.bpm()
+    }
+
+    #[test]
+    fn it_goes_on_from_a_timeline_at_every_tempo_and_bar_and_from_negative_beats() {
+        let now = clocks::local_us().unwrap();
+        for bpm in [20.0, 120.0, 133.0, 999.0] {
+            for beat in [-1_000_000.25, -3.5, 0.0, 7.75, 1e6] {
+                for quantum in [1.0, 3.0, 4.0, 7.0] {
+                    let timeline = Timeline::new(bpm, now, beat).unwrap();
+                    let timeline = timeline.with_quantum(quantum).unwrap().with_playing(true);
+                    let mut link = apart(&timeline);
+                    let off = off_us(&mut link, &timeline, quantum);
+                    assert!(off < 50.0, "{off} us at {bpm}, beat {beat}, bars of {quantum}");
+                    assert!(link.see(quantum).unwrap().playing);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_tempo_moves_no_beat() {
+        let mut timeline = Timeline::new(120.0, clocks::local_us().unwrap(), -2.0).unwrap();
+        let mut link = apart(&timeline);
+        for bpm in [20.0, 999.0, 133.0, 77.7] {
+            let seen = link.see(4.0).unwrap();
+            link.carry_out(Act::Tempo(bpm)).unwrap();
+            timeline = Timeline::new(seen.bpm, seen.at_us, seen.beat).unwrap();
+            let now = link.see(4.0).unwrap();
+            timeline = timeline.with_tempo(bpm, now.at_us).unwrap();
+            let off = off_us(&mut link, &timeline, 4.0);
+            // What passed between the two looks was at one tempo or the other.
+            assert!(off < 2000.0, "{off} us at {bpm}");
+            assert!((now.bpm - bpm).abs() < 0.01, "{} is not {bpm}", now.bpm);
+        }
+    }
+
+    #[test]
+    fn no_number_makes_it_panic() {
+        let now = clocks::local_us().unwrap();
+        for beat in [0.0, 1e12, -1e12, f64::MAX, f64::MIN] {
+            for at in [now, i64::MIN, i64::MAX, 0] {
+                let timeline = Timeline::new(999.0, at, beat).unwrap();
+                let mut link = apart(&timeline);
+                for quantum in [Timeline::MIN_QUANTUM, 0.1, 1024.0] {
+                    let seen = link.see(quantum).unwrap();
+                    assert!(seen.beat.is_finite());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_tempo_is_what_the_beats_come_by_and_always_one() {
+        assert!((in_whole_microseconds(133.0) - 132.999_947).abs() < 1e-6);
+        for bpm in [20.0, 120.0, 998.99, 999.0] {
+            let exact = in_whole_microseconds(bpm);
+            assert!((exact - bpm).abs() < 0.01);
+            Timeline::new(exact, 0, 0.0).unwrap();
+        }
+    }
+}

@@ -1,0 +1,416 @@
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_protocol::LinkOrder;
+use hana_protocol::LinkReport;
+use hana_protocol::Timeline;
+
+/// A polite member of a Link session: decides when to join, when to listen, and when to speak. Pure.
+///
+/// Whoever joins takes the tempo, the bar and the transport of the session that runs. So it changes nothing until it knows
+/// whether there is one: what is ordered meanwhile is held back. The timeline that it is to go on from is set before it
+/// joins, when nobody hears it; a session that runs has been there for longer and wins over it, one that does not
+/// begins with it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    standing: Standing,
+    /// What it goes on from if it is alone, if that is not done yet.
+    wish: Option<Timeline>,
+    /// What it began with, until it has joined.
+    own: Timeline,
+    quantum: f64,
+    held_tempo: Option<f64>,
+    held_playing: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Not in a session yet: the first order may say what to go on from.
+    Waiting { until: Instant },
+    /// Left, to join anew.
+    Away { until: Instant },
+    /// Somebody may be there who has not been heard yet.
+    Joining { until: Instant },
+    /// Knows whether it is alone.
+    Settled,
+}
+
+/// What is to be done with Link. Times are of this host's local clock.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Act {
+    /// Be in a session from now on.
+    Join,
+    /// Be in none.
+    Leave,
+    /// Another tempo from now on, for everybody.
+    Tempo(f64),
+    /// Play or not, for everybody.
+    Playing(bool),
+    /// Go on from this timeline. Only ordered while nobody else is there.
+    Take(Timeline),
+}
+
+impl Member {
+    /// How long it listens before it takes itself for alone. Who is there answers at once and is measured, which takes
+    /// some hundred milliseconds.
+    const LISTENING: Duration = Duration::from_secs(1);
+    /// Link notices being turned off within half a second.
+    const AWAY: Duration = Duration::from_millis(700);
+    /// A timeline no further off than this is the same one, in microseconds; Link's own numbers are no finer at slow
+    /// tempos.
+    const SAME_US: f64 = 20.0;
+    /// The same for a tempo, as a share of it: Link rounds a beat to whole microseconds.
+    const SAME_TEMPO: f64 = 1e-5;
+
+    /// One that begins with a timeline of its own, and waits up to `patience` for an order to take another.
+    pub(crate) fn new(own: Timeline, patience: Duration, now: Instant) -> Self {
+        Self {
+            standing: Standing::Waiting { until: now + patience },
+            wish: None,
+            own,
+            quantum: own.quantum(),
+            held_tempo: None,
+            held_playing: None,
+        }
+    }
+
+    /// What Link begins with.
+    pub(crate) const fn timeline(&self) -> &Timeline {
+        &self.own
+    }
+
+    /// Beats in a bar.
+    pub(crate) const fn quantum(&self) -> f64 {
+        self.quantum
+    }
+
+    /// Whether there is something to tell: what is seen before that is nobody's session.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.standing == Standing::Settled
+    }
+
+    /// Takes an order. `seen` is where the session stands.
+    pub(crate) fn order(&mut self, order: LinkOrder, seen: &LinkReport, now: Instant) -> Vec<Act> {
+        match order {
+            LinkOrder::Tempo { bpm } if self.is_settled() => vec![Act::Tempo(bpm)],
+            LinkOrder::Play {} if self.is_settled() => vec![Act::Playing(true)],
+            LinkOrder::Pause {} if self.is_settled() => vec![Act::Playing(false)],
+            LinkOrder::Tempo { bpm } => {
+                self.held_tempo = Some(bpm);
+                vec![]
+            },
+            LinkOrder::Play {} => {
+                self.held_playing = Some(true);
+                vec![]
+            },
+            LinkOrder::Pause {} => {
+                self.held_playing = Some(false);
+                vec![]
+            },
+            LinkOrder::Quantum { beats } => self.take_quantum(beats, seen),
+            LinkOrder::Adopt { bpm, beat, at_us, quantum, playing } => {
+                let wished = Timeline::new(bpm, at_us, beat)
+                    .and_then(|timeline| timeline.with_quantum(quantum))
+                    .map(|timeline| timeline.with_playing(playing));
+                wished.map_or_else(|_| vec![], |timeline| self.adopt(timeline, seen, now))
+            },
+        }
+    }
+
+    /// Lets time pass. `seen` is where the session stands; `slept` whether the machine was suspended since the last time.
+    pub(crate) fn tick(&mut self, seen: &LinkReport, slept: bool, now: Instant) -> Vec<Act> {
+        match self.standing {
+            // The others' beats went on, and Link would notice within half a minute. Who joins anew is measured at once.
+            Standing::Joining { .. } | Standing::Settled if slept => {
+                self.standing = Standing::Away { until: now + Self::AWAY };
+                vec![Act::Leave]
+            },
+            Standing::Waiting { until } | Standing::Away { until } if now >= until => {
+                vec![self.join(now)]
+            },
+            Standing::Joining { .. } if seen.peers > 0 => self.settle(None),
+            Standing::Joining { until } if now >= until => self.settle(Some(seen)),
+            _ => vec![],
+        }
+    }
+
+    fn join(&mut self, now: Instant) -> Act {
+        self.standing = Standing::Joining { until: now + Self::LISTENING };
+        Act::Join
+    }
+
+    /// `alone`: where its own session stands, if there is nobody else in it.
+    fn settle(&mut self, alone: Option<&LinkReport>) -> Vec<Act> {
+        self.standing = Standing::Settled;
+        let wish = self.wish.take();
+        let taken = alone.zip(wish).and_then(|(seen, wish)| Self::take_unless_there(wish, seen));
+        let tempo = self.held_tempo.take().map(Act::Tempo);
+        let playing = self.held_playing.take().map(Act::Playing);
+        taken.into_iter().chain(tempo).chain(playing).collect()
+    }
+
+    fn adopt(&mut self, timeline: Timeline, seen: &LinkReport, now: Instant) -> Vec<Act> {
+        let quantum = std::mem::replace(&mut self.quantum, timeline.quantum());
+        match self.standing {
+            Standing::Waiting { .. } => vec![Act::Take(timeline), self.join(now)],
+            Standing::Away { .. } | Standing::Joining { .. } => {
+                self.wish = Some(timeline);
+                vec![]
+            },
+            Standing::Settled if seen.peers > 0 => vec![],
+            // The bar's beginning is part of what is taken.
+            Standing::Settled if differ(quantum, timeline.quantum()) => vec![Act::Take(timeline)],
+            Standing::Settled => Self::take_unless_there(timeline, seen).into_iter().collect(),
+        }
+    }
+
+    /// Among others a bar of another length is counted from where they began; alone, from beat 0.
+    fn take_quantum(&mut self, beats: f64, seen: &LinkReport) -> Vec<Act> {
+        self.quantum = beats;
+        if let Some(wish) = self.wish {
+            self.wish = wish.with_quantum(beats).ok();
+        }
+        let alone = seen.peers == 0 && !matches!(self.standing, Standing::Joining { .. });
+        let timeline = seen.timeline().and_then(|timeline| timeline.with_quantum(beats)).ok();
+        timeline.filter(|_| alone).map(Act::Take).into_iter().collect()
+    }
+
+    fn take_unless_there(wish: Timeline, seen: &LinkReport) -> Option<Act> {
+        let off = (wish.beat_at(seen.at_us) - seen.beat).abs() * 60e6 / wish.bpm();
+        let there = off <= Self::SAME_US
+            && (wish.bpm() - seen.bpm).abs() <= wish.bpm() * Self::SAME_TEMPO
+            && wish.is_playing() == seen.playing;
+        (!there).then_some(Act::Take(wish))
+    }
+}
+
+fn differ(one: f64, other: f64) -> bool {
+    (one - other).abs() > f64::EPSILON
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(300);
+    const TURN: Duration = Duration::from_millis(10);
+
+    /// A session as Link would show it, in virtual time.
+    struct Scene {
+        member: Member,
+        began: Instant,
+        passed: Duration,
+        session: Timeline,
+        peers: u64,
+        joined: bool,
+        acts: Vec<(Duration, Act)>,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let began = Instant::now();
+            let own = Timeline::new(120.0, 0, 0.0).unwrap();
+            Self {
+                member: Member::new(own, PATIENCE, began),
+                began,
+                passed: Duration::ZERO,
+                session: own,
+                peers: 0,
+                joined: false,
+                acts: vec![],
+            }
+        }
+
+        fn at_us(&self) -> i64 {
+            i64::try_from(self.passed.as_micros()).unwrap()
+        }
+
+        fn seen(&self) -> LinkReport {
+            LinkReport {
+                bpm: self.session.bpm(),
+                beat: self.session.beat_at(self.at_us()),
+                at_us: self.at_us(),
+                quantum: self.member.quantum(),
+                playing: self.session.is_playing(),
+                peers: self.peers,
+            }
+        }
+
+        fn order(&mut self, order: LinkOrder) {
+            let acts = self.member.order(order, &self.seen(), self.began + self.passed);
+            self.carry_out(acts);
+        }
+
+        /// Up to a time, in milliseconds since the beginning.
+        fn until(&mut self, ms: u64) {
+            while self.passed < Duration::from_millis(ms) {
+                self.passed += TURN;
+                self.tick(false);
+            }
+        }
+
+        fn tick(&mut self, slept: bool) {
+            let acts = self.member.tick(&self.seen(), slept, self.began + self.passed);
+            self.carry_out(acts);
+        }
+
+        fn carry_out(&mut self, acts: Vec<Act>) {
+            for act in acts {
+                let at = self.at_us();
+                match act {
+                    Act::Join => self.joined = true,
+                    Act::Leave => (self.joined, self.peers) = (false, 0),
+                    Act::Tempo(bpm) => self.session = self.session.with_tempo(bpm, at).unwrap(),
+                    Act::Playing(playing) => self.session = self.session.with_playing(playing),
+                    Act::Take(timeline) => self.session = timeline,
+                }
+                self.acts.push((self.passed, act));
+            }
+        }
+
+        /// What it did that others in its session would notice.
+        fn spoke(&self) -> Vec<Act> {
+            self.acts
+                .iter()
+                .map(|(_, act)| *act)
+                .filter(|act| !matches!(act, Act::Join | Act::Leave))
+                .collect()
+        }
+    }
+
+    fn at_133() -> Timeline {
+        Timeline::new(133.0, -7_000_000, 41.5).unwrap().with_playing(true)
+    }
+
+    #[test]
+    fn alone_it_goes_on_from_what_it_was_given_and_nothing_jumps() {
+        let mut scene = Scene::new();
+        scene.order(LinkOrder::adopt(&at_133()));
+        assert_eq!(
+            scene.acts,
+            [(Duration::ZERO, Act::Take(at_133())), (Duration::ZERO, Act::Join)]
+        );
+        assert!(!scene.member.is_settled());
+        scene.until(1100);
+        assert!(scene.member.is_settled());
+        assert_eq!(scene.spoke(), [Act::Take(at_133())], "once, before anybody could hear it");
+        // What the daemon says again is no news.
+        scene.order(LinkOrder::adopt(&at_133()));
+        assert_eq!(scene.spoke().len(), 1);
+    }
+
+    #[test]
+    fn who_says_nothing_is_not_waited_for() {
+        let mut scene = Scene::new();
+        scene.until(290);
+        assert!(!scene.joined);
+        scene.until(310);
+        assert!(scene.joined && !scene.member.is_settled());
+        scene.until(1400);
+        assert!(scene.member.is_settled() && scene.spoke().is_empty());
+    }
+
+    #[test]
+    fn among_others_it_says_nothing_of_its_own() {
+        let mut scene = Scene::new();
+        scene.order(LinkOrder::adopt(&Timeline::new(120.0, 0, 0.0).unwrap()));
+        scene.until(200);
+        (scene.session, scene.peers) = (at_133(), 1);
+        scene.until(210);
+        assert!(scene.member.is_settled(), "who is there is found, no need to wait on");
+        scene.order(LinkOrder::adopt(&Timeline::new(120.0, 0, 0.0).unwrap()));
+        scene.until(3000);
+        assert_eq!(scene.spoke().len(), 1, "nothing but before it joined");
+        assert!((scene.session.bpm() - 133.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_ordered_while_it_listens_is_done_afterwards() {
+        let mut scene = Scene::new();
+        scene.order(LinkOrder::Tempo { bpm: 90.0 });
+        scene.order(LinkOrder::adopt(&at_133()));
+        scene.order(LinkOrder::Pause {});
+        scene.order(LinkOrder::Tempo { bpm: 100.0 });
+        scene.until(990);
+        assert_eq!(scene.spoke().len(), 1);
+        scene.until(1010);
+        assert_eq!(scene.spoke()[1..], [Act::Tempo(100.0), Act::Playing(false)]);
+    }
+
+    #[test]
+    fn a_timeline_that_comes_while_it_listens_is_taken_only_if_it_is_alone() {
+        for (peers, taken) in [(0, 2), (1, 1)] {
+            let mut scene = Scene::new();
+            scene.order(LinkOrder::adopt(&at_133()));
+            scene.until(500);
+            let other = at_133().with_tempo(140.0, 0).unwrap();
+            scene.order(LinkOrder::adopt(&other));
+            scene.until(900);
+            scene.peers = peers;
+            scene.until(1500);
+            assert_eq!(scene.spoke().len(), taken);
+        }
+    }
+
+    #[test]
+    fn a_bar_of_another_length_begins_at_a_multiple_of_it() {
+        let mut scene = Scene::new();
+        scene.until(2000);
+        scene.order(LinkOrder::Quantum { beats: 7.0 });
+        let (beat, quantum) = (scene.seen().beat, scene.member.quantum());
+        assert!(matches!(scene.spoke()[..], [Act::Take(t)] if (t.quantum() - 7.0).abs() < 1e-9));
+        assert!((quantum - 7.0).abs() < 1e-9 && (beat - 4.0).abs() < 1e-6, "{beat}");
+        scene.peers = 1;
+        scene.order(LinkOrder::Quantum { beats: 3.0 });
+        assert_eq!(scene.spoke().len(), 1, "others' beats are not moved for it");
+    }
+
+    #[test]
+    fn after_a_sleep_it_joins_anew_and_listens_first() {
+        let mut scene = Scene::new();
+        scene.order(LinkOrder::adopt(&at_133()));
+        scene.until(2000);
+        scene.tick(true);
+        assert!(!scene.joined && !scene.member.is_settled());
+        scene.until(2600);
+        assert!(!scene.joined);
+        scene.order(LinkOrder::Play {});
+        scene.until(2800);
+        assert!(scene.joined && !scene.member.is_settled());
+        scene.peers = 1;
+        scene.until(2900);
+        assert!(scene.member.is_settled());
+        assert_eq!(scene.spoke()[1..], [Act::Playing(true)]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_it_moves_nobodys_beats_by_itself(
+            orders in proptest::collection::vec((0..8_u8, 20.0..=999.0_f64, -1e6..1e6_f64, 1..12_u8, 0..3_u64), 0..40),
+        ) {
+            let mut scene = Scene::new();
+            for (kind, bpm, beat, quantum, peers) in orders {
+                let among_others = scene.peers > 0;
+                let before = scene.spoke().len();
+                let quantum = f64::from(quantum);
+                match kind {
+                    0 => scene.order(LinkOrder::Adopt { bpm, beat, at_us: scene.at_us(), quantum, playing: true }),
+                    1 => scene.order(LinkOrder::Quantum { beats: quantum }),
+                    2 => scene.order(LinkOrder::Tempo { bpm }),
+                    3 => scene.order(LinkOrder::Play {}),
+                    4 => scene.tick(true),
+                    5 if scene.joined => scene.peers = peers,
+                    _ => {
+                        let now = u64::try_from(scene.passed.as_millis()).unwrap();
+                        scene.until(now + 400);
+                    },
+                }
+                let new = &scene.spoke()[before..];
+                prop_assert!(!among_others || new.iter().all(|act| !matches!(act, Act::Take(_))), "{new:?}");
+            }
+        }
+    }
+}

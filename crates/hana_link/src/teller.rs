@@ -1,0 +1,133 @@
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_protocol::LinkReport;
+
+/// Decides when there is a line to write, and writes it. Pure.
+#[derive(Debug)]
+pub(crate) struct Teller {
+    audience: Audience,
+    last: Option<(LinkReport, Instant)>,
+    said: String,
+}
+
+/// Who reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// A program: JSON on every change, and four times a second.
+    Program,
+    /// A person: words, when others would do.
+    Person,
+}
+
+impl Teller {
+    /// In any case after this long.
+    const EVERY: Duration = Duration::from_millis(250);
+    /// A beat that comes by this much too early or late is a change, in microseconds. What is less goes with the next
+    /// line.
+    const JUMP_US: f64 = 500.0;
+
+    pub(crate) const fn new(audience: Audience) -> Self {
+        Self { audience, last: None, said: String::new() }
+    }
+
+    /// The line for where the session stands, if there is one to write.
+    pub(crate) fn tell(&mut self, report: &LinkReport, now: Instant) -> Option<String> {
+        match self.audience {
+            Audience::Program => {
+                let due = self.last.as_ref().is_none_or(|(last, at)| {
+                    now.saturating_duration_since(*at) >= Self::EVERY || is_change(last, report)
+                });
+                due.then(|| {
+                    self.last = Some((*report, now));
+                    report.to_line()
+                })
+            },
+            Audience::Person => {
+                let words = in_words(report);
+                (words != self.said).then(|| {
+                    self.said.clone_from(&words);
+                    words
+                })
+            },
+        }
+    }
+}
+
+/// Whether one who knows `last` would be wrong about anything.
+fn is_change(last: &LinkReport, report: &LinkReport) -> bool {
+    let expected = last.timeline().map_or(f64::NAN, |timeline| timeline.beat_at(report.at_us));
+    let off_us = (expected - report.beat).abs() * 60e6 / report.bpm;
+    let same = (last.playing, last.peers) == (report.playing, report.peers)
+        && (last.bpm - report.bpm).abs() < 1e-9
+        && (last.quantum - report.quantum).abs() < f64::EPSILON
+        && off_us < Teller::JUMP_US;
+    !same
+}
+
+fn in_words(report: &LinkReport) -> String {
+    let LinkReport { bpm, quantum, playing, peers, .. } = report;
+    let playing = if *playing { "playing" } else { "not playing" };
+    let company = match peers {
+        0 => "alone".into(),
+        1 => "with 1 other".into(),
+        peers => format!("with {peers} others"),
+    };
+    format!("{bpm:.2} beats a minute, bars of {quantum}, {playing}, {company}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: LinkReport =
+        LinkReport { bpm: 120.0, beat: 8.0, at_us: 0, quantum: 4.0, playing: false, peers: 0 };
+
+    /// The same session later.
+    fn later(ms: i32) -> LinkReport {
+        LinkReport {
+            beat: f64::from(ms).mul_add(0.002, REPORT.beat),
+            at_us: i64::from(ms) * 1000,
+            ..REPORT
+        }
+    }
+
+    #[test]
+    fn a_program_is_told_of_every_change_at_once_and_of_none_four_times_a_second() {
+        let mut teller = Teller::new(Audience::Program);
+        let began = Instant::now();
+        let told = |teller: &mut Teller, report: LinkReport| {
+            let at = began + Duration::from_micros(report.at_us.unsigned_abs());
+            teller.tell(&report, at).is_some()
+        };
+        assert!(told(&mut teller, later(0)));
+        assert!(!(10..25).any(|turn| told(&mut teller, later(turn * 10))));
+        assert!(told(&mut teller, later(250)));
+        for (ms, change) in [
+            (260, LinkReport { bpm: 120.5, ..later(260) }),
+            (270, LinkReport { peers: 1, ..later(270) }),
+            (280, LinkReport { playing: true, ..later(280) }),
+            (290, LinkReport { quantum: 3.0, ..later(290) }),
+            (300, LinkReport { beat: later(300).beat + 0.002, ..later(300) }),
+        ] {
+            assert!(told(&mut teller, change), "{ms}");
+            assert!(told(&mut teller, later(ms + 1)), "and back");
+        }
+        // A jump backwards by an hour of the clock that all this is told by.
+        assert!(told(&mut teller, LinkReport { at_us: -3_600_000_000, ..later(310) }));
+    }
+
+    #[test]
+    fn a_person_is_told_what_is_new_to_a_person() {
+        let mut teller = Teller::new(Audience::Person);
+        let now = Instant::now();
+        let line = teller.tell(&later(0), now);
+        assert_eq!(line.as_deref(), Some("120.00 beats a minute, bars of 4, not playing, alone"));
+        assert_eq!(teller.tell(&LinkReport { bpm: 120.001, ..later(5000) }, now), None);
+        let line = teller.tell(&LinkReport { playing: true, peers: 2, ..REPORT }, now);
+        assert_eq!(
+            line.as_deref(),
+            Some("120.00 beats a minute, bars of 4, playing, with 2 others")
+        );
+    }
+}
