@@ -106,9 +106,6 @@ fn lanes_keep_their_promises(lab: &str, loss: u32) {
     }
     let mut counting = tally(&h2, &["count"]);
     await_line(&counting, "it to count", |line| line.starts_with("joined "));
-    // Clearly before the first message, by more than a question is under way on this network: what was sent in the first
-    // moments of listening may be taken for older than that.
-    std::thread::sleep(Duration::from_secs(4));
     let first = send(&h1, |run| {
         await_line(&counting, "half of them", |line| {
             line.starts_with(&format!("reliable_ordered {run} 2000 "))

@@ -3,13 +3,48 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// What was measured of one thing, over many rounds, in milliseconds.
+/// What was measured of one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Measured {
+    /// How long it took, each time it was done.
+    Times(Times),
+    /// How long messages were under way.
+    Latency(Latency),
+    /// How many came.
+    Rate(Rate),
+}
+
+/// How long something took, over many rounds, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Times {
     /// The median.
     pub ms: f64,
     /// The longest.
     pub worst_ms: f64,
+}
+
+/// How long messages were under way, in microseconds: of each round the half and the hundredth that took longest, and of
+/// these the medians.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Latency {
+    /// The half took longer.
+    pub p50_us: f64,
+    /// The hundredth part took longer.
+    pub p99_us: f64,
+}
+
+/// How many came in a second, and which share of what was sent did not.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rate {
+    /// The median of the rounds.
+    pub per_s: f64,
+    /// Of all that was sent, from 0 to 1.
+    pub loss: f64,
+    /// Values that were shown although newer ones had been, or that were older than may be played. Only where it is about
+    /// that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<u64>,
 }
 
 /// Ours beside the reference.
@@ -20,13 +55,16 @@ pub struct Comparison {
     /// The same in a sentence: from where to where.
     pub meaning: &'static str,
     /// Ours.
-    pub ours: Times,
+    pub ours: Measured,
     /// The reference, where there is one.
-    pub raw: Option<Times>,
+    pub raw: Option<Measured>,
     /// What the reference is.
     pub reference: &'static str,
     /// Our median by the reference's.
     pub ratio: Option<f64>,
+    /// The same of the hundredth that took longest, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio_p99: Option<f64>,
 }
 
 /// What a bench found.
@@ -37,15 +75,51 @@ pub struct Report {
     /// How often each was measured.
     pub rounds: usize,
     /// Ours, of the first figure.
-    pub ours: Times,
+    pub ours: Measured,
     /// The reference, of the first figure.
-    pub raw: Option<Times>,
+    pub raw: Option<Measured>,
     /// Ours by the reference, of the first figure.
     pub ratio: Option<f64>,
     /// All figures.
     pub figures: Vec<Comparison>,
     /// Whether this is a build that is worth measuring.
     pub optimised: bool,
+}
+
+impl Measured {
+    /// What ratios are made of.
+    const fn middle(&self) -> f64 {
+        match self {
+            Self::Times(times) => times.ms,
+            Self::Latency(latency) => latency.p50_us,
+            Self::Rate(rate) => rate.per_s,
+        }
+    }
+
+    const fn slowest(&self) -> Option<f64> {
+        match self {
+            Self::Latency(latency) => Some(latency.p99_us),
+            Self::Times(_) | Self::Rate(_) => None,
+        }
+    }
+}
+
+impl From<Times> for Measured {
+    fn from(times: Times) -> Self {
+        Self::Times(times)
+    }
+}
+
+impl From<Latency> for Measured {
+    fn from(latency: Latency) -> Self {
+        Self::Latency(latency)
+    }
+}
+
+impl From<Rate> for Measured {
+    fn from(rate: Rate) -> Self {
+        Self::Rate(rate)
+    }
 }
 
 impl Times {
@@ -63,19 +137,66 @@ impl Times {
     }
 }
 
+impl Latency {
+    /// Of rounds of messages; zero of none.
+    #[must_use]
+    pub fn of(rounds: impl IntoIterator<Item = Vec<Duration>>) -> Self {
+        let of_round = |mut round: Vec<Duration>| {
+            round.sort_unstable();
+            let at = |share: usize| round.get(round.len() * share / 100).map(Duration::as_secs_f64);
+            at(50).zip(at(99))
+        };
+        let (half, slowest): (Vec<f64>, Vec<f64>) = rounds.into_iter().filter_map(of_round).unzip();
+        let us = |of: Vec<f64>| (median(of) * 1e7).round() / 10.0;
+        Self { p50_us: us(half), p99_us: us(slowest) }
+    }
+}
+
+impl Rate {
+    /// Of rounds: how many came, in what time, of how many.
+    #[must_use]
+    pub fn of(rounds: &[(u64, Duration, u64)]) -> Self {
+        let per_s = median(
+            rounds
+                .iter()
+                .map(|(came, within, _)| float(*came) / within.as_secs_f64().max(1e-9))
+                .collect(),
+        );
+        let came: u64 = rounds.iter().map(|(came, ..)| came).sum();
+        let sent: u64 = rounds.iter().map(|(_, _, sent)| sent).sum();
+        let loss = if sent == 0 { 0.0 } else { float(sent.saturating_sub(came)) / float(sent) };
+        Self { per_s: per_s.round(), loss, stale: None }
+    }
+}
+
+/// Exact below 2^53, which nothing here is counted up to.
+#[allow(clippy::cast_precision_loss)]
+const fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// One that was measured; zero of none.
+fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of.get(of.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}
+
 impl Comparison {
     /// Ours beside the reference.
     #[must_use]
     pub fn of(
         name: &'static str,
         meaning: &'static str,
-        ours: Times,
+        ours: impl Into<Measured>,
         reference: &'static str,
-        raw: Option<Times>,
+        raw: Option<impl Into<Measured>>,
     ) -> Self {
-        let ratio =
-            raw.filter(|raw| raw.ms > 0.0).map(|raw| (ours.ms / raw.ms * 100.0).round() / 100.0);
-        Self { name, meaning, ours, raw, reference, ratio }
+        let (ours, raw) = (ours.into(), raw.map(Into::into));
+        let by = |ours: f64, raw: f64| (raw > 0.0).then(|| (ours / raw * 100.0).round() / 100.0);
+        let ratio = raw.as_ref().and_then(|raw| by(ours.middle(), raw.middle()));
+        let slowest = ours.slowest().zip(raw.as_ref().and_then(Measured::slowest));
+        let ratio_p99 = slowest.and_then(|(ours, raw)| by(ours, raw));
+        Self { name, meaning, ours, raw, reference, ratio, ratio_p99 }
     }
 }
 
@@ -100,17 +221,39 @@ impl Report {
     }
 }
 
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Times(Times { ms, worst_ms }) => write!(f, "{ms:.2} ms ({worst_ms:.2})"),
+            Self::Latency(Latency { p50_us, p99_us }) => write!(f, "{p50_us:.0} us ({p99_us:.0})"),
+            Self::Rate(Rate { per_s, loss, stale }) => {
+                write!(f, "{per_s:.0}/s, {loss:.6} lost")?;
+                stale.map_or(Ok(()), |stale| write!(f, ", {stale} stale"))
+            },
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} rounds, median (worst)", self.bench, self.rounds)?;
+        let Self { bench, rounds, ours, .. } = self;
+        let what = match ours {
+            Measured::Times(_) => "median (worst)",
+            Measured::Latency(_) => "p50 (p99), medians of the rounds",
+            Measured::Rate(_) => "median of the rounds",
+        };
+        write!(f, "{bench}: {rounds} rounds, {what}")?;
         for figure in &self.figures {
-            let Comparison { name, meaning, ours, raw, reference, ratio } = figure;
-            write!(f, "\n\n{name:<18} {:>8.2} ms ({:.2})", ours.ms, ours.worst_ms)?;
+            let Comparison { name, meaning, ours, raw, reference, ratio, ratio_p99 } = figure;
+            write!(f, "\n\n{name:<22} {ours}")?;
             if let Some(raw) = raw {
-                write!(f, "   {reference} {:.2} ms ({:.2})", raw.ms, raw.worst_ms)?;
+                write!(f, "   {reference} {raw}")?;
             }
             if let Some(ratio) = ratio {
                 write!(f, "   ratio {ratio:.2}")?;
+            }
+            if let Some(ratio) = ratio_p99 {
+                write!(f, " ({ratio:.2})")?;
             }
             write!(f, "\n    {meaning}")?;
         }
@@ -144,8 +287,29 @@ mod tests {
         let times = |median| Times { ms: median, worst_ms: 99.0 };
         let compared = Comparison::of("x", "", times(3.0), "raw", Some(times(2.0)));
         assert_eq!(compared.ratio, Some(1.5));
-        assert_eq!(Comparison::of("x", "", times(3.0), "none", None).ratio, None);
+        assert_eq!(Comparison::of("x", "", times(3.0), "none", None::<Times>).ratio, None);
         let instant = Comparison::of("x", "", times(3.0), "raw", Some(times(0.0)));
         assert_eq!(instant.ratio, None, "nothing is a multiple of nothing");
+    }
+
+    #[test]
+    fn the_latency_is_the_median_of_what_the_rounds_say() {
+        let us = Duration::from_micros;
+        let round = |from: u64| (from..from + 100).map(us).collect::<Vec<_>>();
+        let latency = Latency::of([round(100), round(1000), round(200)]);
+        assert_eq!(latency, Latency { p50_us: 250.0, p99_us: 299.0 });
+        assert_eq!(Latency::of([vec![], vec![us(7)]]), Latency { p50_us: 7.0, p99_us: 7.0 });
+        assert_eq!(Latency::of([]), Latency { p50_us: 0.0, p99_us: 0.0 });
+        let half = Latency { p50_us: 125.0, p99_us: 598.0 };
+        let compared = Comparison::of("x", "", latency, "raw", Some(half));
+        assert_eq!((compared.ratio, compared.ratio_p99), (Some(2.0), Some(0.5)));
+    }
+
+    #[test]
+    fn what_did_not_come_is_a_share_of_what_was_sent() {
+        let second = Duration::from_secs(1);
+        let rate = Rate::of(&[(99, second, 100), (50, second / 2, 50), (150, second, 150)]);
+        assert_eq!(rate, Rate { per_s: 100.0, loss: 1.0 / 300.0, stale: None });
+        assert_eq!(Rate::of(&[]), Rate { per_s: 0.0, loss: 0.0, stale: None });
     }
 }

@@ -88,14 +88,14 @@ impl Samples {
                 "from the process being stopped to `unresponsive` at an app",
                 Times::of(self.stopped),
                 "none: a raw token stays",
-                None,
+                None::<Times>,
             ),
             Comparison::of(
                 "hang noticed",
                 "from the render loop's last frame to `unresponsive` at an app, the network threads alive",
                 Times::of(self.hung),
                 "none: a raw token stays",
-                None,
+                None::<Times>,
             ),
             Comparison::of(
                 "restored",

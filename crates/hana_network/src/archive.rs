@@ -226,8 +226,16 @@ impl Ring {
     /// What was asked for, and what will not come.
     fn find(&self, question: &Resend, now: Instant) -> (Vec<KeptMessage>, Resent) {
         let listening = Duration::from_micros(question.listening_us);
-        let is_for_you =
-            |message: &KeptMessage| now.saturating_duration_since(message.sent) <= listening;
+        // What he heard first was sent when he had been listening for no longer than he says. Where it is not kept any
+        // more, all that is kept came after it.
+        let message = |heard| self.messages.iter().find(|message| message.sequence == heard);
+        let counted_from = question.heard.and_then(message);
+        let is_later = |heard| self.messages.front().is_some_and(|first| first.sequence > heard);
+        let all_is_for_you = question.heard.is_some_and(is_later);
+        let counted_from = counted_from.map_or(now, |message| message.sent);
+        let is_for_you = |message: &KeptMessage| {
+            all_is_for_you || counted_from.saturating_duration_since(message.sent) <= listening
+        };
         let newest = self.newest.as_ref().map_or(0, |newest| newest.sequence + 1);
         let first_for_you =
             self.messages.iter().find(|message| is_for_you(message)).map(|first| first.sequence);
@@ -249,14 +257,15 @@ impl Ring {
         (messages, Resent { first_for_you, first_kept })
     }
 
-    /// The newest number, if it is to be announced.
-    fn announce(&mut self, now: Instant) -> Option<u64> {
+    /// The newest number and its age in microseconds, if it is to be announced.
+    fn announce(&mut self, now: Instant) -> Option<(u64, u64)> {
         if self.next_announcement().is_none_or(|at| at > now) {
             return None;
         }
         let newest = self.newest.as_mut()?;
         newest.announced += 1;
-        Some(newest.sequence)
+        let age = now.saturating_duration_since(newest.sent).as_micros();
+        Some((newest.sequence, u64::try_from(age).unwrap_or(u64::MAX)))
     }
 
     fn next_announcement(&self) -> Option<Instant> {
@@ -266,8 +275,18 @@ impl Ring {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use hana_protocol::Envelope;
+    use hana_protocol::LaneLimits;
+    use hana_protocol::NodeId;
+    use hana_protocol::TopicAction;
+    use hana_protocol::TopicReceiver;
+
     use super::*;
+    use crate::recovery::PATIENCE;
 
     fn ring(count: u64, start: Instant) -> Ring {
         let mut ring = Ring::new(MAX_MESSAGES);
@@ -281,7 +300,8 @@ mod tests {
 
     fn question(first: u64, last: u64, ms: u64) -> Resend {
         let listening_us = ms * 1000;
-        Resend { key: String::new(), instance: 1, missing: vec![(first, last)], listening_us }
+        let missing = vec![(first, last)];
+        Resend { key: String::new(), instance: 1, missing, heard: None, listening_us }
     }
 
     fn numbers(messages: &[KeptMessage]) -> Vec<u64> {
@@ -313,14 +333,146 @@ mod tests {
     }
 
     #[test]
+    fn it_does_not_matter_how_long_the_question_was_under_way() {
+        let start = Instant::now();
+        let ring = ring(100, start);
+        // He heard 97 when he had been listening for 3 ms, and asked for what was before.
+        let question = Resend { heard: Some(97), ..question(0, 96, 3) };
+        for under_way in [1, 100, 10_000] {
+            let now = start + Duration::from_millis(100 + under_way);
+            let (messages, end) = ring.find(&question, now);
+            assert_eq!(numbers(&messages), [94, 95, 96]);
+            assert_eq!(end, Resent { first_for_you: 94, first_kept: 0 });
+        }
+        let heard_is_gone = self::ring(5000, start);
+        let question = Resend { heard: Some(10), missing: vec![(903, 905)], ..question };
+        let (messages, end) = heard_is_gone.find(&question, start + Duration::from_secs(5));
+        assert_eq!(numbers(&messages), [904, 905], "all that is kept came later");
+        assert_eq!(end, Resent { first_for_you: 0, first_kept: 904 });
+    }
+
+    /// What is under way to who listens, or to who has sent.
+    enum Parcel {
+        Message(u64),
+        Question(Resend),
+        End(Resend, Resent),
+    }
+
+    /// Somebody begins to listen while one message is sent each millisecond; some of them are lost, and questions and
+    /// answers are each under way for `slow` ms. Which arrived, in virtual time, and which were reported lost.
+    fn listened(
+        lane: Lane,
+        begins: u64,
+        lost: impl Fn(u64) -> bool,
+        slow: u64,
+    ) -> (Vec<u64>, Vec<u64>) {
+        const COUNT: u64 = 3000;
+        let ms = Duration::from_millis;
+        let start = Instant::now();
+        let limits = LaneLimits { patience: PATIENCE, ask_every: ms(500), ..LaneLimits::default() };
+        let node = NodeId::new("thrower").unwrap();
+        let mut ring = Ring::new(MAX_MESSAGES);
+        let mut topic = TopicReceiver::new(lane, limits, start + ms(begins));
+        let mut under_way: BTreeMap<(u64, u64), Parcel> = BTreeMap::new();
+        let (mut came, mut missed, mut posted) = (vec![], vec![], 0);
+        for at in 0..15_000 {
+            let now = start + ms(at);
+            let mut post = |after: u64, parcel| {
+                posted += 1;
+                under_way.insert((at + after, posted), parcel);
+            };
+            if at < COUNT {
+                let (payload, attachment) = (ZBytes::from(vec![0; 100]), ZBytes::new());
+                ring.keep(KeptMessage { sequence: at, sent: now, payload, attachment });
+                if !lost(at) {
+                    post(1, Parcel::Message(at));
+                }
+            }
+            let mut actions = vec![];
+            while let Some(entry) = under_way.first_entry()
+                && entry.key().0 <= at
+            {
+                match entry.remove() {
+                    Parcel::Message(number) if at > begins => {
+                        let at = 1_000_000 + i64::try_from(number * 1000).unwrap();
+                        let (from, instance) = (node.clone(), 1_000_000);
+                        let envelope = Envelope { from, instance, sequence: number, at };
+                        topic.arrive("k", &envelope, number, now, &mut actions);
+                    },
+                    Parcel::Message(_) => {},
+                    Parcel::Question(question) => {
+                        let (messages, end) = ring.find(&question, now);
+                        let mut answer: Vec<Parcel> = messages
+                            .iter()
+                            .map(|message| Parcel::Message(message.sequence))
+                            .collect();
+                        answer.push(Parcel::End(question, end));
+                        for parcel in answer {
+                            posted += 1;
+                            under_way.insert((at + slow, posted), parcel);
+                        }
+                    },
+                    Parcel::End(question, end) => {
+                        topic.resent(&node, &question, end, now, &mut actions);
+                    },
+                }
+            }
+            if topic.next_deadline().is_some_and(|due| due <= now) {
+                topic.tick(now, &mut actions);
+            }
+            for action in actions {
+                match action {
+                    TopicAction::Deliver(number) => came.push(number),
+                    TopicAction::Lost { first, last, .. } => missed.extend(first..=last),
+                    TopicAction::Ask { question, .. } => {
+                        posted += 1;
+                        under_way.insert((at + slow, posted), Parcel::Question(question));
+                    },
+                    TopicAction::Recovered { .. } | TopicAction::Late { .. } => {},
+                }
+            }
+        }
+        (came, missed)
+    }
+
+    #[test]
+    fn who_begins_to_listen_gets_all_from_then_on_however_slow_his_questions_are() {
+        for lane in [Lane::ReliableOrdered, Lane::ReliableUnordered] {
+            for slow in [1, 50, 400, 1500, 3000] {
+                // He was there first, at about the same time, and long after.
+                for begins in [0, 7, 1000] {
+                    for seed in 0..8_u64 {
+                        // The first of his time, and one of twenty.
+                        let first = begins..=begins + seed * 3;
+                        let lost =
+                            |n: u64| first.contains(&n) || (n * 7919 + seed).is_multiple_of(20);
+                        let (mut came, missed) = listened(lane, begins, lost, slow);
+                        if lane == Lane::ReliableOrdered {
+                            assert!(came.is_sorted());
+                        }
+                        came.sort_unstable();
+                        let of = format!("{lane}, {slow} ms, from {begins}, seed {seed}");
+                        assert!(missed.is_empty(), "{of}: {missed:?}");
+                        let first = came.first().copied().unwrap();
+                        // By a millisecond, which is what the first message takes here, it may be more.
+                        assert!(first <= begins && first + 1 >= begins, "{of}: from {first}");
+                        assert!(came.iter().copied().eq(first..3000), "{of}: {}", came.len());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_newest_is_announced_when_it_has_become_quiet_and_then_less_and_less_often() {
         let start = Instant::now();
         let mut ring = ring(3, start);
         let sent = start + Duration::from_millis(2);
         let mut at = vec![];
         while let Some(next) = ring.next_announcement() {
-            assert_eq!(ring.announce(next), Some(2));
-            at.push((next - sent).as_millis());
+            let age = (next - sent).as_millis();
+            assert_eq!(ring.announce(next), Some((2, u64::try_from(age * 1000).unwrap())));
+            at.push(age);
         }
         assert_eq!(at, [100, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000]);
     }

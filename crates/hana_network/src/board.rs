@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
+use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 use std::time::Instant;
 
 use hana_protocol::Envelope;
@@ -24,7 +26,11 @@ use crate::hands::Hands;
 /// The network writes what it is sent, the render loop reads once a frame, and gets what is to be shown at that
 /// moment. Held for some microseconds by either; neither waits for the other's work. While [`Override::Hold`] is in force, what is shown stays as it was, and what is played is kept for afterwards.
 #[derive(Debug)]
-pub struct Board(Mutex<State>);
+pub struct Board {
+    state: Mutex<State>,
+    /// Told when something has come.
+    news: Condvar,
+}
 
 #[derive(Debug)]
 struct State {
@@ -36,6 +42,8 @@ struct State {
     held: Option<Parameters>,
     in_force: Option<Override>,
     version: u64,
+    /// How often something has come.
+    arrivals: u64,
     /// Who plays what, where that matters.
     hands: Option<Hands>,
 }
@@ -94,14 +102,16 @@ impl Board {
         let parameters = Parameters::new(declared);
         let settings: Vec<_> =
             parameters.declared().iter().map(|declared| playout(&declared.name)).collect();
-        Self(Mutex::new(State {
+        let state = State {
             player: Player::new(&settings, parameters.values(), Instant::now()),
             parameters,
             held: None,
             in_force: None,
             version: 1,
+            arrivals: 0,
             hands: None,
-        }))
+        };
+        Self { state: Mutex::new(state), news: Condvar::new() }
     }
 
     /// The same, with an eye on who plays what.
@@ -111,7 +121,17 @@ impl Board {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Blocks until something has come since `arrivals`, be it a value, a frame or a command, at most for `timeout`; how
+    /// often something has come by then. The first is 0. For programs without a frame loop. What has come is shown when
+    /// its time comes, so [`Board::read_since`] may find it only a playout delay later.
+    #[must_use]
+    pub fn wait_for_arrival(&self, arrivals: u64, timeout: Duration) -> u64 {
+        let has_none = |state: &mut State| state.arrivals == arrivals;
+        let waited = self.news.wait_timeout_while(self.state(), timeout, has_none);
+        waited.unwrap_or_else(PoisonError::into_inner).0.arrivals
     }
 
     /// As of now.
@@ -179,7 +199,9 @@ impl Board {
         state.player.set(place, value, Instant::now());
         state.version += 1;
         state.was_played(place, by);
+        state.arrivals += 1;
         drop(state);
+        self.news.notify_all();
         Ok(())
     }
 
@@ -198,7 +220,9 @@ impl Board {
         if taken.taken > 0 {
             state.was_played(place, envelope.map(|envelope| &envelope.from));
         }
+        state.arrivals += 1;
         drop(state);
+        self.news.notify_all();
         Ok((place, taken))
     }
 
@@ -225,7 +249,9 @@ impl Board {
                 state.was_played(place, envelope.map(|envelope| &envelope.from));
             }
         }
+        state.arrivals += 1;
         drop(state);
+        self.news.notify_all();
         Ok(taken)
     }
 
@@ -253,7 +279,9 @@ impl Board {
             state.player.set(place, *value, now);
             state.was_played(place, by);
         }
+        state.arrivals += 1;
         drop(state);
+        self.news.notify_all();
         Ok(())
     }
 
@@ -300,8 +328,6 @@ impl Board {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn name(text: &str) -> ParameterName {
@@ -311,6 +337,19 @@ mod tests {
     fn board() -> Board {
         let declared = vec![Parameter::new(name("zoom"), 0.0), Parameter::new(name("hue"), 0.5)];
         Board::new(declared, |_| PlayoutSettings { delay: Duration::ZERO, ..Default::default() })
+    }
+
+    #[test]
+    fn who_has_no_frame_loop_waits_for_what_comes() {
+        let board = board();
+        assert_eq!(board.wait_for_arrival(0, Duration::from_millis(1)), 0);
+        board.set(&name("zoom"), 0.1).unwrap();
+        assert_eq!(board.wait_for_arrival(0, Duration::from_secs(10)), 1);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| board.wait_for_arrival(1, Duration::from_secs(10)));
+            board.set_all(&[(name("hue"), 0.2)].into()).unwrap();
+            assert_eq!(waiting.join().unwrap(), 2);
+        });
     }
 
     #[test]

@@ -105,15 +105,20 @@ fn now_us() -> i64 {
 /// Sends what is due, until nobody is left who sets anything.
 fn send(desk: &Mutex<Desk>, woken: &flume::Receiver<()>, channel: &Channel) {
     let mut frame = ModulationFrame::default();
+    let mut counted = 0;
     loop {
         let now = now_us();
         let mut shared = lock(desk);
         let is_something = shared.recorder.take(now, &mut frame);
         let due = shared.recorder.due().unwrap_or(i64::MAX);
+        let forgotten = shared.recorder.forgotten();
         if !is_something {
             shared.planned = due;
         }
         drop(shared);
+        // Moments that newer ones took the place of, because this thread came too late.
+        channel.count_replaced(forgotten.saturating_sub(counted));
+        counted = forgotten;
         if is_something {
             put(channel, &frame);
             continue;

@@ -602,7 +602,7 @@ impl<R: NodeRole> Node<R> {
     where
         Modulation: Route<R, Visualization>,
     {
-        PlayLink::open(&self.core.config, &self.core.identity, &self.core.counters, info)
+        PlayLink::open(&self.core.config, &self.core.identity, &self.core.reception, info)
     }
 }
 
@@ -683,7 +683,7 @@ impl Core {
             reach,
             self.identity.clone(),
             self.worker.clone(),
-            Arc::clone(&self.counters),
+            self.reception.clone(),
             is_kept.then(|| self.archive().kept(&key.to_string(), lane)),
         ))
     }

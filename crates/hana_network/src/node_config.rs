@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::env;
+use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -78,6 +79,15 @@ pub enum ConfigError {
         /// What it is.
         value: String,
     },
+    /// `HANA_PORT` is no port.
+    #[error(
+        "the environment variable HANA_PORT is {value:?}; it is the port of this machine's daemon, from 1 to 65535; unset it for {}",
+        NodeConfig::DAEMON_PORT
+    )]
+    Port {
+        /// What it is.
+        value: String,
+    },
     /// The settings of this machine.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -91,7 +101,8 @@ impl NodeConfig {
     ///
     /// `HANA_NODE` overrides the id: a daemon that launches a program says so which id it shall have. The id
     /// given here stays its kind: what is sent to all `ripples` reaches `ripples-2` too.
-    /// `HANA_HOST` overrides the host's id, which is else made of the hostname. `HANA_LOOK` names a file with the
+    /// `HANA_HOST` overrides the host's id, which is else made of the hostname, and `HANA_PORT` the port of its daemon: with
+    /// both, one machine can be several hosts, for a bench. `HANA_LOOK` names a file with the
     /// look that an earlier run had ([`LastLook`]). `HANA_PLAYOUT_MS` is how many milliseconds behind a visualization
     /// plays what it is sent, from 0 to 200, whatever the program says.
     ///
@@ -103,7 +114,9 @@ impl NodeConfig {
         let kind = Some(id.clone());
         let id = id_from("HANA_NODE")?.unwrap_or(id);
         let last_look = LastLook::of_environment(&id);
-        let config = Self::of(id, host_id()?).with_network(SettingsFile::find(None)?.network);
+        let config = Self::of(id, host_id()?)
+            .with_daemon_at(daemon_port()?)
+            .with_network(SettingsFile::find(None)?.network);
         Ok(Self { kind, last_look, delay: playout_delay()?, ..config })
     }
 
@@ -111,10 +124,10 @@ impl NodeConfig {
     ///
     /// # Errors
     ///
-    /// When `HANA_HOST` is set to what is no id.
+    /// When `HANA_HOST` is set to what is no id, or `HANA_PORT` to what is no port.
     pub fn of_host() -> Result<Self, ConfigError> {
         let host = host_id()?;
-        Ok(Self::of(host.clone(), host))
+        Ok(Self::of(host.clone(), host).with_daemon_at(daemon_port()?))
     }
 
     /// A node that looks on, asks and goes, with the network settings of this machine.
@@ -124,6 +137,7 @@ impl NodeConfig {
     /// When `HANA_HOST` is set to what is no id, or the settings cannot be used.
     pub fn passing(name: &NodeId) -> Result<Self, ConfigError> {
         let config = Self::of(name.numbered(std::process::id()), host_id()?)
+            .with_daemon_at(daemon_port()?)
             .with_network(SettingsFile::find(None)?.network);
         Ok(Self { presence: Presence::Passing, ..config })
     }
@@ -150,6 +164,17 @@ impl NodeConfig {
             playout_of: BTreeMap::new(),
             delay: None,
         }
+    }
+
+    /// Takes it for a node of that host, whose daemon listens at that port of this machine: for who is several hosts.
+    #[must_use]
+    pub fn on_host(self, host: NodeId, port: u16) -> Self {
+        Self { host, ..self.with_daemon_at(port) }
+    }
+
+    const fn with_daemon_at(mut self, port: u16) -> Self {
+        self.daemon = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        self
     }
 
     /// Declares what can be played.
@@ -247,6 +272,19 @@ fn playout_delay() -> Result<Option<Duration>, ConfigError> {
         .filter(|delay| *delay <= Playout::MAX_DELAY)
         .map(Some)
         .ok_or_else(|| ConfigError::Playout { value: value.chars().take(40).collect() })
+}
+
+fn daemon_port() -> Result<u16, ConfigError> {
+    let Some(value) = env::var_os("HANA_PORT").filter(|value| !value.is_empty()) else {
+        return Ok(NodeConfig::DAEMON_PORT);
+    };
+    let value = value.to_string_lossy();
+    value
+        .trim()
+        .parse()
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| ConfigError::Port { value: value.chars().take(40).collect() })
 }
 
 fn host_id() -> Result<NodeId, ConfigError> {

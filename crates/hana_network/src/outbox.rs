@@ -23,8 +23,10 @@ use zenoh::qos::Priority;
 use zenoh::qos::Reliability;
 use zenoh::sample::Locality;
 
+use crate::Problem;
+use crate::Queue;
 use crate::archive::Kept;
-use crate::counters::NodeCounters;
+use crate::reception::Reception;
 use crate::wall_clock::unix_us;
 use crate::worker::Seat;
 use crate::worker::Worker;
@@ -87,7 +89,8 @@ pub(crate) struct Channel {
     capacity: usize,
     identity: Identity,
     worker: Worker,
-    counters: Arc<NodeCounters>,
+    /// Where it is counted what becomes of them, and told what was thrown away.
+    reception: Reception,
     waiting: Mutex<VecDeque<Vec<u8>>>,
     /// Told when there is room in the queue again.
     room: Condvar,
@@ -148,7 +151,7 @@ impl Channel {
         reach: Locality,
         identity: Identity,
         worker: Worker,
-        counters: Arc<NodeCounters>,
+        reception: Reception,
         kept: Option<Arc<Kept>>,
     ) -> Self {
         let sequence = identity.sequence_of(&key);
@@ -159,7 +162,7 @@ impl Channel {
             capacity: if lane.drops_older() { 1 } else { Self::CAPACITY },
             identity,
             worker,
-            counters,
+            reception,
             waiting: Mutex::new(VecDeque::new()),
             room: Condvar::new(),
             scheduled: AtomicBool::new(false),
@@ -178,21 +181,25 @@ impl Channel {
     }
 
     fn queue(&self, payload: Vec<u8>) -> Result<(), Full> {
+        let counters = &self.reception.counters;
         let mut waiting = self.waiting();
-        if waiting.len() >= self.capacity {
+        let is_full = waiting.len() >= self.capacity;
+        if is_full {
             if self.lane.is_reliable() {
-                self.counters.not_sent(self.lane);
+                counters.not_sent(self.lane);
                 return Err(Full);
             }
             waiting.pop_front();
-            if self.lane.drops_older() {
-                self.counters.coalesced(self.lane, 1);
-            } else {
-                self.counters.not_sent(self.lane);
-            }
         }
         waiting.push_back(payload);
         drop(waiting);
+        if is_full && self.lane.drops_older() {
+            counters.coalesced(self.lane, 1);
+        } else if is_full {
+            counters.not_sent(self.lane);
+            let (key, queue) = (self.key.clone(), Queue::Outbox);
+            self.reception.problems().tell(Problem::Dropped { key, queue, count: 1 });
+        }
         Ok(())
     }
 
@@ -228,17 +235,23 @@ impl Channel {
         }
         let sent =
             self.with_publisher(|publisher| publisher.put(payload).attachment(attachment).wait());
+        let counters = &self.reception.counters;
         match sent {
-            Ok(()) => self.counters.sent(self.lane),
+            Ok(()) => counters.sent(self.lane),
             // It can be asked for when there is a way onto the mesh again.
-            Err(_) if self.kept.is_some() => self.counters.sent(self.lane),
+            Err(_) if self.kept.is_some() => counters.sent(self.lane),
             Err(problem) => {
-                self.counters.not_sent(self.lane);
+                counters.not_sent(self.lane);
                 if self.worker.seat().is_some() {
                     tracing::warn!("{}: not sent: {problem}", self.key);
                 }
             },
         }
+    }
+
+    /// Counts what was replaced by something newer before it came to be sent.
+    pub(crate) fn count_replaced(&self, count: u64) {
+        self.reception.counters.coalesced(self.lane, count);
     }
 
     /// Whether anybody listens. Asks Zenoh, which knows.

@@ -31,11 +31,11 @@ use crate::PlayTransport;
 use crate::Publisher;
 use crate::addresses::Addresses;
 use crate::command;
-use crate::counters::NodeCounters;
 use crate::node::Core;
 use crate::outbox::Channel;
 use crate::outbox::Identity;
 use crate::outbox::Outbox;
+use crate::reception::Reception;
 use crate::session::Part;
 use crate::session::SessionError;
 use crate::worker::Worker;
@@ -47,7 +47,7 @@ pub struct PlayLink {
     worker: Worker,
     outbox: Outbox,
     identity: Identity,
-    counters: Arc<NodeCounters>,
+    reception: Reception,
 }
 
 /// Why a play link was not opened.
@@ -82,15 +82,15 @@ impl PlayLink {
     pub(crate) fn open(
         config: &NodeConfig,
         identity: &Identity,
-        counters: &Arc<NodeCounters>,
+        reception: &Reception,
         info: &NodeInfo,
     ) -> Pending<Result<Self, PlayError>> {
         let (promise, pending) = Pending::new();
         let (config, identity, info) = (config.clone(), identity.clone(), info.clone());
-        let counters = Arc::clone(counters);
+        let reception = reception.clone();
         let in_thread = promise.clone();
         let spawned = thread::Builder::new().name("hana play".into()).spawn(move || {
-            in_thread.keep(Self::open_now(&config, identity, counters, &info));
+            in_thread.keep(Self::open_now(&config, identity, reception, &info));
         });
         if let Err(problem) = spawned {
             promise.keep(Err(problem.into()));
@@ -101,7 +101,7 @@ impl PlayLink {
     fn open_now(
         config: &NodeConfig,
         identity: Identity,
-        counters: Arc<NodeCounters>,
+        reception: Reception,
         info: &NodeInfo,
     ) -> Result<Self, PlayError> {
         let node = info.node.clone();
@@ -135,7 +135,7 @@ impl PlayLink {
             worker,
             outbox: Outbox::start("play")?,
             identity,
-            counters,
+            reception,
         })
     }
 
@@ -155,7 +155,7 @@ impl PlayLink {
             Locality::Remote,
             self.identity.clone(),
             self.worker.clone(),
-            Arc::clone(&self.counters),
+            self.reception.clone(),
             None,
         );
         Publisher::new(Arc::new(channel), self.outbox.clone())
@@ -173,7 +173,7 @@ impl PlayLink {
             Locality::Remote,
             self.identity.clone(),
             self.worker.clone(),
-            Arc::clone(&self.counters),
+            self.reception.clone(),
             None,
         );
         FrameStream::start(&self.info, Arc::new(channel), settings)

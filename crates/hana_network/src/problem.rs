@@ -140,6 +140,8 @@ pub enum Queue {
     Inbox,
     /// On the way from the sender: a link was full, or broke.
     Network,
+    /// The queue of what is to be sent: the program sends faster than the network takes.
+    Outbox,
 }
 
 impl fmt::Display for Queue {
@@ -147,6 +149,7 @@ impl fmt::Display for Queue {
         f.pad(match self {
             Self::Inbox => "inbox",
             Self::Network => "network",
+            Self::Outbox => "outbox",
         })
     }
 }
@@ -277,6 +280,10 @@ impl fmt::Display for Problem {
             Self::Dropped { queue: Queue::Network, count, .. } => write!(
                 f,
                 "{key}: {count} lost on the way: a link was full, or broke; have less sent"
+            ),
+            Self::Dropped { queue: Queue::Outbox, count, .. } => write!(
+                f,
+                "{key}: {count} not sent, the longest waiting: this program sends faster than the network takes; send less"
             ),
             Self::Lost { sender, first, last, .. } => {
                 let which = if first == last {

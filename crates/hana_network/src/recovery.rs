@@ -4,6 +4,8 @@ use std::sync::MutexGuard;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -56,9 +58,11 @@ pub(crate) struct Recovery {
 /// What messages may take to come when they are asked for: over a bad link TCP itself needs some hundred milliseconds to send
 /// again what it lost. What an answer leaves out is asked for at once.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How long an answer is listened for.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long who does not answer is asked. Longer than it takes a node to be back on the mesh when its daemon, or its
 /// cable, was gone for a moment.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Recovery {
     /// For messages of type `M` on the keys of `pattern`, which are handed to `deliver` one after the other.
@@ -112,7 +116,6 @@ impl Recovery {
         let mut topic = self.topic();
         let before = topic.next_deadline();
         what(&mut topic, now, &mut actions);
-        topic.say_for_how_long(now, &mut actions);
         let after = topic.next_deadline();
         for action in actions {
             self.act(action);
@@ -148,12 +151,9 @@ impl Recovery {
         let recovery = Weak::clone(&self.itself);
         self.worker.run(move |session| {
             let key = Key::Resend(node.clone()).to_string();
-            let hear = move |reply: Reply| {
-                if let (Some(recovery), Ok(sample)) = (recovery.upgrade(), reply.result()) {
-                    recovery.hear(sample, &node, &question);
-                }
-            };
-            let (lane, within) = (Resend::LANE, ASK_EVERY * 4);
+            let asked = Asked { recovery, node, question, is_answered: AtomicBool::new(false) };
+            let hear = move |reply: Reply| asked.hear(&reply);
+            let (lane, within) = (Resend::LANE, ANSWER_WITHIN);
             let asked = question::ask(session, &key, payload, None, lane, within, hear);
             if let Err(problem) = asked {
                 tracing::debug!("{key}: Zenoh does not ask: {problem}");
@@ -184,11 +184,11 @@ impl Recovery {
 
     /// A node has come so far on some keys.
     fn announced(&self, envelope: &Envelope, sent: &Sent) {
-        for (key, newest) in &sent.newest {
+        for (key, &(newest, age_us)) in &sent.newest {
             if self.hears(key) {
-                let source = Source { key: key.clone(), node: envelope.from.clone() };
+                let newest = (newest, Duration::from_micros(age_us));
                 self.tell(|topic, now, actions| {
-                    topic.announced(&source, envelope.instance, *newest, now, actions);
+                    topic.announced(key, envelope, newest, now, actions);
                 });
             }
         }
@@ -200,6 +200,36 @@ impl Recovery {
             return false;
         };
         pattern.includes(key)
+    }
+}
+
+/// A question that is under way. Dropped by Zenoh when it has ended: at once, where nobody is there who answers on its key.
+struct Asked {
+    recovery: Weak<Recovery>,
+    node: NodeId,
+    question: Resend,
+    /// Whether anything came back, be it that the time was over.
+    is_answered: AtomicBool,
+}
+
+impl Asked {
+    fn hear(&self, reply: &Reply) {
+        self.is_answered.store(true, Ordering::Release);
+        if let (Some(recovery), Ok(sample)) = (self.recovery.upgrade(), reply.result()) {
+            recovery.hear(sample, &self.node, &self.question);
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if !*self.is_answered.get_mut()
+            && let Some(recovery) = self.recovery.upgrade()
+        {
+            recovery.tell(|topic, now, actions| {
+                topic.unanswered(&self.node, &self.question, now, actions);
+            });
+        }
     }
 }
 

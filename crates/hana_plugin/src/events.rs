@@ -86,7 +86,7 @@ pub struct MessageRefused {
     pub problem: Problem,
 }
 
-/// Messages to this program were dropped.
+/// Messages to this program, or of it, were dropped.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct MessageDropped {
     /// Where.

@@ -156,6 +156,7 @@ pub(crate) fn build(app: &mut App, draws: bool) {
             let text = match dropped.queue {
                 Queue::Inbox => format!("more comes than this program reads: {}", dropped.key),
                 Queue::Network => format!("messages are lost on the way: {}", dropped.key),
+                Queue::Outbox => format!("more is sent than the network takes: {}", dropped.key),
             };
             notices.tell(About::Queue, &text, Some(passing()));
         })

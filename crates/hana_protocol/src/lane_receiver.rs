@@ -35,13 +35,16 @@ pub struct LaneReceiver<M> {
     counts: LaneCounts,
     /// Whether anything that was missing has come since the last answer ended.
     has_progressed: bool,
+    /// Whether the last question that ended found nobody who answers.
+    is_unanswered: bool,
 }
 
 /// How long, and how much of it, is waited for what is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneLimits {
     /// What is missing for this long is lost: counted, and what waits for it is delivered. What was sent before the first
-    /// message that arrived, and may not have been for this receiver, is waited for four times `ask_every` at most.
+    /// message that arrived, and may not have been for this receiver, is waited for four times `ask_every` at most where
+    /// nobody answers.
     pub patience: Duration,
     /// How long what is missing may still come by itself, before it is asked for. Zero where nothing overtakes
     /// anything, as over TCP.
@@ -143,6 +146,7 @@ impl<M> LaneReceiver<M> {
             held: BTreeMap::new(),
             counts: LaneCounts { delivered: 0, recovered: 0, late: 0, lost: 0 },
             has_progressed: false,
+            is_unanswered: false,
         }
     }
 
@@ -251,12 +255,20 @@ impl<M> LaneReceiver<M> {
     /// The publisher has ended an answer, which may be less than what was asked for. If it brought anything, what is
     /// still missing is asked for at once.
     pub fn answered(&mut self, now: Instant, actions: &mut Vec<LaneAction<M>>) {
+        self.is_unanswered = false;
         if std::mem::take(&mut self.has_progressed) {
             for gap in self.gaps.values_mut().filter(|gap| gap.asked.is_some()) {
                 gap.asked = None;
             }
             self.ask(now, actions);
         }
+    }
+
+    /// Nobody was there to answer a question: the publisher has gone, or is a program that answers none. One whose answer is
+    /// only long under way is not meant.
+    pub fn unanswered(&mut self, now: Instant, actions: &mut Vec<LaneAction<M>>) {
+        self.is_unanswered = true;
+        self.tick(now, actions);
     }
 
     /// Time has passed.
@@ -382,7 +394,7 @@ impl<M> LaneReceiver<M> {
 
     fn patience(&self, gap: &Gap) -> Duration {
         let LaneLimits { patience, ask_every, .. } = self.limits;
-        if gap.ours { patience } else { patience.min(ask_every * 4) }
+        if self.is_unanswered && !gap.ours { patience.min(ask_every * 4) } else { patience }
     }
 
     fn keep_bounds(&mut self, actions: &mut Vec<LaneAction<M>>) {

@@ -12,8 +12,8 @@ use crate::Message;
 /// noticed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
-    /// Of each key the number of the newest message.
-    pub newest: BTreeMap<String, u64>,
+    /// Of each key the number of the newest message, and for how long it has been sent, in microseconds.
+    pub newest: BTreeMap<String, (u64, u64)>,
 }
 
 impl Sent {
@@ -41,8 +41,13 @@ pub struct Resend {
     pub instance: u64,
     /// The first and the last number of each stretch that is missing.
     pub missing: Vec<(u64, u64)>,
-    /// For how long who asks has been listening, in microseconds: what was sent before that was not for him. A length
-    /// of time and no time of day, so that the two clocks need not agree.
+    /// The number of the message that `listening_us` is counted back from: the first that who asks has heard or heard of.
+    /// Left out, it is counted back from when the question arrives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<u64>,
+    /// For how long who asks had been listening when he heard that message, in microseconds: what was sent longer before it
+    /// was not for him. A length of time and no time of day, so that the two clocks need not agree; counted from a
+    /// message and not from the question, so that it does not matter how long the question is under way.
     pub listening_us: u64,
 }
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 use std::time::Instant;
 
 use crate::Envelope;
@@ -37,6 +38,18 @@ struct Run<M> {
     instance: u64,
     receiver: LaneReceiver<M>,
     heard: Instant,
+    /// The first message of it that was heard, or heard of.
+    first: u64,
+    /// For how long this had been listening when that was sent, at the least as long as this is true; microseconds.
+    listening_us: u64,
+}
+
+/// A message of whose sending is known.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    number: u64,
+    /// For how long it has been sent, as far as is known.
+    age: Duration,
 }
 
 /// What is to be done.
@@ -94,7 +107,8 @@ impl<M> TopicReceiver<M> {
         actions: &mut Vec<TopicAction<M>>,
     ) {
         let source = Source { key: key.into(), node: envelope.from.clone() };
-        if let Some(run) = self.run_of(&source, envelope.instance, now, actions) {
+        let place = Place { number: envelope.sequence, age: Duration::ZERO };
+        if let Some(run) = self.run_of(&source, envelope, place, now, actions) {
             run.heard = now;
             self.with(&source, actions, |receiver, actions| {
                 receiver.arrive(envelope.sequence, message, now, actions);
@@ -104,19 +118,35 @@ impl<M> TopicReceiver<M> {
         }
     }
 
-    /// A node has said how far it has come on a key.
+    /// A node has said in an envelope of its own how far it has come on a key: to that number, sent so long ago.
     pub fn announced(
         &mut self,
-        source: &Source,
-        instance: u64,
-        newest: u64,
+        key: &str,
+        envelope: &Envelope,
+        (newest, age): (u64, Duration),
         now: Instant,
         actions: &mut Vec<TopicAction<M>>,
     ) {
-        if self.run_of(source, instance, now, actions).is_some() {
-            self.with(source, actions, |receiver, actions| {
+        let source = Source { key: key.into(), node: envelope.from.clone() };
+        let place = Place { number: newest, age };
+        if self.run_of(&source, envelope, place, now, actions).is_some() {
+            self.with(&source, actions, |receiver, actions| {
                 receiver.announced(newest, now, actions);
             });
+        }
+    }
+
+    /// Nobody was there to answer a question: the node has gone, or answers none.
+    pub fn unanswered(
+        &mut self,
+        node: &NodeId,
+        question: &Resend,
+        now: Instant,
+        actions: &mut Vec<TopicAction<M>>,
+    ) {
+        let source = Source { key: question.key.clone(), node: node.clone() };
+        if self.sources.get(&source).is_some_and(|run| run.instance == question.instance) {
+            self.with(&source, actions, |receiver, actions| receiver.unanswered(now, actions));
         }
     }
 
@@ -162,7 +192,6 @@ impl<M> TopicReceiver<M> {
         for source in due {
             self.with(&source, actions, |receiver, actions| receiver.tick(now, actions));
         }
-        self.say_for_how_long(now, actions);
     }
 
     /// When a [`TopicReceiver::tick`] is wanted next; `None`: not before something arrives.
@@ -171,38 +200,42 @@ impl<M> TopicReceiver<M> {
         self.sources.values().filter_map(|run| run.receiver.next_deadline()).min()
     }
 
-    /// Questions say for how long this has been listening, as of now.
-    pub fn say_for_how_long(&self, now: Instant, actions: &mut [TopicAction<M>]) {
-        let listening = now.saturating_duration_since(self.since).as_micros();
-        for action in actions {
-            if let TopicAction::Ask { question, .. } = action {
-                question.listening_us = u64::try_from(listening).unwrap_or(u64::MAX);
-            }
-        }
-    }
-
     /// The run of a source, if it is the newest one known; one that is newer takes the place of the one before.
     fn run_of(
         &mut self,
         source: &Source,
-        instance: u64,
+        envelope: &Envelope,
+        place: Place,
         now: Instant,
         actions: &mut Vec<TopicAction<M>>,
     ) -> Option<&mut Run<M>> {
+        let instance = envelope.instance;
         let known = self.sources.get(source).map(|run| run.instance);
         if known.is_some_and(|known| instance < known) {
             return None;
         }
         if known != Some(instance) {
+            let listening = now.saturating_duration_since(self.since);
             let receiver = if known.is_some() {
                 // It will answer nothing any more.
                 self.with(source, actions, LaneReceiver::end);
                 LaneReceiver::from_beginning(self.lane, self.limits)
             } else {
                 self.make_room(actions);
-                LaneReceiver::asking_back(self.lane, self.limits)
+                if place.age > listening {
+                    // All that it has sent is older than our listening.
+                    LaneReceiver::joining(self.lane, self.limits)
+                } else if self.lane.is_reliable() && has_joined_within(envelope, listening) {
+                    LaneReceiver::from_beginning(self.lane, self.limits)
+                } else {
+                    LaneReceiver::asking_back(self.lane, self.limits)
+                }
             };
-            self.sources.insert(source.clone(), Run { instance, receiver, heard: now });
+            // Its way here took some time too, so it was sent when this had been listening for less. What is said is never
+            // too little: what is for us comes, and what was sent a moment before our time may come as well.
+            let listening_us = microseconds(listening.saturating_sub(place.age));
+            let run = Run { instance, receiver, heard: now, first: place.number, listening_us };
+            self.sources.insert(source.clone(), run);
         }
         self.sources.get_mut(source)
     }
@@ -254,18 +287,29 @@ impl<M> TopicReceiver<M> {
                 key: source.key.clone(),
                 instance: run.instance,
                 missing,
-                listening_us: 0,
+                heard: Some(run.first),
+                listening_us: run.listening_us,
             };
             actions.push(TopicAction::Ask { node: source.node.clone(), question });
         }
     }
 }
 
+/// Whether a node has joined so short a time ago, by its own clock. Then all that it has sent is ours, from the first
+/// number on. Who joined a little earlier may be taken for that too, as the message was under way; what he sent before our
+/// time, he says himself.
+fn has_joined_within(envelope: &Envelope, listening: Duration) -> bool {
+    let age = envelope.at.saturating_sub_unsigned(envelope.instance);
+    u64::try_from(age).is_ok_and(|age| age <= microseconds(listening))
+}
+
+fn microseconds(length: Duration) -> u64 {
+    u64::try_from(length.as_micros()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 #[allow(clippy::panic, clippy::unwrap_used)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     type Topic = TopicReceiver<u64>;
@@ -274,7 +318,9 @@ mod tests {
     const KEY: &str = "hana/v/topic/spark";
 
     fn envelope(instance: u64, sequence: u64) -> Envelope {
-        Envelope { from: NodeId::new("v").unwrap(), instance, sequence, at: 0 }
+        // It joined long before.
+        let at = i64::try_from(instance).unwrap() + 60_000_000;
+        Envelope { from: NodeId::new("v").unwrap(), instance, sequence, at }
     }
 
     fn source() -> Source {
@@ -285,7 +331,6 @@ mod tests {
         let mut actions = vec![];
         let message = instance * 100 + sequence;
         topic.arrive(KEY, &envelope(instance, sequence), message, now, &mut actions);
-        topic.say_for_how_long(now, &mut actions);
         actions
     }
 
@@ -293,8 +338,9 @@ mod tests {
         Topic::new(Lane::ReliableOrdered, LaneLimits::default(), now)
     }
 
-    fn question(first: u64, last: u64, listening_us: u64) -> Resend {
-        Resend { key: KEY.into(), instance: 1, missing: vec![(first, last)], listening_us }
+    fn question(first: u64, last: u64, heard: u64, listening_us: u64) -> Resend {
+        let missing = vec![(first, last)];
+        Resend { key: KEY.into(), instance: 1, missing, heard: Some(heard), listening_us }
     }
 
     #[test]
@@ -334,7 +380,7 @@ mod tests {
         let now = start + Duration::from_micros(7);
         let actions = arrive(&mut topic, 1, 4, now);
         let node = NodeId::new("v").unwrap();
-        let asked = question(0, 3, 7);
+        let asked = question(0, 3, 4, 7);
         assert_eq!(actions, [TopicAction::Ask { node: node.clone(), question: asked.clone() }]);
         arrive(&mut topic, 1, 3, now);
         let mut actions = vec![];
@@ -356,10 +402,57 @@ mod tests {
         let mut topic = topic(start);
         arrive(&mut topic, 1, 0, start);
         let mut actions = vec![];
-        topic.announced(&source(), 1, 2, start, &mut actions);
+        topic.announced(KEY, &envelope(1, 9), (2, Duration::ZERO), start, &mut actions);
         let [TopicAction::Ask { question, .. }] = &actions[..] else { panic!("{actions:?}") };
         assert_eq!(question.missing, [(1, 2)]);
         assert_eq!(topic.next_deadline(), Some(start + LaneLimits::default().ask_every));
+    }
+
+    #[test]
+    fn it_says_for_how_long_it_had_listened_when_it_heard_first_however_late_it_asks() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        let first = start + Duration::from_millis(20);
+        arrive(&mut topic, 1, 4, first);
+        arrive(&mut topic, 1, 5, first + Duration::from_millis(50));
+        let mut actions = vec![];
+        topic.tick(first + LaneLimits::default().ask_every, &mut actions);
+        let node = NodeId::new("v").unwrap();
+        assert_eq!(actions, [TopicAction::Ask { node, question: question(0, 3, 4, 20_000) }]);
+    }
+
+    #[test]
+    fn what_is_announced_with_its_age_is_older_than_the_listening_or_is_asked_for() {
+        let start = Instant::now();
+        let now = start + Duration::from_millis(20);
+        for (age_ms, asks) in [(21, None), (15, Some(question(0, 2, 2, 5000)))] {
+            let (mut topic, mut actions) = (topic(start), vec![]);
+            let newest = (2, Duration::from_millis(age_ms));
+            topic.announced(KEY, &envelope(1, 9), newest, now, &mut actions);
+            let asked = actions.iter().find_map(|action| match action {
+                TopicAction::Ask { question, .. } => Some(question.clone()),
+                _ => None,
+            });
+            assert_eq!(asked, asks);
+        }
+    }
+
+    #[test]
+    fn all_is_ours_of_a_publisher_that_joined_later_even_if_it_never_answers() {
+        let start = Instant::now();
+        let now = start + Duration::from_millis(20);
+        let lost = TopicAction::Lost { source: source(), first: 0, last: 3 };
+        for (joined_ms, is_ours) in [(19, true), (21, false)] {
+            let (mut topic, mut actions) = (topic(start), vec![]);
+            let at = 1_000_000 + joined_ms * 1000;
+            let envelope = Envelope { at, ..envelope(1_000_000, 4) };
+            topic.arrive(KEY, &envelope, 4, now, &mut actions);
+            let Some(TopicAction::Ask { node, question }) = actions.pop() else { panic!() };
+            topic.unanswered(&node, &question, now, &mut actions);
+            topic.tick(now + LaneLimits::default().patience, &mut actions);
+            assert_eq!(actions.contains(&lost), is_ours, "{actions:?}");
+            assert!(actions.contains(&TopicAction::Deliver(4)), "{actions:?}");
+        }
     }
 
     #[test]

@@ -140,14 +140,27 @@ fn what_was_sent_before_its_time_is_asked_for_and_neither_delivered_nor_lost() {
     let mut receiver = Receiver::asking_back(Lane::ReliableUnordered, LIMITS);
     arrive(&mut receiver, 5, start);
     arrive(&mut receiver, 2, start);
+    receiver.unanswered(start, &mut vec![]);
     tick(&mut receiver, start + ms(999));
     assert_eq!((receiver.missing(), receiver.counts().lost), (2, 0), "3 and 4; 0 and 1 were not");
     tick(&mut receiver, start + ms(1000));
     assert_eq!((receiver.missing(), receiver.counts().lost), (0, 2));
 
-    // A publisher that does not answer has nothing to do with us before the first that was heard.
+    // One whose answer is long under way is waited for.
     let mut receiver = Receiver::asking_back(Lane::ReliableOrdered, LIMITS);
     arrive(&mut receiver, 5, start);
+    tick(&mut receiver, start + ms(999));
+    assert_eq!((receiver.missing(), receiver.held()), (5, 1));
+    // Where nobody answers, nothing before the first that was heard has to do with us.
+    let mut receiver = Receiver::asking_back(Lane::ReliableOrdered, LIMITS);
+    arrive(&mut receiver, 5, start);
+    let mut actions = vec![];
+    receiver.unanswered(start + ms(1), &mut actions);
+    assert_eq!(
+        (delivered(&actions), receiver.missing()),
+        (vec![], 5),
+        "it may be away for a moment"
+    );
     assert_eq!(
         tick(&mut receiver, start + ms(400)),
         [LaneAction::Deliver { sequence: 5, message: 5 }]
