@@ -60,7 +60,7 @@ pub(crate) fn check(bytes: &[u8]) {
                 let zoom = ParameterName::new("zoom").expect("it is a name");
                 Sighting::Look(
                     node,
-                    Look { parameters: [(zoom, f32::from(*how))].into(), in_force: None },
+                    Look { parameters: [(zoom, f32::from(*how))].into(), ..Look::default() },
                 )
             },
             8 => Sighting::Goodbye(node),

@@ -185,7 +185,7 @@ fn restored(show: &mut OwnShow<'_>, round: usize) -> Result<Duration, BenchError
     let zoom = ParameterName::new("zoom").map_err(BenchError::network("naming a parameter"))?;
     // Another value each time, so that none is taken for an older one.
     let value = [0.25, 0.5, 0.75, 1.0][round % 4];
-    let set = Set { parameters: [(zoom.clone(), value)].into() };
+    let set = Set { parameters: [(zoom.clone(), value)].into(), ..Set::default() };
     show.set(&started.node, set)?;
     let has_look = |view: &NodeView| {
         let values = view.parameters.as_ref();

@@ -6,6 +6,7 @@ use clap::Subcommand;
 use hana_protocol::NodeId;
 use hana_protocol::ParameterName;
 use hana_protocol::TopicName;
+use hana_protocol::When;
 use serde_json::Value;
 
 /// Live visuals on many machines: see who is there, start and stop, set and watch.
@@ -43,7 +44,8 @@ pub(crate) enum Command {
     Blackout(OverrideArguments),
     /// Show again what is played, after `hana hold` or `hana blackout`.
     Resume(OverrideArguments),
-    /// Set parameters of a visualization, all or none.
+    /// Set parameters of a visualization, all or none; let them move by the beat.
+    #[command(after_long_help = RECIPES)]
     Set(SetArguments),
     /// Show tempo and beat, or set the tempo for all hosts.
     Tempo(TempoArguments),
@@ -138,10 +140,26 @@ pub(crate) struct OverrideArguments {
 pub(crate) struct SetArguments {
     /// The visualization's id.
     pub(crate) node: NodeId,
-    /// Parameters and their values: `zoom=0.5 lit=on mode=spiral tint=#ff8800`.
-    #[arg(required = true, value_name = "PARAM=VALUE", value_parser = parameter_and_word)]
+    /// Parameters and their values: `zoom=0.5 lit=on mode=spiral tint=#ff8800`; or recipes, by which they move until they are
+    /// played or set: `zoom=lfo:sine:1bar`, `intensity=env:1beat`.
+    #[arg(required = true, value_name = "PARAM=VALUE|RECIPE", value_parser = parameter_and_word)]
     pub(crate) values: Vec<(ParameterName, String)>,
+    /// When: now, next-beat, next-bar, or a beat such as beat:128. What comes too late for its beat is done at once.
+    #[arg(long, value_name = "WHEN", default_value_t = When::Now)]
+    pub(crate) at: When,
 }
+
+/// What `hana set --help` says of recipes.
+const RECIPES: &str = "\
+Recipes:
+  lfo:WAVE:LENGTH[:phase=P][:depth=D][:offset=O][:seed=N]
+      WAVE is sine, triangle, saw, square or sample-and-hold; LENGTH is 1bar, 2beats, 1/2beat, 3s, ...
+      It moves around the middle of the parameter's range: depth 1 reaches its ends.
+        hana set ripples zoom=lfo:sine:1bar
+        hana set ripples hue=lfo:square:2beats:depth=0.5:offset=0.2:phase=0.25
+  env:LENGTH|once|at=BEAT[:attack=L][:decay=L][:sustain=S][:hold=L][:release=L][:depth=D][:offset=O]
+      Goes off every LENGTH, once, or at a beat, up from rest.
+        hana set ripples intensity=env:1beat:decay=1/2beat";
 
 fn parameter_and_word(text: &str) -> Result<(ParameterName, String), String> {
     let (name, value) = text

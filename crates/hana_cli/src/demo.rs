@@ -1,5 +1,4 @@
 use std::env;
-use std::f32::consts::TAU;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,10 +16,19 @@ use anyhow::bail;
 use hana_network::Node;
 use hana_network::PlayLink;
 use hana_network::Publisher;
+use hana_network::local_us;
 use hana_network::unix_ms;
+use hana_protocol::Lfo;
 use hana_protocol::Modulation;
+use hana_protocol::ModulationSource;
 use hana_protocol::NodeId;
+use hana_protocol::NodeInfo;
+use hana_protocol::Parameter;
 use hana_protocol::ParameterName;
+use hana_protocol::Period;
+use hana_protocol::Set;
+use hana_protocol::Timeline;
+use hana_protocol::Wave;
 use hana_protocol::role;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
@@ -31,13 +39,16 @@ use crate::nodes::draw_over;
 use crate::process::start_on;
 use crate::process::stop_it;
 use crate::table;
+use crate::tempo;
 
-/// What is started, and what of it is played: parameter, seconds for one swing, how far it swings, and
-/// where in its swing the second of the two begins.
+/// What is started, and what of it swings, in time: parameter, bars for one swing, how far it swings. The two begin at
+/// different places of it.
 const PROGRAM: &str = "ripples";
 const COUNT: u32 = 2;
-const SWINGS: [(&str, f32, f32); 3] =
-    [("zoom", 11.0, 0.6), ("hue", 17.0, 0.9), ("speed", 29.0, 0.5)];
+/// This one moves by itself: only the recipe travels.
+const BY_ITSELF: (&str, f64, f32) = ("zoom", 4.0, 0.6);
+/// These are played from here.
+const PLAYED: [(&str, f64, f32); 2] = [("hue", 8.0, 0.9), ("speed", 16.0, 0.5)];
 
 /// How often a value is played.
 const PLAY: Duration = Duration::from_millis(10);
@@ -72,7 +83,15 @@ struct Show {
 /// One visualization, played.
 struct Hands {
     _link: PlayLink,
-    publishers: Vec<(Publisher<Modulation>, f32, f32)>,
+    played: Vec<(Publisher<Modulation>, Parameter, ModulationSource)>,
+}
+
+/// A swing of the visualization at that place.
+fn swing((_, bars, depth): (&str, f64, f32), index: usize) -> ModulationSource {
+    // Two.
+    #[allow(clippy::cast_precision_loss)]
+    let phase = index as f64 / f64::from(COUNT);
+    ModulationSource::Lfo(Lfo { phase, depth, ..Lfo::new(Wave::Sine, Period::Bars(bars)) })
 }
 
 impl Show {
@@ -86,9 +105,10 @@ impl Show {
         let mut watch = self.node.watch_mesh();
         let begun = Instant::now();
         let mut hands: Vec<Option<Hands>> = self.started.iter().map(|_| None).collect();
+        let [hue, speed] = PLAYED.map(|(name, ..)| name);
+        let (zoom, ..) = BY_ITSELF;
         println!(
-            "playing {}; Ctrl-C ends it and leaves nothing behind\n",
-            SWINGS.map(|s| s.0).join(", ")
+            "playing {hue} and {speed} in time, {zoom} swings by itself; Ctrl-C ends it and leaves nothing behind\n"
         );
         let draw_every = if std::io::stdout().is_terminal() { DRAW } else { WRITE };
         let (mut next_draw, mut drawn) = (Instant::now(), 0);
@@ -97,11 +117,13 @@ impl Show {
             watch.poll();
             for (index, id) in self.started.iter().enumerate() {
                 if hands[index].is_none() && watch.roster().is_present(id) {
-                    hands[index] =
-                        watch.roster().info(id).and_then(|info| self.hands_on(info).ok());
+                    let info = watch.roster().info(id);
+                    hands[index] = info.and_then(|info| self.hands_on(info, index).ok());
                 }
                 if let Some(hands) = &hands[index] {
-                    hands.swing(begun.elapsed(), index);
+                    let now = local_us();
+                    let timeline = self.node.timeline().at(now).unwrap_or(Timeline::DEFAULT);
+                    hands.swing(&timeline, now);
                 } else if begun.elapsed() > WINDOW {
                     bail!(
                         "'{id}' is not on the mesh after {} s; see `hana logs {id}`",
@@ -112,7 +134,11 @@ impl Show {
             let views = watch.roster().views(unix_ms());
             if tick >= next_draw && !views.is_empty() {
                 let mut out = std::io::stdout().lock();
-                drawn = draw_over(&mut out, &table::of_nodes(&views), drawn)?;
+                let mut lines = table::of_nodes(&views);
+                if let Some(tempo) = tempo::line(self.node.timeline()) {
+                    lines = format!("{lines}\n{tempo}");
+                }
+                drawn = draw_over(&mut out, &lines, drawn)?;
                 out.flush()?;
                 next_draw = tick + draw_every;
             }
@@ -121,15 +147,19 @@ impl Show {
         Ok(())
     }
 
-    fn hands_on(&self, info: &hana_protocol::NodeInfo) -> anyhow::Result<Hands> {
+    fn hands_on(&self, info: &NodeInfo, index: usize) -> anyhow::Result<Hands> {
         let link = self.node.play(info).wait(Duration::from_secs(3))??;
-        let publishers = SWINGS
-            .iter()
-            .map(|(name, period, depth)| {
-                Ok((link.modulation(ParameterName::new(name)?), *period, *depth))
-            })
-            .collect::<anyhow::Result<_>>()?;
-        Ok(Hands { _link: link, publishers })
+        let name = ParameterName::new(BY_ITSELF.0)?;
+        let set = Set::default().with_recipe(name, swing(BY_ITSELF, index));
+        let done = self.node.command::<role::Visualization, _>(&info.node, set, mesh::COMMAND);
+        done.wait(mesh::COMMAND * 2)??;
+        let played = info.parameters.iter().filter_map(|parameter| {
+            let of = PLAYED.into_iter().find(|(name, ..)| *name == parameter.name.as_str())?;
+            let publisher = link.modulation(parameter.name.clone());
+            Some((publisher, parameter.clone(), swing(of, index)))
+        });
+        let played = played.collect();
+        Ok(Hands { _link: link, played })
     }
 
     fn is_over(&self, begun: Instant, length: Option<Duration>) -> bool {
@@ -148,11 +178,9 @@ impl Show {
 }
 
 impl Hands {
-    fn swing(&self, time: Duration, index: usize) {
-        for (publisher, period, depth) in &self.publishers {
-            #[allow(clippy::cast_precision_loss)]
-            let shift = index as f32 / COUNT as f32;
-            let value = depth * (TAU * (time.as_secs_f32() / period + shift)).sin();
+    fn swing(&self, timeline: &Timeline, now_us: i64) {
+        for (publisher, parameter, swing) in &self.played {
+            let value = swing.value_at(parameter, timeline, now_us);
             // The lane replaces what waits; its queue is never full.
             publisher.publish(&Modulation { value }).ok();
         }

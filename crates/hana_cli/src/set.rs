@@ -2,32 +2,77 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 use hana_network::Node;
+use hana_protocol::ModulationSource;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
 use hana_protocol::ParameterName;
 use hana_protocol::Set;
+use hana_protocol::SetReport;
 use hana_protocol::Topic;
 use hana_protocol::parameter_words;
 use hana_protocol::role;
+use serde::Serialize;
 
 use crate::arguments::SetArguments;
 use crate::mesh;
 use crate::process::say;
 
+/// What was done, as JSON: the values, and what there is besides.
+#[derive(Serialize)]
+struct Done {
+    #[serde(flatten)]
+    values: BTreeMap<ParameterName, f32>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    recipes: BTreeMap<ParameterName, ModulationSource>,
+    #[serde(flatten)]
+    report: SetReport,
+}
+
 pub(crate) fn run(arguments: &SetArguments, json: bool) -> anyhow::Result<()> {
+    let (recipes, values) = recipes_and_words(&arguments.values)?;
     let node = mesh::join()?;
-    let parameters = values_of(&node, &arguments.node, &arguments.values)?;
-    let set = Set { parameters: parameters.clone() };
-    let pending = node.command::<role::Visualization, _>(&arguments.node, set, mesh::COMMAND);
-    pending.wait(mesh::COMMAND * 2)??;
-    say(json, &parameters, || {
-        let as_set = |(name, word): &(ParameterName, String)| {
-            word.parse::<f32>()
-                .map_or_else(|_| format!("{name} {word}"), |value| format!("{name} {value:+}"))
-        };
-        let values: Vec<String> = arguments.values.iter().map(as_set).collect();
-        format!("'{}' has {}", arguments.node, values.join(", "))
-    })
+    let parameters = values_of(&node, &arguments.node, &values)?;
+    let set = Set { parameters, recipes, at: arguments.at };
+    let pending =
+        node.command::<role::Visualization, _>(&arguments.node, set.clone(), mesh::COMMAND);
+    let report = pending.wait(mesh::COMMAND * 2)??;
+    let done = Done { values: set.parameters, recipes: set.recipes, report };
+    say(json, &done, || in_words(arguments, report))
+}
+
+fn in_words(arguments: &SetArguments, report: SetReport) -> String {
+    let as_set = |(name, word): &(ParameterName, String)| {
+        word.parse::<f32>()
+            .map_or_else(|_| format!("{name} {word}"), |value| format!("{name} {value:+}"))
+    };
+    let values: Vec<String> = arguments.values.iter().map(as_set).collect();
+    let values = format!("'{}' has {}", arguments.node, values.join(", "));
+    match report {
+        SetReport { waits_for: Some(beat), .. } => format!("{values} from beat {beat} on"),
+        SetReport { late_for: Some(beat), .. } => {
+            format!("{values}: at once, since beat {beat} was over")
+        },
+        SetReport { .. } => values,
+    }
+}
+
+type Recipes = BTreeMap<ParameterName, ModulationSource>;
+
+/// Tells the recipes from the other words.
+fn recipes_and_words(
+    words: &[(ParameterName, String)],
+) -> anyhow::Result<(Recipes, Vec<(ParameterName, String)>)> {
+    let mut recipes = BTreeMap::new();
+    let mut values = vec![];
+    for (name, word) in words {
+        if ModulationSource::is_meant_by(word) {
+            let recipe = word.parse().map_err(|problem| anyhow!("{name}={word}: {problem}"))?;
+            recipes.insert(name.clone(), recipe);
+        } else {
+            values.push((name.clone(), word.clone()));
+        }
+    }
+    Ok((recipes, values))
 }
 
 /// What the words stand for. Numbers stand for themselves; for others the visualization is asked what it declares.

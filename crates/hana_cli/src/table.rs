@@ -44,6 +44,9 @@ fn row(view: &NodeView) -> [String; 9] {
         remarks.push(format!("messages lost: {}; {}", view.lost_messages(), what.join(", ")));
     }
     remarks.extend(view.counters.as_ref().and_then(|counters| trouble(&view.node, counters)));
+    if let Some(overdue) = view.counters.as_ref().map(|of| of.overdue).filter(|of| *of > 0) {
+        remarks.push(format!("changes too late for their beat: {overdue}"));
+    }
     remarks.extend(playing);
     [
         view.node.to_string(),

@@ -48,6 +48,25 @@ struct Shown {
     followers: u32,
 }
 
+impl Shown {
+    fn now(watch: &TimelineWatch) -> Option<Self> {
+        let now = local_us();
+        let (timeline, said) = (watch.at(now)?, watch.said()?);
+        Some(Self {
+            bpm: timeline.bpm(),
+            beat: timeline.beat_at(now),
+            phase: timeline.phase_at(now),
+            quantum: timeline.quantum(),
+            playing: timeline.is_playing(),
+            peers: said.peers,
+            source: said.source,
+            from: said.from,
+            error_us: said.error_us,
+            followers: said.followers,
+        })
+    }
+}
+
 pub(crate) fn run(arguments: &TempoArguments, json: bool) -> anyhow::Result<()> {
     let Some(bpm) = arguments.bpm else {
         let node = mesh::join()?;
@@ -102,30 +121,21 @@ fn any_host(node: &Node<role::App>) -> anyhow::Result<Option<NodeId>> {
     Ok(best.and_then(|heard| Some(Key::parse(&heard.key)?.owner().clone())))
 }
 
+/// Tempo and beat of now in a line, once somebody has said them.
+pub(crate) fn line(watch: &TimelineWatch) -> Option<String> {
+    Shown::now(watch).map(|shown| in_words(&shown))
+}
+
 fn show(watch: &TimelineWatch, json: bool) -> anyhow::Result<()> {
     let patience = Instant::now() + HEARD;
-    let (now, said) = loop {
-        let now = local_us();
-        if let (Some(timeline), Some(said)) = (watch.at(now), watch.said()) {
-            break ((timeline, now), said);
+    let shown = loop {
+        if let Some(shown) = Shown::now(watch) {
+            break shown;
         }
         if Instant::now() > patience {
             bail!("nobody says a timeline; a daemon keeps it, start one with `hanad`");
         }
         std::thread::sleep(Duration::from_millis(5));
-    };
-    let (timeline, now) = now;
-    let shown = Shown {
-        bpm: timeline.bpm(),
-        beat: timeline.beat_at(now),
-        phase: timeline.phase_at(now),
-        quantum: timeline.quantum(),
-        playing: timeline.is_playing(),
-        peers: said.peers,
-        source: said.source,
-        from: said.from,
-        error_us: said.error_us,
-        followers: said.followers,
     };
     say(json, &shown, || in_words(&shown))
 }

@@ -17,19 +17,54 @@ use hana_protocol::ParameterName;
 use hana_protocol::Parameters;
 use hana_protocol::Player;
 use hana_protocol::PlayoutSettings;
+use hana_protocol::ScheduleError;
+use hana_protocol::Scheduled;
+use hana_protocol::Set;
+use hana_protocol::SetReport;
 use hana_protocol::Taken;
+use hana_protocol::Timeline;
+use thiserror::Error;
 
+use crate::TimelineWatch;
+use crate::beat_clock::BeatClock;
+use crate::conductor::Change;
+use crate::conductor::Conductor;
+use crate::conductor::Moment;
 use crate::hands::Hands;
 
 /// The parameters of a visualization with their current values.
 ///
 /// The network writes what it is sent, the render loop reads once a frame, and gets what is to be shown at that
 /// moment. Held for some microseconds by either; neither waits for the other's work. While [`Override::Hold`] is in force, what is shown stays as it was, and what is played is kept for afterwards.
+///
+/// A parameter with a recipe ([`ModulationSource`](hana_protocol::ModulationSource)) moves by itself, with the beat of this machine, until it is played or
+/// set; changes that wait for a beat are made when that is there.
 #[derive(Debug)]
 pub struct Board {
     state: Mutex<State>,
     /// Told when something has come.
     news: Condvar,
+    beat: BeatClock,
+}
+
+/// Why a [`Set`] was not carried out. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum SetError {
+    /// A parameter that there is not, or a value that it does not take.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// It cannot wait for its beat.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// A parameter is given both.
+    #[error("'{name}' is given a value and a recipe; it takes one of them")]
+    ValueAndRecipe {
+        /// The parameter.
+        name: ParameterName,
+    },
+    /// There is nothing in it.
+    #[error("nothing is to be set; name values in `parameters`, or recipes in `recipes`")]
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -46,12 +81,19 @@ struct State {
     arrivals: u64,
     /// Who plays what, where that matters.
     hands: Option<Hands>,
+    /// What moves by the beat.
+    conductor: Conductor,
 }
 
 impl State {
-    /// Brings what is played as far as it is by now.
-    fn advance(&mut self, now: Instant) {
-        let Self { parameters, player, version, .. } = self;
+    /// Brings what is played as far as it is by now; what goes by the beat, as far as it will be when this is seen.
+    fn advance(&mut self, now: Instant, shown: &Moment) {
+        while let Some((change, beat)) =
+            self.conductor.waiting.take_due(&shown.timeline, shown.at_us)
+        {
+            self.carry_out(&change, beat, now);
+        }
+        let Self { parameters, player, version, conductor, .. } = self;
         player.advance(now, |place, value| {
             // A value between two that it takes, it takes too.
             if parameters.values()[place].to_bits() != value.to_bits()
@@ -60,12 +102,67 @@ impl State {
                 *version += 1;
             }
         });
+        *version += u64::from(conductor.play(parameters, shown));
         self.ease(now);
+    }
+
+    /// Does what was found to be right, from `beat` on.
+    fn carry_out(&mut self, change: &Change, beat: f64, now: Instant) {
+        for (place, value) in &change.values {
+            if self.parameters.set_at(*place, *value).is_ok() {
+                self.conductor.end(*place);
+                self.player.set(*place, *value, now);
+                self.was_played(*place, change.by.as_ref());
+            }
+        }
+        for (place, recipe) in &change.recipes {
+            // What was sent before is over.
+            self.player.set(*place, self.parameters.values()[*place], now);
+            self.conductor.begin(*place, recipe.begun_at(beat));
+            self.was_played(*place, change.by.as_ref());
+        }
+        self.version += 1;
+    }
+
+    /// What `set` says, by places, if all of it can be done.
+    fn change_of(&self, by: Option<&NodeId>, set: &Set) -> Result<Change, SetError> {
+        if set.parameters.is_empty() && set.recipes.is_empty() {
+            return Err(SetError::Nothing);
+        }
+        let mut change = Change { by: by.cloned(), ..Change::default() };
+        for (name, value) in &set.parameters {
+            let place = self.parameters.index(name)?;
+            self.parameters.check_at(place, *value)?;
+            change.values.push((place, *value));
+        }
+        for (name, recipe) in &set.recipes {
+            if set.parameters.contains_key(name) {
+                return Err(SetError::ValueAndRecipe { name: name.clone() });
+            }
+            change.recipes.push((self.parameters.index(name)?, *recipe));
+        }
+        Ok(change)
+    }
+
+    /// Something is about to be played: it goes on from where a recipe has brought the parameter.
+    fn meet(&mut self, place: usize, now: Instant) {
+        if self.conductor.moves(place) {
+            self.player.resume_from(place, self.parameters.values()[place], now);
+        }
+    }
+
+    /// A parameter was played: it moves by itself no more.
+    fn played_instead(&mut self, place: usize) {
+        if self.conductor.end(place) {
+            self.version += 1;
+        }
     }
 
     /// Brings what is on its way back to its default as far as it is by now.
     fn ease(&mut self, now: Instant) {
-        let Self { parameters, player, hands: Some(hands), version, .. } = self else { return };
+        let Self { parameters, player, hands: Some(hands), version, conductor, .. } = self else {
+            return;
+        };
         if hands.is_idle() {
             return;
         }
@@ -77,6 +174,7 @@ impl State {
             // A value between two that it takes, it takes too.
             if let Ok(place) = parameters.set(&name, value) {
                 player.set(place, value, now);
+                conductor.end(place);
                 *version += 1;
             }
         }
@@ -104,6 +202,7 @@ impl Board {
             parameters.declared().iter().map(|declared| playout(&declared.name)).collect();
         let state = State {
             player: Player::new(&settings, parameters.values(), Instant::now()),
+            conductor: Conductor::new(parameters.declared().len()),
             parameters,
             held: None,
             in_force: None,
@@ -111,7 +210,12 @@ impl Board {
             arrivals: 0,
             hands: None,
         };
-        Self { state: Mutex::new(state), news: Condvar::new() }
+        Self { state: Mutex::new(state), news: Condvar::new(), beat: BeatClock::new() }
+    }
+
+    /// From now on, it goes by the beat that `watch` says.
+    pub(crate) fn follow(&self, watch: TimelineWatch) {
+        self.beat.follow(watch);
     }
 
     /// The same, with an eye on who plays what.
@@ -137,8 +241,35 @@ impl Board {
     /// As of now.
     fn state_now(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
-        state.advance(Instant::now());
+        state.advance(Instant::now(), &self.beat.shown());
         state
+    }
+
+    /// What is read from now on is seen so much later, 100 ms at most: half a frame and the time that drawing takes, say.
+    /// Recipes, and changes that wait for a beat, are given as they shall be then.
+    pub fn shown_after(&self, delay: Duration) {
+        self.beat.shown_after(delay);
+    }
+
+    /// The timeline that recipes and changes go by, and the time that it is now, in microseconds of its clock. Where nobody
+    /// has said one, it is one of this machine's own, of 120 beats a minute.
+    #[must_use]
+    pub fn timeline(&self) -> (Timeline, i64) {
+        let Moment { timeline, at_us } = self.beat.now();
+        (timeline, at_us)
+    }
+
+    /// The same for the moment at which what is read now will be seen.
+    #[must_use]
+    pub fn timeline_shown(&self) -> (Timeline, i64) {
+        let Moment { timeline, at_us } = self.beat.shown();
+        (timeline, at_us)
+    }
+
+    /// How many changes came after the beat that they were for.
+    #[must_use]
+    pub fn overdue(&self) -> u64 {
+        self.state().conductor.waiting.late()
     }
 
     /// Tells what was seen of apps to whoever has an eye on that.
@@ -197,6 +328,7 @@ impl Board {
         let mut state = self.state();
         let place = state.parameters.set(name, value)?;
         state.player.set(place, value, Instant::now());
+        state.conductor.end(place);
         state.version += 1;
         state.was_played(place, by);
         state.arrivals += 1;
@@ -216,8 +348,10 @@ impl Board {
         let mut state = self.state();
         let place = state.parameters.index(name)?;
         state.parameters.check_at(place, value)?;
+        state.meet(place, now);
         let taken = state.player.put(place, envelope, value, now);
         if taken.taken > 0 {
+            state.played_instead(place);
             state.was_played(place, envelope.map(|envelope| &envelope.from));
         }
         state.arrivals += 1;
@@ -243,9 +377,13 @@ impl Board {
         for (place, _, value) in frame.values() {
             state.parameters.check_at(place, value)?;
         }
+        for index in &frame.indices {
+            state.meet(usize::from(*index), now);
+        }
         let taken = state.player.frame(envelope, frame, now);
-        if taken.taken > 0 && state.hands.is_some() {
+        if taken.taken > 0 {
             for (place, _) in frame.last_values() {
+                state.played_instead(place);
                 state.was_played(place, envelope.map(|envelope| &envelope.from));
             }
         }
@@ -260,29 +398,40 @@ impl Board {
     /// # Errors
     ///
     /// The first that cannot be set; nothing has changed then.
-    pub fn set_all(&self, values: &BTreeMap<ParameterName, f32>) -> Result<(), ParameterError> {
-        self.set_all_by(None, values)
+    pub fn set_all(&self, values: &BTreeMap<ParameterName, f32>) -> Result<(), SetError> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        self.change(&Set { parameters: values.clone(), ..Set::default() }).map(|_| ())
+    }
+
+    /// Sets values and recipes, all or none, now or at a beat, as if it had come over the network.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be set; or that too many changes wait. Nothing has changed then.
+    pub fn change(&self, set: &Set) -> Result<SetReport, SetError> {
+        self.change_by(None, set)
     }
 
     /// The same, by an app.
-    pub(crate) fn set_all_by(
-        &self,
-        by: Option<&NodeId>,
-        values: &BTreeMap<ParameterName, f32>,
-    ) -> Result<(), ParameterError> {
+    pub(crate) fn change_by(&self, by: Option<&NodeId>, set: &Set) -> Result<SetReport, SetError> {
+        let moment = self.beat.now();
         let mut state = self.state();
-        state.parameters.set_all(values)?;
-        state.version += 1;
-        let now = Instant::now();
-        for (name, value) in values {
-            let place = state.parameters.index(name)?;
-            state.player.set(place, *value, now);
-            state.was_played(place, by);
-        }
+        let change = state.change_of(by, set)?;
+        let put = state.conductor.waiting.put(change, set.at, &moment.timeline, moment.at_us)?;
+        let report = match put {
+            Scheduled::Waits { beat } => SetReport { waits_for: Some(beat), late_for: None },
+            Scheduled::Due { change, late_for } => {
+                // What is late has begun when it should have.
+                state.carry_out(&change, late_for.unwrap_or_else(|| moment.beat()), Instant::now());
+                SetReport { waits_for: None, late_for }
+            },
+        };
         state.arrivals += 1;
         drop(state);
         self.news.notify_all();
-        Ok(())
+        Ok(report)
     }
 
     /// Puts something in force, or takes it back. The newest counts: a blackout ends a hold.
@@ -309,7 +458,16 @@ impl Board {
         }
         state.version += 1;
         drop(state);
+        // What was held is the values; what moves goes on underneath.
         self.put_in_force(look.in_force);
+        let mut state = self.state();
+        for (name, recipe) in &look.recipes {
+            match state.parameters.index(name) {
+                Ok(place) => state.conductor.begin(place, *recipe),
+                Err(problem) => left_out.push(problem),
+            }
+        }
+        drop(state);
         left_out
     }
 
@@ -321,13 +479,19 @@ impl Board {
     /// What is shown.
     pub(crate) fn look(&self) -> Look {
         let state = self.state_now();
-        Look { parameters: state.shown().named_values(), in_force: state.in_force }
+        Look {
+            parameters: state.shown().named_values(),
+            recipes: state.conductor.named_recipes(state.parameters.declared()),
+            in_force: state.in_force,
+        }
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::float_cmp)]
 mod tests {
+    use hana_protocol::When;
+
     use super::*;
 
     fn name(text: &str) -> ParameterName {
@@ -404,10 +568,185 @@ mod tests {
         let look = Look {
             parameters: parameters.map(|(of, value)| (name(of), value)).into(),
             in_force: Some(Override::Hold),
+            ..Look::default()
         };
         assert_eq!(board.restore(&look).len(), 2);
         assert_eq!((board.values(), board.in_force()), (vec![0.25, 0.5], Some(Override::Hold)));
         board.set(&name("zoom"), 1.0).unwrap();
         assert_eq!(board.values(), [0.25, 0.5], "held from the beginning");
+    }
+
+    fn recipe(parameter: &str, text: &str) -> Set {
+        Set::default().with_recipe(name(parameter), text.parse().unwrap())
+    }
+
+    /// Half way up, whatever the beat.
+    const STILL: &str = "lfo:sine:1bar:depth=0:offset=0.5";
+
+    #[test]
+    fn a_recipe_moves_a_parameter_with_the_beat_and_the_look_says_so() {
+        let board = board();
+        let sine = recipe("zoom", "lfo:sine:1beat");
+        board.change(&sine).unwrap();
+        assert_eq!(board.look().recipes, sine.recipes);
+        let of = |(timeline, at_us): (Timeline, i64)| {
+            sine.recipes[&name("zoom")].value_at(&board.declared()[0], &timeline, at_us)
+        };
+        for _ in 0..50 {
+            let before = of(board.timeline());
+            let seen = board.values()[0];
+            let after = of(board.timeline());
+            // It may be at an end of its swing between the two.
+            let (low, high) = (before.min(after) - 0.05, before.max(after) + 0.05);
+            assert!((low..=high).contains(&seen), "{before} {seen} {after}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(board.values()[1], 0.5, "and no other");
+    }
+
+    #[test]
+    fn whoever_plays_or_sets_a_parameter_ends_its_recipe() {
+        let envelope = |at: i64| Envelope {
+            from: NodeId::new("knob").unwrap(),
+            instance: 1,
+            sequence: at.cast_unsigned(),
+            at,
+        };
+        let frame = ModulationFrame {
+            after: vec![0],
+            indices: vec![0],
+            samples: vec![0.0],
+            ..ModulationFrame::default()
+        };
+        let ways: [&dyn Fn(&Board); 5] = [
+            &|board| board.set(&name("zoom"), 0.0).unwrap(),
+            &|board| board.set_all(&[(name("zoom"), 0.0)].into()).unwrap(),
+            &|board| assert_eq!(board.play(None, &name("zoom"), 0.0).unwrap().1.late, 0),
+            &|board| assert_eq!(board.play(Some(&envelope(1)), &name("zoom"), 0.0).unwrap().0, 0),
+            &|board| assert_eq!(board.play_frame(None, &frame).unwrap().taken, 1),
+        ];
+        for (number, way) in ways.into_iter().enumerate() {
+            let board = board();
+            board.change(&recipe("zoom", STILL)).unwrap();
+            assert_eq!(board.values(), [0.5, 0.5]);
+            let version = board.version();
+            // To where it was before the recipe, which must not be taken for nothing new.
+            way(&board);
+            assert_eq!(board.values(), [0.0, 0.5], "way {number}");
+            assert!(board.look().recipes.is_empty(), "way {number}");
+            assert_ne!(board.version(), version);
+        }
+    }
+
+    #[test]
+    fn another_recipe_takes_the_place_of_one_and_a_value_beside_it_leaves_it() {
+        let board = board();
+        board.change(&recipe("zoom", STILL)).unwrap();
+        board.change(&recipe("zoom", "lfo:sine:1bar:depth=0:offset=-0.5")).unwrap();
+        board.set(&name("hue"), 0.25).unwrap();
+        assert_eq!(board.values(), [-0.5, 0.25]);
+        assert_eq!(board.look().recipes.len(), 1);
+    }
+
+    #[test]
+    fn what_belongs_together_waits_for_its_beat_together() {
+        let board = board();
+        let (timeline, at_us) = board.timeline();
+        let beat = timeline.beat_at(at_us) + 0.2;
+        let set = Set::default().with(name("zoom"), 0.75).at(When::Beat(beat));
+        let set = Set { recipes: recipe("hue", "lfo:sine:1bar:depth=0:offset=-1").recipes, ..set };
+        let report = board.change(&set).unwrap();
+        assert_eq!(report, SetReport { waits_for: Some(beat), late_for: None });
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let before = board.timeline().1;
+            let values = board.values();
+            if values == [0.75, -1.0] {
+                assert!(board.timeline().1 >= timeline.time_at(beat), "too early");
+                break;
+            }
+            assert_eq!(values, [0.0, 0.5], "all or none");
+            assert!(before <= timeline.time_at(beat), "too late");
+            assert!(Instant::now() < deadline, "never");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(board.overdue(), 0);
+    }
+
+    #[test]
+    fn what_is_seen_later_is_given_as_of_then() {
+        let board = board();
+        let (timeline, at_us) = board.timeline();
+        // Half a beat is a quarter of a second.
+        let beat = timeline.beat_at(at_us) + 0.5;
+        board.change(&Set::default().with(name("zoom"), 0.75).at(When::Beat(beat))).unwrap();
+        board.shown_after(Duration::from_millis(100));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while board.values()[0] < 0.5 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let at_us = timeline.time_at(beat) - 100_000;
+        assert!(board.timeline().1 >= at_us);
+        assert!(board.timeline_shown().1 - board.timeline().1 > 50_000);
+    }
+
+    #[test]
+    fn a_change_that_comes_too_late_is_made_at_once_and_counted() {
+        let board = board();
+        let report = board.change(&Set::default().with(name("zoom"), 0.75).at(When::Beat(-1.0)));
+        assert_eq!(report.unwrap(), SetReport { waits_for: None, late_for: Some(-1.0) });
+        assert_eq!((board.values()[0], board.overdue()), (0.75, 1));
+        // An envelope that goes off once has gone off when it should have.
+        let late = recipe("hue", "env:once").at(When::Beat(-100.0));
+        board.change(&late).unwrap();
+        assert_eq!(board.look().recipes, recipe("hue", "env:at=-100").recipes);
+        assert_eq!((board.values()[1], board.overdue()), (0.0, 2));
+    }
+
+    #[test]
+    fn what_cannot_be_set_changes_nothing_and_says_why() {
+        let board = board();
+        let good = recipe("zoom", STILL);
+        let unknown = Set {
+            recipes: [good.recipes.clone(), recipe("gone", STILL).recipes]
+                .into_iter()
+                .flatten()
+                .collect(),
+            ..Set::default()
+        };
+        for (set, said) in [
+            (Set::default(), "`parameters`"),
+            (good.clone().with(name("zoom"), 0.5), "'zoom' is given a value and a recipe"),
+            (unknown, "there is no parameter 'gone'; there are zoom, hue"),
+            (good.with(name("hue"), 7.0), "not 7"),
+            (Set::default().with(name("hue"), 0.0).at(When::Beat(f64::NAN)), "NaN is no beat"),
+        ] {
+            let told = board.change(&set).unwrap_err().to_string();
+            assert!(told.contains(said), "{told}");
+            assert_eq!((board.values(), board.look().recipes.len()), (vec![0.0, 0.5], 0));
+        }
+        let waits = Set::default().with(name("hue"), 0.0).at(When::Beat(1e12));
+        let refused = (0..1000).find_map(|_| board.change(&waits).err()).unwrap();
+        assert!(refused.to_string().contains("256 changes wait"), "{refused}");
+    }
+
+    #[test]
+    fn a_recipe_goes_on_underneath_what_is_held_and_survives_a_restart_with_it() {
+        let board = board();
+        board.put_in_force(Some(Override::Hold));
+        board.change(&recipe("zoom", STILL)).unwrap();
+        assert_eq!((board.values()[0], board.look().parameters[&name("zoom")]), (0.0, 0.0));
+        let look = board.look();
+        assert_eq!(look.recipes.len(), 1);
+
+        let again = self::board();
+        assert!(again.restore(&look).is_empty());
+        assert_eq!((again.values(), again.look()), (vec![0.0, 0.5], look.clone()));
+        again.put_in_force(None);
+        assert_eq!(again.values(), [0.5, 0.5]);
+
+        let other_program =
+            Board::new(vec![Parameter::new(name("hue"), 0.0)], |_| PlayoutSettings::default());
+        assert_eq!(other_program.restore(&look).len(), 2, "value and recipe of what is gone");
     }
 }

@@ -153,6 +153,8 @@ impl NodeCounters {
             malformed: self.malformed.get(),
             limited: self.limited.get(),
             impersonated: self.impersonated.get(),
+            // The board knows.
+            overdue: 0,
         }
     }
 

@@ -3,6 +3,7 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
+use hana_protocol::Counters;
 use hana_protocol::Event;
 use hana_protocol::EventKind;
 use hana_protocol::Health;
@@ -65,7 +66,7 @@ impl Heart {
             frames: self.draws.then(|| meter.read(&core.frames, now)),
             uptime_ms: u64::try_from(now.duration_since(begun).as_millis()).unwrap_or(u64::MAX),
             memory_bytes: memory::resident_bytes(),
-            counters: core.counters.totals(),
+            counters: Counters { overdue: core.board.overdue(), ..core.counters.totals() },
             lanes: core.counters.lanes(),
             troubles: core.counters.troubles(),
         };

@@ -88,6 +88,7 @@ mod tests {
             look: Look {
                 parameters: [(ParameterName::new("zoom").unwrap(), 0.25)].into(),
                 in_force: Some(Override::Blackout),
+                ..Look::default()
             },
         };
         last.write(&file).unwrap();

@@ -26,8 +26,10 @@
 
 mod addresses;
 mod archive;
+mod beat_clock;
 mod board;
 mod command;
+mod conductor;
 mod connection;
 mod copy_filter;
 mod counters;
@@ -79,6 +81,7 @@ mod way;
 mod worker;
 
 pub use board::Board;
+pub use board::SetError;
 pub use command::CommandError;
 pub use connection::Connection;
 pub use connection::DisconnectedBy;

@@ -314,6 +314,7 @@ impl<R: NodeRole> Node<R> {
         let mut declarations =
             vec![core.take_commands(&core.worker, R::ROLE), rival::watch(core, R::ROLE)];
         let look = if R::ROLE == Role::Visualization {
+            core.board.follow(self.timeline().clone());
             declarations.push(core.take_modulation(&core.worker, None));
             if let Some(played) = &core.played {
                 let echo = Echo::start(Arc::downgrade(core))?;
@@ -922,8 +923,8 @@ impl Core {
         }
         match request.control() {
             Control::Ping(_) => request.accept(Accepted {}),
-            Control::Set(set) => match self.board.set_all_by(request.from(), &set.parameters) {
-                Ok(()) => request.accept(Accepted {}),
+            Control::Set(set) => match self.board.change_by(request.from(), set) {
+                Ok(report) => request.accept(report),
                 Err(problem) => request.refuse(problem.to_string()),
             },
             Control::Shutdown(_) => {

@@ -14,6 +14,7 @@ use crate::mesh;
 use crate::nodes;
 use crate::notices;
 use crate::sendings;
+use crate::timeline;
 use crate::topics::TopicRegistrations;
 
 /// Puts a program onto the mesh from which others are played.
@@ -81,6 +82,7 @@ impl Plugin for AppPlugin {
         let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
         let config = NodeConfig::from_environment(id).map(|config| self.topics.announce(config));
         MeshLink::<role::App>::build(app, config);
+        timeline::build::<role::App>(app);
         notices::build(app, self.draws_notices);
         nodes::build(app);
         mesh::build(app);

@@ -12,8 +12,12 @@ use hana_network::JoinError;
 use hana_network::Node;
 use hana_network::NodeConfig;
 use hana_network::Pending;
+use hana_network::SetError;
 use hana_protocol::NodeId;
+use hana_protocol::Set;
+use hana_protocol::SetReport;
 use hana_protocol::in_full;
+use hana_protocol::role;
 use hana_protocol::role::NodeRole;
 
 use crate::Connected;
@@ -95,6 +99,19 @@ impl<R: NodeRole> MeshLink<R> {
         .init_resource::<Connectivity>()
         .configure_sets(PreUpdate, HanaSystems::Receive)
         .add_systems(PreUpdate, (join::<R>, tell::<R>).chain().before(HanaSystems::Receive));
+    }
+}
+
+impl MeshLink<role::Visualization> {
+    /// Changes the program's own parameters, now or at a beat, as if it had come over the network: values, and recipes by
+    /// which they move. None while the program is not on the mesh.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be set; or that too many changes wait. Nothing has changed then.
+    #[must_use]
+    pub fn change(&self, set: &Set) -> Option<Result<SetReport, SetError>> {
+        self.node().map(|node| node.board().change(set))
     }
 }
 

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -139,8 +138,12 @@ impl Mesh<'_> {
 
     /// Sets parameters of a visualization, all or none, and hears whether it took them.
     pub fn set(&mut self, node: &NodeId, values: impl IntoIterator<Item = (ParameterName, f32)>) {
-        let parameters: BTreeMap<_, _> = values.into_iter().collect();
-        self.give::<role::Visualization, _>(node, Set { parameters });
+        self.change(node, Set { parameters: values.into_iter().collect(), ..Set::default() });
+    }
+
+    /// Sets values and recipes of a visualization, all or none, now or at a beat, and hears whether it took them.
+    pub fn change(&mut self, node: &NodeId, set: Set) {
+        self.give::<role::Visualization, _>(node, set);
     }
 
     /// Moves a parameter of a visualization, as often as every frame: the newest value counts, none is

@@ -31,6 +31,8 @@ use crate::notices;
 use crate::saves;
 use crate::saves::SavedResources;
 use crate::sendings;
+use crate::timeline;
+use crate::timeline::Pace;
 use crate::topics::TopicRegistrations;
 
 /// Puts a program that draws onto the mesh. The fields of the resource `P` are its parameters ([`ParameterStruct`]); the
@@ -164,6 +166,7 @@ where
             config.as_ref().ok().and_then(NodeConfig::last_look).cloned().unwrap_or_default();
         self.saved.build(app, saves::id_of(&config));
         MeshLink::<role::Visualization>::build(app, config);
+        timeline::build::<role::Visualization>(app);
         app.init_resource::<P>();
         restore(&mut *app.world_mut().resource_mut::<P>(), &declared, &look);
         #[cfg(feature = "ui")]
@@ -207,6 +210,7 @@ fn restore(parameters: &mut impl ParameterStruct, declared: &[Parameter], look: 
 /// What was played goes into the program's resource.
 fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStruct>(
     link: Res<MeshLink<role::Visualization>>,
+    pace: Res<Pace>,
     mut shared: ResMut<SharedParameters<P>>,
     mut parameters: ResMut<P>,
     mut in_force: ResMut<InForce>,
@@ -222,6 +226,7 @@ fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStr
         shared.seen = 0;
     }
     let Some(board) = &shared.board else { return };
+    board.shown_after(pace.shown_after());
     let version = board.read_since(shared.seen, &mut shared.agreed);
     if version != shared.seen {
         in_force.set_if_neq(InForce(board.in_force()));

@@ -6,8 +6,10 @@ use serde::de::DeserializeOwned;
 
 use crate::Lane;
 use crate::Message;
+use crate::ModulationSource;
 use crate::NodeId;
 use crate::ParameterName;
+use crate::When;
 use crate::role::Role;
 
 /// A command, on `hana/<node>/control`: `{"start": {"name": "ripples"}}`.
@@ -178,10 +180,51 @@ pub struct Ignore {
 pub struct Shutdown {}
 
 /// To a visualization: set parameters, all or none.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Set {
     /// Name and value of each.
+    #[serde(default)]
     pub parameters: BTreeMap<ParameterName, f32>,
+    /// Those that move from then on by themselves, until somebody plays or sets them: name and recipe of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub recipes: BTreeMap<ParameterName, ModulationSource>,
+    /// When.
+    #[serde(default, skip_serializing_if = "When::is_now")]
+    pub at: When,
+}
+
+impl Set {
+    /// With one more value.
+    #[must_use]
+    pub fn with(mut self, parameter: ParameterName, value: f32) -> Self {
+        self.parameters.insert(parameter, value);
+        self
+    }
+
+    /// With one more that moves by itself.
+    #[must_use]
+    pub fn with_recipe(mut self, parameter: ParameterName, recipe: ModulationSource) -> Self {
+        self.recipes.insert(parameter, recipe);
+        self
+    }
+
+    /// The same at another time.
+    #[must_use]
+    pub const fn at(mut self, when: When) -> Self {
+        self.at = when;
+        self
+    }
+}
+
+/// What a [`Set`] is answered with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct SetReport {
+    /// The beat that it waits for; none if it was carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<f64>,
+    /// The beat that it was for and that was over: it was carried out at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_for: Option<f64>,
 }
 
 /// To a visualization: let the look stay as it is, whatever is played, until [`Resume`]. Survives a restart.
@@ -237,7 +280,7 @@ commands! {
     Kill     => StopReport;
     Ignore   => Accepted;
     Shutdown => Accepted;
-    Set      => Accepted;
+    Set      => SetReport;
     Hold     => Accepted;
     Blackout => Accepted;
     Resume   => Accepted;

@@ -143,6 +143,9 @@ pub struct Counters {
     /// Said by somebody else in the name of a node that speaks for itself alone, and thrown away unread.
     #[serde(default)]
     pub impersonated: u64,
+    /// Changes whose beat was over when they came, and which were carried out at once.
+    #[serde(default)]
+    pub overdue: u64,
 }
 
 impl Counters {

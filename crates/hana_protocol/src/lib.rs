@@ -16,11 +16,14 @@
 //! | how modulation is played in spite of the network's jitter | [`Player`], [`Playout`], [`ClockMap`] |
 //! | tempo, beats and bars | [`Timeline`], [`Course`], [`HostTimeline`] |
 //! | what the daemon and `hana-link` say to each other | [`LinkReport`], [`LinkOrder`] |
+//! | what moves by the beat, and what waits for one | [`ModulationSource`], [`When`], [`ChangeSchedule`], [`BeatWatch`] |
 //! | what a person can do about it | [`Remedy`] |
 //! | everything known of everyone | [`Roster`] |
 //! | what a message type of somebody else's looks like | [`CustomMessageInfo`], [`Shape`] |
 
 mod audience;
+mod beat_watch;
+mod change_schedule;
 mod clock_map;
 pub mod codec;
 mod control;
@@ -46,6 +49,7 @@ mod lost;
 mod message;
 mod modulation;
 mod modulation_frame;
+mod modulation_source;
 mod node_id;
 mod node_view;
 mod one_line;
@@ -69,8 +73,13 @@ mod timeline;
 mod topic;
 mod topic_name;
 mod topic_receiver;
+mod when;
 
 pub use audience::Audience;
+pub use beat_watch::BeatWatch;
+pub use change_schedule::ChangeSchedule;
+pub use change_schedule::ScheduleError;
+pub use change_schedule::Scheduled;
 pub use clock_map::ClockMap;
 pub use clock_map::Reading;
 pub use codec::DecodeError;
@@ -91,6 +100,7 @@ pub use control::Refused;
 pub use control::Restart;
 pub use control::Resume;
 pub use control::Set;
+pub use control::SetReport;
 pub use control::Shutdown;
 pub use control::Start;
 pub use control::Started;
@@ -154,6 +164,13 @@ pub use message::Message;
 pub use modulation::Modulation;
 pub use modulation_frame::ModulationFrame;
 pub use modulation_frame::ModulationFrameError;
+pub use modulation_source::Adsr;
+pub use modulation_source::Lfo;
+pub use modulation_source::ModulationSource;
+pub use modulation_source::ModulationSourceError;
+pub use modulation_source::Period;
+pub use modulation_source::Trigger;
+pub use modulation_source::Wave;
 pub use node_id::NodeId;
 pub use node_id::NodeIdError;
 pub use node_view::NodeView;
@@ -204,3 +221,5 @@ pub use topic_name::TopicNameError;
 pub use topic_receiver::Source;
 pub use topic_receiver::TopicAction;
 pub use topic_receiver::TopicReceiver;
+pub use when::When;
+pub use when::WhenError;

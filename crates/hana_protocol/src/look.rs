@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::Lane;
 use crate::Message;
+use crate::ModulationSource;
 use crate::ParameterName;
 
 /// All current values of a visualization, on `hana/<viz>/look`: state, on change, at most ten times a second.
@@ -13,6 +14,9 @@ use crate::ParameterName;
 pub struct Look {
     /// Name and value of each parameter.
     pub parameters: BTreeMap<ParameterName, f32>,
+    /// Those that move by themselves: name and recipe of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub recipes: BTreeMap<ParameterName, ModulationSource>,
     /// What a person has put in force over what is played.
     #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
     pub in_force: Option<Override>,

@@ -49,7 +49,7 @@ pub struct NodeView {
     /// What a person has put in force over what is played on it.
     #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
     pub in_force: Option<Override>,
-    /// What it counted, if there were messages that never came or could not be used.
+    /// What it counted, if there were messages that never came or could not be used, or changes that came after their beat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
     /// The same by lane, then.
@@ -61,7 +61,8 @@ pub struct NodeView {
     /// Parameter names with their current values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameters: Option<BTreeMap<ParameterName, f32>>,
-    /// The same as people read them, by name: `on`, `spiral`, a colour as one `#ff8800`.
+    /// The same as people read them, by name: `on`, `spiral`, a colour as one `#ff8800`; a recipe
+    /// where one moves it.
     #[serde(skip_serializing)]
     pub playing: Vec<(String, String)>,
 }

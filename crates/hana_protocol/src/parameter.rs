@@ -183,6 +183,22 @@ impl Parameter {
             && self.min.to_bits() == (-self.max).to_bits()
     }
 
+    /// The value at a level of its range: the least at -1, the middle at 0, the greatest at 1, and beyond these the same.
+    /// Of a toggle and of choices each has an equal share.
+    #[must_use]
+    pub fn at_level(&self, level: f32) -> f32 {
+        // What is no number is the middle.
+        let level = if level.is_nan() { 0.0 } else { level.clamp(-1.0, 1.0) };
+        let reach = (self.max - self.min) / 2.0;
+        let value = if self.kind.is_stepped() {
+            // Half a step more on either side, so that the first and the last have as much as the others.
+            (reach + 0.5).mul_add(level, self.min + reach).round()
+        } else {
+            reach.mul_add(level, self.min + reach)
+        };
+        value.max(self.min).min(self.max)
+    }
+
     /// What becomes of `value` if it may be set: itself, or for a toggle and a choice the nearest that there is, so
     /// that they can be played by a knob.
     ///

@@ -146,6 +146,16 @@ impl Player {
         }
     }
 
+    /// Something else has moved a parameter to `value` meanwhile, without a sender: what comes is played from there.
+    pub fn resume_from(&mut self, index: usize, value: f32, now: Instant) {
+        if let Some(track) = self.tracks.get_mut(index) {
+            track.playout.reset();
+            track.playout.begin_with(value, now);
+            track.shown = Some(value.to_bits());
+            track.parked = None;
+        }
+    }
+
     fn show(&mut self, index: usize, value: f32, now: Instant) {
         let local = self.local(now);
         let Some(track) = self.tracks.get_mut(index) else { return };

@@ -25,6 +25,7 @@ use hana_protocol::Lost;
 use hana_protocol::Message;
 use hana_protocol::Modulation;
 use hana_protocol::ModulationFrame;
+use hana_protocol::ModulationSource;
 use hana_protocol::NodeInfo;
 use hana_protocol::Pause;
 use hana_protocol::Ping;
@@ -250,7 +251,9 @@ fn nested_fields(message: &Value) -> BTreeSet<String> {
     for (name, field) in message.as_object().unwrap() {
         match field {
             Value::Array(items) => found.extend(items.iter().flat_map(of_map)),
-            Value::Object(_) if !["parameters", "exit", "newest"].contains(&name.as_str()) => {
+            Value::Object(_)
+                if !["parameters", "recipes", "exit", "newest"].contains(&name.as_str()) =>
+            {
                 found.extend(of_map(field));
             },
             _ => {},
@@ -281,6 +284,28 @@ fn the_end_of_an_answer_to_resend_is_as_shown() {
     let shown = shown.split("```").next().unwrap();
     let read: Resent = serde_json::from_str(shown).unwrap();
     assert_eq!(serde_json::to_value(read).unwrap(), serde_json::from_str::<Value>(shown).unwrap());
+}
+
+#[test]
+fn the_recipes_are_as_shown_and_each_of_their_fields_is_explained() {
+    let text = section("### Recipes");
+    let explained = table(text).iter().map(|row| row[0]).collect::<Vec<_>>().join(", ");
+    let mut shown = BTreeSet::new();
+    for example in text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+        let read: ModulationSource = serde_json::from_str(example).unwrap();
+        let example: Value = serde_json::from_str(example).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), example);
+        shown.extend(nested_fields(&example));
+    }
+    assert_eq!(shown.len(), 12, "{shown:?}");
+    for field in shown {
+        assert!(explained.contains(&field), "nothing on '{field}'");
+    }
+    for word in
+        text.split('"').filter(|word| ModulationSource::is_meant_by(word) && word.contains(':'))
+    {
+        assert!(word.parse::<ModulationSource>().is_ok(), "{word}");
+    }
 }
 
 /// The row of a command: who sends it, what it looks like, and how it is answered.

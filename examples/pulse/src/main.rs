@@ -20,7 +20,9 @@ use hana_plugin::Connected;
 use hana_plugin::Description;
 use hana_plugin::InForce;
 use hana_plugin::Saved;
+use hana_plugin::Timeline;
 use hana_plugin::VisualizationPlugin;
+use hana_plugin::on_bar;
 use serde::Deserialize;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
@@ -81,6 +83,7 @@ fn main() -> AppExit {
                 say_what_is_in_force.run_if(resource_changed::<InForce>),
                 say_what_is_played.run_if(resource_changed::<Pulse>),
                 beat.run_if(not(is_black)),
+                say_the_bar.run_if(on_bar),
             ),
         )
         .run()
@@ -119,6 +122,14 @@ fn beat(time: Res<Time>, pulse: Res<Pulse>, mut beats: ResMut<Beats>, mut phase:
     if *phase < before && pulse.speed > 0.0 {
         beats.count += 1;
         say(format_args!("beat {}", beats.count));
+    }
+}
+
+/// While the transport plays, a line for each bar.
+fn say_the_bar(timeline: Res<Timeline>) {
+    if timeline.is_playing() {
+        let (beat, bpm) = (timeline.beat(), timeline.bpm());
+        say(format_args!("bar at {beat:.0}  {bpm:.2} bpm"));
     }
 }
 

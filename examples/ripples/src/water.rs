@@ -10,12 +10,17 @@ use bevy::render::render_resource::{AsBindGroup, ShaderType};
 use bevy::shader::ShaderRef;
 use bevy::sprite_render::{Material2d, Material2dPlugin};
 use hana_plugin::Description;
+use hana_plugin::Timeline;
 
 /// Distance between two rings at `zoom` 0, in window heights.
 const SPACING: f32 = 1.0 / 12.0;
 
 /// Rings that leave the centre each second at `speed` 1.
 const RATE: f32 = 1.0;
+
+/// How much brighter it is at the beginning of a bar, and of the other beats, while the transport plays.
+const BAR: f32 = 1.2;
+const BEAT: f32 = 0.5;
 
 /// Rings after which the whole picture repeats.
 const LOOP: f32 = 64.0;
@@ -52,8 +57,27 @@ impl Plugin for WaterPlugin {
         app.register_type::<Ripples>()
             .init_resource::<Ripples>()
             .init_resource::<Phase>()
-            .add_systems(Update, flow);
+            .init_resource::<Pulse>()
+            .add_systems(Update, (flow, pulse));
     }
+}
+
+/// How much brighter it is by the beat: flares up with each one, and is gone before the next. 0 while the transport does not
+/// play, and at `speed` 0, where nothing moves.
+#[derive(Resource, Default, PartialEq)]
+struct Pulse(f32);
+
+// How far into a beat it is needs no more than an f32.
+#[allow(clippy::cast_possible_truncation)]
+fn pulse(timeline: Res<Timeline>, ripples: Res<Ripples>, mut pulse: ResMut<Pulse>) {
+    let next = if timeline.is_playing() && ripples.speed != 0.0 {
+        let phase = timeline.phase();
+        let height = if phase < 1.0 { BAR } else { BEAT };
+        height * (1.0 - phase.fract() as f32).powi(3)
+    } else {
+        0.0
+    };
+    pulse.set_if_neq(Pulse(next));
 }
 
 /// Rings that have left the centre so far, 0..[`LOOP`]. Whatever moves in the picture follows from it, so
@@ -73,7 +97,9 @@ pub(crate) struct SurfacePlugin;
 impl Plugin for SurfacePlugin {
     fn build(&self, app: &mut App) {
         embedded_asset!(app, "water.wgsl");
-        let played_or_moved = resource_changed::<Ripples>.or_else(resource_changed::<Phase>);
+        let played_or_moved = resource_changed::<Ripples>
+            .or_else(resource_changed::<Phase>)
+            .or_else(resource_changed::<Pulse>);
         app.add_plugins(Material2dPlugin::<Water>::default())
             .insert_resource(ClearColor(Color::BLACK))
             .add_systems(Startup, spawn_surface)
@@ -99,7 +125,7 @@ struct Light {
     phase: f32,
     /// Turn of the colour wheel, in whole turns.
     hue: f32,
-    /// Brightness, 0..1.
+    /// Brightness, 0..1, and more on a beat.
     glow: f32,
 }
 
@@ -157,13 +183,18 @@ fn spawn_surface(
     ));
 }
 
-fn shine(ripples: Res<Ripples>, phase: Res<Phase>, mut materials: ResMut<Assets<Water>>) {
+fn shine(
+    ripples: Res<Ripples>,
+    phase: Res<Phase>,
+    pulse: Res<Pulse>,
+    mut materials: ResMut<Assets<Water>>,
+) {
     let light = Light {
         lesser: LESSER_SOURCES.map(|source| source.at(phase.0)),
         spacing: SPACING * ripples.zoom.clamp(-1.0, 1.0).exp2(),
         phase: phase.0,
         hue: ripples.hue.clamp(-1.0, 1.0) / 2.0,
-        glow: f32::midpoint(ripples.intensity.clamp(-1.0, 1.0), 1.0),
+        glow: f32::midpoint(ripples.intensity.clamp(-1.0, 1.0), 1.0) * (1.0 + pulse.0),
     };
     for (_, water) in materials.iter_mut() {
         water.light = light;

@@ -393,7 +393,8 @@ impl Entry {
         let process = self.process().map(|(_, status)| status);
         let health = self.health.as_ref().and_then(HealthWatch::last);
         let frames = health.and_then(|health| health.frames);
-        let troubled = health.filter(|health| health.counters.has_errors());
+        let troubled =
+            health.filter(|health| health.counters.has_errors() || health.counters.overdue > 0);
         let (state, reason, since_ms) = self.said.as_ref().map_or_else(
             || (ProcessState::Starting, String::new(), unix_ms),
             |said| (said.state, said.reason.clone(), self.since_ms(said)),
@@ -425,12 +426,21 @@ impl Entry {
             counters: troubled.map(|health| health.counters),
             lanes: troubled.map(|health| health.lanes.clone()).unwrap_or_default(),
             troubles: troubled.map(|health| health.troubles.clone()).unwrap_or_default(),
-            playing: parameters
-                .as_ref()
-                .map(|values| words_of_values(self.declared(), values))
-                .unwrap_or_default(),
+            playing: parameters.as_ref().map(|values| self.playing(values)).unwrap_or_default(),
             parameters,
         }
+    }
+
+    /// What it plays, in words: values, and the recipes of what moves by itself.
+    fn playing(&self, values: &BTreeMap<ParameterName, f32>) -> Vec<(String, String)> {
+        let mut words = words_of_values(self.declared(), values);
+        for (name, recipe) in &self.look.recipes {
+            match words.iter_mut().find(|(of, _)| of == name.as_str()) {
+                Some((_, word)) => *word = recipe.to_string(),
+                None => words.push((name.to_string(), recipe.to_string())),
+            }
+        }
+        words
     }
 
     /// What can be played of it, as it says.

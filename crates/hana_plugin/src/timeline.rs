@@ -1,0 +1,265 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bevy_app::App;
+use bevy_app::Last;
+use bevy_app::PreUpdate;
+use bevy_ecs::prelude::*;
+use hana_network::local_us;
+use hana_protocol::BeatWatch;
+use hana_protocol::role::NodeRole;
+
+use crate::HanaSystems;
+use crate::MeshLink;
+use crate::frame_pace::FramePace;
+
+/// Tempo and beat of this frame: kept up to date by the plugins, before `Update`.
+///
+/// It is the beat at the moment at which this frame will be seen, as far as that is known: so what begins with a beat is
+/// seen with it, and not a frame later. While nobody has said a timeline, it is one of this machine's own, of 120 beats a
+/// minute.
+///
+/// ```no_run
+/// use bevy_app::{App, Update};
+/// use bevy_ecs::prelude::*;
+/// use hana_plugin::{Timeline, on_bar, on_beat};
+///
+/// fn swing(timeline: Res<Timeline>) { let angle = timeline.phase() / timeline.quantum(); }
+/// fn flash() {}
+/// fn change() {}
+///
+/// App::new().add_systems(Update, (swing, flash.run_if(on_beat(1.0)), change.run_if(on_bar)));
+/// ```
+#[derive(Resource, Debug, Clone, Copy)]
+pub struct Timeline {
+    current: hana_protocol::Timeline,
+    at_us: i64,
+    is_shared: bool,
+    watch: BeatWatch,
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        let current = hana_protocol::Timeline::DEFAULT;
+        Self { current, at_us: 0, is_shared: false, watch: BeatWatch::new() }
+    }
+}
+
+impl Timeline {
+    /// Beats a minute.
+    #[must_use]
+    pub const fn bpm(&self) -> f64 {
+        self.current.bpm()
+    }
+
+    /// Beats in a bar.
+    #[must_use]
+    pub const fn quantum(&self) -> f64 {
+        self.current.quantum()
+    }
+
+    /// The beat, with its fraction; may be negative.
+    #[must_use]
+    pub const fn beat(&self) -> f64 {
+        self.current.beat_at(self.at_us)
+    }
+
+    /// How far into the bar it is, in beats: from 0 up to, not including, the quantum.
+    #[must_use]
+    pub fn phase(&self) -> f64 {
+        self.current.phase_at(self.at_us)
+    }
+
+    /// Whether the transport plays. Beats go on in any case.
+    #[must_use]
+    pub const fn is_playing(&self) -> bool {
+        self.current.is_playing()
+    }
+
+    /// Whether somebody has said it. Else it is this machine's own.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// Whether a multiple of `every` beats begins with this frame; [`on_beat`] as a question.
+    #[must_use]
+    pub fn begins(&self, every: f64) -> bool {
+        self.watch.begins(every)
+    }
+
+    /// The moment that all this is of, in microseconds of this machine's clock ([`hana_network::local_us`]).
+    #[must_use]
+    pub const fn at_us(&self) -> i64 {
+        self.at_us
+    }
+
+    /// The same as plain arithmetic: other beats, other times.
+    #[must_use]
+    pub const fn get(&self) -> &hana_protocol::Timeline {
+        &self.current
+    }
+
+    /// A frame begins; it is of that moment.
+    fn look(&mut self, said: Option<hana_protocol::Timeline>, at_us: i64) {
+        self.is_shared = said.is_some();
+        self.current = said.unwrap_or(hana_protocol::Timeline::DEFAULT);
+        self.at_us = at_us;
+        self.watch.look(&self.current, at_us);
+    }
+}
+
+/// A run condition: a multiple of so many beats begins with this frame.
+///
+/// `on_beat(1.0)` is each beat, `on_beat(0.5)` twice a beat. In exactly one frame, whatever the tempo does; a frame that takes
+/// longer than a beat is one, not several.
+pub fn on_beat(every: f64) -> impl Fn(Res<Timeline>) -> bool + Clone {
+    move |timeline: Res<Timeline>| timeline.begins(every)
+}
+
+/// A run condition: a bar begins with this frame.
+#[must_use]
+pub fn on_bar(timeline: Res<Timeline>) -> bool {
+    timeline.begins(timeline.quantum())
+}
+
+/// When frames begin, and when they are seen.
+#[derive(Resource, Default)]
+pub(crate) struct Pace {
+    last_frames: FramePace,
+    /// The frame at work.
+    begun_us: i64,
+    /// How long after its beginning a frame was handed to the screen, if something sees to that; else 0.
+    pub(crate) presented: Arc<Presented>,
+}
+
+/// What the renderer tells: it may work on the frame before meanwhile, in a thread of its own.
+#[derive(Default)]
+pub(crate) struct Presented {
+    after_us: AtomicI64,
+}
+
+impl Presented {
+    /// A frame that began at `begun_us` is handed to the screen now.
+    #[cfg(feature = "ui")]
+    pub(crate) fn now(&self, begun_us: i64) {
+        self.after_us.store(local_us().saturating_sub(begun_us).max(1), Ordering::Relaxed);
+    }
+}
+
+impl Pace {
+    /// The beginning of the frame at work.
+    #[cfg(feature = "ui")]
+    pub(crate) const fn begun_us(&self) -> i64 {
+        self.begun_us
+    }
+
+    /// How long after now the frame is seen that begins now.
+    pub(crate) fn shown_after(&self) -> Duration {
+        self.last_frames.middle()
+    }
+}
+
+pub(crate) fn build<R: NodeRole>(app: &mut App) {
+    if app.world().contains_resource::<Timeline>() {
+        return;
+    }
+    app.init_resource::<Timeline>()
+        .init_resource::<Pace>()
+        .add_systems(PreUpdate, keep_time::<R>.before(HanaSystems::Receive))
+        .add_systems(Last, end_frame);
+    #[cfg(feature = "ui")]
+    crate::presentation::build(app);
+}
+
+fn keep_time<R: NodeRole>(
+    link: Res<MeshLink<R>>,
+    mut pace: ResMut<Pace>,
+    mut timeline: ResMut<Timeline>,
+) {
+    let now = local_us();
+    let pace = &mut *pace;
+    pace.last_frames.begins(now);
+    pace.begun_us = now;
+    let delay = pace.shown_after();
+    let ahead = i64::try_from(delay.as_micros()).unwrap_or_default();
+    let shown_us = now.saturating_add(ahead);
+    let said = link.node().and_then(|node| node.timeline().at(shown_us));
+    timeline.look(said, shown_us);
+}
+
+/// Without a screen, what ends with the frame is what is seen.
+fn end_frame(mut pace: ResMut<Pace>) {
+    let presented = pace.presented.after_us.load(Ordering::Relaxed);
+    let after = if presented > 0 { presented } else { local_us().saturating_sub(pace.begun_us) };
+    pace.last_frames.was_shown_after(after);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[derive(Resource, Default)]
+    struct Counted {
+        beats: usize,
+        halves: usize,
+        bars: usize,
+    }
+
+    /// An app whose frames are of those moments.
+    struct Stage {
+        app: App,
+        current: hana_protocol::Timeline,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let mut app = App::new();
+            app.init_resource::<Timeline>().init_resource::<Counted>().add_systems(
+                bevy_app::Update,
+                (
+                    (|mut counted: ResMut<Counted>| counted.beats += 1).run_if(on_beat(1.0)),
+                    (|mut counted: ResMut<Counted>| counted.halves += 1).run_if(on_beat(0.5)),
+                    (|mut counted: ResMut<Counted>| counted.bars += 1).run_if(on_bar),
+                ),
+            );
+            Self { app, current: hana_protocol::Timeline::DEFAULT }
+        }
+
+        fn frame(&mut self, at_ms: i64) -> (usize, usize, usize) {
+            let mut timeline = self.app.world_mut().resource_mut::<Timeline>();
+            timeline.look(Some(self.current), at_ms * 1000);
+            self.app.update();
+            let Counted { beats, halves, bars } = self.app.world().resource();
+            (*beats, *halves, *bars)
+        }
+    }
+
+    #[test]
+    fn systems_on_the_beat_run_in_one_frame_of_each_also_across_a_change_of_tempo() {
+        let mut stage = Stage::new();
+        let mut counted = (0, 0, 0);
+        for at in (100..8_050).step_by(16) {
+            counted = stage.frame(at);
+        }
+        // 16 beats in 8 seconds, 0 not among them.
+        assert_eq!(counted, (15 + 1, 32, 4));
+        stage.current = stage.current.with_tempo(60.0, 8_050_000).unwrap();
+        for at in (8_050..16_200).step_by(16) {
+            counted = stage.frame(at);
+        }
+        assert_eq!(counted, (16 + 8, 32 + 16, 6));
+    }
+
+    #[test]
+    fn a_slow_frame_sees_a_beat_once() {
+        let mut stage = Stage::new();
+        stage.frame(100);
+        assert_eq!(stage.frame(3_100), (1, 1, 1));
+        assert_eq!(stage.frame(3_116), (1, 1, 1));
+        assert_eq!(stage.frame(3_501), (2, 2, 1));
+    }
+}
