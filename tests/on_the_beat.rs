@@ -87,3 +87,19 @@ fn what_is_no_recipe_is_told_how_to_write_it() {
     wait_for(h1, "pulse", "it to stand still", |pulse| pulse["parameters"]["zoom"] == 0.125);
     assert!(!hana(h1, ["nodes"]).ok().stdout.contains("lfo:"));
 }
+
+#[test]
+fn a_start_on_the_next_bar_is_made_there() {
+    let Some(lab) = Lab::new("start-at") else { return };
+    let show = Show::of(&lab, &["h1"]);
+    let h1 = show.host("h1");
+    let before = beat_now(h1);
+    let started = hana(h1, ["start", "pulse", "--at", "next-bar", "--json"]).ok().json();
+    assert_eq!(started["node"], "pulse");
+    assert!((beat_now(h1) / 4.0).floor() > (before / 4.0).floor(), "before its bar");
+    wait_for(h1, "pulse", "it to run", |node| node["state"] == "running");
+    // What cannot be started is said at once, not at its beat.
+    let refused = hana(h1, ["start", "gone", "--at", "beat:100000"]);
+    assert_eq!(refused.code(), Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("gone"), "{}", refused.stderr);
+}

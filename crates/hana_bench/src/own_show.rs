@@ -104,7 +104,7 @@ impl<'a> OwnShow<'a> {
     /// Has the daemon launch an entry of its catalogue.
     pub(crate) fn launch(&self, name: &str) -> Result<Started, BenchError> {
         let host = self.node.host();
-        let start = Start { name: name.into(), id: None };
+        let start = Start { name: name.into(), id: None, at: hana_protocol::When::Now };
         self.node
             .command::<role::Daemon, _>(host, start, SOON)
             .wait(SOON * 2)

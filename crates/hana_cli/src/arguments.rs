@@ -114,6 +114,9 @@ pub(crate) struct StartArguments {
     /// The id it shall have; else the name, or the name with a number.
     #[arg(long)]
     pub(crate) id: Option<NodeId>,
+    /// When: now, next-beat, next-bar, or a beat such as beat:128. It is seen when it has opened, a little later.
+    #[arg(long, value_name = "WHEN", default_value_t = When::Now)]
+    pub(crate) at: When,
 }
 
 #[derive(Args)]

@@ -27,8 +27,10 @@ use hana_protocol::Parameter;
 use hana_protocol::ParameterName;
 use hana_protocol::Period;
 use hana_protocol::Set;
+use hana_protocol::Start;
 use hana_protocol::Timeline;
 use hana_protocol::Wave;
+use hana_protocol::When;
 use hana_protocol::role;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
@@ -98,7 +100,11 @@ impl Show {
     fn play(&mut self, length: Option<Duration>) -> anyhow::Result<()> {
         let host = self.node.host().clone();
         for _ in 0..COUNT {
-            let started = start_on(&self.node, &host, PROGRAM, None)?;
+            let started = start_on(
+                &self.node,
+                &host,
+                Start { name: PROGRAM.into(), id: None, at: When::Now },
+            )?;
             println!("started '{}' (process {})", started.node, started.pid);
             self.started.push(started.node);
         }

@@ -30,13 +30,16 @@ use crate::mesh;
 
 /// Politely, then SIGTERM, then SIGKILL: three deadlines of the daemon, and some more.
 const STOP: Duration = Duration::from_secs(12);
+/// How long to wait for a start on a beat, which may be far away.
+const ON_A_BEAT: Duration = Duration::from_mins(10);
 /// How long a daemon looks around before it takes commands, and some more.
 const JUST_STARTED: Duration = Duration::from_secs(2);
 
 pub(crate) fn start(arguments: &StartArguments, json: bool) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let host = arguments.host.as_ref().unwrap_or_else(|| node.host());
-    let started = start_on(&node, host, &arguments.name, arguments.id.clone())?;
+    let StartArguments { name, id, at, .. } = arguments;
+    let started = start_on(&node, host, Start { name: name.clone(), id: id.clone(), at: *at })?;
     say(json, &started, || {
         format!("'{}' runs on '{host}' as process {}", started.node, started.pid)
     })
@@ -46,15 +49,14 @@ pub(crate) fn start(arguments: &StartArguments, json: bool) -> anyhow::Result<()
 pub(crate) fn start_on(
     node: &Node<role::App>,
     host: &NodeId,
-    name: &str,
-    id: Option<NodeId>,
+    start: Start,
 ) -> anyhow::Result<Started> {
-    let start = Start { name: name.into(), id };
+    let answer = if start.at.is_now() { mesh::COMMAND * 2 } else { ON_A_BEAT };
     // A daemon that has just begun to listen may still be looking around before it takes commands.
     let patience = Instant::now() + JUST_STARTED;
     loop {
-        let pending = node.command::<role::Daemon, _>(host, start.clone(), mesh::COMMAND * 2);
-        match pending.wait(mesh::COMMAND * 3)? {
+        let pending = node.command::<role::Daemon, _>(host, start.clone(), answer);
+        match pending.wait(answer + mesh::COMMAND)? {
             Ok(started) => return Ok(started),
             Err(CommandError::NotThere { .. })
                 if host == node.host() && daemon_is_listening() && Instant::now() < patience =>

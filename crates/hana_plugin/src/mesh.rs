@@ -28,6 +28,7 @@ use hana_protocol::Stop;
 use hana_protocol::Topic;
 use hana_protocol::TopicName;
 use hana_protocol::Unsendable;
+use hana_protocol::When;
 use hana_protocol::role;
 use hana_protocol::role::NodeRole;
 use hana_protocol::route::Route;
@@ -75,7 +76,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 impl Mesh<'_> {
     /// Launches a program of `host`'s catalogue; its id is the name, or the name with a number.
     pub fn start(&mut self, host: &NodeId, name: &str) {
-        self.give::<role::Daemon, _>(host, Start { name: name.into(), id: None });
+        self.give::<role::Daemon, _>(host, Start { name: name.into(), id: None, at: When::Now });
     }
 
     /// Ends a process that the daemon of `host` launched.

@@ -81,18 +81,33 @@ impl<C> ChangeSchedule<C> {
         let Some(beat) = when.beat(timeline, at_us) else {
             return Ok(Scheduled::Due { change, late_for: None });
         };
-        if !beat.is_finite() {
-            return Err(ScheduleError::NoBeat { beat });
-        }
-        if is_due(timeline, beat, at_us) {
+        if is_due(timeline, beat, at_us) && beat.is_finite() {
             self.late += 1;
             return Ok(Scheduled::Due { change, late_for: Some(beat) });
         }
-        if self.waiting.len() >= self.most {
-            return Err(ScheduleError::Full { most: self.most });
-        }
+        self.check(when)?;
         self.waiting.push(Waiting { change, when, beat });
         Ok(Scheduled::Waits { beat })
+    }
+
+    /// Whether a change for then would be taken, if it is not due at once.
+    ///
+    /// # Errors
+    ///
+    /// When too many wait, or its beat is none.
+    pub const fn check(&self, when: When) -> Result<(), ScheduleError> {
+        match when {
+            When::Beat(beat) if !beat.is_finite() => Err(ScheduleError::NoBeat { beat }),
+            When::Now => Ok(()),
+            _ if self.waiting.len() >= self.most => Err(ScheduleError::Full { most: self.most }),
+            _ => Ok(()),
+        }
+    }
+
+    /// When the next change is due, in microseconds of the timeline's clock, if nothing becomes of the tempo before.
+    #[must_use]
+    pub fn next_us(&self, timeline: &Timeline) -> Option<i64> {
+        self.waiting.iter().map(|waiting| timeline.time_at(waiting.beat)).min()
     }
 
     /// The next change whose beat has come, with that beat: the earliest first. Ask until there is none.
@@ -172,6 +187,7 @@ mod tests {
         let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
         let put = schedule.put(1, When::NextBar, &timeline, SECOND).unwrap();
         assert_eq!(put, Scheduled::Waits { beat: 4.0 });
+        assert_eq!(schedule.next_us(&timeline), Some(2 * SECOND));
         assert_eq!(all_due(&mut schedule, &timeline, 2 * SECOND - 1), [0; 0]);
         assert_eq!(all_due(&mut schedule, &timeline, 2 * SECOND), [1]);
         assert_eq!(all_due(&mut schedule, &timeline, 3 * SECOND), [0; 0]);

@@ -254,7 +254,7 @@ mod tests {
     use crate::Start;
 
     fn start() -> Control {
-        Start { name: "ripples".into(), id: None }.into()
+        Start { name: "ripples".into(), id: None, at: crate::When::Now }.into()
     }
 
     #[test]

@@ -107,13 +107,16 @@ pub trait Command: Into<Control> + Send + 'static {
 }
 
 /// To a daemon: launch a program of its catalogue. Answered once the process exists.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Start {
     /// Its name in the catalogue.
     pub name: String,
     /// The id it shall have; else the name, or the name with a number where that is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<NodeId>,
+    /// When.
+    #[serde(default, skip_serializing_if = "When::is_now")]
+    pub at: When,
 }
 
 /// What a [`Start`] or [`Restart`] is answered with.

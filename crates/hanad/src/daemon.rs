@@ -16,6 +16,7 @@ use hana_network::PresenceWatch;
 use hana_network::Request;
 use hana_network::Rival;
 use hana_network::SavedState;
+use hana_network::local_us;
 use hana_process::Action;
 use hana_process::Catalogue;
 use hana_process::Incarnation;
@@ -27,12 +28,14 @@ use hana_process::Process;
 use hana_process::ProcessEvent;
 use hana_process::ProcessOutput;
 use hana_protocol::Accepted;
+use hana_protocol::ChangeSchedule;
 use hana_protocol::Control;
 use hana_protocol::Event;
 use hana_protocol::EventKind;
 use hana_protocol::HealthWatch;
 use hana_protocol::NodeId;
 use hana_protocol::ProcessState;
+use hana_protocol::Scheduled;
 use hana_protocol::Shutdown;
 use hana_protocol::Sighting;
 use hana_protocol::Start;
@@ -77,6 +80,8 @@ pub(crate) struct Daemon {
     presence: PresenceWatch,
     neighbours: Neighbours,
     timekeeper: Timekeeper,
+    /// What is to be started on a beat.
+    starts: ChangeSchedule<(Request, Start)>,
     /// Whether the daemon itself is on the mesh.
     hears: bool,
     keepers: BTreeMap<NodeId, Keeper>,
@@ -104,6 +109,8 @@ const IDLE: Duration = Duration::from_secs(5);
 const POLITE: Duration = Duration::from_secs(1);
 /// How long a daemon that ends waits for what it launched. Longer than the stop deadlines of the policy.
 const END: Duration = Duration::from_secs(10);
+/// Starts that wait for their beat, at most.
+const STARTS: usize = 64;
 /// Ended visualizations that stay listed; of more, those that ended first are forgotten.
 const ENDED: usize = 64;
 
@@ -132,6 +139,7 @@ impl Daemon {
             presence,
             neighbours,
             timekeeper,
+            starts: ChangeSchedule::new(STARTS),
             hears: true,
             keepers: BTreeMap::new(),
             asked: vec![],
@@ -199,8 +207,14 @@ impl Daemon {
             || self.keepers.values().any(|keeper| keeper.run.is_some());
         let of_pacer = self.pacer.next_deadline(Instant::now());
         let of_time = Instant::now() + Duration::from_micros(self.timekeeper.next_us());
+        let timeline = self.timekeeper.timeline(local_us());
+        let of_starts = self.starts.next_us(&timeline).map(|at_us| {
+            let left = u64::try_from(at_us.saturating_sub(local_us())).unwrap_or_default();
+            Instant::now() + Duration::from_micros(left).min(IDLE)
+        });
         [self.look_at, self.neighbours.next_deadline(), of_time]
             .into_iter()
+            .chain(of_starts)
             .chain(of_pacer)
             .chain(busy.then_some(next_poll))
             .fold(Instant::now() + IDLE, Instant::min)
@@ -223,6 +237,7 @@ impl Daemon {
         let now = Instant::now();
         self.neighbours.tick(&self.node, &self.presence, now);
         self.timekeeper.tick();
+        self.start_due();
         if now >= self.look_at {
             self.look_at = now + IDLE;
             self.tick_keepers(now);
@@ -341,7 +356,7 @@ impl Daemon {
             return;
         }
         match request.control().clone() {
-            Control::Start(start) => self.start(request, &start),
+            Control::Start(start) => self.start_at(request, start),
             Control::Stop(stop) => self.ask_of(request, &stop.node, ProcessEvent::StopAsked),
             Control::Kill(kill) => self.ask_of(request, &kill.node, ProcessEvent::KillAsked),
             Control::Ignore(ignore) => self.ignore(request, &ignore.node),
@@ -367,6 +382,39 @@ impl Daemon {
             | Control::Blackout(_)
             | Control::Resume(_)
             | Control::Ping(_) => {},
+        }
+    }
+
+    /// Starts it when it is time. What cannot be started is said now.
+    fn start_at(&mut self, request: Request, start: Start) {
+        if let Err(unknown) = self.catalogue.get(&start.name) {
+            request.refuse(unknown.to_string());
+            return;
+        }
+        if let Err(problem) = self.starts.check(start.at) {
+            request.refuse(problem.to_string());
+            return;
+        }
+        let now = local_us();
+        let (at, timeline) = (start.at, self.timekeeper.timeline(now));
+        match self.starts.put((request, start), at, &timeline, now) {
+            Ok(Scheduled::Due { change: (request, start), .. }) => self.start(request, &start),
+            Ok(Scheduled::Waits { .. }) => {},
+            // Asked before.
+            Err(problem) => tracing::warn!("a start was not taken: {problem}"),
+        }
+    }
+
+    fn start_due(&mut self) {
+        let now = local_us();
+        while let Some(((request, start), _)) =
+            self.starts.take_due(&self.timekeeper.timeline(now), now)
+        {
+            if self.ending {
+                request.refuse("this daemon is ending");
+            } else {
+                self.start(request, &start);
+            }
         }
     }
 

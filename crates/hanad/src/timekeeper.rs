@@ -36,6 +36,11 @@ impl Timekeeper {
         }
     }
 
+    /// The timeline that holds at a time of this machine's clock.
+    pub(crate) fn timeline(&self, at_us: i64) -> Timeline {
+        self.course.at(at_us)
+    }
+
     /// In how many microseconds it has something to do.
     pub(crate) fn next_us(&self) -> u64 {
         u64::try_from(self.say_at_us.saturating_sub(local_us())).unwrap_or(0)
