@@ -141,6 +141,8 @@ const GOODBYE: Duration = Duration::from_millis(300);
 struct SharedParameters<P> {
     board: Option<Arc<Board>>,
     declared: Vec<Parameter>,
+    /// The values that a board begins with: the defaults, or what an earlier run showed last.
+    first: Vec<f32>,
     /// The version of the board that the program has seen.
     seen: u64,
     /// The values that the network and the program last agreed on; kept so that no frame allocates.
@@ -168,6 +170,7 @@ where
         MeshLink::<role::Visualization>::build(app, config);
         timeline::build::<role::Visualization>(app);
         app.init_resource::<P>();
+        let first = first_values(&declared, &look);
         restore(&mut *app.world_mut().resource_mut::<P>(), &declared, &look);
         #[cfg(feature = "ui")]
         crate::blackout::build(app);
@@ -176,6 +179,7 @@ where
             .insert_resource(SharedParameters::<P> {
                 board: None,
                 declared,
+                first,
                 seen: 0,
                 agreed: vec![],
                 parameters: PhantomData,
@@ -194,17 +198,35 @@ where
     }
 }
 
+/// What a board begins with.
+fn first_values(declared: &[Parameter], look: &Look) -> Vec<f32> {
+    let of = |parameter: &Parameter| last_value(parameter, look).unwrap_or(parameter.default);
+    declared.iter().map(of).collect()
+}
+
+/// What an earlier run showed last, if it can be shown still.
+fn last_value(parameter: &Parameter, look: &Look) -> Option<f32> {
+    let last = look.parameters.get(&parameter.name)?;
+    parameter.check(*last).ok()
+}
+
 /// What an earlier run showed last is there before the first frame.
 fn restore(parameters: &mut impl ParameterStruct, declared: &[Parameter], look: &Look) {
     let values: Vec<f32> = parameters
         .values()
         .zip(declared)
-        .map(|(value, parameter)| {
-            let last = look.parameters.get(&parameter.name);
-            last.and_then(|last| parameter.check(*last).ok()).unwrap_or(value)
-        })
+        .map(|(value, parameter)| last_value(parameter, look).unwrap_or(value))
         .collect();
     parameters.write(&values);
+}
+
+/// The values when the program joins: its own where it has changed them before that, else those of the board, which may have
+/// moved already.
+fn joined(own: impl Iterator<Item = f32>, first: &[f32], board: &[f32]) -> Vec<f32> {
+    let of = |((own, first), board): ((f32, &f32), &f32)| {
+        if own.to_bits() == first.to_bits() { *board } else { own }
+    };
+    own.zip(first).zip(board).map(of).collect()
 }
 
 /// What was played goes into the program's resource.
@@ -231,8 +253,10 @@ fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStr
     if version != shared.seen {
         in_force.set_if_neq(InForce(board.in_force()));
     }
-    // The first reading has the defaults; what the program has made of them before it joined stays.
-    if shared.seen != 0 && version != shared.seen {
+    if shared.seen == 0 {
+        let values = joined(parameters.values(), &shared.first, &shared.agreed);
+        parameters.write(&values);
+    } else if version != shared.seen {
         parameters.write(&shared.agreed);
     }
     shared.seen = version;
@@ -285,5 +309,17 @@ fn say_goodbye(mut exits: MessageReader<AppExit>, mut link: ResMut<MeshLink<role
 fn count_frame(link: Res<MeshLink<role::Visualization>>) {
     if let Some(node) = link.node() {
         node.frames().bump();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_set_before_the_first_frame_is_not_taken_for_the_programs_own() {
+        // The first is as it was and has moved meanwhile; the second the program has changed; the third nobody has.
+        let values = joined([0.0, 0.5, 1.0].into_iter(), &[0.0, 0.0, 1.0], &[0.25, 0.0, 1.0]);
+        assert_eq!(values, [0.25, 0.5, 1.0]);
     }
 }
