@@ -43,6 +43,7 @@ mod notices;
 mod parameters;
 #[cfg(feature = "ui")]
 mod presentation;
+mod return_on_bar;
 mod saves;
 mod sendings;
 mod sets;

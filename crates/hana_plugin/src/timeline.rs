@@ -103,7 +103,7 @@ impl Timeline {
     }
 
     /// A frame begins; it is of that moment.
-    fn look(&mut self, said: Option<hana_protocol::Timeline>, at_us: i64) {
+    pub(crate) fn look(&mut self, said: Option<hana_protocol::Timeline>, at_us: i64) {
         self.is_shared = said.is_some();
         self.current = said.unwrap_or(hana_protocol::Timeline::DEFAULT);
         self.at_us = at_us;

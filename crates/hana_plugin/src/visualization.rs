@@ -28,6 +28,8 @@ use crate::MeshLink;
 use crate::ParameterStruct;
 use crate::Saved;
 use crate::notices;
+use crate::return_on_bar;
+use crate::return_on_bar::WaitsForBar;
 use crate::saves;
 use crate::saves::SavedResources;
 use crate::sendings;
@@ -49,6 +51,7 @@ pub struct VisualizationPlugin<P> {
     topics: TopicRegistrations<role::Visualization>,
     saved: SavedResources,
     when_app_vanishes: WhenAppVanishes,
+    returns_on_bar: bool,
     playout: PlayoutSettings,
     parameters: PhantomData<fn(P)>,
 }
@@ -70,6 +73,7 @@ impl<P> VisualizationPlugin<P> {
             topics: TopicRegistrations::default(),
             saved: SavedResources::default(),
             when_app_vanishes: WhenAppVanishes::default(),
+            returns_on_bar: false,
             playout: PlayoutSettings { delay: Duration::ZERO, ..PlayoutSettings::default() },
             parameters: PhantomData,
         }
@@ -87,6 +91,14 @@ impl<P> VisualizationPlugin<P> {
     #[must_use]
     pub const fn when_app_vanishes(mut self, then: WhenAppVanishes) -> Self {
         self.when_app_vanishes = then;
+        self
+    }
+
+    /// Comes back on the bar: when it was restarted, after a crash say, it is black until the next bar begins, eight seconds at
+    /// most, and shows then the look that it had. Without this it shows that with its first frame.
+    #[must_use]
+    pub const fn returns_on_bar(mut self) -> Self {
+        self.returns_on_bar = true;
         self
     }
 
@@ -164,8 +176,9 @@ where
                 .fold(config, |config, (name, playout)| config.with_playout_of(name, playout));
             self.topics.announce(config.with_vanishing_apps(self.when_app_vanishes))
         });
-        let look =
-            config.as_ref().ok().and_then(NodeConfig::last_look).cloned().unwrap_or_default();
+        let last_look = config.as_ref().ok().and_then(NodeConfig::last_look).cloned();
+        let was_restarted = last_look.is_some();
+        let look = last_look.unwrap_or_default();
         self.saved.build(app, saves::id_of(&config));
         MeshLink::<role::Visualization>::build(app, config);
         timeline::build::<role::Visualization>(app);
@@ -188,6 +201,9 @@ where
             .add_systems(PreUpdate, (receive_shutdown, receive::<P>).in_set(HanaSystems::Receive))
             .add_systems(PostUpdate, send::<P>.in_set(HanaSystems::Send))
             .add_systems(Last, (count_frame, say_goodbye.run_if(on_message::<AppExit>)).chain());
+        if self.returns_on_bar && was_restarted {
+            return_on_bar::build(app);
+        }
         if self.exits_on_shutdown {
             app.add_observer(|_: On<ShutdownRequested>, mut exits: MessageWriter<AppExit>| {
                 exits.write(AppExit::Success);
@@ -236,6 +252,7 @@ fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStr
     mut shared: ResMut<SharedParameters<P>>,
     mut parameters: ResMut<P>,
     mut in_force: ResMut<InForce>,
+    waits: Option<Res<WaitsForBar>>,
 ) {
     let shared = &mut *shared;
     let Some(node) = link.node() else {
@@ -250,7 +267,7 @@ fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStr
     let Some(board) = &shared.board else { return };
     board.shown_after(pace.shown_after());
     let version = board.read_since(shared.seen, &mut shared.agreed);
-    if version != shared.seen {
+    if version != shared.seen && waits.is_none() {
         in_force.set_if_neq(InForce(board.in_force()));
     }
     if shared.seen == 0 {
