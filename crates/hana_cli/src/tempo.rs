@@ -35,7 +35,9 @@ const SEEN: Duration = Duration::from_secs(1);
 #[derive(Serialize)]
 struct Shown {
     bpm: f64,
+    /// At `at_us` of the clock of this machine.
     beat: f64,
+    at_us: i64,
     phase: f64,
     quantum: f64,
     playing: bool,
@@ -46,15 +48,23 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     error_us: Option<u64>,
     followers: u32,
+    /// How often the beat had to jump.
+    jumps: u64,
+    #[serde(skip)]
+    words: String,
 }
 
 impl Shown {
     fn now(watch: &TimelineWatch) -> Option<Self> {
         let now = local_us();
         let (timeline, said) = (watch.at(now)?, watch.said()?);
+        let beat = HostTimeline::beat_in_words(&timeline, now);
+        let words = format!("{beat}  {}", said.source_in_words());
         Some(Self {
+            words,
             bpm: timeline.bpm(),
             beat: timeline.beat_at(now),
+            at_us: now,
             phase: timeline.phase_at(now),
             quantum: timeline.quantum(),
             playing: timeline.is_playing(),
@@ -63,6 +73,7 @@ impl Shown {
             from: said.from,
             error_us: said.error_us,
             followers: said.followers,
+            jumps: said.jump.map_or(0, |jump| jump.number),
         })
     }
 }
@@ -123,7 +134,7 @@ fn any_host(node: &Node<role::App>) -> anyhow::Result<Option<NodeId>> {
 
 /// Tempo and beat of now in a line, once somebody has said them.
 pub(crate) fn line(watch: &TimelineWatch) -> Option<String> {
-    Shown::now(watch).map(|shown| in_words(&shown))
+    Shown::now(watch).map(|shown| shown.words)
 }
 
 fn show(watch: &TimelineWatch, json: bool) -> anyhow::Result<()> {
@@ -137,23 +148,5 @@ fn show(watch: &TimelineWatch, json: bool) -> anyhow::Result<()> {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    say(json, &shown, || in_words(&shown))
-}
-
-fn in_words(shown: &Shown) -> String {
-    let plays = if shown.playing { "playing" } else { "paused" };
-    let bar = (shown.beat / shown.quantum).floor() + 1.0;
-    let whose = match (shown.source, &shown.from) {
-        (TimelineSource::Link, _) => format!("Ableton Link, {} others in its session", shown.peers),
-        (TimelineSource::Mesh, Some(from)) => {
-            let error = shown.error_us.map(|us| format!(", {us} us off at most"));
-            format!("goes by '{from}'{}", error.unwrap_or_default())
-        },
-        (TimelineSource::Mesh, None) => "goes by another host".into(),
-        (TimelineSource::Internal, _) => {
-            format!("this host's own clock, {} others go by it", shown.followers)
-        },
-    };
-    let Shown { bpm, phase, quantum, .. } = shown;
-    format!("{bpm:.2} bpm, {plays}; bar {bar}, beat {:.2} of {quantum}; {whose}", phase + 1.0)
+    say(json, &shown, || shown.words.clone())
 }

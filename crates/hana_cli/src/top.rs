@@ -15,9 +15,12 @@ use anyhow::bail;
 use hana_network::CommandError;
 use hana_network::LogTail;
 use hana_network::Node;
+use hana_network::TimelineWatch;
+use hana_network::local_us;
 use hana_network::unix_ms;
 use hana_protocol::Blackout;
 use hana_protocol::Hold;
+use hana_protocol::HostTimeline;
 use hana_protocol::Ignore;
 use hana_protocol::NodeId;
 use hana_protocol::NodeView;
@@ -70,6 +73,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
     outcome
 }
 
+/// The beat, and where it comes from.
+fn time_in_words(timeline: &TimelineWatch) -> Option<(String, String)> {
+    let now = local_us();
+    let (timeline, said) = (timeline.at(now)?, timeline.said()?);
+    Some((HostTimeline::beat_in_words(&timeline, now), said.source_in_words()))
+}
+
 fn look_on(
     node: &Node<role::App>,
     terminal: &mut ratatui::DefaultTerminal,
@@ -97,7 +107,8 @@ fn look_on(
         });
         let lines = log.as_mut().map(LogTail::lines).unwrap_or_default();
         let show = show.as_deref();
-        let around = Surroundings { show, log: lines, now_ms: unix_ms(), colours };
+        let time = time_in_words(node.timeline());
+        let around = Surroundings { show, time, log: lines, now_ms: unix_ms(), colours };
         terminal.draw(|frame| draw(frame, &model, &around)).context("drawing")?;
         let mut patience = PICTURE;
         while event::poll(patience).context("reading keys")? {

@@ -169,6 +169,11 @@ impl ConnectionWatch {
         self.sightings().now().unwrap_or(Connection::Connected { way: Way::WithoutDaemon })
     }
 
+    /// The way that the session takes which the node has; none before it has one.
+    pub(crate) fn way(&self) -> Option<Way> {
+        self.sightings().session.as_ref().map(|(_, way)| *way)
+    }
+
     fn sightings(&self) -> MutexGuard<'_, Sightings> {
         self.sightings.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use hana_protocol::Accepted;
+use hana_protocol::ClockReading;
 use hana_protocol::Command;
 use hana_protocol::Control;
 use hana_protocol::Counters;
@@ -38,6 +39,7 @@ use hana_protocol::TopicName;
 use hana_protocol::Topics;
 use hana_protocol::Trouble;
 use hana_protocol::codec;
+use hana_protocol::role::Daemon;
 use hana_protocol::role::NodeRole;
 use hana_protocol::role::Role;
 use hana_protocol::role::Visualization;
@@ -54,6 +56,7 @@ use zenoh::sample::SampleKind;
 
 use crate::Answering;
 use crate::Board;
+use crate::ClockWatch;
 use crate::CommandError;
 use crate::Connection;
 use crate::FrameClock;
@@ -83,6 +86,7 @@ use crate::TimelineWatch;
 use crate::WhenAppVanishes;
 use crate::addresses::Addresses;
 use crate::archive::Archive;
+use crate::clock_watch;
 use crate::command;
 use crate::connection::ConnectionWatch;
 use crate::copy_filter::CopyFilter;
@@ -513,13 +517,25 @@ impl<R: NodeRole> Node<R> {
         &self.core.frames
     }
 
+    /// Asks the daemon of another host for its clock again and again, to know how that stands to the one here.
+    #[must_use]
+    pub fn watch_clock(&self, host: &NodeId) -> ClockWatch
+    where
+        ClockReading: ReceivedBy<R>,
+    {
+        let Core { worker, reception, ticker, .. } = &*self.core;
+        ClockWatch::start(worker, reception, ticker, host)
+    }
+
     /// Tempo and beat on this machine, to be read as often as one likes. The first time it is asked for, the node
     /// begins to hear the daemon of its machine; a moment later there is something to read.
     #[must_use]
     pub fn timeline(&self) -> &TimelineWatch {
         let core = &self.core;
-        core.timeline
-            .get_or_init(|| TimelineWatch::start(&core.worker, &core.reception, &core.config.host))
+        core.timeline.get_or_init(|| {
+            let Core { worker, reception, ticker, connection, config, .. } = &**core;
+            TimelineWatch::start(worker, reception, ticker, connection, &config.host)
+        })
     }
 
     /// Watches everybody.
@@ -604,6 +620,15 @@ impl<R: NodeRole> Node<R> {
         Modulation: Route<R, Visualization>,
     {
         PlayLink::open(&self.core.config, &self.core.identity, &self.core.reception, info)
+    }
+}
+
+impl Node<Daemon> {
+    /// Answers whoever asks for the clock of this host, as long as what comes back lives.
+    #[must_use]
+    pub fn answer_clock(&self) -> Answering {
+        let Core { worker, identity, config, .. } = &*self.core;
+        Answering::new(clock_watch::answer(worker, identity, &config.host))
     }
 }
 

@@ -14,26 +14,32 @@ use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::sample::Sample;
 
+use crate::connection::ConnectionWatch;
+use crate::distant_timeline::DistantTimeline;
 use crate::gate::Gate;
 use crate::local_clock::local_us;
 use crate::question;
 use crate::reception::Reception;
 use crate::reception::admitted;
+use crate::ticker::Ticker;
 use crate::worker::Declaration;
 use crate::worker::Worker;
 
 /// Tempo and beat as they are on this machine, on [`local_us`]. Clones share it; reading it is cheap enough for every frame,
 /// and waits for nobody.
 ///
-/// It is what the daemon of this machine says. When that is silent, beats go on as it last said.
+/// It is what the daemon of this machine says. On a machine without one it is what another host says, by an estimate of how
+/// its clock goes. When nothing is heard any more, beats go on as they last were.
 #[derive(Clone)]
 pub struct TimelineWatch {
     heard: Arc<Heard>,
-    _declaration: Arc<Declaration>,
+    _own: Arc<Declaration>,
+    _distant: Arc<DistantTimeline>,
 }
 
+/// What is known of the timeline here.
 #[derive(Default)]
-struct Heard {
+pub(crate) struct Heard {
     course: RwLock<Option<Course>>,
     said: Mutex<Option<HostTimeline>>,
 }
@@ -42,10 +48,18 @@ struct Heard {
 const ASK: Duration = Duration::from_secs(2);
 
 impl TimelineWatch {
-    pub(crate) fn start(worker: &Worker, reception: &Reception, host: &NodeId) -> Self {
+    pub(crate) fn start(
+        worker: &Worker,
+        reception: &Reception,
+        ticker: &Ticker,
+        connection: &ConnectionWatch,
+        host: &NodeId,
+    ) -> Self {
         let heard = Arc::new(Heard::default());
-        let declaration = follow(worker, reception, &heard, host);
-        Self { heard, _declaration: Arc::new(declaration) }
+        let distant = DistantTimeline::start(worker, reception, ticker, connection, &heard);
+        let of_own = Arc::clone(&heard);
+        let own = hear_host(worker, reception, host, move |said| of_own.hear(said));
+        Self { heard, _own: Arc::new(own), _distant: distant }
     }
 
     /// The timeline that holds now, on [`local_us`]; `None` while nobody has said one. It holds until something changes, so
@@ -71,37 +85,49 @@ impl TimelineWatch {
 
 impl Heard {
     fn hear(&self, said: HostTimeline) {
-        {
-            let mut course = self.course.write().unwrap_or_else(PoisonError::into_inner);
-            *course = said.continues(*course).or(*course);
-        }
+        let now = local_us();
+        self.steer(|known| {
+            let known = known.map(|known| known.since(now));
+            said.continues(known).or(known).unwrap_or(Course::of(Timeline::DEFAULT))
+        });
+        self.say(said);
+    }
+
+    /// Changes the course that is known.
+    pub(crate) fn steer(&self, steer: impl FnOnce(Option<Course>) -> Course) {
+        let mut course = self.course.write().unwrap_or_else(PoisonError::into_inner);
+        *course = Some(steer(*course));
+    }
+
+    /// Takes note of what was said.
+    pub(crate) fn say(&self, said: HostTimeline) {
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
     }
 }
 
 /// Hears what the daemon of `host` says, and asks it what it said before.
-fn follow(
+pub(crate) fn hear_host(
     worker: &Worker,
     reception: &Reception,
-    heard: &Arc<Heard>,
     host: &NodeId,
+    hear: impl Fn(HostTimeline) + Send + Sync + 'static,
 ) -> Declaration {
     let key = Key::Timeline(host.clone()).to_string();
     let gate = Arc::new(Gate::of::<HostTimeline>());
-    let (heard, reception) = (Arc::clone(heard), reception.clone());
+    let (hear, reception) = (Arc::new(hear), reception.clone());
     worker.declare(key.clone(), move |session| {
-        let (heard, reception, gate) = (Arc::clone(&heard), reception.clone(), Arc::clone(&gate));
-        let hear = move |sample: &Sample| {
+        let (hear, reception, gate) = (Arc::clone(&hear), reception.clone(), Arc::clone(&gate));
+        let take = move |sample: &Sample| {
             let raw = admitted(sample, HostTimeline::MAX_BYTES, &gate, &reception);
             let Some(said) = raw.and_then(|raw| reception.decode::<HostTimeline>(&raw)) else {
                 return;
             };
             reception.counters.received(HostTimeline::LANE);
-            heard.hear(said);
+            hear(said);
         };
-        let of_question = hear.clone();
+        let of_question = take.clone();
         let subscriber =
-            session.declare_subscriber(&key).callback(move |sample| hear(&sample)).wait()?;
+            session.declare_subscriber(&key).callback(move |sample| take(&sample)).wait()?;
         let answer = move |reply: zenoh::query::Reply| {
             if let Ok(sample) = reply.result() {
                 of_question(sample);

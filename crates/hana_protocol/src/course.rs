@@ -1,3 +1,5 @@
+use crate::ClockEstimate;
+use crate::Easing;
 use crate::Timeline;
 
 /// The way a timeline takes: what holds now, and what is known to come, each from a time of its own on.
@@ -12,8 +14,8 @@ pub struct Course {
 }
 
 impl Course {
-    /// What holds, and three changes that come.
-    const PIECES: usize = 4;
+    /// What holds, and seven changes that come: more are not decided within a moment.
+    const PIECES: usize = 8;
 
     /// One that is the same for ever.
     #[must_use]
@@ -34,6 +36,24 @@ impl Course {
         self.pieces[self.known - 1]
     }
 
+    /// The last change that comes after one time, and not after another.
+    #[must_use]
+    pub fn last_between(&self, after_us: i64, until_us: i64) -> Option<Timeline> {
+        let comes =
+            |piece: &&Timeline| (after_us.saturating_add(1)..=until_us).contains(&piece.origin().0);
+        self.known().iter().skip(1).rev().find(comes).copied()
+    }
+
+    /// Without what is over at a time.
+    #[must_use]
+    pub fn since(mut self, at_us: i64) -> Self {
+        let over =
+            self.known().iter().skip(1).take_while(|piece| piece.origin().0 <= at_us).count();
+        self.pieces.rotate_left(over);
+        self.known -= over;
+        self
+    }
+
     /// From the origin of `timeline` on, it is this one, whatever was to come.
     #[must_use]
     pub fn then(mut self, timeline: Timeline) -> Self {
@@ -46,6 +66,36 @@ impl Course {
         self.pieces[self.known] = timeline;
         self.known += 1;
         self
+    }
+
+    /// From the origin of `timeline` on it goes there, by the rate of `easing` at first.
+    #[must_use]
+    pub fn eased_to(self, timeline: Timeline, easing: Option<Easing>) -> Self {
+        let at_us = timeline.origin().0;
+        let eased = easing.and_then(|Easing { rate, for_us }| {
+            let eased = timeline.with_rate(rate, at_us).ok()?;
+            let until = at_us.saturating_add(for_us.into());
+            Some((eased, eased.with_rate(timeline.rate(), until).ok()?))
+        });
+        match eased {
+            Some((eased, after)) => self.then(eased).then(after),
+            None => self.then(timeline),
+        }
+    }
+
+    /// The easing that is under way at a time, as it would be said anew.
+    #[must_use]
+    pub fn easing_at(&self, at_us: i64) -> Option<Easing> {
+        let (now, last) = (self.at(at_us), self.last());
+        let left = u32::try_from(last.origin().0.saturating_sub(at_us)).ok()?;
+        let is_other = now.rate().to_bits() != last.rate().to_bits();
+        (left > 0 && is_other).then(|| Easing { rate: now.rate(), for_us: left })
+    }
+
+    /// The same by the clock here, of one that is by the clock of another host.
+    #[must_use]
+    pub fn here(self, clock: &ClockEstimate) -> Self {
+        Self { pieces: self.pieces.map(|piece| piece.here(clock)), ..self }
     }
 
     fn known(&self) -> &[Timeline] {

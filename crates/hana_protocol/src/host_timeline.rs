@@ -133,17 +133,46 @@ impl HostTimeline {
             .ok()
     }
 
+    /// Whether it comes from a session of Ableton Link in which there are others.
+    #[must_use]
+    pub fn is_in_link(&self) -> bool {
+        self.source == TimelineSource::Link && self.peers > 0
+    }
+
+    /// For people, in a few words: tempo, bar and beat, both counted from 1, whether it plays. `now` is what holds at
+    /// `at_us`.
+    #[must_use]
+    pub fn beat_in_words(now: &Timeline, at_us: i64) -> String {
+        let bar = (now.beat_at(at_us) / now.quantum()).floor() + 1.0;
+        let beat = now.phase_at(at_us).floor() + 1.0;
+        let plays = if now.is_playing() { "playing" } else { "paused" };
+        format!("{:.1} bpm  bar {bar}.{beat}  {plays}", now.bpm())
+    }
+
+    /// For people, in a few words: where it comes from, with whom it is shared, how exact it is.
+    #[must_use]
+    pub fn source_in_words(&self) -> String {
+        let error = self.error_us.map(|us| format!(" ±{us} us")).unwrap_or_default();
+        match (self.source, &self.from) {
+            (TimelineSource::Link, _) => match self.peers {
+                1 => "Link, 1 peer".into(),
+                peers => format!("Link, {peers} peers"),
+            },
+            (_, Some(from)) => format!("by {from}{error}"),
+            (TimelineSource::Mesh, None) => format!("by another host{error}"),
+            (TimelineSource::Internal, None) => match self.followers {
+                0 => "own clock".into(),
+                1 => "own clock, 1 host follows".into(),
+                many => format!("own clock, {many} hosts follow"),
+            },
+        }
+    }
+
     /// The course that was known, and from `at_us` on this.
     #[must_use]
     pub fn continues(&self, known: Option<Course>) -> Option<Course> {
-        let then = |course: Option<Course>, piece| {
-            course.map_or_else(|| Course::of(piece), |course| course.then(piece))
-        };
         let timeline = self.timeline()?;
-        let Some(easing) = self.easing else { return Some(then(known, timeline)) };
-        let eased = timeline.with_rate(easing.rate, self.at_us).ok()?;
-        let until = self.at_us.saturating_add(easing.for_us.into());
-        Some(then(known, eased).then(eased.with_rate(self.rate, until).ok()?))
+        Some(known.unwrap_or_else(|| Course::of(timeline)).eased_to(timeline, self.easing))
     }
 }
 
@@ -219,6 +248,22 @@ mod tests {
             let problem = read(&SHORT.replace(right, wrong)).unwrap_err().to_string();
             assert!(problem.contains(field) || wrong == "1e999", "{problem}");
         }
+    }
+
+    #[test]
+    fn people_count_bars_and_beats_from_one() {
+        let mut said = read(SHORT).unwrap();
+        let now = said.timeline().unwrap();
+        assert_eq!(HostTimeline::beat_in_words(&now, 1_000_000), "120.0 bpm  bar 0.4  playing");
+        assert_eq!(HostTimeline::beat_in_words(&now, 2_800_000), "120.0 bpm  bar 1.1  playing");
+        assert_eq!(said.source_in_words(), "own clock");
+        said.followers = 3;
+        assert_eq!(said.source_in_words(), "own clock, 3 hosts follow");
+        (said.source, said.error_us) = (TimelineSource::Mesh, Some(120));
+        said.from = NodeId::new("h1").ok();
+        assert_eq!(said.source_in_words(), "by h1 ±120 us");
+        (said.source, said.peers) = (TimelineSource::Link, 1);
+        assert_eq!(said.source_in_words(), "Link, 1 peer");
     }
 
     #[test]

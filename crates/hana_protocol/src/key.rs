@@ -80,6 +80,8 @@ pub enum Key {
     },
     /// `hana/<host>/timeline`
     Timeline(NodeId),
+    /// `hana/<host>/clock`
+    Clock(NodeId),
 }
 
 impl Key {
@@ -134,6 +136,7 @@ impl Key {
             ("lost", []) => Self::Lost(node),
             ("log", [process]) => Self::Log { host: node, node: NodeId::new(process).ok()? },
             ("timeline", []) => Self::Timeline(node),
+            ("clock", []) => Self::Clock(node),
             _ => return None,
         })
     }
@@ -159,6 +162,7 @@ impl Key {
             Self::Lost(_) => KeyKind::Lost,
             Self::Log { .. } => KeyKind::Log,
             Self::Timeline(_) => KeyKind::Timeline,
+            Self::Clock(_) => KeyKind::Clock,
         }
     }
 
@@ -182,6 +186,7 @@ impl Key {
             | Self::Look(node)
             | Self::Lost(node)
             | Self::Timeline(node)
+            | Self::Clock(node)
             | Self::Alive { node, .. }
             | Self::Modulation { node, .. }
             | Self::Custom { node, .. }
@@ -215,6 +220,7 @@ impl fmt::Display for Key {
             Self::Lost(host) => write!(f, "{root}/{host}/lost"),
             Self::Log { host, node } => write!(f, "{root}/{host}/log/{node}"),
             Self::Timeline(host) => write!(f, "{root}/{host}/timeline"),
+            Self::Clock(host) => write!(f, "{root}/{host}/clock"),
         }
     }
 }
@@ -257,6 +263,8 @@ pub enum KeyKind {
     Log,
     /// See [`Key::Timeline`].
     Timeline,
+    /// See [`Key::Clock`].
+    Clock,
 }
 
 /// What somebody who comes late gets of a topic.
@@ -270,7 +278,7 @@ pub enum TopicHistory {
 
 impl KeyKind {
     /// All kinds, in the order of `keyexprs.md`.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Alive,
         Self::Info,
         Self::Health,
@@ -288,6 +296,7 @@ impl KeyKind {
         Self::Lost,
         Self::Log,
         Self::Timeline,
+        Self::Clock,
     ];
 
     /// The key as a pattern: what differs from key to key is named in angle brackets.
@@ -311,6 +320,7 @@ impl KeyKind {
             Self::Lost => "hana/<host>/lost",
             Self::Log => "hana/<host>/log/<viz>",
             Self::Timeline => "hana/<host>/timeline",
+            Self::Clock => "hana/<host>/clock",
         }
     }
 
@@ -333,6 +343,7 @@ impl KeyKind {
             Self::Lost => crate::Lost::NAME,
             Self::Log => crate::LogLine::NAME,
             Self::Timeline => crate::HostTimeline::NAME,
+            Self::Clock => crate::ClockReading::NAME,
         })
     }
 
@@ -355,6 +366,7 @@ impl KeyKind {
             Self::Lost => crate::Lost::LANE,
             Self::Log => crate::LogLine::LANE,
             Self::Timeline => crate::HostTimeline::LANE,
+            Self::Clock => crate::ClockReading::LANE,
         })
     }
 
@@ -378,6 +390,7 @@ impl KeyKind {
             Self::Lost => crate::Lost::MAX_PER_SECOND,
             Self::Log => crate::LogLine::MAX_PER_SECOND,
             Self::Timeline => crate::HostTimeline::MAX_PER_SECOND,
+            Self::Clock => crate::ClockReading::MAX_PER_SECOND,
         })
     }
 
@@ -395,7 +408,8 @@ impl KeyKind {
             | Self::Process
             | Self::Lost
             | Self::Log
-            | Self::Timeline => true,
+            | Self::Timeline
+            | Self::Clock => true,
             Self::Control
             | Self::Resend
             | Self::Modulation
@@ -423,7 +437,8 @@ impl KeyKind {
             | Self::Custom
             | Self::Inbox
             | Self::KindInbox
-            | Self::Log => TopicHistory::None,
+            | Self::Log
+            | Self::Clock => TopicHistory::None,
         }
     }
 }
@@ -453,6 +468,7 @@ mod tests {
             "hana/h1/lost",
             "hana/h1/log/ripples-2",
             "hana/h1/timeline",
+            "hana/h1/clock",
         ] {
             assert_eq!(Key::parse(text).unwrap().to_string(), text);
         }

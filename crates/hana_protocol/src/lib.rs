@@ -17,10 +17,12 @@
 //! | tempo, beats and bars | [`Timeline`], [`Course`], [`HostTimeline`] |
 //! | what the daemon and `hana-link` say to each other | [`LinkReport`], [`LinkOrder`] |
 //! | what moves by the beat, and what waits for one | [`ModulationSource`], [`When`], [`ChangeSchedule`], [`BeatWatch`] |
+//! | whose timeline a host goes by, and how | [`Ensemble`], [`Approach`], [`DistantClock`] |
 //! | what a person can do about it | [`Remedy`] |
 //! | everything known of everyone | [`Roster`] |
 //! | what a message type of somebody else's looks like | [`CustomMessageInfo`], [`Shape`] |
 
+mod approach;
 mod audience;
 mod beat_watch;
 mod change_schedule;
@@ -30,6 +32,8 @@ mod control;
 mod course;
 mod custom_message_info;
 mod dispatch;
+mod distant_clock;
+mod ensemble;
 mod envelope;
 mod event;
 mod frame_recorder;
@@ -75,6 +79,7 @@ mod topic_name;
 mod topic_receiver;
 mod when;
 
+pub use approach::Approach;
 pub use audience::Audience;
 pub use beat_watch::BeatWatch;
 pub use change_schedule::ChangeSchedule;
@@ -117,6 +122,14 @@ pub use dispatch::DispatchAction;
 pub use dispatch::DispatchFull;
 pub use dispatch::DispatchLimits;
 pub use dispatch::Failure;
+pub use distant_clock::ClockEstimate;
+pub use distant_clock::ClockReading;
+pub use distant_clock::DistantClock;
+pub use distant_clock::Exchange;
+pub use ensemble::Ensemble;
+pub use ensemble::EnsembleAction;
+pub use ensemble::Order;
+pub use ensemble::Ordered;
 pub use envelope::Envelope;
 pub use envelope::EnvelopeError;
 pub use event::Event;

@@ -5,6 +5,7 @@
 //! [`custom_message!`](crate::custom_message) adds a row for a visualization's own types.
 
 use crate::Blackout;
+use crate::ClockReading;
 use crate::Control;
 use crate::Event;
 use crate::Health;
@@ -98,6 +99,7 @@ routes! {
     LogLine:       Daemon => App, Daemon, Bridge;
     // In time: every node goes by what the daemon of its host says.
     HostTimeline:  Daemon => App, Visualization, Daemon, Bridge;
+    ClockReading:  Daemon => App, Visualization, Daemon, Bridge;
     // Commands.
     Control:       App, Bridge, Daemon => App, Visualization, Daemon, Bridge;
     Start:         App, Bridge => Daemon;

@@ -1,5 +1,7 @@
 use thiserror::Error;
 
+use crate::ClockEstimate;
+
 /// Tempo, beats and bars, mapped to a clock that only goes forward: pure arithmetic, exact over days.
 ///
 /// Time is microseconds of that clock, of any origin; every host has its own. Beats are counted from any origin too
@@ -226,6 +228,20 @@ impl Timeline {
     #[must_use]
     pub const fn on_clock(self, ahead_us: i64) -> Self {
         Self { origin_us: self.origin_us.saturating_add(ahead_us), ..self }
+    }
+
+    /// The same by the clock here, of one that is by the clock of another host. What comes out between the two is as exact
+    /// as the estimate is near the origin.
+    #[must_use]
+    pub fn here(self, clock: &ClockEstimate) -> Self {
+        let rate = (self.rate * clock.rate()).clamp(Self::MIN_RATE, Self::MAX_RATE);
+        Self { origin_us: clock.here(self.origin_us), rate, ..self }
+    }
+
+    /// How long a beat is, in microseconds of its clock.
+    #[must_use]
+    pub const fn us_per_beat(&self) -> f64 {
+        1.0 / self.beats_per_us()
     }
 
     const fn beats_per_us(&self) -> f64 {

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 
 use hana_protocol::Answer;
 use hana_protocol::Blackout;
+use hana_protocol::ClockReading;
 use hana_protocol::Command;
 use hana_protocol::Control;
 use hana_protocol::Encoding;
@@ -107,6 +108,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Lost => senders!(Lost),
         KeyKind::Log => senders!(LogLine),
         KeyKind::Timeline => senders!(HostTimeline),
+        KeyKind::Clock => senders!(ClockReading),
     }
 }
 
@@ -193,6 +195,7 @@ fn the_limits_are_those_of_the_messages() {
         (Lost::NAME, limits_of::<Lost>()),
         (LogLine::NAME, limits_of::<LogLine>()),
         (HostTimeline::NAME, limits_of::<HostTimeline>()),
+        (ClockReading::NAME, limits_of::<ClockReading>()),
         ("custom", limits_of::<Custom>()),
     ];
     assert_eq!(shown, limits.into());
@@ -276,6 +279,7 @@ fn the_examples_of_messages_are_whole_messages() {
     example_is_whole::<Lost>();
     example_is_whole::<LogLine>();
     example_is_whole::<HostTimeline>();
+    example_is_whole::<ClockReading>();
 }
 
 #[test]

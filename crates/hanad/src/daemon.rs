@@ -13,9 +13,11 @@ use hana_network::Node;
 use hana_network::Origin;
 use hana_network::Pending;
 use hana_network::PresenceWatch;
+use hana_network::Received;
 use hana_network::Request;
 use hana_network::Rival;
 use hana_network::SavedState;
+use hana_network::Subscription;
 use hana_network::local_us;
 use hana_process::Action;
 use hana_process::Catalogue;
@@ -33,12 +35,15 @@ use hana_protocol::Control;
 use hana_protocol::Event;
 use hana_protocol::EventKind;
 use hana_protocol::HealthWatch;
+use hana_protocol::HostTimeline;
+use hana_protocol::Key;
 use hana_protocol::NodeId;
 use hana_protocol::ProcessState;
 use hana_protocol::Scheduled;
 use hana_protocol::Shutdown;
 use hana_protocol::Sighting;
 use hana_protocol::Start;
+use hana_protocol::Topics;
 use hana_protocol::Verdict;
 use hana_protocol::in_full;
 use hana_protocol::role;
@@ -63,6 +68,8 @@ pub(crate) enum DaemonEvent {
     Request(Request),
     /// Somebody came, went, or said how it is.
     Sighting(Sighting),
+    /// A host says its timeline.
+    Timeline(Received<HostTimeline>),
     /// It is time to end.
     End,
     /// An older daemon has this id.
@@ -78,6 +85,7 @@ pub(crate) struct Daemon {
     state: StateDir,
     events: SyncSender<DaemonEvent>,
     presence: PresenceWatch,
+    _timelines: Subscription<Received<HostTimeline>>,
     neighbours: Neighbours,
     timekeeper: Timekeeper,
     /// What is to be started on a beat.
@@ -128,6 +136,8 @@ impl Daemon {
         forward(node.requests().clone(), events.clone(), DaemonEvent::Request);
         forward(node.displaced().clone(), events.clone(), DaemonEvent::Displaced);
         forward(presence.sightings().clone(), events.clone(), DaemonEvent::Sighting);
+        let timelines = node.subscribe(Topics::every_timeline());
+        forward(timelines.clone(), events.clone(), DaemonEvent::Timeline);
         Self {
             look_at: Instant::now(),
             pacer: LaunchPacer::new(catalogue.pace()),
@@ -137,6 +147,7 @@ impl Daemon {
             state,
             events,
             presence,
+            _timelines: timelines,
             neighbours,
             timekeeper,
             starts: ChangeSchedule::new(STARTS),
@@ -176,6 +187,7 @@ impl Daemon {
                 Ok(DaemonEvent::Process(node, event)) => self.handle(&node, event),
                 Ok(DaemonEvent::Request(request)) => self.take_request(request),
                 Ok(DaemonEvent::Sighting(sighting)) => self.see(sighting),
+                Ok(DaemonEvent::Timeline(heard)) => self.hear_timeline(heard),
                 // What was launched goes on: it is the show, whoever looks after it.
                 Ok(DaemonEvent::Displaced(rival)) => anyhow::bail!(
                     "another machine is called '{}' too, and was there first; give this one another name, HANA_HOST=..., and start hanad again. What it launched goes on",
@@ -206,7 +218,7 @@ impl Daemon {
             || self.reaping_until.is_some_and(|until| until > Instant::now())
             || self.keepers.values().any(|keeper| keeper.run.is_some());
         let of_pacer = self.pacer.next_deadline(Instant::now());
-        let of_time = Instant::now() + Duration::from_micros(self.timekeeper.next_us());
+        let of_time = Instant::now() + self.timekeeper.next_in();
         let timeline = self.timekeeper.timeline(local_us());
         let of_starts = self.starts.next_us(&timeline).map(|at_us| {
             let left = u64::try_from(at_us.saturating_sub(local_us())).unwrap_or_default();
@@ -236,7 +248,7 @@ impl Daemon {
     fn tick(&mut self) {
         let now = Instant::now();
         self.neighbours.tick(&self.node, &self.presence, now);
-        self.timekeeper.tick();
+        self.timekeeper.tick(&self.node);
         self.start_due();
         if now >= self.look_at {
             self.look_at = now + IDLE;
@@ -307,6 +319,7 @@ impl Daemon {
                 self.handle(node, ProcessEvent::Joined { session: zid.clone() });
             },
             Sighting::Vanished { node, zid } => {
+                self.timekeeper.tell(&self.node, |ensemble, now| ensemble.lose(node, now));
                 self.handle(node, ProcessEvent::Left { session: zid.clone() });
             },
             Sighting::Health(node, health) => {
@@ -323,6 +336,13 @@ impl Daemon {
             _ => {},
         }
         self.neighbours.see(sighting, now);
+    }
+
+    fn hear_timeline(&mut self, heard: Received<HostTimeline>) {
+        if let Some(key) = Key::parse(&heard.key) {
+            self.timekeeper
+                .tell(&self.node, |ensemble, now| ensemble.hear(key.owner(), heard.message, now));
+        }
     }
 
     /// What was not heard while the daemon itself was off the mesh is held against nobody.
@@ -363,17 +383,8 @@ impl Daemon {
             Control::Restart(restart) => {
                 self.ask_of(request, &restart.node, ProcessEvent::RestartAsked);
             },
-            Control::Tempo(tempo) => match self.timekeeper.set_tempo(tempo.bpm) {
-                Ok(()) => request.accept(Accepted {}),
-                Err(problem) => request.refuse(problem.to_string()),
-            },
-            Control::Play(_) => {
-                self.timekeeper.set_playing(true);
-                request.accept(Accepted {});
-            },
-            Control::Pause(_) => {
-                self.timekeeper.set_playing(false);
-                request.accept(Accepted {});
+            Control::Tempo(_) | Control::Play(_) | Control::Pause(_) => {
+                self.timekeeper.order(&self.node, request);
             },
             // Answered by the network layer, or refused there.
             Control::Shutdown(_)

@@ -138,7 +138,7 @@ fn run(arguments: &Arguments, log: &Log, unmet: Unmet) -> anyhow::Result<()> {
         node.id(),
         state.own_log().display()
     ));
-    let timekeeper = Timekeeper::new(&node, config.timeline);
+    let timekeeper = Timekeeper::new(&node, config.timeline, state.timeline(), |_| ());
     Daemon::new(node, config.catalogue, config.origin, state, events, timekeeper)
         .run(&inbox, &watchdog)
 }

@@ -114,6 +114,11 @@ impl StateDir {
         self.dir.join("saved").join(node.as_str())
     }
 
+    /// The file with the timeline, to go on from.
+    pub(crate) fn timeline(&self) -> PathBuf {
+        self.dir.join("timeline.json")
+    }
+
     /// The daemon's own log.
     pub(crate) fn own_log(&self) -> PathBuf {
         log_of(&self.dir, OWN)

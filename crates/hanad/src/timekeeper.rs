@@ -1,103 +1,305 @@
+use std::fs;
+use std::io;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hana_network::Answering;
+use hana_network::ClockWatch;
+use hana_network::CommandError;
 use hana_network::Node;
+use hana_network::Pending;
+use hana_network::Request;
 use hana_network::StatePublisher;
 use hana_network::local_us;
-use hana_protocol::Course;
+use hana_network::unix_ms;
+use hana_protocol::Accepted;
+use hana_protocol::Control;
+use hana_protocol::Ensemble;
+use hana_protocol::EnsembleAction;
 use hana_protocol::HostTimeline;
+use hana_protocol::LinkOrder;
+use hana_protocol::NodeId;
+use hana_protocol::Order;
+use hana_protocol::Ordered;
+use hana_protocol::Pause;
+use hana_protocol::Play;
+use hana_protocol::Tempo;
 use hana_protocol::Timeline;
-use hana_protocol::TimelineError;
-use hana_protocol::TimelineSource;
 use hana_protocol::Topic;
+use hana_protocol::in_full;
 use hana_protocol::role;
+use serde::Deserialize;
+use serde::Serialize;
 
-/// Keeps the timeline of this host, and says it.
+/// Keeps the timeline of this host: does what [`Ensemble`] says, with the mesh, the clock and the disk.
 pub(crate) struct Timekeeper {
+    ensemble: Ensemble,
     said: StatePublisher<HostTimeline>,
-    course: Course,
-    began_us: i64,
-    changes: u64,
-    say_at_us: i64,
+    /// The clock of the host that is followed.
+    clock: Option<(NodeId, ClockWatch)>,
+    /// Where orders for `hana-link` go.
+    link: Box<dyn Fn(LinkOrder) + Send>,
+    memory: Memory,
+    /// Commands that another host was asked to carry out.
+    passed_on: Vec<(Request, Pending<Result<Accepted, CommandError>>)>,
+    _answering: Answering,
 }
 
-/// How long before it holds a change is said, in microseconds: what a message takes, with some to spare.
-const LEAD: i64 = 25_000;
-/// How often it is said in any case, in microseconds.
-const PERIOD: i64 = 250_000;
+/// How long the host that leads may take to carry out a command.
+const COMMAND: Duration = Duration::from_secs(1);
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(10);
 
 impl Timekeeper {
-    /// Begins at beat 0 with the tempo and the bar of `first`.
-    pub(crate) fn new(node: &Node<role::Daemon>, first: Timeline) -> Self {
+    /// Goes on from what an earlier run wrote into `file`, else begins at beat 0 with the tempo and the bar of `first`.
+    pub(crate) fn new(
+        node: &Node<role::Daemon>,
+        first: Timeline,
+        file: PathBuf,
+        link: impl Fn(LinkOrder) + Send + 'static,
+    ) -> Self {
         let now = local_us();
+        let host = node.host().clone();
+        let (memory, before) = Memory::of(file);
+        let resumed = before.and_then(|said| Ensemble::resuming(host.clone(), &said, now));
+        let begins = || Ensemble::new(host.clone(), first.moved_by(-first.beat_at(now)), now);
         Self {
-            said: node.state_publisher(&Topic::timeline(node.host().clone())),
-            course: Course::of(first.moved_by(-first.beat_at(now)).anchored_at(now)),
-            began_us: now,
-            changes: 0,
-            say_at_us: now,
+            ensemble: resumed.unwrap_or_else(begins),
+            said: node.state_publisher(&Topic::timeline(host.clone())),
+            clock: None,
+            link: Box::new(link),
+            memory,
+            passed_on: vec![],
+            _answering: node.answer_clock(),
         }
     }
 
     /// The timeline that holds at a time of this machine's clock.
     pub(crate) fn timeline(&self, at_us: i64) -> Timeline {
-        self.course.at(at_us)
+        self.ensemble.course().at(at_us)
     }
 
-    /// In how many microseconds it has something to do.
-    pub(crate) fn next_us(&self) -> u64 {
-        u64::try_from(self.say_at_us.saturating_sub(local_us())).unwrap_or(0)
+    /// In how long it has something to do.
+    pub(crate) fn next_in(&self) -> Duration {
+        let us = self.ensemble.next_us().saturating_sub(local_us());
+        let next = Duration::from_micros(u64::try_from(us).unwrap_or(0));
+        if self.passed_on.is_empty() { next } else { next.min(LOOK) }
     }
 
-    /// Says how it stands, when it is time to.
-    pub(crate) fn tick(&mut self) {
-        let now = local_us();
-        if now >= self.say_at_us {
-            self.say(now);
+    /// Tells the ensemble what happened, and does what it says.
+    pub(crate) fn tell(
+        &mut self,
+        node: &Node<role::Daemon>,
+        happened: impl FnOnce(&mut Ensemble, i64) -> Vec<EnsembleAction>,
+    ) {
+        if let Some((host, clock)) = &self.clock
+            && let Some(estimate) = clock.estimate()
+        {
+            self.ensemble.clock(host, estimate);
+        }
+        let actions = happened(&mut self.ensemble, local_us());
+        self.carry_out(actions);
+        let follows = self.ensemble.follows();
+        if self.clock.as_ref().map(|(host, _)| host) != follows {
+            self.clock = follows.map(|host| (host.clone(), node.watch_clock(host)));
         }
     }
 
-    /// Another tempo.
-    pub(crate) fn set_tempo(&mut self, bpm: f64) -> Result<(), TimelineError> {
-        let at = local_us() + LEAD;
-        self.change(self.course.at(at).with_tempo(bpm, at)?);
-        Ok(())
+    /// Lets time pass.
+    pub(crate) fn tick(&mut self, node: &Node<role::Daemon>) {
+        if local_us() >= self.ensemble.next_us() {
+            self.tell(node, Ensemble::tick);
+        }
+        self.answer_passed_on();
     }
 
-    /// Plays, or stands still.
-    pub(crate) fn set_playing(&mut self, playing: bool) {
-        let at = local_us() + LEAD;
-        self.change(self.course.at(at).anchored_at(at).with_playing(playing));
+    /// Carries out a command, or has the host that leads carry it out.
+    pub(crate) fn order(&mut self, node: &Node<role::Daemon>, request: Request) {
+        let order = match request.control() {
+            Control::Tempo(tempo) => Order::Tempo(tempo.bpm),
+            Control::Play(_) => Order::Play,
+            Control::Pause(_) => Order::Pause,
+            _ => return,
+        };
+        match self.ensemble.order(order, local_us()) {
+            Ok(Ordered::Done(actions)) => {
+                self.carry_out(actions);
+                request.accept(Accepted {});
+            },
+            Ok(Ordered::Tell(leader)) => {
+                let answer = match order {
+                    Order::Tempo(bpm) => {
+                        node.command::<role::Daemon, _>(&leader, Tempo { bpm }, COMMAND)
+                    },
+                    Order::Play => node.command::<role::Daemon, _>(&leader, Play {}, COMMAND),
+                    Order::Pause => node.command::<role::Daemon, _>(&leader, Pause {}, COMMAND),
+                };
+                self.passed_on.push((request, answer));
+            },
+            Err(problem) => request.refuse(problem.to_string()),
+        }
     }
 
-    fn change(&mut self, to: Timeline) {
-        self.course = self.course.then(to);
-        self.changes += 1;
-        self.say(local_us());
+    fn answer_passed_on(&mut self) {
+        for (request, answer) in std::mem::take(&mut self.passed_on) {
+            match answer.take() {
+                Some(Ok(accepted)) => request.accept(accepted),
+                Some(Err(CommandError::Refused { reason, .. })) => request.refuse(reason),
+                Some(Err(problem)) => request.refuse(format!(
+                    "the host that leads has not done it: {}; try again in a moment",
+                    in_full(&problem)
+                )),
+                None if answer.is_abandoned() => request.refuse("this daemon is ending"),
+                None => self.passed_on.push((request, answer)),
+            }
+        }
     }
 
-    fn say(&mut self, now: i64) {
-        self.say_at_us = now + PERIOD;
-        let last = self.course.last();
-        // What is to come is said as it will be.
-        let timeline = if last.origin().0 > now { last } else { last.anchored_at(now) };
-        let (at_us, beat) = timeline.origin();
-        let said = HostTimeline {
-            bpm: timeline.bpm(),
-            beat,
-            at_us,
-            rate: timeline.rate(),
+    fn carry_out(&mut self, actions: Vec<EnsembleAction>) {
+        for action in actions {
+            match action {
+                EnsembleAction::Say(said) => {
+                    self.memory.keep(&said);
+                    if let Err(problem) = self.said.set(&said) {
+                        tracing::warn!("the timeline is not said: {problem}");
+                    }
+                },
+                EnsembleAction::Link(order) => (self.link)(order),
+                EnsembleAction::Jumped(jump) => {
+                    tracing::info!("the beat jumps by {:.2}: {}", jump.beats, jump.reason);
+                },
+            }
+        }
+    }
+}
+
+/// What is written down, so that a daemon that is started again goes on where it was.
+struct Memory {
+    file: PathBuf,
+    kept: Option<HostTimeline>,
+    /// Said once.
+    complained: bool,
+}
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// When it was written: a clock that has begun anew since then is another one.
+    unix_ms: u64,
+    local_us: i64,
+    said: HostTimeline,
+}
+
+/// How far the beat may be off from what is written down, in microseconds, before it is written anew.
+const WRITTEN_US: f64 = 2_000.0;
+/// How far wall clock and local clock may have gone apart, in microseconds, in a boot that is still the same.
+const SAME_BOOT_US: u64 = 3_000_000;
+
+impl Memory {
+    /// And what is written there, if it is of this boot.
+    fn of(file: PathBuf) -> (Self, Option<HostTimeline>) {
+        let read = Self::read(&file).unwrap_or_else(|problem| {
+            tracing::warn!("{}: the last beat is not known: {problem}", file.display());
+            None
+        });
+        let is_of_this_boot = |kept: &Kept| {
+            let passed =
+                local_us().checked_sub(kept.local_us).and_then(|us| u64::try_from(us).ok());
+            let by_wall = unix_ms().checked_sub(kept.unix_ms).map(|ms| ms.saturating_mul(1000));
+            passed.zip(by_wall).is_some_and(|(a, b)| a.abs_diff(b) < SAME_BOOT_US)
+        };
+        let before = read.filter(is_of_this_boot).map(|kept| kept.said);
+        (Self { file, kept: before.clone(), complained: false }, before)
+    }
+
+    fn read(file: &Path) -> io::Result<Option<Kept>> {
+        match fs::read(file) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(problem) if problem.kind() == ErrorKind::NotFound => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// Writes it down, if it does not follow from what is written.
+    fn keep(&mut self, said: &HostTimeline) {
+        let follows = |kept: &HostTimeline| {
+            let (Some(kept_line), Some(line)) = (kept.timeline(), said.timeline()) else {
+                return false;
+            };
+            let off = (kept_line.beat_at(said.at_us) - said.beat).abs() * line.us_per_beat();
+            let is_same = (kept.playing, kept.changes, kept.bpm.to_bits(), kept.quantum.to_bits())
+                == (said.playing, said.changes, said.bpm.to_bits(), said.quantum.to_bits());
+            is_same && off < WRITTEN_US
+        };
+        if self.kept.as_ref().is_some_and(follows) {
+            return;
+        }
+        let kept = Kept { unix_ms: unix_ms(), local_us: local_us(), said: said.clone() };
+        let new = self.file.with_extension("new");
+        let written = serde_json::to_vec(&kept)
+            .map_err(io::Error::from)
+            .and_then(|bytes| fs::write(&new, bytes))
+            .and_then(|()| fs::rename(&new, &self.file));
+        if let Err(problem) = written
+            && !std::mem::replace(&mut self.complained, true)
+        {
+            tracing::warn!(
+                "{}: the beat is not written down ({problem}); a daemon that is started again begins at 0",
+                self.file.display()
+            );
+        }
+        self.kept = Some(said.clone());
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use hana_protocol::TimelineSource;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_down_is_gone_on_from_and_written_again_only_when_it_is_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("timeline.json");
+        let (mut memory, before) = Memory::of(file.clone());
+        assert_eq!(before, None);
+        let now = local_us();
+        let mut said = HostTimeline {
+            bpm: 140.0,
+            beat: 7.0,
+            at_us: now,
+            rate: 1.0,
             easing: None,
-            quantum: timeline.quantum(),
-            playing: timeline.is_playing(),
+            quantum: 4.0,
+            playing: true,
             source: TimelineSource::Internal,
             peers: 0,
             from: None,
             error_us: None,
-            running_us: u64::try_from(now - self.began_us).unwrap_or(0),
+            running_us: 1,
             followers: 0,
-            changes: self.changes,
+            changes: 0,
             jump: None,
         };
-        if let Err(problem) = self.said.set(&said) {
-            tracing::warn!("the timeline is not said: {problem}");
-        }
+        memory.keep(&said);
+        let (_, before) = Memory::of(file.clone());
+        assert_eq!(before.as_ref(), Some(&said));
+        let first = said.clone();
+        (said.at_us, said.beat) = (now + 60_000_000, 147.0);
+        memory.keep(&said);
+        assert_eq!(Memory::of(file.clone()).1, Some(first), "it follows from what is written");
+        said.playing = false;
+        memory.keep(&said);
+        assert_eq!(Memory::of(file.clone()).1, Some(said.clone()));
+        // Written before the machine was started again.
+        let kept = Kept { unix_ms: unix_ms() - 3_600_000, local_us: now, said };
+        fs::write(&file, serde_json::to_vec(&kept).unwrap()).unwrap();
+        assert_eq!(Memory::of(file.clone()).1, None);
+        fs::write(&file, "{").unwrap();
+        assert_eq!(Memory::of(file).1, None);
     }
 }

@@ -1,6 +1,8 @@
 use bevy::prelude::*;
+use hana_network::local_us;
 use hana_plugin::Connectivity;
 use hana_plugin::MeshLink;
+use hana_protocol::HostTimeline;
 use hana_protocol::role;
 
 use super::Part;
@@ -8,7 +10,7 @@ use super::show;
 use crate::desk::Desk;
 use crate::theme;
 
-/// The line at the top: which show, how many there are, how many are in trouble.
+/// The line at the top: which show, how many there are, how many are in trouble, the beat.
 #[derive(PartialEq)]
 pub(crate) struct Picture {
     show: Option<String>,
@@ -16,6 +18,8 @@ pub(crate) struct Picture {
     trouble: usize,
     /// Why this app is not on the mesh, if it is not.
     away: Option<String>,
+    /// Tempo, bar and beat, and where they come from.
+    time: Option<(String, String)>,
 }
 
 /// Why this app is not on the mesh, if it is not.
@@ -28,6 +32,13 @@ fn away(connectivity: &Connectivity) -> Option<String> {
         },
         Connectivity::Disconnected { reason, .. } => Some(format!("not on the mesh: {reason}")),
     }
+}
+
+/// Tempo, bar and beat, and where they come from, once that is known.
+fn time(node: &hana_network::Node<role::App>) -> Option<(String, String)> {
+    let now = local_us();
+    let (timeline, said) = (node.timeline().at(now)?, node.timeline().said()?);
+    Some((HostTimeline::beat_in_words(&timeline, now), said.source_in_words()))
 }
 
 pub(super) fn place() -> impl Bundle {
@@ -59,12 +70,13 @@ pub(super) fn draw(
         nodes: desk.overview.views().len(),
         trouble: desk.overview.alarms().count(),
         away: away(&connectivity),
+        time: link.node().and_then(time),
     };
     show(place, picture, &mut commands, spawn);
 }
 
 fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
-    let Picture { show, nodes, trouble, away } = picture;
+    let Picture { show, nodes, trouble, away, time } = picture;
     parent.spawn(theme::line("hana", theme::LARGE, theme::TEXT));
     if let Some(show) = show {
         parent.spawn(theme::line(format!("show {show}"), theme::MIDDLE, theme::TEXT));
@@ -79,4 +91,8 @@ fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
         many => (format!("{many} in trouble"), theme::TROUBLE),
     };
     parent.spawn(theme::line(how, theme::MIDDLE, colour));
+    if let Some((beat, source)) = time {
+        parent.spawn(theme::line(beat.clone(), theme::MIDDLE, theme::TEXT));
+        parent.spawn(theme::line(source.clone(), theme::MIDDLE, theme::FAINT));
+    }
 }

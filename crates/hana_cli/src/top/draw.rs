@@ -32,6 +32,8 @@ use super::model::Model;
 pub(crate) struct Surroundings<'a> {
     /// The show's name, if it has one.
     pub(crate) show: Option<&'a str>,
+    /// The beat, and where it comes from, once that is known.
+    pub(crate) time: Option<(String, String)>,
     /// What the selected one wrote, the newest last.
     pub(crate) log: &'a [LogLine],
     /// Unix milliseconds.
@@ -132,10 +134,19 @@ fn draw_head(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings
     } else {
         Span::styled(format!("  {trouble} in trouble"), around.style(Color::LightRed)).bold()
     });
-    frame.render_widget(
-        Line::from(spans).style(Style::new().add_modifier(Modifier::REVERSED)),
-        area,
-    );
+    let line = Line::from(spans);
+    // At the other end of the line: all of it, or the beat alone, as there is room.
+    let room = usize::from(area.width).saturating_sub(line.width() + 2);
+    let time = around.time.as_ref().and_then(|(beat, source)| {
+        let whole = format!("{beat}  {source} ");
+        [whole, format!("{beat} ")].into_iter().find(|text| text.chars().count() <= room)
+    });
+    frame.render_widget(line.style(Style::new().add_modifier(Modifier::REVERSED)), area);
+    if let Some(time) = time {
+        let width = u16::try_from(time.chars().count()).unwrap_or(area.width).min(area.width);
+        let right = Rect { x: area.right() - width, width, ..area };
+        frame.render_widget(Line::from(time.reversed()), right);
+    }
 }
 
 fn draw_alert(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {

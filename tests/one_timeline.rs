@@ -1,0 +1,129 @@
+//! All hosts share one timeline: whoever is told, whoever dies, whoever comes back.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use hana_tests::Host;
+use hana_tests::Lab;
+use hana_tests::Signal;
+use hana_tests::eventually;
+use hana_tests::show::Show;
+use hana_tests::show::figure;
+use hana_tests::show::hana;
+use hana_tests::show::start_daemon;
+use serde_json::Value;
+
+/// A second for whoever was better to be followed, another one to be missed, and a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+/// How far off the beat may be from where it was going, in microseconds.
+const NEAR_US: f64 = 1000.0;
+
+fn timeline(host: &Host) -> Value {
+    hana(host, ["tempo", "--json"]).ok().json()
+}
+
+/// How far the beat is from where it was going, in microseconds of a tempo that has not changed.
+fn off_us(before: &Value, after: &Value) -> f64 {
+    let of = |value: &Value, name: &str| value[name].as_f64().unwrap();
+    let bpm = of(before, "bpm");
+    let passed = of(after, "at_us") - of(before, "at_us");
+    of(after, "beat").mul_add(60e6 / bpm, -of(before, "beat") * 60e6 / bpm) - passed
+}
+
+fn goes_by(host: &Host, leader: Option<&str>) -> Value {
+    eventually(SOON, "it to go by the one that leads", || {
+        let now = timeline(host);
+        let is_exact = leader.is_none() || now["source"] == "mesh";
+        if now["from"].as_str() == leader && is_exact { Ok(now) } else { Err(now) }
+    })
+}
+
+#[test]
+fn whoever_is_told_all_follow() {
+    let Some(lab) = Lab::new("told") else { return };
+    let show = Show::of(&lab, &["h1", "h2", "h3"]);
+    let [h1, h2, h3] = show.hosts() else { unreachable!() };
+    goes_by(h2, Some("h1"));
+    goes_by(h3, Some("h1"));
+    hana(h3, ["tempo", "140"]).ok();
+    hana(h2, ["pause"]).ok();
+    for host in [h1, h2, h3] {
+        eventually(SOON, "the tempo that was set elsewhere", || {
+            let now = timeline(host);
+            if now["bpm"] == 140.0 && now["playing"] == false { Ok(()) } else { Err(now) }
+        });
+    }
+    hana(h1, ["play"]).ok();
+    eventually(SOON, "it to play", || {
+        let now = timeline(h3);
+        if now["playing"] == true { Ok(()) } else { Err(now) }
+    });
+    for wrong in ["19", "1000", "nan"] {
+        let refused = hana(h2, ["tempo", wrong]);
+        assert!(!refused.status.success(), "{}", refused.stdout);
+        assert!(refused.stderr.contains("from 20 to 999"), "{}", refused.stderr);
+    }
+    // A host without a daemon has a timeline too, and may change it.
+    let h4 = lab.host("h4");
+    goes_by(&h4, Some("h1"));
+    hana(&h4, ["tempo", "99.5"]).ok();
+    eventually(SOON, "the tempo that was set without a daemon", || {
+        let now = timeline(h2);
+        if now["bpm"] == 99.5 { Ok(()) } else { Err(now) }
+    });
+}
+
+#[test]
+fn when_the_daemon_that_leads_is_killed_the_others_go_on_and_it_comes_back_to_their_beat() {
+    let Some(lab) = Lab::new("led") else { return };
+    let mut show = Show::of(&lab, &["h1", "h2", "h3"]);
+    let hosts = show.hosts().to_vec();
+    let [h1, h2, h3] = &*hosts else { unreachable!() };
+    goes_by(h2, Some("h1"));
+    goes_by(h3, Some("h1"));
+    let before = [timeline(h2), timeline(h3)];
+    show.daemon("h1").kill(Signal::KILL);
+    let leader = eventually(SOON, "another one to lead", || {
+        let (second, third) = (timeline(h2), timeline(h3));
+        match (second["from"].as_str(), third["from"].as_str()) {
+            (None, Some("h2")) => Ok("h2"),
+            (Some("h3"), None) => Ok("h3"),
+            _ => Err((second, third)),
+        }
+    });
+    let after = [timeline(h2), timeline(h3)];
+    for (before, after) in before.iter().zip(&after) {
+        let off = off_us(before, after);
+        figure(&format!(
+            "the daemon that leads is killed: a host's beat is off by {off:.0} us afterwards"
+        ));
+        assert!(off.abs() < NEAR_US, "{off} us: {before} {after}");
+        assert_eq!(before["jumps"], after["jumps"]);
+    }
+    let _again = start_daemon(h1);
+    let back = goes_by(h1, Some(leader));
+    assert_eq!(back["jumps"], 0, "it went on from where it was, and was still there: {back}");
+    for (host, before) in [h2, h3].into_iter().zip(&after) {
+        let now = timeline(host);
+        let off = off_us(before, &now);
+        assert!(off.abs() < NEAR_US, "{off} us: {before} {now}");
+        assert_eq!(before["jumps"], now["jumps"]);
+    }
+}
+
+#[test]
+fn a_daemon_that_is_killed_and_started_again_alone_goes_on_where_it_was() {
+    let Some(lab) = Lab::new("alone") else { return };
+    let mut show = Show::of(&lab, &["h1"]);
+    let h1 = show.host("h1").clone();
+    hana(&h1, ["tempo", "171"]).ok();
+    let before = timeline(&h1);
+    show.daemon("h1").kill(Signal::KILL);
+    let _again = start_daemon(&h1);
+    let after = timeline(&h1);
+    assert_eq!(after["bpm"], 171.0, "{after}");
+    let off = off_us(&before, &after);
+    figure(&format!("a daemon alone is killed and started again: the beat is off by {off:.0} us"));
+    assert!(off.abs() < NEAR_US, "{off} us: {before} {after}");
+}
