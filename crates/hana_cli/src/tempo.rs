@@ -28,7 +28,7 @@ use crate::mesh;
 use crate::process::say;
 
 /// How soon there is something to read, if anybody says it.
-const HEARD: Duration = Duration::from_secs(2);
+const HEARD: Duration = Duration::from_secs(4);
 /// How long a change may take to be seen here.
 const SEEN: Duration = Duration::from_secs(1);
 

@@ -48,7 +48,7 @@ pub struct ClockReading {
 impl Message for ClockReading {
     const LANE: Lane = Lane::UnreliableSequenced;
     const MAX_BYTES: usize = 1024;
-    /// Two questions a second from each of some hundred hosts.
+    /// Four questions a second from each of some hundred hosts.
     const MAX_PER_SECOND: u32 = 500;
     const NAME: &'static str = "clock";
 }
@@ -80,7 +80,7 @@ struct Lines {
 /// How far is looked back. Longer tells the drift better, but it changes with the temperature.
 const WINDOW_US: i64 = 30_000_000;
 /// Exchanges that are remembered at most.
-const EXCHANGES: usize = 64;
+const EXCHANGES: usize = 128;
 /// No clock drifts by more than this against another.
 const MOST_GAIN: f64 = 1e-3;
 /// Readings are whole microseconds, and no drift is quite even.
@@ -181,7 +181,7 @@ fn lines(exchanges: &[Exchange]) -> Option<Lines> {
 /// The gain that leaves most room, of which there is less to either side; none if it leaves none.
 fn widest(room: impl Fn(f64) -> f64) -> Option<f64> {
     let (mut low, mut high) = (-MOST_GAIN, MOST_GAIN);
-    for _ in 0..60 {
+    for _ in 0..40 {
         let third = (high - low) / 3.0;
         if room(low + third) < room(high - third) {
             low += third;
@@ -199,7 +199,7 @@ fn edge(room: impl Fn(f64) -> f64, widest: f64, limit: f64) -> f64 {
         return limit;
     }
     let (mut inside, mut outside) = (widest, limit);
-    for _ in 0..40 {
+    for _ in 0..30 {
         let middle = f64::midpoint(inside, outside);
         if room(middle) >= 0.0 {
             inside = middle;
