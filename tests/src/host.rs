@@ -134,6 +134,8 @@ impl Host {
             .env("PATH", std::env::join_paths(paths).expect("paths were split from one"))
             .env("HOME", directory.join("home"))
             .env("HANA_STATE", directory.join("state"))
+            // What is about Link says so: see `crate::link`.
+            .env("HANA_LINK", "off")
             .env("TMPDIR", directory.join("tmp"));
         command
     }
@@ -160,6 +162,13 @@ impl Host {
     #[must_use]
     pub fn spawn(&self, command: Command) -> Running {
         Running::start(self.clone(), command, self.next_number())
+    }
+
+    /// The same with a program that reads what [`Running::say`] says, until [`Running::hang_up`] or the end of the value.
+    #[track_caller]
+    #[must_use]
+    pub fn spawn_listening(&self, command: Command) -> Running {
+        Running::start_listening(self.clone(), command, self.next_number())
     }
 
     /// Names the files of what is spawned next.

@@ -15,6 +15,7 @@
 //! | sit at a terminal, type, look at it | [`Terminal`] |
 //! | have all of that, with a visualization in a window | [`Stage`] |
 //! | use programs that are not ours | [`foreign`] |
+//! | be in a session of Ableton Link | [`link`] |
 //!
 //! A lab and a screen end with the test process, also when that is killed with SIGKILL.
 
@@ -31,6 +32,8 @@ mod host;
 mod image;
 #[cfg(target_os = "linux")]
 mod lab;
+#[cfg(target_os = "linux")]
+pub mod link;
 #[cfg(target_os = "linux")]
 mod namespace;
 #[cfg(target_os = "linux")]

@@ -1,9 +1,11 @@
 use std::fmt;
 use std::fs;
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
+use std::process::ChildStdin;
 use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
@@ -33,6 +35,8 @@ pub struct Running {
     stderr: PathBuf,
     start: Instant,
     end: Option<ExitStatus>,
+    /// Where it reads from, if anybody may tell it something.
+    stdin: Option<ChildStdin>,
 }
 
 /// How a program ended and what it said.
@@ -60,6 +64,15 @@ impl Running {
         Self::start_connected(host, command, number)
     }
 
+    /// The same with a program that reads what [`Running::say`] says.
+    #[track_caller]
+    pub(crate) fn start_listening(host: Host, mut command: Command, number: u32) -> Self {
+        let [stdout, stderr, _] = files(&host, number);
+        let create = |path: &Path| File::create(path).expect("a lab's directory can be written");
+        command.stdin(Stdio::piped()).stdout(create(&stdout)).stderr(create(&stderr));
+        Self::start_connected(host, command, number)
+    }
+
     /// Starts a program whose input and output the caller has connected.
     #[track_caller]
     pub(crate) fn start_connected(host: Host, mut command: Command, number: u32) -> Self {
@@ -78,7 +91,8 @@ impl Running {
             pid.or_else(|| child.try_wait().ok().flatten().map(|_| 0))
         });
         assert!(pid != 0, "`{line}` could not be started: {}", read(&stderr));
-        Self { host, line, child, pid, stdout, stderr, start, end: None }
+        let stdin = child.stdin.take();
+        Self { host, line, child, pid, stdout, stderr, start, end: None, stdin }
     }
 
     /// Its number on the host.
@@ -97,6 +111,19 @@ impl Running {
     #[must_use]
     pub fn stderr(&self) -> String {
         read(&self.stderr)
+    }
+
+    /// Writes a line to its standard input. Only to what [`Host::spawn_listening`] has started.
+    #[track_caller]
+    pub fn say(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("somebody listens");
+        writeln!(stdin, "{line}")
+            .unwrap_or_else(|error| panic!("`{}` does not listen: {error}", self.line));
+    }
+
+    /// Closes its standard input.
+    pub fn hang_up(&mut self) {
+        self.stdin.take();
     }
 
     /// Sends it a signal.

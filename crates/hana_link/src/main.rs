@@ -20,7 +20,6 @@ mod orders;
 mod teller;
 
 use std::io;
-use std::io::IsTerminal;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -65,8 +64,6 @@ struct Arguments {
 
 /// How often Link is looked at: what happens there is told this much later, at most.
 const POLL: Duration = Duration::from_millis(10);
-/// How long who is no person at a terminal may take to say from which timeline to go on.
-const FIRST_ORDER: Duration = Duration::from_millis(300);
 /// Lines on their way out. When nobody reads, newer ones are left out: the next one says it all again.
 const LINES: usize = 16;
 /// Orders on their way in. Who sends more at a time waits.
@@ -96,8 +93,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     orders::read_from_stdin(tells.clone())?;
     let (out, written) = write_to_stdout(tells)?;
     let audience = if arguments.json { Audience::Program } else { Audience::Person };
-    let patience = if io::stdin().is_terminal() { Duration::ZERO } else { FIRST_ORDER };
-    let member = Member::new(own, patience, Instant::now());
+    let member = Member::new(own, Instant::now());
     take_part(member, Teller::new(audience), &inbox, &out, &ended)?;
     drop(out);
     written.recv_timeout(LAST_LINE).ok();
@@ -121,7 +117,7 @@ fn take_part(
         let now = Instant::now();
         let seen = link.see(member.quantum())?;
         let acts = match heard {
-            Ok(Heard::Order(order)) => member.order(order, &seen, now),
+            Ok(Heard::Order(order)) => member.order(order, &seen),
             Ok(Heard::Nonsense(problem)) => {
                 writeln!(io::stderr(), "hana-link: {problem}").ok();
                 vec![]

@@ -9,8 +9,11 @@ use hana_protocol::Timeline;
 ///
 /// Whoever joins takes the tempo, the bar and the transport of the session that runs. So it changes nothing until it knows
 /// whether there is one: what is ordered meanwhile is held back. The timeline that it is to go on from is set before it
-/// joins, when nobody hears it; a session that runs has been there for longer and wins over it, one that does not
-/// begins with it.
+/// joins, when nobody hears it: a session that runs wins over it, and where there is none it begins with it.
+///
+/// Of two sessions that meet the older one wins in Link, but of two that began within half a second the one with the smaller
+/// number, which is chance. And a member that is left alone begins anew. So it is quiet for longer than that before it joins:
+/// whoever was there when it came, or was left by the one before it, is the older one.
 #[derive(Debug)]
 pub(crate) struct Member {
     standing: Standing,
@@ -25,12 +28,14 @@ pub(crate) struct Member {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// Not in a session yet: the first order may say what to go on from.
-    Waiting { until: Instant },
+    /// Not in a session yet. What to go on from may be ordered meanwhile.
+    Quiet { until: Instant },
     /// Left, to join anew.
     Away { until: Instant },
     /// Somebody may be there who has not been heard yet.
     Joining { until: Instant },
+    /// Somebody is there, who may have just come too, and join somebody else in a moment.
+    Meeting { until: Instant },
     /// Knows whether it is alone.
     Settled,
 }
@@ -51,9 +56,13 @@ pub(crate) enum Act {
 }
 
 impl Member {
+    /// How long it is there before it joins. Link takes sessions that began within 500 ms for equally old.
+    const QUIET: Duration = Duration::from_millis(600);
     /// How long it listens before it takes itself for alone. Who is there answers at once and is measured, which takes
     /// some hundred milliseconds.
     const LISTENING: Duration = Duration::from_secs(1);
+    /// How long it looks at whom it has met before it speaks.
+    const MEETING: Duration = Duration::from_millis(300);
     /// Link notices being turned off within half a second.
     const AWAY: Duration = Duration::from_millis(700);
     /// A timeline no further off than this is the same one, in microseconds; Link's own numbers are no finer at slow
@@ -62,10 +71,10 @@ impl Member {
     /// The same for a tempo, as a share of it: Link rounds a beat to whole microseconds.
     const SAME_TEMPO: f64 = 1e-5;
 
-    /// One that begins with a timeline of its own, and waits up to `patience` for an order to take another.
-    pub(crate) fn new(own: Timeline, patience: Duration, now: Instant) -> Self {
+    /// One that begins with a timeline of its own.
+    pub(crate) fn new(own: Timeline, now: Instant) -> Self {
         Self {
-            standing: Standing::Waiting { until: now + patience },
+            standing: Standing::Quiet { until: now + Self::QUIET },
             wish: None,
             own,
             quantum: own.quantum(),
@@ -90,7 +99,7 @@ impl Member {
     }
 
     /// Takes an order. `seen` is where the session stands.
-    pub(crate) fn order(&mut self, order: LinkOrder, seen: &LinkReport, now: Instant) -> Vec<Act> {
+    pub(crate) fn order(&mut self, order: LinkOrder, seen: &LinkReport) -> Vec<Act> {
         match order {
             LinkOrder::Tempo { bpm } if self.is_settled() => vec![Act::Tempo(bpm)],
             LinkOrder::Play {} if self.is_settled() => vec![Act::Playing(true)],
@@ -112,7 +121,7 @@ impl Member {
                 let wished = Timeline::new(bpm, at_us, beat)
                     .and_then(|timeline| timeline.with_quantum(quantum))
                     .map(|timeline| timeline.with_playing(playing));
-                wished.map_or_else(|_| vec![], |timeline| self.adopt(timeline, seen, now))
+                wished.map_or_else(|_| vec![], |timeline| self.adopt(timeline, seen))
             },
         }
     }
@@ -121,22 +130,23 @@ impl Member {
     pub(crate) fn tick(&mut self, seen: &LinkReport, slept: bool, now: Instant) -> Vec<Act> {
         match self.standing {
             // The others' beats went on, and Link would notice within half a minute. Who joins anew is measured at once.
-            Standing::Joining { .. } | Standing::Settled if slept => {
+            Standing::Joining { .. } | Standing::Meeting { .. } | Standing::Settled if slept => {
                 self.standing = Standing::Away { until: now + Self::AWAY };
                 vec![Act::Leave]
             },
-            Standing::Waiting { until } | Standing::Away { until } if now >= until => {
-                vec![self.join(now)]
+            Standing::Quiet { until } | Standing::Away { until } if now >= until => {
+                self.standing = Standing::Joining { until: now + Self::LISTENING };
+                vec![Act::Join]
             },
-            Standing::Joining { .. } if seen.peers > 0 => self.settle(None),
-            Standing::Joining { until } if now >= until => self.settle(Some(seen)),
+            Standing::Joining { .. } if seen.peers > 0 => {
+                self.standing = Standing::Meeting { until: now + Self::MEETING };
+                vec![]
+            },
+            Standing::Joining { until } | Standing::Meeting { until } if now >= until => {
+                self.settle(Some(seen).filter(|seen| seen.peers == 0))
+            },
             _ => vec![],
         }
-    }
-
-    fn join(&mut self, now: Instant) -> Act {
-        self.standing = Standing::Joining { until: now + Self::LISTENING };
-        Act::Join
     }
 
     /// `alone`: where its own session stands, if there is nobody else in it.
@@ -149,11 +159,11 @@ impl Member {
         taken.into_iter().chain(tempo).chain(playing).collect()
     }
 
-    fn adopt(&mut self, timeline: Timeline, seen: &LinkReport, now: Instant) -> Vec<Act> {
+    fn adopt(&mut self, timeline: Timeline, seen: &LinkReport) -> Vec<Act> {
         let quantum = std::mem::replace(&mut self.quantum, timeline.quantum());
         match self.standing {
-            Standing::Waiting { .. } => vec![Act::Take(timeline), self.join(now)],
-            Standing::Away { .. } | Standing::Joining { .. } => {
+            Standing::Quiet { .. } => vec![Act::Take(timeline)],
+            Standing::Away { .. } | Standing::Joining { .. } | Standing::Meeting { .. } => {
                 self.wish = Some(timeline);
                 vec![]
             },
@@ -170,7 +180,9 @@ impl Member {
         if let Some(wish) = self.wish {
             self.wish = wish.with_quantum(beats).ok();
         }
-        let alone = seen.peers == 0 && !matches!(self.standing, Standing::Joining { .. });
+        let is_joining =
+            matches!(self.standing, Standing::Joining { .. } | Standing::Meeting { .. });
+        let alone = seen.peers == 0 && !is_joining;
         let timeline = seen.timeline().and_then(|timeline| timeline.with_quantum(beats)).ok();
         timeline.filter(|_| alone).map(Act::Take).into_iter().collect()
     }
@@ -195,7 +207,6 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(300);
     const TURN: Duration = Duration::from_millis(10);
 
     /// A session as Link would show it, in virtual time.
@@ -214,7 +225,7 @@ mod tests {
             let began = Instant::now();
             let own = Timeline::new(120.0, 0, 0.0).unwrap();
             Self {
-                member: Member::new(own, PATIENCE, began),
+                member: Member::new(own, began),
                 began,
                 passed: Duration::ZERO,
                 session: own,
@@ -240,7 +251,7 @@ mod tests {
         }
 
         fn order(&mut self, order: LinkOrder) {
-            let acts = self.member.order(order, &self.seen(), self.began + self.passed);
+            let acts = self.member.order(order, &self.seen());
             self.carry_out(acts);
         }
 
@@ -289,12 +300,11 @@ mod tests {
     fn alone_it_goes_on_from_what_it_was_given_and_nothing_jumps() {
         let mut scene = Scene::new();
         scene.order(LinkOrder::adopt(&at_133()));
-        assert_eq!(
-            scene.acts,
-            [(Duration::ZERO, Act::Take(at_133())), (Duration::ZERO, Act::Join)]
-        );
+        scene.until(1500);
+        let acts = [(Duration::ZERO, Act::Take(at_133())), (Member::QUIET, Act::Join)];
+        assert_eq!(scene.acts, acts);
         assert!(!scene.member.is_settled());
-        scene.until(1100);
+        scene.until(1700);
         assert!(scene.member.is_settled());
         assert_eq!(scene.spoke(), [Act::Take(at_133())], "once, before anybody could hear it");
         // What the daemon says again is no news.
@@ -303,13 +313,13 @@ mod tests {
     }
 
     #[test]
-    fn who_says_nothing_is_not_waited_for() {
+    fn it_is_there_for_half_a_second_before_it_joins_so_that_others_are_older() {
         let mut scene = Scene::new();
-        scene.until(290);
+        scene.until(590);
         assert!(!scene.joined);
-        scene.until(310);
+        scene.until(610);
         assert!(scene.joined && !scene.member.is_settled());
-        scene.until(1400);
+        scene.until(1700);
         assert!(scene.member.is_settled() && scene.spoke().is_empty());
     }
 
@@ -317,9 +327,11 @@ mod tests {
     fn among_others_it_says_nothing_of_its_own() {
         let mut scene = Scene::new();
         scene.order(LinkOrder::adopt(&Timeline::new(120.0, 0, 0.0).unwrap()));
-        scene.until(200);
+        scene.until(800);
         (scene.session, scene.peers) = (at_133(), 1);
-        scene.until(210);
+        scene.until(1000);
+        assert!(!scene.member.is_settled(), "it may be one that has just come too");
+        scene.until(1120);
         assert!(scene.member.is_settled(), "who is there is found, no need to wait on");
         scene.order(LinkOrder::adopt(&Timeline::new(120.0, 0, 0.0).unwrap()));
         scene.until(3000);
@@ -334,9 +346,9 @@ mod tests {
         scene.order(LinkOrder::adopt(&at_133()));
         scene.order(LinkOrder::Pause {});
         scene.order(LinkOrder::Tempo { bpm: 100.0 });
-        scene.until(990);
+        scene.until(1590);
         assert_eq!(scene.spoke().len(), 1);
-        scene.until(1010);
+        scene.until(1610);
         assert_eq!(scene.spoke()[1..], [Act::Tempo(100.0), Act::Playing(false)]);
     }
 
@@ -345,12 +357,12 @@ mod tests {
         for (peers, taken) in [(0, 2), (1, 1)] {
             let mut scene = Scene::new();
             scene.order(LinkOrder::adopt(&at_133()));
-            scene.until(500);
+            scene.until(1100);
             let other = at_133().with_tempo(140.0, 0).unwrap();
             scene.order(LinkOrder::adopt(&other));
-            scene.until(900);
-            scene.peers = peers;
             scene.until(1500);
+            scene.peers = peers;
+            scene.until(2000);
             assert_eq!(scene.spoke().len(), taken);
         }
     }
@@ -381,7 +393,7 @@ mod tests {
         scene.until(2800);
         assert!(scene.joined && !scene.member.is_settled());
         scene.peers = 1;
-        scene.until(2900);
+        scene.until(3200);
         assert!(scene.member.is_settled());
         assert_eq!(scene.spoke()[1..], [Act::Playing(true)]);
     }

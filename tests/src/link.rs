@@ -1,0 +1,227 @@
+//! Members of Ableton Link sessions: `hana-link`, and programs that are not ours.
+
+use std::cell::RefCell;
+use std::io;
+use std::io::Write;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use rustix::time::ClockId;
+
+use crate::Host;
+use crate::Running;
+use crate::Signal;
+use crate::eventually;
+use crate::foreign;
+use crate::program;
+
+/// A program in a session of Ableton Link, which says where that stands, line by line.
+pub struct LinkMember {
+    running: Running,
+    /// What was read of it, and how many bytes that took.
+    read: RefCell<(Vec<Look>, usize)>,
+}
+
+/// Bindings of Ableton Link for Python, by different people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// `LinkPython-extern`.
+    LinkPython,
+    /// `aalink`.
+    Aalink,
+}
+
+/// What a member says of its session.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Look {
+    /// Beats a minute.
+    pub bpm: f64,
+    /// The beat at `at_us`.
+    pub beat: f64,
+    /// Microseconds of the kernel's own clock, [`now_us`], unless the program believes in another.
+    pub at_us: f64,
+    /// Beats in a bar.
+    pub quantum: f64,
+    /// Whether it plays.
+    pub playing: bool,
+    /// Others in the session.
+    pub peers: u64,
+}
+
+/// For what is set up, on a busy machine.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Whether `hana-link` was built, which needs cmake and libclang; says `skipped: ...` if not.
+#[must_use]
+pub fn is_built() -> bool {
+    let built = program::programs().join("hana-link").is_file();
+    if !built {
+        let test = thread::current().name().unwrap_or("a test").to_owned();
+        writeln!(
+            io::stderr(),
+            "skipped: {test}: hana-link is not built here; `cargo build --workspace` builds it, with cmake and libclang"
+        )
+        .expect("standard error can be written");
+    }
+    built
+}
+
+/// The kernel's own clock, the same on all hosts of a lab: microseconds of `CLOCK_MONOTONIC`.
+#[must_use]
+#[allow(clippy::cast_precision_loss)]
+pub fn now_us() -> f64 {
+    let now = rustix::time::clock_gettime(ClockId::Monotonic);
+    (now.tv_nsec as f64).mul_add(1e-3, now.tv_sec as f64 * 1e6)
+}
+
+impl LinkMember {
+    /// `hana-link --json` with what `configure` adds.
+    #[track_caller]
+    #[must_use]
+    pub fn ours(host: &Host, configure: impl FnOnce(&mut Command)) -> Self {
+        let mut command = host.command("hana-link");
+        command.arg("--json");
+        configure(&mut command);
+        Self::of(host.spawn_listening(command))
+    }
+
+    /// What is started already, and says what `hana-link --json` says.
+    #[must_use]
+    pub const fn of(running: Running) -> Self {
+        Self { running, read: RefCell::new((vec![], 0)) }
+    }
+
+    /// A program that knows nothing of hana.
+    #[track_caller]
+    #[must_use]
+    pub fn foreign(host: &Host, kind: Foreign, bpm: f64, quantum: f64) -> Self {
+        let mut command = host.command(foreign::python());
+        let kind = match kind {
+            Foreign::LinkPython => "link",
+            Foreign::Aalink => "aalink",
+        };
+        command.args(["-W", "ignore"]).arg(foreign::script("link_peer.py"));
+        command.args([kind, &bpm.to_string(), &quantum.to_string()]);
+        Self::of(host.spawn_listening(command))
+    }
+
+    /// Gives it an order, such as `tempo 133`, `play`, `pause`.
+    #[track_caller]
+    pub fn say(&mut self, order: &str) {
+        self.running.say(order);
+    }
+
+    /// All that it has said so far.
+    #[must_use]
+    pub fn looks(&self) -> Vec<Look> {
+        self.said_since(0)
+    }
+
+    /// How much it has said so far.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.read();
+        self.read.borrow().0.len()
+    }
+
+    /// What it has said but for its first `since` lines.
+    #[must_use]
+    pub fn said_since(&self, since: usize) -> Vec<Look> {
+        self.read();
+        self.read.borrow().0.get(since..).unwrap_or_default().to_vec()
+    }
+
+    /// What it said last.
+    #[must_use]
+    pub fn last(&self) -> Option<Look> {
+        self.read();
+        self.read.borrow().0.last().copied()
+    }
+
+    fn read(&self) {
+        let said = self.running.stdout();
+        let (looks, bytes) = &mut *self.read.borrow_mut();
+        // The last line may not be all there yet.
+        if let Some(end) = said.get(*bytes..).and_then(|new| new.rfind('\n')) {
+            looks.extend(said[*bytes..*bytes + end].lines().map(Look::parse));
+            *bytes += end + 1;
+        }
+    }
+
+    /// Waits until it says something that `is_so`, and returns that.
+    #[track_caller]
+    pub fn wait_for(&self, awaited: &str, is_so: impl Fn(&Look) -> bool) -> Look {
+        self.wait_for_since(0, awaited, is_so)
+    }
+
+    /// The same, but not of its first `since` lines.
+    #[track_caller]
+    pub fn wait_for_since(
+        &self,
+        since: usize,
+        awaited: &str,
+        is_so: impl Fn(&Look) -> bool,
+    ) -> Look {
+        eventually(SOON, awaited, || {
+            let found = self.said_since(since).into_iter().find(&is_so);
+            found.ok_or_else(|| (self.last(), self.running.stderr()))
+        })
+    }
+
+    /// Leaves, and has it end.
+    #[track_caller]
+    pub fn leave(mut self) {
+        self.running.hang_up();
+        let output = self.running.finish(SOON);
+        assert!(output.status.success(), "{output}");
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn kill(&self, signal: Signal) {
+        self.running.kill(signal);
+    }
+}
+
+impl Look {
+    /// From a line of JSON.
+    #[track_caller]
+    #[must_use]
+    pub fn parse(line: &str) -> Self {
+        let value: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON: {line}: {error}"));
+        let number = |name: &str| {
+            value[name].as_f64().unwrap_or_else(|| panic!("no number '{name}' in {line}"))
+        };
+        Self {
+            bpm: number("bpm"),
+            beat: number("beat"),
+            at_us: number("at_us"),
+            quantum: number("quantum"),
+            playing: value["playing"] == true,
+            peers: value["peers"].as_u64().unwrap_or(0),
+        }
+    }
+
+    /// The beat at another time, if nothing changes.
+    #[must_use]
+    pub fn beat_at(&self, at_us: f64) -> f64 {
+        (at_us - self.at_us).mul_add(self.bpm / 60e6, self.beat)
+    }
+
+    /// How far the beats of another member are from these, in microseconds: by their place in the bar, which is all that
+    /// Link shares.
+    #[must_use]
+    pub fn apart_us(&self, other: &Self) -> f64 {
+        let at = self.at_us.max(other.at_us);
+        let beats = (self.beat_at(at) - other.beat_at(at)).rem_euclid(self.quantum);
+        beats.min(self.quantum - beats) * 60e6 / self.bpm
+    }
+
+    /// By how much its beats came too early or too late for one who knew an earlier look, in microseconds.
+    #[must_use]
+    pub fn jumped_us(&self, earlier: &Self) -> f64 {
+        (self.beat - earlier.beat_at(self.at_us)).abs() * 60e6 / self.bpm
+    }
+}
