@@ -47,6 +47,8 @@ pub enum Key {
     /// The letter.
     N = 0x6e,
     /// The letter.
+    O = 0x6f,
+    /// The letter.
     R = 0x72,
     /// The letter.
     S = 0x73,

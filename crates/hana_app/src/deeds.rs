@@ -18,6 +18,14 @@ pub(crate) fn carry_out(deed: Deed, mesh: &mut HanaMesh) {
     match deed {
         Deed::Do(remedy, view) => mesh.remedy(remedy, &view),
         Deed::ForAll(remedy, views) => views.iter().for_each(|view| mesh.remedy(remedy, view)),
+        Deed::Take(node, names) => mesh.take(&node, names),
+        Deed::Release(node, names) => mesh.release(&node, names),
+        Deed::TakeOver(apps) => {
+            for app in apps {
+                mesh.take_over(&app);
+            }
+        },
+        Deed::Note(text) => mesh.note(&text),
     }
 }
 

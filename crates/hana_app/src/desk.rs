@@ -5,10 +5,12 @@ use bevy::prelude::Resource;
 use hana_protocol::NodeId;
 use hana_protocol::NodeView;
 use hana_protocol::Overview;
+use hana_protocol::ParameterName;
 use hana_protocol::Remedy;
 use hana_protocol::neighbour;
 use hana_protocol::role::Role;
 
+use crate::operators::Operators;
 use crate::toasts::Toasts;
 
 /// What an operator has before himself: who is there, what has failed, who is selected, what was asked. Pure: it is
@@ -17,6 +19,9 @@ use crate::toasts::Toasts;
 pub(crate) struct Desk {
     pub(crate) overview: Overview,
     pub(crate) toasts: Toasts,
+    pub(crate) operators: Operators,
+    /// The note that is being typed.
+    pub(crate) writing: Option<String>,
     selected: Option<NodeId>,
     /// Whether the operator selected it, and not the app.
     is_chosen: bool,
@@ -40,6 +45,19 @@ pub(crate) enum Key {
     Escape,
 }
 
+/// A key, where a note is being typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Typed {
+    /// What it types.
+    Text(String),
+    /// The last character goes.
+    Backspace,
+    /// The note is told.
+    Enter,
+    /// It is not.
+    Escape,
+}
+
 /// What a key makes the app do.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Deed {
@@ -47,6 +65,14 @@ pub(crate) enum Deed {
     Do(Remedy, Box<NodeView>),
     /// To all visualizations that can be told: hold, blackout, resume.
     ForAll(Remedy, Vec<NodeView>),
+    /// Take parameters of a visualization.
+    Take(NodeId, Vec<ParameterName>),
+    /// Let them go.
+    Release(NodeId, Vec<ParameterName>),
+    /// Take what these have left behind.
+    TakeOver(Vec<NodeId>),
+    /// Tell the other operators something.
+    Note(String),
 }
 
 /// How long a notice stands.
@@ -115,6 +141,18 @@ impl Desk {
                     self.toasts.put_aside(&self.overview);
                 }
             },
+            Key::Letter('t') => return self.take_or_release(now),
+            Key::Letter('o') => {
+                let left: Vec<NodeId> = self.operators.left.keys().cloned().collect();
+                if left.is_empty() {
+                    self.notice("nobody has vanished and left something to take over".into(), now);
+                    return None;
+                }
+                let who: Vec<&str> = left.iter().map(NodeId::as_str).collect();
+                self.notice(format!("taking over from {}", who.join(", ")), now);
+                return Some(Deed::TakeOver(left));
+            },
+            Key::Letter('n') => self.writing = Some(String::new()),
             Key::Letter(letter) => {
                 let remedy = Remedy::of_key(letter)?;
                 let view = self.focus()?.clone();
@@ -154,6 +192,40 @@ impl Desk {
         Some(Deed::Do(remedy, Box::new(view)))
     }
 
+    /// All parameters of the one that is selected, where this app does not have them all already.
+    fn take_or_release(&mut self, now: Instant) -> Option<Deed> {
+        let view = self.selected().filter(|view| is_visualization(view) && view.state.is_alive());
+        let Some(view) = view else {
+            self.notice("only what runs and draws can be taken".into(), now);
+            return None;
+        };
+        let mixed = &view.mixed;
+        let names = view.parameters.iter().flatten().map(|(name, _)| name);
+        let names: Vec<ParameterName> =
+            names.filter(|name| !mixed.contains_key(name)).cloned().collect();
+        let is_own = |name: &ParameterName| {
+            self.operators.own.is_some() && view.taken_by(name) == self.operators.own.as_ref()
+        };
+        let node = view.node.clone();
+        Some(if names.iter().all(is_own) {
+            Deed::Release(node, names)
+        } else {
+            Deed::Take(node, names)
+        })
+    }
+
+    /// A key was pressed while a note is being typed: what it typed, if anything.
+    pub(crate) fn write(&mut self, typed: Typed) -> Option<Deed> {
+        let text = self.writing.as_mut()?;
+        match typed {
+            Typed::Text(more) => text.extend(more.chars().filter(|of| !of.is_control())),
+            Typed::Backspace => drop(text.pop()),
+            Typed::Escape => self.writing = None,
+            Typed::Enter => return self.writing.take().map(Deed::Note),
+        }
+        None
+    }
+
     fn step(&mut self, by: isize) {
         let rows = self.overview.rows(|_| true);
         self.selected = neighbour(&rows, self.selected.as_ref(), by);
@@ -168,7 +240,10 @@ fn is_visualization(view: &NodeView) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use hana_protocol::Held;
+    use hana_protocol::How;
     use hana_protocol::Override;
+    use hana_protocol::Priority;
     use hana_protocol::ProcessState;
 
     use super::*;
@@ -195,6 +270,10 @@ mod tests {
                 let all: Vec<&str> = views.iter().map(|view| view.node.as_str()).collect();
                 format!("{} {}", remedy.name(), all.join(" "))
             },
+            Some(Deed::Take(node, names)) => format!("take {node} {names:?}"),
+            Some(Deed::Release(node, names)) => format!("release {node} {names:?}"),
+            Some(Deed::TakeOver(apps)) => format!("take over {apps:?}"),
+            Some(Deed::Note(text)) => format!("note {text}"),
         }
     }
 
@@ -223,6 +302,58 @@ mod tests {
         assert_eq!(desk.noticed(), Some("left as it is"));
         desk.press(Key::Letter('s'), now);
         assert_eq!(deed(desk.press(Key::Letter('y'), now)), "stop a");
+    }
+
+    #[test]
+    fn a_key_takes_what_is_selected_and_lets_it_go_again() {
+        let name = |of| ParameterName::new(of).unwrap();
+        let with = |by: &str| {
+            let mut views = show();
+            views[1].parameters = Some([(name("hue"), 0.0), (name("zoom"), 0.0)].into());
+            views[1].holders = ["hue", "zoom"]
+                .map(|of| Held {
+                    parameter: name(of),
+                    by: id(by),
+                    how: How::Taken,
+                    priority: Priority::default(),
+                    stamp: None,
+                })
+                .into();
+            views
+        };
+        let (mut desk, now) = desk(with("other"));
+        desk.operators.own = Some(id("own"));
+        desk.select(&id("a"));
+        assert_eq!(deed(desk.press(Key::Letter('t'), now)), "take a [hue, zoom]");
+        desk.see(with("own"), now);
+        assert_eq!(deed(desk.press(Key::Letter('t'), now)), "release a [hue, zoom]");
+        desk.select(&id("h1"));
+        assert_eq!(deed(desk.press(Key::Letter('t'), now)), "nothing");
+    }
+
+    #[test]
+    fn a_key_takes_over_from_who_has_vanished_and_nobody_else() {
+        let (mut desk, now) = desk(show());
+        assert_eq!(deed(desk.press(Key::Letter('o'), now)), "nothing");
+        assert!(desk.noticed().unwrap().contains("nobody"));
+        desk.operators.left = [(id("foh"), 3)].into();
+        assert_eq!(deed(desk.press(Key::Letter('o'), now)), "take over [foh]");
+    }
+
+    #[test]
+    fn a_note_is_typed_and_told_and_its_letters_do_nothing_else() {
+        let (mut desk, now) = desk(show());
+        assert_eq!(deed(desk.press(Key::Letter('n'), now)), "nothing");
+        for typed in ["c", "u", "x", "\n"] {
+            desk.write(Typed::Text(typed.into()));
+        }
+        desk.write(Typed::Backspace);
+        desk.write(Typed::Text("e".into()));
+        assert_eq!(desk.writing.as_deref(), Some("cue"));
+        assert_eq!(deed(desk.write(Typed::Enter)), "note cue");
+        desk.press(Key::Letter('n'), now);
+        assert_eq!(deed(desk.write(Typed::Escape)), "nothing");
+        assert_eq!(desk.writing, None);
     }
 
     #[test]

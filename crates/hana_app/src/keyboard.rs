@@ -10,6 +10,7 @@ use crate::Steps;
 use crate::deeds::carry_out;
 use crate::desk::Desk;
 use crate::desk::Key;
+use crate::desk::Typed as Letters;
 
 pub(crate) fn plugin(app: &mut App) {
     app.add_systems(Update, press.in_set(Steps::Act));
@@ -18,6 +19,13 @@ pub(crate) fn plugin(app: &mut App) {
 fn press(mut typed: MessageReader<KeyboardInput>, mut desk: ResMut<Desk>, mut mesh: HanaMesh) {
     for input in typed.read() {
         if input.state != ButtonState::Pressed {
+            continue;
+        }
+        if desk.writing.is_some() {
+            let deed = letters(&input.logical_key).and_then(|typed| desk.write(typed));
+            if let Some(deed) = deed {
+                carry_out(deed, &mut mesh);
+            }
             continue;
         }
         let Some(key) = meaning(&input.logical_key) else { continue };
@@ -29,6 +37,18 @@ fn press(mut typed: MessageReader<KeyboardInput>, mut desk: ResMut<Desk>, mut me
             carry_out(deed, &mut mesh);
         }
     }
+}
+
+/// What a key is where a note is being typed.
+fn letters(typed: &Typed) -> Option<Letters> {
+    Some(match typed {
+        Typed::Enter => Letters::Enter,
+        Typed::Escape => Letters::Escape,
+        Typed::Backspace => Letters::Backspace,
+        Typed::Space => Letters::Text(" ".into()),
+        Typed::Character(text) => Letters::Text(text.to_string()),
+        _ => return None,
+    })
 }
 
 fn meaning(typed: &Typed) -> Option<Key> {

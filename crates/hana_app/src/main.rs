@@ -6,6 +6,7 @@ mod desk;
 mod keyboard;
 mod logs;
 mod mouse;
+mod operators;
 mod screen;
 mod sliders;
 mod theme;
@@ -57,6 +58,7 @@ fn main() -> AppExit {
             mouse::plugin,
             sliders::plugin,
             logs::plugin,
+            operators::plugin,
             deeds::plugin,
         ))
         .add_plugins(screen::plugin)

@@ -5,6 +5,7 @@ use bevy::input::mouse::MouseWheel;
 use bevy::prelude::*;
 use hana_plugin::Mesh as HanaMesh;
 use hana_protocol::NodeId;
+use hana_protocol::ParameterName;
 use hana_protocol::Remedy;
 
 use crate::Steps;
@@ -25,12 +26,21 @@ pub(crate) struct Offers(pub(crate) Remedy, pub(crate) NodeId);
 #[derive(Component)]
 pub(crate) struct Answers(pub(crate) Key);
 
+/// Who holds a parameter: a click takes it, or lets it go.
+#[derive(Component)]
+pub(crate) struct Takes {
+    pub(crate) node: NodeId,
+    pub(crate) parameter: ParameterName,
+    /// Whether this app has it.
+    pub(crate) is_own: bool,
+}
+
 /// What the wheel scrolls.
 #[derive(Component)]
 pub(crate) struct Scrolls;
 
 pub(crate) fn plugin(app: &mut App) {
-    app.add_systems(Update, (select, click, answer, scroll).in_set(Steps::Act));
+    app.add_systems(Update, (select, click, take, answer, scroll).in_set(Steps::Act));
 }
 
 fn select(rows: Query<(&Interaction, &Selects), Changed<Interaction>>, mut desk: ResMut<Desk>) {
@@ -53,6 +63,19 @@ fn click(
         let Some(view) = desk.overview.view(node).cloned() else { continue };
         if let Some(deed) = desk.ask_for(*remedy, view, Instant::now()) {
             carry_out(deed, &mut mesh);
+        }
+    }
+}
+
+fn take(holders: Query<(&Interaction, &Takes), Changed<Interaction>>, mut mesh: HanaMesh) {
+    for (interaction, Takes { node, parameter, is_own }) in &holders {
+        if *interaction != Interaction::Pressed {
+            continue;
+        }
+        if *is_own {
+            mesh.release(node, [parameter.clone()]);
+        } else {
+            mesh.take(node, [parameter.clone()]);
         }
     }
 }

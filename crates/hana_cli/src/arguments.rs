@@ -150,6 +150,9 @@ pub(crate) struct SetArguments {
     /// When: now, next-beat, next-bar, or a beat such as beat:128. What comes too late for its beat is done at once.
     #[arg(long, value_name = "WHEN", default_value_t = When::Now)]
     pub(crate) at: When,
+    /// Also what somebody else holds: it is taken from him.
+    #[arg(long)]
+    pub(crate) take: bool,
 }
 
 /// What `hana set --help` says of recipes.

@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &SetArguments, json: bool) -> anyhow::Result<()> {
     let (recipes, values) = recipes_and_words(&arguments.values)?;
     let node = mesh::join()?;
     let parameters = values_of(&node, &arguments.node, &values)?;
-    let set = Set { parameters, recipes, at: arguments.at };
+    let set = Set { parameters, recipes, at: arguments.at, take: arguments.take };
     let pending =
         node.command::<role::Visualization, _>(&arguments.node, set.clone(), mesh::COMMAND);
     let report = pending.wait(mesh::COMMAND * 2)??;

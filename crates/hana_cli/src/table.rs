@@ -47,7 +47,12 @@ fn row(view: &NodeView) -> [String; 9] {
     if let Some(overdue) = view.counters.as_ref().map(|of| of.overdue).filter(|of| *of > 0) {
         remarks.push(format!("changes too late for their beat: {overdue}"));
     }
+    remarks.extend(view.note.iter().map(|note| format!("\u{201c}{note}\u{201d}")));
     remarks.extend(playing);
+    let holders = view.holders_in_words();
+    if !holders.is_empty() {
+        remarks.push(format!("({holders})"));
+    }
     [
         view.node.to_string(),
         view.role.to_string(),
@@ -67,6 +72,7 @@ fn trouble(node: &NodeId, counters: &Counters) -> Option<String> {
         (counters.malformed, "unusable"),
         (counters.limited, "too many"),
         (counters.impersonated, "in a false name"),
+        (counters.held, "held by others"),
     ];
     let told: Vec<String> = named
         .into_iter()

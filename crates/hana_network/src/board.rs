@@ -7,6 +7,10 @@ use std::time::Duration;
 use std::time::Instant;
 
 use hana_protocol::Envelope;
+use hana_protocol::Hands;
+use hana_protocol::HeldBy;
+use hana_protocol::Holders;
+use hana_protocol::HybridClock;
 use hana_protocol::Look;
 use hana_protocol::ModulationFrame;
 use hana_protocol::NodeId;
@@ -17,20 +21,26 @@ use hana_protocol::ParameterName;
 use hana_protocol::Parameters;
 use hana_protocol::Player;
 use hana_protocol::PlayoutSettings;
+use hana_protocol::Release;
 use hana_protocol::ScheduleError;
 use hana_protocol::Scheduled;
 use hana_protocol::Set;
 use hana_protocol::SetReport;
+use hana_protocol::Stamp;
+use hana_protocol::Take;
 use hana_protocol::Taken;
 use hana_protocol::Timeline;
+use hana_protocol::Took;
 use thiserror::Error;
 
 use crate::TimelineWatch;
+use crate::WhenAppVanishes;
 use crate::beat_clock::BeatClock;
 use crate::conductor::Change;
+use crate::conductor::Claim;
 use crate::conductor::Conductor;
 use crate::conductor::Moment;
-use crate::hands::Hands;
+use crate::unix_ms;
 
 /// The parameters of a visualization with their current values.
 ///
@@ -62,6 +72,12 @@ pub enum SetError {
         /// The parameter.
         name: ParameterName,
     },
+    /// Somebody else holds a parameter.
+    #[error("{0}; `hana set --take` does both")]
+    Held(HeldBy),
+    /// It takes what somebody else holds, and does not say for whom.
+    #[error("this comes without envelope; only who says who he is takes what another holds")]
+    Unnamed,
     /// There is nothing in it.
     #[error("nothing is to be set; name values in `parameters`, or recipes in `recipes`")]
     Nothing,
@@ -79,10 +95,53 @@ struct State {
     version: u64,
     /// How often something has come.
     arrivals: u64,
-    /// Who plays what, where that matters.
-    hands: Option<Hands>,
+    /// Who plays what.
+    hands: Hands,
+    /// How slowly what a vanished app has left goes back to its default; none: it stays.
+    ease: Option<Duration>,
+    /// For takes that do not say when they were.
+    clock: HybridClock,
     /// What moves by the beat.
     conductor: Conductor,
+}
+
+/// What became of what was played.
+#[derive(Debug, Default)]
+pub(crate) struct Played {
+    pub(crate) taken: Taken,
+    /// The places and values of the parameters that took one: of mixed ones, all contributions together.
+    pub(crate) values: Vec<(usize, f32)>,
+    /// Values that were not taken, since somebody else holds their parameters.
+    pub(crate) held: u64,
+    /// What is to be told of these just now: who holds one, and how many it were since that was told last.
+    pub(crate) told: Option<(HeldBy, u64)>,
+}
+
+/// Why parameters were not taken or released.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub(crate) enum Refusal {
+    /// There is no such parameter.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// All may play it.
+    #[error("{parameter} is mixed: all who play it are added up, and nobody takes it")]
+    Mixed {
+        /// The parameter.
+        parameter: ParameterName,
+    },
+    /// It does not say who would have it.
+    #[error("this comes without envelope; only who says who he is takes and releases")]
+    Unnamed,
+    /// The stamp is somebody else's, or of a time to come.
+    #[error(
+        "the stamp is that of '{by}' at {ms} ms; it is to be the sender's own, of a time that has come"
+    )]
+    Stamp {
+        /// Whose.
+        by: NodeId,
+        /// When.
+        ms: u64,
+    },
 }
 
 impl State {
@@ -109,27 +168,48 @@ impl State {
     /// Does what was found to be right, from `beat` on.
     fn carry_out(&mut self, change: &Change, beat: f64, now: Instant) {
         for (place, value) in &change.values {
-            if self.parameters.set_at(*place, *value).is_ok() {
+            if self.claim(*place, change, now) && self.parameters.set_at(*place, *value).is_ok() {
                 self.conductor.end(*place);
                 self.player.set(*place, *value, now);
-                self.was_played(*place, change.by.as_ref());
+                self.hands.was_set(*place, change.by.as_ref());
+                self.hands.set_mix(*place, *value, now);
             }
         }
         for (place, recipe) in &change.recipes {
+            if !self.claim(*place, change, now) {
+                continue;
+            }
             // What was sent before is over.
             self.player.set(*place, self.parameters.values()[*place], now);
             self.conductor.begin(*place, recipe.begun_at(beat));
-            self.was_played(*place, change.by.as_ref());
+            self.hands.was_set(*place, change.by.as_ref());
         }
         self.version += 1;
     }
 
+    /// Whether a change may be made now: also one that has waited, while somebody took the parameter.
+    fn claim(&mut self, place: usize, change: &Change, now: Instant) -> bool {
+        if change.claim == Claim::Own || self.hands.may_play(place, change.by.as_ref(), now).is_ok()
+        {
+            return true;
+        }
+        let (Claim::Takes, Some(by)) = (change.claim, &change.by) else { return false };
+        let stamp = Stamp { by: by.clone(), ..self.clock.stamp(unix_ms()) };
+        self.hands.oust(place, stamp, now);
+        true
+    }
+
     /// What `set` says, by places, if all of it can be done.
-    fn change_of(&self, by: Option<&NodeId>, set: &Set) -> Result<Change, SetError> {
+    fn change_of(
+        &mut self,
+        by: Option<&NodeId>,
+        claim: Claim,
+        set: &Set,
+    ) -> Result<Change, SetError> {
         if set.parameters.is_empty() && set.recipes.is_empty() {
             return Err(SetError::Nothing);
         }
-        let mut change = Change { by: by.cloned(), ..Change::default() };
+        let mut change = Change { by: by.cloned(), claim, ..Change::default() };
         for (name, value) in &set.parameters {
             let place = self.parameters.index(name)?;
             self.parameters.check_at(place, *value)?;
@@ -140,6 +220,15 @@ impl State {
                 return Err(SetError::ValueAndRecipe { name: name.clone() });
             }
             change.recipes.push((self.parameters.index(name)?, *recipe));
+        }
+        let recipes = change.recipes.iter().map(|(place, _)| *place);
+        let places = change.values.iter().map(|(place, _)| *place).chain(recipes);
+        for place in places.filter(|_| claim != Claim::Own) {
+            match (self.hands.may_play(place, by, Instant::now()), claim) {
+                (Err(held), Claim::Asks) => return Err(SetError::Held(held)),
+                (Err(_), _) if by.is_none() => return Err(SetError::Unnamed),
+                _ => {},
+            }
         }
         Ok(change)
     }
@@ -160,19 +249,19 @@ impl State {
 
     /// Brings what is on its way back to its default as far as it is by now.
     fn ease(&mut self, now: Instant) {
-        let Self { parameters, player, hands: Some(hands), version, conductor, .. } = self else {
+        let Self { parameters, player, hands, ease: Some(over), version, conductor, .. } = self
+        else {
             return;
         };
         if hands.is_idle() {
             return;
         }
-        let eased = hands.ease(now, |name| {
-            let index = parameters.index(name).ok()?;
-            Some((parameters.values()[index], parameters.declared()[index].default))
+        let eased = hands.ease(*over, now, |place| {
+            Some((*parameters.values().get(place)?, parameters.declared().get(place)?.default))
         });
-        for (name, value) in eased {
+        for (place, value) in eased {
             // A value between two that it takes, it takes too.
-            if let Ok(place) = parameters.set(&name, value) {
+            if parameters.set_at(place, value).is_ok() {
                 player.set(place, value, now);
                 conductor.end(place);
                 *version += 1;
@@ -180,10 +269,46 @@ impl State {
         }
     }
 
-    fn was_played(&mut self, place: usize, by: Option<&NodeId>) {
-        if let Some(hands) = &mut self.hands {
-            hands.played(&self.parameters.declared()[place].name, by);
+    /// A mixed parameter is what all contributions are together now.
+    fn mix_anew(&mut self, place: usize, now: Instant) {
+        let Self { parameters, player, hands, version, .. } = self;
+        let Some(declared) = parameters.declared().get(place) else { return };
+        let value = hands.mix(place, declared);
+        if parameters.set_at(place, value).is_ok() {
+            player.set(place, value, now);
+            *version += 1;
         }
+    }
+
+    /// Whether somebody may play or set a parameter; notes that he may not.
+    fn may_play(
+        &mut self,
+        place: usize,
+        by: Option<&NodeId>,
+        now: Instant,
+        played: &mut Played,
+    ) -> bool {
+        let Err(held) = self.hands.may_play(place, by, now) else { return true };
+        played.held += 1;
+        if let Some(count) = self.hands.refused(place, now) {
+            played.told = Some((held, count));
+        }
+        false
+    }
+
+    /// The sender of a command, and when he says it was; for one that does not say, now.
+    fn stamp(&mut self, by: &NodeId, stamp: Option<&Stamp>) -> Result<Stamp, Refusal> {
+        let unix_ms = unix_ms();
+        match stamp {
+            Some(stamp) if stamp.by == *by && self.clock.hear(stamp, unix_ms) => Ok(stamp.clone()),
+            Some(stamp) => Err(Refusal::Stamp { by: stamp.by.clone(), ms: stamp.ms }),
+            None => Ok(Stamp { by: by.clone(), ..self.clock.stamp(unix_ms) }),
+        }
+    }
+
+    fn places(&self, names: &[ParameterName]) -> Result<Vec<usize>, Refusal> {
+        let place = |name| self.parameters.index(name).map_err(Refusal::from);
+        names.iter().map(place).collect()
     }
 
     fn shown(&self) -> &Parameters {
@@ -194,6 +319,7 @@ impl State {
 impl Board {
     /// `playout` says of each parameter how it is played.
     pub(crate) fn new(
+        own: &NodeId,
         declared: Vec<Parameter>,
         playout: impl Fn(&ParameterName) -> PlayoutSettings,
     ) -> Self {
@@ -203,12 +329,14 @@ impl Board {
         let state = State {
             player: Player::new(&settings, parameters.values(), Instant::now()),
             conductor: Conductor::new(parameters.declared().len()),
+            hands: Hands::new(parameters.declared()),
             parameters,
             held: None,
             in_force: None,
             version: 1,
             arrivals: 0,
-            hands: None,
+            ease: None,
+            clock: HybridClock::new(own.clone()),
         };
         Self { state: Mutex::new(state), news: Condvar::new(), beat: BeatClock::new() }
     }
@@ -218,9 +346,12 @@ impl Board {
         self.beat.follow(watch);
     }
 
-    /// The same, with an eye on who plays what.
-    pub(crate) fn with_hands(self, hands: Option<Hands>) -> Self {
-        self.state().hands = hands;
+    /// The same, where an app that vanishes leaves behind what `then` says.
+    pub(crate) fn with_vanishing_apps(self, then: WhenAppVanishes) -> Self {
+        self.state().ease = match then {
+            WhenAppVanishes::Hold => None,
+            WhenAppVanishes::Ease(over) => Some(over),
+        };
         self
     }
 
@@ -272,11 +403,68 @@ impl Board {
         self.state().conductor.waiting.late()
     }
 
-    /// Tells what was seen of apps to whoever has an eye on that.
+    /// Takes in what was seen of apps.
     pub(crate) fn tell_hands(&self, tell: impl FnOnce(&mut Hands)) {
-        if let Some(hands) = &mut self.state().hands {
-            tell(hands);
+        tell(&mut self.state().hands);
+    }
+
+    /// Who holds what as of now, if that has changed since `version`; the version it has now. The first is 1.
+    pub(crate) fn holders_since(&self, version: u64) -> Option<(u64, Holders)> {
+        let now = Instant::now();
+        let mut state = self.state();
+        for place in state.hands.pass(now) {
+            state.mix_anew(place, now);
         }
+        let is_news = state.hands.version() != version;
+        let news = is_news.then(|| (state.hands.version(), state.hands.holders(now)));
+        drop(state);
+        news
+    }
+
+    /// Who holds what.
+    #[must_use]
+    pub fn holders(&self) -> Holders {
+        self.state().hands.holders(Instant::now())
+    }
+
+    /// An app takes parameters, each for itself.
+    pub(crate) fn take(&self, by: Option<&NodeId>, take: &Take) -> Result<Took, Refusal> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let by = by.ok_or(Refusal::Unnamed)?;
+        let places = state.places(&take.parameters)?;
+        if let Some(place) = places.iter().find(|place| state.hands.is_mixed(**place)) {
+            let parameter = state.parameters.declared()[*place].name.clone();
+            return Err(Refusal::Mixed { parameter });
+        }
+        let stamp = state.stamp(by, take.stamp.as_ref())?;
+        state.hands.has_priority(by, take.priority, now);
+        let (mut taken, mut held) = (vec![], vec![]);
+        for (place, name) in places.into_iter().zip(&take.parameters) {
+            match state.hands.take(place, &stamp, take.priority, now) {
+                Ok(()) => taken.push(name.clone()),
+                Err(by) => held.push(by),
+            }
+        }
+        drop(state);
+        Ok(Took { taken, held, stamp: Some(stamp) })
+    }
+
+    /// An app lets parameters go.
+    pub(crate) fn release(&self, by: Option<&NodeId>, release: &Release) -> Result<(), Refusal> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let by = by.ok_or(Refusal::Unnamed)?;
+        let places = state.places(&release.parameters)?;
+        let stamp = state.stamp(by, release.stamp.as_ref())?;
+        for place in places {
+            state.hands.release(place, by, &stamp);
+            if state.hands.withdraws(place, by) {
+                state.mix_anew(place, now);
+            }
+        }
+        drop(state);
+        Ok(())
     }
 
     /// The declarations, in order.
@@ -315,57 +503,60 @@ impl Board {
     ///
     /// When there is no such parameter, or it does not take the value; nothing has changed then.
     pub fn set(&self, name: &ParameterName, value: f32) -> Result<(), ParameterError> {
-        self.set_by(None, name, value)
-    }
-
-    /// The same, by an app.
-    pub(crate) fn set_by(
-        &self,
-        by: Option<&NodeId>,
-        name: &ParameterName,
-        value: f32,
-    ) -> Result<(), ParameterError> {
+        let now = Instant::now();
         let mut state = self.state();
         let place = state.parameters.set(name, value)?;
-        state.player.set(place, value, Instant::now());
+        state.player.set(place, value, now);
         state.conductor.end(place);
         state.version += 1;
-        state.was_played(place, by);
+        state.hands.was_set(place, None);
+        state.hands.set_mix(place, value, now);
         state.arrivals += 1;
         drop(state);
         self.news.notify_all();
         Ok(())
     }
 
-    /// A value has come for one parameter: its place, and what became of the value.
+    /// A value has come for one parameter: what became of it.
     pub(crate) fn play(
         &self,
         envelope: Option<&Envelope>,
         name: &ParameterName,
         value: f32,
-    ) -> Result<(usize, Taken), ParameterError> {
+    ) -> Result<Played, ParameterError> {
         let now = Instant::now();
+        let by = envelope.map(|envelope| &envelope.from);
+        let mut played = Played::default();
         let mut state = self.state();
         let place = state.parameters.index(name)?;
         state.parameters.check_at(place, value)?;
+        if !state.may_play(place, by, now, &mut played) {
+            return Ok(played);
+        }
         state.meet(place, now);
-        let taken = state.player.put(place, envelope, value, now);
-        if taken.taken > 0 {
+        let mixed = state.hands.mixed(place, &state.parameters.declared()[place], by, value);
+        played.taken = state.player.put(place, envelope, mixed, now);
+        if played.taken.taken > 0 {
             state.played_instead(place);
-            state.was_played(place, envelope.map(|envelope| &envelope.from));
+            state.hands.played(place, by, now);
+            state.hands.contributes(place, by, value, now);
+            played.values.push((place, mixed));
         }
         state.arrivals += 1;
         drop(state);
         self.news.notify_all();
-        Ok((place, taken))
+        Ok(played)
     }
 
-    /// A frame has come: what became of its values. One that cannot be played refuses all of it.
+    /// A frame has come: what became of its values. One that cannot be played refuses all of it; what somebody else holds
+    /// is left out.
     pub(crate) fn play_frame(
         &self,
         envelope: Option<&Envelope>,
-        frame: &ModulationFrame,
-    ) -> Result<Taken, ParameterError> {
+        mut frame: ModulationFrame,
+    ) -> Result<Played, ParameterError> {
+        let by = envelope.map(|envelope| &envelope.from);
+        let mut played = Played::default();
         let now = Instant::now();
         let mut state = self.state();
         for index in &frame.indices {
@@ -377,20 +568,41 @@ impl Board {
         for (place, _, value) in frame.values() {
             state.parameters.check_at(place, value)?;
         }
-        for index in &frame.indices {
-            state.meet(usize::from(*index), now);
+        let width = frame.indices.len();
+        let mut contributed = vec![];
+        for (column, index) in frame.indices.iter().enumerate() {
+            let place = usize::from(*index);
+            let of_column = frame.samples.iter_mut().skip(column).step_by(width.max(1));
+            let of_column = of_column.filter(|value| !value.is_nan());
+            if !state.may_play(place, by, now, &mut played) {
+                // A NaN says nothing.
+                of_column.for_each(|value| *value = f32::NAN);
+                continue;
+            }
+            state.meet(place, now);
+            if state.hands.is_mixed(place) {
+                let declared = &state.parameters.declared()[place];
+                for value in of_column {
+                    contributed.push((place, *value));
+                    *value = state.hands.mixed(place, declared, by, *value);
+                }
+            }
         }
-        let taken = state.player.frame(envelope, frame, now);
-        if taken.taken > 0 {
-            for (place, _) in frame.last_values() {
+        played.taken = state.player.frame(envelope, &frame, now);
+        if played.taken.taken > 0 {
+            for (place, value) in frame.last_values() {
                 state.played_instead(place);
-                state.was_played(place, envelope.map(|envelope| &envelope.from));
+                state.hands.played(place, by, now);
+                played.values.push((place, value));
+            }
+            for (place, value) in contributed {
+                state.hands.contributes(place, by, value, now);
             }
         }
         state.arrivals += 1;
         drop(state);
         self.news.notify_all();
-        Ok(taken)
+        Ok(played)
     }
 
     /// Sets several values, all or none.
@@ -411,14 +623,23 @@ impl Board {
     ///
     /// The first that cannot be set; or that too many changes wait. Nothing has changed then.
     pub fn change(&self, set: &Set) -> Result<SetReport, SetError> {
-        self.change_by(None, set)
+        self.change_as(None, Claim::Own, set)
     }
 
-    /// The same, by an app.
+    /// The same, by somebody on the mesh: also refused where somebody else holds a parameter, unless it is taken from him.
     pub(crate) fn change_by(&self, by: Option<&NodeId>, set: &Set) -> Result<SetReport, SetError> {
+        self.change_as(by, if set.take { Claim::Takes } else { Claim::Asks }, set)
+    }
+
+    fn change_as(
+        &self,
+        by: Option<&NodeId>,
+        claim: Claim,
+        set: &Set,
+    ) -> Result<SetReport, SetError> {
         let moment = self.beat.now();
         let mut state = self.state();
-        let change = state.change_of(by, set)?;
+        let change = state.change_of(by, claim, set)?;
         let put = state.conductor.waiting.put(change, set.at, &moment.timeline, moment.at_us)?;
         let report = match put {
             Scheduled::Waits { beat } => SetReport { waits_for: Some(beat), late_for: None },
@@ -490,9 +711,15 @@ impl Board {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::float_cmp)]
 mod tests {
+    use hana_protocol::Priority;
+    use hana_protocol::Sharing;
     use hana_protocol::When;
 
     use super::*;
+
+    fn own() -> NodeId {
+        NodeId::new("viz").unwrap()
+    }
 
     fn name(text: &str) -> ParameterName {
         ParameterName::new(text).unwrap()
@@ -500,7 +727,10 @@ mod tests {
 
     fn board() -> Board {
         let declared = vec![Parameter::new(name("zoom"), 0.0), Parameter::new(name("hue"), 0.5)];
-        Board::new(declared, |_| PlayoutSettings { delay: Duration::ZERO, ..Default::default() })
+        Board::new(&own(), declared, |_| PlayoutSettings {
+            delay: Duration::ZERO,
+            ..Default::default()
+        })
     }
 
     #[test]
@@ -514,6 +744,85 @@ mod tests {
             board.set_all(&[(name("hue"), 0.2)].into()).unwrap();
             assert_eq!(waiting.join().unwrap(), 2);
         });
+    }
+
+    fn from(node: &str, sequence: u64) -> Envelope {
+        let from = NodeId::new(node).unwrap();
+        let at = i64::try_from(unix_ms()).unwrap() * 1000;
+        Envelope { from, instance: 1, sequence, at }
+    }
+
+    fn take(parameters: &[&str]) -> Take {
+        let parameters = parameters.iter().map(|of| name(of)).collect();
+        Take { parameters, priority: Priority::default(), stamp: None }
+    }
+
+    #[test]
+    fn of_a_frame_what_somebody_else_holds_is_left_out_and_counted() {
+        let board = board();
+        let desk = NodeId::new("desk").unwrap();
+        assert_eq!(board.take(Some(&desk), &take(&["hue"])).unwrap().taken, [name("hue")]);
+        let frame = ModulationFrame {
+            at: from("osc", 0).at,
+            after: vec![0],
+            indices: vec![0, 1],
+            samples: vec![0.1, 0.2],
+            ..ModulationFrame::default()
+        };
+        let played = board.play_frame(Some(&from("osc", 0)), frame).unwrap();
+        assert_eq!((played.taken.taken, played.held, played.values), (1, 1, vec![(0, 0.1)]));
+        assert_eq!(played.told.unwrap().0.by, desk);
+        // And the other half is the bridge's now.
+        let played = board.play(Some(&from("desk", 0)), &name("zoom"), 0.9).unwrap();
+        assert_eq!((played.taken.taken, played.held), (0, 1));
+        let played = board.play(Some(&from("desk", 1)), &name("hue"), 0.9).unwrap();
+        assert_eq!((played.taken.taken, played.held), (1, 0));
+    }
+
+    #[test]
+    fn a_set_is_refused_with_the_name_of_the_holder_and_may_take() {
+        let board = board();
+        let (desk, passing) = (NodeId::new("desk").unwrap(), NodeId::new("hana-1").unwrap());
+        board.take(Some(&desk), &take(&["zoom"])).unwrap();
+        let parameters = [(name("hue"), 0.1), (name("zoom"), 0.25)].into();
+        let set = Set { parameters, ..Set::default() };
+        let refused = board.change_by(Some(&passing), &set).unwrap_err().to_string();
+        assert!(refused.contains("'desk' has taken zoom"), "{refused}");
+        assert_eq!(board.values(), [0.0, 0.5], "all or none");
+        let taking = Set { take: true, ..set.clone() };
+        assert_eq!(board.change_by(None, &taking), Err(SetError::Unnamed));
+        board.change_by(Some(&passing), &taking).unwrap();
+        assert_eq!(board.values(), [0.25, 0.1]);
+        assert_eq!(board.holders().holder_of(&name("zoom")), None);
+        board.change_by(None, &set).unwrap();
+        assert_eq!(board.take(None, &take(&["zoom"])), Err(Refusal::Unnamed));
+        let of_another = Some(Stamp { ms: 1, count: 0, by: passing });
+        let refused = board.take(Some(&desk), &Take { stamp: of_another, ..take(&["zoom"]) });
+        assert!(matches!(refused, Err(Refusal::Stamp { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn contributions_by_value_and_by_frame_add_up_and_cannot_be_taken() {
+        let glow = Parameter { sharing: Sharing::Mix, ..Parameter::new(name("glow"), 0.0) };
+        let usual = PlayoutSettings { delay: Duration::ZERO, ..Default::default() };
+        let board = Board::new(&own(), vec![glow], |_| usual);
+        board.play(Some(&from("desk", 0)), &name("glow"), 0.25).unwrap();
+        let frame = ModulationFrame {
+            at: from("osc", 0).at,
+            after: vec![0],
+            indices: vec![0],
+            samples: vec![0.5],
+            ..ModulationFrame::default()
+        };
+        let played = board.play_frame(Some(&from("osc", 0)), frame).unwrap();
+        assert_eq!(played.values, [(0, 0.75)], "what is shown on the mesh is all together");
+        let osc = NodeId::new("osc").unwrap();
+        let refused = board.take(Some(&osc), &take(&["glow"]));
+        assert!(matches!(refused, Err(Refusal::Mixed { .. })), "{refused:?}");
+        board
+            .release(Some(&osc), &Release { parameters: vec![name("glow")], stamp: None })
+            .unwrap();
+        assert_eq!(board.values(), [0.25]);
     }
 
     #[test]
@@ -540,11 +849,11 @@ mod tests {
             samples: vec![0.1, 0.2],
             ..ModulationFrame::default()
         };
-        assert_eq!(board.play_frame(None, &frame).unwrap().taken, 2);
+        assert_eq!(board.play_frame(None, frame.clone()).unwrap().taken.taken, 2);
         assert_eq!(board.values(), [0.1, 0.2]);
         for (indices, samples) in [(vec![0, 2], vec![0.5, 0.5]), (vec![0, 1], vec![0.5, 1.5])] {
             let frame = ModulationFrame { indices, samples, ..frame.clone() };
-            let problem = board.play_frame(None, &frame).unwrap_err();
+            let problem = board.play_frame(None, frame.clone()).unwrap_err();
             assert_eq!(board.values(), [0.1, 0.2], "{problem}");
         }
     }
@@ -621,9 +930,14 @@ mod tests {
         let ways: [&dyn Fn(&Board); 5] = [
             &|board| board.set(&name("zoom"), 0.0).unwrap(),
             &|board| board.set_all(&[(name("zoom"), 0.0)].into()).unwrap(),
-            &|board| assert_eq!(board.play(None, &name("zoom"), 0.0).unwrap().1.late, 0),
-            &|board| assert_eq!(board.play(Some(&envelope(1)), &name("zoom"), 0.0).unwrap().0, 0),
-            &|board| assert_eq!(board.play_frame(None, &frame).unwrap().taken, 1),
+            &|board| assert_eq!(board.play(None, &name("zoom"), 0.0).unwrap().taken.late, 0),
+            &|board| {
+                assert_eq!(
+                    board.play(Some(&envelope(1)), &name("zoom"), 0.0).unwrap().values[0].0,
+                    0
+                )
+            },
+            &|board| assert_eq!(board.play_frame(None, frame.clone()).unwrap().taken.taken, 1),
         ];
         for (number, way) in ways.into_iter().enumerate() {
             let board = board();
@@ -745,8 +1059,9 @@ mod tests {
         again.put_in_force(None);
         assert_eq!(again.values(), [0.5, 0.5]);
 
-        let other_program =
-            Board::new(vec![Parameter::new(name("hue"), 0.0)], |_| PlayoutSettings::default());
+        let other_program = Board::new(&own(), vec![Parameter::new(name("hue"), 0.0)], |_| {
+            PlayoutSettings::default()
+        });
         assert_eq!(other_program.restore(&look).len(), 2, "value and recipe of what is gone");
     }
 }

@@ -24,6 +24,19 @@ pub(crate) struct Change {
     pub(crate) values: Vec<(usize, f32)>,
     pub(crate) recipes: Vec<(usize, ModulationSource)>,
     pub(crate) by: Option<NodeId>,
+    pub(crate) claim: Claim,
+}
+
+/// What becomes of a change where somebody else holds the parameter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// It is the program's own: it is made.
+    Own,
+    /// It is not made.
+    #[default]
+    Asks,
+    /// The parameter is taken from him.
+    Takes,
 }
 
 /// A moment, on the beat and on the clock of this machine.

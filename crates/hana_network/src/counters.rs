@@ -20,6 +20,7 @@ pub(crate) struct NodeCounters {
     malformed: Counter,
     limited: Counter,
     impersonated: Counter,
+    held: Counter,
     troubles: Mutex<BTreeMap<(NodeId, Lane, TroubleCause), u64>>,
 }
 
@@ -128,6 +129,12 @@ impl NodeCounters {
         self.trouble(lane, peer, TroubleCause::Impersonated, 1);
     }
 
+    /// Values for parameters that somebody else holds.
+    pub(crate) fn held(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
+        self.held.add(count);
+        self.trouble(lane, peer, TroubleCause::Held, count);
+    }
+
     fn trouble(&self, lane: Lane, peer: Option<&NodeId>, cause: TroubleCause, count: u64) {
         let Some(peer) = peer.filter(|_| count > 0) else { return };
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,6 +162,7 @@ impl NodeCounters {
             impersonated: self.impersonated.get(),
             // The board knows.
             overdue: 0,
+            held: self.held.get(),
         }
     }
 

@@ -7,6 +7,7 @@ use hana_protocol::Counters;
 use hana_protocol::Event;
 use hana_protocol::EventKind;
 use hana_protocol::Health;
+use hana_protocol::Holders;
 use hana_protocol::Look;
 
 use crate::Publisher;
@@ -29,6 +30,8 @@ pub(crate) struct Heart {
     pub(crate) draws: bool,
     /// Only a visualization has a look.
     pub(crate) look: Option<StatePublisher<Look>>,
+    /// Nor does anybody else have parameters to hold.
+    pub(crate) holders: Option<StatePublisher<Holders>>,
 }
 
 impl Heart {
@@ -41,7 +44,7 @@ impl Heart {
     fn beat(&self, core: &Weak<Core>) {
         let begun = Instant::now();
         let mut meter = FrameMeter::default();
-        let mut looked = 0;
+        let (mut looked, mut held) = (0, 0);
         let mut may_complain = COMPLAINTS_PER_SECOND;
         for beat in 0_u32.. {
             {
@@ -49,6 +52,7 @@ impl Heart {
                 let now = Instant::now();
                 self.say_health(&core, &mut meter, begun, now);
                 self.show_look(&core, &mut looked);
+                self.tell_holders(&core, &mut held);
                 core.repeat_states(now);
                 if beat.is_multiple_of(10) {
                     may_complain = COMPLAINTS_PER_SECOND;
@@ -84,6 +88,15 @@ impl Heart {
         match look.set(&core.board.look()) {
             Ok(_) => *looked = version,
             Err(problem) => tracing::warn!("the look is not shown: {problem}"),
+        }
+    }
+
+    fn tell_holders(&self, core: &Core, told: &mut u64) {
+        let Some(publisher) = &self.holders else { return };
+        let Some((version, holders)) = core.board.holders_since(*told) else { return };
+        match publisher.set(&holders) {
+            Ok(_) => *told = version,
+            Err(problem) => tracing::warn!("who holds what is not said: {problem}"),
         }
     }
 

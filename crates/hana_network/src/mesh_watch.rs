@@ -7,8 +7,10 @@ use std::time::Duration;
 use std::time::Instant;
 
 use hana_protocol::Admission;
+use hana_protocol::AppSession;
 use hana_protocol::Event;
 use hana_protocol::Health;
+use hana_protocol::Holders;
 use hana_protocol::Key;
 use hana_protocol::Look;
 use hana_protocol::Lost;
@@ -65,6 +67,8 @@ const TOKENS: &str = "hana/*/alive/**";
 const INFOS: &str = "hana/*/info";
 const PROCESSES: &str = "hana/*/process/*";
 const LOST: &str = "hana/*/lost";
+const HOLDERS: &str = "hana/*/holders";
+const SESSIONS: &str = "hana/*/session";
 const EVENTS: &str = "hana/*/event";
 
 impl MeshWatch {
@@ -73,7 +77,7 @@ impl MeshWatch {
         let eyes = Arc::new(Eyes::new(worker, reception, Curiosity::Everything));
         let eyes_of_watch = Arc::clone(&eyes);
         let mut declarations: Vec<Declaration> =
-            [INFOS, "hana/*/look", PROCESSES, LOST, "hana/*/health", EVENTS]
+            [INFOS, "hana/*/look", HOLDERS, SESSIONS, PROCESSES, LOST, "hana/*/health", EVENTS]
                 .into_iter()
                 .map(|pattern| watch_messages(worker, &eyes, pattern.into()))
                 .collect();
@@ -82,7 +86,7 @@ impl MeshWatch {
         // picture is whole.
         worker.run(move |session| {
             let kept = Arc::new(Ended(Some(move || promise.keep(()))));
-            for what in [INFOS, "hana/*/look", PROCESSES, LOST] {
+            for what in [INFOS, "hana/*/look", HOLDERS, SESSIONS, PROCESSES, LOST] {
                 eyes.ask(session, what, &kept);
             }
             let tokens = session
@@ -334,6 +338,14 @@ impl Eyes {
             Some(Key::Look(node)) => {
                 self.reception.decode::<Look>(&raw).map(|look| Sighting::Look(node, look))
             },
+            Some(Key::Holders(node)) => self
+                .reception
+                .decode::<Holders>(&raw)
+                .map(|holders| Sighting::Holders(node, holders)),
+            Some(Key::Session(node)) => self
+                .reception
+                .decode::<AppSession>(&raw)
+                .map(|session| Sighting::Session(node, session)),
             Some(Key::Lost(host)) => {
                 self.reception.decode::<Lost>(&raw).map(|lost| Sighting::Lost(host, lost))
             },
@@ -392,7 +404,7 @@ impl Eyes {
 
     fn ask_of(self: &Arc<Self>, session: &Session, node: &str) {
         let kept: &[&str] = match self.curiosity {
-            Curiosity::Everything => &["info", "look", "process/*", "lost"],
+            Curiosity::Everything => &["info", "look", "holders", "session", "process/*", "lost"],
             Curiosity::Processes => &["info", "process/*"],
         };
         for what in kept {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use hana_protocol::Accepted;
+use hana_protocol::AppSession;
 use hana_protocol::ClockReading;
 use hana_protocol::Command;
 use hana_protocol::Control;
@@ -20,6 +21,7 @@ use hana_protocol::Encoding;
 use hana_protocol::Event;
 use hana_protocol::EventKind;
 use hana_protocol::FrameSettings;
+use hana_protocol::Holders;
 use hana_protocol::Key;
 use hana_protocol::KeyKind;
 use hana_protocol::Lane;
@@ -33,6 +35,7 @@ use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
 use hana_protocol::Override;
 use hana_protocol::Sent;
+use hana_protocol::Take;
 use hana_protocol::Topic;
 use hana_protocol::TopicHistory;
 use hana_protocol::TopicName;
@@ -66,6 +69,7 @@ use crate::LogTail;
 use crate::MeshWatch;
 use crate::NetworkSettings;
 use crate::NodeConfig;
+use crate::Operator;
 use crate::Pending;
 use crate::PlayError;
 use crate::PlayLink;
@@ -83,9 +87,9 @@ use crate::SendError;
 use crate::StatePublisher;
 use crate::Subscription;
 use crate::TimelineWatch;
-use crate::WhenAppVanishes;
 use crate::addresses::Addresses;
 use crate::archive::Archive;
+use crate::board::Played;
 use crate::clock_watch;
 use crate::command;
 use crate::connection::ConnectionWatch;
@@ -97,7 +101,6 @@ use crate::custom::HeardSinceJoining;
 use crate::custom::Post;
 use crate::door::Door;
 use crate::gate::Gate;
-use crate::hands::Hands;
 use crate::heart::Heart;
 use crate::log_tail;
 use crate::outbox::Channel;
@@ -325,13 +328,15 @@ impl<R: NodeRole> Node<R> {
                 declarations.push(core.take_modulation(&played.worker, Some(echo)));
                 declarations.push(core.take_commands(&played.worker, R::ROLE));
             }
-            if matches!(core.config.when_app_vanishes, WhenAppVanishes::Ease(_)) {
-                declarations.push(core.watch_apps());
+            for role in [Role::App, Role::Bridge] {
+                declarations.push(core.watch_players(role));
             }
-            Some(core.state_publisher::<Look>(&Key::Look(id.clone())))
+            let holders = core.state_publisher::<Holders>(&Key::Holders(id.clone()));
+            Some((core.state_publisher::<Look>(&Key::Look(id.clone())), holders))
         } else {
             None
         };
+        let (look, holders) = look.unzip();
         let own = core.info_of(R::ROLE, addresses);
         custom::check_info(&own)?;
         core.heard.begin(core);
@@ -345,6 +350,7 @@ impl<R: NodeRole> Node<R> {
             events: self.events.clone(),
             draws: R::ROLE == Role::Visualization,
             look,
+            holders,
         }
         .start(Arc::downgrade(core))?;
         let node = id.clone();
@@ -613,6 +619,19 @@ impl<R: NodeRole> Node<R> {
         self.core.info_of(R::ROLE, &Addresses::now(interface))
     }
 
+    /// This node as one of those who play a show together, whose word counts as much as `HANA_PRIORITY` says, or else 0. A
+    /// node has one.
+    #[must_use]
+    pub fn operator(&self) -> Operator
+    where
+        AppSession: Publishable<R>,
+        Take: Route<R, Visualization>,
+    {
+        let Core { worker, identity, config, .. } = &*self.core;
+        let session = self.core.state_publisher(&Key::Session(identity.id.clone()));
+        Operator::new(identity, worker, session, config.priority)
+    }
+
     /// Opens a direct link to a visualization, to play it.
     #[must_use]
     pub fn play(&self, info: &NodeInfo) -> Pending<Result<PlayLink, PlayError>>
@@ -842,21 +861,19 @@ impl Core {
         })
     }
 
-    /// Who is there to play, and who is not any more.
-    fn watch_apps(self: &Arc<Self>) -> Declaration {
-        let pattern = format!("{}/*/alive/**", Key::ROOT);
+    /// Who of a role that plays is there, and who is not any more.
+    fn watch_players(self: &Arc<Self>, role: Role) -> Declaration {
+        let pattern = format!("{}/*/alive/{role}/*", Key::ROOT);
         let board = Arc::clone(&self.board);
         self.worker.declare(pattern.clone(), move |session| {
-            board.tell_hands(|hands| hands.look_anew(Instant::now()));
+            let way = session.zid().to_string();
+            board.tell_hands(|hands| hands.look_anew(&way, Instant::now()));
             let board = Arc::clone(&board);
             let callback = move |sample: Sample| {
                 let token = sample.key_expr().as_str();
-                let Some(Key::Alive { node, role, zid }) = Key::parse(token) else { return };
-                if !matches!(role, Role::App | Role::Bridge) {
-                    return;
-                }
+                let Some(Key::Alive { node, zid, .. }) = Key::parse(token) else { return };
                 board.tell_hands(|hands| match sample.kind() {
-                    SampleKind::Put => hands.came(&node, &zid),
+                    SampleKind::Put => hands.came(&node, &zid, Instant::now()),
                     SampleKind::Delete => hands.went(&node, &zid, Instant::now()),
                 });
             };
@@ -952,6 +969,14 @@ impl Core {
                 Ok(report) => request.accept(report),
                 Err(problem) => request.refuse(problem.to_string()),
             },
+            Control::Take(take) => match self.board.take(request.from(), take) {
+                Ok(took) => request.accept(took),
+                Err(problem) => request.refuse(problem.to_string()),
+            },
+            Control::Release(release) => match self.board.release(request.from(), release) {
+                Ok(()) => request.accept(Accepted {}),
+                Err(problem) => request.refuse(problem.to_string()),
+            },
             Control::Shutdown(_) => {
                 self.shutdown.store(true, Ordering::Release);
                 request.accept(Accepted {});
@@ -1025,14 +1050,10 @@ fn take_values(
     let envelope = raw.envelope.as_ref();
     let (key, sender) = (|| raw.key.clone(), || raw.sender().cloned());
     let refused = |problem| Problem::ValueRefused { key: key(), sender: sender(), problem };
-    let taken = match Key::parse(&raw.key) {
+    let played = match Key::parse(&raw.key) {
         Some(Key::Modulation { parameter, .. }) => {
             let Some(Modulation { value }) = reception.decode(raw) else { return Ok(()) };
-            let (place, taken) = board.play(envelope, &parameter, value).map_err(refused)?;
-            if let Some(echo) = echo.filter(|_| taken.taken > 0) {
-                echo.played([(place, value)]);
-            }
-            taken
+            board.play(envelope, &parameter, value).map_err(refused)?
         },
         Some(Key::ModulationFrame(_)) => {
             let Some(frame) = reception.decode::<ModulationFrame>(raw) else { return Ok(()) };
@@ -1040,22 +1061,28 @@ fn take_values(
                 let of = frame.instance;
                 return Err(Problem::OtherRun { key: key(), sender: sender(), of, run });
             }
-            let taken = board.play_frame(envelope, &frame).map_err(refused)?;
-            if let Some(echo) = echo.filter(|_| taken.taken > 0) {
-                echo.played(frame.last_values());
-            }
-            taken
+            board.play_frame(envelope, frame).map_err(refused)?
         },
         _ => {
             let wanted = "parameter of one node";
             return Err(Problem::NoSingleKey { key: key(), sender: sender(), wanted });
         },
     };
+    let Played { taken, values, held, told } = played;
+    if let Some(echo) = echo.filter(|_| !values.is_empty()) {
+        echo.played(values);
+    }
     if taken.taken > 0 {
         reception.counters.received(Modulation::LANE);
     }
     if taken.late > 0 {
         reception.counters.late(Modulation::LANE, raw.sender(), taken.late);
+    }
+    if held > 0 {
+        reception.counters.held(Modulation::LANE, raw.sender(), held);
+    }
+    if let Some((by, count)) = told {
+        reception.warn(Problem::Held { key: key(), sender: sender(), by, count });
     }
     Ok(())
 }
@@ -1161,12 +1188,9 @@ pub(crate) fn first_reply<T>(ask: impl FnOnce(flume::Sender<T>) -> zenoh::Result
 
 /// The parameters as the program declares them, or as an earlier run left them.
 fn first_board(config: &NodeConfig) -> Board {
-    let hands = match config.when_app_vanishes {
-        WhenAppVanishes::Hold => None,
-        WhenAppVanishes::Ease(over) => Some(Hands::new(over)),
-    };
-    let board = Board::new(config.parameters.clone(), |name| config.playout_of(name));
-    let board = board.with_hands(hands);
+    let declared = config.parameters.clone();
+    let board = Board::new(&config.id, declared, |name| config.playout_of(name));
+    let board = board.with_vanishing_apps(config.when_app_vanishes);
     for left_out in config.last_look().map(|look| board.restore(look)).unwrap_or_default() {
         tracing::warn!("of the last look, this is left out: {left_out}");
     }

@@ -15,6 +15,7 @@ use hana_protocol::Parameter;
 use hana_protocol::ParameterName;
 use hana_protocol::Playout;
 use hana_protocol::PlayoutSettings;
+use hana_protocol::Priority;
 use thiserror::Error;
 
 use crate::LastLook;
@@ -47,6 +48,8 @@ pub struct NodeConfig {
     playout_of: BTreeMap<ParameterName, PlayoutSettings>,
     /// The delay that this machine wants, whatever the program says.
     delay: Option<Duration>,
+    /// How much its word counts beside that of others who play.
+    pub(crate) priority: Priority,
 }
 
 /// Whether others see a node.
@@ -88,6 +91,14 @@ pub enum ConfigError {
         /// What it is.
         value: String,
     },
+    /// `HANA_PRIORITY` is no such number.
+    #[error(
+        "the environment variable HANA_PRIORITY is {value:?}; it is a whole number from -128 to 127"
+    )]
+    Priority {
+        /// What it is.
+        value: String,
+    },
     /// The settings of this machine.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -104,7 +115,8 @@ impl NodeConfig {
     /// `HANA_HOST` overrides the host's id, which is else made of the hostname, and `HANA_PORT` the port of its daemon: with
     /// both, one machine can be several hosts, for a bench. `HANA_LOOK` names a file with the
     /// look that an earlier run had ([`LastLook`]). `HANA_PLAYOUT_MS` is how many milliseconds behind a visualization
-    /// plays what it is sent, from 0 to 200, whatever the program says.
+    /// plays what it is sent, from 0 to 200, whatever the program says. `HANA_PRIORITY` is how much the word of an app or a
+    /// bridge counts beside that of others, from -128 to 127; 0 without it.
     ///
     /// # Errors
     ///
@@ -117,7 +129,7 @@ impl NodeConfig {
         let config = Self::of(id, host_id()?)
             .with_daemon_at(daemon_port()?)
             .with_network(SettingsFile::find(None)?.network);
-        Ok(Self { kind, last_look, delay: playout_delay()?, ..config })
+        Ok(Self { kind, last_look, delay: playout_delay()?, priority: own_priority()?, ..config })
     }
 
     /// The node that is the daemon of this machine: its id is the host's id.
@@ -163,6 +175,7 @@ impl NodeConfig {
             playout: PlayoutSettings { delay: Duration::ZERO, ..PlayoutSettings::default() },
             playout_of: BTreeMap::new(),
             delay: None,
+            priority: Priority::default(),
         }
     }
 
@@ -229,6 +242,13 @@ impl NodeConfig {
         self
     }
 
+    /// Makes its word count so much beside that of others who play.
+    #[must_use]
+    pub const fn with_priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
     /// Finds others, and lets them in, as these say.
     #[must_use]
     pub fn with_network(mut self, network: NetworkSettings) -> Self {
@@ -285,6 +305,15 @@ fn daemon_port() -> Result<u16, ConfigError> {
         .ok()
         .filter(|port| *port > 0)
         .ok_or_else(|| ConfigError::Port { value: value.chars().take(40).collect() })
+}
+
+fn own_priority() -> Result<Priority, ConfigError> {
+    let Some(value) = env::var_os("HANA_PRIORITY").filter(|value| !value.is_empty()) else {
+        return Ok(Priority::default());
+    };
+    let value = value.to_string_lossy();
+    let priority = value.trim().parse().map(Priority);
+    priority.map_err(|_| ConfigError::Priority { value: value.chars().take(40).collect() })
 }
 
 fn host_id() -> Result<NodeId, ConfigError> {

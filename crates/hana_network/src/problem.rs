@@ -8,6 +8,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use hana_protocol::DecodeError;
+use hana_protocol::HeldBy;
 use hana_protocol::Key;
 use hana_protocol::NodeId;
 use hana_protocol::ParameterError;
@@ -29,6 +30,17 @@ pub enum Problem {
         sender: Option<NodeId>,
         /// What is wrong with the value.
         problem: ParameterError,
+    },
+    /// Values for a parameter that somebody else holds.
+    Held {
+        /// The key they came on.
+        key: String,
+        /// Who sent them, if it said so.
+        sender: Option<NodeId>,
+        /// Who holds it.
+        by: HeldBy,
+        /// How many, since this was told last.
+        count: u64,
     },
     /// Values by their places in what another run of this program announced.
     OtherRun {
@@ -161,6 +173,7 @@ impl Problem {
         match self {
             Self::DecodeFailed(DecodeError { key, .. })
             | Self::ValueRefused { key, .. }
+            | Self::Held { key, .. }
             | Self::OtherRun { key, .. }
             | Self::CommandRefused { key, .. }
             | Self::NoSingleKey { key, .. }
@@ -181,6 +194,7 @@ impl Problem {
         match self {
             Self::DecodeFailed(DecodeError { sender, .. })
             | Self::ValueRefused { sender, .. }
+            | Self::Held { sender, .. }
             | Self::OtherRun { sender, .. }
             | Self::CommandRefused { sender, .. }
             | Self::NoSingleKey { sender, .. }
@@ -207,6 +221,7 @@ impl Problem {
     const fn count_mut(&mut self) -> Option<&mut u64> {
         match self {
             Self::TooMany { count, .. }
+            | Self::Held { count, .. }
             | Self::NotOwner { count, .. }
             | Self::Dropped { count, .. }
             | Self::QueueFull { count, .. } => Some(count),
@@ -238,6 +253,9 @@ impl fmt::Display for Problem {
             Self::DecodeFailed(error) => error.fmt(f),
             Self::ValueRefused { sender, problem, .. } => {
                 write!(f, "{key}: from {}: {problem}", from(sender.as_ref()))
+            },
+            Self::Held { sender, by, count, .. } => {
+                write!(f, "{key}: from {}: {by}; {count} not taken", from(sender.as_ref()))
             },
             Self::OtherRun { sender, of, run, .. } => write!(
                 f,

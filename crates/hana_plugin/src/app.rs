@@ -13,6 +13,7 @@ use crate::MeshLink;
 use crate::mesh;
 use crate::nodes;
 use crate::notices;
+use crate::operators;
 use crate::sendings;
 use crate::timeline;
 use crate::topics::TopicRegistrations;
@@ -86,6 +87,7 @@ impl Plugin for AppPlugin {
         notices::build(app, self.draws_notices);
         nodes::build(app);
         mesh::build(app);
+        operators::build(app);
         sendings::build(app);
         self.topics.build(app);
     }

@@ -6,6 +6,7 @@ use bevy_app::PreUpdate;
 use bevy_ecs::prelude::*;
 use bevy_ecs::system::SystemParam;
 use hana_network::CommandError;
+use hana_network::Operator;
 use hana_network::Pending;
 use hana_network::Publisher;
 use hana_protocol::Blackout;
@@ -18,6 +19,7 @@ use hana_protocol::Modulation;
 use hana_protocol::NodeId;
 use hana_protocol::NodeView;
 use hana_protocol::ParameterName;
+use hana_protocol::Priority;
 use hana_protocol::Remedy;
 use hana_protocol::Restart;
 use hana_protocol::Resume;
@@ -29,6 +31,7 @@ use hana_protocol::Topic;
 use hana_protocol::TopicName;
 use hana_protocol::Unsendable;
 use hana_protocol::When;
+use hana_protocol::Wishes;
 use hana_protocol::role;
 use hana_protocol::role::NodeRole;
 use hana_protocol::route::Route;
@@ -37,6 +40,7 @@ use serde_json::Value;
 use crate::HanaSystems;
 use crate::MeshLink;
 use crate::nodes::Nodes;
+use crate::operators::OwnOperator;
 use crate::sendings::Sendings;
 use crate::topics::DEADLINE as MESSAGE_DEADLINE;
 
@@ -48,6 +52,7 @@ pub struct Mesh<'w> {
     desk: ResMut<'w, Desk>,
     nodes: Res<'w, Nodes>,
     sendings: Res<'w, Sendings>,
+    operator: ResMut<'w, OwnOperator>,
 }
 
 /// A command has been answered, or will not be.
@@ -158,6 +163,47 @@ impl Mesh<'_> {
         if let Err(problem) = publisher.publish(&Modulation { value }) {
             tracing::warn!("not played: {problem}");
         }
+    }
+
+    /// Takes parameters of a visualization, from whoever has them, until they are released or somebody else takes them.
+    /// Nothing happens before this app has joined. [`HolderChanged`](crate::HolderChanged) tells that it has them,
+    /// [`TakeRefused`](crate::TakeRefused) why not, [`TakenFromYou`](crate::TakenFromYou) who has them instead.
+    pub fn take(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
+        if let Some(operator) = &mut self.operator.0 {
+            operator.take(node, parameters);
+        }
+    }
+
+    /// Lets parameters go.
+    pub fn release(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
+        if let Some(operator) = &mut self.operator.0 {
+            operator.release(node, parameters);
+        }
+    }
+
+    /// Takes all that another app holds, wishes to hold, or had when it vanished. How many parameters that is.
+    pub fn take_over(&mut self, app: &NodeId) -> usize {
+        self.operator.0.as_mut().map_or(0, |operator| operator.take_over(app))
+    }
+
+    /// Makes the word of this app count more, or less, than that of others.
+    pub fn set_priority(&mut self, priority: Priority) {
+        if let Some(operator) = &mut self.operator.0 {
+            operator.set_priority(priority);
+        }
+    }
+
+    /// Writes a note for all operators, in place of the last one of this app; an empty one takes it back.
+    pub fn note(&mut self, text: &str) {
+        if let Some(operator) = &mut self.operator.0 {
+            operator.note(text);
+        }
+    }
+
+    /// What is known of who has taken what, and left what behind; none before this app has joined.
+    #[must_use]
+    pub fn wishes(&self) -> Option<&Wishes> {
+        self.operator.0.as_ref().map(Operator::wishes)
     }
 
     /// Sends a custom message of a type that this app need not have, checked against what the node announces.

@@ -11,6 +11,7 @@ use hana_network::unix_ms;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
 use hana_protocol::NodeView;
+use hana_protocol::Roster;
 use hana_protocol::RosterChange;
 use hana_protocol::role;
 
@@ -83,6 +84,11 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
+    /// Everything that is known of everyone, once this app has joined.
+    pub(crate) fn roster(&self) -> Option<&Roster> {
+        self.watch.as_ref().map(MeshWatch::roster)
+    }
+
     /// What a node said of itself.
     pub(crate) fn info(&self, node: &NodeId) -> Option<&NodeInfo> {
         self.watch.as_ref()?.roster().info(node)
@@ -109,7 +115,11 @@ fn watch(link: Res<MeshLink<role::App>>, mut nodes: ResMut<Nodes>) {
     nodes.watch = link.node().map(hana_network::Node::watch_mesh);
 }
 
-fn update(mut nodes: ResMut<Nodes>, mut shown: Query<&mut MeshNode>, mut commands: Commands) {
+pub(crate) fn update(
+    mut nodes: ResMut<Nodes>,
+    mut shown: Query<&mut MeshNode>,
+    mut commands: Commands,
+) {
     let Nodes { watch: Some(watch), refreshed, entities } = &mut *nodes else { return };
     let changes = watch.poll();
     let roster = watch.roster();

@@ -18,6 +18,7 @@ use hana_protocol::Curve;
 use hana_protocol::Parameter;
 use hana_protocol::ParameterName;
 use hana_protocol::PlayoutSettings;
+use hana_protocol::Sharing;
 
 /// The range of a parameter, as an attribute of its field: `#[reflect(@ParameterRange(0.0, 1.0))]`. Without
 /// it a parameter goes from -1 to 1.
@@ -52,6 +53,12 @@ pub struct Smoothing(
 #[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held;
 
+/// A number that all who like play together, as an attribute of its field: `#[reflect(@Mixed)]`.
+///
+/// Each moves it as far from its default as if he were alone, and all are added up. Without it one at a time plays it.
+#[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mixed;
+
 /// A struct whose fields are parameters: any that derives `Reflect` and `Default`.
 ///
 /// | a field that is | is |
@@ -83,6 +90,9 @@ pub trait ParameterStruct: Struct + Typed + Default {
                 let range = field.get_attribute::<ParameterRange>();
                 if let (Some(ParameterRange(min, max)), Values::Number(_)) = (range, default) {
                     (parameter.min, parameter.max) = (*min, *max);
+                }
+                if field.has_attribute::<Mixed>() {
+                    parameter.sharing = Sharing::Mix;
                 }
                 if let Some(Description(words)) = field.get_attribute::<Description>() {
                     parameter.description = (*words).into();

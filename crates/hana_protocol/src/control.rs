@@ -4,11 +4,14 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::HeldBy;
 use crate::Lane;
 use crate::Message;
 use crate::ModulationSource;
 use crate::NodeId;
 use crate::ParameterName;
+use crate::Priority;
+use crate::Stamp;
 use crate::When;
 use crate::role::Role;
 
@@ -44,6 +47,10 @@ pub enum Control {
     Play(Play),
     /// See [`Pause`].
     Pause(Pause),
+    /// See [`Take`].
+    Take(Take),
+    /// See [`Release`].
+    Release(Release),
     /// See [`Ping`].
     Ping(Ping),
 }
@@ -73,6 +80,8 @@ impl Control {
             Self::Tempo(_) => "tempo",
             Self::Play(_) => "play",
             Self::Pause(_) => "pause",
+            Self::Take(_) => "take",
+            Self::Release(_) => "release",
             Self::Ping(_) => "ping",
         }
     }
@@ -94,7 +103,9 @@ impl Control {
             | Self::Set(_)
             | Self::Hold(_)
             | Self::Blackout(_)
-            | Self::Resume(_) => matches!(role, Role::Visualization),
+            | Self::Resume(_)
+            | Self::Take(_)
+            | Self::Release(_) => matches!(role, Role::Visualization),
             Self::Ping(_) => true,
         }
     }
@@ -194,6 +205,9 @@ pub struct Set {
     /// When.
     #[serde(default, skip_serializing_if = "When::is_now")]
     pub at: When,
+    /// Also what somebody else holds: it is taken from him. Without this, such a parameter refuses all.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub take: bool,
 }
 
 impl Set {
@@ -230,6 +244,12 @@ pub struct SetReport {
     pub late_for: Option<f64>,
 }
 
+// Serde wants a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// To a visualization: let the look stay as it is, whatever is played, until [`Resume`]. Survives a restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {}
@@ -256,6 +276,42 @@ pub struct Play {}
 /// To a daemon, to any of them: all shall stand still. Beats go on, as they do in Ableton Link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {}
+/// To a visualization, by an app or a bridge that says who it is: this app holds these parameters until it releases them,
+/// somebody else takes them or it vanishes. Each for itself: the answer says which.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Take {
+    /// The parameters. None at all only says the priority.
+    pub parameters: Vec<ParameterName>,
+    /// How much the word of this app counts, for what it plays too.
+    #[serde(default, skip_serializing_if = "Priority::is_usual")]
+    pub priority: Priority,
+    /// When it took them; now, if it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Stamp>,
+}
+
+/// What a [`Take`] is answered with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Took {
+    /// The parameters that it holds now.
+    pub taken: Vec<ParameterName>,
+    /// Those that it does not, since somebody else has them, with a higher priority or a newer take.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldBy>,
+    /// When they were taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Stamp>,
+}
+
+/// To a visualization: this app lets these parameters go, what it has taken and what it plays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The parameters.
+    pub parameters: Vec<ParameterName>,
+    /// When it let them go: what it has taken later stays. Now, if it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Stamp>,
+}
 
 /// To any node: answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -290,6 +346,8 @@ commands! {
     Tempo    => Accepted;
     Play     => Accepted;
     Pause    => Accepted;
+    Take     => Took;
+    Release  => Accepted;
     Ping     => Accepted;
 }
 

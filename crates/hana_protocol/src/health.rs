@@ -86,6 +86,8 @@ pub enum TroubleCause {
     Limited,
     /// Somebody else said it in the sender's name.
     Impersonated,
+    /// It was played while somebody else held the parameter.
+    Held,
 }
 
 impl TroubleCause {
@@ -100,6 +102,7 @@ impl TroubleCause {
             Self::Malformed => "unusable",
             Self::Limited => "too many",
             Self::Impersonated => "in a false name",
+            Self::Held => "held by another",
         }
     }
 }
@@ -146,11 +149,14 @@ pub struct Counters {
     /// Changes whose beat was over when they came, and which were carried out at once.
     #[serde(default)]
     pub overdue: u64,
+    /// Values that were played while somebody else held their parameters, and not taken.
+    #[serde(default)]
+    pub held: u64,
 }
 
 impl Counters {
     /// Whether messages never came or could not be used. What was late or dropped is no error: of a value only
-    /// the newest matters, and a copy may come by a second way.
+    /// the newest matters, and a copy may come by a second way. What somebody else held was meant to be refused.
     #[must_use]
     pub const fn has_errors(&self) -> bool {
         self.missed + self.malformed + self.limited + self.impersonated > 0

@@ -41,6 +41,10 @@ pub enum Key {
     ModulationFrame(NodeId),
     /// `hana/<viz>/look`
     Look(NodeId),
+    /// `hana/<viz>/holders`
+    Holders(NodeId),
+    /// `hana/<app>/session`
+    Session(NodeId),
     /// `hana/<viz>/topic/<name>`
     Custom {
         /// The visualization whose topic it is.
@@ -128,6 +132,8 @@ impl Key {
                 Self::Modulation { node, parameter: ParameterName::new(parameter).ok()? }
             },
             ("look", []) => Self::Look(node),
+            ("holders", []) => Self::Holders(node),
+            ("session", []) => Self::Session(node),
             ("topic", [topic]) => Self::Custom { node, topic: TopicName::new(topic).ok()? },
             ("inbox", [topic]) => Self::Inbox { node, topic: TopicName::new(topic).ok()? },
             ("process", [process]) => {
@@ -155,6 +161,8 @@ impl Key {
             Self::Modulation { .. } => KeyKind::Modulation,
             Self::ModulationFrame(_) => KeyKind::ModulationFrame,
             Self::Look(_) => KeyKind::Look,
+            Self::Holders(_) => KeyKind::Holders,
+            Self::Session(_) => KeyKind::Session,
             Self::Custom { .. } => KeyKind::Custom,
             Self::Inbox { .. } => KeyKind::Inbox,
             Self::KindInbox { .. } => KeyKind::KindInbox,
@@ -184,6 +192,8 @@ impl Key {
             | Self::Resend(node)
             | Self::ModulationFrame(node)
             | Self::Look(node)
+            | Self::Holders(node)
+            | Self::Session(node)
             | Self::Lost(node)
             | Self::Timeline(node)
             | Self::Clock(node)
@@ -213,6 +223,8 @@ impl fmt::Display for Key {
             },
             Self::ModulationFrame(node) => write!(f, "{root}/{node}/modulation/{}", Self::FRAME),
             Self::Look(node) => write!(f, "{root}/{node}/look"),
+            Self::Holders(node) => write!(f, "{root}/{node}/holders"),
+            Self::Session(node) => write!(f, "{root}/{node}/session"),
             Self::Custom { node, topic } => write!(f, "{root}/{node}/topic/{topic}"),
             Self::Inbox { node, topic } => write!(f, "{root}/{node}/inbox/{topic}"),
             Self::KindInbox { kind, topic } => write!(f, "{root}/_{kind}/inbox/{topic}"),
@@ -249,6 +261,10 @@ pub enum KeyKind {
     ModulationFrame,
     /// See [`Key::Look`].
     Look,
+    /// See [`Key::Holders`].
+    Holders,
+    /// See [`Key::Session`].
+    Session,
     /// See [`Key::Custom`].
     Custom,
     /// See [`Key::Inbox`].
@@ -278,7 +294,7 @@ pub enum TopicHistory {
 
 impl KeyKind {
     /// All kinds, in the order of `keyexprs.md`.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Alive,
         Self::Info,
         Self::Health,
@@ -289,6 +305,8 @@ impl KeyKind {
         Self::Modulation,
         Self::ModulationFrame,
         Self::Look,
+        Self::Holders,
+        Self::Session,
         Self::Custom,
         Self::Inbox,
         Self::KindInbox,
@@ -313,6 +331,8 @@ impl KeyKind {
             Self::Modulation => "hana/<viz>/modulation/<param>",
             Self::ModulationFrame => "hana/<viz>/modulation/_frame",
             Self::Look => "hana/<viz>/look",
+            Self::Holders => "hana/<viz>/holders",
+            Self::Session => "hana/<app>/session",
             Self::Custom => "hana/<viz>/topic/<name>",
             Self::Inbox => "hana/<node>/inbox/<name>",
             Self::KindInbox => "hana/_<kind>/inbox/<name>",
@@ -339,6 +359,8 @@ impl KeyKind {
             Self::Modulation => crate::Modulation::NAME,
             Self::ModulationFrame => crate::ModulationFrame::NAME,
             Self::Look => crate::Look::NAME,
+            Self::Holders => crate::Holders::NAME,
+            Self::Session => crate::AppSession::NAME,
             Self::Process => crate::ProcessStatus::NAME,
             Self::Lost => crate::Lost::NAME,
             Self::Log => crate::LogLine::NAME,
@@ -362,6 +384,8 @@ impl KeyKind {
             Self::Modulation => crate::Modulation::LANE,
             Self::ModulationFrame => crate::ModulationFrame::LANE,
             Self::Look => crate::Look::LANE,
+            Self::Holders => crate::Holders::LANE,
+            Self::Session => crate::AppSession::LANE,
             Self::Process => crate::ProcessStatus::LANE,
             Self::Lost => crate::Lost::LANE,
             Self::Log => crate::LogLine::LANE,
@@ -386,6 +410,8 @@ impl KeyKind {
             Self::Modulation => crate::Modulation::MAX_PER_SECOND,
             Self::ModulationFrame => crate::ModulationFrame::MAX_PER_SECOND,
             Self::Look => crate::Look::MAX_PER_SECOND,
+            Self::Holders => crate::Holders::MAX_PER_SECOND,
+            Self::Session => crate::AppSession::MAX_PER_SECOND,
             Self::Process => crate::ProcessStatus::MAX_PER_SECOND,
             Self::Lost => crate::Lost::MAX_PER_SECOND,
             Self::Log => crate::LogLine::MAX_PER_SECOND,
@@ -405,6 +431,8 @@ impl KeyKind {
             | Self::Event
             | Self::Sent
             | Self::Look
+            | Self::Holders
+            | Self::Session
             | Self::Process
             | Self::Lost
             | Self::Log
@@ -424,9 +452,14 @@ impl KeyKind {
     #[must_use]
     pub const fn history(self) -> TopicHistory {
         match self {
-            Self::Alive | Self::Info | Self::Look | Self::Process | Self::Lost | Self::Timeline => {
-                TopicHistory::State
-            },
+            Self::Alive
+            | Self::Info
+            | Self::Look
+            | Self::Holders
+            | Self::Session
+            | Self::Process
+            | Self::Lost
+            | Self::Timeline => TopicHistory::State,
             Self::Health
             | Self::Control
             | Self::Event

@@ -1,8 +1,11 @@
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use crate::Counters;
+use crate::Held;
+use crate::How;
 use crate::Lane;
 use crate::LaneTraffic;
 use crate::NodeId;
@@ -49,6 +52,15 @@ pub struct NodeView {
     /// What a person has put in force over what is played on it.
     #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
     pub in_force: Option<Override>,
+    /// Who holds, or held, its parameters: of two for one parameter the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<Held>,
+    /// Who contributes to its mixed parameters.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub mixed: BTreeMap<ParameterName, Vec<NodeId>>,
+    /// What its operator has told the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// What it counted, if there were messages that never came or could not be used, or changes that came after their beat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
@@ -68,6 +80,34 @@ pub struct NodeView {
 }
 
 impl NodeView {
+    /// Who holds one of its parameters.
+    #[must_use]
+    pub fn holder_of(&self, parameter: &ParameterName) -> Option<&Held> {
+        self.holders.iter().find(|held| held.parameter == *parameter && held.how.is_held())
+    }
+
+    /// Who has taken one of its parameters, also where somebody with a higher priority plays over him just now.
+    #[must_use]
+    pub fn taken_by(&self, parameter: &ParameterName) -> Option<&NodeId> {
+        let is_it = |held: &&Held| held.parameter == *parameter && held.how == How::Taken;
+        self.holders.iter().find(is_it).map(|held| &held.by)
+    }
+
+    /// Who holds how many of its parameters, in words: `desk has 2, osc plays 1`; empty if nobody does.
+    #[must_use]
+    pub fn holders_in_words(&self) -> String {
+        let mut counts: BTreeMap<(&NodeId, bool), usize> = BTreeMap::new();
+        let names: BTreeSet<&ParameterName> =
+            self.holders.iter().map(|held| &held.parameter).collect();
+        for held in names.into_iter().filter_map(|name| self.holder_of(name)) {
+            *counts.entry((&held.by, held.how == How::Taken)).or_default() += 1;
+        }
+        let words = counts.into_iter().map(|((by, is_taken), count)| {
+            format!("{by} {} {count}", if is_taken { "has" } else { "plays" })
+        });
+        words.collect::<Vec<_>>().join(", ")
+    }
+
     /// Messages that did not reach this node, or were thrown away there before its program read them. Where the newest
     /// counts, one that was overtaken is no loss.
     #[must_use]

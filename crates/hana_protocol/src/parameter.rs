@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::ColourPart;
 use crate::ParameterKind;
+use crate::Sharing;
 use crate::parameter_kind::kind_or_range;
 
 /// The name of a parameter: `[a-z0-9][a-z0-9_-]{0,62}`, one chunk of a key. Names that begin with `_` are
@@ -105,6 +106,9 @@ pub struct Parameter {
         deserialize_with = "kind_or_range"
     )]
     pub kind: ParameterKind,
+    /// Whether one at a time plays it, as it is unless it says otherwise, or all who like, added up.
+    #[serde(default, skip_serializing_if = "Sharing::is_one")]
+    pub sharing: Sharing,
 }
 
 const fn minus_one() -> f32 {
@@ -125,6 +129,7 @@ impl Parameter {
             default,
             description: String::new(),
             kind: ParameterKind::Range,
+            sharing: Sharing::One,
         }
     }
 

@@ -1,10 +1,13 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use self::entry::Entry;
 use self::entry::HostView;
 use self::entry::Told;
+use crate::AppSession;
+use crate::Holders;
 use crate::LossCause;
 use crate::LossWatch;
 use crate::Lost;
@@ -413,6 +416,24 @@ impl Roster {
     #[must_use]
     pub fn info(&self, node: &NodeId) -> Option<&NodeInfo> {
         self.nodes.get(node)?.info()
+    }
+
+    /// Who holds what of `node`, as it says.
+    #[must_use]
+    pub fn holders(&self, node: &NodeId) -> Option<&Holders> {
+        Some(self.nodes.get(node)?.holders())
+    }
+
+    /// How `node`, an app or a bridge, plays, as it says. Another one only when it has said something else.
+    #[must_use]
+    pub fn session(&self, node: &NodeId) -> Option<&Arc<AppSession>> {
+        Some(self.nodes.get(node)?.session())
+    }
+
+    /// The nodes that have a token on the mesh, with their roles.
+    pub fn present(&self) -> impl Iterator<Item = (&NodeId, Role)> {
+        let present = self.nodes.iter().filter(|(_, entry)| entry.is_present());
+        present.filter_map(|(node, entry)| Some((node, entry.role()?)))
     }
 
     /// Whether `node` has a token on the mesh.

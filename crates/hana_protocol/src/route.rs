@@ -4,12 +4,14 @@
 //! subscribing `M: ReceivedBy<To>`, a command both. The table at the end of this file is the whole of it;
 //! [`custom_message!`](crate::custom_message) adds a row for a visualization's own types.
 
+use crate::AppSession;
 use crate::Blackout;
 use crate::ClockReading;
 use crate::Control;
 use crate::Event;
 use crate::Health;
 use crate::Hold;
+use crate::Holders;
 use crate::HostTimeline;
 use crate::Ignore;
 use crate::Kill;
@@ -24,6 +26,7 @@ use crate::Pause;
 use crate::Ping;
 use crate::Play;
 use crate::ProcessStatus;
+use crate::Release;
 use crate::Resend;
 use crate::Restart;
 use crate::Resume;
@@ -32,6 +35,7 @@ use crate::Set;
 use crate::Shutdown;
 use crate::Start;
 use crate::Stop;
+use crate::Take;
 use crate::Tempo;
 use crate::role::NodeRole;
 
@@ -93,6 +97,9 @@ routes! {
     Modulation:    App, Bridge, Visualization => Visualization, App, Daemon, Bridge;
     ModulationFrame: App, Bridge => Visualization, App, Daemon, Bridge;
     Look:          Visualization => App, Daemon, Bridge;
+    Holders:       Visualization => App, Daemon, Bridge;
+    // What apps and bridges tell each other of how they play.
+    AppSession:    App, Bridge => App, Bridge;
     // What a daemon knows of its host.
     ProcessStatus: Daemon => App, Daemon, Bridge;
     Lost:          Daemon => App, Daemon, Bridge;
@@ -115,5 +122,7 @@ routes! {
     Tempo:         App, Bridge, Daemon => Daemon;
     Play:          App, Bridge, Daemon => Daemon;
     Pause:         App, Bridge, Daemon => Daemon;
+    Take:          App, Bridge => Visualization;
+    Release:       App, Bridge => Visualization;
     Ping:          App, Bridge, Daemon => App, Visualization, Daemon, Bridge;
 }

@@ -1,6 +1,8 @@
+use crate::AppSession;
 use crate::Event;
 use crate::EventKind;
 use crate::Health;
+use crate::Holders;
 use crate::Knock;
 use crate::Look;
 use crate::Lost;
@@ -36,6 +38,10 @@ pub enum Sighting {
     Health(NodeId, Health),
     /// A visualization said what it shows.
     Look(NodeId, Look),
+    /// A visualization said who holds what.
+    Holders(NodeId, Holders),
+    /// An app or a bridge said how it plays.
+    Session(NodeId, AppSession),
     /// The daemon of the host said what it knows of a process.
     Process(NodeId, ProcessStatus),
     /// The daemon of the host said whom it has lost.
@@ -61,6 +67,8 @@ impl Sighting {
             | Self::Goodbye(node)
             | Self::Health(node, _)
             | Self::Look(node, _)
+            | Self::Holders(node, _)
+            | Self::Session(node, _)
             | Self::Lost(node, _)
             | Self::Knocked(node, _) => node,
             Self::Info(info) => &info.node,

@@ -1,10 +1,12 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use crate::AppSession;
 use crate::Control;
 use crate::CustomMessage;
 use crate::Event;
 use crate::Health;
+use crate::Holders;
 use crate::HostTimeline;
 use crate::Key;
 use crate::LogLine;
@@ -177,6 +179,36 @@ impl Topics<Look> {
     #[must_use]
     pub fn every_look() -> Self {
         Self::matching("hana/*/look")
+    }
+}
+
+impl Topic<Holders> {
+    /// Who holds what of `node`.
+    #[must_use]
+    pub const fn holders(node: NodeId) -> Self {
+        Self::at(Key::Holders(node))
+    }
+}
+impl Topics<Holders> {
+    /// Who holds what of every visualization.
+    #[must_use]
+    pub fn every_holders() -> Self {
+        Self::matching("hana/*/holders")
+    }
+}
+
+impl Topic<AppSession> {
+    /// How `app` plays.
+    #[must_use]
+    pub const fn session(app: NodeId) -> Self {
+        Self::at(Key::Session(app))
+    }
+}
+impl Topics<AppSession> {
+    /// How every app and every bridge plays.
+    #[must_use]
+    pub fn every_session() -> Self {
+        Self::matching("hana/*/session")
     }
 }
 

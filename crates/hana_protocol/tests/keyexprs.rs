@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::marker::PhantomData;
 
 use hana_protocol::Answer;
+use hana_protocol::AppSession;
 use hana_protocol::Blackout;
 use hana_protocol::ClockReading;
 use hana_protocol::Command;
@@ -15,6 +16,7 @@ use hana_protocol::Encoding;
 use hana_protocol::Event;
 use hana_protocol::Health;
 use hana_protocol::Hold;
+use hana_protocol::Holders;
 use hana_protocol::HostTimeline;
 use hana_protocol::Ignore;
 use hana_protocol::KeyKind;
@@ -32,6 +34,7 @@ use hana_protocol::Pause;
 use hana_protocol::Ping;
 use hana_protocol::Play;
 use hana_protocol::ProcessStatus;
+use hana_protocol::Release;
 use hana_protocol::Resend;
 use hana_protocol::Resent;
 use hana_protocol::Restart;
@@ -41,6 +44,7 @@ use hana_protocol::Set;
 use hana_protocol::Shutdown;
 use hana_protocol::Start;
 use hana_protocol::Stop;
+use hana_protocol::Take;
 use hana_protocol::Tempo;
 use hana_protocol::TopicHistory;
 use hana_protocol::codec;
@@ -103,6 +107,8 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Modulation => senders!(Modulation),
         KeyKind::ModulationFrame => senders!(ModulationFrame),
         KeyKind::Look => senders!(Look),
+        KeyKind::Holders => senders!(Holders),
+        KeyKind::Session => senders!(AppSession),
         KeyKind::Custom | KeyKind::Inbox | KeyKind::KindInbox => senders!(Custom),
         KeyKind::Process => senders!(ProcessStatus),
         KeyKind::Lost => senders!(Lost),
@@ -191,6 +197,8 @@ fn the_limits_are_those_of_the_messages() {
         (Modulation::NAME, limits_of::<Modulation>()),
         (ModulationFrame::NAME, limits_of::<ModulationFrame>()),
         (Look::NAME, limits_of::<Look>()),
+        (Holders::NAME, limits_of::<Holders>()),
+        (AppSession::NAME, limits_of::<AppSession>()),
         (ProcessStatus::NAME, limits_of::<ProcessStatus>()),
         (Lost::NAME, limits_of::<Lost>()),
         (LogLine::NAME, limits_of::<LogLine>()),
@@ -255,7 +263,8 @@ fn nested_fields(message: &Value) -> BTreeSet<String> {
         match field {
             Value::Array(items) => found.extend(items.iter().flat_map(of_map)),
             Value::Object(_)
-                if !["parameters", "recipes", "exit", "newest"].contains(&name.as_str()) =>
+                if !["parameters", "recipes", "exit", "newest", "mixed", "priorities"]
+                    .contains(&name.as_str()) =>
             {
                 found.extend(of_map(field));
             },
@@ -275,6 +284,8 @@ fn the_examples_of_messages_are_whole_messages() {
     example_is_whole::<Modulation>();
     example_is_whole::<ModulationFrame>();
     example_is_whole::<Look>();
+    example_is_whole::<Holders>();
+    example_is_whole::<AppSession>();
     example_is_whole::<ProcessStatus>();
     example_is_whole::<Lost>();
     example_is_whole::<LogLine>();
@@ -345,8 +356,10 @@ fn every_command_has_its_row() {
     command_is::<Tempo>(&rows, "tempo", &senders!(Tempo));
     command_is::<Play>(&rows, "play", &senders!(Play));
     command_is::<Pause>(&rows, "pause", &senders!(Pause));
+    command_is::<Take>(&rows, "take", &senders!(Take));
+    command_is::<Release>(&rows, "release", &senders!(Release));
     command_is::<Ping>(&rows, "ping", &senders!(Ping));
-    assert_eq!(rows.len(), 14);
+    assert_eq!(rows.len(), 16);
 }
 
 /// Every piece of JSON on the page that begins with a command's name, wherever it stands.
@@ -358,7 +371,7 @@ fn whatever_looks_like_a_command_is_one() {
         .collect();
     let commands = [
         "start", "stop", "restart", "kill", "ignore", "shutdown", "set", "hold", "blackout",
-        "resume", "tempo", "play", "pause", "ping",
+        "resume", "tempo", "play", "pause", "take", "release", "ping",
     ];
     let looks_like =
         |piece: &&&str| commands.iter().any(|name| piece.starts_with(&format!("{{\"{name}\"")));

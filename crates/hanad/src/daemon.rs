@@ -392,6 +392,8 @@ impl Daemon {
             | Control::Hold(_)
             | Control::Blackout(_)
             | Control::Resume(_)
+            | Control::Take(_)
+            | Control::Release(_)
             | Control::Ping(_) => {},
         }
     }

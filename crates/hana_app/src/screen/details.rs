@@ -5,10 +5,13 @@ use bevy::ui::RelativeCursorPosition;
 use hana_network::unix_ms;
 use hana_plugin::MeshNode;
 use hana_protocol::ColourPart;
+use hana_protocol::How;
+use hana_protocol::NodeId;
 use hana_protocol::NodeView;
 use hana_protocol::Parameter;
 use hana_protocol::ParameterKind;
 use hana_protocol::Remedy;
+use hana_protocol::Sharing;
 use hana_protocol::parameter_words::hex_of_rgb;
 use hana_protocol::parameter_words::word_of_value;
 
@@ -18,6 +21,7 @@ use super::since;
 use crate::desk::Desk;
 use crate::logs::Logs;
 use crate::mouse::Offers;
+use crate::mouse::Takes;
 use crate::sliders::Slider;
 use crate::sliders::along;
 use crate::theme;
@@ -36,14 +40,17 @@ struct Selected {
     /// What became of messages, in words.
     troubles: Vec<String>,
     sliders: Vec<(Parameter, f32)>,
+    /// This app.
+    own: Option<NodeId>,
     offered: Vec<Remedy>,
     log: Vec<String>,
     is_log_open: bool,
 }
 
 /// The widths of what stands before and after a slider.
-const NAME: f32 = 110.0;
-const VALUE: f32 = 110.0;
+const NAME: f32 = 96.0;
+const VALUE: f32 = 72.0;
+const HOLDER: f32 = 96.0;
 /// Troubles that are told.
 const TROUBLES: usize = 3;
 /// The height of two lines of buttons.
@@ -63,7 +70,11 @@ pub(super) fn draw(
         let info = nodes.iter().find(|node| node.node == view.node).and_then(MeshNode::info);
         let parameters = info.map(|info| info.parameters.as_slice()).unwrap_or_default();
         let lines = if desk.is_log_open { LINES_OPEN } else { LINES };
-        Selected::of(view, parameters, logs.last(&view.node, lines), desk.is_log_open)
+        let log = logs.last(&view.node, lines);
+        Selected {
+            own: desk.operators.own.clone(),
+            ..Selected::of(view, parameters, log, desk.is_log_open)
+        }
     });
     show(place, Picture { selected }, &mut commands, spawn);
 }
@@ -90,6 +101,7 @@ impl Selected {
             since: since(view.since_ms, unix_ms()),
             troubles: view.troubles_in_words().take(TROUBLES).collect(),
             sliders,
+            own: None,
             offered: Remedy::ALL.into_iter().filter(|remedy| remedy.is_offered(view)).collect(),
             log,
             is_log_open,
@@ -157,7 +169,7 @@ fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
             if let Some((name, colour)) = colour_at(&selected.sliders[index..]) {
                 spawn_swatch(parent, name, colour);
             }
-            spawn_slider(parent, view, parameter, *value);
+            spawn_slider(parent, selected, parameter, *value);
         }
     }
     if !selected.log.is_empty() {
@@ -236,17 +248,21 @@ fn spawn_swatch(parent: &mut ChildSpawnerCommands, name: &str, colour: [f32; 3])
                 },
                 BackgroundColor(Color::srgb(red, green, blue)),
             ),
-            (cell(VALUE), children![theme::line(hex_of_rgb(colour), theme::SMALL, theme::TEXT)]),
+            (
+                cell(VALUE + 10.0 + HOLDER),
+                children![theme::line(hex_of_rgb(colour), theme::SMALL, theme::TEXT)]
+            ),
         ],
     ));
 }
 
 fn spawn_slider(
     parent: &mut ChildSpawnerCommands,
-    view: &NodeView,
+    selected: &Selected,
     parameter: &Parameter,
     value: f32,
 ) {
+    let Selected { view, own, .. } = selected;
     let (name, colour) = match &parameter.kind {
         ParameterKind::Colour { part, .. } => (format!("  {part}"), theme::FAINT),
         _ => (parameter.name.to_string(), theme::TEXT),
@@ -281,8 +297,32 @@ fn spawn_slider(
                 cell(VALUE),
                 children![theme::line(word_of_value(parameter, value), theme::MIDDLE, theme::TEXT)]
             ),
+            holder(view, own.as_ref(), parameter),
         ],
     ));
+}
+
+/// Who plays a parameter, beside its slider: a click takes it, or lets it go.
+fn holder(view: &NodeView, own: Option<&NodeId>, parameter: &Parameter) -> impl Bundle {
+    let name = &parameter.name;
+    let is_own = own.is_some() && view.taken_by(name) == own;
+    let (text, colour) = match (parameter.sharing, view.holder_of(name)) {
+        (Sharing::Mix, _) => {
+            let count = view.mixed.get(name).map_or(0, Vec::len);
+            (format!("mixed, {count}"), theme::FAINT)
+        },
+        (Sharing::One, Some(_)) if is_own => ("yours".into(), theme::TEXT),
+        (Sharing::One, Some(held)) if held.how == How::Taken => (held.by.to_string(), theme::CARE),
+        (Sharing::One, Some(held)) => (format!("({})", held.by), theme::FAINT),
+        (Sharing::One, None) => ("take".into(), theme::LINE),
+    };
+    let (node, parameter) = (view.node.clone(), name.clone());
+    (
+        Button,
+        Takes { node, parameter, is_own },
+        cell(HOLDER),
+        children![theme::line(text, theme::SMALL, colour)],
+    )
 }
 
 /// From where to where the track of a slider is filled, 0 to 1: of a choice, the part that is chosen.

@@ -5,6 +5,7 @@ use super::show;
 use crate::desk::Desk;
 use crate::desk::Key;
 use crate::mouse::Answers;
+use crate::operators::Operators;
 use crate::theme;
 
 /// The line at the bottom: a question, what was done, or which keys there are.
@@ -12,6 +13,20 @@ use crate::theme;
 pub(crate) struct Picture {
     question: Option<String>,
     notice: Option<String>,
+    /// The note that is being typed.
+    writing: Option<String>,
+    /// How much those left behind who have vanished, in words.
+    left: Option<String>,
+}
+
+/// What there is to be taken over.
+fn left(operators: &Operators) -> Option<String> {
+    let (first, count) = operators.left.first_key_value()?;
+    let more = match operators.left.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!("take over the {count} that {first}{more} left"))
 }
 
 pub(super) fn place() -> impl Bundle {
@@ -40,6 +55,8 @@ pub(super) fn draw(
     let picture = Picture {
         question: question.map(|(remedy, node)| format!("{} {node}, which runs?", remedy.name())),
         notice: desk.noticed().map(String::from),
+        writing: desk.writing.clone(),
+        left: left(&desk.operators),
     };
     show(place, picture, &mut commands, spawn);
 }
@@ -58,12 +75,31 @@ fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
         }
         return;
     }
+    if let Some(text) = &picture.writing {
+        parent.spawn(theme::line("note to all:", theme::MIDDLE, theme::FAINT));
+        parent.spawn(theme::line(format!("{text}_"), theme::MIDDLE, theme::TEXT));
+        parent.spawn(theme::line("Enter tells it, Escape does not", theme::SMALL, theme::FAINT));
+        return;
+    }
     if let Some(notice) = &picture.notice {
         parent.spawn(theme::line(notice.clone(), theme::MIDDLE, theme::TEXT));
         return;
     }
+    if let Some(left) = &picture.left {
+        parent.spawn((
+            Button,
+            Answers(Key::Letter('o')),
+            Node { column_gap: px(8), align_items: AlignItems::Center, ..default() },
+            children![
+                theme::line("O", theme::MIDDLE, theme::CARE),
+                theme::line(left.clone(), theme::MIDDLE, theme::CARE),
+            ],
+        ));
+    }
     for (keys, text) in [
         ("Up Down", "choose"),
+        ("T", "take, release"),
+        ("N", "note to all"),
         ("Shift+H", "hold all"),
         ("Shift+B", "black all"),
         ("Shift+U", "resume all"),

@@ -98,6 +98,13 @@ impl Told {
         }
         if !matches!(view.role, Role::Visualization | Role::Daemon) {
             remarks.push(view.role.to_string());
+            let taken = desk.operators.taken.get(&view.node).copied().unwrap_or_default();
+            if taken > 0 {
+                remarks.push(format!("holds {taken}"));
+            }
+            if let Some(note) = desk.operators.notes.get(&view.node) {
+                remarks.push(format!("\u{201c}{note}\u{201d}"));
+            }
         }
         Self {
             node: view.node.clone(),

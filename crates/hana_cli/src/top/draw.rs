@@ -1,8 +1,10 @@
 use std::time::Duration;
 
+use hana_protocol::How;
 use hana_protocol::LogLine;
 use hana_protocol::NodeView;
 use hana_protocol::OverviewRow;
+use hana_protocol::ParameterName;
 use hana_protocol::ProcessState;
 use hana_protocol::Remedy;
 use hana_protocol::role::Role;
@@ -210,7 +212,10 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, around: &Surroundings) -> Cel
     if view.role != Role::Visualization {
         remarks.push(view.role.to_string());
     }
+    remarks.extend(view.note.iter().map(|note| format!("\u{201c}{note}\u{201d}")));
     remarks.push(view.reason.clone());
+    remarks.push(view.holders_in_words());
+    remarks.retain(|remark| !remark.is_empty());
     let draws = view.is_drawing();
     [
         Span::raw(format!("  {}", view.node)),
@@ -266,8 +271,17 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundi
     let [advice_area, said, log] =
         Layout::vertical([Constraint::Length(advised), Constraint::Length(1), Constraint::Min(0)])
             .areas(inner);
-    let playing: Vec<String> =
-        view.playing.iter().map(|(name, word)| format!("{name} {word}")).collect();
+    let held = |name: &str| {
+        let name = ParameterName::new(name).ok()?;
+        let held = view.holder_of(&name)?;
+        let verb = if held.how == How::Taken { "" } else { "plays " };
+        Some(format!(" ({verb}{})", held.by))
+    };
+    let playing = view.playing.iter().map(|(name, word)| {
+        let held = held(name).unwrap_or_default();
+        format!("{name} {word}{held}")
+    });
+    let playing: Vec<String> = playing.collect();
     let pid = view.pid.map(|pid| format!("process {pid}  ")).unwrap_or_default();
     frame.render_widget(advice, advice_area);
     let times = if view.is_drawing() && frame.area().width < FRAME_TIMES.from {

@@ -1,9 +1,12 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::AppSession;
 use crate::HealthLimits;
 use crate::HealthWatch;
+use crate::Holders;
 use crate::Look;
 use crate::LossCause;
 use crate::NodeId;
@@ -31,6 +34,8 @@ pub(super) struct Entry {
     /// launched one under the same name.
     claims: BTreeMap<NodeId, Claim>,
     look: Look,
+    holders: Holders,
+    session: Arc<AppSession>,
     /// When it was first heard of.
     heard_of: Option<Instant>,
     /// Since when it has been gone from the mesh, having been there; Unix milliseconds beside it.
@@ -100,6 +105,14 @@ const LOST_WITH_HOST: Duration = Duration::from_hours(7 * 24);
 impl Entry {
     pub(super) const fn info(&self) -> Option<&NodeInfo> {
         self.info.as_ref()
+    }
+
+    pub(super) const fn holders(&self) -> &Holders {
+        &self.holders
+    }
+
+    pub(super) const fn session(&self) -> &Arc<AppSession> {
+        &self.session
     }
 
     pub(super) fn is_present(&self) -> bool {
@@ -208,6 +221,18 @@ impl Entry {
                 self.look = look;
                 changed
             },
+            Sighting::Holders(_, holders) => {
+                let changed = self.holders != holders;
+                self.holders = holders;
+                changed
+            },
+            Sighting::Session(_, session) => {
+                let changed = *self.session != session;
+                if changed {
+                    self.session = Arc::new(session);
+                }
+                changed
+            },
             Sighting::Process(host, status) => {
                 let is_news = self.claims.get(&host).is_none_or(|claim| claim.status != status);
                 self.claims.insert(host, Claim { status, stale_since: None });
@@ -252,7 +277,7 @@ impl Entry {
         self.claims.retain(|_, claim| !is_stale(claim));
     }
 
-    fn role(&self) -> Option<Role> {
+    pub(super) fn role(&self) -> Option<Role> {
         let of_info = self.info.as_ref().map(|info| info.role);
         let of_process = self.process().map(|_| Role::Visualization);
         let of_told = self.told.as_ref().map(|told| told.role);
@@ -423,6 +448,9 @@ impl Entry {
             launched: process.is_some(),
             ignored: process.is_some_and(|status| status.ignored && status.state == state),
             in_force: self.look.in_force.filter(|_| alive),
+            holders: if alive { self.holders.holders.clone() } else { vec![] },
+            mixed: if alive { self.holders.mixed.clone() } else { BTreeMap::new() },
+            note: self.note(node),
             counters: troubled.map(|health| health.counters),
             lanes: troubled.map(|health| health.lanes.clone()).unwrap_or_default(),
             troubles: troubled.map(|health| health.troubles.clone()).unwrap_or_default(),
@@ -441,6 +469,12 @@ impl Entry {
             }
         }
         words
+    }
+
+    /// What its operator has told the others.
+    fn note(&self, node: &NodeId) -> Option<String> {
+        let own = self.session.notes.iter().find(|note| note.app == *node);
+        own.map(|note| note.text.clone()).filter(|text| !text.is_empty())
     }
 
     /// What can be played of it, as it says.

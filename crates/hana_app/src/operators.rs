@@ -1,0 +1,82 @@
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use bevy::prelude::*;
+use hana_plugin::KeptByYou;
+use hana_plugin::Mesh as HanaMesh;
+use hana_plugin::MeshLink;
+use hana_plugin::Noted;
+use hana_plugin::TakeRefused;
+use hana_plugin::TakenFromYou;
+use hana_protocol::NodeId;
+use hana_protocol::role;
+
+use crate::Steps;
+use crate::desk::Desk;
+
+/// What is known of those who play along: who left something behind, and what they have told each other.
+#[derive(Default, Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Operators {
+    /// This app, once it has joined.
+    pub(crate) own: Option<NodeId>,
+    /// Apps that have vanished, and how much they left.
+    pub(crate) left: BTreeMap<NodeId, usize>,
+    /// The notes that stand, by the apps they were written at.
+    pub(crate) notes: BTreeMap<NodeId, String>,
+    /// How many parameters each app has taken.
+    pub(crate) taken: BTreeMap<NodeId, usize>,
+}
+
+pub(crate) fn plugin(app: &mut App) {
+    app.add_systems(Update, look.in_set(Steps::Look))
+        .add_observer(tell_taken)
+        .add_observer(tell_kept)
+        .add_observer(tell_refused)
+        .add_observer(tell_noted);
+}
+
+fn look(link: Res<MeshLink<role::App>>, mesh: HanaMesh, mut desk: ResMut<Desk>) {
+    let own = link.node().map(|node| node.id().clone());
+    let operators = mesh.wishes().map_or_else(Operators::default, |wishes| {
+        let views = desk.overview.views().iter();
+        let taken = views
+            .filter(|view| matches!(view.role, role::Role::App | role::Role::Bridge))
+            .map(|view| (view.node.clone(), wishes.wishes_of(&view.node).count()));
+        let notes = wishes.notes().map(|(app, text)| (app.clone(), text.into()));
+        Operators {
+            own,
+            left: wishes.left_behind(),
+            notes: notes.collect(),
+            taken: taken.collect(),
+        }
+    });
+    if desk.operators != operators {
+        desk.operators = operators;
+    }
+}
+
+fn tell_taken(taken: On<TakenFromYou>, mut desk: ResMut<Desk>) {
+    let TakenFromYou { node, parameter, by, apart } = taken.event();
+    let apart = if *apart { ", which both had taken while you were apart" } else { "" };
+    desk.notice(format!("{by} has {parameter} of {node} now{apart}"), Instant::now());
+}
+
+fn tell_kept(kept: On<KeptByYou>, mut desk: ResMut<Desk>) {
+    let KeptByYou { node, parameter, from } = kept.event();
+    desk.notice(
+        format!("{from} had taken {parameter} of {node} too while you were apart; it is yours"),
+        Instant::now(),
+    );
+}
+
+fn tell_refused(refused: On<TakeRefused>, mut desk: ResMut<Desk>) {
+    let TakeRefused { node, reason, .. } = refused.event();
+    desk.notice(format!("{node} refuses: {reason}"), Instant::now());
+}
+
+fn tell_noted(noted: On<Noted>, mut desk: ResMut<Desk>) {
+    let Noted { app, text } = noted.event();
+    if !text.is_empty() {
+        desk.notice(format!("{app}: {text}"), Instant::now());
+    }
+}

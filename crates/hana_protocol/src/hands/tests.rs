@@ -1,0 +1,311 @@
+use super::*;
+
+const OVER: Duration = Duration::from_secs(2);
+const GRACE: Duration = Hands::GRACE;
+const ZOOM: usize = 0;
+const GLOW: usize = 1;
+
+/// A visualization with a zoom that one plays and a glow that is mixed.
+struct Stage {
+    hands: Hands,
+    begun: Instant,
+    now: Instant,
+    zoom: f32,
+}
+
+fn id(text: &str) -> NodeId {
+    NodeId::new(text).unwrap()
+}
+
+fn stamp(ms: u64, by: &str) -> Stamp {
+    Stamp { ms, count: 0, by: id(by) }
+}
+
+fn declared() -> [Parameter; 2] {
+    let name = |name| ParameterName::new(name).unwrap();
+    let glow = Parameter { sharing: Sharing::Mix, ..Parameter::new(name("glow"), 0.25) };
+    [Parameter::new(name("zoom"), 0.0), glow]
+}
+
+impl Stage {
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut hands = Hands::new(&declared());
+        for app in ["knob", "desk", "osc"] {
+            hands.came(&id(app), "1", now);
+        }
+        Self { hands, begun: now, now, zoom: 0.0 }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.hands.pass(self.now);
+    }
+
+    /// Plays zoom, if that may be; who holds it, if not.
+    fn play(&mut self, by: Option<&str>, value: f32) -> Result<(), String> {
+        let by = by.map(id);
+        self.hands
+            .may_play(ZOOM, by.as_ref(), self.now)
+            .map_err(|held| format!("{} {:?}", held.by, held.how))?;
+        self.hands.played(ZOOM, by.as_ref(), self.now);
+        self.zoom = value;
+        Ok(())
+    }
+
+    fn take(&mut self, by: &str, ms: u64, priority: i8) -> Result<(), String> {
+        let taken = self.hands.take(ZOOM, &stamp(ms, by), Priority(priority), self.now);
+        taken.map_err(|held| held.by.to_string())
+    }
+
+    fn holder(&self) -> Option<String> {
+        let holders = self.hands.holders(self.now);
+        let held = holders.holder_of(&declared()[ZOOM].name)?;
+        Some(format!("{} {:?}", held.by, held.how))
+    }
+
+    fn told(&self) -> Vec<String> {
+        let holders = self.hands.holders(self.now).holders;
+        holders.iter().map(|held| format!("{} {:?}", held.by, held.how)).collect()
+    }
+
+    /// The value of zoom, so long after the beginning, where what vanished apps played goes back to the default.
+    fn eased(&mut self, after: Duration) -> f32 {
+        let zoom = self.zoom;
+        let eased = self
+            .hands
+            .ease(OVER, self.begun + after, |place| (place == ZOOM).then_some((zoom, 0.0)));
+        if let [(ZOOM, value)] = eased[..] {
+            self.zoom = value;
+        }
+        self.zoom
+    }
+}
+
+#[test]
+fn who_plays_a_free_parameter_holds_it_until_he_has_paused() {
+    let mut stage = Stage::new();
+    stage.play(Some("knob"), 0.1).unwrap();
+    assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Plays".into()));
+    assert_eq!(stage.play(None, 0.2), Err("knob Plays".into()), "nobody by name neither");
+    stage.pass(Hands::LAPSE / 2);
+    stage.play(Some("knob"), 0.3).unwrap();
+    stage.pass(Hands::LAPSE.mul_f32(0.9));
+    assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Plays".into()));
+    stage.pass(Hands::LAPSE / 2);
+    assert_eq!(stage.holder(), None);
+    stage.play(Some("desk"), 0.2).unwrap();
+    assert_eq!(stage.holder().unwrap(), "desk Plays");
+}
+
+#[test]
+fn who_does_not_say_his_name_and_who_sets_hold_nothing() {
+    let mut stage = Stage::new();
+    stage.play(None, 0.1).unwrap();
+    stage.hands.was_set(ZOOM, Some(&id("desk")));
+    assert_eq!(stage.holder(), None);
+    stage.play(Some("knob"), 0.2).unwrap();
+}
+
+#[test]
+fn what_is_taken_is_held_in_silence_until_it_is_released_or_taken() {
+    let mut stage = Stage::new();
+    stage.play(Some("knob"), 0.1).unwrap();
+    stage.take("desk", 1, 0).unwrap();
+    assert_eq!(stage.play(Some("knob"), 0.2), Err("desk Taken".into()));
+    stage.pass(Duration::from_hours(1));
+    assert_eq!(stage.holder().unwrap(), "desk Taken");
+    stage.take("knob", 2, 0).unwrap();
+    assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Taken".into()));
+    // An old one comes again by some detour.
+    assert_eq!(stage.take("desk", 1, 0), Err("knob".into()));
+    stage.hands.release(ZOOM, &id("desk"), &stamp(3, "desk"));
+    assert_eq!(stage.holder().unwrap(), "knob Taken", "it is not the desk's to release");
+    stage.hands.release(ZOOM, &id("knob"), &stamp(1, "knob"));
+    assert_eq!(stage.holder().unwrap(), "knob Taken", "it was taken after that release");
+    stage.hands.release(ZOOM, &id("knob"), &stamp(4, "knob"));
+    assert_eq!(stage.holder(), None);
+    assert_eq!(stage.take("desk", 1, 0), Err("knob".into()), "older than what has ended since");
+    stage.take("desk", 5, 0).unwrap();
+}
+
+#[test]
+fn the_higher_takes_by_playing_and_gives_back_by_pausing_and_the_lower_does_not_disturb() {
+    let mut stage = Stage::new();
+    stage.hands.has_priority(&id("desk"), Priority(5), stage.now);
+    stage.take("knob", 1, 0).unwrap();
+    stage.play(Some("desk"), 0.5).unwrap();
+    assert_eq!(stage.told(), ["desk Plays", "knob Taken"]);
+    assert_eq!(stage.play(Some("knob"), 0.1), Err("desk Plays".into()));
+    stage.pass(Hands::LAPSE);
+    assert_eq!(stage.holder().unwrap(), "knob Taken");
+    stage.take("desk", 2, 5).unwrap();
+    assert_eq!(stage.take("knob", 3, 0), Err("desk".into()), "newer, and lower");
+    assert_eq!(stage.play(Some("knob"), 0.1), Err("desk Taken".into()));
+}
+
+#[test]
+fn who_vanishes_holds_for_a_grace_and_no_longer() {
+    let mut stage = Stage::new();
+    stage.take("knob", 1, 0).unwrap();
+    stage.hands.went(&id("knob"), "1", stage.now);
+    stage.pass(GRACE.mul_f32(0.9));
+    assert_eq!(stage.holder().unwrap(), "knob Taken");
+    // Its daemon is back, and with it the app.
+    stage.hands.came(&id("knob"), "2", stage.now);
+    stage.pass(GRACE * 2);
+    assert_eq!(stage.holder().unwrap(), "knob Taken");
+    stage.hands.went(&id("knob"), "2", stage.now);
+    stage.pass(GRACE);
+    assert_eq!(stage.told(), ["knob Left"]);
+    // Nobody has taken it since: what it wished still counts when it comes back.
+    stage.hands.came(&id("knob"), "3", stage.now);
+    stage.take("knob", 1, 0).unwrap();
+    stage.hands.went(&id("knob"), "3", stage.now);
+    stage.pass(GRACE);
+    stage.take("desk", 2, 0).unwrap();
+    stage.hands.release(ZOOM, &id("desk"), &stamp(3, "desk"));
+    assert_eq!(stage.take("knob", 1, 0), Err("desk".into()), "it does not fight back");
+}
+
+#[test]
+fn who_is_heard_has_not_vanished_whatever_became_of_his_token() {
+    let mut stage = Stage::new();
+    stage.take("knob", 1, 0).unwrap();
+    // Both daemons are dead; the play link is not.
+    stage.hands.look_anew("other way", stage.now);
+    for _ in 0..10 {
+        stage.pass(GRACE / 2);
+        stage.play(Some("knob"), 0.5).unwrap();
+    }
+    assert_eq!(stage.holder().unwrap(), "knob Taken");
+    // One that is seen nowhere else may take too.
+    stage.take("stranger", 2, 0).unwrap();
+    stage.pass(GRACE);
+    assert_eq!(stage.told(), ["stranger Left"]);
+}
+
+#[test]
+fn what_a_passing_command_takes_sticks_until_the_player_pauses_or_takes() {
+    let mut stage = Stage::new();
+    stage.take("knob", 1, 0).unwrap();
+    assert_eq!(stage.hands.oust(ZOOM, stamp(2, "hana-123"), stage.now), Some(id("knob")));
+    assert_eq!(stage.told(), ["hana-123 Released"]);
+    for _ in 0..10 {
+        stage.pass(Hands::LAPSE / 2);
+        assert_eq!(stage.play(Some("knob"), 0.5), Err("hana-123 Released".into()));
+    }
+    assert_eq!(stage.take("knob", 1, 0), Err("hana-123".into()), "that take is over");
+    stage.pass(Hands::LAPSE);
+    stage.play(Some("knob"), 0.5).unwrap();
+    stage.hands.oust(ZOOM, stamp(3, "hana-123"), stage.now);
+    stage.take("knob", 4, 0).unwrap();
+    stage.play(Some("knob"), 0.5).unwrap();
+}
+
+#[test]
+fn contributions_to_a_mixed_parameter_add_up_and_go_with_who_made_them() {
+    let mut stage = Stage::new();
+    let glow = &declared()[GLOW];
+    for (by, value, sum) in [("knob", 0.5, 0.5), ("desk", 0.0, 0.25), ("osc", 1.0, 1.0)] {
+        let by = id(by);
+        stage.hands.may_play(GLOW, Some(&by), stage.now).unwrap();
+        assert_eq!(stage.hands.mixed(GLOW, glow, Some(&by), value), sum);
+        stage.hands.contributes(GLOW, Some(&by), value, stage.now);
+        assert_eq!(stage.hands.mix(GLOW, glow), sum, "{by}");
+    }
+    assert_eq!(stage.hands.holders(stage.now).mixed[&glow.name].len(), 3);
+    stage.hands.went(&id("osc"), "1", stage.now);
+    assert!(stage.hands.pass(stage.now + GRACE / 2).is_empty());
+    assert_eq!(stage.hands.pass(stage.now + GRACE), [GLOW]);
+    assert_eq!(stage.hands.mix(GLOW, glow), 0.25);
+    assert!(stage.hands.withdraws(GLOW, &id("desk")));
+    assert_eq!(stage.hands.mix(GLOW, glow), 0.5);
+    stage.hands.set_mix(GLOW, -0.5, stage.now);
+    assert_eq!(stage.hands.mix(GLOW, glow), -0.5, "what is set is all there is of it");
+    // Far off on both sides: clamped as a whole.
+    for (by, value) in [("knob", 1.0), ("desk", 1.0)] {
+        stage.hands.contributes(GLOW, Some(&id(by)), value, stage.now);
+    }
+    assert_eq!(stage.hands.mix(GLOW, glow), 1.0);
+}
+
+#[test]
+fn refusals_are_told_now_and_then_with_their_number() {
+    let mut stage = Stage::new();
+    let mut told = vec![];
+    for _ in 0..7000 {
+        told.extend(stage.hands.refused(ZOOM, stage.now));
+        stage.pass(Duration::from_millis(1));
+    }
+    assert_eq!(told, [1, 3000, 3000]);
+}
+
+#[test]
+fn what_a_vanished_app_played_goes_back_slowly_unless_somebody_has_taken_it() {
+    let mut stage = Stage::new();
+    stage.play(Some("knob"), 1.0).unwrap();
+    stage.hands.went(&id("knob"), "1", stage.begun);
+    assert_eq!(stage.eased(GRACE.mul_f32(0.99)), 1.0);
+    let way: Vec<f32> = (0_u32..=4).map(|part| stage.eased(GRACE + OVER / 4 * part)).collect();
+    assert!(way.is_sorted_by(|a, b| a > b), "{way:?}");
+    assert_eq!((way[0], way[2], way[4]), (1.0, 0.5, 0.0));
+    // Once there, it is nobody's any more.
+    stage.zoom = 0.75;
+    assert_eq!(stage.eased(GRACE + OVER * 2), 0.75);
+
+    let mut stage = Stage::new();
+    stage.play(Some("knob"), 1.0).unwrap();
+    stage.hands.went(&id("knob"), "1", stage.begun);
+    stage.take("desk", 1, 0).unwrap();
+    assert_eq!(stage.eased(GRACE + OVER), 1.0, "the look holds for who took over");
+}
+
+#[test]
+fn an_app_that_is_back_in_time_has_lost_nothing() {
+    let mut stage = Stage::new();
+    stage.play(Some("knob"), 1.0).unwrap();
+    // By another way: the new token may come before the old one goes.
+    stage.hands.came(&id("knob"), "2", stage.begun);
+    stage.hands.went(&id("knob"), "1", stage.begun);
+    assert_eq!(stage.eased(GRACE + OVER), 1.0);
+    stage.hands.went(&id("knob"), "2", stage.begun);
+    stage.hands.came(&id("knob"), "3", stage.begun);
+    assert_eq!(stage.eased(GRACE + OVER), 1.0);
+    // This node itself takes another way, and sees the app again.
+    stage.hands.look_anew("other way", stage.begun);
+    stage.hands.came(&id("knob"), "3", stage.begun);
+    assert_eq!(stage.eased(GRACE + OVER), 1.0);
+}
+
+#[test]
+fn whoever_plays_it_meanwhile_ends_its_way_back() {
+    for by in [Some("desk"), Some("knob"), None] {
+        let mut stage = Stage::new();
+        stage.play(Some("knob"), 1.0).unwrap();
+        stage.hands.went(&id("knob"), "1", stage.begun);
+        assert_eq!(stage.eased(GRACE), 1.0);
+        assert_eq!(stage.eased(GRACE + OVER / 2), 0.5);
+        stage.now += GRACE + OVER / 2;
+        stage.play(by, 0.75).unwrap();
+        assert_eq!(stage.eased(GRACE + OVER), 0.75);
+        // What came from the vanished one itself was under way; nobody goes on with it.
+        let last = if by == Some("knob") { 0.0 } else { 0.75 };
+        assert_eq!(stage.eased(GRACE * 3 + OVER * 5), if by == Some("knob") { 0.75 } else { last });
+        assert_eq!(stage.eased(GRACE * 3 + OVER * 7), last, "{by:?}");
+    }
+}
+
+#[test]
+fn what_is_remembered_is_bounded_whatever_names_are_made_up() {
+    let mut stage = Stage::new();
+    for number in 0..10_000 {
+        let app = id(&format!("a{number}"));
+        stage.hands.came(&app, "1", stage.now);
+        stage.hands.take(ZOOM, &stamp(number, app.as_str()), Priority(1), stage.now).ok();
+        stage.hands.contributes(GLOW, Some(&app), 0.5, stage.now);
+    }
+    assert!(stage.hands.apps.len() <= MOST_APPS);
+    assert!(stage.hands.slots[GLOW].contributions.len() <= MOST_CONTRIBUTIONS);
+    assert!(stage.hands.holders(stage.now).holders.len() <= 2);
+}

@@ -1,0 +1,155 @@
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::NodeId;
+
+/// When somebody wrote or took something, so that all agree which of two was later.
+///
+/// Ordered by the time first, then by a count within one millisecond, then by who it was, so that two stamps of different
+/// nodes are never equal. On the wire an array: `[1760000000000, 0, "app-h1"]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Wire", into = "Wire")]
+pub struct Stamp {
+    /// Unix milliseconds: by the clock of whoever made it, or of somebody whose clock is ahead and of whom it had heard.
+    pub ms: u64,
+    /// Which one within that millisecond, from 0.
+    pub count: u32,
+    /// Who made it.
+    pub by: NodeId,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wire(u64, u32, NodeId);
+
+impl From<Wire> for Stamp {
+    fn from(Wire(ms, count, by): Wire) -> Self {
+        Self { ms, count, by }
+    }
+}
+
+impl From<Stamp> for Wire {
+    fn from(Stamp { ms, count, by }: Stamp) -> Self {
+        Self(ms, count, by)
+    }
+}
+
+/// Makes [`Stamp`]s: a hybrid logical clock.
+///
+/// What is stamped after something was heard of is later than that, however wrong the clocks of two machines are; where
+/// they are right, stamps are times. Pure: it is told what time it is.
+#[derive(Debug, Clone)]
+pub struct HybridClock {
+    own: NodeId,
+    ms: u64,
+    /// The next one within `ms`.
+    count: u32,
+}
+
+impl HybridClock {
+    /// A stamp that is further ahead of this clock than a day, in milliseconds, is nobody's clock, but a mistake or a
+    /// trick: taken for true it would make all that comes after it the older.
+    pub const MAX_AHEAD_MS: u64 = 24 * 3600 * 1000;
+
+    /// The clock of `own`.
+    #[must_use]
+    pub const fn new(own: NodeId) -> Self {
+        Self { own, ms: 0, count: 0 }
+    }
+
+    /// A stamp that is later than all that it has made or heard of. `unix_ms` is the time by the wall clock, which may
+    /// jump.
+    pub fn stamp(&mut self, unix_ms: u64) -> Stamp {
+        if unix_ms > self.ms {
+            self.ms = unix_ms;
+            self.count = 0;
+        }
+        let stamp = Stamp { ms: self.ms, count: self.count, by: self.own.clone() };
+        self.follow(stamp.ms, stamp.count);
+        stamp
+    }
+
+    /// Hears of a stamp of somebody else. Whether it can be true.
+    pub fn hear(&mut self, stamp: &Stamp, unix_ms: u64) -> bool {
+        if !Self::is_plausible(stamp, unix_ms) {
+            return false;
+        }
+        if (stamp.ms, stamp.count) >= (self.ms, self.count) {
+            self.follow(stamp.ms, stamp.count);
+        }
+        true
+    }
+
+    /// What is next is later than that.
+    fn follow(&mut self, ms: u64, count: u32) {
+        let next = count.checked_add(1).map(|count| (ms, count));
+        (self.ms, self.count) = next.unwrap_or_else(|| (ms.saturating_add(1), 0));
+    }
+
+    /// Whether a stamp can be somebody's time: it is not further ahead than [`MAX_AHEAD_MS`](Self::MAX_AHEAD_MS).
+    #[must_use]
+    pub const fn is_plausible(stamp: &Stamp, unix_ms: u64) -> bool {
+        stamp.ms <= unix_ms.saturating_add(Self::MAX_AHEAD_MS)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn clock(of: &str) -> HybridClock {
+        HybridClock::new(NodeId::new(of).unwrap())
+    }
+
+    #[test]
+    fn what_is_stamped_after_something_was_heard_of_is_later_whatever_the_clocks_say() {
+        let (mut ahead, mut behind) = (clock("ahead"), clock("behind"));
+        let first = ahead.stamp(3_600_000);
+        assert!(behind.hear(&first, 0));
+        let second = behind.stamp(1);
+        assert!(second > first, "{second:?}");
+        assert!(ahead.hear(&second, 3_600_000));
+        assert!(ahead.stamp(3_600_000) > second);
+    }
+
+    #[test]
+    fn a_stamp_of_next_year_is_not_believed() {
+        let mut clock = clock("a");
+        let of_tomorrow = Stamp { ms: u64::MAX, count: u32::MAX, by: NodeId::new("b").unwrap() };
+        assert!(!clock.hear(&of_tomorrow, 1000));
+        assert_eq!(clock.stamp(1000).ms, 1000);
+    }
+
+    #[test]
+    fn a_stamp_survives_the_wire_as_a_short_array() {
+        let stamp = clock("app-h1").stamp(1_760_000_000_000);
+        let json = serde_json::to_string(&stamp).unwrap();
+        assert_eq!(json, r#"[1760000000000,0,"app-h1"]"#);
+        assert_eq!(serde_json::from_str::<Stamp>(&json).unwrap(), stamp);
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_stamps_are_equal_and_each_is_later_than_all_before(
+            steps in vec((0_usize..3, 0_u64..50, 0_usize..3), 1..200),
+        ) {
+            let mut clocks = ["a", "b", "c"].map(clock);
+            // The latest that each has made or heard of.
+            let mut latest: [Option<Stamp>; 3] = [None, None, None];
+            for (who, time, hears) in steps {
+                // Wall clocks jump, forwards and back.
+                let stamp = clocks[who].stamp(time);
+                prop_assert!(latest[who].as_ref().is_none_or(|before| *before < stamp));
+                prop_assert!(clocks[hears].hear(&stamp, time));
+                latest[hears] = latest[hears].take().max(Some(stamp.clone()));
+                latest[who] = latest[who].take().max(Some(stamp));
+                let next = clocks[hears].stamp(0);
+                prop_assert!(latest[hears].as_ref().is_none_or(|before| *before < next));
+                latest[hears] = Some(next);
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Apps without Bevy: operators who play a show together, by lines that are typed. A model for whoever makes an app with
+//! something else.
+//!
+//! `operator desk foh` is two apps in one program. It prints what each is told and, whenever that changes, who holds what as
+//! each sees it, one JSON object a line, and reads lines such as these:
+//!
+//! ```text
+//! desk take ripples zoom hue          foh takeover desk
+//! desk release ripples zoom           foh note back in five minutes
+//! desk play ripples zoom 0.5          foh priority 5
+//! ```
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::io::BufRead;
+use std::io::Write;
+use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::bail;
+use hana_network::MeshWatch;
+use hana_network::Node;
+use hana_network::NodeConfig;
+use hana_network::Operator;
+use hana_network::Publisher;
+use hana_network::unix_ms;
+use hana_protocol::Held;
+use hana_protocol::Modulation;
+use hana_protocol::NodeId;
+use hana_protocol::ParameterName;
+use hana_protocol::Priority;
+use hana_protocol::Topic;
+use hana_protocol::WishNews;
+use hana_protocol::role;
+use hana_protocol::role::Role;
+use serde_json::Value;
+use serde_json::json;
+
+/// How long joining may take.
+const JOIN: Duration = Duration::from_secs(10);
+/// How often each looks around.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long leaving may take: a network that is gone shall hold nobody up.
+const GOODBYE: Duration = Duration::from_millis(300);
+
+fn main() -> anyhow::Result<()> {
+    let ids: Vec<String> = std::env::args().skip(1).collect();
+    if ids.is_empty() {
+        bail!("usage: operator ID ...; then lines such as 'ID take ripples zoom'");
+    }
+    let mut desks = ids.iter().map(|id| Desk::join(id)).collect::<anyhow::Result<Vec<_>>>()?;
+    let (typed, lines) = mpsc::sync_channel(64);
+    thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if typed.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    loop {
+        match lines.recv_timeout(LOOK) {
+            Ok(line) => {
+                if let Err(problem) = obey(&mut desks, &line) {
+                    say(&json!({"refused": line, "reason": problem.to_string()}));
+                }
+            },
+            Err(RecvTimeoutError::Timeout) => {},
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        desks.iter_mut().for_each(Desk::look);
+    }
+    for desk in &mut desks {
+        // Who ends in good order keeps nobody waiting for what he held.
+        desk.operator.release_all();
+    }
+    let leaving: Vec<_> = desks.into_iter().map(|desk| desk.node.leave()).collect();
+    for left in leaving {
+        left.wait(GOODBYE).ok();
+    }
+    Ok(())
+}
+
+/// One app.
+struct Desk {
+    node: Node<role::App>,
+    watch: MeshWatch,
+    operator: Operator,
+    played: HashMap<(NodeId, ParameterName), Publisher<Modulation>>,
+    shown: Value,
+}
+
+impl Desk {
+    fn join(id: &str) -> anyhow::Result<Self> {
+        let config = NodeConfig::from_environment(NodeId::new(id)?)?;
+        let joining = Node::<role::App>::join(config);
+        let node = joining.wait(JOIN).context("joining the mesh")?.context("joining the mesh")?;
+        let (watch, operator) = (node.watch_mesh(), node.operator());
+        Ok(Self { node, watch, operator, played: HashMap::new(), shown: Value::Null })
+    }
+
+    /// Looks around, and tells what is new.
+    fn look(&mut self) {
+        self.watch.poll();
+        let roster = self.watch.roster();
+        let own = self.node.id();
+        for news in self.operator.poll(roster) {
+            if let Some(told) = told(&news) {
+                say(&json!({"node": own, "at": unix_ms(), "told": told}));
+            }
+        }
+        let holders: BTreeMap<&NodeId, Vec<String>> = roster
+            .present()
+            .filter(|(_, role)| *role == Role::Visualization)
+            .filter_map(|(node, _)| {
+                let held = roster.holders(node)?.holders.iter();
+                Some((node, held.filter(|held| held.how.is_held()).map(word).collect()))
+            })
+            .collect();
+        let wishes = self.operator.wishes().wishes_of(own);
+        let wishes: Vec<String> = wishes.map(|(node, name)| format!("{node} {name}")).collect();
+        let notes: BTreeMap<&NodeId, &str> = self.operator.wishes().notes().collect();
+        let left = self.operator.wishes().left_behind();
+        let shown = json!({"holders": holders, "wishes": wishes, "notes": notes, "left": left});
+        if shown != self.shown {
+            say(&json!({"node": own, "at": unix_ms(), "sees": shown}));
+            self.shown = shown;
+        }
+    }
+
+    fn play(&mut self, node: &NodeId, parameter: &ParameterName, value: f32) -> anyhow::Result<()> {
+        let key = (node.clone(), parameter.clone());
+        let own = &self.node;
+        let publisher = self.played.entry(key).or_insert_with_key(|(node, parameter)| {
+            own.publisher(&Topic::<Modulation>::modulation(node.clone(), parameter.clone()))
+        });
+        Ok(publisher.publish(&Modulation { value })?)
+    }
+}
+
+fn word(held: &Held) -> String {
+    let Held { parameter, by, how, .. } = held;
+    format!("{parameter} {by} {}", json!(how).as_str().unwrap_or_default())
+}
+
+/// What an operator is told; that holders change is seen anyhow.
+fn told(news: &WishNews) -> Option<String> {
+    Some(match news {
+        WishNews::HolderChanged { .. } => return None,
+        WishNews::TakenFromYou { node, parameter, by, apart } => {
+            let apart = if *apart { ", while you were apart" } else { "" };
+            format!("{by} took {parameter} of {node} from you{apart}")
+        },
+        WishNews::KeptByYou { node, parameter, from } => {
+            format!("{from} had taken {parameter} of {node} too; it is yours")
+        },
+        WishNews::Refused { node, reason, .. } => format!("{node} refuses: {reason}"),
+        WishNews::Noted { app, text } => format!("note of {app}: {text}"),
+    })
+}
+
+/// Does what a line says.
+fn obey(desks: &mut [Desk], line: &str) -> anyhow::Result<()> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [id, verb, rest @ ..] = words.as_slice() else { bail!("say who does what") };
+    let desk = desks.iter_mut().find(|desk| desk.node.id().as_str() == *id);
+    let desk = desk.with_context(|| format!("there is no '{id}' here"))?;
+    let names = |words: &[&str]| -> anyhow::Result<Vec<ParameterName>> {
+        words.iter().map(|word| Ok(ParameterName::new(word)?)).collect()
+    };
+    match (*verb, rest) {
+        ("take", [node, parameters @ ..]) => {
+            desk.operator.take(&NodeId::new(node)?, names(parameters)?);
+        },
+        ("release", [node, parameters @ ..]) => {
+            desk.operator.release(&NodeId::new(node)?, names(parameters)?);
+        },
+        ("takeover", [app]) => {
+            desk.operator.take_over(&NodeId::new(app)?);
+        },
+        ("play", [node, parameter, value]) => {
+            desk.play(&NodeId::new(node)?, &ParameterName::new(parameter)?, value.parse()?)?;
+        },
+        ("priority", [priority]) => desk.operator.set_priority(Priority(priority.parse()?)),
+        ("note", words) => desk.operator.note(&words.join(" ")),
+        _ => bail!("there are take, release, takeover, play, priority and note"),
+    }
+    Ok(())
+}
+
+/// Like `println`, which ends the program when nobody reads any more.
+fn say(line: &Value) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).ok();
+}

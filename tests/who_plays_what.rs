@@ -1,0 +1,521 @@
+//! Several operators play one show: each parameter has one holder, all see the same one, whatever becomes of the network and
+//! of the programs, and who loses something is told.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use hana_tests::Host;
+use hana_tests::Key;
+use hana_tests::Lab;
+use hana_tests::Person;
+use hana_tests::Running;
+use hana_tests::Screen;
+use hana_tests::Signal;
+use hana_tests::eventually;
+use hana_tests::project_root;
+use hana_tests::show::Show;
+use hana_tests::show::figure;
+use hana_tests::show::hana;
+use hana_tests::show::node;
+use hana_tests::show::nodes;
+use hana_tests::show::start;
+use serde_json::Value;
+
+/// For what is no promise of time, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(30);
+/// Two halves of a network look for each other every eight seconds.
+const WHOLE_AGAIN: Duration = Duration::from_mins(1);
+/// What is promised.
+const PROMISED: Duration = Duration::from_secs(1);
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
+}
+
+/// Operators in one program, who do what they are told by lines.
+struct Desk {
+    running: Running,
+    orders: File,
+    ids: Vec<String>,
+}
+
+/// Who holds what of each visualization, as somebody sees it: `zoom desk taken`.
+type Holders = BTreeMap<String, BTreeSet<String>>;
+
+impl Desk {
+    fn sit(host: &Host, ids: &[&str]) -> Self {
+        let name = format!("orders-{}-{}", ids[0], unix_ms());
+        let pipe: PathBuf = host.directory().join("tmp").join(name);
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        // Opened both ways, so that neither waits for the other.
+        let orders = File::options().read(true).write(true).open(&pipe).unwrap();
+        let mut command = host.command("sh");
+        command.args(["-c", &format!("exec operator {} < '{}'", ids.join(" "), pipe.display())]);
+        let running = host.spawn(command);
+        Self { running, orders, ids: ids.iter().map(ToString::to_string).collect() }
+    }
+
+    fn orders(&mut self, line: &str) {
+        writeln!(self.orders, "{line}").unwrap();
+    }
+
+    fn lines(&self, id: &str) -> Vec<Value> {
+        let text = self.running.stdout();
+        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        let lines = text[..whole].lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["node"] == id).collect()
+    }
+
+    /// What it has been told.
+    fn told(&self, id: &str) -> Vec<String> {
+        let lines = self.lines(id);
+        lines.iter().filter_map(|line| Some(line["told"].as_str()?.to_owned())).collect()
+    }
+
+    /// What it sees now, and since when it has.
+    fn sees(&self, id: &str) -> Option<(u64, Value)> {
+        let last = self.lines(id).into_iter().rfind(|line| line["sees"].is_object())?;
+        Some((last["at"].as_u64()?, last["sees"].clone()))
+    }
+}
+
+fn holders_of(sees: &Value) -> Holders {
+    let words = |held: &Value| {
+        let held = held.as_array().unwrap().iter();
+        held.map(|word| word.as_str().unwrap().to_owned()).collect()
+    };
+    let nodes = sees["holders"].as_object().unwrap();
+    nodes.iter().map(|(node, held)| (node.clone(), words(held))).collect()
+}
+
+/// The same as `hana nodes` shows it.
+fn holders_by_command(host: &Host) -> Holders {
+    let nodes = nodes(host);
+    let alive = nodes.iter().filter(|node| node["role"] == "visualization");
+    let of = |node: &Value| {
+        let held = node["holders"].as_array().cloned().unwrap_or_default();
+        let word = |held: &Value| {
+            let part = |name: &str| held[name].as_str().unwrap_or_default().to_owned();
+            let how = part("how");
+            let is_held = ["plays", "taken"].contains(&how.as_str());
+            is_held.then(|| format!("{} {} {how}", part("parameter"), part("by")))
+        };
+        held.iter().filter_map(word).collect()
+    };
+    alive.map(|node| (node["node"].as_str().unwrap().to_owned(), of(node))).collect()
+}
+
+/// What all operators see, if that is the same and what each of them wishes, and since when they do.
+fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), String> {
+    let mut all: Option<(u64, Holders)> = None;
+    for desk in desks {
+        for id in &desk.ids {
+            let (at, sees) = desk.sees(id).ok_or_else(|| format!("{id} sees nothing"))?;
+            let holders = holders_of(&sees);
+            if holders.len() != visualizations {
+                return Err(format!("{id} sees {:?}", holders.keys().collect::<Vec<_>>()));
+            }
+            let taken = holders.iter().flat_map(|(node, held)| {
+                let own = held.iter().filter_map(|word| word.strip_suffix(&format!(" {id} taken")));
+                own.map(move |name| format!("{node} {name}"))
+            });
+            let taken: BTreeSet<String> = taken.collect();
+            let wishes = sees["wishes"].as_array().unwrap().iter();
+            let wishes: BTreeSet<String> =
+                wishes.map(|wish| wish.as_str().unwrap().to_owned()).collect();
+            if taken != wishes {
+                return Err(format!("{id} has {taken:?} and wishes {wishes:?}"));
+            }
+            match &mut all {
+                None => all = Some((at, holders)),
+                Some((last, known)) if *known == holders => *last = at.max(*last),
+                Some((_, known)) => return Err(format!("{id} sees {holders:?}, not {known:?}")),
+            }
+        }
+    }
+    all.ok_or_else(|| "nobody is there".into())
+}
+
+/// Waits until all agree; since when they do.
+#[track_caller]
+fn wait_until_agreed(
+    desks: &[&Desk],
+    visualizations: usize,
+    wished: impl Fn(&Holders) -> bool,
+) -> (u64, Holders) {
+    eventually(WHOLE_AGAIN, "all to agree on who holds what", || {
+        let agreed = agreed(desks, visualizations)?;
+        if wished(&agreed.1) { Ok(agreed) } else { Err(format!("{agreed:?}")) }
+    })
+}
+
+/// The holder of a parameter.
+fn holder<'a>(holders: &'a Holders, node: &str, parameter: &str) -> Option<&'a str> {
+    let held = holders.get(node)?.iter().find(|word| word.starts_with(&format!("{parameter} ")))?;
+    held.split(' ').nth(1)
+}
+
+/// Pseudo-random numbers (`SplitMix64`), the same for the same seed.
+struct Chance(u64);
+
+impl Chance {
+    fn of_this_run() -> Self {
+        let seed = std::env::var("HANA_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(|| unix_ms() % 100_000);
+        figure(&format!("seed {seed}; HANA_SEED={seed} does the same again"));
+        Self(seed)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % u64::try_from(bound).unwrap()).unwrap()
+    }
+}
+
+const CATALOGUE: &str = r#"
+[visualizations.v1]
+program = "plain"
+
+[visualizations.v2]
+program = "plain"
+
+[visualizations.v3]
+program = "plain"
+
+[visualizations.pulse]
+program = "pulse"
+"#;
+
+fn wait_until_running(host: &Host, id: &str) {
+    eventually(SOON, "it to run", || {
+        let nodes = nodes(host);
+        if hana_tests::show::is(&nodes, id, "running") { Ok(()) } else { Err(nodes) }
+    });
+}
+
+fn there(desks: &[Option<Desk>]) -> Vec<&Desk> {
+    desks.iter().flatten().collect()
+}
+
+#[test]
+fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_second() {
+    let Some(lab) = Lab::new("hands") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2", "h3"], CATALOGUE);
+    let hosts: Vec<&Host> = ["h1", "h2", "h3"].map(|name| show.host(name)).into();
+    let vizs = ["v1", "v2", "v3"];
+    for (host, viz) in hosts.iter().zip(vizs) {
+        start(host, host, viz);
+    }
+    let seats = [("a", 0), ("b", 0), ("c", 1), ("d", 2)];
+    let mut desks: Vec<Option<Desk>> =
+        seats.iter().map(|(id, host)| Some(Desk::sit(hosts[*host], &[id]))).collect();
+    wait_until_agreed(&there(&desks), 3, |_| true);
+    let mut chance = Chance::of_this_run();
+    let mut did = vec![];
+    for _ in 0..20 {
+        let (who, viz) = (chance.below(4), vizs[chance.below(3)]);
+        let parameter = ["zoom", "speed"][chance.below(2)];
+        let (id, at) = seats[who];
+        let happens = chance.below(15);
+        let order = match happens {
+            0..=5 => Some(format!("{id} take {viz} {parameter}")),
+            6 | 7 => Some(format!("{id} release {viz} {parameter}")),
+            8 => Some(format!("{id} takeover {}", seats[chance.below(4)].0)),
+            _ => None,
+        };
+        if let Some(order) = order {
+            if let Some(desk) = &mut desks[who] {
+                desk.orders(&order);
+            }
+            did.push(order);
+        } else if happens < 11 {
+            // A visualization crashes, and its daemon starts it again.
+            let at = vizs.iter().position(|of| *of == viz).unwrap();
+            let pid = node(&nodes(hosts[at]), viz).and_then(|node| node["pid"].as_i64());
+            if let Some(pid) = pid {
+                hosts[at].kill(Signal::KILL, pid.try_into().unwrap());
+            }
+            did.push(format!("{viz} crashes"));
+        } else if happens < 13 {
+            match &mut desks[who] {
+                Some(desk) => {
+                    desk.running.kill(Signal::KILL);
+                    desk.running.wait(SOON);
+                    desks[who] = None;
+                    did.push(format!("{id} crashes"));
+                },
+                none => {
+                    *none = Some(Desk::sit(hosts[at], &[id]));
+                    did.push(format!("{id} is back"));
+                },
+            }
+        } else if happens == 13 {
+            lab.partition(&hosts[..2], &hosts[2..]);
+            did.push("h3 is cut off".into());
+        } else {
+            lab.heal();
+            did.push("the network is whole".into());
+        }
+        thread::sleep(Duration::from_millis(u64::try_from(chance.below(700)).unwrap()));
+    }
+    figure(&did.join("; "));
+    lab.heal();
+    let healed = unix_ms();
+    for (desk, (id, host)) in desks.iter_mut().zip(seats) {
+        desk.get_or_insert_with(|| Desk::sit(hosts[host], &[id]));
+    }
+    let (at, _) = wait_until_agreed(&there(&desks), 3, |_| true);
+    figure(&format!("all agree {} ms after the network is whole", at.saturating_sub(healed)));
+    // From here on nobody has to be found any more.
+    let mut took: Vec<u64> = (0..5)
+        .map(|round| {
+            let (id, _) = seats[round % 4];
+            let viz = vizs[round % 3];
+            let before = unix_ms();
+            desks[round % 4].as_mut().unwrap().orders(&format!("{id} take {viz} speed"));
+            let wished = |holders: &Holders| holder(holders, viz, "speed") == Some(id);
+            let (at, _) = wait_until_agreed(&there(&desks), 3, wished);
+            at.saturating_sub(before)
+        })
+        .collect();
+    took.sort_unstable();
+    figure(&format!("all agree {took:?} ms after a take, in order"));
+    assert!(u128::from(took[2]) <= PROMISED.as_millis(), "{took:?}");
+    // The same is seen by whoever passes by, on every host.
+    let (_, holders) = wait_until_agreed(&there(&desks), 3, |_| true);
+    for host in hosts {
+        eventually(SOON, "the same to be shown on every host", || {
+            let shown = holders_by_command(host);
+            if shown == holders { Ok(()) } else { Err(format!("{shown:?}, not {holders:?}")) }
+        });
+    }
+}
+
+#[test]
+fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
+    let Some(lab) = Lab::new("apart") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    start(h1, h1, "v1");
+    let mut desks = [Desk::sit(h1, &["near"]), Desk::sit(h2, &["far"])];
+    wait_until_agreed(&[&desks[0], &desks[1]], 1, |_| true);
+    lab.partition(&[h1], &[h2]);
+    let knows = |desk: &Desk, id: &str| {
+        desk.sees(id).is_some_and(|(_, sees)| sees["holders"].get("v1").is_some())
+    };
+    eventually(SOON, "them to miss each other", || !knows(&desks[1], "far"));
+    desks[0].orders("near take v1 zoom");
+    eventually(SOON, "the near one to have it", || {
+        let sees = desks[0].sees("near");
+        let has = sees
+            .as_ref()
+            .is_some_and(|(_, sees)| holder(&holders_of(sees), "v1", "zoom") == Some("near"));
+        if has { Ok(()) } else { Err(sees) }
+    });
+    desks[1].orders("far take v1 zoom");
+    eventually(SOON, "the far one to wish it", || {
+        desks[1].sees("far").is_some_and(|(_, sees)| sees["wishes"][0] == "v1 zoom")
+    });
+    lab.heal();
+    let healed = unix_ms();
+    let wished = |holders: &Holders| holder(holders, "v1", "zoom") == Some("far");
+    let (at, _) = wait_until_agreed(&[&desks[0], &desks[1]], 1, wished);
+    figure(&format!("one holder {} ms after the network is whole", at.saturating_sub(healed)));
+    for (desk, id, wished) in [
+        (&desks[0], "near", "far took zoom of v1"),
+        (&desks[1], "far", "near had taken zoom of v1"),
+    ] {
+        eventually(SOON, "both to be told", || {
+            let told = desk.told(id);
+            if told.iter().any(|told| told.contains(wished)) { Ok(()) } else { Err(told) }
+        });
+    }
+    // It is the far one's to play now, and nobody else's.
+    let refused = hana(h1, ["set", "v1", "zoom=0.5"]);
+    assert!(refused.stderr.contains("'far' has taken zoom"), "{}", refused.stderr);
+    hana(h1, ["set", "v1", "zoom=0.5", "--take"]).ok();
+    eventually(SOON, "the far one to be told that too", || {
+        let told = desks[1].told("far");
+        if told.iter().any(|told| told.starts_with("hana-")) { Ok(()) } else { Err(told) }
+    });
+    let shown = eventually(SOON, "its value", || {
+        let nodes = nodes(h1);
+        let zoom = node(&nodes, "v1").and_then(|node| node["parameters"]["zoom"].as_f64());
+        if zoom == Some(0.5) { Ok(zoom) } else { Err(nodes) }
+    });
+    assert_eq!(shown, Some(0.5));
+}
+
+#[test]
+fn ten_apps_at_thirty_visualizations_on_five_hosts_agree_on_every_holder() {
+    let Some(lab) = Lab::new("crowd") else { return };
+    let names = ["h1", "h2", "h3", "h4", "h5"];
+    let show = Show::of(&lab, &names);
+    let vizs: Vec<String> = (0..30).map(|number| format!("v{number}")).collect();
+    let _stage: Vec<Running> = vizs
+        .iter()
+        .enumerate()
+        .map(|(number, viz)| {
+            let host = show.host(names[number % 5]);
+            let mut command = host.command("plain");
+            command.env("HANA_NODE", viz);
+            host.spawn(command)
+        })
+        .collect();
+    let ids: Vec<[String; 2]> =
+        (0..5).map(|number| [format!("a{number}"), format!("b{number}")]).collect();
+    let mut desks: Vec<Desk> = names
+        .iter()
+        .zip(&ids)
+        .map(|(name, [a, b])| Desk::sit(show.host(name), &[a.as_str(), b.as_str()]))
+        .collect();
+    wait_until_agreed(&desks.iter().collect::<Vec<_>>(), 30, |_| true);
+    // Everybody takes everything, each in an order of his own; and some play it, as far as they may.
+    let mut chance = Chance::of_this_run();
+    let mut orders: Vec<(usize, String)> = vec![];
+    for (place, ids) in ids.iter().enumerate() {
+        for id in ids {
+            for viz in &vizs {
+                let verb = ["take", "take", "play"][chance.below(3)];
+                let value = if verb == "play" { " 0.5" } else { "" };
+                for parameter in ["zoom", "speed"] {
+                    orders.push((place, format!("{id} {verb} {viz} {parameter}{value}")));
+                }
+            }
+        }
+    }
+    for place in (1..orders.len()).rev() {
+        orders.swap(place, chance.below(place + 1));
+    }
+    for (place, order) in &orders {
+        desks[*place].orders(order);
+    }
+    let last = unix_ms();
+    let desks: Vec<&Desk> = desks.iter().collect();
+    let is_all_held = |holders: &Holders| {
+        let held =
+            |viz: &String| ["zoom", "speed"].map(|name| holder(holders, viz, name).is_some());
+        vizs.iter().all(|viz| held(viz) == [true, true] && holders[viz].len() == 2)
+    };
+    let (at, holders) = wait_until_agreed(&desks, 30, is_all_held);
+    figure(&format!(
+        "ten apps gave {} orders to thirty visualizations on five hosts; all saw the same holders {} ms after the last",
+        orders.len(),
+        at.saturating_sub(last)
+    ));
+    for name in names {
+        let host = show.host(name);
+        eventually(SOON, "the same to be shown on every host", || {
+            let shown = holders_by_command(host);
+            if shown == holders { Ok(()) } else { Err(format!("{shown:?}, not {holders:?}")) }
+        });
+    }
+}
+
+#[test]
+fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
+    let Some(lab) = Lab::new("takeover") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    start(h1, h1, "pulse");
+    wait_until_running(h1, "pulse");
+    let mut desk = Desk::sit(h2, &["desk"]);
+    wait_until_agreed(&[&desk], 1, |_| true);
+    for order in ["take pulse zoom hue", "play pulse zoom 0.75", "note cue five is next"] {
+        desk.orders(&format!("desk {order}"));
+    }
+    let zoom = || node(&nodes(h1), "pulse").and_then(|node| node["parameters"]["zoom"].as_f64());
+    eventually(SOON, "it to be played", || if zoom() == Some(0.75) { Ok(()) } else { Err(zoom()) });
+    let screen = Screen::new(1280, 720);
+    let mut command = h1.command("hana-app");
+    command.env("DISPLAY", screen.display());
+    let _app = h1.spawn(command);
+    eventually(WHOLE_AGAIN, "its window", || {
+        let windows = screen.windows();
+        if windows.iter().any(|window| window.title == "hana") { Ok(()) } else { Err(windows) }
+    });
+    let person = Person::at(&screen);
+    person.choose("hana");
+    wait_until_running(h1, "app-h1");
+    let picture = |name: &str| {
+        if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
+            screen.screenshot().save_png(project_root().join(pictures).join(name));
+        }
+    };
+    // For who looks at it: what the other one holds, and his note.
+    thread::sleep(Duration::from_millis(500));
+    picture("holders.png");
+    desk.running.kill(Signal::KILL);
+    desk.running.wait(SOON);
+    eventually(SOON, "it to be missed", || node(&nodes(h1), "desk").is_none());
+    picture("left.png");
+    let holders = || holders_by_command(h1).remove("pulse").unwrap_or_default();
+    let mut presses = 0;
+    eventually(SOON, "the second app to have it", || {
+        // A window takes a moment until it knows that it is typed into.
+        if presses % 100 == 0 {
+            person.press(Key::O);
+            person.release(Key::O);
+        }
+        presses += 1;
+        let holders = holders();
+        let has = ["hue app-h1 taken", "zoom app-h1 taken"].iter().all(|of| holders.contains(*of));
+        if has { Ok(()) } else { Err(holders) }
+    });
+    assert_eq!(zoom(), Some(0.75), "the look holds");
+    picture("taken_over.png");
+    // The first one is back, and does not fight.
+    let desk = Desk::sit(h2, &["desk"]);
+    let wished = |holders: &Holders| holder(holders, "pulse", "zoom") == Some("app-h1");
+    wait_until_agreed(&[&desk], 1, wished);
+    thread::sleep(Duration::from_secs(2));
+    assert!(holders().contains("zoom app-h1 taken"), "{:?}", holders());
+}
+
+#[test]
+fn one_who_returns_after_another_took_over_is_told_and_does_not_fight() {
+    let Some(lab) = Lab::new("returns") else { return };
+    let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    start(h1, h1, "v1");
+    let mut first = Desk::sit(h2, &["first"]);
+    let mut second = Desk::sit(h1, &["second"]);
+    wait_until_agreed(&[&first, &second], 1, |_| true);
+    first.orders("first take v1 zoom speed");
+    let all_of = |id: &'static str| {
+        move |holders: &Holders| {
+            ["zoom", "speed"].map(|name| holder(holders, "v1", name)) == [Some(id); 2]
+        }
+    };
+    wait_until_agreed(&[&first, &second], 1, all_of("first"));
+    h2.unplug();
+    eventually(SOON, "the first to be missed", || {
+        second.sees("second").is_some_and(|(_, sees)| sees["left"]["first"] == 2)
+    });
+    let before = unix_ms();
+    second.orders("second takeover first");
+    let (at, _) = wait_until_agreed(&[&second], 1, all_of("second"));
+    figure(&format!("taken over {} ms after the order", at.saturating_sub(before)));
+    h2.plug();
+    wait_until_agreed(&[&first, &second], 1, all_of("second"));
+    eventually(SOON, "the first to be told", || {
+        let told = first.told("first");
+        let of = |name: &str| format!("second took {name} of v1 from you");
+        let is_told = |name: &str| told.iter().any(|told| told.starts_with(&of(name)));
+        if is_told("zoom") && is_told("speed") { Ok(()) } else { Err(told) }
+    });
+    assert!(second.told("second").iter().all(|told| !told.contains("from you")));
+}
