@@ -268,7 +268,7 @@ impl Played {
 
     fn send_value(&self, number: u64) -> Result<(), BenchError> {
         let value = Modulation { value: value_of(number) };
-        self.value.publish(&value).map_err(BenchError::network("playing a value"))
+        self.value.publish_at_once(&value).map_err(BenchError::network("playing a value"))
     }
 
     fn send_frame(&self, number: u64) -> Result<(), BenchError> {
@@ -352,7 +352,7 @@ impl Ours {
             courier: &Courier<M>,
             number: u64,
         ) -> Result<(), BenchError> {
-            courier.publish(&M::new(number)).map_err(BenchError::network("publishing"))
+            courier.publish_at_once(&M::new(number)).map_err(BenchError::network("publishing"))
         }
         match place {
             4 => send(&self.lanes.newest, number),
