@@ -1,7 +1,7 @@
 //! `hana bench`: that it measures, says what in plain words and in JSON, and leaves nothing behind. The figures are
 //! for who runs it; no test asserts on them.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use hana_tests::Signal;
 use hana_tests::eventually;
 use hana_tests::show::hana;
 use hana_tests::show::start_daemon;
+use serde_json::Value;
 
 /// A round is some seconds, on a machine that is busy with other tests too.
 const BENCH: Duration = Duration::from_mins(2);
@@ -38,6 +39,90 @@ fn recovery_is_measured_beside_a_raw_token_and_nothing_stays() {
         let left = host.processes();
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
+}
+
+/// Runs a bench on a host of its own, looks for what every report has, and that nothing of it stays.
+fn report(lab: &str, words: &[&str]) -> Option<Value> {
+    let lab = Lab::new(lab)?;
+    let host = lab.host("h1");
+    let mut command = host.command("hana");
+    command.arg("bench").args(words).arg("--json");
+    let report = host.run_within(BENCH, command).ok().json();
+    assert_eq!(report["bench"], words[0]);
+    let figures = report["figures"].as_array().unwrap();
+    // The first is what the bench is about.
+    for part in ["ours", "raw", "ratio"] {
+        assert!(!report[part].is_null(), "{part}: {report}");
+        assert_eq!(report[part], figures[0][part]);
+    }
+    eventually(Duration::from_secs(10), "everything that it started to have ended", || {
+        let left = host.processes();
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+    Some(report)
+}
+
+fn number(of: &Value) -> f64 {
+    of.as_f64().unwrap_or_else(|| panic!("{of} is no number"))
+}
+
+#[test]
+fn the_time_messages_are_under_way_is_measured_beside_raw_links_and_gateways() {
+    let words = ["latency", "--rounds", "2", "--messages", "40"];
+    let Some(report) = report("bench-latency", &words) else { return };
+    let figures = report["figures"].as_array().unwrap();
+    let names: Vec<&str> = figures.iter().map(|figure| figure["name"].as_str().unwrap()).collect();
+    let lanes =
+        ["unreliable_sequenced", "reliable_ordered", "unreliable_unordered", "reliable_unordered"];
+    let played = ["modulation", "modulation, 64 at once", "modulation, UDP", "command answered"];
+    assert_eq!(names, [&played[..], &lanes[..]].concat());
+    for figure in figures {
+        for side in ["ours", "raw"] {
+            let (half, most) = (number(&figure[side]["p50_us"]), number(&figure[side]["p99_us"]));
+            // Less than a system call takes, or more than anything may take to come, is no measurement.
+            assert!(half > 1.0 && most >= half && most < 1e6, "{side}: {figure}");
+        }
+        assert!(number(&figure["ratio"]) > 0.0 && number(&figure["ratio_p99"]) > 0.0, "{figure}");
+    }
+}
+
+#[test]
+fn what_goes_in_a_second_is_measured_beside_raw_messages() {
+    let words = ["throughput", "--rounds", "1", "--ms", "100"];
+    let Some(report) = report("bench-throughput", &words) else { return };
+    let figures = report["figures"].as_array().unwrap();
+    assert_eq!(figures.len(), 6, "{report}");
+    for figure in figures {
+        for side in ["ours", "raw"] {
+            assert!(number(&figure[side]["per_s"]) > 100.0, "{side}: {figure}");
+            assert!((0.0..=1.0).contains(&number(&figure[side]["loss"])), "{side}: {figure}");
+        }
+    }
+}
+
+#[test]
+fn the_modulation_of_many_is_measured_with_what_is_lost_and_what_is_stale() {
+    let words = ["modulation", "--visualizations", "2", "--seconds", "1"];
+    let Some(report) = report("bench-modulation", &words) else { return };
+    for side in ["ours", "raw"] {
+        assert!(number(&report[side]["per_s"]) > 1000.0, "{report}");
+        assert!((0.0..0.5).contains(&number(&report[side]["loss"])), "{report}");
+    }
+    assert!(report["ours"]["stale"].is_u64(), "{report}");
+}
+
+#[test]
+fn who_sees_whom_how_soon_is_measured_beside_raw_clients() {
+    let words = ["discovery", "--hosts", "2", "--nodes", "4", "--rounds", "1"];
+    let Some(report) = report("bench-discovery", &words) else { return };
+    let figures = report["figures"].as_array().unwrap();
+    assert_eq!(figures.len(), 2, "{report}");
+    for figure in figures {
+        for side in ["ours", "raw"] {
+            let (ms, worst) = (number(&figure[side]["ms"]), number(&figure[side]["worst_ms"]));
+            assert!(ms > 0.0 && worst >= ms && worst < 30_000.0, "{side}: {figure}");
+        }
+    }
 }
 
 #[test]

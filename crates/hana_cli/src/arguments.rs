@@ -80,6 +80,54 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 20)]
         rounds: usize,
     },
+    /// How long messages are under way: what is played, commands, and each lane.
+    Latency {
+        /// How often each is measured.
+        #[arg(long, default_value_t = 10)]
+        rounds: usize,
+        /// Messages of each kind in a round, a thousand a second.
+        #[arg(long, default_value_t = 300)]
+        messages: u64,
+    },
+    /// How many small messages go in a second: values in frames, values one by one, and each lane.
+    Throughput {
+        /// How often each is measured.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// For how long each time, in milliseconds.
+        #[arg(long, default_value_t = 500)]
+        ms: u64,
+    },
+    /// 64 parameters of each of many visualizations, a thousand times a second: what is lost, and whether anything stale is
+    /// shown.
+    Modulation {
+        /// Visualizations that are played at once.
+        #[arg(long, default_value_t = 32)]
+        visualizations: usize,
+        /// For how long, and for as long again by the reference.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// How soon nodes that join are seen by all.
+    Discovery {
+        /// Hosts, each with a daemon.
+        #[arg(long, default_value_t = 10)]
+        hosts: usize,
+        /// Nodes on all of them together.
+        #[arg(long, default_value_t = 100)]
+        nodes: usize,
+        /// How often it is measured.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
+    /// A process of a bench.
+    #[command(hide = true)]
+    Part {
+        /// Which.
+        part: hana_bench::Part,
+        /// What it takes.
+        arguments: Vec<String>,
+    },
     /// A process of the reference.
     #[command(hide = true)]
     Raw {

@@ -92,6 +92,8 @@ pub(crate) struct Channel {
     /// Where it is counted what becomes of them, and told what was thrown away.
     reception: Reception,
     waiting: Mutex<VecDeque<Vec<u8>>>,
+    /// Held from taking a message out of the queue until it is sent, so that none overtakes another.
+    sending: Mutex<()>,
     /// Told when there is room in the queue again.
     room: Condvar,
     scheduled: AtomicBool,
@@ -164,6 +166,7 @@ impl Channel {
             worker,
             reception,
             waiting: Mutex::new(VecDeque::new()),
+            sending: Mutex::new(()),
             room: Condvar::new(),
             scheduled: AtomicBool::new(false),
             sequence,
@@ -214,10 +217,19 @@ impl Channel {
     fn send_waiting(&self) {
         self.scheduled.store(false, Ordering::Release);
         loop {
+            let sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(payload) = self.waiting().pop_front() else { return };
             self.room.notify_one();
             self.send(payload);
+            drop(sending);
         }
+    }
+
+    /// Sends a message, and what waits before it, in the caller's thread.
+    pub(crate) fn send_at_once(&self, payload: Vec<u8>) -> Result<(), Full> {
+        self.queue(payload)?;
+        self.send_waiting();
+        Ok(())
     }
 
     /// The envelope that the next message will have, for state that is asked for between two changes.

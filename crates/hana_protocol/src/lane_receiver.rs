@@ -37,6 +37,8 @@ pub struct LaneReceiver<M> {
     has_progressed: bool,
     /// Whether the last question that ended found nobody who answers.
     is_unanswered: bool,
+    /// Not later than anything is due; none while nothing is missing. Else each message would have to look at all gaps.
+    due: Option<Instant>,
 }
 
 /// How long, and how much of it, is waited for what is missing.
@@ -147,6 +149,7 @@ impl<M> LaneReceiver<M> {
             counts: LaneCounts { delivered: 0, recovered: 0, late: 0, lost: 0 },
             has_progressed: false,
             is_unanswered: false,
+            due: None,
         }
     }
 
@@ -260,6 +263,7 @@ impl<M> LaneReceiver<M> {
             for gap in self.gaps.values_mut().filter(|gap| gap.asked.is_some()) {
                 gap.asked = None;
             }
+            self.due = Some(now);
             self.ask(now, actions);
         }
     }
@@ -276,6 +280,7 @@ impl<M> LaneReceiver<M> {
         while let Some(first) = self.first_overdue(now) {
             self.give_up(first, actions);
         }
+        self.due = Some(now);
         self.ask(now, actions);
     }
 
@@ -286,16 +291,17 @@ impl<M> LaneReceiver<M> {
         }
     }
 
-    /// When a [`LaneReceiver::tick`] is wanted next; `None`: not before something arrives.
+    /// When a [`LaneReceiver::tick`] is wanted next; `None`: not before something arrives. It may be earlier than there is
+    /// anything to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.gaps
-            .values()
-            .map(|gap| {
-                let lost = gap.since + self.patience(gap);
-                self.asks_at(gap).map_or(lost, |asks| asks.min(lost))
-            })
-            .min()
+        self.due.filter(|_| !self.gaps.is_empty())
+    }
+
+    /// When something is to be done about a gap.
+    fn due_of(&self, gap: &Gap) -> Instant {
+        let lost = gap.since + self.patience(gap);
+        self.asks_at(gap).map_or(lost, |asks| asks.min(lost))
     }
 
     /// All up to `last` have been sent, as is now known.
@@ -322,6 +328,8 @@ impl<M> LaneReceiver<M> {
             self.gaps.insert(first, Gap { last: oldest - 1, ..gap });
             self.give_up(first, actions);
         }
+        let due = self.due_of(&gap);
+        self.due = Some(self.due.map_or(due, |known| known.min(due)));
         self.gaps.insert(oldest, gap);
     }
 
@@ -406,6 +414,9 @@ impl<M> LaneReceiver<M> {
     }
 
     fn ask(&mut self, now: Instant, actions: &mut Vec<LaneAction<M>>) {
+        if self.next_deadline().is_none_or(|due| due > now) {
+            return;
+        }
         let due: Vec<u64> = self
             .gaps
             .iter()
@@ -418,6 +429,7 @@ impl<M> LaneReceiver<M> {
                 actions.push(LaneAction::Ask { first, last: gap.last });
             }
         }
+        self.due = self.gaps.values().map(|gap| self.due_of(gap)).min();
     }
 
     fn asks_at(&self, gap: &Gap) -> Option<Instant> {

@@ -64,7 +64,17 @@ impl<M: CustomMessage> Courier<M> {
         self.published.publish(message)
     }
 
-    /// The same, and waits for room in the queue of a reliable lane, at most for `timeout`. Blocks: never for a frame
+    /// The same, sent in this thread: see [`Publisher::publish_at_once`]. May block for a millisecond where a link is full:
+    /// never for a frame loop.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish).
+    pub fn publish_at_once(&self, message: &M) -> Result<(), PublishError> {
+        self.published.publish_at_once(message)
+    }
+
+    /// As [`publish`](Self::publish), and waits for room in the queue of a reliable lane, at most for `timeout`. Blocks: never for a frame
     /// loop.
     ///
     /// # Errors

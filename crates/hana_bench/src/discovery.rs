@@ -1,0 +1,141 @@
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::BenchError;
+use crate::Comparison;
+use crate::Part;
+use crate::Report;
+use crate::Times;
+use crate::assistant::Assistant;
+use crate::own_host::OwnHost;
+use crate::raw_mesh::RawMesh;
+use crate::stamps::now_ns;
+
+/// How long all may take to see each other; a mesh that has not by then does not.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How soon nodes that join are seen by all: on `hosts` hosts, `nodes` nodes together, `rounds` times.
+///
+/// The nodes of a host live in one process, ours as well as the reference's clients: a hundred processes that start on
+/// two cores would measure the starting of processes.
+///
+/// # Errors
+///
+/// When a daemon runs here already, something cannot be started, or some never see the others.
+pub fn discovery(
+    hosts: usize,
+    nodes: usize,
+    rounds: usize,
+    told_to_end: &AtomicBool,
+) -> Result<Report, BenchError> {
+    let hosts = hosts.max(1);
+    let on_each = nodes.div_ceil(hosts).max(1);
+    let count = on_each.to_string();
+    let (mut all, mut one) = (Pair::default(), Pair::default());
+    let mesh = OwnHost::mesh(hosts)?;
+    let raw_mesh = RawMesh::start(hosts)?;
+    let begin = |is_ours: bool, place: usize, count: &str, name: &str| {
+        if is_ours {
+            let host = mesh.get(place).ok_or_else(|| {
+                BenchError::network("starting hosts")("there are fewer than were started")
+            })?;
+            Assistant::begin(Part::Crowd, &[count, name], |command| host.settle(command))
+        } else {
+            let arguments = [count, name, raw_mesh.endpoint(place)];
+            Assistant::begin(Part::RawCrowd, &arguments, |_| ())
+        }
+    };
+    for is_ours in [true, false] {
+        all.of(is_ours).crowds = (0..hosts)
+            .map(|place| begin(is_ours, place, &count, &format!("h{place}")))
+            .collect::<Result<_, _>>()?;
+        one.of(is_ours).crowds = vec![begin(is_ours, 0, "1", "late")?];
+        for crowd in all.of(is_ours).crowds.iter().chain(&one.of(is_ours).crowds) {
+            crowd.ready()?;
+        }
+    }
+    for round in 0..rounds.max(1) {
+        for turn in 0..2 {
+            if told_to_end.load(Ordering::Relaxed) {
+                return Err(BenchError::Interrupted);
+            }
+            let is_ours = (turn == 0) == round.is_multiple_of(2);
+            // Ours sees the daemons too; a raw gateway has no token.
+            let there = on_each * hosts + if is_ours { hosts } else { 0 };
+            let joined = now_ns();
+            tell(&mut all.of(is_ours).crowds, &format!("join {round}"))?;
+            let seen = await_seen(&mut all.of(is_ours).crowds, there)?;
+            all.of(is_ours).samples.push(Duration::from_nanos(seen.saturating_sub(joined)));
+            let joined = now_ns();
+            tell(&mut one.of(is_ours).crowds, &format!("join {round}"))?;
+            let seen = await_seen(&mut all.of(is_ours).crowds, there + 1)?
+                .max(await_seen(&mut one.of(is_ours).crowds, there + 1)?);
+            one.of(is_ours).samples.push(Duration::from_nanos(seen.saturating_sub(joined)));
+            tell(&mut one.of(is_ours).crowds, "leave")?;
+            tell(&mut all.of(is_ours).crowds, "leave")?;
+        }
+    }
+    let first = Comparison::of(
+        "all see all",
+        "from all nodes being told to join to the last of them seeing all others and all daemons",
+        Times::of(all.ours.samples),
+        "raw clients behind gateways",
+        Some(Times::of(all.raw.samples)),
+    );
+    let joins = Comparison::of(
+        "one joins",
+        "from one more being told to join to the last of all seeing it, and it all of them",
+        Times::of(one.ours.samples),
+        "a raw client",
+        Some(Times::of(one.raw.samples)),
+    );
+    Ok(Report::of("discovery", rounds, first, vec![joins]))
+}
+
+#[derive(Default)]
+struct Side {
+    crowds: Vec<Assistant>,
+    samples: Vec<Duration>,
+}
+
+#[derive(Default)]
+struct Pair {
+    ours: Side,
+    raw: Side,
+}
+
+impl Pair {
+    const fn of(&mut self, is_ours: bool) -> &mut Side {
+        if is_ours { &mut self.ours } else { &mut self.raw }
+    }
+}
+
+fn tell(crowds: &mut [Assistant], word: &str) -> Result<(), BenchError> {
+    for crowd in &mut *crowds {
+        crowd.tell(word)?;
+    }
+    for crowd in crowds {
+        crowd.answer::<()>(word, PATIENCE)?;
+    }
+    Ok(())
+}
+
+/// When the last of all had seen so many.
+fn await_seen(crowds: &mut [Assistant], count: usize) -> Result<u64, BenchError> {
+    let word = format!("seen {count}");
+    for crowd in &mut *crowds {
+        crowd.tell(&word)?;
+    }
+    let mut last = 0;
+    for crowd in crowds {
+        let seen: Option<u64> = crowd.answer(&word, PATIENCE)?;
+        let seen = seen.ok_or_else(|| BenchError::NotWithin {
+            awaited: format!("everybody to see {count}"),
+            seen: "fewer".into(),
+            waited: PATIENCE,
+        })?;
+        last = last.max(seen);
+    }
+    Ok(last)
+}

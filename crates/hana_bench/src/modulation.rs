@@ -1,0 +1,253 @@
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_network::FrameStream;
+use hana_network::Node;
+use hana_network::PlayLink;
+use hana_protocol::FrameSettings;
+use hana_protocol::Lane;
+use hana_protocol::LaneTraffic;
+use hana_protocol::NodeInfo;
+use hana_protocol::role;
+use zenoh::Session;
+use zenoh::Wait;
+
+use crate::BenchError;
+use crate::Comparison;
+use crate::Part;
+use crate::Rate;
+use crate::Report;
+use crate::assistant::Assistant;
+use crate::assistant::SOON;
+use crate::latency::bytes_of;
+use crate::latency::frame_of;
+use crate::latency::value_of;
+use crate::own_host::OwnHost;
+use crate::own_host::free_port;
+use crate::own_host::join;
+use crate::part::Count;
+use crate::raw;
+use crate::raw::RawEnd;
+use crate::stamps::now_ns;
+
+/// Of each visualization.
+const PARAMETERS: usize = 64;
+/// From one sample to the next.
+const SAMPLE: Duration = Duration::from_millis(1);
+/// Samples in a frame, as [`FrameSettings::default`] makes them at this rate.
+const IN_FRAME: u64 = 4;
+/// Of the time that is measured, this much at most at a time before the other has its turn.
+const TURN: Duration = Duration::from_secs(10);
+/// How long what is under way may take to come.
+const LAST: Duration = Duration::from_millis(500);
+
+/// 64 parameters of each of so many visualizations, a thousand times a second: which share of the values is lost, and whether
+/// one is shown that is stale.
+///
+/// # Errors
+///
+/// When a daemon runs here already, something cannot be started, or nothing comes.
+pub fn modulation(
+    visualizations: usize,
+    seconds: u64,
+    told_to_end: &AtomicBool,
+) -> Result<Report, BenchError> {
+    let hosts = OwnHost::mesh(1)?;
+    let [host] = &hosts[..] else {
+        return Err(BenchError::network("starting a host")("there is none"));
+    };
+    let whole = Duration::from_secs(seconds.max(1));
+    let turns = u32::try_from(whole.as_secs().div_ceil(TURN.as_secs())).unwrap_or(1).max(1);
+    let each = whole / turns;
+    let mut ours = Ours::start(host, visualizations)?;
+    let mut reference = RawLinks::start(visualizations)?;
+    let (mut of_ours, mut of_raw, mut stale) = (vec![], vec![], 0);
+    for round in 0..turns {
+        for turn in 0..2 {
+            if (turn == 0) == round.is_multiple_of(2) {
+                let (measured, of_round) = ours.measure(each, told_to_end)?;
+                of_ours.push(measured);
+                stale += of_round;
+            } else {
+                of_raw.push(reference.measure(each, told_to_end)?);
+            }
+        }
+    }
+    let first = Comparison::of(
+        "modulation",
+        "values that came at visualizations over play links, of 64 parameters each, a thousand times a second; in frames",
+        Rate { stale: Some(stale), ..Rate::of(&of_ours) },
+        "raw links, as many messages of as many bytes",
+        Some(Rate::of(&of_raw)),
+    );
+    Ok(Report::of("modulation", of_ours.len(), first, vec![]))
+}
+
+struct Ours {
+    played: Vec<Assistant>,
+    streams: Vec<FrameStream>,
+    _links: Vec<PlayLink>,
+    app: Node<role::App>,
+}
+
+impl Ours {
+    fn start(host: &OwnHost, visualizations: usize) -> Result<Self, BenchError> {
+        let app = join(host.config("player")?)?;
+        let mut played = vec![];
+        for number in 0..visualizations {
+            let name = format!("played-{number}");
+            let arguments = [&PARAMETERS.to_string(), "false", "20", &name];
+            let visualization =
+                Assistant::begin(Part::Played, &arguments, |command| host.settle(command))?;
+            played.push(visualization);
+        }
+        let (mut links, mut streams) = (vec![], vec![]);
+        for visualization in &mut played {
+            visualization.ready()?;
+            let info: NodeInfo = visualization.ask("info", SOON)?;
+            let link = app
+                .play(&info)
+                .wait(SOON)
+                .map_err(BenchError::network("opening a play link"))?
+                .map_err(BenchError::network("opening a play link"))?;
+            let stream = link
+                .frame_stream(FrameSettings::default())
+                .map_err(BenchError::system("starting a thread for frames"))?;
+            streams.push(stream);
+            links.push(link);
+        }
+        Ok(Self { played, streams, _links: links, app })
+    }
+
+    fn counts(&mut self) -> Result<(LaneTraffic, Vec<LaneTraffic>), BenchError> {
+        let of_played = self.played.iter_mut().map(|played| played.ask("lane", SOON));
+        let of_played = of_played.collect::<Result<_, _>>()?;
+        Ok((self.app.lane(Lane::UnreliableSequenced), of_played))
+    }
+
+    /// Plays for so long: how many values came in what time of how many, and how many of those that were shown were stale.
+    fn measure(
+        &mut self,
+        each: Duration,
+        told_to_end: &AtomicBool,
+    ) -> Result<((u64, Duration, u64), u64), BenchError> {
+        // What is shown begins anew.
+        let epoch = now_ns();
+        for played in &mut self.played {
+            played.ask::<u64>("stale", SOON)?;
+            played.ask::<()>(&format!("epoch {epoch}"), SOON)?;
+        }
+        let before = self.counts()?;
+        let begun = Instant::now();
+        let mut samples = 0_u64;
+        let mut beat = 0_u32;
+        while begun.elapsed() < each {
+            if told_to_end.load(Ordering::Relaxed) {
+                return Err(BenchError::Interrupted);
+            }
+            std::thread::sleep((begun + SAMPLE * beat).saturating_duration_since(Instant::now()));
+            beat += 1;
+            // What is set says when it was set.
+            let value = value_of(now_ns().saturating_sub(epoch) / 1_000_000);
+            for stream in &self.streams {
+                for place in 0..PARAMETERS {
+                    stream.set(place, value).map_err(BenchError::network("playing a frame"))?;
+                }
+            }
+            samples += 1;
+        }
+        let took = begun.elapsed();
+        std::thread::sleep(LAST);
+        let after = self.counts()?;
+        let streams = self.streams.len() as u64;
+        let sent = after.0.sent - before.0.sent;
+        let forgotten = after.0.coalesced - before.0.coalesced;
+        let received =
+            |counts: &[LaneTraffic]| counts.iter().map(|lane| lane.received).sum::<u64>();
+        let came = received(&after.1) - received(&before.1);
+        let values = samples * streams * PARAMETERS as u64;
+        // Health rides on this lane too, ten times a second, and comes to nobody here.
+        let frames_lost = sent.saturating_sub(came).saturating_sub(health_in(took + LAST));
+        let lost = forgotten * PARAMETERS as u64
+            + u64::try_from(u128::from(values) * u128::from(frames_lost) / u128::from(sent.max(1)))
+                .unwrap_or(u64::MAX);
+        let mut stale = 0;
+        for played in &mut self.played {
+            stale += played.ask::<u64>("stale", SOON)?;
+        }
+        Ok(((values.saturating_sub(lost), took, values), stale))
+    }
+}
+
+/// Beats of health in a time, ten a second, and one more at either end.
+fn health_in(time: Duration) -> u64 {
+    u64::try_from(time.as_millis() / 100).unwrap_or_default() + 2
+}
+
+struct RawLinks {
+    hearers: Vec<Assistant>,
+    publishers: Vec<zenoh::pubsub::Publisher<'static>>,
+    _sessions: Vec<Session>,
+}
+
+impl RawLinks {
+    fn start(visualizations: usize) -> Result<Self, BenchError> {
+        let (mut hearers, mut publishers, mut sessions) = (vec![], vec![], vec![]);
+        let mut endpoints = vec![];
+        for _ in 0..visualizations {
+            let endpoint = format!("tcp/127.0.0.1:{}", free_port()?);
+            let arguments = ["listen", &endpoint, "raw/frame"];
+            hearers.push(Assistant::begin(Part::RawHearer, &arguments, |_| ())?);
+            endpoints.push(endpoint);
+        }
+        for (hearer, endpoint) in hearers.iter().zip(&endpoints) {
+            hearer.ready()?;
+            let session = RawEnd::Client(endpoint).open()?;
+            let lane = Lane::UnreliableSequenced;
+            publishers.push(raw::publisher(&session, "raw/frame".into(), lane)?);
+            sessions.push(session);
+        }
+        Ok(Self { hearers, publishers, _sessions: sessions })
+    }
+
+    /// The same number of messages as ours, with as many bytes, over links of plain Zenoh.
+    fn measure(
+        &mut self,
+        each: Duration,
+        told_to_end: &AtomicBool,
+    ) -> Result<(u64, Duration, u64), BenchError> {
+        for hearer in &mut self.hearers {
+            hearer.ask::<()>("count", SOON)?;
+        }
+        let bytes = bytes_of(&frame_of(PARAMETERS, usize::try_from(IN_FRAME).unwrap_or(1)));
+        let begun = Instant::now();
+        let mut sent = 0;
+        let mut beat = 0_u32;
+        while begun.elapsed() < each {
+            if told_to_end.load(Ordering::Relaxed) {
+                return Err(BenchError::Interrupted);
+            }
+            let period = SAMPLE * u32::try_from(IN_FRAME).unwrap_or(1);
+            std::thread::sleep((begun + period * beat).saturating_duration_since(Instant::now()));
+            beat += 1;
+            for publisher in &self.publishers {
+                sent += 1;
+                publisher
+                    .put(raw::numbered(sent, bytes))
+                    .wait()
+                    .map_err(BenchError::raw("putting"))?;
+            }
+        }
+        let took = begun.elapsed();
+        std::thread::sleep(LAST);
+        let mut came = 0;
+        for hearer in &mut self.hearers {
+            let counts: Vec<Count> = hearer.ask("counted", SOON)?;
+            came += counts.iter().map(|count| count.came).sum::<u64>();
+        }
+        let values = PARAMETERS as u64 * IN_FRAME;
+        Ok((came * values, took, sent * values))
+    }
+}

@@ -1,0 +1,131 @@
+use std::fs;
+use std::net::Ipv4Addr;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_network::NetworkSettings;
+use hana_network::Node;
+use hana_network::NodeConfig;
+use hana_network::ShowName;
+use hana_protocol::NodeId;
+use hana_protocol::role;
+use tempfile::TempDir;
+
+use crate::BenchError;
+use crate::assistant::SOON;
+use crate::child::OwnChild;
+use crate::child::beside;
+
+/// A host of the bench's own, on this machine: a daemon with an id and a port of its own. Several of them are a mesh, over
+/// the loopback.
+pub(crate) struct OwnHost {
+    // The daemon ends before its files.
+    _daemon: OwnChild,
+    files: TempDir,
+    id: NodeId,
+    port: u16,
+    show: String,
+}
+
+/// A port of the loopback that nobody listens on.
+pub(crate) fn free_port() -> Result<u16, BenchError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .map_err(BenchError::system("finding a free port"))?;
+    Ok(listener.local_addr().map_err(BenchError::system("finding a free port"))?.port())
+}
+
+/// Waits until somebody listens at a port of the loopback.
+pub(crate) fn wait_for_listener(port: u16, who: &str) -> Result<(), BenchError> {
+    let deadline = Instant::now() + SOON;
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        if Instant::now() > deadline {
+            return Err(BenchError::NotWithin {
+                awaited: format!("{who} to listen"),
+                seen: "nobody".into(),
+                waited: SOON,
+            });
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+impl OwnHost {
+    /// So many hosts that know each other.
+    pub(crate) fn mesh(count: usize) -> Result<Vec<Self>, BenchError> {
+        if hana_network::daemon_is_listening() {
+            return Err(BenchError::DaemonRuns);
+        }
+        let mut hosts: Vec<Self> = vec![];
+        for number in 0..count {
+            let connect: Vec<u16> = hosts.iter().map(|host| host.port).collect();
+            hosts.push(Self::start(number, &connect)?);
+        }
+        for host in &hosts {
+            wait_for_listener(host.port, "a daemon of the bench's own")?;
+        }
+        Ok(hosts)
+    }
+
+    fn start(number: usize, connect: &[u16]) -> Result<Self, BenchError> {
+        let files = tempfile::Builder::new()
+            .prefix("hana-bench-")
+            .tempdir()
+            .map_err(BenchError::system("making a folder for temporary files"))?;
+        let connect: Vec<String> =
+            connect.iter().map(|port| format!("\"tcp/127.0.0.1:{port}\"")).collect();
+        let settings = format!("multicast = false\nconnect = [{}]\n", connect.join(", "));
+        for (name, text) in [("hanad.toml", settings.as_str()), ("visualizations.toml", "")] {
+            fs::write(files.path().join(name), text)
+                .map_err(BenchError::system(format!("writing {name}")))?;
+        }
+        let id = NodeId::new(&format!("bench-{}", number + 1))
+            .map_err(BenchError::network("naming a host"))?;
+        let (port, show) = (free_port()?, format!("bench-{}", std::process::id()));
+        let mut command = Command::new(beside("hanad")?);
+        settle(&mut command, &files, &id, port, &show);
+        Ok(Self { _daemon: OwnChild::spawn(command, true)?, files, id, port, show })
+    }
+
+    /// Lets a program be one of this host.
+    pub(crate) fn settle(&self, command: &mut Command) {
+        settle(command, &self.files, &self.id, self.port, &self.show);
+    }
+
+    /// How a node of this process joins as one of this host.
+    pub(crate) fn config(&self, name: &str) -> Result<NodeConfig, BenchError> {
+        let name = NodeId::new(name).map_err(BenchError::network("naming a node"))?;
+        let show = ShowName::new(&self.show).map_err(BenchError::network("naming the show"))?;
+        let network =
+            NetworkSettings { multicast: false, show: Some(show), ..NetworkSettings::default() };
+        Ok(NodeConfig::from_environment(name)
+            .map_err(BenchError::network("reading the settings of this machine"))?
+            .on_host(self.id.clone(), self.port)
+            .with_network(network))
+    }
+}
+
+/// A node of this process, which joins.
+pub(crate) fn join(config: NodeConfig) -> Result<Node<role::App>, BenchError> {
+    Node::<role::App>::join(config)
+        .wait(SOON)
+        .map_err(BenchError::network("joining the mesh"))?
+        .map_err(BenchError::network("joining the mesh"))
+}
+
+fn settle(command: &mut Command, files: &TempDir, id: &NodeId, port: u16, show: &str) {
+    command
+        .env("HANA_CONFIG", files.path())
+        .env("HANA_STATE", files.path().join("state"))
+        .env("HANA_HOST", id.as_str())
+        .env("HANA_PORT", port.to_string())
+        .env("HANA_SHOW", show);
+    for variable in ["HANA_SECRET", "HANA_PLAY_LINK", "HANA_NODE", "HANA_PLAYOUT_MS", "HANA_CLOCK"]
+    {
+        command.env_remove(variable);
+    }
+}

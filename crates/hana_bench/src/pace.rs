@@ -1,0 +1,26 @@
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::BenchError;
+
+/// Does something at a steady rate, `times` often; a beat that comes late does not move those after it.
+pub(crate) fn at_pace(
+    period: Duration,
+    times: u64,
+    told_to_end: &AtomicBool,
+    mut beat: impl FnMut(u64) -> Result<(), BenchError>,
+) -> Result<(), BenchError> {
+    let begun = Instant::now();
+    for number in 0..times {
+        let due = begun + period.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        if told_to_end.load(Ordering::Relaxed) {
+            return Err(BenchError::Interrupted);
+        }
+        beat(number)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! Plain Zenoh, as the reference: its own settings but for how the sessions find each other.
+
+use hana_protocol::Lane;
+use serde_json::Value;
+use serde_json::json;
+use zenoh::Config;
+use zenoh::Session;
+use zenoh::Wait;
+use zenoh::pubsub::Publisher;
+use zenoh::qos::CongestionControl;
+use zenoh::qos::Priority;
+use zenoh::qos::Reliability;
+
+use crate::BenchError;
+
+/// How a session of the reference takes part.
+#[derive(Debug, Clone)]
+pub(crate) enum RawEnd<'a> {
+    /// A client of somebody.
+    Client(&'a str),
+    /// Listens, and looks for nobody: as the played end of a play link.
+    Listener(&'a str),
+    /// A peer that is the gateway of its clients, as a daemon: where it listens, and whom it knows.
+    Gateway(&'a str, &'a [String]),
+}
+
+impl RawEnd<'_> {
+    /// Opens it.
+    pub(crate) fn open(&self) -> Result<Session, BenchError> {
+        let none: [&str; 0] = [];
+        let mut settings: Vec<(&str, Value)> =
+            vec![("scouting/multicast/enabled", json!(false)), ("connect/timeout_ms", json!(5000))];
+        match self {
+            Self::Client(endpoint) => {
+                settings.push(("mode", json!("client")));
+                settings.push(("connect/endpoints", json!([endpoint])));
+                settings.push(("listen/endpoints", json!(none)));
+            },
+            Self::Listener(endpoint) => {
+                settings.push(("mode", json!("peer")));
+                settings.push(("listen/endpoints", json!([endpoint])));
+            },
+            Self::Gateway(endpoint, others) => {
+                settings.push(("mode", json!("peer")));
+                settings.push(("listen/endpoints", json!([endpoint])));
+                settings.push(("connect/endpoints", json!(others)));
+                settings
+                    .push(("gateway", json!({"south": [{"filters": [{"modes": ["client"]}]}]})));
+            },
+        }
+        let mut config = Config::default();
+        for (key, value) in settings {
+            config
+                .insert_json5(key, &value.to_string())
+                .map_err(BenchError::raw("configuring Zenoh"))?;
+        }
+        zenoh::open(config).wait().map_err(BenchError::raw("opening a session"))
+    }
+}
+
+/// What a lane of ours asks of Zenoh, asked by the reference too.
+pub(crate) const fn quality(lane: Lane) -> (Priority, Reliability, bool) {
+    match lane {
+        Lane::UnreliableSequenced => (Priority::RealTime, Reliability::BestEffort, true),
+        Lane::ReliableOrdered => (Priority::InteractiveHigh, Reliability::Reliable, true),
+        Lane::UnreliableUnordered => (Priority::Data, Reliability::BestEffort, false),
+        Lane::ReliableUnordered => (Priority::DataLow, Reliability::Reliable, false),
+    }
+}
+
+/// A publisher as one of ours on that lane has it.
+pub(crate) fn publisher(
+    session: &Session,
+    key: String,
+    lane: Lane,
+) -> Result<Publisher<'static>, BenchError> {
+    let (priority, reliability, express) = quality(lane);
+    session
+        .declare_publisher(key)
+        .congestion_control(CongestionControl::Drop)
+        .priority(priority)
+        .reliability(reliability)
+        .express(express)
+        .wait()
+        .map_err(BenchError::raw("declaring a publisher"))
+}
+
+/// A numbered payload of so many bytes.
+pub(crate) fn numbered(number: u64, bytes: usize) -> Vec<u8> {
+    let mut payload = number.to_le_bytes().to_vec();
+    payload.resize(bytes.max(8), 0);
+    payload
+}
+
+/// The number of such a payload.
+pub(crate) fn number(payload: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(payload.get(..8)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_read_as_it_was_written() {
+        let payload = numbered(7_000_000_000, 12);
+        assert_eq!((payload.len(), number(&payload).unwrap()), (12, 7_000_000_000));
+        assert_eq!(number(&[1, 2]), None);
+    }
+}

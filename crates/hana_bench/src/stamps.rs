@@ -1,0 +1,56 @@
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+/// When numbered messages came: their numbers with the time, nanoseconds by the clock of this machine, which all its
+/// processes share.
+#[derive(Debug, Default)]
+pub(crate) struct Stamps(Mutex<Vec<(u64, u64)>>);
+
+/// The time by the clock of this machine, nanoseconds.
+pub(crate) fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Stamps {
+    /// It has come now.
+    pub(crate) fn came(&self, number: u64) {
+        let at = now_ns();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((number, at));
+    }
+
+    /// Those since this was asked last.
+    pub(crate) fn take(&self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How long those that came were under way. Of one that came twice the first counts.
+pub(crate) fn under_way(sent: &[(u64, u64)], came: &[(u64, u64)]) -> Vec<Duration> {
+    let mut first: HashMap<u64, u64> = HashMap::new();
+    for (number, at) in came {
+        first.entry(*number).or_insert(*at);
+    }
+    sent.iter()
+        .filter_map(|(number, at)| {
+            Some(Duration::from_nanos(first.get(number)?.saturating_sub(*at)))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_come_has_no_time_and_what_came_twice_has_the_first() {
+        let ns = Duration::from_nanos;
+        let sent = [(1, 100), (2, 200), (3, 300)];
+        let came = [(3, 390), (1, 150), (3, 999)];
+        assert_eq!(under_way(&sent, &came), [ns(50), ns(90)]);
+    }
+}

@@ -1,0 +1,383 @@
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_network::Courier;
+use hana_network::Node;
+use hana_network::PlayLink;
+use hana_network::Publisher;
+use hana_protocol::Flow;
+use hana_protocol::FrameSettings;
+use hana_protocol::Lane;
+use hana_protocol::LaneTraffic;
+use hana_protocol::Modulation;
+use hana_protocol::NodeInfo;
+use hana_protocol::ParameterName;
+use hana_protocol::role;
+use hana_protocol::route::Publishable;
+use zenoh::Session;
+use zenoh::Wait;
+
+use crate::BenchError;
+use crate::Comparison;
+use crate::Part;
+use crate::Rate;
+use crate::Report;
+use crate::assistant::Assistant;
+use crate::assistant::SOON;
+use crate::latency::RAW_LANES;
+use crate::latency::bytes_of;
+use crate::latency::value_of;
+use crate::numbered::AsLuckWill;
+use crate::numbered::AsTheyCome;
+use crate::numbered::InOrder;
+use crate::numbered::Newest;
+use crate::numbered::Numbered;
+use crate::own_host::OwnHost;
+use crate::own_host::free_port;
+use crate::own_host::join;
+use crate::part::Count;
+use crate::raw;
+use crate::raw::RawEnd;
+use crate::raw_mesh::RawMesh;
+
+/// How many came, from the first to the last, of how many that were sent.
+type Measured = (u64, Duration, u64);
+
+/// Parameters of the visualization: as many as a frame may have.
+const PARAMETERS: usize = 1024;
+/// From one set of values for all of them to the next, in frames.
+const ROW: Duration = Duration::from_micros(250);
+/// How long what is under way may take to come once nothing more is sent.
+const LAST: Duration = Duration::from_millis(300);
+
+/// How many small messages a second: `rounds` rounds, each for as long.
+///
+/// # Errors
+///
+/// When a daemon runs here already, something cannot be started, or nothing comes.
+pub fn throughput(
+    rounds: usize,
+    each: Duration,
+    told_to_end: &AtomicBool,
+) -> Result<Report, BenchError> {
+    let hosts = OwnHost::mesh(2)?;
+    let [here, there] = &hosts[..] else {
+        return Err(BenchError::network("starting two hosts")("there are none"));
+    };
+    let mut ours = Ours::start(here, there)?;
+    let mut reference = Raw::start()?;
+    let (mut of_ours, mut of_raw): (Vec<[Measured; 6]>, Vec<[Measured; 5]>) = (vec![], vec![]);
+    for round in 0..rounds.max(1) {
+        for turn in 0..2 {
+            if told_to_end.load(Ordering::Relaxed) {
+                return Err(BenchError::Interrupted);
+            }
+            if (turn == 0) == round.is_multiple_of(2) {
+                of_ours.push(ours.measure(each)?);
+            } else {
+                of_raw.push(reference.measure(each)?);
+            }
+        }
+    }
+    let of_ours = |place: usize| Rate::of(&of_ours.iter().map(|of| of[place]).collect::<Vec<_>>());
+    let of_raw = |place: usize| Rate::of(&of_raw.iter().map(|of| of[place]).collect::<Vec<_>>());
+    let through = |place: usize, name| {
+        Comparison::of(
+            name,
+            "custom messages through two daemons, as many as go",
+            of_ours(place + 1),
+            "raw through two gateways",
+            Some(of_raw(place)),
+        )
+    };
+    let first = Comparison::of(
+        "values in frames",
+        "values of 1,024 parameters over a play link, in frames, 4,000 a second of each; a raw message is one value",
+        of_ours(0),
+        "raw messages",
+        Some(of_raw(0)),
+    );
+    let others = vec![
+        Comparison::of(
+            "values one by one",
+            "single values of 1,024 parameters over a play link, as many as go, each a message",
+            of_ours(1),
+            "raw messages",
+            Some(of_raw(0)),
+        ),
+        through(1, "unreliable_sequenced"),
+        through(2, "reliable_ordered"),
+        through(3, "unreliable_unordered"),
+        through(4, "reliable_unordered"),
+    ];
+    Ok(Report::of("throughput", rounds, first, others))
+}
+
+struct Ours {
+    played: Assistant,
+    values: Vec<Publisher<Modulation>>,
+    link: PlayLink,
+    hearer: Assistant,
+    newest: Courier<Newest>,
+    in_order: Courier<InOrder>,
+    as_luck_will: Courier<AsLuckWill>,
+    as_they_come: Courier<AsTheyCome>,
+    app: Node<role::App>,
+}
+
+impl Ours {
+    fn start(here: &OwnHost, there: &OwnHost) -> Result<Self, BenchError> {
+        let config = here
+            .config("player")?
+            .with_message::<Newest>(Flow::Published)
+            .with_message::<InOrder>(Flow::Published)
+            .with_message::<AsLuckWill>(Flow::Published)
+            .with_message::<AsTheyCome>(Flow::Published);
+        let app = join(config)?;
+        let arguments = [&PARAMETERS.to_string(), "false", "20", "played"];
+        let mut played =
+            Assistant::start(Part::Played, &arguments, |command| here.settle(command))?;
+        let info: NodeInfo = played.ask("info", SOON)?;
+        let link = app
+            .play(&info)
+            .wait(SOON)
+            .map_err(BenchError::network("opening a play link"))?
+            .map_err(BenchError::network("opening a play link"))?;
+        let values = (0..PARAMETERS)
+            .map(|place| {
+                ParameterName::new(&format!("p{place}"))
+                    .map(|name| link.modulation(name))
+                    .map_err(BenchError::network("naming a parameter"))
+            })
+            .collect::<Result<_, _>>()?;
+        let hearer = Assistant::start(Part::Hearer, &[], |command| there.settle(command))?;
+        let mut ours = Self {
+            played,
+            values,
+            link,
+            hearer,
+            newest: app.courier(),
+            in_order: app.courier(),
+            as_luck_will: app.courier(),
+            as_they_come: app.courier(),
+            app,
+        };
+        ours.meet()?;
+        Ok(ours)
+    }
+
+    fn meet(&mut self) -> Result<(), BenchError> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            self.newest.publish(&Newest::new(1)).map_err(BenchError::network("publishing"))?;
+            std::thread::sleep(Duration::from_millis(20));
+            let came: Vec<Vec<(u64, u64)>> = self.hearer.ask("take", SOON)?;
+            if came.iter().any(|came| !came.is_empty()) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(BenchError::NotWithin {
+                    awaited: "two daemons to know of each other".into(),
+                    seen: "nothing comes".into(),
+                    waited: SOON,
+                });
+            }
+        }
+    }
+
+    fn measure(&mut self, each: Duration) -> Result<[Measured; 6], BenchError> {
+        let frames = self.frames(each)?;
+        let values = self.values(each)?;
+        let newest = self.newest.clone();
+        let first = self.through(0, Lane::UnreliableSequenced, each, &newest)?;
+        let in_order = self.in_order.clone();
+        let second = self.through(1, Lane::ReliableOrdered, each, &in_order)?;
+        let as_luck_will = self.as_luck_will.clone();
+        let third = self.through(2, Lane::UnreliableUnordered, each, &as_luck_will)?;
+        let as_they_come = self.as_they_come.clone();
+        let fourth = self.through(3, Lane::ReliableUnordered, each, &as_they_come)?;
+        Ok([frames, values, first, second, third, fourth])
+    }
+
+    fn lane_of_played(&mut self) -> Result<LaneTraffic, BenchError> {
+        self.played.ask("lane", SOON)
+    }
+
+    /// All parameters, four thousand times a second, in frames: how many values came, of how many that were set.
+    fn frames(&mut self, each: Duration) -> Result<Measured, BenchError> {
+        let settings =
+            FrameSettings { moment: Duration::from_micros(100), every: Duration::from_millis(1) };
+        let stream = self
+            .link
+            .frame_stream(settings)
+            .map_err(BenchError::system("starting a thread for frames"))?;
+        let before = (self.app.lane(Lane::UnreliableSequenced), self.lane_of_played()?);
+        let begun = Instant::now();
+        let mut rows = 0_u32;
+        while begun.elapsed() < each {
+            let due = begun + ROW * rows;
+            let early = due.saturating_duration_since(Instant::now());
+            if !early.is_zero() {
+                std::thread::sleep(early);
+            }
+            for place in 0..PARAMETERS {
+                stream
+                    .set(place, value_of(u64::from(rows % 1_000_000)))
+                    .map_err(BenchError::network("playing a frame"))?;
+            }
+            rows += 1;
+        }
+        let took = begun.elapsed();
+        drop(stream);
+        std::thread::sleep(LAST);
+        let after = (self.app.lane(Lane::UnreliableSequenced), self.lane_of_played()?);
+        // Health rides on this lane too, ten times a second, and is received by nobody here.
+        let sent = after.0.sent - before.0.sent;
+        let missed = (after.1.missed - before.1.missed) + (after.1.late - before.1.late);
+        let rows_lost = after.0.coalesced - before.0.coalesced;
+        let all = u64::from(rows) * PARAMETERS as u64;
+        // Of the frames that were lost, each had as many values as the others.
+        let lost = rows_lost * PARAMETERS as u64 + all * missed / sent.max(1);
+        Ok((all.saturating_sub(lost), took, all))
+    }
+
+    /// Single values as fast as they are taken: how many messages came, of how many that were sent.
+    fn values(&mut self, each: Duration) -> Result<Measured, BenchError> {
+        let before = (self.app.lane(Lane::UnreliableSequenced), self.lane_of_played()?);
+        let begun = Instant::now();
+        let mut number = 0_u64;
+        while begun.elapsed() < each {
+            number += 1;
+            let value = Modulation { value: value_of(number % 1_000_000) };
+            for publisher in &self.values {
+                publisher
+                    .publish_at_once(&value)
+                    .map_err(BenchError::network("playing a value"))?;
+            }
+        }
+        std::thread::sleep(LAST);
+        let after = (self.app.lane(Lane::UnreliableSequenced), self.lane_of_played()?);
+        let took = begun.elapsed().saturating_sub(LAST);
+        Ok((after.1.received - before.1.received, took, after.0.sent - before.0.sent))
+    }
+
+    /// Custom messages as fast as they are taken.
+    fn through<M: Numbered + Publishable<role::App>>(
+        &mut self,
+        ear: usize,
+        lane: Lane,
+        each: Duration,
+        courier: &Courier<M>,
+    ) -> Result<Measured, BenchError> {
+        self.hearer.ask::<()>("count", SOON)?;
+        let before = self.app.lane(lane).sent;
+        let begun = Instant::now();
+        let mut number = 0;
+        while begun.elapsed() < each {
+            for _ in 0..64 {
+                number += 1;
+                courier
+                    .publish_at_once(&M::new(number))
+                    .map_err(BenchError::network("publishing"))?;
+            }
+        }
+        std::thread::sleep(LAST);
+        let sent = self.app.lane(lane).sent - before;
+        counted(&mut self.hearer, ear, sent)
+    }
+}
+
+/// How many came, from the first to the last.
+fn counted(hearer: &mut Assistant, ear: usize, sent: u64) -> Result<Measured, BenchError> {
+    let counts: Vec<Count> = hearer.ask("counted", SOON)?;
+    let Count { came, first_ns, last_ns } = counts.get(ear).copied().unwrap_or_default();
+    Ok((came, Duration::from_nanos(last_ns.saturating_sub(first_ns)), sent.max(came)))
+}
+
+struct Raw {
+    direct: Assistant,
+    hearer: Assistant,
+    to_direct: Vec<zenoh::pubsub::Publisher<'static>>,
+    lanes: Vec<zenoh::pubsub::Publisher<'static>>,
+    _session: Session,
+    _mesh: RawMesh,
+}
+
+impl Raw {
+    fn start() -> Result<Self, BenchError> {
+        let endpoint = format!("tcp/127.0.0.1:{}", free_port()?);
+        let arguments = ["listen", &endpoint, "raw/modulation/*"];
+        let direct = Assistant::start(Part::RawHearer, &arguments, |_| ())?;
+        let session = RawEnd::Client(&endpoint).open()?;
+        let lane = Lane::UnreliableSequenced;
+        let to_direct = (0..PARAMETERS)
+            .map(|place| raw::publisher(&session, format!("raw/modulation/p{place}"), lane))
+            .collect::<Result<_, _>>()?;
+        let mesh = RawMesh::start(2)?;
+        let keys = RAW_LANES.map(|(key, _)| key);
+        let arguments = [&["connect", mesh.endpoint(1)][..], &keys[..]].concat();
+        let hearer = Assistant::start(Part::RawHearer, &arguments, |_| ())?;
+        let lanes = RAW_LANES
+            .iter()
+            .map(|(key, lane)| raw::publisher(mesh.session(), (*key).into(), *lane))
+            .collect::<Result<_, _>>()?;
+        let mut raw = Self { direct, hearer, to_direct, lanes, _session: session, _mesh: mesh };
+        raw.meet()?;
+        Ok(raw)
+    }
+
+    fn meet(&mut self) -> Result<(), BenchError> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            for lane in &self.lanes {
+                lane.put(raw::numbered(1, 8)).wait().map_err(BenchError::raw("putting"))?;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            let came: Vec<Vec<(u64, u64)>> = self.hearer.ask("take", SOON)?;
+            if came.len() == 4 && came.iter().all(|came| !came.is_empty()) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(BenchError::NotWithin {
+                    awaited: "two raw gateways to know of each other".into(),
+                    seen: "nothing comes".into(),
+                    waited: SOON,
+                });
+            }
+        }
+    }
+
+    fn measure(&mut self, each: Duration) -> Result<[Measured; 5], BenchError> {
+        let bytes = bytes_of(&Modulation { value: 1.0 });
+        let direct = flood(&mut self.direct, 0, &self.to_direct, bytes, each)?;
+        let bytes = bytes_of(&Newest::new(1));
+        let mut through = |place: usize| {
+            let lane = self.lanes.get(place..=place).unwrap_or_default();
+            flood(&mut self.hearer, place, lane, bytes, each)
+        };
+        Ok([direct, through(0)?, through(1)?, through(2)?, through(3)?])
+    }
+}
+
+/// Puts as fast as Zenoh takes it.
+fn flood(
+    hearer: &mut Assistant,
+    ear: usize,
+    publishers: &[zenoh::pubsub::Publisher<'static>],
+    bytes: usize,
+    each: Duration,
+) -> Result<Measured, BenchError> {
+    hearer.ask::<()>("count", SOON)?;
+    let begun = Instant::now();
+    let mut sent = 0;
+    while begun.elapsed() < each {
+        for publisher in publishers.iter().cycle().take(1024) {
+            sent += 1;
+            publisher.put(raw::numbered(sent, bytes)).wait().map_err(BenchError::raw("putting"))?;
+        }
+    }
+    std::thread::sleep(LAST);
+    counted(hearer, ear, sent)
+}
