@@ -342,6 +342,10 @@ impl PlaySwitch {
             }
             self.needed = Self::SURE;
         }
+        if self.way == PlayWay::Mesh && self.mesh.fell_silent(now) && self.opening != Opening::No {
+            // There may be the link instead.
+            self.open_soon(now, Self::PAUSE);
+        }
         if matches!(self.opening, Opening::At(at) if at <= now) {
             self.opening = Opening::UnderWay;
             actions.push(PlayAction::Open);
@@ -401,6 +405,14 @@ impl Path {
     fn is_blocked(&self, now: Instant) -> bool {
         self.silent_since
             .is_some_and(|since| now.saturating_duration_since(since) >= PlaySwitch::BLOCKED)
+    }
+
+    /// Whether it is blocked, and was not a moment ago.
+    fn fell_silent(&self, now: Instant) -> bool {
+        self.is_blocked(now)
+            && self
+                .silent_since
+                .is_some_and(|since| now.saturating_duration_since(since) < PlaySwitch::LONGEST)
     }
 
     /// What was asked too long ago is not waited for any more.
