@@ -380,7 +380,7 @@ impl Inner {
             PlayAction::Open => {
                 let Some(info) = &hub.info else { return };
                 hub.opening =
-                    Some(PlayLink::open(&core.config, &core.identity, &core.counters, info));
+                    Some(PlayLink::open(&core.config, &core.identity, &core.reception, info));
                 // Where it could not be reached it may have been started again, and nobody told us.
                 hub.ask(core, &self.node);
             },
