@@ -35,6 +35,9 @@ pub(crate) struct Stage {
     /// Microseconds from one look at the parameters to the next
     #[arg(long, default_value_t = 2000)]
     look_us: u64,
+    /// Also tells how old each value was when it was seen first
+    #[arg(long)]
+    ages: bool,
 }
 
 /// A visualization, and how what it was played came.
@@ -58,6 +61,9 @@ struct Heard {
     worst_ms: f64,
     /// The longest time between the settings of two that were seen one after the other, since the line before.
     gap_ms: f64,
+    /// How old each one was, in microseconds, since the line before; where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ages_us: Option<Vec<u32>>,
     #[serde(skip)]
     set_at: Option<f64>,
 }
@@ -85,7 +91,8 @@ impl Stage {
         let mut all = vec![];
         for node in joining {
             let node = node.wait(JOIN).context("joining the mesh")?.context("joining the mesh")?;
-            let heard = vec![Heard::default(); names.len()];
+            let ages_us = self.ages.then(Vec::new);
+            let heard = vec![Heard { ages_us, ..Heard::default() }; names.len()];
             all.push(Visualization { node, version: 0, values: vec![], heard });
         }
         let pause = Duration::from_micros(self.look_us);
@@ -152,6 +159,11 @@ impl Heard {
         self.count += 1;
         self.age_ms = age * 1000.0;
         self.worst_ms = self.worst_ms.max(self.age_ms);
+        if let Some(ages) = &mut self.ages_us {
+            // A minute at most.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            ages.push((age * 1e6) as u32);
+        }
         if let Some(before) = self.set_at {
             // Less than what the value and the clock are rounded.
             self.backwards += u64::from(set_at < before - 0.000_05);
@@ -160,8 +172,9 @@ impl Heard {
         self.set_at = Some(set_at);
     }
 
-    const fn begin_anew(&mut self) {
+    fn begin_anew(&mut self) {
         self.worst_ms = 0.0;
         self.gap_ms = 0.0;
+        self.ages_us.iter_mut().for_each(Vec::clear);
     }
 }

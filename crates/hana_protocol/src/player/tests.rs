@@ -147,7 +147,7 @@ fn the_last_value_is_shown_in_the_end_however_old_it_is() {
 fn what_was_sent_later_and_is_said_again_later_still_counts() {
     for delay in [0, 20] {
         let mut stage = Stage::new(delay, 1);
-        let mut say = |stage: &mut Stage, set: i64, arrives: u64, value: f32| {
+        let say = |stage: &mut Stage, set: i64, arrives: u64, value: f32| {
             let frame = ModulationFrame {
                 instance: 1,
                 at: SENDER + set * 1000,
