@@ -249,7 +249,7 @@ fn ten_apps_and_bridges_play_thirty_visualizations_on_five_hosts_each_of_them_ea
         let apps: Vec<&str> = apps.iter().map(String::as_str).collect();
         // The last two hosts have bridges.
         let bridge = if number < 3 { "" } else { "--bridge" };
-        let more = format!("--per-second 5 --from {} {bridge}", number * 2);
+        let more = format!("--per-second 2 --from {} {bridge}", number * 2);
         hands.push((Ensemble::hands(host, &apps, &all, &more), apps.join(" ")));
     }
     let deadline = Duration::from_secs(60);

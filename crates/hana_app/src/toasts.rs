@@ -136,6 +136,8 @@ pub(crate) mod tests {
             launched: true,
             ignored: false,
             in_force: None,
+            plays: [].into(),
+            played_by: [].into(),
             counters: None,
             lanes: [].into(),
             troubles: vec![],

@@ -27,6 +27,9 @@ pub(crate) fn of_nodes(views: &[NodeView]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Play sessions that are told one by one.
+const SESSIONS: usize = 2;
+
 fn row(view: &NodeView) -> [String; 9] {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
     let playing = view.playing.iter().map(|(name, word)| format!("{name} {word}"));
@@ -48,6 +51,10 @@ fn row(view: &NodeView) -> [String; 9] {
         remarks.push(format!("changes too late for their beat: {overdue}"));
     }
     remarks.extend(playing);
+    let sessions = view.sessions_in_words(SESSIONS);
+    if !sessions.is_empty() {
+        remarks.push(sessions);
+    }
     [
         view.node.to_string(),
         view.role.to_string(),

@@ -141,7 +141,7 @@ pub(crate) struct Core {
     /// The session on which play links arrive; only a visualization has one.
     played: Option<PlayedEnd>,
     /// The visualizations that it plays.
-    sessions: PlaySessions,
+    pub(crate) sessions: PlaySessions,
     fast: Outbox,
     sure: Outbox,
     pub(crate) counters: Arc<NodeCounters>,

@@ -6,6 +6,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -72,6 +73,8 @@ struct Inner {
     /// Nobody looks soon, since nothing is played.
     is_resting: AtomicBool,
     answered: (flume::Sender<Answered>, flume::Receiver<Answered>),
+    /// What the program knows of the visualization.
+    given: Mutex<Option<NodeInfo>>,
     status: Mutex<SessionStatus>,
 }
 
@@ -111,6 +114,8 @@ struct Hub {
     ask_at: Option<Instant>,
     link: Option<Linked>,
     opening: Option<Pending<Result<PlayLink, PlayError>>>,
+    /// The place that it has among the links of the node which are being opened.
+    slot: Slot,
     opened: Option<PlayLink>,
     mesh: Arc<Channel>,
     /// Why there is no link; said once.
@@ -127,6 +132,10 @@ struct Linked {
 const ASK: Duration = Duration::from_secs(1);
 /// Parameters that are set before it is known which ones there are.
 const MOST_PLACES: usize = ModulationFrame::MAX_PARAMETERS;
+/// Links of a node that are opened at once: each takes some threads and some milliseconds of both ends.
+const MOST_OPENING: usize = 4;
+/// How long a session that wants to open one waits before it looks again.
+const WAIT: Duration = Duration::from_millis(20);
 /// Answers that wait to be looked at.
 const ANSWERS: usize = 64;
 /// What was set this long before the newest thing that is known to have arrived may not have been sent by then, microseconds.
@@ -148,6 +157,7 @@ impl PlaySession {
             ask_at: Some(now),
             link: None,
             opening: None,
+            slot: Slot::No,
             opened: None,
             mesh: core.channel(&key, ModulationFrame::LANE, Locality::Any),
             told: None,
@@ -162,6 +172,7 @@ impl PlaySession {
             was_played: AtomicBool::new(false),
             is_resting: AtomicBool::new(true),
             answered: flume::bounded(ANSWERS),
+            given: Mutex::default(),
             status,
         });
         core.ticker.add(&inner);
@@ -178,6 +189,13 @@ impl PlaySession {
     #[must_use]
     pub fn status(&self) -> SessionStatus {
         *lock(&self.0.status)
+    }
+
+    /// Tells it what the program knows of the visualization, which it else finds out by itself: where the two do not meet on
+    /// the mesh, say.
+    pub fn found(&self, info: NodeInfo) {
+        *lock(&self.0.given) = Some(info);
+        self.0.ticker.wake();
     }
 
     /// The place of a parameter, for [`set_at`](Self::set_at). It stays the same for as long as the session lives, also
@@ -288,13 +306,16 @@ impl Inner {
     fn look(&self, core: &Arc<Core>, hub: &mut Hub, now: Instant) -> Option<Instant> {
         self.find(core, hub, now);
         let mut actions = vec![];
+        hub.switch.share_with(core.sessions.count());
         if let Some(opened) = hub.opening.as_ref().and_then(Pending::take) {
             hub.opening = None;
+            hub.slot = Slot::No;
             let event = hub.opened(&self.node, opened);
             actions.extend(hub.switch.hear(event, now));
         }
         if hub.opening.as_ref().is_some_and(Pending::is_abandoned) {
             hub.opening = None;
+            hub.slot = Slot::No;
             actions.extend(hub.switch.hear(PlayEvent::NotOpened, now));
         }
         if hub.link.as_ref().is_some_and(|linked| !linked.link.is_held()) {
@@ -310,6 +331,9 @@ impl Inner {
         for action in actions {
             self.act(core, hub, action);
         }
+        if matches!(hub.slot, Slot::Wanted) {
+            self.open(core, hub);
+        }
         *lock(&self.status) = hub.switch.status(now);
         self.is_resting.store(!hub.switch.is_played(now), Ordering::Release);
         if self.was_played.load(Ordering::Acquire) {
@@ -317,12 +341,27 @@ impl Inner {
             self.is_resting.store(false, Ordering::Release);
             return Some(now);
         }
-        hub.switch.due().into_iter().chain(hub.ask_at).min()
+        let waits = (matches!(hub.slot, Slot::Wanted)).then(|| now + WAIT);
+        hub.switch.due().into_iter().chain(hub.ask_at).chain(waits).min()
+    }
+
+    /// Opens a link, once not too many others are being opened.
+    fn open(&self, core: &Arc<Core>, hub: &mut Hub) {
+        let Some(info) = &hub.info else { return };
+        let Some(slot) = core.sessions.slot() else {
+            hub.slot = Slot::Wanted;
+            return;
+        };
+        hub.slot = slot;
+        hub.opening = Some(PlayLink::open(&core.config, &core.identity, &core.reception, info));
+        // Where it could not be reached it may have been started again, and nobody told us.
+        hub.ask(core, &self.node);
     }
 
     /// Finds out which run of the visualization is there, and where.
     fn find(&self, core: &Arc<Core>, hub: &mut Hub, now: Instant) {
-        let mut found: Option<NodeInfo> = hub.infos.messages().last();
+        let given = lock(&self.given).take();
+        let mut found: Option<NodeInfo> = hub.infos.messages().chain(given).last();
         if let Some(answers) = hub.asked.as_ref().and_then(Pending::take) {
             hub.asked = None;
             let answers = answers.into_iter().map(|received| received.message);
@@ -377,13 +416,7 @@ impl Inner {
 
     fn act(&self, core: &Arc<Core>, hub: &mut Hub, action: PlayAction) {
         match action {
-            PlayAction::Open => {
-                let Some(info) = &hub.info else { return };
-                hub.opening =
-                    Some(PlayLink::open(&core.config, &core.identity, &core.reception, info));
-                // Where it could not be reached it may have been started again, and nobody told us.
-                hub.ask(core, &self.node);
-            },
+            PlayAction::Open => self.open(core, hub),
             PlayAction::Adopt => {
                 let Some(link) = hub.opened.take() else { return };
                 let ticker = self.ticker.clone();
@@ -485,9 +518,30 @@ impl Timed for Inner {
     }
 }
 
-/// What others shall know of the sessions of a node.
+/// A place among the links of a node that are being opened.
+enum Slot {
+    /// None is wanted.
+    No,
+    /// As soon as there is one.
+    Wanted,
+    /// It is had, and given back when this is dropped.
+    Had(Arc<AtomicUsize>),
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Self::Had(taken) = self {
+            taken.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// The sessions of a node.
 #[derive(Default)]
-pub(crate) struct PlaySessions(Mutex<BTreeMap<NodeId, Weak<Inner>>>);
+pub(crate) struct PlaySessions {
+    sessions: Mutex<BTreeMap<NodeId, Weak<Inner>>>,
+    opening: Arc<AtomicUsize>,
+}
 
 impl PlaySessions {
     /// The session with a visualization; there is one for each.
@@ -497,7 +551,7 @@ impl PlaySessions {
         node: &NodeId,
         settings: FrameSettings,
     ) -> PlaySession {
-        let mut sessions = lock(&self.0);
+        let mut sessions = lock(&self.sessions);
         sessions.retain(|_, inner| inner.strong_count() > 0);
         if let Some(inner) = sessions.get(node).and_then(Weak::upgrade) {
             return PlaySession(inner);
@@ -507,9 +561,21 @@ impl PlaySessions {
         session
     }
 
+    /// How many there are.
+    fn count(&self) -> usize {
+        lock(&self.sessions).values().filter(|inner| inner.strong_count() > 0).count()
+    }
+
+    /// A place among the links that are being opened.
+    fn slot(&self) -> Option<Slot> {
+        let free = |taken| (taken < MOST_OPENING).then_some(taken + 1);
+        let taken = self.opening.fetch_update(Ordering::AcqRel, Ordering::Acquire, free);
+        taken.is_ok().then(|| Slot::Had(Arc::clone(&self.opening)))
+    }
+
     /// How each visualization is played.
     pub(crate) fn statuses(&self) -> BTreeMap<NodeId, SessionStatus> {
-        let sessions = lock(&self.0);
+        let sessions = lock(&self.sessions);
         let there = sessions.iter().filter_map(|(node, inner)| Some((node, inner.upgrade()?)));
         there.map(|(node, inner)| (node.clone(), *lock(&inner.status))).collect()
     }

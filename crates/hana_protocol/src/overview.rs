@@ -224,6 +224,8 @@ pub(crate) mod tests {
             launched: true,
             ignored: false,
             in_force: None,
+            plays: [].into(),
+            played_by: [].into(),
             counters: None,
             lanes: BTreeMap::new(),
             troubles: vec![],

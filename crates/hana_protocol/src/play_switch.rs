@@ -24,6 +24,8 @@ pub struct PlaySwitch {
     mesh: Path,
     opening: Opening,
     pause: Duration,
+    /// From one question to the next while something is played.
+    every: Duration,
     next_number: u64,
     /// What was set before this has arrived.
     arrived: Option<Instant>,
@@ -126,9 +128,11 @@ impl PlaySwitch {
     pub const ASK_IDLE: Duration = Duration::from_secs(1);
     /// So long after the last value it counts as played.
     pub const PLAYED: Duration = Duration::from_secs(2);
-    /// A way along which nothing came back for this long is blocked. Ten times what a busy machine, or a bad network that
-    /// one would play over, takes.
+    /// A way along which nothing came back for this long, two and a half questions, is blocked. Ten times what a busy machine, or
+    /// a bad network that one would play over, takes.
     pub const BLOCKED: Duration = Duration::from_millis(250);
+    /// What asking may take of a program that plays many: so long for each question of each session.
+    pub const SHARE: Duration = Duration::from_millis(10);
     /// What was not answered after this time is lost.
     pub const LOST: Duration = Duration::from_secs(1);
     /// After a link could not be opened it is tried again so soon, and ever later up to [`LONGEST`](Self::LONGEST).
@@ -152,6 +156,7 @@ impl PlaySwitch {
             mesh: Path::default(),
             opening: Opening::No,
             pause: Self::PAUSE,
+            every: Self::ASK,
             next_number: 0,
             arrived: None,
             played: None,
@@ -159,6 +164,17 @@ impl PlaySwitch {
             was_direct: false,
             switches: 0,
         }
+    }
+
+    /// How many sessions the program has: of more than ten each asks less often, and takes longer to find a way blocked.
+    pub fn share_with(&mut self, sessions: usize) {
+        let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
+        self.every = Self::SHARE.saturating_mul(sessions).clamp(Self::ASK, Self::ASK_IDLE);
+    }
+
+    /// After so long without an answer a way is blocked.
+    fn blocked_after(&self) -> Duration {
+        self.every * 5 / 2
     }
 
     /// The way that is used.
@@ -183,7 +199,7 @@ impl PlaySwitch {
     #[must_use]
     pub fn status(&self, now: Instant) -> SessionStatus {
         let path = self.path(self.way);
-        let answered = path.round_trip.filter(|_| !path.is_blocked(now));
+        let answered = path.round_trip.filter(|_| !path.is_blocked(now, self.blocked_after()));
         SessionStatus {
             way: self.way,
             round_trip_us: answered.map(|of| u32::try_from(of.as_micros()).unwrap_or(u32::MAX)),
@@ -201,7 +217,8 @@ impl PlaySwitch {
         let verdict =
             (self.has_link && self.opening == Opening::No && self.direct.silent_since.is_some())
                 || self.way == PlayWay::Direct;
-        let verdict = self.direct.silent_since.filter(|_| verdict).map(|at| at + Self::BLOCKED);
+        let verdict = self.direct.silent_since.filter(|_| verdict);
+        let verdict = verdict.map(|at| at + self.blocked_after());
         let opening = match self.opening {
             Opening::At(at) => Some(at),
             Opening::No | Opening::UnderWay => None,
@@ -332,19 +349,16 @@ impl PlaySwitch {
         }
         self.direct.give_up(now);
         self.mesh.give_up(now);
-        if self.has_link && self.direct.is_blocked(now) {
+        if self.has_link && self.direct.is_blocked(now, self.blocked_after()) {
             if self.way == PlayWay::Direct {
                 self.turn(PlayWay::Mesh, now, actions);
-                self.open_soon(now, Duration::ZERO);
+                // Sooner where the mesh answers: else it is busy, or away, and one more link is no help.
+                self.open_soon(now, Self::LONGEST);
             } else if self.opening == Opening::No {
                 self.open_soon(now, self.pause);
                 self.pause = (self.pause * 2).min(Self::LONGEST);
             }
             self.needed = Self::SURE;
-        }
-        if self.way == PlayWay::Mesh && self.mesh.fell_silent(now) && self.opening != Opening::No {
-            // There may be the link instead.
-            self.open_soon(now, Self::PAUSE);
         }
         if matches!(self.opening, Opening::At(at) if at <= now) {
             self.opening = Opening::UnderWay;
@@ -352,7 +366,7 @@ impl PlaySwitch {
         }
         for way in [PlayWay::Direct, PlayWay::Mesh] {
             if self.next_ask(way).is_some_and(|at| at <= now) {
-                let every = if self.is_played(now) { Self::ASK } else { Self::ASK_IDLE };
+                let every = if self.is_played(now) { self.every } else { Self::ASK_IDLE };
                 let number = self.next_number;
                 self.next_number += 1;
                 self.path_mut(way).ask(number, now, every);
@@ -363,11 +377,17 @@ impl PlaySwitch {
 
     fn answered(&mut self, number: u64, now: Instant, actions: &mut Vec<PlayAction>) {
         let ways = [PlayWay::Direct, PlayWay::Mesh];
-        let Some((way, answered)) =
-            ways.into_iter().find_map(|way| Some((way, self.path_mut(way).answered(number, now)?)))
+        let limit = self.blocked_after();
+        let Some((way, answered)) = ways
+            .into_iter()
+            .find_map(|way| Some((way, self.path_mut(way).answered(number, now, limit)?)))
         else {
             return;
         };
+        let is_in_doubt = self.has_link && self.direct.is_blocked(now, limit);
+        if way == PlayWay::Mesh && answered.asked >= self.turned && is_in_doubt {
+            self.open_soon(now, self.pause);
+        }
         if way == self.way {
             // An answer to what was asked before this way was taken says nothing of what went by it.
             let before = self.arrived;
@@ -402,17 +422,9 @@ impl Path {
         self.next = Some(now + every);
     }
 
-    fn is_blocked(&self, now: Instant) -> bool {
-        self.silent_since
-            .is_some_and(|since| now.saturating_duration_since(since) >= PlaySwitch::BLOCKED)
-    }
-
-    /// Whether it is blocked, and was not a moment ago.
-    fn fell_silent(&self, now: Instant) -> bool {
-        self.is_blocked(now)
-            && self
-                .silent_since
-                .is_some_and(|since| now.saturating_duration_since(since) < PlaySwitch::LONGEST)
+    /// Whether nothing came back for so long.
+    fn is_blocked(&self, now: Instant, limit: Duration) -> bool {
+        self.silent_since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
     }
 
     /// What was asked too long ago is not waited for any more.
@@ -432,12 +444,12 @@ impl Path {
         self.judged = (self.judged + 1).min(PlaySwitch::JUDGED);
     }
 
-    fn answered(&mut self, number: u64, now: Instant) -> Option<Answered> {
+    fn answered(&mut self, number: u64, now: Instant, limit: Duration) -> Option<Answered> {
         let place = self.asked.iter().position(|asked| asked.number == number)?;
         let Asked { at, .. } = self.asked.remove(place)?;
         // Answers come in the order of the questions: what was asked before is lost, and what was set then may be.
         let is_gap = place > 0 || self.has_lost;
-        let was_silent = is_gap || self.is_blocked(now);
+        let was_silent = is_gap || self.is_blocked(now, limit);
         for _ in 0..place {
             self.asked.pop_front();
             self.judge(true);
@@ -445,7 +457,7 @@ impl Path {
         self.has_lost = false;
         let took = now.saturating_duration_since(at);
         self.judge(false);
-        let is_good = !is_gap && took < PlaySwitch::BLOCKED;
+        let is_good = !is_gap && took < limit;
         self.in_row = if is_good { self.in_row + 1 } else { 0 };
         // A quarter of what is new: calm enough to be read, and there within a second.
         self.round_trip = Some(self.round_trip.map_or(took, |known| (known * 3 + took) / 4));

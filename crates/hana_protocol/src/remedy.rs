@@ -211,6 +211,8 @@ mod tests {
             launched: true,
             ignored: false,
             in_force: None,
+            plays: [].into(),
+            played_by: [].into(),
             counters: None,
             lanes: [].into(),
             troubles: vec![],

@@ -405,7 +405,7 @@ proptest! {
                 values.push(world.now);
                 // Once there was a way for so long, what is shown is not old: the mesh is at hand at once, a link has to be
                 // opened.
-                for (since, oldest) in world.open_since.into_iter().zip([2500, 700]) {
+                for (since, oldest) in world.open_since.into_iter().zip([6000, 700]) {
                     if world.now > since.max(quiet_until) + oldest {
                         let age = world.age(0, &values);
                         prop_assert!(age < oldest, "{age} ms old at {}", world.now);
@@ -505,6 +505,42 @@ fn a_hand_that_rests_asks_seldom_and_finds_the_way_when_it_moves_again() {
         world.step();
     }
     assert_eq!(world.played.shown[1], world.set[1].0, "it came by the mesh");
+}
+
+#[test]
+fn of_many_sessions_each_asks_less_often_and_is_slower_to_give_a_link_up() {
+    let mut world = World::new();
+    until_turned(&mut world, PlayWay::Direct);
+    world.switch.share_with(30);
+    let before = world.switch.next_number;
+    for _ in 0..3000 {
+        world.step();
+        world.set(0);
+    }
+    assert!((9..=11).contains(&(world.switch.next_number - before)));
+    world.block_direct(5000, 5000);
+    let left = until_turned(&mut world, PlayWay::Mesh);
+    assert!((750..=1100).contains(&left), "{left} ms");
+}
+
+#[test]
+fn where_nothing_comes_back_by_any_way_links_are_opened_seldom() {
+    let mut world = World::new();
+    until_turned(&mut world, PlayWay::Direct);
+    for _ in 0..1000 {
+        world.step();
+        world.set(0);
+    }
+    world.block_mesh(10_000, true);
+    world.block_direct(10_000, 0);
+    let mut attempts = 0;
+    for _ in 0..9000 {
+        let before = world.opening.is_some();
+        world.step();
+        world.set(0);
+        attempts += usize::from(!before && world.opening.is_some());
+    }
+    assert!((1..=4).contains(&attempts), "{attempts}");
 }
 
 #[test]
