@@ -14,6 +14,7 @@
 //! | close windows, press keys | [`Person`] |
 //! | sit at a terminal, type, look at it | [`Terminal`] |
 //! | have all of that, with a visualization in a window | [`Stage`] |
+//! | have many apps that play many visualizations | [`Ensemble`] |
 //! | use programs that are not ours | [`foreign`] |
 //! | be in a session of Ableton Link | [`link`] |
 //!
@@ -25,6 +26,8 @@
 #![allow(clippy::must_use_candidate, clippy::return_self_not_must_use)]
 
 mod alone;
+#[cfg(target_os = "linux")]
+mod ensemble;
 mod eventually;
 pub mod foreign;
 #[cfg(target_os = "linux")]
@@ -53,6 +56,8 @@ mod terminal;
 mod udp_relay;
 
 pub use alone::is_alone;
+#[cfg(target_os = "linux")]
+pub use ensemble::Ensemble;
 pub use eventually::Attempt;
 pub use eventually::eventually;
 #[cfg(target_os = "linux")]

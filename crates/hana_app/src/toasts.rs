@@ -139,6 +139,8 @@ pub(crate) mod tests {
             holders: vec![],
             mixed: [].into(),
             note: None,
+            plays: [].into(),
+            played_by: [].into(),
             counters: None,
             lanes: [].into(),
             troubles: vec![],

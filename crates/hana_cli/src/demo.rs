@@ -14,12 +14,10 @@ use std::time::Instant;
 use anyhow::Context;
 use anyhow::bail;
 use hana_network::Node;
-use hana_network::PlayLink;
-use hana_network::Publisher;
+use hana_network::PlaySession;
 use hana_network::local_us;
 use hana_network::unix_ms;
 use hana_protocol::Lfo;
-use hana_protocol::Modulation;
 use hana_protocol::ModulationSource;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
@@ -84,8 +82,8 @@ struct Show {
 
 /// One visualization, played.
 struct Hands {
-    _link: PlayLink,
-    played: Vec<(Publisher<Modulation>, Parameter, ModulationSource)>,
+    session: PlaySession,
+    played: Vec<(Parameter, ModulationSource)>,
 }
 
 /// A swing of the visualization at that place.
@@ -154,18 +152,16 @@ impl Show {
     }
 
     fn hands_on(&self, info: &NodeInfo, index: usize) -> anyhow::Result<Hands> {
-        let link = self.node.play(info).wait(Duration::from_secs(3))??;
         let name = ParameterName::new(BY_ITSELF.0)?;
         let set = Set::default().with_recipe(name, swing(BY_ITSELF, index));
         let done = self.node.command::<role::Visualization, _>(&info.node, set, mesh::COMMAND);
         done.wait(mesh::COMMAND * 2)??;
         let played = info.parameters.iter().filter_map(|parameter| {
             let of = PLAYED.into_iter().find(|(name, ..)| *name == parameter.name.as_str())?;
-            let publisher = link.modulation(parameter.name.clone());
-            Some((publisher, parameter.clone(), swing(of, index)))
+            Some((parameter.clone(), swing(of, index)))
         });
         let played = played.collect();
-        Ok(Hands { _link: link, played })
+        Ok(Hands { session: self.node.play_session(&info.node), played })
     }
 
     fn is_over(&self, begun: Instant, length: Option<Duration>) -> bool {
@@ -185,10 +181,10 @@ impl Show {
 
 impl Hands {
     fn swing(&self, timeline: &Timeline, now_us: i64) {
-        for (publisher, parameter, swing) in &self.played {
+        for (parameter, swing) in &self.played {
             let value = swing.value_at(parameter, timeline, now_us);
-            // The lane replaces what waits; its queue is never full.
-            publisher.publish(&Modulation { value }).ok();
+            // A swing stays within the range.
+            self.session.set(&parameter.name, value).ok();
         }
     }
 }

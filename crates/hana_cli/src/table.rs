@@ -27,6 +27,9 @@ pub(crate) fn of_nodes(views: &[NodeView]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Play sessions that are told one by one.
+const SESSIONS: usize = 2;
+
 fn row(view: &NodeView) -> [String; 9] {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
     let playing = view.playing.iter().map(|(name, word)| format!("{name} {word}"));
@@ -52,6 +55,10 @@ fn row(view: &NodeView) -> [String; 9] {
     let holders = view.holders_in_words();
     if !holders.is_empty() {
         remarks.push(format!("({holders})"));
+    }
+    let sessions = view.sessions_in_words(SESSIONS);
+    if !sessions.is_empty() {
+        remarks.push(sessions);
     }
     [
         view.node.to_string(),

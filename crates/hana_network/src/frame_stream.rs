@@ -15,6 +15,7 @@ use hana_protocol::ParameterError;
 use hana_protocol::ParameterName;
 use hana_protocol::Parameters;
 
+use crate::PlayLink;
 use crate::outbox::Channel;
 use crate::publisher::encode;
 use crate::wall_clock::unix_us;
@@ -37,6 +38,10 @@ struct Desk {
     recorder: FrameRecorder,
     /// When the thread looks next by itself, Unix microseconds.
     planned: i64,
+    /// By which way the frames go.
+    channel: Arc<Channel>,
+    /// The link that they go over stays until the last one is sent.
+    link: Option<Arc<PlayLink>>,
 }
 
 impl FrameStream {
@@ -48,12 +53,12 @@ impl FrameStream {
     ) -> std::io::Result<Self> {
         let parameters = Parameters::new(info.parameters.clone());
         let recorder = FrameRecorder::new(info.instance, parameters.values().len(), settings);
-        let desk = Arc::new(Mutex::new(Desk { recorder, planned: i64::MAX }));
+        let desk = Arc::new(Mutex::new(Desk { recorder, planned: i64::MAX, channel, link: None }));
         let (wake, woken) = flume::bounded(1);
         let of_thread = Arc::clone(&desk);
         thread::Builder::new()
             .name("hana frames".into())
-            .spawn(move || send(&of_thread, &woken, &channel))?;
+            .spawn(move || send(&of_thread, &woken))?;
         Ok(Self { node: info.node.clone(), parameters: Arc::new(parameters), desk, wake })
     }
 
@@ -82,15 +87,52 @@ impl FrameStream {
         let declared = self.parameters.declared().get(place);
         let declared = declared.ok_or(ParameterError::NoPlace { place, count })?;
         declared.check(value)?;
+        self.put(place, value, now_us());
+        Ok(())
+    }
+
+    /// The same of a place and a value that were found to be right, as of `at`, which is now.
+    pub(crate) fn put(&self, place: usize, value: f32, at: i64) {
         let mut desk = lock(&self.desk);
-        desk.recorder.set(place, value, now_us());
+        desk.recorder.set(place, value, at);
         let is_sooner = desk.recorder.due().is_some_and(|due| due < desk.planned);
         drop(desk);
         if is_sooner {
             // Full means that it wakes up already.
             self.wake.try_send(()).ok();
         }
-        Ok(())
+    }
+
+    /// Sends by this channel from now on, and what was set since then once more.
+    pub(crate) fn turn_to(&self, channel: Arc<Channel>, link: Option<Arc<PlayLink>>, since: i64) {
+        let mut desk = lock(&self.desk);
+        desk.channel = channel;
+        let before = std::mem::replace(&mut desk.link, link);
+        desk.recorder.say_again(since);
+        drop(desk);
+        drop(before);
+        self.wake.try_send(()).ok();
+    }
+
+    /// Sends once more what was set since then.
+    pub(crate) fn say_again(&self, since: i64) {
+        lock(&self.desk).recorder.say_again(since);
+        self.wake.try_send(()).ok();
+    }
+
+    /// Sends what was set before this stream was, with the time at which it was set.
+    pub(crate) fn recall(&self, values: impl IntoIterator<Item = (usize, f32, i64)>) {
+        let mut desk = lock(&self.desk);
+        for (place, value, at) in values {
+            desk.recorder.recall(place, value, at);
+        }
+        drop(desk);
+        self.wake.try_send(()).ok();
+    }
+
+    /// Forgets what was not sent: the run that it was for is gone.
+    pub(crate) fn forget(&self) {
+        lock(&self.desk).recorder = FrameRecorder::new(0, 0, FrameSettings::default());
     }
 }
 
@@ -98,12 +140,12 @@ fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn now_us() -> i64 {
+pub(crate) fn now_us() -> i64 {
     i64::try_from(unix_us()).unwrap_or(i64::MAX)
 }
 
 /// Sends what is due, until nobody is left who sets anything.
-fn send(desk: &Mutex<Desk>, woken: &flume::Receiver<()>, channel: &Channel) {
+fn send(desk: &Mutex<Desk>, woken: &flume::Receiver<()>) {
     let mut frame = ModulationFrame::default();
     let mut counted = 0;
     loop {
@@ -115,12 +157,13 @@ fn send(desk: &Mutex<Desk>, woken: &flume::Receiver<()>, channel: &Channel) {
         if !is_something {
             shared.planned = due;
         }
+        let channel = Arc::clone(&shared.channel);
         drop(shared);
         // Moments that newer ones took the place of, because this thread came too late.
         channel.count_replaced(forgotten.saturating_sub(counted));
         counted = forgotten;
         if is_something {
-            put(channel, &frame);
+            put(&channel, &frame);
             continue;
         }
         let pause = if due == i64::MAX {
@@ -138,7 +181,7 @@ fn send(desk: &Mutex<Desk>, woken: &flume::Receiver<()>, channel: &Channel) {
     let mut desk = lock(desk);
     while let Some(due) = desk.recorder.due() {
         if desk.recorder.take(due, &mut frame) {
-            put(channel, &frame);
+            put(&desk.channel, &frame);
         }
     }
     drop(desk);

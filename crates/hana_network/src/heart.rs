@@ -73,6 +73,7 @@ impl Heart {
             counters: Counters { overdue: core.board.overdue(), ..core.counters.totals() },
             lanes: core.counters.lanes(),
             troubles: core.counters.troubles(),
+            plays: core.sessions.statuses().into_iter().take(Health::MAX_PLAYS).collect(),
         };
         if let Err(problem) = self.health.publish(&health) {
             tracing::warn!("health is not said: {problem}");

@@ -34,7 +34,9 @@ use hana_protocol::ModulationFrame;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
 use hana_protocol::Override;
+use hana_protocol::PlayWay;
 use hana_protocol::Sent;
+use hana_protocol::SessionStatus;
 use hana_protocol::Take;
 use hana_protocol::Topic;
 use hana_protocol::TopicHistory;
@@ -73,6 +75,7 @@ use crate::Operator;
 use crate::Pending;
 use crate::PlayError;
 use crate::PlayLink;
+use crate::PlaySession;
 use crate::Policy;
 use crate::Presence;
 use crate::PresenceWatch;
@@ -108,6 +111,7 @@ use crate::outbox::Identity;
 use crate::outbox::Outbox;
 use crate::play::Echo;
 use crate::play::PlayedEnd;
+use crate::play_session::PlaySessions;
 use crate::publisher::encode;
 use crate::reception::Reception;
 use crate::reception::admitted;
@@ -143,6 +147,8 @@ pub(crate) struct Core {
     pub(crate) worker: Worker,
     /// The session on which play links arrive; only a visualization has one.
     played: Option<PlayedEnd>,
+    /// The visualizations that it plays.
+    pub(crate) sessions: PlaySessions,
     fast: Outbox,
     sure: Outbox,
     pub(crate) counters: Arc<NodeCounters>,
@@ -280,6 +286,7 @@ impl<R: NodeRole> Node<R> {
             identity,
             worker,
             played,
+            sessions: PlaySessions::default(),
             fast: Outbox::start("send")?,
             sure: Outbox::start("send reliably")?,
             reception: Reception::new(Arc::clone(&counters)),
@@ -322,10 +329,15 @@ impl<R: NodeRole> Node<R> {
             vec![core.take_commands(&core.worker, R::ROLE), rival::watch(core, R::ROLE)];
         let look = if R::ROLE == Role::Visualization {
             core.board.follow(self.timeline().clone());
-            declarations.push(core.take_modulation(&core.worker, None));
+            let echo = Echo::start(Arc::downgrade(core))?;
+            // One for both ways: what took the longer one is late also where it comes after what took the shorter.
+            let gate = Arc::new(Gate::of::<Modulation>());
+            let on_mesh =
+                Entrance { gate: Arc::clone(&gate), echo: echo.clone(), by: PlayWay::Mesh };
+            declarations.push(core.take_modulation(&core.worker, on_mesh));
             if let Some(played) = &core.played {
-                let echo = Echo::start(Arc::downgrade(core))?;
-                declarations.push(core.take_modulation(&played.worker, Some(echo)));
+                let directly = Entrance { gate, echo, by: PlayWay::Direct };
+                declarations.push(core.take_modulation(&played.worker, directly));
                 declarations.push(core.take_commands(&played.worker, R::ROLE));
             }
             for role in [Role::App, Role::Bridge] {
@@ -422,8 +434,7 @@ impl<R: NodeRole> Node<R> {
         topics: impl Into<Topics<M>>,
         deadline: Duration,
     ) -> Pending<Vec<Received<M>>> {
-        let pattern = topics.into().pattern().to_owned();
-        retained::ask(&self.core.worker, &self.core.reception, pattern, deadline)
+        self.core.ask(topics.into().pattern().to_owned(), deadline)
     }
 
     /// Follows what a visualization, or a daemon, writes: what its daemon keeps of it, and what comes; the last
@@ -632,7 +643,32 @@ impl<R: NodeRole> Node<R> {
         Operator::new(identity, worker, session, config.priority)
     }
 
-    /// Opens a direct link to a visualization, to play it.
+    /// Plays a visualization for as long as the session lives: over a direct link, over the mesh while there is none, and
+    /// again when it was started again. All sessions of a node with one visualization are one.
+    #[must_use]
+    pub fn play_session(&self, node: &NodeId) -> PlaySession
+    where
+        ModulationFrame: Route<R, Visualization>,
+    {
+        self.play_session_with(node, FrameSettings::default())
+    }
+
+    /// The same, with other frames than usual; where there is a session already, its own count.
+    #[must_use]
+    pub fn play_session_with(&self, node: &NodeId, settings: FrameSettings) -> PlaySession
+    where
+        ModulationFrame: Route<R, Visualization>,
+    {
+        self.core.sessions.with(&self.core, node, settings)
+    }
+
+    /// The visualizations that are played by sessions, and how.
+    #[must_use]
+    pub fn play_sessions(&self) -> BTreeMap<NodeId, SessionStatus> {
+        self.core.sessions.statuses()
+    }
+
+    /// Opens a direct link to a visualization, to play it. [`play_session`](Self::play_session) looks after one by itself.
     #[must_use]
     pub fn play(&self, info: &NodeInfo) -> Pending<Result<PlayLink, PlayError>>
     where
@@ -793,7 +829,7 @@ impl Core {
         }
     }
 
-    fn subscribe<M: Message>(&self, pattern: &str) -> Subscription<Received<M>> {
+    pub(crate) fn subscribe<M: Message>(&self, pattern: &str) -> Subscription<Received<M>> {
         let policy = if M::LANE.drops_older() { Policy::Latest } else { Policy::DropOldest };
         let inbox = Inbox::new(policy, INBOX);
         let (filled, pattern) = (inbox.clone(), pattern.to_owned());
@@ -839,20 +875,29 @@ impl Core {
         Subscription::new(inbox, declaration)
     }
 
+    /// Asks for what others keep on a key.
+    pub(crate) fn ask<M: Message>(
+        &self,
+        pattern: String,
+        deadline: Duration,
+    ) -> Pending<Vec<Received<M>>> {
+        retained::ask(&self.worker, &self.reception, pattern, deadline)
+    }
+
     /// What others play goes straight onto the board.
-    fn take_modulation(self: &Arc<Self>, worker: &Worker, echo: Option<Echo>) -> Declaration {
+    fn take_modulation(self: &Arc<Self>, worker: &Worker, entrance: Entrance) -> Declaration {
         let pattern = Topics::<Modulation>::modulation_of(&self.identity.id).pattern().to_owned();
         let (board, reception) = (Arc::clone(&self.board), self.reception.clone());
         let run = self.identity.instance;
-        let gate = Arc::new(Gate::of::<Modulation>());
         worker.declare(pattern.clone(), move |session| {
-            let (board, reception, echo) = (Arc::clone(&board), reception.clone(), echo.clone());
-            let gate = Arc::clone(&gate);
+            let (board, reception, entrance) =
+                (Arc::clone(&board), reception.clone(), entrance.clone());
             let callback = move |sample| {
                 // A pattern of parameters matches their frames too, which are larger.
-                let raw = admitted(&sample, ModulationFrame::MAX_BYTES, &gate, &reception);
+                let limit = ModulationFrame::MAX_BYTES;
+                let raw = admitted(&sample, limit, &entrance.gate, &reception);
                 let Some(raw) = raw else { return };
-                let taken = take_values(&raw, run, &board, &reception, echo.as_ref());
+                let taken = take_values(&raw, run, &board, &reception, &entrance);
                 if let Err(problem) = taken {
                     reception.complain(Modulation::LANE, problem);
                 }
@@ -949,8 +994,9 @@ impl Core {
             return;
         };
         self.counters.received(Control::LANE);
-        let request =
-            Request::new(control, from, key, query, worker.clone(), self.reception.clone());
+        let signature = self.identity.envelope(0).encode().unwrap_or_default();
+        let (worker, reception) = (worker.clone(), self.reception.clone());
+        let request = Request::new(control, from, key, query, worker, reception, signature);
         if !request.control().is_for(role) {
             let reason = match (request.control(), role) {
                 (Control::Shutdown(_), Role::Daemon) => {
@@ -1038,6 +1084,14 @@ impl Core {
     }
 }
 
+/// Where what is played comes in, by one of the two ways.
+#[derive(Clone)]
+struct Entrance {
+    gate: Arc<Gate>,
+    echo: Echo,
+    by: PlayWay,
+}
+
 /// Puts what was played onto the board: one value, or a frame. What cannot be read is complained of already; `run` is
 /// this one.
 fn take_values(
@@ -1045,12 +1099,14 @@ fn take_values(
     run: u64,
     board: &Board,
     reception: &Reception,
-    echo: Option<&Echo>,
+    entrance: &Entrance,
 ) -> Result<(), Problem> {
     let envelope = raw.envelope.as_ref();
     let (key, sender) = (|| raw.key.clone(), || raw.sender().cloned());
     let refused = |problem| Problem::ValueRefused { key: key(), sender: sender(), problem };
-    let played = match Key::parse(&raw.key) {
+    let key_of = Key::parse(&raw.key);
+    let is_frame = matches!(key_of, Some(Key::ModulationFrame(_)));
+    let played = match key_of {
         Some(Key::Modulation { parameter, .. }) => {
             let Some(Modulation { value }) = reception.decode(raw) else { return Ok(()) };
             board.play(envelope, &parameter, value).map_err(refused)?
@@ -1069,8 +1125,9 @@ fn take_values(
         },
     };
     let Played { taken, values, held, told } = played;
-    if let Some(echo) = echo.filter(|_| !values.is_empty()) {
-        echo.played(values);
+    // A single value on the mesh is seen already.
+    if !values.is_empty() && (is_frame || entrance.by == PlayWay::Direct) {
+        entrance.echo.played(values);
     }
     if taken.taken > 0 {
         reception.counters.received(Modulation::LANE);

@@ -21,7 +21,10 @@ use hana_protocol::ParameterName;
 use hana_protocol::Ping;
 use hana_protocol::Topic;
 use thiserror::Error;
+use zenoh::Wait;
 use zenoh::sample::Locality;
+use zenoh::sample::SampleKind;
+use zenoh::session::TransportEvent;
 
 use crate::CommandError;
 use crate::FrameStream;
@@ -38,6 +41,7 @@ use crate::outbox::Outbox;
 use crate::reception::Reception;
 use crate::session::Part;
 use crate::session::SessionError;
+use crate::worker::Declaration;
 use crate::worker::Worker;
 
 /// A direct link to a visualization, to play it: what is played over it goes through no daemon, and keeps
@@ -167,7 +171,12 @@ impl PlayLink {
     ///
     /// When no thread can be started.
     pub fn frame_stream(&self, settings: FrameSettings) -> std::io::Result<FrameStream> {
-        let channel = Channel::new(
+        FrameStream::start(&self.info, self.frame_channel(), settings)
+    }
+
+    /// Where frames go over the link.
+    pub(crate) fn frame_channel(&self) -> Arc<Channel> {
+        Arc::new(Channel::new(
             Key::ModulationFrame(self.info.node.clone()).to_string(),
             ModulationFrame::LANE,
             Locality::Remote,
@@ -175,8 +184,38 @@ impl PlayLink {
             self.worker.clone(),
             self.reception.clone(),
             None,
-        );
-        FrameStream::start(&self.info, Arc::new(channel), settings)
+        ))
+    }
+
+    /// The run of the visualization that it leads to.
+    pub(crate) fn run(&self) -> u64 {
+        self.info.instance
+    }
+
+    pub(crate) const fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// Whether the other end holds it. One that is blocked is held until Zenoh gives it up.
+    pub(crate) fn is_held(&self) -> bool {
+        self.worker.seat().is_some_and(|seat| {
+            let info = seat.session.info();
+            info.peers_zid().wait().next().is_some() || info.routers_zid().wait().next().is_some()
+        })
+    }
+
+    /// Tells `gone` when the other end is gone; as long as what comes back lives.
+    pub(crate) fn when_gone(&self, gone: impl Fn() + Clone + Send + Sync + 'static) -> Declaration {
+        self.worker.declare("the end of a play link", move |session| {
+            let gone = gone.clone();
+            let callback = move |event: TransportEvent| {
+                if event.kind() == SampleKind::Delete {
+                    gone();
+                }
+            };
+            let listener = session.info().transport_events_listener().callback(callback).wait()?;
+            Ok(Box::new(listener))
+        })
     }
 
     /// Goes there and back.

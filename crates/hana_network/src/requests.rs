@@ -25,6 +25,8 @@ pub struct Request {
     answered: bool,
     worker: Worker,
     reception: Reception,
+    /// Who answers, and which run of it.
+    signature: Vec<u8>,
 }
 
 impl Request {
@@ -35,8 +37,9 @@ impl Request {
         query: Option<Query>,
         worker: Worker,
         reception: Reception,
+        signature: Vec<u8>,
     ) -> Self {
-        Self { control, from, key, query, answered: false, worker, reception }
+        Self { control, from, key, query, answered: false, worker, reception, signature }
     }
 
     /// The command.
@@ -85,10 +88,10 @@ impl Request {
                 return;
             },
         };
-        let key = self.key.clone();
+        let (key, signature) = (self.key.clone(), std::mem::take(&mut self.signature));
         self.worker.answer(query, move |_, query| {
-            if let Err(problem) = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK).wait()
-            {
+            let reply = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK);
+            if let Err(problem) = reply.attachment(signature).wait() {
                 tracing::warn!("a command was not answered: {problem}");
             }
         });

@@ -8,26 +8,26 @@ use bevy_ecs::system::SystemParam;
 use hana_network::CommandError;
 use hana_network::Operator;
 use hana_network::Pending;
-use hana_network::Publisher;
+use hana_network::PlaySession;
 use hana_protocol::Blackout;
 use hana_protocol::Command;
 use hana_protocol::Control;
 use hana_protocol::Hold;
 use hana_protocol::Ignore;
 use hana_protocol::Kill;
-use hana_protocol::Modulation;
 use hana_protocol::NodeId;
 use hana_protocol::NodeView;
+use hana_protocol::ParameterError;
 use hana_protocol::ParameterName;
 use hana_protocol::Priority;
 use hana_protocol::Remedy;
 use hana_protocol::Restart;
 use hana_protocol::Resume;
+use hana_protocol::SessionStatus;
 use hana_protocol::Set;
 use hana_protocol::Shutdown;
 use hana_protocol::Start;
 use hana_protocol::Stop;
-use hana_protocol::Topic;
 use hana_protocol::TopicName;
 use hana_protocol::Unsendable;
 use hana_protocol::When;
@@ -72,7 +72,15 @@ type Outcome = Box<dyn Fn() -> Option<Result<(), CommandError>> + Send + Sync>;
 #[derive(Resource, Default)]
 pub(crate) struct Desk {
     under_way: Vec<(NodeId, Control, Outcome)>,
-    played: HashMap<(NodeId, ParameterName), Publisher<Modulation>>,
+    played: HashMap<NodeId, Played>,
+}
+
+/// A visualization that is played, and what was wrong with that last: said once, not in each frame.
+struct Played {
+    session: PlaySession,
+    told: Option<ParameterError>,
+    /// Whether it was ever there.
+    was_known: bool,
 }
 
 /// Ending a process may take three deadlines one after the other; answering takes a moment.
@@ -153,16 +161,26 @@ impl Mesh<'_> {
     }
 
     /// Moves a parameter of a visualization, as often as every frame: the newest value counts, none is
-    /// confirmed.
+    /// confirmed. The first time opens a play session ([`PlaySession`]), which finds its way by itself from then on.
     pub fn play(&mut self, node: &NodeId, parameter: &ParameterName, value: f32) {
         let Some(own) = self.link.node() else { return };
-        let publisher =
-            self.desk.played.entry((node.clone(), parameter.clone())).or_insert_with(|| {
-                own.publisher(&Topic::<Modulation>::modulation(node.clone(), parameter.clone()))
-            });
-        if let Err(problem) = publisher.publish(&Modulation { value }) {
-            tracing::warn!("not played: {problem}");
+        if !self.desk.played.contains_key(node) {
+            let played = Played { session: own.play_session(node), told: None, was_known: false };
+            self.desk.played.insert(node.clone(), played);
         }
+        let Some(played) = self.desk.played.get_mut(node) else { return };
+        if let Err(problem) = played.session.set(parameter, value)
+            && played.told.as_ref() != Some(&problem)
+        {
+            tracing::warn!("'{node}' is not played: {problem}");
+            played.told = Some(problem);
+        }
+    }
+
+    /// How a visualization is played by this app, if it is.
+    #[must_use]
+    pub fn play_session(&self, node: &NodeId) -> Option<SessionStatus> {
+        self.desk.played.get(node).map(|played| played.session.status())
     }
 
     /// Takes parameters of a visualization, from whoever has them, until they are released or somebody else takes them.
@@ -293,11 +311,23 @@ pub(crate) fn build(app: &mut App) {
     app.init_resource::<Desk>().add_systems(PreUpdate, take_answers.in_set(HanaSystems::Receive));
 }
 
-fn take_answers(link: Res<MeshLink<role::App>>, mut desk: ResMut<Desk>, mut commands: Commands) {
+fn take_answers(
+    link: Res<MeshLink<role::App>>,
+    nodes: Res<Nodes>,
+    mut desk: ResMut<Desk>,
+    mut commands: Commands,
+) {
     if link.node().is_none() {
         // They are of a node that has left.
         desk.played.clear();
     }
+    desk.played.retain(|node, played| {
+        let is_known = nodes.info(node).is_some();
+        // One that is started again is known all the while.
+        let is_over = played.was_known && !is_known;
+        played.was_known = is_known;
+        !is_over
+    });
     desk.under_way.retain(|(node, command, outcome)| {
         let Some(outcome) = outcome() else { return true };
         if let Err(problem) = &outcome {

@@ -29,11 +29,12 @@ use hana_network::NodeConfig;
 use hana_plugin::MeshLink;
 use hana_plugin::PlayoutSettings;
 use hana_plugin::VisualizationPlugin;
-use hana_protocol::FrameSettings;
 use hana_protocol::NodeId;
 use hana_protocol::ParameterName;
+use hana_protocol::PlayWay;
 use hana_protocol::Set;
 use hana_protocol::role;
+use hana_tests::eventually;
 use hana_tests::is_alone;
 
 thread_local! {
@@ -106,8 +107,16 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
     };
     let hands = NodeConfig::from_environment(NodeId::new("hands").unwrap()).unwrap();
     let hands = Node::<role::App>::join(hands).wait(SOON).unwrap().unwrap();
-    let link = hands.play(&info).wait(SOON).unwrap().unwrap();
-    let stream = link.frame_stream(FrameSettings::default()).unwrap();
+    let session = hands.play_session(&info.node);
+    session.found(info.clone());
+    let names: Vec<ParameterName> =
+        (0..32).map(|place| ParameterName::new(&format!("p{place}")).unwrap()).collect();
+    eventually(SOON, "the session to be direct", || {
+        // The first time a parameter is set it gets its place.
+        names.iter().for_each(|name| session.set(name, 0.0).unwrap());
+        let status = session.status();
+        if status.way == PlayWay::Direct { Ok(()) } else { Err(status) }
+    });
     // The upper ones move by themselves.
     let by_the_beat = (32..64).fold(Set::default(), |set, place| {
         let recipe = ["lfo:sine:1bar", "lfo:saw:3s", "env:1beat", "lfo:sample-and-hold:0.1beats"];
@@ -122,9 +131,9 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
         let mut allocated_by_setting = 0;
         while !of_hands.load(Ordering::Acquire) {
             let before = ALLOCATIONS.get();
-            for place in 0..32_u8 {
+            for (place, name) in (0..32_u8).zip(&names) {
                 let value = begun.elapsed().as_secs_f32().mul_add(3.0, f32::from(place)).sin();
-                stream.set(place.into(), value).unwrap();
+                session.set(name, value).unwrap();
             }
             allocated_by_setting += ALLOCATIONS.get() - before;
             thread::sleep(Duration::from_millis(1));

@@ -49,6 +49,7 @@ struct Recorded {
     value: f32,
     at: i64,
     stage: Stage,
+    is_set: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,8 @@ enum Stage {
     New,
     /// It was said, and is to be said again, so often already.
     Repeated(usize),
+    /// It is to be said once more, since what was said may not have arrived.
+    Again,
 }
 
 impl FrameRecorder {
@@ -79,7 +82,7 @@ impl FrameRecorder {
             began: (0, 0),
             rows: Vec::with_capacity((most_rows + 1) * parameters),
             most_rows,
-            parameters: vec![Recorded { value: 0.0, at: 0, stage: Stage::Done }; parameters],
+            parameters: vec![Recorded::NEVER; parameters],
             left: None,
             next_repeat: None,
             forgotten: 0,
@@ -119,7 +122,30 @@ impl FrameRecorder {
         }
         let row = self.rows.len() - width;
         self.rows[row + index] = value;
-        self.parameters[index] = Recorded { value, at: now, stage: Stage::New };
+        self.parameters[index] = Recorded { value, at: now, stage: Stage::New, is_set: true };
+        true
+    }
+
+    /// What was set since then, and was said, is said once more, with the time at which it was set: whoever was meant to hear
+    /// it may not have.
+    pub fn say_again(&mut self, since: i64) {
+        for parameter in &mut self.parameters {
+            let is_said = matches!(parameter.stage, Stage::Done | Stage::Repeated(_));
+            if is_said && parameter.is_set && parameter.at >= since {
+                parameter.stage = Stage::Again;
+                self.next_repeat = Some(i64::MIN);
+            }
+        }
+    }
+
+    /// A parameter was set at `at`, before this was made: it is said with that time. False where there is no such parameter
+    /// or the value is no finite number.
+    pub fn recall(&mut self, index: usize, value: f32, at: i64) -> bool {
+        let Some(parameter) = self.parameters.get_mut(index).filter(|_| value.is_finite()) else {
+            return false;
+        };
+        *parameter = Recorded { value, at, stage: Stage::Again, is_set: true };
+        self.next_repeat = Some(i64::MIN);
         true
     }
 
@@ -232,24 +258,31 @@ impl FrameRecorder {
         frame.at = at;
         frame.after.push(0);
         for (index, parameter) in self.parameters.iter_mut().enumerate() {
-            if parameter.at == at
-                && let Stage::Repeated(times) = parameter.stage
-            {
-                frame.indices.push(index as u16);
-                frame.samples.push(parameter.value);
-                parameter.stage = if times + 1 < Self::REPEATS.len() {
-                    Stage::Repeated(times + 1)
-                } else {
-                    Stage::Done
-                };
+            if parameter.at != at {
+                continue;
             }
+            parameter.stage = match parameter.stage {
+                Stage::Repeated(times) if times + 1 < Self::REPEATS.len() => {
+                    Stage::Repeated(times + 1)
+                },
+                Stage::Repeated(_) | Stage::Again => Stage::Done,
+                Stage::Done | Stage::New => continue,
+            };
+            frame.indices.push(index as u16);
+            frame.samples.push(parameter.value);
         }
     }
 }
 
 impl Recorded {
+    const NEVER: Self = Self { value: 0.0, at: 0, stage: Stage::Done, is_set: false };
+
     fn repeat_due(&self) -> Option<i64> {
-        let Stage::Repeated(times) = self.stage else { return None };
+        let times = match self.stage {
+            Stage::Repeated(times) => times,
+            Stage::Again => return Some(i64::MIN),
+            Stage::Done | Stage::New => return None,
+        };
         let after = FrameRecorder::REPEATS.get(times)?;
         Some(self.at.saturating_add(us(*after)))
     }
@@ -285,6 +318,26 @@ mod tests {
             }
         }
         frames
+    }
+
+    #[test]
+    fn what_may_not_have_arrived_is_said_once_more_with_the_time_at_which_it_was_set() {
+        let mut recorder = recorder(4);
+        recorder.recall(3, 0.4, START - 5_000_000);
+        recorder.set(0, 0.1, START);
+        let said = run(&mut recorder, START + 1_000_000);
+        assert_eq!(said[0].1.values().collect::<Vec<_>>(), [(3, START - 5_000_000, 0.4)]);
+        recorder.set(1, 0.2, START + 1_000_000);
+        run(&mut recorder, START + 2_000_000);
+        assert_eq!((said.len(), recorder.due()), (1 + 3, None));
+        recorder.say_again(START + 1);
+        let again = run(&mut recorder, START + 2_000_000);
+        assert_eq!(again.len(), 1);
+        assert_eq!(again[0].1.values().collect::<Vec<_>>(), [(1, START + 1_000_000, 0.2)]);
+        recorder.say_again(i64::MIN);
+        let again = run(&mut recorder, START + 3_000_000);
+        assert_eq!(again.len(), 3, "never of a parameter that was not set");
+        assert_eq!(recorder.due(), None);
     }
 
     #[test]

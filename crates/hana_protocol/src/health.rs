@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::Lane;
 use crate::Message;
 use crate::NodeId;
+use crate::SessionStatus;
 
 /// What a node says of itself ten times a second, on `hana/<node>/health`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -28,9 +29,14 @@ pub struct Health {
     /// With whom it has or had trouble, the most first; at most [`Health::MAX_TROUBLES`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<Trouble>,
+    /// The visualizations that it plays, and how; at most [`Health::MAX_PLAYS`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub plays: BTreeMap<NodeId, SessionStatus>,
 }
 
 impl Health {
+    /// More play sessions than this are not told.
+    pub const MAX_PLAYS: usize = 64;
     /// More troubles than this are not told.
     pub const MAX_TROUBLES: usize = 8;
 }
@@ -165,7 +171,8 @@ impl Counters {
 
 impl Message for Health {
     const LANE: Lane = Lane::UnreliableSequenced;
-    const MAX_BYTES: usize = 4 * 1024;
+    /// Most of it for play sessions, under names of any length.
+    const MAX_BYTES: usize = 16 * 1024;
     /// Five times the ten beats of a second.
     const MAX_PER_SECOND: u32 = 50;
     const NAME: &'static str = "health";

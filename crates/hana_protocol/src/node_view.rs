@@ -11,7 +11,9 @@ use crate::LaneTraffic;
 use crate::NodeId;
 use crate::Override;
 use crate::ParameterName;
+use crate::PlayWay;
 use crate::ProcessState;
+use crate::SessionStatus;
 use crate::Trouble;
 use crate::role::Role;
 
@@ -61,6 +63,12 @@ pub struct NodeView {
     /// What its operator has told the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The visualizations that it plays, and how.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub plays: BTreeMap<NodeId, SessionStatus>,
+    /// Who plays it, and how.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub played_by: BTreeMap<NodeId, SessionStatus>,
     /// What it counted, if there were messages that never came or could not be used, or changes that came after their beat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
@@ -106,6 +114,29 @@ impl NodeView {
             format!("{by} {} {count}", if is_taken { "has" } else { "plays" })
         });
         words.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Who plays it, or whom it plays, in words: `played by desk (direct 0.2 ms), osc (mesh 1.4 ms)`; of more than `most`, how
+    /// many, and how many of them not directly. Empty where that is nobody.
+    #[must_use]
+    pub fn sessions_in_words(&self, most: usize) -> String {
+        let in_words = |verb: &str, sessions: &BTreeMap<NodeId, SessionStatus>| {
+            if sessions.len() <= most {
+                let each = sessions.iter().map(|(node, status)| format!("{node} ({status})"));
+                return format!("{verb} {}", each.collect::<Vec<_>>().join(", "));
+            }
+            let not_direct =
+                sessions.values().filter(|status| status.way != PlayWay::Direct).count();
+            let rest = if not_direct > 0 {
+                format!(", {not_direct} over the mesh")
+            } else {
+                String::new()
+            };
+            format!("{verb} {}{rest}", sessions.len())
+        };
+        let both = [("played by", &self.played_by), ("plays", &self.plays)];
+        let there = both.into_iter().filter(|(_, sessions)| !sessions.is_empty());
+        there.map(|(verb, sessions)| in_words(verb, sessions)).collect::<Vec<_>>().join("; ")
     }
 
     /// Messages that did not reach this node, or were thrown away there before its program read them. Where the newest

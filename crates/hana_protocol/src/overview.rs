@@ -227,6 +227,8 @@ pub(crate) mod tests {
             holders: vec![],
             mixed: BTreeMap::new(),
             note: None,
+            plays: [].into(),
+            played_by: [].into(),
             counters: None,
             lanes: BTreeMap::new(),
             troubles: vec![],

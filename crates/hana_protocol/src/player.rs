@@ -38,8 +38,7 @@ struct Track {
     playout: Playout,
     /// What was shown last, as bits; none before the first.
     shown: Option<u32>,
-    /// When the newest value was sent, local microseconds.
-    newest: Option<i64>,
+    newest: Option<Newest>,
     /// Of which run of a sender the last value was, and its time there: a frame may say it again.
     last: Option<(u64, i64)>,
     /// What came too late, and may yet be all that comes.
@@ -52,6 +51,16 @@ struct Track {
 struct Parked {
     value: f32,
     since: Instant,
+    /// What is known of when it was sent: what was sent after it, and comes even later, counts.
+    sent: Option<Newest>,
+}
+
+/// When the newest value was sent.
+#[derive(Debug, Clone, Copy)]
+struct Newest {
+    local_us: i64,
+    /// The run that sent it and its time there, which tells what is newer also where its clock is not known.
+    sent: Option<(u64, i64)>,
 }
 
 #[derive(Debug)]
@@ -160,7 +169,7 @@ impl Player {
         let local = self.local(now);
         let Some(track) = self.tracks.get_mut(index) else { return };
         track.playout.show(local, value, now);
-        track.newest = Some(local);
+        track.newest = Some(Newest { local_us: local, sent: None });
         track.parked = None;
         track.is_settled = false;
     }
@@ -182,7 +191,7 @@ impl Player {
             {
                 track.parked = None;
                 track.playout.show(local, parked.value, now);
-                track.newest = Some(local);
+                track.newest = Some(parked.sent.unwrap_or(Newest { local_us: local, sent: None }));
             }
             if let Some(value) = track.playout.value(local, now)
                 && track.shown.replace(value.to_bits()) != Some(value.to_bits())
@@ -236,17 +245,24 @@ impl Player {
         if track.last == Some(sent) {
             return taken;
         }
-        let is_newest = local_us.is_none_or(|at| track.newest.is_none_or(|newest| at > newest));
+        let is_newest = track.newest.is_none_or(|newest| newest.is_before(local_us, sent));
         let limit = Self::STALE.max(track.playout.settings().delay).as_micros();
         let fresh = local_us.filter(|at| u128::from(now_us.abs_diff(*at)) <= limit);
         let was_taken = match fresh {
             Some(at) => {
                 taken.late += u64::from(track.parked.take().is_some());
-                track.newest = track.newest.max(Some(at));
+                if track.newest.is_none_or(|newest| at > newest.local_us) {
+                    track.newest = Some(Newest { local_us: at, sent: Some(sent) });
+                }
                 track.playout.push(at, value)
             },
             None if is_newest => {
-                let before = track.parked.replace(Parked { value, since: now });
+                let before = track.parked.replace(Parked {
+                    value,
+                    since: now,
+                    // Where its sender's clock is not known, it counts as of now.
+                    sent: Some(Newest { local_us: local_us.unwrap_or(now_us), sent: Some(sent) }),
+                });
                 taken.late += u64::from(before.is_some());
                 true
             },
@@ -263,6 +279,14 @@ impl Player {
     }
 }
 
+impl Newest {
+    /// Whether a value is newer, as far as is known.
+    fn is_before(self, local_us: Option<i64>, sent: (u64, i64)) -> bool {
+        let is_later = |(run, at): (u64, i64)| run == sent.0 && sent.1 > at;
+        self.sent.is_some_and(is_later) || local_us.is_none_or(|at| at > self.local_us)
+    }
+}
+
 impl Track {
     /// Nobody has looked for so long that what waited is old by now.
     fn wake_up(&mut self, local: i64, now: Instant) {
@@ -271,7 +295,7 @@ impl Track {
         if let Some(value) = self.playout.forget_before(local.saturating_sub(limit))
             && self.shown != Some(value.to_bits())
         {
-            self.parked.get_or_insert(Parked { value, since: now });
+            self.parked.get_or_insert(Parked { value, since: now, sent: None });
         }
     }
 }

@@ -214,6 +214,8 @@ mod tests {
             holders: vec![],
             mixed: [].into(),
             note: None,
+            plays: [].into(),
+            played_by: [].into(),
             counters: None,
             lanes: [].into(),
             troubles: vec![],

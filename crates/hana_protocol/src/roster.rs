@@ -402,14 +402,26 @@ impl Roster {
     #[must_use]
     pub fn view(&self, node: &NodeId, unix_ms: u64) -> Option<NodeView> {
         let entry = self.nodes.get(node).filter(|entry| entry.is_shown())?;
-        Some(entry.view(node, unix_ms))
+        Some(self.with_players(entry.view(node, unix_ms)))
+    }
+
+    /// The same with who plays it.
+    fn with_players(&self, mut view: NodeView) -> NodeView {
+        if view.role == Role::Visualization && view.state.is_alive() {
+            let of = |(app, entry): (&NodeId, &Entry)| {
+                let status = entry.plays(&view.node)?;
+                Some((app.clone(), status))
+            };
+            view.played_by = self.nodes.iter().filter_map(of).collect();
+        }
+        view
     }
 
     /// How every node is shown at `now`, by id.
     #[must_use]
     pub fn views(&self, unix_ms: u64) -> Vec<NodeView> {
         let shown = self.nodes.iter().filter(|(_, entry)| entry.is_shown());
-        shown.map(|(node, entry)| entry.view(node, unix_ms)).collect()
+        shown.map(|(node, entry)| self.with_players(entry.view(node, unix_ms))).collect()
     }
 
     /// What `node` said of itself.
@@ -440,12 +452,6 @@ impl Roster {
     #[must_use]
     pub fn is_present(&self, node: &NodeId) -> bool {
         self.nodes.get(node).is_some_and(Entry::is_present)
-    }
-
-    /// How many nodes have a token on the mesh.
-    #[must_use]
-    pub fn present(&self) -> usize {
-        self.nodes.values().filter(|entry| entry.is_present()).count()
     }
 
     /// Whether nobody is known.

@@ -51,6 +51,8 @@ struct Selected {
 const NAME: f32 = 96.0;
 const VALUE: f32 = 72.0;
 const HOLDER: f32 = 96.0;
+/// Play sessions that are told one by one.
+const SESSIONS: usize = 3;
 /// Troubles that are told.
 const TROUBLES: usize = 3;
 /// The height of two lines of buttons.
@@ -143,6 +145,10 @@ fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
     let host = view.host.as_ref().map_or_else(String::new, |host| format!("on {host}"));
     let pid = view.pid.map_or_else(String::new, |pid| format!(", process {pid}"));
     parent.spawn(theme::line(format!("{} {host}{pid}", view.role), theme::SMALL, theme::FAINT));
+    let sessions = view.sessions_in_words(SESSIONS);
+    if !sessions.is_empty() {
+        parent.spawn(theme::text(sessions, theme::SMALL, theme::FAINT));
+    }
     if !selected.troubles.is_empty() {
         let troubles = format!("messages: {}", selected.troubles.join(", "));
         parent.spawn(theme::text(troubles, theme::SMALL, theme::FAINT));

@@ -7,20 +7,12 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context;
-use hana_network::FrameStream;
 use hana_network::MeshWatch;
 use hana_network::Node;
 use hana_network::NodeConfig;
-use hana_network::Pending;
-use hana_network::PlayError;
-use hana_network::PlayLink;
-use hana_network::Publisher;
-use hana_protocol::FrameSettings;
-use hana_protocol::Modulation;
+use hana_network::PlaySession;
 use hana_protocol::NodeId;
-use hana_protocol::NodeInfo;
 use hana_protocol::ParameterName;
-use hana_protocol::Topic;
 use hana_protocol::role;
 use hana_protocol::role::Role;
 use signal_hook::consts::SIGINT;
@@ -85,67 +77,35 @@ fn join(id: Option<&NodeId>) -> anyhow::Result<Node<role::Bridge>> {
 struct OscBridge {
     node: Node<role::Bridge>,
     watch: MeshWatch,
-    played: HashMap<NodeId, Played>,
+    /// For values that come together the frames of a session see to it that they are shown together.
+    played: HashMap<NodeId, PlaySession>,
     complaints: Complaints,
-}
-
-/// A visualization that was played: over a direct link once it is open, over the mesh until then.
-struct Played {
-    /// Which run of it: frames are for one.
-    instance: Option<u64>,
-    link: Link,
-    publishers: HashMap<ParameterName, Publisher<Modulation>>,
-    /// For values that come together, so that they are shown together.
-    frames: Option<FrameStream>,
-}
-
-enum Link {
-    Opening(Pending<Result<PlayLink, PlayError>>),
-    Open(PlayLink),
-    None,
 }
 
 impl OscBridge {
     fn take(&mut self, datagram: &[u8]) {
         let values = osc_message::read(datagram);
-        let together = values.iter().flatten().count() > 1;
         for value in values {
             match value {
-                Ok(value) => self.play(&value, together),
+                Ok(value) => self.play(&value),
                 Err(error) => self.complaints.say(&error.to_string()),
             }
         }
     }
 
-    fn play(&mut self, value: &OscValue, together: bool) {
+    fn play(&mut self, value: &OscValue) {
         let OscValue { node: id, parameter, value } = value;
         self.watch.poll();
-        if let Err(problem) = self.check(id, parameter, *value) {
-            self.complaints.say(&format!("/hana/{id}/{parameter}: {problem}"));
-            return;
-        }
-        let (node, roster) = (&self.node, self.watch.roster());
-        let played = self.played.entry(id.clone()).or_insert_with(|| Played {
-            instance: roster.info(id).map(|info| info.instance),
-            link: roster.info(id).map_or(Link::None, |info| Link::Opening(node.play(info))),
-            publishers: HashMap::new(),
-            frames: None,
-        });
-        if let Some(info) = roster.info(id).filter(|_| together) {
-            if let Err(problem) = played.play_in_frame(node, info, parameter, *value) {
-                self.complaints.say(&format!("/hana/{id}/{parameter}: {problem}"));
+        let played = self.check(id, parameter, *value).and_then(|()| {
+            if !self.played.contains_key(id) {
+                self.played.insert(id.clone(), self.node.play_session(id));
             }
-            return;
-        }
-        let publisher =
-            played.publishers.entry(parameter.clone()).or_insert_with(|| match &played.link {
-                Link::Open(link) => link.modulation(parameter.clone()),
-                Link::Opening(_) | Link::None => {
-                    node.publisher(&Topic::<Modulation>::modulation(id.clone(), parameter.clone()))
-                },
-            });
-        if let Err(problem) = publisher.publish(&Modulation { value: *value }) {
-            self.complaints.say(&problem.to_string());
+            let session = self.played.get(id);
+            let played = session.map_or(Ok(()), |session| session.set(parameter, *value));
+            played.map_err(|problem| problem.to_string())
+        });
+        if let Err(problem) = played {
+            self.complaints.say(&format!("/hana/{id}/{parameter}: {problem}"));
         }
     }
 
@@ -173,51 +133,13 @@ impl OscBridge {
         Ok(())
     }
 
-    /// Takes links that have opened into use, and forgets who is gone.
+    /// Forgets who is gone.
     fn look_around(&mut self) {
         self.watch.poll();
         let roster = self.watch.roster();
-        self.played.retain(|id, played| {
-            let instance = roster.info(id).map(|info| info.instance);
-            roster.is_present(id) && instance == played.instance
-        });
-        for (id, played) in &mut self.played {
-            let Link::Opening(pending) = &played.link else { continue };
-            match pending.take() {
-                None => {},
-                Some(Ok(link)) => {
-                    played.publishers.clear();
-                    played.frames = None;
-                    played.link = Link::Open(link);
-                },
-                Some(Err(problem)) => {
-                    self.complaints.say(&format!("'{id}' is played over the mesh: {problem}"));
-                    played.link = Link::None;
-                },
-            }
-        }
+        // One that is started again goes on being played, and is there again soon.
+        self.played.retain(|id, _| roster.info(id).is_some());
         self.complaints.sum_up();
-    }
-}
-
-impl Played {
-    fn play_in_frame(
-        &mut self,
-        node: &Node<role::Bridge>,
-        info: &NodeInfo,
-        parameter: &ParameterName,
-        value: f32,
-    ) -> anyhow::Result<()> {
-        let frames = match &mut self.frames {
-            Some(frames) => frames,
-            slot @ None => slot.insert(match &self.link {
-                Link::Open(link) => link.frame_stream(FrameSettings::default())?,
-                Link::Opening(_) | Link::None => {
-                    node.frame_stream(info, FrameSettings::default())?
-                },
-            }),
-        };
-        Ok(frames.set(frames.place(parameter)?, value)?)
     }
 }
 

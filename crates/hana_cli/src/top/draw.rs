@@ -257,6 +257,9 @@ fn since(view: &NodeView, around: &Surroundings) -> String {
     }
 }
 
+/// Play sessions that are told one by one.
+const SESSIONS: usize = 3;
+
 fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
     let Some(view) = model.selected() else { return };
     let block = Block::new().borders(Borders::TOP).title(format!(" {} ", view.node).bold());
@@ -295,7 +298,9 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundi
     } else {
         format!("  messages: {}", troubles.join(", "))
     };
-    let line = format!("{times}{pid}{}{troubles}", playing.join("  "));
+    let sessions = view.sessions_in_words(SESSIONS);
+    let sessions = if sessions.is_empty() { sessions } else { format!("  {sessions}") };
+    let line = format!("{times}{pid}{}{sessions}{troubles}", playing.join("  "));
     frame.render_widget(Line::raw(line), said);
     draw_lines(frame, log, around.log);
 }

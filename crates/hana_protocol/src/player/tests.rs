@@ -144,6 +144,53 @@ fn the_last_value_is_shown_in_the_end_however_old_it_is() {
 }
 
 #[test]
+fn what_was_sent_later_and_is_said_again_later_still_counts() {
+    for delay in [0, 20] {
+        let mut stage = Stage::new(delay, 1);
+        let say = |stage: &mut Stage, set: i64, arrives: u64, value: f32| {
+            let frame = ModulationFrame {
+                instance: 1,
+                at: SENDER + set * 1000,
+                after: vec![0],
+                indices: vec![0],
+                samples: vec![value],
+            };
+            let now = stage.at(arrives);
+            stage.player.frame(Some(&envelope("knob", arrives)), &frame, now)
+        };
+        say(&mut stage, 0, 0, 0.1);
+        say(&mut stage, 1000, 3000, 0.5);
+        assert_eq!(stage.zoom(3101), 0.5);
+        // It was set after the other one, and got lost.
+        assert_eq!(say(&mut stage, 1010, 3200, 0.6), TAKEN);
+        assert_eq!(stage.zoom(3301), 0.6);
+        assert_eq!(say(&mut stage, 1005, 3400, 0.7).taken, 0);
+        assert_eq!(stage.zoom(3600), 0.6);
+    }
+}
+
+#[test]
+fn what_took_so_long_that_its_senders_clock_is_in_doubt_does_not_shut_out_what_was_sent_after_it() {
+    let mut stage = Stage::new(0, 1);
+    for at in 0..100 {
+        stage.put("knob", at, at, 0.1);
+        stage.zoom(at);
+    }
+    stage.put("knob", 100, 2300, 0.5);
+    assert_eq!(stage.zoom(2401), 0.5);
+    let again = ModulationFrame {
+        instance: 1,
+        at: SENDER + 101_000,
+        after: vec![0],
+        indices: vec![0],
+        samples: vec![0.6],
+    };
+    let now = stage.at(2500);
+    stage.player.frame(Some(&envelope("knob", 2500)), &again, now);
+    assert_eq!(stage.zoom(2601), 0.6);
+}
+
+#[test]
 fn what_had_come_before_this_hung_is_old_when_it_goes_on() {
     for delay in [0, 20] {
         let mut stage = Stage::new(delay, 1);

@@ -16,6 +16,7 @@ use crate::Parameter;
 use crate::ParameterName;
 use crate::ProcessState;
 use crate::ProcessStatus;
+use crate::SessionStatus;
 use crate::Sighting;
 use crate::Verdict;
 use crate::parameter_words::words_of_values;
@@ -451,12 +452,21 @@ impl Entry {
             holders: if alive { self.holders.holders.clone() } else { vec![] },
             mixed: if alive { self.holders.mixed.clone() } else { BTreeMap::new() },
             note: self.note(node),
+            plays: health.filter(|_| alive).map(|of| of.plays.clone()).unwrap_or_default(),
+            // By the others: the roster knows them.
+            played_by: BTreeMap::new(),
             counters: troubled.map(|health| health.counters),
             lanes: troubled.map(|health| health.lanes.clone()).unwrap_or_default(),
             troubles: troubled.map(|health| health.troubles.clone()).unwrap_or_default(),
             playing: parameters.as_ref().map(|values| self.playing(values)).unwrap_or_default(),
             parameters,
         }
+    }
+
+    /// How it plays a visualization, if it does.
+    pub(super) fn plays(&self, node: &NodeId) -> Option<SessionStatus> {
+        let health = self.health.as_ref().and_then(HealthWatch::last);
+        health.filter(|_| self.is_present())?.plays.get(node).copied()
     }
 
     /// What it plays, in words: values, and the recipes of what moves by itself.

@@ -1,0 +1,151 @@
+use std::collections::BTreeMap;
+use std::io;
+use std::io::Write;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+use hana_network::Node;
+use hana_network::NodeConfig;
+use hana_network::PlaySession;
+use hana_protocol::FrameSettings;
+use hana_protocol::ModulationFrame;
+use hana_protocol::NodeId;
+use hana_protocol::ParameterName;
+use hana_protocol::SessionStatus;
+use hana_protocol::role;
+use hana_protocol::role::NodeRole;
+use hana_protocol::route::Route;
+use serde::Serialize;
+
+use crate::JOIN;
+use crate::LEAVE;
+use crate::TELL;
+use crate::ramp;
+
+#[derive(Args)]
+pub(crate) struct HandsOn {
+    /// The id of an app; once for each
+    #[arg(long = "id", required = true)]
+    ids: Vec<NodeId>,
+    /// They are bridges
+    #[arg(long)]
+    bridge: bool,
+    /// A visualization that each of them plays; once for each
+    #[arg(long = "plays", required = true)]
+    plays: Vec<NodeId>,
+    /// The number of the parameter that the first one plays
+    #[arg(long, default_value_t = 0)]
+    from: usize,
+    /// Values a second of each parameter
+    #[arg(long, default_value_t = 30)]
+    per_second: u32,
+    /// Sends each value by itself
+    #[arg(long)]
+    one_by_one: bool,
+}
+
+/// One app: a session with each visualization, and the parameter that it plays of it.
+struct Hands<R: NodeRole> {
+    node: Node<R>,
+    parameter: ParameterName,
+    sessions: Vec<PlaySession>,
+    set: u64,
+    refused: u64,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    node: &'a NodeId,
+    at: f64,
+    /// How often it has set its parameter of each.
+    set: u64,
+    /// How often that was not possible.
+    refused: u64,
+    plays: BTreeMap<NodeId, SessionStatus>,
+}
+
+impl HandsOn {
+    pub(crate) fn run(self, told_to_end: &AtomicBool) -> anyhow::Result<()> {
+        if self.bridge {
+            self.run_as::<role::Bridge>(told_to_end)
+        } else {
+            self.run_as::<role::App>(told_to_end)
+        }
+    }
+
+    fn run_as<R: NodeRole>(self, told_to_end: &AtomicBool) -> anyhow::Result<()>
+    where
+        ModulationFrame: Route<R, role::Visualization>,
+    {
+        let joining = self
+            .ids
+            .iter()
+            .map(|id| Ok(Node::<R>::join(NodeConfig::from_environment(id.clone())?)));
+        let joining = joining.collect::<anyhow::Result<Vec<_>>>()?;
+        let one_by_one = FrameSettings { moment: Duration::ZERO, every: Duration::ZERO };
+        let settings = if self.one_by_one { one_by_one } else { FrameSettings::default() };
+        let mut all = vec![];
+        for (number, node) in joining.into_iter().enumerate() {
+            let node = node.wait(JOIN).context("joining the mesh")?.context("joining the mesh")?;
+            let parameter = ParameterName::new(&format!("p{}", self.from + number))?;
+            let session = |id| node.play_session_with(id, settings);
+            let sessions = self.plays.iter().map(session).collect();
+            all.push(Hands { node, parameter, sessions, set: 0, refused: 0 });
+        }
+        let pause = Duration::from_secs(1) / self.per_second.max(1);
+        let begun = Instant::now();
+        let (mut next, mut next_line) = (begun, begun);
+        let mut out = io::stdout().lock();
+        while !told_to_end.load(Ordering::Acquire) {
+            for hands in &mut all {
+                hands.play(ramp::at(ramp::now()));
+            }
+            if Instant::now() >= next_line {
+                next_line += TELL;
+                for hands in &all {
+                    serde_json::to_writer(&mut out, &hands.line())?;
+                    writeln!(out)?;
+                }
+                out.flush()?;
+            }
+            // What a busy machine has missed is not made up for.
+            next = (next + pause).max(Instant::now());
+            thread::sleep(next.saturating_duration_since(Instant::now()).max(pause / 8));
+        }
+        for hands in &all {
+            serde_json::to_writer(&mut out, &hands.line())?;
+            writeln!(out)?;
+        }
+        out.flush()?;
+        for hands in all {
+            drop(hands.sessions);
+            hands.node.leave().wait(LEAVE).ok();
+        }
+        Ok(())
+    }
+}
+
+impl<R: NodeRole> Hands<R> {
+    fn play(&mut self, value: f32) {
+        self.set += 1;
+        for session in &self.sessions {
+            self.refused += u64::from(session.set(&self.parameter, value).is_err());
+        }
+    }
+
+    fn line(&self) -> Line<'_> {
+        let plays = self.sessions.iter().map(|of| (of.node().clone(), of.status()));
+        Line {
+            node: self.node.id(),
+            at: ramp::now(),
+            set: self.set,
+            refused: self.refused,
+            plays: plays.collect(),
+        }
+    }
+}

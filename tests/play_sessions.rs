@@ -1,0 +1,285 @@
+//! Play sessions over what happens to networks and daemons: what is set is played, by whichever way there is, and nothing
+//! twice or after something newer.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
+
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use hana_tests::Ensemble;
+use hana_tests::Host;
+use hana_tests::Lab;
+use hana_tests::Signal;
+use hana_tests::eventually;
+use hana_tests::show;
+use hana_tests::show::Show;
+use hana_tests::show::figure;
+use serde_json::Value;
+
+/// On a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(20);
+
+fn shell(host: &Host, script: &str) {
+    host.run(["sh", "-e", "-c", script]).ok();
+}
+
+/// Lets nothing of a play link through to a host; what the daemons say to each other passes.
+fn block(host: &Host) {
+    shell(
+        host,
+        "nft add table inet wall
+        nft 'add chain inet wall in { type filter hook input priority 0; }'
+        nft add rule inet wall in iif lo accept
+        nft add rule inet wall in tcp dport 7447 accept
+        nft add rule inet wall in tcp sport 7447 accept
+        nft add rule inet wall in meta l4proto tcp drop",
+    );
+}
+
+fn free(host: &Host) {
+    shell(host, "nft delete table inet wall");
+}
+
+/// A number of a line, by its way through it.
+fn number(line: &Value, way: &str) -> f64 {
+    line.pointer(way).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {way} in {line}"))
+}
+
+/// Numbers that look like chance, and come again with the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn thrown() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let seed = std::env::var("HANA_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(|| u64::from(now.subsec_nanos()));
+        eprintln!("HANA_SEED={seed}");
+        Self(seed)
+    }
+
+    fn between(&mut self, least: u64, most: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        least + (self.0 >> 33) % (most - least)
+    }
+}
+
+/// The worst of a number of a visualization's lines.
+fn worst(lines: &[Value], way: &str) -> f64 {
+    lines.iter().map(|line| number(line, way)).fold(0.0, f64::max)
+}
+
+#[test]
+fn a_direct_path_that_is_blocked_and_freed_at_random_plays_on_and_nothing_twice_or_out_of_order() {
+    let Some(lab) = Lab::new("blocked") else { return };
+    let show = Show::of(&lab, &["h1", "h2"]);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    let stage = Ensemble::stage(h2, &["v"], "--parameters 2");
+    let hands = Ensemble::hands(h1, &["a"], &["v"], "--per-second 200");
+    hands.wait_until_direct("a", "v");
+    stage.wait_for("v", "it to be played", |line| number(line, "/heard/p0/count") > 100.0);
+    let before = stage.lines("v").len();
+    let mut dice = Dice::thrown();
+    let mut fell_back = 0;
+    for _ in 0..20 {
+        block(h2);
+        thread::sleep(Duration::from_millis(dice.between(100, 1500)));
+        let status = hands.lines("a").pop().unwrap();
+        fell_back += u32::from(status["plays"]["v"]["way"] == "mesh");
+        free(h2);
+        thread::sleep(Duration::from_millis(dice.between(100, 1500)));
+    }
+    let status = hands.wait_until_direct("a", "v");
+    let lines = stage.lines("v").split_off(before);
+    let last = lines.last().unwrap();
+    let gap = worst(&lines, "/heard/p0/gap_ms");
+    figure(&format!(
+        "blocked and freed 20 times: on the mesh at the end of {fell_back} of them, {} changes of the way, the longest time between two values that were shown {gap:.0} ms; {} values shown, {} late",
+        status["plays"]["v"]["switches"], last["heard"]["p0"]["count"], last["traffic"]["late"]
+    ));
+    assert_eq!(last["heard"]["p0"]["backwards"], 0, "{last}");
+    assert!(fell_back >= 5, "{fell_back}");
+    // A sixth of a second would do; a machine that is busy takes its time.
+    assert!(gap < 2000.0, "{gap} ms");
+    let age = worst(&lines[lines.len() - 1..], "/heard/p0/age_ms");
+    assert!(age < 1000.0, "{age} ms");
+}
+
+/// How old the values of these lines were when they were seen first, of a thousand the 999th, in microseconds.
+fn p999(lines: &[Value]) -> u64 {
+    let ages =
+        |line: &Value| line["heard"]["p0"]["ages_us"].as_array().cloned().unwrap_or_default();
+    let mut ages: Vec<u64> = lines.iter().flat_map(ages).filter_map(|age| age.as_u64()).collect();
+    ages.sort_unstable();
+    assert!(ages.len() > 1000, "{}", ages.len());
+    ages[ages.len() * 999 / 1000]
+}
+
+#[test]
+fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
+    const ROUND: Duration = Duration::from_secs(4);
+    /// A machine that is busy with something else says nothing of daemons.
+    const ROUNDS: u32 = 4;
+    let Some(lab) = Lab::new("without-daemons") else { return };
+    let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
+    let mut daemons = [show::start_daemon(h1), show::start_daemon(h2)];
+    let mut stage = Ensemble::stage(h2, &["v"], "--parameters 1 --look-us 200 --ages");
+    let mut hands = Ensemble::hands(h1, &["a"], &["v"], "--per-second 1000 --one-by-one");
+    hands.wait_until_direct("a", "v");
+    let mut round = 0;
+    loop {
+        round += 1;
+        let begun = stage.wait_for("v", "it to be played", |line| {
+            number(line, "/heard/p0/count") > 500.0 && number(line, "/heard/p0/age_ms") < 100.0
+        });
+        let before = stage.during("v", ROUND);
+        for daemon in &mut daemons {
+            daemon.kill(Signal::KILL);
+            daemon.wait(Duration::from_secs(5));
+        }
+        let without = stage.during("v", ROUND);
+        let last = without.last().unwrap();
+        for way in ["/traffic/missed", "/traffic/late", "/traffic/coalesced", "/heard/p0/backwards"]
+        {
+            assert_eq!(last.pointer(way), begun.pointer(way), "a gap: {way}");
+        }
+        let status = hands.lines("a").pop().unwrap();
+        assert_eq!(status["plays"]["v"]["way"], "direct", "{status}");
+        let (p999_before, p999_without) = (p999(&before), p999(&without));
+        figure(&format!(
+            "1,000 values a second: {:.0} seen in {} s without daemons, none missed; 999 of 1,000 were {:.1} ms old at most with daemons, {:.1} ms without",
+            number(last, "/heard/p0/count") - number(before.last().unwrap(), "/heard/p0/count"),
+            ROUND.as_secs(),
+            p999_before as f64 / 1000.0,
+            p999_without as f64 / 1000.0,
+        ));
+        daemons = [show::start_daemon(h1), show::start_daemon(h2)];
+        // Half a millisecond is what the stage sees no finer.
+        if p999_without <= p999_before.max(500) * 3 / 2 {
+            break;
+        }
+        assert!(round < ROUNDS, "later in each of {ROUNDS} rounds");
+    }
+
+    eventually(SOON, "both to be on the mesh again", || {
+        let nodes = show::nodes(h1);
+        let are_there = ["a", "v"].iter().all(|id| show::is(&nodes, id, "running"));
+        if are_there { Ok(()) } else { Err(nodes) }
+    });
+    let mut watch =
+        show::Lines::of(show::hana_goes_on(h1, ["watch", "--json", "hana/v/modulation/*"]));
+    watch.wait_for(SOON, "what is played to be seen by others", |line| {
+        line["type"] == "modulation" && line["from"] == "v"
+    });
+    hands.running().kill(Signal::TERM);
+    hands.running().wait(SOON);
+    eventually(SOON, "the last look to be seen by others", || {
+        let shown = stage.lines("v").pop().unwrap()["values"]["p0"].clone();
+        let nodes = show::nodes(h1);
+        let seen = show::node(&nodes, "v").map(|node| node["parameters"]["p0"].clone());
+        let is_it = seen.as_ref().and_then(Value::as_f64).zip(shown.as_f64());
+        if is_it.is_some_and(|(seen, shown)| (seen - shown).abs() < 1e-6) {
+            Ok(())
+        } else {
+            Err((seen, shown))
+        }
+    });
+    let quiet = stage.during("v", Duration::from_millis(600));
+    assert_eq!(worst(&quiet[1..], "/heard/p0/gap_ms"), 0.0, "nothing is played any more");
+    stage.running().kill(Signal::TERM);
+    stage.running().wait(SOON);
+}
+
+#[test]
+fn a_visualization_that_is_started_again_is_played_on_and_what_was_set_meanwhile_is_not_lost() {
+    let Some(lab) = Lab::new("again") else { return };
+    let show = Show::of(&lab, &["h1", "h2"]);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    let mut stage = Ensemble::stage(h2, &["v"], "--parameters 2");
+    let mut hands = Ensemble::hands(h1, &["a"], &["v"], "--per-second 100");
+    for cycle in 0..3 {
+        hands.wait_until_direct("a", "v");
+        stage.wait_for("v", "it to be played", |line| {
+            number(line, "/heard/p0/count") > 50.0 && number(line, "/heard/p0/age_ms") < 200.0
+        });
+        stage.running().kill(Signal::KILL);
+        stage.running().wait(SOON);
+        hands
+            .wait_for("a", "it to be missed", |line| line["plays"]["v"]["round_trip_us"].is_null());
+        if cycle == 2 {
+            // Whoever has let go of the knob meanwhile meant where he let go.
+            hands.running().kill(Signal::STOP);
+        }
+        stage = Ensemble::stage(h2, &["v"], "--parameters 2");
+        if cycle == 2 {
+            stage.wait_for("v", "it to be there", |line| line["node"] == "v");
+            hands.running().kill(Signal::CONT);
+        }
+    }
+    hands.wait_until_direct("a", "v");
+    let line = stage.wait_for("v", "it to be played", |line| {
+        number(line, "/heard/p0/count") > 50.0 && number(line, "/heard/p0/age_ms") < 200.0
+    });
+    assert_eq!(line["heard"]["p0"]["backwards"], 0, "{line}");
+    assert_eq!(line["traffic"]["dropped"], 0, "{line}");
+}
+
+#[test]
+fn ten_apps_and_bridges_play_thirty_visualizations_on_five_hosts_each_of_them_each() {
+    let Some(lab) = Lab::new("everybody") else { return };
+    let names = ["h1", "h2", "h3", "h4", "h5"];
+    let show = Show::of(&lab, &names);
+    let ids = |kind: &str, host: usize, count: usize| -> Vec<String> {
+        (0..count).map(|n| format!("{kind}{}", host * count + n)).collect()
+    };
+    let all: Vec<String> = (0..5).flat_map(|host| ids("v", host, 6)).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let begun = Instant::now();
+    let mut stages = vec![];
+    let mut hands = vec![];
+    for (number, host) in show.hosts().iter().enumerate() {
+        let visualizations = ids("v", number, 6);
+        let visualizations: Vec<&str> = visualizations.iter().map(String::as_str).collect();
+        let more = "--parameters 10 --look-us 10000";
+        stages.push((Ensemble::stage(host, &visualizations, more), visualizations.join(" ")));
+        let apps = ids("a", number, 2);
+        let apps: Vec<&str> = apps.iter().map(String::as_str).collect();
+        // The last two hosts have bridges.
+        let bridge = if number < 3 { "" } else { "--bridge" };
+        let more = format!("--per-second 2 --from {} {bridge}", number * 2);
+        hands.push((Ensemble::hands(host, &apps, &all, &more), apps.join(" ")));
+    }
+    let deadline = Duration::from_secs(60);
+    for (process, apps) in &hands {
+        for app in apps.split(' ') {
+            eventually(deadline, "each to be played directly", || {
+                let line = process.lines(app).pop().unwrap_or_default();
+                let plays = line["plays"].as_object().cloned().unwrap_or_default();
+                let direct = plays.values().filter(|status| status["way"] == "direct").count();
+                if direct == all.len() { Ok(()) } else { Err((app.to_owned(), direct)) }
+            });
+        }
+    }
+    let direct = begun.elapsed();
+    for (process, visualizations) in &stages {
+        for id in visualizations.split(' ') {
+            process.wait_for(id, "each of its parameters to be played", |line| {
+                let heard = line["heard"].as_object().cloned().unwrap_or_default();
+                let is_played = |of: &Value| {
+                    of["backwards"] == 0
+                        && of["count"].as_u64().is_some_and(|count| count > 5)
+                        && of["age_ms"].as_f64().is_some_and(|age| age < 1000.0)
+                };
+                heard.len() == 10 && heard.values().all(is_played)
+            });
+        }
+    }
+    figure(&format!(
+        "10 apps and bridges play 30 visualizations on 5 hosts: all 300 directly after {:.1} s, all 300 seen after {:.1} s",
+        direct.as_secs_f64(),
+        begun.elapsed().as_secs_f64()
+    ));
+}

@@ -1,0 +1,95 @@
+//! Many apps and visualizations in a few processes on the hosts of a lab: the program `ensemble`.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::Host;
+use crate::Running;
+use crate::eventually;
+
+/// A process with visualizations, or with apps that play, which says how each of its nodes is five times a second.
+pub struct Ensemble {
+    running: Running,
+}
+
+/// On a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(20);
+
+impl Ensemble {
+    /// A process with these visualizations; `more` are further arguments, such as `--parameters 10`.
+    #[must_use]
+    #[track_caller]
+    pub fn stage(host: &Host, ids: &[&str], more: &str) -> Self {
+        Self::start(host, "stage", ids, &[], more)
+    }
+
+    /// A process with these apps, each of which plays each of these visualizations.
+    #[must_use]
+    #[track_caller]
+    pub fn hands(host: &Host, ids: &[&str], plays: &[&str], more: &str) -> Self {
+        Self::start(host, "hands", ids, plays, more)
+    }
+
+    #[track_caller]
+    fn start(host: &Host, what: &str, ids: &[&str], plays: &[&str], more: &str) -> Self {
+        let mut command = host.command("ensemble");
+        command.arg(what);
+        command.args(ids.iter().flat_map(|id| ["--id", id]));
+        command.args(plays.iter().flat_map(|id| ["--plays", id]));
+        command.args(more.split_whitespace());
+        Self { running: host.spawn(command) }
+    }
+
+    /// The process.
+    pub const fn running(&mut self) -> &mut Running {
+        &mut self.running
+    }
+
+    /// What it has said of a node, the earliest first.
+    #[must_use]
+    pub fn lines(&self, node: &str) -> Vec<Value> {
+        let text = self.running.stdout();
+        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        let lines = text[..whole].lines().map(|line| {
+            serde_json::from_str::<Value>(line)
+                .unwrap_or_else(|error| panic!("no JSON: {line}: {error}"))
+        });
+        lines.filter(|line| line["node"] == node).collect()
+    }
+
+    /// The last that it has said of a node, once it is as wished; fails the test if that takes too long.
+    #[track_caller]
+    pub fn wait_for(
+        &self,
+        node: &str,
+        awaited: &str,
+        mut wished: impl FnMut(&Value) -> bool,
+    ) -> Value {
+        eventually(SOON, awaited, || {
+            let last = self.lines(node).pop().unwrap_or_default();
+            if wished(&last) { Ok(last) } else { Err(last) }
+        })
+    }
+
+    /// The lines about a node that come from now on, for so long.
+    #[track_caller]
+    pub fn during(&self, node: &str, time: Duration) -> Vec<Value> {
+        let before = self.lines(node).len();
+        let begun = Instant::now();
+        eventually(time + SOON, "the time to pass", || {
+            if begun.elapsed() >= time { Ok(()) } else { Err(begun.elapsed()) }
+        });
+        self.lines(node).split_off(before)
+    }
+
+    /// Waits until `app` plays `visualization` directly.
+    #[track_caller]
+    pub fn wait_until_direct(&self, app: &str, visualization: &str) -> Value {
+        self.wait_for(app, &format!("{app} to play {visualization} directly"), |line| {
+            let status = &line["plays"][visualization];
+            status["way"] == "direct" && status["round_trip_us"].is_u64()
+        })
+    }
+}
