@@ -53,12 +53,19 @@ const PERIOD: Duration = Duration::from_millis(1);
 const LAST: Duration = Duration::from_millis(30);
 /// Parameters of the visualization that is played.
 const PARAMETERS: usize = 64;
-/// The keys of the reference on the lanes, in the order of [`Lanes`].
+/// The keys of the reference on the lanes, in the order of [`Lanes`]: as ours they name who publishes.
 pub(crate) const RAW_LANES: [(&str, Lane); 4] = [
-    ("raw/newest", Lane::UnreliableSequenced),
-    ("raw/in-order", Lane::ReliableOrdered),
-    ("raw/as-luck-will", Lane::UnreliableUnordered),
-    ("raw/as-they-come", Lane::ReliableUnordered),
+    ("raw/player/topic/newest", Lane::UnreliableSequenced),
+    ("raw/player/topic/in-order", Lane::ReliableOrdered),
+    ("raw/player/topic/as-luck-will", Lane::UnreliableUnordered),
+    ("raw/player/topic/as-they-come", Lane::ReliableUnordered),
+];
+/// What is subscribed to: as ours, whoever publishes.
+pub(crate) const RAW_PATTERNS: [&str; 4] = [
+    "raw/*/topic/newest",
+    "raw/*/topic/in-order",
+    "raw/*/topic/as-luck-will",
+    "raw/*/topic/as-they-come",
 ];
 
 /// One thing that is measured, of ours and of the reference.
@@ -429,8 +436,7 @@ pub(crate) fn bytes_of(message: &impl serde::Serialize) -> usize {
 impl Raw {
     fn start() -> Result<Self, BenchError> {
         let mesh = RawMesh::start(2)?;
-        let keys = RAW_LANES.map(|(key, _)| key);
-        let arguments = [&["connect", mesh.endpoint(1)][..], &keys[..]].concat();
+        let arguments = [&["connect", mesh.endpoint(1)][..], &RAW_PATTERNS[..]].concat();
         let hearer = Assistant::start(Part::RawHearer, &arguments, |_| ())?;
         let answerer = Assistant::start(Part::RawAnswerer, &[mesh.endpoint(1)], |_| ())?;
         let lanes = RAW_LANES

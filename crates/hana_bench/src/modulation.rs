@@ -164,12 +164,10 @@ impl Ours {
         let streams = self.streams.len() as u64;
         let sent = after.0.sent - before.0.sent;
         let forgotten = after.0.coalesced - before.0.coalesced;
-        let received =
-            |counts: &[LaneTraffic]| counts.iter().map(|lane| lane.received).sum::<u64>();
-        let came = received(&after.1) - received(&before.1);
+        let lost =
+            |counts: &[LaneTraffic]| counts.iter().map(|lane| lane.missed + lane.late).sum::<u64>();
         let values = samples * streams * PARAMETERS as u64;
-        // Health rides on this lane too, ten times a second, and comes to nobody here.
-        let frames_lost = sent.saturating_sub(came).saturating_sub(health_in(took + LAST));
+        let frames_lost = lost(&after.1) - lost(&before.1);
         let lost = forgotten * PARAMETERS as u64
             + u64::try_from(u128::from(values) * u128::from(frames_lost) / u128::from(sent.max(1)))
                 .unwrap_or(u64::MAX);
@@ -179,11 +177,6 @@ impl Ours {
         }
         Ok(((values.saturating_sub(lost), took, values), stale))
     }
-}
-
-/// Beats of health in a time, ten a second, and one more at either end.
-fn health_in(time: Duration) -> u64 {
-    u64::try_from(time.as_millis() / 100).unwrap_or_default() + 2
 }
 
 struct RawLinks {

@@ -27,6 +27,7 @@ use crate::Report;
 use crate::assistant::Assistant;
 use crate::assistant::SOON;
 use crate::latency::RAW_LANES;
+use crate::latency::RAW_PATTERNS;
 use crate::latency::bytes_of;
 use crate::latency::value_of;
 use crate::numbered::AsLuckWill;
@@ -48,7 +49,7 @@ type Measured = (u64, Duration, u64);
 /// Parameters of the visualization: as many as a frame may have.
 const PARAMETERS: usize = 1024;
 /// From one set of values for all of them to the next, in frames.
-const ROW: Duration = Duration::from_micros(250);
+const ROW: Duration = Duration::from_micros(333);
 /// How long what is under way may take to come once nothing more is sent.
 const LAST: Duration = Duration::from_millis(300);
 
@@ -94,7 +95,7 @@ pub fn throughput(
     };
     let first = Comparison::of(
         "values in frames",
-        "values of 1,024 parameters over a play link, in frames, 4,000 a second of each; a raw message is one value",
+        "values of 1,024 parameters over a play link, in frames, 3,000 a second of each; a raw message is one value",
         of_ours(0),
         "raw messages",
         Some(of_raw(0)),
@@ -205,7 +206,7 @@ impl Ours {
         self.played.ask("lane", SOON)
     }
 
-    /// All parameters, four thousand times a second, in frames: how many values came, of how many that were set.
+    /// All parameters, three thousand times a second, in frames: how many values came, of how many that were set.
     fn frames(&mut self, each: Duration) -> Result<Measured, BenchError> {
         let settings =
             FrameSettings { moment: Duration::from_micros(100), every: Duration::from_millis(1) };
@@ -316,8 +317,7 @@ impl Raw {
             .map(|place| raw::publisher(&session, format!("raw/modulation/p{place}"), lane))
             .collect::<Result<_, _>>()?;
         let mesh = RawMesh::start(2)?;
-        let keys = RAW_LANES.map(|(key, _)| key);
-        let arguments = [&["connect", mesh.endpoint(1)][..], &keys[..]].concat();
+        let arguments = [&["connect", mesh.endpoint(1)][..], &RAW_PATTERNS[..]].concat();
         let hearer = Assistant::start(Part::RawHearer, &arguments, |_| ())?;
         let lanes = RAW_LANES
             .iter()
