@@ -42,6 +42,7 @@ fn main() -> AppExit {
         at: Instant::now(),
         every: Duration::from_secs_f64(1.0 / fps),
     })
+    .init_resource::<Begun>()
     .add_systems(First, wait_for_frame);
     if headless {
         app.add_plugins((
