@@ -1,13 +1,19 @@
 //! What happens on the beat: changes that wait for it, and parameters that move with it.
 #![cfg(target_os = "linux")]
-#![allow(clippy::panic, clippy::unwrap_used)]
+// 2^53 microseconds are 285 years.
+#![allow(clippy::cast_precision_loss, clippy::float_cmp, clippy::panic, clippy::unwrap_used)]
 
+use std::process::Command;
 use std::time::Duration;
 
 use hana_tests::Host;
 use hana_tests::Lab;
+use hana_tests::Screen;
+use hana_tests::Signal;
 use hana_tests::eventually;
+use hana_tests::show::Lines;
 use hana_tests::show::Show;
+use hana_tests::show::figure;
 use hana_tests::show::hana;
 use hana_tests::show::node;
 use hana_tests::show::nodes;
@@ -16,6 +22,11 @@ use serde_json::Value;
 
 /// For what is no promise of time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
+/// From the launch of four programs that draw in software to their first frames.
+const OPENING: Duration = Duration::from_mins(1);
+/// A bar of four beats is a second.
+const BPM: f64 = 240.0;
+const US_PER_BEAT: f64 = 60e6 / BPM;
 
 fn wait_for(host: &Host, id: &str, what: &str, mut as_wished: impl FnMut(&Value) -> bool) -> Value {
     eventually(SOON, what, || {
@@ -27,9 +38,231 @@ fn wait_for(host: &Host, id: &str, what: &str, mut as_wished: impl FnMut(&Value)
     })
 }
 
+/// `flash` draws so many frames a second, with and without a window.
+const FLASHES: &str = r#"
+[visualizations.flash-60]
+program = "flash"
+env     = { HANA_FPS = "60" }
+
+[visualizations.flash-30]
+program = "flash"
+env     = { HANA_FPS = "30" }
+
+[visualizations.pulse]
+program = "pulse"
+"#;
+
+/// When the frame with a change was handed to the screen, microseconds of the machine's clock, and on which beat; the longest
+/// that it took from one of the last frames to the next; by how much they differ in how soon they were there.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    at_us: f64,
+    beat: f64,
+    gap_us: f64,
+    spread_us: f64,
+}
+
+/// What `flash` has written of its changes.
+fn seen(host: &Host, id: &str) -> Vec<Seen> {
+    let log = hana(host, ["logs", id]).ok().stdout;
+    let of = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let after = |name: &str| {
+            let at = words.iter().position(|word| *word == name)?;
+            words.get(at + 1)?.parse::<f64>().ok()
+        };
+        Some(Seen {
+            at_us: after("at_us")?,
+            beat: after("beat")?,
+            gap_us: after("gap_us")?,
+            spread_us: after("spread_us")?,
+        })
+    };
+    log.lines().filter_map(of).collect()
+}
+
 /// The beat that it is now on a host.
 fn beat_now(host: &Host) -> f64 {
     hana(host, ["tempo", "--json"]).ok().json()["beat"].as_f64().unwrap()
+}
+
+/// Waits until all hosts count the same beats.
+fn wait_for_one_beat(show: &Show) {
+    let first = &show.hosts()[0];
+    hana(first, ["tempo", &BPM.to_string()]).ok();
+    eventually(SOON, "one tempo and one count of beats on all hosts", || {
+        let seen: Vec<(f64, Value)> = show
+            .hosts()
+            .iter()
+            .map(|host| {
+                let said = hana(host, ["tempo", "--json"]).ok().json();
+                (said["beat"].as_f64().unwrap(), said)
+            })
+            .collect();
+        // Asked one after the other, which takes less than a second each.
+        let is_one = seen.iter().all(|(_, said)| said["bpm"].as_f64() == Some(BPM))
+            && seen.is_sorted_by(|(one, _), (next, _)| one < next && next - one < 8.0);
+        if is_one { Ok(()) } else { Err(seen) }
+    });
+}
+
+/// A program that flashes on a host, and what it was told to show.
+struct Flashing<'a> {
+    host: &'a Host,
+    id: String,
+    frame_us: f64,
+    bars: Vec<f64>,
+}
+
+/// A change that waited for a bar: how long after that it was seen, and when the bar was by the clock that all have in common.
+struct Judged {
+    bar: f64,
+    after_us: f64,
+    bar_us: f64,
+}
+
+impl<'a> Flashing<'a> {
+    fn start(host: &'a Host, program: &str, fps: f64) -> Self {
+        let id = format!("{program}-{}", host.name());
+        hana(host, ["start", program, "--id", &id]).ok();
+        Self { host, id, frame_us: 1e6 / fps, bars: vec![] }
+    }
+
+    /// Whether it changes on a bar; one that was told too late has changed already.
+    fn change(&mut self, lit: &str, bar: f64) -> bool {
+        let at = format!("beat:{bar}");
+        let said = hana(self.host, ["set", &self.id, lit, "--at", &at, "--json"]).ok().json();
+        self.bars.push(bar);
+        said["waits_for"].as_f64() == Some(bar)
+    }
+
+    /// Those changes for which it was told in time, and at which its machine kept up with its frames. Fails where one of
+    /// them was not seen within a frame of its bar.
+    fn judge(&self, told_in_time: &[f64]) -> Vec<Judged> {
+        let seen = eventually(SOON * 2, "all changes to be seen", || {
+            let seen = seen(self.host, &self.id);
+            if seen.len() >= self.bars.len() { Ok(seen) } else { Err(seen) }
+        });
+        assert_eq!(seen.len(), self.bars.len(), "each once: {seen:?}");
+        let mut judged = vec![];
+        for (seen, bar) in seen.iter().zip(&self.bars) {
+            let kept_up = seen.gap_us < self.frame_us * 1.5 && seen.spread_us < self.frame_us / 2.0;
+            if !kept_up || !told_in_time.contains(bar) {
+                continue;
+            }
+            let after_us = (seen.beat - bar) * US_PER_BEAT;
+            assert!(
+                after_us.abs() <= self.frame_us,
+                "{}: bar {bar} was seen {after_us:.0} us after it, by frames of {:.0} us: {seen:?}",
+                self.id,
+                self.frame_us
+            );
+            judged.push(Judged { bar: *bar, after_us, bar_us: seen.at_us - after_us });
+        }
+        judged
+    }
+}
+
+/// Has `flash` change on the same bars on all hosts, and judges each change by when it was seen, until there are enough of
+/// them at which the machine was not busy with something else, or so many rounds are over. Whether there are enough.
+fn flash_on_bars(show: &Show, programs: &[(&str, f64)], enough: usize, rounds: usize) -> bool {
+    let mut all: Vec<Flashing> = programs
+        .iter()
+        .flat_map(|(name, fps)| show.hosts().iter().map(|host| Flashing::start(host, name, *fps)))
+        .collect();
+    for flashing in &all {
+        eventually(OPENING, "it to draw", || {
+            let nodes = nodes(flashing.host);
+            let frame = node(&nodes, &flashing.id).and_then(|node| node["frame"].as_u64());
+            if frame.is_some_and(|frame| frame > 60) { Ok(()) } else { Err(nodes) }
+        });
+    }
+    // Far enough ahead for all the commands; further on a busy machine.
+    let mut ahead = 24.0;
+    let mut in_time = vec![];
+    let mut was_enough = false;
+    for _ in 0..rounds {
+        let bar = ((beat_now(&show.hosts()[0]) + ahead) / 4.0).ceil() * 4.0;
+        let waits = all.iter_mut().fold(true, |waits, flashing| {
+            let on = flashing.change("lit=1", bar);
+            flashing.change("lit=0", bar + 4.0) && on && waits
+        });
+        if waits {
+            in_time.extend([bar, bar + 4.0]);
+        } else {
+            ahead *= 2.0;
+        }
+        let judged: Vec<Vec<Judged>> = all.iter().map(|of| of.judge(&in_time)).collect();
+        was_enough = judged.iter().all(|of| of.len() >= enough);
+        if was_enough {
+            tell(show, programs, &judged);
+            break;
+        }
+    }
+    for flashing in &all {
+        hana(flashing.host, ["stop", &flashing.id]).ok();
+    }
+    was_enough
+}
+
+/// Prints what was seen, and looks whether the hosts had their bars at the same time.
+fn tell(show: &Show, programs: &[(&str, f64)], judged: &[Vec<Judged>]) {
+    for ((_, fps), of_hosts) in programs.iter().zip(judged.chunks(show.hosts().len())) {
+        let mut off: Vec<f64> = of_hosts.iter().flatten().map(|of| of.after_us / 1e3).collect();
+        off.sort_by(f64::total_cmp);
+        let mut apart = 0.0_f64;
+        for one in of_hosts.iter().flatten() {
+            let same = of_hosts.iter().flatten().filter(|other| other.bar == one.bar);
+            apart = same.fold(apart, |apart, other| apart.max((other.bar_us - one.bar_us).abs()));
+        }
+        figure(&format!(
+            "{} flashes on a bar at {fps} fps on {} hosts: seen from {:+.1} to {:+.1} ms after it, in the middle {:+.1} ms; the hosts' bars at most {:.2} ms apart",
+            off.len(),
+            of_hosts.len(),
+            off[0],
+            off[off.len() - 1],
+            off[off.len() / 2],
+            apart / 1e3
+        ));
+        assert!(apart < 1e6 / fps, "the hosts' bars are {apart:.0} us apart");
+    }
+}
+
+fn four_hosts(lab: &Lab, configure: impl Fn(&mut Command)) -> Show {
+    let directory = lab.directory().join("config");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("visualizations.toml"), FLASHES).unwrap();
+    let show = Show::start(lab, &["h1", "h2", "h3", "h4"], |command| {
+        command.env("HANA_CONFIG", &directory);
+        configure(command);
+    });
+    wait_for_one_beat(&show);
+    show
+}
+
+#[test]
+fn a_flash_on_a_bar_is_seen_within_a_frame_of_it_on_four_hosts() {
+    let Some(lab) = Lab::new("flash") else { return };
+    let show = four_hosts(&lab, |command| {
+        command.env("HANA_HEADLESS", "1");
+    });
+    let programs = [("flash-60", 60.0), ("flash-30", 30.0)];
+    assert!(flash_on_bars(&show, &programs, 3, 8), "the machine was too busy to be judged");
+}
+
+#[test]
+fn a_flash_on_a_bar_is_seen_within_a_frame_of_it_in_a_window_on_four_hosts() {
+    let Some(lab) = Lab::new("flash-window") else { return };
+    let screen = Screen::new(640, 360);
+    let show = four_hosts(&lab, |command| {
+        command.env("DISPLAY", screen.display());
+    });
+    for (program, fps) in [("flash-30", 30.0), ("flash-60", 60.0)] {
+        if !flash_on_bars(&show, &[(program, fps)], 2, 3) {
+            // Four windows drawn in software are all that two cores can do; what could be judged was judged.
+            figure(&format!("four windows at {fps} fps: this machine does not keep up with them"));
+        }
+    }
 }
 
 #[test]
@@ -86,6 +319,78 @@ fn what_is_no_recipe_is_told_how_to_write_it() {
     hana(h1, ["set", "pulse", "zoom=0.125"]).ok();
     wait_for(h1, "pulse", "it to stand still", |pulse| pulse["parameters"]["zoom"] == 0.125);
     assert!(!hana(h1, ["nodes"]).ok().stdout.contains("lfo:"));
+}
+
+/// A saw over eight bars: at any moment its height says how far it is, to less than a millisecond.
+const SAW: &str = "zoom=lfo:saw:8bars";
+const SAW_US: f64 = 32.0 * US_PER_BEAT;
+
+/// How far into the saw a visualization is with each of its looks, in microseconds, beyond the time at which it says so.
+fn phases(lines: &mut Lines, id: &str, looks: usize) -> Vec<f64> {
+    let key = format!("hana/{id}/look");
+    let mut phases = vec![];
+    let mut last = 0;
+    while phases.len() < looks {
+        let (_, line) = lines.wait_for(SOON, "a look with a recipe", |line| {
+            line["key"] == key.as_str()
+                && line["value"]["recipes"]["zoom"].is_object()
+                && line["at"].as_i64().is_some_and(|at| at > last)
+        });
+        last = line["at"].as_i64().unwrap();
+        let height = line["value"]["parameters"]["zoom"].as_f64().unwrap();
+        phases.push(f64::midpoint(height, 1.0).mul_add(SAW_US, -(last as f64)).rem_euclid(SAW_US));
+    }
+    phases
+}
+
+/// How far apart two such phases are, whatever lies between.
+fn apart(one: f64, other: f64) -> f64 {
+    let apart = (one - other).rem_euclid(SAW_US);
+    apart.min(SAW_US - apart)
+}
+
+fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of[of.len() / 2]
+}
+
+/// The phase that most of them have, and how far from it they are in the middle.
+fn middle(phases: &[f64]) -> (f64, f64) {
+    let spread = |from: f64| median(phases.iter().map(|phase| apart(*phase, from)).collect());
+    phases.iter().map(|phase| (*phase, spread(*phase))).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap()
+}
+
+#[test]
+fn a_recipe_is_at_the_same_place_on_two_hosts_and_after_a_crash() {
+    let Some(lab) = Lab::new("same-place") else { return };
+    let show = Show::of(&lab, &["h1", "h2"]);
+    let (h1, h2) = (show.host("h1"), show.host("h2"));
+    wait_for_one_beat(&show);
+    let mut pid = 0;
+    for host in [h1, h2] {
+        let id = format!("pulse-{}", host.name());
+        let started = hana(host, ["start", "pulse", "--id", &id, "--json"]).ok().json();
+        pid = started["pid"].as_i64().unwrap();
+        wait_for(h1, &id, "it to run", |node| node["state"] == "running");
+        hana(h1, ["set", &id, SAW]).ok();
+    }
+    let mut lines = Lines::of_messages(h1, &["h1"]);
+    let (one, spread) = middle(&phases(&mut lines, "pulse-h1", 20));
+    let (other, _) = middle(&phases(&mut lines, "pulse-h2", 20));
+    h2.kill(Signal::KILL, pid.try_into().unwrap());
+    wait_for(h1, "pulse-h2", "another run", |node| {
+        node["state"] == "running" && node["pid"].as_i64().is_some_and(|now| now != pid)
+    });
+    let (again, _) = middle(&phases(&mut lines, "pulse-h2", 20));
+    figure(&format!(
+        "a recipe on two hosts is {:.2} ms apart, after a crash {:.2} ms from where it would be; what each look says is {:.2} ms off in the middle",
+        apart(one, other) / 1e3,
+        apart(other, again) / 1e3,
+        spread / 1e3
+    ));
+    // One frame of theirs; a value of another phase would be anywhere in the eight seconds.
+    assert!(apart(one, other) < 1e6 / 60.0);
+    assert!(apart(other, again) < 1e6 / 60.0);
 }
 
 #[test]

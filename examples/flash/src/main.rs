@@ -3,8 +3,9 @@
 //!
 //!     hana set flash lit=on --at next-bar
 //!
-//! For each change it writes a line: what it shows, when the frame with it was handed to the screen, and when the one
-//! before, in microseconds of this machine's clock; and on which beat that was. `HANA_FPS` sets how many frames it draws in
+//! For each change it writes a line: what it shows; when the frame with it was handed to the screen, in microseconds of this
+//! machine's clock, and on which beat that was; and by how much the last frames differed, in what it took from one to the
+//! next (`gap_us`, the longest) and from its beginning to the screen (`spread_us`): whether the machine kept up. `HANA_FPS` sets how many frames it draws in
 //! a second, 60 otherwise; `HANA_HEADLESS=1`, and a machine without a screen, runs it without a window: then a frame is
 //! shown when it is over.
 
@@ -41,6 +42,7 @@ fn main() -> AppExit {
         at: Instant::now(),
         every: Duration::from_secs_f64(1.0 / fps),
     })
+    .init_resource::<Begun>()
     .add_systems(First, wait_for_frame);
     if headless {
         app.add_plugins((
@@ -89,12 +91,17 @@ struct NextFrame {
     every: Duration,
 }
 
-fn wait_for_frame(mut next: ResMut<NextFrame>) {
+/// When the frame at work has begun, microseconds of this machine's clock.
+#[derive(Resource, Default, Clone, Copy)]
+struct Begun(i64);
+
+fn wait_for_frame(mut next: ResMut<NextFrame>, mut begun: ResMut<Begun>) {
     let now = Instant::now();
     thread::sleep(next.at.saturating_duration_since(now));
     let every = next.every;
     // Frames that were missed are not made up for.
     next.at = if next.at + every < now { now + every } else { next.at + every };
+    *begun = Begun(local_us());
 }
 
 fn draw(flash: Res<Flash>, mut background: ResMut<ClearColor>) {
@@ -106,41 +113,61 @@ fn draw(flash: Res<Flash>, mut background: ResMut<ClearColor>) {
 struct Drawn {
     flash: Flash,
     timeline: Timeline,
+    begun: Begun,
 }
 
 fn take_over(
     flash: Extract<Res<Flash>>,
     timeline: Extract<Res<Timeline>>,
+    begun: Extract<Res<Begun>>,
     mut drawn: ResMut<Drawn>,
 ) {
-    *drawn = Drawn { flash: **flash, timeline: **timeline };
+    *drawn = Drawn { flash: **flash, timeline: **timeline, begun: **begun };
 }
 
-/// What was shown last, and when.
+/// What was shown last; when the last frames were, and how long after their beginning, the newest first.
 #[derive(Resource, Default)]
 struct Shown {
     flash: Flash,
-    at_us: i64,
+    at_us: [i64; 6],
+    after_us: [i64; 6],
 }
 
 impl Shown {
-    fn show(&mut self, flash: Flash, timeline: &Timeline) {
+    fn show(&mut self, Drawn { flash, timeline, begun }: &Drawn) {
         let now = local_us();
-        if flash.lit != self.flash.lit && self.at_us > 0 {
+        self.at_us.rotate_right(1);
+        self.at_us[0] = now;
+        self.after_us.rotate_right(1);
+        self.after_us[0] = now - begun.0;
+        if flash.lit != self.flash.lit && self.at_us.iter().all(|at| *at > 0) {
             let lit = if flash.lit { "on" } else { "off" };
-            let (before, beat) = (self.at_us, timeline.get().beat_at(now));
+            let beat = timeline.get().beat_at(now);
+            let gap = self.at_us.windows(2).map(|of| of[0] - of[1]).max().unwrap_or_default();
+            let (least, most) = (self.after_us.iter().min(), self.after_us.iter().max());
+            let spread = most.zip(least).map(|(most, least)| most - least).unwrap_or_default();
             // Not `println`, which panics where it cannot be written.
-            writeln!(std::io::stdout(), "lit {lit} at_us {now} before_us {before} beat {beat:.4}")
-                .ok();
+            let mut out = std::io::stdout();
+            writeln!(
+                out,
+                "lit {lit} at_us {now} beat {beat:.4} gap_us {gap} spread_us {spread} after_us {}",
+                self.after_us[0]
+            )
+            .ok();
         }
-        *self = Self { flash, at_us: now };
+        self.flash = *flash;
     }
 }
 
 fn show(drawn: Res<Drawn>, mut shown: ResMut<Shown>) {
-    shown.show(drawn.flash, &drawn.timeline);
+    shown.show(&drawn);
 }
 
-fn show_without_screen(flash: Res<Flash>, timeline: Res<Timeline>, mut shown: ResMut<Shown>) {
-    shown.show(*flash, &timeline);
+fn show_without_screen(
+    flash: Res<Flash>,
+    timeline: Res<Timeline>,
+    begun: Res<Begun>,
+    mut shown: ResMut<Shown>,
+) {
+    shown.show(&Drawn { flash: *flash, timeline: *timeline, begun: *begun });
 }
