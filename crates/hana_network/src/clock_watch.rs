@@ -60,6 +60,8 @@ struct Round {
 
 /// Questions that are asked one soon after the other: what is followed shall be known soon.
 const FIRST: u32 = 16;
+/// So many of them make an estimate.
+const ENOUGH: u32 = 8;
 /// From one of these to the next.
 const SOON: Duration = Duration::from_millis(40);
 /// From one question to the next afterwards.
@@ -87,10 +89,11 @@ impl ClockWatch {
         Self { asking }
     }
 
-    /// What is known of that clock by now; none before the first answer. Does not block.
+    /// What is known of that clock by now; none before some questions were asked: the first ones take long. Does not block.
     #[must_use]
     pub fn estimate(&self) -> Option<ClockEstimate> {
-        lock(&self.asking.clock).estimate()
+        let asked = lock(&self.asking.round).asked;
+        if asked < ENOUGH { None } else { lock(&self.asking.clock).estimate() }
     }
 }
 
