@@ -3,10 +3,12 @@
 
 use hana_protocol::Accepted;
 use hana_protocol::Answer;
+use hana_protocol::ClockReading;
 use hana_protocol::Control;
 use hana_protocol::Encoding;
 use hana_protocol::Event;
 use hana_protocol::Health;
+use hana_protocol::HostTimeline;
 use hana_protocol::LogLine;
 use hana_protocol::Look;
 use hana_protocol::Lost;
@@ -39,6 +41,8 @@ pub(crate) fn check(bytes: &[u8]) {
         10 => value::<Answer<StopReport>>(payload, encoding, Control::MAX_BYTES),
         11 => message::<Lost>(payload, encoding),
         12 => message::<ModulationFrame>(payload, encoding),
+        13 => message::<HostTimeline>(payload, encoding),
+        14 => message::<ClockReading>(payload, encoding),
         // What `hana watch` makes of any message.
         _ => {
             if let Ok(value) = codec::decode_value::<serde_json::Value>(payload, encoding, 1 << 16)

@@ -32,7 +32,8 @@ use crate::ticker::Timed;
 use crate::worker::Declaration;
 use crate::worker::Worker;
 
-/// Asks the daemon of another host for its clock, as long as this lives: often at first, then four times a second.
+/// Asks the daemon of another host for its clock, as long as this lives: often at first, then four times a second, and twice from half a
+/// minute on.
 pub struct ClockWatch {
     asking: Arc<Asking>,
 }
@@ -60,10 +61,16 @@ struct Round {
 
 /// Questions that are asked one soon after the other: what is followed shall be known soon.
 const FIRST: u32 = 16;
+/// So many of them make an estimate.
+const ENOUGH: u32 = 8;
 /// From one of these to the next.
 const SOON: Duration = Duration::from_millis(40);
 /// From one question to the next afterwards.
 const PERIOD: Duration = Duration::from_millis(250);
+/// The same once there are enough to know how the clock drifts.
+const SETTLED: Duration = Duration::from_millis(500);
+/// Questions until then: half a minute of them.
+const UNTIL_SETTLED: u32 = 128;
 /// An answer that takes longer tells nothing.
 const PATIENCE: Duration = Duration::from_millis(400);
 
@@ -87,10 +94,11 @@ impl ClockWatch {
         Self { asking }
     }
 
-    /// What is known of that clock by now; none before the first answer. Does not block.
+    /// What is known of that clock by now; none before some questions were asked: the first ones take long. Does not block.
     #[must_use]
     pub fn estimate(&self) -> Option<ClockEstimate> {
-        lock(&self.asking.clock).estimate()
+        let asked = lock(&self.asking.round).asked;
+        if asked < ENOUGH { None } else { lock(&self.asking.clock).estimate() }
     }
 }
 
@@ -99,7 +107,12 @@ impl Timed for Asking {
         let mut round = lock(&self.round);
         if now >= round.due {
             round.asked = round.asked.saturating_add(1);
-            round.due = now + if round.asked < FIRST { SOON } else { PERIOD };
+            round.due = now
+                + match round.asked {
+                    ..FIRST => SOON,
+                    FIRST..UNTIL_SETTLED => PERIOD,
+                    _ => SETTLED,
+                };
             self.ask();
         }
         Some(round.due)
