@@ -1,10 +1,12 @@
-//! `hana-link` in sessions of Ableton Link, with independent programs on other hosts.
+//! `hana-link`, alone and as a daemon's, in sessions of Ableton Link with independent programs on other hosts.
 #![cfg(target_os = "linux")]
 
 use std::time::Duration;
 
 use hana_tests::Host;
 use hana_tests::Lab;
+use hana_tests::Process;
+use hana_tests::Running;
 use hana_tests::Signal;
 use hana_tests::Terminal;
 use hana_tests::eventually;
@@ -12,6 +14,7 @@ use hana_tests::link;
 use hana_tests::link::Foreign;
 use hana_tests::link::LinkMember;
 use hana_tests::link::Look;
+use hana_tests::show;
 use hana_tests::show::figure;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -298,4 +301,120 @@ fn at_a_terminal_it_is_a_tool_for_people() {
     terminal.type_in("quit\n");
     let status = terminal.wait(SOON);
     assert!(status.success(), "{status}");
+}
+
+/// A daemon that takes part in Link, and what `hana` sees of its timeline.
+fn daemon_with_link(host: &Host) -> (Running, LinkMember) {
+    let daemon = show::start_daemon_with(host, |command| {
+        command.env("HANA_LINK", "on");
+    });
+    let timeline = LinkMember::timeline_of(host);
+    timeline.wait_for("a timeline", |_| true);
+    (daemon, timeline)
+}
+
+/// The pid of hana-link on a host; none while there is none.
+fn pid_of_hana_link(host: &Host) -> Option<i32> {
+    let is_ours = |process: &Process| process.command.contains("hana-link") && process.state != 'Z';
+    host.processes().into_iter().find(is_ours).map(|process| process.pid)
+}
+
+#[test]
+fn a_daemon_goes_by_link_and_its_commands_reach_everybody_there() {
+    let Some((_lab, [h1, h2])) = lab("link-daemon", ["h1", "h2"]) else { return };
+    let mut theirs = LinkMember::foreign(&h2, Foreign::LinkPython, 133.0, 4.0);
+    theirs.wait_for("the other program to be there", |look| is_tempo(look, 133.0));
+    let (_daemon, timeline) = daemon_with_link(&h1);
+    timeline.wait_for("the session's tempo", |look| is_tempo(look, 133.0) && look.peers == 1);
+    assert!(theirs.looks().iter().all(|look| is_tempo(look, 133.0)), "{:?}", theirs.last());
+    let told = show::hana(&h1, ["tempo", "--json"]).ok().json();
+    assert_eq!((&told["source"], &told["peers"]), (&"link".into(), &1.into()), "{told}");
+    // It may ease to the beat at first.
+    let apart = eventually(SOON, "beats together", || {
+        let apart = apart_us(&timeline, &theirs);
+        if apart < TOGETHER_US { Ok(apart) } else { Err(apart) }
+    });
+    figure(&format!("the timeline of a host and another Link program are {apart:.0} us apart"));
+
+    show::hana(&h1, ["tempo", "90"]).ok();
+    theirs.wait_for("90 from hana", |look| is_tempo(look, 90.0));
+    theirs.say("tempo 141.3");
+    timeline.wait_for("141.3 from the other one", |look| is_tempo(look, 141.3));
+    for (is_theirs, word) in [(true, "play"), (false, "pause"), (false, "play"), (true, "pause")] {
+        let is_so = |look: &Look| look.playing == (word == "play");
+        if is_theirs {
+            theirs.say(word);
+            timeline.wait_for_since(timeline.count(), word, is_so);
+        } else {
+            show::hana(&h1, [word]).ok();
+            theirs.wait_for_since(theirs.count(), word, is_so);
+        }
+    }
+}
+
+#[test]
+fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
+    let Some((_lab, [h1, h2])) = lab("link-killed", ["h1", "h2"]) else { return };
+    let theirs = LinkMember::foreign(&h2, Foreign::LinkPython, 133.0, 4.0);
+    theirs.wait_for("the other program to be there", |look| is_tempo(look, 133.0));
+    let (daemon, timeline) = daemon_with_link(&h1);
+    timeline.wait_for("a session of two", |look| is_tempo(look, 133.0) && look.peers == 1);
+    eventually(SOON, "beats together", || apart_us(&timeline, &theirs) < TOGETHER_US);
+    let (begun, begun_theirs) = (timeline.count(), theirs.count());
+    let jump = timeline.told("jump");
+    let mut before = pid_of_hana_link(&h1).expect("the daemon has started hana-link");
+    for _ in 0..2 {
+        h1.kill(Signal::KILL, before);
+        before = eventually(SOON, "another hana-link", || {
+            pid_of_hana_link(&h1).filter(|pid| *pid != before)
+        });
+        let since = timeline.count();
+        timeline.wait_for_since(since, "the session to be left", |look| look.peers == 0);
+        timeline.wait_for_since(since, "a session of two again", |look| look.peers == 1);
+    }
+    let apart = eventually(SOON, "beats together again", || {
+        let apart = apart_us(&timeline, &theirs);
+        if apart < TOGETHER_US { Ok(apart) } else { Err(apart) }
+    });
+    figure(&format!("after hana-link was killed and came back: {apart:.0} us apart"));
+    for (member, begun) in [(&timeline, begun), (&theirs, begun_theirs)] {
+        let looks = member.said_since(begun);
+        assert!(looks.iter().all(|look| is_tempo(look, 133.0)), "{:?}", member.last());
+        let jumped = most_jumped_us(&looks);
+        figure(&format!("hana-link killed twice moved a beat by at most {jumped:.0} us"));
+        assert!(jumped < NO_JUMP_US, "{jumped} us");
+    }
+
+    // Alone it is no different: what it goes on from is the daemon's.
+    theirs.leave();
+    timeline.wait_for_since(timeline.count(), "nobody else", |look| look.peers == 0);
+    let begun = timeline.count();
+    h1.kill(Signal::KILL, before);
+    let last = eventually(SOON, "another hana-link", || {
+        pid_of_hana_link(&h1).filter(|pid| *pid != before)
+    });
+    let late = LinkMember::foreign(&h2, Foreign::Aalink, 60.0, 4.0);
+    late.wait_for("another program to come", |look| look.peers == 1 && is_tempo(look, 133.0));
+    timeline.wait_for_since(begun, "it to be seen", |look| look.peers == 1);
+    eventually(SOON, "beats together", || apart_us(&timeline, &late) < TOGETHER_US);
+    let jumped = most_jumped_us(&timeline.said_since(begun));
+    assert!(jumped < NO_JUMP_US, "{jumped} us");
+
+    assert_eq!(timeline.told("jump"), jump, "nor is one told");
+
+    // A daemon that is killed leaves none behind.
+    assert_eq!(pid_of_hana_link(&h1), Some(last));
+    daemon.kill(Signal::KILL);
+    eventually(SOON, "no hana-link without its daemon", || pid_of_hana_link(&h1).is_none());
+}
+
+#[test]
+fn a_daemon_is_kept_out_of_link_when_it_is_told_to() {
+    let Some((_lab, [h1])) = lab("link-off", ["h1"]) else { return };
+    let daemon = show::start_daemon(&h1);
+    show::hana(&h1, ["tempo", "99"]).ok();
+    let told = show::hana(&h1, ["tempo", "--json"]).ok().json();
+    assert_eq!(told["source"], "internal", "{told}");
+    assert_eq!(pid_of_hana_link(&h1), None);
+    assert!(!daemon.stderr().contains("hana-link"), "{}", daemon.stderr());
 }

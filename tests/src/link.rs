@@ -106,6 +106,27 @@ impl LinkMember {
         Self::of(host.spawn_listening(command))
     }
 
+    /// What `hana` sees of the timeline that the daemon of a host keeps.
+    #[track_caller]
+    #[must_use]
+    pub fn timeline_of(host: &Host) -> Self {
+        let mut command = host.command("hana");
+        command.args(["watch", "--json", &format!("hana/{}/timeline", host.name())]);
+        Self::of(host.spawn_listening(command))
+    }
+
+    /// What its last whole line tells by this name; null if nothing.
+    #[track_caller]
+    #[must_use]
+    pub fn told(&self, name: &str) -> serde_json::Value {
+        let said = self.running.stdout();
+        let whole = said.rfind('\n').map_or("", |end| &said[..end]);
+        let line = whole.lines().last().expect("it has said something");
+        let line: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON: {line}: {error}"));
+        line.get("value").unwrap_or(&line)[name].clone()
+    }
+
     /// Gives it an order, such as `tempo 133`, `play`, `pause`.
     #[track_caller]
     pub fn say(&mut self, order: &str) {
@@ -185,12 +206,13 @@ impl LinkMember {
 }
 
 impl Look {
-    /// From a line of JSON.
+    /// From a line of JSON: its own, or that of `hana watch` for the timeline of a host.
     #[track_caller]
     #[must_use]
     pub fn parse(line: &str) -> Self {
         let value: serde_json::Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON: {line}: {error}"));
+        let value = value.get("value").unwrap_or(&value);
         let number = |name: &str| {
             value[name].as_f64().unwrap_or_else(|| panic!("no number '{name}' in {line}"))
         };

@@ -54,7 +54,7 @@ impl<'a> OwnShow<'a> {
             fs::write(files.path().join(name), text)
                 .map_err(BenchError::system(format!("writing {name}")))
         };
-        put("hanad.toml", "multicast = false\n")?;
+        put("hanad.toml", "multicast = false\nlink = false\n")?;
         put("visualizations.toml", catalogue)?;
         let show = format!("bench-{}", std::process::id());
         let mut command = Command::new(beside("hanad")?);

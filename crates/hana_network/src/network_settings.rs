@@ -65,7 +65,8 @@ impl NetworkSettings {
     }
 }
 
-fn variable(variable: &'static str) -> Result<Option<String>, SettingsError> {
+/// What a variable of the environment is set to; none if that is nothing.
+pub(crate) fn variable(variable: &'static str) -> Result<Option<String>, SettingsError> {
     match env::var(variable) {
         Ok(value) if !value.is_empty() => Ok(Some(value)),
         Ok(_) | Err(env::VarError::NotPresent) => Ok(None),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use etcetera::BaseStrategy;
 use hana_protocol::Timeline;
 use hana_protocol::TimelineError;
+use hana_protocol::one_line;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::de::Error;
@@ -17,6 +18,7 @@ use crate::PlayTransport;
 use crate::PortRange;
 use crate::Secret;
 use crate::ShowName;
+use crate::network_settings::variable;
 
 /// The settings of a machine, from the file `hanad.toml`: the same file for its daemon and everything else
 /// there, so that all of them are in one show.
@@ -29,6 +31,8 @@ pub struct SettingsFile {
     pub visualizations: Option<PathBuf>,
     /// The tempo and the bar that a daemon begins with where nobody else has one, at beat 0.
     pub timeline: Timeline,
+    /// Whether the daemon takes part in Ableton Link, where `hana-link` is installed.
+    pub link: bool,
     /// Where all this comes from.
     pub origin: Origin,
 }
@@ -91,6 +95,7 @@ struct File {
     tempo: Option<f64>,
     #[serde(default, deserialize_with = "quantum")]
     quantum: Option<f64>,
+    link: Option<bool>,
 }
 
 /// The name of the file in a configuration directory.
@@ -134,8 +139,8 @@ impl fmt::Display for Origin {
 impl SettingsFile {
     /// The first there is of: `named`, `HANA_CONFIG` (a file, or a directory with `hanad.toml`,
     /// `visualizations.toml` or both), the user's config directory, `config/` beside the working
-    /// directory, the defaults. `HANA_SHOW`, `HANA_SECRET` and `HANA_PLAY_LINK` override what it
-    /// says.
+    /// directory, the defaults. `HANA_SHOW`, `HANA_SECRET`, `HANA_PLAY_LINK` and `HANA_LINK` override
+    /// what it says.
     ///
     /// Reads small files: some hundred microseconds.
     ///
@@ -145,6 +150,9 @@ impl SettingsFile {
     pub fn find(named: Option<&Path>) -> Result<Self, SettingsError> {
         let mut settings = Self::find_file(named)?;
         settings.network.override_by_environment()?;
+        if let Some(word) = variable("HANA_LINK")? {
+            settings.link = switch(&word)?;
+        }
         Ok(settings)
     }
 
@@ -191,6 +199,7 @@ impl SettingsFile {
             visualizations,
             tempo,
             quantum,
+            link,
         } = file;
         let network = NetworkSettings {
             interface,
@@ -205,7 +214,18 @@ impl SettingsFile {
         let quantum = quantum.unwrap_or(Timeline::DEFAULT.quantum());
         // Both were looked at when they were read.
         let timeline = first(tempo, quantum).unwrap_or(Timeline::DEFAULT);
-        Self { network, visualizations, timeline, origin }
+        Self { network, visualizations, timeline, link: link.unwrap_or(true), origin }
+    }
+}
+
+fn switch(word: &str) -> Result<bool, SettingsError> {
+    match word {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(SettingsError::Variable {
+            variable: "HANA_LINK",
+            problem: format!("'{}' is neither on nor off", one_line(word, 40)),
+        }),
     }
 }
 
@@ -267,6 +287,13 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_is_on_or_off() {
+        assert!(switch("on").unwrap() && !switch("off").unwrap());
+        let problem = switch("maybe").unwrap_err().to_string();
+        assert!(problem.contains("HANA_LINK") && problem.contains("'maybe'"), "{problem}");
+    }
+
+    #[test]
     fn the_file_that_ships_is_the_default() {
         let settings = SettingsFile::load(&shipped()).unwrap();
         assert_eq!(settings.network, NetworkSettings::default());
@@ -292,11 +319,12 @@ mod tests {
             visualizations,
             tempo,
             quantum,
+            link,
         } = File::parse(&shown, Path::new(SETTINGS)).unwrap();
         assert!(interface.is_some() && multicast.is_some() && connect.is_some());
         assert!(show.is_some() && secret.is_some() && play_ports.is_some());
         assert!(play_link.is_some() && visualizations.is_some());
-        assert!(tempo.is_some() && quantum.is_some());
+        assert!(tempo.is_some() && quantum.is_some() && link == Some(false));
     }
 
     #[test]
@@ -308,6 +336,7 @@ mod tests {
             ("connect = 'tcp/10.0.0.7:7447'", 1, "connect"),
             ("play_ports = '7'", 1, "play_ports"),
             ("play_link = 'quic'", 1, "play_link"),
+            ("link = 'off'", 1, "link"),
             ("tempo = 1000", 1, "tempo: 1000 is no tempo; give one from 20 to 999"),
             ("tempo = 'fast'", 1, "tempo"),
             ("quantum = 0.0", 1, "quantum: 0 is no length of a bar"),

@@ -16,6 +16,8 @@ pub(crate) struct DaemonConfig {
     pub(crate) catalogue: Catalogue,
     /// The tempo and the bar to begin with.
     pub(crate) timeline: Timeline,
+    /// Whether to take part in Ableton Link.
+    pub(crate) link: bool,
     pub(crate) origin: Origin,
 }
 
@@ -41,7 +43,7 @@ impl DaemonConfig {
     }
 
     fn of(settings: SettingsFile) -> Result<Self, ConfigError> {
-        let SettingsFile { network, visualizations, timeline, origin } = settings;
+        let SettingsFile { network, visualizations, timeline, link, origin } = settings;
         let directory = origin.directory();
         let beside = directory.map(|directory| directory.join(CATALOGUE_FILE));
         let named =
@@ -50,7 +52,7 @@ impl DaemonConfig {
             Some(path) => Catalogue::load(&path)?,
             None => Catalogue::parse(SHIPPED_CATALOGUE, Path::new(CATALOGUE_FILE))?,
         };
-        Ok(Self { network, catalogue, timeline, origin })
+        Ok(Self { network, catalogue, timeline, link, origin })
     }
 }
 

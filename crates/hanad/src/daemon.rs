@@ -50,6 +50,7 @@ use hana_protocol::role;
 
 use crate::keeper::Keeper;
 use crate::keeper::Run;
+use crate::link_process::LinkEvent;
 use crate::look_keeper;
 use crate::neighbours::Neighbours;
 use crate::service_manager;
@@ -70,6 +71,8 @@ pub(crate) enum DaemonEvent {
     Sighting(Sighting),
     /// A host says its timeline.
     Timeline(Received<HostTimeline>),
+    /// `hana-link` has something to tell.
+    Link(LinkEvent),
     /// It is time to end.
     End,
     /// An older daemon has this id.
@@ -188,6 +191,7 @@ impl Daemon {
                 Ok(DaemonEvent::Request(request)) => self.take_request(request),
                 Ok(DaemonEvent::Sighting(sighting)) => self.see(sighting),
                 Ok(DaemonEvent::Timeline(heard)) => self.hear_timeline(heard),
+                Ok(DaemonEvent::Link(event)) => self.hear_link(event),
                 // What was launched goes on: it is the show, whoever looks after it.
                 Ok(DaemonEvent::Displaced(rival)) => anyhow::bail!(
                     "another machine is called '{}' too, and was there first; give this one another name, HANA_HOST=..., and start hanad again. What it launched goes on",
@@ -343,6 +347,14 @@ impl Daemon {
             self.timekeeper
                 .tell(&self.node, |ensemble, now| ensemble.hear(key.owner(), heard.message, now));
         }
+    }
+
+    fn hear_link(&mut self, event: LinkEvent) {
+        self.timekeeper.tell(&self.node, |ensemble, now| match event {
+            LinkEvent::Began => ensemble.link_began(now),
+            LinkEvent::Report(report) => ensemble.link(report, now),
+            LinkEvent::Lost => ensemble.link_lost(now),
+        });
     }
 
     /// What was not heard while the daemon itself was off the mesh is held against nobody.

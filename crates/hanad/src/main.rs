@@ -9,6 +9,7 @@ mod complaint;
 mod config;
 mod daemon;
 mod keeper;
+mod link_process;
 mod log;
 mod look_keeper;
 mod neighbours;
@@ -44,6 +45,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::DaemonConfig;
 use crate::daemon::Daemon;
 use crate::daemon::DaemonEvent;
+use crate::link_process::LinkProcess;
 use crate::log::Audience;
 use crate::log::Log;
 use crate::state_dir::StateDir;
@@ -138,7 +140,17 @@ fn run(arguments: &Arguments, log: &Log, unmet: Unmet) -> anyhow::Result<()> {
         node.id(),
         state.own_log().display()
     ));
-    let timekeeper = Timekeeper::new(&node, config.timeline, state.timeline(), |_| ());
+    let of_link = events.clone();
+    let tell = move |event| {
+        of_link.send(DaemonEvent::Link(event)).ok();
+    };
+    let link = config.link.then(|| LinkProcess::start(tell)).flatten();
+    let order = move |order| {
+        if let Some(link) = &link {
+            link.order(order);
+        }
+    };
+    let timekeeper = Timekeeper::new(&node, config.timeline, state.timeline(), order);
     Daemon::new(node, config.catalogue, config.origin, state, events, timekeeper)
         .run(&inbox, &watchdog)
 }
