@@ -432,7 +432,7 @@ fn watch(config: NodeConfig, ended: &AtomicBool, reached: &Reached) {
     let mut watch = node.watch_mesh();
     while !ended.load(Ordering::Relaxed) {
         watch.wait(Duration::from_millis(50));
-        note(reached, watch.roster().present());
+        note(reached, watch.roster().present().count());
     }
     drop(watch);
     node.leave().wait(Duration::from_secs(2)).ok();

@@ -442,12 +442,6 @@ impl Roster {
         self.nodes.get(node).is_some_and(Entry::is_present)
     }
 
-    /// How many nodes have a token on the mesh.
-    #[must_use]
-    pub fn present(&self) -> usize {
-        self.nodes.values().filter(|entry| entry.is_present()).count()
-    }
-
     /// Whether nobody is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
