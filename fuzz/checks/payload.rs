@@ -3,11 +3,13 @@
 
 use hana_protocol::Accepted;
 use hana_protocol::Answer;
+use hana_protocol::AppSession;
 use hana_protocol::ClockReading;
 use hana_protocol::Control;
 use hana_protocol::Encoding;
 use hana_protocol::Event;
 use hana_protocol::Health;
+use hana_protocol::Holders;
 use hana_protocol::HostTimeline;
 use hana_protocol::LogLine;
 use hana_protocol::Look;
@@ -19,6 +21,7 @@ use hana_protocol::NodeInfo;
 use hana_protocol::ProcessStatus;
 use hana_protocol::Started;
 use hana_protocol::StopReport;
+use hana_protocol::Took;
 use hana_protocol::codec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,6 +46,9 @@ pub(crate) fn check(bytes: &[u8]) {
         12 => message::<ModulationFrame>(payload, encoding),
         13 => message::<HostTimeline>(payload, encoding),
         14 => message::<ClockReading>(payload, encoding),
+        15 => message::<Holders>(payload, encoding),
+        16 => message::<AppSession>(payload, encoding),
+        17 => value::<Answer<Took>>(payload, encoding, Control::MAX_BYTES),
         // What `hana watch` makes of any message.
         _ => {
             if let Ok(value) = codec::decode_value::<serde_json::Value>(payload, encoding, 1 << 16)

@@ -22,6 +22,10 @@ const BEAT: Duration = Duration::from_millis(100);
 /// become a flood of good ones.
 const COMPLAINTS_PER_SECOND: u32 = 5;
 
+/// Beats from one time that is said who holds what to the next, where nothing changes: who has missed a change would else go
+/// on thinking that he has, or has not, what he plays.
+const HOLDERS_AGAIN: u32 = 20;
+
 /// What the heart says.
 pub(crate) struct Heart {
     pub(crate) health: Publisher<Health>,
@@ -52,7 +56,7 @@ impl Heart {
                 let now = Instant::now();
                 self.say_health(&core, &mut meter, begun, now);
                 self.show_look(&core, &mut looked);
-                self.tell_holders(&core, &mut held);
+                self.tell_holders(&core, &mut held, beat);
                 core.repeat_states(now);
                 if beat.is_multiple_of(10) {
                     may_complain = COMPLAINTS_PER_SECOND;
@@ -92,9 +96,14 @@ impl Heart {
         }
     }
 
-    fn tell_holders(&self, core: &Core, told: &mut u64) {
+    fn tell_holders(&self, core: &Core, told: &mut u64, beat: u32) {
         let Some(publisher) = &self.holders else { return };
-        let Some((version, holders)) = core.board.holders_since(*told) else { return };
+        let Some((version, holders)) = core.board.holders_since(*told) else {
+            if beat.is_multiple_of(HOLDERS_AGAIN) {
+                publisher.say_again();
+            }
+            return;
+        };
         match publisher.set(&holders) {
             Ok(_) => *told = version,
             Err(problem) => tracing::warn!("who holds what is not said: {problem}"),

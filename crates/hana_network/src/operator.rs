@@ -230,7 +230,9 @@ impl Operator {
     /// Asks visualizations for what they do not say yet, and tells the others what they do not know yet.
     fn act(&mut self) {
         if self.asked.len() < MOST_ASKED {
-            for Ask { node, command } in self.wishes.due(Instant::now()) {
+            let asked = &self.asked;
+            let is_asked = |node: &NodeId| asked.iter().any(|asked| asked.node == *node);
+            for Ask { node, command } in self.wishes.due(Instant::now(), is_asked) {
                 let (worker, identity) = (&self.worker, &self.identity);
                 let (stamp, answer) = match command {
                     Control::Take(take) => {

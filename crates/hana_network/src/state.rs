@@ -130,6 +130,15 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
         Self { state, outbox, _declaration: declaration }
     }
 
+    /// Publishes the current state again, if there is one: for who has missed it all the times that it was said. Does not
+    /// block; a full queue is what repeating is for.
+    pub(crate) fn say_again(&self) {
+        let payload = self.state.current().as_ref().map(|current| current.payload.clone());
+        if let Some(payload) = payload {
+            self.outbox.push(&self.state.channel, payload).ok();
+        }
+    }
+
     /// Makes `value` the current state, and publishes it if it is another one. Does not block.
     ///
     /// # Errors

@@ -74,6 +74,8 @@ struct Played {
     wait: Duration,
     /// It says what this app wishes, as far as anything has been said since that was looked at.
     is_settled: bool,
+    /// What it has answered that this app has, and has not told all yet.
+    granted: BTreeMap<ParameterName, Stamp>,
 }
 
 /// Something that the operator is told.
@@ -137,9 +139,10 @@ pub struct Ask {
     pub command: Control,
 }
 
-/// After so long without an answer it is asked again, and then at most every so often.
+/// After so long without an answer it is asked again, then after twice that, and so on up to every so often: a network that is
+/// busy is not asked the more for it.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-const ASK_SELDOM: Duration = Duration::from_millis(500);
+const ASK_SELDOM: Duration = Duration::from_secs(1);
 /// News that wait; of more, the oldest go.
 const NEWS: usize = 1024;
 /// Bytes of wishes that are told; what does not fit is the oldest.
@@ -403,6 +406,8 @@ impl Wishes {
         }
         known.instance = instance;
         known.is_settled = false;
+        known.granted.clear();
+        known.wait = ASK_AGAIN;
         let before = std::mem::replace(&mut known.holders, holders.clone());
         if is_other_run {
             self.confirmed.retain(|(of, _), _| of != node);
@@ -498,6 +503,12 @@ impl Wishes {
 
     /// A visualization has answered a [`Take`].
     pub fn answered(&mut self, node: &NodeId, took: &Took, unix_ms: u64) {
+        if let Some(played) = self.played.get_mut(node) {
+            let stamps =
+                took.taken.iter().filter_map(|name| Some((name.clone(), took.stamp.clone()?)));
+            played.granted.extend(stamps);
+            played.wait = ASK_AGAIN;
+        }
         for HeldBy { parameter, by, .. } in &took.held {
             let of = Of { app: self.own.clone(), node: node.clone(), parameter: parameter.clone() };
             let is_live = self.map.get(&of).is_some_and(State::is_live);
@@ -532,8 +543,9 @@ impl Wishes {
         self.played.get(node).map(|played| &played.holders)
     }
 
-    /// What visualizations are to be asked for at `now`, since they do not say yet what this app wishes.
-    pub fn due(&mut self, now: Instant) -> Vec<Ask> {
+    /// What visualizations are to be asked for at `now`, since they do not say yet what this app wishes. `is_asked` are
+    /// those of which an answer is waited for.
+    pub fn due(&mut self, now: Instant, is_asked: impl Fn(&NodeId) -> bool) -> Vec<Ask> {
         let mut asks = vec![];
         let nodes: Vec<NodeId> = self.played.keys().cloned().collect();
         for node in nodes {
@@ -541,7 +553,7 @@ impl Wishes {
                 let waits = |asked| now.saturating_duration_since(asked) < played.wait;
                 played.is_settled || played.asked.is_some_and(waits)
             });
-            if is_waiting {
+            if is_waiting || is_asked(&node) {
                 continue;
             }
             let commands = self.differences(&node);
@@ -564,7 +576,7 @@ impl Wishes {
 
     /// What is to be said to a visualization, so that it says what this app wishes.
     fn differences(&self, node: &NodeId) -> Vec<Control> {
-        let Some(Played { holders, .. }) = self.played.get(node) else { return vec![] };
+        let Some(Played { holders, granted, .. }) = self.played.get(node) else { return vec![] };
         let mut takes: BTreeMap<(Stamp, Priority), Vec<ParameterName>> = BTreeMap::new();
         for (of, written) in self.map.all_written() {
             let is_mine = of.app == self.own && of.node == *node;
@@ -578,7 +590,8 @@ impl Wishes {
                     && held.by == self.own
                     && held.stamp.as_ref() == Some(&written.stamp)
             });
-            if !is_said {
+            let is_granted = granted.get(&of.parameter) == Some(&written.stamp);
+            if !is_said && !is_granted {
                 takes
                     .entry((written.stamp.clone(), state.priority))
                     .or_default()
