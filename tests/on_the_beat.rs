@@ -3,7 +3,7 @@
 // 2^53 microseconds are 285 years.
 #![allow(clippy::cast_precision_loss, clippy::float_cmp, clippy::panic, clippy::unwrap_used)]
 
-use std::process::Command;
+use std::cell::Cell;
 use std::time::Duration;
 
 use hana_tests::Host;
@@ -22,7 +22,7 @@ use serde_json::Value;
 
 /// For what is no promise of time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
-/// From the launch of four programs that draw in software to their first frames.
+/// From the launch of a program that draws in software to its first frames.
 const OPENING: Duration = Duration::from_mins(1);
 /// A bar of four beats is a second.
 const BPM: f64 = 240.0;
@@ -64,7 +64,8 @@ struct Seen {
 
 /// What `flash` has written of its changes.
 fn seen(host: &Host, id: &str) -> Vec<Seen> {
-    let log = hana(host, ["logs", id]).ok().stdout;
+    // On a busy machine the question may come to nothing; it is asked again.
+    let log = hana(host, ["logs", id]).stdout;
     let of = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let after = |name: &str| {
@@ -228,13 +229,19 @@ fn tell(show: &Show, programs: &[(&str, f64)], judged: &[Vec<Judged>]) {
     }
 }
 
-fn four_hosts(lab: &Lab, configure: impl Fn(&mut Command)) -> Show {
+/// Four hosts that count the same beats; the first `windows` of them have a screen.
+fn four_hosts(lab: &Lab, windows: usize, screen: Option<&Screen>) -> Show {
     let directory = lab.directory().join("config");
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("visualizations.toml"), FLASHES).unwrap();
+    let host = Cell::new(0);
     let show = Show::start(lab, &["h1", "h2", "h3", "h4"], |command| {
         command.env("HANA_CONFIG", &directory);
-        configure(command);
+        match screen.filter(|_| host.get() < windows) {
+            Some(screen) => command.env("DISPLAY", screen.display()),
+            None => command.env("HANA_HEADLESS", "1"),
+        };
+        host.set(host.get() + 1);
     });
     wait_for_one_beat(&show);
     show
@@ -243,24 +250,20 @@ fn four_hosts(lab: &Lab, configure: impl Fn(&mut Command)) -> Show {
 #[test]
 fn a_flash_on_a_bar_is_seen_within_a_frame_of_it_on_four_hosts() {
     let Some(lab) = Lab::new("flash") else { return };
-    let show = four_hosts(&lab, |command| {
-        command.env("HANA_HEADLESS", "1");
-    });
+    let show = four_hosts(&lab, 0, None);
     let programs = [("flash-60", 60.0), ("flash-30", 30.0)];
     assert!(flash_on_bars(&show, &programs, 3, 8), "the machine was too busy to be judged");
 }
 
+/// Of the four one has a window: drawn in software, by a program that is not optimized, it takes more than half of a core.
 #[test]
-fn a_flash_on_a_bar_is_seen_within_a_frame_of_it_in_a_window_on_four_hosts() {
+fn a_flash_on_a_bar_is_seen_within_a_frame_of_it_in_a_window_too() {
     let Some(lab) = Lab::new("flash-window") else { return };
     let screen = Screen::new(640, 360);
-    let show = four_hosts(&lab, |command| {
-        command.env("DISPLAY", screen.display());
-    });
+    let show = four_hosts(&lab, 1, Some(&screen));
     for (program, fps) in [("flash-30", 30.0), ("flash-60", 60.0)] {
         if !flash_on_bars(&show, &[(program, fps)], 2, 3) {
-            // Four windows drawn in software are all that two cores can do; what could be judged was judged.
-            figure(&format!("four windows at {fps} fps: this machine does not keep up with them"));
+            figure(&format!("a window at {fps} fps: this machine was too busy to be judged"));
         }
     }
 }

@@ -56,11 +56,11 @@ fn main() -> AppExit {
         app.add_plugins(DefaultPlugins.set(log).set(window()));
         app.insert_resource(ClearColor(Color::BLACK))
             .add_systems(Startup, |mut commands: Commands| {
-                commands.spawn(Camera2d);
+                commands.spawn((Camera2d, Msaa::Off));
             })
             .add_systems(Update, draw);
     }
-    app.add_plugins(VisualizationPlugin::<Flash>::new("flash"));
+    app.add_plugins(VisualizationPlugin::<Flash>::new("flash").without_notices());
     if let Some(renderer) = app.get_sub_app_mut(RenderApp) {
         renderer
             .init_resource::<Shown>()
