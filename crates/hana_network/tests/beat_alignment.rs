@@ -26,6 +26,7 @@ use hana_tests::Host;
 use hana_tests::Lab;
 use hana_tests::Running;
 use hana_tests::eventually;
+use hana_tests::link;
 use hana_tests::project_root;
 use hana_tests::show::figure;
 use hana_tests::show::hana;
@@ -45,6 +46,8 @@ const WITHOUT_DAEMON: &str = "h5";
 const EVERY_US: i64 = 10_000;
 /// How long is looked, half of it while every core is busy; `HANA_STEADY_S` has it looked for longer.
 const LENGTH: Duration = Duration::from_mins(1);
+/// The same with Link.
+const LENGTH_WITH_LINK: Duration = Duration::from_secs(30);
 /// For no longer than this is the machine kept busy.
 const BUSY: Duration = Duration::from_mins(1);
 /// How far apart the beats of two hosts may be, of one look in a hundred.
@@ -78,8 +81,7 @@ fn says_its_beat() {
         if taken < 100 {
             // At the same moment on all hosts, however late this one woke up.
             let beat = now.beat_at(here) - (before - next) as f64 / now.us_per_beat();
-            let source = if said.source == TimelineSource::Mesh { "mesh" } else { "own" };
-            println!("{next} {beat:.9} {} {source}", said.error_us.unwrap_or(0));
+            println!("{next} {beat:.9} {} {}", said.error_us.unwrap_or(0), said.source);
         }
         next = (kernel_us() / EVERY_US + 1) * EVERY_US;
     }
@@ -152,32 +154,51 @@ fn percentile(sorted: &[f64], percent: usize) -> f64 {
 #[test]
 fn five_hosts_show_the_same_beat_within_a_millisecond_whatever_their_clocks() {
     let Some(lab) = Lab::new("beat") else { return };
+    look(&lab, TimelineSource::Mesh, LENGTH);
+}
+
+#[test]
+fn five_hosts_of_which_four_have_link_show_the_same_beat_within_a_millisecond() {
+    if !link::is_built() {
+        return;
+    }
+    let Some(lab) = Lab::new("beat-by-link") else { return };
+    look(&lab, TimelineSource::Link, LENGTH_WITH_LINK);
+}
+
+fn look(lab: &Lab, source: TimelineSource, length: Duration) {
     let hosts: Vec<Host> = HOSTS.iter().map(|(name, _)| lab.host(name)).collect();
+    let link = if source == TimelineSource::Link { "on" } else { "off" };
     let _daemons: Vec<Running> = hosts
         .iter()
         .filter(|host| host.name() != WITHOUT_DAEMON)
         .map(|host| {
             start_daemon_with(host, |command| {
-                command.env("HANA_CLOCK", clock_of(host));
+                command.env("HANA_CLOCK", clock_of(host)).env("HANA_LINK", link);
             })
         })
         .collect();
     hana(&hosts[0], ["tempo", "133"]).ok();
     let probes: Vec<Running> = hosts.iter().map(probe).collect();
-    for probe in &probes[1..] {
-        eventually(Duration::from_secs(30), "it to go by the first host", || {
+    for (host, probe) in hosts.iter().zip(&probes).skip(1) {
+        let wanted = if host.name() == WITHOUT_DAEMON { TimelineSource::Mesh } else { source };
+        eventually(Duration::from_secs(30), "it to go by the others", || {
             let lines = lines(probe);
             let last = lines.last().map(|words| (words[2].clone(), words[3].clone()));
             match &last {
-                Some((error, source)) if source == "mesh" && error != "0" => Ok(()),
+                Some((error, source))
+                    if source == wanted.as_str() && (error != "0" || source == "link") =>
+                {
+                    Ok(())
+                },
                 _ => Err(last),
             }
         });
     }
     // Where it eased from is no matter here.
-    thread::sleep(Duration::from_secs(3));
+    thread::sleep(Duration::from_secs(4));
     let told = env::var("HANA_STEADY_S").ok().and_then(|seconds| seconds.parse().ok());
-    let length = told.map_or(LENGTH, Duration::from_secs);
+    let length = told.map_or(length, Duration::from_secs);
     let begun = kernel_us();
     let busy = BUSY.min(length / 2);
     thread::sleep(length.saturating_sub(busy));
@@ -207,7 +228,8 @@ fn five_hosts_show_the_same_beat_within_a_millisecond_whatever_their_clocks() {
             .map(|host| {
                 let is_outside = |(at, off): &(i64, Vec<f64>)| {
                     // Beside the reading itself.
-                    off[host - 1].abs() > all[host][at].1 + 50.0
+                    let bound = all[host][at].1;
+                    bound > 0.0 && off[host - 1].abs() > bound + 50.0
                 };
                 offs.iter().filter(|off| is_outside(off)).count()
             })
@@ -217,7 +239,7 @@ fn five_hosts_show_the_same_beat_within_a_millisecond_whatever_their_clocks() {
             .flat_map(|said| said.range(from..until).map(|(_, (_, error))| *error))
             .fold(0.0, f64::max);
         figure(&format!(
-            "the beats of five hosts, clocks hours apart and drifting, by the mesh, {name}: apart by {:.0} us p50, {:.0} us p99, {:.0} us at most, in {} moments; outside of the bound that is said ({bound:.0} us at most) {outside} times",
+            "the beats of five hosts, clocks hours apart and drifting, by {source}, {name}: apart by {:.0} us p50, {:.0} us p99, {:.0} us at most, in {} moments; outside of the bound that is said ({bound:.0} us at most) {outside} times",
             percentile(&spreads, 50),
             percentile(&spreads, 99),
             spreads[spreads.len() - 1],
@@ -225,12 +247,18 @@ fn five_hosts_show_the_same_beat_within_a_millisecond_whatever_their_clocks() {
         ));
         worst = worst.max(percentile(&spreads, 99));
     }
-    draw(&offs(&all, us_per_beat, begun, ended), begun, loaded, ended);
+    draw(
+        &format!("beat_alignment_by_{source}"),
+        &offs(&all, us_per_beat, begun, ended),
+        begun,
+        loaded,
+        ended,
+    );
     assert!(worst < WANTED_US, "{worst} us p99");
 }
 
 /// How far each host was off the first one, over time. Kept for the documentation with `HANA_PICTURES=docs`.
-fn draw(offs: &[(i64, Vec<f64>)], begun: i64, loaded: i64, ended: i64) {
+fn draw(name: &str, offs: &[(i64, Vec<f64>)], begun: i64, loaded: i64, ended: i64) {
     const COLOURS: [&str; 4] = ["#0a7d4f", "#d1481f", "#2760c4", "#8a3ab9"];
     let most =
         offs.iter().flat_map(|(_, offs)| offs).fold(100.0_f64, |most, off| most.max(off.abs()));
@@ -292,5 +320,5 @@ fn draw(offs: &[(i64, Vec<f64>)], begun: i64, loaded: i64, ended: i64) {
         |pictures| project_root().join(pictures).join("time"),
     );
     std::fs::create_dir_all(&directory).unwrap();
-    std::fs::write(directory.join("beat_alignment.svg"), svg).unwrap();
+    std::fs::write(directory.join(format!("{name}.svg")), svg).unwrap();
 }
