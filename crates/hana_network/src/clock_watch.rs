@@ -71,8 +71,8 @@ const PERIOD: Duration = Duration::from_millis(250);
 const SETTLED: Duration = Duration::from_millis(500);
 /// Questions until then: half a minute of them.
 const UNTIL_SETTLED: u32 = 128;
-/// An answer that takes longer tells nothing.
-const PATIENCE: Duration = Duration::from_millis(400);
+/// An answer that takes longer tells nothing; one that comes after it is complained of by Zenoh.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl ClockWatch {
     pub(crate) fn start(

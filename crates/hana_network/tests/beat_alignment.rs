@@ -270,12 +270,12 @@ fn draw(name: &str, offs: &[(i64, Vec<f64>)], begun: i64, loaded: i64, ended: i6
 <rect width="860" height="500" fill="#fff"/>
 <rect x="{:.1}" y="60" width="{:.1}" height="380" fill="#f3ece2"/>
 <text x="90" y="26" font-size="15">How far the beat of each host is off that of h1, by the clock of the kernel ({:.0} s, 133 bpm)</text>
-<text x="{:.1}" y="76">every core busy twice over</text>
+<text x="{:.1}" y="76" text-anchor="end">every core busy twice over</text>
 "##,
         x(loaded),
         x(ended) - x(loaded),
         (ended - begun) as f64 / 1e6,
-        x(loaded) + 8.0,
+        x(ended) - 8.0,
     );
     for part in [-1.0, -0.5, 0.0, 0.5, 1.0] {
         let (off, at) = (part * top, y(part * top));
