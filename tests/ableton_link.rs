@@ -393,6 +393,12 @@ fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
     let last = eventually(SOON, "another hana-link", || {
         pid_of_hana_link(&h1).filter(|pid| *pid != before)
     });
+    // Who came before it was in a session again would be the older one.
+    for is_link in [false, true] {
+        eventually(SOON, "to go without Link, and with it again", || {
+            (timeline.told("source") == "link") == is_link
+        });
+    }
     let late = LinkMember::foreign(&h2, Foreign::Aalink, 60.0, 4.0);
     late.wait_for("another program to come", |look| look.peers == 1 && is_tempo(look, 133.0));
     timeline.wait_for_since(begun, "it to be seen", |look| look.peers == 1);
