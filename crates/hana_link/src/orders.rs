@@ -17,7 +17,7 @@ Orders, one a line on standard input:
   quit             leave
 or the same as JSON, such as {\"tempo\": {\"bpm\": 133}}.
 
-Needs multicast on UDP port 20808, as all of Ableton Link does.";
+Needs UDP, as all of Ableton Link does: multicast on port 20808, and from free port to free port.";
 
 /// The longest line that is read; of a longer one the rest is taken for the next.
 const LONGEST: u64 = 4096;
