@@ -142,7 +142,7 @@ fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
     terminal.wait_for(SOON, "an alert", |screen| screen.contains("pulse crashed: ended by"));
     select(&terminal, "pulse");
     terminal.wait_for(SOON, "what it means", |screen| {
-        screen.contains("stays down") && screen.contains("I am 'pulse'")
+        screen.contains("stays down") && screen.contains("bar at")
     });
     if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
         // The one of the documentation: `HANA_PICTURES=docs cargo nextest run -E 'binary(top_in_a_terminal)'`.

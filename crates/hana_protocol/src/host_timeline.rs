@@ -152,7 +152,7 @@ impl HostTimeline {
     /// For people, in a few words: where it comes from, with whom it is shared, how exact it is.
     #[must_use]
     pub fn source_in_words(&self) -> String {
-        let error = self.error_us.map(|us| format!(" ±{us} us")).unwrap_or_default();
+        let error = self.error_us.map(|us| format!(", within {us} us")).unwrap_or_default();
         match (self.source, &self.from) {
             (TimelineSource::Link, _) => match self.peers {
                 1 => "Link, 1 peer".into(),
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(said.source_in_words(), "own clock, 3 hosts follow");
         (said.source, said.error_us) = (TimelineSource::Mesh, Some(120));
         said.from = NodeId::new("h1").ok();
-        assert_eq!(said.source_in_words(), "by h1 ±120 us");
+        assert_eq!(said.source_in_words(), "by h1, within 120 us");
         (said.source, said.peers) = (TimelineSource::Link, 1);
         assert_eq!(said.source_in_words(), "Link, 1 peer");
     }
