@@ -749,7 +749,9 @@ mod tests {
     fn from(node: &str, sequence: u64) -> Envelope {
         let from = NodeId::new(node).unwrap();
         let at = i64::try_from(unix_ms()).unwrap() * 1000;
-        Envelope { from, instance: 1, sequence, at }
+        // Each a run of its own: what one run says twice of one moment is a repetition.
+        let instance = u64::try_from(node.len()).unwrap();
+        Envelope { from, instance, sequence, at }
     }
 
     fn take(parameters: &[&str]) -> Take {
