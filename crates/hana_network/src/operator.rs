@@ -52,6 +52,7 @@ pub struct Operator {
 /// A question that is under way.
 struct Asked {
     node: NodeId,
+    at: Instant,
     stamp: Option<Stamp>,
     answer: Answer,
 }
@@ -204,10 +205,12 @@ impl Operator {
     fn take_answers(&mut self) {
         let wishes = &mut self.wishes;
         self.asked.retain(|asked| {
-            let Asked { node, stamp, answer } = asked;
+            let Asked { node, at, stamp, answer } = asked;
+            // Whatever became of it: then it is asked again.
+            let is_awaited = at.elapsed() < ANSWER * 2;
             let refused = match answer {
                 Answer::Take(answer) => match answer.take() {
-                    None => return !answer.is_abandoned(),
+                    None => return is_awaited && !answer.is_abandoned(),
                     Some(Ok(took)) => {
                         wishes.answered(node, &took, unix_ms());
                         None
@@ -215,7 +218,7 @@ impl Operator {
                     Some(Err(problem)) => Some(problem),
                 },
                 Answer::Release(answer) => match answer.take() {
-                    None => return !answer.is_abandoned(),
+                    None => return is_awaited && !answer.is_abandoned(),
                     Some(outcome) => outcome.err(),
                 },
             };
@@ -246,7 +249,7 @@ impl Operator {
                     },
                     _ => continue,
                 };
-                self.asked.push(Asked { node, stamp, answer });
+                self.asked.push(Asked { node, at: Instant::now(), stamp, answer });
             }
         }
         self.tell_others();
