@@ -10,6 +10,7 @@ use anyhow::Context;
 use hana_network::MeshWatch;
 use hana_network::Node;
 use hana_network::NodeConfig;
+use hana_network::Operator;
 use hana_network::PlaySession;
 use hana_protocol::NodeId;
 use hana_protocol::ParameterName;
@@ -40,6 +41,7 @@ pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
     }
     let mut bridge = OscBridge {
         watch: node.watch_mesh(),
+        operator: node.operator(),
         node,
         played: HashMap::new(),
         complaints: Complaints::new(),
@@ -77,6 +79,8 @@ fn join(id: Option<&NodeId>) -> anyhow::Result<Node<role::Bridge>> {
 struct OscBridge {
     node: Node<role::Bridge>,
     watch: MeshWatch,
+    /// Tells how much its word counts (`HANA_PRIORITY`); it takes nothing by itself, and holds what it plays.
+    operator: Operator,
     /// For values that come together the frames of a session see to it that they are shown together.
     played: HashMap<NodeId, PlaySession>,
     complaints: Complaints,
@@ -136,6 +140,7 @@ impl OscBridge {
     /// Forgets who is gone.
     fn look_around(&mut self) {
         self.watch.poll();
+        self.operator.poll(self.watch.roster());
         let roster = self.watch.roster();
         // One that is started again goes on being played, and is there again soon.
         self.played.retain(|id, _| roster.info(id).is_some());
