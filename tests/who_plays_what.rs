@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use hana_tests::Ensemble;
 use hana_tests::Host;
 use hana_tests::Key;
 use hana_tests::Lab;
@@ -365,14 +366,10 @@ fn ten_apps_at_thirty_visualizations_on_five_hosts_agree_on_every_holder() {
     let names = ["h1", "h2", "h3", "h4", "h5"];
     let show = Show::of(&lab, &names);
     let vizs: Vec<String> = (0..30).map(|number| format!("v{number}")).collect();
-    let _stage: Vec<Running> = vizs
-        .iter()
-        .enumerate()
-        .map(|(number, viz)| {
-            let host = show.host(names[number % 5]);
-            let mut command = host.command("plain");
-            command.env("HANA_NODE", viz);
-            host.spawn(command)
+    let _stage: Vec<Ensemble> = (0..5)
+        .map(|host| {
+            let ids: Vec<&str> = vizs.iter().skip(host).step_by(5).map(String::as_str).collect();
+            Ensemble::stage(show.host(names[host]), &ids, "--parameters 2")
         })
         .collect();
     let ids: Vec<[String; 2]> =
@@ -391,7 +388,7 @@ fn ten_apps_at_thirty_visualizations_on_five_hosts_agree_on_every_holder() {
             for viz in &vizs {
                 let verb = ["take", "take", "play"][chance.below(3)];
                 let value = if verb == "play" { " 0.5" } else { "" };
-                for parameter in ["zoom", "speed"] {
+                for parameter in ["p0", "p1"] {
                     orders.push((place, format!("{id} {verb} {viz} {parameter}{value}")));
                 }
             }
@@ -406,8 +403,7 @@ fn ten_apps_at_thirty_visualizations_on_five_hosts_agree_on_every_holder() {
     let last = unix_ms();
     let desks: Vec<&Desk> = desks.iter().collect();
     let is_all_held = |holders: &Holders| {
-        let held =
-            |viz: &String| ["zoom", "speed"].map(|name| holder(holders, viz, name).is_some());
+        let held = |viz: &String| ["p0", "p1"].map(|name| holder(holders, viz, name).is_some());
         vizs.iter().all(|viz| held(viz) == [true, true] && holders[viz].len() == 2)
     };
     let (at, holders) = wait_until_agreed(&desks, 30, is_all_held);
