@@ -365,6 +365,12 @@ fn ten_apps_at_thirty_visualizations_on_five_hosts_agree_on_every_holder() {
     let Some(lab) = Lab::new("crowd") else { return };
     let names = ["h1", "h2", "h3", "h4", "h5"];
     let show = Show::of(&lab, &names);
+    for name in names {
+        eventually(SOON, "the hosts to find each other", || {
+            let nodes = nodes(show.host(name));
+            if names.iter().all(|of| node(&nodes, of).is_some()) { Ok(()) } else { Err(nodes) }
+        });
+    }
     let vizs: Vec<String> = (0..30).map(|number| format!("v{number}")).collect();
     let _stage: Vec<Ensemble> = (0..5)
         .map(|host| {
