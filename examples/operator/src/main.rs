@@ -40,7 +40,7 @@ use serde_json::Value;
 use serde_json::json;
 
 /// How long joining may take.
-const JOIN: Duration = Duration::from_secs(10);
+const JOIN: Duration = Duration::from_secs(30);
 /// How often each looks around.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long leaving may take: a network that is gone shall hold nobody up.
