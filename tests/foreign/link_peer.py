@@ -9,6 +9,7 @@ polite member does), `alone` (out of the session), `together`. Ends when its inp
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -112,6 +113,11 @@ async def main():
         look = min((peer.look() for _ in range(3)), key=lambda look: look["took_us"])
         print(json.dumps(look | {"quantum": quantum}), flush=True)
         await asyncio.sleep(0.02)
+    # Out of the session in good order; taken down by Python, aalink sometimes aborts.
+    peer.join(False)
+    await asyncio.sleep(0.2)
+    sys.stdout.flush()
+    os._exit(0)
 
 
 asyncio.run(main())
