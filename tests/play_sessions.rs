@@ -5,7 +5,6 @@
 
 use std::thread;
 use std::time::Duration;
-use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
@@ -225,61 +224,4 @@ fn a_visualization_that_is_started_again_is_played_on_and_what_was_set_meanwhile
     });
     assert_eq!(line["heard"]["p0"]["backwards"], 0, "{line}");
     assert_eq!(line["traffic"]["dropped"], 0, "{line}");
-}
-
-#[test]
-fn ten_apps_and_bridges_play_thirty_visualizations_on_five_hosts_each_of_them_each() {
-    let Some(lab) = Lab::new("everybody") else { return };
-    let names = ["h1", "h2", "h3", "h4", "h5"];
-    let show = Show::of(&lab, &names);
-    let ids = |kind: &str, host: usize, count: usize| -> Vec<String> {
-        (0..count).map(|n| format!("{kind}{}", host * count + n)).collect()
-    };
-    let all: Vec<String> = (0..5).flat_map(|host| ids("v", host, 6)).collect();
-    let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    let begun = Instant::now();
-    let mut stages = vec![];
-    let mut hands = vec![];
-    for (number, host) in show.hosts().iter().enumerate() {
-        let visualizations = ids("v", number, 6);
-        let visualizations: Vec<&str> = visualizations.iter().map(String::as_str).collect();
-        let more = "--parameters 10 --look-us 10000";
-        stages.push((Ensemble::stage(host, &visualizations, more), visualizations.join(" ")));
-        let apps = ids("a", number, 2);
-        let apps: Vec<&str> = apps.iter().map(String::as_str).collect();
-        // The last two hosts have bridges.
-        let bridge = if number < 3 { "" } else { "--bridge" };
-        let more = format!("--per-second 2 --from {} {bridge}", number * 2);
-        hands.push((Ensemble::hands(host, &apps, &all, &more), apps.join(" ")));
-    }
-    let deadline = Duration::from_secs(60);
-    for (process, apps) in &hands {
-        for app in apps.split(' ') {
-            eventually(deadline, "each to be played directly", || {
-                let line = process.lines(app).pop().unwrap_or_default();
-                let plays = line["plays"].as_object().cloned().unwrap_or_default();
-                let direct = plays.values().filter(|status| status["way"] == "direct").count();
-                if direct == all.len() { Ok(()) } else { Err((app.to_owned(), direct)) }
-            });
-        }
-    }
-    let direct = begun.elapsed();
-    for (process, visualizations) in &stages {
-        for id in visualizations.split(' ') {
-            process.wait_for(id, "each of its parameters to be played", |line| {
-                let heard = line["heard"].as_object().cloned().unwrap_or_default();
-                let is_played = |of: &Value| {
-                    of["backwards"] == 0
-                        && of["count"].as_u64().is_some_and(|count| count > 5)
-                        && of["age_ms"].as_f64().is_some_and(|age| age < 1000.0)
-                };
-                heard.len() == 10 && heard.values().all(is_played)
-            });
-        }
-    }
-    figure(&format!(
-        "10 apps and bridges play 30 visualizations on 5 hosts: all 300 directly after {:.1} s, all 300 seen after {:.1} s",
-        direct.as_secs_f64(),
-        begun.elapsed().as_secs_f64()
-    ));
 }

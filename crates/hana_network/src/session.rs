@@ -260,6 +260,11 @@ impl Part {
                 settings.push(("mode", json!("client")));
                 settings.push(("connect/endpoints", json!([endpoint])));
                 settings.push(("connect/timeout_ms", json!(1000)));
+                // Each value of a stream takes a batch of its own: two of them, the default, are full where the thread that
+                // writes comes three milliseconds late, and the next value is lost. Small ones, so that a link takes little
+                // memory: a frame of 64 parameters has 1.2 kB.
+                settings.push(("transport/link/tx/queue/size/real_time", json!(16)));
+                settings.push(("transport/link/tx/batch_size", json!(8192)));
                 settings.push(("listen/endpoints", json!(none)));
                 scouting(&mut settings, false);
             },

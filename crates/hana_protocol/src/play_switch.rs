@@ -121,8 +121,8 @@ struct Asked {
 }
 
 impl PlaySwitch {
-    /// What is asked along the way in use, and along a link that may come into use, while something is played. At this
-    /// rate it costs a thousandth of a core.
+    /// From one question to the next along the way in use, and along a link that may come into use, while something is played.
+    /// In a debug build both ends together spend two per cent of a core on it.
     pub const ASK: Duration = Duration::from_millis(100);
     /// The same while nothing is played.
     pub const ASK_IDLE: Duration = Duration::from_secs(1);
@@ -132,7 +132,7 @@ impl PlaySwitch {
     /// a bad network that one would play over, takes.
     pub const BLOCKED: Duration = Duration::from_millis(250);
     /// What asking may take of a program that plays many: so long for each question of each session.
-    pub const SHARE: Duration = Duration::from_millis(10);
+    pub const SHARE: Duration = Duration::from_millis(30);
     /// What was not answered after this time is lost.
     pub const LOST: Duration = Duration::from_secs(1);
     /// After a link could not be opened it is tried again so soon, and ever later up to [`LONGEST`](Self::LONGEST).
@@ -166,7 +166,7 @@ impl PlaySwitch {
         }
     }
 
-    /// How many sessions the program has: of more than ten each asks less often, and takes longer to find a way blocked.
+    /// How many sessions the program has: of more than three each asks less often, and takes longer to find a way blocked.
     pub fn share_with(&mut self, sessions: usize) {
         let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
         self.every = Self::SHARE.saturating_mul(sessions).clamp(Self::ASK, Self::ASK_IDLE);
@@ -366,7 +366,10 @@ impl PlaySwitch {
         }
         for way in [PlayWay::Direct, PlayWay::Mesh] {
             if self.next_ask(way).is_some_and(|at| at <= now) {
-                let every = if self.is_played(now) { self.every } else { Self::ASK_IDLE };
+                // Before there is a link, nothing but the mesh is to be had, whatever it answers.
+                let is_first = way == PlayWay::Mesh && !self.was_direct;
+                let is_urgent = self.is_played(now) && !is_first;
+                let every = if is_urgent { self.every } else { Self::ASK_IDLE };
                 let number = self.next_number;
                 self.next_number += 1;
                 self.path_mut(way).ask(number, now, every);

@@ -44,6 +44,9 @@ pub(crate) struct HandsOn {
     /// Values a second of each parameter
     #[arg(long, default_value_t = 30)]
     per_second: u32,
+    /// Milliseconds from one value to the next, instead
+    #[arg(long)]
+    every_ms: Option<u64>,
     /// Sends each value by itself
     #[arg(long)]
     one_by_one: bool,
@@ -97,13 +100,19 @@ impl HandsOn {
             let sessions = self.plays.iter().map(session).collect();
             all.push(Hands { node, parameter, sessions, set: 0, refused: 0 });
         }
-        let pause = Duration::from_secs(1) / self.per_second.max(1);
+        let pause = self
+            .every_ms
+            .map_or_else(|| Duration::from_secs(1) / self.per_second.max(1), Duration::from_millis);
         let begun = Instant::now();
         let (mut next, mut next_line) = (begun, begun);
         let mut out = io::stdout().lock();
         while !told_to_end.load(Ordering::Acquire) {
-            for hands in &mut all {
-                hands.play(ramp::at(ramp::now()));
+            if Instant::now() >= next {
+                for hands in &mut all {
+                    hands.play(ramp::at(ramp::now()));
+                }
+                // What a busy machine has missed is not made up for.
+                next = (next + pause).max(Instant::now());
             }
             if Instant::now() >= next_line {
                 next_line += TELL;
@@ -113,9 +122,7 @@ impl HandsOn {
                 }
                 out.flush()?;
             }
-            // What a busy machine has missed is not made up for.
-            next = (next + pause).max(Instant::now());
-            thread::sleep(next.saturating_duration_since(Instant::now()).max(pause / 8));
+            thread::sleep(next.min(next_line).saturating_duration_since(Instant::now()));
         }
         for hands in &all {
             serde_json::to_writer(&mut out, &hands.line())?;

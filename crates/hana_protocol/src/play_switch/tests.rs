@@ -511,7 +511,7 @@ fn a_hand_that_rests_asks_seldom_and_finds_the_way_when_it_moves_again() {
 fn of_many_sessions_each_asks_less_often_and_is_slower_to_give_a_link_up() {
     let mut world = World::new();
     until_turned(&mut world, PlayWay::Direct);
-    world.switch.share_with(30);
+    world.switch.share_with(10);
     let before = world.switch.next_number;
     for _ in 0..3000 {
         world.step();
