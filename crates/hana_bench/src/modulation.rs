@@ -164,11 +164,13 @@ impl Ours {
         let streams = self.streams.len() as u64;
         let sent = after.0.sent - before.0.sent;
         let forgotten = after.0.coalesced - before.0.coalesced;
-        let lost =
-            |counts: &[LaneTraffic]| counts.iter().map(|lane| lane.missed + lane.late).sum::<u64>();
+        let missed = |counts: &[LaneTraffic]| counts.iter().map(|lane| lane.missed).sum::<u64>();
+        let late = |counts: &[LaneTraffic]| counts.iter().map(|lane| lane.late).sum::<u64>();
         let values = samples * streams * PARAMETERS as u64;
-        let frames_lost = lost(&after.1) - lost(&before.1);
+        let frames_lost = missed(&after.1) - missed(&before.1);
+        // What came too late to be played is counted by values.
         let lost = forgotten * PARAMETERS as u64
+            + (late(&after.1) - late(&before.1))
             + u64::try_from(u128::from(values) * u128::from(frames_lost) / u128::from(sent.max(1)))
                 .unwrap_or(u64::MAX);
         let mut stale = 0;

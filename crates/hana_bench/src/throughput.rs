@@ -236,11 +236,12 @@ impl Ours {
         let after = (self.app.lane(Lane::UnreliableSequenced), self.lane_of_played()?);
         // Health rides on this lane too, ten times a second, and is received by nobody here.
         let sent = after.0.sent - before.0.sent;
-        let missed = (after.1.missed - before.1.missed) + (after.1.late - before.1.late);
+        let missed = after.1.missed - before.1.missed;
         let rows_lost = after.0.coalesced - before.0.coalesced;
         let all = u64::from(rows) * PARAMETERS as u64;
-        // Of the frames that were lost, each had as many values as the others.
-        let lost = rows_lost * PARAMETERS as u64 + all * missed / sent.max(1);
+        // Of the frames that were lost, each had as many values as the others; what came too late is counted by values.
+        let late = after.1.late - before.1.late;
+        let lost = rows_lost * PARAMETERS as u64 + all * missed / sent.max(1) + late;
         Ok((all.saturating_sub(lost), took, all))
     }
 

@@ -46,8 +46,8 @@ sky! {
 const SOON: Duration = Duration::from_secs(20);
 /// Of sixty a second.
 const FRAME: Duration = Duration::from_micros(16_667);
-/// Half a minute of them.
-const FRAMES: usize = 1800;
+/// A quarter of a minute of them.
+const FRAMES: usize = 900;
 
 fn main() {
     // `cargo test` runs this too, to see that it runs.
