@@ -937,7 +937,7 @@ mod tests {
                 assert_eq!(
                     board.play(Some(&envelope(1)), &name("zoom"), 0.0).unwrap().values[0].0,
                     0
-                )
+                );
             },
             &|board| assert_eq!(board.play_frame(None, frame.clone()).unwrap().taken.taken, 1),
         ];

@@ -379,7 +379,9 @@ impl Inner {
                 hub.info = Some(info);
                 if has_moved {
                     let actions = hub.switch.hear(PlayEvent::Moved, now);
-                    actions.into_iter().for_each(|action| self.act(core, hub, action));
+                    for action in actions {
+                        self.act(core, hub, action);
+                    }
                 }
             } else {
                 self.begin_run(core, hub, info, now);
@@ -411,7 +413,9 @@ impl Inner {
         hub.ask_at = None;
         hub.told = None;
         let actions = hub.switch.hear(PlayEvent::Found, now);
-        actions.into_iter().for_each(|action| self.act(core, hub, action));
+        for action in actions {
+            self.act(core, hub, action);
+        }
     }
 
     fn act(&self, core: &Arc<Core>, hub: &mut Hub, action: PlayAction) {
@@ -577,7 +581,9 @@ impl PlaySessions {
     pub(crate) fn statuses(&self) -> BTreeMap<NodeId, SessionStatus> {
         let sessions = lock(&self.sessions);
         let there = sessions.iter().filter_map(|(node, inner)| Some((node, inner.upgrade()?)));
-        there.map(|(node, inner)| (node.clone(), *lock(&inner.status))).collect()
+        let statuses = there.map(|(node, inner)| (node.clone(), *lock(&inner.status))).collect();
+        drop(sessions);
+        statuses
     }
 }
 

@@ -108,12 +108,14 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
     let hands = NodeConfig::from_environment(NodeId::new("hands").unwrap()).unwrap();
     let hands = Node::<role::App>::join(hands).wait(SOON).unwrap().unwrap();
     let session = hands.play_session(&info.node);
-    session.found(info.clone());
+    session.found(info);
     let names: Vec<ParameterName> =
         (0..32).map(|place| ParameterName::new(&format!("p{place}")).unwrap()).collect();
     eventually(SOON, "the session to be direct", || {
         // The first time a parameter is set it gets its place.
-        names.iter().for_each(|name| session.set(name, 0.0).unwrap());
+        for name in &names {
+            session.set(name, 0.0).unwrap();
+        }
         let status = session.status();
         if status.way == PlayWay::Direct { Ok(()) } else { Err(status) }
     });

@@ -1,3 +1,6 @@
+// Values are compared as they were set: none is calculated.
+#![allow(clippy::float_cmp)]
+
 use proptest::prelude::*;
 
 use super::*;
@@ -170,11 +173,7 @@ impl World {
                 PlayAction::Ask { way: PlayWay::Mesh, number } => {
                     self.mesh_there.send(self.now, Packet::Question { link: u64::MAX, number });
                 },
-                PlayAction::TurnTo { since, .. } => {
-                    let since = self.since(since);
-                    self.recorder.say_again(since);
-                },
-                PlayAction::SayAgain { since } => {
+                PlayAction::TurnTo { since, .. } | PlayAction::SayAgain { since } => {
                     let since = self.since(since);
                     self.recorder.say_again(since);
                 },
