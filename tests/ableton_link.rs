@@ -1,5 +1,6 @@
 //! `hana-link`, alone and as a daemon's, in sessions of Ableton Link with independent programs on other hosts.
 #![cfg(target_os = "linux")]
+#![allow(clippy::expect_used)]
 
 use std::time::Duration;
 
@@ -137,8 +138,8 @@ fn tempo_play_and_pause_go_both_ways_and_who_joins_with_120_leaves_133_as_it_is(
 
 #[test]
 fn joins_and_leaves_move_neither_tempo_nor_beat_of_the_others() {
-    let Some((_lab, [h1, h2, h3])) = lab("link-joins", ["h1", "h2", "h3"]) else { return };
     const JOINS: usize = 100;
+    let Some((_lab, [h1, h2, h3])) = lab("link-joins", ["h1", "h2", "h3"]) else { return };
     let first = LinkMember::foreign(&h2, Foreign::LinkPython, 133.0, 4.0);
     first.wait_for("the first one", |look| is_tempo(look, 133.0));
     // Who is left alone each time begins a new session each time, which is no older than the one that comes.
@@ -260,8 +261,8 @@ fn slow_and_fast_odd_bars_and_negative_beats_are_as_good_as_others() {
 
 #[test]
 fn clocks_that_are_an_hour_off_or_drift_are_told_by() {
-    let Some((_lab, [h1, h2, h3])) = lab("link-clocks", ["h1", "h2", "h3"]) else { return };
     const HOUR_US: f64 = 3600e6;
+    let Some((_lab, [h1, h2, h3])) = lab("link-clocks", ["h1", "h2", "h3"]) else { return };
     let theirs = LinkMember::foreign(&h3, Foreign::LinkPython, 133.0, 4.0);
     theirs.wait_for("the other program to be there", |look| is_tempo(look, 133.0));
     // One believes in another clock.

@@ -1,7 +1,7 @@
 //! Play sessions over what happens to networks and daemons: what is set is played, by whichever way there is, and nothing
 //! twice or after something newer.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs, clippy::panic)]
 
 use std::thread;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Dice {
         Self(seed)
     }
 
-    fn between(&mut self, least: u64, most: u64) -> u64 {
+    const fn between(&mut self, least: u64, most: u64) -> u64 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         least + (self.0 >> 33) % (most - least)
@@ -187,7 +187,7 @@ fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
         }
     });
     let quiet = stage.during("v", Duration::from_millis(600));
-    assert_eq!(worst(&quiet[1..], "/heard/p0/gap_ms"), 0.0, "nothing is played any more");
+    assert!(worst(&quiet[1..], "/heard/p0/gap_ms") <= 0.0, "nothing is played any more");
     stage.running().kill(Signal::TERM);
     stage.running().wait(SOON);
 }
