@@ -33,9 +33,9 @@ use crate::Policy;
 use crate::Problem;
 use crate::Received;
 use crate::Subscription;
-use crate::gate::Gate;
-use crate::outbox::quality;
-use crate::reception::admitted;
+use crate::lanes::gate::Gate;
+use crate::lanes::outbox::quality;
+use crate::lanes::reception::admitted;
 
 pub use courier::Courier;
 pub use heard::Heard;

@@ -17,8 +17,8 @@ use super::SendError;
 use crate::Pending;
 use crate::PublishError;
 use crate::Publisher;
+use crate::lanes::publisher::encode;
 use crate::node::Core;
-use crate::publisher::encode;
 
 /// Takes messages of one custom type to everybody, to one node, to all of a kind. Cheap to clone; does not
 /// keep the node on the mesh.

@@ -39,21 +39,21 @@ use crate::Policy;
 use crate::Problem;
 use crate::RawMessage;
 use crate::Received;
-use crate::copy_filter::CopyFilter;
-use crate::gate::Gate;
+use crate::joining::worker::Declaration;
+use crate::joining::worker::Worker;
+use crate::lanes::copy_filter::CopyFilter;
+use crate::lanes::gate::Gate;
+use crate::lanes::outbox::quality;
+use crate::lanes::reception::Reception;
+use crate::lanes::reception::admitted;
+use crate::lanes::reception::envelope_of;
+use crate::lanes::reception::raw;
+use crate::lanes::reception::raw_parts;
+use crate::lanes::sender_book::Finding;
+use crate::lanes::sender_book::SenderBook;
+use crate::lanes::sender_book::Unreadable;
+use crate::lanes::taken::Taken;
 use crate::node::Core;
-use crate::outbox::quality;
-use crate::reception::Reception;
-use crate::reception::admitted;
-use crate::reception::envelope_of;
-use crate::reception::raw;
-use crate::reception::raw_parts;
-use crate::sender_book::Finding;
-use crate::sender_book::SenderBook;
-use crate::sender_book::Unreadable;
-use crate::taken::Taken;
-use crate::worker::Declaration;
-use crate::worker::Worker;
 
 /// Messages of a custom type, heard as long as this lives.
 pub struct Heard<M> {

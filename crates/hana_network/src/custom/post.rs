@@ -26,14 +26,14 @@ use zenoh::bytes::ZBytes;
 use zenoh::query::Reply;
 
 use crate::Pending;
-use crate::counters::NodeCounters;
-use crate::outbox::Identity;
-use crate::pending::Promise;
-use crate::question;
-use crate::reception::raw;
-use crate::ticker::Ticker;
-use crate::ticker::Timed;
-use crate::worker::Worker;
+use crate::commands::pending::Promise;
+use crate::joining::worker::Worker;
+use crate::lanes::counters::NodeCounters;
+use crate::lanes::outbox::Identity;
+use crate::lanes::question;
+use crate::lanes::reception::raw;
+use crate::lanes::ticker::Ticker;
+use crate::lanes::ticker::Timed;
 
 /// Why a message did not reach the node it was sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

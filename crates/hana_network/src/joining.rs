@@ -1,0 +1,16 @@
+//! How a node comes onto the mesh and stays there: settings, addresses, sessions, ways.
+
+pub(crate) mod addresses;
+pub(crate) mod connection;
+pub(crate) mod door;
+pub(crate) mod linger;
+pub(crate) mod network_settings;
+pub(crate) mod node_config;
+pub(crate) mod port_range;
+pub(crate) mod secret;
+pub(crate) mod session;
+pub(crate) mod settings_file;
+pub(crate) mod show_name;
+pub(crate) mod unmet;
+pub(crate) mod way;
+pub(crate) mod worker;
