@@ -457,13 +457,9 @@ fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
             screen.screenshot().save_png(project_root().join(pictures).join(name));
         }
     };
-    // For who looks at it: what the other one holds, and his note.
-    thread::sleep(Duration::from_millis(500));
-    picture("holders.png");
     desk.running.kill(Signal::KILL);
     desk.running.wait(SOON);
     eventually(SOON, "it to be missed", || node(&nodes(h1), "desk").is_none());
-    picture("left.png");
     let holders = || holders_by_command(h1).remove("pulse").unwrap_or_default();
     let mut presses = 0;
     eventually(SOON, "the second app to have it", || {
@@ -478,7 +474,7 @@ fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
         if has { Ok(()) } else { Err(holders) }
     });
     assert_eq!(zoom(), Some(0.75), "the look holds");
-    picture("taken_over.png");
+    picture("holders.png");
     // The first one is back, and does not fight.
     let desk = Desk::sit(h2, &["desk"]);
     let wished = |holders: &Holders| holder(holders, "pulse", "zoom") == Some("app-h1");
