@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         // What keeps a command from its daemon is said by its own error, once; that it goes on without
         // one is worth a line.
         tracing_subscriber::EnvFilter::new(
-            silent.unwrap_or("error,zenoh_transport=off,hana_network::session=warn"),
+            silent.unwrap_or("error,zenoh_transport=off,hana_network::joining::session=warn"),
         )
     });
     tracing_subscriber::fmt()

@@ -340,9 +340,6 @@ impl<R: NodeRole> Node<R> {
                 declarations.push(core.take_modulation(&played.worker, directly));
                 declarations.push(core.take_commands(&played.worker, R::ROLE));
             }
-            for role in [Role::App, Role::Bridge] {
-                declarations.push(core.watch_players(role));
-            }
             let holders = core.state_publisher::<Holders>(&Key::Holders(id.clone()));
             Some((core.state_publisher::<Look>(&Key::Look(id.clone())), holders))
         } else {
@@ -906,9 +903,19 @@ impl Core {
         })
     }
 
-    /// Who of a role that plays is there, and who is not any more.
-    fn watch_players(self: &Arc<Self>, role: Role) -> Declaration {
-        let pattern = format!("{}/*/alive/{role}/*", Key::ROOT);
+    /// Looks for the tokens of those who have begun to play this visualization.
+    pub(crate) fn watch_new_players(&self, now: Instant) {
+        let new = self.board.tell_hands(|hands| hands.unwatched(now));
+        if !new.is_empty() {
+            let watches: Vec<Declaration> =
+                new.iter().map(|player| self.watch_player(player)).collect();
+            self.declarations.lock().unwrap_or_else(PoisonError::into_inner).extend(watches);
+        }
+    }
+
+    /// Whether somebody who plays is there, and when he is not any more.
+    fn watch_player(&self, player: &NodeId) -> Declaration {
+        let pattern = format!("{}/{player}/alive/**", Key::ROOT);
         let board = Arc::clone(&self.board);
         self.worker.declare(pattern.clone(), move |session| {
             let way = session.zid().to_string();
@@ -916,7 +923,10 @@ impl Core {
             let board = Arc::clone(&board);
             let callback = move |sample: Sample| {
                 let token = sample.key_expr().as_str();
-                let Some(Key::Alive { node, zid, .. }) = Key::parse(token) else { return };
+                let Some(Key::Alive { node, role, zid }) = Key::parse(token) else { return };
+                if !matches!(role, Role::App | Role::Bridge) {
+                    return;
+                }
                 board.tell_hands(|hands| match sample.kind() {
                     SampleKind::Put => hands.came(&node, &zid, Instant::now()),
                     SampleKind::Delete => hands.went(&node, &zid, Instant::now()),

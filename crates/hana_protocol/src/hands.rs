@@ -42,6 +42,8 @@ struct App {
     /// Since when it has no token.
     gone: Option<Instant>,
     priority: Priority,
+    /// Whether somebody looks for its tokens.
+    is_watched: bool,
 }
 
 /// One parameter.
@@ -327,8 +329,11 @@ impl Hands {
 
     /// An app speaks that holds things by what it says, and not by what it plays; it may not have been seen yet.
     fn meet(&mut self, app: &NodeId, now: Instant) {
-        if self.apps.contains_key(app) {
-            self.heard(app, now);
+        if let Some(known) = self.apps.get_mut(app) {
+            if known.tokens.is_empty() {
+                known.gone = Some(now);
+                self.count_gone();
+            }
             return;
         }
         if !self.has_room(now) {
@@ -357,6 +362,7 @@ impl Hands {
             return;
         }
         let known = self.apps.entry(app.clone()).or_default();
+        known.is_watched = true;
         known.tokens.insert(token.into());
         known.gone = None;
         for last in self.slots.iter_mut().filter_map(|slot| slot.last.as_mut()) {
@@ -385,11 +391,36 @@ impl Hands {
             return;
         }
         self.way = way.into();
-        for app in self.apps.values_mut() {
+        // Who never had one, as a passing command, does not vanish by it.
+        for app in self.apps.values_mut().filter(|app| !app.tokens.is_empty()) {
             app.tokens.clear();
             app.gone.get_or_insert(now);
         }
         self.count_gone();
+    }
+
+    /// Who has a say here and whose tokens nobody looks for yet; each is said once, and is to be looked for from then on. So
+    /// a visualization watches those who play it, and not everybody.
+    pub fn unwatched(&mut self, now: Instant) -> Vec<NodeId> {
+        let players = self.slots.iter().flat_map(|slot| {
+            let last = slot.last.as_ref().map(|last| &last.by);
+            last.into_iter().chain(slot.contributions.iter().filter_map(|of| of.by.as_ref()))
+        });
+        let strangers: Vec<NodeId> =
+            players.filter(|by| !self.apps.contains_key(*by)).cloned().collect();
+        for app in strangers {
+            if self.apps.contains_key(&app) || !self.has_room(now) {
+                continue;
+            }
+            self.apps.insert(app, App::default());
+        }
+        let unwatched = self.apps.iter_mut().filter(|(_, app)| !app.is_watched);
+        unwatched
+            .map(|(id, app)| {
+                app.is_watched = true;
+                id.clone()
+            })
+            .collect()
     }
 
     /// Lets time pass: who has been silent for long enough holds nothing any more by playing, who has vanished nothing at

@@ -263,7 +263,7 @@ fn nested_fields(message: &Value) -> BTreeSet<String> {
         match field {
             Value::Array(items) => found.extend(items.iter().flat_map(of_map)),
             Value::Object(_)
-                if !["parameters", "recipes", "exit", "newest", "mixed", "priorities"]
+                if !["parameters", "recipes", "exit", "newest", "mixed", "plays", "priorities"]
                     .contains(&name.as_str()) =>
             {
                 found.extend(of_map(field));

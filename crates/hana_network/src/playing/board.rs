@@ -403,9 +403,9 @@ impl Board {
         self.state().conductor.waiting.late()
     }
 
-    /// Takes in what was seen of apps.
-    pub(crate) fn tell_hands(&self, tell: impl FnOnce(&mut Hands)) {
-        tell(&mut self.state().hands);
+    /// Takes in what was seen of apps, or asks for whom to look.
+    pub(crate) fn tell_hands<T>(&self, tell: impl FnOnce(&mut Hands) -> T) -> T {
+        tell(&mut self.state().hands)
     }
 
     /// Who holds what as of now, if that has changed since `version`; the version it has now. The first is 1.

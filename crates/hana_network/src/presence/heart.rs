@@ -98,6 +98,7 @@ impl Heart {
 
     fn tell_holders(&self, core: &Core, told: &mut u64, beat: u32) {
         let Some(publisher) = &self.holders else { return };
+        core.watch_new_players(Instant::now());
         let Some((version, holders)) = core.board.holders_since(*told) else {
             if beat.is_multiple_of(HOLDERS_AGAIN) {
                 publisher.say_again();

@@ -473,7 +473,11 @@ mod tests {
         let mut seen = vec![];
         for round in 0..30_u64 {
             let mut child = Command::new(env::current_exe().unwrap())
-                .args(["--exact", "--ignored", "saved_state::tests::saves_until_it_is_killed"])
+                .args([
+                    "--exact",
+                    "--ignored",
+                    "states::saved_state::tests::saves_until_it_is_killed",
+                ])
                 .env(STATE, &file)
                 .stdout(std::process::Stdio::null())
                 .spawn()

@@ -309,3 +309,24 @@ fn what_is_remembered_is_bounded_whatever_names_are_made_up() {
     assert!(stage.hands.slots[GLOW].contributions.len() <= MOST_CONTRIBUTIONS);
     assert!(stage.hands.holders(stage.now).holders.len() <= 2);
 }
+
+#[test]
+fn who_plays_is_looked_for_once_and_who_never_had_a_token_does_not_vanish() {
+    let mut stage = Stage::new();
+    assert!(stage.hands.unwatched(stage.begun).is_empty(), "their tokens are seen already");
+    stage.play(Some("late"), 1.0).unwrap();
+    stage.take("pads", 1, 0).unwrap();
+    assert_eq!(stage.hands.unwatched(stage.begun), [id("late"), id("pads")]);
+    assert!(stage.hands.unwatched(stage.begun).is_empty());
+    stage.hands.release(ZOOM, &id("pads"), &stamp(2, "pads"));
+    stage.hands.look_anew("other way", stage.begun);
+    assert_eq!(
+        stage.eased(GRACE * 2 + OVER),
+        1.0,
+        "as a passing command, which leaves what it set"
+    );
+    stage.hands.came(&id("late"), "1", stage.begun);
+    stage.hands.went(&id("late"), "1", stage.begun);
+    assert_eq!(stage.eased(GRACE), 1.0);
+    assert_eq!(stage.eased(GRACE + OVER), 0.0);
+}
