@@ -361,9 +361,9 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
 }
 
 #[test]
-fn ten_apps_at_thirty_visualizations_on_five_hosts_agree_on_every_holder() {
+fn six_apps_at_nine_visualizations_on_three_hosts_agree_on_every_holder() {
     let Some(lab) = Lab::new("crowd") else { return };
-    let names = ["h1", "h2", "h3", "h4", "h5"];
+    let names = ["h1", "h2", "h3"];
     let show = Show::of(&lab, &names);
     for name in names {
         eventually(SOON, "the hosts to find each other", || {
@@ -371,21 +371,21 @@ fn ten_apps_at_thirty_visualizations_on_five_hosts_agree_on_every_holder() {
             if names.iter().all(|of| node(&nodes, of).is_some()) { Ok(()) } else { Err(nodes) }
         });
     }
-    let vizs: Vec<String> = (0..30).map(|number| format!("v{number}")).collect();
-    let _stage: Vec<Ensemble> = (0..5)
+    let vizs: Vec<String> = (0..9).map(|number| format!("v{number}")).collect();
+    let _stage: Vec<Ensemble> = (0..3)
         .map(|host| {
-            let ids: Vec<&str> = vizs.iter().skip(host).step_by(5).map(String::as_str).collect();
+            let ids: Vec<&str> = vizs.iter().skip(host).step_by(3).map(String::as_str).collect();
             Ensemble::stage(show.host(names[host]), &ids, "--parameters 2")
         })
         .collect();
     let ids: Vec<[String; 2]> =
-        (0..5).map(|number| [format!("a{number}"), format!("b{number}")]).collect();
+        (0..3).map(|number| [format!("a{number}"), format!("b{number}")]).collect();
     let mut desks: Vec<Desk> = names
         .iter()
         .zip(&ids)
         .map(|(name, [a, b])| Desk::sit(show.host(name), &[a.as_str(), b.as_str()]))
         .collect();
-    wait_until_agreed(&desks.iter().collect::<Vec<_>>(), 30, |_| true);
+    wait_until_agreed(&desks.iter().collect::<Vec<_>>(), 9, |_| true);
     // Everybody takes everything, each in an order of his own; and some play it, as far as they may.
     let mut chance = Chance::of_this_run();
     let mut orders: Vec<(usize, String)> = vec![];
@@ -412,9 +412,9 @@ fn ten_apps_at_thirty_visualizations_on_five_hosts_agree_on_every_holder() {
         let held = |viz: &String| ["p0", "p1"].map(|name| holder(holders, viz, name).is_some());
         vizs.iter().all(|viz| held(viz) == [true, true] && holders[viz].len() == 2)
     };
-    let (at, holders) = wait_until_agreed(&desks, 30, is_all_held);
+    let (at, holders) = wait_until_agreed(&desks, 9, is_all_held);
     figure(&format!(
-        "ten apps gave {} orders to thirty visualizations on five hosts; all saw the same holders {} ms after the last",
+        "six apps gave {} orders to nine visualizations on three hosts; all saw the same holders {} ms after the last",
         orders.len(),
         at.saturating_sub(last)
     ));

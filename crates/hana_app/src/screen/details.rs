@@ -14,6 +14,7 @@ use hana_protocol::Remedy;
 use hana_protocol::Sharing;
 use hana_protocol::parameter_words::hex_of_rgb;
 use hana_protocol::parameter_words::word_of_value;
+use hana_protocol::role::Role;
 
 use super::Part;
 use super::show;
@@ -145,9 +146,13 @@ fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
     let host = view.host.as_ref().map_or_else(String::new, |host| format!("on {host}"));
     let pid = view.pid.map_or_else(String::new, |pid| format!(", process {pid}"));
     parent.spawn(theme::line(format!("{} {host}{pid}", view.role), theme::SMALL, theme::FAINT));
-    let sessions = view.sessions_in_words(SESSIONS);
+    let mut sessions = view.sessions_in_words(SESSIONS);
+    if sessions.is_empty() && view.role == Role::Visualization {
+        // One line always: what is below must not jump from under the hand that begins to play.
+        sessions.push_str("played by nobody");
+    }
     if !sessions.is_empty() {
-        parent.spawn(theme::text(sessions, theme::SMALL, theme::FAINT));
+        parent.spawn(theme::line(sessions, theme::SMALL, theme::FAINT));
     }
     if !selected.troubles.is_empty() {
         let troubles = format!("messages: {}", selected.troubles.join(", "));
