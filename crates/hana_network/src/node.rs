@@ -673,6 +673,12 @@ impl<R: NodeRole> Node<R> {
     {
         PlayLink::open(&self.core.config, &self.core.identity, &self.core.reception, info)
     }
+
+    /// Whether it was told to end. Only visualizations are.
+    #[must_use]
+    pub fn is_shutdown_requested(&self) -> bool {
+        self.core.shutdown.load(Ordering::Acquire)
+    }
 }
 
 impl Node<Daemon> {
@@ -715,12 +721,6 @@ impl Node<Visualization> {
             tracing::warn!("that this is closed is not said: {problem}");
         }
         self.leave()
-    }
-
-    /// Whether it was told to end.
-    #[must_use]
-    pub fn is_shutdown_requested(&self) -> bool {
-        self.core.shutdown.load(Ordering::Acquire)
     }
 }
 

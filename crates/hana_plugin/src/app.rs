@@ -14,7 +14,6 @@ use crate::mesh;
 use crate::nodes;
 use crate::notices;
 use crate::operators;
-use crate::sendings;
 use crate::timeline;
 use crate::topics::TopicRegistrations;
 
@@ -84,11 +83,11 @@ impl Plugin for AppPlugin {
         let config = NodeConfig::from_environment(id).map(|config| self.topics.announce(config));
         MeshLink::<role::App>::build(app, config);
         timeline::build::<role::App>(app);
+        timeline::build_frame_end(app);
         notices::build(app, self.draws_notices);
         nodes::build(app);
         mesh::build(app);
         operators::build(app);
-        sendings::build(app);
         self.topics.build(app);
     }
 }

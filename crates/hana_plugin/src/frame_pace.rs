@@ -9,28 +9,29 @@ pub(crate) struct FramePace {
     delays: Recent,
 }
 
-/// The last few of some times, in microseconds.
+/// The last few of some times, in microseconds; an hour at most.
 #[derive(Debug, Clone, Copy, Default)]
 struct Recent {
-    times: [i64; Self::COUNT],
-    known: usize,
-    next: usize,
+    times: [u32; Self::COUNT as usize],
+    known: u8,
+    next: u8,
 }
 
 impl Recent {
-    const COUNT: usize = 15;
+    const COUNT: u8 = 15;
 
     fn add(&mut self, time: i64) {
-        self.times[self.next] = time;
+        let time = u32::try_from(time.max(0)).unwrap_or(u32::MAX);
+        self.times[usize::from(self.next)] = time;
         self.next = (self.next + 1) % Self::COUNT;
         self.known = (self.known + 1).min(Self::COUNT);
     }
 
-    fn median(&self) -> i64 {
+    fn median(&self) -> u64 {
         let mut times = self.times;
-        let known = &mut times[..self.known];
+        let known = &mut times[..usize::from(self.known)];
         known.sort_unstable();
-        known.get(self.known / 2).copied().unwrap_or_default()
+        known.get(usize::from(self.known / 2)).copied().unwrap_or_default().into()
     }
 }
 
@@ -38,19 +39,18 @@ impl FramePace {
     /// A frame begins.
     pub(crate) fn begins(&mut self, at_us: i64) {
         if let Some(before) = self.begun_us.replace(at_us) {
-            self.lengths.add(at_us.saturating_sub(before).max(0));
+            self.lengths.add(at_us.saturating_sub(before));
         }
     }
 
     /// A frame was shown so long after it had begun.
     pub(crate) fn was_shown_after(&mut self, delay_us: i64) {
-        self.delays.add(delay_us.max(0));
+        self.delays.add(delay_us);
     }
 
     /// How long after the beginning of a frame the middle of the time is in which it is seen.
     pub(crate) fn middle(&self) -> Duration {
-        let middle = self.delays.median().saturating_add(self.lengths.median() / 2);
-        Duration::from_micros(u64::try_from(middle).unwrap_or_default())
+        Duration::from_micros(self.delays.median() + self.lengths.median() / 2)
     }
 }
 

@@ -27,13 +27,17 @@ use crate::Disconnected;
 use crate::HanaSystems;
 use crate::IdTaken;
 use crate::JoinFailed;
+use crate::ShutdownRequested;
 use crate::events;
+use crate::notices::Notices;
+use crate::sendings::Sendings;
 
 /// The program's node on the mesh, once it has joined. A program that starts with no network at all joins
 /// when it can; until then [`node`](Self::node) is none, and the program draws.
 #[derive(Resource)]
 pub struct MeshLink<R: NodeRole> {
-    config: Result<NodeConfig, ConfigError>,
+    /// Apart, so that what each frame looks at lies together.
+    config: Box<Result<NodeConfig, ConfigError>>,
     node: Option<Node<R>>,
     joining: Option<Pending<Result<Node<R>, JoinError>>>,
     again: Option<Instant>,
@@ -43,6 +47,8 @@ pub struct MeshLink<R: NodeRole> {
     changes: Option<(NodeId, Inbox<Connection>)>,
     /// It left before it had joined, which no node can tell.
     left: bool,
+    /// It has told that the program is to end.
+    told_to_end: bool,
 }
 
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -88,17 +94,19 @@ impl<R: NodeRole> MeshLink<R> {
     /// Joins as `config` says, in the background.
     pub(crate) fn build(app: &mut App, config: Result<NodeConfig, ConfigError>) {
         app.insert_resource(Self {
-            config,
+            config: Box::new(config),
             node: None,
             joining: None,
             again: Some(Instant::now()),
             problem: None,
             changes: None,
             left: false,
+            told_to_end: false,
         })
         .init_resource::<Connectivity>()
+        .init_resource::<Sendings>()
         .configure_sets(PreUpdate, HanaSystems::Receive)
-        .add_systems(PreUpdate, (join::<R>, tell::<R>).chain().before(HanaSystems::Receive));
+        .add_systems(PreUpdate, follow::<R>.before_ignore_deferred(HanaSystems::Receive));
     }
 }
 
@@ -115,11 +123,26 @@ impl MeshLink<role::Visualization> {
     }
 }
 
-/// Begins to join, and looks whether it has happened.
-fn join<R: NodeRole>(
+/// What becomes of the program's place on the mesh, of what it sent to others, and of what is told of it. One system, since each costs a frame
+/// something, whether or not it has anything to do.
+fn follow<R: NodeRole>(
     mut link: ResMut<MeshLink<R>>,
     mut connectivity: ResMut<Connectivity>,
+    sendings: Res<Sendings>,
+    mut notices: ResMut<Notices>,
     mut commands: Commands,
+) {
+    join(&mut link, &mut connectivity.reborrow(), &mut commands);
+    tell(&mut link, &mut connectivity.reborrow(), &mut commands);
+    sendings.tell(&mut commands);
+    notices.follow(&connectivity, connectivity.is_changed());
+}
+
+/// Begins to join, and looks whether it has happened.
+fn join<R: NodeRole>(
+    link: &mut MeshLink<R>,
+    connectivity: &mut Mut<Connectivity>,
+    commands: &mut Commands,
 ) {
     if link.node.is_some() {
         return;
@@ -130,7 +153,7 @@ fn join<R: NodeRole>(
     };
     if link.again.is_some_and(|at| at <= Instant::now()) {
         link.again = None;
-        match &link.config {
+        match &*link.config {
             Ok(config) => link.joining = Some(Node::join(config.clone())),
             Err(error) => {
                 let reason = in_full(error);
@@ -171,9 +194,9 @@ fn join<R: NodeRole>(
 
 /// Tells what the network has found out since the last frame.
 fn tell<R: NodeRole>(
-    mut link: ResMut<MeshLink<R>>,
-    mut connectivity: ResMut<Connectivity>,
-    mut commands: Commands,
+    link: &mut MeshLink<R>,
+    connectivity: &mut Mut<Connectivity>,
+    commands: &mut Commands,
 ) {
     let has_news = link.left || link.changes.as_ref().is_some_and(|(_, of)| !of.is_empty());
     if has_news {
@@ -204,7 +227,11 @@ fn tell<R: NodeRole>(
     if let Some(rival) = node.displaced().try_recv() {
         commands.trigger(IdTaken::from(rival));
     }
-    events::tell_problems(node.problems(), &mut commands);
+    events::tell_problems(node.problems(), commands);
+    if !link.told_to_end && node.is_shutdown_requested() {
+        link.told_to_end = true;
+        commands.trigger(ShutdownRequested);
+    }
 }
 
 /// A run condition: the program is on the mesh in the role `R`, and was not in the frame before, or has joined anew.

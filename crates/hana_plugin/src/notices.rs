@@ -4,7 +4,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 use bevy_app::App;
-use bevy_app::PreUpdate;
 use bevy_ecs::prelude::*;
 use hana_network::DisconnectedBy;
 use hana_network::Mismatch;
@@ -12,7 +11,6 @@ use hana_network::Queue;
 
 use crate::Connectivity;
 use crate::DecodeFailed;
-use crate::HanaSystems;
 use crate::IdTaken;
 use crate::MessageDropped;
 use crate::PeerIncompatible;
@@ -25,8 +23,10 @@ use crate::QueueFull;
 /// here too: a daemon sets it for what it launches for an audience.
 #[derive(Resource, Debug)]
 pub struct Notices {
-    notices: VecDeque<Notice>,
+    all: VecDeque<Notice>,
     is_off: bool,
+    /// Since when the connection is as it is.
+    since: Option<Instant>,
 }
 
 /// What a notice is about. A newer one takes the place of one about the same.
@@ -61,7 +61,7 @@ const VARIABLE: &str = "HANA_NOTICES";
 
 impl Notices {
     const fn new(is_off: bool) -> Self {
-        Self { notices: VecDeque::new(), is_off }
+        Self { all: VecDeque::new(), is_off, since: None }
     }
 
     fn of_environment() -> Self {
@@ -70,13 +70,13 @@ impl Notices {
 
     /// The lines, the latest last.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
-        self.notices.iter().map(|notice| notice.text.as_str())
+        self.all.iter().map(|notice| notice.text.as_str())
     }
 
     /// The lines with how much of each is to be seen: 1, and less while it fades.
     #[cfg(feature = "ui")]
     pub(crate) fn fading(&self, now: Instant) -> impl Iterator<Item = (&str, f32)> {
-        self.notices.iter().map(move |notice| {
+        self.all.iter().map(move |notice| {
             let faded =
                 notice.over.map_or(Duration::ZERO, |over| now.saturating_duration_since(over));
             (notice.text.as_str(), 1.0 - (faded.as_secs_f32() / FADING.as_secs_f32()).min(1.0))
@@ -93,25 +93,42 @@ impl Notices {
             // Bevy's own font has no others.
             .map(|of| if of.is_ascii() && !of.is_ascii_control() { of } else { '?' })
             .collect();
-        match self.notices.iter_mut().find(|notice| notice.about == about) {
+        match self.all.iter_mut().find(|notice| notice.about == about) {
             Some(known) => {
                 known.text = text;
                 known.over = over;
             },
-            None => self.notices.push_back(Notice { about, text, over }),
+            None => self.all.push_back(Notice { about, text, over }),
         }
     }
 
     fn is_over(&mut self, about: About, now: Instant) {
-        for notice in &mut self.notices {
+        for notice in &mut self.all {
             if notice.about == about {
                 notice.over = Some(notice.over.map_or(now, |over| over.min(now)));
             }
         }
     }
 
+    /// Tells how it is with the connection, in every frame.
+    pub(crate) fn follow(&mut self, connectivity: &Connectivity, is_changed: bool) {
+        if self.all.is_empty() && connectivity.is_connected() && !is_changed {
+            return;
+        }
+        let now = Instant::now();
+        let since = if is_changed { self.since.insert(now) } else { self.since.get_or_insert(now) };
+        match about_connection(connectivity, now.saturating_duration_since(*since)) {
+            Some(text) => self.tell(About::Connection, text, None),
+            None => self.is_over(About::Connection, now),
+        }
+        if connectivity.is_connected() {
+            self.is_over(About::Id, now);
+        }
+        self.forget(now);
+    }
+
     fn forget(&mut self, now: Instant) {
-        self.notices.retain(|notice| {
+        self.all.retain(|notice| {
             notice.over.is_none_or(|over| now.saturating_duration_since(over) < FADING)
         });
     }
@@ -159,8 +176,7 @@ pub(crate) fn build(app: &mut App, draws: bool) {
                 Queue::Outbox => format!("more is sent than the network takes: {}", dropped.key),
             };
             notices.tell(About::Queue, &text, Some(passing()));
-        })
-        .add_systems(PreUpdate, look_at_connection.after(HanaSystems::Receive));
+        });
 }
 
 fn passing() -> Instant {
@@ -180,28 +196,6 @@ fn about_connection(connectivity: &Connectivity, since: Duration) -> Option<&'st
         | Connectivity::Connected { .. }
         | Connectivity::Disconnected { by: DisconnectedBy::Us | DisconnectedBy::Peer, .. } => None,
     }
-}
-
-fn look_at_connection(
-    connectivity: Res<Connectivity>,
-    mut notices: ResMut<Notices>,
-    mut since: Local<Option<Instant>>,
-) {
-    let now = Instant::now();
-    if connectivity.is_changed() || since.is_none() {
-        *since = Some(now);
-    }
-    let lasted = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-    let is_empty = notices.notices.is_empty();
-    match about_connection(&connectivity, lasted) {
-        Some(text) => notices.tell(About::Connection, text, None),
-        None if is_empty => return,
-        None => notices.is_over(About::Connection, now),
-    }
-    if connectivity.is_connected() {
-        notices.is_over(About::Id, now);
-    }
-    notices.forget(now);
 }
 
 #[cfg(test)]

@@ -130,30 +130,40 @@ pub trait ParameterStruct: Struct + Typed + Default {
         }
         differing
     }
+}
 
-    /// The values of the fields that are parameters, in the order of what is declared.
-    fn values(&self) -> impl Iterator<Item = f32> {
-        self.iter_fields()
-            .filter(|(name, _)| is_parameter_name(name))
-            .filter_map(|(_, field)| Values::of(field))
-            .flat_map(Values::into_numbers)
+impl<P: Struct + Typed + Default> ParameterStruct for P {}
+
+/// Which fields of a [`ParameterStruct`] are parameters: found out once, not in every frame.
+#[derive(Debug)]
+pub(crate) struct ParameterFields(Vec<usize>);
+
+impl ParameterFields {
+    pub(crate) fn of<P: ParameterStruct>() -> Self {
+        let defaults = P::default();
+        let is_parameter = |index: &usize| {
+            let has_name = defaults.name_at(*index).is_some_and(is_parameter_name);
+            has_name && defaults.field_at(*index).and_then(Values::of).is_some()
+        };
+        Self((0..defaults.field_len()).filter(is_parameter).collect())
     }
 
-    /// Writes `values` into the fields that are parameters, in order.
-    fn write(&mut self, values: &[f32]) {
+    /// The values, in the order of what is declared.
+    pub(crate) fn read<P: Struct>(&self, parameters: &P) -> impl Iterator<Item = f32> {
+        let fields = self.0.iter().filter_map(|index| parameters.field_at(*index));
+        fields.filter_map(Values::of).flat_map(Values::into_numbers)
+    }
+
+    /// Writes `values`, in the order of what is declared.
+    pub(crate) fn write<P: Struct>(&self, parameters: &mut P, values: &[f32]) {
         let mut values = values.iter().copied();
-        for index in 0..self.field_len() {
-            if !self.name_at(index).is_some_and(is_parameter_name) {
-                continue;
-            }
-            if let Some(field) = self.field_at_mut(index) {
+        for index in &self.0 {
+            if let Some(field) = parameters.field_at_mut(*index) {
                 write_field(field, &mut values);
             }
         }
     }
 }
-
-impl<P: Struct + Typed + Default> ParameterStruct for P {}
 
 /// The value of a field, as the numbers that travel.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -237,26 +247,23 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-/// Whether a field of that name is declared, without making a name of it, as often as every frame.
+/// Whether a field of that name is declared.
 fn is_parameter_name(name: &str) -> bool {
-    let is_good =
-        |of: u8| of.is_ascii_lowercase() || of.is_ascii_digit() || matches!(of, b'_' | b'-');
-    let begins_well =
-        name.bytes().next().is_some_and(|of| is_good(of) && !matches!(of, b'_' | b'-'));
-    begins_well && name.len() <= 63 && name.bytes().all(is_good)
+    ParameterName::new(name).is_ok()
 }
 
 /// Writes into one field what is its part of `values`. What it has already is not written, so that it stays as the
 /// program wrote it: a colour in another space, say.
 fn write_field(field: &mut dyn PartialReflect, values: &mut impl Iterator<Item = f32>) {
-    let Some(now) = Values::of(field) else { return };
     let mut next = || values.next();
+    if let Some(number) = field.try_downcast_mut::<f32>() {
+        *number = next().unwrap_or(*number);
+        return;
+    }
+    let Some(now) = Values::of(field) else { return };
     match now {
-        Values::Number(_) => {
-            if let (Some(value), Some(field)) = (next(), field.try_downcast_mut::<f32>()) {
-                *field = value;
-            }
-        },
+        // It is written.
+        Values::Number(_) => {},
         Values::Toggle(_) => {
             if let (Some(value), Some(field)) = (next(), field.try_downcast_mut::<bool>()) {
                 *field = value >= 0.5;
@@ -384,31 +391,34 @@ mod tests {
         let choices = ["clear", "slow_rain", "storm"].map(String::from).to_vec();
         assert_eq!(declared[4].kind, ParameterKind::Choice(choices));
         let mut scene = Scene::default();
-        let values: Vec<f32> = scene.values().collect();
+        let fields = ParameterFields::of::<Scene>();
+        let values: Vec<f32> = fields.read(&scene).collect();
         assert_eq!(values, [1.0, 0.5, 0.0, 1.0, 1.0, -0.5]);
         assert_eq!(values, declared.iter().map(|one| one.default).collect::<Vec<_>>());
-        scene.write(&[0.0, 0.25, 1.0, 0.0, 2.0, 0.75]);
+        fields.write(&mut scene, &[0.0, 0.25, 1.0, 0.0, 2.0, 0.75]);
         assert_eq!(scene.tint, Color::srgba(0.0, 0.25, 1.0, 0.25), "as transparent as it was");
         assert_eq!((scene.lit, scene.weather, scene.depth), (false, Weather::Storm, 0.75));
         assert_eq!((scene._hidden, scene.maybe), (9.0, None));
         // What is read again is what was written, to the bit: else each frame would take it for the program's own.
-        assert_eq!(scene.values().collect::<Vec<_>>(), [0.0, 0.25, 1.0, 0.0, 2.0, 0.75]);
+        assert_eq!(fields.read(&scene).collect::<Vec<_>>(), [0.0, 0.25, 1.0, 0.0, 2.0, 0.75]);
     }
 
     #[test]
     fn a_colour_of_another_space_stays_what_it_is_until_another_is_played() {
         let mut scene = Scene { tint: Color::hsl(200.0, 0.4, 0.3), ..Scene::default() };
-        let values: Vec<f32> = scene.values().collect();
-        scene.write(&values);
+        let fields = ParameterFields::of::<Scene>();
+        let values: Vec<f32> = fields.read(&scene).collect();
+        fields.write(&mut scene, &values);
         assert_eq!(scene.tint, Color::hsl(200.0, 0.4, 0.3));
-        assert_eq!(scene.values().collect::<Vec<_>>(), values);
+        assert_eq!(fields.read(&scene).collect::<Vec<_>>(), values);
     }
 
     #[test]
     fn values_go_into_the_fields_and_come_out_again() {
         let mut sky = Sky::default();
-        sky.write(&[0.25, -1.0, 1.0]);
+        let fields = ParameterFields::of::<Sky>();
+        fields.write(&mut sky, &[0.25, -1.0, 1.0]);
         assert_eq!((sky.brightness, sky.stars, sky.drift, sky.night), (0.25, 7, -1.0, 1.0));
-        assert_eq!(sky.values().collect::<Vec<_>>(), [0.25, -1.0, 1.0]);
+        assert_eq!(fields.read(&sky).collect::<Vec<_>>(), [0.25, -1.0, 1.0]);
     }
 }

@@ -2,16 +2,12 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use bevy_app::App;
-use bevy_app::PreUpdate;
 use bevy_ecs::prelude::*;
 use hana_network::Abandoned;
 use hana_network::Pending;
 use hana_network::SendError;
 use hana_protocol::NodeId;
 use hana_protocol::TopicName;
-
-use crate::HanaSystems;
 
 /// A custom message that was sent to one node has been answered, or will not be.
 #[derive(Event, Debug, Clone)]
@@ -59,21 +55,17 @@ impl Sendings {
         };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sending);
     }
-}
 
-pub(crate) fn build(app: &mut App) {
-    app.init_resource::<Sendings>()
-        .add_systems(PreUpdate, take_answers.in_set(HanaSystems::Receive));
-}
-
-fn take_answers(sendings: Res<Sendings>, mut commands: Commands) {
-    sendings.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|sending| {
-        let Some(outcome) = (sending.outcome)() else { return true };
-        let Sending { node, topic, .. } = sending;
-        if let Err(problem) = &outcome {
-            tracing::warn!("{topic}: {problem}");
-        }
-        commands.trigger(MessageAnswered { node: node.clone(), topic: topic.clone(), outcome });
-        false
-    });
+    /// Tells of those that have been answered, or will not be.
+    pub(crate) fn tell(&self, commands: &mut Commands) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|sending| {
+            let Some(outcome) = (sending.outcome)() else { return true };
+            let Sending { node, topic, .. } = sending;
+            if let Err(problem) = &outcome {
+                tracing::warn!("{topic}: {problem}");
+            }
+            commands.trigger(MessageAnswered { node: node.clone(), topic: topic.clone(), outcome });
+            false
+        });
+    }
 }

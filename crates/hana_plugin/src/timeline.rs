@@ -131,6 +131,8 @@ pub(crate) struct Pace {
     last_frames: FramePace,
     /// The frame at work.
     begun_us: i64,
+    /// How long after its beginning it will be seen.
+    shown_after: Duration,
     /// How long after its beginning a frame was handed to the screen, if something sees to that; else 0.
     pub(crate) presented: Arc<Presented>,
 }
@@ -156,9 +158,17 @@ impl Pace {
         self.begun_us
     }
 
-    /// How long after now the frame is seen that begins now.
-    pub(crate) fn shown_after(&self) -> Duration {
-        self.last_frames.middle()
+    /// The frame at work has come to its end. Without a screen, that is when it is seen.
+    pub(crate) fn frame_ends(&mut self) {
+        let presented = self.presented.after_us.load(Ordering::Relaxed);
+        let since_begun = || local_us().saturating_sub(self.begun_us);
+        let after = if presented > 0 { presented } else { since_begun() };
+        self.last_frames.was_shown_after(after);
+    }
+
+    /// How long after its beginning the frame at work will be seen.
+    pub(crate) const fn shown_after(&self) -> Duration {
+        self.shown_after
     }
 }
 
@@ -168,10 +178,14 @@ pub(crate) fn build<R: NodeRole>(app: &mut App) {
     }
     app.init_resource::<Timeline>()
         .init_resource::<Pace>()
-        .add_systems(PreUpdate, keep_time::<R>.before(HanaSystems::Receive))
-        .add_systems(Last, end_frame);
+        .add_systems(PreUpdate, keep_time::<R>.before(HanaSystems::Receive));
     #[cfg(feature = "ui")]
     crate::presentation::build(app);
+}
+
+/// For programs that do nothing else with the end of a frame.
+pub(crate) fn build_frame_end(app: &mut App) {
+    app.add_systems(Last, |mut pace: ResMut<Pace>| pace.frame_ends());
 }
 
 fn keep_time<R: NodeRole>(
@@ -183,18 +197,11 @@ fn keep_time<R: NodeRole>(
     let pace = &mut *pace;
     pace.last_frames.begins(now);
     pace.begun_us = now;
-    let delay = pace.shown_after();
-    let ahead = i64::try_from(delay.as_micros()).unwrap_or_default();
+    pace.shown_after = pace.last_frames.middle();
+    let ahead = i64::try_from(pace.shown_after.as_micros()).unwrap_or_default();
     let shown_us = now.saturating_add(ahead);
     let said = link.node().and_then(|node| node.timeline().at(shown_us));
     timeline.look(said, shown_us);
-}
-
-/// Without a screen, what ends with the frame is what is seen.
-fn end_frame(mut pace: ResMut<Pace>) {
-    let presented = pace.presented.after_us.load(Ordering::Relaxed);
-    let after = if presented > 0 { presented } else { local_us().saturating_sub(pace.begun_us) };
-    pace.last_frames.was_shown_after(after);
 }
 
 #[cfg(test)]

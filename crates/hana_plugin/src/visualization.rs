@@ -8,6 +8,7 @@ use bevy_app::Last;
 use bevy_app::Plugin;
 use bevy_app::PostUpdate;
 use bevy_app::PreUpdate;
+use bevy_ecs::change_detection::Tick;
 use bevy_ecs::prelude::*;
 use bevy_reflect::TypePath;
 use hana_network::Board;
@@ -28,11 +29,11 @@ use crate::MeshLink;
 use crate::ParameterStruct;
 use crate::Saved;
 use crate::notices;
+use crate::parameters::ParameterFields;
 use crate::return_on_bar;
 use crate::return_on_bar::WaitsForBar;
 use crate::saves;
 use crate::saves::SavedResources;
-use crate::sendings;
 use crate::timeline;
 use crate::timeline::Pace;
 use crate::topics::TopicRegistrations;
@@ -151,6 +152,7 @@ const GOODBYE: Duration = Duration::from_millis(300);
 /// The parameters, as the network and the program share them.
 #[derive(Resource)]
 struct SharedParameters<P> {
+    fields: ParameterFields,
     board: Option<Arc<Board>>,
     declared: Vec<Parameter>,
     /// The values that a board begins with: the defaults, or what an earlier run showed last.
@@ -159,6 +161,8 @@ struct SharedParameters<P> {
     seen: u64,
     /// The values that the network and the program last agreed on; kept so that no frame allocates.
     agreed: Vec<f32>,
+    /// When the resource was changed last, if that is known to both.
+    agreed_at: Option<Tick>,
     parameters: PhantomData<fn(P)>,
 }
 
@@ -184,23 +188,26 @@ where
         timeline::build::<role::Visualization>(app);
         app.init_resource::<P>();
         let first = first_values(&declared, &look);
-        restore(&mut *app.world_mut().resource_mut::<P>(), &declared, &look);
+        let fields = ParameterFields::of::<P>();
+        restore(&fields, &mut *app.world_mut().resource_mut::<P>(), &declared, &look);
         #[cfg(feature = "ui")]
         crate::blackout::build(app);
         notices::build(app, self.draws_notices);
         app.insert_resource(InForce(look.in_force))
             .insert_resource(SharedParameters::<P> {
+                fields,
                 board: None,
                 declared,
                 first,
                 seen: 0,
                 agreed: vec![],
+                agreed_at: None,
                 parameters: PhantomData,
             })
             .configure_sets(PostUpdate, HanaSystems::Send)
-            .add_systems(PreUpdate, (receive_shutdown, receive::<P>).in_set(HanaSystems::Receive))
+            .add_systems(PreUpdate, receive::<P>.in_set(HanaSystems::Receive))
             .add_systems(PostUpdate, send::<P>.in_set(HanaSystems::Send))
-            .add_systems(Last, (count_frame, say_goodbye.run_if(on_message::<AppExit>)).chain());
+            .add_systems(Last, end_frame);
         if self.returns_on_bar && was_restarted {
             return_on_bar::build(app);
         }
@@ -209,7 +216,6 @@ where
                 exits.write(AppExit::Success);
             });
         }
-        sendings::build(app);
         self.topics.build(app);
     }
 }
@@ -227,13 +233,18 @@ fn last_value(parameter: &Parameter, look: &Look) -> Option<f32> {
 }
 
 /// What an earlier run showed last is there before the first frame.
-fn restore(parameters: &mut impl ParameterStruct, declared: &[Parameter], look: &Look) {
-    let values: Vec<f32> = parameters
-        .values()
+fn restore<P: ParameterStruct>(
+    fields: &ParameterFields,
+    parameters: &mut P,
+    declared: &[Parameter],
+    look: &Look,
+) {
+    let values: Vec<f32> = fields
+        .read(parameters)
         .zip(declared)
         .map(|(value, parameter)| last_value(parameter, look).unwrap_or(value))
         .collect();
-    parameters.write(&values);
+    fields.write(parameters, &values);
 }
 
 /// The values when the program joins: its own where it has changed them before that, else those of the board, which may have
@@ -271,10 +282,12 @@ fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStr
         in_force.set_if_neq(InForce(board.in_force()));
     }
     if shared.seen == 0 {
-        let values = joined(parameters.values(), &shared.first, &shared.agreed);
-        parameters.write(&values);
+        let values = joined(shared.fields.read(&*parameters), &shared.first, &shared.agreed);
+        shared.fields.write(&mut *parameters, &values);
+        shared.agreed_at = None;
     } else if version != shared.seen {
-        parameters.write(&shared.agreed);
+        shared.fields.write(&mut *parameters, &shared.agreed);
+        shared.agreed_at = Some(parameters.last_changed());
     }
     shared.seen = version;
 }
@@ -286,9 +299,12 @@ fn send<P: Resource + ParameterStruct>(
 ) {
     let shared = &mut *shared;
     let Some(board) = &shared.board else { return };
-    for ((value, agreed), declared) in
-        parameters.values().zip(&mut shared.agreed).zip(&shared.declared)
-    {
+    let changed_at = parameters.last_changed();
+    if shared.agreed_at.replace(changed_at) == Some(changed_at) {
+        return;
+    }
+    let values = shared.fields.read(&*parameters);
+    for ((value, agreed), declared) in values.zip(&mut shared.agreed).zip(&shared.declared) {
         if value.to_bits() == agreed.to_bits() {
             continue;
         }
@@ -299,33 +315,26 @@ fn send<P: Resource + ParameterStruct>(
     }
 }
 
-fn receive_shutdown(
-    link: Res<MeshLink<role::Visualization>>,
-    mut commands: Commands,
-    mut was_told: Local<bool>,
+/// Others see that it moves. With its last frame, one that exits in good order says so, so that nobody takes it for a crash:
+/// a daemon that was started again meanwhile cannot know its exit code.
+fn end_frame(
+    mut exits: MessageReader<AppExit>,
+    mut link: ResMut<MeshLink<role::Visualization>>,
+    mut pace: ResMut<Pace>,
 ) {
-    let told = link.node().is_some_and(hana_network::Node::is_shutdown_requested);
-    if told && !*was_told {
-        *was_told = true;
-        commands.trigger(ShutdownRequested);
+    pace.frame_ends();
+    if let Some(node) = link.node() {
+        node.frames().bump();
     }
-}
-
-/// One that exits in good order says so, so that nobody takes it for a crash: a daemon that was started
-/// again meanwhile cannot know its exit code.
-fn say_goodbye(mut exits: MessageReader<AppExit>, mut link: ResMut<MeshLink<role::Visualization>>) {
+    if exits.is_empty() {
+        return;
+    }
     let by_person = |exit: &AppExit| *exit == AppExit::Success || *exit == CTRL_C;
     if exits.read().all(by_person)
         && let Some(node) = link.take_node()
     {
         // A link that is gone shall not hold the window open.
         node.close().wait(GOODBYE).ok();
-    }
-}
-
-fn count_frame(link: Res<MeshLink<role::Visualization>>) {
-    if let Some(node) = link.node() {
-        node.frames().bump();
     }
 }
 

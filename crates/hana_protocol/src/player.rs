@@ -1,3 +1,4 @@
+use std::hint::black_box;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -18,7 +19,10 @@ use crate::clock_map::Reading;
 #[derive(Debug)]
 pub struct Player {
     epoch: Instant,
+    /// What a frame looks at, of each parameter.
     tracks: Vec<Track>,
+    /// What only what arrives is compared with, of each parameter.
+    arrivals: Vec<Arrivals>,
     senders: Vec<Sender>,
     /// When it was looked at last.
     advanced: Instant,
@@ -38,13 +42,19 @@ struct Track {
     playout: Playout,
     /// What was shown last, as bits; none before the first.
     shown: Option<u32>,
+    /// Something of it is parked.
+    is_parked: bool,
+    /// Nothing changes until something comes.
+    is_settled: bool,
+}
+
+#[derive(Debug, Default)]
+struct Arrivals {
     newest: Option<Newest>,
     /// Of which run of a sender the last value was, and its time there: a frame may say it again.
     last: Option<(u64, i64)>,
     /// What came too late, and may yet be all that comes.
     parked: Option<Parked>,
-    /// Nothing changes until something comes.
-    is_settled: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,9 +107,11 @@ impl Player {
             let mut playout = Playout::new(*settings);
             playout.begin_with(*value, now);
             let shown = Some(value.to_bits());
-            Track { playout, shown, newest: None, last: None, parked: None, is_settled: true }
+            Track { playout, shown, is_parked: false, is_settled: true }
         });
-        Self { epoch: now, tracks: tracks.collect(), senders: vec![], advanced: now }
+        let tracks: Vec<Track> = tracks.collect();
+        let arrivals = tracks.iter().map(|_| Arrivals::default()).collect();
+        Self { epoch: now, tracks, arrivals, senders: vec![], advanced: now }
     }
 
     /// A value has come for the parameter `index`. Without an envelope it is shown at once.
@@ -157,20 +169,20 @@ impl Player {
 
     /// Something else has moved a parameter to `value` meanwhile, without a sender: what comes is played from there.
     pub fn resume_from(&mut self, index: usize, value: f32, now: Instant) {
-        if let Some(track) = self.tracks.get_mut(index) {
+        if let Some((track, arrivals)) = self.of(index) {
             track.playout.reset();
             track.playout.begin_with(value, now);
             track.shown = Some(value.to_bits());
-            track.parked = None;
+            arrivals.take_parked(track);
         }
     }
 
     fn show(&mut self, index: usize, value: f32, now: Instant) {
         let local = self.local(now);
-        let Some(track) = self.tracks.get_mut(index) else { return };
+        let Some((track, arrivals)) = self.of(index) else { return };
         track.playout.show(local, value, now);
-        track.newest = Some(Newest { local_us: local, sent: None });
-        track.parked = None;
+        arrivals.newest = Some(Newest { local_us: local, sent: None });
+        arrivals.take_parked(track);
         track.is_settled = false;
     }
 
@@ -179,27 +191,42 @@ impl Player {
         let local = self.local(now);
         let hung = now.saturating_duration_since(self.advanced) > Self::STALE;
         self.advanced = now;
-        for (index, track) in self.tracks.iter_mut().enumerate() {
+        self.fetch();
+        for (index, (track, arrivals)) in self.tracks.iter_mut().zip(&mut self.arrivals).enumerate()
+        {
             if track.is_settled {
                 continue;
             }
             if hung {
-                track.wake_up(local, now);
+                arrivals.wake_up(track, local, now);
             }
-            if let Some(parked) = track.parked
+            if track.is_parked
+                && let Some(parked) = arrivals.parked
                 && now.saturating_duration_since(parked.since) >= Self::QUIET
             {
-                track.parked = None;
+                arrivals.take_parked(track);
                 track.playout.show(local, parked.value, now);
-                track.newest = Some(parked.sent.unwrap_or(Newest { local_us: local, sent: None }));
+                let sent = parked.sent.unwrap_or(Newest { local_us: local, sent: None });
+                arrivals.newest = Some(sent);
             }
             if let Some(value) = track.playout.value(local, now)
                 && track.shown.replace(value.to_bits()) != Some(value.to_bits())
             {
                 changed(index, value);
             }
-            track.is_settled = track.parked.is_none() && track.playout.is_settled();
+            track.is_settled = !track.is_parked && track.playout.is_settled();
         }
+    }
+
+    /// Touches what [`advance`](Self::advance) is about to need. Another thread has just written most of it, so that it has to be
+    /// fetched from another core's cache: all of it at once takes a fraction of one after the other.
+    fn fetch(&self) {
+        let touch = |track: &Track| track.playout.touch() ^ i64::from(track.is_settled);
+        black_box(self.tracks.iter().fold(0, |all, track| all ^ touch(track)));
+    }
+
+    fn of(&mut self, index: usize) -> Option<(&mut Track, &mut Arrivals)> {
+        self.tracks.get_mut(index).zip(self.arrivals.get_mut(index))
     }
 
     fn local(&self, now: Instant) -> i64 {
@@ -240,29 +267,27 @@ impl Player {
     fn take(&mut self, index: usize, arriving: Arriving, now: Instant) -> Taken {
         let now_us = self.local(now);
         let mut taken = Taken::default();
-        let Some(track) = self.tracks.get_mut(index) else { return taken };
+        let Some((track, arrivals)) = self.of(index) else { return taken };
         let Arriving { sent, local_us, value } = arriving;
-        if track.last == Some(sent) {
+        if arrivals.last == Some(sent) {
             return taken;
         }
-        let is_newest = track.newest.is_none_or(|newest| newest.is_before(local_us, sent));
-        let limit = Self::STALE.max(track.playout.settings().delay).as_micros();
+        let is_newest = arrivals.newest.is_none_or(|newest| newest.is_before(local_us, sent));
+        let limit = Self::STALE.max(track.playout.delay()).as_micros();
         let fresh = local_us.filter(|at| u128::from(now_us.abs_diff(*at)) <= limit);
         let was_taken = match fresh {
             Some(at) => {
-                taken.late += u64::from(track.parked.take().is_some());
-                if track.newest.is_none_or(|newest| at > newest.local_us) {
-                    track.newest = Some(Newest { local_us: at, sent: Some(sent) });
+                taken.late += u64::from(arrivals.take_parked(track).is_some());
+                if arrivals.newest.is_none_or(|newest| at > newest.local_us) {
+                    arrivals.newest = Some(Newest { local_us: at, sent: Some(sent) });
                 }
                 track.playout.push(at, value)
             },
             None if is_newest => {
-                let before = track.parked.replace(Parked {
-                    value,
-                    since: now,
-                    // Where its sender's clock is not known, it counts as of now.
-                    sent: Some(Newest { local_us: local_us.unwrap_or(now_us), sent: Some(sent) }),
-                });
+                let before = arrivals.take_parked(track);
+                // Where its sender's clock is not known, it counts as of now.
+                let sent = Newest { local_us: local_us.unwrap_or(now_us), sent: Some(sent) };
+                arrivals.park(track, Parked { value, since: now, sent: Some(sent) });
                 taken.late += u64::from(before.is_some());
                 true
             },
@@ -270,7 +295,7 @@ impl Player {
         };
         if was_taken {
             taken.taken += 1;
-            track.last = Some(sent);
+            arrivals.last = Some(sent);
             track.is_settled = false;
         } else {
             taken.late += 1;
@@ -287,16 +312,27 @@ impl Newest {
     }
 }
 
-impl Track {
+impl Arrivals {
     /// Nobody has looked for so long that what waited is old by now.
-    fn wake_up(&mut self, local: i64, now: Instant) {
-        let limit = Player::STALE + self.playout.settings().delay;
+    fn wake_up(&mut self, track: &mut Track, local: i64, now: Instant) {
+        let limit = Player::STALE + track.playout.delay();
         let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
-        if let Some(value) = self.playout.forget_before(local.saturating_sub(limit))
-            && self.shown != Some(value.to_bits())
+        if let Some(value) = track.playout.forget_before(local.saturating_sub(limit))
+            && track.shown != Some(value.to_bits())
+            && self.parked.is_none()
         {
-            self.parked.get_or_insert(Parked { value, since: now, sent: None });
+            self.park(track, Parked { value, since: now, sent: None });
         }
+    }
+
+    const fn park(&mut self, track: &mut Track, parked: Parked) {
+        self.parked = Some(parked);
+        track.is_parked = true;
+    }
+
+    const fn take_parked(&mut self, track: &mut Track) -> Option<Parked> {
+        track.is_parked = false;
+        self.parked.take()
     }
 }
 

@@ -11,9 +11,11 @@ use std::time::Instant;
 /// grown to its size, nothing of it allocates.
 #[derive(Debug, Clone)]
 pub struct Playout {
-    settings: PlayoutSettings,
+    pace: Pace,
     /// In the order of their times, which are distinct. The first one is what is played now, or is still to come.
     samples: VecDeque<Sample>,
+    /// How many of them had passed when it was looked last: as many as next time, nearly.
+    passed: u32,
     /// Up to which of the sender's time has been played.
     played_us: Option<i64>,
     /// What was given last, for the smoothing.
@@ -35,6 +37,16 @@ pub struct PlayoutSettings {
     pub gap: Duration,
     /// The time in which a step is followed to 63 %; zero: at once.
     pub smoothing: Duration,
+}
+
+/// [`PlayoutSettings`] in few bytes: a frame looks at the playouts of all parameters, and what it fetches is what it costs.
+/// Times in microseconds, an hour at most.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    delay_us: u32,
+    gap_us: u32,
+    smoothing_us: u32,
+    curve: Curve,
 }
 
 /// What lies between two samples.
@@ -63,6 +75,18 @@ impl Default for PlayoutSettings {
     }
 }
 
+impl Pace {
+    fn of(settings: &PlayoutSettings) -> Self {
+        let us = |of: Duration| u32::try_from(of.as_micros()).unwrap_or(u32::MAX);
+        Self {
+            delay_us: us(settings.delay.min(Playout::MAX_DELAY)),
+            gap_us: us(settings.gap),
+            smoothing_us: us(settings.smoothing),
+            curve: settings.curve,
+        }
+    }
+}
+
 impl Playout {
     /// The most samples that wait; of more, the oldest is thrown away. At 1 kHz a quarter of a second, which is far
     /// longer than any delay that one would play with.
@@ -75,14 +99,14 @@ impl Playout {
     /// Nothing has come yet.
     #[must_use]
     pub fn new(settings: PlayoutSettings) -> Self {
-        let settings = PlayoutSettings { delay: settings.delay.min(Self::MAX_DELAY), ..settings };
-        Self { settings, samples: VecDeque::new(), played_us: None, shown: None, late: 0 }
+        let pace = Pace::of(&settings);
+        Self { pace, samples: VecDeque::new(), passed: 0, played_us: None, shown: None, late: 0 }
     }
 
-    /// How it plays.
+    /// How far behind the sender it plays.
     #[must_use]
-    pub const fn settings(&self) -> &PlayoutSettings {
-        &self.settings
+    pub fn delay(&self) -> Duration {
+        Duration::from_micros(self.pace.delay_us.into())
     }
 
     /// How many samples came after their time had been played, and were thrown away.
@@ -132,7 +156,7 @@ impl Playout {
             self.late += 1;
             return;
         }
-        if self.settings.delay.is_zero() {
+        if self.pace.delay_us == 0 {
             if is_newest || self.samples.is_empty() {
                 self.samples.clear();
                 self.samples.push_back(sample);
@@ -141,34 +165,62 @@ impl Playout {
             }
             return;
         }
-        // Almost always at the end.
+        let is_full = self.samples.len() >= Self::MAX_SAMPLES;
+        if is_newest {
+            if is_full {
+                self.samples.pop_front();
+            }
+            self.samples.push_back(sample);
+            return;
+        }
         let place = self.samples.partition_point(|other| other.sent_us < sent_us);
         if self.samples.get(place).is_some_and(|other| other.sent_us == sent_us) {
             self.late += 1;
             return;
         }
-        if self.samples.len() >= Self::MAX_SAMPLES {
+        if is_full {
             self.samples.pop_front();
-            self.samples.insert(place.saturating_sub(1), sample);
-        } else {
-            self.samples.insert(place, sample);
         }
+        self.samples.insert(place.saturating_sub(usize::from(is_full)), sample);
+    }
+
+    /// Reads something of each place in memory that [`value`](Self::value) will need.
+    pub(crate) fn touch(&self) -> i64 {
+        let place = usize::try_from(self.passed).unwrap_or_default();
+        let sample = |place| self.samples.get(place).map_or(0, |sample| sample.sent_us);
+        sample(place.saturating_sub(3))
+            ^ sample(place + 1)
+            ^ self.played_us.unwrap_or(0)
+            ^ i64::from(self.shown.map_or(0, |of| of.0.to_bits()))
+    }
+
+    /// How many samples are of `due` or before it. Begins to look where that was last time.
+    fn passed(&mut self, due: i64) -> usize {
+        let has_passed = |place: usize| self.samples.get(place).is_some_and(|of| of.sent_us <= due);
+        let mut passed = usize::try_from(self.passed).unwrap_or_default().min(self.samples.len());
+        while passed > 0 && !has_passed(passed - 1) {
+            passed -= 1;
+        }
+        while has_passed(passed) {
+            passed += 1;
+        }
+        self.passed = u32::try_from(passed).unwrap_or_default();
+        passed
     }
 
     /// The value to be shown at `now`, at which the sender's clock shows `sender_us`. `None` before the first sample
     /// is due.
     pub fn value(&mut self, sender_us: i64, now: Instant) -> Option<f32> {
-        if self.settings.delay.is_zero() {
+        if self.pace.delay_us == 0 {
             let Some(current) = self.samples.front().copied() else {
                 return self.shown.map(|(value, _)| value);
             };
             return Some(self.smooth(current.value, now));
         }
-        let delay = i64::try_from(self.settings.delay.as_micros()).unwrap_or(i64::MAX);
-        let due = sender_us.saturating_sub(delay);
+        let due = sender_us.saturating_sub(self.pace.delay_us.into());
         // A clock that is set back does not make time run backwards here.
         let due = self.played_us.map_or(due, |played| played.max(due));
-        let passed = self.samples.partition_point(|sample| sample.sent_us <= due);
+        let passed = self.passed(due);
         // Only the last one of those whose time has come is still of interest.
         self.samples.drain(..passed.saturating_sub(1));
         if passed == 0 {
@@ -179,8 +231,8 @@ impl Playout {
         let value = self
             .samples
             .get(1)
-            .filter(|_| self.settings.curve == Curve::Interpolated)
-            .and_then(|next| between(current, next, due, self.settings.gap))
+            .filter(|_| self.pace.curve == Curve::Interpolated)
+            .and_then(|next| between(current, next, due, self.pace.gap_us))
             .unwrap_or(current.value);
         Some(self.smooth(value, now))
     }
@@ -199,7 +251,7 @@ impl Playout {
         match (self.samples.front(), self.samples.len(), self.shown) {
             (None, ..) => true,
             (Some(last), 1, Some((shown, _))) => {
-                let is_due = self.settings.delay.is_zero()
+                let is_due = self.pace.delay_us == 0
                     || self.played_us.is_some_and(|played| played >= last.sent_us);
                 is_due && shown.to_bits() == last.value.to_bits()
             },
@@ -208,12 +260,11 @@ impl Playout {
     }
 
     fn smooth(&mut self, value: f32, now: Instant) -> f32 {
+        let smoothing = Duration::from_micros(self.pace.smoothing_us.into());
         let shown = match self.shown {
-            Some((shown, at))
-                if !self.settings.smoothing.is_zero() && (value - shown).abs() > Self::NEAR =>
-            {
+            Some((shown, at)) if !smoothing.is_zero() && (value - shown).abs() > Self::NEAR => {
                 let passed = now.saturating_duration_since(at).as_secs_f32();
-                let share = 1.0 - (-passed / self.settings.smoothing.as_secs_f32()).exp();
+                let share = 1.0 - (-passed / smoothing.as_secs_f32()).exp();
                 (value - shown).mul_add(share, shown)
             },
             _ => value,
@@ -226,9 +277,9 @@ impl Playout {
 /// The point at `due` on the line between two samples, if they belong together.
 // Microseconds of a gap fit into an f32 well enough for a value that is one.
 #[allow(clippy::cast_precision_loss)]
-fn between(current: &Sample, next: &Sample, due: i64, gap: Duration) -> Option<f32> {
+fn between(current: &Sample, next: &Sample, due: i64, gap_us: u32) -> Option<f32> {
     let apart = next.sent_us.checked_sub(current.sent_us)?;
-    if u128::try_from(apart).ok()? > gap.as_micros() {
+    if apart > gap_us.into() {
         return None;
     }
     let share = (due - current.sent_us) as f32 / apart as f32;
