@@ -59,6 +59,17 @@ impl Ensemble {
         lines.filter(|line| line["node"] == node).collect()
     }
 
+    /// The last that it has said of a node, if anything.
+    #[must_use]
+    pub fn last(&self, node: &str) -> Option<Value> {
+        let text = self.running.stdout();
+        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        let of_node = format!("\"node\":\"{node}\"");
+        let line = text[..whole].lines().rfind(|line| line.contains(&of_node))?;
+        let line = serde_json::from_str(line);
+        Some(line.unwrap_or_else(|error| panic!("no JSON of {node}: {error}")))
+    }
+
     /// The last that it has said of a node, once it is as wished; fails the test if that takes too long.
     #[track_caller]
     pub fn wait_for(
@@ -68,7 +79,7 @@ impl Ensemble {
         mut wished: impl FnMut(&Value) -> bool,
     ) -> Value {
         eventually(SOON, awaited, || {
-            let last = self.lines(node).pop().unwrap_or_default();
+            let last = self.last(node).unwrap_or_default();
             if wished(&last) { Ok(last) } else { Err(last) }
         })
     }

@@ -90,7 +90,7 @@ impl ClockWatch {
             effort: Arc::default(),
             round: Mutex::new(Round { asked: 0, due: Instant::now() }),
         });
-        ticker.add(&asking);
+        ticker.add(&asking, &ticker.bell());
         Self { asking }
     }
 

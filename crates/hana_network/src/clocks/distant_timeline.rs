@@ -87,7 +87,7 @@ impl DistantTimeline {
             heard: Arc::clone(heard),
             search: Mutex::new(Search::Rests(Instant::now())),
         });
-        ticker.add(&distant);
+        ticker.add(&distant, &ticker.bell());
         distant
     }
 

@@ -32,6 +32,7 @@ use crate::lanes::counters::NodeCounters;
 use crate::lanes::outbox::Identity;
 use crate::lanes::question;
 use crate::lanes::reception::raw;
+use crate::lanes::ticker::Bell;
 use crate::lanes::ticker::Ticker;
 use crate::lanes::ticker::Timed;
 
@@ -103,7 +104,7 @@ pub(crate) struct Post {
     identity: Identity,
     worker: Worker,
     counters: Arc<NodeCounters>,
-    ticker: Ticker,
+    bell: Bell,
     itself: Weak<Self>,
 }
 
@@ -140,15 +141,16 @@ impl Post {
     ) -> Arc<Self> {
         let state =
             State { dispatch: Dispatch::new(DispatchLimits::default()), letters: HashMap::new() };
+        let bell = ticker.bell();
         let post = Arc::new_cyclic(|itself| Self {
             state: Mutex::new(state),
             identity: identity.clone(),
             worker: worker.clone(),
             counters: Arc::clone(counters),
-            ticker: ticker.clone(),
+            bell: bell.clone(),
             itself: Weak::clone(itself),
         });
-        ticker.add(&post);
+        ticker.add(&post, &bell);
         post
     }
 
@@ -188,7 +190,7 @@ impl Post {
                 let attempts = self.act(&mut state, actions);
                 drop(state);
                 self.begin(attempts);
-                self.ticker.wake();
+                self.bell.ring();
             },
             Err(full) => {
                 drop(state);
@@ -269,7 +271,7 @@ impl Post {
         let attempts = self.act(&mut state, actions);
         drop(state);
         self.begin(attempts);
-        self.ticker.wake();
+        self.bell.ring();
     }
 }
 

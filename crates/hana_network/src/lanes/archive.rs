@@ -26,6 +26,7 @@ use crate::joining::worker::Declaration;
 use crate::joining::worker::Worker;
 use crate::lanes::outbox::Identity;
 use crate::lanes::reception::raw_parts;
+use crate::lanes::ticker::Bell;
 use crate::lanes::ticker::Ticker;
 use crate::lanes::ticker::Timed;
 
@@ -35,14 +36,14 @@ pub(crate) struct Archive {
     topics: Mutex<HashMap<String, Arc<Kept>>>,
     /// Where it is said how far they have come.
     sent: Publisher<Sent>,
-    ticker: Ticker,
+    bell: Bell,
     _answering: Declaration,
 }
 
 /// The newest messages of one key.
 pub(crate) struct Kept {
     ring: Mutex<Ring>,
-    ticker: Ticker,
+    bell: Bell,
 }
 
 #[derive(Debug)]
@@ -95,6 +96,7 @@ impl Archive {
         sent: Publisher<Sent>,
         ticker: &Ticker,
     ) -> Arc<Self> {
+        let bell = ticker.bell();
         let archive = Arc::new_cyclic(|archive: &std::sync::Weak<Self>| {
             let (archive, identity, answering) =
                 (archive.clone(), identity.clone(), worker.clone());
@@ -115,9 +117,9 @@ impl Archive {
                 let queryable = session.declare_queryable(&key).complete(true);
                 Ok(Box::new(queryable.callback(callback).wait()?))
             });
-            Self { topics: Mutex::default(), sent, ticker: ticker.clone(), _answering: declaration }
+            Self { topics: Mutex::default(), sent, bell: bell.clone(), _answering: declaration }
         });
-        ticker.add(&archive);
+        ticker.add(&archive, &bell);
         archive
     }
 
@@ -128,7 +130,7 @@ impl Archive {
     /// Where the messages of `key` are kept.
     pub(crate) fn kept(&self, key: &str, lane: Lane) -> Arc<Kept> {
         let ring = || Mutex::new(Ring::new(if lane.is_reliable() { MAX_MESSAGES } else { 0 }));
-        let new = || Arc::new(Kept { ring: ring(), ticker: self.ticker.clone() });
+        let new = || Arc::new(Kept { ring: ring(), bell: self.bell.clone() });
         Arc::clone(self.topics().entry(key.into()).or_insert_with(new))
     }
 
@@ -201,7 +203,7 @@ impl Kept {
         };
         // Else it is called in time anyhow, and sees then that it was too early.
         if was_quiet {
-            self.ticker.wake();
+            self.bell.ring();
         }
     }
 }

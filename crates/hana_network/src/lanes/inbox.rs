@@ -126,6 +126,11 @@ impl<T> Inbox<T> {
         Recv(self.clone())
     }
 
+    /// Wakes `waker` once, when the next message arrives.
+    pub(crate) fn wake_by(&self, waker: &Waker) {
+        self.state().wake_by(waker);
+    }
+
     /// How many messages were thrown away so far because this queue was full or a newer one was there.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -170,6 +175,12 @@ impl<T> State<T> {
         dropped
     }
 
+    fn wake_by(&mut self, waker: &Waker) {
+        if !self.wakers.iter().any(|known| known.will_wake(waker)) {
+            self.wakers.push(waker.clone());
+        }
+    }
+
     fn pop(&mut self) -> Option<T> {
         let (key, message) = self.order.pop_front()?;
         let Weighed { message, weight } = message.or_else(|| self.latest.remove(&key))?;
@@ -188,9 +199,7 @@ impl<T> Future for Recv<T> {
         if let Some(message) = state.pop() {
             return Poll::Ready(message);
         }
-        if !state.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
-            state.wakers.push(context.waker().clone());
-        }
+        state.wake_by(context.waker());
         Poll::Pending
     }
 }

@@ -37,6 +37,7 @@ use crate::lanes::question;
 use crate::lanes::reception::Reception;
 use crate::lanes::reception::admitted;
 use crate::lanes::reception::raw;
+use crate::lanes::ticker::Bell;
 use crate::lanes::ticker::Ticker;
 use crate::lanes::ticker::Timed;
 
@@ -50,7 +51,7 @@ pub(crate) struct Recovery {
     largest: usize,
     worker: Worker,
     reception: Reception,
-    ticker: Ticker,
+    bell: Bell,
     /// For the answers, which come back to it.
     itself: Weak<Self>,
 }
@@ -75,6 +76,7 @@ impl Recovery {
     ) -> Arc<Self> {
         let patience = if M::LANE.is_reliable() { PATIENCE } else { ASK_EVERY * 4 };
         let limits = LaneLimits { patience, ask_every: ASK_EVERY, ..LaneLimits::default() };
+        let bell = ticker.bell();
         let recovery = Arc::new_cyclic(|itself| Self {
             lane: M::LANE,
             pattern: pattern.into(),
@@ -83,10 +85,10 @@ impl Recovery {
             largest: M::MAX_BYTES,
             worker: worker.clone(),
             reception: reception.clone(),
-            ticker: ticker.clone(),
+            bell: bell.clone(),
             itself: Weak::clone(itself),
         });
-        ticker.add(&recovery);
+        ticker.add(&recovery, &bell);
         recovery
     }
 
@@ -122,7 +124,7 @@ impl Recovery {
         }
         drop(topic);
         if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
-            self.ticker.wake();
+            self.bell.ring();
         }
     }
 

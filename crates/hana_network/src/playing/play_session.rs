@@ -8,6 +8,7 @@ use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -45,7 +46,7 @@ use crate::lanes::outbox::Channel;
 use crate::lanes::outbox::Identity;
 use crate::lanes::question;
 use crate::lanes::reception::envelope_of;
-use crate::lanes::ticker::Ticker;
+use crate::lanes::ticker::Bell;
 use crate::lanes::ticker::Timed;
 use crate::node::Core;
 use crate::playing::frame_stream::now_us;
@@ -65,7 +66,11 @@ struct Inner {
     node: NodeId,
     settings: FrameSettings,
     core: Weak<Core>,
-    ticker: Ticker,
+    /// Among the sessions of its node.
+    counted: Counted,
+    bell: Bell,
+    /// Rings it when an info comes.
+    waker: Waker,
     desk: Mutex<Desk>,
     hub: Mutex<Hub>,
     /// Something was set since it was looked at last.
@@ -134,7 +139,7 @@ const ASK: Duration = Duration::from_secs(1);
 const MOST_PLACES: usize = ModulationFrame::MAX_PARAMETERS;
 /// Links of a node that are opened at once: each takes some threads and some milliseconds of both ends.
 const MOST_OPENING: usize = 4;
-/// How long a session that wants to open one waits before it looks again.
+/// How long a session that opens one, or would like to, or has asked, waits before it looks again.
 const WAIT: Duration = Duration::from_millis(20);
 /// Answers that wait to be looked at.
 const ANSWERS: usize = 64;
@@ -162,11 +167,14 @@ impl PlaySession {
             mesh: core.channel(&key, ModulationFrame::LANE, Locality::Any),
             told: None,
         };
+        let bell = core.ticker.bell();
         let inner = Arc::new(Inner {
             node: node.clone(),
             settings,
             core: Arc::downgrade(core),
-            ticker: core.ticker.clone(),
+            counted: Counted::among(&core.sessions.counted),
+            waker: Arc::new(bell.clone()).into(),
+            bell: bell.clone(),
             desk: Mutex::default(),
             hub: Mutex::new(hub),
             was_played: AtomicBool::new(false),
@@ -175,7 +183,7 @@ impl PlaySession {
             given: Mutex::default(),
             status,
         });
-        core.ticker.add(&inner);
+        core.ticker.add(&inner, &bell);
         Self(inner)
     }
 
@@ -195,7 +203,7 @@ impl PlaySession {
     /// the mesh, say.
     pub fn found(&self, info: NodeInfo) {
         *lock(&self.0.given) = Some(info);
-        self.0.ticker.wake();
+        self.0.bell.ring();
     }
 
     /// The place of a parameter, for [`set_at`](Self::set_at). It stays the same for as long as the session lives, also
@@ -298,7 +306,7 @@ impl Inner {
     fn was_set(&self) {
         self.was_played.store(true, Ordering::Release);
         if self.is_resting.swap(false, Ordering::AcqRel) {
-            self.ticker.wake();
+            self.bell.ring();
         }
     }
 
@@ -306,7 +314,7 @@ impl Inner {
     fn look(&self, core: &Arc<Core>, hub: &mut Hub, now: Instant) -> Option<Instant> {
         self.find(core, hub, now);
         let mut actions = vec![];
-        hub.switch.share_with(core.sessions.count());
+        hub.switch.share_with(self.counted.count());
         if let Some(opened) = hub.opening.as_ref().and_then(Pending::take) {
             hub.opening = None;
             hub.slot = Slot::No;
@@ -341,7 +349,8 @@ impl Inner {
             self.is_resting.store(false, Ordering::Release);
             return Some(now);
         }
-        let waits = (matches!(hub.slot, Slot::Wanted)).then(|| now + WAIT);
+        let is_under_way = hub.opening.is_some() || hub.asked.is_some();
+        let waits = (is_under_way || matches!(hub.slot, Slot::Wanted)).then(|| now + WAIT);
         hub.switch.due().into_iter().chain(hub.ask_at).chain(waits).min()
     }
 
@@ -361,6 +370,7 @@ impl Inner {
     /// Finds out which run of the visualization is there, and where.
     fn find(&self, core: &Arc<Core>, hub: &mut Hub, now: Instant) {
         let given = lock(&self.given).take();
+        hub.infos.wake_by(&self.waker);
         let mut found: Option<NodeInfo> = hub.infos.messages().chain(given).last();
         if let Some(answers) = hub.asked.as_ref().and_then(Pending::take) {
             hub.asked = None;
@@ -423,8 +433,8 @@ impl Inner {
             PlayAction::Open => self.open(core, hub),
             PlayAction::Adopt => {
                 let Some(link) = hub.opened.take() else { return };
-                let ticker = self.ticker.clone();
-                let gone = link.when_gone(move || ticker.wake());
+                let bell = self.bell.clone();
+                let gone = link.when_gone(move || bell.ring());
                 let channel = link.frame_channel();
                 hub.link = Some(Linked { link: Arc::new(link), channel, _gone: gone });
             },
@@ -463,7 +473,7 @@ impl Inner {
         let key = Key::Control(self.node.clone()).to_string();
         let attachment = identity.envelope(0).encode().unwrap_or_default();
         let Ok(payload) = codec::encode(&Control::from(Ping {})) else { return };
-        let (answered, ticker) = (self.answered.0.clone(), self.ticker.clone());
+        let (answered, bell) = (self.answered.0.clone(), self.bell.clone());
         worker.run(move |session| {
             let hear = move |reply: Reply| {
                 let Ok(sample) = reply.result() else { return };
@@ -472,7 +482,7 @@ impl Inner {
                 if by.is_none_or(|by| by == run) {
                     // Full means that nobody looks any more.
                     answered.try_send((number, Instant::now())).ok();
-                    ticker.wake();
+                    bell.ring();
                 }
             };
             let attachment = Some(attachment.into());
@@ -540,9 +550,31 @@ impl Drop for Slot {
     }
 }
 
+/// One more session, as long as it is there.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn among(all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(all))
+    }
+
+    /// How many there are.
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The sessions of a node.
 #[derive(Default)]
 pub(crate) struct PlaySessions {
+    counted: Arc<AtomicUsize>,
     sessions: Mutex<BTreeMap<NodeId, Weak<Inner>>>,
     opening: Arc<AtomicUsize>,
 }
@@ -563,11 +595,6 @@ impl PlaySessions {
         let session = PlaySession::begin(core, node, settings);
         sessions.insert(node.clone(), Arc::downgrade(&session.0));
         session
-    }
-
-    /// How many there are.
-    fn count(&self) -> usize {
-        lock(&self.sessions).values().filter(|inner| inner.strong_count() > 0).count()
     }
 
     /// A place among the links that are being opened.
