@@ -1,0 +1,222 @@
+//! Two apps play one visualization over play links, one of them a Bevy app: who holds a parameter is heard and the other is
+//! not, `take` turns that round at once, and the Bevy app is told of all of it by events.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::float_cmp, missing_docs)]
+
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use bevy_app::App;
+use bevy_ecs::prelude::*;
+use bevy_ecs::system::RunSystemOnce;
+use hana_network::MeshWatch;
+use hana_network::Node;
+use hana_network::NodeConfig;
+use hana_network::Operator;
+use hana_network::PlaySession;
+use hana_plugin::AppPlugin;
+use hana_plugin::HolderChanged;
+use hana_plugin::How;
+use hana_plugin::Mesh;
+use hana_plugin::Noted;
+use hana_plugin::TakenFromYou;
+use hana_protocol::NodeId;
+use hana_protocol::Parameter;
+use hana_protocol::ParameterName;
+use hana_protocol::PlayWay;
+use hana_protocol::role;
+use hana_tests::Lab;
+use hana_tests::show::Show;
+
+const SOON: Duration = Duration::from_secs(30);
+const FRAME: Duration = Duration::from_millis(5);
+
+fn id(text: &str) -> NodeId {
+    NodeId::new(text).unwrap()
+}
+
+fn zoom() -> ParameterName {
+    ParameterName::new("zoom").unwrap()
+}
+
+/// What the Bevy app was told.
+#[derive(Resource, Default)]
+struct Told {
+    holders: Vec<HolderChanged>,
+    taken: Vec<TakenFromYou>,
+    notes: Vec<Noted>,
+}
+
+/// The visualization, the Bevy app, and the other app.
+struct Together {
+    stage: Node<role::Visualization>,
+    desk: App,
+    rival: Node<role::App>,
+    watch: MeshWatch,
+    operator: Operator,
+    session: PlaySession,
+}
+
+impl Together {
+    fn meet() -> Self {
+        let of = |name| NodeConfig::from_environment(id(name)).unwrap();
+        let parameters = vec![Parameter::new(zoom(), 0.0)];
+        let stage = Node::join(of("stage").with_parameters(parameters));
+        let rival = Node::<role::App>::join(of("rival"));
+        let stage = stage.wait(SOON).unwrap().unwrap();
+        let rival = rival.wait(SOON).unwrap().unwrap();
+        let (watch, operator) = (rival.watch_mesh(), rival.operator());
+        let session = rival.play_session(&id("stage"));
+        let mut desk = App::new();
+        desk.add_plugins(AppPlugin::new("desk")).init_resource::<Told>();
+        desk.add_observer(|of: On<HolderChanged>, mut told: ResMut<Told>| {
+            told.holders.push(of.event().clone());
+        });
+        desk.add_observer(|of: On<TakenFromYou>, mut told: ResMut<Told>| {
+            told.taken.push(of.event().clone());
+        });
+        desk.add_observer(|of: On<Noted>, mut told: ResMut<Told>| {
+            told.notes.push(of.event().clone());
+        });
+        Self { stage, desk, rival, watch, operator, session }
+    }
+
+    /// All go on until that is so; `each` is done in every frame.
+    #[track_caller]
+    fn until(
+        &mut self,
+        awaited: &str,
+        mut each: impl FnMut(&mut Self),
+        mut is_so: impl FnMut(&mut Self) -> bool,
+    ) {
+        let deadline = Instant::now() + SOON;
+        while !is_so(self) {
+            assert!(Instant::now() < deadline, "waited in vain for {awaited}: {}", self.state());
+            each(self);
+            self.desk.update();
+            self.stage.frames().bump();
+            self.watch.poll();
+            self.operator.poll(self.watch.roster());
+            thread::sleep(FRAME);
+        }
+    }
+
+    fn state(&self) -> String {
+        let (values, holders) = (self.stage.board().values(), self.stage.board().holders());
+        format!("{values:?} {holders:?} {:?}", self.told().holders)
+    }
+
+    /// A person does something at the Bevy app.
+    fn at_desk(&mut self, act: impl Fn(Mesh) + Send + Sync + 'static) {
+        self.desk.world_mut().run_system_once(move |mesh: Mesh| act(mesh)).unwrap();
+    }
+
+    fn desk_plays(&mut self, value: f32) {
+        self.at_desk(move |mut mesh| mesh.play(&id("stage"), &zoom(), value));
+    }
+
+    fn desk_is_direct(&mut self) -> bool {
+        let asked = |mesh: Mesh| mesh.play_session(&id("stage")).map(|status| status.way);
+        self.desk.world_mut().run_system_once(asked).unwrap() == Some(PlayWay::Direct)
+    }
+
+    fn shown(&self) -> f32 {
+        self.stage.board().values()[0]
+    }
+
+    fn told(&self) -> &Told {
+        self.desk.world().resource::<Told>()
+    }
+
+    /// Whether the last that the Bevy app was told of the holder is this.
+    fn is_told(&self, before: Option<&str>, now: Option<(&str, How)>) -> bool {
+        let expected = HolderChanged {
+            node: id("stage"),
+            parameter: zoom(),
+            before: before.map(id),
+            now: now.map(|(by, how)| (id(by), how)),
+        };
+        self.told().holders.last() == Some(&expected)
+    }
+}
+
+#[test]
+#[ignore = "it is run by the other test, on a host of its own"]
+fn two_apps_and_a_visualization() {
+    let mut all = Together::meet();
+    // The other one plays it first, and holds it.
+    all.until(
+        "the other app to play directly",
+        |all| all.session.set(&zoom(), 0.25).unwrap(),
+        |all| all.session.status().way == PlayWay::Direct && all.shown() == 0.25,
+    );
+    all.until(
+        "the desk to be told",
+        |all| all.session.set(&zoom(), 0.25).unwrap(),
+        |all| {
+            all.told()
+                .holders
+                .last()
+                .is_some_and(|told| told.now == Some((id("rival"), How::Plays)))
+        },
+    );
+    // What the desk plays meanwhile is not shown, by the direct link neither.
+    let both = |all: &mut Together| {
+        all.session.set(&zoom(), 0.25).unwrap();
+        all.desk_plays(0.75);
+    };
+    all.until("the desk's link", both, Together::desk_is_direct);
+    for _ in 0..50 {
+        let (mut frames, mut seen) = (0, vec![]);
+        all.until("a few frames", both, |all| {
+            seen.push(all.shown());
+            frames += 1;
+            frames > 2
+        });
+        assert!(seen.iter().all(|shown| *shown == 0.25), "{seen:?}");
+    }
+    // One key, and it is the desk's.
+    all.at_desk(|mut mesh| mesh.take(&id("stage"), [zoom()]));
+    all.until("the desk to be heard", both, |all| all.shown() == 0.75);
+    all.until("the desk to be told that it has it", both, |all| {
+        all.is_told(Some("rival"), Some(("desk", How::Taken)))
+    });
+    let mut frames = 0;
+    all.until("a few frames", both, |all| {
+        assert_eq!(all.shown(), 0.75, "the other one plays on, and is not heard");
+        frames += 1;
+        frames > 50
+    });
+    // The other one takes it back; the desk is told by whom.
+    assert!(all.told().taken.is_empty());
+    all.operator.take(&id("stage"), [zoom()]);
+    all.until("the desk to be told that it is taken", both, |all| !all.told().taken.is_empty());
+    let taken =
+        TakenFromYou { node: id("stage"), parameter: zoom(), by: id("rival"), apart: false };
+    assert_eq!(all.told().taken, [taken]);
+    all.until("the other one to be heard", both, |all| all.shown() == 0.25);
+    all.until("the desk to be told who has it now", both, |all| {
+        all.is_told(Some("desk"), Some(("rival", How::Taken)))
+    });
+    all.operator.note("the left screen flickers");
+    all.until("the note", |_| {}, |all| !all.told().notes.is_empty());
+    let Noted { app, text } = &all.told().notes[0];
+    assert_eq!((app.as_str(), text.as_str()), ("rival", "the left screen flickers"));
+    // And lets it go.
+    all.operator.release(&id("stage"), [zoom()]);
+    all.until("it to be free", |_| {}, |all| all.is_told(Some("rival"), None));
+    let Together { stage, rival, .. } = all;
+    stage.leave().wait(SOON).ok();
+    rival.leave().wait(SOON).ok();
+}
+
+#[test]
+fn who_holds_a_parameter_is_heard_a_take_turns_that_round_and_a_bevy_app_is_told() {
+    let Some(lab) = Lab::new("together") else { return };
+    let show = Show::of(&lab, &["h1"]);
+    let host = show.host("h1");
+    let mut command = host.command(std::env::current_exe().unwrap());
+    command.args(["--exact", "two_apps_and_a_visualization", "--ignored", "--nocapture"]);
+    host.run_within(Duration::from_mins(2), command).ok();
+}
