@@ -32,8 +32,11 @@ use serde_json::Value;
 
 /// For what is no promise of time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
-/// Two halves of a network look for each other every eight seconds.
+/// For the halves of a network to find each other on a machine that is busy with other tests.
 const WHOLE_AGAIN: Duration = Duration::from_mins(1);
+/// The halves find each other within a second; a busy machine takes its time, and by itself Zenoh takes up to eight, in
+/// milliseconds.
+const SOON_WHOLE: u64 = 5_000;
 /// What is promised.
 const PROMISED: Duration = Duration::from_secs(1);
 
@@ -279,7 +282,9 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
         desk.get_or_insert_with(|| Desk::sit(hosts[host], &[id]));
     }
     let (at, _) = wait_until_agreed(&there(&desks), 3, |_| true);
-    figure(&format!("all agree {} ms after the network is whole", at.saturating_sub(healed)));
+    let whole = at.saturating_sub(healed);
+    figure(&format!("all agree {whole} ms after the network is whole"));
+    assert!(whole < SOON_WHOLE, "{whole} ms");
     // From here on nobody has to be found any more.
     let mut took: Vec<u64> = (0..5)
         .map(|round| {

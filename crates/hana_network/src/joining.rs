@@ -7,6 +7,7 @@ pub(crate) mod linger;
 pub(crate) mod network_settings;
 pub(crate) mod node_config;
 pub(crate) mod port_range;
+pub(crate) mod reunion;
 pub(crate) mod secret;
 pub(crate) mod session;
 pub(crate) mod settings_file;

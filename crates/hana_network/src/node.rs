@@ -100,6 +100,7 @@ use crate::custom::Post;
 use crate::joining::addresses::Addresses;
 use crate::joining::connection::ConnectionWatch;
 use crate::joining::door::Door;
+use crate::joining::reunion;
 use crate::joining::session::Part;
 use crate::joining::session::SessionError;
 use crate::joining::way;
@@ -312,6 +313,10 @@ impl<R: NodeRole> Node<R> {
         core.connection.has_network(!addresses.is_empty());
         let watch = core.connection.start(&core.worker);
         core.declarations.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
+        if matches!(part, Part::Daemon { .. }) && core.config.network.multicast {
+            let reunion = reunion::start(Arc::downgrade(&core), &core.worker)?;
+            core.declarations.lock().unwrap_or_else(PoisonError::into_inner).push(reunion);
+        }
         way::Watch::new(&part, addresses.clone()).start(Arc::downgrade(&core))?;
         let events = core.publisher(&Key::Event(core.identity.id.clone()));
         let node = Self { core, events, role: PhantomData };

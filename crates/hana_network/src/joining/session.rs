@@ -99,6 +99,11 @@ pub(crate) enum Part {
         /// the interfaces is fresh.
         addresses: Option<Addresses>,
     },
+    /// A peer that is there for a moment, so that those it is linked to hear of each other.
+    Introducer {
+        /// Where they listen.
+        endpoints: Vec<String>,
+    },
     /// The end of a play link that is played: it listens, and looks for nobody.
     Played {
         /// Where.
@@ -147,32 +152,17 @@ impl Part {
     pub(crate) const fn way(&self) -> Way {
         match self {
             Self::Client => Way::ThroughDaemon,
-            Self::Daemon { .. } | Self::Peer { .. } | Self::Played { .. } | Self::Player { .. } => {
-                Way::WithoutDaemon
-            },
+            Self::Daemon { .. }
+            | Self::Peer { .. }
+            | Self::Introducer { .. }
+            | Self::Played { .. }
+            | Self::Player { .. } => Way::WithoutDaemon,
         }
     }
 
     fn settings(&self, config: &NodeConfig) -> Result<Vec<(&'static str, Value)>, SessionError> {
         let none: [&str; 0] = [];
-        let mut settings = vec![
-            // A hello from an address that cannot be reached must not hold up the others for 10 s.
-            ("transport/unicast/open_timeout", json!(1500)),
-            ("transport/unicast/accept_timeout", json!(1500)),
-            // Short queues in the kernel: what waits there when a reader hangs is stale when it wakes up.
-            ("transport/link/tcp/so_sndbuf", json!(65536)),
-            ("transport/link/tcp/so_rcvbuf", json!(65536)),
-            // Zenoh puts larger messages together again, up to 1 GiB each by default, before anybody can look at
-            // them. What is larger than this is dropped piece by piece; the connection stays.
-            ("transport/link/rx/max_message_size", json!(MAX_MESSAGE)),
-            // Room for a burst of reliable messages; two batches, the default, overflow on a busy machine.
-            ("transport/link/tx/queue/size/interactive_high", json!(8)),
-            // Back within half a second when the daemon is.
-            (
-                "connect/retry",
-                json!({"period_init_ms": 100, "period_max_ms": 500, "period_increase_factor": 1.5}),
-            ),
-        ];
+        let mut settings = common_settings();
         let network = &config.network;
         if let Some(show) = &network.show {
             settings.push(("namespace", json!(show.as_str())));
@@ -242,6 +232,16 @@ impl Part {
                 settings.push(("transport/link/tx/lease", json!(3000)));
                 scouting(&mut settings, network.multicast);
             },
+            Self::Introducer { endpoints } => {
+                settings.push(("mode", json!("peer")));
+                settings.push(("region_name", json!(REGION)));
+                settings.push(("connect/endpoints", json!(endpoints)));
+                settings.push(("listen/endpoints", json!(none)));
+                // It tells what it hears, and goes nowhere else itself.
+                settings.push(("scouting/gossip/autoconnect", json!(none)));
+                settings.push(("transport/link/tx/lease", json!(1000)));
+                scouting(&mut settings, false);
+            },
             Self::Played { port } => {
                 settings.push(("mode", json!("peer")));
                 let mut endpoints = any_endpoints(*port);
@@ -306,6 +306,28 @@ impl Part {
             _ => SessionError::Open { problem: problem.to_string() },
         })
     }
+}
+
+/// What all sessions have in common.
+fn common_settings() -> Vec<(&'static str, Value)> {
+    vec![
+        // A hello from an address that cannot be reached must not hold up the others for 10 s.
+        ("transport/unicast/open_timeout", json!(1500)),
+        ("transport/unicast/accept_timeout", json!(1500)),
+        // Short queues in the kernel: what waits there when a reader hangs is stale when it wakes up.
+        ("transport/link/tcp/so_sndbuf", json!(65536)),
+        ("transport/link/tcp/so_rcvbuf", json!(65536)),
+        // Zenoh puts larger messages together again, up to 1 GiB each by default, before anybody can look at
+        // them. What is larger than this is dropped piece by piece; the connection stays.
+        ("transport/link/rx/max_message_size", json!(MAX_MESSAGE)),
+        // Room for a burst of reliable messages; two batches, the default, overflow on a busy machine.
+        ("transport/link/tx/queue/size/interactive_high", json!(8)),
+        // Back within half a second when the daemon is.
+        (
+            "connect/retry",
+            json!({"period_init_ms": 100, "period_max_ms": 500, "period_increase_factor": 1.5}),
+        ),
+    ]
 }
 
 /// Lets in who knows the secret, and shows others that we do. Zenoh reads the dictionary while it opens the

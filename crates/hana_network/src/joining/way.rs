@@ -85,7 +85,10 @@ impl Watch {
         let switch = match part {
             Part::Client => Some(Switch::new(Way::ThroughDaemon)),
             Part::Peer { .. } => Some(Switch::new(Way::WithoutDaemon)),
-            Part::Daemon { .. } | Part::Played { .. } | Part::Player { .. } => None,
+            Part::Daemon { .. }
+            | Part::Introducer { .. }
+            | Part::Played { .. }
+            | Part::Player { .. } => None,
         };
         Self { switch, addresses: AddressWatch::new(addresses.clone()), announced: addresses }
     }
