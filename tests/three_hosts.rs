@@ -429,7 +429,10 @@ fn a_newcomer_with_a_taken_id_is_told_who_has_it() {
     clone.env("HANA_HOST", "h1");
     let told = h3.run_within(SOON, clone);
     assert_eq!(told.code(), Some(1), "{told}");
-    assert!(told.stderr.contains("'h1' is taken") && told.stderr.contains("HANA_HOST"), "{told}");
+    // Before it joins; or after that, where a busy machine lets it meet the others late.
+    let is_told =
+        ["'h1' is taken", "'h1' is there twice"].iter().any(|of| told.stderr.contains(of));
+    assert!(is_told && told.stderr.contains("HANA_HOST"), "{told}");
 }
 
 #[track_caller]

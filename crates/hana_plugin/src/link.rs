@@ -123,8 +123,8 @@ impl MeshLink<role::Visualization> {
     }
 }
 
-/// What becomes of the program's place on the mesh, of what it sent to others, and of what is told of it. One system, since each costs a frame
-/// something, whether or not it has anything to do.
+/// What becomes of the program's place on the mesh, of what it sent to others, and of what is told of it. One system, since
+/// each costs a frame something, whether or not it has anything to do.
 fn follow<R: NodeRole>(
     mut link: ResMut<MeshLink<R>>,
     mut connectivity: ResMut<Connectivity>,
