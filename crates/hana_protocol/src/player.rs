@@ -205,8 +205,9 @@ impl Player {
                 && now.saturating_duration_since(parked.since) >= Self::QUIET
             {
                 arrivals.take_parked(track);
-                track.playout.show(local, parked.value, now);
                 let sent = parked.sent.unwrap_or(Newest { local_us: local, sent: None });
+                // As of when it was sent: what was sent after it, and is under way still, is newer.
+                track.playout.show(sent.local_us, parked.value, now);
                 arrivals.newest = Some(sent);
             }
             if let Some(value) = track.playout.value(local, now)
@@ -265,6 +266,8 @@ impl Player {
     }
 
     fn take(&mut self, index: usize, arriving: Arriving, now: Instant) -> Taken {
+        // Who brings it may have been stopped on the way here: it is no fresher than what is looked at.
+        let now = now.max(self.advanced);
         let now_us = self.local(now);
         let mut taken = Taken::default();
         let Some((track, arrivals)) = self.of(index) else { return taken };
@@ -277,6 +280,7 @@ impl Player {
         let fresh = local_us.filter(|at| u128::from(now_us.abs_diff(*at)) <= limit);
         let was_taken = match fresh {
             Some(at) => {
+                let at = arrivals.newest.map_or(at, |newest| newest.in_order(at, sent));
                 taken.late += u64::from(arrivals.take_parked(track).is_some());
                 if arrivals.newest.is_none_or(|newest| at > newest.local_us) {
                     arrivals.newest = Some(Newest { local_us: at, sent: Some(sent) });
@@ -305,6 +309,17 @@ impl Player {
 }
 
 impl Newest {
+    /// When a value was sent, but never before one that its run sent earlier: while a clock is not known well, the first of what
+    /// piled up somewhere is taken for fresh, and all of it comes at once.
+    fn in_order(self, local_us: i64, sent: (u64, i64)) -> i64 {
+        match self.sent {
+            Some((run, at)) if run == sent.0 && at < sent.1 => {
+                local_us.max(self.local_us.saturating_add(1))
+            },
+            _ => local_us,
+        }
+    }
+
     /// Whether a value is newer, as far as is known.
     fn is_before(self, local_us: Option<i64>, sent: (u64, i64)) -> bool {
         let is_later = |(run, at): (u64, i64)| run == sent.0 && sent.1 > at;

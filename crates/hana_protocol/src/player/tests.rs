@@ -214,6 +214,56 @@ fn what_had_come_before_this_hung_is_old_when_it_goes_on() {
 }
 
 #[test]
+fn what_is_brought_by_a_thread_that_was_stopped_on_the_way_is_not_taken_for_fresh() {
+    for delay in [0, 20] {
+        let mut stage = Stage::new(delay, 1);
+        for at in 0..1000 {
+            stage.put("knob", at, at, 0.5);
+            stage.zoom(at);
+        }
+        // Read at 1000; then all of the program stood still, and who shows went on first.
+        assert_eq!(stage.zoom(6000), 0.5);
+        stage.put("knob", 1000, 1000, 0.6);
+        assert_eq!(stage.zoom(6001), 0.5, "{delay}");
+        stage.put("knob", 6002, 6002, 0.7);
+        stage.zoom(6003);
+        assert_eq!(stage.zoom(6030), 0.7, "{delay}");
+    }
+}
+
+#[test]
+fn of_what_piled_up_from_a_sender_that_is_not_known_yet_the_last_is_shown_and_said_again_is_no_news()
+ {
+    for delay in [0, 20] {
+        let mut stage = Stage::new(delay, 1);
+        for sent in 0..2000_u16 {
+            stage.put("knob", sent.into(), 2500, f32::from(sent));
+        }
+        stage.zoom(2501);
+        assert_eq!(stage.zoom(2600), 1999.0, "{delay}");
+        stage.put("knob", 1999, 2700, 1999.0);
+        stage.put("knob", 2800, 2800, 3.0);
+        stage.zoom(2801);
+        assert_eq!(stage.zoom(2900), 3.0, "{delay}");
+    }
+}
+
+#[test]
+fn what_was_sent_after_the_last_of_a_pile_counts_though_it_comes_when_that_is_shown() {
+    let mut stage = Stage::new(0, 1);
+    for at in 0..100 {
+        stage.put("knob", at, at, 0.1);
+        stage.zoom(at);
+    }
+    // Late: it waits until nothing newer has come for a while.
+    stage.put("knob", 600, 1000, 0.2);
+    assert_eq!(stage.zoom(1001), 0.1);
+    assert_eq!(stage.zoom(1101), 0.2);
+    stage.put("knob", 1095, 1103, 0.3);
+    assert_eq!(stage.zoom(1104), 0.3);
+}
+
+#[test]
 fn a_foreign_value_and_a_command_count_at_once_whatever_waits() {
     let mut stage = Stage::new(50, 1);
     for at in 0..100 {
