@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use hana_network::Courier;
 use hana_network::FrameStream;
+use hana_network::NetworkThreads;
 use hana_network::Node;
 use hana_network::PlayLink;
 use hana_network::Publisher;
@@ -253,8 +254,11 @@ impl Played {
         is_udp: bool,
     ) -> Result<Self, BenchError> {
         let arguments = [&PARAMETERS.to_string(), &is_udp.to_string(), "0", name];
-        let mut visualization =
-            Assistant::start(Part::Played, &arguments, |command| host.settle(command))?;
+        let mut visualization = Assistant::start(Part::Played, &arguments, |command| {
+            host.settle(command);
+            // As its daemon would.
+            command.env(NetworkThreads::VARIABLE, NetworkThreads::OF_A_VISUALIZATION);
+        })?;
         let info: NodeInfo = visualization.ask("info", SOON)?;
         let link = app
             .play(&info)

@@ -5,6 +5,7 @@ pub(crate) mod connection;
 pub(crate) mod door;
 pub(crate) mod linger;
 pub(crate) mod network_settings;
+pub(crate) mod network_threads;
 pub(crate) mod node_config;
 pub(crate) mod port_range;
 pub(crate) mod reunion;

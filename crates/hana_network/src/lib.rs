@@ -51,6 +51,7 @@ pub use joining::connection::Connection;
 pub use joining::connection::DisconnectedBy;
 pub use joining::connection::Way;
 pub use joining::network_settings::NetworkSettings;
+pub use joining::network_threads::NetworkThreads;
 pub use joining::node_config::ConfigError;
 pub use joining::node_config::NodeConfig;
 pub use joining::node_config::Presence;

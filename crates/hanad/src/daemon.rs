@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use hana_network::CommandError;
 use hana_network::LastLook;
+use hana_network::NetworkThreads;
 use hana_network::Node;
 use hana_network::Origin;
 use hana_network::Pending;
@@ -645,6 +646,11 @@ impl Daemon {
                 spec.env.entry("HANA_CONFIG".into()).or_insert(path);
             }
             // Its output goes to a file and over the mesh, where colours are noise.
+            // In place of the daemon's own, unless that is somebody's wish for all.
+            if env::var(NetworkThreads::VARIABLE).as_deref() == Ok(NetworkThreads::OF_A_DAEMON) {
+                let threads = spec.env.entry(NetworkThreads::VARIABLE.into());
+                threads.or_insert_with(|| NetworkThreads::OF_A_VISUALIZATION.into());
+            }
             spec.env.entry("NO_COLOR".into()).or_insert_with(|| "1".into());
             let notices = if entry.notices { "on" } else { "off" };
             spec.env.entry("HANA_NOTICES".into()).or_insert_with(|| notices.into());
