@@ -42,6 +42,31 @@ fn pid(of: &Value) -> i32 {
     of["pid"].as_i64().unwrap().try_into().unwrap()
 }
 
+/// The names of a program's threads that wait for what comes on connections, or read it.
+fn network_threads(host: &Host, of: &Value) -> Vec<String> {
+    let listing = format!("cat /proc/{}/task/*/comm", pid(of));
+    let said = host.run(["sh", "-c", &listing]).ok().stdout;
+    let kinds = ["acc", "net", "rx"];
+    let kind = |name: &str| name.split('-').next().map(ToOwned::to_owned);
+    let mut names: Vec<String> =
+        said.lines().filter_map(kind).filter(|kind| kinds.contains(&kind.as_str())).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+#[test]
+fn what_is_played_is_read_in_the_thread_that_waits_for_it() {
+    let Some(lab) = Lab::new("threads") else { return };
+    let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
+    let h1 = show.host("h1");
+    start(h1, h1, "plain");
+    let plain = runs(h1, "plain", 0);
+    assert_eq!(network_threads(h1, &plain), ["net", "rx"], "those who play it have no thread more");
+    let daemon = node(&nodes(h1), "h1").unwrap().clone();
+    assert_eq!(network_threads(h1, &daemon), ["rx"]);
+}
+
 #[test]
 fn one_in_plain_rust_is_played_crashes_is_restored_hangs_and_is_stopped() {
     let Some(lab) = Lab::new("plain") else { return };
