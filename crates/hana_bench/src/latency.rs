@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use hana_network::Courier;
 use hana_network::FrameStream;
-use hana_network::NetworkThreads;
 use hana_network::Node;
 use hana_network::PlayLink;
+use hana_network::PlayedThreads;
 use hana_network::Publisher;
 use hana_protocol::FrameSettings;
 use hana_protocol::Lane;
@@ -257,7 +257,7 @@ impl Played {
         let mut visualization = Assistant::start(Part::Played, &arguments, |command| {
             host.settle(command);
             // As its daemon would.
-            command.env(NetworkThreads::VARIABLE, NetworkThreads::OF_A_VISUALIZATION);
+            command.env(PlayedThreads::VARIABLE, PlayedThreads::VALUE);
         })?;
         let info: NodeInfo = visualization.ask("info", SOON)?;
         let link = app

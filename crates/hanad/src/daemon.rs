@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use hana_network::CommandError;
 use hana_network::LastLook;
-use hana_network::NetworkThreads;
 use hana_network::Node;
 use hana_network::Origin;
 use hana_network::Pending;
+use hana_network::PlayedThreads;
 use hana_network::PresenceWatch;
 use hana_network::Received;
 use hana_network::Request;
@@ -646,10 +646,10 @@ impl Daemon {
                 spec.env.entry("HANA_CONFIG".into()).or_insert(path);
             }
             // Its output goes to a file and over the mesh, where colours are noise.
-            // In place of the daemon's own, unless that is somebody's wish for all.
-            if env::var(NetworkThreads::VARIABLE).as_deref() == Ok(NetworkThreads::OF_A_DAEMON) {
-                let threads = spec.env.entry(NetworkThreads::VARIABLE.into());
-                threads.or_insert_with(|| NetworkThreads::OF_A_VISUALIZATION.into());
+            // Where it is set for the daemon, that is somebody's wish for all.
+            if env::var_os(PlayedThreads::VARIABLE).is_none() {
+                let threads = spec.env.entry(PlayedThreads::VARIABLE.into());
+                threads.or_insert_with(|| PlayedThreads::VALUE.into());
             }
             spec.env.entry("NO_COLOR".into()).or_insert_with(|| "1".into());
             let notices = if entry.notices { "on" } else { "off" };

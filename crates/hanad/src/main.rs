@@ -19,7 +19,6 @@ mod state_dir;
 mod timekeeper;
 mod watchdog;
 
-use std::env;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::path::PathBuf;
@@ -30,7 +29,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use hana_network::NetworkThreads;
 use hana_network::Node;
 use hana_network::NodeConfig;
 use hana_network::Unmet;
@@ -71,7 +69,6 @@ const JOIN: Duration = Duration::from_secs(15);
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
-    settle_threads();
     let arguments = Arguments::parse();
     let log = match Log::start() {
         Ok(log) => log,
@@ -90,15 +87,6 @@ fn main() -> ExitCode {
     }
     log.flush(LAST_LINES);
     outcome.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
-}
-
-/// Says how the network spreads over threads, unless somebody else has. To be called before there are threads.
-#[expect(unsafe_code, reason = "the network takes this from an environment variable alone")]
-fn settle_threads() {
-    if env::var_os(NetworkThreads::VARIABLE).is_none() {
-        // SAFETY: the first that `main` does; no other thread is there that could read the environment meanwhile.
-        unsafe { env::set_var(NetworkThreads::VARIABLE, NetworkThreads::OF_A_DAEMON) };
-    }
 }
 
 /// Standard error for whoever looks on, the log for who comes later. Neither can hold the daemon up, nor end
