@@ -8,7 +8,6 @@ use hana_network::Courier;
 use hana_network::FrameStream;
 use hana_network::Node;
 use hana_network::PlayLink;
-use hana_network::PlayedThreads;
 use hana_network::Publisher;
 use hana_protocol::FrameSettings;
 use hana_protocol::Lane;
@@ -254,11 +253,8 @@ impl Played {
         is_udp: bool,
     ) -> Result<Self, BenchError> {
         let arguments = [&PARAMETERS.to_string(), &is_udp.to_string(), "0", name];
-        let mut visualization = Assistant::start(Part::Played, &arguments, |command| {
-            host.settle(command);
-            // As its daemon would.
-            command.env(PlayedThreads::VARIABLE, PlayedThreads::VALUE);
-        })?;
+        let mut visualization =
+            Assistant::start(Part::Played, &arguments, |command| host.launch(command))?;
         let info: NodeInfo = visualization.ask("info", SOON)?;
         let link = app
             .play(&info)
@@ -304,7 +300,7 @@ impl Ours {
         let app = join(config)?;
         let hearer = Assistant::start(Part::Hearer, &[], |command| there.settle(command))?;
         let arguments = ["1", "false", "0", "answerer"];
-        let answerer = Assistant::start(Part::Played, &arguments, |command| there.settle(command))?;
+        let answerer = Assistant::start(Part::Played, &arguments, |command| there.launch(command))?;
         let ours = Self {
             tcp: Played::start(here, &app, "played-tcp", false)?,
             udp: Played::start(here, &app, "played-udp", true)?,

@@ -100,7 +100,7 @@ impl Ours {
             let name = format!("played-{number}");
             let arguments = [&PARAMETERS.to_string(), "false", "20", &name];
             let visualization =
-                Assistant::begin(Part::Played, &arguments, |command| host.settle(command))?;
+                Assistant::begin(Part::Played, &arguments, |command| host.launch(command))?;
             played.push(visualization);
         }
         let (mut links, mut streams) = (vec![], vec![]);

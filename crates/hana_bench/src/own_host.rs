@@ -10,6 +10,7 @@ use std::time::Instant;
 use hana_network::NetworkSettings;
 use hana_network::Node;
 use hana_network::NodeConfig;
+use hana_network::PlayedThreads;
 use hana_network::ShowName;
 use hana_protocol::NodeId;
 use hana_protocol::role;
@@ -94,6 +95,12 @@ impl OwnHost {
     /// Lets a program be one of this host.
     pub(crate) fn settle(&self, command: &mut Command) {
         settle(command, &self.files, &self.id, self.port, &self.show);
+    }
+
+    /// Lets a visualization be one of this host, as if its daemon launched it.
+    pub(crate) fn launch(&self, command: &mut Command) {
+        self.settle(command);
+        command.env(PlayedThreads::VARIABLE, PlayedThreads::VALUE);
     }
 
     /// How a node of this process joins as one of this host.

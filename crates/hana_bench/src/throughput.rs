@@ -139,7 +139,7 @@ impl Ours {
         let app = join(config)?;
         let arguments = [&PARAMETERS.to_string(), "false", "20", "played"];
         let mut played =
-            Assistant::start(Part::Played, &arguments, |command| here.settle(command))?;
+            Assistant::start(Part::Played, &arguments, |command| here.launch(command))?;
         let info: NodeInfo = played.ask("info", SOON)?;
         let link = app
             .play(&info)
