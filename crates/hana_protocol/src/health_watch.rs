@@ -184,7 +184,13 @@ impl HealthWatch {
         }
         let still = now.saturating_duration_since(self.moved_at);
         if has_drawn && still >= self.limits.unresponsive_after {
-            return Verdict::Frozen { for_: still };
+            // One that is stopped as a whole may have stumbled just before: of its loop alone speaks who is still heard.
+            let is_heard = silent * 3 < still * 2;
+            return if is_heard {
+                Verdict::Frozen { for_: still }
+            } else {
+                Verdict::Silent { for_: silent }
+            };
         }
         match last.frames {
             _ if !has_drawn || self.is_doubted => Verdict::Starting,
@@ -211,6 +217,25 @@ mod tests {
 
     fn health(count: u64, fps: f32) -> Health {
         Health { frames: Some(Frames { count, fps, max_us: 0 }), ..Health::default() }
+    }
+
+    #[test]
+    fn one_that_is_stopped_as_a_whole_is_silent_also_if_its_loop_stumbled_just_before() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        watch.hear(health(1, 60.0), start);
+        // Two beats in which the loop did not get its turn; then nothing.
+        watch.hear(health(1, 60.0), start + BEAT);
+        watch.hear(health(1, 60.0), start + BEAT * 2);
+        let verdict = watch.verdict(start + BEAT * 7);
+        assert!(matches!(verdict, Verdict::Silent { .. }), "{verdict:?}");
+        // Whose loop hangs is heard.
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        for beat in 0..7 {
+            watch.hear(health(1, 60.0), start + BEAT * beat);
+        }
+        let verdict = watch.verdict(start + BEAT * 7);
+        assert!(matches!(verdict, Verdict::Frozen { .. }), "{verdict:?}");
     }
 
     #[test]

@@ -36,6 +36,9 @@ struct Lost(HashMap<ZenohId, Instant>);
 
 /// So long it is asked for who was lost; after that Zenoh's own looking is all there is.
 const PATIENCE: Duration = Duration::from_mins(10);
+/// Who was lost so lately may not have noticed, where a machine was too busy to be heard and no cable was pulled: to be connected
+/// anew while one end still holds the old connection leaves Zenoh with declarations that only one of them knows of.
+const SETTLED: Duration = Duration::from_secs(2);
 /// From one question who is there to the next. Answers take some milliseconds.
 const ASK: Duration = Duration::from_millis(500);
 /// How long an introduction may take.
@@ -60,6 +63,11 @@ impl Lost {
 
     fn has(&self, who: &ZenohId) -> bool {
         self.0.contains_key(who)
+    }
+
+    /// Whether it was lost, and so long ago that it knows.
+    fn has_settled(&self, who: &ZenohId, now: Instant) -> bool {
+        self.0.get(who).is_some_and(|since| now.saturating_duration_since(*since) >= SETTLED)
     }
 }
 
@@ -102,7 +110,7 @@ fn look(config: &NodeConfig, lost: &Mutex<Lost>) {
     match ask(config) {
         Ok(answers) => {
             while let Ok(hello) = answers.recv_deadline(until) {
-                if lock(lost).has(&hello.zid()) {
+                if lock(lost).has_settled(&hello.zid(), Instant::now()) {
                     introduce(config, &hello, lost);
                 }
             }
@@ -173,6 +181,7 @@ mod tests {
         assert!(!lost.is_anybody(start));
         lost.lose(who, start);
         assert!(lost.has(&who) && lost.is_anybody(start + PATIENCE / 2));
+        assert!(!lost.has_settled(&who, start) && lost.has_settled(&who, start + SETTLED));
         assert!(!lost.is_anybody(start + PATIENCE));
         lost.lose(who, start);
         lost.find(&who);
