@@ -78,9 +78,9 @@ impl Ensemble {
         awaited: &str,
         mut wished: impl FnMut(&Value) -> bool,
     ) -> Value {
-        eventually(SOON, awaited, || {
-            let last = self.last(node).unwrap_or_default();
-            if wished(&last) { Ok(last) } else { Err(last) }
+        eventually(SOON, awaited, || match self.last(node) {
+            Some(last) if wished(&last) => Ok(last),
+            last => Err(last),
         })
     }
 
