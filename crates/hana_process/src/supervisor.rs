@@ -329,6 +329,7 @@ const ADOPTED: &str = "adopted after a restart of the daemon; not heard on the m
 /// What an end that is not known may have been: a policy that restarts after either restarts it. A code of 0
 /// it may have been too, but a person who closes one is in the room, and a show that stays dark has nobody.
 const UNKNOWN_ENDS: [RestartOn; 2] = [RestartOn::ExitCode, RestartOn::Signal];
+const CLOSED_BY_PERSON: &str = "closed by a person";
 const CLOSED_WITH_CTRL_C: &str = "closed with Ctrl-C";
 /// What a shell returns when Ctrl-C ended its program.
 const CODE_AFTER_SIGINT: i32 = 130;
@@ -747,7 +748,7 @@ impl Supervisor {
                 match after {
                     After::Stop => self.stopped_meanwhile(now, actions),
                     After::Close => {
-                        self.down(ProcessState::Closed, "closed by a person".into(), now);
+                        self.down(ProcessState::Closed, CLOSED_BY_PERSON.into(), now);
                         self.report(EventKind::Closed, actions);
                     },
                     After::Restart => self.launch(Origin::Restart, now, actions),
@@ -895,7 +896,7 @@ impl Supervisor {
             After::Close => {
                 let reason = match ending.step {
                     Step::Wait | Step::Polite if is_ctrl_c(exit) => CLOSED_WITH_CTRL_C.into(),
-                    Step::Wait | Step::Polite => with_exit("closed by a person", exit),
+                    Step::Wait | Step::Polite => with_exit(CLOSED_BY_PERSON, exit),
                     Step::Terminate => with_exit("closed by a person; SIGTERM had to end it", exit),
                     Step::Kill => with_exit("closed by a person; SIGKILL had to end it", exit),
                 };
@@ -969,16 +970,21 @@ impl Supervisor {
             {
                 self.close_late(now, actions);
             },
+            // Its end was seen before it was heard why: that it is down is told already.
+            Phase::Down
+                if self.state == ProcessState::Closed && self.exit == Some(Exit::Code(0)) =>
+            {
+                self.reason = CLOSED_BY_PERSON.into();
+            },
             Phase::Down | Phase::Launching { .. } | Phase::Up(_) | Phase::Ending(_) => {},
         }
     }
 
     /// That a person closed it is heard only after it has ended.
     fn close_late(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let reason = self.exit.map_or_else(
-            || "closed by a person".into(),
-            |exit| with_exit("closed by a person", exit),
-        );
+        let reason = self
+            .exit
+            .map_or_else(|| CLOSED_BY_PERSON.into(), |exit| with_exit(CLOSED_BY_PERSON, exit));
         self.down(ProcessState::Closed, reason, now);
         self.report(EventKind::Closed, actions);
     }

@@ -484,6 +484,15 @@ fn a_closed_window_is_never_restarted_however_the_process_then_ends() {
 }
 
 #[test]
+fn why_one_ended_well_is_told_though_its_end_was_seen_first() {
+    let mut desk = Desk::running(Preset::Show);
+    assert_eq!(reports(&desk.exited(Exit::Code(0))), [EventKind::Closed]);
+    assert_eq!(desk.reason(), "closed: ended by itself with exit code 0");
+    assert!(desk.tell(ProcessEvent::ClosedByPerson).is_empty(), "it is down, and that was told");
+    assert_eq!((desk.state(), desk.reason()), (ProcessState::Closed, "closed by a person"));
+}
+
+#[test]
 fn one_that_hangs_while_closing_is_helped_to_end_and_stays_closed() {
     let mut desk = Desk::running(Preset::Installation);
     let run = desk.run();
