@@ -3,6 +3,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::PlayWay;
+use crate::Player;
 use crate::SessionStatus;
 
 /// Decides by which way a visualization is played: over the direct link while that answers, else over the mesh.
@@ -29,6 +30,8 @@ pub struct PlaySwitch {
     next_number: u64,
     /// What was set before this has arrived.
     arrived: Option<Instant>,
+    /// When what was said again last is shown at the latest: what was asked before says nothing of it.
+    said: Instant,
     /// When something was set last.
     played: Option<Instant>,
     /// Whether it is known where the visualization listens.
@@ -121,6 +124,11 @@ struct Asked {
 }
 
 impl PlaySwitch {
+    /// What is set is on its way after this time at the latest: ten times what a value waits for its frame.
+    pub const SENT: Duration = Duration::from_millis(50);
+    /// What is said again is shown after this time at the latest, if it arrives: one that is old by then waits for
+    /// [`Player::QUIET`] whether something newer comes.
+    pub const SAID: Duration = Self::SENT.saturating_add(Player::QUIET.saturating_mul(2));
     /// From one question to the next along the way in use, and along a link that may come into use, while something is played.
     /// In a debug build both ends together spend two per cent of a core on it.
     pub const ASK: Duration = Duration::from_millis(100);
@@ -159,6 +167,7 @@ impl PlaySwitch {
             every: Self::ASK,
             next_number: 0,
             arrived: None,
+            said: now,
             played: None,
             is_found: false,
             was_direct: false,
@@ -235,6 +244,7 @@ impl PlaySwitch {
                 self.lose_link(now, &mut actions);
                 self.is_found = true;
                 self.arrived = None;
+                self.said = now + Self::SAID;
                 self.mesh = Path::default();
                 self.open_soon(now, Duration::ZERO);
             },
@@ -325,6 +335,7 @@ impl PlaySwitch {
         }
         self.way = way;
         self.turned = now;
+        self.said = now + Self::SAID;
         if self.was_direct {
             self.switches = self.switches.saturating_add(1);
         }
@@ -392,13 +403,11 @@ impl PlaySwitch {
             self.open_soon(now, self.pause);
         }
         if way == self.way {
-            // An answer to what was asked before this way was taken says nothing of what went by it.
-            let before = self.arrived;
-            if answered.asked >= self.turned {
-                self.arrived = before.max(Some(answered.asked));
-            }
             if answered.was_silent {
-                actions.push(PlayAction::SayAgain { since: before });
+                self.said = now + Self::SAID;
+                actions.push(PlayAction::SayAgain { since: self.arrived });
+            } else if answered.asked >= self.said {
+                self.arrived = self.arrived.max(Some(answered.asked));
             }
         } else if way == PlayWay::Direct && self.direct.in_row >= self.needed {
             self.turn(PlayWay::Direct, now, actions);

@@ -143,8 +143,6 @@ const MOST_OPENING: usize = 4;
 const WAIT: Duration = Duration::from_millis(20);
 /// Answers that wait to be looked at.
 const ANSWERS: usize = 64;
-/// What was set this long before the newest thing that is known to have arrived may not have been sent by then, microseconds.
-const MARGIN_US: i64 = 50_000;
 /// What was set longer ago is not said to a run that begins, microseconds: it is the visualization's daemon that knows its look.
 const CARRIED_US: i64 = 10_000_000;
 
@@ -617,8 +615,9 @@ impl PlaySessions {
 /// In Unix microseconds, and a little before; of nothing, before everything.
 fn unix_of(since: Option<Instant>, now: Instant) -> i64 {
     since.map_or(i64::MIN, |since| {
-        let passed = now.saturating_duration_since(since).as_micros();
-        now_us() - i64::try_from(passed).unwrap_or(i64::MAX) - MARGIN_US
+        // What was set shortly before may not have been on its way by then.
+        let passed = (now.saturating_duration_since(since) + PlaySwitch::SENT).as_micros();
+        now_us() - i64::try_from(passed).unwrap_or(i64::MAX)
     })
 }
 

@@ -144,8 +144,8 @@ impl World {
     }
 
     fn since(&self, since: Option<Instant>) -> i64 {
-        let since = since.map(|at| (at - self.begun).as_millis());
-        since.map_or(i64::MIN, |at| Self::us(u64::try_from(at).unwrap()) - 50_000)
+        let since = since.map(|at| (at - self.begun).saturating_sub(PlaySwitch::SENT).as_millis());
+        since.map_or(i64::MIN, |at| Self::us(u64::try_from(at).unwrap()))
     }
 
     fn hear(&mut self, event: PlayEvent) {
@@ -483,6 +483,28 @@ fn what_got_stuck_in_the_link_and_comes_when_nothing_is_played_any_more_is_not_s
         world.step();
         // Once it is there, nothing else is: `show` says that nothing goes back.
         assert!(world.now < 4000 || world.played.shown[0] == last);
+    }
+}
+
+#[test]
+fn what_is_said_again_has_not_arrived_before_it_was_sent() {
+    // It ends at each moment around the one at which an answer says that what was set may be lost.
+    for ends_after in 0..600 {
+        let mut world = World::new();
+        until_turned(&mut world, PlayWay::Direct);
+        world.block_mesh(1500, true);
+        world.block_direct(1000, 2000);
+        world.step();
+        world.set(1);
+        for _ in 0..1500 + ends_after {
+            world.step();
+            world.set(0);
+        }
+        world.restart(50);
+        for _ in 0..5000 {
+            world.step();
+        }
+        assert_eq!(world.played.shown[1], world.set[1].0, "ended {ends_after} ms after");
     }
 }
 
