@@ -40,8 +40,8 @@ pub struct Taken {
 #[derive(Debug)]
 struct Track {
     playout: Playout,
-    /// What was shown last, as bits; none before the first.
-    shown: Option<u32>,
+    /// What was shown last, as bits.
+    shown: u32,
     /// Something of it is parked.
     is_parked: bool,
     /// Nothing changes until something comes.
@@ -105,8 +105,8 @@ impl Player {
     pub fn new(settings: &[PlayoutSettings], values: &[f32], now: Instant) -> Self {
         let tracks = settings.iter().zip(values).map(|(settings, value)| {
             let mut playout = Playout::new(*settings);
-            playout.begin_with(*value, now);
-            let shown = Some(value.to_bits());
+            playout.begin_with(*value);
+            let shown = value.to_bits();
             Track { playout, shown, is_parked: false, is_settled: true }
         });
         let tracks: Vec<Track> = tracks.collect();
@@ -163,16 +163,16 @@ impl Player {
     pub fn set(&mut self, index: usize, value: f32, now: Instant) {
         self.show(index, value, now);
         if let Some(track) = self.tracks.get_mut(index) {
-            track.shown = Some(value.to_bits());
+            track.shown = value.to_bits();
         }
     }
 
     /// Something else has moved a parameter to `value` meanwhile, without a sender: what comes is played from there.
-    pub fn resume_from(&mut self, index: usize, value: f32, now: Instant) {
+    pub fn resume_from(&mut self, index: usize, value: f32) {
         if let Some((track, arrivals)) = self.of(index) {
             track.playout.reset();
-            track.playout.begin_with(value, now);
-            track.shown = Some(value.to_bits());
+            track.playout.begin_with(value);
+            track.shown = value.to_bits();
             arrivals.take_parked(track);
         }
     }
@@ -180,7 +180,7 @@ impl Player {
     fn show(&mut self, index: usize, value: f32, now: Instant) {
         let local = self.local(now);
         let Some((track, arrivals)) = self.of(index) else { return };
-        track.playout.show(local, value, now);
+        track.playout.show(local, value);
         arrivals.newest = Some(Newest { local_us: local, sent: None });
         arrivals.take_parked(track);
         track.is_settled = false;
@@ -189,7 +189,8 @@ impl Player {
     /// What is to be shown at `now`: tells `changed` of each parameter that shows another value than before.
     pub fn advance(&mut self, now: Instant, mut changed: impl FnMut(usize, f32)) {
         let local = self.local(now);
-        let hung = now.saturating_duration_since(self.advanced) > Self::STALE;
+        let passed = now.saturating_duration_since(self.advanced);
+        let hung = passed > Self::STALE;
         self.advanced = now;
         self.fetch();
         for (index, (track, arrivals)) in self.tracks.iter_mut().zip(&mut self.arrivals).enumerate()
@@ -207,11 +208,11 @@ impl Player {
                 arrivals.take_parked(track);
                 let sent = parked.sent.unwrap_or(Newest { local_us: local, sent: None });
                 // As of when it was sent: what was sent after it, and is under way still, is newer.
-                track.playout.show(sent.local_us, parked.value, now);
+                track.playout.show(sent.local_us, parked.value);
                 arrivals.newest = Some(sent);
             }
-            if let Some(value) = track.playout.value(local, now)
-                && track.shown.replace(value.to_bits()) != Some(value.to_bits())
+            if let Some(value) = track.playout.value(local, passed)
+                && std::mem::replace(&mut track.shown, value.to_bits()) != value.to_bits()
             {
                 changed(index, value);
             }
@@ -333,7 +334,7 @@ impl Arrivals {
         let limit = Player::STALE + track.playout.delay();
         let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
         if let Some(value) = track.playout.forget_before(local.saturating_sub(limit))
-            && track.shown != Some(value.to_bits())
+            && track.shown != value.to_bits()
             && self.parked.is_none()
         {
             self.park(track, Parked { value, since: now, sent: None });

@@ -1,6 +1,5 @@
 use std::collections::VecDeque;
 use std::time::Duration;
-use std::time::Instant;
 
 /// Plays what is sent for one parameter a fixed, small delay behind, so that the network's jitter does not reach
 /// the eye.
@@ -16,11 +15,11 @@ pub struct Playout {
     samples: VecDeque<Sample>,
     /// How many of them had passed when it was looked last: as many as next time, nearly.
     passed: u32,
-    /// Up to which of the sender's time has been played.
-    played_us: Option<i64>,
+    late: u32,
+    /// Up to which of the sender's time has been played; [`NOTHING`](Self::NOTHING) before it begins.
+    played_us: i64,
     /// What was given last, for the smoothing.
-    shown: Option<(f32, Instant)>,
-    late: u64,
+    shown: Option<f32>,
 }
 
 /// How a parameter is played.
@@ -95,12 +94,21 @@ impl Playout {
     pub const MAX_DELAY: Duration = Duration::from_millis(200);
     /// What differs by less from what is followed, is there.
     const NEAR: f32 = 1e-5;
+    /// Before all times.
+    const NOTHING: i64 = i64::MIN;
 
     /// Nothing has come yet.
     #[must_use]
     pub fn new(settings: PlayoutSettings) -> Self {
         let pace = Pace::of(&settings);
-        Self { pace, samples: VecDeque::new(), passed: 0, played_us: None, shown: None, late: 0 }
+        Self {
+            pace,
+            samples: VecDeque::new(),
+            passed: 0,
+            late: 0,
+            played_us: Self::NOTHING,
+            shown: None,
+        }
     }
 
     /// How far behind the sender it plays.
@@ -111,7 +119,7 @@ impl Playout {
 
     /// How many samples came after their time had been played, and were thrown away.
     #[must_use]
-    pub const fn late(&self) -> u64 {
+    pub const fn late(&self) -> u32 {
         self.late
     }
 
@@ -119,21 +127,21 @@ impl Playout {
     /// its first sample is due.
     pub fn reset(&mut self) {
         self.samples.clear();
-        self.played_us = None;
+        self.played_us = Self::NOTHING;
     }
 
     /// What is shown before the first sample is due.
-    pub const fn begin_with(&mut self, value: f32, now: Instant) {
-        self.shown = Some((value, now));
+    pub const fn begin_with(&mut self, value: f32) {
+        self.shown = Some(value);
     }
 
     /// Shows a value at once, as of `sent_us`, and forgets what waits. What was sent before is late.
-    pub fn show(&mut self, sent_us: i64, value: f32, now: Instant) {
-        let sent_us = self.played_us.map_or(sent_us, |played| played.max(sent_us));
+    pub fn show(&mut self, sent_us: i64, value: f32) {
+        let sent_us = self.played_us.max(sent_us);
         self.samples.clear();
         self.samples.push_back(Sample { sent_us, value });
-        self.played_us = Some(sent_us);
-        self.shown = Some((value, now));
+        self.played_us = sent_us;
+        self.shown = Some(value);
     }
 
     /// A sample has arrived, which was sent at `sent_us` by its sender's clock, in microseconds. One that comes too
@@ -151,9 +159,9 @@ impl Playout {
     fn take(&mut self, sent_us: i64, value: f32) {
         let sample = Sample { sent_us, value };
         let is_newest = self.samples.back().is_some_and(|newest| sent_us > newest.sent_us);
-        let is_late = self.played_us.is_some_and(|played| sent_us <= played);
+        let is_late = sent_us <= self.played_us;
         if is_late && !is_newest {
-            self.late += 1;
+            self.is_late();
             return;
         }
         if self.pace.delay_us == 0 {
@@ -161,7 +169,7 @@ impl Playout {
                 self.samples.clear();
                 self.samples.push_back(sample);
             } else {
-                self.late += 1;
+                self.is_late();
             }
             return;
         }
@@ -175,7 +183,7 @@ impl Playout {
         }
         let place = self.samples.partition_point(|other| other.sent_us < sent_us);
         if self.samples.get(place).is_some_and(|other| other.sent_us == sent_us) {
-            self.late += 1;
+            self.is_late();
             return;
         }
         if is_full {
@@ -184,14 +192,18 @@ impl Playout {
         self.samples.insert(place.saturating_sub(usize::from(is_full)), sample);
     }
 
+    const fn is_late(&mut self) {
+        self.late = self.late.saturating_add(1);
+    }
+
     /// Reads something of each place in memory that [`value`](Self::value) will need.
     pub(crate) fn touch(&self) -> i64 {
         let place = usize::try_from(self.passed).unwrap_or_default();
         let sample = |place| self.samples.get(place).map_or(0, |sample| sample.sent_us);
         sample(place.saturating_sub(3))
             ^ sample(place + 1)
-            ^ self.played_us.unwrap_or(0)
-            ^ i64::from(self.shown.map_or(0, |of| of.0.to_bits()))
+            ^ self.played_us
+            ^ i64::from(self.shown.map_or(0, f32::to_bits))
     }
 
     /// How many samples are of `due` or before it. Begins to look where that was last time.
@@ -208,25 +220,27 @@ impl Playout {
         passed
     }
 
-    /// The value to be shown at `now`, at which the sender's clock shows `sender_us`. `None` before the first sample
-    /// is due.
-    pub fn value(&mut self, sender_us: i64, now: Instant) -> Option<f32> {
+    /// The value to be shown when the sender's clock shows `sender_us`. `None` before the first sample is due.
+    ///
+    /// `passed` is how long after the frame before this is, which is how far it goes if it is smoothed: not how long after
+    /// the last value, since one that was at rest is not looked at.
+    pub fn value(&mut self, sender_us: i64, passed: Duration) -> Option<f32> {
         if self.pace.delay_us == 0 {
             let Some(current) = self.samples.front().copied() else {
-                return self.shown.map(|(value, _)| value);
+                return self.shown;
             };
-            return Some(self.smooth(current.value, now));
+            return Some(self.smooth(current.value, passed));
         }
         let due = sender_us.saturating_sub(self.pace.delay_us.into());
         // A clock that is set back does not make time run backwards here.
-        let due = self.played_us.map_or(due, |played| played.max(due));
-        let passed = self.passed(due);
+        let due = self.played_us.max(due);
+        let count = self.passed(due);
         // Only the last one of those whose time has come is still of interest.
-        self.samples.drain(..passed.saturating_sub(1));
-        if passed == 0 {
-            return self.shown.map(|(value, _)| value);
+        self.samples.drain(..count.saturating_sub(1));
+        if count == 0 {
+            return self.shown;
         }
-        self.played_us = Some(due);
+        self.played_us = due;
         let current = self.samples.front()?;
         let value = self
             .samples
@@ -234,7 +248,7 @@ impl Playout {
             .filter(|_| self.pace.curve == Curve::Interpolated)
             .and_then(|next| between(current, next, due, self.pace.gap_us))
             .unwrap_or(current.value);
-        Some(self.smooth(value, now))
+        Some(self.smooth(value, passed))
     }
 
     /// Throws away, unshown, what waits and was sent before `us`. The newest of it, if nothing is left.
@@ -250,26 +264,24 @@ impl Playout {
     pub fn is_settled(&self) -> bool {
         match (self.samples.front(), self.samples.len(), self.shown) {
             (None, ..) => true,
-            (Some(last), 1, Some((shown, _))) => {
-                let is_due = self.pace.delay_us == 0
-                    || self.played_us.is_some_and(|played| played >= last.sent_us);
+            (Some(last), 1, Some(shown)) => {
+                let is_due = self.pace.delay_us == 0 || self.played_us >= last.sent_us;
                 is_due && shown.to_bits() == last.value.to_bits()
             },
             _ => false,
         }
     }
 
-    fn smooth(&mut self, value: f32, now: Instant) -> f32 {
+    fn smooth(&mut self, value: f32, passed: Duration) -> f32 {
         let smoothing = Duration::from_micros(self.pace.smoothing_us.into());
         let shown = match self.shown {
-            Some((shown, at)) if !smoothing.is_zero() && (value - shown).abs() > Self::NEAR => {
-                let passed = now.saturating_duration_since(at).as_secs_f32();
-                let share = 1.0 - (-passed / smoothing.as_secs_f32()).exp();
+            Some(shown) if !smoothing.is_zero() && (value - shown).abs() > Self::NEAR => {
+                let share = 1.0 - (-passed.as_secs_f32() / smoothing.as_secs_f32()).exp();
                 (value - shown).mul_add(share, shown)
             },
             _ => value,
         };
-        self.shown = Some((shown, now));
+        self.shown = Some(shown);
         shown
     }
 }

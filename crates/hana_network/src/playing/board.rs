@@ -234,9 +234,9 @@ impl State {
     }
 
     /// Something is about to be played: it goes on from where a recipe has brought the parameter.
-    fn meet(&mut self, place: usize, now: Instant) {
+    fn meet(&mut self, place: usize) {
         if self.conductor.moves(place) {
-            self.player.resume_from(place, self.parameters.values()[place], now);
+            self.player.resume_from(place, self.parameters.values()[place]);
         }
     }
 
@@ -533,7 +533,7 @@ impl Board {
         if !state.may_play(place, by, now, &mut played) {
             return Ok(played);
         }
-        state.meet(place, now);
+        state.meet(place);
         let mixed = state.hands.mixed(place, &state.parameters.declared()[place], by, value);
         played.taken = state.player.put(place, envelope, mixed, now);
         if played.taken.taken > 0 {
@@ -579,7 +579,7 @@ impl Board {
                 of_column.for_each(|value| *value = f32::NAN);
                 continue;
             }
-            state.meet(place, now);
+            state.meet(place);
             if state.hands.is_mixed(place) {
                 let declared = &state.parameters.declared()[place];
                 for value in of_column {

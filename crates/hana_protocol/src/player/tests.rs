@@ -365,3 +365,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_step_after_a_rest_is_followed_as_slowly_as_any() {
+    for delay in [0, 20] {
+        let smoothing =
+            PlayoutSettings { smoothing: ms(100), delay: ms(delay), ..PlayoutSettings::default() };
+        let begun = Instant::now();
+        let player = Player::new(&[smoothing], &[0.0], begun);
+        let mut stage = Stage { player, begun, shown: vec![0.0] };
+        stage.put("knob", 0, 0, 0.0);
+        for at in 0..5000_u16 {
+            stage.zoom(at.into());
+        }
+        stage.put("knob", 5000, 5000, 1.0);
+        let mut before = stage.zoom(5000);
+        for at in 5001..5020 + delay {
+            let now = stage.zoom(at);
+            assert!(now - before < 0.02, "from {before} to {now} at {at} ms");
+            before = now;
+        }
+        assert!((0.1..0.3).contains(&before), "{before}");
+    }
+}
