@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -225,6 +226,14 @@ impl Parameter {
             _ => ParameterError::OutOfRange { name: name.clone(), value, min: *min, max: *max },
         })
     }
+
+    /// The values that it takes as they are; none where they are rounded.
+    const fn plain(&self) -> RangeInclusive<f32> {
+        if self.kind.is_stepped() || !(self.min.is_finite() && self.max.is_finite()) {
+            return f32::INFINITY..=f32::NEG_INFINITY;
+        }
+        self.min..=self.max
+    }
 }
 
 /// Why a value was not set. Nothing has changed then.
@@ -292,6 +301,9 @@ fn list(names: &[ParameterName]) -> String {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Parameters {
     declared: Vec<Parameter>,
+    /// What each takes as it is: its least and its greatest value, and nothing where it takes steps. What is played is compared
+    /// with these, a cache line for eight parameters instead of two for one.
+    plain: Vec<RangeInclusive<f32>>,
     values: Vec<f32>,
 }
 
@@ -305,8 +317,9 @@ impl Parameters {
                 unique.push(parameter);
             }
         }
+        let plain = unique.iter().map(Parameter::plain).collect();
         let values = unique.iter().map(|parameter| parameter.default).collect();
-        Self { declared: unique, values }
+        Self { declared: unique, plain, values }
     }
 
     /// The declarations, in order.
@@ -366,6 +379,9 @@ impl Parameters {
     ///
     /// When there is no such place, or it does not take the value.
     pub fn check_at(&self, place: usize, value: f32) -> Result<f32, ParameterError> {
+        if self.plain.get(place).is_some_and(|plain| plain.contains(&value)) {
+            return Ok(value);
+        }
         let count = self.declared.len();
         let declared = self.declared.get(place).ok_or(ParameterError::NoPlace { place, count })?;
         declared.check(value)
