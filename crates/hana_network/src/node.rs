@@ -276,7 +276,8 @@ impl<R: NodeRole> Node<R> {
         } else {
             None
         };
-        let connection = ConnectionWatch::new();
+        let news = config.news.clone();
+        let connection = ConnectionWatch::new(news.clone());
         connection.expect(&session, part.way());
         let counters = Arc::new(NodeCounters::default());
         let identity = Identity::new(config.id.clone(), unix_us());
@@ -290,7 +291,7 @@ impl<R: NodeRole> Node<R> {
             sessions: PlaySessions::default(),
             fast: Outbox::start("send")?,
             sure: Outbox::start("send reliably")?,
-            reception: Reception::new(Arc::clone(&counters)),
+            reception: Reception::new(Arc::clone(&counters), news),
             counters,
             board: Arc::new(first_board(&config)),
             frames: FrameClock::new(),
@@ -1040,6 +1041,7 @@ impl Core {
             },
             Control::Shutdown(_) => {
                 self.shutdown.store(true, Ordering::Release);
+                self.config.news.tell();
                 request.accept(Accepted {});
             },
             Control::Hold(_) => self.override_by(request, Some(Override::Hold)),

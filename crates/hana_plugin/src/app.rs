@@ -1,5 +1,7 @@
 use bevy_app::App;
 use bevy_app::Plugin;
+use bevy_app::PreUpdate;
+use bevy_ecs::prelude::*;
 use hana_network::NodeConfig;
 use hana_protocol::CustomMessage;
 use hana_protocol::Message;
@@ -9,7 +11,9 @@ use hana_protocol::role;
 use hana_protocol::route::Publishable;
 use hana_protocol::route::ReceivedBy;
 
+use crate::HanaSystems;
 use crate::MeshLink;
+use crate::link::begin_frame;
 use crate::mesh;
 use crate::nodes;
 use crate::notices;
@@ -82,7 +86,7 @@ impl Plugin for AppPlugin {
         let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
         let config = NodeConfig::from_environment(id).map(|config| self.topics.announce(config));
         MeshLink::<role::App>::build(app, config);
-        timeline::build::<role::App>(app);
+        app.add_systems(PreUpdate, begin_frame::<role::App>.in_set(HanaSystems::Receive));
         timeline::build_frame_end(app);
         notices::build(app, self.draws_notices);
         nodes::build(app);

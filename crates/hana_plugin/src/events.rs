@@ -121,11 +121,13 @@ impl From<Rival> for IdTaken {
     }
 }
 
-/// Tells what has gone wrong since the last frame.
-pub(crate) fn tell_problems(problems: &Problems, commands: &mut Commands) {
-    for problem in std::iter::from_fn(|| problems.try_recv()).take(IN_A_FRAME) {
+/// Tells what has gone wrong since the last frame; whether there may be more of it.
+pub(crate) fn tell_problems(problems: &Problems, commands: &mut Commands) -> bool {
+    for _ in 0..IN_A_FRAME {
+        let Some(problem) = problems.try_recv() else { return false };
         tell(problem, commands);
     }
+    true
 }
 
 fn tell(problem: Problem, commands: &mut Commands) {

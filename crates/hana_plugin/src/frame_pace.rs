@@ -5,9 +5,17 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct FramePace {
     begun_us: Option<i64>,
+    /// Of the last ones that were looked at.
+    middle: Duration,
+    /// Whether the frame at work is looked at.
+    is_watched: bool,
+    frames: u8,
     lengths: Recent,
     delays: Recent,
 }
+
+/// One frame of so many is looked at, once enough are known: the medians take longer than all else here.
+const EVERY: u8 = 4;
 
 /// The last few of some times, in microseconds; an hour at most.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,19 +46,26 @@ impl Recent {
 impl FramePace {
     /// A frame begins.
     pub(crate) fn begins(&mut self, at_us: i64) {
-        if let Some(before) = self.begun_us.replace(at_us) {
+        let before = self.begun_us.replace(at_us);
+        if let Some(before) = before.filter(|_| self.is_watched) {
             self.lengths.add(at_us.saturating_sub(before));
+            let us = self.delays.median() + self.lengths.median() / 2;
+            self.middle = Duration::from_micros(us);
         }
+        self.frames = self.frames.wrapping_add(1);
+        self.is_watched = self.lengths.known < Recent::COUNT || self.frames.is_multiple_of(EVERY);
     }
 
     /// A frame was shown so long after it had begun.
     pub(crate) fn was_shown_after(&mut self, delay_us: i64) {
-        self.delays.add(delay_us);
+        if self.is_watched {
+            self.delays.add(delay_us);
+        }
     }
 
     /// How long after the beginning of a frame the middle of the time is in which it is seen.
-    pub(crate) fn middle(&self) -> Duration {
-        Duration::from_micros(self.delays.median() + self.lengths.median() / 2)
+    pub(crate) const fn middle(&self) -> Duration {
+        self.middle
     }
 }
 

@@ -24,7 +24,8 @@
 //! stays that entity across a disconnect; [`Mesh`] starts, stops and sets.
 //!
 //! Neither blocks a frame: the network has threads of its own. What arrives is drained in `PreUpdate`
-//! ([`HanaSystems::Receive`]), what is said is handed over in `PostUpdate` ([`HanaSystems::Send`]).
+//! ([`HanaSystems::Receive`]), what is said is handed over in `PostUpdate` ([`HanaSystems::Send`]), and
+//! what a program changed in its parameters in `Last`.
 
 mod app;
 #[cfg(feature = "ui")]

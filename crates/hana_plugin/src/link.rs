@@ -9,10 +9,12 @@ use hana_network::Connection;
 use hana_network::DisconnectedBy;
 use hana_network::Inbox;
 use hana_network::JoinError;
+use hana_network::News;
 use hana_network::Node;
 use hana_network::NodeConfig;
 use hana_network::Pending;
 use hana_network::SetError;
+use hana_network::local_us;
 use hana_protocol::NodeId;
 use hana_protocol::Set;
 use hana_protocol::SetReport;
@@ -28,9 +30,13 @@ use crate::HanaSystems;
 use crate::IdTaken;
 use crate::JoinFailed;
 use crate::ShutdownRequested;
+use crate::Timeline;
 use crate::events;
 use crate::notices::Notices;
 use crate::sendings::Sendings;
+use crate::timeline;
+use crate::timeline::Pace;
+use crate::timeline::Presented;
 
 /// The program's node on the mesh, once it has joined. A program that starts with no network at all joins
 /// when it can; until then [`node`](Self::node) is none, and the program draws.
@@ -49,7 +55,15 @@ pub struct MeshLink<R: NodeRole> {
     left: bool,
     /// It has told that the program is to end.
     told_to_end: bool,
+    /// What has come, and of how much of it is known what it is.
+    news: News,
+    known: u64,
+    pub(crate) pace: Pace,
 }
+
+/// What the plugin is to look for in a frame, by whoever finds it out.
+#[derive(Resource, Default)]
+pub(crate) struct FrameNews(pub(crate) News);
 
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -81,11 +95,13 @@ impl<R: NodeRole> MeshLink<R> {
         if !is_there && self.joining.is_none() {
             self.node = None;
             self.again = Some(Instant::now());
+            self.news.tell();
         }
     }
 
     /// The node, to leave with; the program does not join again by itself.
     pub(crate) fn take_node(&mut self) -> Option<Node<R>> {
+        self.news.tell();
         self.again = None;
         self.joining = None;
         self.node.take()
@@ -93,8 +109,13 @@ impl<R: NodeRole> MeshLink<R> {
 
     /// Joins as `config` says, in the background.
     pub(crate) fn build(app: &mut App, config: Result<NodeConfig, ConfigError>) {
+        timeline::build(app);
+        let news = app.world_mut().get_resource_or_init::<FrameNews>().0.clone();
+        // That it is to join.
+        news.tell();
+        let presented = app.world_mut().get_resource_or_init::<Presented>().clone();
         app.insert_resource(Self {
-            config: Box::new(config),
+            config: Box::new(config.map(|config| config.with_news(news.clone()))),
             node: None,
             joining: None,
             again: Some(Instant::now()),
@@ -102,12 +123,29 @@ impl<R: NodeRole> MeshLink<R> {
             changes: None,
             left: false,
             told_to_end: false,
+            news,
+            known: 0,
+            pace: Pace::new(presented),
         })
         .init_resource::<Connectivity>()
         .init_resource::<Sendings>()
-        .configure_sets(PreUpdate, HanaSystems::Receive)
-        .add_systems(PreUpdate, follow::<R>.before_ignore_deferred(HanaSystems::Receive));
+        .configure_sets(PreUpdate, HanaSystems::Receive);
     }
+}
+
+/// A frame begins. To be piped into what else begins it: what Bevy does to run a system takes as long as most of them do.
+pub(crate) fn begin_frame<R: NodeRole>(
+    mut link: ResMut<MeshLink<R>>,
+    mut timeline: ResMut<Timeline>,
+    mut commands: Commands,
+) {
+    let link = &mut *link;
+    let count = link.news.count();
+    if std::mem::replace(&mut link.known, count) != count {
+        commands.run_system_cached(follow::<R>);
+    }
+    link.pace.begins(local_us());
+    timeline.follow::<R>(link.node.as_ref(), &link.pace);
 }
 
 impl MeshLink<role::Visualization> {
@@ -123,8 +161,7 @@ impl MeshLink<role::Visualization> {
     }
 }
 
-/// What becomes of the program's place on the mesh, of what it sent to others, and of what is told of it. One system, since
-/// each costs a frame something, whether or not it has anything to do.
+/// What becomes of the program's place on the mesh, of what it sent to others, and of what is told of it.
 fn follow<R: NodeRole>(
     mut link: ResMut<MeshLink<R>>,
     mut connectivity: ResMut<Connectivity>,
@@ -134,8 +171,12 @@ fn follow<R: NodeRole>(
 ) {
     join(&mut link, &mut connectivity.reborrow(), &mut commands);
     tell(&mut link, &mut connectivity.reborrow(), &mut commands);
-    sendings.tell(&mut commands);
-    notices.follow(&connectivity, connectivity.is_changed());
+    let has_more = sendings.tell(&mut commands);
+    let is_showing = notices.follow(&connectivity, connectivity.is_changed());
+    if link.node.is_none() || has_more || is_showing {
+        // To be looked after in the next frame too.
+        link.news.tell();
+    }
 }
 
 /// Begins to join, and looks whether it has happened.
@@ -227,7 +268,9 @@ fn tell<R: NodeRole>(
     if let Some(rival) = node.displaced().try_recv() {
         commands.trigger(IdTaken::from(rival));
     }
-    events::tell_problems(node.problems(), commands);
+    if events::tell_problems(node.problems(), commands) {
+        link.news.tell();
+    }
     if !link.told_to_end && node.is_shutdown_requested() {
         link.told_to_end = true;
         commands.trigger(ShutdownRequested);

@@ -7,6 +7,7 @@ use bevy_app::App;
 use bevy_ecs::prelude::*;
 use hana_network::DisconnectedBy;
 use hana_network::Mismatch;
+use hana_network::News;
 use hana_network::Queue;
 
 use crate::Connectivity;
@@ -15,6 +16,7 @@ use crate::IdTaken;
 use crate::MessageDropped;
 use crate::PeerIncompatible;
 use crate::QueueFull;
+use crate::link::FrameNews;
 
 /// What is wrong right now, in plain words for whoever stands before the window. ASCII, one line each.
 ///
@@ -27,6 +29,7 @@ pub struct Notices {
     is_off: bool,
     /// Since when the connection is as it is.
     since: Option<Instant>,
+    news: News,
 }
 
 /// What a notice is about. A newer one takes the place of one about the same.
@@ -60,12 +63,12 @@ const JOINING: Duration = Duration::from_secs(3);
 const VARIABLE: &str = "HANA_NOTICES";
 
 impl Notices {
-    const fn new(is_off: bool) -> Self {
-        Self { all: VecDeque::new(), is_off, since: None }
+    const fn new(is_off: bool, news: News) -> Self {
+        Self { all: VecDeque::new(), is_off, since: None, news }
     }
 
-    fn of_environment() -> Self {
-        Self::new(env::var(VARIABLE).is_ok_and(|set| set == "off"))
+    fn of_environment(news: News) -> Self {
+        Self::new(env::var(VARIABLE).is_ok_and(|set| set == "off"), news)
     }
 
     /// The lines, the latest last.
@@ -87,6 +90,7 @@ impl Notices {
         if self.is_off {
             return;
         }
+        self.news.tell();
         let text: String = text
             .chars()
             .take(LONGEST)
@@ -111,10 +115,8 @@ impl Notices {
     }
 
     /// Tells how it is with the connection, in every frame.
-    pub(crate) fn follow(&mut self, connectivity: &Connectivity, is_changed: bool) {
-        if self.all.is_empty() && connectivity.is_connected() && !is_changed {
-            return;
-        }
+    /// Whether there is something to be followed in the next frame.
+    pub(crate) fn follow(&mut self, connectivity: &Connectivity, is_changed: bool) -> bool {
         let now = Instant::now();
         let since = if is_changed { self.since.insert(now) } else { self.since.get_or_insert(now) };
         match about_connection(connectivity, now.saturating_duration_since(*since)) {
@@ -125,6 +127,7 @@ impl Notices {
             self.is_over(About::Id, now);
         }
         self.forget(now);
+        !(self.all.is_empty() && connectivity.is_connected())
     }
 
     fn forget(&mut self, now: Instant) {
@@ -142,7 +145,8 @@ pub(crate) fn build(app: &mut App, draws: bool) {
     }
     #[cfg(not(feature = "ui"))]
     let _ = draws;
-    app.insert_resource(Notices::of_environment())
+    let news = app.world_mut().get_resource_or_init::<FrameNews>().0.clone();
+    app.insert_resource(Notices::of_environment(news))
         .add_observer(|taken: On<IdTaken>, mut notices: ResMut<Notices>| {
             let by = taken.holder.as_ref().map_or_else(
                 || "another program".into(),
@@ -209,7 +213,7 @@ mod tests {
     #[test]
     fn what_lasts_is_told_until_it_is_over_and_what_happened_for_a_while() {
         let start = Instant::now();
-        let mut notices = Notices::new(false);
+        let mut notices = Notices::new(false, News::default());
         notices.tell(About::Connection, "no network", None);
         notices.tell(About::Peer, "two versions", Some(start + PASSING));
         notices.forget(start + PASSING);
@@ -228,7 +232,7 @@ mod tests {
     #[test]
     fn one_that_comes_again_is_told_once_and_anew() {
         let now = Instant::now();
-        let mut notices = Notices::new(false);
+        let mut notices = Notices::new(false, News::default());
         for n in 0..100 {
             notices.tell(About::Message, &format!("message {n}"), Some(now));
         }
@@ -240,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_line_is_plain_and_not_too_long_whatever_was_sent() {
-        let mut notices = Notices::new(false);
+        let mut notices = Notices::new(false, News::default());
         notices.tell(About::Message, &format!("zwölf\n{}", "x".repeat(1000)), None);
         let line = notices.lines().next().unwrap_or_default();
         assert!(line.starts_with("zw?lf?xxx") && line.len() == LONGEST, "{line}");
@@ -248,7 +252,7 @@ mod tests {
 
     #[test]
     fn switched_off_there_are_none() {
-        let mut notices = Notices::new(true);
+        let mut notices = Notices::new(true, News::default());
         notices.tell(About::Connection, "no network", None);
         assert!(lines(&notices).is_empty());
     }

@@ -1,17 +1,13 @@
 //! When a frame is handed to the screen.
 
-use std::sync::Arc;
-
 use bevy_app::App;
 use bevy_app::Plugin;
 use bevy_ecs::prelude::*;
-use bevy_render::Extract;
 use bevy_render::ExtractSchedule;
 use bevy_render::Render;
 use bevy_render::RenderApp;
 use bevy_render::RenderSystems;
 
-use crate::timeline::Pace;
 use crate::timeline::Presented;
 
 pub(crate) fn build(app: &mut App) {
@@ -25,8 +21,7 @@ impl Plugin for PresentationPlugin {
     fn build(&self, _: &mut App) {}
 
     fn finish(&self, app: &mut App) {
-        let Some(pace) = app.world().get_resource::<Pace>() else { return };
-        let presented = Arc::clone(&pace.presented);
+        let Some(presented) = app.world().get_resource::<Presented>().cloned() else { return };
         if let Some(renderer) = app.get_sub_app_mut(RenderApp) {
             renderer
                 .insert_resource(AtWork { begun_us: 0, presented })
@@ -40,11 +35,11 @@ impl Plugin for PresentationPlugin {
 #[derive(Resource)]
 struct AtWork {
     begun_us: i64,
-    presented: Arc<Presented>,
+    presented: Presented,
 }
 
-fn take_over(pace: Extract<Res<Pace>>, mut at_work: ResMut<AtWork>) {
-    at_work.begun_us = pace.begun_us();
+fn take_over(mut at_work: ResMut<AtWork>) {
+    at_work.begun_us = at_work.presented.begun_us();
 }
 
 /// Its picture has just been handed over.

@@ -4,10 +4,13 @@ use std::sync::PoisonError;
 
 use bevy_ecs::prelude::*;
 use hana_network::Abandoned;
+use hana_network::News;
 use hana_network::Pending;
 use hana_network::SendError;
 use hana_protocol::NodeId;
 use hana_protocol::TopicName;
+
+use crate::link::FrameNews;
 
 /// A custom message that was sent to one node has been answered, or will not be.
 #[derive(Event, Debug, Clone)]
@@ -21,8 +24,17 @@ pub struct MessageAnswered {
 }
 
 /// Custom messages that wait for their answers, whoever sent them.
-#[derive(Resource, Clone, Default)]
-pub(crate) struct Sendings(Arc<Mutex<Vec<Sending>>>);
+#[derive(Resource, Clone)]
+pub(crate) struct Sendings {
+    all: Arc<Mutex<Vec<Sending>>>,
+    news: News,
+}
+
+impl FromWorld for Sendings {
+    fn from_world(world: &mut World) -> Self {
+        Self { all: Arc::default(), news: world.get_resource_or_init::<FrameNews>().0.clone() }
+    }
+}
 
 struct Sending {
     node: NodeId,
@@ -53,12 +65,14 @@ impl Sendings {
                 }
             }),
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sending);
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(sending);
+        self.news.tell();
     }
 
-    /// Tells of those that have been answered, or will not be.
-    pub(crate) fn tell(&self, commands: &mut Commands) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|sending| {
+    /// Tells of those that have been answered, or will not be; whether others wait.
+    pub(crate) fn tell(&self, commands: &mut Commands) -> bool {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|sending| {
             let Some(outcome) = (sending.outcome)() else { return true };
             let Sending { node, topic, .. } = sending;
             if let Err(problem) = &outcome {
@@ -67,5 +81,6 @@ impl Sendings {
             commands.trigger(MessageAnswered { node: node.clone(), topic: topic.clone(), outcome });
             false
         });
+        !all.is_empty()
     }
 }

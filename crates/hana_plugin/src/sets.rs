@@ -5,6 +5,6 @@ use bevy_ecs::schedule::SystemSet;
 pub enum HanaSystems {
     /// In `PreUpdate`: what arrived is drained; parameters have their new values after it.
     Receive,
-    /// In `PostUpdate`: what the program said is handed to the network.
+    /// In `PostUpdate`: what the program said is handed to the network. What it changed in its parameters is, in `Last`.
     Send,
 }

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use bevy_app::App;
 use bevy_app::Last;
-use bevy_app::PreUpdate;
 use bevy_ecs::prelude::*;
+use hana_network::Node;
 use hana_network::local_us;
 use hana_protocol::BeatWatch;
-use hana_protocol::role::NodeRole;
 
-use crate::HanaSystems;
+use hana_protocol::role;
+use hana_protocol::role::NodeRole;
+use hana_protocol::role::Role;
+
 use crate::MeshLink;
 use crate::frame_pace::FramePace;
 
@@ -38,12 +40,14 @@ pub struct Timeline {
     at_us: i64,
     is_shared: bool,
     watch: BeatWatch,
+    /// Of a program with two nodes, one keeps the time.
+    keeper: Option<Role>,
 }
 
 impl Default for Timeline {
     fn default() -> Self {
         let current = hana_protocol::Timeline::DEFAULT;
-        Self { current, at_us: 0, is_shared: false, watch: BeatWatch::new() }
+        Self { current, at_us: 0, is_shared: false, watch: BeatWatch::new(), keeper: None }
     }
 }
 
@@ -102,6 +106,16 @@ impl Timeline {
         &self.current
     }
 
+    /// A frame begins; it is of the moment at which it will be seen.
+    pub(crate) fn follow<R: NodeRole>(&mut self, node: Option<&Node<R>>, pace: &Pace) {
+        if *self.keeper.get_or_insert(R::ROLE) != R::ROLE {
+            return;
+        }
+        let ahead = i64::try_from(pace.shown_after.as_micros()).unwrap_or_default();
+        let shown_us = pace.begun_us.saturating_add(ahead);
+        self.look(node.and_then(|node| node.timeline().at(shown_us)), shown_us);
+    }
+
     /// A frame begins; it is of that moment.
     pub(crate) fn look(&mut self, said: Option<hana_protocol::Timeline>, at_us: i64) {
         self.is_shared = said.is_some();
@@ -126,7 +140,7 @@ pub fn on_bar(timeline: Res<Timeline>) -> bool {
 }
 
 /// When frames begin, and when they are seen.
-#[derive(Resource, Default)]
+#[derive(Default)]
 pub(crate) struct Pace {
     last_frames: FramePace,
     /// The frame at work.
@@ -134,12 +148,18 @@ pub(crate) struct Pace {
     /// How long after its beginning it will be seen.
     shown_after: Duration,
     /// How long after its beginning a frame was handed to the screen, if something sees to that; else 0.
-    pub(crate) presented: Arc<Presented>,
+    presented: Presented,
 }
 
-/// What the renderer tells: it may work on the frame before meanwhile, in a thread of its own.
+/// What the renderer is told, and tells: it may work on the frame before meanwhile, in a thread of its own. Clones share it.
+#[derive(Resource, Clone, Default)]
+pub(crate) struct Presented(Arc<Times>);
+
 #[derive(Default)]
-pub(crate) struct Presented {
+struct Times {
+    /// The beginning of the frame at work.
+    begun_us: AtomicI64,
+    /// How long after its beginning the last one was handed to the screen, if something sees to that; else 0.
     after_us: AtomicI64,
 }
 
@@ -147,20 +167,33 @@ impl Presented {
     /// A frame that began at `begun_us` is handed to the screen now.
     #[cfg(feature = "ui")]
     pub(crate) fn now(&self, begun_us: i64) {
-        self.after_us.store(local_us().saturating_sub(begun_us).max(1), Ordering::Relaxed);
+        let after_us = local_us().saturating_sub(begun_us).max(1);
+        self.0.after_us.store(after_us, Ordering::Relaxed);
+    }
+
+    /// The beginning of the frame at work.
+    #[cfg(feature = "ui")]
+    pub(crate) fn begun_us(&self) -> i64 {
+        self.0.begun_us.load(Ordering::Relaxed)
     }
 }
 
 impl Pace {
-    /// The beginning of the frame at work.
-    #[cfg(feature = "ui")]
-    pub(crate) const fn begun_us(&self) -> i64 {
-        self.begun_us
+    pub(crate) fn new(presented: Presented) -> Self {
+        Self { presented, ..Self::default() }
+    }
+
+    /// A frame begins.
+    pub(crate) fn begins(&mut self, at_us: i64) {
+        self.last_frames.begins(at_us);
+        self.begun_us = at_us;
+        self.presented.0.begun_us.store(at_us, Ordering::Relaxed);
+        self.shown_after = self.last_frames.middle();
     }
 
     /// The frame at work has come to its end. Without a screen, that is when it is seen.
     pub(crate) fn frame_ends(&mut self) {
-        let presented = self.presented.after_us.load(Ordering::Relaxed);
+        let presented = self.presented.0.after_us.load(Ordering::Relaxed);
         let since_begun = || local_us().saturating_sub(self.begun_us);
         let after = if presented > 0 { presented } else { since_begun() };
         self.last_frames.was_shown_after(after);
@@ -172,36 +205,18 @@ impl Pace {
     }
 }
 
-pub(crate) fn build<R: NodeRole>(app: &mut App) {
+pub(crate) fn build(app: &mut App) {
     if app.world().contains_resource::<Timeline>() {
         return;
     }
-    app.init_resource::<Timeline>()
-        .init_resource::<Pace>()
-        .add_systems(PreUpdate, keep_time::<R>.before(HanaSystems::Receive));
+    app.init_resource::<Timeline>().init_resource::<Presented>();
     #[cfg(feature = "ui")]
     crate::presentation::build(app);
 }
 
 /// For programs that do nothing else with the end of a frame.
 pub(crate) fn build_frame_end(app: &mut App) {
-    app.add_systems(Last, |mut pace: ResMut<Pace>| pace.frame_ends());
-}
-
-fn keep_time<R: NodeRole>(
-    link: Res<MeshLink<R>>,
-    mut pace: ResMut<Pace>,
-    mut timeline: ResMut<Timeline>,
-) {
-    let now = local_us();
-    let pace = &mut *pace;
-    pace.last_frames.begins(now);
-    pace.begun_us = now;
-    pace.shown_after = pace.last_frames.middle();
-    let ahead = i64::try_from(pace.shown_after.as_micros()).unwrap_or_default();
-    let shown_us = now.saturating_add(ahead);
-    let said = link.node().and_then(|node| node.timeline().at(shown_us));
-    timeline.look(said, shown_us);
+    app.add_systems(Last, |mut link: ResMut<MeshLink<role::App>>| link.pace.frame_ends());
 }
 
 #[cfg(test)]

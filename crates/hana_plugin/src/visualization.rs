@@ -6,7 +6,6 @@ use bevy_app::App;
 use bevy_app::AppExit;
 use bevy_app::Last;
 use bevy_app::Plugin;
-use bevy_app::PostUpdate;
 use bevy_app::PreUpdate;
 use bevy_ecs::change_detection::Tick;
 use bevy_ecs::prelude::*;
@@ -28,14 +27,13 @@ use crate::InForce;
 use crate::MeshLink;
 use crate::ParameterStruct;
 use crate::Saved;
+use crate::link::begin_frame;
 use crate::notices;
 use crate::parameters::ParameterFields;
 use crate::return_on_bar;
 use crate::return_on_bar::WaitsForBar;
 use crate::saves;
 use crate::saves::SavedResources;
-use crate::timeline;
-use crate::timeline::Pace;
 use crate::topics::TopicRegistrations;
 
 /// Puts a program that draws onto the mesh. The fields of the resource `P` are its parameters ([`ParameterStruct`]); the
@@ -185,7 +183,6 @@ where
         let look = last_look.unwrap_or_default();
         self.saved.build(app, saves::id_of(&config));
         MeshLink::<role::Visualization>::build(app, config);
-        timeline::build::<role::Visualization>(app);
         app.init_resource::<P>();
         let first = first_values(&declared, &look);
         let fields = ParameterFields::of::<P>();
@@ -204,10 +201,11 @@ where
                 agreed_at: None,
                 parameters: PhantomData,
             })
-            .configure_sets(PostUpdate, HanaSystems::Send)
-            .add_systems(PreUpdate, receive::<P>.in_set(HanaSystems::Receive))
-            .add_systems(PostUpdate, send::<P>.in_set(HanaSystems::Send))
-            .add_systems(Last, end_frame);
+            .add_systems(
+                PreUpdate,
+                begin_frame::<role::Visualization>.pipe(receive::<P>).in_set(HanaSystems::Receive),
+            )
+            .add_systems(Last, send::<P>.pipe(end_frame));
         if self.returns_on_bar && was_restarted {
             return_on_bar::build(app);
         }
@@ -259,7 +257,6 @@ fn joined(own: impl Iterator<Item = f32>, first: &[f32], board: &[f32]) -> Vec<f
 /// What was played goes into the program's resource.
 fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStruct>(
     link: Res<MeshLink<role::Visualization>>,
-    pace: Res<Pace>,
     mut shared: ResMut<SharedParameters<P>>,
     mut parameters: ResMut<P>,
     mut in_force: ResMut<InForce>,
@@ -276,7 +273,7 @@ fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStr
         shared.seen = 0;
     }
     let Some(board) = &shared.board else { return };
-    board.shown_after(pace.shown_after());
+    board.shown_after(link.pace.shown_after());
     let version = board.read_since(shared.seen, &mut shared.agreed);
     if version != shared.seen && waits.is_none() {
         in_force.set_if_neq(InForce(board.in_force()));
@@ -317,12 +314,8 @@ fn send<P: Resource + ParameterStruct>(
 
 /// Others see that it moves. With its last frame, one that exits in good order says so, so that nobody takes it for a crash:
 /// a daemon that was started again meanwhile cannot know its exit code.
-fn end_frame(
-    mut exits: MessageReader<AppExit>,
-    mut link: ResMut<MeshLink<role::Visualization>>,
-    mut pace: ResMut<Pace>,
-) {
-    pace.frame_ends();
+fn end_frame(mut exits: MessageReader<AppExit>, mut link: ResMut<MeshLink<role::Visualization>>) {
+    link.pace.frame_ends();
     if let Some(node) = link.node() {
         node.frames().bump();
     }

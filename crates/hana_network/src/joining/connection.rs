@@ -13,6 +13,7 @@ use zenoh::Wait;
 use zenoh::sample::SampleKind;
 
 use crate::Inbox;
+use crate::News;
 use crate::Policy;
 use crate::Rival;
 use crate::joining::worker::Declaration;
@@ -140,6 +141,7 @@ impl Sightings {
 pub(crate) struct ConnectionWatch {
     sightings: Arc<Mutex<Sightings>>,
     changes: Inbox<Connection>,
+    news: News,
     /// The ways that sessions take which are not the node's yet.
     ways: Arc<Mutex<Vec<(String, Way)>>>,
 }
@@ -150,10 +152,12 @@ const CHANGES: usize = 64;
 const WAYS: usize = 4;
 
 impl ConnectionWatch {
-    pub(crate) fn new() -> Self {
+    /// Tells `news` of each change.
+    pub(crate) fn new(news: News) -> Self {
         Self {
             sightings: Arc::default(),
             changes: Inbox::new(Policy::DropOldest, CHANGES),
+            news,
             ways: Arc::default(),
         }
     }
@@ -182,8 +186,9 @@ impl ConnectionWatch {
         let mut sightings = self.sightings();
         see(&mut sightings);
         // Put in before the next one sees something: changes are in order.
-        if let Some(news) = sightings.news() {
-            self.changes.push("", news);
+        if let Some(change) = sightings.news() {
+            self.changes.push("", change);
+            self.news.tell();
         }
     }
 

@@ -20,6 +20,7 @@ use thiserror::Error;
 
 use crate::LastLook;
 use crate::NetworkSettings;
+use crate::News;
 use crate::SettingsError;
 use crate::SettingsFile;
 use crate::WhenAppVanishes;
@@ -50,6 +51,8 @@ pub struct NodeConfig {
     delay: Option<Duration>,
     /// How much its word counts beside that of others who play.
     pub(crate) priority: Priority,
+    /// What it tells of what a program that looks once a frame is to look for.
+    pub(crate) news: News,
 }
 
 /// Whether others see a node.
@@ -176,6 +179,7 @@ impl NodeConfig {
             playout_of: BTreeMap::new(),
             delay: None,
             priority: Priority::default(),
+            news: News::default(),
         }
     }
 
@@ -201,6 +205,19 @@ impl NodeConfig {
     #[must_use]
     pub const fn with_vanishing_apps(mut self, then: WhenAppVanishes) -> Self {
         self.when_app_vanishes = then;
+        self
+    }
+
+    /// Counts what seldom comes, for a program that looks once a frame: when there may be something in [`Node::displaced`],
+    /// [`Node::connection_changes`] or [`Node::problems`], and when [`Node::is_shutdown_requested`] has changed.
+    ///
+    /// [`Node::displaced`]: crate::Node::displaced
+    /// [`Node::connection_changes`]: crate::Node::connection_changes
+    /// [`Node::problems`]: crate::Node::problems
+    /// [`Node::is_shutdown_requested`]: crate::Node::is_shutdown_requested
+    #[must_use]
+    pub fn with_news(mut self, news: News) -> Self {
+        self.news = news;
         self
     }
 

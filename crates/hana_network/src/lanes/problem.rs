@@ -15,6 +15,7 @@ use hana_protocol::ParameterError;
 use hana_protocol::one_line;
 
 use crate::Mismatch;
+use crate::News;
 
 /// Something that is wrong with a message that came, or is to go. Nothing has changed by it but a counter of the
 /// node's health. Its text says what to do.
@@ -326,11 +327,19 @@ impl fmt::Display for Problem {
 /// What went wrong with messages since the program looked last: bounded, and the same trouble told twice is one,
 /// whose counts are added up. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Problems(Arc<Mutex<VecDeque<Problem>>>);
+pub struct Problems {
+    waiting: Arc<Mutex<VecDeque<Problem>>>,
+    news: News,
+}
 
 impl Problems {
     /// Troubles of different kinds, keys and senders that wait; of more, the one that has waited longest goes.
     pub const MOST: usize = 64;
+
+    /// Tells `news` of each.
+    pub(crate) fn new(news: News) -> Self {
+        Self { waiting: Arc::default(), news }
+    }
 
     /// Takes the one that has waited longest, if any. Does not block.
     #[must_use]
@@ -341,6 +350,7 @@ impl Problems {
     /// Adds one. Does not block. For what a program finds out itself, such as a full queue.
     pub fn tell(&self, mut problem: Problem) {
         let mut waiting = self.waiting();
+        self.news.tell();
         if let Some(known) = waiting.iter_mut().find(|known| known.is_like(&problem)) {
             std::mem::swap(known, &mut problem);
             known.follow(problem);
@@ -353,7 +363,7 @@ impl Problems {
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Problem>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,6 +12,7 @@ use zenoh::bytes::ZBytes;
 use zenoh::sample::Sample;
 
 use crate::Inbox;
+use crate::News;
 use crate::Policy;
 use crate::Problem;
 use crate::Problems;
@@ -61,9 +62,9 @@ impl Reception {
     /// Complaints that wait to be said; more are only counted.
     const COMPLAINTS: usize = 32;
 
-    pub(crate) fn new(counters: Arc<NodeCounters>) -> Self {
+    pub(crate) fn new(counters: Arc<NodeCounters>, news: News) -> Self {
         let inbox = || Inbox::new(Policy::Latest, Self::COMPLAINTS);
-        Self { counters, complaints: inbox(), warnings: inbox(), problems: Problems::default() }
+        Self { counters, complaints: inbox(), warnings: inbox(), problems: Problems::new(news) }
     }
 
     /// Reads a message; what cannot be read is counted and complained of.

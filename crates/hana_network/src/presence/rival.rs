@@ -186,6 +186,7 @@ fn settle(
                     core.leave(|| ());
                 }
                 core.displaced.push("", rival);
+                core.config.news.tell();
             },
         }
     };
