@@ -43,13 +43,30 @@ fn goes_by(host: &Host, leader: Option<&str>) -> Value {
     })
 }
 
+/// Who leads, once all others go by it. Of daemons that are started at once it is the one that somebody has followed first.
+fn leader<'a>(hosts: &[&'a Host]) -> &'a str {
+    let leader = eventually(SOON, "one of them to lead the others", || {
+        let from = hosts.iter().map(|host| timeline(host)["from"].clone());
+        let from: Vec<Value> = from.collect();
+        let leads = from.iter().position(Value::is_null).map(|place| hosts[place].name());
+        let goes_by_it = |from: &&Value| from.as_str() == leads;
+        match leads {
+            Some(leads) if from.iter().filter(goes_by_it).count() + 1 == hosts.len() => Ok(leads),
+            _ => Err(from),
+        }
+    });
+    for host in hosts.iter().filter(|host| host.name() != leader) {
+        goes_by(host, Some(leader));
+    }
+    leader
+}
+
 #[test]
 fn whoever_is_told_all_follow() {
     let Some(lab) = Lab::new("told") else { return };
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
-    goes_by(h2, Some("h1"));
-    goes_by(h3, Some("h1"));
+    let leader = leader(&[h1, h2, h3]);
     hana(h3, ["tempo", "140"]).ok();
     hana(h2, ["pause"]).ok();
     for host in [h1, h2, h3] {
@@ -70,7 +87,7 @@ fn whoever_is_told_all_follow() {
     }
     // A host without a daemon has a timeline too, and may change it.
     let h4 = lab.host("h4");
-    goes_by(&h4, Some("h1"));
+    goes_by(&h4, Some(leader));
     hana(&h4, ["tempo", "99.5"]).ok();
     eventually(SOON, "the tempo that was set without a daemon", || {
         let now = timeline(h2);
@@ -84,22 +101,17 @@ fn when_the_daemon_that_leads_is_killed_the_others_go_on_and_it_comes_back_to_th
     let mut show = Show::of(&lab, &["h1", "h2", "h3"]);
     let hosts = show.hosts().to_vec();
     let [h1, h2, h3] = &*hosts else { unreachable!() };
-    goes_by(h2, Some("h1"));
-    goes_by(h3, Some("h1"));
+    let first = leader(&[h1, h2, h3]);
+    let is_first = |host: &&Host| host.name() == first;
+    let (killed, others): (Vec<&Host>, Vec<&Host>) = hosts.iter().partition(is_first);
     let jumps = |value: &Value| value["jumps"].clone();
     // What it eased from in the beginning is over then.
     std::thread::sleep(Duration::from_secs(1));
-    let before = [timeline(h2), timeline(h3)];
-    show.daemon("h1").kill(Signal::KILL);
-    let leader = eventually(SOON, "another one to lead", || {
-        let (second, third) = (timeline(h2), timeline(h3));
-        match (second["from"].as_str(), third["from"].as_str()) {
-            (None, Some("h2")) => Ok("h2"),
-            (Some("h3"), None) => Ok("h3"),
-            _ => Err((second, third)),
-        }
-    });
-    let after = [timeline(h2), timeline(h3)];
+    let timelines = || others.iter().map(|host| timeline(host)).collect::<Vec<Value>>();
+    let before = timelines();
+    show.daemon(first).kill(Signal::KILL);
+    let second = leader(&others);
+    let after = timelines();
     for (before, after) in before.iter().zip(&after) {
         let off = off_us(before, after);
         figure(&format!(
@@ -108,10 +120,10 @@ fn when_the_daemon_that_leads_is_killed_the_others_go_on_and_it_comes_back_to_th
         assert!(off.abs() < NEAR_US, "{off} us: {before} {after}");
         assert_eq!(jumps(before), jumps(after));
     }
-    let _again = start_daemon(h1);
-    let back = goes_by(h1, Some(leader));
+    let _again = start_daemon(killed[0]);
+    let back = goes_by(killed[0], Some(second));
     assert_eq!(back["jumps"], 0, "it went on from where it was, and was still there: {back}");
-    for (host, before) in [h2, h3].into_iter().zip(&after) {
+    for (host, before) in others.iter().zip(&after) {
         let now = timeline(host);
         let off = off_us(before, &now);
         assert!(off.abs() < NEAR_US, "{off} us: {before} {now}");
