@@ -344,9 +344,9 @@ fn keeps_its_promise(lane: Lane, seed: u64, loss: u64, jitter_ms: u64, silent: &
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(120))]
 
-    // Four lanes, 60 networks, 2000 messages and 5000 steps each: over a million steps.
+    // Four lanes, 120 networks, 2000 messages and 5000 steps each: over two million steps.
     #[test]
     fn every_lane_keeps_its_promise_on_a_bad_network(
         seed: u64,
