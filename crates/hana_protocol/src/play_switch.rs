@@ -377,10 +377,8 @@ impl PlaySwitch {
         }
         for way in [PlayWay::Direct, PlayWay::Mesh] {
             if self.next_ask(way).is_some_and(|at| at <= now) {
-                // Before there is a link, nothing but the mesh is to be had, whatever it answers.
-                let is_first = way == PlayWay::Mesh && !self.was_direct;
-                let is_urgent = self.is_played(now) && !is_first;
-                let every = if is_urgent { self.every } else { Self::ASK_IDLE };
+                // Also before there is a link: what is lost without a question on its way is not missed.
+                let every = if self.is_played(now) { self.every } else { Self::ASK_IDLE };
                 let number = self.next_number;
                 self.next_number += 1;
                 self.path_mut(way).ask(number, now, every);

@@ -2,6 +2,7 @@
 #![allow(clippy::float_cmp)]
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::Arrival;
@@ -379,8 +380,15 @@ fn trouble() -> impl Strategy<Value = (u64, Trouble)> {
     (1_u64..3000, what)
 }
 
+/// The same 300 in each run, so that a change is judged and not the dice. `HANA_SEED`, a number, has others: worth some
+/// thousand whenever the switch or the player has changed.
+fn seed() -> RngSeed {
+    let seed = std::env::var("HANA_SEED").ok().and_then(|seed| seed.parse().ok());
+    RngSeed::Fixed(seed.unwrap_or(1))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, rng_seed: seed(), ..ProptestConfig::default() })]
 
     /// Whatever is blocked, and whatever comes late: nothing is shown twice or after something newer, it is played on
     /// wherever there is a way, the last values are shown in the end, and it is played directly again.
@@ -505,6 +513,25 @@ fn what_is_said_again_has_not_arrived_before_it_was_sent() {
             world.step();
         }
         assert_eq!(world.played.shown[1], world.set[1].0, "ended {ends_after} ms after");
+    }
+}
+
+#[test]
+fn what_the_mesh_lost_before_there_was_a_link_is_said_again() {
+    // It loses for as long as a value is said again by itself, at each moment between two questions.
+    for begins_after in 0..1100 {
+        let mut world = World::new();
+        world.block_direct(20_000, 0);
+        for _ in 0..100 + begins_after {
+            world.step();
+            world.set(0);
+        }
+        world.set(1);
+        world.block_mesh(210, true);
+        for _ in 0..3000 {
+            world.step();
+        }
+        assert_eq!(world.played.shown[1], world.set[1].0, "lost {begins_after} ms after");
     }
 }
 
