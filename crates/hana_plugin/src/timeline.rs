@@ -9,7 +9,6 @@ use bevy_ecs::prelude::*;
 use hana_network::Node;
 use hana_network::local_us;
 use hana_protocol::BeatWatch;
-
 use hana_protocol::role;
 use hana_protocol::role::NodeRole;
 use hana_protocol::role::Role;
