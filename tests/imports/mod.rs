@@ -1,0 +1,148 @@
+//! Reads which file of a crate uses which other, and finds the files that use each other in a circle.
+//!
+//! Only production code counts: whatever `cfg(test)` guards is left out. A use is an arrow from the file that contains
+//! it to the file that *defines* the name; re-exports on the way are followed. So a module root that declares its
+//! modules and re-exports their names has no arrows of its own.
+
+mod arrows;
+mod components;
+mod module_tree;
+mod resolve;
+mod syntax;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use components::components;
+use module_tree::ModuleTree;
+
+/// The source files of a crate, by their path below the crate's `src`.
+#[derive(Debug, Default)]
+pub(crate) struct Sources(pub(crate) BTreeMap<PathBuf, String>);
+
+/// One use of a name that another file defines.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Arrow {
+    /// The file that uses the name.
+    pub(crate) from: PathBuf,
+    /// The file that defines the name.
+    pub(crate) to: PathBuf,
+    /// The name, with the modules that lead to it.
+    pub(crate) name: String,
+    /// The line of the use in `from`.
+    pub(crate) line: usize,
+}
+
+/// Files of which each uses, perhaps by way of the others, each other one.
+#[derive(Debug)]
+pub(crate) struct Cycle {
+    /// The files of the cycle.
+    pub(crate) files: Vec<PathBuf>,
+    /// All uses among these files.
+    pub(crate) arrows: Vec<Arrow>,
+}
+
+/// A source that the checker cannot read.
+#[derive(Debug)]
+pub(crate) struct SourceError {
+    file: PathBuf,
+    reason: String,
+}
+
+impl Sources {
+    /// Reads all Rust files below a crate's `src`.
+    pub(crate) fn read(src: &Path) -> io::Result<Self> {
+        let mut sources = Self::default();
+        sources.add(src, src)?;
+        Ok(sources)
+    }
+
+    fn add(&mut self, src: &Path, folder: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                self.add(src, &path)?;
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(src).map_err(io::Error::other)?.to_owned();
+                self.0.insert(name, fs::read_to_string(&path)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The files at which the compiler begins: the library and each binary.
+    fn roots(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.keys().filter(|path| {
+            let parts: Vec<_> = path.iter().filter_map(|part| part.to_str()).collect();
+            matches!(parts[..], ["lib.rs" | "main.rs"] | ["bin", _] | ["bin", _, "main.rs"])
+        })
+    }
+
+    /// All uses of a name of one file in another, each with the first of its lines.
+    pub(crate) fn arrows(&self) -> Result<Vec<Arrow>, SourceError> {
+        let mut all = vec![];
+        for root in self.roots() {
+            all.extend(arrows::arrows(&ModuleTree::read(self, root)?));
+        }
+        all.sort();
+        all.dedup_by(|next, first| {
+            (&next.from, &next.to, &next.name) == (&first.from, &first.to, &first.name)
+        });
+        Ok(all)
+    }
+
+    /// The cycles, the largest first.
+    pub(crate) fn cycles(&self) -> Result<Vec<Cycle>, SourceError> {
+        let arrows = self.arrows()?;
+        let cycle = |files: Vec<PathBuf>| {
+            let is_inside =
+                |arrow: &&Arrow| files.contains(&arrow.from) && files.contains(&arrow.to);
+            let arrows = arrows.iter().filter(is_inside).cloned().collect();
+            Cycle { files, arrows }
+        };
+        let mut cycles: Vec<Cycle> = components(&arrows).into_iter().map(cycle).collect();
+        cycles.sort_by_key(|cycle| std::cmp::Reverse(cycle.files.len()));
+        Ok(cycles)
+    }
+}
+
+impl SourceError {
+    fn new(file: &Path, reason: impl fmt::Display) -> Self {
+        Self { file: file.to_owned(), reason: reason.to_string() }
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file.display(), self.reason)
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+impl fmt::Display for Arrow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to, name, line } = self;
+        write!(f, "{} uses {name} at line {line} ({})", from.display(), to.display())
+    }
+}
+
+impl fmt::Display for Cycle {
+    /// The files, and one arrow for each pair of files; `{:#}` lists all arrows.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.files.iter().map(|file| file.display().to_string()).collect();
+        writeln!(f, "{} files: {}", names.len(), names.join(", "))?;
+        let mut last = None;
+        for arrow in &self.arrows {
+            let pair = (&arrow.from, &arrow.to);
+            if f.alternate() || last.replace(pair) != Some(pair) {
+                writeln!(f, "    {arrow}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! From a path in the code to the modules and the definitions that it means.
+
+use std::collections::BTreeSet;
+
+use super::module_tree::ModuleTree;
+
+/// What a path means.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Target {
+    /// A module, by its number.
+    Module(usize),
+    /// A name and the module that defines it.
+    Definition(usize, String),
+}
+
+/// The questions that are being answered: `use a::a` must not ask itself.
+type Open = BTreeSet<(usize, String)>;
+
+impl ModuleTree {
+    /// What a path in this module means; nothing where it leads out of the crate.
+    pub(crate) fn resolve(&self, module: usize, path: &[String]) -> BTreeSet<Target> {
+        self.resolve_within(module, path, &mut Open::new())
+    }
+
+    fn resolve_within(&self, module: usize, path: &[String], open: &mut Open) -> BTreeSet<Target> {
+        let Some((first, mut rest)) = path.split_first() else { return BTreeSet::new() };
+        let mut found = match first.as_str() {
+            "crate" => BTreeSet::from([Target::Module(0)]),
+            "self" => BTreeSet::from([Target::Module(module)]),
+            "super" => self.parent(module),
+            name => self.look_up(module, name, open),
+        };
+        while let Some((next, after)) = rest.split_first() {
+            found = found.into_iter().flat_map(|at| self.step(at, next, open)).collect();
+            rest = after;
+        }
+        found
+    }
+
+    fn parent(&self, module: usize) -> BTreeSet<Target> {
+        self.modules[module].parent.map(Target::Module).into_iter().collect()
+    }
+
+    fn step(&self, at: Target, next: &str, open: &mut Open) -> BTreeSet<Target> {
+        match at {
+            Target::Module(module) if next == "super" => self.parent(module),
+            Target::Module(_) if next == "self" => BTreeSet::from([at]),
+            Target::Module(module) => self.look_up(module, next, open),
+            // A variant or an associated item, which is where its type is.
+            Target::Definition(..) => BTreeSet::from([at]),
+        }
+    }
+
+    /// What a name means in a module: as its own, and then by its globs.
+    fn look_up(&self, number: usize, name: &str, open: &mut Open) -> BTreeSet<Target> {
+        if !open.insert((number, name.to_owned())) {
+            return BTreeSet::new();
+        }
+        let module = &self.modules[number];
+        let children = module.children.get(name).into_iter().flatten();
+        let mut found: BTreeSet<Target> = children.map(|child| Target::Module(*child)).collect();
+        if module.names.contains(name) {
+            found.insert(Target::Definition(number, name.to_owned()));
+        }
+        for import in module.imports.iter().filter(|import| import.name.as_deref() == Some(name)) {
+            found.extend(self.resolve_within(number, &import.path, open));
+        }
+        if found.is_empty() {
+            for glob in module.imports.iter().filter(|import| import.name.is_none()) {
+                for target in self.resolve_within(number, &glob.path, open) {
+                    if let Target::Module(other) = target {
+                        found.extend(self.look_up(other, name, open));
+                    }
+                }
+            }
+        }
+        open.remove(&(number, name.to_owned()));
+        found
+    }
+
+    /// Whether a module is another one, or lies somewhere below it.
+    pub(crate) fn is_within(&self, module: usize, above: usize) -> bool {
+        self.modules[module].path.starts_with(&self.modules[above].path)
+    }
+}

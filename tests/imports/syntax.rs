@@ -1,0 +1,240 @@
+//! Small questions to Rust's syntax.
+
+use proc_macro2::TokenStream;
+use proc_macro2::TokenTree;
+use syn::Attribute;
+use syn::ImplItem;
+use syn::Item;
+use syn::Meta;
+use syn::TraitItem;
+use syn::UseTree;
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::token::Comma;
+
+/// One name that a `use` brings into scope.
+#[derive(Debug, Clone)]
+pub(crate) struct Import {
+    /// The segments of the path, the last one being the name itself; without the last for a glob.
+    pub(crate) path: Vec<String>,
+    /// The name in scope; none for a glob.
+    pub(crate) name: Option<String>,
+    pub(crate) line: usize,
+    /// Other modules may use the name by way of this one.
+    pub(crate) is_reexport: bool,
+}
+
+/// A path as it stands in the code, for example `crate::lanes::Inbox`.
+#[derive(Debug)]
+pub(crate) struct PathUse {
+    pub(crate) path: Vec<String>,
+    pub(crate) line: usize,
+    /// The code that an attribute generates uses what is in a module that the path names.
+    pub(crate) is_in_attribute: bool,
+}
+
+/// Whether only tests compile what these attributes stand at.
+pub(crate) fn is_test_only(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        attribute.path().is_ident("test")
+            || attribute.path().is_ident("cfg")
+                && attribute.parse_args::<Meta>().is_ok_and(|condition| needs_test(&condition))
+    })
+}
+
+/// Whether the condition holds in tests only.
+fn needs_test(condition: &Meta) -> bool {
+    let Meta::List(list) = condition else { return condition.path().is_ident("test") };
+    let Ok(parts) = list.parse_args_with(Punctuated::<Meta, Comma>::parse_terminated) else {
+        return false;
+    };
+    if list.path.is_ident("all") {
+        parts.iter().any(needs_test)
+    } else {
+        list.path.is_ident("any") && !parts.is_empty() && parts.iter().all(needs_test)
+    }
+}
+
+/// The attributes of an item, whatever it is.
+pub(crate) fn item_attributes(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::ExternCrate(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::ForeignMod(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Mod(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::TraitAlias(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
+        Item::Union(item) => &item.attrs,
+        Item::Use(item) => &item.attrs,
+        _ => &[],
+    }
+}
+
+/// The attributes of an item of an `impl` block.
+pub(crate) fn impl_item_attributes(item: &ImplItem) -> &[Attribute] {
+    match item {
+        ImplItem::Const(item) => &item.attrs,
+        ImplItem::Fn(item) => &item.attrs,
+        ImplItem::Type(item) => &item.attrs,
+        ImplItem::Macro(item) => &item.attrs,
+        _ => &[],
+    }
+}
+
+/// The attributes of an item of a trait.
+pub(crate) fn trait_item_attributes(item: &TraitItem) -> &[Attribute] {
+    match item {
+        TraitItem::Const(item) => &item.attrs,
+        TraitItem::Fn(item) => &item.attrs,
+        TraitItem::Type(item) => &item.attrs,
+        TraitItem::Macro(item) => &item.attrs,
+        _ => &[],
+    }
+}
+
+/// The name that an item defines in its module, if it defines one.
+pub(crate) fn defined_name(item: &Item) -> Option<String> {
+    let ident = match item {
+        Item::Const(item) => &item.ident,
+        Item::Enum(item) => &item.ident,
+        Item::Fn(item) => &item.sig.ident,
+        Item::Macro(item) => item.ident.as_ref()?,
+        Item::Static(item) => &item.ident,
+        Item::Struct(item) => &item.ident,
+        Item::Trait(item) => &item.ident,
+        Item::TraitAlias(item) => &item.ident,
+        Item::Type(item) => &item.ident,
+        Item::Union(item) => &item.ident,
+        _ => return None,
+    };
+    Some(ident.to_string())
+}
+
+/// All names that a `use` brings into scope; none where it names another crate by a leading `::`.
+pub(crate) fn imports(item: &syn::ItemUse) -> Vec<Import> {
+    let mut found = vec![];
+    if item.leading_colon.is_none() {
+        let is_reexport = match &item.vis {
+            syn::Visibility::Inherited => false,
+            syn::Visibility::Restricted(restricted) => !restricted.path.is_ident("self"),
+            syn::Visibility::Public(_) => true,
+        };
+        collect_imports(&item.tree, &mut vec![], is_reexport, &mut found);
+    }
+    found
+}
+
+fn collect_imports(
+    tree: &UseTree,
+    before: &mut Vec<String>,
+    is_reexport: bool,
+    found: &mut Vec<Import>,
+) {
+    let line = tree.span().start().line;
+    let mut add = |path: Vec<String>, name: Option<String>| {
+        found.push(Import { path, name, line, is_reexport });
+    };
+    match tree {
+        UseTree::Path(path) => {
+            before.push(path.ident.to_string());
+            collect_imports(&path.tree, before, is_reexport, found);
+            before.pop();
+        },
+        UseTree::Group(group) => {
+            for tree in &group.items {
+                collect_imports(tree, before, is_reexport, found);
+            }
+        },
+        UseTree::Glob(_) => add(before.clone(), None),
+        UseTree::Name(name) => {
+            let path = joined(before, &name.ident.to_string());
+            let name = path.last().cloned();
+            add(path, name);
+        },
+        // `as _` is a trait that is used without its name.
+        UseTree::Rename(rename) => {
+            add(joined(before, &rename.ident.to_string()), Some(rename.rename.to_string()));
+        },
+    }
+}
+
+/// The whole path; `a::{self}` means `a`.
+fn joined(before: &[String], last: &str) -> Vec<String> {
+    let mut path = before.to_vec();
+    if last != "self" || path.is_empty() {
+        path.push(last.to_owned());
+    }
+    path
+}
+
+/// The paths in the tokens of a macro, whose syntax only the macro knows.
+pub(crate) fn paths_in_tokens(tokens: TokenStream, found: &mut Vec<PathUse>) {
+    let trees: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut at = 0;
+    while at < trees.len() {
+        match &trees[at] {
+            TokenTree::Group(group) => {
+                paths_in_tokens(group.stream(), found);
+                at += 1;
+            },
+            TokenTree::Ident(first) if !is_continued(&trees[..at]) => {
+                let mut path = vec![first.to_string()];
+                let line = first.span().start().line;
+                at += 1;
+                while let Some(TokenTree::Ident(next)) = after_colons(&trees, at) {
+                    path.push(next.to_string());
+                    at += 3;
+                }
+                found.push(PathUse { path, line, is_in_attribute: false });
+            },
+            _ => at += 1,
+        }
+    }
+}
+
+/// Whether what follows these tokens is a field, a method, or part of a path that began before.
+fn is_continued(before: &[TokenTree]) -> bool {
+    let is = |tree: Option<&TokenTree>, wanted: char| matches!(tree, Some(TokenTree::Punct(punct)) if punct.as_char() == wanted);
+    let mut back = before.iter().rev();
+    let (last, second) = (back.next(), back.next());
+    is(last, '.') && !is(second, '.') || is(last, ':') && is(second, ':')
+}
+
+/// The token after `::` at this place.
+fn after_colons(trees: &[TokenTree], at: usize) -> Option<&TokenTree> {
+    let is_colon = |at: usize| matches!(trees.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == ':');
+    (is_colon(at) && is_colon(at + 1)).then(|| trees.get(at + 2)).flatten()
+}
+
+/// The paths that stand as text in an attribute, as in `#[serde(with = "crate::micros")]`.
+pub(crate) fn paths_in_strings(tokens: TokenStream, found: &mut Vec<PathUse>) {
+    for tree in tokens {
+        match tree {
+            TokenTree::Group(group) => paths_in_strings(group.stream(), found),
+            TokenTree::Literal(literal) => {
+                let line = literal.span().start().line;
+                let Ok(text) = syn::parse_str::<syn::LitStr>(&literal.to_string()) else {
+                    continue;
+                };
+                if let Ok(path) = text.parse::<syn::Path>()
+                    && path.segments.len() > 1
+                {
+                    found.push(PathUse { path: segments(&path), line, is_in_attribute: true });
+                }
+            },
+            _ => {},
+        }
+    }
+}
+
+/// The segments of a path, without generic arguments.
+pub(crate) fn segments(path: &syn::Path) -> Vec<String> {
+    path.segments.iter().map(|segment| segment.ident.to_string()).collect()
+}
