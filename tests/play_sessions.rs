@@ -5,9 +5,8 @@
 
 use std::thread;
 use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
 
+use hana_random::Random;
 use hana_tests::Ensemble;
 use hana_tests::Host;
 use hana_tests::Lab;
@@ -47,25 +46,6 @@ fn number(line: &Value, way: &str) -> f64 {
     line.pointer(way).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {way} in {line}"))
 }
 
-/// Numbers that look like chance, and come again with the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn thrown() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let seed = std::env::var("HANA_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(|| u64::from(now.subsec_nanos()));
-        eprintln!("HANA_SEED={seed}");
-        Self(seed)
-    }
-
-    const fn between(&mut self, least: u64, most: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        least + (self.0 >> 33) % (most - least)
-    }
-}
-
 /// The worst of a number of a visualization's lines.
 fn worst(lines: &[Value], way: &str) -> f64 {
     lines.iter().map(|line| number(line, way)).fold(0.0, f64::max)
@@ -81,15 +61,15 @@ fn a_direct_path_that_is_blocked_and_freed_at_random_plays_on_and_nothing_twice_
     hands.wait_until_direct("a", "v");
     stage.wait_for("v", "it to be played", |line| number(line, "/heard/p0/count") > 100.0);
     let before = stage.lines("v").len();
-    let mut dice = Dice::thrown();
+    let mut random = Random::of_this_run();
     let mut fell_back = 0;
     for _ in 0..20 {
         block(h2);
-        thread::sleep(Duration::from_millis(dice.between(100, 1500)));
+        thread::sleep(Duration::from_millis(100 + random.below(1400)));
         let status = hands.lines("a").pop().unwrap();
         fell_back += u32::from(status["plays"]["v"]["way"] == "mesh");
         free(h2);
-        thread::sleep(Duration::from_millis(dice.between(100, 1500)));
+        thread::sleep(Duration::from_millis(100 + random.below(1400)));
     }
     let status = hands.wait_until_direct("a", "v");
     let lines = stage.lines("v").split_off(before);

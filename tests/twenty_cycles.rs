@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::Instant;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
 
+use hana_random::Random;
 use hana_tests::Host;
 use hana_tests::Lab;
 use hana_tests::Running;
@@ -43,33 +42,15 @@ fn goes_on(lasting: Duration) {
     std::thread::sleep(lasting);
 }
 
-/// A small generator of numbers that look random; the seed is printed.
-struct Dice(u64);
-
-impl Dice {
-    fn new() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-        let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| u64::try_from(now % 1_000_000).unwrap());
-        figure(&format!("the order of the cycles comes from SEED={seed}"));
-        Self(seed)
-    }
-
-    fn below(&mut self, sides: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % sides
-    }
-
-    fn blow(&mut self) -> Blow {
-        match self.below(5) {
-            0 => Blow::Unplug(Duration::from_millis(400)),
-            1 => Blow::Unplug(Duration::from_secs(3)),
-            2 => Blow::KillDaemon(Duration::from_millis(100)),
-            // Its visualizations have gone on without it meanwhile.
-            3 => Blow::KillDaemon(Duration::from_secs(7)),
-            _ => Blow::Both,
-        }
+/// The next blow.
+fn blow(random: &mut Random) -> Blow {
+    match random.below(5) {
+        0 => Blow::Unplug(Duration::from_millis(400)),
+        1 => Blow::Unplug(Duration::from_secs(3)),
+        2 => Blow::KillDaemon(Duration::from_millis(100)),
+        // Its visualizations have gone on without it meanwhile.
+        3 => Blow::KillDaemon(Duration::from_secs(7)),
+        _ => Blow::Both,
     }
 }
 
@@ -149,12 +130,12 @@ fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
     let begun: Vec<(Instant, f64)> =
         ["pulse", "pulse-2", "pulse-3"].iter().map(|id| frames(watching, id)).collect();
 
-    let mut dice = Dice::new();
+    let mut random = Random::of_this_run();
     let mut settled = BTreeMap::new();
     for cycle in 1..=CYCLES {
-        let which = dice.below(struck.len());
+        let which = random.index(struck.len());
         let (host, daemon) = (&struck[which], &mut daemons[which + 1]);
-        let blow = dice.blow();
+        let blow = blow(&mut random);
         match blow {
             Blow::Unplug(lasting) => {
                 host.unplug();

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use hana_random::Random;
 use hana_tests::Ensemble;
 use hana_tests::Host;
 use hana_tests::Key;
@@ -169,26 +170,6 @@ fn holder<'a>(holders: &'a Holders, node: &str, parameter: &str) -> Option<&'a s
     held.split(' ').nth(1)
 }
 
-/// Pseudo-random numbers (`SplitMix64`), the same for the same seed.
-struct Chance(u64);
-
-impl Chance {
-    fn of_this_run() -> Self {
-        let seed = std::env::var("HANA_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(|| unix_ms() % 100_000);
-        figure(&format!("seed {seed}; HANA_SEED={seed} does the same again"));
-        Self(seed)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % u64::try_from(bound).unwrap()).unwrap()
-    }
-}
-
 const CATALOGUE: &str = r#"
 [visualizations.v1]
 program = "plain"
@@ -227,17 +208,17 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
     let mut desks: Vec<Option<Desk>> =
         seats.iter().map(|(id, host)| Some(Desk::sit(hosts[*host], &[id]))).collect();
     wait_until_agreed(&there(&desks), 3, |_| true);
-    let mut chance = Chance::of_this_run();
+    let mut chance = Random::of_this_run();
     let mut did = vec![];
     for _ in 0..20 {
-        let (who, viz) = (chance.below(4), vizs[chance.below(3)]);
-        let parameter = ["zoom", "speed"][chance.below(2)];
+        let (who, viz) = (chance.index(4), vizs[chance.index(3)]);
+        let parameter = ["zoom", "speed"][chance.index(2)];
         let (id, at) = seats[who];
-        let happens = chance.below(15);
+        let happens = chance.index(15);
         let order = match happens {
             0..=5 => Some(format!("{id} take {viz} {parameter}")),
             6 | 7 => Some(format!("{id} release {viz} {parameter}")),
-            8 => Some(format!("{id} takeover {}", seats[chance.below(4)].0)),
+            8 => Some(format!("{id} takeover {}", seats[chance.index(4)].0)),
             _ => None,
         };
         if let Some(order) = order {
@@ -273,7 +254,7 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
             lab.heal();
             did.push("the network is whole".into());
         }
-        thread::sleep(Duration::from_millis(u64::try_from(chance.below(700)).unwrap()));
+        thread::sleep(Duration::from_millis(chance.below(700)));
     }
     figure(&did.join("; "));
     lab.heal();
@@ -392,12 +373,12 @@ fn six_apps_at_nine_visualizations_on_three_hosts_agree_on_every_holder() {
         .collect();
     wait_until_agreed(&desks.iter().collect::<Vec<_>>(), 9, |_| true);
     // Everybody takes everything, each in an order of his own; and some play it, as far as they may.
-    let mut chance = Chance::of_this_run();
+    let mut chance = Random::of_this_run();
     let mut orders: Vec<(usize, String)> = vec![];
     for (place, ids) in ids.iter().enumerate() {
         for id in ids {
             for viz in &vizs {
-                let verb = ["take", "take", "play"][chance.below(3)];
+                let verb = ["take", "take", "play"][chance.index(3)];
                 let value = if verb == "play" { " 0.5" } else { "" };
                 for parameter in ["p0", "p1"] {
                     orders.push((place, format!("{id} {verb} {viz} {parameter}{value}")));
@@ -406,7 +387,7 @@ fn six_apps_at_nine_visualizations_on_three_hosts_agree_on_every_holder() {
         }
     }
     for place in (1..orders.len()).rev() {
-        orders.swap(place, chance.below(place + 1));
+        orders.swap(place, chance.index(place + 1));
     }
     for (place, order) in &orders {
         desks[*place].orders(order);

@@ -45,6 +45,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn it_is_never_wrong_by_more_than_it_says(
             ahead in -1_i64 << 50..1 << 50,

@@ -399,6 +399,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn whatever_happens_it_moves_nobodys_beats_by_itself(
             orders in proptest::collection::vec((0..8_u8, 20.0..=999.0_f64, -1e6..1e6_f64, 1..12_u8, 0..3_u64), 0..40),

@@ -128,6 +128,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn no_line_makes_it_panic(line in ".{0,100}") {
             hear(&line);

@@ -128,6 +128,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn the_cut_into_chunks_changes_nothing(
             bytes in prop::collection::vec(prop_oneof![Just(b'\n'), Just(0xc3), any::<u8>()], 0..400),

@@ -94,6 +94,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn beats_never_go_backwards_while_it_eases(
             off_us in -49_000.0..49_000.0_f64, bpm in 20.0..=999.0_f64, tempo in 20.0..=999.0_f64, ppm in -500..=500_i16,

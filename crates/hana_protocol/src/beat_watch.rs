@@ -122,6 +122,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn each_beat_begins_once_whatever_the_tempo_does(
             rounds in prop::collection::vec((1_000..25_000_i64, 20.0..=999.0_f64, 0..10_u8), 1..500),

@@ -259,6 +259,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn every_change_comes_once_at_the_first_look_after_its_beat(
             beats in prop::collection::vec(0.0..64.0_f64, 1..20),

@@ -366,6 +366,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
             for encoding in [Encoding::MessagePack, Encoding::Json, Encoding::Unknown] {

@@ -124,6 +124,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn what_goes_on_from_what_holds_never_jumps(
             changes in prop::collection::vec((20.0..=999.0_f64, 0.9..=1.1_f64, 0..50_000_i64), 1..20),

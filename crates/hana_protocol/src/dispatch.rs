@@ -374,7 +374,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
+        #![proptest_config(hana_random::cases(300))]
 
         // Whatever happens in whatever order: each message ends once, none is forgotten, and in order means that
         // none is said before the one before it has ended.

@@ -368,7 +368,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(hana_random::cases(64))]
         #[test]
         fn the_truth_is_never_outside_of_the_bound(
             ahead in -HOUR..HOUR,

@@ -437,6 +437,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         /// Whatever is set when: all frames are frames, what is said was set, and the last value of each is said last.
         #[test]
         fn the_last_value_of_each_is_what_is_said_last(

@@ -132,6 +132,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn no_two_stamps_are_equal_and_each_is_later_than_all_before(
             steps in vec((0_usize..3, 0_u64..50, 0_usize..3), 1..200),

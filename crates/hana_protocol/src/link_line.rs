@@ -218,6 +218,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn a_line_says_what_was_meant(
             bpm in 20.0..=999.0_f64, beat in -1e9..1e9_f64, at_us: i64, quantum in 1_u16..=1024, playing: bool,

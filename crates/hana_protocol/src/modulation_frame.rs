@@ -326,6 +326,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn any_frame_that_is_one_is_read_as_it_was_sent(
             at: i64,

@@ -165,6 +165,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         /// Whatever comes whenever: never more than a burst and what the time since then allows.
         #[test]
         fn no_pattern_gets_more_through_than_the_limit(

@@ -123,6 +123,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn the_order_and_the_number_of_copies_do_not_matter(
             writes in writes(),

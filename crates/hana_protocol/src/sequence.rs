@@ -332,6 +332,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         /// Restarts, each run gone before the next begins, with messages of both under way: of every run the
         /// first message that arrives is new, and nothing of an older run is delivered after it.
         #[test]

@@ -339,6 +339,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn time_and_beat_are_each_others_inverse(timeline in timelines(), at in -DAY_US..DAY_US) {
             prop_assert!((timeline.time_at(timeline.beat_at(at)) - at).abs() <= 1);

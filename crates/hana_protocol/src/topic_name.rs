@@ -108,6 +108,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn both_rules_are_one(name in "[a-zA-Z0-9_/* -]{0,66}") {
             prop_assert_eq!(TopicName::is_valid(&name), TopicName::new(&name).is_ok());

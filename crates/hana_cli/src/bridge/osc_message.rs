@@ -249,6 +249,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn no_datagram_makes_it_panic(bytes: Vec<u8>) { let _ = read(&bytes); }
     }

@@ -1271,6 +1271,8 @@ impl World {
 }
 
 proptest! {
+    #![proptest_config(hana_random::cases(256))]
+
     #[test]
     fn the_promises_hold_whatever_happens(
         policy in policies(),

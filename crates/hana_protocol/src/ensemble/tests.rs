@@ -614,7 +614,7 @@ fn a_tempo_that_there_is_not_is_refused_and_changes_nothing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(hana_random::cases(24))]
 
     /// Whatever happens to hosts and network, nobody's beat runs backwards untold (which each step looks at), and in the end all
     /// agree.

@@ -344,7 +344,7 @@ fn keeps_its_promise(lane: Lane, seed: u64, loss: u64, jitter_ms: u64, silent: &
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(120))]
+    #![proptest_config(hana_random::cases(120))]
 
     // Four lanes, 120 networks, 2000 messages and 5000 steps each: over two million steps.
     #[test]

@@ -206,6 +206,8 @@ fn timelines() -> impl Strategy<Value = Timeline> {
 }
 
 proptest! {
+    #![proptest_config(hana_random::cases(256))]
+
     #[test]
     fn the_value_is_one_that_the_parameter_takes(
         source in sources(), timeline in timelines(), at: i64,

@@ -2,7 +2,6 @@
 #![allow(clippy::float_cmp)]
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::Arrival;
@@ -380,15 +379,9 @@ fn trouble() -> impl Strategy<Value = (u64, Trouble)> {
     (1_u64..3000, what)
 }
 
-/// The same 300 in each run, so that a change is judged and not the dice. `HANA_SEED`, a number, has others: worth some
-/// thousand whenever the switch or the player has changed.
-fn seed() -> RngSeed {
-    let seed = std::env::var("HANA_SEED").ok().and_then(|seed| seed.parse().ok());
-    RngSeed::Fixed(seed.unwrap_or(1))
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, rng_seed: seed(), ..ProptestConfig::default() })]
+    // Worth some thousand cases whenever the switch or the player has changed.
+    #![proptest_config(hana_random::cases(300))]
 
     /// Whatever is blocked, and whatever comes late: nothing is shown twice or after something newer, it is played on
     /// wherever there is a way, the last values are shown in the end, and it is played directly again.

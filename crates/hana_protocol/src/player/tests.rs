@@ -338,6 +338,8 @@ fn what_is_smoothed_begins_where_it_is_and_comes_to_rest() {
 }
 
 proptest! {
+    #![proptest_config(hana_random::cases(256))]
+
     #[test]
     fn no_number_makes_it_panic(
         delay in 0_u64..50,

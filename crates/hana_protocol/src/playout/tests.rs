@@ -156,6 +156,8 @@ fn a_sine_at_1_khz_over_a_bad_link_is_played_as_it_was_sent() {
 }
 
 proptest! {
+    #![proptest_config(hana_random::cases(256))]
+
     #[test]
     fn nothing_is_played_that_was_not_sent_and_time_never_runs_back(
         samples in prop::collection::vec((0..300_000_i64, -1.0..1.0_f32, 0..20_000_u64), 1..300),

@@ -372,6 +372,8 @@ fn anything() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
+    #![proptest_config(hana_random::cases(256))]
+
     #[test]
     fn any_json_is_taken_for_a_schema_without_harm(schema in anything()) {
         survives(&schema);
