@@ -379,8 +379,8 @@ fn trouble() -> impl Strategy<Value = (u64, Trouble)> {
     (1_u64..3000, what)
 }
 
+// Worth some thousand cases whenever the switch or the player has changed.
 proptest! {
-    // Worth some thousand cases whenever the switch or the player has changed.
     #![proptest_config(hana_random::cases(300))]
 
     /// Whatever is blocked, and whatever comes late: nothing is shown twice or after something newer, it is played on
