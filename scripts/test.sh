@@ -17,6 +17,18 @@ else
     need cc
 fi
 members=$(members_to_build)
+# What the person who runs this has set for hana, the terminal and the desktop is not what the tests are about.
+for name in $(compgen -e); do
+    case $name in
+        HANA_SEED | HANA_CASES | HANA_PICTURES | HANA_STEADY_S) ;;
+        HANA_* | ZENOH_* | LC_* | LANG | LANGUAGE | NO_COLOR | CLICOLOR* | DISPLAY | WAYLAND_DISPLAY) unset "$name" ;;
+        RUST_LOG | NOTIFY_SOCKET | WATCHDOG_USEC | SUDO_USER) unset "$name" ;;
+    esac
+done
+export LC_ALL=C.UTF-8
+# Nor are the files in ~/.config/hana.
+mkdir -p target/no-settings
+export XDG_CONFIG_HOME="$PWD/target/no-settings"
 export PYTHONDONTWRITEBYTECODE=1
 export CARGO_TERM_COLOR=never
 

@@ -15,6 +15,7 @@ use rustix::process::Signal;
 
 use crate::Output;
 use crate::Running;
+use crate::environment;
 use crate::lab::LabInner;
 use crate::namespace;
 use crate::program;
@@ -93,7 +94,7 @@ impl Host {
     /// A command that runs on this host: a program of this workspace, one in `PATH`, or a path.
     ///
     /// It works in the project's root, with fresh `HOME`, `HANA_STATE` and `TMPDIR`, the workspace's programs first
-    /// in `PATH`, and neither a display nor `XDG_*` nor other `HANA_*` variables. `env` and `args` of the
+    /// in `PATH`, and no display, language or setting of the person who runs the test. `env` and `args` of the
     /// command reach the program; `current_dir` does not. For anything but a quick look give it to
     /// [`Host::spawn`] or [`Host::run_within`], which never wait for ever.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
@@ -119,18 +120,11 @@ impl Host {
             ))
             .arg("sh")
             .arg(program);
-        for (key, _) in std::env::vars_os() {
-            let name = key.to_string_lossy();
-            if name.starts_with("XDG_") || name.starts_with("HANA_") || name.starts_with("CARGO") {
-                command.env_remove(&key);
-            }
-        }
+        environment::forget_the_person(&mut command);
         let path = std::env::var_os("PATH").unwrap_or_default();
         let paths = std::iter::once(program::programs()).chain(std::env::split_paths(&path));
         let directory = self.directory();
         command
-            .env_remove("DISPLAY")
-            .env_remove("WAYLAND_DISPLAY")
             .env("PATH", std::env::join_paths(paths).expect("paths were split from one"))
             .env("HOME", directory.join("home"))
             .env("HANA_STATE", directory.join("state"))

@@ -28,6 +28,7 @@
 mod alone;
 #[cfg(target_os = "linux")]
 mod ensemble;
+mod environment;
 mod eventually;
 pub mod foreign;
 #[cfg(target_os = "linux")]

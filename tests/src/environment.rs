@@ -1,0 +1,62 @@
+//! What a test must not inherit from the person who runs it.
+
+use std::env;
+use std::process::Command;
+
+/// All variables that begin so: settings of hana, Zenoh and cargo, the desktop's folders, the language.
+const PREFIXES: [&str; 6] = ["HANA_", "ZENOH_", "CARGO", "XDG_", "LC_", "CLICOLOR"];
+
+/// Variables of a desktop, a terminal, a login and a service manager.
+const NAMES: [&str; 15] = [
+    "COLUMNS",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DISPLAY",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LANG",
+    "LANGUAGE",
+    "LINES",
+    "NOTIFY_SOCKET",
+    "NO_COLOR",
+    "RUST_LOG",
+    "SUDO_USER",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "WAYLAND_DISPLAY",
+];
+
+/// What the person does set for the tests.
+const FOR_TESTS: [&str; 4] = ["HANA_SEED", "HANA_CASES", "HANA_PICTURES", "HANA_STEADY_S"];
+
+/// Has a program run as on a machine where nothing is set.
+pub(crate) fn forget_the_person(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(is_of_the_person) {
+            command.env_remove(&name);
+        }
+    }
+    // Messages of other programs, which tests read, are in English.
+    command.env("LC_ALL", "C.UTF-8");
+}
+
+fn is_of_the_person(name: &str) -> bool {
+    let is_listed = NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    is_listed && !FOR_TESTS.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_the_person_reach_no_program_of_a_test() {
+        for name in
+            ["HANA_SHOW", "ZENOH_CONFIG", "XDG_RUNTIME_DIR", "LC_TIME", "NO_COLOR", "DISPLAY"]
+        {
+            assert!(is_of_the_person(name), "{name}");
+        }
+        for name in ["PATH", "HOME", "RUST_BACKTRACE", "HANA_SEED", "DISPLAYS", "TERM"] {
+            assert!(!is_of_the_person(name), "{name}");
+        }
+    }
+}
