@@ -43,7 +43,7 @@ fn goes_on(lasting: Duration) {
 }
 
 /// The next blow.
-fn blow(random: &mut Random) -> Blow {
+const fn blow(random: &mut Random) -> Blow {
     match random.below(5) {
         0 => Blow::Unplug(Duration::from_millis(400)),
         1 => Blow::Unplug(Duration::from_secs(3)),

@@ -145,6 +145,7 @@ impl Random {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
     use proptest::strategy::ValueTree;
