@@ -24,6 +24,7 @@ use bevy::winit::WinitSettings;
 use hana_network::NodeConfig;
 use hana_plugin::AppPlugin;
 use hana_plugin::MeshNode;
+use hana_protocol::NodeId;
 
 use crate::desk::Desk;
 
@@ -35,7 +36,7 @@ const LEAST_SIZE: (f32, f32) = (640.0, 400.0);
 
 fn main() -> AppExit {
     // Two operators on two machines are two apps.
-    let id = NodeConfig::of_host().map_or_else(|_| "app".into(), |own| format!("app-{}", own.id()));
+    let id = own_id().unwrap_or_else(|| "app".into());
     App::new()
         .add_plugins((
             DefaultPlugins.set(window_plugin()).set(LogPlugin {
@@ -65,6 +66,12 @@ fn main() -> AppExit {
         .configure_sets(Update, (Steps::Look, Steps::Act, Steps::Draw).chain())
         .add_systems(Update, look.in_set(Steps::Look))
         .run()
+}
+
+/// Made of the host's id, as the daemon here has it.
+fn own_id() -> Option<String> {
+    let config = NodeConfig::from_environment(NodeId::new("app").ok()?).ok()?;
+    Some(format!("app-{}", config.with_host_of_daemon().host()))
 }
 
 /// What happens in a frame, one after the other.

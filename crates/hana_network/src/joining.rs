@@ -3,6 +3,8 @@
 pub(crate) mod addresses;
 pub(crate) mod connection;
 pub(crate) mod door;
+pub(crate) mod host_memory;
+pub(crate) mod host_of_daemon;
 pub(crate) mod linger;
 pub(crate) mod network_settings;
 pub(crate) mod node_config;

@@ -248,7 +248,7 @@ impl<R: NodeRole> Node<R> {
         pending
     }
 
-    fn join_now(config: NodeConfig) -> Result<Self, JoinError> {
+    fn join_now(mut config: NodeConfig) -> Result<Self, JoinError> {
         let announced = config.presence == Presence::Announced;
         let part = if R::ROLE == Role::Daemon {
             Part::Daemon { addresses: None }
@@ -257,6 +257,9 @@ impl<R: NodeRole> Node<R> {
         };
         let addresses = Addresses::now(config.network.interface.as_deref());
         let session = part.open(&config).map_err(|problem| second_daemon(problem, &config))?;
+        if matches!(part, Part::Client) {
+            config.learn_host(&session);
+        }
         if matches!(part, Part::Peer { .. }) {
             // Zenoh has opened when it has met the first of the others, and does not tell when it has met
             // all of them. A question asked before that is not heard by everybody.
@@ -1052,6 +1055,7 @@ impl Core {
             | Control::Restart(_)
             | Control::Kill(_)
             | Control::Ignore(_)
+            | Control::Reload(_)
             | Control::Tempo(_)
             | Control::Play(_)
             | Control::Pause(_) => {

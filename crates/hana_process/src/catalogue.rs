@@ -157,12 +157,21 @@ impl Catalogue {
 }
 
 impl CatalogueEntry {
+    /// Whether its program is there and can be run, as far as the file shows it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot.
+    pub fn check(&self, beside: &Path) -> Result<(), LaunchError> {
+        launch::find_program(&self.program, &self.base, beside).map(drop)
+    }
+
     /// What to launch, with its output going to `output`. A program without a path is looked for in the
     /// directory `beside`, then in `PATH`; the caller adds to the environment what a node needs to know.
     ///
     /// # Errors
     ///
-    /// When there is no such program, or it may not be executed.
+    /// When there is no such program, or it cannot be run.
     pub fn launch_spec(
         &self,
         beside: &Path,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::os;
+use crate::ProgramFault;
 
 /// What is to be launched, all of it decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +42,13 @@ pub enum LaunchError {
         /// Where it was looked for: files, if it was named by a path, else directories.
         looked_in: Vec<PathBuf>,
     },
-    /// There is a file of that name, but it is no program.
-    #[error("{} may not be executed; give it the right to (chmod +x), or name another file in the catalogue", program.display())]
-    NotExecutable {
+    /// There is a file of that name, but it cannot be run.
+    #[error("{} {fault}, or name another file in the catalogue", program.display())]
+    Faulty {
         /// The file.
         program: PathBuf,
+        /// Why not.
+        fault: ProgramFault,
     },
     /// The directory it is to begin in is not there.
     #[error("the directory {} that '{}' is to begin in does not exist; make it, or change 'dir' in the catalogue", dir.display(), program.display())]
@@ -71,6 +73,16 @@ fn places(looked_in: &[PathBuf]) -> String {
     places.join(", ")
 }
 
+/// Finds the file of a program without a path: in `beside`, then in each directory of `PATH`. One that cannot be run is
+/// passed over where another of that name can.
+///
+/// # Errors
+///
+/// When there is none, or none that can be run.
+pub fn find_program_beside(program: &str, beside: &Path) -> Result<PathBuf, LaunchError> {
+    find_program(program, Path::new(""), beside)
+}
+
 /// Finds the file of `program`: one with a path separator is a path, relative to `base`; one without is
 /// looked for in `beside`, then in each directory of `PATH`.
 pub(crate) fn find_program(
@@ -91,7 +103,7 @@ fn find_program_in(
         let file = base.join(program);
         return match candidate(&file) {
             Candidate::Program(file) => Ok(file),
-            Candidate::NotExecutable(program) => Err(LaunchError::NotExecutable { program }),
+            Candidate::Faulty(program, fault) => Err(LaunchError::Faulty { program, fault }),
             Candidate::Missing => {
                 Err(LaunchError::ProgramNotFound { program: program.into(), looked_in: vec![file] })
             },
@@ -103,30 +115,36 @@ fn find_program_in(
     for dir in &looked_in {
         match candidate(&dir.join(program)) {
             Candidate::Program(file) => return Ok(file),
-            Candidate::NotExecutable(file) => refused = refused.or(Some(file)),
+            Candidate::Faulty(file, fault) => refused = refused.or(Some((file, fault))),
             Candidate::Missing => {},
         }
     }
-    if let Some(program) = refused {
-        return Err(LaunchError::NotExecutable { program });
+    if let Some((program, fault)) = refused {
+        return Err(LaunchError::Faulty { program, fault });
     }
     Err(LaunchError::ProgramNotFound { program: program.into(), looked_in })
 }
 
 enum Candidate {
     Program(PathBuf),
-    NotExecutable(PathBuf),
+    Faulty(PathBuf, ProgramFault),
     Missing,
 }
 
 fn candidate(file: &Path) -> Candidate {
     let mut with_suffix = file.as_os_str().to_owned();
     with_suffix.push(env::consts::EXE_SUFFIX);
-    let with_suffix = PathBuf::from(with_suffix);
-    match [file.to_owned(), with_suffix].into_iter().find(|file| file.is_file()) {
-        Some(file) if os::is_executable(&file) => Candidate::Program(file),
-        Some(file) => Candidate::NotExecutable(file),
-        None => Candidate::Missing,
+    let candidates = [file.to_owned(), PathBuf::from(with_suffix)];
+    let is_file = |file: &&PathBuf| file.is_file();
+    // A directory of that name is told, but passed over where there is a file.
+    let found =
+        candidates.iter().find(is_file).or_else(|| candidates.iter().find(|file| file.exists()));
+    let Some(found) = found.cloned() else { return Candidate::Missing };
+    match ProgramFault::of(&found) {
+        Some(fault) => Candidate::Faulty(found, fault),
+        None if found.is_file() => Candidate::Program(found),
+        // A device or a pipe.
+        None => Candidate::Faulty(found, ProgramFault::NoProgram),
     }
 }
 
@@ -178,6 +196,25 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let file = program(root.path(), "ripples", 0o644);
         let error = find_program_in("ripples", root.path(), root.path(), None).unwrap_err();
-        assert!(matches!(error, LaunchError::NotExecutable { program } if program == file));
+        let LaunchError::Faulty { program: told, fault } = error else { unreachable!() };
+        assert_eq!((told, fault), (file, ProgramFault::NotExecutable));
+    }
+
+    #[test]
+    fn a_file_that_cannot_run_gives_way_to_one_in_path() {
+        let root = tempfile::tempdir().unwrap();
+        let (beside, path) = (root.path().join("beside"), root.path().join("path"));
+        program(&beside, "hana-link", 0o644);
+        let in_path = program(&path, "hana-link", 0o755);
+        let found = find_program_in("hana-link", root.path(), &beside, Some(path.as_os_str()));
+        assert_eq!(found.unwrap(), in_path);
+    }
+
+    #[test]
+    fn a_directory_in_place_of_a_program_is_told_as_such() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("ripples")).unwrap();
+        let error = find_program_in("./ripples", root.path(), root.path(), None).unwrap_err();
+        assert!(error.to_string().contains("ripples is a directory; "), "{error}");
     }
 }

@@ -76,6 +76,11 @@ impl LaunchPacer {
         }
     }
 
+    /// Goes by another pace from now on.
+    pub const fn set_pace(&mut self, pace: LaunchPace) {
+        self.pace = pace;
+    }
+
     /// A launch is wanted. It comes out of [`LaunchPacer::next`] when it is its turn, which may be at once. An
     /// earlier wish for the same node is forgotten.
     pub fn ask(&mut self, node: NodeId, incarnation: Incarnation, wish: Wish) {

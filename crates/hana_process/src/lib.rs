@@ -28,6 +28,7 @@
 
 mod backoff;
 mod catalogue;
+mod catalogue_changes;
 mod fingerprint;
 mod launch;
 mod launch_pacer;
@@ -38,6 +39,7 @@ mod os;
 mod output_file;
 mod policy;
 mod process;
+mod program_file;
 mod rotating_file;
 mod supervisor;
 
@@ -47,9 +49,11 @@ pub use catalogue::Catalogue;
 pub use catalogue::CatalogueEntry;
 pub use catalogue::CatalogueError;
 pub use catalogue::UnknownVisualization;
+pub use catalogue_changes::CatalogueChanges;
 pub use fingerprint::PidFingerprint;
 pub use launch::LaunchError;
 pub use launch::LaunchSpec;
+pub use launch::find_program_beside;
 pub use launch_pacer::LaunchPace;
 pub use launch_pacer::LaunchPacer;
 pub use launch_pacer::Wish;
@@ -75,6 +79,7 @@ pub use process::ProcessOutput;
 pub use process::ProcessRecord;
 pub use process::new_mark;
 pub use process::sweep_marked;
+pub use program_file::ProgramFault;
 pub use rotating_file::RotatingFile;
 pub use supervisor::Action;
 pub use supervisor::Found;

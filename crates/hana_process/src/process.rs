@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::LaunchError;
 use crate::LaunchSpec;
 use crate::PidFingerprint;
+use crate::ProgramFault;
 use crate::os;
 use crate::output_file;
 
@@ -234,8 +235,13 @@ impl Process {
                 command.current_dir(dir);
             }
         });
-        let leader = os::Leader::launch(&mut command, mark, on_exit)
-            .map_err(|source| LaunchError::Spawn { program: spec.program.clone(), source })?;
+        let leader = os::Leader::launch(&mut command, mark, on_exit).map_err(|source| {
+            let program = spec.program.clone();
+            match ProgramFault::behind(&source, &program) {
+                Some(fault) => LaunchError::Faulty { program, fault },
+                None => LaunchError::Spawn { program, source },
+            }
+        })?;
         let fingerprint = PidFingerprint::of(leader.pid());
         Ok(Self { leader, fingerprint, output: goes_to })
     }

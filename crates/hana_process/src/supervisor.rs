@@ -389,6 +389,11 @@ impl Supervisor {
         &self.policy
     }
 
+    /// Keeps it by this policy from now on. Whether it joins the mesh does not change under a running one.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = Policy { mesh: self.policy.mesh, ..policy };
+    }
+
     /// Where it stands.
     #[must_use]
     pub const fn state(&self) -> ProcessState {

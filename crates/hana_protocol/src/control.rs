@@ -31,6 +31,8 @@ pub enum Control {
     Kill(Kill),
     /// See [`Ignore`].
     Ignore(Ignore),
+    /// See [`Reload`].
+    Reload(Reload),
     /// See [`Shutdown`].
     Shutdown(Shutdown),
     /// See [`Set`].
@@ -72,6 +74,7 @@ impl Control {
             Self::Restart(_) => "restart",
             Self::Kill(_) => "kill",
             Self::Ignore(_) => "ignore",
+            Self::Reload(_) => "reload",
             Self::Shutdown(_) => "shutdown",
             Self::Set(_) => "set",
             Self::Hold(_) => "hold",
@@ -96,6 +99,7 @@ impl Control {
             | Self::Restart(_)
             | Self::Kill(_)
             | Self::Ignore(_)
+            | Self::Reload(_)
             | Self::Tempo(_)
             | Self::Play(_)
             | Self::Pause(_) => matches!(role, Role::Daemon),
@@ -187,6 +191,28 @@ pub struct Kill {
 pub struct Ignore {
     /// The process.
     pub node: NodeId,
+}
+
+/// To a daemon: read the catalogue and the settings of the machine again. What runs goes on. Refused where a file cannot
+/// be used; nothing changes then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {}
+
+/// What a [`Reload`] is answered with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Entries of the catalogue that are new.
+    #[serde(default)]
+    pub added: Vec<NodeId>,
+    /// Entries that are gone; what runs of them goes on.
+    #[serde(default)]
+    pub removed: Vec<NodeId>,
+    /// Entries that are not as before.
+    #[serde(default)]
+    pub changed: Vec<NodeId>,
+    /// Settings of `hanad.toml` that have changed and take effect when the daemon is started again.
+    #[serde(default)]
+    pub later: Vec<String>,
 }
 
 /// To a visualization: end, in good order.
@@ -338,6 +364,7 @@ commands! {
     Restart  => Started;
     Kill     => StopReport;
     Ignore   => Accepted;
+    Reload   => Reloaded;
     Shutdown => Accepted;
     Set      => SetReport;
     Hold     => Accepted;

@@ -44,6 +44,11 @@ pub enum EventKind {
     NodeLost,
     /// It runs, but what it writes is kept elsewhere or nowhere: a disk is full or read-only.
     OutputLost,
+    /// The catalogue of a daemon was read again and is another now; the text names what was added, removed, changed.
+    CatalogueChanged,
+    /// The catalogue or the settings of a daemon were changed to what cannot be used; the text names file, line and
+    /// cause. The daemon goes on with what it had.
+    CatalogueRefused,
     /// A message could not be used; the text names key, sender, field and cause.
     MessageRefused,
     /// A kind this build does not know.

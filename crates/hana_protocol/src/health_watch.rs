@@ -124,6 +124,11 @@ impl HealthWatch {
         watch
     }
 
+    /// Judges by other limits from now on.
+    pub const fn set_limits(&mut self, limits: HealthLimits) {
+        self.limits = limits;
+    }
+
     /// The last health heard.
     #[must_use]
     pub const fn last(&self) -> Option<&Health> {

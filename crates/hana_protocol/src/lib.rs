@@ -115,6 +115,8 @@ pub use control::Ping;
 pub use control::Play;
 pub use control::Refused;
 pub use control::Release;
+pub use control::Reload;
+pub use control::Reloaded;
 pub use control::Restart;
 pub use control::Resume;
 pub use control::Set;

@@ -27,6 +27,7 @@ use crate::Ping;
 use crate::Play;
 use crate::ProcessStatus;
 use crate::Release;
+use crate::Reload;
 use crate::Resend;
 use crate::Restart;
 use crate::Resume;
@@ -114,6 +115,7 @@ routes! {
     Restart:       App, Bridge => Daemon;
     Kill:          App, Bridge => Daemon;
     Ignore:        App, Bridge => Daemon;
+    Reload:        App, Bridge => Daemon;
     Shutdown:      App, Daemon => Visualization;
     Set:           App, Bridge => Visualization;
     Hold:          App, Bridge => Visualization;

@@ -35,6 +35,7 @@ use hana_protocol::Ping;
 use hana_protocol::Play;
 use hana_protocol::ProcessStatus;
 use hana_protocol::Release;
+use hana_protocol::Reload;
 use hana_protocol::Resend;
 use hana_protocol::Resent;
 use hana_protocol::Restart;
@@ -348,6 +349,7 @@ fn every_command_has_its_row() {
     command_is::<Restart>(&rows, "restart", &senders!(Restart));
     command_is::<Kill>(&rows, "kill", &senders!(Kill));
     command_is::<Ignore>(&rows, "ignore", &senders!(Ignore));
+    command_is::<Reload>(&rows, "reload", &senders!(Reload));
     command_is::<Shutdown>(&rows, "shutdown", &senders!(Shutdown));
     command_is::<Set>(&rows, "set", &senders!(Set));
     command_is::<Hold>(&rows, "hold", &senders!(Hold));

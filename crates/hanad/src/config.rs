@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::path::PathBuf;
 
 use hana_network::NetworkSettings;
 use hana_network::Origin;
@@ -10,10 +11,12 @@ use hana_protocol::Timeline;
 use thiserror::Error;
 
 /// What the daemon is told: how to find others, what it may launch, and the tempo to begin with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct DaemonConfig {
     pub(crate) network: NetworkSettings,
     pub(crate) catalogue: Catalogue,
+    /// The file of the catalogue; none where it is the one that ships.
+    pub(crate) catalogue_file: Option<PathBuf>,
     /// The tempo and the bar to begin with.
     pub(crate) timeline: Timeline,
     /// Whether to take part in Ableton Link.
@@ -48,11 +51,38 @@ impl DaemonConfig {
         let beside = directory.map(|directory| directory.join(CATALOGUE_FILE));
         let named =
             visualizations.map(|named| directory.unwrap_or_else(|| Path::new("")).join(named));
-        let catalogue = match named.or_else(|| beside.filter(|path| path.exists())) {
-            Some(path) => Catalogue::load(&path)?,
+        let catalogue_file = named.or_else(|| beside.filter(|path| path.exists()));
+        let catalogue = match &catalogue_file {
+            Some(path) => Catalogue::load(path)?,
             None => Catalogue::parse(SHIPPED_CATALOGUE, Path::new(CATALOGUE_FILE))?,
         };
-        Ok(Self { network, catalogue, timeline, link, origin })
+        Ok(Self { network, catalogue, catalogue_file, timeline, link, origin })
+    }
+
+    /// The files that this was read from, and those that would be read if they were there.
+    pub(crate) fn files(&self, named: Option<&Path>) -> Vec<PathBuf> {
+        let mut files = SettingsFile::places(named);
+        files.extend(self.catalogue_file.clone());
+        files
+    }
+
+    /// The settings that are others in `new`, by their names in the file. They cannot change under a daemon that runs.
+    pub(crate) fn changed_for_later(&self, new: &Self) -> Vec<String> {
+        let (old, now) = (&self.network, &new.network);
+        [
+            ("interface", old.interface != now.interface),
+            ("multicast", old.multicast != now.multicast),
+            ("connect", old.connect != now.connect),
+            ("show", old.show != now.show),
+            ("secret", old.secret != now.secret),
+            ("play_ports", old.play_ports != now.play_ports),
+            ("play_link", old.play_link != now.play_link),
+            ("tempo or quantum", self.timeline != new.timeline),
+            ("link", self.link != new.link),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_other)| is_other.then(|| name.into()))
+        .collect()
     }
 }
 
@@ -66,6 +96,7 @@ mod tests {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
         let config = DaemonConfig::of(SettingsFile::load(&shipped).unwrap()).unwrap();
         assert_eq!(config.network, NetworkSettings::default());
+        assert!(config.changed_for_later(&config.clone()).is_empty());
         assert!(config.catalogue.get("ripples").is_ok() && config.catalogue.get("pulse").is_ok());
     }
 }

@@ -22,6 +22,7 @@ use hana_network::Subscription;
 use hana_network::local_us;
 use hana_process::Action;
 use hana_process::Catalogue;
+use hana_process::CatalogueEntry;
 use hana_process::Incarnation;
 use hana_process::LaunchPacer;
 use hana_process::LogFollower;
@@ -49,11 +50,17 @@ use hana_protocol::Verdict;
 use hana_protocol::in_full;
 use hana_protocol::role;
 
+use crate::complaint::Complaint;
+use crate::config::DaemonConfig;
+use crate::daemon::reloading::entry_of;
 use crate::keeper::Keeper;
 use crate::keeper::Run;
 use crate::link_process::LinkEvent;
 use crate::look_keeper;
 use crate::neighbours::Neighbours;
+use crate::reloader::ReloadCause;
+use crate::reloader::Reloaded;
+use crate::reloader::Reloader;
 use crate::service_manager;
 use crate::state_dir::StateDir;
 use crate::timekeeper::Timekeeper;
@@ -61,6 +68,7 @@ use crate::watchdog;
 use crate::watchdog::Watchdog;
 
 mod adoption;
+mod reloading;
 
 /// What reaches the daemon's loop.
 pub(crate) enum DaemonEvent {
@@ -76,14 +84,47 @@ pub(crate) enum DaemonEvent {
     Link(LinkEvent),
     /// It is time to end.
     End,
+    /// It is time to end, and what was launched goes on.
+    Leave(Leave),
+    /// Catalogue and settings shall be read again.
+    Reload,
+    /// They were.
+    Reloaded(Reloaded),
     /// An older daemon has this id.
     Displaced(Rival),
+}
+
+/// How a daemon leaves what it launched to the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// It ends.
+    End,
+    /// The program that now lies at its path takes its place in this process.
+    Replace,
+}
+
+/// How the loop came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With everything it launched.
+    Whole,
+    /// What it launched goes on.
+    Left(Leave),
+    /// Another machine has the id of this one. What it launched goes on.
+    Displaced,
 }
 
 /// The loop of the daemon: events in, actions out.
 pub(crate) struct Daemon {
     node: Node<role::Daemon>,
     catalogue: Catalogue,
+    /// Entries that the catalogue does not have any more, of what runs.
+    retired: BTreeMap<NodeId, CatalogueEntry>,
+    /// The settings that are in force.
+    started_with: DaemonConfig,
+    reloader: Reloader,
+    reload_complaint: Complaint,
+    later_complaint: Complaint,
     /// Where the settings lie, for what is launched: it shall be in the same show.
     origin: Origin,
     state: StateDir,
@@ -129,12 +170,13 @@ const ENDED: usize = 64;
 impl Daemon {
     pub(crate) fn new(
         node: Node<role::Daemon>,
-        catalogue: Catalogue,
-        origin: Origin,
+        config: DaemonConfig,
+        reloader: Reloader,
         state: StateDir,
         events: SyncSender<DaemonEvent>,
         timekeeper: Timekeeper,
     ) -> Self {
+        let (catalogue, origin) = (config.catalogue.clone(), config.origin.clone());
         let presence = node.watch_presence();
         let neighbours = Neighbours::new(&node);
         forward(node.requests().clone(), events.clone(), DaemonEvent::Request);
@@ -147,6 +189,11 @@ impl Daemon {
             pacer: LaunchPacer::new(catalogue.pace()),
             node,
             catalogue,
+            retired: BTreeMap::new(),
+            started_with: config,
+            reloader,
+            reload_complaint: Complaint::default(),
+            later_complaint: Complaint::default(),
             origin,
             state,
             events,
@@ -168,8 +215,9 @@ impl Daemon {
         mut self,
         inbox: &Receiver<DaemonEvent>,
         watchdog: &Watchdog,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Ending> {
         self.adopt();
+        self.log_faulty_programs();
         let mut next_poll = Instant::now();
         let mut end_by = None;
         loop {
@@ -194,10 +242,15 @@ impl Daemon {
                 Ok(DaemonEvent::Timeline(heard)) => self.hear_timeline(heard),
                 Ok(DaemonEvent::Link(event)) => self.hear_link(event),
                 // What was launched goes on: it is the show, whoever looks after it.
-                Ok(DaemonEvent::Displaced(rival)) => anyhow::bail!(
-                    "another machine is called '{}' too, and was there first; give this one another name, HANA_HOST=..., and start hanad again. What it launched goes on",
-                    rival.node
-                ),
+                Ok(DaemonEvent::Displaced(_)) => return Ok(Ending::Displaced),
+                Ok(DaemonEvent::Reload) => self.reloader.ask(ReloadCause::Signal),
+                Ok(DaemonEvent::Reloaded(reloaded)) => self.take_reloaded(reloaded),
+                // What is ending already ends.
+                Ok(DaemonEvent::Leave(_)) if self.ending => {},
+                Ok(DaemonEvent::Leave(leave)) => {
+                    self.hand_over();
+                    return Ok(Ending::Left(leave));
+                },
                 Err(RecvTimeoutError::Timeout) => {},
                 Err(RecvTimeoutError::Disconnected) => anyhow::bail!("nobody can reach the daemon"),
             }
@@ -213,8 +266,18 @@ impl Daemon {
                 }
                 self.say_goodbye();
                 self.node.leave().wait(Duration::from_secs(1)).ok();
-                return Ok(());
+                return Ok(Ending::Whole);
             }
+        }
+    }
+
+    /// Writes down all that the next daemon needs. The mesh is not left: others treat it as what it is, a daemon that is
+    /// gone for a moment, and what runs waits for the next.
+    fn hand_over(&mut self) {
+        tracing::info!("making room for another daemon; what was launched goes on");
+        let now = Instant::now();
+        for keeper in self.keepers.values_mut() {
+            keeper.hand_over(now);
         }
     }
 
@@ -393,6 +456,7 @@ impl Daemon {
             Control::Stop(stop) => self.ask_of(request, &stop.node, ProcessEvent::StopAsked),
             Control::Kill(kill) => self.ask_of(request, &kill.node, ProcessEvent::KillAsked),
             Control::Ignore(ignore) => self.ignore(request, &ignore.node),
+            Control::Reload(_) => self.reloader.ask(ReloadCause::Command(request)),
             Control::Restart(restart) => {
                 self.ask_of(request, &restart.node, ProcessEvent::RestartAsked);
             },
@@ -413,8 +477,9 @@ impl Daemon {
 
     /// Starts it when it is time. What cannot be started is said now.
     fn start_at(&mut self, request: Request, start: Start) {
-        if let Err(unknown) = self.catalogue.get(&start.name) {
-            request.refuse(unknown.to_string());
+        if self.catalogue.get(&start.name).is_err() {
+            // The file may have it by now.
+            self.reloader.ask(ReloadCause::Start(request));
             return;
         }
         if let Err(problem) = self.starts.check(start.at) {
@@ -620,7 +685,8 @@ impl Daemon {
         let records = self.state.run_records();
         let events = self.events.clone();
         let id = node.clone();
-        let entry = match self.catalogue.get(keeper.supervisor.name()) {
+        let name = keeper.supervisor.name();
+        let entry = match entry_of(&self.catalogue, &self.retired, name) {
             Ok(entry) => entry,
             Err(unknown) => {
                 let reason = unknown.to_string();

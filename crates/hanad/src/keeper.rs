@@ -141,6 +141,26 @@ impl Keeper {
         }
     }
 
+    /// Keeps it by another policy from now on, the run that is there too.
+    pub(crate) fn set_policy(&mut self, policy: Policy) {
+        if let Some(health) = &mut self.health {
+            health.set_limits(policy.health.limits);
+        }
+        self.supervisor.set_policy(policy);
+    }
+
+    /// This daemon ends, and another goes on with what runs: all that is known of it is written down.
+    pub(crate) fn hand_over(&mut self, now: Instant) {
+        self.tell_output();
+        self.update_record();
+        if let Some(look) = &mut self.look {
+            look.keep(now);
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            waiting.request.refuse("this daemon makes room for another; ask again in a moment");
+        }
+    }
+
     /// Whether a process of this id exists or is about to: the id is taken.
     pub(crate) fn is_taken(&self) -> bool {
         let state = self.supervisor.state();

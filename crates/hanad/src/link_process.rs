@@ -4,6 +4,7 @@ use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::ChildStderr;
@@ -26,9 +27,13 @@ use std::time::Instant;
 
 use hana_process::Backoff;
 use hana_process::Jitter;
+use hana_process::LaunchError;
+use hana_process::ProgramFault;
 use hana_protocol::LinkOrder;
 use hana_protocol::LinkReport;
 use hana_protocol::one_line;
+
+use crate::complaint::Complaint;
 
 /// The program `hana-link`, which speaks Ableton Link: started, heard, told, and started again when it fails.
 ///
@@ -88,11 +93,21 @@ impl LinkProcess {
     /// Starts it where it is installed; what happens there goes to `tell`, which may wait. None where it is not, or where the
     /// system has no thread for it.
     pub(crate) fn start(tell: impl FnMut(LinkEvent) + Send + 'static) -> Option<Self> {
-        let Some(program) = find() else {
-            tracing::info!(
-                "no Ableton Link here: {PROGRAM} is neither beside hanad nor in PATH (it is built by `cargo build --workspace`, with cmake and libclang); this daemon's own clock serves"
-            );
-            return None;
+        let program = match find() {
+            Ok(program) => program,
+            Err(LaunchError::Faulty { program, fault }) => {
+                tracing::warn!(
+                    "no Ableton Link here: {} {fault}; this daemon's own clock serves",
+                    program.display()
+                );
+                return None;
+            },
+            Err(_) => {
+                tracing::info!(
+                    "no Ableton Link here: {PROGRAM} is neither beside hanad nor in PATH (it is built by `cargo build --workspace`, with cmake and libclang); this daemon's own clock serves"
+                );
+                return None;
+            },
         };
         let (ended, end) = mpsc::sync_channel(0);
         let shared = Arc::new(Shared { orders: Mutex::new(None), ended: Mutex::new(Some(ended)) });
@@ -137,10 +152,12 @@ fn keep_running(
 ) {
     let mut jitter = Jitter::of_name(PROGRAM);
     let mut failures: u32 = 0;
+    let mut complaint = Complaint::default();
     loop {
         let began = Instant::now();
         match Run::start(program, shared) {
             Ok(run) => {
+                complaint.is_over();
                 tracing::info!("{PROGRAM} runs: {}", program.display());
                 tell(LinkEvent::Began);
                 let outcome = run.hear(end, &mut tell);
@@ -149,9 +166,15 @@ fn keep_running(
                 tracing::warn!("{PROGRAM} {why}; it is started again, and the beats go on");
                 tell(LinkEvent::Lost);
             },
-            Err(problem) => {
-                tracing::warn!("{} cannot be started: {problem}", program.display());
+            // It may be replaced at this moment, and is tried again; said once.
+            Err(problem) if complaint.is_news(&problem) => {
+                let fault = ProgramFault::of(program).map_or_else(
+                    || format!("cannot be started: {problem}"),
+                    |fault| fault.to_string(),
+                );
+                tracing::warn!("no Ableton Link for now: {} {fault}", program.display());
             },
+            Err(_) => {},
         }
         failures = if began.elapsed() >= SETTLED { 0 } else { failures + 1 };
         let pause = BACKOFF.delay(failures.saturating_sub(1), &mut jitter);
@@ -301,14 +324,11 @@ fn write_orders(mut stdin: ChildStdin, orders: &Receiver<String>) {
     }
 }
 
-fn find() -> Option<PathBuf> {
-    let name = format!("{PROGRAM}{}", env::consts::EXE_SUFFIX);
-    let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(&name)));
-    let paths = env::var_os("PATH").unwrap_or_default();
-    beside
-        .into_iter()
-        .chain(env::split_paths(&paths).map(|directory| directory.join(&name)))
-        .find(|path| path.is_file())
+/// One that can be run. A file of that name that cannot is passed over.
+fn find() -> Result<PathBuf, LaunchError> {
+    let exe = env::current_exe().ok();
+    let beside = exe.as_deref().and_then(Path::parent).unwrap_or_else(|| Path::new(""));
+    hana_process::find_program_beside(PROGRAM, beside)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -8,13 +8,18 @@ mod clock;
 mod complaint;
 mod config;
 mod daemon;
+mod file_watch;
+mod host_id;
 mod keeper;
 mod link_process;
 mod log;
 mod look_keeper;
 mod neighbours;
+mod own_program;
+mod reloader;
 mod run_record;
 mod service_manager;
+mod signals;
 mod state_dir;
 mod timekeeper;
 mod watchdog;
@@ -29,15 +34,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use hana_network::JoinError;
 use hana_network::Node;
 use hana_network::NodeConfig;
 use hana_network::Unmet;
 use hana_network::UnmetLayer;
+use hana_protocol::NodeId;
 use hana_protocol::in_full;
 use hana_protocol::role;
-use signal_hook::consts::SIGINT;
-use signal_hook::consts::SIGTERM;
-use signal_hook::iterator::Signals;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -45,9 +49,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::DaemonConfig;
 use crate::daemon::Daemon;
 use crate::daemon::DaemonEvent;
+use crate::daemon::Ending;
+use crate::daemon::Leave;
+use crate::host_id::HostId;
 use crate::link_process::LinkProcess;
 use crate::log::Audience;
 use crate::log::Log;
+use crate::own_program::OwnProgram;
+use crate::reloader::Reloader;
 use crate::state_dir::StateDir;
 use crate::timekeeper::Timekeeper;
 use crate::watchdog::Limit;
@@ -60,6 +69,12 @@ struct Arguments {
     /// The configuration; else `HANA_CONFIG`, the user's config directory, config/ here.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The id of this machine from now on, remembered; else `HANA_HOST`, the one it had, its hostname.
+    #[arg(long, value_name = "ID")]
+    host: Option<NodeId>,
+    /// Take the place of the daemon that runs here; what that launched goes on.
+    #[arg(long)]
+    replace: bool,
 }
 
 /// Scouting has no part in a daemon's joining, so this is ample.
@@ -69,6 +84,7 @@ const JOIN: Duration = Duration::from_secs(15);
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    let program = OwnProgram::of_this_process();
     let arguments = Arguments::parse();
     let log = match Log::start() {
         Ok(log) => log,
@@ -78,7 +94,14 @@ fn main() -> ExitCode {
         },
     };
     let unmet = log_to_stderr_and(&log);
-    let outcome = run(&arguments, &log, unmet);
+    let outcome = run(&arguments, &log, unmet, &program);
+    let outcome = match outcome {
+        Ok(Ending::Left(Leave::Replace)) => {
+            log.flush(LAST_LINES);
+            Err(program.become_it())
+        },
+        outcome => outcome,
+    };
     if let Err(error) = &outcome {
         let line = format!("hanad: {}", in_full(error.as_ref()));
         // `eprintln` panics where nobody can hear it.
@@ -86,7 +109,7 @@ fn main() -> ExitCode {
         log.add(&line, Audience::File);
     }
     log.flush(LAST_LINES);
-    outcome.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+    outcome.map_or(ExitCode::FAILURE, |_| ExitCode::SUCCESS)
 }
 
 /// Standard error for whoever looks on, the log for who comes later. Neither can hold the daemon up, nor end
@@ -103,9 +126,19 @@ fn log_to_stderr_and(log: &Log) -> Unmet {
     unmet
 }
 
-fn run(arguments: &Arguments, log: &Log, unmet: Unmet) -> anyhow::Result<()> {
-    let identity = NodeConfig::of_host()?;
-    let (state, trouble) = StateDir::of(identity.host());
+fn run(
+    arguments: &Arguments,
+    log: &Log,
+    unmet: Unmet,
+    program: &OwnProgram,
+) -> anyhow::Result<Ending> {
+    // First of all, so that a signal during the rest is not lost.
+    let signals = signals::register().context("listening to signals")?;
+    let mut host = HostId::find(arguments.host.as_ref())?;
+    if arguments.replace {
+        host.take_place()?;
+    }
+    let (state, trouble) = StateDir::of(host.id());
     log.write_to(state.own_log());
     if let Some(trouble) = trouble {
         tracing::warn!("{trouble}");
@@ -113,24 +146,22 @@ fn run(arguments: &Arguments, log: &Log, unmet: Unmet) -> anyhow::Result<()> {
     let config = DaemonConfig::find(arguments.config.as_deref())?;
     unmet.watch(&config.network)?;
     let show = config.network.show.clone();
-    let identity = identity.with_network(config.network);
+    let identity = NodeConfig::of_daemon(host.id().clone())?.with_network(config.network.clone());
     if let Err(problem) = hana_process::adopt_orphans() {
         tracing::warn!("what a visualization leaves behind may stay: {problem}");
     }
     // Bounded: who fills it waits. What comes from the mesh waits in inboxes, which are bounded too.
     let (events, inbox) = mpsc::sync_channel(1024);
-    // Before joining, so that a signal during it is not lost.
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("listening to signals")?;
-    let of_signals = events.clone();
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        for _ in signals.forever() {
-            of_signals.send(DaemonEvent::End).ok();
-        }
-    })?;
-    let node = Node::<role::Daemon>::join(identity)
-        .wait(JOIN)
-        .context("joining the mesh")?
-        .context("joining the mesh")?;
+    signals::forward(signals, program.clone(), events.clone())?;
+    let joined = Node::<role::Daemon>::join(identity).wait(JOIN).context("joining the mesh")?;
+    let node = match joined {
+        Err(JoinError::IdTaken(rival)) => {
+            anyhow::bail!("joining the mesh: {rival}; {}", host.give_way())
+        },
+        joined => joined.context("joining the mesh")?,
+    };
+    host.hold();
+    host.log();
     let _answering = log.publish_on(&node);
     let of_show = show.map(|show| format!(", show '{show}'")).unwrap_or_default();
     tracing::info!("'{}' is on the mesh{of_show}; {}", node.id(), config.origin);
@@ -151,8 +182,16 @@ fn run(arguments: &Arguments, log: &Log, unmet: Unmet) -> anyhow::Result<()> {
         }
     };
     let timekeeper = Timekeeper::new(&node, config.timeline, state.timeline(), order);
-    Daemon::new(node, config.catalogue, config.origin, state, events, timekeeper)
-        .run(&inbox, &watchdog)
+    let reloader = Reloader::start(arguments.config.clone(), &config, events.clone())?;
+    let daemon = Daemon::new(node, config, reloader, state, events, timekeeper);
+    match daemon.run(&inbox, &watchdog)? {
+        Ending::Displaced => anyhow::bail!(
+            "another machine is called '{}' too, and was there first; {}. What this one launched goes on",
+            host.id(),
+            host.give_way()
+        ),
+        ending => Ok(ending),
+    }
 }
 
 fn watch_the_loop(log: &Log) -> anyhow::Result<Watchdog> {

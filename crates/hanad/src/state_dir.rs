@@ -101,7 +101,7 @@ impl StateDir {
 
     /// What is written down of what runs.
     pub(crate) fn run_records(&self) -> RunRecords {
-        RunRecords::new(self.dir.join("run"))
+        RunRecords::new(self.dir.join(RUN))
     }
 
     /// The file with the last look of a visualization.
@@ -126,6 +126,19 @@ impl StateDir {
 }
 
 const OWN: &str = "hanad";
+/// The directory of the run records of a host.
+pub(crate) const RUN: &str = "run";
+
+/// Where the state of every host of this user lies: the directory that is wished for, or what is used in its place.
+pub(crate) fn usable_base() -> PathBuf {
+    wished().ok().filter(|base| check(&base.join(PROBED)).is_ok()).unwrap_or_else(|| {
+        let spare = spare_base();
+        private_dir(&spare).ok();
+        spare
+    })
+}
+/// No host is called so: no id begins with `_`.
+const PROBED: &str = "_probe";
 
 /// The name of a node's log. A visualization may be called like the daemon; no id begins with `_`.
 fn name_of(node: &NodeId) -> &str {

@@ -69,9 +69,13 @@ pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
 }
 
 fn join(id: Option<&NodeId>) -> anyhow::Result<Node<role::Bridge>> {
-    let default = NodeId::new("osc")?;
-    let host = NodeConfig::from_environment(default.clone())?.host().clone();
-    let id = id.cloned().unwrap_or_else(|| NodeId::from_hostname(&format!("{default}-{host}")));
+    let id = match id {
+        Some(id) => id.clone(),
+        None => {
+            let config = NodeConfig::from_environment(NodeId::new("osc")?)?.with_host_of_daemon();
+            NodeId::from_hostname(&format!("{}-{}", config.id(), config.host()))
+        },
+    };
     let config = NodeConfig::from_environment(id)?;
     Ok(Node::join(config).wait(Duration::from_secs(5))??)
 }

@@ -4,20 +4,26 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
-use hana_network::NodeConfig;
+use hana_network::HostMemory;
+use hana_network::HostUse;
 use hana_protocol::NodeId;
 
 /// Where a daemon with this environment writes its log, as long as it can write there.
 pub(crate) fn of_daemon_with(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
-    let host = match environment.get("HANA_HOST") {
-        Some(host) => NodeId::new(host.as_str()).ok()?,
-        None => NodeConfig::of_host().ok()?.host().clone(),
-    };
-    let base = if let Some(base) = environment.get("HANA_STATE") {
+    let base: PathBuf = if let Some(base) = environment.get("HANA_STATE") {
         base.into()
     } else {
         let base = etcetera::choose_base_strategy().ok()?;
         base.state_dir().unwrap_or_else(|| base.data_dir()).join("hana")
+    };
+    let host = match environment.get("HANA_HOST") {
+        Some(host) => NodeId::new(host.as_str()).ok()?,
+        None => {
+            let hostname = hana_network::hostname_id();
+            HostMemory::read(&base)
+                .host(&hana_network::machine_id(), &hostname, |_| HostUse::InUse)
+                .unwrap_or(hostname)
+        },
     };
     Some(base.join(host.as_str()).join("log").join("hanad.log"))
 }

@@ -25,6 +25,7 @@ use crate::SettingsError;
 use crate::SettingsFile;
 use crate::WhenAppVanishes;
 use crate::custom::Hearing;
+use crate::joining::host_memory::remembered_host;
 
 /// How a node joins. The defaults need no configuration on any network with multicast.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub struct NodeConfig {
     /// The id that the program gives itself; none for daemons and passing commands.
     pub(crate) kind: Option<NodeId>,
     pub(crate) host: NodeId,
+    /// Whether that was said, and is not to be asked of the daemon.
+    pub(crate) host_is_named: bool,
     pub(crate) program: String,
     pub(crate) presence: Presence,
     pub(crate) daemon: SocketAddr,
@@ -115,7 +118,8 @@ impl NodeConfig {
     ///
     /// `HANA_NODE` overrides the id: a daemon that launches a program says so which id it shall have. The id
     /// given here stays its kind: what is sent to all `ripples` reaches `ripples-2` too.
-    /// `HANA_HOST` overrides the host's id, which is else made of the hostname, and `HANA_PORT` the port of its daemon: with
+    /// The host is the one that the daemon of this machine says when the node joins; without a daemon the one that the
+    /// machine was last, or its hostname. `HANA_HOST` overrides it, and `HANA_PORT` the port of the daemon: with
     /// both, one machine can be several hosts, for a bench. `HANA_LOOK` names a file with the
     /// look that an earlier run had ([`LastLook`]). `HANA_PLAYOUT_MS` is how many milliseconds behind a visualization
     /// plays what it is sent, from 0 to 200, whatever the program says. `HANA_PRIORITY` is how much the word of an app or a
@@ -129,20 +133,26 @@ impl NodeConfig {
         let kind = Some(id.clone());
         let id = id_from("HANA_NODE")?.unwrap_or(id);
         let last_look = LastLook::of_environment(&id);
-        let config = Self::of(id, host_id()?)
-            .with_daemon_at(daemon_port()?)
-            .with_network(SettingsFile::find(None)?.network);
+        let config = Self::of_environment(id)?.with_network(SettingsFile::find(None)?.network);
         Ok(Self { kind, last_look, delay: playout_delay()?, priority: own_priority()?, ..config })
     }
 
-    /// The node that is the daemon of this machine: its id is the host's id.
+    /// The daemon of this machine, which is this host: the host's id is the daemon's.
     ///
     /// # Errors
     ///
-    /// When `HANA_HOST` is set to what is no id, or `HANA_PORT` to what is no port.
-    pub fn of_host() -> Result<Self, ConfigError> {
-        let host = host_id()?;
-        Ok(Self::of(host.clone(), host).with_daemon_at(daemon_port()?))
+    /// When `HANA_PORT` is set to what is no port.
+    pub fn of_daemon(host: NodeId) -> Result<Self, ConfigError> {
+        let config = Self::of(host.clone(), host).with_daemon_at(daemon_port()?);
+        Ok(Self { host_is_named: true, ..config })
+    }
+
+    /// A node on this machine, wherever its host's id comes from.
+    fn of_environment(id: NodeId) -> Result<Self, ConfigError> {
+        let named = named_host()?;
+        let host_is_named = named.is_some();
+        let config = Self::of(id, named.unwrap_or_else(remembered_host));
+        Ok(Self { host_is_named, ..config }.with_daemon_at(daemon_port()?))
     }
 
     /// A node that looks on, asks and goes, with the network settings of this machine.
@@ -151,8 +161,7 @@ impl NodeConfig {
     ///
     /// When `HANA_HOST` is set to what is no id, or the settings cannot be used.
     pub fn passing(name: &NodeId) -> Result<Self, ConfigError> {
-        let config = Self::of(name.numbered(std::process::id()), host_id()?)
-            .with_daemon_at(daemon_port()?)
+        let config = Self::of_environment(name.numbered(std::process::id()))?
             .with_network(SettingsFile::find(None)?.network);
         Ok(Self { presence: Presence::Passing, ..config })
     }
@@ -166,6 +175,7 @@ impl NodeConfig {
             id,
             kind: None,
             host,
+            host_is_named: false,
             program,
             presence: Presence::Announced,
             daemon: SocketAddr::from((Ipv4Addr::LOCALHOST, Self::DAEMON_PORT)),
@@ -186,7 +196,7 @@ impl NodeConfig {
     /// Takes it for a node of that host, whose daemon listens at that port of this machine: for who is several hosts.
     #[must_use]
     pub fn on_host(self, host: NodeId, port: u16) -> Self {
-        Self { host, ..self.with_daemon_at(port) }
+        Self { host, host_is_named: true, ..self.with_daemon_at(port) }
     }
 
     const fn with_daemon_at(mut self, port: u16) -> Self {
@@ -333,9 +343,13 @@ fn own_priority() -> Result<Priority, ConfigError> {
     priority.map_err(|_| ConfigError::Priority { value: value.chars().take(40).collect() })
 }
 
-fn host_id() -> Result<NodeId, ConfigError> {
-    let hostname = || NodeId::from_hostname(&gethostname::gethostname().to_string_lossy());
-    Ok(id_from("HANA_HOST")?.unwrap_or_else(hostname))
+/// The host that `HANA_HOST` says this machine is, if it does.
+///
+/// # Errors
+///
+/// When it is no id.
+pub fn named_host() -> Result<Option<NodeId>, ConfigError> {
+    id_from("HANA_HOST")
 }
 
 fn id_from(variable: &'static str) -> Result<Option<NodeId>, ConfigError> {

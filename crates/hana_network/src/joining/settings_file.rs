@@ -157,20 +157,29 @@ impl SettingsFile {
     }
 
     fn find_file(named: Option<&Path>) -> Result<Self, SettingsError> {
-        let from_variable =
-            env::var_os("HANA_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-        if let Some(path) = named.map(PathBuf::from).or(from_variable) {
+        if let Some(path) = named.map(PathBuf::from).or_else(from_variable) {
             return Self::load(&path);
         }
-        let of_user =
-            etcetera::choose_base_strategy().ok().map(|base| base.config_dir().join("hana"));
-        let beside = env::current_dir().ok().map(|here| here.join("config"));
         let has_files =
             |path: &PathBuf| path.join(SETTINGS).exists() || path.join(CATALOGUE).exists();
-        of_user.into_iter().chain(beside).find(has_files).map_or_else(
+        of_user().into_iter().chain(beside()).find(has_files).map_or_else(
             || Ok(Self::of(File::parse("", Path::new(SETTINGS))?, Origin::BuiltIn)),
             |directory| Self::load(&directory),
         )
+    }
+
+    /// The files that [`SettingsFile::find`] looks for, with the catalogues that may lie beside them.
+    #[must_use]
+    pub fn places(named: Option<&Path>) -> Vec<PathBuf> {
+        let directories: Vec<PathBuf> = match named.map(PathBuf::from).or_else(from_variable) {
+            Some(file) if file.is_file() => {
+                let beside = file.with_file_name(CATALOGUE);
+                return vec![file, beside];
+            },
+            Some(directory) => vec![directory],
+            None => of_user().into_iter().chain(beside()).collect(),
+        };
+        directories.iter().flat_map(|dir| [dir.join(SETTINGS), dir.join(CATALOGUE)]).collect()
     }
 
     /// Reads a file, or a directory that may have either of the two files. Looks at no environment.
@@ -216,6 +225,18 @@ impl SettingsFile {
         let timeline = first(tempo, quantum).unwrap_or(Timeline::DEFAULT);
         Self { network, visualizations, timeline, link: link.unwrap_or(true), origin }
     }
+}
+
+fn from_variable() -> Option<PathBuf> {
+    env::var_os("HANA_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+fn of_user() -> Option<PathBuf> {
+    etcetera::choose_base_strategy().ok().map(|base| base.config_dir().join("hana"))
+}
+
+fn beside() -> Option<PathBuf> {
+    env::current_dir().ok().map(|here| here.join("config"))
 }
 
 fn switch(word: &str) -> Result<bool, SettingsError> {

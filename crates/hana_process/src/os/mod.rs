@@ -1,4 +1,4 @@
-//! What differs by platform. Both modules have the same face: `Leader`, `started`, `is_executable`,
+//! What differs by platform. Both modules have the same face: `Leader`, `started`, `is_executable`, `is_no_program`,
 //! `adopt_orphans`, `reap_orphans`, `kill_marked`.
 
 #[cfg(unix)]

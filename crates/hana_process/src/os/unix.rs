@@ -311,6 +311,11 @@ pub(crate) fn is_executable(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
 
+/// Whether the system refused a file because it is no program.
+pub(crate) fn is_no_program(problem: &io::Error) -> bool {
+    problem.raw_os_error() == Some(Errno::NOEXEC.raw_os_error())
+}
+
 #[cfg(target_os = "linux")]
 use linux::Holder;
 #[cfg(target_os = "linux")]

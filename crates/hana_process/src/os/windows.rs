@@ -109,6 +109,11 @@ pub(crate) fn is_executable(_file: &Path) -> bool {
     true
 }
 
+/// `ERROR_BAD_EXE_FORMAT`.
+pub(crate) fn is_no_program(problem: &io::Error) -> bool {
+    problem.raw_os_error() == Some(193)
+}
+
 pub(crate) const fn started(_pid: u32) -> Option<String> {
     None
 }

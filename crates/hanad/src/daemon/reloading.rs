@@ -1,0 +1,154 @@
+//! A catalogue that is edited while a show runs: it is taken, and nothing that runs is interrupted.
+
+use hana_network::Request;
+use hana_process::Catalogue;
+use hana_process::CatalogueChanges;
+use hana_process::CatalogueEntry;
+use hana_process::UnknownVisualization;
+use hana_protocol::Control;
+use hana_protocol::Event;
+use hana_protocol::EventKind;
+use hana_protocol::NodeId;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::Daemon;
+use super::beside;
+use crate::config::DaemonConfig;
+use crate::reloader::ReloadCause;
+use crate::reloader::Reloaded;
+
+/// The entry that something is launched by: that of the catalogue, or the last one of what was removed while it runs.
+pub(super) fn entry_of<'a>(
+    catalogue: &'a Catalogue,
+    retired: &'a BTreeMap<NodeId, CatalogueEntry>,
+    name: &str,
+) -> Result<&'a CatalogueEntry, UnknownVisualization> {
+    catalogue.get(name).or_else(|unknown| {
+        retired.values().find(|entry| entry.name.as_str() == name).ok_or(unknown)
+    })
+}
+
+impl Daemon {
+    /// The files were read again.
+    pub(super) fn take_reloaded(&mut self, reloaded: Reloaded) {
+        let Reloaded { cause, outcome } = reloaded;
+        let (changes, later) = match outcome {
+            Ok(Some(config)) => self.apply(*config, &cause),
+            Ok(None) => Default::default(),
+            Err(problem) => return self.refuse_reload(cause, problem),
+        };
+        match cause {
+            ReloadCause::Changed | ReloadCause::Signal => {},
+            ReloadCause::Command(request) => {
+                let CatalogueChanges { added, removed, changed, .. } = changes;
+                request.accept(hana_protocol::Reloaded { added, removed, changed, later });
+            },
+            ReloadCause::Start(request) => self.start_if_known(request),
+        }
+    }
+
+    fn apply(
+        &mut self,
+        config: DaemonConfig,
+        cause: &ReloadCause,
+    ) -> (CatalogueChanges, Vec<String>) {
+        self.reload_complaint.is_over();
+        let later = self.started_with.changed_for_later(&config);
+        if later.is_empty() {
+            self.later_complaint.is_over();
+        } else if self.later_complaint.is_news(&later.join(", ")) {
+            tracing::warn!(
+                "{} changed in hanad.toml; that takes effect when hanad is started again (SIGUSR2 does that without ending what runs)",
+                later.join(", ")
+            );
+        }
+        let changes = CatalogueChanges::between(&self.catalogue, &config.catalogue);
+        if changes.is_empty() {
+            if !matches!(cause, ReloadCause::Changed | ReloadCause::Start(_)) {
+                tracing::info!("the catalogue was read again; nothing changed");
+            }
+            return (changes, later);
+        }
+        let text = format!("the catalogue was read again; {changes}");
+        tracing::info!("{text}");
+        self.say_of_catalogue(EventKind::CatalogueChanged, text);
+        self.put_in_force(config.catalogue);
+        (changes, later)
+    }
+
+    /// What runs goes on: by its policy as it is now, or by its last one where its entry is gone. A program that is
+    /// another is for the next launch.
+    fn put_in_force(&mut self, catalogue: Catalogue) {
+        let old = std::mem::replace(&mut self.catalogue, catalogue);
+        self.pacer.set_pace(self.catalogue.pace());
+        for keeper in self.keepers.values_mut() {
+            let name = keeper.supervisor.name().to_owned();
+            match (self.catalogue.get(&name), old.get(&name)) {
+                (Ok(entry), _) => keeper.set_policy(entry.policy.clone()),
+                (Err(_), Ok(last)) => {
+                    self.retired.insert(last.name.clone(), last.clone());
+                },
+                (Err(_), Err(_)) => {},
+            }
+        }
+        self.retired.retain(|name, _| self.catalogue.get(name.as_str()).is_err());
+        // Deadlines may be others.
+        self.look_at = Instant::now();
+        self.log_faulty_programs();
+    }
+
+    /// Says what of the catalogue cannot be started here, before somebody tries in the middle of a show.
+    pub(super) fn log_faulty_programs(&self) {
+        for entry in self.catalogue.entries() {
+            match entry.check(&beside()) {
+                Ok(()) => {},
+                // Not everything that a catalogue has need be built on each machine.
+                Err(missing @ hana_process::LaunchError::ProgramNotFound { .. }) => {
+                    tracing::info!("'{}' cannot be started: {missing}", entry.name);
+                },
+                Err(fault) => tracing::warn!("'{}' cannot be started: {fault}", entry.name),
+            }
+        }
+    }
+
+    fn refuse_reload(&mut self, cause: ReloadCause, problem: String) {
+        if self.reload_complaint.is_news(&problem) || matches!(cause, ReloadCause::Signal) {
+            tracing::warn!("going on with the catalogue as it was: {problem}");
+            self.say_of_catalogue(EventKind::CatalogueRefused, problem.clone());
+        }
+        match cause {
+            ReloadCause::Changed | ReloadCause::Signal => {},
+            ReloadCause::Command(request) => request.refuse(problem),
+            ReloadCause::Start(request) => {
+                let name = match request.control() {
+                    Control::Start(start) => start.name.clone(),
+                    other => other.name().into(),
+                };
+                match self.catalogue.get(&name) {
+                    Ok(_) => self.start_if_known(request),
+                    Err(unknown) => request.refuse(format!(
+                        "{unknown}; and what is written there now cannot be used: {problem}"
+                    )),
+                }
+            },
+        }
+    }
+
+    /// Starts what the catalogue has by now, and refuses what it still has not.
+    fn start_if_known(&mut self, request: Request) {
+        let Control::Start(start) = request.control().clone() else { return };
+        match self.catalogue.get(&start.name) {
+            Ok(_) => self.start_at(request, start),
+            Err(unknown) => request.refuse(unknown.to_string()),
+        }
+    }
+
+    fn say_of_catalogue(&self, kind: EventKind, text: String) {
+        let event = Event { kind, about: self.node.id().clone(), text };
+        if let Err(problem) = self.node.events().publish(&event) {
+            tracing::warn!("what became of the catalogue is not published: {problem}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Which host this daemon is, for as long as it lives, and that it is the only one of it here.
+
+use std::fs;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::fs::TryLockError;
+use std::io;
+use std::io::Read;
+use std::io::Seek;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::bail;
+use hana_network::HostMemory;
+use hana_network::HostUse;
+use hana_network::hostname_id;
+use hana_network::machine_id;
+use hana_network::named_host;
+use hana_protocol::NodeId;
+
+use crate::state_dir;
+
+/// The id of the host. `HANA_HOST` says it; else it is remembered in the state directory, since the hostname may change.
+#[derive(Debug)]
+pub(crate) struct HostId {
+    id: NodeId,
+    base: PathBuf,
+    /// How the machine is called now, where that says which host it is.
+    hostname: Option<NodeId>,
+    /// Held while this daemon lives, so that others see it.
+    lock: Option<File>,
+}
+
+/// How long a daemon that is to make room may take.
+const LEAVES_WITHIN: Duration = Duration::from_secs(10);
+/// The file that a living daemon holds, with its process id.
+const LOCK: &str = "hanad.lock";
+
+impl HostId {
+    /// The host that this machine is: `wanted` by whoever starts the daemon, else by `HANA_HOST`, else as remembered.
+    pub(crate) fn find(wanted: Option<&NodeId>) -> anyhow::Result<Self> {
+        let base = state_dir::usable_base();
+        if let Some(id) = named_host()?.filter(|_| wanted.is_none()) {
+            return Ok(Self { id, base, hostname: None, lock: None });
+        }
+        let hostname = hostname_id();
+        let id = wanted.cloned().unwrap_or_else(|| {
+            HostMemory::read(&base)
+                .host(&machine_id(), &hostname, |host| use_of(&base, host))
+                .unwrap_or_else(|| hostname.clone())
+        });
+        Ok(Self { id, base, hostname: Some(hostname), lock: None })
+    }
+
+    pub(crate) const fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    /// Says of itself what a person may not expect.
+    pub(crate) fn log(&self) {
+        let Some(hostname) = &self.hostname else { return };
+        if *hostname != self.id {
+            tracing::info!(
+                "the hostname is '{hostname}'; this host stays '{}', as before. To call it otherwise: `hanad --host {hostname}`, or HANA_HOST",
+                self.id
+            );
+        }
+        for host in HostMemory::read(&self.base).hosts(&machine_id()) {
+            if *host != self.id && use_of(&self.base, host) == HostUse::InUse {
+                tracing::warn!(
+                    "what was launched here as host '{host}' may still run, and is not looked after; HANA_HOST={host} hanad takes it over"
+                );
+            }
+        }
+    }
+
+    /// Remembers it, and holds its place. What cannot be written is no reason not to run.
+    pub(crate) fn hold(&mut self) {
+        if let Some(hostname) = &self.hostname {
+            self.remember(hostname, &self.id);
+        }
+        match self.lock() {
+            Ok(lock) => self.lock = lock,
+            Err(problem) => tracing::debug!("no other daemon sees that this one lives: {problem}"),
+        }
+    }
+
+    fn remember(&self, hostname: &NodeId, id: &NodeId) {
+        let (before, machine) = (HostMemory::read(&self.base), machine_id());
+        let mut memory = before.clone();
+        memory.remember(&machine, hostname, id);
+        if memory == before {
+            return;
+        }
+        if let Err(problem) = memory.write(&self.base) {
+            tracing::warn!(
+                "that this machine is host '{id}' is not remembered ({problem}): it is another one when its hostname changes"
+            );
+        }
+    }
+
+    fn lock(&self) -> io::Result<Option<File>> {
+        let directory = self.base.join(self.id.as_str());
+        fs::create_dir_all(&directory)?;
+        let path = directory.join(LOCK);
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        // Another that looks whether it is free holds it for a moment.
+        for _ in 0..5 {
+            match file.try_lock() {
+                Ok(()) => {
+                    file.set_len(0)?;
+                    file.rewind()?;
+                    write!(file, "{}", std::process::id())?;
+                    return Ok(Some(file));
+                },
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
+                Err(TryLockError::Error(problem)) => return Err(problem),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Another machine has this id. Where the name of this one has changed since it got it, it is to be taken next time:
+    /// a person gave the copy of a disk a name of its own. Says what to do.
+    pub(crate) fn give_way(&self) -> String {
+        match &self.hostname {
+            Some(hostname) if *hostname != self.id => {
+                self.remember(hostname, hostname);
+                format!("this one is '{hostname}' when hanad is started again")
+            },
+            _ => "give this one another name, HANA_HOST=..., and start hanad again".into(),
+        }
+    }
+
+    /// Has the daemon of this host that runs here make room. What it launched goes on.
+    pub(crate) fn take_place(&self) -> anyhow::Result<()> {
+        let path = self.base.join(self.id.as_str()).join(LOCK);
+        if is_free(&path) {
+            tracing::info!("there is no daemon of '{}' here to replace", self.id);
+            return Ok(());
+        }
+        let mut text = String::new();
+        File::open(&path)?.read_to_string(&mut text)?;
+        let pid = text.trim().parse().context("the process id of the daemon that runs")?;
+        ask_to_leave(pid).with_context(|| format!("asking hanad, process {pid}, to make room"))?;
+        let until = Instant::now() + LEAVES_WITHIN;
+        while !is_free(&path) {
+            if Instant::now() >= until {
+                bail!("hanad, process {pid}, does not make room; is it stopped, or an older one?");
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+/// Whether no living daemon holds it. One that cannot be opened is not held by a daemon of this user.
+fn is_free(lock: &Path) -> bool {
+    let Ok(file) = File::open(lock) else { return true };
+    !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+fn use_of(base: &Path, host: &NodeId) -> HostUse {
+    let directory = base.join(host.as_str());
+    if !is_free(&directory.join(LOCK)) {
+        return HostUse::Taken;
+    }
+    let has_records = fs::read_dir(directory.join(state_dir::RUN)).is_ok_and(|mut found| {
+        found.any(|entry| {
+            entry.is_ok_and(|entry| entry.path().extension().is_some_and(|of| of == "json"))
+        })
+    });
+    if has_records { HostUse::InUse } else { HostUse::Idle }
+}
+
+#[cfg(unix)]
+fn ask_to_leave(pid: i32) -> io::Result<()> {
+    let pid = rustix::process::Pid::from_raw(pid)
+        .ok_or_else(|| io::Error::other("it has no process id"))?;
+    Ok(rustix::process::kill_process(pid, rustix::process::Signal::QUIT)?)
+}
+
+#[cfg(not(unix))]
+fn ask_to_leave(_pid: i32) -> io::Result<()> {
+    Err(io::Error::other("not on this platform"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn host(base: &Path, id: &str, hostname: &str) -> HostId {
+        let id = NodeId::new(id).unwrap();
+        let hostname = Some(NodeId::new(hostname).unwrap());
+        HostId { id, base: base.into(), hostname, lock: None }
+    }
+
+    #[test]
+    fn a_living_daemon_is_seen_and_an_ended_one_is_not() {
+        let base = tempfile::tempdir().unwrap();
+        let mut alpha = host(base.path(), "alpha", "alpha");
+        assert_eq!(use_of(base.path(), alpha.id()), HostUse::Idle);
+        alpha.hold();
+        assert_eq!(use_of(base.path(), alpha.id()), HostUse::Taken);
+        alpha.lock = None;
+        assert_eq!(use_of(base.path(), alpha.id()), HostUse::Idle);
+    }
+
+    #[test]
+    fn a_copied_disk_that_was_renamed_takes_its_own_name() {
+        let base = tempfile::tempdir().unwrap();
+        let copy = host(base.path(), "alpha", "beta");
+        copy.remember(&NodeId::new("alpha").unwrap(), copy.id());
+        assert!(copy.give_way().contains("'beta'"));
+        let beta = NodeId::new("beta").unwrap();
+        let next = HostMemory::read(base.path()).host(&machine_id(), &beta, |_| HostUse::Idle);
+        assert_eq!(next, Some(beta));
+        let same = host(base.path(), "alpha", "alpha");
+        assert!(same.give_way().contains("HANA_HOST="));
+    }
+}

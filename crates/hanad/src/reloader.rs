@@ -1,0 +1,129 @@
+//! Reads catalogue and settings again, on a thread of its own: the disk that they lie on may hang.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::Duration;
+
+use hana_network::Request;
+use hana_protocol::in_full;
+
+use crate::config::DaemonConfig;
+use crate::daemon::DaemonEvent;
+use crate::file_watch::FileWatch;
+use crate::file_watch::look_at;
+
+/// Why the files are read again.
+pub(crate) enum ReloadCause {
+    /// They have changed.
+    Changed,
+    /// SIGHUP.
+    Signal,
+    /// `hana reload`.
+    Command(Request),
+    /// A start of what the catalogue does not have.
+    Start(Request),
+}
+
+/// What has become of it: none where the files are those that were read before, else what they say or what is wrong.
+pub(crate) struct Reloaded {
+    pub(crate) cause: ReloadCause,
+    pub(crate) outcome: Result<Option<Box<DaemonConfig>>, String>,
+}
+
+/// The thread, to be asked.
+pub(crate) struct Reloader {
+    asked: Sender<ReloadCause>,
+}
+
+/// How often the files are looked at.
+const POLL: Duration = Duration::from_millis(500);
+
+impl Reloader {
+    /// Begins to watch the files that `config` was read from; `named` is what the command line names.
+    pub(crate) fn start(
+        named: Option<PathBuf>,
+        config: &DaemonConfig,
+        events: SyncSender<DaemonEvent>,
+    ) -> io::Result<Self> {
+        let files = config.files(named.as_deref());
+        let watch = FileWatch::new(look_at(&files));
+        let catalogue = config.catalogue_file.clone();
+        let worker = Worker { named, files, watch, catalogue, failed: false, events };
+        let (asked, questions) = mpsc::channel();
+        thread::Builder::new().name("reload".into()).spawn(move || worker.run(&questions))?;
+        Ok(Self { asked })
+    }
+
+    /// Has the files read. What comes of it comes as an event.
+    pub(crate) fn ask(&self, cause: ReloadCause) {
+        self.asked.send(cause).ok();
+    }
+}
+
+struct Worker {
+    named: Option<PathBuf>,
+    files: Vec<PathBuf>,
+    watch: FileWatch,
+    /// The file of the catalogue that is in force.
+    catalogue: Option<PathBuf>,
+    /// Whether what was read last cannot be used.
+    failed: bool,
+    events: SyncSender<DaemonEvent>,
+}
+
+impl Worker {
+    fn run(mut self, questions: &Receiver<ReloadCause>) {
+        loop {
+            let (cause, outcome) = match questions.recv_timeout(POLL) {
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    if !self.watch.see(look_at(&self.files)) {
+                        continue;
+                    }
+                    (ReloadCause::Changed, self.load())
+                },
+                Ok(cause) => {
+                    let now = look_at(&self.files);
+                    let is_same = !self.failed && !self.watch.is_news(&now);
+                    self.watch.take(now);
+                    let skips = is_same && matches!(cause, ReloadCause::Start(_));
+                    let outcome = if skips { Ok(None) } else { self.load() };
+                    (cause, outcome)
+                },
+            };
+            if self.events.send(DaemonEvent::Reloaded(Reloaded { cause, outcome })).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn load(&mut self) -> Result<Option<Box<DaemonConfig>>, String> {
+        let loaded = self.load_whole();
+        self.failed = loaded.is_err();
+        let config = loaded?;
+        let files = config.files(self.named.as_deref());
+        if files != self.files {
+            self.watch.take(look_at(&files));
+            self.files = files;
+        }
+        self.catalogue.clone_from(&config.catalogue_file);
+        Ok(Some(Box::new(config)))
+    }
+
+    fn load_whole(&self) -> Result<DaemonConfig, String> {
+        // Whatever else would be found in its place was not meant to be used.
+        if let Some(file) = self.catalogue.as_ref().filter(|file| !file.exists()) {
+            return Err(format!(
+                "the catalogue {} is gone; put it there again, or start hanad again without it",
+                file.display()
+            ));
+        }
+        DaemonConfig::find(self.named.as_deref()).map_err(|problem| in_full(&problem))
+    }
+}
