@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Kill(NodeArgument),
     /// Do nothing about the trouble a visualization is in, and tell nobody any more, until it changes.
     Ignore(NodeArgument),
+    /// Have a daemon read its catalogue and settings again; what runs goes on.
+    Reload(ReloadArguments),
     /// Let looks stay as they are, whatever is played, until `hana resume`.
     Hold(OverrideArguments),
     /// Draw black until `hana resume`.
@@ -174,6 +176,13 @@ pub(crate) struct NodeArgument {
 }
 
 #[derive(Args)]
+pub(crate) struct ReloadArguments {
+    /// The host whose daemon it is; this one if left out.
+    #[arg(long)]
+    pub(crate) host: Option<NodeId>,
+}
+
+#[derive(Args)]
 #[group(required = true, multiple = true)]
 pub(crate) struct OverrideArguments {
     /// The visualizations' ids, as `hana nodes` lists them.
@@ -298,6 +307,8 @@ pub(crate) enum Service {
     Install(ServiceArguments),
     /// Stop the service, with what it launched, and remove it.
     Remove(ServiceArguments),
+    /// Start the daemon again, as after an update; what it launched goes on.
+    Restart(ServiceArguments),
     /// Whether it is installed and runs, since when, and where its log is.
     Status(ServiceArguments),
 }

@@ -14,6 +14,7 @@ mod nodes;
 mod overrides;
 mod ping;
 mod process;
+mod reload;
 mod send;
 mod service;
 mod set;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::Restart(node) => process::restart(&node, json),
         Command::Kill(node) => process::kill(&node, json),
         Command::Ignore(node) => process::ignore(&node, json),
+        Command::Reload(arguments) => reload::run(&arguments, json),
         Command::Hold(arguments) => overrides::run::<Hold>(&arguments, json),
         Command::Blackout(arguments) => overrides::run::<Blackout>(&arguments, json),
         Command::Resume(arguments) => overrides::run::<Resume>(&arguments, json),

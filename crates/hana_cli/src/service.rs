@@ -31,8 +31,10 @@ use crate::service::task_scheduler::TaskScheduler;
 const SECRET_LEFT_OUT: &str = "HANA_SECRET was not written into the service, where others may read it; write it into hanad.toml";
 
 pub(crate) fn run(command: Service, json: bool) -> anyhow::Result<()> {
-    let (Service::Install(arguments) | Service::Remove(arguments) | Service::Status(arguments)) =
-        command;
+    let (Service::Install(arguments)
+    | Service::Remove(arguments)
+    | Service::Restart(arguments)
+    | Service::Status(arguments)) = command;
     let scope = if arguments.system { Scope::System } else { Scope::User };
     let manager = manager_here(scope)?;
     match command {
@@ -46,6 +48,10 @@ pub(crate) fn run(command: Service, json: bool) -> anyhow::Result<()> {
         Service::Remove(_) => {
             let removed = manager.remove()?;
             say(json, &removed, || removed.for_people())
+        },
+        Service::Restart(_) => {
+            let restarted = manager.restart()?;
+            say(json, &restarted, || restarted.for_people())
         },
         Service::Status(_) => {
             let status = manager.status()?;

@@ -36,8 +36,11 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Parser;
 use hana_protocol::Timeline;
+use signal_hook::consts::SIGHUP;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
+use signal_hook::consts::SIGUSR1;
+use signal_hook::consts::SIGUSR2;
 
 use crate::link::Link;
 use crate::member::Member;
@@ -88,6 +91,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let ended = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&ended)).context("listening to signals")?;
+    }
+    if arguments.json {
+        // It belongs to a daemon, and ends when that closes its input; a terminal that is closed ends neither.
+        for signal in [SIGHUP, SIGUSR1, SIGUSR2] {
+            signal_hook::flag::register(signal, Arc::default()).context("listening to signals")?;
+        }
     }
     let (tells, inbox) = mpsc::sync_channel(ORDERS);
     orders::read_from_stdin(tells.clone())?;

@@ -111,7 +111,7 @@ pub(crate) enum Ending {
     /// What it launched goes on.
     Left(Leave),
     /// Another machine has the id of this one. What it launched goes on.
-    Displaced,
+    Displaced(NodeId),
 }
 
 /// The loop of the daemon: events in, actions out.
@@ -242,7 +242,7 @@ impl Daemon {
                 Ok(DaemonEvent::Timeline(heard)) => self.hear_timeline(heard),
                 Ok(DaemonEvent::Link(event)) => self.hear_link(event),
                 // What was launched goes on: it is the show, whoever looks after it.
-                Ok(DaemonEvent::Displaced(_)) => return Ok(Ending::Displaced),
+                Ok(DaemonEvent::Displaced(rival)) => return Ok(Ending::Displaced(rival.node)),
                 Ok(DaemonEvent::Reload) => self.reloader.ask(ReloadCause::Signal),
                 Ok(DaemonEvent::Reloaded(reloaded)) => self.take_reloaded(reloaded),
                 // What is ending already ends.

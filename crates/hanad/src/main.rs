@@ -29,7 +29,6 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -185,9 +184,8 @@ fn run(
     let reloader = Reloader::start(arguments.config.clone(), &config, events.clone())?;
     let daemon = Daemon::new(node, config, reloader, state, events, timekeeper);
     match daemon.run(&inbox, &watchdog)? {
-        Ending::Displaced => anyhow::bail!(
-            "another machine is called '{}' too, and was there first; {}. What this one launched goes on",
-            host.id(),
+        Ending::Displaced(id) => anyhow::bail!(
+            "another machine is called '{id}' too, and was there first; {}. What this one launched goes on",
             host.give_way()
         ),
         ending => Ok(ending),

@@ -44,6 +44,12 @@ pub(crate) enum ServiceError {
         "the service is installed, but the daemon does not start: {said}; it is tried again and again until `hana service remove`"
     )]
     DoesNotStart { said: String },
+    #[error(
+        "hanad is no service here; `hana service install` makes it one. One that runs without: `hanad --replace`"
+    )]
+    NotInstalled,
+    #[error("one hanad cannot take over from another on this system; end it and start it again")]
+    NoHandover,
     #[error("a service of the whole machine has no screen here; install without --system")]
     NoScreenForSystem,
     #[error(

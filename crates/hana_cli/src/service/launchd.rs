@@ -14,6 +14,7 @@ use crate::service::manager::Change;
 use crate::service::manager::Installation;
 use crate::service::manager::Manager;
 use crate::service::manager::Removal;
+use crate::service::manager::Restarted;
 use crate::service::manager::Status;
 use crate::service::plan::Plan;
 use crate::service::plan::Scope;
@@ -93,6 +94,23 @@ impl Manager for Launchd {
         }
         let removed = self.plist.remove()?;
         Ok(Removal { manager: MANAGER, scope: Scope::User, removed, notes: vec![] })
+    }
+
+    fn restart(&self) -> Result<Restarted, ServiceError> {
+        if self.plist.read().is_none() {
+            return Err(ServiceError::NotInstalled);
+        }
+        let agent = self.agent();
+        let answer = self.launchctl.ask(&["print", &agent])?;
+        let replaced = answer.is_success && value(&answer.output, "state") == Some("running");
+        if replaced {
+            self.launchctl.run(&["kill", "SIGUSR2", &agent])?;
+        } else if answer.is_success {
+            self.launchctl.run(&["kickstart", &agent])?;
+        } else {
+            self.bootstrap()?;
+        }
+        Ok(Restarted { manager: MANAGER, scope: Scope::User, replaced, notes: vec![] })
     }
 
     fn status(&self) -> Result<Status, ServiceError> {

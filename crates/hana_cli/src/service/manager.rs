@@ -15,6 +15,9 @@ pub(crate) trait Manager {
     /// Stops and removes it, if it is there.
     fn remove(&self) -> Result<Removal, ServiceError>;
 
+    /// Has the program that now lies at its path take its place; what it launched goes on. Starts it where it does not run.
+    fn restart(&self) -> Result<Restarted, ServiceError>;
+
     /// How it is.
     fn status(&self) -> Result<Status, ServiceError>;
 }
@@ -52,6 +55,16 @@ pub(crate) struct Removal {
     pub(crate) scope: Scope,
     /// False: there was none.
     pub(crate) removed: bool,
+    pub(crate) notes: Vec<String>,
+}
+
+/// What a restart has come to.
+#[derive(Debug, Serialize)]
+pub(crate) struct Restarted {
+    pub(crate) manager: &'static str,
+    pub(crate) scope: Scope,
+    /// False: it did not run, and was started.
+    pub(crate) replaced: bool,
     pub(crate) notes: Vec<String>,
 }
 
@@ -95,6 +108,17 @@ impl Removal {
             "the service hanad was stopped and removed"
         } else {
             "there is no service hanad to remove"
+        };
+        with_notes(text.into(), &self.notes)
+    }
+}
+
+impl Restarted {
+    pub(crate) fn for_people(&self) -> String {
+        let text = if self.replaced {
+            "hanad starts again; what it launched goes on"
+        } else {
+            "hanad did not run, and was started"
         };
         with_notes(text.into(), &self.notes)
     }

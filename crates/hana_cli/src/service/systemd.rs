@@ -19,6 +19,7 @@ use crate::service::manager::Change;
 use crate::service::manager::Installation;
 use crate::service::manager::Manager;
 use crate::service::manager::Removal;
+use crate::service::manager::Restarted;
 use crate::service::manager::Status;
 use crate::service::plan;
 use crate::service::plan::Plan;
@@ -188,6 +189,21 @@ impl Manager for Systemd {
             self.systemctl.ask(&["reset-failed", UNIT])?;
         }
         Ok(Removal { manager: MANAGER, scope: self.scope, removed, notes: vec![] })
+    }
+
+    fn restart(&self) -> Result<Restarted, ServiceError> {
+        self.environment()?;
+        if self.unit.read().is_none() {
+            return Err(ServiceError::NotInstalled);
+        }
+        let replaced = self.systemctl.ask(&["is-active", UNIT])?.is_success;
+        if replaced {
+            // The same process goes on as another program: for systemd nothing has ended.
+            self.systemctl.run(&["kill", "--kill-who=main", "--signal=SIGUSR2", UNIT])?;
+        } else {
+            self.systemctl.run(&["restart", UNIT])?;
+        }
+        Ok(Restarted { manager: MANAGER, scope: self.scope, replaced, notes: vec![] })
     }
 
     fn status(&self) -> Result<Status, ServiceError> {

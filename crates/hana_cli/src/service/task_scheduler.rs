@@ -6,6 +6,7 @@ use crate::service::manager::Change;
 use crate::service::manager::Installation;
 use crate::service::manager::Manager;
 use crate::service::manager::Removal;
+use crate::service::manager::Restarted;
 use crate::service::manager::Status;
 use crate::service::plan::Plan;
 use crate::service::plan::Scope;
@@ -30,6 +31,10 @@ impl Manager for TaskScheduler {
 
     fn remove(&self) -> Result<Removal, ServiceError> {
         Ok(Removal { manager: MANAGER, scope: Scope::User, removed: false, notes: to_remove() })
+    }
+
+    fn restart(&self) -> Result<Restarted, ServiceError> {
+        Err(ServiceError::NoHandover)
     }
 
     fn status(&self) -> Result<Status, ServiceError> {

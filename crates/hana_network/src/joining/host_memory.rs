@@ -132,7 +132,7 @@ pub(crate) fn state_base() -> Option<PathBuf> {
 
 /// Which host this machine is, as long as no daemon runs here that knows better.
 #[must_use]
-pub fn remembered_host() -> NodeId {
+pub(crate) fn remembered_host() -> NodeId {
     let hostname = hostname_id();
     let Some(base) = state_base() else { return hostname };
     let memory = HostMemory::read(&base);

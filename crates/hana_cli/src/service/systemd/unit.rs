@@ -53,6 +53,8 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 ExecStart={daemon}
+# Reads the catalogue again. `hana service restart` has a new hanad take over; `restart` ends what runs.
+ExecReload=/bin/kill -HUP $MAINPID
 {environment}{service}Restart=always
 RestartSec=1
 # Its own watchdog ends it after 10 s without a sign of its loop; this is for what hangs with all its threads.

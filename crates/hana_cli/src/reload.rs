@@ -1,0 +1,61 @@
+//! `hana reload`: has a daemon read its catalogue and settings again.
+
+use std::time::Duration;
+
+use hana_protocol::NodeId;
+use hana_protocol::Reload;
+use hana_protocol::Reloaded;
+use hana_protocol::role;
+
+use crate::arguments::ReloadArguments;
+use crate::mesh;
+use crate::process::say;
+
+/// A disk may be slow.
+const READ: Duration = Duration::from_secs(5);
+
+pub(crate) fn run(arguments: &ReloadArguments, json: bool) -> anyhow::Result<()> {
+    let node = mesh::join()?;
+    let host = arguments.host.as_ref().unwrap_or_else(|| node.host());
+    let reloaded = node.command::<role::Daemon, _>(host, Reload {}, READ).wait(READ * 2)??;
+    say(json, &reloaded, || for_people(host, &reloaded))
+}
+
+fn for_people(host: &NodeId, reloaded: &Reloaded) -> String {
+    let Reloaded { added, removed, changed, later } = reloaded;
+    let lists = [("added", added), ("removed", removed), ("changed", changed)];
+    let lists = lists.iter().filter(|(_, names)| !names.is_empty());
+    let mut parts: Vec<String> = lists
+        .map(|(what, names)| {
+            let names: Vec<&str> = names.iter().map(NodeId::as_str).collect();
+            format!("{what}: {}", names.join(", "))
+        })
+        .collect();
+    if parts.is_empty() {
+        parts.push("the catalogue is as the daemon has it".into());
+    }
+    if !later.is_empty() {
+        parts.push(format!("when hanad is started again: {}", later.join(", ")));
+    }
+    format!("'{host}': {}", parts.join("; "))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_names_what_is_new_and_what_comes_later() {
+        let id = |name| NodeId::new(name).unwrap();
+        let reloaded = Reloaded {
+            added: vec![id("stars")],
+            later: vec!["show".into()],
+            ..Reloaded::default()
+        };
+        let text = for_people(&id("wall"), &reloaded);
+        assert_eq!(text, "'wall': added: stars; when hanad is started again: show");
+        let text = for_people(&id("wall"), &Reloaded::default());
+        assert_eq!(text, "'wall': the catalogue is as the daemon has it");
+    }
+}
