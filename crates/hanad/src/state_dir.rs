@@ -131,14 +131,19 @@ pub(crate) const RUN: &str = "run";
 
 /// Where the state of every host of this user lies: the directory that is wished for, or what is used in its place.
 pub(crate) fn usable_base() -> PathBuf {
-    wished().ok().filter(|base| check(&base.join(PROBED)).is_ok()).unwrap_or_else(|| {
+    wished().ok().filter(|base| check_base(base).is_ok()).unwrap_or_else(|| {
         let spare = spare_base();
         private_dir(&spare).ok();
         spare
     })
 }
-/// No host is called so: no id begins with `_`.
-const PROBED: &str = "_probe";
+
+fn check_base(base: &Path) -> io::Result<()> {
+    fs::create_dir_all(base)?;
+    let probe = base.join(format!(".probe-{}", std::process::id()));
+    File::create(&probe)?;
+    fs::remove_file(&probe)
+}
 
 /// The name of a node's log. A visualization may be called like the daemon; no id begins with `_`.
 fn name_of(node: &NodeId) -> &str {
