@@ -167,6 +167,7 @@ fn an_updated_daemon_takes_over_without_an_end() {
     let (h1, h2) = (show.host("h1").clone(), show.host("h2").clone());
     let (_, pulse) = start(&h2, &h1, "pulse");
     let pulse = Some(i64::from(pulse));
+    eventually(SOON, "it to run", || is(&nodes(&h2), "pulse", "running"));
     hana(&h2, ["set", "pulse", "zoom=0.25"]).ok();
     eventually(SOON, "the value to be shown", || zoom_of(&h2) == Some(0.25));
     let events = hana_goes_on(&h2, ["watch", "hana/*/event", "--json"]);

@@ -8,6 +8,7 @@ use std::io;
 use std::io::Read;
 use std::io::Seek;
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::path::PathBuf;
 use std::thread;
@@ -33,7 +34,7 @@ pub(crate) struct HostId {
     /// How the machine is called now, where that says which host it is.
     hostname: Option<NodeId>,
     /// Held while this daemon lives, so that others see it.
-    lock: Option<File>,
+    lock: Option<ManuallyDrop<File>>,
 }
 
 /// How long a daemon that is to make room may take.
@@ -85,7 +86,8 @@ impl HostId {
             self.remember(hostname, &self.id);
         }
         match self.lock() {
-            Ok(lock) => self.lock = lock,
+            // Until the process ends, and with it all that it holds.
+            Ok(lock) => self.lock = lock.map(ManuallyDrop::new),
             Err(problem) => tracing::debug!("no other daemon sees that this one lives: {problem}"),
         }
     }
@@ -150,7 +152,8 @@ impl HostId {
         let pid = text.trim().parse().context("the process id of the daemon that runs")?;
         ask_to_leave(pid).with_context(|| format!("asking hanad, process {pid}, to make room"))?;
         let until = Instant::now() + LEAVES_WITHIN;
-        while !is_free(&path) {
+        // Its place on the mesh is its port, which it may give up a moment later.
+        while !is_free(&path) || hana_network::daemon_is_listening() {
             if Instant::now() >= until {
                 bail!("hanad, process {pid}, does not make room; is it stopped, or an older one?");
             }
@@ -209,7 +212,7 @@ mod tests {
         assert_eq!(use_of(base.path(), alpha.id()), HostUse::Idle);
         alpha.hold();
         assert_eq!(use_of(base.path(), alpha.id()), HostUse::Taken);
-        alpha.lock = None;
+        drop(alpha.lock.take().map(ManuallyDrop::into_inner));
         assert_eq!(use_of(base.path(), alpha.id()), HostUse::Idle);
     }
 

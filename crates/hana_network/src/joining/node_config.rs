@@ -321,7 +321,7 @@ fn playout_delay() -> Result<Option<Duration>, ConfigError> {
         .ok_or_else(|| ConfigError::Playout { value: value.chars().take(40).collect() })
 }
 
-fn daemon_port() -> Result<u16, ConfigError> {
+pub(crate) fn daemon_port() -> Result<u16, ConfigError> {
     let Some(value) = env::var_os("HANA_PORT").filter(|value| !value.is_empty()) else {
         return Ok(NodeConfig::DAEMON_PORT);
     };

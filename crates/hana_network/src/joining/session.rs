@@ -23,6 +23,7 @@ use crate::PortRange;
 use crate::Way;
 use crate::joining::addresses::Addresses;
 use crate::joining::door::Door;
+use crate::joining::node_config::daemon_port;
 use crate::joining::secret::Dictionary;
 use crate::joining::secret::Secret;
 
@@ -351,11 +352,12 @@ pub(crate) fn is_listening(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, PROBE).is_ok()
 }
 
-/// Whether a daemon (or something else) listens on this machine at the port where a daemon does. Blocks for
+/// Whether a daemon (or something else) listens on this machine at the port where its daemon does (`HANA_PORT`). Blocks for
 /// at most a quarter of a second; the loopback answers or refuses at once.
 #[must_use]
 pub fn daemon_is_listening() -> bool {
-    is_listening(SocketAddr::from((Ipv4Addr::LOCALHOST, NodeConfig::DAEMON_PORT)))
+    let port = daemon_port().unwrap_or(NodeConfig::DAEMON_PORT);
+    is_listening(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
 /// Where the daemon listens: the known port on all addresses, or on those that are given and the loopback.
