@@ -1,11 +1,17 @@
 //! Translators between the mesh and something else. Each is a node of the role bridge.
 
+mod kernel_drops;
 pub(crate) mod osc;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic)]
 #[path = "../../../fuzz/checks/osc.rs"]
 mod osc_check;
+mod osc_input;
 mod osc_message;
+mod osc_player;
+mod printer;
+mod rate_limited_errors;
+mod reach;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic)]
 #[path = "../../../fuzz/checks/replay.rs"]

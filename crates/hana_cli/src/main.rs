@@ -3,6 +3,7 @@
 //! Prints for people; with `--json` one JSON document (or JSON lines for streams) and nothing else on
 //! standard output. Exit status 0 done, 1 failed with one line on standard error, 2 wrong usage.
 
+mod absent;
 mod announced;
 mod arguments;
 mod bench;

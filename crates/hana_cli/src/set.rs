@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::anyhow;
+use hana_network::CommandError;
 use hana_network::Node;
 use hana_protocol::ModulationSource;
 use hana_protocol::NodeId;
@@ -13,6 +14,7 @@ use hana_protocol::parameter_words;
 use hana_protocol::role;
 use serde::Serialize;
 
+use crate::absent::while_absent;
 use crate::arguments::SetArguments;
 use crate::mesh;
 use crate::process::say;
@@ -33,9 +35,11 @@ pub(crate) fn run(arguments: &SetArguments, json: bool) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let parameters = values_of(&node, &arguments.node, &values)?;
     let set = Set { parameters, recipes, at: arguments.at, take: arguments.take };
-    let pending =
-        node.command::<role::Visualization, _>(&arguments.node, set.clone(), mesh::COMMAND);
-    let report = pending.wait(mesh::COMMAND * 2)??;
+    let report = while_absent(&node, &arguments.node, || {
+        let pending =
+            node.command::<role::Visualization, _>(&arguments.node, set.clone(), mesh::COMMAND);
+        Ok(pending.wait(mesh::COMMAND * 2)?)
+    })?;
     let done = Done { values: set.parameters, recipes: set.recipes, report };
     say(json, &done, || in_words(arguments, report))
 }
@@ -86,12 +90,10 @@ fn values_of(
     if let Some(numbers) = numbers {
         return Ok(numbers);
     }
-    let info = own
-        .ask(Topic::<NodeInfo>::info(of.clone()), mesh::ASK)
-        .wait(mesh::ASK * 2)?
-        .pop()
-        .ok_or_else(|| {
-        anyhow!("'{of}' does not say what can be set; `hana nodes` lists who is there")
+    let info = while_absent(own, of, || {
+        let asked = own.ask(Topic::<NodeInfo>::info(of.clone()), mesh::ASK);
+        let answer = asked.wait(mesh::ASK * 2)?.pop();
+        Ok(answer.ok_or_else(|| CommandError::NotThere { node: of.clone() }))
     })?;
     let mut values = BTreeMap::new();
     for (name, word) in words {

@@ -80,6 +80,7 @@ fn trouble(node: &NodeId, counters: &Counters) -> Option<String> {
         (counters.limited, "too many"),
         (counters.impersonated, "in a false name"),
         (counters.held, "held by others"),
+        (counters.input_lost, "lost before they were read"),
     ];
     let told: Vec<String> = named
         .into_iter()

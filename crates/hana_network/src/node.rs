@@ -610,6 +610,12 @@ impl<R: NodeRole> Node<R> {
         self.core.counters.troubles()
     }
 
+    /// Counts messages of another protocol that were lost before the program could read them, such as datagrams that the
+    /// kernel had no room for.
+    pub fn count_lost_input(&self, count: u64) {
+        self.core.counters.input_lost(count);
+    }
+
     /// Plays many parameters of a visualization over the mesh, in frames. [`PlayLink::frame_stream`] does it directly.
     ///
     /// # Errors
@@ -659,13 +665,24 @@ impl<R: NodeRole> Node<R> {
         self.play_session_with(node, FrameSettings::default())
     }
 
+    /// The same for a visualization whose info is known: each value is checked against its parameters from the first on, and
+    /// the session does not depend on the mesh to find it.
+    #[must_use]
+    pub fn play_session_of(&self, info: &NodeInfo) -> PlaySession
+    where
+        ModulationFrame: Route<R, Visualization>,
+    {
+        let (node, settings) = (&info.node, FrameSettings::default());
+        self.core.sessions.with(&self.core, node, settings, Some(info.clone()))
+    }
+
     /// The same, with other frames than usual; where there is a session already, its own count.
     #[must_use]
     pub fn play_session_with(&self, node: &NodeId, settings: FrameSettings) -> PlaySession
     where
         ModulationFrame: Route<R, Visualization>,
     {
-        self.core.sessions.with(&self.core, node, settings)
+        self.core.sessions.with(&self.core, node, settings, None)
     }
 
     /// The visualizations that are played by sessions, and how.

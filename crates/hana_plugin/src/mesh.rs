@@ -34,6 +34,7 @@ use hana_protocol::When;
 use hana_protocol::Wishes;
 use hana_protocol::role;
 use hana_protocol::role::NodeRole;
+use hana_protocol::role::Role;
 use hana_protocol::route::Route;
 use serde_json::Value;
 
@@ -165,7 +166,12 @@ impl Mesh<'_> {
     pub fn play(&mut self, node: &NodeId, parameter: &ParameterName, value: f32) {
         let Some(own) = self.link.node() else { return };
         if !self.desk.played.contains_key(node) {
-            let played = Played { session: own.play_session(node), told: None, was_known: false };
+            let info = self.nodes.info(node).filter(|info| info.role == Role::Visualization);
+            let session = match info {
+                Some(info) => own.play_session_of(info),
+                None => own.play_session(node),
+            };
+            let played = Played { session, told: None, was_known: false };
             self.desk.played.insert(node.clone(), played);
         }
         let Some(played) = self.desk.played.get_mut(node) else { return };
@@ -323,10 +329,9 @@ fn take_answers(
     }
     desk.played.retain(|node, played| {
         let is_known = nodes.info(node).is_some();
-        // One that is started again is known all the while.
-        let is_over = played.was_known && !is_known;
-        played.was_known = is_known;
-        !is_over
+        played.was_known |= is_known;
+        // One that is started again is known all the while, and one that answers is there, whatever the mesh knows of it.
+        is_known || !played.was_known || played.session.status().is_answered()
     });
     desk.under_way.retain(|(node, command, outcome)| {
         let Some(outcome) = outcome() else { return true };

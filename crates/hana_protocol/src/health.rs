@@ -158,6 +158,9 @@ pub struct Counters {
     /// Values that were played while somebody else held their parameters, and not taken.
     #[serde(default)]
     pub held: u64,
+    /// Messages of another protocol, such as OSC, that the operating system dropped before a bridge could read them.
+    #[serde(default)]
+    pub input_lost: u64,
 }
 
 impl Counters {
@@ -165,7 +168,7 @@ impl Counters {
     /// the newest matters, and a copy may come by a second way. What somebody else held was meant to be refused.
     #[must_use]
     pub const fn has_errors(&self) -> bool {
-        self.missed + self.malformed + self.limited + self.impersonated > 0
+        self.missed + self.malformed + self.limited + self.impersonated + self.input_lost > 0
     }
 }
 

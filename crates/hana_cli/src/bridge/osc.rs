@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::io::Write;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -7,64 +7,56 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context;
-use hana_network::MeshWatch;
 use hana_network::Node;
 use hana_network::NodeConfig;
-use hana_network::Operator;
-use hana_network::PlaySession;
 use hana_protocol::NodeId;
-use hana_protocol::ParameterName;
 use hana_protocol::role;
-use hana_protocol::role::Role;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
 
-use super::osc_message;
-use super::osc_message::OscValue;
+use super::kernel_drops::KernelDrops;
+use super::osc_input::Batch;
+use super::osc_input::OscInput;
+use super::osc_player::OscPlayer;
 use crate::arguments::OscArguments;
 
-/// How long the socket is waited for before the mesh is looked at again.
+/// How long OSC is waited for before the mesh is looked at again, and how often it is looked at where OSC does not end.
 const LOOK_AROUND: Duration = Duration::from_millis(20);
-/// Errors printed in a second; the others are counted.
-const ERRORS_PER_SECOND: u32 = 20;
+/// How often the kernel is asked for what it dropped, while something arrives.
+const LOOK_FOR_DROPS: Duration = Duration::from_millis(250);
+/// From one line about lost datagrams to the next.
+const LOSS_LINES: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
     let address = arguments.listen;
     let socket = UdpSocket::bind(address).with_context(|| {
         format!("cannot listen for OSC on {address}; is another program using it?")
     })?;
-    socket.set_read_timeout(Some(LOOK_AROUND))?;
-    let node = join(arguments.id.as_ref())?;
+    let input = OscInput::start(&socket).context("reading OSC")?;
     let told_to_end = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&told_to_end))?;
     }
-    let mut bridge = OscBridge {
-        watch: node.watch_mesh(),
-        operator: node.operator(),
-        node,
-        played: HashMap::new(),
-        complaints: Complaints::new(),
-    };
-    bridge.watch.wait_until_complete(Duration::from_millis(500));
-    println!("'{}' listens for OSC on {}", bridge.node.id(), socket.local_addr()?);
-    let mut datagram = vec![0; 65_536];
+    let mut player = OscPlayer::new(join(arguments.id.as_ref())?)?;
+    let (id, local) = (player.node().id(), socket.local_addr()?);
+    // Standard output may be closed or full; the bridge plays all the same.
+    writeln!(std::io::stdout(), "'{id}' listens for OSC on {local}").ok();
+    let mut losses = Losses::of(&socket);
+    let mut batch = Batch::default();
+    let mut looked = Instant::now();
     while !told_to_end.load(Ordering::Acquire) {
-        match socket.recv_from(&mut datagram) {
-            Ok((length, _)) => bridge.take(&datagram[..length]),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::WouldBlock
-                        | std::io::ErrorKind::TimedOut
-                        | std::io::ErrorKind::Interrupted
-                ) => {},
-            // On some systems a send of ours that nobody took comes back here; it ends nothing.
-            Err(error) => bridge.complaints.say(&format!("the socket: {error}")),
+        if let Some(problem) = input.take(&mut batch, LOOK_AROUND) {
+            player.report(&format!("the socket: {problem}"));
         }
-        bridge.look_around();
+        player.play(&batch);
+        losses.note(&batch);
+        if looked.elapsed() >= LOOK_AROUND || batch.is_empty() {
+            player.look_around();
+            losses.look(&mut player);
+            looked = Instant::now();
+        }
     }
-    bridge.node.leave().wait(Duration::from_secs(1)).ok();
+    player.leave();
     Ok(())
 }
 
@@ -80,106 +72,45 @@ fn join(id: Option<&NodeId>) -> anyhow::Result<Node<role::Bridge>> {
     Ok(Node::join(config).wait(Duration::from_secs(5))??)
 }
 
-struct OscBridge {
-    node: Node<role::Bridge>,
-    watch: MeshWatch,
-    /// Tells how much its word counts (`HANA_PRIORITY`); it takes nothing by itself, and holds what it plays.
-    operator: Operator,
-    /// For values that come together the frames of a session see to it that they are shown together.
-    played: HashMap<NodeId, PlaySession>,
-    complaints: Complaints,
+/// Datagrams that arrived at this machine and were not read in time.
+struct Losses {
+    drops: KernelDrops,
+    /// Whether anything came since the kernel was asked: it drops only where something is waiting.
+    has_come: bool,
+    asked: Instant,
+    /// Lost, and not printed yet.
+    new: u64,
+    total: u64,
+    printed: Option<Instant>,
 }
 
-impl OscBridge {
-    fn take(&mut self, datagram: &[u8]) {
-        let values = osc_message::read(datagram);
-        for value in values {
-            match value {
-                Ok(value) => self.play(&value),
-                Err(error) => self.complaints.say(&error.to_string()),
-            }
+impl Losses {
+    fn of(socket: &UdpSocket) -> Self {
+        let drops = KernelDrops::of(socket);
+        Self { drops, has_come: true, asked: Instant::now(), new: 0, total: 0, printed: None }
+    }
+
+    fn note(&mut self, batch: &Batch) {
+        self.has_come |= !batch.is_empty();
+        self.new += batch.dropped();
+    }
+
+    fn look(&mut self, player: &mut OscPlayer) {
+        if self.has_come && self.asked.elapsed() >= LOOK_FOR_DROPS {
+            self.has_come = false;
+            self.asked = Instant::now();
+            self.new += self.drops.take().unwrap_or_default();
         }
-    }
-
-    fn play(&mut self, value: &OscValue) {
-        let OscValue { node: id, parameter, value } = value;
-        self.watch.poll();
-        let played = self.check(id, parameter, *value).and_then(|()| {
-            if !self.played.contains_key(id) {
-                self.played.insert(id.clone(), self.node.play_session(id));
-            }
-            let session = self.played.get(id);
-            let played = session.map_or(Ok(()), |session| session.set(parameter, *value));
-            played.map_err(|problem| problem.to_string())
-        });
-        if let Err(problem) = played {
-            self.complaints.say(&format!("/hana/{id}/{parameter}: {problem}"));
-        }
-    }
-
-    fn check(&self, id: &NodeId, name: &ParameterName, value: f32) -> Result<(), String> {
-        let roster = self.watch.roster();
-        let there = || {
-            let is_visualization = |view: &hana_protocol::NodeView| {
-                view.role == Role::Visualization && view.state.is_alive()
-            };
-            let names: Vec<String> = roster
-                .views(hana_network::unix_ms())
-                .into_iter()
-                .filter(is_visualization)
-                .map(|view| view.node.to_string())
-                .collect();
-            if names.is_empty() { "none".into() } else { names.join(", ") }
-        };
-        let info = roster
-            .info(id)
-            .filter(|info| info.role == Role::Visualization && roster.is_present(id))
-            .ok_or_else(|| format!("there is no visualization '{id}'; there are: {}", there()))?;
-        let parameters = hana_protocol::Parameters::new(info.parameters.clone());
-        let index = parameters.index(name).map_err(|problem| problem.to_string())?;
-        parameters.declared()[index].check(value).map_err(|problem| problem.to_string())?;
-        Ok(())
-    }
-
-    /// Forgets who is gone.
-    fn look_around(&mut self) {
-        self.watch.poll();
-        self.operator.poll(self.watch.roster());
-        let roster = self.watch.roster();
-        // One that is started again goes on being played, and is there again soon.
-        self.played.retain(|id, _| roster.info(id).is_some());
-        self.complaints.sum_up();
-    }
-}
-
-/// One line for each error, as long as they do not flood.
-struct Complaints {
-    second: Instant,
-    said: u32,
-    unsaid: u64,
-}
-
-impl Complaints {
-    fn new() -> Self {
-        Self { second: Instant::now(), said: 0, unsaid: 0 }
-    }
-
-    fn say(&mut self, text: &str) {
-        if self.said < ERRORS_PER_SECOND {
-            self.said += 1;
-            eprintln!("hana: {text}");
-        } else {
-            self.unsaid += 1;
-        }
-    }
-
-    fn sum_up(&mut self) {
-        if self.second.elapsed() < Duration::from_secs(1) {
+        if self.new == 0 || self.printed.is_some_and(|at| at.elapsed() < LOSS_LINES) {
             return;
         }
-        if self.unsaid > 0 {
-            eprintln!("hana: and {} more errors in this second", self.unsaid);
-        }
-        *self = Self::new();
+        let new = std::mem::take(&mut self.new);
+        self.total += new;
+        self.printed = Some(Instant::now());
+        player.node().count_lost_input(new);
+        player.print(&format!(
+            "{new} OSC datagrams were lost on this machine, {} since the bridge began: they came faster than they could be read, and the receive buffer was full; send again what has to stay. A larger net.core.rmem_max gives more room",
+            self.total
+        ));
     }
 }

@@ -26,6 +26,32 @@ pub(crate) enum OscError {
     NotANumber { address: String, found: &'static str },
 }
 
+/// Splits a message with one number into all that stands before the number, and the number. None for every other
+/// message, such as a bundle; [`read`] says whether the address means anything.
+pub(crate) fn simple(message: &[u8]) -> Option<(&[u8], f32)> {
+    let address = message.iter().position(|&byte| byte == 0)?;
+    let tags = (address / 4 + 1) * 4;
+    let [b',', tag, 0, 0] = message.get(tags..tags + 4)? else { return None };
+    let (head, argument) = message.split_at(tags + 4);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+    let value = match tag {
+        b'f' => f32::from_be_bytes(argument.try_into().ok()?),
+        b'i' => i32::from_be_bytes(argument.try_into().ok()?) as f32,
+        b'd' => f64::from_be_bytes(argument.try_into().ok()?) as f32,
+        b'h' => i64::from_be_bytes(argument.try_into().ok()?) as f32,
+        b'T' if argument.is_empty() => 1.0,
+        b'F' if argument.is_empty() => 0.0,
+        _ => return None,
+    };
+    Some((head, value))
+}
+
+/// The address of a message, for people.
+pub(crate) fn address(message: &[u8]) -> String {
+    let address = message.split(|&byte| byte == 0).next().unwrap_or_default();
+    told(&String::from_utf8_lossy(address))
+}
+
 /// Reads a datagram; a bundle is read as the messages in it, its time is not looked at. Where a part of it is no
 /// OSC, nothing of it is played.
 pub(crate) fn read(datagram: &[u8]) -> Vec<Result<OscValue, OscError>> {
@@ -72,8 +98,7 @@ fn split(datagram: &[u8]) -> Result<Vec<&[u8]>, String> {
 fn decode(message: &[u8]) -> Result<Result<OscValue, OscError>, String> {
     if type_tags(message).contains(&b'[') {
         // Nor is it decoded: arrays within arrays would be dropped by a function that calls itself.
-        let address = message.split(|&byte| byte == 0).next().unwrap_or_default();
-        let address = told(&String::from_utf8_lossy(address));
+        let address = address(message);
         return Ok(Err(OscError::NotANumber { address, found: "an array" }));
     }
     match rosc::decoder::decode_udp(message) {
@@ -248,10 +273,44 @@ mod tests {
         assert!(text.contains("Type tag") && !text.contains(char::is_control), "{text:?}");
     }
 
+    #[test]
+    fn a_message_with_one_number_is_split_before_it() {
+        for (argument, value) in [
+            (OscType::Float(0.5), 0.5),
+            (OscType::Double(-0.25), -0.25),
+            (OscType::Int(-3), -3.0),
+            (OscType::Long(4), 4.0),
+            (OscType::Bool(true), 1.0),
+            (OscType::Bool(false), 0.0),
+        ] {
+            let message = rosc::encoder::encode(&message("/hana/ripples/zoom", vec![argument])).unwrap();
+            let (head, found) = simple(&message).unwrap();
+            assert_eq!((found, address(head)), (value, "/hana/ripples/zoom".into()));
+            assert_eq!(read(&message), [Ok(zoom(value))]);
+        }
+        assert_eq!(simple(&bundle_of(&[ZOOM])), None);
+        let mut longer = ZOOM.to_vec();
+        longer.extend([0; 4]);
+        assert_eq!(simple(&longer), None);
+    }
+
     proptest::proptest! {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn no_datagram_makes_it_panic(bytes: Vec<u8>) { let _ = read(&bytes); }
+        fn no_datagram_makes_it_panic(bytes: Vec<u8>) { let _ = (read(&bytes), simple(&bytes)); }
+
+        /// The short way reads what the long one reads.
+        #[test]
+        fn a_number_is_the_same_by_either_way(tag in "[fidhTFsbN]", argument: [u8; 8], length in 0_usize..=8) {
+            let mut message = b"/hana/ripples/zoom\0\0,".to_vec();
+            message.extend(tag.bytes());
+            message.extend([0, 0]);
+            message.extend(&argument[..length]);
+            if let Some((_, value)) = simple(&message) {
+                let read = read(&message).remove(0).unwrap();
+                proptest::prop_assert_eq!(read.value.to_bits(), value.to_bits());
+            }
+        }
     }
 }

@@ -21,6 +21,7 @@ pub(crate) struct NodeCounters {
     limited: Counter,
     impersonated: Counter,
     held: Counter,
+    input_lost: Counter,
     troubles: Mutex<BTreeMap<(NodeId, Lane, TroubleCause), u64>>,
 }
 
@@ -135,6 +136,11 @@ impl NodeCounters {
         self.trouble(lane, peer, TroubleCause::Held, count);
     }
 
+    /// Messages of another protocol that the operating system dropped.
+    pub(crate) fn input_lost(&self, count: u64) {
+        self.input_lost.add(count);
+    }
+
     fn trouble(&self, lane: Lane, peer: Option<&NodeId>, cause: TroubleCause, count: u64) {
         let Some(peer) = peer.filter(|_| count > 0) else { return };
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,6 +169,7 @@ impl NodeCounters {
             // The board knows.
             overdue: 0,
             held: self.held.get(),
+            input_lost: self.input_lost.get(),
         }
     }
 

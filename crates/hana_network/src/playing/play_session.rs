@@ -147,7 +147,12 @@ const ANSWERS: usize = 64;
 const CARRIED_US: i64 = 10_000_000;
 
 impl PlaySession {
-    pub(crate) fn begin(core: &Arc<Core>, node: &NodeId, settings: FrameSettings) -> Self {
+    pub(crate) fn begin(
+        core: &Arc<Core>,
+        node: &NodeId,
+        settings: FrameSettings,
+        info: Option<NodeInfo>,
+    ) -> Self {
         let now = Instant::now();
         let key = Key::ModulationFrame(node.clone());
         let switch = PlaySwitch::new(now);
@@ -178,9 +183,11 @@ impl PlaySession {
             was_played: AtomicBool::new(false),
             is_resting: AtomicBool::new(true),
             answered: flume::bounded(ANSWERS),
-            given: Mutex::default(),
+            given: Mutex::new(info),
             status,
         });
+        // With a known info the run begins before the caller sets anything, so that each value is checked from the first on.
+        inner.find(core, &mut lock(&inner.hub), now);
         core.ticker.add(&inner, &bell);
         Self(inner)
     }
@@ -195,6 +202,12 @@ impl PlaySession {
     #[must_use]
     pub fn status(&self) -> SessionStatus {
         *lock(&self.0.status)
+    }
+
+    /// Whether anything was set within the last two seconds.
+    #[must_use]
+    pub fn is_played(&self) -> bool {
+        !self.0.is_resting.load(Ordering::Acquire)
     }
 
     /// Tells it what the program knows of the visualization, which it else finds out by itself: where the two do not meet on
@@ -584,13 +597,18 @@ impl PlaySessions {
         core: &Arc<Core>,
         node: &NodeId,
         settings: FrameSettings,
+        info: Option<NodeInfo>,
     ) -> PlaySession {
         let mut sessions = lock(&self.sessions);
         sessions.retain(|_, inner| inner.strong_count() > 0);
         if let Some(inner) = sessions.get(node).and_then(Weak::upgrade) {
-            return PlaySession(inner);
+            let session = PlaySession(inner);
+            if let Some(info) = info {
+                session.found(info);
+            }
+            return session;
         }
-        let session = PlaySession::begin(core, node, settings);
+        let session = PlaySession::begin(core, node, settings, info);
         sessions.insert(node.clone(), Arc::downgrade(&session.0));
         session
     }

@@ -1,0 +1,140 @@
+//! A node that does not take a command because it is not on the mesh just now: whether it is worth waiting for, and
+//! why it is away.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_network::CommandError;
+use hana_network::MeshWatch;
+use hana_network::Node;
+use hana_network::daemon_is_listening;
+use hana_network::unix_ms;
+use hana_protocol::LossCause;
+use hana_protocol::NodeId;
+use hana_protocol::NodeView;
+use hana_protocol::ProcessState;
+use hana_protocol::role;
+
+/// What has lost its daemon is back without one after five seconds; this is a little more.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How long the mesh may take to say who is there.
+const LOOK: Duration = Duration::from_millis(500);
+/// From one attempt to the next.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Whether an absent node is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Absence {
+    /// It may be back within seconds.
+    MayComeBack,
+    /// It is away, for this reason.
+    Away(String),
+    /// Nothing is known of it.
+    Unknown,
+}
+
+/// Gives `id` a command by `command`, again and again while it is not there and may be back within seconds.
+///
+/// # Errors
+///
+/// What the last attempt ended with; of one that is away, why.
+pub(crate) fn while_absent<T>(
+    node: &Node<role::App>,
+    id: &NodeId,
+    mut command: impl FnMut() -> anyhow::Result<Result<T, CommandError>>,
+) -> anyhow::Result<T> {
+    let begun = Instant::now();
+    let mut watch: Option<MeshWatch> = None;
+    loop {
+        let problem = match command()? {
+            Ok(done) => return Ok(done),
+            Err(problem @ CommandError::NotThere { .. }) => problem,
+            Err(problem) => return Err(problem.into()),
+        };
+        let watch = watch.get_or_insert_with(|| node.watch_mesh());
+        watch.wait_until_complete(LOOK);
+        let view = watch.roster().view(id, unix_ms());
+        let is_daemon_here = daemon_is_listening();
+        let absence = absence(view.as_ref(), is_daemon_here);
+        if absence == Absence::MayComeBack && begun.elapsed() < PATIENCE {
+            std::thread::sleep(PAUSE);
+            continue;
+        }
+        return Err(match absence {
+            Absence::Away(reason) => anyhow::anyhow!("'{id}' cannot be reached: {reason}"),
+            Absence::MayComeBack => anyhow::anyhow!(
+                "{}",
+                gave_up(&problem, begun.elapsed(), view.as_ref(), is_daemon_here)
+            ),
+            Absence::Unknown => problem.into(),
+        });
+    }
+}
+
+/// What is said of a node that was waited for in vain.
+fn gave_up(
+    problem: &CommandError,
+    waited: Duration,
+    view: Option<&NodeView>,
+    is_daemon_here: bool,
+) -> String {
+    let why = view.map(|view| view.reason.as_str()).filter(|reason| !reason.is_empty());
+    let why = why.map(|reason| format!(": {reason}")).unwrap_or_default();
+    let daemon = if is_daemon_here { "" } else { ", and no hanad runs on this machine" };
+    format!("{problem}. It was waited for {} s{daemon}{why}", waited.as_secs())
+}
+
+/// What becomes of a node that is not there, by what the mesh knows of it.
+fn absence(view: Option<&NodeView>, is_daemon_here: bool) -> Absence {
+    match view {
+        // Without a daemon here nothing is known of what has lost its own.
+        None if is_daemon_here => Absence::Unknown,
+        None => Absence::MayComeBack,
+        Some(view) if view.reason.starts_with(LossCause::HostLost.as_str()) => {
+            Absence::Away(view.reason.clone())
+        },
+        Some(view) if view.state.is_alive() || view.state == ProcessState::Restarting => {
+            Absence::MayComeBack
+        },
+        Some(view) if view.reason.is_empty() => Absence::Away(format!("it is {}", view.state)),
+        Some(view) => Absence::Away(format!("it is {}: {}", view.state, view.reason)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use hana_protocol::Roster;
+    use hana_protocol::Sighting;
+    use hana_protocol::role::Role;
+
+    use super::*;
+
+    fn view_of(state: ProcessState, reason: &str) -> NodeView {
+        let node = NodeId::new("ripples").unwrap();
+        let (mut roster, now) = (Roster::default(), Instant::now());
+        let appeared =
+            Sighting::Appeared { node: node.clone(), role: Role::Visualization, zid: "a".into() };
+        roster.observe(appeared, now, 0);
+        NodeView { state, reason: reason.into(), ..roster.view(&node, 0).unwrap() }
+    }
+
+    #[test]
+    fn what_lost_its_daemon_or_restarts_is_waited_for() {
+        let lost = view_of(ProcessState::Unreachable, "daemon_lost: no hanad runs on 'h2'");
+        assert_eq!(absence(Some(&lost), true), Absence::MayComeBack);
+        let restarting = view_of(ProcessState::Restarting, "");
+        assert_eq!(absence(Some(&restarting), true), Absence::MayComeBack);
+        assert_eq!(absence(None, false), Absence::MayComeBack);
+    }
+
+    #[test]
+    fn what_is_off_or_stopped_or_unknown_is_not_waited_for() {
+        let off = view_of(ProcessState::Unreachable, "host_lost: 'h2' does not answer");
+        let reason = "host_lost: 'h2' does not answer".to_owned();
+        assert_eq!(absence(Some(&off), true), Absence::Away(reason));
+        let stopped = view_of(ProcessState::Stopped, "");
+        assert_eq!(absence(Some(&stopped), true), Absence::Away("it is stopped".into()));
+        assert_eq!(absence(None, true), Absence::Unknown);
+    }
+}

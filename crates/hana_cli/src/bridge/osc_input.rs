@@ -1,0 +1,300 @@
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use super::osc_message;
+
+/// The largest datagram that UDP carries.
+const LARGEST: usize = 65_536;
+/// How long the reader waits before it looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(100);
+/// After an error of the socket it is read again so much later, so that an error that stays does not fill a core.
+const AFTER_ERROR: Duration = Duration::from_millis(10);
+/// How large the kernel is asked to make its receive buffer: room for 80,000 messages, of which the memory is used only
+/// while they wait. Without privileges `net.core.rmem_max` is the limit.
+#[cfg(target_os = "linux")]
+const KERNEL_BUFFER: usize = 32 << 20;
+/// The reader comes before what draws or computes on the same machine, where the system lets it.
+#[cfg(target_os = "linux")]
+const NICE: i32 = -10;
+
+/// The datagrams that arrive at a socket. A thread of its own does nothing but read them, since the kernel drops what its
+/// receive buffer has no room for.
+pub(super) struct OscInput {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    has_come: Condvar,
+    is_ended: AtomicBool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    batch: Batch,
+    problem: Option<String>,
+}
+
+impl OscInput {
+    /// Begins to read.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started, or the socket cannot be used.
+    pub(super) fn start(socket: &UdpSocket) -> std::io::Result<Self> {
+        let socket = socket.try_clone()?;
+        socket.set_read_timeout(Some(LOOK))?;
+        enlarge(&socket);
+        let shared = Arc::new(Shared::default());
+        let of_thread = Arc::clone(&shared);
+        thread::Builder::new().name("hana osc".into()).spawn(move || {
+            hurry();
+            read(&socket, &of_thread);
+        })?;
+        Ok(Self { shared })
+    }
+
+    /// Waits until something has come, at most for `timeout`, and puts it into `batch` in place of what was in there. An
+    /// error of the socket comes back once.
+    pub(super) fn take(&self, batch: &mut Batch, timeout: Duration) -> Option<String> {
+        batch.clear();
+        let waiting = self.shared.lock();
+        let is_idle = |waiting: &mut Waiting| waiting.batch.is_empty() && waiting.problem.is_none();
+        let waited = self.shared.has_come.wait_timeout_while(waiting, timeout, is_idle);
+        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut waiting.batch, batch);
+        waiting.problem.take()
+    }
+}
+
+impl Drop for OscInput {
+    fn drop(&mut self) {
+        self.shared.is_ended.store(true, Ordering::Release);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(socket: &UdpSocket, shared: &Shared) {
+    let mut datagram = vec![0; LARGEST];
+    while !shared.is_ended.load(Ordering::Acquire) {
+        match socket.recv(&mut datagram) {
+            Ok(length) => {
+                let mut waiting = shared.lock();
+                let is_first = waiting.batch.is_empty();
+                waiting.batch.push(&datagram[..length]);
+                drop(waiting);
+                if is_first {
+                    shared.has_come.notify_one();
+                }
+            },
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {},
+            // On some systems a datagram of ours that no socket took comes back here; it ends nothing.
+            Err(error) => {
+                shared.lock().problem = Some(error.to_string());
+                shared.has_come.notify_one();
+                thread::sleep(AFTER_ERROR);
+            },
+        }
+    }
+}
+
+/// Makes the kernel's receive buffer as large as it lets this process.
+#[cfg(target_os = "linux")]
+fn enlarge(socket: &UdpSocket) {
+    use rustix::net::sockopt;
+
+    if sockopt::set_socket_recv_buffer_size_force(socket, KERNEL_BUFFER).is_err() {
+        sockopt::set_socket_recv_buffer_size(socket, KERNEL_BUFFER).ok();
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn enlarge(_socket: &UdpSocket) {}
+
+/// Gives this thread, and no other of the process, a higher priority; without the privilege it stays as it is.
+#[cfg(target_os = "linux")]
+fn hurry() {
+    // Of no process means of the calling thread on Linux.
+    rustix::process::setpriority_process(None, NICE).ok();
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn hurry() {}
+
+/// Datagrams in the order in which they came, in one buffer, so that none costs an allocation of its own.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    bytes: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+    /// Thrown away because there was no room.
+    dropped: u64,
+}
+
+impl Batch {
+    /// More than this is not kept: whatever reads them has hung, or cannot keep up by far.
+    const MAX_BYTES: usize = 16 << 20;
+    const MAX_DATAGRAMS: usize = 1 << 19;
+    /// Of more datagrams than this, only the newest value of each address is played: they are late as it is.
+    const LATE: usize = 4096;
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// How many were thrown away because there was no room.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.dropped = 0;
+    }
+
+    fn push(&mut self, datagram: &[u8]) {
+        let is_full = self.bytes.len() + datagram.len() > Self::MAX_BYTES
+            || self.ends.len() >= Self::MAX_DATAGRAMS;
+        if is_full {
+            self.drop_oldest_half();
+        }
+        self.bytes.extend_from_slice(datagram);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// The newest count.
+    fn drop_oldest_half(&mut self) {
+        let dropped = self.ends.len().div_ceil(2);
+        let Some(begin) = dropped.checked_sub(1).and_then(|last| self.ends.get(last)).copied()
+        else {
+            return;
+        };
+        self.bytes.drain(..begin);
+        self.ends.drain(..dropped);
+        for end in &mut self.ends {
+            *end -= begin;
+        }
+        self.dropped += u64::try_from(dropped).unwrap_or(u64::MAX);
+    }
+
+    fn datagram(&self, index: usize) -> &[u8] {
+        let begin = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[begin..self.ends[index]]
+    }
+
+    /// What is to be played of it, in order.
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        let superseded = if self.len() > Self::LATE { self.superseded() } else { vec![] };
+        let is_played = move |index: &usize| !superseded.get(*index).copied().unwrap_or_default();
+        (0..self.len()).filter(is_played).map(|index| self.datagram(index))
+    }
+
+    /// For each datagram, whether a later one sets the same parameter by the same address.
+    fn superseded(&self) -> Vec<bool> {
+        let mut superseded = vec![false; self.len()];
+        let mut seen = HashSet::new();
+        for index in (0..self.len()).rev() {
+            if let Some((head, _)) = osc_message::simple(self.datagram(index)) {
+                superseded[index] = !seen.insert(head);
+            }
+        }
+        superseded
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn message(parameter: usize, value: f32) -> Vec<u8> {
+        // The number has three digits, so that the address ends at a multiple of four.
+        let mut message = format!("/hana/p/p{parameter:03}\0\0\0\0,f\0\0").into_bytes();
+        message.extend(value.to_be_bytes());
+        message
+    }
+
+    fn batch_of(datagrams: impl IntoIterator<Item = Vec<u8>>) -> Batch {
+        let mut batch = Batch::default();
+        datagrams.into_iter().for_each(|datagram| batch.push(&datagram));
+        batch
+    }
+
+    #[test]
+    fn a_batch_in_time_is_played_whole_and_in_order() {
+        let sent: Vec<Vec<u8>> = [&b""[..], b"/a", b"/b"].map(Vec::from).into();
+        let batch = batch_of(sent.clone());
+        assert_eq!(batch.datagrams().collect::<Vec<_>>(), sent);
+        assert_eq!(batch.dropped(), 0);
+    }
+
+    #[test]
+    fn of_a_late_batch_the_newest_value_of_each_address_is_played() {
+        let count = Batch::LATE + 10;
+        let sent = (0..count).map(|n| {
+            if n == 5 { b"#bundle\0".to_vec() } else { message(n % 3, f32::from(u16::try_from(n).unwrap())) }
+        });
+        let batch = batch_of(sent.collect::<Vec<_>>());
+        let played: Vec<Vec<u8>> = batch.datagrams().map(Vec::from).collect();
+        let newest = (count - 3..count).map(|n| message(n % 3, f32::from(u16::try_from(n).unwrap())));
+        let expected: Vec<Vec<u8>> = std::iter::once(b"#bundle\0".to_vec()).chain(newest).collect();
+        assert_eq!(played, expected);
+    }
+
+    #[test]
+    fn a_batch_without_room_drops_the_oldest_and_counts_them() {
+        let large = vec![7; LARGEST - 1];
+        let count = Batch::MAX_BYTES / large.len() * 3;
+        let mut batch = batch_of((0..count).map(|_| large.clone()));
+        batch.push(b"/last");
+        let kept = batch.datagrams().count();
+        assert_eq!(batch.dropped(), u64::try_from(count + 1 - kept).unwrap());
+        assert!(kept > 1 && batch.bytes.len() <= Batch::MAX_BYTES);
+        assert_eq!(batch.datagrams().last(), Some(&b"/last"[..]));
+    }
+
+    #[test]
+    fn what_arrives_at_the_socket_is_taken_in_order() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let input = OscInput::start(&socket).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sent: Vec<Vec<u8>> = (0..100).map(|n| vec![n]).collect();
+        for datagram in &sent {
+            sender.send_to(datagram, socket.local_addr().unwrap()).unwrap();
+        }
+        let (mut batch, mut taken) = (Batch::default(), vec![]);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while taken.len() < sent.len() && Instant::now() < deadline {
+            assert_eq!(input.take(&mut batch, Duration::from_millis(50)), None);
+            taken.extend(batch.datagrams().map(Vec::from));
+        }
+        assert_eq!(taken, sent);
+    }
+}

@@ -1,0 +1,248 @@
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_network::MeshWatch;
+use hana_network::Node;
+use hana_network::Operator;
+use hana_network::PlaySession;
+use hana_protocol::NodeId;
+use hana_protocol::NodeView;
+use hana_protocol::ParameterError;
+use hana_protocol::ProcessState;
+use hana_protocol::Roster;
+use hana_protocol::role;
+use hana_protocol::role::Role;
+use thiserror::Error;
+
+use super::osc_input::Batch;
+use super::osc_message;
+use super::osc_message::OscValue;
+use super::printer::Printer;
+use super::rate_limited_errors::RateLimitedErrors;
+use super::reach::Reach;
+use super::reach::ReachNews;
+
+/// Plays what comes by OSC: an open play session is asked for everything that is about its visualization, the mesh only
+/// for one that is not played yet.
+pub(super) struct OscPlayer {
+    node: Node<role::Bridge>,
+    watch: MeshWatch,
+    /// When the watch was asked last.
+    polled: Instant,
+    /// Tells how much its word counts (`HANA_PRIORITY`); it takes nothing by itself, and holds what it plays.
+    operator: Operator,
+    played: BTreeMap<NodeId, Played>,
+    /// Where a message goes, by all of it that stands before its number.
+    targets: HashMap<Box<[u8]>, Target>,
+    errors: RateLimitedErrors,
+    printer: Printer,
+}
+
+struct Played {
+    session: PlaySession,
+    reach: Reach,
+}
+
+#[derive(Clone)]
+struct Target {
+    session: PlaySession,
+    place: usize,
+}
+
+/// Why a value is not played.
+#[derive(Debug, Error)]
+enum OscPlayError {
+    /// No visualization of that name is known.
+    #[error("there is no visualization '{node}'")]
+    NotThere {
+        /// The name.
+        node: NodeId,
+    },
+    /// The visualization does not take it.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+}
+
+/// Addresses that are remembered; there are fewer, or somebody makes up ways to write them.
+const MOST_TARGETS: usize = 8192;
+/// How long the first look at the mesh may take.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+/// A visualization that is not known is looked for on the mesh as often as that, however much is sent to it.
+const POLL: Duration = Duration::from_millis(5);
+/// How long leaving may take.
+const LEAVE: Duration = Duration::from_secs(1);
+
+impl OscPlayer {
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub(super) fn new(node: Node<role::Bridge>) -> std::io::Result<Self> {
+        let mut watch = node.watch_mesh();
+        watch.wait_until_complete(FIRST_LOOK);
+        Ok(Self {
+            watch,
+            polled: Instant::now(),
+            operator: node.operator(),
+            node,
+            played: BTreeMap::new(),
+            targets: HashMap::new(),
+            errors: RateLimitedErrors::default(),
+            printer: Printer::start()?,
+        })
+    }
+
+    pub(super) const fn node(&self) -> &Node<role::Bridge> {
+        &self.node
+    }
+
+    /// Plays what came together, in order.
+    pub(super) fn play(&mut self, batch: &Batch) {
+        for datagram in batch.datagrams() {
+            self.play_datagram(datagram);
+        }
+    }
+
+    fn play_datagram(&mut self, datagram: &[u8]) {
+        let simple = osc_message::simple(datagram);
+        if let Some((head, value)) = simple
+            && let Some(target) = self.targets.get(head)
+        {
+            if let Err(problem) = target.session.set_at(target.place, value) {
+                let address = osc_message::address(head);
+                self.report(&format!("{address}: {problem}"));
+            }
+            return;
+        }
+        for value in osc_message::read(datagram) {
+            match value {
+                Ok(value) => match self.play_value(&value) {
+                    Ok(target) => {
+                        if let Some((head, _)) = simple {
+                            self.remember(head, target);
+                        }
+                    },
+                    Err(problem) => self.refuse(&value, &problem),
+                },
+                Err(error) => self.report(&error.to_string()),
+            }
+        }
+    }
+
+    fn play_value(&mut self, value: &OscValue) -> Result<Target, OscPlayError> {
+        let OscValue { node, parameter, value } = value;
+        let session = match self.played.get(node) {
+            Some(played) => played.session.clone(),
+            None => self.open(node)?,
+        };
+        let place = session.place(parameter)?;
+        session.set_at(place, *value)?;
+        Ok(Target { session, place })
+    }
+
+    fn remember(&mut self, head: &[u8], target: Target) {
+        if self.targets.len() >= MOST_TARGETS {
+            self.targets.clear();
+        }
+        self.targets.insert(head.into(), target);
+    }
+
+    /// Begins to play a visualization that is there, or that is expected back.
+    fn open(&mut self, node: &NodeId) -> Result<PlaySession, OscPlayError> {
+        if self.polled.elapsed() >= POLL {
+            self.watch.poll();
+            self.polled = Instant::now();
+        }
+        let roster = self.watch.roster();
+        let info = roster
+            .info(node)
+            .filter(|info| info.role == Role::Visualization && is_expected(roster, node))
+            .ok_or_else(|| OscPlayError::NotThere { node: node.clone() })?;
+        let session = self.node.play_session_of(info);
+        let played = Played { session: session.clone(), reach: Reach::new(Instant::now()) };
+        self.played.insert(node.clone(), played);
+        Ok(session)
+    }
+
+    fn refuse(&mut self, value: &OscValue, problem: &OscPlayError) {
+        let OscValue { node, parameter, .. } = value;
+        let text = format!("/hana/{node}/{parameter}: {problem}");
+        if !self.errors.report(&text, Instant::now()) {
+            return;
+        }
+        if matches!(problem, OscPlayError::NotThere { .. }) {
+            let there = visualizations(self.watch.roster());
+            self.printer.print(&format!("{text}; there are: {there}"));
+        } else {
+            self.printer.print(&text);
+        }
+    }
+
+    /// Prints an error, at a bounded rate.
+    pub(super) fn report(&mut self, error: &str) {
+        if self.errors.report(error, Instant::now()) {
+            self.printer.print(error);
+        }
+    }
+
+    /// Prints a line.
+    pub(super) fn print(&mut self, line: &str) {
+        self.printer.print(line);
+    }
+
+    /// Looks at the mesh and at how the sessions are.
+    pub(super) fn look_around(&mut self) {
+        let now = Instant::now();
+        self.watch.poll();
+        self.polled = now;
+        let roster = self.watch.roster();
+        self.operator.poll(roster);
+        let before = self.played.len();
+        self.played.retain(|node, played| {
+            let status = played.session.status();
+            // What answers is there, whatever the mesh knows of it.
+            status.is_answered() || is_expected(roster, node)
+        });
+        if self.played.len() < before {
+            let played = &self.played;
+            self.targets.retain(|_, target| played.contains_key(target.session.node()));
+        }
+        for (node, played) in &mut self.played {
+            let status = played.session.status();
+            let is_played = played.session.is_played();
+            match played.reach.look(status.is_answered(), is_played, now) {
+                Some(ReachNews::Silent) => self.printer.print(&format!(
+                    "'{node}' does not answer, directly or over the mesh; the newest value of each parameter is played if it is back within ten seconds"
+                )),
+                Some(ReachNews::Back) => {
+                    self.printer.print(&format!("'{node}' answers again and is played: {status}"));
+                },
+                None => {},
+            }
+        }
+        for line in self.errors.tick(now) {
+            self.printer.print(&line);
+        }
+    }
+
+    /// Leaves the mesh in good order.
+    pub(super) fn leave(self) {
+        self.node.leave().wait(LEAVE).ok();
+    }
+}
+
+/// Whether a visualization is on the mesh, or was and may come back by itself.
+fn is_expected(roster: &Roster, node: &NodeId) -> bool {
+    let may_come = |view: NodeView| view.state.is_alive() || view.state == ProcessState::Restarting;
+    roster.is_present(node) || roster.view(node, hana_network::unix_ms()).is_some_and(may_come)
+}
+
+/// The visualizations that are there, for people.
+fn visualizations(roster: &Roster) -> String {
+    let is_there = |view: &NodeView| view.role == Role::Visualization && view.state.is_alive();
+    let views = roster.views(hana_network::unix_ms());
+    let names: Vec<String> =
+        views.into_iter().filter(is_there).map(|view| view.node.to_string()).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}

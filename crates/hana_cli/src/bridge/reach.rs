@@ -1,0 +1,74 @@
+use std::time::Duration;
+use std::time::Instant;
+
+/// Decides when it is worth a line that a visualization does not answer, and that it does again. Pure.
+#[derive(Debug)]
+pub(super) struct Reach {
+    /// When it answered last, or was not played.
+    well: Instant,
+    is_reported: bool,
+}
+
+/// Something to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReachNews {
+    Silent,
+    Back,
+}
+
+impl Reach {
+    /// A restart, or a way that changes, takes less.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { well: now, is_reported: false }
+    }
+
+    /// Whether it answers now, and whether it is played.
+    pub(super) fn look(
+        &mut self,
+        is_answered: bool,
+        is_played: bool,
+        now: Instant,
+    ) -> Option<ReachNews> {
+        if is_answered {
+            self.well = now;
+            return std::mem::take(&mut self.is_reported).then_some(ReachNews::Back);
+        }
+        if self.is_reported {
+            return None;
+        }
+        if !is_played {
+            self.well = now;
+        }
+        self.is_reported = now.saturating_duration_since(self.well) >= Self::PATIENCE;
+        self.is_reported.then_some(ReachNews::Silent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_reported_once_and_so_is_its_end() {
+        let start = Instant::now();
+        let mut reach = Reach::new(start);
+        let mut news = vec![];
+        for ms in 0..10_000 {
+            let is_answered = !(2000..8000).contains(&ms);
+            let now = start + Duration::from_millis(ms);
+            news.extend(reach.look(is_answered, true, now).map(|news| (ms, news)));
+        }
+        assert_eq!(news, [(2999, ReachNews::Silent), (8000, ReachNews::Back)]);
+    }
+
+    #[test]
+    fn what_is_not_played_may_be_silent() {
+        let start = Instant::now();
+        let mut reach = Reach::new(start);
+        for ms in 0..10_000 {
+            assert_eq!(reach.look(false, false, start + Duration::from_millis(ms)), None);
+        }
+    }
+}
