@@ -1,4 +1,6 @@
+use std::io::ErrorKind;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -24,12 +26,14 @@ use crate::arguments::OscArguments;
 const LOOK_AROUND: Duration = Duration::from_millis(20);
 /// How often the kernel is asked for what it dropped, while something arrives.
 const LOOK_FOR_DROPS: Duration = Duration::from_millis(250);
+/// How long a bridge that was killed may keep its address.
+const LAST_BRIDGE: Duration = Duration::from_secs(2);
 /// From one line about lost datagrams to the next.
 const LOSS_LINES: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
     let address = arguments.listen;
-    let socket = UdpSocket::bind(address).with_context(|| {
+    let socket = bind(address).with_context(|| {
         format!("cannot listen for OSC on {address}; is another program using it?")
     })?;
     let input = OscInput::start(&socket).context("reading OSC")?;
@@ -58,6 +62,21 @@ pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
     }
     player.leave();
     Ok(())
+}
+
+/// Listens at an address; waits a moment for a bridge that was there before to be gone.
+fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
+    let begun = Instant::now();
+    loop {
+        match UdpSocket::bind(address) {
+            Err(problem)
+                if problem.kind() == ErrorKind::AddrInUse && begun.elapsed() < LAST_BRIDGE =>
+            {
+                std::thread::sleep(LOOK_AROUND);
+            },
+            bound => return bound,
+        }
+    }
 }
 
 fn join(id: Option<&NodeId>) -> anyhow::Result<Node<role::Bridge>> {

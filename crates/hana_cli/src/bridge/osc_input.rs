@@ -259,11 +259,16 @@ mod tests {
     fn of_a_late_batch_the_newest_value_of_each_address_is_played() {
         let count = Batch::LATE + 10;
         let sent = (0..count).map(|n| {
-            if n == 5 { b"#bundle\0".to_vec() } else { message(n % 3, f32::from(u16::try_from(n).unwrap())) }
+            if n == 5 {
+                b"#bundle\0".to_vec()
+            } else {
+                message(n % 3, f32::from(u16::try_from(n).unwrap()))
+            }
         });
         let batch = batch_of(sent.collect::<Vec<_>>());
         let played: Vec<Vec<u8>> = batch.datagrams().map(Vec::from).collect();
-        let newest = (count - 3..count).map(|n| message(n % 3, f32::from(u16::try_from(n).unwrap())));
+        let newest =
+            (count - 3..count).map(|n| message(n % 3, f32::from(u16::try_from(n).unwrap())));
         let expected: Vec<Vec<u8>> = std::iter::once(b"#bundle\0".to_vec()).chain(newest).collect();
         assert_eq!(played, expected);
     }

@@ -283,7 +283,8 @@ mod tests {
             (OscType::Bool(true), 1.0),
             (OscType::Bool(false), 0.0),
         ] {
-            let message = rosc::encoder::encode(&message("/hana/ripples/zoom", vec![argument])).unwrap();
+            let message =
+                rosc::encoder::encode(&message("/hana/ripples/zoom", vec![argument])).unwrap();
             let (head, found) = simple(&message).unwrap();
             assert_eq!((found, address(head)), (value, "/hana/ripples/zoom".into()));
             assert_eq!(read(&message), [Ok(zoom(value))]);

@@ -155,11 +155,14 @@ impl OscPlayer {
             self.polled = Instant::now();
         }
         let roster = self.watch.roster();
-        let info = roster
-            .info(node)
-            .filter(|info| info.role == Role::Visualization && is_expected(roster, node))
-            .ok_or_else(|| OscPlayError::NotThere { node: node.clone() })?;
-        let session = self.node.play_session_of(info);
+        if !is_expected(roster, node) {
+            return Err(OscPlayError::NotThere { node: node.clone() });
+        }
+        // One that is listed and has not said yet what it has is played once it has.
+        let session = match roster.info(node) {
+            Some(info) => self.node.play_session_of(info),
+            None => self.node.play_session(node),
+        };
         let played = Played { session: session.clone(), reach: Reach::new(Instant::now()) };
         self.played.insert(node.clone(), played);
         Ok(session)
@@ -234,8 +237,11 @@ impl OscPlayer {
 
 /// Whether a visualization is on the mesh, or was and may come back by itself.
 fn is_expected(roster: &Roster, node: &NodeId) -> bool {
-    let may_come = |view: NodeView| view.state.is_alive() || view.state == ProcessState::Restarting;
-    roster.is_present(node) || roster.view(node, hana_network::unix_ms()).is_some_and(may_come)
+    let may_come = |view: NodeView| {
+        view.role == Role::Visualization
+            && (view.state.is_alive() || view.state == ProcessState::Restarting)
+    };
+    roster.view(node, hana_network::unix_ms()).is_some_and(may_come)
 }
 
 /// The visualizations that are there, for people.

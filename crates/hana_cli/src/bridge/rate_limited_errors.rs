@@ -98,7 +98,10 @@ mod tests {
             }
             lines.extend(errors.tick(now));
         }
-        assert_eq!(lines[..3], ["no zoom", "no zoom (1000 times more in 1 s)", "no zoom (2000 times more in 2 s)"]);
+        assert_eq!(
+            lines[..3],
+            ["no zoom", "no zoom (1000 times more in 1 s)", "no zoom (2000 times more in 2 s)"]
+        );
         assert!(lines.len() <= 8, "{lines:?}");
         // When it is over it is printed at once again.
         for second in 0..40 {
