@@ -174,8 +174,8 @@ fn osc_plays_on_while_daemons_are_gone() {
     let Some(lab) = Lab::new("osc-outages") else { return };
     let mut theatre = Theatre::new(&lab);
     let bridge = theatre.bridge();
+    let _stream = theatre.h1.spawn(python(&theatre.h1, "stream 120"));
     for outage in [Outage::BothDaemons, Outage::OwnDaemon, Outage::OtherDaemon] {
-        let stream = theatre.h1.spawn(python(&theatre.h1, "stream 12"));
         theatre.stage.wait_for("v", "it to be played", |line| {
             line.pointer("/heard/p0/age_ms").and_then(Value::as_f64).is_some_and(|age| age < 100.0)
         });
@@ -186,7 +186,6 @@ fn osc_plays_on_while_daemons_are_gone() {
             "{outage:?} gone: {shown} shown, the longest time between two {gap:.0} ms"
         ));
         assert!(gap < GAP_MS && shown > SHOWN, "{outage:?}: {gap} ms, {shown} shown");
-        drop(stream);
         theatre.end(outage);
     }
     assert_eq!(complaints(&bridge), [""; 0], "nothing was wrong with any of that");
