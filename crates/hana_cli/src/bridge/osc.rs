@@ -109,7 +109,7 @@ impl Losses {
         Self { drops, has_come: true, asked: Instant::now(), new: 0, total: 0, printed: None }
     }
 
-    fn note(&mut self, batch: &Batch) {
+    const fn note(&mut self, batch: &Batch) {
         self.has_come |= !batch.is_empty();
         self.new += batch.dropped();
     }

@@ -69,12 +69,13 @@ impl OscInput {
     /// error of the socket comes back once.
     pub(super) fn take(&self, batch: &mut Batch, timeout: Duration) -> Option<String> {
         batch.clear();
-        let waiting = self.shared.lock();
         let is_idle = |waiting: &mut Waiting| waiting.batch.is_empty() && waiting.problem.is_none();
-        let waited = self.shared.has_come.wait_timeout_while(waiting, timeout, is_idle);
-        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let waited = self.shared.has_come.wait_timeout_while(self.shared.lock(), timeout, is_idle);
+        let mut waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         std::mem::swap(&mut waiting.batch, batch);
-        waiting.problem.take()
+        let problem = waiting.problem.take();
+        drop(waiting);
+        problem
     }
 }
 
@@ -158,11 +159,11 @@ impl Batch {
     /// Of more datagrams than this, only the newest value of each address is played: they are late as it is.
     const LATE: usize = 4096;
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(super) const fn len(&self) -> usize {
         self.ends.len()
     }
 
