@@ -7,6 +7,7 @@ use crate::Lane;
 use crate::Message;
 use crate::NodeId;
 use crate::SessionStatus;
+use crate::one_line;
 
 /// What a node says of itself ten times a second, on `hana/<node>/health`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -15,6 +16,10 @@ pub struct Health {
     /// judged by its presence alone.
     #[serde(default)]
     pub frames: Option<Frames>,
+    /// Why nothing of it is on a screen, of a visualization that runs without a window: the cause, such as "DISPLAY is not
+    /// set". A node that leaves it out has a window, or reports nothing about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headless: Option<String>,
     /// Milliseconds since it joined.
     pub uptime_ms: u64,
     /// Resident memory of its process in bytes; 0 where the platform does not tell.
@@ -39,6 +44,16 @@ impl Health {
     pub const MAX_PLAYS: usize = 64;
     /// More troubles than this are not told.
     pub const MAX_TROUBLES: usize = 8;
+    /// Characters of `headless`; what is longer is cut.
+    pub const MAX_HEADLESS: usize = 300;
+
+    /// What a person should know of the node although it runs; empty if there is nothing.
+    #[must_use]
+    pub fn remark(&self) -> String {
+        self.headless.as_ref().map_or_else(String::new, |cause| {
+            format!("headless, no window: {}", one_line(cause, Self::MAX_HEADLESS))
+        })
+    }
 }
 
 /// Messages of one lane, counted since the node joined.

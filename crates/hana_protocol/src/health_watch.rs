@@ -2,6 +2,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::Health;
+use crate::stall_memory::StallMemory;
 
 /// What counts as slow and as unresponsive.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,9 +12,15 @@ pub struct HealthLimits {
     pub unresponsive_after: Duration,
     /// Below this rate for `slow_after` it is slow, in frames per second.
     pub slow_below_fps: f32,
-    /// For how long it must be below the rate, or above it again, before it is said.
+    /// For how long it must be below the rate, or above it again, before it is said. The more often it has gone back
+    /// and forth, the longer it must be above.
     pub slow_after: Duration,
 }
+
+/// A rate that goes back and forth across the limit within this time is one condition, and not many.
+const FLAPPING: Duration = Duration::from_mins(1);
+/// How often the time that it must be above the rate is doubled at most.
+const MOST_DOUBLINGS: u32 = 5;
 
 impl Default for HealthLimits {
     fn default() -> Self {
@@ -43,6 +50,14 @@ pub struct HealthWatch {
     /// Since when its rate has been on the other side of the limit than `slow` says.
     crossing: Option<Instant>,
     slow: bool,
+    /// How often it became slow again soon after it had recovered.
+    relapses: u32,
+    /// When it was last seen to be fast enough again.
+    recovered_at: Option<Instant>,
+    /// Pauses of its loop while health went on.
+    stalls: StallMemory,
+    /// Pauses of its health.
+    silences: StallMemory,
 }
 
 /// How a node is.
@@ -56,6 +71,13 @@ pub enum Verdict {
     Slow {
         /// Frames per second.
         fps: f32,
+    },
+    /// It moves, and pauses again and again for longer than [`HealthLimits::unresponsive_after`].
+    Stalling,
+    /// It draws one frame at a time, with long pauses: what a window system does to a window that is not seen.
+    Throttled {
+        /// From one frame to the next.
+        every: Duration,
     },
     /// The network side of it lives, but its loop has not moved.
     Frozen {
@@ -77,6 +99,20 @@ impl Verdict {
             Self::Starting => "it has just come, and said nothing yet".into(),
             Self::Running => String::new(),
             Self::Slow { fps } => format!("draws only {fps:.0} frames a second"),
+            Self::Stalling => {
+                "its render loop pauses again and again, for most of a second or longer".into()
+            },
+            Self::Throttled { every } => {
+                let every = every.as_secs_f32();
+                let pace = if every < 1.5 {
+                    "once a second".into()
+                } else {
+                    format!("every {every:.0} s")
+                };
+                format!(
+                    "draws about {pace}; the window may be covered, minimised or on a locked screen"
+                )
+            },
             Self::Frozen { for_ } => {
                 format!("its render loop has not moved for {:.1} s", for_.as_secs_f32())
             },
@@ -89,12 +125,24 @@ impl Verdict {
     pub const fn is_unresponsive(&self) -> bool {
         matches!(self, Self::Frozen { .. } | Self::Silent { .. })
     }
+
+    /// How much a verdict of one that moves too slowly explains; 0 for every other. While one stays slow, only a verdict
+    /// that explains more takes the place of the one before.
+    #[must_use]
+    pub const fn slowness(&self) -> u8 {
+        match self {
+            Self::Slow { .. } => 1,
+            Self::Stalling => 2,
+            Self::Throttled { .. } => 3,
+            Self::Starting | Self::Running | Self::Frozen { .. } | Self::Silent { .. } => 0,
+        }
+    }
 }
 
 impl HealthWatch {
     /// Begins to watch at `now` one that may take its time to start: until it is heard it is starting.
     #[must_use]
-    pub const fn new(limits: HealthLimits, now: Instant) -> Self {
+    pub fn new(limits: HealthLimits, now: Instant) -> Self {
         Self {
             limits,
             moved_at: now,
@@ -104,12 +152,16 @@ impl HealthWatch {
             last: None,
             crossing: None,
             slow: false,
+            relapses: 0,
+            recovered_at: None,
+            stalls: StallMemory::default(),
+            silences: StallMemory::default(),
         }
     }
 
     /// Begins to watch at `now` one that is there already: if it is not heard, it is silent.
     #[must_use]
-    pub const fn of_present(limits: HealthLimits, now: Instant) -> Self {
+    pub fn of_present(limits: HealthLimits, now: Instant) -> Self {
         let mut watch = Self::new(limits, now);
         watch.is_present = true;
         watch
@@ -118,7 +170,7 @@ impl HealthWatch {
     /// Begins to watch at `now` one that another has watched before, and that was `slow` then or not. It counts as
     /// moving once it is seen to move: one that was frozen then has not moved because it is heard for the first time.
     #[must_use]
-    pub const fn of_known(limits: HealthLimits, slow: bool, now: Instant) -> Self {
+    pub fn of_known(limits: HealthLimits, slow: bool, now: Instant) -> Self {
         let mut watch = Self::new(limits, now);
         (watch.is_doubted, watch.slow) = (true, slow);
         watch
@@ -143,7 +195,9 @@ impl HealthWatch {
 
     /// Health has arrived.
     pub fn hear(&mut self, health: Health, now: Instant) {
+        let (silent, still) = (since(self.heard_at, now), since(self.moved_at, now));
         self.heard_at = now;
+        let has_drawn = self.last.as_ref().is_some_and(has_drawn);
         let moved = match (self.last.as_ref().and_then(|last| last.frames), health.frames) {
             (Some(before), Some(frames)) => before.count != frames.count,
             (None, Some(_)) if self.is_doubted => {
@@ -153,23 +207,55 @@ impl HealthWatch {
             },
             _ => true,
         };
+        if has_drawn {
+            self.remember(silent, still, moved, now);
+        }
         if moved {
             self.moved_at = now;
             self.is_doubted = false;
         }
         if let Some(frames) = health.frames.filter(|frames| frames.count > 0) {
-            let below = frames.fps < self.limits.slow_below_fps;
-            if below == self.slow {
-                self.crossing = None;
-            } else {
-                let since = *self.crossing.get_or_insert(now);
-                if now.saturating_duration_since(since) >= self.limits.slow_after {
-                    self.slow = below;
-                    self.crossing = None;
-                }
-            }
+            self.weigh(frames.fps, now);
         }
         self.last = Some(health);
+    }
+
+    /// Takes note of a pause that has ended.
+    fn remember(&mut self, silent: Duration, still: Duration, moved: bool, now: Instant) {
+        let limit = self.limits.unresponsive_after;
+        if silent >= limit {
+            // What its loop did meanwhile is not known.
+            self.silences.pause(silent, now);
+            return;
+        }
+        self.silences.moved(silent, limit, now);
+        if moved && still >= limit {
+            self.stalls.pause(still, now);
+        } else if moved {
+            self.stalls.moved(still, limit, now);
+        }
+    }
+
+    /// Whether it is slow now, at this rate.
+    fn weigh(&mut self, fps: f32, now: Instant) {
+        let below = fps < self.limits.slow_below_fps;
+        if below == self.slow {
+            self.crossing = None;
+            return;
+        }
+        let doublings = if self.slow { self.relapses.min(MOST_DOUBLINGS) } else { 0 };
+        let begun = *self.crossing.get_or_insert(now);
+        if since(begun, now) < self.limits.slow_after * 2_u32.pow(doublings) {
+            return;
+        }
+        self.crossing = None;
+        self.slow = below;
+        if below {
+            let soon = self.recovered_at.is_some_and(|at| since(at, now) < FLAPPING);
+            self.relapses = if soon { self.relapses.saturating_add(1) } else { 0 };
+        } else {
+            self.recovered_at = Some(now);
+        }
     }
 
     /// The verdict at `now`.
@@ -183,12 +269,14 @@ impl HealthWatch {
                 Verdict::Starting
             };
         };
-        let has_drawn = last.frames.is_none_or(|frames| frames.count > 0);
-        if silent >= self.limits.unresponsive_after {
+        if silent >= self.allowed_silence(now) {
             return Verdict::Silent { for_: silent };
         }
         let still = now.saturating_duration_since(self.moved_at);
-        if has_drawn && still >= self.limits.unresponsive_after {
+        let has_drawn = has_drawn(last);
+        // As long as health may be late, nothing is known of the loop either.
+        let allowed = self.allowed_stall(now).max(self.allowed_silence(now));
+        if has_drawn && still >= allowed {
             // One that is stopped as a whole may have stumbled just before: of its loop alone speaks who is still heard.
             let is_heard = silent * 3 < still * 2;
             return if is_heard {
@@ -199,18 +287,50 @@ impl HealthWatch {
         }
         match last.frames {
             _ if !has_drawn || self.is_doubted => Verdict::Starting,
-            Some(frames) if self.slow => Verdict::Slow { fps: frames.fps },
+            Some(frames) => self.verdict_of_rate(frames.fps, now),
+            None if self.silences.recurs(now) => Verdict::Stalling,
+            None => Verdict::Running,
+        }
+    }
+
+    /// The verdict of one whose loop moves.
+    fn verdict_of_rate(&self, fps: f32, now: Instant) -> Verdict {
+        // One pause is enough of one that is slow.
+        let pace = self.stalls.pace().or_else(|| self.stalls.unrecovered().filter(|_| self.slow));
+        match pace {
+            Some(every) if every < self.stalls.allowance(self.limits.unresponsive_after, now) => {
+                Verdict::Throttled { every }
+            },
+            _ if self.stalls.recurs(now) || self.silences.recurs(now) => Verdict::Stalling,
+            _ if self.slow => Verdict::Slow { fps },
             _ => Verdict::Running,
         }
     }
 
+    fn allowed_stall(&self, now: Instant) -> Duration {
+        self.stalls.allowance(self.limits.unresponsive_after, now)
+    }
+
+    fn allowed_silence(&self, now: Instant) -> Duration {
+        self.silences.allowance(self.limits.unresponsive_after, now)
+    }
+
     /// When the verdict would change if nothing more were heard.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.last
-            .as_ref()
-            .map(|_| self.moved_at.min(self.heard_at) + self.limits.unresponsive_after)
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let (stall, silence) = (self.allowed_stall(now), self.allowed_silence(now));
+        let of = |_: &Health| (self.moved_at + stall.max(silence)).min(self.heard_at + silence);
+        self.last.as_ref().map(of)
     }
+}
+
+fn since(at: Instant, now: Instant) -> Duration {
+    now.saturating_duration_since(at)
+}
+
+/// Whether it has drawn, or has no loop that could.
+fn has_drawn(health: &Health) -> bool {
+    health.frames.is_none_or(|frames| frames.count > 0)
 }
 
 #[cfg(test)]
@@ -252,6 +372,122 @@ mod tests {
         watch.excuse(start + 9 * BEAT);
         assert_eq!(watch.verdict(start + 12 * BEAT), Verdict::Running);
         assert!(watch.verdict(start + 17 * BEAT).is_unresponsive());
+    }
+
+    /// Draws a frame whenever `draws` says so, with ten beats of health a second; each verdict that is another kind
+    /// than the one before.
+    fn verdicts_of(
+        watch: &mut HealthWatch,
+        start: Instant,
+        beats: std::ops::Range<u32>,
+        fps: impl Fn(u32) -> f32,
+        draws: impl Fn(u32) -> bool,
+    ) -> Vec<(u32, Verdict)> {
+        let mut count = watch.last().and_then(|of| of.frames).map_or(0, |frames| frames.count);
+        let mut changes: Vec<(u32, Verdict)> = vec![];
+        for beat in beats {
+            let now = start + BEAT * beat;
+            count += u64::from(draws(beat));
+            watch.hear(health(count, fps(beat)), now);
+            let verdict = watch.verdict(now);
+            let is_same = |(_, before): &(u32, Verdict)| {
+                std::mem::discriminant(before) == std::mem::discriminant(&verdict)
+            };
+            if !changes.last().is_some_and(is_same) {
+                changes.push((beat, verdict));
+            }
+        }
+        changes
+    }
+
+    fn unresponsive(changes: &[(u32, Verdict)]) -> usize {
+        changes.iter().filter(|(_, verdict)| verdict.is_unresponsive()).count()
+    }
+
+    #[test]
+    fn a_covered_window_is_slow_and_unresponsive_once_at_most() {
+        for pause in [8, 10, 12, 20, 30] {
+            let start = Instant::now();
+            let mut watch = HealthWatch::new(HealthLimits::default(), start);
+            // Full rate for six seconds, then a frame in each `pause` beats.
+            let changes = verdicts_of(
+                &mut watch,
+                start,
+                0..3_000,
+                |beat| if beat < 70 { 60.0 } else { 1.0 },
+                |beat| beat < 60 || beat % pause == 0,
+            );
+            let most = if pause > 14 { 2 } else { 1 };
+            assert!(unresponsive(&changes) <= most, "a frame in {pause} beats: {changes:?}");
+            let last = changes.last().map(|(_, verdict)| *verdict);
+            assert!(matches!(last, Some(Verdict::Throttled { .. })), "{pause}: {changes:?}");
+            assert!(changes.len() <= 7, "a frame in {pause} beats: {changes:?}");
+        }
+    }
+
+    #[test]
+    fn a_covered_window_that_hangs_is_still_unresponsive() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        verdicts_of(&mut watch, start, 0..200, |_| 1.0, |beat| beat % 10 == 0);
+        let after = verdicts_of(&mut watch, start, 200..240, |_| 1.0, |_| false);
+        let noticed = after.iter().find(|(_, verdict)| verdict.is_unresponsive());
+        assert!(noticed.is_some_and(|(beat, _)| *beat <= 225), "{after:?}");
+    }
+
+    #[test]
+    fn a_window_that_is_uncovered_runs_and_its_next_hang_is_noticed_as_ever() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        verdicts_of(&mut watch, start, 0..300, |_| 1.0, |beat| beat % 10 == 0);
+        // Long enough that the pauses are forgotten.
+        let after = verdicts_of(&mut watch, start, 300..1_000, |_| 60.0, |_| true);
+        assert_eq!(after.last().map(|(_, verdict)| *verdict), Some(Verdict::Running));
+        let hang = verdicts_of(&mut watch, start, 1_000..1_010, |_| 60.0, |_| false);
+        let noticed = hang.iter().find(|(_, verdict)| verdict.is_unresponsive());
+        assert!(noticed.is_some_and(|(beat, _)| *beat <= 1_007), "{hang:?}");
+    }
+
+    #[test]
+    fn pauses_that_come_back_every_few_seconds_are_one_condition() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        // Three seconds of full rate, then a second of nothing, for ten minutes.
+        let changes = verdicts_of(&mut watch, start, 0..6_000, |_| 60.0, |beat| beat % 40 < 30);
+        assert!(unresponsive(&changes) <= 3, "{changes:?}");
+        assert_eq!(changes.last().map(|(_, verdict)| *verdict), Some(Verdict::Stalling));
+        assert!(changes.len() <= 8, "{changes:?}");
+    }
+
+    #[test]
+    fn health_that_arrives_in_bursts_is_one_condition() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let mut flips = 0;
+        let mut was_unresponsive = false;
+        for beat in 0..6_000 {
+            let now = start + BEAT * beat;
+            // Nothing for a second out of four.
+            if beat % 40 < 30 {
+                watch.hear(health(u64::from(beat) * 6, 60.0), now);
+            }
+            let is = watch.verdict(now).is_unresponsive();
+            flips += u32::from(is && !was_unresponsive);
+            was_unresponsive = is;
+        }
+        assert!(flips <= 3, "{flips} times unresponsive in ten minutes");
+    }
+
+    #[test]
+    fn a_rate_around_the_limit_does_not_go_back_and_forth() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let fps = |beat: u32| if beat % 40 < 20 { 9.0 } else { 11.0 };
+        let changes = verdicts_of(&mut watch, start, 0..6_000, fps, |_| true);
+        assert!(changes.len() <= 8, "{} changes in ten minutes", changes.len());
+        assert!(matches!(changes.last(), Some((_, Verdict::Slow { .. }))), "{changes:?}");
+        let well = verdicts_of(&mut watch, start, 6_000..6_400, |_| 60.0, |_| true);
+        assert_eq!(well.last().map(|(_, verdict)| *verdict), Some(Verdict::Running));
     }
 
     fn at_rate(fps: f32, seconds: u32) -> (HealthWatch, Instant, Vec<Verdict>) {

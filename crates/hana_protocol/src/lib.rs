@@ -81,6 +81,7 @@ mod sequence;
 mod session_status;
 mod shape;
 mod sighting;
+mod stall_memory;
 mod timeline;
 mod topic;
 mod topic_name;

@@ -4,6 +4,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::AppSession;
+use crate::Health;
 use crate::HealthLimits;
 use crate::HealthWatch;
 use crate::Holders;
@@ -347,7 +348,10 @@ impl Entry {
             } else {
                 reason
             };
-            return (state, None, reason);
+            let remark = self.health.as_ref().and_then(HealthWatch::last).map(Health::remark);
+            let words = [reason, remark.unwrap_or_default()];
+            let words: Vec<String> = words.into_iter().filter(|words| !words.is_empty()).collect();
+            return (state, None, words.join("; "));
         }
         let cause = match host {
             HostView::Missing(cause) => Some(cause),
@@ -370,7 +374,9 @@ impl Entry {
         let state = match verdict {
             Verdict::Starting => ProcessState::Starting,
             Verdict::Running => ProcessState::Running,
-            Verdict::Slow { .. } => ProcessState::Slow,
+            Verdict::Slow { .. } | Verdict::Stalling | Verdict::Throttled { .. } => {
+                ProcessState::Slow
+            },
             Verdict::Frozen { .. } | Verdict::Silent { .. } => ProcessState::Unresponsive,
         };
         (state, verdict.reason())
