@@ -168,6 +168,8 @@ pub(crate) struct Core {
     pub(crate) recoveries: Recoveries,
     repeats: Repeats,
     shutdown: AtomicBool,
+    /// Why the program runs without a window, if it does.
+    headless: Mutex<Option<String>>,
     pub(crate) connection: ConnectionWatch,
     /// An older node with the same id; this one has given way to it.
     pub(crate) displaced: Inbox<Rival>,
@@ -208,6 +210,8 @@ pub enum JoinError {
     Thread(#[from] std::io::Error),
 }
 
+/// Why a visualization does not take a blackout.
+const CANNOT_BLACK_OUT: &str = "its program does not draw a blackout: with hana_plugin, build it with the feature `ui` or declare `draws_blackout_itself()`; without Bevy, declare `NodeConfig::with_blackout()`; `hana stop` ends what it shows";
 /// The environment variable with which a daemon says where a visualization shall note that it was closed.
 const GOODBYE: &str = "HANA_GOODBYE";
 /// Commands that wait for the program.
@@ -307,6 +311,7 @@ impl<R: NodeRole> Node<R> {
             recoveries: Recoveries::default(),
             repeats: Repeats::default(),
             shutdown: AtomicBool::new(false),
+            headless: Mutex::new(config.headless.clone()),
             connection,
             displaced: Inbox::new(Policy::DropOldest, 1),
             timeline: OnceLock::new(),
@@ -538,6 +543,12 @@ impl<R: NodeRole> Node<R> {
     #[must_use]
     pub fn frames(&self) -> &FrameClock {
         &self.core.frames
+    }
+
+    /// Reports why the program has no window now, or that it has one. It stands in the list of nodes beside its state
+    /// within a tenth of a second.
+    pub fn set_headless(&self, cause: Option<String>) {
+        *self.core.headless.lock().unwrap_or_else(PoisonError::into_inner) = cause;
     }
 
     /// Asks the daemon of another host for its clock again and again, to know how that stands to the one here.
@@ -1065,6 +1076,7 @@ impl Core {
                 request.accept(Accepted {});
             },
             Control::Hold(_) => self.override_by(request, Some(Override::Hold)),
+            Control::Blackout(_) if !self.config.draws_blackout => request.refuse(CANNOT_BLACK_OUT),
             Control::Blackout(_) => self.override_by(request, Some(Override::Blackout)),
             Control::Resume(_) => self.override_by(request, None),
             Control::Start(_)
@@ -1081,6 +1093,11 @@ impl Core {
                 self.counters.dropped(Control::LANE, from.as_ref(), dropped);
             },
         }
+    }
+
+    /// Why the program runs without a window, if it does.
+    pub(crate) fn headless(&self) -> Option<String> {
+        self.headless.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn override_by(&self, request: Request, what: Option<Override>) {

@@ -54,6 +54,10 @@ pub struct NodeConfig {
     delay: Option<Duration>,
     /// How much its word counts beside that of others who play.
     pub(crate) priority: Priority,
+    /// Why it runs without a window, if it does.
+    pub(crate) headless: Option<String>,
+    /// Whether its program draws black during a blackout.
+    pub(crate) draws_blackout: bool,
     /// What it tells of what a program that looks once a frame is to look for.
     pub(crate) news: News,
 }
@@ -189,6 +193,8 @@ impl NodeConfig {
             playout_of: BTreeMap::new(),
             delay: None,
             priority: Priority::default(),
+            headless: None,
+            draws_blackout: false,
             news: News::default(),
         }
     }
@@ -273,6 +279,33 @@ impl NodeConfig {
     #[must_use]
     pub const fn with_priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// Declares that the program runs without a window, and why: it stands in the list of nodes beside its state, so that
+    /// a person who looks there knows why nothing is on the screen.
+    #[must_use]
+    pub fn with_headless(mut self, cause: impl Into<String>) -> Self {
+        self.headless = Some(cause.into());
+        self
+    }
+
+    /// Declares that the program draws black while [`Board::in_force`](crate::Board::in_force) is a blackout, or has
+    /// nothing that could be seen. A visualization that does not declare it refuses the command `blackout`, so that
+    /// no operator takes a picture for black that is not.
+    #[must_use]
+    pub const fn with_blackout(mut self) -> Self {
+        self.draws_blackout = true;
+        self
+    }
+
+    /// Has the id that the program gives itself, whatever `HANA_NODE` says: for the second node of a program, whose
+    /// first has that id.
+    #[must_use]
+    pub fn with_own_id(mut self) -> Self {
+        if let Some(kind) = &self.kind {
+            self.id = kind.clone();
+        }
         self
     }
 

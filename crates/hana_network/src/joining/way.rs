@@ -27,7 +27,20 @@ struct Switch {
     not_before: Option<Instant>,
     /// Why it could not change the last time; said once, however often it tries.
     told: Option<String>,
+    /// When it last went on without its daemon.
+    left_at: Option<Instant>,
+    /// How often the daemon was lost again soon after it was there.
+    relapses: u32,
+    /// Since when a daemon has been listening.
+    listening_since: Option<Instant>,
 }
+
+/// A daemon that is lost again within this time comes and goes.
+const FLAPPING: Duration = Duration::from_mins(2);
+/// How long one that came and went once must listen before it is trusted; twice as long each further time.
+const TRUST: Duration = Duration::from_secs(4);
+/// How often that is doubled at most.
+const MOST_DOUBLINGS: u32 = 3;
 
 /// A daemon that is away for longer than this is not waited for. One that is restarted is back in less.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,7 +53,15 @@ const PORT: Duration = Duration::from_millis(100);
 
 impl Switch {
     const fn new(way: Way) -> Self {
-        Self { way, alone_since: None, not_before: None, told: None }
+        Self {
+            way,
+            alone_since: None,
+            not_before: None,
+            told: None,
+            left_at: None,
+            relapses: 0,
+            listening_since: None,
+        }
     }
 
     /// What to become, if anything. `daemon`: whether there is one, connected to for a client, listening
@@ -57,13 +78,33 @@ impl Switch {
             },
             Way::WithoutDaemon => {
                 let may = self.not_before.is_none_or(|at| now >= at);
-                (daemon && may).then_some(Way::ThroughDaemon)
+                if !daemon {
+                    self.listening_since = None;
+                    return None;
+                }
+                let since = *self.listening_since.get_or_insert(now);
+                let is_trusted = now.saturating_duration_since(since) >= self.trial();
+                (may && is_trusted).then_some(Way::ThroughDaemon)
             },
         }
     }
 
-    fn changed(&mut self, way: Way) {
-        *self = Self::new(way);
+    /// How long a daemon must listen before it is trusted: the longer, the more often one came and went.
+    fn trial(&self) -> Duration {
+        match self.relapses {
+            0 => Duration::ZERO,
+            relapses => TRUST * 2_u32.pow((relapses - 1).min(MOST_DOUBLINGS)),
+        }
+    }
+
+    fn changed(&mut self, way: Way, now: Instant) {
+        let (mut left_at, mut relapses) = (self.left_at, self.relapses);
+        if self.way == Way::ThroughDaemon && way == Way::WithoutDaemon {
+            let soon = |at| now.saturating_duration_since(at) < FLAPPING;
+            relapses = if left_at.is_some_and(soon) { relapses.saturating_add(1) } else { 0 };
+            left_at = Some(now);
+        }
+        *self = Self { left_at, relapses, ..Self::new(way) };
     }
 
     fn failed(&mut self, now: Instant) {
@@ -157,7 +198,7 @@ fn change(core: &Core, switch: &mut Switch, way: Way, addresses: &Addresses) {
             );
             core.connection.expect(&session, way);
             core.worker.move_to(session);
-            switch.changed(way);
+            switch.changed(way, Instant::now());
         },
         Err(problem) => {
             let problem = problem.to_string();
@@ -206,9 +247,29 @@ mod tests {
         assert_eq!(switch.look(false, after(5000)), None);
         assert_eq!(switch.look(false, after(9900)), None);
         assert_eq!(switch.look(false, after(10_000)), Some(Way::WithoutDaemon));
-        switch.changed(Way::WithoutDaemon);
+        switch.changed(Way::WithoutDaemon, after(10_000));
         assert_eq!(switch.look(false, after(11_000)), None);
         assert_eq!(switch.look(true, after(12_000)), Some(Way::ThroughDaemon));
+    }
+
+    #[test]
+    fn a_daemon_that_comes_and_goes_is_followed_less_and_less_often() {
+        let start = Instant::now();
+        let mut switch = Switch::new(Way::ThroughDaemon);
+        let mut changes = 0;
+        // Ten minutes, with a look every quarter of a second: six seconds there, six seconds gone.
+        for look in 0..2_400_u32 {
+            let now = start + LOOK * look;
+            let daemon = look % 48 < 24;
+            if let Some(way) = switch.look(daemon, now) {
+                switch.changed(way, now);
+                changes += 1;
+            }
+        }
+        assert!(changes <= 6, "{changes} changes in ten minutes");
+        // One that stays is trusted in the end.
+        let trusted = (2_400..2_600).find_map(|look| switch.look(true, start + LOOK * look));
+        assert_eq!(trusted, Some(Way::ThroughDaemon));
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl Heart {
     fn say_health(&self, core: &Core, meter: &mut FrameMeter, begun: Instant, now: Instant) {
         let health = Health {
             frames: self.draws.then(|| meter.read(&core.frames, now)),
+            headless: core.headless(),
             uptime_ms: u64::try_from(now.duration_since(begun).as_millis()).unwrap_or(u64::MAX),
             memory_bytes: memory::resident_bytes(),
             counters: Counters { overdue: core.board.overdue(), ..core.counters.totals() },
