@@ -64,6 +64,8 @@ pub struct Supervisor {
     stale_session: Option<String>,
     /// A person wants nothing done about the state that it is in.
     ignored: bool,
+    /// The last thing it wrote, once it has ended.
+    last_words: Option<String>,
 }
 
 /// Which run of a process: 1 for the first, one more for each further one.
@@ -134,6 +136,17 @@ pub enum ProcessEvent {
     Left {
         /// The session it belonged to.
         session: String,
+    },
+    /// The last thing that a run wrote which has just ended. Comes right before [`ProcessEvent::Exited`], or before
+    /// [`ProcessEvent::Recalled`] of one that ended unwatched: the reason of a crash says it.
+    LastWords(String),
+    /// What the program reports of itself that a person should know although all is well, such as that it has no
+    /// window; empty when there is nothing any more.
+    Remark {
+        /// Which run.
+        incarnation: Incarnation,
+        /// In plain words.
+        remark: String,
     },
     /// What is thought of its health.
     Verdict {
@@ -252,6 +265,10 @@ struct Up {
     ran_at: Option<Instant>,
     /// How an earlier daemon saw it, until this one has seen for itself.
     before: Option<Before>,
+    /// What the program reports of itself.
+    remark: String,
+    /// How much the reason explains that is given for its being slow.
+    slowness: u8,
 }
 
 /// How one that was adopted stood before.
@@ -313,7 +330,7 @@ enum After {
 enum View {
     AsBefore,
     Running(String),
-    Slow(String),
+    Slow { reason: String, slowness: u8 },
     Unresponsive(String),
 }
 
@@ -361,6 +378,7 @@ impl Supervisor {
             recent: VecDeque::new(),
             stale_session: None,
             ignored: false,
+            last_words: None,
         }
     }
 
@@ -400,7 +418,7 @@ impl Supervisor {
         self.state
     }
 
-    /// Why it stands there, in plain words. Empty only when running.
+    /// Why it stands there, in plain words. Empty only when running, without a remark.
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
@@ -434,6 +452,15 @@ impl Supervisor {
     #[must_use]
     pub const fn restarts(&self) -> u32 {
         self.restarts
+    }
+
+    /// What the program reports of itself that a person should know although all is well.
+    #[must_use]
+    pub const fn remark(&self) -> &str {
+        match &self.phase {
+            Phase::Up(up) => up.remark.as_str(),
+            _ => "",
+        }
     }
 
     /// Whether a person wants nothing done about the state it is in, and not to be told of it any more. Until it is in
@@ -519,6 +546,15 @@ impl Supervisor {
             },
             ProcessEvent::Joined { session } => self.joined(session, now, &mut actions),
             ProcessEvent::Left { session } => self.left(&session, now, &mut actions),
+            ProcessEvent::LastWords(words) => {
+                self.last_words = Some(words).filter(|words| !words.is_empty());
+            },
+            ProcessEvent::Remark { incarnation, remark } if incarnation == self.incarnation => {
+                if let Phase::Up(up) = &mut self.phase {
+                    up.remark = remark;
+                    self.judge(now, &mut actions);
+                }
+            },
             ProcessEvent::Verdict { incarnation, verdict } if incarnation == self.incarnation => {
                 if let Phase::Up(up) = &mut self.phase {
                     up.verdict = Some(verdict);
@@ -533,6 +569,7 @@ impl Supervisor {
             | ProcessEvent::SpawnFailed { .. }
             | ProcessEvent::Exited { .. }
             | ProcessEvent::ShutdownFailed { .. }
+            | ProcessEvent::Remark { .. }
             | ProcessEvent::Verdict { .. } => {},
         }
         if self.told() != told {
@@ -640,6 +677,7 @@ impl Supervisor {
             Origin::Policy { after } => format!("being launched again after: {after}"),
         };
         self.stopped_by = None;
+        self.last_words = None;
         self.enter(ProcessState::Starting, reason, now);
         self.phase = Phase::Launching { origin, halt: None, queued: false };
         actions.push(Action::Spawn(self.incarnation));
@@ -745,8 +783,8 @@ impl Supervisor {
             },
             (Stage::Up { ran_at }, _) => {
                 self.exit = Some(Exit::Unknown);
-                let reason = "ended while the daemon was away";
-                self.crashed(&UNKNOWN_ENDS, reason.into(), ran_at, now, actions);
+                let reason = self.with_last_words("ended while the daemon was away".into());
+                self.crashed(&UNKNOWN_ENDS, reason, ran_at, now, actions);
             },
             (Stage::Ending { after, ran_at, .. }, _) => {
                 self.exit = Some(Exit::Unknown);
@@ -877,11 +915,20 @@ impl Supervisor {
                         self.report(EventKind::Closed, actions);
                     },
                     Unasked::Crashed(causes, reason) => {
+                        let reason = self.with_last_words(reason);
                         self.crashed(causes, reason, up.ran_at, now, actions);
                     },
                 }
             },
             Phase::Ending(ending) => self.ended(ending, exit, now, actions),
+        }
+    }
+
+    /// The reason of an end that was not asked for, with what the program itself wrote about it.
+    fn with_last_words(&mut self, reason: String) -> String {
+        match self.last_words.take() {
+            Some(words) => format!("{reason}; it last wrote: {words}"),
+            None => reason,
         }
     }
 
@@ -1027,11 +1074,15 @@ impl Supervisor {
             View::AsBefore => {},
             View::Running(reason) => {
                 up.ran_at.get_or_insert(now);
+                up.slowness = 0;
                 self.enter(ProcessState::Running, reason, now);
             },
-            View::Slow(reason) => {
+            View::Slow { reason, slowness } => {
                 up.ran_at.get_or_insert(now);
-                if was != ProcessState::Slow {
+                // Figures that change all the time are no reason for another reason.
+                let explains_more = slowness > up.slowness;
+                up.slowness = up.slowness.max(slowness);
+                if was != ProcessState::Slow || (explains_more && !self.ignored) {
                     self.enter(ProcessState::Slow, reason, now);
                 }
             },
@@ -1210,6 +1261,8 @@ impl Up {
             verdict: None,
             ran_at: None,
             before: None,
+            remark: String::new(),
+            slowness: 0,
         }
     }
 
@@ -1227,8 +1280,14 @@ impl Up {
             };
         }
         match (&self.session, self.verdict) {
-            (Some(_), Some(Verdict::Running)) => View::Running(String::new()),
-            (Some(_), Some(verdict @ Verdict::Slow { .. })) => View::Slow(verdict.reason()),
+            (Some(_), Some(Verdict::Running)) => View::Running(self.remark.clone()),
+            (Some(_), Some(verdict)) if verdict.slowness() > 0 => View::Slow {
+                reason: match self.remark.as_str() {
+                    "" => verdict.reason(),
+                    remark => format!("{}; {remark}", verdict.reason()),
+                },
+                slowness: verdict.slowness(),
+            },
             (Some(_), Some(verdict)) if verdict.is_unresponsive() => {
                 View::Unresponsive(verdict.reason())
             },

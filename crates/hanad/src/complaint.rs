@@ -1,19 +1,41 @@
-/// A trouble that lasts is said when it begins and when it changes, not each time it is met.
+use std::time::Duration;
+use std::time::Instant;
+
+/// A trouble that lasts is said when it begins and when it changes, not each time it is met. One that comes and goes,
+/// such as a disk that is full every other second, is one that lasts.
 #[derive(Debug, Default)]
-pub(crate) struct Complaint(Option<String>);
+pub(crate) struct Complaint {
+    now: Option<String>,
+    /// What was said last, and when.
+    said: Option<(String, Instant)>,
+}
+
+/// A trouble that was over is said again after this time at the earliest.
+const AGAIN: Duration = Duration::from_mins(1);
 
 impl Complaint {
     /// Whether `problem` is news: it was not the last thing said.
     pub(crate) fn is_news(&mut self, problem: &impl ToString) -> bool {
-        let problem = Some(problem.to_string());
-        let is_news = self.0 != problem;
-        self.0 = problem;
-        is_news
+        self.is_news_at(problem.to_string(), Instant::now())
+    }
+
+    fn is_news_at(&mut self, problem: String, now: Instant) -> bool {
+        if self.now.as_ref() == Some(&problem) {
+            return false;
+        }
+        self.now = Some(problem.clone());
+        let is_said = self.said.as_ref().is_some_and(|(said, at)| {
+            *said == problem && now.saturating_duration_since(*at) < AGAIN
+        });
+        if !is_said {
+            self.said = Some((problem, now));
+        }
+        !is_said
     }
 
     /// The trouble is over; returns whether there was one.
     pub(crate) fn is_over(&mut self) -> bool {
-        self.0.take().is_some()
+        self.now.take().is_some()
     }
 }
 
@@ -23,12 +45,27 @@ mod tests {
 
     #[test]
     fn a_trouble_is_said_once_and_again_when_it_has_been_over() {
+        let start = Instant::now();
         let mut complaint = Complaint::default();
-        assert!(complaint.is_news(&"full"));
-        assert!(!complaint.is_news(&"full"));
-        assert!(complaint.is_news(&"read-only"));
+        let mut news = |problem: &str, at| complaint.is_news_at(problem.into(), at);
+        assert!(news("full", start));
+        assert!(!news("full", start + AGAIN * 2), "it lasts");
+        assert!(news("read-only", start));
         assert!(complaint.is_over());
         assert!(!complaint.is_over());
-        assert!(complaint.is_news(&"read-only"));
+        assert!(complaint.is_news_at("read-only".into(), start + AGAIN));
+    }
+
+    #[test]
+    fn a_trouble_that_comes_and_goes_is_said_once_a_minute() {
+        let start = Instant::now();
+        let mut complaint = Complaint::default();
+        let mut said = 0;
+        for second in 0..120 {
+            let now = start + Duration::from_secs(second);
+            said += u32::from(complaint.is_news_at("full".into(), now));
+            complaint.is_over();
+        }
+        assert_eq!(said, 2);
     }
 }

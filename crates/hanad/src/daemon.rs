@@ -236,7 +236,7 @@ impl Daemon {
                     end_by = Some(Instant::now() + END);
                     self.for_all(&ProcessEvent::StopAsked);
                 },
-                Ok(DaemonEvent::Process(node, event)) => self.handle(&node, event),
+                Ok(DaemonEvent::Process(node, event)) => self.process_event(&node, event),
                 Ok(DaemonEvent::Request(request)) => self.take_request(request),
                 Ok(DaemonEvent::Sighting(sighting)) => self.see(sighting),
                 Ok(DaemonEvent::Timeline(heard)) => self.hear_timeline(heard),
@@ -395,6 +395,7 @@ impl Daemon {
                     self.keepers.get_mut(node).and_then(|keeper| keeper.health.as_mut())
                 {
                     watch.hear(health.clone(), now);
+                    self.take_remark(node, health.remark());
                     self.judge(node, now);
                 }
                 // Of the neighbours only their presence counts.
@@ -404,6 +405,27 @@ impl Daemon {
             _ => {},
         }
         self.neighbours.see(sighting, now);
+    }
+
+    /// What a run wrote last stands in the reason of its end.
+    fn process_event(&mut self, node: &NodeId, event: ProcessEvent) {
+        if let ProcessEvent::Exited { incarnation, .. } = &event
+            && let Some(keeper) = self.keepers.get_mut(node)
+            && keeper.supervisor.incarnation() == *incarnation
+            && let Some(words) = keeper.words_of_ended()
+        {
+            self.handle(node, ProcessEvent::LastWords(words));
+        }
+        self.handle(node, event);
+    }
+
+    /// What a program reports of itself stands in the reason of its state.
+    fn take_remark(&mut self, node: &NodeId, remark: String) {
+        let Some(keeper) = self.keepers.get(node) else { return };
+        if keeper.supervisor.remark() != remark {
+            let incarnation = keeper.supervisor.incarnation();
+            self.handle(node, ProcessEvent::Remark { incarnation, remark });
+        }
     }
 
     fn hear_timeline(&mut self, heard: Received<HostTimeline>) {
@@ -764,11 +786,6 @@ impl Daemon {
     fn report(&mut self, node: &NodeId, kind: EventKind, text: String) {
         let Some(keeper) = self.keepers.get_mut(node) else { return };
         keeper.tell_output();
-        let last_words = (kind == EventKind::Crashed).then(|| keeper.last_words()).flatten();
-        let text = match last_words {
-            Some(words) => format!("{text}; it last wrote: {words}"),
-            None => text,
-        };
         if kind == EventKind::Crashed {
             tracing::warn!("'{node}' {text}");
         }

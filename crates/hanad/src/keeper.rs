@@ -37,6 +37,8 @@ use hana_protocol::role;
 
 use crate::clock::Clock;
 use crate::complaint::Complaint;
+use crate::last_words::error_words;
+use crate::last_words::last_words;
 use crate::look_keeper::LookKeeper;
 use crate::run_record::RunRecord;
 use crate::run_record::RunRecords;
@@ -169,7 +171,7 @@ impl Keeper {
 
     /// When something is due if nothing happens before. A verdict that was given is not given again until it changes.
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let of_health = self.health.as_ref().and_then(HealthWatch::next_deadline);
+        let of_health = self.health.as_ref().and_then(|watch| watch.next_deadline(now));
         let of_health = of_health.filter(|at| *at > now);
         self.supervisor.next_deadline().into_iter().chain(of_health).min()
     }
@@ -359,13 +361,19 @@ impl Keeper {
         self.last_lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The last thing it wrote, for the report of its end.
-    pub(crate) fn last_words(&self) -> Option<String> {
+    /// What of the output of a run says that it ended with an error, while no daemon watched.
+    pub(crate) fn words_of_missed_end(&self) -> Option<String> {
         let last = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
-        last.iter()
-            .rev()
-            .map(|line| line.text.trim())
-            .find(|text| !text.is_empty())
-            .map(String::from)
+        error_words(last.iter().map(|line| line.text.as_str()))
+    }
+
+    /// The run has ended: reads the end of what it wrote, and returns what of it says why.
+    pub(crate) fn words_of_ended(&mut self) -> Option<String> {
+        if let Some(mut run) = self.run.take() {
+            self.tell_last_output(&mut run);
+            self.run = Some(run);
+        }
+        let last = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        last_words(last.iter().map(|line| line.text.as_str()))
     }
 }

@@ -11,6 +11,7 @@ mod daemon;
 mod file_watch;
 mod host_id;
 mod keeper;
+mod last_words;
 mod link_process;
 mod log;
 mod look_keeper;

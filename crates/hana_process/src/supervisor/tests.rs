@@ -437,6 +437,68 @@ fn a_start_that_never_finishes_is_unresponsive_after_its_deadline() {
 }
 
 #[test]
+fn a_crash_carries_the_last_words_through_restarts_to_the_end() {
+    let mut desk = Desk::running(Preset::Show);
+    for _ in 0..6 {
+        desk.tell(ProcessEvent::LastWords("the display ':77' cannot be reached".into()));
+        desk.exited(Exit::Code(1));
+        assert!(
+            desk.reason().contains("exit code 1; it last wrote: the display"),
+            "{}",
+            desk.reason()
+        );
+        if desk.state() == ProcessState::CrashLoop {
+            break;
+        }
+        desk.wait(Duration::from_secs(3));
+        desk.spawned();
+    }
+    assert_eq!(desk.state(), ProcessState::CrashLoop);
+    // Words of one run are not those of the next.
+    desk.tell(ProcessEvent::StartAsked);
+    desk.come_up();
+    desk.exited(Exit::Code(2));
+    assert!(!desk.reason().contains("display"), "{}", desk.reason());
+}
+
+#[test]
+fn a_remark_stands_beside_the_state_of_what_runs() {
+    let mut desk = Desk::running(Preset::Show);
+    let remark = |desk: &Desk, remark: &str| ProcessEvent::Remark {
+        incarnation: desk.run(),
+        remark: remark.into(),
+    };
+    desk.tell(remark(&desk, "headless, no window: DISPLAY is not set"));
+    assert_eq!(desk.state(), ProcessState::Running);
+    assert_eq!(desk.reason(), "headless, no window: DISPLAY is not set");
+    desk.verdict(Verdict::Slow { fps: 2.0 });
+    assert!(desk.reason().contains("2 frames") && desk.reason().contains("headless"));
+    desk.verdict(Verdict::Running);
+    desk.tell(remark(&desk, ""));
+    assert_eq!(desk.reason(), "");
+}
+
+#[test]
+fn a_slow_one_is_explained_better_and_not_again_and_again() {
+    let mut desk = Desk::running(Preset::Installation);
+    desk.verdict(Verdict::Slow { fps: 2.0 });
+    let since = desk.supervisor.since();
+    let throttled = Verdict::Throttled { every: Duration::from_secs(1) };
+    let mut reasons = vec![desk.reason().to_owned()];
+    for verdict in [throttled, Verdict::Slow { fps: 1.0 }, throttled, Verdict::Stalling, throttled]
+    {
+        desk.wait(Duration::from_secs(1));
+        desk.verdict(verdict);
+        reasons.push(desk.reason().to_owned());
+    }
+    reasons.dedup();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons[1].contains("covered"), "{reasons:?}");
+    assert_eq!((desk.state(), desk.supervisor.since()), (ProcessState::Slow, since));
+    assert!(desk.wait(Duration::from_hours(1)).is_empty(), "it is not killed");
+}
+
+#[test]
 fn slow_is_said_with_the_rate_and_is_no_failure() {
     let mut desk = Desk::running(Preset::Installation);
     assert!(desk.verdict(Verdict::Slow { fps: 2.0 }).is_empty());

@@ -57,7 +57,14 @@ impl Daemon {
                 return;
             },
         };
+        let words = match found {
+            Found::Ended(MissedEnd::Unknown) => keeper.words_of_missed_end(),
+            _ => None,
+        };
         self.keepers.insert(id.clone(), keeper);
+        if let Some(words) = words {
+            self.handle(&id, ProcessEvent::LastWords(words));
+        }
         self.handle(&id, ProcessEvent::Recalled { memory: Box::new(memory), found });
     }
 
