@@ -85,6 +85,9 @@ impl Plugin for AppPlugin {
     fn build(&self, app: &mut App) {
         let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
         let config = NodeConfig::from_environment(id).map(|config| self.topics.announce(config));
+        // Of a program with two nodes the visualization has the id that a daemon gave the program.
+        let is_second = app.world().contains_resource::<MeshLink<role::Visualization>>();
+        let config = if is_second { config.map(NodeConfig::with_own_id) } else { config };
         MeshLink::<role::App>::build(app, config);
         app.add_systems(PreUpdate, begin_frame::<role::App>.in_set(HanaSystems::Receive));
         timeline::build_frame_end(app);

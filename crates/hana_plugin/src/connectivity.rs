@@ -1,14 +1,30 @@
+use std::marker::PhantomData;
+use std::ops::Deref;
+
 use bevy_ecs::prelude::*;
 use hana_network::Connection;
 use hana_network::DisconnectedBy;
 use hana_network::Way;
+use hana_protocol::role::NodeRole;
 
-/// Whether the program is on the mesh: kept up to date by the plugin, before [`HanaSystems::Receive`] in `PreUpdate`.
+/// Whether the node of the role `R` is on the mesh: `NodeConnectivity<role::Visualization>` is kept up to date by
+/// [`VisualizationPlugin`], `NodeConnectivity<role::App>` by [`AppPlugin`], before [`HanaSystems::Receive`] in
+/// `PreUpdate`. A program with both has both. It derefs to [`Connectivity`].
 ///
-/// The run conditions [`is_connected`], [`has_daemon`], [`just_connected`] and [`just_disconnected`] read it.
+/// The run conditions [`is_connected`], [`has_daemon`], [`just_connected`] and [`just_disconnected`] read it:
+/// `draw_dimmed.run_if(not(is_connected::<role::Visualization>))`.
 ///
+/// [`AppPlugin`]: crate::AppPlugin
 /// [`HanaSystems::Receive`]: crate::HanaSystems::Receive
-#[derive(Resource, Debug, Clone, Default, PartialEq, Eq)]
+/// [`VisualizationPlugin`]: crate::VisualizationPlugin
+#[derive(Resource, Debug)]
+pub struct NodeConnectivity<R: NodeRole> {
+    now: Connectivity,
+    role: PhantomData<fn(R)>,
+}
+
+/// Whether a node is on the mesh.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Connectivity {
     /// It is joining for the first time.
     #[default]
@@ -43,6 +59,33 @@ impl Connectivity {
     }
 }
 
+impl<R: NodeRole> NodeConnectivity<R> {
+    pub(crate) const fn new(now: Connectivity) -> Self {
+        Self { now, role: PhantomData }
+    }
+
+    /// Takes note of a change; whether it is one is left to change detection.
+    pub(crate) fn set(of: &mut Mut<Self>, now: Connectivity) {
+        if of.now != now {
+            of.now = now;
+        }
+    }
+}
+
+impl<R: NodeRole> Default for NodeConnectivity<R> {
+    fn default() -> Self {
+        Self::new(Connectivity::default())
+    }
+}
+
+impl<R: NodeRole> Deref for NodeConnectivity<R> {
+    type Target = Connectivity;
+
+    fn deref(&self) -> &Connectivity {
+        &self.now
+    }
+}
+
 impl From<Connection> for Connectivity {
     fn from(connection: Connection) -> Self {
         match connection {
@@ -53,29 +96,35 @@ impl From<Connection> for Connectivity {
     }
 }
 
-/// A run condition: the program is on the mesh.
+/// A run condition: the node of the role `R` is on the mesh.
 #[must_use]
-pub fn is_connected(connectivity: Option<Res<Connectivity>>) -> bool {
+pub fn is_connected<R: NodeRole>(connectivity: Option<Res<NodeConnectivity<R>>>) -> bool {
     connectivity.is_some_and(|connectivity| connectivity.is_connected())
 }
 
-/// A run condition: the program is on the mesh, behind the daemon of this machine.
+/// A run condition: the node of the role `R` is on the mesh, behind the daemon of this machine.
 #[must_use]
-pub fn has_daemon(connectivity: Option<Res<Connectivity>>) -> bool {
+pub fn has_daemon<R: NodeRole>(connectivity: Option<Res<NodeConnectivity<R>>>) -> bool {
     connectivity.is_some_and(|connectivity| connectivity.has_daemon())
 }
 
-/// A run condition: the program is on the mesh, and was not when this was asked last.
+/// A run condition: the node of the role `R` is on the mesh, and was not when this was asked last.
 #[must_use]
-pub fn just_connected(connectivity: Option<Res<Connectivity>>, mut was: Local<bool>) -> bool {
+pub fn just_connected<R: NodeRole>(
+    connectivity: Option<Res<NodeConnectivity<R>>>,
+    mut was: Local<bool>,
+) -> bool {
     let is = is_connected(connectivity);
     let before = std::mem::replace(&mut *was, is);
     is && !before
 }
 
-/// A run condition: the program is not on the mesh, and was when this was asked last.
+/// A run condition: the node of the role `R` is not on the mesh, and was when this was asked last.
 #[must_use]
-pub fn just_disconnected(connectivity: Option<Res<Connectivity>>, mut was: Local<bool>) -> bool {
+pub fn just_disconnected<R: NodeRole>(
+    connectivity: Option<Res<NodeConnectivity<R>>>,
+    mut was: Local<bool>,
+) -> bool {
     let is = is_connected(connectivity);
     let before = std::mem::replace(&mut *was, is);
     !is && before
@@ -85,6 +134,8 @@ pub fn just_disconnected(connectivity: Option<Res<Connectivity>>, mut was: Local
 mod tests {
     use bevy_app::App;
     use bevy_app::Update;
+    use hana_protocol::role::App as AppRole;
+    use hana_protocol::role::Visualization;
 
     use super::*;
 
@@ -98,16 +149,16 @@ mod tests {
         app.init_resource::<Ran>().add_systems(
             Update,
             (
-                ran("just connected").run_if(just_connected),
-                ran("connected").run_if(is_connected),
-                ran("daemon").run_if(has_daemon),
-                ran("just disconnected").run_if(just_disconnected),
+                ran("just connected").run_if(just_connected::<Visualization>),
+                ran("connected").run_if(is_connected::<Visualization>),
+                ran("daemon").run_if(has_daemon::<Visualization>),
+                ran("just disconnected").run_if(just_disconnected::<Visualization>),
             )
                 .chain(),
         );
         let mut run = |connectivity: Option<Connectivity>| {
             if let Some(connectivity) = connectivity {
-                app.insert_resource(connectivity);
+                app.insert_resource(NodeConnectivity::<Visualization>::new(connectivity));
             }
             app.update();
             std::mem::take(&mut app.world_mut().resource_mut::<Ran>().0)
@@ -121,5 +172,26 @@ mod tests {
         assert_eq!(run(Some(Connectivity::DaemonLost)), ["just disconnected"]);
         assert!(run(Some(Connectivity::DaemonLost)).is_empty());
         assert_eq!(run(connected(Way::WithoutDaemon)), ["just connected", "connected"]);
+    }
+
+    #[test]
+    fn each_node_of_a_program_has_its_own_connectivity() {
+        let ran = |what: &'static str| move |mut ran: ResMut<Ran>| ran.0.push(what);
+        let mut app = App::new();
+        let away = Connectivity::Disconnected { by: DisconnectedBy::Error, reason: "off".into() };
+        app.init_resource::<Ran>()
+            .insert_resource(NodeConnectivity::<AppRole>::new(away))
+            .insert_resource(NodeConnectivity::<Visualization>::new(Connectivity::Connected {
+                way: Way::ThroughDaemon,
+            }))
+            .add_systems(
+                Update,
+                (
+                    ran("app").run_if(is_connected::<AppRole>),
+                    ran("visualization").run_if(is_connected::<Visualization>),
+                ),
+            );
+        app.update();
+        assert_eq!(app.world().resource::<Ran>().0, ["visualization"]);
     }
 }

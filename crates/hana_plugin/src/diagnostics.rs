@@ -87,11 +87,11 @@ impl<R> Default for MessageDiagnosticsPlugin<R> {
     }
 }
 
-impl<R> MessageDiagnosticsPlugin<R> {
-    /// Where a figure is found: `hana/reliable_ordered/missed`.
+impl<R: NodeRole> MessageDiagnosticsPlugin<R> {
+    /// Where a figure is found: `hana/visualization/reliable_ordered/missed`.
     #[must_use]
     pub fn path(lane: Lane, counted: Counted) -> DiagnosticPath {
-        DiagnosticPath::from_components(["hana", lane.as_str(), counted.as_str()])
+        DiagnosticPath::from_components(["hana", R::ROLE.as_str(), lane.as_str(), counted.as_str()])
     }
 }
 

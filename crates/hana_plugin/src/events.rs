@@ -15,10 +15,13 @@ use hana_network::Way;
 use hana_protocol::DecodeError;
 use hana_protocol::NodeId;
 use hana_protocol::PayloadError;
+use hana_protocol::role::Role;
 
 /// The program is on the mesh: it has joined, is back, or is on it by another way than before.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct Connected {
+    /// The role of the node: a program with both plugins has two.
+    pub role: Role,
     /// The id it has there.
     pub node: NodeId,
     /// The way.
@@ -28,11 +31,16 @@ pub struct Connected {
 /// The daemon that the program was behind is gone. It waits for it for five seconds, then goes on without it;
 /// [`Connected`] tells which.
 #[derive(Event, Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DaemonLost;
+pub struct DaemonLost {
+    /// The role of the node: a program with both plugins has two.
+    pub role: Role,
+}
 
 /// The program was on the mesh, and is off it.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct Disconnected {
+    /// The role of the node: a program with both plugins has two.
+    pub role: Role,
     /// Whose doing it is. After [`DisconnectedBy::Error`] it comes back by itself.
     pub by: DisconnectedBy,
     /// Why, and what to do, in plain words.
@@ -43,6 +51,8 @@ pub struct Disconnected {
 /// ([`IdTaken`] is triggered too).
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct JoinFailed {
+    /// The role of the node: a program with both plugins has two.
+    pub role: Role,
     /// Why, and what to do, in plain words.
     pub reason: String,
     /// Whether it tries again by itself.
@@ -53,6 +63,8 @@ pub struct JoinFailed {
 /// by itself.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct IdTaken {
+    /// The role of the node: a program with both plugins has two.
+    pub role: Role,
     /// The id.
     pub node: NodeId,
     /// Host and process id of the other, if it says so.
@@ -115,9 +127,9 @@ pub struct PeerIncompatible(pub Mismatch);
 /// Troubles that are told in a frame at most; the others are told in the next ones.
 const IN_A_FRAME: usize = 8;
 
-impl From<Rival> for IdTaken {
-    fn from(Rival { node, holder }: Rival) -> Self {
-        Self { node, holder }
+impl IdTaken {
+    pub(crate) fn by(Rival { node, holder }: Rival, role: Role) -> Self {
+        Self { role, node, holder }
     }
 }
 

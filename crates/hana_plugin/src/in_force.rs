@@ -4,8 +4,10 @@ use hana_protocol::Override;
 /// What a person has put in force over what is played: kept up to date by the plugin, before `Update`.
 ///
 /// Nobody needs to heed it. A hold is seen to before the values reach the program, and a blackout is drawn over
-/// whatever the program draws, with the plugin's feature `ui`. A program that draws without Bevy's cameras, or moves
-/// something else than pixels, asks [`is_blackout`](Self::is_blackout) itself.
+/// whatever the program draws, with the plugin's feature `ui`, which is one of its default features. A program that draws
+/// without Bevy's cameras, or moves something else than pixels, asks [`is_blackout`](Self::is_blackout) itself; built
+/// without `ui`, it declares that it does by
+/// [`draws_blackout_itself`](crate::VisualizationPlugin::draws_blackout_itself), else it refuses the command.
 #[derive(Resource, Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct InForce(pub(crate) Option<Override>);
 

@@ -32,6 +32,7 @@ mod app;
 mod blackout;
 mod connectivity;
 mod diagnostics;
+mod display;
 mod events;
 mod frame_pace;
 mod in_force;
@@ -41,6 +42,8 @@ mod nodes;
 #[cfg(feature = "ui")]
 mod notice_panel;
 mod notices;
+#[cfg(feature = "ui")]
+mod open_windows;
 mod operators;
 mod parameters;
 #[cfg(feature = "ui")]
@@ -55,12 +58,15 @@ mod visualization;
 
 pub use app::AppPlugin;
 pub use connectivity::Connectivity;
+pub use connectivity::NodeConnectivity;
 pub use connectivity::has_daemon;
 pub use connectivity::is_connected;
 pub use connectivity::just_connected;
 pub use connectivity::just_disconnected;
 pub use diagnostics::Counted;
 pub use diagnostics::MessageDiagnosticsPlugin;
+pub use display::NoDisplay;
+pub use display::find_display;
 pub use events::Connected;
 pub use events::DaemonLost;
 pub use events::DecodeFailed;
@@ -81,6 +87,8 @@ pub use hana_protocol::Curve;
 pub use hana_protocol::How;
 pub use hana_protocol::PlayoutSettings;
 pub use hana_protocol::Priority;
+pub use hana_protocol::role;
+pub use hana_protocol::role::Role;
 pub use in_force::InForce;
 pub use link::MeshLink;
 pub use mesh::CommandAnswered;

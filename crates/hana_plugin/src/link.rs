@@ -29,6 +29,7 @@ use crate::Disconnected;
 use crate::HanaSystems;
 use crate::IdTaken;
 use crate::JoinFailed;
+use crate::NodeConnectivity;
 use crate::ShutdownRequested;
 use crate::Timeline;
 use crate::events;
@@ -107,6 +108,14 @@ impl<R: NodeRole> MeshLink<R> {
         self.node.take()
     }
 
+    /// Has the id that the program wrote, whatever the daemon that launched it says: the other node of the program has
+    /// that one.
+    pub(crate) fn keep_own_id(&mut self) {
+        if let Ok(config) = &mut *self.config {
+            *config = config.clone().with_own_id();
+        }
+    }
+
     /// Joins as `config` says, in the background.
     pub(crate) fn build(app: &mut App, config: Result<NodeConfig, ConfigError>) {
         timeline::build(app);
@@ -127,7 +136,7 @@ impl<R: NodeRole> MeshLink<R> {
             known: 0,
             pace: Pace::new(presented),
         })
-        .init_resource::<Connectivity>()
+        .init_resource::<NodeConnectivity<R>>()
         .init_resource::<Sendings>()
         .configure_sets(PreUpdate, HanaSystems::Receive);
     }
@@ -164,7 +173,7 @@ impl MeshLink<role::Visualization> {
 /// What becomes of the program's place on the mesh, of what it sent to others, and of what is told of it.
 fn follow<R: NodeRole>(
     mut link: ResMut<MeshLink<R>>,
-    mut connectivity: ResMut<Connectivity>,
+    mut connectivity: ResMut<NodeConnectivity<R>>,
     sendings: Res<Sendings>,
     mut notices: ResMut<Notices>,
     mut commands: Commands,
@@ -172,7 +181,7 @@ fn follow<R: NodeRole>(
     join(&mut link, &mut connectivity.reborrow(), &mut commands);
     tell(&mut link, &mut connectivity.reborrow(), &mut commands);
     let has_more = sendings.tell(&mut commands);
-    let is_showing = notices.follow(&connectivity, connectivity.is_changed());
+    let is_showing = notices.follow(R::ROLE, &connectivity, connectivity.is_changed());
     if link.node.is_none() || has_more || is_showing {
         // To be looked after in the next frame too.
         link.news.tell();
@@ -182,15 +191,16 @@ fn follow<R: NodeRole>(
 /// Begins to join, and looks whether it has happened.
 fn join<R: NodeRole>(
     link: &mut MeshLink<R>,
-    connectivity: &mut Mut<Connectivity>,
+    connectivity: &mut Mut<NodeConnectivity<R>>,
     commands: &mut Commands,
 ) {
     if link.node.is_some() {
         return;
     }
     let mut fails = |reason: String, by, tries_again| {
-        connectivity.set_if_neq(Connectivity::Disconnected { by, reason: reason.clone() });
-        commands.trigger(JoinFailed { reason, tries_again });
+        let now = Connectivity::Disconnected { by, reason: reason.clone() };
+        NodeConnectivity::set(connectivity, now);
+        commands.trigger(JoinFailed { role: R::ROLE, reason, tries_again });
     };
     if link.again.is_some_and(|at| at <= Instant::now()) {
         link.again = None;
@@ -225,7 +235,7 @@ fn join<R: NodeRole>(
             match error {
                 JoinError::IdTaken(rival) => {
                     fails(reason, DisconnectedBy::Peer, tries_again);
-                    commands.trigger(IdTaken::from(rival));
+                    commands.trigger(IdTaken::by(rival, R::ROLE));
                 },
                 _ => fails(reason, DisconnectedBy::Error, tries_again),
             }
@@ -236,7 +246,7 @@ fn join<R: NodeRole>(
 /// Tells what the network has found out since the last frame.
 fn tell<R: NodeRole>(
     link: &mut MeshLink<R>,
-    connectivity: &mut Mut<Connectivity>,
+    connectivity: &mut Mut<NodeConnectivity<R>>,
     commands: &mut Commands,
 ) {
     let has_news = link.left || link.changes.as_ref().is_some_and(|(_, of)| !of.is_empty());
@@ -250,14 +260,14 @@ fn tell<R: NodeRole>(
             std::iter::from_fn(|| changes.try_recv()).map(move |change| (Some(node), change))
         });
         for (node, change) in changes.chain(left.map(|left| (None, left))) {
-            connectivity.set_if_neq(change.clone().into());
+            NodeConnectivity::set(connectivity, change.clone().into());
             match (change, node) {
                 (Connection::Connected { way }, Some(node)) => {
-                    commands.trigger(Connected { node: node.clone(), way });
+                    commands.trigger(Connected { role: R::ROLE, node: node.clone(), way });
                 },
-                (Connection::DaemonLost, _) => commands.trigger(DaemonLost),
+                (Connection::DaemonLost, _) => commands.trigger(DaemonLost { role: R::ROLE }),
                 (Connection::Disconnected { by, reason }, _) => {
-                    commands.trigger(Disconnected { by, reason });
+                    commands.trigger(Disconnected { role: R::ROLE, by, reason });
                 },
                 (Connection::Connected { .. }, None) => {},
             }
@@ -266,7 +276,7 @@ fn tell<R: NodeRole>(
     let Some(node) = &link.node else { return };
     // The network layer has said it, and has left; the program goes on.
     if let Some(rival) = node.displaced().try_recv() {
-        commands.trigger(IdTaken::from(rival));
+        commands.trigger(IdTaken::by(rival, R::ROLE));
     }
     if events::tell_problems(node.problems(), commands) {
         link.news.tell();

@@ -34,8 +34,16 @@ const TEXT: Color = Color::srgb(0.93, 0.90, 0.82);
 const GROUND: Color = Color::srgba(0.05, 0.05, 0.06, 0.8);
 const FONT_SIZE: f32 = 14.0;
 
+/// There once a program draws its notices.
+#[derive(Resource)]
+struct DrawsNotices;
+
 pub(crate) fn build(app: &mut App) {
-    app.add_systems(Last, draw);
+    if app.world().contains_resource::<DrawsNotices>() {
+        // For the other node of the program.
+        return;
+    }
+    app.insert_resource(DrawsNotices).add_systems(Last, draw);
 }
 
 fn draw(

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::env;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use hana_network::DisconnectedBy;
 use hana_network::Mismatch;
 use hana_network::News;
 use hana_network::Queue;
+use hana_protocol::role::Role;
 
 use crate::Connectivity;
 use crate::DecodeFailed;
@@ -27,16 +29,16 @@ use crate::link::FrameNews;
 pub struct Notices {
     all: VecDeque<Notice>,
     is_off: bool,
-    /// Since when the connection is as it is.
-    since: Option<Instant>,
+    /// Since when the connection of each node of the program is as it is.
+    since: BTreeMap<Role, Instant>,
     news: News,
 }
 
 /// What a notice is about. A newer one takes the place of one about the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum About {
-    Connection,
-    Id,
+    Connection(Role),
+    Id(Role),
     Peer,
     Message,
     Queue,
@@ -64,7 +66,7 @@ const VARIABLE: &str = "HANA_NOTICES";
 
 impl Notices {
     const fn new(is_off: bool, news: News) -> Self {
-        Self { all: VecDeque::new(), is_off, since: None, news }
+        Self { all: VecDeque::new(), is_off, since: BTreeMap::new(), news }
     }
 
     fn of_environment(news: News) -> Self {
@@ -73,13 +75,21 @@ impl Notices {
 
     /// The lines, the latest last.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
-        self.all.iter().map(|notice| notice.text.as_str())
+        self.different().map(|notice| notice.text.as_str())
+    }
+
+    /// Without what two nodes of one program report in the same words.
+    fn different(&self) -> impl Iterator<Item = &Notice> {
+        self.all.iter().enumerate().filter_map(|(place, notice)| {
+            let is_known = self.all.iter().take(place).any(|other| other.text == notice.text);
+            (!is_known).then_some(notice)
+        })
     }
 
     /// The lines with how much of each is to be seen: 1, and less while it fades.
     #[cfg(feature = "ui")]
     pub(crate) fn fading(&self, now: Instant) -> impl Iterator<Item = (&str, f32)> {
-        self.all.iter().map(move |notice| {
+        self.different().map(move |notice| {
             let faded =
                 notice.over.map_or(Duration::ZERO, |over| now.saturating_duration_since(over));
             (notice.text.as_str(), 1.0 - (faded.as_secs_f32() / FADING.as_secs_f32()).min(1.0))
@@ -114,17 +124,25 @@ impl Notices {
         }
     }
 
-    /// Tells how it is with the connection, in every frame.
+    /// Tells how it is with the connection of the node of that role, in every frame.
     /// Whether there is something to be followed in the next frame.
-    pub(crate) fn follow(&mut self, connectivity: &Connectivity, is_changed: bool) -> bool {
+    pub(crate) fn follow(
+        &mut self,
+        role: Role,
+        connectivity: &Connectivity,
+        is_changed: bool,
+    ) -> bool {
         let now = Instant::now();
-        let since = if is_changed { self.since.insert(now) } else { self.since.get_or_insert(now) };
+        let since = self.since.entry(role).or_insert(now);
+        if is_changed {
+            *since = now;
+        }
         match about_connection(connectivity, now.saturating_duration_since(*since)) {
-            Some(text) => self.tell(About::Connection, text, None),
-            None => self.is_over(About::Connection, now),
+            Some(text) => self.tell(About::Connection(role), text, None),
+            None => self.is_over(About::Connection(role), now),
         }
         if connectivity.is_connected() {
-            self.is_over(About::Id, now);
+            self.is_over(About::Id(role), now);
         }
         self.forget(now);
         !(self.all.is_empty() && connectivity.is_connected())
@@ -145,6 +163,10 @@ pub(crate) fn build(app: &mut App, draws: bool) {
     }
     #[cfg(not(feature = "ui"))]
     let _ = draws;
+    if app.world().contains_resource::<Notices>() {
+        // Of the other node of the program.
+        return;
+    }
     let news = app.world_mut().get_resource_or_init::<FrameNews>().0.clone();
     app.insert_resource(Notices::of_environment(news))
         .add_observer(|taken: On<IdTaken>, mut notices: ResMut<Notices>| {
@@ -154,7 +176,7 @@ pub(crate) fn build(app: &mut App, draws: bool) {
             );
             let text =
                 format!("the id '{}' is taken by {by}; set HANA_NODE to another", taken.node);
-            notices.tell(About::Id, &text, None);
+            notices.tell(About::Id(taken.role), &text, None);
         })
         .add_observer(|of: On<PeerIncompatible>, mut notices: ResMut<Notices>| {
             let PeerIncompatible(Mismatch { sender, topic, .. }) = of.event();
@@ -214,15 +236,15 @@ mod tests {
     fn what_lasts_is_told_until_it_is_over_and_what_happened_for_a_while() {
         let start = Instant::now();
         let mut notices = Notices::new(false, News::default());
-        notices.tell(About::Connection, "no network", None);
+        notices.tell(About::Connection(Role::App), "no network", None);
         notices.tell(About::Peer, "two versions", Some(start + PASSING));
         notices.forget(start + PASSING);
         assert_eq!(lines(&notices), ["no network", "two versions"]);
         notices.forget(start + PASSING + FADING);
         assert_eq!(lines(&notices), ["no network"]);
         let over = start + PASSING * 2;
-        notices.is_over(About::Connection, over);
-        notices.is_over(About::Connection, over + FADING);
+        notices.is_over(About::Connection(Role::App), over);
+        notices.is_over(About::Connection(Role::App), over + FADING);
         notices.forget(over + FADING / 2);
         assert_eq!(lines(&notices), ["no network"], "it fades");
         notices.forget(over + FADING);
@@ -253,7 +275,19 @@ mod tests {
     #[test]
     fn switched_off_there_are_none() {
         let mut notices = Notices::new(true, News::default());
-        notices.tell(About::Connection, "no network", None);
+        notices.tell(About::Connection(Role::App), "no network", None);
         assert!(lines(&notices).is_empty());
+    }
+
+    #[test]
+    fn two_nodes_of_a_program_do_not_take_back_what_the_other_reports() {
+        let mut notices = Notices::new(false, News::default());
+        let way = hana_network::Way::ThroughDaemon;
+        notices.follow(Role::App, &Connectivity::DaemonLost, true);
+        notices.follow(Role::Visualization, &Connectivity::Connected { way }, true);
+        notices.forget(Instant::now() + PASSING);
+        assert_eq!(lines(&notices).len(), 1, "{notices:?}");
+        notices.follow(Role::Visualization, &Connectivity::DaemonLost, true);
+        assert_eq!(lines(&notices).len(), 1, "the same words of both: {notices:?}");
     }
 }

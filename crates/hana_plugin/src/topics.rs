@@ -150,19 +150,33 @@ impl<R> Default for TopicRegistrations<R> {
     }
 }
 
+/// What a node of the role `R` receives; a program may have two nodes.
 #[derive(Resource)]
-struct Subscribed<M: Send + Sync + 'static>(Option<Subscription<Received<M>>>);
+struct Source<S: Send + Sync + 'static, R: NodeRole> {
+    inbox: Option<S>,
+    role: PhantomData<fn(R)>,
+}
 
-#[derive(Resource)]
-struct HeardTopic<M: Send + Sync + 'static>(Option<Heard<M>>);
+type Subscribed<M, R> = Source<Subscription<Received<M>>, R>;
+type HeardTopic<M, R> = Source<Heard<M>, R>;
+/// Apart from [`Subscribed`], which may be of values too.
+type HeardValues<R> = Source<Values, R>;
 
-#[derive(Resource)]
-struct HeardValues(Option<Subscription<Received<Value>>>);
+/// Custom messages of whatever type.
+struct Values(Subscription<Received<Value>>);
+
+impl<S: Send + Sync + 'static, R: NodeRole> Source<S, R> {
+    const NONE: Self = Self { inbox: None, role: PhantomData };
+}
 
 impl<R: NodeRole> TopicRegistrations<R> {
     pub(crate) fn publish<M: CustomMessage + Publishable<R>>(&mut self) {
         self.announce.push(Arc::new(|config| config.with_message::<M>(Flow::Published)));
         self.build.push(Arc::new(|app| {
+            if app.world().contains_resource::<TopicWriter<M>>() {
+                // The other node of the program publishes it: it is published once.
+                return;
+            }
             app.init_resource::<Sendings>();
             let sendings = app.world().resource::<Sendings>().clone();
             app.insert_resource(TopicWriter::<M> {
@@ -188,14 +202,14 @@ impl<R: NodeRole> TopicRegistrations<R> {
     pub(crate) fn hear_custom<M: CustomMessage + ReceivedBy<R>>(&mut self) {
         self.announce.push(Arc::new(|config| config.with_message::<M>(Flow::Heard)));
         self.build.push(Arc::new(|app| {
-            app.add_message::<FromMesh<M>>().insert_resource(HeardTopic::<M>(None)).add_systems(
+            app.add_message::<FromMesh<M>>().insert_resource(HeardTopic::<M, R>::NONE).add_systems(
                 PreUpdate,
                 (
-                    (|link: Res<MeshLink<R>>, mut heard: ResMut<HeardTopic<M>>| {
-                        heard.0 = link.node().map(hana_network::Node::hear);
+                    (|link: Res<MeshLink<R>>, mut heard: ResMut<HeardTopic<M, R>>| {
+                        heard.inbox = link.node().map(hana_network::Node::hear);
                     })
                     .run_if(has_just_joined::<R>),
-                    drain_heard::<M>,
+                    drain_heard::<M, R>,
                 )
                     .chain()
                     .in_set(HanaSystems::Receive),
@@ -206,14 +220,14 @@ impl<R: NodeRole> TopicRegistrations<R> {
     pub(crate) fn hear<M: hana_protocol::Message + ReceivedBy<R>>(&mut self, topics: Topics<M>) {
         self.build.push(Arc::new(move |app| {
             let topics = topics.clone();
-            app.add_message::<FromMesh<M>>().insert_resource(Subscribed::<M>(None)).add_systems(
+            app.add_message::<FromMesh<M>>().insert_resource(Subscribed::<M, R>::NONE).add_systems(
                 PreUpdate,
                 (
-                    (move |link: Res<MeshLink<R>>, mut heard: ResMut<Subscribed<M>>| {
-                        heard.0 = link.node().map(|node| node.subscribe(topics.clone()));
+                    (move |link: Res<MeshLink<R>>, mut heard: ResMut<Subscribed<M, R>>| {
+                        heard.inbox = link.node().map(|node| node.subscribe(topics.clone()));
                     })
                     .run_if(has_just_joined::<R>),
-                    drain_subscribed::<M>,
+                    drain_subscribed::<M, R>,
                 )
                     .chain()
                     .in_set(HanaSystems::Receive),
@@ -224,14 +238,14 @@ impl<R: NodeRole> TopicRegistrations<R> {
     /// Every custom message that is published, whatever its type.
     pub(crate) fn hear_values(&mut self) {
         self.build.push(Arc::new(|app| {
-            app.add_message::<AnyFromMesh>().insert_resource(HeardValues(None)).add_systems(
+            app.add_message::<AnyFromMesh>().insert_resource(HeardValues::<R>::NONE).add_systems(
                 PreUpdate,
                 (
-                    (|link: Res<MeshLink<R>>, mut heard: ResMut<HeardValues>| {
-                        heard.0 = link.node().map(|node| node.hear_values(None));
+                    (|link: Res<MeshLink<R>>, mut heard: ResMut<HeardValues<R>>| {
+                        heard.inbox = link.node().map(|node| Values(node.hear_values(None)));
                     })
                     .run_if(has_just_joined::<R>),
-                    drain_values,
+                    drain_values::<R>,
                 )
                     .chain()
                     .in_set(HanaSystems::Receive),
@@ -250,28 +264,28 @@ impl<R: NodeRole> TopicRegistrations<R> {
     }
 }
 
-fn drain_subscribed<M: hana_protocol::Message>(
-    heard: Res<Subscribed<M>>,
+fn drain_subscribed<M: hana_protocol::Message, R: NodeRole>(
+    heard: Res<Subscribed<M, R>>,
     mut messages: MessageWriter<FromMesh<M>>,
 ) {
-    let Some(subscription) = &heard.0 else { return };
+    let Some(subscription) = &heard.inbox else { return };
     while let Some(Received { key, envelope, message }) = subscription.try_recv() {
         messages.write(FromMesh { key, envelope, message });
     }
 }
 
-fn drain_heard<M: CustomMessage>(
-    heard: Res<HeardTopic<M>>,
+fn drain_heard<M: CustomMessage, R: NodeRole>(
+    heard: Res<HeardTopic<M, R>>,
     mut messages: MessageWriter<FromMesh<M>>,
 ) {
-    let Some(heard) = &heard.0 else { return };
+    let Some(heard) = &heard.inbox else { return };
     while let Some(Received { key, envelope, message }) = heard.try_recv() {
         messages.write(FromMesh { key, envelope, message });
     }
 }
 
-fn drain_values(heard: Res<HeardValues>, mut messages: MessageWriter<AnyFromMesh>) {
-    let Some(heard) = &heard.0 else { return };
+fn drain_values<R: NodeRole>(heard: Res<HeardValues<R>>, mut messages: MessageWriter<AnyFromMesh>) {
+    let Some(Values(heard)) = &heard.inbox else { return };
     while let Some(Received { key, envelope, message: value }) = heard.try_recv() {
         if let Some(Key::Custom { node, topic }) = Key::parse(&key) {
             messages.write(AnyFromMesh { node, topic, envelope, value });

@@ -52,6 +52,8 @@ pub struct VisualizationPlugin<P> {
     when_app_vanishes: WhenAppVanishes,
     returns_on_bar: bool,
     playout: PlayoutSettings,
+    headless: Option<String>,
+    draws_blackout: bool,
     parameters: PhantomData<fn(P)>,
 }
 
@@ -74,6 +76,8 @@ impl<P> VisualizationPlugin<P> {
             when_app_vanishes: WhenAppVanishes::default(),
             returns_on_bar: false,
             playout: PlayoutSettings { delay: Duration::ZERO, ..PlayoutSettings::default() },
+            headless: None,
+            draws_blackout: cfg!(feature = "ui"),
             parameters: PhantomData,
         }
     }
@@ -107,6 +111,24 @@ impl<P> VisualizationPlugin<P> {
     #[must_use]
     pub const fn playout(mut self, playout: PlayoutSettings) -> Self {
         self.playout = playout;
+        self
+    }
+
+    /// Reports that the program runs without a window, and why: `hana nodes`, `hana start` and the apps show it beside its
+    /// state. [`find_display`](crate::find_display) finds out whether there is a display, and why not. A program with
+    /// Bevy's `WindowPlugin` that has no window open is reported without this.
+    #[must_use]
+    pub fn headless(mut self, cause: impl Into<String>) -> Self {
+        self.headless = Some(cause.into());
+        self
+    }
+
+    /// Declares that the program heeds [`InForce`](crate::InForce) itself: it draws black during a blackout, or has
+    /// nothing that could be seen. Only for programs without the feature `ui` of the plugin, which draws it; without
+    /// either the command `blackout` is refused.
+    #[must_use]
+    pub const fn draws_blackout_itself(mut self) -> Self {
+        self.draws_blackout = true;
         self
     }
 
@@ -176,8 +198,18 @@ where
             let config = P::playout(self.playout)
                 .into_iter()
                 .fold(config, |config, (name, playout)| config.with_playout_of(name, playout));
-            self.topics.announce(config.with_vanishing_apps(self.when_app_vanishes))
+            let config = config.with_vanishing_apps(self.when_app_vanishes);
+            let config = if self.draws_blackout { config.with_blackout() } else { config };
+            let config = match &self.headless {
+                Some(cause) => config.with_headless(cause),
+                None => config,
+            };
+            self.topics.announce(config)
         });
+        if let Some(mut app_link) = app.world_mut().get_resource_mut::<MeshLink<role::App>>() {
+            // Of a program with two nodes this one has the id that a daemon gave the program.
+            app_link.keep_own_id();
+        }
         let last_look = config.as_ref().ok().and_then(NodeConfig::last_look).cloned();
         let was_restarted = last_look.is_some();
         let look = last_look.unwrap_or_default();
@@ -189,6 +221,13 @@ where
         restore(&fields, &mut *app.world_mut().resource_mut::<P>(), &declared, &look);
         #[cfg(feature = "ui")]
         crate::blackout::build(app);
+        #[cfg(feature = "ui")]
+        crate::open_windows::build(app);
+        if self.returns_on_bar && !self.draws_blackout {
+            tracing::warn!(
+                "`returns_on_bar` keeps the program black until a bar begins, which it does not draw: build hana_plugin with its feature `ui`, or declare `draws_blackout_itself()`"
+            );
+        }
         notices::build(app, self.draws_notices);
         app.insert_resource(InForce(look.in_force))
             .insert_resource(SharedParameters::<P> {

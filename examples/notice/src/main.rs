@@ -14,7 +14,6 @@ use bevy::prelude::*;
 use bevy::window::PresentMode;
 use bevy::window::WindowResolution;
 use hana_plugin::Connected;
-use hana_plugin::Connectivity;
 use hana_plugin::DaemonLost;
 use hana_plugin::DecodeFailed;
 use hana_plugin::Description;
@@ -25,6 +24,7 @@ use hana_plugin::JoinFailed;
 use hana_plugin::MeshLink;
 use hana_plugin::MessageDropped;
 use hana_plugin::MessageRefused;
+use hana_plugin::NodeConnectivity;
 use hana_plugin::ParameterRange;
 use hana_plugin::PeerIncompatible;
 use hana_plugin::QueueFull;
@@ -121,8 +121,10 @@ fn main() -> AppExit {
             flood,
             hang,
             hear,
-            (|| tell("condition", &json!({"is": "just_connected"}))).run_if(just_connected),
-            (|| tell("condition", &json!({"is": "just_disconnected"}))).run_if(just_disconnected),
+            (|| tell("condition", &json!({"is": "just_connected"})))
+                .run_if(just_connected::<role::Visualization>),
+            (|| tell("condition", &json!({"is": "just_disconnected"})))
+                .run_if(just_disconnected::<role::Visualization>),
             tell_of_daemon,
         ),
     );
@@ -179,7 +181,7 @@ fn tell(event: &str, what: &Value) {
     writeln!(std::io::stdout(), "{}", json!({"event": event, "of": what})).ok();
 }
 
-fn tell_of_daemon(connectivity: Res<Connectivity>, mut had: Local<bool>) {
+fn tell_of_daemon(connectivity: Res<NodeConnectivity<role::Visualization>>, mut had: Local<bool>) {
     let has = has_daemon(Some(connectivity));
     if std::mem::replace(&mut *had, has) != has {
         tell("condition", &json!({"is": if has { "daemon" } else { "no daemon" }}));

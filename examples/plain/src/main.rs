@@ -41,8 +41,10 @@ fn main() -> anyhow::Result<()> {
 fn run(closed: &AtomicBool) -> anyhow::Result<()> {
     let zoom = Parameter::new(ParameterName::new("zoom")?, 0.0);
     let speed = Parameter::new(ParameterName::new("speed")?, 0.3);
-    let config =
-        NodeConfig::from_environment(NodeId::new("plain")?)?.with_parameters(vec![zoom, speed]);
+    let config = NodeConfig::from_environment(NodeId::new("plain")?)?
+        .with_parameters(vec![zoom, speed])
+        // It is black below, when it is told to; without this the command is refused.
+        .with_blackout();
     let joining = Node::<role::Visualization>::join(config);
     let node = joining.wait(JOIN).context("joining the mesh")?.context("joining the mesh")?;
     let mut wave = Wave::default();

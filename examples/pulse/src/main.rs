@@ -73,7 +73,7 @@ fn main() -> AppExit {
             TimePlugin,
             TerminalCtrlCHandlerPlugin,
             ScheduleRunnerPlugin::run_loop(Duration::from_secs_f64(1.0 / RATE)),
-            VisualizationPlugin::<Pulse>::new("pulse").saves::<Beats>(),
+            VisualizationPlugin::<Pulse>::new("pulse").saves::<Beats>().draws_blackout_itself(),
         ))
         .init_resource::<Beats>()
         .add_observer(say_who_i_am)

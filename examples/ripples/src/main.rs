@@ -1,11 +1,10 @@
 //! Rings of light on dark water, played by four parameters.
 //!
-//! `HANA_HEADLESS=1` runs it without window and GPU, and so does a machine without a screen;
+//! `HANA_HEADLESS=1` runs it without window and GPU, and so does a machine without a display: `hana nodes` says so.
 //! `HANA_WINDOW=640x360` sets the size of its window.
 
 mod water;
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use bevy::log::{DEFAULT_FILTER, LogPlugin, tracing_subscriber};
 use bevy::prelude::*;
 use bevy::window::{PresentMode, WindowResolution};
 
-use hana_plugin::VisualizationPlugin;
+use hana_plugin::{NoDisplay, VisualizationPlugin, find_display};
 
 use crate::water::{Ripples, SurfacePlugin, WaterPlugin};
 
@@ -26,7 +25,13 @@ const HEADLESS_RATE: f64 = 60.0;
 
 fn main() -> AppExit {
     let mut app = App::new();
-    if is_headless() {
+    let mut plugin = VisualizationPlugin::<Ripples>::new("ripples");
+    if let Err(cause) = find_display() {
+        write_line(&cause);
+        if !cause.is_headless() {
+            return AppExit::error();
+        }
+        plugin = plugin.headless(cause.to_string());
         let frame = Duration::from_secs_f64(HEADLESS_RATE.recip());
         app.add_plugins((
             MinimalPlugins.set(ScheduleRunnerPlugin::run_loop(frame)),
@@ -37,21 +42,12 @@ fn main() -> AppExit {
         let plugins = DefaultPlugins.set(window_plugin()).set(log_plugin());
         app.add_plugins((plugins, SurfacePlugin));
     }
-    app.add_plugins((WaterPlugin, VisualizationPlugin::<Ripples>::new("ripples"))).run()
+    app.add_plugins((WaterPlugin, plugin)).run()
 }
 
-/// Whether to do without a window: because it is wished, or because there is no screen to open one on.
-fn is_headless() -> bool {
-    let is_set =
-        |variable| std::env::var_os(variable).is_some_and(|value: OsString| !value.is_empty());
-    let wished = std::env::var_os("HANA_HEADLESS").is_some_and(|value| value == "1");
-    let no_screen = cfg!(target_os = "linux") && !is_set("DISPLAY");
-    if no_screen && !wished {
-        let line = "ripples: there is no screen (DISPLAY is not set); running without a window";
-        // Not `eprintln`, which panics where it cannot be written.
-        writeln!(std::io::stderr(), "{line}").ok();
-    }
-    wished || no_screen
+/// Why there is no window, for its log. Not `eprintln`, which panics where it cannot be written.
+fn write_line(cause: &NoDisplay) {
+    writeln!(std::io::stderr(), "ripples: {cause}").ok();
 }
 
 /// What the window system and the mesh say in passing is not for the log of a show.

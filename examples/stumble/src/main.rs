@@ -59,6 +59,7 @@ fn main() -> ExitCode {
             TerminalCtrlCHandlerPlugin,
             ScheduleRunnerPlugin::run_loop(FRAME),
             VisualizationPlugin::<Stumble>::new("stumble")
+                .draws_blackout_itself()
                 .when_app_vanishes(WhenAppVanishes::Ease(EASE)),
         ))
         .add_systems(Update, stumble)

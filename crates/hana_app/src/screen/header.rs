@@ -2,6 +2,7 @@ use bevy::prelude::*;
 use hana_network::local_us;
 use hana_plugin::Connectivity;
 use hana_plugin::MeshLink;
+use hana_plugin::NodeConnectivity;
 use hana_protocol::HostTimeline;
 use hana_protocol::role;
 
@@ -61,7 +62,7 @@ pub(super) fn place() -> impl Bundle {
 pub(super) fn draw(
     place: Single<(Entity, &mut Part<Picture>)>,
     desk: Res<Desk>,
-    connectivity: Res<Connectivity>,
+    connectivity: Res<NodeConnectivity<role::App>>,
     link: Res<MeshLink<role::App>>,
     mut commands: Commands,
 ) {

@@ -28,7 +28,12 @@ custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered, version:
 
 fn main() -> AppExit {
     sparks::headless_app()
-        .add_plugins(VisualizationPlugin::<Sparks>::new(CATCHER).hears::<Spark>().hears::<Flare>())
+        .add_plugins(
+            VisualizationPlugin::<Sparks>::new(CATCHER)
+                .draws_blackout_itself()
+                .hears::<Spark>()
+                .hears::<Flare>(),
+        )
         .add_observer(|mismatch: On<PeerIncompatible>| {
             sparks::say!("mismatch: {}", mismatch.0.text);
         })

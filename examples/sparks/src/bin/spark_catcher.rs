@@ -16,6 +16,7 @@ fn main() -> AppExit {
     sparks::headless_app()
         .add_plugins(
             VisualizationPlugin::<Sparks>::new(CATCHER)
+                .draws_blackout_itself()
                 .hears::<Spark>()
                 .hears::<Flare>()
                 .publishes::<Caught>(),

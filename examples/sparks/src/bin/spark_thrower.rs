@@ -23,6 +23,7 @@ fn main() -> AppExit {
     sparks::headless_app()
         .add_plugins(
             VisualizationPlugin::<Sparks>::new("spark-thrower")
+                .draws_blackout_itself()
                 .publishes::<Spark>()
                 .publishes::<Flare>()
                 .hears::<Caught>(),
