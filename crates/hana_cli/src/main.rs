@@ -19,6 +19,7 @@ mod reload;
 mod send;
 mod service;
 mod set;
+mod start_outcome;
 mod table;
 mod tempo;
 mod top;

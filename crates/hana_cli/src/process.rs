@@ -27,9 +27,12 @@ use serde::Serialize;
 use crate::arguments::NodeArgument;
 use crate::arguments::StartArguments;
 use crate::mesh;
+use crate::start_outcome::StartOutcome;
 
 /// Politely, then SIGTERM, then SIGKILL: three deadlines of the daemon, and some more.
 const STOP: Duration = Duration::from_secs(12);
+/// How long one that no daemon launched may take to end once it was asked.
+const ENDING: Duration = Duration::from_secs(5);
 /// How long to wait for a start on a beat, which may be far away.
 const ON_A_BEAT: Duration = Duration::from_mins(10);
 /// How long a daemon looks around before it takes commands, and some more.
@@ -40,9 +43,18 @@ pub(crate) fn start(arguments: &StartArguments, json: bool) -> anyhow::Result<()
     let host = arguments.host.as_ref().unwrap_or_else(|| node.host());
     let StartArguments { name, id, at, .. } = arguments;
     let started = start_on(&node, host, Start { name: name.clone(), id: id.clone(), at: *at })?;
-    say(json, &started, || {
-        format!("'{}' runs on '{host}' as process {}", started.node, started.pid)
-    })
+    say_started(&node, host, &started, json)
+}
+
+/// Prints how a start has turned out.
+fn say_started(
+    node: &Node<role::App>,
+    host: &NodeId,
+    started: &Started,
+    json: bool,
+) -> anyhow::Result<()> {
+    let outcome = StartOutcome::wait(node, host, started);
+    say(json, &outcome, || outcome.in_words(host))
 }
 
 /// Launches a program of `host`'s catalogue.
@@ -86,6 +98,18 @@ pub(crate) fn stop_it(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<Sto
     }
     let pending = node.command::<role::Visualization, _>(id, Shutdown {}, mesh::COMMAND);
     pending.wait(mesh::COMMAND * 2)??;
+    // It has only promised to end, and no daemon sees to it.
+    let deadline = Instant::now() + ENDING;
+    while let Some(info) = info_of(node, id)? {
+        if Instant::now() >= deadline {
+            bail!(
+                "'{id}' was asked to end and is still there; no daemon launched it, so none can end it by force: it is process {} on host '{}'",
+                info.pid,
+                info.host
+            );
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
     Ok(StopReport { by: StoppedBy::Shutdown })
 }
 
@@ -94,9 +118,7 @@ pub(crate) fn restart(argument: &NodeArgument, json: bool) -> anyhow::Result<()>
     let host = launched_on(&node, &argument.node, "restart")?;
     let restart = Restart { node: argument.node.clone() };
     let started = node.command::<role::Daemon, _>(&host, restart, STOP).wait(STOP * 2)??;
-    say(json, &started, || {
-        format!("'{}' runs on '{host}' as process {}", started.node, started.pid)
-    })
+    say_started(&node, &host, &started, json)
 }
 
 pub(crate) fn kill(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
@@ -122,15 +144,20 @@ fn launched_on(node: &Node<role::App>, id: &NodeId, what: &str) -> anyhow::Resul
     if let Some((host, _)) = mesh::process_of(node, id) {
         return Ok(host);
     }
-    let found = node.ask(Topic::<NodeInfo>::info(id.clone()), mesh::ASK).wait(mesh::ASK * 2)?;
-    match found.into_iter().next() {
-        Some(received) => bail!(
+    match info_of(node, id)? {
+        Some(info) => bail!(
             "no daemon launched '{id}', so none can {what} it; it is process {} on host '{}'",
-            received.message.pid,
-            received.message.host
+            info.pid,
+            info.host
         ),
         None => bail!("there is no '{id}' on the mesh; `hana nodes` lists who is there"),
     }
+}
+
+/// What a node reports of itself, if it is there.
+fn info_of(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<Option<NodeInfo>> {
+    let found = node.ask(Topic::<NodeInfo>::info(id.clone()), mesh::ASK).wait(mesh::ASK * 2)?;
+    Ok(found.into_iter().next().map(|received| received.message))
 }
 
 fn stopped(id: &NodeId, by: StoppedBy) -> String {

@@ -1,0 +1,136 @@
+//! How a start has turned out: whether what was launched runs, and what a person should know of it.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_network::Node;
+use hana_protocol::NodeId;
+use hana_protocol::ProcessState;
+use hana_protocol::ProcessStatus;
+use hana_protocol::Started;
+use hana_protocol::Topic;
+use hana_protocol::role;
+use serde::Serialize;
+
+use crate::mesh;
+
+/// How long to wait until what was launched runs or has ended. What takes longer is reported as starting.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// From one look at its state to the next.
+const POLL: Duration = Duration::from_millis(30);
+
+/// What was launched, and how it is a moment later.
+#[derive(Debug, Serialize)]
+pub(crate) struct StartOutcome {
+    node: NodeId,
+    /// The process that was launched.
+    pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<ProcessState>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+}
+
+impl StartOutcome {
+    /// Waits until it runs or has ended, a few seconds at most. The daemon of `host` knows it.
+    pub(crate) fn wait(node: &Node<role::App>, host: &NodeId, started: &Started) -> Self {
+        let deadline = Instant::now() + PATIENCE;
+        let topic = Topic::<ProcessStatus>::process(host.clone(), started.node.clone());
+        let mut last = None;
+        loop {
+            let found = node.ask(topic.clone(), mesh::ASK).wait(mesh::ASK * 2).ok();
+            last = found.and_then(|found| found.into_iter().next()).or(last);
+            let status = last.as_ref().map(|received| &received.message);
+            let is_clear = status.is_some_and(|status| !is_undecided(status, started.pid));
+            if is_clear || Instant::now() >= deadline {
+                return Self::of(started, status);
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn of(started: &Started, status: Option<&ProcessStatus>) -> Self {
+        Self {
+            node: started.node.clone(),
+            pid: started.pid,
+            state: status.map(|status| status.state),
+            reason: status.map(|status| status.reason.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// For people: one line.
+    pub(crate) fn in_words(&self, host: &NodeId) -> String {
+        let Self { node, pid, state, reason } = self;
+        let more = if reason.is_empty() { String::new() } else { format!("; {reason}") };
+        match state {
+            None | Some(ProcessState::Running) => {
+                format!("'{node}' runs on '{host}' as process {pid}{more}")
+            },
+            Some(state) => {
+                let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                let log = if matches!(
+                    state,
+                    ProcessState::Crashed | ProcessState::CrashLoop | ProcessState::Restarting
+                ) {
+                    format!(" (`hana logs {node}` shows all that it wrote)")
+                } else {
+                    String::new()
+                };
+                format!(
+                    "'{node}' was started on '{host}' as process {pid} and is {state}{why}{log}"
+                )
+            },
+        }
+    }
+}
+
+/// Whether it is still on its way: the process that was launched is starting.
+fn is_undecided(status: &ProcessStatus, pid: u32) -> bool {
+    status.state == ProcessState::Starting && status.pid == Some(pid)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn status(state: ProcessState, reason: &str) -> ProcessStatus {
+        let node = NodeId::new("ripples").unwrap();
+        ProcessStatus {
+            name: "ripples".into(),
+            state,
+            reason: reason.into(),
+            since_ms: 0,
+            pid: Some(7),
+            exit: None,
+            restarts: 0,
+            ignored: false,
+            node,
+        }
+    }
+
+    fn words(state: ProcessState, reason: &str) -> String {
+        let started = Started { node: NodeId::new("ripples").unwrap(), pid: 7 };
+        let host = NodeId::new("stage").unwrap();
+        StartOutcome::of(&started, Some(&status(state, reason))).in_words(&host)
+    }
+
+    #[test]
+    fn a_start_is_told_with_what_a_person_should_know() {
+        assert_eq!(words(ProcessState::Running, ""), "'ripples' runs on 'stage' as process 7");
+        let headless = words(ProcessState::Running, "headless, no window: no display");
+        assert_eq!(
+            headless,
+            "'ripples' runs on 'stage' as process 7; headless, no window: no display"
+        );
+        let crashed = words(ProcessState::CrashLoop, "exit code 1; it last wrote: no display");
+        assert!(crashed.contains("is crash_loop: exit code 1; it last wrote"), "{crashed}");
+    }
+
+    #[test]
+    fn only_the_process_that_was_launched_is_waited_for() {
+        assert!(is_undecided(&status(ProcessState::Starting, ""), 7));
+        assert!(!is_undecided(&status(ProcessState::Starting, "again"), 6), "it crashed before");
+        assert!(!is_undecided(&status(ProcessState::Running, ""), 7));
+    }
+}
