@@ -39,6 +39,18 @@ args    = ["-c", "echo working; echo the last thing it said >&2; exit 3"]
 policy  = "manual"
 mesh    = false
 
+[visualizations.panics]
+program = "sh"
+args    = ["-c", "echo drawing; echo \"thread 'main' (7) panicked at src/main.rs:1:1:\"; echo 'no adapter was found'; echo 'note: run with `RUST_BACKTRACE=1`'; exit 101"]
+mesh    = false
+restart = { budget = 2, initial_s = 0.05 }
+
+[visualizations.missing-library]
+program = "sh"
+args    = ["-c", "echo 'draw: error while loading shared libraries: libdraw.so.1: cannot open'; exit 127"]
+mesh    = false
+restart = { budget = 1, initial_s = 0.05 }
+
 [visualizations.fails-always]
 program = "sh"
 args    = ["-c", "exit 4"]
@@ -221,6 +233,26 @@ fn a_crash_tells_its_exit_code_and_its_last_words() {
     assert!(text.contains("exit code 3") && text.contains("the last thing it said"), "{text}");
     let log = hana(h2, ["logs", "fails"]).ok().stdout;
     assert_eq!(log, "working\nthe last thing it said\n");
+}
+
+#[test]
+fn a_crash_loop_says_what_the_program_itself_wrote() {
+    let Some(lab) = Lab::new("words") else { return };
+    let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
+    let h1 = show.host("h1");
+    for (id, code, words) in [
+        ("panics", 101, "no adapter was found"),
+        ("missing-library", 127, "libdraw.so.1: cannot open"),
+    ] {
+        hana(h1, ["start", id]).ok();
+        let listed = eventually(SOON, "it to stay down", || {
+            let listed = nodes(h1);
+            if is(&listed, id, "crash_loop") { Ok(listed) } else { Err(listed) }
+        });
+        let reason = node(&listed, id).unwrap()["reason"].as_str().unwrap().to_owned();
+        assert!(reason.contains(&format!("exit code {code}")), "{reason}");
+        assert!(reason.contains(words) && !reason.contains("RUST_BACKTRACE"), "{reason}");
+    }
 }
 
 #[test]
