@@ -7,7 +7,7 @@ use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
 
 use crate::arguments::Bench;
-use crate::process::say;
+use crate::output;
 
 pub(crate) fn run(bench: &Bench, json: bool) -> anyhow::Result<()> {
     // What the bench starts itself again for ends when the bench tells it to.
@@ -35,5 +35,5 @@ pub(crate) fn run(bench: &Bench, json: bool) -> anyhow::Result<()> {
         },
         Bench::Raw { .. } | Bench::Part { .. } => return Ok(()),
     };
-    say(json, &report, || report.to_string())
+    output::print(json, &report, || report.to_string())
 }

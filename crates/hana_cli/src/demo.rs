@@ -1,6 +1,4 @@
 use std::env;
-use std::io::IsTerminal;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -17,6 +15,7 @@ use hana_network::Node;
 use hana_network::PlaySession;
 use hana_network::local_us;
 use hana_network::unix_ms;
+use hana_output::Stream;
 use hana_protocol::Lfo;
 use hana_protocol::ModulationSource;
 use hana_protocol::NodeId;
@@ -35,7 +34,9 @@ use signal_hook::consts::SIGTERM;
 
 use crate::arguments::DemoArguments;
 use crate::mesh;
-use crate::nodes::draw_over;
+use crate::nodes::LiveTable;
+use crate::output;
+use crate::output::LastingOutput;
 use crate::process::start_on;
 use crate::process::stop_it;
 use crate::table;
@@ -61,23 +62,33 @@ const WINDOW: Duration = Duration::from_mins(1);
 
 pub(crate) fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     let told_to_end = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in ENDS {
         signal_hook::flag::register(signal, Arc::clone(&told_to_end))?;
     }
-    let daemon = DemoDaemon::start_if_none_runs()?;
-    let node = mesh::join()?;
-    let mut show = Show { node, started: vec![], told_to_end };
-    let outcome = show.play(arguments.seconds.map(Duration::from_secs));
-    show.clean_up();
-    drop(show);
-    daemon.stop();
+    let out = LastingOutput::start()?;
+    let daemon = DemoDaemon::start_if_none_runs(&out)?;
+    let outcome = mesh::join().and_then(|node| {
+        let mut show = Show { node, started: vec![], told_to_end, out: &out };
+        let outcome = show.play(arguments.seconds.map(Duration::from_secs));
+        show.clean_up();
+        outcome
+    });
+    daemon.stop(&out);
+    out.flush();
     outcome
 }
 
-struct Show {
+/// A closed terminal ends it as Ctrl-C does, and leaves nothing behind.
+#[cfg(unix)]
+const ENDS: [i32; 4] = [SIGINT, SIGTERM, signal_hook::consts::SIGHUP, signal_hook::consts::SIGQUIT];
+#[cfg(not(unix))]
+const ENDS: [i32; 2] = [SIGINT, SIGTERM];
+
+struct Show<'a> {
     node: Node<role::App>,
     started: Vec<NodeId>,
     told_to_end: Arc<AtomicBool>,
+    out: &'a LastingOutput,
 }
 
 /// One visualization, played.
@@ -94,7 +105,7 @@ fn swing((_, bars, depth): (&str, f64, f32), index: usize) -> ModulationSource {
     ModulationSource::Lfo(Lfo { phase, depth, ..Lfo::new(Wave::Sine, Period::Bars(bars)) })
 }
 
-impl Show {
+impl Show<'_> {
     fn play(&mut self, length: Option<Duration>) -> anyhow::Result<()> {
         let host = self.node.host().clone();
         for _ in 0..COUNT {
@@ -103,7 +114,7 @@ impl Show {
                 &host,
                 Start { name: PROGRAM.into(), id: None, at: When::Now },
             )?;
-            println!("started '{}' (process {})", started.node, started.pid);
+            self.out.line(format_args!("started '{}' (process {})", started.node, started.pid));
             self.started.push(started.node);
         }
         let mut watch = self.node.watch_mesh();
@@ -111,11 +122,11 @@ impl Show {
         let mut hands: Vec<Option<Hands>> = self.started.iter().map(|_| None).collect();
         let [hue, speed] = PLAYED.map(|(name, ..)| name);
         let (zoom, ..) = BY_ITSELF;
-        println!(
+        self.out.line(format_args!(
             "playing {hue} and {speed} in time, {zoom} swings by itself; Ctrl-C ends it and leaves nothing behind\n"
-        );
-        let draw_every = if std::io::stdout().is_terminal() { DRAW } else { WRITE };
-        let (mut next_draw, mut drawn) = (Instant::now(), 0);
+        ));
+        let draw_every = if Stream::Stdout.is_terminal() { DRAW } else { WRITE };
+        let (mut next_draw, mut live) = (Instant::now(), LiveTable::new()?);
         while !self.is_over(begun, length) {
             let tick = Instant::now();
             watch.poll();
@@ -137,13 +148,9 @@ impl Show {
             }
             let views = watch.roster().views(unix_ms());
             if tick >= next_draw && !views.is_empty() {
-                let mut out = std::io::stdout().lock();
-                let mut lines = table::of_nodes(&views);
-                if let Some(tempo) = tempo::line(self.node.timeline()) {
-                    lines = format!("{lines}\n{tempo}");
-                }
-                drawn = draw_over(&mut out, &lines, drawn)?;
-                out.flush()?;
+                let tempo = tempo::line(self.node.timeline());
+                let below = tempo.as_slice();
+                self.out.text(live.draw(&table::of_nodes(&views), below));
                 next_draw = tick + draw_every;
             }
             std::thread::sleep(PLAY.saturating_sub(tick.elapsed()));
@@ -166,14 +173,15 @@ impl Show {
 
     fn is_over(&self, begun: Instant, length: Option<Duration>) -> bool {
         self.told_to_end.load(Ordering::Acquire)
+            || Stream::Stdout.is_closed()
             || length.is_some_and(|length| begun.elapsed() >= length)
     }
 
     fn clean_up(&self) {
         for id in &self.started {
             match stop_it(&self.node, id) {
-                Ok(_) => println!("stopped '{id}'"),
-                Err(problem) => eprintln!("hana: '{id}' was not stopped: {problem:#}"),
+                Ok(_) => self.out.line(format_args!("stopped '{id}'")),
+                Err(problem) => output::warn(format_args!("'{id}' was not stopped: {problem:#}")),
             }
         }
     }
@@ -193,9 +201,9 @@ impl Hands {
 struct DemoDaemon(Option<Child>);
 
 impl DemoDaemon {
-    fn start_if_none_runs() -> anyhow::Result<Self> {
+    fn start_if_none_runs(out: &LastingOutput) -> anyhow::Result<Self> {
         if hana_network::daemon_is_listening() {
-            println!("a daemon runs on this machine already; using it");
+            out.line("a daemon runs on this machine already; using it");
             return Ok(Self(None));
         }
         let program = beside("hanad")?;
@@ -205,7 +213,7 @@ impl DemoDaemon {
         let child = command
             .spawn()
             .with_context(|| format!("starting the daemon {}", program.display()))?;
-        println!("started a daemon (process {})", child.id());
+        out.line(format_args!("started a daemon (process {})", child.id()));
         let mut daemon = Self(Some(child));
         let deadline = Instant::now() + DAEMON;
         while !hana_network::daemon_is_listening() {
@@ -216,7 +224,7 @@ impl DemoDaemon {
                 bail!("the daemon ended at once ({status}); run `hanad` by itself to see why");
             }
             if Instant::now() > deadline {
-                daemon.stop();
+                daemon.stop(out);
                 bail!("the daemon does not listen after {} s", DAEMON.as_secs());
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -225,7 +233,7 @@ impl DemoDaemon {
     }
 
     /// Ends it; it ends what it launched.
-    fn stop(self) {
+    fn stop(self, out: &LastingOutput) {
         let Some(mut child) = self.0 else { return };
         terminate(&child);
         let deadline = Instant::now() + DAEMON;
@@ -237,7 +245,7 @@ impl DemoDaemon {
             std::thread::sleep(Duration::from_millis(20));
         }
         child.wait().ok();
-        println!("stopped the daemon");
+        out.line("stopped the daemon");
     }
 }
 
@@ -268,7 +276,7 @@ const fn own_group(_: &mut Command) {}
 fn terminate(child: &Child) {
     let pid = rustix::process::Pid::from_child(child);
     if let Err(problem) = rustix::process::kill_process(pid, rustix::process::Signal::TERM) {
-        eprintln!("hana: the daemon was not told to end: {problem}");
+        output::warn(format_args!("the daemon was not told to end: {problem}"));
     }
 }
 

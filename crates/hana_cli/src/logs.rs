@@ -1,4 +1,3 @@
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -8,6 +7,10 @@ use hana_protocol::Topics;
 
 use crate::arguments::LogsArguments;
 use crate::mesh;
+use crate::output;
+
+/// How often it is looked whether there is still a reader, while no line comes.
+const LOOK: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(arguments: &LogsArguments, json: bool) -> anyhow::Result<()> {
     let node = mesh::join()?;
@@ -29,7 +32,10 @@ pub(crate) fn run(arguments: &LogsArguments, json: bool) -> anyhow::Result<()> {
     }
     let Some(coming) = coming else { return Ok(()) };
     loop {
-        let Some(received) = coming.recv_timeout(Duration::from_secs(1)) else { continue };
+        let Some(received) = coming.recv_timeout(LOOK) else {
+            output::check_reader()?;
+            continue;
+        };
         let (daemon, number) = place(&received);
         // A new run of it, or of its daemon, begins to count anew.
         let known = last.is_some_and(|(of, last)| of == daemon && number <= last && number != 0);
@@ -46,12 +52,5 @@ fn place(received: &Received<LogLine>) -> (Option<u64>, u64) {
 }
 
 fn print(line: &LogLine, json: bool) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    if json {
-        serde_json::to_writer(&mut out, line)?;
-        writeln!(out)?;
-    } else {
-        writeln!(out, "{}", line.text)?;
-    }
-    Ok(())
+    output::print(json, line, || line.text.clone())
 }

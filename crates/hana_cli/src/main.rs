@@ -1,7 +1,8 @@
 //! `hana`: what a person types at a terminal to see the mesh, start and stop, set and watch.
 //!
 //! Prints for people; with `--json` one JSON document (or JSON lines for streams) and nothing else on
-//! standard output. Exit status 0 done, 1 failed with one line on standard error, 2 wrong usage.
+//! standard output. Exit status 0 done, 1 failed with one line on standard error, 2 wrong usage. A command whose output is
+//! read no more, as in `hana watch | head`, is done.
 
 mod absent;
 mod announced;
@@ -12,10 +13,13 @@ mod demo;
 mod logs;
 mod mesh;
 mod nodes;
+mod output;
 mod overrides;
 mod ping;
 mod process;
 mod reload;
+mod repaint;
+mod screen;
 mod send;
 mod service;
 mod set;
@@ -26,10 +30,10 @@ mod top;
 mod watch;
 
 use std::io::IsTerminal;
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use hana_output::Stream;
 use hana_protocol::Blackout;
 use hana_protocol::Hold;
 use hana_protocol::Resume;
@@ -38,9 +42,17 @@ use hana_protocol::in_full;
 use crate::arguments::Arguments;
 use crate::arguments::Bridge;
 use crate::arguments::Command;
+use crate::output::OutputError;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(usage) => return print_usage(&usage),
+    };
+    let stderr = match output::start() {
+        Ok(stderr) => stderr,
+        Err(problem) => return end(Err(problem)),
+    };
     // What is said in between would tear the picture.
     let silent = matches!(arguments.command, Command::Top).then_some("off");
     let filter = tracing_subscriber::EnvFilter::try_from_env("HANA_LOG").unwrap_or_else(|_| {
@@ -52,7 +64,7 @@ fn main() -> ExitCode {
     });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || stderr.clone())
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .log_internal_errors(false)
@@ -83,20 +95,28 @@ fn main() -> ExitCode {
         Command::Bridge(Bridge::Osc(arguments)) => bridge::osc::run(&arguments),
         Command::Service(command) => service::run(command, json),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            // `eprintln` panics where nobody can hear it.
-            writeln!(std::io::stderr(), "hana: {}", in_full(error.as_ref())).ok();
-            ExitCode::FAILURE
-        },
-    }
+    end(outcome)
 }
 
-/// Whoever read our output has had enough, as `hana watch | head` does.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+fn end(outcome: anyhow::Result<()>) -> ExitCode {
+    let code = match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_reader_gone(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::warn(in_full(error.as_ref()));
+            ExitCode::FAILURE
+        },
+    };
+    output::flush();
+    code
+}
+
+/// Help, the version, or what is wrong with the arguments.
+fn print_usage(usage: &clap::Error) -> ExitCode {
+    match usage.print() {
+        Err(problem) if !usage.use_stderr() && !Stream::Stdout.is_closed_by(&problem) => {
+            end(Err(OutputError::Unwritable(problem).into()))
+        },
+        _ => u8::try_from(usage.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
+    }
 }

@@ -1,5 +1,9 @@
-use std::io::IsTerminal;
-use std::io::Write;
+#[cfg(unix)]
+use std::sync::Arc;
+#[cfg(unix)]
+use std::sync::atomic::AtomicBool;
+#[cfg(unix)]
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -9,6 +13,9 @@ use hana_network::unix_ms;
 
 use crate::arguments::NodesArguments;
 use crate::mesh;
+use crate::output;
+use crate::repaint::Repaint;
+use crate::repaint::Size;
 use crate::table;
 
 /// Everybody who is well says so within a tenth of a second, and then we look no longer. Who has not said
@@ -27,19 +34,13 @@ pub(crate) fn run(arguments: &NodesArguments, json: bool) -> anyhow::Result<()> 
         return go_on(&mut watch, json);
     }
     let views = watch.roster().views(unix_ms());
-    let mut out = std::io::stdout().lock();
-    if json {
-        serde_json::to_writer(&mut out, &views)?;
-        writeln!(out)?;
-    } else if views.is_empty() {
-        writeln!(out, "{}", nobody(node.network()))?;
-    } else {
-        if let Some(show) = &node.network().show {
-            writeln!(out, "show '{show}'")?;
+    output::print(json, &views, || {
+        if views.is_empty() {
+            return nobody(node.network());
         }
-        writeln!(out, "{}", table::of_nodes(&views))?;
-    }
-    Ok(())
+        let show = node.network().show.as_ref().map(|show| format!("show '{show}'\n"));
+        format!("{}{}", show.unwrap_or_default(), table::of_nodes(&views))
+    })
 }
 
 /// Why the list may be empty.
@@ -54,28 +55,23 @@ fn nobody(network: &NetworkSettings) -> String {
     )
 }
 
-/// A table that is drawn over itself, or a JSON line whenever somebody changes.
+/// A table that is drawn over itself, or a JSON line whenever a node changes.
 fn go_on(watch: &mut MeshWatch, json: bool) -> anyhow::Result<()> {
-    let mut drawn = 0;
+    let mut table = LiveTable::new()?;
     loop {
-        let mut out = std::io::stdout().lock();
         let views = watch.roster().views(unix_ms());
         if json {
-            serde_json::to_writer(&mut out, &views)?;
-            writeln!(out)?;
-        } else {
-            drawn = draw_over(&mut out, &table::of_nodes(&views), drawn)?;
-        }
-        out.flush()?;
-        drop(out);
-        if json {
+            output::print(true, &views, String::new)?;
             // Figures change with every beat; a line is worth a change of state. What changes within a moment is
             // one line, so that a mesh full of changes does not keep us busy with printing.
             let printed = Instant::now();
-            while watch.wait(REDRAW).is_empty() {}
+            while watch.wait(REDRAW).is_empty() {
+                output::check_reader()?;
+            }
             std::thread::sleep(BETWEEN_LINES.saturating_sub(printed.elapsed()));
             watch.poll();
         } else {
+            output::write(&table.draw(&table::of_nodes(&views), &[]))?;
             let until = Instant::now() + REDRAW;
             while let Some(left) = until.checked_duration_since(Instant::now()) {
                 watch.wait(left);
@@ -84,19 +80,39 @@ fn go_on(watch: &mut MeshWatch, json: bool) -> anyhow::Result<()> {
     }
 }
 
-/// Draws `text` where the `drawn` lines before it stand, at a terminal; else below them. How many lines
-/// stand there now.
-pub(crate) fn draw_over(out: &mut impl Write, text: &str, drawn: usize) -> std::io::Result<usize> {
-    if std::io::stdout().is_terminal() {
-        if drawn > 0 {
-            write!(out, "\x1b[{drawn}A")?;
-        }
-        for line in text.lines() {
-            writeln!(out, "\x1b[2K{line}")?;
-        }
-        write!(out, "\x1b[J")?;
-    } else {
-        writeln!(out, "{text}\n")?;
+/// A table that is drawn over itself at a terminal, and again and again into a pipe or a file.
+pub(crate) struct LiveTable {
+    repaint: Repaint,
+    #[cfg(unix)]
+    continued: Arc<AtomicBool>,
+}
+
+impl LiveTable {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        #[cfg(unix)]
+        let continued = Arc::new(AtomicBool::new(false));
+        #[cfg(unix)]
+        signal_hook::flag::register(signal_hook::consts::SIGCONT, Arc::clone(&continued))?;
+        Ok(Self {
+            repaint: Repaint::default(),
+            #[cfg(unix)]
+            continued,
+        })
     }
-    Ok(text.lines().count())
+
+    /// What is to be written for this table, and the lines below it.
+    pub(crate) fn draw(&mut self, table: &str, below: &[String]) -> String {
+        // After Ctrl-Z a shell has written below the table.
+        #[cfg(unix)]
+        if self.continued.swap(false, Ordering::Relaxed) {
+            self.repaint.forget();
+        }
+        match Size::of_stdout() {
+            Some(size) => self.repaint.draw(table, below, size),
+            None => {
+                let below: String = below.iter().map(|line| format!("{line}\n")).collect();
+                format!("{table}\n{below}\n")
+            },
+        }
+    }
 }

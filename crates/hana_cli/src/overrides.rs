@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::arguments::OverrideArguments;
 use crate::mesh;
-use crate::process::say;
+use crate::output;
 
 /// A command that puts something over what is played, or takes it back.
 pub(crate) trait Overriding:
@@ -85,7 +85,7 @@ pub(crate) fn run<C: Overriding>(arguments: &OverrideArguments, json: bool) -> a
             Outcome { node, done: problem.is_none(), reason: problem.unwrap_or_default() }
         })
         .collect();
-    say(json, &outcomes, || in_words::<C>(&outcomes))?;
+    output::print(json, &outcomes, || in_words::<C>(&outcomes))?;
     let failed = outcomes.iter().filter(|outcome| !outcome.done).count();
     if failed > 0 {
         bail!(

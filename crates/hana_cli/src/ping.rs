@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::arguments::PingArguments;
 use crate::mesh;
-use crate::process::say;
+use crate::output;
 
 const DEADLINE: Duration = Duration::from_secs(1);
 
@@ -45,14 +45,14 @@ pub(crate) fn run(arguments: &PingArguments, json: bool) -> anyhow::Result<()> {
         Some(info) => match node.play(&info).wait(DEADLINE * 6).context("opening a play link")? {
             Ok(link) => Some(measure(*count, || link.ping(DEADLINE))?),
             Err(problem) => {
-                eprintln!("hana: {}", in_full(&problem));
+                output::warn(in_full(&problem));
                 None
             },
         },
         None => None,
     };
     let pinged = Pinged { node: id.to_string(), mesh: over_mesh, play };
-    say(json, &pinged, || {
+    output::print(json, &pinged, || {
         let line = |name: &str, trip: &RoundTrip| {
             format!(
                 "{name}  p50 {} us  p99 {} us  ({} times)",
@@ -73,6 +73,7 @@ fn measure(
 ) -> anyhow::Result<RoundTrip> {
     let mut times = Vec::new();
     for _ in 0..count {
+        output::check_reader()?;
         let asked = Instant::now();
         ask().wait(DEADLINE * 2)??;
         times.push(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));

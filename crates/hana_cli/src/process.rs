@@ -1,10 +1,8 @@
 //! Starting and stopping: asks the daemon of the host it is about.
 
-use std::io::Write;
 use std::time::Duration;
 use std::time::Instant;
 
-use anyhow::Context;
 use anyhow::bail;
 use hana_network::CommandError;
 use hana_network::Node;
@@ -22,11 +20,11 @@ use hana_protocol::StopReport;
 use hana_protocol::StoppedBy;
 use hana_protocol::Topic;
 use hana_protocol::role;
-use serde::Serialize;
 
 use crate::arguments::NodeArgument;
 use crate::arguments::StartArguments;
 use crate::mesh;
+use crate::output;
 use crate::start_outcome::StartOutcome;
 
 /// Politely, then SIGTERM, then SIGKILL: three deadlines of the daemon, and some more.
@@ -54,7 +52,7 @@ fn say_started(
     json: bool,
 ) -> anyhow::Result<()> {
     let outcome = StartOutcome::wait(node, host, started);
-    say(json, &outcome, || outcome.in_words(host))
+    output::print(json, &outcome, || outcome.in_words(host))
 }
 
 /// Launches a program of `host`'s catalogue.
@@ -86,7 +84,7 @@ pub(crate) fn start_on(
 pub(crate) fn stop(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let report = stop_it(&node, &argument.node)?;
-    say(json, &report, || stopped(&argument.node, report.by))
+    output::print(json, &report, || stopped(&argument.node, report.by))
 }
 
 /// Ends a visualization, wherever it runs: through its daemon, or, where no daemon launched it, by asking
@@ -126,7 +124,7 @@ pub(crate) fn kill(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
     let host = launched_on(&node, &argument.node, "kill")?;
     let kill = Kill { node: argument.node.clone() };
     let report = node.command::<role::Daemon, _>(&host, kill, STOP).wait(STOP * 2)??;
-    say(json, &report, || stopped(&argument.node, report.by))
+    output::print(json, &report, || stopped(&argument.node, report.by))
 }
 
 pub(crate) fn ignore(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
@@ -134,7 +132,7 @@ pub(crate) fn ignore(argument: &NodeArgument, json: bool) -> anyhow::Result<()> 
     let host = launched_on(&node, &argument.node, "watch over")?;
     let ignore = Ignore { node: argument.node.clone() };
     let accepted = node.command::<role::Daemon, _>(&host, ignore, mesh::COMMAND);
-    say(json, &accepted.wait(mesh::COMMAND * 2)??, || {
+    output::print(json, &accepted.wait(mesh::COMMAND * 2)??, || {
         format!("'{}' is left as it is until its state changes", argument.node)
     })
 }
@@ -168,19 +166,4 @@ fn stopped(id: &NodeId, by: StoppedBy) -> String {
         StoppedBy::Kill => "ended on SIGKILL",
     };
     format!("'{id}' {how}")
-}
-
-/// Prints an answer, for people or as JSON.
-pub(crate) fn say<T: Serialize>(
-    json: bool,
-    answer: &T,
-    for_people: impl FnOnce() -> String,
-) -> anyhow::Result<()> {
-    let line = if json {
-        serde_json::to_string(answer).context("writing the answer as JSON")?
-    } else {
-        for_people()
-    };
-    writeln!(std::io::stdout(), "{line}")?;
-    Ok(())
 }

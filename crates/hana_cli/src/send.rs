@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::arguments::SendArguments;
 use crate::mesh;
-use crate::process::say;
+use crate::output;
 
 /// How long the session may take to close; what was put is on its way then.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -100,7 +100,9 @@ fn send_to_node(
     let CustomMessageInfo { name, version, .. } = known;
     let (nodes, version) = (vec![&info.node], *version);
     let sent = Sent { nodes, topic, name, version, answer: Answered::Accepted };
-    say(json, &sent, || format!("'{}' has taken the {name} (version {version})", info.node))
+    output::print(json, &sent, || {
+        format!("'{}' has taken the {name} (version {version})", info.node)
+    })
 }
 
 fn send_to_kind(
@@ -123,7 +125,7 @@ fn send_to_kind(
     let nodes: Vec<&NodeId> = hearing.iter().map(|info| &info.node).collect();
     let (name, version) = (&known.name, known.version);
     let sent = Sent { nodes, topic, name, version, answer: Answered::None };
-    say(json, &sent, || {
+    output::print(json, &sent, || {
         let ids: Vec<&str> = sent.nodes.iter().map(|id| id.as_str()).collect();
         format!("a {name} (version {version}) is on its way to all '{kind}': {}", ids.join(", "))
     })
@@ -173,7 +175,7 @@ fn offer(
             example: known.shape().example(),
         })
         .collect();
-    say(json, &offered, || outlined(arguments, &messages))
+    output::print(json, &offered, || outlined(arguments, &messages))
 }
 
 /// The message types for people: fields with what they hold and mean, and a line to begin with.

@@ -19,7 +19,7 @@ mod task_scheduler;
 mod tool;
 
 use crate::arguments::Service;
-use crate::process::say;
+use crate::output;
 use crate::service::error::ServiceError;
 use crate::service::launchd::Launchd;
 use crate::service::manager::Manager;
@@ -43,11 +43,11 @@ pub(crate) fn run(command: Service, json: bool) -> anyhow::Result<()> {
             if std::env::var_os("HANA_SECRET").is_some_and(|secret| !secret.is_empty()) {
                 installed.notes.push(SECRET_LEFT_OUT.into());
             }
-            say(json, &installed, || installed.for_people())
+            output::print(json, &installed, || installed.for_people())
         },
         Service::Remove(_) => {
             let removed = manager.remove()?;
-            say(json, &removed, || removed.for_people())
+            output::print(json, &removed, || removed.for_people())
         },
         Service::Restart(_) => {
             let restarted = manager.restart()?;
@@ -55,7 +55,7 @@ pub(crate) fn run(command: Service, json: bool) -> anyhow::Result<()> {
         },
         Service::Status(_) => {
             let status = manager.status()?;
-            say(json, &status, || status.for_people())
+            output::print(json, &status, || status.for_people())
         },
     }
 }

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::absent::while_absent;
 use crate::arguments::SetArguments;
 use crate::mesh;
-use crate::process::say;
+use crate::output;
 
 /// What was done, as JSON: the values, and what there is besides.
 #[derive(Serialize)]
@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &SetArguments, json: bool) -> anyhow::Result<()> {
         Ok(pending.wait(mesh::COMMAND * 2)?)
     })?;
     let done = Done { values: set.parameters, recipes: set.recipes, report };
-    say(json, &done, || in_words(arguments, report))
+    output::print(json, &done, || in_words(arguments, report))
 }
 
 fn in_words(arguments: &SetArguments, report: SetReport) -> String {

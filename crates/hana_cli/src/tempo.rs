@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use crate::arguments::TempoArguments;
 use crate::mesh;
-use crate::process::say;
+use crate::output;
 
 /// How soon there is something to read, if anybody says it.
 const HEARD: Duration = Duration::from_secs(4);
@@ -148,5 +148,5 @@ fn show(watch: &TimelineWatch, json: bool) -> anyhow::Result<()> {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    say(json, &shown, || shown.words.clone())
+    output::print(json, &shown, || shown.words.clone())
 }

@@ -3,14 +3,9 @@
 mod draw;
 mod model;
 
-use std::io::IsTerminal;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-use anyhow::Context;
 use anyhow::bail;
 use hana_network::CommandError;
 use hana_network::LogTail;
@@ -31,12 +26,9 @@ use hana_protocol::Shutdown;
 use hana_protocol::Stop;
 use hana_protocol::in_full;
 use hana_protocol::role;
-use ratatui::crossterm::event;
-use ratatui::crossterm::event::Event;
 use ratatui::crossterm::event::KeyCode;
 use ratatui::crossterm::event::KeyEvent;
 use ratatui::crossterm::event::KeyEventKind;
-use ratatui::crossterm::event::KeyModifiers;
 
 use self::draw::Surroundings;
 use self::draw::draw;
@@ -44,6 +36,8 @@ use self::model::Deed;
 use self::model::Key;
 use self::model::Model;
 use crate::mesh;
+use crate::screen::Screen;
+use crate::screen::is_ctrl;
 
 /// From one picture to the next while nobody presses a key.
 const PICTURE: Duration = Duration::from_millis(100);
@@ -56,21 +50,12 @@ const COMMAND: Duration = Duration::from_secs(12);
 type UnderWay = (String, Box<dyn Fn() -> Option<Result<(), CommandError>>>);
 
 pub(crate) fn run() -> anyhow::Result<()> {
-    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+    if !Screen::is_possible() {
         bail!("`hana top` needs a terminal; for a pipe or a file there is `hana nodes --watch`");
     }
     let node = mesh::join()?;
-    let told_to_end = Arc::new(AtomicBool::new(false));
-    #[cfg(unix)]
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&told_to_end))
-            .context("listening for signals")?;
-    }
-    // Sees to it that the terminal is given back, also by a panic.
-    let mut terminal = ratatui::try_init().context("taking over the terminal")?;
-    let outcome = look_on(&node, &mut terminal, &told_to_end);
-    ratatui::restore();
-    outcome
+    let mut screen = Screen::open()?;
+    look_on(&node, &mut screen)
 }
 
 /// The beat, and where it comes from.
@@ -80,18 +65,14 @@ fn time_in_words(timeline: &TimelineWatch) -> Option<(String, String)> {
     Some((HostTimeline::beat_in_words(&timeline, now), said.source_in_words()))
 }
 
-fn look_on(
-    node: &Node<role::App>,
-    terminal: &mut ratatui::DefaultTerminal,
-    told_to_end: &AtomicBool,
-) -> anyhow::Result<()> {
+fn look_on(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
     let mut watch = node.watch_mesh();
     let mut model = Model::default();
     let mut log: Option<LogTail> = None;
     let mut under_way: Vec<UnderWay> = vec![];
     let show = node.network().show.as_ref().map(ToString::to_string);
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    while !told_to_end.load(Ordering::Relaxed) {
+    while screen.goes_on()? {
         watch.poll();
         let now = Instant::now();
         model.see(watch.roster().views(unix_ms()), now);
@@ -109,12 +90,11 @@ fn look_on(
         let show = show.as_deref();
         let time = time_in_words(node.timeline());
         let around = Surroundings { show, time, log: lines, now_ms: unix_ms(), colours };
-        terminal.draw(|frame| draw(frame, &model, &around)).context("drawing")?;
+        screen.draw(|frame| draw(frame, &model, &around))?;
         let mut patience = PICTURE;
-        while event::poll(patience).context("reading keys")? {
+        while let Some(pressed) = screen.key(patience) {
             patience = Duration::ZERO;
-            let Event::Key(pressed) = event::read().context("reading keys")? else { continue };
-            if is_ctrl_c(&pressed) {
+            if is_ctrl(&pressed, 'c') {
                 return Ok(());
             }
             let Some(key) = key(&pressed) else { continue };
@@ -132,10 +112,6 @@ fn look_on(
         }
     }
     Ok(())
-}
-
-fn is_ctrl_c(pressed: &KeyEvent) -> bool {
-    pressed.code == KeyCode::Char('c') && pressed.modifiers.contains(KeyModifiers::CONTROL)
 }
 
 fn key(pressed: &KeyEvent) -> Option<Key> {

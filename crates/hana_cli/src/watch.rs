@@ -1,4 +1,3 @@
-use std::io::Write;
 use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -14,6 +13,10 @@ use crate::announced::Announced;
 use crate::announced::TypeName;
 use crate::arguments::WatchArguments;
 use crate::mesh;
+use crate::output;
+
+/// How often it is looked whether there is still a reader, while no message passes.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// A message as it is printed.
 #[derive(Serialize)]
@@ -36,31 +39,31 @@ pub(crate) fn run(arguments: &WatchArguments, json: bool) -> anyhow::Result<()> 
     let mut announced = Announced::new(&node);
     let mut dropped = 0;
     loop {
-        let Some(raw) = messages.recv_timeout(Duration::from_secs(1)) else { continue };
+        let Some(raw) = messages.recv_timeout(LOOK) else {
+            output::check_reader()?;
+            continue;
+        };
         let passing = Passing::of(raw, &mut announced);
-        let mut out = std::io::stdout().lock();
-        if json {
-            serde_json::to_writer(&mut out, &passing)?;
-            writeln!(out)?;
-        } else {
-            let Passing { key, kind, version, from, at, value } = passing;
-            let kind = version.map_or_else(|| kind.clone(), |version| format!("{kind} v{version}"));
-            let from = from.as_ref().map_or("-", NodeId::as_str);
-            writeln!(out, "{}  {key}  {kind}  from {from}  {value}", time_of_day(at))?;
-        }
-        if messages.is_empty() {
-            out.flush()?;
-        }
-        drop(out);
+        output::print(json, &passing, || passing.in_words())?;
         let dropped_now = messages.dropped();
         if dropped_now > dropped {
-            eprintln!("hana: {} messages passed too quickly to be printed", dropped_now - dropped);
+            output::warn(format_args!(
+                "{} messages passed too quickly to be printed",
+                dropped_now - dropped
+            ));
             dropped = dropped_now;
         }
     }
 }
 
 impl Passing {
+    fn in_words(&self) -> String {
+        let Self { key, kind, version, from, at, value } = self;
+        let version = version.map(|version| format!(" v{version}")).unwrap_or_default();
+        let from = from.as_ref().map_or("-", NodeId::as_str);
+        format!("{}  {key}  {kind}{version}  from {from}  {value}", time_of_day(*at))
+    }
+
     fn of(raw: RawMessage, announced: &mut Announced<'_>) -> Self {
         let (kind, version) = match Key::parse(&raw.key) {
             Some(

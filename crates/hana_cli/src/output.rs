@@ -1,0 +1,110 @@
+//! Whatever a command prints. Output that cannot be written makes a command fail in one line on standard error; a reader
+//! that has gone ends it quietly, as `hana nodes | head` does; a program that plays on, such as a bridge, drops what
+//! cannot be written.
+
+use std::fmt;
+use std::io;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::Context;
+use hana_output::DroppingWriter;
+use hana_output::Stream;
+use serde::Serialize;
+use thiserror::Error;
+
+/// Why there is no output any more.
+#[derive(Debug, Error)]
+pub(crate) enum OutputError {
+    /// No failure: the reader has what it wanted.
+    #[error("the reader of standard output has gone")]
+    ReaderGone,
+    #[error("standard output cannot be written; make room, or let it go elsewhere")]
+    Unwritable(#[source] io::Error),
+}
+
+/// How long the last lines on standard error may take to be written.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+static STDERR: OnceLock<DroppingWriter> = OnceLock::new();
+
+/// Prepares standard error: from now on, no line on it waits for a reader.
+pub(crate) fn start() -> anyhow::Result<DroppingWriter> {
+    let stderr = DroppingWriter::start(Stream::Stderr).context("starting to write")?;
+    Ok(STDERR.get_or_init(|| stderr).clone())
+}
+
+/// Writes a line to standard error, or drops it where it cannot be written.
+pub(crate) fn warn(line: impl fmt::Display) {
+    let line = format!("hana: {line}\n");
+    match STDERR.get() {
+        Some(stderr) => stderr.push(line),
+        None => drop(Stream::Stderr.write_all(line.as_bytes())),
+    }
+}
+
+/// Waits a moment for the last lines on standard error.
+pub(crate) fn flush() {
+    if let Some(stderr) = STDERR.get() {
+        stderr.flush_within(LAST_LINES);
+    }
+}
+
+/// Prints a result: for people, or as a line of JSON.
+pub(crate) fn print<T: Serialize + ?Sized>(
+    json: bool,
+    result: &T,
+    for_people: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    let line = if json {
+        serde_json::to_string(result).context("writing the result as JSON")?
+    } else {
+        for_people()
+    };
+    write(&format!("{line}\n"))?;
+    Ok(())
+}
+
+/// Writes a text to standard output as it is.
+pub(crate) fn write(text: &str) -> Result<(), OutputError> {
+    Stream::Stdout.write_all(text.as_bytes()).map_err(|error| {
+        if Stream::Stdout.is_closed_by(&error) {
+            OutputError::ReaderGone
+        } else {
+            OutputError::Unwritable(error)
+        }
+    })
+}
+
+/// An error once the reader of standard output has gone: for a command that may have nothing to write for long.
+pub(crate) fn check_reader() -> Result<(), OutputError> {
+    if Stream::Stdout.is_closed() { Err(OutputError::ReaderGone) } else { Ok(()) }
+}
+
+/// Whether a command ended because the reader of its output has gone.
+pub(crate) fn is_reader_gone(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(OutputError::ReaderGone))
+}
+
+/// Standard output of a program that goes on whatever becomes of it.
+#[derive(Debug)]
+pub(crate) struct LastingOutput(DroppingWriter);
+
+impl LastingOutput {
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        Ok(Self(DroppingWriter::start(Stream::Stdout).context("starting to write")?))
+    }
+
+    pub(crate) fn line(&self, line: impl fmt::Display) {
+        self.0.push(format!("{line}\n"));
+    }
+
+    /// A text as it is.
+    pub(crate) fn text(&self, text: String) {
+        self.0.push(text);
+    }
+
+    pub(crate) fn flush(&self) {
+        self.0.flush_within(LAST_LINES);
+    }
+}

@@ -1,0 +1,158 @@
+//! The terminal while a screen of ours is on it: taken over, given back, and noticed when it goes away.
+
+mod end_watch;
+mod keys;
+
+use std::io;
+use std::io::BufWriter;
+use std::io::IsTerminal;
+use std::io::Write;
+use std::panic;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context;
+use hana_output::Stream;
+use ratatui::Frame;
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor;
+use ratatui::crossterm::event::KeyEvent;
+use ratatui::crossterm::queue;
+use ratatui::crossterm::terminal;
+
+use self::end_watch::EndWatch;
+use self::keys::Keys;
+pub(crate) use self::keys::is_ctrl;
+
+/// A screen of its own in the terminal. Dropped, the terminal is as it was.
+///
+/// It ends with its terminal, and with SIGINT, SIGTERM, SIGHUP and SIGQUIT, also while it waits for a terminal that takes no
+/// output or a key of which half has arrived: [`EndWatch`] ends the process then.
+pub(crate) struct Screen {
+    terminal: Terminal<CrosstermBackend<BufWriter<Output>>>,
+    keys: Keys,
+    watch: EndWatch,
+    output_failed: Arc<AtomicBool>,
+}
+
+impl Screen {
+    /// Whether there is a terminal to read keys from and to draw on.
+    pub(crate) fn is_possible() -> bool {
+        Stream::Stdout.is_terminal() && io::stdin().is_terminal()
+    }
+
+    pub(crate) fn open() -> anyhow::Result<Self> {
+        let watch = EndWatch::start()?;
+        give_back_in_a_panic();
+        take().context("taking over the terminal")?;
+        let output_failed = Arc::default();
+        let terminal = blank(&output_failed).inspect_err(|_| give_back());
+        let terminal = terminal.context("taking over the terminal")?;
+        let keys = Keys::start().inspect_err(|_| give_back()).context("reading keys")?;
+        Ok(Self { terminal, keys, watch, output_failed })
+    }
+
+    /// Whether to go on. Stops the process meanwhile if it is asked to, by Ctrl-Z or SIGTSTP.
+    pub(crate) fn goes_on(&mut self) -> anyhow::Result<bool> {
+        if self.watch.is_to_end() || self.output_failed.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        if self.watch.take_stop() {
+            give_back();
+            self.watch.stop();
+        } else if self.watch.take_continued() {
+            self.watch.wait_for_foreground();
+        } else {
+            return Ok(true);
+        }
+        if self.watch.is_to_end() {
+            return Ok(false);
+        }
+        // A shell has had the terminal meanwhile.
+        terminal::disable_raw_mode().ok();
+        take().context("taking over the terminal again")?;
+        self.terminal = blank(&self.output_failed).context("taking over the terminal again")?;
+        Ok(true)
+    }
+
+    /// Draws a picture. A terminal that is gone is no error: [`Screen::goes_on`] says so next.
+    pub(crate) fn draw(&mut self, picture: impl FnOnce(&mut Frame<'_>)) -> anyhow::Result<()> {
+        match self.terminal.draw(picture) {
+            Err(_) if Stream::Stdout.is_closed() => Ok(()),
+            outcome => outcome.map(drop).context("drawing"),
+        }
+    }
+
+    /// The next key, if one is pressed within that time.
+    pub(crate) fn key(&self, within: Duration) -> Option<KeyEvent> {
+        let pressed = self.keys.next(within)?;
+        if is_ctrl(&pressed, 'z') {
+            self.watch.stop_job();
+            return None;
+        }
+        Some(pressed)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.keys.end();
+        give_back();
+    }
+}
+
+fn blank(failed: &Arc<AtomicBool>) -> io::Result<Terminal<CrosstermBackend<BufWriter<Output>>>> {
+    let output = Output { failed: Arc::clone(failed) };
+    Terminal::new(CrosstermBackend::new(BufWriter::new(output)))
+}
+
+fn take() -> io::Result<()> {
+    terminal::enable_raw_mode()?;
+    let mut codes = vec![];
+    queue!(
+        codes,
+        terminal::EnterAlternateScreen,
+        terminal::Clear(terminal::ClearType::All),
+        cursor::Hide
+    )?;
+    Stream::Stdout.write_all(&codes)
+}
+
+/// Gives the terminal back as it was, as far as there is one.
+fn give_back() {
+    terminal::disable_raw_mode().ok();
+    let mut codes = vec![];
+    if queue!(codes, terminal::LeaveAlternateScreen, cursor::Show).is_ok() {
+        Stream::Stdout.write_all(&codes).ok();
+    }
+}
+
+/// What a panic says is to be read on the shell's screen.
+fn give_back_in_a_panic() {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        give_back();
+        hook(info);
+    }));
+}
+
+/// Never fails: `ratatui` reports what fails while it ends with `eprintln!`, which panics where the terminal is gone.
+struct Output {
+    failed: Arc<AtomicBool>,
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.failed.load(Ordering::Relaxed) && Stream::Stdout.write_all(bytes).is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

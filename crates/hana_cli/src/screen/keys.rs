@@ -1,0 +1,130 @@
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::Duration;
+
+use ratatui::crossterm::event;
+use ratatui::crossterm::event::Event;
+use ratatui::crossterm::event::KeyCode;
+use ratatui::crossterm::event::KeyEvent;
+use ratatui::crossterm::event::KeyModifiers;
+
+/// Reads keys on a thread of its own: `crossterm` waits inside a read for the rest of a key, and reads for ever at the end of
+/// the input.
+pub(super) struct Keys {
+    pressed: Receiver<KeyEvent>,
+    is_over: Arc<AtomicBool>,
+}
+
+/// How often it is seen that no keys are wanted any more.
+const LOOK: Duration = Duration::from_millis(100);
+/// Keys that wait to be handled.
+const QUEUE: usize = 64;
+
+impl Keys {
+    pub(super) fn start() -> io::Result<Self> {
+        let (presses, pressed) = mpsc::sync_channel(QUEUE);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&is_over);
+        thread::Builder::new().name("keys".into()).spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                match input::wait(LOOK) {
+                    Input::None => {},
+                    Input::Over => return,
+                    Input::Some => {
+                        while event::poll(Duration::ZERO).unwrap_or(false) {
+                            let Ok(event) = event::read() else { break };
+                            let Event::Key(key) = event else { continue };
+                            if presses.send(key).is_err() {
+                                return;
+                            }
+                        }
+                    },
+                }
+            }
+        })?;
+        Ok(Self { pressed, is_over })
+    }
+
+    pub(super) fn next(&self, within: Duration) -> Option<KeyEvent> {
+        match self.pressed.recv_timeout(within) {
+            Ok(key) => Some(key),
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            // The terminal is gone; a loop that draws still keeps its pace.
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                thread::sleep(within);
+                None
+            },
+        }
+    }
+
+    /// Reads no more: what is typed from now on is for the shell.
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn is_ctrl(pressed: &KeyEvent, letter: char) -> bool {
+    pressed.code == KeyCode::Char(letter) && pressed.modifiers.contains(KeyModifiers::CONTROL)
+}
+
+/// What there is to be read.
+enum Input {
+    None,
+    Some,
+    /// Nothing any more.
+    Over,
+}
+
+#[cfg(unix)]
+mod input {
+    use std::io;
+    use std::thread;
+    use std::time::Duration;
+
+    use rustix::event::PollFd;
+    use rustix::event::PollFlags;
+    use rustix::event::Timespec;
+
+    use super::Input;
+
+    pub(super) fn wait(within: Duration) -> Input {
+        let within = Timespec::try_from(within).unwrap_or_default();
+        let stdin = io::stdin();
+        let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
+        if rustix::event::poll(&mut polled, Some(&within)).is_err() {
+            // Interrupted, or without resources for a moment.
+            thread::sleep(Duration::from_millis(10));
+            return Input::None;
+        }
+        let seen = polled[0].revents();
+        if seen.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            Input::Over
+        } else if seen.contains(PollFlags::IN) {
+            Input::Some
+        } else {
+            Input::None
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod input {
+    use std::time::Duration;
+
+    use ratatui::crossterm::event;
+
+    use super::Input;
+
+    pub(super) fn wait(within: Duration) -> Input {
+        match event::poll(within) {
+            Ok(true) => Input::Some,
+            Ok(false) => Input::None,
+            Err(_) => Input::Over,
+        }
+    }
+}
