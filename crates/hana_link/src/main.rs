@@ -20,7 +20,6 @@ mod orders;
 mod teller;
 
 use std::io;
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -35,11 +34,16 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Parser;
+use hana_output::DroppingWriter;
+use hana_output::Stream;
 use hana_protocol::Timeline;
+#[cfg(unix)]
 use signal_hook::consts::SIGHUP;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
+#[cfg(unix)]
 use signal_hook::consts::SIGUSR1;
+#[cfg(unix)]
 use signal_hook::consts::SIGUSR2;
 
 use crate::link::Link;
@@ -71,6 +75,8 @@ const POLL: Duration = Duration::from_millis(10);
 const LINES: usize = 16;
 /// Orders on their way in. Who sends more at a time waits.
 const ORDERS: usize = 64;
+/// How often it is looked whether there is still a reader, while there is nothing to write.
+const LOOK: Duration = Duration::from_millis(250);
 /// How long the last line may take to be written.
 const LAST_LINE: Duration = Duration::from_millis(100);
 
@@ -78,10 +84,29 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            writeln!(io::stderr(), "hana-link: {error:#}").ok();
+            Stream::Stderr.write_all(format!("hana-link: {error:#}\n").as_bytes()).ok();
             ExitCode::FAILURE
         },
     }
+}
+
+/// Leaves the session when the terminal is closed. With `--json` the program belongs to a daemon and ends when that closes
+/// its input; a closed terminal, and the signals that mean something to the daemon, end neither.
+#[cfg(unix)]
+fn handle_hangup(arguments: &Arguments, ended: &Arc<AtomicBool>) -> anyhow::Result<()> {
+    let ignored = [SIGHUP, SIGUSR1, SIGUSR2];
+    let (signals, flag): (&[i32], _) =
+        if arguments.json { (&ignored, Arc::default()) } else { (&[SIGHUP], Arc::clone(ended)) };
+    for signal in signals {
+        signal_hook::flag::register(*signal, Arc::clone(&flag)).context("listening to signals")?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+#[allow(clippy::unnecessary_wraps)]
+const fn handle_hangup(_: &Arguments, _: &Arc<AtomicBool>) -> anyhow::Result<()> {
+    Ok(())
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -92,18 +117,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&ended)).context("listening to signals")?;
     }
-    if arguments.json {
-        // It belongs to a daemon, and ends when that closes its input; a terminal that is closed ends neither.
-        for signal in [SIGHUP, SIGUSR1, SIGUSR2] {
-            signal_hook::flag::register(signal, Arc::default()).context("listening to signals")?;
-        }
-    }
+    handle_hangup(arguments, &ended)?;
+    let stderr = DroppingWriter::start(Stream::Stderr).context("starting to write")?;
     let (tells, inbox) = mpsc::sync_channel(ORDERS);
     orders::read_from_stdin(tells.clone())?;
     let (out, written) = write_to_stdout(tells)?;
     let audience = if arguments.json { Audience::Program } else { Audience::Person };
     let member = Member::new(own, Instant::now());
-    take_part(member, Teller::new(audience), &inbox, &out, &ended)?;
+    take_part(member, Teller::new(audience), &inbox, (&out, &stderr), &ended)?;
     drop(out);
     written.recv_timeout(LAST_LINE).ok();
     Ok(())
@@ -114,7 +135,7 @@ fn take_part(
     mut member: Member,
     mut teller: Teller,
     inbox: &Receiver<Heard>,
-    out: &SyncSender<String>,
+    (out, stderr): (&SyncSender<String>, &DroppingWriter),
     ended: &AtomicBool,
 ) -> anyhow::Result<()> {
     let mut link = Link::new(member.timeline())?;
@@ -128,7 +149,7 @@ fn take_part(
         let acts = match heard {
             Ok(Heard::Order(order)) => member.order(order, &seen),
             Ok(Heard::Nonsense(problem)) => {
-                writeln!(io::stderr(), "hana-link: {problem}").ok();
+                stderr.push(format!("hana-link: {problem}\n"));
                 vec![]
             },
             Ok(Heard::End) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -145,14 +166,23 @@ fn take_part(
     }
 }
 
-/// A thread that writes lines, so that one who does not read holds nobody up, and a channel on which its end is heard.
+/// A thread that writes lines, so that a slow reader does not delay Link, and a channel that its end closes.
 fn write_to_stdout(tells: SyncSender<Heard>) -> io::Result<(SyncSender<String>, Receiver<()>)> {
     let (out, lines) = mpsc::sync_channel::<String>(LINES);
     let (done, written) = mpsc::channel();
     thread::Builder::new().name("lines".into()).spawn(move || {
-        let mut stdout = io::stdout().lock();
-        for line in lines {
-            if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
+        loop {
+            let written = match lines.recv_timeout(LOOK) {
+                Ok(line) => Stream::Stdout.write_all(format!("{line}\n").as_bytes()),
+                Err(RecvTimeoutError::Timeout) => Ok(()),
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            // A full disk costs lines. Without a reader there is no daemon and no person that it works for.
+            let is_over = written.map_or_else(
+                |error| Stream::Stdout.is_closed_by(&error),
+                |()| Stream::Stdout.is_closed(),
+            );
+            if is_over {
                 tells.send(Heard::End).ok();
                 break;
             }

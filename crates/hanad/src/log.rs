@@ -17,6 +17,7 @@ use std::time::Duration;
 use hana_network::Answering;
 use hana_network::Node;
 use hana_network::Publisher;
+use hana_output::DroppingWriter;
 use hana_process::Line;
 use hana_process::RotatingFile;
 use hana_protocol::LogLine;
@@ -67,14 +68,16 @@ const QUEUE: usize = 4096;
 const LAST_LINES: usize = 200;
 
 impl Log {
-    /// A log that keeps its first lines until it is told where they belong.
-    pub(crate) fn start() -> io::Result<Self> {
+    /// A log that keeps its first lines until it is told where they belong. What keeps it from being written goes to
+    /// standard error.
+    pub(crate) fn start(stderr: DroppingWriter) -> io::Result<Self> {
         let (queue, orders) = mpsc::sync_channel(QUEUE);
         let log = Self { queue, lost: Arc::default(), last_lines: Arc::default() };
         let mut writer = Writer {
             file: None,
             early: vec![],
             complaint: Complaint::default(),
+            stderr,
             lost: Arc::clone(&log.lost),
             missing: 0,
             publisher: None,
@@ -158,6 +161,7 @@ struct Writer {
     /// Lines that came before the file was known.
     early: Vec<Vec<u8>>,
     complaint: Complaint,
+    stderr: DroppingWriter,
     lost: Arc<AtomicU64>,
     /// Lines that are not in the file and shall be told there.
     missing: u64,
@@ -212,11 +216,9 @@ impl Writer {
                 if self.complaint.is_news(&problem) {
                     let path = file.path().display();
                     // Not through `tracing`, which would bring it here again; nor may it fail.
-                    writeln!(
-                        io::stderr(),
-                        "hanad: its log {path} cannot be written: {problem}; it goes on without, and tries again with every line"
-                    )
-                    .ok();
+                    self.stderr.push(format!(
+                        "hanad: its log {path} cannot be written: {problem}; it goes on without, and tries again with every line\n"
+                    ));
                 }
             },
         }
@@ -247,11 +249,15 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
+    fn started() -> Log {
+        Log::start(DroppingWriter::start(hana_output::Stream::Stderr).unwrap()).unwrap()
+    }
+
     #[test]
     fn lines_from_before_the_file_was_known_are_in_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log/hanad.log");
-        let log = Log::start().unwrap();
+        let log = started();
         log.add("early", Audience::All);
         log.write_to(path.clone());
         log.add("late", Audience::File);
@@ -267,7 +273,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hanad.log");
         fs::create_dir(&path).unwrap();
-        let log = Log::start().unwrap();
+        let log = started();
         log.write_to(path.clone());
         for _ in 0..3 {
             log.add("lost", Audience::File);

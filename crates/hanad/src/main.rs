@@ -26,7 +26,6 @@ mod timekeeper;
 mod watchdog;
 
 use std::io::IsTerminal;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -39,6 +38,8 @@ use hana_network::Node;
 use hana_network::NodeConfig;
 use hana_network::Unmet;
 use hana_network::UnmetLayer;
+use hana_output::DroppingWriter;
+use hana_output::Stream;
 use hana_protocol::NodeId;
 use hana_protocol::in_full;
 use hana_protocol::role;
@@ -86,41 +87,46 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 fn main() -> ExitCode {
     let program = OwnProgram::of_this_process();
     let arguments = Arguments::parse();
-    let log = match Log::start() {
-        Ok(log) => log,
+    let started = DroppingWriter::start(Stream::Stderr)
+        .and_then(|stderr| Ok((Log::start(stderr.clone())?, stderr)));
+    let (log, stderr) = match started {
+        Ok(started) => started,
         Err(problem) => {
-            writeln!(std::io::stderr(), "hanad: the system gives it no thread: {problem}").ok();
+            let line = format!("hanad: the system gives it no thread: {problem}\n");
+            Stream::Stderr.write_all(line.as_bytes()).ok();
             return ExitCode::FAILURE;
         },
     };
-    let unmet = log_to_stderr_and(&log);
-    let outcome = run(&arguments, &log, unmet, &program);
+    let unmet = log_to_stderr_and(&log, stderr.clone());
+    let outcome = run(&arguments, &log, &stderr, unmet, &program);
     let outcome = match outcome {
         Ok(Ending::Left(Leave::Replace)) => {
             log.flush(LAST_LINES);
+            stderr.flush_within(LAST_LINES);
             Err(program.become_it())
         },
         outcome => outcome,
     };
     if let Err(error) = &outcome {
         let line = format!("hanad: {}", in_full(error.as_ref()));
-        // `eprintln` panics where nobody can hear it.
-        writeln!(std::io::stderr(), "{line}").ok();
+        stderr.push(format!("{line}\n"));
         log.add(&line, Audience::File);
     }
     log.flush(LAST_LINES);
+    stderr.flush_within(LAST_LINES);
     outcome.map_or(ExitCode::FAILURE, |_| ExitCode::SUCCESS)
 }
 
-/// Standard error for whoever looks on, the log for who comes later. Neither can hold the daemon up, nor end
-/// it, when it cannot be written: `tracing` would say so on standard error, and panic if that is what failed.
-fn log_to_stderr_and(log: &Log) -> Unmet {
+/// Standard error for a person at a terminal, the log for later. Neither holds the daemon up, nor ends it, when it cannot be
+/// written: not on a full disk, and not where a terminal or a pipe takes no more lines.
+fn log_to_stderr_and(log: &Log, stderr: DroppingWriter) -> Unmet {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HANA_LOG").unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error")
     });
     let (quiet, unmet) = UnmetLayer::new();
     let lines = || tracing_subscriber::fmt::layer().with_target(false).log_internal_errors(false);
-    let to_stderr = lines().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let to_stderr =
+        lines().with_writer(move || stderr.clone()).with_ansi(std::io::stderr().is_terminal());
     let to_log = lines().with_writer(log.clone()).with_ansi(false);
     tracing_subscriber::registry().with(to_stderr.and_then(to_log)).with(filter).with(quiet).init();
     unmet
@@ -129,6 +135,7 @@ fn log_to_stderr_and(log: &Log) -> Unmet {
 fn run(
     arguments: &Arguments,
     log: &Log,
+    stderr: &DroppingWriter,
     unmet: Unmet,
     program: &OwnProgram,
 ) -> anyhow::Result<Ending> {
@@ -165,7 +172,7 @@ fn run(
     let _answering = log.publish_on(&node);
     let of_show = show.map(|show| format!(", show '{show}'")).unwrap_or_default();
     tracing::info!("'{}' is on the mesh{of_show}; {}", node.id(), config.origin);
-    let watchdog = watch_the_loop(log)?;
+    let watchdog = watch_the_loop(log, stderr)?;
     service_manager::ready(&format!(
         "'{}' is on the mesh; log in {}",
         node.id(),
@@ -193,14 +200,15 @@ fn run(
     }
 }
 
-fn watch_the_loop(log: &Log) -> anyhow::Result<Watchdog> {
-    let log = log.clone();
+fn watch_the_loop(log: &Log, stderr: &DroppingWriter) -> anyhow::Result<Watchdog> {
+    let (log, stderr) = (log.clone(), stderr.clone());
     Watchdog::start(Limit::OF_THE_DAEMON, move |hung_for| {
         tracing::error!(
             "the daemon's loop has not moved for {} s; ending it, so that it is started again; what it launched goes on",
             hung_for.as_secs()
         );
         log.flush(LAST_LINES);
+        stderr.flush_within(LAST_LINES);
     })
     .context("starting the watchdog")
 }

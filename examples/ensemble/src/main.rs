@@ -46,6 +46,8 @@ fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(io::stderr)
+        // Where it cannot write, it would say so on standard error, and panic if that is what failed.
+        .log_internal_errors(false)
         .init();
     let told_to_end = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

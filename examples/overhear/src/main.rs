@@ -3,7 +3,9 @@
 //!     overhear                          shows what is published, with the names that are announced
 //!     overhear NODE TOPIC JSON          sends a message too, once the node is there
 
+use std::fmt::Arguments;
 use std::io::IsTerminal;
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,7 +34,8 @@ fn main() -> ExitCode {
     let to_send = match to_send(&words) {
         Ok(to_send) => to_send,
         Err(problem) => {
-            eprintln!("overhear: {problem}; usage: overhear [NODE TOPIC JSON]");
+            let line = format!("overhear: {problem}; usage: overhear [NODE TOPIC JSON]");
+            writeln!(std::io::stderr(), "{line}").ok();
             return ExitCode::from(2);
         },
     };
@@ -40,6 +43,8 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error"))
+        // Where it cannot write, it would say so on standard error, and panic if that is what failed.
+        .log_internal_errors(false)
         .init();
     App::new()
         .add_plugins((
@@ -50,8 +55,8 @@ fn main() -> ExitCode {
         ))
         .insert_resource(ToSend(to_send))
         .add_observer(|answered: On<MessageAnswered>| match &answered.outcome {
-            Ok(()) => println!("'{}' has taken the {}", answered.node, answered.topic),
-            Err(problem) => println!("not sent: {problem}"),
+            Ok(()) => print(format_args!("'{}' has taken the {}", answered.node, answered.topic)),
+            Err(problem) => print(format_args!("not sent: {problem}")),
         })
         .add_systems(Update, (show, send))
         .run();
@@ -74,8 +79,8 @@ fn show(mut messages: MessageReader<AnyFromMesh>, nodes: Query<&MeshNode>) {
     for AnyFromMesh { node, topic, value, .. } in messages.read() {
         let info = nodes.iter().find(|known| known.node == *node).and_then(MeshNode::info);
         match info.and_then(|info| info.message_on(topic.as_str())) {
-            Some(known) => println!("{node} {} v{}: {value}", known.name, known.version),
-            None => println!("{node} {topic}: {value}"),
+            Some(known) => print(format_args!("{node} {} v{}: {value}", known.name, known.version)),
+            None => print(format_args!("{node} {topic}: {value}")),
         }
     }
 }
@@ -88,6 +93,11 @@ fn send(mut to_send: ResMut<ToSend>, nodes: Query<&MeshNode>, mut mesh: Mesh) {
     }
     let Some((node, topic, message)) = to_send.0.take() else { return };
     if let Err(problem) = mesh.send_value(&node, &topic, &message) {
-        println!("not sent: {problem}");
+        print(format_args!("not sent: {problem}"));
     }
+}
+
+/// Like `println`, which ends the program when its output cannot be written.
+fn print(line: Arguments) {
+    writeln!(std::io::stdout(), "{line}").ok();
 }
