@@ -286,3 +286,44 @@ fn the_terminal_is_given_back_as_it_was() {
     assert_ne!(output.code(), Some(0));
     assert!(output.stderr.contains("hana nodes --watch"), "{output}");
 }
+
+#[test]
+fn a_terminal_that_is_closed_ends_it_within_seconds() {
+    let Some(lab) = Lab::new("top-closed") else { return };
+    let show = Show::of(&lab, &["h1"]);
+    let h1 = show.host("h1");
+    // With SIGHUP, and in a session of its own, which gets none.
+    for line in [["hana", "top"].as_slice(), &["setsid", "-w", "hana", "top"]] {
+        let mut terminal = Terminal::with(h1, SIZE, line[0], &line[1..]);
+        wait_for_row(&terminal, "h1", &["● running"]);
+        terminal.close();
+        eventually(Duration::from_secs(5), "its end", || {
+            let left = h1.processes();
+            if left.iter().any(|left| left.command.contains("hana top")) {
+                Err(left)
+            } else {
+                Ok(())
+            }
+        });
+    }
+}
+
+#[test]
+fn a_screen_that_was_stopped_is_drawn_again() {
+    let Some(lab) = Lab::new("top-stopped") else { return };
+    let show = Show::of(&lab, &["h1"]);
+    let h1 = show.host("h1");
+    let terminal = Terminal::with(h1, SIZE, "bash", ["--norc", "--noprofile", "-i"]);
+    terminal.type_in("hana top\r");
+    wait_for_row(&terminal, "h1", &["● running"]);
+    for _ in 0..2 {
+        terminal.type_in("\x1a");
+        terminal.wait_for(SOON, "the shell", |screen| screen.contains("Stopped"));
+        assert!(!terminal.is_taken());
+        terminal.type_in("fg\r");
+        wait_for_row(&terminal, "h1", &["● running"]);
+        assert!(terminal.is_taken() && terminal.is_raw());
+    }
+    terminal.type_in("q");
+    eventually(SOON, "the shell's screen", || !terminal.is_taken());
+}

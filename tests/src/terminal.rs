@@ -12,9 +12,15 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::thread;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
@@ -31,8 +37,11 @@ use crate::eventually;
 /// terminal on a desk would show of what is written to it.
 pub struct Terminal {
     running: Running,
-    keyboard: File,
+    /// None once the terminal is closed.
+    keyboard: Option<File>,
     parser: Arc<Mutex<Parser>>,
+    is_closed: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Terminal {
@@ -45,8 +54,9 @@ impl Terminal {
         program: &str,
         arguments: impl IntoIterator<Item = S>,
     ) -> Self {
-        let keyboard = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)
-            .expect("there are pseudo terminals");
+        let keyboard =
+            rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+                .expect("there are pseudo terminals");
         rustix::pty::grantpt(&keyboard).expect("a pseudo terminal is ours");
         rustix::pty::unlockpt(&keyboard).expect("a pseudo terminal is ours");
         let name = rustix::pty::ptsname(&keyboard, vec![]).expect("a pseudo terminal has a name");
@@ -68,26 +78,48 @@ impl Terminal {
         let keyboard = File::from(keyboard);
         let mut written = keyboard.try_clone().expect("a file can be shared");
         let shown = Arc::clone(&parser);
-        thread::spawn(move || {
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&is_closed);
+        let reader = thread::spawn(move || {
             let mut some = [0; 4096];
-            // Ends with an error once nobody has the inner side open any more.
-            while let Ok(length @ 1..) = written.read(&mut some) {
+            while !ended.load(Ordering::Relaxed) {
+                let mut polled = [PollFd::new(&written, PollFlags::IN)];
+                let soon = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+                if rustix::event::poll(&mut polled, Some(&soon)).unwrap_or(0) == 0 {
+                    continue;
+                }
+                // Ends with an error once no process has the inner side open any more.
+                let Ok(length @ 1..) = written.read(&mut some) else { break };
                 lock(&shown).process(&some[..length]);
             }
         });
         let running = Running::start_connected(host.clone(), command, host.next_number());
-        Self { running, keyboard, parser }
+        Self { running, keyboard: Some(keyboard), parser, is_closed, reader: Some(reader) }
     }
 
     /// Types a text. Keys that are no letters are what a terminal makes of them: `\x1b[A` up, `\x1b[B` down.
     pub fn type_in(&self, text: &str) {
-        (&self.keyboard).write_all(text.as_bytes()).expect("a terminal can be typed at");
+        let mut keyboard = self.keyboard();
+        keyboard.write_all(text.as_bytes()).expect("a terminal can be typed at");
+    }
+
+    const fn keyboard(&self) -> &File {
+        self.keyboard.as_ref().expect("the terminal is open")
+    }
+
+    /// Closes the window, or loses the connection: the program stays, without a terminal.
+    pub fn close(&mut self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("a terminal is read until it is closed");
+        }
+        self.keyboard = None;
     }
 
     /// Pulls the window to another size.
     pub fn resize(&self, columns: u16, rows: u16) {
         lock(&self.parser).screen_mut().set_size(some(rows), some(columns));
-        rustix::termios::tcsetwinsize(&self.keyboard, size(columns, rows))
+        rustix::termios::tcsetwinsize(self.keyboard(), size(columns, rows))
             .expect("a terminal has a size");
     }
 
@@ -127,7 +159,7 @@ impl Terminal {
     /// Whether keys go to the program one by one, unseen.
     #[must_use]
     pub fn is_raw(&self) -> bool {
-        let modes = rustix::termios::tcgetattr(&self.keyboard).expect("a terminal has modes");
+        let modes = rustix::termios::tcgetattr(self.keyboard()).expect("a terminal has modes");
         !modes.local_modes.contains(rustix::termios::LocalModes::ICANON)
     }
 
