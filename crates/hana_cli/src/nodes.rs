@@ -107,12 +107,11 @@ impl LiveTable {
         if self.continued.swap(false, Ordering::Relaxed) {
             self.repaint.forget();
         }
-        match Size::of_stdout() {
-            Some(size) => self.repaint.draw(table, below, size),
-            None => {
-                let below: String = below.iter().map(|line| format!("{line}\n")).collect();
-                format!("{table}\n{below}\n")
-            },
+        if let Some(size) = Size::of_stdout() {
+            return self.repaint.draw(table, below, size);
         }
+        let lines: Vec<&str> =
+            std::iter::once(table).chain(below.iter().map(String::as_str)).collect();
+        format!("{}\n\n", lines.join("\n"))
     }
 }

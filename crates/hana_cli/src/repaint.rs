@@ -3,14 +3,17 @@ use std::fmt::Write;
 use unicode_width::UnicodeWidthChar;
 use unicode_width::UnicodeWidthStr;
 
-/// Draws a table over the one before it, at a terminal of any size. Pure: what it returns is to be written.
+/// Draws a table over the one before it, at a terminal of any size. Pure.
 ///
-/// It uses only "up", "erase this line" and "erase what is below", which every terminal knows. No line is as wide as the
+/// What it returns is to be written. It uses only "up", "erase this line" and "erase what is below", which every terminal knows. No line is as wide as the
 /// terminal, so none wraps, and all of them together are not higher, so none scrolls away.
 #[derive(Debug, Default)]
 pub(crate) struct Repaint {
     /// How wide each line is that stands there.
     drawn: Vec<usize>,
+    /// Rows of earlier tables that a terminal which became lower has pushed out at its top. It shows them again when it becomes
+    /// higher.
+    pushed_out: usize,
     /// The cursor stands below the last line, not in it.
     is_below: bool,
 }
@@ -60,7 +63,7 @@ impl Repaint {
         let lines: Vec<String> = lines.iter().map(|line| cut_to_columns(line, columns)).collect();
 
         let mut out = String::from("\r");
-        let up = self.rows_up(size);
+        let up = self.go_up(size);
         if up > 0 {
             let _ = write!(out, "\x1b[{up}A");
         }
@@ -81,12 +84,15 @@ impl Repaint {
         *self = Self::default();
     }
 
-    /// How far up the first line stands. A terminal that has become narrower may have wrapped the lines.
-    fn rows_up(&self, size: Size) -> usize {
+    /// How far up to go for the first line. A terminal that has become narrower may have wrapped the lines.
+    fn go_up(&mut self, size: Size) -> usize {
         let rows: usize =
             self.drawn.iter().map(|width| width.div_ceil(size.columns.max(1)).max(1)).sum();
         let above = if self.is_below { rows } else { rows.saturating_sub(1) };
-        above.min(size.rows.saturating_sub(1))
+        let above = above + self.pushed_out;
+        let up = above.min(size.rows.saturating_sub(1));
+        self.pushed_out = above - up;
+        up
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) use self::keys::is_ctrl;
 /// A screen of its own in the terminal. Dropped, the terminal is as it was.
 ///
 /// It ends with its terminal, and with SIGINT, SIGTERM, SIGHUP and SIGQUIT, also while it waits for a terminal that takes no
-/// output or a key of which half has arrived: [`EndWatch`] ends the process then.
+/// output: [`EndWatch`] ends the process then.
 pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Output>>>,
     keys: Keys,
@@ -90,7 +90,7 @@ impl Screen {
     pub(crate) fn key(&self, within: Duration) -> Option<KeyEvent> {
         let pressed = self.keys.next(within)?;
         if is_ctrl(&pressed, 'z') {
-            self.watch.stop_job();
+            EndWatch::stop_job();
             return None;
         }
         Some(pressed)

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use crate::Stream;
 
-/// Writes lines from a thread of its own, so that neither a disk that is full nor a reader that has gone or has stopped
-/// reading ends the program or holds it up. A line that cannot be written is dropped; how many were dropped for want
+/// Writes lines from a thread of its own, and drops what cannot be written.
+///
+/// Neither a disk that is full nor a reader that has gone or has stopped reading ends the program or holds it up. A line that cannot be written is dropped; how many were dropped for want
 /// of room is written once there is room again.
 #[derive(Debug, Clone)]
 pub struct DroppingWriter {

@@ -13,8 +13,9 @@ use signal_hook::consts::SIGTERM;
 use signal_hook::flag;
 use signal_hook::low_level;
 
-/// Notices that a screen is to end, and ends the process when the screen cannot: it may wait for a terminal that takes no more
-/// output.
+/// Notices that a screen is to end, and ends the process when the screen cannot.
+///
+/// It may wait for a terminal that takes no more output.
 pub(super) struct EndWatch {
     flags: Arc<Flags>,
 }
@@ -35,15 +36,19 @@ const GRACE: Duration = Duration::from_millis(700);
 impl EndWatch {
     pub(super) fn start() -> anyhow::Result<Self> {
         let flags = Arc::new(Flags::default());
-        let mut register = vec![(SIGINT, &flags.end), (SIGTERM, &flags.end)];
-        #[cfg(unix)]
-        register.extend([
+        let registered = [
+            (SIGINT, &flags.end),
+            (SIGTERM, &flags.end),
+            #[cfg(unix)]
             (signal_hook::consts::SIGHUP, &flags.end),
+            #[cfg(unix)]
             (signal_hook::consts::SIGQUIT, &flags.end),
+            #[cfg(unix)]
             (signal_hook::consts::SIGTSTP, &flags.stop),
+            #[cfg(unix)]
             (signal_hook::consts::SIGCONT, &flags.continued),
-        ]);
-        for (signal, flag) in register.drain(..) {
+        ];
+        for (signal, flag) in registered {
             flag::register(signal, Arc::clone(flag)).context("listening for signals")?;
         }
         let watched = Arc::clone(&flags);
@@ -85,7 +90,7 @@ impl EndWatch {
     }
 
     /// What Ctrl-Z does: stops all that the shell has started with this process. Not where there is no shell to continue it.
-    pub(super) fn stop_job(&self) {
+    pub(super) fn stop_job() {
         #[cfg(unix)]
         {
             let group = rustix::process::getpgrp();

@@ -13,8 +13,9 @@ use ratatui::crossterm::event::KeyCode;
 use ratatui::crossterm::event::KeyEvent;
 use ratatui::crossterm::event::KeyModifiers;
 
-/// Reads keys on a thread of its own: `crossterm` waits inside a read for the rest of a key, and reads for ever at the end of
-/// the input.
+/// Reads keys on a thread of its own.
+///
+/// `crossterm` waits inside a read for the rest of a key, and reads for ever at the end of the input.
 pub(super) struct Keys {
     pressed: Receiver<KeyEvent>,
     is_over: Arc<AtomicBool>,
@@ -27,7 +28,7 @@ const QUEUE: usize = 64;
 
 impl Keys {
     pub(super) fn start() -> io::Result<Self> {
-        let (presses, pressed) = mpsc::sync_channel(QUEUE);
+        let (sender, pressed) = mpsc::sync_channel(QUEUE);
         let is_over = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&is_over);
         thread::Builder::new().name("keys".into()).spawn(move || {
@@ -39,7 +40,7 @@ impl Keys {
                         while event::poll(Duration::ZERO).unwrap_or(false) {
                             let Ok(event) = event::read() else { break };
                             let Event::Key(key) = event else { continue };
-                            if presses.send(key).is_err() {
+                            if sender.send(key).is_err() {
                                 return;
                             }
                         }
