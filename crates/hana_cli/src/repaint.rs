@@ -222,6 +222,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
         #[test]
         fn a_terminal_that_is_resized_shows_one_table(
             sizes in prop::collection::vec((8_usize..120, 4_usize..40), 1..6),
