@@ -9,7 +9,6 @@ mod osc_check;
 mod osc_input;
 mod osc_message;
 mod osc_player;
-mod printer;
 mod rate_limited_errors;
 mod reach;
 #[cfg(test)]

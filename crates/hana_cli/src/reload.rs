@@ -9,7 +9,7 @@ use hana_protocol::role;
 
 use crate::arguments::ReloadArguments;
 use crate::mesh;
-use crate::process::say;
+use crate::output;
 
 /// A disk may be slow.
 const READ: Duration = Duration::from_secs(5);
@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &ReloadArguments, json: bool) -> anyhow::Result<()>
     let node = mesh::join()?;
     let host = arguments.host.as_ref().unwrap_or_else(|| node.host());
     let reloaded = node.command::<role::Daemon, _>(host, Reload {}, READ).wait(READ * 2)??;
-    say(json, &reloaded, || for_people(host, &reloaded))
+    output::print(json, &reloaded, || for_people(host, &reloaded))
 }
 
 fn for_people(host: &NodeId, reloaded: &Reloaded) -> String {

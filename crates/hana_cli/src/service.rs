@@ -51,7 +51,7 @@ pub(crate) fn run(command: Service, json: bool) -> anyhow::Result<()> {
         },
         Service::Restart(_) => {
             let restarted = manager.restart()?;
-            say(json, &restarted, || restarted.for_people())
+            output::print(json, &restarted, || restarted.for_people())
         },
         Service::Status(_) => {
             let status = manager.status()?;

@@ -1,5 +1,4 @@
 use std::io::ErrorKind;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use super::osc_input::Batch;
 use super::osc_input::OscInput;
 use super::osc_player::OscPlayer;
 use crate::arguments::OscArguments;
+use crate::output::LastingOutput;
 
 /// How long OSC is waited for before the mesh is looked at again, and how often it is looked at where OSC does not end.
 const LOOK_AROUND: Duration = Duration::from_millis(20);
@@ -43,8 +43,8 @@ pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
     }
     let mut player = OscPlayer::new(join(arguments.id.as_ref())?)?;
     let (id, local) = (player.node().id(), socket.local_addr()?);
-    // Standard output may be closed or full; the bridge plays all the same.
-    writeln!(std::io::stdout(), "'{id}' listens for OSC on {local}").ok();
+    let out = LastingOutput::start()?;
+    out.line(format_args!("'{id}' listens for OSC on {local}"));
     let mut losses = Losses::of(&socket);
     let mut batch = Batch::default();
     let mut looked = Instant::now();

@@ -19,10 +19,10 @@ use thiserror::Error;
 use super::osc_input::Batch;
 use super::osc_message;
 use super::osc_message::OscValue;
-use super::printer::Printer;
 use super::rate_limited_errors::RateLimitedErrors;
 use super::reach::Reach;
 use super::reach::ReachNews;
+use crate::output;
 
 /// Plays what comes by OSC: an open play session is asked for everything that is about its visualization, the mesh only
 /// for one that is not played yet.
@@ -37,7 +37,6 @@ pub(super) struct OscPlayer {
     /// Where a message goes, by all of it that stands before its number.
     targets: HashMap<Box<[u8]>, Target>,
     errors: RateLimitedErrors,
-    printer: Printer,
 }
 
 struct Played {
@@ -89,7 +88,6 @@ impl OscPlayer {
             played: BTreeMap::new(),
             targets: HashMap::new(),
             errors: RateLimitedErrors::default(),
-            printer: Printer::start()?,
         })
     }
 
@@ -176,22 +174,22 @@ impl OscPlayer {
         }
         if matches!(problem, OscPlayError::NotThere { .. }) {
             let there = visualizations(self.watch.roster());
-            self.printer.print(&format!("{text}; there are: {there}"));
+            output::warn(&format!("{text}; there are: {there}"));
         } else {
-            self.printer.print(&text);
+            output::warn(&text);
         }
     }
 
     /// Prints an error, at a bounded rate.
     pub(super) fn report(&mut self, error: &str) {
         if self.errors.report(error, Instant::now()) {
-            self.printer.print(error);
+            output::warn(error);
         }
     }
 
     /// Prints a line.
     pub(super) fn print(&mut self, line: &str) {
-        self.printer.print(line);
+        output::warn(line);
     }
 
     /// Looks at the mesh and at how the sessions are.
@@ -215,17 +213,17 @@ impl OscPlayer {
             let status = played.session.status();
             let is_played = played.session.is_played();
             match played.reach.look(status.is_answered(), is_played, now) {
-                Some(ReachNews::Silent) => self.printer.print(&format!(
+                Some(ReachNews::Silent) => output::warn(&format!(
                     "'{node}' does not answer, directly or over the mesh; the newest value of each parameter is played if it is back within ten seconds"
                 )),
                 Some(ReachNews::Back) => {
-                    self.printer.print(&format!("'{node}' answers again and is played: {status}"));
+                    output::warn(&format!("'{node}' answers again and is played: {status}"));
                 },
                 None => {},
             }
         }
         for line in self.errors.tick(now) {
-            self.printer.print(&line);
+            output::warn(&line);
         }
     }
 
