@@ -13,7 +13,8 @@
 //! | what of that outlives the daemon | [`Memory`] |
 //! | whose launch comes when, if many are wanted | [`LaunchPacer`] |
 //! | a process of the operating system, its group, its end; taking over one that runs | [`Process`] |
-//! | its output | [`LogFollower`], [`ProcessOutput`] |
+//! | its output: where it goes, following and bounding it | [`ProcessOutput`], [`OutputReader`], [`LogFollower`] |
+//! | launches that run and of which no record is left | [`RunningLaunch`] |
 //! | a log of one's own | [`RotatingFile`] |
 //! | what differs by platform | the private module `os` |
 //!
@@ -29,6 +30,7 @@
 mod backoff;
 mod catalogue;
 mod catalogue_changes;
+mod copy_budget;
 mod fingerprint;
 mod launch;
 mod launch_pacer;
@@ -37,10 +39,12 @@ mod log_follower;
 mod orphans;
 mod os;
 mod output_file;
+mod output_reader;
 mod policy;
 mod process;
 mod program_file;
 mod rotating_file;
+mod running_launch;
 mod supervisor;
 
 pub use backoff::Backoff;
@@ -63,6 +67,9 @@ pub use log_follower::LogFollower;
 pub use log_follower::LogLimits;
 pub use orphans::adopt_orphans;
 pub use orphans::reap_orphans;
+pub use output_file::in_megabytes;
+pub use output_reader::OutputNews;
+pub use output_reader::OutputReader;
 pub use policy::HealthPolicy;
 pub use policy::Mesh;
 pub use policy::Policy;
@@ -81,6 +88,8 @@ pub use process::new_mark;
 pub use process::sweep_marked;
 pub use program_file::ProgramFault;
 pub use rotating_file::RotatingFile;
+pub use running_launch::RunningLaunch;
+pub use running_launch::nameless_output_of;
 pub use supervisor::Action;
 pub use supervisor::Found;
 pub use supervisor::Incarnation;

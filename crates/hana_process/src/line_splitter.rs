@@ -50,6 +50,12 @@ impl LineSplitter {
         self.keep(bytes);
     }
 
+    /// Bytes are missing here: what was begun is given up, and a number is left out.
+    pub fn gap(&mut self) {
+        self.partial.clear();
+        self.next += 1;
+    }
+
     /// No more will come: hands over a last line that has no end.
     pub fn finish(&mut self, mut each: impl FnMut(u64, &[u8])) {
         if !self.partial.is_empty() {

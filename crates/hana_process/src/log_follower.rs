@@ -5,39 +5,56 @@ use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Seek;
 use std::io::SeekFrom;
+use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
 
 use crate::Line;
 use crate::LineSplitter;
+use crate::RotatingFile;
+use crate::copy_budget::CopyBudget;
 use crate::output_file;
 
-/// How much of an output is kept and told.
+/// How much of an output is kept and published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogLimits {
-    /// The most lines of one poll; of more, the last ones are told and the others counted as skipped.
+    /// The most lines of one poll; of more, the last ones are returned and the others counted as skipped.
     pub lines_per_poll: usize,
     /// How many of the last lines are remembered for [`LogFollower::tail`].
     pub tail: usize,
-    /// A file that has grown beyond this, in bytes, is moved aside at the next poll; the three last are
-    /// kept.
+    /// The most bytes of a file: one that has grown beyond nine tenths of this is emptied at the next poll. Three
+    /// copies of its end are kept, each at most as long.
     pub file: u64,
 }
 
 /// How many bytes are read at a time.
 const CHUNK: usize = 64 * 1024;
+/// How many bytes one poll reads; of more, the last ones.
+const READ_MOST: u64 = 1024 * 1024;
+/// How often it is looked whether the file still has its name.
+const LOOK: Duration = Duration::from_millis(500);
+/// A file without a name is emptied beyond this, in bytes, once everything in it is read.
+const NAMELESS: u64 = 64 * 1024;
 
 impl Default for LogLimits {
     /// 200 lines a poll, 200 remembered, files of 10 MiB.
     fn default() -> Self {
-        Self { lines_per_poll: 200, tail: 200, file: 10 * 1024 * 1024 }
+        Self { lines_per_poll: 200, tail: 200, file: output_file::LIMIT }
     }
 }
 
-/// Follows the output file of one run of a process.
+/// Follows the output file of one run of a process, and keeps it from growing.
 ///
-/// Memory is bounded by [`LogLimits`], whatever the process writes. It keeps the file open, so it goes on
-/// reading the right one when a later run has moved it aside. Polling blocks for as long as reading takes;
-/// it is the caller who decides how often (ten times a second is ample).
+/// Memory and disk are bounded by [`LogLimits`], whatever the process writes: what one poll reads and copies is
+/// bounded too, and what is beyond is dropped and counted. How far a file grows beyond its limit is what the process
+/// writes from one poll to the next.
+///
+/// It keeps the file open, so it goes on reading the right one when a later run has moved it aside. When the file is
+/// deleted or moved away while the process runs, a new one is made under its name, with what the old one had and what
+/// the process goes on writing into it.
+///
+/// Polling blocks for as long as the disk takes: see [`crate::OutputReader`] for a thread that does it.
 #[derive(Debug)]
 pub struct LogFollower {
     path: PathBuf,
@@ -45,14 +62,22 @@ pub struct LogFollower {
     file: Option<File>,
     /// How far the file has been read.
     position: u64,
-    /// Read beyond this, it is moved aside.
+    /// How many bytes were in it until it was emptied last.
+    before: u64,
+    /// Longer than this, it is emptied.
     aside_beyond: u64,
     /// The number of the line that the file begins with, or within.
     first_line: u64,
-    splitter: LineSplitter,
+    lines: LineReader,
     tail: VecDeque<Line>,
     skipped: u64,
-    buffer: Box<[u8]>,
+    dropped: u64,
+    /// Bytes that were dropped since the last copy was made.
+    lost: u64,
+    copies: CopyBudget,
+    /// What is written under the name of the file, once the process writes into one that has lost it.
+    mirror: Option<RotatingFile>,
+    looked: Option<Instant>,
 }
 
 impl LogFollower {
@@ -64,68 +89,105 @@ impl LogFollower {
             limits,
             file: None,
             position: 0,
-            aside_beyond: limits.file,
+            before: 0,
+            aside_beyond: nine_tenths(limits.file),
             first_line: 0,
-            splitter: LineSplitter::default(),
+            lines: LineReader::default(),
             tail: VecDeque::new(),
             skipped: 0,
-            buffer: vec![0; CHUNK].into(),
+            dropped: 0,
+            lost: 0,
+            copies: CopyBudget::new(),
+            mirror: None,
+            looked: None,
         }
     }
 
-    /// Follows nothing: no line ever comes.
+    /// The same through a handle that reads and writes, whatever becomes of the name meanwhile.
     #[must_use]
-    pub fn of_nothing() -> Self {
-        Self::new(PathBuf::new(), LogLimits::default())
+    pub fn of_file(path: impl Into<PathBuf>, file: File, limits: LogLimits) -> Self {
+        Self { file: Some(file), ..Self::new(path, limits) }
     }
 
     /// Goes on following the file at `path` where an earlier program stopped, of which only
     /// [`LogFollower::first_line`] is left. What is there already is history: [`LogFollower::tail`] has it, no
-    /// poll tells it. Numbers go on. Blocks for as long as reading the file takes (10 MiB by default).
+    /// poll returns it. Numbers go on. Blocks for as long as reading the file takes (some 20 MiB at most).
+    ///
+    /// `nameless` leads to the file that the process really writes to, if that has lost its name
+    /// ([`crate::nameless_output_of`]).
     ///
     /// # Errors
     ///
     /// When the file cannot be read.
     pub fn resume(
         path: impl Into<PathBuf>,
+        nameless: Option<&Path>,
         limits: LogLimits,
         first_line: u64,
     ) -> io::Result<Self> {
         let mut follower = Self { first_line, ..Self::new(path, limits) };
         let mut history = Batch::new(&limits, first_line);
-        follower.splitter = LineSplitter::starting_at(first_line);
+        follower.lines.splitter = LineSplitter::starting_at(first_line);
         if first_line > 0 {
             // The output went on in this file after the one before was full, perhaps in the middle of a line.
             follower.read_earlier(&mut history)?;
         }
-        follower.read(&mut history)?;
-        follower.told(history);
+        follower.open()?;
+        if let Some(mut file) = follower.file.take() {
+            let length = file.metadata()?.len();
+            let most = 2 * limits.file;
+            follower.position = follower.lines.read(&mut file, 0, length, most, &mut history)?.to;
+            follower.file = Some(file);
+        }
+        if let Some(nameless) = nameless {
+            follower.go_on_with(nameless)?;
+        }
+        follower.finish_batch(history);
         follower.skipped = 0;
         Ok(follower)
     }
 
-    /// Reads the copy that was moved aside last; the lines in it end with the first of the file.
+    /// What has the name now is what an earlier program copied out of the file without one.
+    fn go_on_with(&mut self, nameless: &Path) -> io::Result<()> {
+        /// So many of the last bytes of the copy are looked for.
+        const SAMPLE: u64 = 512;
+        let mut file = File::options().read(true).write(true).open(nameless)?;
+        let mut sample = vec![];
+        if let Some(copied) = &mut self.file {
+            copied.seek(SeekFrom::Start(self.position.saturating_sub(SAMPLE)))?;
+            copied.take(SAMPLE).read_to_end(&mut sample)?;
+        }
+        let mut begin = vec![];
+        (&mut file).take(READ_MOST).read_to_end(&mut begin)?;
+        let place = (!sample.is_empty() && sample.len() <= begin.len())
+            .then(|| begin.windows(sample.len()).rposition(|bytes| bytes == sample))
+            .flatten();
+        let read = place.map_or(0, |place| place + sample.len());
+        self.position = u64::try_from(read).unwrap_or(0);
+        self.file = Some(file);
+        self.mirror = Some(RotatingFile::new(&self.path, self.limits.file));
+        Ok(())
+    }
+
+    /// Reads the copy that was made last; the lines in it end with the first of the file.
     fn read_earlier(&mut self, history: &mut Batch) -> io::Result<()> {
         let mut copy = match File::open(output_file::earlier(&self.path, 1)) {
             Ok(copy) => copy,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        let mut counted = LineSplitter::default();
-        while let Some(bytes) = next(&mut copy, &mut self.buffer)? {
-            counted.push(bytes, |_, _| ());
-        }
-        let before = self.first_line.saturating_sub(counted.next_number());
-        self.splitter = LineSplitter::starting_at(before);
-        copy.rewind()?;
-        while let Some(bytes) = next(&mut copy, &mut self.buffer)? {
-            self.splitter.push(bytes, |number, bytes| history.add(number, bytes));
-        }
+        let (length, most) = (copy.metadata()?.len(), 2 * self.limits.file);
+        let mut counted = LineReader::default();
+        let mut nowhere = Batch::new(&LogLimits { lines_per_poll: 0, tail: 0, file: 0 }, 0);
+        counted.read(&mut copy, 0, length, most, &mut nowhere)?;
+        let before = self.first_line.saturating_sub(counted.splitter.next_number());
+        self.lines.splitter = LineSplitter::starting_at(before);
+        self.lines.read(&mut copy, 0, length, most, history)?;
         Ok(())
     }
 
     /// The number of the line that the file begins with: all that [`LogFollower::resume`] needs. It changes
-    /// when the file is moved aside.
+    /// when the file is emptied.
     #[must_use]
     pub const fn first_line(&self) -> u64 {
         self.first_line
@@ -137,26 +199,23 @@ impl LogFollower {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or moved aside; no line is lost by that. A later poll tries again: to
-    /// read at once, to move aside when the file has grown by another tenth of its limit.
+    /// When the file cannot be read or its end not be copied; no line is lost by that. A later poll tries again: to
+    /// read at once, to copy when the file has grown by another tenth of its limit. At twice its limit it is emptied
+    /// without a copy.
     pub fn poll(&mut self) -> io::Result<Vec<Line>> {
-        let mut batch = Batch::new(&self.limits, self.splitter.next_number());
-        if self.position > self.aside_beyond
-            && let Some(file) = &mut self.file
-        {
-            self.aside_beyond = self.position.saturating_add(self.limits.file / 10);
-            let mut copy = output_file::copy_and_empty(&self.path, file)?;
-            self.aside_beyond = self.limits.file;
-            // What came since it was read, and before it was emptied, is in the copy.
-            copy.seek(SeekFrom::Start(self.position))?;
-            self.position = 0;
-            while let Some(bytes) = next(&mut copy, &mut self.buffer)? {
-                self.splitter.push(bytes, |number, bytes| batch.add(number, bytes));
-            }
-            self.first_line = self.splitter.next_number();
+        self.poll_at(Instant::now())
+    }
+
+    /// The same at a moment that the caller knows.
+    pub(crate) fn poll_at(&mut self, now: Instant) -> io::Result<Vec<Line>> {
+        let mut batch = Batch::new(&self.limits, self.lines.splitter.next_number());
+        self.open()?;
+        if self.looked.is_none_or(|at| now.saturating_duration_since(at) >= LOOK) {
+            self.looked = Some(now);
+            self.look_for_its_name()?;
         }
-        self.read(&mut batch)?;
-        Ok(self.told(batch))
+        self.read(now, &mut batch)?;
+        Ok(self.finish_batch(batch))
     }
 
     /// The same once the process has ended, with a last line that has no end.
@@ -165,54 +224,175 @@ impl LogFollower {
     ///
     /// When the file cannot be read.
     pub fn finish(&mut self) -> io::Result<Vec<Line>> {
-        let mut batch = Batch::new(&self.limits, self.splitter.next_number());
-        self.read(&mut batch)?;
-        self.splitter.finish(|number, bytes| batch.add(number, bytes));
-        Ok(self.told(batch))
+        let mut batch = Batch::new(&self.limits, self.lines.splitter.next_number());
+        self.open()?;
+        let read = self.read(Instant::now(), &mut batch);
+        self.lines.splitter.finish(|number, bytes| batch.add(number, bytes));
+        let lines = self.finish_batch(batch);
+        read.map(|()| lines)
     }
 
-    fn read(&mut self, batch: &mut Batch) -> io::Result<()> {
-        if self.file.is_none() {
+    fn open(&mut self) -> io::Result<()> {
+        if self.file.is_none() && !self.path.as_os_str().is_empty() {
             // To write: it is emptied through the same handle, so that it is never another file.
             self.file = match File::options().read(true).write(true).open(&self.path) {
                 Ok(file) => Some(file),
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
                 Err(error) => return Err(error),
             };
-        }
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let mut left = file.metadata()?.len();
-        if left < self.position {
-            // Somebody else has emptied it.
-            self.position = 0;
-            self.first_line = self.splitter.next_number();
-        }
-        left -= self.position;
-        if left == 0 {
-            return Ok(());
-        }
-        file.seek(SeekFrom::Start(self.position))?;
-        // Not beyond the length it had: a writer that is faster than this shall not hold us here.
-        while left > 0
-            && let Some(bytes) = next(file, &mut self.buffer)?
-        {
-            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            self.position += length;
-            left = left.saturating_sub(length);
-            self.splitter.push(bytes, |number, bytes| batch.add(number, bytes));
         }
         Ok(())
     }
 
-    fn told(&mut self, batch: Batch) -> Vec<Line> {
+    fn read(&mut self, now: Instant, batch: &mut Batch) -> io::Result<()> {
+        let Some(mut file) = self.file.take() else { return Ok(()) };
+        let read = self.read_file(&mut file, now, batch);
+        self.file = Some(file);
+        read
+    }
+
+    fn read_file(&mut self, file: &mut File, now: Instant, batch: &mut Batch) -> io::Result<()> {
+        let mut length = file.metadata()?.len();
+        if length < self.position {
+            // Another program has emptied it.
+            self.position = 0;
+            self.first_line = self.lines.splitter.next_number();
+        }
+        if self.mirror.is_some() {
+            return self.read_nameless(file, length, batch);
+        }
+        if length > self.aside_beyond {
+            self.empty(file, length, now, batch)?;
+            length = file.metadata()?.len();
+        }
+        self.position = self.lines.read(file, self.position, length, READ_MOST, batch)?.to;
+        Ok(())
+    }
+
+    /// Keeps a copy of the end of the file, as much as is allowed, and empties it.
+    fn empty(
+        &mut self,
+        file: &mut File,
+        length: u64,
+        now: Instant,
+        batch: &mut Batch,
+    ) -> io::Result<()> {
+        let limit = self.limits.file;
+        let most = self.copies.take(length.min(limit), now);
+        let rotates = self.copies.rotates(most >= length, now);
+        let last = output_file::earlier(&self.path, 1);
+        let replaced =
+            if rotates { 0 } else { last.metadata().map_or(0, |metadata| metadata.len()) };
+        let copy = match output_file::copy_end(&self.path, file, most, self.lost + replaced) {
+            Err(problem) if length < limit.saturating_mul(2) => {
+                self.aside_beyond = length.saturating_add(limit / 10);
+                return Err(problem);
+            },
+            // It is bounded all the same.
+            copy => copy,
+        };
+        let end = file.metadata()?.len();
+        file.set_len(0)?;
+        self.before += end;
+        self.aside_beyond = nine_tenths(limit);
+        let result = match copy {
+            Ok(mut copy) => {
+                self.lost = end.saturating_sub(copy.to);
+                self.dropped += copy.from + self.lost + replaced;
+                let path = &self.path;
+                let named = if rotates {
+                    output_file::rotate(path)
+                } else {
+                    output_file::replace_last(path)
+                };
+                // What came since it was read, and before the copy ended, is in the copy.
+                let unread = self.position.max(copy.from);
+                if unread > self.position {
+                    self.lines.splitter.gap();
+                }
+                let offset = |at: u64| copy.note + (at - copy.from);
+                let (from, to) = (offset(unread), offset(copy.to.max(unread)));
+                self.lines.read(&mut copy.file, from, to, READ_MOST, batch)?;
+                named
+            },
+            Err(problem) => {
+                self.lost += end;
+                self.dropped += end;
+                self.lines.splitter.gap();
+                Err(problem)
+            },
+        };
+        if self.lost > 0 {
+            self.lines.splitter.gap();
+        }
+        self.position = 0;
+        self.first_line = self.lines.splitter.next_number();
+        result
+    }
+
+    /// Reads a file that has lost its name, writes what it reads under that name, and empties it.
+    fn read_nameless(&mut self, file: &mut File, length: u64, batch: &mut Batch) -> io::Result<()> {
+        let Some(mirror) = &mut self.mirror else { return Ok(()) };
+        let mut result = Ok(());
+        let before = mirror.rotations();
+        let read = self.lines.read_and(file, self.position, length, READ_MOST, batch, |bytes| {
+            if let Err(problem) = mirror.write(bytes) {
+                result = Err(problem);
+            }
+        })?;
+        if mirror.rotations() != before {
+            self.first_line = self.lines.splitter.next_number();
+        }
+        self.dropped += read.from.saturating_sub(self.position);
+        self.position = read.to;
+        if self.position > NAMELESS {
+            let end = file.metadata()?.len();
+            file.set_len(0)?;
+            self.before += end;
+            if end > self.position {
+                self.dropped += end - self.position;
+                self.lines.splitter.gap();
+            }
+            self.position = 0;
+        }
+        result
+    }
+
+    /// Makes a new file where the old one has lost its name.
+    fn look_for_its_name(&mut self) -> io::Result<()> {
+        if let Some(mirror) = &mut self.mirror {
+            return mirror.check();
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let opened = file.metadata()?;
+        if output_file::is_at(&self.path, &opened) {
+            return Ok(());
+        }
+        let mut mirror = RotatingFile::new(&self.path, self.limits.file);
+        mirror.write(&[])?;
+        if output_file::is_deleted(&opened) && self.path.metadata()?.len() == 0 {
+            let from = self.position.saturating_sub(self.limits.file);
+            file.seek(SeekFrom::Start(from))?;
+            let mut left = file.take(self.position - from);
+            while let Some(bytes) = next(&mut left, &mut self.lines.buffer)? {
+                mirror.write(bytes)?;
+            }
+        } else {
+            self.first_line = self.lines.splitter.next_number();
+        }
+        self.mirror = Some(mirror);
+        Ok(())
+    }
+
+    fn finish_batch(&mut self, batch: Batch) -> Vec<Line> {
         self.tail.extend(batch.last.iter().cloned());
         let over = self.tail.len().saturating_sub(self.limits.tail);
         self.tail.drain(..over);
-        let mut told: Vec<Line> = batch.last.into();
-        let told = told.split_off(told.len().saturating_sub(self.limits.lines_per_poll));
-        let came = self.splitter.next_number() - batch.first;
-        self.skipped += came.saturating_sub(u64::try_from(told.len()).unwrap_or(came));
-        told
+        let mut lines: Vec<Line> = batch.last.into();
+        let lines = lines.split_off(lines.len().saturating_sub(self.limits.lines_per_poll));
+        let came = self.lines.splitter.next_number() - batch.first;
+        self.skipped += came.saturating_sub(u64::try_from(lines.len()).unwrap_or(came));
+        lines
     }
 
     /// The last `n` lines seen by polls, oldest first; at most [`LogLimits::tail`].
@@ -221,10 +401,96 @@ impl LogFollower {
         self.tail.iter().skip(self.tail.len().saturating_sub(n)).cloned().collect()
     }
 
-    /// How many lines have been skipped so far.
+    /// How many lines have been skipped so far, as far as they were counted.
     #[must_use]
     pub const fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    /// How many bytes of output have been dropped so far: no file has them.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// How many bytes of output have been seen by no poll, because too many came at once. Files may have them.
+    #[must_use]
+    pub const fn unread(&self) -> u64 {
+        self.lines.unread
+    }
+
+    /// How many bytes of output have come so far, read or not.
+    pub(crate) const fn came(&self) -> u64 {
+        self.before + self.position
+    }
+
+    pub(crate) const fn limits(&self) -> LogLimits {
+        self.limits
+    }
+}
+
+/// What comes until the next poll has room in the rest, so that a copy has all of it.
+const fn nine_tenths(limit: u64) -> u64 {
+    limit - limit / 10
+}
+
+/// Makes lines of the bytes of files.
+#[derive(Debug)]
+struct LineReader {
+    splitter: LineSplitter,
+    unread: u64,
+    buffer: Box<[u8]>,
+}
+
+impl Default for LineReader {
+    fn default() -> Self {
+        Self { splitter: LineSplitter::default(), unread: 0, buffer: vec![0; CHUNK].into() }
+    }
+}
+
+/// Which bytes of a file were read.
+struct Range {
+    from: u64,
+    to: u64,
+}
+
+impl LineReader {
+    /// Reads the bytes from `from` to `to`, of more than `most` the last ones. Not beyond: a writer that is faster than
+    /// this shall not hold us here.
+    fn read(
+        &mut self,
+        file: &mut File,
+        from: u64,
+        to: u64,
+        most: u64,
+        batch: &mut Batch,
+    ) -> io::Result<Range> {
+        self.read_and(file, from, to, most, batch, |_| ())
+    }
+
+    fn read_and(
+        &mut self,
+        file: &mut File,
+        mut from: u64,
+        to: u64,
+        most: u64,
+        batch: &mut Batch,
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<Range> {
+        if to.saturating_sub(from) > most {
+            self.unread += to - most - from;
+            from = to - most;
+            self.splitter.gap();
+        }
+        file.seek(SeekFrom::Start(from))?;
+        let mut range = Range { from, to: from };
+        let mut left = file.take(to.saturating_sub(from));
+        while let Some(bytes) = next(&mut left, &mut self.buffer)? {
+            range.to += u64::try_from(bytes.len()).unwrap_or(0);
+            self.splitter.push(bytes, |number, bytes| batch.add(number, bytes));
+            each(bytes);
+        }
+        Ok(range)
     }
 }
 
@@ -242,6 +508,9 @@ impl Batch {
     }
 
     fn add(&mut self, number: u64, bytes: &[u8]) {
+        if self.most == 0 {
+            return;
+        }
         if self.last.len() >= self.most {
             self.last.pop_front();
         }
@@ -250,167 +519,10 @@ impl Batch {
 }
 
 /// The next bytes of `file`; `None` at its end.
-fn next<'a>(file: &mut File, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+fn next<'a>(file: &mut impl Read, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
     let length = file.read(buffer)?;
     Ok((length > 0).then(|| &buffer[..length]))
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::fs;
-    use std::io::Write;
-
-    use super::*;
-
-    fn numbers(lines: &[Line]) -> Vec<u64> {
-        lines.iter().map(|line| line.number).collect()
-    }
-
-    #[test]
-    fn lines_come_once_complete_and_the_last_one_at_the_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.log");
-        let mut follower = LogFollower::new(&path, LogLimits::default());
-        assert!(follower.poll().unwrap().is_empty());
-        let mut writer = output_file::open_for_new_run(&path).unwrap();
-        assert!(follower.poll().unwrap().is_empty());
-        writer.write_all(b"one\ntw").unwrap();
-        assert_eq!(follower.poll().unwrap(), [Line { number: 0, text: "one".into() }]);
-        assert!(follower.poll().unwrap().is_empty());
-        writer.write_all(b"o\nthree").unwrap();
-        assert_eq!(follower.poll().unwrap(), [Line { number: 1, text: "two".into() }]);
-        assert_eq!(follower.finish().unwrap(), [Line { number: 2, text: "three".into() }]);
-        assert!(follower.finish().unwrap().is_empty());
-        assert_eq!(numbers(&follower.tail(2)), [1, 2]);
-        assert_eq!(follower.skipped(), 0);
-    }
-
-    #[test]
-    fn of_a_flood_the_last_lines_are_told_and_the_others_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("flood.log");
-        let mut writer = output_file::open_for_new_run(&path).unwrap();
-        let limits = LogLimits { lines_per_poll: 10, tail: 4, ..LogLimits::default() };
-        let mut follower = LogFollower::new(&path, limits);
-        for _ in 0..3 {
-            writer.write_all("0123456789abcde\n".repeat(65_536).as_bytes()).unwrap();
-            assert_eq!(follower.poll().unwrap().len(), 10);
-        }
-        assert_eq!(follower.skipped(), 3 * (65_536 - 10));
-        let last = 3 * 65_536 - 1;
-        assert_eq!(numbers(&follower.tail(100)), [last - 3, last - 2, last - 1, last]);
-    }
-
-    #[test]
-    fn a_file_over_its_limit_is_moved_aside_and_no_line_is_lost() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("long.log");
-        let mut writer = output_file::open_for_new_run(&path).unwrap();
-        let limits = LogLimits { file: 1000, ..LogLimits::default() };
-        let mut follower = LogFollower::new(&path, limits);
-        let mut seen = vec![];
-        for number in 0..500 {
-            writeln!(writer, "line {number}").unwrap();
-            if number % 7 == 0 {
-                seen.extend(follower.poll().unwrap());
-            }
-        }
-        seen.extend(follower.finish().unwrap());
-        assert_eq!(seen.len(), 500);
-        assert!(seen.iter().all(|line| line.text == format!("line {}", line.number)));
-        assert!(fs::metadata(&path).unwrap().len() < 1200);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_moved_aside_is_followed_on_and_tried_again_once_it_has_grown() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("stuck.log");
-        let mut writer = output_file::open_for_new_run(&path).unwrap();
-        let limits = LogLimits { file: 100, ..LogLimits::default() };
-        let mut follower = LogFollower::new(&path, limits);
-        // In the way of the copy, as a full disk would be.
-        let in_the_way = dir.path().join("stuck.log.part");
-        fs::create_dir(&in_the_way).unwrap();
-        let mut seen = vec![];
-        let mut write = |count| {
-            for _ in 0..count {
-                writer.write_all(b"0123456789\n").unwrap();
-            }
-        };
-        write(10);
-        seen.extend(follower.poll().unwrap());
-        follower.poll().unwrap_err();
-        seen.extend(follower.poll().unwrap());
-        seen.extend(follower.poll().unwrap());
-        write(5);
-        seen.extend(follower.poll().unwrap());
-        follower.poll().unwrap_err();
-        fs::remove_dir(&in_the_way).unwrap();
-        write(5);
-        seen.extend(follower.poll().unwrap());
-        seen.extend(follower.poll().unwrap());
-        assert_eq!(numbers(&seen), (0..20).collect::<Vec<_>>());
-        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
-    }
-
-    #[test]
-    fn a_resumed_follower_has_the_history_and_tells_only_what_is_new() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("resumed.log");
-        let mut writer = output_file::open_for_new_run(&path).unwrap();
-        writer.write_all(b"one\ntwo\nthr").unwrap();
-        let limits = LogLimits { tail: 2, ..LogLimits::default() };
-        let mut follower = LogFollower::resume(&path, limits, 0).unwrap();
-        assert_eq!(numbers(&follower.tail(9)), [0, 1]);
-        assert!(follower.poll().unwrap().is_empty());
-        writer.write_all(b"ee\nfour\n").unwrap();
-        let three = Line { number: 2, text: "three".into() };
-        assert_eq!(follower.poll().unwrap(), [three, Line { number: 3, text: "four".into() }]);
-        assert_eq!((numbers(&follower.tail(9)), follower.skipped()), (vec![2, 3], 0));
-
-        let nowhere = LogFollower::resume(dir.path().join("none.log"), limits, 7).unwrap();
-        assert!(nowhere.tail(9).is_empty());
-    }
-
-    #[test]
-    fn numbers_and_history_go_on_over_files_that_were_moved_aside() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("long.log");
-        let mut writer = output_file::open_for_new_run(&path).unwrap();
-        let limits = LogLimits { file: 1000, tail: 50, ..LogLimits::default() };
-        let mut follower = LogFollower::new(&path, limits);
-        for number in 0..500 {
-            write!(writer, "line {number}").unwrap();
-            if number % 7 == 0 {
-                // In the middle of a line.
-                follower.poll().unwrap();
-            }
-            writeln!(writer).unwrap();
-        }
-        follower.poll().unwrap();
-        let first_line = follower.first_line();
-        assert!(first_line > 0);
-        let mut resumed = LogFollower::resume(&path, limits, first_line).unwrap();
-        assert_eq!(resumed.tail(50), follower.tail(50));
-        writeln!(writer, "line 500").unwrap();
-        assert_eq!(resumed.poll().unwrap(), [Line { number: 500, text: "line 500".into() }]);
-    }
-
-    #[test]
-    fn a_follower_reads_its_own_run_to_the_end_after_the_next_one_has_begun() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("runs.log");
-        let mut first = output_file::open_for_new_run(&path).unwrap();
-        first.write_all(b"first\n").unwrap();
-        let mut follower = LogFollower::new(&path, LogLimits::default());
-        assert_eq!(follower.poll().unwrap().len(), 1);
-        let mut second = output_file::open_for_new_run(&path).unwrap();
-        second.write_all(b"second\n").unwrap();
-        first.write_all(b"last words\n").unwrap();
-        assert_eq!(follower.finish().unwrap()[0].text, "last words");
-        let mut follower = LogFollower::new(&path, LogLimits::default());
-        assert_eq!(follower.poll().unwrap()[0].text, "second");
-    }
-}
+mod tests;

@@ -1,9 +1,14 @@
+use std::fs::File;
 use std::io;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
@@ -40,6 +45,7 @@ pub struct Process {
     leader: os::Leader,
     fingerprint: Option<PidFingerprint>,
     output: ProcessOutput,
+    output_file: Option<File>,
 }
 
 /// Where the output of a process goes.
@@ -83,24 +89,43 @@ impl ProcessOutput {
 
     /// Opens the first file that can be written: one for standard output and standard error, so that their
     /// order is kept.
-    fn open(spec: &LaunchSpec) -> (Self, Stdio, Stdio) {
-        let open = |file: &Path| {
-            let output = output_file::open_for_new_run(file)?;
-            let errors = output.try_clone()?;
-            io::Result::Ok((output.into(), errors.into()))
-        };
-        let source = match open(&spec.output) {
-            Ok((output, errors)) => return (Self::Wished(spec.output.clone()), output, errors),
+    fn open(spec: &LaunchSpec) -> (Self, Option<File>) {
+        let source = match open_in_time(&spec.output) {
+            Ok(file) => return (Self::Wished(spec.output.clone()), Some(file)),
             Err(source) => source,
         };
         let problem = OutputError { output: spec.output.clone(), source };
         if let Some(file) = &spec.spare_output
-            && let Ok((output, errors)) = open(file)
+            && let Ok(opened) = open_in_time(file)
         {
-            return (Self::Spare { file: file.clone(), problem }, output, errors);
+            return (Self::Spare { file: file.clone(), problem }, Some(opened));
         }
-        (Self::Nowhere { problem }, Stdio::null(), Stdio::null())
+        (Self::Nowhere { problem }, None)
     }
+}
+
+/// Opens the output file of a new run on a thread of its own: a disk that does not answer holds the launch up for a
+/// moment, not for ever.
+fn open_in_time(file: &Path) -> io::Result<File> {
+    /// What any disk that can be worked with takes at most.
+    const PATIENCE: Duration = Duration::from_millis(500);
+    let (sender, opened) = mpsc::channel();
+    let path = file.to_owned();
+    thread::Builder::new().name("open output".into()).spawn(move || {
+        sender.send(output_file::open_for_new_run(&path)).ok();
+    })?;
+    opened.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let ms = PATIENCE.as_millis();
+        Err(io::Error::new(ErrorKind::TimedOut, format!("the disk has not answered for {ms} ms")))
+    })
+}
+
+/// Standard output and standard error in one file, or nowhere.
+fn to_stdio(file: Option<&File>) -> io::Result<(Stdio, Stdio)> {
+    file.map_or_else(
+        || Ok((Stdio::null(), Stdio::null())),
+        |file| Ok((file.try_clone()?.into(), file.try_clone()?.into())),
+    )
 }
 
 /// What to write down of a process, so that a later program can adopt it.
@@ -185,7 +210,8 @@ impl Process {
             },
             ProcessOutput::Wished,
         );
-        Ok(Self { leader, fingerprint: Some(record.fingerprint.clone()), output })
+        let fingerprint = Some(record.fingerprint.clone());
+        Ok(Self { leader, fingerprint, output, output_file: None })
     }
 
     /// What to write down to adopt it later; none where there is no fingerprint.
@@ -222,7 +248,9 @@ impl Process {
                 looked_in: vec![spec.program.clone()],
             });
         }
-        let (goes_to, output, errors) = ProcessOutput::open(spec);
+        let (goes_to, opened) = ProcessOutput::open(spec);
+        let (output, errors) = to_stdio(opened.as_ref())
+            .map_err(|source| LaunchError::Spawn { program: spec.program.clone(), source })?;
         let mark = spec.mark.clone();
         let mut command = CommandWrap::with_new(&spec.program, |command| {
             // A service manager's words with the launching program are not the launched one's.
@@ -243,13 +271,19 @@ impl Process {
             }
         })?;
         let fingerprint = PidFingerprint::of(leader.pid());
-        Ok(Self { leader, fingerprint, output: goes_to })
+        Ok(Self { leader, fingerprint, output: goes_to, output_file: opened })
     }
 
     /// Where its output goes.
     #[must_use]
     pub const fn output(&self) -> &ProcessOutput {
         &self.output
+    }
+
+    /// The handle that its output file was opened with, once: to follow the file whatever becomes of its name. None of
+    /// an adopted one.
+    pub const fn take_output_file(&mut self) -> Option<File> {
+        self.output_file.take()
     }
 
     /// The process id of the leader, which on Unix is the id of the group too.

@@ -3,28 +3,44 @@ use std::io;
 use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
 
 use crate::output_file;
 
 /// A file that grows to a limit and is then moved aside, to `<path>.1` and so on; three are kept. For a
 /// program that writes its own log.
 ///
-/// It goes on at the end of what is there already. Missing directories are made. After a failure the next
-/// write tries again from the beginning, so that it goes on by itself once there is room again. Writing blocks
-/// for as long as the disk takes.
+/// It goes on at the end of what is there already. Missing directories are made. A file that is deleted, or moved
+/// away, is made anew: [`RotatingFile::check`] finds that out, and so does each write that comes half a second after
+/// the last look. After a failure the next write tries again from the beginning, so that it goes on by itself once
+/// there is room again. Writing blocks for as long as the disk takes.
 #[derive(Debug)]
 pub struct RotatingFile {
     path: PathBuf,
     /// In bytes.
     limit: u64,
-    open: Option<(File, u64)>,
+    open: Option<Open>,
+    /// How often it was moved aside.
+    rotations: u64,
 }
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    length: u64,
+    /// When it was last seen to lie where it belongs.
+    seen: Instant,
+}
+
+/// How long a file is taken to lie where it was seen last.
+const SEEN: Duration = Duration::from_millis(500);
 
 impl RotatingFile {
     /// The file at `path`, at most `limit` bytes long; it is opened by the first write.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, limit: u64) -> Self {
-        Self { path: path.into(), limit, open: None }
+        Self { path: path.into(), limit, open: None, rotations: 0 }
     }
 
     /// Where it lies.
@@ -40,25 +56,56 @@ impl RotatingFile {
     /// When it cannot be opened, moved aside or written; part of the line may be there.
     pub fn write(&mut self, line: &[u8]) -> io::Result<()> {
         let added = u64::try_from(line.len()).unwrap_or(u64::MAX);
-        let (mut file, mut length) = match self.open.take() {
-            Some(open) => open,
-            None => self.append_to()?,
-        };
-        if length > 0 && length.saturating_add(added) > self.limit {
-            drop(file);
+        let mut open = self.open_now()?;
+        if open.length > 0 && open.length.saturating_add(added) > self.limit {
+            drop(open);
             output_file::move_aside(&self.path)?;
-            (file, length) = self.append_to()?;
+            self.rotations += 1;
+            open = self.append_to()?;
         }
-        file.write_all(line)?;
-        self.open = Some((file, length.saturating_add(added)));
+        open.file.write_all(line)?;
+        open.length = open.length.saturating_add(added);
+        self.open = Some(open);
         Ok(())
     }
 
-    fn append_to(&self) -> io::Result<(File, u64)> {
+    /// Makes the file anew if it is not where it belongs any more. A file that was never written is not made.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn check(&mut self) -> io::Result<()> {
+        if self.open.is_some() {
+            self.open = Some(self.open_now()?);
+        }
+        Ok(())
+    }
+
+    /// How often it was moved aside since it was opened.
+    pub(crate) const fn rotations(&self) -> u64 {
+        self.rotations
+    }
+
+    fn open_now(&mut self) -> io::Result<Open> {
+        let Some(mut open) = self.open.take() else { return self.append_to() };
+        if open.seen.elapsed() < SEEN {
+            return Ok(open);
+        }
+        let found = open.file.metadata()?;
+        if !output_file::is_at(&self.path, &found) {
+            return self.append_to();
+        }
+        // Another program may have emptied it.
+        open.length = found.len();
+        open.seen = Instant::now();
+        Ok(open)
+    }
+
+    fn append_to(&self) -> io::Result<Open> {
         output_file::make_dir_of(&self.path)?;
         let file = File::options().append(true).create(true).open(&self.path)?;
         let length = file.metadata()?.len();
-        Ok((file, length))
+        Ok(Open { file, length, seen: Instant::now() })
     }
 }
 
@@ -108,5 +155,30 @@ mod tests {
         fs::remove_dir(&path).unwrap();
         log.write(b"kept\n").unwrap();
         assert_eq!(read(&path), "kept\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_log_that_was_deleted_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log/hanad.log");
+        let mut log = RotatingFile::new(&path, 1000);
+        log.check().unwrap();
+        assert!(!path.exists(), "nothing was written yet");
+        log.write(b"before\n").unwrap();
+        fs::remove_dir_all(dir.path().join("log")).unwrap();
+        std::thread::sleep(SEEN);
+        log.check().unwrap();
+        assert!(path.exists());
+        log.write(b"after\n").unwrap();
+        assert_eq!(read(&path), "after\n");
+        // Moved away by another program: it is that program's then.
+        fs::rename(&path, dir.path().join("taken")).unwrap();
+        std::thread::sleep(SEEN);
+        log.write(b"later\n").unwrap();
+        assert_eq!(
+            (read(&path), read(&dir.path().join("taken"))),
+            ("later\n".into(), "after\n".into())
+        );
     }
 }

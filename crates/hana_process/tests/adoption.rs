@@ -20,6 +20,8 @@ use hana_process::MARK_VARIABLE;
 use hana_process::PidFingerprint;
 use hana_process::Process;
 use hana_process::ProcessRecord;
+use hana_process::RunningLaunch;
+use hana_process::nameless_output_of;
 use hana_protocol::Exit;
 use tempfile::TempDir;
 
@@ -282,4 +284,38 @@ fn an_adopted_process_that_is_let_go_runs_on() {
     kill(orphan.pid());
     exits.recv_timeout(DEADLINE).unwrap();
     eventually("what it left behind is gone", || !forked.is_alive());
+}
+
+#[test]
+fn a_launch_without_a_record_is_found_by_its_environment() {
+    // What it starts itself has groups of its own, and the same environment.
+    let orphan = Orphan::of("echo $$; setsid sleep 61 & setsid sleep 61 & wait");
+    let leader = orphan.printed_process();
+    let found: Vec<RunningLaunch> = RunningLaunch::all()
+        .into_iter()
+        .filter(|launch| launch.process.mark == orphan.record.mark)
+        .collect();
+    let [launch] = found.as_slice() else { unreachable!("{found:?}") };
+    assert_eq!(launch.process.fingerprint, leader);
+    assert_eq!(launch.variables.get(MARK_VARIABLE), Some(&orphan.record.mark));
+    let (process, exits) = adopt(&launch.process).unwrap();
+    kill(orphan.pid());
+    exits.recv_timeout(DEADLINE).unwrap();
+    process.sweep().unwrap();
+    let mark = &orphan.record.mark;
+    eventually("nothing of it to be left", || {
+        !RunningLaunch::all().iter().any(|launch| launch.process.mark == *mark)
+    });
+}
+
+#[test]
+fn an_output_that_was_deleted_is_found_while_the_process_runs() {
+    let orphan = Orphan::of("echo $$; exec sleep 61");
+    orphan.printed_process();
+    let output = orphan.record.output.clone().unwrap();
+    assert_eq!(nameless_output_of(orphan.pid(), &output), None, "it still has its name");
+    fs::remove_file(&output).unwrap();
+    let nameless = nameless_output_of(orphan.pid(), &output).unwrap();
+    assert!(!fs::read_to_string(nameless).unwrap().is_empty());
+    assert_eq!(nameless_output_of(orphan.pid(), Path::new("/other")), None);
 }

@@ -1,12 +1,32 @@
 //! What differs by platform. Both modules have the same face: `Leader`, `started`, `is_executable`, `is_no_program`,
-//! `adopt_orphans`, `reap_orphans`, `kill_marked`.
+//! `adopt_orphans`, `reap_orphans`, `kill_marked`. What only Linux can is at the end.
 
+#[cfg(target_os = "linux")]
+mod launches;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
 mod windows;
 
+#[cfg(target_os = "linux")]
+pub(crate) use launches::nameless_output_of;
+#[cfg(target_os = "linux")]
+pub(crate) use launches::running_launches;
 #[cfg(unix)]
 pub(crate) use unix::*;
 #[cfg(windows)]
 pub(crate) use windows::*;
+
+/// The environment and the files of another process cannot be read here.
+#[cfg(not(target_os = "linux"))]
+pub(crate) const fn running_launches() -> Vec<crate::RunningLaunch> {
+    vec![]
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) const fn nameless_output_of(
+    _pid: u32,
+    _output: &std::path::Path,
+) -> Option<std::path::PathBuf> {
+    None
+}

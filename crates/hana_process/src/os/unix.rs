@@ -319,11 +319,15 @@ pub(crate) fn is_no_program(problem: &io::Error) -> bool {
 #[cfg(target_os = "linux")]
 use linux::Holder;
 #[cfg(target_os = "linux")]
+pub(super) use linux::Stat;
+#[cfg(target_os = "linux")]
 pub(crate) use linux::adopt_orphans;
 #[cfg(target_os = "linux")]
 use linux::has_other_mark;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::kill_marked;
+#[cfg(target_os = "linux")]
+pub(super) use linux::pids;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::reap_orphans;
 #[cfg(target_os = "linux")]
@@ -396,25 +400,27 @@ mod linux {
     }
 
     /// What `/proc/<pid>/stat` says.
-    struct Stat {
+    pub(in crate::os) struct Stat {
         state: char,
-        parent: u32,
+        pub(in crate::os) parent: u32,
+        pub(in crate::os) group: u32,
         /// Clock ticks after the start of the machine.
-        started: u64,
+        pub(in crate::os) started: u64,
     }
 
     impl Stat {
-        fn of(pid: u32) -> Option<Self> {
+        pub(in crate::os) fn of(pid: u32) -> Option<Self> {
             let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
             // The name, field 2, is in brackets and may hold anything, brackets too.
             let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
             let state = fields.next()?.chars().next()?;
             let parent = fields.next()?.parse().ok()?;
-            let started = fields.nth(17)?.parse().ok()?;
-            Some(Self { state, parent, started })
+            let group = fields.next()?.parse().ok()?;
+            let started = fields.nth(16)?.parse().ok()?;
+            Some(Self { state, parent, group, started })
         }
 
-        const fn is_zombie(&self) -> bool {
+        pub(in crate::os) const fn is_zombie(&self) -> bool {
             matches!(self.state, 'Z' | 'X')
         }
     }
@@ -425,7 +431,7 @@ mod linux {
         Some(format!("{}/{}", boot.trim(), stat.started))
     }
 
-    fn pids() -> impl Iterator<Item = u32> {
+    pub(in crate::os) fn pids() -> impl Iterator<Item = u32> {
         fs::read_dir("/proc")
             .into_iter()
             .flatten()

@@ -1,0 +1,76 @@
+//! What `/proc` says of the launches that run on this machine.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::unix::Stat;
+use super::unix::pids;
+use super::unix::started;
+use crate::MARK_VARIABLE;
+use crate::PidFingerprint;
+use crate::ProcessRecord;
+use crate::RunningLaunch;
+
+/// The beginning of the names of all variables that are read.
+const OURS: &str = "HANA_";
+
+pub(crate) fn running_launches() -> Vec<RunningLaunch> {
+    let own = network_of("self");
+    let mut leaders: BTreeMap<String, (u64, u32, BTreeMap<String, String>)> = BTreeMap::new();
+    for pid in pids() {
+        let Some(stat) = Stat::of(pid).filter(|stat| stat.group == pid && !stat.is_zombie()) else {
+            continue;
+        };
+        let variables = variables_of(pid);
+        let Some(mark) = variables.get(MARK_VARIABLE).cloned() else { continue };
+        let is_of_another = variables_of(stat.parent).get(MARK_VARIABLE) == Some(&mark);
+        if is_of_another || network_of(&pid.to_string()) != own {
+            continue;
+        }
+        // What it started itself, and gave a group of its own, began later.
+        let began = (stat.started, pid);
+        if leaders.get(&mark).is_none_or(|(started, pid, _)| began < (*started, *pid)) {
+            leaders.insert(mark, (stat.started, pid, variables));
+        }
+    }
+    let mut found: Vec<RunningLaunch> = leaders
+        .into_iter()
+        .filter_map(|(mark, (_, pid, variables))| {
+            let fingerprint = PidFingerprint { pid, started: started(pid)? };
+            let process = ProcessRecord { fingerprint, mark, output: None };
+            Some(RunningLaunch { process, variables })
+        })
+        .collect();
+    found.sort_by_key(|launch| launch.process.fingerprint.pid);
+    found
+}
+
+fn variables_of(pid: u32) -> BTreeMap<String, String> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environ
+        .split(|byte| *byte == 0)
+        .filter(|entry| entry.starts_with(OURS.as_bytes()))
+        .filter_map(|entry| {
+            let (name, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
+            Some((name.into(), value.into()))
+        })
+        .collect()
+}
+
+fn network_of(pid: &str) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/net")).ok()
+}
+
+pub(crate) fn nameless_output_of(pid: u32, output: &Path) -> Option<PathBuf> {
+    /// What the system adds to the name of a file that is deleted.
+    const DELETED: &str = " (deleted)";
+    let mut name = output.as_os_str().to_owned();
+    name.push(DELETED);
+    let opened = |number: u32| PathBuf::from(format!("/proc/{pid}/fd/{number}"));
+    [1, 2].map(opened).into_iter().find(|file| {
+        fs::read_link(file).is_ok_and(|link| link.as_os_str() == name)
+            && fs::metadata(file).is_ok_and(|metadata| metadata.is_file())
+    })
+}
