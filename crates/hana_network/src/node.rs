@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::OnceLock;
@@ -743,7 +744,7 @@ impl Node<Visualization> {
     #[must_use]
     pub fn close(self) -> Pending<()> {
         if let Some(note) = std::env::var_os(GOODBYE).filter(|note| !note.is_empty())
-            && let Err(problem) = std::fs::write(&note, "closed\n")
+            && let Err(problem) = write_note(Path::new(&note))
         {
             let note = note.display();
             tracing::warn!(
@@ -1200,6 +1201,14 @@ fn take_values(
 }
 
 /// Tells somebody who asked what could not be read that it could not.
+/// The daemon's directory may have been cleaned away meanwhile.
+fn write_note(note: &Path) -> std::io::Result<()> {
+    if let Some(directory) = note.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    std::fs::write(note, "closed\n")
+}
+
 fn refuse_unread(worker: &Worker, query: Query, key: String, raw: &RawMessage) {
     let Err(problem) = raw.decode::<Control>() else { return };
     let refused =

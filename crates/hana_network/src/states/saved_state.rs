@@ -14,6 +14,7 @@ use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
 
 use hana_protocol::NodeId;
 use serde::Deserialize;
@@ -26,7 +27,9 @@ use thiserror::Error;
 /// variable [`SavedState::VARIABLE`]; without a daemon, nothing is read and nothing is kept. A run that a person
 /// starts begins anew; one that is restarted, by the daemon or by a person, has what the last one saved.
 ///
-/// Saving does not block: a thread of its own writes the newest, at most four times a second, whole or not at all.
+/// Saving does not block: a thread of its own writes the newest, at most four times a second, whole or not at all. What
+/// cannot be written is tried again each second, and a file that is deleted or replaced is written again, so that a
+/// disk that was full, or a directory that was cleaned, costs nothing once it is over.
 /// A crash of the program costs what was saved in the last quarter of a second; the file is not forced onto the disk,
 /// so that a power cut may cost the last seconds.
 #[derive(Debug)]
@@ -68,6 +71,8 @@ pub struct Damage {
 
 /// From one writing to the next.
 const BETWEEN: Duration = Duration::from_millis(250);
+/// From a writing that failed to the next, and from one look at the file to the next.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl SavedState {
     /// The environment variable with the path of the file.
@@ -245,15 +250,17 @@ impl Drop for Writer {
     }
 }
 
-/// Writes whatever is new, not too often, until it is over.
+/// Writes what is new, not too often, until it is over; and again what is not there any more.
 // The papers are locked but while it waits and while it writes.
 #[allow(clippy::significant_drop_tightening)]
 fn write_on(desk: &Desk, file: &Path, node: &NodeId, between: Duration) {
-    let mut written: Option<Instant> = None;
+    let mut tried: Option<Instant> = None;
     let mut told: Option<ErrorKind> = None;
+    let mut there = FileMark::of(file);
     let mut papers = desk.papers();
     loop {
-        let pause = written.map_or(Duration::ZERO, |at| between.saturating_sub(at.elapsed()));
+        let between = if told.is_some() { AGAIN } else { between };
+        let pause = tried.map_or(Duration::ZERO, |at| between.saturating_sub(at.elapsed()));
         let is_due = pause.is_zero() || papers.hurry || papers.is_over;
         let is_news = papers.saved != papers.written;
         if !is_news || !is_due {
@@ -261,34 +268,66 @@ fn write_on(desk: &Desk, file: &Path, node: &NodeId, between: Duration) {
                 return;
             }
             papers.hurry = false;
-            let patience = if is_news { pause } else { Duration::from_hours(1) };
-            papers = desk.wait(papers, patience);
+            papers = desk.wait(papers, if is_news { pause } else { AGAIN });
+            if papers.saved == papers.written && !papers.parts.is_empty() {
+                // Never with the papers locked: a disk may take its time.
+                drop(papers);
+                let is_there = FileMark::of(file) == there;
+                papers = desk.papers();
+                papers.saved += u64::from(!is_there);
+            }
             continue;
         }
-        let (parts, saved) = (papers.parts.clone(), papers.saved);
+        let (parts, saved, is_last) = (papers.parts.clone(), papers.saved, papers.is_over);
+        papers.hurry = false;
         drop(papers);
-        match write(file, &encode(node, &parts)) {
-            Ok(()) => told = None,
+        let outcome = write(file, &encode(node, &parts));
+        tried = Some(Instant::now());
+        papers = desk.papers();
+        match outcome {
+            Ok(written) => {
+                told = None;
+                there = Some(written);
+                papers.written = saved;
+            },
             Err(problem) => {
                 if told.replace(problem.kind()) != Some(problem.kind()) {
                     tracing::warn!("{}: not saved: {problem}", file.display());
                 }
+                if is_last {
+                    return;
+                }
             },
         }
-        written = Some(Instant::now());
-        papers = desk.papers();
-        papers.written = saved;
         desk.changed.notify_all();
     }
 }
 
+/// What shows that a file is still the one that was written.
+#[derive(Debug, PartialEq, Eq)]
+struct FileMark {
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl FileMark {
+    fn of(file: &Path) -> Option<Self> {
+        let metadata = fs::metadata(file).ok()?;
+        Some(Self { length: metadata.len(), modified: metadata.modified().ok() })
+    }
+}
+
 /// Writes the file, whole or not at all: who is killed in the middle of it leaves the one before.
-fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(file: &Path, bytes: &[u8]) -> io::Result<FileMark> {
     let new = file.with_extension("new");
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
-    fs::write(&new, bytes).and_then(|()| fs::rename(&new, file)).inspect_err(|_| {
+    let written = fs::write(&new, bytes).and_then(|()| {
+        let mark = FileMark::of(&new).ok_or(ErrorKind::NotFound)?;
+        fs::rename(&new, file).map(|()| mark)
+    });
+    written.inspect_err(|_| {
         fs::remove_file(&new).ok();
     })
 }
@@ -443,6 +482,54 @@ mod tests {
         // An hour from now at the next; but whoever ends it does not wait.
         drop(saved);
         assert_eq!(at(&file).found("n"), Some(&part(999, b"")));
+    }
+
+    #[track_caller]
+    fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{what}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_deleted_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("saved/ripples");
+        let saved = at(&file);
+        saved.save("n", part(7, b"x")).unwrap();
+        assert!(saved.flush(Duration::from_secs(20)));
+        fs::remove_dir_all(dir.path().join("saved")).unwrap();
+        eventually("the file is written again", || file.exists());
+        drop(saved);
+        // What an earlier run has saved is this one's too, before it saves anything.
+        let next = at(&file);
+        fs::remove_dir_all(dir.path().join("saved")).unwrap();
+        eventually("the file is written again", || file.exists());
+        drop(next);
+        assert_eq!(at(&file).found("n"), Some(&part(7, b"x")));
+        // Where nothing is saved there is no file.
+        let other = dir.path().join("other");
+        let nothing = at(&other);
+        thread::sleep(AGAIN + AGAIN / 2);
+        drop(nothing);
+        assert!(!other.exists());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_written_once_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ripples");
+        // In the way of the file, as a full disk would be.
+        let in_the_way = file.with_extension("new");
+        fs::create_dir(&in_the_way).unwrap();
+        let saved = at(&file);
+        saved.save("n", part(7, b"x")).unwrap();
+        assert!(!saved.flush(Duration::from_millis(100)), "it is not written");
+        fs::remove_dir(&in_the_way).unwrap();
+        eventually("the file to be written", || file.exists());
+        assert!(saved.flush(Duration::from_secs(20)));
     }
 
     #[test]
