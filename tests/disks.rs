@@ -1,4 +1,5 @@
-//! Disks that are read-only, missing or full: a plain word each, and everything that can go on goes on.
+//! Disks that are read-only, missing, full or flooded, and files that are deleted: a plain word each, and everything that
+//! can go on goes on.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -6,13 +7,16 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::time::Instant;
 
 use hana_tests::Host;
 use hana_tests::Lab;
 use hana_tests::Running;
+use hana_tests::Signal;
 use hana_tests::eventually;
 use hana_tests::show;
 use hana_tests::show::Lines;
+use hana_tests::show::Show;
 use serde_json::Value;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -252,4 +256,189 @@ fn a_daemon_whose_words_nobody_can_take_goes_on() {
     draws(&host, &id, pid);
     show::hana(&host, ["stop", &id]).ok();
     assert!(daemon.try_wait().is_none());
+}
+
+/// A program that writes as fast as it can, one that writes a line without an end, and an ordinary one.
+const FLOOD: &str = r#"
+[visualizations.pulse]
+program = "pulse"
+[visualizations.flood]
+program = "/bin/sh"
+args = ["-c", "exec yes 'ERROR the surface was lost, configuring it anew; a renderer writes this in each frame'"]
+mesh = false
+[visualizations.endless]
+program = "/bin/sh"
+args = ["-c", "exec cat /dev/zero"]
+mesh = false
+"#;
+
+fn state_of(host: &Host) -> PathBuf {
+    host.directory().join("state").join(host.name())
+}
+
+/// How many bytes are in a directory's files.
+fn size_of(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+}
+
+#[test]
+fn output_stays_bounded_at_any_speed_and_the_daemon_answers() {
+    const MB: u64 = 1_000_000;
+    /// What a program writes while a busy machine lets no other thread run.
+    const OVERSHOOT: u64 = 1500 * MB;
+    let Some(lab) = Lab::new("flood") else { return };
+    let mut show = Show::with_catalogue(&lab, &["h1"], FLOOD);
+    let host = show.host("h1").clone();
+    let log = state_of(&host).join("log");
+    let (pulse, pid) = show::start(&host, &host, "pulse");
+    draws(&host, &pulse, pid);
+    for id in ["flood", "endless"] {
+        show::hana(&host, ["start", id]).ok();
+        let begun = Instant::now();
+        let mut most = 0;
+        while begun.elapsed() < Duration::from_secs(4) {
+            let asked = Instant::now();
+            show::hana(&host, ["logs", "h1"]).ok();
+            assert!(asked.elapsed() < DEADLINE / 2, "an answer after {:?}", asked.elapsed());
+            most = size_of(&log).max(most);
+        }
+        assert!(most < OVERSHOOT, "{} MB of {id}", most / MB);
+        show::hana(&host, ["stop", id]).ok();
+        eventually(DEADLINE, "its output to be bounded", || {
+            let size = size_of(&log);
+            if size < 100 * MB { Ok(()) } else { Err(size) }
+        });
+    }
+    assert!(!said_of(show.daemon("h1"), "of output of 'flood'").is_empty());
+    assert!(show::hana(&host, ["logs", "flood"]).ok().stdout.contains("ERROR the surface"));
+    // Others are looked after.
+    host.kill(Signal::KILL, pid);
+    eventually(DEADLINE, "another run of it", || {
+        let nodes = show::nodes(&host);
+        let now = show::node(&nodes, "pulse").and_then(|node| node["pid"].as_i64());
+        if now.is_some_and(|now| now != i64::from(pid)) { Ok(()) } else { Err(nodes) }
+    });
+}
+
+/// Waits until each of these files is there, with something in it.
+#[track_caller]
+fn eventually_there(state: &Path, files: &[&str]) {
+    eventually(DEADLINE, "the files to be there again", || {
+        let missing: Vec<&&str> = files
+            .iter()
+            .filter(|file| fs::metadata(state.join(file)).map_or(0, |file| file.len()) == 0)
+            .collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?}")) }
+    });
+}
+
+#[track_caller]
+fn runs_as(host: &Host, id: &str, pid: i32) {
+    eventually(DEADLINE, "it to run on", || {
+        let nodes = show::nodes(host);
+        let node = show::node(&nodes, id).cloned().unwrap_or_default();
+        if node["state"] == "running" && node["pid"] == pid { Ok(()) } else { Err(nodes) }
+    });
+}
+
+/// Waits until it runs with another process id than that, and draws with this zoom.
+#[track_caller]
+fn comes_back_with_zoom(host: &Host, id: &str, than: i32, zoom: f64) {
+    eventually(DEADLINE, "it to come back as it was", || {
+        let nodes = show::nodes(host);
+        let node = show::node(&nodes, id).cloned().unwrap_or_default();
+        let is_same =
+            node["parameters"]["zoom"].as_f64().is_some_and(|now| (now - zoom).abs() < 0.01);
+        if node["state"] == "running" && node["pid"] != than && is_same {
+            Ok(())
+        } else {
+            Err(node)
+        }
+    });
+}
+
+#[test]
+fn a_state_directory_that_is_deleted_is_there_again() {
+    let Some(lab) = Lab::new("cleaned") else { return };
+    let mut show = Show::of(&lab, &["h1"]);
+    let host = show.host("h1").clone();
+    let state = state_of(&host);
+    let (id, pid) = show::start(&host, &host, "pulse");
+    draws(&host, &id, pid);
+    show::hana(&host, ["set", "pulse", "zoom=0.5"]).ok();
+    eventually_there(&state, &["looks/pulse.json", "run/pulse.json", "log/pulse.log"]);
+    fs::remove_dir_all(&state).unwrap();
+    eventually_there(&state, &["looks/pulse.json", "run/pulse.json", "log/pulse.log"]);
+    eventually(DEADLINE, "the daemon's log", || {
+        state.join("log/hanad.log").exists().then_some(()).ok_or("")
+    });
+    // It writes on into its new file.
+    let written = fs::metadata(state.join("log/pulse.log")).unwrap().len();
+    show::hana(&host, ["set", "pulse", "zoom=0.75"]).ok();
+    eventually(DEADLINE, "its output to go on", || {
+        let now = fs::metadata(state.join("log/pulse.log")).unwrap().len();
+        if now > written { Ok(()) } else { Err(now) }
+    });
+    log_has(&host, &id, "I am 'pulse'");
+
+    // A daemon that comes after a crash takes it over, with what it wrote.
+    let daemon = show.daemon("h1");
+    daemon.kill(Signal::KILL);
+    daemon.wait(DEADLINE);
+    *show.daemon("h1") = show::start_daemon(&host);
+    runs_as(&host, &id, pid);
+    log_has(&host, &id, "I am 'pulse'");
+    fs::remove_dir_all(&state).unwrap();
+    host.kill(Signal::KILL, pid);
+    comes_back_with_zoom(&host, &id, pid, 0.75);
+}
+
+#[test]
+fn what_runs_is_taken_over_although_no_record_is_left() {
+    let Some(lab) = Lab::new("no-record") else { return };
+    let mut show = Show::of(&lab, &["h1", "h2"]);
+    let host = show.host("h1").clone();
+    let (id, pid) = show::start(&host, &host, "pulse");
+    let (second, second_pid) = show::start(&host, &host, "pulse");
+    draws(&host, &id, pid);
+    show::hana(&host, ["set", "pulse", "zoom=0.5"]).ok();
+    let daemon = show.daemon("h1");
+    daemon.kill(Signal::KILL);
+    daemon.wait(DEADLINE);
+    fs::remove_dir_all(state_of(&host)).unwrap();
+    *show.daemon("h1") = show::start_daemon(&host);
+    runs_as(&host, &id, pid);
+    runs_as(&host, &second, second_pid);
+    log_has(&host, &id, "I am 'pulse'");
+    eventually_there(&state_of(&host), &["run/pulse.json", "run/pulse-2.json", "log/pulse.log"]);
+    // It knows what to start again, and how it was.
+    host.kill(Signal::KILL, pid);
+    comes_back_with_zoom(&host, &id, pid, 0.5);
+    show::hana(&host, ["stop", &second]).ok();
+    assert_eq!(
+        show::nodes(show.host("h2"))
+            .iter()
+            .filter(|node| node["pid"] == second_pid && node["state"] == "running")
+            .count(),
+        0
+    );
+}
+
+/// A pipe in the place of a file, which no program reads: opening it takes for ever, as on a disk that does not answer.
+#[test]
+fn a_disk_that_does_not_answer_holds_no_launch_up() {
+    let Some(lab) = Lab::new("hung-disk") else { return };
+    let mut show = Show::of(&lab, &["h1"]);
+    let host = show.host("h1").clone();
+    let pipe = state_of(&host).join("run/pulse.json.new");
+    fs::create_dir_all(pipe.parent().unwrap()).unwrap();
+    host.run(["mkfifo", &pipe.display().to_string()]).ok();
+    let (id, pid) = show::start(&host, &host, "pulse");
+    draws(&host, &id, pid);
+    show::hana(&host, ["set", "pulse", "zoom=0.5"]).ok();
+    host.kill(Signal::KILL, pid);
+    // With its look, which is handed over in another place.
+    comes_back_with_zoom(&host, &id, pid, 0.5);
+    assert!(show.daemon("h1").try_wait().is_none());
 }

@@ -25,8 +25,6 @@ use hana_process::Catalogue;
 use hana_process::CatalogueEntry;
 use hana_process::Incarnation;
 use hana_process::LaunchPacer;
-use hana_process::LogFollower;
-use hana_process::LogLimits;
 use hana_process::Policy;
 use hana_process::Process;
 use hana_process::ProcessEvent;
@@ -58,11 +56,13 @@ use crate::keeper::Run;
 use crate::link_process::LinkEvent;
 use crate::look_keeper;
 use crate::neighbours::Neighbours;
+use crate::output::LineBudget;
 use crate::reloader::ReloadCause;
 use crate::reloader::Reloaded;
 use crate::reloader::Reloader;
 use crate::service_manager;
 use crate::state_dir::StateDir;
+use crate::state_files::PATIENCE;
 use crate::timekeeper::Timekeeper;
 use crate::watchdog;
 use crate::watchdog::Watchdog;
@@ -138,6 +138,8 @@ pub(crate) struct Daemon {
     /// Whether the daemon itself is on the mesh.
     hears: bool,
     keepers: BTreeMap<NodeId, Keeper>,
+    /// What all of them may publish of their output.
+    budget: LineBudget,
     /// Nothing of a keeper is due before this.
     look_at: Instant,
     /// Says when each launch may be made.
@@ -204,6 +206,7 @@ impl Daemon {
             starts: ChangeSchedule::new(STARTS),
             hears: true,
             keepers: BTreeMap::new(),
+            budget: LineBudget::new(),
             asked: vec![],
             reaping_until: None,
             ending: false,
@@ -354,7 +357,7 @@ impl Daemon {
     fn poll(&mut self) {
         let now = Instant::now();
         for keeper in self.keepers.values_mut() {
-            if keeper.tell_output() {
+            if keeper.has_other_file() {
                 keeper.update_record();
             }
             if let Some(look) = &mut keeper.look {
@@ -548,8 +551,9 @@ impl Daemon {
             None => self.free_id(&entry.name),
         };
         // A person who starts one begins anew; what is restarted goes on where it was.
-        look_keeper::forget(&self.state.look_of(&id));
-        look_keeper::forget(&self.state.saved_of(&id));
+        look_keeper::forget(&self.state.look_of(&id), self.state.files());
+        look_keeper::forget(&self.state.saved_of(&id), self.state.files());
+        self.state.files().flush(PATIENCE);
         let mut keeper = self.keeper(id.clone(), entry.name.as_str(), entry.policy);
         keeper.wait(request);
         // A new start takes the place of what has ended under this id.
@@ -560,8 +564,7 @@ impl Daemon {
     }
 
     fn keeper(&self, id: NodeId, name: &str, policy: Policy) -> Keeper {
-        let (records, look) = (self.state.run_records(), self.state.look_of(&id));
-        Keeper::new(id, name, policy, records, look, &self.node, &self.presence)
+        Keeper::new(id, name, policy, &self.state, &self.budget, &self.node, &self.presence)
     }
 
     fn ignore(&mut self, request: Request, node: &NodeId) {
@@ -608,6 +611,7 @@ impl Daemon {
         for (_, id) in ended.into_iter().take(surplus) {
             if let Some(mut keeper) = self.keepers.remove(&id) {
                 keeper.forget_record();
+                self.state.files().release(&self.state.look_of(&id));
             }
         }
     }
@@ -674,13 +678,13 @@ impl Daemon {
             },
             Action::Sweep(_) => {
                 keeper.health = None;
-                let Some(mut run) = keeper.run.take() else { return };
+                let Some(run) = keeper.run.take() else { return };
                 let swept = run.process.sweep();
                 keeper.note_swept();
                 if let Some(look) = &mut keeper.look {
                     look.keep(Instant::now());
                 }
-                keeper.tell_last_output(&mut run);
+                run.output.finish();
                 self.reaping_until = Some(Instant::now() + REAPING);
                 swept
             },
@@ -703,7 +707,7 @@ impl Daemon {
     fn spawn(&mut self, node: &NodeId, incarnation: Incarnation) {
         let Some(keeper) = self.keepers.get_mut(node) else { return };
         let output = self.state.output_of(node);
-        let look = keeper.look.as_ref().map(|look| look.file().display().to_string());
+        let look = keeper.look.as_ref().map(|look| look.ready_file(self.state.spare_look_of(node)));
         let records = self.state.run_records();
         let events = self.events.clone();
         let id = node.clone();
@@ -716,18 +720,17 @@ impl Daemon {
                 return;
             },
         };
-        if let Err(problem) = records.forget_goodbye(node) {
-            tracing::warn!("what an earlier run of '{node}' left stays: {problem}");
-        }
+        records.forget_goodbye(node);
         let launched = entry.launch_spec(&beside(), output).and_then(|mut spec| {
             spec.env.insert("HANA_GOODBYE".into(), records.goodbye_of(node).display().to_string());
             spec.spare_output = self.state.spare_output_of(node);
             if let Some(look) = look {
-                spec.env.insert(LastLook::VARIABLE.into(), look);
+                spec.env.insert(LastLook::VARIABLE.into(), look.display().to_string());
                 let saved = self.state.saved_of(node).display().to_string();
                 spec.env.insert(SavedState::VARIABLE.into(), saved);
             }
             spec.env.insert("HANA_NODE".into(), node.to_string());
+            spec.env.insert(adoption::ENTRY_VARIABLE.into(), entry.name.to_string());
             spec.env.insert("HANA_HOST".into(), self.node.host().to_string());
             if let Some(path) = self.origin.to_variable() {
                 let path = path.to_string_lossy().into_owned();
@@ -749,18 +752,15 @@ impl Daemon {
             })
         });
         let event = match launched {
-            Ok(process) => {
+            Ok(mut process) => {
                 let pid = process.pid();
                 let limits = keeper.supervisor.policy().health.limits;
-                keeper.forget_output();
+                keeper.feed.clear();
                 keeper.note_launched(process.record(), process.output().file().map(Into::into));
                 keeper.health = Some(HealthWatch::new(limits, Instant::now()));
-                let follower =
-                    process.output().file().map_or_else(LogFollower::of_nothing, |file| {
-                        LogFollower::new(file, LogLimits::default())
-                    });
                 let trouble = output_trouble(process.output());
-                keeper.run = Some(Run { process, follower });
+                let output = adoption::follow_output(&keeper.feed, &mut process);
+                keeper.run = Some(Run { process, output });
                 if let Some(text) = trouble {
                     tracing::warn!("'{node}' runs, but {text}");
                     self.report(node, EventKind::OutputLost, text);
@@ -783,9 +783,8 @@ impl Daemon {
         }
     }
 
-    fn report(&mut self, node: &NodeId, kind: EventKind, text: String) {
-        let Some(keeper) = self.keepers.get_mut(node) else { return };
-        keeper.tell_output();
+    fn report(&self, node: &NodeId, kind: EventKind, text: String) {
+        let Some(keeper) = self.keepers.get(node) else { return };
         if kind == EventKind::Crashed {
             tracing::warn!("'{node}' {text}");
         }

@@ -2,7 +2,6 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use hana_network::Answering;
@@ -10,13 +9,10 @@ use hana_network::Change;
 use hana_network::HealthFeed;
 use hana_network::Node;
 use hana_network::PresenceWatch;
-use hana_network::Publisher;
 use hana_network::Request;
 use hana_network::StatePublisher;
 use hana_network::unix_ms;
 use hana_process::Incarnation;
-use hana_process::Line;
-use hana_process::LogFollower;
 use hana_process::Memory;
 use hana_process::Mesh;
 use hana_process::Policy;
@@ -31,17 +27,17 @@ use hana_protocol::ProcessState;
 use hana_protocol::ProcessStatus;
 use hana_protocol::Started;
 use hana_protocol::StopReport;
-use hana_protocol::Stream;
 use hana_protocol::Topic;
 use hana_protocol::role;
 
 use crate::clock::Clock;
-use crate::complaint::Complaint;
-use crate::last_words::error_words;
-use crate::last_words::last_words;
 use crate::look_keeper::LookKeeper;
+use crate::output::LineBudget;
+use crate::output::LogFeed;
+use crate::output::Output;
 use crate::run_record::RunRecord;
 use crate::run_record::RunRecords;
+use crate::state_dir::StateDir;
 
 /// What the daemon has of one visualization: what decides about it, the process, its health and output,
 /// and who waits for an answer.
@@ -50,9 +46,7 @@ pub(crate) struct Keeper {
     pub(crate) run: Option<Run>,
     pub(crate) health: Option<HealthWatch>,
     status: StatePublisher<ProcessStatus>,
-    log: Publisher<LogLine>,
-    last_lines: Arc<Mutex<VecDeque<LogLine>>>,
-    output_complaint: Complaint,
+    pub(crate) feed: LogFeed,
     clock: Clock,
     waiting: Vec<Waiting>,
     records: RunRecords,
@@ -60,7 +54,6 @@ pub(crate) struct Keeper {
     record: RunRecord,
     /// The same as it lies on disk; none where nothing does.
     written: Option<RunRecord>,
-    record_complaint: Complaint,
     /// Of one that joins the mesh.
     pub(crate) look: Option<LookKeeper>,
     _answering: Answering,
@@ -70,7 +63,7 @@ pub(crate) struct Keeper {
 /// One run of the process.
 pub(crate) struct Run {
     pub(crate) process: Process,
-    pub(crate) follower: LogFollower,
+    pub(crate) output: Output,
 }
 
 /// Somebody who asked for something that takes a while.
@@ -89,20 +82,13 @@ fn in_words(status: &ProcessStatus) -> String {
     }
 }
 
-fn log_line(line: Line) -> LogLine {
-    LogLine { number: line.number, stream: Stream::Output, text: line.text }
-}
-
-/// How many of its last lines are kept for who comes late.
-const LAST_LINES: usize = 200;
-
 impl Keeper {
     pub(crate) fn new(
         id: NodeId,
         name: &str,
         policy: Policy,
-        records: RunRecords,
-        look: PathBuf,
+        state: &StateDir,
+        budget: &LineBudget,
         node: &Node<role::Daemon>,
         presence: &PresenceWatch,
     ) -> Self {
@@ -111,20 +97,24 @@ impl Keeper {
         let log_topic = Topic::<LogLine>::log(host.clone(), id.clone());
         let last_lines = Arc::new(Mutex::new(VecDeque::new()));
         let kept = Arc::clone(&last_lines);
+        let feed = LogFeed {
+            node: id.clone(),
+            publisher: node.publisher(&log_topic),
+            last_lines,
+            budget: budget.clone(),
+        };
         Self {
             supervisor: Supervisor::new(id.clone(), name, policy, Instant::now()),
             run: None,
             health: None,
             status: node.state_publisher(&Topic::<ProcessStatus>::process(host, id.clone())),
-            log: node.publisher(&log_topic),
             _answering: node.answer(&log_topic, move || {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
             }),
-            last_lines,
-            output_complaint: Complaint::default(),
+            feed,
             clock: Clock::new(),
             waiting: vec![],
-            records,
+            records: state.run_records(),
             record: RunRecord {
                 node: id.clone(),
                 process: None,
@@ -137,8 +127,8 @@ impl Keeper {
                 memory: Memory::default(),
             },
             written: None,
-            record_complaint: Complaint::default(),
-            look: joins.then(|| LookKeeper::new(node, &id, look)),
+            look: joins
+                .then(|| LookKeeper::new(node, &id, state.look_of(&id), state.files().clone())),
             _health_feed: joins.then(|| presence.hear_health_of(&id)),
         }
     }
@@ -153,7 +143,6 @@ impl Keeper {
 
     /// This daemon ends, and another goes on with what runs: all that is known of it is written down.
     pub(crate) fn hand_over(&mut self, now: Instant) {
-        self.tell_output();
         self.update_record();
         if let Some(look) = &mut self.look {
             look.keep(now);
@@ -224,52 +213,13 @@ impl Keeper {
         None
     }
 
-    /// Reads what the process has written since the last time, and tells it.
-    /// Returns whether the file of it begins with another line now.
-    pub(crate) fn tell_output(&mut self) -> bool {
-        let Some(run) = &mut self.run else { return false };
-        let first = run.follower.first_line();
-        match run.follower.poll() {
-            Ok(lines) => self.tell(lines),
-            // A tenth of a second later it will be the same.
-            Err(problem) if self.output_complaint.is_news(&problem) => {
-                tracing::warn!("the output of '{}': {problem}", self.supervisor.id());
-            },
-            Err(_) => {},
-        }
-        self.run.as_ref().is_some_and(|run| run.follower.first_line() != first)
+    /// Whether the file that it writes to begins with another line than is written down.
+    pub(crate) fn has_other_file(&self) -> bool {
+        self.first_line().is_some_and(|first_line| first_line != self.record.first_line)
     }
 
-    /// Reads what is left of the output of a run that has ended.
-    pub(crate) fn tell_last_output(&self, run: &mut Run) {
-        match run.follower.finish() {
-            Ok(lines) => self.tell(lines),
-            Err(problem) => tracing::warn!("the output of '{}': {problem}", self.supervisor.id()),
-        }
-    }
-
-    fn tell(&self, lines: Vec<Line>) {
-        for line in lines {
-            let line = log_line(line);
-            // A full queue costs watchers a line; the file has it.
-            if let Err(problem) = self.log.publish(&line) {
-                tracing::debug!("{problem}");
-            }
-            self.keep(line);
-        }
-    }
-
-    /// Keeps what was written before this daemon was there, for who asks. Nobody is told it as new.
-    pub(crate) fn remember(&self, lines: Vec<Line>) {
-        lines.into_iter().map(log_line).for_each(|line| self.keep(line));
-    }
-
-    fn keep(&self, line: LogLine) {
-        let mut last = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() >= LAST_LINES {
-            last.pop_front();
-        }
-        last.push_back(line);
+    fn first_line(&self) -> Option<u64> {
+        self.run.as_ref().and_then(|run| run.output.first_line())
     }
 
     /// Writes down that a launch with this mark is about to be made: what becomes of it can be found, whatever
@@ -299,7 +249,8 @@ impl Keeper {
 
     /// Goes on with what an earlier daemon wrote down.
     pub(crate) fn keep_record(&mut self, record: RunRecord) {
-        self.written = Some(record.clone());
+        // Written again even if nothing changes, so that it is kept like all others.
+        self.written = None;
         self.record = record;
     }
 
@@ -326,54 +277,37 @@ impl Keeper {
             // What became of it is known.
             self.record.launching = None;
         }
-        if let Some(run) = &self.run {
-            self.record.first_line = run.follower.first_line();
+        if let Some(first_line) = self.first_line() {
+            self.record.first_line = first_line;
         }
         if self.written.as_ref() == Some(&self.record) {
             return;
         }
+        // It is written again by itself where it cannot be written now, or is deleted.
         match self.records.write(&self.record) {
-            Ok(()) => {
-                self.written = Some(self.record.clone());
-                self.record_complaint.is_over();
+            Ok(()) => self.written = Some(self.record.clone()),
+            Err(problem) => {
+                tracing::warn!("'{}' cannot be written down: {problem}", self.record.node);
             },
-            Err(problem) if self.record_complaint.is_news(&problem) => {
-                tracing::warn!(
-                    "'{}' cannot be written down ({problem}): it runs, but a daemon that is started again would not take it over; mend the state directory, or set HANA_STATE to another",
-                    self.record.node
-                );
-            },
-            Err(_) => {},
         }
     }
 
     /// It is not listed any more, or the daemon ends in good order.
     pub(crate) fn forget_record(&mut self) {
         self.written = None;
-        let id = self.supervisor.id();
-        if let Err(problem) = self.records.remove(id) {
-            tracing::warn!("what was written down of '{id}' stays: {problem}");
-        }
+        self.records.remove(self.supervisor.id());
     }
 
-    /// A new run begins: its lines are counted anew.
-    pub(crate) fn forget_output(&self) {
-        self.last_lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// What of the output of a run says that it ended with an error, while no daemon watched.
+    /// Returns the error that an instance wrote before it ended while no daemon ran, if it wrote one.
     pub(crate) fn words_of_missed_end(&self) -> Option<String> {
-        let last = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
-        error_words(last.iter().map(|line| line.text.as_str()))
+        self.feed.error_words()
     }
 
-    /// The run has ended: reads the end of what it wrote, and returns what of it says why.
-    pub(crate) fn words_of_ended(&mut self) -> Option<String> {
-        if let Some(mut run) = self.run.take() {
-            self.tell_last_output(&mut run);
-            self.run = Some(run);
+    /// Reads the end of the output of an instance that ended; returns the words that give the cause.
+    pub(crate) fn words_of_ended(&self) -> Option<String> {
+        if let Some(run) = &self.run {
+            run.output.finish();
         }
-        let last = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
-        last_words(last.iter().map(|line| line.text.as_str()))
+        self.feed.last_words()
     }
 }

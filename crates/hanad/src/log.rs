@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::mpsc::Receiver;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::mpsc::Sender;
 use std::sync::mpsc::SyncSender;
 use std::thread;
@@ -62,6 +63,8 @@ pub(crate) enum Audience {
 
 /// A file is moved aside beyond this, in bytes; three are kept.
 const FILE: u64 = 10 * 1024 * 1024;
+/// How often it is looked whether the file is still there.
+const LOOK: Duration = Duration::from_secs(1);
 /// How many lines wait for the disk.
 const QUEUE: usize = 4096;
 /// How many of its last lines are kept for who comes late.
@@ -172,7 +175,15 @@ struct Writer {
 
 impl Writer {
     fn run(&mut self, orders: &Receiver<Order>) {
-        while let Ok(order) = orders.recv() {
+        loop {
+            let order = match orders.recv_timeout(LOOK) {
+                Ok(order) => order,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look_for_the_file();
+                    continue;
+                },
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             match order {
                 Order::Write(line, audience) => {
                     if audience == Audience::All {
@@ -191,6 +202,14 @@ impl Writer {
                     written.send(()).ok();
                 },
             }
+        }
+    }
+
+    /// A file that was deleted is made anew, also while nothing is logged. One that cannot be is complained of with the
+    /// next line.
+    fn look_for_the_file(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.check().ok();
         }
     }
 
@@ -283,6 +302,25 @@ mod tests {
         log.add("kept", Audience::File);
         log.flush(DEADLINE);
         assert_eq!(fs::read_to_string(&path).unwrap(), "(3 lines are missing here)\nkept\n");
+    }
+
+    #[test]
+    fn a_log_file_that_was_deleted_is_there_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log/hanad.log");
+        let log = Log::start().unwrap();
+        log.write_to(path.clone());
+        log.add("before", Audience::File);
+        log.flush(DEADLINE);
+        fs::remove_dir_all(dir.path().join("log")).unwrap();
+        let begun = std::time::Instant::now();
+        while !path.exists() {
+            assert!(begun.elapsed() < DEADLINE);
+            thread::sleep(Duration::from_millis(10));
+        }
+        log.add("after", Audience::File);
+        log.flush(DEADLINE);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "after\n");
     }
 
     /// Nobody reads the queue: as if the disk took for ever.

@@ -1,4 +1,5 @@
 use std::fs;
+use std::io;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
@@ -15,17 +16,20 @@ use hana_protocol::NodeId;
 use hana_protocol::Topic;
 use hana_protocol::role;
 
-use crate::complaint::Complaint;
+use crate::state_files::PATIENCE;
+use crate::state_files::Purpose;
+use crate::state_files::StateFiles;
+use crate::state_files::in_time;
 
 /// Keeps the last look of one visualization on disk, to give it back to the next run.
 pub(crate) struct LookKeeper {
     file: PathBuf,
+    files: StateFiles,
     looks: Subscription<Received<Look>>,
     /// What it shows already, asked when this daemon took it over.
     asked: Option<Pending<Vec<Received<Look>>>>,
     last: LastLook,
     written: Option<(Look, Instant)>,
-    complaint: Complaint,
 }
 
 /// From one writing to the next while the look moves. What a crash of the visualization can cost is nothing, since the
@@ -36,22 +40,38 @@ const ASK: Duration = Duration::from_secs(2);
 
 impl LookKeeper {
     /// Begins with what is on disk, if anything is.
-    pub(crate) fn new(node: &Node<role::Daemon>, id: &NodeId, file: PathBuf) -> Self {
+    pub(crate) fn new(
+        node: &Node<role::Daemon>,
+        id: &NodeId,
+        file: PathBuf,
+        files: StateFiles,
+    ) -> Self {
         let topic = Topic::<Look>::look(id.clone());
-        let known = read(&file, id);
+        let known = read(&file, id, &files);
         Self {
             looks: node.subscribe(topic.clone()),
             asked: Some(node.ask(topic, ASK)),
-            written: known.clone().map(|look| (look, Instant::now())),
+            // Written again, so that it is kept like all others.
+            written: None,
             last: LastLook { node: id.clone(), look: known.unwrap_or_default() },
             file,
-            complaint: Complaint::default(),
+            files,
         }
     }
 
-    /// The file, for the next run.
-    pub(crate) fn file(&self) -> &Path {
-        &self.file
+    /// The file with the newest look, for the next run: it is there now, if it can be. `spare` is written where it
+    /// cannot.
+    pub(crate) fn ready_file(&self, spare: Option<PathBuf>) -> PathBuf {
+        self.files.check(&self.file);
+        self.files.flush(PATIENCE);
+        let Some((look, spare)) = self.files.unwritten(&self.file).zip(spare) else {
+            return self.file.clone();
+        };
+        let written = spare.clone();
+        match in_time(move || fs::write(&written, look)) {
+            Some(Ok(())) => spare,
+            _ => self.file.clone(),
+        }
     }
 
     /// Hears what is shown, and writes it down if it has changed, not too often. Does not wait for anybody.
@@ -91,42 +111,35 @@ impl LookKeeper {
         if !is_news {
             return;
         }
-        let written = self
-            .file
-            .parent()
-            .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| self.last.write(&self.file));
-        match written {
-            Ok(()) => self.written = Some((self.last.look.clone(), now)),
-            Err(problem) => {
-                if self.complaint.is_news(&problem) {
-                    tracing::warn!(
-                        "the look of '{}' is not kept ({problem}): after a restart it would begin with its defaults; mend the state directory, or set HANA_STATE to another",
-                        self.last.node
-                    );
-                }
+        let purpose = Purpose {
+            failure: format!("the look of '{}' is not kept", self.last.node),
+            consequence: "after a restart it would begin with an older one",
+        };
+        match serde_json::to_vec(&self.last) {
+            Ok(content) => {
+                self.files.put(self.file.clone(), content, purpose);
+                self.written = Some((self.last.look.clone(), now));
             },
+            Err(problem) => tracing::warn!("{}: {problem}", purpose.failure),
         }
     }
 }
 
 /// The look on disk, if it can be read and is of this one. What cannot be read is told, once: it is removed.
-fn read(file: &Path, node: &NodeId) -> Option<Look> {
-    match LastLook::read(file) {
+fn read(file: &Path, node: &NodeId, files: &StateFiles) -> Option<Look> {
+    let path = file.to_owned();
+    let read = in_time(move || LastLook::read(&path));
+    match read.unwrap_or_else(|| Err(io::Error::from(ErrorKind::TimedOut))) {
         Ok(last) => last.filter(|last| last.node == *node).map(|last| last.look),
         Err(problem) => {
             tracing::warn!("{}: this look is damaged and is not used: {problem}", file.display());
-            forget(file);
+            forget(file, files);
             None
         },
     }
 }
 
 /// What is started by a person begins anew: removes what was kept of an earlier run.
-pub(crate) fn forget(file: &Path) {
-    if let Err(problem) = fs::remove_file(file)
-        && problem.kind() != ErrorKind::NotFound
-    {
-        tracing::warn!("{}: what an earlier run left stays: {problem}", file.display());
-    }
+pub(crate) fn forget(file: &Path, files: &StateFiles) {
+    files.remove(file.to_owned(), format!("{}: what an earlier run left stays", file.display()));
 }

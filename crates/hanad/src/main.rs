@@ -16,12 +16,14 @@ mod link_process;
 mod log;
 mod look_keeper;
 mod neighbours;
+mod output;
 mod own_program;
 mod reloader;
 mod run_record;
 mod service_manager;
 mod signals;
 mod state_dir;
+mod state_files;
 mod timekeeper;
 mod watchdog;
 
@@ -188,10 +190,14 @@ fn run(
             link.order(order);
         }
     };
-    let timekeeper = Timekeeper::new(&node, config.timeline, state.timeline(), order);
+    let files = state.files().clone();
+    let timeline = (state.timeline(), files.clone());
+    let timekeeper = Timekeeper::new(&node, config.timeline, timeline, order);
     let reloader = Reloader::start(arguments.config.clone(), &config, events.clone())?;
     let daemon = Daemon::new(node, config, reloader, state, events, timekeeper);
-    match daemon.run(&inbox, &watchdog)? {
+    let outcome = daemon.run(&inbox, &watchdog);
+    files.flush(LAST_LINES);
+    match outcome? {
         Ending::Displaced(id) => anyhow::bail!(
             "another machine is called '{id}' too, and was there first; {}. What this one launched goes on",
             host.give_way()

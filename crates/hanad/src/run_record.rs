@@ -1,5 +1,4 @@
 use std::fs;
-use std::io;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
@@ -9,6 +8,10 @@ use hana_process::ProcessRecord;
 use hana_protocol::NodeId;
 use serde::Deserialize;
 use serde::Serialize;
+
+use crate::state_files::PATIENCE;
+use crate::state_files::Purpose;
+use crate::state_files::StateFiles;
 
 /// What is written down of a visualization, so that a daemon that comes after this one can go on with it: which
 /// process it is, and what its supervisor had in mind. Whatever can be missed without taking another process for
@@ -49,38 +52,43 @@ const fn yes() -> bool {
 
 /// The directory of the records: a small file for each visualization that is listed.
 #[derive(Debug, Clone)]
-pub(crate) struct RunRecords(PathBuf);
+pub(crate) struct RunRecords {
+    directory: PathBuf,
+    files: StateFiles,
+}
 
 /// The ends of the names of the files there.
 const RECORD: &str = "json";
-const BEING_WRITTEN: &str = "json.new";
 const UNREADABLE: &str = "json.unreadable";
 const GOODBYE: &str = "closed";
 
 impl RunRecords {
-    pub(crate) const fn new(directory: PathBuf) -> Self {
-        Self(directory)
+    pub(crate) const fn new(directory: PathBuf, files: StateFiles) -> Self {
+        Self { directory, files }
     }
 
     fn file(&self, node: &str, end: &str) -> PathBuf {
-        self.0.join(format!("{node}.{end}"))
+        self.directory.join(format!("{node}.{end}"))
     }
 
-    /// Writes a record, at once and whole or not at all.
-    pub(crate) fn write(&self, record: &RunRecord) -> io::Result<()> {
+    /// Has a record written, whole or not at all, and again when it is deleted. Waits for that for a moment: what is
+    /// decided shall be on disk before it is done.
+    pub(crate) fn write(&self, record: &RunRecord) -> serde_json::Result<()> {
         let node = record.node.as_str();
-        fs::create_dir_all(&self.0)?;
-        let (new, file) = (self.file(node, BEING_WRITTEN), self.file(node, RECORD));
-        let written = fs::write(&new, serde_json::to_vec_pretty(record)?);
-        written.and_then(|()| fs::rename(&new, &file)).inspect_err(|_| {
-            fs::remove_file(&new).ok();
-        })
+        let purpose = Purpose {
+            failure: format!("'{node}' cannot be written down"),
+            consequence: "it runs, but a daemon that is started again might not take it over",
+        };
+        self.files.put(self.file(node, RECORD), serde_json::to_vec_pretty(record)?, purpose);
+        self.files.flush(PATIENCE);
+        Ok(())
     }
 
     /// Forgets one that is not listed any more.
-    pub(crate) fn remove(&self, node: &NodeId) -> io::Result<()> {
-        self.forget_goodbye(node)?;
-        remove(&self.file(node.as_str(), RECORD))
+    pub(crate) fn remove(&self, node: &NodeId) {
+        self.forget_goodbye(node);
+        let failure = format!("what was written down of '{node}' stays");
+        self.files.remove(self.file(node.as_str(), RECORD), failure);
     }
 
     /// The file with which a program says that a person closed it, to a daemon that is away.
@@ -89,20 +97,21 @@ impl RunRecords {
     }
 
     /// What an earlier run has said of itself is not this one's.
-    pub(crate) fn forget_goodbye(&self, node: &NodeId) -> io::Result<()> {
-        remove(&self.goodbye_of(node))
+    pub(crate) fn forget_goodbye(&self, node: &NodeId) {
+        let failure = format!("what an earlier run of '{node}' left stays");
+        self.files.remove(self.goodbye_of(node), failure);
     }
 
     /// Every record that an earlier daemon has left. What cannot be read is told, and put aside so that it is
     /// told once.
     pub(crate) fn read(&self) -> Vec<RunRecord> {
-        let entries = match fs::read_dir(&self.0) {
+        let entries = match fs::read_dir(&self.directory) {
             Ok(entries) => entries,
             Err(problem) if problem.kind() == ErrorKind::NotFound => return vec![],
             Err(problem) => {
                 tracing::warn!(
                     "{}: what an earlier daemon launched cannot be found: {problem}",
-                    self.0.display()
+                    self.directory.display()
                 );
                 return vec![];
             },
@@ -165,19 +174,16 @@ fn parse(text: &str, name: &str) -> Result<RunRecord, String> {
     }
 }
 
-fn remove(file: &Path) -> io::Result<()> {
-    match fs::remove_file(file) {
-        Err(problem) if problem.kind() != ErrorKind::NotFound => Err(problem),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use hana_process::PidFingerprint;
 
     use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
 
     fn record(node: &str) -> RunRecord {
         let fingerprint = PidFingerprint { pid: 4711, started: "boot/1".into() };
@@ -206,7 +212,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_until_it_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let records = RunRecords::new(dir.path().join("run"));
+        let records = RunRecords::new(dir.path().join("run"), StateFiles::start());
         assert!(records.read().is_empty());
         let (first, second) = (record("ripples"), record("ripples-2"));
         records.write(&second).unwrap();
@@ -215,15 +221,16 @@ mod tests {
         assert_eq!(records.read(), [first.clone(), second]);
         assert_eq!(names(&dir.path().join("run")), ["ripples-2.json", "ripples.json"]);
         fs::write(records.goodbye_of(&first.node), "").unwrap();
-        records.remove(&first.node).unwrap();
-        records.remove(&first.node).unwrap();
+        records.remove(&first.node);
+        records.remove(&first.node);
+        assert!(records.files.flush(SOON));
         assert_eq!(names(&dir.path().join("run")), ["ripples-2.json"]);
     }
 
     #[test]
     fn what_cannot_be_read_is_put_aside_and_what_can_be_saved_is_saved() {
         let dir = tempfile::tempdir().unwrap();
-        let records = RunRecords::new(dir.path().into());
+        let records = RunRecords::new(dir.path().into(), StateFiles::start());
         let text = serde_json::to_string(&record("ripples")).unwrap();
         fs::write(dir.path().join("ripples.json"), &text[..text.len() / 2]).unwrap();
         fs::write(dir.path().join("empty.json"), "").unwrap();
@@ -239,7 +246,8 @@ mod tests {
         let [saved] = read.as_slice() else { unreachable!("{read:?}") };
         assert_eq!((saved.node.as_str(), saved.name.as_str()), ("damaged", ""));
         assert_eq!(saved.process, record("ripples").process);
-        records.remove(&saved.node).unwrap();
+        records.remove(&saved.node);
+        assert!(records.files.flush(SOON));
         assert!(records.read().is_empty());
         assert_eq!(
             names(dir.path()),

@@ -10,6 +10,7 @@ use hana_protocol::NodeId;
 use thiserror::Error;
 
 use crate::run_record::RunRecords;
+use crate::state_files::StateFiles;
 
 /// Where the daemon of one host keeps what shall outlive it: `HANA_STATE` or the user's state directory,
 /// then the host's id, so that several daemons on one machine never meet.
@@ -17,6 +18,7 @@ use crate::run_record::RunRecords;
 pub(crate) struct StateDir {
     dir: PathBuf,
     host: NodeId,
+    files: StateFiles,
 }
 
 /// The state directory that was wished for cannot be written. The daemon goes on with another.
@@ -66,7 +68,7 @@ impl StateDir {
         let usable = wished
             .clone()
             .and_then(|dir| check(&dir).map(|()| dir).map_err(|problem| problem.to_string()));
-        let of = |dir| Self { dir, host: host.clone() };
+        let of = |dir| Self { dir, host: host.clone(), files: StateFiles::start() };
         let problem = match usable {
             Ok(dir) => return (of(dir), None),
             Err(problem) => problem,
@@ -101,7 +103,19 @@ impl StateDir {
 
     /// What is written down of what runs.
     pub(crate) fn run_records(&self) -> RunRecords {
-        RunRecords::new(self.dir.join(RUN))
+        RunRecords::new(self.dir.join(RUN), self.files.clone())
+    }
+
+    /// What keeps the small files.
+    pub(crate) const fn files(&self) -> &StateFiles {
+        &self.files
+    }
+
+    /// Where a look is put that cannot be written where it belongs; none where there is no such place.
+    pub(crate) fn spare_look_of(&self, node: &NodeId) -> Option<PathBuf> {
+        let dir = spare_base().join(self.host.as_str()).join("looks");
+        private_dir(&spare_base()).and_then(|()| fs::create_dir_all(&dir)).ok()?;
+        Some(dir.join(format!("{node}.json")))
     }
 
     /// The file with the last look of a visualization.

@@ -33,6 +33,9 @@ use hana_protocol::role;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::state_files::Purpose;
+use crate::state_files::StateFiles;
+
 /// Keeps the timeline of this host: does what [`Ensemble`] says, with the mesh, the clock and the disk.
 pub(crate) struct Timekeeper {
     ensemble: Ensemble,
@@ -57,12 +60,12 @@ impl Timekeeper {
     pub(crate) fn new(
         node: &Node<role::Daemon>,
         first: Timeline,
-        file: PathBuf,
+        (file, files): (PathBuf, StateFiles),
         link: impl Fn(LinkOrder) + Send + 'static,
     ) -> Self {
         let now = local_us();
         let host = node.host().clone();
-        let (memory, before) = Memory::of(file);
+        let (memory, before) = Memory::of(file, files);
         let resumed = before.and_then(|said| Ensemble::resuming(host.clone(), &said, now));
         let begins = || Ensemble::new(host.clone(), first.moved_by(-first.beat_at(now)), now);
         Self {
@@ -178,9 +181,8 @@ impl Timekeeper {
 /// What is written down, so that a daemon that is started again goes on where it was.
 struct Memory {
     file: PathBuf,
+    files: StateFiles,
     kept: Option<HostTimeline>,
-    /// Said once.
-    complained: bool,
 }
 
 /// The file.
@@ -199,7 +201,7 @@ const SAME_BOOT_US: u64 = 3_000_000;
 
 impl Memory {
     /// And what is written there, if it is of this boot.
-    fn of(file: PathBuf) -> (Self, Option<HostTimeline>) {
+    fn of(file: PathBuf, files: StateFiles) -> (Self, Option<HostTimeline>) {
         let read = Self::read(&file).unwrap_or_else(|problem| {
             tracing::warn!("{}: the last beat is not known: {problem}", file.display());
             None
@@ -211,7 +213,7 @@ impl Memory {
             passed.zip(by_wall).is_some_and(|(a, b)| a.abs_diff(b) < SAME_BOOT_US)
         };
         let before = read.filter(is_of_this_boot).map(|kept| kept.said);
-        (Self { file, kept: before.clone(), complained: false }, before)
+        (Self { file, files, kept: None }, before)
     }
 
     fn read(file: &Path) -> io::Result<Option<Kept>> {
@@ -237,18 +239,13 @@ impl Memory {
             return;
         }
         let kept = Kept { unix_ms: unix_ms(), local_us: local_us(), said: said.clone() };
-        let new = self.file.with_extension("new");
-        let written = serde_json::to_vec(&kept)
-            .map_err(io::Error::from)
-            .and_then(|bytes| fs::write(&new, bytes))
-            .and_then(|()| fs::rename(&new, &self.file));
-        if let Err(problem) = written
-            && !std::mem::replace(&mut self.complained, true)
-        {
-            tracing::warn!(
-                "{}: the beat is not written down ({problem}); a daemon that is started again begins at 0",
-                self.file.display()
-            );
+        let purpose = Purpose {
+            failure: format!("{}: the beat is not written down", self.file.display()),
+            consequence: "a daemon that is started again begins with an older one, or at 0",
+        };
+        match serde_json::to_vec(&kept) {
+            Ok(content) => self.files.put(self.file.clone(), content, purpose),
+            Err(problem) => tracing::warn!("{}: {problem}", purpose.failure),
         }
         self.kept = Some(said.clone());
     }
@@ -265,7 +262,12 @@ mod tests {
     fn what_is_written_down_is_gone_on_from_and_written_again_only_when_it_is_another() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("timeline.json");
-        let (mut memory, before) = Memory::of(file.clone());
+        let files = StateFiles::start();
+        let reread = || {
+            assert!(files.flush(Duration::from_secs(20)));
+            Memory::of(file.clone(), StateFiles::start()).1
+        };
+        let (mut memory, before) = Memory::of(file.clone(), files.clone());
         assert_eq!(before, None);
         let now = local_us();
         let mut said = HostTimeline {
@@ -286,20 +288,22 @@ mod tests {
             jump: None,
         };
         memory.keep(&said);
-        let (_, before) = Memory::of(file.clone());
+        let before = reread();
         assert_eq!(before.as_ref(), Some(&said));
         let first = said.clone();
         (said.at_us, said.beat) = (now + 60_000_000, 147.0);
         memory.keep(&said);
-        assert_eq!(Memory::of(file.clone()).1, Some(first), "it follows from what is written");
+        assert_eq!(reread(), Some(first), "it follows from what is written");
         said.playing = false;
         memory.keep(&said);
-        assert_eq!(Memory::of(file.clone()).1, Some(said.clone()));
-        // Written before the machine was started again.
+        assert_eq!(reread(), Some(said.clone()));
+        // Written before the machine was started again, by another daemon.
+        files.remove(file.clone(), String::new());
+        assert!(files.flush(Duration::from_secs(20)));
         let kept = Kept { unix_ms: unix_ms() - 3_600_000, local_us: now, said };
         fs::write(&file, serde_json::to_vec(&kept).unwrap()).unwrap();
-        assert_eq!(Memory::of(file.clone()).1, None);
+        assert_eq!(reread(), None);
         fs::write(&file, "{").unwrap();
-        assert_eq!(Memory::of(file).1, None);
+        assert_eq!(reread(), None);
     }
 }

@@ -1,10 +1,13 @@
 //! A daemon that comes after another takes over what that one launched.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
 
+use hana_network::LastLook;
 use hana_network::unix_ms;
 use hana_process::AdoptError;
 use hana_process::Found;
@@ -17,14 +20,18 @@ use hana_process::Policy;
 use hana_process::Preset;
 use hana_process::Process;
 use hana_process::ProcessEvent;
+use hana_process::RunningLaunch;
 use hana_protocol::Exit;
 use hana_protocol::HealthWatch;
+use hana_protocol::NodeId;
 use hana_protocol::ProcessState;
 
 use super::Daemon;
 use super::DaemonEvent;
 use crate::keeper::Keeper;
 use crate::keeper::Run;
+use crate::output::LogFeed;
+use crate::output::Output;
 use crate::run_record::RunRecord;
 
 impl Daemon {
@@ -32,9 +39,63 @@ impl Daemon {
     /// has ended since is treated by policy. To be called once this daemon has the host's place on the
     /// mesh, so that of two daemons only one does it.
     pub(super) fn adopt(&mut self) {
-        for record in self.state.run_records().read() {
+        let records = self.state.run_records().read();
+        let known: BTreeSet<NodeId> = records.iter().map(|record| record.node.clone()).collect();
+        for record in records {
             self.adopt_one(record);
         }
+        for record in self.unrecorded().filter(|record| !known.contains(&record.node)) {
+            tracing::warn!(
+                "no record is left of '{}', which an earlier daemon launched; its environment says which process it is",
+                record.node
+            );
+            self.adopt_one(record);
+        }
+    }
+
+    /// Records of what an earlier daemon of this host, with this state directory, launched and still runs, as the
+    /// environment of the processes has it. That a launch has a record already is for the caller to see.
+    fn unrecorded(&self) -> impl Iterator<Item = RunRecord> {
+        let found: Vec<RunRecord> =
+            RunningLaunch::all().into_iter().filter_map(|launch| self.record_of(launch)).collect();
+        found.into_iter()
+    }
+
+    fn record_of(&self, launch: RunningLaunch) -> Option<RunRecord> {
+        let RunningLaunch { mut process, variables } = launch;
+        let variable = |name: &str| variables.get(name).map(String::as_str);
+        let node = NodeId::new(variable("HANA_NODE")?).ok()?;
+        let goodbye = self.state.run_records().goodbye_of(&node).display().to_string();
+        let is_ours = variable("HANA_HOST") == Some(self.node.host().as_str())
+            && variable("HANA_GOODBYE") == Some(&goodbye);
+        if !is_ours {
+            return None;
+        }
+        let pid = process.fingerprint.pid;
+        let places = [Some(self.state.output_of(&node)), self.state.spare_output_of(&node)];
+        process.output = places.into_iter().flatten().find(|place| is_output_of(pid, place));
+        let name = variable(ENTRY_VARIABLE).map_or_else(|| self.entry_of(&node), String::from);
+        Some(RunRecord {
+            output: process.output.clone(),
+            process: Some(process),
+            launching: None,
+            name,
+            joins: variable(LastLook::VARIABLE).is_some(),
+            launched_ms: unix_ms(),
+            first_line: 0,
+            memory: Memory::default(),
+            node,
+        })
+    }
+
+    /// The entry of the catalogue that a node without one in its environment has most likely been launched from.
+    fn entry_of(&self, node: &NodeId) -> String {
+        let name = node.as_str();
+        let numbered = name.rsplit_once('-').map(|(name, _)| name);
+        let of_number = numbered.filter(|numbered| {
+            self.catalogue.get(name).is_err() && self.catalogue.get(numbered).is_ok()
+        });
+        of_number.unwrap_or(name).into()
     }
 
     fn adopt_one(&mut self, mut record: RunRecord) {
@@ -87,11 +148,10 @@ impl Daemon {
             swept(hana_process::sweep_marked(mark));
         }
         let process = record.process.clone();
-        let follower = Self::output_so_far(keeper);
-        let Some(process) = process else { return Ok(Self::ended(keeper, follower, goodbye)) };
+        let Some(process) = process else { return Ok(Self::ended(keeper, goodbye)) };
         if !memory.has_process() {
             swept(process.sweep());
-            return Ok(Self::ended(keeper, follower, goodbye));
+            return Ok(Self::ended(keeper, goodbye));
         }
         let (events, told, note) = (self.events.clone(), id.clone(), goodbye.to_owned());
         let incarnation = memory.incarnation();
@@ -114,21 +174,28 @@ impl Daemon {
                 let limits = keeper.supervisor.policy().health.limits;
                 let was_slow = memory.state() == ProcessState::Slow;
                 keeper.health = Some(HealthWatch::of_known(limits, was_slow, Instant::now()));
-                keeper.run = Some(Run { process: adopted, follower });
+                let output = self.output_so_far(keeper, pid);
+                keeper.run = Some(Run { process: adopted, output });
                 Ok(Found::Running { pid })
             },
             Err(AdoptError::Gone { .. }) => {
                 swept(process.sweep());
-                Ok(Self::ended(keeper, follower, goodbye))
+                Ok(Self::ended(keeper, goodbye))
             },
             Err(problem) => Err(problem),
         }
     }
 
     /// Its process is gone: its last words are kept.
-    fn ended(keeper: &mut Keeper, mut follower: LogFollower, goodbye: &Path) -> Found {
-        let had_process = keeper.record().memory.has_process();
-        keeper.remember(follower.finish().unwrap_or_default());
+    fn ended(keeper: &mut Keeper, goodbye: &Path) -> Found {
+        let record = keeper.record();
+        let had_process = record.memory.has_process();
+        if let Some(output) = record.output.clone() {
+            let first_line = record.first_line;
+            Output::read_history(&keeper.feed, move || {
+                LogFollower::resume(output, None, LogLimits::default(), first_line)
+            });
+        }
         keeper.note_swept();
         match (goodbye.exists(), had_process) {
             (true, _) => Found::Ended(MissedEnd::ClosedByPerson),
@@ -153,19 +220,35 @@ impl Daemon {
     }
 
     /// Follows the output of a run on from where it is; its last lines are there for who asks.
-    fn output_so_far(keeper: &Keeper) -> LogFollower {
+    fn output_so_far(&self, keeper: &Keeper, pid: u32) -> Output {
         let record = keeper.record();
-        let Some(output) = &record.output else { return LogFollower::of_nothing() };
-        let limits = LogLimits::default();
-        match LogFollower::resume(output, limits, record.first_line) {
-            Ok(follower) => {
-                keeper.remember(follower.tail(limits.tail));
-                follower
-            },
-            Err(problem) => {
-                tracing::warn!("what '{}' wrote so far: {problem}", record.node);
-                LogFollower::new(output, limits)
-            },
-        }
+        let Some(output) = record.output.clone() else { return Output::none(self.budget.clone()) };
+        let first_line = record.first_line;
+        Output::follow(keeper.feed.clone(), move || {
+            // Deleted while no daemon ran, or before: it writes on into a file without a name.
+            let nameless = hana_process::nameless_output_of(pid, &output);
+            let limits = LogLimits::default();
+            LogFollower::resume(output, nameless.as_deref(), limits, first_line)
+        })
     }
+}
+
+/// Follows the output of a process that was launched just now.
+pub(super) fn follow_output(feed: &LogFeed, process: &mut Process) -> Output {
+    let path = process.output().file().map(Path::to_owned);
+    match path.zip(process.take_output_file()) {
+        Some((path, file)) => Output::follow(feed.clone(), move || {
+            Ok(LogFollower::of_file(path, file, LogLimits::default()))
+        }),
+        None => Output::none(feed.budget.clone()),
+    }
+}
+
+/// The variable of the environment with the entry of the catalogue that a process was launched from.
+pub(super) const ENTRY_VARIABLE: &str = "HANA_ENTRY";
+
+/// Whether a process writes its output to that file, deleted or not.
+fn is_output_of(pid: u32, file: &Path) -> bool {
+    hana_process::nameless_output_of(pid, file).is_some()
+        || fs::read_link(format!("/proc/{pid}/fd/1")).is_ok_and(|link| link == file)
 }

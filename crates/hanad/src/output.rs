@@ -1,0 +1,310 @@
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use hana_network::Publisher;
+use hana_process::Line;
+use hana_process::LogFollower;
+use hana_process::OutputNews;
+use hana_process::OutputReader;
+use hana_process::in_megabytes;
+use hana_protocol::LogLine;
+use hana_protocol::NodeId;
+use hana_protocol::Stream;
+
+use crate::complaint::Complaint;
+use crate::last_words::error_words;
+use crate::last_words::last_words;
+use crate::state_files::PATIENCE;
+
+/// The output of one run of a visualization: read on a thread of its own, kept for who comes late, and published.
+pub(crate) struct Output {
+    reader: Option<OutputReader>,
+    budget: LineBudget,
+}
+
+/// Where the lines of one visualization go.
+#[derive(Clone)]
+pub(crate) struct LogFeed {
+    pub(crate) node: NodeId,
+    pub(crate) publisher: Publisher<LogLine>,
+    pub(crate) last_lines: Arc<Mutex<VecDeque<LogLine>>>,
+    pub(crate) budget: LineBudget,
+}
+
+/// How many of its last lines are kept for who comes late.
+const LAST_LINES: usize = 200;
+/// From one line about dropped output to the next.
+const BETWEEN: Duration = Duration::from_secs(10);
+
+impl Output {
+    /// Of a process whose output goes nowhere.
+    pub(crate) const fn none(budget: LineBudget) -> Self {
+        Self { reader: None, budget }
+    }
+
+    /// Follows what `begin` makes, which may read files.
+    pub(crate) fn follow(
+        feed: LogFeed,
+        begin: impl FnOnce() -> io::Result<LogFollower> + Send + 'static,
+    ) -> Self {
+        let budget = feed.budget.clone();
+        let node = feed.node.clone();
+        let mut desk = Desk::new(feed);
+        match OutputReader::start(begin, move |news| desk.take(news, Instant::now())) {
+            Ok(reader) => Self { reader: Some(reader), budget },
+            Err(problem) => {
+                tracing::warn!(
+                    "the output of '{node}' is not followed, and its file may grow: the system has no thread for it: {problem}"
+                );
+                Self::none(budget)
+            },
+        }
+    }
+
+    /// Reads what a process has left that ended while no daemon ran. None of it is published.
+    pub(crate) fn read_history(
+        feed: &LogFeed,
+        begin: impl FnOnce() -> io::Result<LogFollower> + Send + 'static,
+    ) {
+        let (feed, budget) = (feed.clone(), feed.budget.clone());
+        let reader = OutputReader::start(begin, move |news| match news {
+            OutputNews::History(lines) | OutputNews::Lines(lines) => feed.remember(lines),
+            OutputNews::Dropped(_) => {},
+            OutputNews::Trouble(problem) => {
+                tracing::warn!("what '{}' wrote last: {problem}", feed.node);
+            },
+        });
+        let output = Self { reader: reader.ok(), budget };
+        output.finish();
+    }
+
+    /// The number of the line that its file begins with; none where that is not known yet.
+    pub(crate) fn first_line(&self) -> Option<u64> {
+        self.reader.as_ref().and_then(OutputReader::first_line)
+    }
+
+    /// The process has ended: its last lines are read. Waits for them for a moment.
+    pub(crate) fn finish(&self) {
+        if let Some(reader) = &self.reader {
+            reader.finish();
+            self.budget.wait_for(reader);
+        }
+    }
+}
+
+impl LogFeed {
+    /// Keeps lines for who asks, without publishing them.
+    pub(crate) fn remember(&self, lines: Vec<Line>) {
+        lines.into_iter().map(log_line).for_each(|line| self.keep(line));
+    }
+
+    /// A new run begins: its lines are counted anew.
+    pub(crate) fn clear(&self) {
+        self.lines().clear();
+    }
+
+    /// The last words of an instance that crashed: the message of a panic, an error, else the last line.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        last_words(self.lines().iter().map(|line| line.text.as_str()))
+    }
+
+    /// The error that the last lines report; none where they report no error.
+    pub(crate) fn error_words(&self) -> Option<String> {
+        error_words(self.lines().iter().map(|line| line.text.as_str()))
+    }
+
+    fn publish(&self, lines: Vec<Line>) {
+        for line in lines {
+            let line = log_line(line);
+            // What does not fit is in the file, and kept for who asks.
+            if self.budget.allows(line.text.len(), Instant::now())
+                && let Err(problem) = self.publisher.publish(&line)
+            {
+                tracing::debug!("{problem}");
+            }
+            self.keep(line);
+        }
+    }
+
+    fn keep(&self, line: LogLine) {
+        let mut last = self.lines();
+        if last.len() >= LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+
+    fn lines(&self) -> MutexGuard<'_, VecDeque<LogLine>> {
+        self.last_lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn log_line(line: Line) -> LogLine {
+    LogLine { number: line.number, stream: Stream::Output, text: line.text }
+}
+
+/// What the reader's thread has.
+struct Desk {
+    feed: LogFeed,
+    complaint: Complaint,
+    dropped: DroppedBytes,
+}
+
+impl Desk {
+    fn new(feed: LogFeed) -> Self {
+        Self { feed, complaint: Complaint::default(), dropped: DroppedBytes::default() }
+    }
+
+    fn take(&mut self, news: OutputNews, now: Instant) {
+        let mut dropped = 0;
+        match news {
+            OutputNews::History(lines) => self.feed.remember(lines),
+            OutputNews::Lines(lines) => self.feed.publish(lines),
+            OutputNews::Dropped(bytes) => dropped = bytes,
+            OutputNews::Trouble(problem) if self.complaint.is_news(&problem) => {
+                tracing::warn!("the output of '{}': {problem}", self.feed.node);
+            },
+            OutputNews::Trouble(_) => {},
+        }
+        if let Some(bytes) = self.dropped.add(dropped, now) {
+            log_dropped(&self.feed.node, bytes);
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        if self.dropped.bytes > 0 {
+            log_dropped(&self.feed.node, self.dropped.bytes);
+        }
+    }
+}
+
+fn log_dropped(node: &NodeId, bytes: u64) {
+    tracing::warn!(
+        "dropped {} of output of '{node}': it writes more than is kept",
+        in_megabytes(bytes)
+    );
+}
+
+/// Counts what is dropped, to be logged now and then. Pure.
+#[derive(Debug, Default)]
+struct DroppedBytes {
+    bytes: u64,
+    logged: Option<Instant>,
+}
+
+impl DroppedBytes {
+    /// The number to log now.
+    fn add(&mut self, bytes: u64, now: Instant) -> Option<u64> {
+        self.bytes += bytes;
+        let is_due = self.logged.is_none_or(|at| now.saturating_duration_since(at) >= BETWEEN);
+        (is_due && self.bytes > 0).then(|| {
+            self.logged = Some(now);
+            std::mem::take(&mut self.bytes)
+        })
+    }
+}
+
+/// What all visualizations of a daemon together may publish of their output: many that write a lot shall not fill the
+/// links of the mesh.
+#[derive(Debug, Clone)]
+pub(crate) struct LineBudget(Arc<Mutex<Budget>>);
+
+#[derive(Debug)]
+struct Budget {
+    lines: f64,
+    bytes: f64,
+    at: Instant,
+    /// A disk did not answer in time; it is not waited for again before this.
+    slow_until: Option<Instant>,
+}
+
+/// Twice what one visualization may publish.
+const LINES_PER_SECOND: f64 = 4000.0;
+const BYTES_PER_SECOND: f64 = 2_000_000.0;
+/// How long a disk that did not answer in time is not waited for.
+const SLOW: Duration = Duration::from_secs(5);
+
+impl LineBudget {
+    pub(crate) fn new() -> Self {
+        let (lines, bytes) = (LINES_PER_SECOND, BYTES_PER_SECOND);
+        Self(Arc::new(Mutex::new(Budget { lines, bytes, at: Instant::now(), slow_until: None })))
+    }
+
+    /// Whether a line of so many bytes may be published now.
+    fn allows(&self, bytes: usize, now: Instant) -> bool {
+        self.budget().allows(bytes, now)
+    }
+
+    /// Waits for a reader to finish, but not for one after the other.
+    fn wait_for(&self, reader: &OutputReader) {
+        let now = Instant::now();
+        let is_slow = self.budget().slow_until.is_some_and(|until| now < until);
+        let patience = if is_slow { Duration::ZERO } else { PATIENCE };
+        if !reader.wait(patience) {
+            self.budget().slow_until = Some(now + SLOW);
+        }
+    }
+
+    fn budget(&self) -> MutexGuard<'_, Budget> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Budget {
+    fn allows(&mut self, bytes: usize, now: Instant) -> bool {
+        let seconds = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = self.at.max(now);
+        self.lines = seconds.mul_add(LINES_PER_SECOND, self.lines).min(LINES_PER_SECOND);
+        self.bytes = seconds.mul_add(BYTES_PER_SECOND, self.bytes).min(BYTES_PER_SECOND);
+        let bytes = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+        let allows = self.lines >= 1.0 && self.bytes >= bytes;
+        if allows {
+            self.lines -= 1.0;
+            self.bytes -= bytes;
+        }
+        allows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_output_is_logged_at_once_and_then_every_ten_seconds() {
+        let begin = Instant::now();
+        let mut dropped = DroppedBytes::default();
+        assert_eq!(dropped.add(0, begin), None);
+        let logged: Vec<u64> = (0..3000)
+            .filter_map(|tick| dropped.add(1000, begin + Duration::from_millis(tick * 10)))
+            .collect();
+        assert_eq!(logged, [1000, 1_000_000, 1_000_000]);
+        assert_eq!(dropped.bytes, 999_000);
+    }
+
+    #[test]
+    fn fifty_that_write_a_lot_publish_no_more_than_their_share() {
+        let budget = LineBudget::new();
+        let begin = Instant::now();
+        let published = |length: usize, from: Duration| {
+            let lines = (0..100_000_u64).filter(|line| {
+                budget.allows(length, begin + from + Duration::from_micros(line * 100))
+            });
+            lines.count()
+        };
+        let short = published(100, Duration::ZERO);
+        assert!((40_000..=45_000).contains(&short), "{short}");
+        let long = published(4096, Duration::from_secs(20));
+        assert!((4000..=6000).contains(&long), "{long}");
+        let gone = published(usize::MAX, Duration::from_secs(40));
+        assert_eq!(gone, 0);
+    }
+}

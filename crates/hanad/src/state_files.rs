@@ -1,0 +1,378 @@
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs;
+use std::fs::Metadata;
+use std::io;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use crate::complaint::Complaint;
+
+/// Keeps small files as the daemon wants them, on a thread of its own.
+///
+/// The daemon's loop only says what a file is to hold: a disk that is slow, full, read-only or gone holds nothing up. A
+/// file that is deleted, replaced or could not be written is written again, with its newest content, within a second.
+/// At most one content of each file waits.
+#[derive(Debug, Clone)]
+pub(crate) struct StateFiles {
+    shared: Arc<Shared>,
+}
+
+/// What a file is for, in the words of a log line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Purpose {
+    /// What is not written, such as "the look of 'ripples' is not kept".
+    pub(crate) failure: String,
+    /// What follows from that.
+    pub(crate) consequence: &'static str,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<PathBuf, Wanted>,
+    /// Those that are to be looked at now.
+    due: BTreeSet<PathBuf>,
+    /// How many rounds the thread has been asked for, and how many it has made.
+    asked: u64,
+    done: u64,
+    /// The round that was waited for in vain.
+    overdue: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    /// None: there shall be no such file.
+    content: Option<Arc<[u8]>>,
+    purpose: Purpose,
+    /// The file as it was written.
+    written: Option<Seen>,
+    complaint: Complaint,
+}
+
+/// What shows that a file is still the one that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    length: u64,
+    modified: Option<SystemTime>,
+    number: u64,
+}
+
+/// How often each file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long the loop waits for a file at most. A disk that can be worked with takes a thousandth of it.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
+
+impl StateFiles {
+    /// Starts the thread.
+    pub(crate) fn start() -> Self {
+        let shared = Arc::new(Shared::default());
+        let of_thread = Arc::clone(&shared);
+        let spawned =
+            thread::Builder::new().name("state files".into()).spawn(move || of_thread.keep_files());
+        if let Err(problem) = spawned {
+            tracing::error!(
+                "no state is kept, since the system has no thread for it ({problem}); end other programs and start hanad again"
+            );
+        }
+        Self { shared }
+    }
+
+    /// The file shall have this content from now on.
+    pub(crate) fn put(&self, file: PathBuf, content: Vec<u8>, purpose: Purpose) {
+        let mut state = self.shared.state();
+        let known = state.files.get(&file);
+        if known.is_some_and(|known| {
+            known.written.is_some() && known.content.as_deref() == Some(content.as_slice())
+        }) {
+            return;
+        }
+        state.want(file, Some(content.into()), purpose);
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// There shall be no such file from now on; `failure` is the log line for one that stays.
+    pub(crate) fn remove(&self, file: PathBuf, failure: String) {
+        let purpose = Purpose { failure, consequence: "it may be taken for newer than it is" };
+        self.shared.state().want(file, None, purpose);
+        self.shared.changed.notify_all();
+    }
+
+    /// The file is left as it is from now on.
+    pub(crate) fn release(&self, file: &Path) {
+        self.shared.state().files.remove(file);
+    }
+
+    /// Has the thread look now whether the file is as it shall be.
+    pub(crate) fn check(&self, file: &Path) {
+        let mut state = self.shared.state();
+        state.due.insert(file.to_owned());
+        state.asked += 1;
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until all that was asked for has been tried, at most for `timeout`. After one wait that was too short there
+    /// is none until the thread has moved: it is stuck in a disk that does not answer.
+    pub(crate) fn flush(&self, timeout: Duration) -> bool {
+        let state = self.shared.state();
+        let round = state.asked;
+        if state.overdue.is_some_and(|overdue| state.done < overdue) {
+            return false;
+        }
+        let (mut state, _) = self
+            .shared
+            .changed
+            .wait_timeout_while(state, timeout, |state| state.done < round)
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_done = state.done >= round;
+        state.overdue = (!is_done).then_some(round);
+        is_done
+    }
+
+    /// What the file shall hold, if that could not be written.
+    pub(crate) fn unwritten(&self, file: &Path) -> Option<Arc<[u8]>> {
+        let state = self.shared.state();
+        let wanted = state.files.get(file).filter(|wanted| wanted.written.is_none())?;
+        wanted.content.clone()
+    }
+}
+
+impl State {
+    fn want(&mut self, file: PathBuf, content: Option<Arc<[u8]>>, purpose: Purpose) {
+        let complaint = self.files.remove(&file).map(|known| known.complaint).unwrap_or_default();
+        self.files.insert(file.clone(), Wanted { content, purpose, written: None, complaint });
+        self.due.insert(file);
+        self.asked += 1;
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread. It ends with the process.
+    fn keep_files(&self) {
+        loop {
+            let (due, round) = self.wait();
+            for file in due {
+                self.see_to(&file);
+            }
+            let mut state = self.state();
+            state.done = state.done.max(round);
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
+    /// The files to look at: those that are due, and once a second all.
+    fn wait(&self) -> (BTreeSet<PathBuf>, u64) {
+        let (mut state, timeout) = self
+            .changed
+            .wait_timeout_while(self.state(), LOOK, |state| state.due.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut due = std::mem::take(&mut state.due);
+        if timeout.timed_out() {
+            due.extend(state.files.keys().cloned());
+        }
+        (due, state.asked)
+    }
+
+    fn see_to(&self, file: &Path) {
+        let (content, written) = match self.state().files.get(file) {
+            Some(wanted) => (wanted.content.clone(), wanted.written.clone()),
+            None => return,
+        };
+        if written.is_some() && written == fs::metadata(file).ok().as_ref().map(Seen::of) {
+            return;
+        }
+        let outcome = content
+            .as_ref()
+            .map_or_else(|| remove(file).map(|()| None), |content| write(file, content).map(Some));
+        let mut state = self.state();
+        let Some(wanted) = state.files.get_mut(file) else { return };
+        let is_same = match (&wanted.content, &content) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        match outcome {
+            // Another content came meanwhile, and is due.
+            Ok(_) if !is_same => {},
+            Ok(None) => {
+                state.files.remove(file);
+            },
+            Ok(seen) => {
+                wanted.written = seen;
+                wanted.complaint.is_over();
+            },
+            Err(problem) => {
+                wanted.written = None;
+                if wanted.complaint.is_news(&problem) {
+                    let Purpose { failure, consequence } = &wanted.purpose;
+                    tracing::warn!(
+                        "{failure} ({problem}): {consequence}; it is tried again each second; mend the state directory, or set HANA_STATE to another"
+                    );
+                }
+            },
+        }
+    }
+}
+
+impl Seen {
+    #[cfg(unix)]
+    fn of(metadata: &Metadata) -> Self {
+        let number = std::os::unix::fs::MetadataExt::ino(metadata);
+        Self { length: metadata.len(), modified: metadata.modified().ok(), number }
+    }
+
+    #[cfg(not(unix))]
+    fn of(metadata: &Metadata) -> Self {
+        Self { length: metadata.len(), modified: metadata.modified().ok(), number: 0 }
+    }
+}
+
+/// Writes the file, whole or not at all.
+fn write(file: &Path, content: &[u8]) -> io::Result<Seen> {
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    file.parent().map_or(Ok(()), fs::create_dir_all)?;
+    let written = fs::write(&new, content)
+        .and_then(|()| fs::metadata(&new))
+        .and_then(|metadata| fs::rename(&new, file).map(|()| Seen::of(&metadata)));
+    written.inspect_err(|_| {
+        fs::remove_file(&new).ok();
+    })
+}
+
+fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(problem) if problem.kind() != ErrorKind::NotFound => Err(problem),
+        _ => Ok(()),
+    }
+}
+
+/// Does something with a disk on a thread of its own; none if that takes too long.
+pub(crate) fn in_time<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, done) = mpsc::channel();
+    thread::Builder::new()
+        .name("disk".into())
+        .spawn(move || {
+            sender.send(job()).ok();
+        })
+        .ok()?;
+    done.recv_timeout(PATIENCE * 2).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn purpose() -> Purpose {
+        Purpose { failure: "a look is not kept".into(), consequence: "it begins anew" }
+    }
+
+    #[track_caller]
+    fn eventually_holds(file: &Path, content: &str) {
+        let begun = Instant::now();
+        while fs::read_to_string(file).unwrap_or_default() != content {
+            assert!(begun.elapsed() < SOON, "{}: {:?}", file.display(), fs::read_to_string(file));
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn the_newest_content_is_written_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("looks/a.json");
+        let files = StateFiles::start();
+        for number in 0..100 {
+            files.put(file.clone(), number.to_string().into(), purpose());
+        }
+        assert!(files.flush(SOON));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "99");
+        assert_eq!(fs::read_dir(dir.path().join("looks")).unwrap().count(), 1);
+        files.remove(file.clone(), "it stays".into());
+        assert!(files.flush(SOON));
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn what_is_deleted_replaced_or_was_in_the_way_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, other) = (dir.path().join("run/a.json"), dir.path().join("run/b.json"));
+        let files = StateFiles::start();
+        files.put(file.clone(), "a".into(), purpose());
+        files.put(other.clone(), "b".into(), purpose());
+        assert!(files.flush(SOON));
+        fs::remove_dir_all(dir.path().join("run")).unwrap();
+        eventually_holds(&file, "a");
+        eventually_holds(&other, "b");
+        fs::write(&file, "x").unwrap();
+        eventually_holds(&file, "a");
+        // A directory in its place, as a disk that cannot be written.
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        fs::write(file.join("full"), "").unwrap();
+        files.check(&file);
+        assert!(files.flush(SOON));
+        assert_eq!(files.unwritten(&file).as_deref(), Some(b"a".as_slice()));
+        fs::remove_dir_all(&file).unwrap();
+        eventually_holds(&file, "a");
+        assert_eq!(files.unwritten(&file), None);
+        // What was given up is not made again.
+        files.remove(file.clone(), "it stays".into());
+        assert!(files.flush(SOON));
+        fs::remove_file(&other).unwrap();
+        eventually_holds(&other, "b");
+        assert!(!file.exists());
+    }
+
+    /// Opening a pipe to write, which no program reads, takes for ever.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_disk_that_does_not_answer_is_waited_for_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("a.json.new");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let files = StateFiles::start();
+        files.put(dir.path().join("a.json"), "a".into(), purpose());
+        let begun = Instant::now();
+        for _ in 0..100 {
+            assert!(!files.flush(Duration::from_millis(100)));
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        // It answers again.
+        thread::spawn(move || fs::read(pipe));
+        let begun = Instant::now();
+        while !files.flush(Duration::from_millis(100)) {
+            assert!(begun.elapsed() < SOON);
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(dir.path().join("a.json").exists());
+    }
+}
