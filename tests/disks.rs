@@ -437,6 +437,8 @@ fn a_disk_that_does_not_answer_holds_no_launch_up() {
     let (id, pid) = show::start(&host, &host, "pulse");
     draws(&host, &id, pid);
     show::hana(&host, ["set", "pulse", "zoom=0.5"]).ok();
+    // The look that it publishes, which the daemon has then too.
+    comes_back_with_zoom(&host, &id, 0, 0.5);
     host.kill(Signal::KILL, pid);
     // With its look, which is handed over in another place.
     comes_back_with_zoom(&host, &id, pid, 0.5);

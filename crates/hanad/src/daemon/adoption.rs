@@ -44,7 +44,10 @@ impl Daemon {
         for record in records {
             self.adopt_one(record);
         }
-        for record in self.unrecorded().filter(|record| !known.contains(&record.node)) {
+        for record in self.unrecorded() {
+            if known.contains(&record.node) {
+                continue;
+            }
             tracing::warn!(
                 "no record is left of '{}', which an earlier daemon launched; its environment says which process it is",
                 record.node
@@ -55,10 +58,8 @@ impl Daemon {
 
     /// Records of what an earlier daemon of this host, with this state directory, launched and still runs, as the
     /// environment of the processes has it. That a launch has a record already is for the caller to see.
-    fn unrecorded(&self) -> impl Iterator<Item = RunRecord> {
-        let found: Vec<RunRecord> =
-            RunningLaunch::all().into_iter().filter_map(|launch| self.record_of(launch)).collect();
-        found.into_iter()
+    fn unrecorded(&self) -> Vec<RunRecord> {
+        RunningLaunch::all().into_iter().filter_map(|launch| self.record_of(launch)).collect()
     }
 
     fn record_of(&self, launch: RunningLaunch) -> Option<RunRecord> {
