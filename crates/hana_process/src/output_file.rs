@@ -121,12 +121,13 @@ fn copy_to(part: &Path, file: &mut File, most: u64, lost: u64) -> io::Result<Cop
     let mut copy = File::options().read(true).write(true).create(true).truncate(true).open(part)?;
     let length = file.metadata()?.len();
     let from = length.saturating_sub(most);
-    let mut note = 0;
-    if from > 0 || lost > 0 {
-        let line = format!("({} of output are missing here)\n", in_megabytes(from + lost));
-        copy.write_all(line.as_bytes())?;
-        note = u64::try_from(line.len()).unwrap_or(0);
-    }
+    let missing = from + lost;
+    let line = match missing {
+        0 => String::new(),
+        _ => format!("({} of output are missing here)\n", in_megabytes(missing)),
+    };
+    copy.write_all(line.as_bytes())?;
+    let note = u64::try_from(line.len()).unwrap_or(0);
     file.seek(SeekFrom::Start(from))?;
     let mut to = from + io::copy(&mut file.take(length - from), &mut copy)?;
     for _ in 0..CHASES {

@@ -94,13 +94,12 @@ impl OutputReader {
     /// Whether everything has been read and reported, at the latest after `timeout`.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> bool {
-        let state = self.shared.state();
-        let (state, _) = self
-            .shared
+        self.shared
             .changed
-            .wait_timeout_while(state, timeout, |state| !state.is_over)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.is_over
+            .wait_timeout_while(self.shared.state(), timeout, |state| !state.is_over)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .is_over
     }
 }
 
@@ -126,11 +125,11 @@ impl Shared {
 
     /// Waits until something is asked for, at most for so long.
     fn pause(&self, pause: Duration) -> Asked {
-        let (state, _) = self
-            .changed
+        self.changed
             .wait_timeout_while(self.state(), pause, |state| state.asked == Asked::Follow)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.asked
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .asked
     }
 }
 
@@ -164,13 +163,13 @@ fn read_on(
     let mut pile = Pile::default();
     let mut dropped = 0;
     loop {
-        let begun = Instant::now();
+        let now = Instant::now();
         let asked = shared.pause(Duration::ZERO);
         if asked == Asked::Stop {
             return;
         }
         let is_last = asked == Asked::Finish;
-        let read = if is_last { follower.finish() } else { follower.poll_at(begun) };
+        let read = if is_last { follower.finish() } else { follower.poll_at(now) };
         shared.state().first_line = Some(follower.first_line());
         match read {
             Ok(lines) => pile.add(lines, follower.limits().lines_per_poll),
@@ -187,7 +186,7 @@ fn read_on(
         if is_last {
             return;
         }
-        let pause = pace.pause(follower.came(), follower.limits().file, begun, begun.elapsed());
+        let pause = pace.pause(follower.came(), follower.limits().file, now, now.elapsed());
         shared.pause(pile.due(Instant::now()).map_or(pause, |due| due.min(pause)));
     }
 }

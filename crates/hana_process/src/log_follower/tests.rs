@@ -254,7 +254,7 @@ fn a_deleted_file_is_made_anew_with_what_it_had_and_stays_bounded() {
 
     // An hour of it, and the file without a name does not grow either.
     for _ in 0..100 {
-        writer.write_all(&[b"0123456789abcde\n".as_slice(); 6250].concat()).unwrap();
+        writer.write_all("0123456789abcde\n".repeat(6250).as_bytes()).unwrap();
         now += Duration::from_millis(20);
         follower.poll_at(now).unwrap();
         assert!(writer.metadata().unwrap().len() <= 100_000);
