@@ -21,7 +21,7 @@ pub struct OutputReader {
     shared: Arc<Shared>,
 }
 
-/// What a reader has to report. It comes on the reader's thread, in order.
+/// A report of a reader. Reports come on the reader's thread, in order.
 #[derive(Debug)]
 pub enum OutputNews {
     /// Lines that an earlier program has seen before: for history only.
@@ -133,7 +133,7 @@ impl Shared {
     }
 }
 
-/// Says that the thread has ended, however it ends.
+/// Marks the thread as ended, however it ends.
 struct Over<'a>(&'a Shared);
 
 impl Drop for Over<'_> {

@@ -22,13 +22,13 @@ use crate::last_words::error_words;
 use crate::last_words::last_words;
 use crate::state_files::PATIENCE;
 
-/// The output of one run of a visualization: read on a thread of its own, kept for who comes late, and published.
+/// The output of one run of a visualization: read on a thread of its own, kept for readers that come later, and published.
 pub(crate) struct Output {
     reader: Option<OutputReader>,
     budget: LineBudget,
 }
 
-/// Where the lines of one visualization go.
+/// The way of the lines of one visualization to the mesh and to readers that come later.
 #[derive(Clone)]
 pub(crate) struct LogFeed {
     pub(crate) node: NodeId,
@@ -37,7 +37,7 @@ pub(crate) struct LogFeed {
     pub(crate) budget: LineBudget,
 }
 
-/// How many of its last lines are kept for who comes late.
+/// How many of its last lines are kept.
 const LAST_LINES: usize = 200;
 /// From one line about dropped output to the next.
 const BETWEEN: Duration = Duration::from_secs(10);
@@ -99,7 +99,7 @@ impl Output {
 }
 
 impl LogFeed {
-    /// Keeps lines for who asks, without publishing them.
+    /// Keeps lines without publishing them.
     pub(crate) fn remember(&self, lines: Vec<Line>) {
         lines.into_iter().map(log_line).for_each(|line| self.keep(line));
     }
@@ -122,7 +122,7 @@ impl LogFeed {
     fn publish(&self, lines: Vec<Line>) {
         for line in lines {
             let line = log_line(line);
-            // What does not fit is in the file, and kept for who asks.
+            // A line that does not fit is in the file, and kept.
             if self.budget.allows(line.text.len(), Instant::now())
                 && let Err(problem) = self.publisher.publish(&line)
             {
@@ -149,7 +149,7 @@ fn log_line(line: Line) -> LogLine {
     LogLine { number: line.number, stream: Stream::Output, text: line.text }
 }
 
-/// What the reader's thread has.
+/// The state of the reader's thread.
 struct Desk {
     feed: LogFeed,
     complaint: Complaint,
@@ -212,7 +212,7 @@ impl DroppedBytes {
     }
 }
 
-/// What all visualizations of a daemon together may publish of their output: many that write a lot shall not fill the
+/// Limits the output that all visualizations of a daemon publish together: many that write a lot shall not fill the
 /// links of the mesh.
 #[derive(Debug, Clone)]
 pub(crate) struct LineBudget(Arc<Mutex<Budget>>);

@@ -20,7 +20,7 @@ use crate::complaint::Complaint;
 
 /// Keeps small files as the daemon wants them, on a thread of its own.
 ///
-/// The daemon's loop only says what a file is to hold: a disk that is slow, full, read-only or gone holds nothing up. A
+/// The daemon's loop only sets the content of a file: a disk that is slow, full, read-only or gone holds nothing up. A
 /// file that is deleted, replaced or could not be written is written again, with its newest content, within a second.
 /// At most one content of each file waits.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub(crate) struct StateFiles {
     shared: Arc<Shared>,
 }
 
-/// What a file is for, in the words of a log line.
+/// The purpose of a file, in the words of a log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Purpose {
     /// What is not written, such as "the look of 'ripples' is not kept".
@@ -65,7 +65,7 @@ struct Wanted {
     complaint: Complaint,
 }
 
-/// What shows that a file is still the one that was written.
+/// Marks of a file that change when another program replaces or changes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     length: u64,
@@ -146,7 +146,7 @@ impl StateFiles {
         is_done
     }
 
-    /// What the file shall hold, if that could not be written.
+    /// The content that the file shall have, if that could not be written.
     pub(crate) fn unwritten(&self, file: &Path) -> Option<Arc<[u8]>> {
         let state = self.shared.state();
         let wanted = state.files.get(file).filter(|wanted| wanted.written.is_none())?;

@@ -303,7 +303,7 @@ fn write_on(desk: &Desk, file: &Path, node: &NodeId, between: Duration) {
     }
 }
 
-/// What shows that a file is still the one that was written.
+/// Marks of a file that change when another program replaces or changes it.
 #[derive(Debug, PartialEq, Eq)]
 struct FileMark {
     length: u64,
