@@ -99,6 +99,7 @@ impl SavedState {
     }
 
     fn at(file: PathBuf, node: &NodeId, between: Duration) -> Self {
+        let there = FileMark::of(&file);
         let read = match fs::read(&file) {
             Ok(bytes) => decode(&bytes, node),
             Err(problem) if problem.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
@@ -108,7 +109,7 @@ impl SavedState {
             Ok(found) => (found, None),
             Err(problem) => (BTreeMap::new(), Some(Damage { file: file.clone(), problem })),
         };
-        let writer = Writer::start(file, node.clone(), found.clone(), between);
+        let writer = Writer::start((file, there), node.clone(), found.clone(), between);
         Self { found, damage, writer: Some(writer) }
     }
 
@@ -190,7 +191,7 @@ impl Desk {
 
 impl Writer {
     fn start(
-        file: PathBuf,
+        (file, there): (PathBuf, Option<FileMark>),
         node: NodeId,
         parts: BTreeMap<String, SavedPart>,
         between: Duration,
@@ -200,7 +201,7 @@ impl Writer {
         let of_thread = Arc::clone(&desk);
         let spawned = thread::Builder::new()
             .name("hana saved state".into())
-            .spawn(move || write_on(&of_thread, &file, &node, between));
+            .spawn(move || write_on(&of_thread, (&file, there), &node, between));
         if let Err(problem) = &spawned {
             tracing::warn!("what is saved is not kept: no thread for it: {problem}");
         }
@@ -253,10 +254,14 @@ impl Drop for Writer {
 /// Writes what is new, not too often, until it is over; and again what is not there any more.
 // The papers are locked but while it waits and while it writes.
 #[allow(clippy::significant_drop_tightening)]
-fn write_on(desk: &Desk, file: &Path, node: &NodeId, between: Duration) {
+fn write_on(
+    desk: &Desk,
+    (file, mut there): (&Path, Option<FileMark>),
+    node: &NodeId,
+    between: Duration,
+) {
     let mut tried: Option<Instant> = None;
     let mut told: Option<ErrorKind> = None;
-    let mut there = FileMark::of(file);
     let mut papers = desk.papers();
     loop {
         let between = if told.is_some() { AGAIN } else { between };
