@@ -219,10 +219,9 @@ fn a_file_that_cannot_run_is_refused_with_its_fault() {
         ("orphan", "is a script for /no/interpreter, which is not there"),
         ("empty", "is empty"),
     ];
-    let catalogue: String = faults
-        .iter()
-        .map(|(name, _)| format!("[visualizations.{name}]\nprogram = \"./{name}\"\n"))
-        .collect();
+    let entries =
+        faults.map(|(name, _)| format!("[visualizations.{name}]\nprogram = \"./{name}\"\n"));
+    let catalogue = entries.concat();
     let mut show = Show::with_catalogue(&lab, &["h1"], &catalogue);
     let h1 = show.host("h1").clone();
     for (name, fault) in faults {

@@ -20,6 +20,8 @@
 //!
 //! A lab and a screen end with the test process, also when that is killed with SIGKILL.
 
+// Only tests use this crate, and a test that cannot print may fail.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 // A harness that cannot go on says why and fails the test; that is what panics are for here.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::missing_panics_doc)]
 // To run a program is often enough; not everybody wants to know what it said.

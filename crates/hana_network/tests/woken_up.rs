@@ -2,6 +2,7 @@
 //! nothing that is older than what is played then. What is played is a ramp, so that a value says when it was sent.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::float_cmp, missing_docs)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::BufRead;
 use std::io::BufReader;

@@ -7,7 +7,9 @@ use hana_network::DisconnectedBy;
 use hana_network::Way;
 use hana_protocol::role::NodeRole;
 
-/// Whether the node of the role `R` is on the mesh: `NodeConnectivity<role::Visualization>` is kept up to date by
+/// Whether the node of the role `R` is on the mesh.
+///
+/// `NodeConnectivity<role::Visualization>` is kept up to date by
 /// [`VisualizationPlugin`], `NodeConnectivity<role::App>` by [`AppPlugin`], before [`HanaSystems::Receive`] in
 /// `PreUpdate`. A program with both has both. It derefs to [`Connectivity`].
 ///

@@ -45,7 +45,9 @@ impl NoDisplay {
     }
 }
 
-/// Looks for the display on which a program with Bevy's feature `x11` opens its window: on Linux `DISPLAY` must name one
+/// Looks for the display on which a program with Bevy's feature `x11` opens its window.
+///
+/// On Linux `DISPLAY` must name one
 /// that answers. `HANA_HEADLESS=1` wants none, on all systems. Takes a moment at most.
 ///
 /// # Errors

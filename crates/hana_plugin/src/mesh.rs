@@ -167,10 +167,8 @@ impl Mesh<'_> {
         let Some(own) = self.link.node() else { return };
         if !self.desk.played.contains_key(node) {
             let info = self.nodes.info(node).filter(|info| info.role == Role::Visualization);
-            let session = match info {
-                Some(info) => own.play_session_of(info),
-                None => own.play_session(node),
-            };
+            let session =
+                info.map_or_else(|| own.play_session(node), |info| own.play_session_of(info));
             let played = Played { session, told: None, was_known: false };
             self.desk.played.insert(node.clone(), played);
         }

@@ -43,6 +43,8 @@ use crate::topics::TopicRegistrations;
 /// others. Each frame is counted, so that others see that it moves. Told to end, it triggers
 /// [`ShutdownRequested`] and, unless told otherwise, exits. When the app exits with success, by that or
 /// because a person closed its window, others are told that it was closed.
+// Four independent choices of the program.
+#[allow(clippy::struct_excessive_bools)]
 pub struct VisualizationPlugin<P> {
     id: String,
     exits_on_shutdown: bool,

@@ -81,7 +81,8 @@ impl DaemonConfig {
             ("link", self.link != new.link),
         ]
         .into_iter()
-        .filter_map(|(name, is_other)| is_other.then(|| name.into()))
+        .filter(|(_, is_other)| *is_other)
+        .map(|(name, _)| name.into())
         .collect()
     }
 }

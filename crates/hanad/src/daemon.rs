@@ -784,7 +784,9 @@ impl Daemon {
     }
 
     fn report(&self, node: &NodeId, kind: EventKind, text: String) {
-        let Some(keeper) = self.keepers.get(node) else { return };
+        if !self.keepers.contains_key(node) {
+            return;
+        }
         if kind == EventKind::Crashed {
             tracing::warn!("'{node}' {text}");
         }

@@ -308,7 +308,7 @@ mod tests {
     fn a_log_file_that_was_deleted_is_there_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log/hanad.log");
-        let log = Log::start().unwrap();
+        let log = started();
         log.write_to(path.clone());
         log.add("before", Audience::File);
         log.flush(DEADLINE);

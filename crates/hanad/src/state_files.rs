@@ -130,6 +130,7 @@ impl StateFiles {
 
     /// Waits until all that was asked for has been tried, at most for `timeout`. After one wait that was too short there
     /// is none until the thread has moved: it is stuck in a disk that does not answer.
+    #[allow(clippy::significant_drop_tightening)] // The condition variable takes the lock and gives it back.
     pub(crate) fn flush(&self, timeout: Duration) -> bool {
         let state = self.shared.state();
         let round = state.asked;
@@ -143,14 +144,14 @@ impl StateFiles {
             .unwrap_or_else(PoisonError::into_inner);
         let is_done = state.done >= round;
         state.overdue = (!is_done).then_some(round);
+        drop(state);
         is_done
     }
 
     /// The content that the file shall have, if that could not be written.
     pub(crate) fn unwritten(&self, file: &Path) -> Option<Arc<[u8]>> {
-        let state = self.shared.state();
-        let wanted = state.files.get(file).filter(|wanted| wanted.written.is_none())?;
-        wanted.content.clone()
+        let files = &self.shared.state().files;
+        files.get(file).filter(|wanted| wanted.written.is_none())?.content.clone()
     }
 }
 
@@ -195,6 +196,8 @@ impl Shared {
         (due, state.asked)
     }
 
+    // The entry is judged under the lock; it borrows from it until the end.
+    #[allow(clippy::significant_drop_tightening)]
     fn see_to(&self, file: &Path) {
         let (content, written) = match self.state().files.get(file) {
             Some(wanted) => (wanted.content.clone(), wanted.written.clone()),

@@ -1,5 +1,6 @@
 //! What the tests of the lab run on its hosts: says and hears datagrams, or holds a lab to be killed with it.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 // Part of the tests; see `lib.rs`.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 

@@ -20,6 +20,7 @@ use super::osc_input::Batch;
 use super::osc_input::OscInput;
 use super::osc_player::OscPlayer;
 use crate::arguments::OscArguments;
+use crate::output;
 use crate::output::LastingOutput;
 
 /// How long OSC is waited for before the mesh is looked at again, and how often it is looked at where OSC does not end.
@@ -41,7 +42,7 @@ pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&told_to_end))?;
     }
-    let mut player = OscPlayer::new(join(arguments.id.as_ref())?)?;
+    let mut player = OscPlayer::new(join(arguments.id.as_ref())?);
     let (id, local) = (player.node().id(), socket.local_addr()?);
     let out = LastingOutput::start()?;
     out.line(format_args!("'{id}' listens for OSC on {local}"));
@@ -56,7 +57,7 @@ pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
         losses.note(&batch);
         if looked.elapsed() >= LOOK_AROUND || batch.is_empty() {
             player.look_around();
-            losses.look(&mut player);
+            losses.look(&player);
             looked = Instant::now();
         }
     }
@@ -80,12 +81,11 @@ fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
 }
 
 fn join(id: Option<&NodeId>) -> anyhow::Result<Node<role::Bridge>> {
-    let id = match id {
-        Some(id) => id.clone(),
-        None => {
-            let config = NodeConfig::from_environment(NodeId::new("osc")?)?.with_host_of_daemon();
-            NodeId::from_hostname(&format!("{}-{}", config.id(), config.host()))
-        },
+    let id = if let Some(id) = id {
+        id.clone()
+    } else {
+        let config = NodeConfig::from_environment(NodeId::new("osc")?)?.with_host_of_daemon();
+        NodeId::from_hostname(&format!("{}-{}", config.id(), config.host()))
     };
     let config = NodeConfig::from_environment(id)?;
     Ok(Node::join(config).wait(Duration::from_secs(5))??)
@@ -114,7 +114,7 @@ impl Losses {
         self.new += batch.dropped();
     }
 
-    fn look(&mut self, player: &mut OscPlayer) {
+    fn look(&mut self, player: &OscPlayer) {
         if self.has_come && self.asked.elapsed() >= LOOK_FOR_DROPS {
             self.has_come = false;
             self.asked = Instant::now();
@@ -127,7 +127,7 @@ impl Losses {
         self.total += new;
         self.printed = Some(Instant::now());
         player.node().count_lost_input(new);
-        player.print(&format!(
+        output::warn(format_args!(
             "{new} OSC datagrams were lost on this machine, {} since the bridge began: they came faster than they could be read, and the receive buffer was full; send again what has to stay. A larger net.core.rmem_max gives more room",
             self.total
         ));

@@ -266,7 +266,7 @@ mod tests {
                 message(n % 3, f32::from(u16::try_from(n).unwrap()))
             }
         });
-        let batch = batch_of(sent.collect::<Vec<_>>());
+        let batch = batch_of(sent);
         let played: Vec<Vec<u8>> = batch.datagrams().map(Vec::from).collect();
         let newest =
             (count - 3..count).map(|n| message(n % 3, f32::from(u16::try_from(n).unwrap())));

@@ -77,10 +77,10 @@ impl OscPlayer {
     /// # Errors
     ///
     /// When no thread can be started.
-    pub(super) fn new(node: Node<role::Bridge>) -> std::io::Result<Self> {
+    pub(super) fn new(node: Node<role::Bridge>) -> Self {
         let mut watch = node.watch_mesh();
         watch.wait_until_complete(FIRST_LOOK);
-        Ok(Self {
+        Self {
             watch,
             polled: Instant::now(),
             operator: node.operator(),
@@ -88,7 +88,7 @@ impl OscPlayer {
             played: BTreeMap::new(),
             targets: HashMap::new(),
             errors: RateLimitedErrors::default(),
-        })
+        }
     }
 
     pub(super) const fn node(&self) -> &Node<role::Bridge> {
@@ -174,7 +174,7 @@ impl OscPlayer {
         }
         if matches!(problem, OscPlayError::NotThere { .. }) {
             let there = visualizations(self.watch.roster());
-            output::warn(&format!("{text}; there are: {there}"));
+            output::warn(format_args!("{text}; there are: {there}"));
         } else {
             output::warn(&text);
         }
@@ -185,11 +185,6 @@ impl OscPlayer {
         if self.errors.report(error, Instant::now()) {
             output::warn(error);
         }
-    }
-
-    /// Prints a line.
-    pub(super) fn print(&mut self, line: &str) {
-        output::warn(line);
     }
 
     /// Looks at the mesh and at how the sessions are.
@@ -213,11 +208,11 @@ impl OscPlayer {
             let status = played.session.status();
             let is_played = played.session.is_played();
             match played.reach.look(status.is_answered(), is_played, now) {
-                Some(ReachNews::Silent) => output::warn(&format!(
+                Some(ReachNews::Silent) => output::warn(format_args!(
                     "'{node}' does not answer, directly or over the mesh; the newest value of each parameter is played if it is back within ten seconds"
                 )),
                 Some(ReachNews::Back) => {
-                    output::warn(&format!("'{node}' answers again and is played: {status}"));
+                    output::warn(format_args!("'{node}' answers again and is played: {status}"));
                 },
                 None => {},
             }

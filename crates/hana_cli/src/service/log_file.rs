@@ -16,14 +16,13 @@ pub(crate) fn of_daemon_with(environment: &BTreeMap<String, String>) -> Option<P
         let base = etcetera::choose_base_strategy().ok()?;
         base.state_dir().unwrap_or_else(|| base.data_dir()).join("hana")
     };
-    let host = match environment.get("HANA_HOST") {
-        Some(host) => NodeId::new(host.as_str()).ok()?,
-        None => {
-            let hostname = hana_network::hostname_id();
-            HostMemory::read(&base)
-                .host(&hana_network::machine_id(), &hostname, |_| HostUse::InUse)
-                .unwrap_or(hostname)
-        },
+    let host = if let Some(host) = environment.get("HANA_HOST") {
+        NodeId::new(host.as_str()).ok()?
+    } else {
+        let hostname = hana_network::hostname_id();
+        HostMemory::read(&base)
+            .host(&hana_network::machine_id(), &hostname, |_| HostUse::InUse)
+            .unwrap_or(hostname)
     };
     Some(base.join(host.as_str()).join("log").join("hanad.log"))
 }

@@ -13,8 +13,10 @@ use hana_protocol::NodeId;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// The ids that the machines of a state directory have had as hosts. A home directory may be shared by several machines,
-/// so each has its own list; so do containers that share one, as far as they have hostnames of their own.
+/// The host ids of the machines that share a state directory.
+///
+/// A home directory may be shared by several machines, so each has its own list; so do containers that share one, as far
+/// as they have hostnames of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostMemory {
     /// By machine, the newest last.
