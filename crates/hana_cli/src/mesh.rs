@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::Context;
 use hana_network::Node;
 use hana_network::NodeConfig;
+use hana_network::unix_ms;
+use hana_protocol::Envelope;
 use hana_protocol::NodeId;
 use hana_protocol::ProcessStatus;
 use hana_protocol::Topics;
@@ -32,7 +34,10 @@ pub(crate) fn process_of(node: &Node<role::App>, id: &NodeId) -> Option<(NodeId,
         .into_iter()
         .filter_map(|received| {
             let host = hana_protocol::Key::parse(&received.key)?.owner().clone();
-            Some((host, received.message))
+            let (status, now_ms) = (received.message, unix_ms());
+            let of = |by: &Envelope| by.to_local_ms(status.since_ms, now_ms);
+            let since_ms = received.envelope.as_ref().map_or(status.since_ms, of);
+            Some((host, ProcessStatus { since_ms, ..status }))
         })
         .max_by_key(|(_, status)| (status.state.is_alive(), status.since_ms))
 }

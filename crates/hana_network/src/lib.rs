@@ -37,6 +37,7 @@ mod states;
 
 pub use clocks::clock_watch::ClockWatch;
 pub use clocks::local_clock::local_us;
+pub use clocks::steady_clock::WallClockSteps;
 pub use clocks::timeline_watch::TimelineWatch;
 pub use clocks::wall_clock::unix_ms;
 pub use commands::command::CommandError;
@@ -98,6 +99,7 @@ pub use playing::play_transport::PlayTransport;
 pub use playing::play_transport::PlayTransportError;
 pub use playing::when_app_vanishes::WhenAppVanishes;
 pub use presence::frame_clock::FrameClock;
+pub use presence::instance::INSTANCE_AFTER;
 pub use presence::mesh_watch::HealthFeed;
 pub use presence::mesh_watch::MeshWatch;
 pub use presence::mesh_watch::PresenceWatch;

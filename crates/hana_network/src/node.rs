@@ -92,7 +92,7 @@ use crate::StatePublisher;
 use crate::Subscription;
 use crate::TimelineWatch;
 use crate::clocks::clock_watch;
-use crate::clocks::wall_clock::unix_us;
+use crate::clocks::wall_clock::unix_ms;
 use crate::commands::command;
 use crate::custom;
 use crate::custom::Address;
@@ -128,6 +128,7 @@ use crate::playing::play::Echo;
 use crate::playing::play::PlayedEnd;
 use crate::playing::play_session::PlaySessions;
 use crate::presence::heart::Heart;
+use crate::presence::instance::next_instance;
 use crate::presence::rival;
 use crate::states::log_tail;
 use crate::states::retained;
@@ -146,6 +147,8 @@ pub struct Node<R: NodeRole> {
 pub(crate) struct Core {
     pub(crate) config: NodeConfig,
     pub(crate) identity: Identity,
+    /// When it joined, Unix milliseconds.
+    joined_ms: u64,
     pub(crate) worker: Worker,
     /// The session on which play links arrive; only a visualization has one.
     played: Option<PlayedEnd>,
@@ -288,12 +291,13 @@ impl<R: NodeRole> Node<R> {
         let connection = ConnectionWatch::new(news.clone());
         connection.expect(&session, part.way());
         let counters = Arc::new(NodeCounters::default());
-        let identity = Identity::new(config.id.clone(), unix_us());
+        let identity = Identity::new(config.id.clone(), next_instance(config.instance_after));
         let worker = Worker::start(config.id.as_str(), session)?;
         let ticker = Ticker::start()?;
         let post = Post::open(&identity, &worker, &counters, &ticker);
         let core = Arc::new(Core {
             identity,
+            joined_ms: unix_ms(),
             worker,
             played,
             sessions: PlaySessions::default(),
@@ -391,6 +395,12 @@ impl<R: NodeRole> Node<R> {
     #[must_use]
     pub fn id(&self) -> &NodeId {
         &self.core.identity.id
+    }
+
+    /// The number of its instance, as in its info and in what it sends.
+    #[must_use]
+    pub fn instance(&self) -> u64 {
+        self.core.identity.instance
     }
 
     /// The host it is on.
@@ -1114,7 +1124,7 @@ impl Core {
             host: self.config.host.clone(),
             pid: std::process::id(),
             instance: self.identity.instance,
-            started_ms: self.identity.instance / 1000,
+            started_ms: self.joined_ms,
             version: env!("CARGO_PKG_VERSION").into(),
             program: self.config.program.clone(),
             parameters: self.board.declared(),

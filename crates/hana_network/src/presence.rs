@@ -2,6 +2,7 @@
 
 pub(crate) mod frame_clock;
 pub(crate) mod heart;
+pub(crate) mod instance;
 pub(crate) mod knock;
 pub(crate) mod memory;
 pub(crate) mod mesh_watch;

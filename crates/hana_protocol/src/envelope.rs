@@ -12,7 +12,8 @@ use crate::NodeId;
 pub struct Envelope {
     /// The node that sent it.
     pub from: NodeId,
-    /// Which run of that node: Unix microseconds of its joining. A newer run has a larger one.
+    /// Which instance of that node: Unix microseconds of its joining, as its machine had them. The clock may have been set, so
+    /// the newer of two need not have the larger number; see [`Succession`](crate::Succession).
     pub instance: u64,
     /// Place in the sequence of this publisher on this key, from 0.
     pub sequence: u64,
@@ -79,6 +80,20 @@ impl Envelope {
         }
         Ok(Self { from, instance, sequence, at })
     }
+
+    /// A time of the sender's machine, in Unix milliseconds, as the wall clock here has it; `unix_ms` is that when the message
+    /// arrives. The two clocks may be years apart; what is a few seconds off may have been under way.
+    #[must_use]
+    pub fn to_local_ms(&self, their_ms: u64, unix_ms: u64) -> u64 {
+        /// More than messages are under way for.
+        const APART_MS: u64 = 10_000;
+        let own = i64::try_from(unix_ms).unwrap_or(i64::MAX);
+        let behind = own.saturating_sub(self.at.div_euclid(1000));
+        if behind.unsigned_abs() < APART_MS {
+            return their_ms;
+        }
+        their_ms.saturating_add_signed(behind).min(unix_ms)
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +121,26 @@ mod tests {
         let bytes = longest.encode().unwrap();
         assert!(bytes.len() <= Envelope::MAX_BYTES, "{}", bytes.len());
         assert_eq!(Envelope::decode(&bytes).unwrap(), longest);
+    }
+
+    #[test]
+    fn a_time_of_a_machine_years_off_is_told_by_the_own_clock() {
+        let year_ms = 365 * 86_400_000_u64;
+        let now = 60 * year_ms;
+        let of = |their_now: u64| Envelope {
+            from: NodeId::new("h1").unwrap(),
+            instance: 1,
+            sequence: 0,
+            at: i64::try_from(their_now * 1000).unwrap(),
+        };
+        for their_now in [year_ms, now - 11_000, now + 11_000, 80 * year_ms] {
+            assert_eq!(of(their_now).to_local_ms(their_now - 5000, now), now - 5000);
+        }
+        assert_eq!(of(now - 300).to_local_ms(now - 5000, now), now - 5000, "it was under way");
+        // What cannot be overflows nothing, and nothing began later than now.
+        let odd = Envelope { at: i64::MIN, ..of(0) };
+        assert_eq!(odd.to_local_ms(u64::MAX, now), now);
+        assert_eq!(Envelope { at: i64::MAX, ..of(0) }.to_local_ms(5, now), 0);
     }
 
     #[test]

@@ -46,9 +46,9 @@ pub struct HybridClock {
 }
 
 impl HybridClock {
-    /// A stamp that is further ahead of this clock than a day, in milliseconds, is nobody's clock, but a mistake or a
-    /// trick: taken for true it would make all that comes after it the older.
-    pub const MAX_AHEAD_MS: u64 = 24 * 3600 * 1000;
+    /// The year 3000, in Unix milliseconds. Clocks of two machines may be years apart, so a stamp that is ahead by that much is
+    /// followed: what is stamped after it is still later. One beyond this is made up, and would leave nothing that is later.
+    pub const END_MS: u64 = 32_503_680_000_000;
 
     /// The clock of `own`.
     #[must_use]
@@ -69,8 +69,8 @@ impl HybridClock {
     }
 
     /// Hears of a stamp of somebody else. Whether it can be true.
-    pub fn hear(&mut self, stamp: &Stamp, unix_ms: u64) -> bool {
-        if !Self::is_plausible(stamp, unix_ms) {
+    pub fn hear(&mut self, stamp: &Stamp) -> bool {
+        if !Self::is_plausible(stamp) {
             return false;
         }
         if (stamp.ms, stamp.count) >= (self.ms, self.count) {
@@ -85,10 +85,10 @@ impl HybridClock {
         (self.ms, self.count) = next.unwrap_or_else(|| (ms.saturating_add(1), 0));
     }
 
-    /// Whether a stamp can be somebody's time: it is not further ahead than [`MAX_AHEAD_MS`](Self::MAX_AHEAD_MS).
+    /// Whether a stamp can be the time of a machine: it is not beyond [`END_MS`](Self::END_MS).
     #[must_use]
-    pub const fn is_plausible(stamp: &Stamp, unix_ms: u64) -> bool {
-        stamp.ms <= unix_ms.saturating_add(Self::MAX_AHEAD_MS)
+    pub const fn is_plausible(stamp: &Stamp) -> bool {
+        stamp.ms <= Self::END_MS
     }
 }
 
@@ -108,18 +108,21 @@ mod tests {
     fn what_is_stamped_after_something_was_heard_of_is_later_whatever_the_clocks_say() {
         let (mut ahead, mut behind) = (clock("ahead"), clock("behind"));
         let first = ahead.stamp(3_600_000);
-        assert!(behind.hear(&first, 0));
+        assert!(behind.hear(&first));
         let second = behind.stamp(1);
         assert!(second > first, "{second:?}");
-        assert!(ahead.hear(&second, 3_600_000));
+        assert!(ahead.hear(&second));
         assert!(ahead.stamp(3_600_000) > second);
+        // By fifty years.
+        let years = ahead.stamp(1_600_000_000_000);
+        assert!(behind.hear(&years) && behind.stamp(2) > years);
     }
 
     #[test]
-    fn a_stamp_of_next_year_is_not_believed() {
+    fn a_stamp_that_no_clock_shows_is_not_believed() {
         let mut clock = clock("a");
         let of_tomorrow = Stamp { ms: u64::MAX, count: u32::MAX, by: NodeId::new("b").unwrap() };
-        assert!(!clock.hear(&of_tomorrow, 1000));
+        assert!(!clock.hear(&of_tomorrow));
         assert_eq!(clock.stamp(1000).ms, 1000);
     }
 
@@ -145,7 +148,7 @@ mod tests {
                 // Wall clocks jump, forwards and back.
                 let stamp = clocks[who].stamp(time);
                 prop_assert!(latest[who].as_ref().is_none_or(|before| *before < stamp));
-                prop_assert!(clocks[hears].hear(&stamp, time));
+                prop_assert!(clocks[hears].hear(&stamp));
                 latest[hears] = latest[hears].take().max(Some(stamp.clone()));
                 latest[who] = latest[who].take().max(Some(stamp));
                 let next = clocks[hears].stamp(0);

@@ -167,6 +167,18 @@ impl<M> LaneReceiver<M> {
         Self { before: Before::Unknown, ..Self::joining(lane, limits) }
     }
 
+    /// For one who has had all up to `reached` of this publisher before: what comes after that is missing if it does not come.
+    #[must_use]
+    pub fn going_on(lane: Lane, limits: LaneLimits, reached: u64) -> Self {
+        Self { newest: Some(reached), ..Self::joining(lane, limits) }
+    }
+
+    /// The largest number that arrived or was announced.
+    #[must_use]
+    pub const fn newest(&self) -> Option<u64> {
+        self.newest
+    }
+
     /// What became of the messages until now.
     #[must_use]
     pub const fn counts(&self) -> LaneCounts {

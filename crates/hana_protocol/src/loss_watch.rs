@@ -68,6 +68,13 @@ impl LossWatch {
         self.hosts.remove(host)?.cause
     }
 
+    /// The wall clock here was set forward by so many milliseconds.
+    pub fn wall_clock_was_set(&mut self, set_ms: i64) {
+        for loss in self.hosts.values_mut() {
+            loss.since_ms = loss.since_ms.saturating_add_signed(set_ms);
+        }
+    }
+
     /// The hosts to knock at now. Each knock is to be answered with [`LossWatch::knocked`].
     pub fn due(&mut self, now: Instant) -> Vec<NodeId> {
         let due = |loss: &Loss| loss.knock_at.is_some_and(|at| at <= now);

@@ -19,6 +19,20 @@ pub struct Lost {
     pub nodes: Vec<LostNode>,
 }
 
+impl Lost {
+    /// The same with each of its times told otherwise.
+    #[must_use]
+    pub fn with_times(mut self, time: impl Fn(u64) -> u64) -> Self {
+        for host in &mut self.hosts {
+            host.since_ms = time(host.since_ms);
+        }
+        for node in &mut self.nodes {
+            node.since_ms = time(node.since_ms);
+        }
+        self
+    }
+}
+
 /// A host that is lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostHost {

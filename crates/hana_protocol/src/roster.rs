@@ -274,6 +274,18 @@ impl Roster {
         self.restate_all(now, unix_ms)
     }
 
+    /// The wall clock of this machine was set forward by so many milliseconds; back, where that is negative. What has been so
+    /// for a while still has been.
+    pub fn wall_clock_was_set(&mut self, set_ms: i64) {
+        for entry in self.nodes.values_mut() {
+            entry.wall_clock_was_set(set_ms);
+        }
+        self.losses.wall_clock_was_set(set_ms);
+        for lost in self.told.values_mut() {
+            *lost = std::mem::take(lost).with_times(|ms| ms.saturating_add_signed(set_ms));
+        }
+    }
+
     fn restate_all(&mut self, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
         let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
         let mut changes = vec![];

@@ -8,11 +8,12 @@ use crate::NodeId;
 /// The receive side of `UnreliableSequenced`: the newest wins, an older one is never delivered after a
 /// newer, and the first message of a restarted publisher is not taken for an old one.
 ///
-/// A publisher is a node and its instance; instances are ordered by the time they began. Messages without
-/// an envelope are unsequenced and always pass. One filter serves one key.
+/// A publisher is a node and its instance. Messages without an envelope are unsequenced and always pass. One filter
+/// serves one key.
 ///
-/// A newer instance takes the place of an older one at once: that is a restart. But one that has been
-/// replaced does not speak on. Where it does, two programs use one id, by mistake or with intent, and the
+/// An instance that was not heard before takes the place of the one that was, at once: that is a restart. The number of an
+/// instance is the wall clock of its joining, and clocks are set back: so its size says nothing, unless both came within
+/// [`GRACE`](Self::GRACE). But one that has been replaced does not speak on. Where it does, two programs use one id, by mistake or with intent, and the
 /// one that was here first keeps it, as it does on joining: it is heard again [`GRACE`](Self::GRACE) later, and
 /// the other one not any more, until the first has been silent for [`SILENCE`](Self::SILENCE). So nobody is shut
 /// out for longer than that by an envelope that somebody made up. Pure.
@@ -40,8 +41,8 @@ pub enum Arrival {
 #[derive(Debug)]
 struct Publisher {
     current: Run,
-    /// The instance that was here before, as far as it had come.
-    replaced: Option<Replaced>,
+    /// The instances that were here before, as far as they had come, the last one last.
+    passed: Vec<Passed>,
     /// When a rival was last turned away or replaced again: no newcomer takes over by itself for a while.
     contested: Option<Instant>,
     /// Numbers of the current instance that go on below the newest one.
@@ -57,10 +58,12 @@ struct Run {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Replaced {
+struct Passed {
     run: Run,
-    /// Since when another one has its place; several, if they come one upon the other.
+    /// Since when another one has its place.
     since: Instant,
+    /// Whether it was here first: it is believed if it is still there.
+    is_first: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +82,7 @@ impl SequenceFilter {
     pub const GRACE: Duration = Duration::from_millis(500);
     /// After this time without a word of a publisher its place may be taken by any other.
     pub const SILENCE: Duration = Duration::from_secs(1);
-    /// For this long after a conflict a newer instance does not take over at once. A restart in this time is
+    /// For this long after a conflict another instance does not take over at once. A restart in this time is
     /// heard when the older one has been silent for [`SILENCE`](Self::SILENCE).
     pub const CAUTION: Duration = Duration::from_secs(5);
     /// A publisher whose numbers go on below the newest for this long is believed: the newest was not its
@@ -103,7 +106,7 @@ impl SequenceFilter {
         }
         let publisher = Publisher {
             current: Run::begin(envelope, now),
-            replaced: None,
+            passed: vec![],
             contested: None,
             behind: None,
         };
@@ -130,46 +133,62 @@ impl Run {
 }
 
 impl Publisher {
+    /// Instances that are remembered after another one took their place; more do not come within the time that messages take.
+    const MAX_PASSED: usize = 8;
+
     fn arrive(&mut self, envelope: &Envelope, now: Instant) -> Arrival {
         if envelope.instance == self.current.instance {
             return self.go_on(envelope.sequence, now);
         }
-        if now.saturating_duration_since(self.current.last) >= SequenceFilter::SILENCE {
+        let is_silent = since(self.current.last, now) >= SequenceFilter::SILENCE;
+        if let Some(place) =
+            self.passed.iter().position(|passed| passed.run.instance == envelope.instance)
+        {
+            return self.of_passed(place, envelope, is_silent, now);
+        }
+        if is_silent {
             self.take_over(envelope, now);
             self.contested = None;
             return Arrival::New { missed: 0 };
         }
-        if envelope.instance > self.current.instance {
-            let cautious = self
-                .contested
-                .is_some_and(|at| now.saturating_duration_since(at) < SequenceFilter::CAUTION);
-            if cautious {
-                self.contested = Some(now);
-                return Arrival::Rival;
-            }
-            self.take_over(envelope, now);
-            return Arrival::New { missed: 0 };
+        if self.contested.is_some_and(|at| since(at, now) < SequenceFilter::CAUTION) {
+            self.contested = Some(now);
+            return Arrival::Rival;
         }
-        let is_settled = |since| now.saturating_duration_since(since) >= SequenceFilter::GRACE;
-        match self.replaced {
-            Some(Replaced { run, since }) if run.instance == envelope.instance => {
-                let mut run = run;
-                if run.go_on(envelope.sequence).is_none() || !is_settled(since) {
-                    return Arrival::Stale;
-                }
-                run.last = now;
-                self.current = run;
-                self.replaced = None;
-                self.behind = None;
-                self.contested = Some(now);
-                Arrival::Restored
-            },
-            _ if is_settled(self.current.first) => {
-                self.contested = Some(now);
-                Arrival::Rival
-            },
-            _ => Arrival::Stale,
+        // Its number says little: it is a wall clock's, which may have been set. Only of two that came nearly at once the
+        // smaller one may have been overtaken on its way here.
+        let is_young = since(self.current.first, now) < SequenceFilter::GRACE;
+        if is_young && envelope.instance < self.current.instance {
+            return Arrival::Stale;
         }
+        self.take_over(envelope, now);
+        Arrival::New { missed: 0 }
+    }
+
+    /// A message of one that another one took the place of: it was under way, or its sender is still there.
+    fn of_passed(
+        &mut self,
+        place: usize,
+        envelope: &Envelope,
+        is_silent: bool,
+        now: Instant,
+    ) -> Arrival {
+        let Passed { run, since: passed, is_first } = self.passed[place];
+        let is_newer = envelope.sequence > run.sequence;
+        if !is_newer || since(passed, now) < SequenceFilter::GRACE {
+            return Arrival::Stale;
+        }
+        if !is_silent && !is_first {
+            self.contested = Some(now);
+            return Arrival::Rival;
+        }
+        self.passed.remove(place);
+        let of_current = Passed { run: self.current, since: now, is_first: false };
+        self.remember(of_current);
+        self.current = Run { sequence: envelope.sequence, last: now, ..run };
+        self.behind = None;
+        self.contested = (!is_silent).then_some(now);
+        Arrival::Restored
     }
 
     fn go_on(&mut self, sequence: u64, now: Instant) -> Arrival {
@@ -199,13 +218,31 @@ impl Publisher {
     }
 
     fn take_over(&mut self, envelope: &Envelope, now: Instant) {
-        let is_new = now.saturating_duration_since(self.current.first) < SequenceFilter::GRACE;
-        if !is_new || self.replaced.is_none() {
-            self.replaced = Some(Replaced { run: self.current, since: now });
+        // Of several that come one upon the other, the one before all of them was here first.
+        let is_new = since(self.current.first, now) < SequenceFilter::GRACE;
+        let is_first = !is_new || !self.passed.iter().any(|passed| passed.is_first);
+        if is_first {
+            for passed in &mut self.passed {
+                passed.is_first = false;
+            }
         }
+        self.remember(Passed { run: self.current, since: now, is_first });
         self.current = Run::begin(envelope, now);
         self.behind = None;
     }
+
+    fn remember(&mut self, passed: Passed) {
+        if self.passed.len() >= Self::MAX_PASSED
+            && let Some(oldest) = self.passed.iter().position(|passed| !passed.is_first)
+        {
+            self.passed.remove(oldest);
+        }
+        self.passed.push(passed);
+    }
+}
+
+fn since(at: Instant, now: Instant) -> Duration {
+    now.saturating_duration_since(at)
 }
 
 #[cfg(test)]
@@ -331,8 +368,54 @@ mod tests {
         assert_eq!(filter.arrive(Some(&envelope(3, 2)), start + ms(1100)), NEW);
     }
 
+    #[test]
+    fn a_restart_by_a_clock_that_was_set_back_is_taken_at_once() {
+        let start = Instant::now();
+        let mut filter = SequenceFilter::default();
+        for n in 0..10 {
+            filter.arrive(Some(&envelope(9, n)), start + ms(n * 100));
+        }
+        assert_eq!(filter.arrive(Some(&envelope(3, 0)), start + ms(910)), NEW);
+        assert_eq!(filter.arrive(Some(&envelope(9, 10)), start + ms(920)), Arrival::Stale);
+        assert_eq!(filter.arrive(Some(&envelope(3, 1)), start + ms(1010)), NEW);
+        // Crashed again at once, and the clock was set back once more.
+        assert_eq!(filter.arrive(Some(&envelope(2, 0)), start + ms(1100)), Arrival::Stale);
+        assert_eq!(filter.arrive(Some(&envelope(2, 1)), start + ms(1410)), NEW);
+    }
+
     proptest! {
         #![proptest_config(hana_random::cases(256))]
+
+        /// Restarts with any numbers, as clocks that are set make them: each is taken within the grace and stays, and what
+        /// is late of an earlier one is never delivered.
+        #[test]
+        fn any_instance_number_is_taken_within_the_grace(
+            instances in prop::collection::hash_set(any::<u64>(), 2..8),
+            lives in prop::collection::vec(100_u64..3000, 8),
+        ) {
+            let mut now = Instant::now();
+            let mut filter = SequenceFilter::default();
+            let mut before: Option<(u64, u64)> = None;
+            for (instance, life) in instances.iter().zip(&lives) {
+                let begun = now;
+                let mut taken = false;
+                for n in 0..(life / 50).max(12) {
+                    let arrival = filter.arrive(Some(&envelope(*instance, n)), now);
+                    prop_assert!(!taken || arrival == NEW, "{arrival:?}");
+                    taken = taken || arrival == NEW;
+                    prop_assert!(taken || now - begun < SequenceFilter::GRACE, "{arrival:?}");
+                    if taken
+                        && now - begun < ms(400)
+                        && let Some((before, last)) = before
+                    {
+                        let late = filter.arrive(Some(&envelope(before, last)), now);
+                        prop_assert_eq!(late, Arrival::Stale);
+                    }
+                    now += ms(50);
+                }
+                before = Some((*instance, *life));
+            }
+        }
 
         /// Restarts, each run gone before the next begins, with messages of both under way: of every run the
         /// first message that arrives is new, and nothing of an older run is delivered after it.

@@ -10,6 +10,8 @@ use crate::LaneReceiver;
 use crate::NodeId;
 use crate::Resend;
 use crate::Resent;
+use crate::Succession;
+use crate::Turn;
 
 /// The receive side of a topic with any number of publishers: one [`LaneReceiver`] for each key and publisher, and what
 /// becomes of them when a publisher is restarted.
@@ -35,7 +37,8 @@ pub struct Source {
 
 #[derive(Debug)]
 struct Run<M> {
-    instance: u64,
+    /// Which instance it is, and which ones were before it.
+    instances: Succession,
     receiver: LaneReceiver<M>,
     heard: Instant,
     /// The first message of it that was heard, or heard of.
@@ -85,6 +88,12 @@ pub enum TopicAction<M> {
         /// Of whom.
         source: Source,
     },
+}
+
+impl<M> Run<M> {
+    const fn instance(&self) -> u64 {
+        self.instances.current()
+    }
 }
 
 impl<M> TopicReceiver<M> {
@@ -145,7 +154,7 @@ impl<M> TopicReceiver<M> {
         actions: &mut Vec<TopicAction<M>>,
     ) {
         let source = Source { key: question.key.clone(), node: node.clone() };
-        if self.sources.get(&source).is_some_and(|run| run.instance == question.instance) {
+        if self.sources.get(&source).is_some_and(|run| run.instance() == question.instance) {
             self.with(&source, actions, |receiver, actions| receiver.unanswered(now, actions));
         }
     }
@@ -160,7 +169,7 @@ impl<M> TopicReceiver<M> {
         actions: &mut Vec<TopicAction<M>>,
     ) {
         let source = Source { key: question.key.clone(), node: node.clone() };
-        if self.sources.get(&source).is_none_or(|run| run.instance != question.instance) {
+        if self.sources.get(&source).is_none_or(|run| run.instance() != question.instance) {
             return;
         }
         let below = |limit: u64, (first, last): (u64, u64)| {
@@ -200,7 +209,7 @@ impl<M> TopicReceiver<M> {
         self.sources.values().filter_map(|run| run.receiver.next_deadline()).min()
     }
 
-    /// The run of a source, if it is the newest one known; one that is newer takes the place of the one before.
+    /// The run of a source, if it is the present one; one that comes after it takes its place.
     fn run_of(
         &mut self,
         source: &Source,
@@ -210,34 +219,51 @@ impl<M> TopicReceiver<M> {
         actions: &mut Vec<TopicAction<M>>,
     ) -> Option<&mut Run<M>> {
         let instance = envelope.instance;
-        let known = self.sources.get(source).map(|run| run.instance);
-        if known.is_some_and(|known| instance < known) {
-            return None;
-        }
-        if known != Some(instance) {
-            let listening = now.saturating_duration_since(self.since);
-            let receiver = if known.is_some() {
-                // It will answer nothing any more.
-                self.with(source, actions, LaneReceiver::end);
-                LaneReceiver::from_beginning(self.lane, self.limits)
-            } else {
+        let known = self.sources.get(source).map(|run| &run.instances);
+        let turn = known.map(|known| known.judge(instance, place.number, now));
+        let listening = now.saturating_duration_since(self.since);
+        let receiver = match turn {
+            Some(Turn::Former) => return None,
+            Some(Turn::Current) => return self.sources.get_mut(source),
+            Some(Turn::Successor) => LaneReceiver::from_beginning(self.lane, self.limits),
+            Some(Turn::Returned { reached }) => {
+                LaneReceiver::going_on(self.lane, self.limits, reached)
+            },
+            None => {
                 self.make_room(actions);
-                if place.age > listening {
-                    // All that it has sent is older than our listening.
-                    LaneReceiver::joining(self.lane, self.limits)
-                } else if self.lane.is_reliable() && has_joined_within(envelope, listening) {
-                    LaneReceiver::from_beginning(self.lane, self.limits)
-                } else {
-                    LaneReceiver::asking_back(self.lane, self.limits)
-                }
-            };
-            // Its way here took some time too, so it was sent when this had been listening for less. What is said is never
-            // too little: what is for us comes, and what was sent a moment before our time may come as well.
-            let listening_us = microseconds(listening.saturating_sub(place.age));
-            let run = Run { instance, receiver, heard: now, first: place.number, listening_us };
-            self.sources.insert(source.clone(), run);
+                self.receiver_of_first(envelope, place, listening)
+            },
+        };
+        // The one before will answer nothing any more.
+        self.with(source, actions, LaneReceiver::end);
+        let mut instances = Succession::new(instance, now);
+        if let Some(before) = self.sources.remove(source) {
+            let reached = before.receiver.newest().unwrap_or_default();
+            instances = before.instances;
+            instances.succeed(instance, reached, now);
         }
-        self.sources.get_mut(source)
+        // Its way here took some time too, so it was sent when this had been listening for less. What is said is never
+        // too little: what is for us comes, and what was sent a moment before our time may come as well.
+        let listening_us = microseconds(listening.saturating_sub(place.age));
+        let run = Run { instances, receiver, heard: now, first: place.number, listening_us };
+        Some(self.sources.entry(source.clone()).or_insert(run))
+    }
+
+    /// For a publisher that was not heard before.
+    fn receiver_of_first(
+        &self,
+        envelope: &Envelope,
+        place: Place,
+        listening: Duration,
+    ) -> LaneReceiver<M> {
+        if place.age > listening {
+            // All that it has sent is older than our listening.
+            LaneReceiver::joining(self.lane, self.limits)
+        } else if self.lane.is_reliable() && has_joined_within(envelope, listening) {
+            LaneReceiver::from_beginning(self.lane, self.limits)
+        } else {
+            LaneReceiver::asking_back(self.lane, self.limits)
+        }
     }
 
     fn make_room(&mut self, actions: &mut Vec<TopicAction<M>>) {
@@ -285,7 +311,7 @@ impl<M> TopicReceiver<M> {
         if !missing.is_empty() {
             let question = Resend {
                 key: source.key.clone(),
-                instance: run.instance,
+                instance: run.instance(),
                 missing,
                 heard: Some(run.first),
                 listening_us: run.listening_us,
@@ -371,6 +397,42 @@ mod tests {
                 TopicAction::Deliver(200),
             ]
         );
+    }
+
+    /// Of what was delivered, the messages.
+    fn delivered(actions: &Actions) -> Vec<u64> {
+        let message = |action: &TopicAction<u64>| match action {
+            TopicAction::Deliver(message) => Some(*message),
+            _ => None,
+        };
+        actions.iter().filter_map(message).collect()
+    }
+
+    #[test]
+    fn a_publisher_that_is_back_with_a_smaller_number_is_received() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        arrive(&mut topic, 9, 0, start);
+        let back = start + Succession::GRACE;
+        assert_eq!(delivered(&arrive(&mut topic, 3, 0, back)), [300]);
+        assert_eq!(arrive(&mut topic, 9, 1, back), [TopicAction::Late { source: source() }]);
+        assert_eq!(delivered(&arrive(&mut topic, 3, 1, back)), [301]);
+    }
+
+    #[test]
+    fn an_instance_that_never_ended_goes_on_without_a_loss() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        arrive(&mut topic, 1, 0, start);
+        // Another program calls itself the same for a moment.
+        arrive(&mut topic, 2, 0, start + Duration::from_millis(600));
+        let late = arrive(&mut topic, 1, 1, start + Duration::from_millis(700));
+        assert_eq!(late, [TopicAction::Late { source: source() }]);
+        let back = start + Duration::from_millis(600) + Succession::RETURN;
+        let actions = arrive(&mut topic, 1, 2, back);
+        let [TopicAction::Ask { question, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!((question.instance, &question.missing[..]), (1, &[(1, 1)][..]));
+        assert_eq!(delivered(&arrive(&mut topic, 1, 1, back)), [101, 102]);
     }
 
     #[test]

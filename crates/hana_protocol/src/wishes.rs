@@ -309,7 +309,7 @@ impl Wishes {
             self.hears_wish(wish, unix_ms);
         }
         for Note { app, text, stamp } in &session.notes {
-            if !self.clock.hear(stamp, unix_ms) || text.chars().count() > AppSession::MAX_NOTE {
+            if !self.clock.hear(stamp) || text.chars().count() > AppSession::MAX_NOTE {
                 continue;
             }
             let before = self.notes.get(app).cloned().unwrap_or_default();
@@ -342,7 +342,7 @@ impl Wishes {
     }
 
     fn hears_wish(&mut self, wish: &Wish, unix_ms: u64) {
-        if !self.clock.hear(&wish.stamp, unix_ms) {
+        if !self.clock.hear(&wish.stamp) {
             return;
         }
         let of = Of::wish(wish);
@@ -417,7 +417,7 @@ impl Wishes {
         let mut settled: BTreeSet<&ParameterName> = BTreeSet::new();
         for held in &holders.holders {
             let Some(stamp) = &held.stamp else { continue };
-            if !self.clock.hear(stamp, unix_ms) || !settled.insert(&held.parameter) {
+            if !self.clock.hear(stamp) || !settled.insert(&held.parameter) {
                 continue;
             }
             self.settle(node, held, stamp, unix_ms);

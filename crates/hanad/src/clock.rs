@@ -2,17 +2,81 @@ use std::time::Duration;
 use std::time::Instant;
 
 use hana_network::unix_ms;
+use serde::Deserialize;
+use serde::Serialize;
 
-/// One pair of moments, to tell the wall-clock time of others, always the same for the same moment.
-#[derive(Debug, Clone, Copy)]
+/// One pair of moments, to tell the wall-clock time of others, always the same for the same moment, until the wall clock is set.
+#[derive(Debug, Clone)]
 pub(crate) struct Clock {
     at: Instant,
     unix_ms: u64,
+    boot: Option<Boot>,
+}
+
+/// When the machine was started, as its wall clock has it now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Boot {
+    /// Which start of the machine it is.
+    pub(crate) id: String,
+    /// When it was, in Unix milliseconds: another after the wall clock was set.
+    pub(crate) unix_ms: i64,
+}
+
+/// By more than this a wall clock does not go wrong by itself between two looks, in milliseconds.
+const SET_MS: u64 = 1000;
+
+impl Boot {
+    /// None where the system does not tell.
+    pub(crate) fn now() -> Option<Self> {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let unix_ms = i64::try_from(unix_ms()).ok()?.checked_sub(since_boot_ms()?)?;
+        Some(Self { id: id.trim().into(), unix_ms })
+    }
+
+    /// By how much the wall clock was set forward since `before` was read, in milliseconds; none of another start of the
+    /// machine.
+    pub(crate) fn set_since(&self, before: &Self) -> Option<i64> {
+        let set = self.unix_ms.checked_sub(before.unix_ms)?;
+        (self.id == before.id).then_some(if set.unsigned_abs() < SET_MS { 0 } else { set })
+    }
+}
+
+/// How long ago the machine was started, asleep or not.
+#[cfg(target_os = "linux")]
+fn since_boot_ms() -> Option<i64> {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec.checked_mul(1000)?.checked_add(now.tv_nsec / 1_000_000)
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn since_boot_ms() -> Option<i64> {
+    None
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { at: Instant::now(), unix_ms: unix_ms() }
+        Self { at: Instant::now(), unix_ms: unix_ms(), boot: Boot::now() }
+    }
+
+    /// When the machine was started, as this clock has it.
+    pub(crate) const fn boot(&self) -> Option<&Boot> {
+        self.boot.as_ref()
+    }
+
+    /// Follows the wall clock where that was set. Whether it was: all moments have another time then.
+    pub(crate) fn follow(&mut self) -> bool {
+        self.follow_to(Boot::now())
+    }
+
+    fn follow_to(&mut self, boot: Option<Boot>) -> bool {
+        let set = boot.as_ref().zip(self.boot.as_ref());
+        let set = set.and_then(|(now, before)| now.set_since(before)).unwrap_or_default();
+        if set == 0 {
+            return false;
+        }
+        self.unix_ms = self.unix_ms.saturating_add_signed(set);
+        self.boot = boot;
+        true
     }
 
     /// Unix milliseconds of a moment.
@@ -23,29 +87,71 @@ impl Clock {
         self.unix_ms.saturating_sub(before).saturating_add(after)
     }
 
-    /// The moment of a time that was written down; the nearest that can be told, if it is out of all reach.
-    pub(crate) fn moment(&self, unix_ms: u64) -> Instant {
-        let before = Duration::from_millis(self.unix_ms.saturating_sub(unix_ms));
-        let after = Duration::from_millis(unix_ms.saturating_sub(self.unix_ms));
+    /// The moment of a time that was written down, by a clock that had the start of the machine at `boot`; the nearest that
+    /// can be told, if it is out of all reach.
+    pub(crate) fn moment(&self, written_ms: u64, boot: Option<&Boot>) -> Instant {
+        let set = self.boot.as_ref().zip(boot);
+        let set = set.and_then(|(now, before)| now.set_since(before)).unwrap_or_default();
+        let written_ms = written_ms.saturating_add_signed(set);
+        let before = Duration::from_millis(self.unix_ms.saturating_sub(written_ms));
+        let after = Duration::from_millis(written_ms.saturating_sub(self.unix_ms));
         self.at.checked_sub(before).and_then(|at| at.checked_add(after)).unwrap_or(self.at)
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
+    const HOUR_MS: u64 = 3_600_000;
+
+    fn boot(unix_ms: u64) -> Option<Boot> {
+        Some(Boot { id: "b".into(), unix_ms: i64::try_from(unix_ms).unwrap() })
+    }
+
+    fn clock() -> Clock {
+        Clock { at: Instant::now(), unix_ms: 10 * HOUR_MS, boot: boot(HOUR_MS) }
+    }
+
     #[test]
-    fn a_moment_that_is_written_down_is_the_same_moment_when_it_is_read() {
-        let clock = Clock::new();
+    fn a_written_moment_is_the_same_moment_when_it_is_read() {
+        let clock = clock();
         for ms in [0, 1, 999, 60_000] {
             let moment = clock.at + Duration::from_millis(ms);
-            assert_eq!(clock.moment(clock.unix_ms(moment)), moment);
+            assert_eq!(clock.moment(clock.unix_ms(moment), clock.boot()), moment);
             let earlier = clock.unix_ms.saturating_sub(ms);
-            assert_eq!(clock.unix_ms(clock.moment(earlier)), earlier);
+            assert_eq!(clock.unix_ms(clock.moment(earlier, None)), earlier);
         }
         // Nonsense is a moment too.
-        assert!(clock.moment(0) <= clock.at);
-        assert_eq!(clock.moment(u64::MAX), clock.moment(u64::MAX));
+        assert!(clock.moment(0, None) <= clock.at);
+        assert_eq!(clock.moment(u64::MAX, None), clock.moment(u64::MAX, None));
+    }
+
+    #[test]
+    fn a_written_moment_stays_that_moment_when_the_clock_is_set() {
+        let before = clock();
+        let written = before.unix_ms(before.at);
+        for set_ms in [-(9 * 3_600_000_i64), 20 * 3_600_000] {
+            let of_boot = i64::try_from(HOUR_MS).unwrap() + set_ms;
+            let unix_ms = before.unix_ms.saturating_add_signed(set_ms);
+            let now = |id: &str| {
+                let boot = Some(Boot { id: id.into(), unix_ms: of_boot });
+                Clock { unix_ms, boot, ..before.clone() }
+            };
+            assert_eq!(now("b").moment(written, before.boot()), before.at);
+            assert_ne!(now("another").moment(written, before.boot()), before.at);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_followed_a_slewed_one_is_not() {
+        let mut clock = clock();
+        let moment = clock.at;
+        assert!(!clock.follow_to(boot(HOUR_MS + 999)));
+        assert_eq!(clock.unix_ms(moment), 10 * HOUR_MS);
+        assert!(clock.follow_to(boot(3 * HOUR_MS)));
+        assert_eq!(clock.unix_ms(moment), 12 * HOUR_MS);
+        assert!(!clock.follow_to(None), "the system does not tell");
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use hana_network::CommandError;
+use hana_network::INSTANCE_AFTER;
 use hana_network::LastLook;
 use hana_network::Node;
 use hana_network::Origin;
@@ -331,6 +332,7 @@ impl Daemon {
     }
 
     fn tick_keepers(&mut self, now: Instant) {
+        self.keepers.values_mut().for_each(Keeper::follow_clock);
         let due: Vec<NodeId> = self
             .keepers
             .iter()
@@ -405,6 +407,11 @@ impl Daemon {
                 return;
             },
             Sighting::Goodbye(node) => self.handle(node, ProcessEvent::ClosedByPerson),
+            Sighting::Info(info) if info.host == *self.node.host() => {
+                if let Some(keeper) = self.keepers.get_mut(&info.node) {
+                    keeper.note_instance(info.instance);
+                }
+            },
             _ => {},
         }
         self.neighbours.see(sighting, now);
@@ -731,6 +738,7 @@ impl Daemon {
             }
             spec.env.insert("HANA_NODE".into(), node.to_string());
             spec.env.insert(adoption::ENTRY_VARIABLE.into(), entry.name.to_string());
+            spec.env.insert(INSTANCE_AFTER.into(), keeper.record().instance.to_string());
             spec.env.insert("HANA_HOST".into(), self.node.host().to_string());
             if let Some(path) = self.origin.to_variable() {
                 let path = path.to_string_lossy().into_owned();

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 use std::time::Instant;
 
 use hana_network::Answering;
@@ -124,6 +125,8 @@ impl Keeper {
                 name: name.into(),
                 joins,
                 launched_ms: 0,
+                instance: 0,
+                boot: None,
                 first_line: 0,
                 memory: Memory::default(),
             },
@@ -167,7 +170,8 @@ impl Keeper {
     }
 
     /// Makes the status known.
-    pub(crate) fn announce(&self) {
+    pub(crate) fn announce(&mut self) {
+        self.clock.follow();
         let status = self.supervisor.status(|at| self.clock.unix_ms(at));
         match self.status.set(&status) {
             Ok(Change::Same) => {},
@@ -260,10 +264,33 @@ impl Keeper {
         &self.record
     }
 
+    /// Follows the wall clock where that was set: what is said and written down has its times by it.
+    pub(crate) fn follow_clock(&mut self) {
+        if self.clock.follow() {
+            self.announce();
+            self.update_record();
+        }
+    }
+
+    /// The instance of its process has the number `instance`.
+    pub(crate) fn note_instance(&mut self, instance: u64) {
+        if self.supervisor.pid().is_some() && self.record.instance != instance {
+            self.record.instance = instance;
+            self.update_record();
+        }
+    }
+
     /// What the supervisor had in mind when the record that is kept was written.
     pub(crate) fn recalled(&self) -> Memory<Instant> {
         let clock = &self.clock;
-        self.record.memory.clone().map_time(|ms| clock.moment(ms))
+        let boot = self.record.boot.as_ref();
+        self.record.memory.clone().map_time(|ms| clock.moment(ms, boot))
+    }
+
+    /// How long ago its process was launched.
+    pub(crate) fn launched_ago(&self) -> Duration {
+        let launched = self.clock.moment(self.record.launched_ms, self.record.boot.as_ref());
+        Instant::now().saturating_duration_since(launched)
     }
 
     /// Brings what is written down up to date, if anything of it is another now.
@@ -274,6 +301,7 @@ impl Keeper {
         }
         let clock = &self.clock;
         self.record.memory = supervisor.memory().map_time(|at| clock.unix_ms(at));
+        self.record.boot = clock.boot().cloned();
         if !self.record.memory.is_launching() {
             // What became of it is known.
             self.record.launching = None;

@@ -155,7 +155,9 @@ fn run(
     let config = DaemonConfig::find(arguments.config.as_deref())?;
     unmet.watch(&config.network)?;
     let show = config.network.show.clone();
-    let identity = NodeConfig::of_daemon(host.id().clone())?.with_network(config.network.clone());
+    let identity = NodeConfig::of_daemon(host.id().clone())?
+        .with_network(config.network.clone())
+        .with_instance_after(state.last_instance());
     if let Err(problem) = hana_process::adopt_orphans() {
         tracing::warn!("what a visualization leaves behind may stay: {problem}");
     }
@@ -171,6 +173,7 @@ fn run(
     };
     host.hold();
     host.log();
+    state.keep_instance(node.instance());
     let _answering = log.publish_on(&node);
     let of_show = show.map(|show| format!(", show '{show}'")).unwrap_or_default();
     tracing::info!("'{}' is on the mesh{of_show}; {}", node.id(), config.origin);

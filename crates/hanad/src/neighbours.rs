@@ -4,6 +4,7 @@ use std::time::Instant;
 use hana_network::Node;
 use hana_network::PresenceWatch;
 use hana_network::StatePublisher;
+use hana_network::WallClockSteps;
 use hana_network::unix_ms;
 use hana_protocol::Event;
 use hana_protocol::EventKind;
@@ -20,6 +21,7 @@ use hana_protocol::role;
 /// later, and, as one of all daemons, what happens to hosts.
 pub(crate) struct Neighbours {
     roster: Roster,
+    steps: WallClockSteps,
     lost: StatePublisher<Lost>,
     own: NodeId,
     /// When to look again if nothing is seen before.
@@ -33,7 +35,8 @@ impl Neighbours {
     pub(crate) fn new(node: &Node<role::Daemon>) -> Self {
         let own = node.host().clone();
         let lost = node.state_publisher(&Topic::<Lost>::lost(own.clone()));
-        Self { roster: Roster::default(), lost, own, look_at: Instant::now() }
+        let (roster, steps) = (Roster::default(), WallClockSteps::default());
+        Self { roster, steps, lost, own, look_at: Instant::now() }
     }
 
     pub(crate) fn see(&mut self, sighting: Sighting, now: Instant) {
@@ -52,6 +55,9 @@ impl Neighbours {
             return;
         }
         self.look_at = now + LOOK;
+        if let Some(set_ms) = self.steps.take() {
+            self.roster.wall_clock_was_set(set_ms);
+        }
         self.roster.tick(now, unix_ms());
         for (host, endpoints) in self.roster.to_knock(now) {
             presence.knock(host, endpoints);

@@ -9,6 +9,7 @@ use hana_protocol::NodeId;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::clock::Boot;
 use crate::state_files::PATIENCE;
 use crate::state_files::Purpose;
 use crate::state_files::StateFiles;
@@ -38,6 +39,12 @@ pub(crate) struct RunRecord {
     /// When it was launched, Unix milliseconds.
     #[serde(default)]
     pub(crate) launched_ms: u64,
+    /// The number of its last instance on the mesh: the next one shall have a larger one.
+    #[serde(default)]
+    pub(crate) instance: u64,
+    /// When the machine was started, by the clock that the times here are of.
+    #[serde(default)]
+    pub(crate) boot: Option<Boot>,
     /// The number of the line that its output file begins with.
     #[serde(default)]
     pub(crate) first_line: u64,
@@ -167,6 +174,8 @@ fn parse(text: &str, name: &str) -> Result<RunRecord, String> {
                 name: String::new(),
                 joins: true,
                 launched_ms: 0,
+                instance: 0,
+                boot: None,
                 first_line: 0,
                 memory: Memory::default(),
             })

@@ -10,7 +10,9 @@ use hana_protocol::NodeId;
 use thiserror::Error;
 
 use crate::run_record::RunRecords;
+use crate::state_files::Purpose;
 use crate::state_files::StateFiles;
+use crate::state_files::in_time;
 
 /// Where the daemon of one host keeps what shall outlive it: `HANA_STATE` or the user's state directory,
 /// then the host's id, so that several daemons on one machine never meet.
@@ -133,6 +135,22 @@ impl StateDir {
         self.dir.join("timeline.json")
     }
 
+    /// The number of the daemon's last instance on the mesh.
+    pub(crate) fn last_instance(&self) -> Option<u64> {
+        let file = self.dir.join(INSTANCE);
+        let text = in_time(move || fs::read_to_string(file).ok())??;
+        text.trim().parse().ok()
+    }
+
+    /// Keeps the number of this daemon's instance, for the one that comes after it.
+    pub(crate) fn keep_instance(&self, instance: u64) {
+        let purpose = Purpose {
+            failure: "the number of this daemon's instance is not kept".into(),
+            consequence: "the next one has a smaller number where the clock is set back",
+        };
+        self.files.put(self.dir.join(INSTANCE), instance.to_string().into_bytes(), purpose);
+    }
+
     /// The daemon's own log.
     pub(crate) fn own_log(&self) -> PathBuf {
         log_of(&self.dir, OWN)
@@ -140,6 +158,7 @@ impl StateDir {
 }
 
 const OWN: &str = "hanad";
+const INSTANCE: &str = "instance";
 /// The directory of the run records of a host.
 pub(crate) const RUN: &str = "run";
 

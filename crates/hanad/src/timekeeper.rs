@@ -33,6 +33,7 @@ use hana_protocol::role;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::clock::Boot;
 use crate::state_files::Purpose;
 use crate::state_files::StateFiles;
 
@@ -191,7 +192,28 @@ struct Kept {
     /// When it was written: a clock that has begun anew since then is another one.
     unix_ms: u64,
     local_us: i64,
+    /// Which start of the machine it was written in, where the system tells.
+    #[serde(default)]
+    boot: Option<String>,
     said: HostTimeline,
+}
+
+impl Kept {
+    fn now(said: HostTimeline) -> Self {
+        let boot = Boot::now().map(|boot| boot.id);
+        Self { unix_ms: unix_ms(), local_us: local_us(), boot, said }
+    }
+
+    /// Whether the machine's clock has gone on since this was written: it may have been started again. What the wall clock
+    /// shows does not count where the system tells, since that may have been set.
+    fn is_of_this_boot(&self, now: &Self) -> bool {
+        let passed = now.local_us.checked_sub(self.local_us).and_then(|us| u64::try_from(us).ok());
+        if let (Some(before), Some(boot)) = (&self.boot, &now.boot) {
+            return before == boot && passed.is_some();
+        }
+        let by_wall = now.unix_ms.checked_sub(self.unix_ms).map(|ms| ms.saturating_mul(1000));
+        passed.zip(by_wall).is_some_and(|(a, b)| a.abs_diff(b) < SAME_BOOT_US)
+    }
 }
 
 /// How far the beat may be off from what is written down, in microseconds, before it is written anew.
@@ -206,12 +228,7 @@ impl Memory {
             tracing::warn!("{}: the last beat is not known: {problem}", file.display());
             None
         });
-        let is_of_this_boot = |kept: &Kept| {
-            let passed =
-                local_us().checked_sub(kept.local_us).and_then(|us| u64::try_from(us).ok());
-            let by_wall = unix_ms().checked_sub(kept.unix_ms).map(|ms| ms.saturating_mul(1000));
-            passed.zip(by_wall).is_some_and(|(a, b)| a.abs_diff(b) < SAME_BOOT_US)
-        };
+        let is_of_this_boot = |kept: &Kept| kept.is_of_this_boot(&Kept::now(kept.said.clone()));
         let before = read.filter(is_of_this_boot).map(|kept| kept.said);
         (Self { file, files, kept: None }, before)
     }
@@ -238,7 +255,7 @@ impl Memory {
         if self.kept.as_ref().is_some_and(follows) {
             return;
         }
-        let kept = Kept { unix_ms: unix_ms(), local_us: local_us(), said: said.clone() };
+        let kept = Kept::now(said.clone());
         let purpose = Purpose {
             failure: format!("{}: the beat is not written down", self.file.display()),
             consequence: "a daemon that is started again begins with an older one, or at 0",
@@ -300,9 +317,17 @@ mod tests {
         // Written before the machine was started again, by another daemon.
         files.remove(file.clone(), String::new());
         assert!(files.flush(Duration::from_secs(20)));
-        let kept = Kept { unix_ms: unix_ms() - 3_600_000, local_us: now, said };
-        fs::write(&file, serde_json::to_vec(&kept).unwrap()).unwrap();
+        let write = |kept: Kept| fs::write(&file, serde_json::to_vec(&kept).unwrap()).unwrap();
+        let hour_ago = unix_ms() - 3_600_000;
+        let kept = || Kept { unix_ms: hour_ago, local_us: now, ..Kept::now(said.clone()) };
+        write(Kept { boot: None, ..kept() });
         assert_eq!(reread(), None);
+        write(Kept { boot: Some("another".into()), ..kept() });
+        assert_eq!(reread(), None);
+        // The same start of the machine, and the wall clock was set meanwhile.
+        write(kept());
+        let told = Boot::now().map(|_| said.clone());
+        assert_eq!(reread(), told);
         fs::write(&file, "{").unwrap();
         assert_eq!(reread(), None);
     }

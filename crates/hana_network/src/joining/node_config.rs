@@ -58,6 +58,8 @@ pub struct NodeConfig {
     pub(crate) headless: Option<String>,
     /// Whether its program draws black during a blackout.
     pub(crate) draws_blackout: bool,
+    /// The number of the instance before, where its program has kept it.
+    pub(crate) instance_after: Option<u64>,
     /// What it tells of what a program that looks once a frame is to look for.
     pub(crate) news: News,
 }
@@ -195,6 +197,7 @@ impl NodeConfig {
             priority: Priority::default(),
             headless: None,
             draws_blackout: false,
+            instance_after: None,
             news: News::default(),
         }
     }
@@ -306,6 +309,11 @@ impl NodeConfig {
         if let Some(kind) = &self.kind {
             self.id = kind.clone();
         }
+    /// The number of the instance before this one, where the program has kept it: this one gets a larger number, also where the
+    /// wall clock was set back.
+    #[must_use]
+    pub const fn with_instance_after(mut self, instance: Option<u64>) -> Self {
+        self.instance_after = instance;
         self
     }
 

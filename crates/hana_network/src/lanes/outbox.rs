@@ -14,6 +14,8 @@ use std::time::Instant;
 
 use hana_protocol::Encoding;
 use hana_protocol::Envelope;
+use hana_protocol::Key;
+use hana_protocol::KeyKind;
 use hana_protocol::Lane;
 use hana_protocol::NodeId;
 use zenoh::Wait;
@@ -25,6 +27,7 @@ use zenoh::sample::Locality;
 
 use crate::Problem;
 use crate::Queue;
+use crate::clocks::steady_clock::steady_us;
 use crate::clocks::wall_clock::unix_us;
 use crate::joining::worker::Seat;
 use crate::joining::worker::Worker;
@@ -57,12 +60,11 @@ impl Identity {
     }
 
     pub(crate) fn envelope(&self, sequence: u64) -> Envelope {
-        Envelope {
-            from: self.id.clone(),
-            instance: self.instance,
-            sequence,
-            at: i64::try_from(unix_us()).unwrap_or(i64::MAX),
-        }
+        self.envelope_at(sequence, i64::try_from(unix_us()).unwrap_or(i64::MAX))
+    }
+
+    fn envelope_at(&self, sequence: u64, at: i64) -> Envelope {
+        Envelope { from: self.id.clone(), instance: self.instance, sequence, at }
     }
 }
 
@@ -86,6 +88,8 @@ pub(crate) struct Channel {
     lane: Lane,
     /// Where it goes: everywhere, or to others only (an echo of what reached us by another way).
     reach: Locality,
+    /// Whether its receivers go by when its messages were sent: no wall clock that is set may change that.
+    is_timed: bool,
     capacity: usize,
     identity: Identity,
     worker: Worker,
@@ -157,7 +161,10 @@ impl Channel {
         kept: Option<Arc<Kept>>,
     ) -> Self {
         let sequence = identity.sequence_of(&key);
+        let kind = Key::parse(&key).map(|key| key.kind());
+        let is_timed = matches!(kind, Some(KeyKind::Modulation | KeyKind::ModulationFrame));
         Self {
+            is_timed,
             key,
             lane,
             reach,
@@ -177,6 +184,14 @@ impl Channel {
 
     pub(crate) fn key(&self) -> &str {
         &self.key
+    }
+
+    fn envelope_of(&self, sequence: u64) -> Envelope {
+        if self.is_timed {
+            self.identity.envelope_at(sequence, steady_us())
+        } else {
+            self.identity.envelope(sequence)
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
@@ -234,12 +249,12 @@ impl Channel {
 
     /// The envelope that the next message will have, for state that is asked for between two changes.
     pub(crate) fn envelope(&self) -> Envelope {
-        self.identity.envelope(self.sequence.load(Ordering::Acquire).saturating_sub(1))
+        self.envelope_of(self.sequence.load(Ordering::Acquire).saturating_sub(1))
     }
 
     /// Sends at once, in the caller's thread: for threads that have nothing else to do.
     pub(crate) fn send(&self, payload: Vec<u8>) {
-        let envelope = self.identity.envelope(self.sequence.fetch_add(1, Ordering::AcqRel));
+        let envelope = self.envelope_of(self.sequence.fetch_add(1, Ordering::AcqRel));
         let Ok(attachment) = envelope.encode() else { return };
         let (payload, attachment) = (ZBytes::from(payload), ZBytes::from(attachment));
         if let Some(kept) = &self.kept {

@@ -8,6 +8,7 @@ use hana_protocol::Difference;
 use hana_protocol::Envelope;
 use hana_protocol::NodeId;
 use hana_protocol::NodeInfo;
+use hana_protocol::Succession;
 
 /// What a receiver of one message type thinks of its senders: whose shape fits, and whose does not.
 ///
@@ -20,7 +21,8 @@ pub(crate) struct SenderBook {
 
 #[derive(Debug)]
 struct Sender {
-    instance: u64,
+    /// Which instance it is, and which ones were before it.
+    instances: Succession,
     opinion: Opinion,
 }
 
@@ -74,7 +76,8 @@ impl SenderBook {
     /// Whether messages of this sender are read at all.
     pub(crate) fn reads(&self, envelope: &Envelope) -> bool {
         self.senders.get(&envelope.from).is_none_or(|sender| {
-            sender.instance != envelope.instance || !matches!(sender.opinion, Opinion::Off)
+            sender.instances.current() != envelope.instance
+                || !matches!(sender.opinion, Opinion::Off)
         })
     }
 
@@ -90,18 +93,20 @@ impl SenderBook {
         }
         let asked = Opinion::Asked { at: now, problem: problem.clone() };
         let Some(known) = self.senders.get_mut(&envelope.from) else {
-            let sender = Sender { instance: envelope.instance, opinion: asked };
+            let instances = Succession::new(envelope.instance, now);
+            let sender = Sender { instances, opinion: asked };
             self.senders.insert(envelope.from.clone(), sender);
             return Unreadable::Ask;
         };
-        if known.instance > envelope.instance {
+        let is_another = known.instances.current() != envelope.instance;
+        if !known.instances.admit(envelope.instance, now) {
             // Of a run that is over; that of now is not judged by it.
             return Unreadable::Count;
         }
         let age = |at: Instant| now.saturating_duration_since(at);
         match known.opinion {
-            _ if known.instance < envelope.instance => {
-                *known = Sender { instance: envelope.instance, opinion: asked };
+            _ if is_another => {
+                known.opinion = asked;
                 Unreadable::Ask
             },
             Opinion::Off => Unreadable::Count,
@@ -125,7 +130,7 @@ impl SenderBook {
         now: Instant,
     ) -> Option<Finding> {
         let sender = self.senders.get_mut(&envelope.from)?;
-        if sender.instance != envelope.instance {
+        if sender.instances.current() != envelope.instance {
             return None;
         }
         let Opinion::Asked { problem, .. } = &sender.opinion else { return None };
@@ -231,6 +236,18 @@ mod tests {
         let finding = book.answered(&envelope(2), Some(&info(2, "number")), &own, now);
         assert_eq!(finding, Some(Finding::Unusable { problem: unread() }));
         assert!(book.reads(&envelope(2)));
+    }
+
+    #[test]
+    fn a_sender_that_is_back_with_a_smaller_number_is_judged_anew() {
+        let mut book = SenderBook::default();
+        let now = Instant::now();
+        book.unreadable(&envelope(9), &unread(), now);
+        book.answered(&envelope(9), Some(&info(9, "string")), &spark("number"), now);
+        let later = now + Succession::GRACE;
+        assert!(book.reads(&envelope(3)));
+        assert_eq!(book.unreadable(&envelope(3), &unread(), later), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(9), &unread(), later), Unreadable::Count);
     }
 
     #[test]

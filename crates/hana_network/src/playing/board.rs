@@ -132,9 +132,9 @@ pub(crate) enum Refusal {
     /// It does not say who would have it.
     #[error("this comes without envelope; only who says who he is takes and releases")]
     Unnamed,
-    /// The stamp is somebody else's, or of a time to come.
+    /// The stamp is that of another node, or of no clock.
     #[error(
-        "the stamp is that of '{by}' at {ms} ms; it is to be the sender's own, of a time that has come"
+        "the stamp is that of '{by}' at {ms} ms; it is to be the sender's own, and before the year 3000"
     )]
     Stamp {
         /// Whose.
@@ -300,7 +300,7 @@ impl State {
     fn stamp(&mut self, by: &NodeId, stamp: Option<&Stamp>) -> Result<Stamp, Refusal> {
         let unix_ms = unix_ms();
         match stamp {
-            Some(stamp) if stamp.by == *by && self.clock.hear(stamp, unix_ms) => Ok(stamp.clone()),
+            Some(stamp) if stamp.by == *by && self.clock.hear(stamp) => Ok(stamp.clone()),
             Some(stamp) => Err(Refusal::Stamp { by: stamp.by.clone(), ms: stamp.ms }),
             None => Ok(Stamp { by: by.clone(), ..self.clock.stamp(unix_ms) }),
         }

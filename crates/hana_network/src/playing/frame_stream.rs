@@ -16,7 +16,7 @@ use hana_protocol::ParameterName;
 use hana_protocol::Parameters;
 
 use crate::PlayLink;
-use crate::clocks::wall_clock::unix_us;
+use crate::clocks::steady_clock::steady_us;
 use crate::lanes::outbox::Channel;
 use crate::lanes::publisher::encode;
 
@@ -36,7 +36,7 @@ pub struct FrameStream {
 /// What those who set and the thread that sends share; held for nanoseconds by either.
 struct Desk {
     recorder: FrameRecorder,
-    /// When the thread looks next by itself, Unix microseconds.
+    /// When the thread looks next by itself, in microseconds of the steady clock.
     planned: i64,
     /// By which way the frames go.
     channel: Arc<Channel>,
@@ -87,7 +87,7 @@ impl FrameStream {
         let declared = self.parameters.declared().get(place);
         let declared = declared.ok_or(ParameterError::NoPlace { place, count })?;
         declared.check(value)?;
-        self.put(place, value, now_us());
+        self.put(place, value, steady_us());
         Ok(())
     }
 
@@ -140,16 +140,12 @@ fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(crate) fn now_us() -> i64 {
-    i64::try_from(unix_us()).unwrap_or(i64::MAX)
-}
-
 /// Sends what is due, until nobody is left who sets anything.
 fn send(desk: &Mutex<Desk>, woken: &flume::Receiver<()>) {
     let mut frame = ModulationFrame::default();
     let mut counted = 0;
     loop {
-        let now = now_us();
+        let now = steady_us();
         let mut shared = lock(desk);
         let is_something = shared.recorder.take(now, &mut frame);
         let due = shared.recorder.due().unwrap_or(i64::MAX);
@@ -170,8 +166,7 @@ fn send(desk: &Mutex<Desk>, woken: &flume::Receiver<()>) {
             woken.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             let pause = u64::try_from(due.saturating_sub(now)).unwrap_or_default();
-            // A clock that is set back meanwhile does not let it sleep for long.
-            woken.recv_timeout(Duration::from_micros(pause).min(LONGEST))
+            woken.recv_timeout(Duration::from_micros(pause))
         };
         if pause == Err(RecvTimeoutError::Disconnected) {
             break;
@@ -186,9 +181,6 @@ fn send(desk: &Mutex<Desk>, woken: &flume::Receiver<()>) {
     }
     drop(desk);
 }
-
-/// What is to be repeated last is due after a fifth of a second.
-const LONGEST: Duration = Duration::from_millis(250);
 
 fn put(channel: &Channel, frame: &ModulationFrame) {
     match encode(channel.key(), frame) {

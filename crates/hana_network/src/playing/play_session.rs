@@ -28,6 +28,7 @@ use hana_protocol::PlayEvent;
 use hana_protocol::PlaySwitch;
 use hana_protocol::PlayWay;
 use hana_protocol::SessionStatus;
+use hana_protocol::Succession;
 use hana_protocol::codec;
 use hana_protocol::in_full;
 use hana_protocol::role::Role;
@@ -40,6 +41,7 @@ use crate::PlayError;
 use crate::PlayLink;
 use crate::Received;
 use crate::Subscription;
+use crate::clocks::steady_clock::steady_us;
 use crate::joining::worker::Declaration;
 use crate::joining::worker::Worker;
 use crate::lanes::outbox::Channel;
@@ -49,7 +51,6 @@ use crate::lanes::reception::envelope_of;
 use crate::lanes::ticker::Bell;
 use crate::lanes::ticker::Timed;
 use crate::node::Core;
-use crate::playing::frame_stream::now_us;
 
 /// One app or bridge that plays one visualization, for as long as it likes.
 ///
@@ -98,7 +99,7 @@ struct Desk {
 
 struct OfPlace {
     name: ParameterName,
-    /// What was set last, and when, Unix microseconds.
+    /// What was set last, and when, in microseconds of the steady clock.
     last: Option<(f32, i64)>,
     /// Where this run of the visualization has it, if it does.
     in_run: Option<usize>,
@@ -113,6 +114,8 @@ struct Run {
 struct Hub {
     switch: PlaySwitch,
     info: Option<NodeInfo>,
+    /// Which instance that is of, and which ones were before it.
+    instances: Option<Succession>,
     infos: Subscription<Received<NodeInfo>>,
     asked: Option<Pending<Vec<Received<NodeInfo>>>>,
     /// When its info is asked for next, while it is not known.
@@ -160,6 +163,7 @@ impl PlaySession {
         let hub = Hub {
             switch,
             info: None,
+            instances: None,
             infos: core.subscribe(&Key::Info(node.clone()).to_string()),
             asked: None,
             ask_at: Some(now),
@@ -273,7 +277,7 @@ impl Desk {
     fn set(&mut self, place: usize, value: f32) -> Result<(), ParameterError> {
         let count = self.set.len();
         let of_place = self.set.get_mut(place).ok_or(ParameterError::NoPlace { place, count })?;
-        let now = now_us();
+        let now = steady_us();
         match &self.run {
             Some(run) => {
                 let in_run = match of_place.in_run {
@@ -382,16 +386,14 @@ impl Inner {
     fn find(&self, core: &Arc<Core>, hub: &mut Hub, now: Instant) {
         let given = lock(&self.given).take();
         hub.infos.wake_by(&self.waker);
-        let mut found: Option<NodeInfo> = hub.infos.messages().chain(given).last();
+        let mut found: Vec<NodeInfo> = vec![];
         if let Some(answers) = hub.asked.as_ref().and_then(Pending::take) {
             hub.asked = None;
-            let answers = answers.into_iter().map(|received| received.message);
-            found = answers.chain(found).max_by_key(|info| info.instance);
+            found.extend(answers.into_iter().map(|received| received.message));
         }
-        let found = found.filter(|info| {
-            info.role == Role::Visualization
-                && hub.info.as_ref().is_none_or(|known| info.instance >= known.instance)
-        });
+        found.extend(hub.infos.messages().chain(given));
+        found.retain(|info| info.role == Role::Visualization);
+        let found = hub.instance_of(found, now);
         if let Some(info) = found.filter(|info| hub.info.as_ref() != Some(info)) {
             let known = hub.info.as_ref();
             let is_same_run = known.is_some_and(|known| known.instance == info.instance);
@@ -428,7 +430,7 @@ impl Inner {
         };
         let parameters = Parameters::new(info.parameters.clone());
         let run = Run { parameters, stream };
-        let since = unix_of(hub.switch.arrived(), now).max(now_us() - CARRIED_US);
+        let since = steady_of(hub.switch.arrived(), now).max(steady_us() - CARRIED_US);
         lock(&self.desk).begin(run, since);
         hub.info = Some(info);
         hub.ask_at = None;
@@ -467,13 +469,13 @@ impl Inner {
                 };
                 tracing::debug!("'{}' is played by this way now: {way}", self.node);
                 if let Some(run) = &lock(&self.desk).run {
-                    let since = unix_of(since, Instant::now());
+                    let since = steady_of(since, Instant::now());
                     run.stream.turn_to(Arc::clone(channel), link.cloned(), since);
                 }
             },
             PlayAction::SayAgain { since } => {
                 if let Some(run) = &lock(&self.desk).run {
-                    run.stream.say_again(unix_of(since, Instant::now()));
+                    run.stream.say_again(steady_of(since, Instant::now()));
                 }
             },
         }
@@ -507,6 +509,23 @@ impl Inner {
 }
 
 impl Hub {
+    /// Of what was found, in the order in which it came, what the instance to play says. The one that is played stays it where it
+    /// is among them; else one that comes after it takes its place, whichever has the larger number.
+    fn instance_of(&mut self, found: Vec<NodeInfo>, now: Instant) -> Option<NodeInfo> {
+        let known = self.info.as_ref().map(|info| info.instance);
+        let is_there = found.last().is_some_and(|info| Some(info.instance) == known);
+        let mut believed = None;
+        for info in found {
+            let of_first = || Succession::new(info.instance, now);
+            let instances = self.instances.get_or_insert_with(of_first);
+            let is_other = Some(info.instance) != known;
+            if !(is_there && is_other) && instances.admit(info.instance, now) {
+                believed = Some(info);
+            }
+        }
+        believed
+    }
+
     fn ask(&mut self, core: &Arc<Core>, node: &NodeId) {
         let key = Key::Info(node.clone()).to_string();
         self.asked = Some(core.ask(key, ASK));
@@ -630,12 +649,12 @@ impl PlaySessions {
     }
 }
 
-/// In Unix microseconds, and a little before; of nothing, before everything.
-fn unix_of(since: Option<Instant>, now: Instant) -> i64 {
+/// In microseconds of the steady clock, and a little before; of nothing, before everything.
+fn steady_of(since: Option<Instant>, now: Instant) -> i64 {
     since.map_or(i64::MIN, |since| {
         // What was set shortly before may not have been on its way by then.
         let passed = (now.saturating_duration_since(since) + PlaySwitch::SENT).as_micros();
-        now_us() - i64::try_from(passed).unwrap_or(i64::MAX)
+        steady_us() - i64::try_from(passed).unwrap_or(i64::MAX)
     })
 }
 

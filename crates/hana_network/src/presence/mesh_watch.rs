@@ -35,6 +35,7 @@ use zenoh::sample::SampleKind;
 use crate::Inbox;
 use crate::Pending;
 use crate::Policy;
+use crate::WallClockSteps;
 use crate::joining::worker::Declaration;
 use crate::joining::worker::Worker;
 use crate::lanes::gate::Gate;
@@ -47,6 +48,7 @@ use crate::unix_ms;
 /// command-line tools; a visualization has no need of it.
 pub struct MeshWatch {
     roster: Roster,
+    steps: WallClockSteps,
     eyes: Arc<Eyes>,
     first_look: Pending<()>,
     _declarations: Vec<Declaration>,
@@ -106,6 +108,7 @@ impl MeshWatch {
         });
         Self {
             roster: Roster::default(),
+            steps: WallClockSteps::default(),
             eyes: eyes_of_watch,
             first_look,
             _declarations: declarations,
@@ -116,6 +119,9 @@ impl MeshWatch {
     pub fn poll(&mut self) -> Vec<RosterChange> {
         let now = Instant::now();
         let mut changes = vec![];
+        if let Some(set_ms) = self.steps.take() {
+            self.roster.wall_clock_was_set(set_ms);
+        }
         while let Some(sighting) = self.eyes.sightings.try_recv() {
             changes.extend(self.roster.observe(sighting, now, unix_ms()));
         }
@@ -326,12 +332,15 @@ impl Eyes {
         // A retained reply and a fresh publication cross; the newer one wins.
         let raw = admitted(sample, NodeInfo::MAX_BYTES, &self.gate, &self.reception);
         let Some(raw) = raw else { return };
+        let now_ms = unix_ms();
+        // As the wall clock of this machine has it.
+        let local = |ms| raw.envelope.as_ref().map_or(ms, |by| by.to_local_ms(ms, now_ms));
         let sighting = match Key::parse(&raw.key) {
-            Some(Key::Info(node)) => self
-                .reception
-                .decode::<NodeInfo>(&raw)
-                .filter(|info| info.node == node)
-                .map(Sighting::Info),
+            Some(Key::Info(node)) => {
+                self.reception.decode::<NodeInfo>(&raw).filter(|info| info.node == node).map(
+                    |info| Sighting::Info(NodeInfo { started_ms: local(info.started_ms), ..info }),
+                )
+            },
             Some(Key::Health(node)) => {
                 self.reception.decode::<Health>(&raw).map(|health| Sighting::Health(node, health))
             },
@@ -347,7 +356,8 @@ impl Eyes {
                 .decode::<AppSession>(&raw)
                 .map(|session| Sighting::Session(node, session)),
             Some(Key::Lost(host)) => {
-                self.reception.decode::<Lost>(&raw).map(|lost| Sighting::Lost(host, lost))
+                let lost = self.reception.decode::<Lost>(&raw);
+                lost.map(|lost| Sighting::Lost(host, lost.with_times(local)))
             },
             Some(Key::Event(node)) => self
                 .reception
@@ -357,7 +367,10 @@ impl Eyes {
                 .reception
                 .decode::<ProcessStatus>(&raw)
                 .filter(|status| status.node == node)
-                .map(|status| Sighting::Process(host, status)),
+                .map(|status| {
+                    let since_ms = local(status.since_ms);
+                    Sighting::Process(host, ProcessStatus { since_ms, ..status })
+                }),
             _ => None,
         };
         if let Some(sighting) = sighting {

@@ -19,6 +19,7 @@ use crate::ProcessState;
 use crate::ProcessStatus;
 use crate::SessionStatus;
 use crate::Sighting;
+use crate::Succession;
 use crate::Verdict;
 use crate::parameter_words::words_of_values;
 use crate::role::Role;
@@ -31,6 +32,8 @@ pub(super) struct Entry {
     /// The role it was last present with.
     was: Option<Role>,
     info: Option<NodeInfo>,
+    /// Which instance said that, and which ones were before it.
+    instances: Option<Succession>,
     health: Option<HealthWatch>,
     /// What daemons say who launched it; most often one. Two halves of a parted network may each have
     /// launched one under the same name.
@@ -207,8 +210,9 @@ impl Entry {
                 false
             },
             Sighting::Info(info) => {
-                // An older run's words do not replace a newer one's.
-                if self.info.as_ref().is_some_and(|known| known.instance > info.instance) {
+                // What is late of an earlier instance does not replace what the present one said.
+                let of_first = || Succession::new(info.instance, now);
+                if !self.instances.get_or_insert_with(of_first).admit(info.instance, now) {
                     return false;
                 }
                 self.info.replace(info.clone()).as_ref() != Some(&info)
@@ -268,6 +272,19 @@ impl Entry {
     pub(super) fn forget_process_of(&mut self, host: &NodeId) {
         if self.claims.remove(host).is_some() {
             self.said_goodbye = true;
+        }
+    }
+
+    /// The wall clock here was set forward by so many milliseconds: all times are others by it.
+    pub(super) fn wall_clock_was_set(&mut self, set_ms: i64) {
+        let of_claims = self.claims.values_mut().map(|claim| &mut claim.status.since_ms);
+        let of_info = self.info.as_mut().map(|info| &mut info.started_ms);
+        let of_gone = self.gone.as_mut().map(|(_, ms)| ms);
+        let of_told = self.told.as_mut().map(|told| &mut told.since_ms);
+        let of_said = self.said.as_mut().map(|said| &mut said.at_ms);
+        let others = [of_info, of_gone, of_told, of_said].into_iter().flatten();
+        for ms in of_claims.chain(others) {
+            *ms = ms.saturating_add_signed(set_ms);
         }
     }
 
@@ -443,11 +460,8 @@ impl Entry {
             since_ms,
             pid: process
                 .map_or_else(|| info.filter(|_| alive).map(|info| info.pid), |status| status.pid),
-            uptime_s: if alive {
-                info.map_or(0, |info| unix_ms.saturating_sub(info.started_ms) / 1000)
-            } else {
-                0
-            },
+            // As it counts itself: its wall clock and that of this host may be years apart.
+            uptime_s: health.filter(|_| alive).map_or(0, |health| health.uptime_ms / 1000),
             frame: frames.map(|frames| frames.count),
             fps: frames.map(|frames| frames.fps),
             frame_max_us: frames.map(|frames| frames.max_us),

@@ -327,3 +327,50 @@ fn nobody_misses_a_token_that_never_said_what_it_is() {
     assert_eq!(roster.next_knock(), None);
     assert!(roster.views(0).is_empty());
 }
+
+#[test]
+fn what_an_instance_with_a_smaller_number_says_is_shown() {
+    let now = Instant::now();
+    let mut roster = Roster::default();
+    let of = |instance, pid| {
+        let Sighting::Info(info) = info("ripples", Role::Visualization, "h1") else {
+            unreachable!()
+        };
+        Sighting::Info(NodeInfo { instance, pid, ..info })
+    };
+    let pid = |roster: &Roster| roster.info(&id("ripples")).map(|info| info.pid);
+    roster.observe(appeared("ripples", Role::Visualization), now, 0);
+    roster.observe(of(9, 90), now, 0);
+    // It crashed, and comes again by a clock that was set back.
+    let later = now + crate::Succession::GRACE;
+    roster.observe(of(3, 30), later, 0);
+    assert_eq!(pid(&roster), Some(30));
+    roster.observe(of(9, 90), later, 0);
+    assert_eq!(pid(&roster), Some(30), "an answer that was under way");
+}
+
+#[test]
+fn how_long_it_has_been_so_stays_when_the_wall_clock_is_set() {
+    let now = Instant::now();
+    let mut roster = two_hosts(now);
+    goes(&mut roster, now);
+    let hours = 7_200_000;
+    let since = |roster: &Roster| roster.view(&id("ripples"), 0).map(|view| view.since_ms);
+    let before = since(&roster).unwrap();
+    roster.wall_clock_was_set(hours);
+    assert_eq!(since(&roster), Some(before.saturating_add_signed(hours)));
+    roster.wall_clock_was_set(-hours);
+    assert_eq!(since(&roster), Some(before));
+}
+
+#[test]
+fn uptime_is_what_a_node_counts_itself_whatever_its_wall_clock() {
+    let now = Instant::now();
+    let mut roster = Roster::default();
+    roster.observe(appeared("desk", Role::App), now, 0);
+    roster.observe(info("desk", Role::App, "h1"), now, 0);
+    let said = Health { uptime_ms: 61_000, ..Health::default() };
+    roster.observe(Sighting::Health(id("desk"), said), now, 0);
+    let years = 60 * 365 * 86_400_000;
+    assert_eq!(roster.view(&id("desk"), years).map(|view| view.uptime_s), Some(61));
+}

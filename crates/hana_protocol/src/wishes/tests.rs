@@ -82,11 +82,11 @@ impl World {
             runs: None,
             instance: 0,
         });
-        // One has a clock that is an hour ahead.
+        // One has a clock that is fifty years ahead.
         let apps = (0..4).map(|n| Actor {
             id: id(&format!("app{n}")),
             side: 0,
-            clock_ms: if n == 2 { 3_600_000 } else { 0 },
+            clock_ms: if n == 2 { 50 * 365 * 86_400_000 } else { 0 },
             runs: None,
             instance: 0,
         });

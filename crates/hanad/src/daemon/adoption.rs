@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 use std::time::Instant;
 
 use hana_network::LastLook;
@@ -28,6 +27,7 @@ use hana_protocol::ProcessState;
 
 use super::Daemon;
 use super::DaemonEvent;
+use crate::clock::Boot;
 use crate::keeper::Keeper;
 use crate::keeper::Run;
 use crate::output::LogFeed;
@@ -83,6 +83,8 @@ impl Daemon {
             name,
             joins: variable(LastLook::VARIABLE).is_some(),
             launched_ms: unix_ms(),
+            instance: 0,
+            boot: Boot::now(),
             first_line: 0,
             memory: Memory::default(),
             node,
@@ -166,11 +168,9 @@ impl Daemon {
         match adopted {
             Ok(adopted) => {
                 let pid = adopted.pid();
-                let launched_ms = keeper.record().launched_ms;
-                let ago = Duration::from_millis(unix_ms().saturating_sub(launched_ms));
                 tracing::info!(
                     "'{id}' still runs as process {pid}, launched {} s ago by an earlier daemon",
-                    ago.as_secs()
+                    keeper.launched_ago().as_secs()
                 );
                 let limits = keeper.supervisor.policy().health.limits;
                 let was_slow = memory.state() == ProcessState::Slow;

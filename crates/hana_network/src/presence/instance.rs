@@ -1,0 +1,50 @@
+//! The number of an instance.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::clocks::wall_clock::unix_us;
+
+/// The environment variable with which a daemon passes the number of the instance before on to a program that it launches.
+pub const INSTANCE_AFTER: &str = "HANA_INSTANCE_AFTER";
+
+/// The number of a node that joins now: the wall clock, in Unix microseconds, but larger than that of the instance before
+/// where that is known. Receivers do not rely on it; it spares those that do the consequences of a clock that was set back.
+pub(crate) fn next_instance(after: Option<u64>) -> u64 {
+    /// The largest that this process had.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = unix_us();
+    let of_launcher = std::env::var(INSTANCE_AFTER).ok().and_then(|text| text.parse().ok());
+    let known = [of_launcher, after, Some(LAST.load(Ordering::Acquire))];
+    let instance = number_after(known.into_iter().flatten(), now);
+    LAST.fetch_max(instance, Ordering::AcqRel);
+    instance
+}
+
+/// A number that is larger than those, and not smaller than `now`. One that no clock shows was made up, and is ignored.
+fn number_after(known: impl IntoIterator<Item = u64>, now: u64) -> u64 {
+    /// The year 10000.
+    const END_OF_TIME: u64 = 253_402_300_800_000_000;
+    let known = known.into_iter().filter(|known| *known < END_OF_TIME);
+    known.map(|known| known + 1).fold(now, u64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_the_wall_clock_or_follows_the_instance_before() {
+        assert_eq!(number_after([], 1000), 1000);
+        assert_eq!(number_after([999, 0], 1000), 1000);
+        assert_eq!(number_after([1000, 4000], 1000), 4001);
+        assert_eq!(number_after([u64::MAX, 2000], 1000), 2001);
+    }
+
+    #[test]
+    fn two_nodes_of_one_process_have_two_numbers() {
+        let first = next_instance(None);
+        assert!(next_instance(None) > first);
+        assert_eq!(next_instance(Some(first + 60_000_000)), first + 60_000_001);
+    }
+}
