@@ -57,6 +57,8 @@ mod stage;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod udp_relay;
+#[cfg(target_os = "linux")]
+mod wall_clock;
 
 pub use alone::is_alone;
 #[cfg(target_os = "linux")]
@@ -96,6 +98,8 @@ pub use terminal::Terminal;
 pub use udp_relay::UdpRelay;
 pub use udp_relay::UdpRelayCounts;
 pub use udp_relay::UdpRelaySettings;
+#[cfg(target_os = "linux")]
+pub use wall_clock::WallClock;
 
 #[cfg(all(test, not(target_os = "linux")))]
 #[test]
