@@ -309,6 +309,9 @@ impl NodeConfig {
         if let Some(kind) = &self.kind {
             self.id = kind.clone();
         }
+        self
+    }
+
     /// The number of the instance before this one, where the program has kept it: this one gets a larger number, also where the
     /// wall clock was set back.
     #[must_use]
