@@ -29,6 +29,7 @@ use hana_protocol::PlaySwitch;
 use hana_protocol::PlayWay;
 use hana_protocol::SessionStatus;
 use hana_protocol::Succession;
+use hana_protocol::Turn;
 use hana_protocol::codec;
 use hana_protocol::in_full;
 use hana_protocol::role::Role;
@@ -386,14 +387,13 @@ impl Inner {
     fn find(&self, core: &Arc<Core>, hub: &mut Hub, now: Instant) {
         let given = lock(&self.given).take();
         hub.infos.wake_by(&self.waker);
-        let mut found: Vec<NodeInfo> = vec![];
-        if let Some(answers) = hub.asked.as_ref().and_then(Pending::take) {
+        let answers = hub.asked.as_ref().and_then(Pending::take);
+        if answers.is_some() {
             hub.asked = None;
-            found.extend(answers.into_iter().map(|received| received.message));
         }
-        found.extend(hub.infos.messages().chain(given));
-        found.retain(|info| info.role == Role::Visualization);
-        let found = hub.instance_of(found, now);
+        let answers = answers.into_iter().flatten().map(|received| received.message).collect();
+        let published = hub.infos.messages().collect();
+        let found = hub.instance_of(given, answers, published, now);
         if let Some(info) = found.filter(|info| hub.info.as_ref() != Some(info)) {
             let known = hub.info.as_ref();
             let is_same_run = known.is_some_and(|known| known.instance == info.instance);
@@ -509,17 +509,32 @@ impl Inner {
 }
 
 impl Hub {
-    /// Of what was found, in the order in which it came, what the instance to play says. The one that is played stays it where it
-    /// is among them; else one that comes after it takes its place, whichever has the larger number.
-    fn instance_of(&mut self, found: Vec<NodeInfo>, now: Instant) -> Option<NodeInfo> {
+    /// Of what was found, what the instance to play says: of two it is the one that was not known before, whichever has the
+    /// larger number. What is published counts more than answers, and these more than what the program knows, which may be late.
+    fn instance_of(
+        &mut self,
+        given: Option<NodeInfo>,
+        mut answers: Vec<NodeInfo>,
+        published: Vec<NodeInfo>,
+        now: Instant,
+    ) -> Option<NodeInfo> {
+        let instances = &mut self.instances;
+        let has_returned = |info: &NodeInfo| {
+            let turn = instances.as_ref().map(|of| of.judge(info.instance, u64::MAX, now));
+            matches!(turn, Some(Turn::Returned { .. }))
+        };
+        let given = given.filter(|info| !has_returned(info));
+        // The one that is played is there still, and another one calls itself the same.
         let known = self.info.as_ref().map(|info| info.instance);
-        let is_there = found.last().is_some_and(|info| Some(info.instance) == known);
+        if answers.iter().any(|info| Some(info.instance) == known) {
+            answers.retain(|info| Some(info.instance) == known);
+        }
         let mut believed = None;
-        for info in found {
+        for info in given.into_iter().chain(answers).chain(published) {
             let of_first = || Succession::new(info.instance, now);
-            let instances = self.instances.get_or_insert_with(of_first);
-            let is_other = Some(info.instance) != known;
-            if !(is_there && is_other) && instances.admit(info.instance, now) {
+            if info.role == Role::Visualization
+                && instances.get_or_insert_with(of_first).admit(info.instance, now)
+            {
                 believed = Some(info);
             }
         }
