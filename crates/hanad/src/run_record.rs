@@ -204,6 +204,8 @@ mod tests {
             name: "ripples".into(),
             joins: true,
             launched_ms: 5,
+            instance: 6,
+            boot: Some(Boot { id: "b".into(), unix_ms: 7 }),
             first_line: 7,
             memory: Memory::default(),
         }
