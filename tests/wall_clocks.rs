@@ -61,7 +61,7 @@ fn running(from: &Host, before: &Value) -> Value {
     eventually(SOON, "pulse to run", || {
         let found = pulse(from);
         let is_so = found["state"] == "running" && found["pid"] != before["pid"];
-        if is_so { Ok(found.clone()) } else { Err(found) }
+        if is_so { Ok(found) } else { Err(found) }
     })
 }
 

@@ -336,7 +336,7 @@ fn what_an_instance_with_a_smaller_number_says_is_shown() {
         let Sighting::Info(info) = info("ripples", Role::Visualization, "h1") else {
             unreachable!()
         };
-        Sighting::Info(NodeInfo { instance, pid, ..info })
+        Sighting::Info(NodeInfo { pid, instance, ..info })
     };
     let pid = |roster: &Roster| roster.info(&id("ripples")).map(|info| info.pid);
     roster.observe(appeared("ripples", Role::Visualization), now, 0);
