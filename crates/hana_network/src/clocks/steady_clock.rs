@@ -1,4 +1,4 @@
-//! Unix time that nobody sets.
+//! Unix time of a clock that is never set.
 
 use std::sync::LazyLock;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
