@@ -106,12 +106,12 @@ mod tests {
 
     const HOUR_MS: u64 = 3_600_000;
 
-    fn boot(unix_ms: u64) -> Option<Boot> {
-        Some(Boot { id: "b".into(), unix_ms: i64::try_from(unix_ms).unwrap() })
+    fn boot(unix_ms: u64) -> Boot {
+        Boot { id: "b".into(), unix_ms: i64::try_from(unix_ms).unwrap() }
     }
 
     fn clock() -> Clock {
-        Clock { at: Instant::now(), unix_ms: 10 * HOUR_MS, boot: boot(HOUR_MS) }
+        Clock { at: Instant::now(), unix_ms: 10 * HOUR_MS, boot: Some(boot(HOUR_MS)) }
     }
 
     #[test]
@@ -139,8 +139,8 @@ mod tests {
                 let boot = Some(Boot { id: id.into(), unix_ms: of_boot });
                 Clock { unix_ms, boot, ..before.clone() }
             };
-            assert_eq!(now("b").moment(written, before.boot()), before.at);
-            assert_ne!(now("another").moment(written, before.boot()), before.at);
+            assert_eq!(now("b").moment(written, before.Some(boot())), before.at);
+            assert_ne!(now("another").moment(written, before.Some(boot())), before.at);
         }
     }
 
@@ -148,9 +148,9 @@ mod tests {
     fn a_clock_that_is_set_is_followed_a_slewed_one_is_not() {
         let mut clock = clock();
         let moment = clock.at;
-        assert!(!clock.follow_to(boot(HOUR_MS + 999)));
+        assert!(!clock.follow_to(Some(boot(HOUR_MS + 999))));
         assert_eq!(clock.unix_ms(moment), 10 * HOUR_MS);
-        assert!(clock.follow_to(boot(3 * HOUR_MS)));
+        assert!(clock.follow_to(Some(boot(3 * HOUR_MS))));
         assert_eq!(clock.unix_ms(moment), 12 * HOUR_MS);
         assert!(!clock.follow_to(None), "the system does not tell");
     }
