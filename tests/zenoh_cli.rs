@@ -140,6 +140,82 @@ fn it_needs_no_option_where_there_are_several_daemons_either() {
     }
 }
 
+/// How often a value is put where one that is lost would be a matter of chance.
+const PUTS: usize = 50;
+
+/// Waits until each value that was put has passed.
+#[track_caller]
+fn await_values(passing: &Running, values: &[String]) {
+    eventually(SOON, "every value to arrive", || {
+        let text = passing.stdout();
+        let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let seen: Vec<f64> = messages.filter_map(|message| value_of(&message["value"])).collect();
+        let is_missing = |value: &&String| !seen.contains(&value.parse().unwrap());
+        let missing: Vec<_> = values.iter().filter(is_missing).collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("lost: {missing:?}")) }
+    });
+}
+
+/// A value that was played: a bare number, or a message.
+fn value_of(message: &Value) -> Option<f64> {
+    message.as_f64().or_else(|| message["value"].as_f64())
+}
+
+/// What is put, each value exact in any float.
+fn values() -> Vec<String> {
+    (0..PUTS)
+        .map(|number| format!("{:.6}", f64::from(u8::try_from(number).unwrap()) / 64.0))
+        .collect()
+}
+
+#[test]
+fn no_put_of_a_client_is_lost_beside_a_foreign_peer() {
+    let Some(lab) = Lab::new("put-beside") else { return };
+    let show = Show::of(&lab, &["h1", "h2"]);
+    let [h1, h2] = show.hosts() else { unreachable!() };
+    start(h1, h2, "pulse");
+    let mut app = Lines::of_nodes(h1);
+    app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
+    let passing = hana_goes_on(h1, ["watch", "hana/pulse/modulation/hue", "--json"]);
+    // With nothing configured, on the same host and on another.
+    let foreign = [h1, h2].map(|host| subscribe(host, &["-k", "hana/**", "--line", "{key}"]));
+    for peer in &foreign {
+        eventually(SOON, "the foreign peer to hear", || {
+            peer.stdout().contains("hana/pulse/health")
+        });
+    }
+    let mut ways =
+        [&["--mode", "client"][..], &["--config", "config/zenoh/client.json5"]].into_iter().cycle();
+    let values = values();
+    for value in &values {
+        put(h1, ways.next().unwrap(), "hana/pulse/modulation/hue", value);
+    }
+    await_values(&passing, &values);
+}
+
+#[test]
+fn no_put_from_python_is_lost_with_the_file_that_ships() {
+    let Some(lab) = Lab::new("put-from-env") else { return };
+    let show = Show::of(&lab, &["h1", "h2"]);
+    let [h1, h2] = show.hosts() else { unreachable!() };
+    start(h1, h2, "pulse");
+    let mut app = Lines::of_nodes(h1);
+    app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
+    let passing = hana_goes_on(h1, ["watch", "hana/pulse/modulation/hue", "--json"]);
+    let foreign = subscribe(h1, &["-k", "hana/**", "--line", "{key}"]);
+    eventually(SOON, "the foreign peer to hear", || foreign.stdout().contains("hana/pulse/health"));
+    let values = values();
+    let script = "
+import sys, zenoh
+for value in sys.argv[1:]:
+    with zenoh.open(zenoh.Config.from_env()) as session:
+        session.put('hana/pulse/modulation/hue', value)";
+    let mut command = h1.command(foreign::python());
+    command.env("ZENOH_CONFIG", "config/zenoh/client.json5").args(["-c", script]).args(&values);
+    h1.run_within(Duration::from_secs(60), command).ok();
+    await_values(&passing, &values);
+}
+
 #[test]
 fn what_cannot_be_used_changes_nothing_and_is_told() {
     let Some(lab) = Lab::new("malformed") else { return };

@@ -2,6 +2,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod connection;
+pub(crate) mod discovery;
 pub(crate) mod door;
 pub(crate) mod host_memory;
 pub(crate) mod host_of_daemon;
@@ -10,7 +11,8 @@ pub(crate) mod network_settings;
 pub(crate) mod node_config;
 pub(crate) mod played_threads;
 pub(crate) mod port_range;
-pub(crate) mod reunion;
+pub(crate) mod scout_message;
+pub(crate) mod scouting;
 pub(crate) mod secret;
 pub(crate) mod session;
 pub(crate) mod settings_file;

@@ -101,7 +101,7 @@ use crate::custom::Post;
 use crate::joining::addresses::Addresses;
 use crate::joining::connection::ConnectionWatch;
 use crate::joining::door::Door;
-use crate::joining::reunion;
+use crate::joining::scouting;
 use crate::joining::session::Part;
 use crate::joining::session::SessionError;
 use crate::joining::way;
@@ -180,6 +180,8 @@ pub(crate) struct Core {
     /// Once somebody wants to know it.
     timeline: OnceLock<TimelineWatch>,
     declarations: Mutex<Vec<Declaration>>,
+    /// Of a node that listens: it looks for others, and answers those that look for it.
+    pub(crate) scouting: Mutex<Option<Declaration>>,
     /// What the node is, and in which role.
     info: Mutex<Option<(StatePublisher<NodeInfo>, Role)>>,
 }
@@ -321,17 +323,18 @@ impl<R: NodeRole> Node<R> {
             displaced: Inbox::new(Policy::DropOldest, 1),
             timeline: OnceLock::new(),
             declarations: Mutex::default(),
+            scouting: Mutex::default(),
             info: Mutex::default(),
             config,
         });
         core.connection.has_network(!addresses.is_empty());
         let watch = core.connection.start(&core.worker);
         core.declarations.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
-        if matches!(part, Part::Daemon { .. }) && core.config.network.multicast {
-            let reunion = reunion::start(Arc::downgrade(&core), &core.worker)?;
-            core.declarations.lock().unwrap_or_else(PoisonError::into_inner).push(reunion);
+        if !matches!(part, Part::Client) {
+            scouting::ensure(&core);
         }
-        way::Watch::new(&part, addresses.clone()).start(Arc::downgrade(&core))?;
+        let relies_on_gossip = core.config.network.relies_on_gossip();
+        way::Watch::new(&part, addresses.clone(), relies_on_gossip).start(Arc::downgrade(&core))?;
         let events = core.publisher(&Key::Event(core.identity.id.clone()));
         let node = Self { core, events, role: PhantomData };
         if announced {
@@ -589,7 +592,7 @@ impl<R: NodeRole> Node<R> {
     where
         NodeInfo: ReceivedBy<R>,
     {
-        MeshWatch::start(&self.core.worker, &self.core.reception)
+        MeshWatch::start(&self.core.worker, &self.core.reception, self.core.config.daemon.port())
     }
 
     /// Watches who comes and goes, and the health of those it is told to.
@@ -598,7 +601,11 @@ impl<R: NodeRole> Node<R> {
     where
         NodeInfo: ReceivedBy<R>,
     {
-        PresenceWatch::start(&self.core.worker, &self.core.reception)
+        PresenceWatch::start(
+            &self.core.worker,
+            &self.core.reception,
+            self.core.config.daemon.port(),
+        )
     }
 
     /// Tells others what happened.
@@ -1301,7 +1308,7 @@ fn second_daemon(problem: SessionError, config: &NodeConfig) -> JoinError {
         })?;
         let node = Key::parse(&token)?.owner().clone();
         let (_, pid) = holder_of(&session, &node)?;
-        session.close().wait().ok();
+        session.close().ok();
         Some(JoinError::SecondDaemon { node, pid })
     };
     match problem {

@@ -139,8 +139,8 @@ mod tests {
                 let boot = Some(Boot { id: id.into(), unix_ms: of_boot });
                 Clock { unix_ms, boot, ..before.clone() }
             };
-            assert_eq!(now("b").moment(written, before.Some(boot())), before.at);
-            assert_ne!(now("another").moment(written, before.Some(boot())), before.at);
+            assert_eq!(now("b").moment(written, before.boot()), before.at);
+            assert_ne!(now("another").moment(written, before.boot()), before.at);
         }
     }
 

@@ -239,6 +239,11 @@ impl ConnectionWatch {
         })
     }
 
+    /// Whether the session that the node has is connected to the one of this name.
+    pub(crate) fn is_connected_to(&self, session: &str) -> bool {
+        self.sightings().neighbours.contains(session)
+    }
+
     /// Whether the machine has an address that others can reach.
     pub(crate) fn has_network(&self, has_network: bool) {
         self.tell(|sightings| sightings.has_no_network = !has_network);

@@ -41,6 +41,11 @@ impl Default for NetworkSettings {
 }
 
 impl NetworkSettings {
+    /// Whether nodes may have to learn of each other by what those between them tell, instead of by asking.
+    pub(crate) const fn relies_on_gossip(&self) -> bool {
+        !self.multicast || !self.connect.is_empty()
+    }
+
     /// Lets `HANA_SHOW`, `HANA_SECRET` and `HANA_PLAY_LINK` override. An empty variable is none.
     pub(crate) fn override_by_environment(&mut self) -> Result<(), SettingsError> {
         if let Some(show) = variable("HANA_SHOW")? {

@@ -6,8 +6,10 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::ops::Deref;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,6 +18,10 @@ use thiserror::Error;
 use tracing::subscriber::NoSubscriber;
 use zenoh::Wait;
 use zenoh::config::Config;
+use zenoh::config::Locator;
+use zenoh::internal::runtime::Runtime;
+use zenoh::internal::runtime::RuntimeBuilder;
+use zenoh::internal::runtime::ZRuntime;
 
 use crate::NodeConfig;
 use crate::PlayTransport;
@@ -24,6 +30,7 @@ use crate::Way;
 use crate::joining::addresses::Addresses;
 use crate::joining::door::Door;
 use crate::joining::node_config::daemon_port;
+use crate::joining::scout_message::SessionId;
 use crate::joining::secret::Dictionary;
 use crate::joining::secret::Secret;
 
@@ -96,14 +103,9 @@ pub(crate) enum Part {
     Client,
     /// A node on a host without a daemon.
     Peer {
-        /// Where to listen and scout; none for the first session of a process, where Zenoh's own reading of
+        /// The addresses of the machine; none for the first session of a process, where Zenoh's own reading of
         /// the interfaces is fresh.
         addresses: Option<Addresses>,
-    },
-    /// A peer that is there for a moment, so that those it is linked to hear of each other.
-    Introducer {
-        /// Where they listen.
-        endpoints: Vec<String>,
     },
     /// The end of a play link that is played: it listens, and looks for nobody.
     Played {
@@ -153,11 +155,9 @@ impl Part {
     pub(crate) const fn way(&self) -> Way {
         match self {
             Self::Client => Way::ThroughDaemon,
-            Self::Daemon { .. }
-            | Self::Peer { .. }
-            | Self::Introducer { .. }
-            | Self::Played { .. }
-            | Self::Player { .. } => Way::WithoutDaemon,
+            Self::Daemon { .. } | Self::Peer { .. } | Self::Played { .. } | Self::Player { .. } => {
+                Way::WithoutDaemon
+            },
         }
     }
 
@@ -175,6 +175,8 @@ impl Part {
         };
         let scouting = |settings: &mut Vec<_>, on: bool| {
             settings.push(("scouting/multicast/enabled", json!(on)));
+            // The node answers by itself, with the addresses of the moment.
+            settings.push(("scouting/multicast/listen", json!(false)));
             if let Some(interface) = &interface {
                 settings.push(("scouting/multicast/interface", json!(interface)));
             }
@@ -227,21 +229,11 @@ impl Part {
                 settings.push(("mode", json!("peer")));
                 settings.push(("region_name", json!(REGION)));
                 settings.push(("connect/endpoints", json!(network.connect)));
-                let endpoints =
-                    addresses.as_ref().map_or_else(|| any_endpoints(0), |known| known.endpoints(0));
+                let told = addresses.as_ref().filter(|_| network.relies_on_gossip());
+                let endpoints = told.map_or_else(|| any_endpoints(0), |told| told.endpoints(0));
                 settings.push(("listen/endpoints", json!(endpoints)));
                 settings.push(("transport/link/tx/lease", json!(3000)));
                 scouting(&mut settings, network.multicast);
-            },
-            Self::Introducer { endpoints } => {
-                settings.push(("mode", json!("peer")));
-                settings.push(("region_name", json!(REGION)));
-                settings.push(("connect/endpoints", json!(endpoints)));
-                settings.push(("listen/endpoints", json!(none)));
-                // It tells what it hears, and goes nowhere else itself.
-                settings.push(("scouting/gossip/autoconnect", json!(none)));
-                settings.push(("transport/link/tx/lease", json!(1000)));
-                scouting(&mut settings, false);
             },
             Self::Played { port } => {
                 settings.push(("mode", json!("peer")));
@@ -275,7 +267,7 @@ impl Part {
 
     /// Opens the session. Blocks: for a client some milliseconds, for a peer up to half a second of
     /// scouting, for a daemon that is not there up to two seconds.
-    pub(crate) fn open(&self, config: &NodeConfig) -> Result<zenoh::Session, SessionError> {
+    pub(crate) fn open(&self, config: &NodeConfig) -> Result<OpenSession, SessionError> {
         // Zenoh tries for two seconds and says nothing of secrets.
         let door = matches!(self, Self::Client).then(|| Door::at(config.daemon, KNOCK));
         let secret = config.network.secret.as_ref();
@@ -294,7 +286,10 @@ impl Part {
             })?;
         }
         let dictionary = secret.map(|secret| admit(&mut settings, secret)).transpose()?;
-        let open = || zenoh::open(settings).wait();
+        let listens = matches!(self, Self::Daemon { .. } | Self::Peer { .. });
+        let open = || {
+            if listens { OpenSession::listening(settings) } else { OpenSession::quiet(settings) }
+        };
         let session = if secret.is_some() {
             // At level debug Zenoh writes its settings down as they are, in this thread.
             tracing::subscriber::with_default(NoSubscriber::new(), open)
@@ -307,6 +302,95 @@ impl Part {
             _ => SessionError::Open { problem: problem.to_string() },
         })
     }
+}
+
+/// A session that is open. Closed when it is dropped.
+pub(crate) struct OpenSession {
+    session: zenoh::Session,
+    /// Of a session that others may connect to.
+    listener: Option<Listener>,
+}
+
+/// What lets a session that listens be found, and connect to others that it finds.
+#[derive(Clone)]
+pub(crate) struct Listener {
+    runtime: Runtime,
+    port: u16,
+}
+
+impl OpenSession {
+    fn quiet(settings: Config) -> zenoh::Result<Self> {
+        Ok(Self { session: zenoh::open(settings).wait()?, listener: None })
+    }
+
+    /// As [`zenoh::open`] does it, but keeps what can connect an open session to others.
+    fn listening(settings: Config) -> zenoh::Result<Self> {
+        ZRuntime::Application.block_in_place(async {
+            let mut runtime = RuntimeBuilder::new(settings).build().await?;
+            let session = zenoh::session::init(runtime.clone().into()).await?;
+            let mut open = Self { session, listener: None };
+            let started = runtime.start().await;
+            let port = runtime.get_locators().iter().find_map(port_of);
+            open.listener = Some(Listener { runtime, port: port.unwrap_or_default() });
+            started.map(|()| open)
+        })
+    }
+
+    pub(crate) const fn listener(&self) -> Option<&Listener> {
+        self.listener.as_ref()
+    }
+
+    /// Closes it in good order. Blocks.
+    pub(crate) fn close(mut self) -> zenoh::Result<()> {
+        Self::close_both(&self.session, self.listener.take())
+    }
+
+    fn close_both(session: &zenoh::Session, listener: Option<Listener>) -> zenoh::Result<()> {
+        let closed = session.close().wait();
+        listener.map_or(closed, |listener| listener.runtime.close().wait())
+    }
+}
+
+impl Deref for OpenSession {
+    type Target = zenoh::Session;
+
+    fn deref(&self) -> &Self::Target {
+        &self.session
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        // What listens has tasks that hold it, and does not end with its last holder.
+        let Some(listener) = self.listener.take() else { return };
+        let session = self.session.clone();
+        let spawned = thread::Builder::new().name("hana close".into()).spawn(move || {
+            Self::close_both(&session, Some(listener)).ok();
+        });
+        if let Err(problem) = spawned {
+            tracing::warn!("a session stays open, no thread can be started: {problem}");
+        }
+    }
+}
+
+impl Listener {
+    /// The id of the session.
+    pub(crate) fn id(&self) -> SessionId {
+        self.runtime.zid().into()
+    }
+
+    /// The port at which it listens.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+}
+
+fn port_of(locator: &Locator) -> Option<u16> {
+    locator.to_string().rsplit_once(':')?.1.parse().ok()
 }
 
 /// What all sessions have in common.

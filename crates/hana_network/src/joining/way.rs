@@ -1,7 +1,8 @@
 //! Which way a node is on the mesh, and when it changes: behind the daemon of its machine, or as a peer
-//! where there is none. A daemon, and a peer, open their session anew when the addresses of the machine
-//! become others.
+//! where there is none. A daemon, and a peer, open their session anew where others could not find them any more
+//! otherwise.
 
+use std::sync::Arc;
 use std::sync::Weak;
 use std::thread;
 use std::time::Duration;
@@ -10,9 +11,10 @@ use std::time::Instant;
 use zenoh::Wait;
 
 use crate::Way;
-use crate::joining::addresses::AddressWatch;
 use crate::joining::addresses::Addresses;
+use crate::joining::addresses::Renewal;
 use crate::joining::linger::Linger;
+use crate::joining::scouting;
 use crate::joining::session::Part;
 use crate::joining::session::is_listening;
 use crate::node::Core;
@@ -116,22 +118,20 @@ impl Switch {
 /// Looks after the way of a node, until the node is gone.
 pub(crate) struct Watch {
     switch: Option<Switch>,
-    addresses: AddressWatch,
+    renewal: Renewal,
     announced: Addresses,
 }
 
 impl Watch {
     /// Of a node that has joined as `part`, when the machine had these addresses.
-    pub(crate) fn new(part: &Part, addresses: Addresses) -> Self {
+    pub(crate) fn new(part: &Part, addresses: Addresses, relies_on_gossip: bool) -> Self {
         let switch = match part {
             Part::Client => Some(Switch::new(Way::ThroughDaemon)),
             Part::Peer { .. } => Some(Switch::new(Way::WithoutDaemon)),
-            Part::Daemon { .. }
-            | Part::Introducer { .. }
-            | Part::Played { .. }
-            | Part::Player { .. } => None,
+            Part::Daemon { .. } | Part::Played { .. } | Part::Player { .. } => None,
         };
-        Self { switch, addresses: AddressWatch::new(addresses.clone()), announced: addresses }
+        let renewal = Renewal::new(addresses.clone(), relies_on_gossip);
+        Self { switch, renewal, announced: addresses }
     }
 
     pub(crate) fn start(mut self, core: Weak<Core>) -> std::io::Result<()> {
@@ -147,10 +147,10 @@ impl Watch {
         Ok(())
     }
 
-    fn look(&mut self, core: &std::sync::Arc<Core>) {
+    fn look(&mut self, core: &Arc<Core>) {
         let now = Instant::now();
         let current = Addresses::now(core.config.network.interface.as_deref());
-        let opens_anew = self.addresses.look(&current, now);
+        let opens_anew = self.renewal.look(&current);
         core.connection.has_network(!current.is_empty());
         if let Some(switch) = &mut self.switch {
             let daemon = match switch.way {
@@ -163,7 +163,9 @@ impl Watch {
                 change(core, switch, Way::WithoutDaemon, &current);
             }
         } else if opens_anew {
-            tracing::info!("the addresses of this machine have changed; joining the mesh anew");
+            tracing::info!(
+                "this machine has none of the addresses any more that others know; joining the mesh anew"
+            );
             exchange(core, current.clone());
         }
         if current != self.announced && !current.is_empty() {
@@ -181,7 +183,7 @@ fn is_connected(core: &Core) -> bool {
 }
 
 /// Joins in another way; the old way stays until the new one is there.
-fn change(core: &Core, switch: &mut Switch, way: Way, addresses: &Addresses) {
+fn change(core: &Arc<Core>, switch: &mut Switch, way: Way, addresses: &Addresses) {
     let part = match way {
         Way::ThroughDaemon => Part::Client,
         Way::WithoutDaemon => Part::Peer { addresses: Some(addresses.clone()) },
@@ -198,6 +200,9 @@ fn change(core: &Core, switch: &mut Switch, way: Way, addresses: &Addresses) {
             );
             core.connection.expect(&session, way);
             core.worker.move_to(session);
+            if way == Way::WithoutDaemon {
+                scouting::ensure(core);
+            }
             switch.changed(way, Instant::now());
         },
         Err(problem) => {
@@ -212,8 +217,8 @@ fn change(core: &Core, switch: &mut Switch, way: Way, addresses: &Addresses) {
 }
 
 /// Opens the daemon's session anew. Its port must be left before it can be taken again.
-fn exchange(core: &std::sync::Arc<Core>, addresses: Addresses) {
-    let (config, alive) = (core.config.clone(), std::sync::Arc::downgrade(core));
+fn exchange(core: &Arc<Core>, addresses: Addresses) {
+    let (config, alive) = (core.config.clone(), Arc::downgrade(core));
     core.worker.exchange(move || {
         let part = Part::Daemon { addresses: Some(addresses) };
         let mut told = false;

@@ -9,9 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use zenoh::Session;
-use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::query::Query;
+
+use crate::joining::session::Listener;
+use crate::joining::session::OpenSession;
 
 /// The thread that owns a session: everything that may take time at Zenoh happens here, one after the
 /// other, so that no caller waits for it. The session can be exchanged for another; what was declared
@@ -28,6 +30,8 @@ pub(crate) struct Worker {
 #[derive(Clone)]
 pub(crate) struct Seat {
     pub(crate) session: Session,
+    /// Of a session that others may connect to.
+    pub(crate) listener: Option<Listener>,
     /// Which session of this worker it is: what was made with another one is to be made anew.
     pub(crate) number: u64,
 }
@@ -38,13 +42,13 @@ pub(crate) type Declared = Box<dyn Any + Send + Sync>;
 /// Called once for each session that the declaration lives in.
 type Declare = Box<dyn Fn(&Session) -> zenoh::Result<Declared> + Send>;
 
-type Open = Box<dyn FnOnce() -> Option<Session> + Send>;
+type Open = Box<dyn FnOnce() -> Option<OpenSession> + Send>;
 
 enum Job {
     Declare { id: u64, what: String, declare: Declare },
     Undeclare(u64),
     Run(Box<dyn FnOnce(&Session) + Send>),
-    MoveTo(Session),
+    MoveTo(OpenSession),
     Exchange(Open),
     Leave(Box<dyn FnOnce() + Send>),
 }
@@ -64,7 +68,7 @@ const CLOSE: Duration = Duration::from_millis(500);
 
 impl Worker {
     /// Starts the thread with a session that is open.
-    pub(crate) fn start(name: &str, session: Session) -> std::io::Result<Self> {
+    pub(crate) fn start(name: &str, session: OpenSession) -> std::io::Result<Self> {
         let (jobs, queue) = flume::unbounded();
         let seat = Arc::new(RwLock::new(None));
         let desk = Desk::new(session, Arc::clone(&seat));
@@ -108,13 +112,13 @@ impl Worker {
 
     /// Goes over to another session: everything is declared there before it is taken back here, so that
     /// nobody misses us in between. Does not block.
-    pub(crate) fn move_to(&self, session: Session) {
+    pub(crate) fn move_to(&self, session: OpenSession) {
         self.send(Job::MoveTo(session));
     }
 
     /// Closes the session before `open` is called for the next, as one must that listens on the same port.
     /// `open` may block; where it fails, it is called until it brings one. Does not block itself.
-    pub(crate) fn exchange(&self, open: impl FnOnce() -> Option<Session> + Send + 'static) {
+    pub(crate) fn exchange(&self, open: impl FnOnce() -> Option<OpenSession> + Send + 'static) {
         self.send(Job::Exchange(Box::new(open)));
     }
 
@@ -160,14 +164,14 @@ impl Standing {
 
 /// What the thread works with.
 struct Desk {
-    session: Option<Session>,
+    session: Option<OpenSession>,
     seat: Arc<RwLock<Option<Seat>>>,
     number: u64,
     standing: BTreeMap<u64, Standing>,
 }
 
 impl Desk {
-    fn new(session: Session, seat: Arc<RwLock<Option<Seat>>>) -> Self {
+    fn new(session: OpenSession, seat: Arc<RwLock<Option<Seat>>>) -> Self {
         let mut desk = Self { session: None, seat, number: 0, standing: BTreeMap::new() };
         desk.sit(session);
         desk
@@ -217,14 +221,18 @@ impl Desk {
     }
 
     /// Takes a session; the one before.
-    fn sit(&mut self, session: Session) -> Option<Session> {
+    fn sit(&mut self, session: OpenSession) -> Option<OpenSession> {
         self.number += 1;
-        let seat = Seat { session: session.clone(), number: self.number };
+        let seat = Seat {
+            session: (*session).clone(),
+            listener: session.listener().cloned(),
+            number: self.number,
+        };
         *self.seat.write().unwrap_or_else(PoisonError::into_inner) = Some(seat);
         self.session.replace(session)
     }
 
-    fn stand_up(&mut self) -> Option<Session> {
+    fn stand_up(&mut self) -> Option<OpenSession> {
         *self.seat.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.session.take()
     }
@@ -238,11 +246,11 @@ impl Desk {
 }
 
 /// Closes a session, and waits for it as long as that may take.
-fn close(session: Option<Session>) {
+fn close(session: Option<OpenSession>) {
     let Some(session) = session else { return };
     let (done, closed) = flume::bounded(1);
     let spawned = thread::Builder::new().name("hana close".into()).spawn(move || {
-        if let Err(problem) = session.close().wait() {
+        if let Err(problem) = session.close() {
             tracing::warn!("the session did not close in good order: {problem}");
         }
         done.send(()).ok();

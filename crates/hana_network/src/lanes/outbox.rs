@@ -293,7 +293,7 @@ impl Channel {
         act: impl FnOnce(&zenoh::pubsub::Publisher<'static>) -> zenoh::Result<T>,
     ) -> zenoh::Result<T> {
         let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
-        let Seat { session, number } = self.worker.seat().ok_or("the node is off the mesh")?;
+        let Seat { session, number, .. } = self.worker.seat().ok_or("the node is off the mesh")?;
         if let Some((_, declared)) = publisher.as_ref().filter(|(of, _)| *of == number) {
             return act(declared);
         }

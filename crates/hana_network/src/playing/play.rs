@@ -112,14 +112,8 @@ impl PlayLink {
         if info.play.is_empty() {
             return Err(PlayError::NotPlayable { node });
         }
-        let mut endpoints = info.play.clone();
-        // On one machine the shortest way is the loopback; on two it leads nowhere.
-        let is_loopback = |endpoint: &String| endpoint.contains("127.0.0.1");
-        if info.host == config.host {
-            endpoints.sort_by_key(|endpoint| !is_loopback(endpoint));
-        } else {
-            endpoints.retain(|endpoint| !is_loopback(endpoint));
-        }
+        let own = Addresses::now(None);
+        let endpoints = own.by_way(info.play.clone(), info.host == config.host);
         // One after the other: given several, Zenoh spends all its time on the first.
         let mut session = Err(SessionError::Open { problem: "it names no address".into() });
         for endpoint in &endpoints {

@@ -36,6 +36,7 @@ use crate::Inbox;
 use crate::Pending;
 use crate::Policy;
 use crate::WallClockSteps;
+use crate::joining::addresses::Addresses;
 use crate::joining::worker::Declaration;
 use crate::joining::worker::Worker;
 use crate::lanes::gate::Gate;
@@ -74,9 +75,9 @@ const SESSIONS: &str = "hana/*/session";
 const EVENTS: &str = "hana/*/event";
 
 impl MeshWatch {
-    pub(crate) fn start(worker: &Worker, reception: &Reception) -> Self {
+    pub(crate) fn start(worker: &Worker, reception: &Reception, own_port: u16) -> Self {
         let (promise, first_look) = Pending::new();
-        let eyes = Arc::new(Eyes::new(worker, reception, Curiosity::Everything));
+        let eyes = Arc::new(Eyes::new(worker, reception, own_port, Curiosity::Everything));
         let eyes_of_watch = Arc::clone(&eyes);
         let mut declarations: Vec<Declaration> =
             [INFOS, "hana/*/look", HOLDERS, SESSIONS, PROCESSES, LOST, "hana/*/health", EVENTS]
@@ -198,8 +199,8 @@ pub struct HealthFeed {
 }
 
 impl PresenceWatch {
-    pub(crate) fn start(worker: &Worker, reception: &Reception) -> Self {
-        let eyes = Arc::new(Eyes::new(worker, reception, Curiosity::Processes));
+    pub(crate) fn start(worker: &Worker, reception: &Reception, own_port: u16) -> Self {
+        let eyes = Arc::new(Eyes::new(worker, reception, own_port, Curiosity::Processes));
         let mut declarations: Vec<Declaration> = [INFOS, PROCESSES, EVENTS]
             .into_iter()
             .map(|pattern| watch_messages(worker, &eyes, pattern.into()))
@@ -273,6 +274,8 @@ struct Eyes {
     wanted: Mutex<BTreeSet<NodeId>>,
     /// How often is asked.
     asking: Mutex<RateLimit>,
+    /// Where the daemon of this machine listens.
+    own_port: u16,
     curiosity: Curiosity,
 }
 
@@ -286,7 +289,7 @@ enum Curiosity {
 }
 
 impl Eyes {
-    fn new(worker: &Worker, reception: &Reception, curiosity: Curiosity) -> Self {
+    fn new(worker: &Worker, reception: &Reception, own_port: u16, curiosity: Curiosity) -> Self {
         Self {
             sightings: Inbox::new(Policy::DropOldest, SIGHTINGS),
             reception: reception.clone(),
@@ -294,6 +297,7 @@ impl Eyes {
             asking: Mutex::new(RateLimit::new(ASKS_PER_SECOND, Instant::now())),
             worker: worker.clone(),
             wanted: Mutex::default(),
+            own_port,
             curiosity,
         }
     }
@@ -381,6 +385,8 @@ impl Eyes {
     fn knock(self: &Arc<Self>, host: NodeId, endpoints: Vec<String>) {
         let eyes = Arc::clone(self);
         let spawned = thread::Builder::new().name("hana knock".into()).spawn(move || {
+            // An address that both machines have, as container networks do, leads to the daemon of this one.
+            let endpoints = Addresses::now(None).elsewhere(endpoints, eyes.own_port);
             eyes.sightings.push("", Sighting::Knocked(host, knock(&endpoints)));
         });
         if let Err(problem) = spawned {

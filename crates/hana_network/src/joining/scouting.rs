@@ -1,0 +1,354 @@
+//! How nodes that listen find each other on every interface, also on those that come while they run, without an
+//! interruption.
+//!
+//! Zenoh reads the interfaces once per process: it neither asks nor answers on a later one, and tells addresses that are
+//! gone. So the node answers the questions of others itself, with the addresses of the moment, and asks itself, as
+//! [`Discovery`] says; Zenoh connects the session to those that answer.
+//!
+//! A question of ours names our session. A node that still holds a connection to it does not answer: it has not noticed
+//! yet that the connection is gone, and one that is made anew before it has leaves Zenoh with declarations that only
+//! one end knows of.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::net::SocketAddrV4;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use socket2::Domain;
+use socket2::SockRef;
+use socket2::Socket;
+use socket2::Type;
+use zenoh::Wait;
+use zenoh::config::Locator;
+use zenoh::config::WhatAmI;
+use zenoh::internal::runtime::ZRuntime;
+use zenoh::sample::SampleKind;
+use zenoh::session::TransportEvent;
+
+use crate::joining::addresses::Addresses;
+use crate::joining::discovery::Discovery;
+use crate::joining::scout_message;
+use crate::joining::scout_message::ScoutPacket;
+use crate::joining::scout_message::SessionId;
+use crate::joining::session::Listener;
+use crate::joining::worker::Declaration;
+use crate::node::Core;
+
+/// Where Zenoh programs ask who is there.
+const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 224), 7446);
+/// How often the addresses of the machine are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// The largest packet that Zenoh sends.
+const PACKET: usize = u16::MAX as usize;
+
+type Shared = Arc<Mutex<Discovery<SessionId>>>;
+
+/// The addresses to look for others on, and the interfaces that they belong to.
+type Networks = BTreeSet<(Ipv4Addr, Option<u32>)>;
+
+/// Makes a node that listens answer and ask, if it does not yet and its settings allow it.
+pub(crate) fn ensure(core: &Arc<Core>) {
+    if !core.config.network.multicast {
+        return;
+    }
+    let mut scouting = core.scouting.lock().unwrap_or_else(PoisonError::into_inner);
+    if scouting.is_none() {
+        *scouting = start(core)
+            .inspect_err(|problem| {
+                tracing::error!(
+                    "this node cannot look for others, no thread can be started: {problem}"
+                );
+            })
+            .ok();
+    }
+}
+
+/// Answers and asks, as long as the node is there; follows its connections as long as what comes back lives.
+fn start(core: &Arc<Core>) -> io::Result<Declaration> {
+    let discovery: Shared = Arc::new(Mutex::new(Discovery::new(Instant::now())));
+    let (of_answers, of_questions) = (Arc::downgrade(core), Arc::downgrade(core));
+    thread::Builder::new().name("hana answer".into()).spawn(move || answer_all(&of_answers))?;
+    let shared = Arc::clone(&discovery);
+    thread::Builder::new()
+        .name("hana scout".into())
+        .spawn(move || ask_all(&of_questions, &shared))?;
+    Ok(core.worker.declare("connections to find anew", move |session| {
+        let discovery = Arc::clone(&discovery);
+        let callback = move |event: TransportEvent| {
+            let transport = event.transport();
+            let id = SessionId::from(*transport.zid());
+            if transport.whatami() == WhatAmI::Client {
+                return;
+            }
+            if event.kind() == SampleKind::Delete {
+                lock(&discovery).on_lost(id, Instant::now());
+            } else {
+                lock(&discovery).on_connected(id);
+            }
+        };
+        let listener =
+            session.info().transport_events_listener().history(true).callback(callback).wait()?;
+        Ok(Box::new(listener))
+    }))
+}
+
+/// Answers questions until the node is gone.
+fn answer_all(core: &Weak<Core>) {
+    let mut ear = Ear::default();
+    let mut packet = vec![0; PACKET];
+    loop {
+        let Some(strong) = core.upgrade() else { return };
+        let addresses = addresses_of(&strong);
+        if strong.worker.seat().is_some_and(|seat| seat.listener.is_none()) {
+            // Behind a daemon by now, which answers for all of the machine.
+            ear.close();
+        } else {
+            ear.listen_on(networks(&addresses));
+        }
+        drop(strong);
+        let Some((socket, length, asker)) = ear.next(&mut packet) else { continue };
+        let question = packet.get(..length).and_then(scout_message::read);
+        let (Some(core), Some(ScoutPacket::Question { from })) = (core.upgrade(), question) else {
+            continue;
+        };
+        let Some(listener) = core.worker.seat().and_then(|seat| seat.listener) else { continue };
+        let is_held = from.is_some_and(|from| core.connection.is_connected_to(&from.to_string()));
+        if is_held || from == Some(listener.id()) {
+            continue;
+        }
+        let endpoints = addresses.endpoints_for(*asker.ip(), listener.port());
+        if endpoints.is_empty() {
+            continue;
+        }
+        let answer = scout_message::answer(listener.id(), &endpoints);
+        if let Err(problem) = socket.send_to(&answer, asker) {
+            tracing::debug!("{asker} is not answered: {problem}");
+        }
+    }
+}
+
+/// Asks who is there, and connects to those that answer, until the node is gone.
+fn ask_all(core: &Weak<Core>, discovery: &Shared) {
+    let mut packet = vec![0; PACKET];
+    let mut socket = None;
+    loop {
+        let Some(strong) = core.upgrade() else { return };
+        let listener = strong.worker.seat().and_then(|seat| seat.listener);
+        let networks = networks(&addresses_of(&strong));
+        drop(strong);
+        if socket.is_none() {
+            socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+                .inspect_err(|problem| tracing::debug!("no socket to ask others from: {problem}"))
+                .ok();
+        }
+        // Without a session there is nothing to connect.
+        let (Some(listener), Some(open)) = (listener, &socket) else {
+            thread::sleep(LOOK);
+            continue;
+        };
+        let now = Instant::now();
+        lock(discovery).on_networks(networks.clone(), now);
+        if lock(discovery).take_question(now) {
+            ask(open, &networks, listener.id());
+        }
+        let until = lock(discovery).next_question().min(now + LOOK);
+        if take_answers(core, open, &listener, discovery, &mut packet, until).is_err() {
+            socket = None;
+        }
+    }
+}
+
+/// Asks on each interface.
+fn ask(socket: &UdpSocket, networks: &Networks, own: SessionId) {
+    let question = scout_message::question(own);
+    let options = SockRef::from(socket);
+    for (address, _) in networks {
+        let asked = options
+            .set_multicast_if_v4(address)
+            .and_then(|()| socket.send_to(&question, SocketAddr::from(GROUP)));
+        if let Err(problem) = asked {
+            // One without multicast, or one that has just gone.
+            tracing::debug!("who is there cannot be asked by {address}: {problem}");
+        }
+    }
+}
+
+/// Takes what is answered until then. An error is one of the socket, which is of no use any more.
+fn take_answers(
+    core: &Weak<Core>,
+    socket: &UdpSocket,
+    listener: &Listener,
+    discovery: &Shared,
+    packet: &mut [u8],
+    until: Instant,
+) -> io::Result<()> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        // The kernel takes no timeout of less than a microsecond.
+        socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        let length = match socket.recv(packet) {
+            Ok(length) => length,
+            Err(error) if is_timeout(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        let answer = packet.get(..length).and_then(scout_message::read);
+        let Some(ScoutPacket::Answer { from, locators }) = answer else { continue };
+        let Some(core) = core.upgrade() else { return Ok(()) };
+        if core.connection.is_connected_to(&from.to_string()) {
+            continue;
+        }
+        if lock(discovery).on_answer(from, listener.id(), Instant::now()) {
+            connect(listener, from, locators, discovery);
+        }
+    }
+}
+
+/// Connects the session, on a thread of Zenoh's.
+fn connect(listener: &Listener, to: SessionId, locators: Vec<Locator>, discovery: &Shared) {
+    let (runtime, discovery) = (listener.runtime().clone(), Arc::clone(discovery));
+    ZRuntime::Net.spawn(async move {
+        if !runtime.connect_peer(&to, &locators).await {
+            lock(&discovery).on_failure(to, Instant::now());
+        }
+    });
+}
+
+/// Where questions come in.
+#[derive(Default)]
+struct Ear {
+    socket: Option<UdpSocket>,
+    networks: Networks,
+    /// Why it cannot listen; said once.
+    told: Option<String>,
+}
+
+impl Ear {
+    /// Listens on these interfaces and no other. A socket joins the group once for each of them and keeps to that, so
+    /// another one takes its place where they have changed.
+    fn listen_on(&mut self, networks: Networks) {
+        if self.socket.is_some() && networks == self.networks {
+            return;
+        }
+        match group_socket(&networks) {
+            Ok(socket) => {
+                (self.socket, self.networks, self.told) = (Some(socket), networks, None);
+            },
+            Err(problem) => {
+                let problem = problem.to_string();
+                if self.told.as_ref() != Some(&problem) {
+                    tracing::warn!(
+                        "others cannot find this node by multicast, UDP port {}: {problem}; tried again and again, said once",
+                        GROUP.port()
+                    );
+                }
+                self.told = Some(problem);
+            },
+        }
+    }
+
+    fn close(&mut self) {
+        self.socket = None;
+    }
+
+    /// Waits for a packet, for a moment: its length, and where it is from.
+    fn next(&mut self, packet: &mut [u8]) -> Option<(&UdpSocket, usize, SocketAddrV4)> {
+        let Some(received) = self.socket.as_ref().map(|socket| socket.recv_from(packet)) else {
+            thread::sleep(LOOK);
+            return None;
+        };
+        match received {
+            Ok((length, SocketAddr::V4(from))) => Some((self.socket.as_ref()?, length, from)),
+            Ok((_, SocketAddr::V6(_))) => None,
+            Err(error) if is_timeout(&error) => None,
+            Err(error) => {
+                tracing::debug!("questions of others cannot be read: {error}");
+                self.socket = None;
+                thread::sleep(LOOK);
+                None
+            },
+        }
+    }
+}
+
+/// A socket that hears what is asked on these interfaces, beside those of other programs.
+fn group_socket(networks: &Networks) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    socket.set_reuse_address(true)?;
+    // Windows binds no group.
+    let ip = if cfg!(windows) { Ipv4Addr::UNSPECIFIED } else { *GROUP.ip() };
+    socket.bind(&SocketAddr::from((ip, GROUP.port())).into())?;
+    for (address, _) in networks {
+        if let Err(problem) = socket.join_multicast_v4(GROUP.ip(), address) {
+            // One without multicast, a second address of one interface, or one that has just gone.
+            tracing::debug!("questions that come by {address} are not heard: {problem}");
+        }
+    }
+    socket.set_read_timeout(Some(LOOK))?;
+    Ok(socket.into())
+}
+
+fn addresses_of(core: &Core) -> Addresses {
+    Addresses::now(core.config.network.interface.as_deref())
+}
+
+/// Where to ask and listen; on a machine without a network, among its own programs.
+fn networks(addresses: &Addresses) -> Networks {
+    let networks = addresses.v4();
+    if networks.is_empty() { [(Ipv4Addr::LOCALHOST, None)].into() } else { networks }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    use io::ErrorKind::ConnectionReset;
+    use io::ErrorKind::Interrupted;
+    use io::ErrorKind::TimedOut;
+    use io::ErrorKind::WouldBlock;
+    // Windows says of a packet that reached no port that the connection was reset.
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted | ConnectionReset)
+}
+
+fn lock(discovery: &Shared) -> MutexGuard<'_, Discovery<SessionId>> {
+    discovery.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_heard_on_the_loopback_beside_other_programs() {
+        let networks: Networks = [(Ipv4Addr::LOCALHOST, None)].into();
+        let mut ears = [Ear::default(), Ear::default()];
+        for ear in &mut ears {
+            ear.listen_on(networks.clone());
+        }
+        let asker = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let id = SessionId::rand();
+        let mut packet = vec![0; PACKET];
+        for ear in &mut ears {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            loop {
+                ask(&asker, &networks, id);
+                let heard = ear.next(&mut packet).map(|(_, length, _)| length);
+                let question = heard.and_then(|length| scout_message::read(&packet[..length]));
+                if question == Some(ScoutPacket::Question { from: Some(id) }) {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "no question is heard");
+            }
+        }
+    }
+}
