@@ -113,12 +113,6 @@ impl Addresses {
         endpoints.retain(|endpoint| !leads_here(endpoint));
         endpoints
     }
-
-    /// The IPv4 ones as Zenoh's list of interfaces to scout on, where there are any.
-    pub(crate) fn to_scout_on(&self) -> Option<String> {
-        let listed: Vec<String> = self.v4().iter().map(|(ip, _)| ip.to_string()).collect();
-        (!listed.is_empty()).then(|| listed.join(","))
-    }
 }
 
 impl Address {
@@ -268,7 +262,8 @@ mod tests {
             found.endpoints(7447),
             ["tcp/192.168.1.2:7447", "tcp/169.254.10.1:7447", "tcp/[fd00::1]:7447"]
         );
-        assert_eq!(found.to_scout_on().unwrap(), "169.254.10.1,192.168.1.2");
+        let asked: Vec<String> = found.v4().iter().map(|(ip, _)| ip.to_string()).collect();
+        assert_eq!(asked, ["169.254.10.1", "192.168.1.2"]);
         let mut unplugged = v4([10, 0, 0, 1]);
         unplugged.oper_status = if_addrs::IfOperStatus::Down;
         assert_eq!(Address::of(&unplugged), None);

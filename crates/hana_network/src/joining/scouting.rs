@@ -2,14 +2,15 @@
 //! interruption.
 //!
 //! Zenoh reads the interfaces once per process: it neither asks nor answers on a later one, and tells addresses that are
-//! gone. So the node answers the questions of others itself, with the addresses of the moment, and asks itself, as
-//! [`Discovery`] says; Zenoh connects the session to those that answer.
+//! gone. So its own scouting is off. The node answers the questions of others itself, with the addresses of the moment, and
+//! asks itself, as [`Discovery`] says; Zenoh connects the session to those that answer.
 //!
 //! A question of ours names our session. A node that still holds a connection to it does not answer: it has not noticed
 //! yet that the connection is gone, and one that is made anew before it has leaves Zenoh with declarations that only
 //! one end knows of.
 
 use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
@@ -91,6 +92,7 @@ fn start(core: &Arc<Core>) -> io::Result<Declaration> {
                 return;
             }
             if event.kind() == SampleKind::Delete {
+                tracing::debug!("the connection to {id} is gone");
                 lock(&discovery).on_lost(id, Instant::now());
             } else {
                 lock(&discovery).on_connected(id);
@@ -100,6 +102,84 @@ fn start(core: &Arc<Core>) -> io::Result<Declaration> {
             session.info().transport_events_listener().history(true).callback(callback).wait()?;
         Ok(Box::new(listener))
     }))
+}
+
+/// How long a session that has just been opened waits for the first answer, and then for the others.
+const MEET: Duration = Duration::from_millis(400);
+const MEET_MORE: Duration = Duration::from_millis(150);
+/// From one of its questions to the next.
+const MEET_ASK: Duration = Duration::from_millis(100);
+/// How long it may take to connect to those that answered.
+const MEET_CONNECT: Duration = Duration::from_millis(1600);
+
+/// Connects a session that has just been opened to those that are there already. Blocks for less than half a second where
+/// all who answer can be reached.
+pub(crate) fn meet(listener: &Listener, interface: Option<&str>) {
+    let networks = networks(&Addresses::now(interface));
+    let found = match look_around(&networks, listener.id()) {
+        Ok(found) => found,
+        Err(problem) => {
+            tracing::warn!("nobody can be asked who is there: {problem}");
+            return;
+        },
+    };
+    let (done, all_done) = flume::unbounded::<()>();
+    for (id, locators) in found {
+        let (runtime, done) = (listener.runtime().clone(), done.clone());
+        ZRuntime::Net.spawn(async move {
+            runtime.connect_peer(&id, &locators).await;
+            drop(done);
+        });
+    }
+    drop(done);
+    // Nothing is sent: it ends when the last is done.
+    all_done.recv_timeout(MEET_CONNECT).ok();
+}
+
+fn look_around(
+    networks: &Networks,
+    own: SessionId,
+) -> io::Result<HashMap<SessionId, Vec<Locator>>> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let mut found = HashMap::new();
+    let mut packet = vec![0; PACKET];
+    let mut ask_at = Instant::now();
+    let mut until = ask_at + MEET;
+    loop {
+        let now = Instant::now();
+        if now >= until {
+            return Ok(found);
+        }
+        if now >= ask_at {
+            ask(&socket, networks, own);
+            ask_at = now + MEET_ASK;
+        }
+        let left = until.min(ask_at).saturating_duration_since(Instant::now());
+        if let Some((id, locators)) = next_answer(&socket, &mut packet, left)? {
+            if id != own && found.insert(id, locators).is_none() {
+                until = until.min(Instant::now() + MEET_MORE);
+            }
+        }
+    }
+}
+
+/// Waits for an answer, at most for that long.
+fn next_answer(
+    socket: &UdpSocket,
+    packet: &mut [u8],
+    patience: Duration,
+) -> io::Result<Option<(SessionId, Vec<Locator>)>> {
+    // The kernel takes no timeout of nothing.
+    socket.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
+    let length = match socket.recv(packet) {
+        Ok(length) => length,
+        Err(error) if is_timeout(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(match packet.get(..length).and_then(scout_message::read) {
+        Some(ScoutPacket::Answer { from, locators }) => Some((from, locators)),
+        _ => None,
+    })
 }
 
 /// Answers questions until the node is gone.
@@ -197,20 +277,13 @@ fn take_answers(
         if left.is_zero() {
             return Ok(());
         }
-        // The kernel takes no timeout of less than a microsecond.
-        socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        let length = match socket.recv(packet) {
-            Ok(length) => length,
-            Err(error) if is_timeout(&error) => continue,
-            Err(error) => return Err(error),
-        };
-        let answer = packet.get(..length).and_then(scout_message::read);
-        let Some(ScoutPacket::Answer { from, locators }) = answer else { continue };
+        let Some((from, locators)) = next_answer(socket, packet, left)? else { continue };
         let Some(core) = core.upgrade() else { return Ok(()) };
         if core.connection.is_connected_to(&from.to_string()) {
             continue;
         }
         if lock(discovery).on_answer(from, listener.id(), Instant::now()) {
+            tracing::debug!("{from} answers, connecting to it");
             connect(listener, from, locators, discovery);
         }
     }

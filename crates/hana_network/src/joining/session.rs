@@ -31,6 +31,7 @@ use crate::joining::addresses::Addresses;
 use crate::joining::door::Door;
 use crate::joining::node_config::daemon_port;
 use crate::joining::scout_message::SessionId;
+use crate::joining::scouting;
 use crate::joining::secret::Dictionary;
 use crate::joining::secret::Secret;
 
@@ -168,19 +169,8 @@ impl Part {
         if let Some(show) = &network.show {
             settings.push(("namespace", json!(show.as_str())));
         }
-        let interface = match self {
-            Self::Daemon { addresses: Some(addresses) }
-            | Self::Peer { addresses: Some(addresses) } => addresses.to_scout_on(),
-            _ => network.interface.clone(),
-        };
-        let scouting = |settings: &mut Vec<_>, on: bool| {
-            settings.push(("scouting/multicast/enabled", json!(on)));
-            // The node answers by itself, with the addresses of the moment.
-            settings.push(("scouting/multicast/listen", json!(false)));
-            if let Some(interface) = &interface {
-                settings.push(("scouting/multicast/interface", json!(interface)));
-            }
-        };
+        // Zenoh itself looks for nobody: where there is multicast, `scouting` does, on all interfaces of the moment.
+        settings.push(("scouting/multicast/enabled", json!(false)));
         match self {
             Self::Daemon { addresses } => {
                 settings.push(("mode", json!("peer")));
@@ -212,7 +202,6 @@ impl Part {
                 ));
                 // An unplugged host is noticed in a second.
                 settings.push(("transport/link/tx/lease", json!(1000)));
-                scouting(&mut settings, network.multicast);
             },
             Self::Client => {
                 settings.push(("mode", json!("client")));
@@ -222,8 +211,6 @@ impl Part {
                 // A stopped or hung process keeps its token for this long: its daemon judges it by its
                 // health, and its death closes the connection at once, whatever the lease.
                 settings.push(("transport/link/tx/lease", json!(60_000)));
-                // A client that answers scouts draws peers to itself.
-                scouting(&mut settings, false);
             },
             Self::Peer { addresses } => {
                 settings.push(("mode", json!("peer")));
@@ -233,7 +220,6 @@ impl Part {
                 let endpoints = told.map_or_else(|| any_endpoints(0), |told| told.endpoints(0));
                 settings.push(("listen/endpoints", json!(endpoints)));
                 settings.push(("transport/link/tx/lease", json!(3000)));
-                scouting(&mut settings, network.multicast);
             },
             Self::Played { port } => {
                 settings.push(("mode", json!("peer")));
@@ -247,7 +233,6 @@ impl Part {
                 // Gossip stays on, since Zenoh warns of its absence, but there is nobody to gossip to.
                 settings.push(("scouting/gossip/target", json!(none)));
                 settings.push(("scouting/gossip/autoconnect", json!(none)));
-                scouting(&mut settings, false);
             },
             Self::Player { endpoint } => {
                 settings.push(("mode", json!("client")));
@@ -259,7 +244,6 @@ impl Part {
                 settings.push(("transport/link/tx/queue/size/real_time", json!(16)));
                 settings.push(("transport/link/tx/batch_size", json!(8192)));
                 settings.push(("listen/endpoints", json!(none)));
-                scouting(&mut settings, false);
             },
         }
         Ok(settings)
@@ -297,10 +281,14 @@ impl Part {
             open()
         };
         drop(dictionary);
-        session.map_err(|problem| match door {
+        let session = session.map_err(|problem| match door {
             Some(Door::Guarded) => SessionError::SecretDiffers,
             _ => SessionError::Open { problem: problem.to_string() },
-        })
+        })?;
+        if let Some(listener) = session.listener().filter(|_| config.network.multicast) {
+            scouting::meet(listener, config.network.interface.as_deref());
+        }
+        Ok(session)
     }
 }
 
@@ -549,8 +537,9 @@ mod tests {
         let endpoint = format!("tcp/127.0.0.1:{port}");
         let link = Part::Player { endpoint };
         link.open(&played).unwrap();
-        link.open(&with_secret(&played, None)).unwrap_err();
-        link.open(&with_secret(&played, Some("goldfish"))).unwrap_err();
+        for secret in [None, Some("goldfish")] {
+            assert!(link.open(&with_secret(&played, secret)).is_err());
+        }
     }
 
     #[test]
