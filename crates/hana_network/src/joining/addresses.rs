@@ -28,6 +28,7 @@ struct Address {
     prefix: u8,
     /// The interface, by its index; an interface that is made anew has another one.
     interface: Option<u32>,
+    has_multicast: bool,
 }
 
 impl Addresses {
@@ -37,8 +38,13 @@ impl Addresses {
             tracing::warn!("the addresses of this machine cannot be read: {problem}");
             vec![]
         });
+        let without = interfaces_without_multicast();
         let wanted = all.iter().filter(|of| interface.is_none_or(|name| of.name == name));
-        Self(wanted.filter_map(Address::of).collect())
+        let addresses = wanted.filter_map(Address::of).map(|of| Address {
+            has_multicast: of.interface.is_none_or(|index| !without.contains(&index)),
+            ..of
+        });
+        Self(addresses.collect())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -59,11 +65,11 @@ impl Addresses {
         self.0.iter().all(|address| other.has(address.ip))
     }
 
-    /// The IPv4 addresses, each with the index of its interface: where to look for others by multicast.
-    pub(crate) fn v4(&self) -> BTreeSet<(Ipv4Addr, Option<u32>)> {
+    /// The IPv4 addresses by which others can be looked for by multicast, each with the index of its interface.
+    pub(crate) fn with_multicast(&self) -> BTreeSet<(Ipv4Addr, Option<u32>)> {
         let v4 = |address: &Address| match address.ip {
-            IpAddr::V4(ip) => Some((ip, address.interface)),
-            IpAddr::V6(_) => None,
+            IpAddr::V4(ip) if address.has_multicast => Some((ip, address.interface)),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
         };
         self.0.iter().filter_map(v4).collect()
     }
@@ -125,7 +131,8 @@ impl Address {
             IfAddr::V6(v6) if v6.is_link_local() => return None,
             IfAddr::V6(v6) => (IpAddr::V6(v6.ip), v6.prefixlen, false),
         };
-        Some(Self { is_v6: ip.is_ipv6(), is_link_local, ip, prefix, interface: interface.index })
+        let (is_v6, interface) = (ip.is_ipv6(), interface.index);
+        Some(Self { is_v6, is_link_local, ip, prefix, interface, has_multicast: true })
     }
 
     /// Whether `other` is in the network of this address.
@@ -141,6 +148,19 @@ fn endpoint(transport: PlayTransport, ip: IpAddr, port: u16) -> String {
         IpAddr::V4(ip) => format!("{transport}/{ip}:{port}"),
         IpAddr::V6(ip) => format!("{transport}/[{ip}]:{port}"),
     }
+}
+
+/// Those on which multicast is switched off, or which have none, by their indices.
+#[cfg(unix)]
+fn interfaces_without_multicast() -> BTreeSet<u32> {
+    let all = pnet_datalink::interfaces().into_iter();
+    all.filter(|interface| !interface.is_multicast()).map(|interface| interface.index).collect()
+}
+
+/// The system tells when it is used.
+#[cfg(not(unix))]
+const fn interfaces_without_multicast() -> BTreeSet<u32> {
+    BTreeSet::new()
 }
 
 fn address_of(endpoint: &str) -> Option<SocketAddr> {
@@ -192,7 +212,8 @@ mod tests {
     fn address(ip: &str, prefix: u8) -> Address {
         let ip: IpAddr = ip.parse().unwrap();
         let is_link_local = matches!(ip, IpAddr::V4(ip) if ip.is_link_local());
-        Address { is_v6: ip.is_ipv6(), is_link_local, ip, prefix, interface: Some(1) }
+        let (interface, has_multicast) = (Some(1), true);
+        Address { is_v6: ip.is_ipv6(), is_link_local, ip, prefix, interface, has_multicast }
     }
 
     fn addresses(all: &[&str]) -> Addresses {
@@ -262,8 +283,12 @@ mod tests {
             found.endpoints(7447),
             ["tcp/192.168.1.2:7447", "tcp/169.254.10.1:7447", "tcp/[fd00::1]:7447"]
         );
-        let asked: Vec<String> = found.v4().iter().map(|(ip, _)| ip.to_string()).collect();
+        let asked: Vec<String> =
+            found.with_multicast().iter().map(|(ip, _)| ip.to_string()).collect();
         assert_eq!(asked, ["169.254.10.1", "192.168.1.2"]);
+        let quiet =
+            Addresses(found.0.iter().map(|of| Address { has_multicast: false, ..*of }).collect());
+        assert_eq!((quiet.with_multicast().len(), quiet.endpoints(1).len()), (0, 3));
         let mut unplugged = v4([10, 0, 0, 1]);
         unplugged.oper_status = if_addrs::IfOperStatus::Down;
         assert_eq!(Address::of(&unplugged), None);

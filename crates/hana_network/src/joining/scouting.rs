@@ -21,6 +21,8 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -78,11 +80,17 @@ pub(crate) fn ensure(core: &Arc<Core>) {
 fn start(core: &Arc<Core>) -> io::Result<Declaration> {
     let discovery: Shared = Arc::new(Mutex::new(Discovery::new(Instant::now())));
     let (of_answers, of_questions) = (Arc::downgrade(core), Arc::downgrade(core));
-    thread::Builder::new().name("hana answer".into()).spawn(move || answer_all(&of_answers))?;
+    // One for questions and answers: a firewall that lets in what answers something takes the answers of another node
+    // for that once this one has answered it, too.
+    let mouth = Arc::new(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?);
+    let answering = Arc::clone(&mouth);
+    thread::Builder::new()
+        .name("hana answer".into())
+        .spawn(move || answer_all(&of_answers, &answering))?;
     let shared = Arc::clone(&discovery);
     thread::Builder::new()
         .name("hana scout".into())
-        .spawn(move || ask_all(&of_questions, &shared))?;
+        .spawn(move || ask_all(&of_questions, &mouth, &shared))?;
     Ok(core.worker.declare("connections to find anew", move |session| {
         let discovery = Arc::clone(&discovery);
         let callback = move |event: TransportEvent| {
@@ -105,42 +113,72 @@ fn start(core: &Arc<Core>) -> io::Result<Declaration> {
 }
 
 /// How long a session that has just been opened waits for the first answer, and then for the others.
-const MEET: Duration = Duration::from_millis(400);
+const MEET: Duration = Duration::from_millis(500);
 const MEET_MORE: Duration = Duration::from_millis(150);
 /// From one of its questions to the next.
 const MEET_ASK: Duration = Duration::from_millis(100);
 /// How long it may take to connect to those that answered.
-const MEET_CONNECT: Duration = Duration::from_millis(1600);
+const MEET_CONNECT: Duration = Duration::from_millis(1800);
+/// For how long it listens for questions of others at a time.
+const MEET_LISTEN: Duration = Duration::from_millis(20);
 
-/// Connects a session that has just been opened to those that are there already. Blocks for less than half a second where
-/// all who answer can be reached.
+/// Connects a session that has just been opened to those that are there already, and to those that come at the same time.
+/// Blocks for half a second, and longer where one that answers cannot be reached.
 pub(crate) fn meet(listener: &Listener, interface: Option<&str>) {
-    let networks = networks(&Addresses::now(interface));
-    let found = match look_around(&networks, listener.id()) {
-        Ok(found) => found,
-        Err(problem) => {
-            tracing::warn!("nobody can be asked who is there: {problem}");
-            return;
-        },
-    };
+    let addresses = Addresses::now(interface);
+    let met = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut ear = Ear::default();
+                ear.listen_on(networks(&addresses), MEET_LISTEN);
+                let mut packet = vec![0; PACKET];
+                while !is_over.load(Ordering::Relaxed) {
+                    if let Some((from, asker)) = ear.next(&mut packet) {
+                        answer(&socket, listener, &addresses, from, asker);
+                    }
+                }
+            });
+            let found = look_around(&socket, &networks(&addresses), listener.id());
+            let connected = found.map(|found| connect_all(listener, found));
+            is_over.store(true, Ordering::Relaxed);
+            connected
+        })
+    });
+    if let Err(problem) = met {
+        tracing::warn!("nobody can be asked who is there: {problem}");
+    }
+}
+
+/// Connects to those that were found, and waits until that is done.
+fn connect_all(listener: &Listener, found: HashMap<SessionId, Vec<Locator>>) {
     let (done, all_done) = flume::unbounded::<()>();
-    for (id, locators) in found {
+    let connect = |(id, locators): (SessionId, Vec<Locator>)| {
         let (runtime, done) = (listener.runtime().clone(), done.clone());
         ZRuntime::Net.spawn(async move {
             runtime.connect_peer(&id, &locators).await;
             drop(done);
         });
+    };
+    // One that came at the same time connects as well: the one with the greater id goes first.
+    let (ours, theirs): (HashMap<_, _>, HashMap<_, _>) =
+        found.into_iter().partition(|(id, _)| listener.id() > *id);
+    ours.into_iter().for_each(connect);
+    if !theirs.is_empty() {
+        thread::sleep(MEET_MORE);
+        theirs.into_iter().for_each(connect);
     }
     drop(done);
     // Nothing is sent: it ends when the last is done.
     all_done.recv_timeout(MEET_CONNECT).ok();
 }
 
+/// Asks a few times who is there.
 fn look_around(
+    socket: &UdpSocket,
     networks: &Networks,
     own: SessionId,
 ) -> io::Result<HashMap<SessionId, Vec<Locator>>> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let mut found = HashMap::new();
     let mut packet = vec![0; PACKET];
     let mut ask_at = Instant::now();
@@ -151,14 +189,13 @@ fn look_around(
             return Ok(found);
         }
         if now >= ask_at {
-            ask(&socket, networks, own);
+            ask(socket, networks, own);
             ask_at = now + MEET_ASK;
         }
         let left = until.min(ask_at).saturating_duration_since(Instant::now());
-        if let Some((id, locators)) = next_answer(&socket, &mut packet, left)? {
-            if id != own && found.insert(id, locators).is_none() {
-                until = until.min(Instant::now() + MEET_MORE);
-            }
+        let Some((id, locators)) = next_answer(socket, &mut packet, left)? else { continue };
+        if id != own && found.insert(id, locators).is_none() {
+            until = until.min(Instant::now() + MEET_MORE);
         }
     }
 }
@@ -183,7 +220,7 @@ fn next_answer(
 }
 
 /// Answers questions until the node is gone.
-fn answer_all(core: &Weak<Core>) {
+fn answer_all(core: &Weak<Core>, mouth: &UdpSocket) {
     let mut ear = Ear::default();
     let mut packet = vec![0; PACKET];
     loop {
@@ -193,57 +230,60 @@ fn answer_all(core: &Weak<Core>) {
             // Behind a daemon by now, which answers for all of the machine.
             ear.close();
         } else {
-            ear.listen_on(networks(&addresses));
+            ear.listen_on(networks(&addresses), LOOK);
         }
         drop(strong);
-        let Some((socket, length, asker)) = ear.next(&mut packet) else { continue };
-        let question = packet.get(..length).and_then(scout_message::read);
-        let (Some(core), Some(ScoutPacket::Question { from })) = (core.upgrade(), question) else {
-            continue;
-        };
-        let Some(listener) = core.worker.seat().and_then(|seat| seat.listener) else { continue };
+        let Some((from, asker)) = ear.next(&mut packet) else { continue };
+        let Some(core) = core.upgrade() else { return };
         let is_held = from.is_some_and(|from| core.connection.is_connected_to(&from.to_string()));
-        if is_held || from == Some(listener.id()) {
-            continue;
-        }
-        let endpoints = addresses.endpoints_for(*asker.ip(), listener.port());
-        if endpoints.is_empty() {
-            continue;
-        }
-        let answer = scout_message::answer(listener.id(), &endpoints);
-        if let Err(problem) = socket.send_to(&answer, asker) {
-            tracing::debug!("{asker} is not answered: {problem}");
+        if let Some(listener) = core.worker.seat().and_then(|seat| seat.listener)
+            && !is_held
+        {
+            answer(mouth, &listener, &addresses, from, asker);
         }
     }
 }
 
+/// Answers one question.
+fn answer(
+    mouth: &UdpSocket,
+    listener: &Listener,
+    addresses: &Addresses,
+    from: Option<SessionId>,
+    asker: SocketAddrV4,
+) {
+    let endpoints = addresses.endpoints_for(*asker.ip(), listener.port());
+    if from == Some(listener.id()) || endpoints.is_empty() {
+        return;
+    }
+    let answer = scout_message::answer(listener.id(), &endpoints);
+    if let Err(problem) = mouth.send_to(&answer, asker) {
+        tracing::debug!("{asker} is not answered: {problem}");
+    }
+}
+
 /// Asks who is there, and connects to those that answer, until the node is gone.
-fn ask_all(core: &Weak<Core>, discovery: &Shared) {
+fn ask_all(core: &Weak<Core>, mouth: &UdpSocket, discovery: &Shared) {
     let mut packet = vec![0; PACKET];
-    let mut socket = None;
     loop {
         let Some(strong) = core.upgrade() else { return };
         let listener = strong.worker.seat().and_then(|seat| seat.listener);
         let networks = networks(&addresses_of(&strong));
         drop(strong);
-        if socket.is_none() {
-            socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
-                .inspect_err(|problem| tracing::debug!("no socket to ask others from: {problem}"))
-                .ok();
-        }
-        // Without a session there is nothing to connect.
-        let (Some(listener), Some(open)) = (listener, &socket) else {
+        // Without a session that listens there is nothing to connect.
+        let Some(listener) = listener else {
             thread::sleep(LOOK);
             continue;
         };
         let now = Instant::now();
         lock(discovery).on_networks(networks.clone(), now);
         if lock(discovery).take_question(now) {
-            ask(open, &networks, listener.id());
+            ask(mouth, &networks, listener.id());
         }
         let until = lock(discovery).next_question().min(now + LOOK);
-        if take_answers(core, open, &listener, discovery, &mut packet, until).is_err() {
-            socket = None;
+        if let Err(problem) = take_answers(core, mouth, &listener, discovery, &mut packet, until) {
+            tracing::debug!("answers cannot be read: {problem}");
+            thread::sleep(LOOK);
         }
     }
 }
@@ -263,7 +303,7 @@ fn ask(socket: &UdpSocket, networks: &Networks, own: SessionId) {
     }
 }
 
-/// Takes what is answered until then. An error is one of the socket, which is of no use any more.
+/// Takes what is answered until then.
 fn take_answers(
     core: &Weak<Core>,
     socket: &UdpSocket,
@@ -311,11 +351,11 @@ struct Ear {
 impl Ear {
     /// Listens on these interfaces and no other. A socket joins the group once for each of them and keeps to that, so
     /// another one takes its place where they have changed.
-    fn listen_on(&mut self, networks: Networks) {
+    fn listen_on(&mut self, networks: Networks, patience: Duration) {
         if self.socket.is_some() && networks == self.networks {
             return;
         }
-        match group_socket(&networks) {
+        match group_socket(&networks, patience) {
             Ok(socket) => {
                 (self.socket, self.networks, self.told) = (Some(socket), networks, None);
             },
@@ -336,14 +376,19 @@ impl Ear {
         self.socket = None;
     }
 
-    /// Waits for a packet, for a moment: its length, and where it is from.
-    fn next(&mut self, packet: &mut [u8]) -> Option<(&UdpSocket, usize, SocketAddrV4)> {
+    /// Waits for a question, for a moment: the session that asks, where it is named, and where it is from.
+    fn next(&mut self, packet: &mut [u8]) -> Option<(Option<SessionId>, SocketAddrV4)> {
         let Some(received) = self.socket.as_ref().map(|socket| socket.recv_from(packet)) else {
             thread::sleep(LOOK);
             return None;
         };
         match received {
-            Ok((length, SocketAddr::V4(from))) => Some((self.socket.as_ref()?, length, from)),
+            Ok((length, SocketAddr::V4(asker))) => {
+                match packet.get(..length).and_then(scout_message::read)? {
+                    ScoutPacket::Question { from } => Some((from, asker)),
+                    ScoutPacket::Answer { .. } => None,
+                }
+            },
             Ok((_, SocketAddr::V6(_))) => None,
             Err(error) if is_timeout(&error) => None,
             Err(error) => {
@@ -357,7 +402,7 @@ impl Ear {
 }
 
 /// A socket that hears what is asked on these interfaces, beside those of other programs.
-fn group_socket(networks: &Networks) -> io::Result<UdpSocket> {
+fn group_socket(networks: &Networks, patience: Duration) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
     socket.set_reuse_address(true)?;
     // Windows binds no group.
@@ -369,7 +414,7 @@ fn group_socket(networks: &Networks) -> io::Result<UdpSocket> {
             tracing::debug!("questions that come by {address} are not heard: {problem}");
         }
     }
-    socket.set_read_timeout(Some(LOOK))?;
+    socket.set_read_timeout(Some(patience))?;
     Ok(socket.into())
 }
 
@@ -379,8 +424,10 @@ fn addresses_of(core: &Core) -> Addresses {
 
 /// Where to ask and listen; on a machine without a network, among its own programs.
 fn networks(addresses: &Addresses) -> Networks {
-    let networks = addresses.v4();
-    if networks.is_empty() { [(Ipv4Addr::LOCALHOST, None)].into() } else { networks }
+    if addresses.is_empty() {
+        return [(Ipv4Addr::LOCALHOST, None)].into();
+    }
+    addresses.with_multicast()
 }
 
 fn is_timeout(error: &io::Error) -> bool {
@@ -406,21 +453,16 @@ mod tests {
         let networks: Networks = [(Ipv4Addr::LOCALHOST, None)].into();
         let mut ears = [Ear::default(), Ear::default()];
         for ear in &mut ears {
-            ear.listen_on(networks.clone());
+            ear.listen_on(networks.clone(), LOOK);
         }
         let asker = UdpSocket::bind("0.0.0.0:0").unwrap();
         let id = SessionId::rand();
         let mut packet = vec![0; PACKET];
         for ear in &mut ears {
             let deadline = Instant::now() + Duration::from_secs(20);
-            loop {
-                ask(&asker, &networks, id);
-                let heard = ear.next(&mut packet).map(|(_, length, _)| length);
-                let question = heard.and_then(|length| scout_message::read(&packet[..length]));
-                if question == Some(ScoutPacket::Question { from: Some(id) }) {
-                    break;
-                }
+            while ear.next(&mut packet).and_then(|(from, _)| from) != Some(id) {
                 assert!(Instant::now() < deadline, "no question is heard");
+                ask(&asker, &networks, id);
             }
         }
     }
