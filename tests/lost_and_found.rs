@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
+use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use hana_tests::eventually;
 use hana_tests::show::Lines;
 use hana_tests::show::Show;
 use hana_tests::show::figure;
+use hana_tests::show::hana;
 use hana_tests::show::is;
 use hana_tests::show::node;
 use hana_tests::show::nodes;
@@ -217,4 +219,79 @@ fn both_halves_of_a_parted_network_stay_usable_and_agree_when_it_heals() {
             healed.elapsed().as_millis()
         ));
     }
+}
+
+/// How two hosts stop hearing each other for a moment.
+#[derive(Debug, Clone, Copy)]
+enum Silence {
+    BothWays,
+    FirstIsDeaf,
+    SecondIsDeaf,
+}
+
+fn shell(host: &Host, script: &str) {
+    host.run(["sh", "-e", "-c", script]).ok();
+}
+
+fn silence_for(lab: &Lab, [h1, h2]: [&Host; 2], how: Silence, length: Duration) {
+    let deaf = |host: &Host, to: &Host| {
+        shell(
+            host,
+            &format!(
+                "nft add table inet t; nft 'add chain inet t in {{ type filter hook input priority 0; }}'
+                nft add rule inet t in ip saddr {} drop",
+                to.address()
+            ),
+        );
+    };
+    match how {
+        Silence::BothWays => lab.partition(&[h1], &[h2]),
+        Silence::FirstIsDeaf => deaf(h1, h2),
+        Silence::SecondIsDeaf => deaf(h2, h1),
+    }
+    // The length of the silence is what is tried.
+    thread::sleep(length);
+    match how {
+        Silence::BothWays => lab.heal(),
+        Silence::FirstIsDeaf => shell(h1, "nft delete table inet t"),
+        Silence::SecondIsDeaf => shell(h2, "nft delete table inet t"),
+    }
+}
+
+#[test]
+fn a_silence_as_long_as_the_lease_leaves_nobody_half_blind() {
+    let Some(lab) = Lab::new("hiccup") else { return };
+    let show = Show::of(&lab, &["h1", "h2"]);
+    let [h1, h2] = show.hosts() else { unreachable!() };
+    start(h1, h1, "pulse");
+    start(h1, h2, "pulse");
+    let whole = |host: &Host| {
+        let list = nodes(host);
+        if all_run(&list, 4) { Ok(()) } else { Err(list) }
+    };
+    let mut worst = Duration::ZERO;
+    for length in [850, 900, 950, 1000, 1050, 1100, 1150] {
+        for how in [Silence::BothWays, Silence::FirstIsDeaf, Silence::SecondIsDeaf] {
+            for host in [h1, h2] {
+                eventually(SOON, "all to run", || whole(host));
+            }
+            silence_for(&lab, [h1, h2], how, Duration::from_millis(length));
+            let healed = Instant::now();
+            for host in [h1, h2] {
+                let what = format!("{} to see all again, {how:?} for {length} ms", host.name());
+                eventually(SOON, &what, || {
+                    whole(host)?;
+                    // Not only listed: it hears and is heard.
+                    let [own, other] = if host.name() == "h1" { [h1, h2] } else { [h2, h1] };
+                    let ping = hana(own, ["ping", other.name(), "--count", "1", "--json"]);
+                    if ping.code() == Some(0) { Ok(()) } else { Err(nodes(host)) }
+                });
+            }
+            worst = worst.max(healed.elapsed());
+        }
+    }
+    figure(&format!(
+        "after silences of about a second both hosts saw all again within {} ms",
+        worst.as_millis()
+    ));
 }

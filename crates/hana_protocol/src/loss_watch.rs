@@ -43,8 +43,8 @@ pub enum Knock {
 const MAX_HOSTS: usize = 256;
 /// A daemon that ends in good order says so; its word may come a moment after its token has gone.
 const LAST_WORD: Duration = Duration::from_millis(40);
-/// A daemon whose port answers is most likely joining: after a network has healed, Zenoh may take 8 s to
-/// look for it again.
+/// A daemon whose port answers is most likely joining: a packet that is lost makes two nodes look for each other a little
+/// longer.
 const JOINING: Duration = Duration::from_secs(12);
 /// Between two knocks.
 const KNOCK_AGAIN: Duration = Duration::from_secs(2);
