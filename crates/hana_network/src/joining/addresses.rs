@@ -197,10 +197,15 @@ impl Renewal {
         let is_deaf = self.is_bound_to_told && !current.is_within(&self.told);
         let must = self.relies_on_gossip && !current.is_empty() && (is_out_of_date || is_deaf);
         if must {
-            self.told = current.clone();
-            self.is_bound_to_told = true;
+            self.opened_with(current);
         }
         must
+    }
+
+    /// The session was opened when the machine had these addresses.
+    pub(crate) fn opened_with(&mut self, current: &Addresses) {
+        self.told = current.clone();
+        self.is_bound_to_told = true;
     }
 }
 

@@ -71,7 +71,7 @@ impl NodeConfig {
             && let Ok(session) = part.open(&self)
         {
             self.learn_host(&session);
-            session.close().wait().ok();
+            session.close().ok();
         }
         self
     }

@@ -159,6 +159,7 @@ impl Watch {
             };
             if let Some(way) = switch.look(daemon, now) {
                 change(core, switch, way, &current);
+                self.renewal.opened_with(&current);
             } else if opens_anew && switch.way == Way::WithoutDaemon {
                 change(core, switch, Way::WithoutDaemon, &current);
             }
