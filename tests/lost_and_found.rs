@@ -203,7 +203,7 @@ fn both_halves_of_a_parted_network_stay_usable_and_agree_when_it_heals() {
             host.run(["hana", "stop", &id]).ok();
         }
         // As long as a switch that was restarted may take: how long it lasts is what is tried.
-        std::thread::sleep(Duration::from_secs(20).saturating_sub(parted.elapsed()));
+        thread::sleep(Duration::from_secs(20).saturating_sub(parted.elapsed()));
         lab.heal();
         let healed = Instant::now();
         let known = |list: &Vec<Value>| {

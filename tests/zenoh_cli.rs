@@ -212,7 +212,7 @@ for value in sys.argv[1:]:
         session.put('hana/pulse/modulation/hue', value)";
     let mut command = h1.command(foreign::python());
     command.env("ZENOH_CONFIG", "config/zenoh/client.json5").args(["-c", script]).args(&values);
-    h1.run_within(Duration::from_secs(60), command).ok();
+    h1.run_within(Duration::from_mins(1), command).ok();
     await_values(&passing, &values);
 }
 
