@@ -427,7 +427,14 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     }
     assert_eq!(
         record_files(&h1),
-        ["by-hand.json.unreadable", "pulse.json", "rebooted.json", "recycled.json"]
+        [
+            // The program itself has told the daemon what it is, so that it has a record again.
+            "by-hand.json",
+            "by-hand.json.unreadable",
+            "pulse.json",
+            "rebooted.json",
+            "recycled.json"
+        ]
     );
     let refused = hana(&h1, ["restart", "pulse"]);
     assert!(!refused.status.success() && refused.stderr.contains("'no-longer'"), "{refused}");

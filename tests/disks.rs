@@ -232,7 +232,8 @@ fn a_command_whose_output_cannot_be_written_fails_with_one_line() {
     for words in ["nodes", "nodes --json", "logs h1", "start pulse"] {
         let said = host.run(["sh", "-c", &format!("hana {words} >/dev/full")]);
         assert_eq!(said.code(), Some(1), "{said}");
-        assert_eq!(said.stderr, "hana: No space left on device (os error 28)\n", "{said}");
+        assert_eq!(said.stderr.lines().count(), 1, "{said}");
+        assert!(said.stderr.contains("No space left on device"), "{said}");
         let said = host.run(["sh", "-c", &format!("hana {words} >/dev/full 2>/dev/full")]);
         assert_eq!(said.code(), Some(1), "{said}");
     }

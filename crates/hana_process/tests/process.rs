@@ -261,7 +261,7 @@ fn what_cannot_be_launched_is_told_with_its_name() {
     let text = dir.path().join("text");
     fs::write(&text, "no program").unwrap();
     let error = launch(&LaunchSpec { program: text, ..spec(dir.path(), "") }).unwrap_err();
-    assert!(matches!(error, LaunchError::Spawn { .. }), "{error}");
+    assert!(matches!(error, LaunchError::Faulty { .. }), "{error}");
 }
 
 /// Such a file may lie on a read-only or a full disk.

@@ -163,7 +163,7 @@ mod any_writer {
     const LIMIT: u64 = 64 * 1024;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
+        #![proptest_config(hana_random::cases(48))]
         #[test]
         fn is_bounded_and_every_byte_is_kept_or_counted(
             bursts in prop::collection::vec((0_usize..400_000, 0_usize..5000, 0_u64..3000), 1..20),
