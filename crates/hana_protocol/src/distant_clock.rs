@@ -3,9 +3,6 @@ use std::collections::VecDeque;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::Lane;
-use crate::Message;
-
 /// How the clock of another host stands and goes, as questions for its readings tell: an estimate, with what it may be off at
 /// most. Pure.
 ///
@@ -43,14 +40,6 @@ pub struct ClockReading {
     pub received_us: i64,
     /// The same when the answer was sent.
     pub sent_us: i64,
-}
-
-impl Message for ClockReading {
-    const LANE: Lane = Lane::UnreliableSequenced;
-    const MAX_BYTES: usize = 1024;
-    /// Four questions a second from each of some hundred hosts.
-    const MAX_PER_SECOND: u32 = 500;
-    const NAME: &'static str = "clock";
 }
 
 /// How the clock of another host stands and goes.

@@ -1,36 +1,41 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::Deserializer;
 use serde::Serialize;
-use serde::de::Error;
 
 use crate::Course;
+use crate::Easing;
+use crate::Jump;
 use crate::Lane;
 use crate::Message;
 use crate::NodeId;
 use crate::Timeline;
+use crate::timeline_number;
 
 /// The timeline of a host, on `hana/<host>/timeline` (state): said by its daemon alone, on each change and four times a second,
 /// on the local clock of that host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostTimeline {
     /// Beats a minute, 20 to 999.
-    #[serde(deserialize_with = "tempo")]
+    #[serde(deserialize_with = "timeline_number::tempo")]
     pub bpm: f64,
     /// The beat at `at_us`; may be negative.
-    #[serde(deserialize_with = "finite")]
+    #[serde(deserialize_with = "timeline_number::finite")]
     pub beat: f64,
     /// Microseconds of the host's local clock: from then on it holds. A change is said a moment before.
     pub at_us: i64,
     /// How fast it runs by the host's clock, 0.9 to 1.1: beats pass by `bpm` times this.
-    #[serde(default = "one", skip_serializing_if = "is_one", deserialize_with = "rate")]
+    #[serde(
+        default = "one",
+        skip_serializing_if = "is_one",
+        deserialize_with = "timeline_number::rate"
+    )]
     pub rate: f64,
     /// It runs by another rate at first, to catch up, or to be caught up with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub easing: Option<Easing>,
     /// Beats in a bar.
-    #[serde(deserialize_with = "quantum")]
+    #[serde(deserialize_with = "timeline_number::quantum")]
     pub quantum: f64,
     /// Whether it plays. Beats go on in any case.
     pub playing: bool,
@@ -57,30 +62,6 @@ pub struct HostTimeline {
     /// The last time that its beat had to jump, if it ever had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jump: Option<Jump>,
-}
-
-/// A stretch of another rate.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Easing {
-    /// The rate, 0.9 to 1.1.
-    #[serde(deserialize_with = "rate")]
-    pub rate: f64,
-    /// For how long, in microseconds, from `at_us` of the timeline on.
-    pub for_us: u32,
-}
-
-/// A beat that had to jump: two timelines that had nothing to do with each other became one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Jump {
-    /// How many there have been since the daemon began.
-    pub number: u64,
-    /// When, on the local clock of the host.
-    pub at_us: i64,
-    /// By how many beats; below 0 beats come again.
-    #[serde(deserialize_with = "finite")]
-    pub beats: f64,
-    /// Why, in plain words.
-    pub reason: String,
 }
 
 /// Where the timeline of a host comes from.
@@ -184,34 +165,6 @@ const fn one() -> f64 {
 #[allow(clippy::float_cmp, clippy::trivially_copy_pass_by_ref)]
 fn is_one(rate: &f64) -> bool {
     *rate == 1.0
-}
-
-fn checked<'de, D: Deserializer<'de>, P: fmt::Display>(
-    deserializer: D,
-    check: impl FnOnce(f64) -> Result<Timeline, P>,
-) -> Result<f64, D::Error> {
-    let number = f64::deserialize(deserializer)?;
-    check(number).map(|_| number).map_err(D::Error::custom)
-}
-
-fn plain() -> Result<Timeline, crate::TimelineError> {
-    Timeline::new(120.0, 0, 0.0)
-}
-
-fn tempo<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    checked(deserializer, |bpm| Timeline::new(bpm, 0, 0.0))
-}
-
-fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    checked(deserializer, |beat| Timeline::new(120.0, 0, beat))
-}
-
-fn quantum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    checked(deserializer, |quantum| plain()?.with_quantum(quantum))
-}
-
-fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    checked(deserializer, |rate| plain()?.with_rate(rate, 0))
 }
 
 #[cfg(test)]

@@ -172,36 +172,6 @@ impl Mended {
     }
 }
 
-impl NodeView {
-    /// Whether a person should look at it, and nobody has said to leave it.
-    #[must_use]
-    pub const fn is_alarm(&self) -> bool {
-        self.state.is_alarming() && !self.ignored
-    }
-
-    /// Whether there are new frames of it, whose rate is worth telling.
-    #[must_use]
-    pub const fn is_drawing(&self) -> bool {
-        matches!(self.state, ProcessState::Running | ProcessState::Slow)
-    }
-
-    /// What is wrong with it, in a sentence.
-    #[must_use]
-    pub fn trouble_in_words(&self) -> String {
-        let is = match self.state {
-            ProcessState::Crashed => "crashed",
-            ProcessState::CrashLoop => "crashes again and again",
-            ProcessState::Slow => "is slow",
-            ProcessState::Restarting => "is about to be started again",
-            ProcessState::Unreachable => "is unreachable",
-            ProcessState::Unresponsive => "is unresponsive",
-            state => return format!("{} is {state}", self.node),
-        };
-        let Self { node, reason, .. } = self;
-        if reason.is_empty() { format!("{node} {is}") } else { format!("{node} {is}: {reason}") }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {

@@ -113,65 +113,6 @@ const fn is_trouble(state: ProcessState) -> bool {
     )
 }
 
-impl ProcessState {
-    /// Whether a person should look at it.
-    #[must_use]
-    pub const fn is_alarming(self) -> bool {
-        matches!(
-            self,
-            Self::Slow
-                | Self::Unresponsive
-                | Self::Unreachable
-                | Self::Crashed
-                | Self::Restarting
-                | Self::CrashLoop
-        )
-    }
-
-    /// A sign for it, for who does not see colours.
-    #[must_use]
-    pub const fn sign(self) -> char {
-        match self {
-            Self::Running => '●',
-            Self::Starting | Self::Stopping => '…',
-            Self::Slow => '▲',
-            Self::Unresponsive => '‖',
-            Self::Unreachable => '?',
-            Self::Stopped | Self::Closed => '○',
-            Self::Crashed | Self::CrashLoop => '✖',
-            Self::Restarting => '↻',
-        }
-    }
-
-    /// What it means and what to do, in a sentence or two.
-    #[must_use]
-    pub const fn advice(self) -> &'static str {
-        match self {
-            Self::Starting => {
-                "Launched, and not drawing yet. Wait; if it stays so, look at its log."
-            },
-            Self::Running => "All is well.",
-            Self::Slow => "It draws, too slowly. Take load off its machine, or restart it.",
-            Self::Unresponsive => {
-                "Its process lives, but draws nothing new. Restart it; its look comes back. Ignore it if it will come round by itself."
-            },
-            Self::Unreachable => {
-                "Its machine or its daemon cannot be reached; it may well go on drawing. Look at the machine and its network."
-            },
-            Self::Stopping => "It was asked to end, and has a moment for that.",
-            Self::Stopped => "It was ended by a command. Restart it to have it back.",
-            Self::Closed => "A person closed it, or it was done. Restart it to have it back.",
-            Self::Crashed => {
-                "It ended by itself, and stays down. Its log says why; restart it to have it back."
-            },
-            Self::Restarting => "It crashed, and is about to be started again by itself.",
-            Self::CrashLoop => {
-                "It crashed again and again, and stays down. Mend the cause, which its log tells, then restart it."
-            },
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
