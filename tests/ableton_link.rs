@@ -4,19 +4,9 @@
 
 use std::time::Duration;
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Process;
-use hana_tests::Running;
-use hana_tests::Signal;
-use hana_tests::Terminal;
-use hana_tests::eventually;
-use hana_tests::link;
-use hana_tests::link::Foreign;
-use hana_tests::link::LinkMember;
-use hana_tests::link::Look;
-use hana_tests::show;
+use hana_tests::link::{Foreign, LinkMember, Look};
 use hana_tests::show::figure;
+use hana_tests::{Host, Lab, Process, Running, Signal, Terminal, eventually, link, show};
 
 const SOON: Duration = Duration::from_secs(30);
 /// What Link's own test plan tolerates between two members is 3 ms; a busy machine reads its clocks late.

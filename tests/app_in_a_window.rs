@@ -4,20 +4,8 @@
 
 use std::time::Duration;
 
-use hana_tests::Host;
-use hana_tests::Key;
-use hana_tests::Lab;
-use hana_tests::Person;
-use hana_tests::Running;
-use hana_tests::Screen;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::project_root;
-use hana_tests::show::Show;
-use hana_tests::show::hana;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
+use hana_tests::show::{Show, hana, node, nodes, start};
+use hana_tests::{Host, Key, Lab, Person, Running, Screen, Signal, eventually, project_root};
 use serde_json::Value;
 
 /// For what happens at once, on a machine where others draw in software.

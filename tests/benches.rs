@@ -5,11 +5,8 @@
 
 use std::time::Duration;
 
-use hana_tests::Lab;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show::hana;
-use hana_tests::show::start_daemon;
+use hana_tests::show::{hana, start_daemon};
+use hana_tests::{Lab, Signal, eventually};
 use serde_json::Value;
 
 /// A round is some seconds, on a machine that is busy with other tests too.

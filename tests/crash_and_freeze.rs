@@ -2,23 +2,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-use std::time::Duration;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::foreign;
-use hana_tests::show::Lines;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::hana;
-use hana_tests::show::is;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::signal_now;
-use hana_tests::show::start;
+use hana_tests::show::{Lines, Show, figure, hana, is, node, nodes, signal_now, start};
+use hana_tests::{Host, Lab, Signal, eventually, foreign};
 
 const SOON: Duration = Duration::from_secs(10);
 /// A crash that is noticed within this was not noticed by the silence of health.

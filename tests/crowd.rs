@@ -4,17 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_tests::Ensemble;
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::eventually;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
+use hana_tests::show::{Show, figure, node, nodes};
+use hana_tests::{Ensemble, Host, Lab, eventually};
 use serde_json::Value;
 
 const HOSTS: [&str; 5] = ["h1", "h2", "h3", "h4", "h5"];

@@ -5,17 +5,8 @@
 
 use std::time::Duration;
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Output;
-use hana_tests::eventually;
-use hana_tests::foreign;
-use hana_tests::show::Lines;
-use hana_tests::show::Show;
-use hana_tests::show::hana;
-use hana_tests::show::hana_goes_on;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
+use hana_tests::show::{Lines, Show, hana, hana_goes_on, nodes, start};
+use hana_tests::{Host, Lab, Output, eventually, foreign};
 
 const SOON: Duration = Duration::from_secs(10);
 

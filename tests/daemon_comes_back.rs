@@ -4,24 +4,10 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Process;
-use hana_tests::Running;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show::Lines;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::hana;
-use hana_tests::show::hana_goes_on;
-use hana_tests::show::is;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
+use hana_tests::show::{Lines, Show, figure, hana, hana_goes_on, is, node, nodes, start};
+use hana_tests::{Host, Lab, Process, Running, Signal, eventually};
 use serde_json::Value;
 
 /// For what is no promise of time, on a machine that is busy with other tests.

@@ -4,19 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Running;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show;
-use hana_tests::show::Lines;
-use hana_tests::show::Show;
+use hana_tests::show::{Lines, Show};
+use hana_tests::{Host, Lab, Running, Signal, eventually, show};
 use serde_json::Value;
 
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -4,26 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::process::Command;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_tests::Host;
-use hana_tests::Image;
-use hana_tests::Key;
-use hana_tests::Lab;
-use hana_tests::Person;
-use hana_tests::Screen;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::foreign;
-use hana_tests::project_root;
-use hana_tests::show::Lines;
-use hana_tests::show::figure;
-use hana_tests::show::hana;
-use hana_tests::show::is;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start_daemon;
+use hana_tests::show::{Lines, figure, hana, is, node, nodes, start_daemon};
+use hana_tests::{
+    Host, Image, Key, Lab, Person, Screen, Signal, eventually, foreign, project_root,
+};
 use serde_json::Value;
 
 /// For what happens at once, on a machine where others draw in software.

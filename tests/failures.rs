@@ -5,17 +5,10 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_tests::Lab;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::hana;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
+use hana_tests::show::{Show, figure, hana, node, nodes};
+use hana_tests::{Lab, Signal, eventually};
 use serde_json::Value;
 
 /// How it fails.
@@ -33,11 +26,7 @@ enum Failure {
     Script(u8),
 }
 
-use Failure::AtStart;
-use Failure::Itself;
-use Failure::Script;
-use Failure::Sent;
-use Failure::Typed;
+use Failure::{AtStart, Itself, Script, Sent, Typed};
 
 /// What must become of it.
 #[derive(Debug, Clone, Copy)]
@@ -54,11 +43,7 @@ enum Outcome {
     ForEver,
 }
 
-use Outcome::Down;
-use Outcome::ForEver;
-use Outcome::Loop;
-use Outcome::RunsAgain;
-use Outcome::Stays;
+use Outcome::{Down, ForEver, Loop, RunsAgain, Stays};
 
 /// A failure, the words in which it must be told, within how many seconds (generous: the machine may be busy; how
 /// long it took is printed), and what becomes of it with each preset.

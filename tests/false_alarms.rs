@@ -2,20 +2,11 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
-use std::env;
-use std::thread;
 use std::time::Duration;
+use std::{env, thread};
 
-use hana_tests::Lab;
-use hana_tests::Running;
-use hana_tests::eventually;
-use hana_tests::show::Lines;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::hana_goes_on;
-use hana_tests::show::is;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
+use hana_tests::show::{Lines, Show, figure, hana_goes_on, is, nodes, start};
+use hana_tests::{Lab, Running, eventually};
 use serde_json::Value;
 
 /// `stumble` draws twenty frames a second, and does not stumble unless it is told to.

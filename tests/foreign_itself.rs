@@ -6,11 +6,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Running;
-use hana_tests::eventually;
-use hana_tests::foreign;
+use hana_tests::{Host, Lab, Running, eventually, foreign};
 
 const SOON: Duration = Duration::from_secs(10);
 

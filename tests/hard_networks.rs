@@ -7,21 +7,10 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Output;
-use hana_tests::Running;
-use hana_tests::eventually;
-use hana_tests::foreign;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::hana;
-use hana_tests::show::is;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
-use hana_tests::show::start_daemon;
-use hana_tests::show::start_daemon_with;
+use hana_tests::show::{
+    Show, figure, hana, is, node, nodes, start, start_daemon, start_daemon_with,
+};
+use hana_tests::{Host, Lab, Output, Running, eventually, foreign};
 
 const SOON: Duration = Duration::from_secs(20);
 /// Two halves of a network that has healed look for each other again every eight seconds.

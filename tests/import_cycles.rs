@@ -12,8 +12,7 @@ use std::fmt::Write;
 use std::fs;
 
 use hana_tests::project_root;
-use imports::Arrow;
-use imports::Sources;
+use imports::{Arrow, Sources};
 
 /// How many files of each crate may still be in cycles; none in a crate that is not listed. A number may only shrink.
 const STILL_IN_CYCLES: &[(&str, usize)] = &[

@@ -3,18 +3,8 @@
 
 use std::time::Duration;
 
-use hana_tests::Host;
-use hana_tests::Image;
-use hana_tests::Key;
-use hana_tests::Lab;
-use hana_tests::Person;
-use hana_tests::Screen;
-use hana_tests::eventually;
-use hana_tests::show;
-use hana_tests::show::Show;
-use hana_tests::show::is;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
+use hana_tests::show::{Show, is, node, nodes};
+use hana_tests::{Host, Image, Key, Lab, Person, Screen, eventually, show};
 
 /// For what happens at once, on a machine where others draw in software.
 const SOON: Duration = Duration::from_secs(20);

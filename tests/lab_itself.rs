@@ -2,21 +2,13 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-use std::io::BufRead;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Running;
-use hana_tests::Screen;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::inhabitants;
+use hana_tests::{Host, Lab, Running, Screen, Signal, eventually, inhabitants};
 
 const SOON: Duration = Duration::from_secs(5);
 

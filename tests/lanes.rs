@@ -3,22 +3,12 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Running;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::is;
-use hana_tests::show::nodes;
-use hana_tests::show::start_daemon;
+use hana_tests::show::{Show, figure, is, nodes, start_daemon};
+use hana_tests::{Host, Lab, Running, Signal, eventually};
 use serde_json::Value;
 
 /// For what is no promise of time, on a machine that is busy with other tests.

@@ -4,14 +4,8 @@
 
 use std::time::Duration;
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::hana;
-use hana_tests::show::start_daemon;
+use hana_tests::show::{Show, figure, hana, start_daemon};
+use hana_tests::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
 /// A second for whoever was better to be followed, another one to be missed, and a busy machine.

@@ -4,18 +4,8 @@
 
 use std::time::Duration;
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Output;
-use hana_tests::Running;
-use hana_tests::Terminal;
-use hana_tests::eventually;
-use hana_tests::show;
-use hana_tests::show::Show;
-use hana_tests::show::hana;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
+use hana_tests::show::{Show, hana, node, nodes, start};
+use hana_tests::{Host, Lab, Output, Running, Terminal, eventually, show};
 
 const SOON: Duration = Duration::from_secs(20);
 

@@ -2,25 +2,11 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::float_cmp, clippy::panic, clippy::unwrap_used)]
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Running;
-use hana_tests::Signal;
-use hana_tests::Stage;
-use hana_tests::eventually;
-use hana_tests::show::Lines;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::hana;
-use hana_tests::show::is;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
-use serde_json::Value;
-use serde_json::json;
+use hana_tests::show::{Lines, Show, figure, hana, is, node, nodes, start};
+use hana_tests::{Host, Lab, Running, Signal, Stage, eventually};
+use serde_json::{Value, json};
 
 /// For what is no promise of time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);

@@ -7,14 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use hana_random::Random;
-use hana_tests::Ensemble;
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
+use hana_tests::show::{Show, figure};
+use hana_tests::{Ensemble, Host, Lab, Signal, eventually, show};
 use serde_json::Value;
 
 /// On a machine that is busy with other tests.

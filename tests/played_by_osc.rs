@@ -5,18 +5,9 @@
 
 use std::time::Duration;
 
-use hana_tests::Image;
-use hana_tests::Lab;
-use hana_tests::Running;
-use hana_tests::Stage;
-use hana_tests::eventually;
-use hana_tests::foreign;
-use hana_tests::show;
-use hana_tests::show::figure;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use serde_json::Value;
-use serde_json::json;
+use hana_tests::show::{figure, node, nodes};
+use hana_tests::{Image, Lab, Running, Stage, eventually, foreign, show};
+use serde_json::{Value, json};
 
 /// For what happens at once, on a machine where others draw in software.
 const SOON: Duration = Duration::from_secs(15);

@@ -3,17 +3,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, missing_docs, clippy::panic)]
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_tests::Ensemble;
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Running;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show;
 use hana_tests::show::figure;
+use hana_tests::{Ensemble, Host, Lab, Running, Signal, eventually, show};
 use serde_json::Value;
 
 /// On a machine that is busy with other tests.

@@ -4,22 +4,10 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show::Lines;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::hana;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::signal_now;
-use hana_tests::show::start;
-use hana_tests::show::start_daemon;
+use hana_tests::show::{Lines, Show, figure, hana, node, nodes, signal_now, start, start_daemon};
+use hana_tests::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
 /// For what is no promise of time, on a machine that is busy with other tests.

@@ -5,17 +5,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use hana_tests::Image;
-use hana_tests::Lab;
-use hana_tests::Person;
-use hana_tests::Stage;
-use hana_tests::eventually;
-use hana_tests::show;
-use hana_tests::show::figure;
-use hana_tests::show::hana;
-use hana_tests::show::is;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
+use hana_tests::show::{figure, hana, is, node, nodes};
+use hana_tests::{Image, Lab, Person, Stage, eventually, show};
 
 /// For what happens at once, on a machine where others draw in software.
 const SOON: Duration = Duration::from_secs(15);

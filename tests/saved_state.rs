@@ -6,16 +6,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show::Show;
-use hana_tests::show::hana;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
-use hana_tests::show::start_daemon;
+use hana_tests::show::{Show, hana, node, nodes, start, start_daemon};
+use hana_tests::{Host, Lab, Signal, eventually};
 
 /// For what is no promise of time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);

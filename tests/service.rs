@@ -4,20 +4,12 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Output;
-use hana_tests::Running;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show;
 use hana_tests::show::figure;
+use hana_tests::{Host, Lab, Output, Running, Signal, eventually, show};
 use serde_json::Value;
 
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -8,20 +8,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Output;
-use hana_tests::Running;
-use hana_tests::eventually;
-use hana_tests::foreign;
-use hana_tests::show::Lines;
-use hana_tests::show::hana;
-use hana_tests::show::hana_goes_on;
-use hana_tests::show::is;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
-use hana_tests::show::start_daemon;
-use hana_tests::show::start_daemon_with;
+use hana_tests::show::{
+    Lines, hana, hana_goes_on, is, nodes, start, start_daemon, start_daemon_with,
+};
+use hana_tests::{Host, Lab, Output, Running, eventually, foreign};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(15);

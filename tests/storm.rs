@@ -2,18 +2,11 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-use std::fs;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::nodes;
+use hana_tests::show::{Show, figure, nodes};
+use hana_tests::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
 /// How many there are.

@@ -3,26 +3,13 @@
 // The values that are set are exact in any float.
 #![allow(clippy::float_cmp, clippy::panic, clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::time::Duration;
-use std::time::Instant;
-use std::time::UNIX_EPOCH;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Output;
-use hana_tests::eventually;
-use hana_tests::show::Lines;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::hana;
-use hana_tests::show::hana_goes_on;
-use hana_tests::show::is;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
-use hana_tests::show::start_daemon;
+use hana_tests::show::{
+    Lines, Show, figure, hana, hana_goes_on, is, node, nodes, start, start_daemon,
+};
+use hana_tests::{Host, Lab, Output, eventually};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(10);

@@ -4,22 +4,11 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hana_random::Random;
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Running;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show::Lines;
-use hana_tests::show::figure;
-use hana_tests::show::hana;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
-use hana_tests::show::start_daemon;
+use hana_tests::show::{Lines, figure, hana, node, nodes, start, start_daemon};
+use hana_tests::{Host, Lab, Running, Signal, eventually};
 use serde_json::Value;
 
 const CYCLES: usize = 20;

@@ -2,22 +2,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Running;
-use hana_tests::Signal;
-use hana_tests::WallClock;
-use hana_tests::eventually;
-use hana_tests::show::hana;
-use hana_tests::show::hana_goes_on;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start_daemon;
-use hana_tests::show::start_daemon_with;
+use hana_tests::show::{hana, hana_goes_on, node, nodes, start_daemon, start_daemon_with};
+use hana_tests::{Host, Lab, Running, Signal, WallClock, eventually};
 use serde_json::Value;
 
 /// For what happens at once, on a machine that is busy with other tests.

@@ -2,21 +2,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show::Lines;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::is;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
-use hana_tests::show::start_daemon;
+use hana_tests::show::{Lines, Show, figure, is, node, nodes, start, start_daemon};
+use hana_tests::{Host, Lab, Signal, eventually};
 
 const SOON: Duration = Duration::from_secs(15);
 

@@ -3,32 +3,18 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hana_random::Random;
-use hana_tests::Ensemble;
-use hana_tests::Host;
-use hana_tests::Key;
-use hana_tests::Lab;
-use hana_tests::Person;
-use hana_tests::Running;
-use hana_tests::Screen;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::project_root;
-use hana_tests::show::Show;
-use hana_tests::show::figure;
-use hana_tests::show::hana;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
+use hana_tests::show::{Show, figure, hana, node, nodes, start};
+use hana_tests::{
+    Ensemble, Host, Key, Lab, Person, Running, Screen, Signal, eventually, project_root,
+};
 use serde_json::Value;
 
 /// For what is no promise of time, on a machine that is busy with other tests.

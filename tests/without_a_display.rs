@@ -5,14 +5,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Running;
-use hana_tests::eventually;
-use hana_tests::show::hana;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start_daemon_with;
+use hana_tests::show::{hana, node, nodes, start_daemon_with};
+use hana_tests::{Host, Lab, Running, eventually};
 
 /// For what is no promise of time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);

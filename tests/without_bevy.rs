@@ -4,16 +4,8 @@
 
 use std::time::Duration;
 
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Signal;
-use hana_tests::eventually;
-use hana_tests::show::Show;
-use hana_tests::show::hana;
-use hana_tests::show::is;
-use hana_tests::show::node;
-use hana_tests::show::nodes;
-use hana_tests::show::start;
+use hana_tests::show::{Show, hana, is, node, nodes, start};
+use hana_tests::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
 /// For what is no promise of time, on a machine that is busy with other tests.

@@ -3,8 +3,7 @@
 
 use std::path::Path;
 
-use hana_process::Catalogue;
-use hana_process::CatalogueError;
+use hana_process::{Catalogue, CatalogueError};
 
 pub(crate) fn check(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);

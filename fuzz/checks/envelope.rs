@@ -1,6 +1,6 @@
 //! Any bytes as an attachment: what is an envelope is written and read again as the same.
 
-use hana_protocol::Envelope;
+use hana_protocol::wire::Envelope;
 
 pub(crate) fn check(bytes: &[u8]) {
     match Envelope::decode(bytes) {

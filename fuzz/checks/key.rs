@@ -1,9 +1,9 @@
 //! Any text as a key, an id, a name, an encoding: what is taken apart is put together again as it was.
 
-use hana_protocol::Encoding;
-use hana_protocol::Key;
-use hana_protocol::NodeId;
-use hana_protocol::ParameterName;
+use hana_protocol::contract::Key;
+use hana_protocol::id::NodeId;
+use hana_protocol::parameter::ParameterName;
+use hana_protocol::wire::codec::Encoding;
 
 pub(crate) fn check(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);

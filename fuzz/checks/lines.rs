@@ -1,8 +1,7 @@
 //! Any output, however it is cut into pieces: the same lines, numbered without a gap, none too long, and what is
 //! held between two pieces stays small.
 
-use hana_process::Line;
-use hana_process::LineSplitter;
+use hana_process::{Line, LineSplitter};
 
 /// The first byte says how large the pieces are.
 pub(crate) fn check(bytes: &[u8]) {

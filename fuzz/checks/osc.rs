@@ -1,9 +1,7 @@
 //! Any datagram as OSC: each thing wrong with it is one short line, and a value that is read is read again from
 //! a message with it alone.
 
-use rosc::OscMessage;
-use rosc::OscPacket;
-use rosc::OscType;
+use rosc::{OscMessage, OscPacket, OscType};
 
 use super::osc_message::read;
 

@@ -1,28 +1,13 @@
 //! Any bytes as any message in any encoding: nothing panics, what is wrong is said in a line, and what is read
 //! is written and read again as the same.
 
-use hana_protocol::Accepted;
-use hana_protocol::Answer;
-use hana_protocol::AppSession;
-use hana_protocol::ClockReading;
-use hana_protocol::Control;
-use hana_protocol::Encoding;
-use hana_protocol::Event;
-use hana_protocol::Health;
-use hana_protocol::Holders;
-use hana_protocol::HostTimeline;
-use hana_protocol::LogLine;
-use hana_protocol::Look;
-use hana_protocol::Lost;
-use hana_protocol::Message;
-use hana_protocol::Modulation;
-use hana_protocol::ModulationFrame;
-use hana_protocol::NodeInfo;
-use hana_protocol::ProcessStatus;
-use hana_protocol::Started;
-use hana_protocol::StopReport;
-use hana_protocol::Took;
-use hana_protocol::codec;
+use hana_protocol::message::{
+    Accepted, Answer, AppSession, Control, Event, Health, Holders, HostTimeline, LogLine, Look,
+    Lost, Modulation, ModulationFrame, NodeInfo, ProcessStatus, Started, StopReport, Took,
+};
+use hana_protocol::wire::codec::Encoding;
+use hana_protocol::wire::{Message, codec};
+use hana_time::ClockReading;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

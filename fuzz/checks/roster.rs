@@ -1,28 +1,17 @@
 //! Any sequence of sightings, of a few nodes that come and go, or of very many: who has a token is present, who
 //! is said to be added is listed, and the list stays bounded.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::time::Duration;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
-use hana_protocol::Frames;
-use hana_protocol::Health;
-use hana_protocol::Knock;
-use hana_protocol::Look;
-use hana_protocol::LossCause;
-use hana_protocol::Lost;
-use hana_protocol::LostHost;
-use hana_protocol::LostNode;
-use hana_protocol::NodeId;
-use hana_protocol::NodeInfo;
-use hana_protocol::ParameterName;
-use hana_protocol::ProcessState;
-use hana_protocol::ProcessStatus;
-use hana_protocol::Roster;
-use hana_protocol::RosterChange;
-use hana_protocol::Sighting;
-use hana_protocol::role::Role;
+use hana_engine::roster::{Knock, Roster, RosterChange, Sighting};
+use hana_protocol::id::NodeId;
+use hana_protocol::id::role::Role;
+use hana_protocol::message::{
+    Frames, Health, Look, LossCause, Lost, LostHost, LostNode, NodeInfo, ProcessState,
+    ProcessStatus,
+};
+use hana_protocol::parameter::ParameterName;
 
 /// The first byte says whether somebody new means very many; then three bytes are a sighting: of what kind, of whom,
 /// and how.

@@ -1,9 +1,8 @@
 //! Any JSON as the schema that a stranger announces: it is read, compared and answered within bounds, and the
 //! example of a shape fits the shape.
 
-use hana_protocol::Shape;
-use serde_json::Value;
-use serde_json::json;
+use hana_protocol::schema::Shape;
+use serde_json::{Value, json};
 
 pub(crate) fn check(bytes: &[u8]) {
     let Ok(schema) = serde_json::from_slice::<Value>(bytes) else { return };

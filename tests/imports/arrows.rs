@@ -1,18 +1,13 @@
 //! Which file uses a name of which other.
 
-use syn::Attribute;
-use syn::ImplItem;
-use syn::Item;
-use syn::Macro;
-use syn::TraitItem;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
+use syn::{Attribute, ImplItem, Item, Macro, TraitItem};
 
-use super::Arrow;
 use super::module_tree::ModuleTree;
 use super::resolve::Target;
-use super::syntax;
 use super::syntax::PathUse;
+use super::{Arrow, syntax};
 
 /// All uses of a name that another file defines.
 pub(crate) fn arrows(tree: &ModuleTree) -> Vec<Arrow> {

@@ -11,11 +11,8 @@ mod resolve;
 mod syntax;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs;
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 
 use components::components;
 use module_tree::ModuleTree;

@@ -1,18 +1,13 @@
 //! All modules that production code has, from the root of a library or a program on.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::path::Path;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use syn::Item;
-use syn::ItemMod;
 use syn::visit::Visit;
+use syn::{Item, ItemMod};
 
-use super::SourceError;
-use super::Sources;
-use super::syntax;
 use super::syntax::Import;
+use super::{SourceError, Sources, syntax};
 
 /// The modules; the first is the root.
 pub(crate) struct ModuleTree {

@@ -1,16 +1,10 @@
 //! Small questions to Rust's syntax.
 
-use proc_macro2::TokenStream;
-use proc_macro2::TokenTree;
-use syn::Attribute;
-use syn::ImplItem;
-use syn::Item;
-use syn::Meta;
-use syn::TraitItem;
-use syn::UseTree;
+use proc_macro2::{TokenStream, TokenTree};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::token::Comma;
+use syn::{Attribute, ImplItem, Item, Meta, TraitItem, UseTree};
 
 /// One name that a `use` brings into scope.
 #[derive(Debug, Clone)]

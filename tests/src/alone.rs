@@ -1,7 +1,6 @@
-use std::env;
-use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
+use std::{env, fs};
 
 use crate::environment;
 

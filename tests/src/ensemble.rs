@@ -1,13 +1,10 @@
 //! Many apps and visualizations in a few processes on the hosts of a lab: the program `ensemble`.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::Host;
-use crate::Running;
-use crate::eventually;
+use crate::{Host, Running, eventually};
 
 /// A process with visualizations, or with apps that play, which says how each of its nodes is five times a second.
 pub struct Ensemble {

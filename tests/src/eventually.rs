@@ -1,7 +1,6 @@
 use std::fmt::Debug;
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const INTERVAL: Duration = Duration::from_millis(10);
 

@@ -1,24 +1,16 @@
 use std::ffi::OsStr;
-use std::fmt;
-use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use std::{fmt, fs};
 
-use rustix::process::Pid;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
-use crate::Output;
-use crate::Running;
-use crate::environment;
 use crate::lab::LabInner;
-use crate::namespace;
-use crate::program;
+use crate::{Output, Running, environment, namespace, program};
 
 /// What [`Host::run`] grants a program: ample for any that answers and ends.
 const RUN_DEADLINE: Duration = Duration::from_secs(20);

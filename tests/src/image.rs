@@ -1,8 +1,7 @@
-use std::fmt;
-use std::fs;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
+use std::{fmt, fs};
 
 /// A picture: rows of red, green and blue, 0 to 255, from the top left.
 #[derive(Clone, PartialEq, Eq)]

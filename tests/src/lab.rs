@@ -1,23 +1,14 @@
-use std::fs;
-use std::io;
 use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::thread;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{fs, io, thread};
 
 use rustix::process::Pid;
 
-use crate::Host;
-use crate::eventually;
-use crate::namespace;
 use crate::namespace::Anchor;
+use crate::{Host, eventually, namespace};
 
 /// A network of hosts on this machine, made of Linux namespaces: a switch, and hosts plugged into it.
 ///

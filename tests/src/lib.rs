@@ -60,44 +60,32 @@ mod udp_relay;
 #[cfg(target_os = "linux")]
 mod wall_clock;
 
+#[cfg(target_os = "linux")]
+pub use rustix::process::Signal;
+
 pub use alone::is_alone;
 #[cfg(target_os = "linux")]
 pub use ensemble::Ensemble;
-pub use eventually::Attempt;
-pub use eventually::eventually;
+pub use eventually::{Attempt, eventually};
 #[cfg(target_os = "linux")]
-pub use host::Host;
-#[cfg(target_os = "linux")]
-pub use host::Process;
+pub use host::{Host, Process};
 pub use image::Image;
 #[cfg(target_os = "linux")]
 pub use lab::Lab;
 #[cfg(target_os = "linux")]
 pub use namespace::inhabitants;
 #[cfg(target_os = "linux")]
-pub use person::Key;
-#[cfg(target_os = "linux")]
-pub use person::Person;
+pub use person::{Key, Person};
 pub use program::project_root;
 #[cfg(target_os = "linux")]
-pub use running::Output;
+pub use running::{Output, Running};
 #[cfg(target_os = "linux")]
-pub use running::Running;
+pub use screen::{Screen, Window};
 #[cfg(target_os = "linux")]
-pub use rustix::process::Signal;
-#[cfg(target_os = "linux")]
-pub use screen::Screen;
-#[cfg(target_os = "linux")]
-pub use screen::Window;
-#[cfg(target_os = "linux")]
-pub use stage::Opened;
-#[cfg(target_os = "linux")]
-pub use stage::Stage;
+pub use stage::{Opened, Stage};
 #[cfg(target_os = "linux")]
 pub use terminal::Terminal;
-pub use udp_relay::UdpRelay;
-pub use udp_relay::UdpRelayCounts;
-pub use udp_relay::UdpRelaySettings;
+pub use udp_relay::{UdpRelay, UdpRelayCounts, UdpRelaySettings};
 #[cfg(target_os = "linux")]
 pub use wall_clock::WallClock;
 

@@ -1,20 +1,14 @@
 //! Members of Ableton Link sessions: `hana-link`, and programs that are not ours.
 
 use std::cell::RefCell;
-use std::io;
 use std::io::Write;
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
 use rustix::time::ClockId;
 
-use crate::Host;
-use crate::Running;
-use crate::Signal;
-use crate::eventually;
-use crate::foreign;
-use crate::program;
+use crate::{Host, Running, Signal, eventually, foreign, program};
 
 /// A program in a session of Ableton Link, which says where that stands, line by line.
 pub struct LinkMember {

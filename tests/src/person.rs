@@ -3,12 +3,9 @@ use std::time::Duration;
 
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto;
-use x11rb::protocol::xproto::AtomEnum;
-use x11rb::protocol::xproto::ClientMessageEvent;
-use x11rb::protocol::xproto::ConnectionExt;
-use x11rb::protocol::xproto::EventMask;
-use x11rb::protocol::xproto::InputFocus;
-use x11rb::protocol::xproto::Window as WindowId;
+use x11rb::protocol::xproto::{
+    AtomEnum, ClientMessageEvent, ConnectionExt, EventMask, InputFocus, Window as WindowId,
+};
 use x11rb::protocol::xtest::ConnectionExt as _;
 use x11rb::rust_connection::RustConnection;
 

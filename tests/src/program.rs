@@ -1,7 +1,6 @@
 use std::env;
 use std::ffi::OsStr;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The root of the project, where `config/` and `keyexprs.md` lie.
 #[must_use]

@@ -1,26 +1,15 @@
-use std::fmt;
-use std::fs;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Child;
-use std::process::ChildStdin;
-use std::process::Command;
-use std::process::ExitStatus;
-use std::process::Stdio;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{fmt, fs, thread};
 
-use rustix::process::Pid;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
-use crate::Host;
-use crate::eventually;
 use crate::host::PID_FILE;
-use crate::namespace;
+use crate::{Host, eventually, namespace};
 
 /// A program that runs on a [`Host`]. Dropped, it is killed and reaped; its own children are not, so that a
 /// test can see whether they stay.

@@ -1,19 +1,12 @@
 use std::fmt;
-use std::io::BufRead;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::process::Child;
-use std::process::ChildStdin;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use x11rb::connection::Connection;
-use x11rb::protocol::xproto::AtomEnum;
-use x11rb::protocol::xproto::ConnectionExt;
-use x11rb::protocol::xproto::ImageFormat;
-use x11rb::protocol::xproto::ImageOrder;
-use x11rb::protocol::xproto::MapState;
-use x11rb::protocol::xproto::Window as WindowId;
+use x11rb::protocol::xproto::{
+    AtomEnum, ConnectionExt, ImageFormat, ImageOrder, MapState, Window as WindowId,
+};
 use x11rb::rust_connection::RustConnection;
 
 use crate::Image;

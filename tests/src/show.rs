@@ -1,22 +1,14 @@
 //! Daemons on the hosts of a lab, and the questions that tests ask of a mesh.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::io::Write;
 use std::process::Command;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use serde_json::Value;
 
-use crate::Host;
-use crate::Lab;
-use crate::Output;
-use crate::Running;
-use crate::Signal;
-use crate::eventually;
+use crate::{Host, Lab, Output, Running, Signal, eventually};
 
 /// How long a daemon may take until it is on the mesh, on a machine that is busy with other tests.
 const DAEMON: Duration = Duration::from_secs(10);

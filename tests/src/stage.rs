@@ -1,15 +1,8 @@
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::Host;
-use crate::Image;
-use crate::Lab;
-use crate::Running;
-use crate::Screen;
-use crate::eventually;
-use crate::show;
+use crate::{Host, Image, Lab, Running, Screen, eventually, show};
 
 /// From the launch of a program that draws to what it first shows: it compiles shaders for a GPU in software.
 const OPENING: Duration = Duration::from_mins(1);

@@ -1,37 +1,23 @@
 use std::ffi::OsStr;
-use std::fmt;
 use std::fmt::Write as _;
-use std::fs;
 use std::fs::File;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::num::NonZeroU16;
 use std::path::Path;
 use std::process::ExitStatus;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use std::{fmt, fs, thread};
 
-use rustix::event::PollFd;
-use rustix::event::PollFlags;
-use rustix::event::Timespec;
-use rustix::fs::Mode;
-use rustix::fs::OFlags;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
-use vt100::Color;
-use vt100::Parser;
+use vt100::{Color, Parser};
 
-use crate::Host;
-use crate::Running;
-use crate::Signal;
-use crate::eventually;
+use crate::{Host, Running, Signal, eventually};
 
 /// A terminal with a program in it, and somebody who types: a pseudo terminal of the kernel's, and what a
 /// terminal on a desk would show of what is written to it.

@@ -1,13 +1,11 @@
 use std::time::Instant;
 
 use bevy::prelude::*;
-use hana_plugin::CommandAnswered;
-use hana_plugin::Mesh as HanaMesh;
-use hana_protocol::Control;
-use hana_protocol::in_full;
+use hana_plugin::{CommandAnswered, Mesh as HanaMesh};
+use hana_protocol::message::Control;
+use hana_protocol::wire::in_full;
 
-use crate::desk::Deed;
-use crate::desk::Desk;
+use crate::desk::{Deed, Desk};
 
 pub(crate) fn plugin(app: &mut App) {
     app.add_observer(tell_outcome);

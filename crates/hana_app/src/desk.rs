@@ -1,14 +1,11 @@
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bevy::prelude::Resource;
-use hana_protocol::NodeId;
-use hana_protocol::NodeView;
-use hana_protocol::Overview;
-use hana_protocol::ParameterName;
-use hana_protocol::Remedy;
-use hana_protocol::neighbour;
-use hana_protocol::role::Role;
+use hana_console::{Overview, Remedy, neighbour};
+use hana_engine::roster::NodeView;
+use hana_protocol::id::NodeId;
+use hana_protocol::id::role::Role;
+use hana_protocol::parameter::ParameterName;
 
 use crate::operators::Operators;
 use crate::toasts::Toasts;
@@ -240,15 +237,10 @@ fn is_visualization(view: &NodeView) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use hana_protocol::Held;
-    use hana_protocol::How;
-    use hana_protocol::Override;
-    use hana_protocol::Priority;
-    use hana_protocol::ProcessState;
+    use hana_protocol::message::{Held, How, Override, Priority, ProcessState};
 
     use super::*;
-    use crate::toasts::tests::id;
-    use crate::toasts::tests::view;
+    use crate::toasts::tests::{id, view};
 
     fn desk(views: Vec<NodeView>) -> (Desk, Instant) {
         let now = Instant::now();

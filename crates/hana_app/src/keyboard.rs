@@ -1,16 +1,13 @@
 use std::time::Instant;
 
 use bevy::input::ButtonState;
-use bevy::input::keyboard::Key as Typed;
-use bevy::input::keyboard::KeyboardInput;
+use bevy::input::keyboard::{Key as Typed, KeyboardInput};
 use bevy::prelude::*;
 use hana_plugin::Mesh as HanaMesh;
 
 use crate::Steps;
 use crate::deeds::carry_out;
-use crate::desk::Desk;
-use crate::desk::Key;
-use crate::desk::Typed as Letters;
+use crate::desk::{Desk, Key, Typed as Letters};
 
 pub(crate) fn plugin(app: &mut App) {
     app.add_systems(Update, press.in_set(Steps::Act));

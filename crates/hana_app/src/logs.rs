@@ -1,8 +1,7 @@
 use bevy::prelude::*;
 use hana_network::LogTail;
 use hana_plugin::MeshLink;
-use hana_protocol::NodeId;
-use hana_protocol::role;
+use hana_protocol::id::{NodeId, role};
 
 use crate::Steps;
 use crate::desk::Desk;

@@ -12,19 +12,15 @@ mod sliders;
 mod theme;
 mod toasts;
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bevy::log::DEFAULT_FILTER;
-use bevy::log::LogPlugin;
+use bevy::log::{DEFAULT_FILTER, LogPlugin};
 use bevy::prelude::*;
 use bevy::window::WindowResolution;
-use bevy::winit::UpdateMode;
-use bevy::winit::WinitSettings;
+use bevy::winit::{UpdateMode, WinitSettings};
 use hana_network::NodeConfig;
-use hana_plugin::AppPlugin;
-use hana_plugin::MeshNode;
-use hana_protocol::NodeId;
+use hana_plugin::{AppPlugin, MeshNode};
+use hana_protocol::id::NodeId;
 
 use crate::desk::Desk;
 

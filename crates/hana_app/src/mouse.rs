@@ -1,18 +1,15 @@
 use std::time::Instant;
 
-use bevy::input::mouse::MouseScrollUnit;
-use bevy::input::mouse::MouseWheel;
+use bevy::input::mouse::{MouseScrollUnit, MouseWheel};
 use bevy::prelude::*;
+use hana_console::Remedy;
 use hana_plugin::Mesh as HanaMesh;
-use hana_protocol::NodeId;
-use hana_protocol::ParameterName;
-use hana_protocol::Remedy;
+use hana_protocol::id::NodeId;
+use hana_protocol::parameter::ParameterName;
 
-use crate::Steps;
 use crate::deeds::carry_out;
-use crate::desk::Desk;
-use crate::desk::Key;
-use crate::theme;
+use crate::desk::{Desk, Key};
+use crate::{Steps, theme};
 
 /// A line of the list: a click selects its node.
 #[derive(Component)]

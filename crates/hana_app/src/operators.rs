@@ -2,14 +2,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bevy::prelude::*;
-use hana_plugin::KeptByYou;
-use hana_plugin::Mesh as HanaMesh;
-use hana_plugin::MeshLink;
-use hana_plugin::Noted;
-use hana_plugin::TakeRefused;
-use hana_plugin::TakenFromYou;
-use hana_protocol::NodeId;
-use hana_protocol::role;
+use hana_plugin::{KeptByYou, Mesh as HanaMesh, MeshLink, Noted, TakeRefused, TakenFromYou};
+use hana_protocol::id::{NodeId, role};
 
 use crate::Steps;
 use crate::desk::Desk;

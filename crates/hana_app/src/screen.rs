@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use bevy::prelude::*;
 
-use crate::Steps;
-use crate::theme;
+use crate::{Steps, theme};
 
 /// A part of the window, by the picture that is shown there.
 #[derive(Component)]

@@ -1,8 +1,8 @@
 use bevy::prelude::*;
 use bevy::ui::RelativeCursorPosition;
 use hana_plugin::Mesh as HanaMesh;
-use hana_protocol::NodeId;
-use hana_protocol::Parameter;
+use hana_protocol::id::NodeId;
+use hana_protocol::parameter::Parameter;
 
 use crate::Steps;
 
@@ -74,7 +74,7 @@ pub(crate) fn along(parameter: &Parameter, value: f32) -> f32 {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::float_cmp)]
 mod tests {
-    use hana_protocol::ParameterName;
+    use hana_protocol::parameter::ParameterName;
 
     use super::*;
 

@@ -1,8 +1,8 @@
 //! Colours and sizes: to be read from two metres away, on a dark stage.
 
 use bevy::prelude::*;
-use hana_protocol::NodeView;
-use hana_protocol::ProcessState;
+use hana_engine::roster::NodeView;
+use hana_protocol::message::ProcessState;
 
 pub(crate) const GROUND: Color = Color::srgb(0.055, 0.063, 0.078);
 pub(crate) const PANEL: Color = Color::srgb(0.094, 0.106, 0.133);

@@ -1,10 +1,9 @@
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_protocol::NodeId;
-use hana_protocol::NodeView;
-use hana_protocol::Overview;
-use hana_protocol::ProcessState;
+use hana_console::Overview;
+use hana_engine::roster::NodeView;
+use hana_protocol::id::NodeId;
+use hana_protocol::message::ProcessState;
 
 /// What pops up when something fails, the newest first. Pure.
 ///
@@ -111,7 +110,7 @@ impl Toast {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
-    use hana_protocol::role::Role;
+    use hana_protocol::id::role::Role;
 
     use super::*;
 

@@ -1,20 +1,12 @@
-use std::env;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Write;
-use std::process::Child;
-use std::process::ChildStdin;
-use std::process::Command;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{env, thread};
 
 use serde::de::DeserializeOwned;
 
-use crate::BenchError;
-use crate::Part;
+use crate::{BenchError, Part};
 
 /// Another process of the bench's own: this program again, as one end of what is measured. It is told words, one a line,
 /// and answers each with a line of JSON. It ends with the bench, however that ends: it reads the end of a pipe.

@@ -1,16 +1,11 @@
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::BenchError;
-use crate::Comparison;
-use crate::Part;
-use crate::Report;
-use crate::Times;
 use crate::assistant::Assistant;
 use crate::own_host::OwnHost;
 use crate::raw_mesh::RawMesh;
 use crate::stamps::now_ns;
+use crate::{BenchError, Comparison, Part, Report, Times};
 
 /// How long all may take to see each other; a mesh that has not by then does not.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,51 +1,27 @@
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use hana_network::Courier;
-use hana_network::FrameStream;
-use hana_network::Node;
-use hana_network::PlayLink;
-use hana_network::Publisher;
-use hana_protocol::FrameSettings;
-use hana_protocol::Lane;
-use hana_protocol::Modulation;
-use hana_protocol::NodeId;
-use hana_protocol::NodeInfo;
-use hana_protocol::ParameterName;
-use hana_protocol::Ping;
-use hana_protocol::codec;
-use hana_protocol::role;
-use hana_protocol::route::Publishable;
-use zenoh::Session;
-use zenoh::Wait;
+use hana_engine::playout::FrameSettings;
+use hana_network::{Courier, FrameStream, Node, PlayLink, Publisher};
+use hana_protocol::contract::routes::Publishable;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{Modulation, NodeInfo, Ping};
+use hana_protocol::parameter::ParameterName;
+use hana_protocol::wire::{Lane, codec};
 use zenoh::bytes::ZBytes;
 use zenoh::qos::CongestionControl;
+use zenoh::{Session, Wait};
 
-use crate::BenchError;
-use crate::Comparison;
-use crate::Latency;
-use crate::Part;
-use crate::Report;
-use crate::assistant::Assistant;
-use crate::assistant::SOON;
-use crate::numbered::AsLuckWill;
-use crate::numbered::AsTheyCome;
-use crate::numbered::InOrder;
-use crate::numbered::Newest;
-use crate::numbered::Numbered;
-use crate::own_host::OwnHost;
-use crate::own_host::free_port;
-use crate::own_host::join;
+use crate::assistant::{Assistant, SOON};
+use crate::numbered::{AsLuckWill, AsTheyCome, InOrder, Newest, Numbered};
+use crate::own_host::{OwnHost, free_port, join};
 use crate::pace::at_pace;
 use crate::part::RAW_ASK;
-use crate::raw;
 use crate::raw::RawEnd;
 use crate::raw_mesh::RawMesh;
-use crate::stamps::now_ns;
-use crate::stamps::under_way;
+use crate::stamps::{now_ns, under_way};
+use crate::{BenchError, Comparison, Latency, Part, Report, raw};
 
 /// From one message to the next: as a sensor that is read a thousand times a second.
 const PERIOD: Duration = Duration::from_millis(1);
@@ -293,10 +269,10 @@ impl Ours {
     fn start(here: &OwnHost, there: &OwnHost) -> Result<Self, BenchError> {
         let config = here
             .config("player")?
-            .with_message::<Newest>(hana_protocol::Flow::Published)
-            .with_message::<InOrder>(hana_protocol::Flow::Published)
-            .with_message::<AsLuckWill>(hana_protocol::Flow::Published)
-            .with_message::<AsTheyCome>(hana_protocol::Flow::Published);
+            .with_message::<Newest>(hana_protocol::message::Flow::Published)
+            .with_message::<InOrder>(hana_protocol::message::Flow::Published)
+            .with_message::<AsLuckWill>(hana_protocol::message::Flow::Published)
+            .with_message::<AsTheyCome>(hana_protocol::message::Flow::Published);
         let app = join(config)?;
         let hearer = Assistant::start(Part::Hearer, &[], |command| there.settle(command))?;
         let arguments = ["1", "false", "0", "answerer"];
@@ -478,7 +454,8 @@ impl Raw {
 
     fn ask(&self) -> Result<(), BenchError> {
         let (priority, _, express) = raw::quality(Lane::ReliableOrdered);
-        let question: ZBytes = vec![0_u8; bytes_of(&hana_protocol::Control::from(Ping {}))].into();
+        let question: ZBytes =
+            vec![0_u8; bytes_of(&hana_protocol::message::Control::from(Ping {}))].into();
         let answers = self
             .mesh
             .session()
@@ -519,8 +496,11 @@ impl Raw {
 }
 
 /// A frame of so many parameters and moments: what the reference's messages have as many bytes as.
-pub(crate) fn frame_of(parameters: usize, moments: usize) -> hana_protocol::ModulationFrame {
-    hana_protocol::ModulationFrame {
+pub(crate) fn frame_of(
+    parameters: usize,
+    moments: usize,
+) -> hana_protocol::message::ModulationFrame {
+    hana_protocol::message::ModulationFrame {
         instance: 1_760_000_000_000_000,
         at: 1_760_000_000_000_000,
         after: (0..moments)

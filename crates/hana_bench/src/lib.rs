@@ -24,12 +24,7 @@ mod throughput;
 
 pub use discovery::discovery;
 pub use error::BenchError;
-pub use figure::Comparison;
-pub use figure::Latency;
-pub use figure::Measured;
-pub use figure::Rate;
-pub use figure::Report;
-pub use figure::Times;
+pub use figure::{Comparison, Latency, Measured, Rate, Report, Times};
 pub use latency::latency;
 pub use modulation::modulation;
 pub use part::Part;

@@ -1,36 +1,20 @@
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use hana_network::FrameStream;
-use hana_network::Node;
-use hana_network::PlayLink;
-use hana_protocol::FrameSettings;
-use hana_protocol::Lane;
-use hana_protocol::LaneTraffic;
-use hana_protocol::NodeInfo;
-use hana_protocol::role;
-use zenoh::Session;
-use zenoh::Wait;
+use hana_engine::playout::FrameSettings;
+use hana_network::{FrameStream, Node, PlayLink};
+use hana_protocol::id::role;
+use hana_protocol::message::{LaneTraffic, NodeInfo};
+use hana_protocol::wire::Lane;
+use zenoh::{Session, Wait};
 
-use crate::BenchError;
-use crate::Comparison;
-use crate::Part;
-use crate::Rate;
-use crate::Report;
-use crate::assistant::Assistant;
-use crate::assistant::SOON;
-use crate::latency::bytes_of;
-use crate::latency::frame_of;
-use crate::latency::value_of;
-use crate::own_host::OwnHost;
-use crate::own_host::free_port;
-use crate::own_host::join;
+use crate::assistant::{Assistant, SOON};
+use crate::latency::{bytes_of, frame_of, value_of};
+use crate::own_host::{OwnHost, free_port, join};
 use crate::part::Count;
-use crate::raw;
 use crate::raw::RawEnd;
 use crate::stamps::now_ns;
+use crate::{BenchError, Comparison, Part, Rate, Report, raw};
 
 /// Of each visualization.
 const PARAMETERS: usize = 64;

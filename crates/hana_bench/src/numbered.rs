@@ -1,12 +1,9 @@
 //! A numbered message for each lane.
 
-use hana_protocol::CustomMessage;
-use hana_protocol::Lane;
-use hana_protocol::Message;
 use hana_protocol::routes;
+use hana_protocol::wire::{CustomMessage, Lane, Message};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A message that is one of many.
 pub(crate) trait Numbered: CustomMessage {

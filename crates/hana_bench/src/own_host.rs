@@ -1,25 +1,15 @@
-use std::fs;
-use std::net::Ipv4Addr;
-use std::net::TcpListener;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use hana_network::NetworkSettings;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_network::PlayedThreads;
-use hana_network::ShowName;
-use hana_protocol::NodeId;
-use hana_protocol::role;
+use hana_network::{NetworkSettings, Node, NodeConfig, PlayedThreads, ShowName};
+use hana_protocol::id::{NodeId, role};
 use tempfile::TempDir;
 
 use crate::BenchError;
 use crate::assistant::SOON;
-use crate::child::OwnChild;
-use crate::child::beside;
+use crate::child::{OwnChild, beside};
 
 /// A host of the bench's own, on this machine: a daemon with an id and a port of its own. Several of them are a mesh, over
 /// the loopback.

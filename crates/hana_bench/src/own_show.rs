@@ -1,28 +1,16 @@
 use std::fs;
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use hana_network::MeshWatch;
-use hana_network::NetworkSettings;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_network::ShowName;
-use hana_network::unix_ms;
-use hana_protocol::NodeId;
-use hana_protocol::NodeView;
-use hana_protocol::Set;
-use hana_protocol::Start;
-use hana_protocol::Started;
-use hana_protocol::Stop;
-use hana_protocol::role;
+use hana_engine::roster::NodeView;
+use hana_network::{MeshWatch, NetworkSettings, Node, NodeConfig, ShowName, unix_ms};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{Set, Start, Started, Stop};
 use tempfile::TempDir;
 
 use crate::BenchError;
-use crate::child::OwnChild;
-use crate::child::beside;
+use crate::child::{OwnChild, beside};
 
 /// For what takes milliseconds, or as long as a program takes to start.
 const SOON: Duration = Duration::from_secs(20);
@@ -104,7 +92,7 @@ impl<'a> OwnShow<'a> {
     /// Has the daemon launch an entry of its catalogue.
     pub(crate) fn launch(&self, name: &str) -> Result<Started, BenchError> {
         let host = self.node.host();
-        let start = Start { name: name.into(), id: None, at: hana_protocol::When::Now };
+        let start = Start { name: name.into(), id: None, at: hana_time::When::Now };
         self.node
             .command::<role::Daemon, _>(host, start, SOON)
             .wait(SOON * 2)

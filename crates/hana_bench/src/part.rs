@@ -1,49 +1,30 @@
 //! What a process of the bench's own can be. `hana bench part NAME ...` is one: the bench starts itself again for it.
 
 use std::collections::BTreeMap;
-use std::io::BufRead;
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use hana_network::NetworkSettings;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_network::PlayTransport;
-use hana_network::SettingsFile;
-use hana_protocol::Flow;
-use hana_protocol::Lane;
-use hana_protocol::NodeId;
-use hana_protocol::Parameter;
-use hana_protocol::ParameterName;
-use hana_protocol::Player;
-use hana_protocol::PlayoutSettings;
-use hana_protocol::role;
-use hana_protocol::route::ReceivedBy;
+use hana_engine::playout::{Player, PlayoutSettings};
+use hana_network::{NetworkSettings, Node, NodeConfig, PlayTransport, SettingsFile};
+use hana_protocol::contract::routes::ReceivedBy;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::Flow;
+use hana_protocol::parameter::{Parameter, ParameterName};
+use hana_protocol::wire::Lane;
 use serde::Serialize;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 use zenoh::Wait;
 use zenoh::sample::SampleKind;
 
-use crate::BenchError;
 use crate::assistant::SOON;
-use crate::numbered::AsLuckWill;
-use crate::numbered::AsTheyCome;
-use crate::numbered::InOrder;
-use crate::numbered::Newest;
-use crate::numbered::Numbered;
-use crate::raw;
+use crate::numbered::{AsLuckWill, AsTheyCome, InOrder, Newest, Numbered};
 use crate::raw::RawEnd;
-use crate::stamps::Stamps;
-use crate::stamps::now_ns;
+use crate::stamps::{Stamps, now_ns};
+use crate::{BenchError, raw};
 
 /// One end of what is measured, or what lies between, in a process of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,15 +1,10 @@
 //! Plain Zenoh, as the reference: its own settings but for how the sessions find each other.
 
-use hana_protocol::Lane;
-use serde_json::Value;
-use serde_json::json;
-use zenoh::Config;
-use zenoh::Session;
-use zenoh::Wait;
+use hana_protocol::wire::Lane;
+use serde_json::{Value, json};
 use zenoh::pubsub::Publisher;
-use zenoh::qos::CongestionControl;
-use zenoh::qos::Priority;
-use zenoh::qos::Reliability;
+use zenoh::qos::{CongestionControl, Priority, Reliability};
+use zenoh::{Config, Session, Wait};
 
 use crate::BenchError;
 

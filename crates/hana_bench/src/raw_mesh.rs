@@ -1,10 +1,9 @@
 use zenoh::Session;
 
-use crate::BenchError;
-use crate::Part;
 use crate::assistant::Assistant;
 use crate::own_host::free_port;
 use crate::raw::RawEnd;
+use crate::{BenchError, Part};
 
 /// Gateways of plain Zenoh that know each other, as our daemons do, and a client of the first.
 pub(crate) struct RawMesh {

@@ -1,22 +1,15 @@
-use std::env;
-use std::net::Ipv4Addr;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use std::str::FromStr;
 use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{env, thread};
 
-use zenoh::Config;
-use zenoh::Session;
-use zenoh::Wait;
 use zenoh::sample::SampleKind;
+use zenoh::{Config, Session, Wait};
 
 use crate::BenchError;
-use crate::child::OwnChild;
-use crate::child::Signal;
-use crate::child::signal;
+use crate::child::{OwnChild, Signal, signal};
 
 /// What a process of the reference is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,23 +1,16 @@
 use std::fs;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_protocol::NodeId;
-use hana_protocol::NodeView;
-use hana_protocol::ParameterName;
-use hana_protocol::ProcessState;
-use hana_protocol::Set;
+use hana_engine::roster::NodeView;
+use hana_protocol::id::NodeId;
+use hana_protocol::message::{ProcessState, Set};
+use hana_protocol::parameter::ParameterName;
 
-use crate::BenchError;
-use crate::Comparison;
-use crate::Report;
-use crate::Times;
-use crate::child::OwnChild;
-use crate::child::Signal;
-use crate::child::signal;
+use crate::child::{OwnChild, Signal, signal};
 use crate::own_show::OwnShow;
 use crate::raw_token::RawToken;
+use crate::{BenchError, Comparison, Report, Times};
 
 /// One that stays down, one that is started again, one that can be told to hang.
 const CATALOGUE: &str = r#"

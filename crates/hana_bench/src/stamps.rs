@@ -1,9 +1,6 @@
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// When numbered messages came: their numbers with the time, nanoseconds by the clock of this machine, which all its
 /// processes share.

@@ -1,19 +1,12 @@
 //! A node that does not take a command because it is not on the mesh just now: whether it is worth waiting for, and
 //! why it is away.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_network::CommandError;
-use hana_network::MeshWatch;
-use hana_network::Node;
-use hana_network::daemon_is_listening;
-use hana_network::unix_ms;
-use hana_protocol::LossCause;
-use hana_protocol::NodeId;
-use hana_protocol::NodeView;
-use hana_protocol::ProcessState;
-use hana_protocol::role;
+use hana_engine::roster::NodeView;
+use hana_network::{CommandError, MeshWatch, Node, daemon_is_listening, unix_ms};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{LossCause, ProcessState};
 
 /// What has lost its daemon is back without one after five seconds; this is a little more.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -104,9 +97,8 @@ fn absence(view: Option<&NodeView>, is_daemon_here: bool) -> Absence {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use hana_protocol::Roster;
-    use hana_protocol::Sighting;
-    use hana_protocol::role::Role;
+    use hana_engine::roster::{Roster, Sighting};
+    use hana_protocol::id::role::Role;
 
     use super::*;
 

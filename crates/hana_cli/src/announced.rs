@@ -1,15 +1,11 @@
 use std::collections::HashMap;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hana_network::Node;
-use hana_protocol::Envelope;
-use hana_protocol::Key;
-use hana_protocol::NodeId;
-use hana_protocol::NodeInfo;
-use hana_protocol::Topic;
-use hana_protocol::Topics;
-use hana_protocol::role;
+use hana_protocol::contract::{Key, Topic, Topics};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::NodeInfo;
+use hana_protocol::wire::Envelope;
 
 use crate::mesh;
 

@@ -1,12 +1,9 @@
 use std::net::SocketAddr;
 
-use clap::Args;
-use clap::Parser;
-use clap::Subcommand;
-use hana_protocol::NodeId;
-use hana_protocol::ParameterName;
-use hana_protocol::TopicName;
-use hana_protocol::When;
+use clap::{Args, Parser, Subcommand};
+use hana_protocol::id::{NodeId, TopicName};
+use hana_protocol::parameter::ParameterName;
+use hana_time::When;
 use serde_json::Value;
 
 /// Live visuals on many machines: see who is there, start and stop, set and watch.

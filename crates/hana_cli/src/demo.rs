@@ -1,46 +1,24 @@
 use std::env;
 use std::path::PathBuf;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use anyhow::bail;
-use hana_network::Node;
-use hana_network::PlaySession;
-use hana_network::local_us;
-use hana_network::unix_ms;
+use anyhow::{Context, bail};
+use hana_network::{Node, PlaySession, local_us, unix_ms};
 use hana_output::Stream;
-use hana_protocol::Lfo;
-use hana_protocol::ModulationSource;
-use hana_protocol::NodeId;
-use hana_protocol::NodeInfo;
-use hana_protocol::Parameter;
-use hana_protocol::ParameterName;
-use hana_protocol::Period;
-use hana_protocol::Set;
-use hana_protocol::Start;
-use hana_protocol::Timeline;
-use hana_protocol::Wave;
-use hana_protocol::When;
-use hana_protocol::role;
-use signal_hook::consts::SIGINT;
-use signal_hook::consts::SIGTERM;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{NodeInfo, Set, Start};
+use hana_protocol::parameter::{Lfo, ModulationSource, Parameter, ParameterName, Period, Wave};
+use hana_time::{Timeline, When};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::arguments::DemoArguments;
-use crate::mesh;
 use crate::nodes::LiveTable;
-use crate::output;
 use crate::output::LastingOutput;
-use crate::process::start_on;
-use crate::process::stop_it;
-use crate::table;
-use crate::tempo;
+use crate::process::{start_on, stop_it};
+use crate::{mesh, output, table, tempo};
 
 /// What is started, and what of it swings, in time: parameter, bars for one swing, how far it swings. The two begin at
 /// different places of it.

@@ -2,12 +2,11 @@ use std::time::Duration;
 
 use anyhow::bail;
 use hana_network::Received;
-use hana_protocol::LogLine;
-use hana_protocol::Topics;
+use hana_protocol::contract::Topics;
+use hana_protocol::message::LogLine;
 
 use crate::arguments::LogsArguments;
-use crate::mesh;
-use crate::output;
+use crate::{mesh, output};
 
 /// How often it is looked whether there is still a reader, while no line comes.
 const LOOK: Duration = Duration::from_millis(300);

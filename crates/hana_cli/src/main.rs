@@ -34,14 +34,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hana_output::Stream;
-use hana_protocol::Blackout;
-use hana_protocol::Hold;
-use hana_protocol::Resume;
-use hana_protocol::in_full;
+use hana_protocol::message::{Blackout, Hold, Resume};
+use hana_protocol::wire::in_full;
 
-use crate::arguments::Arguments;
-use crate::arguments::Bridge;
-use crate::arguments::Command;
+use crate::arguments::{Arguments, Bridge, Command};
 use crate::output::OutputError;
 
 fn main() -> ExitCode {

@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_network::unix_ms;
-use hana_protocol::Envelope;
-use hana_protocol::NodeId;
-use hana_protocol::ProcessStatus;
-use hana_protocol::Topics;
-use hana_protocol::role;
+use hana_network::{Node, NodeConfig, unix_ms};
+use hana_protocol::contract::Topics;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::ProcessStatus;
+use hana_protocol::wire::Envelope;
 
 /// Behind a daemon joining takes milliseconds; without one, half a second of scouting.
 const JOIN: Duration = Duration::from_secs(5);
@@ -33,7 +30,7 @@ pub(crate) fn process_of(node: &Node<role::App>, id: &NodeId) -> Option<(NodeId,
     found
         .into_iter()
         .filter_map(|received| {
-            let host = hana_protocol::Key::parse(&received.key)?.owner().clone();
+            let host = hana_protocol::contract::Key::parse(&received.key)?.owner().clone();
             let (status, now_ms) = (received.message, unix_ms());
             let of = |by: &Envelope| by.to_local_ms(status.since_ms, now_ms);
             let since_ms = received.envelope.as_ref().map_or(status.since_ms, of);

@@ -1,22 +1,14 @@
 #[cfg(unix)]
 use std::sync::Arc;
 #[cfg(unix)]
-use std::sync::atomic::AtomicBool;
-#[cfg(unix)]
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use hana_network::MeshWatch;
-use hana_network::NetworkSettings;
-use hana_network::unix_ms;
+use hana_network::{MeshWatch, NetworkSettings, unix_ms};
 
 use crate::arguments::NodesArguments;
-use crate::mesh;
-use crate::output;
-use crate::repaint::Repaint;
-use crate::repaint::Size;
-use crate::table;
+use crate::repaint::{Repaint, Size};
+use crate::{mesh, output, table};
 
 /// Everybody who is well says so within a tenth of a second, and then we look no longer. Who has not said
 /// how it is after 0.7 s is unresponsive, and this is a little more.

@@ -2,14 +2,12 @@
 //! that has gone ends it quietly, as `hana nodes | head` does; a program that plays on, such as a bridge, drops what
 //! cannot be written.
 
-use std::fmt;
-use std::io;
 use std::sync::OnceLock;
 use std::time::Duration;
+use std::{fmt, io};
 
 use anyhow::Context;
-use hana_output::DroppingWriter;
-use hana_output::Stream;
+use hana_output::{DroppingWriter, Stream};
 use serde::Serialize;
 use thiserror::Error;
 

@@ -4,23 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::bail;
-use hana_network::Node;
-use hana_network::unix_ms;
-use hana_protocol::Accepted;
-use hana_protocol::Blackout;
-use hana_protocol::Command;
-use hana_protocol::Hold;
-use hana_protocol::NodeId;
-use hana_protocol::Resume;
-use hana_protocol::in_full;
-use hana_protocol::role;
-use hana_protocol::role::Role;
-use hana_protocol::route::Route;
+use hana_network::{Node, unix_ms};
+use hana_protocol::contract::routes::Route;
+use hana_protocol::id::role::Role;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{Accepted, Blackout, Command, Hold, Resume};
+use hana_protocol::wire::in_full;
 use serde::Serialize;
 
 use crate::arguments::OverrideArguments;
-use crate::mesh;
-use crate::output;
+use crate::{mesh, output};
 
 /// A command that puts something over what is played, or takes it back.
 pub(crate) trait Overriding:

@@ -1,20 +1,15 @@
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use hana_network::CommandError;
-use hana_network::Pending;
-use hana_protocol::Accepted;
-use hana_protocol::NodeInfo;
-use hana_protocol::Ping;
-use hana_protocol::Topic;
-use hana_protocol::in_full;
-use hana_protocol::role;
+use hana_network::{CommandError, Pending};
+use hana_protocol::contract::Topic;
+use hana_protocol::id::role;
+use hana_protocol::message::{Accepted, NodeInfo, Ping};
+use hana_protocol::wire::in_full;
 use serde::Serialize;
 
 use crate::arguments::PingArguments;
-use crate::mesh;
-use crate::output;
+use crate::{mesh, output};
 
 const DEADLINE: Duration = Duration::from_secs(1);
 

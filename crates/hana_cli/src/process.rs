@@ -1,31 +1,18 @@
 //! Starting and stopping: asks the daemon of the host it is about.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use hana_network::CommandError;
-use hana_network::Node;
-use hana_network::daemon_is_listening;
-use hana_protocol::Ignore;
-use hana_protocol::Kill;
-use hana_protocol::NodeId;
-use hana_protocol::NodeInfo;
-use hana_protocol::Restart;
-use hana_protocol::Shutdown;
-use hana_protocol::Start;
-use hana_protocol::Started;
-use hana_protocol::Stop;
-use hana_protocol::StopReport;
-use hana_protocol::StoppedBy;
-use hana_protocol::Topic;
-use hana_protocol::role;
+use hana_network::{CommandError, Node, daemon_is_listening};
+use hana_protocol::contract::Topic;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{
+    Ignore, Kill, NodeInfo, Restart, Shutdown, Start, Started, Stop, StopReport, StoppedBy,
+};
 
-use crate::arguments::NodeArgument;
-use crate::arguments::StartArguments;
-use crate::mesh;
-use crate::output;
+use crate::arguments::{NodeArgument, StartArguments};
 use crate::start_outcome::StartOutcome;
+use crate::{mesh, output};
 
 /// Politely, then SIGTERM, then SIGKILL: three deadlines of the daemon, and some more.
 const STOP: Duration = Duration::from_secs(12);

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use hana_protocol::NodeId;
-use hana_protocol::Reload;
-use hana_protocol::Reloaded;
-use hana_protocol::role;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{Reload, Reloaded};
 
 use crate::arguments::ReloadArguments;
-use crate::mesh;
-use crate::output;
+use crate::{mesh, output};
 
 /// A disk may be slow.
 const READ: Duration = Duration::from_secs(5);

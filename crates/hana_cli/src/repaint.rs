@@ -1,7 +1,6 @@
 use std::fmt::Write;
 
-use unicode_width::UnicodeWidthChar;
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Draws a table over the one before it, at a terminal of any size. Pure.
 ///

@@ -3,25 +3,18 @@
 mod end_watch;
 mod keys;
 
-use std::io;
-use std::io::BufWriter;
-use std::io::IsTerminal;
-use std::io::Write;
-use std::panic;
+use std::io::{BufWriter, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use std::{io, panic};
 
 use anyhow::Context;
 use hana_output::Stream;
-use ratatui::Frame;
-use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::cursor;
 use ratatui::crossterm::event::KeyEvent;
-use ratatui::crossterm::queue;
-use ratatui::crossterm::terminal;
+use ratatui::crossterm::{cursor, queue, terminal};
+use ratatui::{Frame, Terminal};
 
 use self::end_watch::EndWatch;
 use self::keys::Keys;

@@ -5,21 +5,15 @@ use std::time::Duration;
 
 use anyhow::bail;
 use hana_network::Node;
-use hana_protocol::CustomMessageInfo;
-use hana_protocol::Lane;
-use hana_protocol::NodeId;
-use hana_protocol::NodeInfo;
-use hana_protocol::Topic;
-use hana_protocol::TopicName;
-use hana_protocol::Topics;
-use hana_protocol::Unsendable;
-use hana_protocol::role;
+use hana_protocol::contract::{Topic, Topics};
+use hana_protocol::id::{NodeId, TopicName, role};
+use hana_protocol::message::{CustomMessageInfo, NodeInfo, Unsendable};
+use hana_protocol::wire::Lane;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::arguments::SendArguments;
-use crate::mesh;
-use crate::output;
+use crate::{mesh, output};
 
 /// How long the session may take to close; what was put is on its way then.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -192,7 +186,7 @@ fn outlined(arguments: &SendArguments, messages: &[&CustomMessageInfo]) -> Strin
         // Writing to a text never fails.
         let _ = writeln!(text, "{topic}: {name}, version {version}, {lane}");
         let outline = shape.outline();
-        let width = |of: fn(&hana_protocol::FieldOutline) -> usize| {
+        let width = |of: fn(&hana_protocol::schema::FieldOutline) -> usize| {
             outline.iter().map(of).max().unwrap_or_default()
         };
         let (names, holds) = (width(|field| field.name.len()), width(|field| field.holds.len()));

@@ -23,8 +23,7 @@ use crate::output;
 use crate::service::error::ServiceError;
 use crate::service::launchd::Launchd;
 use crate::service::manager::Manager;
-use crate::service::plan::Plan;
-use crate::service::plan::Scope;
+use crate::service::plan::{Plan, Scope};
 use crate::service::systemd::Systemd;
 use crate::service::task_scheduler::TaskScheduler;
 

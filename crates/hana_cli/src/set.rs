@@ -1,23 +1,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::anyhow;
-use hana_network::CommandError;
-use hana_network::Node;
-use hana_protocol::ModulationSource;
-use hana_protocol::NodeId;
-use hana_protocol::NodeInfo;
-use hana_protocol::ParameterName;
-use hana_protocol::Set;
-use hana_protocol::SetReport;
-use hana_protocol::Topic;
-use hana_protocol::parameter_words;
-use hana_protocol::role;
+use hana_network::{CommandError, Node};
+use hana_protocol::contract::Topic;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{NodeInfo, Set, SetReport};
+use hana_protocol::parameter::{ModulationSource, ParameterName, format};
 use serde::Serialize;
 
 use crate::absent::while_absent;
 use crate::arguments::SetArguments;
-use crate::mesh;
-use crate::output;
+use crate::{mesh, output};
 
 /// What was done, as JSON: the values, and what there is besides.
 #[derive(Serialize)]
@@ -98,7 +91,7 @@ fn values_of(
     let mut values = BTreeMap::new();
     for (name, word) in words {
         let declared = &info.message.parameters;
-        values.extend(parameter_words::values_of_words(declared, name.as_str(), word)?);
+        values.extend(format::values_of_words(declared, name.as_str(), word)?);
     }
     Ok(values)
 }

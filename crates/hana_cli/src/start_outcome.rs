@@ -1,15 +1,11 @@
 //! How a start has turned out: whether what was launched runs, and what a person should know of it.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hana_network::Node;
-use hana_protocol::NodeId;
-use hana_protocol::ProcessState;
-use hana_protocol::ProcessStatus;
-use hana_protocol::Started;
-use hana_protocol::Topic;
-use hana_protocol::role;
+use hana_protocol::contract::Topic;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{ProcessState, ProcessStatus, Started};
 use serde::Serialize;
 
 use crate::mesh;

@@ -1,7 +1,7 @@
-use hana_protocol::Counters;
-use hana_protocol::NodeId;
-use hana_protocol::NodeView;
-use hana_protocol::role::Role;
+use hana_engine::roster::NodeView;
+use hana_protocol::id::NodeId;
+use hana_protocol::id::role::Role;
+use hana_protocol::message::Counters;
 
 /// The list of nodes for people: a line each, columns as wide as they need to be.
 pub(crate) fn of_nodes(views: &[NodeView]) -> String {

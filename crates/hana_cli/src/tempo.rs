@@ -1,31 +1,18 @@
 //! Tempo, play and pause: for all hosts that share a timeline, through any daemon.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use hana_network::CommandError;
-use hana_network::Node;
-use hana_network::TimelineWatch;
-use hana_network::local_us;
-use hana_protocol::Accepted;
-use hana_protocol::Command;
-use hana_protocol::HostTimeline;
-use hana_protocol::Key;
-use hana_protocol::NodeId;
-use hana_protocol::Pause;
-use hana_protocol::Play;
-use hana_protocol::Tempo;
-use hana_protocol::Timeline;
-use hana_protocol::TimelineSource;
-use hana_protocol::Topics;
-use hana_protocol::role;
-use hana_protocol::route::Route;
+use hana_network::{CommandError, Node, TimelineWatch, local_us};
+use hana_protocol::contract::routes::Route;
+use hana_protocol::contract::{Key, Topics};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{Accepted, Command, HostTimeline, Pause, Play, Tempo, TimelineSource};
+use hana_time::Timeline;
 use serde::Serialize;
 
 use crate::arguments::TempoArguments;
-use crate::mesh;
-use crate::output;
+use crate::{mesh, output};
 
 /// How soon there is something to read, if anybody says it.
 const HEARD: Duration = Duration::from_secs(4);

@@ -3,41 +3,23 @@
 mod draw;
 mod model;
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use hana_network::CommandError;
-use hana_network::LogTail;
-use hana_network::Node;
-use hana_network::TimelineWatch;
-use hana_network::local_us;
-use hana_network::unix_ms;
-use hana_protocol::Blackout;
-use hana_protocol::Hold;
-use hana_protocol::HostTimeline;
-use hana_protocol::Ignore;
-use hana_protocol::NodeId;
-use hana_protocol::NodeView;
-use hana_protocol::Remedy;
-use hana_protocol::Restart;
-use hana_protocol::Resume;
-use hana_protocol::Shutdown;
-use hana_protocol::Stop;
-use hana_protocol::in_full;
-use hana_protocol::role;
-use ratatui::crossterm::event::KeyCode;
-use ratatui::crossterm::event::KeyEvent;
-use ratatui::crossterm::event::KeyEventKind;
+use hana_console::Remedy;
+use hana_engine::roster::NodeView;
+use hana_network::{CommandError, LogTail, Node, TimelineWatch, local_us, unix_ms};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{
+    Blackout, Hold, HostTimeline, Ignore, Restart, Resume, Shutdown, Stop,
+};
+use hana_protocol::wire::in_full;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
 
-use self::draw::Surroundings;
-use self::draw::draw;
-use self::model::Deed;
-use self::model::Key;
-use self::model::Model;
+use self::draw::{Surroundings, draw};
+use self::model::{Deed, Key, Model};
 use crate::mesh;
-use crate::screen::Screen;
-use crate::screen::is_ctrl;
+use crate::screen::{Screen, is_ctrl};
 
 /// From one picture to the next while nobody presses a key.
 const PICTURE: Duration = Duration::from_millis(100);

@@ -1,19 +1,15 @@
-use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hana_network::RawMessage;
-use hana_protocol::Key;
-use hana_protocol::NodeId;
-use hana_protocol::codec;
+use hana_protocol::contract::Key;
+use hana_protocol::id::NodeId;
+use hana_protocol::wire::codec;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::announced::Announced;
-use crate::announced::TypeName;
+use crate::announced::{Announced, TypeName};
 use crate::arguments::WatchArguments;
-use crate::mesh;
-use crate::output;
+use crate::{mesh, output};
 
 /// How often it is looked whether there is still a reader, while no message passes.
 const LOOK: Duration = Duration::from_millis(300);

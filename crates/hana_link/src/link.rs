@@ -1,8 +1,6 @@
 use anyhow::Context;
-use hana_protocol::LinkReport;
-use hana_protocol::Timeline;
-use rusty_link::AblLink;
-use rusty_link::SessionState;
+use hana_time::{LinkReport, Timeline};
+use rusty_link::{AblLink, SessionState};
 
 use crate::clock_offset::ClockOffset;
 use crate::clocks;

@@ -19,38 +19,25 @@ mod member;
 mod orders;
 mod teller;
 
-use std::io;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
-use std::sync::mpsc::Receiver;
-use std::sync::mpsc::RecvTimeoutError;
-use std::sync::mpsc::SyncSender;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use anyhow::Context;
 use clap::Parser;
-use hana_output::DroppingWriter;
-use hana_output::Stream;
-use hana_protocol::Timeline;
+use hana_output::{DroppingWriter, Stream};
+use hana_time::Timeline;
 #[cfg(unix)]
-use signal_hook::consts::SIGHUP;
-use signal_hook::consts::SIGINT;
-use signal_hook::consts::SIGTERM;
-#[cfg(unix)]
-use signal_hook::consts::SIGUSR1;
-#[cfg(unix)]
-use signal_hook::consts::SIGUSR2;
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::link::Link;
 use crate::member::Member;
 use crate::orders::Heard;
-use crate::teller::Audience;
-use crate::teller::Teller;
+use crate::teller::{Audience, Teller};
 
 /// Takes part in an Ableton Link session: says tempo, beat and transport, and takes orders.
 ///

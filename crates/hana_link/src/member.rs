@@ -1,9 +1,6 @@
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_protocol::LinkOrder;
-use hana_protocol::LinkReport;
-use hana_protocol::Timeline;
+use hana_time::{LinkOrder, LinkReport, Timeline};
 
 /// A polite member of a Link session: decides when to join, when to listen, and when to speak. Pure.
 ///

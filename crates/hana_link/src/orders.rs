@@ -1,12 +1,10 @@
 //! What can be ordered on standard input: the daemon's lines of JSON, and words for a person at a terminal.
 
-use std::io;
-use std::io::BufRead;
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::sync::mpsc::SyncSender;
-use std::thread;
+use std::{io, thread};
 
-use hana_protocol::LinkOrder;
+use hana_time::LinkOrder;
 
 /// What `--help` says at its end.
 pub(crate) const HELP: &str = "\

@@ -1,7 +1,6 @@
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_protocol::LinkReport;
+use hana_time::LinkReport;
 
 /// Decides when there is a line to write, and writes it. Pure.
 #[derive(Debug)]

@@ -1,50 +1,35 @@
 //! Custom messages: published, to one node, to all of a kind; with their type or, by programs that do not have
 //! it, as JSON.
 
-mod courier;
-mod heard;
-mod post;
+pub(crate) mod confirmed_send;
+pub(crate) mod custom_subscription;
+pub(crate) mod message_sender;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hana_protocol::Accepted;
-use hana_protocol::CustomMessage;
-use hana_protocol::DecodeError;
-use hana_protocol::Encoding;
-use hana_protocol::Key;
-use hana_protocol::Lane;
-use hana_protocol::NodeId;
-use hana_protocol::NodeInfo;
-use hana_protocol::TopicName;
-use hana_protocol::codec;
-use hana_protocol::role::NodeRole;
-use hana_protocol::route::Publishable;
-use hana_protocol::route::ReceivedBy;
+use confirmed_send::{Address, Post, SendError};
+use custom_subscription::{Heard, HeardSinceJoining, Hearing, Mismatch};
+use hana_protocol::contract::Key;
+use hana_protocol::contract::routes::{Publishable, ReceivedBy};
+use hana_protocol::id::role::NodeRole;
+use hana_protocol::id::{NodeId, TopicName};
+use hana_protocol::message::{Accepted, NodeInfo};
+use hana_protocol::wire::codec::{DecodeError, Encoding};
+use hana_protocol::wire::{CustomMessage, Lane, codec};
+use message_sender::Courier;
 use serde_json::Value;
 use zenoh::Wait;
 use zenoh::qos::CongestionControl;
 
-use crate::Inbox;
-use crate::JoinError;
-use crate::Node;
-use crate::Pending;
-use crate::Policy;
-use crate::Problem;
-use crate::Received;
-use crate::Subscription;
-use crate::lanes::gate::Gate;
-use crate::lanes::outbox::quality;
-use crate::lanes::reception::admitted;
-
-pub use courier::Courier;
-pub use heard::Heard;
-pub(crate) use heard::HeardSinceJoining;
-pub(crate) use heard::Hearing;
-pub use heard::Mismatch;
-pub(crate) use post::Address;
-pub(crate) use post::Post;
-pub use post::SendError;
+use crate::node::node::{JoinError, Node};
+use crate::rpc::pending::Pending;
+use crate::transport::admission::Gate;
+use crate::transport::inbound::{Received, admitted};
+use crate::transport::inbox::{Inbox, Policy};
+use crate::transport::problem::Problem;
+use crate::transport::send_queue::quality;
+use crate::transport::subscription::Subscription;
 
 /// Messages that wait for the program, of each subscription.
 const INBOX: usize = 4096;
@@ -198,9 +183,8 @@ impl<R: NodeRole> Node<R> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use hana_protocol::CustomMessageInfo;
-    use hana_protocol::Flow;
-    use hana_protocol::role::Role;
+    use hana_protocol::id::role::Role;
+    use hana_protocol::message::{CustomMessageInfo, Flow};
     use serde_json::json;
 
     use super::*;

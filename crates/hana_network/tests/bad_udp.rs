@@ -3,22 +3,15 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_network::NetworkSettings;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_network::PlayTransport;
-use hana_protocol::Lane;
-use hana_protocol::Modulation;
-use hana_protocol::NodeId;
-use hana_protocol::Parameter;
-use hana_protocol::ParameterName;
-use hana_protocol::role;
-use hana_tests::UdpRelay;
-use hana_tests::UdpRelaySettings;
+use hana_network::{NetworkSettings, Node, NodeConfig, PlayTransport};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::Modulation;
+use hana_protocol::parameter::{Parameter, ParameterName};
+use hana_protocol::wire::Lane;
 use hana_tests::show::figure;
+use hana_tests::{UdpRelay, UdpRelaySettings};
 
 const SOON: Duration = Duration::from_secs(20);
 const COUNT: u16 = 10_000;

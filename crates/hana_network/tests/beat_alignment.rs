@@ -10,27 +10,16 @@
 )]
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
+use std::{env, thread};
 
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_network::local_us;
-use hana_protocol::NodeId;
-use hana_protocol::TimelineSource;
-use hana_protocol::role;
-use hana_tests::Host;
-use hana_tests::Lab;
-use hana_tests::Running;
-use hana_tests::eventually;
-use hana_tests::link;
-use hana_tests::project_root;
-use hana_tests::show::figure;
-use hana_tests::show::hana;
-use hana_tests::show::start_daemon_with;
+use hana_network::{Node, NodeConfig, local_us};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::TimelineSource;
+use hana_tests::show::{figure, hana, start_daemon_with};
+use hana_tests::{Host, Lab, Running, eventually, link, project_root};
 
 /// Each host's clock, as it believes: hours apart, and drifting by a hundred millionths. The last one has no daemon.
 const HOSTS: [(&str, &str); 5] = [

@@ -6,29 +6,15 @@ use std::f64::consts::TAU;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hana_network::FrameStream;
-use hana_network::NetworkSettings;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_network::PlayLink;
-use hana_network::PlayTransport;
-use hana_protocol::FrameSettings;
-use hana_protocol::NodeId;
-use hana_protocol::Parameter;
-use hana_protocol::ParameterName;
-use hana_protocol::PlayoutSettings;
-use hana_protocol::role;
-use hana_tests::UdpRelay;
-use hana_tests::UdpRelaySettings;
-use hana_tests::project_root;
+use hana_engine::playout::{FrameSettings, PlayoutSettings};
+use hana_network::{FrameStream, NetworkSettings, Node, NodeConfig, PlayLink, PlayTransport};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::parameter::{Parameter, ParameterName};
+use hana_tests::{UdpRelay, UdpRelaySettings, project_root};
 
 const SOON: Duration = Duration::from_secs(20);
 /// As a share of the amplitude.

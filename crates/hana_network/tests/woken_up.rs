@@ -4,38 +4,20 @@
 #![allow(clippy::unwrap_used, clippy::float_cmp, missing_docs)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::io::BufRead;
-use std::io::BufReader;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hana_network::NetworkSettings;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_network::PlayLink;
-use hana_network::PlayTransport;
-use hana_network::Publisher;
-use hana_protocol::FrameSettings;
-use hana_protocol::Modulation;
-use hana_protocol::NodeId;
-use hana_protocol::NodeInfo;
-use hana_protocol::Parameter;
-use hana_protocol::ParameterName;
-use hana_protocol::Player;
-use hana_protocol::role;
+use hana_engine::playout::{FrameSettings, Player};
+use hana_network::{NetworkSettings, Node, NodeConfig, PlayLink, PlayTransport, Publisher};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{Modulation, NodeInfo};
+use hana_protocol::parameter::{Parameter, ParameterName};
 use hana_tests::eventually;
-use rustix::process::Pid;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 const SOON: Duration = Duration::from_secs(20);
 const STOPPED: Duration = Duration::from_secs(5);

@@ -1,6 +1,5 @@
 use std::io;
-use std::io::ErrorKind;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 
 /// A standard stream of this process, written to without a buffer and without a lock: a thread that waits for a reader
 /// holds up no other.
@@ -69,9 +68,7 @@ mod system {
     use std::io;
     use std::os::fd::AsFd;
 
-    use rustix::event::PollFd;
-    use rustix::event::PollFlags;
-    use rustix::event::Timespec;
+    use rustix::event::{PollFd, PollFlags, Timespec};
     use rustix::io::Errno;
 
     use super::Stream;
@@ -117,10 +114,9 @@ mod system {
 
 #[cfg(not(unix))]
 mod system {
-    use std::io;
     use std::io::Write;
-    use std::thread;
     use std::time::Duration;
+    use std::{io, thread};
 
     use super::Stream;
 

@@ -4,33 +4,20 @@
 //! same for programs.
 #![allow(clippy::expect_used, clippy::print_stdout)]
 
-use std::env;
-use std::fs;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
-use bevy_app::App;
-use bevy_app::First;
-use bevy_app::Last;
-use bevy_app::PostUpdate;
-use bevy_app::PreUpdate;
+use bevy_app::{App, First, Last, PostUpdate, PreUpdate};
 use bevy_ecs::prelude::*;
-use bevy_ecs::schedule::ScheduleLabel;
-use bevy_ecs::schedule::SingleThreadedExecutor;
+use bevy_ecs::schedule::{ScheduleLabel, SingleThreadedExecutor};
 use bevy_reflect::Reflect;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_plugin::MeshLink;
-use hana_plugin::PlayoutSettings;
-use hana_plugin::VisualizationPlugin;
-use hana_protocol::FrameSettings;
-use hana_protocol::NodeId;
-use hana_protocol::role;
+use hana_engine::playout::{FrameSettings, PlayoutSettings};
+use hana_network::{Node, NodeConfig};
+use hana_plugin::{MeshLink, VisualizationPlugin};
+use hana_protocol::id::{NodeId, role};
 
 macro_rules! sky {
     ($($parameter:ident)*) => {
@@ -134,7 +121,10 @@ fn time(app: &mut App) -> Duration {
 }
 
 /// Moves all parameters a thousand times a second, over a play link.
-fn play(info: &hana_protocol::NodeInfo, ended: &Arc<AtomicBool>) -> thread::JoinHandle<()> {
+fn play(
+    info: &hana_protocol::message::NodeInfo,
+    ended: &Arc<AtomicBool>,
+) -> thread::JoinHandle<()> {
     let hands = NodeId::new("hands").expect("it is an id");
     let hands = NodeConfig::from_environment(hands).expect("the settings can be read");
     let hands = Node::<role::App>::join(hands).wait(SOON).expect("in time").expect("it joins");

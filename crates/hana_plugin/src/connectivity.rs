@@ -2,10 +2,8 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 
 use bevy_ecs::prelude::*;
-use hana_network::Connection;
-use hana_network::DisconnectedBy;
-use hana_network::Way;
-use hana_protocol::role::NodeRole;
+use hana_network::{Connection, DisconnectedBy, Way};
+use hana_protocol::id::role::NodeRole;
 
 /// Whether the node of the role `R` is on the mesh.
 ///
@@ -16,9 +14,9 @@ use hana_protocol::role::NodeRole;
 /// The run conditions [`is_connected`], [`has_daemon`], [`just_connected`] and [`just_disconnected`] read it:
 /// `draw_dimmed.run_if(not(is_connected::<role::Visualization>))`.
 ///
-/// [`AppPlugin`]: crate::AppPlugin
-/// [`HanaSystems::Receive`]: crate::HanaSystems::Receive
-/// [`VisualizationPlugin`]: crate::VisualizationPlugin
+/// [`AppPlugin`]: crate::controller::controller_plugin::AppPlugin
+/// [`HanaSystems::Receive`]: crate::sets::HanaSystems::Receive
+/// [`VisualizationPlugin`]: crate::visualization::visualization_plugin::VisualizationPlugin
 #[derive(Resource, Debug)]
 pub struct NodeConnectivity<R: NodeRole> {
     now: Connectivity,
@@ -134,10 +132,8 @@ pub fn just_disconnected<R: NodeRole>(
 
 #[cfg(test)]
 mod tests {
-    use bevy_app::App;
-    use bevy_app::Update;
-    use hana_protocol::role::App as AppRole;
-    use hana_protocol::role::Visualization;
+    use bevy_app::{App, Update};
+    use hana_protocol::id::role::{App as AppRole, Visualization};
 
     use super::*;
 

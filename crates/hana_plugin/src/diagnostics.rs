@@ -1,21 +1,15 @@
 use std::marker::PhantomData;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bevy_app::App;
-use bevy_app::Plugin;
-use bevy_app::PostUpdate;
-use bevy_diagnostic::Diagnostic;
-use bevy_diagnostic::DiagnosticPath;
-use bevy_diagnostic::Diagnostics;
-use bevy_diagnostic::RegisterDiagnostic;
+use bevy_app::{App, Plugin, PostUpdate};
+use bevy_diagnostic::{Diagnostic, DiagnosticPath, Diagnostics, RegisterDiagnostic};
 use bevy_ecs::prelude::*;
-use hana_protocol::Lane;
-use hana_protocol::LaneTraffic;
-use hana_protocol::role::NodeRole;
+use hana_protocol::id::role::NodeRole;
+use hana_protocol::message::LaneTraffic;
+use hana_protocol::wire::Lane;
 
-use crate::HanaSystems;
-use crate::MeshLink;
+use crate::session::MeshLink;
+use crate::sets::HanaSystems;
 
 /// What becomes of this program's messages, as diagnostics of Bevy: of each lane, what was counted in the last second.
 ///

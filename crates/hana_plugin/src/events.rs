@@ -5,17 +5,10 @@
 //! or halts anything, and whoever does not watch misses nothing but the news.
 
 use bevy_ecs::prelude::*;
-use hana_network::DisconnectedBy;
-use hana_network::Mismatch;
-use hana_network::Problem;
-use hana_network::Problems;
-use hana_network::Queue;
-use hana_network::Rival;
-use hana_network::Way;
-use hana_protocol::DecodeError;
-use hana_protocol::NodeId;
-use hana_protocol::PayloadError;
-use hana_protocol::role::Role;
+use hana_network::{DisconnectedBy, Mismatch, Problem, Problems, Queue, Rival, Way};
+use hana_protocol::id::NodeId;
+use hana_protocol::id::role::Role;
+use hana_protocol::wire::codec::{DecodeError, PayloadError};
 
 /// The program is on the mesh: it has joined, is back, or is on it by another way than before.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]

@@ -3,24 +3,19 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
 use hana_network::Queue;
-use hana_plugin::MeshLink;
-use hana_plugin::MessageDropped;
-use hana_plugin::TopicWriter;
-use hana_plugin::VisualizationPlugin;
-use hana_protocol::Lane;
+use hana_plugin::{MeshLink, MessageDropped, TopicWriter, VisualizationPlugin};
 use hana_protocol::custom_message;
-use hana_protocol::role;
+use hana_protocol::id::role;
+use hana_protocol::wire::Lane;
 use hana_tests::is_alone;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 #[derive(Resource, Reflect, Default)]
 struct Sky {

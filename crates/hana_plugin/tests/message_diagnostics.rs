@@ -2,18 +2,15 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bevy_app::App;
 use bevy_diagnostic::DiagnosticsStore;
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
-use hana_plugin::Counted;
-use hana_plugin::MessageDiagnosticsPlugin;
-use hana_plugin::VisualizationPlugin;
-use hana_protocol::Lane;
-use hana_protocol::role;
+use hana_plugin::{Counted, MessageDiagnosticsPlugin, VisualizationPlugin};
+use hana_protocol::id::role;
+use hana_protocol::wire::Lane;
 use hana_tests::is_alone;
 
 #[derive(Resource, Reflect, Default)]

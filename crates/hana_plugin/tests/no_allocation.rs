@@ -4,38 +4,24 @@
 // An allocator cannot be counted otherwise.
 #![allow(unsafe_code)]
 
-use std::alloc::GlobalAlloc;
-use std::alloc::Layout;
-use std::alloc::System;
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bevy_app::App;
-use bevy_app::First;
-use bevy_app::Last;
-use bevy_app::PostUpdate;
-use bevy_app::PreUpdate;
+use bevy_app::{App, First, Last, PostUpdate, PreUpdate};
 use bevy_ecs::prelude::*;
-use bevy_ecs::schedule::ScheduleLabel;
-use bevy_ecs::schedule::SingleThreadedExecutor;
+use bevy_ecs::schedule::{ScheduleLabel, SingleThreadedExecutor};
 use bevy_reflect::Reflect;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_plugin::MeshLink;
-use hana_plugin::PlayoutSettings;
-use hana_plugin::VisualizationPlugin;
-use hana_protocol::NodeId;
-use hana_protocol::ParameterName;
-use hana_protocol::PlayWay;
-use hana_protocol::Set;
-use hana_protocol::role;
-use hana_tests::eventually;
-use hana_tests::is_alone;
+use hana_engine::playout::PlayoutSettings;
+use hana_network::{Node, NodeConfig};
+use hana_plugin::{MeshLink, VisualizationPlugin};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{PlayWay, Set};
+use hana_protocol::parameter::ParameterName;
+use hana_tests::{eventually, is_alone};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };

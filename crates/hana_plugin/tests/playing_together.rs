@@ -4,28 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::float_cmp, missing_docs)]
 
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use bevy_ecs::system::RunSystemOnce;
-use hana_network::MeshWatch;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_network::Operator;
-use hana_network::PlaySession;
-use hana_plugin::AppPlugin;
-use hana_plugin::HolderChanged;
-use hana_plugin::How;
-use hana_plugin::Mesh;
-use hana_plugin::Noted;
-use hana_plugin::TakenFromYou;
-use hana_protocol::NodeId;
-use hana_protocol::Parameter;
-use hana_protocol::ParameterName;
-use hana_protocol::PlayWay;
-use hana_protocol::role;
+use hana_network::{MeshWatch, Node, NodeConfig, Operator, PlaySession};
+use hana_plugin::{AppPlugin, HolderChanged, Mesh, Noted, TakenFromYou};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{How, PlayWay};
+use hana_protocol::parameter::{Parameter, ParameterName};
 use hana_tests::Lab;
 use hana_tests::show::Show;
 

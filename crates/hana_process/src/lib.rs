@@ -27,73 +27,33 @@
 //! cleared its environment, or runs as another user. A wrapper script must therefore stay until its program
 //! ends (`exec program` is best): once the leader is gone, what it left behind is taken for an orphan.
 
-mod backoff;
 mod catalogue;
-mod catalogue_changes;
-mod copy_budget;
-mod fingerprint;
 mod launch;
-mod launch_pacer;
-mod line_splitter;
-mod log_follower;
-mod orphans;
 mod os;
-mod output_file;
-mod output_reader;
-mod policy;
-mod process;
-mod program_file;
-mod rotating_file;
-mod running_launch;
+mod output;
 mod supervisor;
 
-pub use backoff::Backoff;
-pub use backoff::Jitter;
-pub use catalogue::Catalogue;
-pub use catalogue::CatalogueEntry;
-pub use catalogue::CatalogueError;
-pub use catalogue::UnknownVisualization;
-pub use catalogue_changes::CatalogueChanges;
-pub use fingerprint::PidFingerprint;
-pub use launch::LaunchError;
-pub use launch::LaunchSpec;
-pub use launch::find_program_beside;
-pub use launch_pacer::LaunchPace;
-pub use launch_pacer::LaunchPacer;
-pub use launch_pacer::Wish;
-pub use line_splitter::Line;
-pub use line_splitter::LineSplitter;
-pub use log_follower::LogFollower;
-pub use log_follower::LogLimits;
-pub use orphans::adopt_orphans;
-pub use orphans::reap_orphans;
-pub use output_file::in_megabytes;
-pub use output_reader::OutputNews;
-pub use output_reader::OutputReader;
-pub use policy::HealthPolicy;
-pub use policy::Mesh;
-pub use policy::Policy;
-pub use policy::Preset;
-pub use policy::RestartOn;
-pub use policy::RestartPolicy;
-pub use policy::StopPolicy;
-pub use policy::WhenUnresponsive;
-pub use process::AdoptError;
-pub use process::MARK_VARIABLE;
-pub use process::OutputError;
-pub use process::Process;
-pub use process::ProcessOutput;
-pub use process::ProcessRecord;
-pub use process::new_mark;
-pub use process::sweep_marked;
-pub use program_file::ProgramFault;
-pub use rotating_file::RotatingFile;
-pub use running_launch::RunningLaunch;
-pub use running_launch::nameless_output_of;
-pub use supervisor::Action;
-pub use supervisor::Found;
-pub use supervisor::Incarnation;
-pub use supervisor::Memory;
-pub use supervisor::MissedEnd;
-pub use supervisor::ProcessEvent;
-pub use supervisor::Supervisor;
+pub use output::line_splitter::{Line, LineSplitter};
+pub use output::log_follower::{LogFollower, LogLimits};
+pub use output::output_file::in_megabytes;
+pub use output::output_reader::{OutputNews, OutputReader};
+pub use output::rotating_file::RotatingFile;
+
+pub use catalogue::catalogue::{Catalogue, CatalogueEntry, CatalogueError, UnknownVisualization};
+pub use catalogue::catalogue_changes::CatalogueChanges;
+pub use launch::launch_queue::{LaunchPace, LaunchPacer, Wish};
+pub use launch::launch_spec::{LaunchError, LaunchSpec, find_program_beside};
+pub use launch::process::{
+    AdoptError, MARK_VARIABLE, OutputError, Process, ProcessOutput, ProcessRecord, new_mark,
+    sweep_marked,
+};
+pub use launch::program_file::ProgramFault;
+pub use launch::running_launch::{RunningLaunch, nameless_output_of};
+pub use os::fingerprint::PidFingerprint;
+pub use os::orphans::{adopt_orphans, reap_orphans};
+pub use supervisor::backoff::{Backoff, Jitter};
+pub use supervisor::policy::{
+    HealthPolicy, Mesh, Policy, Preset, RestartOn, RestartPolicy, StopPolicy, WhenUnresponsive,
+};
+pub use supervisor::supervisor::snapshot::Memory;
+pub use supervisor::supervisor::{Action, Found, Incarnation, MissedEnd, ProcessEvent, Supervisor};

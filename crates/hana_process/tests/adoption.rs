@@ -3,26 +3,19 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::env;
-use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
 use std::sync::mpsc::Receiver;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
-use hana_process::AdoptError;
-use hana_process::LaunchSpec;
-use hana_process::MARK_VARIABLE;
-use hana_process::PidFingerprint;
-use hana_process::Process;
-use hana_process::ProcessRecord;
-use hana_process::RunningLaunch;
-use hana_process::nameless_output_of;
-use hana_protocol::Exit;
+use hana_process::{
+    AdoptError, LaunchSpec, MARK_VARIABLE, PidFingerprint, Process, ProcessRecord, RunningLaunch,
+    nameless_output_of,
+};
+use hana_protocol::message::Exit;
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);

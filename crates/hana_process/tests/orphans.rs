@@ -3,16 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use hana_process::LaunchSpec;
-use hana_process::Process;
-use hana_protocol::Exit;
+use hana_process::{LaunchSpec, Process};
+use hana_protocol::message::Exit;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

@@ -3,28 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
 use std::sync::mpsc::Receiver;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use hana_process::LaunchError;
-use hana_process::LaunchSpec;
-use hana_process::LogFollower;
-use hana_process::LogLimits;
-use hana_process::OutputNews;
-use hana_process::OutputReader;
-use hana_process::PidFingerprint;
-use hana_process::Process;
-use hana_process::ProcessOutput;
-use hana_protocol::Exit;
-use rustix::process::Pid;
-use rustix::process::Signal;
+use hana_process::{
+    LaunchError, LaunchSpec, LogFollower, LogLimits, OutputNews, OutputReader, PidFingerprint,
+    Process, ProcessOutput,
+};
+use hana_protocol::message::Exit;
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);

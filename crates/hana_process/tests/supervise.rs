@@ -4,23 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
-use std::sync::mpsc::Receiver;
-use std::sync::mpsc::Sender;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
 
-use hana_process::Action;
-use hana_process::Incarnation;
-use hana_process::LaunchSpec;
-use hana_process::Mesh;
-use hana_process::Policy;
-use hana_process::Preset;
-use hana_process::Process;
-use hana_process::ProcessEvent;
-use hana_process::Supervisor;
-use hana_protocol::NodeId;
-use hana_protocol::ProcessState;
-use hana_protocol::StoppedBy;
+use hana_process::{
+    Action, Incarnation, LaunchSpec, Mesh, Policy, Preset, Process, ProcessEvent, Supervisor,
+};
+use hana_protocol::id::NodeId;
+use hana_protocol::message::{ProcessState, StoppedBy};
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);

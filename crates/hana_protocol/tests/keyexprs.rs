@@ -2,61 +2,26 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
-use hana_protocol::Answer;
-use hana_protocol::AppSession;
-use hana_protocol::Blackout;
-use hana_protocol::ClockReading;
-use hana_protocol::Command;
-use hana_protocol::Control;
-use hana_protocol::Encoding;
-use hana_protocol::Event;
-use hana_protocol::Health;
-use hana_protocol::Hold;
-use hana_protocol::Holders;
-use hana_protocol::HostTimeline;
-use hana_protocol::Ignore;
-use hana_protocol::KeyKind;
-use hana_protocol::Kill;
-use hana_protocol::Lane;
-use hana_protocol::LogLine;
-use hana_protocol::Look;
-use hana_protocol::Lost;
-use hana_protocol::Message;
-use hana_protocol::Modulation;
-use hana_protocol::ModulationFrame;
-use hana_protocol::ModulationSource;
-use hana_protocol::NodeInfo;
-use hana_protocol::Pause;
-use hana_protocol::Ping;
-use hana_protocol::Play;
-use hana_protocol::ProcessStatus;
-use hana_protocol::Release;
-use hana_protocol::Reload;
-use hana_protocol::Resend;
-use hana_protocol::Resent;
-use hana_protocol::Restart;
-use hana_protocol::Resume;
-use hana_protocol::Sent;
-use hana_protocol::Set;
-use hana_protocol::Shutdown;
-use hana_protocol::Start;
-use hana_protocol::Stop;
-use hana_protocol::Take;
-use hana_protocol::Tempo;
-use hana_protocol::TopicHistory;
-use hana_protocol::codec;
+use hana_protocol::contract::routes::SentBy;
+use hana_protocol::contract::{KeyKind, TopicHistory};
 use hana_protocol::custom_message;
-use hana_protocol::role;
-use hana_protocol::role::NodeRole;
-use hana_protocol::role::Role;
-use hana_protocol::route::SentBy;
+use hana_protocol::id::role;
+use hana_protocol::id::role::{NodeRole, Role};
+use hana_protocol::message::{
+    Answer, AppSession, Blackout, Command, Control, Event, Health, Hold, Holders, HostTimeline,
+    Ignore, Kill, LogLine, Look, Lost, Modulation, ModulationFrame, NodeInfo, Pause, Ping, Play,
+    ProcessStatus, Release, Reload, Resend, Resent, Restart, Resume, Sent, Set, Shutdown, Start,
+    Stop, Take, Tempo,
+};
+use hana_protocol::parameter::ModulationSource;
+use hana_protocol::wire::codec::Encoding;
+use hana_protocol::wire::{Lane, Message, codec};
+use hana_time::ClockReading;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 const PAGE: &str = include_str!("../../../keyexprs.md");

@@ -35,8 +35,7 @@ use std::fmt::Display;
 use std::ops::Range;
 use std::str::FromStr;
 
-use proptest::test_runner::Config;
-use proptest::test_runner::RngSeed;
+use proptest::test_runner::{Config, RngSeed};
 
 /// The variable with the seed.
 const SEED: &str = "HANA_SEED";

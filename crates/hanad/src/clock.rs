@@ -1,9 +1,7 @@
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hana_network::unix_ms;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One pair of moments, to tell the wall-clock time of others, always the same for the same moment, until the wall clock is set.
 #[derive(Debug, Clone)]

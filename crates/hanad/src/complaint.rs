@@ -1,5 +1,4 @@
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A trouble that lasts is said when it begins and when it changes, not each time it is met. One that comes and goes,
 /// such as a disk that is full every other second, is one that lasts.

@@ -1,13 +1,8 @@
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use hana_network::NetworkSettings;
-use hana_network::Origin;
-use hana_network::SettingsError;
-use hana_network::SettingsFile;
-use hana_process::Catalogue;
-use hana_process::CatalogueError;
-use hana_protocol::Timeline;
+use hana_network::{NetworkSettings, Origin, SettingsError, SettingsFile};
+use hana_process::{Catalogue, CatalogueError};
+use hana_time::Timeline;
 use thiserror::Error;
 
 /// What the daemon is told: how to find others, what it may launch, and the tempo to begin with.

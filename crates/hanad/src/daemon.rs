@@ -1,72 +1,39 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
-use std::sync::mpsc::RecvTimeoutError;
-use std::sync::mpsc::SyncSender;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
 
-use hana_network::CommandError;
-use hana_network::INSTANCE_AFTER;
-use hana_network::LastLook;
-use hana_network::Node;
-use hana_network::Origin;
-use hana_network::Pending;
-use hana_network::PlayedThreads;
-use hana_network::PresenceWatch;
-use hana_network::Received;
-use hana_network::Request;
-use hana_network::Rival;
-use hana_network::SavedState;
-use hana_network::Subscription;
-use hana_network::local_us;
-use hana_process::Action;
-use hana_process::Catalogue;
-use hana_process::CatalogueEntry;
-use hana_process::Incarnation;
-use hana_process::LaunchPacer;
-use hana_process::Policy;
-use hana_process::Process;
-use hana_process::ProcessEvent;
-use hana_process::ProcessOutput;
-use hana_protocol::Accepted;
-use hana_protocol::ChangeSchedule;
-use hana_protocol::Control;
-use hana_protocol::Event;
-use hana_protocol::EventKind;
-use hana_protocol::HealthWatch;
-use hana_protocol::HostTimeline;
-use hana_protocol::Key;
-use hana_protocol::NodeId;
-use hana_protocol::ProcessState;
-use hana_protocol::Scheduled;
-use hana_protocol::Shutdown;
-use hana_protocol::Sighting;
-use hana_protocol::Start;
-use hana_protocol::Topics;
-use hana_protocol::Verdict;
-use hana_protocol::in_full;
-use hana_protocol::role;
+use hana_engine::roster::{HealthWatch, Sighting, Verdict};
+use hana_network::{
+    CommandError, INSTANCE_AFTER, LastLook, Node, Origin, Pending, PlayedThreads, PresenceWatch,
+    Received, Request, Rival, SavedState, Subscription, local_us,
+};
+use hana_process::{
+    Action, Catalogue, CatalogueEntry, Incarnation, LaunchPacer, Policy, Process, ProcessEvent,
+    ProcessOutput,
+};
+use hana_protocol::contract::{Key, Topics};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{
+    Accepted, Control, Event, EventKind, HostTimeline, ProcessState, Shutdown, Start,
+};
+use hana_protocol::wire::in_full;
+use hana_time::{ChangeSchedule, Scheduled};
 
 use crate::complaint::Complaint;
 use crate::config::DaemonConfig;
 use crate::daemon::reloading::entry_of;
-use crate::keeper::Keeper;
-use crate::keeper::Run;
+use crate::keeper::{Keeper, Run};
 use crate::link_process::LinkEvent;
-use crate::look_keeper;
 use crate::neighbours::Neighbours;
 use crate::output::LineBudget;
-use crate::reloader::ReloadCause;
-use crate::reloader::Reloaded;
-use crate::reloader::Reloader;
-use crate::service_manager;
+use crate::reloader::{ReloadCause, Reloaded, Reloader};
 use crate::state_dir::StateDir;
 use crate::state_files::PATIENCE;
 use crate::timekeeper::Timekeeper;
-use crate::watchdog;
 use crate::watchdog::Watchdog;
+use crate::{look_keeper, service_manager, watchdog};
 
 mod adoption;
 mod reloading;

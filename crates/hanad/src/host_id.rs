@@ -1,28 +1,15 @@
 //! Which host this daemon is, for as long as it lives, and that it is the only one of it here.
 
-use std::fs;
-use std::fs::File;
-use std::fs::OpenOptions;
-use std::fs::TryLockError;
-use std::io;
-use std::io::Read;
-use std::io::Seek;
-use std::io::Write;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
 use std::mem::ManuallyDrop;
-use std::path::Path;
-use std::path::PathBuf;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
-use anyhow::Context;
-use anyhow::bail;
-use hana_network::HostMemory;
-use hana_network::HostUse;
-use hana_network::hostname_id;
-use hana_network::machine_id;
-use hana_network::named_host;
-use hana_protocol::NodeId;
+use anyhow::{Context, bail};
+use hana_network::{HostMemory, HostUse, hostname_id, machine_id, named_host};
+use hana_protocol::id::NodeId;
 
 use crate::state_dir;
 

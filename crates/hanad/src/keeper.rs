@@ -1,44 +1,21 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use hana_network::Answering;
-use hana_network::Change;
-use hana_network::HealthFeed;
-use hana_network::Node;
-use hana_network::PresenceWatch;
-use hana_network::Request;
-use hana_network::StatePublisher;
-use hana_network::unix_ms;
-use hana_process::Incarnation;
-use hana_process::Memory;
-use hana_process::Mesh;
-use hana_process::Policy;
-use hana_process::Process;
-use hana_process::ProcessRecord;
-use hana_process::Supervisor;
-use hana_protocol::Control;
-use hana_protocol::HealthWatch;
-use hana_protocol::LogLine;
-use hana_protocol::NodeId;
-use hana_protocol::ProcessState;
-use hana_protocol::ProcessStatus;
-use hana_protocol::Started;
-use hana_protocol::StopReport;
-use hana_protocol::Topic;
-use hana_protocol::role;
+use hana_engine::roster::HealthWatch;
+use hana_network::{
+    Answering, Change, HealthFeed, Node, PresenceWatch, Request, StatePublisher, unix_ms,
+};
+use hana_process::{Incarnation, Memory, Mesh, Policy, Process, ProcessRecord, Supervisor};
+use hana_protocol::contract::Topic;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{Control, LogLine, ProcessState, ProcessStatus, Started, StopReport};
 
 use crate::clock::Clock;
 use crate::look_keeper::LookKeeper;
-use crate::output::LineBudget;
-use crate::output::LogFeed;
-use crate::output::Output;
-use crate::run_record::RunRecord;
-use crate::run_record::RunRecords;
+use crate::output::{LineBudget, LogFeed, Output};
+use crate::run_record::{RunRecord, RunRecords};
 use crate::state_dir::StateDir;
 
 /// What the daemon has of one visualization: what decides about it, the process, its health and output,

@@ -1,6 +1,6 @@
 //! What of the output of a program that crashed says why.
 
-use hana_protocol::one_line;
+use hana_time::one_line;
 
 /// Characters of it that stand in a reason; the log has the rest.
 const LONGEST: usize = 300;

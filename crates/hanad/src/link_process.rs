@@ -1,37 +1,13 @@
-use std::env;
-use std::io;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Child;
-use std::process::ChildStderr;
-use std::process::ChildStdin;
-use std::process::ChildStdout;
-use std::process::Command;
-use std::process::ExitStatus;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::sync::mpsc;
-use std::sync::mpsc::Receiver;
-use std::sync::mpsc::RecvTimeoutError;
-use std::sync::mpsc::SyncSender;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+use std::{env, io, thread};
 
-use hana_process::Backoff;
-use hana_process::Jitter;
-use hana_process::LaunchError;
-use hana_process::ProgramFault;
-use hana_protocol::LinkOrder;
-use hana_protocol::LinkReport;
-use hana_protocol::one_line;
+use hana_process::{Backoff, Jitter, LaunchError, ProgramFault};
+use hana_time::{LinkOrder, LinkReport, one_line};
 
 use crate::complaint::Complaint;
 

@@ -1,25 +1,14 @@
-use std::fs;
-use std::io;
 use std::io::ErrorKind;
-use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fs, io};
 
-use hana_network::LastLook;
-use hana_network::Node;
-use hana_network::Pending;
-use hana_network::Received;
-use hana_network::Subscription;
-use hana_protocol::Look;
-use hana_protocol::NodeId;
-use hana_protocol::Topic;
-use hana_protocol::role;
+use hana_network::{LastLook, Node, Pending, Received, Subscription};
+use hana_protocol::contract::Topic;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::Look;
 
-use crate::state_files::PATIENCE;
-use crate::state_files::Purpose;
-use crate::state_files::StateFiles;
-use crate::state_files::in_time;
+use crate::state_files::{PATIENCE, Purpose, StateFiles, in_time};
 
 /// Keeps the last look of one visualization on disk, to give it back to the next run.
 pub(crate) struct LookKeeper {

@@ -35,35 +35,24 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use hana_network::JoinError;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_network::Unmet;
-use hana_network::UnmetLayer;
-use hana_output::DroppingWriter;
-use hana_output::Stream;
-use hana_protocol::NodeId;
-use hana_protocol::in_full;
-use hana_protocol::role;
+use hana_network::{JoinError, Node, NodeConfig, Unmet, UnmetLayer};
+use hana_output::{DroppingWriter, Stream};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::wire::in_full;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::DaemonConfig;
-use crate::daemon::Daemon;
-use crate::daemon::DaemonEvent;
-use crate::daemon::Ending;
-use crate::daemon::Leave;
+use crate::daemon::{Daemon, DaemonEvent, Ending, Leave};
 use crate::host_id::HostId;
 use crate::link_process::LinkProcess;
-use crate::log::Audience;
-use crate::log::Log;
+use crate::log::{Audience, Log};
 use crate::own_program::OwnProgram;
 use crate::reloader::Reloader;
 use crate::state_dir::StateDir;
 use crate::timekeeper::Timekeeper;
-use crate::watchdog::Limit;
-use crate::watchdog::Watchdog;
+use crate::watchdog::{Limit, Watchdog};
 
 /// The daemon of this machine: finds the others, launches and watches visualizations.
 #[derive(Parser)]

@@ -1,21 +1,10 @@
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_network::Node;
-use hana_network::PresenceWatch;
-use hana_network::StatePublisher;
-use hana_network::WallClockSteps;
-use hana_network::unix_ms;
-use hana_protocol::Event;
-use hana_protocol::EventKind;
-use hana_protocol::LossCause;
-use hana_protocol::Lost;
-use hana_protocol::NodeId;
-use hana_protocol::Roster;
-use hana_protocol::RosterNews;
-use hana_protocol::Sighting;
-use hana_protocol::Topic;
-use hana_protocol::role;
+use hana_engine::roster::{Roster, RosterNews, Sighting};
+use hana_network::{Node, PresenceWatch, StatePublisher, WallClockSteps, unix_ms};
+use hana_protocol::contract::Topic;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{Event, EventKind, LossCause, Lost};
 
 /// What the daemon knows of the other hosts: whose id is taken, and who is lost. It tells those who come
 /// later, and, as one of all daemons, what happens to hosts.

@@ -1,25 +1,15 @@
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use hana_network::Publisher;
-use hana_process::Line;
-use hana_process::LogFollower;
-use hana_process::OutputNews;
-use hana_process::OutputReader;
-use hana_process::in_megabytes;
-use hana_protocol::LogLine;
-use hana_protocol::NodeId;
-use hana_protocol::Stream;
+use hana_process::{Line, LogFollower, OutputNews, OutputReader, in_megabytes};
+use hana_protocol::id::NodeId;
+use hana_protocol::message::{LogLine, Stream};
 
 use crate::complaint::Complaint;
-use crate::last_words::error_words;
-use crate::last_words::last_words;
+use crate::last_words::{error_words, last_words};
 use crate::state_files::PATIENCE;
 
 /// The output of one run of a visualization: read on a thread of its own, kept for readers that come later, and published.

@@ -1,16 +1,11 @@
 //! The program of this daemon as a person updates it: what lies at its path now, not what was started.
 
-use std::env;
 use std::ffi::OsString;
 use std::io::Read;
-use std::path::MAIN_SEPARATOR;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, thread};
 
 use hana_process::ProgramFault;
 

@@ -1,22 +1,17 @@
 //! Reads catalogue and settings again, on a thread of its own: the disk that they lie on may hang.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
-use std::sync::mpsc::Receiver;
-use std::sync::mpsc::RecvTimeoutError;
-use std::sync::mpsc::Sender;
-use std::sync::mpsc::SyncSender;
-use std::thread;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::Duration;
+use std::{io, thread};
 
 use hana_network::Request;
-use hana_protocol::in_full;
+use hana_protocol::wire::in_full;
 
 use crate::config::DaemonConfig;
 use crate::daemon::DaemonEvent;
-use crate::file_watch::FileWatch;
-use crate::file_watch::look_at;
+use crate::file_watch::{FileWatch, look_at};
 
 /// Why the files are read again.
 pub(crate) enum ReloadCause {

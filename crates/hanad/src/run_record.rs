@@ -1,18 +1,13 @@
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use hana_process::Memory;
-use hana_process::ProcessRecord;
-use hana_protocol::NodeId;
-use serde::Deserialize;
-use serde::Serialize;
+use hana_process::{Memory, ProcessRecord};
+use hana_protocol::id::NodeId;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Boot;
-use crate::state_files::PATIENCE;
-use crate::state_files::Purpose;
-use crate::state_files::StateFiles;
+use crate::state_files::{PATIENCE, Purpose, StateFiles};
 
 /// What is written down of a visualization, so that a daemon that comes after this one can go on with it: which
 /// process it is, and what its supervisor had in mind. Whatever can be missed without taking another process for

@@ -8,20 +8,13 @@
 //! | SIGHUP, also when the terminal is closed | read catalogue and settings again |
 //! | SIGUSR1 | nothing |
 
-use std::io;
 use std::sync::mpsc::SyncSender;
-use std::thread;
+use std::{io, thread};
 
-use signal_hook::consts::SIGHUP;
-use signal_hook::consts::SIGINT;
-use signal_hook::consts::SIGQUIT;
-use signal_hook::consts::SIGTERM;
-use signal_hook::consts::SIGUSR1;
-use signal_hook::consts::SIGUSR2;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use crate::daemon::DaemonEvent;
-use crate::daemon::Leave;
+use crate::daemon::{DaemonEvent, Leave};
 use crate::own_program::OwnProgram;
 
 /// Signals that came since the registration and before anybody looks at them wait.

@@ -1,18 +1,13 @@
-use std::env;
-use std::fs;
 use std::fs::File;
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
 
 use etcetera::BaseStrategy;
-use hana_protocol::NodeId;
+use hana_protocol::id::NodeId;
 use thiserror::Error;
 
 use crate::run_record::RunRecords;
-use crate::state_files::Purpose;
-use crate::state_files::StateFiles;
-use crate::state_files::in_time;
+use crate::state_files::{Purpose, StateFiles, in_time};
 
 /// Where the daemon of one host keeps what shall outlive it: `HANA_STATE` or the user's state directory,
 /// then the host's id, so that several daemons on one machine never meet.

@@ -1,41 +1,21 @@
-use std::fs;
-use std::io;
 use std::io::ErrorKind;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
-use hana_network::Answering;
-use hana_network::ClockWatch;
-use hana_network::CommandError;
-use hana_network::Node;
-use hana_network::Pending;
-use hana_network::Request;
-use hana_network::StatePublisher;
-use hana_network::local_us;
-use hana_network::unix_ms;
-use hana_protocol::Accepted;
-use hana_protocol::Control;
-use hana_protocol::Ensemble;
-use hana_protocol::EnsembleAction;
-use hana_protocol::HostTimeline;
-use hana_protocol::LinkOrder;
-use hana_protocol::NodeId;
-use hana_protocol::Order;
-use hana_protocol::Ordered;
-use hana_protocol::Pause;
-use hana_protocol::Play;
-use hana_protocol::Tempo;
-use hana_protocol::Timeline;
-use hana_protocol::Topic;
-use hana_protocol::in_full;
-use hana_protocol::role;
-use serde::Deserialize;
-use serde::Serialize;
+use hana_engine::sync::{Ensemble, EnsembleAction, Order, Ordered};
+use hana_network::{
+    Answering, ClockWatch, CommandError, Node, Pending, Request, StatePublisher, local_us, unix_ms,
+};
+use hana_protocol::contract::Topic;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{Accepted, Control, HostTimeline, Pause, Play, Tempo};
+use hana_protocol::wire::in_full;
+use hana_time::{LinkOrder, Timeline};
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Boot;
-use crate::state_files::Purpose;
-use crate::state_files::StateFiles;
+use crate::state_files::{Purpose, StateFiles};
 
 /// Keeps the timeline of this host: does what [`Ensemble`] says, with the mesh, the clock and the disk.
 pub(crate) struct Timekeeper {
@@ -271,7 +251,7 @@ impl Memory {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use hana_protocol::TimelineSource;
+    use hana_protocol::message::TimelineSource;
 
     use super::*;
 

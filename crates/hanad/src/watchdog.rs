@@ -1,11 +1,7 @@
-use std::io;
-use std::process;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
+use std::{io, process, thread};
 
 use crate::service_manager;
 

@@ -1,31 +1,21 @@
 use std::collections::BTreeMap;
-use std::io;
 use std::io::Write;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use anyhow::Context;
 use clap::Args;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_network::PlaySession;
-use hana_protocol::FrameSettings;
-use hana_protocol::ModulationFrame;
-use hana_protocol::NodeId;
-use hana_protocol::ParameterName;
-use hana_protocol::SessionStatus;
-use hana_protocol::role;
-use hana_protocol::role::NodeRole;
-use hana_protocol::route::Route;
+use hana_engine::playout::FrameSettings;
+use hana_network::{Node, NodeConfig, PlaySession};
+use hana_protocol::contract::routes::Route;
+use hana_protocol::id::role::NodeRole;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{ModulationFrame, SessionStatus};
+use hana_protocol::parameter::ParameterName;
 use serde::Serialize;
 
-use crate::JOIN;
-use crate::LEAVE;
-use crate::TELL;
-use crate::ramp;
+use crate::{JOIN, LEAVE, TELL, ramp};
 
 #[derive(Args)]
 pub(crate) struct HandsOn {

@@ -1,8 +1,6 @@
 //! A value that says when it was set: it climbs from -1 to 1 in a minute, and begins again each minute.
 
-use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PERIOD: f64 = 60.0;
 

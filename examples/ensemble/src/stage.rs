@@ -1,28 +1,19 @@
 use std::collections::BTreeMap;
-use std::io;
 use std::io::Write;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use anyhow::Context;
 use clap::Args;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_protocol::Lane;
-use hana_protocol::LaneTraffic;
-use hana_protocol::NodeId;
-use hana_protocol::Parameter;
-use hana_protocol::ParameterName;
-use hana_protocol::role;
+use hana_network::{Node, NodeConfig};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::LaneTraffic;
+use hana_protocol::parameter::{Parameter, ParameterName};
+use hana_protocol::wire::Lane;
 use serde::Serialize;
 
-use crate::JOIN;
-use crate::LEAVE;
-use crate::TELL;
-use crate::ramp;
+use crate::{JOIN, LEAVE, TELL, ramp};
 
 #[derive(Args)]
 pub(crate) struct Stage {

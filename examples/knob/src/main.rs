@@ -3,10 +3,8 @@
 //! Up and down choose a visualization, left and right turn its first parameter, S stops it.
 
 use bevy::prelude::*;
-use hana_plugin::AppPlugin;
-use hana_plugin::Mesh as HanaMesh;
-use hana_plugin::MeshNode;
-use hana_protocol::role::Role;
+use hana_plugin::{AppPlugin, Mesh as HanaMesh, MeshNode};
+use hana_protocol::id::role::Role;
 
 /// How fast the knob turns, in ranges a second.
 const TURN: f32 = 0.5;

@@ -5,42 +5,22 @@
 //! meanwhile.
 
 use std::io::Write;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bevy::log::DEFAULT_FILTER;
-use bevy::log::LogPlugin;
+use bevy::log::{DEFAULT_FILTER, LogPlugin};
 use bevy::prelude::*;
-use bevy::window::PresentMode;
-use bevy::window::WindowResolution;
-use hana_plugin::Connected;
-use hana_plugin::DaemonLost;
-use hana_plugin::DecodeFailed;
-use hana_plugin::Description;
-use hana_plugin::Disconnected;
-use hana_plugin::FromMesh;
-use hana_plugin::IdTaken;
-use hana_plugin::JoinFailed;
-use hana_plugin::MeshLink;
-use hana_plugin::MessageDropped;
-use hana_plugin::MessageRefused;
-use hana_plugin::NodeConnectivity;
-use hana_plugin::ParameterRange;
-use hana_plugin::PeerIncompatible;
-use hana_plugin::QueueFull;
-use hana_plugin::TopicWriter;
-use hana_plugin::VisualizationPlugin;
-use hana_plugin::has_daemon;
-use hana_plugin::just_connected;
-use hana_plugin::just_disconnected;
-use hana_protocol::Lane;
+use bevy::window::{PresentMode, WindowResolution};
+use hana_plugin::{
+    Connected, DaemonLost, DecodeFailed, Description, Disconnected, FromMesh, IdTaken, JoinFailed,
+    MeshLink, MessageDropped, MessageRefused, NodeConnectivity, ParameterRange, PeerIncompatible,
+    QueueFull, TopicWriter, VisualizationPlugin, has_daemon, just_connected, just_disconnected,
+};
 use hana_protocol::custom_message;
-use hana_protocol::role;
+use hana_protocol::id::role;
+use hana_protocol::wire::Lane;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::Serialize;
-use serde_json::Value;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// What can be played: one of each kind of parameter.
 #[derive(Resource, Reflect)]

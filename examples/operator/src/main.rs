@@ -10,34 +10,22 @@
 //! desk play ripples zoom 0.5          foh priority 5
 //! ```
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::io::BufRead;
-use std::io::Write;
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufRead, Write};
 use std::sync::mpsc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context;
-use anyhow::bail;
-use hana_network::MeshWatch;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_network::Operator;
-use hana_network::Publisher;
-use hana_network::unix_ms;
-use hana_protocol::Held;
-use hana_protocol::Modulation;
-use hana_protocol::NodeId;
-use hana_protocol::ParameterName;
-use hana_protocol::Priority;
-use hana_protocol::Topic;
-use hana_protocol::WishNews;
-use hana_protocol::role;
-use hana_protocol::role::Role;
-use serde_json::Value;
-use serde_json::json;
+use anyhow::{Context, bail};
+use hana_engine::ownership::WishNews;
+use hana_network::{MeshWatch, Node, NodeConfig, Operator, Publisher, unix_ms};
+use hana_protocol::contract::Topic;
+use hana_protocol::id::role::Role;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{Held, Modulation, Priority};
+use hana_protocol::parameter::ParameterName;
+use serde_json::{Value, json};
 
 /// How long joining may take.
 const JOIN: Duration = Duration::from_secs(30);

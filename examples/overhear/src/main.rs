@@ -4,24 +4,14 @@
 //!     overhear NODE TOPIC JSON          sends a message too, once the node is there
 
 use std::fmt::Arguments;
-use std::io::IsTerminal;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bevy_app::App;
-use bevy_app::ScheduleRunnerPlugin;
-use bevy_app::TaskPoolPlugin;
-use bevy_app::TerminalCtrlCHandlerPlugin;
-use bevy_app::Update;
+use bevy_app::{App, ScheduleRunnerPlugin, TaskPoolPlugin, TerminalCtrlCHandlerPlugin, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::AnyFromMesh;
-use hana_plugin::AppPlugin;
-use hana_plugin::Mesh;
-use hana_plugin::MeshNode;
-use hana_plugin::MessageAnswered;
-use hana_protocol::NodeId;
-use hana_protocol::TopicName;
+use hana_plugin::{AnyFromMesh, AppPlugin, Mesh, MeshNode, MessageAnswered};
+use hana_protocol::id::{NodeId, TopicName};
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 

@@ -4,23 +4,17 @@
 //! when it is told to, ends when it is told to, and says goodbye. What it draws is in [`Wave`], which knows
 //! nothing of that.
 
-use std::io;
-use std::io::IsTerminal;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use std::{io, thread};
 
 use anyhow::Context;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_protocol::NodeId;
-use hana_protocol::Override;
-use hana_protocol::Parameter;
-use hana_protocol::ParameterName;
-use hana_protocol::role;
+use hana_network::{Node, NodeConfig};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::Override;
+use hana_protocol::parameter::{Parameter, ParameterName};
 
 /// From one frame to the next.
 const FRAME: Duration = Duration::from_millis(50);

@@ -2,29 +2,17 @@
 //! machines that have no screen.
 
 use std::fmt::Arguments;
-use std::io::IsTerminal;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use bevy_app::App;
-use bevy_app::AppExit;
-use bevy_app::ScheduleRunnerPlugin;
-use bevy_app::TaskPoolPlugin;
-use bevy_app::TerminalCtrlCHandlerPlugin;
-use bevy_app::Update;
+use bevy_app::{
+    App, AppExit, ScheduleRunnerPlugin, TaskPoolPlugin, TerminalCtrlCHandlerPlugin, Update,
+};
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
-use bevy_time::Time;
-use bevy_time::TimePlugin;
-use hana_plugin::Connected;
-use hana_plugin::Description;
-use hana_plugin::InForce;
-use hana_plugin::Saved;
-use hana_plugin::Timeline;
-use hana_plugin::VisualizationPlugin;
-use hana_plugin::on_bar;
-use serde::Deserialize;
-use serde::Serialize;
+use bevy_time::{Time, TimePlugin};
+use hana_plugin::{Connected, Description, InForce, Saved, Timeline, VisualizationPlugin, on_bar};
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
 /// The same parameters as `ripples`.

@@ -4,16 +4,12 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use bevy_app::App;
-use bevy_app::ScheduleRunnerPlugin;
-use bevy_app::TaskPoolPlugin;
-use bevy_app::TerminalCtrlCHandlerPlugin;
+use bevy_app::{App, ScheduleRunnerPlugin, TaskPoolPlugin, TerminalCtrlCHandlerPlugin};
 use bevy_reflect::Reflect;
-use hana_protocol::Lane;
 use hana_protocol::custom_message;
+use hana_protocol::wire::Lane;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
 /// A spark flew off. Published, for whoever hears it.

@@ -5,25 +5,19 @@
 //! its network goes on), `slow` (two frames a second). `STUMBLE_START` fails earlier: `never` never gets as far as
 //! the mesh, `crash` ends with code 1 at once.
 
-use std::env;
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread;
 use std::time::Duration;
+use std::{env, fs, thread};
 
-use bevy_app::App;
-use bevy_app::AppExit;
-use bevy_app::ScheduleRunnerPlugin;
-use bevy_app::TaskPoolPlugin;
-use bevy_app::TerminalCtrlCHandlerPlugin;
-use bevy_app::Update;
+use bevy_app::{
+    App, AppExit, ScheduleRunnerPlugin, TaskPoolPlugin, TerminalCtrlCHandlerPlugin, Update,
+};
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
-use hana_plugin::MeshLink;
-use hana_plugin::VisualizationPlugin;
-use hana_plugin::WhenAppVanishes;
-use hana_protocol::role;
+use hana_network::WhenAppVanishes;
+use hana_plugin::{MeshLink, VisualizationPlugin};
+use hana_protocol::id::role;
 use tracing_subscriber::EnvFilter;
 
 /// What can be played.

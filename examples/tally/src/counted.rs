@@ -1,11 +1,9 @@
 //! The same message on each lane.
 
-use hana_protocol::CustomMessage;
-use hana_protocol::Lane;
 use hana_protocol::custom_message;
+use hana_protocol::wire::{CustomMessage, Lane};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A message that is one of many.
 pub(crate) trait Counted: CustomMessage {

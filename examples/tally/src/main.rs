@@ -8,38 +8,19 @@
 
 mod counted;
 
-use std::io;
-use std::io::BufWriter;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{io, thread};
 
 use anyhow::Context;
-use clap::Parser;
-use clap::Subcommand;
-use counted::AsLuckWill;
-use counted::AsTheyCome;
-use counted::Counted;
-use counted::InOrder;
-use counted::Newest;
-use hana_network::Courier;
-use hana_network::Heard;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_network::Pending;
-use hana_network::SendError;
-use hana_network::unix_ms;
-use hana_protocol::Accepted;
-use hana_protocol::Flow;
-use hana_protocol::Lane;
-use hana_protocol::NodeId;
-use hana_protocol::role;
+use clap::{Parser, Subcommand};
+use counted::{AsLuckWill, AsTheyCome, Counted, InOrder, Newest};
+use hana_network::{Courier, Heard, Node, NodeConfig, Pending, SendError, unix_ms};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{Accepted, Flow};
+use hana_protocol::wire::Lane;
 
 /// Counts messages on every lane.
 #[derive(Parser)]
@@ -252,7 +233,7 @@ struct OnLane<'a, M> {
     unanswered: Vec<(u64, Pending<Result<Accepted, SendError>>)>,
 }
 
-impl<'a, M: Counted + hana_protocol::route::SentBy<role::App>> OnLane<'a, M> {
+impl<'a, M: Counted + hana_protocol::contract::routes::SentBy<role::App>> OnLane<'a, M> {
     fn of(node: &Node<role::App>, sending: &'a Sending) -> Self {
         let is_sent = sending.lane.as_ref().is_none_or(|lane| lane == M::LANE.as_str());
         Self { courier: is_sent.then(|| node.courier()), sending, unanswered: vec![] }

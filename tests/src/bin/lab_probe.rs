@@ -4,13 +4,9 @@
 // Part of the tests; see `lib.rs`.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-use std::env;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
-use std::net::UdpSocket;
-use std::thread;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
+use std::{env, thread};
 
 /// Nothing here may outlive a test that forgot it.
 const LIFE: Duration = Duration::from_mins(1);

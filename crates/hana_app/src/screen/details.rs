@@ -2,29 +2,21 @@ use std::collections::BTreeMap;
 
 use bevy::prelude::*;
 use bevy::ui::RelativeCursorPosition;
+use hana_console::Remedy;
+use hana_engine::roster::NodeView;
 use hana_network::unix_ms;
 use hana_plugin::MeshNode;
-use hana_protocol::ColourPart;
-use hana_protocol::How;
-use hana_protocol::NodeId;
-use hana_protocol::NodeView;
-use hana_protocol::Parameter;
-use hana_protocol::ParameterKind;
-use hana_protocol::Remedy;
-use hana_protocol::Sharing;
-use hana_protocol::parameter_words::hex_of_rgb;
-use hana_protocol::parameter_words::word_of_value;
-use hana_protocol::role::Role;
+use hana_protocol::id::NodeId;
+use hana_protocol::id::role::Role;
+use hana_protocol::message::{How, Sharing};
+use hana_protocol::parameter::format::{hex_of_rgb, word_of_value};
+use hana_protocol::parameter::{ColourPart, Parameter, ParameterKind};
 
-use super::Part;
-use super::show;
-use super::since;
+use super::{Part, show, since};
 use crate::desk::Desk;
 use crate::logs::Logs;
-use crate::mouse::Offers;
-use crate::mouse::Takes;
-use crate::sliders::Slider;
-use crate::sliders::along;
+use crate::mouse::{Offers, Takes};
+use crate::sliders::{Slider, along};
 use crate::theme;
 
 /// Everything about the one that is selected.

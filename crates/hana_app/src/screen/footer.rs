@@ -1,9 +1,7 @@
 use bevy::prelude::*;
 
-use super::Part;
-use super::show;
-use crate::desk::Desk;
-use crate::desk::Key;
+use super::{Part, show};
+use crate::desk::{Desk, Key};
 use crate::mouse::Answers;
 use crate::operators::Operators;
 use crate::theme;

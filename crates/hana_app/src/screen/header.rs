@@ -1,13 +1,10 @@
 use bevy::prelude::*;
 use hana_network::local_us;
-use hana_plugin::Connectivity;
-use hana_plugin::MeshLink;
-use hana_plugin::NodeConnectivity;
-use hana_protocol::HostTimeline;
-use hana_protocol::role;
+use hana_plugin::{Connectivity, MeshLink, NodeConnectivity};
+use hana_protocol::id::role;
+use hana_protocol::message::HostTimeline;
 
-use super::Part;
-use super::show;
+use super::{Part, show};
 use crate::desk::Desk;
 use crate::theme;
 

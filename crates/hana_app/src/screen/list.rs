@@ -1,13 +1,11 @@
 use bevy::prelude::*;
+use hana_console::OverviewRow;
+use hana_engine::roster::NodeView;
 use hana_network::unix_ms;
-use hana_protocol::NodeId;
-use hana_protocol::NodeView;
-use hana_protocol::OverviewRow;
-use hana_protocol::role::Role;
+use hana_protocol::id::NodeId;
+use hana_protocol::id::role::Role;
 
-use super::Part;
-use super::show;
-use super::since;
+use super::{Part, show, since};
 use crate::desk::Desk;
 use crate::mouse::Selects;
 use crate::theme;

@@ -1,10 +1,9 @@
 use bevy::prelude::*;
-use hana_protocol::NodeView;
-use hana_protocol::Remedy;
+use hana_console::Remedy;
+use hana_engine::roster::NodeView;
 
-use super::Part;
 use super::details::button;
-use super::show;
+use super::{Part, show};
 use crate::desk::Desk;
 use crate::logs::Logs;
 use crate::theme;

@@ -1,23 +1,16 @@
 use std::io::ErrorKind;
-use std::net::SocketAddr;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use hana_network::Node;
-use hana_network::NodeConfig;
-use hana_protocol::NodeId;
-use hana_protocol::role;
-use signal_hook::consts::SIGINT;
-use signal_hook::consts::SIGTERM;
+use hana_network::{Node, NodeConfig};
+use hana_protocol::id::{NodeId, role};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::kernel_drops::KernelDrops;
-use super::osc_input::Batch;
-use super::osc_input::OscInput;
+use super::osc_input::{Batch, OscInput};
 use super::osc_player::OscPlayer;
 use crate::arguments::OscArguments;
 use crate::output;

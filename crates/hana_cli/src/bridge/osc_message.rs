@@ -1,8 +1,7 @@
-use hana_protocol::NodeId;
-use hana_protocol::ParameterName;
-use hana_protocol::one_line;
-use rosc::OscPacket;
-use rosc::OscType;
+use hana_protocol::id::NodeId;
+use hana_protocol::parameter::ParameterName;
+use hana_time::one_line;
+use rosc::{OscPacket, OscType};
 use thiserror::Error;
 
 /// One value for one parameter, as OSC has it: `/hana/<visualization>/<parameter> value`.
@@ -152,9 +151,7 @@ fn value_of(address: &str, arguments: &[OscType]) -> Result<OscValue, OscError> 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use rosc::OscBundle;
-    use rosc::OscMessage;
-    use rosc::OscTime;
+    use rosc::{OscBundle, OscMessage, OscTime};
 
     use super::*;
 

@@ -1,27 +1,19 @@
-use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::time::Duration;
-use std::time::Instant;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
-use hana_network::MeshWatch;
-use hana_network::Node;
-use hana_network::Operator;
-use hana_network::PlaySession;
-use hana_protocol::NodeId;
-use hana_protocol::NodeView;
-use hana_protocol::ParameterError;
-use hana_protocol::ProcessState;
-use hana_protocol::Roster;
-use hana_protocol::role;
-use hana_protocol::role::Role;
+use hana_engine::roster::{NodeView, Roster};
+use hana_network::{MeshWatch, Node, Operator, PlaySession};
+use hana_protocol::id::role::Role;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::ProcessState;
+use hana_protocol::parameter::ParameterError;
 use thiserror::Error;
 
 use super::osc_input::Batch;
 use super::osc_message;
 use super::osc_message::OscValue;
 use super::rate_limited_errors::RateLimitedErrors;
-use super::reach::Reach;
-use super::reach::ReachNews;
+use super::reach::{Reach, ReachNews};
 use crate::output;
 
 /// Plays what comes by OSC: an open play session is asked for everything that is about its visualization, the mesh only

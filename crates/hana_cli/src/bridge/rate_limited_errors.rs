@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Decides which errors are printed: each at once when it is new, then how often it came again, ever less often. Pure.
 #[derive(Debug, Default)]

@@ -1,5 +1,4 @@
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Decides when it is worth a line that a visualization does not answer, and that it does again. Pure.
 #[derive(Debug)]

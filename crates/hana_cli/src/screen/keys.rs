@@ -1,17 +1,11 @@
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
-use std::thread;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
+use std::{io, thread};
 
 use ratatui::crossterm::event;
-use ratatui::crossterm::event::Event;
-use ratatui::crossterm::event::KeyCode;
-use ratatui::crossterm::event::KeyEvent;
-use ratatui::crossterm::event::KeyModifiers;
+use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 
 /// Reads keys on a thread of its own.
 ///
@@ -83,13 +77,10 @@ enum Input {
 
 #[cfg(unix)]
 mod input {
-    use std::io;
-    use std::thread;
     use std::time::Duration;
+    use std::{io, thread};
 
-    use rustix::event::PollFd;
-    use rustix::event::PollFlags;
-    use rustix::event::Timespec;
+    use rustix::event::{PollFd, PollFlags, Timespec};
 
     use super::Input;
 

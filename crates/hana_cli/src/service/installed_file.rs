@@ -1,8 +1,6 @@
-use std::fs;
-use std::io;
 use std::io::ErrorKind;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use crate::service::error::ServiceError;
 use crate::service::manager::Change;

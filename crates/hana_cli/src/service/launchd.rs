@@ -10,14 +10,8 @@ use etcetera::BaseStrategy;
 use crate::service::error::ServiceError;
 use crate::service::installed_file::InstalledFile;
 use crate::service::log_file;
-use crate::service::manager::Change;
-use crate::service::manager::Installation;
-use crate::service::manager::Manager;
-use crate::service::manager::Removal;
-use crate::service::manager::Restarted;
-use crate::service::manager::Status;
-use crate::service::plan::Plan;
-use crate::service::plan::Scope;
+use crate::service::manager::{Change, Installation, Manager, Removal, Restarted, Status};
+use crate::service::plan::{Plan, Scope};
 use crate::service::tool::Tool;
 
 /// launchd, for this user's login session.

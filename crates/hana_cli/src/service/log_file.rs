@@ -1,12 +1,10 @@
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
-use hana_network::HostMemory;
-use hana_network::HostUse;
-use hana_protocol::NodeId;
+use hana_network::{HostMemory, HostUse};
+use hana_protocol::id::NodeId;
 
 /// Where a daemon with this environment writes its log, as long as it can write there.
 pub(crate) fn of_daemon_with(environment: &BTreeMap<String, String>) -> Option<PathBuf> {

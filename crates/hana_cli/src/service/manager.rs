@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::service::error::ServiceError;
-use crate::service::plan::Plan;
-use crate::service::plan::Scope;
+use crate::service::plan::{Plan, Scope};
 
 /// What hana asks of the operating system's service manager.
 pub(crate) trait Manager {

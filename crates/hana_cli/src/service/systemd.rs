@@ -7,25 +7,17 @@ mod unit;
 
 use std::collections::BTreeMap;
 use std::env;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
 use crate::service::error::ServiceError;
 use crate::service::installed_file::InstalledFile;
-use crate::service::log_file;
-use crate::service::manager::Change;
-use crate::service::manager::Installation;
-use crate::service::manager::Manager;
-use crate::service::manager::Removal;
-use crate::service::manager::Restarted;
-use crate::service::manager::Status;
-use crate::service::plan;
-use crate::service::plan::Plan;
-use crate::service::plan::Scope;
+use crate::service::manager::{Change, Installation, Manager, Removal, Restarted, Status};
+use crate::service::plan::{Plan, Scope};
 use crate::service::systemd::unit::StartedBy;
 use crate::service::tool::Tool;
+use crate::service::{log_file, plan};
 
 /// systemd, that of the machine or that of a user.
 #[derive(Debug)]

@@ -2,14 +2,8 @@
 
 use crate::service::error::ServiceError;
 use crate::service::log_file;
-use crate::service::manager::Change;
-use crate::service::manager::Installation;
-use crate::service::manager::Manager;
-use crate::service::manager::Removal;
-use crate::service::manager::Restarted;
-use crate::service::manager::Status;
-use crate::service::plan::Plan;
-use crate::service::plan::Scope;
+use crate::service::manager::{Change, Installation, Manager, Removal, Restarted, Status};
+use crate::service::plan::{Plan, Scope};
 
 /// The Task Scheduler of Windows.
 #[derive(Debug)]

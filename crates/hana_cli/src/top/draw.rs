@@ -1,34 +1,19 @@
 use std::time::Duration;
 
-use hana_protocol::How;
-use hana_protocol::LogLine;
-use hana_protocol::NodeView;
-use hana_protocol::OverviewRow;
-use hana_protocol::ParameterName;
-use hana_protocol::ProcessState;
-use hana_protocol::Remedy;
-use hana_protocol::role::Role;
+use hana_console::{OverviewRow, Remedy};
+use hana_engine::roster::NodeView;
+use hana_protocol::id::role::Role;
+use hana_protocol::message::{How, LogLine, ProcessState};
+use hana_protocol::parameter::ParameterName;
 use ratatui::Frame;
-use ratatui::layout::Constraint;
-use ratatui::layout::Layout;
-use ratatui::layout::Rect;
-use ratatui::style::Color;
-use ratatui::style::Modifier;
-use ratatui::style::Style;
-use ratatui::style::Stylize;
-use ratatui::text::Line;
-use ratatui::text::Span;
-use ratatui::widgets::Block;
-use ratatui::widgets::Borders;
-use ratatui::widgets::Clear;
-use ratatui::widgets::Paragraph;
-use ratatui::widgets::Row as TableRow;
-use ratatui::widgets::Table;
-use ratatui::widgets::TableState;
-use ratatui::widgets::Wrap;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style, Stylize};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{
+    Block, Borders, Clear, Paragraph, Row as TableRow, Table, TableState, Wrap,
+};
 
-use super::model::Mode;
-use super::model::Model;
+use super::model::{Mode, Model};
 
 /// What is drawn beside the model.
 pub(crate) struct Surroundings<'a> {

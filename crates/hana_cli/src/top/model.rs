@@ -1,13 +1,8 @@
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hana_protocol::Mended;
-use hana_protocol::NodeId;
-use hana_protocol::NodeView;
-use hana_protocol::Overview;
-use hana_protocol::OverviewRow;
-use hana_protocol::Remedy;
-use hana_protocol::neighbour;
+use hana_console::{Mended, Overview, OverviewRow, Remedy, neighbour};
+use hana_engine::roster::NodeView;
+use hana_protocol::id::NodeId;
 
 /// What the screen shows, and what a key does. Pure: it is told who is there, which key was pressed and what time it is.
 #[derive(Debug, Default)]
@@ -186,8 +181,8 @@ impl Model {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use hana_protocol::ProcessState;
-    use hana_protocol::role::Role;
+    use hana_protocol::id::role::Role;
+    use hana_protocol::message::ProcessState;
 
     use super::*;
 

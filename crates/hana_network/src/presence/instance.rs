@@ -1,9 +1,8 @@
 //! The number of an instance.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::clocks::wall_clock::unix_us;
+use crate::time::wall_clock::unix_us;
 
 /// The environment variable with which a daemon passes the number of the instance before on to a program that it launches.
 pub const INSTANCE_AFTER: &str = "HANA_INSTANCE_AFTER";

@@ -2,16 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::unix::Stat;
-use super::unix::pids;
-use super::unix::started;
-use crate::MARK_VARIABLE;
-use crate::PidFingerprint;
-use crate::ProcessRecord;
-use crate::RunningLaunch;
+use crate::launch::process::{MARK_VARIABLE, ProcessRecord};
+use crate::launch::running_launch::RunningLaunch;
+use crate::os::fingerprint::PidFingerprint;
+use crate::os::{Stat, pids, started};
 
 /// The beginning of the names of all variables that are read.
 const OURS: &str = "HANA_";

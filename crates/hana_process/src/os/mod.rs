@@ -1,6 +1,9 @@
 //! What differs by platform. Both modules have the same face: `Leader`, `started`, `is_executable`, `is_no_program`,
 //! `adopt_orphans`, `reap_orphans`, `kill_marked`. What only Linux can is at the end.
 
+pub(crate) mod fingerprint;
+pub(crate) mod orphans;
+
 #[cfg(target_os = "linux")]
 mod launches;
 #[cfg(unix)]
@@ -9,9 +12,7 @@ mod unix;
 mod windows;
 
 #[cfg(target_os = "linux")]
-pub(crate) use launches::nameless_output_of;
-#[cfg(target_os = "linux")]
-pub(crate) use launches::running_launches;
+pub(crate) use launches::{nameless_output_of, running_launches};
 #[cfg(unix)]
 pub(crate) use unix::*;
 #[cfg(windows)]
@@ -19,7 +20,7 @@ pub(crate) use windows::*;
 
 /// The environment and the files of another process cannot be read here.
 #[cfg(not(target_os = "linux"))]
-pub(crate) const fn running_launches() -> Vec<crate::RunningLaunch> {
+pub(crate) const fn running_launches() -> Vec<crate::launch::running_launch::RunningLaunch> {
     vec![]
 }
 

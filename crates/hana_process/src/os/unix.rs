@@ -1,31 +1,17 @@
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 #[cfg(not(target_os = "linux"))]
-use std::time::Duration;
-#[cfg(not(target_os = "linux"))]
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
-use hana_protocol::Exit;
-use process_wrap::std::CommandWrap;
-use process_wrap::std::ProcessGroup;
+use hana_protocol::message::Exit;
+use process_wrap::std::{CommandWrap, ProcessGroup};
 use rustix::io::Errno;
-use rustix::process::Pid;
-use rustix::process::Signal;
-use rustix::process::WaitId;
-use rustix::process::WaitIdOptions;
-use rustix::process::WaitIdStatus;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 
-use crate::AdoptError;
-use crate::ProcessRecord;
+use crate::launch::process::{AdoptError, ProcessRecord};
 
 /// The first process of a group.
 #[derive(Debug)]
@@ -317,46 +303,24 @@ pub(crate) fn is_no_program(problem: &io::Error) -> bool {
 }
 
 #[cfg(target_os = "linux")]
-use linux::Holder;
+use crate::os::unix::linux::{Holder, has_other_mark};
 #[cfg(target_os = "linux")]
-pub(super) use linux::Stat;
+pub(super) use linux::{Stat, pids};
 #[cfg(target_os = "linux")]
-pub(crate) use linux::adopt_orphans;
-#[cfg(target_os = "linux")]
-use linux::has_other_mark;
-#[cfg(target_os = "linux")]
-pub(crate) use linux::kill_marked;
-#[cfg(target_os = "linux")]
-pub(super) use linux::pids;
-#[cfg(target_os = "linux")]
-pub(crate) use linux::reap_orphans;
-#[cfg(target_os = "linux")]
-pub(crate) use linux::started;
+pub(crate) use linux::{adopt_orphans, kill_marked, reap_orphans, started};
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::fs;
-    use std::io;
     use std::os::fd::OwnedFd;
-    use std::thread;
     use std::time::Duration;
+    use std::{fs, io, thread};
 
-    use rustix::event::PollFd;
-    use rustix::event::PollFlags;
-    use rustix::event::Timespec;
+    use rustix::event::{PollFd, PollFlags, Timespec};
     use rustix::io::Errno;
-    use rustix::process::Pid;
-    use rustix::process::PidfdFlags;
-    use rustix::process::Signal;
-    use rustix::process::WaitId;
-    use rustix::process::WaitIdOptions;
+    use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
-    use super::LEADERS;
-    use super::lock;
-    use super::to_pid;
-    use super::wait;
-    use crate::AdoptError;
-    use crate::MARK_VARIABLE;
+    use crate::launch::process::{AdoptError, MARK_VARIABLE};
+    use crate::os::unix::{LEADERS, lock, to_pid, wait};
 
     /// A hold on one process, whoever has its id later.
     #[derive(Debug)]
@@ -556,7 +520,7 @@ mod linux {
 /// Nothing that holds a process here: its id is looked at again and again, more often than ids come round.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug)]
-struct Holder(crate::PidFingerprint);
+struct Holder(crate::os::fingerprint::PidFingerprint);
 
 #[cfg(not(target_os = "linux"))]
 impl Holder {
@@ -568,7 +532,7 @@ impl Holder {
     #[allow(clippy::unnecessary_wraps)]
     fn of(pid: Pid) -> Result<Option<Self>, AdoptError> {
         let pid = pid.as_raw_nonzero().get().unsigned_abs();
-        Ok(crate::PidFingerprint::of(pid).map(Self))
+        Ok(crate::os::fingerprint::PidFingerprint::of(pid).map(Self))
     }
 
     fn has_ended(&self, pid: Pid) -> bool {

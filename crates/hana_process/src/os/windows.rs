@@ -1,19 +1,12 @@
-use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{io, thread};
 
-use hana_protocol::Exit;
-use process_wrap::std::ChildWrapper;
-use process_wrap::std::CommandWrap;
-use process_wrap::std::JobObject;
+use hana_protocol::message::Exit;
+use process_wrap::std::{ChildWrapper, CommandWrap, JobObject};
 
-use crate::AdoptError;
-use crate::ProcessRecord;
+use crate::launch::process::{AdoptError, ProcessRecord};
 
 /// How often the end of a process is looked for: its handle is shared with whoever may want to kill it.
 const GLANCE: Duration = Duration::from_millis(10);

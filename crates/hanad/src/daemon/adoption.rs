@@ -1,37 +1,23 @@
 //! A daemon that comes after another takes over what that one launched.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::Instant;
+use std::{fs, io};
 
-use hana_network::LastLook;
-use hana_network::unix_ms;
-use hana_process::AdoptError;
-use hana_process::Found;
-use hana_process::LogFollower;
-use hana_process::LogLimits;
-use hana_process::Memory;
-use hana_process::Mesh;
-use hana_process::MissedEnd;
-use hana_process::Policy;
-use hana_process::Preset;
-use hana_process::Process;
-use hana_process::ProcessEvent;
-use hana_process::RunningLaunch;
-use hana_protocol::Exit;
-use hana_protocol::HealthWatch;
-use hana_protocol::NodeId;
-use hana_protocol::ProcessState;
+use hana_engine::roster::HealthWatch;
+use hana_network::{LastLook, unix_ms};
+use hana_process::{
+    AdoptError, Found, LogFollower, LogLimits, Memory, Mesh, MissedEnd, Policy, Preset, Process,
+    ProcessEvent, RunningLaunch,
+};
+use hana_protocol::id::NodeId;
+use hana_protocol::message::{Exit, ProcessState};
 
-use super::Daemon;
-use super::DaemonEvent;
+use super::{Daemon, DaemonEvent};
 use crate::clock::Boot;
-use crate::keeper::Keeper;
-use crate::keeper::Run;
-use crate::output::LogFeed;
-use crate::output::Output;
+use crate::keeper::{Keeper, Run};
+use crate::output::{LogFeed, Output};
 use crate::run_record::RunRecord;
 
 impl Daemon {

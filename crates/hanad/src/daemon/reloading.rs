@@ -1,23 +1,16 @@
 //! A catalogue that is edited while a show runs: it is taken, and nothing that runs is interrupted.
 
-use hana_network::Request;
-use hana_process::Catalogue;
-use hana_process::CatalogueChanges;
-use hana_process::CatalogueEntry;
-use hana_process::UnknownVisualization;
-use hana_protocol::Control;
-use hana_protocol::Event;
-use hana_protocol::EventKind;
-use hana_protocol::NodeId;
-
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::Daemon;
-use super::beside;
+use hana_network::Request;
+use hana_process::{Catalogue, CatalogueChanges, CatalogueEntry, UnknownVisualization};
+use hana_protocol::id::NodeId;
+use hana_protocol::message::{Control, Event, EventKind};
+
+use super::{Daemon, beside};
 use crate::config::DaemonConfig;
-use crate::reloader::ReloadCause;
-use crate::reloader::Reloaded;
+use crate::reloader::{ReloadCause, Reloaded};
 
 /// The entry that something is launched by: that of the catalogue, or the last one of what was removed while it runs.
 pub(super) fn entry_of<'a>(
@@ -43,7 +36,7 @@ impl Daemon {
             ReloadCause::Changed | ReloadCause::Signal => {},
             ReloadCause::Command(request) => {
                 let CatalogueChanges { added, removed, changed, .. } = changes;
-                request.accept(hana_protocol::Reloaded { added, removed, changed, later });
+                request.accept(hana_protocol::message::Reloaded { added, removed, changed, later });
             },
             ReloadCause::Start(request) => self.start_if_known(request),
         }

@@ -1,20 +1,14 @@
 //! A catcher of the days when the energy of a spark was a word. It cannot read the sparks of today, and says so;
 //! flares it still catches.
 
-use bevy_app::AppExit;
-use bevy_app::Update;
+use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::FromMesh;
-use hana_plugin::PeerIncompatible;
-use hana_plugin::VisualizationPlugin;
-use hana_protocol::Lane;
+use hana_plugin::{FromMesh, PeerIncompatible, VisualizationPlugin};
 use hana_protocol::custom_message;
+use hana_protocol::wire::Lane;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::Serialize;
-use sparks::CATCHER;
-use sparks::Flare;
-use sparks::Sparks;
+use serde::{Deserialize, Serialize};
+use sparks::{CATCHER, Flare, Sparks};
 
 /// A spark as it was.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

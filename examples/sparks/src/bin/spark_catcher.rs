@@ -1,16 +1,9 @@
 //! Catches sparks, whoever throws them, and says so; tells the thrower of a flare that it was caught.
 
-use bevy_app::AppExit;
-use bevy_app::Update;
+use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::FromMesh;
-use hana_plugin::TopicWriter;
-use hana_plugin::VisualizationPlugin;
-use sparks::CATCHER;
-use sparks::Caught;
-use sparks::Flare;
-use sparks::Spark;
-use sparks::Sparks;
+use hana_plugin::{FromMesh, TopicWriter, VisualizationPlugin};
+use sparks::{CATCHER, Caught, Flare, Spark, Sparks};
 
 fn main() -> AppExit {
     sparks::headless_app()

@@ -1,18 +1,10 @@
 //! Throws a spark every quarter of a second, for whoever hears it, and a flare every second, for all catchers.
 
-use bevy_app::AppExit;
-use bevy_app::Update;
+use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::FromMesh;
-use hana_plugin::TopicWriter;
-use hana_plugin::VisualizationPlugin;
-use hana_protocol::NodeId;
-use sparks::CATCHER;
-use sparks::Caught;
-use sparks::Colour;
-use sparks::Flare;
-use sparks::Spark;
-use sparks::Sparks;
+use hana_plugin::{FromMesh, TopicWriter, VisualizationPlugin};
+use hana_protocol::id::NodeId;
+use sparks::{CATCHER, Caught, Colour, Flare, Spark, Sparks};
 
 /// Frames between two sparks.
 const PERIOD: u64 = 15;

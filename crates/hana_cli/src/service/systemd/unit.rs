@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::service::plan::Plan;
-use crate::service::plan::Scope;
+use crate::service::plan::{Plan, Scope};
 
 /// What starts the service.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,7 @@
+//! The model that every operator screen shares: the dashboard and the actions that an operator can take.
+
+mod dashboard;
+mod operator_action;
+
+pub use dashboard::{Mended, Overview, OverviewRow, neighbour};
+pub use operator_action::Remedy;

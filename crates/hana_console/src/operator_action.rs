@@ -1,0 +1,220 @@
+use hana_engine::roster::NodeView;
+use hana_protocol::id::role::Role;
+use hana_protocol::message::{Override, ProcessState};
+
+/// What a person can do about a node, with one key each: the same in the terminal and in the app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Remedy {
+    /// Start it again: a new process with the same id that goes on where it was.
+    Restart,
+    /// End it, politely first.
+    Stop,
+    /// Do nothing about its trouble, and tell nobody any more.
+    Ignore,
+    /// Show what it wrote.
+    Log,
+    /// Let its look stay as it is.
+    Hold,
+    /// Have it draw black.
+    Blackout,
+    /// Show again what is played.
+    Resume,
+}
+
+impl Remedy {
+    /// All of them, in the order in which they are offered.
+    pub const ALL: [Self; 7] = [
+        Self::Restart,
+        Self::Stop,
+        Self::Ignore,
+        Self::Log,
+        Self::Hold,
+        Self::Blackout,
+        Self::Resume,
+    ];
+
+    /// Its key.
+    #[must_use]
+    pub const fn key(self) -> char {
+        match self {
+            Self::Restart => 'r',
+            Self::Stop => 's',
+            Self::Ignore => 'i',
+            Self::Log => 'l',
+            Self::Hold => 'h',
+            Self::Blackout => 'b',
+            Self::Resume => 'u',
+        }
+    }
+
+    /// The one with this key.
+    #[must_use]
+    pub fn of_key(key: char) -> Option<Self> {
+        Self::ALL.into_iter().find(|remedy| remedy.key() == key)
+    }
+
+    /// Its name, a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Stop => "stop",
+            Self::Ignore => "ignore",
+            Self::Log => "log",
+            Self::Hold => "hold",
+            Self::Blackout => "blackout",
+            Self::Resume => "resume",
+        }
+    }
+
+    /// Whether it is of use for this node, and would not be refused.
+    #[must_use]
+    pub const fn is_offered(self, view: &NodeView) -> bool {
+        let alive = view.state.is_alive() && !matches!(view.state, ProcessState::Unreachable);
+        let draws = matches!(view.role, Role::Visualization);
+        match self {
+            Self::Restart => {
+                view.launched
+                    && !matches!(view.state, ProcessState::Stopping | ProcessState::Unreachable)
+            },
+            Self::Stop => draws && (alive || matches!(view.state, ProcessState::Restarting)),
+            Self::Ignore => view.launched && !view.ignored && is_trouble(view.state),
+            Self::Log => view.launched || matches!(view.role, Role::Daemon),
+            Self::Hold => draws && alive && !matches!(view.in_force, Some(Override::Hold)),
+            Self::Blackout => draws && alive && !matches!(view.in_force, Some(Override::Blackout)),
+            Self::Resume => draws && alive && view.in_force.is_some(),
+        }
+    }
+
+    /// Whether it makes sense for all visualizations at once: what one key undoes again.
+    #[must_use]
+    pub const fn is_for_all(self) -> bool {
+        matches!(self, Self::Hold | Self::Blackout | Self::Resume)
+    }
+
+    /// Whether it interrupts what is seen, so that one keystroke is too little: what runs is ended.
+    #[must_use]
+    pub const fn needs_confirmation(self, view: &NodeView) -> bool {
+        let is_seen = matches!(view.state, ProcessState::Running | ProcessState::Slow);
+        matches!(self, Self::Restart | Self::Stop) && is_seen
+    }
+}
+
+/// Whether there is something that a person can be nagged about, and want ignored.
+const fn is_trouble(state: ProcessState) -> bool {
+    matches!(
+        state,
+        ProcessState::Starting
+            | ProcessState::Slow
+            | ProcessState::Unresponsive
+            | ProcessState::Crashed
+            | ProcessState::CrashLoop
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use hana_protocol::id::NodeId;
+
+    use super::*;
+
+    const STATES: [ProcessState; 11] = [
+        ProcessState::Starting,
+        ProcessState::Running,
+        ProcessState::Slow,
+        ProcessState::Unresponsive,
+        ProcessState::Unreachable,
+        ProcessState::Stopping,
+        ProcessState::Stopped,
+        ProcessState::Closed,
+        ProcessState::Crashed,
+        ProcessState::Restarting,
+        ProcessState::CrashLoop,
+    ];
+
+    fn view(state: ProcessState) -> NodeView {
+        NodeView {
+            node: NodeId::new("ripples").unwrap(),
+            role: Role::Visualization,
+            host: None,
+            state,
+            reason: String::new(),
+            since_ms: 0,
+            pid: None,
+            uptime_s: 0,
+            frame: None,
+            fps: None,
+            frame_max_us: None,
+            restarts: 0,
+            launched: true,
+            ignored: false,
+            in_force: None,
+            holders: vec![],
+            mixed: [].into(),
+            note: None,
+            plays: [].into(),
+            played_by: [].into(),
+            counters: None,
+            lanes: [].into(),
+            troubles: vec![],
+            parameters: None,
+            playing: vec![],
+        }
+    }
+
+    fn offered(view: &NodeView) -> BTreeSet<Remedy> {
+        Remedy::ALL.into_iter().filter(|remedy| remedy.is_offered(view)).collect()
+    }
+
+    #[test]
+    fn each_has_a_key_of_its_own_and_each_state_has_words() {
+        let keys: BTreeSet<char> = Remedy::ALL.into_iter().map(Remedy::key).collect();
+        assert_eq!(keys.len(), Remedy::ALL.len());
+        assert!(Remedy::ALL.into_iter().all(|remedy| Remedy::of_key(remedy.key()) == Some(remedy)));
+        for state in STATES {
+            assert!(state.advice().ends_with('.'), "{state}");
+        }
+        let signs: BTreeSet<char> = STATES
+            .into_iter()
+            .filter(|state| state.is_alarming())
+            .map(ProcessState::sign)
+            .collect();
+        assert!(!signs.contains(&ProcessState::Running.sign()));
+    }
+
+    #[test]
+    fn whoever_is_in_trouble_can_be_helped() {
+        for state in STATES.into_iter().filter(|state| state.is_alarming()) {
+            let offered = offered(&view(state));
+            let unreachable = state == ProcessState::Unreachable;
+            assert_eq!(offered.contains(&Remedy::Restart), !unreachable, "{state}: {offered:?}");
+            assert!(offered.contains(&Remedy::Log), "{state}");
+        }
+        assert!(offered(&view(ProcessState::Unresponsive)).contains(&Remedy::Ignore));
+        let ignored = NodeView { ignored: true, ..view(ProcessState::Unresponsive) };
+        assert!(!offered(&ignored).contains(&Remedy::Ignore));
+    }
+
+    #[test]
+    fn only_what_interrupts_a_show_is_asked_twice() {
+        for state in STATES {
+            let view = view(state);
+            for remedy in Remedy::ALL {
+                let interrupts = matches!(remedy, Remedy::Restart | Remedy::Stop)
+                    && matches!(state, ProcessState::Running | ProcessState::Slow);
+                assert_eq!(remedy.needs_confirmation(&view), interrupts, "{remedy:?} of {state}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_daemon_launched_is_stopped_and_held_but_not_restarted() {
+        let alone = NodeView { launched: false, ..view(ProcessState::Running) };
+        assert_eq!(offered(&alone), [Remedy::Stop, Remedy::Hold, Remedy::Blackout].into());
+        let black = NodeView { in_force: Some(Override::Blackout), ..alone };
+        assert_eq!(offered(&black), [Remedy::Stop, Remedy::Hold, Remedy::Resume].into());
+    }
+}

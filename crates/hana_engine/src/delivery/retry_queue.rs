@@ -1,0 +1,436 @@
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+use hana_protocol::wire::Lane;
+use thiserror::Error;
+
+/// The send side of reliable messages to single nodes: each is said until it is answered, or its deadline is over.
+///
+/// Pure: it knows messages by a number and says when to send which. Messages to one address wait for each other on
+/// [`Lane::ReliableOrdered`]: the next one is sent when the one before has been answered or has failed. Else
+/// [`DispatchLimits::at_once`] of them are under way together. A message that is said again has the number it had, by
+/// which its receiver knows it; so it is taken once. `A` is an address: a node and a topic.
+#[derive(Debug)]
+pub struct Dispatch<A> {
+    limits: DispatchLimits,
+    letters: BTreeMap<u64, Letter<A>>,
+    queues: HashMap<A, Queue>,
+    next: u64,
+}
+
+/// How much waits, and how often is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DispatchLimits {
+    /// Messages of all addresses that wait for their answers.
+    pub waiting: usize,
+    /// Messages to one address that are under way together, where their order does not matter.
+    pub at_once: usize,
+    /// How long an answer may take before the message is said again.
+    pub attempt: Duration,
+    /// From an attempt that found nobody to the next one.
+    pub pause: Duration,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DispatchAction {
+    /// Say it, and bring the answer with [`Dispatch::answered`], or that there was none with
+    /// [`Dispatch::unanswered`], within `within`.
+    Send {
+        /// The message.
+        letter: u64,
+        /// How long to wait for the answer.
+        within: Duration,
+    },
+    /// Its deadline is over.
+    Failed {
+        /// The message.
+        letter: u64,
+        /// What is known of it.
+        why: Failure,
+    },
+}
+
+/// Why a message failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Nobody was there to take it, at any time.
+    NobodyThere,
+    /// Somebody was there and did not answer: whether it was taken is not known.
+    NoAnswer,
+    /// It never came to its turn: those before it took all the time.
+    NotSent,
+}
+
+/// As many messages wait as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "{waiting} messages wait for their answers already; send less, or give them shorter deadlines"
+)]
+pub struct DispatchFull {
+    /// How many wait.
+    pub waiting: usize,
+}
+
+#[derive(Debug)]
+struct Letter<A> {
+    address: A,
+    deadline: Instant,
+    state: LetterState,
+    /// What the last attempt that has ended came to.
+    last: Option<Attempt>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LetterState {
+    /// In its queue.
+    Waiting,
+    /// Said, and not answered yet.
+    UnderWay,
+    /// To be said again then.
+    Again(Instant),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    NobodyThere,
+    NoAnswer,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<u64>,
+    at_once: usize,
+    /// Those that are under way or between two attempts.
+    open: usize,
+}
+
+impl Default for DispatchLimits {
+    fn default() -> Self {
+        Self {
+            waiting: 1024,
+            at_once: 32,
+            attempt: Duration::from_millis(500),
+            pause: Duration::from_millis(100),
+        }
+    }
+}
+
+impl<A: Clone + Eq + Hash> Dispatch<A> {
+    /// Nothing waits.
+    #[must_use]
+    pub fn new(limits: DispatchLimits) -> Self {
+        Self { limits, letters: BTreeMap::new(), queues: HashMap::new(), next: 0 }
+    }
+
+    /// Takes a message; its number here.
+    ///
+    /// # Errors
+    ///
+    /// When as many wait as may.
+    pub fn post(
+        &mut self,
+        address: A,
+        lane: Lane,
+        deadline: Instant,
+        now: Instant,
+        actions: &mut Vec<DispatchAction>,
+    ) -> Result<u64, DispatchFull> {
+        if self.letters.len() >= self.limits.waiting {
+            return Err(DispatchFull { waiting: self.letters.len() });
+        }
+        let letter = self.next;
+        self.next += 1;
+        let queue = self.queues.entry(address.clone()).or_default();
+        queue.at_once = if lane == Lane::ReliableOrdered { 1 } else { self.limits.at_once };
+        queue.waiting.push_back(letter);
+        self.letters.insert(
+            letter,
+            Letter { address: address.clone(), deadline, state: LetterState::Waiting, last: None },
+        );
+        self.proceed(&address, now, actions);
+        Ok(letter)
+    }
+
+    /// It was answered: taken or refused, it is done.
+    pub fn answered(&mut self, letter: u64, now: Instant, actions: &mut Vec<DispatchAction>) {
+        self.close(letter, now, actions);
+    }
+
+    /// An attempt has ended without an answer. `heard`: whether somebody was there to take it.
+    pub fn unanswered(
+        &mut self,
+        letter: u64,
+        heard: bool,
+        now: Instant,
+        actions: &mut Vec<DispatchAction>,
+    ) {
+        let pause = self.limits.pause;
+        let Some(known) = self.letters.get_mut(&letter) else { return };
+        if known.state != LetterState::UnderWay {
+            return;
+        }
+        // Once somebody has been there, it may have been taken, whoever is there now.
+        let before = known.last == Some(Attempt::NoAnswer);
+        known.last = Some(if heard || before { Attempt::NoAnswer } else { Attempt::NobodyThere });
+        known.state = LetterState::Again(now + if heard { Duration::ZERO } else { pause });
+        self.tick(now, actions);
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant, actions: &mut Vec<DispatchAction>) {
+        let over: Vec<u64> = self
+            .letters
+            .iter()
+            .filter(|(_, letter)| letter.deadline <= now)
+            .map(|(number, _)| *number)
+            .collect();
+        // All of them before the next of any queue may go: it could be one of them.
+        let mut addresses = vec![];
+        for letter in over {
+            let Some(known) = self.letters.get(&letter) else { continue };
+            let why = match (known.state, known.last) {
+                (LetterState::UnderWay, None) | (_, Some(Attempt::NoAnswer)) => Failure::NoAnswer,
+                (_, Some(Attempt::NobodyThere)) => Failure::NobodyThere,
+                (_, None) => Failure::NotSent,
+            };
+            actions.push(DispatchAction::Failed { letter, why });
+            addresses.extend(self.remove(letter));
+        }
+        for address in addresses {
+            self.proceed(&address, now, actions);
+        }
+        let again: Vec<u64> = self
+            .letters
+            .iter()
+            .filter(|(_, letter)| matches!(letter.state, LetterState::Again(at) if at <= now))
+            .map(|(number, _)| *number)
+            .collect();
+        for letter in again {
+            self.send(letter, now, actions);
+        }
+    }
+
+    /// When a [`Dispatch::tick`] is wanted next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.letters
+            .values()
+            .map(|letter| match letter.state {
+                LetterState::Again(at) => at.min(letter.deadline),
+                LetterState::Waiting | LetterState::UnderWay => letter.deadline,
+            })
+            .min()
+    }
+
+    /// How many messages wait for their answers.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.letters.len()
+    }
+
+    fn send(&mut self, letter: u64, now: Instant, actions: &mut Vec<DispatchAction>) {
+        let Some(known) = self.letters.get_mut(&letter) else { return };
+        known.state = LetterState::UnderWay;
+        let left = known.deadline.saturating_duration_since(now);
+        actions.push(DispatchAction::Send { letter, within: self.limits.attempt.min(left) });
+    }
+
+    /// The letter is done; the next of its queue may go.
+    fn close(&mut self, letter: u64, now: Instant, actions: &mut Vec<DispatchAction>) {
+        if let Some(address) = self.remove(letter) {
+            self.proceed(&address, now, actions);
+        }
+    }
+
+    fn remove(&mut self, letter: u64) -> Option<A> {
+        let Letter { address, state, .. } = self.letters.remove(&letter)?;
+        if let Some(queue) = self.queues.get_mut(&address) {
+            if state == LetterState::Waiting {
+                queue.waiting.retain(|waiting| *waiting != letter);
+            } else {
+                queue.open -= 1;
+            }
+        }
+        Some(address)
+    }
+
+    fn proceed(&mut self, address: &A, now: Instant, actions: &mut Vec<DispatchAction>) {
+        let Some(queue) = self.queues.get_mut(address) else { return };
+        let mut go = vec![];
+        while queue.open < queue.at_once
+            && let Some(letter) = queue.waiting.pop_front()
+        {
+            queue.open += 1;
+            go.push(letter);
+        }
+        if queue.open == 0 {
+            self.queues.remove(address);
+        }
+        for letter in go {
+            self.send(letter, now, actions);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn post(
+        dispatch: &mut Dispatch<&'static str>,
+        lane: Lane,
+        deadline: Instant,
+        now: Instant,
+    ) -> (u64, Vec<DispatchAction>) {
+        let mut actions = vec![];
+        let letter = dispatch.post("v", lane, deadline, now, &mut actions).unwrap();
+        (letter, actions)
+    }
+
+    const fn send(letter: u64) -> DispatchAction {
+        DispatchAction::Send { letter, within: ms(500) }
+    }
+
+    #[test]
+    fn in_order_the_next_waits_for_the_answer_of_the_one_before() {
+        let (mut dispatch, now) = (Dispatch::new(DispatchLimits::default()), Instant::now());
+        let deadline = now + ms(9000);
+        let (first, actions) = post(&mut dispatch, Lane::ReliableOrdered, deadline, now);
+        assert_eq!(actions, [send(first)]);
+        let (second, actions) = post(&mut dispatch, Lane::ReliableOrdered, deadline, now);
+        assert_eq!(actions, []);
+        let mut actions = vec![];
+        dispatch.unanswered(first, false, now, &mut actions);
+        assert_eq!(actions, []);
+        assert_eq!(dispatch.next_deadline(), Some(now + ms(100)));
+        dispatch.tick(now + ms(100), &mut actions);
+        dispatch.answered(first, now + ms(100), &mut actions);
+        assert_eq!(actions, [send(first), send(second)]);
+        assert_eq!(dispatch.waiting(), 1);
+    }
+
+    #[test]
+    fn out_of_order_several_are_under_way_together() {
+        let limits = DispatchLimits { at_once: 2, ..DispatchLimits::default() };
+        let (mut dispatch, now) = (Dispatch::new(limits), Instant::now());
+        let sent: Vec<_> = (0..3)
+            .map(|_| post(&mut dispatch, Lane::ReliableUnordered, now + ms(9000), now))
+            .collect();
+        assert_eq!(sent.iter().map(|(_, actions)| actions.len()).collect::<Vec<_>>(), [1, 1, 0]);
+        let mut actions = vec![];
+        dispatch.answered(sent[1].0, now, &mut actions);
+        assert_eq!(actions, [send(sent[2].0)]);
+    }
+
+    #[test]
+    fn past_its_deadline_a_message_fails_with_what_is_known_of_it() {
+        let (mut dispatch, now) = (Dispatch::new(DispatchLimits::default()), Instant::now());
+        let deadline = now + ms(1000);
+        let (nobody, _) = post(&mut dispatch, Lane::ReliableOrdered, deadline, now);
+        let (behind, _) = post(&mut dispatch, Lane::ReliableOrdered, deadline, now);
+        let mut actions = vec![];
+        dispatch.unanswered(nobody, false, now, &mut actions);
+        dispatch.tick(deadline, &mut actions);
+        assert!(
+            actions.contains(&DispatchAction::Failed { letter: nobody, why: Failure::NobodyThere })
+        );
+        assert!(
+            actions.contains(&DispatchAction::Failed { letter: behind, why: Failure::NotSent })
+        );
+        assert_eq!(dispatch.waiting(), 0);
+        let (silent, _) = post(&mut dispatch, Lane::ReliableOrdered, now + ms(2000), deadline);
+        let mut actions = vec![];
+        dispatch.unanswered(silent, true, deadline + ms(500), &mut actions);
+        dispatch.unanswered(silent, false, deadline + ms(600), &mut actions);
+        dispatch.tick(now + ms(2000), &mut actions);
+        assert_eq!(
+            actions.last(),
+            Some(&DispatchAction::Failed { letter: silent, why: Failure::NoAnswer })
+        );
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused_at_once() {
+        let limits = DispatchLimits { waiting: 1, ..DispatchLimits::default() };
+        let (mut dispatch, now) = (Dispatch::new(limits), Instant::now());
+        post(&mut dispatch, Lane::ReliableOrdered, now + ms(1000), now);
+        let second = dispatch.post("v", Lane::ReliableOrdered, now + ms(1000), now, &mut vec![]);
+        assert_eq!(second, Err(DispatchFull { waiting: 1 }));
+    }
+
+    proptest! {
+        #![proptest_config(hana_random::cases(300))]
+
+        // Whatever happens in whatever order: each message ends once, none is forgotten, and in order means that
+        // none is said before the one before it has ended.
+        #[test]
+        fn every_message_is_answered_or_fails_once(
+            ordered: bool,
+            steps in prop::collection::vec((0..5_u8, 0..40_u64, 0..700_u64), 1..200),
+        ) {
+            let lane = if ordered { Lane::ReliableOrdered } else { Lane::ReliableUnordered };
+            let limits = DispatchLimits { at_once: 4, ..DispatchLimits::default() };
+            let mut dispatch = Dispatch::new(limits);
+            let mut now = Instant::now();
+            let (mut posted, mut ended) = (0, BTreeSet::new());
+            let mut said = vec![];
+            for (what, letter, passed) in steps {
+                let mut actions = vec![];
+                match what {
+                    0 | 1 => {
+                        if dispatch.post("v", lane, now + ms(1500), now, &mut actions).is_ok() {
+                            posted += 1;
+                        }
+                    },
+                    2 => {
+                        // Of those that were said and are not over.
+                        if said.contains(&letter) && ended.insert(letter) {
+                            dispatch.answered(letter, now, &mut actions);
+                        }
+                    },
+                    3 => dispatch.unanswered(letter, passed % 2 == 0, now, &mut actions),
+                    _ => {
+                        now += ms(passed);
+                        dispatch.tick(now, &mut actions);
+                    },
+                }
+                for action in actions {
+                    match action {
+                        DispatchAction::Send { letter, .. } => {
+                            prop_assert!(!ended.contains(&letter), "said after its end");
+                            if ordered {
+                                let before = |n: &u64| *n < letter && !ended.contains(n);
+                                prop_assert!(!(0..posted).any(|n| before(&n)), "out of order");
+                            }
+                            said.push(letter);
+                        },
+                        DispatchAction::Failed { letter, .. } => {
+                            prop_assert!(ended.insert(letter), "failed twice");
+                        },
+                    }
+                }
+            }
+            now += ms(2000);
+            let mut actions = vec![];
+            dispatch.tick(now, &mut actions);
+            for action in actions {
+                if let DispatchAction::Failed { letter, .. } = action {
+                    prop_assert!(ended.insert(letter));
+                }
+            }
+            prop_assert_eq!(u64::try_from(ended.len()).unwrap(), posted);
+            prop_assert!(dispatch.queues.is_empty() && dispatch.letters.is_empty());
+        }
+    }
+}

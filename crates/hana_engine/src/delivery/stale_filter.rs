@@ -1,0 +1,467 @@
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use hana_protocol::id::NodeId;
+use hana_protocol::wire::Envelope;
+
+/// The receive side of `UnreliableSequenced`: the newest wins, an older one is never delivered after a
+/// newer, and the first message of a restarted publisher is not taken for an old one.
+///
+/// A publisher is a node and its instance. Messages without an envelope are unsequenced and always pass. One filter
+/// serves one key.
+///
+/// An instance that was not heard before takes the place of the one that was, at once: that is a restart. The number of an
+/// instance is the wall clock of its joining, and clocks are set back: so its size says nothing, unless both came within
+/// [`GRACE`](Self::GRACE). But one that has been replaced does not speak on. Where it does, two programs use one id, by mistake or with intent, and the
+/// one that was here first keeps it, as it does on joining: it is heard again [`GRACE`](Self::GRACE) later, and
+/// the other one not any more, until the first has been silent for [`SILENCE`](Self::SILENCE). So nobody is shut
+/// out for longer than that by an envelope that somebody made up. Pure.
+#[derive(Debug, Default)]
+pub struct SequenceFilter {
+    publishers: HashMap<NodeId, Publisher>,
+}
+
+/// What a [`SequenceFilter`] says of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// To be delivered; `missed` messages of the same publisher never came before it.
+    New {
+        /// How many sequence numbers were skipped.
+        missed: u64,
+    },
+    /// To be delivered, of a publisher that is heard again after another one had spoken in its name.
+    Restored,
+    /// Already delivered, or overtaken by a newer one: to be dropped and counted.
+    Stale,
+    /// Of another publisher under the same id as one that is there: never to be delivered.
+    Rival,
+}
+
+#[derive(Debug)]
+struct Publisher {
+    current: Run,
+    /// The instances that were here before, as far as they had come, the last one last.
+    passed: Vec<Passed>,
+    /// When a rival was last turned away or replaced again: no newcomer takes over by itself for a while.
+    contested: Option<Instant>,
+    /// Numbers of the current instance that go on below the newest one.
+    behind: Option<Behind>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    instance: u64,
+    sequence: u64,
+    first: Instant,
+    last: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Passed {
+    run: Run,
+    /// Since when another one has its place.
+    since: Instant,
+    /// Whether it was here first: it is believed if it is still there.
+    is_first: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Behind {
+    sequence: u64,
+    since: Instant,
+    last: Instant,
+}
+
+impl SequenceFilter {
+    /// A publisher beyond this many pushes out the one that has been silent for longest, so that a foreign
+    /// program that makes up senders cannot grow the filter without bound.
+    pub const MAX_PUBLISHERS: usize = 32;
+    /// What a publisher that has been replaced has sent before arrives within this time; what comes later
+    /// was sent later. Messages under way were never seen to take a tenth of it.
+    pub const GRACE: Duration = Duration::from_millis(500);
+    /// After this time without a word of a publisher its place may be taken by any other.
+    pub const SILENCE: Duration = Duration::from_secs(1);
+    /// For this long after a conflict another instance does not take over at once. A restart in this time is
+    /// heard when the older one has been silent for [`SILENCE`](Self::SILENCE).
+    pub const CAUTION: Duration = Duration::from_secs(5);
+    /// A publisher whose numbers go on below the newest for this long is believed: the newest was not its
+    /// own. What only was late comes in one go, and sooner.
+    pub const BEHIND: Duration = Duration::from_secs(3);
+
+    /// Judges a message by its envelope.
+    pub fn arrive(&mut self, envelope: Option<&Envelope>, now: Instant) -> Arrival {
+        let Some(envelope) = envelope else { return Arrival::New { missed: 0 } };
+        if let Some(publisher) = self.publishers.get_mut(&envelope.from) {
+            return publisher.arrive(envelope, now);
+        }
+        if self.publishers.len() >= Self::MAX_PUBLISHERS
+            && let Some(silent) = self
+                .publishers
+                .iter()
+                .min_by_key(|(_, of)| of.current.last)
+                .map(|(id, _)| id.clone())
+        {
+            self.publishers.remove(&silent);
+        }
+        let publisher = Publisher {
+            current: Run::begin(envelope, now),
+            passed: vec![],
+            contested: None,
+            behind: None,
+        };
+        self.publishers.insert(envelope.from.clone(), publisher);
+        Arrival::New { missed: 0 }
+    }
+}
+
+impl Run {
+    const fn begin(envelope: &Envelope, now: Instant) -> Self {
+        let Envelope { instance, sequence, .. } = *envelope;
+        Self { instance, sequence, first: now, last: now }
+    }
+
+    /// How many numbers were skipped, if this one is newer.
+    const fn go_on(&mut self, sequence: u64) -> Option<u64> {
+        if sequence <= self.sequence {
+            return None;
+        }
+        let missed = sequence - self.sequence - 1;
+        self.sequence = sequence;
+        Some(missed)
+    }
+}
+
+impl Publisher {
+    /// Instances that are remembered after another one took their place; more do not come within the time that messages take.
+    const MAX_PASSED: usize = 8;
+
+    fn arrive(&mut self, envelope: &Envelope, now: Instant) -> Arrival {
+        if envelope.instance == self.current.instance {
+            return self.go_on(envelope.sequence, now);
+        }
+        let is_silent = since(self.current.last, now) >= SequenceFilter::SILENCE;
+        if let Some(place) =
+            self.passed.iter().position(|passed| passed.run.instance == envelope.instance)
+        {
+            return self.of_passed(place, envelope, is_silent, now);
+        }
+        if is_silent {
+            self.take_over(envelope, now);
+            self.contested = None;
+            return Arrival::New { missed: 0 };
+        }
+        if self.contested.is_some_and(|at| since(at, now) < SequenceFilter::CAUTION) {
+            self.contested = Some(now);
+            return Arrival::Rival;
+        }
+        // Its number says little: it is a wall clock's, which may have been set. Only of two that came nearly at once the
+        // smaller one may have been overtaken on its way here.
+        let is_young = since(self.current.first, now) < SequenceFilter::GRACE;
+        if is_young && envelope.instance < self.current.instance {
+            return Arrival::Stale;
+        }
+        self.take_over(envelope, now);
+        Arrival::New { missed: 0 }
+    }
+
+    /// A message of one that another one took the place of: it was under way, or its sender is still there.
+    fn of_passed(
+        &mut self,
+        place: usize,
+        envelope: &Envelope,
+        is_silent: bool,
+        now: Instant,
+    ) -> Arrival {
+        let Passed { run, since: passed, is_first } = self.passed[place];
+        let is_newer = envelope.sequence > run.sequence;
+        if !is_newer || since(passed, now) < SequenceFilter::GRACE {
+            return Arrival::Stale;
+        }
+        if !is_silent && !is_first {
+            self.contested = Some(now);
+            return Arrival::Rival;
+        }
+        self.passed.remove(place);
+        let of_current = Passed { run: self.current, since: now, is_first: false };
+        self.remember(of_current);
+        self.current = Run { sequence: envelope.sequence, last: now, ..run };
+        self.behind = None;
+        self.contested = (!is_silent).then_some(now);
+        Arrival::Restored
+    }
+
+    fn go_on(&mut self, sequence: u64, now: Instant) -> Arrival {
+        self.current.last = now;
+        if let Some(missed) = self.current.go_on(sequence) {
+            self.behind = None;
+            return Arrival::New { missed };
+        }
+        match &mut self.behind {
+            // One after the other, without a long pause.
+            Some(behind)
+                if sequence > behind.sequence
+                    && now.saturating_duration_since(behind.last) < SequenceFilter::SILENCE =>
+            {
+                behind.sequence = sequence;
+                behind.last = now;
+                if now.saturating_duration_since(behind.since) >= SequenceFilter::BEHIND {
+                    self.current.sequence = sequence;
+                    self.behind = None;
+                    return Arrival::Restored;
+                }
+            },
+            Some(behind) if sequence <= behind.sequence => {},
+            _ => self.behind = Some(Behind { sequence, since: now, last: now }),
+        }
+        Arrival::Stale
+    }
+
+    fn take_over(&mut self, envelope: &Envelope, now: Instant) {
+        // Of several that come one upon the other, the one before all of them was here first.
+        let is_new = since(self.current.first, now) < SequenceFilter::GRACE;
+        let is_first = !is_new || !self.passed.iter().any(|passed| passed.is_first);
+        if is_first {
+            for passed in &mut self.passed {
+                passed.is_first = false;
+            }
+        }
+        self.remember(Passed { run: self.current, since: now, is_first });
+        self.current = Run::begin(envelope, now);
+        self.behind = None;
+    }
+
+    fn remember(&mut self, passed: Passed) {
+        if self.passed.len() >= Self::MAX_PASSED
+            && let Some(oldest) = self.passed.iter().position(|passed| !passed.is_first)
+        {
+            self.passed.remove(oldest);
+        }
+        self.passed.push(passed);
+    }
+}
+
+fn since(at: Instant, now: Instant) -> Duration {
+    now.saturating_duration_since(at)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn envelope(instance: u64, sequence: u64) -> Envelope {
+        Envelope { from: NodeId::new("app").unwrap(), instance, sequence, at: 0 }
+    }
+
+    const NEW: Arrival = Arrival::New { missed: 0 };
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn an_older_message_is_never_delivered_after_a_newer() {
+        let now = Instant::now();
+        let mut filter = SequenceFilter::default();
+        assert_eq!(filter.arrive(Some(&envelope(1, 5)), now), NEW);
+        assert_eq!(filter.arrive(Some(&envelope(1, 4)), now), Arrival::Stale);
+        assert_eq!(filter.arrive(Some(&envelope(1, 5)), now), Arrival::Stale);
+        assert_eq!(filter.arrive(Some(&envelope(1, 9)), now), Arrival::New { missed: 3 });
+    }
+
+    #[test]
+    fn the_first_message_of_a_restarted_publisher_is_new() {
+        let now = Instant::now();
+        let mut filter = SequenceFilter::default();
+        filter.arrive(Some(&envelope(1, 900)), now);
+        assert_eq!(filter.arrive(Some(&envelope(2, 0)), now + ms(1)), NEW);
+        // What was under way.
+        assert_eq!(filter.arrive(Some(&envelope(1, 901)), now + ms(2)), Arrival::Stale);
+        assert_eq!(filter.arrive(Some(&envelope(2, 1)), now + ms(3)), NEW);
+        assert_eq!(filter.arrive(Some(&envelope(1, 902)), now + ms(300)), Arrival::Stale);
+    }
+
+    #[test]
+    fn an_unsequenced_message_passes() {
+        assert_eq!(SequenceFilter::default().arrive(None, Instant::now()), NEW);
+    }
+
+    #[test]
+    fn made_up_senders_do_not_grow_the_filter() {
+        let now = Instant::now();
+        let mut filter = SequenceFilter::default();
+        for n in 0..1000 {
+            let from = NodeId::new(&format!("n{n}")).unwrap();
+            filter.arrive(Some(&Envelope { from, ..envelope(n, 0) }), now);
+        }
+        assert_eq!(filter.publishers.len(), SequenceFilter::MAX_PUBLISHERS);
+    }
+
+    /// How the beats of a true sender arrive, ten a second, while another one speaks `every` so often in its
+    /// name, as the instance that `forged` makes up: the longest time without one.
+    fn longest_pause(every: Duration, forged: impl Fn(u64) -> u64) -> (Duration, usize) {
+        let start = Instant::now();
+        let mut filter = SequenceFilter::default();
+        let (mut heard, mut longest, mut rivals) = (start, Duration::ZERO, 0);
+        let mut next_forged = start + ms(2050);
+        for beat in 0..200 {
+            let now = start + ms(100) * u32::try_from(beat).unwrap();
+            while next_forged <= now {
+                let n = beat * 7;
+                let arrival = filter.arrive(Some(&envelope(forged(n), n)), next_forged);
+                rivals += usize::from(arrival == Arrival::Rival);
+                next_forged += every;
+            }
+            if matches!(
+                filter.arrive(Some(&envelope(1000, beat)), now),
+                Arrival::New { .. } | Arrival::Restored
+            ) {
+                longest = longest.max(now - heard);
+                heard = now;
+            }
+        }
+        (longest.max(start + ms(19_900) - heard), rivals)
+    }
+
+    #[test]
+    fn nobody_is_shut_out_by_made_up_envelopes() {
+        for every in [ms(1), ms(90), ms(450), ms(3000), ms(60_000)] {
+            for (which, forged) in [
+                ("far newer", (|_| u64::MAX) as fn(u64) -> u64),
+                ("a little newer", |_| 1001),
+                ("ever newer", |n| 1001 + n),
+                ("older", |_| 1),
+            ] {
+                let (pause, rivals) = longest_pause(every, forged);
+                assert!(pause <= ms(700), "{which}, every {every:?}: {pause:?}");
+                assert!(every > ms(500) || rivals > 0, "{which}, every {every:?} is not noticed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_that_was_made_up_shuts_out_for_some_seconds_only() {
+        let start = Instant::now();
+        let mut filter = SequenceFilter::default();
+        filter.arrive(Some(&envelope(1, 1)), start);
+        filter.arrive(Some(&envelope(1, u64::MAX)), start);
+        let restored = (2..100)
+            .find(|n| {
+                let now = start + ms(100 * n);
+                filter.arrive(Some(&envelope(1, *n)), now) == Arrival::Restored
+            })
+            .unwrap();
+        assert!(restored <= 33, "{restored}");
+        assert_eq!(filter.arrive(Some(&envelope(1, restored + 1)), start + ms(9000)), NEW);
+    }
+
+    #[test]
+    fn after_a_silence_any_instance_is_taken_also_one_whose_clock_was_set_back() {
+        let start = Instant::now();
+        let mut filter = SequenceFilter::default();
+        filter.arrive(Some(&envelope(9, 5)), start);
+        assert_eq!(filter.arrive(Some(&envelope(3, 0)), start + ms(400)), Arrival::Stale);
+        assert_eq!(filter.arrive(Some(&envelope(3, 1)), start + ms(1000)), NEW);
+        assert_eq!(filter.arrive(Some(&envelope(3, 2)), start + ms(1100)), NEW);
+    }
+
+    #[test]
+    fn a_restart_by_a_clock_that_was_set_back_is_taken_at_once() {
+        let start = Instant::now();
+        let mut filter = SequenceFilter::default();
+        for n in 0..10 {
+            filter.arrive(Some(&envelope(9, n)), start + ms(n * 100));
+        }
+        assert_eq!(filter.arrive(Some(&envelope(3, 0)), start + ms(910)), NEW);
+        assert_eq!(filter.arrive(Some(&envelope(9, 10)), start + ms(920)), Arrival::Stale);
+        assert_eq!(filter.arrive(Some(&envelope(3, 1)), start + ms(1010)), NEW);
+        // Crashed again at once, and the clock was set back once more.
+        assert_eq!(filter.arrive(Some(&envelope(2, 0)), start + ms(1100)), Arrival::Stale);
+        assert_eq!(filter.arrive(Some(&envelope(2, 1)), start + ms(1410)), NEW);
+    }
+
+    proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
+        /// Restarts with any numbers, as clocks that are set make them: each is taken within the grace and stays, and what
+        /// is late of an earlier one is never delivered.
+        #[test]
+        fn any_instance_number_is_taken_within_the_grace(
+            instances in prop::collection::hash_set(any::<u64>(), 2..8),
+            lives in prop::collection::vec(100_u64..3000, 8),
+        ) {
+            let mut now = Instant::now();
+            let mut filter = SequenceFilter::default();
+            let mut before: Option<(u64, u64)> = None;
+            for (instance, life) in instances.iter().zip(&lives) {
+                let begun = now;
+                let mut taken = false;
+                for n in 0..(life / 50).max(12) {
+                    let arrival = filter.arrive(Some(&envelope(*instance, n)), now);
+                    prop_assert!(!taken || arrival == NEW, "{arrival:?}");
+                    taken = taken || arrival == NEW;
+                    prop_assert!(taken || now - begun < SequenceFilter::GRACE, "{arrival:?}");
+                    if taken
+                        && now - begun < ms(400)
+                        && let Some((before, last)) = before
+                    {
+                        let late = filter.arrive(Some(&envelope(before, last)), now);
+                        prop_assert_eq!(late, Arrival::Stale);
+                    }
+                    now += ms(50);
+                }
+                before = Some((*instance, *life));
+            }
+        }
+
+        /// Restarts, each run gone before the next begins, with messages of both under way: of every run the
+        /// first message that arrives is new, and nothing of an older run is delivered after it.
+        #[test]
+        fn restarts_are_taken_at_once_and_never_undone(
+            runs in prop::collection::vec((1_usize..20, 0_u64..60, 0_u64..400), 1..12),
+        ) {
+            let mut now = Instant::now();
+            let mut filter = SequenceFilter::default();
+            let mut arrivals = vec![];
+            for (run, (messages, pause, under_way)) in (1_u64..).zip(&runs) {
+                for sequence in 0..u64::try_from(*messages).unwrap() {
+                    now += ms(*pause);
+                    // The last ones come after the next run has begun.
+                    let late = if sequence + 3 > u64::try_from(*messages).unwrap() { *under_way } else { 0 };
+                    arrivals.push((now + ms(late), run, sequence));
+                }
+            }
+            arrivals.sort();
+            let mut newest = (0, 0);
+            for (at, run, sequence) in arrivals {
+                let arrival = filter.arrive(Some(&envelope(run, sequence)), at);
+                let delivered = matches!(arrival, Arrival::New { .. } | Arrival::Restored);
+                if run > newest.0 {
+                    prop_assert_eq!(arrival, NEW);
+                }
+                if delivered {
+                    prop_assert!((run, sequence + 1) > newest, "{run} {sequence} after {newest:?}");
+                    newest = (run, sequence + 1);
+                }
+            }
+        }
+
+        /// Within one run: the newest wins, whatever the order in which they come.
+        #[test]
+        fn of_one_run_nothing_older_is_delivered_after_a_newer(
+            sequences in prop::collection::vec(0_u64..50, 1..100),
+        ) {
+            let start = Instant::now();
+            let mut filter = SequenceFilter::default();
+            let mut newest = None;
+            for (n, sequence) in (0_u64..).zip(sequences) {
+                let arrival = filter.arrive(Some(&envelope(7, sequence)), start + ms(n * 20));
+                let is_newer = newest.is_none_or(|newest| sequence > newest);
+                prop_assert_eq!(matches!(arrival, Arrival::New { .. }), is_newer);
+                newest = newest.max(Some(sequence));
+            }
+        }
+    }
+}

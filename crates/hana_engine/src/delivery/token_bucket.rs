@@ -1,0 +1,206 @@
+use std::time::{Duration, Instant};
+
+use hana_protocol::id::NodeId;
+use hana_protocol::wire::Envelope;
+
+/// How many messages may come in a second: a bucket of tokens that holds a second's worth and is filled
+/// evenly. A burst of that size is taken at once; what goes on faster is over the limit. Pure.
+#[derive(Debug, Clone)]
+pub struct RateLimit {
+    /// From one token to the next.
+    interval: Duration,
+    /// When the bucket is full again. A second later than now, it is empty.
+    full_at: Instant,
+}
+
+/// What a limit says of a message.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It may be taken.
+    Admitted,
+    /// It is over the limit.
+    Over,
+}
+
+/// What the bucket holds.
+const BURST: Duration = Duration::from_secs(1);
+
+impl RateLimit {
+    /// A full bucket. A limit of 0 a second is taken for 1.
+    #[must_use]
+    pub fn new(per_second: u32, now: Instant) -> Self {
+        Self { interval: BURST / per_second.max(1), full_at: now }
+    }
+
+    /// Judges a message that comes at `now`.
+    pub fn admit(&mut self, now: Instant) -> Admission {
+        let full_at = self.full_at.max(now) + self.interval;
+        if full_at.saturating_duration_since(now) > BURST {
+            return Admission::Over;
+        }
+        self.full_at = full_at;
+        Admission::Admitted
+    }
+
+    /// Whether it is as good as new: nothing has come for so long that the bucket is full.
+    #[must_use]
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
+    }
+}
+
+/// A [`RateLimit`] for each sender on one key, so that one that sends too much takes nothing from the others.
+///
+/// A sender is a run of a node, as its envelope says; what comes without an envelope is one sender together.
+/// Senders are followed up to a number, and those beyond share one limit, so that whoever makes up names
+/// neither grows this nor gains anything.
+#[derive(Debug)]
+pub struct SenderLimits {
+    per_second: u32,
+    unnamed: RateLimit,
+    followed: Vec<(NodeId, u64, RateLimit)>,
+    others: RateLimit,
+}
+
+impl SenderLimits {
+    /// Senders that are followed each by itself. There is one on most keys, and a handful where several play.
+    pub const MAX_SENDERS: usize = 16;
+
+    /// Limits of `per_second` messages for each sender.
+    #[must_use]
+    pub fn new(per_second: u32, now: Instant) -> Self {
+        let limit = RateLimit::new(per_second, now);
+        Self { per_second, unnamed: limit.clone(), followed: vec![], others: limit }
+    }
+
+    /// Messages in a second, of each sender.
+    #[must_use]
+    pub const fn per_second(&self) -> u32 {
+        self.per_second
+    }
+
+    /// Judges a message by its envelope.
+    pub fn admit(&mut self, envelope: Option<&Envelope>, now: Instant) -> Admission {
+        self.limit_of(envelope, now).admit(now)
+    }
+
+    fn limit_of(&mut self, envelope: Option<&Envelope>, now: Instant) -> &mut RateLimit {
+        let Some(Envelope { from, instance, .. }) = envelope else { return &mut self.unnamed };
+        let known = self.followed.iter().position(|(id, run, _)| run == instance && id == from);
+        let place = known.or_else(|| {
+            let sender = (from.clone(), *instance, RateLimit::new(self.per_second, now));
+            if self.followed.len() < Self::MAX_SENDERS {
+                self.followed.push(sender);
+                return Some(self.followed.len() - 1);
+            }
+            // One whose bucket is full again is no different from one that has never come.
+            let idle = self.followed.iter().position(|(_, _, limit)| limit.is_full(now))?;
+            self.followed[idle] = sender;
+            Some(idle)
+        });
+        match place {
+            Some(place) => &mut self.followed[place].2,
+            None => &mut self.others,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn envelope(from: &str, instance: u64) -> Envelope {
+        Envelope { from: NodeId::new(from).unwrap(), instance, sequence: 0, at: 0 }
+    }
+
+    #[test]
+    fn a_second_s_worth_comes_at_once_and_then_one_by_one() {
+        let start = Instant::now();
+        let mut limit = RateLimit::new(50, start);
+        let admitted = (0..1000).filter(|_| limit.admit(start) == Admission::Admitted).count();
+        assert_eq!(admitted, 50);
+        assert_eq!(limit.admit(start + Duration::from_millis(19)), Admission::Over);
+        assert_eq!(limit.admit(start + Duration::from_millis(20)), Admission::Admitted);
+        assert_eq!(limit.admit(start + Duration::from_millis(20)), Admission::Over);
+        assert!(!limit.is_full(start + Duration::from_millis(1019)));
+        assert!(limit.is_full(start + Duration::from_millis(1020)));
+    }
+
+    #[test]
+    fn one_that_sends_too_much_takes_nothing_from_another() {
+        let start = Instant::now();
+        let mut limits = SenderLimits::new(10, start);
+        for n in 0..10_000 {
+            let now = start + Duration::from_micros(n * 100);
+            let _ = limits.admit(Some(&envelope("flood", 1)), now);
+            let _ = limits.admit(None, now);
+            if n % 1000 == 0 {
+                assert_eq!(limits.admit(Some(&envelope("desk", 1)), now), Admission::Admitted);
+            }
+        }
+    }
+
+    #[test]
+    fn made_up_senders_share_a_limit_and_leave_room_when_they_are_gone() {
+        let start = Instant::now();
+        let mut limits = SenderLimits::new(10, start);
+        assert_eq!(limits.admit(Some(&envelope("desk", 1)), start), Admission::Admitted);
+        let made_up = |n: u64| envelope(&format!("n{n}"), n);
+        let taken = (0..10_000)
+            .filter(|n| limits.admit(Some(&made_up(*n)), start) == Admission::Admitted)
+            .count();
+        assert_eq!(taken, SenderLimits::MAX_SENDERS - 1 + 10);
+        assert_eq!(limits.followed.len(), SenderLimits::MAX_SENDERS);
+        assert_eq!(limits.admit(Some(&envelope("desk", 1)), start), Admission::Admitted);
+        let later = start + Duration::from_secs(2);
+        for _ in 0..10 {
+            assert_eq!(limits.admit(Some(&envelope("new", 1)), later), Admission::Admitted);
+        }
+        assert_eq!(limits.followed.len(), SenderLimits::MAX_SENDERS);
+    }
+
+    proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
+        /// Whatever comes whenever: never more than a burst and what the time since then allows.
+        #[test]
+        fn no_pattern_gets_more_through_than_the_limit(
+            per_second in 1_u32..5000,
+            pauses in prop::collection::vec(0_u64..3_000_000, 1..300),
+        ) {
+            let start = Instant::now();
+            let mut limit = RateLimit::new(per_second, start);
+            let (mut now, mut admitted) = (start, 0_u64);
+            for pause in pauses {
+                now += Duration::from_micros(pause / u64::from(per_second));
+                admitted += u64::from(limit.admit(now) == Admission::Admitted);
+                let passed = now.duration_since(start).as_secs_f64();
+                let allowed = (f64::from(per_second) * (1.0 + passed)).mul_add(1.001, 1.0);
+                prop_assert!(u32::try_from(admitted).is_ok_and(|n| f64::from(n) <= allowed));
+            }
+        }
+
+        /// Who keeps to the limit is never refused, however unevenly the messages arrive within half a second. A
+        /// limit of one a second has no room for that.
+        #[test]
+        fn who_keeps_to_the_limit_is_not_refused(
+            per_second in 2_u32..5000,
+            jitter in prop::collection::vec(0_u64..500_000, 300),
+        ) {
+            let start = Instant::now();
+            let mut limit = RateLimit::new(per_second, start);
+            let mut arrivals: Vec<Duration> = (0_u32..)
+                .zip(&jitter)
+                .map(|(n, late)| Duration::from_secs(1) * n / per_second + Duration::from_micros(*late))
+                .collect();
+            arrivals.sort();
+            for at in arrivals {
+                prop_assert_eq!(limit.admit(start + at), Admission::Admitted);
+            }
+        }
+    }
+}

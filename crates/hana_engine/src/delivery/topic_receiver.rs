@@ -1,0 +1,527 @@
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use hana_protocol::id::NodeId;
+use hana_protocol::message::{Resend, Resent};
+use hana_protocol::wire::{Envelope, Lane};
+
+use crate::delivery::lane_receiver::{LaneAction, LaneLimits, LaneReceiver};
+use crate::delivery::succession::{Succession, Turn};
+
+/// The receive side of a topic with any number of publishers: one [`LaneReceiver`] for each key and publisher, and what
+/// becomes of them when a publisher is restarted.
+///
+/// Pure, like what it is made of: told what arrived and what time it is, it says what to do. A message without an
+/// envelope has no place in any sequence, and is not for it.
+#[derive(Debug)]
+pub struct TopicReceiver<M> {
+    lane: Lane,
+    limits: LaneLimits,
+    since: Instant,
+    sources: BTreeMap<Source, Run<M>>,
+}
+
+/// Who publishes, and where.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// The key.
+    pub key: String,
+    /// The node.
+    pub node: NodeId,
+}
+
+#[derive(Debug)]
+struct Run<M> {
+    /// Which instance it is, and which ones were before it.
+    instances: Succession,
+    receiver: LaneReceiver<M>,
+    heard: Instant,
+    /// The first message of it that was heard, or heard of.
+    first: u64,
+    /// For how long this had been listening when that was sent, at the least as long as this is true; microseconds.
+    listening_us: u64,
+}
+
+/// A message of whose sending is known.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    number: u64,
+    /// For how long it has been sent, as far as is known.
+    age: Duration,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicAction<M> {
+    /// Hand it to the program.
+    Deliver(M),
+    /// Ask this node.
+    Ask {
+        /// Whom.
+        node: NodeId,
+        /// For what.
+        question: Resend,
+    },
+    /// These will not be delivered.
+    Lost {
+        /// Of whom.
+        source: Source,
+        /// The first number.
+        first: u64,
+        /// The last number.
+        last: u64,
+    },
+    /// So many that were missing have come, and were handed over.
+    Recovered {
+        /// Of whom.
+        source: Source,
+        /// How many.
+        count: u64,
+    },
+    /// It was delivered before, or is of a run that is over: thrown away.
+    Late {
+        /// Of whom.
+        source: Source,
+    },
+}
+
+impl<M> Run<M> {
+    const fn instance(&self) -> u64 {
+        self.instances.current()
+    }
+}
+
+impl<M> TopicReceiver<M> {
+    /// Publishers on keys that are followed; of more, the one that has been silent for longest is let go.
+    pub const MAX_SOURCES: usize = 1024;
+
+    /// Listens since `now`: what was sent before is not for it.
+    #[must_use]
+    pub const fn new(lane: Lane, limits: LaneLimits, now: Instant) -> Self {
+        Self { lane, limits, since: now, sources: BTreeMap::new() }
+    }
+
+    /// A message has arrived, by itself or because it was asked for.
+    pub fn arrive(
+        &mut self,
+        key: &str,
+        envelope: &Envelope,
+        message: M,
+        now: Instant,
+        actions: &mut Vec<TopicAction<M>>,
+    ) {
+        let source = Source { key: key.into(), node: envelope.from.clone() };
+        let place = Place { number: envelope.sequence, age: Duration::ZERO };
+        if let Some(run) = self.run_of(&source, envelope, place, now, actions) {
+            run.heard = now;
+            self.with(&source, actions, |receiver, actions| {
+                receiver.arrive(envelope.sequence, message, now, actions);
+            });
+        } else {
+            actions.push(TopicAction::Late { source });
+        }
+    }
+
+    /// A node has said in an envelope of its own how far it has come on a key: to that number, sent so long ago.
+    pub fn announced(
+        &mut self,
+        key: &str,
+        envelope: &Envelope,
+        (newest, age): (u64, Duration),
+        now: Instant,
+        actions: &mut Vec<TopicAction<M>>,
+    ) {
+        let source = Source { key: key.into(), node: envelope.from.clone() };
+        let place = Place { number: newest, age };
+        if self.run_of(&source, envelope, place, now, actions).is_some() {
+            self.with(&source, actions, |receiver, actions| {
+                receiver.announced(newest, now, actions);
+            });
+        }
+    }
+
+    /// Nobody was there to answer a question: the node has gone, or answers none.
+    pub fn unanswered(
+        &mut self,
+        node: &NodeId,
+        question: &Resend,
+        now: Instant,
+        actions: &mut Vec<TopicAction<M>>,
+    ) {
+        let source = Source { key: question.key.clone(), node: node.clone() };
+        if self.sources.get(&source).is_some_and(|run| run.instance() == question.instance) {
+            self.with(&source, actions, |receiver, actions| receiver.unanswered(now, actions));
+        }
+    }
+
+    /// A node has said what will not come of what it was asked for; with that its answer ends.
+    pub fn resent(
+        &mut self,
+        node: &NodeId,
+        question: &Resend,
+        resent: Resent,
+        now: Instant,
+        actions: &mut Vec<TopicAction<M>>,
+    ) {
+        let source = Source { key: question.key.clone(), node: node.clone() };
+        if self.sources.get(&source).is_none_or(|run| run.instance() != question.instance) {
+            return;
+        }
+        let below = |limit: u64, (first, last): (u64, u64)| {
+            let last = limit.checked_sub(1)?.min(last);
+            (first <= last).then_some((first, last))
+        };
+        self.with(&source, actions, |receiver, actions| {
+            for &stretch in &question.missing {
+                if let Some((first, last)) = below(resent.first_for_you, stretch) {
+                    receiver.not_for_us(first, last, actions);
+                }
+                if let Some((first, last)) = below(resent.first_kept, stretch) {
+                    receiver.absent(first, last, actions);
+                }
+            }
+            receiver.answered(now, actions);
+        });
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant, actions: &mut Vec<TopicAction<M>>) {
+        let is_due = |run: &Run<M>| run.receiver.next_deadline().is_some_and(|at| at <= now);
+        let due: Vec<Source> = self
+            .sources
+            .iter()
+            .filter(|(_, run)| is_due(run))
+            .map(|(source, _)| source.clone())
+            .collect();
+        for source in due {
+            self.with(&source, actions, |receiver, actions| receiver.tick(now, actions));
+        }
+    }
+
+    /// When a [`TopicReceiver::tick`] is wanted next; `None`: not before something arrives.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.sources.values().filter_map(|run| run.receiver.next_deadline()).min()
+    }
+
+    /// The run of a source, if it is the present one; one that comes after it takes its place.
+    fn run_of(
+        &mut self,
+        source: &Source,
+        envelope: &Envelope,
+        place: Place,
+        now: Instant,
+        actions: &mut Vec<TopicAction<M>>,
+    ) -> Option<&mut Run<M>> {
+        let instance = envelope.instance;
+        let known = self.sources.get(source).map(|run| &run.instances);
+        let turn = known.map(|known| known.judge(instance, place.number, now));
+        let listening = now.saturating_duration_since(self.since);
+        let receiver = match turn {
+            Some(Turn::Former) => return None,
+            Some(Turn::Current) => return self.sources.get_mut(source),
+            Some(Turn::Successor) => LaneReceiver::from_beginning(self.lane, self.limits),
+            Some(Turn::Returned { reached }) => {
+                LaneReceiver::going_on(self.lane, self.limits, reached)
+            },
+            None => {
+                self.make_room(actions);
+                self.receiver_of_first(envelope, place, listening)
+            },
+        };
+        // The one before will answer nothing any more.
+        self.with(source, actions, LaneReceiver::end);
+        let mut instances = Succession::new(instance, now);
+        if let Some(before) = self.sources.remove(source) {
+            let reached = before.receiver.newest().unwrap_or_default();
+            instances = before.instances;
+            instances.succeed(instance, reached, now);
+        }
+        // Its way here took some time too, so it was sent when this had been listening for less. What is said is never
+        // too little: what is for us comes, and what was sent a moment before our time may come as well.
+        let listening_us = microseconds(listening.saturating_sub(place.age));
+        let run = Run { instances, receiver, heard: now, first: place.number, listening_us };
+        Some(self.sources.entry(source.clone()).or_insert(run))
+    }
+
+    /// For a publisher that was not heard before.
+    fn receiver_of_first(
+        &self,
+        envelope: &Envelope,
+        place: Place,
+        listening: Duration,
+    ) -> LaneReceiver<M> {
+        if place.age > listening {
+            // All that it has sent is older than our listening.
+            LaneReceiver::joining(self.lane, self.limits)
+        } else if self.lane.is_reliable() && has_joined_within(envelope, listening) {
+            LaneReceiver::from_beginning(self.lane, self.limits)
+        } else {
+            LaneReceiver::asking_back(self.lane, self.limits)
+        }
+    }
+
+    fn make_room(&mut self, actions: &mut Vec<TopicAction<M>>) {
+        if self.sources.len() < Self::MAX_SOURCES {
+            return;
+        }
+        let silent = self.sources.iter().min_by_key(|(_, run)| run.heard);
+        if let Some(source) = silent.map(|(source, _)| source.clone()) {
+            self.with(&source, actions, LaneReceiver::end);
+            self.sources.remove(&source);
+        }
+    }
+
+    /// Tells the receiver of a source something, and says what comes of it.
+    fn with(
+        &mut self,
+        source: &Source,
+        actions: &mut Vec<TopicAction<M>>,
+        tell: impl FnOnce(&mut LaneReceiver<M>, &mut Vec<LaneAction<M>>),
+    ) {
+        let Some(run) = self.sources.get_mut(source) else { return };
+        let before = run.receiver.counts();
+        let mut of_lane = vec![];
+        tell(&mut run.receiver, &mut of_lane);
+        let after = run.receiver.counts();
+        if after.recovered > before.recovered {
+            let count = after.recovered - before.recovered;
+            actions.push(TopicAction::Recovered { source: source.clone(), count });
+        }
+        if after.late > before.late {
+            actions.push(TopicAction::Late { source: source.clone() });
+        }
+        let mut missing = vec![];
+        for action in of_lane {
+            match action {
+                LaneAction::Deliver { message, .. } => actions.push(TopicAction::Deliver(message)),
+                LaneAction::Lost { first, last } => {
+                    actions.push(TopicAction::Lost { source: source.clone(), first, last });
+                },
+                LaneAction::Ask { first, last } => missing.push((first, last)),
+            }
+        }
+        // Together, however many stretches there are. What is beyond one question is asked for again in time.
+        missing.truncate(Resend::MAX_STRETCHES);
+        if !missing.is_empty() {
+            let question = Resend {
+                key: source.key.clone(),
+                instance: run.instance(),
+                missing,
+                heard: Some(run.first),
+                listening_us: run.listening_us,
+            };
+            actions.push(TopicAction::Ask { node: source.node.clone(), question });
+        }
+    }
+}
+
+/// Whether a node has joined so short a time ago, by its own clock. Then all that it has sent is ours, from the first
+/// number on. Who joined a little earlier may be taken for that too, as the message was under way; what he sent before our
+/// time, he says himself.
+fn has_joined_within(envelope: &Envelope, listening: Duration) -> bool {
+    let age = envelope.at.saturating_sub_unsigned(envelope.instance);
+    u64::try_from(age).is_ok_and(|age| age <= microseconds(listening))
+}
+
+fn microseconds(length: Duration) -> u64 {
+    u64::try_from(length.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    type Topic = TopicReceiver<u64>;
+    type Actions = Vec<TopicAction<u64>>;
+
+    const KEY: &str = "hana/v/topic/spark";
+
+    fn envelope(instance: u64, sequence: u64) -> Envelope {
+        // It joined long before.
+        let at = i64::try_from(instance).unwrap() + 60_000_000;
+        Envelope { from: NodeId::new("v").unwrap(), instance, sequence, at }
+    }
+
+    fn source() -> Source {
+        Source { key: KEY.into(), node: NodeId::new("v").unwrap() }
+    }
+
+    fn arrive(topic: &mut Topic, instance: u64, sequence: u64, now: Instant) -> Actions {
+        let mut actions = vec![];
+        let message = instance * 100 + sequence;
+        topic.arrive(KEY, &envelope(instance, sequence), message, now, &mut actions);
+        actions
+    }
+
+    fn topic(now: Instant) -> Topic {
+        Topic::new(Lane::ReliableOrdered, LaneLimits::default(), now)
+    }
+
+    fn question(first: u64, last: u64, heard: u64, listening_us: u64) -> Resend {
+        let missing = vec![(first, last)];
+        Resend { key: KEY.into(), instance: 1, missing, heard: Some(heard), listening_us }
+    }
+
+    #[test]
+    fn what_a_restarted_publisher_said_first_is_missing_if_it_does_not_come() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        assert_eq!(arrive(&mut topic, 1, 0, start), [TopicAction::Deliver(100)]);
+        let actions = arrive(&mut topic, 2, 1, start);
+        let [TopicAction::Ask { question, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!((question.instance, &question.missing[..]), (2, &[(0, 0)][..]));
+        let actions = arrive(&mut topic, 2, 0, start);
+        assert!(actions.ends_with(&[TopicAction::Deliver(200), TopicAction::Deliver(201)]));
+        // A straggler of the run before.
+        assert_eq!(arrive(&mut topic, 1, 1, start), [TopicAction::Late { source: source() }]);
+    }
+
+    #[test]
+    fn what_the_run_before_still_owed_is_lost_and_what_waited_for_it_is_delivered() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        arrive(&mut topic, 1, 0, start);
+        arrive(&mut topic, 1, 2, start);
+        assert_eq!(
+            arrive(&mut topic, 2, 0, start),
+            [
+                TopicAction::Lost { source: source(), first: 1, last: 1 },
+                TopicAction::Deliver(102),
+                TopicAction::Deliver(200),
+            ]
+        );
+    }
+
+    /// Of what was delivered, the messages.
+    fn delivered(actions: &Actions) -> Vec<u64> {
+        let message = |action: &TopicAction<u64>| match action {
+            TopicAction::Deliver(message) => Some(*message),
+            _ => None,
+        };
+        actions.iter().filter_map(message).collect()
+    }
+
+    #[test]
+    fn a_publisher_that_is_back_with_a_smaller_number_is_received() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        arrive(&mut topic, 9, 0, start);
+        let back = start + Succession::GRACE;
+        assert_eq!(delivered(&arrive(&mut topic, 3, 0, back)), [300]);
+        assert_eq!(arrive(&mut topic, 9, 1, back), [TopicAction::Late { source: source() }]);
+        assert_eq!(delivered(&arrive(&mut topic, 3, 1, back)), [301]);
+    }
+
+    #[test]
+    fn an_instance_that_never_ended_goes_on_without_a_loss() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        arrive(&mut topic, 1, 0, start);
+        // Another program calls itself the same for a moment.
+        arrive(&mut topic, 2, 0, start + Duration::from_millis(600));
+        let late = arrive(&mut topic, 1, 1, start + Duration::from_millis(700));
+        assert_eq!(late, [TopicAction::Late { source: source() }]);
+        let back = start + Duration::from_millis(600) + Succession::RETURN;
+        let actions = arrive(&mut topic, 1, 2, back);
+        let [TopicAction::Ask { question, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!((question.instance, &question.missing[..]), (1, &[(1, 1)][..]));
+        assert_eq!(delivered(&arrive(&mut topic, 1, 1, back)), [101, 102]);
+    }
+
+    #[test]
+    fn what_was_sent_before_it_listened_is_not_for_it() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        let now = start + Duration::from_micros(7);
+        let actions = arrive(&mut topic, 1, 4, now);
+        let node = NodeId::new("v").unwrap();
+        let asked = question(0, 3, 4, 7);
+        assert_eq!(actions, [TopicAction::Ask { node: node.clone(), question: asked.clone() }]);
+        arrive(&mut topic, 1, 3, now);
+        let mut actions = vec![];
+        let end = Resent { first_for_you: 2, first_kept: 3 };
+        topic.resent(&node, &asked, end, now, &mut actions);
+        assert_eq!(
+            actions,
+            [
+                TopicAction::Lost { source: source(), first: 2, last: 2 },
+                TopicAction::Deliver(103),
+                TopicAction::Deliver(104),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_lost_last_message_is_asked_for_once_it_is_announced() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        arrive(&mut topic, 1, 0, start);
+        let mut actions = vec![];
+        topic.announced(KEY, &envelope(1, 9), (2, Duration::ZERO), start, &mut actions);
+        let [TopicAction::Ask { question, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!(question.missing, [(1, 2)]);
+        assert_eq!(topic.next_deadline(), Some(start + LaneLimits::default().ask_every));
+    }
+
+    #[test]
+    fn it_says_for_how_long_it_had_listened_when_it_heard_first_however_late_it_asks() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        let first = start + Duration::from_millis(20);
+        arrive(&mut topic, 1, 4, first);
+        arrive(&mut topic, 1, 5, first + Duration::from_millis(50));
+        let mut actions = vec![];
+        topic.tick(first + LaneLimits::default().ask_every, &mut actions);
+        let node = NodeId::new("v").unwrap();
+        assert_eq!(actions, [TopicAction::Ask { node, question: question(0, 3, 4, 20_000) }]);
+    }
+
+    #[test]
+    fn what_is_announced_with_its_age_is_older_than_the_listening_or_is_asked_for() {
+        let start = Instant::now();
+        let now = start + Duration::from_millis(20);
+        for (age_ms, asks) in [(21, None), (15, Some(question(0, 2, 2, 5000)))] {
+            let (mut topic, mut actions) = (topic(start), vec![]);
+            let newest = (2, Duration::from_millis(age_ms));
+            topic.announced(KEY, &envelope(1, 9), newest, now, &mut actions);
+            let asked = actions.iter().find_map(|action| match action {
+                TopicAction::Ask { question, .. } => Some(question.clone()),
+                _ => None,
+            });
+            assert_eq!(asked, asks);
+        }
+    }
+
+    #[test]
+    fn all_is_ours_of_a_publisher_that_joined_later_even_if_it_never_answers() {
+        let start = Instant::now();
+        let now = start + Duration::from_millis(20);
+        let lost = TopicAction::Lost { source: source(), first: 0, last: 3 };
+        for (joined_ms, is_ours) in [(19, true), (21, false)] {
+            let (mut topic, mut actions) = (topic(start), vec![]);
+            let at = 1_000_000 + joined_ms * 1000;
+            let envelope = Envelope { at, ..envelope(1_000_000, 4) };
+            topic.arrive(KEY, &envelope, 4, now, &mut actions);
+            let Some(TopicAction::Ask { node, question }) = actions.pop() else { panic!() };
+            topic.unanswered(&node, &question, now, &mut actions);
+            topic.tick(now + LaneLimits::default().patience, &mut actions);
+            assert_eq!(actions.contains(&lost), is_ours, "{actions:?}");
+            assert!(actions.contains(&TopicAction::Deliver(4)), "{actions:?}");
+        }
+    }
+
+    #[test]
+    fn made_up_senders_do_not_grow_it() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        let mut actions = vec![];
+        for number in 0..3000 {
+            let from = NodeId::new("x").unwrap().numbered(number);
+            let envelope = Envelope { from, ..envelope(1, 0) };
+            topic.arrive(KEY, &envelope, 0, start, &mut actions);
+        }
+        assert_eq!(topic.sources.len(), Topic::MAX_SOURCES);
+    }
+}

@@ -1,0 +1,633 @@
+use hana_protocol::parameter::Parameter;
+use hana_random::Random;
+
+use super::*;
+use crate::ownership::arbiter::Hands;
+
+fn id(text: &str) -> NodeId {
+    NodeId::new(text).unwrap()
+}
+
+fn name(text: &str) -> ParameterName {
+    ParameterName::new(text).unwrap()
+}
+
+const PARAMETERS: [&str; 3] = ["hue", "speed", "zoom"];
+const STEP: Duration = Duration::from_millis(10);
+/// As long as anything is on its way at most.
+const ON_THE_WAY: u64 = 60;
+/// After so long apart, two miss each other.
+const MISSED: Duration = Duration::from_millis(1500);
+
+/// An app, by its number, if the flag is set, else a visualization.
+type Who = (bool, usize);
+/// When it arrives, from whom, to whom.
+type Letter = (Instant, Who, Who, Message);
+
+/// A visualization or an app of the model.
+struct Actor<T> {
+    id: NodeId,
+    side: u8,
+    /// How far its clock is off.
+    clock_ms: u64,
+    /// None while it is dead.
+    runs: Option<T>,
+    instance: u64,
+}
+
+struct Viz {
+    hands: Hands,
+    /// Since when each app has been out of its sight.
+    unseen: BTreeMap<usize, Instant>,
+}
+
+struct Operator {
+    wishes: Wishes,
+    /// Since when each visualization, and each app, has been out of his sight.
+    unseen: BTreeMap<Who, Instant>,
+    /// The newest state of each that has come.
+    heard: BTreeMap<Who, u64>,
+    /// What it wants to hold as its operator knows it: by what he did and what he was told.
+    believes: BTreeSet<(NodeId, ParameterName)>,
+    kept: usize,
+    apart: usize,
+}
+
+enum Message {
+    Holders { number: u64, instance: u64, holders: Holders },
+    Session { number: u64, session: AppSession },
+    Command { instance: u64, command: Control },
+    Took { took: Took },
+}
+
+/// Three visualizations and four apps on a network that loses, delays and parts. Virtual time.
+struct World {
+    begun: Instant,
+    now: Instant,
+    vizs: Vec<Actor<Viz>>,
+    apps: Vec<Actor<Operator>>,
+    mail: Vec<Letter>,
+    chance: Random,
+    number: u64,
+    loss: usize,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let now = Instant::now();
+        let vizs = (0..3).map(|n| Actor {
+            id: id(&format!("viz{n}")),
+            side: 0,
+            clock_ms: 0,
+            runs: None,
+            instance: 0,
+        });
+        // One has a clock that is fifty years ahead.
+        let apps = (0..4).map(|n| Actor {
+            id: id(&format!("app{n}")),
+            side: 0,
+            clock_ms: if n == 2 { 50 * 365 * 86_400_000 } else { 0 },
+            runs: None,
+            instance: 0,
+        });
+        let mut world = Self {
+            begun: now,
+            now,
+            vizs: vizs.collect(),
+            apps: apps.collect(),
+            mail: vec![],
+            chance: Random::new(seed),
+            number: 0,
+            loss: 10,
+        };
+        for viz in 0..world.vizs.len() {
+            world.start_viz(viz);
+        }
+        for app in 0..world.apps.len() {
+            world.start_app(app);
+        }
+        world
+    }
+
+    fn unix_ms(&self, app: usize) -> u64 {
+        let passed = u64::try_from((self.now - self.begun).as_millis()).unwrap();
+        1_760_000_000_000 + passed + self.apps[app].clock_ms
+    }
+
+    fn start_viz(&mut self, viz: usize) {
+        let declared = PARAMETERS.map(|of| Parameter::new(name(of), 0.0));
+        let viz = &mut self.vizs[viz];
+        viz.instance += 1;
+        viz.runs = Some(Viz { hands: Hands::new(&declared), unseen: BTreeMap::new() });
+    }
+
+    fn start_app(&mut self, app: usize) {
+        let priority = Priority(i8::from(app == 3));
+        let app = &mut self.apps[app];
+        app.instance += 1;
+        app.runs = Some(Operator {
+            wishes: Wishes::new(app.id.clone(), priority),
+            unseen: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            believes: BTreeSet::new(),
+            kept: 0,
+            apart: 0,
+        });
+    }
+
+    fn side(&self, of: Who) -> u8 {
+        if of.0 { self.apps[of.1].side } else { self.vizs[of.1].side }
+    }
+
+    fn runs(&self, of: Who) -> bool {
+        if of.0 { self.apps[of.1].runs.is_some() } else { self.vizs[of.1].runs.is_some() }
+    }
+
+    fn reach(&self, a: Who, b: Who) -> bool {
+        self.runs(a) && self.runs(b) && self.side(a) == self.side(b)
+    }
+
+    fn send(&mut self, from: Who, to: Who, message: Message) {
+        if self.reach(from, to) && self.chance.index(100) >= self.loss {
+            let after = Duration::from_millis(self.chance.any() % ON_THE_WAY);
+            self.mail.push((self.now + after, from, to, message));
+        }
+    }
+
+    fn step(&mut self) {
+        self.now += STEP;
+        self.see_tokens();
+        self.deliver();
+        let apps = self.apps.len();
+        for viz in 0..self.vizs.len() {
+            let Some(of) = &mut self.vizs[viz].runs else { continue };
+            of.hands.pass(self.now);
+            // A state is said again and again, and asked for.
+            let (holders, instance) = (of.hands.holders(self.now), self.vizs[viz].instance);
+            self.number += 1;
+            for app in 0..apps {
+                if self.chance.index(5) == 0 {
+                    let (number, holders) = (self.number, holders.clone());
+                    let message = Message::Holders { number, instance, holders };
+                    self.send((false, viz), (true, app), message);
+                }
+            }
+        }
+        for app in 0..apps {
+            let now = self.now;
+            let Some(of) = &mut self.apps[app].runs else { continue };
+            let (session, asks) = (of.wishes.session(), of.wishes.due(now, |_| false));
+            self.number += 1;
+            for other in (0..apps).filter(|other| *other != app) {
+                if self.chance.index(5) == 0 {
+                    let (number, session) = (self.number, session.clone());
+                    self.send((true, app), (true, other), Message::Session { number, session });
+                }
+            }
+            for Ask { node, command } in asks {
+                let viz = self.vizs.iter().position(|viz| viz.id == node).unwrap();
+                let instance = self.vizs[viz].instance;
+                self.send((true, app), (false, viz), Message::Command { instance, command });
+            }
+            self.tell(app);
+        }
+    }
+
+    /// The operator is told; nothing that he wants to hold goes without a word.
+    fn tell(&mut self, app: usize) {
+        let id = self.apps[app].id.clone();
+        let Some(of) = &mut self.apps[app].runs else { return };
+        for news in of.wishes.take_news() {
+            match news {
+                WishNews::TakenFromYou { node, parameter, by, apart } => {
+                    assert_ne!(by, id);
+                    of.believes.remove(&(node, parameter));
+                    of.apart += usize::from(apart);
+                },
+                WishNews::KeptByYou { .. } => of.kept += 1,
+                WishNews::HolderChanged { .. }
+                | WishNews::Noted { .. }
+                | WishNews::Refused { .. } => {},
+            }
+        }
+        let wishes: BTreeSet<_> =
+            of.wishes.wishes_of(&id).map(|(node, name)| (node.clone(), name.clone())).collect();
+        let untold: Vec<_> = of.believes.difference(&wishes).collect();
+        assert!(untold.is_empty(), "{id} was not told that it has lost {untold:?}");
+        of.believes = wishes;
+    }
+
+    /// Who sees whom: at once when they meet, and no more after a while apart or when one is dead.
+    fn see_tokens(&mut self) {
+        let (now, vizs, apps) = (self.now, self.vizs.len(), self.apps.len());
+        for viz in 0..vizs {
+            for app in 0..apps {
+                let (reach, runs) = (self.reach((false, viz), (true, app)), self.runs((true, app)));
+                let (id, instance) = (self.apps[app].id.clone(), self.apps[app].instance);
+                let Some(of) = &mut self.vizs[viz].runs else { continue };
+                let token = instance.to_string();
+                if reach {
+                    of.unseen.remove(&app);
+                    of.hands.came(&id, &token, now);
+                    if instance > 1 {
+                        of.hands.went(&id, &(instance - 1).to_string(), now);
+                    }
+                } else {
+                    let since = *of.unseen.entry(app).or_insert(now);
+                    if !runs || now - since >= MISSED {
+                        of.hands.went(&id, &token, now);
+                    }
+                }
+            }
+        }
+        for app in 0..apps {
+            let others = (0..vizs).map(|viz| (false, viz)).chain((0..apps).map(|of| (true, of)));
+            for other in others.filter(|other| *other != (true, app)) {
+                let (reach, runs) = (self.reach((true, app), other), self.runs(other));
+                let id = if other.0 { &self.apps[other.1].id } else { &self.vizs[other.1].id };
+                let id = id.clone();
+                let Some(of) = &mut self.apps[app].runs else { continue };
+                if reach {
+                    of.unseen.remove(&other);
+                    if other.0 {
+                        of.wishes.app_came(&id);
+                    }
+                    continue;
+                }
+                let since = *of.unseen.entry(other).or_insert(now);
+                if runs && now - since < MISSED {
+                    continue;
+                }
+                if other.0 { of.wishes.app_went(&id) } else { of.wishes.misses(&id) }
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        let now = self.now;
+        let (due, later) = std::mem::take(&mut self.mail).into_iter().partition(|of| of.0 <= now);
+        self.mail = later;
+        let due: Vec<Letter> = due;
+        for (_, from, to, message) in due {
+            if !self.reach(from, to) {
+                continue;
+            }
+            let unix_ms = if to.0 { self.unix_ms(to.1) } else { self.unix_ms(from.1) };
+            match message {
+                Message::Holders { number, instance, holders } => {
+                    let id = self.vizs[from.1].id.clone();
+                    let is_run = self.vizs[from.1].instance == instance;
+                    let Some(of) = &mut self.apps[to.1].runs else { continue };
+                    if is_run && of.heard.get(&from).is_none_or(|known| number > *known) {
+                        of.heard.insert(from, number);
+                        of.wishes.sees(&id, instance, &holders, unix_ms);
+                    }
+                },
+                Message::Session { number, session } => {
+                    let id = self.apps[from.1].id.clone();
+                    let Some(of) = &mut self.apps[to.1].runs else { continue };
+                    if of.heard.get(&from).is_none_or(|known| number > *known) {
+                        of.heard.insert(from, number);
+                        of.wishes.hears(&id, &session, unix_ms);
+                    }
+                },
+                Message::Command { instance, command } => {
+                    let (app, is_run) =
+                        (self.apps[from.1].id.clone(), self.vizs[to.1].instance == instance);
+                    let Some(of) = self.vizs[to.1].runs.as_mut().filter(|_| is_run) else {
+                        continue;
+                    };
+                    if let Some(took) = carry_out(&mut of.hands, &app, command, now) {
+                        self.send(to, from, Message::Took { took });
+                    }
+                },
+                Message::Took { took } => {
+                    let id = self.vizs[from.1].id.clone();
+                    if let Some(of) = &mut self.apps[to.1].runs {
+                        of.wishes.answered(&id, &took, unix_ms);
+                    }
+                },
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            self.step();
+        }
+    }
+
+    fn take(&mut self, app: usize, viz: usize, parameter: &str) {
+        let (unix_ms, node) = (self.unix_ms(app), self.vizs[viz].id.clone());
+        if let Some(of) = &mut self.apps[app].runs {
+            of.wishes.take(&node, [name(parameter)], unix_ms);
+            of.believes.insert((node, name(parameter)));
+        }
+    }
+
+    fn release(&mut self, app: usize, viz: usize, parameter: &str) {
+        let (unix_ms, node) = (self.unix_ms(app), self.vizs[viz].id.clone());
+        if let Some(of) = &mut self.apps[app].runs {
+            of.wishes.release(&node, [name(parameter)], unix_ms);
+            of.believes.remove(&(node, name(parameter)));
+        }
+    }
+
+    fn happens(&mut self) {
+        let (app, viz) = (self.chance.index(4), self.chance.index(3));
+        let parameter = PARAMETERS[self.chance.index(3)];
+        match self.chance.index(12) {
+            0..=3 => self.take(app, viz, parameter),
+            4 | 5 => self.release(app, viz, parameter),
+            6 => {
+                let (from, unix_ms) = (self.apps[viz].id.clone(), self.unix_ms(app));
+                if let Some(of) = self.apps[app].runs.as_mut().filter(|_| app != viz) {
+                    of.wishes.take_over(&from, unix_ms);
+                }
+            },
+            7 if self.apps[app].runs.is_some() => self.apps[app].runs = None,
+            7 => self.start_app(app),
+            8 if self.vizs[viz].runs.is_some() => self.vizs[viz].runs = None,
+            8 => self.start_viz(viz),
+            9 => {
+                for actor in &mut self.apps {
+                    actor.side = u8::from(self.chance.index(2) == 0);
+                }
+                for actor in &mut self.vizs {
+                    actor.side = u8::from(self.chance.index(2) == 0);
+                }
+            },
+            10 => self.heal(),
+            _ => {
+                let by = self.apps[app].id.clone();
+                let now = self.now;
+                let reach = self.reach((true, app), (false, viz));
+                if let Some(of) = self.vizs[viz].runs.as_mut().filter(|_| reach)
+                    && of.hands.may_play(0, Some(&by), now).is_ok()
+                {
+                    of.hands.played(0, Some(&by), now);
+                }
+            },
+        }
+    }
+
+    fn heal(&mut self) {
+        self.apps.iter_mut().for_each(|actor| actor.side = 0);
+        self.vizs.iter_mut().for_each(|actor| actor.side = 0);
+    }
+
+    /// What two do not agree on, if anything.
+    fn disagreement(&self) -> Option<String> {
+        for viz in &self.vizs {
+            let Some(of) = &viz.runs else { continue };
+            let holders = of.hands.holders(self.now);
+            let mut wishing: BTreeMap<ParameterName, NodeId> = BTreeMap::new();
+            for app in &self.apps {
+                let Some(operator) = &app.runs else { continue };
+                let seen = operator.wishes.holders(&viz.id);
+                if seen != Some(&holders) {
+                    return Some(format!("{}: {holders:?}, {} sees {seen:?}", viz.id, app.id));
+                }
+                let taken = holders.holders.iter().filter(|of| of.how == How::Taken);
+                let taken: BTreeSet<&ParameterName> =
+                    taken.filter(|of| of.by == app.id).map(|of| &of.parameter).collect();
+                let wished = operator.wishes.wishes_of(&app.id);
+                let wished: BTreeSet<&ParameterName> =
+                    wished.filter(|(node, _)| **node == viz.id).map(|(_, of)| of).collect();
+                if taken != wished {
+                    return Some(format!(
+                        "{}: {} has {taken:?}, wishes {wished:?}",
+                        viz.id, app.id
+                    ));
+                }
+                for parameter in wished {
+                    if let Some(other) = wishing.insert(parameter.clone(), app.id.clone()) {
+                        return Some(format!("{other} and {} wish {parameter}", app.id));
+                    }
+                }
+            }
+        }
+        // And of each other they think the same.
+        for of in self.apps.iter().filter(|app| app.runs.is_some()) {
+            let views = self.apps.iter().filter_map(|app| {
+                let wishes = &app.runs.as_ref()?.wishes;
+                Some(wishes.wishes_of(&of.id).collect::<BTreeSet<_>>())
+            });
+            let views: BTreeSet<_> = views.collect();
+            if views.len() > 1 {
+                return Some(format!("what {} wishes: {views:?}", of.id));
+            }
+        }
+        None
+    }
+
+    /// Lets time pass until all agree; how long that took.
+    fn settle(&mut self) -> Duration {
+        let since = self.now;
+        while let Some(disagreement) = self.disagreement() {
+            let passed = self.now - since;
+            assert!(passed < Duration::from_secs(20), "after {passed:?}: {disagreement}");
+            self.step();
+        }
+        self.now - since
+    }
+}
+
+/// What a visualization does with a command.
+fn carry_out(hands: &mut Hands, app: &NodeId, command: Control, now: Instant) -> Option<Took> {
+    let place =
+        |of: &ParameterName| PARAMETERS.iter().position(|name| *name == of.as_str()).unwrap();
+    match command {
+        Control::Take(Take { parameters, priority, stamp }) => {
+            // It takes no stamp of another's.
+            assert!(stamp.as_ref().is_none_or(|stamp| stamp.by == *app));
+            hands.has_priority(app, priority, now);
+            let (mut taken, mut held) = (vec![], vec![]);
+            for parameter in parameters {
+                match hands.take(place(&parameter), stamp.as_ref().unwrap(), priority, now) {
+                    Ok(()) => taken.push(parameter),
+                    Err(by) => held.push(by),
+                }
+            }
+            Some(Took { taken, held, stamp })
+        },
+        Control::Release(Release { parameters, stamp }) => {
+            assert!(stamp.as_ref().is_none_or(|stamp| stamp.by == *app));
+            for parameter in parameters {
+                hands.release(place(&parameter), app, stamp.as_ref().unwrap());
+            }
+            None
+        },
+        _ => panic!("{command:?}"),
+    }
+}
+
+#[test]
+fn after_two_hundred_takes_releases_crashes_and_partitions_all_agree_within_a_second() {
+    let (mut longest, mut told) = (Duration::ZERO, [0, 0]);
+    for seed in hana_random::seeds(40) {
+        let mut world = World::new(seed);
+        println!("seed {seed}; HANA_SEED={seed} tries it first");
+        for _ in 0..200 {
+            world.happens();
+            let wait = Duration::from_millis(world.chance.any() % 400);
+            world.pass(wait);
+        }
+        // The last event: the network is whole again. Some stay dead.
+        world.heal();
+        let took = world.settle();
+        longest = longest.max(took);
+        assert!(took <= Duration::from_secs(1), "seed {seed}: after {took:?}");
+        for of in world.apps.iter().filter_map(|app| app.runs.as_ref()) {
+            told[0] += of.apart;
+            told[1] += of.kept;
+        }
+        // And it stays so, also when who is dead is given up.
+        world.loss = 0;
+        world.pass(Hands::GRACE + Duration::from_secs(1));
+        let took = world.settle();
+        assert!(took <= Duration::from_secs(1), "seed {seed}: given up, after {took:?}");
+    }
+    println!(
+        "measured: all agree after {longest:?} at most; told of what happened apart: {told:?}"
+    );
+}
+
+#[test]
+fn of_two_who_took_one_apart_the_newer_has_it_and_both_are_told() {
+    for viz_side in [0, 1] {
+        let mut world = World::new(7);
+        world.loss = 0;
+        world.pass(Duration::from_millis(200));
+        world.apps[1].side = 1;
+        world.vizs[0].side = viz_side;
+        world.pass(MISSED * 2);
+        world.take(0, 0, "zoom");
+        world.pass(Duration::from_millis(100));
+        world.take(1, 0, "zoom");
+        world.pass(Duration::from_secs(1));
+        world.heal();
+        let took = world.settle();
+        println!("measured: agreed {took:?} after the partition");
+        let holders = world.vizs[0].runs.as_ref().unwrap().hands.holders(world.now);
+        assert_eq!(holders.holder_of(&name("zoom")).unwrap().by, id("app1"));
+        world.pass(Duration::from_millis(500));
+        let told = |app: usize| {
+            let of = world.apps[app].runs.as_ref().unwrap();
+            (of.believes.len(), of.apart + of.kept)
+        };
+        let (loser, winner) = (told(0), told(1));
+        assert_eq!((loser.0, winner), (0, (1, 1)), "the visualization on side {viz_side}");
+    }
+}
+
+#[test]
+fn a_second_app_takes_over_and_the_first_does_not_fight_back_when_it_returns() {
+    let mut world = World::new(3);
+    world.loss = 0;
+    world.pass(Duration::from_millis(200));
+    for parameter in PARAMETERS {
+        world.take(0, 0, parameter);
+        world.take(0, 1, parameter);
+    }
+    world.settle();
+    world.apps[0].runs = None;
+    world.pass(Duration::from_millis(100));
+    let unix_ms = world.unix_ms(1);
+    let second = world.apps[1].runs.as_mut().unwrap();
+    assert_eq!(second.wishes.left_behind(), [(id("app0"), 6)].into());
+    assert_eq!(second.wishes.take_over(&id("app0"), unix_ms), 6);
+    println!("measured: taken over after {:?}", world.settle());
+    world.start_app(0);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.disagreement(), None);
+    let holds = |app: usize| {
+        let of = &world.apps[app];
+        of.runs.as_ref().unwrap().wishes.wishes_of(&of.id).count()
+    };
+    assert_eq!((holds(0), holds(1)), (0, 6));
+}
+
+#[test]
+fn one_that_crashed_and_is_back_has_what_nobody_took_meanwhile() {
+    let mut world = World::new(5);
+    world.loss = 0;
+    world.pass(Duration::from_millis(200));
+    world.take(0, 0, "zoom");
+    world.take(0, 0, "hue");
+    world.settle();
+    for away in [Duration::from_secs(1), Hands::GRACE * 2] {
+        world.apps[0].runs = None;
+        world.pass(away);
+        world.start_app(0);
+        world.pass(Duration::from_secs(1));
+        assert_eq!(world.disagreement(), None);
+        let holders = world.vizs[0].runs.as_ref().unwrap().hands.holders(world.now);
+        for parameter in ["zoom", "hue"] {
+            assert_eq!(holders.holder_of(&name(parameter)).unwrap().by, id("app0"), "{away:?}");
+        }
+    }
+    // So has a visualization that was started again.
+    world.vizs[0].runs = None;
+    world.pass(Duration::from_secs(3));
+    world.start_viz(0);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.disagreement(), None);
+    let holders = world.vizs[0].runs.as_ref().unwrap().hands.holders(world.now);
+    assert_eq!(holders.holder_of(&name("hue")).unwrap().by, id("app0"));
+}
+
+#[test]
+fn a_note_reaches_all_and_stands_until_it_is_taken_back() {
+    let mut world = World::new(9);
+    world.loss = 0;
+    world.pass(Duration::from_millis(300));
+    let noting = |world: &mut World, text: &str| {
+        let unix_ms = world.unix_ms(0);
+        world.apps[0].runs.as_mut().unwrap().wishes.note(text, unix_ms);
+        world.pass(Duration::from_millis(500));
+    };
+    noting(&mut world, "back in five\nminutes");
+    // Its writer is gone, and somebody comes who never heard him.
+    world.apps[0].runs = None;
+    world.apps[1].runs = None;
+    world.pass(Duration::from_millis(500));
+    world.start_app(1);
+    world.pass(Duration::from_millis(500));
+    let notes = |world: &World| {
+        let of = world.apps[1].runs.as_ref().unwrap();
+        of.wishes.notes().map(|(app, text)| format!("{app}: {text}")).collect::<Vec<_>>()
+    };
+    assert_eq!(notes(&world), ["app0: back in five\\nminutes"]);
+    world.start_app(0);
+    world.pass(Duration::from_millis(500));
+    noting(&mut world, "");
+    assert_eq!(notes(&world), [""; 0]);
+    noting(&mut world, &"x".repeat(1000));
+    assert_eq!(notes(&world)[0].chars().count(), "app0: ".len() + AppSession::MAX_NOTE);
+}
+
+#[test]
+fn made_up_wishes_and_stamps_of_next_year_are_not_kept() {
+    let mut wishes = Wishes::new(id("app"), Priority::default());
+    let wish = |number: u64, ms: u64| Wish {
+        app: id(&format!("a{number}")),
+        node: id("viz"),
+        parameter: name("zoom"),
+        priority: Priority::default(),
+        ended: false,
+        to: None,
+        stamp: Stamp { ms, count: 0, by: id(&format!("a{number}")) },
+    };
+    let of_tomorrow = AppSession { wishes: vec![wish(0, u64::MAX)], ..AppSession::default() };
+    wishes.hears(&id("a0"), &of_tomorrow, 1000);
+    assert_eq!(wishes.session().wishes, []);
+    for number in 0..10_000 {
+        let session = AppSession { wishes: vec![wish(number, number)], ..AppSession::default() };
+        wishes.hears(&id("a0"), &session, 1000);
+    }
+    assert!(wishes.session().wishes.len() <= AppSession::MAX_WISHES);
+    let bytes = hana_protocol::wire::codec::encode(&wishes.session()).unwrap().len();
+    assert!(bytes < <AppSession as hana_protocol::wire::Message>::MAX_BYTES, "{bytes}");
+}

@@ -1,0 +1,127 @@
+use hana_protocol::id::{NodeId, Stamp};
+
+/// Makes [`Stamp`]s: a hybrid logical clock.
+///
+/// What is stamped after something was heard of is later than that, however wrong the clocks of two machines are; where
+/// they are right, stamps are times. Pure: it is told what time it is.
+#[derive(Debug, Clone)]
+pub struct HybridClock {
+    own: NodeId,
+    ms: u64,
+    /// The next one within `ms`.
+    count: u32,
+}
+
+impl HybridClock {
+    /// The year 3000, in Unix milliseconds. Clocks of two machines may be years apart, so a stamp that is ahead by that much is
+    /// followed: what is stamped after it is still later. One beyond this is made up, and would leave nothing that is later.
+    pub const END_MS: u64 = 32_503_680_000_000;
+
+    /// The clock of `own`.
+    #[must_use]
+    pub const fn new(own: NodeId) -> Self {
+        Self { own, ms: 0, count: 0 }
+    }
+
+    /// A stamp that is later than all that it has made or heard of. `unix_ms` is the time by the wall clock, which may
+    /// jump.
+    pub fn stamp(&mut self, unix_ms: u64) -> Stamp {
+        if unix_ms > self.ms {
+            self.ms = unix_ms;
+            self.count = 0;
+        }
+        let stamp = Stamp { ms: self.ms, count: self.count, by: self.own.clone() };
+        self.follow(stamp.ms, stamp.count);
+        stamp
+    }
+
+    /// Hears of a stamp of somebody else. Whether it can be true.
+    pub fn hear(&mut self, stamp: &Stamp) -> bool {
+        if !Self::is_plausible(stamp) {
+            return false;
+        }
+        if (stamp.ms, stamp.count) >= (self.ms, self.count) {
+            self.follow(stamp.ms, stamp.count);
+        }
+        true
+    }
+
+    /// What is next is later than that.
+    fn follow(&mut self, ms: u64, count: u32) {
+        let next = count.checked_add(1).map(|count| (ms, count));
+        (self.ms, self.count) = next.unwrap_or_else(|| (ms.saturating_add(1), 0));
+    }
+
+    /// Whether a stamp can be the time of a machine: it is not beyond [`END_MS`](Self::END_MS).
+    #[must_use]
+    pub const fn is_plausible(stamp: &Stamp) -> bool {
+        stamp.ms <= Self::END_MS
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn clock(of: &str) -> HybridClock {
+        HybridClock::new(NodeId::new(of).unwrap())
+    }
+
+    #[test]
+    fn what_is_stamped_after_something_was_heard_of_is_later_whatever_the_clocks_say() {
+        let (mut ahead, mut behind) = (clock("ahead"), clock("behind"));
+        let first = ahead.stamp(3_600_000);
+        assert!(behind.hear(&first));
+        let second = behind.stamp(1);
+        assert!(second > first, "{second:?}");
+        assert!(ahead.hear(&second));
+        assert!(ahead.stamp(3_600_000) > second);
+        // By fifty years.
+        let years = ahead.stamp(1_600_000_000_000);
+        assert!(behind.hear(&years) && behind.stamp(2) > years);
+    }
+
+    #[test]
+    fn a_stamp_that_no_clock_shows_is_not_believed() {
+        let mut clock = clock("a");
+        let of_tomorrow = Stamp { ms: u64::MAX, count: u32::MAX, by: NodeId::new("b").unwrap() };
+        assert!(!clock.hear(&of_tomorrow));
+        assert_eq!(clock.stamp(1000).ms, 1000);
+    }
+
+    #[test]
+    fn a_stamp_survives_the_wire_as_a_short_array() {
+        let stamp = clock("app-h1").stamp(1_760_000_000_000);
+        let json = serde_json::to_string(&stamp).unwrap();
+        assert_eq!(json, r#"[1760000000000,0,"app-h1"]"#);
+        assert_eq!(serde_json::from_str::<Stamp>(&json).unwrap(), stamp);
+    }
+
+    proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
+        #[test]
+        fn no_two_stamps_are_equal_and_each_is_later_than_all_before(
+            steps in vec((0_usize..3, 0_u64..50, 0_usize..3), 1..200),
+        ) {
+            let mut clocks = ["a", "b", "c"].map(clock);
+            // The latest that each has made or heard of.
+            let mut latest: [Option<Stamp>; 3] = [None, None, None];
+            for (who, time, hears) in steps {
+                // Wall clocks jump, forwards and back.
+                let stamp = clocks[who].stamp(time);
+                prop_assert!(latest[who].as_ref().is_none_or(|before| *before < stamp));
+                prop_assert!(clocks[hears].hear(&stamp));
+                latest[hears] = latest[hears].take().max(Some(stamp.clone()));
+                latest[who] = latest[who].take().max(Some(stamp));
+                let next = clocks[hears].stamp(0);
+                prop_assert!(latest[hears].as_ref().is_none_or(|before| *before < next));
+                latest[hears] = Some(next);
+            }
+        }
+    }
+}

@@ -1,0 +1,470 @@
+use std::time::Duration;
+
+use hana_protocol::message::ModulationFrame;
+
+/// Gathers the values that are set for the parameters of a visualization, and makes frames of them.
+///
+/// What is set within [`FrameSettings::moment`] counts as set at once. A frame leaves as soon as a moment is over, but
+/// not sooner after the one before than [`FrameSettings::every`]: a value that comes after a pause goes at once, a
+/// stream in few messages. A frame may be lost, so a value that stays is said again, twice, with the time at which it
+/// was set. Pure: it is told the time, in Unix microseconds. Once it is made it does not allocate.
+#[derive(Debug, Clone)]
+pub struct FrameRecorder {
+    settings: FrameSettings,
+    instance: u64,
+    /// When the moments of the next frame were, ascending.
+    times: Vec<i64>,
+    /// When the first and the last of them began.
+    began: (i64, i64),
+    /// The values at these moments, one moment after the other; NaN where nothing was set.
+    rows: Vec<f32>,
+    most_rows: usize,
+    parameters: Vec<Recorded>,
+    /// When the last frame left.
+    left: Option<i64>,
+    next_repeat: Option<i64>,
+    forgotten: u64,
+}
+
+/// How values are gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameSettings {
+    /// What is set within this time counts as set at once; of several values of a parameter, the last.
+    pub moment: Duration,
+    /// From one frame to the next, at least: so long a value may wait for its frame. Zero sends each moment by
+    /// itself.
+    pub every: Duration,
+}
+
+impl Default for FrameSettings {
+    /// Fine enough for a thousand samples a second; four of them in a frame, which cost 4 ms at most.
+    fn default() -> Self {
+        Self { moment: Duration::from_micros(500), every: Duration::from_millis(4) }
+    }
+}
+
+/// What was set of a parameter last.
+#[derive(Debug, Clone, Copy)]
+struct Recorded {
+    value: f32,
+    at: i64,
+    stage: Stage,
+    is_set: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing is to be said of it.
+    Done,
+    /// It is in the next frame.
+    New,
+    /// It was said, and is to be said again, so often already.
+    Repeated(usize),
+    /// It is to be said once more, since what was said may not have arrived.
+    Again,
+}
+
+impl FrameRecorder {
+    /// When the value at which a parameter stays is said again, counted from when it was set.
+    pub const REPEATS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
+
+    /// For a visualization with so many parameters; those beyond [`ModulationFrame::MAX_PARAMETERS`] are not played.
+    /// `instance` says which run of it.
+    #[must_use]
+    pub fn new(instance: u64, parameters: usize, settings: FrameSettings) -> Self {
+        let parameters = parameters.min(ModulationFrame::MAX_PARAMETERS);
+        let most_rows = (ModulationFrame::MAX_VALUES / parameters.max(1))
+            .clamp(1, ModulationFrame::MAX_MOMENTS);
+        Self {
+            settings,
+            instance,
+            times: Vec::with_capacity(most_rows + 1),
+            began: (0, 0),
+            rows: Vec::with_capacity((most_rows + 1) * parameters),
+            most_rows,
+            parameters: vec![Recorded::NEVER; parameters],
+            left: None,
+            next_repeat: None,
+            forgotten: 0,
+        }
+    }
+
+    /// How many moments were thrown away because nobody asked for the frames in time.
+    #[must_use]
+    pub const fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// A parameter, by its place in the visualization's info, is set at `now`. False where there is no such parameter
+    /// or the value is no finite number; its range is not known here.
+    pub fn set(&mut self, index: usize, value: f32, now: i64) -> bool {
+        let width = self.parameters.len();
+        if index >= width || !value.is_finite() {
+            return false;
+        }
+        if self.left.is_some_and(|left| left > now) {
+            self.begin_anew();
+        }
+        if let [first, ..] = self.times[..]
+            && now.saturating_sub(first) >= us(ModulationFrame::MAX_SPAN)
+        {
+            // They have waited for longer than a frame may span: what is left of them is as of now.
+            self.forget(self.times.len() - 1);
+            self.times[0] = now;
+            self.began = (now, now);
+        }
+        // A clock that is set back while they wait brings no moments out of order.
+        let now = self.times.last().map_or(now, |last| now.max(*last));
+        let is_over = now.saturating_sub(self.began.1) >= us(self.settings.moment).max(1);
+        match self.times.last_mut() {
+            Some(last) if !is_over => *last = now,
+            _ => self.begin_moment(now),
+        }
+        let row = self.rows.len() - width;
+        self.rows[row + index] = value;
+        self.parameters[index] = Recorded { value, at: now, stage: Stage::New, is_set: true };
+        true
+    }
+
+    /// What was set since then, and was said, is said once more, with the time at which it was set: whoever was meant to hear
+    /// it may not have.
+    pub fn say_again(&mut self, since: i64) {
+        for parameter in &mut self.parameters {
+            let is_said = matches!(parameter.stage, Stage::Done | Stage::Repeated(_));
+            if is_said && parameter.is_set && parameter.at >= since {
+                parameter.stage = Stage::Again;
+                self.next_repeat = Some(i64::MIN);
+            }
+        }
+    }
+
+    /// A parameter was set at `at`, before this was made: it is said with that time. False where there is no such parameter
+    /// or the value is no finite number.
+    pub fn recall(&mut self, index: usize, value: f32, at: i64) -> bool {
+        let Some(parameter) = self.parameters.get_mut(index).filter(|_| value.is_finite()) else {
+            return false;
+        };
+        *parameter = Recorded { value, at, stage: Stage::Again, is_set: true };
+        self.next_repeat = Some(i64::MIN);
+        true
+    }
+
+    fn begin_moment(&mut self, now: i64) {
+        if self.times.is_empty() {
+            self.began.0 = now;
+        }
+        self.began.1 = now;
+        self.times.push(now);
+        self.rows.resize(self.rows.len() + self.parameters.len(), f32::NAN);
+        if self.times.len() > self.most_rows {
+            self.forget(1);
+        }
+    }
+
+    /// Throws the oldest moments away, of more than that; the newest value of each parameter survives.
+    fn forget(&mut self, moments: usize) {
+        let width = self.parameters.len();
+        for place in 0..moments * width {
+            let (value, next) = (self.rows[place], place + width);
+            if self.rows[next].is_nan() {
+                self.rows[next] = value;
+            }
+        }
+        self.forgotten += moments as u64;
+        self.times.drain(..moments);
+        self.rows.drain(..moments * width);
+    }
+
+    /// The clock was set back: nothing is known of what is due.
+    fn begin_anew(&mut self) {
+        self.left = None;
+        self.next_repeat = None;
+        for parameter in &mut self.parameters {
+            if matches!(parameter.stage, Stage::Repeated(_)) {
+                parameter.stage = Stage::Done;
+            }
+        }
+    }
+
+    /// When [`take`](Self::take) is to be asked next; `None` while nothing is to be said.
+    #[must_use]
+    pub fn due(&self) -> Option<i64> {
+        self.frame_due().into_iter().chain(self.next_repeat).min()
+    }
+
+    fn frame_due(&self) -> Option<i64> {
+        self.times.first()?;
+        let moment = us(self.settings.moment);
+        let earliest = self.began.0.saturating_add(moment);
+        let next = self.left.map_or(earliest, |left| left.saturating_add(us(self.settings.every)));
+        let due = next.max(earliest);
+        // What is set at once goes together, unless there is no end of it.
+        let over = self.began.1.saturating_add(moment);
+        Some(over.clamp(due, due.saturating_add(2 * moment)))
+    }
+
+    /// Fills `frame` with what is to be sent at `now`; false when that is nothing. Ask until then.
+    pub fn take(&mut self, now: i64, frame: &mut ModulationFrame) -> bool {
+        frame.instance = self.instance;
+        frame.after.clear();
+        frame.indices.clear();
+        frame.samples.clear();
+        let is_due = |due: Option<i64>| due.is_some_and(|due| due <= now);
+        if is_due(self.frame_due()) {
+            self.take_moments(now, frame);
+        } else if is_due(self.next_repeat) {
+            self.repeat(now, frame);
+        } else {
+            return false;
+        }
+        let repeats = self.parameters.iter().filter_map(Recorded::repeat_due);
+        self.next_repeat = repeats.min();
+        !frame.indices.is_empty()
+    }
+
+    // What does not fit is not taken on.
+    #[allow(clippy::cast_possible_truncation)]
+    fn take_moments(&mut self, now: i64, frame: &mut ModulationFrame) {
+        let Some(first) = self.times.first().copied() else { return };
+        let width = self.parameters.len();
+        frame.at = first;
+        let after = |at: &i64| u32::try_from(at - first).unwrap_or(u32::MAX);
+        frame.after.extend(self.times.iter().map(after));
+        let new = |of: &Recorded| of.stage == Stage::New;
+        let parameters = self.parameters.iter().enumerate();
+        frame.indices.extend(parameters.filter(|(_, of)| new(of)).map(|(index, _)| index as u16));
+        for (at, row) in self.times.iter().zip(self.rows.chunks(width)) {
+            for index in &frame.indices {
+                let value = row[usize::from(*index)];
+                frame.samples.push(value);
+                if !value.is_nan() {
+                    self.parameters[usize::from(*index)].at = *at;
+                }
+            }
+        }
+        for parameter in self.parameters.iter_mut().filter(|of| new(of)) {
+            parameter.stage = Stage::Repeated(0);
+        }
+        self.times.clear();
+        self.rows.clear();
+        self.left = Some(now);
+    }
+
+    /// What was set at one moment, once more.
+    #[allow(clippy::cast_possible_truncation)]
+    fn repeat(&mut self, now: i64, frame: &mut ModulationFrame) {
+        let is_due = |of: &&Recorded| of.repeat_due().is_some_and(|due| due <= now);
+        let Some(at) = self.parameters.iter().filter(is_due).map(|of| of.at).min() else { return };
+        frame.at = at;
+        frame.after.push(0);
+        for (index, parameter) in self.parameters.iter_mut().enumerate() {
+            if parameter.at != at {
+                continue;
+            }
+            parameter.stage = match parameter.stage {
+                Stage::Repeated(times) if times + 1 < Self::REPEATS.len() => {
+                    Stage::Repeated(times + 1)
+                },
+                Stage::Repeated(_) | Stage::Again => Stage::Done,
+                Stage::Done | Stage::New => continue,
+            };
+            frame.indices.push(index as u16);
+            frame.samples.push(parameter.value);
+        }
+    }
+}
+
+impl Recorded {
+    const NEVER: Self = Self { value: 0.0, at: 0, stage: Stage::Done, is_set: false };
+
+    fn repeat_due(&self) -> Option<i64> {
+        let times = match self.stage {
+            Stage::Repeated(times) => times,
+            Stage::Again => return Some(i64::MIN),
+            Stage::Done | Stage::New => return None,
+        };
+        let after = FrameRecorder::REPEATS.get(times)?;
+        Some(self.at.saturating_add(us(*after)))
+    }
+}
+
+fn us(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::float_cmp, clippy::cast_precision_loss)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START: i64 = 1_760_000_000_000_000;
+
+    fn recorder(parameters: usize) -> FrameRecorder {
+        FrameRecorder::new(7, parameters, FrameSettings::default())
+    }
+
+    /// What is said by `now`, each with the time at which it leaves.
+    fn run(recorder: &mut FrameRecorder, now: i64) -> Vec<(i64, ModulationFrame)> {
+        let mut frames = vec![];
+        let mut frame = ModulationFrame::default();
+        while let Some(due) = recorder.due().filter(|due| *due <= now) {
+            if recorder.take(due, &mut frame) {
+                frame.check().unwrap();
+                frames.push((due, frame.clone()));
+            }
+        }
+        frames
+    }
+
+    #[test]
+    fn what_may_not_have_arrived_is_said_once_more_with_the_time_at_which_it_was_set() {
+        let mut recorder = recorder(4);
+        recorder.recall(3, 0.4, START - 5_000_000);
+        recorder.set(0, 0.1, START);
+        let said = run(&mut recorder, START + 1_000_000);
+        assert_eq!(said[0].1.values().collect::<Vec<_>>(), [(3, START - 5_000_000, 0.4)]);
+        recorder.set(1, 0.2, START + 1_000_000);
+        run(&mut recorder, START + 2_000_000);
+        assert_eq!((said.len(), recorder.due()), (1 + 3, None));
+        recorder.say_again(START + 1);
+        let again = run(&mut recorder, START + 2_000_000);
+        assert_eq!(again.len(), 1);
+        assert_eq!(again[0].1.values().collect::<Vec<_>>(), [(1, START + 1_000_000, 0.2)]);
+        recorder.say_again(i64::MIN);
+        let again = run(&mut recorder, START + 3_000_000);
+        assert_eq!(again.len(), 3, "never of a parameter that was not set");
+        assert_eq!(recorder.due(), None);
+    }
+
+    #[test]
+    fn a_value_after_a_pause_goes_at_once_with_all_that_is_set_with_it() {
+        let mut recorder = recorder(3);
+        assert_eq!(recorder.due(), None);
+        recorder.set(2, 0.25, START);
+        recorder.set(0, 0.5, START + 20);
+        let frames = run(&mut recorder, START + 1000);
+        let [(left, frame)] = &frames[..] else { unreachable!("{frames:?}") };
+        assert_eq!(*left, START + 500);
+        assert_eq!(
+            frame.values().collect::<Vec<_>>(),
+            [(0, START + 20, 0.5), (2, START + 20, 0.25)]
+        );
+        assert_eq!(frame.instance, 7);
+    }
+
+    #[test]
+    fn a_thousand_samples_a_second_go_in_250_frames_and_none_waits_for_more_than_five_ms() {
+        let mut recorder = recorder(64);
+        let mut sent = vec![];
+        for n in 0..1000 {
+            let now = START + n * 1000;
+            sent.append(&mut run(&mut recorder, now));
+            for index in 0..64 {
+                recorder.set(index, 0.5, now + i64::try_from(index).unwrap());
+            }
+        }
+        sent.append(&mut run(&mut recorder, START + 1_000_000));
+        assert!((240..=260).contains(&sent.len()), "{}", sent.len());
+        let values: usize = sent.iter().map(|(_, frame)| frame.values().count()).sum();
+        assert!((63_500..=64_000).contains(&values), "{values}");
+        for (left, frame) in &sent {
+            assert!(frame.values().all(|(_, at, _)| left - at <= 5000), "{left} {frame:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_stays_is_said_again_twice_with_the_time_at_which_it_was_set() {
+        let mut recorder = recorder(2);
+        recorder.set(0, 0.1, START);
+        recorder.set(0, 0.2, START + 1000);
+        recorder.set(1, 0.3, START + 2000);
+        let frames = run(&mut recorder, START + 1_000_000);
+        let said: Vec<(i64, Vec<_>)> =
+            frames.iter().map(|(left, frame)| (left - START, frame.values().collect())).collect();
+        let repeats = &said[said.len() - 4..];
+        assert_eq!(
+            repeats,
+            [
+                (51_000, vec![(0, START + 1000, 0.2)]),
+                (52_000, vec![(1, START + 2000, 0.3)]),
+                (201_000, vec![(0, START + 1000, 0.2)]),
+                (202_000, vec![(1, START + 2000, 0.3)]),
+            ]
+        );
+        assert_eq!(recorder.due(), None);
+    }
+
+    #[test]
+    fn where_nobody_asks_the_newest_moments_are_kept() {
+        let mut recorder = recorder(64);
+        for n in 0..200 {
+            recorder.set(0, n as f32 / 200.0, START + n * 1000);
+        }
+        let mut frame = ModulationFrame::default();
+        assert!(recorder.take(START + 200_000, &mut frame));
+        frame.check().unwrap();
+        assert_eq!((frame.after.len(), recorder.forgotten()), (64, 136));
+        assert_eq!(frame.last_values().collect::<Vec<_>>(), [(0, 199.0 / 200.0)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_stops_nothing() {
+        for by in [-3_600_000_000, 3_600_000_000, -100] {
+            let mut recorder = recorder(1);
+            recorder.set(0, 0.1, START);
+            run(&mut recorder, START + 10_000);
+            recorder.set(0, 0.2, START + 10_000);
+            let now = START + 10_000 + by;
+            recorder.set(0, 0.3, now);
+            recorder.set(0, 0.4, now + 1000);
+            let mut frame = ModulationFrame::default();
+            assert!(recorder.take(START.max(now) + 20_000, &mut frame), "{by}");
+            assert_eq!(frame.last_values().collect::<Vec<_>>(), [(0, 0.4)], "{by}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_parameter_or_no_number_is_not_set() {
+        let mut recorder = recorder(1);
+        assert!(!recorder.set(1, 0.0, START));
+        assert!(!recorder.set(0, f32::NAN, START));
+        assert!(!FrameRecorder::new(7, 0, FrameSettings::default()).set(0, 0.0, START));
+        assert_eq!(recorder.due(), None);
+    }
+
+    proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
+        /// Whatever is set when: all frames are frames, what is said was set, and the last value of each is said last.
+        #[test]
+        fn the_last_value_of_each_is_what_is_said_last(
+            sets in prop::collection::vec((0_usize..5, -1.0..1.0_f32, 0_i64..3000), 1..300),
+            every in 0_u64..20,
+            asked in 1_usize..20,
+        ) {
+            let settings = FrameSettings { every: Duration::from_millis(every), ..FrameSettings::default() };
+            let mut recorder = FrameRecorder::new(7, 5, settings);
+            let mut now = START;
+            let (mut set, mut said) = (BTreeMap::new(), BTreeMap::new());
+            let mut frames = vec![];
+            for (n, (index, value, passed)) in sets.into_iter().enumerate() {
+                now += passed;
+                recorder.set(index, value, now);
+                set.insert(index, value);
+                if n % asked == 0 {
+                    frames.append(&mut run(&mut recorder, now));
+                }
+            }
+            frames.append(&mut run(&mut recorder, now + 1_000_000));
+            for (_, frame) in &frames {
+                said.extend(frame.values().map(|(index, _, value)| (index, value)));
+            }
+            prop_assert_eq!(said, set);
+            prop_assert_eq!(recorder.due(), None);
+        }
+    }
+}

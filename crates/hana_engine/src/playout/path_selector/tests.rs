@@ -1,0 +1,599 @@
+// Values are compared as they were set: none is calculated.
+#![allow(clippy::float_cmp)]
+
+use hana_protocol::id::NodeId;
+use hana_protocol::message::ModulationFrame;
+use hana_protocol::wire::Envelope;
+use proptest::prelude::*;
+
+use super::*;
+use crate::delivery::stale_filter::{Arrival, SequenceFilter};
+use crate::playout::batcher::{FrameRecorder, FrameSettings};
+use crate::playout::jitter_buffer::PlayoutSettings;
+use crate::playout::receiver::Player;
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+const PARAMETERS: usize = 3;
+/// Unix microseconds at the beginning.
+const START: i64 = 1_760_000_000_000_000;
+
+/// Something on its way.
+#[derive(Debug, Clone)]
+enum Packet {
+    Frame { run: u64, sequence: u64, sent: u64, frame: ModulationFrame },
+    Question { link: u64, number: u64 },
+    Answer { link: u64, number: u64, run: u64 },
+}
+
+/// A way between the two, which keeps the order of what goes along it.
+#[derive(Debug, Default)]
+struct Wire {
+    /// Until then, in milliseconds, nothing passes; what was sent waits.
+    blocked_until: u64,
+    /// Whether what comes while it is blocked is lost.
+    loses: bool,
+    delay: u64,
+    under_way: VecDeque<(u64, Packet)>,
+}
+
+impl Wire {
+    fn send(&mut self, now: u64, packet: Packet) {
+        if now < self.blocked_until && self.loses {
+            return;
+        }
+        self.under_way.push_back((now + self.delay, packet));
+    }
+
+    fn arrived(&mut self, now: u64) -> Vec<Packet> {
+        let mut arrived = vec![];
+        while now >= self.blocked_until
+            && self.under_way.front().is_some_and(|(due, _)| *due <= now)
+        {
+            arrived.extend(self.under_way.pop_front().map(|(_, packet)| packet));
+        }
+        arrived
+    }
+}
+
+/// The visualization: what one run of it has heard and shows.
+struct Played {
+    run: u64,
+    filter: SequenceFilter,
+    player: Player,
+    shown: [f32; PARAMETERS],
+}
+
+impl Played {
+    fn new(run: u64, look: [f32; PARAMETERS], now: Instant) -> Self {
+        let settings = PlayoutSettings { delay: Duration::ZERO, ..PlayoutSettings::default() };
+        let player = Player::new(&[settings; PARAMETERS], &look, now);
+        Self { run, filter: SequenceFilter::default(), player, shown: look }
+    }
+}
+
+/// An app that plays a visualization over two ways, in virtual time, a step each millisecond.
+struct World {
+    begun: Instant,
+    now: u64,
+    switch: PlaySwitch,
+    recorder: FrameRecorder,
+    /// The run that the recorder is for.
+    run: u64,
+    sequence: u64,
+    set: [(f32, u64); PARAMETERS],
+    number: f32,
+    /// The link in use and the one that was opened beside it; each is a connection of its own, and what got stuck in one
+    /// that was closed comes all the same.
+    link: Option<u64>,
+    opening: Option<(u64, u64)>,
+    opened: Option<u64>,
+    links: u64,
+    direct_blocked_until: u64,
+    there: Vec<Wire>,
+    back: Vec<Wire>,
+    mesh_there: Wire,
+    mesh_back: Wire,
+    played: Played,
+    /// When the visualization is back and is found.
+    back_at: Option<u64>,
+    found_at: Option<u64>,
+    /// Since when any way was open without interruption, and the mesh was.
+    open_since: [u64; 2],
+}
+
+impl World {
+    fn new() -> Self {
+        let begun = Instant::now();
+        let mesh = |delay| Wire { delay, ..Wire::default() };
+        Self {
+            begun,
+            now: 0,
+            switch: PlaySwitch::new(begun),
+            recorder: FrameRecorder::new(1, PARAMETERS, FrameSettings::default()),
+            run: 0,
+            sequence: 0,
+            set: [(0.0, 0); PARAMETERS],
+            number: 0.0,
+            link: None,
+            opening: None,
+            opened: None,
+            links: 0,
+            direct_blocked_until: 0,
+            there: vec![],
+            back: vec![],
+            mesh_there: mesh(2),
+            mesh_back: mesh(2),
+            played: Played::new(1, [0.0; PARAMETERS], begun),
+            back_at: None,
+            found_at: Some(10),
+            open_since: [0; 2],
+        }
+    }
+
+    fn instant(&self) -> Instant {
+        self.begun + ms(self.now)
+    }
+
+    fn us(at: u64) -> i64 {
+        START + i64::try_from(at).unwrap() * 1000
+    }
+
+    fn since(&self, since: Option<Instant>) -> i64 {
+        let since = since.map(|at| (at - self.begun).saturating_sub(PlaySwitch::SENT).as_millis());
+        since.map_or(i64::MIN, |at| Self::us(u64::try_from(at).unwrap()))
+    }
+
+    fn hear(&mut self, event: PlayEvent) {
+        let now = self.instant();
+        let actions = self.switch.hear(event, now);
+        self.act(actions);
+    }
+
+    fn act(&mut self, actions: Vec<PlayAction>) {
+        for action in actions {
+            match action {
+                PlayAction::Open => {
+                    // A SYN that is lost is not sent again for a second: the attempt fails.
+                    let took = if self.now < self.direct_blocked_until { 1000 } else { 5 };
+                    self.opening = Some((self.now + took, self.played.run));
+                },
+                PlayAction::Adopt => self.link = self.opened.take(),
+                PlayAction::Discard => self.opened = None,
+                PlayAction::Close => self.link = None,
+                PlayAction::Ask { way: PlayWay::Direct, number } => {
+                    let link = self.link.unwrap();
+                    let packet = Packet::Question { link, number };
+                    self.there[usize::try_from(link).unwrap()].send(self.now, packet);
+                },
+                PlayAction::Ask { way: PlayWay::Mesh, number } => {
+                    self.mesh_there.send(self.now, Packet::Question { link: u64::MAX, number });
+                },
+                PlayAction::TurnTo { since, .. } | PlayAction::SayAgain { since } => {
+                    let since = self.since(since);
+                    self.recorder.say_again(since);
+                },
+            }
+        }
+    }
+
+    fn set(&mut self, index: usize) {
+        self.number += 1.0;
+        self.set[index] = (self.number, self.now);
+        self.recorder.set(index, self.number, Self::us(self.now));
+        self.hear(PlayEvent::Played);
+    }
+
+    fn send_frames(&mut self) {
+        let mut frame = ModulationFrame::default();
+        while self.run > 0 && self.recorder.take(Self::us(self.now), &mut frame) {
+            let sequence = self.sequence;
+            self.sequence += 1;
+            let packet =
+                Packet::Frame { run: self.run, sequence, sent: self.now, frame: frame.clone() };
+            match (self.switch.way(), self.link) {
+                (PlayWay::Direct, Some(link)) => {
+                    self.there[usize::try_from(link).unwrap()].send(self.now, packet);
+                },
+                _ => self.mesh_there.send(self.now, packet),
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        let is_there = self.back_at.is_none();
+        let mut arrived = self.mesh_there.arrived(self.now);
+        arrived.extend(self.there.iter_mut().flat_map(|wire| wire.arrived(self.now)));
+        for packet in arrived {
+            match packet {
+                Packet::Frame { run, sequence, sent, frame } if is_there => {
+                    let envelope = Envelope {
+                        from: NodeId::new("hands").unwrap(),
+                        instance: 1,
+                        sequence,
+                        at: Self::us(sent),
+                    };
+                    let now = self.instant();
+                    let arrival = self.played.filter.arrive(Some(&envelope), now);
+                    if matches!(arrival, Arrival::New { .. }) && run == self.played.run {
+                        self.played.player.frame(Some(&envelope), &frame, now);
+                    }
+                },
+                Packet::Question { link, number } if is_there => {
+                    let wire = match usize::try_from(link) {
+                        Ok(link) if link < self.back.len() => &mut self.back[link],
+                        _ => &mut self.mesh_back,
+                    };
+                    let run = self.played.run;
+                    wire.send(self.now, Packet::Answer { link, number, run });
+                },
+                _ => {},
+            }
+        }
+        let mut answers = self.mesh_back.arrived(self.now);
+        answers.extend(self.back.iter_mut().flat_map(|wire| wire.arrived(self.now)));
+        for packet in answers {
+            // Another run says nothing of what this one has heard.
+            if let Packet::Answer { link, number, run } = packet
+                && run == self.run
+                && (link == u64::MAX || self.link == Some(link))
+            {
+                self.hear(PlayEvent::Answered(number));
+            }
+        }
+    }
+
+    fn look_around(&mut self) {
+        if let Some((at, run)) = self.opening
+            && at <= self.now
+        {
+            self.opening = None;
+            let is_there = self.back_at.is_none() && run == self.played.run;
+            if is_there && self.now >= self.direct_blocked_until {
+                self.opened = Some(self.links);
+                self.links += 1;
+                self.there.push(Wire { delay: 1, ..Wire::default() });
+                self.back.push(Wire { delay: 1, ..Wire::default() });
+                self.hear(PlayEvent::Opened);
+            } else {
+                self.hear(PlayEvent::NotOpened);
+            }
+        }
+        if self.back_at.is_some_and(|at| at <= self.now) {
+            self.back_at = None;
+            // Its daemon has kept the look.
+            self.played = Played::new(self.played.run + 1, self.played.shown, self.instant());
+            self.found_at = Some(self.now + 30);
+        }
+        if self.found_at.is_some_and(|at| at <= self.now) {
+            self.found_at = None;
+            let arrived = self.since(self.switch.arrived());
+            self.run = self.played.run;
+            self.recorder = FrameRecorder::new(self.run, PARAMETERS, FrameSettings::default());
+            for (index, (value, at)) in self.set.into_iter().enumerate() {
+                if value > 0.0 && Self::us(at) >= arrived {
+                    self.recorder.recall(index, value, Self::us(at));
+                }
+            }
+            self.hear(PlayEvent::Found);
+        }
+    }
+
+    fn show(&mut self) {
+        if self.back_at.is_some() {
+            return;
+        }
+        let now = self.instant();
+        let shown = &mut self.played.shown;
+        self.played.player.advance(now, |index, value| {
+            assert!(value > shown[index], "{value} after {} of {index}", shown[index]);
+            shown[index] = value;
+        });
+    }
+
+    /// A millisecond passes.
+    fn step(&mut self) {
+        self.now += 1;
+        self.look_around();
+        if self.switch.due().is_some_and(|due| due <= self.instant()) {
+            let actions = self.switch.tick(self.instant());
+            self.act(actions);
+            assert!(
+                self.switch.due().is_none_or(|due| due > self.instant()),
+                "it turns in circles"
+            );
+        }
+        self.send_frames();
+        self.deliver();
+        self.show();
+        let is_found = self.back_at.is_none() && self.run == self.played.run;
+        let mesh = self.now >= self.mesh_there.blocked_until;
+        let any = mesh || self.now >= self.direct_blocked_until;
+        for (since, is_open) in self.open_since.iter_mut().zip([any, mesh]) {
+            if !is_open || !is_found {
+                *since = self.now;
+            }
+        }
+    }
+
+    fn block_direct(&mut self, duration: u64, backoff: u64) {
+        self.direct_blocked_until = self.now + duration;
+        for wire in self.there.iter_mut().chain(&mut self.back) {
+            wire.blocked_until = wire.blocked_until.max(self.now + duration + backoff);
+        }
+    }
+
+    fn block_mesh(&mut self, duration: u64, loses: bool) {
+        for wire in [&mut self.mesh_there, &mut self.mesh_back] {
+            wire.blocked_until = self.now + duration;
+            wire.loses = loses;
+        }
+    }
+
+    fn restart(&mut self, away: u64) {
+        if self.back_at.is_none() {
+            self.back_at = Some(self.now + away);
+            self.found_at = None;
+            for wire in self.there.iter_mut().chain(&mut self.back) {
+                wire.under_way.clear();
+            }
+            if self.link.is_some() {
+                self.hear(PlayEvent::Closed);
+            }
+        }
+    }
+
+    /// How old what is shown of a parameter that is set each millisecond is, in milliseconds.
+    fn age(&self, index: usize, values: &[u64]) -> u64 {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let shown = self.played.shown[index] as usize;
+        values.get(shown).map_or(0, |set| self.now - set)
+    }
+}
+
+/// What happens in the world.
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    Direct { duration: u64, backoff: u64 },
+    Mesh { duration: u64, loses: bool },
+    Both { duration: u64, backoff: u64 },
+    Restart { away: u64 },
+    Pause { duration: u64 },
+}
+
+fn trouble() -> impl Strategy<Value = (u64, Trouble)> {
+    let what = prop_oneof![
+        4 => (1_u64..6000, 0_u64..6000)
+            .prop_map(|(duration, backoff)| Trouble::Direct { duration, backoff }),
+        2 => (1_u64..4000, any::<bool>())
+            .prop_map(|(duration, loses)| Trouble::Mesh { duration, loses }),
+        1 => (1_u64..4000, 0_u64..4000)
+            .prop_map(|(duration, backoff)| Trouble::Both { duration, backoff }),
+        1 => (50_u64..3000).prop_map(|away| Trouble::Restart { away }),
+        1 => (100_u64..5000).prop_map(|duration| Trouble::Pause { duration }),
+    ];
+    (1_u64..3000, what)
+}
+
+// Worth some thousand cases whenever the switch or the player has changed.
+proptest! {
+    #![proptest_config(hana_random::cases(300))]
+
+    /// Whatever is blocked, and whatever comes late: nothing is shown twice or after something newer, it is played on
+    /// wherever there is a way, the last values are shown in the end, and it is played directly again.
+    #[test]
+    fn whatever_is_blocked_the_newest_is_shown_and_nothing_old(
+        troubles in prop::collection::vec(trouble(), 1..12),
+        stride in 1_usize..5,
+    ) {
+        let mut world = World::new();
+        // When the value of each number was set.
+        let mut values = vec![0];
+        let mut quiet_until = 0;
+        for (after, trouble) in troubles {
+            for _ in 0..after {
+                world.step();
+                if world.now < quiet_until {
+                    continue;
+                }
+                let index = if world.now.is_multiple_of(7) { stride % PARAMETERS } else { 0 };
+                world.set(index);
+                values.push(world.now);
+                // Once there was a way for so long, what is shown is not old: the mesh is at hand at once, a link has to be
+                // opened.
+                for (since, oldest) in world.open_since.into_iter().zip([6000, 700]) {
+                    if world.now > since.max(quiet_until) + oldest {
+                        let age = world.age(0, &values);
+                        prop_assert!(age < oldest, "{age} ms old at {}", world.now);
+                    }
+                }
+            }
+            match trouble {
+                Trouble::Direct { duration, backoff } => world.block_direct(duration, backoff),
+                Trouble::Mesh { duration, loses } => world.block_mesh(duration, loses),
+                Trouble::Both { duration, backoff } => {
+                    world.block_direct(duration, backoff);
+                    world.block_mesh(duration, true);
+                },
+                Trouble::Restart { away } => world.restart(away),
+                Trouble::Pause { duration } => quiet_until = world.now + duration,
+            }
+        }
+        for _ in 0..20_000 {
+            world.step();
+        }
+        prop_assert_eq!(world.switch.way(), PlayWay::Direct);
+        prop_assert_eq!(world.played.shown, world.set.map(|(value, _)| value));
+    }
+}
+
+/// From the moment at which the direct way is blocked, or free again, until the way has changed.
+fn until_turned(world: &mut World, way: PlayWay) -> u64 {
+    let begun = world.now;
+    while world.switch.way() != way {
+        world.step();
+        world.set(0);
+        assert!(world.now < begun + 20_000, "{:?}", world.switch);
+    }
+    world.now - begun
+}
+
+#[test]
+fn a_blocked_link_is_left_in_a_third_of_a_second_and_taken_again_when_it_is_free() {
+    let mut world = World::new();
+    let opened = until_turned(&mut world, PlayWay::Direct);
+    assert!(opened < 30, "{opened} ms");
+    for _ in 0..1000 {
+        world.step();
+        world.set(0);
+    }
+    assert_eq!(world.switch.status(world.instant()).switches, 0);
+    // Long enough for TCP to wait as long again.
+    world.block_direct(5000, 5000);
+    let left = until_turned(&mut world, PlayWay::Mesh);
+    assert!((250..=360).contains(&left), "{left} ms");
+    while world.now < world.direct_blocked_until {
+        world.step();
+        world.set(0);
+    }
+    let returned = until_turned(&mut world, PlayWay::Direct);
+    assert!(returned < 4100, "{returned} ms");
+    let status = world.switch.status(world.instant());
+    assert_eq!((status.way, status.switches), (PlayWay::Direct, 2));
+}
+
+#[test]
+fn what_got_stuck_in_the_link_and_comes_when_nothing_is_played_any_more_is_not_shown() {
+    let mut world = World::new();
+    until_turned(&mut world, PlayWay::Direct);
+    for _ in 0..1000 {
+        world.step();
+        world.set(0);
+    }
+    world.block_direct(5000, 0);
+    for _ in 0..2000 {
+        world.step();
+        world.set(0);
+    }
+    let last = world.set[0].0;
+    for _ in 0..10_000 {
+        world.step();
+        // Once it is there, nothing else is: `show` says that nothing goes back.
+        assert!(world.now < 4000 || world.played.shown[0] == last);
+    }
+}
+
+#[test]
+fn what_is_said_again_has_not_arrived_before_it_was_sent() {
+    // It ends at each moment around the one at which an answer says that what was set may be lost.
+    for ends_after in 0..600 {
+        let mut world = World::new();
+        until_turned(&mut world, PlayWay::Direct);
+        world.block_mesh(1500, true);
+        world.block_direct(1000, 2000);
+        world.step();
+        world.set(1);
+        for _ in 0..1500 + ends_after {
+            world.step();
+            world.set(0);
+        }
+        world.restart(50);
+        for _ in 0..5000 {
+            world.step();
+        }
+        assert_eq!(world.played.shown[1], world.set[1].0, "ended {ends_after} ms after");
+    }
+}
+
+#[test]
+fn what_the_mesh_lost_before_there_was_a_link_is_said_again() {
+    // It loses for as long as a value is said again by itself, at each moment between two questions.
+    for begins_after in 0..1100 {
+        let mut world = World::new();
+        world.block_direct(20_000, 0);
+        for _ in 0..100 + begins_after {
+            world.step();
+            world.set(0);
+        }
+        world.set(1);
+        world.block_mesh(210, true);
+        for _ in 0..3000 {
+            world.step();
+        }
+        assert_eq!(world.played.shown[1], world.set[1].0, "lost {begins_after} ms after");
+    }
+}
+
+#[test]
+fn a_hand_that_rests_asks_seldom_and_finds_the_way_when_it_moves_again() {
+    let mut world = World::new();
+    until_turned(&mut world, PlayWay::Direct);
+    for _ in 0..10_000 {
+        world.step();
+    }
+    let before = world.switch.next_number;
+    for _ in 0..10_000 {
+        world.step();
+    }
+    assert!((9..=11).contains(&(world.switch.next_number - before)), "one a second");
+    world.block_direct(3000, 0);
+    world.set(1);
+    for _ in 0..400 {
+        world.step();
+    }
+    assert_eq!(world.played.shown[1], world.set[1].0, "it came by the mesh");
+}
+
+#[test]
+fn of_many_sessions_each_asks_less_often_and_is_slower_to_give_a_link_up() {
+    let mut world = World::new();
+    until_turned(&mut world, PlayWay::Direct);
+    world.switch.share_with(10);
+    let before = world.switch.next_number;
+    for _ in 0..3000 {
+        world.step();
+        world.set(0);
+    }
+    assert!((9..=11).contains(&(world.switch.next_number - before)));
+    world.block_direct(5000, 5000);
+    let left = until_turned(&mut world, PlayWay::Mesh);
+    assert!((750..=1100).contains(&left), "{left} ms");
+}
+
+#[test]
+fn where_nothing_comes_back_by_any_way_links_are_opened_seldom() {
+    let mut world = World::new();
+    until_turned(&mut world, PlayWay::Direct);
+    for _ in 0..1000 {
+        world.step();
+        world.set(0);
+    }
+    world.block_mesh(10_000, true);
+    world.block_direct(10_000, 0);
+    let mut attempts = 0;
+    for _ in 0..9000 {
+        let before = world.opening.is_some();
+        world.step();
+        world.set(0);
+        attempts += usize::from(!before && world.opening.is_some());
+    }
+    assert!((1..=4).contains(&attempts), "{attempts}");
+}
+
+#[test]
+fn where_nothing_comes_back_the_status_says_so() {
+    let mut world = World::new();
+    until_turned(&mut world, PlayWay::Direct);
+    let status = world.switch.status(world.instant());
+    assert_eq!((status.round_trip_us, status.loss_percent), (Some(2000), 0));
+    world.restart(100_000);
+    for _ in 0..6000 {
+        world.step();
+        world.set(0);
+    }
+    let status = world.switch.status(world.instant());
+    assert_eq!((status.way, status.round_trip_us), (PlayWay::Mesh, None));
+    assert!(status.loss_percent > 90, "{status:?}");
+}

@@ -1,0 +1,392 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::playout::jitter_buffer::Curve;
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A visualization that is played, in virtual time; milliseconds are counted from its beginning.
+struct Stage {
+    player: Player,
+    begun: Instant,
+    shown: Vec<f32>,
+}
+
+/// A sender's clock, which has another origin than everybody else's.
+const SENDER: i64 = 1_760_000_000_000_000;
+
+impl Stage {
+    fn new(delay: u64, parameters: usize) -> Self {
+        let settings = PlayoutSettings { delay: ms(delay), ..PlayoutSettings::default() };
+        let begun = Instant::now();
+        let shown = vec![0.0; parameters];
+        Self { player: Player::new(&vec![settings; parameters], &shown, begun), begun, shown }
+    }
+
+    fn at(&self, at: u64) -> Instant {
+        self.begun + ms(at)
+    }
+
+    fn put(&mut self, from: &str, sent: u64, arrives: u64, value: f32) -> Taken {
+        let now = self.at(arrives);
+        self.player.put(0, Some(&envelope(from, sent)), value, now)
+    }
+
+    /// What the first parameter shows.
+    fn zoom(&mut self, at: u64) -> f32 {
+        let now = self.at(at);
+        let shown = &mut self.shown;
+        self.player.advance(now, |index, value| shown[index] = value);
+        self.shown[0]
+    }
+}
+
+fn envelope(from: &str, sent: u64) -> Envelope {
+    let at = SENDER + i64::try_from(sent).unwrap() * 1000;
+    Envelope { from: NodeId::new(from).unwrap(), instance: 1, sequence: sent, at }
+}
+
+const TAKEN: Taken = Taken { taken: 1, late: 0 };
+
+#[test]
+fn without_delay_a_value_is_shown_at_once() {
+    let mut stage = Stage::new(0, 1);
+    for at in 0..100_u16 {
+        let value = f32::from(at) / 100.0;
+        assert_eq!(stage.put("knob", at.into(), at.into(), value), TAKEN);
+        assert_eq!(stage.zoom(at.into()), value);
+    }
+}
+
+#[test]
+fn of_values_and_frames_and_several_senders_the_one_that_was_sent_last_counts() {
+    let mut stage = Stage::new(0, 1);
+    stage.put("knob", 0, 0, 0.0);
+    stage.put("desk", 0, 0, 0.0);
+    let frame = ModulationFrame {
+        instance: 1,
+        at: SENDER + 10_000,
+        after: vec![0, 1000],
+        indices: vec![0],
+        samples: vec![0.1, 0.2],
+    };
+    let now = stage.at(12);
+    let taken = stage.player.frame(Some(&envelope("knob", 12)), &frame, now);
+    assert_eq!((taken.taken, stage.zoom(12)), (2, 0.2));
+    stage.put("desk", 20, 20, 0.5);
+    assert_eq!(stage.zoom(20), 0.5);
+    // What the knob says again, in case that it was lost, is older than what the desk said.
+    let again = ModulationFrame { after: vec![1000], samples: vec![0.2], ..frame };
+    let now = stage.at(60);
+    stage.player.frame(Some(&envelope("knob", 60)), &again, now);
+    assert_eq!(stage.zoom(60), 0.5);
+}
+
+#[test]
+fn what_is_said_again_counts_if_it_was_lost_and_is_no_news_if_it_was_not() {
+    let mut stage = Stage::new(0, 2);
+    stage.put("knob", 0, 0, 0.0);
+    let again = ModulationFrame {
+        instance: 1,
+        at: SENDER + 10_000,
+        after: vec![0],
+        indices: vec![0, 1],
+        samples: vec![0.4, 0.5],
+    };
+    let now = stage.at(60);
+    let knob = envelope("knob", 60);
+    assert_eq!(stage.player.frame(Some(&knob), &again, now), Taken { taken: 2, late: 0 });
+    assert_eq!((stage.zoom(60), stage.shown[1]), (0.4, 0.5));
+    assert_eq!(stage.player.frame(Some(&knob), &again, now), Taken::default());
+}
+
+#[test]
+fn who_wakes_up_shows_nothing_of_what_piled_up() {
+    for delay in [0, 20] {
+        let mut stage = Stage::new(delay, 1);
+        for at in 0..1000 {
+            stage.put("knob", at, at, 0.0);
+            stage.zoom(at);
+        }
+        let (mut late, mut shown) = (0, vec![]);
+        for sent in 1000..6000_u16 {
+            // All that was sent for five seconds comes within five milliseconds.
+            let arrives = 6000 + u64::from(sent - 1000) / 1000;
+            late += stage.put("knob", sent.into(), arrives, f32::from(sent)).late;
+            shown.push(stage.zoom(arrives));
+        }
+        for at in 6005..6100_u16 {
+            late += stage.put("knob", at.into(), at.into(), f32::from(at)).late;
+            shown.push(stage.zoom(at.into()));
+        }
+        assert!(shown.iter().all(|value| *value == 0.0 || *value > 5750.0), "{shown:?}");
+        assert!(late > 4700, "{late}");
+        assert!(shown.last().unwrap() + f32::from(u16::try_from(delay).unwrap()) >= 6098.0);
+        assert!(shown.is_sorted(), "it runs backwards");
+    }
+}
+
+#[test]
+fn the_last_value_is_shown_in_the_end_however_old_it_is() {
+    for delay in [0, 20] {
+        let mut stage = Stage::new(delay, 1);
+        stage.put("knob", 0, 0, 0.1);
+        assert_eq!(stage.zoom(100), 0.1);
+        // Of what was sent while this hung, this is the last.
+        for (sent, value) in [(1000, 0.5), (1010, 0.6), (1020, 0.7)] {
+            stage.put("knob", sent, 5000, value);
+        }
+        assert_eq!(stage.zoom(5050), 0.1);
+        assert_eq!(stage.zoom(5101), 0.7);
+    }
+}
+
+#[test]
+fn what_was_sent_later_and_is_said_again_later_still_counts() {
+    for delay in [0, 20] {
+        let mut stage = Stage::new(delay, 1);
+        let say = |stage: &mut Stage, set: i64, arrives: u64, value: f32| {
+            let frame = ModulationFrame {
+                instance: 1,
+                at: SENDER + set * 1000,
+                after: vec![0],
+                indices: vec![0],
+                samples: vec![value],
+            };
+            let now = stage.at(arrives);
+            stage.player.frame(Some(&envelope("knob", arrives)), &frame, now)
+        };
+        say(&mut stage, 0, 0, 0.1);
+        say(&mut stage, 1000, 3000, 0.5);
+        assert_eq!(stage.zoom(3101), 0.5);
+        // It was set after the other one, and got lost.
+        assert_eq!(say(&mut stage, 1010, 3200, 0.6), TAKEN);
+        assert_eq!(stage.zoom(3301), 0.6);
+        assert_eq!(say(&mut stage, 1005, 3400, 0.7).taken, 0);
+        assert_eq!(stage.zoom(3600), 0.6);
+    }
+}
+
+#[test]
+fn what_took_so_long_that_its_senders_clock_is_in_doubt_does_not_shut_out_what_was_sent_after_it() {
+    let mut stage = Stage::new(0, 1);
+    for at in 0..100 {
+        stage.put("knob", at, at, 0.1);
+        stage.zoom(at);
+    }
+    stage.put("knob", 100, 2300, 0.5);
+    assert_eq!(stage.zoom(2401), 0.5);
+    let again = ModulationFrame {
+        instance: 1,
+        at: SENDER + 101_000,
+        after: vec![0],
+        indices: vec![0],
+        samples: vec![0.6],
+    };
+    let now = stage.at(2500);
+    stage.player.frame(Some(&envelope("knob", 2500)), &again, now);
+    assert_eq!(stage.zoom(2601), 0.6);
+}
+
+#[test]
+fn what_had_come_before_this_hung_is_old_when_it_goes_on() {
+    for delay in [0, 20] {
+        let mut stage = Stage::new(delay, 1);
+        for at in 0..100_u16 {
+            stage.put("knob", at.into(), at.into(), f32::from(at));
+            if at <= 90 {
+                stage.zoom(at.into());
+            }
+        }
+        let shown = stage.zoom(90);
+        // Nothing newer comes for a while after it has woken up; then something does.
+        assert_eq!((stage.zoom(5000), stage.zoom(5090)), (shown, shown));
+        stage.put("knob", 5095, 5095, 200.0);
+        assert!([shown, 200.0].contains(&stage.zoom(5096)));
+        assert_eq!(stage.zoom(5096 + delay), 200.0);
+    }
+    // And where nothing comes, what came last is meant.
+    let mut stage = Stage::new(0, 1);
+    stage.put("knob", 0, 0, 0.5);
+    assert_eq!((stage.zoom(5000), stage.zoom(5101)), (0.0, 0.5));
+}
+
+#[test]
+fn what_is_brought_by_a_thread_that_was_stopped_on_the_way_is_not_taken_for_fresh() {
+    for delay in [0, 20] {
+        let mut stage = Stage::new(delay, 1);
+        for at in 0..1000 {
+            stage.put("knob", at, at, 0.5);
+            stage.zoom(at);
+        }
+        // Read at 1000; then all of the program stood still, and who shows went on first.
+        assert_eq!(stage.zoom(6000), 0.5);
+        stage.put("knob", 1000, 1000, 0.6);
+        assert_eq!(stage.zoom(6001), 0.5, "{delay}");
+        stage.put("knob", 6002, 6002, 0.7);
+        stage.zoom(6003);
+        assert_eq!(stage.zoom(6030), 0.7, "{delay}");
+    }
+}
+
+#[test]
+fn of_what_piled_up_from_a_sender_that_is_not_known_yet_the_last_is_shown_and_said_again_is_no_news()
+ {
+    for delay in [0, 20] {
+        let mut stage = Stage::new(delay, 1);
+        for sent in 0..2000_u16 {
+            stage.put("knob", sent.into(), 2500, f32::from(sent));
+        }
+        stage.zoom(2501);
+        assert_eq!(stage.zoom(2600), 1999.0, "{delay}");
+        stage.put("knob", 1999, 2700, 1999.0);
+        stage.put("knob", 2800, 2800, 3.0);
+        stage.zoom(2801);
+        assert_eq!(stage.zoom(2900), 3.0, "{delay}");
+    }
+}
+
+#[test]
+fn what_was_sent_after_the_last_of_a_pile_counts_though_it_comes_when_that_is_shown() {
+    let mut stage = Stage::new(0, 1);
+    for at in 0..100 {
+        stage.put("knob", at, at, 0.1);
+        stage.zoom(at);
+    }
+    // Late: it waits until nothing newer has come for a while.
+    stage.put("knob", 600, 1000, 0.2);
+    assert_eq!(stage.zoom(1001), 0.1);
+    assert_eq!(stage.zoom(1101), 0.2);
+    stage.put("knob", 1095, 1103, 0.3);
+    assert_eq!(stage.zoom(1104), 0.3);
+}
+
+#[test]
+fn a_foreign_value_and_a_command_count_at_once_whatever_waits() {
+    let mut stage = Stage::new(50, 1);
+    for at in 0..100 {
+        stage.put("knob", at, at, 0.5);
+    }
+    assert_eq!(stage.zoom(100), 0.5);
+    let now = stage.at(101);
+    assert_eq!(stage.player.put(0, None, -0.5, now), TAKEN);
+    assert_eq!(stage.zoom(101), -0.5);
+    assert_eq!(stage.zoom(300), -0.5, "what waited was forgotten");
+    stage.put("knob", 400, 400, 0.6);
+    assert_eq!((stage.zoom(430), stage.zoom(451)), (-0.5, 0.6));
+}
+
+#[test]
+fn a_clock_that_is_set_stops_nobody() {
+    for by in [-3_600_000_i64, 3_600_000] {
+        let mut stage = Stage::new(0, 1);
+        for at in 0..100 {
+            stage.put("knob", at, at, 0.1);
+        }
+        assert_eq!(stage.zoom(100), 0.1);
+        let mut set_at = None;
+        for at in 100..1000_u64 {
+            let clock = envelope("knob", 0).at + (i64::try_from(at).unwrap() + by) * 1000;
+            let of = Envelope { at: clock, ..envelope("knob", at) };
+            let now = stage.at(at);
+            stage.player.put(0, Some(&of), 0.9, now);
+            if stage.zoom(at) == 0.9 {
+                set_at.get_or_insert(at);
+            }
+        }
+        assert!(set_at.is_some_and(|at| at <= 601), "{by}: {set_at:?}");
+    }
+}
+
+#[test]
+fn a_time_in_the_future_does_not_shut_others_out() {
+    let mut stage = Stage::new(0, 1);
+    stage.put("knob", 0, 0, 0.1);
+    let frame = ModulationFrame {
+        instance: 1,
+        at: i64::MAX,
+        after: vec![0],
+        indices: vec![0],
+        samples: vec![0.2],
+    };
+    let now = stage.at(10);
+    stage.player.frame(Some(&envelope("knob", 10)), &frame, now);
+    stage.put("knob", 20, 20, 0.3);
+    assert_eq!(stage.zoom(20), 0.3);
+}
+
+#[test]
+fn what_is_smoothed_begins_where_it_is_and_comes_to_rest() {
+    let begun = Instant::now();
+    let settings = PlayoutSettings {
+        delay: Duration::ZERO,
+        curve: Curve::Held,
+        smoothing: ms(50),
+        ..PlayoutSettings::default()
+    };
+    let mut player = Player::new(&[settings], &[0.5], begun);
+    player.put(0, Some(&envelope("knob", 0)), 1.0, begun);
+    let mut shown = vec![];
+    for at in 1..200 {
+        player.advance(begun + ms(at * 5), |_, value| shown.push(value));
+    }
+    assert!(shown[0] < 0.6 && shown.is_sorted(), "{shown:?}");
+    assert_eq!(shown.last(), Some(&1.0));
+    assert!(shown.len() < 150, "it is at rest: {}", shown.len());
+}
+
+proptest! {
+    #![proptest_config(hana_random::cases(256))]
+
+    #[test]
+    fn no_number_makes_it_panic(
+        delay in 0_u64..50,
+        arriving in prop::collection::vec(
+            (any::<i64>(), any::<u64>(), 0_u8..40, any::<f32>(), 0_u64..400, any::<bool>()),
+            1..100,
+        ),
+    ) {
+        let mut stage = Stage::new(delay, 2);
+        let mut now = stage.begun;
+        for (at, instance, from, value, passed, framed) in arriving {
+            now += ms(passed);
+            let from = NodeId::new(&format!("n{from}")).unwrap();
+            let envelope = Envelope { from, instance, sequence: 0, at };
+            if framed {
+                let (after, indices) = (vec![0, 7], vec![0, 1, 9]);
+                let samples = vec![value; 6];
+                let frame = ModulationFrame { instance, at, after, indices, samples };
+                stage.player.frame(Some(&envelope), &frame, now);
+            } else {
+                stage.player.put(1, Some(&envelope), value, now);
+            }
+            stage.player.advance(now, |_, value| assert!(!value.is_nan()));
+            prop_assert!(stage.player.senders.len() <= Player::MAX_SENDERS);
+        }
+    }
+}
+
+#[test]
+fn a_step_after_a_rest_is_followed_as_slowly_as_any() {
+    for delay in [0, 20] {
+        let smoothing =
+            PlayoutSettings { smoothing: ms(100), delay: ms(delay), ..PlayoutSettings::default() };
+        let begun = Instant::now();
+        let player = Player::new(&[smoothing], &[0.0], begun);
+        let mut stage = Stage { player, begun, shown: vec![0.0] };
+        stage.put("knob", 0, 0, 0.0);
+        for at in 0..5000_u16 {
+            stage.zoom(at.into());
+        }
+        stage.put("knob", 5000, 5000, 1.0);
+        let mut before = stage.zoom(5000);
+        for at in 5001..5020 + delay {
+            let now = stage.zoom(at);
+            assert!(now - before < 0.02, "from {before} to {now} at {at} ms");
+            before = now;
+        }
+        assert!((0.1..0.3).contains(&before), "{before}");
+    }
+}

@@ -1,0 +1,293 @@
+use std::time::{Duration, Instant};
+
+/// Where a sender's clock stands, told by when its messages arrive.
+///
+/// No message arrives before it is sent, so the one that took the shortest way says most: the difference of the
+/// clocks is taken from the least of the last [`WINDOW`](Self::WINDOW)s, which follows a drift. A change of mind is
+/// carried out slowly, so that what is played by this clock neither jumps nor stops. Only one of more than
+/// [`JUMP`](Self::JUMP), as when a clock is set, is carried out at once; but not because of messages that have piled up
+/// somewhere, which come in one go. Pure.
+#[derive(Debug, Clone)]
+pub struct ClockMap {
+    /// What local times are counted from.
+    epoch: Instant,
+    /// Local minus sender's microseconds, shortest way included, as it is used.
+    used: Option<Used>,
+    /// The least difference of this window and of the one before.
+    windows: [Option<i64>; 2],
+    /// When this window began.
+    began: Instant,
+    /// What was heard since the clock seems to have been set.
+    strange: Option<Strange>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Used {
+    difference: i64,
+    at: Instant,
+    /// Since when there is one at all.
+    since: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Strange {
+    count: u32,
+    first: i64,
+    least: i64,
+    since: Instant,
+}
+
+/// What a message says of its sender's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It is where it was, as far as that is known; or this is the first of it.
+    Known,
+    /// The message is older or newer by more than [`ClockMap::JUMP`]: it was under way for long, or the clock was set.
+    Strange,
+}
+
+impl ClockMap {
+    /// A drift of 100 millionths, more than a quartz has, is 0.4 ms over the two windows that count.
+    pub const WINDOW: Duration = Duration::from_secs(2);
+    /// By more than this no network delays by itself for long.
+    pub const JUMP: Duration = Duration::from_secs(1);
+    /// So many messages in a row must say that the clock was set.
+    const SURE: u32 = 5;
+    /// For so long they must say that it was set back. What piled up somewhere says so too, but comes sooner, and each
+    /// is less late than the one before.
+    const SURE_IT_IS_BACK: Duration = Duration::from_millis(500);
+    /// A sender that says little is believed on the second message, if it comes so much later.
+    const SELDOM: Duration = Duration::from_secs(2);
+    /// By how much messages in a row may differ and still say the same of a clock, in microseconds.
+    const ALIKE: u64 = 100_000;
+    /// By how much what is used may move, in microseconds each second. Fifty times the drift of a quartz.
+    const SLEW_PER_SECOND: i64 = 5_000;
+    /// So long after the first message a shorter way is believed at once: the first ones are often slow.
+    const SETTLING: Duration = Duration::from_millis(500);
+    /// A way that is shorter by so much is believed at once later too, in microseconds.
+    const CATCH_UP: i64 = 20_000;
+
+    /// Knows nothing yet.
+    #[must_use]
+    pub const fn new(now: Instant) -> Self {
+        Self { epoch: now, used: None, windows: [None; 2], began: now, strange: None }
+    }
+
+    /// A message that was sent at `sent_us` by the sender's clock, in microseconds of any origin, has arrived.
+    pub fn observe(&mut self, sent_us: i64, now: Instant) -> Reading {
+        let difference = self.local(now).saturating_sub(sent_us);
+        let Some(target) = self.target() else {
+            self.begin(difference, now);
+            return Reading::Known;
+        };
+        let jump = i64::try_from(Self::JUMP.as_micros()).unwrap_or(i64::MAX);
+        let late = difference.saturating_sub(target);
+        if late.unsigned_abs() > jump.unsigned_abs() {
+            let Some(difference) = self.strange_one(difference, late > 0, now) else {
+                return Reading::Strange;
+            };
+            self.begin(difference, now);
+            return Reading::Known;
+        }
+        self.strange = None;
+        if now.saturating_duration_since(self.began) >= Self::WINDOW {
+            self.windows = [self.windows[1], None];
+            self.began = now;
+        }
+        let least = self.windows[1].map_or(difference, |least| least.min(difference));
+        self.windows[1] = Some(least);
+        self.slew(now);
+        Reading::Known
+    }
+
+    /// Takes note of a strange difference; the one to believe, once it is believed.
+    fn strange_one(&mut self, difference: i64, is_late: bool, now: Instant) -> Option<i64> {
+        let new = Strange { count: 0, first: difference, least: difference, since: now };
+        let mut strange = self
+            .strange
+            .filter(|known| known.first.saturating_sub(difference).unsigned_abs() <= Self::ALIKE)
+            .unwrap_or(new);
+        strange.count += 1;
+        strange.least = strange.least.min(difference);
+        self.strange = Some(strange);
+        let passed = now.saturating_duration_since(strange.since);
+        let is_sure = if is_late {
+            strange.count >= Self::SURE && passed >= Self::SURE_IT_IS_BACK
+        } else {
+            strange.count >= Self::SURE
+        };
+        let is_seldom = strange.count >= 2 && passed >= Self::SELDOM;
+        (is_sure || is_seldom).then_some(strange.least)
+    }
+
+    /// What the sender's clock shows at `now`, as its messages are heard here: behind by the shortest way. `None`
+    /// before the first.
+    #[must_use]
+    pub fn sender_us(&self, now: Instant) -> Option<i64> {
+        self.used.map(|used| self.local(now).saturating_sub(used.difference))
+    }
+
+    /// When something that was sent at `sent_us` arrives here if it takes the shortest way: microseconds since this was
+    /// made. `None` before the first message.
+    #[must_use]
+    pub fn local_us(&self, sent_us: i64) -> Option<i64> {
+        self.used.map(|used| sent_us.saturating_add(used.difference))
+    }
+
+    const fn begin(&mut self, difference: i64, now: Instant) {
+        self.windows = [None, Some(difference)];
+        self.began = now;
+        self.strange = None;
+        self.used = Some(Used { difference, at: now, since: now });
+    }
+
+    fn target(&self) -> Option<i64> {
+        self.windows.iter().flatten().min().copied()
+    }
+
+    fn slew(&mut self, now: Instant) {
+        let (Some(target), Some(used)) = (self.target(), &mut self.used) else { return };
+        let is_new = now.saturating_duration_since(used.since) < Self::SETTLING;
+        let shorter = used.difference.saturating_sub(target);
+        if shorter > Self::CATCH_UP || (is_new && shorter > 0) {
+            used.difference = target;
+            used.at = now;
+            return;
+        }
+        let passed = now.saturating_duration_since(used.at).as_micros();
+        let passed = i64::try_from(passed.min(10_000_000)).unwrap_or(i64::MAX);
+        let most = passed * Self::SLEW_PER_SECOND / 1_000_000;
+        // Too short a time to move by a microsecond is not forgotten.
+        if most > 0 {
+            used.difference += (target - used.difference).clamp(-most, most);
+            used.at = now;
+        }
+    }
+
+    fn local(&self, now: Instant) -> i64 {
+        let passed = now.saturating_duration_since(self.epoch).as_micros();
+        i64::try_from(passed).unwrap_or(i64::MAX)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+mod tests {
+    use super::*;
+
+    fn us(us: u64) -> Duration {
+        Duration::from_micros(us)
+    }
+
+    /// By how much the sender's clock is seen wrong, at most, once two seconds have passed.
+    fn worst(offset: i64, drift_ppm: i64, jitter: impl Fn(u64) -> u64) -> i64 {
+        let start = Instant::now();
+        let mut map = ClockMap::new(start);
+        let mut worst = 0;
+        for n in 0..60_000_u64 {
+            let sent = n * 1000;
+            let true_us = |at: u64| at as i64 + offset + at as i64 * drift_ppm / 1_000_000;
+            let arrives = sent + jitter(n);
+            map.observe(true_us(sent), start + us(arrives));
+            if n > 2000 {
+                let seen = map.sender_us(start + us(arrives)).unwrap();
+                worst = worst.max((seen - true_us(arrives)).abs());
+            }
+        }
+        worst
+    }
+
+    /// From 200 us up to 5 ms more, with no pattern that matters.
+    fn jitter(n: u64) -> u64 {
+        200 + n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 5000
+    }
+
+    #[test]
+    fn the_clock_is_known_to_the_shortest_way_whatever_its_origin() {
+        for offset in [0, 3_600_000_000, -3_600_000_000, 1_760_000_000_000_000] {
+            let worst = worst(offset, 0, jitter);
+            assert!(worst <= 250, "{worst} us at {offset}");
+        }
+    }
+
+    #[test]
+    fn a_drift_is_followed() {
+        for drift in [100, -100] {
+            let worst = worst(0, drift, jitter);
+            assert!(worst <= 900, "{worst} us at {drift} ppm");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_believed_after_a_few_messages_and_one_odd_message_is_not() {
+        let start = Instant::now();
+        let mut map = ClockMap::new(start);
+        for n in 0..100_i64 {
+            map.observe(n * 1000, start + us(n as u64 * 1000));
+        }
+        let now = start + us(100_000);
+        map.observe(-7_000_000_000, now);
+        assert!((map.sender_us(now).unwrap() - 100_000).abs() < 100);
+        for n in 100..110_i64 {
+            map.observe(n * 1000 + 3_600_000_000, start + us(n as u64 * 1000));
+        }
+        let now = start + us(110_000);
+        assert!((map.sender_us(now).unwrap() - 3_600_110_000).abs() < 100);
+    }
+
+    #[test]
+    fn what_piled_up_is_not_taken_for_a_clock_that_was_set_back() {
+        let start = Instant::now();
+        let mut map = ClockMap::new(start);
+        for n in 0..1000_i64 {
+            map.observe(n * 1000, start + us(n as u64 * 1000));
+        }
+        // Stopped for five seconds; then all that was sent meanwhile, ten microseconds after each other.
+        for n in 0..5000_i64 {
+            let now = start + us(6_000_000 + n as u64 * 10);
+            let reading = map.observe(1_000_000 + n * 1000, now);
+            let late = 5_000_000 - n * 990;
+            assert_eq!(reading == Reading::Strange, late > 1_000_000, "{late}");
+            let seen = map.sender_us(now).unwrap();
+            assert!((seen - 6_000_000 - n * 10).abs() < 2000, "{seen} at {n}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_is_believed_after_half_a_second_and_of_who_says_little_on_the_second()
+     {
+        for (every, believed_after) in [(1, 500), (100, 500), (3000, 3000)] {
+            let start = Instant::now();
+            let mut map = ClockMap::new(start);
+            map.observe(0, start);
+            map.observe(every * 1000, start + us(every as u64 * 1000));
+            let set_at = 2 * every;
+            let believed = (2..1000).map(|n| n * every).find(|at| {
+                map.observe(at * 1000 - 60_000_000, start + us(*at as u64 * 1000)) == Reading::Known
+            });
+            assert_eq!(believed, Some(set_at + believed_after), "every {every} ms");
+        }
+    }
+
+    #[test]
+    fn a_first_message_that_was_slow_is_made_up_for_at_once() {
+        let start = Instant::now();
+        let mut map = ClockMap::new(start);
+        map.observe(0, start + us(15_000));
+        map.observe(16_000, start + us(16_300));
+        assert_eq!(map.sender_us(start + us(20_000)), Some(19_700));
+        assert_eq!(map.local_us(19_700), Some(20_000));
+    }
+
+    #[test]
+    fn no_number_makes_it_panic() {
+        let start = Instant::now();
+        let mut map = ClockMap::new(start);
+        for (n, sent) in
+            [i64::MIN, i64::MAX, 0, -1, i64::MIN].into_iter().cycle().take(50).enumerate()
+        {
+            map.observe(sent, start + us(n as u64));
+            let _ = map.sender_us(start + us(n as u64));
+        }
+    }
+}

@@ -1,0 +1,605 @@
+use std::time::{Duration, Instant};
+
+use hana_protocol::message::Health;
+
+use crate::roster::stall_memory::StallMemory;
+
+/// What counts as slow and as unresponsive.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HealthLimits {
+    /// A loop that has not moved for this long is unresponsive. The default, 0.7 s, is seven beats of
+    /// health and fourteen frames at 20 fps: noticed within a second, no false alarm on a busy machine.
+    pub unresponsive_after: Duration,
+    /// Below this rate for `slow_after` it is slow, in frames per second.
+    pub slow_below_fps: f32,
+    /// For how long it must be below the rate, or above it again, before it is said. The more often it has gone back
+    /// and forth, the longer it must be above.
+    pub slow_after: Duration,
+}
+
+/// A rate that goes back and forth across the limit within this time is one condition, and not many.
+const FLAPPING: Duration = Duration::from_mins(1);
+/// How often the time that it must be above the rate is doubled at most.
+const MOST_DOUBLINGS: u32 = 5;
+
+impl Default for HealthLimits {
+    fn default() -> Self {
+        Self {
+            unresponsive_after: Duration::from_millis(700),
+            slow_below_fps: 10.0,
+            slow_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Judges one node by its health. Pure: it is told what arrived and what time it is.
+///
+/// A liveliness token cannot tell that a loop hangs, since the network has threads of its own; the frame
+/// counter can, since only the loop bumps it.
+#[derive(Debug, Clone)]
+pub struct HealthWatch {
+    limits: HealthLimits,
+    /// When it was last seen to move: health arrived and, if it draws, with a counter that had changed.
+    moved_at: Instant,
+    heard_at: Instant,
+    /// Whether health is due from the beginning: the node is known to be there.
+    is_present: bool,
+    /// Whether it is to be seen to move before it counts as moving: what it says first only says where it stands.
+    is_doubted: bool,
+    last: Option<Health>,
+    /// Since when its rate has been on the other side of the limit than `slow` says.
+    crossing: Option<Instant>,
+    slow: bool,
+    /// How often it became slow again soon after it had recovered.
+    relapses: u32,
+    /// When it was last seen to be fast enough again.
+    recovered_at: Option<Instant>,
+    /// Pauses of its loop while health went on.
+    stalls: StallMemory,
+    /// Pauses of its health.
+    silences: StallMemory,
+}
+
+/// How a node is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Verdict {
+    /// Nothing heard from it yet, or no frame drawn.
+    Starting,
+    /// It moves as it should.
+    Running,
+    /// It moves, too slowly.
+    Slow {
+        /// Frames per second.
+        fps: f32,
+    },
+    /// It moves, and pauses again and again for longer than [`HealthLimits::unresponsive_after`].
+    Stalling,
+    /// It draws one frame at a time, with long pauses: what a window system does to a window that is not seen.
+    Throttled {
+        /// From one frame to the next.
+        every: Duration,
+    },
+    /// The network side of it lives, but its loop has not moved.
+    Frozen {
+        /// For how long.
+        for_: Duration,
+    },
+    /// Nothing at all has come from it.
+    Silent {
+        /// For how long.
+        for_: Duration,
+    },
+}
+
+impl Verdict {
+    /// The verdict in plain words; empty when there is nothing to say.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Starting => "it has just come, and said nothing yet".into(),
+            Self::Running => String::new(),
+            Self::Slow { fps } => format!("draws only {fps:.0} frames a second"),
+            Self::Stalling => {
+                "its render loop pauses again and again, for most of a second or longer".into()
+            },
+            Self::Throttled { every } => {
+                let every = every.as_secs_f32();
+                let pace = if every < 1.5 {
+                    "once a second".into()
+                } else {
+                    format!("every {every:.0} s")
+                };
+                format!(
+                    "draws about {pace}; the window may be covered, minimised or on a locked screen"
+                )
+            },
+            Self::Frozen { for_ } => {
+                format!("its render loop has not moved for {:.1} s", for_.as_secs_f32())
+            },
+            Self::Silent { for_ } => format!("no sign of life for {:.1} s", for_.as_secs_f32()),
+        }
+    }
+
+    /// Whether its loop has not moved for too long.
+    #[must_use]
+    pub const fn is_unresponsive(&self) -> bool {
+        matches!(self, Self::Frozen { .. } | Self::Silent { .. })
+    }
+
+    /// How much a verdict of one that moves too slowly explains; 0 for every other. While one stays slow, only a verdict
+    /// that explains more takes the place of the one before.
+    #[must_use]
+    pub const fn slowness(&self) -> u8 {
+        match self {
+            Self::Slow { .. } => 1,
+            Self::Stalling => 2,
+            Self::Throttled { .. } => 3,
+            Self::Starting | Self::Running | Self::Frozen { .. } | Self::Silent { .. } => 0,
+        }
+    }
+}
+
+impl HealthWatch {
+    /// Begins to watch at `now` one that may take its time to start: until it is heard it is starting.
+    #[must_use]
+    pub fn new(limits: HealthLimits, now: Instant) -> Self {
+        Self {
+            limits,
+            moved_at: now,
+            heard_at: now,
+            is_present: false,
+            is_doubted: false,
+            last: None,
+            crossing: None,
+            slow: false,
+            relapses: 0,
+            recovered_at: None,
+            stalls: StallMemory::default(),
+            silences: StallMemory::default(),
+        }
+    }
+
+    /// Begins to watch at `now` one that is there already: if it is not heard, it is silent.
+    #[must_use]
+    pub fn of_present(limits: HealthLimits, now: Instant) -> Self {
+        let mut watch = Self::new(limits, now);
+        watch.is_present = true;
+        watch
+    }
+
+    /// Begins to watch at `now` one that another has watched before, and that was `slow` then or not. It counts as
+    /// moving once it is seen to move: one that was frozen then has not moved because it is heard for the first time.
+    #[must_use]
+    pub fn of_known(limits: HealthLimits, slow: bool, now: Instant) -> Self {
+        let mut watch = Self::new(limits, now);
+        (watch.is_doubted, watch.slow) = (true, slow);
+        watch
+    }
+
+    /// Judges by other limits from now on.
+    pub const fn set_limits(&mut self, limits: HealthLimits) {
+        self.limits = limits;
+    }
+
+    /// The last health heard.
+    #[must_use]
+    pub const fn last(&self) -> Option<&Health> {
+        self.last.as_ref()
+    }
+
+    /// Nothing could be heard until `now`, through no fault of its own: what was missed does not count.
+    pub const fn excuse(&mut self, now: Instant) {
+        self.moved_at = now;
+        self.heard_at = now;
+    }
+
+    /// Health has arrived.
+    pub fn hear(&mut self, health: Health, now: Instant) {
+        let (silent, still) = (since(self.heard_at, now), since(self.moved_at, now));
+        self.heard_at = now;
+        let has_drawn = self.last.as_ref().is_some_and(has_drawn);
+        let moved = match (self.last.as_ref().and_then(|last| last.frames), health.frames) {
+            (Some(before), Some(frames)) => before.count != frames.count,
+            (None, Some(_)) if self.is_doubted => {
+                // From here on.
+                self.moved_at = now;
+                false
+            },
+            _ => true,
+        };
+        if has_drawn {
+            self.remember(silent, still, moved, now);
+        }
+        if moved {
+            self.moved_at = now;
+            self.is_doubted = false;
+        }
+        if let Some(frames) = health.frames.filter(|frames| frames.count > 0) {
+            self.weigh(frames.fps, now);
+        }
+        self.last = Some(health);
+    }
+
+    /// Takes note of a pause that has ended.
+    fn remember(&mut self, silent: Duration, still: Duration, moved: bool, now: Instant) {
+        let limit = self.limits.unresponsive_after;
+        if silent >= limit {
+            // What its loop did meanwhile is not known.
+            self.silences.pause(silent, now);
+            return;
+        }
+        self.silences.moved(silent, limit, now);
+        if moved && still >= limit {
+            self.stalls.pause(still, now);
+        } else if moved {
+            self.stalls.moved(still, limit, now);
+        }
+    }
+
+    /// Whether it is slow now, at this rate.
+    fn weigh(&mut self, fps: f32, now: Instant) {
+        let below = fps < self.limits.slow_below_fps;
+        if below == self.slow {
+            self.crossing = None;
+            return;
+        }
+        let doublings = if self.slow { self.relapses.min(MOST_DOUBLINGS) } else { 0 };
+        let begun = *self.crossing.get_or_insert(now);
+        if since(begun, now) < self.limits.slow_after * 2_u32.pow(doublings) {
+            return;
+        }
+        self.crossing = None;
+        self.slow = below;
+        if below {
+            let soon = self.recovered_at.is_some_and(|at| since(at, now) < FLAPPING);
+            self.relapses = if soon { self.relapses.saturating_add(1) } else { 0 };
+        } else {
+            self.recovered_at = Some(now);
+        }
+    }
+
+    /// The verdict at `now`.
+    #[must_use]
+    pub fn verdict(&self, now: Instant) -> Verdict {
+        let silent = now.saturating_duration_since(self.heard_at);
+        let Some(last) = &self.last else {
+            return if self.is_present && silent >= self.limits.unresponsive_after {
+                Verdict::Silent { for_: silent }
+            } else {
+                Verdict::Starting
+            };
+        };
+        if silent >= self.allowed_silence(now) {
+            return Verdict::Silent { for_: silent };
+        }
+        let still = now.saturating_duration_since(self.moved_at);
+        let has_drawn = has_drawn(last);
+        // As long as health may be late, nothing is known of the loop either.
+        let allowed = self.allowed_stall(now).max(self.allowed_silence(now));
+        if has_drawn && still >= allowed {
+            // One that is stopped as a whole may have stumbled just before: of its loop alone speaks who is still heard.
+            let is_heard = silent * 3 < still * 2;
+            return if is_heard {
+                Verdict::Frozen { for_: still }
+            } else {
+                Verdict::Silent { for_: silent }
+            };
+        }
+        match last.frames {
+            _ if !has_drawn || self.is_doubted => Verdict::Starting,
+            Some(frames) => self.verdict_of_rate(frames.fps, now),
+            None if self.silences.recurs(now) => Verdict::Stalling,
+            None => Verdict::Running,
+        }
+    }
+
+    /// The verdict of one whose loop moves.
+    fn verdict_of_rate(&self, fps: f32, now: Instant) -> Verdict {
+        // One pause is enough of one that is slow.
+        let pace = self.stalls.pace().or_else(|| self.stalls.unrecovered().filter(|_| self.slow));
+        match pace {
+            Some(every) if every < self.stalls.allowance(self.limits.unresponsive_after, now) => {
+                Verdict::Throttled { every }
+            },
+            _ if self.stalls.recurs(now) || self.silences.recurs(now) => Verdict::Stalling,
+            _ if self.slow => Verdict::Slow { fps },
+            _ => Verdict::Running,
+        }
+    }
+
+    fn allowed_stall(&self, now: Instant) -> Duration {
+        self.stalls.allowance(self.limits.unresponsive_after, now)
+    }
+
+    fn allowed_silence(&self, now: Instant) -> Duration {
+        self.silences.allowance(self.limits.unresponsive_after, now)
+    }
+
+    /// When the verdict would change if nothing more were heard.
+    #[must_use]
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let (stall, silence) = (self.allowed_stall(now), self.allowed_silence(now));
+        let of = |_: &Health| (self.moved_at + stall.max(silence)).min(self.heard_at + silence);
+        self.last.as_ref().map(of)
+    }
+}
+
+fn since(at: Instant, now: Instant) -> Duration {
+    now.saturating_duration_since(at)
+}
+
+/// Whether it has drawn, or has no loop that could.
+fn has_drawn(health: &Health) -> bool {
+    health.frames.is_none_or(|frames| frames.count > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use hana_protocol::message::Frames;
+
+    use super::*;
+
+    const BEAT: Duration = Duration::from_millis(100);
+
+    fn health(count: u64, fps: f32) -> Health {
+        Health { frames: Some(Frames { count, fps, max_us: 0 }), ..Health::default() }
+    }
+
+    #[test]
+    fn one_that_is_stopped_as_a_whole_is_silent_also_if_its_loop_stumbled_just_before() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        watch.hear(health(1, 60.0), start);
+        // Two beats in which the loop did not get its turn; then nothing.
+        watch.hear(health(1, 60.0), start + BEAT);
+        watch.hear(health(1, 60.0), start + BEAT * 2);
+        let verdict = watch.verdict(start + BEAT * 7);
+        assert!(matches!(verdict, Verdict::Silent { .. }), "{verdict:?}");
+        // Whose loop hangs is heard.
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        for beat in 0..7 {
+            watch.hear(health(1, 60.0), start + BEAT * beat);
+        }
+        let verdict = watch.verdict(start + BEAT * 7);
+        assert!(matches!(verdict, Verdict::Frozen { .. }), "{verdict:?}");
+    }
+
+    #[test]
+    fn silence_that_was_ours_is_excused() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::of_present(HealthLimits::default(), start);
+        watch.hear(health(1, 60.0), start);
+        assert!(watch.verdict(start + 9 * BEAT).is_unresponsive());
+        watch.excuse(start + 9 * BEAT);
+        assert_eq!(watch.verdict(start + 12 * BEAT), Verdict::Running);
+        assert!(watch.verdict(start + 17 * BEAT).is_unresponsive());
+    }
+
+    /// Draws a frame whenever `draws` says so, with ten beats of health a second; each verdict that is another kind
+    /// than the one before.
+    fn verdicts_of(
+        watch: &mut HealthWatch,
+        start: Instant,
+        beats: std::ops::Range<u32>,
+        fps: impl Fn(u32) -> f32,
+        draws: impl Fn(u32) -> bool,
+    ) -> Vec<(u32, Verdict)> {
+        let mut count = watch.last().and_then(|of| of.frames).map_or(0, |frames| frames.count);
+        let mut changes: Vec<(u32, Verdict)> = vec![];
+        for beat in beats {
+            let now = start + BEAT * beat;
+            count += u64::from(draws(beat));
+            watch.hear(health(count, fps(beat)), now);
+            let verdict = watch.verdict(now);
+            let is_same = |(_, before): &(u32, Verdict)| {
+                std::mem::discriminant(before) == std::mem::discriminant(&verdict)
+            };
+            if !changes.last().is_some_and(is_same) {
+                changes.push((beat, verdict));
+            }
+        }
+        changes
+    }
+
+    fn unresponsive(changes: &[(u32, Verdict)]) -> usize {
+        changes.iter().filter(|(_, verdict)| verdict.is_unresponsive()).count()
+    }
+
+    #[test]
+    fn a_covered_window_is_slow_and_unresponsive_once_at_most() {
+        for pause in [8, 10, 12, 20, 30] {
+            let start = Instant::now();
+            let mut watch = HealthWatch::new(HealthLimits::default(), start);
+            // Full rate for six seconds, then a frame in each `pause` beats.
+            let changes = verdicts_of(
+                &mut watch,
+                start,
+                0..3_000,
+                |beat| if beat < 70 { 60.0 } else { 1.0 },
+                |beat| beat < 60 || beat % pause == 0,
+            );
+            let most = if pause > 14 { 2 } else { 1 };
+            assert!(unresponsive(&changes) <= most, "a frame in {pause} beats: {changes:?}");
+            let last = changes.last().map(|(_, verdict)| *verdict);
+            assert!(matches!(last, Some(Verdict::Throttled { .. })), "{pause}: {changes:?}");
+            assert!(changes.len() <= 7, "a frame in {pause} beats: {changes:?}");
+        }
+    }
+
+    #[test]
+    fn a_covered_window_that_hangs_is_still_unresponsive() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        verdicts_of(&mut watch, start, 0..200, |_| 1.0, |beat| beat % 10 == 0);
+        let after = verdicts_of(&mut watch, start, 200..240, |_| 1.0, |_| false);
+        let noticed = after.iter().find(|(_, verdict)| verdict.is_unresponsive());
+        assert!(noticed.is_some_and(|(beat, _)| *beat <= 225), "{after:?}");
+    }
+
+    #[test]
+    fn a_window_that_is_uncovered_runs_and_its_next_hang_is_noticed_as_ever() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        verdicts_of(&mut watch, start, 0..300, |_| 1.0, |beat| beat % 10 == 0);
+        // Long enough that the pauses are forgotten.
+        let after = verdicts_of(&mut watch, start, 300..1_000, |_| 60.0, |_| true);
+        assert_eq!(after.last().map(|(_, verdict)| *verdict), Some(Verdict::Running));
+        let hang = verdicts_of(&mut watch, start, 1_000..1_010, |_| 60.0, |_| false);
+        let noticed = hang.iter().find(|(_, verdict)| verdict.is_unresponsive());
+        assert!(noticed.is_some_and(|(beat, _)| *beat <= 1_007), "{hang:?}");
+    }
+
+    #[test]
+    fn pauses_that_come_back_every_few_seconds_are_one_condition() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        // Three seconds of full rate, then a second of nothing, for ten minutes.
+        let changes = verdicts_of(&mut watch, start, 0..6_000, |_| 60.0, |beat| beat % 40 < 30);
+        assert!(unresponsive(&changes) <= 3, "{changes:?}");
+        assert_eq!(changes.last().map(|(_, verdict)| *verdict), Some(Verdict::Stalling));
+        assert!(changes.len() <= 8, "{changes:?}");
+    }
+
+    #[test]
+    fn health_that_arrives_in_bursts_is_one_condition() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let mut flips = 0;
+        let mut was_unresponsive = false;
+        for beat in 0..6_000 {
+            let now = start + BEAT * beat;
+            // Nothing for a second out of four.
+            if beat % 40 < 30 {
+                watch.hear(health(u64::from(beat) * 6, 60.0), now);
+            }
+            let is = watch.verdict(now).is_unresponsive();
+            flips += u32::from(is && !was_unresponsive);
+            was_unresponsive = is;
+        }
+        assert!(flips <= 3, "{flips} times unresponsive in ten minutes");
+    }
+
+    #[test]
+    fn a_rate_around_the_limit_does_not_go_back_and_forth() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let fps = |beat: u32| if beat % 40 < 20 { 9.0 } else { 11.0 };
+        let changes = verdicts_of(&mut watch, start, 0..6_000, fps, |_| true);
+        assert!(changes.len() <= 8, "{} changes in ten minutes", changes.len());
+        assert!(matches!(changes.last(), Some((_, Verdict::Slow { .. }))), "{changes:?}");
+        let well = verdicts_of(&mut watch, start, 6_000..6_400, |_| 60.0, |_| true);
+        assert_eq!(well.last().map(|(_, verdict)| *verdict), Some(Verdict::Running));
+    }
+
+    fn at_rate(fps: f32, seconds: u32) -> (HealthWatch, Instant, Vec<Verdict>) {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let mut verdicts = vec![];
+        let mut now = start;
+        for beat in 0..seconds * 10 {
+            now = start + BEAT * beat;
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let frames = (now.duration_since(start).as_secs_f32() * fps) as u64;
+            watch.hear(health(frames, fps), now);
+            verdicts.push(watch.verdict(now));
+        }
+        (watch, now, verdicts)
+    }
+
+    #[test]
+    fn a_steady_twenty_frames_a_second_raise_no_alarm() {
+        let (_, _, verdicts) = at_rate(20.0, 600);
+        let (first, rest) = verdicts.split_at(1);
+        assert_eq!(first, [Verdict::Starting]);
+        assert!(rest.iter().all(|verdict| *verdict == Verdict::Running));
+    }
+
+    #[test]
+    fn a_loop_at_two_frames_a_second_is_slow_and_not_unresponsive() {
+        let (_, _, verdicts) = at_rate(2.0, 30);
+        assert!(verdicts.iter().all(|verdict| !verdict.is_unresponsive()));
+        assert_eq!(verdicts.last(), Some(&Verdict::Slow { fps: 2.0 }));
+    }
+
+    #[test]
+    fn a_frozen_loop_is_noticed_within_a_second_although_health_goes_on() {
+        let (mut watch, frozen_at, _) = at_rate(60.0, 2);
+        let count = watch.last().and_then(|health| health.frames).map_or(0, |frames| frames.count);
+        let noticed = (1..100).map(|beat| frozen_at + BEAT * beat).find(|now| {
+            watch.hear(health(count, 60.0), *now);
+            watch.verdict(*now).is_unresponsive()
+        });
+        let noticed = noticed.map(|at| at.duration_since(frozen_at));
+        assert!(noticed.is_some_and(|after| after < Duration::from_secs(1)), "{noticed:?}");
+        watch.hear(health(count + 1, 60.0), frozen_at + Duration::from_secs(5));
+        assert_eq!(watch.verdict(frozen_at + Duration::from_secs(5)), Verdict::Running);
+    }
+
+    #[test]
+    fn a_silent_node_is_noticed_within_a_second() {
+        let (watch, heard_at, _) = at_rate(60.0, 2);
+        assert!(!watch.verdict(heard_at + Duration::from_millis(600)).is_unresponsive());
+        assert!(matches!(
+            watch.verdict(heard_at + Duration::from_millis(701)),
+            Verdict::Silent { .. }
+        ));
+    }
+
+    #[test]
+    fn one_that_is_there_and_is_never_heard_is_silent() {
+        let start = Instant::now();
+        let watch = HealthWatch::of_present(HealthLimits::default(), start);
+        assert_eq!(watch.verdict(start + BEAT), Verdict::Starting);
+        assert!(watch.verdict(start + BEAT * 8).is_unresponsive());
+        let patient = HealthWatch::new(HealthLimits::default(), start);
+        assert_eq!(patient.verdict(start + BEAT * 8), Verdict::Starting);
+    }
+
+    #[test]
+    fn one_that_has_drawn_nothing_yet_is_starting_and_not_frozen() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        for beat in 0..100 {
+            watch.hear(health(0, 0.0), start + BEAT * beat);
+            assert_eq!(watch.verdict(start + BEAT * beat), Verdict::Starting);
+        }
+        watch.hear(health(1, 1.0), start + BEAT * 100);
+        assert_eq!(watch.verdict(start + BEAT * 100), Verdict::Running);
+    }
+
+    #[test]
+    fn one_that_was_watched_before_runs_once_it_is_seen_to_move() {
+        let start = Instant::now();
+        let known = |slow| HealthWatch::of_known(HealthLimits::default(), slow, start);
+        let mut frozen = known(false);
+        for beat in 0..20 {
+            let now = start + BEAT * beat;
+            frozen.hear(health(400, 60.0), now);
+            let verdict = frozen.verdict(now);
+            assert!(verdict == Verdict::Starting || verdict.is_unresponsive(), "{verdict:?}");
+        }
+        assert!(frozen.verdict(start + BEAT * 20).is_unresponsive());
+        let mut moving = known(false);
+        moving.hear(health(400, 60.0), start);
+        moving.hear(health(406, 60.0), start + BEAT);
+        assert_eq!(moving.verdict(start + BEAT), Verdict::Running);
+        let mut slow = known(true);
+        slow.hear(health(400, 2.0), start);
+        slow.hear(health(401, 2.0), start + BEAT * 5);
+        assert_eq!(slow.verdict(start + BEAT * 5), Verdict::Slow { fps: 2.0 });
+        let mut without_a_loop = known(false);
+        without_a_loop.hear(Health::default(), start);
+        assert_eq!(without_a_loop.verdict(start), Verdict::Running);
+    }
+
+    #[test]
+    fn a_node_without_a_loop_is_never_frozen() {
+        let start = Instant::now();
+        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        assert_eq!(watch.verdict(start), Verdict::Starting);
+        for beat in 0..100 {
+            watch.hear(Health::default(), start + BEAT * beat);
+            assert_eq!(watch.verdict(start + BEAT * beat), Verdict::Running);
+        }
+    }
+}

@@ -1,0 +1,474 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use hana_protocol::id::NodeId;
+use hana_protocol::id::role::Role;
+use hana_protocol::message::{AppSession, Holders, LossCause, Lost, LostHost, LostNode, NodeInfo};
+
+use crate::roster::entry::{Entry, HostView, Told};
+use crate::roster::host_loss::LossWatch;
+use crate::roster::node_view::NodeView;
+use crate::roster::observation::Sighting;
+
+/// Everything known of every node, put together from what is seen on the mesh. Pure: it is told what was
+/// seen and what time it is.
+///
+/// A visualization or a daemon that vanishes without a word stays listed as unreachable, with the reason;
+/// it is the same node when it comes back. What is lost for good is forgotten in time: after a minute when
+/// it is lost alone, after a week when its host is.
+#[derive(Debug, Default)]
+pub struct Roster {
+    nodes: BTreeMap<NodeId, Entry>,
+    losses: LossWatch,
+    /// What daemons say who they have lost.
+    told: BTreeMap<NodeId, Lost>,
+    /// Hosts whose daemon has left in good order: what still comes of its words is only an echo.
+    left: BTreeSet<NodeId>,
+    news: Vec<RosterNews>,
+}
+
+/// What changed in the roster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RosterChange {
+    /// A node that was not known.
+    Added(NodeId),
+    /// Its state, or another thing that is shown of it, is another.
+    Changed(NodeId),
+    /// It is forgotten.
+    Removed(NodeId),
+}
+
+/// What happened to hosts, and to visualizations that nobody launched: one piece of news each, however many
+/// nodes it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RosterNews {
+    /// A host is not on the mesh any more.
+    Lost {
+        /// The host.
+        host: NodeId,
+        /// Why.
+        cause: LossCause,
+        /// The visualizations that went with it.
+        nodes: Vec<NodeId>,
+    },
+    /// A lost host is back.
+    Found {
+        /// The host.
+        host: NodeId,
+        /// What it was thought to be.
+        cause: LossCause,
+    },
+    /// A visualization that no daemon launched is gone without a word.
+    NodeLost {
+        /// The visualization.
+        node: NodeId,
+        /// The host it was on.
+        host: NodeId,
+    },
+}
+
+/// Daemons whose word on who is lost is kept; there are not more hosts, or somebody makes them up.
+const MAX_REPORTERS: usize = 256;
+
+impl Roster {
+    /// Nodes beyond this many are not taken in: somebody makes up names.
+    pub const MAX_NODES: usize = 4096;
+
+    /// Takes in what was seen at `now`, which is `unix_ms` by the wall clock.
+    pub fn observe(&mut self, sighting: Sighting, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
+        let node = sighting.node().clone();
+        match sighting {
+            Sighting::Knocked(host, knock) => {
+                let Some(cause) = self.losses.knocked(&host, knock, now) else { return vec![] };
+                let nodes = self.lost_with(&host);
+                self.news.push(RosterNews::Lost { host, cause, nodes });
+                self.restate_all(now, unix_ms)
+            },
+            Sighting::Process(host, _) if self.left.contains(&host) => vec![],
+            Sighting::Lost(reporter, lost) => {
+                if self.told.len() >= MAX_REPORTERS && !self.told.contains_key(&reporter) {
+                    return vec![];
+                }
+                self.told.insert(reporter, lost);
+                self.take_told(now, unix_ms)
+            },
+            sighting => {
+                let about_hosts = self.note_daemons(&sighting, now, unix_ms);
+                let mut changes = self.observe_node(&node, sighting, now, unix_ms);
+                if about_hosts {
+                    for change in self.restate_all(now, unix_ms) {
+                        if !changes.contains(&change) {
+                            changes.push(change);
+                        }
+                    }
+                }
+                changes
+            },
+        }
+    }
+
+    fn observe_node(
+        &mut self,
+        node: &NodeId,
+        sighting: Sighting,
+        now: Instant,
+        unix_ms: u64,
+    ) -> Vec<RosterChange> {
+        let known = self.nodes.get(node).is_some_and(Entry::is_listed);
+        // What goes and was never here is no news.
+        let goes = matches!(sighting, Sighting::Vanished { .. } | Sighting::Goodbye(_));
+        if !self.nodes.contains_key(node) {
+            if goes {
+                return vec![];
+            }
+            if self.nodes.len() >= Self::MAX_NODES {
+                // Words of nobody who is there make room for one who is.
+                let is_here = matches!(sighting, Sighting::Appeared { .. });
+                let words = self.nodes.iter().find(|(_, entry)| !entry.is_shown());
+                let Some(words) = words.map(|(id, _)| id.clone()).filter(|_| is_here) else {
+                    return vec![];
+                };
+                self.nodes.remove(&words);
+            }
+        }
+        let changed = self.nodes.entry(node.clone()).or_default().take(sighting, now, unix_ms);
+        let host = self.host_view(node);
+        let Some(entry) = self.nodes.get_mut(node) else { return vec![] };
+        if entry.is_forgotten(host, now) {
+            self.nodes.remove(node);
+            return if known { vec![RosterChange::Removed(node.clone())] } else { vec![] };
+        }
+        entry.list(entry.is_shown());
+        if !entry.is_listed() {
+            return if known { vec![RosterChange::Removed(node.clone())] } else { vec![] };
+        }
+        let restated = entry.restate(node, host, now, unix_ms);
+        if !known {
+            vec![RosterChange::Added(node.clone())]
+        } else if changed || restated {
+            vec![RosterChange::Changed(node.clone())]
+        } else {
+            vec![]
+        }
+    }
+
+    /// What a sighting of a daemon means for its host; whether it means something.
+    fn note_daemons(&mut self, sighting: &Sighting, now: Instant, unix_ms: u64) -> bool {
+        match sighting {
+            Sighting::Appeared { node, role: Role::Daemon, .. } => {
+                self.left.remove(node);
+                let was_here = self.is_present(node);
+                if !was_here {
+                    for entry in self.nodes.values_mut() {
+                        entry.doubt(node, now);
+                    }
+                }
+                if let Some(cause) = self.losses.settled(node) {
+                    self.news.push(RosterNews::Found { host: node.clone(), cause });
+                }
+                !was_here
+            },
+            Sighting::Vanished { node, zid } => {
+                let Some(entry) = self.nodes.get(node).filter(|entry| entry.is_daemon()) else {
+                    return false;
+                };
+                let goes = entry.is_present_only_as(zid);
+                if goes && entry.has_said_goodbye() {
+                    self.leaves(node);
+                } else if goes && entry.info().is_some() {
+                    self.losses.vanished(node, now, unix_ms);
+                }
+                goes
+            },
+            Sighting::Goodbye(node) if self.losses.is_missing(node) => {
+                self.losses.settled(node);
+                self.leaves(node);
+                true
+            },
+            _ => false,
+        }
+    }
+
+    /// A daemon has left in good order, and with it what it said.
+    fn leaves(&mut self, host: &NodeId) {
+        self.told.remove(host);
+        if self.left.len() < Self::MAX_NODES {
+            self.left.insert(host.clone());
+        }
+        for entry in self.nodes.values_mut() {
+            entry.forget_process_of(host);
+        }
+    }
+
+    /// Takes in anew what others say who they have lost.
+    fn take_told(&mut self, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
+        let mut told: BTreeMap<NodeId, Told> = BTreeMap::new();
+        for lost in self.told.values() {
+            for LostHost { host, cause, since_ms, nodes } in &lost.hosts {
+                let of = |role| {
+                    let (host, cause) = (host.clone(), Some(*cause));
+                    Told { role, host, cause, since_ms: *since_ms }
+                };
+                told.entry(host.clone()).or_insert_with(|| of(Role::Daemon));
+                for node in nodes {
+                    told.entry(node.clone()).or_insert_with(|| of(Role::Visualization));
+                }
+            }
+            for LostNode { node, host, since_ms } in &lost.nodes {
+                told.entry(node.clone()).or_insert_with(|| Told {
+                    role: Role::Visualization,
+                    host: host.clone(),
+                    cause: None,
+                    since_ms: *since_ms,
+                });
+            }
+        }
+        let known: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        let mut changes = vec![];
+        for node in known {
+            let Some(entry) = self.nodes.get_mut(&node) else { continue };
+            entry.tell(told.remove(&node));
+            if entry.is_listed() && !entry.is_shown() {
+                self.nodes.remove(&node);
+                changes.push(RosterChange::Removed(node));
+            }
+        }
+        for (node, told) in told {
+            if self.nodes.len() < Self::MAX_NODES {
+                let entry = self.nodes.entry(node.clone()).or_default();
+                entry.tell(Some(told));
+                entry.list(true);
+                changes.push(RosterChange::Added(node));
+            }
+        }
+        for change in self.restate_all(now, unix_ms) {
+            let about = match &change {
+                RosterChange::Added(node)
+                | RosterChange::Changed(node)
+                | RosterChange::Removed(node) => node,
+            };
+            if !changes.contains(&RosterChange::Added(about.clone())) {
+                changes.push(change);
+            }
+        }
+        changes
+    }
+
+    /// Lets time pass: a node that has been silent for too long is said to be unresponsive, and what is lost
+    /// for good is forgotten.
+    pub fn tick(&mut self, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
+        for entry in self.nodes.values_mut() {
+            entry.age(now);
+        }
+        self.restate_all(now, unix_ms)
+    }
+
+    /// The wall clock of this machine was set forward by so many milliseconds; back, where that is negative. What has been so
+    /// for a while still has been.
+    pub fn wall_clock_was_set(&mut self, set_ms: i64) {
+        for entry in self.nodes.values_mut() {
+            entry.wall_clock_was_set(set_ms);
+        }
+        self.losses.wall_clock_was_set(set_ms);
+        for lost in self.told.values_mut() {
+            *lost = std::mem::take(lost).with_times(|ms| ms.saturating_add_signed(set_ms));
+        }
+    }
+
+    fn restate_all(&mut self, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
+        let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        let mut changes = vec![];
+        for node in nodes {
+            let host = self.host_view(&node);
+            let Some(entry) = self.nodes.get_mut(&node) else { continue };
+            let was_lost = entry.is_said_lost_alone();
+            if entry.is_forgotten(host, now) {
+                if entry.is_listed() {
+                    changes.push(RosterChange::Removed(node.clone()));
+                }
+                self.nodes.remove(&node);
+                continue;
+            }
+            let was_listed = entry.is_listed();
+            entry.list(entry.is_shown());
+            if !entry.is_listed() {
+                if was_listed {
+                    changes.push(RosterChange::Removed(node));
+                }
+                continue;
+            }
+            let is_lost = entry.lost_alone_since(host, now).is_some();
+            entry.say_lost_alone(is_lost);
+            if is_lost
+                && !was_lost
+                && let Some(host) = entry.host().cloned()
+            {
+                self.news.push(RosterNews::NodeLost { node: node.clone(), host });
+            }
+            let restated = entry.restate(&node, host, now, unix_ms);
+            if !was_listed {
+                changes.push(RosterChange::Added(node));
+            } else if restated {
+                changes.push(RosterChange::Changed(node));
+            }
+        }
+        changes
+    }
+
+    /// How the host of `node` is; a daemon is its own host.
+    fn host_view(&self, node: &NodeId) -> HostView {
+        let Some(entry) = self.nodes.get(node) else { return HostView::There };
+        let host = if entry.is_daemon() { Some(node) } else { entry.host() };
+        match host {
+            Some(host) if self.losses.is_missing(host) => {
+                HostView::Missing(self.losses.cause(host))
+            },
+            _ => HostView::There,
+        }
+    }
+
+    /// The visualizations of `host` that are gone with it.
+    fn lost_with(&self, host: &NodeId) -> Vec<NodeId> {
+        let is_lost = |entry: &Entry| {
+            entry.is_visualization() && !entry.is_present() && entry.host() == Some(host)
+        };
+        self.nodes
+            .iter()
+            .filter(|(_, entry)| is_lost(entry))
+            .map(|(node, _)| node.clone())
+            .collect()
+    }
+
+    /// What has happened to hosts since this was last asked.
+    pub fn take_news(&mut self) -> Vec<RosterNews> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The hosts to knock at now, with where their daemons listened. Each knock is to be answered with
+    /// [`Sighting::Knocked`].
+    pub fn to_knock(&mut self, now: Instant) -> Vec<(NodeId, Vec<String>)> {
+        let due = self.losses.due(now);
+        due.into_iter()
+            .map(|host| {
+                let info = self.info(&host);
+                let listen = info.map(|info| info.listen.clone()).unwrap_or_default();
+                (host, listen)
+            })
+            .collect()
+    }
+
+    /// When [`Roster::to_knock`] has something to say next.
+    #[must_use]
+    pub fn next_knock(&self) -> Option<Instant> {
+        self.losses.next_deadline()
+    }
+
+    /// All that is lost, for those who come later.
+    #[must_use]
+    pub fn lost(&self, now: Instant) -> Lost {
+        let hosts = self
+            .losses
+            .lost()
+            .map(|(host, cause, since_ms)| LostHost {
+                host: host.clone(),
+                cause,
+                since_ms,
+                nodes: self.lost_with(host),
+            })
+            .collect();
+        let alone = |(node, entry): (&NodeId, &Entry)| {
+            let since_ms = entry.lost_alone_since(self.host_view(node), now)?;
+            Some(LostNode { node: node.clone(), host: entry.host()?.clone(), since_ms })
+        };
+        Lost { hosts, nodes: self.nodes.iter().filter_map(alone).collect() }
+    }
+
+    /// Whether it is for the daemon `own` to tell everybody what happens: of the daemons that are here, the
+    /// first by id does, so that it is told once.
+    #[must_use]
+    pub fn is_spokesman(&self, own: &NodeId) -> bool {
+        let daemons = self.nodes.iter().filter(|(_, entry)| entry.is_daemon());
+        let mut here = daemons.filter(|(_, entry)| entry.is_present()).map(|(node, _)| node);
+        here.next().is_none_or(|first| first >= own)
+    }
+
+    /// Whether `node` runs, or may well run, on another host than `own`, though it need not be present.
+    #[must_use]
+    pub fn is_held_elsewhere(&self, node: &NodeId, own: &NodeId) -> bool {
+        let Some(entry) = self.nodes.get(node) else { return false };
+        entry.host() != Some(own) && entry.holds_its_id(self.host_view(node))
+    }
+
+    /// How `node` is shown at `now`.
+    #[must_use]
+    pub fn view(&self, node: &NodeId, unix_ms: u64) -> Option<NodeView> {
+        let entry = self.nodes.get(node).filter(|entry| entry.is_shown())?;
+        Some(self.with_players(entry.view(node, unix_ms)))
+    }
+
+    /// The same with who plays it.
+    fn with_players(&self, mut view: NodeView) -> NodeView {
+        if view.role == Role::Visualization && view.state.is_alive() {
+            let of = |(app, entry): (&NodeId, &Entry)| {
+                let status = entry.plays(&view.node)?;
+                Some((app.clone(), status))
+            };
+            view.played_by = self.nodes.iter().filter_map(of).collect();
+        }
+        view
+    }
+
+    /// How every node is shown at `now`, by id.
+    #[must_use]
+    pub fn views(&self, unix_ms: u64) -> Vec<NodeView> {
+        let shown = self.nodes.iter().filter(|(_, entry)| entry.is_shown());
+        shown.map(|(node, entry)| self.with_players(entry.view(node, unix_ms))).collect()
+    }
+
+    /// What `node` said of itself.
+    #[must_use]
+    pub fn info(&self, node: &NodeId) -> Option<&NodeInfo> {
+        self.nodes.get(node)?.info()
+    }
+
+    /// Who holds what of `node`, as it says.
+    #[must_use]
+    pub fn holders(&self, node: &NodeId) -> Option<&Holders> {
+        Some(self.nodes.get(node)?.holders())
+    }
+
+    /// How `node`, an app or a bridge, plays, as it says. Another one only when it has said something else.
+    #[must_use]
+    pub fn session(&self, node: &NodeId) -> Option<&Arc<AppSession>> {
+        Some(self.nodes.get(node)?.session())
+    }
+
+    /// The nodes that have a token on the mesh, with their roles.
+    pub fn present(&self) -> impl Iterator<Item = (&NodeId, Role)> {
+        let present = self.nodes.iter().filter(|(_, entry)| entry.is_present());
+        present.filter_map(|(node, entry)| Some((node, entry.role()?)))
+    }
+
+    /// Whether `node` has a token on the mesh.
+    #[must_use]
+    pub fn is_present(&self, node: &NodeId) -> bool {
+        self.nodes.get(node).is_some_and(Entry::is_present)
+    }
+
+    /// Whether nobody is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Whether everything that is present has said what it is, and whatever has a loop how it is.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.nodes.values().filter(|entry| entry.is_present()).all(Entry::has_said_all)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,373 @@
+use std::time::Duration;
+
+use hana_protocol::message::{Exit, Frames, Health, ProcessState, ProcessStatus};
+
+use super::*;
+use crate::roster::host_loss::Knock;
+
+fn id(text: &str) -> NodeId {
+    NodeId::new(text).unwrap()
+}
+
+fn appeared(node: &str, role: Role) -> Sighting {
+    Sighting::Appeared { node: id(node), role, zid: format!("z-{node}") }
+}
+
+/// What a node says of itself.
+fn info(node: &str, role: Role, host: &str) -> Sighting {
+    let info = serde_json::json!({
+        "node": node, "role": role, "host": host, "pid": 1, "instance": 1, "started_ms": 0,
+        "version": "0.1.0",
+    });
+    Sighting::Info(serde_json::from_value(info).unwrap())
+}
+
+fn vanished(node: &str) -> Sighting {
+    Sighting::Vanished { node: id(node), zid: format!("z-{node}") }
+}
+
+fn health(node: &str, count: u64) -> Sighting {
+    let frames = Some(Frames { count, fps: 60.0, max_us: 0 });
+    Sighting::Health(id(node), Health { frames, ..Health::default() })
+}
+
+fn crashed(node: &str) -> Sighting {
+    Sighting::Process(
+        id("h1"),
+        ProcessStatus {
+            node: id(node),
+            name: "ripples".into(),
+            state: ProcessState::Crashed,
+            reason: "signal 9 (SIGKILL)".into(),
+            since_ms: 5,
+            pid: None,
+            exit: Some(Exit::Signal(9)),
+            restarts: 0,
+            ignored: false,
+        },
+    )
+}
+
+fn state(roster: &Roster, node: &str) -> ProcessState {
+    roster.view(&id(node), 0).unwrap().state
+}
+
+#[test]
+fn a_visualization_stays_in_the_list_across_a_disconnect_and_an_app_does_not() {
+    let mut roster = Roster::default();
+    let now = Instant::now();
+    roster.observe(appeared("ripples", Role::Visualization), now, 0);
+    roster.observe(info("ripples", Role::Visualization, "h1"), now, 0);
+    roster.observe(appeared("desk", Role::App), now, 0);
+    roster.observe(vanished("ripples"), now, 0);
+    assert_eq!(roster.observe(vanished("desk"), now, 0), vec![RosterChange::Removed(id("desk"))]);
+    assert_eq!(state(&roster, "ripples"), ProcessState::Unreachable);
+    roster.observe(appeared("ripples", Role::Visualization), now, 0);
+    assert_eq!(state(&roster, "ripples"), ProcessState::Starting);
+    roster.observe(health("ripples", 1), now, 0);
+    assert_eq!(state(&roster, "ripples"), ProcessState::Running);
+    assert_eq!(roster.views(0).len(), 1);
+}
+
+#[test]
+fn a_silent_node_becomes_unresponsive_by_time_alone_and_comes_back() {
+    let mut roster = Roster::default();
+    let start = Instant::now();
+    roster.observe(appeared("ripples", Role::Visualization), start, 0);
+    roster.observe(health("ripples", 1), start, 0);
+    assert_eq!(roster.tick(start + Duration::from_millis(500), 500), vec![]);
+    let changes = roster.tick(start + Duration::from_millis(900), 900);
+    assert_eq!(changes, vec![RosterChange::Changed(id("ripples"))]);
+    let view = roster.view(&id("ripples"), 900).unwrap();
+    assert_eq!((view.state, view.since_ms), (ProcessState::Unresponsive, 900));
+    roster.observe(health("ripples", 2), start + Duration::from_secs(1), 1000);
+    assert_eq!(state(&roster, "ripples"), ProcessState::Running);
+}
+
+#[test]
+fn what_the_daemon_says_of_its_process_goes_before_our_own_judgement() {
+    let mut roster = Roster::default();
+    let now = Instant::now();
+    roster.observe(appeared("ripples", Role::Visualization), now, 0);
+    roster.observe(vanished("ripples"), now, 0);
+    roster.observe(crashed("ripples"), now, 7);
+    let view = roster.view(&id("ripples"), 7).unwrap();
+    assert_eq!((view.state, view.since_ms, view.pid), (ProcessState::Crashed, 5, None));
+    assert!(view.reason.contains("SIGKILL"));
+}
+
+#[test]
+fn a_token_of_an_older_session_that_goes_late_does_not_take_the_node_away() {
+    let mut roster = Roster::default();
+    let now = Instant::now();
+    let token =
+        |zid: &str| Sighting::Appeared { node: id("desk"), role: Role::App, zid: zid.into() };
+    roster.observe(token("old"), now, 0);
+    roster.observe(token("new"), now, 0);
+    roster.observe(Sighting::Vanished { node: id("desk"), zid: "old".into() }, now, 0);
+    assert!(roster.is_present(&id("desk")));
+}
+
+/// A host with its daemon and a visualization that it launched, and another host with its daemon.
+fn two_hosts(now: Instant) -> Roster {
+    let mut roster = Roster::default();
+    for daemon in ["h1", "h2"] {
+        roster.observe(appeared(daemon, Role::Daemon), now, 0);
+        roster.observe(info(daemon, Role::Daemon, daemon), now, 0);
+    }
+    roster.observe(appeared("ripples", Role::Visualization), now, 0);
+    roster.observe(info("ripples", Role::Visualization, "h1"), now, 0);
+    roster.observe(health("ripples", 1), now, 0);
+    roster.observe(running("ripples"), now, 0);
+    roster.take_news();
+    roster
+}
+
+fn running(node: &str) -> Sighting {
+    let Sighting::Process(host, status) = crashed(node) else { unreachable!() };
+    let state = ProcessState::Running;
+    Sighting::Process(host, ProcessStatus { state, reason: String::new(), ..status })
+}
+
+/// Host h1 goes with all that is on it.
+fn goes(roster: &mut Roster, now: Instant) {
+    roster.observe(vanished("ripples"), now, 10);
+    roster.observe(vanished("h1"), now, 10);
+}
+
+#[test]
+fn a_lost_host_is_one_piece_of_news_with_all_that_was_on_it() {
+    let start = Instant::now();
+    let mut roster = two_hosts(start);
+    goes(&mut roster, start);
+    assert_eq!(state(&roster, "ripples"), ProcessState::Unreachable);
+    assert_eq!(roster.take_news(), vec![], "it is not known yet what it is");
+    let at = roster.next_knock().unwrap();
+    assert_eq!(roster.to_knock(at), vec![(id("h1"), vec![])]);
+    let changes = roster.observe(Sighting::Knocked(id("h1"), Knock::Silent), at, 60);
+    assert_eq!(
+        changes,
+        vec![RosterChange::Changed(id("h1")), RosterChange::Changed(id("ripples"))]
+    );
+    let cause = LossCause::HostLost;
+    let news = RosterNews::Lost { host: id("h1"), cause, nodes: vec![id("ripples")] };
+    assert_eq!(roster.take_news(), vec![news]);
+    for node in ["h1", "ripples"] {
+        let view = roster.view(&id(node), 99).unwrap();
+        assert_eq!((view.state, view.since_ms), (ProcessState::Unreachable, 10));
+        assert!(view.reason.starts_with("host_lost: the machine 'h1'"), "{}", view.reason);
+    }
+
+    roster.observe(appeared("h1", Role::Daemon), at, 100);
+    roster.observe(appeared("ripples", Role::Visualization), at, 100);
+    roster.observe(running("ripples"), at, 100);
+    assert_eq!(roster.take_news(), vec![RosterNews::Found { host: id("h1"), cause }]);
+    assert_eq!(state(&roster, "ripples"), ProcessState::Running);
+    assert_eq!(roster.views(0).len(), 3);
+}
+
+#[test]
+fn behind_a_lost_daemon_a_visualization_is_judged_by_its_own_health() {
+    let start = Instant::now();
+    let mut roster = two_hosts(start);
+    goes(&mut roster, start);
+    roster.observe(Sighting::Knocked(id("h1"), Knock::Refused), start, 0);
+    let view = roster.view(&id("ripples"), 0).unwrap();
+    assert!(view.reason.starts_with("daemon_lost"), "{}", view.reason);
+    // It joins without it.
+    roster.observe(appeared("ripples", Role::Visualization), start, 0);
+    roster.observe(health("ripples", 9), start, 0);
+    let view = roster.view(&id("ripples"), 0).unwrap();
+    assert_eq!(view.state, ProcessState::Running);
+    assert!(view.reason.contains("nobody restarts it"), "{}", view.reason);
+}
+
+#[test]
+fn a_daemon_that_is_back_says_again_what_it_knows_or_it_is_forgotten() {
+    let start = Instant::now();
+    let mut roster = two_hosts(start);
+    goes(&mut roster, start);
+    roster.observe(Sighting::Knocked(id("h1"), Knock::Silent), start, 0);
+    roster.observe(appeared("h1", Role::Daemon), start, 0);
+    let later = start + Duration::from_secs(4);
+    roster.tick(later, 4000);
+    let view = roster.view(&id("ripples"), 4000).unwrap();
+    assert!(view.reason.starts_with("node_lost"), "the machine was restarted: {}", view.reason);
+    let much_later = start + Duration::from_secs(61);
+    assert!(roster.tick(much_later, 61_000).contains(&RosterChange::Removed(id("ripples"))));
+}
+
+#[test]
+fn a_daemon_that_leaves_in_good_order_is_not_lost() {
+    let start = Instant::now();
+    for word_first in [true, false] {
+        let mut roster = two_hosts(start);
+        let mut sightings = [vanished("h1"), Sighting::Goodbye(id("h1"))];
+        if word_first {
+            sightings.reverse();
+        }
+        roster.observe(vanished("ripples"), start, 0);
+        for sighting in sightings {
+            roster.observe(sighting, start, 0);
+        }
+        // Words that were on their way.
+        roster.observe(crashed("ripples"), start, 0);
+        roster.tick(start, 0);
+        assert_eq!(roster.next_knock(), None);
+        assert_eq!(roster.take_news(), vec![]);
+        let left: Vec<NodeId> = roster.views(0).into_iter().map(|view| view.node).collect();
+        assert_eq!(left, vec![id("h2")], "its word first: {word_first}");
+    }
+}
+
+#[test]
+fn who_comes_later_is_told_what_is_lost_until_it_is_back() {
+    let start = Instant::now();
+    let mut roster = two_hosts(start);
+    goes(&mut roster, start);
+    roster.observe(Sighting::Knocked(id("h1"), Knock::Silent), start, 0);
+    let lost = roster.lost(start);
+    assert_eq!(lost.hosts.len(), 1);
+    assert_eq!(lost.hosts[0].nodes, vec![id("ripples")]);
+
+    let mut newcomer = Roster::default();
+    newcomer.observe(appeared("h2", Role::Daemon), start, 50);
+    newcomer.observe(Sighting::Lost(id("h2"), lost), start, 50);
+    for node in ["h1", "ripples"] {
+        let view = newcomer.view(&id(node), 99).unwrap();
+        assert_eq!((view.state, view.since_ms), (ProcessState::Unreachable, 10));
+        assert_eq!(view.host, Some(id("h1")));
+        assert!(view.reason.starts_with("host_lost"), "{}", view.reason);
+    }
+    let changes = newcomer.observe(Sighting::Lost(id("h2"), Lost::default()), start, 50);
+    assert_eq!(changes.len(), 2);
+    assert_eq!(newcomer.views(0).len(), 1, "it is back, or given up");
+}
+
+#[test]
+fn a_visualization_that_nobody_launched_is_lost_alone_and_forgotten_after_a_minute() {
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let mut roster = Roster::default();
+    roster.observe(appeared("h2", Role::Daemon), start, 0);
+    roster.observe(appeared("ripples", Role::Visualization), start, 0);
+    roster.observe(info("ripples", Role::Visualization, "h2"), start, 0);
+    roster.observe(vanished("ripples"), start, 0);
+    roster.tick(at(500), 500);
+    assert_eq!(roster.take_news(), vec![], "it may be on its way back");
+    roster.tick(at(1100), 1100);
+    roster.tick(at(1200), 1200);
+    let news = RosterNews::NodeLost { node: id("ripples"), host: id("h2") };
+    assert_eq!(roster.take_news(), vec![news]);
+    assert_eq!(roster.lost(at(1200)).nodes.len(), 1);
+    roster.tick(at(61_000), 61_000);
+    assert_eq!(roster.views(0).len(), 1);
+    assert_eq!(roster.lost(at(61_000)), Lost::default());
+}
+
+#[test]
+fn of_all_daemons_that_are_here_one_speaks() {
+    let now = Instant::now();
+    let mut roster = two_hosts(now);
+    assert!(roster.is_spokesman(&id("h1")) && !roster.is_spokesman(&id("h2")));
+    roster.observe(vanished("h1"), now, 0);
+    assert!(roster.is_spokesman(&id("h2")));
+}
+
+#[test]
+fn words_that_come_before_their_token_are_kept_and_echoes_are_not_shown() {
+    let now = Instant::now();
+    let mut roster = Roster::default();
+    assert_eq!(roster.observe(health("ripples", 1), now, 0), vec![]);
+    assert!(roster.views(0).is_empty());
+    let changes = roster.observe(appeared("ripples", Role::Visualization), now, 0);
+    assert_eq!(changes, vec![RosterChange::Added(id("ripples"))]);
+    roster.observe(health("echo", 1), now, 0);
+    roster.tick(now + Duration::from_secs(3), 3000);
+    assert!(!roster.nodes.contains_key(&id("echo")));
+}
+
+#[test]
+fn of_two_processes_under_one_id_everybody_shows_the_same() {
+    let now = Instant::now();
+    let of = |host: &str, state: ProcessState, since_ms| {
+        let Sighting::Process(_, status) = crashed("pulse") else { unreachable!() };
+        Sighting::Process(id(host), ProcessStatus { state, since_ms, ..status })
+    };
+    let sightings = [
+        of("h1", ProcessState::Stopped, 3),
+        of("h2", ProcessState::Stopped, 4),
+        of("h3", ProcessState::Running, 1),
+    ];
+    for first in 0..3 {
+        let mut roster = Roster::default();
+        for n in 0..3 {
+            roster.observe(sightings[(first + n) % 3].clone(), now, 0);
+        }
+        let view = roster.view(&id("pulse"), 0).unwrap();
+        assert_eq!((view.host, view.state), (Some(id("h3")), ProcessState::Running));
+        roster.observe(of("h3", ProcessState::Stopped, 4), now, 0);
+        assert_eq!(roster.view(&id("pulse"), 0).unwrap().host, Some(id("h3")));
+        roster.observe(of("h1", ProcessState::Crashed, 5), now, 0);
+        assert_eq!(roster.view(&id("pulse"), 0).unwrap().host, Some(id("h1")));
+    }
+}
+
+#[test]
+fn nobody_misses_a_token_that_never_said_what_it_is() {
+    let now = Instant::now();
+    let mut roster = Roster::default();
+    for (node, role) in [("h1", Role::Daemon), ("ripples", Role::Visualization)] {
+        roster.observe(appeared(node, role), now, 0);
+        assert_eq!(roster.observe(vanished(node), now, 0), vec![RosterChange::Removed(id(node))]);
+    }
+    assert_eq!(roster.next_knock(), None);
+    assert!(roster.views(0).is_empty());
+}
+
+#[test]
+fn what_an_instance_with_a_smaller_number_says_is_shown() {
+    let now = Instant::now();
+    let mut roster = Roster::default();
+    let of = |instance, pid| {
+        let Sighting::Info(info) = info("ripples", Role::Visualization, "h1") else {
+            unreachable!()
+        };
+        Sighting::Info(NodeInfo { pid, instance, ..info })
+    };
+    let pid = |roster: &Roster| roster.info(&id("ripples")).map(|info| info.pid);
+    roster.observe(appeared("ripples", Role::Visualization), now, 0);
+    roster.observe(of(9, 90), now, 0);
+    // It crashed, and comes again by a clock that was set back.
+    let later = now + crate::delivery::succession::Succession::GRACE;
+    roster.observe(of(3, 30), later, 0);
+    assert_eq!(pid(&roster), Some(30));
+    roster.observe(of(9, 90), later, 0);
+    assert_eq!(pid(&roster), Some(30), "an answer that was under way");
+}
+
+#[test]
+fn how_long_it_has_been_so_stays_when_the_wall_clock_is_set() {
+    let now = Instant::now();
+    let mut roster = two_hosts(now);
+    goes(&mut roster, now);
+    let hours = 7_200_000;
+    let since = |roster: &Roster| roster.view(&id("ripples"), 0).map(|view| view.since_ms);
+    let before = since(&roster).unwrap();
+    roster.wall_clock_was_set(hours);
+    assert_eq!(since(&roster), Some(before.saturating_add_signed(hours)));
+    roster.wall_clock_was_set(-hours);
+    assert_eq!(since(&roster), Some(before));
+}
+
+#[test]
+fn uptime_is_what_a_node_counts_itself_whatever_its_wall_clock() {
+    let now = Instant::now();
+    let mut roster = Roster::default();
+    roster.observe(appeared("desk", Role::App), now, 0);
+    roster.observe(info("desk", Role::App, "h1"), now, 0);
+    let said = Health { uptime_ms: 61_000, ..Health::default() };
+    roster.observe(Sighting::Health(id("desk"), said), now, 0);
+    let years = 60 * 365 * 86_400_000;
+    assert_eq!(roster.view(&id("desk"), years).map(|view| view.uptime_s), Some(61));
+}

@@ -1,0 +1,169 @@
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Remembers pauses that ended by themselves, so that what pauses again and again is one steady condition and not an
+/// alarm for each pause. Pure.
+///
+/// It answers one question: after how long a pause is the next alarm due. That is the plain limit, except
+/// - while the pauses follow one another (a covered window that draws once a second), and
+/// - while they come back again and again within [`WINDOW`].
+///
+/// Then it is somewhat more than the longest of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StallMemory {
+    /// The last pauses: when each ended, and how long it was.
+    last: VecDeque<(Instant, Duration)>,
+    /// How many of the last pauses followed one another, without a recovery in between.
+    consecutive: usize,
+    /// Since when it has moved briskly again.
+    brisk_since: Option<Instant>,
+    /// The pauses came back often enough, and have not stayed away for a whole [`WINDOW`] since.
+    is_recurring: bool,
+}
+
+/// Pauses that are further apart than this have nothing to do with each other.
+const WINDOW: Duration = Duration::from_mins(1);
+/// So many pauses within [`WINDOW`] are one condition.
+const RECURRING: usize = 3;
+/// It has recovered when it has moved briskly for this long.
+const RECOVERED: Duration = Duration::from_secs(2);
+/// Pauses that are remembered.
+const KEPT: usize = 16;
+/// An alarm is never later than so many limits...
+const MOST_LIMITS: u32 = 4;
+/// ...unless pauses follow one another: then it moves, however slowly.
+const MOST_LIMITS_CONSECUTIVE: u32 = 10;
+
+impl StallMemory {
+    /// A pause has ended.
+    pub(crate) fn pause(&mut self, length: Duration, now: Instant) {
+        self.tick(now);
+        self.brisk_since = None;
+        self.consecutive += 1;
+        if self.last.len() >= KEPT {
+            self.last.pop_front();
+        }
+        self.last.push_back((now, length));
+        self.is_recurring |= self.recent(now) >= RECURRING;
+    }
+
+    /// It moves, `gap` after it moved last.
+    pub(crate) fn moved(&mut self, gap: Duration, limit: Duration, now: Instant) {
+        self.tick(now);
+        if gap > limit / 2 {
+            self.brisk_since = None;
+            return;
+        }
+        let since = *self.brisk_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= RECOVERED {
+            self.consecutive = 0;
+        }
+    }
+
+    /// After how long a pause the next alarm is due.
+    pub(crate) fn allowance(&self, limit: Duration, now: Instant) -> Duration {
+        let Some((_, newest)) = self.last.back().copied() else { return limit };
+        // One long pause is a hang that has ended; only short ones announce others.
+        let follow = match self.consecutive {
+            0 => 0,
+            1 if newest > limit * 2 => 0,
+            consecutive => consecutive,
+        };
+        let (considered, most) = match follow {
+            0 if self.recurs(now) => (self.recent(now), MOST_LIMITS),
+            0 => return limit,
+            1 => (1, MOST_LIMITS),
+            consecutive => (consecutive.min(RECURRING), MOST_LIMITS_CONSECUTIVE),
+        };
+        let longest = self.last.iter().rev().take(considered).map(|(_, length)| *length).max();
+        let longest = longest.unwrap_or_default();
+        (longest * 2 + limit / 2).clamp(limit, limit * most)
+    }
+
+    /// How long the newest pause was, where it pauses all the time: at least two pauses followed one another.
+    pub(crate) fn pace(&self) -> Option<Duration> {
+        let newest = self.last.back().map(|(_, length)| *length);
+        newest.filter(|_| self.consecutive >= 2)
+    }
+
+    /// How long the newest pause was, if it has not recovered from it yet.
+    pub(crate) fn unrecovered(&self) -> Option<Duration> {
+        self.last.back().map(|(_, length)| *length).filter(|_| self.consecutive > 0)
+    }
+
+    /// Whether pauses come back again and again.
+    pub(crate) fn recurs(&self, now: Instant) -> bool {
+        self.is_recurring && self.recent(now) > 0
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.is_recurring = self.recurs(now);
+    }
+
+    fn recent(&self, now: Instant) -> usize {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < WINDOW;
+        self.last.iter().rev().take_while(|(at, _)| is_recent(*at)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(700);
+    const TICK: Duration = Duration::from_millis(100);
+
+    /// Moves briskly for so long.
+    fn recover(memory: &mut StallMemory, from: Instant, for_: Duration) -> Instant {
+        let mut now = from;
+        while now < from + for_ {
+            now += TICK;
+            memory.moved(TICK, LIMIT, now);
+        }
+        now
+    }
+
+    #[test]
+    fn an_alarm_is_due_at_the_limit_until_there_was_a_pause() {
+        let start = Instant::now();
+        let mut memory = StallMemory::default();
+        assert_eq!(memory.allowance(LIMIT, start), LIMIT);
+        recover(&mut memory, start, Duration::from_mins(1));
+        assert_eq!(memory.allowance(LIMIT, start), LIMIT);
+    }
+
+    #[test]
+    fn a_hang_that_has_ended_does_not_delay_the_next_alarm() {
+        let now = Instant::now();
+        let mut memory = StallMemory::default();
+        memory.pause(Duration::from_secs(5), now);
+        assert_eq!(memory.allowance(LIMIT, now), LIMIT);
+    }
+
+    #[test]
+    fn a_short_pause_delays_the_next_alarm_until_it_has_recovered() {
+        let start = Instant::now();
+        let mut memory = StallMemory::default();
+        memory.pause(Duration::from_secs(1), start);
+        let allowance = memory.allowance(LIMIT, start);
+        assert!(allowance > Duration::from_secs(2), "{allowance:?}");
+        let now = recover(&mut memory, start, RECOVERED + TICK);
+        assert_eq!(memory.allowance(LIMIT, now), LIMIT);
+    }
+
+    #[test]
+    fn pauses_that_come_back_are_remembered_for_a_minute() {
+        let start = Instant::now();
+        let mut memory = StallMemory::default();
+        let mut now = start;
+        for _ in 0..RECURRING {
+            memory.pause(Duration::from_secs(1), now);
+            now = recover(&mut memory, now, Duration::from_secs(4));
+        }
+        assert!(memory.recurs(now));
+        assert!(memory.allowance(LIMIT, now) > Duration::from_secs(2));
+        let later = recover(&mut memory, now, WINDOW);
+        assert!(!memory.recurs(later));
+        assert_eq!(memory.allowance(LIMIT, later), LIMIT);
+    }
+}

@@ -1,0 +1,5 @@
+//! Agreement of hosts on one timeline.
+
+mod timeline_sync;
+
+pub use timeline_sync::{Ensemble, EnsembleAction, Order, Ordered};

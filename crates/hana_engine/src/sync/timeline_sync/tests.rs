@@ -1,0 +1,683 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap
+)]
+
+use std::collections::BTreeSet;
+
+use hana_time::{ClockReading, DistantClock, Exchange};
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: i64 = 1_000_000;
+const HOUR: i64 = 3600 * SECOND;
+const TICK: i64 = 5_000;
+
+/// A host with a clock of its own.
+struct SimHost {
+    id: NodeId,
+    ahead: i64,
+    ppm: i64,
+    ensemble: Ensemble,
+    clocks: BTreeMap<NodeId, DistantClock>,
+    /// What a program on this host has heard.
+    heard: Option<Course>,
+    said: Option<HostTimeline>,
+    /// When a program there last looked, by its clock, and what it saw.
+    looked: Option<(i64, Timeline)>,
+    jumps: Vec<Jump>,
+    is_up: bool,
+    /// The machine sleeps, and its clock with it.
+    sleeps: bool,
+    /// Takes part in the session of Link, and counts its beats from so many bars on.
+    link: Option<f64>,
+}
+
+/// Hosts that hear each other, in virtual time.
+struct Sim {
+    now: i64,
+    hosts: Vec<SimHost>,
+    /// Hosts that hear each other; those in no set hear nobody.
+    nets: Vec<BTreeSet<usize>>,
+    /// The session of Link that others hold, by the kernel's clock.
+    session: Option<Timeline>,
+    /// Statements that are under way: when they arrive, from whom, to whom.
+    flying: Vec<(i64, usize, usize, HostTimeline)>,
+    random: u64,
+}
+
+fn id(text: &str) -> NodeId {
+    NodeId::new(text).unwrap()
+}
+
+impl SimHost {
+    const fn local(&self, now: i64) -> i64 {
+        now + self.ahead + now * self.ppm / 1_000_000
+    }
+}
+
+impl Sim {
+    fn new() -> Self {
+        Self {
+            now: 100 * SECOND,
+            hosts: vec![],
+            nets: vec![BTreeSet::new()],
+            session: None,
+            flying: vec![],
+            random: 7,
+        }
+    }
+
+    fn some(&mut self, below: i64) -> i64 {
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 33) as i64 % below
+    }
+
+    /// A host comes, with an hour's difference of its clock from the one before.
+    fn join(&mut self, name: &str, ppm: i64) -> usize {
+        let number = self.hosts.len();
+        let mut host = SimHost {
+            id: id(name),
+            ahead: HOUR * number as i64,
+            ppm,
+            ensemble: Ensemble::new(id(name), Timeline::DEFAULT, 0),
+            clocks: BTreeMap::new(),
+            heard: None,
+            said: None,
+            looked: None,
+            jumps: vec![],
+            is_up: true,
+            sleeps: false,
+            link: None,
+        };
+        let local = host.local(self.now);
+        let first = Timeline::DEFAULT.moved_by(-Timeline::DEFAULT.beat_at(local));
+        host.ensemble = Ensemble::new(id(name), first, local);
+        self.hosts.push(host);
+        self.nets[0].insert(number);
+        number
+    }
+
+    fn hears(&self, a: usize, b: usize) -> bool {
+        self.hosts[a].is_up
+            && self.hosts[b].is_up
+            && self.nets.iter().any(|net| net.contains(&a) && net.contains(&b))
+    }
+
+    fn act(&mut self, from: usize, actions: Vec<EnsembleAction>) {
+        for action in actions {
+            match action {
+                EnsembleAction::Say(said) => {
+                    let host = &mut self.hosts[from];
+                    let local = host.local(self.now);
+                    host.heard = said.continues(host.heard.map(|heard| heard.since(local)));
+                    host.said = Some((*said).clone());
+                    for to in (0..self.hosts.len()).filter(|to| *to != from) {
+                        if self.hears(from, to) {
+                            let takes = 300 + self.some(1500);
+                            self.flying.push((self.now + takes, from, to, (*said).clone()));
+                        }
+                    }
+                },
+                EnsembleAction::Jumped(jump) => self.hosts[from].jumps.push(jump),
+                EnsembleAction::Link(LinkOrder::Tempo { bpm }) => {
+                    self.session =
+                        self.session.map(|session| session.with_tempo(bpm, self.now).unwrap());
+                },
+                // Somebody else is in the session: theirs holds.
+                EnsembleAction::Link(_) => {},
+            }
+        }
+    }
+
+    fn order(&mut self, at: usize, order: Order) -> usize {
+        let host = &mut self.hosts[at];
+        let local = host.local(self.now);
+        match host.ensemble.order(order, local).unwrap() {
+            Ordered::Done(actions) => {
+                self.act(at, actions);
+                at
+            },
+            Ordered::Tell(leader) => {
+                let leader = self.hosts.iter().position(|host| host.id == leader).unwrap();
+                self.order(leader, order)
+            },
+        }
+    }
+
+    fn run(&mut self, seconds: f64) {
+        let end = self.now + (seconds * 1e6) as i64;
+        while self.now < end {
+            self.now += TICK;
+            for host in self.hosts.iter_mut().filter(|host| host.sleeps) {
+                let gained = |at: i64| at * host.ppm / SECOND;
+                host.ahead -= TICK + gained(self.now) - gained(self.now - TICK);
+            }
+            let (arrived, flying) =
+                std::mem::take(&mut self.flying).into_iter().partition(|(at, ..)| *at <= self.now);
+            self.flying = flying;
+            let arrived: Vec<_> = arrived;
+            for (_, from, to, said) in arrived {
+                if self.hears(from, to) {
+                    let host = &mut self.hosts[to];
+                    let local = host.local(self.now);
+                    let from = self.hosts[from].id.clone();
+                    let actions = self.hosts[to].ensemble.hear(&from, said, local);
+                    self.act(to, actions);
+                }
+            }
+            for number in 0..self.hosts.len() {
+                if self.hosts[number].is_up {
+                    self.step(number);
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, number: usize) {
+        let now = self.now;
+        if now / TICK % 50 == 0
+            && let Some(leader) = self.hosts[number].ensemble.follows().cloned()
+            && let Some(other) = self.hosts.iter().position(|host| host.id == leader)
+            && self.hears(number, other)
+        {
+            let (there, back) = (100 + self.some(900), 100 + self.some(900));
+            let (host, other) = (&self.hosts[number], &self.hosts[other]);
+            let reading = ClockReading {
+                received_us: other.local(now - back),
+                sent_us: other.local(now - back),
+            };
+            let exchange = Exchange {
+                asked_us: host.local(now - back - there),
+                reading,
+                answered_us: host.local(now),
+            };
+            let host = &mut self.hosts[number];
+            if let Some(estimate) = host.clocks.entry(leader.clone()).or_default().take(exchange) {
+                host.ensemble.clock(&leader, estimate);
+            }
+        }
+        if now / TICK % 50 == 7
+            && let Some(session) = self.session
+            && let Some(bars) = self.hosts[number].link
+        {
+            let host = &mut self.hosts[number];
+            let local = host.local(now);
+            let report = LinkReport {
+                bpm: session.bpm(),
+                beat: bars.mul_add(session.quantum(), session.beat_at(now)),
+                at_us: local,
+                quantum: session.quantum(),
+                playing: true,
+                peers: 2,
+            };
+            let actions = host.ensemble.link(report, local);
+            self.act(number, actions);
+        }
+        let host = &mut self.hosts[number];
+        let local = host.local(now);
+        let actions = host.ensemble.tick(local);
+        self.act(number, actions);
+        let host = &mut self.hosts[number];
+        let Some(course) = host.heard else { return };
+        let seen = course.at(local);
+        let last_jump = host.jumps.last().map_or(i64::MIN, |jump| jump.at_us);
+        if let Some((before, saw)) = host.looked
+            && last_jump <= before - TICK
+        {
+            // What a program on the host sees neither runs backwards nor leaps without being told.
+            let passed = seen.beat_at(local) - saw.beat_at(before);
+            let most = seen.bpm().max(saw.bpm()) * 1.05 * (local - before) as f64 / 60e6;
+            assert!(
+                (-1e-9..=most).contains(&passed),
+                "{} at {} ({local}): {passed} beats passed, {most} at most; {:?}",
+                host.id,
+                (now - 100 * SECOND) as f64 / 1e6,
+                host.jumps
+            );
+        }
+        host.looked = Some((local, seen));
+    }
+
+    fn beat(&self, number: usize) -> f64 {
+        let host = &self.hosts[number];
+        let local = host.local(self.now);
+        host.heard.unwrap().at(local).beat_at(local)
+    }
+
+    /// How far apart the beats of these hosts are, in microseconds.
+    fn apart_us(&self, hosts: &[usize]) -> f64 {
+        let beats: Vec<f64> = hosts.iter().map(|number| self.beat(*number)).collect();
+        let most = beats.iter().copied().fold(f64::MIN, f64::max);
+        let least = beats.iter().copied().fold(f64::MAX, f64::min);
+        let bpm = self.hosts[hosts[0]].said.as_ref().unwrap().bpm;
+        (most - least) * 60e6 / bpm
+    }
+
+    fn leaders(&self) -> Vec<&str> {
+        self.hosts
+            .iter()
+            .filter(|host| host.is_up && host.ensemble.follows().is_none())
+            .map(|host| host.id.as_str())
+            .collect()
+    }
+
+    /// The one that leads.
+    fn leader(&self) -> String {
+        let leaders = self.leaders();
+        assert_eq!(leaders.len(), 1, "{leaders:?}");
+        leaders[0].into()
+    }
+
+    fn jumps(&self) -> Vec<usize> {
+        self.hosts.iter().map(|host| host.jumps.len()).collect()
+    }
+}
+
+fn four() -> Sim {
+    let mut sim = Sim::new();
+    for (name, ppm) in [("h1", 0), ("h2", 100), ("h3", -100), ("h4", 40)] {
+        sim.join(name, ppm);
+        sim.run(5.0);
+    }
+    sim.run(20.0);
+    sim
+}
+
+#[test]
+fn who_comes_later_takes_over_the_beat_that_there_is() {
+    let mut sim = four();
+    assert_eq!(sim.leaders(), ["h1"]);
+    // Each newcomer had to jump once, the first one never.
+    assert_eq!(sim.jumps(), [0, 1, 1, 1]);
+    for _ in 0..100 {
+        sim.run(0.1);
+        let apart = sim.apart_us(&[0, 1, 2, 3]);
+        assert!(apart < 500.0, "{apart} us");
+    }
+    let said = sim.hosts[2].said.as_ref().unwrap();
+    assert_eq!((said.source, said.from.as_ref().unwrap().as_str()), (TimelineSource::Mesh, "h1"));
+    assert!(said.error_us.unwrap() < 2000, "{said:?}");
+    assert!((said.rate - 1.0001).abs() < 2e-5, "{said:?}");
+}
+
+#[test]
+fn an_order_reaches_who_leads_and_all_change_at_the_same_time() {
+    let mut sim = four();
+    assert_eq!(sim.order(3, Order::Tempo(999.0)), 0);
+    for _ in 0..200 {
+        sim.run(0.01);
+        let apart = sim.apart_us(&[0, 1, 2, 3]);
+        assert!(apart < 500.0, "{apart} us");
+    }
+    sim.order(2, Order::Tempo(20.0));
+    sim.order(1, Order::Pause);
+    sim.run(1.0);
+    for host in &sim.hosts {
+        let said = host.said.as_ref().unwrap();
+        assert!((said.bpm - 20.0).abs() < 1e-9 && !said.playing && said.changes == 3);
+    }
+    assert!(sim.apart_us(&[0, 1, 2, 3]) < 500.0);
+    assert_eq!(sim.jumps(), [0, 1, 1, 1]);
+}
+
+#[test]
+fn when_the_leader_dies_the_others_go_on_and_when_it_is_back_it_follows() {
+    let mut sim = four();
+    let jumps = sim.jumps();
+    sim.hosts[0].is_up = false;
+    sim.run(600.0);
+    let leads = sim.leader();
+    assert_ne!(leads, "h1");
+    assert_eq!(sim.jumps(), jumps, "nobody jumps");
+    assert!(sim.apart_us(&[1, 2, 3]) < 500.0);
+    // It was not ended, but stopped: its clock went on, and it believes to lead.
+    sim.hosts[0].is_up = true;
+    sim.run(10.0);
+    assert_eq!(sim.leader(), leads);
+    assert_eq!(sim.jumps()[1..], jumps[1..], "those who went on are not moved");
+    assert!(sim.apart_us(&[0, 1, 2, 3]) < 500.0);
+}
+
+#[test]
+fn a_machine_that_slept_or_whose_clock_leaps_an_hour_follows_those_who_went_on() {
+    let mut sim = four();
+    let jumps = sim.jumps();
+    // The leader sleeps, and its clock stands still: by its clock no time passed at all.
+    (sim.hosts[0].is_up, sim.hosts[0].sleeps) = (false, true);
+    sim.run(100.0);
+    (sim.hosts[0].is_up, sim.hosts[0].sleeps) = (true, false);
+    sim.run(10.0);
+    let leads = sim.leader();
+    assert_ne!(leads, "h1");
+    assert_eq!(sim.jumps()[1..], jumps[1..]);
+    assert!(sim.jumps()[0] > jumps[0], "it is told");
+    assert!(sim.apart_us(&[0, 1, 2, 3]) < 500.0);
+    // One that follows sleeps, and its clock leaps by an hour.
+    let follower = (0..4).find(|number| sim.hosts[*number].id.as_str() != leads).unwrap();
+    sim.hosts[follower].is_up = false;
+    sim.run(5.0);
+    sim.hosts[follower].ahead += HOUR;
+    sim.hosts[follower].looked = None;
+    sim.hosts[follower].is_up = true;
+    sim.run(10.0);
+    assert_eq!(sim.leader(), leads);
+    assert!(sim.apart_us(&[0, 1, 2, 3]) < 500.0);
+}
+
+#[test]
+fn when_a_network_heals_the_larger_part_is_not_moved() {
+    let mut sim = four();
+    let jumps = sim.jumps();
+    sim.nets = vec![[0].into(), [1, 2, 3].into()];
+    sim.run(1200.0);
+    assert_eq!(sim.leaders().len(), 2, "{:?}", sim.leaders());
+    assert_eq!(sim.jumps(), jumps);
+    sim.nets = vec![[0, 1, 2, 3].into()];
+    sim.run(10.0);
+    assert_ne!(sim.leader(), "h1");
+    assert_eq!(sim.jumps()[1..], jumps[1..]);
+    assert!(sim.apart_us(&[0, 1, 2, 3]) < 500.0, "{} us", sim.apart_us(&[0, 1, 2, 3]));
+}
+
+#[test]
+fn of_two_halves_the_one_that_people_worked_with_leads_and_the_other_jumps_and_says_so() {
+    let mut sim = four();
+    sim.nets = vec![[0, 1].into(), [2, 3].into()];
+    sim.run(5.0);
+    sim.order(2, Order::Tempo(140.0));
+    sim.run(60.0);
+    let jumps = sim.jumps();
+    sim.nets = vec![[0, 1, 2, 3].into()];
+    sim.run(10.0);
+    let leads = sim.leader();
+    assert!(["h3", "h4"].contains(&&*leads), "{leads}");
+    assert!(sim.apart_us(&[0, 1, 2, 3]) < 500.0);
+    assert_eq!(sim.jumps()[2..], jumps[2..]);
+    let jump = sim.hosts[1].said.as_ref().unwrap().jump.as_ref().unwrap();
+    assert!(jump.reason.contains(&leads) && jump.beats > 10.0, "{jump:?}");
+}
+
+#[test]
+fn all_that_start_at_once_agree() {
+    let mut sim = Sim::new();
+    for name in ["h3", "h1", "h4", "h2"] {
+        sim.join(name, 10);
+    }
+    sim.run(10.0);
+    assert_eq!(sim.leaders(), ["h1"]);
+    assert!(sim.apart_us(&[0, 1, 2, 3]) < 500.0);
+}
+
+#[test]
+fn a_daemon_that_is_started_again_goes_on_where_it_was() {
+    let mut sim = Sim::new();
+    sim.join("h1", 0);
+    sim.order(0, Order::Tempo(140.0));
+    sim.run(100.0);
+    let said = sim.hosts[0].said.clone().unwrap();
+    let before = sim.beat(0);
+    let local = sim.hosts[0].local(sim.now);
+    sim.hosts[0].ensemble = Ensemble::resuming(id("h1"), &said, local).unwrap();
+    sim.run(10.0);
+    assert!((sim.beat(0) - before - 10.0 * 140.0 / 60.0).abs() < 1e-6);
+    assert!(sim.hosts[0].said.as_ref().unwrap().running_us > 100_000_000);
+    // Of another boot, whose clock began anew.
+    assert!(Ensemble::resuming(id("h1"), &said, 5).is_none());
+}
+
+#[test]
+fn bars_of_seven_and_beats_below_zero_are_followed_like_others() {
+    let mut sim = Sim::new();
+    sim.join("h1", 0);
+    let local = sim.hosts[0].local(sim.now);
+    let first = Timeline::new(77.7, local, -1000.5).unwrap().with_quantum(7.0).unwrap();
+    sim.hosts[0].ensemble = Ensemble::new(id("h1"), first, local);
+    sim.hosts[0].heard = None;
+    sim.run(5.0);
+    sim.join("h2", 100);
+    sim.run(10.0);
+    assert!(sim.apart_us(&[0, 1]) < 500.0);
+    assert!(sim.beat(1) < -970.0);
+    let said = sim.hosts[1].said.as_ref().unwrap();
+    assert!((said.quantum - 7.0).abs() < 1e-9 && said.beat < 0.0, "{said:?}");
+    sim.order(1, Order::Tempo(999.0));
+    sim.run(120.0);
+    assert!(sim.beat(1) > 900.0 && sim.apart_us(&[0, 1]) < 500.0);
+    assert_eq!(sim.jumps(), [0, 1]);
+}
+
+#[test]
+fn hosts_in_one_session_of_link_count_the_same_bars_and_so_does_who_has_no_link() {
+    let mut sim = Sim::new();
+    let (h1, h2, h3) = (sim.join("h1", 0), sim.join("h2", 100), sim.join("h3", -100));
+    sim.run(8.0);
+    assert_eq!(sim.leader(), "h1");
+    // Somebody's session, into which two of them come; the one that leads has no Link.
+    sim.session = Some(Timeline::new(133.0, 0, 0.9).unwrap());
+    (sim.hosts[h2].link, sim.hosts[h3].link) = (Some(1000.0), Some(-77.0));
+    sim.run(15.0);
+    assert_eq!(sim.leader(), "h2", "{:?}", sim.hosts[h1].ensemble);
+    let agree = |sim: &Sim| {
+        let apart = sim.apart_us(&[h1, h2, h3]);
+        assert!(apart < 1000.0, "{apart} us");
+        let off = sim.beat(h3) - sim.session.unwrap().beat_at(sim.now);
+        let off = (off / 4.0).round().mul_add(-4.0, off);
+        assert!(off.abs() < 0.002, "{off} beats off the session");
+    };
+    agree(&sim);
+    let jumps = sim.jumps();
+    // `hana-link` of each ends and comes again, and counts from elsewhere.
+    for (host, bars) in [(h2, 5.0), (h3, 6.0)] {
+        sim.hosts[host].link = None;
+        let local = sim.hosts[host].local(sim.now);
+        let actions = sim.hosts[host].ensemble.link_lost(local);
+        sim.act(host, actions);
+        sim.run(10.0);
+        agree(&sim);
+        sim.hosts[host].link = Some(bars);
+        sim.run(10.0);
+        agree(&sim);
+    }
+    assert_eq!(sim.jumps(), jumps);
+    // A tempo that is set on the host without Link reaches the session.
+    assert_ne!(sim.order(h1, Order::Tempo(140.0)), h1);
+    sim.run(5.0);
+    agree(&sim);
+    assert!((sim.session.unwrap().bpm() - 140.0).abs() < 1e-9);
+    assert_eq!(sim.jumps(), jumps);
+}
+
+/// A session of Link, by the clock of the host.
+fn report(timeline: &Timeline, now: i64, peers: u64) -> LinkReport {
+    LinkReport {
+        bpm: timeline.bpm(),
+        beat: timeline.beat_at(now),
+        at_us: now,
+        quantum: timeline.quantum(),
+        playing: timeline.is_playing(),
+        peers,
+    }
+}
+
+fn orders(actions: &[EnsembleAction]) -> Vec<&LinkOrder> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            EnsembleAction::Link(order) => Some(order),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_session_of_link_that_runs_is_joined_as_it_is() {
+    let mut ensemble = Ensemble::new(id("h1"), Timeline::DEFAULT, 0);
+    let session = Timeline::new(133.0, 0, 1000.3).unwrap().with_playing(true);
+    let mut jumped = vec![];
+    for now in (SECOND..10 * SECOND).step_by(50_000) {
+        let mut actions = ensemble.tick(now);
+        if now % 250_000 == 0 {
+            actions.extend(ensemble.link(report(&session, now, 1), now));
+        }
+        for order in orders(&actions) {
+            assert!(matches!(order, LinkOrder::Quantum { .. }), "{order:?}");
+        }
+        jumped.extend(
+            actions.into_iter().filter(|action| matches!(action, EnsembleAction::Jumped(_))),
+        );
+    }
+    assert_eq!(jumped.len(), 1, "{jumped:?}");
+    let now = 10 * SECOND;
+    let own = ensemble.course().at(now);
+    assert!((own.bpm() - 133.0).abs() < 1e-9);
+    assert!((own.phase_at(now) - session.phase_at(now)).abs() < 1e-4);
+    assert_eq!(ensemble.source(), TimelineSource::Link);
+    // It ends: the beat goes on from there.
+    let before = ensemble.course();
+    assert!(ensemble.link_lost(now).iter().all(|action| matches!(action, EnsembleAction::Say(_))));
+    assert_eq!(ensemble.source(), TimelineSource::Internal);
+    let later = now + 60 * SECOND;
+    let off = ensemble.course().at(later).beat_at(later) - before.at(later).beat_at(later);
+    assert!(off.abs() < 1e-9);
+}
+
+#[test]
+fn link_alone_is_told_where_the_beat_is_and_nobody_jumps() {
+    let mut ensemble = Ensemble::new(id("h1"), Timeline::DEFAULT, 0);
+    let mut session = Timeline::new(120.0, 0, 0.77).unwrap();
+    let mut told = 0;
+    for now in (SECOND..20 * SECOND).step_by(50_000) {
+        let mut actions = ensemble.tick(now);
+        if now % 250_000 == 0 {
+            actions.extend(ensemble.link(report(&session, now, 0), now));
+        }
+        for order in orders(&actions) {
+            let LinkOrder::Adopt { bpm, beat, at_us, playing, .. } = order else {
+                panic!("{order:?}")
+            };
+            session = Timeline::new(*bpm, *at_us, *beat).unwrap().with_playing(*playing);
+            told += 1;
+        }
+        assert!(!actions.iter().any(|action| matches!(action, EnsembleAction::Jumped(_))));
+        let off = ensemble.course().at(now).beat_at(now) - Timeline::DEFAULT.beat_at(now);
+        assert!(off.abs() < 1e-6, "{off}");
+    }
+    assert_eq!(told, 1);
+    assert!(ensemble.course().last().is_playing());
+}
+
+#[test]
+fn an_order_to_link_is_not_undone_by_what_it_reported_before() {
+    let mut ensemble = Ensemble::new(id("h1"), Timeline::DEFAULT, 0);
+    let session = Timeline::DEFAULT;
+    for now in (0..5 * SECOND).step_by(250_000) {
+        ensemble.link(report(&session, now, 1), now);
+        ensemble.tick(now);
+    }
+    let now = 5 * SECOND;
+    let Ordered::Done(actions) = ensemble.order(Order::Tempo(150.0), now).unwrap() else {
+        panic!()
+    };
+    assert_eq!(orders(&actions), [&LinkOrder::Tempo { bpm: 150.0 }]);
+    // Reported before the order came there.
+    ensemble.link(report(&session, now + 1000, 1), now + 2000);
+    let changed = session.with_tempo(150.0, now + 10_000).unwrap();
+    for now in (now + 250_000..10 * SECOND).step_by(250_000) {
+        let actions = ensemble.link(report(&changed, now, 1), now);
+        assert!(!actions.iter().any(|action| matches!(action, EnsembleAction::Jumped(_))));
+        ensemble.tick(now);
+        assert!((ensemble.course().at(now).bpm() - 150.0).abs() < 1e-9);
+    }
+    let now = 10 * SECOND;
+    let off = ensemble.course().at(now).beat_at(now) - changed.beat_at(now);
+    assert!(off.abs() < 1e-4, "{off}");
+}
+
+#[test]
+fn a_tempo_that_there_is_not_is_refused_and_changes_nothing() {
+    let mut ensemble = Ensemble::new(id("h1"), Timeline::DEFAULT, 0);
+    let before = ensemble.course();
+    for bpm in [0.0, 19.9, 1000.0, f64::NAN] {
+        ensemble.order(Order::Tempo(bpm), 0).unwrap_err();
+    }
+    assert_eq!(ensemble.course(), before);
+}
+
+proptest! {
+    #![proptest_config(hana_random::cases(24))]
+
+    /// Whatever happens to hosts and network, nobody's beat runs backwards untold (which each step looks at), and in the end all
+    /// agree.
+    #[test]
+    fn whatever_happens_all_agree_in_the_end(
+        deeds in prop::collection::vec((0..6_u8, 0..4_usize, 20.0..=999.0_f64, 0.1..8.0_f64), 1..12),
+        seed: u64,
+    ) {
+        let mut sim = Sim::new();
+        sim.random = seed;
+        for (name, ppm) in [("h1", 0), ("h2", 100), ("h3", -100), ("h4", 40)] {
+            sim.join(name, ppm);
+        }
+        sim.run(3.0);
+        for (deed, host, number, seconds) in deeds {
+            match deed {
+                0 => sim.hosts[host].is_up = !sim.hosts[host].is_up,
+                1 => sim.nets = vec![(0..=host).collect(), (host + 1..4).collect()],
+                2 => sim.nets = vec![(0..4).collect()],
+                3 if sim.hosts[host].is_up => {
+                    let local = sim.hosts[host].local(sim.now);
+                    if let Ok(Ordered::Done(actions)) = sim.hosts[host].ensemble.order(Order::Tempo(number), local) {
+                        sim.act(host, actions);
+                    }
+                },
+                4 => {
+                    let sleeps = !sim.hosts[host].sleeps;
+                    (sim.hosts[host].is_up, sim.hosts[host].sleeps) = (!sleeps, sleeps);
+                },
+                _ => {},
+            }
+            sim.run(seconds);
+        }
+        for host in &mut sim.hosts {
+            (host.is_up, host.sleeps) = (true, false);
+        }
+        sim.nets = vec![(0..4).collect()];
+        sim.run(15.0);
+        prop_assert_eq!(sim.leaders().len(), 1, "{:?}", sim.leaders());
+        let apart = sim.apart_us(&[0, 1, 2, 3]);
+        prop_assert!(apart < 1000.0, "{} us apart", apart);
+    }
+
+    #[test]
+    fn no_statement_and_no_report_makes_it_panic(
+        said in prop::collection::vec(
+            (20.0..=999.0_f64, prop::num::f64::NORMAL, any::<i64>(), 0.9..=1.1_f64, any::<(u64, u32, u64)>(), any::<bool>()), 1..20,
+        ),
+        times in prop::collection::vec(any::<i64>(), 1..20),
+    ) {
+        let mut ensemble = Ensemble::new(id("h1"), Timeline::DEFAULT, 0);
+        for ((bpm, beat, at_us, rate, (running_us, followers, changes), flag), now) in said.into_iter().zip(times) {
+            let timeline = HostTimeline {
+                bpm, beat, at_us, rate, easing: None, quantum: 3.0, playing: flag, source: TimelineSource::Link,
+                peers: followers.into(), from: None, error_us: None, running_us, followers, changes, jump: None,
+            };
+            let reading = ClockReading { received_us: at_us, sent_us: at_us };
+            let exchange = Exchange { asked_us: now, reading, answered_us: now };
+            if let Some(clock) = DistantClock::default().take(exchange) {
+                ensemble.clock(&id("h2"), clock);
+            }
+            ensemble.hear(&id("h2"), timeline, now);
+            ensemble.link(LinkReport { bpm, beat, at_us, quantum: 7.0, playing: flag, peers: 1 }, now);
+            ensemble.order(Order::Tempo(bpm), now).ok();
+            ensemble.tick(now);
+        }
+    }
+}

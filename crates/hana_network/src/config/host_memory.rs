@@ -1,0 +1,202 @@
+//! Which host a machine is, remembered on disk: a hostname can change under a running daemon and between two of them,
+//! by DHCP, a VPN or a person, while what runs, its looks and what others know of the machine stay where they are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use etcetera::BaseStrategy;
+use hana_protocol::id::NodeId;
+use serde::{Deserialize, Serialize};
+
+/// The host ids of the machines that share a state directory.
+///
+/// A home directory may be shared by several machines, so each has its own list; so do containers that share one, as far
+/// as they have hostnames of their own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostMemory {
+    /// By machine, the newest last.
+    #[serde(default)]
+    machines: BTreeMap<String, Vec<Remembered>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Remembered {
+    /// What the machine was called.
+    hostname: NodeId,
+    /// Which host it was then.
+    host: NodeId,
+}
+
+/// What there is of a host that a machine was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostUse {
+    /// A daemon of it lives: another one, in a container or network namespace of its own.
+    Taken,
+    /// What it launched runs, or is to be started again.
+    InUse,
+    /// Nothing runs there.
+    Idle,
+}
+
+/// The name of the file. No host is called so: no id begins with `_`.
+const FILE: &str = "_hosts.json";
+/// As many hostnames are remembered of a machine.
+const MOST: usize = 32;
+/// Hostnames that say nothing of a machine: it has no name yet, as while it boots.
+const NAMELESS: [&str; 4] = ["localhost", "localhost-localdomain", "none", "host"];
+
+impl HostMemory {
+    /// What is remembered in a state directory; nothing where the file is missing or damaged.
+    #[must_use]
+    pub fn read(base: &Path) -> Self {
+        let text = fs::read_to_string(base.join(FILE)).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// Writes it down, all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be written.
+    pub fn write(&self, base: &Path) -> io::Result<()> {
+        fs::create_dir_all(base)?;
+        let draft = base.join(format!("{FILE}.{}", std::process::id()));
+        fs::write(&draft, serde_json::to_vec_pretty(self)?)?;
+        fs::rename(&draft, base.join(FILE))
+    }
+
+    /// Which host a machine with this hostname is: the one that it was under this hostname; else, since a hostname can
+    /// change, the one that it was last, unless another daemon is that now, or it was one without a name and nothing of it is left.
+    #[must_use]
+    pub fn host(
+        &self,
+        machine: &str,
+        hostname: &NodeId,
+        use_of: impl Fn(&NodeId) -> HostUse,
+    ) -> Option<NodeId> {
+        let known = self.machines.get(machine)?;
+        if let Some(same) = known.iter().rfind(|entry| entry.hostname == *hostname) {
+            return Some(same.host.clone());
+        }
+        let goes_on = |entry: &&Remembered| match use_of(&entry.host) {
+            HostUse::Taken => false,
+            HostUse::InUse => true,
+            HostUse::Idle => !NAMELESS.contains(&entry.hostname.as_str()),
+        };
+        known.iter().rev().find(goes_on).map(|entry| entry.host.clone())
+    }
+
+    /// Remembers that a machine with this hostname is this host.
+    pub fn remember(&mut self, machine: &str, hostname: &NodeId, host: &NodeId) {
+        let known = self.machines.entry(machine.into()).or_default();
+        known.retain(|entry| entry.hostname != *hostname);
+        known.push(Remembered { hostname: hostname.clone(), host: host.clone() });
+        let surplus = known.len().saturating_sub(MOST);
+        known.drain(..surplus);
+    }
+
+    /// The hosts that a machine has been, the newest last.
+    pub fn hosts(&self, machine: &str) -> impl Iterator<Item = &NodeId> {
+        self.machines.get(machine).into_iter().flatten().map(|entry| &entry.host)
+    }
+}
+
+/// What tells this machine from others and does not change with its name; empty where the system has nothing of the kind.
+#[must_use]
+pub fn machine_id() -> String {
+    ["/etc/machine-id", "/var/lib/dbus/machine-id"]
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .map(|text| text.trim().to_owned())
+        .find(|id| !id.is_empty() && id != "uninitialized")
+        .unwrap_or_default()
+}
+
+/// The hostname of this machine now, as an id.
+#[must_use]
+pub fn hostname_id() -> NodeId {
+    NodeId::from_hostname(&gethostname::gethostname().to_string_lossy())
+}
+
+/// The directory in which daemons of this user keep their state: `HANA_STATE`, or `hana` in the user's state directory.
+pub(crate) fn state_base() -> Option<PathBuf> {
+    if let Some(path) = env::var_os("HANA_STATE").filter(|path| !path.is_empty()) {
+        return std::path::absolute(path).ok();
+    }
+    let base = etcetera::choose_base_strategy().ok()?;
+    Some(base.state_dir().unwrap_or_else(|| base.data_dir()).join("hana"))
+}
+
+/// Which host this machine is, as long as no daemon runs here that knows better.
+#[must_use]
+pub(crate) fn remembered_host() -> NodeId {
+    let hostname = hostname_id();
+    let Some(base) = state_base() else { return hostname };
+    let memory = HostMemory::read(&base);
+    // Whether a daemon lives is known to daemons alone, and none answers here.
+    memory.host(&machine_id(), &hostname, |_| HostUse::InUse).unwrap_or(hostname)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn id(name: &str) -> NodeId {
+        NodeId::new(name).unwrap()
+    }
+
+    fn memory_of(entries: &[(&str, &str, &str)]) -> HostMemory {
+        let mut memory = HostMemory::default();
+        for (machine, hostname, host) in entries {
+            memory.remember(machine, &id(hostname), &id(host));
+        }
+        memory
+    }
+
+    #[test]
+    fn a_machine_with_another_hostname_stays_the_host_it_was() {
+        let memory = memory_of(&[("m", "alpha", "alpha")]);
+        let host = |hostname| memory.host("m", &id(hostname), |_| HostUse::Idle);
+        assert_eq!(host("beta"), Some(id("alpha")));
+        assert_eq!(host("alpha"), Some(id("alpha")));
+        assert_eq!(memory.host("other", &id("beta"), |_| HostUse::Idle), None);
+    }
+
+    #[test]
+    fn a_host_whose_daemon_lives_is_not_taken_by_another_name() {
+        let memory = memory_of(&[("m", "box-1", "box-1")]);
+        assert_eq!(memory.host("m", &id("box-2"), |_| HostUse::Taken), None);
+        let memory = memory_of(&[("m", "box-1", "box-1"), ("m", "box-2", "box-2")]);
+        let first = memory.host("m", &id("box-1"), |_| HostUse::Idle);
+        assert_eq!(first, Some(id("box-1")), "started in whatever order");
+    }
+
+    #[test]
+    fn a_machine_without_a_name_is_remembered_while_it_is_used() {
+        let memory = memory_of(&[("m", "localhost", "localhost")]);
+        assert_eq!(memory.host("m", &id("wall"), |_| HostUse::Idle), None);
+        assert_eq!(memory.host("m", &id("wall"), |_| HostUse::InUse), Some(id("localhost")));
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_a_damaged_file_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(HostMemory::read(dir.path()), HostMemory::default());
+        let memory = memory_of(&[("m", "beta", "alpha")]);
+        memory.write(dir.path()).unwrap();
+        assert_eq!(HostMemory::read(dir.path()), memory);
+        fs::write(dir.path().join(FILE), "{\"machines\": 3").unwrap();
+        assert_eq!(HostMemory::read(dir.path()), HostMemory::default());
+    }
+
+    #[test]
+    fn as_many_hostnames_as_dhcp_gives_are_bounded() {
+        let mut memory = HostMemory::default();
+        for number in 0..MOST * 2 {
+            memory.remember("m", &id(&format!("dhcp-{number}")), &id("alpha"));
+        }
+        assert_eq!(memory.hosts("m").count(), MOST);
+    }
+}

@@ -1,0 +1,382 @@
+use std::path::{Path, PathBuf};
+use std::{env, fmt, io};
+
+use etcetera::BaseStrategy;
+use hana_time::{Timeline, TimelineError, one_line};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use thiserror::Error;
+
+use crate::config::network_settings::{NetworkSettings, variable};
+use crate::config::play_transport::PlayTransport;
+use crate::config::port_range::PortRange;
+use crate::config::secret::Secret;
+use crate::config::show_name::ShowName;
+
+/// The settings of a machine, from the file `hanad.toml`: the same file for its daemon and everything else
+/// there, so that all of them are in one show.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SettingsFile {
+    /// How nodes find each other, with what the environment overrides.
+    pub network: NetworkSettings,
+    /// The catalogue of what the daemon may launch, if the file names one; relative to
+    /// [`directory`](Origin::directory).
+    pub visualizations: Option<PathBuf>,
+    /// The tempo and the bar that a daemon begins with where nobody else has one, at beat 0.
+    pub timeline: Timeline,
+    /// Whether the daemon takes part in Ableton Link, where `hana-link` is installed.
+    pub link: bool,
+    /// Where all this comes from.
+    pub origin: Origin,
+}
+
+/// Where the configuration of a machine comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A file that was named.
+    File(PathBuf),
+    /// A directory, which may have `hanad.toml`, `visualizations.toml` or both.
+    Directory(PathBuf),
+    /// None was found: everything by default, and the catalogue that ships.
+    BuiltIn,
+}
+
+/// Why settings cannot be used. Never repeats a secret.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// The file is not there, or cannot be read.
+    #[error("the configuration {} cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is not as it should be.
+    #[error("{}:{line}: {problem}; config/hanad.toml of the project shows every key", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, with the key.
+        problem: String,
+    },
+    /// An environment variable that overrides the file is not as it should be.
+    #[error("the environment variable {variable} cannot be used: {problem}")]
+    Variable {
+        /// Its name.
+        variable: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// The file `hanad.toml`. Every key may be left out.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    interface: Option<String>,
+    multicast: Option<bool>,
+    connect: Option<Vec<String>>,
+    show: Option<ShowName>,
+    secret: Option<Secret>,
+    play_ports: Option<PortRange>,
+    play_link: Option<PlayTransport>,
+    visualizations: Option<PathBuf>,
+    #[serde(default, deserialize_with = "tempo")]
+    tempo: Option<f64>,
+    #[serde(default, deserialize_with = "quantum")]
+    quantum: Option<f64>,
+    link: Option<bool>,
+}
+
+/// The name of the file in a configuration directory.
+const SETTINGS: &str = "hanad.toml";
+/// What else makes a directory one of configuration.
+const CATALOGUE: &str = "visualizations.toml";
+
+impl Origin {
+    /// The directory that relative paths of the file begin in.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => path.parent(),
+            Self::Directory(path) => Some(path),
+            Self::BuiltIn => None,
+        }
+    }
+
+    /// What `HANA_CONFIG` must be for a program to find the same, wherever it runs on this machine.
+    #[must_use]
+    pub fn to_variable(&self) -> Option<PathBuf> {
+        match self {
+            Self::File(path) | Self::Directory(path) => {
+                Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+            },
+            Self::BuiltIn => None,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "configuration from {}", path.display()),
+            Self::Directory(path) => write!(f, "configuration in {}", path.display()),
+            Self::BuiltIn => write!(f, "no configuration found, using what ships"),
+        }
+    }
+}
+
+impl SettingsFile {
+    /// The first there is of: `named`, `HANA_CONFIG` (a file, or a directory with `hanad.toml`,
+    /// `visualizations.toml` or both), the user's config directory, `config/` beside the working
+    /// directory, the defaults. `HANA_SHOW`, `HANA_SECRET`, `HANA_PLAY_LINK` and `HANA_LINK` override
+    /// what it says.
+    ///
+    /// Reads small files: some hundred microseconds.
+    ///
+    /// # Errors
+    ///
+    /// When what is named cannot be read, or what is found is not as it should be.
+    pub fn find(named: Option<&Path>) -> Result<Self, SettingsError> {
+        let mut settings = Self::find_file(named)?;
+        settings.network.override_by_environment()?;
+        if let Some(word) = variable("HANA_LINK")? {
+            settings.link = switch(&word)?;
+        }
+        Ok(settings)
+    }
+
+    fn find_file(named: Option<&Path>) -> Result<Self, SettingsError> {
+        if let Some(path) = named.map(PathBuf::from).or_else(from_variable) {
+            return Self::load(&path);
+        }
+        let has_files =
+            |path: &PathBuf| path.join(SETTINGS).exists() || path.join(CATALOGUE).exists();
+        of_user().into_iter().chain(beside()).find(has_files).map_or_else(
+            || Ok(Self::of(File::parse("", Path::new(SETTINGS))?, Origin::BuiltIn)),
+            |directory| Self::load(&directory),
+        )
+    }
+
+    /// The files that [`SettingsFile::find`] looks for, with the catalogues that may lie beside them.
+    #[must_use]
+    pub fn places(named: Option<&Path>) -> Vec<PathBuf> {
+        let directories: Vec<PathBuf> = match named.map(PathBuf::from).or_else(from_variable) {
+            Some(file) if file.is_file() => {
+                let beside = file.with_file_name(CATALOGUE);
+                return vec![file, beside];
+            },
+            Some(directory) => vec![directory],
+            None => of_user().into_iter().chain(beside()).collect(),
+        };
+        directories.iter().flat_map(|dir| [dir.join(SETTINGS), dir.join(CATALOGUE)]).collect()
+    }
+
+    /// Reads a file, or a directory that may have either of the two files. Looks at no environment.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is not as it should be.
+    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+        if !path.is_dir() {
+            return Ok(Self::of(File::read(path)?, Origin::File(path.into())));
+        }
+        let file = path.join(SETTINGS);
+        let file = if file.exists() { File::read(&file)? } else { File::parse("", &file)? };
+        Ok(Self::of(file, Origin::Directory(path.into())))
+    }
+
+    fn of(file: File, origin: Origin) -> Self {
+        let File {
+            interface,
+            multicast,
+            connect,
+            show,
+            secret,
+            play_ports,
+            play_link,
+            visualizations,
+            tempo,
+            quantum,
+            link,
+        } = file;
+        let network = NetworkSettings {
+            interface,
+            multicast: multicast.unwrap_or(true),
+            connect: connect.unwrap_or_default(),
+            show,
+            secret,
+            play_ports,
+            play_link: play_link.unwrap_or_default(),
+        };
+        let tempo = tempo.unwrap_or(Timeline::DEFAULT.bpm());
+        let quantum = quantum.unwrap_or(Timeline::DEFAULT.quantum());
+        // Both were looked at when they were read.
+        let timeline = first(tempo, quantum).unwrap_or(Timeline::DEFAULT);
+        Self { network, visualizations, timeline, link: link.unwrap_or(true), origin }
+    }
+}
+
+fn from_variable() -> Option<PathBuf> {
+    env::var_os("HANA_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+fn of_user() -> Option<PathBuf> {
+    etcetera::choose_base_strategy().ok().map(|base| base.config_dir().join("hana"))
+}
+
+fn beside() -> Option<PathBuf> {
+    env::current_dir().ok().map(|here| here.join("config"))
+}
+
+fn switch(word: &str) -> Result<bool, SettingsError> {
+    match word {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(SettingsError::Variable {
+            variable: "HANA_LINK",
+            problem: format!("'{}' is neither on nor off", one_line(word, 40)),
+        }),
+    }
+}
+
+fn first(tempo: f64, quantum: f64) -> Result<Timeline, TimelineError> {
+    Ok(Timeline::new(tempo, 0, 0.0)?.with_quantum(quantum)?.with_playing(true))
+}
+
+fn tempo<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let tempo = f64::deserialize(deserializer)?;
+    first(tempo, Timeline::DEFAULT.quantum()).map(|_| Some(tempo)).map_err(D::Error::custom)
+}
+
+fn quantum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let quantum = f64::deserialize(deserializer)?;
+    first(Timeline::DEFAULT.bpm(), quantum).map(|_| Some(quantum)).map_err(D::Error::custom)
+}
+
+impl File {
+    fn read(path: &Path) -> Result<Self, SettingsError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| SettingsError::Read { path: path.into(), source })?;
+        Self::parse(&text, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
+        toml::from_str(text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = text.get(..offset).unwrap_or_default().matches('\n').count() + 1;
+            let key = text.lines().nth(line - 1).and_then(|line| line.split_once('='));
+            let key = key.map(|(key, _)| key.trim()).unwrap_or_default();
+            let problem = match key {
+                // What TOML says of a value may repeat the value.
+                "secret" => "secret: this must be a text in quotes, on one line, without spaces at its ends, at most 256 bytes".into(),
+                key if key.is_empty() || error.message().contains(&format!("`{key}`")) => {
+                    error.message().into()
+                },
+                key => format!("{key}: {}", error.message()),
+            };
+            SettingsError::Invalid { path: path.into(), line, problem }
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// The configuration that ships, as a reader of the repository finds it.
+    fn shipped() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config")
+    }
+
+    fn problem_of(text: &str) -> String {
+        let problem = File::parse(text, Path::new("config/hanad.toml")).unwrap_err();
+        assert!(!problem.to_string().contains("hunter2"), "{problem}");
+        assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+        problem.to_string()
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off() {
+        assert!(switch("on").unwrap() && !switch("off").unwrap());
+        let problem = switch("maybe").unwrap_err().to_string();
+        assert!(problem.contains("HANA_LINK") && problem.contains("'maybe'"), "{problem}");
+    }
+
+    #[test]
+    fn the_file_that_ships_is_the_default() {
+        let settings = SettingsFile::load(&shipped()).unwrap();
+        assert_eq!(settings.network, NetworkSettings::default());
+        assert_eq!(settings.visualizations, None);
+        assert_eq!(settings.timeline, Timeline::DEFAULT);
+    }
+
+    #[test]
+    fn every_key_that_the_shipped_file_shows_is_taken_and_every_key_is_shown() {
+        let text = std::fs::read_to_string(shipped().join(SETTINGS)).unwrap();
+        let shown: String = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# ").filter(|line| line.contains(" = ")))
+            .fold(String::new(), |all, line| all + line + "\n");
+        let File {
+            interface,
+            multicast,
+            connect,
+            show,
+            secret,
+            play_ports,
+            play_link,
+            visualizations,
+            tempo,
+            quantum,
+            link,
+        } = File::parse(&shown, Path::new(SETTINGS)).unwrap();
+        assert!(interface.is_some() && multicast.is_some() && connect.is_some());
+        assert!(show.is_some() && secret.is_some() && play_ports.is_some());
+        assert!(play_link.is_some() && visualizations.is_some());
+        assert!(tempo.is_some() && quantum.is_some() && link == Some(false));
+    }
+
+    #[test]
+    fn an_error_names_file_line_and_key() {
+        for (text, line, words) in [
+            ("multicast = true\ninterfaces = 'eth0'\n", 2, "interfaces"),
+            ("\n\nmulticast = 'on'\n", 3, "multicast"),
+            ("show = 'The Club'\n", 1, "show: \"The Club\""),
+            ("connect = 'tcp/10.0.0.7:7447'", 1, "connect"),
+            ("play_ports = '7'", 1, "play_ports"),
+            ("play_link = 'quic'", 1, "play_link"),
+            ("link = 'off'", 1, "link"),
+            ("tempo = 1000", 1, "tempo: 1000 is no tempo; give one from 20 to 999"),
+            ("tempo = 'fast'", 1, "tempo"),
+            ("quantum = 0.0", 1, "quantum: 0 is no length of a bar"),
+            ("multicast = true\nshow = \n", 2, "show"),
+        ] {
+            let problem = problem_of(text);
+            assert!(problem.starts_with(&format!("config/hanad.toml:{line}: ")), "{problem}");
+            assert!(problem.contains(words), "{problem}");
+        }
+    }
+
+    #[test]
+    fn an_error_does_not_repeat_the_secret() {
+        for text in
+            ["secret = hunter2", "secret = ' hunter2'", "secret = ['hunter2']", "secret = 'hunter2"]
+        {
+            let problem = problem_of(text);
+            assert!(problem.contains("hanad.toml:1: secret"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_named_file_is_passed_on_by_a_path_that_holds_everywhere() {
+        let origin = Origin::File("config/hanad.toml".into());
+        assert!(origin.to_variable().unwrap().is_absolute());
+        assert_eq!(origin.directory(), Some(Path::new("config")));
+        assert_eq!(Origin::BuiltIn.to_variable(), None);
+    }
+}

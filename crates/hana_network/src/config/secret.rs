@@ -1,0 +1,152 @@
+use std::str::FromStr;
+use std::{fmt, io};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+/// What all nodes of a show know, and strangers do not. It shows in no log, error or message.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Secret(String);
+
+/// A text cannot be a secret. Does not repeat the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "a secret is 1 to 256 bytes of text on one line, without spaces at its ends; a good one is long and random, such as what `openssl rand -hex 16` prints"
+)]
+pub struct SecretError;
+
+impl Secret {
+    const MAX_BYTES: usize = 256;
+    /// Zenoh checks a user name with it; all nodes have this one.
+    pub(crate) const USER: &'static str = "hana";
+
+    /// Takes a secret.
+    ///
+    /// # Errors
+    ///
+    /// When the text cannot be one.
+    pub fn new(secret: impl Into<String>) -> Result<Self, SecretError> {
+        let secret = secret.into();
+        // Zenoh reads it from lines and trims them.
+        let is_one = (1..=Self::MAX_BYTES).contains(&secret.len())
+            && secret.trim() == secret
+            && !secret.chars().any(char::is_control);
+        if is_one { Ok(Self(secret)) } else { Err(SecretError) }
+    }
+
+    /// For Zenoh, and nobody else.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Secret {
+    type Error = SecretError;
+
+    fn try_from(secret: String) -> Result<Self, SecretError> {
+        Self::new(secret)
+    }
+}
+
+impl FromStr for Secret {
+    type Err = SecretError;
+
+    fn from_str(secret: &str) -> Result<Self, SecretError> {
+        Self::new(secret)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(...)")
+    }
+}
+
+/// The list of who may come in, as the file that Zenoh wants to read while it opens a session. It goes when
+/// this is dropped.
+pub(crate) struct Dictionary {
+    path: String,
+    #[cfg(unix)]
+    _pipe: io::PipeReader,
+}
+
+#[cfg(unix)]
+impl Dictionary {
+    /// A pipe by its name as a file: the secret never lies on a disk, and a disk that is full or read-only
+    /// is no hindrance.
+    pub(crate) fn of(secret: &Secret) -> io::Result<Self> {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+
+        let (pipe, mut end) = io::pipe()?;
+        // Shorter than what any pipe holds, so this does not wait for its reader.
+        writeln!(end, "{}:{}", Secret::USER, secret.reveal())?;
+        Ok(Self { path: format!("/dev/fd/{}", pipe.as_raw_fd()), _pipe: pipe })
+    }
+}
+
+#[cfg(not(unix))]
+impl Dictionary {
+    /// A file in the user's own temporary directory, for as long as a session takes to open.
+    pub(crate) fn of(secret: &Secret) -> io::Result<Self> {
+        use std::io::Write;
+        use std::sync::atomic::AtomicU32;
+        use std::sync::atomic::Ordering;
+
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name =
+            format!("hana-{}-{number}-{}", std::process::id(), crate::time::wall_clock::unix_ms());
+        let path = std::env::temp_dir().join(name);
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let dictionary = Self { path: path.to_string_lossy().into_owned() };
+        writeln!(file, "{}:{}", Secret::USER, secret.reveal())?;
+        Ok(dictionary)
+    }
+}
+
+#[cfg(not(unix))]
+impl Drop for Dictionary {
+    fn drop(&mut self) {
+        if let Err(problem) = std::fs::remove_file(&self.path) {
+            tracing::error!("the secret stays in {}: {problem}; delete that file", self.path);
+        }
+    }
+}
+
+impl Dictionary {
+    /// Where Zenoh finds it. It can be read once.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let secret = Secret::new("correct horse").unwrap();
+        assert!(!format!("{secret:?}").contains("horse"));
+        assert!(!Secret::new(" horse").unwrap_err().to_string().contains("horse"));
+    }
+
+    #[test]
+    fn a_secret_is_a_line_that_survives_trimming() {
+        for text in ["", " a", "a ", "a\nb", "a\tb", &"x".repeat(257)] {
+            assert!(Secret::new(text).is_err(), "{text:?}");
+        }
+        for text in ["a", "a:b", "grün und blau", &"x".repeat(256)] {
+            assert!(Secret::new(text).is_ok(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_dictionary_is_read_like_a_file() {
+        let dictionary = Dictionary::of(&Secret::new("a:b c").unwrap()).unwrap();
+        assert_eq!(std::fs::read_to_string(dictionary.path()).unwrap(), "hana:a:b c\n");
+    }
+}

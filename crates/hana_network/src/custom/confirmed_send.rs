@@ -1,0 +1,339 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use hana_engine::delivery::{Dispatch, DispatchAction, DispatchLimits, Failure};
+use hana_protocol::contract::Key;
+use hana_protocol::id::{NodeId, TopicName};
+use hana_protocol::message::{Accepted, Answer, Control};
+use hana_protocol::wire::codec::PayloadError;
+use hana_protocol::wire::{Lane, Message, codec};
+use thiserror::Error;
+use zenoh::bytes::ZBytes;
+use zenoh::query::Reply;
+
+use crate::rpc::pending::{Pending, Promise};
+use crate::session::session_worker::Worker;
+use crate::transport::counters::NodeCounters;
+use crate::transport::inbound::raw;
+use crate::transport::query;
+use crate::transport::send_queue::Identity;
+use crate::transport::timer::{Bell, Ticker, Timed};
+
+/// Why a message did not reach the node it was sent to.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SendError {
+    /// Nobody of that id heard that topic before the deadline.
+    #[error(
+        "'{node}' is not on the mesh, or hears no '{topic}'; `hana nodes` lists who is there, `hana send {node}` what it hears"
+    )]
+    NotHeard {
+        /// The id.
+        node: NodeId,
+        /// The topic.
+        topic: TopicName,
+    },
+    /// Messages to it that were sent before took all the time. It was never said.
+    #[error(
+        "'{node}' was not sent '{topic}' in time: messages before it still wait for their answers; send less, or allow it more time"
+    )]
+    NotInTime {
+        /// The id.
+        node: NodeId,
+        /// The topic.
+        topic: TopicName,
+    },
+    /// It is there, but did not answer in time. Whether the message arrived is not known.
+    #[error(
+        "'{node}' did not answer '{topic}' within {} ms; `hana nodes` says how it is",
+        waited.as_millis()
+    )]
+    NoAnswer {
+        /// The id.
+        node: NodeId,
+        /// The topic.
+        topic: TopicName,
+        /// For how long we waited.
+        waited: Duration,
+    },
+    /// It refused.
+    #[error("'{node}' refuses '{topic}': {reason}")]
+    Refused {
+        /// The id.
+        node: NodeId,
+        /// The topic.
+        topic: TopicName,
+        /// Its words.
+        reason: String,
+    },
+    /// It answered something that cannot be read; most likely it is of another version.
+    #[error("the answer of '{node}' cannot be read: {problem}")]
+    Malformed {
+        /// The id.
+        node: NodeId,
+        /// What is wrong.
+        problem: PayloadError,
+    },
+    /// The message could not be sent.
+    #[error("the message was not sent: {problem}")]
+    NotSent {
+        /// Why.
+        problem: String,
+    },
+}
+
+/// Messages to single nodes, until they are answered or their deadlines are over.
+pub(crate) struct Post {
+    state: Mutex<State>,
+    identity: Identity,
+    worker: Worker,
+    counters: Arc<NodeCounters>,
+    bell: Bell,
+    itself: Weak<Self>,
+}
+
+struct State {
+    dispatch: Dispatch<Address>,
+    letters: HashMap<u64, Letter>,
+}
+
+/// Puts a message to Zenoh.
+type Begin = Box<dyn FnOnce(&zenoh::Session) + Send>;
+
+/// Who hears what.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Address {
+    pub(crate) node: NodeId,
+    pub(crate) topic: TopicName,
+}
+
+struct Letter {
+    address: Address,
+    lane: Lane,
+    payload: ZBytes,
+    attachment: ZBytes,
+    deadline: Duration,
+    promise: Promise<Result<Accepted, SendError>>,
+}
+
+impl Post {
+    pub(crate) fn open(
+        identity: &Identity,
+        worker: &Worker,
+        counters: &Arc<NodeCounters>,
+        ticker: &Ticker,
+    ) -> Arc<Self> {
+        let state =
+            State { dispatch: Dispatch::new(DispatchLimits::default()), letters: HashMap::new() };
+        let bell = ticker.bell();
+        let post = Arc::new_cyclic(|itself| Self {
+            state: Mutex::new(state),
+            identity: identity.clone(),
+            worker: worker.clone(),
+            counters: Arc::clone(counters),
+            bell: bell.clone(),
+            itself: Weak::clone(itself),
+        });
+        ticker.add(&post, &bell);
+        post
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a message until it is answered, at most for `deadline`. Does not block.
+    pub(crate) fn send(
+        &self,
+        address: Address,
+        payload: Result<Vec<u8>, String>,
+        lane: Lane,
+        deadline: Duration,
+    ) -> Pending<Result<Accepted, SendError>> {
+        let (promise, pending) = Pending::new();
+        let payload = match payload {
+            Ok(payload) => payload,
+            Err(problem) => {
+                promise.keep(Err(SendError::NotSent { problem }));
+                return pending;
+            },
+        };
+        let key = address.key().to_string();
+        let now = Instant::now();
+        let mut actions = vec![];
+        let mut state = self.state();
+        match state.dispatch.post(address.clone(), lane, now + deadline, now, &mut actions) {
+            Ok(letter) => {
+                // Said again, it has the same envelope: by that its receiver knows it.
+                let attachment = self.identity.next_envelope(&key).encode().unwrap_or_default();
+                let (payload, attachment) = (payload.into(), attachment.into());
+                state.letters.insert(
+                    letter,
+                    Letter { address, lane, payload, attachment, deadline, promise },
+                );
+                let attempts = self.act(&mut state, actions);
+                drop(state);
+                self.begin(attempts);
+                self.bell.ring();
+            },
+            Err(full) => {
+                drop(state);
+                self.counters.not_sent(lane);
+                promise.keep(Err(SendError::NotSent { problem: full.to_string() }));
+            },
+        }
+        pending
+    }
+
+    /// What is to be said now. It is begun when the state is free again: an attempt that fails at once comes back here.
+    fn act(&self, state: &mut State, actions: Vec<DispatchAction>) -> Vec<Begin> {
+        let mut attempts = vec![];
+        for action in actions {
+            match action {
+                DispatchAction::Send { letter, within } => {
+                    if let Some(known) = state.letters.get(&letter) {
+                        attempts.push(self.attempt(letter, known, within));
+                    }
+                },
+                DispatchAction::Failed { letter, why } => {
+                    if let Some(failed) = state.letters.remove(&letter) {
+                        self.counters.dropped(failed.lane, Some(&failed.address.node), 1);
+                        failed.fail(why);
+                    }
+                },
+            }
+        }
+        attempts
+    }
+
+    fn begin(&self, attempts: Vec<Begin>) {
+        for attempt in attempts {
+            self.worker.run(attempt);
+        }
+    }
+
+    fn attempt(&self, letter: u64, known: &Letter, within: Duration) -> Begin {
+        let mut attempt = Attempt {
+            post: Weak::clone(&self.itself),
+            letter,
+            address: known.address.clone(),
+            within,
+            begun: None,
+            is_answered: Mutex::new(false),
+        };
+        let (payload, attachment) = (known.payload.clone(), known.attachment.clone());
+        let key = known.address.key().to_string();
+        let (lane, counters) = (known.lane, Arc::clone(&self.counters));
+        Box::new(move |session| {
+            attempt.begun = Some(Instant::now());
+            let hear = move |reply| attempt.hear(&reply);
+            let sent = query::ask(session, &key, payload, Some(attachment), lane, within, hear);
+            match sent {
+                Ok(()) => counters.sent(lane),
+                Err(problem) => tracing::debug!("a message is said again later: {problem}"),
+            }
+        })
+    }
+
+    fn answered(&self, letter: u64, answer: Result<Accepted, SendError>) {
+        let mut actions = vec![];
+        let mut state = self.state();
+        state.dispatch.answered(letter, Instant::now(), &mut actions);
+        let answered = state.letters.remove(&letter);
+        let attempts = self.act(&mut state, actions);
+        drop(state);
+        self.begin(attempts);
+        if let Some(answered) = answered {
+            answered.promise.keep(answer);
+        }
+    }
+
+    fn unanswered(&self, letter: u64, heard: bool) {
+        let mut actions = vec![];
+        let mut state = self.state();
+        state.dispatch.unanswered(letter, heard, Instant::now(), &mut actions);
+        let attempts = self.act(&mut state, actions);
+        drop(state);
+        self.begin(attempts);
+        self.bell.ring();
+    }
+}
+
+impl Timed for Post {
+    fn tick(&self, now: Instant) -> Option<Instant> {
+        let mut actions = vec![];
+        let mut state = self.state();
+        state.dispatch.tick(now, &mut actions);
+        let attempts = self.act(&mut state, actions);
+        let next = state.dispatch.next_deadline();
+        drop(state);
+        self.begin(attempts);
+        next
+    }
+}
+
+impl Address {
+    fn key(&self) -> Key {
+        Key::Inbox { node: self.node.clone(), topic: self.topic.clone() }
+    }
+}
+
+impl Letter {
+    fn fail(self, why: Failure) {
+        let Address { node, topic } = self.address;
+        self.promise.keep(Err(match why {
+            Failure::NobodyThere => SendError::NotHeard { node, topic },
+            Failure::NoAnswer => SendError::NoAnswer { node, topic, waited: self.deadline },
+            Failure::NotSent => SendError::NotInTime { node, topic },
+        }));
+    }
+}
+
+/// A message that is being said.
+struct Attempt {
+    post: Weak<Post>,
+    letter: u64,
+    address: Address,
+    within: Duration,
+    /// When it was put to Zenoh; none before.
+    begun: Option<Instant>,
+    is_answered: Mutex<bool>,
+}
+
+impl Attempt {
+    fn hear(&self, reply: &Reply) {
+        let Ok(sample) = reply.result() else {
+            // Zenoh's own word for a question that nobody answered in time.
+            return;
+        };
+        let raw = raw(sample, Control::MAX_BYTES);
+        let answer =
+            codec::decode_value::<Answer<Accepted>>(&raw.payload, raw.encoding, Control::MAX_BYTES);
+        *self.is_answered.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let Address { node, topic } = self.address.clone();
+        let Some(post) = self.post.upgrade() else { return };
+        post.answered(
+            self.letter,
+            match answer {
+                Ok(Answer::Accepted(accepted)) => Ok(accepted),
+                Ok(Answer::Refused(refused)) => {
+                    Err(SendError::Refused { node, topic, reason: refused.reason })
+                },
+                Err(problem) => Err(SendError::Malformed { node, problem }),
+            },
+        );
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if *self.is_answered.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            return;
+        }
+        // A question that ends early found nobody to ask.
+        let heard = self.begun.is_some_and(|begun| begun.elapsed() >= self.within);
+        if let Some(post) = self.post.upgrade() {
+            post.unanswered(self.letter, heard);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The node: the handle that a program holds.
+
+pub(crate) mod node;

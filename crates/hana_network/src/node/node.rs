@@ -1,0 +1,1277 @@
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hana_engine::playout::FrameSettings;
+use hana_protocol::contract::routes::{Publishable, ReceivedBy, Route};
+use hana_protocol::contract::{Key, KeyKind, Topic, TopicHistory, Topics};
+use hana_protocol::id::role::{Daemon, NodeRole, Role, Visualization};
+use hana_protocol::id::{NodeId, TopicName};
+use hana_protocol::message::{
+    Accepted, AppSession, Command, Control, Counters, Event, EventKind, Holders, LaneTraffic,
+    LogLine, Look, Modulation, ModulationFrame, NodeInfo, Override, PlayWay, Sent, SessionStatus,
+    Take, Trouble,
+};
+use hana_protocol::wire::codec::Encoding;
+use hana_protocol::wire::{CustomMessage, Lane, Message, codec};
+use hana_time::ClockReading;
+use thiserror::Error;
+use zenoh::query::Query;
+use zenoh::sample::{Locality, Sample, SampleKind};
+use zenoh::{Session, Wait};
+
+use crate::config::network_settings::NetworkSettings;
+use crate::config::node_config::{NodeConfig, Presence};
+use crate::control::batch_stream::FrameStream;
+use crate::control::ownership_client::Operator;
+use crate::control::play_session::{PlaySession, PlaySessions};
+use crate::custom;
+use crate::custom::confirmed_send::{Address, Post, SendError};
+use crate::custom::custom_subscription::HeardSinceJoining;
+use crate::playback::direct_link::{Echo, PlayError, PlayLink, PlayedEnd};
+use crate::playback::parameter_store::{Board, Played};
+use crate::presence::frame_counter::FrameClock;
+use crate::presence::id_conflict;
+use crate::presence::id_conflict::Rival;
+use crate::presence::instance::next_instance;
+use crate::presence::mesh_observer::{MeshWatch, PresenceWatch};
+use crate::presence::status_publisher::Heart;
+use crate::rpc::command_client;
+use crate::rpc::command_client::CommandError;
+use crate::rpc::incoming_command::Request;
+use crate::rpc::pending::Pending;
+use crate::session::connection::{Connection, ConnectionWatch};
+use crate::session::local_addresses::Addresses;
+use crate::session::open::{Part, SessionError};
+use crate::session::session_worker::{Declaration, Worker};
+use crate::session::zenoh_probe::Door;
+use crate::session::{attach_monitor, scouting};
+use crate::state::log_tail::LogTail;
+use crate::state::state_publisher::{Repeats, StatePublisher};
+use crate::state::state_query::Answering;
+use crate::state::{log_tail, state_query};
+use crate::time::clock_sync;
+use crate::time::clock_sync::ClockWatch;
+use crate::time::timeline_handle::TimelineWatch;
+use crate::time::wall_clock::unix_ms;
+use crate::transport::admission::Gate;
+use crate::transport::counters::NodeCounters;
+use crate::transport::gap_recovery::{Recoveries, Recovery};
+use crate::transport::inbound::{
+    RawMessage, Received, Reception, admitted, envelope_of, raw, raw_parts,
+};
+use crate::transport::inbox::{Inbox, Policy};
+use crate::transport::payload_dedup::CopyFilter;
+use crate::transport::problem::{Problem, Problems};
+use crate::transport::publisher::{Publisher, encode};
+use crate::transport::retransmit_buffer::Archive;
+use crate::transport::send_queue::{Channel, Identity, Outbox};
+use crate::transport::subscription::Subscription;
+use crate::transport::timer::Ticker;
+
+/// A node on the mesh, in the role `R`. It leaves when it is dropped.
+///
+/// No method blocks, but for those whose name says `wait`.
+pub struct Node<R: NodeRole> {
+    pub(crate) core: Arc<Core>,
+    events: Publisher<Event>,
+    role: PhantomData<fn(R)>,
+}
+
+/// What the threads of a node share.
+pub(crate) struct Core {
+    pub(crate) config: NodeConfig,
+    pub(crate) identity: Identity,
+    /// When it joined, Unix milliseconds.
+    joined_ms: u64,
+    pub(crate) worker: Worker,
+    /// The session on which play links arrive; only a visualization has one.
+    played: Option<PlayedEnd>,
+    /// The visualizations that it plays.
+    pub(crate) sessions: PlaySessions,
+    fast: Outbox,
+    sure: Outbox,
+    pub(crate) counters: Arc<NodeCounters>,
+    pub(crate) reception: Reception,
+    pub(crate) board: Arc<Board>,
+    pub(crate) frames: FrameClock,
+    requests: Inbox<Request>,
+    copies: Mutex<CopyFilter>,
+    /// The custom messages that are heard since it joined, until its program asks for them.
+    pub(crate) heard: HeardSinceJoining,
+    /// Messages to single nodes that wait for their answers.
+    pub(crate) post: Arc<Post>,
+    pub(crate) ticker: Ticker,
+    /// What was sent on reliable topics, once there is one.
+    archive: OnceLock<Arc<Archive>>,
+    pub(crate) recoveries: Recoveries,
+    repeats: Repeats,
+    shutdown: AtomicBool,
+    /// Why the program runs without a window, if it does.
+    headless: Mutex<Option<String>>,
+    pub(crate) connection: ConnectionWatch,
+    /// An older node with the same id; this one has given way to it.
+    pub(crate) displaced: Inbox<Rival>,
+    /// Once somebody wants to know it.
+    timeline: OnceLock<TimelineWatch>,
+    declarations: Mutex<Vec<Declaration>>,
+    /// Of a node that listens: it looks for others, and answers those that look for it.
+    pub(crate) scouting: Mutex<Option<Declaration>>,
+    /// What the node is, and in which role.
+    info: Mutex<Option<(StatePublisher<NodeInfo>, Role)>>,
+}
+
+/// Why a node could not join.
+#[derive(Debug, Error)]
+pub enum JoinError {
+    /// Another node has this id.
+    #[error("{0}")]
+    IdTaken(Rival),
+    /// A daemon runs on this machine already.
+    #[error("a daemon runs on this machine already: '{node}', process {pid}; a machine has one")]
+    SecondDaemon {
+        /// Its id.
+        node: NodeId,
+        /// Its process id.
+        pid: u32,
+    },
+    /// No session could be opened.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// What it would say of itself is too much, or cannot be read by others.
+    #[error(
+        "what this node says of itself cannot be sent: {problem}; make the types of its custom messages smaller, or spread them over several programs"
+    )]
+    Info {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No thread could be started.
+    #[error("no thread can be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Why a visualization does not take a blackout.
+const CANNOT_BLACK_OUT: &str = "its program does not draw a blackout: with hana_plugin, build it with the feature `ui` or declare `draws_blackout_itself()`; without Bevy, declare `NodeConfig::with_blackout()`; `hana stop` ends what it shows";
+/// The environment variable with which a daemon says where a visualization shall note that it was closed.
+const GOODBYE: &str = "HANA_GOODBYE";
+/// Commands that wait for the program.
+const REQUESTS: usize = 256;
+/// Messages that wait for the program, of each subscription.
+const INBOX: usize = 4096;
+/// Larger payloads are not read by who looks at everything.
+const RAW: usize = 1 << 20;
+/// How long a peer takes to meet the others, once it has met one: scouting brings them within 0.3 s.
+const MEETING: Duration = Duration::from_millis(350);
+/// How long what waits to be sent may take when a node leaves.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long a node that has our id may take to say who it is, and a token of one that has died to go.
+const ID_CHECK: Duration = Duration::from_millis(1500);
+
+impl<R: NodeRole> Node<R> {
+    /// Joins the mesh: through the daemon of this machine if one runs, else as a peer of all others.
+    ///
+    /// Takes some milliseconds behind a daemon, up to half a second without one, two if something that is
+    /// no daemon holds its port.
+    #[must_use]
+    pub fn join(config: NodeConfig) -> Pending<Result<Self, JoinError>> {
+        let (promise, pending) = Pending::new();
+        let in_thread = promise.clone();
+        let spawned = thread::Builder::new().name("hana join".into()).spawn(move || {
+            match Self::join_now(config) {
+                Ok(node) => {
+                    // When the worker comes to this, all that was declared before is on its way.
+                    let worker = node.core.worker.clone();
+                    worker.run(move |_| in_thread.keep(Ok(node)));
+                },
+                Err(error) => in_thread.keep(Err(error)),
+            }
+        });
+        if let Err(problem) = spawned {
+            promise.keep(Err(problem.into()));
+        }
+        pending
+    }
+
+    fn join_now(mut config: NodeConfig) -> Result<Self, JoinError> {
+        let announced = config.presence == Presence::Announced;
+        let part = if R::ROLE == Role::Daemon {
+            Part::Daemon { addresses: None }
+        } else {
+            Part::of_node(&config)
+        };
+        let addresses = Addresses::now(config.network.interface.as_deref());
+        let session = part.open(&config).map_err(|problem| second_daemon(problem, &config))?;
+        if matches!(part, Part::Client) {
+            config.learn_host(&session);
+        }
+        if matches!(part, Part::Peer { .. }) {
+            // Zenoh has opened when it has met the first of the others, and does not tell when it has met
+            // all of them. A question asked before that is not heard by everybody.
+            thread::sleep(MEETING);
+        }
+        if announced {
+            wait_until_free(&session, &config.id)?;
+        }
+        let played = if announced && R::ROLE == Role::Visualization {
+            match PlayedEnd::open(&config) {
+                Err(problem @ SessionError::NoPlayPort { .. }) => {
+                    tracing::warn!("it is played over the mesh only: {problem}");
+                    None
+                },
+                played => Some(played?),
+            }
+        } else {
+            None
+        };
+        let news = config.news.clone();
+        let connection = ConnectionWatch::new(news.clone());
+        connection.expect(&session, part.way());
+        let counters = Arc::new(NodeCounters::default());
+        let identity = Identity::new(config.id.clone(), next_instance(config.instance_after));
+        let worker = Worker::start(config.id.as_str(), session)?;
+        let ticker = Ticker::start()?;
+        let post = Post::open(&identity, &worker, &counters, &ticker);
+        let core = Arc::new(Core {
+            identity,
+            joined_ms: unix_ms(),
+            worker,
+            played,
+            sessions: PlaySessions::default(),
+            fast: Outbox::start("send")?,
+            sure: Outbox::start("send reliably")?,
+            reception: Reception::new(Arc::clone(&counters), news),
+            counters,
+            board: Arc::new(first_board(&config)),
+            frames: FrameClock::new(),
+            requests: Inbox::new(Policy::DropOldest, REQUESTS),
+            copies: Mutex::default(),
+            heard: HeardSinceJoining::default(),
+            post,
+            ticker,
+            archive: OnceLock::new(),
+            recoveries: Recoveries::default(),
+            repeats: Repeats::default(),
+            shutdown: AtomicBool::new(false),
+            headless: Mutex::new(config.headless.clone()),
+            connection,
+            displaced: Inbox::new(Policy::DropOldest, 1),
+            timeline: OnceLock::new(),
+            declarations: Mutex::default(),
+            scouting: Mutex::default(),
+            info: Mutex::default(),
+            config,
+        });
+        core.connection.has_network(!addresses.is_empty());
+        let watch = core.connection.start(&core.worker);
+        core.declarations.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
+        if !matches!(part, Part::Client) {
+            scouting::ensure(&core);
+        }
+        let relies_on_gossip = core.config.network.relies_on_gossip();
+        attach_monitor::Watch::new(&part, addresses.clone(), relies_on_gossip)
+            .start(Arc::downgrade(&core))?;
+        let events = core.publisher(&Key::Event(core.identity.id.clone()));
+        let node = Self { core, events, role: PhantomData };
+        if announced {
+            node.announce(&addresses)?;
+        }
+        Ok(node)
+    }
+
+    /// Says that it is here, last of all: who sees the token can ask for everything else.
+    fn announce(&self, addresses: &Addresses) -> Result<(), JoinError> {
+        let core = &self.core;
+        let id = &core.identity.id;
+        let mut declarations =
+            vec![core.take_commands(&core.worker, R::ROLE), id_conflict::watch(core, R::ROLE)];
+        let look = if R::ROLE == Role::Visualization {
+            core.board.follow(self.timeline().clone());
+            let echo = Echo::start(Arc::downgrade(core))?;
+            // One for both ways: what took the longer one is late also where it comes after what took the shorter.
+            let gate = Arc::new(Gate::of::<Modulation>());
+            let on_mesh =
+                Entrance { gate: Arc::clone(&gate), echo: echo.clone(), by: PlayWay::Mesh };
+            declarations.push(core.take_modulation(&core.worker, on_mesh));
+            if let Some(played) = &core.played {
+                let directly = Entrance { gate, echo, by: PlayWay::Direct };
+                declarations.push(core.take_modulation(&played.worker, directly));
+                declarations.push(core.take_commands(&played.worker, R::ROLE));
+            }
+            let holders = core.state_publisher::<Holders>(&Key::Holders(id.clone()));
+            Some((core.state_publisher::<Look>(&Key::Look(id.clone())), holders))
+        } else {
+            None
+        };
+        let (look, holders) = look.unzip();
+        let own = core.info_of(R::ROLE, addresses);
+        custom::check_info(&own)?;
+        core.heard.begin(core);
+        let info = core.state_publisher::<NodeInfo>(&Key::Info(id.clone()));
+        if let Err(problem) = info.set(&own) {
+            tracing::error!("what this node is cannot be said: {problem}");
+        }
+        *core.info.lock().unwrap_or_else(PoisonError::into_inner) = Some((info, R::ROLE));
+        Heart {
+            health: core.publisher(&Key::Health(id.clone())),
+            events: self.events.clone(),
+            draws: R::ROLE == Role::Visualization,
+            look,
+            holders,
+        }
+        .start(Arc::downgrade(core))?;
+        let node = id.clone();
+        declarations.push(core.worker.declare("token", move |session| {
+            let zid = session.zid().to_string();
+            let key = Key::Alive { node: node.clone(), role: R::ROLE, zid }.to_string();
+            Ok(Box::new(session.liveliness().declare_token(key).wait()?))
+        }));
+        core.declarations.lock().unwrap_or_else(PoisonError::into_inner).extend(declarations);
+        Ok(())
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &NodeId {
+        &self.core.identity.id
+    }
+
+    /// The number of its instance, as in its info and in what it sends.
+    #[must_use]
+    pub fn instance(&self) -> u64 {
+        self.core.identity.instance
+    }
+
+    /// The host it is on.
+    #[must_use]
+    pub fn host(&self) -> &NodeId {
+        &self.core.config.host
+    }
+
+    /// How it finds others: its show, for one.
+    #[must_use]
+    pub fn network(&self) -> &NetworkSettings {
+        self.core.config.network()
+    }
+
+    /// Leaves the mesh in good order: what others hold of it is taken back before the session closes.
+    #[must_use]
+    pub fn leave(self) -> Pending<()> {
+        let (promise, pending) = Pending::new();
+        self.core.leave(move || promise.keep(()));
+        pending
+    }
+
+    /// Publishes on a topic.
+    #[must_use]
+    pub fn publisher<M: Publishable<R>>(&self, topic: &Topic<M>) -> Publisher<M> {
+        self.core.publisher(topic.key())
+    }
+
+    /// Publishes a value that has a current state, which whoever comes late gets too.
+    #[must_use]
+    pub fn state_publisher<M: Publishable<R> + PartialEq + Clone>(
+        &self,
+        topic: &Topic<M>,
+    ) -> StatePublisher<M> {
+        self.core.state_publisher(topic.key())
+    }
+
+    /// Subscribes to topics. On `UnreliableSequenced` the inbox keeps the newest of each key, else the
+    /// newest 4,096.
+    #[must_use]
+    pub fn subscribe<M: Message + ReceivedBy<R>>(
+        &self,
+        topics: impl Into<Topics<M>>,
+    ) -> Subscription<Received<M>> {
+        self.core.subscribe(topics.into().pattern())
+    }
+
+    /// Asks for what others keep on these topics: the current state, the last lines of a log. Comes once
+    /// all have answered, or `deadline` is over.
+    #[must_use]
+    pub fn ask<M: Message + ReceivedBy<R>>(
+        &self,
+        topics: impl Into<Topics<M>>,
+        deadline: Duration,
+    ) -> Pending<Vec<Received<M>>> {
+        self.core.ask(topics.into().pattern().to_owned(), deadline)
+    }
+
+    /// Follows what a visualization, or a daemon, writes: what its daemon keeps of it, and what comes; the last
+    /// `most` lines.
+    #[must_use]
+    pub fn tail_log(&self, of: &NodeId, most: usize) -> LogTail
+    where
+        LogLine: ReceivedBy<R>,
+    {
+        let topics = Topics::<LogLine>::log_of(of);
+        // Subscribed first, so that no line falls between what is kept and what comes.
+        let coming = self.subscribe(topics.clone());
+        LogTail::new(of, coming, self.ask(topics, log_tail::ASK), most)
+    }
+
+    /// Answers whoever asks on a topic with what `kept` returns at that moment. `kept` runs in a thread of
+    /// the node's and should be quick.
+    #[must_use]
+    pub fn answer<M: Publishable<R>>(
+        &self,
+        topic: &Topic<M>,
+        kept: impl Fn() -> Vec<M> + Send + Sync + 'static,
+    ) -> Answering {
+        let Core { worker, identity, .. } = &*self.core;
+        Answering::new(state_query::answer(worker, identity, topic.key(), kept))
+    }
+
+    /// Subscribes to whatever passes on `key_expression`, as bytes.
+    #[must_use]
+    pub fn subscribe_raw(&self, key_expression: &str) -> Subscription<RawMessage> {
+        let inbox = Inbox::new(Policy::DropOldest, INBOX);
+        let (filled, pattern) = (inbox.clone(), key_expression.to_owned());
+        let counters = Arc::clone(&self.core.counters);
+        let declaration = self.core.worker.declare(key_expression, move |session| {
+            let (inbox, counters) = (filled.clone(), Arc::clone(&counters));
+            let callback = move |sample| {
+                let raw = raw(&sample, RAW);
+                let lane = Key::parse(&raw.key).and_then(|key| key.kind().lane());
+                let lane = lane.unwrap_or(Lane::UnreliableUnordered);
+                counters.received(lane);
+                let (weight, sender) = (raw.payload.len(), raw.sender().cloned());
+                let dropped = inbox.push_weighing("", raw, weight);
+                counters.displaced(lane, sender.as_ref(), dropped);
+            };
+            Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
+        });
+        Subscription::new(inbox, declaration)
+    }
+
+    /// Gives `node`, which is of role `To`, a command, and brings its answer within `deadline`.
+    #[must_use]
+    pub fn command<To: NodeRole, C: Command + Route<R, To>>(
+        &self,
+        node: &NodeId,
+        command: C,
+        deadline: Duration,
+    ) -> Pending<Result<C::Reply, CommandError>> {
+        command_client::ask(&self.core.worker, &self.core.identity, node, command, deadline)
+    }
+
+    /// The commands given to this node that its program has to carry out.
+    #[must_use]
+    pub fn requests(&self) -> &Inbox<Request> {
+        &self.core.requests
+    }
+
+    /// Who has this node's id too, and had it first. A daemon that finds somebody here has to end; any
+    /// other node has left the mesh already, and goes on without it.
+    #[must_use]
+    pub fn displaced(&self) -> &Inbox<Rival> {
+        &self.core.displaced
+    }
+
+    /// What its connection to the mesh is now.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        self.core.connection.now()
+    }
+
+    /// The changes of its connection, the first one that it has joined. A clone of the inbox outlives the node, and
+    /// gets its end too.
+    #[must_use]
+    pub fn connection_changes(&self) -> &Inbox<Connection> {
+        self.core.connection.changes()
+    }
+
+    /// What goes wrong with messages that come, as it is found out. The log has the same in words, and so has everybody
+    /// who hears the events of this node.
+    #[must_use]
+    pub fn problems(&self) -> &Problems {
+        self.core.reception.problems()
+    }
+
+    /// The counter to bump once a frame.
+    #[must_use]
+    pub fn frames(&self) -> &FrameClock {
+        &self.core.frames
+    }
+
+    /// Reports why the program has no window now, or that it has one. It stands in the list of nodes beside its state
+    /// within a tenth of a second.
+    pub fn set_headless(&self, cause: Option<String>) {
+        *self.core.headless.lock().unwrap_or_else(PoisonError::into_inner) = cause;
+    }
+
+    /// Asks the daemon of another host for its clock again and again, to know how that stands to the one here.
+    #[must_use]
+    pub fn watch_clock(&self, host: &NodeId) -> ClockWatch
+    where
+        ClockReading: ReceivedBy<R>,
+    {
+        let Core { worker, reception, ticker, .. } = &*self.core;
+        ClockWatch::start(worker, reception, ticker, host)
+    }
+
+    /// Tempo and beat on this machine, to be read as often as one likes. The first time it is asked for, the node
+    /// begins to hear the daemon of its machine; a moment later there is something to read.
+    #[must_use]
+    pub fn timeline(&self) -> &TimelineWatch {
+        let core = &self.core;
+        core.timeline.get_or_init(|| {
+            let Core { worker, reception, ticker, connection, config, .. } = &**core;
+            TimelineWatch::start(worker, reception, ticker, connection, &config.host)
+        })
+    }
+
+    /// Watches everybody.
+    #[must_use]
+    pub fn watch_mesh(&self) -> MeshWatch
+    where
+        NodeInfo: ReceivedBy<R>,
+    {
+        MeshWatch::start(&self.core.worker, &self.core.reception, self.core.config.daemon.port())
+    }
+
+    /// Watches who comes and goes, and the health of those it is told to.
+    #[must_use]
+    pub fn watch_presence(&self) -> PresenceWatch
+    where
+        NodeInfo: ReceivedBy<R>,
+    {
+        PresenceWatch::start(
+            &self.core.worker,
+            &self.core.reception,
+            self.core.config.daemon.port(),
+        )
+    }
+
+    /// Tells others what happened.
+    #[must_use]
+    pub const fn events(&self) -> &Publisher<Event> {
+        &self.events
+    }
+
+    /// What it sent, received and threw away since it joined.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.core.counters.totals()
+    }
+
+    /// The same by lane, of those on which anything happened.
+    #[must_use]
+    pub fn lanes(&self) -> BTreeMap<Lane, LaneTraffic> {
+        self.core.counters.lanes()
+    }
+
+    /// The same of one lane. Does not allocate.
+    #[must_use]
+    pub fn lane(&self, lane: Lane) -> LaneTraffic {
+        self.core.counters.lane(lane)
+    }
+
+    /// Whose messages did not become what they were meant to be, the most first; at most
+    /// [`Health::MAX_TROUBLES`](hana_protocol::message::Health::MAX_TROUBLES).
+    #[must_use]
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.core.counters.troubles()
+    }
+
+    /// Counts messages of another protocol that were lost before the program could read them, such as datagrams that the
+    /// kernel had no room for.
+    pub fn count_lost_input(&self, count: u64) {
+        self.core.counters.input_lost(count);
+    }
+
+    /// Plays many parameters of a visualization over the mesh, in frames. [`PlayLink::frame_stream`] does it directly.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub fn frame_stream(
+        &self,
+        info: &NodeInfo,
+        settings: FrameSettings,
+    ) -> std::io::Result<FrameStream>
+    where
+        ModulationFrame: Route<R, Visualization>,
+    {
+        let key = Key::ModulationFrame(info.node.clone());
+        let channel = self.core.channel(&key, ModulationFrame::LANE, Locality::Any);
+        FrameStream::start(info, channel, settings)
+    }
+
+    /// What it says of itself to others: what a link to it is opened with. Reads the addresses of the machine: some ten
+    /// microseconds.
+    #[must_use]
+    pub fn info(&self) -> NodeInfo {
+        let interface = self.core.config.network.interface.as_deref();
+        self.core.info_of(R::ROLE, &Addresses::now(interface))
+    }
+
+    /// This node as one of those who play a show together, whose word counts as much as `HANA_PRIORITY` says, or else 0. A
+    /// node has one.
+    #[must_use]
+    pub fn operator(&self) -> Operator
+    where
+        AppSession: Publishable<R>,
+        Take: Route<R, Visualization>,
+    {
+        let Core { worker, identity, config, .. } = &*self.core;
+        let session = self.core.state_publisher(&Key::Session(identity.id.clone()));
+        Operator::new(identity, worker, session, config.priority)
+    }
+
+    /// Plays a visualization for as long as the session lives: over a direct link, over the mesh while there is none, and
+    /// again when it was started again. All sessions of a node with one visualization are one.
+    #[must_use]
+    pub fn play_session(&self, node: &NodeId) -> PlaySession
+    where
+        ModulationFrame: Route<R, Visualization>,
+    {
+        self.play_session_with(node, FrameSettings::default())
+    }
+
+    /// The same for a visualization whose info is known: each value is checked against its parameters from the first on, and
+    /// the session does not depend on the mesh to find it.
+    #[must_use]
+    pub fn play_session_of(&self, info: &NodeInfo) -> PlaySession
+    where
+        ModulationFrame: Route<R, Visualization>,
+    {
+        let (node, settings) = (&info.node, FrameSettings::default());
+        self.core.sessions.with(&self.core, node, settings, Some(info.clone()))
+    }
+
+    /// The same, with other frames than usual; where there is a session already, its own count.
+    #[must_use]
+    pub fn play_session_with(&self, node: &NodeId, settings: FrameSettings) -> PlaySession
+    where
+        ModulationFrame: Route<R, Visualization>,
+    {
+        self.core.sessions.with(&self.core, node, settings, None)
+    }
+
+    /// The visualizations that are played by sessions, and how.
+    #[must_use]
+    pub fn play_sessions(&self) -> BTreeMap<NodeId, SessionStatus> {
+        self.core.sessions.statuses()
+    }
+
+    /// Opens a direct link to a visualization, to play it. [`play_session`](Self::play_session) looks after one by itself.
+    #[must_use]
+    pub fn play(&self, info: &NodeInfo) -> Pending<Result<PlayLink, PlayError>>
+    where
+        Modulation: Route<R, Visualization>,
+    {
+        PlayLink::open(&self.core.config, &self.core.identity, &self.core.reception, info)
+    }
+
+    /// Whether it was told to end. Only visualizations are.
+    #[must_use]
+    pub fn is_shutdown_requested(&self) -> bool {
+        self.core.shutdown.load(Ordering::Acquire)
+    }
+}
+
+impl Node<Daemon> {
+    /// Answers whoever asks for the clock of this host, as long as what comes back lives.
+    #[must_use]
+    pub fn answer_clock(&self) -> Answering {
+        let Core { worker, identity, config, .. } = &*self.core;
+        Answering::new(clock_sync::answer(worker, identity, &config.host))
+    }
+}
+
+impl Node<Visualization> {
+    /// Its parameters with their current values.
+    #[must_use]
+    pub fn board(&self) -> &Arc<Board> {
+        &self.core.board
+    }
+
+    /// Says that it ends in good order, because a person wants it to, and leaves the mesh. Who keeps it then
+    /// calls it closed and does not start it again, also a daemon that is not its parent and cannot know
+    /// its exit code; for one that is away just now it leaves a note in the file that `HANA_GOODBYE` names.
+    ///
+    /// Does not block for longer than it takes to make that file. What is to come is that it has left: wait
+    /// for it before the process ends, for 0.3 s at most, since a link may be gone.
+    #[must_use]
+    pub fn close(self) -> Pending<()> {
+        if let Some(note) = std::env::var_os(GOODBYE).filter(|note| !note.is_empty())
+            && let Err(problem) = write_note(Path::new(&note))
+        {
+            let note = note.display();
+            tracing::warn!(
+                "{note}: a daemon that is away will not know that this was closed: {problem}"
+            );
+        }
+        let id = self.id().clone();
+        let text =
+            if self.is_shutdown_requested() { "ends as it was told" } else { "closed by a person" };
+        let event = Event { kind: EventKind::Closed, about: id, text: text.into() };
+        if let Err(problem) = self.events.publish(&event) {
+            tracing::warn!("that this is closed is not said: {problem}");
+        }
+        self.leave()
+    }
+}
+
+impl<R: NodeRole> Drop for Node<R> {
+    fn drop(&mut self) {
+        self.core.leave(|| ());
+    }
+}
+
+impl Core {
+    pub(crate) const fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    pub(crate) fn leave(&self, done: impl FnOnce() + Send + 'static) {
+        self.connection.leaves();
+        // Its last words before it is gone.
+        let sure = self.sure.clone();
+        self.worker.run(move |_| sure.flush(LAST_WORDS));
+        self.declarations.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.info.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(played) = &self.played {
+            played.worker.leave(|| ());
+        }
+        self.worker.leave(done);
+    }
+
+    pub(crate) fn channel(&self, key: &Key, lane: Lane, reach: Locality) -> Arc<Channel> {
+        // A state is said again by itself, and what is sent to one node is answered.
+        let is_kept = match key.kind() {
+            KeyKind::Custom | KeyKind::KindInbox => true,
+            KeyKind::Inbox | KeyKind::Control => false,
+            kind => lane.is_reliable() && kind.history() == TopicHistory::None,
+        };
+        Arc::new(Channel::new(
+            key.to_string(),
+            lane,
+            reach,
+            self.identity.clone(),
+            self.worker.clone(),
+            self.reception.clone(),
+            is_kept.then(|| self.archive().kept(&key.to_string(), lane)),
+        ))
+    }
+
+    fn archive(&self) -> &Arc<Archive> {
+        self.archive.get_or_init(|| {
+            let sent = self.publisher::<Sent>(&Key::Sent(self.identity.id.clone()));
+            Archive::open(&self.worker, &self.identity, sent, &self.ticker)
+        })
+    }
+
+    /// Sends a message to one node until it is answered.
+    pub(crate) fn send<M: CustomMessage>(
+        &self,
+        node: &NodeId,
+        message: &M,
+        deadline: Duration,
+    ) -> Pending<Result<Accepted, SendError>> {
+        let payload = encode(M::TOPIC, message).map_err(|problem| problem.to_string());
+        let address = Address { node: node.clone(), topic: TopicName::of::<M>() };
+        self.post.send(address, payload, M::LANE, deadline)
+    }
+
+    /// Where messages of a topic arrive whose publishers keep what they send.
+    pub(crate) fn recovery<M: Message>(
+        &self,
+        pattern: &str,
+        deliver: impl Fn(RawMessage) + Send + Sync + 'static,
+    ) -> Arc<Recovery> {
+        let recovery =
+            Recovery::new::<M>(pattern, &self.worker, &self.reception, &self.ticker, deliver);
+        self.recoveries.add(&recovery);
+        recovery
+    }
+
+    const fn outbox(&self, lane: Lane) -> &Outbox {
+        match lane {
+            Lane::ReliableOrdered | Lane::ReliableUnordered => &self.sure,
+            Lane::UnreliableSequenced | Lane::UnreliableUnordered => &self.fast,
+        }
+    }
+
+    pub(crate) fn publisher<M: Message>(&self, key: &Key) -> Publisher<M> {
+        Publisher::new(self.channel(key, M::LANE, Locality::Any), self.outbox(M::LANE).clone())
+    }
+
+    fn state_publisher<M: Message + PartialEq + Clone>(&self, key: &Key) -> StatePublisher<M> {
+        let channel = self.channel(key, M::LANE, Locality::Any);
+        StatePublisher::new(&self.worker, channel, self.outbox(M::LANE).clone(), &self.repeats)
+    }
+
+    /// Says again the states on reliable lanes that changed a while ago.
+    pub(crate) fn repeat_states(&self, now: Instant) {
+        self.repeats.say(&self.sure, now);
+    }
+
+    /// Shows others on the mesh a value that came over a play link.
+    pub(crate) fn echo(&self, channel: &Arc<Channel>, value: f32) {
+        if let Ok(payload) = codec::encode(&Modulation { value }) {
+            // The lane replaces what waits; its queue is never full.
+            self.fast.push(channel, payload).ok();
+        }
+    }
+
+    pub(crate) fn subscribe<M: Message>(&self, pattern: &str) -> Subscription<Received<M>> {
+        let policy = if M::LANE.drops_older() { Policy::Latest } else { Policy::DropOldest };
+        let inbox = Inbox::new(policy, INBOX);
+        let (filled, pattern) = (inbox.clone(), pattern.to_owned());
+        let reception = self.reception.clone();
+        let deliver = move |raw: RawMessage| {
+            let Some(message) = reception.decode::<M>(&raw) else { return };
+            reception.counters.received(M::LANE);
+            let RawMessage { key, envelope, bytes, .. } = raw;
+            let sender = envelope.as_ref().map(|envelope| envelope.from.clone());
+            let received = Received { key: key.clone(), envelope, message };
+            let dropped = filled.push_weighing(&key, received, bytes);
+            reception.displaced(M::LANE, &key, sender.as_ref(), dropped);
+        };
+        let is_state = |kind: KeyKind| {
+            kind.message() == Some(M::NAME) && kind.history() == TopicHistory::State
+        };
+        let is_recovered = M::LANE.is_reliable() && !KeyKind::ALL.into_iter().any(is_state);
+        let (gate, arrive): (Gate, Box<dyn Fn(RawMessage) + Send + Sync>) = if is_recovered {
+            let recovery = self.recovery::<M>(&pattern, deliver);
+            (Gate::before_recovery::<M>(), Box::new(move |raw| recovery.arrive(raw)))
+        } else {
+            (Gate::of::<M>(), Box::new(deliver))
+        };
+        let (gate, arrive) = (Arc::new(gate), Arc::new(arrive));
+        let reception = self.reception.clone();
+        // A pattern of parameters matches their frames too.
+        let is_other = |sample: &Sample| {
+            M::NAME == Modulation::NAME && sample.key_expr().ends_with("/modulation/_frame")
+        };
+        let declaration = self.worker.declare(pattern.clone(), move |session| {
+            let (gate, arrive, reception) =
+                (Arc::clone(&gate), Arc::clone(&arrive), reception.clone());
+            let callback = move |sample| {
+                if is_other(&sample) {
+                    return;
+                }
+                if let Some(raw) = admitted(&sample, M::MAX_BYTES, &gate, &reception) {
+                    arrive(raw);
+                }
+            };
+            Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
+        });
+        Subscription::new(inbox, declaration)
+    }
+
+    /// Asks for what others keep on a key.
+    pub(crate) fn ask<M: Message>(
+        &self,
+        pattern: String,
+        deadline: Duration,
+    ) -> Pending<Vec<Received<M>>> {
+        state_query::ask(&self.worker, &self.reception, pattern, deadline)
+    }
+
+    /// What others play goes straight onto the board.
+    fn take_modulation(self: &Arc<Self>, worker: &Worker, entrance: Entrance) -> Declaration {
+        let pattern = Topics::<Modulation>::modulation_of(&self.identity.id).pattern().to_owned();
+        let (board, reception) = (Arc::clone(&self.board), self.reception.clone());
+        let run = self.identity.instance;
+        worker.declare(pattern.clone(), move |session| {
+            let (board, reception, entrance) =
+                (Arc::clone(&board), reception.clone(), entrance.clone());
+            let callback = move |sample| {
+                // A pattern of parameters matches their frames too, which are larger.
+                let limit = ModulationFrame::MAX_BYTES;
+                let raw = admitted(&sample, limit, &entrance.gate, &reception);
+                let Some(raw) = raw else { return };
+                let taken = take_values(&raw, run, &board, &reception, &entrance);
+                if let Err(problem) = taken {
+                    reception.complain(Modulation::LANE, problem);
+                }
+            };
+            Ok(Box::new(session.declare_subscriber(&pattern).callback(callback).wait()?))
+        })
+    }
+
+    /// Looks for the tokens of those who have begun to play this visualization.
+    pub(crate) fn watch_new_players(&self, now: Instant) {
+        let new = self.board.tell_hands(|hands| hands.unwatched(now));
+        if !new.is_empty() {
+            let watches: Vec<Declaration> =
+                new.iter().map(|player| self.watch_player(player)).collect();
+            self.declarations.lock().unwrap_or_else(PoisonError::into_inner).extend(watches);
+        }
+    }
+
+    /// Whether somebody who plays is there, and when he is not any more.
+    fn watch_player(&self, player: &NodeId) -> Declaration {
+        let pattern = format!("{}/{player}/alive/**", Key::ROOT);
+        let board = Arc::clone(&self.board);
+        self.worker.declare(pattern.clone(), move |session| {
+            let way = session.zid().to_string();
+            board.tell_hands(|hands| hands.look_anew(&way, Instant::now()));
+            let board = Arc::clone(&board);
+            let callback = move |sample: Sample| {
+                let token = sample.key_expr().as_str();
+                let Some(Key::Alive { node, role, zid }) = Key::parse(token) else { return };
+                if !matches!(role, Role::App | Role::Bridge) {
+                    return;
+                }
+                board.tell_hands(|hands| match sample.kind() {
+                    SampleKind::Put => hands.came(&node, &zid, Instant::now()),
+                    SampleKind::Delete => hands.went(&node, &zid, Instant::now()),
+                });
+            };
+            let tokens = session.liveliness().declare_subscriber(&pattern).history(true);
+            Ok(Box::new(tokens.callback(callback).wait()?))
+        })
+    }
+
+    /// Commands come as questions that are answered, and as plain puts that are not.
+    fn take_commands(self: &Arc<Self>, worker: &Worker, role: Role) -> Declaration {
+        let key = Key::Control(self.identity.id.clone()).to_string();
+        let core = Arc::downgrade(self);
+        let answering = worker.clone();
+        let gate = Arc::new(Gate::of_commands());
+        worker.declare(key.clone(), move |session| {
+            let of_questions = (core.clone(), answering.clone(), Arc::clone(&gate));
+            let questions = session
+                .declare_queryable(key.clone())
+                .complete(true)
+                .callback(move |query: Query| {
+                    let (core, worker, gate) = &of_questions;
+                    let Some(core) = core.upgrade() else { return };
+                    let envelope = envelope_of(query.attachment());
+                    let key = query.key_expr().as_str();
+                    if !gate.admit(key, envelope.as_ref(), &core.reception) {
+                        return;
+                    }
+                    let raw = raw_parts(
+                        key,
+                        query.payload().unwrap_or(&zenoh::bytes::ZBytes::new()),
+                        envelope,
+                        &query.encoding().map(ToString::to_string).unwrap_or_default(),
+                        Control::MAX_BYTES,
+                    );
+                    core.take_command(&raw, Some(query), role, worker);
+                })
+                .wait()?;
+            let of_puts = (core.clone(), answering.clone(), Arc::clone(&gate));
+            let puts = session
+                .declare_subscriber(key.clone())
+                .callback(move |sample| {
+                    let (core, worker, gate) = &of_puts;
+                    let Some(core) = core.upgrade() else { return };
+                    let raw = admitted(&sample, Control::MAX_BYTES, gate, &core.reception);
+                    if let Some(raw) = raw {
+                        core.take_command(&raw, None, role, worker);
+                    }
+                })
+                .wait()?;
+            Ok(Box::new((questions, puts)))
+        })
+    }
+
+    fn take_command(&self, raw: &RawMessage, query: Option<Query>, role: Role, worker: &Worker) {
+        let is_copy = raw.envelope.is_none()
+            && self
+                .copies
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_copy(&raw.payload, Instant::now());
+        if is_copy {
+            // A question is answered where it came first.
+            self.counters.late(Control::LANE, None, 1);
+            return;
+        }
+        let from = raw.envelope.as_ref().map(|envelope| envelope.from.clone());
+        let key = Key::Control(self.identity.id.clone()).to_string();
+        let Some(control) = self.reception.decode::<Control>(raw) else {
+            // The sender is told what the log is told.
+            if let Some(query) = query {
+                refuse_unread(worker, query, key, raw);
+            }
+            return;
+        };
+        self.counters.received(Control::LANE);
+        let signature = self.identity.envelope(0).encode().unwrap_or_default();
+        let (worker, reception) = (worker.clone(), self.reception.clone());
+        let request = Request::new(control, from, key, query, worker, reception, signature);
+        if !request.control().is_for(role) {
+            let reason = match (request.control(), role) {
+                (Control::Shutdown(_), Role::Daemon) => {
+                    "a daemon is ended on its own machine, by Ctrl-C or SIGTERM".into()
+                },
+                (control, _) => {
+                    format!("'{}' is no command for a node of role {role}", control.name())
+                },
+            };
+            request.refuse(reason);
+            return;
+        }
+        match request.control() {
+            Control::Ping(_) => request.accept(Accepted {}),
+            Control::Set(set) => match self.board.change_by(request.from(), set) {
+                Ok(report) => request.accept(report),
+                Err(problem) => request.refuse(problem.to_string()),
+            },
+            Control::Take(take) => match self.board.take(request.from(), take) {
+                Ok(took) => request.accept(took),
+                Err(problem) => request.refuse(problem.to_string()),
+            },
+            Control::Release(release) => match self.board.release(request.from(), release) {
+                Ok(()) => request.accept(Accepted {}),
+                Err(problem) => request.refuse(problem.to_string()),
+            },
+            Control::Shutdown(_) => {
+                self.shutdown.store(true, Ordering::Release);
+                self.config.news.tell();
+                request.accept(Accepted {});
+            },
+            Control::Hold(_) => self.override_by(request, Some(Override::Hold)),
+            Control::Blackout(_) if !self.config.draws_blackout => request.refuse(CANNOT_BLACK_OUT),
+            Control::Blackout(_) => self.override_by(request, Some(Override::Blackout)),
+            Control::Resume(_) => self.override_by(request, None),
+            Control::Start(_)
+            | Control::Stop(_)
+            | Control::Restart(_)
+            | Control::Kill(_)
+            | Control::Ignore(_)
+            | Control::Reload(_)
+            | Control::Tempo(_)
+            | Control::Play(_)
+            | Control::Pause(_) => {
+                let from = request.from().cloned();
+                let dropped = self.requests.push("", request);
+                self.counters.dropped(Control::LANE, from.as_ref(), dropped);
+            },
+        }
+    }
+
+    /// Why the program runs without a window, if it does.
+    pub(crate) fn headless(&self) -> Option<String> {
+        self.headless.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn override_by(&self, request: Request, what: Option<Override>) {
+        self.board.put_in_force(what);
+        request.accept(Accepted {});
+    }
+
+    fn info_of(&self, role: Role, addresses: &Addresses) -> NodeInfo {
+        NodeInfo {
+            node: self.identity.id.clone(),
+            kind: self.config.kind.clone(),
+            role,
+            host: self.config.host.clone(),
+            pid: std::process::id(),
+            instance: self.identity.instance,
+            started_ms: self.joined_ms,
+            version: env!("CARGO_PKG_VERSION").into(),
+            program: self.config.program.clone(),
+            parameters: self.board.declared(),
+            messages: self.config.messages.clone(),
+            play: self.played.as_ref().map(|end| end.endpoints(addresses)).unwrap_or_default(),
+            listen: if role == Role::Daemon {
+                addresses.endpoints(self.config.daemon.port())
+            } else {
+                vec![]
+            },
+        }
+    }
+
+    /// Says anew where this node can be reached.
+    pub(crate) fn say_addresses(&self, addresses: &Addresses) {
+        let said = {
+            let info = self.info.lock().unwrap_or_else(PoisonError::into_inner);
+            info.as_ref().map(|(publisher, role)| publisher.set(&self.info_of(*role, addresses)))
+        };
+        if let Some(Err(problem)) = said {
+            tracing::warn!("where this node can be reached is not said: {problem}");
+        }
+    }
+}
+
+/// Where what is played comes in, by one of the two ways.
+#[derive(Clone)]
+struct Entrance {
+    gate: Arc<Gate>,
+    echo: Echo,
+    by: PlayWay,
+}
+
+/// Puts what was played onto the board: one value, or a frame. What cannot be read is complained of already; `run` is
+/// this one.
+fn take_values(
+    raw: &RawMessage,
+    run: u64,
+    board: &Board,
+    reception: &Reception,
+    entrance: &Entrance,
+) -> Result<(), Problem> {
+    let envelope = raw.envelope.as_ref();
+    let (key, sender) = (|| raw.key.clone(), || raw.sender().cloned());
+    let refused = |problem| Problem::ValueRefused { key: key(), sender: sender(), problem };
+    let key_of = Key::parse(&raw.key);
+    let is_frame = matches!(key_of, Some(Key::ModulationFrame(_)));
+    let played = match key_of {
+        Some(Key::Modulation { parameter, .. }) => {
+            let Some(Modulation { value }) = reception.decode(raw) else { return Ok(()) };
+            board.play(envelope, &parameter, value).map_err(refused)?
+        },
+        Some(Key::ModulationFrame(_)) => {
+            let Some(frame) = reception.decode::<ModulationFrame>(raw) else { return Ok(()) };
+            if frame.instance != run {
+                let of = frame.instance;
+                return Err(Problem::OtherRun { key: key(), sender: sender(), of, run });
+            }
+            board.play_frame(envelope, frame).map_err(refused)?
+        },
+        _ => {
+            let wanted = "parameter of one node";
+            return Err(Problem::NoSingleKey { key: key(), sender: sender(), wanted });
+        },
+    };
+    let Played { taken, values, held, told } = played;
+    // A single value on the mesh is seen already.
+    if !values.is_empty() && (is_frame || entrance.by == PlayWay::Direct) {
+        entrance.echo.played(values);
+    }
+    if taken.taken > 0 {
+        reception.counters.received(Modulation::LANE);
+    }
+    if taken.late > 0 {
+        reception.counters.late(Modulation::LANE, raw.sender(), taken.late);
+    }
+    if held > 0 {
+        reception.counters.held(Modulation::LANE, raw.sender(), held);
+    }
+    if let Some((by, count)) = told {
+        reception.warn(Problem::Held { key: key(), sender: sender(), by, count });
+    }
+    Ok(())
+}
+
+/// Tells somebody who asked what could not be read that it could not.
+/// The daemon's directory may have been cleaned away meanwhile.
+fn write_note(note: &Path) -> std::io::Result<()> {
+    if let Some(directory) = note.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    std::fs::write(note, "closed\n")
+}
+
+fn refuse_unread(worker: &Worker, query: Query, key: String, raw: &RawMessage) {
+    let Err(problem) = raw.decode::<Control>() else { return };
+    let refused = hana_protocol::message::Refused {
+        reason: format!("the command cannot be read: {problem}"),
+    };
+    let answer = hana_protocol::message::Answer::<Accepted>::Refused(refused);
+    let Ok(payload) = codec::encode(&answer) else { return };
+    worker.answer(query, move |_, query| {
+        if let Err(problem) = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK).wait() {
+            tracing::warn!("a command was not answered: {problem}");
+        }
+    });
+}
+
+/// Waits until nobody else has this id: the token of one that has just died may take a moment to go.
+fn wait_until_free(session: &Session, id: &NodeId) -> Result<(), JoinError> {
+    let deadline = Instant::now() + ID_CHECK;
+    let tokens = format!("{}/{id}/alive/**", Key::ROOT);
+    loop {
+        let token = first_reply(|sender| {
+            session
+                .liveliness()
+                .get(&tokens)
+                .timeout(ID_CHECK)
+                .callback(move |reply| {
+                    if reply.result().is_ok() {
+                        sender.try_send(()).ok();
+                    }
+                })
+                .wait()
+        });
+        if token.is_none() {
+            return Ok(());
+        }
+        let holder = holder_of(session, id);
+        if holder.is_some() || Instant::now() >= deadline {
+            return Err(JoinError::IdTaken(Rival { node: id.clone(), holder }));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Host and process id of the node that has this id, if it answers.
+fn holder_of(session: &Session, id: &NodeId) -> Option<(NodeId, u32)> {
+    first_reply(|sender| {
+        session
+            .get(Key::Info(id.clone()).to_string())
+            .congestion_control(zenoh::qos::CongestionControl::Drop)
+            .timeout(Duration::from_millis(300))
+            .callback(move |reply| {
+                if let Ok(sample) = reply.result() {
+                    let raw = raw(sample, NodeInfo::MAX_BYTES);
+                    if let Ok(info) = codec::decode::<NodeInfo>(&raw.payload, raw.encoding) {
+                        sender.try_send((info.host, info.pid)).ok();
+                    }
+                }
+            })
+            .wait()
+    })
+}
+
+/// A port that is in use, more precisely: by which daemon, if it is one of this show.
+fn second_daemon(problem: SessionError, config: &NodeConfig) -> JoinError {
+    let resident = || {
+        if !matches!(Door::at(config.daemon, MEETING), Door::Open(_) | Door::Guarded) {
+            return None;
+        }
+        let session = Part::Client.open(config).ok()?;
+        let zid = session.info().peers_zid().wait().next()?;
+        let token = first_reply(|sender| {
+            session
+                .liveliness()
+                .get(format!("{}/*/alive/*/{zid}", Key::ROOT))
+                .timeout(ID_CHECK)
+                .callback(move |reply| {
+                    if let Ok(sample) = reply.result() {
+                        sender.try_send(sample.key_expr().to_string()).ok();
+                    }
+                })
+                .wait()
+        })?;
+        let node = Key::parse(&token)?.owner().clone();
+        let (_, pid) = holder_of(&session, &node)?;
+        session.close().ok();
+        Some(JoinError::SecondDaemon { node, pid })
+    };
+    match problem {
+        SessionError::PortInUse { .. } => resident().unwrap_or(JoinError::Session(problem)),
+        problem => problem.into(),
+    }
+}
+
+/// The first thing that a question brings; none when it has ended without.
+pub(crate) fn first_reply<T>(ask: impl FnOnce(flume::Sender<T>) -> zenoh::Result<()>) -> Option<T> {
+    let (sender, receiver) = flume::bounded(1);
+    ask(sender).ok()?;
+    receiver.recv_timeout(ID_CHECK * 2).ok()
+}
+
+/// The parameters as the program declares them, or as an earlier run left them.
+fn first_board(config: &NodeConfig) -> Board {
+    let declared = config.parameters.clone();
+    let board = Board::new(&config.id, declared, |name| config.playout_of(name));
+    let board = board.with_vanishing_apps(config.when_app_vanishes);
+    for left_out in config.last_look().map(|look| board.restore(look)).unwrap_or_default() {
+        tracing::warn!("of the last look, this is left out: {left_out}");
+    }
+    board
+}

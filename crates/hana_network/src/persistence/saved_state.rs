@@ -1,0 +1,584 @@
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+use std::{env, fs, io, thread};
+
+use hana_protocol::id::NodeId;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// What a visualization chose to save, so that the next run goes on where this one was.
+///
+/// Named parts, each bytes with a version. The daemon that launches the program names the file, in the environment
+/// variable [`SavedState::VARIABLE`]; without a daemon, nothing is read and nothing is kept. A run that a person
+/// starts begins anew; one that is restarted, by the daemon or by a person, has what the last one saved.
+///
+/// Saving does not block: a thread of its own writes the newest, at most four times a second, whole or not at all. What
+/// cannot be written is tried again each second, and a file that is deleted or replaced is written again, so that a
+/// disk that was full, or a directory that was cleaned, costs nothing once it is over.
+/// A crash of the program costs what was saved in the last quarter of a second; the file is not forced onto the disk,
+/// so that a power cut may cost the last seconds.
+#[derive(Debug)]
+pub struct SavedState {
+    found: BTreeMap<String, SavedPart>,
+    damage: Option<Damage>,
+    writer: Option<Writer>,
+}
+
+/// A part of a [`SavedState`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedPart {
+    /// The version that its bytes are of, which the program chose.
+    pub version: u32,
+    /// What was saved.
+    pub bytes: Arc<[u8]>,
+}
+
+/// A state is not saved.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum SaveError {
+    /// It has too many bytes.
+    #[error("{length} bytes are too many to be saved four times a second; at most {most} are")]
+    TooLarge {
+        /// How many it has, with all other parts.
+        length: usize,
+        /// How many it may have.
+        most: usize,
+    },
+}
+
+/// What an earlier run saved cannot be used.
+#[derive(Debug, Error)]
+#[error("{}: what an earlier run saved is not used: {problem}", .file.display())]
+pub struct Damage {
+    file: PathBuf,
+    problem: String,
+}
+
+/// From one writing to the next.
+const BETWEEN: Duration = Duration::from_millis(250);
+/// From a writing that failed to the next, and from one look at the file to the next.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl SavedState {
+    /// The environment variable with the path of the file.
+    pub const VARIABLE: &'static str = "HANA_SAVED";
+    /// What all parts may have together, in bytes: four times as many a second do no disk any harm.
+    pub const MOST: usize = 4 * 1024 * 1024;
+
+    /// What the last run of `node` saved, and where this one saves. Reads a file, which may take a moment: to be
+    /// called while the program starts.
+    #[must_use]
+    pub fn of_environment(node: &NodeId) -> Self {
+        let file = env::var_os(Self::VARIABLE).filter(|file| !file.is_empty());
+        file.map_or_else(Self::nowhere, |file| Self::in_file(file.into(), node))
+    }
+
+    /// The same in a file that the program names itself, daemon or not.
+    #[must_use]
+    pub fn in_file(file: PathBuf, node: &NodeId) -> Self {
+        Self::at(file, node, BETWEEN)
+    }
+
+    const fn nowhere() -> Self {
+        Self { found: BTreeMap::new(), damage: None, writer: None }
+    }
+
+    fn at(file: PathBuf, node: &NodeId, between: Duration) -> Self {
+        let there = FileMark::of(&file);
+        let read = match fs::read(&file) {
+            Ok(bytes) => decode(&bytes, node),
+            Err(problem) if problem.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(problem) => Err(problem.to_string()),
+        };
+        let (found, damage) = match read {
+            Ok(found) => (found, None),
+            Err(problem) => (BTreeMap::new(), Some(Damage { file: file.clone(), problem })),
+        };
+        let writer = Writer::start((file, there), node.clone(), found.clone(), between);
+        Self { found, damage, writer: Some(writer) }
+    }
+
+    /// Whether there is a daemon that keeps what is saved.
+    #[must_use]
+    pub const fn is_kept(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// What the last run saved under that name.
+    #[must_use]
+    pub fn found(&self, name: &str) -> Option<&SavedPart> {
+        self.found.get(name)
+    }
+
+    /// Why nothing is found although something was saved.
+    #[must_use]
+    pub const fn damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
+    }
+
+    /// Saves a part in the place of an earlier one of that name. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// When all parts together would have more than [`SavedState::MOST`] bytes; the earlier one stays.
+    pub fn save(&self, name: &str, part: SavedPart) -> Result<(), SaveError> {
+        self.writer.as_ref().map_or(Ok(()), |writer| writer.save(name, part))
+    }
+
+    /// Waits until everything saved so far is written, at most for `timeout`; whether it is. For a program that ends;
+    /// dropping it does the same, without a limit.
+    #[must_use]
+    pub fn flush(&self, timeout: Duration) -> bool {
+        self.writer.as_ref().is_none_or(|writer| writer.flush(timeout))
+    }
+}
+
+/// The thread that writes.
+#[derive(Debug)]
+struct Writer {
+    desk: Arc<Desk>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the program has saved, and how far it is written.
+#[derive(Debug)]
+struct Desk {
+    papers: Mutex<Papers>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Papers {
+    parts: BTreeMap<String, SavedPart>,
+    /// How often something was saved, and how many of those times are written.
+    saved: u64,
+    written: u64,
+    /// Somebody waits for all to be written.
+    hurry: bool,
+    is_over: bool,
+}
+
+impl Desk {
+    fn papers(&self) -> MutexGuard<'_, Papers> {
+        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(
+        &self,
+        papers: MutexGuard<'a, Papers>,
+        timeout: Duration,
+    ) -> MutexGuard<'a, Papers> {
+        let (papers, _) =
+            self.changed.wait_timeout(papers, timeout).unwrap_or_else(PoisonError::into_inner);
+        papers
+    }
+}
+
+impl Writer {
+    fn start(
+        (file, there): (PathBuf, Option<FileMark>),
+        node: NodeId,
+        parts: BTreeMap<String, SavedPart>,
+        between: Duration,
+    ) -> Self {
+        let papers = Papers { parts, saved: 0, written: 0, hurry: false, is_over: false };
+        let desk = Arc::new(Desk { papers: Mutex::new(papers), changed: Condvar::new() });
+        let of_thread = Arc::clone(&desk);
+        let spawned = thread::Builder::new()
+            .name("hana saved state".into())
+            .spawn(move || write_on(&of_thread, (&file, there), &node, between));
+        if let Err(problem) = &spawned {
+            tracing::warn!("what is saved is not kept: no thread for it: {problem}");
+        }
+        Self { desk, thread: spawned.ok() }
+    }
+
+    fn save(&self, name: &str, part: SavedPart) -> Result<(), SaveError> {
+        let mut papers = self.desk.papers();
+        let others = papers.parts.iter().filter(|(other, _)| *other != name);
+        let length = others.map(|(_, other)| other.bytes.len()).sum::<usize>() + part.bytes.len();
+        if length > SavedState::MOST {
+            return Err(SaveError::TooLarge { length, most: SavedState::MOST });
+        }
+        if papers.parts.get(name) != Some(&part) {
+            papers.parts.insert(name.into(), part);
+            papers.saved += 1;
+            self.desk.changed.notify_all();
+        }
+        drop(papers);
+        Ok(())
+    }
+
+    fn flush(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut papers = self.desk.papers();
+        papers.hurry = true;
+        self.desk.changed.notify_all();
+        loop {
+            let is_written = papers.written == papers.saved;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if is_written || left.is_zero() {
+                drop(papers);
+                return is_written;
+            }
+            papers = self.desk.wait(papers, left);
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.desk.papers().is_over = true;
+        self.desk.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+/// Writes what is new, not too often, until it is over; and again what is not there any more.
+// The papers are locked but while it waits and while it writes.
+#[allow(clippy::significant_drop_tightening)]
+fn write_on(
+    desk: &Desk,
+    (file, mut there): (&Path, Option<FileMark>),
+    node: &NodeId,
+    between: Duration,
+) {
+    let mut tried: Option<Instant> = None;
+    let mut told: Option<ErrorKind> = None;
+    let mut papers = desk.papers();
+    loop {
+        let between = if told.is_some() { AGAIN } else { between };
+        let pause = tried.map_or(Duration::ZERO, |at| between.saturating_sub(at.elapsed()));
+        let is_due = pause.is_zero() || papers.hurry || papers.is_over;
+        let is_news = papers.saved != papers.written;
+        if !is_news || !is_due {
+            if papers.is_over {
+                return;
+            }
+            papers.hurry = false;
+            papers = desk.wait(papers, if is_news { pause } else { AGAIN });
+            if papers.saved == papers.written && !papers.parts.is_empty() {
+                // Never with the papers locked: a disk may take its time.
+                drop(papers);
+                let is_there = FileMark::of(file) == there;
+                papers = desk.papers();
+                papers.saved += u64::from(!is_there);
+            }
+            continue;
+        }
+        let (parts, saved, is_last) = (papers.parts.clone(), papers.saved, papers.is_over);
+        papers.hurry = false;
+        drop(papers);
+        let outcome = write(file, &encode(node, &parts));
+        tried = Some(Instant::now());
+        papers = desk.papers();
+        match outcome {
+            Ok(written) => {
+                told = None;
+                there = Some(written);
+                papers.written = saved;
+            },
+            Err(problem) => {
+                if told.replace(problem.kind()) != Some(problem.kind()) {
+                    tracing::warn!("{}: not saved: {problem}", file.display());
+                }
+                if is_last {
+                    return;
+                }
+            },
+        }
+        desk.changed.notify_all();
+    }
+}
+
+/// Marks of a file that change when another program replaces or changes it.
+#[derive(Debug, PartialEq, Eq)]
+struct FileMark {
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl FileMark {
+    fn of(file: &Path) -> Option<Self> {
+        let metadata = fs::metadata(file).ok()?;
+        Some(Self { length: metadata.len(), modified: metadata.modified().ok() })
+    }
+}
+
+/// Writes the file, whole or not at all: who is killed in the middle of it leaves the one before.
+fn write(file: &Path, bytes: &[u8]) -> io::Result<FileMark> {
+    let new = file.with_extension("new");
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let written = fs::write(&new, bytes).and_then(|()| {
+        let mark = FileMark::of(&new).ok_or(ErrorKind::NotFound)?;
+        fs::rename(&new, file).map(|()| mark)
+    });
+    written.inspect_err(|_| {
+        fs::remove_file(&new).ok();
+    })
+}
+
+/// The first line of the file, JSON: what lies behind it.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    /// Whose it is: the variable is inherited by whatever a visualization starts itself.
+    node: NodeId,
+    /// CRC-32 of everything behind this line.
+    crc32: u32,
+    parts: Vec<PartHead>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PartHead {
+    name: String,
+    version: u32,
+    /// Bytes of it, after those of the parts before.
+    length: usize,
+}
+
+fn encode(node: &NodeId, parts: &BTreeMap<String, SavedPart>) -> Vec<u8> {
+    let mut body = vec![];
+    let mut heads = vec![];
+    for (name, SavedPart { version, bytes }) in parts {
+        body.extend_from_slice(bytes);
+        heads.push(PartHead { name: name.clone(), version: *version, length: bytes.len() });
+    }
+    let head = Head { node: node.clone(), crc32: crc32fast::hash(&body), parts: heads };
+    // Names and numbers are always written.
+    let mut file = serde_json::to_vec(&head).unwrap_or_default();
+    file.push(b'\n');
+    file.extend_from_slice(&body);
+    file
+}
+
+/// What was saved by this node; nothing, if by another.
+fn decode(file: &[u8], node: &NodeId) -> Result<BTreeMap<String, SavedPart>, String> {
+    let end = file.iter().position(|byte| *byte == b'\n').ok_or("its first line has no end")?;
+    let (head, body) = file.split_at(end);
+    let head: Head = serde_json::from_slice(head).map_err(|problem| problem.to_string())?;
+    let mut body = &body[1..];
+    if crc32fast::hash(body) != head.crc32 {
+        return Err("its bytes are not those that were written".into());
+    }
+    if head.node != *node {
+        return Ok(BTreeMap::new());
+    }
+    let mut parts = BTreeMap::new();
+    for PartHead { name, version, length } in head.parts {
+        let (bytes, rest) = body.split_at_checked(length).ok_or("it is cut short")?;
+        body = rest;
+        parts.insert(name, SavedPart { version, bytes: bytes.into() });
+    }
+    Ok(parts)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn id() -> NodeId {
+        NodeId::new("ripples").unwrap()
+    }
+
+    fn part(version: u32, bytes: &[u8]) -> SavedPart {
+        SavedPart { version, bytes: bytes.into() }
+    }
+
+    fn at(file: &Path) -> SavedState {
+        SavedState::in_file(file.into(), &id())
+    }
+
+    #[test]
+    fn what_one_run_saves_the_next_one_finds() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("deep").join("ripples");
+        let first = at(&file);
+        assert_eq!(first.found("rings"), None);
+        first.save("rings", part(1, b"old")).unwrap();
+        first.save("rings", part(3, b"one\ntwo")).unwrap();
+        first.save("seed", part(1, b"")).unwrap();
+        drop(first);
+        let second = at(&file);
+        assert_eq!(second.found("rings"), Some(&part(3, b"one\ntwo")));
+        // What this run does not touch stays.
+        second.save("seed", part(2, b"7")).unwrap();
+        assert!(second.flush(Duration::from_secs(10)));
+        let third = at(&file);
+        assert_eq!(third.found("rings"), Some(&part(3, b"one\ntwo")));
+        assert_eq!(third.found("seed"), Some(&part(2, b"7")));
+        assert_eq!(
+            fs::read_dir(file.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing else is left"
+        );
+        let of_another = SavedState::in_file(file, &NodeId::new("other").unwrap());
+        assert_eq!(of_another.found("rings"), None);
+    }
+
+    #[test]
+    fn damage_is_told_and_never_taken_for_a_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ripples");
+        let saved = at(&file);
+        saved.save("rings", part(1, &[7; 1000])).unwrap();
+        drop(saved);
+        let whole = fs::read(&file).unwrap();
+        for cut in 0..whole.len() {
+            decode(&whole[..cut], &id()).unwrap_err();
+        }
+        let mut flipped = whole;
+        *flipped.last_mut().unwrap() ^= 1;
+        fs::write(&file, &flipped).unwrap();
+        let next = at(&file);
+        assert_eq!(next.found("rings"), None);
+        assert!(next.damage().unwrap().to_string().contains("not used"));
+        // And it is saved over.
+        next.save("rings", part(2, b"new")).unwrap();
+        drop(next);
+        assert_eq!(at(&file).found("rings"), Some(&part(2, b"new")));
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_and_the_earlier_one_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ripples");
+        let saved = at(&file);
+        saved.save("a", part(1, b"small")).unwrap();
+        let refused = saved.save("b", part(1, &vec![0; SavedState::MOST]));
+        assert_eq!(
+            refused,
+            Err(SaveError::TooLarge { length: SavedState::MOST + 5, most: SavedState::MOST })
+        );
+        drop(saved);
+        assert_eq!(at(&file).found("a"), Some(&part(1, b"small")));
+    }
+
+    #[test]
+    fn the_newest_is_written_and_not_each_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ripples");
+        let saved = SavedState::at(file.clone(), &id(), Duration::from_hours(1));
+        saved.save("n", part(0, b"")).unwrap();
+        for number in 1..1000 {
+            saved.save("n", part(number, b"")).unwrap();
+        }
+        // An hour from now at the next; but whoever ends it does not wait.
+        drop(saved);
+        assert_eq!(at(&file).found("n"), Some(&part(999, b"")));
+    }
+
+    #[track_caller]
+    fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{what}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_deleted_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("saved/ripples");
+        let saved = at(&file);
+        saved.save("n", part(7, b"x")).unwrap();
+        assert!(saved.flush(Duration::from_secs(20)));
+        fs::remove_dir_all(dir.path().join("saved")).unwrap();
+        eventually("the file is written again", || file.exists());
+        drop(saved);
+        // What an earlier run has saved is this one's too, before it saves anything.
+        let next = at(&file);
+        fs::remove_dir_all(dir.path().join("saved")).unwrap();
+        eventually("the file is written again", || file.exists());
+        drop(next);
+        assert_eq!(at(&file).found("n"), Some(&part(7, b"x")));
+        // Where nothing is saved there is no file.
+        let other = dir.path().join("other");
+        let nothing = at(&other);
+        thread::sleep(AGAIN + AGAIN / 2);
+        drop(nothing);
+        assert!(!other.exists());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_written_once_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ripples");
+        // In the way of the file, as a full disk would be.
+        let in_the_way = file.with_extension("new");
+        fs::create_dir(&in_the_way).unwrap();
+        let saved = at(&file);
+        saved.save("n", part(7, b"x")).unwrap();
+        assert!(!saved.flush(Duration::from_millis(100)), "it is not written");
+        fs::remove_dir(&in_the_way).unwrap();
+        eventually("the file to be written", || file.exists());
+        assert!(saved.flush(Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn without_a_daemon_nothing_is_kept() {
+        let saved = SavedState::nowhere();
+        assert!(!saved.is_kept());
+        saved.save("n", part(1, b"x")).unwrap();
+        assert!(saved.flush(Duration::ZERO));
+    }
+
+    const STATE: &str = "HANA_TEST_STATE";
+
+    /// A megabyte that is all the same number, again and again another one.
+    #[test]
+    #[ignore = "run by the test below, in a process of its own that is killed"]
+    fn saves_until_it_is_killed() {
+        let file = env::var_os(STATE).unwrap();
+        let saved = SavedState::at(file.into(), &id(), Duration::ZERO);
+        for number in 0_u32.. {
+            saved.save("state", part(number, &number.to_le_bytes().repeat(256 * 1024))).unwrap();
+        }
+    }
+
+    #[test]
+    fn who_is_killed_in_the_middle_of_saving_leaves_a_whole_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ripples");
+        let mut seen = vec![];
+        for round in 0..30_u64 {
+            let mut child = Command::new(env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "--ignored",
+                    "states::saved_state::tests::saves_until_it_is_killed",
+                ])
+                .env(STATE, &file)
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            let deadline = Instant::now() + Duration::from_secs(20);
+            let before = fs::metadata(&file).and_then(|file| file.modified()).ok();
+            while fs::metadata(&file).and_then(|file| file.modified()).ok() == before {
+                assert!(Instant::now() < deadline, "nothing was saved");
+                thread::sleep(Duration::from_millis(1));
+            }
+            // At another moment each time.
+            thread::sleep(Duration::from_micros(round * 700));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let state = at(&file);
+            assert!(state.damage().is_none(), "{:?}", state.damage());
+            let SavedPart { version, bytes } = state.found("state").unwrap();
+            assert_eq!(**bytes, version.to_le_bytes().repeat(256 * 1024));
+            seen.push(*version);
+        }
+        assert!(seen.iter().any(|version| *version > 1), "it was killed too early: {seen:?}");
+    }
+}

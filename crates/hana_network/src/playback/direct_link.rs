@@ -1,0 +1,347 @@
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use hana_engine::playout::FrameSettings;
+use hana_protocol::contract::{Key, Topic};
+use hana_protocol::id::NodeId;
+use hana_protocol::message::{Accepted, Modulation, ModulationFrame, NodeInfo, Ping};
+use hana_protocol::parameter::ParameterName;
+use hana_protocol::wire::{Lane, Message};
+use thiserror::Error;
+use zenoh::Wait;
+use zenoh::sample::{Locality, SampleKind};
+use zenoh::session::TransportEvent;
+
+use crate::config::node_config::NodeConfig;
+use crate::config::play_transport::PlayTransport;
+use crate::control::batch_stream::FrameStream;
+use crate::node::node::Core;
+use crate::rpc::command_client;
+use crate::rpc::command_client::CommandError;
+use crate::rpc::pending::Pending;
+use crate::session::local_addresses::Addresses;
+use crate::session::open::{Part, SessionError};
+use crate::session::session_worker::{Declaration, Worker};
+use crate::transport::inbound::Reception;
+use crate::transport::publisher::Publisher;
+use crate::transport::send_queue::{Channel, Identity, Outbox};
+
+/// A direct link to a visualization, to play it: what is played over it goes through no daemon, and keeps
+/// flowing when both daemons are gone. Closed when it is dropped.
+pub struct PlayLink {
+    info: Arc<NodeInfo>,
+    worker: Worker,
+    outbox: Outbox,
+    identity: Identity,
+    reception: Reception,
+}
+
+/// Why a play link was not opened.
+#[derive(Debug, Error)]
+pub enum PlayError {
+    /// It does not say where it listens: it is no visualization, or of a version without play links.
+    #[error("'{node}' does not listen for play links; play it over the mesh")]
+    NotPlayable {
+        /// The node.
+        node: NodeId,
+    },
+    /// It listens, but cannot be reached.
+    #[error(
+        "'{node}' cannot be reached directly at {}; is a firewall between? Playing over the mesh still works",
+        endpoints.join(", ")
+    )]
+    Unreachable {
+        /// The node.
+        node: NodeId,
+        /// Where it says it listens.
+        endpoints: Vec<String>,
+        /// Why not.
+        #[source]
+        problem: SessionError,
+    },
+    /// No thread could be started.
+    #[error("no thread can be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl PlayLink {
+    pub(crate) fn open(
+        config: &NodeConfig,
+        identity: &Identity,
+        reception: &Reception,
+        info: &NodeInfo,
+    ) -> Pending<Result<Self, PlayError>> {
+        let (promise, pending) = Pending::new();
+        let (config, identity, info) = (config.clone(), identity.clone(), info.clone());
+        let reception = reception.clone();
+        let in_thread = promise.clone();
+        let spawned = thread::Builder::new().name("hana play".into()).spawn(move || {
+            in_thread.keep(Self::open_now(&config, identity, reception, &info));
+        });
+        if let Err(problem) = spawned {
+            promise.keep(Err(problem.into()));
+        }
+        pending
+    }
+
+    fn open_now(
+        config: &NodeConfig,
+        identity: Identity,
+        reception: Reception,
+        info: &NodeInfo,
+    ) -> Result<Self, PlayError> {
+        let node = info.node.clone();
+        if info.play.is_empty() {
+            return Err(PlayError::NotPlayable { node });
+        }
+        let own = Addresses::now(None);
+        let endpoints = own.by_way(info.play.clone(), info.host == config.host);
+        // One after the other: given several, Zenoh spends all its time on the first.
+        let mut session = Err(SessionError::Open { problem: "it names no address".into() });
+        for endpoint in &endpoints {
+            session = Part::Player { endpoint: endpoint.clone() }.open(config);
+            if session.is_ok() {
+                break;
+            }
+        }
+        let session = session.map_err(|problem| PlayError::Unreachable {
+            node: node.clone(),
+            endpoints,
+            problem,
+        })?;
+        let worker = Worker::start("play link", session)?;
+        Ok(Self {
+            info: Arc::new(info.clone()),
+            worker,
+            outbox: Outbox::start("play")?,
+            identity,
+            reception,
+        })
+    }
+
+    /// The visualization it leads to.
+    #[must_use]
+    pub fn node(&self) -> &NodeId {
+        &self.info.node
+    }
+
+    /// Plays one parameter over the link.
+    #[must_use]
+    pub fn modulation(&self, parameter: ParameterName) -> Publisher<Modulation> {
+        let topic = Topic::<Modulation>::modulation(self.info.node.clone(), parameter);
+        let channel = Channel::new(
+            topic.key().to_string(),
+            Modulation::LANE,
+            Locality::Remote,
+            self.identity.clone(),
+            self.worker.clone(),
+            self.reception.clone(),
+            None,
+        );
+        Publisher::new(Arc::new(channel), self.outbox.clone())
+    }
+
+    /// Plays many parameters over the link, in frames.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub fn frame_stream(&self, settings: FrameSettings) -> std::io::Result<FrameStream> {
+        FrameStream::start(&self.info, self.frame_channel(), settings)
+    }
+
+    /// Where frames go over the link.
+    pub(crate) fn frame_channel(&self) -> Arc<Channel> {
+        Arc::new(Channel::new(
+            Key::ModulationFrame(self.info.node.clone()).to_string(),
+            ModulationFrame::LANE,
+            Locality::Remote,
+            self.identity.clone(),
+            self.worker.clone(),
+            self.reception.clone(),
+            None,
+        ))
+    }
+
+    /// The run of the visualization that it leads to.
+    pub(crate) fn run(&self) -> u64 {
+        self.info.instance
+    }
+
+    pub(crate) const fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// Whether the other end holds it. One that is blocked is held until Zenoh gives it up.
+    pub(crate) fn is_held(&self) -> bool {
+        self.worker.seat().is_some_and(|seat| {
+            let info = seat.session.info();
+            info.peers_zid().wait().next().is_some() || info.routers_zid().wait().next().is_some()
+        })
+    }
+
+    /// Tells `gone` when the other end is gone; as long as what comes back lives.
+    pub(crate) fn when_gone(&self, gone: impl Fn() + Clone + Send + Sync + 'static) -> Declaration {
+        self.worker.declare("the end of a play link", move |session| {
+            let gone = gone.clone();
+            let callback = move |event: TransportEvent| {
+                if event.kind() == SampleKind::Delete {
+                    gone();
+                }
+            };
+            let listener = session.info().transport_events_listener().callback(callback).wait()?;
+            Ok(Box::new(listener))
+        })
+    }
+
+    /// Goes there and back.
+    #[must_use]
+    pub fn ping(&self, deadline: Duration) -> Pending<Result<Accepted, CommandError>> {
+        command_client::ask(&self.worker, &self.identity, &self.info.node, Ping {}, deadline)
+    }
+}
+
+impl Drop for PlayLink {
+    fn drop(&mut self) {
+        self.worker.leave(|| ());
+    }
+}
+
+/// The end that is played: the visualization's second session, where play links arrive.
+pub(crate) struct PlayedEnd {
+    pub(crate) worker: Worker,
+    port: u16,
+    transport: PlayTransport,
+}
+
+impl PlayedEnd {
+    pub(crate) fn open(config: &NodeConfig) -> Result<Self, SessionError> {
+        // The port is chosen here, since Zenoh does not tell which one it took on a machine whose only
+        // address is the loopback.
+        let port = free_port(config)?;
+        let session = Part::Played { port }.open(config)?;
+        let worker = Worker::start("played", session)
+            .map_err(|problem| SessionError::Open { problem: problem.to_string() })?;
+        Ok(Self { worker, port, transport: config.network.play_link })
+    }
+
+    /// Where it is reached while the machine has these addresses: it listens on all, also on those that
+    /// come later.
+    pub(crate) fn endpoints(&self, addresses: &Addresses) -> Vec<String> {
+        // Who plays takes the first that he can reach.
+        let transports = match self.transport {
+            PlayTransport::Tcp => &[PlayTransport::Tcp][..],
+            PlayTransport::Udp => &[PlayTransport::Udp, PlayTransport::Tcp],
+        };
+        let of = |transport: &PlayTransport| {
+            let mut endpoints = addresses.endpoints_over(*transport, self.port);
+            endpoints.push(format!("{transport}/127.0.0.1:{}", self.port));
+            endpoints
+        };
+        transports.iter().flat_map(of).collect()
+    }
+}
+
+/// A port that nobody listens on right now, of those that are meant for it.
+fn free_port(config: &NodeConfig) -> Result<u16, SessionError> {
+    let bind = |port| {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+        let port = listener.local_addr()?.port();
+        if config.network.play_link == PlayTransport::Udp {
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+        }
+        Ok::<u16, std::io::Error>(port)
+    };
+    if let Some(range) = config.network.play_ports {
+        // Two that start together begin at different places.
+        let ports: Vec<u16> = range.ports().collect();
+        let begin = usize::try_from(std::process::id()).unwrap_or_default() % ports.len().max(1);
+        return ports
+            .iter()
+            .cycle()
+            .skip(begin)
+            .take(ports.len())
+            .copied()
+            .find(|port| bind(*port).is_ok())
+            .ok_or(SessionError::NoPlayPort { range });
+    }
+    let mut port = bind(0);
+    // One that is free for TCP is nearly always free for UDP.
+    for _ in 0..8 {
+        if port.is_ok() {
+            break;
+        }
+        port = bind(0);
+    }
+    port.map_err(|problem| SessionError::Open { problem: problem.to_string() })
+}
+
+/// Shows on the mesh what was played over a link: single named values, at most 60 a second of each, and
+/// only while somebody listens.
+#[derive(Clone)]
+pub(crate) struct Echo {
+    /// What came last of each parameter, and was not shown yet.
+    played: Arc<Mutex<Vec<Option<f32>>>>,
+    wake: flume::Sender<()>,
+}
+
+impl Echo {
+    const PERIOD: Duration = Duration::from_micros(16_667);
+
+    pub(crate) fn start(core: Weak<Core>) -> std::io::Result<Self> {
+        let played = Arc::new(Mutex::new(vec![]));
+        let (wake, woken) = flume::bounded(1);
+        let of_thread = Arc::clone(&played);
+        let Some(of_start) = core.upgrade() else { return Ok(Self { played, wake }) };
+        // Declared now: Zenoh knows only after a moment whether anybody listens.
+        let channels: Vec<Arc<Channel>> = of_start
+            .board
+            .declared()
+            .into_iter()
+            .map(|parameter| {
+                let node = of_start.identity.id.clone();
+                let key = Key::Modulation { node, parameter: parameter.name };
+                let lane = Lane::UnreliableSequenced;
+                of_start.channel(&key, lane, Locality::Remote)
+            })
+            .collect();
+        drop(of_start);
+        played.lock().unwrap_or_else(PoisonError::into_inner).resize(channels.len(), None);
+        thread::Builder::new().name("hana echo".into()).spawn(move || {
+            for channel in &channels {
+                channel.is_heard();
+            }
+            let mut waiting = vec![None; channels.len()];
+            for () in woken {
+                let Some(core) = core.upgrade() else { return };
+                std::mem::swap(
+                    &mut waiting,
+                    &mut *of_thread.lock().unwrap_or_else(PoisonError::into_inner),
+                );
+                for (channel, value) in channels.iter().zip(&mut waiting) {
+                    if let Some(value) = value.take().filter(|_| channel.is_heard()) {
+                        core.echo(channel, value);
+                    }
+                }
+                drop(core);
+                thread::sleep(Self::PERIOD);
+            }
+        })?;
+        Ok(Self { played, wake })
+    }
+
+    /// Values have come over a play link, for parameters by their places. Does not block.
+    pub(crate) fn played(&self, values: impl IntoIterator<Item = (usize, f32)>) {
+        let mut played = self.played.lock().unwrap_or_else(PoisonError::into_inner);
+        for (place, value) in values {
+            if let Some(waiting) = played.get_mut(place) {
+                *waiting = Some(value);
+            }
+        }
+        drop(played);
+        // Full means that it is awake already.
+        self.wake.try_send(()).ok();
+    }
+}

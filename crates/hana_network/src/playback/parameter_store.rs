@@ -1,0 +1,1045 @@
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hana_engine::ownership::{Hands, HybridClock};
+use hana_engine::playout::{Player, PlayoutSettings, Taken};
+use hana_protocol::id::{NodeId, Stamp};
+use hana_protocol::message::{
+    HeldBy, Holders, Look, ModulationFrame, Override, Release, Set, SetReport, Take, Took,
+};
+use hana_protocol::parameter::{Parameter, ParameterError, ParameterName, Parameters};
+use hana_protocol::wire::Envelope;
+use hana_time::{ScheduleError, Scheduled, Timeline};
+use thiserror::Error;
+
+use crate::config::on_controller_lost::WhenAppVanishes;
+use crate::playback::automation::{Change, Claim, Conductor, Moment};
+use crate::time::beat_clock::BeatClock;
+use crate::time::timeline_handle::TimelineWatch;
+use crate::time::wall_clock::unix_ms;
+
+/// The parameters of a visualization with their current values.
+///
+/// The network writes what it is sent, the render loop reads once a frame, and gets what is to be shown at that
+/// moment. Held for some microseconds by either; neither waits for the other's work. While [`Override::Hold`] is in force, what is shown stays as it was, and what is played is kept for afterwards.
+///
+/// A parameter with a recipe ([`ModulationSource`](hana_protocol::parameter::ModulationSource)) moves by itself, with the beat of this machine, until it is played or
+/// set; changes that wait for a beat are made when that is there.
+#[derive(Debug)]
+pub struct Board {
+    state: Mutex<State>,
+    /// Told when something has come.
+    news: Condvar,
+    beat: BeatClock,
+}
+
+/// Why a [`Set`] was not carried out. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum SetError {
+    /// A parameter that there is not, or a value that it does not take.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// It cannot wait for its beat.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// A parameter is given both.
+    #[error("'{name}' is given a value and a recipe; it takes one of them")]
+    ValueAndRecipe {
+        /// The parameter.
+        name: ParameterName,
+    },
+    /// Somebody else holds a parameter.
+    #[error("{0}; `hana set --take` does both")]
+    Held(HeldBy),
+    /// It takes what somebody else holds, and does not say for whom.
+    #[error("this comes without envelope; only who says who he is takes what another holds")]
+    Unnamed,
+    /// There is nothing in it.
+    #[error("nothing is to be set; name values in `parameters`, or recipes in `recipes`")]
+    Nothing,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What is played, as of when it was looked at last.
+    parameters: Parameters,
+    /// What is yet to be shown, and when.
+    player: Player,
+    /// What is shown while it is held.
+    held: Option<Parameters>,
+    in_force: Option<Override>,
+    version: u64,
+    /// How often something has come.
+    arrivals: u64,
+    /// Who plays what.
+    hands: Hands,
+    /// How slowly what a vanished app has left goes back to its default; none: it stays.
+    ease: Option<Duration>,
+    /// For takes that do not say when they were.
+    clock: HybridClock,
+    /// What moves by the beat.
+    conductor: Conductor,
+}
+
+/// What became of what was played.
+#[derive(Debug, Default)]
+pub(crate) struct Played {
+    pub(crate) taken: Taken,
+    /// The places and values of the parameters that took one: of mixed ones, all contributions together.
+    pub(crate) values: Vec<(usize, f32)>,
+    /// Values that were not taken, since somebody else holds their parameters.
+    pub(crate) held: u64,
+    /// What is to be told of these just now: who holds one, and how many it were since that was told last.
+    pub(crate) told: Option<(HeldBy, u64)>,
+}
+
+/// Why parameters were not taken or released.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub(crate) enum Refusal {
+    /// There is no such parameter.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// All may play it.
+    #[error("{parameter} is mixed: all who play it are added up, and nobody takes it")]
+    Mixed {
+        /// The parameter.
+        parameter: ParameterName,
+    },
+    /// It does not say who would have it.
+    #[error("this comes without envelope; only who says who he is takes and releases")]
+    Unnamed,
+    /// The stamp is that of another node, or of no clock.
+    #[error(
+        "the stamp is that of '{by}' at {ms} ms; it is to be the sender's own, and before the year 3000"
+    )]
+    Stamp {
+        /// Whose.
+        by: NodeId,
+        /// When.
+        ms: u64,
+    },
+}
+
+impl State {
+    /// Brings what is played as far as it is by now; what goes by the beat, as far as it will be when this is seen.
+    fn advance(&mut self, now: Instant, shown: &Moment) {
+        while let Some((change, beat)) =
+            self.conductor.waiting.take_due(&shown.timeline, shown.at_us)
+        {
+            self.carry_out(&change, beat, now);
+        }
+        let Self { parameters, player, version, conductor, .. } = self;
+        player.advance(now, |place, value| {
+            // A value between two that it takes, it takes too.
+            if parameters.values()[place].to_bits() != value.to_bits()
+                && parameters.set_at(place, value).is_ok()
+            {
+                *version += 1;
+            }
+        });
+        *version += u64::from(conductor.play(parameters, shown));
+        self.ease(now);
+    }
+
+    /// Does what was found to be right, from `beat` on.
+    fn carry_out(&mut self, change: &Change, beat: f64, now: Instant) {
+        for (place, value) in &change.values {
+            if self.claim(*place, change, now) && self.parameters.set_at(*place, *value).is_ok() {
+                self.conductor.end(*place);
+                self.player.set(*place, *value, now);
+                self.hands.was_set(*place, change.by.as_ref());
+                self.hands.set_mix(*place, *value, now);
+            }
+        }
+        for (place, recipe) in &change.recipes {
+            if !self.claim(*place, change, now) {
+                continue;
+            }
+            // What was sent before is over.
+            self.player.set(*place, self.parameters.values()[*place], now);
+            self.conductor.begin(*place, recipe.begun_at(beat));
+            self.hands.was_set(*place, change.by.as_ref());
+        }
+        self.version += 1;
+    }
+
+    /// Whether a change may be made now: also one that has waited, while somebody took the parameter.
+    fn claim(&mut self, place: usize, change: &Change, now: Instant) -> bool {
+        if change.claim == Claim::Own || self.hands.may_play(place, change.by.as_ref(), now).is_ok()
+        {
+            return true;
+        }
+        let (Claim::Takes, Some(by)) = (change.claim, &change.by) else { return false };
+        let stamp = Stamp { by: by.clone(), ..self.clock.stamp(unix_ms()) };
+        self.hands.oust(place, stamp, now);
+        true
+    }
+
+    /// What `set` says, by places, if all of it can be done.
+    fn change_of(
+        &mut self,
+        by: Option<&NodeId>,
+        claim: Claim,
+        set: &Set,
+    ) -> Result<Change, SetError> {
+        if set.parameters.is_empty() && set.recipes.is_empty() {
+            return Err(SetError::Nothing);
+        }
+        let mut change = Change { by: by.cloned(), claim, ..Change::default() };
+        for (name, value) in &set.parameters {
+            let place = self.parameters.index(name)?;
+            self.parameters.check_at(place, *value)?;
+            change.values.push((place, *value));
+        }
+        for (name, recipe) in &set.recipes {
+            if set.parameters.contains_key(name) {
+                return Err(SetError::ValueAndRecipe { name: name.clone() });
+            }
+            change.recipes.push((self.parameters.index(name)?, *recipe));
+        }
+        let recipes = change.recipes.iter().map(|(place, _)| *place);
+        let places = change.values.iter().map(|(place, _)| *place).chain(recipes);
+        for place in places.filter(|_| claim != Claim::Own) {
+            match (self.hands.may_play(place, by, Instant::now()), claim) {
+                (Err(held), Claim::Asks) => return Err(SetError::Held(held)),
+                (Err(_), _) if by.is_none() => return Err(SetError::Unnamed),
+                _ => {},
+            }
+        }
+        Ok(change)
+    }
+
+    /// Something is about to be played: it goes on from where a recipe has brought the parameter.
+    fn meet(&mut self, place: usize) {
+        if self.conductor.moves(place) {
+            self.player.resume_from(place, self.parameters.values()[place]);
+        }
+    }
+
+    /// A parameter was played: it moves by itself no more.
+    fn played_instead(&mut self, place: usize) {
+        if self.conductor.end(place) {
+            self.version += 1;
+        }
+    }
+
+    /// Brings what is on its way back to its default as far as it is by now.
+    fn ease(&mut self, now: Instant) {
+        let Self { parameters, player, hands, ease: Some(over), version, conductor, .. } = self
+        else {
+            return;
+        };
+        if hands.is_idle() {
+            return;
+        }
+        let eased = hands.ease(*over, now, |place| {
+            Some((*parameters.values().get(place)?, parameters.declared().get(place)?.default))
+        });
+        for (place, value) in eased {
+            // A value between two that it takes, it takes too.
+            if parameters.set_at(place, value).is_ok() {
+                player.set(place, value, now);
+                conductor.end(place);
+                *version += 1;
+            }
+        }
+    }
+
+    /// A mixed parameter is what all contributions are together now.
+    fn mix_anew(&mut self, place: usize, now: Instant) {
+        let Self { parameters, player, hands, version, .. } = self;
+        let Some(declared) = parameters.declared().get(place) else { return };
+        let value = hands.mix(place, declared);
+        if parameters.set_at(place, value).is_ok() {
+            player.set(place, value, now);
+            *version += 1;
+        }
+    }
+
+    /// Whether somebody may play or set a parameter; notes that he may not.
+    fn may_play(
+        &mut self,
+        place: usize,
+        by: Option<&NodeId>,
+        now: Instant,
+        played: &mut Played,
+    ) -> bool {
+        let Err(held) = self.hands.may_play(place, by, now) else { return true };
+        played.held += 1;
+        if let Some(count) = self.hands.refused(place, now) {
+            played.told = Some((held, count));
+        }
+        false
+    }
+
+    /// The sender of a command, and when he says it was; for one that does not say, now.
+    fn stamp(&mut self, by: &NodeId, stamp: Option<&Stamp>) -> Result<Stamp, Refusal> {
+        let unix_ms = unix_ms();
+        match stamp {
+            Some(stamp) if stamp.by == *by && self.clock.hear(stamp) => Ok(stamp.clone()),
+            Some(stamp) => Err(Refusal::Stamp { by: stamp.by.clone(), ms: stamp.ms }),
+            None => Ok(Stamp { by: by.clone(), ..self.clock.stamp(unix_ms) }),
+        }
+    }
+
+    fn places(&self, names: &[ParameterName]) -> Result<Vec<usize>, Refusal> {
+        let place = |name| self.parameters.index(name).map_err(Refusal::from);
+        names.iter().map(place).collect()
+    }
+
+    fn shown(&self) -> &Parameters {
+        self.held.as_ref().unwrap_or(&self.parameters)
+    }
+}
+
+impl Board {
+    /// `playout` says of each parameter how it is played.
+    pub(crate) fn new(
+        own: &NodeId,
+        declared: Vec<Parameter>,
+        playout: impl Fn(&ParameterName) -> PlayoutSettings,
+    ) -> Self {
+        let parameters = Parameters::new(declared);
+        let settings: Vec<_> =
+            parameters.declared().iter().map(|declared| playout(&declared.name)).collect();
+        let state = State {
+            player: Player::new(&settings, parameters.values(), Instant::now()),
+            conductor: Conductor::new(parameters.declared().len()),
+            hands: Hands::new(parameters.declared()),
+            parameters,
+            held: None,
+            in_force: None,
+            version: 1,
+            arrivals: 0,
+            ease: None,
+            clock: HybridClock::new(own.clone()),
+        };
+        Self { state: Mutex::new(state), news: Condvar::new(), beat: BeatClock::new() }
+    }
+
+    /// From now on, it goes by the beat that `watch` says.
+    pub(crate) fn follow(&self, watch: TimelineWatch) {
+        self.beat.follow(watch);
+    }
+
+    /// The same, where an app that vanishes leaves behind what `then` says.
+    pub(crate) fn with_vanishing_apps(self, then: WhenAppVanishes) -> Self {
+        self.state().ease = match then {
+            WhenAppVanishes::Hold => None,
+            WhenAppVanishes::Ease(over) => Some(over),
+        };
+        self
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Blocks until something has come since `arrivals`, be it a value, a frame or a command, at most for `timeout`; how
+    /// often something has come by then. The first is 0. For programs without a frame loop. What has come is shown when
+    /// its time comes, so [`Board::read_since`] may find it only a playout delay later.
+    #[must_use]
+    pub fn wait_for_arrival(&self, arrivals: u64, timeout: Duration) -> u64 {
+        let has_none = |state: &mut State| state.arrivals == arrivals;
+        let waited = self.news.wait_timeout_while(self.state(), timeout, has_none);
+        waited.unwrap_or_else(PoisonError::into_inner).0.arrivals
+    }
+
+    /// As of now.
+    fn state_now(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        state.advance(Instant::now(), &self.beat.shown());
+        state
+    }
+
+    /// What is read from now on is seen so much later, 100 ms at most: half a frame and the time that drawing takes, say.
+    /// Recipes, and changes that wait for a beat, are given as they shall be then.
+    pub fn shown_after(&self, delay: Duration) {
+        self.beat.shown_after(delay);
+    }
+
+    /// The timeline that recipes and changes go by, and the time that it is now, in microseconds of its clock. Where nobody
+    /// has said one, it is one of this machine's own, of 120 beats a minute.
+    #[must_use]
+    pub fn timeline(&self) -> (Timeline, i64) {
+        let Moment { timeline, at_us } = self.beat.now();
+        (timeline, at_us)
+    }
+
+    /// The same for the moment at which what is read now will be seen.
+    #[must_use]
+    pub fn timeline_shown(&self) -> (Timeline, i64) {
+        let Moment { timeline, at_us } = self.beat.shown();
+        (timeline, at_us)
+    }
+
+    /// How many changes came after the beat that they were for.
+    #[must_use]
+    pub fn overdue(&self) -> u64 {
+        self.state().conductor.waiting.late()
+    }
+
+    /// Takes in what was seen of apps, or asks for whom to look.
+    pub(crate) fn tell_hands<T>(&self, tell: impl FnOnce(&mut Hands) -> T) -> T {
+        tell(&mut self.state().hands)
+    }
+
+    /// Who holds what as of now, if that has changed since `version`; the version it has now. The first is 1.
+    pub(crate) fn holders_since(&self, version: u64) -> Option<(u64, Holders)> {
+        let now = Instant::now();
+        let mut state = self.state();
+        for place in state.hands.pass(now) {
+            state.mix_anew(place, now);
+        }
+        let is_news = state.hands.version() != version;
+        let news = is_news.then(|| (state.hands.version(), state.hands.holders(now)));
+        drop(state);
+        news
+    }
+
+    /// Who holds what.
+    #[must_use]
+    pub fn holders(&self) -> Holders {
+        self.state().hands.holders(Instant::now())
+    }
+
+    /// An app takes parameters, each for itself.
+    pub(crate) fn take(&self, by: Option<&NodeId>, take: &Take) -> Result<Took, Refusal> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let by = by.ok_or(Refusal::Unnamed)?;
+        let places = state.places(&take.parameters)?;
+        if let Some(place) = places.iter().find(|place| state.hands.is_mixed(**place)) {
+            let parameter = state.parameters.declared()[*place].name.clone();
+            return Err(Refusal::Mixed { parameter });
+        }
+        let stamp = state.stamp(by, take.stamp.as_ref())?;
+        state.hands.has_priority(by, take.priority, now);
+        let (mut taken, mut held) = (vec![], vec![]);
+        for (place, name) in places.into_iter().zip(&take.parameters) {
+            match state.hands.take(place, &stamp, take.priority, now) {
+                Ok(()) => taken.push(name.clone()),
+                Err(by) => held.push(by),
+            }
+        }
+        drop(state);
+        Ok(Took { taken, held, stamp: Some(stamp) })
+    }
+
+    /// An app lets parameters go.
+    pub(crate) fn release(&self, by: Option<&NodeId>, release: &Release) -> Result<(), Refusal> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let by = by.ok_or(Refusal::Unnamed)?;
+        let places = state.places(&release.parameters)?;
+        let stamp = state.stamp(by, release.stamp.as_ref())?;
+        for place in places {
+            state.hands.release(place, by, &stamp);
+            if state.hands.withdraws(place, by) {
+                state.mix_anew(place, now);
+            }
+        }
+        drop(state);
+        Ok(())
+    }
+
+    /// The declarations, in order.
+    #[must_use]
+    pub fn declared(&self) -> Vec<Parameter> {
+        self.state().parameters.declared().to_vec()
+    }
+
+    /// The values to be shown, in the order of the declarations.
+    #[must_use]
+    pub fn values(&self) -> Vec<f32> {
+        self.state_now().shown().values().to_vec()
+    }
+
+    /// Copies the values to be shown into `values` if anything changed since `version`; the version they have now.
+    /// Does not allocate once `values` has its size. The first version is 1: begin with 0.
+    pub fn read_since(&self, version: u64, values: &mut Vec<f32>) -> u64 {
+        let state = self.state_now();
+        if state.version != version {
+            values.clear();
+            values.extend_from_slice(state.shown().values());
+        }
+        state.version
+    }
+
+    /// What a person has put in force over what is played. A program draws black during [`Override::Blackout`];
+    /// [`Override::Hold`] is seen to here.
+    #[must_use]
+    pub fn in_force(&self) -> Option<Override> {
+        self.state().in_force
+    }
+
+    /// Sets one value, as if it had come over the network.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such parameter, or it does not take the value; nothing has changed then.
+    pub fn set(&self, name: &ParameterName, value: f32) -> Result<(), ParameterError> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let place = state.parameters.set(name, value)?;
+        state.player.set(place, value, now);
+        state.conductor.end(place);
+        state.version += 1;
+        state.hands.was_set(place, None);
+        state.hands.set_mix(place, value, now);
+        state.arrivals += 1;
+        drop(state);
+        self.news.notify_all();
+        Ok(())
+    }
+
+    /// A value has come for one parameter: what became of it.
+    pub(crate) fn play(
+        &self,
+        envelope: Option<&Envelope>,
+        name: &ParameterName,
+        value: f32,
+    ) -> Result<Played, ParameterError> {
+        let now = Instant::now();
+        let by = envelope.map(|envelope| &envelope.from);
+        let mut played = Played::default();
+        let mut state = self.state();
+        let place = state.parameters.index(name)?;
+        state.parameters.check_at(place, value)?;
+        if !state.may_play(place, by, now, &mut played) {
+            return Ok(played);
+        }
+        state.meet(place);
+        let mixed = state.hands.mixed(place, &state.parameters.declared()[place], by, value);
+        played.taken = state.player.put(place, envelope, mixed, now);
+        if played.taken.taken > 0 {
+            state.played_instead(place);
+            state.hands.played(place, by, now);
+            state.hands.contributes(place, by, value, now);
+            played.values.push((place, mixed));
+        }
+        state.arrivals += 1;
+        drop(state);
+        self.news.notify_all();
+        Ok(played)
+    }
+
+    /// A frame has come: what became of its values. One that cannot be played refuses all of it; what somebody else holds
+    /// is left out.
+    pub(crate) fn play_frame(
+        &self,
+        envelope: Option<&Envelope>,
+        mut frame: ModulationFrame,
+    ) -> Result<Played, ParameterError> {
+        let by = envelope.map(|envelope| &envelope.from);
+        let mut played = Played::default();
+        let now = Instant::now();
+        let mut state = self.state();
+        for index in &frame.indices {
+            let (place, count) = (usize::from(*index), state.parameters.values().len());
+            if place >= count {
+                return Err(ParameterError::NoPlace { place, count });
+            }
+        }
+        for (place, _, value) in frame.values() {
+            state.parameters.check_at(place, value)?;
+        }
+        let width = frame.indices.len();
+        let mut contributed = vec![];
+        for (column, index) in frame.indices.iter().enumerate() {
+            let place = usize::from(*index);
+            let of_column = frame.samples.iter_mut().skip(column).step_by(width.max(1));
+            let of_column = of_column.filter(|value| !value.is_nan());
+            if !state.may_play(place, by, now, &mut played) {
+                // A NaN says nothing.
+                of_column.for_each(|value| *value = f32::NAN);
+                continue;
+            }
+            state.meet(place);
+            if state.hands.is_mixed(place) {
+                let declared = &state.parameters.declared()[place];
+                for value in of_column {
+                    contributed.push((place, *value));
+                    *value = state.hands.mixed(place, declared, by, *value);
+                }
+            }
+        }
+        played.taken = state.player.frame(envelope, &frame, now);
+        if played.taken.taken > 0 {
+            for (place, value) in frame.last_values() {
+                state.played_instead(place);
+                state.hands.played(place, by, now);
+                played.values.push((place, value));
+            }
+            for (place, value) in contributed {
+                state.hands.contributes(place, by, value, now);
+            }
+        }
+        state.arrivals += 1;
+        drop(state);
+        self.news.notify_all();
+        Ok(played)
+    }
+
+    /// Sets several values, all or none.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be set; nothing has changed then.
+    pub fn set_all(&self, values: &BTreeMap<ParameterName, f32>) -> Result<(), SetError> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        self.change(&Set { parameters: values.clone(), ..Set::default() }).map(|_| ())
+    }
+
+    /// Sets values and recipes, all or none, now or at a beat, as if it had come over the network.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be set; or that too many changes wait. Nothing has changed then.
+    pub fn change(&self, set: &Set) -> Result<SetReport, SetError> {
+        self.change_as(None, Claim::Own, set)
+    }
+
+    /// The same, by somebody on the mesh: also refused where somebody else holds a parameter, unless it is taken from him.
+    pub(crate) fn change_by(&self, by: Option<&NodeId>, set: &Set) -> Result<SetReport, SetError> {
+        self.change_as(by, if set.take { Claim::Takes } else { Claim::Asks }, set)
+    }
+
+    fn change_as(
+        &self,
+        by: Option<&NodeId>,
+        claim: Claim,
+        set: &Set,
+    ) -> Result<SetReport, SetError> {
+        let moment = self.beat.now();
+        let mut state = self.state();
+        let change = state.change_of(by, claim, set)?;
+        let put = state.conductor.waiting.put(change, set.at, &moment.timeline, moment.at_us)?;
+        let report = match put {
+            Scheduled::Waits { beat } => SetReport { waits_for: Some(beat), late_for: None },
+            Scheduled::Due { change, late_for } => {
+                // What is late has begun when it should have.
+                state.carry_out(&change, late_for.unwrap_or_else(|| moment.beat()), Instant::now());
+                SetReport { waits_for: None, late_for }
+            },
+        };
+        state.arrivals += 1;
+        drop(state);
+        self.news.notify_all();
+        Ok(report)
+    }
+
+    /// Puts something in force, or takes it back. The newest counts: a blackout ends a hold.
+    pub(crate) fn put_in_force(&self, what: Option<Override>) {
+        let mut state = self.state_now();
+        if state.in_force == what {
+            return;
+        }
+        state.in_force = what;
+        state.held = (what == Some(Override::Hold)).then(|| state.parameters.clone());
+        state.version += 1;
+    }
+
+    /// Shows a look of an earlier run again. What does not fit any more, since the program has changed, is left out;
+    /// in plain words, why.
+    pub(crate) fn restore(&self, look: &Look) -> Vec<ParameterError> {
+        let mut state = self.state();
+        let mut left_out = vec![];
+        for (name, value) in &look.parameters {
+            match state.parameters.set(name, *value) {
+                Ok(place) => state.player.set(place, *value, Instant::now()),
+                Err(problem) => left_out.push(problem),
+            }
+        }
+        state.version += 1;
+        drop(state);
+        // What was held is the values; what moves goes on underneath.
+        self.put_in_force(look.in_force);
+        let mut state = self.state();
+        for (name, recipe) in &look.recipes {
+            match state.parameters.index(name) {
+                Ok(place) => state.conductor.begin(place, *recipe),
+                Err(problem) => left_out.push(problem),
+            }
+        }
+        drop(state);
+        left_out
+    }
+
+    /// A number that grows with every change.
+    pub(crate) fn version(&self) -> u64 {
+        self.state_now().version
+    }
+
+    /// What is shown.
+    pub(crate) fn look(&self) -> Look {
+        let state = self.state_now();
+        Look {
+            parameters: state.shown().named_values(),
+            recipes: state.conductor.named_recipes(state.parameters.declared()),
+            in_force: state.in_force,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::float_cmp)]
+mod tests {
+    use hana_protocol::message::{Priority, Sharing};
+    use hana_time::When;
+
+    use super::*;
+
+    fn own() -> NodeId {
+        NodeId::new("viz").unwrap()
+    }
+
+    fn name(text: &str) -> ParameterName {
+        ParameterName::new(text).unwrap()
+    }
+
+    fn board() -> Board {
+        let declared = vec![Parameter::new(name("zoom"), 0.0), Parameter::new(name("hue"), 0.5)];
+        Board::new(&own(), declared, |_| PlayoutSettings {
+            delay: Duration::ZERO,
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn who_has_no_frame_loop_waits_for_what_comes() {
+        let board = board();
+        assert_eq!(board.wait_for_arrival(0, Duration::from_millis(1)), 0);
+        board.set(&name("zoom"), 0.1).unwrap();
+        assert_eq!(board.wait_for_arrival(0, Duration::from_secs(10)), 1);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| board.wait_for_arrival(1, Duration::from_secs(10)));
+            board.set_all(&[(name("hue"), 0.2)].into()).unwrap();
+            assert_eq!(waiting.join().unwrap(), 2);
+        });
+    }
+
+    fn from(node: &str, sequence: u64) -> Envelope {
+        let from = NodeId::new(node).unwrap();
+        let at = i64::try_from(unix_ms()).unwrap() * 1000;
+        // Each a run of its own: what one run says twice of one moment is a repetition.
+        let instance = u64::try_from(node.len()).unwrap();
+        Envelope { from, instance, sequence, at }
+    }
+
+    fn take(parameters: &[&str]) -> Take {
+        let parameters = parameters.iter().map(|of| name(of)).collect();
+        Take { parameters, priority: Priority::default(), stamp: None }
+    }
+
+    #[test]
+    fn of_a_frame_what_somebody_else_holds_is_left_out_and_counted() {
+        let board = board();
+        let desk = NodeId::new("desk").unwrap();
+        assert_eq!(board.take(Some(&desk), &take(&["hue"])).unwrap().taken, [name("hue")]);
+        let frame = ModulationFrame {
+            at: from("osc", 0).at,
+            after: vec![0],
+            indices: vec![0, 1],
+            samples: vec![0.1, 0.2],
+            ..ModulationFrame::default()
+        };
+        let played = board.play_frame(Some(&from("osc", 0)), frame).unwrap();
+        assert_eq!((played.taken.taken, played.held, played.values), (1, 1, vec![(0, 0.1)]));
+        assert_eq!(played.told.unwrap().0.by, desk);
+        // And the other half is the bridge's now.
+        let played = board.play(Some(&from("desk", 0)), &name("zoom"), 0.9).unwrap();
+        assert_eq!((played.taken.taken, played.held), (0, 1));
+        let played = board.play(Some(&from("desk", 1)), &name("hue"), 0.9).unwrap();
+        assert_eq!((played.taken.taken, played.held), (1, 0));
+    }
+
+    #[test]
+    fn a_set_is_refused_with_the_name_of_the_holder_and_may_take() {
+        let board = board();
+        let (desk, passing) = (NodeId::new("desk").unwrap(), NodeId::new("hana-1").unwrap());
+        board.take(Some(&desk), &take(&["zoom"])).unwrap();
+        let parameters = [(name("hue"), 0.1), (name("zoom"), 0.25)].into();
+        let set = Set { parameters, ..Set::default() };
+        let refused = board.change_by(Some(&passing), &set).unwrap_err().to_string();
+        assert!(refused.contains("'desk' has taken zoom"), "{refused}");
+        assert_eq!(board.values(), [0.0, 0.5], "all or none");
+        let taking = Set { take: true, ..set.clone() };
+        assert_eq!(board.change_by(None, &taking), Err(SetError::Unnamed));
+        board.change_by(Some(&passing), &taking).unwrap();
+        assert_eq!(board.values(), [0.25, 0.1]);
+        assert_eq!(board.holders().holder_of(&name("zoom")), None);
+        board.change_by(None, &set).unwrap();
+        assert_eq!(board.take(None, &take(&["zoom"])), Err(Refusal::Unnamed));
+        let of_another = Some(Stamp { ms: 1, count: 0, by: passing });
+        let refused = board.take(Some(&desk), &Take { stamp: of_another, ..take(&["zoom"]) });
+        assert!(matches!(refused, Err(Refusal::Stamp { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn contributions_by_value_and_by_frame_add_up_and_cannot_be_taken() {
+        let glow = Parameter { sharing: Sharing::Mix, ..Parameter::new(name("glow"), 0.0) };
+        let usual = PlayoutSettings { delay: Duration::ZERO, ..Default::default() };
+        let board = Board::new(&own(), vec![glow], |_| usual);
+        board.play(Some(&from("desk", 0)), &name("glow"), 0.25).unwrap();
+        let frame = ModulationFrame {
+            at: from("osc", 0).at,
+            after: vec![0],
+            indices: vec![0],
+            samples: vec![0.5],
+            ..ModulationFrame::default()
+        };
+        let played = board.play_frame(Some(&from("osc", 0)), frame).unwrap();
+        assert_eq!(played.values, [(0, 0.75)], "what is shown on the mesh is all together");
+        let osc = NodeId::new("osc").unwrap();
+        let refused = board.take(Some(&osc), &take(&["glow"]));
+        assert!(matches!(refused, Err(Refusal::Mixed { .. })), "{refused:?}");
+        board
+            .release(Some(&osc), &Release { parameters: vec![name("glow")], stamp: None })
+            .unwrap();
+        assert_eq!(board.values(), [0.25]);
+    }
+
+    #[test]
+    fn held_is_the_look_as_it_was_and_afterwards_comes_what_was_played() {
+        let board = board();
+        board.set(&name("zoom"), 0.1).unwrap();
+        board.put_in_force(Some(Override::Hold));
+        board.set(&name("zoom"), 0.9).unwrap();
+        assert_eq!((board.values(), board.look().parameters[&name("zoom")]), (vec![0.1, 0.5], 0.1));
+        let mut seen = vec![];
+        let version = board.read_since(0, &mut seen);
+        assert_eq!(seen, [0.1, 0.5]);
+        board.put_in_force(None);
+        assert_ne!(board.read_since(version, &mut seen), version);
+        assert_eq!(seen, [0.9, 0.5]);
+    }
+
+    #[test]
+    fn a_frame_with_one_value_that_cannot_be_played_changes_nothing() {
+        let board = board();
+        let frame = ModulationFrame {
+            after: vec![0],
+            indices: vec![0, 1],
+            samples: vec![0.1, 0.2],
+            ..ModulationFrame::default()
+        };
+        assert_eq!(board.play_frame(None, frame.clone()).unwrap().taken.taken, 2);
+        assert_eq!(board.values(), [0.1, 0.2]);
+        for (indices, samples) in [(vec![0, 2], vec![0.5, 0.5]), (vec![0, 1], vec![0.5, 1.5])] {
+            let frame = ModulationFrame { indices, samples, ..frame.clone() };
+            let problem = board.play_frame(None, frame.clone()).unwrap_err();
+            assert_eq!(board.values(), [0.1, 0.2], "{problem}");
+        }
+    }
+
+    #[test]
+    fn the_newest_override_counts_and_under_black_it_is_played_on() {
+        let board = board();
+        board.put_in_force(Some(Override::Hold));
+        board.put_in_force(Some(Override::Blackout));
+        board.set(&name("hue"), -1.0).unwrap();
+        assert_eq!((board.in_force(), board.values()), (Some(Override::Blackout), vec![0.0, -1.0]));
+        let version = board.version();
+        board.put_in_force(Some(Override::Blackout));
+        assert_eq!(board.version(), version, "nothing has changed");
+    }
+
+    #[test]
+    fn an_old_look_is_shown_as_far_as_it_fits() {
+        let board = board();
+        let parameters = [("zoom", 0.25), ("hue", 7.0), ("gone", 0.0)];
+        let look = Look {
+            parameters: parameters.map(|(of, value)| (name(of), value)).into(),
+            in_force: Some(Override::Hold),
+            ..Look::default()
+        };
+        assert_eq!(board.restore(&look).len(), 2);
+        assert_eq!((board.values(), board.in_force()), (vec![0.25, 0.5], Some(Override::Hold)));
+        board.set(&name("zoom"), 1.0).unwrap();
+        assert_eq!(board.values(), [0.25, 0.5], "held from the beginning");
+    }
+
+    fn recipe(parameter: &str, text: &str) -> Set {
+        Set::default().with_recipe(name(parameter), text.parse().unwrap())
+    }
+
+    /// Half way up, whatever the beat.
+    const STILL: &str = "lfo:sine:1bar:depth=0:offset=0.5";
+
+    #[test]
+    fn a_recipe_moves_a_parameter_with_the_beat_and_the_look_says_so() {
+        let board = board();
+        let sine = recipe("zoom", "lfo:sine:1beat");
+        board.change(&sine).unwrap();
+        assert_eq!(board.look().recipes, sine.recipes);
+        let of = |(timeline, at_us): (Timeline, i64)| {
+            sine.recipes[&name("zoom")].value_at(&board.declared()[0], &timeline, at_us)
+        };
+        for _ in 0..50 {
+            let before = of(board.timeline());
+            let seen = board.values()[0];
+            let after = of(board.timeline());
+            // It may be at an end of its swing between the two.
+            let (low, high) = (before.min(after) - 0.05, before.max(after) + 0.05);
+            assert!((low..=high).contains(&seen), "{before} {seen} {after}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(board.values()[1], 0.5, "and no other");
+    }
+
+    #[test]
+    fn whoever_plays_or_sets_a_parameter_ends_its_recipe() {
+        let envelope = |at: i64| Envelope {
+            from: NodeId::new("knob").unwrap(),
+            instance: 1,
+            sequence: at.cast_unsigned(),
+            at,
+        };
+        let frame = ModulationFrame {
+            after: vec![0],
+            indices: vec![0],
+            samples: vec![0.0],
+            ..ModulationFrame::default()
+        };
+        let ways: [&dyn Fn(&Board); 5] = [
+            &|board| board.set(&name("zoom"), 0.0).unwrap(),
+            &|board| board.set_all(&[(name("zoom"), 0.0)].into()).unwrap(),
+            &|board| assert_eq!(board.play(None, &name("zoom"), 0.0).unwrap().taken.late, 0),
+            &|board| {
+                assert_eq!(
+                    board.play(Some(&envelope(1)), &name("zoom"), 0.0).unwrap().values[0].0,
+                    0
+                );
+            },
+            &|board| assert_eq!(board.play_frame(None, frame.clone()).unwrap().taken.taken, 1),
+        ];
+        for (number, way) in ways.into_iter().enumerate() {
+            let board = board();
+            board.change(&recipe("zoom", STILL)).unwrap();
+            assert_eq!(board.values(), [0.5, 0.5]);
+            let version = board.version();
+            // To where it was before the recipe, which must not be taken for nothing new.
+            way(&board);
+            assert_eq!(board.values(), [0.0, 0.5], "way {number}");
+            assert!(board.look().recipes.is_empty(), "way {number}");
+            assert_ne!(board.version(), version);
+        }
+    }
+
+    #[test]
+    fn another_recipe_takes_the_place_of_one_and_a_value_beside_it_leaves_it() {
+        let board = board();
+        board.change(&recipe("zoom", STILL)).unwrap();
+        board.change(&recipe("zoom", "lfo:sine:1bar:depth=0:offset=-0.5")).unwrap();
+        board.set(&name("hue"), 0.25).unwrap();
+        assert_eq!(board.values(), [-0.5, 0.25]);
+        assert_eq!(board.look().recipes.len(), 1);
+    }
+
+    #[test]
+    fn what_belongs_together_waits_for_its_beat_together() {
+        let board = board();
+        let (timeline, at_us) = board.timeline();
+        let beat = timeline.beat_at(at_us) + 0.2;
+        let set = Set::default().with(name("zoom"), 0.75).at(When::Beat(beat));
+        let set = Set { recipes: recipe("hue", "lfo:sine:1bar:depth=0:offset=-1").recipes, ..set };
+        let report = board.change(&set).unwrap();
+        assert_eq!(report, SetReport { waits_for: Some(beat), late_for: None });
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let before = board.timeline().1;
+            let values = board.values();
+            if values == [0.75, -1.0] {
+                assert!(board.timeline().1 >= timeline.time_at(beat), "too early");
+                break;
+            }
+            assert_eq!(values, [0.0, 0.5], "all or none");
+            assert!(before <= timeline.time_at(beat), "too late");
+            assert!(Instant::now() < deadline, "never");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(board.overdue(), 0);
+    }
+
+    #[test]
+    fn what_is_seen_later_is_given_as_of_then() {
+        let board = board();
+        let (timeline, at_us) = board.timeline();
+        // Half a beat is a quarter of a second.
+        let beat = timeline.beat_at(at_us) + 0.5;
+        board.change(&Set::default().with(name("zoom"), 0.75).at(When::Beat(beat))).unwrap();
+        board.shown_after(Duration::from_millis(100));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while board.values()[0] < 0.5 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let at_us = timeline.time_at(beat) - 100_000;
+        assert!(board.timeline().1 >= at_us);
+        assert!(board.timeline_shown().1 - board.timeline().1 > 50_000);
+    }
+
+    #[test]
+    fn a_change_that_comes_too_late_is_made_at_once_and_counted() {
+        let board = board();
+        let report = board.change(&Set::default().with(name("zoom"), 0.75).at(When::Beat(-1.0)));
+        assert_eq!(report.unwrap(), SetReport { waits_for: None, late_for: Some(-1.0) });
+        assert_eq!((board.values()[0], board.overdue()), (0.75, 1));
+        // An envelope that goes off once has gone off when it should have.
+        let late = recipe("hue", "env:once").at(When::Beat(-100.0));
+        board.change(&late).unwrap();
+        assert_eq!(board.look().recipes, recipe("hue", "env:at=-100").recipes);
+        assert_eq!((board.values()[1], board.overdue()), (0.0, 2));
+    }
+
+    #[test]
+    fn what_cannot_be_set_changes_nothing_and_says_why() {
+        let board = board();
+        let good = recipe("zoom", STILL);
+        let unknown = Set {
+            recipes: [good.recipes.clone(), recipe("gone", STILL).recipes]
+                .into_iter()
+                .flatten()
+                .collect(),
+            ..Set::default()
+        };
+        for (set, said) in [
+            (Set::default(), "`parameters`"),
+            (good.clone().with(name("zoom"), 0.5), "'zoom' is given a value and a recipe"),
+            (unknown, "there is no parameter 'gone'; there are zoom, hue"),
+            (good.with(name("hue"), 7.0), "not 7"),
+            (Set::default().with(name("hue"), 0.0).at(When::Beat(f64::NAN)), "NaN is no beat"),
+        ] {
+            let told = board.change(&set).unwrap_err().to_string();
+            assert!(told.contains(said), "{told}");
+            assert_eq!((board.values(), board.look().recipes.len()), (vec![0.0, 0.5], 0));
+        }
+        let waits = Set::default().with(name("hue"), 0.0).at(When::Beat(1e12));
+        let refused = (0..1000).find_map(|_| board.change(&waits).err()).unwrap();
+        assert!(refused.to_string().contains("256 changes wait"), "{refused}");
+    }
+
+    #[test]
+    fn a_recipe_goes_on_underneath_what_is_held_and_survives_a_restart_with_it() {
+        let board = board();
+        board.put_in_force(Some(Override::Hold));
+        board.change(&recipe("zoom", STILL)).unwrap();
+        assert_eq!((board.values()[0], board.look().parameters[&name("zoom")]), (0.0, 0.0));
+        let look = board.look();
+        assert_eq!(look.recipes.len(), 1);
+
+        let again = crate::playback::parameter_store::tests::board();
+        assert!(again.restore(&look).is_empty());
+        assert_eq!((again.values(), again.look()), (vec![0.0, 0.5], look.clone()));
+        again.put_in_force(None);
+        assert_eq!(again.values(), [0.5, 0.5]);
+
+        let other_program = Board::new(&own(), vec![Parameter::new(name("hue"), 0.0)], |_| {
+            PlayoutSettings::default()
+        });
+        assert_eq!(other_program.restore(&look).len(), 2, "value and recipe of what is gone");
+    }
+}

@@ -1,0 +1,99 @@
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hana_protocol::message::Frames;
+
+/// The counter that a render loop bumps once a frame, so that others can see that it moves. Cheap: three
+/// atomic operations and a look at the clock; neither blocks nor allocates.
+#[derive(Debug)]
+pub struct FrameClock {
+    begun: Instant,
+    count: AtomicU64,
+    /// Nanoseconds from `begun` to the last frame.
+    last_ns: AtomicU64,
+    /// The longest frame since it was last read, in microseconds.
+    max_us: AtomicU64,
+}
+
+impl FrameClock {
+    pub(crate) fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            count: AtomicU64::new(0),
+            last_ns: AtomicU64::new(0),
+            max_us: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a frame. Call it from the loop that draws, and from nowhere else.
+    pub fn bump(&self) {
+        let now_ns = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let last_ns = self.last_ns.swap(now_ns, Ordering::Relaxed);
+        if self.count.fetch_add(1, Ordering::Release) > 0 {
+            self.max_us.fetch_max(now_ns.saturating_sub(last_ns) / 1000, Ordering::Relaxed);
+        }
+    }
+
+    /// Frames so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+}
+
+/// Makes rates of a [`FrameClock`] that is read at every beat. Pure but for the clock it is given.
+#[derive(Debug, Default)]
+pub(crate) struct FrameMeter {
+    /// When it was read, the count then, the longest frame in between.
+    readings: VecDeque<(Instant, u64, u64)>,
+}
+
+impl FrameMeter {
+    const WINDOW: Duration = Duration::from_secs(1);
+
+    /// Reads the clock.
+    pub(crate) fn read(&mut self, clock: &FrameClock, now: Instant) -> Frames {
+        let count = clock.count();
+        self.readings.push_back((now, count, clock.max_us.swap(0, Ordering::Relaxed)));
+        while self.readings.len() > 2
+            && self.readings.get(1).is_some_and(|(at, ..)| now.duration_since(*at) >= Self::WINDOW)
+        {
+            self.readings.pop_front();
+        }
+        let (oldest, count_then, _) = self.readings.front().copied().unwrap_or((now, count, 0));
+        let seconds = now.duration_since(oldest).as_secs_f32();
+        #[allow(clippy::cast_precision_loss)]
+        let fps = if seconds > 0.0 { (count - count_then) as f32 / seconds } else { 0.0 };
+        let max_us = self.readings.iter().map(|(_, _, max_us)| *max_us).max().unwrap_or(0);
+        Frames { count, fps, max_us }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::float_cmp)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_that_of_the_last_second() {
+        let clock = FrameClock::new();
+        let mut meter = FrameMeter::default();
+        let start = Instant::now();
+        let mut last = meter.read(&clock, start);
+        assert_eq!(last, Frames::default());
+        for beat in 1..=30_u32 {
+            for _ in 0..6 {
+                clock.bump();
+            }
+            last = meter.read(&clock, start + Duration::from_millis(100) * beat);
+        }
+        let frames = last;
+        assert_eq!(frames.count, 180);
+        assert!((frames.fps - 60.0).abs() < 0.1, "{}", frames.fps);
+        for beat in 31..=45_u32 {
+            last = meter.read(&clock, start + Duration::from_millis(100) * beat);
+        }
+        assert_eq!(last.fps, 0.0);
+    }
+}

@@ -1,0 +1,297 @@
+//! Two nodes with one id, both already on the mesh: they joined at the same moment, or a network that was
+//! split has healed. The younger gives way.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use std::{fmt, thread};
+
+use hana_protocol::contract::Key;
+use hana_protocol::id::NodeId;
+use hana_protocol::id::role::Role;
+use hana_protocol::message::{Health, NodeInfo};
+use hana_protocol::wire::{Message, codec};
+use zenoh::sample::Locality;
+use zenoh::{Session, Wait};
+
+use crate::node::node::{Core, first_reply};
+use crate::session::session_worker::Declaration;
+use crate::transport::inbound::raw;
+
+/// Another node has this node's id, and is the older one: this one has given way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    /// The id.
+    pub node: NodeId,
+    /// Host and process id of the other, if it says so.
+    pub holder: Option<(NodeId, u32)>,
+}
+
+impl fmt::Display for Rival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the id '{}' is taken ", self.node)?;
+        match &self.holder {
+            Some((host, pid)) => write!(f, "by process {pid} on host '{host}'")?,
+            None => f.write_str("by a node that does not answer")?,
+        }
+        f.write_str(
+            "; give this one another: HANA_NODE=... for a program, HANA_HOST=... for a machine (a cloned disk has the hostname of its original)",
+        )
+    }
+}
+
+/// Who of two is the younger is clear when one has been there for so much longer. Their clocks may differ
+/// by years; how long each has run does not depend on them.
+const CLEAR: Duration = Duration::from_secs(2);
+/// Where it is not clear, the one with the smaller run number stays. The other waits for so long, since to
+/// the first it may have been clear, and it is gone already.
+const GRACE: Duration = Duration::from_millis(1500);
+/// Beats without a token behind them are looked into this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long the other may take to say who it is.
+const ASK: Duration = Duration::from_millis(500);
+
+/// How old a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Age {
+    /// Time since it joined.
+    up: Duration,
+    /// Number of its run: the time of its joining, by its own clock.
+    instance: u64,
+}
+
+/// What becomes of this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Stays,
+    GivesWay,
+}
+
+/// The comparison with the rival that was seen last.
+#[derive(Debug, Default)]
+struct Contest {
+    rival: Option<u64>,
+    met: Option<Instant>,
+    decided: bool,
+}
+
+impl Contest {
+    /// A rival said how old it is. Says once for each rival what becomes of this node.
+    fn hear(&mut self, now: Instant, mine: Age, theirs: Age) -> Option<Outcome> {
+        if self.rival != Some(theirs.instance) {
+            *self = Self { rival: Some(theirs.instance), met: Some(now), decided: false };
+        }
+        if self.decided {
+            return None;
+        }
+        let outcome = if theirs.up > mine.up + CLEAR {
+            Outcome::GivesWay
+        } else if mine.up > theirs.up + CLEAR || mine.instance <= theirs.instance {
+            Outcome::Stays
+        } else if self.met.is_some_and(|met| now.duration_since(met) >= GRACE) {
+            Outcome::GivesWay
+        } else {
+            return None;
+        };
+        self.decided = true;
+        Some(outcome)
+    }
+}
+
+/// Watches for others with this node's id, as long as the declaration lives: a node of another run that
+/// beats under it.
+pub(crate) fn watch(core: &Arc<Core>, role: Role) -> Declaration {
+    let key = Key::Health(core.identity.id.clone()).to_string();
+    let (begun, instance) = (Instant::now(), core.identity.instance);
+    let contest = Arc::new(Mutex::new(Contest::default()));
+    let of_callback = Arc::downgrade(core);
+    core.worker().declare(key.clone(), move |session| {
+        let (core, contest) = (of_callback.clone(), Arc::clone(&contest));
+        let callback = move |sample| {
+            let raw = raw(&sample, Health::MAX_BYTES);
+            let Some(theirs) = raw.envelope.as_ref().map(|envelope| envelope.instance) else {
+                return;
+            };
+            if theirs == instance {
+                return;
+            }
+            let Ok(health) = codec::decode::<Health>(&raw.payload, raw.encoding) else { return };
+            let mine = Age { up: begun.elapsed(), instance };
+            let up = Duration::from_millis(health.uptime_ms);
+            let theirs = Age { up, instance: theirs };
+            let outcome = contest.lock().unwrap_or_else(PoisonError::into_inner).hear(
+                Instant::now(),
+                mine,
+                theirs,
+            );
+            if let Some(outcome) = outcome {
+                settle(core.clone(), Arc::clone(&contest), role, theirs.instance, outcome);
+            }
+        };
+        let beats = session
+            .declare_subscriber(key.clone())
+            .allowed_origin(Locality::Remote)
+            .callback(callback)
+            .wait()?;
+        Ok(Box::new(beats))
+    })
+}
+
+/// Asks the other who it is, says so, and does what was decided. In a thread of its own: a callback of
+/// Zenoh's must not wait.
+fn settle(
+    core: Weak<Core>,
+    contest: Arc<Mutex<Contest>>,
+    role: Role,
+    theirs: u64,
+    outcome: Outcome,
+) {
+    let settling = move || {
+        let Some(core) = core.upgrade() else { return };
+        let Some(session) = core.worker().seat().map(|seat| seat.session) else { return };
+        let id = core.identity.id.clone();
+        // Beats alone may come from anybody; a node has a token. It may be gone again, or not be here yet.
+        if !has_other_token(&session, &id) {
+            drop((core, session));
+            thread::sleep(LOOK_AGAIN);
+            *contest.lock().unwrap_or_else(PoisonError::into_inner) = Contest::default();
+            return;
+        }
+        let holder = holder_of(&session, &id, theirs);
+        let who = holder.as_ref().map_or_else(
+            || "a node that does not say where it is".into(),
+            |(host, pid)| format!("process {pid} on host '{host}'"),
+        );
+        match outcome {
+            Outcome::Stays => {
+                tracing::warn!(
+                    "'{id}' is there twice: {who} has this id too, and is the younger; it should give way"
+                );
+            },
+            Outcome::GivesWay => {
+                tracing::error!(
+                    "'{id}' is there twice: {who} has this id too, and is the older; this one leaves the mesh. Start it again with another id: HANA_NODE=... for a program, HANA_HOST=... for a machine (a cloned disk has the hostname of its original)"
+                );
+                let rival = Rival { node: id, holder };
+                core.connection.gives_way(&rival);
+                if role != Role::Daemon {
+                    core.leave(|| ());
+                }
+                core.displaced.push("", rival);
+                core.config.news.tell();
+            },
+        }
+    };
+    if let Err(problem) = thread::Builder::new().name("hana rival".into()).spawn(settling) {
+        tracing::error!("two nodes have one id, and it is not settled: {problem}");
+    }
+}
+
+fn has_other_token(session: &Session, id: &NodeId) -> bool {
+    let mine = session.zid().to_string();
+    first_reply(|sender| {
+        session
+            .liveliness()
+            .get(format!("{}/{id}/alive/**", Key::ROOT))
+            .timeout(ASK)
+            .callback(move |reply| {
+                let Ok(sample) = reply.result() else { return };
+                if let Some(Key::Alive { zid, .. }) = Key::parse(sample.key_expr().as_str())
+                    && zid != mine
+                {
+                    sender.try_send(()).ok();
+                }
+            })
+            .wait()
+    })
+    .is_some()
+}
+
+/// Host and process of the other node of this id that is in that run.
+fn holder_of(session: &Session, id: &NodeId, instance: u64) -> Option<(NodeId, u32)> {
+    first_reply(|sender| {
+        session
+            .get(Key::Info(id.clone()).to_string())
+            .target(zenoh::query::QueryTarget::All)
+            .consolidation(zenoh::query::ConsolidationMode::None)
+            .congestion_control(zenoh::qos::CongestionControl::Drop)
+            .allowed_destination(Locality::Remote)
+            .timeout(ASK)
+            .callback(move |reply| {
+                let Ok(sample) = reply.result() else { return };
+                let raw = raw(sample, NodeInfo::MAX_BYTES);
+                if let Ok(info) = codec::decode::<NodeInfo>(&raw.payload, raw.encoding)
+                    && info.instance == instance
+                {
+                    sender.try_send((info.host, info.pid)).ok();
+                }
+            })
+            .wait()
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const BEAT: Duration = Duration::from_millis(100);
+
+    fn age(up_ms: u64, instance: u64) -> Age {
+        Age { up: Duration::from_millis(up_ms), instance }
+    }
+
+    /// What becomes of two that see each other, beat by beat, until one is gone or `beats` are over.
+    fn meet(mut left: Age, mut right: Age, beats: u32) -> (Option<Outcome>, Option<Outcome>) {
+        let start = Instant::now();
+        let (mut of_left, mut of_right) = (Contest::default(), Contest::default());
+        let mut outcomes = (None, None);
+        for beat in 0..beats {
+            let now = start + BEAT * beat;
+            if outcomes.1 != Some(Outcome::GivesWay) {
+                outcomes.0 = outcomes.0.or_else(|| of_left.hear(now, left, right));
+            }
+            if outcomes.0 != Some(Outcome::GivesWay) {
+                outcomes.1 = outcomes.1.or_else(|| of_right.hear(now, right, left));
+            }
+            left.up += BEAT;
+            right.up += BEAT;
+        }
+        outcomes
+    }
+
+    #[test]
+    fn the_one_that_has_run_longer_stays_whatever_the_clocks_say() {
+        for (left, right) in [(9, 1), (1, 9)] {
+            let (older, younger) = meet(age(60_000, left), age(5_000, right), 30);
+            assert_eq!(younger, Some(Outcome::GivesWay));
+            assert_ne!(older, Some(Outcome::GivesWay));
+        }
+    }
+
+    #[test]
+    fn of_two_that_came_together_exactly_one_stays() {
+        for apart in [0, 100, 1_900] {
+            let (one, other) = meet(age(5_000, 1), age(5_000 + apart, 2), 30);
+            assert_eq!((one, other), (Some(Outcome::Stays), Some(Outcome::GivesWay)), "{apart}");
+        }
+    }
+
+    #[test]
+    fn one_that_sees_it_clearly_spares_the_other() {
+        // The two do not measure the same: to the left it is clear, to the right it is not.
+        let start = Instant::now();
+        let (mut left, mut right) = (Contest::default(), Contest::default());
+        assert_eq!(left.hear(start, age(5_000, 1), age(7_010, 2)), Some(Outcome::GivesWay));
+        assert_eq!(right.hear(start, age(7_000, 2), age(5_001, 1)), None);
+        // It is gone, so there is no further beat.
+    }
+
+    #[test]
+    fn each_rival_is_settled_once() {
+        let now = Instant::now();
+        let mut contest = Contest::default();
+        assert_eq!(contest.hear(now, age(60_000, 1), age(0, 2)), Some(Outcome::Stays));
+        assert_eq!(contest.hear(now, age(60_100, 1), age(100, 2)), None);
+        assert_eq!(contest.hear(now, age(60_100, 1), age(0, 3)), Some(Outcome::Stays));
+    }
+}

@@ -1,0 +1,445 @@
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hana_engine::delivery::{Admission, RateLimit};
+use hana_engine::roster::{Roster, RosterChange, RosterNews, Sighting};
+use hana_protocol::contract::Key;
+use hana_protocol::id::NodeId;
+use hana_protocol::id::role::Role;
+use hana_protocol::message::{
+    AppSession, Event, Health, Holders, Look, Lost, NodeInfo, ProcessStatus,
+};
+use hana_protocol::wire::Message;
+use zenoh::qos::CongestionControl;
+use zenoh::query::{ConsolidationMode, QueryTarget};
+use zenoh::sample::{Sample, SampleKind};
+use zenoh::{Session, Wait};
+
+use crate::presence::tcp_probe::knock;
+use crate::rpc::pending::Pending;
+use crate::session::local_addresses::Addresses;
+use crate::session::session_worker::{Declaration, Worker};
+use crate::time::steady_clock::WallClockSteps;
+use crate::time::wall_clock::unix_ms;
+use crate::transport::admission::Gate;
+use crate::transport::inbound::{Reception, admitted};
+use crate::transport::inbox::{Inbox, Policy};
+
+/// Everything known of everyone, kept up to date as long as this lives. For apps, bridges, daemons and
+/// command-line tools; a visualization has no need of it.
+pub struct MeshWatch {
+    roster: Roster,
+    steps: WallClockSteps,
+    eyes: Arc<Eyes>,
+    first_look: Pending<()>,
+    _declarations: Vec<Declaration>,
+}
+
+/// Room for ten seconds of health of a hundred nodes.
+const SIGHTINGS: usize = 10_000;
+/// More new nodes than this at once are asked for with one question to all.
+const ASK_ONE_BY_ONE: usize = 4;
+/// Rounds of questions in a second; a burst of as many goes out at once.
+const ASKS_PER_SECOND: u32 = 20;
+/// After how long it is tried again when there were more.
+const ASK_LATER: Duration = Duration::from_millis(100);
+/// How long a node may take to say what it is. One that is stopped never does.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+const TOKENS: &str = "hana/*/alive/**";
+const INFOS: &str = "hana/*/info";
+const PROCESSES: &str = "hana/*/process/*";
+const LOST: &str = "hana/*/lost";
+const HOLDERS: &str = "hana/*/holders";
+const SESSIONS: &str = "hana/*/session";
+const EVENTS: &str = "hana/*/event";
+
+impl MeshWatch {
+    pub(crate) fn start(worker: &Worker, reception: &Reception, own_port: u16) -> Self {
+        let (promise, first_look) = Pending::new();
+        let eyes = Arc::new(Eyes::new(worker, reception, own_port, Curiosity::Everything));
+        let eyes_of_watch = Arc::clone(&eyes);
+        let mut declarations: Vec<Declaration> =
+            [INFOS, "hana/*/look", HOLDERS, SESSIONS, PROCESSES, LOST, "hana/*/health", EVENTS]
+                .into_iter()
+                .map(|pattern| watch_messages(worker, &eyes, pattern.into()))
+                .collect();
+        declarations.push(watch_tokens(worker, &eyes));
+        // All tokens first, then what their nodes say of themselves; when both questions have ended, the
+        // picture is whole.
+        worker.run(move |session| {
+            let kept = Arc::new(Ended(Some(move || promise.keep(()))));
+            for what in [INFOS, "hana/*/look", HOLDERS, SESSIONS, PROCESSES, LOST] {
+                eyes.ask(session, what, &kept);
+            }
+            let tokens = session
+                .liveliness()
+                .get(TOKENS)
+                .timeout(PATIENCE)
+                .callback(move |reply| {
+                    let _ = &kept;
+                    if let Ok(sample) = reply.result() {
+                        eyes.see_token(sample);
+                    }
+                })
+                .wait();
+            if let Err(problem) = tokens {
+                tracing::error!("{TOKENS}: Zenoh does not ask: {problem}");
+            }
+        });
+        Self {
+            roster: Roster::default(),
+            steps: WallClockSteps::default(),
+            eyes: eyes_of_watch,
+            first_look,
+            _declarations: declarations,
+        }
+    }
+
+    /// Takes in what was seen since the last call, and lets time pass. Does not block.
+    pub fn poll(&mut self) -> Vec<RosterChange> {
+        let now = Instant::now();
+        let mut changes = vec![];
+        if let Some(set_ms) = self.steps.take() {
+            self.roster.wall_clock_was_set(set_ms);
+        }
+        while let Some(sighting) = self.eyes.sightings.try_recv() {
+            changes.extend(self.roster.observe(sighting, now, unix_ms()));
+        }
+        changes.extend(self.roster.tick(now, unix_ms()));
+        for (host, endpoints) in self.roster.to_knock(now) {
+            self.eyes.knock(host, endpoints);
+        }
+        changes
+    }
+
+    /// What has happened to hosts since this was last asked.
+    pub fn take_news(&mut self) -> Vec<RosterNews> {
+        self.roster.take_news()
+    }
+
+    /// Like [`poll`](Self::poll), but blocks until something is seen, at most for `timeout`.
+    pub fn wait(&mut self, timeout: Duration) -> Vec<RosterChange> {
+        let until_knock =
+            self.roster.next_knock().map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = until_knock.map_or(timeout, |until| timeout.min(until));
+        let mut changes = self
+            .eyes
+            .sightings
+            .recv_timeout(timeout)
+            .map(|sighting| self.roster.observe(sighting, Instant::now(), unix_ms()))
+            .unwrap_or_default();
+        changes.extend(self.poll());
+        changes
+    }
+
+    /// Blocks until everybody who is there has been seen and has said what and how it is, at most for
+    /// `timeout`; a node that is stopped never says.
+    pub fn wait_until_complete(&mut self, timeout: Duration) {
+        self.look_around(timeout, |_| ());
+    }
+
+    /// Like [`wait_until_complete`](Self::wait_until_complete), and shows `seen` the picture whenever it may have
+    /// changed: for who cannot wait for those that are late.
+    pub fn look_around(&mut self, timeout: Duration, mut seen: impl FnMut(&Roster)) {
+        let deadline = Instant::now() + timeout;
+        let mut looked = false;
+        while Instant::now() < deadline {
+            looked = looked || self.first_look.take().is_some();
+            self.wait(Duration::from_millis(10));
+            seen(&self.roster);
+            // Nobody at all is not an answer yet: behind a daemon there is at least the daemon.
+            let anybody = !self.roster.is_empty();
+            if looked && anybody && self.roster.is_complete() {
+                return;
+            }
+        }
+    }
+
+    /// The picture as of the last [`poll`](Self::poll).
+    #[must_use]
+    pub const fn roster(&self) -> &Roster {
+        &self.roster
+    }
+}
+
+/// Who comes and goes on the whole mesh, what daemons launched, and the health of a few.
+///
+/// What a daemon needs to watch what it launched itself and to miss other hosts, without hearing every beat
+/// of everybody.
+pub struct PresenceWatch {
+    sightings: Inbox<Sighting>,
+    eyes: Arc<Eyes>,
+    _declarations: Vec<Declaration>,
+}
+
+/// The health of one node comes into a [`PresenceWatch`] as long as this lives.
+pub struct HealthFeed {
+    _declaration: Declaration,
+}
+
+impl PresenceWatch {
+    pub(crate) fn start(worker: &Worker, reception: &Reception, own_port: u16) -> Self {
+        let eyes = Arc::new(Eyes::new(worker, reception, own_port, Curiosity::Processes));
+        let mut declarations: Vec<Declaration> = [INFOS, PROCESSES, EVENTS]
+            .into_iter()
+            .map(|pattern| watch_messages(worker, &eyes, pattern.into()))
+            .collect();
+        declarations.push(watch_tokens(worker, &eyes));
+        Self { sightings: eyes.sightings.clone(), _declarations: declarations, eyes }
+    }
+
+    /// What was seen, in order.
+    #[must_use]
+    pub const fn sightings(&self) -> &Inbox<Sighting> {
+        &self.sightings
+    }
+
+    /// Knocks where the daemon of a host listens; how it is answered comes as a sighting. Does not block.
+    pub fn knock(&self, host: NodeId, endpoints: Vec<String>) {
+        self.eyes.knock(host, endpoints);
+    }
+
+    /// Begins to hear the health of `node` too.
+    #[must_use]
+    pub fn hear_health_of(&self, node: &NodeId) -> HealthFeed {
+        let pattern = Key::Health(node.clone()).to_string();
+        HealthFeed { _declaration: watch_messages(&self.eyes.worker, &self.eyes, pattern) }
+    }
+}
+
+fn watch_tokens(worker: &Worker, eyes: &Arc<Eyes>) -> Declaration {
+    let eyes = Arc::clone(eyes);
+    worker.declare(TOKENS, move |session| {
+        let eyes = Arc::clone(&eyes);
+        let subscriber = session
+            .liveliness()
+            .declare_subscriber(TOKENS)
+            .history(true)
+            .callback(move |sample| eyes.see_token(&sample))
+            .wait()?;
+        Ok(Box::new(subscriber))
+    })
+}
+
+fn watch_messages(worker: &Worker, eyes: &Arc<Eyes>, pattern: String) -> Declaration {
+    let eyes = Arc::clone(eyes);
+    worker.declare(pattern.clone(), move |session| {
+        let eyes = Arc::clone(&eyes);
+        let subscriber = session
+            .declare_subscriber(&pattern)
+            .callback(move |sample| eyes.see(&sample))
+            .wait()?;
+        Ok(Box::new(subscriber))
+    })
+}
+
+/// Calls back when the last of its holders is dropped: Zenoh drops a callback when its question has ended.
+struct Ended<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for Ended<F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call();
+        }
+    }
+}
+
+/// What Zenoh's threads do with what they see: put it into the inbox, and ask new nodes what they are.
+struct Eyes {
+    sightings: Inbox<Sighting>,
+    reception: Reception,
+    gate: Gate,
+    worker: Worker,
+    wanted: Mutex<BTreeSet<NodeId>>,
+    /// How often is asked.
+    asking: Mutex<RateLimit>,
+    /// Where the daemon of this machine listens.
+    own_port: u16,
+    curiosity: Curiosity,
+}
+
+/// What a node that comes is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Curiosity {
+    /// All that it keeps.
+    Everything,
+    /// What it is, and if it is a daemon what it launched.
+    Processes,
+}
+
+impl Eyes {
+    fn new(worker: &Worker, reception: &Reception, own_port: u16, curiosity: Curiosity) -> Self {
+        Self {
+            sightings: Inbox::new(Policy::DropOldest, SIGHTINGS),
+            reception: reception.clone(),
+            gate: Gate::of_owned(),
+            asking: Mutex::new(RateLimit::new(ASKS_PER_SECOND, Instant::now())),
+            worker: worker.clone(),
+            wanted: Mutex::default(),
+            own_port,
+            curiosity,
+        }
+    }
+
+    fn see_token(self: &Arc<Self>, sample: &Sample) {
+        let Some(Key::Alive { node, role, zid }) = Key::parse(sample.key_expr().as_str()) else {
+            return;
+        };
+        if sample.kind() == SampleKind::Delete {
+            self.sightings.push("", Sighting::Vanished { node, zid });
+            return;
+        }
+        self.sightings.push("", Sighting::Appeared { node: node.clone(), role, zid });
+        // An app that comes and goes is of no interest to a daemon.
+        if self.curiosity == Curiosity::Processes && matches!(role, Role::App | Role::Bridge) {
+            return;
+        }
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where somebody is wanted already, the question is on its way.
+        let is_first = wanted.is_empty();
+        if wanted.len() < Roster::MAX_NODES {
+            wanted.insert(node);
+        }
+        drop(wanted);
+        if is_first {
+            self.ask_soon();
+        }
+    }
+
+    fn ask_soon(self: &Arc<Self>) {
+        let eyes = Arc::clone(self);
+        self.worker.run(move |session| eyes.ask_wanted(session));
+    }
+
+    fn see(&self, sample: &Sample) {
+        // A retained reply and a fresh publication cross; the newer one wins.
+        let raw = admitted(sample, NodeInfo::MAX_BYTES, &self.gate, &self.reception);
+        let Some(raw) = raw else { return };
+        let now_ms = unix_ms();
+        // As the wall clock of this machine has it.
+        let local = |ms| raw.envelope.as_ref().map_or(ms, |by| by.to_local_ms(ms, now_ms));
+        let sighting = match Key::parse(&raw.key) {
+            Some(Key::Info(node)) => {
+                self.reception.decode::<NodeInfo>(&raw).filter(|info| info.node == node).map(
+                    |info| Sighting::Info(NodeInfo { started_ms: local(info.started_ms), ..info }),
+                )
+            },
+            Some(Key::Health(node)) => {
+                self.reception.decode::<Health>(&raw).map(|health| Sighting::Health(node, health))
+            },
+            Some(Key::Look(node)) => {
+                self.reception.decode::<Look>(&raw).map(|look| Sighting::Look(node, look))
+            },
+            Some(Key::Holders(node)) => self
+                .reception
+                .decode::<Holders>(&raw)
+                .map(|holders| Sighting::Holders(node, holders)),
+            Some(Key::Session(node)) => self
+                .reception
+                .decode::<AppSession>(&raw)
+                .map(|session| Sighting::Session(node, session)),
+            Some(Key::Lost(host)) => {
+                let lost = self.reception.decode::<Lost>(&raw);
+                lost.map(|lost| Sighting::Lost(host, lost.with_times(local)))
+            },
+            Some(Key::Event(node)) => self
+                .reception
+                .decode::<Event>(&raw)
+                .and_then(|event| Sighting::of_event(&node, &event)),
+            Some(Key::Process { host, node }) => self
+                .reception
+                .decode::<ProcessStatus>(&raw)
+                .filter(|status| status.node == node)
+                .map(|status| {
+                    let since_ms = local(status.since_ms);
+                    Sighting::Process(host, ProcessStatus { since_ms, ..status })
+                }),
+            _ => None,
+        };
+        if let Some(sighting) = sighting {
+            self.sightings.push_weighing("", sighting, raw.bytes);
+        }
+    }
+
+    fn knock(self: &Arc<Self>, host: NodeId, endpoints: Vec<String>) {
+        let eyes = Arc::clone(self);
+        let spawned = thread::Builder::new().name("hana knock".into()).spawn(move || {
+            // An address that both machines have, as container networks do, leads to the daemon of this one.
+            let endpoints = Addresses::now(None).elsewhere(endpoints, eyes.own_port);
+            eyes.sightings.push("", Sighting::Knocked(host, knock(&endpoints)));
+        });
+        if let Err(problem) = spawned {
+            tracing::warn!("nobody can be sent to knock: {problem}");
+        }
+    }
+
+    fn ask_wanted(self: &Arc<Self>, session: &Session) {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let admission = asking.admit(Instant::now());
+        drop(asking);
+        if admission == Admission::Over {
+            // Somebody floods us with tokens. All who come in the meantime are asked at once.
+            let eyes = Arc::clone(self);
+            let later = thread::Builder::new().name("hana ask later".into()).spawn(move || {
+                thread::sleep(ASK_LATER);
+                eyes.ask_soon();
+            });
+            if let Err(problem) = later {
+                tracing::error!("who comes is not asked: {problem}");
+            }
+            return;
+        }
+        let wanted =
+            std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
+        if wanted.len() > ASK_ONE_BY_ONE {
+            self.ask_of(session, "*");
+        } else {
+            for node in wanted {
+                self.ask_of(session, node.as_str());
+            }
+        }
+    }
+
+    fn ask_of(self: &Arc<Self>, session: &Session, node: &str) {
+        let kept: &[&str] = match self.curiosity {
+            Curiosity::Everything => &["info", "look", "holders", "session", "process/*", "lost"],
+            Curiosity::Processes => &["info", "process/*"],
+        };
+        for what in kept {
+            self.ask(session, &format!("{}/{node}/{what}", Key::ROOT), &Arc::new(()));
+        }
+        if self.curiosity == Curiosity::Everything {
+            // What the daemon of its host knows of it.
+            self.ask(session, &format!("{}/*/process/{node}", Key::ROOT), &Arc::new(()));
+        }
+    }
+
+    /// Asks for state; `kept` is held until the question has ended.
+    fn ask<K: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        session: &Session,
+        key: &str,
+        kept: &Arc<K>,
+    ) {
+        let (eyes, kept) = (Arc::clone(self), Arc::clone(kept));
+        let asked = session
+            .get(key.to_owned())
+            .target(QueryTarget::All)
+            .consolidation(ConsolidationMode::None)
+            .congestion_control(CongestionControl::Drop)
+            .timeout(PATIENCE)
+            .callback(move |reply| {
+                let _ = &kept;
+                if let Ok(sample) = reply.result() {
+                    eyes.see(sample);
+                }
+            })
+            .wait();
+        if let Err(problem) = asked {
+            tracing::error!("{key}: Zenoh does not ask: {problem}");
+        }
+    }
+}

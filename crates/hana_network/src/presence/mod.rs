@@ -1,0 +1,9 @@
+//! Presence of nodes: health, tokens, identity conflicts.
+
+pub(crate) mod frame_counter;
+pub(crate) mod id_conflict;
+pub(crate) mod instance;
+mod memory;
+pub(crate) mod mesh_observer;
+pub(crate) mod status_publisher;
+mod tcp_probe;

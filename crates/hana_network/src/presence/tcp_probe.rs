@@ -1,0 +1,72 @@
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hana_engine::roster::Knock;
+
+/// How long a machine may take to answer. One on the same network answers, or refuses, within a
+/// millisecond; a busy Wi-Fi takes some ten.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// Addresses beyond these are not tried: no machine has as many networks.
+const MOST: usize = 16;
+
+/// Knocks at all addresses of a machine at once, given as Zenoh endpoints. Blocks for a quarter of a second
+/// at most.
+pub(crate) fn knock(endpoints: &[String]) -> Knock {
+    let (tell, told) = flume::unbounded();
+    let addresses = endpoints.iter().filter_map(|endpoint| {
+        endpoint.strip_prefix("tcp/").and_then(|address| address.parse::<SocketAddr>().ok())
+    });
+    for address in addresses.take(MOST) {
+        let tell = tell.clone();
+        let spawned = thread::Builder::new().name("hana knock".into()).spawn(move || {
+            tell.send(knock_at(address)).ok();
+        });
+        if let Err(problem) = spawned {
+            tracing::warn!("nobody can be sent to knock: {problem}");
+        }
+    }
+    drop(tell);
+    let until = Instant::now() + PATIENCE * 2;
+    let mut heard = Knock::Silent;
+    while let Ok(answer) = told.recv_deadline(until) {
+        match answer {
+            Knock::Answered => return answer,
+            Knock::Refused => heard = answer,
+            Knock::Silent => {},
+        }
+    }
+    heard
+}
+
+fn knock_at(address: SocketAddr) -> Knock {
+    match TcpStream::connect_timeout(&address, PATIENCE) {
+        Ok(_) => Knock::Answered,
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Knock::Refused,
+        Err(_) => Knock::Silent,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_port_answers_or_refuses_and_an_address_that_leads_nowhere_is_silent() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = format!("tcp/{}", listener.local_addr().unwrap());
+        // No machine has this address.
+        let nowhere = "tcp/255.255.255.255:7447".to_owned();
+        assert_eq!(knock(&[nowhere.clone(), open.clone()]), Knock::Answered);
+        drop(listener);
+        assert_eq!(knock(&[open]), Knock::Refused);
+        let asked = Instant::now();
+        assert_eq!(knock(&[nowhere, "no endpoint".into()]), Knock::Silent);
+        assert!(asked.elapsed() < Duration::from_secs(5));
+        assert_eq!(knock(&[]), Knock::Silent);
+    }
+}

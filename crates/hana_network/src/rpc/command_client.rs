@@ -1,0 +1,139 @@
+use std::time::{Duration, Instant};
+
+use hana_protocol::contract::Key;
+use hana_protocol::id::NodeId;
+use hana_protocol::message::{Answer, Command, Control};
+use hana_protocol::wire::{Message, codec};
+use thiserror::Error;
+use zenoh::query::Reply;
+
+use crate::rpc::pending::{Pending, Promise};
+use crate::session::session_worker::Worker;
+use crate::transport::inbound::raw;
+use crate::transport::query;
+use crate::transport::send_queue::Identity;
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CommandError {
+    /// Nobody of that id takes commands.
+    #[error("there is no '{node}' on the mesh; `hana nodes` lists who is there")]
+    NotThere {
+        /// The id.
+        node: NodeId,
+    },
+    /// It is there, but did not answer in time.
+    #[error(
+        "'{node}' did not answer '{command}' within {} ms; `hana nodes` says how it is",
+        waited.as_millis()
+    )]
+    NoAnswer {
+        /// The id.
+        node: NodeId,
+        /// The command.
+        command: &'static str,
+        /// For how long we waited.
+        waited: Duration,
+    },
+    /// It refused.
+    #[error("'{node}' refuses: {reason}")]
+    Refused {
+        /// The id.
+        node: NodeId,
+        /// Its words.
+        reason: String,
+    },
+    /// It answered something that cannot be read; most likely it is of another version.
+    #[error("the answer of '{node}' cannot be read: {problem}")]
+    Malformed {
+        /// The id.
+        node: NodeId,
+        /// What is wrong.
+        problem: codec::PayloadError,
+    },
+    /// The command could not be sent.
+    #[error("the command was not sent: {problem}")]
+    NotSent {
+        /// Why.
+        problem: String,
+    },
+}
+
+/// Asks `node` on the session of `worker`, and brings its answer within `deadline`.
+pub(crate) fn ask<C: Command>(
+    worker: &Worker,
+    identity: &Identity,
+    node: &NodeId,
+    command: C,
+    deadline: Duration,
+) -> Pending<Result<C::Reply, CommandError>> {
+    let (promise, pending) = Pending::new();
+    let control: Control = command.into();
+    let question = Question {
+        node: node.clone(),
+        name: control.name(),
+        asked: Instant::now(),
+        deadline,
+        promise,
+    };
+    let attachment = identity.envelope(0).encode().unwrap_or_default();
+    match codec::encode(&control) {
+        Ok(payload) => worker.run(move |session| question.send(session, payload, attachment)),
+        Err(problem) => {
+            question.promise.keep(Err(CommandError::NotSent { problem: problem.to_string() }));
+        },
+    }
+    pending
+}
+
+struct Question<Reply> {
+    node: NodeId,
+    name: &'static str,
+    asked: Instant,
+    deadline: Duration,
+    promise: Promise<Result<Reply, CommandError>>,
+}
+
+impl<R: Send + serde::de::DeserializeOwned + 'static> Question<R> {
+    fn send(self, session: &zenoh::Session, payload: Vec<u8>, attachment: Vec<u8>) {
+        let promise = self.promise.clone();
+        let key = Key::Control(self.node.clone()).to_string();
+        let (attachment, within) = (Some(attachment.into()), self.deadline);
+        let hear = move |reply| self.hear(&reply);
+        let sent = query::ask(session, &key, payload, attachment, Control::LANE, within, hear);
+        if let Err(problem) = sent {
+            promise.keep(Err(CommandError::NotSent { problem: problem.to_string() }));
+        }
+    }
+
+    fn hear(&self, reply: &Reply) {
+        let Ok(sample) = reply.result() else {
+            // Zenoh's own word for a question that nobody answered in time.
+            return;
+        };
+        let node = self.node.clone();
+        let raw = raw(sample, Control::MAX_BYTES);
+        let answer =
+            codec::decode_value::<Answer<R>>(&raw.payload, raw.encoding, Control::MAX_BYTES);
+        self.promise.keep(match answer {
+            Ok(Answer::Accepted(reply)) => Ok(reply),
+            Ok(Answer::Refused(refused)) => {
+                Err(CommandError::Refused { node, reason: refused.reason })
+            },
+            Err(problem) => Err(CommandError::Malformed { node, problem }),
+        });
+    }
+}
+
+impl<R> Drop for Question<R> {
+    fn drop(&mut self) {
+        let node = self.node.clone();
+        let waited = self.asked.elapsed();
+        // Without effect if it was answered. A question that ends early found nobody to ask.
+        self.promise.keep(Err(if waited < self.deadline {
+            CommandError::NotThere { node }
+        } else {
+            CommandError::NoAnswer { node, command: self.name, waited: self.deadline }
+        }));
+    }
+}

@@ -1,0 +1,113 @@
+use std::fmt;
+
+use hana_protocol::id::NodeId;
+use hana_protocol::message::{Answer, Control, Refused};
+use hana_protocol::wire::codec::Encoding;
+use hana_protocol::wire::{Message, codec};
+use serde::Serialize;
+use zenoh::Wait;
+use zenoh::query::Query;
+
+use crate::session::session_worker::Worker;
+use crate::transport::inbound::Reception;
+use crate::transport::problem::Problem;
+
+/// A command that wants an answer. One that is dropped unanswered is refused.
+pub struct Request {
+    control: Control,
+    from: Option<NodeId>,
+    key: String,
+    /// None once it is answered, and for a plain put, which gets no answer.
+    query: Option<Query>,
+    answered: bool,
+    worker: Worker,
+    reception: Reception,
+    /// Who answers, and which run of it.
+    signature: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) const fn new(
+        control: Control,
+        from: Option<NodeId>,
+        key: String,
+        query: Option<Query>,
+        worker: Worker,
+        reception: Reception,
+        signature: Vec<u8>,
+    ) -> Self {
+        Self { control, from, key, query, answered: false, worker, reception, signature }
+    }
+
+    /// The command.
+    #[must_use]
+    pub const fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Who gave it, if it said so.
+    #[must_use]
+    pub const fn from(&self) -> Option<&NodeId> {
+        self.from.as_ref()
+    }
+
+    /// Answers that it was carried out. Does not block.
+    pub fn accept<Reply: Serialize>(mut self, reply: Reply) {
+        self.answer(Answer::Accepted(reply));
+    }
+
+    /// Answers that it was not carried out, and why. Does not block.
+    pub fn refuse(mut self, reason: impl Into<String>) {
+        self.refuse_with(reason.into());
+    }
+
+    fn refuse_with(&mut self, reason: String) {
+        if self.query.is_none() {
+            // Nobody waits for an answer: say it where everybody can read it.
+            let problem = Problem::CommandRefused {
+                key: self.key.clone(),
+                sender: self.from.clone(),
+                command: self.control.name(),
+                reason: reason.clone(),
+            };
+            self.reception.complain(Control::LANE, problem);
+        }
+        self.answer(Answer::<()>::Refused(Refused { reason }));
+    }
+
+    fn answer<Reply: Serialize>(&mut self, answer: Answer<Reply>) {
+        self.answered = true;
+        let Some(query) = self.query.take() else { return };
+        let payload = match codec::encode(&answer) {
+            Ok(payload) => payload,
+            Err(problem) => {
+                tracing::error!("{}: the answer cannot be written: {problem}", self.key);
+                return;
+            },
+        };
+        let (key, signature) = (self.key.clone(), std::mem::take(&mut self.signature));
+        self.worker.answer(query, move |_, query| {
+            let reply = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK);
+            if let Err(problem) = reply.attachment(signature).wait() {
+                tracing::warn!("a command was not answered: {problem}");
+            }
+        });
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.refuse_with("the program did not handle it".into());
+        }
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("control", &self.control)
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,287 @@
+//! Which way a node is on the mesh, and when it changes: behind the daemon of its machine, or as a peer
+//! where there is none. A daemon, and a peer, open their session anew where others could not find them any more
+//! otherwise.
+
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use zenoh::Wait;
+
+use crate::node::node::Core;
+use crate::session::connection::Way;
+use crate::session::local_addresses::{Addresses, Renewal};
+use crate::session::open::{Part, is_listening};
+use crate::session::scouting;
+use crate::session::socket_linger::Linger;
+
+/// Decides when to change the way. Pure: it is told what was seen and what time it is.
+#[derive(Debug)]
+struct Switch {
+    way: Way,
+    /// Since when the daemon has been gone.
+    alone_since: Option<Instant>,
+    /// Before this the daemon's port is not tried again: what listens there is no daemon of ours.
+    not_before: Option<Instant>,
+    /// Why it could not change the last time; said once, however often it tries.
+    told: Option<String>,
+    /// When it last went on without its daemon.
+    left_at: Option<Instant>,
+    /// How often the daemon was lost again soon after it was there.
+    relapses: u32,
+    /// Since when a daemon has been listening.
+    listening_since: Option<Instant>,
+}
+
+/// A daemon that is lost again within this time comes and goes.
+const FLAPPING: Duration = Duration::from_mins(2);
+/// How long one that came and went once must listen before it is trusted; twice as long each further time.
+const TRUST: Duration = Duration::from_secs(4);
+/// How often that is doubled at most.
+const MOST_DOUBLINGS: u32 = 3;
+
+/// A daemon that is away for longer than this is not waited for. One that is restarted is back in less.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What listens on the daemon's port and does not answer like one is left alone for this long.
+const NO_DAEMON: Duration = Duration::from_secs(10);
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(250);
+/// A port that the session before has just left may take a moment to be free.
+const PORT: Duration = Duration::from_millis(100);
+
+impl Switch {
+    const fn new(way: Way) -> Self {
+        Self {
+            way,
+            alone_since: None,
+            not_before: None,
+            told: None,
+            left_at: None,
+            relapses: 0,
+            listening_since: None,
+        }
+    }
+
+    /// What to become, if anything. `daemon`: whether there is one, connected to for a client, listening
+    /// for a peer.
+    fn look(&mut self, daemon: bool, now: Instant) -> Option<Way> {
+        match self.way {
+            Way::ThroughDaemon if daemon => {
+                self.alone_since = None;
+                None
+            },
+            Way::ThroughDaemon => {
+                let since = *self.alone_since.get_or_insert(now);
+                (now.saturating_duration_since(since) >= PATIENCE).then_some(Way::WithoutDaemon)
+            },
+            Way::WithoutDaemon => {
+                let may = self.not_before.is_none_or(|at| now >= at);
+                if !daemon {
+                    self.listening_since = None;
+                    return None;
+                }
+                let since = *self.listening_since.get_or_insert(now);
+                let is_trusted = now.saturating_duration_since(since) >= self.trial();
+                (may && is_trusted).then_some(Way::ThroughDaemon)
+            },
+        }
+    }
+
+    /// How long a daemon must listen before it is trusted: the longer, the more often one came and went.
+    fn trial(&self) -> Duration {
+        match self.relapses {
+            0 => Duration::ZERO,
+            relapses => TRUST * 2_u32.pow((relapses - 1).min(MOST_DOUBLINGS)),
+        }
+    }
+
+    fn changed(&mut self, way: Way, now: Instant) {
+        let (mut left_at, mut relapses) = (self.left_at, self.relapses);
+        if self.way == Way::ThroughDaemon && way == Way::WithoutDaemon {
+            let soon = |at| now.saturating_duration_since(at) < FLAPPING;
+            relapses = if left_at.is_some_and(soon) { relapses.saturating_add(1) } else { 0 };
+            left_at = Some(now);
+        }
+        *self = Self { left_at, relapses, ..Self::new(way) };
+    }
+
+    fn failed(&mut self, now: Instant) {
+        self.alone_since = None;
+        self.not_before = Some(now + NO_DAEMON);
+    }
+}
+
+/// Looks after the way of a node, until the node is gone.
+pub(crate) struct Watch {
+    switch: Option<Switch>,
+    renewal: Renewal,
+    announced: Addresses,
+}
+
+impl Watch {
+    /// Of a node that has joined as `part`, when the machine had these addresses.
+    pub(crate) fn new(part: &Part, addresses: Addresses, relies_on_gossip: bool) -> Self {
+        let switch = match part {
+            Part::Client => Some(Switch::new(Way::ThroughDaemon)),
+            Part::Peer { .. } => Some(Switch::new(Way::WithoutDaemon)),
+            Part::Daemon { .. } | Part::Played { .. } | Part::Player { .. } => None,
+        };
+        let renewal = Renewal::new(addresses.clone(), relies_on_gossip);
+        Self { switch, renewal, announced: addresses }
+    }
+
+    pub(crate) fn start(mut self, core: Weak<Core>) -> std::io::Result<()> {
+        thread::Builder::new().name("hana way".into()).spawn(move || {
+            let mut linger = Linger::default();
+            loop {
+                thread::sleep(LOOK);
+                let Some(core) = core.upgrade() else { return };
+                linger.take_back();
+                self.look(&core);
+            }
+        })?;
+        Ok(())
+    }
+
+    fn look(&mut self, core: &Arc<Core>) {
+        let now = Instant::now();
+        let current = Addresses::now(core.config.network.interface.as_deref());
+        let opens_anew = self.renewal.look(&current);
+        core.connection.has_network(!current.is_empty());
+        if let Some(switch) = &mut self.switch {
+            let daemon = match switch.way {
+                Way::ThroughDaemon => is_connected(core),
+                Way::WithoutDaemon => is_listening(core.config.daemon),
+            };
+            if let Some(way) = switch.look(daemon, now) {
+                change(core, switch, way, &current);
+                self.renewal.opened_with(&current);
+            } else if opens_anew && switch.way == Way::WithoutDaemon {
+                change(core, switch, Way::WithoutDaemon, &current);
+            }
+        } else if opens_anew {
+            tracing::info!(
+                "this machine has none of the addresses any more that others know; joining the mesh anew"
+            );
+            exchange(core, current.clone());
+        }
+        if current != self.announced && !current.is_empty() {
+            core.say_addresses(&current);
+            self.announced = current;
+        }
+    }
+}
+
+/// Whether the session of a client has its daemon.
+fn is_connected(core: &Core) -> bool {
+    let Some(seat) = core.worker.seat() else { return true };
+    let info = seat.session.info();
+    info.peers_zid().wait().next().is_some() || info.routers_zid().wait().next().is_some()
+}
+
+/// Joins in another way; the old way stays until the new one is there.
+fn change(core: &Arc<Core>, switch: &mut Switch, way: Way, addresses: &Addresses) {
+    let part = match way {
+        Way::ThroughDaemon => Part::Client,
+        Way::WithoutDaemon => Part::Peer { addresses: Some(addresses.clone()) },
+    };
+    match part.open(&core.config) {
+        Ok(session) => {
+            tracing::info!(
+                "{}",
+                match way {
+                    Way::ThroughDaemon =>
+                        "the daemon of this machine is there; on the mesh through it",
+                    Way::WithoutDaemon => "on the mesh without a daemon",
+                }
+            );
+            core.connection.expect(&session, way);
+            core.worker.move_to(session);
+            if way == Way::WithoutDaemon {
+                scouting::ensure(core);
+            }
+            switch.changed(way, Instant::now());
+        },
+        Err(problem) => {
+            let problem = problem.to_string();
+            if switch.told.as_ref() != Some(&problem) {
+                tracing::warn!("the way onto the mesh stays as it is: {problem}");
+                switch.told = Some(problem);
+            }
+            switch.failed(Instant::now());
+        },
+    }
+}
+
+/// Opens the daemon's session anew. Its port must be left before it can be taken again.
+fn exchange(core: &Arc<Core>, addresses: Addresses) {
+    let (config, alive) = (core.config.clone(), Arc::downgrade(core));
+    core.worker.exchange(move || {
+        let part = Part::Daemon { addresses: Some(addresses) };
+        let mut told = false;
+        loop {
+            match part.open(&config) {
+                Ok(session) => return Some(session),
+                Err(problem) if !told => {
+                    tracing::warn!("{problem}; trying again");
+                    told = true;
+                },
+                Err(_) => {},
+            }
+            alive.upgrade()?;
+            thread::sleep(PORT);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_waits_five_seconds_for_its_daemon_and_goes_back_when_there_is_one() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut switch = Switch::new(Way::ThroughDaemon);
+        assert_eq!(switch.look(true, start), None);
+        assert_eq!(switch.look(false, after(1000)), None);
+        assert_eq!(switch.look(true, after(4000)), None, "it was restarted");
+        assert_eq!(switch.look(false, after(5000)), None);
+        assert_eq!(switch.look(false, after(9900)), None);
+        assert_eq!(switch.look(false, after(10_000)), Some(Way::WithoutDaemon));
+        switch.changed(Way::WithoutDaemon, after(10_000));
+        assert_eq!(switch.look(false, after(11_000)), None);
+        assert_eq!(switch.look(true, after(12_000)), Some(Way::ThroughDaemon));
+    }
+
+    #[test]
+    fn a_daemon_that_comes_and_goes_is_followed_less_and_less_often() {
+        let start = Instant::now();
+        let mut switch = Switch::new(Way::ThroughDaemon);
+        let mut changes = 0;
+        // Ten minutes, with a look every quarter of a second: six seconds there, six seconds gone.
+        for look in 0..2_400_u32 {
+            let now = start + LOOK * look;
+            let daemon = look % 48 < 24;
+            if let Some(way) = switch.look(daemon, now) {
+                switch.changed(way, now);
+                changes += 1;
+            }
+        }
+        assert!(changes <= 6, "{changes} changes in ten minutes");
+        // One that stays is trusted in the end.
+        let trusted = (2_400..2_600).find_map(|look| switch.look(true, start + LOOK * look));
+        assert_eq!(trusted, Some(Way::ThroughDaemon));
+    }
+
+    #[test]
+    fn what_listens_but_is_no_daemon_is_not_asked_again_at_once() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut switch = Switch::new(Way::WithoutDaemon);
+        assert_eq!(switch.look(true, start), Some(Way::ThroughDaemon));
+        switch.failed(start);
+        assert_eq!(switch.look(true, after(9000)), None);
+        assert_eq!(switch.look(true, after(10_000)), Some(Way::ThroughDaemon));
+    }
+}

@@ -1,0 +1,303 @@
+//! Zenoh programs that are on the network and cannot be connected to: another secret, or a firewall. Zenoh
+//! tries again and again and says each time that it failed, not why. Here each is told once, with the
+//! reason.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
+use std::{fmt, thread};
+
+use tracing::Subscriber;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+use crate::config::network_settings::NetworkSettings;
+use crate::session::zenoh_probe::Door;
+
+/// A layer for a program's log: takes out what Zenoh says of others that it cannot connect to, and passes
+/// it to [`Unmet`].
+pub struct UnmetLayer {
+    hints: flume::Sender<Hint>,
+}
+
+/// Finds out why others cannot be connected to, and says it in the log: once for each of them and each
+/// reason.
+pub struct Unmet {
+    hints: flume::Receiver<Hint>,
+}
+
+/// Addresses at which somebody could not be connected to.
+struct Hint(Vec<SocketAddr>);
+
+/// Hints that wait; of more, the newest are dropped, and come again.
+const HINTS: usize = 64;
+/// How long somebody may take to answer.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// Whoever is named in `connect` is looked at this often until it is there.
+const LOOK: Duration = Duration::from_secs(10);
+/// One who cannot be reached may have just gone. It is told when it has been so for this long.
+const LASTING: Duration = Duration::from_secs(3);
+/// Hosts that are remembered as told.
+const KNOWN: usize = 256;
+
+/// What Zenoh's lines begin with, and where they come from.
+const SCOUTED: (&str, &str) =
+    ("zenoh::net::runtime::orchestrator", "Unable to connect to any locator of scouted peer");
+const ESTABLISHMENT: &str = "zenoh_transport::unicast::establishment";
+
+impl UnmetLayer {
+    /// The layer, and what it passes its finds to.
+    #[must_use]
+    pub fn new() -> (Self, Unmet) {
+        let (sender, receiver) = flume::bounded(HINTS);
+        (Self { hints: sender }, Unmet { hints: receiver })
+    }
+}
+
+impl<S: Subscriber> Layer<S> for UnmetLayer {
+    fn event_enabled(&self, event: &tracing::Event<'_>, _: Context<'_, S>) -> bool {
+        let target = event.metadata().target();
+        let is_establishment = target.starts_with(ESTABLISHMENT);
+        if !is_establishment && target != SCOUTED.0 {
+            return true;
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        if !is_establishment && !text.0.starts_with(SCOUTED.1) {
+            return true;
+        }
+        let addresses = addresses_in(&text.0);
+        if !addresses.is_empty() {
+            // Full: it will be said again.
+            self.hints.try_send(Hint(addresses)).ok();
+        }
+        false
+    }
+}
+
+/// The message of an event.
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            write!(self.0, "{value:?}").ok();
+        }
+    }
+}
+
+/// The addresses that Zenoh's line names: those it tried; of a link, the far end.
+fn addresses_in(line: &str) -> Vec<SocketAddr> {
+    let line = line.split_once("=>").map_or(line, |(_, far)| far);
+    line.split("tcp/")
+        .skip(1)
+        .filter_map(|rest| {
+            let end = rest
+                .find(|c: char| !c.is_ascii_hexdigit() && !matches!(c, '.' | ':' | '[' | ']'))
+                .unwrap_or(rest.len());
+            let address = rest.get(..end)?.trim_end_matches([']', ':', '.']);
+            // The bracket that closes a list is not part of an address; one of IPv6 is.
+            address.parse().ok()
+        })
+        .collect()
+}
+
+impl Unmet {
+    /// Begins to find out and to say it, in a thread of its own that ends with the program.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub fn watch(self, settings: &NetworkSettings) -> std::io::Result<()> {
+        let mut told = Told { has_secret: settings.secret.is_some(), hosts: BTreeMap::new() };
+        let mut named = settings.connect.clone();
+        thread::Builder::new().name("hana unmet".into()).spawn(move || {
+            let mut next_look = Instant::now() + PATIENCE;
+            loop {
+                let hint = if named.is_empty() {
+                    self.hints.recv().map_err(|_| flume::RecvTimeoutError::Disconnected)
+                } else {
+                    self.hints.recv_deadline(next_look)
+                };
+                match hint {
+                    Ok(Hint(addresses)) => told.look_at(&addresses),
+                    Err(flume::RecvTimeoutError::Disconnected) => return,
+                    Err(flume::RecvTimeoutError::Timeout) => {
+                        named.retain(|endpoint| told.look_at_named(endpoint));
+                        next_look = Instant::now() + LOOK;
+                    },
+                }
+            }
+        })?;
+        Ok(())
+    }
+}
+
+/// Why somebody cannot be connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    WantsSecret,
+    OtherSecret,
+    HasNoSecret,
+    OutOfReach,
+}
+
+/// What has been told of which program. There may be several on a host.
+struct Told {
+    has_secret: bool,
+    hosts: BTreeMap<SocketAddr, (Reason, Instant, bool)>,
+}
+
+impl Told {
+    /// Why it cannot be connected to, if this says why.
+    const fn reason(&self, door: Door) -> Option<Reason> {
+        match (door, self.has_secret) {
+            (Door::Guarded, false) => Some(Reason::WantsSecret),
+            (Door::Guarded, true) => Some(Reason::OtherSecret),
+            (Door::Open(_), true) => Some(Reason::HasNoSecret),
+            // It answers, and nothing keeps it from being connected to by now.
+            (Door::Open(_), false) => None,
+            (Door::Closed | Door::Silent | Door::Foreign, _) => Some(Reason::OutOfReach),
+        }
+    }
+
+    /// Whether to say this of a host now.
+    fn hear(&mut self, host: SocketAddr, reason: Option<Reason>, now: Instant) -> Option<Reason> {
+        let Some(reason) = reason else {
+            self.hosts.remove(&host);
+            return None;
+        };
+        if !self.hosts.contains_key(&host) && self.hosts.len() >= KNOWN {
+            self.hosts.pop_first();
+        }
+        let (known, since, is_told) = self.hosts.entry(host).or_insert((reason, now, false));
+        if *known != reason {
+            (*known, *since, *is_told) = (reason, now, false);
+        }
+        let is_due = reason != Reason::OutOfReach || now.duration_since(*since) >= LASTING;
+        if *is_told || !is_due {
+            return None;
+        }
+        *is_told = true;
+        Some(reason)
+    }
+
+    /// Looks at the addresses of one who could not be connected to.
+    fn look_at(&mut self, addresses: &[SocketAddr]) {
+        let mut sorted = addresses.to_vec();
+        // A link-local address says nothing without its interface, and people know hosts by IPv4.
+        sorted.retain(
+            |address| !matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()),
+        );
+        sorted.sort_by_key(SocketAddr::is_ipv6);
+        let Some(first) = sorted.first().copied() else { return };
+        let (address, door) = sorted
+            .iter()
+            .map(|address| (*address, Door::at(*address, PATIENCE)))
+            .find(|(_, door)| !matches!(door, Door::Closed))
+            .unwrap_or((first, Door::Closed));
+        let reason = self.reason(door);
+        if let Some(reason) = self.hear(address, reason, Instant::now()) {
+            say(&address.to_string(), reason, "answers when daemons look for each other");
+        }
+    }
+
+    /// Looks at one that is named in `connect`; whether to go on looking.
+    fn look_at_named(&mut self, endpoint: &str) -> bool {
+        let address = endpoint
+            .strip_prefix("tcp/")
+            .and_then(|address| address.split(['?', '#']).next())
+            .and_then(|address| address.to_socket_addrs().ok()?.next());
+        let Some(address) = address else {
+            tracing::warn!(
+                "{endpoint} of `connect` is no address that is known here; write it like tcp/10.0.0.7:7447"
+            );
+            return false;
+        };
+        let door = Door::at(address, PATIENCE);
+        // That its secret is another one shows only when Zenoh has tried.
+        let reason = self.reason(door).filter(|reason| *reason != Reason::OtherSecret);
+        let Some(reason) = reason else { return door == Door::Closed };
+        if let Some(reason) = self.hear(address, Some(reason), Instant::now()) {
+            say(&address.to_string(), reason, "is named in `connect`");
+        }
+        reason == Reason::OutOfReach
+    }
+}
+
+fn say(address: &str, reason: Reason, how: &str) {
+    match reason {
+        Reason::WantsSecret => tracing::warn!(
+            "{address} wants a secret, and none is set here: nothing of it is seen, and it sees nothing of this host. If it is of this show, set HANA_SECRET, or `secret` in hanad.toml; said once"
+        ),
+        Reason::OtherSecret => tracing::warn!(
+            "{address} has another secret: nothing of it is seen, and it sees nothing of this host. If it is of this show, one of the two is mistyped; said once"
+        ),
+        Reason::HasNoSecret => tracing::warn!(
+            "{address} has no secret, and this host has one: it is not let in. If it is of this show, set HANA_SECRET there, or `secret` in its hanad.toml; said once"
+        ),
+        Reason::OutOfReach => tracing::warn!(
+            "{address} {how}, but cannot be connected to; is a firewall between, or is hanad not running there? docs/network.md helps; tried again and again, said once"
+        ),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::session::zenoh_probe::Resident;
+
+    #[test]
+    fn the_addresses_of_a_line_are_found() {
+        let found = |line: &str| {
+            addresses_in(line).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            found(
+                "Unable to connect to any locator of scouted peer 4d3a: [tcp/[fe80::1]:7447, tcp/10.77.0.2:7447]"
+            ),
+            "[fe80::1]:7447 10.77.0.2:7447"
+        );
+        assert_eq!(
+            found(
+                "Received a close message (reason GENERIC) in response to an OpenSyn on: TransportLinkUnicast { link: tcp/10.77.0.1:40000 => tcp/10.77.0.2:7447, config: x }"
+            ),
+            "10.77.0.2:7447"
+        );
+        assert_eq!(found("UsrPwd extension - Recv OpenSyn. Invalid password."), "");
+    }
+
+    #[test]
+    fn each_host_and_reason_is_told_once_and_what_passes_is_not_told() {
+        let mut told = Told { has_secret: true, hosts: BTreeMap::new() };
+        let host = SocketAddr::from(([10, 0, 0, 1], 7447));
+        let now = Instant::now();
+        let guarded = told.reason(Door::Guarded);
+        assert_eq!(told.hear(host, guarded, now), Some(Reason::OtherSecret));
+        assert_eq!(told.hear(host, guarded, now + LOOK), None);
+        let open = told.reason(Door::Open(Resident::Peer));
+        assert_eq!(told.hear(host, open, now + LOOK), Some(Reason::HasNoSecret));
+        let away = told.reason(Door::Closed);
+        assert_eq!(told.hear(host, away, now), None);
+        assert_eq!(told.hear(host, away, now + LASTING), Some(Reason::OutOfReach));
+        assert_eq!(told.hear(host, away, now + LASTING * 2), None);
+        assert_eq!(told.hear(host, None, now), None);
+        assert_eq!(told.hear(host, guarded, now), Some(Reason::OtherSecret));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut told = Told { has_secret: false, hosts: BTreeMap::new() };
+        for number in 0..1_000_u32 {
+            told.hear(
+                (std::net::Ipv4Addr::from(number), 7447).into(),
+                Some(Reason::WantsSecret),
+                Instant::now(),
+            );
+        }
+        assert_eq!(told.hosts.len(), KNOWN);
+    }
+}

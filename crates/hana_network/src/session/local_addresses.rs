@@ -1,0 +1,346 @@
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use if_addrs::{IfAddr, Interface};
+
+use crate::config::play_transport::PlayTransport;
+
+/// The addresses under which others can reach this machine at a moment: those of interfaces that are up and
+/// plugged in, without the loopback.
+///
+/// An IPv4 link-local address (169.254.x.y, which two machines on one cable give themselves) is among them, last of the
+/// IPv4 ones. One of IPv6 is not: it leads nowhere without the name that the other machine has for its interface.
+///
+/// Read from the operating system each time: Zenoh reads interfaces once per process, and does not see one
+/// that comes later.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Addresses(BTreeSet<Address>);
+
+/// An address, with the network that it is in. The order is the one in which others try them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Address {
+    is_v6: bool,
+    is_link_local: bool,
+    ip: IpAddr,
+    prefix: u8,
+    /// The interface, by its index; an interface that is made anew has another one.
+    interface: Option<u32>,
+    has_multicast: bool,
+}
+
+impl Addresses {
+    /// Those of all interfaces, or of one. Takes some ten microseconds.
+    pub(crate) fn now(interface: Option<&str>) -> Self {
+        let all = if_addrs::get_if_addrs().unwrap_or_else(|problem| {
+            tracing::warn!("the addresses of this machine cannot be read: {problem}");
+            vec![]
+        });
+        let without = interfaces_without_multicast();
+        let wanted = all.iter().filter(|of| interface.is_none_or(|name| of.name == name));
+        let addresses = wanted.filter_map(Address::of).map(|of| Address {
+            has_multicast: of.interface.is_none_or(|index| !without.contains(&index)),
+            ..of
+        });
+        Self(addresses.collect())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn has(&self, ip: IpAddr) -> bool {
+        self.0.iter().any(|address| address.ip == ip)
+    }
+
+    /// Whether both have an address in common.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.0.iter().any(|address| other.has(address.ip))
+    }
+
+    /// Whether all of these are among the others.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        self.0.iter().all(|address| other.has(address.ip))
+    }
+
+    /// The IPv4 addresses by which others can be looked for by multicast, each with the index of its interface.
+    pub(crate) fn with_multicast(&self) -> BTreeSet<(Ipv4Addr, Option<u32>)> {
+        let v4 = |address: &Address| match address.ip {
+            IpAddr::V4(ip) if address.has_multicast => Some((ip, address.interface)),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        };
+        self.0.iter().filter_map(v4).collect()
+    }
+
+    /// Where others reach a port of this machine, as Zenoh endpoints; IPv4 first.
+    pub(crate) fn endpoints(&self, port: u16) -> Vec<String> {
+        self.endpoints_over(PlayTransport::Tcp, port)
+    }
+
+    /// The same over UDP, where that is listened on.
+    pub(crate) fn endpoints_over(&self, transport: PlayTransport, port: u16) -> Vec<String> {
+        self.0.iter().map(|address| endpoint(transport, address.ip, port)).collect()
+    }
+
+    /// Where a program at `asker` reaches a port of this machine, the nearest first: an address of a network that
+    /// both are on leads there, and one of a container network may lead nowhere, or to the asker's own machine.
+    pub(crate) fn endpoints_for(&self, asker: Ipv4Addr, port: u16) -> Vec<String> {
+        if asker.is_loopback() {
+            return vec![endpoint(PlayTransport::Tcp, Ipv4Addr::LOCALHOST.into(), port)];
+        }
+        let (near, far): (Vec<&Address>, Vec<&Address>) =
+            self.0.iter().partition(|address| address.is_near(asker));
+        let all = near.into_iter().chain(far);
+        all.map(|address| endpoint(PlayTransport::Tcp, address.ip, port)).collect()
+    }
+
+    /// The endpoints of another node, the best way there first: on one machine the loopback, which leads nowhere on two;
+    /// then those of a network that this machine is on too. One that this machine has itself, as with container
+    /// networks, which have the same address everywhere, comes last.
+    pub(crate) fn by_way(&self, mut endpoints: Vec<String>, is_here: bool) -> Vec<String> {
+        endpoints.retain(|endpoint| is_here || !ip_of(endpoint).is_some_and(|ip| ip.is_loopback()));
+        endpoints.sort_by_key(|endpoint| match ip_of(endpoint) {
+            Some(ip) if ip.is_loopback() => 0,
+            Some(ip) if !is_here && self.has(ip) => 3,
+            Some(IpAddr::V4(ip)) if self.0.iter().any(|own| own.is_near(ip)) => 1,
+            _ => 2,
+        });
+        endpoints
+    }
+
+    /// Those of a machine's endpoints that do not lead to a port of this machine.
+    pub(crate) fn elsewhere(&self, mut endpoints: Vec<String>, own_port: u16) -> Vec<String> {
+        let leads_here = |endpoint: &String| {
+            let address = address_of(endpoint);
+            address.is_some_and(|address| address.port() == own_port && self.has(address.ip()))
+        };
+        endpoints.retain(|endpoint| !leads_here(endpoint));
+        endpoints
+    }
+}
+
+impl Address {
+    fn of(interface: &Interface) -> Option<Self> {
+        if !interface.is_oper_up() || interface.is_loopback() {
+            return None;
+        }
+        let (ip, prefix, is_link_local) = match &interface.addr {
+            IfAddr::V4(v4) => (IpAddr::V4(v4.ip), v4.prefixlen, v4.is_link_local()),
+            IfAddr::V6(v6) if v6.is_link_local() => return None,
+            IfAddr::V6(v6) => (IpAddr::V6(v6.ip), v6.prefixlen, false),
+        };
+        let (is_v6, interface) = (ip.is_ipv6(), interface.index);
+        Some(Self { is_v6, is_link_local, ip, prefix, interface, has_multicast: true })
+    }
+
+    /// Whether `other` is in the network of this address.
+    fn is_near(&self, other: Ipv4Addr) -> bool {
+        let IpAddr::V4(own) = self.ip else { return false };
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
+        (own.to_bits() ^ other.to_bits()) & mask == 0
+    }
+}
+
+fn endpoint(transport: PlayTransport, ip: IpAddr, port: u16) -> String {
+    match ip {
+        IpAddr::V4(ip) => format!("{transport}/{ip}:{port}"),
+        IpAddr::V6(ip) => format!("{transport}/[{ip}]:{port}"),
+    }
+}
+
+/// Those on which multicast is switched off, or which have none, by their indices.
+#[cfg(unix)]
+fn interfaces_without_multicast() -> BTreeSet<u32> {
+    let all = pnet_datalink::interfaces().into_iter();
+    all.filter(|interface| !interface.is_multicast()).map(|interface| interface.index).collect()
+}
+
+/// The system tells when it is used.
+#[cfg(not(unix))]
+const fn interfaces_without_multicast() -> BTreeSet<u32> {
+    BTreeSet::new()
+}
+
+fn address_of(endpoint: &str) -> Option<SocketAddr> {
+    endpoint.split_once('/')?.1.parse().ok()
+}
+
+fn ip_of(endpoint: &str) -> Option<IpAddr> {
+    address_of(endpoint).map(|address| address.ip())
+}
+
+/// Says when a session that listens has to be opened anew. Pure.
+///
+/// A change of addresses alone is no reason: the session listens on all addresses, also on later ones, and
+/// [`scouting`](crate::session::scouting) finds others on every interface that comes. Only where daemons learn of each other by Zenoh's
+/// gossip, which names the addresses that the machine had when the session was opened, must these be right.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    /// The addresses that gossip names.
+    told: Addresses,
+    /// Whether the session listens on these alone.
+    is_bound_to_told: bool,
+    relies_on_gossip: bool,
+}
+
+impl Renewal {
+    /// Of the first session of a process, opened when the machine had these addresses.
+    pub(crate) const fn new(told: Addresses, relies_on_gossip: bool) -> Self {
+        Self { told, is_bound_to_told: false, relies_on_gossip }
+    }
+
+    /// Whether to open anew now. The new session tells `current`, and listens on these.
+    pub(crate) fn look(&mut self, current: &Addresses) -> bool {
+        let is_out_of_date = !current.overlaps(&self.told);
+        let is_deaf = self.is_bound_to_told && !current.is_within(&self.told);
+        let must = self.relies_on_gossip && !current.is_empty() && (is_out_of_date || is_deaf);
+        if must {
+            self.opened_with(current);
+        }
+        must
+    }
+
+    /// The session was opened when the machine had these addresses.
+    pub(crate) fn opened_with(&mut self, current: &Addresses) {
+        self.told = current.clone();
+        self.is_bound_to_told = true;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn address(ip: &str, prefix: u8) -> Address {
+        let ip: IpAddr = ip.parse().unwrap();
+        let is_link_local = matches!(ip, IpAddr::V4(ip) if ip.is_link_local());
+        let (interface, has_multicast) = (Some(1), true);
+        Address { is_v6: ip.is_ipv6(), is_link_local, ip, prefix, interface, has_multicast }
+    }
+
+    fn addresses(all: &[&str]) -> Addresses {
+        Addresses(all.iter().map(|ip| address(ip, 24)).collect())
+    }
+
+    fn interface(addr: IfAddr) -> Interface {
+        Interface {
+            name: "eth0".into(),
+            addr,
+            index: Some(2),
+            oper_status: if_addrs::IfOperStatus::Up,
+            is_p2p: false,
+        }
+    }
+
+    #[test]
+    fn a_change_of_addresses_alone_opens_nothing_anew() {
+        let mut renewal = Renewal::new(addresses(&["10.0.0.1"]), false);
+        for now in [
+            &["10.0.0.1", "172.17.0.1"][..],
+            &["10.0.0.1", "2001:db8::1"],
+            &["10.0.0.1"],
+            &[],
+            &["10.0.0.52"],
+            &["169.254.3.4"],
+        ] {
+            assert!(!renewal.look(&addresses(now)), "{now:?}");
+        }
+        let mut booted = Renewal::new(addresses(&[]), false);
+        assert!(!booted.look(&addresses(&["10.0.0.1"])));
+    }
+
+    #[test]
+    fn gossip_that_names_no_right_address_is_renewed_once() {
+        let mut renewal = Renewal::new(addresses(&["10.0.0.1"]), true);
+        assert!(!renewal.look(&addresses(&["10.0.0.1", "10.8.0.6"])), "a VPN");
+        assert!(!renewal.look(&addresses(&[])), "the cable is out");
+        assert!(!renewal.look(&addresses(&["10.0.0.1"])), "and in again");
+        assert!(renewal.look(&addresses(&["10.0.0.52"])), "another address by DHCP");
+        assert!(!renewal.look(&addresses(&["10.0.0.52"])));
+        assert!(renewal.look(&addresses(&["10.0.0.52", "10.8.0.6"])), "it does not listen there");
+        assert!(!renewal.look(&addresses(&["10.8.0.6"])), "one that goes is no reason");
+    }
+
+    #[test]
+    fn link_local_addresses_of_ipv4_count_and_those_of_ipv6_do_not() {
+        let v4 = |ip: [u8; 4]| {
+            interface(IfAddr::V4(if_addrs::Ifv4Addr {
+                ip: ip.into(),
+                netmask: [255, 255, 0, 0].into(),
+                prefixlen: 16,
+                broadcast: None,
+            }))
+        };
+        let v6 = |ip: &str| {
+            interface(IfAddr::V6(if_addrs::Ifv6Addr {
+                ip: ip.parse().unwrap(),
+                netmask: "ffff:ffff:ffff:ffff::".parse().unwrap(),
+                prefixlen: 64,
+                broadcast: None,
+            }))
+        };
+        let all = [v6("fe80::1"), v6("fd00::1"), v4([169, 254, 10, 1]), v4([192, 168, 1, 2])];
+        let found = Addresses(all.iter().filter_map(Address::of).collect());
+        assert_eq!(
+            found.endpoints(7447),
+            ["tcp/192.168.1.2:7447", "tcp/169.254.10.1:7447", "tcp/[fd00::1]:7447"]
+        );
+        let asked: Vec<String> =
+            found.with_multicast().iter().map(|(ip, _)| ip.to_string()).collect();
+        assert_eq!(asked, ["169.254.10.1", "192.168.1.2"]);
+        let quiet =
+            Addresses(found.0.iter().map(|of| Address { has_multicast: false, ..*of }).collect());
+        assert_eq!((quiet.with_multicast().len(), quiet.endpoints(1).len()), (0, 3));
+        let mut unplugged = v4([10, 0, 0, 1]);
+        unplugged.oper_status = if_addrs::IfOperStatus::Down;
+        assert_eq!(Address::of(&unplugged), None);
+        assert_eq!(Address::of(&v4([127, 0, 0, 1])), None);
+    }
+
+    #[test]
+    fn a_link_takes_the_network_that_both_are_on_first() {
+        let own = addresses(&["192.168.1.2", "172.17.0.1", "169.254.10.1"]);
+        let endpoints = [
+            "udp/10.8.0.9:4000",
+            "tcp/172.17.0.1:4000",
+            "tcp/192.168.1.77:4000",
+            "tcp/127.0.0.1:4000",
+        ]
+        .map(ToOwned::to_owned);
+        let there = own.by_way(endpoints.to_vec(), false);
+        assert_eq!(there, ["tcp/192.168.1.77:4000", "udp/10.8.0.9:4000", "tcp/172.17.0.1:4000"]);
+        let here = own.by_way(endpoints.to_vec(), true);
+        assert_eq!(here.first().unwrap(), "tcp/127.0.0.1:4000");
+        let link_local = ["tcp/10.8.0.9:4000".to_owned(), "tcp/169.254.10.2:4000".to_owned()];
+        assert_eq!(
+            own.by_way(link_local.to_vec(), false).first().unwrap(),
+            "tcp/169.254.10.2:4000"
+        );
+    }
+
+    #[test]
+    fn a_port_of_this_machine_is_no_way_to_another() {
+        let own = addresses(&["192.168.1.2", "172.17.0.1"]);
+        let endpoints = ["tcp/172.17.0.1:7447", "tcp/172.17.0.1:7448", "tcp/192.168.1.77:7447"];
+        let elsewhere = own.elsewhere(endpoints.map(ToOwned::to_owned).to_vec(), 7447);
+        assert_eq!(elsewhere, ["tcp/172.17.0.1:7448", "tcp/192.168.1.77:7447"]);
+    }
+
+    #[test]
+    fn an_asker_is_told_the_address_of_its_own_network_first() {
+        let all = addresses(&["10.0.0.1", "172.17.0.1", "192.168.1.2", "2001:db8::1"]);
+        let told = all.endpoints_for([192, 168, 1, 77].into(), 7447);
+        assert_eq!(
+            told,
+            [
+                "tcp/192.168.1.2:7447",
+                "tcp/10.0.0.1:7447",
+                "tcp/172.17.0.1:7447",
+                "tcp/[2001:db8::1]:7447"
+            ]
+        );
+        assert_eq!(all.endpoints_for(Ipv4Addr::LOCALHOST, 7447), ["tcp/127.0.0.1:7447"]);
+        let all_zero = address("10.0.0.1", 0);
+        assert!(all_zero.is_near([192, 168, 1, 77].into()));
+    }
+}

@@ -1,0 +1,545 @@
+//! How the sessions of a node are opened: the daemon's, that of a node behind its daemon, that of a node
+//! without one, and the two ends of a play link. The numbers are Zenoh's settings; each says why it is not
+//! the default.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use thiserror::Error;
+use tracing::subscriber::NoSubscriber;
+use zenoh::Wait;
+use zenoh::config::{Config, Locator};
+use zenoh::internal::runtime::{Runtime, RuntimeBuilder, ZRuntime};
+
+use crate::config::node_config::{NodeConfig, daemon_port};
+use crate::config::play_transport::PlayTransport;
+use crate::config::port_range::PortRange;
+use crate::config::secret::{Dictionary, Secret};
+use crate::session::connection::Way;
+use crate::session::local_addresses::Addresses;
+use crate::session::scout_message::SessionId;
+use crate::session::scouting;
+use crate::session::zenoh_probe::Door;
+
+/// A session could not be opened.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// The daemon's port is in use.
+    #[error(
+        "port {port} of this machine is in use by {by}; stop that (`ss -ltnp 'sport = :{port}'` says which process it is), then start hanad again"
+    )]
+    PortInUse {
+        /// The port.
+        port: u16,
+        /// What it looks like.
+        by: &'static str,
+    },
+    /// All ports that are meant for play links are in use.
+    #[error(
+        "all ports for play links are in use, {range}; widen `play_ports` in hanad.toml, one port for each visualization on this machine"
+    )]
+    NoPlayPort {
+        /// The ports.
+        range: PortRange,
+    },
+    /// The daemon of this machine lets in only who knows a secret.
+    #[error(
+        "the daemon on this machine wants a secret, and none is set here; set HANA_SECRET, or `secret` in hanad.toml"
+    )]
+    SecretWanted,
+    /// The daemon of this machine has another secret.
+    #[error(
+        "the daemon on this machine wants a secret, and has another one than is set here; set HANA_SECRET, or `secret` in hanad.toml, to the daemon's, or start the daemon again if that was changed"
+    )]
+    SecretDiffers,
+    /// The daemon of this machine knows of no secret.
+    #[error(
+        "a secret is set here (HANA_SECRET, or `secret` in hanad.toml), but the daemon on this machine has none; start the daemon with it, or unset it here"
+    )]
+    SecretUnknown,
+    /// The secret cannot be handed to Zenoh.
+    #[error("the secret cannot be handed over: {0}")]
+    SecretNotHanded(String),
+    /// A setting that Zenoh does not take.
+    #[error("Zenoh does not take the setting {key} = {value}: {problem}")]
+    Setting {
+        /// The setting.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// Zenoh's own words.
+        problem: String,
+    },
+    /// Zenoh could not open it.
+    #[error("Zenoh cannot open a session: {problem}")]
+    Open {
+        /// Zenoh's own words.
+        problem: String,
+    },
+}
+
+/// How a session takes part.
+#[derive(Debug, Clone)]
+pub(crate) enum Part {
+    /// The daemon of a host: a peer on the port that everybody knows, and the gateway of its host.
+    Daemon {
+        /// As for a peer.
+        addresses: Option<Addresses>,
+    },
+    /// A node behind the daemon of its host.
+    Client,
+    /// A node on a host without a daemon.
+    Peer {
+        /// The addresses of the machine; none for the first session of a process, where Zenoh's own reading of
+        /// the interfaces is fresh.
+        addresses: Option<Addresses>,
+    },
+    /// The end of a play link that is played: it listens, and looks for nobody.
+    Played {
+        /// Where.
+        port: u16,
+    },
+    /// The end of a play link that plays.
+    Player {
+        /// Where the other end listens.
+        endpoint: String,
+    },
+}
+
+/// How long the probe for a daemon on this machine may take. Loopback answers or refuses at once.
+const PROBE: Duration = Duration::from_millis(250);
+/// How long a daemon on this machine may take to answer a knock. It takes a millisecond; a machine that is
+/// busy is no reason to pass it over.
+const KNOCK: Duration = Duration::from_secs(2);
+
+/// The largest message that passes, of whatever type and whoever sends it, in bytes.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// How daemons and nodes without one know each other for peers of one mesh.
+const REGION: &str = "hana";
+
+impl Part {
+    /// The part of an ordinary node: behind the daemon, if there is one.
+    pub(crate) fn of_node(config: &NodeConfig) -> Self {
+        static WARNED: AtomicBool = AtomicBool::new(false);
+        match Door::at(config.daemon, KNOCK) {
+            Door::Open(_) | Door::Guarded => Self::Client,
+            Door::Closed => Self::Peer { addresses: None },
+            door @ (Door::Silent | Door::Foreign) => {
+                if !WARNED.swap(true, Ordering::Relaxed) {
+                    let port = config.daemon.port();
+                    tracing::warn!(
+                        "port {port} of this machine, where its daemon should be, is held by {}; going on without a daemon. `ss -ltnp 'sport = :{port}'` says which process it is",
+                        door.in_words()
+                    );
+                }
+                Self::Peer { addresses: None }
+            },
+        }
+    }
+
+    /// The way onto the mesh that a session takes.
+    pub(crate) const fn way(&self) -> Way {
+        match self {
+            Self::Client => Way::ThroughDaemon,
+            Self::Daemon { .. } | Self::Peer { .. } | Self::Played { .. } | Self::Player { .. } => {
+                Way::WithoutDaemon
+            },
+        }
+    }
+
+    fn settings(&self, config: &NodeConfig) -> Result<Vec<(&'static str, Value)>, SessionError> {
+        let none: [&str; 0] = [];
+        let mut settings = common_settings();
+        let network = &config.network;
+        if let Some(show) = &network.show {
+            settings.push(("namespace", json!(show.as_str())));
+        }
+        // Zenoh itself looks for nobody: where there is multicast, `scouting` does, on all interfaces of the moment.
+        settings.push(("scouting/multicast/enabled", json!(false)));
+        match self {
+            Self::Daemon { addresses } => {
+                settings.push(("mode", json!("peer")));
+                let endpoints = daemon_endpoints(config, addresses.as_ref())?;
+                settings.push(("listen/endpoints", json!(endpoints)));
+                settings.push(("connect/endpoints", json!(network.connect)));
+                settings.push(("region_name", json!(REGION)));
+                // The gateway of the clients of its host, and of every peer that is not ours: a foreign
+                // program that meets one daemon reaches everybody through it, instead of only those it
+                // has had time to meet.
+                settings.push((
+                    "gateway",
+                    json!({"south": [
+                        {"filters": [{"modes": ["client"]}]},
+                        {"filters": [{"region_names": [REGION], "negated": true}]},
+                    ]}),
+                ));
+                // No lane of ours waits for a link that is full, and nobody else's message may: it would hold up
+                // all that passes here for five seconds, and then close the connection between two daemons.
+                settings.push((
+                    "qos/network",
+                    json!([{
+                        "messages": ["put", "delete", "query"],
+                        "flows": ["ingress"],
+                        "qos": {"congestion_control": "block"},
+                        "key_exprs": ["**"],
+                        "overwrite": {"congestion_control": "drop"},
+                    }]),
+                ));
+                // An unplugged host is noticed in a second.
+                settings.push(("transport/link/tx/lease", json!(1000)));
+            },
+            Self::Client => {
+                settings.push(("mode", json!("client")));
+                settings.push(("connect/endpoints", json!([format!("tcp/{}", config.daemon)])));
+                settings.push(("connect/timeout_ms", json!(2000)));
+                settings.push(("listen/endpoints", json!(none)));
+                // A stopped or hung process keeps its token for this long: its daemon judges it by its
+                // health, and its death closes the connection at once, whatever the lease.
+                settings.push(("transport/link/tx/lease", json!(60_000)));
+            },
+            Self::Peer { addresses } => {
+                settings.push(("mode", json!("peer")));
+                settings.push(("region_name", json!(REGION)));
+                settings.push(("connect/endpoints", json!(network.connect)));
+                let told = addresses.as_ref().filter(|_| network.relies_on_gossip());
+                let endpoints = told.map_or_else(|| any_endpoints(0), |told| told.endpoints(0));
+                settings.push(("listen/endpoints", json!(endpoints)));
+                settings.push(("transport/link/tx/lease", json!(3000)));
+            },
+            Self::Played { port } => {
+                settings.push(("mode", json!("peer")));
+                let mut endpoints = any_endpoints(*port);
+                if network.play_link == PlayTransport::Udp {
+                    let over_udp = any_endpoints(*port);
+                    let over_udp = over_udp.iter().map(|of| of.replacen("tcp/", "udp/", 1));
+                    endpoints.extend(over_udp);
+                }
+                settings.push(("listen/endpoints", json!(endpoints)));
+                // Gossip stays on, since Zenoh warns of its absence, but there is nobody to gossip to.
+                settings.push(("scouting/gossip/target", json!(none)));
+                settings.push(("scouting/gossip/autoconnect", json!(none)));
+            },
+            Self::Player { endpoint } => {
+                settings.push(("mode", json!("client")));
+                settings.push(("connect/endpoints", json!([endpoint])));
+                settings.push(("connect/timeout_ms", json!(1000)));
+                // Each value of a stream takes a batch of its own: two of them, the default, are full where the thread that
+                // writes comes three milliseconds late, and the next value is lost. Small ones, so that a link takes little
+                // memory: a frame of 64 parameters has 1.2 kB.
+                settings.push(("transport/link/tx/queue/size/real_time", json!(16)));
+                settings.push(("transport/link/tx/batch_size", json!(8192)));
+                settings.push(("listen/endpoints", json!(none)));
+            },
+        }
+        Ok(settings)
+    }
+
+    /// Opens the session. Blocks: for a client some milliseconds, for a peer up to half a second of
+    /// scouting, for a daemon that is not there up to two seconds.
+    pub(crate) fn open(&self, config: &NodeConfig) -> Result<OpenSession, SessionError> {
+        // Zenoh tries for two seconds and says nothing of secrets.
+        let door = matches!(self, Self::Client).then(|| Door::at(config.daemon, KNOCK));
+        let secret = config.network.secret.as_ref();
+        match (door, secret) {
+            (Some(Door::Guarded), None) => return Err(SessionError::SecretWanted),
+            (Some(Door::Open(_)), Some(_)) => return Err(SessionError::SecretUnknown),
+            _ => {},
+        }
+        let mut settings = Config::default();
+        for (key, value) in self.settings(config)? {
+            let value = value.to_string();
+            settings.insert_json5(key, &value).map_err(|problem| SessionError::Setting {
+                key,
+                value,
+                problem: problem.to_string(),
+            })?;
+        }
+        let dictionary = secret.map(|secret| admit(&mut settings, secret)).transpose()?;
+        let listens = matches!(self, Self::Daemon { .. } | Self::Peer { .. });
+        let open = || {
+            if listens { OpenSession::listening(settings) } else { OpenSession::quiet(settings) }
+        };
+        let session = if secret.is_some() {
+            // At level debug Zenoh writes its settings down as they are, in this thread.
+            tracing::subscriber::with_default(NoSubscriber::new(), open)
+        } else {
+            open()
+        };
+        drop(dictionary);
+        let session = session.map_err(|problem| match door {
+            Some(Door::Guarded) => SessionError::SecretDiffers,
+            _ => SessionError::Open { problem: problem.to_string() },
+        })?;
+        if let Some(listener) = session.listener().filter(|_| config.network.multicast) {
+            scouting::meet(listener, config.network.interface.as_deref());
+        }
+        Ok(session)
+    }
+}
+
+/// A session that is open. Closed when it is dropped.
+pub(crate) struct OpenSession {
+    session: zenoh::Session,
+    /// Of a session that others may connect to.
+    listener: Option<Listener>,
+}
+
+/// What lets a session that listens be found, and connect to others that it finds.
+#[derive(Clone)]
+pub(crate) struct Listener {
+    runtime: Runtime,
+    port: u16,
+}
+
+impl OpenSession {
+    fn quiet(settings: Config) -> zenoh::Result<Self> {
+        Ok(Self { session: zenoh::open(settings).wait()?, listener: None })
+    }
+
+    /// As [`zenoh::open`] does it, but keeps what can connect an open session to others.
+    fn listening(settings: Config) -> zenoh::Result<Self> {
+        ZRuntime::Application.block_in_place(async {
+            let mut runtime = RuntimeBuilder::new(settings).build().await?;
+            let session = zenoh::session::init(runtime.clone().into()).await?;
+            let mut open = Self { session, listener: None };
+            let started = runtime.start().await;
+            let port = runtime.get_locators().iter().find_map(port_of);
+            open.listener = Some(Listener { runtime, port: port.unwrap_or_default() });
+            started.map(|()| open)
+        })
+    }
+
+    pub(crate) const fn listener(&self) -> Option<&Listener> {
+        self.listener.as_ref()
+    }
+
+    /// Closes it in good order. Blocks.
+    pub(crate) fn close(mut self) -> zenoh::Result<()> {
+        Self::close_both(&self.session, self.listener.take())
+    }
+
+    fn close_both(session: &zenoh::Session, listener: Option<Listener>) -> zenoh::Result<()> {
+        let closed = session.close().wait();
+        listener.map_or(closed, |listener| listener.runtime.close().wait())
+    }
+}
+
+impl Deref for OpenSession {
+    type Target = zenoh::Session;
+
+    fn deref(&self) -> &Self::Target {
+        &self.session
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        // What listens has tasks that hold it, and does not end with its last holder.
+        let Some(listener) = self.listener.take() else { return };
+        let session = self.session.clone();
+        let spawned = thread::Builder::new().name("hana close".into()).spawn(move || {
+            Self::close_both(&session, Some(listener)).ok();
+        });
+        if let Err(problem) = spawned {
+            tracing::warn!("a session stays open, no thread can be started: {problem}");
+        }
+    }
+}
+
+impl Listener {
+    /// The id of the session.
+    pub(crate) fn id(&self) -> SessionId {
+        self.runtime.zid().into()
+    }
+
+    /// The port at which it listens.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+}
+
+fn port_of(locator: &Locator) -> Option<u16> {
+    locator.to_string().rsplit_once(':')?.1.parse().ok()
+}
+
+/// What all sessions have in common.
+fn common_settings() -> Vec<(&'static str, Value)> {
+    vec![
+        // A hello from an address that cannot be reached must not hold up the others for 10 s.
+        ("transport/unicast/open_timeout", json!(1500)),
+        ("transport/unicast/accept_timeout", json!(1500)),
+        // Short queues in the kernel: what waits there when a reader hangs is stale when it wakes up.
+        ("transport/link/tcp/so_sndbuf", json!(65536)),
+        ("transport/link/tcp/so_rcvbuf", json!(65536)),
+        // Zenoh puts larger messages together again, up to 1 GiB each by default, before anybody can look at
+        // them. What is larger than this is dropped piece by piece; the connection stays.
+        ("transport/link/rx/max_message_size", json!(MAX_MESSAGE)),
+        // Room for a burst of reliable messages; two batches, the default, overflow on a busy machine.
+        ("transport/link/tx/queue/size/interactive_high", json!(8)),
+        // Back within half a second when the daemon is.
+        (
+            "connect/retry",
+            json!({"period_init_ms": 100, "period_max_ms": 500, "period_increase_factor": 1.5}),
+        ),
+    ]
+}
+
+/// Lets in who knows the secret, and shows others that we do. Zenoh reads the dictionary while it opens the
+/// session. What it says of settings may repeat them, so it is not passed on.
+fn admit(settings: &mut Config, secret: &Secret) -> Result<Dictionary, SessionError> {
+    let dictionary = Dictionary::of(secret)
+        .map_err(|problem| SessionError::SecretNotHanded(problem.to_string()))?;
+    let user = json!({
+        "user": Secret::USER,
+        "password": secret.reveal(),
+        "dictionary_file": dictionary.path(),
+    });
+    settings
+        .insert_json5("transport/auth/usrpwd", &user.to_string())
+        .map_err(|_| SessionError::SecretNotHanded("Zenoh does not take it".into()))?;
+    Ok(dictionary)
+}
+
+/// Whether somebody listens at `address`.
+pub(crate) fn is_listening(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, PROBE).is_ok()
+}
+
+/// Whether a daemon (or something else) listens on this machine at the port where its daemon does (`HANA_PORT`). Blocks for
+/// at most a quarter of a second; the loopback answers or refuses at once.
+#[must_use]
+pub fn daemon_is_listening() -> bool {
+    let port = daemon_port().unwrap_or(NodeConfig::DAEMON_PORT);
+    is_listening(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+/// Where the daemon listens: the known port on all addresses, or on those that are given and the loopback.
+fn daemon_endpoints(
+    config: &NodeConfig,
+    addresses: Option<&Addresses>,
+) -> Result<Vec<String>, SessionError> {
+    let port = config.daemon.port();
+    let endpoints = addresses.map_or_else(
+        || any_endpoints(port),
+        |addresses| {
+            let mut endpoints = addresses.endpoints(port);
+            endpoints.push(format!("tcp/127.0.0.1:{port}"));
+            endpoints
+        },
+    );
+    // Zenoh says of a taken port only that it could not listen; we say why, and try first.
+    let in_use = |address: &str| {
+        TcpListener::bind(address).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+    };
+    if endpoints.iter().filter_map(|endpoint| endpoint.strip_prefix("tcp/")).any(in_use) {
+        let by = Door::at(config.daemon, KNOCK).in_words();
+        return Err(SessionError::PortInUse { port, by });
+    }
+    Ok(endpoints)
+}
+
+/// All addresses of this machine. One socket takes IPv4 and IPv6, but on Windows, where it takes only
+/// IPv6; a machine without IPv6 listens on IPv4 alone.
+fn any_endpoints(port: u16) -> Vec<String> {
+    let v4 = format!("tcp/0.0.0.0:{port}");
+    let v6 = format!("tcp/[::]:{port}");
+    let has_v6 = TcpListener::bind("[::]:0").is_ok();
+    match (has_v6, cfg!(windows)) {
+        (false, _) => vec![v4],
+        (true, false) => vec![v6],
+        (true, true) => vec![v4, v6],
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use hana_protocol::id::NodeId;
+
+    use super::*;
+    use crate::config::network_settings::NetworkSettings;
+    use crate::session::zenoh_probe::Resident;
+
+    /// A node whose daemon listens at a port that nobody else uses.
+    fn config(secret: Option<&str>) -> NodeConfig {
+        let network = NetworkSettings {
+            multicast: false,
+            secret: secret.map(|secret| Secret::new(secret).unwrap()),
+            ..NetworkSettings::default()
+        };
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let id = NodeId::new("session-test").unwrap();
+        let mut config = NodeConfig::of(id.clone(), id).with_network(network);
+        config.daemon = free;
+        config
+    }
+
+    fn with_secret(config: &NodeConfig, secret: Option<&str>) -> NodeConfig {
+        let mut config = config.clone();
+        config.network.secret = secret.map(|secret| Secret::new(secret).unwrap());
+        config
+    }
+
+    #[test]
+    fn a_knock_tells_an_open_daemon_from_a_guarded_one() {
+        let open = config(None);
+        let _open = Part::Daemon { addresses: None }.open(&open).unwrap();
+        assert_eq!(Door::at(open.daemon, KNOCK), Door::Open(Resident::Peer));
+        let guarded = config(Some("swordfish"));
+        let _guarded = Part::Daemon { addresses: None }.open(&guarded).unwrap();
+        assert_eq!(Door::at(guarded.daemon, KNOCK), Door::Guarded);
+    }
+
+    #[test]
+    fn a_client_is_let_in_with_the_secret_and_told_what_is_wrong_without() {
+        let daemon = config(Some("swordfish"));
+        let _session = Part::Daemon { addresses: None }.open(&daemon).unwrap();
+        let told = |secret| {
+            Part::Client.open(&with_secret(&daemon, secret)).map(drop).map_err(|problem| {
+                assert!(!problem.to_string().contains("fish"), "{problem}");
+                problem
+            })
+        };
+        told(Some("swordfish")).unwrap();
+        assert!(matches!(told(Some("goldfish")), Err(SessionError::SecretDiffers)));
+        assert!(matches!(told(None), Err(SessionError::SecretWanted)));
+
+        let open = config(None);
+        let _session = Part::Daemon { addresses: None }.open(&open).unwrap();
+        let told = Part::Client.open(&with_secret(&open, Some("swordfish")));
+        assert!(matches!(told, Err(SessionError::SecretUnknown)));
+    }
+
+    #[test]
+    fn both_ends_of_a_play_link_want_the_secret() {
+        let played = config(Some("swordfish"));
+        let port = played.daemon.port();
+        let _session = Part::Played { port }.open(&played).unwrap();
+        let endpoint = format!("tcp/127.0.0.1:{port}");
+        let link = Part::Player { endpoint };
+        link.open(&played).unwrap();
+        for secret in [None, Some("goldfish")] {
+            assert!(link.open(&with_secret(&played, secret)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_said_to_be_taken_by_whom() {
+        let config = config(None);
+        let _other = TcpListener::bind(config.daemon).unwrap();
+        let refused = Part::Daemon { addresses: None }.open(&config);
+        let port = config.daemon.port();
+        assert!(
+            matches!(refused, Err(SessionError::PortInUse { port: taken, .. }) if taken == port)
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! The two messages with which Zenoh programs look for each other: a question to all, and the answer to the one that
+//! asked.
+
+use zenoh::config::{Locator, WhatAmI, WhatAmIMatcher};
+use zenoh::internal::buffers::{HasReader, HasWriter};
+use zenoh_codec::{RCodec, WCodec, Zenoh080};
+use zenoh_protocol::VERSION;
+use zenoh_protocol::core::ZenohIdProto;
+use zenoh_protocol::scouting::{HelloProto, Scout, ScoutingBody, ScoutingMessage};
+
+/// The id of a Zenoh session.
+pub(crate) type SessionId = ZenohIdProto;
+
+/// What a packet says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ScoutPacket {
+    /// A program looks for peers; a node of hana says which session it is.
+    Question {
+        /// The session, where it is named.
+        from: Option<SessionId>,
+    },
+    /// A peer or a router is there.
+    Answer {
+        /// Its session.
+        from: SessionId,
+        /// Where it listens.
+        locators: Vec<Locator>,
+    },
+}
+
+/// A packet that asks all peers and routers to answer.
+pub(crate) fn question(from: SessionId) -> Vec<u8> {
+    let what = WhatAmIMatcher::empty().router().peer();
+    write(Scout { version: VERSION, what, zid: Some(from) }.into())
+}
+
+/// A packet that says that a peer listens at these endpoints.
+pub(crate) fn answer(from: SessionId, endpoints: &[String]) -> Vec<u8> {
+    let locators = endpoints.iter().filter_map(|endpoint| endpoint.parse().ok()).collect();
+    let whatami = WhatAmI::Peer;
+    write(HelloProto { version: VERSION, whatami, zid: from, locators }.into())
+}
+
+fn write(message: ScoutingMessage) -> Vec<u8> {
+    let mut packet = vec![];
+    // A vector takes whatever is written.
+    let written = Zenoh080::new().write(&mut packet.writer(), &message);
+    if written.is_err() {
+        packet.clear();
+    }
+    packet
+}
+
+/// Reads a packet; none if it is no such message, or none for a peer.
+pub(crate) fn read(packet: &[u8]) -> Option<ScoutPacket> {
+    let message: ScoutingMessage = Zenoh080::new().read(&mut packet.reader()).ok()?;
+    match message.body {
+        ScoutingBody::Scout(scout) if scout.what.matches(WhatAmI::Peer) => {
+            Some(ScoutPacket::Question { from: scout.zid })
+        },
+        ScoutingBody::Hello(hello) if hello.whatami != WhatAmI::Client => {
+            Some(ScoutPacket::Answer { from: hello.zid, locators: hello.locators })
+        },
+        ScoutingBody::Scout(_) | ScoutingBody::Hello(_) => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_is_read_as_it_was_written() {
+        let id = SessionId::rand();
+        assert_eq!(read(&question(id)), Some(ScoutPacket::Question { from: Some(id) }));
+        let endpoints = ["tcp/169.254.10.1:7447".to_owned(), "tcp/[fd00::1]:7447".to_owned()];
+        let locators = endpoints.iter().map(|endpoint| endpoint.parse().unwrap()).collect();
+        assert_eq!(read(&answer(id, &endpoints)), Some(ScoutPacket::Answer { from: id, locators }));
+    }
+
+    #[test]
+    fn a_packet_that_is_cut_off_or_made_up_is_read_without_fault() {
+        let whole = answer(SessionId::rand(), &["tcp/10.0.0.1:7447".to_owned()]);
+        for length in 0..whole.len() {
+            assert_eq!(read(whole.get(..length).unwrap()), None);
+        }
+        for kind in 0..=u8::MAX {
+            for more in 0..=u8::MAX {
+                read(&[kind, 9, more, more, more, more]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_question_for_routers_alone_is_not_ours() {
+        let what = WhatAmIMatcher::empty().router();
+        let packet = write(Scout { version: VERSION, what, zid: None }.into());
+        assert_eq!(read(&packet), None);
+    }
+}

@@ -1,0 +1,453 @@
+//! How nodes that listen find each other on every interface, also on those that come while they run, without an
+//! interruption.
+//!
+//! Zenoh reads the interfaces once per process: it neither asks nor answers on a later one, and tells addresses that are
+//! gone. So its own scouting is off. The node answers the questions of others itself, with the addresses of the moment, and
+//! asks itself, as [`Discovery`] says; Zenoh connects the session to those that answer.
+//!
+//! A question of ours names our session. A node that still holds a connection to it does not answer: it has not noticed
+//! yet that the connection is gone, and one that is made anew before it has leaves Zenoh with declarations that only
+//! one end knows of.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use socket2::{Domain, SockRef, Socket, Type};
+use zenoh::Wait;
+use zenoh::config::{Locator, WhatAmI};
+use zenoh::internal::runtime::ZRuntime;
+use zenoh::sample::SampleKind;
+use zenoh::session::TransportEvent;
+
+use crate::node::node::Core;
+use crate::session::discovery::Discovery;
+use crate::session::local_addresses::Addresses;
+use crate::session::open::Listener;
+use crate::session::scout_message;
+use crate::session::scout_message::{ScoutPacket, SessionId};
+use crate::session::session_worker::Declaration;
+
+/// Where Zenoh programs ask who is there.
+const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 224), 7446);
+/// How often the addresses of the machine are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// The largest packet that Zenoh sends.
+const PACKET: usize = u16::MAX as usize;
+
+type Shared = Arc<Mutex<Discovery<SessionId>>>;
+
+/// The addresses to look for others on, and the interfaces that they belong to.
+type Networks = BTreeSet<(Ipv4Addr, Option<u32>)>;
+
+/// Makes a node that listens answer and ask, if it does not yet and its settings allow it.
+pub(crate) fn ensure(core: &Arc<Core>) {
+    if !core.config.network.multicast {
+        return;
+    }
+    let mut scouting = core.scouting.lock().unwrap_or_else(PoisonError::into_inner);
+    if scouting.is_none() {
+        *scouting = start(core)
+            .inspect_err(|problem| {
+                tracing::error!(
+                    "this node cannot look for others, no thread can be started: {problem}"
+                );
+            })
+            .ok();
+    }
+}
+
+/// Answers and asks, as long as the node is there; follows its connections as long as what comes back lives.
+fn start(core: &Arc<Core>) -> io::Result<Declaration> {
+    let discovery: Shared = Arc::new(Mutex::new(Discovery::new(Instant::now())));
+    let (of_answers, of_questions) = (Arc::downgrade(core), Arc::downgrade(core));
+    // One for questions and answers: a firewall that lets in what answers something takes the answers of another node
+    // for that once this one has answered it, too.
+    let mouth = Arc::new(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?);
+    let answering = Arc::clone(&mouth);
+    thread::Builder::new()
+        .name("hana answer".into())
+        .spawn(move || answer_all(&of_answers, &answering))?;
+    let shared = Arc::clone(&discovery);
+    thread::Builder::new()
+        .name("hana scout".into())
+        .spawn(move || ask_all(&of_questions, &mouth, &shared))?;
+    Ok(core.worker.declare("connections to find anew", move |session| {
+        let discovery = Arc::clone(&discovery);
+        let callback = move |event: TransportEvent| {
+            let transport = event.transport();
+            let id = SessionId::from(*transport.zid());
+            if transport.whatami() == WhatAmI::Client {
+                return;
+            }
+            if event.kind() == SampleKind::Delete {
+                tracing::debug!("the connection to {id} is gone");
+                lock(&discovery).on_lost(id, Instant::now());
+            } else {
+                lock(&discovery).on_connected(id);
+            }
+        };
+        let listener =
+            session.info().transport_events_listener().history(true).callback(callback).wait()?;
+        Ok(Box::new(listener))
+    }))
+}
+
+/// How long a session that has just been opened waits for the first answer, and then for the others.
+const MEET: Duration = Duration::from_millis(500);
+const MEET_MORE: Duration = Duration::from_millis(150);
+/// From one of its questions to the next.
+const MEET_ASK: Duration = Duration::from_millis(100);
+/// How long it may take to connect to those that answered.
+const MEET_CONNECT: Duration = Duration::from_millis(1800);
+/// For how long it listens for questions of others at a time.
+const MEET_LISTEN: Duration = Duration::from_millis(20);
+
+/// Connects a session that has just been opened to those that are there already, and to those that come at the same time.
+/// Blocks for half a second, and longer where one that answers cannot be reached.
+pub(crate) fn meet(listener: &Listener, interface: Option<&str>) {
+    let addresses = Addresses::now(interface);
+    let met = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut ear = Ear::default();
+                ear.listen_on(networks(&addresses), MEET_LISTEN);
+                let mut packet = vec![0; PACKET];
+                while !is_over.load(Ordering::Relaxed) {
+                    if let Some((from, asker)) = ear.next(&mut packet) {
+                        answer(&socket, listener, &addresses, from, asker);
+                    }
+                }
+            });
+            let found = look_around(&socket, &networks(&addresses), listener.id());
+            let connected = found.map(|found| connect_all(listener, found));
+            is_over.store(true, Ordering::Relaxed);
+            connected
+        })
+    });
+    if let Err(problem) = met {
+        tracing::warn!("nobody can be asked who is there: {problem}");
+    }
+}
+
+/// Connects to those that were found, and waits until that is done.
+fn connect_all(listener: &Listener, found: HashMap<SessionId, Vec<Locator>>) {
+    let (done, all_done) = flume::unbounded::<()>();
+    let connect = |(id, locators): (SessionId, Vec<Locator>)| {
+        let (runtime, done) = (listener.runtime().clone(), done.clone());
+        ZRuntime::Net.spawn(async move {
+            runtime.connect_peer(&id, &locators).await;
+            drop(done);
+        });
+    };
+    // One that came at the same time connects as well: the one with the greater id goes first.
+    let (ours, theirs): (HashMap<_, _>, HashMap<_, _>) =
+        found.into_iter().partition(|(id, _)| listener.id() > *id);
+    ours.into_iter().for_each(connect);
+    if !theirs.is_empty() {
+        thread::sleep(MEET_MORE);
+        theirs.into_iter().for_each(connect);
+    }
+    drop(done);
+    // Nothing is sent: it ends when the last is done.
+    all_done.recv_timeout(MEET_CONNECT).ok();
+}
+
+/// Asks a few times who is there.
+fn look_around(
+    socket: &UdpSocket,
+    networks: &Networks,
+    own: SessionId,
+) -> io::Result<HashMap<SessionId, Vec<Locator>>> {
+    let mut found = HashMap::new();
+    let mut packet = vec![0; PACKET];
+    let mut ask_at = Instant::now();
+    let mut until = ask_at + MEET;
+    loop {
+        let now = Instant::now();
+        if now >= until {
+            return Ok(found);
+        }
+        if now >= ask_at {
+            ask(socket, networks, own);
+            ask_at = now + MEET_ASK;
+        }
+        let left = until.min(ask_at).saturating_duration_since(Instant::now());
+        let Some((id, locators)) = next_answer(socket, &mut packet, left)? else { continue };
+        if id != own && found.insert(id, locators).is_none() {
+            until = until.min(Instant::now() + MEET_MORE);
+        }
+    }
+}
+
+/// Waits for an answer, at most for that long.
+fn next_answer(
+    socket: &UdpSocket,
+    packet: &mut [u8],
+    patience: Duration,
+) -> io::Result<Option<(SessionId, Vec<Locator>)>> {
+    // The kernel takes no timeout of nothing.
+    socket.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
+    let length = match socket.recv(packet) {
+        Ok(length) => length,
+        Err(error) if is_timeout(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(match packet.get(..length).and_then(scout_message::read) {
+        Some(ScoutPacket::Answer { from, locators }) => Some((from, locators)),
+        _ => None,
+    })
+}
+
+/// Answers questions until the node is gone.
+fn answer_all(core: &Weak<Core>, mouth: &UdpSocket) {
+    let mut ear = Ear::default();
+    let mut packet = vec![0; PACKET];
+    loop {
+        let Some(strong) = core.upgrade() else { return };
+        let addresses = addresses_of(&strong);
+        if strong.worker.seat().is_some_and(|seat| seat.listener.is_none()) {
+            // Behind a daemon by now, which answers for all of the machine.
+            ear.close();
+        } else {
+            ear.listen_on(networks(&addresses), LOOK);
+        }
+        drop(strong);
+        let Some((from, asker)) = ear.next(&mut packet) else { continue };
+        let Some(core) = core.upgrade() else { return };
+        let is_held = from.is_some_and(|from| core.connection.is_connected_to(&from.to_string()));
+        if let Some(listener) = core.worker.seat().and_then(|seat| seat.listener)
+            && !is_held
+        {
+            answer(mouth, &listener, &addresses, from, asker);
+        }
+    }
+}
+
+/// Answers one question.
+fn answer(
+    mouth: &UdpSocket,
+    listener: &Listener,
+    addresses: &Addresses,
+    from: Option<SessionId>,
+    asker: SocketAddrV4,
+) {
+    let endpoints = addresses.endpoints_for(*asker.ip(), listener.port());
+    if from == Some(listener.id()) || endpoints.is_empty() {
+        return;
+    }
+    let answer = scout_message::answer(listener.id(), &endpoints);
+    if let Err(problem) = mouth.send_to(&answer, asker) {
+        tracing::debug!("{asker} is not answered: {problem}");
+    }
+}
+
+/// Asks who is there, and connects to those that answer, until the node is gone.
+fn ask_all(core: &Weak<Core>, mouth: &UdpSocket, discovery: &Shared) {
+    let mut packet = vec![0; PACKET];
+    loop {
+        let Some(strong) = core.upgrade() else { return };
+        let listener = strong.worker.seat().and_then(|seat| seat.listener);
+        let networks = networks(&addresses_of(&strong));
+        drop(strong);
+        // Without a session that listens there is nothing to connect.
+        let Some(listener) = listener else {
+            thread::sleep(LOOK);
+            continue;
+        };
+        let now = Instant::now();
+        lock(discovery).on_networks(networks.clone(), now);
+        if lock(discovery).take_question(now) {
+            ask(mouth, &networks, listener.id());
+        }
+        let until = lock(discovery).next_question().min(now + LOOK);
+        if let Err(problem) = take_answers(core, mouth, &listener, discovery, &mut packet, until) {
+            tracing::debug!("answers cannot be read: {problem}");
+            thread::sleep(LOOK);
+        }
+    }
+}
+
+/// Asks on each interface.
+fn ask(socket: &UdpSocket, networks: &Networks, own: SessionId) {
+    let question = scout_message::question(own);
+    let options = SockRef::from(socket);
+    for (address, _) in networks {
+        let asked = options
+            .set_multicast_if_v4(address)
+            .and_then(|()| socket.send_to(&question, SocketAddr::from(GROUP)));
+        if let Err(problem) = asked {
+            // One without multicast, or one that has just gone.
+            tracing::debug!("who is there cannot be asked by {address}: {problem}");
+        }
+    }
+}
+
+/// Takes what is answered until then.
+fn take_answers(
+    core: &Weak<Core>,
+    socket: &UdpSocket,
+    listener: &Listener,
+    discovery: &Shared,
+    packet: &mut [u8],
+    until: Instant,
+) -> io::Result<()> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        let Some((from, locators)) = next_answer(socket, packet, left)? else { continue };
+        let Some(core) = core.upgrade() else { return Ok(()) };
+        if core.connection.is_connected_to(&from.to_string()) {
+            continue;
+        }
+        if lock(discovery).on_answer(from, listener.id(), Instant::now()) {
+            tracing::debug!("{from} answers, connecting to it");
+            connect(listener, from, locators, discovery);
+        }
+    }
+}
+
+/// Connects the session, on a thread of Zenoh's.
+fn connect(listener: &Listener, to: SessionId, locators: Vec<Locator>, discovery: &Shared) {
+    let (runtime, discovery) = (listener.runtime().clone(), Arc::clone(discovery));
+    ZRuntime::Net.spawn(async move {
+        if !runtime.connect_peer(&to, &locators).await {
+            lock(&discovery).on_failure(to, Instant::now());
+        }
+    });
+}
+
+/// Where questions come in.
+#[derive(Default)]
+struct Ear {
+    socket: Option<UdpSocket>,
+    networks: Networks,
+    /// Why it cannot listen; said once.
+    told: Option<String>,
+}
+
+impl Ear {
+    /// Listens on these interfaces and no other. A socket joins the group once for each of them and keeps to that, so
+    /// another one takes its place where they have changed.
+    fn listen_on(&mut self, networks: Networks, patience: Duration) {
+        if self.socket.is_some() && networks == self.networks {
+            return;
+        }
+        match group_socket(&networks, patience) {
+            Ok(socket) => {
+                (self.socket, self.networks, self.told) = (Some(socket), networks, None);
+            },
+            Err(problem) => {
+                let problem = problem.to_string();
+                if self.told.as_ref() != Some(&problem) {
+                    tracing::warn!(
+                        "others cannot find this node by multicast, UDP port {}: {problem}; tried again and again, said once",
+                        GROUP.port()
+                    );
+                }
+                self.told = Some(problem);
+            },
+        }
+    }
+
+    fn close(&mut self) {
+        self.socket = None;
+    }
+
+    /// Waits for a question, for a moment: the session that asks, where it is named, and where it is from.
+    fn next(&mut self, packet: &mut [u8]) -> Option<(Option<SessionId>, SocketAddrV4)> {
+        let Some(received) = self.socket.as_ref().map(|socket| socket.recv_from(packet)) else {
+            thread::sleep(LOOK);
+            return None;
+        };
+        match received {
+            Ok((length, SocketAddr::V4(asker))) => {
+                match packet.get(..length).and_then(scout_message::read)? {
+                    ScoutPacket::Question { from } => Some((from, asker)),
+                    ScoutPacket::Answer { .. } => None,
+                }
+            },
+            Ok((_, SocketAddr::V6(_))) => None,
+            Err(error) if is_timeout(&error) => None,
+            Err(error) => {
+                tracing::debug!("questions of others cannot be read: {error}");
+                self.socket = None;
+                thread::sleep(LOOK);
+                None
+            },
+        }
+    }
+}
+
+/// A socket that hears what is asked on these interfaces, beside those of other programs.
+fn group_socket(networks: &Networks, patience: Duration) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    socket.set_reuse_address(true)?;
+    // Windows binds no group.
+    let ip = if cfg!(windows) { Ipv4Addr::UNSPECIFIED } else { *GROUP.ip() };
+    socket.bind(&SocketAddr::from((ip, GROUP.port())).into())?;
+    for (address, _) in networks {
+        if let Err(problem) = socket.join_multicast_v4(GROUP.ip(), address) {
+            // One without multicast, a second address of one interface, or one that has just gone.
+            tracing::debug!("questions that come by {address} are not heard: {problem}");
+        }
+    }
+    socket.set_read_timeout(Some(patience))?;
+    Ok(socket.into())
+}
+
+fn addresses_of(core: &Core) -> Addresses {
+    Addresses::now(core.config.network.interface.as_deref())
+}
+
+/// Where to ask and listen; on a machine without a network, among its own programs.
+fn networks(addresses: &Addresses) -> Networks {
+    if addresses.is_empty() {
+        return [(Ipv4Addr::LOCALHOST, None)].into();
+    }
+    addresses.with_multicast()
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    use io::ErrorKind::ConnectionReset;
+    use io::ErrorKind::Interrupted;
+    use io::ErrorKind::TimedOut;
+    use io::ErrorKind::WouldBlock;
+    // Windows says of a packet that reached no port that the connection was reset.
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted | ConnectionReset)
+}
+
+fn lock(discovery: &Shared) -> MutexGuard<'_, Discovery<SessionId>> {
+    discovery.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_heard_on_the_loopback_beside_other_programs() {
+        let networks: Networks = [(Ipv4Addr::LOCALHOST, None)].into();
+        let mut ears = [Ear::default(), Ear::default()];
+        for ear in &mut ears {
+            ear.listen_on(networks.clone(), LOOK);
+        }
+        let asker = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let id = SessionId::rand();
+        let mut packet = vec![0; PACKET];
+        for ear in &mut ears {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while ear.next(&mut packet).and_then(|(from, _)| from) != Some(id) {
+                assert!(Instant::now() < deadline, "no question is heard");
+                ask(&asker, &networks, id);
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Takes back what Zenoh's TCP links ask of the kernel: to linger for 10 s when they are closed.
+//!
+//! Zenoh sets `SO_LINGER` to 10 s on each TCP connection and closes it on a thread that receives. To close a
+//! connection to a machine that is unplugged then blocks that thread for 10 s, since what was sent last is
+//! never acknowledged; Zenoh has two such threads, and with two machines lost nothing is heard from anybody.
+//! There is no setting for it. Without the option the kernel goes on trying to deliver after the close, and
+//! nobody waits.
+//!
+//! Only Linux blocks in the close of a socket that does not block otherwise; elsewhere there is nothing to
+//! do.
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::Linger;
+
+#[cfg(not(target_os = "linux"))]
+#[derive(Default)]
+pub(crate) struct Linger;
+
+#[cfg(not(target_os = "linux"))]
+impl Linger {
+    pub(crate) const fn take_back(&mut self) {}
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+    use std::{fs, io};
+
+    use rustix::net::sockopt;
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+    /// What Zenoh sets; sockets of the program with another value are left alone.
+    const OF_ZENOH: Duration = Duration::from_secs(10);
+
+    /// The sockets that were looked at already, by inode.
+    #[derive(Default)]
+    pub(crate) struct Linger {
+        seen: BTreeSet<String>,
+    }
+
+    impl Linger {
+        /// Looks at the sockets that have come since the last time. Takes some ten microseconds for each
+        /// open file of the process.
+        pub(crate) fn take_back(&mut self) {
+            if let Err(problem) = self.look() {
+                tracing::debug!("the options of sockets cannot be looked at: {problem}");
+            }
+        }
+
+        fn look(&mut self) -> io::Result<()> {
+            let mut open = BTreeSet::new();
+            for entry in fs::read_dir("/proc/self/fd")? {
+                let entry = entry?;
+                let name = entry.file_name();
+                let Some(number) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                    continue;
+                };
+                // One that is closed meanwhile is none.
+                let Ok(target) = fs::read_link(entry.path()) else { continue };
+                let Some(socket) = target.to_str().filter(|name| name.starts_with("socket:"))
+                else {
+                    continue;
+                };
+                if !self.seen.contains(socket) {
+                    take_back_of(number).ok();
+                }
+                open.insert(socket.to_owned());
+            }
+            self.seen = open;
+            Ok(())
+        }
+    }
+
+    /// Through a second descriptor of the same socket, so that one that is closed meanwhile, and its number
+    /// given to another file, is no harm.
+    fn take_back_of(number: i32) -> rustix::io::Result<()> {
+        let own = pidfd_open(getpid(), PidfdFlags::empty())?;
+        let socket = pidfd_getfd(&own, number, PidfdGetfdFlags::empty())?;
+        if sockopt::socket_linger(&socket)? == Some(OF_ZENOH) {
+            sockopt::set_socket_linger(&socket, None)?;
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    #[allow(clippy::unwrap_used)]
+    mod tests {
+        use std::net::{TcpListener, TcpStream};
+
+        use super::*;
+
+        #[test]
+        fn what_zenoh_asked_for_is_taken_back_and_what_others_asked_for_is_left() {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let [of_zenoh, of_program] =
+                [(); 2].map(|()| TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            sockopt::set_socket_linger(&of_zenoh, Some(OF_ZENOH)).unwrap();
+            sockopt::set_socket_linger(&of_program, Some(Duration::from_secs(3))).unwrap();
+            let mut linger = Linger::default();
+            linger.take_back();
+            assert_eq!(sockopt::socket_linger(&of_zenoh).unwrap(), None);
+            let left = Some(Duration::from_secs(3));
+            assert_eq!(sockopt::socket_linger(&of_program).unwrap(), left);
+            assert!(linger.seen.len() >= 3);
+            drop((of_zenoh, of_program, listener));
+            linger.take_back();
+        }
+    }
+}

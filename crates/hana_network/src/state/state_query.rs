@@ -1,0 +1,124 @@
+//! Asking for what others keep: the current state of a topic, the last lines of a log.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hana_engine::delivery::{Admission, RateLimit};
+use hana_protocol::contract::Key;
+use hana_protocol::wire::codec::Encoding;
+use hana_protocol::wire::{Message, codec};
+use zenoh::Wait;
+use zenoh::qos::CongestionControl;
+use zenoh::query::{ConsolidationMode, Query, QueryTarget};
+
+use crate::rpc::pending::{Pending, Promise};
+use crate::session::session_worker::{Declaration, Worker};
+use crate::transport::admission::Gate;
+use crate::transport::inbound::{Received, Reception, admitted};
+use crate::transport::send_queue::Identity;
+
+/// Brings what is kept on the keys of `pattern`, once all have answered or `deadline` is over.
+pub(crate) fn ask<M: Message>(
+    worker: &Worker,
+    reception: &Reception,
+    pattern: String,
+    deadline: Duration,
+) -> Pending<Vec<Received<M>>> {
+    let (promise, pending) = Pending::new();
+    let gathered = Gathered { found: Mutex::default(), promise };
+    let reception = reception.clone();
+    // Many answers to one question come at once, on one key each or, of a log, on one.
+    let gate = Gate::of_answers::<M>();
+    worker.run(move |session| {
+        let asked = session
+            .get(&pattern)
+            .target(QueryTarget::All)
+            .consolidation(ConsolidationMode::None)
+            .congestion_control(CongestionControl::Drop)
+            .timeout(deadline)
+            // Dropped by Zenoh when the question has ended.
+            .callback(move |reply| {
+                let Ok(sample) = reply.result() else { return };
+                let Some(raw) = admitted(sample, M::MAX_BYTES, &gate, &reception) else { return };
+                if let Some(message) = reception.decode::<M>(&raw) {
+                    gathered.found.lock().unwrap_or_else(PoisonError::into_inner).push(Received {
+                        key: raw.key,
+                        envelope: raw.envelope,
+                        message,
+                    });
+                }
+            })
+            .wait();
+        if let Err(problem) = asked {
+            tracing::error!("{pattern}: Zenoh does not ask: {problem}");
+        }
+    });
+    pending
+}
+
+struct Gathered<M> {
+    found: Mutex<Vec<Received<M>>>,
+    promise: Promise<Vec<Received<M>>>,
+}
+
+impl<M> Drop for Gathered<M> {
+    fn drop(&mut self) {
+        let found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
+        self.promise.keep(found);
+    }
+}
+
+/// Questions in a second that are answered, of all who ask together: an answer may be hundreds of messages.
+const QUESTIONS_PER_SECOND: u32 = 20;
+
+/// Answers whoever asks on `key` with what `kept` returns at that moment, in that order.
+pub(crate) fn answer<M: Message>(
+    worker: &Worker,
+    identity: &Identity,
+    key: &Key,
+    kept: impl Fn() -> Vec<M> + Send + Sync + 'static,
+) -> Declaration {
+    let key = key.to_string();
+    let (kept, answering) = (Arc::new(kept), worker.clone());
+    let identity = identity.clone();
+    let limit = Arc::new(Mutex::new(RateLimit::new(QUESTIONS_PER_SECOND, Instant::now())));
+    worker.declare(key.clone(), move |session| {
+        let (kept, worker, answer_key) = (Arc::clone(&kept), answering.clone(), key.clone());
+        let (identity, limit) = (identity.clone(), Arc::clone(&limit));
+        let callback = move |query: Query| {
+            let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
+            if limit.admit(Instant::now()) == Admission::Over {
+                return;
+            }
+            drop(limit);
+            let (kept, key) = (Arc::clone(&kept), answer_key.clone());
+            // Who receives it sees that it comes from the one who alone speaks on this key.
+            let Ok(attachment) = identity.envelope(0).encode() else { return };
+            worker.answer(query, move |_, query| {
+                for payload in kept().iter().filter_map(|message| codec::encode(message).ok()) {
+                    let reply = query
+                        .reply(key.clone(), payload)
+                        .encoding(Encoding::MESSAGE_PACK)
+                        .attachment(attachment.clone())
+                        .wait();
+                    if let Err(problem) = reply {
+                        tracing::debug!("{key}: a question was not answered: {problem}");
+                        return;
+                    }
+                }
+            });
+        };
+        Ok(Box::new(session.declare_queryable(&key).callback(callback).wait()?))
+    })
+}
+
+/// Answers questions as long as it lives.
+pub struct Answering {
+    _declaration: Declaration,
+}
+
+impl Answering {
+    pub(crate) const fn new(declaration: Declaration) -> Self {
+        Self { _declaration: declaration }
+    }
+}

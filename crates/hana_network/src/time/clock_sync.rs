@@ -1,0 +1,187 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hana_engine::delivery::{Admission, RateLimit};
+use hana_protocol::contract::Key;
+use hana_protocol::id::NodeId;
+use hana_protocol::wire::codec::Encoding;
+use hana_protocol::wire::{Message, codec};
+use hana_time::{ClockEstimate, ClockReading, DistantClock, Exchange};
+use zenoh::Wait;
+use zenoh::bytes::ZBytes;
+use zenoh::query::{Query, Reply};
+
+use crate::session::session_worker::{Declaration, Worker};
+use crate::time::local_clock::local_us;
+use crate::transport::admission::Gate;
+use crate::transport::inbound::{Reception, admitted};
+use crate::transport::query;
+use crate::transport::send_queue::Identity;
+use crate::transport::timer::{Ticker, Timed};
+
+/// Asks the daemon of another host for its clock, as long as this lives: often at first, then four times a second, and twice from half a
+/// minute on.
+pub struct ClockWatch {
+    asking: Arc<Asking>,
+}
+
+struct Asking {
+    key: String,
+    worker: Worker,
+    reception: Reception,
+    gate: Arc<Gate>,
+    clock: Arc<Mutex<DistantClock>>,
+    effort: Arc<Effort>,
+    round: Mutex<Round>,
+}
+
+/// How long it takes, at least, to hand something over to Zenoh: so long after it was begun, nothing has left this host. Asking
+/// takes longer than answering, and what is not known of that looks like a clock that is off by half of the difference.
+#[derive(Default)]
+struct Effort(Mutex<Option<i64>>);
+
+/// When is asked next.
+struct Round {
+    asked: u32,
+    due: Instant,
+}
+
+/// Questions that are asked one soon after the other: what is followed shall be known soon.
+const FIRST: u32 = 16;
+/// So many of them make an estimate.
+const ENOUGH: u32 = 8;
+/// From one of these to the next.
+const SOON: Duration = Duration::from_millis(40);
+/// From one question to the next afterwards.
+const PERIOD: Duration = Duration::from_millis(250);
+/// The same once there are enough to know how the clock drifts.
+const SETTLED: Duration = Duration::from_millis(500);
+/// Questions until then: half a minute of them.
+const UNTIL_SETTLED: u32 = 128;
+/// An answer that takes longer tells nothing; one that comes after it is complained of by Zenoh.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl ClockWatch {
+    pub(crate) fn start(
+        worker: &Worker,
+        reception: &Reception,
+        ticker: &Ticker,
+        host: &NodeId,
+    ) -> Self {
+        let asking = Arc::new(Asking {
+            key: Key::Clock(host.clone()).to_string(),
+            worker: worker.clone(),
+            reception: reception.clone(),
+            gate: Arc::new(Gate::of_answers::<ClockReading>()),
+            clock: Arc::default(),
+            effort: Arc::default(),
+            round: Mutex::new(Round { asked: 0, due: Instant::now() }),
+        });
+        ticker.add(&asking, &ticker.bell());
+        Self { asking }
+    }
+
+    /// What is known of that clock by now; none before some questions were asked: the first ones take long. Does not block.
+    #[must_use]
+    pub fn estimate(&self) -> Option<ClockEstimate> {
+        let asked = lock(&self.asking.round).asked;
+        if asked < ENOUGH { None } else { lock(&self.asking.clock).estimate() }
+    }
+}
+
+impl Timed for Asking {
+    fn tick(&self, now: Instant) -> Option<Instant> {
+        let mut round = lock(&self.round);
+        if now >= round.due {
+            round.asked = round.asked.saturating_add(1);
+            round.due = now
+                + match round.asked {
+                    ..FIRST => SOON,
+                    FIRST..UNTIL_SETTLED => PERIOD,
+                    _ => SETTLED,
+                };
+            self.ask();
+        }
+        Some(round.due)
+    }
+}
+
+impl Asking {
+    fn ask(&self) {
+        let (key, gate, clock) =
+            (self.key.clone(), Arc::clone(&self.gate), Arc::clone(&self.clock));
+        let (reception, effort) = (self.reception.clone(), Arc::clone(&self.effort));
+        self.worker.run(move |session| {
+            let begun_us = local_us();
+            let asked_us = effort.over_after(begun_us);
+            let answer = move |reply: Reply| {
+                let answered_us = local_us();
+                let Ok(sample) = reply.result() else { return };
+                let raw = admitted(sample, ClockReading::MAX_BYTES, &gate, &reception);
+                let reading = raw.and_then(|raw| reception.decode::<ClockReading>(&raw));
+                if let Some(reading) = reading {
+                    lock(&clock).take(Exchange { asked_us, reading, answered_us });
+                }
+            };
+            let lane = ClockReading::LANE;
+            let asked = query::ask(session, &key, ZBytes::new(), None, lane, PATIENCE, answer);
+            if let Err(problem) = asked {
+                tracing::debug!("{key}: Zenoh does not ask: {problem}");
+            }
+            effort.note(local_us() - begun_us);
+        });
+    }
+}
+
+impl Effort {
+    /// When it leaves at the earliest, of what is begun now. It goes on its way before the call returns: three quarters.
+    fn over_after(&self, begun_us: i64) -> i64 {
+        begun_us.saturating_add(lock(&self.0).unwrap_or(0) / 4 * 3)
+    }
+
+    /// Takes note of how long it took.
+    fn note(&self, took_us: i64) {
+        let mut least = lock(&self.0);
+        *least = Some(least.map_or(took_us, |least| least.min(took_us)).max(0));
+    }
+}
+
+/// Answers whoever asks for the clock of this host.
+pub(crate) fn answer(worker: &Worker, identity: &Identity, host: &NodeId) -> Declaration {
+    let key = Key::Clock(host.clone()).to_string();
+    let (answering, identity) = (worker.clone(), identity.clone());
+    let limit = RateLimit::new(ClockReading::MAX_PER_SECOND, Instant::now());
+    let (limit, effort) = (Arc::new(Mutex::new(limit)), Arc::new(Effort::default()));
+    worker.declare(key.clone(), move |session| {
+        let (worker, limit, key) = (answering.clone(), Arc::clone(&limit), key.clone());
+        let (identity, declared, effort) = (identity.clone(), key.clone(), Arc::clone(&effort));
+        let callback = move |query: Query| {
+            // First of all: what takes time after this is told.
+            let received_us = local_us();
+            if lock(&limit).admit(Instant::now()) == Admission::Over {
+                return;
+            }
+            let Ok(attachment) = identity.envelope(0).encode() else { return };
+            let (key, effort) = (key.clone(), Arc::clone(&effort));
+            worker.answer(query, move |_, query| {
+                let begun_us = local_us();
+                let reading = ClockReading { received_us, sent_us: effort.over_after(begun_us) };
+                let Ok(payload) = codec::encode(&reading) else { return };
+                let reply = query
+                    .reply(key, payload)
+                    .encoding(Encoding::MESSAGE_PACK)
+                    .attachment(attachment)
+                    .wait();
+                if let Err(problem) = reply {
+                    tracing::debug!("a question for the clock was not answered: {problem}");
+                }
+                effort.note(local_us() - begun_us);
+            });
+        };
+        Ok(Box::new(session.declare_queryable(&declared).complete(true).callback(callback).wait()?))
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,181 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hana_protocol::contract::Key;
+use hana_protocol::id::NodeId;
+use hana_protocol::message::{HostTimeline, TimelineSource};
+use hana_time::{Approach, Course};
+
+use crate::rpc::pending::Pending;
+use crate::session::connection::{ConnectionWatch, Way};
+use crate::session::session_worker::{Declaration, Worker};
+use crate::state::state_query;
+use crate::time::clock_sync::ClockWatch;
+use crate::time::local_clock::local_us;
+use crate::time::timeline_handle::{Heard, hear_host};
+use crate::transport::inbound::{Received, Reception};
+use crate::transport::timer::{Ticker, Timed};
+
+/// What a node goes by whose host has no daemon: the timeline of another host, brought to the clock here by how the clock
+/// there stands. While there is a daemon it does nothing.
+pub(crate) struct DistantTimeline {
+    worker: Worker,
+    reception: Reception,
+    ticker: Ticker,
+    connection: ConnectionWatch,
+    heard: Arc<Heard>,
+    search: Mutex<Search>,
+}
+
+enum Search {
+    /// Nobody is asked: a daemon is there, or nobody answered a while ago.
+    Rests(Instant),
+    /// All are asked.
+    Asks(Pending<Vec<Received<HostTimeline>>>),
+    Follows(Followed),
+}
+
+/// The host that it goes by.
+struct Followed {
+    host: NodeId,
+    clock: Arc<ClockWatch>,
+    there: Arc<Mutex<There>>,
+    _subscription: Declaration,
+}
+
+/// What it says, by its own clock.
+#[derive(Clone)]
+struct There {
+    course: Option<Course>,
+    said: Option<HostTimeline>,
+    heard: Instant,
+}
+
+/// How often is looked, and steered.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long all may take to answer.
+const ASK: Duration = Duration::from_millis(400);
+/// How long is rested when nobody answered.
+const REST: Duration = Duration::from_secs(2);
+/// Who has said nothing for so long is gone.
+const SILENT: Duration = Duration::from_secs(2);
+
+impl DistantTimeline {
+    pub(crate) fn start(
+        worker: &Worker,
+        reception: &Reception,
+        ticker: &Ticker,
+        connection: &ConnectionWatch,
+        heard: &Arc<Heard>,
+    ) -> Arc<Self> {
+        let distant = Arc::new(Self {
+            worker: worker.clone(),
+            reception: reception.clone(),
+            ticker: ticker.clone(),
+            connection: connection.clone(),
+            heard: Arc::clone(heard),
+            search: Mutex::new(Search::Rests(Instant::now())),
+        });
+        ticker.add(&distant, &ticker.bell());
+        distant
+    }
+
+    /// The one to go by: who leads, and of those the one whom most go by.
+    fn best(found: &[Received<HostTimeline>]) -> Option<NodeId> {
+        let best = found.iter().max_by_key(|heard| {
+            (heard.message.from.is_none(), heard.message.followers, std::cmp::Reverse(&heard.key))
+        })?;
+        Some(Key::parse(&best.key)?.owner().clone())
+    }
+
+    fn follow(&self, host: NodeId) -> Followed {
+        let there = Arc::new(Mutex::new(There { course: None, said: None, heard: Instant::now() }));
+        let clock = Arc::new(ClockWatch::start(&self.worker, &self.reception, &self.ticker, &host));
+        let (of_hearing, of_clock, heard) =
+            (Arc::clone(&there), Arc::clone(&clock), Arc::clone(&self.heard));
+        let from = host.clone();
+        let subscription = hear_host(&self.worker, &self.reception, &host, move |said| {
+            let now = {
+                let mut there = lock(&of_hearing);
+                there.course = said.continues(there.course);
+                there.said = Some(said);
+                there.heard = Instant::now();
+                there.clone()
+            };
+            // At once: a change is said only a moment before it holds.
+            steer(&heard, &now, &of_clock, &from);
+        });
+        Followed { host, clock, there, _subscription: subscription }
+    }
+
+    fn go_on(&self, search: Search, now: Instant) -> Search {
+        match search {
+            Search::Rests(until) if now < until => search,
+            Search::Rests(_) => {
+                let pattern = "hana/*/timeline".to_owned();
+                Search::Asks(state_query::ask(&self.worker, &self.reception, pattern, ASK))
+            },
+            Search::Asks(answers) => {
+                let Some(found) = answers.take() else {
+                    let is_over = answers.is_abandoned();
+                    return if is_over { Search::Rests(now + REST) } else { Search::Asks(answers) };
+                };
+                let best = Self::best(&found).map(|host| Search::Follows(self.follow(host)));
+                best.unwrap_or(Search::Rests(now + REST))
+            },
+            Search::Follows(followed) => {
+                let there = lock(&followed.there).clone();
+                steer(&self.heard, &there, &followed.clock, &followed.host);
+                if now.saturating_duration_since(there.heard) >= SILENT {
+                    Search::Rests(now)
+                } else {
+                    Search::Follows(followed)
+                }
+            },
+        }
+    }
+}
+
+impl Timed for DistantTimeline {
+    fn tick(&self, now: Instant) -> Option<Instant> {
+        let search = std::mem::replace(&mut *lock(&self.search), Search::Rests(now));
+        let next = if self.connection.way() == Some(Way::WithoutDaemon) {
+            self.go_on(search, now)
+        } else {
+            Search::Rests(now)
+        };
+        *lock(&self.search) = next;
+        Some(now + LOOK)
+    }
+}
+
+/// Brings what is shown here to what is said there.
+fn steer(heard: &Heard, there: &There, clock: &ClockWatch, host: &NodeId) {
+    let (Some(course), Some(said), Some(clock)) = (there.course, &there.said, clock.estimate())
+    else {
+        return;
+    };
+    let now = local_us();
+    let goal = course.here(&clock);
+    heard.steer(|known| {
+        known.map_or(goal, |known| Approach::new(&known, &goal, now).taken_by(known.since(now)))
+    });
+    let shown = goal.at(now);
+    // A bound in microseconds, rounded up.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let error_us = clock.error_us(now).ceil() as u64;
+    heard.say(HostTimeline {
+        beat: shown.beat_at(now),
+        at_us: now,
+        rate: shown.rate(),
+        easing: None,
+        source: TimelineSource::Mesh,
+        from: Some(host.clone()),
+        error_us: Some(error_us.saturating_add(said.error_us.unwrap_or(0))),
+        ..said.clone()
+    });
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

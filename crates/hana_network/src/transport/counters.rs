@@ -1,0 +1,243 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use hana_protocol::id::NodeId;
+use hana_protocol::message::{Counters, Health, LaneTraffic, Trouble, TroubleCause};
+use hana_protocol::wire::Lane;
+
+/// The counters of a node, bumped from any thread. Counting what goes well is one atomic addition; who is in trouble is
+/// remembered behind a lock.
+#[derive(Debug, Default)]
+pub(crate) struct NodeCounters {
+    lanes: [LaneCounters; Lane::ALL.len()],
+    malformed: Counter,
+    limited: Counter,
+    impersonated: Counter,
+    held: Counter,
+    input_lost: Counter,
+    troubles: Mutex<BTreeMap<(NodeId, Lane, TroubleCause), u64>>,
+}
+
+#[derive(Debug, Default)]
+struct LaneCounters {
+    sent: Counter,
+    received: Counter,
+    dropped: Counter,
+    coalesced: Counter,
+    recovered: Counter,
+    missed: Counter,
+    late: Counter,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+struct Counter(AtomicU64);
+
+impl Counter {
+    fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl NodeCounters {
+    /// Senders with their lanes and causes that are told apart; of more, the numbers alone are kept.
+    const MAX_TROUBLES: usize = 256;
+
+    const fn of(&self, lane: Lane) -> &LaneCounters {
+        &self.lanes[lane as usize]
+    }
+
+    /// Handed to the network.
+    pub(crate) fn sent(&self, lane: Lane) {
+        self.of(lane).sent.add(1);
+    }
+
+    /// Delivered to the program.
+    pub(crate) fn received(&self, lane: Lane) {
+        self.of(lane).received.add(1);
+    }
+
+    /// Not sent, since a queue was full.
+    pub(crate) fn not_sent(&self, lane: Lane) {
+        self.of(lane).dropped.add(1);
+    }
+
+    /// Replaced by newer ones.
+    pub(crate) fn coalesced(&self, lane: Lane, count: u64) {
+        self.of(lane).coalesced.add(count);
+    }
+
+    /// So many were thrown away when a message of `peer` came into a full queue.
+    pub(crate) fn dropped(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
+        self.of(lane).dropped.add(count);
+        self.trouble(lane, peer, TroubleCause::Dropped, count);
+    }
+
+    /// So many were thrown away when a message of `peer` was put into an inbox: on a lane where the newest counts they
+    /// were replaced, else there was no room.
+    pub(crate) fn displaced(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
+        if lane.drops_older() {
+            self.coalesced(lane, count);
+        } else {
+            self.dropped(lane, peer, count);
+        }
+    }
+
+    /// Came when they were asked for.
+    pub(crate) fn recovered(&self, lane: Lane, peer: &NodeId, count: u64) {
+        self.of(lane).recovered.add(count);
+        self.trouble(lane, Some(peer), TroubleCause::Recovered, count);
+    }
+
+    /// Never came.
+    pub(crate) fn missed(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
+        self.of(lane).missed.add(count);
+        self.trouble(lane, peer, TroubleCause::Missed, count);
+    }
+
+    /// Came twice, or after a newer one.
+    pub(crate) fn late(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
+        self.of(lane).late.add(count);
+        self.trouble(lane, peer, TroubleCause::Late, count);
+    }
+
+    /// Could not be used.
+    pub(crate) fn malformed(&self, lane: Lane, peer: Option<&NodeId>) {
+        self.malformed.add(1);
+        self.trouble(lane, peer, TroubleCause::Malformed, 1);
+    }
+
+    /// Over the rate of its sender.
+    pub(crate) fn limited(&self, lane: Lane, peer: Option<&NodeId>) {
+        self.limited.add(1);
+        self.trouble(lane, peer, TroubleCause::Limited, 1);
+    }
+
+    /// Said by another.
+    pub(crate) fn impersonated(&self, lane: Lane, peer: Option<&NodeId>) {
+        self.impersonated.add(1);
+        self.trouble(lane, peer, TroubleCause::Impersonated, 1);
+    }
+
+    /// Values for parameters that somebody else holds.
+    pub(crate) fn held(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
+        self.held.add(count);
+        self.trouble(lane, peer, TroubleCause::Held, count);
+    }
+
+    /// Messages of another protocol that the operating system dropped.
+    pub(crate) fn input_lost(&self, count: u64) {
+        self.input_lost.add(count);
+    }
+
+    fn trouble(&self, lane: Lane, peer: Option<&NodeId>, cause: TroubleCause, count: u64) {
+        let Some(peer) = peer.filter(|_| count > 0) else { return };
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = (peer.clone(), lane, cause);
+        if troubles.len() < Self::MAX_TROUBLES || troubles.contains_key(&of) {
+            *troubles.entry(of).or_default() += count;
+        }
+    }
+
+    /// All lanes together.
+    pub(crate) fn totals(&self) -> Counters {
+        let total = |of: fn(&LaneCounters) -> &Counter| -> u64 {
+            self.lanes.iter().map(|lane| of(lane).get()).sum()
+        };
+        Counters {
+            sent: total(|lane| &lane.sent),
+            received: total(|lane| &lane.received),
+            dropped: total(|lane| &lane.dropped),
+            coalesced: total(|lane| &lane.coalesced),
+            recovered: total(|lane| &lane.recovered),
+            missed: total(|lane| &lane.missed),
+            late: total(|lane| &lane.late),
+            malformed: self.malformed.get(),
+            limited: self.limited.get(),
+            impersonated: self.impersonated.get(),
+            // The board knows.
+            overdue: 0,
+            held: self.held.get(),
+            input_lost: self.input_lost.get(),
+        }
+    }
+
+    /// One lane.
+    pub(crate) fn lane(&self, lane: Lane) -> LaneTraffic {
+        let of = self.of(lane);
+        LaneTraffic {
+            sent: of.sent.get(),
+            received: of.received.get(),
+            dropped: of.dropped.get(),
+            coalesced: of.coalesced.get(),
+            recovered: of.recovered.get(),
+            missed: of.missed.get(),
+            late: of.late.get(),
+        }
+    }
+
+    /// Each lane on which anything happened.
+    pub(crate) fn lanes(&self) -> BTreeMap<Lane, LaneTraffic> {
+        Lane::ALL
+            .into_iter()
+            .map(|lane| (lane, self.lane(lane)))
+            .filter(|(_, traffic)| *traffic != LaneTraffic::default())
+            .collect()
+    }
+
+    /// The largest troubles, the most first.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        let mut troubles: Vec<Trouble> = {
+            let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+            let trouble = |((peer, lane, cause), count): (&(NodeId, Lane, TroubleCause), &u64)| {
+                Trouble { peer: peer.clone(), lane: *lane, cause: *cause, count: *count }
+            };
+            troubles.iter().map(trouble).collect()
+        };
+        troubles.sort_by_key(|trouble| std::cmp::Reverse(trouble.count));
+        troubles.truncate(Health::MAX_TROUBLES);
+        troubles
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_is_told_by_lane_and_by_peer() {
+        let counters = NodeCounters::default();
+        let peer = NodeId::new("thrower").unwrap();
+        counters.received(Lane::ReliableOrdered);
+        counters.missed(Lane::ReliableOrdered, Some(&peer), 3);
+        counters.displaced(Lane::UnreliableSequenced, Some(&peer), 2);
+        counters.displaced(Lane::UnreliableUnordered, Some(&peer), 4);
+        let Counters { received, missed, coalesced, dropped, .. } = counters.totals();
+        assert_eq!((received, missed, coalesced, dropped), (1, 3, 2, 4));
+        let lanes = counters.lanes();
+        assert_eq!(lanes.len(), 3);
+        assert_eq!(lanes[&Lane::ReliableOrdered].missed, 3);
+        let causes: Vec<(TroubleCause, u64)> =
+            counters.troubles().iter().map(|trouble| (trouble.cause, trouble.count)).collect();
+        assert_eq!(causes, [(TroubleCause::Dropped, 4), (TroubleCause::Missed, 3)]);
+    }
+
+    #[test]
+    fn made_up_senders_do_not_grow_it() {
+        let counters = NodeCounters::default();
+        for number in 0..1000 {
+            let peer = NodeId::new("x").unwrap().numbered(number);
+            counters.late(Lane::ReliableOrdered, Some(&peer), 1);
+        }
+        assert_eq!(counters.totals().late, 1000);
+        let remembered = counters.troubles.lock().unwrap().len();
+        assert_eq!(remembered, NodeCounters::MAX_TROUBLES);
+        assert_eq!(counters.troubles().len(), Health::MAX_TROUBLES);
+    }
+}

@@ -1,0 +1,96 @@
+use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
+
+use hana_protocol::id::NodeId;
+use hana_protocol::wire::Envelope;
+
+/// Which messages of each sender were taken, so that one that is said again, since its answer was lost, or that came by two
+/// ways, is taken once. Pure.
+///
+/// Of each run of a sender it remembers the newest [`WINDOW`](Self::WINDOW) numbers; one that is older counts as taken.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    senders: HashMap<(NodeId, u64), Sender>,
+}
+
+#[derive(Debug)]
+struct Sender {
+    /// All before this one count as taken.
+    from: u64,
+    numbers: BTreeSet<u64>,
+    heard: Instant,
+}
+
+impl Taken {
+    /// As many as may wait for their answers together at a sender.
+    const WINDOW: usize = 1024;
+    /// Runs of senders that are remembered; of more, the one that has been silent for longest is forgotten.
+    const MOST: usize = 256;
+
+    /// Takes a message; whether it was not taken before.
+    pub(crate) fn take(&mut self, envelope: &Envelope, now: Instant) -> bool {
+        let of = (envelope.from.clone(), envelope.instance);
+        if !self.senders.contains_key(&of)
+            && self.senders.len() >= Self::MOST
+            && let Some(silent) =
+                self.senders.iter().min_by_key(|(_, sender)| sender.heard).map(|(of, _)| of.clone())
+        {
+            self.senders.remove(&silent);
+        }
+        let new = || Sender { from: 0, numbers: BTreeSet::new(), heard: now };
+        let sender = self.senders.entry(of).or_insert_with(new);
+        sender.heard = now;
+        if envelope.sequence < sender.from || !sender.numbers.insert(envelope.sequence) {
+            return false;
+        }
+        while sender.numbers.len() > Self::WINDOW
+            && let Some(oldest) = sender.numbers.pop_first()
+        {
+            sender.from = oldest + 1;
+        }
+        true
+    }
+
+    /// A message was not taken after all.
+    pub(crate) fn give_back(&mut self, envelope: &Envelope) {
+        let of = (envelope.from.clone(), envelope.instance);
+        if let Some(sender) = self.senders.get_mut(&of) {
+            sender.numbers.remove(&envelope.sequence);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn envelope(instance: u64, sequence: u64) -> Envelope {
+        Envelope { from: NodeId::new("desk").unwrap(), instance, sequence, at: 0 }
+    }
+
+    #[test]
+    fn each_message_is_taken_once_in_whatever_order() {
+        let (mut taken, now) = (Taken::default(), Instant::now());
+        for sequence in [3, 1, 2] {
+            assert!(taken.take(&envelope(1, sequence), now));
+            assert!(!taken.take(&envelope(1, sequence), now));
+        }
+        assert!(taken.take(&envelope(2, 1), now), "another run counts anew");
+        taken.give_back(&envelope(1, 2));
+        assert!(taken.take(&envelope(1, 2), now));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (mut taken, now) = (Taken::default(), Instant::now());
+        for sequence in 0..5000 {
+            assert!(taken.take(&envelope(1, sequence), now));
+        }
+        assert!(!taken.take(&envelope(1, 7), now), "too old to know");
+        for instance in 0..1000 {
+            taken.take(&envelope(instance, 0), now);
+        }
+        assert_eq!(taken.senders.len(), Taken::MOST);
+    }
+}

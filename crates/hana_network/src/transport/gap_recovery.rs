@@ -1,0 +1,268 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use hana_engine::delivery::{LaneLimits, Source, TopicAction, TopicReceiver};
+use hana_protocol::contract::{Key, Topics};
+use hana_protocol::id::NodeId;
+use hana_protocol::message::{Resend, Resent, Sent};
+use hana_protocol::wire::{Envelope, Lane, Message, codec};
+use zenoh::Wait;
+use zenoh::key_expr::keyexpr;
+use zenoh::query::Reply;
+use zenoh::sample::Sample;
+
+use crate::session::session_worker::{Declaration, Worker};
+use crate::transport::admission::Gate;
+use crate::transport::inbound::{RawMessage, Reception, admitted, raw};
+use crate::transport::problem::Problem;
+use crate::transport::query;
+use crate::transport::timer::{Bell, Ticker, Timed};
+
+/// Where messages of one topic arrive, whatever their publishers: it keeps the promise of their lane, asks for what is
+/// missing where that is promised, throws away what comes twice, and counts.
+pub(crate) struct Recovery {
+    lane: Lane,
+    pattern: String,
+    topic: Mutex<TopicReceiver<RawMessage>>,
+    deliver: Box<dyn Fn(RawMessage) + Send + Sync>,
+    largest: usize,
+    worker: Worker,
+    reception: Reception,
+    bell: Bell,
+    /// For the answers, which come back to it.
+    itself: Weak<Self>,
+}
+
+/// What messages may take to come when they are asked for: over a bad link TCP itself needs some hundred milliseconds to send
+/// again what it lost. What an answer leaves out is asked for at once.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How long an answer is listened for.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long who does not answer is asked. Longer than it takes a node to be back on the mesh when its daemon, or its
+/// cable, was gone for a moment.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Recovery {
+    /// For messages of type `M` on the keys of `pattern`, which are handed to `deliver` one after the other.
+    pub(crate) fn new<M: Message>(
+        pattern: &str,
+        worker: &Worker,
+        reception: &Reception,
+        ticker: &Ticker,
+        deliver: impl Fn(RawMessage) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let patience = if M::LANE.is_reliable() { PATIENCE } else { ASK_EVERY * 4 };
+        let limits = LaneLimits { patience, ask_every: ASK_EVERY, ..LaneLimits::default() };
+        let bell = ticker.bell();
+        let recovery = Arc::new_cyclic(|itself| Self {
+            lane: M::LANE,
+            pattern: pattern.into(),
+            topic: Mutex::new(TopicReceiver::new(M::LANE, limits, Instant::now())),
+            deliver: Box::new(deliver),
+            largest: M::MAX_BYTES,
+            worker: worker.clone(),
+            reception: reception.clone(),
+            bell: bell.clone(),
+            itself: Weak::clone(itself),
+        });
+        ticker.add(&recovery, &bell);
+        recovery
+    }
+
+    fn topic(&self) -> MutexGuard<'_, TopicReceiver<RawMessage>> {
+        self.topic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message has arrived, by itself.
+    pub(crate) fn arrive(&self, raw: RawMessage) {
+        match raw.envelope.clone() {
+            Some(envelope) => {
+                let key = raw.key.clone();
+                self.tell(|topic, now, actions| topic.arrive(&key, &envelope, raw, now, actions));
+            },
+            // It has no place in any sequence.
+            None => (self.deliver)(raw),
+        }
+    }
+
+    /// Tells the receiver something, and does what it says. Under its lock, so that nothing overtakes anything.
+    fn tell(
+        &self,
+        what: impl FnOnce(&mut TopicReceiver<RawMessage>, Instant, &mut Vec<TopicAction<RawMessage>>),
+    ) {
+        let now = Instant::now();
+        let mut actions = vec![];
+        let mut topic = self.topic();
+        let before = topic.next_deadline();
+        what(&mut topic, now, &mut actions);
+        let after = topic.next_deadline();
+        for action in actions {
+            self.act(action);
+        }
+        drop(topic);
+        if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
+            self.bell.ring();
+        }
+    }
+
+    fn act(&self, action: TopicAction<RawMessage>) {
+        let counters = &self.reception.counters;
+        match action {
+            TopicAction::Deliver(raw) => (self.deliver)(raw),
+            TopicAction::Ask { node, question } => self.ask(node, question),
+            TopicAction::Lost { source: Source { key, node }, first, last } => {
+                let count = (last - first).saturating_add(1);
+                let is_trouble = !self.lane.drops_older();
+                self.reception.missed(self.lane, &key, Some(&node), count, is_trouble);
+                if self.lane.is_reliable() {
+                    self.reception.warn(Problem::Lost { key, sender: node, first, last });
+                }
+            },
+            TopicAction::Recovered { source, count } => {
+                counters.recovered(self.lane, &source.node, count);
+            },
+            TopicAction::Late { source } => counters.late(self.lane, Some(&source.node), 1),
+        }
+    }
+
+    fn ask(&self, node: NodeId, question: Resend) {
+        let Ok(payload) = codec::encode(&question) else { return };
+        let recovery = Weak::clone(&self.itself);
+        self.worker.run(move |session| {
+            let key = Key::Resend(node.clone()).to_string();
+            let asked = Asked { recovery, node, question, is_answered: AtomicBool::new(false) };
+            let hear = move |reply: Reply| asked.hear(&reply);
+            let (lane, within) = (Resend::LANE, ANSWER_WITHIN);
+            let asked = query::ask(session, &key, payload, None, lane, within, hear);
+            if let Err(problem) = asked {
+                tracing::debug!("{key}: Zenoh does not ask: {problem}");
+            }
+        });
+    }
+
+    /// Something of what was asked for.
+    fn hear(&self, sample: &Sample, node: &NodeId, question: &Resend) {
+        let raw = raw(sample, self.largest.max(Resend::MAX_BYTES));
+        let Some(envelope) = raw.envelope.clone() else {
+            let end = codec::decode_value::<Resent>(&raw.payload, raw.encoding, Resend::MAX_BYTES);
+            if let Ok(end) = end {
+                self.tell(|topic, now, actions| topic.resent(node, question, end, now, actions));
+            }
+            return;
+        };
+        let Envelope { from, instance, sequence, .. } = &envelope;
+        let was_asked_for =
+            from == node && *instance == question.instance && question.asks_for(*sequence);
+        if was_asked_for {
+            let raw = RawMessage { key: question.key.clone(), ..raw };
+            self.tell(|topic, now, actions| {
+                topic.arrive(&question.key, &envelope, raw, now, actions);
+            });
+        }
+    }
+
+    /// A node has come so far on some keys.
+    fn announced(&self, envelope: &Envelope, sent: &Sent) {
+        for (key, &(newest, age_us)) in &sent.newest {
+            if self.hears(key) {
+                let newest = (newest, Duration::from_micros(age_us));
+                self.tell(|topic, now, actions| {
+                    topic.announced(key, envelope, newest, now, actions);
+                });
+            }
+        }
+    }
+
+    fn hears(&self, key: &str) -> bool {
+        let (Ok(pattern), Ok(key)) = (keyexpr::new(self.pattern.as_str()), keyexpr::new(key))
+        else {
+            return false;
+        };
+        pattern.includes(key)
+    }
+}
+
+/// A question that is under way. Dropped by Zenoh when it has ended: at once, where nobody is there who answers on its key.
+struct Asked {
+    recovery: Weak<Recovery>,
+    node: NodeId,
+    question: Resend,
+    /// Whether anything came back, be it that the time was over.
+    is_answered: AtomicBool,
+}
+
+impl Asked {
+    fn hear(&self, reply: &Reply) {
+        self.is_answered.store(true, Ordering::Release);
+        if let (Some(recovery), Ok(sample)) = (self.recovery.upgrade(), reply.result()) {
+            recovery.hear(sample, &self.node, &self.question);
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if !*self.is_answered.get_mut()
+            && let Some(recovery) = self.recovery.upgrade()
+        {
+            recovery.tell(|topic, now, actions| {
+                topic.unanswered(&self.node, &self.question, now, actions);
+            });
+        }
+    }
+}
+
+impl Timed for Recovery {
+    fn tick(&self, now: Instant) -> Option<Instant> {
+        let due = self.topic().next_deadline()?;
+        if due > now {
+            return Some(due);
+        }
+        self.tell(TopicReceiver::tick);
+        self.topic().next_deadline()
+    }
+}
+
+/// All recoveries of a node, to tell them how far others have come.
+#[derive(Default)]
+pub(crate) struct Recoveries {
+    all: Arc<Mutex<Vec<Weak<Recovery>>>>,
+    announcements: OnceLock<Declaration>,
+}
+
+impl Recoveries {
+    pub(crate) fn add(&self, recovery: &Arc<Recovery>) {
+        {
+            let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|known| known.strong_count() > 0);
+            all.push(Arc::downgrade(recovery));
+        }
+        self.announcements.get_or_init(|| self.hear(&recovery.worker, &recovery.reception));
+    }
+
+    fn hear(&self, worker: &Worker, reception: &Reception) -> Declaration {
+        let (all, reception) = (Arc::clone(&self.all), reception.clone());
+        let gate = Arc::new(Gate::of::<Sent>());
+        let pattern = Topics::every_sent().pattern().to_owned();
+        worker.declare(pattern.clone(), move |session| {
+            let (all, reception, gate) = (Arc::clone(&all), reception.clone(), Arc::clone(&gate));
+            let callback = move |sample| {
+                let raw = admitted(&sample, Sent::MAX_BYTES, &gate, &reception);
+                let Some(raw) = raw else { return };
+                let (Some(sent), Some(envelope)) = (reception.decode::<Sent>(&raw), raw.envelope)
+                else {
+                    return;
+                };
+                let recoveries: Vec<Arc<Recovery>> = {
+                    let all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.iter().filter_map(Weak::upgrade).collect()
+                };
+                for recovery in recoveries {
+                    recovery.announced(&envelope, &sent);
+                }
+            };
+            Ok(Box::new(session.declare_subscriber(pattern.clone()).callback(callback).wait()?))
+        })
+    }
+}

@@ -1,0 +1,263 @@
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// What a full queue throws away. Whatever it throws away is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// One message per key: a newer one takes the place of the one that waits. Beyond the capacity in
+    /// keys, the key that has waited longest goes.
+    Latest,
+    /// The message that has waited longest goes.
+    DropOldest,
+}
+
+/// A bounded queue of what arrived. The network puts in and never waits; the program takes out when it
+/// has time. Clones share one queue.
+#[derive(Debug)]
+pub struct Inbox<T>(Arc<Shared<T>>);
+
+#[derive(Debug)]
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    arrived: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    policy: Policy,
+    capacity: usize,
+    /// The order of what waits: messages, or under [`Policy::Latest`] the keys of `latest`.
+    order: VecDeque<(String, Option<Weighed<T>>)>,
+    latest: HashMap<String, Weighed<T>>,
+    /// The weight of all that waits.
+    weight: usize,
+    dropped: u64,
+    wakers: Vec<Waker>,
+}
+
+#[derive(Debug)]
+struct Weighed<T> {
+    message: T,
+    weight: usize,
+}
+
+/// Bytes of payload that wait in one inbox at most, whatever their number; the message that has waited longest
+/// goes, as with a number that is too large. 256 messages of the largest size, thousands of usual ones.
+const MAX_WEIGHT: usize = 16 * 1024 * 1024;
+
+impl<T> Clone for Inbox<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Inbox<T> {
+    pub(crate) fn new(policy: Policy, capacity: usize) -> Self {
+        let state = State {
+            policy,
+            capacity: capacity.max(1),
+            order: VecDeque::new(),
+            latest: HashMap::new(),
+            weight: 0,
+            dropped: 0,
+            wakers: Vec::new(),
+        };
+        Self(Arc::new(Shared { state: Mutex::new(state), arrived: Condvar::new() }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a message in; how many were thrown away for it.
+    pub(crate) fn push(&self, key: &str, message: T) -> u64 {
+        self.push_weighing(key, message, 0)
+    }
+
+    /// The same of a message whose payload has `weight` bytes.
+    pub(crate) fn push_weighing(&self, key: &str, message: T, weight: usize) -> u64 {
+        let mut state = self.state();
+        let dropped = state.push(key, Weighed { message, weight });
+        state.dropped += dropped;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        self.0.arrived.notify_one();
+        for waker in wakers {
+            waker.wake();
+        }
+        dropped
+    }
+
+    /// Takes the message that has waited longest, if any. Does not block.
+    #[must_use]
+    pub fn try_recv(&self) -> Option<T> {
+        self.state().pop()
+    }
+
+    /// Blocks until a message is there, at most for `timeout`. Not for a frame loop.
+    #[must_use]
+    pub fn recv_timeout(&self, timeout: Duration) -> Option<T> {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.state();
+        loop {
+            if let Some(message) = state.pop() {
+                return Some(message);
+            }
+            let left = deadline.checked_duration_since(Instant::now())?;
+            state =
+                self.0.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// A future of the next message.
+    pub fn recv(&self) -> impl Future<Output = T> + use<T> {
+        Recv(self.clone())
+    }
+
+    /// Wakes `waker` once, when the next message arrives.
+    pub(crate) fn wake_by(&self, waker: &Waker) {
+        self.state().wake_by(waker);
+    }
+
+    /// How many messages were thrown away so far because this queue was full or a newer one was there.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.state().dropped
+    }
+
+    /// How many messages wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.state().order.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> State<T> {
+    fn push(&mut self, key: &str, message: Weighed<T>) -> u64 {
+        self.weight += message.weight;
+        let mut dropped = 0;
+        match self.policy {
+            Policy::Latest => {
+                if let Some(waiting) = self.latest.get_mut(key) {
+                    self.weight -= waiting.weight;
+                    *waiting = message;
+                    dropped += 1;
+                } else {
+                    self.order.push_back((key.into(), None));
+                    self.latest.insert(key.into(), message);
+                }
+            },
+            Policy::DropOldest => self.order.push_back((String::new(), Some(message))),
+        }
+        while self.order.len() > self.capacity || (self.weight > MAX_WEIGHT && self.order.len() > 1)
+        {
+            self.pop();
+            dropped += 1;
+        }
+        dropped
+    }
+
+    fn wake_by(&mut self, waker: &Waker) {
+        if !self.wakers.iter().any(|known| known.will_wake(waker)) {
+            self.wakers.push(waker.clone());
+        }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let (key, message) = self.order.pop_front()?;
+        let Weighed { message, weight } = message.or_else(|| self.latest.remove(&key))?;
+        self.weight -= weight;
+        Some(message)
+    }
+}
+
+struct Recv<T>(Inbox<T>);
+
+impl<T> Future for Recv<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let mut state = self.0.state();
+        if let Some(message) = state.pop() {
+            return Poll::Ready(message);
+        }
+        state.wake_by(context.waker());
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_throws_the_oldest_away_and_counts_it() {
+        let inbox = Inbox::new(Policy::DropOldest, 2);
+        for n in 0..5 {
+            inbox.push("k", n);
+        }
+        assert_eq!(inbox.dropped(), 3);
+        assert_eq!(
+            (inbox.try_recv(), inbox.try_recv(), inbox.try_recv()),
+            (Some(3), Some(4), None)
+        );
+    }
+
+    #[test]
+    fn the_newest_of_each_key_survives() {
+        let inbox = Inbox::new(Policy::Latest, 8);
+        for (key, value) in [("zoom", 1), ("hue", 2), ("zoom", 3)] {
+            inbox.push(key, value);
+        }
+        assert_eq!(inbox.dropped(), 1);
+        assert_eq!(
+            (inbox.try_recv(), inbox.try_recv(), inbox.try_recv()),
+            (Some(3), Some(2), None)
+        );
+    }
+
+    #[test]
+    fn made_up_keys_do_not_grow_the_queue() {
+        let inbox = Inbox::new(Policy::Latest, 4);
+        for n in 0..100 {
+            inbox.push(&n.to_string(), n);
+        }
+        assert_eq!((inbox.len(), inbox.dropped()), (4, 96));
+        assert_eq!(inbox.state().latest.len(), 4);
+    }
+
+    #[test]
+    fn large_messages_are_bounded_by_their_weight() {
+        for policy in [Policy::DropOldest, Policy::Latest] {
+            let inbox = Inbox::new(policy, 4096);
+            for n in 0..100 {
+                inbox.push_weighing(&n.to_string(), n, 1 << 20);
+            }
+            assert_eq!((inbox.len(), inbox.dropped()), (16, 84));
+            assert_eq!(inbox.try_recv(), Some(84));
+            inbox.push_weighing("large", 100, 1 << 30);
+            assert_eq!((inbox.len(), inbox.try_recv()), (1, Some(100)));
+            assert_eq!(inbox.state().weight, 0);
+        }
+    }
+
+    #[test]
+    fn waiting_ends_with_a_message_or_with_the_deadline() {
+        let inbox = Inbox::new(Policy::DropOldest, 2);
+        assert_eq!(inbox.recv_timeout(Duration::from_millis(1)), None);
+        let sender = inbox.clone();
+        let thread = std::thread::spawn(move || sender.push("k", 7));
+        assert_eq!(inbox.recv_timeout(Duration::from_secs(10)), Some(7));
+        assert!(thread.join().is_ok());
+    }
+}

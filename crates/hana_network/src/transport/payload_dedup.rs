@@ -1,0 +1,43 @@
+use std::time::{Duration, Instant};
+
+/// Tells a copy from a repetition, for messages without an envelope.
+///
+/// A foreign program that gives a command is connected to several daemons, each of which carries it on, so
+/// it may arrive more than once, within a few milliseconds. Somebody who means it twice takes longer.
+#[derive(Debug, Default)]
+pub(crate) struct CopyFilter {
+    last: Option<(Vec<u8>, Instant)>,
+}
+
+impl CopyFilter {
+    /// Copies that came by two ways were never seen further apart than some milliseconds; a program that
+    /// opens a session for each command takes hundreds.
+    const WINDOW: Duration = Duration::from_millis(100);
+
+    /// Whether `payload`, which arrives at `now`, is a copy of the one before.
+    pub(crate) fn is_copy(&mut self, payload: &[u8], now: Instant) -> bool {
+        let is_copy = self.last.as_ref().is_some_and(|(last, at)| {
+            last == payload && now.saturating_duration_since(*at) < Self::WINDOW
+        });
+        if !is_copy {
+            self.last = Some((payload.to_vec(), now));
+        }
+        is_copy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_comes_at_once_and_a_repetition_later() {
+        let mut filter = CopyFilter::default();
+        let start = Instant::now();
+        assert!(!filter.is_copy(b"stop", start));
+        assert!(filter.is_copy(b"stop", start + Duration::from_millis(3)));
+        assert!(filter.is_copy(b"stop", start + Duration::from_millis(5)));
+        assert!(!filter.is_copy(b"start", start + Duration::from_millis(6)));
+        assert!(!filter.is_copy(b"start", start + Duration::from_millis(206)));
+    }
+}

@@ -1,0 +1,477 @@
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hana_engine::delivery::{Admission, RateLimit};
+use hana_protocol::contract::Key;
+use hana_protocol::message::{Resend, Resent, Sent};
+use hana_protocol::wire::codec::Encoding;
+use hana_protocol::wire::{Lane, Message, codec};
+use zenoh::Wait;
+use zenoh::bytes::ZBytes;
+use zenoh::query::Query;
+
+use crate::session::session_worker::{Declaration, Worker};
+use crate::transport::inbound::raw_parts;
+use crate::transport::publisher::Publisher;
+use crate::transport::send_queue::Identity;
+use crate::transport::timer::{Bell, Ticker, Timed};
+
+/// What a node has sent: on reliable topics, to send it again to whom it did not reach; on others only how much it was,
+/// so that who misses the last of it knows.
+pub(crate) struct Archive {
+    topics: Mutex<HashMap<String, Arc<Kept>>>,
+    /// Where it is said how far they have come.
+    sent: Publisher<Sent>,
+    bell: Bell,
+    _answering: Declaration,
+}
+
+/// The newest messages of one key.
+pub(crate) struct Kept {
+    ring: Mutex<Ring>,
+    bell: Bell,
+}
+
+#[derive(Debug)]
+struct Ring {
+    messages: VecDeque<KeptMessage>,
+    /// How many are kept at most.
+    most: usize,
+    bytes: usize,
+    newest: Option<Newest>,
+}
+
+/// The newest message of a key.
+#[derive(Debug)]
+struct Newest {
+    sequence: u64,
+    sent: Instant,
+    /// How often it was announced.
+    announced: usize,
+}
+
+#[derive(Debug, Clone)]
+struct KeptMessage {
+    sequence: u64,
+    sent: Instant,
+    payload: ZBytes,
+    attachment: ZBytes,
+}
+
+/// Messages of one key that are kept at most.
+const MAX_MESSAGES: usize = 4096;
+/// Bytes of one key that are kept at most; one message is, whatever its size.
+const MAX_BYTES: usize = 1024 * 1024;
+/// Questions in a second that are answered, of all who ask together.
+const QUESTIONS_PER_SECOND: u32 = 2000;
+
+/// How long after the newest message it is announced the `count`th time: a tenth of a second, then half a second, then
+/// twice as long each time, to a good minute.
+const fn announcement(count: usize) -> Option<Duration> {
+    match count {
+        0 => Some(Duration::from_millis(100)),
+        1..=8 => Some(Duration::from_millis(250 << count)),
+        _ => None,
+    }
+}
+
+impl Archive {
+    pub(crate) fn open(
+        worker: &Worker,
+        identity: &Identity,
+        sent: Publisher<Sent>,
+        ticker: &Ticker,
+    ) -> Arc<Self> {
+        let bell = ticker.bell();
+        let archive = Arc::new_cyclic(|archive: &std::sync::Weak<Self>| {
+            let (archive, identity, answering) =
+                (archive.clone(), identity.clone(), worker.clone());
+            let key = Key::Resend(identity.id.clone()).to_string();
+            let limit = Arc::new(Mutex::new(RateLimit::new(QUESTIONS_PER_SECOND, Instant::now())));
+            let declaration = worker.declare(key.clone(), move |session| {
+                let (archive, worker) = (archive.clone(), answering.clone());
+                let (instance, limit) = (identity.instance, Arc::clone(&limit));
+                let callback = move |query: Query| {
+                    let Some(archive) = archive.upgrade() else { return };
+                    let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
+                    let is_over = limit.admit(Instant::now()) == Admission::Over;
+                    drop(limit);
+                    if !is_over && let Some(question) = question(&query, instance) {
+                        worker.answer(query, move |_, query| archive.answer(&query, &question));
+                    }
+                };
+                let queryable = session.declare_queryable(&key).complete(true);
+                Ok(Box::new(queryable.callback(callback).wait()?))
+            });
+            Self { topics: Mutex::default(), sent, bell: bell.clone(), _answering: declaration }
+        });
+        ticker.add(&archive, &bell);
+        archive
+    }
+
+    fn topics(&self) -> MutexGuard<'_, HashMap<String, Arc<Kept>>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the messages of `key` are kept.
+    pub(crate) fn kept(&self, key: &str, lane: Lane) -> Arc<Kept> {
+        let ring = || Mutex::new(Ring::new(if lane.is_reliable() { MAX_MESSAGES } else { 0 }));
+        let new = || Arc::new(Kept { ring: ring(), bell: self.bell.clone() });
+        Arc::clone(self.topics().entry(key.into()).or_insert_with(new))
+    }
+
+    fn answer(&self, query: &Query, question: &Resend) {
+        let kept = self.topics().get(&question.key).cloned();
+        let (messages, end) =
+            kept.map_or_else(Default::default, |kept| kept.ring().find(question, Instant::now()));
+        let key = query.key_expr().clone();
+        for KeptMessage { payload, attachment, .. } in messages {
+            let reply = query
+                .reply(key.clone(), payload)
+                .encoding(Encoding::MESSAGE_PACK)
+                .attachment(attachment)
+                .wait();
+            if let Err(problem) = reply {
+                tracing::debug!("{key}: a message was not sent again: {problem}");
+                return;
+            }
+        }
+        let Ok(end) = codec::encode(&end) else { return };
+        query.reply(key, end).encoding(Encoding::MESSAGE_PACK).wait().ok();
+    }
+}
+
+/// What is asked for, if this run of the node is meant.
+fn question(query: &Query, instance: u64) -> Option<Resend> {
+    let raw = raw_parts(
+        query.key_expr().as_str(),
+        query.payload()?,
+        None,
+        &query.encoding().map(ToString::to_string).unwrap_or_default(),
+        Resend::MAX_BYTES,
+    );
+    raw.decode::<Resend>().ok().filter(|question| question.instance == instance)
+}
+
+impl Timed for Archive {
+    fn tick(&self, now: Instant) -> Option<Instant> {
+        let mut sent = Sent::default();
+        let mut next = None;
+        for (key, kept) in &*self.topics() {
+            let mut ring = kept.ring();
+            let may = sent.newest.len() < Sent::MAX_KEYS;
+            if may && let Some(newest) = ring.announce(now) {
+                sent.newest.insert(key.clone(), newest);
+            }
+            next = next.into_iter().chain(ring.next_announcement()).min();
+        }
+        if !sent.newest.is_empty()
+            && let Err(problem) = self.sent.publish(&sent)
+        {
+            tracing::debug!("what was sent is not announced: {problem}");
+        }
+        next
+    }
+}
+
+impl Kept {
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a message that is sent now.
+    pub(crate) fn keep(&self, sequence: u64, payload: ZBytes, attachment: ZBytes, now: Instant) {
+        let was_quiet = {
+            let mut ring = self.ring();
+            let was_quiet = ring.next_announcement().is_none();
+            ring.keep(KeptMessage { sequence, sent: now, payload, attachment });
+            was_quiet
+        };
+        // Else it is called in time anyhow, and sees then that it was too early.
+        if was_quiet {
+            self.bell.ring();
+        }
+    }
+}
+
+impl Ring {
+    const fn new(most: usize) -> Self {
+        Self { messages: VecDeque::new(), most, bytes: 0, newest: None }
+    }
+
+    fn keep(&mut self, message: KeptMessage) {
+        let size = |message: &KeptMessage| message.payload.len() + message.attachment.len();
+        let KeptMessage { sequence, sent, .. } = message;
+        self.newest = Some(Newest { sequence, sent, announced: 0 });
+        self.bytes += size(&message);
+        self.messages.push_back(message);
+        while self.messages.len() > self.most || (self.bytes > MAX_BYTES && self.messages.len() > 1)
+        {
+            self.bytes -= self.messages.pop_front().as_ref().map_or(0, size);
+        }
+    }
+
+    /// What was asked for, and what will not come.
+    fn find(&self, question: &Resend, now: Instant) -> (Vec<KeptMessage>, Resent) {
+        let listening = Duration::from_micros(question.listening_us);
+        // What he heard first was sent when he had been listening for no longer than he says. Where it is not kept any
+        // more, all that is kept came after it.
+        let message = |heard| self.messages.iter().find(|message| message.sequence == heard);
+        let counted_from = question.heard.and_then(message);
+        let is_later = |heard| self.messages.front().is_some_and(|first| first.sequence > heard);
+        let all_is_for_you = question.heard.is_some_and(is_later);
+        let counted_from = counted_from.map_or(now, |message| message.sent);
+        let is_for_you = |message: &KeptMessage| {
+            all_is_for_you || counted_from.saturating_duration_since(message.sent) <= listening
+        };
+        let newest = self.newest.as_ref().map_or(0, |newest| newest.sequence + 1);
+        let first_for_you =
+            self.messages.iter().find(|message| is_for_you(message)).map(|first| first.sequence);
+        let first_kept = self.messages.front().map_or(newest, |first| first.sequence);
+        let messages = self
+            .messages
+            .iter()
+            .filter(|message| question.asks_for(message.sequence))
+            .filter(|message| is_for_you(message))
+            .take(usize::try_from(Resend::MAX_MESSAGES).unwrap_or(usize::MAX))
+            .cloned()
+            .collect();
+        // Where the oldest that is kept was for him, so may some have been that are not kept any more.
+        let first_for_you = match first_for_you {
+            Some(first) if first == first_kept => 0,
+            Some(first) => first,
+            None => newest,
+        };
+        (messages, Resent { first_for_you, first_kept })
+    }
+
+    /// The newest number and its age in microseconds, if it is to be announced.
+    fn announce(&mut self, now: Instant) -> Option<(u64, u64)> {
+        if self.next_announcement().is_none_or(|at| at > now) {
+            return None;
+        }
+        let newest = self.newest.as_mut()?;
+        newest.announced += 1;
+        let age = now.saturating_duration_since(newest.sent).as_micros();
+        Some((newest.sequence, u64::try_from(age).unwrap_or(u64::MAX)))
+    }
+
+    fn next_announcement(&self) -> Option<Instant> {
+        let newest = self.newest.as_ref()?;
+        announcement(newest.announced).map(|after| newest.sent + after)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use hana_engine::delivery::{LaneLimits, TopicAction, TopicReceiver};
+    use hana_protocol::id::NodeId;
+    use hana_protocol::wire::Envelope;
+
+    use super::*;
+    use crate::transport::gap_recovery::PATIENCE;
+
+    fn ring(count: u64, start: Instant) -> Ring {
+        let mut ring = Ring::new(MAX_MESSAGES);
+        for sequence in 0..count {
+            let sent = start + Duration::from_millis(sequence);
+            let payload = ZBytes::from(vec![0; 100]);
+            ring.keep(KeptMessage { sequence, sent, payload, attachment: ZBytes::new() });
+        }
+        ring
+    }
+
+    fn question(first: u64, last: u64, ms: u64) -> Resend {
+        let listening_us = ms * 1000;
+        let missing = vec![(first, last)];
+        Resend { key: String::new(), instance: 1, missing, heard: None, listening_us }
+    }
+
+    fn numbers(messages: &[KeptMessage]) -> Vec<u64> {
+        messages.iter().map(|message| message.sequence).collect()
+    }
+
+    #[test]
+    fn what_is_kept_comes_and_what_is_not_is_said() {
+        let start = Instant::now();
+        let ring = ring(4100, start);
+        let now = start + Duration::from_millis(4100);
+        let (messages, end) = ring.find(&question(0, 6, 10_000), now);
+        assert_eq!(numbers(&messages), [4, 5, 6]);
+        // Whether the lost ones were for him is not known: they are lost.
+        assert_eq!(end, Resent { first_for_you: 0, first_kept: 4 });
+    }
+
+    #[test]
+    fn what_was_sent_before_who_asks_was_there_is_not_for_him() {
+        let start = Instant::now();
+        let ring = ring(100, start);
+        let now = start + Duration::from_millis(100);
+        let (messages, end) = ring.find(&question(0, 99, 3), now);
+        assert_eq!(numbers(&messages), [97, 98, 99]);
+        assert_eq!(end, Resent { first_for_you: 97, first_kept: 0 });
+        let (messages, end) = ring.find(&question(0, 99, 0), now);
+        assert!(messages.is_empty());
+        assert_eq!(end.first_for_you, 100);
+    }
+
+    #[test]
+    fn it_does_not_matter_how_long_the_question_was_under_way() {
+        let start = Instant::now();
+        let ring = ring(100, start);
+        // He heard 97 when he had been listening for 3 ms, and asked for what was before.
+        let question = Resend { heard: Some(97), ..question(0, 96, 3) };
+        for under_way in [1, 100, 10_000] {
+            let now = start + Duration::from_millis(100 + under_way);
+            let (messages, end) = ring.find(&question, now);
+            assert_eq!(numbers(&messages), [94, 95, 96]);
+            assert_eq!(end, Resent { first_for_you: 94, first_kept: 0 });
+        }
+        let heard_is_gone = crate::transport::retransmit_buffer::tests::ring(5000, start);
+        let question = Resend { heard: Some(10), missing: vec![(903, 905)], ..question };
+        let (messages, end) = heard_is_gone.find(&question, start + Duration::from_secs(5));
+        assert_eq!(numbers(&messages), [904, 905], "all that is kept came later");
+        assert_eq!(end, Resent { first_for_you: 0, first_kept: 904 });
+    }
+
+    /// What is under way to who listens, or to who has sent.
+    enum Parcel {
+        Message(u64),
+        Question(Resend),
+        End(Resend, Resent),
+    }
+
+    /// Somebody begins to listen while one message is sent each millisecond; some of them are lost, and questions and
+    /// answers are each under way for `slow` ms. Which arrived, in virtual time, and which were reported lost.
+    fn listened(
+        lane: Lane,
+        begins: u64,
+        lost: impl Fn(u64) -> bool,
+        slow: u64,
+    ) -> (Vec<u64>, Vec<u64>) {
+        const COUNT: u64 = 3000;
+        let ms = Duration::from_millis;
+        let start = Instant::now();
+        let limits = LaneLimits { patience: PATIENCE, ask_every: ms(500), ..LaneLimits::default() };
+        let node = NodeId::new("thrower").unwrap();
+        let mut ring = Ring::new(MAX_MESSAGES);
+        let mut topic = TopicReceiver::new(lane, limits, start + ms(begins));
+        let mut under_way: BTreeMap<(u64, u64), Parcel> = BTreeMap::new();
+        let (mut came, mut missed, mut posted) = (vec![], vec![], 0);
+        for at in 0..15_000 {
+            let now = start + ms(at);
+            let mut post = |after: u64, parcel| {
+                posted += 1;
+                under_way.insert((at + after, posted), parcel);
+            };
+            if at < COUNT {
+                let (payload, attachment) = (ZBytes::from(vec![0; 100]), ZBytes::new());
+                ring.keep(KeptMessage { sequence: at, sent: now, payload, attachment });
+                if !lost(at) {
+                    post(1, Parcel::Message(at));
+                }
+            }
+            let mut actions = vec![];
+            while let Some(entry) = under_way.first_entry()
+                && entry.key().0 <= at
+            {
+                match entry.remove() {
+                    Parcel::Message(number) if at > begins => {
+                        let at = 1_000_000 + i64::try_from(number * 1000).unwrap();
+                        let (from, instance) = (node.clone(), 1_000_000);
+                        let envelope = Envelope { from, instance, sequence: number, at };
+                        topic.arrive("k", &envelope, number, now, &mut actions);
+                    },
+                    Parcel::Message(_) => {},
+                    Parcel::Question(question) => {
+                        let (messages, end) = ring.find(&question, now);
+                        let mut answer: Vec<Parcel> = messages
+                            .iter()
+                            .map(|message| Parcel::Message(message.sequence))
+                            .collect();
+                        answer.push(Parcel::End(question, end));
+                        for parcel in answer {
+                            posted += 1;
+                            under_way.insert((at + slow, posted), parcel);
+                        }
+                    },
+                    Parcel::End(question, end) => {
+                        topic.resent(&node, &question, end, now, &mut actions);
+                    },
+                }
+            }
+            if topic.next_deadline().is_some_and(|due| due <= now) {
+                topic.tick(now, &mut actions);
+            }
+            for action in actions {
+                match action {
+                    TopicAction::Deliver(number) => came.push(number),
+                    TopicAction::Lost { first, last, .. } => missed.extend(first..=last),
+                    TopicAction::Ask { question, .. } => {
+                        posted += 1;
+                        under_way.insert((at + slow, posted), Parcel::Question(question));
+                    },
+                    TopicAction::Recovered { .. } | TopicAction::Late { .. } => {},
+                }
+            }
+        }
+        (came, missed)
+    }
+
+    #[test]
+    fn who_begins_to_listen_gets_all_from_then_on_however_slow_his_questions_are() {
+        for lane in [Lane::ReliableOrdered, Lane::ReliableUnordered] {
+            for slow in [1, 50, 400, 1500, 3000] {
+                // He was there first, at about the same time, and long after.
+                for begins in [0, 7, 1000] {
+                    for seed in 0..8_u64 {
+                        // The first of his time, and one of twenty.
+                        let first = begins..=begins + seed * 3;
+                        let lost =
+                            |n: u64| first.contains(&n) || (n * 7919 + seed).is_multiple_of(20);
+                        let (mut came, missed) = listened(lane, begins, lost, slow);
+                        if lane == Lane::ReliableOrdered {
+                            assert!(came.is_sorted());
+                        }
+                        came.sort_unstable();
+                        let of = format!("{lane}, {slow} ms, from {begins}, seed {seed}");
+                        assert!(missed.is_empty(), "{of}: {missed:?}");
+                        let first = came.first().copied().unwrap();
+                        // By a millisecond, which is what the first message takes here, it may be more.
+                        assert!(first <= begins && first + 1 >= begins, "{of}: from {first}");
+                        assert!(came.iter().copied().eq(first..3000), "{of}: {}", came.len());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_newest_is_announced_when_it_has_become_quiet_and_then_less_and_less_often() {
+        let start = Instant::now();
+        let mut ring = ring(3, start);
+        let sent = start + Duration::from_millis(2);
+        let mut at = vec![];
+        while let Some(next) = ring.next_announcement() {
+            let age = (next - sent).as_millis();
+            assert_eq!(ring.announce(next), Some((2, u64::try_from(age * 1000).unwrap())));
+            at.push(age);
+        }
+        assert_eq!(at, [100, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000]);
+    }
+
+    #[test]
+    fn large_messages_are_bounded_by_their_bytes() {
+        let mut ring = Ring::new(MAX_MESSAGES);
+        for sequence in 0..100 {
+            let payload = ZBytes::from(vec![0; 100_000]);
+            let (sent, attachment) = (Instant::now(), ZBytes::new());
+            ring.keep(KeptMessage { sequence, sent, payload, attachment });
+        }
+        assert_eq!(ring.messages.len(), 10);
+    }
+}

@@ -1,0 +1,287 @@
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use hana_engine::delivery::Succession;
+use hana_protocol::id::NodeId;
+use hana_protocol::message::{CustomMessageInfo, NodeInfo};
+use hana_protocol::schema::Difference;
+use hana_protocol::wire::Envelope;
+use hana_protocol::wire::codec::DecodeError;
+
+/// What a receiver of one message type thinks of its senders: whose shape fits, and whose does not.
+///
+/// Pure: told what arrived and what time it is, it says what to do. A sender is a node and its run; one that
+/// comes back is judged anew.
+#[derive(Debug, Default)]
+pub(crate) struct SenderBook {
+    senders: HashMap<NodeId, Sender>,
+}
+
+#[derive(Debug)]
+struct Sender {
+    /// Which instance it is, and which ones were before it.
+    instances: Succession,
+    opinion: Opinion,
+}
+
+#[derive(Debug)]
+enum Opinion {
+    /// A message could not be read, and what it announces was asked for at that time; `problem` is what was
+    /// wrong with the message.
+    Asked { at: Instant, problem: DecodeError },
+    /// It was looked into at that time, and nothing is known against its shape.
+    Fits { since: Instant },
+    /// Its shape does not fit: nothing more is read of it.
+    Off,
+}
+
+/// What to do with a message that could not be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// Ask its sender what it announces; the complaint waits for the answer.
+    Ask,
+    /// Complain of it.
+    Complain,
+    /// Only count it: something is being found out.
+    Count,
+}
+
+/// What the answer of a sender means.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Finding {
+    /// Its shape does not fit.
+    Misfit {
+        /// The version that it announces.
+        version: u32,
+        /// Where; never empty.
+        differences: Vec<Difference>,
+    },
+    /// Nothing is known against its shape: the message was unusable for itself.
+    Unusable {
+        /// What was wrong with it.
+        problem: DecodeError,
+    },
+}
+
+impl SenderBook {
+    /// More senders than this are not remembered; their messages are judged one by one.
+    const MOST: usize = 1024;
+    /// How long a sender whose shape fits is not asked again.
+    const PAUSE: Duration = Duration::from_secs(10);
+    /// How long an answer is waited for.
+    pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
+    /// Whether messages of this sender are read at all.
+    pub(crate) fn reads(&self, envelope: &Envelope) -> bool {
+        self.senders.get(&envelope.from).is_none_or(|sender| {
+            sender.instances.current() != envelope.instance
+                || !matches!(sender.opinion, Opinion::Off)
+        })
+    }
+
+    /// A message of this sender could not be read, because of `problem`.
+    pub(crate) fn unreadable(
+        &mut self,
+        envelope: &Envelope,
+        problem: &DecodeError,
+        now: Instant,
+    ) -> Unreadable {
+        if !self.senders.contains_key(&envelope.from) && self.senders.len() >= Self::MOST {
+            return Unreadable::Complain;
+        }
+        let asked = Opinion::Asked { at: now, problem: problem.clone() };
+        let Some(known) = self.senders.get_mut(&envelope.from) else {
+            let instances = Succession::new(envelope.instance, now);
+            let sender = Sender { instances, opinion: asked };
+            self.senders.insert(envelope.from.clone(), sender);
+            return Unreadable::Ask;
+        };
+        let is_another = known.instances.current() != envelope.instance;
+        if !known.instances.admit(envelope.instance, now) {
+            // Of a run that is over; that of now is not judged by it.
+            return Unreadable::Count;
+        }
+        let age = |at: Instant| now.saturating_duration_since(at);
+        match known.opinion {
+            _ if is_another => {
+                known.opinion = asked;
+                Unreadable::Ask
+            },
+            Opinion::Off => Unreadable::Count,
+            // An answer that did not come for twice the time it is waited for was lost.
+            Opinion::Asked { at, .. } if age(at) < Self::PATIENCE * 2 => Unreadable::Count,
+            Opinion::Fits { since } if age(since) < Self::PAUSE => Unreadable::Complain,
+            Opinion::Asked { .. } | Opinion::Fits { .. } => {
+                known.opinion = asked;
+                Unreadable::Ask
+            },
+        }
+    }
+
+    /// What a sender announces, or that it does not say; `own` is how this node reads messages of the type.
+    /// None when nobody asked for it.
+    pub(crate) fn answered(
+        &mut self,
+        envelope: &Envelope,
+        info: Option<&NodeInfo>,
+        own: &CustomMessageInfo,
+        now: Instant,
+    ) -> Option<Finding> {
+        let sender = self.senders.get_mut(&envelope.from)?;
+        if sender.instances.current() != envelope.instance {
+            return None;
+        }
+        let Opinion::Asked { problem, .. } = &sender.opinion else { return None };
+        let problem = problem.clone();
+        let announced = info
+            .filter(|info| info.instance == envelope.instance)
+            .and_then(|info| info.message_on(&own.topic));
+        let differing = announced
+            .map(|theirs| (theirs.version, own.shape().differences(&theirs.shape())))
+            .filter(|(_, differences)| !differences.is_empty());
+        let Some((version, mut differences)) = differing else {
+            sender.opinion = Opinion::Fits { since: now };
+            return Some(Finding::Unusable { problem });
+        };
+        // What the message stumbled over comes first.
+        let problem = problem.to_string();
+        let last = |field: &str| field.rsplit('.').next().unwrap_or_default().to_owned();
+        differences.sort_by_key(|difference| !problem.contains(&last(&difference.field)));
+        sender.opinion = Opinion::Off;
+        Some(Finding::Misfit { version, differences })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use hana_protocol::id::role::Role;
+    use hana_protocol::message::Flow;
+    use hana_protocol::wire::Lane;
+    use hana_protocol::wire::codec::PayloadError;
+    use serde_json::json;
+
+    use super::*;
+
+    fn envelope(instance: u64) -> Envelope {
+        Envelope { from: NodeId::new("thrower").unwrap(), instance, sequence: 0, at: 0 }
+    }
+
+    fn unread() -> DecodeError {
+        let detail = "invalid type".into();
+        DecodeError {
+            key: "hana/thrower/topic/spark".into(),
+            sender: NodeId::new("thrower").ok(),
+            message: "Spark",
+            problem: PayloadError::Field { field: "energy".into(), detail },
+        }
+    }
+
+    fn spark(energy: &str) -> CustomMessageInfo {
+        CustomMessageInfo {
+            name: "Spark".into(),
+            topic: "spark".into(),
+            lane: Lane::UnreliableUnordered,
+            version: 1,
+            flow: Flow::Both,
+            schema: json!({
+                "type": "object",
+                "properties": {"energy": {"type": energy}, "angle": {"type": "number"}},
+                "required": ["energy"]
+            }),
+        }
+    }
+
+    fn info(instance: u64, energy: &str) -> NodeInfo {
+        let node = NodeId::new("thrower").unwrap();
+        NodeInfo {
+            host: node.clone(),
+            node,
+            kind: None,
+            role: Role::Visualization,
+            pid: 1,
+            instance,
+            started_ms: 0,
+            version: String::new(),
+            program: String::new(),
+            parameters: vec![],
+            messages: vec![spark(energy)],
+            play: vec![],
+            listen: vec![],
+        }
+    }
+
+    #[test]
+    fn a_sender_whose_shape_does_not_fit_is_asked_once_and_then_off_until_it_comes_back() {
+        let mut book = SenderBook::default();
+        let now = Instant::now();
+        let own = spark("number");
+        assert!(book.reads(&envelope(1)));
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Count);
+        assert!(book.reads(&envelope(1)), "not judged before it has answered");
+        let finding = book.answered(&envelope(1), Some(&info(1, "string")), &own, now).unwrap();
+        let Finding::Misfit { version: 1, differences } = finding else { panic!("{finding:?}") };
+        assert_eq!(differences[0].reader, "reads energy as a number");
+        assert_eq!(differences[0].writer, "sends energy as a text");
+        assert!(!book.reads(&envelope(1)));
+        assert_eq!(book.answered(&envelope(1), None, &own, now), None, "said once");
+        // Another run of it is another sender.
+        assert!(book.reads(&envelope(2)));
+        assert_eq!(book.unreadable(&envelope(2), &unread(), now), Unreadable::Ask);
+        // A late message of the run before changes nothing.
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Count);
+        let finding = book.answered(&envelope(2), Some(&info(2, "number")), &own, now);
+        assert_eq!(finding, Some(Finding::Unusable { problem: unread() }));
+        assert!(book.reads(&envelope(2)));
+    }
+
+    #[test]
+    fn a_sender_that_is_back_with_a_smaller_number_is_judged_anew() {
+        let mut book = SenderBook::default();
+        let now = Instant::now();
+        book.unreadable(&envelope(9), &unread(), now);
+        book.answered(&envelope(9), Some(&info(9, "string")), &spark("number"), now);
+        let later = now + Succession::GRACE;
+        assert!(book.reads(&envelope(3)));
+        assert_eq!(book.unreadable(&envelope(3), &unread(), later), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(9), &unread(), later), Unreadable::Count);
+    }
+
+    #[test]
+    fn who_is_not_known_to_send_another_shape_goes_on_being_read() {
+        let mut book = SenderBook::default();
+        let now = Instant::now();
+        let own = spark("number");
+        for answer in [None, Some(info(7, "string"))] {
+            // Of no run, or of another one than the message's.
+            let mut book = SenderBook::default();
+            assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Ask);
+            let finding = book.answered(&envelope(1), answer.as_ref(), &own, now);
+            assert_eq!(finding, Some(Finding::Unusable { problem: unread() }));
+            assert!(book.reads(&envelope(1)));
+        }
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Ask);
+        book.answered(&envelope(1), None, &own, now);
+        // Neither a flood of messages nor answers that never come make a flood of questions.
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Complain);
+        let later = now + SenderBook::PAUSE;
+        assert_eq!(book.unreadable(&envelope(1), &unread(), later), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), later), Unreadable::Count);
+        let later = later + SenderBook::PATIENCE * 2;
+        assert_eq!(book.unreadable(&envelope(1), &unread(), later), Unreadable::Ask);
+    }
+
+    #[test]
+    fn made_up_senders_do_not_grow_the_book() {
+        let mut book = SenderBook::default();
+        let now = Instant::now();
+        let mut asked = 0;
+        for number in 0..5000 {
+            let from = NodeId::new("x").unwrap().numbered(number);
+            let envelope = Envelope { from, ..envelope(1) };
+            asked += usize::from(book.unreadable(&envelope, &unread(), now) == Unreadable::Ask);
+        }
+        assert_eq!((book.senders.len(), asked), (SenderBook::MOST, SenderBook::MOST));
+    }
+}

@@ -1,0 +1,32 @@
+use std::ops::Deref;
+
+use crate::session::session_worker::Declaration;
+use crate::transport::inbound::Received;
+use crate::transport::inbox::Inbox;
+
+/// An inbox that is filled as long as this lives.
+pub struct Subscription<T> {
+    inbox: Inbox<T>,
+    _declaration: Declaration,
+}
+
+impl<T> Subscription<T> {
+    pub(crate) const fn new(inbox: Inbox<T>, declaration: Declaration) -> Self {
+        Self { inbox, _declaration: declaration }
+    }
+}
+
+impl<T> Deref for Subscription<T> {
+    type Target = Inbox<T>;
+
+    fn deref(&self) -> &Inbox<T> {
+        &self.inbox
+    }
+}
+
+impl<M> Subscription<Received<M>> {
+    /// Takes the messages alone, without key and envelope, until none waits. Does not block.
+    pub fn messages(&self) -> impl Iterator<Item = M> + '_ {
+        std::iter::from_fn(|| self.inbox.try_recv().map(|received| received.message))
+    }
+}

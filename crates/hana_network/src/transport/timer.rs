@@ -1,0 +1,166 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Wake;
+use std::thread;
+use std::time::Instant;
+
+/// Something that has to do something at a time of its own.
+pub(crate) trait Timed: Send + Sync {
+    /// Does what is due at `now`; when it wants to be called next, if at all before its bell is rung.
+    fn tick(&self, now: Instant) -> Option<Instant>;
+}
+
+/// The thread of a node in which what waits for a time is done: questions that are asked again, deadlines, announcements.
+/// Each is called when it is due, or when its bell was rung, and not when another is. Ends when the last of its clones and
+/// bells is gone.
+#[derive(Clone)]
+pub(crate) struct Ticker {
+    calls: flume::Sender<Call>,
+}
+
+/// Says that something may be due earlier than it said itself.
+#[derive(Clone)]
+pub(crate) struct Bell {
+    is_rung: Arc<AtomicBool>,
+    calls: flume::Sender<Call>,
+}
+
+enum Call {
+    Add(Entry),
+    Look,
+}
+
+struct Entry {
+    timed: Weak<dyn Timed>,
+    is_rung: Arc<AtomicBool>,
+    due: Option<Instant>,
+}
+
+impl Ticker {
+    pub(crate) fn start() -> std::io::Result<Self> {
+        let (calls, called) = flume::unbounded();
+        thread::Builder::new().name("hana ticker".into()).spawn(move || run(&called))?;
+        Ok(Self { calls })
+    }
+
+    /// A bell for something that is to be added.
+    pub(crate) fn bell(&self) -> Bell {
+        Bell { is_rung: Arc::default(), calls: self.calls.clone() }
+    }
+
+    /// Calls it from now on, as long as it is there.
+    pub(crate) fn add<T: Timed + 'static>(&self, timed: &Arc<T>, bell: &Bell) {
+        let timed: Weak<T> = Arc::downgrade(timed);
+        let is_rung = Arc::clone(&bell.is_rung);
+        self.calls.send(Call::Add(Entry { timed, is_rung, due: Some(Instant::now()) })).ok();
+    }
+}
+
+impl Bell {
+    /// It is looked at soon. Does not block.
+    pub(crate) fn ring(&self) {
+        self.is_rung.store(true, Ordering::Release);
+        // One call that waits is as good as many, whomever it is for.
+        if self.calls.is_empty() {
+            self.calls.send(Call::Look).ok();
+        }
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+}
+
+fn run(called: &flume::Receiver<Call>) {
+    let mut all: Vec<Entry> = vec![];
+    loop {
+        let next = all.iter().filter_map(|entry| entry.due).min();
+        let call = next.map_or_else(
+            || called.recv().map_err(|_| flume::RecvTimeoutError::Disconnected),
+            |at| called.recv_deadline(at),
+        );
+        match call {
+            Ok(Call::Add(entry)) => all.push(entry),
+            Ok(Call::Look) | Err(flume::RecvTimeoutError::Timeout) => {},
+            Err(flume::RecvTimeoutError::Disconnected) => return,
+        }
+        let now = Instant::now();
+        all.retain_mut(|entry| {
+            let is_rung = entry.is_rung.swap(false, Ordering::AcqRel);
+            if !is_rung && entry.due.is_none_or(|due| due > now) {
+                return true;
+            }
+            let Some(timed) = entry.timed.upgrade() else { return false };
+            entry.due = timed.tick(Instant::now());
+            true
+        });
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Once {
+        at: Mutex<Option<Instant>>,
+        done: flume::Sender<Instant>,
+    }
+
+    impl Timed for Once {
+        fn tick(&self, now: Instant) -> Option<Instant> {
+            let mut at = self.at.lock().unwrap();
+            if at.is_some_and(|at| at <= now) {
+                *at = None;
+                self.done.send(now).unwrap();
+            }
+            *at
+        }
+    }
+
+    #[test]
+    fn what_has_a_time_is_called_then_and_when_it_is_woken() {
+        let ticker = Ticker::start().unwrap();
+        let (done, when) = flume::unbounded();
+        let begun = Instant::now();
+        let first = begun + Duration::from_millis(20);
+        let timed = Arc::new(Once { at: Mutex::new(Some(first)), done });
+        let bell = ticker.bell();
+        ticker.add(&timed, &bell);
+        assert!(when.recv_timeout(Duration::from_secs(10)).unwrap() >= first);
+        *timed.at.lock().unwrap() = Some(begun);
+        bell.ring();
+        assert!(when.recv_timeout(Duration::from_secs(10)).is_ok());
+    }
+
+    struct Counted(Mutex<u32>);
+
+    impl Timed for Counted {
+        fn tick(&self, _: Instant) -> Option<Instant> {
+            *self.0.lock().unwrap() += 1;
+            None
+        }
+    }
+
+    #[test]
+    fn one_bell_calls_one_and_not_the_others() {
+        let ticker = Ticker::start().unwrap();
+        let quiet = Arc::new(Counted(Mutex::new(0)));
+        ticker.add(&quiet, &ticker.bell());
+        let (done, when) = flume::unbounded();
+        let timed = Arc::new(Once { at: Mutex::new(None), done });
+        let bell = ticker.bell();
+        ticker.add(&timed, &bell);
+        for _ in 0..10 {
+            *timed.at.lock().unwrap() = Some(Instant::now());
+            bell.ring();
+            assert!(when.recv_timeout(Duration::from_secs(10)).is_ok());
+        }
+        assert_eq!(*quiet.0.lock().unwrap(), 1, "once, when it was added");
+    }
+}

@@ -1,0 +1,92 @@
+use bevy_app::{App, Plugin, PreUpdate};
+use bevy_ecs::prelude::*;
+use hana_network::NodeConfig;
+use hana_protocol::contract::Topics;
+use hana_protocol::contract::routes::{Publishable, ReceivedBy};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::wire::{CustomMessage, Message};
+
+use crate::controller::{mesh_commands, nodes, operators};
+use crate::notices::notices;
+use crate::session::{MeshLink, begin_frame};
+use crate::sets::HanaSystems;
+use crate::timeline::timeline;
+use crate::topics::topics::TopicRegistrations;
+
+/// Puts a program onto the mesh from which others are played.
+///
+/// Every node is an entity with a [`MeshNode`](crate::controller::nodes::MeshNode), and stays that entity across a disconnect;
+/// [`Mesh`](crate::controller::mesh_commands::Mesh) starts, stops, sets and plays.
+pub struct AppPlugin {
+    id: String,
+    draws_notices: bool,
+    topics: TopicRegistrations<role::App>,
+}
+
+impl AppPlugin {
+    /// An app named `id`: `[a-z0-9][a-z0-9_-]{0,62}`; anything else is made into that.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        Self { id: id.into(), draws_notices: true, topics: TopicRegistrations::default() }
+    }
+
+    /// Leaves it to the program to show what is wrong ([`Notices`](crate::notices::notices::Notices)), or not to show it.
+    #[must_use]
+    pub const fn without_notices(mut self) -> Self {
+        self.draws_notices = false;
+        self
+    }
+
+    /// Publishes a message type of its own, or sends it to one program or all of a kind: write it with
+    /// [`TopicWriter<M>`](crate::topics::topics::TopicWriter).
+    #[must_use]
+    pub fn publishes<M: CustomMessage + Publishable<role::App>>(mut self) -> Self {
+        self.topics.publish::<M>();
+        self
+    }
+
+    /// Hears a custom message type: what anybody publishes, what is sent to this app, and what is sent to all of
+    /// its kind. Read it as [`FromMesh<M>`](crate::topics::topics::FromMesh).
+    #[must_use]
+    pub fn hears_custom<M: CustomMessage + ReceivedBy<role::App>>(mut self) -> Self {
+        self.topics.hear_custom::<M>();
+        self
+    }
+
+    /// Hears every custom message that is published, also of types that it does not have: read them as
+    /// [`AnyFromMesh`](crate::topics::topics::AnyFromMesh). [`Mesh::send_value`](crate::controller::mesh_commands::Mesh::send_value) sends such messages.
+    #[must_use]
+    pub fn hears_any(mut self) -> Self {
+        self.topics.hear_values();
+        self
+    }
+
+    /// Hears any topics that an app may: events, logs, health, or a visualization's own. Read them as
+    /// [`FromMesh<M>`](crate::topics::topics::FromMesh). One set of topics for each message type.
+    #[must_use]
+    pub fn hears<M: Message + ReceivedBy<role::App>>(
+        mut self,
+        topics: impl Into<Topics<M>>,
+    ) -> Self {
+        self.topics.hear(topics.into());
+        self
+    }
+}
+
+impl Plugin for AppPlugin {
+    fn build(&self, app: &mut App) {
+        let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
+        let config = NodeConfig::from_environment(id).map(|config| self.topics.announce(config));
+        // Of a program with two nodes the visualization has the id that a daemon gave the program.
+        let is_second = app.world().contains_resource::<MeshLink<role::Visualization>>();
+        let config = if is_second { config.map(NodeConfig::with_own_id) } else { config };
+        MeshLink::<role::App>::build(app, config);
+        app.add_systems(PreUpdate, begin_frame::<role::App>.in_set(HanaSystems::Receive));
+        timeline::build_frame_end(app);
+        notices::build(app, self.draws_notices);
+        nodes::build(app);
+        mesh_commands::build(app);
+        operators::build(app);
+        self.topics.build(app);
+    }
+}

@@ -1,0 +1,162 @@
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::time::{Duration, Instant};
+
+use bevy_app::{App, PreUpdate};
+use bevy_ecs::prelude::*;
+use hana_engine::roster::{NodeView, Roster, RosterChange};
+use hana_network::{MeshWatch, unix_ms};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::NodeInfo;
+
+use crate::session::{MeshLink, has_just_joined};
+use crate::sets::HanaSystems;
+
+/// A node of the mesh as a component of its entity: what `hana nodes` shows of it, and what it said of
+/// itself.
+///
+/// Brought up to date ten times a second, while [`NodeChanged`] is only triggered when its state, its
+/// presence or what it is has changed.
+#[derive(Component, Debug, Clone, PartialEq)]
+pub struct MeshNode {
+    view: NodeView,
+    info: Option<NodeInfo>,
+}
+
+impl MeshNode {
+    /// What it said of itself: its parameters, its message types.
+    #[must_use]
+    pub const fn info(&self) -> Option<&NodeInfo> {
+        self.info.as_ref()
+    }
+}
+
+impl Deref for MeshNode {
+    type Target = NodeView;
+
+    fn deref(&self) -> &NodeView {
+        &self.view
+    }
+}
+
+/// The node is on the mesh right now.
+#[derive(Component, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Present;
+
+/// A node that was not known has come; its entity has a [`MeshNode`].
+#[derive(EntityEvent, Debug, Clone, Copy)]
+pub struct NodeAdded {
+    /// The node's entity.
+    pub entity: Entity,
+}
+
+/// A node has changed: its state, its presence, its look, or what it is.
+#[derive(EntityEvent, Debug, Clone, Copy)]
+pub struct NodeChanged {
+    /// The node's entity.
+    pub entity: Entity,
+}
+
+/// A node is forgotten; its entity is despawned after this.
+#[derive(EntityEvent, Debug, Clone, Copy)]
+pub struct NodeRemoved {
+    /// The node's entity.
+    pub entity: Entity,
+}
+
+/// How often a node says how it is.
+const BEAT: Duration = Duration::from_millis(100);
+
+/// Everybody who is known, for the app's systems.
+#[derive(Resource, Default)]
+pub(crate) struct Nodes {
+    watch: Option<MeshWatch>,
+    /// When the figures were last brought up to date.
+    refreshed: Option<Instant>,
+    entities: HashMap<NodeId, Entity>,
+}
+
+impl Nodes {
+    /// Everything that is known of everyone, once this app has joined.
+    pub(crate) fn roster(&self) -> Option<&Roster> {
+        self.watch.as_ref().map(MeshWatch::roster)
+    }
+
+    /// What a node said of itself.
+    pub(crate) fn info(&self, node: &NodeId) -> Option<&NodeInfo> {
+        self.watch.as_ref()?.roster().info(node)
+    }
+
+    /// What those who are there and of a kind said of themselves.
+    pub(crate) fn of_kind(&self, kind: &NodeId) -> impl Iterator<Item = &NodeInfo> {
+        let roster = self.watch.as_ref().map(MeshWatch::roster);
+        self.entities
+            .keys()
+            .filter_map(move |node| roster.filter(|roster| roster.is_present(node))?.info(node))
+            .filter(move |info| info.kind() == kind)
+    }
+}
+
+pub(crate) fn build(app: &mut App) {
+    app.init_resource::<Nodes>().add_systems(
+        PreUpdate,
+        (watch.run_if(has_just_joined::<role::App>), update).chain().in_set(HanaSystems::Receive),
+    );
+}
+
+fn watch(link: Res<MeshLink<role::App>>, mut nodes: ResMut<Nodes>) {
+    nodes.watch = link.node().map(hana_network::Node::watch_mesh);
+}
+
+pub(crate) fn update(
+    mut nodes: ResMut<Nodes>,
+    mut shown: Query<&mut MeshNode>,
+    mut commands: Commands,
+) {
+    let Nodes { watch: Some(watch), refreshed, entities } = &mut *nodes else { return };
+    let changes = watch.poll();
+    let roster = watch.roster();
+    let component = |node: &NodeId| {
+        let view = roster.view(node, unix_ms())?;
+        Some(MeshNode { view, info: roster.info(node).cloned() })
+    };
+    // Figures change with every beat of health, and are brought up to date as often, not with every frame.
+    if refreshed.is_none_or(|at| at.elapsed() >= BEAT) {
+        *refreshed = Some(Instant::now());
+        for (node, entity) in &*entities {
+            if let Ok(mut known) = shown.get_mut(*entity)
+                && let Some(now) = component(node)
+            {
+                known.set_if_neq(now);
+            }
+        }
+    }
+    for change in changes {
+        match change {
+            RosterChange::Added(node) | RosterChange::Changed(node) => {
+                let Some(component) = component(&node) else { continue };
+                let present = roster.is_present(&node);
+                let known = entities.get(&node).copied();
+                let entity = known.unwrap_or_else(|| commands.spawn_empty().id());
+                entities.insert(node, entity);
+                let mut entity_commands = commands.entity(entity);
+                entity_commands.insert(component);
+                if present {
+                    entity_commands.insert(Present);
+                } else {
+                    entity_commands.remove::<Present>();
+                }
+                if known.is_some() {
+                    commands.trigger(NodeChanged { entity });
+                } else {
+                    commands.trigger(NodeAdded { entity });
+                }
+            },
+            RosterChange::Removed(node) => {
+                let Some(entity) = entities.remove(&node) else { continue };
+                commands.trigger(NodeRemoved { entity });
+                commands.entity(entity).despawn();
+            },
+        }
+    }
+}

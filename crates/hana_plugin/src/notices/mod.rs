@@ -1,0 +1,5 @@
+//! Notices on the screen.
+
+#[cfg(feature = "ui")]
+mod notice_panel;
+pub(crate) mod notices;

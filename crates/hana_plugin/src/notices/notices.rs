@@ -1,0 +1,284 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::env;
+use std::time::{Duration, Instant};
+
+use bevy_app::App;
+use bevy_ecs::prelude::*;
+use hana_network::{DisconnectedBy, Mismatch, News, Queue};
+use hana_protocol::id::role::Role;
+
+use crate::connectivity::Connectivity;
+use crate::events::{DecodeFailed, IdTaken, MessageDropped, PeerIncompatible, QueueFull};
+use crate::session::FrameNews;
+
+/// What is wrong right now, in plain words for whoever stands before the window. ASCII, one line each.
+///
+/// With the feature `ui` the plugin draws them, small, at the bottom left of the window. A program that shows them in
+/// its own way calls `without_notices()` on the plugin and reads [`lines`](Self::lines). `HANA_NOTICES=off` leaves none,
+/// here too: a daemon sets it for what it launches for an audience.
+#[derive(Resource, Debug)]
+pub struct Notices {
+    all: VecDeque<Notice>,
+    is_off: bool,
+    /// Since when the connection of each node of the program is as it is.
+    since: BTreeMap<Role, Instant>,
+    news: News,
+}
+
+/// What a notice is about. A newer one takes the place of one about the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Connection(Role),
+    Id(Role),
+    Peer,
+    Message,
+    Queue,
+}
+
+#[derive(Debug)]
+struct Notice {
+    about: About,
+    text: String,
+    /// From when on it is over; none while it lasts.
+    over: Option<Instant>,
+}
+
+/// How long something that happened is told; what lasts is told as long as it does.
+const PASSING: Duration = Duration::from_secs(8);
+/// How long one fades that is over.
+const FADING: Duration = Duration::from_millis(800);
+/// Characters of a line; what is longer is cut.
+const LONGEST: usize = 140;
+/// How long joining may take until it is news.
+const JOINING: Duration = Duration::from_secs(3);
+
+/// The environment variable that says whether there are notices: `on` or `off`.
+const VARIABLE: &str = "HANA_NOTICES";
+
+impl Notices {
+    const fn new(is_off: bool, news: News) -> Self {
+        Self { all: VecDeque::new(), is_off, since: BTreeMap::new(), news }
+    }
+
+    fn of_environment(news: News) -> Self {
+        Self::new(env::var(VARIABLE).is_ok_and(|set| set == "off"), news)
+    }
+
+    /// The lines, the latest last.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.different().map(|notice| notice.text.as_str())
+    }
+
+    /// Without what two nodes of one program report in the same words.
+    fn different(&self) -> impl Iterator<Item = &Notice> {
+        self.all.iter().enumerate().filter_map(|(place, notice)| {
+            let is_known = self.all.iter().take(place).any(|other| other.text == notice.text);
+            (!is_known).then_some(notice)
+        })
+    }
+
+    /// The lines with how much of each is to be seen: 1, and less while it fades.
+    #[cfg(feature = "ui")]
+    pub(crate) fn fading(&self, now: Instant) -> impl Iterator<Item = (&str, f32)> {
+        self.different().map(move |notice| {
+            let faded =
+                notice.over.map_or(Duration::ZERO, |over| now.saturating_duration_since(over));
+            (notice.text.as_str(), 1.0 - (faded.as_secs_f32() / FADING.as_secs_f32()).min(1.0))
+        })
+    }
+
+    fn tell(&mut self, about: About, text: &str, over: Option<Instant>) {
+        if self.is_off {
+            return;
+        }
+        self.news.tell();
+        let text: String = text
+            .chars()
+            .take(LONGEST)
+            // Bevy's own font has no others.
+            .map(|of| if of.is_ascii() && !of.is_ascii_control() { of } else { '?' })
+            .collect();
+        match self.all.iter_mut().find(|notice| notice.about == about) {
+            Some(known) => {
+                known.text = text;
+                known.over = over;
+            },
+            None => self.all.push_back(Notice { about, text, over }),
+        }
+    }
+
+    fn is_over(&mut self, about: About, now: Instant) {
+        for notice in &mut self.all {
+            if notice.about == about {
+                notice.over = Some(notice.over.map_or(now, |over| over.min(now)));
+            }
+        }
+    }
+
+    /// Tells how it is with the connection of the node of that role, in every frame.
+    /// Whether there is something to be followed in the next frame.
+    pub(crate) fn follow(
+        &mut self,
+        role: Role,
+        connectivity: &Connectivity,
+        is_changed: bool,
+    ) -> bool {
+        let now = Instant::now();
+        let since = self.since.entry(role).or_insert(now);
+        if is_changed {
+            *since = now;
+        }
+        match about_connection(connectivity, now.saturating_duration_since(*since)) {
+            Some(text) => self.tell(About::Connection(role), text, None),
+            None => self.is_over(About::Connection(role), now),
+        }
+        if connectivity.is_connected() {
+            self.is_over(About::Id(role), now);
+        }
+        self.forget(now);
+        !(self.all.is_empty() && connectivity.is_connected())
+    }
+
+    fn forget(&mut self, now: Instant) {
+        self.all.retain(|notice| {
+            notice.over.is_none_or(|over| now.saturating_duration_since(over) < FADING)
+        });
+    }
+}
+
+/// Keeps them; `draws`: and draws them, with the feature `ui`.
+pub(crate) fn build(app: &mut App, draws: bool) {
+    #[cfg(feature = "ui")]
+    if draws {
+        crate::notices::notice_panel::build(app);
+    }
+    #[cfg(not(feature = "ui"))]
+    let _ = draws;
+    if app.world().contains_resource::<Notices>() {
+        // Of the other node of the program.
+        return;
+    }
+    let news = app.world_mut().get_resource_or_init::<FrameNews>().0.clone();
+    app.insert_resource(Notices::of_environment(news))
+        .add_observer(|taken: On<IdTaken>, mut notices: ResMut<Notices>| {
+            let by = taken.holder.as_ref().map_or_else(
+                || "another program".into(),
+                |(host, pid)| format!("process {pid} on host '{host}'"),
+            );
+            let text =
+                format!("the id '{}' is taken by {by}; set HANA_NODE to another", taken.node);
+            notices.tell(About::Id(taken.role), &text, None);
+        })
+        .add_observer(|of: On<PeerIncompatible>, mut notices: ResMut<Notices>| {
+            let PeerIncompatible(Mismatch { sender, topic, .. }) = of.event();
+            let text = format!(
+                "'{sender}' and this program are of two versions: its '{topic}' is not read"
+            );
+            notices.tell(About::Peer, &text, Some(passing()));
+        })
+        .add_observer(|failed: On<DecodeFailed>, mut notices: ResMut<Notices>| {
+            let from = failed.sender.as_ref().map_or("somebody", |sender| sender.as_str());
+            let field = failed.field.as_ref().map_or(String::new(), |f| format!(", field '{f}'"));
+            let text = format!("a message of {from} cannot be read: {}{field}", failed.key);
+            notices.tell(About::Message, &text, Some(passing()));
+        })
+        .add_observer(|full: On<QueueFull>, mut notices: ResMut<Notices>| {
+            let text = format!("more is sent than the network takes: {}", full.key);
+            notices.tell(About::Queue, &text, Some(passing()));
+        })
+        .add_observer(|dropped: On<MessageDropped>, mut notices: ResMut<Notices>| {
+            let text = match dropped.queue {
+                Queue::Inbox => format!("more comes than this program reads: {}", dropped.key),
+                Queue::Network => format!("messages are lost on the way: {}", dropped.key),
+                Queue::Outbox => format!("more is sent than the network takes: {}", dropped.key),
+            };
+            notices.tell(About::Queue, &text, Some(passing()));
+        });
+}
+
+fn passing() -> Instant {
+    Instant::now() + PASSING
+}
+
+/// What is told of the connection, if anything. Whoever left on purpose knows, and an id that is taken is told with who
+/// has it.
+fn about_connection(connectivity: &Connectivity, since: Duration) -> Option<&'static str> {
+    match connectivity {
+        Connectivity::Joining if since >= JOINING => Some("joining the network; drawing goes on"),
+        Connectivity::DaemonLost => Some("daemon lost: drawing goes on; back without it in 5 s"),
+        Connectivity::Disconnected { by: DisconnectedBy::Error, .. } => {
+            Some("no network: drawing goes on; back by itself")
+        },
+        Connectivity::Joining
+        | Connectivity::Connected { .. }
+        | Connectivity::Disconnected { by: DisconnectedBy::Us | DisconnectedBy::Peer, .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(notices: &Notices) -> Vec<&str> {
+        notices.lines().collect()
+    }
+
+    #[test]
+    fn what_lasts_is_told_until_it_is_over_and_what_happened_for_a_while() {
+        let start = Instant::now();
+        let mut notices = Notices::new(false, News::default());
+        notices.tell(About::Connection(Role::App), "no network", None);
+        notices.tell(About::Peer, "two versions", Some(start + PASSING));
+        notices.forget(start + PASSING);
+        assert_eq!(lines(&notices), ["no network", "two versions"]);
+        notices.forget(start + PASSING + FADING);
+        assert_eq!(lines(&notices), ["no network"]);
+        let over = start + PASSING * 2;
+        notices.is_over(About::Connection(Role::App), over);
+        notices.is_over(About::Connection(Role::App), over + FADING);
+        notices.forget(over + FADING / 2);
+        assert_eq!(lines(&notices), ["no network"], "it fades");
+        notices.forget(over + FADING);
+        assert!(lines(&notices).is_empty());
+    }
+
+    #[test]
+    fn one_that_comes_again_is_told_once_and_anew() {
+        let now = Instant::now();
+        let mut notices = Notices::new(false, News::default());
+        for n in 0..100 {
+            notices.tell(About::Message, &format!("message {n}"), Some(now));
+        }
+        assert_eq!(lines(&notices), ["message 99"]);
+        notices.tell(About::Message, "message 100", Some(now + PASSING));
+        notices.forget(now + FADING);
+        assert_eq!(lines(&notices), ["message 100"]);
+    }
+
+    #[test]
+    fn a_line_is_plain_and_not_too_long_whatever_was_sent() {
+        let mut notices = Notices::new(false, News::default());
+        notices.tell(About::Message, &format!("zwölf\n{}", "x".repeat(1000)), None);
+        let line = notices.lines().next().unwrap_or_default();
+        assert!(line.starts_with("zw?lf?xxx") && line.len() == LONGEST, "{line}");
+    }
+
+    #[test]
+    fn switched_off_there_are_none() {
+        let mut notices = Notices::new(true, News::default());
+        notices.tell(About::Connection(Role::App), "no network", None);
+        assert!(lines(&notices).is_empty());
+    }
+
+    #[test]
+    fn two_nodes_of_a_program_do_not_take_back_what_the_other_reports() {
+        let mut notices = Notices::new(false, News::default());
+        let way = hana_network::Way::ThroughDaemon;
+        notices.follow(Role::App, &Connectivity::DaemonLost, true);
+        notices.follow(Role::Visualization, &Connectivity::Connected { way }, true);
+        notices.forget(Instant::now() + PASSING);
+        assert_eq!(lines(&notices).len(), 1, "{notices:?}");
+        notices.follow(Role::Visualization, &Connectivity::DaemonLost, true);
+        assert_eq!(lines(&notices).len(), 1, "the same words of both: {notices:?}");
+    }
+}

@@ -1,0 +1,280 @@
+use std::time::{Duration, Instant};
+
+use bevy_app::{App, PreUpdate};
+use bevy_ecs::prelude::*;
+use hana_network::{
+    ConfigError, Connection, DisconnectedBy, Inbox, JoinError, News, Node, NodeConfig, Pending,
+    SetError, local_us,
+};
+use hana_protocol::id::role::NodeRole;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::{Set, SetReport};
+use hana_protocol::wire::in_full;
+
+use crate::connectivity::{Connectivity, NodeConnectivity};
+use crate::events;
+use crate::events::{Connected, DaemonLost, Disconnected, IdTaken, JoinFailed};
+use crate::notices::notices::Notices;
+use crate::sets::HanaSystems;
+use crate::timeline::timeline;
+use crate::timeline::timeline::{Pace, Presented, Timeline};
+use crate::topics::pending_sends::Sendings;
+use crate::visualization::visualization_plugin::ShutdownRequested;
+
+/// The program's node on the mesh, once it has joined. A program that starts with no network at all joins
+/// when it can; until then [`node`](Self::node) is none, and the program draws.
+#[derive(Resource)]
+pub struct MeshLink<R: NodeRole> {
+    /// Apart, so that what each frame looks at lies together.
+    config: Box<Result<NodeConfig, ConfigError>>,
+    node: Option<Node<R>>,
+    joining: Option<Pending<Result<Node<R>, JoinError>>>,
+    again: Option<Instant>,
+    /// Why it could not join the last time it tried; said once, however often it tries.
+    problem: Option<String>,
+    /// Of the node it has, or had last: what has not been told yet.
+    changes: Option<(NodeId, Inbox<Connection>)>,
+    /// It left before it had joined, which no node can tell.
+    left: bool,
+    /// It has told that the program is to end.
+    told_to_end: bool,
+    /// What has come, and of how much of it is known what it is.
+    news: News,
+    known: u64,
+    pub(crate) pace: Pace,
+}
+
+/// What the plugin is to look for in a frame, by whoever finds it out.
+#[derive(Resource, Default)]
+pub(crate) struct FrameNews(pub(crate) News);
+
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+impl<R: NodeRole> MeshLink<R> {
+    /// The node; none while it has not joined.
+    #[must_use]
+    pub const fn node(&self) -> Option<&Node<R>> {
+        self.node.as_ref()
+    }
+
+    /// Leaves the mesh in good order; the program goes on, and does not join again by itself. Does not block.
+    /// [`Disconnected`] tells that it has left.
+    pub fn leave(&mut self) {
+        self.left = self.changes.is_none();
+        if let Some(node) = self.take_node() {
+            drop(node.leave());
+        }
+    }
+
+    /// Joins again, after [`leave`](Self::leave) or when the id was taken. Does not block, and does nothing while it is
+    /// on the mesh or joining. [`Connected`] or [`JoinFailed`] tells what comes of it.
+    pub fn join_again(&mut self) {
+        let is_there = self.node.as_ref().is_some_and(|node| {
+            !matches!(
+                node.connection(),
+                Connection::Disconnected { by: DisconnectedBy::Us | DisconnectedBy::Peer, .. }
+            )
+        });
+        if !is_there && self.joining.is_none() {
+            self.node = None;
+            self.again = Some(Instant::now());
+            self.news.tell();
+        }
+    }
+
+    /// The node, to leave with; the program does not join again by itself.
+    pub(crate) fn take_node(&mut self) -> Option<Node<R>> {
+        self.news.tell();
+        self.again = None;
+        self.joining = None;
+        self.node.take()
+    }
+
+    /// Has the id that the program wrote, whatever the daemon that launched it says: the other node of the program has
+    /// that one.
+    pub(crate) fn keep_own_id(&mut self) {
+        if let Ok(config) = &mut *self.config {
+            *config = config.clone().with_own_id();
+        }
+    }
+
+    /// Joins as `config` says, in the background.
+    pub(crate) fn build(app: &mut App, config: Result<NodeConfig, ConfigError>) {
+        timeline::build(app);
+        let news = app.world_mut().get_resource_or_init::<FrameNews>().0.clone();
+        // That it is to join.
+        news.tell();
+        let presented = app.world_mut().get_resource_or_init::<Presented>().clone();
+        app.insert_resource(Self {
+            config: Box::new(config.map(|config| config.with_news(news.clone()))),
+            node: None,
+            joining: None,
+            again: Some(Instant::now()),
+            problem: None,
+            changes: None,
+            left: false,
+            told_to_end: false,
+            news,
+            known: 0,
+            pace: Pace::new(presented),
+        })
+        .init_resource::<NodeConnectivity<R>>()
+        .init_resource::<Sendings>()
+        .configure_sets(PreUpdate, HanaSystems::Receive);
+    }
+}
+
+/// A frame begins. To be piped into what else begins it: what Bevy does to run a system takes as long as most of them do.
+pub(crate) fn begin_frame<R: NodeRole>(
+    mut link: ResMut<MeshLink<R>>,
+    mut timeline: ResMut<Timeline>,
+    mut commands: Commands,
+) {
+    let link = &mut *link;
+    let count = link.news.count();
+    if std::mem::replace(&mut link.known, count) != count {
+        commands.run_system_cached(follow::<R>);
+    }
+    link.pace.begins(local_us());
+    timeline.follow::<R>(link.node.as_ref(), &link.pace);
+}
+
+impl MeshLink<role::Visualization> {
+    /// Changes the program's own parameters, now or at a beat, as if it had come over the network: values, and recipes by
+    /// which they move. None while the program is not on the mesh.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be set; or that too many changes wait. Nothing has changed then.
+    #[must_use]
+    pub fn change(&self, set: &Set) -> Option<Result<SetReport, SetError>> {
+        self.node().map(|node| node.board().change(set))
+    }
+}
+
+/// What becomes of the program's place on the mesh, of what it sent to others, and of what is told of it.
+fn follow<R: NodeRole>(
+    mut link: ResMut<MeshLink<R>>,
+    mut connectivity: ResMut<NodeConnectivity<R>>,
+    sendings: Res<Sendings>,
+    mut notices: ResMut<Notices>,
+    mut commands: Commands,
+) {
+    join(&mut link, &mut connectivity.reborrow(), &mut commands);
+    tell(&mut link, &mut connectivity.reborrow(), &mut commands);
+    let has_more = sendings.tell(&mut commands);
+    let is_showing = notices.follow(R::ROLE, &connectivity, connectivity.is_changed());
+    if link.node.is_none() || has_more || is_showing {
+        // To be looked after in the next frame too.
+        link.news.tell();
+    }
+}
+
+/// Begins to join, and looks whether it has happened.
+fn join<R: NodeRole>(
+    link: &mut MeshLink<R>,
+    connectivity: &mut Mut<NodeConnectivity<R>>,
+    commands: &mut Commands,
+) {
+    if link.node.is_some() {
+        return;
+    }
+    let mut fails = |reason: String, by, tries_again| {
+        let now = Connectivity::Disconnected { by, reason: reason.clone() };
+        NodeConnectivity::set(connectivity, now);
+        commands.trigger(JoinFailed { role: R::ROLE, reason, tries_again });
+    };
+    if link.again.is_some_and(|at| at <= Instant::now()) {
+        link.again = None;
+        match &*link.config {
+            Ok(config) => link.joining = Some(Node::join(config.clone())),
+            Err(error) => {
+                let reason = in_full(error);
+                tracing::error!("not on the mesh: {reason}");
+                fails(reason, DisconnectedBy::Error, false);
+            },
+        }
+    }
+    let Some(outcome) = link.joining.as_ref().and_then(Pending::take) else { return };
+    link.joining = None;
+    match outcome {
+        Ok(node) => {
+            tracing::info!("'{}' is on the mesh", node.id());
+            link.changes = Some((node.id().clone(), node.connection_changes().clone()));
+            link.problem = None;
+            link.node = Some(node);
+        },
+        Err(error) => {
+            let tries_again = !matches!(error, JoinError::IdTaken(_) | JoinError::Info { .. });
+            link.again = tries_again.then(|| Instant::now() + TRY_AGAIN);
+            let reason = in_full(&error);
+            if link.problem.as_ref() != Some(&reason) {
+                let again =
+                    if tries_again { "; it goes on, and tries again and again" } else { "" };
+                tracing::error!("not on the mesh: {reason}{again}");
+                link.problem = Some(reason.clone());
+            }
+            match error {
+                JoinError::IdTaken(rival) => {
+                    fails(reason, DisconnectedBy::Peer, tries_again);
+                    commands.trigger(IdTaken::by(rival, R::ROLE));
+                },
+                _ => fails(reason, DisconnectedBy::Error, tries_again),
+            }
+        },
+    }
+}
+
+/// Tells what the network has found out since the last frame.
+fn tell<R: NodeRole>(
+    link: &mut MeshLink<R>,
+    connectivity: &mut Mut<NodeConnectivity<R>>,
+    commands: &mut Commands,
+) {
+    let has_news = link.left || link.changes.as_ref().is_some_and(|(_, of)| !of.is_empty());
+    if has_news {
+        let left = std::mem::take(&mut link.left).then(|| Connection::Disconnected {
+            by: DisconnectedBy::Us,
+            reason: "the program left before it had joined".into(),
+        });
+        let of_node = link.changes.as_ref();
+        let changes = of_node.into_iter().flat_map(|(node, changes)| {
+            std::iter::from_fn(|| changes.try_recv()).map(move |change| (Some(node), change))
+        });
+        for (node, change) in changes.chain(left.map(|left| (None, left))) {
+            NodeConnectivity::set(connectivity, change.clone().into());
+            match (change, node) {
+                (Connection::Connected { way }, Some(node)) => {
+                    commands.trigger(Connected { role: R::ROLE, node: node.clone(), way });
+                },
+                (Connection::DaemonLost, _) => commands.trigger(DaemonLost { role: R::ROLE }),
+                (Connection::Disconnected { by, reason }, _) => {
+                    commands.trigger(Disconnected { role: R::ROLE, by, reason });
+                },
+                (Connection::Connected { .. }, None) => {},
+            }
+        }
+    }
+    let Some(node) = &link.node else { return };
+    // The network layer has said it, and has left; the program goes on.
+    if let Some(rival) = node.displaced().try_recv() {
+        commands.trigger(IdTaken::by(rival, R::ROLE));
+    }
+    if events::tell_problems(node.problems(), commands) {
+        link.news.tell();
+    }
+    if !link.told_to_end && node.is_shutdown_requested() {
+        link.told_to_end = true;
+        commands.trigger(ShutdownRequested);
+    }
+}
+
+/// A run condition: the program is on the mesh in the role `R`, and was not in the frame before, or has joined anew.
+pub(crate) fn has_just_joined<R: NodeRole>(
+    link: Res<MeshLink<R>>,
+    mut was_there: Local<bool>,
+) -> bool {
+    let before = *was_there;
+    *was_there = link.node.is_some();
+    *was_there && !before
+}

@@ -1,0 +1,4 @@
+//! The timeline and the time of frames.
+
+mod frame_timing;
+pub(crate) mod timeline;

@@ -1,0 +1,4 @@
+//! Custom messages in Bevy.
+
+pub(crate) mod pending_sends;
+pub(crate) mod topics;

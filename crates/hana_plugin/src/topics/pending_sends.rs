@@ -1,0 +1,80 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bevy_ecs::prelude::*;
+use hana_network::{Abandoned, News, Pending, SendError};
+use hana_protocol::id::{NodeId, TopicName};
+
+use crate::session::FrameNews;
+
+/// A custom message that was sent to one node has been answered, or will not be.
+#[derive(Event, Debug, Clone)]
+pub struct MessageAnswered {
+    /// Whom it was sent to.
+    pub node: NodeId,
+    /// Its topic.
+    pub topic: TopicName,
+    /// Whether it was taken, or why not.
+    pub outcome: Result<(), SendError>,
+}
+
+/// Custom messages that wait for their answers, whoever sent them.
+#[derive(Resource, Clone)]
+pub(crate) struct Sendings {
+    all: Arc<Mutex<Vec<Sending>>>,
+    news: News,
+}
+
+impl FromWorld for Sendings {
+    fn from_world(world: &mut World) -> Self {
+        Self { all: Arc::default(), news: world.get_resource_or_init::<FrameNews>().0.clone() }
+    }
+}
+
+struct Sending {
+    node: NodeId,
+    topic: TopicName,
+    outcome: Box<dyn Fn() -> Option<Result<(), SendError>> + Send + Sync>,
+}
+
+impl Sendings {
+    /// Waits for an answer; without a question the program is not on the mesh yet.
+    pub(crate) fn add<T: Send + 'static>(
+        &self,
+        node: &NodeId,
+        topic: TopicName,
+        question: Option<Pending<Result<T, SendError>>>,
+    ) {
+        let not_sent = |problem: String| Some(Err(SendError::NotSent { problem }));
+        let sending = Sending {
+            node: node.clone(),
+            topic,
+            outcome: Box::new(move || {
+                let Some(question) = &question else {
+                    return not_sent("this program is not on the mesh yet".into());
+                };
+                match question.take() {
+                    Some(answer) => Some(answer.map(|_| ())),
+                    None if question.is_abandoned() => not_sent(Abandoned.to_string()),
+                    None => None,
+                }
+            }),
+        };
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(sending);
+        self.news.tell();
+    }
+
+    /// Tells of those that have been answered, or will not be; whether others wait.
+    pub(crate) fn tell(&self, commands: &mut Commands) -> bool {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|sending| {
+            let Some(outcome) = (sending.outcome)() else { return true };
+            let Sending { node, topic, .. } = sending;
+            if let Err(problem) = &outcome {
+                tracing::warn!("{topic}: {problem}");
+            }
+            commands.trigger(MessageAnswered { node: node.clone(), topic: topic.clone(), outcome });
+            false
+        });
+        !all.is_empty()
+    }
+}

@@ -1,0 +1,284 @@
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bevy_app::{App, PreUpdate};
+use bevy_ecs::prelude::*;
+use hana_network::{
+    Courier, Heard, NodeConfig, Problem, Problems, PublishError, Received, Subscription,
+};
+use hana_protocol::contract::routes::{Publishable, ReceivedBy};
+use hana_protocol::contract::{Audience, Key, Topics};
+use hana_protocol::id::role::NodeRole;
+use hana_protocol::id::{NodeId, TopicName};
+use hana_protocol::message::Flow;
+use hana_protocol::wire::{CustomMessage, Envelope, Lane};
+use serde_json::Value;
+
+use crate::session::{MeshLink, has_just_joined};
+use crate::sets::HanaSystems;
+use crate::topics::pending_sends::Sendings;
+
+/// A message that came over the mesh, as a Bevy message: read it with `MessageReader<FromMesh<M>>`.
+#[derive(Message, Debug, Clone, PartialEq, Eq)]
+pub struct FromMesh<M: Send + Sync + 'static> {
+    /// The key it came on.
+    pub key: String,
+    /// Who sent it, in which run, in which place, when; `None` from a foreign program.
+    pub envelope: Option<Envelope>,
+    /// The message.
+    pub message: M,
+}
+
+impl<M: Send + Sync + 'static> FromMesh<M> {
+    /// Whom it was meant for: this program, all of its kind, or whoever hears its sender. `None` for a message
+    /// that is no custom one.
+    #[must_use]
+    pub fn audience(&self) -> Option<Audience> {
+        Audience::of_key(&self.key)
+    }
+}
+
+/// A custom message of a type that this program need not have, as it was published.
+///
+/// Read it with `MessageReader<AnyFromMesh>`. What its sender announces of it, its name, version and fields, is in
+/// [`MeshNode::info`](crate::controller::nodes::MeshNode::info) of the sender.
+#[derive(Message, Debug, Clone, PartialEq, Eq)]
+pub struct AnyFromMesh {
+    /// Whose topic it came on.
+    pub node: NodeId,
+    /// The topic.
+    pub topic: TopicName,
+    /// Who sent it, in which run, in which place, when; `None` from a foreign program.
+    pub envelope: Option<Envelope>,
+    /// The message.
+    pub value: Value,
+}
+
+/// Takes messages of the type `M` to others, once the program is on the mesh.
+#[derive(Resource)]
+pub struct TopicWriter<M: Send + Sync + 'static> {
+    courier: Option<Courier<M>>,
+    problems: Problems,
+    sendings: Sendings,
+}
+
+/// How long a node may take to answer a message.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
+
+impl<M: CustomMessage> TopicWriter<M> {
+    /// Hands a message to the network, for whoever hears the program's own topic. Does not block; before the
+    /// program has joined, nothing is there to hear it, and it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
+    pub fn publish(&self, message: &M) -> Result<(), PublishError> {
+        self.hand_over(|courier| courier.publish(message))
+    }
+
+    /// Sends a message to one node. Does not block. On a reliable lane
+    /// [`MessageAnswered`](crate::topics::pending_sends::MessageAnswered) tells within two seconds whether it was taken; on the others
+    /// nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// On an unreliable lane, when the message cannot be written or is too large.
+    pub fn send_to(&self, node: &NodeId, message: &M) -> Result<(), PublishError> {
+        let courier = self.courier.as_ref();
+        match M::LANE {
+            Lane::ReliableOrdered | Lane::ReliableUnordered => {
+                let question = courier.map(|courier| courier.send_to(node, message, DEADLINE));
+                self.sendings.add(node, TopicName::of::<M>(), question);
+                Ok(())
+            },
+            Lane::UnreliableSequenced | Lane::UnreliableUnordered => {
+                self.hand_over(|courier| courier.stream_to(node, message))
+            },
+        }
+    }
+
+    /// Sends a message to all programs of a kind: those that give themselves the id `kind`, however many run.
+    /// Does not block; nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
+    pub fn send_to_kind(&self, kind: &NodeId, message: &M) -> Result<(), PublishError> {
+        self.hand_over(|courier| courier.send_to_kind(kind, message))
+    }
+
+    /// Also tells of a queue that is full, for programs that watch [`QueueFull`](crate::events::QueueFull).
+    fn hand_over(
+        &self,
+        act: impl FnOnce(&Courier<M>) -> Result<(), PublishError>,
+    ) -> Result<(), PublishError> {
+        let handed = self.courier.as_ref().map_or(Ok(()), act);
+        if let Err(PublishError::QueueFull { key }) = &handed {
+            self.problems.tell(Problem::QueueFull { key: key.clone(), count: 1 });
+        }
+        handed
+    }
+}
+
+type Build = dyn Fn(&mut App) + Send + Sync;
+type Announce = dyn Fn(NodeConfig) -> NodeConfig + Send + Sync;
+
+/// The topics that a plugin was told of, collected before it is built.
+pub(crate) struct TopicRegistrations<R> {
+    build: Vec<Arc<Build>>,
+    announce: Vec<Arc<Announce>>,
+    role: PhantomData<fn(R)>,
+}
+
+impl<R> Default for TopicRegistrations<R> {
+    fn default() -> Self {
+        Self { build: vec![], announce: vec![], role: PhantomData }
+    }
+}
+
+/// What a node of the role `R` receives; a program may have two nodes.
+#[derive(Resource)]
+struct Source<S: Send + Sync + 'static, R: NodeRole> {
+    inbox: Option<S>,
+    role: PhantomData<fn(R)>,
+}
+
+type Subscribed<M, R> = Source<Subscription<Received<M>>, R>;
+type HeardTopic<M, R> = Source<Heard<M>, R>;
+/// Apart from [`Subscribed`], which may be of values too.
+type HeardValues<R> = Source<Values, R>;
+
+/// Custom messages of whatever type.
+struct Values(Subscription<Received<Value>>);
+
+impl<S: Send + Sync + 'static, R: NodeRole> Source<S, R> {
+    const NONE: Self = Self { inbox: None, role: PhantomData };
+}
+
+impl<R: NodeRole> TopicRegistrations<R> {
+    pub(crate) fn publish<M: CustomMessage + Publishable<R>>(&mut self) {
+        self.announce.push(Arc::new(|config| config.with_message::<M>(Flow::Published)));
+        self.build.push(Arc::new(|app| {
+            if app.world().contains_resource::<TopicWriter<M>>() {
+                // The other node of the program publishes it: it is published once.
+                return;
+            }
+            app.init_resource::<Sendings>();
+            let sendings = app.world().resource::<Sendings>().clone();
+            app.insert_resource(TopicWriter::<M> {
+                courier: None,
+                problems: Problems::default(),
+                sendings,
+            })
+            .add_systems(
+                PreUpdate,
+                (|link: Res<MeshLink<R>>, mut writer: ResMut<TopicWriter<M>>| {
+                    if let Some(node) = link.node() {
+                        writer.courier = Some(node.courier());
+                        writer.problems = node.problems().clone();
+                    }
+                })
+                .run_if(has_just_joined::<R>)
+                .in_set(HanaSystems::Receive),
+            );
+        }));
+    }
+
+    /// A custom type: published by anybody, sent to this program, or to all of its kind.
+    pub(crate) fn hear_custom<M: CustomMessage + ReceivedBy<R>>(&mut self) {
+        self.announce.push(Arc::new(|config| config.with_message::<M>(Flow::Heard)));
+        self.build.push(Arc::new(|app| {
+            app.add_message::<FromMesh<M>>().insert_resource(HeardTopic::<M, R>::NONE).add_systems(
+                PreUpdate,
+                (
+                    (|link: Res<MeshLink<R>>, mut heard: ResMut<HeardTopic<M, R>>| {
+                        heard.inbox = link.node().map(hana_network::Node::hear);
+                    })
+                    .run_if(has_just_joined::<R>),
+                    drain_heard::<M, R>,
+                )
+                    .chain()
+                    .in_set(HanaSystems::Receive),
+            );
+        }));
+    }
+
+    pub(crate) fn hear<M: hana_protocol::wire::Message + ReceivedBy<R>>(
+        &mut self,
+        topics: Topics<M>,
+    ) {
+        self.build.push(Arc::new(move |app| {
+            let topics = topics.clone();
+            app.add_message::<FromMesh<M>>().insert_resource(Subscribed::<M, R>::NONE).add_systems(
+                PreUpdate,
+                (
+                    (move |link: Res<MeshLink<R>>, mut heard: ResMut<Subscribed<M, R>>| {
+                        heard.inbox = link.node().map(|node| node.subscribe(topics.clone()));
+                    })
+                    .run_if(has_just_joined::<R>),
+                    drain_subscribed::<M, R>,
+                )
+                    .chain()
+                    .in_set(HanaSystems::Receive),
+            );
+        }));
+    }
+
+    /// Every custom message that is published, whatever its type.
+    pub(crate) fn hear_values(&mut self) {
+        self.build.push(Arc::new(|app| {
+            app.add_message::<AnyFromMesh>().insert_resource(HeardValues::<R>::NONE).add_systems(
+                PreUpdate,
+                (
+                    (|link: Res<MeshLink<R>>, mut heard: ResMut<HeardValues<R>>| {
+                        heard.inbox = link.node().map(|node| Values(node.hear_values(None)));
+                    })
+                    .run_if(has_just_joined::<R>),
+                    drain_values::<R>,
+                )
+                    .chain()
+                    .in_set(HanaSystems::Receive),
+            );
+        }));
+    }
+
+    pub(crate) fn announce(&self, config: NodeConfig) -> NodeConfig {
+        self.announce.iter().fold(config, |config, announce| announce(config))
+    }
+
+    pub(crate) fn build(&self, app: &mut App) {
+        for build in &self.build {
+            build(app);
+        }
+    }
+}
+
+fn drain_subscribed<M: hana_protocol::wire::Message, R: NodeRole>(
+    heard: Res<Subscribed<M, R>>,
+    mut messages: MessageWriter<FromMesh<M>>,
+) {
+    let Some(subscription) = &heard.inbox else { return };
+    while let Some(Received { key, envelope, message }) = subscription.try_recv() {
+        messages.write(FromMesh { key, envelope, message });
+    }
+}
+
+fn drain_heard<M: CustomMessage, R: NodeRole>(
+    heard: Res<HeardTopic<M, R>>,
+    mut messages: MessageWriter<FromMesh<M>>,
+) {
+    let Some(heard) = &heard.inbox else { return };
+    while let Some(Received { key, envelope, message }) = heard.try_recv() {
+        messages.write(FromMesh { key, envelope, message });
+    }
+}
+
+fn drain_values<R: NodeRole>(heard: Res<HeardValues<R>>, mut messages: MessageWriter<AnyFromMesh>) {
+    let Some(Values(heard)) = &heard.inbox else { return };
+    while let Some(Received { key, envelope, message: value }) = heard.try_recv() {
+        if let Some(Key::Custom { node, topic }) = Key::parse(&key) {
+            messages.write(AnyFromMesh { node, topic, envelope, value });
+        }
+    }
+}

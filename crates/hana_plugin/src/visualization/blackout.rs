@@ -1,0 +1,103 @@
+//! Black in every window.
+
+use bevy_app::{App, Last};
+use bevy_camera::visibility::RenderLayers;
+use bevy_camera::{Camera, Camera2d, ClearColorConfig, RenderTarget};
+use bevy_color::Color;
+use bevy_ecs::prelude::*;
+use bevy_window::{Window, WindowRef};
+
+use crate::visualization::active_override::InForce;
+
+/// A camera of the program's that is kept from drawing.
+#[derive(Component)]
+struct Darkened {
+    /// Whether the program wants it to draw.
+    was_active: bool,
+}
+
+/// The camera that shows a window nothing but black.
+#[derive(Component)]
+struct Curtain {
+    window: Entity,
+}
+
+pub(crate) fn build(app: &mut App) {
+    // After whatever the program does to its cameras.
+    app.add_systems(
+        Last,
+        (
+            (darken, draw_curtains).run_if(|in_force: Res<InForce>| in_force.is_blackout()),
+            lighten.run_if(|in_force: Res<InForce>| !in_force.is_blackout()),
+        ),
+    );
+}
+
+/// No camera of the program draws into a window. Unlike something black drawn above it all, this has nothing to load
+/// before the first frame, and suits whatever samples and formats the program draws in.
+fn darken(
+    mut cameras: Query<
+        (Entity, &mut Camera, &RenderTarget, Option<&mut Darkened>),
+        Without<Curtain>,
+    >,
+    mut commands: Commands,
+) {
+    for (entity, mut camera, target, darkened) in &mut cameras {
+        if !matches!(target, RenderTarget::Window(_)) {
+            continue;
+        }
+        match darkened {
+            None => {
+                commands.entity(entity).insert(Darkened { was_active: camera.is_active });
+            },
+            Some(mut darkened) if camera.is_active => darkened.was_active = true,
+            Some(_) => {},
+        }
+        if camera.is_active {
+            camera.is_active = false;
+        }
+    }
+}
+
+/// A window that no camera draws into would keep its last picture: one that clears it and draws nothing.
+fn draw_curtains(
+    windows: Query<Entity, With<Window>>,
+    curtains: Query<(Entity, &Curtain)>,
+    mut commands: Commands,
+) {
+    for (entity, curtain) in &curtains {
+        if !windows.contains(curtain.window) {
+            commands.entity(entity).despawn();
+        }
+    }
+    let is_covered = |window| curtains.iter().any(|(_, curtain)| curtain.window == window);
+    for window in windows.iter().filter(|window| !is_covered(*window)) {
+        commands.spawn((
+            Curtain { window },
+            Camera2d,
+            // Below all others, so that none of the program's panels thinks that this one is its camera.
+            Camera {
+                order: isize::MIN,
+                clear_color: ClearColorConfig::Custom(Color::BLACK),
+                ..Camera::default()
+            },
+            RenderTarget::Window(WindowRef::Entity(window)),
+            RenderLayers::none(),
+        ));
+    }
+}
+
+/// Everything as the program had it.
+fn lighten(
+    mut cameras: Query<(Entity, &mut Camera, &Darkened)>,
+    curtains: Query<Entity, With<Curtain>>,
+    mut commands: Commands,
+) {
+    for (entity, mut camera, darkened) in &mut cameras {
+        camera.is_active = darkened.was_active;
+        commands.entity(entity).remove::<Darkened>();
+    }
+    for curtain in &curtains {
+        commands.entity(curtain).despawn();
+    }
+}

@@ -1,0 +1,187 @@
+//! Whether there is a display to open a window on.
+
+use std::env;
+use std::ffi::OsString;
+
+use thiserror::Error;
+
+/// Why a program cannot open a window, or is not to.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoDisplay {
+    /// `HANA_HEADLESS=1`: a person wants it so.
+    #[error("HANA_HEADLESS=1 asks for no window")]
+    Unwanted,
+    /// No variable names a display: a login by ssh, cron, a service.
+    #[error(
+        "no display: DISPLAY is not set, as over ssh, in cron or before the desktop is up; start hanad from the desktop, or set DISPLAY (such as DISPLAY=:0) for it"
+    )]
+    NotSet,
+    /// There is a Wayland session without Xwayland.
+    #[error(
+        "no display: DISPLAY is not set, and this program opens windows by X11, not on the Wayland display '{display}'; start Xwayland, or build the program with Bevy's feature `wayland`"
+    )]
+    OnlyWayland {
+        /// What `WAYLAND_DISPLAY` is.
+        display: String,
+    },
+    /// `DISPLAY` names one that does not answer.
+    #[error(
+        "the display '{display}' cannot be reached ({problem}); start the desktop or X server that DISPLAY names, correct DISPLAY, or set HANA_HEADLESS=1 to run without a window"
+    )]
+    Unreachable {
+        /// What `DISPLAY` is.
+        display: String,
+        /// What the operating system says.
+        problem: String,
+    },
+}
+
+impl NoDisplay {
+    /// Whether it is right to run without a window: nothing on this machine claims that there is a display. Where one is
+    /// claimed and does not answer, ending with an error is better, since the daemon tries again.
+    #[must_use]
+    pub const fn is_headless(&self) -> bool {
+        !matches!(self, Self::Unreachable { .. })
+    }
+}
+
+/// Looks for the display on which a program with Bevy's feature `x11` opens its window.
+///
+/// On Linux `DISPLAY` must name one
+/// that answers. `HANA_HEADLESS=1` wants none, on all systems. Takes a moment at most.
+///
+/// # Errors
+///
+/// Why there is none.
+pub fn find_display() -> Result<(), NoDisplay> {
+    let display = wanted_display(|name| env::var_os(name))?;
+    display.map_or(Ok(()), |display| {
+        x11::reach(&display).map_err(|problem| NoDisplay::Unreachable { display, problem })
+    })
+}
+
+/// The X display that the environment names; none where windows need no name.
+fn wanted_display(
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<String>, NoDisplay> {
+    let set = |name| {
+        let value = variable(name).filter(|value| !value.is_empty());
+        value.map(|value| value.to_string_lossy().into_owned())
+    };
+    if set("HANA_HEADLESS").is_some_and(|value| value == "1") {
+        return Err(NoDisplay::Unwanted);
+    }
+    if !cfg!(target_os = "linux") {
+        return Ok(None);
+    }
+    match (set("DISPLAY"), set("WAYLAND_DISPLAY")) {
+        (Some(display), _) => Ok(Some(display)),
+        (None, Some(display)) => Err(NoDisplay::OnlyWayland { display }),
+        (None, None) => Err(NoDisplay::NotSet),
+    }
+}
+
+/// The parts of `host:number.screen`.
+#[cfg(any(target_os = "linux", test))]
+fn parts(display: &str) -> Option<(&str, u16)> {
+    let (host, rest) = display.rsplit_once(':')?;
+    let number = rest.split_once('.').map_or(rest, |(number, _)| number);
+    Some((host, number.parse().ok()?))
+}
+
+#[cfg(target_os = "linux")]
+mod x11 {
+    use std::io;
+    use std::net::{TcpStream, ToSocketAddrs};
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixStream};
+    use std::time::Duration;
+
+    use crate::visualization::display::parts;
+
+    /// Where X servers listen for TCP: this port, and their number.
+    const PORT: u16 = 6000;
+    /// How long another machine may take to answer.
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    /// Whether a server accepts connections there. Whether it lets this program in is its own matter.
+    pub(super) fn reach(display: &str) -> Result<(), String> {
+        let Some((host, number)) = parts(display) else {
+            return Err("it is no name of a display, such as ':0'".into());
+        };
+        if host.starts_with('/') {
+            // The path of a socket, as some servers name theirs.
+            return Ok(());
+        }
+        let reached = match host {
+            "" | "unix" => by_socket(number).or_else(|problem| {
+                // The words about the socket are of more use than those about the port.
+                by_tcp("localhost", number).map_err(|_| problem)
+            }),
+            host => by_tcp(host.trim_matches(['[', ']']), number),
+        };
+        reached.map_err(|problem| problem.to_string())
+    }
+
+    fn by_socket(number: u16) -> io::Result<()> {
+        let path = format!("/tmp/.X11-unix/X{number}");
+        let in_files = UnixStream::connect(&path).map(drop);
+        in_files.or_else(|problem| {
+            let address = SocketAddr::from_abstract_name(&path)?;
+            UnixStream::connect_addr(&address).map(drop).map_err(|_| problem)
+        })
+    }
+
+    fn by_tcp(host: &str, number: u16) -> io::Result<()> {
+        let port = PORT.checked_add(number).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in (host, port).to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, PATIENCE) {
+                Ok(_) => return Ok(()),
+                Err(problem) => last = problem,
+            }
+        }
+        Err(last)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod x11 {
+    /// Nothing names a display there.
+    pub(super) const fn reach(_: &str) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn wanted(set: &[(&str, &str)]) -> Result<Option<String>, NoDisplay> {
+        wanted_display(|name| {
+            set.iter().find(|(of, _)| *of == name).map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn the_cause_names_the_variable_that_is_missing() {
+        assert_eq!(wanted(&[]), Err(NoDisplay::NotSet));
+        assert_eq!(wanted(&[("DISPLAY", "")]), Err(NoDisplay::NotSet));
+        assert_eq!(wanted(&[("HANA_HEADLESS", "1"), ("DISPLAY", ":0")]), Err(NoDisplay::Unwanted));
+        let wayland = wanted(&[("WAYLAND_DISPLAY", "wayland-0")]);
+        assert_eq!(wayland, Err(NoDisplay::OnlyWayland { display: "wayland-0".into() }));
+        assert_eq!(wanted(&[("DISPLAY", ":1"), ("WAYLAND_DISPLAY", "w")]), Ok(Some(":1".into())));
+        for cause in [NoDisplay::NotSet, NoDisplay::OnlyWayland { display: "w".into() }] {
+            assert!(cause.is_headless() && cause.to_string().contains("DISPLAY"), "{cause}");
+        }
+    }
+
+    #[test]
+    fn a_display_that_is_not_there_is_unreachable() {
+        let problem = x11::reach(":3977").err();
+        assert!(problem.is_some(), "there is no such server");
+        assert!(x11::reach("nonsense").is_err());
+        assert_eq!(parts(":77.0"), Some(("", 77)));
+        assert_eq!(parts("[::1]:0"), Some(("[::1]", 0)));
+    }
+}

@@ -1,0 +1,14 @@
+//! The plugin of a visualization: parameters, looks, overrides.
+
+pub(crate) mod active_override;
+#[cfg(feature = "ui")]
+mod blackout;
+pub(crate) mod display;
+#[cfg(feature = "ui")]
+mod open_windows;
+pub(crate) mod parameters;
+pub(crate) mod persist;
+#[cfg(feature = "ui")]
+pub(crate) mod presentation;
+mod resume_on_bar;
+pub(crate) mod visualization_plugin;

@@ -1,0 +1,239 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bevy_app::{App, AppExit, Last, PreStartup};
+use bevy_ecs::prelude::*;
+use hana_network::{NodeConfig, SavedPart, SavedState};
+use hana_protocol::id::NodeId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A resource that goes on in the next run where it was in this one, when its program has crashed or is restarted.
+/// Register it with [`VisualizationPlugin::saves`](crate::visualization::visualization_plugin::VisualizationPlugin::saves).
+///
+/// It is there before `Startup`, in the place of what the program inserted. It is saved when it has changed, at most
+/// four times a second, and when the program ends. What that costs a frame is to turn it into bytes: keep it to what
+/// cannot be made again, such as seeds, positions and counts; images and meshes are made from those.
+pub trait Saved: Resource + Serialize + DeserializeOwned {
+    /// What it is saved as; unique in the program.
+    const NAME: &'static str;
+    /// The version of its fields: a higher one whenever they change their meaning or their types. Fields that are
+    /// added with `#[serde(default)]` need no new version.
+    const VERSION: u32 = 1;
+
+    /// Makes one of what an older, or newer, version of the program saved: its bytes, `MessagePack` with the names of
+    /// fields. `None` begins anew.
+    #[must_use]
+    fn migrate(_version: u32, _bytes: &[u8]) -> Option<Self> {
+        None
+    }
+}
+
+/// What an earlier run saved of a resource was not used: its program is another version by now, or it is damaged. The
+/// resource is what the program made it.
+#[derive(Event, Debug, Clone, PartialEq, Eq)]
+pub struct SavedStateLost {
+    /// Its [`Saved::NAME`].
+    pub name: &'static str,
+    /// Why, in plain words.
+    pub reason: String,
+}
+
+type Build = dyn Fn(&mut App) + Send + Sync;
+
+/// The resources that a plugin was told of, collected before it is built.
+#[derive(Default)]
+pub(crate) struct SavedResources(Vec<Arc<Build>>);
+
+#[derive(Resource)]
+struct SavedFile(SavedState);
+
+/// From one saving of a resource to the next.
+const BETWEEN: Duration = Duration::from_millis(250);
+/// How long a program that ends waits until all is written.
+const END: Duration = Duration::from_millis(500);
+
+impl SavedResources {
+    pub(crate) fn add<S: Saved>(&mut self) {
+        self.0.push(Arc::new(|app| {
+            app.add_systems(PreStartup, restore::<S>).add_systems(Last, save::<S>.before(flush));
+        }));
+    }
+
+    pub(crate) fn build(&self, app: &mut App, id: Option<&NodeId>) {
+        if let Some(id) = id.filter(|_| !self.0.is_empty()) {
+            self.build_with(app, SavedState::of_environment(id));
+        }
+    }
+
+    fn build_with(&self, app: &mut App, file: SavedState) {
+        app.insert_resource(SavedFile(file))
+            .add_systems(PreStartup, tell_damage)
+            .add_systems(Last, flush.run_if(on_message::<AppExit>));
+        for build in &self.0 {
+            build(app);
+        }
+    }
+}
+
+/// The id that the program has: what it saves is its own.
+pub(crate) fn id_of<E>(config: &Result<NodeConfig, E>) -> Option<&NodeId> {
+    config.as_ref().ok().map(NodeConfig::id)
+}
+
+fn tell_damage(file: Res<SavedFile>) {
+    if let Some(damage) = file.0.damage() {
+        tracing::warn!("{damage}; it begins anew");
+    }
+}
+
+fn restore<S: Saved>(file: Res<SavedFile>, mut commands: Commands) {
+    let Some(SavedPart { version, bytes }) = file.0.found(S::NAME) else { return };
+    let read = if *version == S::VERSION {
+        rmp_serde::from_slice(bytes).map_err(|problem| problem.to_string())
+    } else {
+        S::migrate(*version, bytes).ok_or_else(|| {
+            format!("it is of version {version}, and this program has {}", S::VERSION)
+        })
+    };
+    match read {
+        Ok(state) => commands.insert_resource::<S>(state),
+        Err(reason) => {
+            let name = S::NAME;
+            tracing::warn!("what an earlier run saved of '{name}' is not used: {reason}");
+            commands.trigger(SavedStateLost { name, reason });
+        },
+    }
+}
+
+/// When a resource was saved last, and what is to be said but once.
+#[derive(Default)]
+struct Saving {
+    at: Option<Instant>,
+    is_news: bool,
+    told: bool,
+}
+
+fn save<S: Saved>(
+    state: Option<Res<S>>,
+    file: Res<SavedFile>,
+    exits: MessageReader<AppExit>,
+    mut saving: Local<Saving>,
+) {
+    let Some(state) = state.filter(|_| file.0.is_kept()) else { return };
+    saving.is_news |= state.is_changed();
+    let is_due = !exits.is_empty() || saving.at.is_none_or(|at| at.elapsed() >= BETWEEN);
+    if !saving.is_news || !is_due {
+        return;
+    }
+    saving.is_news = false;
+    saving.at = Some(Instant::now());
+    let saved =
+        rmp_serde::to_vec_named(&*state).map_err(|problem| problem.to_string()).and_then(|bytes| {
+            let part = SavedPart { version: S::VERSION, bytes: bytes.into() };
+            file.0.save(S::NAME, part).map_err(|problem| problem.to_string())
+        });
+    if let Err(problem) = saved
+        && !saving.told
+    {
+        saving.told = true;
+        tracing::warn!("'{}' is not saved: {problem}", S::NAME);
+    }
+}
+
+fn flush(file: Res<SavedFile>) {
+    if !file.0.flush(END) {
+        tracing::warn!("what was saved last is not written; its disk is slow");
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use bevy_app::{Startup, Update};
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Resource, Serialize, Deserialize, Default, Debug, PartialEq)]
+    struct Rings {
+        count: u32,
+    }
+
+    impl Saved for Rings {
+        const NAME: &'static str = "rings";
+        const VERSION: u32 = 2;
+
+        fn migrate(version: u32, bytes: &[u8]) -> Option<Self> {
+            let count = u32::from_le_bytes(bytes.try_into().ok()?);
+            (version == 1).then_some(Self { count })
+        }
+    }
+
+    #[derive(Resource, Default)]
+    struct Told(Vec<String>);
+
+    fn file(path: &Path) -> SavedState {
+        SavedState::in_file(path.into(), &NodeId::new("ripples").unwrap())
+    }
+
+    /// A program that saves its rings.
+    fn program(path: &Path) -> App {
+        let mut app = App::new();
+        app.add_message::<AppExit>().init_resource::<Rings>().init_resource::<Told>().add_observer(
+            |lost: On<SavedStateLost>, mut told: ResMut<Told>| {
+                told.0.push(lost.event().reason.clone());
+            },
+        );
+        let mut saved = SavedResources::default();
+        saved.add::<Rings>();
+        saved.build_with(&mut app, file(path));
+        app
+    }
+
+    fn end(mut app: App) {
+        app.world_mut().write_message(AppExit::Success);
+        app.update();
+    }
+
+    #[test]
+    fn a_resource_goes_on_in_the_next_run_before_anything_is_set_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ripples");
+        let mut first = program(&path);
+        first.add_systems(Update, |mut rings: ResMut<Rings>| rings.count += 1);
+        for _ in 0..5 {
+            first.update();
+        }
+        end(first);
+        let mut second = program(&path);
+        second.add_systems(Startup, |rings: Res<Rings>, mut told: ResMut<Told>| {
+            told.0.push(format!("{} at the start", rings.count));
+        });
+        second.update();
+        // The fifth frame, and the one that ended it.
+        assert_eq!(second.world().resource::<Told>().0, ["6 at the start"]);
+    }
+
+    #[test]
+    fn an_older_version_is_migrated_and_one_that_is_not_known_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ripples");
+        for (version, bytes, count, told) in [
+            (1, vec![9, 0, 0, 0], 9, None),
+            (3, vec![9, 0, 0, 0], 0, Some("version 3, and this program has 2")),
+            (2, vec![0xc1], 0, Some("")),
+        ] {
+            let part = SavedPart { version, bytes: bytes.into() };
+            file(&path).save(Rings::NAME, part).unwrap();
+            let mut program = program(&path);
+            program.update();
+            assert_eq!(*program.world().resource::<Rings>(), Rings { count });
+            let said = &program.world().resource::<Told>().0;
+            assert_eq!(said.len(), usize::from(told.is_some()), "{said:?}");
+            assert!(said.iter().all(|said| said.contains(told.unwrap())), "{said:?}");
+        }
+    }
+}

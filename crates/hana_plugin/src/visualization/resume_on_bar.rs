@@ -1,0 +1,77 @@
+//! A visualization that was restarted and comes back on the bar: black until then.
+
+use std::time::{Duration, Instant};
+
+use bevy_app::{App, PreUpdate};
+use bevy_ecs::prelude::*;
+use hana_protocol::id::role;
+use hana_protocol::message::Override;
+
+use crate::session::MeshLink;
+use crate::sets::HanaSystems;
+use crate::timeline::timeline::Timeline;
+use crate::visualization::active_override::InForce;
+
+/// There while the program waits for its bar, and is black.
+#[derive(Resource)]
+pub(crate) struct WaitsForBar {
+    since: Instant,
+}
+
+/// The longest that anybody is kept waiting: a bar at a slow tempo, and where nobody says a timeline.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Black until the next bar.
+pub(crate) fn build(app: &mut App) {
+    app.insert_resource(WaitsForBar { since: Instant::now() })
+        .insert_resource(InForce(Some(Override::Blackout)))
+        .add_systems(
+            PreUpdate,
+            come_back
+                .after(HanaSystems::Receive)
+                .run_if(resource_exists::<WaitsForBar>.and_then(is_time)),
+        );
+}
+
+fn is_time(timeline: Res<Timeline>, waits: Res<WaitsForBar>) -> bool {
+    let is_bar = timeline.is_shared() && timeline.begins(timeline.quantum());
+    is_bar || waits.since.elapsed() > PATIENCE
+}
+
+fn come_back(
+    link: Res<MeshLink<role::Visualization>>,
+    mut in_force: ResMut<InForce>,
+    mut commands: Commands,
+) {
+    commands.remove_resource::<WaitsForBar>();
+    *in_force = InForce(link.node().and_then(|node| node.board().in_force()));
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bevy_ecs::system::RunSystemOnce;
+
+    use super::*;
+
+    #[test]
+    fn it_is_time_when_a_bar_begins_that_others_see_too_or_after_a_while() {
+        let mut world = World::new();
+        world.init_resource::<Timeline>();
+        world.insert_resource(WaitsForBar { since: Instant::now() });
+        let said = hana_time::Timeline::DEFAULT;
+        let mut at = |said, at_ms: i64| {
+            world.resource_mut::<Timeline>().look(said, at_ms * 1000);
+            world.run_system_once(is_time).unwrap()
+        };
+        // A bar is two seconds.
+        assert!(!at(Some(said), 1_000));
+        assert!(!at(Some(said), 1_600), "a beat is none");
+        assert!(at(Some(said), 2_005));
+        assert!(!at(Some(said), 2_020));
+        assert!(!at(None, 4_005), "nobody has said it");
+        world.resource_mut::<WaitsForBar>().since =
+            Instant::now().checked_sub(PATIENCE * 2).unwrap();
+        assert!(world.run_system_once(is_time).unwrap());
+    }
+}

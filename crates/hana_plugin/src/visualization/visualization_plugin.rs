@@ -1,0 +1,373 @@
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bevy_app::{App, AppExit, Last, Plugin, PreUpdate};
+use bevy_ecs::change_detection::Tick;
+use bevy_ecs::prelude::*;
+use bevy_reflect::TypePath;
+use hana_engine::playout::PlayoutSettings;
+use hana_network::{Board, NodeConfig, WhenAppVanishes};
+use hana_protocol::contract::routes::{Publishable, ReceivedBy};
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::Look;
+use hana_protocol::parameter::Parameter;
+use hana_protocol::wire::CustomMessage;
+
+use crate::notices::notices;
+use crate::session::{MeshLink, begin_frame};
+use crate::sets::HanaSystems;
+use crate::topics::topics::TopicRegistrations;
+use crate::visualization::active_override::InForce;
+use crate::visualization::parameters::{ParameterFields, ParameterStruct};
+use crate::visualization::persist::{Saved, SavedResources};
+use crate::visualization::resume_on_bar::WaitsForBar;
+use crate::visualization::{persist, resume_on_bar};
+
+/// Puts a program that draws onto the mesh. The fields of the resource `P` are its parameters ([`ParameterStruct`]); the
+/// plugin inserts the resource with its default values, if the program has not.
+///
+/// What is played arrives in the resource before `Update`; what the program changes in it is shown to
+/// others. Each frame is counted, so that others see that it moves. Told to end, it triggers
+/// [`ShutdownRequested`] and, unless told otherwise, exits. When the app exits with success, by that or
+/// because a person closed its window, others are told that it was closed.
+// Four independent choices of the program.
+#[allow(clippy::struct_excessive_bools)]
+pub struct VisualizationPlugin<P> {
+    id: String,
+    exits_on_shutdown: bool,
+    draws_notices: bool,
+    topics: TopicRegistrations<role::Visualization>,
+    saved: SavedResources,
+    when_app_vanishes: WhenAppVanishes,
+    returns_on_bar: bool,
+    playout: PlayoutSettings,
+    headless: Option<String>,
+    draws_blackout: bool,
+    parameters: PhantomData<fn(P)>,
+}
+
+/// The visualization was told to end. The plugin exits by itself, unless
+/// [`VisualizationPlugin::without_exit_on_shutdown`] was called.
+#[derive(Event, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShutdownRequested;
+
+impl<P> VisualizationPlugin<P> {
+    /// A visualization named `id`: `[a-z0-9][a-z0-9_-]{0,62}`; anything else is made into that. A daemon
+    /// that launches it may give it another.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        Self {
+            id: id.into(),
+            exits_on_shutdown: true,
+            draws_notices: true,
+            topics: TopicRegistrations::default(),
+            saved: SavedResources::default(),
+            when_app_vanishes: WhenAppVanishes::default(),
+            returns_on_bar: false,
+            playout: PlayoutSettings { delay: Duration::ZERO, ..PlayoutSettings::default() },
+            headless: None,
+            draws_blackout: cfg!(feature = "ui"),
+            parameters: PhantomData,
+        }
+    }
+
+    /// Keeps a resource, so that the next run has it when this one has crashed or is restarted.
+    #[must_use]
+    pub fn saves<S: Saved>(mut self) -> Self {
+        self.saved.add::<S>();
+        self
+    }
+
+    /// What becomes of the parameters that an app played, once that app is gone: they stay as they are, unless told
+    /// otherwise here.
+    #[must_use]
+    pub const fn when_app_vanishes(mut self, then: WhenAppVanishes) -> Self {
+        self.when_app_vanishes = then;
+        self
+    }
+
+    /// Comes back on the bar: when it was restarted, after a crash say, it is black until the next bar begins, eight seconds at
+    /// most, and shows then the look that it had. Without this it shows that with its first frame.
+    #[must_use]
+    pub const fn returns_on_bar(mut self) -> Self {
+        self.returns_on_bar = true;
+        self
+    }
+
+    /// How what is played is shown: without this, each value as soon as it is there. With a small delay, curves come out
+    /// as they were played, whatever the network does to the single message. [`Smoothing`](crate::visualization::parameters::Smoothing) and
+    /// [`Held`](crate::visualization::parameters::Held) say it of one parameter; `HANA_PLAYOUT_MS` overrides the delay.
+    #[must_use]
+    pub const fn playout(mut self, playout: PlayoutSettings) -> Self {
+        self.playout = playout;
+        self
+    }
+
+    /// Reports that the program runs without a window, and why: `hana nodes`, `hana start` and the apps show it beside its
+    /// state. [`find_display`](crate::visualization::display::find_display) finds out whether there is a display, and why not. A program with
+    /// Bevy's `WindowPlugin` that has no window open is reported without this.
+    #[must_use]
+    pub fn headless(mut self, cause: impl Into<String>) -> Self {
+        self.headless = Some(cause.into());
+        self
+    }
+
+    /// Declares that the program heeds [`InForce`](crate::visualization::active_override::InForce) itself: it draws black during a blackout, or has
+    /// nothing that could be seen. Only for programs without the feature `ui` of the plugin, which draws it; without
+    /// either the command `blackout` is refused.
+    #[must_use]
+    pub const fn draws_blackout_itself(mut self) -> Self {
+        self.draws_blackout = true;
+        self
+    }
+
+    /// Leaves it to the program to exit on [`ShutdownRequested`].
+    #[must_use]
+    pub const fn without_exit_on_shutdown(mut self) -> Self {
+        self.exits_on_shutdown = false;
+        self
+    }
+
+    /// Leaves it to the program to show what is wrong ([`Notices`](crate::notices::notices::Notices)), or not to show it.
+    #[must_use]
+    pub const fn without_notices(mut self) -> Self {
+        self.draws_notices = false;
+        self
+    }
+
+    /// Publishes a message type of its own, or sends it to one program or all of a kind: write it with
+    /// [`TopicWriter<M>`](crate::topics::topics::TopicWriter).
+    #[must_use]
+    pub fn publishes<M: CustomMessage + Publishable<role::Visualization>>(mut self) -> Self {
+        self.topics.publish::<M>();
+        self
+    }
+
+    /// Hears a message type: what anybody publishes, what is sent to this program, and what is sent to all of
+    /// its kind, which is the `id` it was made with. Read [`FromMesh<M>`](crate::topics::topics::FromMesh); observe
+    /// [`PeerIncompatible`](crate::events::PeerIncompatible) to learn who sends it in a shape that cannot be read.
+    #[must_use]
+    pub fn hears<M: CustomMessage + ReceivedBy<role::Visualization>>(mut self) -> Self {
+        self.topics.hear_custom::<M>();
+        self
+    }
+}
+
+/// What Bevy exits with after Ctrl-C.
+const CTRL_C: AppExit = AppExit::from_code(130);
+/// How long leaving the mesh in good order may take.
+const GOODBYE: Duration = Duration::from_millis(300);
+
+/// The parameters, as the network and the program share them.
+#[derive(Resource)]
+struct SharedParameters<P> {
+    fields: ParameterFields,
+    board: Option<Arc<Board>>,
+    declared: Vec<Parameter>,
+    /// The values that a board begins with: the defaults, or what an earlier run showed last.
+    first: Vec<f32>,
+    /// The version of the board that the program has seen.
+    seen: u64,
+    /// The values that the network and the program last agreed on; kept so that no frame allocates.
+    agreed: Vec<f32>,
+    /// When the resource was changed last, if that is known to both.
+    agreed_at: Option<Tick>,
+    parameters: PhantomData<fn(P)>,
+}
+
+impl<P> Plugin for VisualizationPlugin<P>
+where
+    P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStruct + TypePath,
+{
+    fn build(&self, app: &mut App) {
+        let declared = P::declare();
+        let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
+        let config = NodeConfig::from_environment(id).map(|config| {
+            let config = config.with_parameters(declared.clone()).with_playout(self.playout);
+            let config = P::playout(self.playout)
+                .into_iter()
+                .fold(config, |config, (name, playout)| config.with_playout_of(name, playout));
+            let config = config.with_vanishing_apps(self.when_app_vanishes);
+            let config = if self.draws_blackout { config.with_blackout() } else { config };
+            let config = match &self.headless {
+                Some(cause) => config.with_headless(cause),
+                None => config,
+            };
+            self.topics.announce(config)
+        });
+        if let Some(mut app_link) = app.world_mut().get_resource_mut::<MeshLink<role::App>>() {
+            // Of a program with two nodes this one has the id that a daemon gave the program.
+            app_link.keep_own_id();
+        }
+        let last_look = config.as_ref().ok().and_then(NodeConfig::last_look).cloned();
+        let was_restarted = last_look.is_some();
+        let look = last_look.unwrap_or_default();
+        self.saved.build(app, persist::id_of(&config));
+        MeshLink::<role::Visualization>::build(app, config);
+        app.init_resource::<P>();
+        let first = first_values(&declared, &look);
+        let fields = ParameterFields::of::<P>();
+        restore(&fields, &mut *app.world_mut().resource_mut::<P>(), &declared, &look);
+        #[cfg(feature = "ui")]
+        crate::visualization::blackout::build(app);
+        #[cfg(feature = "ui")]
+        crate::visualization::open_windows::build(app);
+        if self.returns_on_bar && !self.draws_blackout {
+            tracing::warn!(
+                "`returns_on_bar` keeps the program black until a bar begins, which it does not draw: build hana_plugin with its feature `ui`, or declare `draws_blackout_itself()`"
+            );
+        }
+        notices::build(app, self.draws_notices);
+        app.insert_resource(InForce(look.in_force))
+            .insert_resource(SharedParameters::<P> {
+                fields,
+                board: None,
+                declared,
+                first,
+                seen: 0,
+                agreed: vec![],
+                agreed_at: None,
+                parameters: PhantomData,
+            })
+            .add_systems(
+                PreUpdate,
+                begin_frame::<role::Visualization>.pipe(receive::<P>).in_set(HanaSystems::Receive),
+            )
+            .add_systems(Last, send::<P>.pipe(end_frame));
+        if self.returns_on_bar && was_restarted {
+            resume_on_bar::build(app);
+        }
+        if self.exits_on_shutdown {
+            app.add_observer(|_: On<ShutdownRequested>, mut exits: MessageWriter<AppExit>| {
+                exits.write(AppExit::Success);
+            });
+        }
+        self.topics.build(app);
+    }
+}
+
+/// What a board begins with.
+fn first_values(declared: &[Parameter], look: &Look) -> Vec<f32> {
+    let of = |parameter: &Parameter| last_value(parameter, look).unwrap_or(parameter.default);
+    declared.iter().map(of).collect()
+}
+
+/// What an earlier run showed last, if it can be shown still.
+fn last_value(parameter: &Parameter, look: &Look) -> Option<f32> {
+    let last = look.parameters.get(&parameter.name)?;
+    parameter.check(*last).ok()
+}
+
+/// What an earlier run showed last is there before the first frame.
+fn restore<P: ParameterStruct>(
+    fields: &ParameterFields,
+    parameters: &mut P,
+    declared: &[Parameter],
+    look: &Look,
+) {
+    let values: Vec<f32> = fields
+        .read(parameters)
+        .zip(declared)
+        .map(|(value, parameter)| last_value(parameter, look).unwrap_or(value))
+        .collect();
+    fields.write(parameters, &values);
+}
+
+/// The values when the program joins: its own where it has changed them before that, else those of the board, which may have
+/// moved already.
+fn joined(own: impl Iterator<Item = f32>, first: &[f32], board: &[f32]) -> Vec<f32> {
+    let of = |((own, first), board): ((f32, &f32), &f32)| {
+        if own.to_bits() == first.to_bits() { *board } else { own }
+    };
+    own.zip(first).zip(board).map(of).collect()
+}
+
+/// What was played goes into the program's resource.
+fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStruct>(
+    link: Res<MeshLink<role::Visualization>>,
+    mut shared: ResMut<SharedParameters<P>>,
+    mut parameters: ResMut<P>,
+    mut in_force: ResMut<InForce>,
+    waits: Option<Res<WaitsForBar>>,
+) {
+    let shared = &mut *shared;
+    let Some(node) = link.node() else {
+        shared.board = None;
+        return;
+    };
+    if shared.board.is_none() {
+        shared.board = Some(Arc::clone(node.board()));
+        shared.agreed = shared.declared.iter().map(|parameter| parameter.default).collect();
+        shared.seen = 0;
+    }
+    let Some(board) = &shared.board else { return };
+    board.shown_after(link.pace.shown_after());
+    let version = board.read_since(shared.seen, &mut shared.agreed);
+    if version != shared.seen && waits.is_none() {
+        in_force.set_if_neq(InForce(board.in_force()));
+    }
+    if shared.seen == 0 {
+        let values = joined(shared.fields.read(&*parameters), &shared.first, &shared.agreed);
+        shared.fields.write(&mut *parameters, &values);
+        shared.agreed_at = None;
+    } else if version != shared.seen {
+        shared.fields.write(&mut *parameters, &shared.agreed);
+        shared.agreed_at = Some(parameters.last_changed());
+    }
+    shared.seen = version;
+}
+
+/// What the program changed itself is shown to others.
+fn send<P: Resource + ParameterStruct>(
+    mut shared: ResMut<SharedParameters<P>>,
+    parameters: Res<P>,
+) {
+    let shared = &mut *shared;
+    let Some(board) = &shared.board else { return };
+    let changed_at = parameters.last_changed();
+    if shared.agreed_at.replace(changed_at) == Some(changed_at) {
+        return;
+    }
+    let values = shared.fields.read(&*parameters);
+    for ((value, agreed), declared) in values.zip(&mut shared.agreed).zip(&shared.declared) {
+        if value.to_bits() == agreed.to_bits() {
+            continue;
+        }
+        *agreed = value;
+        if let Err(problem) = board.set(&declared.name, value) {
+            tracing::warn!("the program's own value is not shown: {problem}");
+        }
+    }
+}
+
+/// Others see that it moves. With its last frame, one that exits in good order says so, so that nobody takes it for a crash:
+/// a daemon that was started again meanwhile cannot know its exit code.
+fn end_frame(mut exits: MessageReader<AppExit>, mut link: ResMut<MeshLink<role::Visualization>>) {
+    link.pace.frame_ends();
+    if let Some(node) = link.node() {
+        node.frames().bump();
+    }
+    if exits.is_empty() {
+        return;
+    }
+    let by_person = |exit: &AppExit| *exit == AppExit::Success || *exit == CTRL_C;
+    if exits.read().all(by_person)
+        && let Some(node) = link.take_node()
+    {
+        // A link that is gone shall not hold the window open.
+        node.close().wait(GOODBYE).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_set_before_the_first_frame_is_not_taken_for_the_programs_own() {
+        // The first is as it was and has moved meanwhile; the second the program has changed; the third nobody has.
+        let values = joined([0.0, 0.5, 1.0].into_iter(), &[0.0, 0.0, 1.0], &[0.25, 0.0, 1.0]);
+        assert_eq!(values, [0.25, 0.5, 1.0]);
+    }
+}

@@ -1,0 +1,733 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fmt, fs, io};
+
+use hana_protocol::id::NodeId;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, de};
+use thiserror::Error;
+
+use crate::launch::launch_queue::LaunchPace;
+use crate::launch::launch_spec::{LaunchError, LaunchSpec};
+use crate::launch::{launch_spec, process};
+use crate::supervisor::policy::{Mesh, Policy, Preset, RestartOn, WhenUnresponsive};
+
+/// What may be launched on this host: the file `config/visualizations.toml`, read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Catalogue {
+    entries: BTreeMap<NodeId, CatalogueEntry>,
+    pace: LaunchPace,
+}
+
+/// One program of the catalogue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CatalogueEntry {
+    /// Its name, the id of its first instance.
+    pub name: NodeId,
+    /// Its program, as written: a path, if it has a path separator, else a name to look for.
+    pub program: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// What is added to its environment.
+    pub env: BTreeMap<String, String>,
+    /// The directory it begins in, if it matters.
+    pub dir: Option<PathBuf>,
+    /// What it is, for people.
+    pub description: String,
+    /// How it is kept.
+    pub policy: Policy,
+    /// Whether it may show on what it draws that something is wrong with its network: where an audience looks at it,
+    /// it may not.
+    pub notices: bool,
+    /// Where relative paths begin: the directory of the catalogue's file.
+    base: PathBuf,
+}
+
+/// Why a catalogue cannot be used.
+#[derive(Debug, Error)]
+pub enum CatalogueError {
+    /// The file cannot be read.
+    #[error("the catalogue {} cannot be read; put one there, or name another in the daemon's configuration", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// What is written in it is no catalogue.
+    #[error("{}:{line}: {key}: {message}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key at that line, with its tables.
+        key: String,
+        /// What is wrong with it, and what would be right.
+        message: String,
+    },
+}
+
+/// A name that is not in the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the catalogue has no '{name}'; it has {}", list(.known))]
+pub struct UnknownVisualization {
+    /// The name.
+    pub name: String,
+    /// The names it has.
+    pub known: Vec<NodeId>,
+}
+
+fn list(names: &[NodeId]) -> String {
+    if names.is_empty() {
+        return "no entry at all".into();
+    }
+    let names: Vec<&str> = names.iter().map(NodeId::as_str).collect();
+    names.join(", ")
+}
+
+impl Catalogue {
+    /// Reads `text`; `path` is where it comes from: for messages, and its directory is where relative paths
+    /// in it begin.
+    ///
+    /// # Errors
+    ///
+    /// At the first thing that is wrong, with line and key.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, CatalogueError> {
+        let file: CatalogueFile =
+            toml::from_str(text).map_err(|error| CatalogueError::at(&error, text, path))?;
+        let base = path.parent().unwrap_or_else(|| Path::new(""));
+        let entries = file
+            .visualizations
+            .into_iter()
+            .map(|(name, written)| (name.clone(), written.into_entry(name, base)))
+            .collect();
+        Ok(Self { entries, pace: file.launch.into_pace() })
+    }
+
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or holds what is no catalogue.
+    pub fn load(path: &Path) -> Result<Self, CatalogueError> {
+        let read = |source| CatalogueError::Read { path: path.into(), source };
+        let text = fs::read_to_string(path).map_err(read)?;
+        let absolute = std::path::absolute(path).map_err(read)?;
+        Self::parse(&text, &absolute)
+    }
+
+    /// The entry of this name.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, with the names there are.
+    pub fn get(&self, name: &str) -> Result<&CatalogueEntry, UnknownVisualization> {
+        self.entries().find(|entry| entry.name.as_str() == name).ok_or_else(|| {
+            UnknownVisualization {
+                name: name.into(),
+                known: self.entries.keys().cloned().collect(),
+            }
+        })
+    }
+
+    /// How fast what is to be launched is launched.
+    #[must_use]
+    pub const fn pace(&self) -> LaunchPace {
+        self.pace
+    }
+
+    /// Every entry, by name.
+    pub fn entries(&self) -> impl Iterator<Item = &CatalogueEntry> {
+        self.entries.values()
+    }
+}
+
+impl CatalogueEntry {
+    /// Whether its program is there and can be run, as far as the file shows it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot.
+    pub fn check(&self, beside: &Path) -> Result<(), LaunchError> {
+        launch_spec::find_program(&self.program, &self.base, beside).map(drop)
+    }
+
+    /// What to launch, with its output going to `output`. A program without a path is looked for in the
+    /// directory `beside`, then in `PATH`; the caller adds to the environment what a node needs to know.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such program, or it cannot be run.
+    pub fn launch_spec(
+        &self,
+        beside: &Path,
+        output: impl Into<PathBuf>,
+    ) -> Result<LaunchSpec, LaunchError> {
+        Ok(LaunchSpec {
+            program: launch_spec::find_program(&self.program, &self.base, beside)?,
+            args: self.args.clone(),
+            env: self.env.clone(),
+            dir: self.dir.clone(),
+            output: output.into(),
+            spare_output: None,
+            mark: process::new_mark(),
+        })
+    }
+}
+
+impl CatalogueError {
+    fn at(error: &toml::de::Error, text: &str, path: &Path) -> Self {
+        let offset = error.span().map_or(0, |span| span.start.min(text.len()));
+        let before = text.get(..offset).unwrap_or_default();
+        let line = before.matches('\n').count();
+        Self::Invalid {
+            path: path.into(),
+            line: line + 1,
+            key: key_at(text, line),
+            message: error.message().replace('\n', "; "),
+        }
+    }
+}
+
+/// The key that stands at a line counted from 0, with the table it is in.
+fn key_at(text: &str, line_at: usize) -> String {
+    let mut table = "";
+    let mut key = "";
+    for (number, line) in text.lines().take(line_at + 1).map(str::trim).enumerate() {
+        if let Some(header) = line.strip_prefix('[') {
+            table = header.split(']').next().unwrap_or_default();
+            key = "";
+        } else if let Some((before, _)) = line.split_once('=')
+            && !line.starts_with('#')
+        {
+            key = before.trim();
+        } else if number == line_at
+            && let Some(word) = line.split_whitespace().next().filter(is_bare_key)
+        {
+            // A key that has lost its `=`, not the go-on of a list.
+            key = word;
+        }
+    }
+    let parts: Vec<&str> = [table, key].into_iter().filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() { "the file".into() } else { parts.join(".") }
+}
+
+fn is_bare_key(word: &&str) -> bool {
+    word.starts_with(|first: char| first.is_ascii_alphabetic())
+        && word.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-'))
+}
+
+// The file as it is written.
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CatalogueFile {
+    #[serde(default)]
+    launch: WrittenPace,
+    #[serde(default)]
+    visualizations: BTreeMap<NodeId, WrittenEntry>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenPace {
+    at_once: Option<Number>,
+    spacing_s: Option<Seconds>,
+    patience_s: Option<Seconds>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenEntry {
+    program: ProgramName,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    dir: Option<PathBuf>,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    policy: Preset,
+    mesh: Option<bool>,
+    notices: Option<bool>,
+    #[serde(default)]
+    restart: WrittenRestart,
+    #[serde(default)]
+    stop: WrittenStop,
+    #[serde(default)]
+    health: WrittenHealth,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenRestart {
+    on: Option<BTreeSet<RestartOn>>,
+    first_s: Option<Seconds>,
+    initial_s: Option<Seconds>,
+    factor: Option<Factor>,
+    max_s: Option<Seconds>,
+    jitter: Option<Share>,
+    settled_s: Option<Seconds>,
+    budget: Option<Budget>,
+    window_s: Option<Seconds>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenStop {
+    polite_s: Option<Seconds>,
+    terminate_s: Option<Seconds>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenHealth {
+    startup_s: Option<Seconds>,
+    slow_fps: Option<Rate>,
+    slow_s: Option<Seconds>,
+    unresponsive_s: Option<Seconds>,
+    when_unresponsive: Option<WrittenUnresponsive>,
+    restart_after_s: Option<Seconds>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WrittenUnresponsive {
+    Tell,
+    Restart,
+}
+
+impl WrittenEntry {
+    fn into_entry(self, name: NodeId, base: &Path) -> CatalogueEntry {
+        let mut policy = Policy::preset(self.policy);
+        if let Some(joins) = self.mesh {
+            policy.mesh = if joins { Mesh::Joins } else { Mesh::Never };
+        }
+        self.restart.apply(&mut policy);
+        self.stop.apply(&mut policy);
+        self.health.apply(&mut policy);
+        CatalogueEntry {
+            name,
+            program: self.program.0,
+            args: self.args,
+            env: self.env,
+            dir: self.dir.map(|dir| base.join(dir)),
+            description: self.description,
+            policy,
+            // The other presets are for an audience.
+            notices: self.notices.unwrap_or(self.policy == Preset::Manual),
+            base: base.into(),
+        }
+    }
+}
+
+fn set<T>(knob: &mut T, written: Option<impl Into<T>>) {
+    if let Some(written) = written {
+        *knob = written.into();
+    }
+}
+
+impl WrittenPace {
+    fn into_pace(self) -> LaunchPace {
+        let mut pace = LaunchPace::default();
+        set(&mut pace.at_once, self.at_once);
+        set(&mut pace.spacing, self.spacing_s);
+        set(&mut pace.patience, self.patience_s);
+        pace
+    }
+}
+
+impl WrittenRestart {
+    fn apply(self, policy: &mut Policy) {
+        let restart = &mut policy.restart;
+        set(&mut restart.on, self.on);
+        set(&mut restart.backoff.first, self.first_s);
+        set(&mut restart.backoff.initial, self.initial_s);
+        set(&mut restart.backoff.factor, self.factor);
+        set(&mut restart.backoff.max, self.max_s);
+        set(&mut restart.backoff.jitter, self.jitter);
+        set(&mut restart.settled, self.settled_s);
+        set(&mut restart.budget, self.budget);
+        set(&mut restart.window, self.window_s);
+    }
+}
+
+impl WrittenStop {
+    fn apply(self, policy: &mut Policy) {
+        set(&mut policy.stop.polite, self.polite_s);
+        set(&mut policy.stop.terminate, self.terminate_s);
+    }
+}
+
+impl WrittenHealth {
+    /// What is killed after when only `when_unresponsive = "restart"` is written.
+    const RESTART_AFTER: Duration = Duration::from_secs(5);
+
+    fn apply(self, policy: &mut Policy) {
+        let health = &mut policy.health;
+        set(&mut health.startup, self.startup_s);
+        set(&mut health.limits.slow_below_fps, self.slow_fps);
+        set(&mut health.limits.slow_after, self.slow_s);
+        set(&mut health.limits.unresponsive_after, self.unresponsive_s);
+        health.when_unresponsive = match (self.when_unresponsive, health.when_unresponsive) {
+            (Some(WrittenUnresponsive::Tell), _) | (None, WhenUnresponsive::Tell) => {
+                WhenUnresponsive::Tell
+            },
+            (Some(WrittenUnresponsive::Restart), WhenUnresponsive::Tell) => {
+                WhenUnresponsive::Restart(
+                    self.restart_after_s.map_or(Self::RESTART_AFTER, Into::into),
+                )
+            },
+            (_, WhenUnresponsive::Restart(after)) => {
+                WhenUnresponsive::Restart(self.restart_after_s.map_or(after, Into::into))
+            },
+        };
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct ProgramName(String);
+
+impl TryFrom<String> for ProgramName {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        if name.is_empty() {
+            return Err("a program must be named: a file beside hanad or in PATH, or a path");
+        }
+        Ok(Self(name))
+    }
+}
+
+/// A number with a range, as the file has it.
+macro_rules! ranged {
+    ($name:ident, $range:expr, $remedy:literal, $number:ident => $into:ty { $convert:expr }) => {
+        #[derive(Clone, Copy, Deserialize)]
+        #[serde(try_from = "f64")]
+        struct $name(f64);
+
+        impl TryFrom<f64> for $name {
+            type Error = &'static str;
+
+            fn try_from(number: f64) -> Result<Self, Self::Error> {
+                if $range.contains(&number) { Ok(Self(number)) } else { Err($remedy) }
+            }
+        }
+
+        impl From<$name> for $into {
+            fn from($name($number): $name) -> Self {
+                $convert
+            }
+        }
+    };
+}
+
+ranged!(Seconds, (0.0..=86_400.0), "give seconds, 0 to 86400", seconds => Duration {
+    Self::from_secs_f64(seconds)
+});
+ranged!(Factor, (1.0..=100.0), "give a factor, 1 to 100", factor => f64 { factor });
+ranged!(Share, (0.0..=1.0), "give a share, 0 to 1", share => f64 { share });
+ranged!(Rate, (0.0..=1000.0), "give frames per second, 0 to 1000", rate => f32 {
+    #[allow(clippy::cast_possible_truncation)]
+    { rate as Self }
+});
+
+ranged!(Number, (1.0..=1000.0), "give a number, 1 to 1000", number => usize {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    { number as Self }
+});
+
+/// A number, or "unlimited".
+#[derive(Clone, Copy)]
+struct Budget(Option<u32>);
+
+impl From<Budget> for Option<u32> {
+    fn from(budget: Budget) -> Self {
+        budget.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Budget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberOrWord;
+
+        impl Visitor<'_> for NumberOrWord {
+            type Value = Budget;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of restarts, 0 or more, or \"unlimited\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Budget, E> {
+                u32::try_from(number)
+                    .map(|number| Budget(Some(number)))
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Budget, E> {
+                if word == "unlimited" {
+                    Ok(Budget(None))
+                } else {
+                    Err(E::invalid_value(de::Unexpected::Str(word), &self))
+                }
+            }
+        }
+
+        deserializer.deserialize_any(NumberOrWord)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Catalogue, CatalogueError> {
+        Catalogue::parse(text, Path::new("/show/visualizations.toml"))
+    }
+
+    fn error(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_catalogue_that_ships_is_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/visualizations.toml");
+        let catalogue = Catalogue::load(&path).unwrap();
+        let names: Vec<&str> = catalogue.entries().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["pulse", "ripples"]);
+        assert!(catalogue.entries().all(|entry| !entry.description.is_empty()));
+        assert!(catalogue.entries().all(|entry| entry.policy == Policy::default()));
+    }
+
+    #[test]
+    fn the_knobs_that_the_shipped_catalogue_explains_are_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/visualizations.toml");
+        let text = fs::read_to_string(path).unwrap();
+        let explained: String = text
+            .lines()
+            .skip_while(|line| *line != "# [visualizations.NAME]")
+            .map(|line| line.strip_prefix("# ").unwrap_or(line).replace("NAME", "name") + "\n")
+            .collect();
+        let catalogue = parse(&explained).unwrap();
+        assert_eq!(catalogue.get("name").unwrap().policy, Policy::default());
+        assert!(!catalogue.get("name").unwrap().notices);
+        assert_eq!(catalogue.pace(), LaunchPace::default());
+        // Every knob is there: a number too large for any of them is found wherever it is put.
+        for knob in explained.lines().filter_map(|line| line.split_once(" = ")) {
+            let (key, _) = knob;
+            let value = knob.1.split('#').next().unwrap().trim();
+            if key.trim().starts_with('#') || value.parse::<f64>().is_err() {
+                continue;
+            }
+            let line = format!("{key} = {}", knob.1);
+            let wrong = explained.replace(&line, &format!("{key} = 1e300"));
+            let text = error(&wrong);
+            let number = 1 + explained.lines().position(|other| other == line).unwrap();
+            assert!(text.contains(&format!(":{number}: ")), "{line}: {text}");
+            assert!(text.contains(&format!(".{}: ", key.trim())), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn every_knob_of_the_policy_is_open() {
+        let catalogue = parse(
+            r#"
+            [launch]
+            at_once    = 2
+            spacing_s  = 0.1
+            patience_s = 9
+            [visualizations.all]
+            program = "all"
+            mesh    = false
+            [visualizations.all.restart]
+            on        = ["launch"]
+            first_s   = 1
+            initial_s = 2
+            factor    = 3
+            max_s     = 4
+            jitter    = 0.5
+            settled_s = 6
+            budget    = 7
+            window_s  = 8
+            [visualizations.all.stop]
+            polite_s    = 9
+            terminate_s = 10
+            [visualizations.all.health]
+            startup_s         = 11
+            slow_fps          = 12
+            slow_s            = 13
+            unresponsive_s    = 14
+            when_unresponsive = "restart"
+            restart_after_s   = 15
+            "#,
+        )
+        .unwrap();
+        let seconds = Duration::from_secs;
+        // Without `..`: a knob that is added to the policy has to be added here.
+        let expected = Policy {
+            mesh: Mesh::Never,
+            restart: crate::supervisor::policy::RestartPolicy {
+                on: [RestartOn::Launch].into(),
+                backoff: crate::supervisor::backoff::Backoff {
+                    first: seconds(1),
+                    initial: seconds(2),
+                    factor: 3.0,
+                    max: seconds(4),
+                    jitter: 0.5,
+                },
+                settled: seconds(6),
+                budget: Some(7),
+                window: seconds(8),
+            },
+            stop: crate::supervisor::policy::StopPolicy {
+                polite: seconds(9),
+                terminate: seconds(10),
+            },
+            health: crate::supervisor::policy::HealthPolicy {
+                startup: seconds(11),
+                limits: hana_engine::roster::HealthLimits {
+                    slow_below_fps: 12.0,
+                    slow_after: seconds(13),
+                    unresponsive_after: seconds(14),
+                },
+                when_unresponsive: WhenUnresponsive::Restart(seconds(15)),
+            },
+        };
+        assert_eq!(catalogue.get("all").unwrap().policy, expected);
+        let pace =
+            LaunchPace { at_once: 2, spacing: Duration::from_millis(100), patience: seconds(9) };
+        assert_eq!(catalogue.pace(), pace);
+    }
+
+    #[test]
+    fn a_preset_is_taken_and_each_knob_changes_it_alone() {
+        let catalogue = parse(
+            r#"
+            [visualizations.wall]
+            program = "bin/wall"
+            args    = ["--big"]
+            env     = { COLOUR = "red" }
+            dir     = "media"
+            policy  = "installation"
+            mesh    = false
+            [visualizations.wall.restart]
+            on      = ["signal"]
+            max_s   = 60
+            budget  = 9
+            [visualizations.wall.stop]
+            polite_s = 0.5
+            [visualizations.wall.health]
+            slow_fps        = 24
+            restart_after_s = 8
+            "#,
+        )
+        .unwrap();
+        let wall = catalogue.get("wall").unwrap();
+        assert_eq!(wall.dir.as_deref(), Some(Path::new("/show/media")));
+        let mut expected = Policy::preset(Preset::Installation);
+        expected.mesh = Mesh::Never;
+        expected.restart.on = [RestartOn::Signal].into();
+        expected.restart.backoff.max = Duration::from_mins(1);
+        expected.restart.budget = Some(9);
+        expected.stop.polite = Duration::from_millis(500);
+        expected.health.limits.slow_below_fps = 24.0;
+        expected.health.when_unresponsive = WhenUnresponsive::Restart(Duration::from_secs(8));
+        assert_eq!(wall.policy, expected);
+        let sought = wall.launch_spec(Path::new("/beside"), "/log").unwrap_err().to_string();
+        assert!(sought.contains("/show/bin/wall"), "{sought}");
+    }
+
+    #[test]
+    fn nothing_is_shown_to_an_audience_unless_the_entry_says_so() {
+        let catalogue = parse(
+            "[visualizations.a]\nprogram = \"a\"\n\
+             [visualizations.b]\nprogram = \"b\"\npolicy = \"installation\"\n\
+             [visualizations.c]\nprogram = \"c\"\npolicy = \"manual\"\n\
+             [visualizations.d]\nprogram = \"d\"\nnotices = true",
+        )
+        .unwrap();
+        let shown = ["a", "b", "c", "d"].map(|name| catalogue.get(name).unwrap().notices);
+        assert_eq!(shown, [false, false, true, true]);
+    }
+
+    #[test]
+    fn unlimited_is_a_budget_and_tell_is_a_treatment() {
+        let catalogue = parse(
+            "[visualizations.a]\nprogram = \"a\"\n[visualizations.a.restart]\nbudget = \"unlimited\"\n\
+             [visualizations.b]\nprogram = \"b\"\npolicy = \"installation\"\n\
+             [visualizations.b.health]\nwhen_unresponsive = \"tell\"",
+        )
+        .unwrap();
+        assert_eq!(catalogue.get("a").unwrap().policy.restart.budget, None);
+        let told = catalogue.get("b").unwrap().policy.health.when_unresponsive;
+        assert_eq!(told, WhenUnresponsive::Tell);
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_file_line_key_and_remedy() {
+        let head = "# mine\n[visualizations.ripples]\nprogram = \"ripples\"\n";
+        for (rest, expected) in [
+            (
+                "polcy = \"show\"",
+                "/show/visualizations.toml:4: visualizations.ripples.polcy: unknown field `polcy`, expected one of `program`, `args`",
+            ),
+            (
+                "policy = \"shw\"",
+                ":4: visualizations.ripples.policy: unknown variant `shw`, expected one of `show`, `installation`, `manual`",
+            ),
+            (
+                "args = 3",
+                ":4: visualizations.ripples.args: invalid type: integer `3`, expected a sequence",
+            ),
+            (
+                "[visualizations.ripples.restart]\nmax_s = -1",
+                ":5: visualizations.ripples.restart.max_s: give seconds, 0 to 86400",
+            ),
+            (
+                "[visualizations.ripples.restart]\nbudget = \"endless\"",
+                ":5: visualizations.ripples.restart.budget: invalid value: string \"endless\", expected a number of restarts, 0 or more, or \"unlimited\"",
+            ),
+            ("args = [", ":4: visualizations.ripples.args: "),
+            ("args = [\"a\"]\nargs = [\"b\"]", ":5: visualizations.ripples.args: duplicate key"),
+            (
+                "[visualizations.ripples]\nprogram = \"pulse\"",
+                ":4: visualizations.ripples: duplicate key",
+            ),
+            ("env = { A = 1 }", ":4: visualizations.ripples.env: invalid type: integer `1`"),
+            ("policy = \"show", ":4: visualizations.ripples.policy: "),
+            ("[visualizations.ripples.stop", ":4: visualizations.ripples.stop: "),
+            ("policy \"show\"", ":4: visualizations.ripples.policy: "),
+            ("[visualizations.pulse]", ":4: visualizations.pulse: missing field `program`"),
+            (
+                "[visualizations.Pulse]\nprogram = \"p\"",
+                "the node id 'Pulse' has the character 'P'",
+            ),
+        ] {
+            let text = error(&format!("{head}{rest}\n"));
+            assert!(text.contains(expected), "{rest}\n  {text}\n  {expected}");
+            assert!(!text.contains('\n'), "{text}");
+        }
+        let text = error("[visualizations.x]\nprogram = \"\"");
+        assert!(text.contains(":2: visualizations.x.program: a program must be named"), "{text}");
+    }
+
+    #[test]
+    fn a_missing_file_is_told_with_its_path() {
+        let text = Catalogue::load(Path::new("/nowhere/v.toml")).unwrap_err().to_string();
+        assert!(text.contains("/nowhere/v.toml"), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let text = "[visualizations.a]\nprogram = \"a\"\n[visualizations.b]\nprogram = \"b\"";
+        let error = parse(text).unwrap().get("c").unwrap_err();
+        assert_eq!(error.to_string(), "the catalogue has no 'c'; it has a, b");
+        let error = parse("").unwrap().get("c").unwrap_err();
+        assert_eq!(error.to_string(), "the catalogue has no 'c'; it has no entry at all");
+    }
+}

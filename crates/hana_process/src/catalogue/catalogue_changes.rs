@@ -1,0 +1,86 @@
+use std::fmt;
+
+use hana_protocol::id::NodeId;
+
+use crate::catalogue::catalogue::Catalogue;
+
+/// The difference between a catalogue and the one that takes its place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CatalogueChanges {
+    /// Entries that only the new one has.
+    pub added: Vec<NodeId>,
+    /// Entries that only the old one had.
+    pub removed: Vec<NodeId>,
+    /// Entries that are not as before.
+    pub changed: Vec<NodeId>,
+    /// Whether launches are paced otherwise.
+    pub pace: bool,
+}
+
+impl CatalogueChanges {
+    /// The difference between `old` and `new`.
+    #[must_use]
+    pub fn between(old: &Catalogue, new: &Catalogue) -> Self {
+        let mut changes = Self { pace: old.pace() != new.pace(), ..Self::default() };
+        for entry in new.entries() {
+            match old.get(entry.name.as_str()) {
+                Err(_) => changes.added.push(entry.name.clone()),
+                Ok(before) if before != entry => changes.changed.push(entry.name.clone()),
+                Ok(_) => {},
+            }
+        }
+        let is_gone = |name: &NodeId| new.get(name.as_str()).is_err();
+        changes.removed = old.entries().map(|entry| entry.name.clone()).filter(is_gone).collect();
+        changes
+    }
+
+    /// Whether there is no difference.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for CatalogueChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |names: &[NodeId]| {
+            let names: Vec<&str> = names.iter().map(NodeId::as_str).collect();
+            names.join(", ")
+        };
+        let lists =
+            [("added", &self.added), ("removed", &self.removed), ("changed", &self.changed)];
+        let lists = lists.iter().filter(|(_, list)| !list.is_empty());
+        let mut parts: Vec<String> =
+            lists.map(|(what, list)| format!("{what}: {}", names(list))).collect();
+        if self.pace {
+            parts.push("the pace of launches changed".into());
+        }
+        if parts.is_empty() {
+            return f.write_str("nothing changed");
+        }
+        f.write_str(&parts.join("; "))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn added_removed_and_changed_entries_are_told_apart() {
+        let parse = |text: &str| Catalogue::parse(text, Path::new("v.toml")).unwrap();
+        let old = parse(
+            "visualizations.a.program = \"a\"\nvisualizations.b.program = \"b\"\nvisualizations.c.program = \"c\"",
+        );
+        let new = parse(
+            "launch.at_once = 9\nvisualizations.b.program = \"b2\"\nvisualizations.c.program = \"c\"\nvisualizations.d.program = \"d\"",
+        );
+        let changes = CatalogueChanges::between(&old, &new);
+        let told = "added: d; removed: a; changed: b; the pace of launches changed";
+        assert_eq!(changes.to_string(), told);
+        assert!(CatalogueChanges::between(&new, &new.clone()).is_empty());
+    }
+}

@@ -1,0 +1,218 @@
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::{env, io};
+
+use thiserror::Error;
+
+use crate::launch::program_file::ProgramFault;
+
+/// What is to be launched, all of it decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchSpec {
+    /// The program's file.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// What is added to the environment that the launching program has itself.
+    pub env: BTreeMap<String, String>,
+    /// The directory it begins in; without, that of the launching program.
+    pub dir: Option<PathBuf>,
+    /// The file that its standard output and standard error go to. Earlier ones are kept as `<output>.1`,
+    /// `<output>.2`, ... Missing directories are made.
+    pub output: PathBuf,
+    /// The file it goes to where that one cannot be written; without, or where neither can, its output goes
+    /// nowhere.
+    pub spare_output: Option<PathBuf>,
+    /// A text that no other launch has ([`crate::launch::process::new_mark`]); see [`crate::launch::process::MARK_VARIABLE`]. Whoever writes it down
+    /// before the launch can end what became of it, also when it is killed in the middle.
+    pub mark: String,
+}
+
+/// Why a program could not be launched.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    /// There is no such program.
+    #[error("the program '{program}' was not found in {}; build or install it, or name its path in the catalogue", places(.looked_in))]
+    ProgramNotFound {
+        /// The program as the catalogue names it.
+        program: String,
+        /// Where it was looked for: files, if it was named by a path, else directories.
+        looked_in: Vec<PathBuf>,
+    },
+    /// There is a file of that name, but it cannot be run.
+    #[error("{} {fault}, or name another file in the catalogue", program.display())]
+    Faulty {
+        /// The file.
+        program: PathBuf,
+        /// Why not.
+        fault: ProgramFault,
+    },
+    /// The directory it is to begin in is not there.
+    #[error("the directory {} that '{}' is to begin in does not exist; make it, or change 'dir' in the catalogue", dir.display(), program.display())]
+    DirNotFound {
+        /// The program.
+        program: PathBuf,
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("the operating system did not launch {}: {source}", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+fn places(looked_in: &[PathBuf]) -> String {
+    let places: Vec<String> = looked_in.iter().map(|place| place.display().to_string()).collect();
+    places.join(", ")
+}
+
+/// Finds the file of a program without a path: in `beside`, then in each directory of `PATH`. One that cannot be run is
+/// passed over where another of that name can.
+///
+/// # Errors
+///
+/// When there is none, or none that can be run.
+pub fn find_program_beside(program: &str, beside: &Path) -> Result<PathBuf, LaunchError> {
+    find_program(program, Path::new(""), beside)
+}
+
+/// Finds the file of `program`: one with a path separator is a path, relative to `base`; one without is
+/// looked for in `beside`, then in each directory of `PATH`.
+pub(crate) fn find_program(
+    program: &str,
+    base: &Path,
+    beside: &Path,
+) -> Result<PathBuf, LaunchError> {
+    find_program_in(program, base, beside, env::var_os("PATH").as_deref())
+}
+
+fn find_program_in(
+    program: &str,
+    base: &Path,
+    beside: &Path,
+    path: Option<&OsStr>,
+) -> Result<PathBuf, LaunchError> {
+    if program.contains(std::path::is_separator) {
+        let file = base.join(program);
+        return match candidate(&file) {
+            Candidate::Program(file) => Ok(file),
+            Candidate::Faulty(program, fault) => Err(LaunchError::Faulty { program, fault }),
+            Candidate::Missing => {
+                Err(LaunchError::ProgramNotFound { program: program.into(), looked_in: vec![file] })
+            },
+        };
+    }
+    let mut looked_in = vec![beside.to_owned()];
+    looked_in.extend(path.into_iter().flat_map(env::split_paths));
+    let mut refused = None;
+    for dir in &looked_in {
+        match candidate(&dir.join(program)) {
+            Candidate::Program(file) => return Ok(file),
+            Candidate::Faulty(file, fault) => refused = refused.or(Some((file, fault))),
+            Candidate::Missing => {},
+        }
+    }
+    if let Some((program, fault)) = refused {
+        return Err(LaunchError::Faulty { program, fault });
+    }
+    Err(LaunchError::ProgramNotFound { program: program.into(), looked_in })
+}
+
+enum Candidate {
+    Program(PathBuf),
+    Faulty(PathBuf, ProgramFault),
+    Missing,
+}
+
+fn candidate(file: &Path) -> Candidate {
+    let mut with_suffix = file.as_os_str().to_owned();
+    with_suffix.push(env::consts::EXE_SUFFIX);
+    let candidates = [file.to_owned(), PathBuf::from(with_suffix)];
+    let is_file = |file: &&PathBuf| file.is_file();
+    // A directory of that name is told, but passed over where there is a file.
+    let found =
+        candidates.iter().find(is_file).or_else(|| candidates.iter().find(|file| file.exists()));
+    let Some(found) = found.cloned() else { return Candidate::Missing };
+    match ProgramFault::of(&found) {
+        Some(fault) => Candidate::Faulty(found, fault),
+        None if found.is_file() => Candidate::Program(found),
+        // A device or a pipe.
+        None => Candidate::Faulty(found, ProgramFault::NoProgram),
+    }
+}
+
+#[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn program(dir: &Path, name: &str, mode: u32) -> PathBuf {
+        fs::create_dir_all(dir).unwrap();
+        let file = dir.join(name);
+        fs::write(&file, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_program_is_found_beside_the_daemon_before_path_and_by_its_path() {
+        let root = tempfile::tempdir().unwrap();
+        let (beside, path) = (root.path().join("beside"), root.path().join("path"));
+        let in_path = program(&path, "ripples", 0o755);
+        fs::create_dir_all(&beside).unwrap();
+        let find = |name| find_program_in(name, root.path(), &beside, Some(path.as_os_str()));
+
+        assert_eq!(find("ripples").unwrap(), in_path);
+        let in_beside = program(&beside, "ripples", 0o755);
+        assert_eq!(find("ripples").unwrap(), in_beside);
+        assert_eq!(find("path/ripples").unwrap(), in_path);
+    }
+
+    #[test]
+    fn a_missing_program_is_told_with_every_place_it_was_looked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let beside = root.path().join("beside");
+        let error = find_program_in("rpples", root.path(), &beside, Some(OsStr::new("/a:/b")));
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("'rpples'"), "{text}");
+        assert!(text.contains(&format!("{}, /a, /b", beside.display())), "{text}");
+
+        let error = find_program_in("bin/rpples", root.path(), &beside, None).unwrap_err();
+        assert!(error.to_string().contains(&root.path().join("bin/rpples").display().to_string()));
+    }
+
+    #[test]
+    fn a_file_without_the_right_to_execute_is_told_as_such() {
+        let root = tempfile::tempdir().unwrap();
+        let file = program(root.path(), "ripples", 0o644);
+        let error = find_program_in("ripples", root.path(), root.path(), None).unwrap_err();
+        let LaunchError::Faulty { program: told, fault } = error else { unreachable!() };
+        assert_eq!((told, fault), (file, ProgramFault::NotExecutable));
+    }
+
+    #[test]
+    fn a_file_that_cannot_run_gives_way_to_one_in_path() {
+        let root = tempfile::tempdir().unwrap();
+        let (beside, path) = (root.path().join("beside"), root.path().join("path"));
+        program(&beside, "hana-link", 0o644);
+        let in_path = program(&path, "hana-link", 0o755);
+        let found = find_program_in("hana-link", root.path(), &beside, Some(path.as_os_str()));
+        assert_eq!(found.unwrap(), in_path);
+    }
+
+    #[test]
+    fn a_directory_in_place_of_a_program_is_told_as_such() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("ripples")).unwrap();
+        let error = find_program_in("./ripples", root.path(), root.path(), None).unwrap_err();
+        assert!(error.to_string().contains("ripples is a directory; "), "{error}");
+    }
+}

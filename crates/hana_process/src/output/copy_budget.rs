@@ -1,0 +1,105 @@
+use std::time::{Duration, Instant};
+
+/// How much of a full output file may be copied before the file is emptied. Pure.
+///
+/// A program that writes faster than its output can be kept must cost neither the disk nor the processor much: what
+/// the budget does not allow is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct CopyBudget {
+    /// In bytes.
+    left: u64,
+    /// When it was filled up last.
+    at: Option<Instant>,
+    /// When a copy was last kept beside the ones before it, instead of in the place of the last one.
+    rotated: Option<Instant>,
+}
+
+/// What comes in each second, in bytes.
+const PER_SECOND: u64 = 20 * 1024 * 1024;
+/// What is saved up at most, in bytes: enough for some full files in a row.
+const MOST: u64 = 40 * 1024 * 1024;
+/// What is copied of a file in any case, in bytes: its last lines.
+const LEAST: u64 = 256 * 1024;
+/// So long lies between two copies that are kept beside each other: in a flood, three copies of the last instant are
+/// worth no more than one.
+const BETWEEN: Duration = Duration::from_secs(2);
+
+impl CopyBudget {
+    pub(crate) const fn new() -> Self {
+        Self { left: MOST, at: None, rotated: None }
+    }
+
+    /// How many of `wanted` bytes may be copied now.
+    pub(crate) fn take(&mut self, wanted: u64, now: Instant) -> u64 {
+        if let Some(at) = self.at {
+            let ms = u64::try_from(now.saturating_duration_since(at).as_millis());
+            let came = ms.unwrap_or(u64::MAX).saturating_mul(PER_SECOND / 1000);
+            self.left = self.left.saturating_add(came).min(MOST);
+        }
+        self.at = Some(now);
+        let taken = wanted.min(self.left.max(LEAST));
+        self.left = self.left.saturating_sub(taken);
+        taken
+    }
+
+    /// Whether a copy of everything, made now, is to be kept beside the ones before it.
+    pub(crate) fn rotates(&mut self, is_whole: bool, now: Instant) -> bool {
+        let rotates =
+            is_whole || self.rotated.is_none_or(|at| now.saturating_duration_since(at) >= BETWEEN);
+        if rotates {
+            self.rotated = Some(now);
+        }
+        rotates
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FILE: u64 = 10 * 1024 * 1024;
+
+    #[test]
+    fn files_that_fill_up_slowly_are_copied_whole() {
+        let begin = Instant::now();
+        let mut budget = CopyBudget::new();
+        for second in 0..100 {
+            let now = begin + Duration::from_millis(second * 500);
+            assert_eq!(budget.take(FILE, now), FILE);
+            assert!(budget.rotates(true, now));
+        }
+    }
+
+    #[test]
+    fn of_a_flood_the_last_lines_are_copied_each_time() {
+        let begin = Instant::now();
+        let mut budget = CopyBudget::new();
+        let taken: Vec<u64> =
+            (0..1000).map(|ms| budget.take(FILE, begin + Duration::from_millis(ms))).collect();
+        assert!(taken.iter().all(|taken| *taken >= LEAST));
+        assert!(taken[999] < FILE);
+        assert!(!budget.rotates(false, begin) || !budget.rotates(false, begin));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_copied_in_a_second_is_bounded(
+            steps in prop::collection::vec((0_u64..50, 0_u64..4 * FILE), 1..300),
+        ) {
+            let mut now = Instant::now();
+            let mut budget = CopyBudget::new();
+            let (mut copied, mut passed) = (0_u64, 0_u64);
+            for (ms, wanted) in &steps {
+                now += Duration::from_millis(*ms);
+                passed += ms;
+                let taken = budget.take(*wanted, now);
+                prop_assert!(taken <= *wanted);
+                copied += taken;
+            }
+            let least = LEAST * steps.len() as u64;
+            prop_assert!(copied <= MOST + PER_SECOND * (passed + 1) / 1000 + least);
+        }
+    }
+}

@@ -1,0 +1,522 @@
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::output::copy_budget::CopyBudget;
+use crate::output::line_splitter::{Line, LineSplitter};
+use crate::output::output_file;
+use crate::output::rotating_file::RotatingFile;
+
+/// How much of an output is kept and published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLimits {
+    /// The most lines of one poll; of more, the last ones are returned and the others counted as skipped.
+    pub lines_per_poll: usize,
+    /// How many of the last lines are remembered for [`LogFollower::tail`].
+    pub tail: usize,
+    /// The most bytes of a file: one that has grown beyond nine tenths of this is emptied at the next poll. Three
+    /// copies of its end are kept, each at most as long.
+    pub file: u64,
+}
+
+/// How many bytes are read at a time.
+const CHUNK: usize = 64 * 1024;
+/// How many bytes one poll reads; of more, the last ones.
+const READ_MOST: u64 = 1024 * 1024;
+/// How often it is looked whether the file still has its name.
+const LOOK: Duration = Duration::from_millis(500);
+/// A file without a name is emptied beyond this, in bytes, once everything in it is read.
+const NAMELESS: u64 = 64 * 1024;
+
+impl Default for LogLimits {
+    /// 200 lines a poll, 200 remembered, files of 10 MiB.
+    fn default() -> Self {
+        Self { lines_per_poll: 200, tail: 200, file: output_file::LIMIT }
+    }
+}
+
+/// Follows the output file of one run of a process, and keeps it from growing.
+///
+/// Memory and disk are bounded by [`LogLimits`], whatever the process writes: what one poll reads and copies is
+/// bounded too, and what is beyond is dropped and counted. How far a file grows beyond its limit is what the process
+/// writes from one poll to the next.
+///
+/// It keeps the file open, so it goes on reading the right one when a later run has moved it aside. When the file is
+/// deleted or moved away while the process runs, a new one is made under its name, with what the old one had and what
+/// the process goes on writing into it.
+///
+/// Polling blocks for as long as the disk takes: see [`crate::output::output_reader::OutputReader`] for a thread that does it.
+#[derive(Debug)]
+pub struct LogFollower {
+    path: PathBuf,
+    limits: LogLimits,
+    file: Option<File>,
+    /// How far the file has been read.
+    position: u64,
+    /// How many bytes were in it until it was emptied last.
+    before: u64,
+    /// Longer than this, it is emptied.
+    aside_beyond: u64,
+    /// The number of the line that the file begins with, or within.
+    first_line: u64,
+    lines: LineReader,
+    tail: VecDeque<Line>,
+    skipped: u64,
+    dropped: u64,
+    /// Bytes that were dropped since the last copy was made.
+    lost: u64,
+    copies: CopyBudget,
+    /// What is written under the name of the file, once the process writes into one that has lost it.
+    mirror: Option<RotatingFile>,
+    looked: Option<Instant>,
+}
+
+impl LogFollower {
+    /// Follows the file at `path` from its beginning; it need not be there yet.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, limits: LogLimits) -> Self {
+        Self {
+            path: path.into(),
+            limits,
+            file: None,
+            position: 0,
+            before: 0,
+            aside_beyond: nine_tenths(limits.file),
+            first_line: 0,
+            lines: LineReader::default(),
+            tail: VecDeque::new(),
+            skipped: 0,
+            dropped: 0,
+            lost: 0,
+            copies: CopyBudget::new(),
+            mirror: None,
+            looked: None,
+        }
+    }
+
+    /// The same through a handle that reads and writes, whatever becomes of the name meanwhile.
+    #[must_use]
+    pub fn of_file(path: impl Into<PathBuf>, file: File, limits: LogLimits) -> Self {
+        Self { file: Some(file), ..Self::new(path, limits) }
+    }
+
+    /// Goes on following the file at `path` where an earlier program stopped, of which only
+    /// [`LogFollower::first_line`] is left. What is there already is history: [`LogFollower::tail`] has it, no
+    /// poll returns it. Numbers go on. Blocks for as long as reading the file takes (some 20 MiB at most).
+    ///
+    /// `nameless` leads to the file that the process really writes to, if that has lost its name
+    /// ([`crate::launch::running_launch::nameless_output_of`]).
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn resume(
+        path: impl Into<PathBuf>,
+        nameless: Option<&Path>,
+        limits: LogLimits,
+        first_line: u64,
+    ) -> io::Result<Self> {
+        let mut follower = Self { first_line, ..Self::new(path, limits) };
+        let mut history = Batch::new(&limits, first_line);
+        follower.lines.splitter = LineSplitter::starting_at(first_line);
+        if first_line > 0 {
+            // The output went on in this file after the one before was full, perhaps in the middle of a line.
+            follower.read_earlier(&mut history)?;
+        }
+        follower.open()?;
+        if let Some(mut file) = follower.file.take() {
+            let length = file.metadata()?.len();
+            let most = 2 * limits.file;
+            follower.position = follower.lines.read(&mut file, 0, length, most, &mut history)?.to;
+            follower.file = Some(file);
+        }
+        if let Some(nameless) = nameless {
+            follower.go_on_with(nameless)?;
+        }
+        follower.finish_batch(history);
+        follower.skipped = 0;
+        Ok(follower)
+    }
+
+    /// What has the name now is what an earlier program copied out of the file without one.
+    fn go_on_with(&mut self, nameless: &Path) -> io::Result<()> {
+        /// So many of the last bytes of the copy are looked for.
+        const SAMPLE: u64 = 512;
+        let mut file = File::options().read(true).write(true).open(nameless)?;
+        let mut sample = vec![];
+        if let Some(copied) = &mut self.file {
+            copied.seek(SeekFrom::Start(self.position.saturating_sub(SAMPLE)))?;
+            copied.take(SAMPLE).read_to_end(&mut sample)?;
+        }
+        let mut begin = vec![];
+        (&mut file).take(READ_MOST).read_to_end(&mut begin)?;
+        let place = (!sample.is_empty() && sample.len() <= begin.len())
+            .then(|| begin.windows(sample.len()).rposition(|bytes| bytes == sample))
+            .flatten();
+        let read = place.map_or(0, |place| place + sample.len());
+        self.position = u64::try_from(read).unwrap_or(0);
+        self.file = Some(file);
+        self.mirror = Some(RotatingFile::new(&self.path, self.limits.file));
+        Ok(())
+    }
+
+    /// Reads the copy that was made last; the lines in it end with the first of the file.
+    fn read_earlier(&mut self, history: &mut Batch) -> io::Result<()> {
+        let mut copy = match File::open(output_file::earlier(&self.path, 1)) {
+            Ok(copy) => copy,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let (length, most) = (copy.metadata()?.len(), 2 * self.limits.file);
+        let mut counted = LineReader::default();
+        let mut nowhere = Batch::new(&LogLimits { lines_per_poll: 0, tail: 0, file: 0 }, 0);
+        counted.read(&mut copy, 0, length, most, &mut nowhere)?;
+        let before = self.first_line.saturating_sub(counted.splitter.next_number());
+        self.lines.splitter = LineSplitter::starting_at(before);
+        self.lines.read(&mut copy, 0, length, most, history)?;
+        Ok(())
+    }
+
+    /// The number of the line that the file begins with: all that [`LogFollower::resume`] needs. It changes
+    /// when the file is emptied.
+    #[must_use]
+    pub const fn first_line(&self) -> u64 {
+        self.first_line
+    }
+
+    /// The lines completed since the last poll, at most [`LogLimits::lines_per_poll`]. A gap in their
+    /// numbers is lines that were skipped. For as long as the process lives; then comes
+    /// [`LogFollower::finish`].
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or its end not be copied; no line is lost by that. A later poll tries again: to
+    /// read at once, to copy when the file has grown by another tenth of its limit. At twice its limit it is emptied
+    /// without a copy.
+    pub fn poll(&mut self) -> io::Result<Vec<Line>> {
+        self.poll_at(Instant::now())
+    }
+
+    /// The same at a moment that the caller knows.
+    pub(crate) fn poll_at(&mut self, now: Instant) -> io::Result<Vec<Line>> {
+        let mut batch = Batch::new(&self.limits, self.lines.splitter.next_number());
+        self.open()?;
+        if self.looked.is_none_or(|at| now.saturating_duration_since(at) >= LOOK) {
+            self.looked = Some(now);
+            self.look_for_its_name()?;
+        }
+        self.read(now, &mut batch)?;
+        Ok(self.finish_batch(batch))
+    }
+
+    /// The same once the process has ended, with a last line that has no end.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn finish(&mut self) -> io::Result<Vec<Line>> {
+        let mut batch = Batch::new(&self.limits, self.lines.splitter.next_number());
+        self.open()?;
+        let read = self.read(Instant::now(), &mut batch);
+        self.lines.splitter.finish(|number, bytes| batch.add(number, bytes));
+        let lines = self.finish_batch(batch);
+        read.map(|()| lines)
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        if self.file.is_none() && !self.path.as_os_str().is_empty() {
+            // To write: it is emptied through the same handle, so that it is never another file.
+            self.file = match File::options().read(true).write(true).open(&self.path) {
+                Ok(file) => Some(file),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, now: Instant, batch: &mut Batch) -> io::Result<()> {
+        let Some(mut file) = self.file.take() else { return Ok(()) };
+        let read = self.read_file(&mut file, now, batch);
+        self.file = Some(file);
+        read
+    }
+
+    fn read_file(&mut self, file: &mut File, now: Instant, batch: &mut Batch) -> io::Result<()> {
+        let mut length = file.metadata()?.len();
+        if length < self.position {
+            // Another program has emptied it.
+            self.position = 0;
+            self.first_line = self.lines.splitter.next_number();
+        }
+        if self.mirror.is_some() {
+            return self.read_nameless(file, length, batch);
+        }
+        if length > self.aside_beyond {
+            self.empty(file, length, now, batch)?;
+            length = file.metadata()?.len();
+        }
+        self.position = self.lines.read(file, self.position, length, READ_MOST, batch)?.to;
+        Ok(())
+    }
+
+    /// Keeps a copy of the end of the file, as much as is allowed, and empties it.
+    fn empty(
+        &mut self,
+        file: &mut File,
+        length: u64,
+        now: Instant,
+        batch: &mut Batch,
+    ) -> io::Result<()> {
+        let limit = self.limits.file;
+        let most = self.copies.take(length.min(limit), now);
+        let rotates = self.copies.rotates(most >= length, now);
+        let last = output_file::earlier(&self.path, 1);
+        let replaced =
+            if rotates { 0 } else { last.metadata().map_or(0, |metadata| metadata.len()) };
+        let copy = match output_file::copy_end(&self.path, file, most, self.lost + replaced) {
+            Err(problem) if length < limit.saturating_mul(2) => {
+                self.aside_beyond = length.saturating_add(limit / 10);
+                return Err(problem);
+            },
+            // It is bounded all the same.
+            copy => copy,
+        };
+        let end = file.metadata()?.len();
+        file.set_len(0)?;
+        self.before += end;
+        self.aside_beyond = nine_tenths(limit);
+        let result = match copy {
+            Ok(mut copy) => {
+                self.lost = end.saturating_sub(copy.to);
+                self.dropped += copy.from + self.lost + replaced;
+                let path = &self.path;
+                let named = if rotates {
+                    output_file::rotate(path)
+                } else {
+                    output_file::replace_last(path)
+                };
+                // What came since it was read, and before the copy ended, is in the copy.
+                let unread = self.position.max(copy.from);
+                if unread > self.position {
+                    self.lines.splitter.gap();
+                }
+                let offset = |at: u64| copy.note + (at - copy.from);
+                let (from, to) = (offset(unread), offset(copy.to.max(unread)));
+                self.lines.read(&mut copy.file, from, to, READ_MOST, batch)?;
+                named
+            },
+            Err(problem) => {
+                self.lost += end;
+                self.dropped += end;
+                self.lines.splitter.gap();
+                Err(problem)
+            },
+        };
+        if self.lost > 0 {
+            self.lines.splitter.gap();
+        }
+        self.position = 0;
+        self.first_line = self.lines.splitter.next_number();
+        result
+    }
+
+    /// Reads a file that has lost its name, writes what it reads under that name, and empties it.
+    fn read_nameless(&mut self, file: &mut File, length: u64, batch: &mut Batch) -> io::Result<()> {
+        let Some(mirror) = &mut self.mirror else { return Ok(()) };
+        let mut result = Ok(());
+        let before = mirror.rotations();
+        let read = self.lines.read_and(file, self.position, length, READ_MOST, batch, |bytes| {
+            if let Err(problem) = mirror.write(bytes) {
+                result = Err(problem);
+            }
+        })?;
+        if mirror.rotations() != before {
+            self.first_line = self.lines.splitter.next_number();
+        }
+        self.dropped += read.from.saturating_sub(self.position);
+        self.position = read.to;
+        if self.position > NAMELESS {
+            let end = file.metadata()?.len();
+            file.set_len(0)?;
+            self.before += end;
+            if end > self.position {
+                self.dropped += end - self.position;
+                self.lines.splitter.gap();
+            }
+            self.position = 0;
+        }
+        result
+    }
+
+    /// Makes a new file where the old one has lost its name.
+    fn look_for_its_name(&mut self) -> io::Result<()> {
+        if let Some(mirror) = &mut self.mirror {
+            return mirror.check();
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let opened = file.metadata()?;
+        if output_file::is_at(&self.path, &opened) {
+            return Ok(());
+        }
+        let mut mirror = RotatingFile::new(&self.path, self.limits.file);
+        mirror.write(&[])?;
+        if output_file::is_deleted(&opened) && self.path.metadata()?.len() == 0 {
+            let from = self.position.saturating_sub(self.limits.file);
+            file.seek(SeekFrom::Start(from))?;
+            let mut left = file.take(self.position - from);
+            while let Some(bytes) = next(&mut left, &mut self.lines.buffer)? {
+                mirror.write(bytes)?;
+            }
+        } else {
+            self.first_line = self.lines.splitter.next_number();
+        }
+        self.mirror = Some(mirror);
+        Ok(())
+    }
+
+    fn finish_batch(&mut self, batch: Batch) -> Vec<Line> {
+        self.tail.extend(batch.last.iter().cloned());
+        let over = self.tail.len().saturating_sub(self.limits.tail);
+        self.tail.drain(..over);
+        let mut lines: Vec<Line> = batch.last.into();
+        let lines = lines.split_off(lines.len().saturating_sub(self.limits.lines_per_poll));
+        let came = self.lines.splitter.next_number() - batch.first;
+        self.skipped += came.saturating_sub(u64::try_from(lines.len()).unwrap_or(came));
+        lines
+    }
+
+    /// The last `n` lines seen by polls, oldest first; at most [`LogLimits::tail`].
+    #[must_use]
+    pub fn tail(&self, n: usize) -> Vec<Line> {
+        self.tail.iter().skip(self.tail.len().saturating_sub(n)).cloned().collect()
+    }
+
+    /// How many lines have been skipped so far, as far as they were counted.
+    #[must_use]
+    pub const fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// How many bytes of output have been dropped so far: no file has them.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// How many bytes of output have been seen by no poll, because too many came at once. Files may have them.
+    #[must_use]
+    pub const fn unread(&self) -> u64 {
+        self.lines.unread
+    }
+
+    /// How many bytes of output have come so far, read or not.
+    pub(crate) const fn came(&self) -> u64 {
+        self.before + self.position
+    }
+
+    pub(crate) const fn limits(&self) -> LogLimits {
+        self.limits
+    }
+}
+
+/// What comes until the next poll has room in the rest, so that a copy has all of it.
+const fn nine_tenths(limit: u64) -> u64 {
+    limit - limit / 10
+}
+
+/// Makes lines of the bytes of files.
+#[derive(Debug)]
+struct LineReader {
+    splitter: LineSplitter,
+    unread: u64,
+    buffer: Box<[u8]>,
+}
+
+impl Default for LineReader {
+    fn default() -> Self {
+        Self { splitter: LineSplitter::default(), unread: 0, buffer: vec![0; CHUNK].into() }
+    }
+}
+
+/// Which bytes of a file were read.
+struct Range {
+    from: u64,
+    to: u64,
+}
+
+impl LineReader {
+    /// Reads the bytes from `from` to `to`, of more than `most` the last ones. Not beyond: a writer that is faster than
+    /// this shall not hold us here.
+    fn read(
+        &mut self,
+        file: &mut File,
+        from: u64,
+        to: u64,
+        most: u64,
+        batch: &mut Batch,
+    ) -> io::Result<Range> {
+        self.read_and(file, from, to, most, batch, |_| ())
+    }
+
+    fn read_and(
+        &mut self,
+        file: &mut File,
+        mut from: u64,
+        to: u64,
+        most: u64,
+        batch: &mut Batch,
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<Range> {
+        if to.saturating_sub(from) > most {
+            self.unread += to - most - from;
+            from = to - most;
+            self.splitter.gap();
+        }
+        file.seek(SeekFrom::Start(from))?;
+        let mut range = Range { from, to: from };
+        let mut left = file.take(to.saturating_sub(from));
+        while let Some(bytes) = next(&mut left, &mut self.buffer)? {
+            range.to += u64::try_from(bytes.len()).unwrap_or(0);
+            self.splitter.push(bytes, |number, bytes| batch.add(number, bytes));
+            each(bytes);
+        }
+        Ok(range)
+    }
+}
+
+/// The last lines of what one poll reads.
+struct Batch {
+    /// The number of the first line that it can have.
+    first: u64,
+    last: VecDeque<Line>,
+    most: usize,
+}
+
+impl Batch {
+    fn new(limits: &LogLimits, first: u64) -> Self {
+        Self { first, last: VecDeque::new(), most: limits.lines_per_poll.max(limits.tail) }
+    }
+
+    fn add(&mut self, number: u64, bytes: &[u8]) {
+        if self.most == 0 {
+            return;
+        }
+        if self.last.len() >= self.most {
+            self.last.pop_front();
+        }
+        self.last.push_back(Line::new(number, bytes));
+    }
+}
+
+/// The next bytes of `file`; `None` at its end.
+fn next<'a>(file: &mut impl Read, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+    let length = file.read(buffer)?;
+    Ok((length > 0).then(|| &buffer[..length]))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,8 @@
+//! Output of a program: its file, its lines.
+
+mod copy_budget;
+pub(crate) mod line_splitter;
+pub(crate) mod log_follower;
+pub(crate) mod output_file;
+pub(crate) mod output_reader;
+pub(crate) mod rotating_file;

@@ -1,0 +1,245 @@
+use std::ffi::OsString;
+use std::fs::{File, Metadata};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// How many earlier output files are kept beside the one that is written.
+pub(crate) const KEPT: u32 = 3;
+/// The most that one output file keeps, in bytes.
+pub(crate) const LIMIT: u64 = 10 * 1024 * 1024;
+/// How often a copy looks for bytes that came while it was made.
+const CHASES: u32 = 3;
+
+/// What a new run must be able to write. A disk that is full lets a file be opened all the same.
+const ROOM: [u8; 4096] = [b'\n'; 4096];
+
+/// Opens the output file of a new run for appending, after moving what earlier runs left to `<path>.1` and
+/// so on; the oldest is removed. An empty file is not kept, and of one that grew while no daemon ran only the end.
+/// Fails too where nothing can be written to it.
+pub(crate) fn open_for_new_run(path: &Path) -> io::Result<File> {
+    make_dir_of(path)?;
+    match fs::metadata(path).map_or(0, |metadata| metadata.len()) {
+        0 => {},
+        length if length > 2 * LIMIT => {
+            let mut file = File::options().read(true).open(path)?;
+            let kept = copy_end(path, &mut file, LIMIT, 0).and_then(|_| rotate(path));
+            if let Err(problem) = kept {
+                tracing::warn!("{}: the end of it is not kept: {problem}", path.display());
+            }
+            fs::remove_file(path)?;
+        },
+        _ => move_aside(path)?,
+    }
+    // To read too: the daemon follows it through the same handle, whatever becomes of its name.
+    let mut file = File::options().read(true).append(true).create(true).open(path)?;
+    let has_room = file.write_all(&ROOM);
+    let emptied = file.set_len(0);
+    has_room.and(emptied).map(|()| file)
+}
+
+pub(crate) fn make_dir_of(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
+/// Moves the file at `path` to `<path>.1`, and the older ones on.
+pub(crate) fn move_aside(path: &Path) -> io::Result<()> {
+    make_room(path)?;
+    fs::rename(path, earlier(path, 1))
+}
+
+/// Whether `path` names the file that was opened with these metadata.
+#[cfg(unix)]
+pub(crate) fn is_at(path: &Path, opened: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    fs::metadata(path).is_ok_and(|there| there.dev() == opened.dev() && there.ino() == opened.ino())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_at(path: &Path, _opened: &Metadata) -> bool {
+    path.exists()
+}
+
+/// Whether the file has no name any more.
+#[cfg(unix)]
+pub(crate) fn is_deleted(opened: &Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::nlink(opened) == 0
+}
+
+#[cfg(not(unix))]
+pub(crate) const fn is_deleted(_opened: &Metadata) -> bool {
+    false
+}
+
+/// The end of an output file, copied while its writer goes on.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    pub(crate) file: File,
+    /// Where in the output the copy begins.
+    pub(crate) from: u64,
+    /// Where in the output it ends.
+    pub(crate) to: u64,
+    /// How long the line is that says how much is missing before it, in bytes.
+    pub(crate) note: u64,
+}
+
+/// Copies the last `most` bytes of `file` into `<path>.part`. Bounded: of what a fast writer adds meanwhile, only a
+/// little is copied. The copy begins with a line that says how much is missing: what is not copied, and the bytes
+/// `lost` before. Where there is no room for a copy, nothing changes.
+pub(crate) fn copy_end(path: &Path, file: &mut File, most: u64, lost: u64) -> io::Result<Copy> {
+    make_dir_of(path)?;
+    let part = with_suffix(path, PART);
+    copy_to(&part, file, most, lost).inspect_err(|_| {
+        fs::remove_file(&part).ok();
+    })
+}
+
+/// Gives the finished copy the name `<path>.1`, in the place of the last one.
+pub(crate) fn replace_last(path: &Path) -> io::Result<()> {
+    fs::rename(with_suffix(path, PART), earlier(path, 1))
+}
+
+/// Gives the finished copy the name `<path>.1`, and moves the older ones on.
+pub(crate) fn rotate(path: &Path) -> io::Result<()> {
+    make_room(path)?;
+    replace_last(path)
+}
+
+const PART: &str = "part";
+
+fn copy_to(part: &Path, file: &mut File, most: u64, lost: u64) -> io::Result<Copy> {
+    /// More than this in the time of a copy comes from a writer that is not caught up with.
+    const LITTLE: u64 = 256 * 1024;
+    let mut copy = File::options().read(true).write(true).create(true).truncate(true).open(part)?;
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(most);
+    let missing = from + lost;
+    let line = match missing {
+        0 => String::new(),
+        _ => format!("({} of output are missing here)\n", in_megabytes(missing)),
+    };
+    copy.write_all(line.as_bytes())?;
+    let note = u64::try_from(line.len()).unwrap_or(0);
+    file.seek(SeekFrom::Start(from))?;
+    let mut to = from + io::copy(&mut file.take(length - from), &mut copy)?;
+    for _ in 0..CHASES {
+        let came = file.metadata()?.len().saturating_sub(to);
+        if came == 0 || came > LITTLE {
+            break;
+        }
+        to += io::copy(&mut file.take(came), &mut copy)?;
+    }
+    Ok(Copy { file: copy, from, to, note })
+}
+
+/// A number of bytes as people read it.
+#[must_use]
+pub fn in_megabytes(bytes: u64) -> String {
+    if bytes < 1_000_000 { format!("{bytes} bytes") } else { format!("{} MB", bytes / 1_000_000) }
+}
+
+/// Moves `<path>.1` to `<path>.2` and so on.
+fn make_room(path: &Path) -> io::Result<()> {
+    for number in (1..KEPT).rev() {
+        match fs::rename(earlier(path, number), earlier(path, number + 1)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {},
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn earlier(path: &Path, number: u32) -> PathBuf {
+    with_suffix(path, &number.to_string())
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_output_of_the_last_runs_is_kept_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log/ripples.log");
+        for run in 0..6 {
+            writeln!(open_for_new_run(&path).unwrap(), "run {run}").unwrap();
+        }
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        assert_eq!(read(&path), "run 5\n");
+        assert_eq!(read(&earlier(&path, 1)), "run 4\n");
+        assert_eq!(read(&earlier(&path, 3)), "run 2\n");
+        assert!(!earlier(&path, 4).exists());
+    }
+
+    #[test]
+    fn a_writer_goes_on_at_the_start_of_an_emptied_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pulse.log");
+        let mut writer = open_for_new_run(&path).unwrap();
+        writer.write_all(b"before\n").unwrap();
+        let mut file = File::options().read(true).write(true).open(&path).unwrap();
+        let copy = copy_end(&path, &mut file, LIMIT, 0).unwrap();
+        assert_eq!((copy.from, copy.to, copy.note), (0, 7, 0));
+        file.set_len(0).unwrap();
+        rotate(&path).unwrap();
+        writer.write_all(b"after\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "after\n");
+        assert_eq!(fs::read_to_string(earlier(&path, 1)).unwrap(), "before\n");
+    }
+
+    #[test]
+    fn a_copy_that_fails_leaves_the_output_and_the_earlier_ones_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pulse.log");
+        fs::write(earlier(&path, 1), "older\n").unwrap();
+        fs::write(&path, "now\n").unwrap();
+        // In the way of the copy, as a full disk would be.
+        fs::create_dir(with_suffix(&path, "part")).unwrap();
+        let mut file = File::options().read(true).write(true).open(&path).unwrap();
+        copy_end(&path, &mut file, LIMIT, 0).unwrap_err();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "now\n");
+        assert_eq!(fs::read_to_string(earlier(&path, 1)).unwrap(), "older\n");
+    }
+
+    #[test]
+    fn a_copy_has_the_end_and_says_how_much_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pulse.log");
+        fs::write(&path, "0123456789".repeat(300_000)).unwrap();
+        let mut file = File::open(&path).unwrap();
+        let copy = copy_end(&path, &mut file, 10, 0).unwrap();
+        assert_eq!((copy.from, copy.to), (2_999_990, 3_000_000));
+        rotate(&path).unwrap();
+        let kept = fs::read_to_string(earlier(&path, 1)).unwrap();
+        assert_eq!(kept, "(2 MB of output are missing here)\n0123456789");
+        assert_eq!(usize::try_from(copy.note).unwrap(), kept.len() - 10);
+    }
+
+    #[test]
+    fn what_grew_while_no_daemon_ran_is_cut_at_the_next_launch() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pulse.log");
+        File::create(&path).unwrap().set_len(20 * LIMIT).unwrap();
+        open_for_new_run(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+        let kept = fs::metadata(earlier(&path, 1)).unwrap().len();
+        assert!(kept < LIMIT + 100, "{kept}");
+    }
+
+    /// Every write to it fails as on a full disk.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_takes_no_byte_is_not_opened() {
+        let error = open_for_new_run(Path::new("/dev/full")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+    }
+}

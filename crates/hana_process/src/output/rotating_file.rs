@@ -1,0 +1,182 @@
+use std::fs::File;
+use std::io;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::output::output_file;
+
+/// A file that grows to a limit and is then moved aside, to `<path>.1` and so on; three are kept. For a
+/// program that writes its own log.
+///
+/// It goes on at the end of what is there already. Missing directories are made. A file that is deleted, or moved
+/// away, is made anew: [`RotatingFile::check`] finds that out, and so does each write that comes half a second after
+/// the last look. After a failure the next write tries again from the beginning, so that it goes on by itself once
+/// there is room again. Writing blocks for as long as the disk takes.
+#[derive(Debug)]
+pub struct RotatingFile {
+    path: PathBuf,
+    /// In bytes.
+    limit: u64,
+    open: Option<Open>,
+    /// How often it was moved aside.
+    rotations: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    length: u64,
+    /// When it was last seen to lie where it belongs.
+    seen: Instant,
+}
+
+/// How long a file is taken to lie where it was seen last.
+const SEEN: Duration = Duration::from_millis(500);
+
+impl RotatingFile {
+    /// The file at `path`, at most `limit` bytes long; it is opened by the first write.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, limit: u64) -> Self {
+        Self { path: path.into(), limit, open: None, rotations: 0 }
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends `line`, which has its end, after moving the file aside if it would grow beyond the limit.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened, moved aside or written; part of the line may be there.
+    pub fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let added = u64::try_from(line.len()).unwrap_or(u64::MAX);
+        let mut open = self.open_now()?;
+        if open.length > 0 && open.length.saturating_add(added) > self.limit {
+            drop(open);
+            output_file::move_aside(&self.path)?;
+            self.rotations += 1;
+            open = self.append_to()?;
+        }
+        open.file.write_all(line)?;
+        open.length = open.length.saturating_add(added);
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// Makes the file anew if it is not where it belongs any more. A file that was never written is not made.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn check(&mut self) -> io::Result<()> {
+        if self.open.is_some() {
+            self.open = Some(self.open_now()?);
+        }
+        Ok(())
+    }
+
+    /// How often it was moved aside since it was opened.
+    pub(crate) const fn rotations(&self) -> u64 {
+        self.rotations
+    }
+
+    fn open_now(&mut self) -> io::Result<Open> {
+        let Some(mut open) = self.open.take() else { return self.append_to() };
+        if open.seen.elapsed() < SEEN {
+            return Ok(open);
+        }
+        let found = open.file.metadata()?;
+        if !output_file::is_at(&self.path, &found) {
+            return self.append_to();
+        }
+        // Another program may have emptied it.
+        open.length = found.len();
+        open.seen = Instant::now();
+        Ok(open)
+    }
+
+    fn append_to(&self) -> io::Result<Open> {
+        output_file::make_dir_of(&self.path)?;
+        let file = File::options().append(true).create(true).open(&self.path)?;
+        let length = file.metadata()?.len();
+        Ok(Open { file, length, seen: Instant::now() })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn read(path: &Path) -> String {
+        fs::read_to_string(path).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_log_never_grows_beyond_its_limit_and_three_older_ones_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log/hanad.log");
+        let mut log = RotatingFile::new(&path, 20);
+        for number in 0..10 {
+            log.write(format!("line {number:03}\n").as_bytes()).unwrap();
+            assert!(fs::metadata(&path).unwrap().len() <= 20);
+        }
+        assert_eq!(read(&path), "line 008\nline 009\n");
+        assert_eq!(read(&dir.path().join("log/hanad.log.1")), "line 006\nline 007\n");
+        assert_eq!(read(&dir.path().join("log/hanad.log.3")), "line 002\nline 003\n");
+        assert_eq!(fs::read_dir(dir.path().join("log")).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_log_goes_on_where_the_one_before_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hanad.log");
+        for line in ["one\n", "two\n"] {
+            RotatingFile::new(&path, 1000).write(line.as_bytes()).unwrap();
+        }
+        assert_eq!(read(&path), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_log_that_could_not_be_written_goes_on_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hanad.log");
+        fs::create_dir(&path).unwrap();
+        let mut log = RotatingFile::new(&path, 1000);
+        log.write(b"lost\n").unwrap_err();
+        fs::remove_dir(&path).unwrap();
+        log.write(b"kept\n").unwrap();
+        assert_eq!(read(&path), "kept\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_log_that_was_deleted_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log/hanad.log");
+        let mut log = RotatingFile::new(&path, 1000);
+        log.check().unwrap();
+        assert!(!path.exists(), "nothing was written yet");
+        log.write(b"before\n").unwrap();
+        fs::remove_dir_all(dir.path().join("log")).unwrap();
+        std::thread::sleep(SEEN);
+        log.check().unwrap();
+        assert!(path.exists());
+        log.write(b"after\n").unwrap();
+        assert_eq!(read(&path), "after\n");
+        // Moved away by another program: it is that program's then.
+        fs::rename(&path, dir.path().join("taken")).unwrap();
+        std::thread::sleep(SEEN);
+        log.write(b"later\n").unwrap();
+        assert_eq!(
+            (read(&path), read(&dir.path().join("taken"))),
+            ("later\n".into(), "after\n".into())
+        );
+    }
+}

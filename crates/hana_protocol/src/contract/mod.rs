@@ -1,0 +1,10 @@
+//! The contract of `keyexprs.md`: keys, topics, routes, recipients.
+
+pub(crate) mod keys;
+pub(crate) mod recipients;
+pub mod routes;
+pub(crate) mod topics;
+
+pub use keys::{Key, KeyKind, TopicHistory};
+pub use recipients::Audience;
+pub use topics::{Topic, Topics};

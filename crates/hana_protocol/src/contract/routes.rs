@@ -1,0 +1,116 @@
+//! Who may send what to whom. An illegal send does not compile.
+//!
+//! A route is a fact about a message type: `M: Route<From, To>`. Publishing needs `M: SentBy<From>`,
+//! subscribing `M: ReceivedBy<To>`, a command both. The table at the end of this file is the whole of it;
+//! [`custom_message!`](crate::custom_message) adds a row for a visualization's own types.
+
+use hana_time::ClockReading;
+
+use crate::id::role::NodeRole;
+use crate::message::control::{
+    Blackout, Control, Hold, Ignore, Kill, Pause, Ping, Play, Release, Reload, Restart, Resume,
+    Set, Shutdown, Start, Stop, Take, Tempo,
+};
+use crate::message::event::Event;
+use crate::message::health::Health;
+use crate::message::host_timeline::HostTimeline;
+use crate::message::log_line::LogLine;
+use crate::message::look::Look;
+use crate::message::lost_peers::Lost;
+use crate::message::modulation::Modulation;
+use crate::message::modulation_batch::ModulationFrame;
+use crate::message::node_info::NodeInfo;
+use crate::message::operator_state::AppSession;
+use crate::message::parameter_owners::Holders;
+use crate::message::process_status::ProcessStatus;
+use crate::message::retransmit::{Resend, Sent};
+use crate::wire::message::Message;
+
+/// A node of role `From` may send this.
+#[diagnostic::on_unimplemented(
+    message = "a node of role `{From}` may not send `{Self}`",
+    note = "who may send what stands in the table of `hana_protocol::route`"
+)]
+pub trait SentBy<From: NodeRole> {}
+
+/// A node of role `To` may receive this.
+#[diagnostic::on_unimplemented(
+    message = "a node of role `{To}` does not receive `{Self}`",
+    note = "who receives what stands in the table of `hana_protocol::route`"
+)]
+pub trait ReceivedBy<To: NodeRole> {}
+
+/// A node of role `From` may send this to a node of role `To`.
+#[diagnostic::on_unimplemented(
+    message = "a node of role `{From}` may not send `{Self}` to a node of role `{To}`",
+    note = "who may send what to whom stands in the table of `hana_protocol::route`"
+)]
+pub trait Route<From: NodeRole, To: NodeRole>: SentBy<From> + ReceivedBy<To> {}
+
+/// A topic's message that role `From` publishes.
+pub trait Publishable<From: NodeRole>: Message + SentBy<From> {}
+impl<M: Message + SentBy<From>, From: NodeRole> Publishable<From> for M {}
+
+/// Declares routes, a line for each message: `Message: senders => receivers;`.
+#[macro_export]
+macro_rules! routes {
+    ($($message:ty: $($from:ident),+ => $($to:ident),+;)+) => {
+        $($crate::routes!(@senders $message, [$($from),+], [$($to),+]);)+
+    };
+    (@senders $message:ty, [$($from:ident),+], $to:tt) => {
+        $(
+            impl $crate::contract::routes::SentBy<$crate::id::role::$from> for $message {}
+            $crate::routes!(@pairs $message, $from, $to);
+        )+
+        $crate::routes!(@receivers $message, $to);
+    };
+    (@receivers $message:ty, [$($to:ident),+]) => {
+        $(impl $crate::contract::routes::ReceivedBy<$crate::id::role::$to> for $message {})+
+    };
+    (@pairs $message:ty, $from:ident, [$($to:ident),+]) => {
+        $(impl $crate::contract::routes::Route<$crate::id::role::$from, $crate::id::role::$to> for $message {})+
+    };
+}
+
+routes! {
+    // What every node says of itself; only apps, bridges and daemons watch the mesh.
+    NodeInfo:      App, Visualization, Daemon, Bridge => App, Daemon, Bridge;
+    Health:        App, Visualization, Daemon, Bridge => App, Daemon, Bridge;
+    Event:         App, Visualization, Daemon, Bridge => App, Daemon, Bridge;
+    // How reliable topics stay so; whoever hears one hears and says this too.
+    Sent:          App, Visualization, Daemon, Bridge => App, Visualization, Daemon, Bridge;
+    Resend:        App, Visualization, Daemon, Bridge => App, Visualization, Daemon, Bridge;
+    // What a visualization plays.
+    Modulation:    App, Bridge, Visualization => Visualization, App, Daemon, Bridge;
+    ModulationFrame: App, Bridge => Visualization, App, Daemon, Bridge;
+    Look:          Visualization => App, Daemon, Bridge;
+    Holders:       Visualization => App, Daemon, Bridge;
+    // What apps and bridges tell each other of how they play.
+    AppSession:    App, Bridge => App, Bridge;
+    // What a daemon knows of its host.
+    ProcessStatus: Daemon => App, Daemon, Bridge;
+    Lost:          Daemon => App, Daemon, Bridge;
+    LogLine:       Daemon => App, Daemon, Bridge;
+    // In time: every node goes by what the daemon of its host says.
+    HostTimeline:  Daemon => App, Visualization, Daemon, Bridge;
+    ClockReading:  Daemon => App, Visualization, Daemon, Bridge;
+    // Commands.
+    Control:       App, Bridge, Daemon => App, Visualization, Daemon, Bridge;
+    Start:         App, Bridge => Daemon;
+    Stop:          App, Bridge => Daemon;
+    Restart:       App, Bridge => Daemon;
+    Kill:          App, Bridge => Daemon;
+    Ignore:        App, Bridge => Daemon;
+    Reload:        App, Bridge => Daemon;
+    Shutdown:      App, Daemon => Visualization;
+    Set:           App, Bridge => Visualization;
+    Hold:          App, Bridge => Visualization;
+    Blackout:      App, Bridge => Visualization;
+    Resume:        App, Bridge => Visualization;
+    Tempo:         App, Bridge, Daemon => Daemon;
+    Play:          App, Bridge, Daemon => Daemon;
+    Pause:         App, Bridge, Daemon => Daemon;
+    Take:          App, Bridge => Visualization;
+    Release:       App, Bridge => Visualization;
+    Ping:          App, Bridge, Daemon => App, Visualization, Daemon, Bridge;
+}

@@ -1,0 +1,301 @@
+use std::fmt;
+use std::marker::PhantomData;
+
+use crate::contract::keys::Key;
+use crate::id::node_id::NodeId;
+use crate::id::topic_name::TopicName;
+use crate::message::control::Control;
+use crate::message::event::Event;
+use crate::message::health::Health;
+use crate::message::host_timeline::HostTimeline;
+use crate::message::log_line::LogLine;
+use crate::message::look::Look;
+use crate::message::lost_peers::Lost;
+use crate::message::modulation::Modulation;
+use crate::message::modulation_batch::ModulationFrame;
+use crate::message::node_info::NodeInfo;
+use crate::message::operator_state::AppSession;
+use crate::message::parameter_owners::Holders;
+use crate::message::process_status::ProcessStatus;
+use crate::message::retransmit::Sent;
+use crate::parameter::parameter::ParameterName;
+use crate::wire::message::CustomMessage;
+
+/// One key with the type of the message that travels on it.
+pub struct Topic<M> {
+    key: Key,
+    message: PhantomData<fn() -> M>,
+}
+
+/// A set of keys, possibly with wildcards, on all of which the same type of message travels.
+pub struct Topics<M> {
+    pattern: String,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<M> Topic<M> {
+    const fn at(key: Key) -> Self {
+        Self { key, message: PhantomData }
+    }
+
+    /// The key.
+    #[must_use]
+    pub const fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+impl<M> Topics<M> {
+    fn matching(pattern: impl Into<String>) -> Self {
+        Self { pattern: pattern.into(), message: PhantomData }
+    }
+
+    /// The key expression.
+    #[must_use]
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+}
+
+impl<M> Clone for Topic<M> {
+    fn clone(&self) -> Self {
+        Self::at(self.key.clone())
+    }
+}
+impl<M> Clone for Topics<M> {
+    fn clone(&self) -> Self {
+        Self::matching(self.pattern.clone())
+    }
+}
+impl<M> fmt::Debug for Topic<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Topic({})", self.key)
+    }
+}
+impl<M> fmt::Debug for Topics<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Topics({})", self.pattern)
+    }
+}
+impl<M> From<Topic<M>> for Topics<M> {
+    fn from(topic: Topic<M>) -> Self {
+        Self::matching(topic.key.to_string())
+    }
+}
+
+impl Topic<NodeInfo> {
+    /// What `node` is.
+    #[must_use]
+    pub const fn info(node: NodeId) -> Self {
+        Self::at(Key::Info(node))
+    }
+}
+impl Topics<NodeInfo> {
+    /// What every node is.
+    #[must_use]
+    pub fn every_info() -> Self {
+        Self::matching("hana/*/info")
+    }
+}
+
+impl Topic<Health> {
+    /// How `node` is.
+    #[must_use]
+    pub const fn health(node: NodeId) -> Self {
+        Self::at(Key::Health(node))
+    }
+}
+impl Topics<Health> {
+    /// How every node is.
+    #[must_use]
+    pub fn every_health() -> Self {
+        Self::matching("hana/*/health")
+    }
+}
+
+impl Topic<Control> {
+    /// Commands to `node`.
+    #[must_use]
+    pub const fn control(node: NodeId) -> Self {
+        Self::at(Key::Control(node))
+    }
+}
+
+impl Topic<Event> {
+    /// What `node` says has happened.
+    #[must_use]
+    pub const fn event(node: NodeId) -> Self {
+        Self::at(Key::Event(node))
+    }
+}
+impl Topics<Event> {
+    /// What anybody says has happened.
+    #[must_use]
+    pub fn every_event() -> Self {
+        Self::matching("hana/*/event")
+    }
+}
+
+impl Topics<Sent> {
+    /// How far everybody has come on reliable topics.
+    #[must_use]
+    pub fn every_sent() -> Self {
+        Self::matching("hana/*/sent")
+    }
+}
+
+impl Topic<Modulation> {
+    /// One parameter of `node`.
+    #[must_use]
+    pub const fn modulation(node: NodeId, parameter: ParameterName) -> Self {
+        Self::at(Key::Modulation { node, parameter })
+    }
+}
+impl Topics<Modulation> {
+    /// Every parameter of `node`.
+    #[must_use]
+    pub fn modulation_of(node: &NodeId) -> Self {
+        Self::matching(format!("{}/{node}/modulation/*", Key::ROOT))
+    }
+}
+
+impl Topic<ModulationFrame> {
+    /// Many parameters of `node` in one message.
+    #[must_use]
+    pub const fn modulation_frame(node: NodeId) -> Self {
+        Self::at(Key::ModulationFrame(node))
+    }
+}
+
+impl Topic<Look> {
+    /// All values of `node`.
+    #[must_use]
+    pub const fn look(node: NodeId) -> Self {
+        Self::at(Key::Look(node))
+    }
+}
+impl Topics<Look> {
+    /// All values of every visualization.
+    #[must_use]
+    pub fn every_look() -> Self {
+        Self::matching("hana/*/look")
+    }
+}
+
+impl Topic<Holders> {
+    /// Who holds what of `node`.
+    #[must_use]
+    pub const fn holders(node: NodeId) -> Self {
+        Self::at(Key::Holders(node))
+    }
+}
+impl Topics<Holders> {
+    /// Who holds what of every visualization.
+    #[must_use]
+    pub fn every_holders() -> Self {
+        Self::matching("hana/*/holders")
+    }
+}
+
+impl Topic<AppSession> {
+    /// How `app` plays.
+    #[must_use]
+    pub const fn session(app: NodeId) -> Self {
+        Self::at(Key::Session(app))
+    }
+}
+impl Topics<AppSession> {
+    /// How every app and every bridge plays.
+    #[must_use]
+    pub fn every_session() -> Self {
+        Self::matching("hana/*/session")
+    }
+}
+
+impl Topic<ProcessStatus> {
+    /// What the daemon of `host` knows of `node`.
+    #[must_use]
+    pub const fn process(host: NodeId, node: NodeId) -> Self {
+        Self::at(Key::Process { host, node })
+    }
+}
+impl Topics<ProcessStatus> {
+    /// What every daemon knows of every process.
+    #[must_use]
+    pub fn every_process() -> Self {
+        Self::matching("hana/*/process/*")
+    }
+}
+
+impl Topics<ProcessStatus> {
+    /// What any daemon knows of `node`.
+    #[must_use]
+    pub fn process_of(node: &NodeId) -> Self {
+        Self::matching(format!("{}/*/process/{node}", Key::ROOT))
+    }
+}
+
+impl Topic<Lost> {
+    /// Whom the daemon of `host` has lost.
+    #[must_use]
+    pub const fn lost(host: NodeId) -> Self {
+        Self::at(Key::Lost(host))
+    }
+}
+
+impl Topic<HostTimeline> {
+    /// The timeline of `host`.
+    #[must_use]
+    pub const fn timeline(host: NodeId) -> Self {
+        Self::at(Key::Timeline(host))
+    }
+}
+impl Topics<HostTimeline> {
+    /// The timeline of every host.
+    #[must_use]
+    pub fn every_timeline() -> Self {
+        Self::matching("hana/*/timeline")
+    }
+}
+
+impl Topic<LogLine> {
+    /// The output of `node` on `host`.
+    #[must_use]
+    pub const fn log(host: NodeId, node: NodeId) -> Self {
+        Self::at(Key::Log { host, node })
+    }
+}
+impl Topics<LogLine> {
+    /// The output of `node`, wherever it runs.
+    #[must_use]
+    pub fn log_of(node: &NodeId) -> Self {
+        Self::matching(format!("{}/*/log/{node}", Key::ROOT))
+    }
+}
+
+impl<M: CustomMessage> Topic<M> {
+    /// The custom topic of this message type at `node`.
+    #[must_use]
+    pub fn custom(node: NodeId) -> Self {
+        Self::at(Key::Custom { node, topic: TopicName::of::<M>() })
+    }
+
+    /// Messages of this type to `node`.
+    #[must_use]
+    pub fn to_node(node: NodeId) -> Self {
+        Self::at(Key::Inbox { node, topic: TopicName::of::<M>() })
+    }
+
+    /// Messages of this type to all nodes of `kind`.
+    #[must_use]
+    pub fn to_kind(kind: NodeId) -> Self {
+        Self::at(Key::KindInbox { kind, topic: TopicName::of::<M>() })
+    }
+}
+impl<M: CustomMessage> Topics<M> {
+    /// The custom topic of this message type at every visualization.
+    #[must_use]
+    pub fn every_custom() -> Self {
+        Self::matching(format!("{}/*/topic/{}", Key::ROOT, M::TOPIC))
+    }
+}

@@ -1,0 +1,10 @@
+//! Names of things: nodes, roles, topics, and stamps that order writes.
+
+pub(crate) mod node_id;
+pub mod role;
+pub(crate) mod stamp;
+pub(crate) mod topic_name;
+
+pub use node_id::{NodeId, NodeIdError};
+pub use stamp::Stamp;
+pub use topic_name::{TopicName, TopicNameError};

@@ -1,0 +1,171 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The name of a node on the mesh: one chunk of a key, `[a-z0-9][a-z0-9_-]{0,62}`.
+///
+/// A host is named by the id of its daemon, so host ids are node ids too. Cloning is cheap.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NodeId(Arc<str>);
+
+/// Why a text is not a node id.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NodeIdError {
+    /// The text is empty.
+    #[error("a node id must not be empty; use lower-case letters, digits, '-' and '_'")]
+    Empty,
+    /// The text has more than [`NodeId::MAX_LEN`] characters.
+    #[error("the node id '{id}' has {length} characters; {max} are allowed", max = NodeId::MAX_LEN)]
+    TooLong {
+        /// The text, cut to the allowed length.
+        id: String,
+        /// Its length in characters.
+        length: usize,
+    },
+    /// A character that a node id cannot have.
+    #[error(
+        "the node id '{id}' has the character '{character}' at position {position}; use lower-case letters, digits, '-' and '_', beginning with a letter or digit"
+    )]
+    Character {
+        /// The text, cut to the allowed length.
+        id: String,
+        /// The offending character.
+        character: char,
+        /// Where it stands, counted from 0.
+        position: usize,
+    },
+}
+
+impl NodeId {
+    /// The most characters an id can have.
+    pub const MAX_LEN: usize = 63;
+
+    /// Takes `id` as it stands.
+    ///
+    /// # Errors
+    ///
+    /// When `id` is empty, too long, or has a character outside `[a-z0-9_-]`.
+    pub fn new(id: &str) -> Result<Self, NodeIdError> {
+        if id.is_empty() {
+            return Err(NodeIdError::Empty);
+        }
+        for (position, character) in id.chars().enumerate() {
+            let allowed = character.is_ascii_lowercase()
+                || character.is_ascii_digit()
+                || (position > 0 && matches!(character, '-' | '_'));
+            if !allowed {
+                let id = id.chars().take(Self::MAX_LEN).collect();
+                return Err(NodeIdError::Character { id, character, position });
+            }
+        }
+        if id.len() > Self::MAX_LEN {
+            return Err(NodeIdError::TooLong { id: id[..Self::MAX_LEN].into(), length: id.len() });
+        }
+        Ok(Self(id.into()))
+    }
+
+    /// Makes an id of a machine's hostname: its first label, lower-cased, every other character a `-`.
+    /// A name of which nothing is left becomes `host`.
+    #[must_use]
+    pub fn from_hostname(hostname: &str) -> Self {
+        let label = hostname.split('.').next().unwrap_or_default();
+        let cleaned: String = label
+            .chars()
+            .map(|c| c.to_ascii_lowercase())
+            .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' { c } else { '-' })
+            .skip_while(|c| matches!(c, '-' | '_'))
+            .take(Self::MAX_LEN)
+            .collect();
+        let cleaned = cleaned.trim_end_matches('-');
+        if cleaned.is_empty() { Self("host".into()) } else { Self(cleaned.into()) }
+    }
+
+    /// The id to try when this one is taken: `ripples` and 2 make `ripples-2`. Cut to fit.
+    #[must_use]
+    pub fn numbered(&self, number: u32) -> Self {
+        let suffix = format!("-{number}");
+        let kept = self.0.len().min(Self::MAX_LEN - suffix.len());
+        Self(format!("{}{suffix}", &self.0[..kept]).into())
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = NodeIdError;
+
+    fn from_str(id: &str) -> Result<Self, NodeIdError> {
+        Self::new(id)
+    }
+}
+
+impl TryFrom<String> for NodeId {
+    type Error = NodeIdError;
+
+    fn try_from(id: String) -> Result<Self, NodeIdError> {
+        Self::new(&id)
+    }
+}
+
+impl From<NodeId> for String {
+    fn from(id: NodeId) -> Self {
+        id.0.as_ref().into()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_one_chunk_of_a_key() {
+        assert!(NodeId::new("ripples-2_b").is_ok());
+        assert_eq!(NodeId::new(""), Err(NodeIdError::Empty));
+        for bad in ["Ripples", "a/b", "a*", "-a", "_a", "ä", "a b", "@a", "a$"] {
+            assert!(NodeId::new(bad).is_err(), "{bad}");
+        }
+        assert!(NodeId::new(&"a".repeat(63)).is_ok());
+        assert!(matches!(
+            NodeId::new(&"a".repeat(64)),
+            Err(NodeIdError::TooLong { length: 64, .. })
+        ));
+    }
+
+    #[test]
+    fn a_hostname_becomes_an_id() {
+        assert_eq!(NodeId::from_hostname("Stage-Left.local").as_str(), "stage-left");
+        assert_eq!(NodeId::from_hostname("VJ's MacBook").as_str(), "vj-s-macbook");
+        assert_eq!(NodeId::from_hostname("___").as_str(), "host");
+        assert_eq!(NodeId::from_hostname("").as_str(), "host");
+        assert!(NodeId::new(NodeId::from_hostname(&"x".repeat(300)).as_str()).is_ok());
+    }
+
+    #[test]
+    fn a_taken_id_is_numbered() {
+        assert_eq!(NodeId::new("ripples").unwrap().numbered(2).as_str(), "ripples-2");
+        let long = NodeId::new(&"a".repeat(63)).unwrap().numbered(12);
+        assert_eq!(long.as_str().len(), 63);
+        assert!(NodeId::new(long.as_str()).is_ok());
+    }
+}

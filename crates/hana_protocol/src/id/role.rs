@@ -1,0 +1,102 @@
+//! What a node is. The role decides at compile time which messages it may send and receive
+//! (see [`crate::contract::routes`]), so each role is a type as well as a value.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The role of a node as a value: in keys, in `info`, in lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// A program people play from.
+    App,
+    /// A program that draws.
+    Visualization,
+    /// The small program on every machine that finds, starts and watches the others.
+    Daemon,
+    /// A translator between the mesh and something else: OSC, MIDI, a lighting desk.
+    Bridge,
+}
+
+impl Role {
+    /// All roles.
+    pub const ALL: [Self; 4] = [Self::App, Self::Visualization, Self::Daemon, Self::Bridge];
+
+    /// The role's name, as keys and JSON have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Visualization => "visualization",
+            Self::Daemon => "daemon",
+            Self::Bridge => "bridge",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRole> {
+        Self::ALL
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| UnknownRole { text: text.into() })
+    }
+}
+
+/// A text that names no role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is no role; the roles are app, visualization, daemon and bridge")]
+pub struct UnknownRole {
+    /// The text.
+    pub text: String,
+}
+
+/// A role as a type. Sealed: the roles are the four of [`Role`].
+pub trait NodeRole: sealed::Sealed + Send + Sync + 'static {
+    /// The same role as a value.
+    const ROLE: Role;
+}
+
+/// The role [`Role::App`] as a type.
+#[derive(Debug, Clone, Copy)]
+pub enum App {}
+/// The role [`Role::Visualization`] as a type.
+#[derive(Debug, Clone, Copy)]
+pub enum Visualization {}
+/// The role [`Role::Daemon`] as a type.
+#[derive(Debug, Clone, Copy)]
+pub enum Daemon {}
+/// The role [`Role::Bridge`] as a type.
+#[derive(Debug, Clone, Copy)]
+pub enum Bridge {}
+
+impl NodeRole for App {
+    const ROLE: Role = Role::App;
+}
+impl NodeRole for Visualization {
+    const ROLE: Role = Role::Visualization;
+}
+impl NodeRole for Daemon {
+    const ROLE: Role = Role::Daemon;
+}
+impl NodeRole for Bridge {
+    const ROLE: Role = Role::Bridge;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for crate::id::role::App {}
+    impl Sealed for crate::id::role::Visualization {}
+    impl Sealed for crate::id::role::Daemon {}
+    impl Sealed for crate::id::role::Bridge {}
+}

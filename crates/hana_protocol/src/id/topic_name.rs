@@ -1,0 +1,117 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::id::node_id::NodeId;
+
+/// The name of a custom topic: `[a-z0-9][a-z0-9_-]{0,62}`, one chunk of a key.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TopicName(Arc<str>);
+
+/// A text that is no name of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "'{name}' is no name of a topic; use lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
+)]
+pub struct TopicNameError {
+    /// The text, cut to 80 characters.
+    pub name: String,
+}
+
+impl TopicName {
+    /// Takes `name` as it stands.
+    ///
+    /// # Errors
+    ///
+    /// When `name` is empty, longer than 63 characters, or has a character outside `[a-z0-9_-]`.
+    pub fn new(name: &str) -> Result<Self, TopicNameError> {
+        // The rule is that of a node id: both are one chunk of a key.
+        NodeId::new(name)
+            .map(|_| Self(name.into()))
+            .map_err(|_| TopicNameError { name: name.chars().take(80).collect() })
+    }
+
+    /// The name of a message type's topic, which was checked when it was declared.
+    #[must_use]
+    pub fn of<M: crate::wire::message::CustomMessage>() -> Self {
+        Self(M::TOPIC.into())
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same rule for the compiler: `custom_message!` asks it.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn is_valid(name: &str) -> bool {
+        let name = name.as_bytes();
+        let mut place = 0;
+        while place < name.len() {
+            let allowed = name[place].is_ascii_lowercase()
+                || name[place].is_ascii_digit()
+                || (place > 0 && matches!(name[place], b'-' | b'_'));
+            if !allowed {
+                return false;
+            }
+            place += 1;
+        }
+        !name.is_empty() && name.len() <= NodeId::MAX_LEN
+    }
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for TopicName {
+    type Err = TopicNameError;
+
+    fn from_str(name: &str) -> Result<Self, TopicNameError> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<String> for TopicName {
+    type Error = TopicNameError;
+
+    fn try_from(name: String) -> Result<Self, TopicNameError> {
+        Self::new(&name)
+    }
+}
+
+impl From<TopicName> for String {
+    fn from(name: TopicName) -> Self {
+        name.0.as_ref().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
+        #[test]
+        fn both_rules_are_one(name in "[a-zA-Z0-9_/* -]{0,66}") {
+            prop_assert_eq!(TopicName::is_valid(&name), TopicName::new(&name).is_ok());
+        }
+    }
+}

@@ -1,0 +1,231 @@
+use std::fmt;
+
+use hana_time::{Course, Easing, Jump, Timeline, timeline_number};
+use serde::{Deserialize, Serialize};
+
+use crate::id::node_id::NodeId;
+use crate::wire::lane::Lane;
+use crate::wire::message::Message;
+
+/// The timeline of a host, on `hana/<host>/timeline` (state): said by its daemon alone, on each change and four times a second,
+/// on the local clock of that host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostTimeline {
+    /// Beats a minute, 20 to 999.
+    #[serde(deserialize_with = "timeline_number::tempo")]
+    pub bpm: f64,
+    /// The beat at `at_us`; may be negative.
+    #[serde(deserialize_with = "timeline_number::finite")]
+    pub beat: f64,
+    /// Microseconds of the host's local clock: from then on it holds. A change is said a moment before.
+    pub at_us: i64,
+    /// How fast it runs by the host's clock, 0.9 to 1.1: beats pass by `bpm` times this.
+    #[serde(
+        default = "one",
+        skip_serializing_if = "is_one",
+        deserialize_with = "timeline_number::rate"
+    )]
+    pub rate: f64,
+    /// It runs by another rate at first, to catch up, or to be caught up with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub easing: Option<Easing>,
+    /// Beats in a bar.
+    #[serde(deserialize_with = "timeline_number::quantum")]
+    pub quantum: f64,
+    /// Whether it plays. Beats go on in any case.
+    pub playing: bool,
+    /// Where tempo and beat come from.
+    pub source: TimelineSource,
+    /// Others in the session of Ableton Link; one that crashed is counted for some seconds more.
+    #[serde(default)]
+    pub peers: u64,
+    /// The host whose timeline this one goes by; none for the one that leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<NodeId>,
+    /// How far at most it may be off from that, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_us: Option<u64>,
+    /// How long it has been going on, in microseconds: whoever follows it, and goes on with it, counts on.
+    #[serde(default)]
+    pub running_us: u64,
+    /// How many other hosts go by this one.
+    #[serde(default)]
+    pub followers: u32,
+    /// How often somebody has changed it.
+    #[serde(default)]
+    pub changes: u64,
+    /// The last time that its beat had to jump, if it ever had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jump: Option<Jump>,
+}
+
+/// Where the timeline of a host comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimelineSource {
+    /// A session of Ableton Link.
+    Link,
+    /// The daemon's own clock.
+    Internal,
+    /// Another host, by an estimate of how its clock goes.
+    Mesh,
+}
+
+impl TimelineSource {
+    /// Its name, as JSON has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Link => "link",
+            Self::Internal => "internal",
+            Self::Mesh => "mesh",
+        }
+    }
+}
+
+impl fmt::Display for TimelineSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Message for HostTimeline {
+    const LANE: Lane = Lane::UnreliableSequenced;
+    const MAX_BYTES: usize = 4096;
+    /// Four a second, and one for each change; somebody who turns a knob for the tempo makes many.
+    const MAX_PER_SECOND: u32 = 200;
+    const NAME: &'static str = "timeline";
+}
+
+impl HostTimeline {
+    /// It as arithmetic, by the clock of its host; without its easing. `None` if it has a number that no timeline can have,
+    /// which none has that was read.
+    #[must_use]
+    pub fn timeline(&self) -> Option<Timeline> {
+        Timeline::new(self.bpm, self.at_us, self.beat)
+            .and_then(|timeline| timeline.with_quantum(self.quantum))
+            .and_then(|timeline| timeline.with_rate(self.rate, self.at_us))
+            .map(|timeline| timeline.with_playing(self.playing))
+            .ok()
+    }
+
+    /// Whether it comes from a session of Ableton Link in which there are others.
+    #[must_use]
+    pub fn is_in_link(&self) -> bool {
+        self.source == TimelineSource::Link && self.peers > 0
+    }
+
+    /// For people, in a few words: tempo, bar and beat, both counted from 1, whether it plays. `now` is what holds at
+    /// `at_us`.
+    #[must_use]
+    pub fn beat_in_words(now: &Timeline, at_us: i64) -> String {
+        let bar = (now.beat_at(at_us) / now.quantum()).floor() + 1.0;
+        let beat = now.phase_at(at_us).floor() + 1.0;
+        let plays = if now.is_playing() { "playing" } else { "paused" };
+        format!("{:.1} bpm  bar {bar}.{beat}  {plays}", now.bpm())
+    }
+
+    /// For people, in a few words: where it comes from, with whom it is shared, how exact it is.
+    #[must_use]
+    pub fn source_in_words(&self) -> String {
+        let error = self.error_us.map(|us| format!(", within {us} us")).unwrap_or_default();
+        match (self.source, &self.from) {
+            (TimelineSource::Link, _) => match self.peers {
+                1 => "Link, 1 peer".into(),
+                peers => format!("Link, {peers} peers"),
+            },
+            (_, Some(from)) => format!("by {from}{error}"),
+            (TimelineSource::Mesh, None) => format!("by another host{error}"),
+            (TimelineSource::Internal, None) => match self.followers {
+                0 => "own clock".into(),
+                1 => "own clock, 1 host follows".into(),
+                many => format!("own clock, {many} hosts follow"),
+            },
+        }
+    }
+
+    /// The course that was known, and from `at_us` on this.
+    #[must_use]
+    pub fn continues(&self, known: Option<Course>) -> Option<Course> {
+        let timeline = self.timeline()?;
+        Some(known.unwrap_or_else(|| Course::of(timeline)).eased_to(timeline, self.easing))
+    }
+}
+
+const fn one() -> f64 {
+    1.0
+}
+
+// What was left out is exactly this; serde hands over a reference.
+#[allow(clippy::float_cmp, clippy::trivially_copy_pass_by_ref)]
+fn is_one(rate: &f64) -> bool {
+    *rate == 1.0
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::wire::codec;
+    use crate::wire::codec::Encoding;
+
+    fn read(json: &str) -> Result<HostTimeline, codec::PayloadError> {
+        codec::decode(json.as_bytes(), Encoding::Json)
+    }
+
+    const SHORT: &str = r#"{"bpm": 120, "beat": -3.5, "at_us": 1000000, "quantum": 7, "playing": true, "source": "internal"}"#;
+
+    #[test]
+    fn what_may_be_left_out_is_left_out() {
+        let said = read(SHORT).unwrap();
+        assert_eq!((said.peers, said.from.as_ref(), said.jump.as_ref()), (0, None, None));
+        let timeline = said.timeline().unwrap();
+        assert!((timeline.beat_at(3_750_000) - 2.0).abs() < 1e-9);
+        assert!((timeline.phase_at(1_000_000) - 3.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_number_that_no_timeline_can_have_is_refused_by_the_name_of_its_field() {
+        for (right, wrong, field) in [
+            ("120", "1200", "bpm"),
+            ("120", "1e999", "bpm"),
+            ("7", "0", "quantum"),
+            ("true", "true, \"rate\": 2", "rate"),
+            ("true", "true, \"easing\": {\"rate\": 0, \"for_us\": 1}", "easing.rate"),
+        ] {
+            let problem = read(&SHORT.replace(right, wrong)).unwrap_err().to_string();
+            assert!(problem.contains(field) || wrong == "1e999", "{problem}");
+        }
+    }
+
+    #[test]
+    fn people_count_bars_and_beats_from_one() {
+        let mut said = read(SHORT).unwrap();
+        let now = said.timeline().unwrap();
+        assert_eq!(HostTimeline::beat_in_words(&now, 1_000_000), "120.0 bpm  bar 0.4  playing");
+        assert_eq!(HostTimeline::beat_in_words(&now, 2_800_000), "120.0 bpm  bar 1.1  playing");
+        assert_eq!(said.source_in_words(), "own clock");
+        said.followers = 3;
+        assert_eq!(said.source_in_words(), "own clock, 3 hosts follow");
+        (said.source, said.error_us) = (TimelineSource::Mesh, Some(120));
+        said.from = NodeId::new("h1").ok();
+        assert_eq!(said.source_in_words(), "by h1, within 120 us");
+        (said.source, said.peers) = (TimelineSource::Link, 1);
+        assert_eq!(said.source_in_words(), "Link, 1 peer");
+    }
+
+    #[test]
+    fn one_that_eases_arrives_where_it_was_going() {
+        let mut said = read(SHORT).unwrap();
+        let heading = said.timeline().unwrap();
+        // A hundredth of a second behind, which is caught up with within half a second.
+        said.beat -= 0.02;
+        said.easing = Some(Easing { rate: 1.02, for_us: 500_000 });
+        let course =
+            said.continues(Some(Course::of(heading.moved_by(-0.02).anchored_at(0)))).unwrap();
+        let off = |at: i64| course.at(at).beat_at(at) - heading.beat_at(at);
+        assert!((off(0) + 0.02).abs() < 1e-9, "{}", off(0));
+        assert!((off(1_250_000) + 0.01).abs() < 1e-9, "{}", off(1_250_000));
+        assert!(off(1_500_000).abs() < 1e-9 && off(9_000_000).abs() < 1e-9);
+    }
+}

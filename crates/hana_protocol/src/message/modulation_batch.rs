@@ -1,0 +1,366 @@
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::wire::lane::Lane;
+use crate::wire::message::Message;
+
+/// Many parameters at several moments, on `hana/<viz>/modulation/_frame`: what 64 messages on as many keys would
+/// say, in one that fits into a packet.
+///
+/// The values are one block of little-endian `f32`, moment by moment; in JSON an array of numbers. A NaN there (in
+/// JSON `null`) says nothing of that parameter at that moment.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct ModulationFrame {
+    /// Which run of the visualization the indices belong to: the `instance` of its info. Another run may have other
+    /// parameters.
+    pub instance: u64,
+    /// The time that the moments are counted from: Unix microseconds by the sender's clock.
+    pub at: i64,
+    /// The moments: microseconds after `at`, ascending.
+    pub after: Vec<u32>,
+    /// The parameters: places in the `parameters` of the visualization's info, from 0, ascending.
+    pub indices: Vec<u16>,
+    /// The values: at the first moment one for each of `indices`, then those at the second moment, and so on.
+    #[serde(with = "packed")]
+    pub samples: Vec<f32>,
+}
+
+impl Message for ModulationFrame {
+    const LANE: Lane = Lane::UnreliableSequenced;
+    /// As many values as a frame may have, and something beside them.
+    const MAX_BYTES: usize = 32 * 1024;
+    /// Four times as many as there are if each is sent as soon as it is sampled, a thousand times a second.
+    const MAX_PER_SECOND: u32 = 4000;
+    const NAME: &'static str = "modulation_frame";
+}
+
+/// Why a frame is none; names the field.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ModulationFrameError {
+    /// Too few or too many of something.
+    #[error("{field}: there are {count}, it takes 1 to {most}")]
+    Count {
+        /// The field.
+        field: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// Something that should ascend and does not.
+    #[error("{field}[{place}]: it is not larger than the one before")]
+    Order {
+        /// The field.
+        field: &'static str,
+        /// Where, from 0.
+        place: usize,
+    },
+    /// A moment that is too far from the first.
+    #[error("after[{place}]: {us} is more than {} microseconds", ModulationFrame::MAX_SPAN.as_micros())]
+    Span {
+        /// Where, from 0.
+        place: usize,
+        /// The moment.
+        us: u32,
+    },
+    /// The block does not fit to what it should hold.
+    #[error("samples: there are {count}; {indices} parameters at {moments} moments are {wanted}")]
+    Block {
+        /// How many values there are.
+        count: usize,
+        /// How many parameters.
+        indices: usize,
+        /// How many moments.
+        moments: usize,
+        /// How many values there should be.
+        wanted: usize,
+    },
+    /// An infinite value.
+    #[error("samples[{place}]: it is infinite")]
+    Infinite {
+        /// Where, from 0.
+        place: usize,
+    },
+}
+
+impl ModulationFrame {
+    /// The most parameters of a frame.
+    pub const MAX_PARAMETERS: usize = 1024;
+    /// The most moments.
+    pub const MAX_MOMENTS: usize = 64;
+    /// The most values, of all parameters and moments together.
+    pub const MAX_VALUES: usize = 4096;
+    /// From the base to the last moment, at most. Who samples a thousand times a second sends long before.
+    pub const MAX_SPAN: Duration = Duration::from_secs(1);
+
+    /// Whether it is one.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong first, with the field.
+    pub fn check(&self) -> Result<(), ModulationFrameError> {
+        let count = |field, count, most| {
+            let fits = (1..=most).contains(&count);
+            if fits { Ok(()) } else { Err(ModulationFrameError::Count { field, count, most }) }
+        };
+        let (indices, moments) = (self.indices.len(), self.after.len());
+        count("indices", indices, Self::MAX_PARAMETERS)?;
+        count("after", moments, Self::MAX_MOMENTS)?;
+        ascends("indices", &self.indices)?;
+        ascends("after", &self.after)?;
+        let most = u32::try_from(Self::MAX_SPAN.as_micros()).unwrap_or(u32::MAX);
+        if let Some(place) = self.after.iter().position(|us| *us > most) {
+            return Err(ModulationFrameError::Span { place, us: self.after[place] });
+        }
+        let (count_of, wanted) = (self.samples.len(), indices * moments);
+        if count_of != wanted {
+            return Err(ModulationFrameError::Block { count: count_of, indices, moments, wanted });
+        }
+        count("samples", count_of, Self::MAX_VALUES)?;
+        let infinite = self.samples.iter().position(|value| value.is_infinite());
+        infinite.map_or(Ok(()), |place| Err(ModulationFrameError::Infinite { place }))
+    }
+
+    /// What it says: parameter, time by the sender's clock in Unix microseconds, value. Moment by moment.
+    pub fn values(&self) -> impl Iterator<Item = (usize, i64, f32)> {
+        let rows = self.samples.chunks(self.indices.len().max(1));
+        self.after.iter().zip(rows).flat_map(|(after, row)| {
+            let at = self.at.saturating_add(i64::from(*after));
+            let said = self.indices.iter().zip(row).filter(|(_, value)| !value.is_nan());
+            said.map(move |(index, value)| (usize::from(*index), at, *value))
+        })
+    }
+
+    /// The last that it says of each parameter.
+    pub fn last_values(&self) -> impl Iterator<Item = (usize, f32)> {
+        self.indices.iter().enumerate().filter_map(|(column, index)| {
+            let mut rows = self.samples.chunks(self.indices.len().max(1)).rev();
+            let value = rows.find_map(|row| row.get(column).filter(|value| !value.is_nan()))?;
+            Some((usize::from(*index), *value))
+        })
+    }
+}
+
+fn ascends<T: PartialOrd>(field: &'static str, numbers: &[T]) -> Result<(), ModulationFrameError> {
+    let before = numbers.windows(2).position(|pair| pair[0] >= pair[1]);
+    before.map_or(Ok(()), |before| Err(ModulationFrameError::Order { field, place: before + 1 }))
+}
+
+/// As it comes.
+#[derive(Deserialize)]
+struct Unchecked {
+    instance: u64,
+    at: i64,
+    after: Vec<u32>,
+    indices: Vec<u16>,
+    #[serde(with = "packed")]
+    samples: Vec<f32>,
+}
+
+impl TryFrom<Unchecked> for ModulationFrame {
+    type Error = ModulationFrameError;
+
+    fn try_from(read: Unchecked) -> Result<Self, ModulationFrameError> {
+        let Unchecked { instance, at, after, indices, samples } = read;
+        let frame = Self { instance, at, after, indices, samples };
+        frame.check()?;
+        Ok(frame)
+    }
+}
+
+/// Numbers as one block of bytes; where people read it, as numbers.
+mod packed {
+    use serde::de::{Error, SeqAccess, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    use super::fmt;
+
+    pub(super) fn serialize<S: Serializer>(
+        values: &[f32],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.collect_seq(values);
+        }
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        serializer.serialize_bytes(&bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<f32>, D::Error> {
+        deserializer.deserialize_any(Block)
+    }
+
+    struct Block;
+
+    impl<'de> Visitor<'de> for Block {
+        type Value = Vec<f32>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a block of little-endian f32, or an array of numbers")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<f32>, E> {
+            let (values, rest) = bytes.as_chunks();
+            if !rest.is_empty() {
+                return Err(E::custom(format!("{} bytes are no block of f32", bytes.len())));
+            }
+            Ok(values.iter().copied().map(f32::from_le_bytes).collect())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Vec<f32>, A::Error> {
+            // No more room than what is read has had.
+            let mut values = vec![];
+            while let Some(value) = numbers.next_element::<Option<f32>>()? {
+                values.push(value.unwrap_or(f32::NAN));
+            }
+            Ok(values)
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::codec;
+    use crate::wire::codec::{Encoding, PayloadError};
+
+    fn frame() -> ModulationFrame {
+        ModulationFrame {
+            instance: 7,
+            at: 1_760_000_000_000_000,
+            after: vec![0, 1000],
+            indices: vec![1, 3, 4],
+            samples: vec![0.1, f32::NAN, 0.2, f32::NAN, f32::NAN, 0.5],
+        }
+    }
+
+    /// Also what is not a number in it.
+    fn bits(frame: &ModulationFrame) -> (u64, i64, Vec<u32>, Vec<u16>, Vec<u32>) {
+        let ModulationFrame { instance, at, after, indices, samples } = frame.clone();
+        (instance, at, after, indices, samples.into_iter().map(f32::to_bits).collect())
+    }
+
+    #[test]
+    fn it_survives_the_wire_as_a_block_and_as_numbers() {
+        let sent = codec::encode(&frame()).unwrap();
+        let packed = [0xc4, 24, 0xcd, 0xcc, 0xcc, 0x3d];
+        assert!(sent.windows(6).any(|window| window == packed), "{sent:02x?}");
+        let read: ModulationFrame = codec::decode(&sent, Encoding::MessagePack).unwrap();
+        assert_eq!(bits(&read), bits(&frame()));
+        let json = serde_json::to_vec(&frame()).unwrap();
+        let read: ModulationFrame = codec::decode(&json, Encoding::Unknown).unwrap();
+        assert_eq!(bits(&read), bits(&frame()));
+    }
+
+    #[test]
+    fn sixty_four_parameters_for_four_milliseconds_fit_into_a_packet() {
+        let frame = ModulationFrame {
+            instance: 1_760_000_000_000_000,
+            at: 1_760_000_000_000_000,
+            after: (0..4).map(|ms| ms * 1003).collect(),
+            indices: (0..64).collect(),
+            samples: vec![0.123; 256],
+        };
+        let bytes = codec::encode(&frame).unwrap().len();
+        assert!(bytes < 1200, "{bytes}");
+    }
+
+    #[test]
+    fn a_value_is_said_of_a_parameter_at_a_moment_or_not_at_all() {
+        let at = frame().at;
+        let values: Vec<_> = frame().values().collect();
+        assert_eq!(values, [(1, at, 0.1), (4, at, 0.2), (4, at + 1000, 0.5)]);
+        assert_eq!(frame().last_values().collect::<Vec<_>>(), [(1, 0.1), (4, 0.5)]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_field() {
+        type Spoil = fn(&mut ModulationFrame);
+        let spoilt: [(Spoil, &str); 9] = [
+            (|frame| frame.indices = vec![], "indices: there are 0"),
+            (|frame| frame.indices = (0..2000).collect(), "indices: there are 2000"),
+            (|frame| frame.indices = vec![1, 4, 4], "indices[2]"),
+            (|frame| frame.after = vec![], "after: there are 0"),
+            (|frame| frame.after = vec![0, 0], "after[1]"),
+            (|frame| frame.after = vec![0, 2_000_000], "after[1]: 2000000"),
+            (|frame| frame.samples.truncate(5), "samples: there are 5; 3 parameters at 2 moments"),
+            (|frame| frame.samples[4] = f32::INFINITY, "samples[4]"),
+            (
+                |frame| {
+                    frame.indices = (0..1000).collect();
+                    frame.after = (0..5).collect();
+                    frame.samples = vec![0.0; 5000];
+                },
+                "samples: there are 5000",
+            ),
+        ];
+        for (spoil, words) in spoilt {
+            let mut frame = frame();
+            spoil(&mut frame);
+            let sent = codec::encode(&frame).unwrap();
+            let problem = codec::decode::<ModulationFrame>(&sent, Encoding::MessagePack);
+            let problem = problem.unwrap_err().to_string();
+            assert!(problem.contains(words), "{problem}");
+        }
+        let text =
+            br#"{"instance": 7, "at": 0, "after": [0], "indices": [0], "samples": ["loud"]}"#;
+        let problem = codec::decode::<ModulationFrame>(text, Encoding::Json).unwrap_err();
+        assert!(
+            matches!(&problem, PayloadError::Field { field, .. } if field == "samples[0]"),
+            "{problem}"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
+        #[test]
+        fn any_frame_that_is_one_is_read_as_it_was_sent(
+            at: i64,
+            instance: u64,
+            indices in prop::collection::btree_set(any::<u16>(), 1..40),
+            after in prop::collection::btree_set(0_u32..1_000_000, 1..20),
+            seed: u32,
+        ) {
+            let indices: Vec<u16> = indices.into_iter().collect();
+            let after: Vec<u32> = after.into_iter().collect();
+            let samples = (0..u32::try_from(indices.len() * after.len()).unwrap())
+                .map(|n| f32::from_bits(seed.wrapping_mul(n) & 0xbfff_ffff))
+                .collect();
+            let sent = ModulationFrame { instance, at, after, indices, samples };
+            let bytes = codec::encode(&sent).unwrap();
+            prop_assert!(bytes.len() <= ModulationFrame::MAX_BYTES);
+            let read: ModulationFrame = codec::decode(&bytes, Encoding::MessagePack).unwrap();
+            prop_assert_eq!(bits(&read), bits(&sent));
+            prop_assert!(read.values().count() <= read.samples.len());
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, cut in 0_usize..200, flips: [(u8, u8); 3]) {
+            for encoding in [Encoding::MessagePack, Encoding::Json, Encoding::Unknown] {
+                let _ = codec::decode::<ModulationFrame>(&bytes, encoding);
+            }
+            // Nearly a frame.
+            let mut sent = codec::encode(&frame()).unwrap();
+            for (place, byte) in flips {
+                let place = usize::from(place) % sent.len();
+                sent[place] = byte;
+            }
+            sent.truncate(cut);
+            if let Ok(read) = codec::decode::<ModulationFrame>(&sent, Encoding::MessagePack) {
+                prop_assert!(read.check().is_ok());
+                prop_assert!(read.values().all(|(_, _, value)| value.is_finite()));
+                prop_assert!(read.last_values().count() <= read.indices.len());
+            }
+        }
+    }
+}

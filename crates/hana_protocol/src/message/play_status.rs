@@ -1,0 +1,86 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The way by which an app or a bridge plays a visualization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlayWay {
+    /// Over a link of its own, through no daemon.
+    Direct,
+    /// With everything else, since there is no link yet, or something is in its way.
+    Mesh,
+}
+
+impl fmt::Display for PlayWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Direct => "direct",
+            Self::Mesh => "mesh",
+        })
+    }
+}
+
+/// How an app or a bridge plays one visualization: what others are told of a play session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// The way that is used now.
+    pub way: PlayWay,
+    /// There and back by that way, in microseconds; none while nothing comes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_us: Option<u32>,
+    /// How many of the last questions by that way were not answered, in percent.
+    #[serde(default)]
+    pub loss_percent: u8,
+    /// How often it changed its way since the direct one was first used.
+    #[serde(default)]
+    pub switches: u32,
+}
+
+impl SessionStatus {
+    /// Whether anything comes back from the visualization.
+    #[must_use]
+    pub const fn is_answered(&self) -> bool {
+        self.round_trip_us.is_some()
+    }
+}
+
+/// For people: `direct 0.2 ms`, `mesh 1.4 ms, 3 % lost`, `mesh, no answer`.
+impl fmt::Display for SessionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { way, round_trip_us, loss_percent, .. } = self;
+        match round_trip_us {
+            Some(us) => write!(f, "{way} {:.1} ms", f64::from(*us) / 1000.0)?,
+            None => write!(f, "{way}, no answer")?,
+        }
+        if *loss_percent > 0 && round_trip_us.is_some() {
+            write!(f, ", {loss_percent} % lost")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_reads_the_way_the_time_and_the_loss() {
+        let direct = SessionStatus {
+            way: PlayWay::Direct,
+            round_trip_us: Some(180),
+            loss_percent: 0,
+            switches: 0,
+        };
+        let slow = SessionStatus {
+            way: PlayWay::Mesh,
+            round_trip_us: Some(1400),
+            loss_percent: 3,
+            ..direct
+        };
+        let silent = SessionStatus { round_trip_us: None, loss_percent: 100, ..slow };
+        assert_eq!(direct.to_string(), "direct 0.2 ms");
+        assert_eq!(slow.to_string(), "mesh 1.4 ms, 3 % lost");
+        assert_eq!(silent.to_string(), "mesh, no answer");
+    }
+}

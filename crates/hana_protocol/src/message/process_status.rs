@@ -1,0 +1,243 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::node_id::NodeId;
+use crate::wire::lane::Lane;
+use crate::wire::message::Message;
+
+/// What a daemon knows of a process it launched, on `hana/<host>/process/<viz>` (state).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// The id it was launched with.
+    pub node: NodeId,
+    /// Its name in the catalogue.
+    pub name: String,
+    /// Where it stands.
+    pub state: ProcessState,
+    /// Why it stands there, in plain words.
+    pub reason: String,
+    /// Since when, Unix milliseconds.
+    pub since_ms: u64,
+    /// Its process id while it runs.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// How it ended, once it has.
+    #[serde(default)]
+    pub exit: Option<Exit>,
+    /// How often it was restarted since it was last started by a person.
+    #[serde(default)]
+    pub restarts: u32,
+    /// A person wants nothing done about this state, and nobody to be told of it any more. Until it is in another one.
+    #[serde(default)]
+    pub ignored: bool,
+}
+
+/// Where a process stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessState {
+    /// Launched, not yet on the mesh.
+    Starting,
+    /// On the mesh, its loop moving.
+    Running,
+    /// Its loop moves, below the rate it should.
+    Slow,
+    /// Alive, but its loop has not moved.
+    Unresponsive,
+    /// Its host or its daemon cannot be reached.
+    Unreachable,
+    /// Asked to end.
+    Stopping,
+    /// Ended on command.
+    Stopped,
+    /// A person closed it. Never restarted by itself.
+    Closed,
+    /// Ended without being asked to.
+    Crashed,
+    /// About to be started again.
+    Restarting,
+    /// Crashed too often; stays down.
+    CrashLoop,
+}
+
+impl ProcessState {
+    /// The state's name, as JSON has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Slow => "slow",
+            Self::Unresponsive => "unresponsive",
+            Self::Unreachable => "unreachable",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Closed => "closed",
+            Self::Crashed => "crashed",
+            Self::Restarting => "restarting",
+            Self::CrashLoop => "crash_loop",
+        }
+    }
+
+    /// Whether a process exists in this state.
+    #[must_use]
+    pub const fn is_alive(self) -> bool {
+        matches!(
+            self,
+            Self::Starting
+                | Self::Running
+                | Self::Slow
+                | Self::Unresponsive
+                | Self::Unreachable
+                | Self::Stopping
+        )
+    }
+}
+
+impl fmt::Display for ProcessState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// It returned this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// It ended, and nobody was told how: it was not a child of the daemon that kept it, but of one before.
+    /// Also what an unknown word is read as.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Exit {
+    /// Whether it ended with code 0.
+    #[must_use]
+    pub const fn is_success(self) -> bool {
+        matches!(self, Self::Code(0))
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(number) => match signal_name(*number) {
+                Some(name) => write!(f, "signal {number} ({name})"),
+                None => write!(f, "signal {number}"),
+            },
+            Self::Unknown => f.write_str("how it ended is not known"),
+        }
+    }
+}
+
+/// The names of the signals whose numbers are the same on Linux and macOS.
+const fn signal_name(number: i32) -> Option<&'static str> {
+    Some(match number {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        _ => return None,
+    })
+}
+
+impl Message for ProcessStatus {
+    const LANE: Lane = Lane::ReliableOrdered;
+    /// A state that changes, each change said four times.
+    const MAX_PER_SECOND: u32 = 100;
+    const NAME: &'static str = "process";
+}
+
+impl ProcessState {
+    /// Whether a person should look at it.
+    #[must_use]
+    pub const fn is_alarming(self) -> bool {
+        matches!(
+            self,
+            Self::Slow
+                | Self::Unresponsive
+                | Self::Unreachable
+                | Self::Crashed
+                | Self::Restarting
+                | Self::CrashLoop
+        )
+    }
+
+    /// A sign for it, for who does not see colours.
+    #[must_use]
+    pub const fn sign(self) -> char {
+        match self {
+            Self::Running => '●',
+            Self::Starting | Self::Stopping => '…',
+            Self::Slow => '▲',
+            Self::Unresponsive => '‖',
+            Self::Unreachable => '?',
+            Self::Stopped | Self::Closed => '○',
+            Self::Crashed | Self::CrashLoop => '✖',
+            Self::Restarting => '↻',
+        }
+    }
+
+    /// What it means and what to do, in a sentence or two.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Starting => {
+                "Launched, and not drawing yet. Wait; if it stays so, look at its log."
+            },
+            Self::Running => "All is well.",
+            Self::Slow => "It draws, too slowly. Take load off its machine, or restart it.",
+            Self::Unresponsive => {
+                "Its process lives, but draws nothing new. Restart it; its look comes back. Ignore it if it will come round by itself."
+            },
+            Self::Unreachable => {
+                "Its machine or its daemon cannot be reached; it may well go on drawing. Look at the machine and its network."
+            },
+            Self::Stopping => "It was asked to end, and has a moment for that.",
+            Self::Stopped => "It was ended by a command. Restart it to have it back.",
+            Self::Closed => "A person closed it, or it was done. Restart it to have it back.",
+            Self::Crashed => {
+                "It ended by itself, and stays down. Its log says why; restart it to have it back."
+            },
+            Self::Restarting => "It crashed, and is about to be started again by itself.",
+            Self::CrashLoop => {
+                "It crashed again and again, and stays down. Mend the cause, which its log tells, then restart it."
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_written_as_people_read_it_and_an_unknown_word_is_an_unknown_end() {
+        for (exit, json) in [
+            (Exit::Code(1), r#"{"code":1}"#),
+            (Exit::Signal(9), r#"{"signal":9}"#),
+            (Exit::Unknown, r#""unknown""#),
+        ] {
+            assert_eq!(serde_json::to_string(&exit).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Exit>(json).unwrap(), exit);
+            let packed = rmp_serde::to_vec_named(&exit).unwrap();
+            assert_eq!(rmp_serde::from_slice::<Exit>(&packed).unwrap(), exit);
+        }
+        assert_eq!(serde_json::from_str::<Exit>(r#""vanished""#).unwrap(), Exit::Unknown);
+    }
+}

@@ -1,0 +1,13 @@
+//! Parameters of a visualization and the modulators that move them.
+
+pub mod format;
+pub(crate) mod kind;
+pub(crate) mod modulator;
+pub(crate) mod parameter;
+
+pub use kind::{ColourPart, ParameterKind};
+pub use modulator::adsr::{Adsr, Trigger};
+pub use modulator::lfo::{Lfo, Wave};
+pub use modulator::period::Period;
+pub use modulator::{ModulationSource, ModulationSourceError};
+pub use parameter::{Parameter, ParameterError, ParameterName, ParameterNameError, Parameters};

@@ -1,0 +1,120 @@
+use std::fmt;
+
+use hana_time::Timeline;
+use serde::{Deserialize, Serialize};
+
+use crate::parameter::modulator::ModulationSourceError;
+
+/// A length of time: in beats or bars of the timeline, or in seconds of the local clock.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Period {
+    /// So many beats.
+    Beats(f64),
+    /// So many bars.
+    Bars(f64),
+    /// So many seconds.
+    Seconds(f64),
+}
+
+impl Period {
+    /// The shortest that something can swing in, in beats or bars.
+    const LEAST: f64 = 1.0 / 64.0;
+    /// In seconds: 100 a second are more than any screen shows.
+    const LEAST_SECONDS: f64 = 0.01;
+    /// The longest, in beats or bars.
+    const MOST: f64 = 65_536.0;
+    /// In seconds: a day.
+    const MOST_SECONDS: f64 = 86_400.0;
+    const US_PER_SECOND: f64 = 1e6;
+
+    /// No time at all.
+    pub const ZERO: Self = Self::Beats(0.0);
+
+    /// How many of it have passed, since beat 0 or since the clock's beginning; may be negative.
+    // 2^53 microseconds are 285 years.
+    #[allow(clippy::cast_precision_loss)]
+    pub(super) fn passed(self, timeline: &Timeline, at_us: i64) -> f64 {
+        match self {
+            Self::Beats(beats) => timeline.beat_at(at_us) / beats,
+            Self::Bars(bars) => timeline.beat_at(at_us) / (bars * timeline.quantum()),
+            Self::Seconds(seconds) => at_us as f64 / (seconds * Self::US_PER_SECOND),
+        }
+    }
+
+    /// The same in beats, at the tempo of now.
+    pub(super) fn in_beats(self, timeline: &Timeline) -> f64 {
+        match self {
+            Self::Beats(beats) => beats,
+            Self::Bars(bars) => bars * timeline.quantum(),
+            Self::Seconds(seconds) => seconds * timeline.bpm() / 60.0,
+        }
+    }
+
+    const fn number(self) -> f64 {
+        match self {
+            Self::Beats(number) | Self::Bars(number) | Self::Seconds(number) => number,
+        }
+    }
+
+    const fn of_same_unit(self, number: f64) -> Self {
+        match self {
+            Self::Beats(_) => Self::Beats(number),
+            Self::Bars(_) => Self::Bars(number),
+            Self::Seconds(_) => Self::Seconds(number),
+        }
+    }
+
+    /// Whether it may be the length of what comes again and again.
+    pub(super) fn check_cycle(self, setting: &'static str) -> Result<(), ModulationSourceError> {
+        let is_seconds = matches!(self, Self::Seconds(_));
+        self.check(setting, if is_seconds { Self::LEAST_SECONDS } else { Self::LEAST })
+    }
+
+    /// Whether it may be the length of a part, which may be missing.
+    pub(super) fn check_part(self, setting: &'static str) -> Result<(), ModulationSourceError> {
+        self.check(setting, 0.0)
+    }
+
+    fn check(self, setting: &'static str, least: f64) -> Result<(), ModulationSourceError> {
+        let is_seconds = matches!(self, Self::Seconds(_));
+        let most = if is_seconds { Self::MOST_SECONDS } else { Self::MOST };
+        if (least..=most).contains(&self.number()) {
+            return Ok(());
+        }
+        let (least, most) = (self.of_same_unit(least), self.of_same_unit(most));
+        Err(ModulationSourceError::LengthOutOfRange { setting, length: self, least, most })
+    }
+
+    /// `1bar`, `2beats`, `1/2beat`, `3s`; a 0 needs no unit.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let unit_at = text.find(|of: char| of.is_ascii_alphabetic()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(unit_at);
+        let number: f64 = match number.split_once('/') {
+            Some((of, by)) => of.parse::<f64>().ok()? / by.parse::<f64>().ok()?,
+            None => number.parse().ok()?,
+        };
+        match unit {
+            "beat" | "beats" => Some(Self::Beats(number)),
+            "bar" | "bars" => Some(Self::Bars(number)),
+            "s" => Some(Self::Seconds(number)),
+            "ms" => Some(Self::Seconds(number / 1000.0)),
+            "" if number == 0.0 => Some(Self::ZERO),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_one = self.number().to_bits() == 1.0_f64.to_bits();
+        let number = self.number();
+        match self {
+            Self::Beats(_) if is_one => write!(f, "1beat"),
+            Self::Beats(_) => write!(f, "{number}beats"),
+            Self::Bars(_) if is_one => write!(f, "1bar"),
+            Self::Bars(_) => write!(f, "{number}bars"),
+            Self::Seconds(_) => write!(f, "{number}s"),
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! The shape of a custom message as its sender or receiver announces it: enough of JSON Schema to check a value
+//! before it is sent, and to say where two programs differ.
+//!
+//! A schema comes from the network, so whatever it says is bounded here: what is too deep, too much or not
+//! understood is taken for anything, which fits everything.
+
+pub(crate) mod compare;
+pub(crate) mod validate;
+
+mod example;
+
+use std::collections::{BTreeMap, HashMap};
+
+use compare::{Difference, Frequency};
+use serde_json::{Map, Value};
+use validate::Misfit;
+
+/// What values of a message type look like, read from a JSON Schema.
+///
+/// What a schema says beyond types, fields, ranges of integers and lists of constants is not looked at: a value
+/// that fits may still be refused by the program that reads it, one that does not fit is always refused.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shape {
+    forms: Vec<Form>,
+    root: FormId,
+}
+
+/// A field of a message, for people to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldOutline {
+    /// Its name.
+    pub name: String,
+    /// What goes into it, in plain words: `a number`.
+    pub holds: String,
+    /// Whether it may be left out.
+    pub optional: bool,
+    /// What it means, if the program says so.
+    pub description: String,
+}
+
+/// A form's place among the forms of its shape. Schemas refer to each other in circles, so forms do too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct FormId(usize);
+
+/// One node of a shape.
+#[derive(Debug, Clone, PartialEq)]
+enum Form {
+    /// Whatever there is, also what is not understood.
+    Any,
+    /// No value at all.
+    Nothing,
+    Null,
+    Truth,
+    Text,
+    Number {
+        min: f64,
+        max: f64,
+    },
+    Whole {
+        min: i128,
+        max: i128,
+    },
+    Constants(Vec<Value>),
+    List {
+        first: Vec<FormId>,
+        rest: Option<FormId>,
+        min: u64,
+        max: u64,
+    },
+    Map {
+        fields: BTreeMap<String, Field>,
+        others: Others,
+    },
+    OneOf(Vec<FormId>),
+    /// All of them at once; only while a schema is being read.
+    All(Vec<FormId>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Field {
+    form: FormId,
+    required: bool,
+    description: String,
+}
+
+/// Fields of a map that are not named.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Others {
+    /// Ignored by who reads.
+    Ignored,
+    /// Refused by who reads.
+    Refused,
+    /// The map is one of names to values of this form.
+    Of(FormId),
+}
+
+const ANY: FormId = FormId(0);
+const NOTHING: FormId = FormId(1);
+
+/// More forms than this are not read; a message of a thousand fields has a thousand.
+const MAX_FORMS: usize = 4096;
+/// How deep a schema may be nested within itself, references aside.
+const MAX_DEPTH: usize = 64;
+/// Schemas that are put together of others that are put together, and so on.
+const MAX_PARTS: usize = 8;
+/// Fields that are put together in all.
+const MAX_JOINED: usize = 4 * MAX_FORMS;
+
+impl Shape {
+    /// Reads a JSON Schema. Never fails: what is not understood is taken for anything.
+    #[must_use]
+    pub fn of_schema(schema: &Value) -> Self {
+        let mut reader = SchemaReader {
+            document: schema,
+            forms: vec![Form::Any, Form::Nothing],
+            references: HashMap::new(),
+            waiting: vec![],
+        };
+        let root = reader.form(schema, 0);
+        // References are followed one after the other, not within each other: a chain of them costs no stack.
+        while let Some((place, schema)) = reader.waiting.pop() {
+            let read = reader.form(schema, 0);
+            reader.forms[place.0] = Form::OneOf(vec![read]);
+        }
+        let mut shape = Self { forms: reader.forms, root };
+        shape.join_parts();
+        shape
+    }
+
+    /// The fields of a message at its top, in the order of their names.
+    #[must_use]
+    pub fn outline(&self) -> Vec<FieldOutline> {
+        let Form::Map { fields, .. } = self.form(self.root) else { return vec![] };
+        fields
+            .iter()
+            .map(|(name, field)| FieldOutline {
+                name: name.clone(),
+                holds: self.described(field.form),
+                optional: !field.required,
+                description: field.description.clone(),
+            })
+            .collect()
+    }
+
+    /// A form, seen through references to it.
+    fn form(&self, id: FormId) -> &Form {
+        let mut id = id;
+        for _ in 0..MAX_DEPTH {
+            match self.forms.get(id.0) {
+                Some(Form::OneOf(alternatives)) => match alternatives.as_slice() {
+                    [only] => id = *only,
+                    _ => return &self.forms[id.0],
+                },
+                Some(form) => return form,
+                None => break,
+            }
+        }
+        &Form::Any
+    }
+
+    /// Makes one map of what a schema says in several places at once; where there is no map among them, the
+    /// first that says anything.
+    fn join_parts(&mut self) {
+        let mut steps = MAX_JOINED;
+        for place in 0..self.forms.len() {
+            if !matches!(self.forms[place], Form::All(_)) {
+                continue;
+            }
+            let mut parts = vec![];
+            self.gather_parts(FormId(place), MAX_PARTS, &mut steps, &mut parts);
+            let mut joined: Option<(BTreeMap<String, Field>, Others)> = None;
+            for part in &parts {
+                let Form::Map { fields, others } = self.form(*part) else { continue };
+                let (all, left) = joined.get_or_insert((BTreeMap::new(), Others::Ignored));
+                steps = steps.saturating_sub(fields.len());
+                if steps > 0 {
+                    all.extend(fields.iter().map(|(name, field)| (name.clone(), field.clone())));
+                }
+                if let Others::Of(_) = others {
+                    *left = *others;
+                }
+            }
+            self.forms[place] = match joined {
+                _ if steps == 0 => Form::Any,
+                Some((fields, others)) => Form::Map { fields, others },
+                None => {
+                    let first = parts.iter().find(|part| *self.form(**part) != Form::Any);
+                    Form::OneOf(vec![first.copied().unwrap_or(ANY)])
+                },
+            };
+        }
+    }
+
+    fn gather_parts(&self, id: FormId, depth: usize, steps: &mut usize, parts: &mut Vec<FormId>) {
+        *steps = steps.saturating_sub(1);
+        match self.form(id) {
+            Form::All(of) if depth > 0 => {
+                for part in of {
+                    if *steps > 0 {
+                        self.gather_parts(*part, depth - 1, steps, parts);
+                    }
+                }
+            },
+            Form::All(_) => {},
+            _ => parts.push(id),
+        }
+    }
+
+    /// A form in plain words.
+    fn described(&self, id: FormId) -> String {
+        self.described_within(id, 3)
+    }
+
+    fn described_within(&self, id: FormId, depth: usize) -> String {
+        match self.form(id) {
+            Form::Any | Form::All(_) => "anything".into(),
+            Form::Nothing => "nothing".into(),
+            Form::Null => "null".into(),
+            Form::Truth => "true or false".into(),
+            Form::Text => "a text".into(),
+            Form::Number { min, max } => format!("a number{}", number_range(*min, *max)),
+            Form::Whole { min, max } => format!("a whole number{}", whole_range(*min, *max)),
+            Form::Constants(values) => {
+                listed(values.iter().map(ToString::to_string), " or ", MAX_LISTED)
+            },
+            Form::List { first, rest, min, max } => {
+                let item = match (first.as_slice(), rest) {
+                    ([], Some(item)) if depth > 0 => match self.form(*item) {
+                        Form::Any => String::new(),
+                        _ => format!(", each {}", self.described_within(*item, depth - 1)),
+                    },
+                    _ => String::new(),
+                };
+                if min == max { format!("a list of {min}{item}") } else { format!("a list{item}") }
+            },
+            Form::Map { fields, others } => match others {
+                _ if !fields.is_empty() => {
+                    format!("a map with {}", listed(fields.keys().cloned(), ", ", MAX_LISTED))
+                },
+                Others::Of(form) if depth > 0 => {
+                    format!("a map of names, each {}", self.described_within(*form, depth - 1))
+                },
+                _ => "a map".into(),
+            },
+            Form::OneOf(alternatives) if depth > 0 => {
+                let mut words: Vec<String> = vec![];
+                for alternative in alternatives.iter().take(MAX_LISTED * 2) {
+                    let word = self.described_within(*alternative, depth - 1);
+                    if !words.contains(&word) {
+                        words.push(word);
+                    }
+                }
+                listed(words.into_iter(), " or ", MAX_LISTED)
+            },
+            Form::OneOf(_) => "one of several".into(),
+        }
+    }
+}
+
+/// How many of many things are named.
+const MAX_LISTED: usize = 8;
+
+fn listed(words: impl Iterator<Item = String>, between: &str, most: usize) -> String {
+    let mut words: Vec<String> = words.take(most + 1).collect();
+    if words.len() > most {
+        words[most] = "...".into();
+    }
+    words.join(between)
+}
+
+fn number_range(min: f64, max: f64) -> String {
+    match (min.is_finite(), max.is_finite()) {
+        (true, true) => format!(" from {min} to {max}"),
+        (true, false) => format!(", {min} or more"),
+        (false, true) => format!(", {max} or less"),
+        (false, false) => String::new(),
+    }
+}
+
+fn whole_range(min: i128, max: i128) -> String {
+    // 64 bits are as good as no limit, for people.
+    match (min > i128::from(i64::MIN), max < i128::from(i64::MAX)) {
+        (true, true) => format!(" from {min} to {max}"),
+        (true, false) => format!(", {min} or more"),
+        (false, true) => format!(", {max} or less"),
+        (false, false) => String::new(),
+    }
+}
+
+/// Reads a schema into forms.
+struct SchemaReader<'a> {
+    document: &'a Value,
+    forms: Vec<Form>,
+    /// The form of each reference that was met.
+    references: HashMap<&'a str, FormId>,
+    /// References that were met and not followed yet.
+    waiting: Vec<(FormId, &'a Value)>,
+}
+
+impl<'a> SchemaReader<'a> {
+    fn add(&mut self, form: Form) -> FormId {
+        if self.forms.len() >= MAX_FORMS {
+            return ANY;
+        }
+        self.forms.push(form);
+        FormId(self.forms.len() - 1)
+    }
+
+    fn form(&mut self, schema: &'a Value, depth: usize) -> FormId {
+        if depth > MAX_DEPTH || self.forms.len() >= MAX_FORMS {
+            return ANY;
+        }
+        match schema {
+            Value::Bool(false) => NOTHING,
+            Value::Object(words) => self.form_of_words(words, depth + 1),
+            _ => ANY,
+        }
+    }
+
+    fn forms(&mut self, schemas: Option<&'a Value>, depth: usize) -> Vec<FormId> {
+        let schemas = schemas.and_then(Value::as_array).into_iter().flatten().take(MAX_FORMS);
+        schemas.map(|schema| self.form(schema, depth)).collect()
+    }
+
+    fn form_of_words(&mut self, words: &'a Map<String, Value>, depth: usize) -> FormId {
+        if let Some(constant) = words.get("const") {
+            return self.add(Form::Constants(vec![constant.clone()]));
+        }
+        if let Some(Value::Array(constants)) = words.get("enum") {
+            if constants.is_empty() {
+                return NOTHING;
+            }
+            let constants = constants.iter().take(MAX_FORMS).cloned().collect();
+            return self.add(Form::Constants(constants));
+        }
+        let mut parts = vec![];
+        if let Some(Value::String(reference)) = words.get("$ref") {
+            parts.push(self.reference(reference));
+        }
+        parts.extend(self.forms(words.get("allOf"), depth));
+        for word in ["oneOf", "anyOf"] {
+            if words.contains_key(word) {
+                let alternatives = self.forms(words.get(word), depth);
+                if !alternatives.is_empty() {
+                    parts.push(self.add(Form::OneOf(alternatives)));
+                }
+            }
+        }
+        let types: Vec<&str> = match words.get("type") {
+            Some(Value::String(name)) => vec![name],
+            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).take(8).collect(),
+            _ if words.contains_key("properties") => vec!["object"],
+            _ => vec![],
+        };
+        let by_type: Vec<FormId> =
+            types.into_iter().map(|name| self.form_of_type(name, words, depth)).collect();
+        match by_type.as_slice() {
+            [] => {},
+            [only] => parts.push(*only),
+            _ => parts.push(self.add(Form::OneOf(by_type))),
+        }
+        match parts.as_slice() {
+            [] => ANY,
+            [only] => *only,
+            _ => self.add(Form::All(parts)),
+        }
+    }
+
+    fn reference(&mut self, reference: &'a str) -> FormId {
+        if let Some(known) = self.references.get(reference) {
+            return *known;
+        }
+        // Within the document, or nowhere: nothing is fetched.
+        let Some(schema) =
+            reference.strip_prefix('#').and_then(|pointer| self.document.pointer(pointer))
+        else {
+            return ANY;
+        };
+        let place = self.add(Form::Any);
+        if place != ANY {
+            self.references.insert(reference, place);
+            self.waiting.push((place, schema));
+        }
+        place
+    }
+
+    fn form_of_type(&mut self, name: &str, words: &'a Map<String, Value>, depth: usize) -> FormId {
+        let form = match name {
+            "null" => Form::Null,
+            "boolean" => Form::Truth,
+            "string" => Form::Text,
+            "integer" => whole(words),
+            "number" => Form::Number {
+                min: words.get("minimum").and_then(Value::as_f64).unwrap_or(f64::NEG_INFINITY),
+                max: words.get("maximum").and_then(Value::as_f64).unwrap_or(f64::INFINITY),
+            },
+            "array" => {
+                let first = self.forms(words.get("prefixItems"), depth);
+                let rest = match words.get("items") {
+                    Some(Value::Bool(false)) => None,
+                    Some(items) => Some(self.form(items, depth)),
+                    None => Some(ANY),
+                };
+                let size = |word| words.get(word).and_then(Value::as_u64);
+                Form::List {
+                    first,
+                    rest,
+                    min: size("minItems").unwrap_or(0),
+                    max: size("maxItems").unwrap_or(u64::MAX),
+                }
+            },
+            "object" => self.map(words, depth),
+            _ => return ANY,
+        };
+        self.add(form)
+    }
+
+    fn map(&mut self, words: &'a Map<String, Value>, depth: usize) -> Form {
+        let required: Vec<&str> = words
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let mut fields = BTreeMap::new();
+        let properties = words.get("properties").and_then(Value::as_object);
+        for (name, schema) in properties.into_iter().flatten().take(MAX_FORMS) {
+            let description = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+            let field = Field {
+                form: self.form(schema, depth),
+                required: required.contains(&name.as_str()),
+                description: description.into(),
+            };
+            fields.insert(name.clone(), field);
+        }
+        let patterns = words.get("patternProperties").and_then(Value::as_object);
+        let pattern = patterns.and_then(|patterns| patterns.values().next());
+        let others = match (words.get("additionalProperties"), pattern) {
+            (_, Some(schema)) | (Some(schema @ Value::Object(_)), None) => {
+                Others::Of(self.form(schema, depth))
+            },
+            (Some(Value::Bool(false)), None) => Others::Refused,
+            _ => Others::Ignored,
+        };
+        Form::Map { fields, others }
+    }
+}
+
+/// The range of an integer: what the schema says, else what its format has room for.
+fn whole(words: &Map<String, Value>) -> Form {
+    let (min, max) = match words.get("format").and_then(Value::as_str) {
+        Some("int8") => (i8::MIN.into(), i8::MAX.into()),
+        Some("int16") => (i16::MIN.into(), i16::MAX.into()),
+        Some("int32") => (i32::MIN.into(), i32::MAX.into()),
+        Some("int64" | "int") => (i64::MIN.into(), i64::MAX.into()),
+        Some("uint8") => (0, u8::MAX.into()),
+        Some("uint16") => (0, u16::MAX.into()),
+        Some("uint32") => (0, u32::MAX.into()),
+        Some("uint64" | "uint") => (0, u64::MAX.into()),
+        _ => (i128::MIN, i128::MAX),
+    };
+    let limit = |word| {
+        let value: &Value = words.get(word)?;
+        value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from))
+    };
+    Form::Whole {
+        min: limit("minimum").map_or(min, |said| said.max(min)),
+        max: limit("maximum").map_or(max, |said| said.min(max)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use crate::schema::message_schema::{Form, FormId, Others, Shape};
+
+/// A place where a reader of one shape cannot read what a writer of another sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The field's path, such as `spot.x`; empty for the message itself.
+    pub field: String,
+    /// What the reader does, to be said after its name: `reads energy as a number`.
+    pub reader: String,
+    /// What the writer does, to be said after its name: `sends energy as a text`.
+    pub writer: String,
+    /// Which messages it spoils.
+    pub frequency: Frequency,
+}
+
+/// Which messages a [`Difference`] spoils.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Frequency {
+    /// Every message: a field that is missing or of another type.
+    Always,
+    /// Some: an integer beyond the reader's range, a name it does not know, a field that was left out.
+    Sometimes,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the reader {}, the writer {}", self.reader, self.writer)
+    }
+}
+
+/// More differences than this are not looked for.
+const MOST: usize = 16;
+/// What takes longer to compare than this is taken to fit.
+const STEPS: usize = 20_000;
+/// How deep forms within forms are followed.
+const DEPTH: usize = 64;
+
+impl Shape {
+    /// Where a reader of this shape cannot read what a writer of the shape `writer` sends, what spoils every
+    /// message first. Fields that only the writer has are no difference: a reader ignores them.
+    #[must_use]
+    pub fn differences(&self, writer: &Self) -> Vec<Difference> {
+        let mut comparison = Comparison {
+            reader: self,
+            writer,
+            steps: STEPS,
+            seen: HashSet::new(),
+            fitting: HashMap::new(),
+            found: vec![],
+        };
+        comparison.compare(self.root, writer.root, "", DEPTH);
+        let mut found = comparison.found;
+        found.sort_by_key(|difference| difference.frequency);
+        found
+    }
+}
+
+struct Comparison<'a> {
+    reader: &'a Shape,
+    writer: &'a Shape,
+    /// How many are left.
+    steps: usize,
+    /// Pairs that were compared, or are being compared.
+    seen: HashSet<(FormId, FormId)>,
+    /// Which pairs of alternatives fit.
+    fitting: HashMap<(FormId, FormId), bool>,
+    found: Vec<Difference>,
+}
+
+impl Comparison<'_> {
+    fn compare(&mut self, reads: FormId, sends: FormId, path: &str, depth: usize) {
+        if depth == 0 || self.steps == 0 || self.found.len() >= MOST {
+            return;
+        }
+        self.steps -= 1;
+        if !self.seen.insert((reads, sends)) {
+            return;
+        }
+        let (reader, writer) = (self.reader, self.writer);
+        match (reader.form(reads), writer.form(sends)) {
+            (Form::Any | Form::All(_), _) | (_, Form::Any | Form::All(_) | Form::Nothing) => {},
+            (Form::OneOf(alternatives), Form::OneOf(sent)) => {
+                let fit = sent.iter().all(|sent| self.any_fits(alternatives, *sent, depth));
+                if !fit {
+                    self.differ(reads, sends, path, Frequency::Sometimes);
+                }
+            },
+            (Form::OneOf(alternatives), _) => {
+                if !self.any_fits(alternatives, sends, depth) {
+                    // Of one kind only there may be more to say than that it is none of them.
+                    let alike: Vec<FormId> = alternatives
+                        .iter()
+                        .copied()
+                        .filter(|alternative| self.are_alike(*alternative, sends))
+                        .collect();
+                    match alike.as_slice() {
+                        [only] => self.compare(*only, sends, path, depth - 1),
+                        _ => self.differ(reads, sends, path, Frequency::Always),
+                    }
+                }
+            },
+            (_, Form::OneOf(sent)) => {
+                if sent.iter().all(|sent| self.are_alike(reads, *sent)) {
+                    for sent in sent {
+                        self.compare(reads, *sent, path, depth - 1);
+                    }
+                } else if !sent.iter().all(|sent| self.fits(reads, *sent, depth)) {
+                    let some = sent.iter().any(|sent| self.fits(reads, *sent, depth));
+                    let frequency = if some { Frequency::Sometimes } else { Frequency::Always };
+                    self.differ(reads, sends, path, frequency);
+                }
+            },
+            (Form::Map { .. }, Form::Map { .. }) => self.compare_maps(reads, sends, path, depth),
+            (Form::List { .. }, Form::List { .. }) => self.compare_lists(reads, sends, path, depth),
+            (Form::Whole { min, max }, Form::Whole { min: least, max: most }) => {
+                if least < min || most > max {
+                    self.differ(reads, sends, path, Frequency::Sometimes);
+                }
+            },
+            (Form::Constants(_), Form::Text) => {
+                self.differ(reads, sends, path, Frequency::Sometimes);
+            },
+            (_, Form::Constants(constants)) => {
+                let read = constants
+                    .iter()
+                    .filter(|constant| reader.check_form(reads, constant).is_ok())
+                    .count();
+                if read == 0 {
+                    self.differ(reads, sends, path, Frequency::Always);
+                } else if read < constants.len() {
+                    self.differ(reads, sends, path, Frequency::Sometimes);
+                }
+            },
+            (read, sent) => {
+                let is_one_kind = matches!(
+                    (read, sent),
+                    (Form::Null, Form::Null)
+                        | (Form::Truth, Form::Truth)
+                        | (Form::Text, Form::Text)
+                        | (Form::Number { .. }, Form::Number { .. } | Form::Whole { .. })
+                );
+                if !is_one_kind {
+                    self.differ(reads, sends, path, Frequency::Always);
+                }
+            },
+        }
+    }
+
+    fn compare_maps(&mut self, reads: FormId, sends: FormId, path: &str, depth: usize) {
+        let (reader, writer) = (self.reader, self.writer);
+        let (
+            Form::Map { fields: read, others: read_others },
+            Form::Map { fields: sent, others: sent_others },
+        ) = (reader.form(reads), writer.form(sends))
+        else {
+            return;
+        };
+        for (name, field) in read {
+            let path = below(path, name);
+            let needs = || format!("needs {path}, {}", reader.described(field.form));
+            match (sent.get(name), sent_others) {
+                (Some(sent), _) => {
+                    if field.required && !sent.required {
+                        let writer = format!("may leave {path} out");
+                        self.find(&path, needs(), writer, Frequency::Sometimes);
+                    }
+                    self.compare(field.form, sent.form, &path, depth - 1);
+                },
+                (None, Others::Of(form)) => self.compare(field.form, *form, &path, depth - 1),
+                (None, _) if field.required => {
+                    self.find(&path, needs(), format!("sends no {path}"), Frequency::Always);
+                },
+                (None, _) => {},
+            }
+        }
+        for (name, field) in sent.iter().filter(|(name, _)| !read.contains_key(*name)) {
+            let path = below(path, name);
+            match read_others {
+                Others::Ignored => break,
+                Others::Refused => {
+                    let reader = format!("refuses {path}, which it does not know");
+                    let sends = format!("sends {path}");
+                    self.find(&path, reader, sends, Frequency::Always);
+                },
+                Others::Of(form) => self.compare(*form, field.form, &path, depth - 1),
+            }
+        }
+        if let (Others::Of(read), Others::Of(sent)) = (read_others, sent_others) {
+            self.compare(*read, *sent, &below(path, "*"), depth - 1);
+        }
+    }
+
+    fn compare_lists(&mut self, reads: FormId, sends: FormId, path: &str, depth: usize) {
+        let (reader, writer) = (self.reader, self.writer);
+        let (
+            Form::List { first: read, rest: read_rest, min, max },
+            Form::List { first: sent, rest: sent_rest, min: least, max: most },
+        ) = (reader.form(reads), writer.form(sends))
+        else {
+            return;
+        };
+        if least < min || most > max {
+            let apart = most < min || least > max;
+            let frequency = if apart { Frequency::Always } else { Frequency::Sometimes };
+            self.differ(reads, sends, path, frequency);
+            return;
+        }
+        for place in 0..read.len().max(sent.len()) {
+            let pair =
+                (read.get(place).or(read_rest.as_ref()), sent.get(place).or(sent_rest.as_ref()));
+            if let (Some(read), Some(sent)) = pair {
+                self.compare(*read, *sent, &format!("{path}[{place}]"), depth - 1);
+            }
+        }
+        if let (Some(read), Some(sent)) = (read_rest, sent_rest) {
+            self.compare(*read, *sent, &format!("{path}[]"), depth - 1);
+        }
+    }
+
+    fn any_fits(&mut self, alternatives: &[FormId], sends: FormId, depth: usize) -> bool {
+        alternatives.iter().any(|reads| self.fits(*reads, sends, depth))
+    }
+
+    /// Whether one alternative reads what is sent, always.
+    fn fits(&mut self, reads: FormId, sends: FormId, depth: usize) -> bool {
+        if let Some(known) = self.fitting.get(&(reads, sends)) {
+            return *known;
+        }
+        // What comes back to itself fits if nothing else speaks against it.
+        self.fitting.insert((reads, sends), true);
+        let mut apart = Comparison {
+            reader: self.reader,
+            writer: self.writer,
+            steps: self.steps,
+            seen: HashSet::new(),
+            fitting: std::mem::take(&mut self.fitting),
+            found: vec![],
+        };
+        apart.compare(reads, sends, "", depth - 1);
+        let fits = apart.found.is_empty();
+        self.steps = apart.steps;
+        self.fitting = apart.fitting;
+        self.fitting.insert((reads, sends), fits);
+        fits
+    }
+
+    /// Whether both are of one kind, so that what differs lies within.
+    fn are_alike(&self, reads: FormId, sends: FormId) -> bool {
+        matches!(
+            (self.reader.form(reads), self.writer.form(sends)),
+            (Form::Map { .. }, Form::Map { .. }) | (Form::List { .. }, Form::List { .. })
+        )
+    }
+
+    fn differ(&mut self, reads: FormId, sends: FormId, path: &str, frequency: Frequency) {
+        let what = if path.is_empty() { "the message" } else { path };
+        let reader = format!("reads {what} as {}", self.reader.described(reads));
+        let writer = format!("sends {what} as {}", self.writer.described(sends));
+        self.find(path, reader, writer, frequency);
+    }
+
+    fn find(&mut self, path: &str, reader: String, writer: String, frequency: Frequency) {
+        if self.found.len() < MOST {
+            self.found.push(Difference { field: path.into(), reader, writer, frequency });
+        }
+    }
+}
+
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() { name.into() } else { format!("{path}.{name}") }
+}

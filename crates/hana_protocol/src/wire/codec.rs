@@ -1,0 +1,380 @@
+//! Bytes to messages and back.
+//!
+//! We write `MessagePack` maps with field names. We read those and JSON; where the sender did not say what
+//! it sent, as command-line tools do, JSON is tried first, then `MessagePack`, which must be a map then.
+//! What cannot be read becomes an error that names the field, and changes nothing.
+
+use std::fmt;
+
+use hana_time::one_line;
+pub use rmp_serde::encode::Error as EncodeError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::contract::keys::Key;
+use crate::id::node_id::NodeId;
+use crate::wire::message::Message;
+
+/// What the sender said the payload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// `application/msgpack`
+    MessagePack,
+    /// `application/json`, `text/json`, `text/json5`
+    Json,
+    /// Nothing, or something else.
+    Unknown,
+}
+
+impl Encoding {
+    /// How our own payloads are labelled.
+    pub const MESSAGE_PACK: &'static str = "application/msgpack";
+
+    /// Reads a label, whatever follows a `;` in it aside.
+    #[must_use]
+    pub fn from_label(label: &str) -> Self {
+        match label.split(';').next().unwrap_or_default().trim() {
+            Self::MESSAGE_PACK | "application/x-msgpack" => Self::MessagePack,
+            "application/json" | "text/json" | "text/json5" => Self::Json,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// How deep maps and lists may be nested in a payload of `MessagePack`; in JSON it is 128, by its reader.
+const MAX_DEPTH: usize = 32;
+/// The reader's own words are cut to so many characters: they quote what was sent, however long it is.
+const MAX_DETAIL: usize = 240;
+
+/// Why a payload is not the message it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PayloadError {
+    /// More bytes than the message type allows; it was not read.
+    #[error("it has {bytes} bytes, at most {limit} are allowed")]
+    TooLarge {
+        /// Bytes received.
+        bytes: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// No bytes at all.
+    #[error("it is empty")]
+    Empty,
+    /// Neither JSON nor a `MessagePack` map.
+    #[error("it is neither JSON nor a MessagePack map")]
+    NotAMap,
+    /// Cut short, or with bytes left over, or otherwise not of its format.
+    #[error("it is not valid {format}: {detail}")]
+    Malformed {
+        /// The format it was read as.
+        format: &'static str,
+        /// The reader's own words.
+        detail: String,
+    },
+    /// A field that is missing, of the wrong type, or out of range.
+    #[error("{}{detail}", if field.is_empty() { String::new() } else { format!("field '{field}': ") })]
+    Field {
+        /// Its path, such as `start.name`; empty for the payload itself.
+        field: String,
+        /// The reader's own words: what was expected, what was found.
+        detail: String,
+    },
+}
+
+/// A payload that could not be read, with where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub struct DecodeError {
+    /// The key it came on.
+    pub key: String,
+    /// Who sent it, if it said so.
+    pub sender: Option<NodeId>,
+    /// The message type it should have been.
+    pub message: &'static str,
+    /// What is wrong.
+    #[source]
+    pub problem: PayloadError,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, sender, message, problem } = self;
+        let key = one_line(key, Key::MAX_LEN);
+        match sender {
+            Some(sender) => {
+                write!(f, "{key}: the {message} from {sender} cannot be used: {problem}")
+            },
+            None => {
+                write!(f, "{key}: the {message} from an unnamed sender cannot be used: {problem}")
+            },
+        }
+    }
+}
+
+/// The bytes of a message.
+///
+/// # Errors
+///
+/// When a field cannot be represented, such as a map whose keys are not texts.
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, EncodeError> {
+    rmp_serde::to_vec_named(message)
+}
+
+/// Reads a message.
+///
+/// # Errors
+///
+/// When the payload is too large, malformed, or a field does not fit.
+pub fn decode<M: Message>(payload: &[u8], encoding: Encoding) -> Result<M, PayloadError> {
+    decode_value(payload, encoding, M::MAX_BYTES)
+}
+
+/// Reads any value of at most `limit` bytes, by the same rules as a message.
+///
+/// # Errors
+///
+/// When the payload is too large, malformed, or a field does not fit.
+pub fn decode_value<T: DeserializeOwned>(
+    payload: &[u8],
+    encoding: Encoding,
+    limit: usize,
+) -> Result<T, PayloadError> {
+    if payload.len() > limit {
+        return Err(PayloadError::TooLarge { bytes: payload.len(), limit });
+    }
+    let Some(first) = payload.first() else { return Err(PayloadError::Empty) };
+    match encoding {
+        Encoding::Json => decode_json(payload),
+        Encoding::MessagePack if is_array(*first) => Err(PayloadError::NotAMap),
+        Encoding::MessagePack => decode_message_pack(payload),
+        Encoding::Unknown => {
+            if serde_json::from_slice::<serde::de::IgnoredAny>(payload).is_ok() {
+                decode_json(payload)
+            } else if is_map(*first) {
+                decode_message_pack(payload)
+            } else {
+                Err(PayloadError::NotAMap)
+            }
+        },
+    }
+}
+
+/// Reads a payload of at most `limit` bytes without knowing its type, to be shown.
+///
+/// Numbers that were single-precision become the shortest decimal that is the same: 0.3, not
+/// 0.30000001192092896.
+///
+/// # Errors
+///
+/// When the payload is too large or malformed.
+pub fn decode_any(payload: &[u8], encoding: Encoding, limit: usize) -> Result<Value, PayloadError> {
+    decode_value(payload, encoding, limit).map(shortened)
+}
+
+fn shortened(value: Value) -> Value {
+    match value {
+        Value::Number(number) => single(&number).map_or(Value::Number(number), Value::from),
+        Value::Array(values) => values.into_iter().map(shortened).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name, shortened(value))).collect()
+        },
+        other => other,
+    }
+}
+
+/// The shortest decimal of a number that has no more than single precision.
+#[allow(clippy::cast_possible_truncation, clippy::float_cmp)]
+fn single(number: &serde_json::Number) -> Option<f64> {
+    let double = number.as_f64().filter(|_| number.is_f64())?;
+    let single = double as f32;
+    if f64::from(single) == double { single.to_string().parse().ok() } else { None }
+}
+
+const fn is_map(first: u8) -> bool {
+    matches!(first, 0x80..=0x8f | 0xde | 0xdf)
+}
+const fn is_array(first: u8) -> bool {
+    matches!(first, 0x90..=0x9f | 0xdc | 0xdd)
+}
+
+fn decode_json<T: DeserializeOwned>(payload: &[u8]) -> Result<T, PayloadError> {
+    let malformed = |detail: &serde_json::Error| PayloadError::Malformed {
+        format: "JSON",
+        detail: one_line(&detail.to_string(), MAX_DETAIL),
+    };
+    let mut reader = serde_json::Deserializer::from_slice(payload);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        if error.inner().is_data() {
+            field_error(error.path(), error.inner())
+        } else {
+            malformed(error.inner())
+        }
+    })?;
+    reader.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn decode_message_pack<T: DeserializeOwned>(payload: &[u8]) -> Result<T, PayloadError> {
+    use rmp_serde::decode::Error;
+    let malformed = |detail: String| PayloadError::Malformed { format: "MessagePack", detail };
+    let mut reader = rmp_serde::Deserializer::new(payload);
+    reader.set_max_depth(MAX_DEPTH);
+    let value =
+        serde_path_to_error::deserialize(&mut reader).map_err(|error| match error.inner() {
+            Error::InvalidMarkerRead(_) | Error::InvalidDataRead(_) => {
+                malformed("it ends too early".into())
+            },
+            Error::DepthLimitExceeded => {
+                malformed(format!("it is nested deeper than {MAX_DEPTH} levels"))
+            },
+            inner => field_error(error.path(), inner),
+        })?;
+    let rest = reader.get_ref().len();
+    if rest > 0 {
+        return Err(malformed(format!("{rest} bytes are left over at its end")));
+    }
+    Ok(value)
+}
+
+fn field_error(path: &serde_path_to_error::Path, detail: &dyn fmt::Display) -> PayloadError {
+    let path = path.to_string();
+    let field = if path == "." { String::new() } else { one_line(&path, MAX_DETAIL) };
+    PayloadError::Field { field, detail: one_line(&detail.to_string(), MAX_DETAIL) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::float_cmp)]
+mod tests {
+    use super::*;
+    use crate::message::control::{Control, Start};
+    use crate::message::health::Health;
+    use crate::message::modulation::Modulation;
+
+    fn start() -> Control {
+        Start { name: "ripples".into(), id: None, at: hana_time::When::Now }.into()
+    }
+
+    #[test]
+    fn a_message_is_a_map_with_field_names() {
+        let bytes = encode(&start()).unwrap();
+        let as_json: Value = rmp_serde::from_slice(&bytes).unwrap();
+        assert_eq!(as_json, serde_json::json!({"start": {"name": "ripples"}}));
+        assert_eq!(decode::<Control>(&bytes, Encoding::MessagePack), Ok(start()));
+        assert_eq!(decode::<Control>(&bytes, Encoding::Unknown), Ok(start()));
+    }
+
+    #[test]
+    fn json_typed_by_hand_is_read_without_a_label() {
+        let typed = br#" {"start": {"name": "ripples"}} "#;
+        assert_eq!(decode::<Control>(typed, Encoding::Unknown), Ok(start()));
+        assert_eq!(decode::<Control>(typed, Encoding::Json), Ok(start()));
+        assert_eq!(decode::<Modulation>(b"0.5", Encoding::Unknown).unwrap().value, 0.5);
+        assert_eq!(decode::<Modulation>(b"1", Encoding::Unknown).unwrap().value, 1.0);
+        assert_eq!(decode::<Modulation>(br#"{"value": 0.5}"#, Encoding::Json).unwrap().value, 0.5);
+    }
+
+    #[test]
+    fn an_unknown_field_is_ignored_and_a_missing_one_is_named() {
+        let more = br#"{"start": {"name": "ripples", "colour": "red"}}"#;
+        assert_eq!(decode::<Control>(more, Encoding::Json), Ok(start()));
+        let less = decode::<Control>(br#"{"start": {}}"#, Encoding::Json).unwrap_err();
+        assert!(
+            less.to_string().contains("'start'") && less.to_string().contains("name"),
+            "{less}"
+        );
+        let wrong = decode::<Control>(br#"{"start": {"name": 7}}"#, Encoding::Json).unwrap_err();
+        assert!(
+            matches!(&wrong, PayloadError::Field { field, .. } if field == "start.name"),
+            "{wrong}"
+        );
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_read() {
+        let huge = vec![b' '; Health::MAX_BYTES + 1];
+        assert_eq!(
+            decode::<Health>(&huge, Encoding::Json),
+            Err(PayloadError::TooLarge { bytes: huge.len(), limit: Health::MAX_BYTES })
+        );
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let whole = encode(&Health { uptime_ms: 70_000, ..Health::default() }).unwrap();
+        for length in 0..whole.len() {
+            assert!(decode::<Health>(&whole[..length], Encoding::MessagePack).is_err(), "{length}");
+        }
+        let longer: Vec<u8> = whole.iter().copied().chain([0]).collect();
+        assert!(matches!(
+            decode::<Health>(&longer, Encoding::MessagePack),
+            Err(PayloadError::Malformed { .. })
+        ));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        // {"uptime_ms": 0, "x": [[[[...]]]]}
+        let mut bytes = vec![0x82, 0xa9];
+        bytes.extend_from_slice(b"uptime_ms");
+        bytes.extend_from_slice(&[0, 0xa1, b'x']);
+        bytes.extend(std::iter::repeat_n(0x91, 3000));
+        bytes.push(0);
+        assert!(decode::<Health>(&bytes, Encoding::MessagePack).is_err());
+        let json = format!("{{\"x\": {}", "[".repeat(3000));
+        assert!(decode::<Health>(json.as_bytes(), Encoding::Unknown).is_err());
+    }
+
+    #[test]
+    fn an_array_is_not_a_message() {
+        let array = rmp_serde::to_vec(&start()).unwrap();
+        assert!(decode::<Health>(&[0x90], Encoding::MessagePack).is_err());
+        assert!(decode::<Control>(&array, Encoding::Unknown).is_err() || array[0] & 0xf0 == 0x80);
+        assert_eq!(decode::<Control>(b"\xc1\xff", Encoding::Unknown), Err(PayloadError::NotAMap));
+    }
+
+    #[test]
+    fn an_error_names_key_sender_and_field() {
+        let problem = decode::<Modulation>(br#"{"value": "loud"}"#, Encoding::Unknown).unwrap_err();
+        let error = DecodeError {
+            key: "hana/ripples/modulation/zoom".into(),
+            sender: Some(NodeId::new("desk").unwrap()),
+            message: Modulation::NAME,
+            problem,
+        };
+        let text = error.to_string();
+        assert!(
+            text.starts_with("hana/ripples/modulation/zoom: the modulation from desk"),
+            "{text}"
+        );
+        assert!(text.contains("'value'") && text.contains("loud"), "{text}");
+    }
+
+    #[test]
+    fn an_error_does_not_repeat_all_that_was_sent() {
+        let loud = format!(r#"{{"value": "{}\n"}}"#, "x".repeat(200));
+        let unknown = format!(r#"{{"{}": {{}}}}"#, "\u{1b}y".repeat(9000));
+        for problem in [
+            decode::<Modulation>(loud.as_bytes(), Encoding::Json).unwrap_err(),
+            decode::<Control>(unknown.as_bytes(), Encoding::Unknown).unwrap_err(),
+        ] {
+            let text = problem.to_string();
+            assert!(text.len() < 1000 && !text.contains(char::is_control), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            for encoding in [Encoding::MessagePack, Encoding::Json, Encoding::Unknown] {
+                let _ = decode::<Control>(&bytes, encoding);
+                let _ = decode::<Health>(&bytes, encoding);
+                let _ = decode::<Modulation>(&bytes, encoding);
+                let _ = decode::<crate::message::node_info::NodeInfo>(&bytes, encoding);
+            }
+            let _ = crate::wire::envelope::Envelope::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The form of bytes: codec, envelope, lanes, and the traits of a message.
+
+pub mod codec;
+pub(crate) mod envelope;
+pub(crate) mod error_chain;
+pub(crate) mod lane;
+pub(crate) mod message;
+
+pub use envelope::{Envelope, EnvelopeError};
+pub use error_chain::in_full;
+pub use lane::Lane;
+pub use message::{CustomMessage, Message};

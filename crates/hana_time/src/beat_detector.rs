@@ -1,0 +1,151 @@
+use crate::timeline::Timeline;
+
+/// Tells a loop when a beat begins: in exactly one of its rounds, whatever the tempo does meanwhile.
+///
+/// A round that takes longer than a beat sees one beginning, not several. Where the beat is set back by less than a bar,
+/// what began already does not begin again; where beats are counted anew, nothing begins by that. Pure.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct BeatWatch {
+    seen: Option<Seen>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Seen {
+    /// Where it was a round ago, and where it is: the furthest that it has been.
+    from: f64,
+    to: f64,
+    at_us: i64,
+    bpm: f64,
+}
+
+impl BeatWatch {
+    /// What goes on by more than this over what time and tempo say, in beats, is counted anew.
+    const JUMP: f64 = 0.25;
+
+    /// Nothing was seen yet: the first look begins nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { seen: None }
+    }
+
+    /// A round begins at `at_us` of the timeline's clock.
+    // 2^53 microseconds are 285 years.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn look(&mut self, timeline: &Timeline, at_us: i64) {
+        let (beat, bpm) = (timeline.beat_at(at_us), timeline.bpm());
+        let Some(Seen { to: before, at_us: looked, bpm: old, .. }) = self.seen else {
+            self.seen = Some(Seen { from: beat, to: beat, at_us, bpm });
+            return;
+        };
+        let passed = at_us.saturating_sub(looked).max(0) as f64 * bpm.max(old) / 60e6;
+        // A clock that is followed runs a little faster at times.
+        let is_ahead = beat - before > passed.mul_add(1.1, Self::JUMP);
+        let is_behind = before - beat > timeline.quantum();
+        self.seen = Some(if is_ahead || is_behind {
+            Seen { from: beat, to: beat, at_us, bpm }
+        } else {
+            Seen { from: before, to: before.max(beat), at_us, bpm }
+        });
+    }
+
+    /// Whether a multiple of `every` beats has begun since the round before. Never if `every` is not above 0.
+    #[must_use]
+    pub fn begins(&self, every: f64) -> bool {
+        let Some(Seen { from, to, .. }) = self.seen else { return false };
+        every > 0.0 && (to / every).floor() > (from / every).floor()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    fn at_120() -> Timeline {
+        Timeline::new(120.0, 0, 0.0).unwrap()
+    }
+
+    /// At which of the looks a beat begins.
+    fn beginnings(timeline: &Timeline, looks: &[i64]) -> Vec<i64> {
+        let mut watch = BeatWatch::new();
+        let begins = |at: &&i64| {
+            watch.look(timeline, **at);
+            watch.begins(1.0)
+        };
+        looks.iter().filter(begins).copied().collect()
+    }
+
+    #[test]
+    fn a_beat_begins_in_the_first_round_that_is_not_before_it() {
+        let looks = [0, 400_000, 500_000, 600_000, 999_999, 1_000_001, 1_400_000];
+        assert_eq!(beginnings(&at_120(), &looks), [500_000, 1_000_001]);
+    }
+
+    #[test]
+    fn a_slow_round_sees_one_beginning_and_the_next_one_is_in_time() {
+        let looks = [100_000, 3 * SECOND + 100_000, 3 * SECOND + 200_000, 3 * SECOND + 500_000];
+        assert_eq!(beginnings(&at_120(), &looks), [looks[1], looks[3]]);
+    }
+
+    #[test]
+    fn what_has_begun_does_not_begin_again_when_the_beat_is_set_back() {
+        let mut watch = BeatWatch::new();
+        let timeline = at_120();
+        watch.look(&timeline, 990_000);
+        watch.look(&timeline, 1_001_000);
+        assert!(watch.begins(1.0));
+        // A correction of a few milliseconds.
+        let behind = timeline.on_clock(5_000);
+        for at in (1_002_000..1_400_000).step_by(1000) {
+            watch.look(&behind, at);
+            assert!(!watch.begins(1.0), "{at}");
+        }
+        watch.look(&behind, 1_505_000);
+        assert!(watch.begins(1.0));
+    }
+
+    #[test]
+    fn beats_that_are_counted_anew_begin_nothing() {
+        let mut watch = BeatWatch::new();
+        watch.look(&at_120(), SECOND);
+        for elsewhere in [1000.5, -1000.5] {
+            let elsewhere = Timeline::new(120.0, SECOND, elsewhere).unwrap();
+            watch.look(&elsewhere, SECOND + 1000);
+            assert!(!watch.begins(1.0));
+            watch.look(&elsewhere, SECOND + 251_000);
+            assert!(watch.begins(1.0), "and go on from there");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
+        #[test]
+        fn each_beat_begins_once_whatever_the_tempo_does(
+            rounds in prop::collection::vec((1_000..25_000_i64, 20.0..=999.0_f64, 0..10_u8), 1..500),
+        ) {
+            let mut timeline = at_120();
+            let mut watch = BeatWatch::new();
+            let (mut now, mut begun, mut bars) = (0, 0, 0);
+            watch.look(&timeline, now);
+            for (length, bpm, turn) in rounds {
+                now += length;
+                watch.look(&timeline, now);
+                begun += i64::from(watch.begins(1.0));
+                bars += i64::from(watch.begins(4.0));
+                prop_assert!(!watch.begins(4.0) || watch.begins(1.0), "a bar begins with a beat");
+                prop_assert!(!watch.begins(0.0) && !watch.begins(-1.0) && !watch.begins(f64::NAN));
+                if turn == 0 {
+                    timeline = timeline.with_tempo(bpm, now).unwrap();
+                }
+            }
+            // A round is shorter than a beat here.
+            prop_assert_eq!(begun, timeline.beat_at(now).floor() as i64);
+            prop_assert_eq!(bars, (timeline.beat_at(now) / 4.0).floor() as i64);
+        }
+    }
+}

@@ -1,0 +1,305 @@
+use thiserror::Error;
+
+use crate::schedule_at::When;
+use crate::timeline::Timeline;
+
+/// Changes that wait for their beat. Pure: whoever has it says what time it is.
+///
+/// A change waits for a beat, not for a time: when the tempo changes before it, the moment moves along. It is given back
+/// whole, so what belongs together stays together; those of one beat in the order in which they came. One whose beat
+/// is over when it comes is given back at once, and counted. Bounded; nothing of it allocates once it has its size.
+#[derive(Debug)]
+pub struct ChangeSchedule<C> {
+    /// In the order in which they came.
+    waiting: Vec<Waiting<C>>,
+    most: usize,
+    late: u64,
+}
+
+#[derive(Debug)]
+struct Waiting<C> {
+    change: C,
+    when: When,
+    beat: f64,
+}
+
+/// What became of a change that was put into a schedule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scheduled<C> {
+    /// It is due: here it is.
+    Due {
+        /// The change.
+        change: C,
+        /// The beat that it was for, if that is over: it is late.
+        late_for: Option<f64>,
+    },
+    /// It waits.
+    Waits {
+        /// For this beat.
+        beat: f64,
+    },
+}
+
+/// Why a change does not wait.
+#[derive(Debug, Clone, Copy, PartialEq, Error)]
+pub enum ScheduleError {
+    /// No more changes wait.
+    #[error(
+        "{most} changes wait for their beat already; wait until some are over, or send it for now"
+    )]
+    Full {
+        /// How many wait.
+        most: usize,
+    },
+    /// A beat that is not finite.
+    #[error("{beat} is no beat")]
+    NoBeat {
+        /// What was said.
+        beat: f64,
+    },
+}
+
+impl<C> ChangeSchedule<C> {
+    /// For so many changes.
+    #[must_use]
+    pub const fn new(most: usize) -> Self {
+        Self { waiting: vec![], most, late: 0 }
+    }
+
+    /// Takes a change that comes at `at_us` of the timeline's clock; or gives it back, if it is due.
+    ///
+    /// # Errors
+    ///
+    /// When too many wait, or its beat is none.
+    pub fn put(
+        &mut self,
+        change: C,
+        when: When,
+        timeline: &Timeline,
+        at_us: i64,
+    ) -> Result<Scheduled<C>, ScheduleError> {
+        let Some(beat) = when.beat(timeline, at_us) else {
+            return Ok(Scheduled::Due { change, late_for: None });
+        };
+        if is_due(timeline, beat, at_us) && beat.is_finite() {
+            self.late += 1;
+            return Ok(Scheduled::Due { change, late_for: Some(beat) });
+        }
+        self.check(when)?;
+        self.waiting.push(Waiting { change, when, beat });
+        Ok(Scheduled::Waits { beat })
+    }
+
+    /// Whether a change for then would be taken, if it is not due at once.
+    ///
+    /// # Errors
+    ///
+    /// When too many wait, or its beat is none.
+    pub const fn check(&self, when: When) -> Result<(), ScheduleError> {
+        match when {
+            When::Beat(beat) if !beat.is_finite() => Err(ScheduleError::NoBeat { beat }),
+            When::Now => Ok(()),
+            _ if self.waiting.len() >= self.most => Err(ScheduleError::Full { most: self.most }),
+            _ => Ok(()),
+        }
+    }
+
+    /// When the next change is due, in microseconds of the timeline's clock, if nothing becomes of the tempo before.
+    #[must_use]
+    pub fn next_us(&self, timeline: &Timeline) -> Option<i64> {
+        self.waiting.iter().map(|waiting| timeline.time_at(waiting.beat)).min()
+    }
+
+    /// The next change whose beat has come, with that beat: the earliest first. Ask until there is none.
+    pub fn take_due(&mut self, timeline: &Timeline, at_us: i64) -> Option<(C, f64)> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        self.follow(timeline, at_us);
+        let due =
+            self.waiting.iter().enumerate().filter(|(_, of)| is_due(timeline, of.beat, at_us));
+        // Of equal ones the first, which came first.
+        let (place, _) = due.min_by(|(_, a), (_, b)| a.beat.total_cmp(&b.beat))?;
+        let Waiting { change, beat, .. } = self.waiting.remove(place);
+        Some((change, beat))
+    }
+
+    /// Where beats are counted anew, as when a host meets another that counts otherwise, the next bar is another one: it
+    /// is never more than a bar away.
+    fn follow(&mut self, timeline: &Timeline, at_us: i64) {
+        let now = timeline.beat_at(at_us);
+        for waiting in &mut self.waiting {
+            let is_too_far = |every: f64| waiting.beat - now > every * 1.001;
+            if waiting.when.every(timeline).is_some_and(is_too_far)
+                && let Some(beat) = waiting.when.beat(timeline, at_us)
+            {
+                waiting.beat = beat;
+            }
+        }
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How many came after their beat.
+    #[must_use]
+    pub const fn late(&self) -> u64 {
+        self.late
+    }
+}
+
+/// By time, as whoever waits for it does: the beat's own microsecond is not before it.
+fn is_due(timeline: &Timeline, beat: f64, at_us: i64) -> bool {
+    timeline.time_at(beat) <= at_us
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    /// Two beats a second, beat 0 at time 0.
+    fn at_120() -> Timeline {
+        Timeline::new(120.0, 0, 0.0).unwrap()
+    }
+
+    fn all_due(schedule: &mut ChangeSchedule<u32>, timeline: &Timeline, at_us: i64) -> Vec<u32> {
+        std::iter::from_fn(|| schedule.take_due(timeline, at_us))
+            .map(|(change, _)| change)
+            .collect()
+    }
+
+    #[test]
+    fn a_change_waits_for_its_beat_and_not_a_moment_longer() {
+        let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
+        let put = schedule.put(1, When::NextBar, &timeline, SECOND).unwrap();
+        assert_eq!(put, Scheduled::Waits { beat: 4.0 });
+        assert_eq!(schedule.next_us(&timeline), Some(2 * SECOND));
+        assert_eq!(all_due(&mut schedule, &timeline, 2 * SECOND - 1), [0; 0]);
+        assert_eq!(all_due(&mut schedule, &timeline, 2 * SECOND), [1]);
+        assert_eq!(all_due(&mut schedule, &timeline, 3 * SECOND), [0; 0]);
+    }
+
+    #[test]
+    fn what_comes_too_late_is_given_back_at_once_and_counted() {
+        let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
+        let put = |schedule: &mut ChangeSchedule<_>, when| schedule.put(7, when, &timeline, SECOND);
+        let late = put(&mut schedule, When::Beat(1.5)).unwrap();
+        assert_eq!(late, Scheduled::Due { change: 7, late_for: Some(1.5) });
+        assert_eq!(schedule.late(), 1);
+        let now = put(&mut schedule, When::Now).unwrap();
+        assert_eq!(now, Scheduled::Due { change: 7, late_for: None });
+        assert_eq!((schedule.late(), schedule.is_empty()), (1, true));
+    }
+
+    #[test]
+    fn when_the_tempo_changes_before_it_the_moment_moves_along() {
+        let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
+        schedule.put(1, When::Beat(8.0), &timeline, 0).unwrap();
+        // From beat 4 on at half the tempo: beat 8 is at six seconds instead of four.
+        let slower = timeline.with_tempo(60.0, 2 * SECOND).unwrap();
+        assert_eq!(all_due(&mut schedule, &slower, 6 * SECOND - 1), [0; 0]);
+        assert_eq!(all_due(&mut schedule, &slower, 6 * SECOND), [1]);
+        schedule.put(2, When::Beat(16.0), &slower, 6 * SECOND).unwrap();
+        let faster = slower.with_tempo(240.0, 7 * SECOND).unwrap();
+        assert_eq!(all_due(&mut schedule, &faster, 8_750_000 - 1), [0; 0]);
+        assert_eq!(all_due(&mut schedule, &faster, 8_750_000), [2]);
+    }
+
+    #[test]
+    fn those_of_one_beat_come_in_their_order_and_earlier_beats_first() {
+        let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
+        for (change, beat) in [(1, 6.0), (2, 4.0), (3, 6.0), (4, 40.0), (5, 4.0)] {
+            schedule.put(change, When::Beat(beat), &timeline, 0).unwrap();
+        }
+        assert_eq!(all_due(&mut schedule, &timeline, 10 * SECOND), [2, 5, 1, 3]);
+        assert_eq!(schedule.len(), 1);
+    }
+
+    #[test]
+    fn where_beats_are_counted_anew_the_next_bar_is_not_far_away_and_a_beat_is_that_beat() {
+        let mut schedule = ChangeSchedule::new(8);
+        let own = Timeline::new(120.0, 0, 1000.5).unwrap();
+        schedule.put(1, When::NextBar, &own, 0).unwrap();
+        schedule.put(2, When::Beat(1004.0), &own, 0).unwrap();
+        // A host that is met counts from elsewhere.
+        let met = Timeline::new(120.0, 0, 6.5).unwrap();
+        assert_eq!(all_due(&mut schedule, &met, 0), [0; 0]);
+        assert_eq!(all_due(&mut schedule, &met, 750_000), [1]);
+        assert_eq!(all_due(&mut schedule, &met, 100 * SECOND), [0; 0]);
+    }
+
+    #[test]
+    fn a_flood_of_changes_is_refused_and_costs_nothing_else() {
+        let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(2));
+        for change in 0..2 {
+            schedule.put(change, When::Beat(1.0), &timeline, 0).unwrap();
+        }
+        let refused = schedule.put(2, When::Beat(1.0), &timeline, 0).unwrap_err();
+        assert!(refused.to_string().contains("2 changes wait"), "{refused}");
+        let refused = schedule.put(2, When::Beat(f64::INFINITY), &timeline, 0).unwrap_err();
+        assert_eq!(refused.to_string(), "inf is no beat");
+        // What does not wait needs no room.
+        schedule.put(3, When::Now, &timeline, 0).unwrap();
+        schedule.put(4, When::Beat(-1.0), &timeline, 0).unwrap();
+        assert_eq!(all_due(&mut schedule, &timeline, SECOND), [0, 1]);
+    }
+
+    proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
+        #[test]
+        fn every_change_comes_once_at_the_first_look_after_its_beat(
+            beats in prop::collection::vec(0.0..64.0_f64, 1..20),
+            looks in prop::collection::vec(1..500_000_i64, 1..200),
+            tempos in prop::collection::vec(20.0..999.0_f64, 1..200),
+        ) {
+            let mut timeline = at_120();
+            let mut schedule = ChangeSchedule::new(64);
+            let mut seen = vec![];
+            for (change, beat) in (0..).zip(&beats) {
+                match schedule.put(change, When::Beat(*beat), &timeline, 0).unwrap() {
+                    Scheduled::Due { change, .. } => seen.push(change),
+                    Scheduled::Waits { .. } => {},
+                }
+            }
+            let mut now = 0;
+            for (look, bpm) in looks.iter().zip(tempos.iter().cycle()) {
+                now += look;
+                for change in all_due(&mut schedule, &timeline, now) {
+                    prop_assert!(timeline.time_at(beats[change as usize]) <= now);
+                    seen.push(change);
+                }
+                let is_over = |change: &usize| timeline.time_at(beats[*change]) <= now;
+                prop_assert_eq!(seen.len(), (0..beats.len()).filter(is_over).count());
+                timeline = timeline.with_tempo(*bpm, now).unwrap();
+            }
+            let count = seen.len();
+            seen.sort_unstable();
+            seen.dedup();
+            prop_assert_eq!(seen.len(), count, "once each");
+        }
+
+        #[test]
+        fn no_moment_makes_it_panic(beat: f64, at: i64, later: i64) {
+            let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(4));
+            for when in [When::Beat(beat), When::NextBar, When::NextBeat] {
+                schedule.put(0, when, &timeline, at).ok();
+            }
+            all_due(&mut schedule, &timeline, later);
+        }
+    }
+}

@@ -1,0 +1,387 @@
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+/// How the clock of another host stands and goes, as questions for its readings tell: an estimate, with what it may be off at
+/// most. Pure.
+///
+/// A reading is taken after the question was sent and before its answer came. So each exchange says of the offset that it is
+/// not above one number at one time, and not below another at another time, however long either way took and however
+/// much they differ. Clocks drift, evenly for as long as is looked back here: what is left are the straight lines that cross
+/// no bound. A question that took long is a bound that no line comes near, so load and outliers do no harm; the quickest
+/// on either way count, which need not be of the same exchange.
+///
+/// An exchange that leaves no line at all is one reading of a clock that was set, or nonsense. When three in a row agree, it
+/// was set, and what was known before is forgotten as far as it contradicts them.
+#[derive(Debug, Clone, Default)]
+pub struct DistantClock {
+    known: VecDeque<Exchange>,
+    /// What contradicts the rest.
+    doubted: Vec<Exchange>,
+    estimate: Option<ClockEstimate>,
+}
+
+/// A question for a reading of a clock, and its answer; all in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exchange {
+    /// When it was asked, by the clock here.
+    pub asked_us: i64,
+    /// What was read there.
+    pub reading: ClockReading,
+    /// When the answer came, by the clock here.
+    pub answered_us: i64,
+}
+
+/// What a daemon answers who asks on `hana/<host>/clock`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockReading {
+    /// The host's local clock when the question came, in microseconds.
+    pub received_us: i64,
+    /// The same when the answer was sent.
+    pub sent_us: i64,
+}
+
+/// How the clock of another host stands and goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClockEstimate {
+    at_us: i64,
+    ahead_us: i64,
+    /// What is below a microsecond of it.
+    fraction_us: f64,
+    gain: f64,
+    least_gain: f64,
+    most_gain: f64,
+    error_us: f64,
+}
+
+/// Whether a line is left.
+struct Lines {
+    gain: f64,
+    least_gain: f64,
+    most_gain: f64,
+    /// The offset at the time it is asked for, and the bounds of it.
+    offset: f64,
+    least: f64,
+    most: f64,
+}
+
+/// How far is looked back. Longer tells the drift better, but it changes with the temperature.
+const WINDOW_US: i64 = 30_000_000;
+/// Exchanges that are remembered at most.
+const EXCHANGES: usize = 128;
+/// No clock drifts by more than this against another.
+const MOST_GAIN: f64 = 1e-3;
+/// Readings are whole microseconds, and no drift is quite even.
+const SLACK_US: f64 = 2.0;
+/// Contradictions in a row that are taken seriously.
+const DOUBTS: usize = 3;
+
+impl DistantClock {
+    /// Takes an exchange; the estimate with it. `None` while there is none, or when it makes no sense.
+    pub fn take(&mut self, exchange: Exchange) -> Option<ClockEstimate> {
+        let Exchange { asked_us, reading, answered_us } = exchange;
+        let makes_sense = answered_us >= asked_us && reading.sent_us >= reading.received_us;
+        let is_newer = self.known.back().is_none_or(|last| last.answered_us <= answered_us);
+        if !makes_sense || !is_newer {
+            return self.estimate;
+        }
+        while self.known.len() >= EXCHANGES
+            || self
+                .known
+                .front()
+                .is_some_and(|first| answered_us.saturating_sub(first.asked_us) > WINDOW_US)
+        {
+            self.known.pop_front();
+        }
+        self.known.push_back(exchange);
+        if let Some(lines) = lines(self.known.make_contiguous()) {
+            self.doubted.clear();
+            self.estimate = Some(ClockEstimate::of(&lines, exchange));
+            return self.estimate;
+        }
+        self.known.pop_back();
+        self.doubted.push(exchange);
+        if self.doubted.len() >= DOUBTS {
+            self.believe_the_doubted();
+        }
+        self.estimate
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub const fn estimate(&self) -> Option<ClockEstimate> {
+        self.estimate
+    }
+
+    fn believe_the_doubted(&mut self) {
+        if lines(&self.doubted).is_none() {
+            self.doubted.remove(0);
+            return;
+        }
+        self.known.extend(self.doubted.drain(..));
+        while let Some(newest) = self.known.back().copied() {
+            if let Some(lines) = lines(self.known.make_contiguous()) {
+                self.estimate = Some(ClockEstimate::of(&lines, newest));
+                return;
+            }
+            self.known.pop_front();
+        }
+    }
+}
+
+/// A bound of the offset: at a time, counted from the newest, and how far from where it is counted from.
+struct Bound {
+    at: f64,
+    offset: f64,
+}
+
+/// The lines that cross no bound, at the time of the newest exchange; none if all cross one.
+fn lines(exchanges: &[Exchange]) -> Option<Lines> {
+    let newest = exchanges.last()?;
+    let bounds = |bound: fn(&Exchange) -> (i64, i64), slack: f64| -> Vec<Bound> {
+        let of = |exchange| {
+            let (there, here) = bound(exchange);
+            let offset = there.saturating_sub(here).saturating_sub(newest.ahead());
+            let at = here.saturating_sub(newest.answered_us);
+            Bound { at: to_f64(at), offset: to_f64(offset) + slack }
+        };
+        exchanges.iter().map(of).collect()
+    };
+    let above = bounds(|exchange| (exchange.reading.received_us, exchange.asked_us), SLACK_US);
+    let below = bounds(|exchange| (exchange.reading.sent_us, exchange.answered_us), -SLACK_US);
+    // Of all lines of one gain the offsets that are left lie between these two; both rise with the gain, since all bounds are
+    // of the past.
+    let most = |gain: f64| {
+        above.iter().map(|bound| gain.mul_add(-bound.at, bound.offset)).fold(f64::MAX, f64::min)
+    };
+    let least = |gain: f64| {
+        below.iter().map(|bound| gain.mul_add(-bound.at, bound.offset)).fold(f64::MIN, f64::max)
+    };
+    let room = |gain: f64| most(gain) - least(gain);
+    let widest = widest(room)?;
+    let (least_gain, most_gain) = (edge(room, widest, -MOST_GAIN), edge(room, widest, MOST_GAIN));
+    let gain = f64::midpoint(least_gain, most_gain);
+    let offset = f64::midpoint(least(gain), most(gain));
+    let (least, most) = (least(least_gain), most(most_gain));
+    Some(Lines { gain, least_gain, most_gain, offset, least, most })
+}
+
+/// The gain that leaves most room, of which there is less to either side; none if it leaves none.
+fn widest(room: impl Fn(f64) -> f64) -> Option<f64> {
+    let (mut low, mut high) = (-MOST_GAIN, MOST_GAIN);
+    for _ in 0..40 {
+        let third = (high - low) / 3.0;
+        if room(low + third) < room(high - third) {
+            low += third;
+        } else {
+            high -= third;
+        }
+    }
+    let widest = f64::midpoint(low, high);
+    (room(widest) >= 0.0).then_some(widest)
+}
+
+/// The gain towards `limit` that just leaves room.
+fn edge(room: impl Fn(f64) -> f64, widest: f64, limit: f64) -> f64 {
+    if room(limit) >= 0.0 {
+        return limit;
+    }
+    let (mut inside, mut outside) = (widest, limit);
+    for _ in 0..30 {
+        let middle = f64::midpoint(inside, outside);
+        if room(middle) >= 0.0 {
+            inside = middle;
+        } else {
+            outside = middle;
+        }
+    }
+    inside
+}
+
+impl Exchange {
+    /// About how far the other clock is ahead: what others are compared with, so that small numbers stay exact.
+    const fn ahead(&self) -> i64 {
+        self.reading.sent_us.saturating_sub(self.answered_us)
+    }
+}
+
+impl ClockEstimate {
+    fn of(lines: &Lines, newest: Exchange) -> Self {
+        let whole = lines.offset.floor();
+        Self {
+            at_us: newest.answered_us,
+            ahead_us: newest.ahead().saturating_add(to_i64(whole)),
+            fraction_us: lines.offset - whole,
+            gain: lines.gain,
+            least_gain: lines.least_gain,
+            most_gain: lines.most_gain,
+            error_us: (lines.most - lines.offset).max(lines.offset - lines.least),
+        }
+    }
+
+    /// A time of the clock there, when it is `here_us` here; to the nearest microsecond.
+    #[must_use]
+    pub const fn there(&self, here_us: i64) -> i64 {
+        let gained =
+            to_f64(here_us.saturating_sub(self.at_us)).mul_add(self.gain, self.fraction_us);
+        here_us.saturating_add(self.ahead_us).saturating_add(to_i64(gained.round()))
+    }
+
+    /// The time here when it is `there_us` there; to the nearest microsecond.
+    #[must_use]
+    pub fn here(&self, there_us: i64) -> i64 {
+        // The gain of a moment's gain is too small to count.
+        let about = there_us.saturating_sub(self.ahead_us);
+        let gained = to_f64(about.saturating_sub(self.at_us)) * self.gain / (1.0 + self.gain);
+        about.saturating_sub(to_i64((gained + self.fraction_us).round()))
+    }
+
+    /// How fast the clock there goes by the clock here: 1 for one that goes alike.
+    #[must_use]
+    pub const fn rate(&self) -> f64 {
+        1.0 + self.gain
+    }
+
+    /// What it may be off at most, in microseconds, at a time of the clock here. Grows while nothing new is heard.
+    #[must_use]
+    pub fn error_us(&self, here_us: i64) -> f64 {
+        let since = to_f64(here_us.saturating_sub(self.at_us).max(0));
+        let spread = (self.most_gain - self.gain).max(self.gain - self.least_gain);
+        since.mul_add(spread, self.error_us)
+    }
+}
+
+// What is compared here is far below 2^53.
+#[allow(clippy::cast_precision_loss)]
+const fn to_f64(us: i64) -> f64 {
+    us as f64
+}
+
+// An `as` from f64 to i64 saturates, which is what is wanted.
+#[allow(clippy::cast_possible_truncation)]
+const fn to_i64(us: f64) -> i64 {
+    us as i64
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR: i64 = 3_600_000_000;
+
+    /// A clock that is ahead, and gains.
+    #[derive(Debug, Clone, Copy)]
+    struct Truth {
+        ahead: i64,
+        ppm: i64,
+    }
+
+    impl Truth {
+        fn read(self, here: i64) -> i64 {
+            here + self.ahead + here * self.ppm / 1_000_000
+        }
+
+        /// An exchange that begins at a time, with what either way takes, and what the answer takes.
+        fn exchange(self, at: i64, there: i64, work: i64, back: i64) -> Exchange {
+            Exchange {
+                asked_us: at,
+                reading: ClockReading {
+                    received_us: self.read(at + there),
+                    sent_us: self.read(at + there + work),
+                },
+                answered_us: at + there + work + back,
+            }
+        }
+    }
+
+    #[test]
+    fn an_hour_and_a_hundred_millionths_are_found_to_a_few_microseconds() {
+        let truth = Truth { ahead: HOUR, ppm: 100 };
+        let mut clock = DistantClock::default();
+        for second in 0..40 {
+            // One of eight is quick, the others are held up on one of their ways, or both.
+            let held_up = |of: i64| if (second + of) % 8 == 0 { 0 } else { (second * of) % 7000 };
+            for half in 0..2 {
+                let at = second * 1_000_000 + half * 500_000;
+                clock.take(truth.exchange(at, 60 + held_up(17), 5, 65 + held_up(29)));
+            }
+        }
+        let estimate = clock.estimate().unwrap();
+        let now = 41_000_000;
+        let off = estimate.there(now) - truth.read(now);
+        assert!(off.abs() < 20, "{off} us off");
+        assert!((estimate.rate() - 1.0001).abs() < 5e-6, "{}", estimate.rate());
+        assert!(estimate.error_us(now) < 150.0, "{}", estimate.error_us(now));
+        assert!((estimate.here(estimate.there(now)) - now).abs() <= 1);
+    }
+
+    #[test]
+    fn one_wrong_answer_changes_nothing_and_a_clock_that_was_set_is_believed() {
+        let truth = Truth { ahead: -HOUR, ppm: -40 };
+        let mut clock = DistantClock::default();
+        for tick in 0..20 {
+            clock.take(truth.exchange(tick * 500_000, 80, 5, 90));
+        }
+        let before = clock.estimate();
+        let set = Truth { ahead: 12, ppm: -40 };
+        clock.take(set.exchange(10_000_000, 80, 5, 90));
+        assert_eq!(clock.estimate(), before);
+        clock.take(truth.exchange(10_500_000, 80, 5, 90));
+        let off = |clock: &DistantClock, truth: Truth, at| {
+            (clock.estimate().unwrap().there(at) - truth.read(at)).abs()
+        };
+        assert!(off(&clock, truth, 10_600_000) < 20);
+        for tick in 22..26 {
+            clock.take(set.exchange(tick * 500_000, 80, 5, 90));
+        }
+        assert!(off(&clock, set, 13_000_000) < 100);
+        assert!(clock.estimate().unwrap().error_us(13_000_000) < 300.0);
+    }
+
+    #[test]
+    fn an_answer_that_makes_no_sense_is_not_taken() {
+        let mut clock = DistantClock::default();
+        let backwards = Exchange {
+            asked_us: 10,
+            reading: ClockReading { received_us: 5, sent_us: 4 },
+            answered_us: 20,
+        };
+        assert_eq!(clock.take(backwards), None);
+        let reading = ClockReading { received_us: i64::MIN, sent_us: i64::MAX };
+        let _ = clock.take(Exchange { asked_us: i64::MIN, reading, answered_us: i64::MAX });
+        let _ = clock.take(Exchange { asked_us: i64::MAX, reading, answered_us: i64::MAX });
+    }
+
+    proptest! {
+        #![proptest_config(hana_random::cases(64))]
+        #[test]
+        fn the_truth_is_never_outside_of_the_bound(
+            ahead in -HOUR..HOUR,
+            ppm in -400..=400_i64,
+            // What an exchange takes there, at work, back, and until the next one.
+            exchanges in prop::collection::vec((1..9_000_i64, 0..500_i64, 1..9_000_i64, 10_000..900_000_i64), 1..90),
+            later in 0..5_000_000_i64,
+        ) {
+            let truth = Truth { ahead, ppm };
+            let mut clock = DistantClock::default();
+            let mut at = 0;
+            for (there, work, back, pause) in exchanges {
+                let exchange = truth.exchange(at, there, work, back);
+                let estimate = clock.take(exchange).unwrap();
+                let now = exchange.answered_us;
+                let off = estimate.there(now) - truth.read(now);
+                prop_assert!(to_f64(off.abs()) <= estimate.error_us(now) + 1.0, "{} us", off);
+                // Half of what it took and the readings' own, or less.
+                let trip = to_f64(there + work + back) / 2.0;
+                prop_assert!(estimate.error_us(now) <= trip.mul_add(1.01, 5.0) * 2.0);
+                at = now + pause;
+            }
+            let (estimate, now) = (clock.estimate().unwrap(), at + later);
+            let off = estimate.there(now) - truth.read(now);
+            prop_assert!(to_f64(off.abs()) <= estimate.error_us(now) + 2.0, "{} us later", off);
+        }
+    }
+}

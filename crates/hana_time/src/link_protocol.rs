@@ -1,0 +1,242 @@
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::sanitize_line::one_line;
+use crate::timeline::{Timeline, TimelineError};
+
+/// A line that `hana-link` writes to its standard output: where the Link session stands.
+///
+/// One on every change, and four a second in any case. None before the program knows whether it is alone: until then
+/// it has nothing to say that anybody should follow.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LinkReport {
+    /// Beats a minute, as the beats really come: Link counts whole microseconds for each beat, so that 133 is
+    /// 132.99994.
+    pub bpm: f64,
+    /// The beat at `at_us`. Its place in the bar is shared by all of the session, its number is this program's own.
+    pub beat: f64,
+    /// Microseconds of this host's local clock.
+    pub at_us: i64,
+    /// Beats in a bar.
+    pub quantum: f64,
+    /// Whether the session plays.
+    pub playing: bool,
+    /// Others in the session. One that crashed is counted for some five seconds more.
+    pub peers: u64,
+}
+
+/// A line that `hana-link` reads from its standard input.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkOrder {
+    /// Another tempo from now on, for the whole session; the beat does not jump.
+    Tempo {
+        /// Beats a minute, 20 to 999.
+        bpm: f64,
+    },
+    /// The whole session shall play.
+    Play {},
+    /// The whole session shall stand still. Beats go on all the same.
+    Pause {},
+    /// Bars of another length, here alone: Link does not share it.
+    Quantum {
+        /// Beats in a bar, 1/64 to 1024.
+        beats: f64,
+    },
+    /// Go on from this timeline, if there is nobody else in the session. Where somebody is, theirs holds, and only the
+    /// length of the bar is taken.
+    Adopt {
+        /// Beats a minute, 20 to 999.
+        bpm: f64,
+        /// The beat at `at_us`.
+        beat: f64,
+        /// Microseconds of this host's local clock.
+        at_us: i64,
+        /// Beats in a bar, 1/64 to 1024.
+        quantum: f64,
+        /// Whether it plays.
+        playing: bool,
+    },
+}
+
+/// Why a line between the daemon and `hana-link` says nothing.
+#[derive(Debug, Error)]
+pub enum LinkLineError {
+    /// It is not JSON, or none of the lines that there are.
+    #[error(
+        "'{line}' is no line between hanad and hana-link: {source}; both must be of one version"
+    )]
+    Unknown {
+        /// Its beginning.
+        line: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A number that no timeline can have.
+    #[error(transparent)]
+    Timeline(#[from] TimelineError),
+}
+
+impl LinkReport {
+    /// The line, without its end.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        to_line(self)
+    }
+
+    /// The report of a line.
+    ///
+    /// # Errors
+    ///
+    /// When it is no report, or says what no timeline can have.
+    pub fn parse(line: &str) -> Result<Self, LinkLineError> {
+        let report: Self = parse(line)?;
+        report.timeline()?;
+        Ok(report)
+    }
+
+    /// The timeline it tells of, on this host's local clock.
+    ///
+    /// # Errors
+    ///
+    /// When a number is one that no timeline can have.
+    pub fn timeline(&self) -> Result<Timeline, TimelineError> {
+        let Self { bpm, beat, at_us, quantum, playing, .. } = *self;
+        timeline(bpm, beat, at_us, quantum, playing)
+    }
+}
+
+impl LinkOrder {
+    /// To go on from this timeline, which is on this host's local clock.
+    #[must_use]
+    pub const fn adopt(timeline: &Timeline) -> Self {
+        let (at_us, beat) = timeline.origin();
+        Self::Adopt {
+            bpm: timeline.bpm(),
+            beat,
+            at_us,
+            quantum: timeline.quantum(),
+            playing: timeline.is_playing(),
+        }
+    }
+
+    /// The line, without its end.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        to_line(self)
+    }
+
+    /// The order of a line.
+    ///
+    /// # Errors
+    ///
+    /// When it is none, or asks for what no timeline can have.
+    pub fn parse(line: &str) -> Result<Self, LinkLineError> {
+        let order: Self = parse(line)?;
+        order.check()?;
+        Ok(order)
+    }
+
+    /// Whether it can be carried out at all.
+    ///
+    /// # Errors
+    ///
+    /// When it asks for what no timeline can have.
+    pub fn check(&self) -> Result<(), TimelineError> {
+        match *self {
+            Self::Tempo { bpm } => timeline(bpm, 0.0, 0, 4.0, false).map(drop),
+            Self::Quantum { beats } => timeline(Timeline::MIN_BPM, 0.0, 0, beats, false).map(drop),
+            Self::Adopt { bpm, beat, at_us, quantum, playing } => {
+                timeline(bpm, beat, at_us, quantum, playing).map(drop)
+            },
+            Self::Play {} | Self::Pause {} => Ok(()),
+        }
+    }
+}
+
+fn timeline(
+    bpm: f64,
+    beat: f64,
+    at_us: i64,
+    quantum: f64,
+    playing: bool,
+) -> Result<Timeline, TimelineError> {
+    Ok(Timeline::new(bpm, at_us, beat)?.with_quantum(quantum)?.with_playing(playing))
+}
+
+/// Numbers and booleans only, which JSON always has words for.
+fn to_line(line: &impl Serialize) -> String {
+    serde_json::to_string(line).unwrap_or_default()
+}
+
+fn parse<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, LinkLineError> {
+    /// As much of a strange line as is shown.
+    const SHOWN: usize = 80;
+    serde_json::from_str(line.trim())
+        .map_err(|source| LinkLineError::Unknown { line: one_line(line.trim(), SHOWN), source })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_lines_are_what_a_person_would_type() {
+        assert_eq!(LinkOrder::Tempo { bpm: 133.0 }.to_line(), r#"{"tempo":{"bpm":133.0}}"#);
+        assert_eq!(LinkOrder::parse(r#"{"play": {}}"#).unwrap(), LinkOrder::Play {});
+        assert_eq!(
+            LinkOrder::parse("  {\"quantum\":{\"beats\":7}}\r\n").unwrap(),
+            LinkOrder::Quantum { beats: 7.0 }
+        );
+        let line = r#"{"bpm":120.0,"beat":-3.5,"at_us":7,"quantum":4.0,"playing":true,"peers":2}"#;
+        assert_eq!(LinkReport::parse(line).unwrap().to_line(), line);
+    }
+
+    #[test]
+    fn what_no_timeline_can_have_is_refused_by_name() {
+        for (line, word) in [
+            (r#"{"tempo":{"bpm":1000}}"#, "1000 is no tempo"),
+            (r#"{"quantum":{"beats":0}}"#, "0 is no length of a bar"),
+            (
+                r#"{"adopt":{"bpm":10,"beat":0,"at_us":0,"quantum":4,"playing":true}}"#,
+                "10 is no tempo",
+            ),
+            (r#"{"jump":{}}"#, "jump"),
+            ("", "no line between"),
+            ("\u{1b}[2J", "both must be of one version"),
+        ] {
+            let problem = LinkOrder::parse(line).unwrap_err().to_string();
+            assert!(problem.contains(word) && !problem.contains('\u{1b}'), "{line}: {problem}");
+        }
+        LinkReport::parse(r#"{"bpm":0,"beat":0,"at_us":0,"quantum":4,"playing":true,"peers":0}"#)
+            .unwrap_err();
+    }
+
+    proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
+        #[test]
+        fn a_line_says_what_was_meant(
+            bpm in 20.0..=999.0_f64, beat in -1e9..1e9_f64, at_us: i64, quantum in 1_u16..=1024, playing: bool,
+            peers: u64,
+        ) {
+            let quantum = f64::from(quantum);
+            let report = LinkReport { bpm, beat, at_us, quantum, playing, peers };
+            let read = LinkReport::parse(&report.to_line()).unwrap();
+            prop_assert!((read.bpm - bpm).abs() < 1e-9 && (read.beat - beat).abs() < 1e-5);
+            prop_assert_eq!(LinkReport { bpm, beat, ..read }, report);
+            let timeline = read.timeline().unwrap();
+            let order = LinkOrder::parse(&LinkOrder::adopt(&timeline).to_line()).unwrap();
+            let LinkOrder::Adopt { at_us: at, .. } = order else { panic!("{order:?}") };
+            prop_assert_eq!(at, at_us);
+        }
+
+        #[test]
+        fn no_line_makes_it_panic(line in ".{0,200}") {
+            let _ = (LinkReport::parse(&line).is_ok(), LinkOrder::parse(&line).is_ok());
+        }
+    }
+}

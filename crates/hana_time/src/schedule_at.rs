@@ -1,0 +1,119 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::sanitize_line::one_line;
+use crate::timeline::Timeline;
+
+/// When a change is to take place.
+///
+/// People write it `now`, `next-beat`, `next-bar`, `beat:128`; on the wire it is `"now"`, `"next_beat"`, `"next_bar"`,
+/// `{"beat": 128}`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// As soon as it is there.
+    #[default]
+    Now,
+    /// At the next beat after it is there.
+    NextBeat,
+    /// At the beginning of the next bar after it is there.
+    NextBar,
+    /// At that beat, which is the same moment on all hosts. Where it is over already, at once.
+    Beat(f64),
+}
+
+/// A text that says no moment.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("'{text}' is no moment; write now, next-beat, next-bar, or a beat such as beat:128")]
+pub struct WhenError {
+    /// The text, cut to 63 characters.
+    pub text: String,
+}
+
+impl When {
+    /// Whether it does not wait.
+    #[must_use]
+    pub fn is_now(&self) -> bool {
+        *self == Self::Now
+    }
+
+    /// The beat at which it is, as seen at `at_us` of the timeline's clock; none if it is now.
+    #[must_use]
+    pub fn beat(self, timeline: &Timeline, at_us: i64) -> Option<f64> {
+        match self {
+            Self::Now => None,
+            Self::Beat(beat) => Some(beat),
+            Self::NextBeat | Self::NextBar => timeline.next_multiple(self.every(timeline)?, at_us),
+        }
+    }
+
+    /// The beats of which it is the next multiple.
+    pub(crate) const fn every(self, timeline: &Timeline) -> Option<f64> {
+        match self {
+            Self::NextBeat => Some(1.0),
+            Self::NextBar => Some(timeline.quantum()),
+            Self::Now | Self::Beat(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now => f.write_str("now"),
+            Self::NextBeat => f.write_str("next-beat"),
+            Self::NextBar => f.write_str("next-bar"),
+            Self::Beat(beat) => write!(f, "beat:{beat}"),
+        }
+    }
+}
+
+impl FromStr for When {
+    type Err = WhenError;
+
+    fn from_str(text: &str) -> Result<Self, WhenError> {
+        match text {
+            "now" => Ok(Self::Now),
+            "next-beat" => Ok(Self::NextBeat),
+            "next-bar" => Ok(Self::NextBar),
+            _ => {
+                let beat = text.strip_prefix("beat:").and_then(|beat| beat.parse().ok());
+                beat.filter(|beat: &f64| beat.is_finite())
+                    .map(Self::Beat)
+                    .ok_or_else(|| WhenError { text: one_line(text, 63) })
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_as_they_are_written_and_others_are_told_how() {
+        for text in ["now", "next-beat", "next-bar", "beat:128", "beat:-0.5"] {
+            assert_eq!(text.parse::<When>().unwrap().to_string(), text);
+        }
+        for text in ["", "next", "128", "beat:", "beat:x", "beat:inf", "beat:NaN", "next_bar"] {
+            let told = text.parse::<When>().unwrap_err().to_string();
+            assert!(told.contains("next-bar, or a beat such as beat:128"), "{told}");
+        }
+    }
+
+    #[test]
+    fn the_next_bar_is_that_of_the_timeline() {
+        let timeline = Timeline::new(120.0, 0, 0.0).unwrap();
+        let at = 2_250_000;
+        assert_eq!(When::Now.beat(&timeline, at), None);
+        assert_eq!(When::NextBeat.beat(&timeline, at), Some(5.0));
+        assert_eq!(When::NextBar.beat(&timeline, at), Some(8.0));
+        let waltz = timeline.with_quantum(3.0).unwrap();
+        assert_eq!(When::NextBar.beat(&waltz, at), Some(6.0));
+        assert_eq!(When::Beat(1.5).beat(&timeline, at), Some(1.5));
+    }
+}

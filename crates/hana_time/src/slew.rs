@@ -1,0 +1,128 @@
+use crate::easing::Easing;
+use crate::tempo_map::Course;
+use crate::timeline::Timeline;
+
+/// How a course is brought to where another one is: gently where that is possible.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Approach {
+    /// From its origin on; with the rate that it has in the end.
+    pub timeline: Timeline,
+    /// The rate that it has at first.
+    pub easing: Option<Easing>,
+    /// By how many beats it had to jump; 0 where it did not.
+    pub jump: f64,
+}
+
+impl Approach {
+    /// How long before it holds a change is said, in microseconds: what a message takes, with some to spare.
+    pub const LEAD_US: i64 = 25_000;
+    /// What is further apart than this, in microseconds, is not eased: it would be wrong for too long.
+    pub const MOST_EASED_US: f64 = 50_000.0;
+    /// The slowest and the fastest that it runs while it eases, beside the rate that it has anyway.
+    const EASING: f64 = 0.02;
+    /// How long it takes at least, in microseconds.
+    const LEAST_US: f64 = 500_000.0;
+
+    /// From `course` to `goal`, on the same clock; decided at `now_us`. A change of the goal that is to come in a moment is
+    /// gone along with at its own time.
+    #[must_use]
+    pub fn new(course: &Course, goal: &Course, now_us: i64) -> Self {
+        let soon = now_us.saturating_add(Self::LEAD_US);
+        let last = goal.last();
+        let at_us = if goal.at(soon) == last && last.origin().0 > now_us && goal.at(now_us) != last
+        {
+            last.origin().0
+        } else {
+            soon
+        };
+        let goal = goal.at(at_us).anchored_at(at_us);
+        let beat = course.at(at_us).beat_at(at_us);
+        let off = goal.beat_at(at_us) - beat;
+        let off_us = off * goal.us_per_beat();
+        if off_us.abs() > Self::MOST_EASED_US {
+            return Self { timeline: goal, easing: None, jump: off };
+        }
+        let timeline = goal.moved_by(-off);
+        let takes_us = (off_us.abs() / Self::EASING).max(Self::LEAST_US);
+        let rate = goal.rate() * (1.0 + off_us / takes_us);
+        let rate = rate.clamp(Timeline::MIN_RATE, Timeline::MAX_RATE);
+        // At most 2.5 s, as far as what is eased allows.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let easing = Easing { rate, for_us: takes_us as u32 };
+        Self { timeline, easing: (off_us.abs() >= 0.5).then_some(easing), jump: 0.0 }
+    }
+
+    /// The course with this.
+    #[must_use]
+    pub fn taken_by(&self, course: Course) -> Course {
+        course.eased_to(self.timeline, self.easing)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_near_is_eased_and_what_is_far_is_a_jump_that_is_told() {
+        let goal = Timeline::new(120.0, 0, 0.0).unwrap().with_rate(1.0001, 0).unwrap();
+        let near = Course::of(goal.moved_by(-0.01));
+        let approach = Approach::new(&near, &Course::of(goal), 1_000_000);
+        assert!(approach.jump.abs() < 1e-12);
+        let eased = approach.taken_by(near);
+        let off = |at: i64| eased.at(at).beat_at(at) - goal.beat_at(at);
+        assert!((off(1_024_999) + 0.01).abs() < 1e-6);
+        assert!(off(1_600_000).abs() < 1e-6, "{}", off(1_600_000));
+        let far = Course::of(goal.moved_by(-10.0));
+        let approach = Approach::new(&far, &Course::of(goal), 1_000_000);
+        assert!((approach.jump - 10.0).abs() < 1e-9 && approach.easing.is_none());
+    }
+
+    #[test]
+    fn a_change_of_tempo_that_is_to_come_is_made_at_its_own_time() {
+        let goal = Timeline::new(20.0, 0, 0.0).unwrap();
+        let changed = Course::of(goal).then(goal.with_tempo(999.0, 1_024_000).unwrap());
+        let approach = Approach::new(&Course::of(goal), &changed, 1_001_000);
+        assert_eq!(approach.timeline.origin().0, 1_024_000);
+        let mine = approach.taken_by(Course::of(goal));
+        for at in [1_000_000, 1_023_999, 1_024_000, 5_000_000] {
+            assert!((mine.at(at).beat_at(at) - changed.at(at).beat_at(at)).abs() < 1e-9);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(hana_random::cases(256))]
+
+        #[test]
+        fn beats_never_go_backwards_while_it_eases(
+            off_us in -49_000.0..49_000.0_f64, bpm in 20.0..=999.0_f64, tempo in 20.0..=999.0_f64, ppm in -500..=500_i16,
+            now in -1_000_000_000..1_000_000_000_i64,
+        ) {
+            let goal = Timeline::new(bpm, 0, 0.0).unwrap();
+            let goal = goal.with_rate(1.0 + f64::from(ppm) / 1e6, 0).unwrap();
+            let course = Course::of(goal.moved_by(off_us / goal.us_per_beat()).anchored_at(now));
+            let changed = Course::of(goal).then(goal.with_tempo(tempo, now + 20_000).unwrap());
+            let mut mine = course;
+            let mut beat = mine.at(now).beat_at(now);
+            let (mut at, end) = (now, now + 4_000_000);
+            while at < end {
+                // Steered four times a second, and asked in between.
+                let approach = Approach::new(&mine, &changed, at);
+                // What is near at one tempo may be far at a much slower one.
+                prop_assume!(approach.jump.abs() < f64::EPSILON);
+                mine = approach.taken_by(mine);
+                for step in 1..=25 {
+                    let next = mine.at(at + step * 10_000).beat_at(at + step * 10_000);
+                    prop_assert!(next > beat, "{} after {}", next, beat);
+                    beat = next;
+                }
+                at += 250_000;
+            }
+            let off = (mine.at(end).beat_at(end) - changed.at(end).beat_at(end)) * changed.last().us_per_beat();
+            prop_assert!(off.abs() < 50.0, "{} us", off);
+        }
+    }
+}

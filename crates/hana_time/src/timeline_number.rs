@@ -1,0 +1,56 @@
+//! Readers of a timeline's numbers, for serde's `deserialize_with`: each refuses a number that no timeline can have.
+
+use std::fmt;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+use crate::timeline::{Timeline, TimelineError};
+
+fn checked<'de, D: Deserializer<'de>, P: fmt::Display>(
+    deserializer: D,
+    check: impl FnOnce(f64) -> Result<Timeline, P>,
+) -> Result<f64, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    check(number).map(|_| number).map_err(D::Error::custom)
+}
+
+fn plain() -> Result<Timeline, TimelineError> {
+    Timeline::new(120.0, 0, 0.0)
+}
+
+/// Reads a tempo in beats a minute; refuses one that no [`Timeline`] can have.
+///
+/// # Errors
+///
+/// The number is not between 20 and 999.
+pub fn tempo<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    checked(deserializer, |bpm| Timeline::new(bpm, 0, 0.0))
+}
+
+/// Reads a number of beats; refuses infinities and NaN.
+///
+/// # Errors
+///
+/// The number is not finite.
+pub fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    checked(deserializer, |beat| Timeline::new(120.0, 0, beat))
+}
+
+/// Reads the beats of a bar; refuses a number that no [`Timeline`] can have.
+///
+/// # Errors
+///
+/// The number is no valid quantum.
+pub fn quantum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    checked(deserializer, |quantum| plain()?.with_quantum(quantum))
+}
+
+/// Reads the rate of one clock by another.
+///
+/// # Errors
+///
+/// The number is not between 0.9 and 1.1.
+pub fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    checked(deserializer, |rate| plain()?.with_rate(rate, 0))
+}
