@@ -2,8 +2,9 @@
 //! is written and read again as the same.
 
 use hana_protocol::message::{
-    Accepted, Answer, AppSession, Control, Event, Health, Holders, HostTimeline, LogLine, Look,
-    Lost, Modulation, ModulationFrame, NodeInfo, ProcessStatus, Started, StopReport, Took,
+    Accepted, CommandReply, Control, Event, Health, HostTimeline, LogLine, Look, LostPeers,
+    Modulation, ModulationBatch, NodeInfo, OperatorState, ParameterOwners, ProcessStatus, Started,
+    StopReply, TakeReply,
 };
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{Message, codec};
@@ -24,16 +25,16 @@ pub(crate) fn check(bytes: &[u8]) {
         5 => message::<Look>(payload, encoding),
         6 => message::<ProcessStatus>(payload, encoding),
         7 => message::<LogLine>(payload, encoding),
-        8 => value::<Answer<Accepted>>(payload, encoding, Control::MAX_BYTES),
-        9 => value::<Answer<Started>>(payload, encoding, Control::MAX_BYTES),
-        10 => value::<Answer<StopReport>>(payload, encoding, Control::MAX_BYTES),
-        11 => message::<Lost>(payload, encoding),
-        12 => message::<ModulationFrame>(payload, encoding),
+        8 => value::<CommandReply<Accepted>>(payload, encoding, Control::MAX_BYTES),
+        9 => value::<CommandReply<Started>>(payload, encoding, Control::MAX_BYTES),
+        10 => value::<CommandReply<StopReply>>(payload, encoding, Control::MAX_BYTES),
+        11 => message::<LostPeers>(payload, encoding),
+        12 => message::<ModulationBatch>(payload, encoding),
         13 => message::<HostTimeline>(payload, encoding),
         14 => message::<ClockReading>(payload, encoding),
-        15 => message::<Holders>(payload, encoding),
-        16 => message::<AppSession>(payload, encoding),
-        17 => value::<Answer<Took>>(payload, encoding, Control::MAX_BYTES),
+        15 => message::<ParameterOwners>(payload, encoding),
+        16 => message::<OperatorState>(payload, encoding),
+        17 => value::<CommandReply<TakeReply>>(payload, encoding, Control::MAX_BYTES),
         // What `hana watch` makes of any message.
         _ => {
             if let Ok(value) = codec::decode_value::<serde_json::Value>(payload, encoding, 1 << 16)

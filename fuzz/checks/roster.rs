@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use hana_engine::roster::{Knock, Roster, RosterChange, Sighting};
+use hana_engine::roster::{Observation, ProbeOutcome, Roster, RosterChange};
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::{
-    Frames, Health, Look, LossCause, Lost, LostHost, LostNode, NodeInfo, ProcessState,
+    Frames, Health, Look, LossCause, LostHost, LostNode, LostPeers, NodeInfo, ProcessState,
     ProcessStatus,
 };
 use hana_protocol::parameter::ParameterName;
@@ -31,34 +31,35 @@ pub(crate) fn check(bytes: &[u8]) {
         let sighting = match kind % 11 {
             0 => {
                 sessions.entry(node.clone()).or_default().insert(zid.clone());
-                Sighting::Appeared { node, role, zid }
+                Observation::Appeared { node, role, zid }
             },
             1 => {
                 if let Some(of_node) = sessions.get_mut(&node) {
                     of_node.remove(&zid);
                 }
-                Sighting::Vanished { node, zid }
+                Observation::Vanished { node, zid }
             },
-            2 => Sighting::Info(info(&node, role, u64::from(*how))),
+            2 => Observation::Info(info(&node, role, u64::from(*how))),
             3 => {
                 let frames = Frames { count: u64::from(*how), fps: f32::from(*how), max_us: 0 };
                 let frames = (how % 3 > 0).then_some(frames);
-                Sighting::Health(node, Health { frames, ..Health::default() })
+                Observation::Health(node, Health { frames, ..Health::default() })
             },
             4 => {
                 let zoom = ParameterName::new("zoom").expect("it is a name");
-                Sighting::Look(
+                Observation::Look(
                     node,
                     Look { parameters: [(zoom, f32::from(*how))].into(), ..Look::default() },
                 )
             },
-            8 => Sighting::Goodbye(node),
+            8 => Observation::Goodbye(node),
             9 => {
-                let knock = [Knock::Refused, Knock::Silent, Knock::Answered][usize::from(how % 3)];
-                Sighting::Knocked(node, knock)
+                let knock = [ProbeOutcome::Refused, ProbeOutcome::Silent, ProbeOutcome::Answered]
+                    [usize::from(how % 3)];
+                Observation::Knocked(node, knock)
             },
-            10 => Sighting::Lost(node, lost(*how)),
-            5 => Sighting::Process(self::node(how % 8), status(node, *how)),
+            10 => Observation::Lost(node, lost(*how)),
+            5 => Observation::Process(self::node(how % 8), status(node, *how)),
             6 => {
                 now += Duration::from_millis(u64::from(*how) * 10);
                 unix_ms += u64::from(*how) * 10;
@@ -69,7 +70,7 @@ pub(crate) fn check(bytes: &[u8]) {
             _ => {
                 for n in 0..=if is_crowded { *how } else { 0 } {
                     let made_up = NodeId::new(&format!("m{place}-{n}")).expect("it is an id");
-                    let sighting = Sighting::Info(info(&made_up, Role::Visualization, 0));
+                    let sighting = Observation::Info(info(&made_up, Role::Visualization, 0));
                     follow(roster.observe(sighting, now, unix_ms), &mut listed);
                 }
                 continue;
@@ -115,12 +116,12 @@ fn info(node: &NodeId, role: Role, instance: u64) -> NodeInfo {
     serde_json::from_value(info).expect("it is an info")
 }
 
-fn lost(how: u8) -> Lost {
+fn lost(how: u8) -> LostPeers {
     let causes = [LossCause::HostLost, LossCause::DaemonLost, LossCause::OffMesh];
     let (host, node) = (node(how), node(how / 8));
     let cause = causes[usize::from(how) % causes.len()];
     let of_host = LostHost { host: host.clone(), cause, since_ms: 1, nodes: vec![node.clone()] };
-    Lost {
+    LostPeers {
         hosts: if how.is_multiple_of(2) { vec![of_host] } else { vec![] },
         nodes: if how.is_multiple_of(3) {
             vec![LostNode { node, host, since_ms: 1 }]

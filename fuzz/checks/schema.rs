@@ -1,17 +1,17 @@
 //! Any JSON as the schema that a stranger announces: it is read, compared and answered within bounds, and the
 //! example of a shape fits the shape.
 
-use hana_protocol::schema::Shape;
+use hana_protocol::schema::MessageSchema;
 use serde_json::{Value, json};
 
 pub(crate) fn check(bytes: &[u8]) {
     let Ok(schema) = serde_json::from_slice::<Value>(bytes) else { return };
-    let strange = Shape::of_schema(&schema);
+    let strange = MessageSchema::of_schema(&schema);
     assert!(strange.outline().len() < 1 << 20);
     let example = strange.example();
     let _ = strange.check(&example);
     let _ = strange.check(&schema);
-    let known = Shape::of_schema(&json!({
+    let known = MessageSchema::of_schema(&json!({
         "type": "object",
         "properties": {"number": {"type": "integer", "minimum": 0}, "energy": {"type": "number"}},
         "required": ["number"],

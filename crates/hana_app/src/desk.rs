@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use bevy::prelude::Resource;
-use hana_console::{Overview, Remedy, neighbour};
+use hana_console::{Dashboard, OperatorAction, neighbour};
 use hana_engine::roster::NodeView;
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
@@ -13,8 +13,8 @@ use crate::toasts::Toasts;
 /// What an operator has before himself: who is there, what has failed, who is selected, what was asked. Pure: it is
 /// told who is there, which key was pressed and what time it is.
 #[derive(Resource, Default)]
-pub(crate) struct Desk {
-    pub(crate) overview: Overview,
+pub(crate) struct AppModel {
+    pub(crate) overview: Dashboard,
     pub(crate) toasts: Toasts,
     pub(crate) operators: Operators,
     /// The note that is being typed.
@@ -23,7 +23,7 @@ pub(crate) struct Desk {
     /// Whether the operator selected it, and not the app.
     is_chosen: bool,
     /// What was pressed and would interrupt what is seen: done after a yes.
-    pub(crate) question: Option<(Remedy, NodeId)>,
+    pub(crate) question: Option<(OperatorAction, NodeId)>,
     /// Whether the log has the room for itself.
     pub(crate) is_log_open: bool,
     notice: Option<(String, Instant)>,
@@ -32,7 +32,7 @@ pub(crate) struct Desk {
 /// A key, as far as it means anything here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// One of [`Remedy`]'s, or yes and no.
+    /// One of [`OperatorAction`]'s, or yes and no.
     Letter(char),
     /// The same with Shift: for all visualizations.
     ForAll(char),
@@ -57,11 +57,11 @@ pub(crate) enum Typed {
 
 /// What a key makes the app do.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Deed {
+pub(crate) enum AppEffect {
     /// To one.
-    Do(Remedy, Box<NodeView>),
+    Do(OperatorAction, Box<NodeView>),
     /// To all visualizations that can be told: hold, blackout, resume.
-    ForAll(Remedy, Vec<NodeView>),
+    ForAll(OperatorAction, Vec<NodeView>),
     /// Take parameters of a visualization.
     Take(NodeId, Vec<ParameterName>),
     /// Let them go.
@@ -75,7 +75,7 @@ pub(crate) enum Deed {
 /// How long a notice stands.
 const NOTICE: Duration = Duration::from_secs(6);
 
-impl Desk {
+impl AppModel {
     /// Takes in who is there.
     pub(crate) fn see(&mut self, views: Vec<NodeView>, now: Instant) {
         self.overview.see(views, now);
@@ -120,11 +120,11 @@ impl Desk {
     }
 
     /// A key was pressed.
-    pub(crate) fn press(&mut self, key: Key, now: Instant) -> Option<Deed> {
+    pub(crate) fn press(&mut self, key: Key, now: Instant) -> Option<AppEffect> {
         if let Some((remedy, node)) = self.question.take() {
             if key == Key::Letter('y') {
                 let view = self.overview.view(&node)?.clone();
-                return Some(Deed::Do(remedy, Box::new(view)));
+                return Some(AppEffect::Do(remedy, Box::new(view)));
             }
             self.notice("left as it is".into(), now);
             return None;
@@ -147,16 +147,16 @@ impl Desk {
                 }
                 let who: Vec<&str> = left.iter().map(NodeId::as_str).collect();
                 self.notice(format!("taking over from {}", who.join(", ")), now);
-                return Some(Deed::TakeOver(left));
+                return Some(AppEffect::TakeOver(left));
             },
             Key::Letter('n') => self.writing = Some(String::new()),
             Key::Letter(letter) => {
-                let remedy = Remedy::of_key(letter)?;
+                let remedy = OperatorAction::of_key(letter)?;
                 let view = self.focus()?.clone();
                 return self.ask_for(remedy, view, now);
             },
             Key::ForAll(letter) => {
-                let remedy = Remedy::of_key(letter).filter(|remedy| remedy.is_for_all())?;
+                let remedy = OperatorAction::of_key(letter).filter(|remedy| remedy.is_for_all())?;
                 let views = self.overview.views().iter();
                 let all: Vec<NodeView> =
                     views.filter(|view| remedy.is_offered(view)).cloned().collect();
@@ -164,20 +164,25 @@ impl Desk {
                     self.notice(format!("{}: there is nobody to tell", remedy.name()), now);
                     return None;
                 }
-                return Some(Deed::ForAll(remedy, all));
+                return Some(AppEffect::ForAll(remedy, all));
             },
         }
         None
     }
 
     /// A remedy was asked for, by key or click.
-    pub(crate) fn ask_for(&mut self, remedy: Remedy, view: NodeView, now: Instant) -> Option<Deed> {
+    pub(crate) fn ask_for(
+        &mut self,
+        remedy: OperatorAction,
+        view: NodeView,
+        now: Instant,
+    ) -> Option<AppEffect> {
         if !remedy.is_offered(&view) {
             let (name, state) = (remedy.name(), view.state);
             self.notice(format!("{name} is of no use for {}, which is {state}", view.node), now);
             return None;
         }
-        if remedy == Remedy::Log {
+        if remedy == OperatorAction::Log {
             self.select(&view.node);
             self.is_log_open = !self.is_log_open;
             return None;
@@ -186,11 +191,11 @@ impl Desk {
             self.question = Some((remedy, view.node));
             return None;
         }
-        Some(Deed::Do(remedy, Box::new(view)))
+        Some(AppEffect::Do(remedy, Box::new(view)))
     }
 
     /// All parameters of the one that is selected, where this app does not have them all already.
-    fn take_or_release(&mut self, now: Instant) -> Option<Deed> {
+    fn take_or_release(&mut self, now: Instant) -> Option<AppEffect> {
         let view = self.selected().filter(|view| is_visualization(view) && view.state.is_alive());
         let Some(view) = view else {
             self.notice("only what runs and draws can be taken".into(), now);
@@ -205,20 +210,20 @@ impl Desk {
         };
         let node = view.node.clone();
         Some(if names.iter().all(is_own) {
-            Deed::Release(node, names)
+            AppEffect::Release(node, names)
         } else {
-            Deed::Take(node, names)
+            AppEffect::Take(node, names)
         })
     }
 
     /// A key was pressed while a note is being typed: what it typed, if anything.
-    pub(crate) fn write(&mut self, typed: Typed) -> Option<Deed> {
+    pub(crate) fn write(&mut self, typed: Typed) -> Option<AppEffect> {
         let text = self.writing.as_mut()?;
         match typed {
             Typed::Text(more) => text.extend(more.chars().filter(|of| !of.is_control())),
             Typed::Backspace => drop(text.pop()),
             Typed::Escape => self.writing = None,
-            Typed::Enter => return self.writing.take().map(Deed::Note),
+            Typed::Enter => return self.writing.take().map(AppEffect::Note),
         }
         None
     }
@@ -237,14 +242,14 @@ fn is_visualization(view: &NodeView) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use hana_protocol::message::{Held, How, Override, Priority, ProcessState};
+    use hana_protocol::message::{Override, Ownership, OwnershipKind, Priority, ProcessState};
 
     use super::*;
     use crate::toasts::tests::{id, view};
 
-    fn desk(views: Vec<NodeView>) -> (Desk, Instant) {
+    fn desk(views: Vec<NodeView>) -> (AppModel, Instant) {
         let now = Instant::now();
-        let mut desk = Desk::default();
+        let mut desk = AppModel::default();
         desk.see(views, now);
         (desk, now)
     }
@@ -254,18 +259,18 @@ mod tests {
         vec![view("h1", running), view("a", running), view("b", running)]
     }
 
-    fn deed(deed: Option<Deed>) -> String {
+    fn deed(deed: Option<AppEffect>) -> String {
         match deed {
             None => "nothing".into(),
-            Some(Deed::Do(remedy, view)) => format!("{} {}", remedy.name(), view.node),
-            Some(Deed::ForAll(remedy, views)) => {
+            Some(AppEffect::Do(remedy, view)) => format!("{} {}", remedy.name(), view.node),
+            Some(AppEffect::ForAll(remedy, views)) => {
                 let all: Vec<&str> = views.iter().map(|view| view.node.as_str()).collect();
                 format!("{} {}", remedy.name(), all.join(" "))
             },
-            Some(Deed::Take(node, names)) => format!("take {node} {names:?}"),
-            Some(Deed::Release(node, names)) => format!("release {node} {names:?}"),
-            Some(Deed::TakeOver(apps)) => format!("take over {apps:?}"),
-            Some(Deed::Note(text)) => format!("note {text}"),
+            Some(AppEffect::Take(node, names)) => format!("take {node} {names:?}"),
+            Some(AppEffect::Release(node, names)) => format!("release {node} {names:?}"),
+            Some(AppEffect::TakeOver(apps)) => format!("take over {apps:?}"),
+            Some(AppEffect::Note(text)) => format!("note {text}"),
         }
     }
 
@@ -289,7 +294,7 @@ mod tests {
         let (mut desk, now) = desk(show());
         desk.select(&id("a"));
         assert_eq!(deed(desk.press(Key::Letter('s'), now)), "nothing");
-        assert_eq!(desk.question, Some((Remedy::Stop, id("a"))));
+        assert_eq!(desk.question, Some((OperatorAction::Stop, id("a"))));
         assert_eq!(deed(desk.press(Key::Letter('r'), now)), "nothing");
         assert_eq!(desk.noticed(), Some("left as it is"));
         desk.press(Key::Letter('s'), now);
@@ -303,10 +308,10 @@ mod tests {
             let mut views = show();
             views[1].parameters = Some([(name("hue"), 0.0), (name("zoom"), 0.0)].into());
             views[1].holders = ["hue", "zoom"]
-                .map(|of| Held {
+                .map(|of| Ownership {
                     parameter: name(of),
                     by: id(by),
-                    how: How::Taken,
+                    how: OwnershipKind::Taken,
                     priority: Priority::default(),
                     stamp: None,
                 })

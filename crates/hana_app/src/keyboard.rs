@@ -3,17 +3,17 @@ use std::time::Instant;
 use bevy::input::ButtonState;
 use bevy::input::keyboard::{Key as Typed, KeyboardInput};
 use bevy::prelude::*;
-use hana_plugin::Mesh as HanaMesh;
+use hana_plugin::MeshCommands as HanaMesh;
 
-use crate::Steps;
+use crate::AppSystems;
 use crate::deeds::carry_out;
-use crate::desk::{Desk, Key, Typed as Letters};
+use crate::desk::{AppModel, Key, Typed as Letters};
 
 pub(crate) fn plugin(app: &mut App) {
-    app.add_systems(Update, press.in_set(Steps::Act));
+    app.add_systems(Update, press.in_set(AppSystems::Act));
 }
 
-fn press(mut typed: MessageReader<KeyboardInput>, mut desk: ResMut<Desk>, mut mesh: HanaMesh) {
+fn press(mut typed: MessageReader<KeyboardInput>, mut desk: ResMut<AppModel>, mut mesh: HanaMesh) {
     for input in typed.read() {
         if input.state != ButtonState::Pressed {
             continue;

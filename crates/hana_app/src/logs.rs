@@ -1,10 +1,10 @@
 use bevy::prelude::*;
 use hana_network::LogTail;
-use hana_plugin::MeshLink;
+use hana_plugin::MeshSession;
 use hana_protocol::id::{NodeId, role};
 
-use crate::Steps;
-use crate::desk::Desk;
+use crate::AppSystems;
+use crate::desk::AppModel;
 
 /// What those wrote who are looked at: the one that is selected, and the one that failed last.
 #[derive(Resource, Default)]
@@ -16,7 +16,8 @@ pub(crate) struct Logs {
 const LINES: usize = 200;
 
 pub(crate) fn plugin(app: &mut App) {
-    app.init_resource::<Logs>().add_systems(Update, follow.after(Steps::Act).before(Steps::Draw));
+    app.init_resource::<Logs>()
+        .add_systems(Update, follow.after(AppSystems::Act).before(AppSystems::Draw));
 }
 
 impl Logs {
@@ -29,7 +30,7 @@ impl Logs {
     }
 }
 
-fn follow(link: Res<MeshLink<role::App>>, desk: Res<Desk>, mut logs: ResMut<Logs>) {
+fn follow(link: Res<MeshSession<role::App>>, desk: Res<AppModel>, mut logs: ResMut<Logs>) {
     let Some(node) = link.node() else { return };
     let failed = desk.toasts.pressing().map(|toast| &toast.node);
     let selected = desk.selected().map(|view| &view.node);

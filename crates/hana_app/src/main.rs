@@ -19,10 +19,10 @@ use bevy::prelude::*;
 use bevy::window::WindowResolution;
 use bevy::winit::{UpdateMode, WinitSettings};
 use hana_network::NodeConfig;
-use hana_plugin::{AppPlugin, MeshNode};
+use hana_plugin::{ControllerPlugin, MeshNode};
 use hana_protocol::id::NodeId;
 
-use crate::desk::Desk;
+use crate::desk::AppModel;
 
 /// The window is drawn anew at least as often, so that nothing on it is older.
 const REDRAW: Duration = Duration::from_millis(50);
@@ -42,14 +42,14 @@ fn main() -> AppExit {
                 ..default()
             }),
             // Its header says so.
-            AppPlugin::new(&id).without_notices(),
+            ControllerPlugin::new(&id).without_notices(),
         ))
         .insert_resource(WinitSettings {
             focused_mode: UpdateMode::reactive(REDRAW),
             unfocused_mode: UpdateMode::reactive(REDRAW),
         })
         .insert_resource(ClearColor(theme::GROUND))
-        .init_resource::<Desk>()
+        .init_resource::<AppModel>()
         .add_plugins((
             keyboard::plugin,
             mouse::plugin,
@@ -59,8 +59,8 @@ fn main() -> AppExit {
             deeds::plugin,
         ))
         .add_plugins(screen::plugin)
-        .configure_sets(Update, (Steps::Look, Steps::Act, Steps::Draw).chain())
-        .add_systems(Update, look.in_set(Steps::Look))
+        .configure_sets(Update, (AppSystems::Look, AppSystems::Act, AppSystems::Draw).chain())
+        .add_systems(Update, look.in_set(AppSystems::Look))
         .run()
 }
 
@@ -72,7 +72,7 @@ fn own_id() -> Option<String> {
 
 /// What happens in a frame, one after the other.
 #[derive(SystemSet, Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Steps {
+enum AppSystems {
     /// Who is there.
     Look,
     /// What the operator does.
@@ -99,7 +99,7 @@ fn window_plugin() -> WindowPlugin {
     }
 }
 
-fn look(nodes: Query<&MeshNode>, mut desk: ResMut<Desk>, mut looked: Local<Option<Instant>>) {
+fn look(nodes: Query<&MeshNode>, mut desk: ResMut<AppModel>, mut looked: Local<Option<Instant>>) {
     let now = Instant::now();
     if looked.is_some_and(|at| now.saturating_duration_since(at) < REDRAW) {
         return;

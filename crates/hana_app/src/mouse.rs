@@ -2,14 +2,14 @@ use std::time::Instant;
 
 use bevy::input::mouse::{MouseScrollUnit, MouseWheel};
 use bevy::prelude::*;
-use hana_console::Remedy;
-use hana_plugin::Mesh as HanaMesh;
+use hana_console::OperatorAction;
+use hana_plugin::MeshCommands as HanaMesh;
 use hana_protocol::id::NodeId;
 use hana_protocol::parameter::ParameterName;
 
 use crate::deeds::carry_out;
-use crate::desk::{Desk, Key};
-use crate::{Steps, theme};
+use crate::desk::{AppModel, Key};
+use crate::{AppSystems, theme};
 
 /// A line of the list: a click selects its node.
 #[derive(Component)]
@@ -17,7 +17,7 @@ pub(crate) struct Selects(pub(crate) NodeId);
 
 /// A remedy on offer: a click asks for it.
 #[derive(Component)]
-pub(crate) struct Offers(pub(crate) Remedy, pub(crate) NodeId);
+pub(crate) struct Offers(pub(crate) OperatorAction, pub(crate) NodeId);
 
 /// The answer to a question: a click gives it.
 #[derive(Component)]
@@ -37,10 +37,10 @@ pub(crate) struct Takes {
 pub(crate) struct Scrolls;
 
 pub(crate) fn plugin(app: &mut App) {
-    app.add_systems(Update, (select, click, take, answer, scroll).in_set(Steps::Act));
+    app.add_systems(Update, (select, click, take, answer, scroll).in_set(AppSystems::Act));
 }
 
-fn select(rows: Query<(&Interaction, &Selects), Changed<Interaction>>, mut desk: ResMut<Desk>) {
+fn select(rows: Query<(&Interaction, &Selects), Changed<Interaction>>, mut desk: ResMut<AppModel>) {
     for (interaction, Selects(node)) in &rows {
         if *interaction == Interaction::Pressed {
             desk.select(node);
@@ -50,7 +50,7 @@ fn select(rows: Query<(&Interaction, &Selects), Changed<Interaction>>, mut desk:
 
 fn click(
     offers: Query<(&Interaction, &Offers), Changed<Interaction>>,
-    mut desk: ResMut<Desk>,
+    mut desk: ResMut<AppModel>,
     mut mesh: HanaMesh,
 ) {
     for (interaction, Offers(remedy, node)) in &offers {
@@ -79,7 +79,7 @@ fn take(holders: Query<(&Interaction, &Takes), Changed<Interaction>>, mut mesh: 
 
 fn answer(
     answers: Query<(&Interaction, &Answers), Changed<Interaction>>,
-    mut desk: ResMut<Desk>,
+    mut desk: ResMut<AppModel>,
     mut mesh: HanaMesh,
 ) {
     for (interaction, Answers(key)) in &answers {

@@ -2,11 +2,13 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bevy::prelude::*;
-use hana_plugin::{KeptByYou, Mesh as HanaMesh, MeshLink, Noted, TakeRefused, TakenFromYou};
+use hana_plugin::{
+    ClaimKept, ClaimLost, ClaimRejected, MeshCommands as HanaMesh, MeshSession, NoteReceived,
+};
 use hana_protocol::id::{NodeId, role};
 
-use crate::Steps;
-use crate::desk::Desk;
+use crate::AppSystems;
+use crate::desk::AppModel;
 
 /// What is known of those who play along: who left something behind, and what they have told each other.
 #[derive(Default, Debug, Clone, PartialEq, Eq)]
@@ -22,14 +24,14 @@ pub(crate) struct Operators {
 }
 
 pub(crate) fn plugin(app: &mut App) {
-    app.add_systems(Update, look.in_set(Steps::Look))
+    app.add_systems(Update, look.in_set(AppSystems::Look))
         .add_observer(tell_taken)
         .add_observer(tell_kept)
         .add_observer(tell_refused)
         .add_observer(tell_noted);
 }
 
-fn look(link: Res<MeshLink<role::App>>, mesh: HanaMesh, mut desk: ResMut<Desk>) {
+fn look(link: Res<MeshSession<role::App>>, mesh: HanaMesh, mut desk: ResMut<AppModel>) {
     let own = link.node().map(|node| node.id().clone());
     let operators = mesh.wishes().map_or_else(Operators::default, |wishes| {
         let views = desk.overview.views().iter();
@@ -49,27 +51,27 @@ fn look(link: Res<MeshLink<role::App>>, mesh: HanaMesh, mut desk: ResMut<Desk>) 
     }
 }
 
-fn tell_taken(taken: On<TakenFromYou>, mut desk: ResMut<Desk>) {
-    let TakenFromYou { node, parameter, by, apart } = taken.event();
+fn tell_taken(taken: On<ClaimLost>, mut desk: ResMut<AppModel>) {
+    let ClaimLost { node, parameter, by, apart } = taken.event();
     let apart = if *apart { ", which both had taken while you were apart" } else { "" };
     desk.notice(format!("{by} has {parameter} of {node} now{apart}"), Instant::now());
 }
 
-fn tell_kept(kept: On<KeptByYou>, mut desk: ResMut<Desk>) {
-    let KeptByYou { node, parameter, from } = kept.event();
+fn tell_kept(kept: On<ClaimKept>, mut desk: ResMut<AppModel>) {
+    let ClaimKept { node, parameter, from } = kept.event();
     desk.notice(
         format!("{from} had taken {parameter} of {node} too while you were apart; it is yours"),
         Instant::now(),
     );
 }
 
-fn tell_refused(refused: On<TakeRefused>, mut desk: ResMut<Desk>) {
-    let TakeRefused { node, reason, .. } = refused.event();
+fn tell_refused(refused: On<ClaimRejected>, mut desk: ResMut<AppModel>) {
+    let ClaimRejected { node, reason, .. } = refused.event();
     desk.notice(format!("{node} refuses: {reason}"), Instant::now());
 }
 
-fn tell_noted(noted: On<Noted>, mut desk: ResMut<Desk>) {
-    let Noted { app, text } = noted.event();
+fn tell_noted(noted: On<NoteReceived>, mut desk: ResMut<AppModel>) {
+    let NoteReceived { app, text } = noted.event();
     if !text.is_empty() {
         desk.notice(format!("{app}: {text}"), Instant::now());
     }

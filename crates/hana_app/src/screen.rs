@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use bevy::prelude::*;
 
-use crate::{Steps, theme};
+use crate::{AppSystems, theme};
 
 /// A part of the window, by the picture that is shown there.
 #[derive(Component)]
-struct Part<P: Send + Sync + 'static> {
+struct Panel<P: Send + Sync + 'static> {
     picture: Option<P>,
 }
 
@@ -23,12 +23,12 @@ pub(crate) fn plugin(app: &mut App) {
     app.add_systems(Startup, lay_out).add_systems(
         Update,
         (header::draw, list::draw, details::draw, toast_stack::draw, footer::draw)
-            .in_set(Steps::Draw),
+            .in_set(AppSystems::Draw),
     );
 }
 
-const fn part<P: Send + Sync + 'static>() -> Part<P> {
-    Part { picture: None }
+const fn part<P: Send + Sync + 'static>() -> Panel<P> {
+    Panel { picture: None }
 }
 
 fn lay_out(mut commands: Commands) {
@@ -49,7 +49,7 @@ fn lay_out(mut commands: Commands) {
             ..default()
         },
         children![
-            (header::place(), part::<header::Picture>()),
+            (header::place(), part::<header::HeaderView>()),
             (
                 Node { flex_grow: 1.0, min_height: px(0), ..default() },
                 children![
@@ -57,24 +57,24 @@ fn lay_out(mut commands: Commands) {
                         Node { overflow: Overflow::scroll_y(), ..panel(1.45) },
                         ScrollPosition::default(),
                         crate::mouse::Scrolls,
-                        part::<list::Picture>(),
+                        part::<list::ListView>(),
                     ),
                     (
                         Node { overflow: Overflow::clip(), ..panel(1.0) },
                         BackgroundColor(theme::PANEL),
-                        part::<details::Picture>(),
+                        part::<details::DetailsView>(),
                     ),
                 ],
             ),
-            (footer::place(), part::<footer::Picture>()),
+            (footer::place(), part::<footer::FooterView>()),
         ],
     ));
-    commands.spawn((toast_stack::place(), part::<toast_stack::Picture>()));
+    commands.spawn((toast_stack::place(), part::<toast_stack::ToastStackView>()));
 }
 
 /// Spawns what a part shows, if that has changed.
 fn show<P: PartialEq + Send + Sync + 'static>(
-    place: Single<(Entity, &mut Part<P>)>,
+    place: Single<(Entity, &mut Panel<P>)>,
     picture: P,
     commands: &mut Commands,
     spawn: impl FnOnce(&P, &mut ChildSpawnerCommands),

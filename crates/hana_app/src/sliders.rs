@@ -1,10 +1,10 @@
 use bevy::prelude::*;
 use bevy::ui::RelativeCursorPosition;
-use hana_plugin::Mesh as HanaMesh;
+use hana_plugin::MeshCommands as HanaMesh;
 use hana_protocol::id::NodeId;
 use hana_protocol::parameter::Parameter;
 
-use crate::Steps;
+use crate::AppSystems;
 
 /// A track that is dragged along to play a parameter; one that has steps goes to the next with each click.
 #[derive(Component, Clone)]
@@ -20,7 +20,7 @@ pub(crate) struct Slider {
 struct Dragged(Option<Slider>);
 
 pub(crate) fn plugin(app: &mut App) {
-    app.init_resource::<Dragged>().add_systems(Update, drag.in_set(Steps::Act));
+    app.init_resource::<Dragged>().add_systems(Update, drag.in_set(AppSystems::Act));
 }
 
 fn drag(

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use hana_console::Overview;
+use hana_console::Dashboard;
 use hana_engine::roster::NodeView;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::ProcessState;
@@ -31,7 +31,7 @@ const SOLVED: Duration = Duration::from_secs(5);
 
 impl Toasts {
     /// Takes in how everybody is.
-    pub(crate) fn see(&mut self, overview: &Overview, now: Instant) {
+    pub(crate) fn see(&mut self, overview: &Dashboard, now: Instant) {
         self.aside.retain(|(node, state)| {
             overview.view(node).is_some_and(|view| view.state == *state && view.is_alarm())
         });
@@ -58,7 +58,7 @@ impl Toasts {
     }
 
     /// Puts the newest one aside; whether there was one.
-    pub(crate) fn put_aside(&mut self, overview: &Overview) -> bool {
+    pub(crate) fn put_aside(&mut self, overview: &Dashboard) -> bool {
         if self.toasts.is_empty() {
             return false;
         }
@@ -149,14 +149,14 @@ pub(crate) mod tests {
     }
 
     struct Room {
-        overview: Overview,
+        overview: Dashboard,
         toasts: Toasts,
         now: Instant,
     }
 
     impl Room {
         fn new() -> Self {
-            Self { overview: Overview::default(), toasts: Toasts::default(), now: Instant::now() }
+            Self { overview: Dashboard::default(), toasts: Toasts::default(), now: Instant::now() }
         }
 
         fn see(&mut self, after: Duration, views: Vec<NodeView>) -> Vec<String> {

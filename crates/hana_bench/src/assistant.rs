@@ -6,12 +6,12 @@ use std::{env, thread};
 
 use serde::de::DeserializeOwned;
 
-use crate::{BenchError, Part};
+use crate::{BenchError, WorkerRole};
 
 /// Another process of the bench's own: this program again, as one end of what is measured. It is told words, one a line,
 /// and answers each with a line of JSON. It ends with the bench, however that ends: it reads the end of a pipe.
-pub(crate) struct Assistant {
-    part: Part,
+pub(crate) struct BenchWorker {
+    part: WorkerRole,
     child: Child,
     words: Option<ChildStdin>,
     lines: mpsc::Receiver<String>,
@@ -22,10 +22,10 @@ const END: Duration = Duration::from_secs(3);
 /// How long one may take to be ready, or to answer what it knows.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-impl Assistant {
+impl BenchWorker {
     /// Starts one, and waits until it is ready. `prepare` sets its environment.
     pub(crate) fn start(
-        part: Part,
+        part: WorkerRole,
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command),
     ) -> Result<Self, BenchError> {
@@ -34,9 +34,9 @@ impl Assistant {
         Ok(assistant)
     }
 
-    /// The same without waiting: [`Assistant::ready`] does that.
+    /// The same without waiting: [`BenchWorker::ready`] does that.
     pub(crate) fn begin(
-        part: Part,
+        part: WorkerRole,
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command),
     ) -> Result<Self, BenchError> {
@@ -86,7 +86,7 @@ impl Assistant {
         self.answer(word, within)
     }
 
-    /// Tells it something; the answer is to be fetched with [`Assistant::answer`].
+    /// Tells it something; the answer is to be fetched with [`BenchWorker::answer`].
     pub(crate) fn tell(&mut self, word: &str) -> Result<(), BenchError> {
         let said = self.words.as_mut().map(|words| writeln!(words, "{word}"));
         said.transpose()
@@ -116,7 +116,7 @@ impl Assistant {
     }
 }
 
-impl Drop for Assistant {
+impl Drop for BenchWorker {
     fn drop(&mut self) {
         self.words = None;
         let deadline = Instant::now() + END;

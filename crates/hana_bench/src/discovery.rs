@@ -1,11 +1,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::assistant::Assistant;
+use crate::assistant::BenchWorker;
 use crate::own_host::OwnHost;
 use crate::raw_mesh::RawMesh;
 use crate::stamps::now_ns;
-use crate::{BenchError, Comparison, Part, Report, Times};
+use crate::{BenchError, Comparison, Report, Times, WorkerRole};
 
 /// How long all may take to see each other; a mesh that has not by then does not.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,10 +35,10 @@ pub fn discovery(
             let host = mesh.get(place).ok_or_else(|| {
                 BenchError::network("starting hosts")("there are fewer than were started")
             })?;
-            Assistant::begin(Part::Crowd, &[count, name], |command| host.settle(command))
+            BenchWorker::begin(WorkerRole::Crowd, &[count, name], |command| host.settle(command))
         } else {
             let arguments = [count, name, raw_mesh.endpoint(place)];
-            Assistant::begin(Part::RawCrowd, &arguments, |_| ())
+            BenchWorker::begin(WorkerRole::RawCrowd, &arguments, |_| ())
         }
     };
     for is_ours in [true, false] {
@@ -90,7 +90,7 @@ pub fn discovery(
 
 #[derive(Default)]
 struct Side {
-    crowds: Vec<Assistant>,
+    crowds: Vec<BenchWorker>,
     samples: Vec<Duration>,
 }
 
@@ -106,7 +106,7 @@ impl Pair {
     }
 }
 
-fn tell(crowds: &mut [Assistant], word: &str) -> Result<(), BenchError> {
+fn tell(crowds: &mut [BenchWorker], word: &str) -> Result<(), BenchError> {
     for crowd in &mut *crowds {
         crowd.tell(word)?;
     }
@@ -117,7 +117,7 @@ fn tell(crowds: &mut [Assistant], word: &str) -> Result<(), BenchError> {
 }
 
 /// When the last of all had seen so many.
-fn await_seen(crowds: &mut [Assistant], count: usize) -> Result<u64, BenchError> {
+fn await_seen(crowds: &mut [BenchWorker], count: usize) -> Result<u64, BenchError> {
     let word = format!("seen {count}");
     for crowd in &mut *crowds {
         crowd.tell(&word)?;

@@ -2,8 +2,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hana_engine::playout::FrameSettings;
-use hana_network::{Courier, FrameStream, Node, PlayLink, Publisher};
+use hana_engine::playout::BatcherSettings;
+use hana_network::{BatchStream, DirectLink, MessageSender, Node, Publisher};
 use hana_protocol::contract::routes::Publishable;
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{Modulation, NodeInfo, Ping};
@@ -13,7 +13,7 @@ use zenoh::bytes::ZBytes;
 use zenoh::qos::CongestionControl;
 use zenoh::{Session, Wait};
 
-use crate::assistant::{Assistant, SOON};
+use crate::assistant::{BenchWorker, SOON};
 use crate::numbered::{AsLuckWill, AsTheyCome, InOrder, Newest, Numbered};
 use crate::own_host::{OwnHost, free_port, join};
 use crate::pace::at_pace;
@@ -21,7 +21,7 @@ use crate::part::RAW_ASK;
 use crate::raw::RawEnd;
 use crate::raw_mesh::RawMesh;
 use crate::stamps::{now_ns, under_way};
-use crate::{BenchError, Comparison, Latency, Part, Report, raw};
+use crate::{BenchError, Comparison, Latency, Report, WorkerRole, raw};
 
 /// From one message to the next: as a sensor that is read a thousand times a second.
 const PERIOD: Duration = Duration::from_millis(1);
@@ -119,47 +119,47 @@ struct Stage {
 
 /// A play link of ours with who is at its end.
 struct Played {
-    visualization: Mutex<Assistant>,
+    visualization: Mutex<BenchWorker>,
     value: Publisher<Modulation>,
-    frames: FrameStream,
-    _link: PlayLink,
+    frames: BatchStream,
+    _link: DirectLink,
 }
 
 struct Ours {
     tcp: Played,
     udp: Played,
-    hearer: Mutex<Assistant>,
+    hearer: Mutex<BenchWorker>,
     lanes: Lanes,
     answerer: NodeId,
-    _answerer: Assistant,
+    _answerer: BenchWorker,
     // Last, since the others are of it.
     app: Node<role::App>,
 }
 
 struct Lanes {
-    newest: Courier<Newest>,
-    in_order: Courier<InOrder>,
-    as_luck_will: Courier<AsLuckWill>,
-    as_they_come: Courier<AsTheyCome>,
+    newest: MessageSender<Newest>,
+    in_order: MessageSender<InOrder>,
+    as_luck_will: MessageSender<AsLuckWill>,
+    as_they_come: MessageSender<AsTheyCome>,
 }
 
 struct Raw {
     tcp: RawLink,
     udp: RawLink,
     mesh: RawMesh,
-    hearer: Mutex<Assistant>,
+    hearer: Mutex<BenchWorker>,
     lanes: Vec<zenoh::pubsub::Publisher<'static>>,
-    _answerer: Assistant,
+    _answerer: BenchWorker,
 }
 
 /// A direct link of the reference with who is at its end.
 struct RawLink {
-    hearer: Mutex<Assistant>,
+    hearer: Mutex<BenchWorker>,
     publisher: zenoh::pubsub::Publisher<'static>,
     _session: Session,
 }
 
-fn lock(assistant: &Mutex<Assistant>) -> std::sync::MutexGuard<'_, Assistant> {
+fn lock(assistant: &Mutex<BenchWorker>) -> std::sync::MutexGuard<'_, BenchWorker> {
     assistant.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -168,7 +168,7 @@ type Came = Vec<Vec<(u64, u64)>>;
 
 /// One series: sends at pace, waits for the last, and says how long each was under way.
 fn series(
-    hearer: &Mutex<Assistant>,
+    hearer: &Mutex<BenchWorker>,
     ear: usize,
     messages: u64,
     told_to_end: &AtomicBool,
@@ -230,14 +230,14 @@ impl Played {
     ) -> Result<Self, BenchError> {
         let arguments = [&PARAMETERS.to_string(), &is_udp.to_string(), "0", name];
         let mut visualization =
-            Assistant::start(Part::Played, &arguments, |command| host.launch(command))?;
+            BenchWorker::start(WorkerRole::Played, &arguments, |command| host.launch(command))?;
         let info: NodeInfo = visualization.ask("info", SOON)?;
         let link = app
             .play(&info)
             .wait(SOON)
             .map_err(BenchError::network("opening a play link"))?
             .map_err(BenchError::network("opening a play link"))?;
-        let at_once = FrameSettings { moment: Duration::ZERO, every: Duration::ZERO };
+        let at_once = BatcherSettings { moment: Duration::ZERO, every: Duration::ZERO };
         let name = ParameterName::new("p0").map_err(BenchError::network("naming a parameter"))?;
         Ok(Self {
             visualization: Mutex::new(visualization),
@@ -269,14 +269,15 @@ impl Ours {
     fn start(here: &OwnHost, there: &OwnHost) -> Result<Self, BenchError> {
         let config = here
             .config("player")?
-            .with_message::<Newest>(hana_protocol::message::Flow::Published)
-            .with_message::<InOrder>(hana_protocol::message::Flow::Published)
-            .with_message::<AsLuckWill>(hana_protocol::message::Flow::Published)
-            .with_message::<AsTheyCome>(hana_protocol::message::Flow::Published);
+            .with_message::<Newest>(hana_protocol::message::Direction::Published)
+            .with_message::<InOrder>(hana_protocol::message::Direction::Published)
+            .with_message::<AsLuckWill>(hana_protocol::message::Direction::Published)
+            .with_message::<AsTheyCome>(hana_protocol::message::Direction::Published);
         let app = join(config)?;
-        let hearer = Assistant::start(Part::Hearer, &[], |command| there.settle(command))?;
+        let hearer = BenchWorker::start(WorkerRole::Hearer, &[], |command| there.settle(command))?;
         let arguments = ["1", "false", "0", "answerer"];
-        let answerer = Assistant::start(Part::Played, &arguments, |command| there.launch(command))?;
+        let answerer =
+            BenchWorker::start(WorkerRole::Played, &arguments, |command| there.launch(command))?;
         let ours = Self {
             tcp: Played::start(here, &app, "played-tcp", false)?,
             udp: Played::start(here, &app, "played-udp", true)?,
@@ -332,7 +333,7 @@ impl Ours {
 
     fn send_on_lane(&self, place: usize, number: u64) -> Result<(), BenchError> {
         fn send<M: Numbered + Publishable<role::App>>(
-            courier: &Courier<M>,
+            courier: &MessageSender<M>,
             number: u64,
         ) -> Result<(), BenchError> {
             courier.publish_at_once(&M::new(number)).map_err(BenchError::network("publishing"))
@@ -384,7 +385,7 @@ impl RawLink {
     fn start(transport: &str) -> Result<Self, BenchError> {
         let endpoint = format!("{transport}/127.0.0.1:{}", free_port()?);
         let arguments = ["listen", &endpoint, "raw/modulation"];
-        let hearer = Assistant::start(Part::RawHearer, &arguments, |_| ())?;
+        let hearer = BenchWorker::start(WorkerRole::RawHearer, &arguments, |_| ())?;
         let session = RawEnd::Client(&endpoint).open()?;
         let lane = Lane::UnreliableSequenced;
         let publisher = raw::publisher(&session, "raw/modulation".into(), lane)?;
@@ -413,8 +414,8 @@ impl Raw {
     fn start() -> Result<Self, BenchError> {
         let mesh = RawMesh::start(2)?;
         let arguments = [&["connect", mesh.endpoint(1)][..], &RAW_PATTERNS[..]].concat();
-        let hearer = Assistant::start(Part::RawHearer, &arguments, |_| ())?;
-        let answerer = Assistant::start(Part::RawAnswerer, &[mesh.endpoint(1)], |_| ())?;
+        let hearer = BenchWorker::start(WorkerRole::RawHearer, &arguments, |_| ())?;
+        let answerer = BenchWorker::start(WorkerRole::RawAnswerer, &[mesh.endpoint(1)], |_| ())?;
         let lanes = RAW_LANES
             .iter()
             .map(|(key, lane)| raw::publisher(mesh.session(), (*key).into(), *lane))
@@ -499,8 +500,8 @@ impl Raw {
 pub(crate) fn frame_of(
     parameters: usize,
     moments: usize,
-) -> hana_protocol::message::ModulationFrame {
-    hana_protocol::message::ModulationFrame {
+) -> hana_protocol::message::ModulationBatch {
+    hana_protocol::message::ModulationBatch {
         instance: 1_760_000_000_000_000,
         at: 1_760_000_000_000_000,
         after: (0..moments)

@@ -27,7 +27,7 @@ pub use error::BenchError;
 pub use figure::{Comparison, Latency, Measured, Rate, Report, Times};
 pub use latency::latency;
 pub use modulation::modulation;
-pub use part::Part;
+pub use part::WorkerRole;
 pub use raw_token::RawPart;
 pub use recovery::recovery;
 pub use throughput::throughput;

@@ -1,26 +1,26 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hana_engine::playout::FrameSettings;
-use hana_network::{FrameStream, Node, PlayLink};
+use hana_engine::playout::BatcherSettings;
+use hana_network::{BatchStream, DirectLink, Node};
 use hana_protocol::id::role;
 use hana_protocol::message::{LaneTraffic, NodeInfo};
 use hana_protocol::wire::Lane;
 use zenoh::{Session, Wait};
 
-use crate::assistant::{Assistant, SOON};
+use crate::assistant::{BenchWorker, SOON};
 use crate::latency::{bytes_of, frame_of, value_of};
 use crate::own_host::{OwnHost, free_port, join};
 use crate::part::Count;
 use crate::raw::RawEnd;
 use crate::stamps::now_ns;
-use crate::{BenchError, Comparison, Part, Rate, Report, raw};
+use crate::{BenchError, Comparison, Rate, Report, WorkerRole, raw};
 
 /// Of each visualization.
 const PARAMETERS: usize = 64;
 /// From one sample to the next.
 const SAMPLE: Duration = Duration::from_millis(1);
-/// Samples in a frame, as [`FrameSettings::default`] makes them at this rate.
+/// Samples in a frame, as [`BatcherSettings::default`] makes them at this rate.
 const IN_FRAME: u64 = 4;
 /// Of the time that is measured, this much at most at a time before the other has its turn.
 const TURN: Duration = Duration::from_secs(10);
@@ -70,9 +70,9 @@ pub fn modulation(
 }
 
 struct Ours {
-    played: Vec<Assistant>,
-    streams: Vec<FrameStream>,
-    _links: Vec<PlayLink>,
+    played: Vec<BenchWorker>,
+    streams: Vec<BatchStream>,
+    _links: Vec<DirectLink>,
     app: Node<role::App>,
 }
 
@@ -84,7 +84,7 @@ impl Ours {
             let name = format!("played-{number}");
             let arguments = [&PARAMETERS.to_string(), "false", "20", &name];
             let visualization =
-                Assistant::begin(Part::Played, &arguments, |command| host.launch(command))?;
+                BenchWorker::begin(WorkerRole::Played, &arguments, |command| host.launch(command))?;
             played.push(visualization);
         }
         let (mut links, mut streams) = (vec![], vec![]);
@@ -97,7 +97,7 @@ impl Ours {
                 .map_err(BenchError::network("opening a play link"))?
                 .map_err(BenchError::network("opening a play link"))?;
             let stream = link
-                .frame_stream(FrameSettings::default())
+                .frame_stream(BatcherSettings::default())
                 .map_err(BenchError::system("starting a thread for frames"))?;
             streams.push(stream);
             links.push(link);
@@ -166,7 +166,7 @@ impl Ours {
 }
 
 struct RawLinks {
-    hearers: Vec<Assistant>,
+    hearers: Vec<BenchWorker>,
     publishers: Vec<zenoh::pubsub::Publisher<'static>>,
     _sessions: Vec<Session>,
 }
@@ -178,7 +178,7 @@ impl RawLinks {
         for _ in 0..visualizations {
             let endpoint = format!("tcp/127.0.0.1:{}", free_port()?);
             let arguments = ["listen", &endpoint, "raw/frame"];
-            hearers.push(Assistant::begin(Part::RawHearer, &arguments, |_| ())?);
+            hearers.push(BenchWorker::begin(WorkerRole::RawHearer, &arguments, |_| ())?);
             endpoints.push(endpoint);
         }
         for (hearer, endpoint) in hearers.iter().zip(&endpoints) {

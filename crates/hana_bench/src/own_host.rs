@@ -3,7 +3,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use hana_network::{NetworkSettings, Node, NodeConfig, PlayedThreads, ShowName};
+use hana_network::{NetworkSettings, Node, NodeConfig, ShowName, ZenohRuntimeEnv};
 use hana_protocol::id::{NodeId, role};
 use tempfile::TempDir;
 
@@ -90,7 +90,7 @@ impl OwnHost {
     /// Lets a visualization be one of this host, as if its daemon launched it.
     pub(crate) fn launch(&self, command: &mut Command) {
         self.settle(command);
-        command.env(PlayedThreads::VARIABLE, PlayedThreads::VALUE);
+        command.env(ZenohRuntimeEnv::VARIABLE, ZenohRuntimeEnv::VALUE);
     }
 
     /// How a node of this process joins as one of this host.

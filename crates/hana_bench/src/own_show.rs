@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hana_engine::roster::NodeView;
-use hana_network::{MeshWatch, NetworkSettings, Node, NodeConfig, ShowName, unix_ms};
+use hana_network::{MeshObserver, NetworkSettings, Node, NodeConfig, ShowName, unix_ms};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{Set, Start, Started, Stop};
 use tempfile::TempDir;
@@ -20,7 +20,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// A daemon that the bench started, on this machine alone, and an app that looks at the mesh behind it.
 pub(crate) struct OwnShow<'a> {
     // In the order in which they end: first who looks, then the daemon with what it launched, then their files.
-    watch: MeshWatch,
+    watch: MeshObserver,
     node: Node<role::App>,
     daemon: OwnChild,
     files: TempDir,
@@ -92,7 +92,7 @@ impl<'a> OwnShow<'a> {
     /// Has the daemon launch an entry of its catalogue.
     pub(crate) fn launch(&self, name: &str) -> Result<Started, BenchError> {
         let host = self.node.host();
-        let start = Start { name: name.into(), id: None, at: hana_time::When::Now };
+        let start = Start { name: name.into(), id: None, at: hana_time::ScheduleAt::Now };
         self.node
             .command::<role::Daemon, _>(host, start, SOON)
             .wait(SOON * 2)

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use hana_engine::playout::{Player, PlayoutSettings};
-use hana_network::{NetworkSettings, Node, NodeConfig, PlayTransport, SettingsFile};
+use hana_engine::playout::{JitterBufferSettings, ModulationReceiver};
+use hana_network::{DirectLinkTransport, MachineConfig, NetworkSettings, Node, NodeConfig};
 use hana_protocol::contract::routes::ReceivedBy;
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::Flow;
+use hana_protocol::message::Direction;
 use hana_protocol::parameter::{Parameter, ParameterName};
 use hana_protocol::wire::Lane;
 use serde::Serialize;
@@ -28,7 +28,7 @@ use crate::{BenchError, raw};
 
 /// One end of what is measured, or what lies between, in a process of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum WorkerRole {
     /// Ours: a visualization. Its number of parameters, whether its play link is over UDP, milliseconds of playout.
     Played,
     /// Ours: an app that hears a message type on each lane.
@@ -110,17 +110,17 @@ fn of_ears(ears: &[Arc<Ear>], word: &str) -> Option<Value> {
     }
 }
 
-const PARTS: [Part; 7] = [
-    Part::Played,
-    Part::Hearer,
-    Part::Crowd,
-    Part::RawGateway,
-    Part::RawHearer,
-    Part::RawAnswerer,
-    Part::RawCrowd,
+const PARTS: [WorkerRole; 7] = [
+    WorkerRole::Played,
+    WorkerRole::Hearer,
+    WorkerRole::Crowd,
+    WorkerRole::RawGateway,
+    WorkerRole::RawHearer,
+    WorkerRole::RawAnswerer,
+    WorkerRole::RawCrowd,
 ];
 
-impl FromStr for Part {
+impl FromStr for WorkerRole {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -129,7 +129,7 @@ impl FromStr for Part {
     }
 }
 
-impl Part {
+impl WorkerRole {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Played => "played",
@@ -223,12 +223,12 @@ fn played(arguments: &[String]) -> Result<(), BenchError> {
     let delay = Duration::from_millis(argument(arguments, 2)?);
     let name: String = argument(arguments, 3)?;
     let network =
-        SettingsFile::find(None).map_err(BenchError::network("reading its settings"))?.network;
-    let play_link = if is_udp { PlayTransport::Udp } else { PlayTransport::Tcp };
+        MachineConfig::find(None).map_err(BenchError::network("reading its settings"))?.network;
+    let play_link = if is_udp { DirectLinkTransport::Udp } else { DirectLinkTransport::Tcp };
     let config = config(&name)?
         .with_network(NetworkSettings { play_link, ..network })
         .with_parameters(parameters(count)?)
-        .with_playout(PlayoutSettings { delay, ..PlayoutSettings::default() });
+        .with_playout(JitterBufferSettings { delay, ..JitterBufferSettings::default() });
     let node = Node::<role::Visualization>::join(config)
         .wait(SOON)
         .map_err(BenchError::network("joining the mesh"))?
@@ -290,7 +290,7 @@ impl Seen {
             return;
         }
         let now = now_ns();
-        let oldest = delay + Player::STALE;
+        let oldest = delay + ModulationReceiver::STALE;
         let mut stale = 0;
         for (was, is) in shown.iter_mut().zip(values) {
             if was.to_bits() != is.to_bits() {
@@ -312,10 +312,10 @@ const fn whole(value: f32) -> u64 {
 
 fn hearer() -> Result<(), BenchError> {
     let config = config("hearer")?
-        .with_message::<Newest>(Flow::Heard)
-        .with_message::<InOrder>(Flow::Heard)
-        .with_message::<AsLuckWill>(Flow::Heard)
-        .with_message::<AsTheyCome>(Flow::Heard);
+        .with_message::<Newest>(Direction::Heard)
+        .with_message::<InOrder>(Direction::Heard)
+        .with_message::<AsLuckWill>(Direction::Heard)
+        .with_message::<AsTheyCome>(Direction::Heard);
     let node = Arc::new(
         Node::<role::App>::join(config)
             .wait(SOON)

@@ -1,15 +1,15 @@
 use zenoh::Session;
 
-use crate::assistant::Assistant;
+use crate::assistant::BenchWorker;
 use crate::own_host::free_port;
 use crate::raw::RawEnd;
-use crate::{BenchError, Part};
+use crate::{BenchError, WorkerRole};
 
 /// Gateways of plain Zenoh that know each other, as our daemons do, and a client of the first.
 pub(crate) struct RawMesh {
     session: Session,
     endpoints: Vec<String>,
-    _gateways: Vec<Assistant>,
+    _gateways: Vec<BenchWorker>,
 }
 
 impl RawMesh {
@@ -20,7 +20,7 @@ impl RawMesh {
             let endpoint = format!("tcp/127.0.0.1:{}", free_port()?);
             let mut arguments = vec![endpoint.as_str()];
             arguments.extend(endpoints.iter().map(String::as_str));
-            gateways.push(Assistant::start(Part::RawGateway, &arguments, |_| ())?);
+            gateways.push(BenchWorker::start(WorkerRole::RawGateway, &arguments, |_| ())?);
             endpoints.push(endpoint);
         }
         let first = endpoints.first().map(String::as_str).unwrap_or_default();

@@ -1,23 +1,23 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hana_engine::playout::FrameSettings;
-use hana_network::{Courier, Node, PlayLink, Publisher};
+use hana_engine::playout::BatcherSettings;
+use hana_network::{DirectLink, MessageSender, Node, Publisher};
 use hana_protocol::contract::routes::Publishable;
 use hana_protocol::id::role;
-use hana_protocol::message::{Flow, LaneTraffic, Modulation, NodeInfo};
+use hana_protocol::message::{Direction, LaneTraffic, Modulation, NodeInfo};
 use hana_protocol::parameter::ParameterName;
 use hana_protocol::wire::Lane;
 use zenoh::{Session, Wait};
 
-use crate::assistant::{Assistant, SOON};
+use crate::assistant::{BenchWorker, SOON};
 use crate::latency::{RAW_LANES, RAW_PATTERNS, bytes_of, value_of};
 use crate::numbered::{AsLuckWill, AsTheyCome, InOrder, Newest, Numbered};
 use crate::own_host::{OwnHost, free_port, join};
 use crate::part::Count;
 use crate::raw::RawEnd;
 use crate::raw_mesh::RawMesh;
-use crate::{BenchError, Comparison, Part, Rate, Report, raw};
+use crate::{BenchError, Comparison, Rate, Report, WorkerRole, raw};
 
 /// How many came, from the first to the last, of how many that were sent.
 type Measured = (u64, Duration, u64);
@@ -93,14 +93,14 @@ pub fn throughput(
 }
 
 struct Ours {
-    played: Assistant,
+    played: BenchWorker,
     values: Vec<Publisher<Modulation>>,
-    link: PlayLink,
-    hearer: Assistant,
-    newest: Courier<Newest>,
-    in_order: Courier<InOrder>,
-    as_luck_will: Courier<AsLuckWill>,
-    as_they_come: Courier<AsTheyCome>,
+    link: DirectLink,
+    hearer: BenchWorker,
+    newest: MessageSender<Newest>,
+    in_order: MessageSender<InOrder>,
+    as_luck_will: MessageSender<AsLuckWill>,
+    as_they_come: MessageSender<AsTheyCome>,
     app: Node<role::App>,
 }
 
@@ -108,14 +108,14 @@ impl Ours {
     fn start(here: &OwnHost, there: &OwnHost) -> Result<Self, BenchError> {
         let config = here
             .config("player")?
-            .with_message::<Newest>(Flow::Published)
-            .with_message::<InOrder>(Flow::Published)
-            .with_message::<AsLuckWill>(Flow::Published)
-            .with_message::<AsTheyCome>(Flow::Published);
+            .with_message::<Newest>(Direction::Published)
+            .with_message::<InOrder>(Direction::Published)
+            .with_message::<AsLuckWill>(Direction::Published)
+            .with_message::<AsTheyCome>(Direction::Published);
         let app = join(config)?;
         let arguments = [&PARAMETERS.to_string(), "false", "20", "played"];
         let mut played =
-            Assistant::start(Part::Played, &arguments, |command| here.launch(command))?;
+            BenchWorker::start(WorkerRole::Played, &arguments, |command| here.launch(command))?;
         let info: NodeInfo = played.ask("info", SOON)?;
         let link = app
             .play(&info)
@@ -129,7 +129,7 @@ impl Ours {
                     .map_err(BenchError::network("naming a parameter"))
             })
             .collect::<Result<_, _>>()?;
-        let hearer = Assistant::start(Part::Hearer, &[], |command| there.settle(command))?;
+        let hearer = BenchWorker::start(WorkerRole::Hearer, &[], |command| there.settle(command))?;
         let mut ours = Self {
             played,
             values,
@@ -185,7 +185,7 @@ impl Ours {
     /// All parameters, three thousand times a second, in frames: how many values came, of how many that were set.
     fn frames(&mut self, each: Duration) -> Result<Measured, BenchError> {
         let settings =
-            FrameSettings { moment: Duration::from_micros(100), every: Duration::from_millis(1) };
+            BatcherSettings { moment: Duration::from_micros(100), every: Duration::from_millis(1) };
         let stream = self
             .link
             .frame_stream(settings)
@@ -247,7 +247,7 @@ impl Ours {
         ear: usize,
         lane: Lane,
         each: Duration,
-        courier: &Courier<M>,
+        courier: &MessageSender<M>,
     ) -> Result<Measured, BenchError> {
         self.hearer.ask::<()>("count", SOON)?;
         let before = self.app.lane(lane).sent;
@@ -268,15 +268,15 @@ impl Ours {
 }
 
 /// How many came, from the first to the last.
-fn counted(hearer: &mut Assistant, ear: usize, sent: u64) -> Result<Measured, BenchError> {
+fn counted(hearer: &mut BenchWorker, ear: usize, sent: u64) -> Result<Measured, BenchError> {
     let counts: Vec<Count> = hearer.ask("counted", SOON)?;
     let Count { came, first_ns, last_ns } = counts.get(ear).copied().unwrap_or_default();
     Ok((came, Duration::from_nanos(last_ns.saturating_sub(first_ns)), sent.max(came)))
 }
 
 struct Raw {
-    direct: Assistant,
-    hearer: Assistant,
+    direct: BenchWorker,
+    hearer: BenchWorker,
     to_direct: Vec<zenoh::pubsub::Publisher<'static>>,
     lanes: Vec<zenoh::pubsub::Publisher<'static>>,
     _session: Session,
@@ -287,7 +287,7 @@ impl Raw {
     fn start() -> Result<Self, BenchError> {
         let endpoint = format!("tcp/127.0.0.1:{}", free_port()?);
         let arguments = ["listen", &endpoint, "raw/modulation/*"];
-        let direct = Assistant::start(Part::RawHearer, &arguments, |_| ())?;
+        let direct = BenchWorker::start(WorkerRole::RawHearer, &arguments, |_| ())?;
         let session = RawEnd::Client(&endpoint).open()?;
         let lane = Lane::UnreliableSequenced;
         let to_direct = (0..PARAMETERS)
@@ -295,7 +295,7 @@ impl Raw {
             .collect::<Result<_, _>>()?;
         let mesh = RawMesh::start(2)?;
         let arguments = [&["connect", mesh.endpoint(1)][..], &RAW_PATTERNS[..]].concat();
-        let hearer = Assistant::start(Part::RawHearer, &arguments, |_| ())?;
+        let hearer = BenchWorker::start(WorkerRole::RawHearer, &arguments, |_| ())?;
         let lanes = RAW_LANES
             .iter()
             .map(|(key, lane)| raw::publisher(mesh.session(), (*key).into(), *lane))
@@ -340,7 +340,7 @@ impl Raw {
 
 /// Puts as fast as Zenoh takes it.
 fn flood(
-    hearer: &mut Assistant,
+    hearer: &mut BenchWorker,
     ear: usize,
     publishers: &[zenoh::pubsub::Publisher<'static>],
     bytes: usize,

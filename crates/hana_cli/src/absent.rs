@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use hana_engine::roster::NodeView;
-use hana_network::{CommandError, MeshWatch, Node, daemon_is_listening, unix_ms};
+use hana_network::{CommandError, MeshObserver, Node, daemon_is_listening, unix_ms};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{LossCause, ProcessState};
 
@@ -37,7 +37,7 @@ pub(crate) fn while_absent<T>(
     mut command: impl FnMut() -> anyhow::Result<Result<T, CommandError>>,
 ) -> anyhow::Result<T> {
     let begun = Instant::now();
-    let mut watch: Option<MeshWatch> = None;
+    let mut watch: Option<MeshObserver> = None;
     loop {
         let problem = match command()? {
             Ok(done) => return Ok(done),
@@ -97,7 +97,7 @@ fn absence(view: Option<&NodeView>, is_daemon_here: bool) -> Absence {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use hana_engine::roster::{Roster, Sighting};
+    use hana_engine::roster::{Observation, Roster};
     use hana_protocol::id::role::Role;
 
     use super::*;
@@ -105,8 +105,11 @@ mod tests {
     fn view_of(state: ProcessState, reason: &str) -> NodeView {
         let node = NodeId::new("ripples").unwrap();
         let (mut roster, now) = (Roster::default(), Instant::now());
-        let appeared =
-            Sighting::Appeared { node: node.clone(), role: Role::Visualization, zid: "a".into() };
+        let appeared = Observation::Appeared {
+            node: node.clone(),
+            role: Role::Visualization,
+            zid: "a".into(),
+        };
         roster.observe(appeared, now, 0);
         NodeView { state, reason: reason.into(), ..roster.view(&node, 0).unwrap() }
     }

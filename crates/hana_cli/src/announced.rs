@@ -11,7 +11,7 @@ use crate::mesh;
 
 /// What nodes announce of their custom messages, asked for when it is needed and then remembered: whoever
 /// watches has none of these types.
-pub(crate) struct Announced<'a> {
+pub(crate) struct SchemaCache<'a> {
     node: &'a Node<role::App>,
     known: HashMap<NodeId, Known>,
     everybody: Option<(Instant, Vec<NodeInfo>)>,
@@ -36,7 +36,7 @@ const REMEMBERED: Duration = Duration::from_secs(2);
 /// More nodes than this are not remembered: names in envelopes may be made up.
 const MOST: usize = 1024;
 
-impl<'a> Announced<'a> {
+impl<'a> SchemaCache<'a> {
     pub(crate) fn new(node: &'a Node<role::App>) -> Self {
         Self { node, known: HashMap::new(), everybody: None }
     }

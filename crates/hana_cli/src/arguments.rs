@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use clap::{Args, Parser, Subcommand};
 use hana_protocol::id::{NodeId, TopicName};
 use hana_protocol::parameter::ParameterName;
-use hana_time::When;
+use hana_time::ScheduleAt;
 use serde_json::Value;
 
 /// Live visuals on many machines: see who is there, start and stop, set and watch.
@@ -123,7 +123,7 @@ pub(crate) enum Bench {
     #[command(hide = true)]
     Part {
         /// Which.
-        part: hana_bench::Part,
+        part: hana_bench::WorkerRole,
         /// What it takes.
         arguments: Vec<String>,
     },
@@ -162,8 +162,8 @@ pub(crate) struct StartArguments {
     #[arg(long)]
     pub(crate) id: Option<NodeId>,
     /// When: now, next-beat, next-bar, or a beat such as beat:128. It is seen when it has opened, a little later.
-    #[arg(long, value_name = "WHEN", default_value_t = When::Now)]
-    pub(crate) at: When,
+    #[arg(long, value_name = "WHEN", default_value_t = ScheduleAt::Now)]
+    pub(crate) at: ScheduleAt,
 }
 
 #[derive(Args)]
@@ -202,8 +202,8 @@ pub(crate) struct SetArguments {
     #[arg(required = true, value_name = "PARAM=VALUE|RECIPE", value_parser = parameter_and_word)]
     pub(crate) values: Vec<(ParameterName, String)>,
     /// When: now, next-beat, next-bar, or a beat such as beat:128. What comes too late for its beat is done at once.
-    #[arg(long, value_name = "WHEN", default_value_t = When::Now)]
-    pub(crate) at: When,
+    #[arg(long, value_name = "WHEN", default_value_t = ScheduleAt::Now)]
+    pub(crate) at: ScheduleAt,
     /// Also what somebody else holds: it is taken from him.
     #[arg(long)]
     pub(crate) take: bool,

@@ -10,8 +10,8 @@ use hana_network::{Node, PlaySession, local_us, unix_ms};
 use hana_output::Stream;
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{NodeInfo, Set, Start};
-use hana_protocol::parameter::{Lfo, ModulationSource, Parameter, ParameterName, Period, Wave};
-use hana_time::{Timeline, When};
+use hana_protocol::parameter::{Lfo, Modulator, Parameter, ParameterName, Period, Wave};
+use hana_time::{ScheduleAt, Timeline};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::arguments::DemoArguments;
@@ -70,17 +70,17 @@ struct Show<'a> {
 }
 
 /// One visualization, played.
-struct Hands {
+struct DemoPlayer {
     session: PlaySession,
-    played: Vec<(Parameter, ModulationSource)>,
+    played: Vec<(Parameter, Modulator)>,
 }
 
 /// A swing of the visualization at that place.
-fn swing((_, bars, depth): (&str, f64, f32), index: usize) -> ModulationSource {
+fn swing((_, bars, depth): (&str, f64, f32), index: usize) -> Modulator {
     // Two.
     #[allow(clippy::cast_precision_loss)]
     let phase = index as f64 / f64::from(COUNT);
-    ModulationSource::Lfo(Lfo { phase, depth, ..Lfo::new(Wave::Sine, Period::Bars(bars)) })
+    Modulator::Lfo(Lfo { phase, depth, ..Lfo::new(Wave::Sine, Period::Bars(bars)) })
 }
 
 impl Show<'_> {
@@ -90,14 +90,14 @@ impl Show<'_> {
             let started = start_on(
                 &self.node,
                 &host,
-                Start { name: PROGRAM.into(), id: None, at: When::Now },
+                Start { name: PROGRAM.into(), id: None, at: ScheduleAt::Now },
             )?;
             self.out.line(format_args!("started '{}' (process {})", started.node, started.pid));
             self.started.push(started.node);
         }
         let mut watch = self.node.watch_mesh();
         let begun = Instant::now();
-        let mut hands: Vec<Option<Hands>> = self.started.iter().map(|_| None).collect();
+        let mut hands: Vec<Option<DemoPlayer>> = self.started.iter().map(|_| None).collect();
         let [hue, speed] = PLAYED.map(|(name, ..)| name);
         let (zoom, ..) = BY_ITSELF;
         self.out.line(format_args!(
@@ -136,7 +136,7 @@ impl Show<'_> {
         Ok(())
     }
 
-    fn hands_on(&self, info: &NodeInfo, index: usize) -> anyhow::Result<Hands> {
+    fn hands_on(&self, info: &NodeInfo, index: usize) -> anyhow::Result<DemoPlayer> {
         let name = ParameterName::new(BY_ITSELF.0)?;
         let set = Set::default().with_recipe(name, swing(BY_ITSELF, index));
         let done = self.node.command::<role::Visualization, _>(&info.node, set, mesh::COMMAND);
@@ -146,7 +146,7 @@ impl Show<'_> {
             Some((parameter.clone(), swing(of, index)))
         });
         let played = played.collect();
-        Ok(Hands { session: self.node.play_session(&info.node), played })
+        Ok(DemoPlayer { session: self.node.play_session(&info.node), played })
     }
 
     fn is_over(&self, begun: Instant, length: Option<Duration>) -> bool {
@@ -165,7 +165,7 @@ impl Show<'_> {
     }
 }
 
-impl Hands {
+impl DemoPlayer {
     fn swing(&self, timeline: &Timeline, now_us: i64) {
         for (parameter, swing) in &self.played {
             let value = swing.value_at(parameter, timeline, now_us);

@@ -34,8 +34,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hana_output::Stream;
-use hana_protocol::message::{Blackout, Hold, Resume};
-use hana_protocol::wire::in_full;
+use hana_protocol::message::{Blackout, Freeze, Resume};
+use hana_protocol::wire::error_chain;
 
 use crate::arguments::{Arguments, Bridge, Command};
 use crate::output::OutputError;
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
         Command::Kill(node) => process::kill(&node, json),
         Command::Ignore(node) => process::ignore(&node, json),
         Command::Reload(arguments) => reload::run(&arguments, json),
-        Command::Hold(arguments) => overrides::run::<Hold>(&arguments, json),
+        Command::Hold(arguments) => overrides::run::<Freeze>(&arguments, json),
         Command::Blackout(arguments) => overrides::run::<Blackout>(&arguments, json),
         Command::Resume(arguments) => overrides::run::<Resume>(&arguments, json),
         Command::Set(arguments) => set::run(&arguments, json),
@@ -99,7 +99,7 @@ fn end(outcome: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_reader_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::warn(in_full(error.as_ref()));
+            output::warn(error_chain(error.as_ref()));
             ExitCode::FAILURE
         },
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hana_network::{MeshWatch, NetworkSettings, unix_ms};
+use hana_network::{MeshObserver, NetworkSettings, unix_ms};
 
 use crate::arguments::NodesArguments;
 use crate::repaint::{Repaint, Size};
@@ -48,7 +48,7 @@ fn nobody(network: &NetworkSettings) -> String {
 }
 
 /// A table that is drawn over itself, or a JSON line whenever a node changes.
-fn go_on(watch: &mut MeshWatch, json: bool) -> anyhow::Result<()> {
+fn go_on(watch: &mut MeshObserver, json: bool) -> anyhow::Result<()> {
     let mut table = LiveTable::new()?;
     loop {
         let views = watch.roster().views(unix_ms());

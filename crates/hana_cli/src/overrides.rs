@@ -8,8 +8,8 @@ use hana_network::{Node, unix_ms};
 use hana_protocol::contract::routes::Route;
 use hana_protocol::id::role::Role;
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{Accepted, Blackout, Command, Hold, Resume};
-use hana_protocol::wire::in_full;
+use hana_protocol::message::{Accepted, Blackout, Command, Freeze, Resume};
+use hana_protocol::wire::error_chain;
 use serde::Serialize;
 
 use crate::arguments::OverrideArguments;
@@ -23,7 +23,7 @@ pub(crate) trait Overriding:
     const DONE: &'static str;
 }
 
-impl Overriding for Hold {
+impl Overriding for Freeze {
     const DONE: &'static str = "holds its look";
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn run<C: Overriding>(arguments: &OverrideArguments, json: bool) -> a
         .map(|(node, answer)| {
             let problem = match answer.wait(mesh::COMMAND * 2) {
                 Ok(Ok(_)) => None,
-                Ok(Err(problem)) => Some(in_full(&problem)),
+                Ok(Err(problem)) => Some(error_chain(&problem)),
                 Err(problem) => Some(problem.to_string()),
             };
             Outcome { node, done: problem.is_none(), reason: problem.unwrap_or_default() }

@@ -5,7 +5,7 @@ use hana_network::{CommandError, Pending};
 use hana_protocol::contract::Topic;
 use hana_protocol::id::role;
 use hana_protocol::message::{Accepted, NodeInfo, Ping};
-use hana_protocol::wire::in_full;
+use hana_protocol::wire::error_chain;
 use serde::Serialize;
 
 use crate::arguments::PingArguments;
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &PingArguments, json: bool) -> anyhow::Result<()> {
         Some(info) => match node.play(&info).wait(DEADLINE * 6).context("opening a play link")? {
             Ok(link) => Some(measure(*count, || link.ping(DEADLINE))?),
             Err(problem) => {
-                output::warn(in_full(&problem));
+                output::warn(error_chain(&problem));
                 None
             },
         },

@@ -7,7 +7,7 @@ use hana_network::{CommandError, Node, daemon_is_listening};
 use hana_protocol::contract::Topic;
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{
-    Ignore, Kill, NodeInfo, Restart, Shutdown, Start, Started, Stop, StopReport, StoppedBy,
+    Acknowledge, Kill, NodeInfo, Restart, Shutdown, Start, Started, Stop, StopReply, StoppedBy,
 };
 
 use crate::arguments::{NodeArgument, StartArguments};
@@ -76,7 +76,7 @@ pub(crate) fn stop(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
 
 /// Ends a visualization, wherever it runs: through its daemon, or, where no daemon launched it, by asking
 /// itself.
-pub(crate) fn stop_it(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<StopReport> {
+pub(crate) fn stop_it(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<StopReply> {
     if let Some((host, _)) = mesh::process_of(node, id) {
         let stop = Stop { node: id.clone() };
         return Ok(node.command::<role::Daemon, _>(&host, stop, STOP).wait(STOP * 2)??);
@@ -95,7 +95,7 @@ pub(crate) fn stop_it(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<Sto
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Ok(StopReport { by: StoppedBy::Shutdown })
+    Ok(StopReply { by: StoppedBy::Shutdown })
 }
 
 pub(crate) fn restart(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
@@ -117,7 +117,7 @@ pub(crate) fn kill(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
 pub(crate) fn ignore(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let host = launched_on(&node, &argument.node, "watch over")?;
-    let ignore = Ignore { node: argument.node.clone() };
+    let ignore = Acknowledge { node: argument.node.clone() };
     let accepted = node.command::<role::Daemon, _>(&host, ignore, mesh::COMMAND);
     output::print(json, &accepted.wait(mesh::COMMAND * 2)??, || {
         format!("'{}' is left as it is until its state changes", argument.node)

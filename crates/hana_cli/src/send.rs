@@ -7,7 +7,7 @@ use anyhow::bail;
 use hana_network::Node;
 use hana_protocol::contract::{Topic, Topics};
 use hana_protocol::id::{NodeId, TopicName, role};
-use hana_protocol::message::{CustomMessageInfo, NodeInfo, Unsendable};
+use hana_protocol::message::{CustomMessageInfo, NodeInfo, SendCheckError};
 use hana_protocol::wire::Lane;
 use serde::Serialize;
 use serde_json::Value;
@@ -134,7 +134,7 @@ fn checked<'a>(
     let node = &info.node;
     match info.check_message(topic, message) {
         Ok(known) => Ok(known),
-        Err(problem @ Unsendable::Misfit { .. }) => {
+        Err(problem @ SendCheckError::Misfit { .. }) => {
             bail!("{problem}; `hana send {node} {topic}` shows one that fits")
         },
         Err(problem) => bail!("{problem}"),

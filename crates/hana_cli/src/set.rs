@@ -4,8 +4,8 @@ use anyhow::anyhow;
 use hana_network::{CommandError, Node};
 use hana_protocol::contract::Topic;
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{NodeInfo, Set, SetReport};
-use hana_protocol::parameter::{ModulationSource, ParameterName, format};
+use hana_protocol::message::{NodeInfo, Set, SetReply};
+use hana_protocol::parameter::{Modulator, ParameterName, format};
 use serde::Serialize;
 
 use crate::absent::while_absent;
@@ -18,9 +18,9 @@ struct Done {
     #[serde(flatten)]
     values: BTreeMap<ParameterName, f32>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    recipes: BTreeMap<ParameterName, ModulationSource>,
+    recipes: BTreeMap<ParameterName, Modulator>,
     #[serde(flatten)]
-    report: SetReport,
+    report: SetReply,
 }
 
 pub(crate) fn run(arguments: &SetArguments, json: bool) -> anyhow::Result<()> {
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &SetArguments, json: bool) -> anyhow::Result<()> {
     output::print(json, &done, || in_words(arguments, report))
 }
 
-fn in_words(arguments: &SetArguments, report: SetReport) -> String {
+fn in_words(arguments: &SetArguments, report: SetReply) -> String {
     let as_set = |(name, word): &(ParameterName, String)| {
         word.parse::<f32>()
             .map_or_else(|_| format!("{name} {word}"), |value| format!("{name} {value:+}"))
@@ -45,15 +45,15 @@ fn in_words(arguments: &SetArguments, report: SetReport) -> String {
     let values: Vec<String> = arguments.values.iter().map(as_set).collect();
     let values = format!("'{}' has {}", arguments.node, values.join(", "));
     match report {
-        SetReport { waits_for: Some(beat), .. } => format!("{values} from beat {beat} on"),
-        SetReport { late_for: Some(beat), .. } => {
+        SetReply { waits_for: Some(beat), .. } => format!("{values} from beat {beat} on"),
+        SetReply { late_for: Some(beat), .. } => {
             format!("{values}: at once, since beat {beat} was over")
         },
-        SetReport { .. } => values,
+        SetReply { .. } => values,
     }
 }
 
-type Recipes = BTreeMap<ParameterName, ModulationSource>;
+type Recipes = BTreeMap<ParameterName, Modulator>;
 
 /// Tells the recipes from the other words.
 fn recipes_and_words(
@@ -62,7 +62,7 @@ fn recipes_and_words(
     let mut recipes = BTreeMap::new();
     let mut values = vec![];
     for (name, word) in words {
-        if ModulationSource::is_meant_by(word) {
+        if Modulator::is_meant_by(word) {
             let recipe = word.parse().map_err(|problem| anyhow!("{name}={word}: {problem}"))?;
             recipes.insert(name.clone(), recipe);
         } else {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use hana_network::{CommandError, Node, TimelineWatch, local_us};
+use hana_network::{CommandError, Node, TimelineHandle, local_us};
 use hana_protocol::contract::routes::Route;
 use hana_protocol::contract::{Key, Topics};
 use hana_protocol::id::{NodeId, role};
@@ -20,7 +20,7 @@ const HEARD: Duration = Duration::from_secs(4);
 const SEEN: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
-struct Shown {
+struct TempoLine {
     bpm: f64,
     /// At `at_us` of the clock of this machine.
     beat: f64,
@@ -41,8 +41,8 @@ struct Shown {
     words: String,
 }
 
-impl Shown {
-    fn now(watch: &TimelineWatch) -> Option<Self> {
+impl TempoLine {
+    fn now(watch: &TimelineHandle) -> Option<Self> {
         let now = local_us();
         let (timeline, said) = (watch.at(now)?, watch.said()?);
         let beat = HostTimeline::beat_in_words(&timeline, now);
@@ -120,14 +120,14 @@ fn any_host(node: &Node<role::App>) -> anyhow::Result<Option<NodeId>> {
 }
 
 /// Tempo and beat of now in a line, once somebody has said them.
-pub(crate) fn line(watch: &TimelineWatch) -> Option<String> {
-    Shown::now(watch).map(|shown| shown.words)
+pub(crate) fn line(watch: &TimelineHandle) -> Option<String> {
+    TempoLine::now(watch).map(|shown| shown.words)
 }
 
-fn show(watch: &TimelineWatch, json: bool) -> anyhow::Result<()> {
+fn show(watch: &TimelineHandle, json: bool) -> anyhow::Result<()> {
     let patience = Instant::now() + HEARD;
     let shown = loop {
-        if let Some(shown) = Shown::now(watch) {
+        if let Some(shown) = TempoLine::now(watch) {
             break shown;
         }
         if Instant::now() > patience {

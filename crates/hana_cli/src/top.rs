@@ -6,18 +6,18 @@ mod model;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use hana_console::Remedy;
+use hana_console::OperatorAction;
 use hana_engine::roster::NodeView;
-use hana_network::{CommandError, LogTail, Node, TimelineWatch, local_us, unix_ms};
+use hana_network::{CommandError, LogTail, Node, TimelineHandle, local_us, unix_ms};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{
-    Blackout, Hold, HostTimeline, Ignore, Restart, Resume, Shutdown, Stop,
+    Acknowledge, Blackout, Freeze, HostTimeline, Restart, Resume, Shutdown, Stop,
 };
-use hana_protocol::wire::in_full;
+use hana_protocol::wire::error_chain;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
 
-use self::draw::{Surroundings, draw};
-use self::model::{Deed, Key, Model};
+use self::draw::{ViewContext, draw};
+use self::model::{Effect, Key, Model};
 use crate::mesh;
 use crate::screen::{Screen, is_ctrl};
 
@@ -29,7 +29,7 @@ const LINES: usize = 500;
 const COMMAND: Duration = Duration::from_secs(12);
 
 /// A command under way: what is said of it, and how it ends.
-type UnderWay = (String, Box<dyn Fn() -> Option<Result<(), CommandError>>>);
+type PendingCommand = (String, Box<dyn Fn() -> Option<Result<(), CommandError>>>);
 
 pub(crate) fn run() -> anyhow::Result<()> {
     if !Screen::is_possible() {
@@ -41,7 +41,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 /// The beat, and where it comes from.
-fn time_in_words(timeline: &TimelineWatch) -> Option<(String, String)> {
+fn time_in_words(timeline: &TimelineHandle) -> Option<(String, String)> {
     let now = local_us();
     let (timeline, said) = (timeline.at(now)?, timeline.said()?);
     Some((HostTimeline::beat_in_words(&timeline, now), said.source_in_words()))
@@ -51,7 +51,7 @@ fn look_on(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
     let mut watch = node.watch_mesh();
     let mut model = Model::default();
     let mut log: Option<LogTail> = None;
-    let mut under_way: Vec<UnderWay> = vec![];
+    let mut under_way: Vec<PendingCommand> = vec![];
     let show = node.network().show.as_ref().map(ToString::to_string);
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     while screen.goes_on()? {
@@ -62,7 +62,7 @@ fn look_on(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
         under_way.retain(|(what, outcome)| {
             let Some(outcome) = outcome() else { return true };
             let said = outcome.map_or_else(
-                |problem| format!("{what}: {}", in_full(&problem)),
+                |problem| format!("{what}: {}", error_chain(&problem)),
                 |()| format!("{what}: done"),
             );
             model.notice(said, now);
@@ -71,7 +71,7 @@ fn look_on(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
         let lines = log.as_mut().map(LogTail::lines).unwrap_or_default();
         let show = show.as_deref();
         let time = time_in_words(node.timeline());
-        let around = Surroundings { show, time, log: lines, now_ms: unix_ms(), colours };
+        let around = ViewContext { show, time, log: lines, now_ms: unix_ms(), colours };
         screen.draw(|frame| draw(frame, &model, &around))?;
         let mut patience = PICTURE;
         while let Some(pressed) = screen.key(patience) {
@@ -82,8 +82,8 @@ fn look_on(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
             let Some(key) = key(&pressed) else { continue };
             match model.press(key, Instant::now()) {
                 None => {},
-                Some(Deed::Quit) => return Ok(()),
-                Some(Deed::Do(remedy, id)) => {
+                Some(Effect::Quit) => return Ok(()),
+                Some(Effect::Do(remedy, id)) => {
                     let host = host_of(&model, &id);
                     under_way.push((
                         format!("{} {id}", remedy.name()),
@@ -122,7 +122,7 @@ fn host_of(model: &Model, id: &NodeId) -> Option<NodeId> {
 /// Has a remedy carried out; how it ends is known later.
 fn give(
     node: &Node<role::App>,
-    remedy: Remedy,
+    remedy: OperatorAction,
     host: Option<&NodeId>,
     id: &NodeId,
 ) -> Box<dyn Fn() -> Option<Result<(), CommandError>>> {
@@ -137,15 +137,17 @@ fn give(
         }};
     }
     match (remedy, host) {
-        (Remedy::Restart, Some(host)) => tell!(role::Daemon, host, Restart { node: of }),
-        (Remedy::Stop, Some(host)) => tell!(role::Daemon, host, Stop { node: of }),
-        (Remedy::Ignore, Some(host)) => tell!(role::Daemon, host, Ignore { node: of }),
-        (Remedy::Hold, _) => tell!(role::Visualization, id, Hold {}),
-        (Remedy::Blackout, _) => tell!(role::Visualization, id, Blackout {}),
-        (Remedy::Resume, _) => tell!(role::Visualization, id, Resume {}),
-        (Remedy::Stop, None) => tell!(role::Visualization, id, Shutdown {}),
+        (OperatorAction::Restart, Some(host)) => tell!(role::Daemon, host, Restart { node: of }),
+        (OperatorAction::Stop, Some(host)) => tell!(role::Daemon, host, Stop { node: of }),
+        (OperatorAction::Ignore, Some(host)) => tell!(role::Daemon, host, Acknowledge { node: of }),
+        (OperatorAction::Hold, _) => tell!(role::Visualization, id, Freeze {}),
+        (OperatorAction::Blackout, _) => tell!(role::Visualization, id, Blackout {}),
+        (OperatorAction::Resume, _) => tell!(role::Visualization, id, Resume {}),
+        (OperatorAction::Stop, None) => tell!(role::Visualization, id, Shutdown {}),
         // No daemon launched it, so that none can start it again or watch over it; a log is shown.
-        (Remedy::Restart | Remedy::Ignore, None) | (Remedy::Log, _) => Box::new(|| Some(Ok(()))),
+        (OperatorAction::Restart | OperatorAction::Ignore, None) | (OperatorAction::Log, _) => {
+            Box::new(|| Some(Ok(())))
+        },
     }
 }
 

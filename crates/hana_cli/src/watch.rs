@@ -7,7 +7,7 @@ use hana_protocol::wire::codec;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::announced::{Announced, TypeName};
+use crate::announced::{SchemaCache, TypeName};
 use crate::arguments::WatchArguments;
 use crate::{mesh, output};
 
@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(300);
 
 /// A message as it is printed.
 #[derive(Serialize)]
-struct Passing {
+struct WatchedMessage {
     key: String,
     #[serde(rename = "type")]
     kind: String,
@@ -32,14 +32,14 @@ struct Passing {
 pub(crate) fn run(arguments: &WatchArguments, json: bool) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let messages = node.subscribe_raw(&arguments.key_expression);
-    let mut announced = Announced::new(&node);
+    let mut announced = SchemaCache::new(&node);
     let mut dropped = 0;
     loop {
         let Some(raw) = messages.recv_timeout(LOOK) else {
             output::check_reader()?;
             continue;
         };
-        let passing = Passing::of(raw, &mut announced);
+        let passing = WatchedMessage::of(raw, &mut announced);
         output::print(json, &passing, || passing.in_words())?;
         let dropped_now = messages.dropped();
         if dropped_now > dropped {
@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &WatchArguments, json: bool) -> anyhow::Result<()> 
     }
 }
 
-impl Passing {
+impl WatchedMessage {
     fn in_words(&self) -> String {
         let Self { key, kind, version, from, at, value } = self;
         let version = version.map(|version| format!(" v{version}")).unwrap_or_default();
@@ -60,7 +60,7 @@ impl Passing {
         format!("{}  {key}  {kind}{version}  from {from}  {value}", time_of_day(*at))
     }
 
-    fn of(raw: RawMessage, announced: &mut Announced<'_>) -> Self {
+    fn of(raw: RawMessage, announced: &mut SchemaCache<'_>) -> Self {
         let (kind, version) = match Key::parse(&raw.key) {
             Some(
                 ref key @ (Key::Custom { ref topic, .. }

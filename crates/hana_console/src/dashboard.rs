@@ -4,24 +4,23 @@ use std::time::{Duration, Instant};
 use hana_engine::roster::NodeView;
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
-use hana_protocol::message::ProcessState;
 
 /// What a person who runs a show looks at, in the terminal and in the app.
 ///
 /// Who is there by host, trouble first, how long the last frames were, and what has gone wrong. Pure: it is told who
 /// is there and what time it is.
 #[derive(Debug, Default)]
-pub struct Overview {
+pub struct Dashboard {
     views: Vec<NodeView>,
     /// How long the longest frames were, the newest last, in microseconds.
     frames: BTreeMap<NodeId, VecDeque<u64>>,
     sampled: Option<Instant>,
-    mended: Vec<Mended>,
+    mended: Vec<AutoRecovery>,
 }
 
-/// A line of an [`Overview`].
+/// A line of an [`Dashboard`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum OverviewRow<'a> {
+pub enum DashboardRow<'a> {
     /// A host, with its daemon if that is known.
     Host(&'a NodeId, Option<&'a NodeView>),
     /// A node on the host above.
@@ -30,7 +29,7 @@ pub enum OverviewRow<'a> {
 
 /// A crash that was mended before anybody could do anything: told for a while, in passing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mended {
+pub struct AutoRecovery {
     /// Which.
     pub node: NodeId,
     /// How often it was started again by now.
@@ -39,7 +38,7 @@ pub struct Mended {
     pub at: Instant,
 }
 
-impl Overview {
+impl Dashboard {
     /// How many frame times are kept of each node.
     pub const SAMPLES: usize = 40;
     /// How long it is told that a crash was mended.
@@ -66,7 +65,7 @@ impl Overview {
             if before.is_some_and(|before| view.restarts > before.restarts) {
                 self.mended.retain(|mended| mended.node != view.node);
                 let (node, restarts) = (view.node.clone(), view.restarts);
-                self.mended.push(Mended { node, restarts, at: now });
+                self.mended.push(AutoRecovery { node, restarts, at: now });
             }
         }
         self.mended.retain(|mended| now.saturating_duration_since(mended.at) < Self::MENDED);
@@ -104,20 +103,20 @@ impl Overview {
 
     /// The lines, of those nodes that are wanted.
     #[must_use]
-    pub fn rows(&self, is_wanted: impl Fn(&NodeView) -> bool) -> Vec<OverviewRow<'_>> {
+    pub fn rows(&self, is_wanted: impl Fn(&NodeView) -> bool) -> Vec<DashboardRow<'_>> {
         let mut rows = vec![];
         let mut last = None;
         for view in self.views.iter().filter(|view| is_wanted(view)) {
             let Some(host) = &view.host else {
-                rows.push(OverviewRow::Node(view));
+                rows.push(DashboardRow::Node(view));
                 continue;
             };
             if last != Some(host) {
-                rows.push(OverviewRow::Host(host, self.view(host)));
+                rows.push(DashboardRow::Host(host, self.view(host)));
                 last = Some(host);
             }
             if view.role != Role::Daemon {
-                rows.push(OverviewRow::Node(view));
+                rows.push(DashboardRow::Node(view));
             }
         }
         rows
@@ -135,12 +134,12 @@ impl Overview {
 
     /// What was mended by itself a moment ago, the newest last.
     #[must_use]
-    pub fn mended(&self) -> &[Mended] {
+    pub fn mended(&self) -> &[AutoRecovery] {
         &self.mended
     }
 }
 
-impl OverviewRow<'_> {
+impl DashboardRow<'_> {
     /// Who is meant; none for a host whose daemon is not known.
     #[must_use]
     pub fn node(&self) -> Option<&NodeId> {
@@ -153,14 +152,18 @@ impl OverviewRow<'_> {
 
 /// Who is next to the selected one in the lines, so many up or down; the first if none is.
 #[must_use]
-pub fn neighbour(rows: &[OverviewRow<'_>], selected: Option<&NodeId>, by: isize) -> Option<NodeId> {
-    let ids: Vec<&NodeId> = rows.iter().filter_map(OverviewRow::node).collect();
+pub fn neighbour(
+    rows: &[DashboardRow<'_>],
+    selected: Option<&NodeId>,
+    by: isize,
+) -> Option<NodeId> {
+    let ids: Vec<&NodeId> = rows.iter().filter_map(DashboardRow::node).collect();
     let at = ids.iter().position(|id| Some(*id) == selected).unwrap_or(0);
     let to = at.saturating_add_signed(by).min(ids.len().saturating_sub(1));
     ids.get(to).map(|&id| id.clone())
 }
 
-impl Mended {
+impl AutoRecovery {
     /// What happened, in words.
     #[must_use]
     pub fn in_words(&self) -> String {
@@ -173,6 +176,8 @@ impl Mended {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
+    use hana_protocol::message::ProcessState;
+
     use super::*;
 
     pub(crate) fn view(node: &str, host: &str, state: ProcessState) -> NodeView {
@@ -216,17 +221,17 @@ pub(crate) mod tests {
         ]
     }
 
-    fn names(overview: &Overview) -> Vec<String> {
-        let name = |row: OverviewRow<'_>| match row {
-            OverviewRow::Host(host, _) => format!("[{host}]"),
-            OverviewRow::Node(view) => view.node.to_string(),
+    fn names(overview: &Dashboard) -> Vec<String> {
+        let name = |row: DashboardRow<'_>| match row {
+            DashboardRow::Host(host, _) => format!("[{host}]"),
+            DashboardRow::Node(view) => view.node.to_string(),
         };
         overview.rows(|_| true).into_iter().map(name).collect()
     }
 
     #[test]
     fn trouble_comes_first_host_and_node() {
-        let mut overview = Overview::default();
+        let mut overview = Dashboard::default();
         overview.see(show(), Instant::now());
         assert_eq!(names(&overview), ["[h2]", "c", "b", "[h1]", "a"]);
         let words: Vec<String> = overview.alarms().map(NodeView::trouble_in_words).collect();
@@ -235,7 +240,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_a_person_wants_ignored_is_no_alarm() {
-        let mut overview = Overview::default();
+        let mut overview = Dashboard::default();
         let mut views = show();
         views[4].ignored = true;
         overview.see(views, Instant::now());
@@ -246,31 +251,31 @@ pub(crate) mod tests {
     #[test]
     fn a_crash_that_was_mended_by_itself_is_told_for_a_while() {
         let now = Instant::now();
-        let mut overview = Overview::default();
+        let mut overview = Dashboard::default();
         overview.see(show(), now);
         let mut views = show();
         views[1].restarts = 2;
         overview.see(views.clone(), now);
         assert!(overview.mended()[0].in_words().contains("(2 times by now)"));
-        overview.see(views, now + Overview::MENDED);
+        overview.see(views, now + Dashboard::MENDED);
         assert_eq!(overview.mended(), []);
     }
 
     #[test]
     fn frame_times_are_bounded_sampled_and_of_those_that_draw() {
         let now = Instant::now();
-        let mut overview = Overview::default();
-        let beats = u32::try_from(Overview::SAMPLES).unwrap() * 3;
+        let mut overview = Dashboard::default();
+        let beats = u32::try_from(Dashboard::SAMPLES).unwrap() * 3;
         for beat in 0..beats {
-            overview.see(show(), now + Overview::SAMPLE / 2 * beat);
+            overview.see(show(), now + Dashboard::SAMPLE / 2 * beat);
         }
         let count = |node: &str| overview.frame_times(&NodeId::new(node).unwrap()).count();
-        assert_eq!((count("a"), count("c"), count("nobody")), (Overview::SAMPLES, 0, 0));
+        assert_eq!((count("a"), count("c"), count("nobody")), (Dashboard::SAMPLES, 0, 0));
     }
 
     #[test]
     fn the_neighbour_of_the_last_is_itself_and_nobody_has_none() {
-        let mut overview = Overview::default();
+        let mut overview = Dashboard::default();
         overview.see(show(), Instant::now());
         let rows = overview.rows(|_| true);
         let a = NodeId::new("a").unwrap();

@@ -3,5 +3,5 @@
 mod dashboard;
 mod operator_action;
 
-pub use dashboard::{Mended, Overview, OverviewRow, neighbour};
-pub use operator_action::Remedy;
+pub use dashboard::{AutoRecovery, Dashboard, DashboardRow, neighbour};
+pub use operator_action::OperatorAction;

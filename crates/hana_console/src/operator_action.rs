@@ -4,7 +4,7 @@ use hana_protocol::message::{Override, ProcessState};
 
 /// What a person can do about a node, with one key each: the same in the terminal and in the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Remedy {
+pub enum OperatorAction {
     /// Start it again: a new process with the same id that goes on where it was.
     Restart,
     /// End it, politely first.
@@ -21,7 +21,7 @@ pub enum Remedy {
     Resume,
 }
 
-impl Remedy {
+impl OperatorAction {
     /// All of them, in the order in which they are offered.
     pub const ALL: [Self; 7] = [
         Self::Restart,
@@ -165,15 +165,20 @@ mod tests {
         }
     }
 
-    fn offered(view: &NodeView) -> BTreeSet<Remedy> {
-        Remedy::ALL.into_iter().filter(|remedy| remedy.is_offered(view)).collect()
+    fn offered(view: &NodeView) -> BTreeSet<OperatorAction> {
+        OperatorAction::ALL.into_iter().filter(|remedy| remedy.is_offered(view)).collect()
     }
 
     #[test]
     fn each_has_a_key_of_its_own_and_each_state_has_words() {
-        let keys: BTreeSet<char> = Remedy::ALL.into_iter().map(Remedy::key).collect();
-        assert_eq!(keys.len(), Remedy::ALL.len());
-        assert!(Remedy::ALL.into_iter().all(|remedy| Remedy::of_key(remedy.key()) == Some(remedy)));
+        let keys: BTreeSet<char> =
+            OperatorAction::ALL.into_iter().map(OperatorAction::key).collect();
+        assert_eq!(keys.len(), OperatorAction::ALL.len());
+        assert!(
+            OperatorAction::ALL
+                .into_iter()
+                .all(|remedy| OperatorAction::of_key(remedy.key()) == Some(remedy))
+        );
         for state in STATES {
             assert!(state.advice().ends_with('.'), "{state}");
         }
@@ -190,20 +195,24 @@ mod tests {
         for state in STATES.into_iter().filter(|state| state.is_alarming()) {
             let offered = offered(&view(state));
             let unreachable = state == ProcessState::Unreachable;
-            assert_eq!(offered.contains(&Remedy::Restart), !unreachable, "{state}: {offered:?}");
-            assert!(offered.contains(&Remedy::Log), "{state}");
+            assert_eq!(
+                offered.contains(&OperatorAction::Restart),
+                !unreachable,
+                "{state}: {offered:?}"
+            );
+            assert!(offered.contains(&OperatorAction::Log), "{state}");
         }
-        assert!(offered(&view(ProcessState::Unresponsive)).contains(&Remedy::Ignore));
+        assert!(offered(&view(ProcessState::Unresponsive)).contains(&OperatorAction::Ignore));
         let ignored = NodeView { ignored: true, ..view(ProcessState::Unresponsive) };
-        assert!(!offered(&ignored).contains(&Remedy::Ignore));
+        assert!(!offered(&ignored).contains(&OperatorAction::Ignore));
     }
 
     #[test]
     fn only_what_interrupts_a_show_is_asked_twice() {
         for state in STATES {
             let view = view(state);
-            for remedy in Remedy::ALL {
-                let interrupts = matches!(remedy, Remedy::Restart | Remedy::Stop)
+            for remedy in OperatorAction::ALL {
+                let interrupts = matches!(remedy, OperatorAction::Restart | OperatorAction::Stop)
                     && matches!(state, ProcessState::Running | ProcessState::Slow);
                 assert_eq!(remedy.needs_confirmation(&view), interrupts, "{remedy:?} of {state}");
             }
@@ -213,8 +222,14 @@ mod tests {
     #[test]
     fn what_no_daemon_launched_is_stopped_and_held_but_not_restarted() {
         let alone = NodeView { launched: false, ..view(ProcessState::Running) };
-        assert_eq!(offered(&alone), [Remedy::Stop, Remedy::Hold, Remedy::Blackout].into());
+        assert_eq!(
+            offered(&alone),
+            [OperatorAction::Stop, OperatorAction::Hold, OperatorAction::Blackout].into()
+        );
         let black = NodeView { in_force: Some(Override::Blackout), ..alone };
-        assert_eq!(offered(&black), [Remedy::Stop, Remedy::Hold, Remedy::Resume].into());
+        assert_eq!(
+            offered(&black),
+            [OperatorAction::Stop, OperatorAction::Hold, OperatorAction::Resume].into()
+        );
     }
 }

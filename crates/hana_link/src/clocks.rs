@@ -19,10 +19,10 @@ use anyhow::Context;
 ///
 /// When `HANA_CLOCK` is set to what cannot be read.
 pub(crate) fn local_us() -> anyhow::Result<i64> {
-    static INJECTED: OnceLock<Result<Injected, String>> = OnceLock::new();
+    static INJECTED: OnceLock<Result<ClockOverride, String>> = OnceLock::new();
     let injected = INJECTED.get_or_init(|| {
         let text = std::env::var("HANA_CLOCK").unwrap_or_default();
-        Injected::parse(&text)
+        ClockOverride::parse(&text)
             .with_context(|| format!("HANA_CLOCK is '{text}'"))
             .map_err(|error| format!("{error:#}"))
     });
@@ -32,12 +32,12 @@ pub(crate) fn local_us() -> anyhow::Result<i64> {
 
 /// What is added to the machine's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Injected {
+struct ClockOverride {
     offset_us: i64,
     drift_ppm: i64,
 }
 
-impl Injected {
+impl ClockOverride {
     fn parse(text: &str) -> anyhow::Result<Self> {
         let mut injected = Self::default();
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
@@ -107,13 +107,13 @@ mod tests {
     #[test]
     fn the_local_clock_is_the_one_that_all_of_hana_goes_by() {
         // The same numbers as the tests of `local_clock` in `hana_network` have.
-        let hour = Injected::parse("offset_us=3600000000, drift_ppm=-100").unwrap();
+        let hour = ClockOverride::parse("offset_us=3600000000, drift_ppm=-100").unwrap();
         assert_eq!(hour.of(1_000_000_000), 1_000_000_000 + 3_600_000_000 - 100_000);
-        assert_eq!(Injected::parse("").unwrap(), Injected::default());
+        assert_eq!(ClockOverride::parse("").unwrap(), ClockOverride::default());
         for wrong in ["offset_us", "offset_us=1h", "speed=2"] {
-            Injected::parse(wrong).unwrap_err();
+            ClockOverride::parse(wrong).unwrap_err();
         }
-        let most = Injected { offset_us: i64::MAX, drift_ppm: i64::MAX };
+        let most = ClockOverride { offset_us: i64::MAX, drift_ppm: i64::MAX };
         assert_eq!(most.of(i64::MAX), i64::MAX);
     }
 

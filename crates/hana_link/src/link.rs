@@ -4,7 +4,7 @@ use rusty_link::{AblLink, SessionState};
 
 use crate::clock_offset::ClockOffset;
 use crate::clocks;
-use crate::member::Act;
+use crate::member::LinkAction;
 
 /// Ableton Link, on this host's local clock.
 ///
@@ -32,7 +32,7 @@ impl Link {
         session.enable_start_stop_sync(true);
         let mut link = Self { session, state: SessionState::new(), slept_us: None };
         link.has_slept();
-        link.carry_out(Act::Take(*timeline))?;
+        link.carry_out(LinkAction::Take(*timeline))?;
         Ok(link)
     }
 
@@ -58,13 +58,15 @@ impl Link {
         before.zip(slept).is_some_and(|(before, slept)| slept.saturating_sub(before) > A_SLEEP)
     }
 
-    pub(crate) fn carry_out(&mut self, act: Act) -> anyhow::Result<()> {
+    pub(crate) fn carry_out(&mut self, act: LinkAction) -> anyhow::Result<()> {
         match act {
-            Act::Join => self.session.enable(true),
-            Act::Leave => self.session.enable(false),
-            Act::Tempo(bpm) => self.change(|state, now| state.set_tempo(bpm, now)),
-            Act::Playing(playing) => self.change(|state, now| state.set_is_playing(playing, now)),
-            Act::Take(timeline) => {
+            LinkAction::Join => self.session.enable(true),
+            LinkAction::Leave => self.session.enable(false),
+            LinkAction::Tempo(bpm) => self.change(|state, now| state.set_tempo(bpm, now)),
+            LinkAction::Playing(playing) => {
+                self.change(|state, now| state.set_is_playing(playing, now));
+            },
+            LinkAction::Take(timeline) => {
                 let timeline = timeline.on_clock(self.offset()?.ahead_us.saturating_neg());
                 self.change(|state, now| {
                     let (beat, quantum) = (timeline.beat_at(now), timeline.quantum());
@@ -150,7 +152,7 @@ mod tests {
         let mut link = apart(&timeline);
         for bpm in [20.0, 999.0, 133.0, 77.7] {
             let seen = link.see(4.0).unwrap();
-            link.carry_out(Act::Tempo(bpm)).unwrap();
+            link.carry_out(LinkAction::Tempo(bpm)).unwrap();
             timeline = Timeline::new(seen.bpm, seen.at_us, seen.beat).unwrap();
             let now = link.see(4.0).unwrap();
             timeline = timeline.with_tempo(bpm, now.at_us).unwrap();

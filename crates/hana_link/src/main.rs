@@ -6,10 +6,10 @@
 //!
 //! | to find | look in |
 //! |---|---|
-//! | when it speaks in a session, and when it only listens | [`Member`] |
+//! | when it speaks in a session, and when it only listens | [`Participant`] |
 //! | Ableton Link itself | [`Link`] |
 //! | whose clock says what | [`clocks`] |
-//! | when a line is written, and what a person reads | [`Teller`] |
+//! | when a line is written, and what a person reads | [`Reporter`] |
 //! | what can be ordered | [`orders`] |
 
 mod clock_offset;
@@ -35,9 +35,9 @@ use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::link::Link;
-use crate::member::Member;
-use crate::orders::Heard;
-use crate::teller::{Audience, Teller};
+use crate::member::Participant;
+use crate::orders::LinkInput;
+use crate::teller::{Audience, Reporter};
 
 /// Takes part in an Ableton Link session: says tempo, beat and transport, and takes orders.
 ///
@@ -110,8 +110,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     orders::read_from_stdin(tells.clone())?;
     let (out, written) = write_to_stdout(tells)?;
     let audience = if arguments.json { Audience::Program } else { Audience::Person };
-    let member = Member::new(own, Instant::now());
-    take_part(member, Teller::new(audience), &inbox, (&out, &stderr), &ended)?;
+    let member = Participant::new(own, Instant::now());
+    take_part(member, Reporter::new(audience), &inbox, (&out, &stderr), &ended)?;
     drop(out);
     written.recv_timeout(LAST_LINE).ok();
     Ok(())
@@ -119,9 +119,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// The loop: everything that is done with Link is done here, on one thread.
 fn take_part(
-    mut member: Member,
-    mut teller: Teller,
-    inbox: &Receiver<Heard>,
+    mut member: Participant,
+    mut teller: Reporter,
+    inbox: &Receiver<LinkInput>,
     (out, stderr): (&SyncSender<String>, &DroppingWriter),
     ended: &AtomicBool,
 ) -> anyhow::Result<()> {
@@ -134,12 +134,12 @@ fn take_part(
         let now = Instant::now();
         let seen = link.see(member.quantum())?;
         let acts = match heard {
-            Ok(Heard::Order(order)) => member.order(order, &seen),
-            Ok(Heard::Nonsense(problem)) => {
+            Ok(LinkInput::Order(order)) => member.order(order, &seen),
+            Ok(LinkInput::Nonsense(problem)) => {
                 stderr.push(format!("hana-link: {problem}\n"));
                 vec![]
             },
-            Ok(Heard::End) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Ok(LinkInput::End) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => vec![],
         };
         for act in acts.into_iter().chain(member.tick(&seen, link.has_slept(), now)) {
@@ -154,7 +154,7 @@ fn take_part(
 }
 
 /// A thread that writes lines, so that a slow reader does not delay Link, and a channel that its end closes.
-fn write_to_stdout(tells: SyncSender<Heard>) -> io::Result<(SyncSender<String>, Receiver<()>)> {
+fn write_to_stdout(tells: SyncSender<LinkInput>) -> io::Result<(SyncSender<String>, Receiver<()>)> {
     let (out, lines) = mpsc::sync_channel::<String>(LINES);
     let (done, written) = mpsc::channel();
     thread::Builder::new().name("lines".into()).spawn(move || {
@@ -170,7 +170,7 @@ fn write_to_stdout(tells: SyncSender<Heard>) -> io::Result<(SyncSender<String>, 
                 |()| Stream::Stdout.is_closed(),
             );
             if is_over {
-                tells.send(Heard::End).ok();
+                tells.send(LinkInput::End).ok();
                 break;
             }
         }

@@ -12,8 +12,8 @@ use hana_time::{LinkOrder, LinkReport, Timeline};
 /// number, which is chance. And a member that is left alone begins anew. So it is quiet for longer than that before it joins:
 /// whoever was there when it came, or was left by the one before it, is the older one.
 #[derive(Debug)]
-pub(crate) struct Member {
-    standing: Standing,
+pub(crate) struct Participant {
+    standing: JoinPhase,
     /// What it goes on from if it is alone, if that is not done yet.
     wish: Option<Timeline>,
     /// What it began with, until it has joined.
@@ -24,7 +24,7 @@ pub(crate) struct Member {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum JoinPhase {
     /// Not in a session yet. What to go on from may be ordered meanwhile.
     Quiet { until: Instant },
     /// Left, to join anew.
@@ -39,7 +39,7 @@ enum Standing {
 
 /// What is to be done with Link. Times are of this host's local clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Act {
+pub(crate) enum LinkAction {
     /// Be in a session from now on.
     Join,
     /// Be in none.
@@ -52,7 +52,7 @@ pub(crate) enum Act {
     Take(Timeline),
 }
 
-impl Member {
+impl Participant {
     /// How long it is there before it joins. Link takes sessions that began within 500 ms for equally old.
     const QUIET: Duration = Duration::from_millis(600);
     /// How long it listens before it takes itself for alone. Who is there answers at once and is measured, which takes
@@ -71,7 +71,7 @@ impl Member {
     /// One that begins with a timeline of its own.
     pub(crate) fn new(own: Timeline, now: Instant) -> Self {
         Self {
-            standing: Standing::Quiet { until: now + Self::QUIET },
+            standing: JoinPhase::Quiet { until: now + Self::QUIET },
             wish: None,
             own,
             quantum: own.quantum(),
@@ -92,15 +92,15 @@ impl Member {
 
     /// Whether there is something to tell: what is seen before that is nobody's session.
     pub(crate) fn is_settled(&self) -> bool {
-        self.standing == Standing::Settled
+        self.standing == JoinPhase::Settled
     }
 
     /// Takes an order. `seen` is where the session stands.
-    pub(crate) fn order(&mut self, order: LinkOrder, seen: &LinkReport) -> Vec<Act> {
+    pub(crate) fn order(&mut self, order: LinkOrder, seen: &LinkReport) -> Vec<LinkAction> {
         match order {
-            LinkOrder::Tempo { bpm } if self.is_settled() => vec![Act::Tempo(bpm)],
-            LinkOrder::Play {} if self.is_settled() => vec![Act::Playing(true)],
-            LinkOrder::Pause {} if self.is_settled() => vec![Act::Playing(false)],
+            LinkOrder::Tempo { bpm } if self.is_settled() => vec![LinkAction::Tempo(bpm)],
+            LinkOrder::Play {} if self.is_settled() => vec![LinkAction::Playing(true)],
+            LinkOrder::Pause {} if self.is_settled() => vec![LinkAction::Playing(false)],
             LinkOrder::Tempo { bpm } => {
                 self.held_tempo = Some(bpm);
                 vec![]
@@ -124,22 +124,22 @@ impl Member {
     }
 
     /// Lets time pass. `seen` is where the session stands; `slept` whether the machine was suspended since the last time.
-    pub(crate) fn tick(&mut self, seen: &LinkReport, slept: bool, now: Instant) -> Vec<Act> {
+    pub(crate) fn tick(&mut self, seen: &LinkReport, slept: bool, now: Instant) -> Vec<LinkAction> {
         match self.standing {
             // The others' beats went on, and Link would notice within half a minute. Who joins anew is measured at once.
-            Standing::Joining { .. } | Standing::Meeting { .. } | Standing::Settled if slept => {
-                self.standing = Standing::Away { until: now + Self::AWAY };
-                vec![Act::Leave]
+            JoinPhase::Joining { .. } | JoinPhase::Meeting { .. } | JoinPhase::Settled if slept => {
+                self.standing = JoinPhase::Away { until: now + Self::AWAY };
+                vec![LinkAction::Leave]
             },
-            Standing::Quiet { until } | Standing::Away { until } if now >= until => {
-                self.standing = Standing::Joining { until: now + Self::LISTENING };
-                vec![Act::Join]
+            JoinPhase::Quiet { until } | JoinPhase::Away { until } if now >= until => {
+                self.standing = JoinPhase::Joining { until: now + Self::LISTENING };
+                vec![LinkAction::Join]
             },
-            Standing::Joining { .. } if seen.peers > 0 => {
-                self.standing = Standing::Meeting { until: now + Self::MEETING };
+            JoinPhase::Joining { .. } if seen.peers > 0 => {
+                self.standing = JoinPhase::Meeting { until: now + Self::MEETING };
                 vec![]
             },
-            Standing::Joining { until } | Standing::Meeting { until } if now >= until => {
+            JoinPhase::Joining { until } | JoinPhase::Meeting { until } if now >= until => {
                 self.settle(Some(seen).filter(|seen| seen.peers == 0))
             },
             _ => vec![],
@@ -147,49 +147,51 @@ impl Member {
     }
 
     /// `alone`: where its own session stands, if there is nobody else in it.
-    fn settle(&mut self, alone: Option<&LinkReport>) -> Vec<Act> {
-        self.standing = Standing::Settled;
+    fn settle(&mut self, alone: Option<&LinkReport>) -> Vec<LinkAction> {
+        self.standing = JoinPhase::Settled;
         let wish = self.wish.take();
         let taken = alone.zip(wish).and_then(|(seen, wish)| Self::take_unless_there(wish, seen));
-        let tempo = self.held_tempo.take().map(Act::Tempo);
-        let playing = self.held_playing.take().map(Act::Playing);
+        let tempo = self.held_tempo.take().map(LinkAction::Tempo);
+        let playing = self.held_playing.take().map(LinkAction::Playing);
         taken.into_iter().chain(tempo).chain(playing).collect()
     }
 
-    fn adopt(&mut self, timeline: Timeline, seen: &LinkReport) -> Vec<Act> {
+    fn adopt(&mut self, timeline: Timeline, seen: &LinkReport) -> Vec<LinkAction> {
         let quantum = std::mem::replace(&mut self.quantum, timeline.quantum());
         match self.standing {
-            Standing::Quiet { .. } => vec![Act::Take(timeline)],
-            Standing::Away { .. } | Standing::Joining { .. } | Standing::Meeting { .. } => {
+            JoinPhase::Quiet { .. } => vec![LinkAction::Take(timeline)],
+            JoinPhase::Away { .. } | JoinPhase::Joining { .. } | JoinPhase::Meeting { .. } => {
                 self.wish = Some(timeline);
                 vec![]
             },
-            Standing::Settled if seen.peers > 0 => vec![],
+            JoinPhase::Settled if seen.peers > 0 => vec![],
             // The bar's beginning is part of what is taken.
-            Standing::Settled if differ(quantum, timeline.quantum()) => vec![Act::Take(timeline)],
-            Standing::Settled => Self::take_unless_there(timeline, seen).into_iter().collect(),
+            JoinPhase::Settled if differ(quantum, timeline.quantum()) => {
+                vec![LinkAction::Take(timeline)]
+            },
+            JoinPhase::Settled => Self::take_unless_there(timeline, seen).into_iter().collect(),
         }
     }
 
     /// Among others a bar of another length is counted from where they began; alone, from beat 0.
-    fn take_quantum(&mut self, beats: f64, seen: &LinkReport) -> Vec<Act> {
+    fn take_quantum(&mut self, beats: f64, seen: &LinkReport) -> Vec<LinkAction> {
         self.quantum = beats;
         if let Some(wish) = self.wish {
             self.wish = wish.with_quantum(beats).ok();
         }
         let is_joining =
-            matches!(self.standing, Standing::Joining { .. } | Standing::Meeting { .. });
+            matches!(self.standing, JoinPhase::Joining { .. } | JoinPhase::Meeting { .. });
         let alone = seen.peers == 0 && !is_joining;
         let timeline = seen.timeline().and_then(|timeline| timeline.with_quantum(beats)).ok();
-        timeline.filter(|_| alone).map(Act::Take).into_iter().collect()
+        timeline.filter(|_| alone).map(LinkAction::Take).into_iter().collect()
     }
 
-    fn take_unless_there(wish: Timeline, seen: &LinkReport) -> Option<Act> {
+    fn take_unless_there(wish: Timeline, seen: &LinkReport) -> Option<LinkAction> {
         let off = (wish.beat_at(seen.at_us) - seen.beat).abs() * 60e6 / wish.bpm();
         let there = off <= Self::SAME_US
             && (wish.bpm() - seen.bpm).abs() <= wish.bpm() * Self::SAME_TEMPO
             && wish.is_playing() == seen.playing;
-        (!there).then_some(Act::Take(wish))
+        (!there).then_some(LinkAction::Take(wish))
     }
 }
 
@@ -208,13 +210,13 @@ mod tests {
 
     /// A session as Link would show it, in virtual time.
     struct Scene {
-        member: Member,
+        member: Participant,
         began: Instant,
         passed: Duration,
         session: Timeline,
         peers: u64,
         joined: bool,
-        acts: Vec<(Duration, Act)>,
+        acts: Vec<(Duration, LinkAction)>,
     }
 
     impl Scene {
@@ -222,7 +224,7 @@ mod tests {
             let began = Instant::now();
             let own = Timeline::new(120.0, 0, 0.0).unwrap();
             Self {
-                member: Member::new(own, began),
+                member: Participant::new(own, began),
                 began,
                 passed: Duration::ZERO,
                 session: own,
@@ -265,26 +267,30 @@ mod tests {
             self.carry_out(acts);
         }
 
-        fn carry_out(&mut self, acts: Vec<Act>) {
+        fn carry_out(&mut self, acts: Vec<LinkAction>) {
             for act in acts {
                 let at = self.at_us();
                 match act {
-                    Act::Join => self.joined = true,
-                    Act::Leave => (self.joined, self.peers) = (false, 0),
-                    Act::Tempo(bpm) => self.session = self.session.with_tempo(bpm, at).unwrap(),
-                    Act::Playing(playing) => self.session = self.session.with_playing(playing),
-                    Act::Take(timeline) => self.session = timeline,
+                    LinkAction::Join => self.joined = true,
+                    LinkAction::Leave => (self.joined, self.peers) = (false, 0),
+                    LinkAction::Tempo(bpm) => {
+                        self.session = self.session.with_tempo(bpm, at).unwrap();
+                    },
+                    LinkAction::Playing(playing) => {
+                        self.session = self.session.with_playing(playing);
+                    },
+                    LinkAction::Take(timeline) => self.session = timeline,
                 }
                 self.acts.push((self.passed, act));
             }
         }
 
         /// What it did that others in its session would notice.
-        fn spoke(&self) -> Vec<Act> {
+        fn spoke(&self) -> Vec<LinkAction> {
             self.acts
                 .iter()
                 .map(|(_, act)| *act)
-                .filter(|act| !matches!(act, Act::Join | Act::Leave))
+                .filter(|act| !matches!(act, LinkAction::Join | LinkAction::Leave))
                 .collect()
         }
     }
@@ -298,12 +304,17 @@ mod tests {
         let mut scene = Scene::new();
         scene.order(LinkOrder::adopt(&at_133()));
         scene.until(1500);
-        let acts = [(Duration::ZERO, Act::Take(at_133())), (Member::QUIET, Act::Join)];
+        let acts =
+            [(Duration::ZERO, LinkAction::Take(at_133())), (Participant::QUIET, LinkAction::Join)];
         assert_eq!(scene.acts, acts);
         assert!(!scene.member.is_settled());
         scene.until(1700);
         assert!(scene.member.is_settled());
-        assert_eq!(scene.spoke(), [Act::Take(at_133())], "once, before anybody could hear it");
+        assert_eq!(
+            scene.spoke(),
+            [LinkAction::Take(at_133())],
+            "once, before anybody could hear it"
+        );
         // What the daemon says again is no news.
         scene.order(LinkOrder::adopt(&at_133()));
         assert_eq!(scene.spoke().len(), 1);
@@ -346,7 +357,7 @@ mod tests {
         scene.until(1590);
         assert_eq!(scene.spoke().len(), 1);
         scene.until(1610);
-        assert_eq!(scene.spoke()[1..], [Act::Tempo(100.0), Act::Playing(false)]);
+        assert_eq!(scene.spoke()[1..], [LinkAction::Tempo(100.0), LinkAction::Playing(false)]);
     }
 
     #[test]
@@ -370,7 +381,9 @@ mod tests {
         scene.until(2000);
         scene.order(LinkOrder::Quantum { beats: 7.0 });
         let (beat, quantum) = (scene.seen().beat, scene.member.quantum());
-        assert!(matches!(scene.spoke()[..], [Act::Take(t)] if (t.quantum() - 7.0).abs() < 1e-9));
+        assert!(
+            matches!(scene.spoke()[..], [LinkAction::Take(t)] if (t.quantum() - 7.0).abs() < 1e-9)
+        );
         assert!((quantum - 7.0).abs() < 1e-9 && (beat - 4.0).abs() < 1e-6, "{beat}");
         scene.peers = 1;
         scene.order(LinkOrder::Quantum { beats: 3.0 });
@@ -392,7 +405,7 @@ mod tests {
         scene.peers = 1;
         scene.until(3200);
         assert!(scene.member.is_settled());
-        assert_eq!(scene.spoke()[1..], [Act::Playing(true)]);
+        assert_eq!(scene.spoke()[1..], [LinkAction::Playing(true)]);
     }
 
     proptest! {
@@ -420,7 +433,7 @@ mod tests {
                     },
                 }
                 let new = &scene.spoke()[before..];
-                prop_assert!(!among_others || new.iter().all(|act| !matches!(act, Act::Take(_))), "{new:?}");
+                prop_assert!(!among_others || new.iter().all(|act| !matches!(act, LinkAction::Take(_))), "{new:?}");
             }
         }
     }

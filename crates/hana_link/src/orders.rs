@@ -22,7 +22,7 @@ const LONGEST: u64 = 4096;
 
 /// What comes in.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Heard {
+pub(crate) enum LinkInput {
     /// Something to be done.
     Order(LinkOrder),
     /// A line that says nothing, and why.
@@ -32,7 +32,7 @@ pub(crate) enum Heard {
 }
 
 /// A thread that reads lines until the input is closed, and then says so.
-pub(crate) fn read_from_stdin(tells: SyncSender<Heard>) -> io::Result<()> {
+pub(crate) fn read_from_stdin(tells: SyncSender<LinkInput>) -> io::Result<()> {
     thread::Builder::new().name("orders".into()).spawn(move || {
         let mut stdin = io::stdin().lock();
         let mut line = vec![];
@@ -40,9 +40,12 @@ pub(crate) fn read_from_stdin(tells: SyncSender<Heard>) -> io::Result<()> {
             line.clear();
             // What cannot be read will not be later either.
             let read = stdin.by_ref().take(LONGEST).read_until(b'\n', &mut line).unwrap_or(0);
-            let heard =
-                if read == 0 { Some(Heard::End) } else { hear(&String::from_utf8_lossy(&line)) };
-            let is_end = heard == Some(Heard::End);
+            let heard = if read == 0 {
+                Some(LinkInput::End)
+            } else {
+                hear(&String::from_utf8_lossy(&line))
+            };
+            let is_end = heard == Some(LinkInput::End);
             if let Some(heard) = heard
                 && tells.send(heard).is_err()
             {
@@ -57,20 +60,20 @@ pub(crate) fn read_from_stdin(tells: SyncSender<Heard>) -> io::Result<()> {
 }
 
 /// What a line says; none if it is empty.
-fn hear(line: &str) -> Option<Heard> {
+fn hear(line: &str) -> Option<LinkInput> {
     let line = line.trim();
     if line.is_empty() {
         return None;
     }
     if line == "quit" {
-        return Some(Heard::End);
+        return Some(LinkInput::End);
     }
     let order = if line.starts_with('{') {
         LinkOrder::parse(line).map_err(|problem| problem.to_string())
     } else {
         by_word(line)
     };
-    Some(order.map_or_else(Heard::Nonsense, Heard::Order))
+    Some(order.map_or_else(LinkInput::Nonsense, LinkInput::Order))
 }
 
 fn by_word(line: &str) -> Result<LinkOrder, String> {
@@ -103,10 +106,10 @@ mod tests {
             ("play", r#"{"play":{}}"#),
             ("pause\r", r#"{"pause":{}}"#),
         ] {
-            let Some(Heard::Order(order)) = hear(words) else { panic!("{words}") };
-            assert_eq!(hear(json), Some(Heard::Order(order)));
+            let Some(LinkInput::Order(order)) = hear(words) else { panic!("{words}") };
+            assert_eq!(hear(json), Some(LinkInput::Order(order)));
         }
-        assert_eq!(hear("quit"), Some(Heard::End));
+        assert_eq!(hear("quit"), Some(LinkInput::End));
         assert_eq!(hear(" \n"), None);
     }
 
@@ -120,7 +123,7 @@ mod tests {
             ("faster", "say `tempo BPM`"),
             ("{", "both must be of one version"),
         ] {
-            let Some(Heard::Nonsense(problem)) = hear(line) else { panic!("{line}") };
+            let Some(LinkInput::Nonsense(problem)) = hear(line) else { panic!("{line}") };
             assert!(problem.contains(word), "{line}: {problem}");
         }
     }

@@ -4,7 +4,7 @@ use hana_time::LinkReport;
 
 /// Decides when there is a line to write, and writes it. Pure.
 #[derive(Debug)]
-pub(crate) struct Teller {
+pub(crate) struct Reporter {
     audience: Audience,
     last: Option<(LinkReport, Instant)>,
     said: String,
@@ -19,7 +19,7 @@ pub(crate) enum Audience {
     Person,
 }
 
-impl Teller {
+impl Reporter {
     /// In any case after this long.
     const EVERY: Duration = Duration::from_millis(250);
     /// A beat that comes by this much too early or late is a change, in microseconds. What is less goes with the next
@@ -60,7 +60,7 @@ fn is_change(last: &LinkReport, report: &LinkReport) -> bool {
     let same = (last.playing, last.peers) == (report.playing, report.peers)
         && (last.bpm - report.bpm).abs() < 1e-9
         && (last.quantum - report.quantum).abs() < f64::EPSILON
-        && off_us < Teller::JUMP_US;
+        && off_us < Reporter::JUMP_US;
     !same
 }
 
@@ -93,9 +93,9 @@ mod tests {
 
     #[test]
     fn a_program_is_told_of_every_change_at_once_and_of_none_four_times_a_second() {
-        let mut teller = Teller::new(Audience::Program);
+        let mut teller = Reporter::new(Audience::Program);
         let began = Instant::now();
-        let told = |teller: &mut Teller, report: LinkReport| {
+        let told = |teller: &mut Reporter, report: LinkReport| {
             let at = began + Duration::from_micros(report.at_us.unsigned_abs());
             teller.tell(&report, at).is_some()
         };
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_person_is_told_what_is_new_to_a_person() {
-        let mut teller = Teller::new(Audience::Person);
+        let mut teller = Reporter::new(Audience::Person);
         let now = Instant::now();
         let line = teller.tell(&later(0), now);
         assert_eq!(line.as_deref(), Some("120.00 beats a minute, bars of 4, not playing, alone"));

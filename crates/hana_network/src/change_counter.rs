@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A program looks once a frame, and mostly finds nothing: at one place instead of four, each of which would have to be
 /// fetched into its cache. It may count what it finds out itself too. Clones share the count.
 #[derive(Debug, Clone, Default)]
-pub struct News(Arc<AtomicU64>);
+pub struct ChangeCounter(Arc<AtomicU64>);
 
-impl News {
+impl ChangeCounter {
     /// Something has come, and is where it will be looked for.
     pub fn tell(&self) {
         self.0.fetch_add(1, Ordering::Release);

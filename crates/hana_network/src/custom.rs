@@ -8,8 +8,8 @@ pub(crate) mod message_sender;
 use std::sync::Arc;
 use std::time::Duration;
 
-use confirmed_send::{Address, Post, SendError};
-use custom_subscription::{Heard, HeardSinceJoining, Hearing, Mismatch};
+use confirmed_send::{Destination, SendError};
+use custom_subscription::CustomSubscription;
 use hana_protocol::contract::Key;
 use hana_protocol::contract::routes::{Publishable, ReceivedBy};
 use hana_protocol::id::role::NodeRole;
@@ -17,17 +17,17 @@ use hana_protocol::id::{NodeId, TopicName};
 use hana_protocol::message::{Accepted, NodeInfo};
 use hana_protocol::wire::codec::{DecodeError, Encoding};
 use hana_protocol::wire::{CustomMessage, Lane, codec};
-use message_sender::Courier;
+use message_sender::MessageSender;
 use serde_json::Value;
 use zenoh::Wait;
 use zenoh::qos::CongestionControl;
 
 use crate::node::node::{JoinError, Node};
 use crate::rpc::pending::Pending;
-use crate::transport::admission::Gate;
+use crate::transport::admission::AdmissionFilter;
 use crate::transport::inbound::{Received, admitted};
-use crate::transport::inbox::{Inbox, Policy};
-use crate::transport::problem::Problem;
+use crate::transport::inbox::{Inbox, OverflowPolicy};
+use crate::transport::problem::Diagnostic;
 use crate::transport::send_queue::quality;
 use crate::transport::subscription::Subscription;
 
@@ -56,16 +56,16 @@ impl<R: NodeRole> Node<R> {
     /// of its kind. On `UnreliableSequenced` the inbox keeps the newest of each key, else the newest 4,096.
     ///
     /// What cannot be read because its sender has another shape of the type comes into
-    /// [`Heard::mismatches`], once for each run of a sender; nothing more of it is read then.
+    /// [`CustomSubscription::mismatches`], once for each run of a sender; nothing more of it is read then.
     #[must_use]
-    pub fn hear<M: CustomMessage + ReceivedBy<R>>(&self) -> Heard<M> {
-        self.core.heard.take().unwrap_or_else(|| Heard::start(&self.core))
+    pub fn hear<M: CustomMessage + ReceivedBy<R>>(&self) -> CustomSubscription<M> {
+        self.core.heard.take().unwrap_or_else(|| CustomSubscription::start(&self.core))
     }
 
     /// Publishes and sends messages of a custom type.
     #[must_use]
-    pub fn courier<M: CustomMessage + Publishable<R>>(&self) -> Courier<M> {
-        Courier::new(&self.core)
+    pub fn courier<M: CustomMessage + Publishable<R>>(&self) -> MessageSender<M> {
+        MessageSender::new(&self.core)
     }
 
     /// Sends a message to one node, and brings its answer within `deadline`. Accepted means that the message
@@ -73,7 +73,7 @@ impl<R: NodeRole> Node<R> {
     /// has answered or the deadline is over; it takes the message once. Messages to one node on
     /// [`Lane::ReliableOrdered`] are taken in the order of these calls.
     ///
-    /// Whatever the lane, this is asked and answered; for a stream of messages there is [`Courier::stream_to`].
+    /// Whatever the lane, this is asked and answered; for a stream of messages there is [`MessageSender::stream_to`].
     #[must_use]
     pub fn send<M: CustomMessage + Publishable<R>>(
         &self,
@@ -96,7 +96,7 @@ impl<R: NodeRole> Node<R> {
     ) -> Pending<Result<Accepted, SendError>> {
         let payload = codec::encode(message).map_err(|problem| problem.to_string());
         // Somebody waits for the answer, whatever lane the type has.
-        let address = Address { node: node.clone(), topic: topic.clone() };
+        let address = Destination { node: node.clone(), topic: topic.clone() };
         self.core.post.send(address, payload, Lane::ReliableOrdered, deadline)
     }
 
@@ -147,9 +147,9 @@ impl<R: NodeRole> Node<R> {
     #[must_use]
     pub fn hear_values(&self, topic: Option<&TopicName>) -> Subscription<Received<Value>> {
         let pattern = format!("{}/*/topic/{}", Key::ROOT, topic.map_or("*", TopicName::as_str));
-        let inbox = Inbox::new(Policy::DropOldest, INBOX);
+        let inbox = Inbox::new(OverflowPolicy::DropOldest, INBOX);
         let (filled, reception) = (inbox.clone(), self.core.reception.clone());
-        let gate = Arc::new(Gate::of_values());
+        let gate = Arc::new(AdmissionFilter::of_values());
         let declaration = self.core.worker.declare(pattern.clone(), move |session| {
             let (inbox, reception, gate) = (filled.clone(), reception.clone(), Arc::clone(&gate));
             let callback = move |sample| {
@@ -165,7 +165,7 @@ impl<R: NodeRole> Node<R> {
                     },
                     Err(problem) => reception.complain(
                         LANE,
-                        Problem::DecodeFailed(DecodeError {
+                        Diagnostic::DecodeFailed(DecodeError {
                             key: raw.key,
                             sender: raw.envelope.map(|envelope| envelope.from),
                             message: "custom message",
@@ -184,7 +184,7 @@ impl<R: NodeRole> Node<R> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use hana_protocol::id::role::Role;
-    use hana_protocol::message::{CustomMessageInfo, Flow};
+    use hana_protocol::message::{CustomMessageInfo, Direction};
     use serde_json::json;
 
     use super::*;
@@ -207,7 +207,7 @@ mod tests {
                 topic: "spark".into(),
                 lane: Lane::ReliableOrdered,
                 version: 1,
-                flow: Flow::Both,
+                flow: Direction::Both,
                 schema,
             }],
             play: vec![],

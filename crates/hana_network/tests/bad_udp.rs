@@ -5,7 +5,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hana_network::{NetworkSettings, Node, NodeConfig, PlayTransport};
+use hana_network::{DirectLinkTransport, NetworkSettings, Node, NodeConfig};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::Modulation;
 use hana_protocol::parameter::{Parameter, ParameterName};
@@ -20,7 +20,7 @@ const PACE: Duration = Duration::from_micros(500);
 
 fn config(id: &str) -> NodeConfig {
     // A network of its own for each: only what is said is found.
-    let play_link = PlayTransport::Udp;
+    let play_link = DirectLinkTransport::Udp;
     let network = NetworkSettings { multicast: false, play_link, ..NetworkSettings::default() };
     NodeConfig::from_environment(NodeId::new(id).unwrap()).unwrap().with_network(network)
 }

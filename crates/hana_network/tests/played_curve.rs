@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hana_engine::playout::{FrameSettings, PlayoutSettings};
-use hana_network::{FrameStream, NetworkSettings, Node, NodeConfig, PlayLink, PlayTransport};
+use hana_engine::playout::{BatcherSettings, JitterBufferSettings};
+use hana_network::{
+    BatchStream, DirectLink, DirectLinkTransport, NetworkSettings, Node, NodeConfig,
+};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::parameter::{Parameter, ParameterName};
 use hana_tests::{UdpRelay, UdpRelaySettings, project_root};
@@ -41,22 +43,22 @@ fn now_us() -> f64 {
 }
 
 /// A network of its own for each: only what is said is found.
-fn network(play_link: PlayTransport) -> NetworkSettings {
+fn network(play_link: DirectLinkTransport) -> NetworkSettings {
     NetworkSettings { multicast: false, play_link, ..NetworkSettings::default() }
 }
 
 fn config(id: &str) -> NodeConfig {
     NodeConfig::from_environment(NodeId::new(id).unwrap())
         .unwrap()
-        .with_network(network(PlayTransport::Udp))
+        .with_network(network(DirectLinkTransport::Udp))
 }
 
 /// A visualization over a bad network, and the hands that play it.
 struct Played {
     visualization: Node<role::Visualization>,
     relay: UdpRelay,
-    _link: PlayLink,
-    stream: FrameStream,
+    _link: DirectLink,
+    stream: BatchStream,
 }
 
 impl Played {
@@ -64,7 +66,7 @@ impl Played {
         let parameters = (0..PARAMETERS)
             .map(|n| Parameter::new(ParameterName::new(&format!("p{n}")).unwrap(), 0.0))
             .collect();
-        let playout = PlayoutSettings { delay, ..PlayoutSettings::default() };
+        let playout = JitterBufferSettings { delay, ..JitterBufferSettings::default() };
         let config = config(id).with_parameters(parameters).with_playout(playout);
         let visualization = Node::<role::Visualization>::join(config).wait(SOON).unwrap().unwrap();
         let mut info = visualization.info();
@@ -81,7 +83,7 @@ impl Played {
         let relay = UdpRelay::new(([127, 0, 0, 1], port).into(), UdpRelaySettings::default());
         info.play = vec![format!("udp/{}", relay.address())];
         let link = app.play(&info).wait(SOON).unwrap().unwrap();
-        let stream = link.frame_stream(FrameSettings::default()).unwrap();
+        let stream = link.frame_stream(BatcherSettings::default()).unwrap();
         relay.set(settings);
         Self { visualization, relay, _link: link, stream }
     }

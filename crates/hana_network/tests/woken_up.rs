@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hana_engine::playout::{FrameSettings, Player};
-use hana_network::{NetworkSettings, Node, NodeConfig, PlayLink, PlayTransport, Publisher};
+use hana_engine::playout::{BatcherSettings, ModulationReceiver};
+use hana_network::{DirectLink, DirectLinkTransport, NetworkSettings, Node, NodeConfig, Publisher};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{Modulation, NodeInfo};
 use hana_protocol::parameter::{Parameter, ParameterName};
@@ -81,7 +81,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn start(transport: PlayTransport, delay_ms: u64) -> Self {
+    fn start(transport: DirectLinkTransport, delay_ms: u64) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_visualization", "--ignored", "--nocapture"])
             .env("HANA_PLAY_LINK", transport.to_string())
@@ -145,7 +145,7 @@ enum Way {
 
 type Set = Box<dyn Fn(f32) + Send>;
 
-fn hands(link: &PlayLink, way: Way) -> Set {
+fn hands(link: &DirectLink, way: Way) -> Set {
     match way {
         Way::Values => {
             let all: Vec<Publisher<Modulation>> =
@@ -157,7 +157,7 @@ fn hands(link: &PlayLink, way: Way) -> Set {
             })
         },
         Way::Frames => {
-            let stream = link.frame_stream(FrameSettings::default()).unwrap();
+            let stream = link.frame_stream(BatcherSettings::default()).unwrap();
             Box::new(move |value| {
                 (0..PARAMETERS).for_each(|place| stream.set(place, value).unwrap());
             })
@@ -165,7 +165,7 @@ fn hands(link: &PlayLink, way: Way) -> Set {
     }
 }
 
-fn nothing_old_is_shown(way: Way, transport: PlayTransport, delay_ms: u64) {
+fn nothing_old_is_shown(way: Way, transport: DirectLinkTransport, delay_ms: u64) {
     let stage = Stage::start(transport, delay_ms);
     let info = stage.info();
     let over = format!("{transport}/");
@@ -180,7 +180,7 @@ fn nothing_old_is_shown(way: Way, transport: PlayTransport, delay_ms: u64) {
             thread::sleep(Duration::from_millis(1));
         }
     });
-    let limit = Player::STALE.as_secs_f64() + MARGIN;
+    let limit = ModulationReceiver::STALE.as_secs_f64() + MARGIN;
     let is_played = |since: f64| {
         let shown = stage.shown();
         let newest: Vec<_> = shown.iter().filter(|(at, _)| *at > since).collect();
@@ -235,20 +235,20 @@ fn nothing_old_is_shown(way: Way, transport: PlayTransport, delay_ms: u64) {
 
 #[test]
 fn who_wakes_up_and_was_played_by_values_shows_nothing_old() {
-    nothing_old_is_shown(Way::Values, PlayTransport::Tcp, 0);
+    nothing_old_is_shown(Way::Values, DirectLinkTransport::Tcp, 0);
 }
 
 #[test]
 fn who_wakes_up_and_was_played_by_frames_shows_nothing_old() {
-    nothing_old_is_shown(Way::Frames, PlayTransport::Tcp, 0);
+    nothing_old_is_shown(Way::Frames, DirectLinkTransport::Tcp, 0);
 }
 
 #[test]
 fn who_wakes_up_and_plays_frames_with_a_delay_shows_nothing_old() {
-    nothing_old_is_shown(Way::Frames, PlayTransport::Tcp, 20);
+    nothing_old_is_shown(Way::Frames, DirectLinkTransport::Tcp, 20);
 }
 
 #[test]
 fn who_wakes_up_and_was_played_over_udp_shows_nothing_old() {
-    nothing_old_is_shown(Way::Frames, PlayTransport::Udp, 0);
+    nothing_old_is_shown(Way::Frames, DirectLinkTransport::Udp, 0);
 }

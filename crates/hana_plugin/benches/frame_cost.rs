@@ -14,9 +14,9 @@ use bevy_app::{App, First, Last, PostUpdate, PreUpdate};
 use bevy_ecs::prelude::*;
 use bevy_ecs::schedule::{ScheduleLabel, SingleThreadedExecutor};
 use bevy_reflect::Reflect;
-use hana_engine::playout::{FrameSettings, PlayoutSettings};
+use hana_engine::playout::{BatcherSettings, JitterBufferSettings};
 use hana_network::{Node, NodeConfig};
-use hana_plugin::{MeshLink, VisualizationPlugin};
+use hana_plugin::{MeshSession, VisualizationPlugin};
 use hana_protocol::id::{NodeId, role};
 
 macro_rules! sky {
@@ -61,8 +61,10 @@ fn alone() {
 }
 
 fn measure(frames: usize) {
-    let playout =
-        PlayoutSettings { delay: Duration::from_millis(20), ..PlayoutSettings::default() };
+    let playout = JitterBufferSettings {
+        delay: Duration::from_millis(20),
+        ..JitterBufferSettings::default()
+    };
     let mut ours = App::new();
     ours.add_plugins(VisualizationPlugin::<Sky>::new("sky").playout(playout));
     let mut bare = App::new();
@@ -78,7 +80,7 @@ fn measure(frames: usize) {
     let deadline = Instant::now() + SOON;
     let info = loop {
         ours.update();
-        if let Some(node) = ours.world().resource::<MeshLink<role::Visualization>>().node() {
+        if let Some(node) = ours.world().resource::<MeshSession<role::Visualization>>().node() {
             break node.info();
         }
         assert!(Instant::now() < deadline, "it does not join");
@@ -129,7 +131,7 @@ fn play(
     let hands = NodeConfig::from_environment(hands).expect("the settings can be read");
     let hands = Node::<role::App>::join(hands).wait(SOON).expect("in time").expect("it joins");
     let link = hands.play(info).wait(SOON).expect("in time").expect("it is reached");
-    let stream = link.frame_stream(FrameSettings::default()).expect("a thread can be started");
+    let stream = link.frame_stream(BatcherSettings::default()).expect("a thread can be started");
     let ended = Arc::clone(ended);
     thread::spawn(move || {
         let (_hands, _link, begun) = (hands, link, Instant::now());

@@ -2,19 +2,19 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 
 use bevy_ecs::prelude::*;
-use hana_network::{Connection, DisconnectedBy, Way};
+use hana_network::{AttachMode, ConnectionState, DisconnectedBy};
 use hana_protocol::id::role::NodeRole;
 
 /// Whether the node of the role `R` is on the mesh.
 ///
 /// `NodeConnectivity<role::Visualization>` is kept up to date by
-/// [`VisualizationPlugin`], `NodeConnectivity<role::App>` by [`AppPlugin`], before [`HanaSystems::Receive`] in
+/// [`VisualizationPlugin`], `NodeConnectivity<role::App>` by [`ControllerPlugin`], before [`HanaSystems::Receive`] in
 /// `PreUpdate`. A program with both has both. It derefs to [`Connectivity`].
 ///
 /// The run conditions [`is_connected`], [`has_daemon`], [`just_connected`] and [`just_disconnected`] read it:
 /// `draw_dimmed.run_if(not(is_connected::<role::Visualization>))`.
 ///
-/// [`AppPlugin`]: crate::controller::controller_plugin::AppPlugin
+/// [`ControllerPlugin`]: crate::controller::controller_plugin::ControllerPlugin
 /// [`HanaSystems::Receive`]: crate::sets::HanaSystems::Receive
 /// [`VisualizationPlugin`]: crate::visualization::visualization_plugin::VisualizationPlugin
 #[derive(Resource, Debug)]
@@ -32,7 +32,7 @@ pub enum Connectivity {
     /// It is on the mesh.
     Connected {
         /// By this way.
-        way: Way,
+        way: AttachMode,
     },
     /// The daemon that it was behind is gone; in five seconds it goes on without it.
     DaemonLost,
@@ -55,7 +55,7 @@ impl Connectivity {
     /// Whether it is on the mesh, behind the daemon of this machine.
     #[must_use]
     pub const fn has_daemon(&self) -> bool {
-        matches!(self, Self::Connected { way: Way::ThroughDaemon })
+        matches!(self, Self::Connected { way: AttachMode::ThroughDaemon })
     }
 }
 
@@ -86,12 +86,12 @@ impl<R: NodeRole> Deref for NodeConnectivity<R> {
     }
 }
 
-impl From<Connection> for Connectivity {
-    fn from(connection: Connection) -> Self {
+impl From<ConnectionState> for Connectivity {
+    fn from(connection: ConnectionState) -> Self {
         match connection {
-            Connection::Connected { way } => Self::Connected { way },
-            Connection::DaemonLost => Self::DaemonLost,
-            Connection::Disconnected { by, reason } => Self::Disconnected { by, reason },
+            ConnectionState::Connected { way } => Self::Connected { way },
+            ConnectionState::DaemonLost => Self::DaemonLost,
+            ConnectionState::Disconnected { by, reason } => Self::Disconnected { by, reason },
         }
     }
 }
@@ -164,12 +164,12 @@ mod tests {
         let connected = |way| Some(Connectivity::Connected { way });
         assert!(run(None).is_empty(), "without the plugin none of them holds");
         assert!(run(Some(Connectivity::Joining)).is_empty());
-        let way = Way::ThroughDaemon;
+        let way = AttachMode::ThroughDaemon;
         assert_eq!(run(connected(way)), ["just connected", "connected", "daemon"]);
         assert_eq!(run(connected(way)), ["connected", "daemon"]);
         assert_eq!(run(Some(Connectivity::DaemonLost)), ["just disconnected"]);
         assert!(run(Some(Connectivity::DaemonLost)).is_empty());
-        assert_eq!(run(connected(Way::WithoutDaemon)), ["just connected", "connected"]);
+        assert_eq!(run(connected(AttachMode::WithoutDaemon)), ["just connected", "connected"]);
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
         app.init_resource::<Ran>()
             .insert_resource(NodeConnectivity::<AppRole>::new(away))
             .insert_resource(NodeConnectivity::<Visualization>::new(Connectivity::Connected {
-                way: Way::ThroughDaemon,
+                way: AttachMode::ThroughDaemon,
             }))
             .add_systems(
                 Update,

@@ -8,7 +8,7 @@ use hana_protocol::id::role::NodeRole;
 use hana_protocol::message::LaneTraffic;
 use hana_protocol::wire::Lane;
 
-use crate::session::MeshLink;
+use crate::session::MeshSession;
 use crate::sets::HanaSystems;
 
 /// What becomes of this program's messages, as diagnostics of Bevy: of each lane, what was counted in the last second.
@@ -19,7 +19,7 @@ pub struct MessageDiagnosticsPlugin<R>(PhantomData<fn(R)>);
 
 /// What is counted of a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Counted {
+pub enum LaneCounter {
     /// Handed to the network.
     Sent,
     /// Delivered to the program.
@@ -38,7 +38,7 @@ pub enum Counted {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-impl Counted {
+impl LaneCounter {
     /// All of them.
     pub const ALL: [Self; 7] = [
         Self::Sent,
@@ -84,7 +84,7 @@ impl<R> Default for MessageDiagnosticsPlugin<R> {
 impl<R: NodeRole> MessageDiagnosticsPlugin<R> {
     /// Where a figure is found: `hana/visualization/reliable_ordered/missed`.
     #[must_use]
-    pub fn path(lane: Lane, counted: Counted) -> DiagnosticPath {
+    pub fn path(lane: Lane, counted: LaneCounter) -> DiagnosticPath {
         DiagnosticPath::from_components(["hana", R::ROLE.as_str(), lane.as_str(), counted.as_str()])
     }
 }
@@ -92,7 +92,7 @@ impl<R: NodeRole> MessageDiagnosticsPlugin<R> {
 impl<R: NodeRole> Plugin for MessageDiagnosticsPlugin<R> {
     fn build(&self, app: &mut App) {
         for lane in Lane::ALL {
-            for counted in Counted::ALL {
+            for counted in LaneCounter::ALL {
                 app.register_diagnostic(
                     Diagnostic::new(Self::path(lane, counted)).with_suffix("/s"),
                 );
@@ -106,7 +106,7 @@ impl<R: NodeRole> Plugin for MessageDiagnosticsPlugin<R> {
 type Before = (Option<Instant>, [LaneTraffic; Lane::ALL.len()]);
 
 fn measure<R: NodeRole>(
-    link: Res<MeshLink<R>>,
+    link: Res<MeshSession<R>>,
     mut before: Local<Before>,
     mut diagnostics: Diagnostics,
 ) {
@@ -119,7 +119,7 @@ fn measure<R: NodeRole>(
     *at = Some(Instant::now());
     for (lane, seen) in Lane::ALL.into_iter().zip(seen) {
         let now = node.lane(lane);
-        for counted in Counted::ALL {
+        for counted in LaneCounter::ALL {
             // A node that has joined anew counts from nothing.
             let count = counted.of(&now).saturating_sub(counted.of(seen));
             if let Some(passed) = passed {

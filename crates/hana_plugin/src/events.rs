@@ -5,7 +5,9 @@
 //! or halts anything, and whoever does not watch misses nothing but the news.
 
 use bevy_ecs::prelude::*;
-use hana_network::{DisconnectedBy, Mismatch, Problem, Problems, Queue, Rival, Way};
+use hana_network::{
+    AttachMode, Diagnostic, Diagnostics, DisconnectedBy, IdConflict, QueueKind, SchemaMismatch,
+};
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::wire::codec::{DecodeError, PayloadError};
@@ -18,7 +20,7 @@ pub struct Connected {
     /// The id it has there.
     pub node: NodeId,
     /// The way.
-    pub way: Way,
+    pub way: AttachMode,
 }
 
 /// The daemon that the program was behind is gone. It waits for it for five seconds, then goes on without it;
@@ -88,14 +90,14 @@ pub struct MessageRefused {
     /// Who sent it; `None` if it did not say.
     pub sender: Option<NodeId>,
     /// What is wrong with it. Its text says what to do.
-    pub problem: Problem,
+    pub problem: Diagnostic,
 }
 
 /// Messages to this program, or of it, were dropped.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct MessageDropped {
     /// Where.
-    pub queue: Queue,
+    pub queue: QueueKind,
     /// The key.
     pub key: String,
     /// How many, since it was told last.
@@ -115,19 +117,19 @@ pub struct QueueFull {
 ///
 /// Nothing more of it is read on that topic until it has been started again; everything else goes on.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
-pub struct PeerIncompatible(pub Mismatch);
+pub struct PeerIncompatible(pub SchemaMismatch);
 
 /// Troubles that are told in a frame at most; the others are told in the next ones.
 const IN_A_FRAME: usize = 8;
 
 impl IdTaken {
-    pub(crate) fn by(Rival { node, holder }: Rival, role: Role) -> Self {
+    pub(crate) fn by(IdConflict { node, holder }: IdConflict, role: Role) -> Self {
         Self { role, node, holder }
     }
 }
 
 /// Tells what has gone wrong since the last frame; whether there may be more of it.
-pub(crate) fn tell_problems(problems: &Problems, commands: &mut Commands) -> bool {
+pub(crate) fn tell_problems(problems: &Diagnostics, commands: &mut Commands) -> bool {
     for _ in 0..IN_A_FRAME {
         let Some(problem) = problems.try_recv() else { return false };
         tell(problem, commands);
@@ -135,9 +137,9 @@ pub(crate) fn tell_problems(problems: &Problems, commands: &mut Commands) -> boo
     true
 }
 
-fn tell(problem: Problem, commands: &mut Commands) {
+fn tell(problem: Diagnostic, commands: &mut Commands) {
     match problem {
-        Problem::DecodeFailed(error) => {
+        Diagnostic::DecodeFailed(error) => {
             let reason = error.to_string();
             let DecodeError { key, sender, message, problem } = error;
             let field = match problem {
@@ -146,13 +148,15 @@ fn tell(problem: Problem, commands: &mut Commands) {
             };
             commands.trigger(DecodeFailed { key, sender, message, field, reason });
         },
-        Problem::Dropped { key, queue, count } => {
+        Diagnostic::Dropped { key, queue, count } => {
             commands.trigger(MessageDropped { queue, key, count });
         },
-        Problem::QueueFull { key, count } => commands.trigger(QueueFull { key, count }),
+        Diagnostic::QueueFull { key, count } => commands.trigger(QueueFull { key, count }),
         // They are told as dropped on the way.
-        Problem::Lost { .. } => {},
-        Problem::PeerIncompatible { mismatch, .. } => commands.trigger(PeerIncompatible(mismatch)),
+        Diagnostic::Lost { .. } => {},
+        Diagnostic::PeerIncompatible { mismatch, .. } => {
+            commands.trigger(PeerIncompatible(mismatch));
+        },
         problem => commands.trigger(MessageRefused {
             key: problem.key().into(),
             sender: problem.sender().cloned(),

@@ -20,8 +20,8 @@
 //!     .run();
 //! ```
 //!
-//! [`AppPlugin`] puts a program onto the mesh from which others are played: every node is an entity, and
-//! stays that entity across a disconnect; [`Mesh`] starts, stops and sets.
+//! [`ControllerPlugin`] puts a program onto the mesh from which others are played: every node is an entity, and
+//! stays that entity across a disconnect; [`MeshCommands`] starts, stops and sets.
 //!
 //! Neither blocks a frame: the network has threads of its own. What arrives is drained in `PreUpdate`
 //! ([`HanaSystems::Receive`]), what is said is handed over in `PostUpdate` ([`HanaSystems::Send`]), and
@@ -38,21 +38,23 @@ mod timeline;
 mod topics;
 mod visualization;
 
-pub use controller::controller_plugin::AppPlugin;
-pub use controller::mesh_commands::{CommandAnswered, Mesh};
-pub use controller::nodes::{MeshNode, NodeAdded, NodeChanged, NodeRemoved, Present};
-pub use controller::operators::{HolderChanged, KeptByYou, Noted, TakeRefused, TakenFromYou};
-pub use hana_engine::playout::{Curve, PlayoutSettings};
-pub use hana_network::{DisconnectedBy, Mismatch, Problem, Queue, Way, WhenAppVanishes};
+pub use controller::controller_plugin::ControllerPlugin;
+pub use controller::mesh_commands::{CommandCompleted, MeshCommands};
+pub use controller::nodes::{MeshNode, NodeAdded, NodeChanged, NodeRemoved, Online};
+pub use controller::operators::{ClaimKept, ClaimLost, ClaimRejected, NoteReceived, OwnerChanged};
+pub use hana_engine::playout::{Curve, JitterBufferSettings};
+pub use hana_network::{
+    AttachMode, Diagnostic, DisconnectedBy, OnControllerLost, QueueKind, SchemaMismatch,
+};
 pub use hana_protocol::id::role;
 pub use hana_protocol::id::role::Role;
-pub use hana_protocol::message::{How, Priority};
-pub use session::MeshLink;
+pub use hana_protocol::message::{OwnershipKind, Priority};
+pub use session::MeshSession;
 
 pub use connectivity::{
     Connectivity, NodeConnectivity, has_daemon, is_connected, just_connected, just_disconnected,
 };
-pub use diagnostics::{Counted, MessageDiagnosticsPlugin};
+pub use diagnostics::{LaneCounter, MessageDiagnosticsPlugin};
 pub use events::{
     Connected, DaemonLost, DecodeFailed, Disconnected, IdTaken, JoinFailed, MessageDropped,
     MessageRefused, PeerIncompatible, QueueFull,
@@ -60,12 +62,12 @@ pub use events::{
 pub use notices::notices::Notices;
 pub use sets::HanaSystems;
 pub use timeline::timeline::{Timeline, on_bar, on_beat};
-pub use topics::pending_sends::MessageAnswered;
-pub use topics::topics::{AnyFromMesh, FromMesh, TopicWriter};
-pub use visualization::active_override::InForce;
+pub use topics::pending_sends::MessageDelivered;
+pub use topics::topics::{DynamicFromMesh, FromMesh, TopicWriter};
+pub use visualization::active_override::ActiveOverride;
 pub use visualization::display::{NoDisplay, find_display};
 pub use visualization::parameters::{
-    Description, Held, Mixed, ParameterRange, ParameterStruct, Smoothing,
+    Additive, Description, ParameterRange, ParameterStruct, Smoothing, Stepped,
 };
-pub use visualization::persist::{Saved, SavedStateLost};
+pub use visualization::persist::{Persist, PersistedStateDiscarded};
 pub use visualization::visualization_plugin::{ShutdownRequested, VisualizationPlugin};

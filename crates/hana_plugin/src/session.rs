@@ -3,13 +3,13 @@ use std::time::{Duration, Instant};
 use bevy_app::{App, PreUpdate};
 use bevy_ecs::prelude::*;
 use hana_network::{
-    ConfigError, Connection, DisconnectedBy, Inbox, JoinError, News, Node, NodeConfig, Pending,
-    SetError, local_us,
+    ChangeCounter, ConfigError, ConnectionState, DisconnectedBy, Inbox, JoinError, Node,
+    NodeConfig, Pending, SetError, local_us,
 };
 use hana_protocol::id::role::NodeRole;
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{Set, SetReport};
-use hana_protocol::wire::in_full;
+use hana_protocol::message::{Set, SetReply};
+use hana_protocol::wire::error_chain;
 
 use crate::connectivity::{Connectivity, NodeConnectivity};
 use crate::events;
@@ -17,14 +17,14 @@ use crate::events::{Connected, DaemonLost, Disconnected, IdTaken, JoinFailed};
 use crate::notices::notices::Notices;
 use crate::sets::HanaSystems;
 use crate::timeline::timeline;
-use crate::timeline::timeline::{Pace, Presented, Timeline};
-use crate::topics::pending_sends::Sendings;
+use crate::timeline::timeline::{FrameTimingMode, PresentedAt, Timeline};
+use crate::topics::pending_sends::PendingSends;
 use crate::visualization::visualization_plugin::ShutdownRequested;
 
 /// The program's node on the mesh, once it has joined. A program that starts with no network at all joins
 /// when it can; until then [`node`](Self::node) is none, and the program draws.
 #[derive(Resource)]
-pub struct MeshLink<R: NodeRole> {
+pub struct MeshSession<R: NodeRole> {
     /// Apart, so that what each frame looks at lies together.
     config: Box<Result<NodeConfig, ConfigError>>,
     node: Option<Node<R>>,
@@ -33,24 +33,24 @@ pub struct MeshLink<R: NodeRole> {
     /// Why it could not join the last time it tried; said once, however often it tries.
     problem: Option<String>,
     /// Of the node it has, or had last: what has not been told yet.
-    changes: Option<(NodeId, Inbox<Connection>)>,
+    changes: Option<(NodeId, Inbox<ConnectionState>)>,
     /// It left before it had joined, which no node can tell.
     left: bool,
     /// It has told that the program is to end.
     told_to_end: bool,
     /// What has come, and of how much of it is known what it is.
-    news: News,
+    news: ChangeCounter,
     known: u64,
-    pub(crate) pace: Pace,
+    pub(crate) pace: FrameTimingMode,
 }
 
 /// What the plugin is to look for in a frame, by whoever finds it out.
 #[derive(Resource, Default)]
-pub(crate) struct FrameNews(pub(crate) News);
+pub(crate) struct FrameChangeCounter(pub(crate) ChangeCounter);
 
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
-impl<R: NodeRole> MeshLink<R> {
+impl<R: NodeRole> MeshSession<R> {
     /// The node; none while it has not joined.
     #[must_use]
     pub const fn node(&self) -> Option<&Node<R>> {
@@ -72,7 +72,7 @@ impl<R: NodeRole> MeshLink<R> {
         let is_there = self.node.as_ref().is_some_and(|node| {
             !matches!(
                 node.connection(),
-                Connection::Disconnected { by: DisconnectedBy::Us | DisconnectedBy::Peer, .. }
+                ConnectionState::Disconnected { by: DisconnectedBy::Us | DisconnectedBy::Peer, .. }
             )
         });
         if !is_there && self.joining.is_none() {
@@ -101,10 +101,10 @@ impl<R: NodeRole> MeshLink<R> {
     /// Joins as `config` says, in the background.
     pub(crate) fn build(app: &mut App, config: Result<NodeConfig, ConfigError>) {
         timeline::build(app);
-        let news = app.world_mut().get_resource_or_init::<FrameNews>().0.clone();
+        let news = app.world_mut().get_resource_or_init::<FrameChangeCounter>().0.clone();
         // That it is to join.
         news.tell();
-        let presented = app.world_mut().get_resource_or_init::<Presented>().clone();
+        let presented = app.world_mut().get_resource_or_init::<PresentedAt>().clone();
         app.insert_resource(Self {
             config: Box::new(config.map(|config| config.with_news(news.clone()))),
             node: None,
@@ -116,17 +116,17 @@ impl<R: NodeRole> MeshLink<R> {
             told_to_end: false,
             news,
             known: 0,
-            pace: Pace::new(presented),
+            pace: FrameTimingMode::new(presented),
         })
         .init_resource::<NodeConnectivity<R>>()
-        .init_resource::<Sendings>()
+        .init_resource::<PendingSends>()
         .configure_sets(PreUpdate, HanaSystems::Receive);
     }
 }
 
 /// A frame begins. To be piped into what else begins it: what Bevy does to run a system takes as long as most of them do.
 pub(crate) fn begin_frame<R: NodeRole>(
-    mut link: ResMut<MeshLink<R>>,
+    mut link: ResMut<MeshSession<R>>,
     mut timeline: ResMut<Timeline>,
     mut commands: Commands,
 ) {
@@ -139,7 +139,7 @@ pub(crate) fn begin_frame<R: NodeRole>(
     timeline.follow::<R>(link.node.as_ref(), &link.pace);
 }
 
-impl MeshLink<role::Visualization> {
+impl MeshSession<role::Visualization> {
     /// Changes the program's own parameters, now or at a beat, as if it had come over the network: values, and recipes by
     /// which they move. None while the program is not on the mesh.
     ///
@@ -147,16 +147,16 @@ impl MeshLink<role::Visualization> {
     ///
     /// The first that cannot be set; or that too many changes wait. Nothing has changed then.
     #[must_use]
-    pub fn change(&self, set: &Set) -> Option<Result<SetReport, SetError>> {
+    pub fn change(&self, set: &Set) -> Option<Result<SetReply, SetError>> {
         self.node().map(|node| node.board().change(set))
     }
 }
 
 /// What becomes of the program's place on the mesh, of what it sent to others, and of what is told of it.
 fn follow<R: NodeRole>(
-    mut link: ResMut<MeshLink<R>>,
+    mut link: ResMut<MeshSession<R>>,
     mut connectivity: ResMut<NodeConnectivity<R>>,
-    sendings: Res<Sendings>,
+    sendings: Res<PendingSends>,
     mut notices: ResMut<Notices>,
     mut commands: Commands,
 ) {
@@ -172,7 +172,7 @@ fn follow<R: NodeRole>(
 
 /// Begins to join, and looks whether it has happened.
 fn join<R: NodeRole>(
-    link: &mut MeshLink<R>,
+    link: &mut MeshSession<R>,
     connectivity: &mut Mut<NodeConnectivity<R>>,
     commands: &mut Commands,
 ) {
@@ -189,7 +189,7 @@ fn join<R: NodeRole>(
         match &*link.config {
             Ok(config) => link.joining = Some(Node::join(config.clone())),
             Err(error) => {
-                let reason = in_full(error);
+                let reason = error_chain(error);
                 tracing::error!("not on the mesh: {reason}");
                 fails(reason, DisconnectedBy::Error, false);
             },
@@ -207,7 +207,7 @@ fn join<R: NodeRole>(
         Err(error) => {
             let tries_again = !matches!(error, JoinError::IdTaken(_) | JoinError::Info { .. });
             link.again = tries_again.then(|| Instant::now() + TRY_AGAIN);
-            let reason = in_full(&error);
+            let reason = error_chain(&error);
             if link.problem.as_ref() != Some(&reason) {
                 let again =
                     if tries_again { "; it goes on, and tries again and again" } else { "" };
@@ -227,13 +227,13 @@ fn join<R: NodeRole>(
 
 /// Tells what the network has found out since the last frame.
 fn tell<R: NodeRole>(
-    link: &mut MeshLink<R>,
+    link: &mut MeshSession<R>,
     connectivity: &mut Mut<NodeConnectivity<R>>,
     commands: &mut Commands,
 ) {
     let has_news = link.left || link.changes.as_ref().is_some_and(|(_, of)| !of.is_empty());
     if has_news {
-        let left = std::mem::take(&mut link.left).then(|| Connection::Disconnected {
+        let left = std::mem::take(&mut link.left).then(|| ConnectionState::Disconnected {
             by: DisconnectedBy::Us,
             reason: "the program left before it had joined".into(),
         });
@@ -244,14 +244,14 @@ fn tell<R: NodeRole>(
         for (node, change) in changes.chain(left.map(|left| (None, left))) {
             NodeConnectivity::set(connectivity, change.clone().into());
             match (change, node) {
-                (Connection::Connected { way }, Some(node)) => {
+                (ConnectionState::Connected { way }, Some(node)) => {
                     commands.trigger(Connected { role: R::ROLE, node: node.clone(), way });
                 },
-                (Connection::DaemonLost, _) => commands.trigger(DaemonLost { role: R::ROLE }),
-                (Connection::Disconnected { by, reason }, _) => {
+                (ConnectionState::DaemonLost, _) => commands.trigger(DaemonLost { role: R::ROLE }),
+                (ConnectionState::Disconnected { by, reason }, _) => {
                     commands.trigger(Disconnected { role: R::ROLE, by, reason });
                 },
-                (Connection::Connected { .. }, None) => {},
+                (ConnectionState::Connected { .. }, None) => {},
             }
         }
     }
@@ -271,7 +271,7 @@ fn tell<R: NodeRole>(
 
 /// A run condition: the program is on the mesh in the role `R`, and was not in the frame before, or has joined anew.
 pub(crate) fn has_just_joined<R: NodeRole>(
-    link: Res<MeshLink<R>>,
+    link: Res<MeshSession<R>>,
     mut was_there: Local<bool>,
 ) -> bool {
     let before = *was_there;

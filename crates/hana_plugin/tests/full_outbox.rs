@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
-use hana_network::Queue;
-use hana_plugin::{MeshLink, MessageDropped, TopicWriter, VisualizationPlugin};
+use hana_network::QueueKind;
+use hana_plugin::{MeshSession, MessageDropped, TopicWriter, VisualizationPlugin};
 use hana_protocol::custom_message;
 use hana_protocol::id::role;
 use hana_protocol::wire::Lane;
@@ -49,7 +49,7 @@ fn what_is_thrown_away_before_it_is_sent_is_told_and_counted_to_the_message() {
             told.0.push(dropped.event().clone());
         });
     let deadline = Instant::now() + SOON;
-    while app.world().resource::<MeshLink<role::Visualization>>().node().is_none() {
+    while app.world().resource::<MeshSession<role::Visualization>>().node().is_none() {
         app.update();
         assert!(Instant::now() < deadline, "it does not join");
         thread::sleep(Duration::from_millis(5));
@@ -62,7 +62,7 @@ fn what_is_thrown_away_before_it_is_sent_is_told_and_counted_to_the_message() {
         writer.publish(&Spark { number }).unwrap();
     }
     let traffic = |app: &App| {
-        let node = app.world().resource::<MeshLink<role::Visualization>>().node().unwrap();
+        let node = app.world().resource::<MeshSession<role::Visualization>>().node().unwrap();
         node.lane(Lane::UnreliableUnordered)
     };
     while traffic(&app).sent + traffic(&app).dropped < FLOOD {
@@ -75,6 +75,8 @@ fn what_is_thrown_away_before_it_is_sent_is_told_and_counted_to_the_message() {
     assert_eq!(sent + dropped, FLOOD);
     assert!(dropped > 0, "the queue holds a thousand, and the thread that sends takes longer");
     let told = &app.world().resource::<Told>().0;
-    assert!(told.iter().all(|of| of.queue == Queue::Outbox && of.key.ends_with("/topic/spark")));
+    assert!(
+        told.iter().all(|of| of.queue == QueueKind::Outbox && of.key.ends_with("/topic/spark"))
+    );
     assert_eq!(told.iter().map(|of| of.count).sum::<u64>(), dropped, "{told:?}");
 }

@@ -8,7 +8,7 @@ use bevy_app::App;
 use bevy_diagnostic::DiagnosticsStore;
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
-use hana_plugin::{Counted, MessageDiagnosticsPlugin, VisualizationPlugin};
+use hana_plugin::{LaneCounter, MessageDiagnosticsPlugin, VisualizationPlugin};
 use hana_protocol::id::role;
 use hana_protocol::wire::Lane;
 use hana_tests::is_alone;
@@ -37,12 +37,12 @@ fn what_is_sent_in_a_second_is_a_diagnostic_of_its_lane() {
     // It says how it is ten times a second, on that lane.
     let rate = loop {
         app.update();
-        if let Some(rate) = value(&app, Lane::UnreliableSequenced, Counted::Sent) {
+        if let Some(rate) = value(&app, Lane::UnreliableSequenced, LaneCounter::Sent) {
             break rate;
         }
         assert!(Instant::now() < deadline, "nothing is measured");
         thread::sleep(Duration::from_millis(10));
     };
     assert!((2.0..=20.0).contains(&rate), "{rate} a second");
-    assert_eq!(value(&app, Lane::ReliableUnordered, Counted::Missed), Some(0.0));
+    assert_eq!(value(&app, Lane::ReliableUnordered, LaneCounter::Missed), Some(0.0));
 }

@@ -15,11 +15,11 @@ use bevy_app::{App, First, Last, PostUpdate, PreUpdate};
 use bevy_ecs::prelude::*;
 use bevy_ecs::schedule::{ScheduleLabel, SingleThreadedExecutor};
 use bevy_reflect::Reflect;
-use hana_engine::playout::PlayoutSettings;
+use hana_engine::playout::JitterBufferSettings;
 use hana_network::{Node, NodeConfig};
-use hana_plugin::{MeshLink, VisualizationPlugin};
+use hana_plugin::{MeshSession, VisualizationPlugin};
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{PlayWay, Set};
+use hana_protocol::message::{PlayPath, Set};
 use hana_protocol::parameter::ParameterName;
 use hana_tests::{eventually, is_alone};
 
@@ -72,8 +72,10 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
     if !is_alone("a_frame_with_64_moving_parameters_allocates_nothing", "multicast = false\n") {
         return;
     }
-    let playout =
-        PlayoutSettings { delay: Duration::from_millis(20), ..PlayoutSettings::default() };
+    let playout = JitterBufferSettings {
+        delay: Duration::from_millis(20),
+        ..JitterBufferSettings::default()
+    };
     let mut app = App::new();
     app.add_plugins(VisualizationPlugin::<Sky>::new("sky").playout(playout));
     // What is asked of the heap is counted by thread; and Bevy itself asks for some to hand systems to others.
@@ -85,7 +87,7 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
     let deadline = Instant::now() + SOON;
     let info = loop {
         app.update();
-        if let Some(node) = app.world().resource::<MeshLink<role::Visualization>>().node() {
+        if let Some(node) = app.world().resource::<MeshSession<role::Visualization>>().node() {
             break node.info();
         }
         assert!(Instant::now() < deadline, "it does not join");
@@ -103,7 +105,7 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
             session.set(name, 0.0).unwrap();
         }
         let status = session.status();
-        if status.way == PlayWay::Direct { Ok(()) } else { Err(status) }
+        if status.way == PlayPath::Direct { Ok(()) } else { Err(status) }
     });
     // The upper ones move by themselves.
     let by_the_beat = (32..64).fold(Set::default(), |set, place| {
@@ -111,7 +113,11 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
         let name = ParameterName::new(&format!("p{place}")).unwrap();
         set.with_recipe(name, recipe[place % 4].parse().unwrap())
     });
-    app.world().resource::<MeshLink<role::Visualization>>().change(&by_the_beat).unwrap().unwrap();
+    app.world()
+        .resource::<MeshSession<role::Visualization>>()
+        .change(&by_the_beat)
+        .unwrap()
+        .unwrap();
     let ended = Arc::new(AtomicBool::new(false));
     let of_hands = Arc::clone(&ended);
     let playing = thread::spawn(move || {

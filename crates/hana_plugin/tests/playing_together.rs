@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use bevy_ecs::system::RunSystemOnce;
-use hana_network::{MeshWatch, Node, NodeConfig, Operator, PlaySession};
-use hana_plugin::{AppPlugin, HolderChanged, Mesh, Noted, TakenFromYou};
+use hana_network::{MeshObserver, Node, NodeConfig, OwnershipClient, PlaySession};
+use hana_plugin::{ClaimLost, ControllerPlugin, MeshCommands, NoteReceived, OwnerChanged};
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{How, PlayWay};
+use hana_protocol::message::{OwnershipKind, PlayPath};
 use hana_protocol::parameter::{Parameter, ParameterName};
 use hana_tests::Lab;
 use hana_tests::show::Show;
@@ -31,9 +31,9 @@ fn zoom() -> ParameterName {
 /// What the Bevy app was told.
 #[derive(Resource, Default)]
 struct Told {
-    holders: Vec<HolderChanged>,
-    taken: Vec<TakenFromYou>,
-    notes: Vec<Noted>,
+    holders: Vec<OwnerChanged>,
+    taken: Vec<ClaimLost>,
+    notes: Vec<NoteReceived>,
 }
 
 /// The visualization, the Bevy app, and the other app.
@@ -41,8 +41,8 @@ struct Together {
     stage: Node<role::Visualization>,
     desk: App,
     rival: Node<role::App>,
-    watch: MeshWatch,
-    operator: Operator,
+    watch: MeshObserver,
+    operator: OwnershipClient,
     session: PlaySession,
 }
 
@@ -57,14 +57,14 @@ impl Together {
         let (watch, operator) = (rival.watch_mesh(), rival.operator());
         let session = rival.play_session(&id("stage"));
         let mut desk = App::new();
-        desk.add_plugins(AppPlugin::new("desk")).init_resource::<Told>();
-        desk.add_observer(|of: On<HolderChanged>, mut told: ResMut<Told>| {
+        desk.add_plugins(ControllerPlugin::new("desk")).init_resource::<Told>();
+        desk.add_observer(|of: On<OwnerChanged>, mut told: ResMut<Told>| {
             told.holders.push(of.event().clone());
         });
-        desk.add_observer(|of: On<TakenFromYou>, mut told: ResMut<Told>| {
+        desk.add_observer(|of: On<ClaimLost>, mut told: ResMut<Told>| {
             told.taken.push(of.event().clone());
         });
-        desk.add_observer(|of: On<Noted>, mut told: ResMut<Told>| {
+        desk.add_observer(|of: On<NoteReceived>, mut told: ResMut<Told>| {
             told.notes.push(of.event().clone());
         });
         Self { stage, desk, rival, watch, operator, session }
@@ -96,8 +96,8 @@ impl Together {
     }
 
     /// A person does something at the Bevy app.
-    fn at_desk(&mut self, act: impl Fn(Mesh) + Send + Sync + 'static) {
-        self.desk.world_mut().run_system_once(move |mesh: Mesh| act(mesh)).unwrap();
+    fn at_desk(&mut self, act: impl Fn(MeshCommands) + Send + Sync + 'static) {
+        self.desk.world_mut().run_system_once(move |mesh: MeshCommands| act(mesh)).unwrap();
     }
 
     fn desk_plays(&mut self, value: f32) {
@@ -105,8 +105,8 @@ impl Together {
     }
 
     fn desk_is_direct(&mut self) -> bool {
-        let asked = |mesh: Mesh| mesh.play_session(&id("stage")).map(|status| status.way);
-        self.desk.world_mut().run_system_once(asked).unwrap() == Some(PlayWay::Direct)
+        let asked = |mesh: MeshCommands| mesh.play_session(&id("stage")).map(|status| status.way);
+        self.desk.world_mut().run_system_once(asked).unwrap() == Some(PlayPath::Direct)
     }
 
     fn shown(&self) -> f32 {
@@ -118,8 +118,8 @@ impl Together {
     }
 
     /// Whether the last that the Bevy app was told of the holder is this.
-    fn is_told(&self, before: Option<&str>, now: Option<(&str, How)>) -> bool {
-        let expected = HolderChanged {
+    fn is_told(&self, before: Option<&str>, now: Option<(&str, OwnershipKind)>) -> bool {
+        let expected = OwnerChanged {
             node: id("stage"),
             parameter: zoom(),
             before: before.map(id),
@@ -137,7 +137,7 @@ fn two_apps_and_a_visualization() {
     all.until(
         "the other app to play directly",
         |all| all.session.set(&zoom(), 0.25).unwrap(),
-        |all| all.session.status().way == PlayWay::Direct && all.shown() == 0.25,
+        |all| all.session.status().way == PlayPath::Direct && all.shown() == 0.25,
     );
     all.until(
         "the desk to be told",
@@ -146,7 +146,7 @@ fn two_apps_and_a_visualization() {
             all.told()
                 .holders
                 .last()
-                .is_some_and(|told| told.now == Some((id("rival"), How::Plays)))
+                .is_some_and(|told| told.now == Some((id("rival"), OwnershipKind::Plays)))
         },
     );
     // What the desk plays meanwhile is not shown, by the direct link neither.
@@ -168,7 +168,7 @@ fn two_apps_and_a_visualization() {
     all.at_desk(|mut mesh| mesh.take(&id("stage"), [zoom()]));
     all.until("the desk to be heard", both, |all| all.shown() == 0.75);
     all.until("the desk to be told that it has it", both, |all| {
-        all.is_told(Some("rival"), Some(("desk", How::Taken)))
+        all.is_told(Some("rival"), Some(("desk", OwnershipKind::Taken)))
     });
     let mut frames = 0;
     all.until("a few frames", both, |all| {
@@ -180,16 +180,15 @@ fn two_apps_and_a_visualization() {
     assert!(all.told().taken.is_empty());
     all.operator.take(&id("stage"), [zoom()]);
     all.until("the desk to be told that it is taken", both, |all| !all.told().taken.is_empty());
-    let taken =
-        TakenFromYou { node: id("stage"), parameter: zoom(), by: id("rival"), apart: false };
+    let taken = ClaimLost { node: id("stage"), parameter: zoom(), by: id("rival"), apart: false };
     assert_eq!(all.told().taken, [taken]);
     all.until("the other one to be heard", both, |all| all.shown() == 0.25);
     all.until("the desk to be told who has it now", both, |all| {
-        all.is_told(Some("desk"), Some(("rival", How::Taken)))
+        all.is_told(Some("desk"), Some(("rival", OwnershipKind::Taken)))
     });
     all.operator.note("the left screen flickers");
     all.until("the note", |_| {}, |all| !all.told().notes.is_empty());
-    let Noted { app, text } = &all.told().notes[0];
+    let NoteReceived { app, text } = &all.told().notes[0];
     assert_eq!((app.as_str(), text.as_str()), ("rival", "the left screen flickers"));
     // And lets it go. What the desk played last may come just after that, and hold it for a moment.
     all.operator.release(&id("stage"), [zoom()]);

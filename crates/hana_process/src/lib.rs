@@ -10,8 +10,8 @@
 //! | what may be launched, and the file people write | [`Catalogue`] |
 //! | every knob and the three presets | [`Policy`] |
 //! | what follows on what: stop, crash, freeze, restart | [`Supervisor`] |
-//! | what of that outlives the daemon | [`Memory`] |
-//! | whose launch comes when, if many are wanted | [`LaunchPacer`] |
+//! | what of that outlives the daemon | [`SupervisorSnapshot`] |
+//! | whose launch comes when, if many are wanted | [`LaunchQueue`] |
 //! | a process of the operating system, its group, its end; taking over one that runs | [`Process`] |
 //! | its output: where it goes, following and bounding it | [`ProcessOutput`], [`OutputReader`], [`LogFollower`] |
 //! | launches that run and of which no record is left | [`RunningLaunch`] |
@@ -41,7 +41,7 @@ pub use output::rotating_file::RotatingFile;
 
 pub use catalogue::catalogue::{Catalogue, CatalogueEntry, CatalogueError, UnknownVisualization};
 pub use catalogue::catalogue_changes::CatalogueChanges;
-pub use launch::launch_queue::{LaunchPace, LaunchPacer, Wish};
+pub use launch::launch_queue::{LaunchLimits, LaunchPriority, LaunchQueue};
 pub use launch::launch_spec::{LaunchError, LaunchSpec, find_program_beside};
 pub use launch::process::{
     AdoptError, MARK_VARIABLE, OutputError, Process, ProcessOutput, ProcessRecord, new_mark,
@@ -53,7 +53,10 @@ pub use os::fingerprint::PidFingerprint;
 pub use os::orphans::{adopt_orphans, reap_orphans};
 pub use supervisor::backoff::{Backoff, Jitter};
 pub use supervisor::policy::{
-    HealthPolicy, Mesh, Policy, Preset, RestartOn, RestartPolicy, StopPolicy, WhenUnresponsive,
+    HealthPolicy, Monitoring, Policy, Preset, RestartOn, RestartPolicy, StopPolicy,
+    WhenUnresponsive,
 };
-pub use supervisor::supervisor::snapshot::Memory;
-pub use supervisor::supervisor::{Action, Found, Incarnation, MissedEnd, ProcessEvent, Supervisor};
+pub use supervisor::supervisor::snapshot::SupervisorSnapshot;
+pub use supervisor::supervisor::{
+    Action, AdoptionOutcome, Instance, MissedExit, ProcessEvent, Supervisor,
+};

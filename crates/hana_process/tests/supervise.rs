@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use hana_process::{
-    Action, Incarnation, LaunchSpec, Mesh, Policy, Preset, Process, ProcessEvent, Supervisor,
+    Action, Instance, LaunchSpec, Monitoring, Policy, Preset, Process, ProcessEvent, Supervisor,
 };
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{ProcessState, StoppedBy};
@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// What a daemon has of one process.
 struct Keeper {
     supervisor: Supervisor,
-    process: Option<(Incarnation, Process)>,
+    process: Option<(Instance, Process)>,
     spec: LaunchSpec,
     sender: Sender<ProcessEvent>,
     events: Receiver<ProcessEvent>,
@@ -40,7 +40,7 @@ impl Keeper {
             mark: hana_process::new_mark(),
         };
         let id = NodeId::new("script").unwrap();
-        let policy = Policy { mesh: Mesh::Never, ..policy };
+        let policy = Policy { mesh: Monitoring::Never, ..policy };
         let (sender, events) = mpsc::channel();
         Self {
             supervisor: Supervisor::new(id, "script", policy, Instant::now()),
@@ -70,7 +70,7 @@ impl Keeper {
         }
     }
 
-    fn spawn(&mut self, incarnation: Incarnation) {
+    fn spawn(&mut self, incarnation: Instance) {
         assert!(self.process.is_none());
         let sender = self.sender.clone();
         let launched = Process::launch(&self.spec, move |exit| {

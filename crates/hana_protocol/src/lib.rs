@@ -12,16 +12,16 @@
 //! | whether a node is running, slow or unresponsive | [`HealthWatch`] |
 //! | what each delivery promise asks of its receiver | [`Lane`], [`LaneReceiver`], [`TopicReceiver`] |
 //! | how messages to one node are sent until they are answered | [`Dispatch`] |
-//! | how values are gathered into frames | [`FrameRecorder`], [`ModulationFrame`] |
+//! | how values are gathered into frames | [`FrameRecorder`], [`ModulationBatch`] |
 //! | how modulation is played in spite of the network's jitter | [`Player`], [`Playout`], [`ClockMap`] |
 //! | tempo, beats and bars | [`Timeline`], [`Course`], [`HostTimeline`] |
 //! | what the daemon and `hana-link` say to each other | [`LinkReport`], [`LinkOrder`] |
-//! | what moves by the beat, and what waits for one | [`ModulationSource`], [`When`], [`ChangeSchedule`], [`BeatWatch`] |
+//! | what moves by the beat, and what waits for one | [`Modulator`], [`When`], [`ChangeSchedule`], [`BeatWatch`] |
 //! | whose timeline a host goes by, and how | [`Ensemble`], [`Approach`], [`DistantClock`] |
 //! | what a person can do about it | [`Remedy`] |
 //! | who plays what, and who wants to | [`Hands`], [`Wishes`] |
 //! | everything known of everyone | [`Roster`] |
-//! | what a message type of somebody else's looks like | [`CustomMessageInfo`], [`Shape`] |
+//! | what a message type of somebody else's looks like | [`CustomMessageInfo`], [`MessageSchema`] |
 
 pub mod contract;
 pub mod id;

@@ -11,12 +11,12 @@ use hana_protocol::custom_message;
 use hana_protocol::id::role;
 use hana_protocol::id::role::{NodeRole, Role};
 use hana_protocol::message::{
-    Answer, AppSession, Blackout, Command, Control, Event, Health, Hold, Holders, HostTimeline,
-    Ignore, Kill, LogLine, Look, Lost, Modulation, ModulationFrame, NodeInfo, Pause, Ping, Play,
-    ProcessStatus, Release, Reload, Resend, Resent, Restart, Resume, Sent, Set, Shutdown, Start,
-    Stop, Take, Tempo,
+    Acknowledge, Blackout, Command, CommandReply, Control, Event, Freeze, Health, HostTimeline,
+    Kill, LogLine, Look, LostPeers, Modulation, ModulationBatch, NodeInfo, OperatorState,
+    ParameterOwners, Pause, Ping, Play, ProcessStatus, Release, Reload, Restart, Resume,
+    RetransmitEnd, RetransmitRequest, SequenceHeartbeat, Set, Shutdown, Start, Stop, Take, Tempo,
 };
-use hana_protocol::parameter::ModulationSource;
+use hana_protocol::parameter::Modulator;
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{Lane, Message, codec};
 use hana_time::ClockReading;
@@ -68,16 +68,16 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Health => senders!(Health),
         KeyKind::Control => senders!(Control),
         KeyKind::Event => senders!(Event),
-        KeyKind::Sent => senders!(Sent),
-        KeyKind::Resend => senders!(Resend),
+        KeyKind::Sent => senders!(SequenceHeartbeat),
+        KeyKind::Resend => senders!(RetransmitRequest),
         KeyKind::Modulation => senders!(Modulation),
-        KeyKind::ModulationFrame => senders!(ModulationFrame),
+        KeyKind::ModulationFrame => senders!(ModulationBatch),
         KeyKind::Look => senders!(Look),
-        KeyKind::Holders => senders!(Holders),
-        KeyKind::Session => senders!(AppSession),
+        KeyKind::Holders => senders!(ParameterOwners),
+        KeyKind::Session => senders!(OperatorState),
         KeyKind::Custom | KeyKind::Inbox | KeyKind::KindInbox => senders!(Custom),
         KeyKind::Process => senders!(ProcessStatus),
-        KeyKind::Lost => senders!(Lost),
+        KeyKind::Lost => senders!(LostPeers),
         KeyKind::Log => senders!(LogLine),
         KeyKind::Timeline => senders!(HostTimeline),
         KeyKind::Clock => senders!(ClockReading),
@@ -158,15 +158,15 @@ fn the_limits_are_those_of_the_messages() {
         (Health::NAME, limits_of::<Health>()),
         (Control::NAME, limits_of::<Control>()),
         (Event::NAME, limits_of::<Event>()),
-        (Sent::NAME, limits_of::<Sent>()),
-        (Resend::NAME, limits_of::<Resend>()),
+        (SequenceHeartbeat::NAME, limits_of::<SequenceHeartbeat>()),
+        (RetransmitRequest::NAME, limits_of::<RetransmitRequest>()),
         (Modulation::NAME, limits_of::<Modulation>()),
-        (ModulationFrame::NAME, limits_of::<ModulationFrame>()),
+        (ModulationBatch::NAME, limits_of::<ModulationBatch>()),
         (Look::NAME, limits_of::<Look>()),
-        (Holders::NAME, limits_of::<Holders>()),
-        (AppSession::NAME, limits_of::<AppSession>()),
+        (ParameterOwners::NAME, limits_of::<ParameterOwners>()),
+        (OperatorState::NAME, limits_of::<OperatorState>()),
         (ProcessStatus::NAME, limits_of::<ProcessStatus>()),
-        (Lost::NAME, limits_of::<Lost>()),
+        (LostPeers::NAME, limits_of::<LostPeers>()),
         (LogLine::NAME, limits_of::<LogLine>()),
         (HostTimeline::NAME, limits_of::<HostTimeline>()),
         (ClockReading::NAME, limits_of::<ClockReading>()),
@@ -245,15 +245,15 @@ fn the_examples_of_messages_are_whole_messages() {
     example_is_whole::<NodeInfo>();
     example_is_whole::<Health>();
     example_is_whole::<Event>();
-    example_is_whole::<Sent>();
-    example_is_whole::<Resend>();
+    example_is_whole::<SequenceHeartbeat>();
+    example_is_whole::<RetransmitRequest>();
     example_is_whole::<Modulation>();
-    example_is_whole::<ModulationFrame>();
+    example_is_whole::<ModulationBatch>();
     example_is_whole::<Look>();
-    example_is_whole::<Holders>();
-    example_is_whole::<AppSession>();
+    example_is_whole::<ParameterOwners>();
+    example_is_whole::<OperatorState>();
     example_is_whole::<ProcessStatus>();
-    example_is_whole::<Lost>();
+    example_is_whole::<LostPeers>();
     example_is_whole::<LogLine>();
     example_is_whole::<HostTimeline>();
     example_is_whole::<ClockReading>();
@@ -263,7 +263,7 @@ fn the_examples_of_messages_are_whole_messages() {
 fn the_end_of_an_answer_to_resend_is_as_shown() {
     let shown = section("### resend").rsplit("```json\n").next().unwrap();
     let shown = shown.split("```").next().unwrap();
-    let read: Resent = serde_json::from_str(shown).unwrap();
+    let read: RetransmitEnd = serde_json::from_str(shown).unwrap();
     assert_eq!(serde_json::to_value(read).unwrap(), serde_json::from_str::<Value>(shown).unwrap());
 }
 
@@ -273,7 +273,7 @@ fn the_recipes_are_as_shown_and_each_of_their_fields_is_explained() {
     let explained = table(text).iter().map(|row| row[0]).collect::<Vec<_>>().join(", ");
     let mut shown = BTreeSet::new();
     for example in text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()) {
-        let read: ModulationSource = serde_json::from_str(example).unwrap();
+        let read: Modulator = serde_json::from_str(example).unwrap();
         let example: Value = serde_json::from_str(example).unwrap();
         assert_eq!(serde_json::to_value(read).unwrap(), example);
         shown.extend(nested_fields(&example));
@@ -282,10 +282,8 @@ fn the_recipes_are_as_shown_and_each_of_their_fields_is_explained() {
     for field in shown {
         assert!(explained.contains(&field), "nothing on '{field}'");
     }
-    for word in
-        text.split('"').filter(|word| ModulationSource::is_meant_by(word) && word.contains(':'))
-    {
-        assert!(word.parse::<ModulationSource>().is_ok(), "{word}");
+    for word in text.split('"').filter(|word| Modulator::is_meant_by(word) && word.contains(':')) {
+        assert!(word.parse::<Modulator>().is_ok(), "{word}");
     }
 }
 
@@ -298,7 +296,7 @@ fn command_is<C: Command>(rows: &[Vec<&str>], name: &str, from: &BTreeSet<Role>)
     assert_eq!(control.name(), name);
     let to: BTreeSet<Role> = Role::ALL.into_iter().filter(|role| control.is_for(*role)).collect();
     assert_eq!(roles(row[2]), to, "who takes '{name}'");
-    let answer: Answer<C::Reply> =
+    let answer: CommandReply<C::Reply> =
         codec::decode_value(row[4].as_bytes(), Encoding::Json, Control::MAX_BYTES).unwrap();
     assert_eq!(
         serde_json::to_value(answer).unwrap(),
@@ -313,11 +311,11 @@ fn every_command_has_its_row() {
     command_is::<Stop>(&rows, "stop", &senders!(Stop));
     command_is::<Restart>(&rows, "restart", &senders!(Restart));
     command_is::<Kill>(&rows, "kill", &senders!(Kill));
-    command_is::<Ignore>(&rows, "ignore", &senders!(Ignore));
+    command_is::<Acknowledge>(&rows, "ignore", &senders!(Acknowledge));
     command_is::<Reload>(&rows, "reload", &senders!(Reload));
     command_is::<Shutdown>(&rows, "shutdown", &senders!(Shutdown));
     command_is::<Set>(&rows, "set", &senders!(Set));
-    command_is::<Hold>(&rows, "hold", &senders!(Hold));
+    command_is::<Freeze>(&rows, "hold", &senders!(Freeze));
     command_is::<Blackout>(&rows, "blackout", &senders!(Blackout));
     command_is::<Resume>(&rows, "resume", &senders!(Resume));
     command_is::<Tempo>(&rows, "tempo", &senders!(Tempo));

@@ -5,7 +5,7 @@ use crate::timeline::Timeline;
 /// A round that takes longer than a beat sees one beginning, not several. Where the beat is set back by less than a bar,
 /// what began already does not begin again; where beats are counted anew, nothing begins by that. Pure.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct BeatWatch {
+pub struct BeatDetector {
     seen: Option<Seen>,
 }
 
@@ -18,7 +18,7 @@ struct Seen {
     bpm: f64,
 }
 
-impl BeatWatch {
+impl BeatDetector {
     /// What goes on by more than this over what time and tempo say, in beats, is counted anew.
     const JUMP: f64 = 0.25;
 
@@ -71,7 +71,7 @@ mod tests {
 
     /// At which of the looks a beat begins.
     fn beginnings(timeline: &Timeline, looks: &[i64]) -> Vec<i64> {
-        let mut watch = BeatWatch::new();
+        let mut watch = BeatDetector::new();
         let begins = |at: &&i64| {
             watch.look(timeline, **at);
             watch.begins(1.0)
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn what_has_begun_does_not_begin_again_when_the_beat_is_set_back() {
-        let mut watch = BeatWatch::new();
+        let mut watch = BeatDetector::new();
         let timeline = at_120();
         watch.look(&timeline, 990_000);
         watch.look(&timeline, 1_001_000);
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn beats_that_are_counted_anew_begin_nothing() {
-        let mut watch = BeatWatch::new();
+        let mut watch = BeatDetector::new();
         watch.look(&at_120(), SECOND);
         for elsewhere in [1000.5, -1000.5] {
             let elsewhere = Timeline::new(120.0, SECOND, elsewhere).unwrap();
@@ -129,7 +129,7 @@ mod tests {
             rounds in prop::collection::vec((1_000..25_000_i64, 20.0..=999.0_f64, 0..10_u8), 1..500),
         ) {
             let mut timeline = at_120();
-            let mut watch = BeatWatch::new();
+            let mut watch = BeatDetector::new();
             let (mut now, mut begun, mut bars) = (0, 0, 0);
             watch.look(&timeline, now);
             for (length, bpm, turn) in rounds {

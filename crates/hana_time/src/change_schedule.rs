@@ -1,6 +1,6 @@
 use thiserror::Error;
 
-use crate::schedule_at::When;
+use crate::schedule_at::ScheduleAt;
 use crate::timeline::Timeline;
 
 /// Changes that wait for their beat. Pure: whoever has it says what time it is.
@@ -11,15 +11,15 @@ use crate::timeline::Timeline;
 #[derive(Debug)]
 pub struct ChangeSchedule<C> {
     /// In the order in which they came.
-    waiting: Vec<Waiting<C>>,
+    waiting: Vec<PendingChange<C>>,
     most: usize,
     late: u64,
 }
 
 #[derive(Debug)]
-struct Waiting<C> {
+struct PendingChange<C> {
     change: C,
-    when: When,
+    when: ScheduleAt,
     beat: f64,
 }
 
@@ -74,7 +74,7 @@ impl<C> ChangeSchedule<C> {
     pub fn put(
         &mut self,
         change: C,
-        when: When,
+        when: ScheduleAt,
         timeline: &Timeline,
         at_us: i64,
     ) -> Result<Scheduled<C>, ScheduleError> {
@@ -86,7 +86,7 @@ impl<C> ChangeSchedule<C> {
             return Ok(Scheduled::Due { change, late_for: Some(beat) });
         }
         self.check(when)?;
-        self.waiting.push(Waiting { change, when, beat });
+        self.waiting.push(PendingChange { change, when, beat });
         Ok(Scheduled::Waits { beat })
     }
 
@@ -95,10 +95,10 @@ impl<C> ChangeSchedule<C> {
     /// # Errors
     ///
     /// When too many wait, or its beat is none.
-    pub const fn check(&self, when: When) -> Result<(), ScheduleError> {
+    pub const fn check(&self, when: ScheduleAt) -> Result<(), ScheduleError> {
         match when {
-            When::Beat(beat) if !beat.is_finite() => Err(ScheduleError::NoBeat { beat }),
-            When::Now => Ok(()),
+            ScheduleAt::Beat(beat) if !beat.is_finite() => Err(ScheduleError::NoBeat { beat }),
+            ScheduleAt::Now => Ok(()),
             _ if self.waiting.len() >= self.most => Err(ScheduleError::Full { most: self.most }),
             _ => Ok(()),
         }
@@ -120,7 +120,7 @@ impl<C> ChangeSchedule<C> {
             self.waiting.iter().enumerate().filter(|(_, of)| is_due(timeline, of.beat, at_us));
         // Of equal ones the first, which came first.
         let (place, _) = due.min_by(|(_, a), (_, b)| a.beat.total_cmp(&b.beat))?;
-        let Waiting { change, beat, .. } = self.waiting.remove(place);
+        let PendingChange { change, beat, .. } = self.waiting.remove(place);
         Some((change, beat))
     }
 
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_change_waits_for_its_beat_and_not_a_moment_longer() {
         let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
-        let put = schedule.put(1, When::NextBar, &timeline, SECOND).unwrap();
+        let put = schedule.put(1, ScheduleAt::NextBar, &timeline, SECOND).unwrap();
         assert_eq!(put, Scheduled::Waits { beat: 4.0 });
         assert_eq!(schedule.next_us(&timeline), Some(2 * SECOND));
         assert_eq!(all_due(&mut schedule, &timeline, 2 * SECOND - 1), [0; 0]);
@@ -197,10 +197,10 @@ mod tests {
     fn what_comes_too_late_is_given_back_at_once_and_counted() {
         let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
         let put = |schedule: &mut ChangeSchedule<_>, when| schedule.put(7, when, &timeline, SECOND);
-        let late = put(&mut schedule, When::Beat(1.5)).unwrap();
+        let late = put(&mut schedule, ScheduleAt::Beat(1.5)).unwrap();
         assert_eq!(late, Scheduled::Due { change: 7, late_for: Some(1.5) });
         assert_eq!(schedule.late(), 1);
-        let now = put(&mut schedule, When::Now).unwrap();
+        let now = put(&mut schedule, ScheduleAt::Now).unwrap();
         assert_eq!(now, Scheduled::Due { change: 7, late_for: None });
         assert_eq!((schedule.late(), schedule.is_empty()), (1, true));
     }
@@ -208,12 +208,12 @@ mod tests {
     #[test]
     fn when_the_tempo_changes_before_it_the_moment_moves_along() {
         let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
-        schedule.put(1, When::Beat(8.0), &timeline, 0).unwrap();
+        schedule.put(1, ScheduleAt::Beat(8.0), &timeline, 0).unwrap();
         // From beat 4 on at half the tempo: beat 8 is at six seconds instead of four.
         let slower = timeline.with_tempo(60.0, 2 * SECOND).unwrap();
         assert_eq!(all_due(&mut schedule, &slower, 6 * SECOND - 1), [0; 0]);
         assert_eq!(all_due(&mut schedule, &slower, 6 * SECOND), [1]);
-        schedule.put(2, When::Beat(16.0), &slower, 6 * SECOND).unwrap();
+        schedule.put(2, ScheduleAt::Beat(16.0), &slower, 6 * SECOND).unwrap();
         let faster = slower.with_tempo(240.0, 7 * SECOND).unwrap();
         assert_eq!(all_due(&mut schedule, &faster, 8_750_000 - 1), [0; 0]);
         assert_eq!(all_due(&mut schedule, &faster, 8_750_000), [2]);
@@ -223,7 +223,7 @@ mod tests {
     fn those_of_one_beat_come_in_their_order_and_earlier_beats_first() {
         let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(8));
         for (change, beat) in [(1, 6.0), (2, 4.0), (3, 6.0), (4, 40.0), (5, 4.0)] {
-            schedule.put(change, When::Beat(beat), &timeline, 0).unwrap();
+            schedule.put(change, ScheduleAt::Beat(beat), &timeline, 0).unwrap();
         }
         assert_eq!(all_due(&mut schedule, &timeline, 10 * SECOND), [2, 5, 1, 3]);
         assert_eq!(schedule.len(), 1);
@@ -233,8 +233,8 @@ mod tests {
     fn where_beats_are_counted_anew_the_next_bar_is_not_far_away_and_a_beat_is_that_beat() {
         let mut schedule = ChangeSchedule::new(8);
         let own = Timeline::new(120.0, 0, 1000.5).unwrap();
-        schedule.put(1, When::NextBar, &own, 0).unwrap();
-        schedule.put(2, When::Beat(1004.0), &own, 0).unwrap();
+        schedule.put(1, ScheduleAt::NextBar, &own, 0).unwrap();
+        schedule.put(2, ScheduleAt::Beat(1004.0), &own, 0).unwrap();
         // A host that is met counts from elsewhere.
         let met = Timeline::new(120.0, 0, 6.5).unwrap();
         assert_eq!(all_due(&mut schedule, &met, 0), [0; 0]);
@@ -246,15 +246,15 @@ mod tests {
     fn a_flood_of_changes_is_refused_and_costs_nothing_else() {
         let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(2));
         for change in 0..2 {
-            schedule.put(change, When::Beat(1.0), &timeline, 0).unwrap();
+            schedule.put(change, ScheduleAt::Beat(1.0), &timeline, 0).unwrap();
         }
-        let refused = schedule.put(2, When::Beat(1.0), &timeline, 0).unwrap_err();
+        let refused = schedule.put(2, ScheduleAt::Beat(1.0), &timeline, 0).unwrap_err();
         assert!(refused.to_string().contains("2 changes wait"), "{refused}");
-        let refused = schedule.put(2, When::Beat(f64::INFINITY), &timeline, 0).unwrap_err();
+        let refused = schedule.put(2, ScheduleAt::Beat(f64::INFINITY), &timeline, 0).unwrap_err();
         assert_eq!(refused.to_string(), "inf is no beat");
         // What does not wait needs no room.
-        schedule.put(3, When::Now, &timeline, 0).unwrap();
-        schedule.put(4, When::Beat(-1.0), &timeline, 0).unwrap();
+        schedule.put(3, ScheduleAt::Now, &timeline, 0).unwrap();
+        schedule.put(4, ScheduleAt::Beat(-1.0), &timeline, 0).unwrap();
         assert_eq!(all_due(&mut schedule, &timeline, SECOND), [0, 1]);
     }
 
@@ -271,7 +271,7 @@ mod tests {
             let mut schedule = ChangeSchedule::new(64);
             let mut seen = vec![];
             for (change, beat) in (0..).zip(&beats) {
-                match schedule.put(change, When::Beat(*beat), &timeline, 0).unwrap() {
+                match schedule.put(change, ScheduleAt::Beat(*beat), &timeline, 0).unwrap() {
                     Scheduled::Due { change, .. } => seen.push(change),
                     Scheduled::Waits { .. } => {},
                 }
@@ -296,7 +296,7 @@ mod tests {
         #[test]
         fn no_moment_makes_it_panic(beat: f64, at: i64, later: i64) {
             let (timeline, mut schedule) = (at_120(), ChangeSchedule::new(4));
-            for when in [When::Beat(beat), When::NextBar, When::NextBeat] {
+            for when in [ScheduleAt::Beat(beat), ScheduleAt::NextBar, ScheduleAt::NextBeat] {
                 schedule.put(0, when, &timeline, at).ok();
             }
             all_due(&mut schedule, &timeline, later);

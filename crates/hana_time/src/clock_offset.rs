@@ -14,16 +14,16 @@ use serde::{Deserialize, Serialize};
 /// An exchange that leaves no line at all is one reading of a clock that was set, or nonsense. When three in a row agree, it
 /// was set, and what was known before is forgotten as far as it contradicts them.
 #[derive(Debug, Clone, Default)]
-pub struct DistantClock {
-    known: VecDeque<Exchange>,
+pub struct ClockOffset {
+    known: VecDeque<ClockSample>,
     /// What contradicts the rest.
-    doubted: Vec<Exchange>,
+    doubted: Vec<ClockSample>,
     estimate: Option<ClockEstimate>,
 }
 
 /// A question for a reading of a clock, and its answer; all in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exchange {
+pub struct ClockSample {
     /// When it was asked, by the clock here.
     pub asked_us: i64,
     /// What was read there.
@@ -55,7 +55,7 @@ pub struct ClockEstimate {
 }
 
 /// Whether a line is left.
-struct Lines {
+struct FeasibleLines {
     gain: f64,
     least_gain: f64,
     most_gain: f64,
@@ -76,10 +76,10 @@ const SLACK_US: f64 = 2.0;
 /// Contradictions in a row that are taken seriously.
 const DOUBTS: usize = 3;
 
-impl DistantClock {
+impl ClockOffset {
     /// Takes an exchange; the estimate with it. `None` while there is none, or when it makes no sense.
-    pub fn take(&mut self, exchange: Exchange) -> Option<ClockEstimate> {
-        let Exchange { asked_us, reading, answered_us } = exchange;
+    pub fn take(&mut self, exchange: ClockSample) -> Option<ClockEstimate> {
+        let ClockSample { asked_us, reading, answered_us } = exchange;
         let makes_sense = answered_us >= asked_us && reading.sent_us >= reading.received_us;
         let is_newer = self.known.back().is_none_or(|last| last.answered_us <= answered_us);
         if !makes_sense || !is_newer {
@@ -136,9 +136,9 @@ struct Bound {
 }
 
 /// The lines that cross no bound, at the time of the newest exchange; none if all cross one.
-fn lines(exchanges: &[Exchange]) -> Option<Lines> {
+fn lines(exchanges: &[ClockSample]) -> Option<FeasibleLines> {
     let newest = exchanges.last()?;
-    let bounds = |bound: fn(&Exchange) -> (i64, i64), slack: f64| -> Vec<Bound> {
+    let bounds = |bound: fn(&ClockSample) -> (i64, i64), slack: f64| -> Vec<Bound> {
         let of = |exchange| {
             let (there, here) = bound(exchange);
             let offset = there.saturating_sub(here).saturating_sub(newest.ahead());
@@ -163,7 +163,7 @@ fn lines(exchanges: &[Exchange]) -> Option<Lines> {
     let gain = f64::midpoint(least_gain, most_gain);
     let offset = f64::midpoint(least(gain), most(gain));
     let (least, most) = (least(least_gain), most(most_gain));
-    Some(Lines { gain, least_gain, most_gain, offset, least, most })
+    Some(FeasibleLines { gain, least_gain, most_gain, offset, least, most })
 }
 
 /// The gain that leaves most room, of which there is less to either side; none if it leaves none.
@@ -198,7 +198,7 @@ fn edge(room: impl Fn(f64) -> f64, widest: f64, limit: f64) -> f64 {
     inside
 }
 
-impl Exchange {
+impl ClockSample {
     /// About how far the other clock is ahead: what others are compared with, so that small numbers stay exact.
     const fn ahead(&self) -> i64 {
         self.reading.sent_us.saturating_sub(self.answered_us)
@@ -206,7 +206,7 @@ impl Exchange {
 }
 
 impl ClockEstimate {
-    fn of(lines: &Lines, newest: Exchange) -> Self {
+    fn of(lines: &FeasibleLines, newest: ClockSample) -> Self {
         let whole = lines.offset.floor();
         Self {
             at_us: newest.answered_us,
@@ -285,8 +285,8 @@ mod tests {
         }
 
         /// An exchange that begins at a time, with what either way takes, and what the answer takes.
-        fn exchange(self, at: i64, there: i64, work: i64, back: i64) -> Exchange {
-            Exchange {
+        fn exchange(self, at: i64, there: i64, work: i64, back: i64) -> ClockSample {
+            ClockSample {
                 asked_us: at,
                 reading: ClockReading {
                     received_us: self.read(at + there),
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn an_hour_and_a_hundred_millionths_are_found_to_a_few_microseconds() {
         let truth = Truth { ahead: HOUR, ppm: 100 };
-        let mut clock = DistantClock::default();
+        let mut clock = ClockOffset::default();
         for second in 0..40 {
             // One of eight is quick, the others are held up on one of their ways, or both.
             let held_up = |of: i64| if (second + of) % 8 == 0 { 0 } else { (second * of) % 7000 };
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn one_wrong_answer_changes_nothing_and_a_clock_that_was_set_is_believed() {
         let truth = Truth { ahead: -HOUR, ppm: -40 };
-        let mut clock = DistantClock::default();
+        let mut clock = ClockOffset::default();
         for tick in 0..20 {
             clock.take(truth.exchange(tick * 500_000, 80, 5, 90));
         }
@@ -330,7 +330,7 @@ mod tests {
         clock.take(set.exchange(10_000_000, 80, 5, 90));
         assert_eq!(clock.estimate(), before);
         clock.take(truth.exchange(10_500_000, 80, 5, 90));
-        let off = |clock: &DistantClock, truth: Truth, at| {
+        let off = |clock: &ClockOffset, truth: Truth, at| {
             (clock.estimate().unwrap().there(at) - truth.read(at)).abs()
         };
         assert!(off(&clock, truth, 10_600_000) < 20);
@@ -343,16 +343,16 @@ mod tests {
 
     #[test]
     fn an_answer_that_makes_no_sense_is_not_taken() {
-        let mut clock = DistantClock::default();
-        let backwards = Exchange {
+        let mut clock = ClockOffset::default();
+        let backwards = ClockSample {
             asked_us: 10,
             reading: ClockReading { received_us: 5, sent_us: 4 },
             answered_us: 20,
         };
         assert_eq!(clock.take(backwards), None);
         let reading = ClockReading { received_us: i64::MIN, sent_us: i64::MAX };
-        let _ = clock.take(Exchange { asked_us: i64::MIN, reading, answered_us: i64::MAX });
-        let _ = clock.take(Exchange { asked_us: i64::MAX, reading, answered_us: i64::MAX });
+        let _ = clock.take(ClockSample { asked_us: i64::MIN, reading, answered_us: i64::MAX });
+        let _ = clock.take(ClockSample { asked_us: i64::MAX, reading, answered_us: i64::MAX });
     }
 
     proptest! {
@@ -366,7 +366,7 @@ mod tests {
             later in 0..5_000_000_i64,
         ) {
             let truth = Truth { ahead, ppm };
-            let mut clock = DistantClock::default();
+            let mut clock = ClockOffset::default();
             let mut at = 0;
             for (there, work, back, pause) in exchanges {
                 let exchange = truth.exchange(at, there, work, back);

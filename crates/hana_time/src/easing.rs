@@ -4,7 +4,7 @@ use crate::timeline_number;
 
 /// A stretch of another rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Easing {
+pub struct SlewRate {
     /// The rate, 0.9 to 1.1.
     #[serde(deserialize_with = "timeline_number::rate")]
     pub rate: f64,
@@ -14,7 +14,7 @@ pub struct Easing {
 
 /// A beat that had to jump: two timelines that had nothing to do with each other became one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Jump {
+pub struct TimelineStep {
     /// How many there have been since the daemon began.
     pub number: u64,
     /// When, on the local clock of the host.

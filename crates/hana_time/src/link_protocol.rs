@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::sanitize_line::one_line;
+use crate::sanitize_line::sanitize_line;
 use crate::timeline::{Timeline, TimelineError};
 
 /// A line that `hana-link` writes to its standard output: where the Link session stands.
@@ -172,8 +172,10 @@ fn to_line(line: &impl Serialize) -> String {
 fn parse<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, LinkLineError> {
     /// As much of a strange line as is shown.
     const SHOWN: usize = 80;
-    serde_json::from_str(line.trim())
-        .map_err(|source| LinkLineError::Unknown { line: one_line(line.trim(), SHOWN), source })
+    serde_json::from_str(line.trim()).map_err(|source| LinkLineError::Unknown {
+        line: sanitize_line(line.trim(), SHOWN),
+        source,
+    })
 }
 
 #[cfg(test)]

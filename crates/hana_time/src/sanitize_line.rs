@@ -1,7 +1,7 @@
 /// Text that came from outside, fit for an error or a log: on one line, without control characters, cut to
 /// `longest` characters.
 #[must_use]
-pub fn one_line(text: &str, longest: usize) -> String {
+pub fn sanitize_line(text: &str, longest: usize) -> String {
     let mut line = String::new();
     for (place, character) in text.chars().enumerate() {
         if place >= longest {
@@ -23,8 +23,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_one_line_and_no_longer_than_that() {
-        assert_eq!(one_line("zwölf", 80), "zwölf");
-        assert_eq!(one_line("zwölf", 4), "zwöl…");
-        assert_eq!(one_line("a\nb\u{1b}[2J\u{85}", 80), "a\\nb\\u{1b}[2J\\u{85}");
+        assert_eq!(sanitize_line("zwölf", 80), "zwölf");
+        assert_eq!(sanitize_line("zwölf", 4), "zwöl…");
+        assert_eq!(sanitize_line("a\nb\u{1b}[2J\u{85}", 80), "a\\nb\\u{1b}[2J\\u{85}");
     }
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::sanitize_line::one_line;
+use crate::sanitize_line::sanitize_line;
 use crate::timeline::Timeline;
 
 /// When a change is to take place.
@@ -13,7 +13,7 @@ use crate::timeline::Timeline;
 /// `{"beat": 128}`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum When {
+pub enum ScheduleAt {
     /// As soon as it is there.
     #[default]
     Now,
@@ -28,12 +28,12 @@ pub enum When {
 /// A text that says no moment.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("'{text}' is no moment; write now, next-beat, next-bar, or a beat such as beat:128")]
-pub struct WhenError {
+pub struct ScheduleAtError {
     /// The text, cut to 63 characters.
     pub text: String,
 }
 
-impl When {
+impl ScheduleAt {
     /// Whether it does not wait.
     #[must_use]
     pub fn is_now(&self) -> bool {
@@ -60,7 +60,7 @@ impl When {
     }
 }
 
-impl fmt::Display for When {
+impl fmt::Display for ScheduleAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Now => f.write_str("now"),
@@ -71,10 +71,10 @@ impl fmt::Display for When {
     }
 }
 
-impl FromStr for When {
-    type Err = WhenError;
+impl FromStr for ScheduleAt {
+    type Err = ScheduleAtError;
 
-    fn from_str(text: &str) -> Result<Self, WhenError> {
+    fn from_str(text: &str) -> Result<Self, ScheduleAtError> {
         match text {
             "now" => Ok(Self::Now),
             "next-beat" => Ok(Self::NextBeat),
@@ -83,7 +83,7 @@ impl FromStr for When {
                 let beat = text.strip_prefix("beat:").and_then(|beat| beat.parse().ok());
                 beat.filter(|beat: &f64| beat.is_finite())
                     .map(Self::Beat)
-                    .ok_or_else(|| WhenError { text: one_line(text, 63) })
+                    .ok_or_else(|| ScheduleAtError { text: sanitize_line(text, 63) })
             },
         }
     }
@@ -97,10 +97,10 @@ mod tests {
     #[test]
     fn words_are_read_as_they_are_written_and_others_are_told_how() {
         for text in ["now", "next-beat", "next-bar", "beat:128", "beat:-0.5"] {
-            assert_eq!(text.parse::<When>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<ScheduleAt>().unwrap().to_string(), text);
         }
         for text in ["", "next", "128", "beat:", "beat:x", "beat:inf", "beat:NaN", "next_bar"] {
-            let told = text.parse::<When>().unwrap_err().to_string();
+            let told = text.parse::<ScheduleAt>().unwrap_err().to_string();
             assert!(told.contains("next-bar, or a beat such as beat:128"), "{told}");
         }
     }
@@ -109,11 +109,11 @@ mod tests {
     fn the_next_bar_is_that_of_the_timeline() {
         let timeline = Timeline::new(120.0, 0, 0.0).unwrap();
         let at = 2_250_000;
-        assert_eq!(When::Now.beat(&timeline, at), None);
-        assert_eq!(When::NextBeat.beat(&timeline, at), Some(5.0));
-        assert_eq!(When::NextBar.beat(&timeline, at), Some(8.0));
+        assert_eq!(ScheduleAt::Now.beat(&timeline, at), None);
+        assert_eq!(ScheduleAt::NextBeat.beat(&timeline, at), Some(5.0));
+        assert_eq!(ScheduleAt::NextBar.beat(&timeline, at), Some(8.0));
         let waltz = timeline.with_quantum(3.0).unwrap();
-        assert_eq!(When::NextBar.beat(&waltz, at), Some(6.0));
-        assert_eq!(When::Beat(1.5).beat(&timeline, at), Some(1.5));
+        assert_eq!(ScheduleAt::NextBar.beat(&waltz, at), Some(6.0));
+        assert_eq!(ScheduleAt::Beat(1.5).beat(&timeline, at), Some(1.5));
     }
 }

@@ -1,19 +1,19 @@
-use crate::easing::Easing;
-use crate::tempo_map::Course;
+use crate::easing::SlewRate;
+use crate::tempo_map::TempoMap;
 use crate::timeline::Timeline;
 
 /// How a course is brought to where another one is: gently where that is possible.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Approach {
+pub struct Slew {
     /// From its origin on; with the rate that it has in the end.
     pub timeline: Timeline,
     /// The rate that it has at first.
-    pub easing: Option<Easing>,
+    pub easing: Option<SlewRate>,
     /// By how many beats it had to jump; 0 where it did not.
     pub jump: f64,
 }
 
-impl Approach {
+impl Slew {
     /// How long before it holds a change is said, in microseconds: what a message takes, with some to spare.
     pub const LEAD_US: i64 = 25_000;
     /// What is further apart than this, in microseconds, is not eased: it would be wrong for too long.
@@ -26,7 +26,7 @@ impl Approach {
     /// From `course` to `goal`, on the same clock; decided at `now_us`. A change of the goal that is to come in a moment is
     /// gone along with at its own time.
     #[must_use]
-    pub fn new(course: &Course, goal: &Course, now_us: i64) -> Self {
+    pub fn new(course: &TempoMap, goal: &TempoMap, now_us: i64) -> Self {
         let soon = now_us.saturating_add(Self::LEAD_US);
         let last = goal.last();
         let at_us = if goal.at(soon) == last && last.origin().0 > now_us && goal.at(now_us) != last
@@ -48,13 +48,13 @@ impl Approach {
         let rate = rate.clamp(Timeline::MIN_RATE, Timeline::MAX_RATE);
         // At most 2.5 s, as far as what is eased allows.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let easing = Easing { rate, for_us: takes_us as u32 };
+        let easing = SlewRate { rate, for_us: takes_us as u32 };
         Self { timeline, easing: (off_us.abs() >= 0.5).then_some(easing), jump: 0.0 }
     }
 
     /// The course with this.
     #[must_use]
-    pub fn taken_by(&self, course: Course) -> Course {
+    pub fn taken_by(&self, course: TempoMap) -> TempoMap {
         course.eased_to(self.timeline, self.easing)
     }
 }
@@ -69,25 +69,25 @@ mod tests {
     #[test]
     fn what_is_near_is_eased_and_what_is_far_is_a_jump_that_is_told() {
         let goal = Timeline::new(120.0, 0, 0.0).unwrap().with_rate(1.0001, 0).unwrap();
-        let near = Course::of(goal.moved_by(-0.01));
-        let approach = Approach::new(&near, &Course::of(goal), 1_000_000);
+        let near = TempoMap::of(goal.moved_by(-0.01));
+        let approach = Slew::new(&near, &TempoMap::of(goal), 1_000_000);
         assert!(approach.jump.abs() < 1e-12);
         let eased = approach.taken_by(near);
         let off = |at: i64| eased.at(at).beat_at(at) - goal.beat_at(at);
         assert!((off(1_024_999) + 0.01).abs() < 1e-6);
         assert!(off(1_600_000).abs() < 1e-6, "{}", off(1_600_000));
-        let far = Course::of(goal.moved_by(-10.0));
-        let approach = Approach::new(&far, &Course::of(goal), 1_000_000);
+        let far = TempoMap::of(goal.moved_by(-10.0));
+        let approach = Slew::new(&far, &TempoMap::of(goal), 1_000_000);
         assert!((approach.jump - 10.0).abs() < 1e-9 && approach.easing.is_none());
     }
 
     #[test]
     fn a_change_of_tempo_that_is_to_come_is_made_at_its_own_time() {
         let goal = Timeline::new(20.0, 0, 0.0).unwrap();
-        let changed = Course::of(goal).then(goal.with_tempo(999.0, 1_024_000).unwrap());
-        let approach = Approach::new(&Course::of(goal), &changed, 1_001_000);
+        let changed = TempoMap::of(goal).then(goal.with_tempo(999.0, 1_024_000).unwrap());
+        let approach = Slew::new(&TempoMap::of(goal), &changed, 1_001_000);
         assert_eq!(approach.timeline.origin().0, 1_024_000);
-        let mine = approach.taken_by(Course::of(goal));
+        let mine = approach.taken_by(TempoMap::of(goal));
         for at in [1_000_000, 1_023_999, 1_024_000, 5_000_000] {
             assert!((mine.at(at).beat_at(at) - changed.at(at).beat_at(at)).abs() < 1e-9);
         }
@@ -103,14 +103,14 @@ mod tests {
         ) {
             let goal = Timeline::new(bpm, 0, 0.0).unwrap();
             let goal = goal.with_rate(1.0 + f64::from(ppm) / 1e6, 0).unwrap();
-            let course = Course::of(goal.moved_by(off_us / goal.us_per_beat()).anchored_at(now));
-            let changed = Course::of(goal).then(goal.with_tempo(tempo, now + 20_000).unwrap());
+            let course = TempoMap::of(goal.moved_by(off_us / goal.us_per_beat()).anchored_at(now));
+            let changed = TempoMap::of(goal).then(goal.with_tempo(tempo, now + 20_000).unwrap());
             let mut mine = course;
             let mut beat = mine.at(now).beat_at(now);
             let (mut at, end) = (now, now + 4_000_000);
             while at < end {
                 // Steered four times a second, and asked in between.
-                let approach = Approach::new(&mine, &changed, at);
+                let approach = Slew::new(&mine, &changed, at);
                 // What is near at one tempo may be far at a much slower one.
                 prop_assume!(approach.jump.abs() < f64::EPSILON);
                 mine = approach.taken_by(mine);

@@ -1,5 +1,5 @@
 use crate::clock_offset::ClockEstimate;
-use crate::easing::Easing;
+use crate::easing::SlewRate;
 use crate::timeline::Timeline;
 
 /// The way a timeline takes: what holds now, and what is known to come, each from a time of its own on.
@@ -7,13 +7,13 @@ use crate::timeline::Timeline;
 /// A change of tempo, or of the rate at which a clock is followed, is said a moment before it holds. So whoever hears it
 /// goes over to it at the very same time, and nobody's beat jumps by what the message took.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Course {
+pub struct TempoMap {
     /// In the order of their origins. The first one holds for all that was before it too.
     pieces: [Timeline; Self::PIECES],
     known: usize,
 }
 
-impl Course {
+impl TempoMap {
     /// What holds, and seven changes that come: more are not decided within a moment.
     const PIECES: usize = 8;
 
@@ -70,9 +70,9 @@ impl Course {
 
     /// From the origin of `timeline` on it goes there, by the rate of `easing` at first.
     #[must_use]
-    pub fn eased_to(self, timeline: Timeline, easing: Option<Easing>) -> Self {
+    pub fn eased_to(self, timeline: Timeline, easing: Option<SlewRate>) -> Self {
         let at_us = timeline.origin().0;
-        let eased = easing.and_then(|Easing { rate, for_us }| {
+        let eased = easing.and_then(|SlewRate { rate, for_us }| {
             let eased = timeline.with_rate(rate, at_us).ok()?;
             let until = at_us.saturating_add(for_us.into());
             Some((eased, eased.with_rate(timeline.rate(), until).ok()?))
@@ -85,11 +85,11 @@ impl Course {
 
     /// The easing that is under way at a time, as it would be said anew.
     #[must_use]
-    pub fn easing_at(&self, at_us: i64) -> Option<Easing> {
+    pub fn easing_at(&self, at_us: i64) -> Option<SlewRate> {
         let (now, last) = (self.at(at_us), self.last());
         let left = u32::try_from(last.origin().0.saturating_sub(at_us)).ok()?;
         let is_other = now.rate().to_bits() != last.rate().to_bits();
-        (left > 0 && is_other).then(|| Easing { rate: now.rate(), for_us: left })
+        (left > 0 && is_other).then(|| SlewRate { rate: now.rate(), for_us: left })
     }
 
     /// The same by the clock here, of one that is by the clock of another host.
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_change_holds_from_its_time_on_and_not_before() {
         let slow = Timeline::new(60.0, 0, 0.0).unwrap();
-        let course = Course::of(slow).then(slow.with_tempo(120.0, 1_000_000).unwrap());
+        let course = TempoMap::of(slow).then(slow.with_tempo(120.0, 1_000_000).unwrap());
         assert!((course.at(999_999).bpm() - 60.0).abs() < 1e-9);
         assert!((course.at(-5).bpm() - 60.0).abs() < 1e-9);
         assert!((course.at(1_000_000).bpm() - 120.0).abs() < 1e-9);
@@ -130,7 +130,7 @@ mod tests {
         fn what_goes_on_from_what_holds_never_jumps(
             changes in prop::collection::vec((20.0..=999.0_f64, 0.9..=1.1_f64, 0..50_000_i64), 1..20),
         ) {
-            let mut course = Course::of(Timeline::new(120.0, 0, 0.0).unwrap());
+            let mut course = TempoMap::of(Timeline::new(120.0, 0, 0.0).unwrap());
             let (mut now, mut beat) = (0, 0.0);
             for (bpm, rate, ahead) in changes {
                 let from = now + ahead;

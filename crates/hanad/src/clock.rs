@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// One pair of moments, to tell the wall-clock time of others, always the same for the same moment, until the wall clock is set.
 #[derive(Debug, Clone)]
-pub(crate) struct Clock {
+pub(crate) struct ClockAnchor {
     at: Instant,
     unix_ms: u64,
     boot: Option<Boot>,
@@ -51,7 +51,7 @@ const fn since_boot_ms() -> Option<i64> {
     None
 }
 
-impl Clock {
+impl ClockAnchor {
     pub(crate) fn new() -> Self {
         Self { at: Instant::now(), unix_ms: unix_ms(), boot: Boot::now() }
     }
@@ -108,8 +108,8 @@ mod tests {
         Boot { id: "b".into(), unix_ms: i64::try_from(unix_ms).unwrap() }
     }
 
-    fn clock() -> Clock {
-        Clock { at: Instant::now(), unix_ms: 10 * HOUR_MS, boot: Some(boot(HOUR_MS)) }
+    fn clock() -> ClockAnchor {
+        ClockAnchor { at: Instant::now(), unix_ms: 10 * HOUR_MS, boot: Some(boot(HOUR_MS)) }
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
             let unix_ms = before.unix_ms.saturating_add_signed(set_ms);
             let now = |id: &str| {
                 let boot = Some(Boot { id: id.into(), unix_ms: of_boot });
-                Clock { unix_ms, boot, ..before.clone() }
+                ClockAnchor { unix_ms, boot, ..before.clone() }
             };
             assert_eq!(now("b").moment(written, before.boot()), before.at);
             assert_ne!(now("another").moment(written, before.boot()), before.at);

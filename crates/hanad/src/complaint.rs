@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 /// A trouble that lasts is said when it begins and when it changes, not each time it is met. One that comes and goes,
 /// such as a disk that is full every other second, is one that lasts.
 #[derive(Debug, Default)]
-pub(crate) struct Complaint {
+pub(crate) struct LogOnce {
     now: Option<String>,
     /// What was said last, and when.
     said: Option<(String, Instant)>,
@@ -12,7 +12,7 @@ pub(crate) struct Complaint {
 /// A trouble that was over is said again after this time at the earliest.
 const AGAIN: Duration = Duration::from_mins(1);
 
-impl Complaint {
+impl LogOnce {
     /// Whether `problem` is news: it was not the last thing said.
     pub(crate) fn is_news(&mut self, problem: &impl ToString) -> bool {
         self.is_news_at(problem.to_string(), Instant::now())
@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn a_trouble_is_said_once_and_again_when_it_has_been_over() {
         let start = Instant::now();
-        let mut complaint = Complaint::default();
+        let mut complaint = LogOnce::default();
         let mut news = |problem: &str, at| complaint.is_news_at(problem.into(), at);
         assert!(news("full", start));
         assert!(!news("full", start + AGAIN * 2), "it lasts");
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn a_trouble_that_comes_and_goes_is_said_once_a_minute() {
         let start = Instant::now();
-        let mut complaint = Complaint::default();
+        let mut complaint = LogOnce::default();
         let mut said = 0;
         for second in 0..120 {
             let now = start + Duration::from_secs(second);

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use hana_network::{NetworkSettings, Origin, SettingsError, SettingsFile};
+use hana_network::{ConfigSource, MachineConfig, MachineConfigError, NetworkSettings};
 use hana_process::{Catalogue, CatalogueError};
 use hana_time::Timeline;
 use thiserror::Error;
@@ -16,14 +16,14 @@ pub(crate) struct DaemonConfig {
     pub(crate) timeline: Timeline,
     /// Whether to take part in Ableton Link.
     pub(crate) link: bool,
-    pub(crate) origin: Origin,
+    pub(crate) origin: ConfigSource,
 }
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
     #[error(transparent)]
-    Settings(#[from] SettingsError),
+    Settings(#[from] MachineConfigError),
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
 }
@@ -34,14 +34,14 @@ const CATALOGUE_FILE: &str = "visualizations.toml";
 const SHIPPED_CATALOGUE: &str = include_str!("../../../config/visualizations.toml");
 
 impl DaemonConfig {
-    /// The settings of this machine, where [`SettingsFile::find`] finds them, and the catalogue that they
+    /// The settings of this machine, where [`MachineConfig::find`] finds them, and the catalogue that they
     /// name, or that lies beside them, or that ships.
     pub(crate) fn find(named: Option<&Path>) -> Result<Self, ConfigError> {
-        Self::of(SettingsFile::find(named)?)
+        Self::of(MachineConfig::find(named)?)
     }
 
-    fn of(settings: SettingsFile) -> Result<Self, ConfigError> {
-        let SettingsFile { network, visualizations, timeline, link, origin } = settings;
+    fn of(settings: MachineConfig) -> Result<Self, ConfigError> {
+        let MachineConfig { network, visualizations, timeline, link, origin } = settings;
         let directory = origin.directory();
         let beside = directory.map(|directory| directory.join(CATALOGUE_FILE));
         let named =
@@ -56,7 +56,7 @@ impl DaemonConfig {
 
     /// The files that this was read from, and those that would be read if they were there.
     pub(crate) fn files(&self, named: Option<&Path>) -> Vec<PathBuf> {
-        let mut files = SettingsFile::places(named);
+        let mut files = MachineConfig::places(named);
         files.extend(self.catalogue_file.clone());
         files
     }
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn the_configuration_that_ships_is_the_default() {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
-        let config = DaemonConfig::of(SettingsFile::load(&shipped).unwrap()).unwrap();
+        let config = DaemonConfig::of(MachineConfig::load(&shipped).unwrap()).unwrap();
         assert_eq!(config.network, NetworkSettings::default());
         assert!(config.changed_for_later(&config.clone()).is_empty());
         assert!(config.catalogue.get("ripples").is_ok() && config.catalogue.get("pulse").is_ok());

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use hana_engine::roster::{HealthWatch, Sighting, Verdict};
+use hana_engine::roster::{HealthMonitor, HealthVerdict, Observation};
 use hana_network::{
-    CommandError, INSTANCE_AFTER, LastLook, Node, Origin, Pending, PlayedThreads, PresenceWatch,
-    Received, Request, Rival, SavedState, Subscription, local_us,
+    CommandError, ConfigSource, INSTANCE_AFTER, IdConflict, LastLook, Node, Pending,
+    PresenceObserver, Received, Request, SavedState, Subscription, ZenohRuntimeEnv, local_us,
 };
 use hana_process::{
-    Action, Catalogue, CatalogueEntry, Incarnation, LaunchPacer, Policy, Process, ProcessEvent,
+    Action, Catalogue, CatalogueEntry, Instance, LaunchQueue, Policy, Process, ProcessEvent,
     ProcessOutput,
 };
 use hana_protocol::contract::{Key, Topics};
@@ -18,15 +18,15 @@ use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{
     Accepted, Control, Event, EventKind, HostTimeline, ProcessState, Shutdown, Start,
 };
-use hana_protocol::wire::in_full;
+use hana_protocol::wire::error_chain;
 use hana_time::{ChangeSchedule, Scheduled};
 
-use crate::complaint::Complaint;
+use crate::complaint::LogOnce;
 use crate::config::DaemonConfig;
 use crate::daemon::reloading::entry_of;
-use crate::keeper::{Keeper, Run};
+use crate::keeper::{ManagedProcess, RunningInstance};
 use crate::link_process::LinkEvent;
-use crate::neighbours::Neighbours;
+use crate::neighbours::PeerTracker;
 use crate::output::LineBudget;
 use crate::reloader::{ReloadCause, Reloaded, Reloader};
 use crate::state_dir::StateDir;
@@ -45,7 +45,7 @@ pub(crate) enum DaemonEvent {
     /// Somebody asks for something.
     Request(Request),
     /// Somebody came, went, or said how it is.
-    Sighting(Sighting),
+    Sighting(Observation),
     /// A host says its timeline.
     Timeline(Received<HostTimeline>),
     /// `hana-link` has something to tell.
@@ -59,7 +59,7 @@ pub(crate) enum DaemonEvent {
     /// They were.
     Reloaded(Reloaded),
     /// An older daemon has this id.
-    Displaced(Rival),
+    Displaced(IdConflict),
 }
 
 /// How a daemon leaves what it launched to the next one.
@@ -91,36 +91,36 @@ pub(crate) struct Daemon {
     /// The settings that are in force.
     started_with: DaemonConfig,
     reloader: Reloader,
-    reload_complaint: Complaint,
-    later_complaint: Complaint,
+    reload_complaint: LogOnce,
+    later_complaint: LogOnce,
     /// Where the settings lie, for what is launched: it shall be in the same show.
-    origin: Origin,
+    origin: ConfigSource,
     state: StateDir,
     events: SyncSender<DaemonEvent>,
-    presence: PresenceWatch,
+    presence: PresenceObserver,
     _timelines: Subscription<Received<HostTimeline>>,
-    neighbours: Neighbours,
+    neighbours: PeerTracker,
     timekeeper: Timekeeper,
     /// What is to be started on a beat.
     starts: ChangeSchedule<(Request, Start)>,
     /// Whether the daemon itself is on the mesh.
     hears: bool,
-    keepers: BTreeMap<NodeId, Keeper>,
+    keepers: BTreeMap<NodeId, ManagedProcess>,
     /// What all of them may publish of their output.
     budget: LineBudget,
     /// Nothing of a keeper is due before this.
     look_at: Instant,
     /// Says when each launch may be made.
-    pacer: LaunchPacer,
+    pacer: LaunchQueue,
     /// Polite commands that are not answered yet.
-    asked: Vec<Asked>,
+    asked: Vec<PendingCommand>,
     /// Until when what a process has left behind, and was killed with it, is looked for to be reaped.
     reaping_until: Option<Instant>,
     ending: bool,
 }
 
 /// A visualization that was asked to end: who, in which run, and the answer that is to come.
-type Asked = (NodeId, Incarnation, Pending<Result<Accepted, CommandError>>);
+type PendingCommand = (NodeId, Instance, Pending<Result<Accepted, CommandError>>);
 
 /// How often output is read, and unanswered polite commands are looked at.
 const POLL: Duration = Duration::from_millis(100);
@@ -148,7 +148,7 @@ impl Daemon {
     ) -> Self {
         let (catalogue, origin) = (config.catalogue.clone(), config.origin.clone());
         let presence = node.watch_presence();
-        let neighbours = Neighbours::new(&node);
+        let neighbours = PeerTracker::new(&node);
         forward(node.requests().clone(), events.clone(), DaemonEvent::Request);
         forward(node.displaced().clone(), events.clone(), DaemonEvent::Displaced);
         forward(presence.sightings().clone(), events.clone(), DaemonEvent::Sighting);
@@ -156,14 +156,14 @@ impl Daemon {
         forward(timelines.clone(), events.clone(), DaemonEvent::Timeline);
         Self {
             look_at: Instant::now(),
-            pacer: LaunchPacer::new(catalogue.pace()),
+            pacer: LaunchQueue::new(catalogue.pace()),
             node,
             catalogue,
             retired: BTreeMap::new(),
             started_with: config,
             reloader,
-            reload_complaint: Complaint::default(),
-            later_complaint: Complaint::default(),
+            reload_complaint: LogOnce::default(),
+            later_complaint: LogOnce::default(),
             origin,
             state,
             events,
@@ -299,7 +299,7 @@ impl Daemon {
     }
 
     fn tick_keepers(&mut self, now: Instant) {
-        self.keepers.values_mut().for_each(Keeper::follow_clock);
+        self.keepers.values_mut().for_each(ManagedProcess::follow_clock);
         let due: Vec<NodeId> = self
             .keepers
             .iter()
@@ -346,23 +346,23 @@ impl Daemon {
         hana_process::reap_orphans();
     }
 
-    fn see(&mut self, sighting: Sighting) {
+    fn see(&mut self, sighting: Observation) {
         let now = Instant::now();
         match &sighting {
             // Our own token: the session is opened anew, and meanwhile we hear nobody.
-            Sighting::Vanished { node, .. } if node == self.node.id() => {
+            Observation::Vanished { node, .. } if node == self.node.id() => {
                 self.hears = false;
                 return;
             },
-            Sighting::Appeared { node, .. } if node == self.node.id() => self.hear_again(now),
-            Sighting::Appeared { node, zid, .. } => {
+            Observation::Appeared { node, .. } if node == self.node.id() => self.hear_again(now),
+            Observation::Appeared { node, zid, .. } => {
                 self.handle(node, ProcessEvent::Joined { session: zid.clone() });
             },
-            Sighting::Vanished { node, zid } => {
+            Observation::Vanished { node, zid } => {
                 self.timekeeper.tell(&self.node, |ensemble, now| ensemble.lose(node, now));
                 self.handle(node, ProcessEvent::Left { session: zid.clone() });
             },
-            Sighting::Health(node, health) => {
+            Observation::Health(node, health) => {
                 if let Some(watch) =
                     self.keepers.get_mut(node).and_then(|keeper| keeper.health.as_mut())
                 {
@@ -373,8 +373,8 @@ impl Daemon {
                 // Of the neighbours only their presence counts.
                 return;
             },
-            Sighting::Goodbye(node) => self.handle(node, ProcessEvent::ClosedByPerson),
-            Sighting::Info(info) if info.host == *self.node.host() => {
+            Observation::Goodbye(node) => self.handle(node, ProcessEvent::ClosedByPerson),
+            Observation::Info(info) if info.host == *self.node.host() => {
                 if let Some(keeper) = self.keepers.get_mut(&info.node) {
                     keeper.note_instance(info.instance);
                 }
@@ -437,7 +437,7 @@ impl Daemon {
         let Some(watch) = &keeper.health else { return };
         let verdict = watch.verdict(now);
         let supervisor = &keeper.supervisor;
-        if verdict == Verdict::Running && supervisor.state() == ProcessState::Running {
+        if verdict == HealthVerdict::Running && supervisor.state() == ProcessState::Running {
             // Ten times a second, of everybody.
             return;
         }
@@ -454,7 +454,7 @@ impl Daemon {
             Control::Start(start) => self.start_at(request, start),
             Control::Stop(stop) => self.ask_of(request, &stop.node, ProcessEvent::StopAsked),
             Control::Kill(kill) => self.ask_of(request, &kill.node, ProcessEvent::KillAsked),
-            Control::Ignore(ignore) => self.ignore(request, &ignore.node),
+            Control::Acknowledge(ignore) => self.ignore(request, &ignore.node),
             Control::Reload(_) => self.reloader.ask(ReloadCause::Command(request)),
             Control::Restart(restart) => {
                 self.ask_of(request, &restart.node, ProcessEvent::RestartAsked);
@@ -465,7 +465,7 @@ impl Daemon {
             // Answered by the network layer, or refused there.
             Control::Shutdown(_)
             | Control::Set(_)
-            | Control::Hold(_)
+            | Control::Freeze(_)
             | Control::Blackout(_)
             | Control::Resume(_)
             | Control::Take(_)
@@ -537,8 +537,8 @@ impl Daemon {
         self.forget_ended();
     }
 
-    fn keeper(&self, id: NodeId, name: &str, policy: Policy) -> Keeper {
-        Keeper::new(id, name, policy, &self.state, &self.budget, &self.node, &self.presence)
+    fn keeper(&self, id: NodeId, name: &str, policy: Policy) -> ManagedProcess {
+        ManagedProcess::new(id, name, policy, &self.state, &self.budget, &self.node, &self.presence)
     }
 
     fn ignore(&mut self, request: Request, node: &NodeId) {
@@ -561,7 +561,7 @@ impl Daemon {
     }
 
     fn is_taken(&self, id: &NodeId) -> bool {
-        self.neighbours.holds(id) || self.keepers.get(id).is_some_and(Keeper::is_taken)
+        self.neighbours.holds(id) || self.keepers.get(id).is_some_and(ManagedProcess::is_taken)
     }
 
     fn free_id(&self, name: &NodeId) -> NodeId {
@@ -678,7 +678,7 @@ impl Daemon {
         }
     }
 
-    fn spawn(&mut self, node: &NodeId, incarnation: Incarnation) {
+    fn spawn(&mut self, node: &NodeId, incarnation: Instance) {
         let Some(keeper) = self.keepers.get_mut(node) else { return };
         let output = self.state.output_of(node);
         let look = keeper.look.as_ref().map(|look| look.ready_file(self.state.spare_look_of(node)));
@@ -713,9 +713,9 @@ impl Daemon {
             }
             // Its output goes to a file and over the mesh, where colours are noise.
             // Where it is set for the daemon, that is somebody's wish for all.
-            if env::var_os(PlayedThreads::VARIABLE).is_none() {
-                let threads = spec.env.entry(PlayedThreads::VARIABLE.into());
-                threads.or_insert_with(|| PlayedThreads::VALUE.into());
+            if env::var_os(ZenohRuntimeEnv::VARIABLE).is_none() {
+                let threads = spec.env.entry(ZenohRuntimeEnv::VARIABLE.into());
+                threads.or_insert_with(|| ZenohRuntimeEnv::VALUE.into());
             }
             spec.env.entry("NO_COLOR".into()).or_insert_with(|| "1".into());
             let notices = if entry.notices { "on" } else { "off" };
@@ -732,17 +732,17 @@ impl Daemon {
                 let limits = keeper.supervisor.policy().health.limits;
                 keeper.feed.clear();
                 keeper.note_launched(process.record(), process.output().file().map(Into::into));
-                keeper.health = Some(HealthWatch::new(limits, Instant::now()));
+                keeper.health = Some(HealthMonitor::new(limits, Instant::now()));
                 let trouble = output_trouble(process.output());
                 let output = adoption::follow_output(&keeper.feed, &mut process);
-                keeper.run = Some(Run { process, output });
+                keeper.run = Some(RunningInstance { process, output });
                 if let Some(text) = trouble {
                     tracing::warn!("'{node}' runs, but {text}");
                     self.report(node, EventKind::OutputLost, text);
                 }
                 ProcessEvent::Spawned { incarnation, pid }
             },
-            Err(error) => ProcessEvent::SpawnFailed { incarnation, reason: in_full(&error) },
+            Err(error) => ProcessEvent::SpawnFailed { incarnation, reason: error_chain(&error) },
         };
         self.handle(node, event);
     }
@@ -785,7 +785,7 @@ fn output_trouble(output: &ProcessOutput) -> Option<String> {
         },
         ProcessOutput::Nowhere { problem } => (problem, "it is not kept".into()),
     };
-    let problem = in_full(problem);
+    let problem = error_chain(problem);
     Some(format!("{problem}; {instead}; make room there, or set HANA_STATE to another directory"))
 }
 

@@ -3,53 +3,56 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hana_engine::roster::HealthWatch;
+use hana_engine::roster::HealthMonitor;
 use hana_network::{
-    Answering, Change, HealthFeed, Node, PresenceWatch, Request, StatePublisher, unix_ms,
+    HealthFeed, Node, PresenceObserver, QueryableGuard, Request, SetOutcome, StatePublisher,
+    unix_ms,
 };
-use hana_process::{Incarnation, Memory, Mesh, Policy, Process, ProcessRecord, Supervisor};
+use hana_process::{
+    Instance, Monitoring, Policy, Process, ProcessRecord, Supervisor, SupervisorSnapshot,
+};
 use hana_protocol::contract::Topic;
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{Control, LogLine, ProcessState, ProcessStatus, Started, StopReport};
+use hana_protocol::message::{Control, LogLine, ProcessState, ProcessStatus, Started, StopReply};
 
-use crate::clock::Clock;
-use crate::look_keeper::LookKeeper;
+use crate::clock::ClockAnchor;
+use crate::look_keeper::LookStore;
 use crate::output::{LineBudget, LogFeed, Output};
 use crate::run_record::{RunRecord, RunRecords};
 use crate::state_dir::StateDir;
 
 /// What the daemon has of one visualization: what decides about it, the process, its health and output,
 /// and who waits for an answer.
-pub(crate) struct Keeper {
+pub(crate) struct ManagedProcess {
     pub(crate) supervisor: Supervisor,
-    pub(crate) run: Option<Run>,
-    pub(crate) health: Option<HealthWatch>,
+    pub(crate) run: Option<RunningInstance>,
+    pub(crate) health: Option<HealthMonitor>,
     status: StatePublisher<ProcessStatus>,
     pub(crate) feed: LogFeed,
-    clock: Clock,
-    waiting: Vec<Waiting>,
+    clock: ClockAnchor,
+    waiting: Vec<PendingRequest>,
     records: RunRecords,
     /// What is written down of it, for a daemon that comes after this one.
     record: RunRecord,
     /// The same as it lies on disk; none where nothing does.
     written: Option<RunRecord>,
     /// Of one that joins the mesh.
-    pub(crate) look: Option<LookKeeper>,
-    _answering: Answering,
+    pub(crate) look: Option<LookStore>,
+    _answering: QueryableGuard,
     _health_feed: Option<HealthFeed>,
 }
 
 /// One run of the process.
-pub(crate) struct Run {
+pub(crate) struct RunningInstance {
     pub(crate) process: Process,
     pub(crate) output: Output,
 }
 
 /// Somebody who asked for something that takes a while.
-struct Waiting {
+struct PendingRequest {
     request: Request,
     /// The run that was there when it was asked: an answer to a start or restart is a newer one.
-    before: Incarnation,
+    before: Instance,
 }
 
 fn in_words(status: &ProcessStatus) -> String {
@@ -61,7 +64,7 @@ fn in_words(status: &ProcessStatus) -> String {
     }
 }
 
-impl Keeper {
+impl ManagedProcess {
     pub(crate) fn new(
         id: NodeId,
         name: &str,
@@ -69,10 +72,10 @@ impl Keeper {
         state: &StateDir,
         budget: &LineBudget,
         node: &Node<role::Daemon>,
-        presence: &PresenceWatch,
+        presence: &PresenceObserver,
     ) -> Self {
         let host = node.host().clone();
-        let joins = policy.mesh == Mesh::Joins;
+        let joins = policy.mesh == Monitoring::Joins;
         let log_topic = Topic::<LogLine>::log(host.clone(), id.clone());
         let last_lines = Arc::new(Mutex::new(VecDeque::new()));
         let kept = Arc::clone(&last_lines);
@@ -91,7 +94,7 @@ impl Keeper {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
             }),
             feed,
-            clock: Clock::new(),
+            clock: ClockAnchor::new(),
             waiting: vec![],
             records: state.run_records(),
             record: RunRecord {
@@ -105,11 +108,11 @@ impl Keeper {
                 instance: 0,
                 boot: None,
                 first_line: 0,
-                memory: Memory::default(),
+                memory: SupervisorSnapshot::default(),
             },
             written: None,
             look: joins
-                .then(|| LookKeeper::new(node, &id, state.look_of(&id), state.files().clone())),
+                .then(|| LookStore::new(node, &id, state.look_of(&id), state.files().clone())),
             _health_feed: joins.then(|| presence.hear_health_of(&id)),
         }
     }
@@ -151,15 +154,15 @@ impl Keeper {
         self.clock.follow();
         let status = self.supervisor.status(|at| self.clock.unix_ms(at));
         match self.status.set(&status) {
-            Ok(Change::Same) => {},
-            Ok(Change::Another) => tracing::info!("{}", in_words(&status)),
+            Ok(SetOutcome::Same) => {},
+            Ok(SetOutcome::Another) => tracing::info!("{}", in_words(&status)),
             Err(problem) => tracing::warn!("the state of '{}' is not said: {problem}", status.node),
         }
     }
 
     /// Somebody waits for what was asked.
     pub(crate) fn wait(&mut self, request: Request) {
-        self.waiting.push(Waiting { request, before: self.supervisor.incarnation() });
+        self.waiting.push(PendingRequest { request, before: self.supervisor.incarnation() });
     }
 
     /// Answers those whose wish has been fulfilled, or will not be.
@@ -171,12 +174,12 @@ impl Keeper {
         }
     }
 
-    fn answer_one(&self, waiting: Waiting) -> Option<Waiting> {
+    fn answer_one(&self, waiting: PendingRequest) -> Option<PendingRequest> {
         let supervisor = &self.supervisor;
         match waiting.request.control() {
             Control::Stop(_) | Control::Kill(_) => {
                 let Some(by) = supervisor.stopped_by() else { return Some(waiting) };
-                waiting.request.accept(StopReport { by });
+                waiting.request.accept(StopReply { by });
             },
             _ => match supervisor.pid() {
                 Some(pid) if supervisor.incarnation() != waiting.before => {
@@ -258,7 +261,7 @@ impl Keeper {
     }
 
     /// What the supervisor had in mind when the record that is kept was written.
-    pub(crate) fn recalled(&self) -> Memory<Instant> {
+    pub(crate) fn recalled(&self) -> SupervisorSnapshot<Instant> {
         let clock = &self.clock;
         let boot = self.record.boot.as_ref();
         self.record.memory.clone().map_time(|ms| clock.moment(ms, boot))
@@ -273,7 +276,7 @@ impl Keeper {
     /// Brings what is written down up to date, if anything of it is another now.
     pub(crate) fn update_record(&mut self) {
         let supervisor = &self.supervisor;
-        if supervisor.incarnation() == Incarnation::default() {
+        if supervisor.incarnation() == Instance::default() {
             return;
         }
         let clock = &self.clock;

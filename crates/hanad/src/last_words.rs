@@ -1,6 +1,6 @@
 //! What of the output of a program that crashed says why.
 
-use hana_time::one_line;
+use hana_time::sanitize_line;
 
 /// Characters of it that stand in a reason; the log has the rest.
 const LONGEST: usize = 300;
@@ -42,7 +42,7 @@ fn explicit(end: &[String]) -> Option<String> {
 
 fn in_one_line(words: &str) -> Option<String> {
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    (!words.is_empty()).then(|| one_line(&words, LONGEST))
+    (!words.is_empty()).then(|| sanitize_line(&words, LONGEST))
 }
 
 /// Without the sequences by which a terminal makes colours.

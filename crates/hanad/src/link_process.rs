@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use std::{env, io, thread};
 
 use hana_process::{Backoff, Jitter, LaunchError, ProgramFault};
-use hana_time::{LinkOrder, LinkReport, one_line};
+use hana_time::{LinkOrder, LinkReport, sanitize_line};
 
-use crate::complaint::Complaint;
+use crate::complaint::LogOnce;
 
 /// The program `hana-link`, which speaks Ableton Link: started, heard, told, and started again when it fails.
 ///
@@ -128,7 +128,7 @@ fn keep_running(
 ) {
     let mut jitter = Jitter::of_name(PROGRAM);
     let mut failures: u32 = 0;
-    let mut complaint = Complaint::default();
+    let mut complaint = LogOnce::default();
     loop {
         let began = Instant::now();
         match Run::start(program, shared) {
@@ -275,7 +275,7 @@ fn read_reports(stdout: ChildStdout, out: &SyncSender<String>) {
 
 fn log(stderr: ChildStderr) {
     each_line(stderr, |line| {
-        tracing::warn!("{}", one_line(&line, 500));
+        tracing::warn!("{}", sanitize_line(&line, 500));
         true
     });
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 use std::{io, thread};
 
-use hana_network::{Answering, Node, Publisher};
+use hana_network::{Node, Publisher, QueryableGuard};
 use hana_output::DroppingWriter;
 use hana_process::{Line, RotatingFile};
 use hana_protocol::contract::Topic;
@@ -16,7 +16,7 @@ use hana_protocol::message::{LogLine, Stream};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::complaint::Complaint;
+use crate::complaint::LogOnce;
 
 /// The daemon's own log: a file that rotates, and `hana/<host>/log/<host>` for `hana logs`.
 ///
@@ -25,13 +25,13 @@ use crate::complaint::Complaint;
 /// room again.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
-    queue: SyncSender<Order>,
+    queue: SyncSender<LogCommand>,
     lost: Arc<AtomicU64>,
     last_lines: Arc<Mutex<VecDeque<LogLine>>>,
 }
 
-enum Order {
-    Write(Vec<u8>, Audience),
+enum LogCommand {
+    Write(Vec<u8>, LogTarget),
     /// What has been written so far, and will be, goes into this file.
     Into(PathBuf),
     Onto(Publisher<LogLine>),
@@ -40,7 +40,7 @@ enum Order {
 
 /// Who reads a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Audience {
+pub(crate) enum LogTarget {
     /// The file alone: what is said for whoever looks for a fault here. That includes what publishing logs
     /// itself, which would else publish more.
     File,
@@ -66,7 +66,7 @@ impl Log {
         let mut writer = Writer {
             file: None,
             early: vec![],
-            complaint: Complaint::default(),
+            complaint: LogOnce::default(),
             stderr,
             lost: Arc::clone(&log.lost),
             missing: 0,
@@ -80,13 +80,13 @@ impl Log {
 
     /// Puts the log into the file at `path`.
     pub(crate) fn write_to(&self, path: PathBuf) {
-        self.queue.send(Order::Into(path)).ok();
+        self.queue.send(LogCommand::Into(path)).ok();
     }
 
     /// Lets others read the log over the mesh, for as long as the value that is returned is kept.
-    pub(crate) fn publish_on(&self, node: &Node<role::Daemon>) -> Answering {
+    pub(crate) fn publish_on(&self, node: &Node<role::Daemon>) -> QueryableGuard {
         let topic = Topic::<LogLine>::log(node.host().clone(), node.host().clone());
-        self.queue.send(Order::Onto(node.publisher(&topic))).ok();
+        self.queue.send(LogCommand::Onto(node.publisher(&topic))).ok();
         let last_lines = Arc::clone(&self.last_lines);
         node.answer(&topic, move || {
             last_lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
@@ -94,32 +94,32 @@ impl Log {
     }
 
     /// Adds a line, without its end. Does not block.
-    pub(crate) fn add(&self, line: &str, audience: Audience) {
+    pub(crate) fn add(&self, line: &str, audience: LogTarget) {
         self.push(format!("{line}\n").into_bytes(), audience);
     }
 
     /// Waits until what was added is written, at most for `deadline`.
     pub(crate) fn flush(&self, deadline: Duration) {
         let (written, is_written) = mpsc::channel();
-        if self.queue.try_send(Order::Flush(written)).is_ok() {
+        if self.queue.try_send(LogCommand::Flush(written)).is_ok() {
             is_written.recv_timeout(deadline).ok();
         }
     }
 
-    fn push(&self, line: Vec<u8>, audience: Audience) {
-        if self.queue.try_send(Order::Write(line, audience)).is_err() {
+    fn push(&self, line: Vec<u8>, audience: LogTarget) {
+        if self.queue.try_send(LogCommand::Write(line, audience)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
 /// One message of `tracing`, on its way into the log.
-pub(crate) struct Entry<'a> {
+pub(crate) struct LogEntry<'a> {
     log: &'a Log,
-    audience: Audience,
+    audience: LogTarget,
 }
 
-impl Write for Entry<'_> {
+impl Write for LogEntry<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.log.push(line.into(), self.audience);
         Ok(line.len())
@@ -131,17 +131,17 @@ impl Write for Entry<'_> {
 }
 
 impl<'a> MakeWriter<'a> for Log {
-    type Writer = Entry<'a>;
+    type Writer = LogEntry<'a>;
 
-    fn make_writer(&'a self) -> Entry<'a> {
-        Entry { log: self, audience: Audience::File }
+    fn make_writer(&'a self) -> LogEntry<'a> {
+        LogEntry { log: self, audience: LogTarget::File }
     }
 
-    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Entry<'a> {
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> LogEntry<'a> {
         let is_ours = meta.target().starts_with("hana");
         let audience =
-            if is_ours && *meta.level() <= Level::INFO { Audience::All } else { Audience::File };
-        Entry { log: self, audience }
+            if is_ours && *meta.level() <= Level::INFO { LogTarget::All } else { LogTarget::File };
+        LogEntry { log: self, audience }
     }
 }
 
@@ -150,7 +150,7 @@ struct Writer {
     file: Option<RotatingFile>,
     /// Lines that came before the file was known.
     early: Vec<Vec<u8>>,
-    complaint: Complaint,
+    complaint: LogOnce,
     stderr: DroppingWriter,
     lost: Arc<AtomicU64>,
     /// Lines that are not in the file and shall be told there.
@@ -161,7 +161,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, orders: &Receiver<Order>) {
+    fn run(&mut self, orders: &Receiver<LogCommand>) {
         loop {
             let order = match orders.recv_timeout(LOOK) {
                 Ok(order) => order,
@@ -172,20 +172,20 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             match order {
-                Order::Write(line, audience) => {
-                    if audience == Audience::All {
+                LogCommand::Write(line, audience) => {
+                    if audience == LogTarget::All {
                         self.publish(&line);
                     }
                     self.write(line);
                 },
-                Order::Into(path) => {
+                LogCommand::Into(path) => {
                     self.file = Some(RotatingFile::new(path, FILE));
                     for line in std::mem::take(&mut self.early) {
                         self.write(line);
                     }
                 },
-                Order::Onto(publisher) => self.publisher = Some(publisher),
-                Order::Flush(written) => {
+                LogCommand::Onto(publisher) => self.publisher = Some(publisher),
+                LogCommand::Flush(written) => {
                     written.send(()).ok();
                 },
             }
@@ -264,9 +264,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log/hanad.log");
         let log = started();
-        log.add("early", Audience::All);
+        log.add("early", LogTarget::All);
         log.write_to(path.clone());
-        log.add("late", Audience::File);
+        log.add("late", LogTarget::File);
         log.flush(DEADLINE);
         assert_eq!(fs::read_to_string(&path).unwrap(), "early\nlate\n");
         let kept: Vec<_> =
@@ -282,11 +282,11 @@ mod tests {
         let log = started();
         log.write_to(path.clone());
         for _ in 0..3 {
-            log.add("lost", Audience::File);
+            log.add("lost", LogTarget::File);
         }
         log.flush(DEADLINE);
         fs::remove_dir(&path).unwrap();
-        log.add("kept", Audience::File);
+        log.add("kept", LogTarget::File);
         log.flush(DEADLINE);
         assert_eq!(fs::read_to_string(&path).unwrap(), "(3 lines are missing here)\nkept\n");
     }
@@ -297,7 +297,7 @@ mod tests {
         let path = dir.path().join("log/hanad.log");
         let log = started();
         log.write_to(path.clone());
-        log.add("before", Audience::File);
+        log.add("before", LogTarget::File);
         log.flush(DEADLINE);
         fs::remove_dir_all(dir.path().join("log")).unwrap();
         let begun = std::time::Instant::now();
@@ -305,7 +305,7 @@ mod tests {
             assert!(begun.elapsed() < DEADLINE);
             thread::sleep(Duration::from_millis(10));
         }
-        log.add("after", Audience::File);
+        log.add("after", LogTarget::File);
         log.flush(DEADLINE);
         assert_eq!(fs::read_to_string(&path).unwrap(), "after\n");
     }
@@ -316,7 +316,7 @@ mod tests {
         let (queue, _orders) = mpsc::sync_channel(2);
         let log = Log { queue, lost: Arc::default(), last_lines: Arc::default() };
         for _ in 0..10 {
-            log.add("line", Audience::File);
+            log.add("line", LogTarget::File);
         }
         assert_eq!(log.lost.load(Ordering::Relaxed), 8);
         log.flush(DEADLINE);

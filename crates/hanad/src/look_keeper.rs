@@ -11,7 +11,7 @@ use hana_protocol::message::Look;
 use crate::state_files::{PATIENCE, Purpose, StateFiles, in_time};
 
 /// Keeps the last look of one visualization on disk, to give it back to the next run.
-pub(crate) struct LookKeeper {
+pub(crate) struct LookStore {
     file: PathBuf,
     files: StateFiles,
     looks: Subscription<Received<Look>>,
@@ -27,7 +27,7 @@ const BETWEEN: Duration = Duration::from_millis(250);
 /// How long a visualization may take to say what it shows.
 const ASK: Duration = Duration::from_secs(2);
 
-impl LookKeeper {
+impl LookStore {
     /// Begins with what is on disk, if anything is.
     pub(crate) fn new(
         node: &Node<role::Daemon>,

@@ -35,10 +35,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use hana_network::{JoinError, Node, NodeConfig, Unmet, UnmetLayer};
+use hana_network::{ConnectDiagnostics, ConnectFailureLayer, JoinError, Node, NodeConfig};
 use hana_output::{DroppingWriter, Stream};
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::wire::in_full;
+use hana_protocol::wire::error_chain;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -47,12 +47,12 @@ use crate::config::DaemonConfig;
 use crate::daemon::{Daemon, DaemonEvent, Ending, Leave};
 use crate::host_id::HostId;
 use crate::link_process::LinkProcess;
-use crate::log::{Audience, Log};
+use crate::log::{Log, LogTarget};
 use crate::own_program::OwnProgram;
 use crate::reloader::Reloader;
 use crate::state_dir::StateDir;
 use crate::timekeeper::Timekeeper;
-use crate::watchdog::{Limit, Watchdog};
+use crate::watchdog::{Watchdog, WatchdogLimit};
 
 /// The daemon of this machine: finds the others, launches and watches visualizations.
 #[derive(Parser)]
@@ -99,9 +99,9 @@ fn main() -> ExitCode {
         outcome => outcome,
     };
     if let Err(error) = &outcome {
-        let line = format!("hanad: {}", in_full(error.as_ref()));
+        let line = format!("hanad: {}", error_chain(error.as_ref()));
         stderr.push(format!("{line}\n"));
-        log.add(&line, Audience::File);
+        log.add(&line, LogTarget::File);
     }
     log.flush(LAST_LINES);
     stderr.flush_within(LAST_LINES);
@@ -110,11 +110,11 @@ fn main() -> ExitCode {
 
 /// Standard error for a person at a terminal, the log for later. Neither holds the daemon up, nor ends it, when it cannot be
 /// written: not on a full disk, and not where a terminal or a pipe takes no more lines.
-fn log_to_stderr_and(log: &Log, stderr: DroppingWriter) -> Unmet {
+fn log_to_stderr_and(log: &Log, stderr: DroppingWriter) -> ConnectDiagnostics {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HANA_LOG").unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error")
     });
-    let (quiet, unmet) = UnmetLayer::new();
+    let (quiet, unmet) = ConnectFailureLayer::new();
     let lines = || tracing_subscriber::fmt::layer().with_target(false).log_internal_errors(false);
     let to_stderr =
         lines().with_writer(move || stderr.clone()).with_ansi(std::io::stderr().is_terminal());
@@ -127,7 +127,7 @@ fn run(
     arguments: &Arguments,
     log: &Log,
     stderr: &DroppingWriter,
-    unmet: Unmet,
+    unmet: ConnectDiagnostics,
     program: &OwnProgram,
 ) -> anyhow::Result<Ending> {
     // First of all, so that a signal during the rest is not lost.
@@ -200,7 +200,7 @@ fn run(
 
 fn watch_the_loop(log: &Log, stderr: &DroppingWriter) -> anyhow::Result<Watchdog> {
     let (log, stderr) = (log.clone(), stderr.clone());
-    Watchdog::start(Limit::OF_THE_DAEMON, move |hung_for| {
+    Watchdog::start(WatchdogLimit::OF_THE_DAEMON, move |hung_for| {
         tracing::error!(
             "the daemon's loop has not moved for {} s; ending it, so that it is started again; what it launched goes on",
             hung_for.as_secs()

@@ -1,17 +1,17 @@
 use std::time::{Duration, Instant};
 
-use hana_engine::roster::{Roster, RosterNews, Sighting};
-use hana_network::{Node, PresenceWatch, StatePublisher, WallClockSteps, unix_ms};
+use hana_engine::roster::{Observation, Roster, RosterEvent};
+use hana_network::{Node, PresenceObserver, StatePublisher, WallClockSteps, unix_ms};
 use hana_protocol::contract::Topic;
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{Event, EventKind, LossCause, Lost};
+use hana_protocol::message::{Event, EventKind, LossCause, LostPeers};
 
 /// What the daemon knows of the other hosts: whose id is taken, and who is lost. It tells those who come
 /// later, and, as one of all daemons, what happens to hosts.
-pub(crate) struct Neighbours {
+pub(crate) struct PeerTracker {
     roster: Roster,
     steps: WallClockSteps,
-    lost: StatePublisher<Lost>,
+    lost: StatePublisher<LostPeers>,
     own: NodeId,
     /// When to look again if nothing is seen before.
     look_at: Instant,
@@ -20,15 +20,15 @@ pub(crate) struct Neighbours {
 /// What is forgotten, or lost alone, changes with time alone; no faster than this.
 const LOOK: Duration = Duration::from_secs(1);
 
-impl Neighbours {
+impl PeerTracker {
     pub(crate) fn new(node: &Node<role::Daemon>) -> Self {
         let own = node.host().clone();
-        let lost = node.state_publisher(&Topic::<Lost>::lost(own.clone()));
+        let lost = node.state_publisher(&Topic::<LostPeers>::lost(own.clone()));
         let (roster, steps) = (Roster::default(), WallClockSteps::default());
         Self { roster, steps, lost, own, look_at: Instant::now() }
     }
 
-    pub(crate) fn see(&mut self, sighting: Sighting, now: Instant) {
+    pub(crate) fn see(&mut self, sighting: Observation, now: Instant) {
         self.roster.observe(sighting, now, unix_ms());
         self.look_at = now;
     }
@@ -37,7 +37,7 @@ impl Neighbours {
     pub(crate) fn tick(
         &mut self,
         node: &Node<role::Daemon>,
-        presence: &PresenceWatch,
+        presence: &PresenceObserver,
         now: Instant,
     ) {
         if now < self.next_deadline() {
@@ -75,9 +75,9 @@ impl Neighbours {
     }
 }
 
-fn in_words(news: RosterNews) -> Event {
+fn in_words(news: RosterEvent) -> Event {
     match news {
-        RosterNews::Lost { host, cause, nodes } => {
+        RosterEvent::Lost { host, cause, nodes } => {
             let kind = match cause {
                 LossCause::HostLost => EventKind::HostLost,
                 LossCause::DaemonLost | LossCause::OffMesh => EventKind::DaemonLost,
@@ -91,11 +91,11 @@ fn in_words(news: RosterNews) -> Event {
             };
             Event { kind, text: format!("{}; {with_it}", cause.in_words(&host)), about: host }
         },
-        RosterNews::Found { host, cause } => {
+        RosterEvent::Found { host, cause } => {
             let text = format!("'{host}' is back on the mesh; it was {cause}");
             Event { kind: EventKind::HostFound, about: host, text }
         },
-        RosterNews::NodeLost { node, host } => {
+        RosterEvent::NodeLost { node, host } => {
             let text = format!(
                 "node_lost: '{node}' on '{host}' is gone without a word; no daemon launched it, so none starts it again"
             );

@@ -8,7 +8,7 @@ use hana_process::{Line, LogFollower, OutputNews, OutputReader, in_megabytes};
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{LogLine, Stream};
 
-use crate::complaint::Complaint;
+use crate::complaint::LogOnce;
 use crate::last_words::{error_words, last_words};
 use crate::state_files::PATIENCE;
 
@@ -142,13 +142,13 @@ fn log_line(line: Line) -> LogLine {
 /// The state of the reader's thread.
 struct Desk {
     feed: LogFeed,
-    complaint: Complaint,
+    complaint: LogOnce,
     dropped: DroppedBytes,
 }
 
 impl Desk {
     fn new(feed: LogFeed) -> Self {
-        Self { feed, complaint: Complaint::default(), dropped: DroppedBytes::default() }
+        Self { feed, complaint: LogOnce::default(), dropped: DroppedBytes::default() }
     }
 
     fn take(&mut self, news: OutputNews, now: Instant) {

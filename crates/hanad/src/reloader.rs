@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use hana_network::Request;
-use hana_protocol::wire::in_full;
+use hana_protocol::wire::error_chain;
 
 use crate::config::DaemonConfig;
 use crate::daemon::DaemonEvent;
@@ -119,6 +119,6 @@ impl Worker {
                 file.display()
             ));
         }
-        DaemonConfig::find(self.named.as_deref()).map_err(|problem| in_full(&problem))
+        DaemonConfig::find(self.named.as_deref()).map_err(|problem| error_chain(&problem))
     }
 }

@@ -2,7 +2,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use hana_process::{Memory, ProcessRecord};
+use hana_process::{ProcessRecord, SupervisorSnapshot};
 use hana_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,7 @@ pub(crate) struct RunRecord {
     pub(crate) first_line: u64,
     /// Where it stood and why, what a person wanted, what of its budget is spent; times in Unix milliseconds.
     #[serde(default)]
-    pub(crate) memory: Memory<u64>,
+    pub(crate) memory: SupervisorSnapshot<u64>,
 }
 
 const fn yes() -> bool {
@@ -172,7 +172,7 @@ fn parse(text: &str, name: &str) -> Result<RunRecord, String> {
                 instance: 0,
                 boot: None,
                 first_line: 0,
-                memory: Memory::default(),
+                memory: SupervisorSnapshot::default(),
             })
         },
     }
@@ -202,7 +202,7 @@ mod tests {
             instance: 6,
             boot: Some(Boot { id: "b".into(), unix_ms: 7 }),
             first_line: 7,
-            memory: Memory::default(),
+            memory: SupervisorSnapshot::default(),
         }
     }
 
@@ -295,7 +295,7 @@ mod tests {
         let odd = text.replace("\"incarnation\":1", "\"incarnation\":\"first\"");
         assert_ne!(odd, text);
         let read = parse(&odd, "ripples").unwrap();
-        assert_eq!((read.process, read.memory), (whole.process, Memory::default()));
+        assert_eq!((read.process, read.memory), (whole.process, SupervisorSnapshot::default()));
     }
 
     #[test]

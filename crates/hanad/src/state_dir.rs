@@ -24,15 +24,15 @@ pub(crate) struct StateDir {
     "the state directory{} cannot be used ({problem}); {instead}; set HANA_STATE to a directory that can be written",
     .wished.as_ref().map(|dir| format!(" {}", dir.display())).unwrap_or_default()
 )]
-pub(crate) struct StateTrouble {
+pub(crate) struct StateDirError {
     /// None where not even that is known.
     wished: Option<PathBuf>,
     problem: String,
-    instead: Instead,
+    instead: StateDirFallback,
 }
 
 #[derive(Debug)]
-enum Instead {
+enum StateDirFallback {
     Spare(PathBuf),
     /// That cannot be written either.
     Nothing {
@@ -41,7 +41,7 @@ enum Instead {
     },
 }
 
-impl std::fmt::Display for Instead {
+impl std::fmt::Display for StateDirFallback {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Spare(dir) => write!(f, "using {} until hanad starts again", dir.display()),
@@ -54,14 +54,14 @@ impl std::fmt::Display for Instead {
 
 impl StateDir {
     /// The one that is wished for, or what is used in its place and why.
-    pub(crate) fn of(host: &NodeId) -> (Self, Option<StateTrouble>) {
+    pub(crate) fn of(host: &NodeId) -> (Self, Option<StateDirError>) {
         Self::first_usable(wished().map(|base| base.join(host.as_str())), host)
     }
 
     fn first_usable(
         wished: Result<PathBuf, String>,
         host: &NodeId,
-    ) -> (Self, Option<StateTrouble>) {
+    ) -> (Self, Option<StateDirError>) {
         let usable = wished
             .clone()
             .and_then(|dir| check(&dir).map(|()| dir).map_err(|problem| problem.to_string()));
@@ -75,13 +75,13 @@ impl StateDir {
         let wished = wished.ok();
         match checked {
             Ok(()) => {
-                let instead = Instead::Spare(spare.clone());
-                (of(spare), Some(StateTrouble { wished, problem, instead }))
+                let instead = StateDirFallback::Spare(spare.clone());
+                (of(spare), Some(StateDirError { wished, problem, instead }))
             },
             Err(because) => {
                 let dir = wished.clone().unwrap_or_else(|| spare.clone());
-                let instead = Instead::Nothing { spare, problem: because };
-                (of(dir), Some(StateTrouble { wished, problem, instead }))
+                let instead = StateDirFallback::Nothing { spare, problem: because };
+                (of(dir), Some(StateDirError { wished, problem, instead }))
             },
         }
     }

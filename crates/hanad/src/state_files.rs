@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 use std::{fs, io, thread};
 
-use crate::complaint::Complaint;
+use crate::complaint::LogOnce;
 
 /// Keeps small files as the daemon wants them, on a thread of its own.
 ///
@@ -52,7 +52,7 @@ struct Wanted {
     purpose: Purpose,
     /// The file as it was written.
     written: Option<Seen>,
-    complaint: Complaint,
+    complaint: LogOnce,
 }
 
 /// Marks of a file that change when another program replaces or changes it.

@@ -3,32 +3,33 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use hana_engine::sync::{Ensemble, EnsembleAction, Order, Ordered};
+use hana_engine::sync::{Routing, TimelineSync, TimelineSyncAction, TransportRequest};
 use hana_network::{
-    Answering, ClockWatch, CommandError, Node, Pending, Request, StatePublisher, local_us, unix_ms,
+    ClockSync, CommandError, Node, Pending, QueryableGuard, Request, StatePublisher, local_us,
+    unix_ms,
 };
 use hana_protocol::contract::Topic;
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{Accepted, Control, HostTimeline, Pause, Play, Tempo};
-use hana_protocol::wire::in_full;
+use hana_protocol::wire::error_chain;
 use hana_time::{LinkOrder, Timeline};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Boot;
 use crate::state_files::{Purpose, StateFiles};
 
-/// Keeps the timeline of this host: does what [`Ensemble`] says, with the mesh, the clock and the disk.
+/// Keeps the timeline of this host: does what [`TimelineSync`] says, with the mesh, the clock and the disk.
 pub(crate) struct Timekeeper {
-    ensemble: Ensemble,
+    ensemble: TimelineSync,
     said: StatePublisher<HostTimeline>,
     /// The clock of the host that is followed.
-    clock: Option<(NodeId, ClockWatch)>,
+    clock: Option<(NodeId, ClockSync)>,
     /// Where orders for `hana-link` go.
     link: Box<dyn Fn(LinkOrder) + Send>,
-    memory: Memory,
+    memory: TimelineMemory,
     /// Commands that another host was asked to carry out.
     passed_on: Vec<(Request, Pending<Result<Accepted, CommandError>>)>,
-    _answering: Answering,
+    _answering: QueryableGuard,
 }
 
 /// How long the host that leads may take to carry out a command.
@@ -46,9 +47,9 @@ impl Timekeeper {
     ) -> Self {
         let now = local_us();
         let host = node.host().clone();
-        let (memory, before) = Memory::of(file, files);
-        let resumed = before.and_then(|said| Ensemble::resuming(host.clone(), &said, now));
-        let begins = || Ensemble::new(host.clone(), first.moved_by(-first.beat_at(now)), now);
+        let (memory, before) = TimelineMemory::of(file, files);
+        let resumed = before.and_then(|said| TimelineSync::resuming(host.clone(), &said, now));
+        let begins = || TimelineSync::new(host.clone(), first.moved_by(-first.beat_at(now)), now);
         Self {
             ensemble: resumed.unwrap_or_else(begins),
             said: node.state_publisher(&Topic::timeline(host.clone())),
@@ -76,7 +77,7 @@ impl Timekeeper {
     pub(crate) fn tell(
         &mut self,
         node: &Node<role::Daemon>,
-        happened: impl FnOnce(&mut Ensemble, i64) -> Vec<EnsembleAction>,
+        happened: impl FnOnce(&mut TimelineSync, i64) -> Vec<TimelineSyncAction>,
     ) {
         if let Some((host, clock)) = &self.clock
             && let Some(estimate) = clock.estimate()
@@ -94,7 +95,7 @@ impl Timekeeper {
     /// Lets time pass.
     pub(crate) fn tick(&mut self, node: &Node<role::Daemon>) {
         if local_us() >= self.ensemble.next_us() {
-            self.tell(node, Ensemble::tick);
+            self.tell(node, TimelineSync::tick);
         }
         self.answer_passed_on();
     }
@@ -102,23 +103,27 @@ impl Timekeeper {
     /// Carries out a command, or has the host that leads carry it out.
     pub(crate) fn order(&mut self, node: &Node<role::Daemon>, request: Request) {
         let order = match request.control() {
-            Control::Tempo(tempo) => Order::Tempo(tempo.bpm),
-            Control::Play(_) => Order::Play,
-            Control::Pause(_) => Order::Pause,
+            Control::Tempo(tempo) => TransportRequest::Tempo(tempo.bpm),
+            Control::Play(_) => TransportRequest::Play,
+            Control::Pause(_) => TransportRequest::Pause,
             _ => return,
         };
         match self.ensemble.order(order, local_us()) {
-            Ok(Ordered::Done(actions)) => {
+            Ok(Routing::Done(actions)) => {
                 self.carry_out(actions);
                 request.accept(Accepted {});
             },
-            Ok(Ordered::Tell(leader)) => {
+            Ok(Routing::Tell(leader)) => {
                 let answer = match order {
-                    Order::Tempo(bpm) => {
+                    TransportRequest::Tempo(bpm) => {
                         node.command::<role::Daemon, _>(&leader, Tempo { bpm }, COMMAND)
                     },
-                    Order::Play => node.command::<role::Daemon, _>(&leader, Play {}, COMMAND),
-                    Order::Pause => node.command::<role::Daemon, _>(&leader, Pause {}, COMMAND),
+                    TransportRequest::Play => {
+                        node.command::<role::Daemon, _>(&leader, Play {}, COMMAND)
+                    },
+                    TransportRequest::Pause => {
+                        node.command::<role::Daemon, _>(&leader, Pause {}, COMMAND)
+                    },
                 };
                 self.passed_on.push((request, answer));
             },
@@ -133,7 +138,7 @@ impl Timekeeper {
                 Some(Err(CommandError::Refused { reason, .. })) => request.refuse(reason),
                 Some(Err(problem)) => request.refuse(format!(
                     "the host that leads has not done it: {}; try again in a moment",
-                    in_full(&problem)
+                    error_chain(&problem)
                 )),
                 None if answer.is_abandoned() => request.refuse("this daemon is ending"),
                 None => self.passed_on.push((request, answer)),
@@ -141,17 +146,17 @@ impl Timekeeper {
         }
     }
 
-    fn carry_out(&mut self, actions: Vec<EnsembleAction>) {
+    fn carry_out(&mut self, actions: Vec<TimelineSyncAction>) {
         for action in actions {
             match action {
-                EnsembleAction::Say(said) => {
+                TimelineSyncAction::Say(said) => {
                     self.memory.keep(&said);
                     if let Err(problem) = self.said.set(&said) {
                         tracing::warn!("the timeline is not said: {problem}");
                     }
                 },
-                EnsembleAction::Link(order) => (self.link)(order),
-                EnsembleAction::Jumped(jump) => {
+                TimelineSyncAction::Link(order) => (self.link)(order),
+                TimelineSyncAction::Jumped(jump) => {
                     tracing::info!("the beat jumps by {:.2}: {}", jump.beats, jump.reason);
                 },
             }
@@ -160,7 +165,7 @@ impl Timekeeper {
 }
 
 /// What is written down, so that a daemon that is started again goes on where it was.
-struct Memory {
+struct TimelineMemory {
     file: PathBuf,
     files: StateFiles,
     kept: Option<HostTimeline>,
@@ -201,7 +206,7 @@ const WRITTEN_US: f64 = 2_000.0;
 /// How far wall clock and local clock may have gone apart, in microseconds, in a boot that is still the same.
 const SAME_BOOT_US: u64 = 3_000_000;
 
-impl Memory {
+impl TimelineMemory {
     /// And what is written there, if it is of this boot.
     fn of(file: PathBuf, files: StateFiles) -> (Self, Option<HostTimeline>) {
         let read = Self::read(&file).unwrap_or_else(|problem| {
@@ -262,9 +267,9 @@ mod tests {
         let files = StateFiles::start();
         let reread = || {
             assert!(files.flush(Duration::from_secs(20)));
-            Memory::of(file.clone(), StateFiles::start()).1
+            TimelineMemory::of(file.clone(), StateFiles::start()).1
         };
-        let (mut memory, before) = Memory::of(file.clone(), files.clone());
+        let (mut memory, before) = TimelineMemory::of(file.clone(), files.clone());
         assert_eq!(before, None);
         let now = local_us();
         let mut said = HostTimeline {

@@ -15,14 +15,14 @@ pub(crate) struct Watchdog(Arc<AtomicU64>);
 
 /// How long a loop may take for one round.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limit {
+pub(crate) struct WatchdogLimit {
     /// Between two looks.
     pub(crate) tick: Duration,
     /// Looks in a row at a loop that has not moved.
     pub(crate) ticks: u32,
 }
 
-impl Limit {
+impl WatchdogLimit {
     /// Ten seconds: longer than any round takes on a machine that is merely busy.
     pub(crate) const OF_THE_DAEMON: Self = Self { tick: Duration::from_millis(500), ticks: 20 };
 
@@ -39,20 +39,20 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 impl Watchdog {
     /// Begins to watch. `last_words` says why the process ends; it is given a second.
     pub(crate) fn start(
-        limit: Limit,
+        limit: WatchdogLimit,
         last_words: impl FnOnce(Duration) + Send + 'static,
     ) -> io::Result<Self> {
         let watchdog = Self(Arc::default());
         let signs = Arc::clone(&watchdog.0);
         let is_asked = service_manager::watches_every().is_some();
         thread::Builder::new().name("watchdog".into()).spawn(move || {
-            let mut patience = Patience::new(limit.ticks);
+            let mut patience = StallDetector::new(limit.ticks);
             loop {
                 thread::sleep(limit.tick);
                 match patience.tick(signs.load(Ordering::Relaxed)) {
-                    Verdict::Moves if is_asked => service_manager::alive(),
-                    Verdict::Moves | Verdict::Waits => {},
-                    Verdict::Hangs => end(limit, last_words),
+                    StallVerdict::Moves if is_asked => service_manager::alive(),
+                    StallVerdict::Moves | StallVerdict::Waits => {},
+                    StallVerdict::Hangs => end(limit, last_words),
                 }
             }
         })?;
@@ -66,7 +66,7 @@ impl Watchdog {
 }
 
 /// Says why and aborts, also when saying it hangs.
-fn end(limit: Limit, last_words: impl FnOnce(Duration) + Send + 'static) -> ! {
+fn end(limit: WatchdogLimit, last_words: impl FnOnce(Duration) + Send + 'static) -> ! {
     let (said, is_said) = mpsc::channel();
     let speaker = thread::Builder::new().name("last words".into()).spawn(move || {
         last_words(limit.in_all());
@@ -80,14 +80,14 @@ fn end(limit: Limit, last_words: impl FnOnce(Duration) + Send + 'static) -> ! {
 
 /// What is thought of the loop. Pure.
 #[derive(Debug)]
-struct Patience {
+struct StallDetector {
     ticks: u32,
     seen: u64,
     without: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum StallVerdict {
     /// It has gone round since the last tick.
     Moves,
     /// It has not, but may.
@@ -96,20 +96,20 @@ enum Verdict {
     Hangs,
 }
 
-impl Patience {
+impl StallDetector {
     const fn new(ticks: u32) -> Self {
         Self { ticks, seen: 0, without: 0 }
     }
 
     /// One tick later the loop has given `signs` signs in all.
-    const fn tick(&mut self, signs: u64) -> Verdict {
+    const fn tick(&mut self, signs: u64) -> StallVerdict {
         if signs != self.seen {
             self.seen = signs;
             self.without = 0;
-            return Verdict::Moves;
+            return StallVerdict::Moves;
         }
         self.without = self.without.saturating_add(1);
-        if self.without >= self.ticks { Verdict::Hangs } else { Verdict::Waits }
+        if self.without >= self.ticks { StallVerdict::Hangs } else { StallVerdict::Waits }
     }
 }
 
@@ -122,11 +122,11 @@ mod tests {
 
     /// Watches a loop that goes round as `rounds` says, tick by tick, and returns when it is said to hang.
     fn hangs_at(rounds: impl IntoIterator<Item = u64>) -> Option<usize> {
-        let mut patience = Patience::new(Limit::OF_THE_DAEMON.ticks);
+        let mut patience = StallDetector::new(WatchdogLimit::OF_THE_DAEMON.ticks);
         let mut signs = 0;
         rounds.into_iter().position(|round| {
             signs += round;
-            patience.tick(signs) == Verdict::Hangs
+            patience.tick(signs) == StallVerdict::Hangs
         })
     }
 
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_loop_that_stands_still_hangs_after_ten_seconds_of_ticks() {
-        assert_eq!(Limit::OF_THE_DAEMON.in_all(), Duration::from_secs(10));
+        assert_eq!(WatchdogLimit::OF_THE_DAEMON.in_all(), Duration::from_secs(10));
         let moves_then_stops = [1; 5].into_iter().chain([0; 100]);
         assert_eq!(hangs_at(moves_then_stops), Some(5 + 20 - 1));
         assert_eq!(hangs_at([0; 100]), Some(19), "one that has never moved");
@@ -150,15 +150,15 @@ mod tests {
     fn a_machine_that_was_suspended_for_an_hour_is_one_tick_older() {
         let day = (0..1000).flat_map(|_| [1, 1, 0]);
         assert_eq!(hangs_at(day), None);
-        let mut patience = Patience::new(20);
-        assert_eq!(patience.tick(7), Verdict::Moves);
-        assert_eq!(patience.tick(7), Verdict::Waits);
-        assert_eq!(patience.tick(8), Verdict::Moves);
+        let mut patience = StallDetector::new(20);
+        assert_eq!(patience.tick(7), StallVerdict::Moves);
+        assert_eq!(patience.tick(7), StallVerdict::Waits);
+        assert_eq!(patience.tick(8), StallVerdict::Moves);
     }
 
     /// How the subprocess of the two tests below hangs.
     const HANGS: &str = "HANA_TEST_LOOP_HANGS";
-    const SHORT: Limit = Limit { tick: Duration::from_millis(50), ticks: 20 };
+    const SHORT: WatchdogLimit = WatchdogLimit { tick: Duration::from_millis(50), ticks: 20 };
 
     #[test]
     #[ignore = "run by the two tests below, in a process of its own that is to die"]

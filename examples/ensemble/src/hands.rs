@@ -6,12 +6,12 @@ use std::{io, thread};
 
 use anyhow::Context;
 use clap::Args;
-use hana_engine::playout::FrameSettings;
+use hana_engine::playout::BatcherSettings;
 use hana_network::{Node, NodeConfig, PlaySession};
 use hana_protocol::contract::routes::Route;
 use hana_protocol::id::role::NodeRole;
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{ModulationFrame, SessionStatus};
+use hana_protocol::message::{ModulationBatch, PlayStatus};
 use hana_protocol::parameter::ParameterName;
 use serde::Serialize;
 
@@ -59,7 +59,7 @@ struct Line<'a> {
     set: u64,
     /// How often that was not possible.
     refused: u64,
-    plays: BTreeMap<NodeId, SessionStatus>,
+    plays: BTreeMap<NodeId, PlayStatus>,
 }
 
 impl HandsOn {
@@ -73,15 +73,15 @@ impl HandsOn {
 
     fn run_as<R: NodeRole>(self, told_to_end: &AtomicBool) -> anyhow::Result<()>
     where
-        ModulationFrame: Route<R, role::Visualization>,
+        ModulationBatch: Route<R, role::Visualization>,
     {
         let joining = self
             .ids
             .iter()
             .map(|id| Ok(Node::<R>::join(NodeConfig::from_environment(id.clone())?)));
         let joining = joining.collect::<anyhow::Result<Vec<_>>>()?;
-        let one_by_one = FrameSettings { moment: Duration::ZERO, every: Duration::ZERO };
-        let settings = if self.one_by_one { one_by_one } else { FrameSettings::default() };
+        let one_by_one = BatcherSettings { moment: Duration::ZERO, every: Duration::ZERO };
+        let settings = if self.one_by_one { one_by_one } else { BatcherSettings::default() };
         let mut all = vec![];
         for (number, node) in joining.into_iter().enumerate() {
             let node = node.wait(JOIN).context("joining the mesh")?.context("joining the mesh")?;

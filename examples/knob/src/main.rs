@@ -3,7 +3,7 @@
 //! Up and down choose a visualization, left and right turn its first parameter, S stops it.
 
 use bevy::prelude::*;
-use hana_plugin::{AppPlugin, Mesh as HanaMesh, MeshNode};
+use hana_plugin::{ControllerPlugin, MeshCommands as HanaMesh, MeshNode};
 use hana_protocol::id::role::Role;
 
 /// How fast the knob turns, in ranges a second.
@@ -20,7 +20,7 @@ fn main() -> AppExit {
                 primary_window: Some(Window { title: "knob".into(), ..default() }),
                 ..default()
             }),
-            AppPlugin::new("knob"),
+            ControllerPlugin::new("knob"),
         ))
         .init_resource::<Chosen>()
         .add_systems(Startup, |mut commands: Commands| {

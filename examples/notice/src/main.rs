@@ -12,8 +12,9 @@ use bevy::prelude::*;
 use bevy::window::{PresentMode, WindowResolution};
 use hana_plugin::{
     Connected, DaemonLost, DecodeFailed, Description, Disconnected, FromMesh, IdTaken, JoinFailed,
-    MeshLink, MessageDropped, MessageRefused, NodeConnectivity, ParameterRange, PeerIncompatible,
-    QueueFull, TopicWriter, VisualizationPlugin, has_daemon, just_connected, just_disconnected,
+    MeshSession, MessageDropped, MessageRefused, NodeConnectivity, ParameterRange,
+    PeerIncompatible, QueueFull, TopicWriter, VisualizationPlugin, has_daemon, just_connected,
+    just_disconnected,
 };
 use hana_protocol::custom_message;
 use hana_protocol::id::role;
@@ -216,7 +217,7 @@ fn count_frames(
 
 fn leave_and_join(
     keys: Res<ButtonInput<KeyCode>>,
-    mut link: ResMut<MeshLink<role::Visualization>>,
+    mut link: ResMut<MeshSession<role::Visualization>>,
 ) {
     if keys.just_pressed(KeyCode::KeyL) {
         link.leave();

@@ -18,12 +18,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use hana_engine::ownership::WishNews;
-use hana_network::{MeshWatch, Node, NodeConfig, Operator, Publisher, unix_ms};
+use hana_engine::ownership::ClaimEvent;
+use hana_network::{MeshObserver, Node, NodeConfig, OwnershipClient, Publisher, unix_ms};
 use hana_protocol::contract::Topic;
 use hana_protocol::id::role::Role;
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{Held, Modulation, Priority};
+use hana_protocol::message::{Modulation, Ownership, Priority};
 use hana_protocol::parameter::ParameterName;
 use serde_json::{Value, json};
 
@@ -74,8 +74,8 @@ fn main() -> anyhow::Result<()> {
 /// One app.
 struct Desk {
     node: Node<role::App>,
-    watch: MeshWatch,
-    operator: Operator,
+    watch: MeshObserver,
+    operator: OwnershipClient,
     played: HashMap<(NodeId, ParameterName), Publisher<Modulation>>,
     shown: Value,
 }
@@ -128,24 +128,24 @@ impl Desk {
     }
 }
 
-fn word(held: &Held) -> String {
-    let Held { parameter, by, how, .. } = held;
+fn word(held: &Ownership) -> String {
+    let Ownership { parameter, by, how, .. } = held;
     format!("{parameter} {by} {}", json!(how).as_str().unwrap_or_default())
 }
 
 /// What an operator is told; that holders change is seen anyhow.
-fn told(news: &WishNews) -> Option<String> {
+fn told(news: &ClaimEvent) -> Option<String> {
     Some(match news {
-        WishNews::HolderChanged { .. } => return None,
-        WishNews::TakenFromYou { node, parameter, by, apart } => {
+        ClaimEvent::HolderChanged { .. } => return None,
+        ClaimEvent::TakenFromYou { node, parameter, by, apart } => {
             let apart = if *apart { ", while you were apart" } else { "" };
             format!("{by} took {parameter} of {node} from you{apart}")
         },
-        WishNews::KeptByYou { node, parameter, from } => {
+        ClaimEvent::KeptByYou { node, parameter, from } => {
             format!("{from} had taken {parameter} of {node} too; it is yours")
         },
-        WishNews::Refused { node, reason, .. } => format!("{node} refuses: {reason}"),
-        WishNews::Noted { app, text } => format!("note of {app}: {text}"),
+        ClaimEvent::Refused { node, reason, .. } => format!("{node} refuses: {reason}"),
+        ClaimEvent::Noted { app, text } => format!("note of {app}: {text}"),
     })
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bevy_app::{App, ScheduleRunnerPlugin, TaskPoolPlugin, TerminalCtrlCHandlerPlugin, Update};
 use bevy_ecs::prelude::*;
-use hana_plugin::{AnyFromMesh, AppPlugin, Mesh, MeshNode, MessageAnswered};
+use hana_plugin::{ControllerPlugin, DynamicFromMesh, MeshCommands, MeshNode, MessageDelivered};
 use hana_protocol::id::{NodeId, TopicName};
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
@@ -41,10 +41,10 @@ fn main() -> ExitCode {
             TaskPoolPlugin::default(),
             TerminalCtrlCHandlerPlugin,
             ScheduleRunnerPlugin::run_loop(Duration::from_micros(16_667)),
-            AppPlugin::new("overhear").hears_any(),
+            ControllerPlugin::new("overhear").hears_any(),
         ))
         .insert_resource(ToSend(to_send))
-        .add_observer(|answered: On<MessageAnswered>| match &answered.outcome {
+        .add_observer(|answered: On<MessageDelivered>| match &answered.outcome {
             Ok(()) => print(format_args!("'{}' has taken the {}", answered.node, answered.topic)),
             Err(problem) => print(format_args!("not sent: {problem}")),
         })
@@ -65,8 +65,8 @@ fn to_send(words: &[String]) -> Result<Option<(NodeId, TopicName, Value)>, Strin
     }
 }
 
-fn show(mut messages: MessageReader<AnyFromMesh>, nodes: Query<&MeshNode>) {
-    for AnyFromMesh { node, topic, value, .. } in messages.read() {
+fn show(mut messages: MessageReader<DynamicFromMesh>, nodes: Query<&MeshNode>) {
+    for DynamicFromMesh { node, topic, value, .. } in messages.read() {
         let info = nodes.iter().find(|known| known.node == *node).and_then(MeshNode::info);
         match info.and_then(|info| info.message_on(topic.as_str())) {
             Some(known) => print(format_args!("{node} {} v{}: {value}", known.name, known.version)),
@@ -76,7 +76,7 @@ fn show(mut messages: MessageReader<AnyFromMesh>, nodes: Query<&MeshNode>) {
 }
 
 /// Once the node is there and has said what it hears.
-fn send(mut to_send: ResMut<ToSend>, nodes: Query<&MeshNode>, mut mesh: Mesh) {
+fn send(mut to_send: ResMut<ToSend>, nodes: Query<&MeshNode>, mut mesh: MeshCommands) {
     let is_there = |id: &NodeId| nodes.iter().any(|node| node.node == *id && node.info().is_some());
     if to_send.0.as_ref().is_none_or(|(node, ..)| !is_there(node)) {
         return;

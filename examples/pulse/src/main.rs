@@ -11,7 +11,9 @@ use bevy_app::{
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
 use bevy_time::{Time, TimePlugin};
-use hana_plugin::{Connected, Description, InForce, Saved, Timeline, VisualizationPlugin, on_bar};
+use hana_plugin::{
+    ActiveOverride, Connected, Description, Persist, Timeline, VisualizationPlugin, on_bar,
+};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
@@ -40,7 +42,7 @@ struct Beats {
     count: u64,
 }
 
-impl Saved for Beats {
+impl Persist for Beats {
     const NAME: &'static str = "beats";
 }
 
@@ -68,7 +70,7 @@ fn main() -> AppExit {
         .add_systems(
             Update,
             (
-                say_what_is_in_force.run_if(resource_changed::<InForce>),
+                say_what_is_in_force.run_if(resource_changed::<ActiveOverride>),
                 say_what_is_played.run_if(resource_changed::<Pulse>),
                 beat.run_if(not(is_black)),
                 say_the_bar.run_if(on_bar),
@@ -90,7 +92,7 @@ fn say_what_is_played(pulse: Res<Pulse>) {
     ));
 }
 
-fn say_what_is_in_force(in_force: Res<InForce>, mut was: Local<InForce>) {
+fn say_what_is_in_force(in_force: Res<ActiveOverride>, mut was: Local<ActiveOverride>) {
     if *in_force != *was {
         *was = *in_force;
         match in_force.get() {
@@ -100,7 +102,7 @@ fn say_what_is_in_force(in_force: Res<InForce>, mut was: Local<InForce>) {
     }
 }
 
-fn is_black(in_force: Res<InForce>) -> bool {
+fn is_black(in_force: Res<ActiveOverride>) -> bool {
     in_force.is_blackout()
 }
 

@@ -15,8 +15,8 @@ use bevy_app::{
 };
 use bevy_ecs::prelude::*;
 use bevy_reflect::Reflect;
-use hana_network::WhenAppVanishes;
-use hana_plugin::{MeshLink, VisualizationPlugin};
+use hana_network::OnControllerLost;
+use hana_plugin::{MeshSession, VisualizationPlugin};
 use hana_protocol::id::role;
 use tracing_subscriber::EnvFilter;
 
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
             ScheduleRunnerPlugin::run_loop(FRAME),
             VisualizationPlugin::<Stumble>::new("stumble")
                 .draws_blackout_itself()
-                .when_app_vanishes(WhenAppVanishes::Ease(EASE)),
+                .when_app_vanishes(OnControllerLost::Ease(EASE)),
         ))
         .add_systems(Update, stumble)
         .run();
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
 // That is what it is for.
 #[allow(clippy::panic)]
 fn stumble(
-    link: Res<MeshLink<role::Visualization>>,
+    link: Res<MeshSession<role::Visualization>>,
     mut exits: MessageWriter<AppExit>,
     mut is_slow: Local<bool>,
 ) {

@@ -17,9 +17,11 @@ use std::{io, thread};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use counted::{AsLuckWill, AsTheyCome, Counted, InOrder, Newest};
-use hana_network::{Courier, Heard, Node, NodeConfig, Pending, SendError, unix_ms};
+use hana_network::{
+    CustomSubscription, MessageSender, Node, NodeConfig, Pending, SendError, unix_ms,
+};
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{Accepted, Flow};
+use hana_protocol::message::{Accepted, Direction};
 use hana_protocol::wire::Lane;
 
 /// Counts messages on every lane.
@@ -78,8 +80,8 @@ fn main() -> anyhow::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&told_to_end))?;
     }
     let (id, flow) = match &arguments.what {
-        What::Count { .. } => ("tally", Flow::Heard),
-        What::Send(_) => ("tally-sender", Flow::Published),
+        What::Count { .. } => ("tally", Direction::Heard),
+        What::Send(_) => ("tally-sender", Direction::Published),
     };
     let config = NodeConfig::from_environment(NodeId::new(id)?)?
         .with_message::<InOrder>(flow)
@@ -138,7 +140,7 @@ fn count(
 
 /// Writes down what has arrived on one lane; how many.
 fn write_down<M: Counted>(
-    heard: &Heard<M>,
+    heard: &CustomSubscription<M>,
     slowly: Duration,
     out: &mut impl Write,
 ) -> io::Result<usize> {
@@ -228,7 +230,7 @@ fn unix_us() -> i64 {
 
 /// What is sent on one lane, if anything is.
 struct OnLane<'a, M> {
-    courier: Option<Courier<M>>,
+    courier: Option<MessageSender<M>>,
     sending: &'a Sending,
     unanswered: Vec<(u64, Pending<Result<Accepted, SendError>>)>,
 }

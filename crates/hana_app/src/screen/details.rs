@@ -2,18 +2,18 @@ use std::collections::BTreeMap;
 
 use bevy::prelude::*;
 use bevy::ui::RelativeCursorPosition;
-use hana_console::Remedy;
+use hana_console::OperatorAction;
 use hana_engine::roster::NodeView;
 use hana_network::unix_ms;
 use hana_plugin::MeshNode;
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
-use hana_protocol::message::{How, Sharing};
+use hana_protocol::message::{OwnershipKind, Sharing};
 use hana_protocol::parameter::format::{hex_of_rgb, word_of_value};
 use hana_protocol::parameter::{ColourPart, Parameter, ParameterKind};
 
-use super::{Part, show, since};
-use crate::desk::Desk;
+use super::{Panel, show, since};
+use crate::desk::AppModel;
 use crate::logs::Logs;
 use crate::mouse::{Offers, Takes};
 use crate::sliders::{Slider, along};
@@ -21,7 +21,7 @@ use crate::theme;
 
 /// Everything about the one that is selected.
 #[derive(PartialEq)]
-pub(crate) struct Picture {
+pub(crate) struct DetailsView {
     selected: Option<Selected>,
 }
 
@@ -35,7 +35,7 @@ struct Selected {
     sliders: Vec<(Parameter, f32)>,
     /// This app.
     own: Option<NodeId>,
-    offered: Vec<Remedy>,
+    offered: Vec<OperatorAction>,
     log: Vec<String>,
     is_log_open: bool,
 }
@@ -55,8 +55,8 @@ const LINES: usize = 6;
 const LINES_OPEN: usize = 40;
 
 pub(super) fn draw(
-    place: Single<(Entity, &mut Part<Picture>)>,
-    desk: Res<Desk>,
+    place: Single<(Entity, &mut Panel<DetailsView>)>,
+    desk: Res<AppModel>,
     nodes: Query<&MeshNode>,
     mut logs: ResMut<Logs>,
     mut commands: Commands,
@@ -71,7 +71,7 @@ pub(super) fn draw(
             ..Selected::of(view, parameters, log, desk.is_log_open)
         }
     });
-    show(place, Picture { selected }, &mut commands, spawn);
+    show(place, DetailsView { selected }, &mut commands, spawn);
 }
 
 impl Selected {
@@ -97,7 +97,10 @@ impl Selected {
             troubles: view.troubles_in_words().take(TROUBLES).collect(),
             sliders,
             own: None,
-            offered: Remedy::ALL.into_iter().filter(|remedy| remedy.is_offered(view)).collect(),
+            offered: OperatorAction::ALL
+                .into_iter()
+                .filter(|remedy| remedy.is_offered(view))
+                .collect(),
             log,
             is_log_open,
             view: NodeView {
@@ -115,7 +118,7 @@ impl Selected {
     }
 }
 
-fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
+fn spawn(picture: &DetailsView, parent: &mut ChildSpawnerCommands) {
     let Some(selected) = &picture.selected else { return };
     let Selected { view, since, .. } = selected;
     let colour = theme::of_state(view);
@@ -188,7 +191,7 @@ fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
 }
 
 /// What can be done, with its key.
-pub(super) fn button(remedy: Remedy, view: &NodeView) -> impl Bundle {
+pub(super) fn button(remedy: OperatorAction, view: &NodeView) -> impl Bundle {
     (
         Button,
         Offers(remedy, view.node.clone()),
@@ -315,7 +318,9 @@ fn holder(view: &NodeView, own: Option<&NodeId>, parameter: &Parameter) -> impl 
             (format!("mixed, {count}"), theme::FAINT)
         },
         (Sharing::One, Some(_)) if is_own => ("yours".into(), theme::TEXT),
-        (Sharing::One, Some(held)) if held.how == How::Taken => (held.by.to_string(), theme::CARE),
+        (Sharing::One, Some(held)) if held.how == OwnershipKind::Taken => {
+            (held.by.to_string(), theme::CARE)
+        },
         (Sharing::One, Some(held)) => (format!("({})", held.by), theme::FAINT),
         (Sharing::One, None) => ("take".into(), theme::LINE),
     };

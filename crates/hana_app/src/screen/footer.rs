@@ -1,14 +1,14 @@
 use bevy::prelude::*;
 
-use super::{Part, show};
-use crate::desk::{Desk, Key};
+use super::{Panel, show};
+use crate::desk::{AppModel, Key};
 use crate::mouse::Answers;
 use crate::operators::Operators;
 use crate::theme;
 
 /// The line at the bottom: a question, what was done, or which keys there are.
 #[derive(PartialEq)]
-pub(crate) struct Picture {
+pub(crate) struct FooterView {
     question: Option<String>,
     notice: Option<String>,
     /// The note that is being typed.
@@ -45,12 +45,12 @@ pub(super) fn place() -> impl Bundle {
 }
 
 pub(super) fn draw(
-    place: Single<(Entity, &mut Part<Picture>)>,
-    desk: Res<Desk>,
+    place: Single<(Entity, &mut Panel<FooterView>)>,
+    desk: Res<AppModel>,
     mut commands: Commands,
 ) {
     let question = desk.question.as_ref();
-    let picture = Picture {
+    let picture = FooterView {
         question: question.map(|(remedy, node)| format!("{} {node}, which runs?", remedy.name())),
         notice: desk.noticed().map(String::from),
         writing: desk.writing.clone(),
@@ -59,7 +59,7 @@ pub(super) fn draw(
     show(place, picture, &mut commands, spawn);
 }
 
-fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
+fn spawn(picture: &FooterView, parent: &mut ChildSpawnerCommands) {
     if let Some(question) = &picture.question {
         parent.spawn(theme::line(question.clone(), theme::MIDDLE, theme::CARE));
         for (key, text) in [('y', "Y  yes"), ('n', "N  no")] {

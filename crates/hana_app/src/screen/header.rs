@@ -1,16 +1,16 @@
 use bevy::prelude::*;
 use hana_network::local_us;
-use hana_plugin::{Connectivity, MeshLink, NodeConnectivity};
+use hana_plugin::{Connectivity, MeshSession, NodeConnectivity};
 use hana_protocol::id::role;
 use hana_protocol::message::HostTimeline;
 
-use super::{Part, show};
-use crate::desk::Desk;
+use super::{Panel, show};
+use crate::desk::AppModel;
 use crate::theme;
 
 /// The line at the top: which show, how many there are, how many are in trouble, the beat.
 #[derive(PartialEq)]
-pub(crate) struct Picture {
+pub(crate) struct HeaderView {
     show: Option<String>,
     nodes: usize,
     trouble: usize,
@@ -57,13 +57,13 @@ pub(super) fn place() -> impl Bundle {
 }
 
 pub(super) fn draw(
-    place: Single<(Entity, &mut Part<Picture>)>,
-    desk: Res<Desk>,
+    place: Single<(Entity, &mut Panel<HeaderView>)>,
+    desk: Res<AppModel>,
     connectivity: Res<NodeConnectivity<role::App>>,
-    link: Res<MeshLink<role::App>>,
+    link: Res<MeshSession<role::App>>,
     mut commands: Commands,
 ) {
-    let picture = Picture {
+    let picture = HeaderView {
         show: link.node().and_then(|node| node.network().show.as_ref()).map(ToString::to_string),
         nodes: desk.overview.views().len(),
         trouble: desk.overview.alarms().count(),
@@ -73,8 +73,8 @@ pub(super) fn draw(
     show(place, picture, &mut commands, spawn);
 }
 
-fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
-    let Picture { show, nodes, trouble, away, time } = picture;
+fn spawn(picture: &HeaderView, parent: &mut ChildSpawnerCommands) {
+    let HeaderView { show, nodes, trouble, away, time } = picture;
     parent.spawn(theme::line("hana", theme::LARGE, theme::TEXT));
     if let Some(show) = show {
         parent.spawn(theme::line(format!("show {show}"), theme::MIDDLE, theme::TEXT));

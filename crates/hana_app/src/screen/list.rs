@@ -1,18 +1,18 @@
 use bevy::prelude::*;
-use hana_console::OverviewRow;
+use hana_console::DashboardRow;
 use hana_engine::roster::NodeView;
 use hana_network::unix_ms;
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 
-use super::{Part, show, since};
-use crate::desk::Desk;
+use super::{Panel, show, since};
+use crate::desk::AppModel;
 use crate::mouse::Selects;
 use crate::theme;
 
 /// Who is there, by host.
 #[derive(PartialEq)]
-pub(crate) struct Picture {
+pub(crate) struct ListView {
     rows: Vec<Row>,
 }
 
@@ -23,12 +23,12 @@ struct Row {
     is_host: bool,
     is_selected: bool,
     /// Whose state it tells, if that is known.
-    view: Option<Told>,
+    view: Option<ListedState>,
 }
 
 /// As much of a node as its line tells, so that nothing else has it drawn anew.
 #[derive(PartialEq)]
-struct Told {
+struct ListedState {
     node: NodeId,
     sign: SignOf,
     state: String,
@@ -56,31 +56,36 @@ const FULL_BAR_US: u64 = 50_000;
 const BARS: usize = 20;
 
 pub(super) fn draw(
-    place: Single<(Entity, &mut Part<Picture>)>,
-    desk: Res<Desk>,
+    place: Single<(Entity, &mut Panel<ListView>)>,
+    desk: Res<AppModel>,
     mut commands: Commands,
 ) {
-    show(place, Picture::of(&desk, unix_ms()), &mut commands, spawn);
+    show(place, ListView::of(&desk, unix_ms()), &mut commands, spawn);
 }
 
-impl Picture {
-    fn of(desk: &Desk, now_ms: u64) -> Self {
+impl ListView {
+    fn of(desk: &AppModel, now_ms: u64) -> Self {
         let selected = desk.selected().map(|view| &view.node);
         let rows = desk.overview.rows(|_| true);
-        let row = |row: &OverviewRow<'_>| {
+        let row = |row: &DashboardRow<'_>| {
             let (name, is_host, view) = match row {
-                OverviewRow::Host(host, daemon) => (host.to_string(), true, *daemon),
-                OverviewRow::Node(view) => (view.node.to_string(), false, Some(*view)),
+                DashboardRow::Host(host, daemon) => (host.to_string(), true, *daemon),
+                DashboardRow::Node(view) => (view.node.to_string(), false, Some(*view)),
             };
             let is_selected = selected.is_some() && row.node() == selected;
-            Row { name, is_host, is_selected, view: view.map(|view| Told::of(view, desk, now_ms)) }
+            Row {
+                name,
+                is_host,
+                is_selected,
+                view: view.map(|view| ListedState::of(view, desk, now_ms)),
+            }
         };
         Self { rows: rows.iter().map(row).collect() }
     }
 }
 
-impl Told {
-    fn of(view: &NodeView, desk: &Desk, now_ms: u64) -> Self {
+impl ListedState {
+    fn of(view: &NodeView, desk: &AppModel, now_ms: u64) -> Self {
         let bar = |time: u64| {
             let height = time.saturating_mul(BAR.into()) / FULL_BAR_US;
             u8::try_from(height).unwrap_or(BAR).clamp(1, BAR)
@@ -121,7 +126,7 @@ impl Told {
     }
 }
 
-fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
+fn spawn(picture: &ListView, parent: &mut ChildSpawnerCommands) {
     if picture.rows.is_empty() {
         parent.spawn(theme::text(
             "Nobody is there yet. Start a daemon with `hanad` on each machine of the show.",

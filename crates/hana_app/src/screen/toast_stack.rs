@@ -1,16 +1,16 @@
 use bevy::prelude::*;
-use hana_console::Remedy;
+use hana_console::OperatorAction;
 use hana_engine::roster::NodeView;
 
 use super::details::button;
-use super::{Part, show};
-use crate::desk::Desk;
+use super::{Panel, show};
+use crate::desk::AppModel;
 use crate::logs::Logs;
 use crate::theme;
 
 /// What has failed a moment ago, over everything else: the newest at the bottom, where the eye is.
 #[derive(PartialEq)]
-pub(crate) struct Picture {
+pub(crate) struct ToastStackView {
     toasts: Vec<Shown>,
     /// How many there are beside.
     more: usize,
@@ -21,7 +21,7 @@ struct Shown {
     text: String,
     is_solved: bool,
     /// What its node can be told, if the keys are for this one.
-    offered: Option<(Box<NodeView>, Vec<Remedy>)>,
+    offered: Option<(Box<NodeView>, Vec<OperatorAction>)>,
     last_words: Vec<String>,
 }
 
@@ -47,8 +47,8 @@ pub(super) fn place() -> impl Bundle {
 }
 
 pub(super) fn draw(
-    place: Single<(Entity, &mut Part<Picture>)>,
-    desk: Res<Desk>,
+    place: Single<(Entity, &mut Panel<ToastStackView>)>,
+    desk: Res<AppModel>,
     mut logs: ResMut<Logs>,
     mut commands: Commands,
 ) {
@@ -69,12 +69,13 @@ pub(super) fn draw(
             }
         })
         .collect();
-    let picture = Picture { toasts, more: all.len().saturating_sub(MOST) };
+    let picture = ToastStackView { toasts, more: all.len().saturating_sub(MOST) };
     show(place, picture, &mut commands, spawn);
 }
 
-fn offered(view: &NodeView) -> (Box<NodeView>, Vec<Remedy>) {
-    let remedies = Remedy::ALL.into_iter().filter(|remedy| remedy.is_offered(view)).collect();
+fn offered(view: &NodeView) -> (Box<NodeView>, Vec<OperatorAction>) {
+    let remedies =
+        OperatorAction::ALL.into_iter().filter(|remedy| remedy.is_offered(view)).collect();
     // Its figures move all the time, and are not told here.
     let view = NodeView {
         frame: None,
@@ -88,7 +89,7 @@ fn offered(view: &NodeView) -> (Box<NodeView>, Vec<Remedy>) {
     (Box::new(view), remedies)
 }
 
-fn spawn(picture: &Picture, parent: &mut ChildSpawnerCommands) {
+fn spawn(picture: &ToastStackView, parent: &mut ChildSpawnerCommands) {
     if picture.more > 0 {
         let more = format!("and {} more in the list", picture.more);
         parent.spawn(theme::line(more, theme::SMALL, theme::TROUBLE));

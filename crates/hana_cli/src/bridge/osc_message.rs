@@ -1,6 +1,6 @@
 use hana_protocol::id::NodeId;
 use hana_protocol::parameter::ParameterName;
-use hana_time::one_line;
+use hana_time::sanitize_line;
 use rosc::{OscPacket, OscType};
 use thiserror::Error;
 
@@ -56,7 +56,7 @@ pub(crate) fn address(message: &[u8]) -> String {
 pub(crate) fn read(datagram: &[u8]) -> Vec<Result<OscValue, OscError>> {
     let malformed = |problem: String| OscError::Malformed {
         bytes: datagram.len(),
-        problem: one_line(&problem, 100),
+        problem: sanitize_line(&problem, 100),
     };
     split(datagram)
         .and_then(|messages| messages.into_iter().map(decode).collect())
@@ -117,7 +117,7 @@ fn type_tags(message: &[u8]) -> &[u8] {
 
 /// An address for people.
 fn told(address: &str) -> String {
-    one_line(address, 100)
+    sanitize_line(address, 100)
 }
 
 fn value_of(address: &str, arguments: &[OscType]) -> Result<OscValue, OscError> {

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use hana_engine::roster::{NodeView, Roster};
-use hana_network::{MeshWatch, Node, Operator, PlaySession};
+use hana_network::{MeshObserver, Node, OwnershipClient, PlaySession};
 use hana_protocol::id::role::Role;
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::ProcessState;
@@ -20,11 +20,11 @@ use crate::output;
 /// for one that is not played yet.
 pub(super) struct OscPlayer {
     node: Node<role::Bridge>,
-    watch: MeshWatch,
+    watch: MeshObserver,
     /// When the watch was asked last.
     polled: Instant,
     /// Tells how much its word counts (`HANA_PRIORITY`); it takes nothing by itself, and holds what it plays.
-    operator: Operator,
+    operator: OwnershipClient,
     played: BTreeMap<NodeId, Played>,
     /// Where a message goes, by all of it that stands before its number.
     targets: HashMap<Box<[u8]>, Target>,

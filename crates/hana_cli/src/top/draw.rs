@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use hana_console::{OverviewRow, Remedy};
+use hana_console::{DashboardRow, OperatorAction};
 use hana_engine::roster::NodeView;
 use hana_protocol::id::role::Role;
-use hana_protocol::message::{How, LogLine, ProcessState};
+use hana_protocol::message::{LogLine, OwnershipKind, ProcessState};
 use hana_protocol::parameter::ParameterName;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -16,7 +16,7 @@ use ratatui::widgets::{
 use super::model::{Mode, Model};
 
 /// What is drawn beside the model.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct ViewContext<'a> {
     /// The show's name, if it has one.
     pub(crate) show: Option<&'a str>,
     /// The beat, and where it comes from, once that is known.
@@ -61,7 +61,7 @@ const COLUMNS: [Column; 8] = [
 type Cells<'a> = [Span<'a>; COLUMNS.len()];
 
 /// Draws the whole screen.
-pub(crate) fn draw(frame: &mut Frame, model: &Model, around: &Surroundings) {
+pub(crate) fn draw(frame: &mut Frame, model: &Model, around: &ViewContext) {
     let [head, alert, body, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
@@ -86,7 +86,7 @@ pub(crate) fn draw(frame: &mut Frame, model: &Model, around: &Surroundings) {
     }
 }
 
-impl Surroundings<'_> {
+impl ViewContext<'_> {
     const fn style(&self, colour: Color) -> Style {
         if self.colours { Style::new().fg(colour) } else { Style::new() }
     }
@@ -107,7 +107,7 @@ impl Surroundings<'_> {
     }
 }
 
-fn draw_head(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
+fn draw_head(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
     let (nodes, trouble) = model.count();
     let mut spans = vec![" hana top ".bold(), Span::raw(format!(" {nodes} nodes"))];
     if let Some(show) = around.show {
@@ -136,7 +136,7 @@ fn draw_head(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings
     }
 }
 
-fn draw_alert(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
+fn draw_alert(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
     let line = match (&model.mode, model.noticed(), model.alert()) {
         (Mode::Confirm(remedy, node), ..) => {
             let text = format!(" {} '{node}', which runs? y/n", remedy.name());
@@ -151,7 +151,7 @@ fn draw_alert(frame: &mut Frame, area: Rect, model: &Model, around: &Surrounding
     frame.render_widget(line, area);
 }
 
-fn draw_list(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
+fn draw_list(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
     let rows = model.rows();
     let selected = model.selected().map(|view| &view.node);
     let at = rows.iter().position(|row| selected.is_some() && row.node() == selected);
@@ -159,8 +159,8 @@ fn draw_list(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings
         (0..COLUMNS.len()).filter(|&column| area.width >= COLUMNS[column].from).collect();
     let table_rows = rows.iter().map(|row| {
         let mut cells = match row {
-            OverviewRow::Host(host, daemon) => host_row(host.as_str(), *daemon, around),
-            OverviewRow::Node(view) => node_row(view, model, around),
+            DashboardRow::Host(host, daemon) => host_row(host.as_str(), *daemon, around),
+            DashboardRow::Node(view) => node_row(view, model, around),
         };
         TableRow::new(columns.iter().map(|&column| std::mem::take(&mut cells[column])))
     });
@@ -172,7 +172,7 @@ fn draw_list(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings
     frame.render_stateful_widget(table, area, &mut state);
 }
 
-fn host_row<'a>(host: &'a str, daemon: Option<&'a NodeView>, around: &Surroundings) -> Cells<'a> {
+fn host_row<'a>(host: &'a str, daemon: Option<&'a NodeView>, around: &ViewContext) -> Cells<'a> {
     let mut cells = Cells::default();
     cells[0] = Span::raw(host).bold();
     if let Some(view) = daemon {
@@ -186,7 +186,7 @@ fn host_row<'a>(host: &'a str, daemon: Option<&'a NodeView>, around: &Surroundin
     cells
 }
 
-fn node_row<'a>(view: &'a NodeView, model: &Model, around: &Surroundings) -> Cells<'a> {
+fn node_row<'a>(view: &'a NodeView, model: &Model, around: &ViewContext) -> Cells<'a> {
     let mut remarks = vec![];
     if let Some(what) = view.in_force {
         remarks.push(format!("[{what}]"));
@@ -232,7 +232,7 @@ fn frame_times(view: &NodeView, model: &Model, shown: usize) -> String {
     format!("{bars}{last}")
 }
 
-fn since(view: &NodeView, around: &Surroundings) -> String {
+fn since(view: &NodeView, around: &ViewContext) -> String {
     let passed = Duration::from_millis(around.now_ms.saturating_sub(view.since_ms)).as_secs();
     match passed {
         0..60 => format!("{passed}s"),
@@ -245,7 +245,7 @@ fn since(view: &NodeView, around: &Surroundings) -> String {
 /// Play sessions that are told one by one.
 const SESSIONS: usize = 3;
 
-fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
+fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
     let Some(view) = model.selected() else { return };
     let block = Block::new().borders(Borders::TOP).title(format!(" {} ", view.node).bold());
     let inner = block.inner(area);
@@ -262,7 +262,7 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundi
     let held = |name: &str| {
         let name = ParameterName::new(name).ok()?;
         let held = view.holder_of(&name)?;
-        let verb = if held.how == How::Taken { "" } else { "plays " };
+        let verb = if held.how == OwnershipKind::Taken { "" } else { "plays " };
         Some(format!(" ({verb}{})", held.by))
     };
     let playing = view.playing.iter().map(|(name, word)| {
@@ -290,7 +290,7 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundi
     draw_lines(frame, log, around.log);
 }
 
-fn draw_log(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
+fn draw_log(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
     let name = model.selected().map_or("nobody", |view| view.node.as_str());
     let block = Block::new().borders(Borders::TOP).title(format!(" log of {name} ").bold());
     let inner = block.inner(area);
@@ -305,7 +305,7 @@ fn draw_lines(frame: &mut Frame, area: Rect, log: &[LogLine]) {
     frame.render_widget(Paragraph::new(lines).dim(), area);
 }
 
-fn draw_foot(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings) {
+fn draw_foot(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
     let mut spans = vec![];
     let mut offer = |key: &str, name: &str, hot: bool| {
         let style = if hot { around.style(Color::Yellow) } else { Style::new() };
@@ -322,7 +322,7 @@ fn draw_foot(frame: &mut Frame, area: Rect, model: &Model, around: &Surroundings
             offer("esc", "all", true);
         },
         mode => {
-            for remedy in Remedy::ALL {
+            for remedy in OperatorAction::ALL {
                 if let Some(view) = model.selected().filter(|view| remedy.is_offered(view)) {
                     offer(&remedy.key().to_string(), remedy.name(), view.is_alarm());
                 }

@@ -1,13 +1,13 @@
 use std::time::{Duration, Instant};
 
-use hana_console::{Mended, Overview, OverviewRow, Remedy, neighbour};
+use hana_console::{AutoRecovery, Dashboard, DashboardRow, OperatorAction, neighbour};
 use hana_engine::roster::NodeView;
 use hana_protocol::id::NodeId;
 
 /// What the screen shows, and what a key does. Pure: it is told who is there, which key was pressed and what time it is.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
-    pub(crate) overview: Overview,
+    pub(crate) overview: Dashboard,
     selected: Option<NodeId>,
     filter: String,
     pub(crate) mode: Mode,
@@ -23,7 +23,7 @@ pub(crate) enum Mode {
     /// For a text that names in the list must have.
     Filter,
     /// For yes or no.
-    Confirm(Remedy, NodeId),
+    Confirm(OperatorAction, NodeId),
     /// Any key ends it.
     Help,
     /// The whole screen is the log of the selected one.
@@ -45,9 +45,9 @@ pub(crate) enum Key {
 
 /// What a key makes the program do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum Effect {
     Quit,
-    Do(Remedy, NodeId),
+    Do(OperatorAction, NodeId),
 }
 
 /// How long a notice stands.
@@ -82,7 +82,7 @@ impl Model {
     }
 
     /// The lines of the list.
-    pub(crate) fn rows(&self) -> Vec<OverviewRow<'_>> {
+    pub(crate) fn rows(&self) -> Vec<DashboardRow<'_>> {
         self.overview.rows(|view| self.is_shown(view))
     }
 
@@ -107,15 +107,15 @@ impl Model {
             return Some((view, view.trouble_in_words()));
         }
         let mended = self.overview.mended().last()?;
-        Some((self.overview.view(&mended.node)?, Mended::in_words(mended)))
+        Some((self.overview.view(&mended.node)?, AutoRecovery::in_words(mended)))
     }
 
     /// A key was pressed.
-    pub(crate) fn press(&mut self, key: Key, now: Instant) -> Option<Deed> {
+    pub(crate) fn press(&mut self, key: Key, now: Instant) -> Option<Effect> {
         match &self.mode {
             Mode::Help => self.mode = Mode::List,
             Mode::Confirm(remedy, node) => {
-                let deed = Deed::Do(*remedy, node.clone());
+                let deed = Effect::Do(*remedy, node.clone());
                 self.mode = Mode::List;
                 if key == Key::Char('y') {
                     return Some(deed);
@@ -139,9 +139,9 @@ impl Model {
         None
     }
 
-    fn press_in_list(&mut self, key: Key, now: Instant) -> Option<Deed> {
+    fn press_in_list(&mut self, key: Key, now: Instant) -> Option<Effect> {
         match key {
-            Key::Char('q') | Key::Escape if self.filter.is_empty() => return Some(Deed::Quit),
+            Key::Char('q') | Key::Escape if self.filter.is_empty() => return Some(Effect::Quit),
             Key::Escape => self.filter.clear(),
             Key::Char('?') => self.mode = Mode::Help,
             Key::Char('/') => self.mode = Mode::Filter,
@@ -151,7 +151,7 @@ impl Model {
             Key::Home => self.move_by(isize::MIN),
             Key::End => self.move_by(isize::MAX),
             Key::Char(letter) => {
-                let remedy = Remedy::of_key(letter)?;
+                let remedy = OperatorAction::of_key(letter)?;
                 let view = self.selected()?.clone();
                 if !remedy.is_offered(&view) {
                     let (name, state) = (remedy.name(), view.state);
@@ -159,12 +159,12 @@ impl Model {
                         format!("{name} is of no use for {}, which is {state}", view.node),
                         now,
                     );
-                } else if remedy == Remedy::Log {
+                } else if remedy == OperatorAction::Log {
                     self.mode = Mode::Log;
                 } else if remedy.needs_confirmation(&view) {
                     self.mode = Mode::Confirm(remedy, view.node);
                 } else {
-                    return Some(Deed::Do(remedy, view.node));
+                    return Some(Effect::Do(remedy, view.node));
                 }
             },
             Key::Backspace => {},
@@ -232,8 +232,8 @@ mod tests {
             .rows()
             .into_iter()
             .map(|row| match row {
-                OverviewRow::Host(host, _) => format!("[{host}]"),
-                OverviewRow::Node(view) => view.node.to_string(),
+                DashboardRow::Host(host, _) => format!("[{host}]"),
+                DashboardRow::Node(view) => view.node.to_string(),
             })
             .collect()
     }
@@ -274,14 +274,17 @@ mod tests {
         select(&mut model, "b", now);
         let node = NodeId::new("b").unwrap();
         assert_eq!(model.press(Key::Char('s'), now), None);
-        assert_eq!(model.mode, Mode::Confirm(Remedy::Stop, node.clone()));
+        assert_eq!(model.mode, Mode::Confirm(OperatorAction::Stop, node.clone()));
         assert_eq!(model.press(Key::Char('x'), now), None);
         assert_eq!(model.mode, Mode::List);
         model.press(Key::Char('s'), now);
-        assert_eq!(model.press(Key::Char('y'), now), Some(Deed::Do(Remedy::Stop, node)));
+        assert_eq!(model.press(Key::Char('y'), now), Some(Effect::Do(OperatorAction::Stop, node)));
         select(&mut model, "c", now);
         let node = NodeId::new("c").unwrap();
-        assert_eq!(model.press(Key::Char('r'), now), Some(Deed::Do(Remedy::Restart, node)));
+        assert_eq!(
+            model.press(Key::Char('r'), now),
+            Some(Effect::Do(OperatorAction::Restart, node))
+        );
     }
 
     #[test]
@@ -325,7 +328,7 @@ mod tests {
         assert_eq!(names(&model), ["[h1]", "a"]);
         assert_eq!(model.press(Key::Escape, now), None);
         assert_eq!(names(&model).len(), 5);
-        assert_eq!(model.press(Key::Escape, now), Some(Deed::Quit));
+        assert_eq!(model.press(Key::Escape, now), Some(Effect::Quit));
     }
 
     #[test]

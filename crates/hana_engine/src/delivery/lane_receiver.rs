@@ -26,7 +26,7 @@ pub struct LaneReceiver<M> {
     lane: Lane,
     limits: LaneLimits,
     newest: Option<u64>,
-    before: Before,
+    before: JoinPoint,
     /// What is missing, by its first number. No two touch.
     gaps: BTreeMap<u64, Gap>,
     /// What waits for a gap before it to be closed, by its number.
@@ -102,7 +102,7 @@ pub struct LaneCounts {
 
 /// What is thought of the numbers before the first one that is heard of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Before {
+enum JoinPoint {
     /// They were not for this receiver.
     NotForUs,
     /// The publisher is asked.
@@ -142,7 +142,7 @@ impl<M> LaneReceiver<M> {
             lane,
             limits,
             newest: None,
-            before: Before::NotForUs,
+            before: JoinPoint::NotForUs,
             gaps: BTreeMap::new(),
             held: BTreeMap::new(),
             counts: LaneCounts { delivered: 0, recovered: 0, late: 0, lost: 0 },
@@ -155,7 +155,7 @@ impl<M> LaneReceiver<M> {
     /// For one who was there before the publisher: what it sent first, number 0, is missing if it does not come.
     #[must_use]
     pub fn from_beginning(lane: Lane, limits: LaneLimits) -> Self {
-        Self { before: Before::Missing, ..Self::joining(lane, limits) }
+        Self { before: JoinPoint::Missing, ..Self::joining(lane, limits) }
     }
 
     /// For one who does not know which of them was there first: what was sent before the first message that arrives is
@@ -163,7 +163,7 @@ impl<M> LaneReceiver<M> {
     /// knows anything of is not counted as lost.
     #[must_use]
     pub fn asking_back(lane: Lane, limits: LaneLimits) -> Self {
-        Self { before: Before::Unknown, ..Self::joining(lane, limits) }
+        Self { before: JoinPoint::Unknown, ..Self::joining(lane, limits) }
     }
 
     /// For one who has had all up to `reached` of this publisher before: what comes after that is missing if it does not come.
@@ -224,7 +224,7 @@ impl<M> LaneReceiver<M> {
     /// which nothing comes.
     pub fn announced(&mut self, newest: u64, now: Instant, actions: &mut Vec<LaneAction<M>>) {
         if self.newest.is_none_or(|known| newest > known) {
-            if self.newest.is_some() || self.before != Before::NotForUs {
+            if self.newest.is_some() || self.before != JoinPoint::NotForUs {
                 self.reach(Some(newest), now, actions);
             }
             self.newest = Some(newest);
@@ -319,10 +319,10 @@ impl<M> LaneReceiver<M> {
     fn reach(&mut self, last: Option<u64>, now: Instant, actions: &mut Vec<LaneAction<M>>) {
         let first = match self.newest {
             Some(newest) => newest + 1,
-            None if self.before == Before::NotForUs => return,
+            None if self.before == JoinPoint::NotForUs => return,
             None => 0,
         };
-        let ours = self.newest.is_some() || self.before == Before::Missing;
+        let ours = self.newest.is_some() || self.before == JoinPoint::Missing;
         let Some(last) = last.filter(|&last| last >= first) else { return };
         if self.lane.drops_older() {
             if ours {

@@ -8,8 +8,8 @@ mod token_bucket;
 mod topic_receiver;
 
 pub use lane_receiver::{LaneAction, LaneCounts, LaneLimits, LaneReceiver};
-pub use retry_queue::{Dispatch, DispatchAction, DispatchFull, DispatchLimits, Failure};
-pub use stale_filter::{Arrival, SequenceFilter};
+pub use retry_queue::{RetryAction, RetryLimits, RetryQueue, RetryQueueFull, SendFailure};
+pub use stale_filter::{Arrival, StaleFilter};
 pub use succession::{Succession, Turn};
-pub use token_bucket::{Admission, RateLimit, SenderLimits};
+pub use token_bucket::{Admission, SenderLimits, TokenBucket};
 pub use topic_receiver::{Source, TopicAction, TopicReceiver};

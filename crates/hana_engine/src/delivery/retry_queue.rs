@@ -9,19 +9,19 @@ use thiserror::Error;
 ///
 /// Pure: it knows messages by a number and says when to send which. Messages to one address wait for each other on
 /// [`Lane::ReliableOrdered`]: the next one is sent when the one before has been answered or has failed. Else
-/// [`DispatchLimits::at_once`] of them are under way together. A message that is said again has the number it had, by
+/// [`RetryLimits::at_once`] of them are under way together. A message that is said again has the number it had, by
 /// which its receiver knows it; so it is taken once. `A` is an address: a node and a topic.
 #[derive(Debug)]
-pub struct Dispatch<A> {
-    limits: DispatchLimits,
-    letters: BTreeMap<u64, Letter<A>>,
+pub struct RetryQueue<A> {
+    limits: RetryLimits,
+    letters: BTreeMap<u64, PendingSend<A>>,
     queues: HashMap<A, Queue>,
     next: u64,
 }
 
 /// How much waits, and how often is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DispatchLimits {
+pub struct RetryLimits {
     /// Messages of all addresses that wait for their answers.
     pub waiting: usize,
     /// Messages to one address that are under way together, where their order does not matter.
@@ -34,9 +34,9 @@ pub struct DispatchLimits {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DispatchAction {
-    /// Say it, and bring the answer with [`Dispatch::answered`], or that there was none with
-    /// [`Dispatch::unanswered`], within `within`.
+pub enum RetryAction {
+    /// Say it, and bring the answer with [`RetryQueue::answered`], or that there was none with
+    /// [`RetryQueue::unanswered`], within `within`.
     Send {
         /// The message.
         letter: u64,
@@ -48,13 +48,13 @@ pub enum DispatchAction {
         /// The message.
         letter: u64,
         /// What is known of it.
-        why: Failure,
+        why: SendFailure,
     },
 }
 
 /// Why a message failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub enum SendFailure {
     /// Nobody was there to take it, at any time.
     NobodyThere,
     /// Somebody was there and did not answer: whether it was taken is not known.
@@ -68,22 +68,22 @@ pub enum Failure {
 #[error(
     "{waiting} messages wait for their answers already; send less, or give them shorter deadlines"
 )]
-pub struct DispatchFull {
+pub struct RetryQueueFull {
     /// How many wait.
     pub waiting: usize,
 }
 
 #[derive(Debug)]
-struct Letter<A> {
+struct PendingSend<A> {
     address: A,
     deadline: Instant,
-    state: LetterState,
+    state: PendingSendState,
     /// What the last attempt that has ended came to.
-    last: Option<Attempt>,
+    last: Option<SendAttempt>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LetterState {
+enum PendingSendState {
     /// In its queue.
     Waiting,
     /// Said, and not answered yet.
@@ -93,7 +93,7 @@ enum LetterState {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attempt {
+enum SendAttempt {
     NobodyThere,
     NoAnswer,
 }
@@ -106,7 +106,7 @@ struct Queue {
     open: usize,
 }
 
-impl Default for DispatchLimits {
+impl Default for RetryLimits {
     fn default() -> Self {
         Self {
             waiting: 1024,
@@ -117,10 +117,10 @@ impl Default for DispatchLimits {
     }
 }
 
-impl<A: Clone + Eq + Hash> Dispatch<A> {
+impl<A: Clone + Eq + Hash> RetryQueue<A> {
     /// Nothing waits.
     #[must_use]
-    pub fn new(limits: DispatchLimits) -> Self {
+    pub fn new(limits: RetryLimits) -> Self {
         Self { limits, letters: BTreeMap::new(), queues: HashMap::new(), next: 0 }
     }
 
@@ -135,10 +135,10 @@ impl<A: Clone + Eq + Hash> Dispatch<A> {
         lane: Lane,
         deadline: Instant,
         now: Instant,
-        actions: &mut Vec<DispatchAction>,
-    ) -> Result<u64, DispatchFull> {
+        actions: &mut Vec<RetryAction>,
+    ) -> Result<u64, RetryQueueFull> {
         if self.letters.len() >= self.limits.waiting {
-            return Err(DispatchFull { waiting: self.letters.len() });
+            return Err(RetryQueueFull { waiting: self.letters.len() });
         }
         let letter = self.next;
         self.next += 1;
@@ -147,14 +147,19 @@ impl<A: Clone + Eq + Hash> Dispatch<A> {
         queue.waiting.push_back(letter);
         self.letters.insert(
             letter,
-            Letter { address: address.clone(), deadline, state: LetterState::Waiting, last: None },
+            PendingSend {
+                address: address.clone(),
+                deadline,
+                state: PendingSendState::Waiting,
+                last: None,
+            },
         );
         self.proceed(&address, now, actions);
         Ok(letter)
     }
 
     /// It was answered: taken or refused, it is done.
-    pub fn answered(&mut self, letter: u64, now: Instant, actions: &mut Vec<DispatchAction>) {
+    pub fn answered(&mut self, letter: u64, now: Instant, actions: &mut Vec<RetryAction>) {
         self.close(letter, now, actions);
     }
 
@@ -164,22 +169,23 @@ impl<A: Clone + Eq + Hash> Dispatch<A> {
         letter: u64,
         heard: bool,
         now: Instant,
-        actions: &mut Vec<DispatchAction>,
+        actions: &mut Vec<RetryAction>,
     ) {
         let pause = self.limits.pause;
         let Some(known) = self.letters.get_mut(&letter) else { return };
-        if known.state != LetterState::UnderWay {
+        if known.state != PendingSendState::UnderWay {
             return;
         }
         // Once somebody has been there, it may have been taken, whoever is there now.
-        let before = known.last == Some(Attempt::NoAnswer);
-        known.last = Some(if heard || before { Attempt::NoAnswer } else { Attempt::NobodyThere });
-        known.state = LetterState::Again(now + if heard { Duration::ZERO } else { pause });
+        let before = known.last == Some(SendAttempt::NoAnswer);
+        known.last =
+            Some(if heard || before { SendAttempt::NoAnswer } else { SendAttempt::NobodyThere });
+        known.state = PendingSendState::Again(now + if heard { Duration::ZERO } else { pause });
         self.tick(now, actions);
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, now: Instant, actions: &mut Vec<DispatchAction>) {
+    pub fn tick(&mut self, now: Instant, actions: &mut Vec<RetryAction>) {
         let over: Vec<u64> = self
             .letters
             .iter()
@@ -191,11 +197,13 @@ impl<A: Clone + Eq + Hash> Dispatch<A> {
         for letter in over {
             let Some(known) = self.letters.get(&letter) else { continue };
             let why = match (known.state, known.last) {
-                (LetterState::UnderWay, None) | (_, Some(Attempt::NoAnswer)) => Failure::NoAnswer,
-                (_, Some(Attempt::NobodyThere)) => Failure::NobodyThere,
-                (_, None) => Failure::NotSent,
+                (PendingSendState::UnderWay, None) | (_, Some(SendAttempt::NoAnswer)) => {
+                    SendFailure::NoAnswer
+                },
+                (_, Some(SendAttempt::NobodyThere)) => SendFailure::NobodyThere,
+                (_, None) => SendFailure::NotSent,
             };
-            actions.push(DispatchAction::Failed { letter, why });
+            actions.push(RetryAction::Failed { letter, why });
             addresses.extend(self.remove(letter));
         }
         for address in addresses {
@@ -204,7 +212,7 @@ impl<A: Clone + Eq + Hash> Dispatch<A> {
         let again: Vec<u64> = self
             .letters
             .iter()
-            .filter(|(_, letter)| matches!(letter.state, LetterState::Again(at) if at <= now))
+            .filter(|(_, letter)| matches!(letter.state, PendingSendState::Again(at) if at <= now))
             .map(|(number, _)| *number)
             .collect();
         for letter in again {
@@ -212,14 +220,14 @@ impl<A: Clone + Eq + Hash> Dispatch<A> {
         }
     }
 
-    /// When a [`Dispatch::tick`] is wanted next.
+    /// When a [`RetryQueue::tick`] is wanted next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.letters
             .values()
             .map(|letter| match letter.state {
-                LetterState::Again(at) => at.min(letter.deadline),
-                LetterState::Waiting | LetterState::UnderWay => letter.deadline,
+                PendingSendState::Again(at) => at.min(letter.deadline),
+                PendingSendState::Waiting | PendingSendState::UnderWay => letter.deadline,
             })
             .min()
     }
@@ -230,24 +238,24 @@ impl<A: Clone + Eq + Hash> Dispatch<A> {
         self.letters.len()
     }
 
-    fn send(&mut self, letter: u64, now: Instant, actions: &mut Vec<DispatchAction>) {
+    fn send(&mut self, letter: u64, now: Instant, actions: &mut Vec<RetryAction>) {
         let Some(known) = self.letters.get_mut(&letter) else { return };
-        known.state = LetterState::UnderWay;
+        known.state = PendingSendState::UnderWay;
         let left = known.deadline.saturating_duration_since(now);
-        actions.push(DispatchAction::Send { letter, within: self.limits.attempt.min(left) });
+        actions.push(RetryAction::Send { letter, within: self.limits.attempt.min(left) });
     }
 
     /// The letter is done; the next of its queue may go.
-    fn close(&mut self, letter: u64, now: Instant, actions: &mut Vec<DispatchAction>) {
+    fn close(&mut self, letter: u64, now: Instant, actions: &mut Vec<RetryAction>) {
         if let Some(address) = self.remove(letter) {
             self.proceed(&address, now, actions);
         }
     }
 
     fn remove(&mut self, letter: u64) -> Option<A> {
-        let Letter { address, state, .. } = self.letters.remove(&letter)?;
+        let PendingSend { address, state, .. } = self.letters.remove(&letter)?;
         if let Some(queue) = self.queues.get_mut(&address) {
-            if state == LetterState::Waiting {
+            if state == PendingSendState::Waiting {
                 queue.waiting.retain(|waiting| *waiting != letter);
             } else {
                 queue.open -= 1;
@@ -256,7 +264,7 @@ impl<A: Clone + Eq + Hash> Dispatch<A> {
         Some(address)
     }
 
-    fn proceed(&mut self, address: &A, now: Instant, actions: &mut Vec<DispatchAction>) {
+    fn proceed(&mut self, address: &A, now: Instant, actions: &mut Vec<RetryAction>) {
         let Some(queue) = self.queues.get_mut(address) else { return };
         let mut go = vec![];
         while queue.open < queue.at_once
@@ -288,23 +296,23 @@ mod tests {
     }
 
     fn post(
-        dispatch: &mut Dispatch<&'static str>,
+        dispatch: &mut RetryQueue<&'static str>,
         lane: Lane,
         deadline: Instant,
         now: Instant,
-    ) -> (u64, Vec<DispatchAction>) {
+    ) -> (u64, Vec<RetryAction>) {
         let mut actions = vec![];
         let letter = dispatch.post("v", lane, deadline, now, &mut actions).unwrap();
         (letter, actions)
     }
 
-    const fn send(letter: u64) -> DispatchAction {
-        DispatchAction::Send { letter, within: ms(500) }
+    const fn send(letter: u64) -> RetryAction {
+        RetryAction::Send { letter, within: ms(500) }
     }
 
     #[test]
     fn in_order_the_next_waits_for_the_answer_of_the_one_before() {
-        let (mut dispatch, now) = (Dispatch::new(DispatchLimits::default()), Instant::now());
+        let (mut dispatch, now) = (RetryQueue::new(RetryLimits::default()), Instant::now());
         let deadline = now + ms(9000);
         let (first, actions) = post(&mut dispatch, Lane::ReliableOrdered, deadline, now);
         assert_eq!(actions, [send(first)]);
@@ -322,8 +330,8 @@ mod tests {
 
     #[test]
     fn out_of_order_several_are_under_way_together() {
-        let limits = DispatchLimits { at_once: 2, ..DispatchLimits::default() };
-        let (mut dispatch, now) = (Dispatch::new(limits), Instant::now());
+        let limits = RetryLimits { at_once: 2, ..RetryLimits::default() };
+        let (mut dispatch, now) = (RetryQueue::new(limits), Instant::now());
         let sent: Vec<_> = (0..3)
             .map(|_| post(&mut dispatch, Lane::ReliableUnordered, now + ms(9000), now))
             .collect();
@@ -335,7 +343,7 @@ mod tests {
 
     #[test]
     fn past_its_deadline_a_message_fails_with_what_is_known_of_it() {
-        let (mut dispatch, now) = (Dispatch::new(DispatchLimits::default()), Instant::now());
+        let (mut dispatch, now) = (RetryQueue::new(RetryLimits::default()), Instant::now());
         let deadline = now + ms(1000);
         let (nobody, _) = post(&mut dispatch, Lane::ReliableOrdered, deadline, now);
         let (behind, _) = post(&mut dispatch, Lane::ReliableOrdered, deadline, now);
@@ -343,10 +351,11 @@ mod tests {
         dispatch.unanswered(nobody, false, now, &mut actions);
         dispatch.tick(deadline, &mut actions);
         assert!(
-            actions.contains(&DispatchAction::Failed { letter: nobody, why: Failure::NobodyThere })
+            actions
+                .contains(&RetryAction::Failed { letter: nobody, why: SendFailure::NobodyThere })
         );
         assert!(
-            actions.contains(&DispatchAction::Failed { letter: behind, why: Failure::NotSent })
+            actions.contains(&RetryAction::Failed { letter: behind, why: SendFailure::NotSent })
         );
         assert_eq!(dispatch.waiting(), 0);
         let (silent, _) = post(&mut dispatch, Lane::ReliableOrdered, now + ms(2000), deadline);
@@ -356,17 +365,17 @@ mod tests {
         dispatch.tick(now + ms(2000), &mut actions);
         assert_eq!(
             actions.last(),
-            Some(&DispatchAction::Failed { letter: silent, why: Failure::NoAnswer })
+            Some(&RetryAction::Failed { letter: silent, why: SendFailure::NoAnswer })
         );
     }
 
     #[test]
     fn what_is_too_much_is_refused_at_once() {
-        let limits = DispatchLimits { waiting: 1, ..DispatchLimits::default() };
-        let (mut dispatch, now) = (Dispatch::new(limits), Instant::now());
+        let limits = RetryLimits { waiting: 1, ..RetryLimits::default() };
+        let (mut dispatch, now) = (RetryQueue::new(limits), Instant::now());
         post(&mut dispatch, Lane::ReliableOrdered, now + ms(1000), now);
         let second = dispatch.post("v", Lane::ReliableOrdered, now + ms(1000), now, &mut vec![]);
-        assert_eq!(second, Err(DispatchFull { waiting: 1 }));
+        assert_eq!(second, Err(RetryQueueFull { waiting: 1 }));
     }
 
     proptest! {
@@ -380,8 +389,8 @@ mod tests {
             steps in prop::collection::vec((0..5_u8, 0..40_u64, 0..700_u64), 1..200),
         ) {
             let lane = if ordered { Lane::ReliableOrdered } else { Lane::ReliableUnordered };
-            let limits = DispatchLimits { at_once: 4, ..DispatchLimits::default() };
-            let mut dispatch = Dispatch::new(limits);
+            let limits = RetryLimits { at_once: 4, ..RetryLimits::default() };
+            let mut dispatch = RetryQueue::new(limits);
             let mut now = Instant::now();
             let (mut posted, mut ended) = (0, BTreeSet::new());
             let mut said = vec![];
@@ -407,7 +416,7 @@ mod tests {
                 }
                 for action in actions {
                     match action {
-                        DispatchAction::Send { letter, .. } => {
+                        RetryAction::Send { letter, .. } => {
                             prop_assert!(!ended.contains(&letter), "said after its end");
                             if ordered {
                                 let before = |n: &u64| *n < letter && !ended.contains(n);
@@ -415,7 +424,7 @@ mod tests {
                             }
                             said.push(letter);
                         },
-                        DispatchAction::Failed { letter, .. } => {
+                        RetryAction::Failed { letter, .. } => {
                             prop_assert!(ended.insert(letter), "failed twice");
                         },
                     }
@@ -425,7 +434,7 @@ mod tests {
             let mut actions = vec![];
             dispatch.tick(now, &mut actions);
             for action in actions {
-                if let DispatchAction::Failed { letter, .. } = action {
+                if let RetryAction::Failed { letter, .. } = action {
                     prop_assert!(ended.insert(letter));
                 }
             }

@@ -17,11 +17,11 @@ use hana_protocol::wire::Envelope;
 /// the other one not any more, until the first has been silent for [`SILENCE`](Self::SILENCE). So nobody is shut
 /// out for longer than that by an envelope that somebody made up. Pure.
 #[derive(Debug, Default)]
-pub struct SequenceFilter {
-    publishers: HashMap<NodeId, Publisher>,
+pub struct StaleFilter {
+    publishers: HashMap<NodeId, TrackedPublisher>,
 }
 
-/// What a [`SequenceFilter`] says of a message.
+/// What a [`StaleFilter`] says of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
     /// To be delivered; `missed` messages of the same publisher never came before it.
@@ -38,8 +38,8 @@ pub enum Arrival {
 }
 
 #[derive(Debug)]
-struct Publisher {
-    current: Run,
+struct TrackedPublisher {
+    current: TrackedInstance,
     /// The instances that were here before, as far as they had come, the last one last.
     passed: Vec<Passed>,
     /// When a rival was last turned away or replaced again: no newcomer takes over by itself for a while.
@@ -49,7 +49,7 @@ struct Publisher {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Run {
+struct TrackedInstance {
     instance: u64,
     sequence: u64,
     first: Instant,
@@ -58,7 +58,7 @@ struct Run {
 
 #[derive(Debug, Clone, Copy)]
 struct Passed {
-    run: Run,
+    run: TrackedInstance,
     /// Since when another one has its place.
     since: Instant,
     /// Whether it was here first: it is believed if it is still there.
@@ -72,7 +72,7 @@ struct Behind {
     last: Instant,
 }
 
-impl SequenceFilter {
+impl StaleFilter {
     /// A publisher beyond this many pushes out the one that has been silent for longest, so that a foreign
     /// program that makes up senders cannot grow the filter without bound.
     pub const MAX_PUBLISHERS: usize = 32;
@@ -103,8 +103,8 @@ impl SequenceFilter {
         {
             self.publishers.remove(&silent);
         }
-        let publisher = Publisher {
-            current: Run::begin(envelope, now),
+        let publisher = TrackedPublisher {
+            current: TrackedInstance::begin(envelope, now),
             passed: vec![],
             contested: None,
             behind: None,
@@ -114,7 +114,7 @@ impl SequenceFilter {
     }
 }
 
-impl Run {
+impl TrackedInstance {
     const fn begin(envelope: &Envelope, now: Instant) -> Self {
         let Envelope { instance, sequence, .. } = *envelope;
         Self { instance, sequence, first: now, last: now }
@@ -131,7 +131,7 @@ impl Run {
     }
 }
 
-impl Publisher {
+impl TrackedPublisher {
     /// Instances that are remembered after another one took their place; more do not come within the time that messages take.
     const MAX_PASSED: usize = 8;
 
@@ -139,7 +139,7 @@ impl Publisher {
         if envelope.instance == self.current.instance {
             return self.go_on(envelope.sequence, now);
         }
-        let is_silent = since(self.current.last, now) >= SequenceFilter::SILENCE;
+        let is_silent = since(self.current.last, now) >= StaleFilter::SILENCE;
         if let Some(place) =
             self.passed.iter().position(|passed| passed.run.instance == envelope.instance)
         {
@@ -150,13 +150,13 @@ impl Publisher {
             self.contested = None;
             return Arrival::New { missed: 0 };
         }
-        if self.contested.is_some_and(|at| since(at, now) < SequenceFilter::CAUTION) {
+        if self.contested.is_some_and(|at| since(at, now) < StaleFilter::CAUTION) {
             self.contested = Some(now);
             return Arrival::Rival;
         }
         // Its number says little: it is a wall clock's, which may have been set. Only of two that came nearly at once the
         // smaller one may have been overtaken on its way here.
-        let is_young = since(self.current.first, now) < SequenceFilter::GRACE;
+        let is_young = since(self.current.first, now) < StaleFilter::GRACE;
         if is_young && envelope.instance < self.current.instance {
             return Arrival::Stale;
         }
@@ -174,7 +174,7 @@ impl Publisher {
     ) -> Arrival {
         let Passed { run, since: passed, is_first } = self.passed[place];
         let is_newer = envelope.sequence > run.sequence;
-        if !is_newer || since(passed, now) < SequenceFilter::GRACE {
+        if !is_newer || since(passed, now) < StaleFilter::GRACE {
             return Arrival::Stale;
         }
         if !is_silent && !is_first {
@@ -184,7 +184,7 @@ impl Publisher {
         self.passed.remove(place);
         let of_current = Passed { run: self.current, since: now, is_first: false };
         self.remember(of_current);
-        self.current = Run { sequence: envelope.sequence, last: now, ..run };
+        self.current = TrackedInstance { sequence: envelope.sequence, last: now, ..run };
         self.behind = None;
         self.contested = (!is_silent).then_some(now);
         Arrival::Restored
@@ -200,11 +200,11 @@ impl Publisher {
             // One after the other, without a long pause.
             Some(behind)
                 if sequence > behind.sequence
-                    && now.saturating_duration_since(behind.last) < SequenceFilter::SILENCE =>
+                    && now.saturating_duration_since(behind.last) < StaleFilter::SILENCE =>
             {
                 behind.sequence = sequence;
                 behind.last = now;
-                if now.saturating_duration_since(behind.since) >= SequenceFilter::BEHIND {
+                if now.saturating_duration_since(behind.since) >= StaleFilter::BEHIND {
                     self.current.sequence = sequence;
                     self.behind = None;
                     return Arrival::Restored;
@@ -218,7 +218,7 @@ impl Publisher {
 
     fn take_over(&mut self, envelope: &Envelope, now: Instant) {
         // Of several that come one upon the other, the one before all of them was here first.
-        let is_new = since(self.current.first, now) < SequenceFilter::GRACE;
+        let is_new = since(self.current.first, now) < StaleFilter::GRACE;
         let is_first = !is_new || !self.passed.iter().any(|passed| passed.is_first);
         if is_first {
             for passed in &mut self.passed {
@@ -226,7 +226,7 @@ impl Publisher {
             }
         }
         self.remember(Passed { run: self.current, since: now, is_first });
-        self.current = Run::begin(envelope, now);
+        self.current = TrackedInstance::begin(envelope, now);
         self.behind = None;
     }
 
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn an_older_message_is_never_delivered_after_a_newer() {
         let now = Instant::now();
-        let mut filter = SequenceFilter::default();
+        let mut filter = StaleFilter::default();
         assert_eq!(filter.arrive(Some(&envelope(1, 5)), now), NEW);
         assert_eq!(filter.arrive(Some(&envelope(1, 4)), now), Arrival::Stale);
         assert_eq!(filter.arrive(Some(&envelope(1, 5)), now), Arrival::Stale);
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn the_first_message_of_a_restarted_publisher_is_new() {
         let now = Instant::now();
-        let mut filter = SequenceFilter::default();
+        let mut filter = StaleFilter::default();
         filter.arrive(Some(&envelope(1, 900)), now);
         assert_eq!(filter.arrive(Some(&envelope(2, 0)), now + ms(1)), NEW);
         // What was under way.
@@ -285,25 +285,25 @@ mod tests {
 
     #[test]
     fn an_unsequenced_message_passes() {
-        assert_eq!(SequenceFilter::default().arrive(None, Instant::now()), NEW);
+        assert_eq!(StaleFilter::default().arrive(None, Instant::now()), NEW);
     }
 
     #[test]
     fn made_up_senders_do_not_grow_the_filter() {
         let now = Instant::now();
-        let mut filter = SequenceFilter::default();
+        let mut filter = StaleFilter::default();
         for n in 0..1000 {
             let from = NodeId::new(&format!("n{n}")).unwrap();
             filter.arrive(Some(&Envelope { from, ..envelope(n, 0) }), now);
         }
-        assert_eq!(filter.publishers.len(), SequenceFilter::MAX_PUBLISHERS);
+        assert_eq!(filter.publishers.len(), StaleFilter::MAX_PUBLISHERS);
     }
 
     /// How the beats of a true sender arrive, ten a second, while another one speaks `every` so often in its
     /// name, as the instance that `forged` makes up: the longest time without one.
     fn longest_pause(every: Duration, forged: impl Fn(u64) -> u64) -> (Duration, usize) {
         let start = Instant::now();
-        let mut filter = SequenceFilter::default();
+        let mut filter = StaleFilter::default();
         let (mut heard, mut longest, mut rivals) = (start, Duration::ZERO, 0);
         let mut next_forged = start + ms(2050);
         for beat in 0..200 {
@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn a_number_that_was_made_up_shuts_out_for_some_seconds_only() {
         let start = Instant::now();
-        let mut filter = SequenceFilter::default();
+        let mut filter = StaleFilter::default();
         filter.arrive(Some(&envelope(1, 1)), start);
         filter.arrive(Some(&envelope(1, u64::MAX)), start);
         let restored = (2..100)
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn after_a_silence_any_instance_is_taken_also_one_whose_clock_was_set_back() {
         let start = Instant::now();
-        let mut filter = SequenceFilter::default();
+        let mut filter = StaleFilter::default();
         filter.arrive(Some(&envelope(9, 5)), start);
         assert_eq!(filter.arrive(Some(&envelope(3, 0)), start + ms(400)), Arrival::Stale);
         assert_eq!(filter.arrive(Some(&envelope(3, 1)), start + ms(1000)), NEW);
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn a_restart_by_a_clock_that_was_set_back_is_taken_at_once() {
         let start = Instant::now();
-        let mut filter = SequenceFilter::default();
+        let mut filter = StaleFilter::default();
         for n in 0..10 {
             filter.arrive(Some(&envelope(9, n)), start + ms(n * 100));
         }
@@ -393,7 +393,7 @@ mod tests {
             lives in prop::collection::vec(100_u64..3000, 8),
         ) {
             let mut now = Instant::now();
-            let mut filter = SequenceFilter::default();
+            let mut filter = StaleFilter::default();
             let mut before: Option<(u64, u64)> = None;
             for (instance, life) in instances.iter().zip(&lives) {
                 let begun = now;
@@ -402,7 +402,7 @@ mod tests {
                     let arrival = filter.arrive(Some(&envelope(*instance, n)), now);
                     prop_assert!(!taken || arrival == NEW, "{arrival:?}");
                     taken = taken || arrival == NEW;
-                    prop_assert!(taken || now - begun < SequenceFilter::GRACE, "{arrival:?}");
+                    prop_assert!(taken || now - begun < StaleFilter::GRACE, "{arrival:?}");
                     if taken
                         && now - begun < ms(400)
                         && let Some((before, last)) = before
@@ -423,7 +423,7 @@ mod tests {
             runs in prop::collection::vec((1_usize..20, 0_u64..60, 0_u64..400), 1..12),
         ) {
             let mut now = Instant::now();
-            let mut filter = SequenceFilter::default();
+            let mut filter = StaleFilter::default();
             let mut arrivals = vec![];
             for (run, (messages, pause, under_way)) in (1_u64..).zip(&runs) {
                 for sequence in 0..u64::try_from(*messages).unwrap() {
@@ -454,7 +454,7 @@ mod tests {
             sequences in prop::collection::vec(0_u64..50, 1..100),
         ) {
             let start = Instant::now();
-            let mut filter = SequenceFilter::default();
+            let mut filter = StaleFilter::default();
             let mut newest = None;
             for (n, sequence) in (0_u64..).zip(sequences) {
                 let arrival = filter.arrive(Some(&envelope(7, sequence)), start + ms(n * 20));

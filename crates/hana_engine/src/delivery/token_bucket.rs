@@ -6,7 +6,7 @@ use hana_protocol::wire::Envelope;
 /// How many messages may come in a second: a bucket of tokens that holds a second's worth and is filled
 /// evenly. A burst of that size is taken at once; what goes on faster is over the limit. Pure.
 #[derive(Debug, Clone)]
-pub struct RateLimit {
+pub struct TokenBucket {
     /// From one token to the next.
     interval: Duration,
     /// When the bucket is full again. A second later than now, it is empty.
@@ -26,7 +26,7 @@ pub enum Admission {
 /// What the bucket holds.
 const BURST: Duration = Duration::from_secs(1);
 
-impl RateLimit {
+impl TokenBucket {
     /// A full bucket. A limit of 0 a second is taken for 1.
     #[must_use]
     pub fn new(per_second: u32, now: Instant) -> Self {
@@ -50,7 +50,7 @@ impl RateLimit {
     }
 }
 
-/// A [`RateLimit`] for each sender on one key, so that one that sends too much takes nothing from the others.
+/// A [`TokenBucket`] for each sender on one key, so that one that sends too much takes nothing from the others.
 ///
 /// A sender is a run of a node, as its envelope says; what comes without an envelope is one sender together.
 /// Senders are followed up to a number, and those beyond share one limit, so that whoever makes up names
@@ -58,9 +58,9 @@ impl RateLimit {
 #[derive(Debug)]
 pub struct SenderLimits {
     per_second: u32,
-    unnamed: RateLimit,
-    followed: Vec<(NodeId, u64, RateLimit)>,
-    others: RateLimit,
+    unnamed: TokenBucket,
+    followed: Vec<(NodeId, u64, TokenBucket)>,
+    others: TokenBucket,
 }
 
 impl SenderLimits {
@@ -70,7 +70,7 @@ impl SenderLimits {
     /// Limits of `per_second` messages for each sender.
     #[must_use]
     pub fn new(per_second: u32, now: Instant) -> Self {
-        let limit = RateLimit::new(per_second, now);
+        let limit = TokenBucket::new(per_second, now);
         Self { per_second, unnamed: limit.clone(), followed: vec![], others: limit }
     }
 
@@ -85,11 +85,11 @@ impl SenderLimits {
         self.limit_of(envelope, now).admit(now)
     }
 
-    fn limit_of(&mut self, envelope: Option<&Envelope>, now: Instant) -> &mut RateLimit {
+    fn limit_of(&mut self, envelope: Option<&Envelope>, now: Instant) -> &mut TokenBucket {
         let Some(Envelope { from, instance, .. }) = envelope else { return &mut self.unnamed };
         let known = self.followed.iter().position(|(id, run, _)| run == instance && id == from);
         let place = known.or_else(|| {
-            let sender = (from.clone(), *instance, RateLimit::new(self.per_second, now));
+            let sender = (from.clone(), *instance, TokenBucket::new(self.per_second, now));
             if self.followed.len() < Self::MAX_SENDERS {
                 self.followed.push(sender);
                 return Some(self.followed.len() - 1);
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_second_s_worth_comes_at_once_and_then_one_by_one() {
         let start = Instant::now();
-        let mut limit = RateLimit::new(50, start);
+        let mut limit = TokenBucket::new(50, start);
         let admitted = (0..1000).filter(|_| limit.admit(start) == Admission::Admitted).count();
         assert_eq!(admitted, 50);
         assert_eq!(limit.admit(start + Duration::from_millis(19)), Admission::Over);
@@ -173,7 +173,7 @@ mod tests {
             pauses in prop::collection::vec(0_u64..3_000_000, 1..300),
         ) {
             let start = Instant::now();
-            let mut limit = RateLimit::new(per_second, start);
+            let mut limit = TokenBucket::new(per_second, start);
             let (mut now, mut admitted) = (start, 0_u64);
             for pause in pauses {
                 now += Duration::from_micros(pause / u64::from(per_second));
@@ -192,7 +192,7 @@ mod tests {
             jitter in prop::collection::vec(0_u64..500_000, 300),
         ) {
             let start = Instant::now();
-            let mut limit = RateLimit::new(per_second, start);
+            let mut limit = TokenBucket::new(per_second, start);
             let mut arrivals: Vec<Duration> = (0_u32..)
                 .zip(&jitter)
                 .map(|(n, late)| Duration::from_secs(1) * n / per_second + Duration::from_micros(*late))

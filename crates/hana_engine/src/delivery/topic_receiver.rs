@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hana_protocol::id::NodeId;
-use hana_protocol::message::{Resend, Resent};
+use hana_protocol::message::{RetransmitEnd, RetransmitRequest};
 use hana_protocol::wire::{Envelope, Lane};
 
 use crate::delivery::lane_receiver::{LaneAction, LaneLimits, LaneReceiver};
@@ -18,7 +18,7 @@ pub struct TopicReceiver<M> {
     lane: Lane,
     limits: LaneLimits,
     since: Instant,
-    sources: BTreeMap<Source, Run<M>>,
+    sources: BTreeMap<Source, SourceInstance<M>>,
 }
 
 /// Who publishes, and where.
@@ -31,7 +31,7 @@ pub struct Source {
 }
 
 #[derive(Debug)]
-struct Run<M> {
+struct SourceInstance<M> {
     /// Which instance it is, and which ones were before it.
     instances: Succession,
     receiver: LaneReceiver<M>,
@@ -44,7 +44,7 @@ struct Run<M> {
 
 /// A message of whose sending is known.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct SourcePosition {
     number: u64,
     /// For how long it has been sent, as far as is known.
     age: Duration,
@@ -60,7 +60,7 @@ pub enum TopicAction<M> {
         /// Whom.
         node: NodeId,
         /// For what.
-        question: Resend,
+        question: RetransmitRequest,
     },
     /// These will not be delivered.
     Lost {
@@ -85,7 +85,7 @@ pub enum TopicAction<M> {
     },
 }
 
-impl<M> Run<M> {
+impl<M> SourceInstance<M> {
     const fn instance(&self) -> u64 {
         self.instances.current()
     }
@@ -111,7 +111,7 @@ impl<M> TopicReceiver<M> {
         actions: &mut Vec<TopicAction<M>>,
     ) {
         let source = Source { key: key.into(), node: envelope.from.clone() };
-        let place = Place { number: envelope.sequence, age: Duration::ZERO };
+        let place = SourcePosition { number: envelope.sequence, age: Duration::ZERO };
         if let Some(run) = self.run_of(&source, envelope, place, now, actions) {
             run.heard = now;
             self.with(&source, actions, |receiver, actions| {
@@ -132,7 +132,7 @@ impl<M> TopicReceiver<M> {
         actions: &mut Vec<TopicAction<M>>,
     ) {
         let source = Source { key: key.into(), node: envelope.from.clone() };
-        let place = Place { number: newest, age };
+        let place = SourcePosition { number: newest, age };
         if self.run_of(&source, envelope, place, now, actions).is_some() {
             self.with(&source, actions, |receiver, actions| {
                 receiver.announced(newest, now, actions);
@@ -144,7 +144,7 @@ impl<M> TopicReceiver<M> {
     pub fn unanswered(
         &mut self,
         node: &NodeId,
-        question: &Resend,
+        question: &RetransmitRequest,
         now: Instant,
         actions: &mut Vec<TopicAction<M>>,
     ) {
@@ -158,8 +158,8 @@ impl<M> TopicReceiver<M> {
     pub fn resent(
         &mut self,
         node: &NodeId,
-        question: &Resend,
-        resent: Resent,
+        question: &RetransmitRequest,
+        resent: RetransmitEnd,
         now: Instant,
         actions: &mut Vec<TopicAction<M>>,
     ) {
@@ -186,7 +186,8 @@ impl<M> TopicReceiver<M> {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Instant, actions: &mut Vec<TopicAction<M>>) {
-        let is_due = |run: &Run<M>| run.receiver.next_deadline().is_some_and(|at| at <= now);
+        let is_due =
+            |run: &SourceInstance<M>| run.receiver.next_deadline().is_some_and(|at| at <= now);
         let due: Vec<Source> = self
             .sources
             .iter()
@@ -209,10 +210,10 @@ impl<M> TopicReceiver<M> {
         &mut self,
         source: &Source,
         envelope: &Envelope,
-        place: Place,
+        place: SourcePosition,
         now: Instant,
         actions: &mut Vec<TopicAction<M>>,
-    ) -> Option<&mut Run<M>> {
+    ) -> Option<&mut SourceInstance<M>> {
         let instance = envelope.instance;
         let known = self.sources.get(source).map(|run| &run.instances);
         let turn = known.map(|known| known.judge(instance, place.number, now));
@@ -240,7 +241,8 @@ impl<M> TopicReceiver<M> {
         // Its way here took some time too, so it was sent when this had been listening for less. What is said is never
         // too little: what is for us comes, and what was sent a moment before our time may come as well.
         let listening_us = microseconds(listening.saturating_sub(place.age));
-        let run = Run { instances, receiver, heard: now, first: place.number, listening_us };
+        let run =
+            SourceInstance { instances, receiver, heard: now, first: place.number, listening_us };
         Some(self.sources.entry(source.clone()).or_insert(run))
     }
 
@@ -248,7 +250,7 @@ impl<M> TopicReceiver<M> {
     fn receiver_of_first(
         &self,
         envelope: &Envelope,
-        place: Place,
+        place: SourcePosition,
         listening: Duration,
     ) -> LaneReceiver<M> {
         if place.age > listening {
@@ -302,9 +304,9 @@ impl<M> TopicReceiver<M> {
             }
         }
         // Together, however many stretches there are. What is beyond one question is asked for again in time.
-        missing.truncate(Resend::MAX_STRETCHES);
+        missing.truncate(RetransmitRequest::MAX_STRETCHES);
         if !missing.is_empty() {
-            let question = Resend {
+            let question = RetransmitRequest {
                 key: source.key.clone(),
                 instance: run.instance(),
                 missing,
@@ -359,9 +361,15 @@ mod tests {
         Topic::new(Lane::ReliableOrdered, LaneLimits::default(), now)
     }
 
-    fn question(first: u64, last: u64, heard: u64, listening_us: u64) -> Resend {
+    fn question(first: u64, last: u64, heard: u64, listening_us: u64) -> RetransmitRequest {
         let missing = vec![(first, last)];
-        Resend { key: KEY.into(), instance: 1, missing, heard: Some(heard), listening_us }
+        RetransmitRequest {
+            key: KEY.into(),
+            instance: 1,
+            missing,
+            heard: Some(heard),
+            listening_us,
+        }
     }
 
     #[test]
@@ -441,7 +449,7 @@ mod tests {
         assert_eq!(actions, [TopicAction::Ask { node: node.clone(), question: asked.clone() }]);
         arrive(&mut topic, 1, 3, now);
         let mut actions = vec![];
-        let end = Resent { first_for_you: 2, first_kept: 3 };
+        let end = RetransmitEnd { first_for_you: 2, first_kept: 3 };
         topic.resent(&node, &asked, end, now, &mut actions);
         assert_eq!(
             actions,

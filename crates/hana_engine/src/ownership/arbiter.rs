@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use hana_protocol::id::{NodeId, Stamp};
-use hana_protocol::message::{Held, HeldBy, Holders, How, Priority, Sharing};
+use hana_protocol::message::{
+    OwnedByOther, Ownership, OwnershipKind, ParameterOwners, Priority, Sharing,
+};
 use hana_protocol::parameter::{Parameter, ParameterName};
 
 /// Who plays which parameter of a visualization, and who may: the visualization itself decides, since everybody who plays
@@ -15,10 +17,10 @@ use hana_protocol::parameter::{Parameter, ParameterName};
 /// remembers who played a parameter last, so that what a vanished app has left can go back to its default. Pure: it is
 /// told what came and what time it is.
 #[derive(Debug)]
-pub struct Hands {
+pub struct OwnershipArbiter {
     names: Vec<ParameterName>,
-    slots: Vec<Slot>,
-    apps: BTreeMap<NodeId, App>,
+    slots: Vec<ParameterClaims>,
+    apps: BTreeMap<NodeId, Writer>,
     /// How many of them have no token, so that nobody looks for them where there are none.
     gone: usize,
     version: u64,
@@ -28,7 +30,7 @@ pub struct Hands {
 
 /// An app, by its tokens: while it changes its way onto the mesh it may have two.
 #[derive(Debug, Default)]
-struct App {
+struct Writer {
     tokens: BTreeSet<String>,
     /// Since when it has no token.
     gone: Option<Instant>,
@@ -39,45 +41,45 @@ struct App {
 
 /// One parameter.
 #[derive(Debug, Default)]
-struct Slot {
+struct ParameterClaims {
     sharing: Sharing,
     /// Who has taken it.
-    taken: Option<Taken>,
+    taken: Option<Claimed>,
     /// Who plays it without having taken it: because it was free, or because his priority is higher.
-    playing: Option<Playing>,
+    playing: Option<ActiveWriter>,
     /// Who had it before, and has it no more.
-    before: Option<Held>,
+    before: Option<Ownership>,
     /// From whom a passing command took it; he is not heard until he pauses.
-    ousted: Option<Ousted>,
+    ousted: Option<Preempted>,
     /// Who played it last, for what becomes of it when he vanishes.
-    last: Option<Last>,
+    last: Option<LastWriter>,
     contributions: Vec<Contribution>,
-    refused: Refused,
+    refused: WriteRefused,
 }
 
 #[derive(Debug)]
-struct Taken {
+struct Claimed {
     by: NodeId,
     stamp: Stamp,
     priority: Priority,
 }
 
 #[derive(Debug)]
-struct Playing {
+struct ActiveWriter {
     by: NodeId,
     priority: Priority,
     heard: Instant,
 }
 
 #[derive(Debug)]
-struct Ousted {
+struct Preempted {
     app: NodeId,
     by: NodeId,
     heard: Instant,
 }
 
 #[derive(Debug)]
-struct Last {
+struct LastWriter {
     by: NodeId,
     /// Where and when its way back began, once it has.
     from: Option<(f32, Instant)>,
@@ -94,7 +96,7 @@ struct Contribution {
 
 /// Values that were not taken since somebody else holds the parameter.
 #[derive(Debug, Default)]
-struct Refused {
+struct WriteRefused {
     untold: u64,
     told: Option<Instant>,
 }
@@ -106,7 +108,7 @@ const MOST_CONTRIBUTIONS: usize = 16;
 /// From one complaint about who plays what another holds to the next, of each parameter.
 const PAUSE: Duration = Duration::from_secs(3);
 
-impl Hands {
+impl OwnershipArbiter {
     /// Who plays without having taken holds the parameter until he has been silent for this long: longer than the pauses
     /// within a gesture, shorter than it takes to walk to the other keyboard.
     pub const LAPSE: Duration = Duration::from_secs(1);
@@ -116,7 +118,10 @@ impl Hands {
     /// Of a visualization with these parameters.
     #[must_use]
     pub fn new(declared: &[Parameter]) -> Self {
-        let slot = |declared: &Parameter| Slot { sharing: declared.sharing, ..Slot::default() };
+        let slot = |declared: &Parameter| ParameterClaims {
+            sharing: declared.sharing,
+            ..ParameterClaims::default()
+        };
         Self {
             names: declared.iter().map(|declared| declared.name.clone()).collect(),
             slots: declared.iter().map(slot).collect(),
@@ -143,7 +148,7 @@ impl Hands {
         place: usize,
         by: Option<&NodeId>,
         now: Instant,
-    ) -> Result<(), HeldBy> {
+    ) -> Result<(), OwnedByOther> {
         let Some(slot) = self.slots.get_mut(place).filter(|of| of.sharing == Sharing::One) else {
             return Ok(());
         };
@@ -151,7 +156,7 @@ impl Hands {
             if now.saturating_duration_since(ousted.heard) < Self::LAPSE {
                 ousted.heard = now;
                 let (parameter, by) = (self.names[place].clone(), ousted.by.clone());
-                return Err(HeldBy { parameter, by, how: How::Released });
+                return Err(OwnedByOther { parameter, by, how: OwnershipKind::Released });
             }
             slot.ousted = None;
         }
@@ -164,7 +169,7 @@ impl Hands {
         if own > priority {
             return Ok(());
         }
-        Err(HeldBy { parameter: self.names[place].clone(), by: holder.clone(), how })
+        Err(OwnedByOther { parameter: self.names[place].clone(), by: holder.clone(), how })
     }
 
     /// How many values for the parameter were refused, if that is to be told now: now and then, not of each.
@@ -199,7 +204,7 @@ impl Hands {
             playing => {
                 let known = self.apps.get(by);
                 let priority = known.map_or_else(Priority::default, |app| app.priority);
-                *playing = Some(Playing { by: by.clone(), priority, heard: now });
+                *playing = Some(ActiveWriter { by: by.clone(), priority, heard: now });
                 slot.before = None;
                 self.version += 1;
             },
@@ -216,7 +221,7 @@ impl Hands {
                     last.by = by.clone();
                 }
             },
-            (last @ None, Some(by)) => *last = Some(Last { by: by.clone(), from: None }),
+            (last @ None, Some(by)) => *last = Some(LastWriter { by: by.clone(), from: None }),
             (last, None) => *last = None,
         }
     }
@@ -227,12 +232,17 @@ impl Hands {
         let slot = self.slots.get_mut(place).filter(|of| of.sharing == Sharing::One)?;
         let (holder, _, priority) = slot.holder(now)?;
         let (holder, by) = (holder.clone(), stamp.by.clone());
-        slot.ousted = Some(Ousted { app: holder.clone(), by: by.clone(), heard: now });
+        slot.ousted = Some(Preempted { app: holder.clone(), by: by.clone(), heard: now });
         slot.taken = None;
         slot.playing = None;
         let parameter = self.names[place].clone();
-        slot.before =
-            Some(Held { parameter, by, how: How::Released, priority, stamp: Some(stamp) });
+        slot.before = Some(Ownership {
+            parameter,
+            by,
+            how: OwnershipKind::Released,
+            priority,
+            stamp: Some(stamp),
+        });
         self.version += 1;
         Some(holder)
     }
@@ -251,7 +261,7 @@ impl Hands {
         stamp: &Stamp,
         priority: Priority,
         now: Instant,
-    ) -> Result<(), HeldBy> {
+    ) -> Result<(), OwnedByOther> {
         let by = &stamp.by;
         self.meet(by, now);
         let Some(slot) = self.slots.get_mut(place) else { return Ok(()) };
@@ -260,21 +270,25 @@ impl Hands {
             && taken.by != *by
             && (taken.priority, &taken.stamp) > (priority, stamp)
         {
-            let (by, how) = (taken.by.clone(), How::Taken);
-            return Err(HeldBy { parameter: parameter(), by, how });
+            let (by, how) = (taken.by.clone(), OwnershipKind::Taken);
+            return Err(OwnedByOther { parameter: parameter(), by, how });
         }
         if let Some(before) = &slot.before
             && slot.taken.is_none()
             && before.by != *by
             && before.stamp.as_ref().is_some_and(|of| of > stamp)
         {
-            return Err(HeldBy { parameter: parameter(), by: before.by.clone(), how: before.how });
+            return Err(OwnedByOther {
+                parameter: parameter(),
+                by: before.by.clone(),
+                how: before.how,
+            });
         }
         if slot.taken.as_ref().is_some_and(|taken| taken.by == *by && taken.stamp >= *stamp) {
             // Said again.
             return Ok(());
         }
-        slot.taken = Some(Taken { by: by.clone(), stamp: stamp.clone(), priority });
+        slot.taken = Some(Claimed { by: by.clone(), stamp: stamp.clone(), priority });
         slot.before = None;
         slot.ousted = None;
         slot.playing.take_if(|playing| playing.by == *by || playing.priority <= priority);
@@ -291,7 +305,7 @@ impl Hands {
             return;
         }
         let parameter = self.names[place].clone();
-        slot.before = taken.map(|taken| taken.into_past(parameter, How::Released));
+        slot.before = taken.map(|taken| taken.into_past(parameter, OwnershipKind::Released));
         self.version += 1;
     }
 
@@ -330,7 +344,7 @@ impl Hands {
         if !self.has_room(now) {
             return;
         }
-        self.apps.insert(app.clone(), App { gone: Some(now), ..App::default() });
+        self.apps.insert(app.clone(), Writer { gone: Some(now), ..Writer::default() });
         self.count_gone();
     }
 
@@ -403,7 +417,7 @@ impl Hands {
             if self.apps.contains_key(&app) || !self.has_room(now) {
                 continue;
             }
-            self.apps.insert(app, App::default());
+            self.apps.insert(app, Writer::default());
         }
         let unwatched = self.apps.iter_mut().filter(|(_, app)| !app.is_watched);
         unwatched
@@ -428,9 +442,9 @@ impl Hands {
             }
             // Of one that there was no room to remember, nobody would notice that he vanishes.
             let has_left =
-                |taken: &mut Taken| !self.apps.contains_key(&taken.by) || is_gone(&taken.by);
+                |taken: &mut Claimed| !self.apps.contains_key(&taken.by) || is_gone(&taken.by);
             if let Some(taken) = slot.taken.take_if(has_left) {
-                slot.before = Some(taken.into_past(self.names[place].clone(), How::Left));
+                slot.before = Some(taken.into_past(self.names[place].clone(), OwnershipKind::Left));
                 self.version += 1;
             }
             let left = slot.last.as_ref().filter(|last| is_gone(&last.by));
@@ -440,10 +454,10 @@ impl Hands {
                 && slot.before.is_none()
                 && slot.sharing == Sharing::One
             {
-                slot.before = Some(Held {
+                slot.before = Some(Ownership {
                     parameter: self.names[place].clone(),
                     by: last.by.clone(),
-                    how: How::Left,
+                    how: OwnershipKind::Left,
                     priority: Priority::default(),
                     stamp: None,
                 });
@@ -532,15 +546,16 @@ impl Hands {
 
     /// Who holds what, as it is told to others.
     #[must_use]
-    pub fn holders(&self, now: Instant) -> Holders {
+    pub fn holders(&self, now: Instant) -> ParameterOwners {
         let mut holders = vec![];
         for (slot, name) in self.slots.iter().zip(&self.names) {
-            let taken = slot.taken.as_ref().map(|taken| taken.as_told(name.clone(), How::Taken));
+            let taken =
+                slot.taken.as_ref().map(|taken| taken.as_told(name.clone(), OwnershipKind::Taken));
             let playing = slot.playing.as_ref().filter(|playing| playing.is_heard(now));
-            let playing = playing.map(|playing| Held {
+            let playing = playing.map(|playing| Ownership {
                 parameter: name.clone(),
                 by: playing.by.clone(),
-                how: How::Plays,
+                how: OwnershipKind::Plays,
                 priority: playing.priority,
                 stamp: None,
             });
@@ -560,7 +575,7 @@ impl Hands {
             mixers.entry(name).or_default().push(by);
         }
         let priorities = self.apps.iter().filter(|(_, app)| app.priority != Priority::default());
-        Holders {
+        ParameterOwners {
             holders,
             mixed: mixers,
             priorities: priorities.map(|(id, app)| (id.clone(), app.priority)).collect(),
@@ -605,37 +620,43 @@ impl Hands {
     }
 }
 
-impl Slot {
-    fn holder(&self, now: Instant) -> Option<(&NodeId, How, Priority)> {
+impl ParameterClaims {
+    fn holder(&self, now: Instant) -> Option<(&NodeId, OwnershipKind, Priority)> {
         let playing = self.playing.as_ref().filter(|playing| playing.is_heard(now));
         let taken = self.taken.as_ref();
         match (playing, taken) {
             // It plays over it only with a higher priority, or had it before it was taken.
-            (Some(playing), None) => Some((&playing.by, How::Plays, playing.priority)),
+            (Some(playing), None) => Some((&playing.by, OwnershipKind::Plays, playing.priority)),
             (Some(playing), Some(taken)) if playing.priority > taken.priority => {
-                Some((&playing.by, How::Plays, playing.priority))
+                Some((&playing.by, OwnershipKind::Plays, playing.priority))
             },
-            (_, Some(taken)) => Some((&taken.by, How::Taken, taken.priority)),
+            (_, Some(taken)) => Some((&taken.by, OwnershipKind::Taken, taken.priority)),
             (None, None) => None,
         }
     }
 }
 
-impl Taken {
-    fn as_told(&self, parameter: ParameterName, how: How) -> Held {
+impl Claimed {
+    fn as_told(&self, parameter: ParameterName, how: OwnershipKind) -> Ownership {
         let Self { by, stamp, priority } = self;
-        Held { parameter, by: by.clone(), how, priority: *priority, stamp: Some(stamp.clone()) }
+        Ownership {
+            parameter,
+            by: by.clone(),
+            how,
+            priority: *priority,
+            stamp: Some(stamp.clone()),
+        }
     }
 
-    fn into_past(self, parameter: ParameterName, how: How) -> Held {
+    fn into_past(self, parameter: ParameterName, how: OwnershipKind) -> Ownership {
         let Self { by, stamp, priority } = self;
-        Held { parameter, by, how, priority, stamp: Some(stamp) }
+        Ownership { parameter, by, how, priority, stamp: Some(stamp) }
     }
 }
 
-impl Playing {
+impl ActiveWriter {
     fn is_heard(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.heard) < Hands::LAPSE
+        now.saturating_duration_since(self.heard) < OwnershipArbiter::LAPSE
     }
 }
 

@@ -5,40 +5,41 @@ use std::time::{Duration, Instant};
 
 use hana_protocol::id::{NodeId, Stamp};
 use hana_protocol::message::{
-    AppSession, Control, Held, HeldBy, Holders, How, Note, Priority, Release, Take, Took, Wish,
+    Claim, Control, Note, OperatorState, OwnedByOther, Ownership, OwnershipKind, ParameterOwners,
+    Priority, Release, Take, TakeReply,
 };
 use hana_protocol::parameter::ParameterName;
 
 use crate::ownership::hybrid_clock::HybridClock;
-use crate::ownership::lww_map::{ReplicatedMap, Written};
+use crate::ownership::lww_map::{LwwEntry, LwwMap};
 
 /// What an app has taken and wants to keep, and what it knows of the wishes of all others.
 ///
-/// The visualizations decide ([`Hands`](crate::ownership::arbiter::Hands)); this tells them again and again what the app wishes until they say
+/// The visualizations decide ([`OwnershipArbiter`](crate::ownership::arbiter::OwnershipArbiter)); this tells them again and again what the app wishes until they say
 /// the same, gives up what somebody else has taken since, and tells the operator. So whatever is lost on the way, and
 /// whoever was away, all come to the same in the end. Pure: it is told what others say and what time it is, and says what
 /// is to be asked.
 #[derive(Debug)]
-pub struct Wishes {
+pub struct ClaimManager {
     own: NodeId,
     clock: HybridClock,
     priority: Priority,
-    map: ReplicatedMap<Of, State>,
-    notes: ReplicatedMap<NodeId, String>,
-    played: BTreeMap<NodeId, Played>,
+    map: LwwMap<ClaimKey, State>,
+    notes: LwwMap<NodeId, String>,
+    played: BTreeMap<NodeId, TargetState>,
     /// The apps that are there to speak for themselves.
     present: BTreeSet<NodeId>,
     /// Of apps that are there, what they wrote and do not say: they have forgotten it when they were started again.
-    unsaid: BTreeMap<NodeId, (BTreeSet<Of>, BTreeSet<NodeId>)>,
+    unsaid: BTreeMap<NodeId, (BTreeSet<ClaimKey>, BTreeSet<NodeId>)>,
     /// The takes that their visualizations have confirmed.
     confirmed: BTreeMap<(NodeId, ParameterName), Stamp>,
-    news: VecDeque<WishNews>,
+    news: VecDeque<ClaimEvent>,
     version: u64,
 }
 
 /// Whose wish, and what for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Of {
+struct ClaimKey {
     app: NodeId,
     node: NodeId,
     parameter: ParameterName,
@@ -53,9 +54,9 @@ struct State {
 
 /// A visualization that is there.
 #[derive(Debug, Default)]
-struct Played {
+struct TargetState {
     instance: u64,
-    holders: Holders,
+    holders: ParameterOwners,
     /// When it was last asked for something, and for how long an answer, or word of it, is waited for.
     asked: Option<Instant>,
     wait: Duration,
@@ -67,7 +68,7 @@ struct Played {
 
 /// Something that the operator is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WishNews {
+pub enum ClaimEvent {
     /// Somebody else holds a parameter now, or nobody.
     HolderChanged {
         /// The visualization.
@@ -77,7 +78,7 @@ pub enum WishNews {
         /// Who held it before.
         before: Option<NodeId>,
         /// Who holds it now, and how.
-        now: Option<(NodeId, How)>,
+        now: Option<(NodeId, OwnershipKind)>,
     },
     /// Somebody has what this app had taken.
     TakenFromYou {
@@ -119,7 +120,7 @@ pub enum WishNews {
 
 /// A question to a visualization.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ask {
+pub struct ClaimRequest {
     /// The visualization.
     pub node: NodeId,
     /// A [`Take`] or a [`Release`].
@@ -135,7 +136,7 @@ const NEWS: usize = 1024;
 /// Bytes of wishes that are told; what does not fit is the oldest.
 const TOLD: usize = 180 * 1024;
 
-impl Wishes {
+impl ClaimManager {
     /// Of the app `own`.
     #[must_use]
     pub fn new(own: NodeId, priority: Priority) -> Self {
@@ -143,8 +144,8 @@ impl Wishes {
             clock: HybridClock::new(own.clone()),
             own,
             priority,
-            map: ReplicatedMap::new(AppSession::MAX_WISHES),
-            notes: ReplicatedMap::new(AppSession::MAX_NOTES),
+            map: LwwMap::new(OperatorState::MAX_WISHES),
+            notes: LwwMap::new(OperatorState::MAX_NOTES),
             played: BTreeMap::new(),
             present: BTreeSet::new(),
             unsaid: BTreeMap::new(),
@@ -166,7 +167,7 @@ impl Wishes {
             return;
         }
         self.priority = priority;
-        let own: Vec<Of> = self.live(&self.own).map(|(of, _)| of.clone()).collect();
+        let own: Vec<ClaimKey> = self.live(&self.own).map(|(of, _)| of.clone()).collect();
         for of in own {
             self.wish(of, unix_ms);
         }
@@ -195,7 +196,7 @@ impl Wishes {
         unix_ms: u64,
     ) {
         for parameter in parameters {
-            let of = Of { app: self.own.clone(), node: node.clone(), parameter };
+            let of = ClaimKey { app: self.own.clone(), node: node.clone(), parameter };
             if self.map.get(&of).is_some_and(|state| !state.ended) {
                 self.end(of, None, unix_ms);
             }
@@ -205,7 +206,7 @@ impl Wishes {
 
     /// Lets all go, as before it leaves.
     pub fn release_all(&mut self, unix_ms: u64) {
-        let own: Vec<Of> = self.live(&self.own).map(|(of, _)| of.clone()).collect();
+        let own: Vec<ClaimKey> = self.live(&self.own).map(|(of, _)| of.clone()).collect();
         for of in own {
             self.end(of, None, unix_ms);
         }
@@ -217,7 +218,7 @@ impl Wishes {
         let of_wish = self.live(app).map(|(of, _)| (of.node.clone(), of.parameter.clone()));
         let of_holders = self.played.iter().flat_map(|(node, played)| {
             let held = played.holders.holders.iter();
-            let his = held.filter(|held| held.by == *app && held.how != How::Released);
+            let his = held.filter(|held| held.by == *app && held.how != OwnershipKind::Released);
             his.map(|held| (node.clone(), held.parameter.clone()))
         });
         let all: BTreeSet<(NodeId, ParameterName)> = of_wish.chain(of_holders).collect();
@@ -229,12 +230,12 @@ impl Wishes {
     }
 
     /// Writes a note for all operators, in place of the last one of this app; an empty one takes it back. What is longer
-    /// than [`AppSession::MAX_NOTE`] is cut.
+    /// than [`OperatorState::MAX_NOTE`] is cut.
     pub fn note(&mut self, text: &str, unix_ms: u64) {
-        let text: String = hana_time::one_line(text.trim(), AppSession::MAX_NOTE - 1);
-        let text = text.chars().take(AppSession::MAX_NOTE).collect();
+        let text: String = hana_time::sanitize_line(text.trim(), OperatorState::MAX_NOTE - 1);
+        let text = text.chars().take(OperatorState::MAX_NOTE).collect();
         let stamp = self.clock.stamp(unix_ms);
-        self.notes.write(self.own.clone(), Written { stamp, value: Some(text) });
+        self.notes.write(self.own.clone(), LwwEntry { stamp, value: Some(text) });
         self.version += 1;
     }
 
@@ -254,7 +255,8 @@ impl Wishes {
     /// Whether this app has taken a parameter and wants to keep it.
     #[must_use]
     pub fn has_taken(&self, node: &NodeId, parameter: &ParameterName) -> bool {
-        let of = Of { app: self.own.clone(), node: node.clone(), parameter: parameter.clone() };
+        let of =
+            ClaimKey { app: self.own.clone(), node: node.clone(), parameter: parameter.clone() };
         self.map.get(&of).is_some_and(|state| !state.ended)
     }
 
@@ -266,7 +268,7 @@ impl Wishes {
         let of_wish = of_wish.map(|(of, _)| (&of.app, &of.node, &of.parameter));
         let of_holders = self.played.iter().flat_map(|(node, played)| {
             let left = played.holders.holders.iter();
-            let left = left.filter(|held| held.how != How::Released && is_gone(&held.by));
+            let left = left.filter(|held| held.how != OwnershipKind::Released && is_gone(&held.by));
             left.map(move |held| (&held.by, node, &held.parameter))
         });
         let mut left: BTreeMap<NodeId, BTreeSet<(&NodeId, &ParameterName)>> = BTreeMap::new();
@@ -288,38 +290,38 @@ impl Wishes {
     }
 
     /// Another app, which is there, says what it knows of the wishes of all.
-    pub fn hears(&mut self, from: &NodeId, session: &AppSession, unix_ms: u64) {
+    pub fn hears(&mut self, from: &NodeId, session: &OperatorState, unix_ms: u64) {
         // What has ended first: who takes something from another whom he knows of says both.
-        let (ended, live): (Vec<&Wish>, Vec<&Wish>) =
+        let (ended, live): (Vec<&Claim>, Vec<&Claim>) =
             session.wishes.iter().partition(|wish| wish.ended);
         for wish in ended.into_iter().chain(live) {
             self.hears_wish(wish, unix_ms);
         }
         for Note { app, text, stamp } in &session.notes {
-            if !self.clock.hear(stamp) || text.chars().count() > AppSession::MAX_NOTE {
+            if !self.clock.hear(stamp) || text.chars().count() > OperatorState::MAX_NOTE {
                 continue;
             }
             let before = self.notes.get(app).cloned().unwrap_or_default();
-            let written = Written { stamp: stamp.clone(), value: Some(text.clone()) };
+            let written = LwwEntry { stamp: stamp.clone(), value: Some(text.clone()) };
             if self.notes.write(app.clone(), written) && *app != self.own && before != *text {
                 self.version += 1;
-                self.tell(WishNews::Noted { app: app.clone(), text: text.clone() });
+                self.tell(ClaimEvent::Noted { app: app.clone(), text: text.clone() });
             }
         }
         self.note_unsaid(from, session);
     }
 
     /// Notes what an app wrote and does not say.
-    fn note_unsaid(&mut self, from: &NodeId, session: &AppSession) {
+    fn note_unsaid(&mut self, from: &NodeId, session: &OperatorState) {
         let said = session.wishes.iter().filter(|wish| wish.stamp.by == *from);
-        let said: BTreeSet<Of> = said.map(Of::wish).collect();
+        let said: BTreeSet<ClaimKey> = said.map(ClaimKey::wish).collect();
         let wrote = self.map.all_written().filter(|(_, written)| written.stamp.by == *from);
         let wishes = wrote.map(|(of, _)| of).filter(|of| !said.contains(of)).cloned().collect();
         let said = session.notes.iter().filter(|note| note.stamp.by == *from);
         let said: BTreeSet<&NodeId> = said.map(|note| &note.app).collect();
         let wrote = self.notes.all_written().filter(|(_, written)| written.stamp.by == *from);
         let notes = wrote.map(|(app, _)| app).filter(|app| !said.contains(app)).cloned().collect();
-        let unsaid: (BTreeSet<Of>, BTreeSet<NodeId>) = (wishes, notes);
+        let unsaid: (BTreeSet<ClaimKey>, BTreeSet<NodeId>) = (wishes, notes);
         let before = if unsaid.0.is_empty() && unsaid.1.is_empty() {
             self.unsaid.remove(from)
         } else {
@@ -328,16 +330,16 @@ impl Wishes {
         self.version += u64::from(before.unwrap_or_default() != unsaid);
     }
 
-    fn hears_wish(&mut self, wish: &Wish, unix_ms: u64) {
+    fn hears_wish(&mut self, wish: &Claim, unix_ms: u64) {
         if !self.clock.hear(&wish.stamp) {
             return;
         }
-        let of = Of::wish(wish);
+        let of = ClaimKey::wish(wish);
         let before = self.map.written(&of).cloned();
         let was_live =
             before.as_ref().is_some_and(|of| of.value.as_ref().is_some_and(State::is_live));
         let state = State { priority: wish.priority, ended: wish.ended, to: wish.to.clone() };
-        let written = Written { stamp: wish.stamp.clone(), value: Some(state) };
+        let written = LwwEntry { stamp: wish.stamp.clone(), value: Some(state) };
         if !self.map.write(of.clone(), written) {
             return;
         }
@@ -347,13 +349,13 @@ impl Wishes {
             self.confirmed.remove(&(of.node.clone(), of.parameter.clone()));
             if was_live && wish.ended {
                 let by = wish.to.clone().unwrap_or_else(|| wish.stamp.by.clone());
-                let Of { node, parameter, .. } = of;
+                let ClaimKey { node, parameter, .. } = of;
                 self.ask_now(&node);
-                self.tell(WishNews::TakenFromYou { node, parameter, by, apart: false });
+                self.tell(ClaimEvent::TakenFromYou { node, parameter, by, apart: false });
             }
             return;
         }
-        let mine = Of { app: self.own.clone(), ..of.clone() };
+        let mine = ClaimKey { app: self.own.clone(), ..of.clone() };
         let Some(own) =
             self.map.written(&mine).filter(|of| of.value.as_ref().is_some_and(State::is_live))
         else {
@@ -361,7 +363,7 @@ impl Wishes {
         };
         let own_priority = own.value.as_ref().map_or_else(Priority::default, |own| own.priority);
         let is_lesser = (own_priority, &own.stamp) < (wish.priority, &wish.stamp);
-        let Of { app: of_app, node, parameter } = of;
+        let ClaimKey { app: of_app, node, parameter } = of;
         if wish.ended {
             // He found out first. Whether we knew of him when we took it:
             let knew = was_live
@@ -370,22 +372,22 @@ impl Wishes {
                 });
             if !knew && wish.to.as_ref() == Some(&self.own) {
                 let from = wish.app.clone();
-                self.tell(WishNews::KeptByYou { node, parameter, from });
+                self.tell(ClaimEvent::KeptByYou { node, parameter, from });
             }
         } else if !self.present.contains(&of_app) {
             // Words of one who is gone. When he is back, the visualization decides.
         } else if is_lesser {
             let by = wish.app.clone();
             self.end(mine, Some(by.clone()), unix_ms);
-            self.tell(WishNews::TakenFromYou { node, parameter, by, apart: true });
+            self.tell(ClaimEvent::TakenFromYou { node, parameter, by, apart: true });
         } else {
             let from = wish.app.clone();
-            self.tell(WishNews::KeptByYou { node, parameter, from });
+            self.tell(ClaimEvent::KeptByYou { node, parameter, from });
         }
     }
 
     /// A visualization is there, in the run `instance`, and says who holds what.
-    pub fn sees(&mut self, node: &NodeId, instance: u64, holders: &Holders, unix_ms: u64) {
+    pub fn sees(&mut self, node: &NodeId, instance: u64, holders: &ParameterOwners, unix_ms: u64) {
         let known = self.played.entry(node.clone()).or_default();
         let is_other_run = known.instance != instance;
         if !is_other_run && known.holders == *holders {
@@ -412,25 +414,28 @@ impl Wishes {
     }
 
     /// Compares what a visualization says of a parameter that was taken with what this app wishes.
-    fn settle(&mut self, node: &NodeId, held: &Held, stamp: &Stamp, unix_ms: u64) {
-        let of =
-            Of { app: self.own.clone(), node: node.clone(), parameter: held.parameter.clone() };
+    fn settle(&mut self, node: &NodeId, held: &Ownership, stamp: &Stamp, unix_ms: u64) {
+        let of = ClaimKey {
+            app: self.own.clone(),
+            node: node.clone(),
+            parameter: held.parameter.clone(),
+        };
         let own = self.map.written(&of);
         let at = (node.clone(), held.parameter.clone());
         if held.by == self.own {
             match own {
                 // An earlier run of this app has taken it.
-                None if held.how == How::Taken => {
+                None if held.how == OwnershipKind::Taken => {
                     let state = State { priority: held.priority, ended: false, to: None };
-                    self.map.write(of, Written { stamp: stamp.clone(), value: Some(state) });
+                    self.map.write(of, LwwEntry { stamp: stamp.clone(), value: Some(state) });
                     self.version += 1;
                     self.confirmed.insert(at, stamp.clone());
                 },
-                Some(own) if own.stamp == *stamp && held.how == How::Taken => {
+                Some(own) if own.stamp == *stamp && held.how == OwnershipKind::Taken => {
                     self.confirmed.insert(at, stamp.clone());
                 },
                 // So has an earlier run, by a clock that was ahead of what it is now.
-                Some(own) if own.stamp < *stamp && held.how == How::Taken => {
+                Some(own) if own.stamp < *stamp && held.how == OwnershipKind::Taken => {
                     let is_ended = own.value.as_ref().is_some_and(|own| own.ended);
                     if is_ended {
                         self.end(of, None, unix_ms);
@@ -448,21 +453,21 @@ impl Wishes {
         };
         let own_priority = own.value.as_ref().map_or_else(Priority::default, |own| own.priority);
         let is_lesser = match held.how {
-            How::Taken => (own_priority, &own.stamp) < (held.priority, stamp),
-            How::Left | How::Released => own.stamp < *stamp,
-            How::Plays => false,
+            OwnershipKind::Taken => (own_priority, &own.stamp) < (held.priority, stamp),
+            OwnershipKind::Left | OwnershipKind::Released => own.stamp < *stamp,
+            OwnershipKind::Plays => false,
         };
         let was_confirmed = self.confirmed.remove(&at).is_some();
         if is_lesser {
             let (by, parameter) = (held.by.clone(), held.parameter.clone());
             self.end(of, Some(by.clone()), unix_ms);
             let (node, apart) = (node.clone(), !was_confirmed);
-            self.tell(WishNews::TakenFromYou { node, parameter, by, apart });
+            self.tell(ClaimEvent::TakenFromYou { node, parameter, by, apart });
         }
     }
 
-    fn tell_changes(&mut self, node: &NodeId, before: &Holders, now: &Holders) {
-        let of = |holders: &Holders| -> BTreeMap<ParameterName, (NodeId, How)> {
+    fn tell_changes(&mut self, node: &NodeId, before: &ParameterOwners, now: &ParameterOwners) {
+        let of = |holders: &ParameterOwners| -> BTreeMap<ParameterName, (NodeId, OwnershipKind)> {
             let held = holders.holders.iter().filter(|held| held.how.is_held()).rev();
             held.map(|held| (held.parameter.clone(), (held.by.clone(), held.how))).collect()
         };
@@ -471,7 +476,7 @@ impl Wishes {
         for parameter in names {
             let (was, is) = (before.get(parameter), now.get(parameter));
             if was != is {
-                self.tell(WishNews::HolderChanged {
+                self.tell(ClaimEvent::HolderChanged {
                     node: node.clone(),
                     parameter: parameter.clone(),
                     before: was.map(|(by, _)| by.clone()),
@@ -489,20 +494,24 @@ impl Wishes {
     }
 
     /// A visualization has answered a [`Take`].
-    pub fn answered(&mut self, node: &NodeId, took: &Took, unix_ms: u64) {
+    pub fn answered(&mut self, node: &NodeId, took: &TakeReply, unix_ms: u64) {
         if let Some(played) = self.played.get_mut(node) {
             let stamps =
                 took.taken.iter().filter_map(|name| Some((name.clone(), took.stamp.clone()?)));
             played.granted.extend(stamps);
             played.wait = ASK_AGAIN;
         }
-        for HeldBy { parameter, by, .. } in &took.held {
-            let of = Of { app: self.own.clone(), node: node.clone(), parameter: parameter.clone() };
+        for OwnedByOther { parameter, by, .. } in &took.held {
+            let of = ClaimKey {
+                app: self.own.clone(),
+                node: node.clone(),
+                parameter: parameter.clone(),
+            };
             let is_live = self.map.get(&of).is_some_and(State::is_live);
             if is_live && self.map.written(&of).map(|of| &of.stamp) == took.stamp.as_ref() {
                 self.end(of, Some(by.clone()), unix_ms);
                 let (node, parameter, by) = (node.clone(), parameter.clone(), by.clone());
-                self.tell(WishNews::TakenFromYou { node, parameter, by, apart: true });
+                self.tell(ClaimEvent::TakenFromYou { node, parameter, by, apart: true });
             }
         }
     }
@@ -512,7 +521,7 @@ impl Wishes {
         let refused = self.map.all_written().filter(|(of, written)| {
             of.app == self.own && of.node == *node && written.stamp == *stamp
         });
-        let refused: Vec<Of> = refused.map(|(of, _)| of.clone()).collect();
+        let refused: Vec<ClaimKey> = refused.map(|(of, _)| of.clone()).collect();
         if refused.is_empty() {
             return;
         }
@@ -520,19 +529,19 @@ impl Wishes {
         for of in refused {
             self.end(of, None, unix_ms);
         }
-        let (node, reason) = (node.clone(), hana_time::one_line(reason, 400));
-        self.tell(WishNews::Refused { node, parameters, reason });
+        let (node, reason) = (node.clone(), hana_time::sanitize_line(reason, 400));
+        self.tell(ClaimEvent::Refused { node, parameters, reason });
     }
 
     /// Who holds what of a visualization that is there.
     #[must_use]
-    pub fn holders(&self, node: &NodeId) -> Option<&Holders> {
+    pub fn holders(&self, node: &NodeId) -> Option<&ParameterOwners> {
         self.played.get(node).map(|played| &played.holders)
     }
 
     /// What visualizations are to be asked for at `now`, since they do not say yet what this app wishes. `is_asked` are
     /// those of which an answer is waited for.
-    pub fn due(&mut self, now: Instant, is_asked: impl Fn(&NodeId) -> bool) -> Vec<Ask> {
+    pub fn due(&mut self, now: Instant, is_asked: impl Fn(&NodeId) -> bool) -> Vec<ClaimRequest> {
         let mut asks = vec![];
         let nodes: Vec<NodeId> = self.played.keys().cloned().collect();
         for node in nodes {
@@ -556,14 +565,18 @@ impl Wishes {
                 (played.wait * 2).clamp(ASK_AGAIN, ASK_SELDOM)
             };
             played.asked = Some(now);
-            asks.extend(commands.into_iter().map(|command| Ask { node: node.clone(), command }));
+            asks.extend(
+                commands.into_iter().map(|command| ClaimRequest { node: node.clone(), command }),
+            );
         }
         asks
     }
 
     /// What is to be said to a visualization, so that it says what this app wishes.
     fn differences(&self, node: &NodeId) -> Vec<Control> {
-        let Some(Played { holders, granted, .. }) = self.played.get(node) else { return vec![] };
+        let Some(TargetState { holders, granted, .. }) = self.played.get(node) else {
+            return vec![];
+        };
         let mut takes: BTreeMap<(Stamp, Priority), Vec<ParameterName>> = BTreeMap::new();
         for (of, written) in self.map.all_written() {
             let is_mine = of.app == self.own && of.node == *node;
@@ -573,7 +586,7 @@ impl Wishes {
             };
             let is_said = holders.holders.iter().any(|held| {
                 held.parameter == of.parameter
-                    && held.how == How::Taken
+                    && held.how == OwnershipKind::Taken
                     && held.by == self.own
                     && held.stamp.as_ref() == Some(&written.stamp)
             });
@@ -587,11 +600,14 @@ impl Wishes {
         }
         let mut releases: BTreeMap<Stamp, Vec<ParameterName>> = BTreeMap::new();
         for held in &holders.holders {
-            if held.by != self.own || held.how != How::Taken {
+            if held.by != self.own || held.how != OwnershipKind::Taken {
                 continue;
             }
-            let of =
-                Of { app: self.own.clone(), node: node.clone(), parameter: held.parameter.clone() };
+            let of = ClaimKey {
+                app: self.own.clone(),
+                node: node.clone(),
+                parameter: held.parameter.clone(),
+            };
             let Some(written) = self.map.written(&of) else { continue };
             // That take and no newer one: the stamp with which it ended may be another's.
             let ended = written.value.as_ref().is_some_and(|state| state.ended);
@@ -624,23 +640,23 @@ impl Wishes {
 
     /// What is told to the other apps: what this one wrote itself, and what those wrote who do not say it.
     #[must_use]
-    pub fn session(&self) -> AppSession {
+    pub fn session(&self) -> OperatorState {
         let is_said_here =
             |stamp: &Stamp| stamp.by == self.own || !self.present.contains(&stamp.by);
-        let is_unsaid = |of: &Of, by: &NodeId| {
+        let is_unsaid = |of: &ClaimKey, by: &NodeId| {
             self.unsaid.get(by).is_some_and(|(wishes, _)| wishes.contains(of))
         };
         let is_unsaid_note = |of: &NodeId, by: &NodeId| {
             self.unsaid.get(by).is_some_and(|(_, notes)| notes.contains(of))
         };
-        let mut wishes: Vec<Wish> = self
+        let mut wishes: Vec<Claim> = self
             .map
             .all_written()
-            .filter(|(of, Written { stamp, .. })| is_said_here(stamp) || is_unsaid(of, &stamp.by))
+            .filter(|(of, LwwEntry { stamp, .. })| is_said_here(stamp) || is_unsaid(of, &stamp.by))
             .filter_map(|(of, written)| {
                 let State { priority, ended, to } = written.value.clone()?;
-                let Of { app, node, parameter } = of.clone();
-                Some(Wish {
+                let ClaimKey { app, node, parameter } = of.clone();
+                Some(Claim {
                     app,
                     node,
                     parameter,
@@ -659,35 +675,35 @@ impl Wishes {
             bytes += 100 + names;
             bytes <= TOLD
         });
-        let notes = self.notes.all_written().filter(|(app, Written { stamp, .. })| {
+        let notes = self.notes.all_written().filter(|(app, LwwEntry { stamp, .. })| {
             is_said_here(stamp) || is_unsaid_note(app, &stamp.by)
         });
         let notes = notes.filter_map(|(app, written)| {
             let (app, text, stamp) = (app.clone(), written.value.clone()?, written.stamp.clone());
             Some(Note { app, text, stamp })
         });
-        AppSession { priority: self.priority, wishes, notes: notes.collect() }
+        OperatorState { priority: self.priority, wishes, notes: notes.collect() }
     }
 
     /// What the operator has not been told yet.
-    pub fn take_news(&mut self) -> Vec<WishNews> {
+    pub fn take_news(&mut self) -> Vec<ClaimEvent> {
         self.news.drain(..).collect()
     }
 
-    fn tell(&mut self, news: WishNews) {
+    fn tell(&mut self, news: ClaimEvent) {
         if self.news.len() >= NEWS {
             self.news.pop_front();
         }
         self.news.push_back(news);
     }
 
-    fn live(&self, app: &NodeId) -> impl Iterator<Item = (&Of, &State)> {
+    fn live(&self, app: &NodeId) -> impl Iterator<Item = (&ClaimKey, &State)> {
         self.map.iter().filter(move |(of, state)| of.app == *app && state.is_live())
     }
 
     fn take_one(&mut self, node: &NodeId, parameter: ParameterName, unix_ms: u64) {
-        let of = Of { app: self.own.clone(), node: node.clone(), parameter };
-        let others: Vec<Of> = self
+        let of = ClaimKey { app: self.own.clone(), node: node.clone(), parameter };
+        let others: Vec<ClaimKey> = self
             .map
             .iter()
             .filter(|(other, state)| {
@@ -706,26 +722,26 @@ impl Wishes {
         self.wish(of, unix_ms);
     }
 
-    fn wish(&mut self, of: Of, unix_ms: u64) {
+    fn wish(&mut self, of: ClaimKey, unix_ms: u64) {
         let stamp = self.clock.stamp(unix_ms);
         let state = State { priority: self.priority, ended: false, to: None };
         self.confirmed.remove(&(of.node.clone(), of.parameter.clone()));
         self.unsettle(&of);
-        self.map.write(of, Written { stamp, value: Some(state) });
+        self.map.write(of, LwwEntry { stamp, value: Some(state) });
         self.version += 1;
     }
 
-    fn end(&mut self, of: Of, to: Option<NodeId>, unix_ms: u64) {
+    fn end(&mut self, of: ClaimKey, to: Option<NodeId>, unix_ms: u64) {
         let stamp = self.clock.stamp(unix_ms);
         let priority = self.map.get(&of).map_or_else(Priority::default, |state| state.priority);
         self.confirmed.remove(&(of.node.clone(), of.parameter.clone()));
         self.unsettle(&of);
-        self.map.write(of, Written { stamp, value: Some(State { priority, ended: true, to }) });
+        self.map.write(of, LwwEntry { stamp, value: Some(State { priority, ended: true, to }) });
         self.version += 1;
     }
 
     /// What this app wishes of a visualization is another thing now.
-    fn unsettle(&mut self, of: &Of) {
+    fn unsettle(&mut self, of: &ClaimKey) {
         if of.app == self.own
             && let Some(played) = self.played.get_mut(&of.node)
         {
@@ -748,9 +764,9 @@ impl Wishes {
     }
 }
 
-impl Of {
-    fn wish(wish: &Wish) -> Self {
-        let Wish { app, node, parameter, .. } = wish;
+impl ClaimKey {
+    fn wish(wish: &Claim) -> Self {
+        let Claim { app, node, parameter, .. } = wish;
         Self { app: app.clone(), node: node.clone(), parameter: parameter.clone() }
     }
 }

@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 /// same map. What was removed is remembered as removed, so that an older write does not bring it back. Of all of that the
 /// newest [`capacity`](Self::new) keys are kept, which too is the same everywhere. Pure.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplicatedMap<K, V> {
-    written: BTreeMap<K, Written<V>>,
+pub struct LwwMap<K, V> {
+    written: BTreeMap<K, LwwEntry<V>>,
     capacity: usize,
 }
 
 /// What was written last for a key, when and by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written<V> {
+pub struct LwwEntry<V> {
     /// When, and who wrote it.
     pub stamp: Stamp,
     /// What; none when it was removed.
@@ -28,7 +28,7 @@ const fn none<V>() -> Option<V> {
     None
 }
 
-impl<K: Ord + Clone, V> ReplicatedMap<K, V> {
+impl<K: Ord + Clone, V> LwwMap<K, V> {
     /// An empty one, for at most `capacity` keys, those that were removed among them.
     #[must_use]
     pub const fn new(capacity: usize) -> Self {
@@ -36,7 +36,7 @@ impl<K: Ord + Clone, V> ReplicatedMap<K, V> {
     }
 
     /// Takes a write, of one's own or of another; whether it changed anything.
-    pub fn write(&mut self, key: K, written: Written<V>) -> bool {
+    pub fn write(&mut self, key: K, written: LwwEntry<V>) -> bool {
         if self.written.get(&key).is_some_and(|known| known.stamp >= written.stamp) {
             return false;
         }
@@ -61,12 +61,12 @@ impl<K: Ord + Clone, V> ReplicatedMap<K, V> {
 
     /// What was written for a key, or that it was removed.
     #[must_use]
-    pub fn written(&self, key: &K) -> Option<&Written<V>> {
+    pub fn written(&self, key: &K) -> Option<&LwwEntry<V>> {
         self.written.get(key)
     }
 
     /// All that was written, what was removed too.
-    pub fn all_written(&self) -> impl Iterator<Item = (&K, &Written<V>)> {
+    pub fn all_written(&self) -> impl Iterator<Item = (&K, &LwwEntry<V>)> {
         self.written.iter()
     }
 
@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    type Map = ReplicatedMap<u8, u32>;
+    type Map = LwwMap<u8, u32>;
     const CAPACITY: usize = 6;
 
     fn stamp(ms: u64, by: u8) -> Stamp {
@@ -93,11 +93,11 @@ mod tests {
     }
 
     /// Writes of three nodes for ten keys; no two have one stamp.
-    fn writes() -> impl Strategy<Value = Vec<(u8, Written<u32>)>> {
+    fn writes() -> impl Strategy<Value = Vec<(u8, LwwEntry<u32>)>> {
         vec((0_u8..10, 0_u8..3, proptest::option::of(0_u32..100)), 0..60).prop_map(|writes| {
             let write = |(place, (key, by, value)): (usize, _)| {
                 let ms = u64::try_from(place).unwrap() / 3;
-                (key, Written { stamp: stamp(ms * 3 + u64::from(by), by), value })
+                (key, LwwEntry { stamp: stamp(ms * 3 + u64::from(by), by), value })
             };
             let mut known = std::collections::BTreeSet::new();
             let writes = writes.into_iter().enumerate().map(write);
@@ -105,7 +105,7 @@ mod tests {
         })
     }
 
-    fn of(writes: &[(u8, Written<u32>)]) -> Map {
+    fn of(writes: &[(u8, LwwEntry<u32>)]) -> Map {
         let mut map = Map::new(CAPACITY);
         for (key, written) in writes {
             map.write(*key, written.clone());
@@ -140,7 +140,7 @@ mod tests {
         #[test]
         fn merging_is_commutative_associative_and_idempotent(a in writes(), b in writes(), c in writes()) {
             // Keys apart, so that no two writes have one stamp.
-            let shift = |writes: Vec<(u8, Written<u32>)>, by: u64| -> Vec<_> {
+            let shift = |writes: Vec<(u8, LwwEntry<u32>)>, by: u64| -> Vec<_> {
                 writes.into_iter().map(|(key, mut written)| {
                     written.stamp.count = u32::try_from(by).unwrap();
                     (key, written)

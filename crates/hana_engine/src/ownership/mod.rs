@@ -5,7 +5,7 @@ mod claims;
 mod hybrid_clock;
 mod lww_map;
 
-pub use arbiter::Hands;
-pub use claims::{Ask, WishNews, Wishes};
+pub use arbiter::OwnershipArbiter;
+pub use claims::{ClaimEvent, ClaimManager, ClaimRequest};
 pub use hybrid_clock::HybridClock;
-pub use lww_map::{ReplicatedMap, Written};
+pub use lww_map::{LwwEntry, LwwMap};

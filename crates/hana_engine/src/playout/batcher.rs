@@ -1,16 +1,16 @@
 use std::time::Duration;
 
-use hana_protocol::message::ModulationFrame;
+use hana_protocol::message::ModulationBatch;
 
 /// Gathers the values that are set for the parameters of a visualization, and makes frames of them.
 ///
-/// What is set within [`FrameSettings::moment`] counts as set at once. A frame leaves as soon as a moment is over, but
-/// not sooner after the one before than [`FrameSettings::every`]: a value that comes after a pause goes at once, a
+/// What is set within [`BatcherSettings::moment`] counts as set at once. A frame leaves as soon as a moment is over, but
+/// not sooner after the one before than [`BatcherSettings::every`]: a value that comes after a pause goes at once, a
 /// stream in few messages. A frame may be lost, so a value that stays is said again, twice, with the time at which it
 /// was set. Pure: it is told the time, in Unix microseconds. Once it is made it does not allocate.
 #[derive(Debug, Clone)]
-pub struct FrameRecorder {
-    settings: FrameSettings,
+pub struct Batcher {
+    settings: BatcherSettings,
     instance: u64,
     /// When the moments of the next frame were, ascending.
     times: Vec<i64>,
@@ -19,7 +19,7 @@ pub struct FrameRecorder {
     /// The values at these moments, one moment after the other; NaN where nothing was set.
     rows: Vec<f32>,
     most_rows: usize,
-    parameters: Vec<Recorded>,
+    parameters: Vec<RecordedBatch>,
     /// When the last frame left.
     left: Option<i64>,
     next_repeat: Option<i64>,
@@ -28,7 +28,7 @@ pub struct FrameRecorder {
 
 /// How values are gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FrameSettings {
+pub struct BatcherSettings {
     /// What is set within this time counts as set at once; of several values of a parameter, the last.
     pub moment: Duration,
     /// From one frame to the next, at least: so long a value may wait for its frame. Zero sends each moment by
@@ -36,7 +36,7 @@ pub struct FrameSettings {
     pub every: Duration,
 }
 
-impl Default for FrameSettings {
+impl Default for BatcherSettings {
     /// Fine enough for a thousand samples a second; four of them in a frame, which cost 4 ms at most.
     fn default() -> Self {
         Self { moment: Duration::from_micros(500), every: Duration::from_millis(4) }
@@ -45,15 +45,15 @@ impl Default for FrameSettings {
 
 /// What was set of a parameter last.
 #[derive(Debug, Clone, Copy)]
-struct Recorded {
+struct RecordedBatch {
     value: f32,
     at: i64,
-    stage: Stage,
+    stage: SampleStage,
     is_set: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum SampleStage {
     /// Nothing is to be said of it.
     Done,
     /// It is in the next frame.
@@ -64,17 +64,17 @@ enum Stage {
     Again,
 }
 
-impl FrameRecorder {
+impl Batcher {
     /// When the value at which a parameter stays is said again, counted from when it was set.
     pub const REPEATS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
 
-    /// For a visualization with so many parameters; those beyond [`ModulationFrame::MAX_PARAMETERS`] are not played.
+    /// For a visualization with so many parameters; those beyond [`ModulationBatch::MAX_PARAMETERS`] are not played.
     /// `instance` says which run of it.
     #[must_use]
-    pub fn new(instance: u64, parameters: usize, settings: FrameSettings) -> Self {
-        let parameters = parameters.min(ModulationFrame::MAX_PARAMETERS);
-        let most_rows = (ModulationFrame::MAX_VALUES / parameters.max(1))
-            .clamp(1, ModulationFrame::MAX_MOMENTS);
+    pub fn new(instance: u64, parameters: usize, settings: BatcherSettings) -> Self {
+        let parameters = parameters.min(ModulationBatch::MAX_PARAMETERS);
+        let most_rows = (ModulationBatch::MAX_VALUES / parameters.max(1))
+            .clamp(1, ModulationBatch::MAX_MOMENTS);
         Self {
             settings,
             instance,
@@ -82,7 +82,7 @@ impl FrameRecorder {
             began: (0, 0),
             rows: Vec::with_capacity((most_rows + 1) * parameters),
             most_rows,
-            parameters: vec![Recorded::NEVER; parameters],
+            parameters: vec![RecordedBatch::NEVER; parameters],
             left: None,
             next_repeat: None,
             forgotten: 0,
@@ -106,7 +106,7 @@ impl FrameRecorder {
             self.begin_anew();
         }
         if let [first, ..] = self.times[..]
-            && now.saturating_sub(first) >= us(ModulationFrame::MAX_SPAN)
+            && now.saturating_sub(first) >= us(ModulationBatch::MAX_SPAN)
         {
             // They have waited for longer than a frame may span: what is left of them is as of now.
             self.forget(self.times.len() - 1);
@@ -122,7 +122,8 @@ impl FrameRecorder {
         }
         let row = self.rows.len() - width;
         self.rows[row + index] = value;
-        self.parameters[index] = Recorded { value, at: now, stage: Stage::New, is_set: true };
+        self.parameters[index] =
+            RecordedBatch { value, at: now, stage: SampleStage::New, is_set: true };
         true
     }
 
@@ -130,9 +131,9 @@ impl FrameRecorder {
     /// it may not have.
     pub fn say_again(&mut self, since: i64) {
         for parameter in &mut self.parameters {
-            let is_said = matches!(parameter.stage, Stage::Done | Stage::Repeated(_));
+            let is_said = matches!(parameter.stage, SampleStage::Done | SampleStage::Repeated(_));
             if is_said && parameter.is_set && parameter.at >= since {
-                parameter.stage = Stage::Again;
+                parameter.stage = SampleStage::Again;
                 self.next_repeat = Some(i64::MIN);
             }
         }
@@ -144,7 +145,7 @@ impl FrameRecorder {
         let Some(parameter) = self.parameters.get_mut(index).filter(|_| value.is_finite()) else {
             return false;
         };
-        *parameter = Recorded { value, at, stage: Stage::Again, is_set: true };
+        *parameter = RecordedBatch { value, at, stage: SampleStage::Again, is_set: true };
         self.next_repeat = Some(i64::MIN);
         true
     }
@@ -180,8 +181,8 @@ impl FrameRecorder {
         self.left = None;
         self.next_repeat = None;
         for parameter in &mut self.parameters {
-            if matches!(parameter.stage, Stage::Repeated(_)) {
-                parameter.stage = Stage::Done;
+            if matches!(parameter.stage, SampleStage::Repeated(_)) {
+                parameter.stage = SampleStage::Done;
             }
         }
     }
@@ -204,7 +205,7 @@ impl FrameRecorder {
     }
 
     /// Fills `frame` with what is to be sent at `now`; false when that is nothing. Ask until then.
-    pub fn take(&mut self, now: i64, frame: &mut ModulationFrame) -> bool {
+    pub fn take(&mut self, now: i64, frame: &mut ModulationBatch) -> bool {
         frame.instance = self.instance;
         frame.after.clear();
         frame.indices.clear();
@@ -217,20 +218,20 @@ impl FrameRecorder {
         } else {
             return false;
         }
-        let repeats = self.parameters.iter().filter_map(Recorded::repeat_due);
+        let repeats = self.parameters.iter().filter_map(RecordedBatch::repeat_due);
         self.next_repeat = repeats.min();
         !frame.indices.is_empty()
     }
 
     // What does not fit is not taken on.
     #[allow(clippy::cast_possible_truncation)]
-    fn take_moments(&mut self, now: i64, frame: &mut ModulationFrame) {
+    fn take_moments(&mut self, now: i64, frame: &mut ModulationBatch) {
         let Some(first) = self.times.first().copied() else { return };
         let width = self.parameters.len();
         frame.at = first;
         let after = |at: &i64| u32::try_from(at - first).unwrap_or(u32::MAX);
         frame.after.extend(self.times.iter().map(after));
-        let new = |of: &Recorded| of.stage == Stage::New;
+        let new = |of: &RecordedBatch| of.stage == SampleStage::New;
         let parameters = self.parameters.iter().enumerate();
         frame.indices.extend(parameters.filter(|(_, of)| new(of)).map(|(index, _)| index as u16));
         for (at, row) in self.times.iter().zip(self.rows.chunks(width)) {
@@ -243,7 +244,7 @@ impl FrameRecorder {
             }
         }
         for parameter in self.parameters.iter_mut().filter(|of| new(of)) {
-            parameter.stage = Stage::Repeated(0);
+            parameter.stage = SampleStage::Repeated(0);
         }
         self.times.clear();
         self.rows.clear();
@@ -252,8 +253,8 @@ impl FrameRecorder {
 
     /// What was set at one moment, once more.
     #[allow(clippy::cast_possible_truncation)]
-    fn repeat(&mut self, now: i64, frame: &mut ModulationFrame) {
-        let is_due = |of: &&Recorded| of.repeat_due().is_some_and(|due| due <= now);
+    fn repeat(&mut self, now: i64, frame: &mut ModulationBatch) {
+        let is_due = |of: &&RecordedBatch| of.repeat_due().is_some_and(|due| due <= now);
         let Some(at) = self.parameters.iter().filter(is_due).map(|of| of.at).min() else { return };
         frame.at = at;
         frame.after.push(0);
@@ -262,11 +263,11 @@ impl FrameRecorder {
                 continue;
             }
             parameter.stage = match parameter.stage {
-                Stage::Repeated(times) if times + 1 < Self::REPEATS.len() => {
-                    Stage::Repeated(times + 1)
+                SampleStage::Repeated(times) if times + 1 < Self::REPEATS.len() => {
+                    SampleStage::Repeated(times + 1)
                 },
-                Stage::Repeated(_) | Stage::Again => Stage::Done,
-                Stage::Done | Stage::New => continue,
+                SampleStage::Repeated(_) | SampleStage::Again => SampleStage::Done,
+                SampleStage::Done | SampleStage::New => continue,
             };
             frame.indices.push(index as u16);
             frame.samples.push(parameter.value);
@@ -274,16 +275,16 @@ impl FrameRecorder {
     }
 }
 
-impl Recorded {
-    const NEVER: Self = Self { value: 0.0, at: 0, stage: Stage::Done, is_set: false };
+impl RecordedBatch {
+    const NEVER: Self = Self { value: 0.0, at: 0, stage: SampleStage::Done, is_set: false };
 
     fn repeat_due(&self) -> Option<i64> {
         let times = match self.stage {
-            Stage::Repeated(times) => times,
-            Stage::Again => return Some(i64::MIN),
-            Stage::Done | Stage::New => return None,
+            SampleStage::Repeated(times) => times,
+            SampleStage::Again => return Some(i64::MIN),
+            SampleStage::Done | SampleStage::New => return None,
         };
-        let after = FrameRecorder::REPEATS.get(times)?;
+        let after = Batcher::REPEATS.get(times)?;
         Some(self.at.saturating_add(us(*after)))
     }
 }
@@ -303,14 +304,14 @@ mod tests {
 
     const START: i64 = 1_760_000_000_000_000;
 
-    fn recorder(parameters: usize) -> FrameRecorder {
-        FrameRecorder::new(7, parameters, FrameSettings::default())
+    fn recorder(parameters: usize) -> Batcher {
+        Batcher::new(7, parameters, BatcherSettings::default())
     }
 
     /// What is said by `now`, each with the time at which it leaves.
-    fn run(recorder: &mut FrameRecorder, now: i64) -> Vec<(i64, ModulationFrame)> {
+    fn run(recorder: &mut Batcher, now: i64) -> Vec<(i64, ModulationBatch)> {
         let mut frames = vec![];
-        let mut frame = ModulationFrame::default();
+        let mut frame = ModulationBatch::default();
         while let Some(due) = recorder.due().filter(|due| *due <= now) {
             if recorder.take(due, &mut frame) {
                 frame.check().unwrap();
@@ -404,7 +405,7 @@ mod tests {
         for n in 0..200 {
             recorder.set(0, n as f32 / 200.0, START + n * 1000);
         }
-        let mut frame = ModulationFrame::default();
+        let mut frame = ModulationBatch::default();
         assert!(recorder.take(START + 200_000, &mut frame));
         frame.check().unwrap();
         assert_eq!((frame.after.len(), recorder.forgotten()), (64, 136));
@@ -421,7 +422,7 @@ mod tests {
             let now = START + 10_000 + by;
             recorder.set(0, 0.3, now);
             recorder.set(0, 0.4, now + 1000);
-            let mut frame = ModulationFrame::default();
+            let mut frame = ModulationBatch::default();
             assert!(recorder.take(START.max(now) + 20_000, &mut frame), "{by}");
             assert_eq!(frame.last_values().collect::<Vec<_>>(), [(0, 0.4)], "{by}");
         }
@@ -432,7 +433,7 @@ mod tests {
         let mut recorder = recorder(1);
         assert!(!recorder.set(1, 0.0, START));
         assert!(!recorder.set(0, f32::NAN, START));
-        assert!(!FrameRecorder::new(7, 0, FrameSettings::default()).set(0, 0.0, START));
+        assert!(!Batcher::new(7, 0, BatcherSettings::default()).set(0, 0.0, START));
         assert_eq!(recorder.due(), None);
     }
 
@@ -446,8 +447,8 @@ mod tests {
             every in 0_u64..20,
             asked in 1_usize..20,
         ) {
-            let settings = FrameSettings { every: Duration::from_millis(every), ..FrameSettings::default() };
-            let mut recorder = FrameRecorder::new(7, 5, settings);
+            let settings = BatcherSettings { every: Duration::from_millis(every), ..BatcherSettings::default() };
+            let mut recorder = Batcher::new(7, 5, settings);
             let mut now = START;
             let (mut set, mut said) = (BTreeMap::new(), BTreeMap::new());
             let mut frames = vec![];

@@ -5,12 +5,12 @@ use std::time::Duration;
 /// the eye.
 ///
 /// It is given samples with the sender's time, as they arrive, and asked for the value of the sender's time now (see
-/// [`ClockMap`](crate::playout::sender_clock::ClockMap)). What was sent between two frames is not lost on the second one, what comes in
+/// [`SenderClock`](crate::playout::sender_clock::SenderClock)). What was sent between two frames is not lost on the second one, what comes in
 /// disorder is put in order, and what is older than what was played is never played. Pure; once its queue has
 /// grown to its size, nothing of it allocates.
 #[derive(Debug, Clone)]
-pub struct Playout {
-    pace: Pace,
+pub struct JitterBuffer {
+    pace: PackedSettings,
     /// In the order of their times, which are distinct. The first one is what is played now, or is still to come.
     samples: VecDeque<Sample>,
     /// How many of them had passed when it was looked last: as many as next time, nearly.
@@ -24,10 +24,10 @@ pub struct Playout {
 
 /// How a parameter is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlayoutSettings {
+pub struct JitterBufferSettings {
     /// How far behind the sender. Zero plays each value as soon as it is there, with nothing between two. More than the
     /// network's jitter, and the time between two samples, gives the curve that was sent. At most
-    /// [`Playout::MAX_DELAY`].
+    /// [`JitterBuffer::MAX_DELAY`].
     pub delay: Duration,
     /// What lies between two samples.
     pub curve: Curve,
@@ -38,10 +38,10 @@ pub struct PlayoutSettings {
     pub smoothing: Duration,
 }
 
-/// [`PlayoutSettings`] in few bytes: a frame looks at the playouts of all parameters, and what it fetches is what it costs.
+/// [`JitterBufferSettings`] in few bytes: a frame looks at the playouts of all parameters, and what it fetches is what it costs.
 /// Times in microseconds, an hour at most.
 #[derive(Debug, Clone, Copy)]
-struct Pace {
+struct PackedSettings {
     delay_us: u32,
     gap_us: u32,
     smoothing_us: u32,
@@ -63,7 +63,7 @@ struct Sample {
     value: f32,
 }
 
-impl Default for PlayoutSettings {
+impl Default for JitterBufferSettings {
     fn default() -> Self {
         Self {
             delay: Duration::from_millis(10),
@@ -74,11 +74,11 @@ impl Default for PlayoutSettings {
     }
 }
 
-impl Pace {
-    fn of(settings: &PlayoutSettings) -> Self {
+impl PackedSettings {
+    fn of(settings: &JitterBufferSettings) -> Self {
         let us = |of: Duration| u32::try_from(of.as_micros()).unwrap_or(u32::MAX);
         Self {
-            delay_us: us(settings.delay.min(Playout::MAX_DELAY)),
+            delay_us: us(settings.delay.min(JitterBuffer::MAX_DELAY)),
             gap_us: us(settings.gap),
             smoothing_us: us(settings.smoothing),
             curve: settings.curve,
@@ -86,7 +86,7 @@ impl Pace {
     }
 }
 
-impl Playout {
+impl JitterBuffer {
     /// The most samples that wait; of more, the oldest is thrown away. At 1 kHz a quarter of a second, which is far
     /// longer than any delay that one would play with.
     pub const MAX_SAMPLES: usize = 256;
@@ -99,8 +99,8 @@ impl Playout {
 
     /// Nothing has come yet.
     #[must_use]
-    pub fn new(settings: PlayoutSettings) -> Self {
-        let pace = Pace::of(&settings);
+    pub fn new(settings: JitterBufferSettings) -> Self {
+        let pace = PackedSettings::of(&settings);
         Self {
             pace,
             samples: VecDeque::new(),

@@ -6,8 +6,8 @@ mod path_selector;
 mod receiver;
 mod sender_clock;
 
-pub use batcher::{FrameRecorder, FrameSettings};
-pub use jitter_buffer::{Curve, Playout, PlayoutSettings};
-pub use path_selector::{PlayAction, PlayEvent, PlaySwitch};
-pub use receiver::{Player, Taken};
-pub use sender_clock::{ClockMap, Reading};
+pub use batcher::{Batcher, BatcherSettings};
+pub use jitter_buffer::{Curve, JitterBuffer, JitterBufferSettings};
+pub use path_selector::{PathAction, PathEvent, PathSelector};
+pub use receiver::{ModulationReceiver, ReceiveOutcome};
+pub use sender_clock::{ClockObservation, SenderClock};

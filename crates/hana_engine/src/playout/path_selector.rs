@@ -1,9 +1,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use hana_protocol::message::{PlayWay, SessionStatus};
+use hana_protocol::message::{PlayPath, PlayStatus};
 
-use crate::playout::receiver::Player;
+use crate::playout::receiver::ModulationReceiver;
 
 /// Decides by which way a visualization is played: over the direct link while that answers, else over the mesh.
 ///
@@ -13,15 +13,15 @@ use crate::playout::receiver::Player;
 /// last thing that is known to have arrived is said again by the new way. Pure: it is told what happened and what time it
 /// is, and says what to do.
 #[derive(Debug)]
-pub struct PlaySwitch {
-    way: PlayWay,
+pub struct PathSelector {
+    way: PlayPath,
     /// Since when this way is used.
     turned: Instant,
     has_link: bool,
     /// So many answers in a row, and the link is used.
     needed: u32,
-    direct: Path,
-    mesh: Path,
+    direct: PathProbe,
+    mesh: PathProbe,
     opening: Opening,
     pause: Duration,
     /// From one question to the next while something is played.
@@ -39,9 +39,9 @@ pub struct PlaySwitch {
     switches: u32,
 }
 
-/// What a [`PlaySwitch`] is told.
+/// What a [`PathSelector`] is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlayEvent {
+pub enum PathEvent {
     /// A run of the visualization was found that is another than before.
     Found,
     /// It is reached at other places than before.
@@ -58,9 +58,9 @@ pub enum PlayEvent {
     Answered(u64),
 }
 
-/// What a [`PlaySwitch`] says is to be done.
+/// What a [`PathSelector`] says is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlayAction {
+pub enum PathAction {
     /// Open a link; tell how that went.
     Open,
     /// Take the link that was opened instead of the one before.
@@ -72,14 +72,14 @@ pub enum PlayAction {
     /// Ask along a way.
     Ask {
         /// Which way.
-        way: PlayWay,
+        way: PlayPath,
         /// The number of the question.
         number: u64,
     },
     /// Play by this way from now on, beginning with what was set since then; without a time, with all that was ever set.
     TurnTo {
         /// Which way.
-        way: PlayWay,
+        way: PlayPath,
         /// What was set before this has arrived.
         since: Option<Instant>,
     },
@@ -99,9 +99,9 @@ enum Opening {
 
 /// What is known of a way by what was asked along it.
 #[derive(Debug, Default)]
-struct Path {
+struct PathProbe {
     /// What was not answered yet, the earliest first.
-    asked: VecDeque<Asked>,
+    asked: VecDeque<Probe>,
     /// When to ask next.
     next: Option<Instant>,
     /// When the first question was asked since the last one that was answered.
@@ -117,17 +117,18 @@ struct Path {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Asked {
+struct Probe {
     number: u64,
     at: Instant,
 }
 
-impl PlaySwitch {
+impl PathSelector {
     /// What is set is on its way after this time at the latest: ten times what a value waits for its frame.
     pub const SENT: Duration = Duration::from_millis(50);
     /// What is said again is shown after this time at the latest, if it arrives: one that is old by then waits for
-    /// [`Player::QUIET`] whether something newer comes.
-    pub const SAID: Duration = Self::SENT.saturating_add(Player::QUIET.saturating_mul(2));
+    /// [`ModulationReceiver::QUIET`] whether something newer comes.
+    pub const SAID: Duration =
+        Self::SENT.saturating_add(ModulationReceiver::QUIET.saturating_mul(2));
     /// From one question to the next along the way in use, and along a link that may come into use, while something is played.
     /// In a debug build both ends together spend two per cent of a core on it.
     pub const ASK: Duration = Duration::from_millis(100);
@@ -155,12 +156,12 @@ impl PlaySwitch {
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {
-            way: PlayWay::Mesh,
+            way: PlayPath::Mesh,
             turned: now,
             has_link: false,
             needed: 1,
-            direct: Path::default(),
-            mesh: Path::default(),
+            direct: PathProbe::default(),
+            mesh: PathProbe::default(),
             opening: Opening::No,
             pause: Self::PAUSE,
             every: Self::ASK,
@@ -187,7 +188,7 @@ impl PlaySwitch {
 
     /// The way that is used.
     #[must_use]
-    pub const fn way(&self) -> PlayWay {
+    pub const fn way(&self) -> PlayPath {
         self.way
     }
 
@@ -205,10 +206,10 @@ impl PlaySwitch {
 
     /// How it is, for others.
     #[must_use]
-    pub fn status(&self, now: Instant) -> SessionStatus {
+    pub fn status(&self, now: Instant) -> PlayStatus {
         let path = self.path(self.way);
         let answered = path.round_trip.filter(|_| !path.is_blocked(now, self.blocked_after()));
-        SessionStatus {
+        PlayStatus {
             way: self.way,
             round_trip_us: answered.map(|of| u32::try_from(of.as_micros()).unwrap_or(u32::MAX)),
             loss_percent: path.loss_percent(),
@@ -224,97 +225,97 @@ impl PlaySwitch {
         }
         let verdict =
             (self.has_link && self.opening == Opening::No && self.direct.silent_since.is_some())
-                || self.way == PlayWay::Direct;
+                || self.way == PlayPath::Direct;
         let verdict = self.direct.silent_since.filter(|_| verdict);
         let verdict = verdict.map(|at| at + self.blocked_after());
         let opening = match self.opening {
             Opening::At(at) => Some(at),
             Opening::No | Opening::UnderWay => None,
         };
-        let asks = [self.next_ask(PlayWay::Direct), self.next_ask(PlayWay::Mesh)];
+        let asks = [self.next_ask(PlayPath::Direct), self.next_ask(PlayPath::Mesh)];
         verdict.into_iter().chain(opening).chain(asks.into_iter().flatten()).min()
     }
 
     /// Something happened.
-    pub fn hear(&mut self, event: PlayEvent, now: Instant) -> Vec<PlayAction> {
+    pub fn hear(&mut self, event: PathEvent, now: Instant) -> Vec<PathAction> {
         let mut actions = vec![];
         match event {
-            PlayEvent::Found => {
+            PathEvent::Found => {
                 self.lose_link(now, &mut actions);
                 self.is_found = true;
                 self.arrived = None;
                 self.said = now + Self::SAID;
-                self.mesh = Path::default();
+                self.mesh = PathProbe::default();
                 self.open_soon(now, Duration::ZERO);
             },
-            PlayEvent::Moved => {
-                if self.way != PlayWay::Direct {
+            PathEvent::Moved => {
+                if self.way != PlayPath::Direct {
                     self.open_soon(now, Duration::ZERO);
                 }
             },
-            PlayEvent::Opened => {
+            PathEvent::Opened => {
                 self.opening = Opening::No;
-                if self.way == PlayWay::Direct {
-                    actions.push(PlayAction::Discard);
+                if self.way == PlayPath::Direct {
+                    actions.push(PathAction::Discard);
                 } else {
-                    actions.push(PlayAction::Adopt);
+                    actions.push(PathAction::Adopt);
                     self.has_link = true;
                     self.needed = 1;
-                    self.direct = Path::default();
+                    self.direct = PathProbe::default();
                 }
             },
-            PlayEvent::NotOpened => {
+            PathEvent::NotOpened => {
                 self.opening = Opening::No;
-                if self.way != PlayWay::Direct {
+                if self.way != PlayPath::Direct {
                     self.open_soon(now, self.pause);
                     self.pause = (self.pause * 2).min(Self::LONGEST);
                 }
             },
-            PlayEvent::Closed => {
+            PathEvent::Closed => {
                 if self.has_link {
                     self.lose_link(now, &mut actions);
                     self.open_soon(now, self.pause);
                 }
             },
-            PlayEvent::Played => {
+            PathEvent::Played => {
                 if !self.is_played(now) {
                     self.direct.next = Some(now);
                     self.mesh.next = Some(now);
                 }
                 self.played = Some(now);
             },
-            PlayEvent::Answered(number) => self.answered(number, now, &mut actions),
+            PathEvent::Answered(number) => self.answered(number, now, &mut actions),
         }
         self.look(now, &mut actions);
         actions
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, now: Instant) -> Vec<PlayAction> {
+    pub fn tick(&mut self, now: Instant) -> Vec<PathAction> {
         let mut actions = vec![];
         self.look(now, &mut actions);
         actions
     }
 
-    const fn path(&self, way: PlayWay) -> &Path {
+    const fn path(&self, way: PlayPath) -> &PathProbe {
         match way {
-            PlayWay::Direct => &self.direct,
-            PlayWay::Mesh => &self.mesh,
+            PlayPath::Direct => &self.direct,
+            PlayPath::Mesh => &self.mesh,
         }
     }
 
-    const fn path_mut(&mut self, way: PlayWay) -> &mut Path {
+    const fn path_mut(&mut self, way: PlayPath) -> &mut PathProbe {
         match way {
-            PlayWay::Direct => &mut self.direct,
-            PlayWay::Mesh => &mut self.mesh,
+            PlayPath::Direct => &mut self.direct,
+            PlayPath::Mesh => &mut self.mesh,
         }
     }
 
     /// When to ask along a way next; none where nobody wants to know.
-    fn next_ask(&self, way: PlayWay) -> Option<Instant> {
+    fn next_ask(&self, way: PlayPath) -> Option<Instant> {
         let is_asked = match way {
-            PlayWay::Direct => self.has_link,
-            PlayWay::Mesh => self.way == PlayWay::Mesh,
+            PlayPath::Direct => self.has_link,
+            PlayPath::Mesh => self.way == PlayPath::Mesh,
         };
         is_asked.then(|| self.path(way).next.unwrap_or(self.turned))
     }
@@ -328,7 +329,7 @@ impl PlaySwitch {
         }
     }
 
-    fn turn(&mut self, way: PlayWay, now: Instant, actions: &mut Vec<PlayAction>) {
+    fn turn(&mut self, way: PlayPath, now: Instant, actions: &mut Vec<PathAction>) {
         if self.way == way {
             return;
         }
@@ -340,28 +341,28 @@ impl PlaySwitch {
         }
         self.was_direct = true;
         self.path_mut(way).next = Some(now);
-        actions.push(PlayAction::TurnTo { way, since: self.arrived });
+        actions.push(PathAction::TurnTo { way, since: self.arrived });
     }
 
     /// The link is gone, or leads to a run that is.
-    fn lose_link(&mut self, now: Instant, actions: &mut Vec<PlayAction>) {
+    fn lose_link(&mut self, now: Instant, actions: &mut Vec<PathAction>) {
         if self.has_link {
             self.has_link = false;
-            self.direct = Path::default();
-            actions.push(PlayAction::Close);
+            self.direct = PathProbe::default();
+            actions.push(PathAction::Close);
         }
-        self.turn(PlayWay::Mesh, now, actions);
+        self.turn(PlayPath::Mesh, now, actions);
     }
 
-    fn look(&mut self, now: Instant, actions: &mut Vec<PlayAction>) {
+    fn look(&mut self, now: Instant, actions: &mut Vec<PathAction>) {
         if !self.is_found {
             return;
         }
         self.direct.give_up(now);
         self.mesh.give_up(now);
         if self.has_link && self.direct.is_blocked(now, self.blocked_after()) {
-            if self.way == PlayWay::Direct {
-                self.turn(PlayWay::Mesh, now, actions);
+            if self.way == PlayPath::Direct {
+                self.turn(PlayPath::Mesh, now, actions);
                 // Sooner where the mesh answers: else it is busy, or away, and one more link is no help.
                 self.open_soon(now, Self::LONGEST);
             } else if self.opening == Opening::No {
@@ -372,22 +373,22 @@ impl PlaySwitch {
         }
         if matches!(self.opening, Opening::At(at) if at <= now) {
             self.opening = Opening::UnderWay;
-            actions.push(PlayAction::Open);
+            actions.push(PathAction::Open);
         }
-        for way in [PlayWay::Direct, PlayWay::Mesh] {
+        for way in [PlayPath::Direct, PlayPath::Mesh] {
             if self.next_ask(way).is_some_and(|at| at <= now) {
                 // Also before there is a link: what is lost without a question on its way is not missed.
                 let every = if self.is_played(now) { self.every } else { Self::ASK_IDLE };
                 let number = self.next_number;
                 self.next_number += 1;
                 self.path_mut(way).ask(number, now, every);
-                actions.push(PlayAction::Ask { way, number });
+                actions.push(PathAction::Ask { way, number });
             }
         }
     }
 
-    fn answered(&mut self, number: u64, now: Instant, actions: &mut Vec<PlayAction>) {
-        let ways = [PlayWay::Direct, PlayWay::Mesh];
+    fn answered(&mut self, number: u64, now: Instant, actions: &mut Vec<PathAction>) {
+        let ways = [PlayPath::Direct, PlayPath::Mesh];
         let limit = self.blocked_after();
         let Some((way, answered)) = ways
             .into_iter()
@@ -396,18 +397,18 @@ impl PlaySwitch {
             return;
         };
         let is_in_doubt = self.has_link && self.direct.is_blocked(now, limit);
-        if way == PlayWay::Mesh && answered.asked >= self.turned && is_in_doubt {
+        if way == PlayPath::Mesh && answered.asked >= self.turned && is_in_doubt {
             self.open_soon(now, self.pause);
         }
         if way == self.way {
             if answered.was_silent {
                 self.said = now + Self::SAID;
-                actions.push(PlayAction::SayAgain { since: self.arrived });
+                actions.push(PathAction::SayAgain { since: self.arrived });
             } else if answered.asked >= self.said {
                 self.arrived = self.arrived.max(Some(answered.asked));
             }
-        } else if way == PlayWay::Direct && self.direct.in_row >= self.needed {
-            self.turn(PlayWay::Direct, now, actions);
+        } else if way == PlayPath::Direct && self.direct.in_row >= self.needed {
+            self.turn(PlayPath::Direct, now, actions);
             self.pause = Self::PAUSE;
             if matches!(self.opening, Opening::At(_)) {
                 self.opening = Opening::No;
@@ -417,16 +418,16 @@ impl PlaySwitch {
 }
 
 /// What an answer says.
-struct Answered {
+struct ProbeReply {
     /// When it was asked.
     asked: Instant,
     /// Whether nothing had come back for long.
     was_silent: bool,
 }
 
-impl Path {
+impl PathProbe {
     fn ask(&mut self, number: u64, now: Instant, every: Duration) {
-        self.asked.push_back(Asked { number, at: now });
+        self.asked.push_back(Probe { number, at: now });
         self.silent_since.get_or_insert(now);
         self.next = Some(now + every);
     }
@@ -439,7 +440,7 @@ impl Path {
     /// What was asked too long ago is not waited for any more.
     fn give_up(&mut self, now: Instant) {
         while let Some(first) = self.asked.front().copied()
-            && now.saturating_duration_since(first.at) >= PlaySwitch::LOST
+            && now.saturating_duration_since(first.at) >= PathSelector::LOST
         {
             self.asked.pop_front();
             self.in_row = 0;
@@ -450,12 +451,12 @@ impl Path {
 
     fn judge(&mut self, is_lost: bool) {
         self.lost = (self.lost << 1) | u32::from(is_lost);
-        self.judged = (self.judged + 1).min(PlaySwitch::JUDGED);
+        self.judged = (self.judged + 1).min(PathSelector::JUDGED);
     }
 
-    fn answered(&mut self, number: u64, now: Instant, limit: Duration) -> Option<Answered> {
+    fn answered(&mut self, number: u64, now: Instant, limit: Duration) -> Option<ProbeReply> {
         let place = self.asked.iter().position(|asked| asked.number == number)?;
-        let Asked { at, .. } = self.asked.remove(place)?;
+        let Probe { at, .. } = self.asked.remove(place)?;
         // Answers come in the order of the questions: what was asked before is lost, and what was set then may be.
         let is_gap = place > 0 || self.has_lost;
         let was_silent = is_gap || self.is_blocked(now, limit);
@@ -471,7 +472,7 @@ impl Path {
         // A quarter of what is new: calm enough to be read, and there within a second.
         self.round_trip = Some(self.round_trip.map_or(took, |known| (known * 3 + took) / 4));
         self.silent_since = self.asked.front().map(|asked| asked.at);
-        Some(Answered { asked: at, was_silent })
+        Some(ProbeReply { asked: at, was_silent })
     }
 
     fn loss_percent(&self) -> u8 {

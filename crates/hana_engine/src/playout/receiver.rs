@@ -2,11 +2,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use hana_protocol::id::NodeId;
-use hana_protocol::message::ModulationFrame;
+use hana_protocol::message::ModulationBatch;
 use hana_protocol::wire::Envelope;
 
-use crate::playout::jitter_buffer::{Playout, PlayoutSettings};
-use crate::playout::sender_clock::{ClockMap, Reading};
+use crate::playout::jitter_buffer::{JitterBuffer, JitterBufferSettings};
+use crate::playout::sender_clock::{ClockObservation, SenderClock};
 
 /// Plays what several senders send for the parameters of a visualization, as single values and in frames.
 ///
@@ -15,7 +15,7 @@ use crate::playout::sender_clock::{ClockMap, Reading};
 /// hung, had piled up somewhere: it is not shown. Only the last of it is, once nothing newer has come for [`QUIET`](Self::QUIET), since
 /// a value that nobody changed afterwards is meant still. Pure; in the steady state nothing of it allocates.
 #[derive(Debug)]
-pub struct Player {
+pub struct ModulationReceiver {
     epoch: Instant,
     /// What a frame looks at, of each parameter.
     tracks: Vec<Track>,
@@ -28,7 +28,7 @@ pub struct Player {
 
 /// What became of what arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Taken {
+pub struct ReceiveOutcome {
     /// Values that are played, or that wait until it is known whether they are the last ones.
     pub taken: u64,
     /// Values that are never shown, since they came too late.
@@ -37,7 +37,7 @@ pub struct Taken {
 
 #[derive(Debug)]
 struct Track {
-    playout: Playout,
+    playout: JitterBuffer,
     /// What was shown last, as bits.
     shown: u32,
     /// Something of it is parked.
@@ -52,11 +52,11 @@ struct Arrivals {
     /// Of which run of a sender the last value was, and its time there: a frame may say it again.
     last: Option<(u64, i64)>,
     /// What came too late, and may yet be all that comes.
-    parked: Option<Parked>,
+    parked: Option<Deferred>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Parked {
+struct Deferred {
     value: f32,
     since: Instant,
     /// What is known of when it was sent: what was sent after it, and comes even later, counts.
@@ -75,7 +75,7 @@ struct Newest {
 struct Sender {
     id: NodeId,
     instance: u64,
-    map: ClockMap,
+    map: SenderClock,
     heard: Instant,
 }
 
@@ -89,7 +89,7 @@ struct Arriving {
     value: f32,
 }
 
-impl Player {
+impl ModulationReceiver {
     /// What is older than this when it arrives, by its sender's clock, is not played. More than any network that one
     /// would play over delays for long, less than a person would take for the present.
     pub const STALE: Duration = Duration::from_millis(250);
@@ -100,9 +100,9 @@ impl Player {
 
     /// Plays so many parameters as there are settings, beginning with `values`.
     #[must_use]
-    pub fn new(settings: &[PlayoutSettings], values: &[f32], now: Instant) -> Self {
+    pub fn new(settings: &[JitterBufferSettings], values: &[f32], now: Instant) -> Self {
         let tracks = settings.iter().zip(values).map(|(settings, value)| {
-            let mut playout = Playout::new(*settings);
+            let mut playout = JitterBuffer::new(*settings);
             playout.begin_with(*value);
             let shown = value.to_bits();
             Track { playout, shown, is_parked: false, is_settled: true }
@@ -119,10 +119,10 @@ impl Player {
         envelope: Option<&Envelope>,
         value: f32,
         now: Instant,
-    ) -> Taken {
+    ) -> ReceiveOutcome {
         let Some(envelope) = envelope else {
             self.show(index, value, now);
-            return Taken { taken: 1, late: 0 };
+            return ReceiveOutcome { taken: 1, late: 0 };
         };
         let (sender, reading) = self.sender(envelope, now);
         let local_us = self.local_of(sender, reading, envelope.at, now);
@@ -135,10 +135,10 @@ impl Player {
     pub fn frame(
         &mut self,
         envelope: Option<&Envelope>,
-        frame: &ModulationFrame,
+        frame: &ModulationBatch,
         now: Instant,
-    ) -> Taken {
-        let mut taken = Taken::default();
+    ) -> ReceiveOutcome {
+        let mut taken = ReceiveOutcome::default();
         let Some(envelope) = envelope else {
             for (index, value) in frame.last_values() {
                 self.show(index, value, now);
@@ -235,7 +235,7 @@ impl Player {
     }
 
     /// Which sender it is, and what is known of its clock.
-    fn sender(&mut self, envelope: &Envelope, now: Instant) -> (usize, Reading) {
+    fn sender(&mut self, envelope: &Envelope, now: Instant) -> (usize, ClockObservation) {
         let Envelope { from, instance, .. } = envelope;
         let is_it = |of: &Sender| of.instance == *instance && of.id == *from;
         let place = self.senders.iter().position(is_it).unwrap_or_else(|| {
@@ -248,7 +248,7 @@ impl Player {
             self.senders.push(Sender {
                 id: envelope.from.clone(),
                 instance: envelope.instance,
-                map: ClockMap::new(self.epoch),
+                map: SenderClock::new(self.epoch),
                 heard: now,
             });
             self.senders.len() - 1
@@ -259,16 +259,22 @@ impl Player {
     }
 
     /// When what was sent at `at` should have come. Nothing comes from the future.
-    fn local_of(&self, sender: usize, reading: Reading, at: i64, now: Instant) -> Option<i64> {
+    fn local_of(
+        &self,
+        sender: usize,
+        reading: ClockObservation,
+        at: i64,
+        now: Instant,
+    ) -> Option<i64> {
         let local = self.senders[sender].map.local_us(at)?;
-        (reading == Reading::Known).then(|| local.min(self.local(now)))
+        (reading == ClockObservation::Known).then(|| local.min(self.local(now)))
     }
 
-    fn take(&mut self, index: usize, arriving: Arriving, now: Instant) -> Taken {
+    fn take(&mut self, index: usize, arriving: Arriving, now: Instant) -> ReceiveOutcome {
         // Who brings it may have been stopped on the way here: it is no fresher than what is looked at.
         let now = now.max(self.advanced);
         let now_us = self.local(now);
-        let mut taken = Taken::default();
+        let mut taken = ReceiveOutcome::default();
         let Some((track, arrivals)) = self.of(index) else { return taken };
         let Arriving { sent, local_us, value } = arriving;
         if arrivals.last == Some(sent) {
@@ -290,7 +296,7 @@ impl Player {
                 let before = arrivals.take_parked(track);
                 // Where its sender's clock is not known, it counts as of now.
                 let sent = Newest { local_us: local_us.unwrap_or(now_us), sent: Some(sent) };
-                arrivals.park(track, Parked { value, since: now, sent: Some(sent) });
+                arrivals.park(track, Deferred { value, since: now, sent: Some(sent) });
                 taken.late += u64::from(before.is_some());
                 true
             },
@@ -329,22 +335,22 @@ impl Newest {
 impl Arrivals {
     /// Nobody has looked for so long that what waited is old by now.
     fn wake_up(&mut self, track: &mut Track, local: i64, now: Instant) {
-        let limit = Player::STALE + track.playout.delay();
+        let limit = ModulationReceiver::STALE + track.playout.delay();
         let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
         if let Some(value) = track.playout.forget_before(local.saturating_sub(limit))
             && track.shown != value.to_bits()
             && self.parked.is_none()
         {
-            self.park(track, Parked { value, since: now, sent: None });
+            self.park(track, Deferred { value, since: now, sent: None });
         }
     }
 
-    const fn park(&mut self, track: &mut Track, parked: Parked) {
+    const fn park(&mut self, track: &mut Track, parked: Deferred) {
         self.parked = Some(parked);
         track.is_parked = true;
     }
 
-    const fn take_parked(&mut self, track: &mut Track) -> Option<Parked> {
+    const fn take_parked(&mut self, track: &mut Track) -> Option<Deferred> {
         track.is_parked = false;
         self.parked.take()
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// [`JUMP`](Self::JUMP), as when a clock is set, is carried out at once; but not because of messages that have piled up
 /// somewhere, which come in one go. Pure.
 #[derive(Debug, Clone)]
-pub struct ClockMap {
+pub struct SenderClock {
     /// What local times are counted from.
     epoch: Instant,
     /// Local minus sender's microseconds, shortest way included, as it is used.
@@ -18,7 +18,7 @@ pub struct ClockMap {
     /// When this window began.
     began: Instant,
     /// What was heard since the clock seems to have been set.
-    strange: Option<Strange>,
+    strange: Option<JumpCandidate>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ struct Used {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Strange {
+struct JumpCandidate {
     count: u32,
     first: i64,
     least: i64,
@@ -39,14 +39,14 @@ struct Strange {
 
 /// What a message says of its sender's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
+pub enum ClockObservation {
     /// It is where it was, as far as that is known; or this is the first of it.
     Known,
-    /// The message is older or newer by more than [`ClockMap::JUMP`]: it was under way for long, or the clock was set.
+    /// The message is older or newer by more than [`SenderClock::JUMP`]: it was under way for long, or the clock was set.
     Strange,
 }
 
-impl ClockMap {
+impl SenderClock {
     /// A drift of 100 millionths, more than a quartz has, is 0.4 ms over the two windows that count.
     pub const WINDOW: Duration = Duration::from_secs(2);
     /// By more than this no network delays by itself for long.
@@ -74,20 +74,20 @@ impl ClockMap {
     }
 
     /// A message that was sent at `sent_us` by the sender's clock, in microseconds of any origin, has arrived.
-    pub fn observe(&mut self, sent_us: i64, now: Instant) -> Reading {
+    pub fn observe(&mut self, sent_us: i64, now: Instant) -> ClockObservation {
         let difference = self.local(now).saturating_sub(sent_us);
         let Some(target) = self.target() else {
             self.begin(difference, now);
-            return Reading::Known;
+            return ClockObservation::Known;
         };
         let jump = i64::try_from(Self::JUMP.as_micros()).unwrap_or(i64::MAX);
         let late = difference.saturating_sub(target);
         if late.unsigned_abs() > jump.unsigned_abs() {
             let Some(difference) = self.strange_one(difference, late > 0, now) else {
-                return Reading::Strange;
+                return ClockObservation::Strange;
             };
             self.begin(difference, now);
-            return Reading::Known;
+            return ClockObservation::Known;
         }
         self.strange = None;
         if now.saturating_duration_since(self.began) >= Self::WINDOW {
@@ -97,12 +97,12 @@ impl ClockMap {
         let least = self.windows[1].map_or(difference, |least| least.min(difference));
         self.windows[1] = Some(least);
         self.slew(now);
-        Reading::Known
+        ClockObservation::Known
     }
 
     /// Takes note of a strange difference; the one to believe, once it is believed.
     fn strange_one(&mut self, difference: i64, is_late: bool, now: Instant) -> Option<i64> {
-        let new = Strange { count: 0, first: difference, least: difference, since: now };
+        let new = JumpCandidate { count: 0, first: difference, least: difference, since: now };
         let mut strange = self
             .strange
             .filter(|known| known.first.saturating_sub(difference).unsigned_abs() <= Self::ALIKE)
@@ -182,7 +182,7 @@ mod tests {
     /// By how much the sender's clock is seen wrong, at most, once two seconds have passed.
     fn worst(offset: i64, drift_ppm: i64, jitter: impl Fn(u64) -> u64) -> i64 {
         let start = Instant::now();
-        let mut map = ClockMap::new(start);
+        let mut map = SenderClock::new(start);
         let mut worst = 0;
         for n in 0..60_000_u64 {
             let sent = n * 1000;
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_is_believed_after_a_few_messages_and_one_odd_message_is_not() {
         let start = Instant::now();
-        let mut map = ClockMap::new(start);
+        let mut map = SenderClock::new(start);
         for n in 0..100_i64 {
             map.observe(n * 1000, start + us(n as u64 * 1000));
         }
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn what_piled_up_is_not_taken_for_a_clock_that_was_set_back() {
         let start = Instant::now();
-        let mut map = ClockMap::new(start);
+        let mut map = SenderClock::new(start);
         for n in 0..1000_i64 {
             map.observe(n * 1000, start + us(n as u64 * 1000));
         }
@@ -247,7 +247,7 @@ mod tests {
             let now = start + us(6_000_000 + n as u64 * 10);
             let reading = map.observe(1_000_000 + n * 1000, now);
             let late = 5_000_000 - n * 990;
-            assert_eq!(reading == Reading::Strange, late > 1_000_000, "{late}");
+            assert_eq!(reading == ClockObservation::Strange, late > 1_000_000, "{late}");
             let seen = map.sender_us(now).unwrap();
             assert!((seen - 6_000_000 - n * 10).abs() < 2000, "{seen} at {n}");
         }
@@ -258,12 +258,13 @@ mod tests {
      {
         for (every, believed_after) in [(1, 500), (100, 500), (3000, 3000)] {
             let start = Instant::now();
-            let mut map = ClockMap::new(start);
+            let mut map = SenderClock::new(start);
             map.observe(0, start);
             map.observe(every * 1000, start + us(every as u64 * 1000));
             let set_at = 2 * every;
             let believed = (2..1000).map(|n| n * every).find(|at| {
-                map.observe(at * 1000 - 60_000_000, start + us(*at as u64 * 1000)) == Reading::Known
+                map.observe(at * 1000 - 60_000_000, start + us(*at as u64 * 1000))
+                    == ClockObservation::Known
             });
             assert_eq!(believed, Some(set_at + believed_after), "every {every} ms");
         }
@@ -272,7 +273,7 @@ mod tests {
     #[test]
     fn a_first_message_that_was_slow_is_made_up_for_at_once() {
         let start = Instant::now();
-        let mut map = ClockMap::new(start);
+        let mut map = SenderClock::new(start);
         map.observe(0, start + us(15_000));
         map.observe(16_000, start + us(16_300));
         assert_eq!(map.sender_us(start + us(20_000)), Some(19_700));
@@ -282,7 +283,7 @@ mod tests {
     #[test]
     fn no_number_makes_it_panic() {
         let start = Instant::now();
-        let mut map = ClockMap::new(start);
+        let mut map = SenderClock::new(start);
         for (n, sent) in
             [i64::MIN, i64::MAX, 0, -1, i64::MIN].into_iter().cycle().take(50).enumerate()
         {

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::{
-    AppSession, Health, Holders, Look, LossCause, NodeInfo, ProcessState, ProcessStatus,
-    SessionStatus,
+    Health, Look, LossCause, NodeInfo, OperatorState, ParameterOwners, PlayStatus, ProcessState,
+    ProcessStatus,
 };
 use hana_protocol::parameter::format::words_of_values;
 use hana_protocol::parameter::{Parameter, ParameterName};
 
 use crate::delivery::succession::Succession;
-use crate::roster::health_monitor::{HealthLimits, HealthWatch, Verdict};
+use crate::roster::health_monitor::{HealthLimits, HealthMonitor, HealthVerdict};
 use crate::roster::node_view::NodeView;
-use crate::roster::observation::Sighting;
+use crate::roster::observation::Observation;
 
 /// What is known of one node.
 #[derive(Debug, Default)]
@@ -26,30 +26,30 @@ pub(super) struct Entry {
     info: Option<NodeInfo>,
     /// Which instance said that, and which ones were before it.
     instances: Option<Succession>,
-    health: Option<HealthWatch>,
+    health: Option<HealthMonitor>,
     /// What daemons say who launched it; most often one. Two halves of a parted network may each have
     /// launched one under the same name.
-    claims: BTreeMap<NodeId, Claim>,
+    claims: BTreeMap<NodeId, DaemonReport>,
     look: Look,
-    holders: Holders,
-    session: Arc<AppSession>,
+    holders: ParameterOwners,
+    session: Arc<OperatorState>,
     /// When it was first heard of.
     heard_of: Option<Instant>,
     /// Since when it has been gone from the mesh, having been there; Unix milliseconds beside it.
     gone: Option<(Instant, u64)>,
     said_goodbye: bool,
     /// What others say who have lost it.
-    told: Option<Told>,
+    told: Option<ReportedLoss>,
     /// Whether it was told that it is lost alone.
     said_lost_alone: bool,
-    said: Option<Said>,
+    said: Option<PublishedState>,
     /// Whether it was told that it is listed.
     listed: bool,
 }
 
 /// What the daemon of a host says of a process.
 #[derive(Debug)]
-struct Claim {
+struct DaemonReport {
     status: ProcessStatus,
     /// The daemon is another one since this moment, and has not said it again.
     stale_since: Option<Instant>,
@@ -57,7 +57,7 @@ struct Claim {
 
 /// What others say of a node that is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct ReportedLoss {
     pub(super) role: Role,
     pub(super) host: NodeId,
     /// None: it is lost alone.
@@ -67,7 +67,7 @@ pub(super) struct Told {
 
 /// The state as it was last said.
 #[derive(Debug, Clone)]
-struct Said {
+struct PublishedState {
     state: ProcessState,
     cause: Option<LossCause>,
     reason: String,
@@ -104,11 +104,11 @@ impl Entry {
         self.info.as_ref()
     }
 
-    pub(super) const fn holders(&self) -> &Holders {
+    pub(super) const fn holders(&self) -> &ParameterOwners {
         &self.holders
     }
 
-    pub(super) const fn session(&self) -> &Arc<AppSession> {
+    pub(super) const fn session(&self) -> &Arc<OperatorState> {
         &self.session
     }
 
@@ -173,13 +173,13 @@ impl Entry {
     }
 
     /// Takes in a sighting of this node; whether anything but the health figures changed.
-    pub(super) fn take(&mut self, sighting: Sighting, now: Instant, unix_ms: u64) -> bool {
+    pub(super) fn take(&mut self, sighting: Observation, now: Instant, unix_ms: u64) -> bool {
         self.heard_of.get_or_insert(now);
         match sighting {
-            Sighting::Appeared { role, zid, .. } => {
+            Observation::Appeared { role, zid, .. } => {
                 if self.present.is_empty() {
                     // Present, so its health is due: one that is silent from now on is not well.
-                    self.health = Some(HealthWatch::of_present(HealthLimits::default(), now));
+                    self.health = Some(HealthMonitor::of_present(HealthLimits::default(), now));
                 }
                 self.was = Some(role);
                 self.gone = None;
@@ -189,7 +189,7 @@ impl Entry {
                 }
                 self.present.insert(zid, role).is_none()
             },
-            Sighting::Vanished { zid, .. } => {
+            Observation::Vanished { zid, .. } => {
                 let went = self.present.remove(&zid).is_some();
                 if self.present.is_empty() {
                     self.health = None;
@@ -197,11 +197,11 @@ impl Entry {
                 }
                 went
             },
-            Sighting::Goodbye(_) => {
+            Observation::Goodbye(_) => {
                 self.said_goodbye = true;
                 false
             },
-            Sighting::Info(info) => {
+            Observation::Info(info) => {
                 // What is late of an earlier instance does not replace what the present one said.
                 let of_first = || Succession::new(info.instance, now);
                 if !self.instances.get_or_insert_with(of_first).admit(info.instance, now) {
@@ -209,34 +209,36 @@ impl Entry {
                 }
                 self.info.replace(info.clone()).as_ref() != Some(&info)
             },
-            Sighting::Health(_, health) => {
+            Observation::Health(_, health) => {
                 let limits = HealthLimits::default();
-                self.health.get_or_insert_with(|| HealthWatch::new(limits, now)).hear(health, now);
+                self.health
+                    .get_or_insert_with(|| HealthMonitor::new(limits, now))
+                    .hear(health, now);
                 false
             },
-            Sighting::Look(_, look) => {
+            Observation::Look(_, look) => {
                 let changed = self.look != look;
                 self.look = look;
                 changed
             },
-            Sighting::Holders(_, holders) => {
+            Observation::Holders(_, holders) => {
                 let changed = self.holders != holders;
                 self.holders = holders;
                 changed
             },
-            Sighting::Session(_, session) => {
+            Observation::Session(_, session) => {
                 let changed = *self.session != session;
                 if changed {
                     self.session = Arc::new(session);
                 }
                 changed
             },
-            Sighting::Process(host, status) => {
+            Observation::Process(host, status) => {
                 let is_news = self.claims.get(&host).is_none_or(|claim| claim.status != status);
-                self.claims.insert(host, Claim { status, stale_since: None });
+                self.claims.insert(host, DaemonReport { status, stale_since: None });
                 is_news
             },
-            Sighting::Lost(..) | Sighting::Knocked(..) => false,
+            Observation::Lost(..) | Observation::Knocked(..) => false,
         }
     }
 
@@ -249,7 +251,7 @@ impl Entry {
         self.is_present() || is_kept || (is_lost && !self.said_goodbye)
     }
 
-    pub(super) fn tell(&mut self, told: Option<Told>) {
+    pub(super) fn tell(&mut self, told: Option<ReportedLoss>) {
         self.told = told;
     }
 
@@ -282,7 +284,7 @@ impl Entry {
 
     /// Lets time pass.
     pub(super) fn age(&mut self, now: Instant) {
-        let is_stale = |claim: &Claim| {
+        let is_stale = |claim: &DaemonReport| {
             claim.stale_since.is_some_and(|at| now.saturating_duration_since(at) >= CONFIRM)
         };
         self.claims.retain(|_, claim| !is_stale(claim));
@@ -357,7 +359,7 @@ impl Entry {
             } else {
                 reason
             };
-            let remark = self.health.as_ref().and_then(HealthWatch::last).map(Health::remark);
+            let remark = self.health.as_ref().and_then(HealthMonitor::last).map(Health::remark);
             let words = [reason, remark.unwrap_or_default()];
             let words: Vec<String> = words.into_iter().filter(|words| !words.is_empty()).collect();
             return (state, None, words.join("; "));
@@ -381,12 +383,14 @@ impl Entry {
         };
         let verdict = watch.verdict(now);
         let state = match verdict {
-            Verdict::Starting => ProcessState::Starting,
-            Verdict::Running => ProcessState::Running,
-            Verdict::Slow { .. } | Verdict::Stalling | Verdict::Throttled { .. } => {
-                ProcessState::Slow
+            HealthVerdict::Starting => ProcessState::Starting,
+            HealthVerdict::Running => ProcessState::Running,
+            HealthVerdict::Slow { .. }
+            | HealthVerdict::Stalling
+            | HealthVerdict::Throttled { .. } => ProcessState::Slow,
+            HealthVerdict::Frozen { .. } | HealthVerdict::Silent { .. } => {
+                ProcessState::Unresponsive
             },
-            Verdict::Frozen { .. } | Verdict::Silent { .. } => ProcessState::Unresponsive,
         };
         (state, verdict.reason())
     }
@@ -407,7 +411,7 @@ impl Entry {
             },
             said => {
                 let change_seen = said.is_some();
-                *said = Some(Said { state, cause, reason, at_ms: unix_ms, change_seen });
+                *said = Some(PublishedState { state, cause, reason, at_ms: unix_ms, change_seen });
                 true
             },
         }
@@ -415,7 +419,7 @@ impl Entry {
 
     /// Since when it is in its state: as its daemon says, as others say who lost it, or since it joined, if
     /// it was there before us.
-    fn since_ms(&self, said: &Said) -> u64 {
+    fn since_ms(&self, said: &PublishedState) -> u64 {
         if said.state == ProcessState::Unreachable {
             let of_gone = self.gone.map(|(_, unix_ms)| unix_ms);
             return of_gone
@@ -432,7 +436,7 @@ impl Entry {
     pub(super) fn view(&self, node: &NodeId, unix_ms: u64) -> NodeView {
         let info = self.info.as_ref();
         let process = self.process().map(|(_, status)| status);
-        let health = self.health.as_ref().and_then(HealthWatch::last);
+        let health = self.health.as_ref().and_then(HealthMonitor::last);
         let frames = health.and_then(|health| health.frames);
         let troubled =
             health.filter(|health| health.counters.has_errors() || health.counters.overdue > 0);
@@ -476,8 +480,8 @@ impl Entry {
     }
 
     /// How it plays a visualization, if it does.
-    pub(super) fn plays(&self, node: &NodeId) -> Option<SessionStatus> {
-        let health = self.health.as_ref().and_then(HealthWatch::last);
+    pub(super) fn plays(&self, node: &NodeId) -> Option<PlayStatus> {
+        let health = self.health.as_ref().and_then(HealthMonitor::last);
         health.filter(|_| self.is_present())?.plays.get(node).copied()
     }
 

@@ -37,7 +37,7 @@ impl Default for HealthLimits {
 /// A liveliness token cannot tell that a loop hangs, since the network has threads of its own; the frame
 /// counter can, since only the loop bumps it.
 #[derive(Debug, Clone)]
-pub struct HealthWatch {
+pub struct HealthMonitor {
     limits: HealthLimits,
     /// When it was last seen to move: health arrived and, if it draws, with a counter that had changed.
     moved_at: Instant,
@@ -62,7 +62,7 @@ pub struct HealthWatch {
 
 /// How a node is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Verdict {
+pub enum HealthVerdict {
     /// Nothing heard from it yet, or no frame drawn.
     Starting,
     /// It moves as it should.
@@ -91,7 +91,7 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl HealthVerdict {
     /// The verdict in plain words; empty when there is nothing to say.
     #[must_use]
     pub fn reason(&self) -> String {
@@ -139,7 +139,7 @@ impl Verdict {
     }
 }
 
-impl HealthWatch {
+impl HealthMonitor {
     /// Begins to watch at `now` one that may take its time to start: until it is heard it is starting.
     #[must_use]
     pub fn new(limits: HealthLimits, now: Instant) -> Self {
@@ -260,17 +260,17 @@ impl HealthWatch {
 
     /// The verdict at `now`.
     #[must_use]
-    pub fn verdict(&self, now: Instant) -> Verdict {
+    pub fn verdict(&self, now: Instant) -> HealthVerdict {
         let silent = now.saturating_duration_since(self.heard_at);
         let Some(last) = &self.last else {
             return if self.is_present && silent >= self.limits.unresponsive_after {
-                Verdict::Silent { for_: silent }
+                HealthVerdict::Silent { for_: silent }
             } else {
-                Verdict::Starting
+                HealthVerdict::Starting
             };
         };
         if silent >= self.allowed_silence(now) {
-            return Verdict::Silent { for_: silent };
+            return HealthVerdict::Silent { for_: silent };
         }
         let still = now.saturating_duration_since(self.moved_at);
         let has_drawn = has_drawn(last);
@@ -280,30 +280,30 @@ impl HealthWatch {
             // One that is stopped as a whole may have stumbled just before: of its loop alone speaks who is still heard.
             let is_heard = silent * 3 < still * 2;
             return if is_heard {
-                Verdict::Frozen { for_: still }
+                HealthVerdict::Frozen { for_: still }
             } else {
-                Verdict::Silent { for_: silent }
+                HealthVerdict::Silent { for_: silent }
             };
         }
         match last.frames {
-            _ if !has_drawn || self.is_doubted => Verdict::Starting,
+            _ if !has_drawn || self.is_doubted => HealthVerdict::Starting,
             Some(frames) => self.verdict_of_rate(frames.fps, now),
-            None if self.silences.recurs(now) => Verdict::Stalling,
-            None => Verdict::Running,
+            None if self.silences.recurs(now) => HealthVerdict::Stalling,
+            None => HealthVerdict::Running,
         }
     }
 
     /// The verdict of one whose loop moves.
-    fn verdict_of_rate(&self, fps: f32, now: Instant) -> Verdict {
+    fn verdict_of_rate(&self, fps: f32, now: Instant) -> HealthVerdict {
         // One pause is enough of one that is slow.
         let pace = self.stalls.pace().or_else(|| self.stalls.unrecovered().filter(|_| self.slow));
         match pace {
             Some(every) if every < self.stalls.allowance(self.limits.unresponsive_after, now) => {
-                Verdict::Throttled { every }
+                HealthVerdict::Throttled { every }
             },
-            _ if self.stalls.recurs(now) || self.silences.recurs(now) => Verdict::Stalling,
-            _ if self.slow => Verdict::Slow { fps },
-            _ => Verdict::Running,
+            _ if self.stalls.recurs(now) || self.silences.recurs(now) => HealthVerdict::Stalling,
+            _ if self.slow => HealthVerdict::Slow { fps },
+            _ => HealthVerdict::Running,
         }
     }
 
@@ -348,50 +348,50 @@ mod tests {
     #[test]
     fn one_that_is_stopped_as_a_whole_is_silent_also_if_its_loop_stumbled_just_before() {
         let start = Instant::now();
-        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let mut watch = HealthMonitor::new(HealthLimits::default(), start);
         watch.hear(health(1, 60.0), start);
         // Two beats in which the loop did not get its turn; then nothing.
         watch.hear(health(1, 60.0), start + BEAT);
         watch.hear(health(1, 60.0), start + BEAT * 2);
         let verdict = watch.verdict(start + BEAT * 7);
-        assert!(matches!(verdict, Verdict::Silent { .. }), "{verdict:?}");
+        assert!(matches!(verdict, HealthVerdict::Silent { .. }), "{verdict:?}");
         // Whose loop hangs is heard.
-        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let mut watch = HealthMonitor::new(HealthLimits::default(), start);
         for beat in 0..7 {
             watch.hear(health(1, 60.0), start + BEAT * beat);
         }
         let verdict = watch.verdict(start + BEAT * 7);
-        assert!(matches!(verdict, Verdict::Frozen { .. }), "{verdict:?}");
+        assert!(matches!(verdict, HealthVerdict::Frozen { .. }), "{verdict:?}");
     }
 
     #[test]
     fn silence_that_was_ours_is_excused() {
         let start = Instant::now();
-        let mut watch = HealthWatch::of_present(HealthLimits::default(), start);
+        let mut watch = HealthMonitor::of_present(HealthLimits::default(), start);
         watch.hear(health(1, 60.0), start);
         assert!(watch.verdict(start + 9 * BEAT).is_unresponsive());
         watch.excuse(start + 9 * BEAT);
-        assert_eq!(watch.verdict(start + 12 * BEAT), Verdict::Running);
+        assert_eq!(watch.verdict(start + 12 * BEAT), HealthVerdict::Running);
         assert!(watch.verdict(start + 17 * BEAT).is_unresponsive());
     }
 
     /// Draws a frame whenever `draws` says so, with ten beats of health a second; each verdict that is another kind
     /// than the one before.
     fn verdicts_of(
-        watch: &mut HealthWatch,
+        watch: &mut HealthMonitor,
         start: Instant,
         beats: std::ops::Range<u32>,
         fps: impl Fn(u32) -> f32,
         draws: impl Fn(u32) -> bool,
-    ) -> Vec<(u32, Verdict)> {
+    ) -> Vec<(u32, HealthVerdict)> {
         let mut count = watch.last().and_then(|of| of.frames).map_or(0, |frames| frames.count);
-        let mut changes: Vec<(u32, Verdict)> = vec![];
+        let mut changes: Vec<(u32, HealthVerdict)> = vec![];
         for beat in beats {
             let now = start + BEAT * beat;
             count += u64::from(draws(beat));
             watch.hear(health(count, fps(beat)), now);
             let verdict = watch.verdict(now);
-            let is_same = |(_, before): &(u32, Verdict)| {
+            let is_same = |(_, before): &(u32, HealthVerdict)| {
                 std::mem::discriminant(before) == std::mem::discriminant(&verdict)
             };
             if !changes.last().is_some_and(is_same) {
@@ -401,7 +401,7 @@ mod tests {
         changes
     }
 
-    fn unresponsive(changes: &[(u32, Verdict)]) -> usize {
+    fn unresponsive(changes: &[(u32, HealthVerdict)]) -> usize {
         changes.iter().filter(|(_, verdict)| verdict.is_unresponsive()).count()
     }
 
@@ -409,7 +409,7 @@ mod tests {
     fn a_covered_window_is_slow_and_unresponsive_once_at_most() {
         for pause in [8, 10, 12, 20, 30] {
             let start = Instant::now();
-            let mut watch = HealthWatch::new(HealthLimits::default(), start);
+            let mut watch = HealthMonitor::new(HealthLimits::default(), start);
             // Full rate for six seconds, then a frame in each `pause` beats.
             let changes = verdicts_of(
                 &mut watch,
@@ -421,7 +421,7 @@ mod tests {
             let most = if pause > 14 { 2 } else { 1 };
             assert!(unresponsive(&changes) <= most, "a frame in {pause} beats: {changes:?}");
             let last = changes.last().map(|(_, verdict)| *verdict);
-            assert!(matches!(last, Some(Verdict::Throttled { .. })), "{pause}: {changes:?}");
+            assert!(matches!(last, Some(HealthVerdict::Throttled { .. })), "{pause}: {changes:?}");
             assert!(changes.len() <= 7, "a frame in {pause} beats: {changes:?}");
         }
     }
@@ -429,7 +429,7 @@ mod tests {
     #[test]
     fn a_covered_window_that_hangs_is_still_unresponsive() {
         let start = Instant::now();
-        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let mut watch = HealthMonitor::new(HealthLimits::default(), start);
         verdicts_of(&mut watch, start, 0..200, |_| 1.0, |beat| beat % 10 == 0);
         let after = verdicts_of(&mut watch, start, 200..240, |_| 1.0, |_| false);
         let noticed = after.iter().find(|(_, verdict)| verdict.is_unresponsive());
@@ -439,11 +439,11 @@ mod tests {
     #[test]
     fn a_window_that_is_uncovered_runs_and_its_next_hang_is_noticed_as_ever() {
         let start = Instant::now();
-        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let mut watch = HealthMonitor::new(HealthLimits::default(), start);
         verdicts_of(&mut watch, start, 0..300, |_| 1.0, |beat| beat % 10 == 0);
         // Long enough that the pauses are forgotten.
         let after = verdicts_of(&mut watch, start, 300..1_000, |_| 60.0, |_| true);
-        assert_eq!(after.last().map(|(_, verdict)| *verdict), Some(Verdict::Running));
+        assert_eq!(after.last().map(|(_, verdict)| *verdict), Some(HealthVerdict::Running));
         let hang = verdicts_of(&mut watch, start, 1_000..1_010, |_| 60.0, |_| false);
         let noticed = hang.iter().find(|(_, verdict)| verdict.is_unresponsive());
         assert!(noticed.is_some_and(|(beat, _)| *beat <= 1_007), "{hang:?}");
@@ -452,18 +452,18 @@ mod tests {
     #[test]
     fn pauses_that_come_back_every_few_seconds_are_one_condition() {
         let start = Instant::now();
-        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let mut watch = HealthMonitor::new(HealthLimits::default(), start);
         // Three seconds of full rate, then a second of nothing, for ten minutes.
         let changes = verdicts_of(&mut watch, start, 0..6_000, |_| 60.0, |beat| beat % 40 < 30);
         assert!(unresponsive(&changes) <= 3, "{changes:?}");
-        assert_eq!(changes.last().map(|(_, verdict)| *verdict), Some(Verdict::Stalling));
+        assert_eq!(changes.last().map(|(_, verdict)| *verdict), Some(HealthVerdict::Stalling));
         assert!(changes.len() <= 8, "{changes:?}");
     }
 
     #[test]
     fn health_that_arrives_in_bursts_is_one_condition() {
         let start = Instant::now();
-        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let mut watch = HealthMonitor::new(HealthLimits::default(), start);
         let mut flips = 0;
         let mut was_unresponsive = false;
         for beat in 0..6_000 {
@@ -482,18 +482,18 @@ mod tests {
     #[test]
     fn a_rate_around_the_limit_does_not_go_back_and_forth() {
         let start = Instant::now();
-        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let mut watch = HealthMonitor::new(HealthLimits::default(), start);
         let fps = |beat: u32| if beat % 40 < 20 { 9.0 } else { 11.0 };
         let changes = verdicts_of(&mut watch, start, 0..6_000, fps, |_| true);
         assert!(changes.len() <= 8, "{} changes in ten minutes", changes.len());
-        assert!(matches!(changes.last(), Some((_, Verdict::Slow { .. }))), "{changes:?}");
+        assert!(matches!(changes.last(), Some((_, HealthVerdict::Slow { .. }))), "{changes:?}");
         let well = verdicts_of(&mut watch, start, 6_000..6_400, |_| 60.0, |_| true);
-        assert_eq!(well.last().map(|(_, verdict)| *verdict), Some(Verdict::Running));
+        assert_eq!(well.last().map(|(_, verdict)| *verdict), Some(HealthVerdict::Running));
     }
 
-    fn at_rate(fps: f32, seconds: u32) -> (HealthWatch, Instant, Vec<Verdict>) {
+    fn at_rate(fps: f32, seconds: u32) -> (HealthMonitor, Instant, Vec<HealthVerdict>) {
         let start = Instant::now();
-        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let mut watch = HealthMonitor::new(HealthLimits::default(), start);
         let mut verdicts = vec![];
         let mut now = start;
         for beat in 0..seconds * 10 {
@@ -510,15 +510,15 @@ mod tests {
     fn a_steady_twenty_frames_a_second_raise_no_alarm() {
         let (_, _, verdicts) = at_rate(20.0, 600);
         let (first, rest) = verdicts.split_at(1);
-        assert_eq!(first, [Verdict::Starting]);
-        assert!(rest.iter().all(|verdict| *verdict == Verdict::Running));
+        assert_eq!(first, [HealthVerdict::Starting]);
+        assert!(rest.iter().all(|verdict| *verdict == HealthVerdict::Running));
     }
 
     #[test]
     fn a_loop_at_two_frames_a_second_is_slow_and_not_unresponsive() {
         let (_, _, verdicts) = at_rate(2.0, 30);
         assert!(verdicts.iter().all(|verdict| !verdict.is_unresponsive()));
-        assert_eq!(verdicts.last(), Some(&Verdict::Slow { fps: 2.0 }));
+        assert_eq!(verdicts.last(), Some(&HealthVerdict::Slow { fps: 2.0 }));
     }
 
     #[test]
@@ -532,7 +532,7 @@ mod tests {
         let noticed = noticed.map(|at| at.duration_since(frozen_at));
         assert!(noticed.is_some_and(|after| after < Duration::from_secs(1)), "{noticed:?}");
         watch.hear(health(count + 1, 60.0), frozen_at + Duration::from_secs(5));
-        assert_eq!(watch.verdict(frozen_at + Duration::from_secs(5)), Verdict::Running);
+        assert_eq!(watch.verdict(frozen_at + Duration::from_secs(5)), HealthVerdict::Running);
     }
 
     #[test]
@@ -541,65 +541,65 @@ mod tests {
         assert!(!watch.verdict(heard_at + Duration::from_millis(600)).is_unresponsive());
         assert!(matches!(
             watch.verdict(heard_at + Duration::from_millis(701)),
-            Verdict::Silent { .. }
+            HealthVerdict::Silent { .. }
         ));
     }
 
     #[test]
     fn one_that_is_there_and_is_never_heard_is_silent() {
         let start = Instant::now();
-        let watch = HealthWatch::of_present(HealthLimits::default(), start);
-        assert_eq!(watch.verdict(start + BEAT), Verdict::Starting);
+        let watch = HealthMonitor::of_present(HealthLimits::default(), start);
+        assert_eq!(watch.verdict(start + BEAT), HealthVerdict::Starting);
         assert!(watch.verdict(start + BEAT * 8).is_unresponsive());
-        let patient = HealthWatch::new(HealthLimits::default(), start);
-        assert_eq!(patient.verdict(start + BEAT * 8), Verdict::Starting);
+        let patient = HealthMonitor::new(HealthLimits::default(), start);
+        assert_eq!(patient.verdict(start + BEAT * 8), HealthVerdict::Starting);
     }
 
     #[test]
     fn one_that_has_drawn_nothing_yet_is_starting_and_not_frozen() {
         let start = Instant::now();
-        let mut watch = HealthWatch::new(HealthLimits::default(), start);
+        let mut watch = HealthMonitor::new(HealthLimits::default(), start);
         for beat in 0..100 {
             watch.hear(health(0, 0.0), start + BEAT * beat);
-            assert_eq!(watch.verdict(start + BEAT * beat), Verdict::Starting);
+            assert_eq!(watch.verdict(start + BEAT * beat), HealthVerdict::Starting);
         }
         watch.hear(health(1, 1.0), start + BEAT * 100);
-        assert_eq!(watch.verdict(start + BEAT * 100), Verdict::Running);
+        assert_eq!(watch.verdict(start + BEAT * 100), HealthVerdict::Running);
     }
 
     #[test]
     fn one_that_was_watched_before_runs_once_it_is_seen_to_move() {
         let start = Instant::now();
-        let known = |slow| HealthWatch::of_known(HealthLimits::default(), slow, start);
+        let known = |slow| HealthMonitor::of_known(HealthLimits::default(), slow, start);
         let mut frozen = known(false);
         for beat in 0..20 {
             let now = start + BEAT * beat;
             frozen.hear(health(400, 60.0), now);
             let verdict = frozen.verdict(now);
-            assert!(verdict == Verdict::Starting || verdict.is_unresponsive(), "{verdict:?}");
+            assert!(verdict == HealthVerdict::Starting || verdict.is_unresponsive(), "{verdict:?}");
         }
         assert!(frozen.verdict(start + BEAT * 20).is_unresponsive());
         let mut moving = known(false);
         moving.hear(health(400, 60.0), start);
         moving.hear(health(406, 60.0), start + BEAT);
-        assert_eq!(moving.verdict(start + BEAT), Verdict::Running);
+        assert_eq!(moving.verdict(start + BEAT), HealthVerdict::Running);
         let mut slow = known(true);
         slow.hear(health(400, 2.0), start);
         slow.hear(health(401, 2.0), start + BEAT * 5);
-        assert_eq!(slow.verdict(start + BEAT * 5), Verdict::Slow { fps: 2.0 });
+        assert_eq!(slow.verdict(start + BEAT * 5), HealthVerdict::Slow { fps: 2.0 });
         let mut without_a_loop = known(false);
         without_a_loop.hear(Health::default(), start);
-        assert_eq!(without_a_loop.verdict(start), Verdict::Running);
+        assert_eq!(without_a_loop.verdict(start), HealthVerdict::Running);
     }
 
     #[test]
     fn a_node_without_a_loop_is_never_frozen() {
         let start = Instant::now();
-        let mut watch = HealthWatch::new(HealthLimits::default(), start);
-        assert_eq!(watch.verdict(start), Verdict::Starting);
+        let mut watch = HealthMonitor::new(HealthLimits::default(), start);
+        assert_eq!(watch.verdict(start), HealthVerdict::Starting);
         for beat in 0..100 {
             watch.hear(Health::default(), start + BEAT * beat);
-            assert_eq!(watch.verdict(start + BEAT * beat), Verdict::Running);
+            assert_eq!(watch.verdict(start + BEAT * beat), HealthVerdict::Running);
         }
     }
 }

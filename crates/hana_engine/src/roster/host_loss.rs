@@ -13,7 +13,7 @@ use hana_protocol::message::LossCause;
 /// | a refusal | the daemon that is lost |
 /// | somebody who opens | neither: it is about to join, or cannot be seen from here |
 #[derive(Debug, Default)]
-pub struct LossWatch {
+pub struct HostLossDetector {
     hosts: BTreeMap<NodeId, Loss>,
 }
 
@@ -29,7 +29,7 @@ struct Loss {
 
 /// How a machine answered a knock at its daemon's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Knock {
+pub enum ProbeOutcome {
     /// The port is closed: the machine is there.
     Refused,
     /// No answer, or no way there.
@@ -48,7 +48,7 @@ const JOINING: Duration = Duration::from_secs(12);
 /// Between two knocks.
 const KNOCK_AGAIN: Duration = Duration::from_secs(2);
 
-impl LossWatch {
+impl HostLossDetector {
     /// The daemon of `host` is gone from the mesh, without a word so far.
     pub fn vanished(&mut self, host: &NodeId, now: Instant, unix_ms: u64) {
         if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(host) {
@@ -74,7 +74,7 @@ impl LossWatch {
         }
     }
 
-    /// The hosts to knock at now. Each knock is to be answered with [`LossWatch::knocked`].
+    /// The hosts to knock at now. Each knock is to be answered with [`HostLossDetector::knocked`].
     pub fn due(&mut self, now: Instant) -> Vec<NodeId> {
         let due = |loss: &Loss| loss.knock_at.is_some_and(|at| at <= now);
         let hosts = self.hosts.iter_mut().filter(|(_, loss)| due(loss));
@@ -86,17 +86,22 @@ impl LossWatch {
             .collect()
     }
 
-    /// When [`LossWatch::due`] has something to say next.
+    /// When [`HostLossDetector::due`] has something to say next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.hosts.values().filter_map(|loss| loss.knock_at).min()
     }
 
     /// Somebody has knocked. The cause, if it is another one now.
-    pub fn knocked(&mut self, host: &NodeId, knock: Knock, now: Instant) -> Option<LossCause> {
+    pub fn knocked(
+        &mut self,
+        host: &NodeId,
+        knock: ProbeOutcome,
+        now: Instant,
+    ) -> Option<LossCause> {
         let loss = self.hosts.get_mut(host)?;
         loss.knock_at = Some(now + KNOCK_AGAIN);
-        if knock == Knock::Answered {
+        if knock == ProbeOutcome::Answered {
             let since = *loss.answers_since.get_or_insert(now);
             if now.saturating_duration_since(since) < JOINING {
                 return None;
@@ -105,9 +110,9 @@ impl LossWatch {
             loss.answers_since = None;
         }
         let cause = match knock {
-            Knock::Refused => LossCause::DaemonLost,
-            Knock::Silent => LossCause::HostLost,
-            Knock::Answered => LossCause::OffMesh,
+            ProbeOutcome::Refused => LossCause::DaemonLost,
+            ProbeOutcome::Silent => LossCause::HostLost,
+            ProbeOutcome::Answered => LossCause::OffMesh,
         };
         (loss.cause.replace(cause) != Some(cause)).then_some(cause)
     }
@@ -139,18 +144,19 @@ mod tests {
         NodeId::new("h1").unwrap()
     }
 
-    fn vanished() -> (LossWatch, Instant) {
+    fn vanished() -> (HostLossDetector, Instant) {
         let start = Instant::now();
-        let mut watch = LossWatch::default();
+        let mut watch = HostLossDetector::default();
         watch.vanished(&host(), start, 7);
         (watch, start)
     }
 
     #[test]
     fn silence_is_a_lost_host_and_a_refusal_a_lost_daemon() {
-        for (knock, cause) in
-            [(Knock::Silent, LossCause::HostLost), (Knock::Refused, LossCause::DaemonLost)]
-        {
+        for (knock, cause) in [
+            (ProbeOutcome::Silent, LossCause::HostLost),
+            (ProbeOutcome::Refused, LossCause::DaemonLost),
+        ] {
             let (mut watch, start) = vanished();
             assert_eq!(watch.due(start), vec![], "its last word may still come");
             assert_eq!(watch.cause(&host()), None);
@@ -171,7 +177,9 @@ mod tests {
         let mut said = vec![];
         while let Some(at) = watch.next_deadline().filter(|at| *at < start + 2 * JOINING) {
             watch.due(at);
-            said.extend(watch.knocked(&host(), Knock::Answered, at).map(|cause| (cause, at)));
+            said.extend(
+                watch.knocked(&host(), ProbeOutcome::Answered, at).map(|cause| (cause, at)),
+            );
         }
         let [(LossCause::OffMesh, at)] = said[..] else { panic!("{said:?}") };
         assert!(at >= start + JOINING);
@@ -180,8 +188,8 @@ mod tests {
     #[test]
     fn a_lost_host_that_answers_again_stays_what_it_was_until_it_has_had_time_to_join() {
         let (mut watch, start) = vanished();
-        watch.knocked(&host(), Knock::Silent, start);
-        assert_eq!(watch.knocked(&host(), Knock::Answered, start + KNOCK_AGAIN), None);
+        watch.knocked(&host(), ProbeOutcome::Silent, start);
+        assert_eq!(watch.knocked(&host(), ProbeOutcome::Answered, start + KNOCK_AGAIN), None);
         assert_eq!(watch.cause(&host()), Some(LossCause::HostLost));
         assert_eq!(watch.settled(&host()), Some(LossCause::HostLost));
     }
@@ -190,9 +198,12 @@ mod tests {
     fn a_machine_that_comes_back_without_its_daemon_is_said_so_once() {
         let (mut watch, start) = vanished();
         let mut causes = vec![];
-        for (knock, seconds) in
-            [(Knock::Silent, 1), (Knock::Silent, 3), (Knock::Refused, 5), (Knock::Refused, 7)]
-        {
+        for (knock, seconds) in [
+            (ProbeOutcome::Silent, 1),
+            (ProbeOutcome::Silent, 3),
+            (ProbeOutcome::Refused, 5),
+            (ProbeOutcome::Refused, 7),
+        ] {
             causes.extend(watch.knocked(&host(), knock, start + Duration::from_secs(seconds)));
         }
         assert_eq!(causes, vec![LossCause::HostLost, LossCause::DaemonLost]);
@@ -203,6 +214,6 @@ mod tests {
         let (mut watch, start) = vanished();
         assert_eq!(watch.settled(&host()), None);
         assert_eq!(watch.due(start + Duration::from_secs(9)), vec![]);
-        assert_eq!(watch.knocked(&host(), Knock::Refused, start), None);
+        assert_eq!(watch.knocked(&host(), ProbeOutcome::Refused, start), None);
     }
 }

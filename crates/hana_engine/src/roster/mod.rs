@@ -8,8 +8,8 @@ mod observation;
 mod roster;
 mod stall_memory;
 
-pub use health_monitor::{HealthLimits, HealthWatch, Verdict};
-pub use host_loss::{Knock, LossWatch};
+pub use health_monitor::{HealthLimits, HealthMonitor, HealthVerdict};
+pub use host_loss::{HostLossDetector, ProbeOutcome};
 pub use node_view::NodeView;
-pub use observation::Sighting;
-pub use roster::{Roster, RosterChange, RosterNews};
+pub use observation::Observation;
+pub use roster::{Roster, RosterChange, RosterEvent};

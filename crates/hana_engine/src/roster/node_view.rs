@@ -3,7 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::{
-    Counters, Held, How, LaneTraffic, Override, PlayWay, ProcessState, SessionStatus, Trouble,
+    Counters, LaneTraffic, MessageFault, Override, Ownership, OwnershipKind, PlayPath, PlayStatus,
+    ProcessState,
 };
 use hana_protocol::parameter::ParameterName;
 use hana_protocol::wire::Lane;
@@ -48,7 +49,7 @@ pub struct NodeView {
     pub in_force: Option<Override>,
     /// Who holds, or held, its parameters: of two for one parameter the first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub holders: Vec<Held>,
+    pub holders: Vec<Ownership>,
     /// Who contributes to its mixed parameters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub mixed: BTreeMap<ParameterName, Vec<NodeId>>,
@@ -57,10 +58,10 @@ pub struct NodeView {
     pub note: Option<String>,
     /// The visualizations that it plays, and how.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub plays: BTreeMap<NodeId, SessionStatus>,
+    pub plays: BTreeMap<NodeId, PlayStatus>,
     /// Who plays it, and how.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub played_by: BTreeMap<NodeId, SessionStatus>,
+    pub played_by: BTreeMap<NodeId, PlayStatus>,
     /// What it counted, if there were messages that never came or could not be used, or changes that came after their beat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
@@ -69,7 +70,7 @@ pub struct NodeView {
     pub lanes: BTreeMap<Lane, LaneTraffic>,
     /// Whose messages those were, then, the most first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub troubles: Vec<Trouble>,
+    pub troubles: Vec<MessageFault>,
     /// Parameter names with their current values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameters: Option<BTreeMap<ParameterName, f32>>,
@@ -82,14 +83,15 @@ pub struct NodeView {
 impl NodeView {
     /// Who holds one of its parameters.
     #[must_use]
-    pub fn holder_of(&self, parameter: &ParameterName) -> Option<&Held> {
+    pub fn holder_of(&self, parameter: &ParameterName) -> Option<&Ownership> {
         self.holders.iter().find(|held| held.parameter == *parameter && held.how.is_held())
     }
 
     /// Who has taken one of its parameters, also where somebody with a higher priority plays over him just now.
     #[must_use]
     pub fn taken_by(&self, parameter: &ParameterName) -> Option<&NodeId> {
-        let is_it = |held: &&Held| held.parameter == *parameter && held.how == How::Taken;
+        let is_it =
+            |held: &&Ownership| held.parameter == *parameter && held.how == OwnershipKind::Taken;
         self.holders.iter().find(is_it).map(|held| &held.by)
     }
 
@@ -100,7 +102,7 @@ impl NodeView {
         let names: BTreeSet<&ParameterName> =
             self.holders.iter().map(|held| &held.parameter).collect();
         for held in names.into_iter().filter_map(|name| self.holder_of(name)) {
-            *counts.entry((&held.by, held.how == How::Taken)).or_default() += 1;
+            *counts.entry((&held.by, held.how == OwnershipKind::Taken)).or_default() += 1;
         }
         let words = counts.into_iter().map(|((by, is_taken), count)| {
             format!("{by} {} {count}", if is_taken { "has" } else { "plays" })
@@ -112,13 +114,13 @@ impl NodeView {
     /// many, and how many of them not directly. Empty where that is nobody.
     #[must_use]
     pub fn sessions_in_words(&self, most: usize) -> String {
-        let in_words = |verb: &str, sessions: &BTreeMap<NodeId, SessionStatus>| {
+        let in_words = |verb: &str, sessions: &BTreeMap<NodeId, PlayStatus>| {
             if sessions.len() <= most {
                 let each = sessions.iter().map(|(node, status)| format!("{node} ({status})"));
                 return format!("{verb} {}", each.collect::<Vec<_>>().join(", "));
             }
             let not_direct =
-                sessions.values().filter(|status| status.way != PlayWay::Direct).count();
+                sessions.values().filter(|status| status.way != PlayPath::Direct).count();
             let rest = if not_direct > 0 {
                 format!(", {not_direct} over the mesh")
             } else {
@@ -142,7 +144,7 @@ impl NodeView {
 
     /// The largest troubles in words: how many, what became of them, whose they were.
     pub fn troubles_in_words(&self) -> impl Iterator<Item = String> + '_ {
-        self.troubles.iter().map(|Trouble { peer, lane, cause, count }| {
+        self.troubles.iter().map(|MessageFault { peer, lane, cause, count }| {
             format!("{count} {} of {peer} ({lane})", cause.as_str())
         })
     }

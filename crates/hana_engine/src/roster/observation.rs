@@ -1,14 +1,15 @@
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::{
-    AppSession, Event, EventKind, Health, Holders, Look, Lost, NodeInfo, ProcessStatus,
+    Event, EventKind, Health, Look, LostPeers, NodeInfo, OperatorState, ParameterOwners,
+    ProcessStatus,
 };
 
-use crate::roster::host_loss::Knock;
+use crate::roster::host_loss::ProbeOutcome;
 
 /// Something seen on the mesh.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Sighting {
+pub enum Observation {
     /// A liveliness token came.
     Appeared {
         /// The node.
@@ -34,18 +35,18 @@ pub enum Sighting {
     /// A visualization said what it shows.
     Look(NodeId, Look),
     /// A visualization said who holds what.
-    Holders(NodeId, Holders),
+    Holders(NodeId, ParameterOwners),
     /// An app or a bridge said how it plays.
-    Session(NodeId, AppSession),
+    Session(NodeId, OperatorState),
     /// The daemon of the host said what it knows of a process.
     Process(NodeId, ProcessStatus),
     /// The daemon of the host said whom it has lost.
-    Lost(NodeId, Lost),
+    Lost(NodeId, LostPeers),
     /// Somebody knocked at the port of the daemon of a host.
-    Knocked(NodeId, Knock),
+    Knocked(NodeId, ProbeOutcome),
 }
 
-impl Sighting {
+impl Observation {
     /// What an event says of who is there: a node that says of itself that it is closed says goodbye.
     #[must_use]
     pub fn of_event(from: &NodeId, event: &Event) -> Option<Self> {

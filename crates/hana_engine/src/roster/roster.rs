@@ -4,12 +4,14 @@ use std::time::Instant;
 
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
-use hana_protocol::message::{AppSession, Holders, LossCause, Lost, LostHost, LostNode, NodeInfo};
+use hana_protocol::message::{
+    LossCause, LostHost, LostNode, LostPeers, NodeInfo, OperatorState, ParameterOwners,
+};
 
-use crate::roster::entry::{Entry, HostView, Told};
-use crate::roster::host_loss::LossWatch;
+use crate::roster::entry::{Entry, HostView, ReportedLoss};
+use crate::roster::host_loss::HostLossDetector;
 use crate::roster::node_view::NodeView;
-use crate::roster::observation::Sighting;
+use crate::roster::observation::Observation;
 
 /// Everything known of every node, put together from what is seen on the mesh. Pure: it is told what was
 /// seen and what time it is.
@@ -20,12 +22,12 @@ use crate::roster::observation::Sighting;
 #[derive(Debug, Default)]
 pub struct Roster {
     nodes: BTreeMap<NodeId, Entry>,
-    losses: LossWatch,
+    losses: HostLossDetector,
     /// What daemons say who they have lost.
-    told: BTreeMap<NodeId, Lost>,
+    told: BTreeMap<NodeId, LostPeers>,
     /// Hosts whose daemon has left in good order: what still comes of its words is only an echo.
     left: BTreeSet<NodeId>,
-    news: Vec<RosterNews>,
+    news: Vec<RosterEvent>,
 }
 
 /// What changed in the roster.
@@ -42,7 +44,7 @@ pub enum RosterChange {
 /// What happened to hosts, and to visualizations that nobody launched: one piece of news each, however many
 /// nodes it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RosterNews {
+pub enum RosterEvent {
     /// A host is not on the mesh any more.
     Lost {
         /// The host.
@@ -76,17 +78,22 @@ impl Roster {
     pub const MAX_NODES: usize = 4096;
 
     /// Takes in what was seen at `now`, which is `unix_ms` by the wall clock.
-    pub fn observe(&mut self, sighting: Sighting, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
+    pub fn observe(
+        &mut self,
+        sighting: Observation,
+        now: Instant,
+        unix_ms: u64,
+    ) -> Vec<RosterChange> {
         let node = sighting.node().clone();
         match sighting {
-            Sighting::Knocked(host, knock) => {
+            Observation::Knocked(host, knock) => {
                 let Some(cause) = self.losses.knocked(&host, knock, now) else { return vec![] };
                 let nodes = self.lost_with(&host);
-                self.news.push(RosterNews::Lost { host, cause, nodes });
+                self.news.push(RosterEvent::Lost { host, cause, nodes });
                 self.restate_all(now, unix_ms)
             },
-            Sighting::Process(host, _) if self.left.contains(&host) => vec![],
-            Sighting::Lost(reporter, lost) => {
+            Observation::Process(host, _) if self.left.contains(&host) => vec![],
+            Observation::Lost(reporter, lost) => {
                 if self.told.len() >= MAX_REPORTERS && !self.told.contains_key(&reporter) {
                     return vec![];
                 }
@@ -111,20 +118,20 @@ impl Roster {
     fn observe_node(
         &mut self,
         node: &NodeId,
-        sighting: Sighting,
+        sighting: Observation,
         now: Instant,
         unix_ms: u64,
     ) -> Vec<RosterChange> {
         let known = self.nodes.get(node).is_some_and(Entry::is_listed);
         // What goes and was never here is no news.
-        let goes = matches!(sighting, Sighting::Vanished { .. } | Sighting::Goodbye(_));
+        let goes = matches!(sighting, Observation::Vanished { .. } | Observation::Goodbye(_));
         if !self.nodes.contains_key(node) {
             if goes {
                 return vec![];
             }
             if self.nodes.len() >= Self::MAX_NODES {
                 // Words of nobody who is there make room for one who is.
-                let is_here = matches!(sighting, Sighting::Appeared { .. });
+                let is_here = matches!(sighting, Observation::Appeared { .. });
                 let words = self.nodes.iter().find(|(_, entry)| !entry.is_shown());
                 let Some(words) = words.map(|(id, _)| id.clone()).filter(|_| is_here) else {
                     return vec![];
@@ -154,9 +161,9 @@ impl Roster {
     }
 
     /// What a sighting of a daemon means for its host; whether it means something.
-    fn note_daemons(&mut self, sighting: &Sighting, now: Instant, unix_ms: u64) -> bool {
+    fn note_daemons(&mut self, sighting: &Observation, now: Instant, unix_ms: u64) -> bool {
         match sighting {
-            Sighting::Appeared { node, role: Role::Daemon, .. } => {
+            Observation::Appeared { node, role: Role::Daemon, .. } => {
                 self.left.remove(node);
                 let was_here = self.is_present(node);
                 if !was_here {
@@ -165,11 +172,11 @@ impl Roster {
                     }
                 }
                 if let Some(cause) = self.losses.settled(node) {
-                    self.news.push(RosterNews::Found { host: node.clone(), cause });
+                    self.news.push(RosterEvent::Found { host: node.clone(), cause });
                 }
                 !was_here
             },
-            Sighting::Vanished { node, zid } => {
+            Observation::Vanished { node, zid } => {
                 let Some(entry) = self.nodes.get(node).filter(|entry| entry.is_daemon()) else {
                     return false;
                 };
@@ -181,7 +188,7 @@ impl Roster {
                 }
                 goes
             },
-            Sighting::Goodbye(node) if self.losses.is_missing(node) => {
+            Observation::Goodbye(node) if self.losses.is_missing(node) => {
                 self.losses.settled(node);
                 self.leaves(node);
                 true
@@ -203,12 +210,12 @@ impl Roster {
 
     /// Takes in anew what others say who they have lost.
     fn take_told(&mut self, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
-        let mut told: BTreeMap<NodeId, Told> = BTreeMap::new();
+        let mut told: BTreeMap<NodeId, ReportedLoss> = BTreeMap::new();
         for lost in self.told.values() {
             for LostHost { host, cause, since_ms, nodes } in &lost.hosts {
                 let of = |role| {
                     let (host, cause) = (host.clone(), Some(*cause));
-                    Told { role, host, cause, since_ms: *since_ms }
+                    ReportedLoss { role, host, cause, since_ms: *since_ms }
                 };
                 told.entry(host.clone()).or_insert_with(|| of(Role::Daemon));
                 for node in nodes {
@@ -216,7 +223,7 @@ impl Roster {
                 }
             }
             for LostNode { node, host, since_ms } in &lost.nodes {
-                told.entry(node.clone()).or_insert_with(|| Told {
+                told.entry(node.clone()).or_insert_with(|| ReportedLoss {
                     role: Role::Visualization,
                     host: host.clone(),
                     cause: None,
@@ -304,7 +311,7 @@ impl Roster {
                 && !was_lost
                 && let Some(host) = entry.host().cloned()
             {
-                self.news.push(RosterNews::NodeLost { node: node.clone(), host });
+                self.news.push(RosterEvent::NodeLost { node: node.clone(), host });
             }
             let restated = entry.restate(&node, host, now, unix_ms);
             if !was_listed {
@@ -341,12 +348,12 @@ impl Roster {
     }
 
     /// What has happened to hosts since this was last asked.
-    pub fn take_news(&mut self) -> Vec<RosterNews> {
+    pub fn take_news(&mut self) -> Vec<RosterEvent> {
         std::mem::take(&mut self.news)
     }
 
     /// The hosts to knock at now, with where their daemons listened. Each knock is to be answered with
-    /// [`Sighting::Knocked`].
+    /// [`Observation::Knocked`].
     pub fn to_knock(&mut self, now: Instant) -> Vec<(NodeId, Vec<String>)> {
         let due = self.losses.due(now);
         due.into_iter()
@@ -366,7 +373,7 @@ impl Roster {
 
     /// All that is lost, for those who come later.
     #[must_use]
-    pub fn lost(&self, now: Instant) -> Lost {
+    pub fn lost(&self, now: Instant) -> LostPeers {
         let hosts = self
             .losses
             .lost()
@@ -381,7 +388,7 @@ impl Roster {
             let since_ms = entry.lost_alone_since(self.host_view(node), now)?;
             Some(LostNode { node: node.clone(), host: entry.host()?.clone(), since_ms })
         };
-        Lost { hosts, nodes: self.nodes.iter().filter_map(alone).collect() }
+        LostPeers { hosts, nodes: self.nodes.iter().filter_map(alone).collect() }
     }
 
     /// Whether it is for the daemon `own` to tell everybody what happens: of the daemons that are here, the
@@ -434,13 +441,13 @@ impl Roster {
 
     /// Who holds what of `node`, as it says.
     #[must_use]
-    pub fn holders(&self, node: &NodeId) -> Option<&Holders> {
+    pub fn holders(&self, node: &NodeId) -> Option<&ParameterOwners> {
         Some(self.nodes.get(node)?.holders())
     }
 
     /// How `node`, an app or a bridge, plays, as it says. Another one only when it has said something else.
     #[must_use]
-    pub fn session(&self, node: &NodeId) -> Option<&Arc<AppSession>> {
+    pub fn session(&self, node: &NodeId) -> Option<&Arc<OperatorState>> {
         Some(self.nodes.get(node)?.session())
     }
 

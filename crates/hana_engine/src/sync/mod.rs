@@ -2,4 +2,4 @@
 
 mod timeline_sync;
 
-pub use timeline_sync::{Ensemble, EnsembleAction, Order, Ordered};
+pub use timeline_sync::{Routing, TimelineSync, TimelineSyncAction, TransportRequest};

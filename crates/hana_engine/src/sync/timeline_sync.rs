@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{HostTimeline, TimelineSource};
 use hana_time::{
-    Approach, ClockEstimate, Course, Jump, LinkOrder, LinkReport, Timeline, TimelineError,
+    ClockEstimate, LinkOrder, LinkReport, Slew, TempoMap, Timeline, TimelineError, TimelineStep,
 };
 
 /// Keeps the timeline of a host, by Ableton Link, by another host or by its own clock.
@@ -24,22 +24,22 @@ use hana_time::{
 /// When the leader is gone all go on as they were; the next one leads, from the same beat. Whoever leads already is left only
 /// for one who has been the better for a second.
 ///
-/// A course is approached gently, [`Approach`]. Where that cannot be, because two timelines that had nothing to do with each
+/// A course is approached gently, [`Slew`]. Where that cannot be, because two timelines that had nothing to do with each
 /// other become one, the beat jumps, and that is said.
 #[derive(Debug)]
-pub struct Ensemble {
+pub struct TimelineSync {
     own: NodeId,
-    course: Course,
+    course: TempoMap,
     began_us: i64,
     changes: u64,
-    jump: Option<Jump>,
+    jump: Option<TimelineStep>,
     jumps: u64,
-    hosts: BTreeMap<NodeId, Heard>,
+    hosts: BTreeMap<NodeId, PeerTimeline>,
     /// The host it goes by; none while it leads.
     follows: Option<NodeId>,
     /// Whom it would rather go by, and since when.
     rather: Option<(NodeId, i64)>,
-    link: Option<Linked>,
+    link: Option<LinkState>,
     /// Until when what Link reports may be older than what was ordered.
     ordered_until_us: i64,
     /// When Link was told last where the beat is; `i64::MIN` for one that has not been told.
@@ -53,18 +53,18 @@ pub struct Ensemble {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
-pub enum EnsembleAction {
+pub enum TimelineSyncAction {
     /// Say this to all.
     Say(Box<HostTimeline>),
     /// Give this order to `hana-link`.
     Link(LinkOrder),
     /// The beat has jumped: tell people.
-    Jumped(Jump),
+    Jumped(TimelineStep),
 }
 
 /// What a person wants of the timeline that all share.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Order {
+pub enum TransportRequest {
     /// Another tempo, in beats a minute.
     Tempo(f64),
     /// It shall play.
@@ -75,20 +75,20 @@ pub enum Order {
 
 /// What becomes of an order.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Ordered {
+pub enum Routing {
     /// It is carried out; what is to be done for it.
-    Done(Vec<EnsembleAction>),
+    Done(Vec<TimelineSyncAction>),
     /// This host leads, and is to be told.
     Tell(NodeId),
 }
 
 /// What was heard of another host.
 #[derive(Debug)]
-struct Heard {
+struct PeerTimeline {
     said: HostTimeline,
     at_us: i64,
     /// Its course, by its own clock.
-    course: Option<Course>,
+    course: Option<TempoMap>,
     /// How its clock goes; known of the one that is followed.
     clock: Option<ClockEstimate>,
     /// Since when both of us lead, and each thinks that the other one should follow.
@@ -96,13 +96,13 @@ struct Heard {
 }
 
 #[derive(Debug)]
-struct Linked {
+struct LinkState {
     report: LinkReport,
     heard_us: i64,
 }
 
 /// What decides who leads.
-struct Claim<'a> {
+struct Candidacy<'a> {
     is_in_link: bool,
     followers: u32,
     running_us: u64,
@@ -135,13 +135,13 @@ const ADOPT_OFF_US: f64 = 500.0;
 /// Hosts that are listened to.
 const HOSTS: usize = 1024;
 
-impl Ensemble {
+impl TimelineSync {
     /// Of the host `own`, beginning with `first` as it is at `now_us`.
     #[must_use]
     pub const fn new(own: NodeId, first: Timeline, now_us: i64) -> Self {
         Self {
             own,
-            course: Course::of(first.anchored_at(now_us)),
+            course: TempoMap::of(first.anchored_at(now_us)),
             began_us: now_us,
             changes: 0,
             jump: None,
@@ -175,7 +175,7 @@ impl Ensemble {
 
     /// The way the timeline takes.
     #[must_use]
-    pub const fn course(&self) -> Course {
+    pub const fn course(&self) -> TempoMap {
         self.course
     }
 
@@ -192,7 +192,12 @@ impl Ensemble {
     }
 
     /// Another host says its timeline.
-    pub fn hear(&mut self, host: &NodeId, said: HostTimeline, now_us: i64) -> Vec<EnsembleAction> {
+    pub fn hear(
+        &mut self,
+        host: &NodeId,
+        said: HostTimeline,
+        now_us: i64,
+    ) -> Vec<TimelineSyncAction> {
         if *host == self.own || (self.hosts.len() >= HOSTS && !self.hosts.contains_key(host)) {
             return vec![];
         }
@@ -208,13 +213,13 @@ impl Ensemble {
                 };
                 of(&known.said) != of(&said)
             });
-        let heard = Heard { said, at_us: now_us, course, clock, disputes_us };
+        let heard = PeerTimeline { said, at_us: now_us, course, clock, disputes_us };
         self.hosts.insert(host.clone(), heard);
         if is_news { self.round(now_us) } else { vec![] }
     }
 
     /// Another host is gone.
-    pub fn lose(&mut self, host: &NodeId, now_us: i64) -> Vec<EnsembleAction> {
+    pub fn lose(&mut self, host: &NodeId, now_us: i64) -> Vec<TimelineSyncAction> {
         if self.hosts.remove(host).is_some() { self.round(now_us) } else { vec![] }
     }
 
@@ -226,15 +231,15 @@ impl Ensemble {
     }
 
     /// `hana-link` has begun: it is told what to go on from where nobody else is in its session.
-    pub fn link_began(&mut self, now_us: i64) -> Vec<EnsembleAction> {
+    pub fn link_began(&mut self, now_us: i64) -> Vec<TimelineSyncAction> {
         self.adopted_us = now_us;
         self.ordered_until_us = now_us.saturating_add(ORDERED_US);
-        let soon = now_us.saturating_add(Approach::LEAD_US);
-        vec![EnsembleAction::Link(LinkOrder::adopt(&self.course.at(soon).anchored_at(soon)))]
+        let soon = now_us.saturating_add(Slew::LEAD_US);
+        vec![TimelineSyncAction::Link(LinkOrder::adopt(&self.course.at(soon).anchored_at(soon)))]
     }
 
     /// `hana-link` says where its session stands.
-    pub fn link(&mut self, report: LinkReport, now_us: i64) -> Vec<EnsembleAction> {
+    pub fn link(&mut self, report: LinkReport, now_us: i64) -> Vec<TimelineSyncAction> {
         let before = self.link.take();
         let is_news = before.as_ref().is_none_or(|before| {
             let is = |a: f64, b: f64| (a - b).abs() < 1e-6;
@@ -242,12 +247,12 @@ impl Ensemble {
                 && before.report.playing == report.playing
                 && (before.report.peers == 0) == (report.peers == 0))
         });
-        self.link = Some(Linked { report, heard_us: now_us });
+        self.link = Some(LinkState { report, heard_us: now_us });
         if is_news { self.round(now_us) } else { vec![] }
     }
 
     /// `hana-link` has ended.
-    pub fn link_lost(&mut self, now_us: i64) -> Vec<EnsembleAction> {
+    pub fn link_lost(&mut self, now_us: i64) -> Vec<TimelineSyncAction> {
         self.adopted_us = i64::MIN;
         if self.link.take().is_some() { self.round(now_us) } else { vec![] }
     }
@@ -257,38 +262,44 @@ impl Ensemble {
     /// # Errors
     ///
     /// When it is a tempo that there is not.
-    pub fn order(&mut self, order: Order, now_us: i64) -> Result<Ordered, TimelineError> {
-        let at_us = now_us.saturating_add(Approach::LEAD_US);
+    pub fn order(
+        &mut self,
+        order: TransportRequest,
+        now_us: i64,
+    ) -> Result<Routing, TimelineError> {
+        let at_us = now_us.saturating_add(Slew::LEAD_US);
         // What it eases it does not go on with.
         let rate = self.course.last().rate();
         let before = self.course.at(at_us).with_rate(rate, at_us)?;
         let (changed, of_link) = match order {
-            Order::Tempo(bpm) => (before.with_tempo(bpm, at_us)?, LinkOrder::Tempo { bpm }),
-            Order::Play => (before.with_playing(true), LinkOrder::Play {}),
-            Order::Pause => (before.with_playing(false), LinkOrder::Pause {}),
+            TransportRequest::Tempo(bpm) => {
+                (before.with_tempo(bpm, at_us)?, LinkOrder::Tempo { bpm })
+            },
+            TransportRequest::Play => (before.with_playing(true), LinkOrder::Play {}),
+            TransportRequest::Pause => (before.with_playing(false), LinkOrder::Pause {}),
         };
         let is_in_link = self.is_in_link(now_us);
         if let Some(leader) = self.follows.clone().filter(|_| !is_in_link) {
-            return Ok(Ordered::Tell(leader));
+            return Ok(Routing::Tell(leader));
         }
         self.changes += 1;
         let mut actions = vec![];
         if self.link.is_some() {
             self.ordered_until_us = now_us.saturating_add(ORDERED_US);
-            actions.push(EnsembleAction::Link(of_link));
+            actions.push(TimelineSyncAction::Link(of_link));
         }
         self.course = self.course.then(changed);
         actions.push(self.say(now_us));
-        Ok(Ordered::Done(actions))
+        Ok(Routing::Done(actions))
     }
 
     /// Time passes.
-    pub fn tick(&mut self, now_us: i64) -> Vec<EnsembleAction> {
+    pub fn tick(&mut self, now_us: i64) -> Vec<TimelineSyncAction> {
         if now_us < self.say_us && now_us >= self.seen_us { vec![] } else { self.round(now_us) }
     }
 
     /// Decides anew.
-    fn round(&mut self, now_us: i64) -> Vec<EnsembleAction> {
+    fn round(&mut self, now_us: i64) -> Vec<TimelineSyncAction> {
         let passed = now_us.saturating_sub(self.seen_us);
         self.seen_us = now_us;
         if !(0..AWAY_US).contains(&passed) {
@@ -313,7 +324,7 @@ impl Ensemble {
     }
 
     fn is_in_link(&self, now_us: i64) -> bool {
-        let is_fresh = |link: &&Linked| now_us.saturating_sub(link.heard_us) < LINK_SILENT_US;
+        let is_fresh = |link: &&LinkState| now_us.saturating_sub(link.heard_us) < LINK_SILENT_US;
         self.link.as_ref().filter(is_fresh).is_some_and(|link| link.report.peers > 0)
     }
 
@@ -322,14 +333,14 @@ impl Ensemble {
     }
 
     fn followers(&self) -> u32 {
-        let of_us = |heard: &&Heard| heard.said.from.as_ref() == Some(&self.own);
+        let of_us = |heard: &&PeerTimeline| heard.said.from.as_ref() == Some(&self.own);
         u32::try_from(self.hosts.values().filter(of_us).count()).unwrap_or(u32::MAX)
     }
 
     /// Whom to go by.
     fn choose(&mut self, now_us: i64) {
         let followers = self.followers();
-        let own = Claim {
+        let own = Candidacy {
             is_in_link: self.is_in_link(now_us),
             followers,
             running_us: self.running_us(now_us),
@@ -342,7 +353,7 @@ impl Ensemble {
             .hosts
             .iter()
             .filter(|(_, heard)| heard.leads())
-            .map(|(id, heard)| (Claim::of(id, heard, now_us), heard))
+            .map(|(id, heard)| (Candidacy::of(id, heard, now_us), heard))
             .max_by(|(a, _), (b, _)| a.before(b));
         let wanted = best.and_then(|(claim, heard)| {
             let is_better = if leads && heard.is_disputed(now_us) {
@@ -364,7 +375,7 @@ impl Ensemble {
         let stands = self
             .follows
             .as_ref()
-            .map_or(!is_young, |leader| self.hosts.get(leader).is_some_and(Heard::leads));
+            .map_or(!is_young, |leader| self.hosts.get(leader).is_some_and(PeerTimeline::leads));
         let candidate = wanted.clone().unwrap_or_else(|| self.own.clone());
         let since = match self.rather.take() {
             Some((who, since)) if who == candidate => since,
@@ -382,14 +393,14 @@ impl Ensemble {
     }
 
     /// The course of the leader by the clock here, as far as its clock is known.
-    fn of_leader(&self) -> Option<Course> {
+    fn of_leader(&self) -> Option<TempoMap> {
         let heard = self.hosts.get(self.follows.as_ref()?)?;
         Some(heard.course?.here(&heard.clock?))
     }
 
     /// Where the timeline comes from.
     fn source(&self) -> TimelineSource {
-        let is_of_link = |link: &Linked| {
+        let is_of_link = |link: &LinkState| {
             link.report.peers > 0 || (self.follows.is_none() && self.adopted_us != i64::MIN)
         };
         if self.link.as_ref().is_some_and(is_of_link) {
@@ -402,7 +413,7 @@ impl Ensemble {
     }
 
     /// The timeline that is to be approached, by the local clock; none where the own one is to go on.
-    fn goal(&self, now_us: i64) -> Option<Course> {
+    fn goal(&self, now_us: i64) -> Option<TempoMap> {
         let of_leader = self.of_leader();
         let (TimelineSource::Link, Some(link)) = (self.source(), &self.link) else {
             return of_leader;
@@ -418,23 +429,23 @@ impl Ensemble {
             }
         }
         // Link shares where in the bar it is. Which bar it is, the leader says, or what was before.
-        let soon = now_us.saturating_add(Approach::LEAD_US);
+        let soon = now_us.saturating_add(Slew::LEAD_US);
         let quantum = reported.quantum();
         let wanted = of_leader.unwrap_or(self.course);
         let off = wanted.at(soon).beat_at(soon) - reported.beat_at(soon);
         let nearest = (off / quantum).round();
         let left_us = nearest.mul_add(quantum, -off) * reported.us_per_beat();
-        let is_near = left_us.abs() <= Approach::MOST_EASED_US;
+        let is_near = left_us.abs() <= Slew::MOST_EASED_US;
         // Where it has to jump, no beat comes twice.
         let bars = if is_near || of_leader.is_some() { nearest } else { (off / quantum).ceil() };
-        Some(Course::of(reported.moved_by(bars * quantum)))
+        Some(TempoMap::of(reported.moved_by(bars * quantum)))
     }
 
     /// Brings the course to where it should be.
-    fn steer(&mut self, now_us: i64) -> Vec<EnsembleAction> {
+    fn steer(&mut self, now_us: i64) -> Vec<TimelineSyncAction> {
         self.error_us = None;
         let Some(goal) = self.goal(now_us) else { return vec![] };
-        let approach = Approach::new(&self.course, &goal, now_us);
+        let approach = Slew::new(&self.course, &goal, now_us);
         self.course = approach.taken_by(self.course);
         let leader = self.follows.as_ref().and_then(|leader| self.hosts.get(leader));
         if let Some(leader) = leader {
@@ -458,14 +469,14 @@ impl Ensemble {
         };
         self.jumps += 1;
         let at_us = approach.timeline.origin().0;
-        let jump = Jump { number: self.jumps, at_us, beats: approach.jump, reason };
+        let jump = TimelineStep { number: self.jumps, at_us, beats: approach.jump, reason };
         self.jump = Some(jump.clone());
-        vec![EnsembleAction::Jumped(jump)]
+        vec![TimelineSyncAction::Jumped(jump)]
     }
 
     /// Has a session of Link in which nobody else is go along, so that whoever joins it finds the beat that there is.
-    fn align_link(&mut self, now_us: i64) -> Option<EnsembleAction> {
-        let soon = now_us.saturating_add(Approach::LEAD_US);
+    fn align_link(&mut self, now_us: i64) -> Option<TimelineSyncAction> {
+        let soon = now_us.saturating_add(Slew::LEAD_US);
         let own = self.course.at(soon);
         let link = self.link.as_ref()?;
         let is_new = self.adopted_us == i64::MIN;
@@ -474,7 +485,7 @@ impl Ensemble {
             self.adopted_us = now_us;
             // A jump to the session's beat is made already; the length of the bar is ours.
             return (is_new || differs)
-                .then(|| EnsembleAction::Link(LinkOrder::Quantum { beats: own.quantum() }));
+                .then(|| TimelineSyncAction::Link(LinkOrder::Quantum { beats: own.quantum() }));
         }
         let reported = link.report.timeline().ok()?;
         let off = (own.beat_at(soon) - reported.beat_at(soon)).rem_euclid(own.quantum());
@@ -488,14 +499,14 @@ impl Ensemble {
         (is_off && is_due && is_ours).then(|| {
             self.adopted_us = now_us;
             self.ordered_until_us = now_us.saturating_add(ORDERED_US);
-            EnsembleAction::Link(LinkOrder::adopt(&own.anchored_at(soon)))
+            TimelineSyncAction::Link(LinkOrder::adopt(&own.anchored_at(soon)))
         })
     }
 
-    fn say(&mut self, now_us: i64) -> EnsembleAction {
+    fn say(&mut self, now_us: i64) -> TimelineSyncAction {
         self.say_us = now_us.saturating_add(PERIOD_US);
         self.course = self.course.since(now_us);
-        let coming = self.course.last_between(now_us, now_us.saturating_add(Approach::LEAD_US));
+        let coming = self.course.last_between(now_us, now_us.saturating_add(Slew::LEAD_US));
         // What is to come is said as it will be, what is under way as it is.
         let (shown, easing) = coming.map_or_else(
             || (self.course.at(now_us).anchored_at(now_us), self.course.easing_at(now_us)),
@@ -503,7 +514,7 @@ impl Ensemble {
         );
         let (at_us, beat) = shown.origin();
         let last = self.course.last();
-        EnsembleAction::Say(Box::new(HostTimeline {
+        TimelineSyncAction::Say(Box::new(HostTimeline {
             bpm: last.bpm(),
             beat,
             at_us,
@@ -523,7 +534,7 @@ impl Ensemble {
     }
 }
 
-impl Heard {
+impl PeerTimeline {
     const fn leads(&self) -> bool {
         self.said.from.is_none()
     }
@@ -538,8 +549,8 @@ impl Heard {
     }
 }
 
-impl<'a> Claim<'a> {
-    fn of(id: &'a NodeId, heard: &Heard, now_us: i64) -> Self {
+impl<'a> Candidacy<'a> {
+    fn of(id: &'a NodeId, heard: &PeerTimeline, now_us: i64) -> Self {
         Self {
             is_in_link: heard.said.is_in_link(),
             followers: heard.said.followers,

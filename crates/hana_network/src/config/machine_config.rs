@@ -2,13 +2,13 @@ use std::path::{Path, PathBuf};
 use std::{env, fmt, io};
 
 use etcetera::BaseStrategy;
-use hana_time::{Timeline, TimelineError, one_line};
+use hana_time::{Timeline, TimelineError, sanitize_line};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::config::network_settings::{NetworkSettings, variable};
-use crate::config::play_transport::PlayTransport;
+use crate::config::play_transport::DirectLinkTransport;
 use crate::config::port_range::PortRange;
 use crate::config::secret::Secret;
 use crate::config::show_name::ShowName;
@@ -16,7 +16,7 @@ use crate::config::show_name::ShowName;
 /// The settings of a machine, from the file `hanad.toml`: the same file for its daemon and everything else
 /// there, so that all of them are in one show.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SettingsFile {
+pub struct MachineConfig {
     /// How nodes find each other, with what the environment overrides.
     pub network: NetworkSettings,
     /// The catalogue of what the daemon may launch, if the file names one; relative to
@@ -27,12 +27,12 @@ pub struct SettingsFile {
     /// Whether the daemon takes part in Ableton Link, where `hana-link` is installed.
     pub link: bool,
     /// Where all this comes from.
-    pub origin: Origin,
+    pub origin: ConfigSource,
 }
 
 /// Where the configuration of a machine comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum ConfigSource {
     /// A file that was named.
     File(PathBuf),
     /// A directory, which may have `hanad.toml`, `visualizations.toml` or both.
@@ -43,7 +43,7 @@ pub enum Origin {
 
 /// Why settings cannot be used. Never repeats a secret.
 #[derive(Debug, Error)]
-pub enum SettingsError {
+pub enum MachineConfigError {
     /// The file is not there, or cannot be read.
     #[error("the configuration {} cannot be read: {source}", path.display())]
     Read {
@@ -75,14 +75,14 @@ pub enum SettingsError {
 /// The file `hanad.toml`. Every key may be left out.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct MachineConfigFile {
     interface: Option<String>,
     multicast: Option<bool>,
     connect: Option<Vec<String>>,
     show: Option<ShowName>,
     secret: Option<Secret>,
     play_ports: Option<PortRange>,
-    play_link: Option<PlayTransport>,
+    play_link: Option<DirectLinkTransport>,
     visualizations: Option<PathBuf>,
     #[serde(default, deserialize_with = "tempo")]
     tempo: Option<f64>,
@@ -96,7 +96,7 @@ const SETTINGS: &str = "hanad.toml";
 /// What else makes a directory one of configuration.
 const CATALOGUE: &str = "visualizations.toml";
 
-impl Origin {
+impl ConfigSource {
     /// The directory that relative paths of the file begin in.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
@@ -119,7 +119,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ConfigSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "configuration from {}", path.display()),
@@ -129,7 +129,7 @@ impl fmt::Display for Origin {
     }
 }
 
-impl SettingsFile {
+impl MachineConfig {
     /// The first there is of: `named`, `HANA_CONFIG` (a file, or a directory with `hanad.toml`,
     /// `visualizations.toml` or both), the user's config directory, `config/` beside the working
     /// directory, the defaults. `HANA_SHOW`, `HANA_SECRET`, `HANA_PLAY_LINK` and `HANA_LINK` override
@@ -140,7 +140,7 @@ impl SettingsFile {
     /// # Errors
     ///
     /// When what is named cannot be read, or what is found is not as it should be.
-    pub fn find(named: Option<&Path>) -> Result<Self, SettingsError> {
+    pub fn find(named: Option<&Path>) -> Result<Self, MachineConfigError> {
         let mut settings = Self::find_file(named)?;
         settings.network.override_by_environment()?;
         if let Some(word) = variable("HANA_LINK")? {
@@ -149,19 +149,24 @@ impl SettingsFile {
         Ok(settings)
     }
 
-    fn find_file(named: Option<&Path>) -> Result<Self, SettingsError> {
+    fn find_file(named: Option<&Path>) -> Result<Self, MachineConfigError> {
         if let Some(path) = named.map(PathBuf::from).or_else(from_variable) {
             return Self::load(&path);
         }
         let has_files =
             |path: &PathBuf| path.join(SETTINGS).exists() || path.join(CATALOGUE).exists();
         of_user().into_iter().chain(beside()).find(has_files).map_or_else(
-            || Ok(Self::of(File::parse("", Path::new(SETTINGS))?, Origin::BuiltIn)),
+            || {
+                Ok(Self::of(
+                    MachineConfigFile::parse("", Path::new(SETTINGS))?,
+                    ConfigSource::BuiltIn,
+                ))
+            },
             |directory| Self::load(&directory),
         )
     }
 
-    /// The files that [`SettingsFile::find`] looks for, with the catalogues that may lie beside them.
+    /// The files that [`MachineConfig::find`] looks for, with the catalogues that may lie beside them.
     #[must_use]
     pub fn places(named: Option<&Path>) -> Vec<PathBuf> {
         let directories: Vec<PathBuf> = match named.map(PathBuf::from).or_else(from_variable) {
@@ -180,17 +185,21 @@ impl SettingsFile {
     /// # Errors
     ///
     /// When it cannot be read, or is not as it should be.
-    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+    pub fn load(path: &Path) -> Result<Self, MachineConfigError> {
         if !path.is_dir() {
-            return Ok(Self::of(File::read(path)?, Origin::File(path.into())));
+            return Ok(Self::of(MachineConfigFile::read(path)?, ConfigSource::File(path.into())));
         }
         let file = path.join(SETTINGS);
-        let file = if file.exists() { File::read(&file)? } else { File::parse("", &file)? };
-        Ok(Self::of(file, Origin::Directory(path.into())))
+        let file = if file.exists() {
+            MachineConfigFile::read(&file)?
+        } else {
+            MachineConfigFile::parse("", &file)?
+        };
+        Ok(Self::of(file, ConfigSource::Directory(path.into())))
     }
 
-    fn of(file: File, origin: Origin) -> Self {
-        let File {
+    fn of(file: MachineConfigFile, origin: ConfigSource) -> Self {
+        let MachineConfigFile {
             interface,
             multicast,
             connect,
@@ -232,13 +241,13 @@ fn beside() -> Option<PathBuf> {
     env::current_dir().ok().map(|here| here.join("config"))
 }
 
-fn switch(word: &str) -> Result<bool, SettingsError> {
+fn switch(word: &str) -> Result<bool, MachineConfigError> {
     match word {
         "on" => Ok(true),
         "off" => Ok(false),
-        _ => Err(SettingsError::Variable {
+        _ => Err(MachineConfigError::Variable {
             variable: "HANA_LINK",
-            problem: format!("'{}' is neither on nor off", one_line(word, 40)),
+            problem: format!("'{}' is neither on nor off", sanitize_line(word, 40)),
         }),
     }
 }
@@ -257,14 +266,14 @@ fn quantum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D:
     first(Timeline::DEFAULT.bpm(), quantum).map(|_| Some(quantum)).map_err(D::Error::custom)
 }
 
-impl File {
-    fn read(path: &Path) -> Result<Self, SettingsError> {
+impl MachineConfigFile {
+    fn read(path: &Path) -> Result<Self, MachineConfigError> {
         let text = std::fs::read_to_string(path)
-            .map_err(|source| SettingsError::Read { path: path.into(), source })?;
+            .map_err(|source| MachineConfigError::Read { path: path.into(), source })?;
         Self::parse(&text, path)
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
+    fn parse(text: &str, path: &Path) -> Result<Self, MachineConfigError> {
         toml::from_str(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start.min(text.len()));
             let line = text.get(..offset).unwrap_or_default().matches('\n').count() + 1;
@@ -278,7 +287,7 @@ impl File {
                 },
                 key => format!("{key}: {}", error.message()),
             };
-            SettingsError::Invalid { path: path.into(), line, problem }
+            MachineConfigError::Invalid { path: path.into(), line, problem }
         })
     }
 }
@@ -294,7 +303,7 @@ mod tests {
     }
 
     fn problem_of(text: &str) -> String {
-        let problem = File::parse(text, Path::new("config/hanad.toml")).unwrap_err();
+        let problem = MachineConfigFile::parse(text, Path::new("config/hanad.toml")).unwrap_err();
         assert!(!problem.to_string().contains("hunter2"), "{problem}");
         assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
         problem.to_string()
@@ -309,7 +318,7 @@ mod tests {
 
     #[test]
     fn the_file_that_ships_is_the_default() {
-        let settings = SettingsFile::load(&shipped()).unwrap();
+        let settings = MachineConfig::load(&shipped()).unwrap();
         assert_eq!(settings.network, NetworkSettings::default());
         assert_eq!(settings.visualizations, None);
         assert_eq!(settings.timeline, Timeline::DEFAULT);
@@ -322,7 +331,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("# ").filter(|line| line.contains(" = ")))
             .fold(String::new(), |all, line| all + line + "\n");
-        let File {
+        let MachineConfigFile {
             interface,
             multicast,
             connect,
@@ -334,7 +343,7 @@ mod tests {
             tempo,
             quantum,
             link,
-        } = File::parse(&shown, Path::new(SETTINGS)).unwrap();
+        } = MachineConfigFile::parse(&shown, Path::new(SETTINGS)).unwrap();
         assert!(interface.is_some() && multicast.is_some() && connect.is_some());
         assert!(show.is_some() && secret.is_some() && play_ports.is_some());
         assert!(play_link.is_some() && visualizations.is_some());
@@ -374,9 +383,9 @@ mod tests {
 
     #[test]
     fn a_named_file_is_passed_on_by_a_path_that_holds_everywhere() {
-        let origin = Origin::File("config/hanad.toml".into());
+        let origin = ConfigSource::File("config/hanad.toml".into());
         assert!(origin.to_variable().unwrap().is_absolute());
         assert_eq!(origin.directory(), Some(Path::new("config")));
-        assert_eq!(Origin::BuiltIn.to_variable(), None);
+        assert_eq!(ConfigSource::BuiltIn.to_variable(), None);
     }
 }

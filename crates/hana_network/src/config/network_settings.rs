@@ -1,13 +1,14 @@
 use std::env;
 
-use crate::config::machine_config::SettingsError;
-use crate::config::play_transport::PlayTransport;
+use crate::config::machine_config::MachineConfigError;
+use crate::config::play_transport::DirectLinkTransport;
 use crate::config::port_range::PortRange;
 use crate::config::secret::Secret;
 use crate::config::show_name::ShowName;
 
-/// How the nodes of a machine find others, and whom they let in. The same for its daemon, its
-/// visualizations and its commands; read from `hanad.toml` by [`SettingsFile`](crate::config::machine_config::SettingsFile).
+/// How the nodes of a machine find others, and whom they let in.
+///
+/// The same for its daemon, its visualizations and its commands; read from `hanad.toml` by [`MachineConfig`](crate::config::machine_config::MachineConfig).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkSettings {
     /// The only network interface to find others on, by its name in the operating system.
@@ -23,7 +24,7 @@ pub struct NetworkSettings {
     /// The ports at which visualizations listen for play links; any free one without.
     pub play_ports: Option<PortRange>,
     /// What those who play visualizations directly shall use.
-    pub play_link: PlayTransport,
+    pub play_link: DirectLinkTransport,
 }
 
 impl Default for NetworkSettings {
@@ -35,7 +36,7 @@ impl Default for NetworkSettings {
             show: None,
             secret: None,
             play_ports: None,
-            play_link: PlayTransport::Tcp,
+            play_link: DirectLinkTransport::Tcp,
         }
     }
 }
@@ -47,24 +48,24 @@ impl NetworkSettings {
     }
 
     /// Lets `HANA_SHOW`, `HANA_SECRET` and `HANA_PLAY_LINK` override. An empty variable is none.
-    pub(crate) fn override_by_environment(&mut self) -> Result<(), SettingsError> {
+    pub(crate) fn override_by_environment(&mut self) -> Result<(), MachineConfigError> {
         if let Some(show) = variable("HANA_SHOW")? {
-            self.show = Some(ShowName::new(show).map_err(|problem| SettingsError::Variable {
-                variable: "HANA_SHOW",
-                problem: problem.to_string(),
+            self.show = Some(ShowName::new(show).map_err(|problem| {
+                MachineConfigError::Variable { variable: "HANA_SHOW", problem: problem.to_string() }
             })?);
         }
         if let Some(secret) = variable("HANA_SECRET")? {
-            self.secret = Some(Secret::new(secret).map_err(|problem| SettingsError::Variable {
-                variable: "HANA_SECRET",
-                problem: problem.to_string(),
-            })?);
+            self.secret =
+                Some(Secret::new(secret).map_err(|problem| MachineConfigError::Variable {
+                    variable: "HANA_SECRET",
+                    problem: problem.to_string(),
+                })?);
         }
         if let Some(link) = variable("HANA_PLAY_LINK")? {
             self.play_link = link.parse().map_err(
-                |problem: crate::config::play_transport::PlayTransportError| {
+                |problem: crate::config::play_transport::DirectLinkTransportError| {
                     let problem = problem.to_string();
-                    SettingsError::Variable { variable: "HANA_PLAY_LINK", problem }
+                    MachineConfigError::Variable { variable: "HANA_PLAY_LINK", problem }
                 },
             )?;
         }
@@ -73,13 +74,13 @@ impl NetworkSettings {
 }
 
 /// What a variable of the environment is set to; none if that is nothing.
-pub(crate) fn variable(variable: &'static str) -> Result<Option<String>, SettingsError> {
+pub(crate) fn variable(variable: &'static str) -> Result<Option<String>, MachineConfigError> {
     match env::var(variable) {
         Ok(value) if !value.is_empty() => Ok(Some(value)),
         Ok(_) | Err(env::VarError::NotPresent) => Ok(None),
         // Does not repeat the value.
         Err(env::VarError::NotUnicode(_)) => {
-            Err(SettingsError::Variable { variable, problem: "it is no UTF-8 text".into() })
+            Err(MachineConfigError::Variable { variable, problem: "it is no UTF-8 text".into() })
         },
     }
 }

@@ -3,19 +3,19 @@ use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use hana_engine::playout::{Playout, PlayoutSettings};
+use hana_engine::playout::{JitterBuffer, JitterBufferSettings};
 use hana_protocol::id::{NodeId, NodeIdError};
-use hana_protocol::message::{CustomMessageInfo, Flow, Look, Priority};
+use hana_protocol::message::{CustomMessageInfo, Direction, Look, Priority};
 use hana_protocol::parameter::{Parameter, ParameterName};
 use hana_protocol::wire::CustomMessage;
 use thiserror::Error;
 
-use crate::change_counter::News;
+use crate::change_counter::ChangeCounter;
 use crate::config::host_memory::remembered_host;
-use crate::config::machine_config::{SettingsError, SettingsFile};
+use crate::config::machine_config::{MachineConfig, MachineConfigError};
 use crate::config::network_settings::NetworkSettings;
-use crate::config::on_controller_lost::WhenAppVanishes;
-use crate::custom::custom_subscription::Hearing;
+use crate::config::on_controller_lost::OnControllerLost;
+use crate::custom::custom_subscription::SubscriptionFactory;
 use crate::persistence::last_look::LastLook;
 
 /// How a node joins. The defaults need no configuration on any network with multicast.
@@ -28,19 +28,19 @@ pub struct NodeConfig {
     /// Whether that was said, and is not to be asked of the daemon.
     pub(crate) host_is_named: bool,
     pub(crate) program: String,
-    pub(crate) presence: Presence,
+    pub(crate) presence: Visibility,
     pub(crate) daemon: SocketAddr,
     pub(crate) network: NetworkSettings,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) messages: Vec<CustomMessageInfo>,
     /// How the custom messages that are heard begin to be.
-    pub(crate) hearing: Vec<Hearing>,
+    pub(crate) hearing: Vec<SubscriptionFactory>,
     /// What it shows first, instead of the defaults.
     pub(crate) last_look: Option<Look>,
-    pub(crate) when_app_vanishes: WhenAppVanishes,
+    pub(crate) when_app_vanishes: OnControllerLost,
     /// How what is played is shown, unless a parameter has its own.
-    playout: PlayoutSettings,
-    playout_of: BTreeMap<ParameterName, PlayoutSettings>,
+    playout: JitterBufferSettings,
+    playout_of: BTreeMap<ParameterName, JitterBufferSettings>,
     /// The delay that this machine wants, whatever the program says.
     delay: Option<Duration>,
     /// How much its word counts beside that of others who play.
@@ -52,12 +52,12 @@ pub struct NodeConfig {
     /// The number of the instance before, where its program has kept it.
     pub(crate) instance_after: Option<u64>,
     /// What it tells of what a program that looks once a frame is to look for.
-    pub(crate) news: News,
+    pub(crate) news: ChangeCounter,
 }
 
 /// Whether others see a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Presence {
+pub enum Visibility {
     /// It has a token, says what it is and how it is, and takes commands.
     Announced,
     /// It looks on, asks and goes; nobody lists it. Command-line tools.
@@ -79,7 +79,7 @@ pub enum ConfigError {
     /// `HANA_PLAYOUT_MS` is no such number.
     #[error(
         "the environment variable HANA_PLAYOUT_MS is {value:?}; it is a number of milliseconds from 0 to {}",
-        Playout::MAX_DELAY.as_millis()
+        JitterBuffer::MAX_DELAY.as_millis()
     )]
     Playout {
         /// What it is.
@@ -104,14 +104,14 @@ pub enum ConfigError {
     },
     /// The settings of this machine.
     #[error(transparent)]
-    Settings(#[from] SettingsError),
+    Settings(#[from] MachineConfigError),
 }
 
 impl NodeConfig {
     /// Zenoh's own port, where the daemon of a host listens and where `zenoh` tools look first.
     pub const DAEMON_PORT: u16 = 7447;
 
-    /// A node `id` on this machine, with the network settings of this machine ([`SettingsFile::find`]).
+    /// A node `id` on this machine, with the network settings of this machine ([`MachineConfig::find`]).
     ///
     /// `HANA_NODE` overrides the id: a daemon that launches a program says so which id it shall have. The id
     /// given here stays its kind: what is sent to all `ripples` reaches `ripples-2` too.
@@ -130,7 +130,7 @@ impl NodeConfig {
         let kind = Some(id.clone());
         let id = id_from("HANA_NODE")?.unwrap_or(id);
         let last_look = LastLook::of_environment(&id);
-        let config = Self::of_environment(id)?.with_network(SettingsFile::find(None)?.network);
+        let config = Self::of_environment(id)?.with_network(MachineConfig::find(None)?.network);
         Ok(Self { kind, last_look, delay: playout_delay()?, priority: own_priority()?, ..config })
     }
 
@@ -159,8 +159,8 @@ impl NodeConfig {
     /// When `HANA_HOST` is set to what is no id, or the settings cannot be used.
     pub fn passing(name: &NodeId) -> Result<Self, ConfigError> {
         let config = Self::of_environment(name.numbered(std::process::id()))?
-            .with_network(SettingsFile::find(None)?.network);
-        Ok(Self { presence: Presence::Passing, ..config })
+            .with_network(MachineConfig::find(None)?.network);
+        Ok(Self { presence: Visibility::Passing, ..config })
     }
 
     pub(crate) fn of(id: NodeId, host: NodeId) -> Self {
@@ -174,22 +174,25 @@ impl NodeConfig {
             host,
             host_is_named: false,
             program,
-            presence: Presence::Announced,
+            presence: Visibility::Announced,
             daemon: SocketAddr::from((Ipv4Addr::LOCALHOST, Self::DAEMON_PORT)),
             network: NetworkSettings::default(),
             parameters: vec![],
             messages: vec![],
             hearing: vec![],
             last_look: None,
-            when_app_vanishes: WhenAppVanishes::default(),
-            playout: PlayoutSettings { delay: Duration::ZERO, ..PlayoutSettings::default() },
+            when_app_vanishes: OnControllerLost::default(),
+            playout: JitterBufferSettings {
+                delay: Duration::ZERO,
+                ..JitterBufferSettings::default()
+            },
             playout_of: BTreeMap::new(),
             delay: None,
             priority: Priority::default(),
             headless: None,
             draws_blackout: false,
             instance_after: None,
-            news: News::default(),
+            news: ChangeCounter::default(),
         }
     }
 
@@ -213,7 +216,7 @@ impl NodeConfig {
 
     /// What becomes of the parameters that an app played, once it is gone.
     #[must_use]
-    pub const fn with_vanishing_apps(mut self, then: WhenAppVanishes) -> Self {
+    pub const fn with_vanishing_apps(mut self, then: OnControllerLost) -> Self {
         self.when_app_vanishes = then;
         self
     }
@@ -226,7 +229,7 @@ impl NodeConfig {
     /// [`Node::problems`]: crate::node::node::Node::problems
     /// [`Node::is_shutdown_requested`]: crate::node::node::Node::is_shutdown_requested
     #[must_use]
-    pub fn with_news(mut self, news: News) -> Self {
+    pub fn with_news(mut self, news: ChangeCounter) -> Self {
         self.news = news;
         self
     }
@@ -234,35 +237,35 @@ impl NodeConfig {
     /// How what is played is shown: how far behind, and what lies between two values. Without it, each value as soon as
     /// it is there.
     #[must_use]
-    pub const fn with_playout(mut self, playout: PlayoutSettings) -> Self {
+    pub const fn with_playout(mut self, playout: JitterBufferSettings) -> Self {
         self.playout = playout;
         self
     }
 
     /// The same for one parameter.
     #[must_use]
-    pub fn with_playout_of(mut self, name: ParameterName, playout: PlayoutSettings) -> Self {
+    pub fn with_playout_of(mut self, name: ParameterName, playout: JitterBufferSettings) -> Self {
         self.playout_of.insert(name, playout);
         self
     }
 
     /// How a parameter is played. `HANA_PLAYOUT_MS` overrides the delay that the program wants.
-    pub(crate) fn playout_of(&self, name: &ParameterName) -> PlayoutSettings {
+    pub(crate) fn playout_of(&self, name: &ParameterName) -> JitterBufferSettings {
         let playout = *self.playout_of.get(name).unwrap_or(&self.playout);
-        PlayoutSettings { delay: self.delay.unwrap_or(playout.delay), ..playout }
+        JitterBufferSettings { delay: self.delay.unwrap_or(playout.delay), ..playout }
     }
 
     /// Announces a custom message type that the node publishes, hears, or both. What is heard is heard before
     /// others see the node, and waits for [`Node::hear`](crate::node::node::Node::hear).
     #[must_use]
-    pub fn with_message<M: CustomMessage>(mut self, flow: Flow) -> Self {
+    pub fn with_message<M: CustomMessage>(mut self, flow: Direction) -> Self {
         if flow.is_heard() {
-            self.hearing.push(Hearing::of::<M>());
+            self.hearing.push(SubscriptionFactory::of::<M>());
         }
         let known =
             self.messages.iter_mut().find(|known| known.topic == M::TOPIC && known.name == M::NAME);
         match known {
-            Some(known) if known.flow != flow => known.flow = Flow::Both,
+            Some(known) if known.flow != flow => known.flow = Direction::Both,
             Some(_) => {},
             None => self.messages.push(CustomMessageInfo::of::<M>(flow)),
         }
@@ -284,7 +287,7 @@ impl NodeConfig {
         self
     }
 
-    /// Declares that the program draws black while [`Board::in_force`](crate::playback::parameter_store::Board::in_force) is a blackout, or has
+    /// Declares that the program draws black while [`ParameterStore::in_force`](crate::playback::parameter_store::ParameterStore::in_force) is a blackout, or has
     /// nothing that could be seen. A visualization that does not declare it refuses the command `blackout`, so that
     /// no operator takes a picture for black that is not.
     #[must_use]
@@ -351,7 +354,7 @@ fn playout_delay() -> Result<Option<Duration>, ConfigError> {
     let delay = value.trim().parse().ok().filter(|ms| (0.0..=1e6).contains(ms));
     let delay = delay.map(|ms: f64| Duration::from_secs_f64(ms / 1000.0));
     delay
-        .filter(|delay| *delay <= Playout::MAX_DELAY)
+        .filter(|delay| *delay <= JitterBuffer::MAX_DELAY)
         .map(Some)
         .ok_or_else(|| ConfigError::Playout { value: value.chars().take(40).collect() })
 }

@@ -7,7 +7,7 @@ use thiserror::Error;
 /// What play links ride on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(try_from = "String")]
-pub enum PlayTransport {
+pub enum DirectLinkTransport {
     /// Nothing is lost as long as there is room; where the network loses a packet, what comes after waits for it.
     #[default]
     Tcp,
@@ -19,29 +19,29 @@ pub enum PlayTransport {
 /// A text that is none.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0:?} is nothing that a play link rides on; it is \"tcp\" or \"udp\"")]
-pub struct PlayTransportError(String);
+pub struct DirectLinkTransportError(String);
 
-impl FromStr for PlayTransport {
-    type Err = PlayTransportError;
+impl FromStr for DirectLinkTransport {
+    type Err = DirectLinkTransportError;
 
-    fn from_str(text: &str) -> Result<Self, PlayTransportError> {
+    fn from_str(text: &str) -> Result<Self, DirectLinkTransportError> {
         match text {
             "tcp" => Ok(Self::Tcp),
             "udp" => Ok(Self::Udp),
-            other => Err(PlayTransportError(other.chars().take(40).collect())),
+            other => Err(DirectLinkTransportError(other.chars().take(40).collect())),
         }
     }
 }
 
-impl TryFrom<String> for PlayTransport {
-    type Error = PlayTransportError;
+impl TryFrom<String> for DirectLinkTransport {
+    type Error = DirectLinkTransportError;
 
-    fn try_from(text: String) -> Result<Self, PlayTransportError> {
+    fn try_from(text: String) -> Result<Self, DirectLinkTransportError> {
         text.parse()
     }
 }
 
-impl fmt::Display for PlayTransport {
+impl fmt::Display for DirectLinkTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Tcp => "tcp",

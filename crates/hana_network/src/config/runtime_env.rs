@@ -6,9 +6,9 @@
 /// visualization himself can do the same. Not for a program that passes on what others send: while it waits for room to
 /// send, nobody would wait for connections.
 #[derive(Debug, Clone, Copy)]
-pub struct PlayedThreads;
+pub struct ZenohRuntimeEnv;
 
-impl PlayedThreads {
+impl ZenohRuntimeEnv {
     /// The variable. Where it is set already, somebody has a wish of his own.
     pub const VARIABLE: &str = "ZENOH_RUNTIME";
     /// What it says.

@@ -65,14 +65,14 @@ impl fmt::Debug for Secret {
 
 /// The list of who may come in, as the file that Zenoh wants to read while it opens a session. It goes when
 /// this is dropped.
-pub(crate) struct Dictionary {
+pub(crate) struct CredentialsFile {
     path: String,
     #[cfg(unix)]
     _pipe: io::PipeReader,
 }
 
 #[cfg(unix)]
-impl Dictionary {
+impl CredentialsFile {
     /// A pipe by its name as a file: the secret never lies on a disk, and a disk that is full or read-only
     /// is no hindrance.
     pub(crate) fn of(secret: &Secret) -> io::Result<Self> {
@@ -87,7 +87,7 @@ impl Dictionary {
 }
 
 #[cfg(not(unix))]
-impl Dictionary {
+impl CredentialsFile {
     /// A file in the user's own temporary directory, for as long as a session takes to open.
     pub(crate) fn of(secret: &Secret) -> io::Result<Self> {
         use std::io::Write;
@@ -107,7 +107,7 @@ impl Dictionary {
 }
 
 #[cfg(not(unix))]
-impl Drop for Dictionary {
+impl Drop for CredentialsFile {
     fn drop(&mut self) {
         if let Err(problem) = std::fs::remove_file(&self.path) {
             tracing::error!("the secret stays in {}: {problem}; delete that file", self.path);
@@ -115,7 +115,7 @@ impl Drop for Dictionary {
     }
 }
 
-impl Dictionary {
+impl CredentialsFile {
     /// Where Zenoh finds it. It can be read once.
     pub(crate) fn path(&self) -> &str {
         &self.path
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_dictionary_is_read_like_a_file() {
-        let dictionary = Dictionary::of(&Secret::new("a:b c").unwrap()).unwrap();
+        let dictionary = CredentialsFile::of(&Secret::new("a:b c").unwrap()).unwrap();
         assert_eq!(std::fs::read_to_string(dictionary.path()).unwrap(), "hana:a:b c\n");
     }
 }

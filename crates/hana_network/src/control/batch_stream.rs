@@ -3,50 +3,51 @@ use std::thread;
 use std::time::Duration;
 
 use flume::RecvTimeoutError;
-use hana_engine::playout::{FrameRecorder, FrameSettings};
+use hana_engine::playout::{Batcher, BatcherSettings};
 use hana_protocol::id::NodeId;
-use hana_protocol::message::{ModulationFrame, NodeInfo};
+use hana_protocol::message::{ModulationBatch, NodeInfo};
 use hana_protocol::parameter::{ParameterError, ParameterName, Parameters};
 
-use crate::playback::direct_link::PlayLink;
+use crate::playback::direct_link::DirectLink;
 use crate::time::steady_clock::steady_us;
 use crate::transport::publisher::encode;
-use crate::transport::send_queue::Channel;
+use crate::transport::send_queue::OutgoingTopic;
 
 /// Plays many parameters of one run of a visualization, in frames: for who moves more than a few of them, or often.
 ///
-/// What is set leaves as its [`FrameSettings`] say: by default half a millisecond after it was set, or as much as 4.5 ms in a
+/// What is set leaves as its [`BatcherSettings`] say: by default half a millisecond after it was set, or as much as 4.5 ms in a
 /// stream. Of a visualization that is started again the parameters may be others: make another one, of its new info.
 /// Cheap to clone; when the last one is dropped, what is left is sent.
 #[derive(Clone)]
-pub struct FrameStream {
+pub struct BatchStream {
     node: NodeId,
     parameters: Arc<Parameters>,
-    desk: Arc<Mutex<Desk>>,
+    desk: Arc<Mutex<BatchState>>,
     wake: flume::Sender<()>,
 }
 
 /// What those who set and the thread that sends share; held for nanoseconds by either.
-struct Desk {
-    recorder: FrameRecorder,
+struct BatchState {
+    recorder: Batcher,
     /// When the thread looks next by itself, in microseconds of the steady clock.
     planned: i64,
     /// By which way the frames go.
-    channel: Arc<Channel>,
+    channel: Arc<OutgoingTopic>,
     /// The link that they go over stays until the last one is sent.
-    link: Option<Arc<PlayLink>>,
+    link: Option<Arc<DirectLink>>,
 }
 
-impl FrameStream {
+impl BatchStream {
     /// Frames on `channel`, which is that of the visualization's frames.
     pub(crate) fn start(
         info: &NodeInfo,
-        channel: Arc<Channel>,
-        settings: FrameSettings,
+        channel: Arc<OutgoingTopic>,
+        settings: BatcherSettings,
     ) -> std::io::Result<Self> {
         let parameters = Parameters::new(info.parameters.clone());
-        let recorder = FrameRecorder::new(info.instance, parameters.values().len(), settings);
-        let desk = Arc::new(Mutex::new(Desk { recorder, planned: i64::MAX, channel, link: None }));
+        let recorder = Batcher::new(info.instance, parameters.values().len(), settings);
+        let desk =
+            Arc::new(Mutex::new(BatchState { recorder, planned: i64::MAX, channel, link: None }));
         let (wake, woken) = flume::bounded(1);
         let of_thread = Arc::clone(&desk);
         thread::Builder::new()
@@ -97,7 +98,12 @@ impl FrameStream {
     }
 
     /// Sends by this channel from now on, and what was set since then once more.
-    pub(crate) fn turn_to(&self, channel: Arc<Channel>, link: Option<Arc<PlayLink>>, since: i64) {
+    pub(crate) fn turn_to(
+        &self,
+        channel: Arc<OutgoingTopic>,
+        link: Option<Arc<DirectLink>>,
+        since: i64,
+    ) {
         let mut desk = lock(&self.desk);
         desk.channel = channel;
         let before = std::mem::replace(&mut desk.link, link);
@@ -125,17 +131,17 @@ impl FrameStream {
 
     /// Forgets what was not sent: the run that it was for is gone.
     pub(crate) fn forget(&self) {
-        lock(&self.desk).recorder = FrameRecorder::new(0, 0, FrameSettings::default());
+        lock(&self.desk).recorder = Batcher::new(0, 0, BatcherSettings::default());
     }
 }
 
-fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
+fn lock(desk: &Mutex<BatchState>) -> MutexGuard<'_, BatchState> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Sends what is due, until nobody is left who sets anything.
-fn send(desk: &Mutex<Desk>, woken: &flume::Receiver<()>) {
-    let mut frame = ModulationFrame::default();
+fn send(desk: &Mutex<BatchState>, woken: &flume::Receiver<()>) {
+    let mut frame = ModulationBatch::default();
     let mut counted = 0;
     loop {
         let now = steady_us();
@@ -175,7 +181,7 @@ fn send(desk: &Mutex<Desk>, woken: &flume::Receiver<()>) {
     drop(desk);
 }
 
-fn put(channel: &Channel, frame: &ModulationFrame) {
+fn put(channel: &OutgoingTopic, frame: &ModulationBatch) {
     match encode(channel.key(), frame) {
         Ok(payload) => channel.send(payload),
         Err(problem) => tracing::warn!("not played: {problem}"),

@@ -2,40 +2,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hana_engine::ownership::{Ask, WishNews, Wishes};
+use hana_engine::ownership::{ClaimEvent, ClaimManager, ClaimRequest};
 use hana_engine::roster::Roster;
 use hana_protocol::id::role::Role;
 use hana_protocol::id::{NodeId, Stamp};
-use hana_protocol::message::{Accepted, AppSession, Control, Priority, Took};
+use hana_protocol::message::{Accepted, Control, OperatorState, Priority, TakeReply};
 use hana_protocol::parameter::ParameterName;
 
 use crate::rpc::command_client;
 use crate::rpc::command_client::CommandError;
 use crate::rpc::pending::Pending;
-use crate::session::session_worker::Worker;
+use crate::session::session_worker::SessionWorker;
 use crate::state::state_publisher::StatePublisher;
 use crate::time::wall_clock::unix_ms;
-use crate::transport::send_queue::Identity;
+use crate::transport::send_queue::SenderIdentity;
 
 /// An app, or a bridge, as one of those who play a show together: what it takes, releases and takes over, what it tells the
 /// others, and what it hears of them.
 ///
-/// It lives from what a [`MeshWatch`](crate::presence::mesh_observer::MeshWatch) sees: give it the roster as often as that is looked at. What it has
+/// It lives from what a [`MeshObserver`](crate::presence::mesh_observer::MeshObserver) sees: give it the roster as often as that is looked at. What it has
 /// taken it keeps, whatever becomes of the network and of the visualizations, until it is released or somebody else has it;
 /// of that it tells. Nothing of it blocks. Release all before the app ends in good order, else others wait for it for a
 /// while.
-pub struct Operator {
-    wishes: Wishes,
-    session: StatePublisher<AppSession>,
-    worker: Worker,
-    identity: Identity,
+pub struct OwnershipClient {
+    wishes: ClaimManager,
+    session: StatePublisher<OperatorState>,
+    worker: SessionWorker,
+    identity: SenderIdentity,
     /// The version of what the others were told last, when that was, and after how long they may be told the next.
     told: u64,
     told_at: Option<Instant>,
     pause: Duration,
     visualizations: BTreeSet<NodeId>,
     /// The others, with what each said last.
-    others: BTreeMap<NodeId, Option<Arc<AppSession>>>,
+    others: BTreeMap<NodeId, Option<Arc<OperatorState>>>,
     asked: Vec<Asked>,
     looked: Option<Instant>,
 }
@@ -49,7 +49,7 @@ struct Asked {
 }
 
 enum Answer {
-    Take(Pending<Result<Took, CommandError>>),
+    Take(Pending<Result<TakeReply, CommandError>>),
     Release(Pending<Result<Accepted, CommandError>>),
 }
 
@@ -63,15 +63,15 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// Questions under way; more are asked when some of these have ended.
 const MOST_ASKED: usize = 256;
 
-impl Operator {
+impl OwnershipClient {
     pub(crate) fn new(
-        identity: &Identity,
-        worker: &Worker,
-        session: StatePublisher<AppSession>,
+        identity: &SenderIdentity,
+        worker: &SessionWorker,
+        session: StatePublisher<OperatorState>,
         priority: Priority,
     ) -> Self {
         let mut operator = Self {
-            wishes: Wishes::new(identity.id.clone(), priority),
+            wishes: ClaimManager::new(identity.id.clone(), priority),
             session,
             worker: worker.clone(),
             identity: identity.clone(),
@@ -119,7 +119,7 @@ impl Operator {
     }
 
     /// Writes a note for all operators, in place of the last one of this app; an empty one takes it back. What is longer
-    /// than [`AppSession::MAX_NOTE`] characters is cut.
+    /// than [`OperatorState::MAX_NOTE`] characters is cut.
     pub fn note(&mut self, text: &str) {
         self.wishes.note(text, unix_ms());
         self.act();
@@ -127,13 +127,13 @@ impl Operator {
 
     /// What is known of who has what, wishes what and left what behind.
     #[must_use]
-    pub const fn wishes(&self) -> &Wishes {
+    pub const fn wishes(&self) -> &ClaimManager {
         &self.wishes
     }
 
     /// Takes in what was seen since the last call, asks what is to be asked, and brings what the operator is to be told.
     /// Does not block.
-    pub fn poll(&mut self, roster: &Roster) -> Vec<WishNews> {
+    pub fn poll(&mut self, roster: &Roster) -> Vec<ClaimEvent> {
         let now = Instant::now();
         if self.looked.is_none_or(|at| now.saturating_duration_since(at) >= LOOK) {
             self.looked = Some(now);
@@ -226,7 +226,7 @@ impl Operator {
         if self.asked.len() < MOST_ASKED {
             let asked = &self.asked;
             let is_asked = |node: &NodeId| asked.iter().any(|asked| asked.node == *node);
-            for Ask { node, command } in self.wishes.due(Instant::now(), is_asked) {
+            for ClaimRequest { node, command } in self.wishes.due(Instant::now(), is_asked) {
                 let (worker, identity) = (&self.worker, &self.identity);
                 let (stamp, answer) = match command {
                     Control::Take(take) => {

@@ -5,27 +5,27 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use hana_engine::delivery::{Succession, Turn};
-use hana_engine::playout::{FrameSettings, PlayAction, PlayEvent, PlaySwitch};
+use hana_engine::playout::{BatcherSettings, PathAction, PathEvent, PathSelector};
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
-use hana_protocol::message::{Control, ModulationFrame, NodeInfo, Ping, PlayWay, SessionStatus};
+use hana_protocol::message::{Control, ModulationBatch, NodeInfo, Ping, PlayPath, PlayStatus};
 use hana_protocol::parameter::{ParameterError, ParameterName, Parameters};
-use hana_protocol::wire::{Message, codec, in_full};
+use hana_protocol::wire::{Message, codec, error_chain};
 use zenoh::query::Reply;
 use zenoh::sample::Locality;
 
-use crate::control::batch_stream::FrameStream;
-use crate::node::node::Core;
-use crate::playback::direct_link::{PlayError, PlayLink};
+use crate::control::batch_stream::BatchStream;
+use crate::node::node::NodeContext;
+use crate::playback::direct_link::{DirectLink, DirectLinkError};
 use crate::rpc::pending::Pending;
-use crate::session::session_worker::{Declaration, Worker};
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
 use crate::time::steady_clock::steady_us;
 use crate::transport::inbound::{Received, envelope_of};
 use crate::transport::query;
-use crate::transport::send_queue::{Channel, Identity};
+use crate::transport::send_queue::{OutgoingTopic, SenderIdentity};
 use crate::transport::subscription::Subscription;
-use crate::transport::timer::{Bell, Timed};
+use crate::transport::timer::{Timer, TimerWaker};
 
 /// One app or bridge that plays one visualization, for as long as it likes.
 ///
@@ -40,15 +40,15 @@ pub struct PlaySession(Arc<Inner>);
 
 struct Inner {
     node: NodeId,
-    settings: FrameSettings,
-    core: Weak<Core>,
+    settings: BatcherSettings,
+    core: Weak<NodeContext>,
     /// Among the sessions of its node.
-    counted: Counted,
-    bell: Bell,
+    counted: CountGuard,
+    bell: TimerWaker,
     /// Rings it when an info comes.
     waker: Waker,
-    desk: Mutex<Desk>,
-    hub: Mutex<Hub>,
+    desk: Mutex<ValueBuffer>,
+    hub: Mutex<LinkManager>,
     /// Something was set since it was looked at last.
     was_played: AtomicBool,
     /// Nobody looks soon, since nothing is played.
@@ -56,7 +56,7 @@ struct Inner {
     answered: (flume::Sender<Answered>, flume::Receiver<Answered>),
     /// What the program knows of the visualization.
     given: Mutex<Option<NodeInfo>>,
-    status: Mutex<SessionStatus>,
+    status: Mutex<PlayStatus>,
 }
 
 /// A question that was answered, and when.
@@ -64,15 +64,15 @@ type Answered = (u64, Instant);
 
 /// What is set, and where it goes; held for nanoseconds by who sets.
 #[derive(Default)]
-struct Desk {
+struct ValueBuffer {
     /// The place of each parameter, for as long as the session lives.
     places: HashMap<ParameterName, usize>,
-    set: Vec<OfPlace>,
+    set: Vec<ParameterSlot>,
     /// The run that is played, once it is known.
-    run: Option<Run>,
+    run: Option<TargetInstance>,
 }
 
-struct OfPlace {
+struct ParameterSlot {
     name: ParameterName,
     /// What was set last, and when, in microseconds of the steady clock.
     last: Option<(f32, i64)>,
@@ -80,14 +80,14 @@ struct OfPlace {
     in_run: Option<usize>,
 }
 
-struct Run {
+struct TargetInstance {
     parameters: Parameters,
-    stream: FrameStream,
+    stream: BatchStream,
 }
 
 /// What looks after the way.
-struct Hub {
-    switch: PlaySwitch,
+struct LinkManager {
+    switch: PathSelector,
     info: Option<NodeInfo>,
     /// Which instance that is of, and which ones were before it.
     instances: Option<Succession>,
@@ -95,26 +95,26 @@ struct Hub {
     asked: Option<Pending<Vec<Received<NodeInfo>>>>,
     /// When its info is asked for next, while it is not known.
     ask_at: Option<Instant>,
-    link: Option<Linked>,
-    opening: Option<Pending<Result<PlayLink, PlayError>>>,
+    link: Option<OpenLink>,
+    opening: Option<Pending<Result<DirectLink, DirectLinkError>>>,
     /// The place that it has among the links of the node which are being opened.
-    slot: Slot,
-    opened: Option<PlayLink>,
-    mesh: Arc<Channel>,
+    slot: DialPermit,
+    opened: Option<DirectLink>,
+    mesh: Arc<OutgoingTopic>,
     /// Why there is no link; said once.
     told: Option<String>,
 }
 
-struct Linked {
-    link: Arc<PlayLink>,
-    channel: Arc<Channel>,
-    _gone: Declaration,
+struct OpenLink {
+    link: Arc<DirectLink>,
+    channel: Arc<OutgoingTopic>,
+    _gone: RegistrationGuard,
 }
 
 /// How long the question for its info may take.
 const ASK: Duration = Duration::from_secs(1);
 /// Parameters that are set before it is known which ones there are.
-const MOST_PLACES: usize = ModulationFrame::MAX_PARAMETERS;
+const MOST_PLACES: usize = ModulationBatch::MAX_PARAMETERS;
 /// Links of a node that are opened at once: each takes some threads and some milliseconds of both ends.
 const MOST_OPENING: usize = 4;
 /// How long a session that opens one, or would like to, or has asked, waits before it looks again.
@@ -126,16 +126,16 @@ const CARRIED_US: i64 = 10_000_000;
 
 impl PlaySession {
     pub(crate) fn begin(
-        core: &Arc<Core>,
+        core: &Arc<NodeContext>,
         node: &NodeId,
-        settings: FrameSettings,
+        settings: BatcherSettings,
         info: Option<NodeInfo>,
     ) -> Self {
         let now = Instant::now();
         let key = Key::ModulationFrame(node.clone());
-        let switch = PlaySwitch::new(now);
+        let switch = PathSelector::new(now);
         let status = Mutex::new(switch.status(now));
-        let hub = Hub {
+        let hub = LinkManager {
             switch,
             info: None,
             instances: None,
@@ -144,9 +144,9 @@ impl PlaySession {
             ask_at: Some(now),
             link: None,
             opening: None,
-            slot: Slot::No,
+            slot: DialPermit::No,
             opened: None,
-            mesh: core.channel(&key, ModulationFrame::LANE, Locality::Any),
+            mesh: core.channel(&key, ModulationBatch::LANE, Locality::Any),
             told: None,
         };
         let bell = core.ticker.bell();
@@ -154,7 +154,7 @@ impl PlaySession {
             node: node.clone(),
             settings,
             core: Arc::downgrade(core),
-            counted: Counted::among(&core.sessions.counted),
+            counted: CountGuard::among(&core.sessions.counted),
             waker: Arc::new(bell.clone()).into(),
             bell: bell.clone(),
             desk: Mutex::default(),
@@ -179,7 +179,7 @@ impl PlaySession {
 
     /// How it is played just now.
     #[must_use]
-    pub fn status(&self) -> SessionStatus {
+    pub fn status(&self) -> PlayStatus {
         *lock(&self.0.status)
     }
 
@@ -234,7 +234,7 @@ impl PlaySession {
     }
 }
 
-impl Desk {
+impl ValueBuffer {
     fn place(&mut self, name: &ParameterName) -> Result<usize, ParameterError> {
         if let Some(place) = self.places.get(name) {
             return Ok(*place);
@@ -245,7 +245,7 @@ impl Desk {
             return Err(ParameterError::NoPlace { place, count: MOST_PLACES });
         }
         self.places.insert(name.clone(), place);
-        self.set.push(OfPlace { name: name.clone(), last: None, in_run });
+        self.set.push(ParameterSlot { name: name.clone(), last: None, in_run });
         Ok(place)
     }
 
@@ -273,7 +273,7 @@ impl Desk {
     }
 
     /// Another run is played from now on; what was set since `since` is carried over to it.
-    fn begin(&mut self, run: Run, since: i64) {
+    fn begin(&mut self, run: TargetInstance, since: i64) {
         let mut carried = vec![];
         for of_place in &mut self.set {
             of_place.in_run = run.parameters.index(&of_place.name).ok();
@@ -301,35 +301,40 @@ impl Inner {
     }
 
     /// Looks for what has happened, and does what is to be done about it.
-    fn look(&self, core: &Arc<Core>, hub: &mut Hub, now: Instant) -> Option<Instant> {
+    fn look(
+        &self,
+        core: &Arc<NodeContext>,
+        hub: &mut LinkManager,
+        now: Instant,
+    ) -> Option<Instant> {
         self.find(core, hub, now);
         let mut actions = vec![];
         hub.switch.share_with(self.counted.count());
         if let Some(opened) = hub.opening.as_ref().and_then(Pending::take) {
             hub.opening = None;
-            hub.slot = Slot::No;
+            hub.slot = DialPermit::No;
             let event = hub.opened(&self.node, opened);
             actions.extend(hub.switch.hear(event, now));
         }
         if hub.opening.as_ref().is_some_and(Pending::is_abandoned) {
             hub.opening = None;
-            hub.slot = Slot::No;
-            actions.extend(hub.switch.hear(PlayEvent::NotOpened, now));
+            hub.slot = DialPermit::No;
+            actions.extend(hub.switch.hear(PathEvent::NotOpened, now));
         }
         if hub.link.as_ref().is_some_and(|linked| !linked.link.is_held()) {
-            actions.extend(hub.switch.hear(PlayEvent::Closed, now));
+            actions.extend(hub.switch.hear(PathEvent::Closed, now));
         }
         while let Ok((number, at)) = self.answered.1.try_recv() {
-            actions.extend(hub.switch.hear(PlayEvent::Answered(number), at));
+            actions.extend(hub.switch.hear(PathEvent::Answered(number), at));
         }
         if self.was_played.swap(false, Ordering::AcqRel) {
-            actions.extend(hub.switch.hear(PlayEvent::Played, now));
+            actions.extend(hub.switch.hear(PathEvent::Played, now));
         }
         actions.extend(hub.switch.tick(now));
         for action in actions {
             self.act(core, hub, action);
         }
-        if matches!(hub.slot, Slot::Wanted) {
+        if matches!(hub.slot, DialPermit::Wanted) {
             self.open(core, hub);
         }
         *lock(&self.status) = hub.switch.status(now);
@@ -340,25 +345,25 @@ impl Inner {
             return Some(now);
         }
         let is_under_way = hub.opening.is_some() || hub.asked.is_some();
-        let waits = (is_under_way || matches!(hub.slot, Slot::Wanted)).then(|| now + WAIT);
+        let waits = (is_under_way || matches!(hub.slot, DialPermit::Wanted)).then(|| now + WAIT);
         hub.switch.due().into_iter().chain(hub.ask_at).chain(waits).min()
     }
 
     /// Opens a link, once not too many others are being opened.
-    fn open(&self, core: &Arc<Core>, hub: &mut Hub) {
+    fn open(&self, core: &Arc<NodeContext>, hub: &mut LinkManager) {
         let Some(info) = &hub.info else { return };
         let Some(slot) = core.sessions.slot() else {
-            hub.slot = Slot::Wanted;
+            hub.slot = DialPermit::Wanted;
             return;
         };
         hub.slot = slot;
-        hub.opening = Some(PlayLink::open(&core.config, &core.identity, &core.reception, info));
+        hub.opening = Some(DirectLink::open(&core.config, &core.identity, &core.reception, info));
         // Where it could not be reached it may have been started again, and nobody told us.
         hub.ask(core, &self.node);
     }
 
     /// Finds out which run of the visualization is there, and where.
-    fn find(&self, core: &Arc<Core>, hub: &mut Hub, now: Instant) {
+    fn find(&self, core: &Arc<NodeContext>, hub: &mut LinkManager, now: Instant) {
         let given = lock(&self.given).take();
         hub.infos.wake_by(&self.waker);
         let answers = hub.asked.as_ref().and_then(Pending::take);
@@ -375,7 +380,7 @@ impl Inner {
             if is_same_run {
                 hub.info = Some(info);
                 if has_moved {
-                    let actions = hub.switch.hear(PlayEvent::Moved, now);
+                    let actions = hub.switch.hear(PathEvent::Moved, now);
                     for action in actions {
                         self.act(core, hub, action);
                     }
@@ -390,8 +395,14 @@ impl Inner {
         }
     }
 
-    fn begin_run(&self, core: &Arc<Core>, hub: &mut Hub, info: NodeInfo, now: Instant) {
-        let stream = match FrameStream::start(&info, Arc::clone(&hub.mesh), self.settings) {
+    fn begin_run(
+        &self,
+        core: &Arc<NodeContext>,
+        hub: &mut LinkManager,
+        info: NodeInfo,
+        now: Instant,
+    ) {
+        let stream = match BatchStream::start(&info, Arc::clone(&hub.mesh), self.settings) {
             Ok(stream) => stream,
             Err(problem) => {
                 tracing::error!(
@@ -403,42 +414,42 @@ impl Inner {
             },
         };
         let parameters = Parameters::new(info.parameters.clone());
-        let run = Run { parameters, stream };
+        let run = TargetInstance { parameters, stream };
         let since = steady_of(hub.switch.arrived(), now).max(steady_us() - CARRIED_US);
         lock(&self.desk).begin(run, since);
         hub.info = Some(info);
         hub.ask_at = None;
         hub.told = None;
-        let actions = hub.switch.hear(PlayEvent::Found, now);
+        let actions = hub.switch.hear(PathEvent::Found, now);
         for action in actions {
             self.act(core, hub, action);
         }
     }
 
-    fn act(&self, core: &Arc<Core>, hub: &mut Hub, action: PlayAction) {
+    fn act(&self, core: &Arc<NodeContext>, hub: &mut LinkManager, action: PathAction) {
         match action {
-            PlayAction::Open => self.open(core, hub),
-            PlayAction::Adopt => {
+            PathAction::Open => self.open(core, hub),
+            PathAction::Adopt => {
                 let Some(link) = hub.opened.take() else { return };
                 let bell = self.bell.clone();
                 let gone = link.when_gone(move || bell.ring());
                 let channel = link.frame_channel();
-                hub.link = Some(Linked { link: Arc::new(link), channel, _gone: gone });
+                hub.link = Some(OpenLink { link: Arc::new(link), channel, _gone: gone });
             },
-            PlayAction::Discard => hub.opened = None,
-            PlayAction::Close => hub.link = None,
-            PlayAction::Ask { way, number } => {
+            PathAction::Discard => hub.opened = None,
+            PathAction::Close => hub.link = None,
+            PathAction::Ask { way, number } => {
                 let worker = match (way, &hub.link) {
-                    (PlayWay::Direct, Some(linked)) => linked.link.worker(),
-                    (PlayWay::Direct, None) => return,
-                    (PlayWay::Mesh, _) => &core.worker,
+                    (PlayPath::Direct, Some(linked)) => linked.link.worker(),
+                    (PlayPath::Direct, None) => return,
+                    (PlayPath::Mesh, _) => &core.worker,
                 };
                 let run = hub.info.as_ref().map_or(0, |info| info.instance);
                 self.ask(worker, &core.identity, run, number);
             },
-            PlayAction::TurnTo { way, since } => {
+            PathAction::TurnTo { way, since } => {
                 let (channel, link) = match (way, &hub.link) {
-                    (PlayWay::Direct, Some(linked)) => (&linked.channel, Some(&linked.link)),
+                    (PlayPath::Direct, Some(linked)) => (&linked.channel, Some(&linked.link)),
                     _ => (&hub.mesh, None),
                 };
                 tracing::debug!("'{}' is played by this way now: {way}", self.node);
@@ -447,7 +458,7 @@ impl Inner {
                     run.stream.turn_to(Arc::clone(channel), link.cloned(), since);
                 }
             },
-            PlayAction::SayAgain { since } => {
+            PathAction::SayAgain { since } => {
                 if let Some(run) = &lock(&self.desk).run {
                     run.stream.say_again(steady_of(since, Instant::now()));
                 }
@@ -456,7 +467,7 @@ impl Inner {
     }
 
     /// Asks whether it is there, by one of the ways.
-    fn ask(&self, worker: &Worker, identity: &Identity, run: u64, number: u64) {
+    fn ask(&self, worker: &SessionWorker, identity: &SenderIdentity, run: u64, number: u64) {
         let key = Key::Control(self.node.clone()).to_string();
         let attachment = identity.envelope(0).encode().unwrap_or_default();
         let Ok(payload) = codec::encode(&Control::from(Ping {})) else { return };
@@ -473,7 +484,7 @@ impl Inner {
                 }
             };
             let attachment = Some(attachment.into());
-            let (lane, within) = (Control::LANE, PlaySwitch::LOST);
+            let (lane, within) = (Control::LANE, PathSelector::LOST);
             let asked = query::ask(session, &key, payload, attachment, lane, within, hear);
             if let Err(problem) = asked {
                 tracing::debug!("{key}: not asked: {problem}");
@@ -482,7 +493,7 @@ impl Inner {
     }
 }
 
-impl Hub {
+impl LinkManager {
     /// Of what was found, what the instance to play says: of two it is the one that was not known before, whichever has the
     /// larger number. What is published counts more than answers, and these more than what the program knows, which may be late.
     fn instance_of(
@@ -515,36 +526,36 @@ impl Hub {
         believed
     }
 
-    fn ask(&mut self, core: &Arc<Core>, node: &NodeId) {
+    fn ask(&mut self, core: &Arc<NodeContext>, node: &NodeId) {
         let key = Key::Info(node.clone()).to_string();
         self.asked = Some(core.ask(key, ASK));
     }
 
     /// What became of the link that was to be opened.
-    fn opened(&mut self, node: &NodeId, opened: Result<PlayLink, PlayError>) -> PlayEvent {
+    fn opened(&mut self, node: &NodeId, opened: Result<DirectLink, DirectLinkError>) -> PathEvent {
         match opened {
             // It leads to a run that is gone.
             Ok(link) if self.info.as_ref().is_none_or(|info| info.instance != link.run()) => {
-                PlayEvent::NotOpened
+                PathEvent::NotOpened
             },
             Ok(link) => {
                 self.opened = Some(link);
                 self.told = None;
-                PlayEvent::Opened
+                PathEvent::Opened
             },
             Err(problem) => {
-                let problem = in_full(&problem);
+                let problem = error_chain(&problem);
                 if self.told.as_ref() != Some(&problem) {
                     tracing::warn!("'{node}' is played over the mesh: {problem}");
                     self.told = Some(problem);
                 }
-                PlayEvent::NotOpened
+                PathEvent::NotOpened
             },
         }
     }
 }
 
-impl Timed for Inner {
+impl Timer for Inner {
     fn tick(&self, now: Instant) -> Option<Instant> {
         let core = self.core.upgrade()?;
         self.look(&core, &mut lock(&self.hub), now)
@@ -552,7 +563,7 @@ impl Timed for Inner {
 }
 
 /// A place among the links of a node that are being opened.
-enum Slot {
+enum DialPermit {
     /// None is wanted.
     No,
     /// As soon as there is one.
@@ -561,7 +572,7 @@ enum Slot {
     Had(Arc<AtomicUsize>),
 }
 
-impl Drop for Slot {
+impl Drop for DialPermit {
     fn drop(&mut self) {
         if let Self::Had(taken) = self {
             taken.fetch_sub(1, Ordering::AcqRel);
@@ -570,9 +581,9 @@ impl Drop for Slot {
 }
 
 /// One more session, as long as it is there.
-struct Counted(Arc<AtomicUsize>);
+struct CountGuard(Arc<AtomicUsize>);
 
-impl Counted {
+impl CountGuard {
     fn among(all: &Arc<AtomicUsize>) -> Self {
         all.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(all))
@@ -584,7 +595,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -602,9 +613,9 @@ impl PlaySessions {
     /// The session with a visualization; there is one for each.
     pub(crate) fn with(
         &self,
-        core: &Arc<Core>,
+        core: &Arc<NodeContext>,
         node: &NodeId,
-        settings: FrameSettings,
+        settings: BatcherSettings,
         info: Option<NodeInfo>,
     ) -> PlaySession {
         let mut sessions = lock(&self.sessions);
@@ -622,14 +633,14 @@ impl PlaySessions {
     }
 
     /// A place among the links that are being opened.
-    fn slot(&self) -> Option<Slot> {
+    fn slot(&self) -> Option<DialPermit> {
         let free = |taken| (taken < MOST_OPENING).then_some(taken + 1);
         let taken = self.opening.fetch_update(Ordering::AcqRel, Ordering::Acquire, free);
-        taken.is_ok().then(|| Slot::Had(Arc::clone(&self.opening)))
+        taken.is_ok().then(|| DialPermit::Had(Arc::clone(&self.opening)))
     }
 
     /// How each visualization is played.
-    pub(crate) fn statuses(&self) -> BTreeMap<NodeId, SessionStatus> {
+    pub(crate) fn statuses(&self) -> BTreeMap<NodeId, PlayStatus> {
         let sessions = lock(&self.sessions);
         let there = sessions.iter().filter_map(|(node, inner)| Some((node, inner.upgrade()?)));
         let statuses = there.map(|(node, inner)| (node.clone(), *lock(&inner.status))).collect();
@@ -642,7 +653,7 @@ impl PlaySessions {
 fn steady_of(since: Option<Instant>, now: Instant) -> i64 {
     since.map_or(i64::MIN, |since| {
         // What was set shortly before may not have been on its way by then.
-        let passed = (now.saturating_duration_since(since) + PlaySwitch::SENT).as_micros();
+        let passed = (now.saturating_duration_since(since) + PathSelector::SENT).as_micros();
         steady_us() - i64::try_from(passed).unwrap_or(i64::MAX)
     })
 }

@@ -2,10 +2,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use hana_engine::delivery::{Dispatch, DispatchAction, DispatchLimits, Failure};
+use hana_engine::delivery::{RetryAction, RetryLimits, RetryQueue, SendFailure};
 use hana_protocol::contract::Key;
 use hana_protocol::id::{NodeId, TopicName};
-use hana_protocol::message::{Accepted, Answer, Control};
+use hana_protocol::message::{Accepted, CommandReply, Control};
 use hana_protocol::wire::codec::PayloadError;
 use hana_protocol::wire::{Lane, Message, codec};
 use thiserror::Error;
@@ -13,12 +13,12 @@ use zenoh::bytes::ZBytes;
 use zenoh::query::Reply;
 
 use crate::rpc::pending::{Pending, Promise};
-use crate::session::session_worker::Worker;
+use crate::session::session_worker::SessionWorker;
 use crate::transport::counters::NodeCounters;
 use crate::transport::inbound::raw;
 use crate::transport::query;
-use crate::transport::send_queue::Identity;
-use crate::transport::timer::{Bell, Ticker, Timed};
+use crate::transport::send_queue::SenderIdentity;
+use crate::transport::timer::{Timer, TimerThread, TimerWaker};
 
 /// Why a message did not reach the node it was sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -83,32 +83,32 @@ pub enum SendError {
 }
 
 /// Messages to single nodes, until they are answered or their deadlines are over.
-pub(crate) struct Post {
+pub(crate) struct ConfirmedSender {
     state: Mutex<State>,
-    identity: Identity,
-    worker: Worker,
+    identity: SenderIdentity,
+    worker: SessionWorker,
     counters: Arc<NodeCounters>,
-    bell: Bell,
+    bell: TimerWaker,
     itself: Weak<Self>,
 }
 
 struct State {
-    dispatch: Dispatch<Address>,
-    letters: HashMap<u64, Letter>,
+    dispatch: RetryQueue<Destination>,
+    letters: HashMap<u64, PendingMessage>,
 }
 
 /// Puts a message to Zenoh.
-type Begin = Box<dyn FnOnce(&zenoh::Session) + Send>;
+type SendStart = Box<dyn FnOnce(&zenoh::Session) + Send>;
 
 /// Who hears what.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Address {
+pub(crate) struct Destination {
     pub(crate) node: NodeId,
     pub(crate) topic: TopicName,
 }
 
-struct Letter {
-    address: Address,
+struct PendingMessage {
+    address: Destination,
     lane: Lane,
     payload: ZBytes,
     attachment: ZBytes,
@@ -116,15 +116,15 @@ struct Letter {
     promise: Promise<Result<Accepted, SendError>>,
 }
 
-impl Post {
+impl ConfirmedSender {
     pub(crate) fn open(
-        identity: &Identity,
-        worker: &Worker,
+        identity: &SenderIdentity,
+        worker: &SessionWorker,
         counters: &Arc<NodeCounters>,
-        ticker: &Ticker,
+        ticker: &TimerThread,
     ) -> Arc<Self> {
         let state =
-            State { dispatch: Dispatch::new(DispatchLimits::default()), letters: HashMap::new() };
+            State { dispatch: RetryQueue::new(RetryLimits::default()), letters: HashMap::new() };
         let bell = ticker.bell();
         let post = Arc::new_cyclic(|itself| Self {
             state: Mutex::new(state),
@@ -145,7 +145,7 @@ impl Post {
     /// Sends a message until it is answered, at most for `deadline`. Does not block.
     pub(crate) fn send(
         &self,
-        address: Address,
+        address: Destination,
         payload: Result<Vec<u8>, String>,
         lane: Lane,
         deadline: Duration,
@@ -169,7 +169,7 @@ impl Post {
                 let (payload, attachment) = (payload.into(), attachment.into());
                 state.letters.insert(
                     letter,
-                    Letter { address, lane, payload, attachment, deadline, promise },
+                    PendingMessage { address, lane, payload, attachment, deadline, promise },
                 );
                 let attempts = self.act(&mut state, actions);
                 drop(state);
@@ -186,16 +186,16 @@ impl Post {
     }
 
     /// What is to be said now. It is begun when the state is free again: an attempt that fails at once comes back here.
-    fn act(&self, state: &mut State, actions: Vec<DispatchAction>) -> Vec<Begin> {
+    fn act(&self, state: &mut State, actions: Vec<RetryAction>) -> Vec<SendStart> {
         let mut attempts = vec![];
         for action in actions {
             match action {
-                DispatchAction::Send { letter, within } => {
+                RetryAction::Send { letter, within } => {
                     if let Some(known) = state.letters.get(&letter) {
                         attempts.push(self.attempt(letter, known, within));
                     }
                 },
-                DispatchAction::Failed { letter, why } => {
+                RetryAction::Failed { letter, why } => {
                     if let Some(failed) = state.letters.remove(&letter) {
                         self.counters.dropped(failed.lane, Some(&failed.address.node), 1);
                         failed.fail(why);
@@ -206,13 +206,13 @@ impl Post {
         attempts
     }
 
-    fn begin(&self, attempts: Vec<Begin>) {
+    fn begin(&self, attempts: Vec<SendStart>) {
         for attempt in attempts {
             self.worker.run(attempt);
         }
     }
 
-    fn attempt(&self, letter: u64, known: &Letter, within: Duration) -> Begin {
+    fn attempt(&self, letter: u64, known: &PendingMessage, within: Duration) -> SendStart {
         let mut attempt = Attempt {
             post: Weak::clone(&self.itself),
             letter,
@@ -259,7 +259,7 @@ impl Post {
     }
 }
 
-impl Timed for Post {
+impl Timer for ConfirmedSender {
     fn tick(&self, now: Instant) -> Option<Instant> {
         let mut actions = vec![];
         let mut state = self.state();
@@ -272,28 +272,28 @@ impl Timed for Post {
     }
 }
 
-impl Address {
+impl Destination {
     fn key(&self) -> Key {
         Key::Inbox { node: self.node.clone(), topic: self.topic.clone() }
     }
 }
 
-impl Letter {
-    fn fail(self, why: Failure) {
-        let Address { node, topic } = self.address;
+impl PendingMessage {
+    fn fail(self, why: SendFailure) {
+        let Destination { node, topic } = self.address;
         self.promise.keep(Err(match why {
-            Failure::NobodyThere => SendError::NotHeard { node, topic },
-            Failure::NoAnswer => SendError::NoAnswer { node, topic, waited: self.deadline },
-            Failure::NotSent => SendError::NotInTime { node, topic },
+            SendFailure::NobodyThere => SendError::NotHeard { node, topic },
+            SendFailure::NoAnswer => SendError::NoAnswer { node, topic, waited: self.deadline },
+            SendFailure::NotSent => SendError::NotInTime { node, topic },
         }));
     }
 }
 
 /// A message that is being said.
 struct Attempt {
-    post: Weak<Post>,
+    post: Weak<ConfirmedSender>,
     letter: u64,
-    address: Address,
+    address: Destination,
     within: Duration,
     /// When it was put to Zenoh; none before.
     begun: Option<Instant>,
@@ -307,16 +307,19 @@ impl Attempt {
             return;
         };
         let raw = raw(sample, Control::MAX_BYTES);
-        let answer =
-            codec::decode_value::<Answer<Accepted>>(&raw.payload, raw.encoding, Control::MAX_BYTES);
+        let answer = codec::decode_value::<CommandReply<Accepted>>(
+            &raw.payload,
+            raw.encoding,
+            Control::MAX_BYTES,
+        );
         *self.is_answered.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        let Address { node, topic } = self.address.clone();
+        let Destination { node, topic } = self.address.clone();
         let Some(post) = self.post.upgrade() else { return };
         post.answered(
             self.letter,
             match answer {
-                Ok(Answer::Accepted(accepted)) => Ok(accepted),
-                Ok(Answer::Refused(refused)) => {
+                Ok(CommandReply::Accepted(accepted)) => Ok(accepted),
+                Ok(CommandReply::Refused(refused)) => {
                     Err(SendError::Refused { node, topic, reason: refused.reason })
                 },
                 Err(problem) => Err(SendError::Malformed { node, problem }),

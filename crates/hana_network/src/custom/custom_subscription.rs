@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use hana_protocol::contract::{Key, Topic, Topics};
 use hana_protocol::id::NodeId;
-use hana_protocol::message::{Accepted, Answer, CustomMessageInfo, Flow, NodeInfo, Refused};
-use hana_protocol::schema::Difference;
+use hana_protocol::message::{
+    Accepted, CommandReply, CustomMessageInfo, Direction, NodeInfo, Refused,
+};
+use hana_protocol::schema::Incompatibility;
 use hana_protocol::wire::codec::{DecodeError, Encoding};
 use hana_protocol::wire::{CustomMessage, Envelope, Message, codec};
 use zenoh::qos::CongestionControl;
@@ -16,30 +18,30 @@ use zenoh::sample::{Locality, Sample};
 use zenoh::{Session, Wait};
 
 use crate::custom::INBOX;
-use crate::node::node::Core;
-use crate::session::session_worker::{Declaration, Worker};
-use crate::transport::admission::Gate;
-use crate::transport::dedup_window::Taken;
+use crate::node::node::NodeContext;
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
+use crate::transport::admission::AdmissionFilter;
+use crate::transport::dedup_window::DedupWindow;
 use crate::transport::inbound::{
-    RawMessage, Received, Reception, admitted, envelope_of, raw, raw_parts,
+    InboundStats, RawMessage, Received, admitted, envelope_of, raw, raw_parts,
 };
-use crate::transport::inbox::{Inbox, Policy};
-use crate::transport::payload_dedup::CopyFilter;
-use crate::transport::problem::Problem;
-use crate::transport::schema_compat::{Finding, SenderBook, Unreadable};
+use crate::transport::inbox::{Inbox, OverflowPolicy};
+use crate::transport::payload_dedup::PayloadDedup;
+use crate::transport::problem::Diagnostic;
+use crate::transport::schema_compat::{CompatResult, DecodeFailureAction, SchemaCompatCache};
 use crate::transport::send_queue::quality;
 
 /// Messages of a custom type, heard as long as this lives.
-pub struct Heard<M> {
+pub struct CustomSubscription<M> {
     messages: Inbox<Received<M>>,
-    mismatches: Inbox<Mismatch>,
-    _declarations: [Declaration; 2],
+    mismatches: Inbox<SchemaMismatch>,
+    _declarations: [RegistrationGuard; 2],
 }
 
 /// A sender has another shape of a message type than this node: nothing more is read of it on that topic, until
 /// it has been started again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mismatch {
+pub struct SchemaMismatch {
     /// The topic.
     pub topic: String,
     /// Who sends what cannot be read.
@@ -47,7 +49,7 @@ pub struct Mismatch {
     /// The version that it announces.
     pub version: u32,
     /// Where the shapes differ, the most telling first; never empty.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<Incompatibility>,
     /// The same in plain words.
     pub text: String,
 }
@@ -55,38 +57,41 @@ pub struct Mismatch {
 /// How one type begins to be heard, before the node is announced: who sees it may send to it at once, while its
 /// program may take a frame or more to ask for what came.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Hearing {
+pub(crate) struct SubscriptionFactory {
     message: TypeId,
-    begin: fn(&Arc<Core>) -> Box<dyn Any + Send + Sync>,
+    begin: fn(&Arc<NodeContext>) -> Box<dyn Any + Send + Sync>,
 }
 
-impl Hearing {
+impl SubscriptionFactory {
     pub(crate) fn of<M: CustomMessage>() -> Self {
-        Self { message: TypeId::of::<M>(), begin: |core| Box::new(Heard::<M>::start(core)) }
+        Self {
+            message: TypeId::of::<M>(),
+            begin: |core| Box::new(CustomSubscription::<M>::start(core)),
+        }
     }
 }
 
 /// What is heard since the node was announced, until its program asks for it.
 #[derive(Default)]
-pub(crate) struct HeardSinceJoining(Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>);
+pub(crate) struct EarlySubscriptions(Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>);
 
-impl HeardSinceJoining {
-    pub(crate) fn begin(&self, core: &Arc<Core>) {
+impl EarlySubscriptions {
+    pub(crate) fn begin(&self, core: &Arc<NodeContext>) {
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for hearing in &core.config.hearing {
             heard.entry(hearing.message).or_insert_with(|| (hearing.begin)(core));
         }
     }
 
-    pub(super) fn take<M: CustomMessage>(&self) -> Option<Heard<M>> {
+    pub(super) fn take<M: CustomMessage>(&self) -> Option<CustomSubscription<M>> {
         let heard =
             self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&TypeId::of::<M>());
         heard?.downcast().ok().map(|heard| *heard)
     }
 }
 
-const fn inbox_policy<M: Message>() -> Policy {
-    if M::LANE.drops_older() { Policy::Latest } else { Policy::DropOldest }
+const fn inbox_policy<M: Message>() -> OverflowPolicy {
+    if M::LANE.drops_older() { OverflowPolicy::Latest } else { OverflowPolicy::DropOldest }
 }
 
 /// Mismatches that wait for the program; there is one for each run of a sender.
@@ -94,15 +99,15 @@ const MISMATCHES: usize = 64;
 /// How many differences are told in words.
 const TOLD: usize = 3;
 
-impl<M: CustomMessage> Heard<M> {
-    pub(super) fn start(core: &Arc<Core>) -> Self {
+impl<M: CustomMessage> CustomSubscription<M> {
+    pub(super) fn start(core: &Arc<NodeContext>) -> Self {
         let receiver = Arc::new(Receiver {
-            own: CustomMessageInfo::of::<M>(Flow::Heard),
+            own: CustomMessageInfo::of::<M>(Direction::Heard),
             id: core.identity.id.clone(),
             messages: Inbox::new(inbox_policy::<M>(), INBOX),
-            mismatches: Inbox::new(Policy::DropOldest, MISMATCHES),
+            mismatches: Inbox::new(OverflowPolicy::DropOldest, MISMATCHES),
             reception: core.reception.clone(),
-            gate: Gate::before_recovery::<M>(),
+            gate: AdmissionFilter::before_recovery::<M>(),
             senders: Mutex::default(),
             copies: Mutex::default(),
             taken: Mutex::default(),
@@ -125,15 +130,15 @@ impl<M: CustomMessage> Heard<M> {
     }
 }
 
-impl<M> Heard<M> {
+impl<M> CustomSubscription<M> {
     /// Senders whose shape of the type does not fit, as they are found out.
     #[must_use]
-    pub const fn mismatches(&self) -> &Inbox<Mismatch> {
+    pub const fn mismatches(&self) -> &Inbox<SchemaMismatch> {
         &self.mismatches
     }
 }
 
-impl<M> Deref for Heard<M> {
+impl<M> Deref for CustomSubscription<M> {
     type Target = Inbox<Received<M>>;
 
     fn deref(&self) -> &Inbox<Received<M>> {
@@ -142,20 +147,23 @@ impl<M> Deref for Heard<M> {
 }
 
 /// What becomes of messages of one type that arrive on the keys of a pattern.
-type Arrive = Arc<dyn Fn(RawMessage) + Send + Sync>;
+type InboundHandler = Arc<dyn Fn(RawMessage) + Send + Sync>;
 
 /// The lane is kept: what is missing is counted and, on a reliable lane, asked for.
 fn arrivals<M: CustomMessage>(
-    core: &Arc<Core>,
+    core: &Arc<NodeContext>,
     receiver: &Arc<Receiver<M>>,
     pattern: &str,
-) -> Arrive {
+) -> InboundHandler {
     let receiver = Arc::clone(receiver);
     let recovery = core.recovery::<M>(pattern, move |raw| drop(receiver.take(raw)));
     Arc::new(move |raw| recovery.arrive(raw))
 }
 
-fn take_published<M: CustomMessage>(receiver: &Arc<Receiver<M>>, arrive: Arrive) -> Declaration {
+fn take_published<M: CustomMessage>(
+    receiver: &Arc<Receiver<M>>,
+    arrive: InboundHandler,
+) -> RegistrationGuard {
     let receiver = Arc::clone(receiver);
     let pattern = Topics::<M>::every_custom().pattern().to_owned();
     receiver.worker.clone().declare(pattern.clone(), move |session| {
@@ -168,7 +176,7 @@ fn take_published<M: CustomMessage>(receiver: &Arc<Receiver<M>>, arrive: Arrive)
             } else {
                 let sender = raw.envelope.map(|envelope| envelope.from);
                 let problem =
-                    Problem::NoSingleKey { key: raw.key, sender, wanted: "topic of one node" };
+                    Diagnostic::NoSingleKey { key: raw.key, sender, wanted: "topic of one node" };
                 receiver.reception.complain(M::LANE, problem);
             }
         };
@@ -180,8 +188,8 @@ fn take_published<M: CustomMessage>(receiver: &Arc<Receiver<M>>, arrive: Arrive)
 /// to its kind as a put.
 fn take_addressed<M: CustomMessage>(
     receiver: &Arc<Receiver<M>>,
-    kind: Option<(Arrive, String)>,
-) -> Declaration {
+    kind: Option<(InboundHandler, String)>,
+) -> RegistrationGuard {
     let receiver = Arc::clone(receiver);
     let own = Topic::<M>::to_node(receiver.id.clone()).key().to_string();
     receiver.worker.clone().declare(own.clone(), move |session| {
@@ -192,7 +200,7 @@ fn take_addressed<M: CustomMessage>(
             .callback(move |query| asked.take_question(query, &key))
             .wait()?;
         let taker = Arc::clone(&receiver);
-        let take: Arrive = Arc::new(move |raw| {
+        let take: InboundHandler = Arc::new(move |raw| {
             if !taker.was_taken(&raw) {
                 drop(taker.take(raw));
             }
@@ -210,7 +218,7 @@ fn take_puts<M: CustomMessage>(
     receiver: &Arc<Receiver<M>>,
     session: &Session,
     key: &str,
-    arrive: Arrive,
+    arrive: InboundHandler,
 ) -> zenoh::Result<zenoh::pubsub::Subscriber<()>> {
     let (receiver, key) = (Arc::clone(receiver), key.to_owned());
     session
@@ -231,19 +239,19 @@ struct Receiver<M> {
     own: CustomMessageInfo,
     id: NodeId,
     messages: Inbox<Received<M>>,
-    mismatches: Inbox<Mismatch>,
-    reception: Reception,
-    gate: Gate,
-    senders: Mutex<SenderBook>,
+    mismatches: Inbox<SchemaMismatch>,
+    reception: InboundStats,
+    gate: AdmissionFilter,
+    senders: Mutex<SchemaCompatCache>,
     /// To tell what strangers say from what comes twice, by two ways.
-    copies: Mutex<CopyFilter>,
+    copies: Mutex<PayloadDedup>,
     /// The messages to this node that were taken, so that one that is said again is taken once.
-    taken: Mutex<Taken>,
-    worker: Worker,
+    taken: Mutex<DedupWindow>,
+    worker: SessionWorker,
 }
 
 impl<M: CustomMessage> Receiver<M> {
-    fn senders(&self) -> MutexGuard<'_, SenderBook> {
+    fn senders(&self) -> MutexGuard<'_, SchemaCompatCache> {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -356,8 +364,8 @@ impl<M: CustomMessage> Receiver<M> {
             self.give_back(envelope.as_ref());
         }
         let answer = match &outcome {
-            Ok(()) => Answer::Accepted(Accepted {}),
-            Err(reason) => Answer::Refused(Refused { reason: reason.clone() }),
+            Ok(()) => CommandReply::Accepted(Accepted {}),
+            Err(reason) => CommandReply::Refused(Refused { reason: reason.clone() }),
         };
         let Ok(payload) = codec::encode(&answer) else { return };
         let reply = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK).wait();
@@ -372,19 +380,19 @@ impl<M: CustomMessage> Receiver<M> {
     /// A message could not be read: is it this one, or its sender's shape?
     fn unreadable(self: &Arc<Self>, envelope: Option<Envelope>, error: DecodeError) {
         let Some(envelope) = envelope else {
-            self.reception.complain(M::LANE, Problem::DecodeFailed(error));
+            self.reception.complain(M::LANE, Diagnostic::DecodeFailed(error));
             return;
         };
         // Not in the match: its guard would be held while others are waited for.
         let what = self.senders().unreadable(&envelope, &error, Instant::now());
         match what {
-            Unreadable::Complain => {
-                self.reception.complain(M::LANE, Problem::DecodeFailed(error));
+            DecodeFailureAction::Complain => {
+                self.reception.complain(M::LANE, Diagnostic::DecodeFailed(error));
             },
-            Unreadable::Count => {
+            DecodeFailureAction::Count => {
                 self.reception.counters.malformed(M::LANE, Some(&envelope.from));
             },
-            Unreadable::Ask => {
+            DecodeFailureAction::Ask => {
                 let answer = Announced {
                     receiver: Arc::clone(self),
                     key: error.key,
@@ -400,10 +408,10 @@ impl<M: CustomMessage> Receiver<M> {
         let finding = self.senders().answered(envelope, info, &self.own, Instant::now());
         match finding {
             None => {},
-            Some(Finding::Unusable { problem }) => {
-                self.reception.complain(M::LANE, Problem::DecodeFailed(problem));
+            Some(CompatResult::Unusable { problem }) => {
+                self.reception.complain(M::LANE, Diagnostic::DecodeFailed(problem));
             },
-            Some(Finding::Misfit { version, differences }) => {
+            Some(CompatResult::Misfit { version, differences }) => {
                 let (reader, writer) = (&self.id, &envelope.from);
                 let sides: Vec<String> = differences
                     .iter()
@@ -419,7 +427,7 @@ impl<M: CustomMessage> Receiver<M> {
                     "{key}: {}; nothing more is taken from it on this topic until it comes back with a shape that fits",
                     sides.join("; ")
                 );
-                let mismatch = Mismatch {
+                let mismatch = SchemaMismatch {
                     topic: self.own.topic.clone(),
                     sender: writer.clone(),
                     version,
@@ -427,7 +435,7 @@ impl<M: CustomMessage> Receiver<M> {
                     text,
                 };
                 self.mismatches.push("", mismatch.clone());
-                let problem = Problem::PeerIncompatible { key: key.into(), mismatch };
+                let problem = Diagnostic::PeerIncompatible { key: key.into(), mismatch };
                 self.reception.complain(M::LANE, problem);
             },
         }
@@ -471,7 +479,7 @@ impl<M: CustomMessage> Announced<M> {
             .get(&key)
             .consolidation(ConsolidationMode::None)
             .congestion_control(CongestionControl::Drop)
-            .timeout(SenderBook::PATIENCE)
+            .timeout(SchemaCompatCache::PATIENCE)
             .callback(move |reply| {
                 let Ok(sample) = reply.result() else { return };
                 let raw = raw(sample, NodeInfo::MAX_BYTES);

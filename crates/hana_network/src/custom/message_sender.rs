@@ -7,15 +7,15 @@ use hana_protocol::id::{NodeId, TopicName};
 use hana_protocol::message::Accepted;
 use hana_protocol::wire::CustomMessage;
 
-use crate::custom::confirmed_send::{Address, SendError};
-use crate::node::node::Core;
+use crate::custom::confirmed_send::{Destination, SendError};
+use crate::node::node::NodeContext;
 use crate::rpc::pending::Pending;
 use crate::transport::publisher::{PublishError, Publisher, encode};
 
 /// Takes messages of one custom type to everybody, to one node, to all of a kind. Cheap to clone; does not
 /// keep the node on the mesh.
-pub struct Courier<M> {
-    core: Weak<Core>,
+pub struct MessageSender<M> {
+    core: Weak<NodeContext>,
     published: Publisher<M>,
     /// The streams to single nodes and kinds.
     addressed: Arc<Mutex<HashMap<Key, Publisher<M>>>>,
@@ -24,7 +24,7 @@ pub struct Courier<M> {
 /// Streams that are kept open; where there are more, all are opened anew.
 const STREAMS: usize = 64;
 
-impl<M> Clone for Courier<M> {
+impl<M> Clone for MessageSender<M> {
     fn clone(&self) -> Self {
         Self {
             core: Weak::clone(&self.core),
@@ -34,11 +34,11 @@ impl<M> Clone for Courier<M> {
     }
 }
 
-impl<M: CustomMessage> Courier<M> {
+impl<M: CustomMessage> MessageSender<M> {
     /// How long a message of a stream on a reliable lane is sent to a node that does not take it.
     pub const STREAM_DEADLINE: Duration = Duration::from_secs(10);
 
-    pub(super) fn new(core: &Arc<Core>) -> Self {
+    pub(super) fn new(core: &Arc<NodeContext>) -> Self {
         let own = Topic::<M>::custom(core.identity.id.clone());
         Self {
             core: Arc::downgrade(core),
@@ -94,7 +94,7 @@ impl<M: CustomMessage> Courier<M> {
     }
 
     /// Sends a message to one node by the promise of its lane; nobody is told how it ended. On a reliable lane it is sent
-    /// as by [`Courier::send_to`], for [`Courier::STREAM_DEADLINE`] at most; one that fails is counted as dropped. Does
+    /// as by [`MessageSender::send_to`], for [`MessageSender::STREAM_DEADLINE`] at most; one that fails is counted as dropped. Does
     /// not block.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl<M: CustomMessage> Courier<M> {
         }
         let Some(core) = self.core.upgrade() else { return Ok(()) };
         let payload = encode(M::TOPIC, message)?;
-        let address = Address { node: node.clone(), topic: TopicName::of::<M>() };
+        let address = Destination { node: node.clone(), topic: TopicName::of::<M>() };
         drop(core.post.send(address, Ok(payload), M::LANE, Self::STREAM_DEADLINE));
         Ok(())
     }

@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hana_engine::playout::FrameSettings;
+use hana_engine::playout::BatcherSettings;
 use hana_protocol::contract::routes::{Publishable, ReceivedBy, Route};
 use hana_protocol::contract::{Key, KeyKind, Topic, TopicHistory, Topics};
 use hana_protocol::id::role::{Daemon, NodeRole, Role, Visualization};
 use hana_protocol::id::{NodeId, TopicName};
 use hana_protocol::message::{
-    Accepted, AppSession, Command, Control, Counters, Event, EventKind, Holders, LaneTraffic,
-    LogLine, Look, Modulation, ModulationFrame, NodeInfo, Override, PlayWay, Sent, SessionStatus,
-    Take, Trouble,
+    Accepted, Command, Control, Counters, Event, EventKind, LaneTraffic, LogLine, Look,
+    MessageFault, Modulation, ModulationBatch, NodeInfo, OperatorState, Override, ParameterOwners,
+    PlayPath, PlayStatus, SequenceHeartbeat, Take,
 };
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{CustomMessage, Lane, Message, codec};
@@ -25,102 +25,102 @@ use zenoh::sample::{Locality, Sample, SampleKind};
 use zenoh::{Session, Wait};
 
 use crate::config::network_settings::NetworkSettings;
-use crate::config::node_config::{NodeConfig, Presence};
-use crate::control::batch_stream::FrameStream;
-use crate::control::ownership_client::Operator;
+use crate::config::node_config::{NodeConfig, Visibility};
+use crate::control::batch_stream::BatchStream;
+use crate::control::ownership_client::OwnershipClient;
 use crate::control::play_session::{PlaySession, PlaySessions};
 use crate::custom;
-use crate::custom::confirmed_send::{Address, Post, SendError};
-use crate::custom::custom_subscription::HeardSinceJoining;
-use crate::playback::direct_link::{Echo, PlayError, PlayLink, PlayedEnd};
-use crate::playback::parameter_store::{Board, Played};
-use crate::presence::frame_counter::FrameClock;
+use crate::custom::confirmed_send::{ConfirmedSender, Destination, SendError};
+use crate::custom::custom_subscription::EarlySubscriptions;
+use crate::playback::direct_link::{DirectLink, DirectLinkError, DirectListener, MeshEcho};
+use crate::playback::parameter_store::{ApplyOutcome, ParameterStore};
+use crate::presence::frame_counter::FrameCounter;
 use crate::presence::id_conflict;
-use crate::presence::id_conflict::Rival;
+use crate::presence::id_conflict::IdConflict;
 use crate::presence::instance::next_instance;
-use crate::presence::mesh_observer::{MeshWatch, PresenceWatch};
-use crate::presence::status_publisher::Heart;
+use crate::presence::mesh_observer::{MeshObserver, PresenceObserver};
+use crate::presence::status_publisher::StatusPublisher;
 use crate::rpc::command_client;
 use crate::rpc::command_client::CommandError;
 use crate::rpc::incoming_command::Request;
 use crate::rpc::pending::Pending;
-use crate::session::connection::{Connection, ConnectionWatch};
-use crate::session::local_addresses::Addresses;
-use crate::session::open::{Part, SessionError};
-use crate::session::session_worker::{Declaration, Worker};
-use crate::session::zenoh_probe::Door;
+use crate::session::connection::{ConnectionState, ConnectionWatch};
+use crate::session::local_addresses::LocalAddresses;
+use crate::session::open::{SessionError, SessionKind};
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
+use crate::session::zenoh_probe::ProbeResult;
 use crate::session::{attach_monitor, scouting};
 use crate::state::log_tail::LogTail;
-use crate::state::state_publisher::{Repeats, StatePublisher};
-use crate::state::state_query::Answering;
+use crate::state::state_publisher::{Republisher, StatePublisher};
+use crate::state::state_query::QueryableGuard;
 use crate::state::{log_tail, state_query};
 use crate::time::clock_sync;
-use crate::time::clock_sync::ClockWatch;
-use crate::time::timeline_handle::TimelineWatch;
+use crate::time::clock_sync::ClockSync;
+use crate::time::timeline_handle::TimelineHandle;
 use crate::time::wall_clock::unix_ms;
-use crate::transport::admission::Gate;
+use crate::transport::admission::AdmissionFilter;
 use crate::transport::counters::NodeCounters;
-use crate::transport::gap_recovery::{Recoveries, Recovery};
+use crate::transport::gap_recovery::{GapRecovery, RecoveryRegistry};
 use crate::transport::inbound::{
-    RawMessage, Received, Reception, admitted, envelope_of, raw, raw_parts,
+    InboundStats, RawMessage, Received, admitted, envelope_of, raw, raw_parts,
 };
-use crate::transport::inbox::{Inbox, Policy};
-use crate::transport::payload_dedup::CopyFilter;
-use crate::transport::problem::{Problem, Problems};
+use crate::transport::inbox::{Inbox, OverflowPolicy};
+use crate::transport::payload_dedup::PayloadDedup;
+use crate::transport::problem::{Diagnostic, Diagnostics};
 use crate::transport::publisher::{Publisher, encode};
-use crate::transport::retransmit_buffer::Archive;
-use crate::transport::send_queue::{Channel, Identity, Outbox};
+use crate::transport::retransmit_buffer::RetransmitBuffer;
+use crate::transport::send_queue::{OutgoingTopic, SendWorker, SenderIdentity};
 use crate::transport::subscription::Subscription;
-use crate::transport::timer::Ticker;
+use crate::transport::timer::TimerThread;
 
 /// A node on the mesh, in the role `R`. It leaves when it is dropped.
 ///
 /// No method blocks, but for those whose name says `wait`.
 pub struct Node<R: NodeRole> {
-    pub(crate) core: Arc<Core>,
+    pub(crate) core: Arc<NodeContext>,
     events: Publisher<Event>,
     role: PhantomData<fn(R)>,
 }
 
 /// What the threads of a node share.
-pub(crate) struct Core {
+pub(crate) struct NodeContext {
     pub(crate) config: NodeConfig,
-    pub(crate) identity: Identity,
+    pub(crate) identity: SenderIdentity,
     /// When it joined, Unix milliseconds.
     joined_ms: u64,
-    pub(crate) worker: Worker,
+    pub(crate) worker: SessionWorker,
     /// The session on which play links arrive; only a visualization has one.
-    played: Option<PlayedEnd>,
+    played: Option<DirectListener>,
     /// The visualizations that it plays.
     pub(crate) sessions: PlaySessions,
-    fast: Outbox,
-    sure: Outbox,
+    fast: SendWorker,
+    sure: SendWorker,
     pub(crate) counters: Arc<NodeCounters>,
-    pub(crate) reception: Reception,
-    pub(crate) board: Arc<Board>,
-    pub(crate) frames: FrameClock,
+    pub(crate) reception: InboundStats,
+    pub(crate) board: Arc<ParameterStore>,
+    pub(crate) frames: FrameCounter,
     requests: Inbox<Request>,
-    copies: Mutex<CopyFilter>,
+    copies: Mutex<PayloadDedup>,
     /// The custom messages that are heard since it joined, until its program asks for them.
-    pub(crate) heard: HeardSinceJoining,
+    pub(crate) heard: EarlySubscriptions,
     /// Messages to single nodes that wait for their answers.
-    pub(crate) post: Arc<Post>,
-    pub(crate) ticker: Ticker,
+    pub(crate) post: Arc<ConfirmedSender>,
+    pub(crate) ticker: TimerThread,
     /// What was sent on reliable topics, once there is one.
-    archive: OnceLock<Arc<Archive>>,
-    pub(crate) recoveries: Recoveries,
-    repeats: Repeats,
+    archive: OnceLock<Arc<RetransmitBuffer>>,
+    pub(crate) recoveries: RecoveryRegistry,
+    repeats: Republisher,
     shutdown: AtomicBool,
     /// Why the program runs without a window, if it does.
     headless: Mutex<Option<String>>,
     pub(crate) connection: ConnectionWatch,
     /// An older node with the same id; this one has given way to it.
-    pub(crate) displaced: Inbox<Rival>,
+    pub(crate) displaced: Inbox<IdConflict>,
     /// Once somebody wants to know it.
-    timeline: OnceLock<TimelineWatch>,
-    declarations: Mutex<Vec<Declaration>>,
+    timeline: OnceLock<TimelineHandle>,
+    declarations: Mutex<Vec<RegistrationGuard>>,
     /// Of a node that listens: it looks for others, and answers those that look for it.
-    pub(crate) scouting: Mutex<Option<Declaration>>,
+    pub(crate) scouting: Mutex<Option<RegistrationGuard>>,
     /// What the node is, and in which role.
     info: Mutex<Option<(StatePublisher<NodeInfo>, Role)>>,
 }
@@ -130,7 +130,7 @@ pub(crate) struct Core {
 pub enum JoinError {
     /// Another node has this id.
     #[error("{0}")]
-    IdTaken(Rival),
+    IdTaken(IdConflict),
     /// A daemon runs on this machine already.
     #[error("a daemon runs on this machine already: '{node}', process {pid}; a machine has one")]
     SecondDaemon {
@@ -198,18 +198,18 @@ impl<R: NodeRole> Node<R> {
     }
 
     fn join_now(mut config: NodeConfig) -> Result<Self, JoinError> {
-        let announced = config.presence == Presence::Announced;
+        let announced = config.presence == Visibility::Announced;
         let part = if R::ROLE == Role::Daemon {
-            Part::Daemon { addresses: None }
+            SessionKind::Daemon { addresses: None }
         } else {
-            Part::of_node(&config)
+            SessionKind::of_node(&config)
         };
-        let addresses = Addresses::now(config.network.interface.as_deref());
+        let addresses = LocalAddresses::now(config.network.interface.as_deref());
         let session = part.open(&config).map_err(|problem| second_daemon(problem, &config))?;
-        if matches!(part, Part::Client) {
+        if matches!(part, SessionKind::Client) {
             config.learn_host(&session);
         }
-        if matches!(part, Part::Peer { .. }) {
+        if matches!(part, SessionKind::Peer { .. }) {
             // Zenoh has opened when it has met the first of the others, and does not tell when it has met
             // all of them. A question asked before that is not heard by everybody.
             thread::sleep(MEETING);
@@ -218,7 +218,7 @@ impl<R: NodeRole> Node<R> {
             wait_until_free(&session, &config.id)?;
         }
         let played = if announced && R::ROLE == Role::Visualization {
-            match PlayedEnd::open(&config) {
+            match DirectListener::open(&config) {
                 Err(problem @ SessionError::NoPlayPort { .. }) => {
                     tracing::warn!("it is played over the mesh only: {problem}");
                     None
@@ -232,34 +232,34 @@ impl<R: NodeRole> Node<R> {
         let connection = ConnectionWatch::new(news.clone());
         connection.expect(&session, part.way());
         let counters = Arc::new(NodeCounters::default());
-        let identity = Identity::new(config.id.clone(), next_instance(config.instance_after));
-        let worker = Worker::start(config.id.as_str(), session)?;
-        let ticker = Ticker::start()?;
-        let post = Post::open(&identity, &worker, &counters, &ticker);
-        let core = Arc::new(Core {
+        let identity = SenderIdentity::new(config.id.clone(), next_instance(config.instance_after));
+        let worker = SessionWorker::start(config.id.as_str(), session)?;
+        let ticker = TimerThread::start()?;
+        let post = ConfirmedSender::open(&identity, &worker, &counters, &ticker);
+        let core = Arc::new(NodeContext {
             identity,
             joined_ms: unix_ms(),
             worker,
             played,
             sessions: PlaySessions::default(),
-            fast: Outbox::start("send")?,
-            sure: Outbox::start("send reliably")?,
-            reception: Reception::new(Arc::clone(&counters), news),
+            fast: SendWorker::start("send")?,
+            sure: SendWorker::start("send reliably")?,
+            reception: InboundStats::new(Arc::clone(&counters), news),
             counters,
             board: Arc::new(first_board(&config)),
-            frames: FrameClock::new(),
-            requests: Inbox::new(Policy::DropOldest, REQUESTS),
+            frames: FrameCounter::new(),
+            requests: Inbox::new(OverflowPolicy::DropOldest, REQUESTS),
             copies: Mutex::default(),
-            heard: HeardSinceJoining::default(),
+            heard: EarlySubscriptions::default(),
             post,
             ticker,
             archive: OnceLock::new(),
-            recoveries: Recoveries::default(),
-            repeats: Repeats::default(),
+            recoveries: RecoveryRegistry::default(),
+            repeats: Republisher::default(),
             shutdown: AtomicBool::new(false),
             headless: Mutex::new(config.headless.clone()),
             connection,
-            displaced: Inbox::new(Policy::DropOldest, 1),
+            displaced: Inbox::new(OverflowPolicy::DropOldest, 1),
             timeline: OnceLock::new(),
             declarations: Mutex::default(),
             scouting: Mutex::default(),
@@ -269,11 +269,11 @@ impl<R: NodeRole> Node<R> {
         core.connection.has_network(!addresses.is_empty());
         let watch = core.connection.start(&core.worker);
         core.declarations.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
-        if !matches!(part, Part::Client) {
+        if !matches!(part, SessionKind::Client) {
             scouting::ensure(&core);
         }
         let relies_on_gossip = core.config.network.relies_on_gossip();
-        attach_monitor::Watch::new(&part, addresses.clone(), relies_on_gossip)
+        attach_monitor::AttachMonitor::new(&part, addresses.clone(), relies_on_gossip)
             .start(Arc::downgrade(&core))?;
         let events = core.publisher(&Key::Event(core.identity.id.clone()));
         let node = Self { core, events, role: PhantomData };
@@ -284,25 +284,25 @@ impl<R: NodeRole> Node<R> {
     }
 
     /// Says that it is here, last of all: who sees the token can ask for everything else.
-    fn announce(&self, addresses: &Addresses) -> Result<(), JoinError> {
+    fn announce(&self, addresses: &LocalAddresses) -> Result<(), JoinError> {
         let core = &self.core;
         let id = &core.identity.id;
         let mut declarations =
             vec![core.take_commands(&core.worker, R::ROLE), id_conflict::watch(core, R::ROLE)];
         let look = if R::ROLE == Role::Visualization {
             core.board.follow(self.timeline().clone());
-            let echo = Echo::start(Arc::downgrade(core))?;
+            let echo = MeshEcho::start(Arc::downgrade(core))?;
             // One for both ways: what took the longer one is late also where it comes after what took the shorter.
-            let gate = Arc::new(Gate::of::<Modulation>());
+            let gate = Arc::new(AdmissionFilter::of::<Modulation>());
             let on_mesh =
-                Entrance { gate: Arc::clone(&gate), echo: echo.clone(), by: PlayWay::Mesh };
+                ModulationInput { gate: Arc::clone(&gate), echo: echo.clone(), by: PlayPath::Mesh };
             declarations.push(core.take_modulation(&core.worker, on_mesh));
             if let Some(played) = &core.played {
-                let directly = Entrance { gate, echo, by: PlayWay::Direct };
+                let directly = ModulationInput { gate, echo, by: PlayPath::Direct };
                 declarations.push(core.take_modulation(&played.worker, directly));
                 declarations.push(core.take_commands(&played.worker, R::ROLE));
             }
-            let holders = core.state_publisher::<Holders>(&Key::Holders(id.clone()));
+            let holders = core.state_publisher::<ParameterOwners>(&Key::Holders(id.clone()));
             Some((core.state_publisher::<Look>(&Key::Look(id.clone())), holders))
         } else {
             None
@@ -316,7 +316,7 @@ impl<R: NodeRole> Node<R> {
             tracing::error!("what this node is cannot be said: {problem}");
         }
         *core.info.lock().unwrap_or_else(PoisonError::into_inner) = Some((info, R::ROLE));
-        Heart {
+        StatusPublisher {
             health: core.publisher(&Key::Health(id.clone())),
             events: self.events.clone(),
             draws: R::ROLE == Role::Visualization,
@@ -422,15 +422,15 @@ impl<R: NodeRole> Node<R> {
         &self,
         topic: &Topic<M>,
         kept: impl Fn() -> Vec<M> + Send + Sync + 'static,
-    ) -> Answering {
-        let Core { worker, identity, .. } = &*self.core;
-        Answering::new(state_query::answer(worker, identity, topic.key(), kept))
+    ) -> QueryableGuard {
+        let NodeContext { worker, identity, .. } = &*self.core;
+        QueryableGuard::new(state_query::answer(worker, identity, topic.key(), kept))
     }
 
     /// Subscribes to whatever passes on `key_expression`, as bytes.
     #[must_use]
     pub fn subscribe_raw(&self, key_expression: &str) -> Subscription<RawMessage> {
-        let inbox = Inbox::new(Policy::DropOldest, INBOX);
+        let inbox = Inbox::new(OverflowPolicy::DropOldest, INBOX);
         let (filled, pattern) = (inbox.clone(), key_expression.to_owned());
         let counters = Arc::clone(&self.core.counters);
         let declaration = self.core.worker.declare(key_expression, move |session| {
@@ -469,33 +469,33 @@ impl<R: NodeRole> Node<R> {
     /// Who has this node's id too, and had it first. A daemon that finds somebody here has to end; any
     /// other node has left the mesh already, and goes on without it.
     #[must_use]
-    pub fn displaced(&self) -> &Inbox<Rival> {
+    pub fn displaced(&self) -> &Inbox<IdConflict> {
         &self.core.displaced
     }
 
     /// What its connection to the mesh is now.
     #[must_use]
-    pub fn connection(&self) -> Connection {
+    pub fn connection(&self) -> ConnectionState {
         self.core.connection.now()
     }
 
     /// The changes of its connection, the first one that it has joined. A clone of the inbox outlives the node, and
     /// gets its end too.
     #[must_use]
-    pub fn connection_changes(&self) -> &Inbox<Connection> {
+    pub fn connection_changes(&self) -> &Inbox<ConnectionState> {
         self.core.connection.changes()
     }
 
     /// What goes wrong with messages that come, as it is found out. The log has the same in words, and so has everybody
     /// who hears the events of this node.
     #[must_use]
-    pub fn problems(&self) -> &Problems {
+    pub fn problems(&self) -> &Diagnostics {
         self.core.reception.problems()
     }
 
     /// The counter to bump once a frame.
     #[must_use]
-    pub fn frames(&self) -> &FrameClock {
+    pub fn frames(&self) -> &FrameCounter {
         &self.core.frames
     }
 
@@ -507,41 +507,41 @@ impl<R: NodeRole> Node<R> {
 
     /// Asks the daemon of another host for its clock again and again, to know how that stands to the one here.
     #[must_use]
-    pub fn watch_clock(&self, host: &NodeId) -> ClockWatch
+    pub fn watch_clock(&self, host: &NodeId) -> ClockSync
     where
         ClockReading: ReceivedBy<R>,
     {
-        let Core { worker, reception, ticker, .. } = &*self.core;
-        ClockWatch::start(worker, reception, ticker, host)
+        let NodeContext { worker, reception, ticker, .. } = &*self.core;
+        ClockSync::start(worker, reception, ticker, host)
     }
 
     /// Tempo and beat on this machine, to be read as often as one likes. The first time it is asked for, the node
     /// begins to hear the daemon of its machine; a moment later there is something to read.
     #[must_use]
-    pub fn timeline(&self) -> &TimelineWatch {
+    pub fn timeline(&self) -> &TimelineHandle {
         let core = &self.core;
         core.timeline.get_or_init(|| {
-            let Core { worker, reception, ticker, connection, config, .. } = &**core;
-            TimelineWatch::start(worker, reception, ticker, connection, &config.host)
+            let NodeContext { worker, reception, ticker, connection, config, .. } = &**core;
+            TimelineHandle::start(worker, reception, ticker, connection, &config.host)
         })
     }
 
     /// Watches everybody.
     #[must_use]
-    pub fn watch_mesh(&self) -> MeshWatch
+    pub fn watch_mesh(&self) -> MeshObserver
     where
         NodeInfo: ReceivedBy<R>,
     {
-        MeshWatch::start(&self.core.worker, &self.core.reception, self.core.config.daemon.port())
+        MeshObserver::start(&self.core.worker, &self.core.reception, self.core.config.daemon.port())
     }
 
     /// Watches who comes and goes, and the health of those it is told to.
     #[must_use]
-    pub fn watch_presence(&self) -> PresenceWatch
+    pub fn watch_presence(&self) -> PresenceObserver
     where
         NodeInfo: ReceivedBy<R>,
     {
-        PresenceWatch::start(
+        PresenceObserver::start(
             &self.core.worker,
             &self.core.reception,
             self.core.config.daemon.port(),
@@ -575,7 +575,7 @@ impl<R: NodeRole> Node<R> {
     /// Whose messages did not become what they were meant to be, the most first; at most
     /// [`Health::MAX_TROUBLES`](hana_protocol::message::Health::MAX_TROUBLES).
     #[must_use]
-    pub fn troubles(&self) -> Vec<Trouble> {
+    pub fn troubles(&self) -> Vec<MessageFault> {
         self.core.counters.troubles()
     }
 
@@ -585,7 +585,7 @@ impl<R: NodeRole> Node<R> {
         self.core.counters.input_lost(count);
     }
 
-    /// Plays many parameters of a visualization over the mesh, in frames. [`PlayLink::frame_stream`] does it directly.
+    /// Plays many parameters of a visualization over the mesh, in frames. [`DirectLink::frame_stream`] does it directly.
     ///
     /// # Errors
     ///
@@ -593,14 +593,14 @@ impl<R: NodeRole> Node<R> {
     pub fn frame_stream(
         &self,
         info: &NodeInfo,
-        settings: FrameSettings,
-    ) -> std::io::Result<FrameStream>
+        settings: BatcherSettings,
+    ) -> std::io::Result<BatchStream>
     where
-        ModulationFrame: Route<R, Visualization>,
+        ModulationBatch: Route<R, Visualization>,
     {
         let key = Key::ModulationFrame(info.node.clone());
-        let channel = self.core.channel(&key, ModulationFrame::LANE, Locality::Any);
-        FrameStream::start(info, channel, settings)
+        let channel = self.core.channel(&key, ModulationBatch::LANE, Locality::Any);
+        BatchStream::start(info, channel, settings)
     }
 
     /// What it says of itself to others: what a link to it is opened with. Reads the addresses of the machine: some ten
@@ -608,20 +608,20 @@ impl<R: NodeRole> Node<R> {
     #[must_use]
     pub fn info(&self) -> NodeInfo {
         let interface = self.core.config.network.interface.as_deref();
-        self.core.info_of(R::ROLE, &Addresses::now(interface))
+        self.core.info_of(R::ROLE, &LocalAddresses::now(interface))
     }
 
     /// This node as one of those who play a show together, whose word counts as much as `HANA_PRIORITY` says, or else 0. A
     /// node has one.
     #[must_use]
-    pub fn operator(&self) -> Operator
+    pub fn operator(&self) -> OwnershipClient
     where
-        AppSession: Publishable<R>,
+        OperatorState: Publishable<R>,
         Take: Route<R, Visualization>,
     {
-        let Core { worker, identity, config, .. } = &*self.core;
+        let NodeContext { worker, identity, config, .. } = &*self.core;
         let session = self.core.state_publisher(&Key::Session(identity.id.clone()));
-        Operator::new(identity, worker, session, config.priority)
+        OwnershipClient::new(identity, worker, session, config.priority)
     }
 
     /// Plays a visualization for as long as the session lives: over a direct link, over the mesh while there is none, and
@@ -629,9 +629,9 @@ impl<R: NodeRole> Node<R> {
     #[must_use]
     pub fn play_session(&self, node: &NodeId) -> PlaySession
     where
-        ModulationFrame: Route<R, Visualization>,
+        ModulationBatch: Route<R, Visualization>,
     {
-        self.play_session_with(node, FrameSettings::default())
+        self.play_session_with(node, BatcherSettings::default())
     }
 
     /// The same for a visualization whose info is known: each value is checked against its parameters from the first on, and
@@ -639,34 +639,34 @@ impl<R: NodeRole> Node<R> {
     #[must_use]
     pub fn play_session_of(&self, info: &NodeInfo) -> PlaySession
     where
-        ModulationFrame: Route<R, Visualization>,
+        ModulationBatch: Route<R, Visualization>,
     {
-        let (node, settings) = (&info.node, FrameSettings::default());
+        let (node, settings) = (&info.node, BatcherSettings::default());
         self.core.sessions.with(&self.core, node, settings, Some(info.clone()))
     }
 
     /// The same, with other frames than usual; where there is a session already, its own count.
     #[must_use]
-    pub fn play_session_with(&self, node: &NodeId, settings: FrameSettings) -> PlaySession
+    pub fn play_session_with(&self, node: &NodeId, settings: BatcherSettings) -> PlaySession
     where
-        ModulationFrame: Route<R, Visualization>,
+        ModulationBatch: Route<R, Visualization>,
     {
         self.core.sessions.with(&self.core, node, settings, None)
     }
 
     /// The visualizations that are played by sessions, and how.
     #[must_use]
-    pub fn play_sessions(&self) -> BTreeMap<NodeId, SessionStatus> {
+    pub fn play_sessions(&self) -> BTreeMap<NodeId, PlayStatus> {
         self.core.sessions.statuses()
     }
 
     /// Opens a direct link to a visualization, to play it. [`play_session`](Self::play_session) looks after one by itself.
     #[must_use]
-    pub fn play(&self, info: &NodeInfo) -> Pending<Result<PlayLink, PlayError>>
+    pub fn play(&self, info: &NodeInfo) -> Pending<Result<DirectLink, DirectLinkError>>
     where
         Modulation: Route<R, Visualization>,
     {
-        PlayLink::open(&self.core.config, &self.core.identity, &self.core.reception, info)
+        DirectLink::open(&self.core.config, &self.core.identity, &self.core.reception, info)
     }
 
     /// Whether it was told to end. Only visualizations are.
@@ -679,16 +679,16 @@ impl<R: NodeRole> Node<R> {
 impl Node<Daemon> {
     /// Answers whoever asks for the clock of this host, as long as what comes back lives.
     #[must_use]
-    pub fn answer_clock(&self) -> Answering {
-        let Core { worker, identity, config, .. } = &*self.core;
-        Answering::new(clock_sync::answer(worker, identity, &config.host))
+    pub fn answer_clock(&self) -> QueryableGuard {
+        let NodeContext { worker, identity, config, .. } = &*self.core;
+        QueryableGuard::new(clock_sync::answer(worker, identity, &config.host))
     }
 }
 
 impl Node<Visualization> {
     /// Its parameters with their current values.
     #[must_use]
-    pub fn board(&self) -> &Arc<Board> {
+    pub fn board(&self) -> &Arc<ParameterStore> {
         &self.core.board
     }
 
@@ -725,8 +725,8 @@ impl<R: NodeRole> Drop for Node<R> {
     }
 }
 
-impl Core {
-    pub(crate) const fn worker(&self) -> &Worker {
+impl NodeContext {
+    pub(crate) const fn worker(&self) -> &SessionWorker {
         &self.worker
     }
 
@@ -743,14 +743,14 @@ impl Core {
         self.worker.leave(done);
     }
 
-    pub(crate) fn channel(&self, key: &Key, lane: Lane, reach: Locality) -> Arc<Channel> {
+    pub(crate) fn channel(&self, key: &Key, lane: Lane, reach: Locality) -> Arc<OutgoingTopic> {
         // A state is said again by itself, and what is sent to one node is answered.
         let is_kept = match key.kind() {
             KeyKind::Custom | KeyKind::KindInbox => true,
             KeyKind::Inbox | KeyKind::Control => false,
             kind => lane.is_reliable() && kind.history() == TopicHistory::None,
         };
-        Arc::new(Channel::new(
+        Arc::new(OutgoingTopic::new(
             key.to_string(),
             lane,
             reach,
@@ -761,10 +761,10 @@ impl Core {
         ))
     }
 
-    fn archive(&self) -> &Arc<Archive> {
+    fn archive(&self) -> &Arc<RetransmitBuffer> {
         self.archive.get_or_init(|| {
-            let sent = self.publisher::<Sent>(&Key::Sent(self.identity.id.clone()));
-            Archive::open(&self.worker, &self.identity, sent, &self.ticker)
+            let sent = self.publisher::<SequenceHeartbeat>(&Key::Sent(self.identity.id.clone()));
+            RetransmitBuffer::open(&self.worker, &self.identity, sent, &self.ticker)
         })
     }
 
@@ -776,7 +776,7 @@ impl Core {
         deadline: Duration,
     ) -> Pending<Result<Accepted, SendError>> {
         let payload = encode(M::TOPIC, message).map_err(|problem| problem.to_string());
-        let address = Address { node: node.clone(), topic: TopicName::of::<M>() };
+        let address = Destination { node: node.clone(), topic: TopicName::of::<M>() };
         self.post.send(address, payload, M::LANE, deadline)
     }
 
@@ -785,14 +785,14 @@ impl Core {
         &self,
         pattern: &str,
         deliver: impl Fn(RawMessage) + Send + Sync + 'static,
-    ) -> Arc<Recovery> {
+    ) -> Arc<GapRecovery> {
         let recovery =
-            Recovery::new::<M>(pattern, &self.worker, &self.reception, &self.ticker, deliver);
+            GapRecovery::new::<M>(pattern, &self.worker, &self.reception, &self.ticker, deliver);
         self.recoveries.add(&recovery);
         recovery
     }
 
-    const fn outbox(&self, lane: Lane) -> &Outbox {
+    const fn outbox(&self, lane: Lane) -> &SendWorker {
         match lane {
             Lane::ReliableOrdered | Lane::ReliableUnordered => &self.sure,
             Lane::UnreliableSequenced | Lane::UnreliableUnordered => &self.fast,
@@ -814,7 +814,7 @@ impl Core {
     }
 
     /// Shows others on the mesh a value that came over a play link.
-    pub(crate) fn echo(&self, channel: &Arc<Channel>, value: f32) {
+    pub(crate) fn echo(&self, channel: &Arc<OutgoingTopic>, value: f32) {
         if let Ok(payload) = codec::encode(&Modulation { value }) {
             // The lane replaces what waits; its queue is never full.
             self.fast.push(channel, payload).ok();
@@ -822,7 +822,8 @@ impl Core {
     }
 
     pub(crate) fn subscribe<M: Message>(&self, pattern: &str) -> Subscription<Received<M>> {
-        let policy = if M::LANE.drops_older() { Policy::Latest } else { Policy::DropOldest };
+        let policy =
+            if M::LANE.drops_older() { OverflowPolicy::Latest } else { OverflowPolicy::DropOldest };
         let inbox = Inbox::new(policy, INBOX);
         let (filled, pattern) = (inbox.clone(), pattern.to_owned());
         let reception = self.reception.clone();
@@ -839,12 +840,13 @@ impl Core {
             kind.message() == Some(M::NAME) && kind.history() == TopicHistory::State
         };
         let is_recovered = M::LANE.is_reliable() && !KeyKind::ALL.into_iter().any(is_state);
-        let (gate, arrive): (Gate, Box<dyn Fn(RawMessage) + Send + Sync>) = if is_recovered {
-            let recovery = self.recovery::<M>(&pattern, deliver);
-            (Gate::before_recovery::<M>(), Box::new(move |raw| recovery.arrive(raw)))
-        } else {
-            (Gate::of::<M>(), Box::new(deliver))
-        };
+        let (gate, arrive): (AdmissionFilter, Box<dyn Fn(RawMessage) + Send + Sync>) =
+            if is_recovered {
+                let recovery = self.recovery::<M>(&pattern, deliver);
+                (AdmissionFilter::before_recovery::<M>(), Box::new(move |raw| recovery.arrive(raw)))
+            } else {
+                (AdmissionFilter::of::<M>(), Box::new(deliver))
+            };
         let (gate, arrive) = (Arc::new(gate), Arc::new(arrive));
         let reception = self.reception.clone();
         // A pattern of parameters matches their frames too.
@@ -877,7 +879,11 @@ impl Core {
     }
 
     /// What others play goes straight onto the board.
-    fn take_modulation(self: &Arc<Self>, worker: &Worker, entrance: Entrance) -> Declaration {
+    fn take_modulation(
+        self: &Arc<Self>,
+        worker: &SessionWorker,
+        entrance: ModulationInput,
+    ) -> RegistrationGuard {
         let pattern = Topics::<Modulation>::modulation_of(&self.identity.id).pattern().to_owned();
         let (board, reception) = (Arc::clone(&self.board), self.reception.clone());
         let run = self.identity.instance;
@@ -886,7 +892,7 @@ impl Core {
                 (Arc::clone(&board), reception.clone(), entrance.clone());
             let callback = move |sample| {
                 // A pattern of parameters matches their frames too, which are larger.
-                let limit = ModulationFrame::MAX_BYTES;
+                let limit = ModulationBatch::MAX_BYTES;
                 let raw = admitted(&sample, limit, &entrance.gate, &reception);
                 let Some(raw) = raw else { return };
                 let taken = take_values(&raw, run, &board, &reception, &entrance);
@@ -902,14 +908,14 @@ impl Core {
     pub(crate) fn watch_new_players(&self, now: Instant) {
         let new = self.board.tell_hands(|hands| hands.unwatched(now));
         if !new.is_empty() {
-            let watches: Vec<Declaration> =
+            let watches: Vec<RegistrationGuard> =
                 new.iter().map(|player| self.watch_player(player)).collect();
             self.declarations.lock().unwrap_or_else(PoisonError::into_inner).extend(watches);
         }
     }
 
     /// Whether somebody who plays is there, and when he is not any more.
-    fn watch_player(&self, player: &NodeId) -> Declaration {
+    fn watch_player(&self, player: &NodeId) -> RegistrationGuard {
         let pattern = format!("{}/{player}/alive/**", Key::ROOT);
         let board = Arc::clone(&self.board);
         self.worker.declare(pattern.clone(), move |session| {
@@ -933,11 +939,11 @@ impl Core {
     }
 
     /// Commands come as questions that are answered, and as plain puts that are not.
-    fn take_commands(self: &Arc<Self>, worker: &Worker, role: Role) -> Declaration {
+    fn take_commands(self: &Arc<Self>, worker: &SessionWorker, role: Role) -> RegistrationGuard {
         let key = Key::Control(self.identity.id.clone()).to_string();
         let core = Arc::downgrade(self);
         let answering = worker.clone();
-        let gate = Arc::new(Gate::of_commands());
+        let gate = Arc::new(AdmissionFilter::of_commands());
         worker.declare(key.clone(), move |session| {
             let of_questions = (core.clone(), answering.clone(), Arc::clone(&gate));
             let questions = session
@@ -977,7 +983,13 @@ impl Core {
         })
     }
 
-    fn take_command(&self, raw: &RawMessage, query: Option<Query>, role: Role, worker: &Worker) {
+    fn take_command(
+        &self,
+        raw: &RawMessage,
+        query: Option<Query>,
+        role: Role,
+        worker: &SessionWorker,
+    ) {
         let is_copy = raw.envelope.is_none()
             && self
                 .copies
@@ -1033,7 +1045,7 @@ impl Core {
                 self.config.news.tell();
                 request.accept(Accepted {});
             },
-            Control::Hold(_) => self.override_by(request, Some(Override::Hold)),
+            Control::Freeze(_) => self.override_by(request, Some(Override::Hold)),
             Control::Blackout(_) if !self.config.draws_blackout => request.refuse(CANNOT_BLACK_OUT),
             Control::Blackout(_) => self.override_by(request, Some(Override::Blackout)),
             Control::Resume(_) => self.override_by(request, None),
@@ -1041,7 +1053,7 @@ impl Core {
             | Control::Stop(_)
             | Control::Restart(_)
             | Control::Kill(_)
-            | Control::Ignore(_)
+            | Control::Acknowledge(_)
             | Control::Reload(_)
             | Control::Tempo(_)
             | Control::Play(_)
@@ -1063,7 +1075,7 @@ impl Core {
         request.accept(Accepted {});
     }
 
-    fn info_of(&self, role: Role, addresses: &Addresses) -> NodeInfo {
+    fn info_of(&self, role: Role, addresses: &LocalAddresses) -> NodeInfo {
         NodeInfo {
             node: self.identity.id.clone(),
             kind: self.config.kind.clone(),
@@ -1086,7 +1098,7 @@ impl Core {
     }
 
     /// Says anew where this node can be reached.
-    pub(crate) fn say_addresses(&self, addresses: &Addresses) {
+    pub(crate) fn say_addresses(&self, addresses: &LocalAddresses) {
         let said = {
             let info = self.info.lock().unwrap_or_else(PoisonError::into_inner);
             info.as_ref().map(|(publisher, role)| publisher.set(&self.info_of(*role, addresses)))
@@ -1099,10 +1111,10 @@ impl Core {
 
 /// Where what is played comes in, by one of the two ways.
 #[derive(Clone)]
-struct Entrance {
-    gate: Arc<Gate>,
-    echo: Echo,
-    by: PlayWay,
+struct ModulationInput {
+    gate: Arc<AdmissionFilter>,
+    echo: MeshEcho,
+    by: PlayPath,
 }
 
 /// Puts what was played onto the board: one value, or a frame. What cannot be read is complained of already; `run` is
@@ -1110,13 +1122,13 @@ struct Entrance {
 fn take_values(
     raw: &RawMessage,
     run: u64,
-    board: &Board,
-    reception: &Reception,
-    entrance: &Entrance,
-) -> Result<(), Problem> {
+    board: &ParameterStore,
+    reception: &InboundStats,
+    entrance: &ModulationInput,
+) -> Result<(), Diagnostic> {
     let envelope = raw.envelope.as_ref();
     let (key, sender) = (|| raw.key.clone(), || raw.sender().cloned());
-    let refused = |problem| Problem::ValueRefused { key: key(), sender: sender(), problem };
+    let refused = |problem| Diagnostic::ValueRefused { key: key(), sender: sender(), problem };
     let key_of = Key::parse(&raw.key);
     let is_frame = matches!(key_of, Some(Key::ModulationFrame(_)));
     let played = match key_of {
@@ -1125,21 +1137,21 @@ fn take_values(
             board.play(envelope, &parameter, value).map_err(refused)?
         },
         Some(Key::ModulationFrame(_)) => {
-            let Some(frame) = reception.decode::<ModulationFrame>(raw) else { return Ok(()) };
+            let Some(frame) = reception.decode::<ModulationBatch>(raw) else { return Ok(()) };
             if frame.instance != run {
                 let of = frame.instance;
-                return Err(Problem::OtherRun { key: key(), sender: sender(), of, run });
+                return Err(Diagnostic::OtherRun { key: key(), sender: sender(), of, run });
             }
             board.play_frame(envelope, frame).map_err(refused)?
         },
         _ => {
             let wanted = "parameter of one node";
-            return Err(Problem::NoSingleKey { key: key(), sender: sender(), wanted });
+            return Err(Diagnostic::NoSingleKey { key: key(), sender: sender(), wanted });
         },
     };
-    let Played { taken, values, held, told } = played;
+    let ApplyOutcome { taken, values, held, told } = played;
     // A single value on the mesh is seen already.
-    if !values.is_empty() && (is_frame || entrance.by == PlayWay::Direct) {
+    if !values.is_empty() && (is_frame || entrance.by == PlayPath::Direct) {
         entrance.echo.played(values);
     }
     if taken.taken > 0 {
@@ -1152,7 +1164,7 @@ fn take_values(
         reception.counters.held(Modulation::LANE, raw.sender(), held);
     }
     if let Some((by, count)) = told {
-        reception.warn(Problem::Held { key: key(), sender: sender(), by, count });
+        reception.warn(Diagnostic::Held { key: key(), sender: sender(), by, count });
     }
     Ok(())
 }
@@ -1166,12 +1178,12 @@ fn write_note(note: &Path) -> std::io::Result<()> {
     std::fs::write(note, "closed\n")
 }
 
-fn refuse_unread(worker: &Worker, query: Query, key: String, raw: &RawMessage) {
+fn refuse_unread(worker: &SessionWorker, query: Query, key: String, raw: &RawMessage) {
     let Err(problem) = raw.decode::<Control>() else { return };
     let refused = hana_protocol::message::Refused {
         reason: format!("the command cannot be read: {problem}"),
     };
-    let answer = hana_protocol::message::Answer::<Accepted>::Refused(refused);
+    let answer = hana_protocol::message::CommandReply::<Accepted>::Refused(refused);
     let Ok(payload) = codec::encode(&answer) else { return };
     worker.answer(query, move |_, query| {
         if let Err(problem) = query.reply(key, payload).encoding(Encoding::MESSAGE_PACK).wait() {
@@ -1202,7 +1214,7 @@ fn wait_until_free(session: &Session, id: &NodeId) -> Result<(), JoinError> {
         }
         let holder = holder_of(session, id);
         if holder.is_some() || Instant::now() >= deadline {
-            return Err(JoinError::IdTaken(Rival { node: id.clone(), holder }));
+            return Err(JoinError::IdTaken(IdConflict { node: id.clone(), holder }));
         }
         thread::sleep(Duration::from_millis(50));
     }
@@ -1230,10 +1242,13 @@ fn holder_of(session: &Session, id: &NodeId) -> Option<(NodeId, u32)> {
 /// A port that is in use, more precisely: by which daemon, if it is one of this show.
 fn second_daemon(problem: SessionError, config: &NodeConfig) -> JoinError {
     let resident = || {
-        if !matches!(Door::at(config.daemon, MEETING), Door::Open(_) | Door::Guarded) {
+        if !matches!(
+            ProbeResult::at(config.daemon, MEETING),
+            ProbeResult::Open(_) | ProbeResult::Guarded
+        ) {
             return None;
         }
-        let session = Part::Client.open(config).ok()?;
+        let session = SessionKind::Client.open(config).ok()?;
         let zid = session.info().peers_zid().wait().next()?;
         let token = first_reply(|sender| {
             session
@@ -1266,9 +1281,9 @@ pub(crate) fn first_reply<T>(ask: impl FnOnce(flume::Sender<T>) -> zenoh::Result
 }
 
 /// The parameters as the program declares them, or as an earlier run left them.
-fn first_board(config: &NodeConfig) -> Board {
+fn first_board(config: &NodeConfig) -> ParameterStore {
     let declared = config.parameters.clone();
-    let board = Board::new(&config.id, declared, |name| config.playout_of(name));
+    let board = ParameterStore::new(&config.id, declared, |name| config.playout_of(name));
     let board = board.with_vanishing_apps(config.when_app_vanishes);
     for left_out in config.last_look().map(|look| board.restore(look)).unwrap_or_default() {
         tracing::warn!("of the last look, this is left out: {left_out}");

@@ -24,7 +24,7 @@ use thiserror::Error;
 #[derive(Debug)]
 pub struct SavedState {
     found: BTreeMap<String, SavedPart>,
-    damage: Option<Damage>,
+    damage: Option<CorruptState>,
     writer: Option<Writer>,
 }
 
@@ -53,7 +53,7 @@ pub enum SaveError {
 /// What an earlier run saved cannot be used.
 #[derive(Debug, Error)]
 #[error("{}: what an earlier run saved is not used: {problem}", .file.display())]
-pub struct Damage {
+pub struct CorruptState {
     file: PathBuf,
     problem: String,
 }
@@ -96,7 +96,7 @@ impl SavedState {
         };
         let (found, damage) = match read {
             Ok(found) => (found, None),
-            Err(problem) => (BTreeMap::new(), Some(Damage { file: file.clone(), problem })),
+            Err(problem) => (BTreeMap::new(), Some(CorruptState { file: file.clone(), problem })),
         };
         let writer = Writer::start((file, there), node.clone(), found.clone(), between);
         Self { found, damage, writer: Some(writer) }
@@ -116,7 +116,7 @@ impl SavedState {
 
     /// Why nothing is found although something was saved.
     #[must_use]
-    pub const fn damage(&self) -> Option<&Damage> {
+    pub const fn damage(&self) -> Option<&CorruptState> {
         self.damage.as_ref()
     }
 
@@ -140,19 +140,19 @@ impl SavedState {
 /// The thread that writes.
 #[derive(Debug)]
 struct Writer {
-    desk: Arc<Desk>,
+    desk: Arc<WriterShared>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What the program has saved, and how far it is written.
 #[derive(Debug)]
-struct Desk {
-    papers: Mutex<Papers>,
+struct WriterShared {
+    papers: Mutex<PendingParts>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct Papers {
+struct PendingParts {
     parts: BTreeMap<String, SavedPart>,
     /// How often something was saved, and how many of those times are written.
     saved: u64,
@@ -162,16 +162,16 @@ struct Papers {
     is_over: bool,
 }
 
-impl Desk {
-    fn papers(&self) -> MutexGuard<'_, Papers> {
+impl WriterShared {
+    fn papers(&self) -> MutexGuard<'_, PendingParts> {
         self.papers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait<'a>(
         &self,
-        papers: MutexGuard<'a, Papers>,
+        papers: MutexGuard<'a, PendingParts>,
         timeout: Duration,
-    ) -> MutexGuard<'a, Papers> {
+    ) -> MutexGuard<'a, PendingParts> {
         let (papers, _) =
             self.changed.wait_timeout(papers, timeout).unwrap_or_else(PoisonError::into_inner);
         papers
@@ -185,8 +185,8 @@ impl Writer {
         parts: BTreeMap<String, SavedPart>,
         between: Duration,
     ) -> Self {
-        let papers = Papers { parts, saved: 0, written: 0, hurry: false, is_over: false };
-        let desk = Arc::new(Desk { papers: Mutex::new(papers), changed: Condvar::new() });
+        let papers = PendingParts { parts, saved: 0, written: 0, hurry: false, is_over: false };
+        let desk = Arc::new(WriterShared { papers: Mutex::new(papers), changed: Condvar::new() });
         let of_thread = Arc::clone(&desk);
         let spawned = thread::Builder::new()
             .name("hana saved state".into())
@@ -244,7 +244,7 @@ impl Drop for Writer {
 // The papers are locked but while it waits and while it writes.
 #[allow(clippy::significant_drop_tightening)]
 fn write_on(
-    desk: &Desk,
+    desk: &WriterShared,
     (file, mut there): (&Path, Option<FileMark>),
     node: &NodeId,
     between: Duration,

@@ -1,31 +1,31 @@
 use std::collections::BTreeMap;
 
 use hana_protocol::id::NodeId;
-use hana_protocol::parameter::{ModulationSource, Parameter, ParameterName, Parameters};
+use hana_protocol::parameter::{Modulator, Parameter, ParameterName, Parameters};
 use hana_time::{ChangeSchedule, Timeline};
 
 /// What moves the parameters of a visualization by the beat: recipes that are in force, and changes that wait for their
 /// beat. Pure; once the schedule has grown to its size, nothing of it allocates.
 #[derive(Debug)]
-pub(crate) struct Conductor {
+pub(crate) struct Automation {
     /// By the places of the parameters.
-    recipes: Vec<Option<ModulationSource>>,
+    recipes: Vec<Option<Modulator>>,
     in_force: usize,
-    pub(crate) waiting: ChangeSchedule<Change>,
+    pub(crate) waiting: ChangeSchedule<AutomatedChange>,
 }
 
 /// What was found to be right and is to be done as a whole; parameters by their places.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Change {
+pub(crate) struct AutomatedChange {
     pub(crate) values: Vec<(usize, f32)>,
-    pub(crate) recipes: Vec<(usize, ModulationSource)>,
+    pub(crate) recipes: Vec<(usize, Modulator)>,
     pub(crate) by: Option<NodeId>,
-    pub(crate) claim: Claim,
+    pub(crate) claim: WriteMode,
 }
 
 /// What becomes of a change where somebody else holds the parameter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Claim {
+pub(crate) enum WriteMode {
     /// It is the program's own: it is made.
     Own,
     /// It is not made.
@@ -37,20 +37,20 @@ pub(crate) enum Claim {
 
 /// A moment, on the beat and on the clock of this machine.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Moment {
+pub(crate) struct BeatInstant {
     /// The timeline that holds then.
     pub(crate) timeline: Timeline,
     /// When it is, in microseconds of the timeline's clock.
     pub(crate) at_us: i64,
 }
 
-impl Moment {
+impl BeatInstant {
     pub(crate) const fn beat(&self) -> f64 {
         self.timeline.beat_at(self.at_us)
     }
 }
 
-impl Conductor {
+impl Automation {
     /// Changes that wait, at most.
     const MOST_WAITING: usize = 256;
 
@@ -63,7 +63,7 @@ impl Conductor {
     }
 
     /// From now on, a parameter moves by this.
-    pub(crate) fn begin(&mut self, place: usize, recipe: ModulationSource) {
+    pub(crate) fn begin(&mut self, place: usize, recipe: Modulator) {
         if let Some(of) = self.recipes.get_mut(place) {
             self.in_force += usize::from(of.replace(recipe).is_none());
         }
@@ -82,7 +82,7 @@ impl Conductor {
     }
 
     /// Brings all that move by themselves to where they are at `moment`; whether any has moved.
-    pub(crate) fn play(&self, parameters: &mut Parameters, moment: &Moment) -> bool {
+    pub(crate) fn play(&self, parameters: &mut Parameters, moment: &BeatInstant) -> bool {
         if self.in_force == 0 {
             return false;
         }
@@ -103,8 +103,8 @@ impl Conductor {
     pub(crate) fn named_recipes(
         &self,
         declared: &[Parameter],
-    ) -> BTreeMap<ParameterName, ModulationSource> {
-        let of = |(recipe, declared): (&Option<ModulationSource>, &Parameter)| {
+    ) -> BTreeMap<ParameterName, Modulator> {
+        let of = |(recipe, declared): (&Option<Modulator>, &Parameter)| {
             Some((declared.name.clone(), (*recipe)?))
         };
         self.recipes.iter().zip(declared).filter_map(of).collect()

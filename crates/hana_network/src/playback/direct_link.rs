@@ -3,10 +3,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use hana_engine::playout::FrameSettings;
+use hana_engine::playout::BatcherSettings;
 use hana_protocol::contract::{Key, Topic};
 use hana_protocol::id::NodeId;
-use hana_protocol::message::{Accepted, Modulation, ModulationFrame, NodeInfo, Ping};
+use hana_protocol::message::{Accepted, Modulation, ModulationBatch, NodeInfo, Ping};
 use hana_protocol::parameter::ParameterName;
 use hana_protocol::wire::{Lane, Message};
 use thiserror::Error;
@@ -15,32 +15,32 @@ use zenoh::sample::{Locality, SampleKind};
 use zenoh::session::TransportEvent;
 
 use crate::config::node_config::NodeConfig;
-use crate::config::play_transport::PlayTransport;
-use crate::control::batch_stream::FrameStream;
-use crate::node::node::Core;
+use crate::config::play_transport::DirectLinkTransport;
+use crate::control::batch_stream::BatchStream;
+use crate::node::node::NodeContext;
 use crate::rpc::command_client;
 use crate::rpc::command_client::CommandError;
 use crate::rpc::pending::Pending;
-use crate::session::local_addresses::Addresses;
-use crate::session::open::{Part, SessionError};
-use crate::session::session_worker::{Declaration, Worker};
-use crate::transport::inbound::Reception;
+use crate::session::local_addresses::LocalAddresses;
+use crate::session::open::{SessionError, SessionKind};
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
+use crate::transport::inbound::InboundStats;
 use crate::transport::publisher::Publisher;
-use crate::transport::send_queue::{Channel, Identity, Outbox};
+use crate::transport::send_queue::{OutgoingTopic, SendWorker, SenderIdentity};
 
 /// A direct link to a visualization, to play it: what is played over it goes through no daemon, and keeps
 /// flowing when both daemons are gone. Closed when it is dropped.
-pub struct PlayLink {
+pub struct DirectLink {
     info: Arc<NodeInfo>,
-    worker: Worker,
-    outbox: Outbox,
-    identity: Identity,
-    reception: Reception,
+    worker: SessionWorker,
+    outbox: SendWorker,
+    identity: SenderIdentity,
+    reception: InboundStats,
 }
 
 /// Why a play link was not opened.
 #[derive(Debug, Error)]
-pub enum PlayError {
+pub enum DirectLinkError {
     /// It does not say where it listens: it is no visualization, or of a version without play links.
     #[error("'{node}' does not listen for play links; play it over the mesh")]
     NotPlayable {
@@ -66,13 +66,13 @@ pub enum PlayError {
     Thread(#[from] std::io::Error),
 }
 
-impl PlayLink {
+impl DirectLink {
     pub(crate) fn open(
         config: &NodeConfig,
-        identity: &Identity,
-        reception: &Reception,
+        identity: &SenderIdentity,
+        reception: &InboundStats,
         info: &NodeInfo,
-    ) -> Pending<Result<Self, PlayError>> {
+    ) -> Pending<Result<Self, DirectLinkError>> {
         let (promise, pending) = Pending::new();
         let (config, identity, info) = (config.clone(), identity.clone(), info.clone());
         let reception = reception.clone();
@@ -88,34 +88,34 @@ impl PlayLink {
 
     fn open_now(
         config: &NodeConfig,
-        identity: Identity,
-        reception: Reception,
+        identity: SenderIdentity,
+        reception: InboundStats,
         info: &NodeInfo,
-    ) -> Result<Self, PlayError> {
+    ) -> Result<Self, DirectLinkError> {
         let node = info.node.clone();
         if info.play.is_empty() {
-            return Err(PlayError::NotPlayable { node });
+            return Err(DirectLinkError::NotPlayable { node });
         }
-        let own = Addresses::now(None);
+        let own = LocalAddresses::now(None);
         let endpoints = own.by_way(info.play.clone(), info.host == config.host);
         // One after the other: given several, Zenoh spends all its time on the first.
         let mut session = Err(SessionError::Open { problem: "it names no address".into() });
         for endpoint in &endpoints {
-            session = Part::Player { endpoint: endpoint.clone() }.open(config);
+            session = SessionKind::Player { endpoint: endpoint.clone() }.open(config);
             if session.is_ok() {
                 break;
             }
         }
-        let session = session.map_err(|problem| PlayError::Unreachable {
+        let session = session.map_err(|problem| DirectLinkError::Unreachable {
             node: node.clone(),
             endpoints,
             problem,
         })?;
-        let worker = Worker::start("play link", session)?;
+        let worker = SessionWorker::start("play link", session)?;
         Ok(Self {
             info: Arc::new(info.clone()),
             worker,
-            outbox: Outbox::start("play")?,
+            outbox: SendWorker::start("play")?,
             identity,
             reception,
         })
@@ -131,7 +131,7 @@ impl PlayLink {
     #[must_use]
     pub fn modulation(&self, parameter: ParameterName) -> Publisher<Modulation> {
         let topic = Topic::<Modulation>::modulation(self.info.node.clone(), parameter);
-        let channel = Channel::new(
+        let channel = OutgoingTopic::new(
             topic.key().to_string(),
             Modulation::LANE,
             Locality::Remote,
@@ -148,15 +148,15 @@ impl PlayLink {
     /// # Errors
     ///
     /// When no thread can be started.
-    pub fn frame_stream(&self, settings: FrameSettings) -> std::io::Result<FrameStream> {
-        FrameStream::start(&self.info, self.frame_channel(), settings)
+    pub fn frame_stream(&self, settings: BatcherSettings) -> std::io::Result<BatchStream> {
+        BatchStream::start(&self.info, self.frame_channel(), settings)
     }
 
     /// Where frames go over the link.
-    pub(crate) fn frame_channel(&self) -> Arc<Channel> {
-        Arc::new(Channel::new(
+    pub(crate) fn frame_channel(&self) -> Arc<OutgoingTopic> {
+        Arc::new(OutgoingTopic::new(
             Key::ModulationFrame(self.info.node.clone()).to_string(),
-            ModulationFrame::LANE,
+            ModulationBatch::LANE,
             Locality::Remote,
             self.identity.clone(),
             self.worker.clone(),
@@ -170,7 +170,7 @@ impl PlayLink {
         self.info.instance
     }
 
-    pub(crate) const fn worker(&self) -> &Worker {
+    pub(crate) const fn worker(&self) -> &SessionWorker {
         &self.worker
     }
 
@@ -183,7 +183,10 @@ impl PlayLink {
     }
 
     /// Tells `gone` when the other end is gone; as long as what comes back lives.
-    pub(crate) fn when_gone(&self, gone: impl Fn() + Clone + Send + Sync + 'static) -> Declaration {
+    pub(crate) fn when_gone(
+        &self,
+        gone: impl Fn() + Clone + Send + Sync + 'static,
+    ) -> RegistrationGuard {
         self.worker.declare("the end of a play link", move |session| {
             let gone = gone.clone();
             let callback = move |event: TransportEvent| {
@@ -203,39 +206,39 @@ impl PlayLink {
     }
 }
 
-impl Drop for PlayLink {
+impl Drop for DirectLink {
     fn drop(&mut self) {
         self.worker.leave(|| ());
     }
 }
 
 /// The end that is played: the visualization's second session, where play links arrive.
-pub(crate) struct PlayedEnd {
-    pub(crate) worker: Worker,
+pub(crate) struct DirectListener {
+    pub(crate) worker: SessionWorker,
     port: u16,
-    transport: PlayTransport,
+    transport: DirectLinkTransport,
 }
 
-impl PlayedEnd {
+impl DirectListener {
     pub(crate) fn open(config: &NodeConfig) -> Result<Self, SessionError> {
         // The port is chosen here, since Zenoh does not tell which one it took on a machine whose only
         // address is the loopback.
         let port = free_port(config)?;
-        let session = Part::Played { port }.open(config)?;
-        let worker = Worker::start("played", session)
+        let session = SessionKind::Played { port }.open(config)?;
+        let worker = SessionWorker::start("played", session)
             .map_err(|problem| SessionError::Open { problem: problem.to_string() })?;
         Ok(Self { worker, port, transport: config.network.play_link })
     }
 
     /// Where it is reached while the machine has these addresses: it listens on all, also on those that
     /// come later.
-    pub(crate) fn endpoints(&self, addresses: &Addresses) -> Vec<String> {
+    pub(crate) fn endpoints(&self, addresses: &LocalAddresses) -> Vec<String> {
         // Who plays takes the first that he can reach.
         let transports = match self.transport {
-            PlayTransport::Tcp => &[PlayTransport::Tcp][..],
-            PlayTransport::Udp => &[PlayTransport::Udp, PlayTransport::Tcp],
+            DirectLinkTransport::Tcp => &[DirectLinkTransport::Tcp][..],
+            DirectLinkTransport::Udp => &[DirectLinkTransport::Udp, DirectLinkTransport::Tcp],
         };
-        let of = |transport: &PlayTransport| {
+        let of = |transport: &DirectLinkTransport| {
             let mut endpoints = addresses.endpoints_over(*transport, self.port);
             endpoints.push(format!("{transport}/127.0.0.1:{}", self.port));
             endpoints
@@ -249,7 +252,7 @@ fn free_port(config: &NodeConfig) -> Result<u16, SessionError> {
     let bind = |port| {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
         let port = listener.local_addr()?.port();
-        if config.network.play_link == PlayTransport::Udp {
+        if config.network.play_link == DirectLinkTransport::Udp {
             UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
         }
         Ok::<u16, std::io::Error>(port)
@@ -281,22 +284,22 @@ fn free_port(config: &NodeConfig) -> Result<u16, SessionError> {
 /// Shows on the mesh what was played over a link: single named values, at most 60 a second of each, and
 /// only while somebody listens.
 #[derive(Clone)]
-pub(crate) struct Echo {
+pub(crate) struct MeshEcho {
     /// What came last of each parameter, and was not shown yet.
     played: Arc<Mutex<Vec<Option<f32>>>>,
     wake: flume::Sender<()>,
 }
 
-impl Echo {
+impl MeshEcho {
     const PERIOD: Duration = Duration::from_micros(16_667);
 
-    pub(crate) fn start(core: Weak<Core>) -> std::io::Result<Self> {
+    pub(crate) fn start(core: Weak<NodeContext>) -> std::io::Result<Self> {
         let played = Arc::new(Mutex::new(vec![]));
         let (wake, woken) = flume::bounded(1);
         let of_thread = Arc::clone(&played);
         let Some(of_start) = core.upgrade() else { return Ok(Self { played, wake }) };
         // Declared now: Zenoh knows only after a moment whether anybody listens.
-        let channels: Vec<Arc<Channel>> = of_start
+        let channels: Vec<Arc<OutgoingTopic>> = of_start
             .board
             .declared()
             .into_iter()

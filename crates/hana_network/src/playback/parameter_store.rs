@@ -2,21 +2,22 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hana_engine::ownership::{Hands, HybridClock};
-use hana_engine::playout::{Player, PlayoutSettings, Taken};
+use hana_engine::ownership::{HybridClock, OwnershipArbiter};
+use hana_engine::playout::{JitterBufferSettings, ModulationReceiver, ReceiveOutcome};
 use hana_protocol::id::{NodeId, Stamp};
 use hana_protocol::message::{
-    HeldBy, Holders, Look, ModulationFrame, Override, Release, Set, SetReport, Take, Took,
+    Look, ModulationBatch, Override, OwnedByOther, ParameterOwners, Release, Set, SetReply, Take,
+    TakeReply,
 };
 use hana_protocol::parameter::{Parameter, ParameterError, ParameterName, Parameters};
 use hana_protocol::wire::Envelope;
 use hana_time::{ScheduleError, Scheduled, Timeline};
 use thiserror::Error;
 
-use crate::config::on_controller_lost::WhenAppVanishes;
-use crate::playback::automation::{Change, Claim, Conductor, Moment};
+use crate::config::on_controller_lost::OnControllerLost;
+use crate::playback::automation::{AutomatedChange, Automation, BeatInstant, WriteMode};
 use crate::time::beat_clock::BeatClock;
-use crate::time::timeline_handle::TimelineWatch;
+use crate::time::timeline_handle::TimelineHandle;
 use crate::time::wall_clock::unix_ms;
 
 /// The parameters of a visualization with their current values.
@@ -24,11 +25,11 @@ use crate::time::wall_clock::unix_ms;
 /// The network writes what it is sent, the render loop reads once a frame, and gets what is to be shown at that
 /// moment. Held for some microseconds by either; neither waits for the other's work. While [`Override::Hold`] is in force, what is shown stays as it was, and what is played is kept for afterwards.
 ///
-/// A parameter with a recipe ([`ModulationSource`](hana_protocol::parameter::ModulationSource)) moves by itself, with the beat of this machine, until it is played or
+/// A parameter with a recipe ([`ModulationSource`](hana_protocol::parameter::Modulator)) moves by itself, with the beat of this machine, until it is played or
 /// set; changes that wait for a beat are made when that is there.
 #[derive(Debug)]
-pub struct Board {
-    state: Mutex<State>,
+pub struct ParameterStore {
+    state: Mutex<PlaybackState>,
     /// Told when something has come.
     news: Condvar,
     beat: BeatClock,
@@ -51,7 +52,7 @@ pub enum SetError {
     },
     /// Somebody else holds a parameter.
     #[error("{0}; `hana set --take` does both")]
-    Held(HeldBy),
+    Held(OwnedByOther),
     /// It takes what somebody else holds, and does not say for whom.
     #[error("this comes without envelope; only who says who he is takes what another holds")]
     Unnamed,
@@ -61,11 +62,11 @@ pub enum SetError {
 }
 
 #[derive(Debug)]
-struct State {
+struct PlaybackState {
     /// What is played, as of when it was looked at last.
     parameters: Parameters,
     /// What is yet to be shown, and when.
-    player: Player,
+    player: ModulationReceiver,
     /// What is shown while it is held.
     held: Option<Parameters>,
     in_force: Option<Override>,
@@ -73,30 +74,30 @@ struct State {
     /// How often something has come.
     arrivals: u64,
     /// Who plays what.
-    hands: Hands,
+    hands: OwnershipArbiter,
     /// How slowly what a vanished app has left goes back to its default; none: it stays.
     ease: Option<Duration>,
     /// For takes that do not say when they were.
     clock: HybridClock,
     /// What moves by the beat.
-    conductor: Conductor,
+    conductor: Automation,
 }
 
 /// What became of what was played.
 #[derive(Debug, Default)]
-pub(crate) struct Played {
-    pub(crate) taken: Taken,
+pub(crate) struct ApplyOutcome {
+    pub(crate) taken: ReceiveOutcome,
     /// The places and values of the parameters that took one: of mixed ones, all contributions together.
     pub(crate) values: Vec<(usize, f32)>,
     /// Values that were not taken, since somebody else holds their parameters.
     pub(crate) held: u64,
     /// What is to be told of these just now: who holds one, and how many it were since that was told last.
-    pub(crate) told: Option<(HeldBy, u64)>,
+    pub(crate) told: Option<(OwnedByOther, u64)>,
 }
 
 /// Why parameters were not taken or released.
 #[derive(Debug, Clone, PartialEq, Error)]
-pub(crate) enum Refusal {
+pub(crate) enum OwnershipError {
     /// There is no such parameter.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
@@ -121,9 +122,9 @@ pub(crate) enum Refusal {
     },
 }
 
-impl State {
+impl PlaybackState {
     /// Brings what is played as far as it is by now; what goes by the beat, as far as it will be when this is seen.
-    fn advance(&mut self, now: Instant, shown: &Moment) {
+    fn advance(&mut self, now: Instant, shown: &BeatInstant) {
         while let Some((change, beat)) =
             self.conductor.waiting.take_due(&shown.timeline, shown.at_us)
         {
@@ -143,7 +144,7 @@ impl State {
     }
 
     /// Does what was found to be right, from `beat` on.
-    fn carry_out(&mut self, change: &Change, beat: f64, now: Instant) {
+    fn carry_out(&mut self, change: &AutomatedChange, beat: f64, now: Instant) {
         for (place, value) in &change.values {
             if self.claim(*place, change, now) && self.parameters.set_at(*place, *value).is_ok() {
                 self.conductor.end(*place);
@@ -165,12 +166,13 @@ impl State {
     }
 
     /// Whether a change may be made now: also one that has waited, while somebody took the parameter.
-    fn claim(&mut self, place: usize, change: &Change, now: Instant) -> bool {
-        if change.claim == Claim::Own || self.hands.may_play(place, change.by.as_ref(), now).is_ok()
+    fn claim(&mut self, place: usize, change: &AutomatedChange, now: Instant) -> bool {
+        if change.claim == WriteMode::Own
+            || self.hands.may_play(place, change.by.as_ref(), now).is_ok()
         {
             return true;
         }
-        let (Claim::Takes, Some(by)) = (change.claim, &change.by) else { return false };
+        let (WriteMode::Takes, Some(by)) = (change.claim, &change.by) else { return false };
         let stamp = Stamp { by: by.clone(), ..self.clock.stamp(unix_ms()) };
         self.hands.oust(place, stamp, now);
         true
@@ -180,13 +182,13 @@ impl State {
     fn change_of(
         &mut self,
         by: Option<&NodeId>,
-        claim: Claim,
+        claim: WriteMode,
         set: &Set,
-    ) -> Result<Change, SetError> {
+    ) -> Result<AutomatedChange, SetError> {
         if set.parameters.is_empty() && set.recipes.is_empty() {
             return Err(SetError::Nothing);
         }
-        let mut change = Change { by: by.cloned(), claim, ..Change::default() };
+        let mut change = AutomatedChange { by: by.cloned(), claim, ..AutomatedChange::default() };
         for (name, value) in &set.parameters {
             let place = self.parameters.index(name)?;
             self.parameters.check_at(place, *value)?;
@@ -200,9 +202,9 @@ impl State {
         }
         let recipes = change.recipes.iter().map(|(place, _)| *place);
         let places = change.values.iter().map(|(place, _)| *place).chain(recipes);
-        for place in places.filter(|_| claim != Claim::Own) {
+        for place in places.filter(|_| claim != WriteMode::Own) {
             match (self.hands.may_play(place, by, Instant::now()), claim) {
-                (Err(held), Claim::Asks) => return Err(SetError::Held(held)),
+                (Err(held), WriteMode::Asks) => return Err(SetError::Held(held)),
                 (Err(_), _) if by.is_none() => return Err(SetError::Unnamed),
                 _ => {},
             }
@@ -263,7 +265,7 @@ impl State {
         place: usize,
         by: Option<&NodeId>,
         now: Instant,
-        played: &mut Played,
+        played: &mut ApplyOutcome,
     ) -> bool {
         let Err(held) = self.hands.may_play(place, by, now) else { return true };
         played.held += 1;
@@ -274,17 +276,17 @@ impl State {
     }
 
     /// The sender of a command, and when he says it was; for one that does not say, now.
-    fn stamp(&mut self, by: &NodeId, stamp: Option<&Stamp>) -> Result<Stamp, Refusal> {
+    fn stamp(&mut self, by: &NodeId, stamp: Option<&Stamp>) -> Result<Stamp, OwnershipError> {
         let unix_ms = unix_ms();
         match stamp {
             Some(stamp) if stamp.by == *by && self.clock.hear(stamp) => Ok(stamp.clone()),
-            Some(stamp) => Err(Refusal::Stamp { by: stamp.by.clone(), ms: stamp.ms }),
+            Some(stamp) => Err(OwnershipError::Stamp { by: stamp.by.clone(), ms: stamp.ms }),
             None => Ok(Stamp { by: by.clone(), ..self.clock.stamp(unix_ms) }),
         }
     }
 
-    fn places(&self, names: &[ParameterName]) -> Result<Vec<usize>, Refusal> {
-        let place = |name| self.parameters.index(name).map_err(Refusal::from);
+    fn places(&self, names: &[ParameterName]) -> Result<Vec<usize>, OwnershipError> {
+        let place = |name| self.parameters.index(name).map_err(OwnershipError::from);
         names.iter().map(place).collect()
     }
 
@@ -293,20 +295,20 @@ impl State {
     }
 }
 
-impl Board {
+impl ParameterStore {
     /// `playout` says of each parameter how it is played.
     pub(crate) fn new(
         own: &NodeId,
         declared: Vec<Parameter>,
-        playout: impl Fn(&ParameterName) -> PlayoutSettings,
+        playout: impl Fn(&ParameterName) -> JitterBufferSettings,
     ) -> Self {
         let parameters = Parameters::new(declared);
         let settings: Vec<_> =
             parameters.declared().iter().map(|declared| playout(&declared.name)).collect();
-        let state = State {
-            player: Player::new(&settings, parameters.values(), Instant::now()),
-            conductor: Conductor::new(parameters.declared().len()),
-            hands: Hands::new(parameters.declared()),
+        let state = PlaybackState {
+            player: ModulationReceiver::new(&settings, parameters.values(), Instant::now()),
+            conductor: Automation::new(parameters.declared().len()),
+            hands: OwnershipArbiter::new(parameters.declared()),
             parameters,
             held: None,
             in_force: None,
@@ -319,35 +321,35 @@ impl Board {
     }
 
     /// From now on, it goes by the beat that `watch` says.
-    pub(crate) fn follow(&self, watch: TimelineWatch) {
+    pub(crate) fn follow(&self, watch: TimelineHandle) {
         self.beat.follow(watch);
     }
 
     /// The same, where an app that vanishes leaves behind what `then` says.
-    pub(crate) fn with_vanishing_apps(self, then: WhenAppVanishes) -> Self {
+    pub(crate) fn with_vanishing_apps(self, then: OnControllerLost) -> Self {
         self.state().ease = match then {
-            WhenAppVanishes::Hold => None,
-            WhenAppVanishes::Ease(over) => Some(over),
+            OnControllerLost::Hold => None,
+            OnControllerLost::Ease(over) => Some(over),
         };
         self
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PlaybackState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Blocks until something has come since `arrivals`, be it a value, a frame or a command, at most for `timeout`; how
     /// often something has come by then. The first is 0. For programs without a frame loop. What has come is shown when
-    /// its time comes, so [`Board::read_since`] may find it only a playout delay later.
+    /// its time comes, so [`ParameterStore::read_since`] may find it only a playout delay later.
     #[must_use]
     pub fn wait_for_arrival(&self, arrivals: u64, timeout: Duration) -> u64 {
-        let has_none = |state: &mut State| state.arrivals == arrivals;
+        let has_none = |state: &mut PlaybackState| state.arrivals == arrivals;
         let waited = self.news.wait_timeout_while(self.state(), timeout, has_none);
         waited.unwrap_or_else(PoisonError::into_inner).0.arrivals
     }
 
     /// As of now.
-    fn state_now(&self) -> MutexGuard<'_, State> {
+    fn state_now(&self) -> MutexGuard<'_, PlaybackState> {
         let mut state = self.state();
         state.advance(Instant::now(), &self.beat.shown());
         state
@@ -363,14 +365,14 @@ impl Board {
     /// has said one, it is one of this machine's own, of 120 beats a minute.
     #[must_use]
     pub fn timeline(&self) -> (Timeline, i64) {
-        let Moment { timeline, at_us } = self.beat.now();
+        let BeatInstant { timeline, at_us } = self.beat.now();
         (timeline, at_us)
     }
 
     /// The same for the moment at which what is read now will be seen.
     #[must_use]
     pub fn timeline_shown(&self) -> (Timeline, i64) {
-        let Moment { timeline, at_us } = self.beat.shown();
+        let BeatInstant { timeline, at_us } = self.beat.shown();
         (timeline, at_us)
     }
 
@@ -381,12 +383,12 @@ impl Board {
     }
 
     /// Takes in what was seen of apps, or asks for whom to look.
-    pub(crate) fn tell_hands<T>(&self, tell: impl FnOnce(&mut Hands) -> T) -> T {
+    pub(crate) fn tell_hands<T>(&self, tell: impl FnOnce(&mut OwnershipArbiter) -> T) -> T {
         tell(&mut self.state().hands)
     }
 
     /// Who holds what as of now, if that has changed since `version`; the version it has now. The first is 1.
-    pub(crate) fn holders_since(&self, version: u64) -> Option<(u64, Holders)> {
+    pub(crate) fn holders_since(&self, version: u64) -> Option<(u64, ParameterOwners)> {
         let now = Instant::now();
         let mut state = self.state();
         for place in state.hands.pass(now) {
@@ -400,19 +402,23 @@ impl Board {
 
     /// Who holds what.
     #[must_use]
-    pub fn holders(&self) -> Holders {
+    pub fn holders(&self) -> ParameterOwners {
         self.state().hands.holders(Instant::now())
     }
 
     /// An app takes parameters, each for itself.
-    pub(crate) fn take(&self, by: Option<&NodeId>, take: &Take) -> Result<Took, Refusal> {
+    pub(crate) fn take(
+        &self,
+        by: Option<&NodeId>,
+        take: &Take,
+    ) -> Result<TakeReply, OwnershipError> {
         let now = Instant::now();
         let mut state = self.state();
-        let by = by.ok_or(Refusal::Unnamed)?;
+        let by = by.ok_or(OwnershipError::Unnamed)?;
         let places = state.places(&take.parameters)?;
         if let Some(place) = places.iter().find(|place| state.hands.is_mixed(**place)) {
             let parameter = state.parameters.declared()[*place].name.clone();
-            return Err(Refusal::Mixed { parameter });
+            return Err(OwnershipError::Mixed { parameter });
         }
         let stamp = state.stamp(by, take.stamp.as_ref())?;
         state.hands.has_priority(by, take.priority, now);
@@ -424,14 +430,18 @@ impl Board {
             }
         }
         drop(state);
-        Ok(Took { taken, held, stamp: Some(stamp) })
+        Ok(TakeReply { taken, held, stamp: Some(stamp) })
     }
 
     /// An app lets parameters go.
-    pub(crate) fn release(&self, by: Option<&NodeId>, release: &Release) -> Result<(), Refusal> {
+    pub(crate) fn release(
+        &self,
+        by: Option<&NodeId>,
+        release: &Release,
+    ) -> Result<(), OwnershipError> {
         let now = Instant::now();
         let mut state = self.state();
-        let by = by.ok_or(Refusal::Unnamed)?;
+        let by = by.ok_or(OwnershipError::Unnamed)?;
         let places = state.places(&release.parameters)?;
         let stamp = state.stamp(by, release.stamp.as_ref())?;
         for place in places {
@@ -500,10 +510,10 @@ impl Board {
         envelope: Option<&Envelope>,
         name: &ParameterName,
         value: f32,
-    ) -> Result<Played, ParameterError> {
+    ) -> Result<ApplyOutcome, ParameterError> {
         let now = Instant::now();
         let by = envelope.map(|envelope| &envelope.from);
-        let mut played = Played::default();
+        let mut played = ApplyOutcome::default();
         let mut state = self.state();
         let place = state.parameters.index(name)?;
         state.parameters.check_at(place, value)?;
@@ -530,10 +540,10 @@ impl Board {
     pub(crate) fn play_frame(
         &self,
         envelope: Option<&Envelope>,
-        mut frame: ModulationFrame,
-    ) -> Result<Played, ParameterError> {
+        mut frame: ModulationBatch,
+    ) -> Result<ApplyOutcome, ParameterError> {
         let by = envelope.map(|envelope| &envelope.from);
-        let mut played = Played::default();
+        let mut played = ApplyOutcome::default();
         let now = Instant::now();
         let mut state = self.state();
         for index in &frame.indices {
@@ -599,31 +609,31 @@ impl Board {
     /// # Errors
     ///
     /// The first that cannot be set; or that too many changes wait. Nothing has changed then.
-    pub fn change(&self, set: &Set) -> Result<SetReport, SetError> {
-        self.change_as(None, Claim::Own, set)
+    pub fn change(&self, set: &Set) -> Result<SetReply, SetError> {
+        self.change_as(None, WriteMode::Own, set)
     }
 
     /// The same, by somebody on the mesh: also refused where somebody else holds a parameter, unless it is taken from him.
-    pub(crate) fn change_by(&self, by: Option<&NodeId>, set: &Set) -> Result<SetReport, SetError> {
-        self.change_as(by, if set.take { Claim::Takes } else { Claim::Asks }, set)
+    pub(crate) fn change_by(&self, by: Option<&NodeId>, set: &Set) -> Result<SetReply, SetError> {
+        self.change_as(by, if set.take { WriteMode::Takes } else { WriteMode::Asks }, set)
     }
 
     fn change_as(
         &self,
         by: Option<&NodeId>,
-        claim: Claim,
+        claim: WriteMode,
         set: &Set,
-    ) -> Result<SetReport, SetError> {
+    ) -> Result<SetReply, SetError> {
         let moment = self.beat.now();
         let mut state = self.state();
         let change = state.change_of(by, claim, set)?;
         let put = state.conductor.waiting.put(change, set.at, &moment.timeline, moment.at_us)?;
         let report = match put {
-            Scheduled::Waits { beat } => SetReport { waits_for: Some(beat), late_for: None },
+            Scheduled::Waits { beat } => SetReply { waits_for: Some(beat), late_for: None },
             Scheduled::Due { change, late_for } => {
                 // What is late has begun when it should have.
                 state.carry_out(&change, late_for.unwrap_or_else(|| moment.beat()), Instant::now());
-                SetReport { waits_for: None, late_for }
+                SetReply { waits_for: None, late_for }
             },
         };
         state.arrivals += 1;
@@ -689,7 +699,7 @@ impl Board {
 #[allow(clippy::unwrap_used, clippy::float_cmp)]
 mod tests {
     use hana_protocol::message::{Priority, Sharing};
-    use hana_time::When;
+    use hana_time::ScheduleAt;
 
     use super::*;
 
@@ -701,9 +711,9 @@ mod tests {
         ParameterName::new(text).unwrap()
     }
 
-    fn board() -> Board {
+    fn board() -> ParameterStore {
         let declared = vec![Parameter::new(name("zoom"), 0.0), Parameter::new(name("hue"), 0.5)];
-        Board::new(&own(), declared, |_| PlayoutSettings {
+        ParameterStore::new(&own(), declared, |_| JitterBufferSettings {
             delay: Duration::ZERO,
             ..Default::default()
         })
@@ -740,12 +750,12 @@ mod tests {
         let board = board();
         let desk = NodeId::new("desk").unwrap();
         assert_eq!(board.take(Some(&desk), &take(&["hue"])).unwrap().taken, [name("hue")]);
-        let frame = ModulationFrame {
+        let frame = ModulationBatch {
             at: from("osc", 0).at,
             after: vec![0],
             indices: vec![0, 1],
             samples: vec![0.1, 0.2],
-            ..ModulationFrame::default()
+            ..ModulationBatch::default()
         };
         let played = board.play_frame(Some(&from("osc", 0)), frame).unwrap();
         assert_eq!((played.taken.taken, played.held, played.values), (1, 1, vec![(0, 0.1)]));
@@ -773,30 +783,30 @@ mod tests {
         assert_eq!(board.values(), [0.25, 0.1]);
         assert_eq!(board.holders().holder_of(&name("zoom")), None);
         board.change_by(None, &set).unwrap();
-        assert_eq!(board.take(None, &take(&["zoom"])), Err(Refusal::Unnamed));
+        assert_eq!(board.take(None, &take(&["zoom"])), Err(OwnershipError::Unnamed));
         let of_another = Some(Stamp { ms: 1, count: 0, by: passing });
         let refused = board.take(Some(&desk), &Take { stamp: of_another, ..take(&["zoom"]) });
-        assert!(matches!(refused, Err(Refusal::Stamp { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(OwnershipError::Stamp { .. })), "{refused:?}");
     }
 
     #[test]
     fn contributions_by_value_and_by_frame_add_up_and_cannot_be_taken() {
         let glow = Parameter { sharing: Sharing::Mix, ..Parameter::new(name("glow"), 0.0) };
-        let usual = PlayoutSettings { delay: Duration::ZERO, ..Default::default() };
-        let board = Board::new(&own(), vec![glow], |_| usual);
+        let usual = JitterBufferSettings { delay: Duration::ZERO, ..Default::default() };
+        let board = ParameterStore::new(&own(), vec![glow], |_| usual);
         board.play(Some(&from("desk", 0)), &name("glow"), 0.25).unwrap();
-        let frame = ModulationFrame {
+        let frame = ModulationBatch {
             at: from("osc", 0).at,
             after: vec![0],
             indices: vec![0],
             samples: vec![0.5],
-            ..ModulationFrame::default()
+            ..ModulationBatch::default()
         };
         let played = board.play_frame(Some(&from("osc", 0)), frame).unwrap();
         assert_eq!(played.values, [(0, 0.75)], "what is shown on the mesh is all together");
         let osc = NodeId::new("osc").unwrap();
         let refused = board.take(Some(&osc), &take(&["glow"]));
-        assert!(matches!(refused, Err(Refusal::Mixed { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(OwnershipError::Mixed { .. })), "{refused:?}");
         board
             .release(Some(&osc), &Release { parameters: vec![name("glow")], stamp: None })
             .unwrap();
@@ -821,16 +831,16 @@ mod tests {
     #[test]
     fn a_frame_with_one_value_that_cannot_be_played_changes_nothing() {
         let board = board();
-        let frame = ModulationFrame {
+        let frame = ModulationBatch {
             after: vec![0],
             indices: vec![0, 1],
             samples: vec![0.1, 0.2],
-            ..ModulationFrame::default()
+            ..ModulationBatch::default()
         };
         assert_eq!(board.play_frame(None, frame.clone()).unwrap().taken.taken, 2);
         assert_eq!(board.values(), [0.1, 0.2]);
         for (indices, samples) in [(vec![0, 2], vec![0.5, 0.5]), (vec![0, 1], vec![0.5, 1.5])] {
-            let frame = ModulationFrame { indices, samples, ..frame.clone() };
+            let frame = ModulationBatch { indices, samples, ..frame.clone() };
             let problem = board.play_frame(None, frame.clone()).unwrap_err();
             assert_eq!(board.values(), [0.1, 0.2], "{problem}");
         }
@@ -899,13 +909,13 @@ mod tests {
             sequence: at.cast_unsigned(),
             at,
         };
-        let frame = ModulationFrame {
+        let frame = ModulationBatch {
             after: vec![0],
             indices: vec![0],
             samples: vec![0.0],
-            ..ModulationFrame::default()
+            ..ModulationBatch::default()
         };
-        let ways: [&dyn Fn(&Board); 5] = [
+        let ways: [&dyn Fn(&ParameterStore); 5] = [
             &|board| board.set(&name("zoom"), 0.0).unwrap(),
             &|board| board.set_all(&[(name("zoom"), 0.0)].into()).unwrap(),
             &|board| assert_eq!(board.play(None, &name("zoom"), 0.0).unwrap().taken.late, 0),
@@ -945,10 +955,10 @@ mod tests {
         let board = board();
         let (timeline, at_us) = board.timeline();
         let beat = timeline.beat_at(at_us) + 0.2;
-        let set = Set::default().with(name("zoom"), 0.75).at(When::Beat(beat));
+        let set = Set::default().with(name("zoom"), 0.75).at(ScheduleAt::Beat(beat));
         let set = Set { recipes: recipe("hue", "lfo:sine:1bar:depth=0:offset=-1").recipes, ..set };
         let report = board.change(&set).unwrap();
-        assert_eq!(report, SetReport { waits_for: Some(beat), late_for: None });
+        assert_eq!(report, SetReply { waits_for: Some(beat), late_for: None });
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let before = board.timeline().1;
@@ -971,7 +981,7 @@ mod tests {
         let (timeline, at_us) = board.timeline();
         // Half a beat is a quarter of a second.
         let beat = timeline.beat_at(at_us) + 0.5;
-        board.change(&Set::default().with(name("zoom"), 0.75).at(When::Beat(beat))).unwrap();
+        board.change(&Set::default().with(name("zoom"), 0.75).at(ScheduleAt::Beat(beat))).unwrap();
         board.shown_after(Duration::from_millis(100));
         let deadline = Instant::now() + Duration::from_secs(10);
         while board.values()[0] < 0.5 && Instant::now() < deadline {
@@ -985,11 +995,12 @@ mod tests {
     #[test]
     fn a_change_that_comes_too_late_is_made_at_once_and_counted() {
         let board = board();
-        let report = board.change(&Set::default().with(name("zoom"), 0.75).at(When::Beat(-1.0)));
-        assert_eq!(report.unwrap(), SetReport { waits_for: None, late_for: Some(-1.0) });
+        let report =
+            board.change(&Set::default().with(name("zoom"), 0.75).at(ScheduleAt::Beat(-1.0)));
+        assert_eq!(report.unwrap(), SetReply { waits_for: None, late_for: Some(-1.0) });
         assert_eq!((board.values()[0], board.overdue()), (0.75, 1));
         // An envelope that goes off once has gone off when it should have.
-        let late = recipe("hue", "env:once").at(When::Beat(-100.0));
+        let late = recipe("hue", "env:once").at(ScheduleAt::Beat(-100.0));
         board.change(&late).unwrap();
         assert_eq!(board.look().recipes, recipe("hue", "env:at=-100").recipes);
         assert_eq!((board.values()[1], board.overdue()), (0.0, 2));
@@ -1011,13 +1022,16 @@ mod tests {
             (good.clone().with(name("zoom"), 0.5), "'zoom' is given a value and a recipe"),
             (unknown, "there is no parameter 'gone'; there are zoom, hue"),
             (good.with(name("hue"), 7.0), "not 7"),
-            (Set::default().with(name("hue"), 0.0).at(When::Beat(f64::NAN)), "NaN is no beat"),
+            (
+                Set::default().with(name("hue"), 0.0).at(ScheduleAt::Beat(f64::NAN)),
+                "NaN is no beat",
+            ),
         ] {
             let told = board.change(&set).unwrap_err().to_string();
             assert!(told.contains(said), "{told}");
             assert_eq!((board.values(), board.look().recipes.len()), (vec![0.0, 0.5], 0));
         }
-        let waits = Set::default().with(name("hue"), 0.0).at(When::Beat(1e12));
+        let waits = Set::default().with(name("hue"), 0.0).at(ScheduleAt::Beat(1e12));
         let refused = (0..1000).find_map(|_| board.change(&waits).err()).unwrap();
         assert!(refused.to_string().contains("256 changes wait"), "{refused}");
     }
@@ -1031,15 +1045,16 @@ mod tests {
         let look = board.look();
         assert_eq!(look.recipes.len(), 1);
 
-        let again = crate::playback::parameter_store::tests::board();
+        let again = self::board();
         assert!(again.restore(&look).is_empty());
         assert_eq!((again.values(), again.look()), (vec![0.0, 0.5], look.clone()));
         again.put_in_force(None);
         assert_eq!(again.values(), [0.5, 0.5]);
 
-        let other_program = Board::new(&own(), vec![Parameter::new(name("hue"), 0.0)], |_| {
-            PlayoutSettings::default()
-        });
+        let other_program =
+            ParameterStore::new(&own(), vec![Parameter::new(name("hue"), 0.0)], |_| {
+                JitterBufferSettings::default()
+            });
         assert_eq!(other_program.restore(&look).len(), 2, "value and recipe of what is gone");
     }
 }

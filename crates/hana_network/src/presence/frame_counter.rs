@@ -7,7 +7,7 @@ use hana_protocol::message::Frames;
 /// The counter that a render loop bumps once a frame, so that others can see that it moves. Cheap: three
 /// atomic operations and a look at the clock; neither blocks nor allocates.
 #[derive(Debug)]
-pub struct FrameClock {
+pub struct FrameCounter {
     begun: Instant,
     count: AtomicU64,
     /// Nanoseconds from `begun` to the last frame.
@@ -16,7 +16,7 @@ pub struct FrameClock {
     max_us: AtomicU64,
 }
 
-impl FrameClock {
+impl FrameCounter {
     pub(crate) fn new() -> Self {
         Self {
             begun: Instant::now(),
@@ -42,7 +42,7 @@ impl FrameClock {
     }
 }
 
-/// Makes rates of a [`FrameClock`] that is read at every beat. Pure but for the clock it is given.
+/// Makes rates of a [`FrameCounter`] that is read at every beat. Pure but for the clock it is given.
 #[derive(Debug, Default)]
 pub(crate) struct FrameMeter {
     /// When it was read, the count then, the longest frame in between.
@@ -53,7 +53,7 @@ impl FrameMeter {
     const WINDOW: Duration = Duration::from_secs(1);
 
     /// Reads the clock.
-    pub(crate) fn read(&mut self, clock: &FrameClock, now: Instant) -> Frames {
+    pub(crate) fn read(&mut self, clock: &FrameCounter, now: Instant) -> Frames {
         let count = clock.count();
         self.readings.push_back((now, count, clock.max_us.swap(0, Ordering::Relaxed)));
         while self.readings.len() > 2
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn the_rate_is_that_of_the_last_second() {
-        let clock = FrameClock::new();
+        let clock = FrameCounter::new();
         let mut meter = FrameMeter::default();
         let start = Instant::now();
         let mut last = meter.read(&clock, start);

@@ -13,20 +13,20 @@ use hana_protocol::wire::{Message, codec};
 use zenoh::sample::Locality;
 use zenoh::{Session, Wait};
 
-use crate::node::node::{Core, first_reply};
-use crate::session::session_worker::Declaration;
+use crate::node::node::{NodeContext, first_reply};
+use crate::session::session_worker::RegistrationGuard;
 use crate::transport::inbound::raw;
 
 /// Another node has this node's id, and is the older one: this one has given way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rival {
+pub struct IdConflict {
     /// The id.
     pub node: NodeId,
     /// Host and process id of the other, if it says so.
     pub holder: Option<(NodeId, u32)>,
 }
 
-impl fmt::Display for Rival {
+impl fmt::Display for IdConflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the id '{}' is taken ", self.node)?;
         match &self.holder {
@@ -61,22 +61,22 @@ struct Age {
 
 /// What becomes of this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum ConflictOutcome {
     Stays,
     GivesWay,
 }
 
 /// The comparison with the rival that was seen last.
 #[derive(Debug, Default)]
-struct Contest {
+struct ConflictResolver {
     rival: Option<u64>,
     met: Option<Instant>,
     decided: bool,
 }
 
-impl Contest {
+impl ConflictResolver {
     /// A rival said how old it is. Says once for each rival what becomes of this node.
-    fn hear(&mut self, now: Instant, mine: Age, theirs: Age) -> Option<Outcome> {
+    fn hear(&mut self, now: Instant, mine: Age, theirs: Age) -> Option<ConflictOutcome> {
         if self.rival != Some(theirs.instance) {
             *self = Self { rival: Some(theirs.instance), met: Some(now), decided: false };
         }
@@ -84,11 +84,11 @@ impl Contest {
             return None;
         }
         let outcome = if theirs.up > mine.up + CLEAR {
-            Outcome::GivesWay
+            ConflictOutcome::GivesWay
         } else if mine.up > theirs.up + CLEAR || mine.instance <= theirs.instance {
-            Outcome::Stays
+            ConflictOutcome::Stays
         } else if self.met.is_some_and(|met| now.duration_since(met) >= GRACE) {
-            Outcome::GivesWay
+            ConflictOutcome::GivesWay
         } else {
             return None;
         };
@@ -99,10 +99,10 @@ impl Contest {
 
 /// Watches for others with this node's id, as long as the declaration lives: a node of another run that
 /// beats under it.
-pub(crate) fn watch(core: &Arc<Core>, role: Role) -> Declaration {
+pub(crate) fn watch(core: &Arc<NodeContext>, role: Role) -> RegistrationGuard {
     let key = Key::Health(core.identity.id.clone()).to_string();
     let (begun, instance) = (Instant::now(), core.identity.instance);
-    let contest = Arc::new(Mutex::new(Contest::default()));
+    let contest = Arc::new(Mutex::new(ConflictResolver::default()));
     let of_callback = Arc::downgrade(core);
     core.worker().declare(key.clone(), move |session| {
         let (core, contest) = (of_callback.clone(), Arc::clone(&contest));
@@ -139,11 +139,11 @@ pub(crate) fn watch(core: &Arc<Core>, role: Role) -> Declaration {
 /// Asks the other who it is, says so, and does what was decided. In a thread of its own: a callback of
 /// Zenoh's must not wait.
 fn settle(
-    core: Weak<Core>,
-    contest: Arc<Mutex<Contest>>,
+    core: Weak<NodeContext>,
+    contest: Arc<Mutex<ConflictResolver>>,
     role: Role,
     theirs: u64,
-    outcome: Outcome,
+    outcome: ConflictOutcome,
 ) {
     let settling = move || {
         let Some(core) = core.upgrade() else { return };
@@ -153,7 +153,7 @@ fn settle(
         if !has_other_token(&session, &id) {
             drop((core, session));
             thread::sleep(LOOK_AGAIN);
-            *contest.lock().unwrap_or_else(PoisonError::into_inner) = Contest::default();
+            *contest.lock().unwrap_or_else(PoisonError::into_inner) = ConflictResolver::default();
             return;
         }
         let holder = holder_of(&session, &id, theirs);
@@ -162,16 +162,16 @@ fn settle(
             |(host, pid)| format!("process {pid} on host '{host}'"),
         );
         match outcome {
-            Outcome::Stays => {
+            ConflictOutcome::Stays => {
                 tracing::warn!(
                     "'{id}' is there twice: {who} has this id too, and is the younger; it should give way"
                 );
             },
-            Outcome::GivesWay => {
+            ConflictOutcome::GivesWay => {
                 tracing::error!(
                     "'{id}' is there twice: {who} has this id too, and is the older; this one leaves the mesh. Start it again with another id: HANA_NODE=... for a program, HANA_HOST=... for a machine (a cloned disk has the hostname of its original)"
                 );
-                let rival = Rival { node: id, holder };
+                let rival = IdConflict { node: id, holder };
                 core.connection.gives_way(&rival);
                 if role != Role::Daemon {
                     core.leave(|| ());
@@ -241,16 +241,21 @@ mod tests {
     }
 
     /// What becomes of two that see each other, beat by beat, until one is gone or `beats` are over.
-    fn meet(mut left: Age, mut right: Age, beats: u32) -> (Option<Outcome>, Option<Outcome>) {
+    fn meet(
+        mut left: Age,
+        mut right: Age,
+        beats: u32,
+    ) -> (Option<ConflictOutcome>, Option<ConflictOutcome>) {
         let start = Instant::now();
-        let (mut of_left, mut of_right) = (Contest::default(), Contest::default());
+        let (mut of_left, mut of_right) =
+            (ConflictResolver::default(), ConflictResolver::default());
         let mut outcomes = (None, None);
         for beat in 0..beats {
             let now = start + BEAT * beat;
-            if outcomes.1 != Some(Outcome::GivesWay) {
+            if outcomes.1 != Some(ConflictOutcome::GivesWay) {
                 outcomes.0 = outcomes.0.or_else(|| of_left.hear(now, left, right));
             }
-            if outcomes.0 != Some(Outcome::GivesWay) {
+            if outcomes.0 != Some(ConflictOutcome::GivesWay) {
                 outcomes.1 = outcomes.1.or_else(|| of_right.hear(now, right, left));
             }
             left.up += BEAT;
@@ -263,8 +268,8 @@ mod tests {
     fn the_one_that_has_run_longer_stays_whatever_the_clocks_say() {
         for (left, right) in [(9, 1), (1, 9)] {
             let (older, younger) = meet(age(60_000, left), age(5_000, right), 30);
-            assert_eq!(younger, Some(Outcome::GivesWay));
-            assert_ne!(older, Some(Outcome::GivesWay));
+            assert_eq!(younger, Some(ConflictOutcome::GivesWay));
+            assert_ne!(older, Some(ConflictOutcome::GivesWay));
         }
     }
 
@@ -272,7 +277,11 @@ mod tests {
     fn of_two_that_came_together_exactly_one_stays() {
         for apart in [0, 100, 1_900] {
             let (one, other) = meet(age(5_000, 1), age(5_000 + apart, 2), 30);
-            assert_eq!((one, other), (Some(Outcome::Stays), Some(Outcome::GivesWay)), "{apart}");
+            assert_eq!(
+                (one, other),
+                (Some(ConflictOutcome::Stays), Some(ConflictOutcome::GivesWay)),
+                "{apart}"
+            );
         }
     }
 
@@ -280,8 +289,8 @@ mod tests {
     fn one_that_sees_it_clearly_spares_the_other() {
         // The two do not measure the same: to the left it is clear, to the right it is not.
         let start = Instant::now();
-        let (mut left, mut right) = (Contest::default(), Contest::default());
-        assert_eq!(left.hear(start, age(5_000, 1), age(7_010, 2)), Some(Outcome::GivesWay));
+        let (mut left, mut right) = (ConflictResolver::default(), ConflictResolver::default());
+        assert_eq!(left.hear(start, age(5_000, 1), age(7_010, 2)), Some(ConflictOutcome::GivesWay));
         assert_eq!(right.hear(start, age(7_000, 2), age(5_001, 1)), None);
         // It is gone, so there is no further beat.
     }
@@ -289,9 +298,9 @@ mod tests {
     #[test]
     fn each_rival_is_settled_once() {
         let now = Instant::now();
-        let mut contest = Contest::default();
-        assert_eq!(contest.hear(now, age(60_000, 1), age(0, 2)), Some(Outcome::Stays));
+        let mut contest = ConflictResolver::default();
+        assert_eq!(contest.hear(now, age(60_000, 1), age(0, 2)), Some(ConflictOutcome::Stays));
         assert_eq!(contest.hear(now, age(60_100, 1), age(100, 2)), None);
-        assert_eq!(contest.hear(now, age(60_100, 1), age(0, 3)), Some(Outcome::Stays));
+        assert_eq!(contest.hear(now, age(60_100, 1), age(0, 3)), Some(ConflictOutcome::Stays));
     }
 }

@@ -3,13 +3,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hana_engine::delivery::{Admission, RateLimit};
-use hana_engine::roster::{Roster, RosterChange, RosterNews, Sighting};
+use hana_engine::delivery::{Admission, TokenBucket};
+use hana_engine::roster::{Observation, Roster, RosterChange, RosterEvent};
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::{
-    AppSession, Event, Health, Holders, Look, Lost, NodeInfo, ProcessStatus,
+    Event, Health, Look, LostPeers, NodeInfo, OperatorState, ParameterOwners, ProcessStatus,
 };
 use hana_protocol::wire::Message;
 use zenoh::qos::CongestionControl;
@@ -19,22 +19,22 @@ use zenoh::{Session, Wait};
 
 use crate::presence::tcp_probe::knock;
 use crate::rpc::pending::Pending;
-use crate::session::local_addresses::Addresses;
-use crate::session::session_worker::{Declaration, Worker};
+use crate::session::local_addresses::LocalAddresses;
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
 use crate::time::steady_clock::WallClockSteps;
 use crate::time::wall_clock::unix_ms;
-use crate::transport::admission::Gate;
-use crate::transport::inbound::{Reception, admitted};
-use crate::transport::inbox::{Inbox, Policy};
+use crate::transport::admission::AdmissionFilter;
+use crate::transport::inbound::{InboundStats, admitted};
+use crate::transport::inbox::{Inbox, OverflowPolicy};
 
 /// Everything known of everyone, kept up to date as long as this lives. For apps, bridges, daemons and
 /// command-line tools; a visualization has no need of it.
-pub struct MeshWatch {
+pub struct MeshObserver {
     roster: Roster,
     steps: WallClockSteps,
-    eyes: Arc<Eyes>,
+    eyes: Arc<ObserverShared>,
     first_look: Pending<()>,
-    _declarations: Vec<Declaration>,
+    _declarations: Vec<RegistrationGuard>,
 }
 
 /// Room for ten seconds of health of a hundred nodes.
@@ -56,12 +56,12 @@ const HOLDERS: &str = "hana/*/holders";
 const SESSIONS: &str = "hana/*/session";
 const EVENTS: &str = "hana/*/event";
 
-impl MeshWatch {
-    pub(crate) fn start(worker: &Worker, reception: &Reception, own_port: u16) -> Self {
+impl MeshObserver {
+    pub(crate) fn start(worker: &SessionWorker, reception: &InboundStats, own_port: u16) -> Self {
         let (promise, first_look) = Pending::new();
-        let eyes = Arc::new(Eyes::new(worker, reception, own_port, Curiosity::Everything));
+        let eyes = Arc::new(ObserverShared::new(worker, reception, own_port, Scope::Everything));
         let eyes_of_watch = Arc::clone(&eyes);
-        let mut declarations: Vec<Declaration> =
+        let mut declarations: Vec<RegistrationGuard> =
             [INFOS, "hana/*/look", HOLDERS, SESSIONS, PROCESSES, LOST, "hana/*/health", EVENTS]
                 .into_iter()
                 .map(|pattern| watch_messages(worker, &eyes, pattern.into()))
@@ -70,7 +70,7 @@ impl MeshWatch {
         // All tokens first, then what their nodes say of themselves; when both questions have ended, the
         // picture is whole.
         worker.run(move |session| {
-            let kept = Arc::new(Ended(Some(move || promise.keep(()))));
+            let kept = Arc::new(QueryEnd(Some(move || promise.keep(()))));
             for what in [INFOS, "hana/*/look", HOLDERS, SESSIONS, PROCESSES, LOST] {
                 eyes.ask(session, what, &kept);
             }
@@ -116,7 +116,7 @@ impl MeshWatch {
     }
 
     /// What has happened to hosts since this was last asked.
-    pub fn take_news(&mut self) -> Vec<RosterNews> {
+    pub fn take_news(&mut self) -> Vec<RosterEvent> {
         self.roster.take_news()
     }
 
@@ -169,21 +169,21 @@ impl MeshWatch {
 ///
 /// What a daemon needs to watch what it launched itself and to miss other hosts, without hearing every beat
 /// of everybody.
-pub struct PresenceWatch {
-    sightings: Inbox<Sighting>,
-    eyes: Arc<Eyes>,
-    _declarations: Vec<Declaration>,
+pub struct PresenceObserver {
+    sightings: Inbox<Observation>,
+    eyes: Arc<ObserverShared>,
+    _declarations: Vec<RegistrationGuard>,
 }
 
-/// The health of one node comes into a [`PresenceWatch`] as long as this lives.
+/// The health of one node comes into a [`PresenceObserver`] as long as this lives.
 pub struct HealthFeed {
-    _declaration: Declaration,
+    _declaration: RegistrationGuard,
 }
 
-impl PresenceWatch {
-    pub(crate) fn start(worker: &Worker, reception: &Reception, own_port: u16) -> Self {
-        let eyes = Arc::new(Eyes::new(worker, reception, own_port, Curiosity::Processes));
-        let mut declarations: Vec<Declaration> = [INFOS, PROCESSES, EVENTS]
+impl PresenceObserver {
+    pub(crate) fn start(worker: &SessionWorker, reception: &InboundStats, own_port: u16) -> Self {
+        let eyes = Arc::new(ObserverShared::new(worker, reception, own_port, Scope::Processes));
+        let mut declarations: Vec<RegistrationGuard> = [INFOS, PROCESSES, EVENTS]
             .into_iter()
             .map(|pattern| watch_messages(worker, &eyes, pattern.into()))
             .collect();
@@ -193,7 +193,7 @@ impl PresenceWatch {
 
     /// What was seen, in order.
     #[must_use]
-    pub const fn sightings(&self) -> &Inbox<Sighting> {
+    pub const fn sightings(&self) -> &Inbox<Observation> {
         &self.sightings
     }
 
@@ -210,7 +210,7 @@ impl PresenceWatch {
     }
 }
 
-fn watch_tokens(worker: &Worker, eyes: &Arc<Eyes>) -> Declaration {
+fn watch_tokens(worker: &SessionWorker, eyes: &Arc<ObserverShared>) -> RegistrationGuard {
     let eyes = Arc::clone(eyes);
     worker.declare(TOKENS, move |session| {
         let eyes = Arc::clone(&eyes);
@@ -224,7 +224,11 @@ fn watch_tokens(worker: &Worker, eyes: &Arc<Eyes>) -> Declaration {
     })
 }
 
-fn watch_messages(worker: &Worker, eyes: &Arc<Eyes>, pattern: String) -> Declaration {
+fn watch_messages(
+    worker: &SessionWorker,
+    eyes: &Arc<ObserverShared>,
+    pattern: String,
+) -> RegistrationGuard {
     let eyes = Arc::clone(eyes);
     worker.declare(pattern.clone(), move |session| {
         let eyes = Arc::clone(&eyes);
@@ -237,9 +241,9 @@ fn watch_messages(worker: &Worker, eyes: &Arc<Eyes>, pattern: String) -> Declara
 }
 
 /// Calls back when the last of its holders is dropped: Zenoh drops a callback when its question has ended.
-struct Ended<F: FnOnce()>(Option<F>);
+struct QueryEnd<F: FnOnce()>(Option<F>);
 
-impl<F: FnOnce()> Drop for Ended<F> {
+impl<F: FnOnce()> Drop for QueryEnd<F> {
     fn drop(&mut self) {
         if let Some(call) = self.0.take() {
             call();
@@ -248,35 +252,40 @@ impl<F: FnOnce()> Drop for Ended<F> {
 }
 
 /// What Zenoh's threads do with what they see: put it into the inbox, and ask new nodes what they are.
-struct Eyes {
-    sightings: Inbox<Sighting>,
-    reception: Reception,
-    gate: Gate,
-    worker: Worker,
+struct ObserverShared {
+    sightings: Inbox<Observation>,
+    reception: InboundStats,
+    gate: AdmissionFilter,
+    worker: SessionWorker,
     wanted: Mutex<BTreeSet<NodeId>>,
     /// How often is asked.
-    asking: Mutex<RateLimit>,
+    asking: Mutex<TokenBucket>,
     /// Where the daemon of this machine listens.
     own_port: u16,
-    curiosity: Curiosity,
+    curiosity: Scope,
 }
 
 /// What a node that comes is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Curiosity {
+enum Scope {
     /// All that it keeps.
     Everything,
     /// What it is, and if it is a daemon what it launched.
     Processes,
 }
 
-impl Eyes {
-    fn new(worker: &Worker, reception: &Reception, own_port: u16, curiosity: Curiosity) -> Self {
+impl ObserverShared {
+    fn new(
+        worker: &SessionWorker,
+        reception: &InboundStats,
+        own_port: u16,
+        curiosity: Scope,
+    ) -> Self {
         Self {
-            sightings: Inbox::new(Policy::DropOldest, SIGHTINGS),
+            sightings: Inbox::new(OverflowPolicy::DropOldest, SIGHTINGS),
             reception: reception.clone(),
-            gate: Gate::of_owned(),
-            asking: Mutex::new(RateLimit::new(ASKS_PER_SECOND, Instant::now())),
+            gate: AdmissionFilter::of_owned(),
+            asking: Mutex::new(TokenBucket::new(ASKS_PER_SECOND, Instant::now())),
             worker: worker.clone(),
             wanted: Mutex::default(),
             own_port,
@@ -289,12 +298,12 @@ impl Eyes {
             return;
         };
         if sample.kind() == SampleKind::Delete {
-            self.sightings.push("", Sighting::Vanished { node, zid });
+            self.sightings.push("", Observation::Vanished { node, zid });
             return;
         }
-        self.sightings.push("", Sighting::Appeared { node: node.clone(), role, zid });
+        self.sightings.push("", Observation::Appeared { node: node.clone(), role, zid });
         // An app that comes and goes is of no interest to a daemon.
-        if self.curiosity == Curiosity::Processes && matches!(role, Role::App | Role::Bridge) {
+        if self.curiosity == Scope::Processes && matches!(role, Role::App | Role::Bridge) {
             return;
         }
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -324,38 +333,41 @@ impl Eyes {
         let sighting = match Key::parse(&raw.key) {
             Some(Key::Info(node)) => {
                 self.reception.decode::<NodeInfo>(&raw).filter(|info| info.node == node).map(
-                    |info| Sighting::Info(NodeInfo { started_ms: local(info.started_ms), ..info }),
+                    |info| {
+                        Observation::Info(NodeInfo { started_ms: local(info.started_ms), ..info })
+                    },
                 )
             },
-            Some(Key::Health(node)) => {
-                self.reception.decode::<Health>(&raw).map(|health| Sighting::Health(node, health))
-            },
+            Some(Key::Health(node)) => self
+                .reception
+                .decode::<Health>(&raw)
+                .map(|health| Observation::Health(node, health)),
             Some(Key::Look(node)) => {
-                self.reception.decode::<Look>(&raw).map(|look| Sighting::Look(node, look))
+                self.reception.decode::<Look>(&raw).map(|look| Observation::Look(node, look))
             },
             Some(Key::Holders(node)) => self
                 .reception
-                .decode::<Holders>(&raw)
-                .map(|holders| Sighting::Holders(node, holders)),
+                .decode::<ParameterOwners>(&raw)
+                .map(|holders| Observation::Holders(node, holders)),
             Some(Key::Session(node)) => self
                 .reception
-                .decode::<AppSession>(&raw)
-                .map(|session| Sighting::Session(node, session)),
+                .decode::<OperatorState>(&raw)
+                .map(|session| Observation::Session(node, session)),
             Some(Key::Lost(host)) => {
-                let lost = self.reception.decode::<Lost>(&raw);
-                lost.map(|lost| Sighting::Lost(host, lost.with_times(local)))
+                let lost = self.reception.decode::<LostPeers>(&raw);
+                lost.map(|lost| Observation::Lost(host, lost.with_times(local)))
             },
             Some(Key::Event(node)) => self
                 .reception
                 .decode::<Event>(&raw)
-                .and_then(|event| Sighting::of_event(&node, &event)),
+                .and_then(|event| Observation::of_event(&node, &event)),
             Some(Key::Process { host, node }) => self
                 .reception
                 .decode::<ProcessStatus>(&raw)
                 .filter(|status| status.node == node)
                 .map(|status| {
                     let since_ms = local(status.since_ms);
-                    Sighting::Process(host, ProcessStatus { since_ms, ..status })
+                    Observation::Process(host, ProcessStatus { since_ms, ..status })
                 }),
             _ => None,
         };
@@ -368,8 +380,8 @@ impl Eyes {
         let eyes = Arc::clone(self);
         let spawned = thread::Builder::new().name("hana knock".into()).spawn(move || {
             // An address that both machines have, as container networks do, leads to the daemon of this one.
-            let endpoints = Addresses::now(None).elsewhere(endpoints, eyes.own_port);
-            eyes.sightings.push("", Sighting::Knocked(host, knock(&endpoints)));
+            let endpoints = LocalAddresses::now(None).elsewhere(endpoints, eyes.own_port);
+            eyes.sightings.push("", Observation::Knocked(host, knock(&endpoints)));
         });
         if let Err(problem) = spawned {
             tracing::warn!("nobody can be sent to knock: {problem}");
@@ -405,13 +417,13 @@ impl Eyes {
 
     fn ask_of(self: &Arc<Self>, session: &Session, node: &str) {
         let kept: &[&str] = match self.curiosity {
-            Curiosity::Everything => &["info", "look", "holders", "session", "process/*", "lost"],
-            Curiosity::Processes => &["info", "process/*"],
+            Scope::Everything => &["info", "look", "holders", "session", "process/*", "lost"],
+            Scope::Processes => &["info", "process/*"],
         };
         for what in kept {
             self.ask(session, &format!("{}/{node}/{what}", Key::ROOT), &Arc::new(()));
         }
-        if self.curiosity == Curiosity::Everything {
+        if self.curiosity == Scope::Everything {
             // What the daemon of its host knows of it.
             self.ask(session, &format!("{}/*/process/{node}", Key::ROOT), &Arc::new(()));
         }

@@ -2,9 +2,9 @@ use std::sync::Weak;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hana_protocol::message::{Counters, Event, EventKind, Health, Holders, Look};
+use hana_protocol::message::{Counters, Event, EventKind, Health, Look, ParameterOwners};
 
-use crate::node::node::Core;
+use crate::node::node::NodeContext;
 use crate::presence::frame_counter::FrameMeter;
 use crate::presence::memory;
 use crate::state::state_publisher::StatePublisher;
@@ -21,7 +21,7 @@ const COMPLAINTS_PER_SECOND: u32 = 5;
 const HOLDERS_AGAIN: u32 = 20;
 
 /// What the heart says.
-pub(crate) struct Heart {
+pub(crate) struct StatusPublisher {
     pub(crate) health: Publisher<Health>,
     pub(crate) events: Publisher<Event>,
     /// Whether it has frames to count. One that has drawn none yet is still starting.
@@ -29,17 +29,17 @@ pub(crate) struct Heart {
     /// Only a visualization has a look.
     pub(crate) look: Option<StatePublisher<Look>>,
     /// Nor does anybody else have parameters to hold.
-    pub(crate) holders: Option<StatePublisher<Holders>>,
+    pub(crate) holders: Option<StatePublisher<ParameterOwners>>,
 }
 
-impl Heart {
+impl StatusPublisher {
     /// Starts to beat, until the node is gone.
-    pub(crate) fn start(self, core: Weak<Core>) -> std::io::Result<()> {
+    pub(crate) fn start(self, core: Weak<NodeContext>) -> std::io::Result<()> {
         thread::Builder::new().name("hana heart".into()).spawn(move || self.beat(&core))?;
         Ok(())
     }
 
-    fn beat(&self, core: &Weak<Core>) {
+    fn beat(&self, core: &Weak<NodeContext>) {
         let begun = Instant::now();
         let mut meter = FrameMeter::default();
         let (mut looked, mut held) = (0, 0);
@@ -63,7 +63,7 @@ impl Heart {
         }
     }
 
-    fn say_health(&self, core: &Core, meter: &mut FrameMeter, begun: Instant, now: Instant) {
+    fn say_health(&self, core: &NodeContext, meter: &mut FrameMeter, begun: Instant, now: Instant) {
         let health = Health {
             frames: self.draws.then(|| meter.read(&core.frames, now)),
             headless: core.headless(),
@@ -79,7 +79,7 @@ impl Heart {
         }
     }
 
-    fn show_look(&self, core: &Core, looked: &mut u64) {
+    fn show_look(&self, core: &NodeContext, looked: &mut u64) {
         let Some(look) = &self.look else { return };
         let version = core.board.version();
         if version == *looked {
@@ -91,7 +91,7 @@ impl Heart {
         }
     }
 
-    fn tell_holders(&self, core: &Core, told: &mut u64, beat: u32) {
+    fn tell_holders(&self, core: &NodeContext, told: &mut u64, beat: u32) {
         let Some(publisher) = &self.holders else { return };
         core.watch_new_players(Instant::now());
         let Some((version, holders)) = core.board.holders_since(*told) else {
@@ -106,7 +106,7 @@ impl Heart {
         }
     }
 
-    fn complain(&self, core: &Core, may_complain: &mut u32) {
+    fn complain(&self, core: &NodeContext, may_complain: &mut u32) {
         while *may_complain > 0 {
             let Some(problem) = core.reception.next_complaint() else { return };
             let text = problem.to_string();

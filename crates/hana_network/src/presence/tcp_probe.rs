@@ -3,7 +3,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hana_engine::roster::Knock;
+use hana_engine::roster::ProbeOutcome;
 
 /// How long a machine may take to answer. One on the same network answers, or refuses, within a
 /// millisecond; a busy Wi-Fi takes some ten.
@@ -13,7 +13,7 @@ const MOST: usize = 16;
 
 /// Knocks at all addresses of a machine at once, given as Zenoh endpoints. Blocks for a quarter of a second
 /// at most.
-pub(crate) fn knock(endpoints: &[String]) -> Knock {
+pub(crate) fn knock(endpoints: &[String]) -> ProbeOutcome {
     let (tell, told) = flume::unbounded();
     let addresses = endpoints.iter().filter_map(|endpoint| {
         endpoint.strip_prefix("tcp/").and_then(|address| address.parse::<SocketAddr>().ok())
@@ -29,22 +29,22 @@ pub(crate) fn knock(endpoints: &[String]) -> Knock {
     }
     drop(tell);
     let until = Instant::now() + PATIENCE * 2;
-    let mut heard = Knock::Silent;
+    let mut heard = ProbeOutcome::Silent;
     while let Ok(answer) = told.recv_deadline(until) {
         match answer {
-            Knock::Answered => return answer,
-            Knock::Refused => heard = answer,
-            Knock::Silent => {},
+            ProbeOutcome::Answered => return answer,
+            ProbeOutcome::Refused => heard = answer,
+            ProbeOutcome::Silent => {},
         }
     }
     heard
 }
 
-fn knock_at(address: SocketAddr) -> Knock {
+fn knock_at(address: SocketAddr) -> ProbeOutcome {
     match TcpStream::connect_timeout(&address, PATIENCE) {
-        Ok(_) => Knock::Answered,
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Knock::Refused,
-        Err(_) => Knock::Silent,
+        Ok(_) => ProbeOutcome::Answered,
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => ProbeOutcome::Refused,
+        Err(_) => ProbeOutcome::Silent,
     }
 }
 
@@ -61,12 +61,12 @@ mod tests {
         let open = format!("tcp/{}", listener.local_addr().unwrap());
         // No machine has this address.
         let nowhere = "tcp/255.255.255.255:7447".to_owned();
-        assert_eq!(knock(&[nowhere.clone(), open.clone()]), Knock::Answered);
+        assert_eq!(knock(&[nowhere.clone(), open.clone()]), ProbeOutcome::Answered);
         drop(listener);
-        assert_eq!(knock(&[open]), Knock::Refused);
+        assert_eq!(knock(&[open]), ProbeOutcome::Refused);
         let asked = Instant::now();
-        assert_eq!(knock(&[nowhere, "no endpoint".into()]), Knock::Silent);
+        assert_eq!(knock(&[nowhere, "no endpoint".into()]), ProbeOutcome::Silent);
         assert!(asked.elapsed() < Duration::from_secs(5));
-        assert_eq!(knock(&[]), Knock::Silent);
+        assert_eq!(knock(&[]), ProbeOutcome::Silent);
     }
 }

@@ -2,16 +2,16 @@ use std::time::{Duration, Instant};
 
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
-use hana_protocol::message::{Answer, Command, Control};
+use hana_protocol::message::{Command, CommandReply, Control};
 use hana_protocol::wire::{Message, codec};
 use thiserror::Error;
 use zenoh::query::Reply;
 
 use crate::rpc::pending::{Pending, Promise};
-use crate::session::session_worker::Worker;
+use crate::session::session_worker::SessionWorker;
 use crate::transport::inbound::raw;
 use crate::transport::query;
-use crate::transport::send_queue::Identity;
+use crate::transport::send_queue::SenderIdentity;
 
 /// Why a command was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -61,15 +61,15 @@ pub enum CommandError {
 
 /// Asks `node` on the session of `worker`, and brings its answer within `deadline`.
 pub(crate) fn ask<C: Command>(
-    worker: &Worker,
-    identity: &Identity,
+    worker: &SessionWorker,
+    identity: &SenderIdentity,
     node: &NodeId,
     command: C,
     deadline: Duration,
 ) -> Pending<Result<C::Reply, CommandError>> {
     let (promise, pending) = Pending::new();
     let control: Control = command.into();
-    let question = Question {
+    let question = CommandQuery {
         node: node.clone(),
         name: control.name(),
         asked: Instant::now(),
@@ -86,7 +86,7 @@ pub(crate) fn ask<C: Command>(
     pending
 }
 
-struct Question<Reply> {
+struct CommandQuery<Reply> {
     node: NodeId,
     name: &'static str,
     asked: Instant,
@@ -94,7 +94,7 @@ struct Question<Reply> {
     promise: Promise<Result<Reply, CommandError>>,
 }
 
-impl<R: Send + serde::de::DeserializeOwned + 'static> Question<R> {
+impl<R: Send + serde::de::DeserializeOwned + 'static> CommandQuery<R> {
     fn send(self, session: &zenoh::Session, payload: Vec<u8>, attachment: Vec<u8>) {
         let promise = self.promise.clone();
         let key = Key::Control(self.node.clone()).to_string();
@@ -114,10 +114,10 @@ impl<R: Send + serde::de::DeserializeOwned + 'static> Question<R> {
         let node = self.node.clone();
         let raw = raw(sample, Control::MAX_BYTES);
         let answer =
-            codec::decode_value::<Answer<R>>(&raw.payload, raw.encoding, Control::MAX_BYTES);
+            codec::decode_value::<CommandReply<R>>(&raw.payload, raw.encoding, Control::MAX_BYTES);
         self.promise.keep(match answer {
-            Ok(Answer::Accepted(reply)) => Ok(reply),
-            Ok(Answer::Refused(refused)) => {
+            Ok(CommandReply::Accepted(reply)) => Ok(reply),
+            Ok(CommandReply::Refused(refused)) => {
                 Err(CommandError::Refused { node, reason: refused.reason })
             },
             Err(problem) => Err(CommandError::Malformed { node, problem }),
@@ -125,7 +125,7 @@ impl<R: Send + serde::de::DeserializeOwned + 'static> Question<R> {
     }
 }
 
-impl<R> Drop for Question<R> {
+impl<R> Drop for CommandQuery<R> {
     fn drop(&mut self) {
         let node = self.node.clone();
         let waited = self.asked.elapsed();

@@ -1,16 +1,16 @@
 use std::fmt;
 
 use hana_protocol::id::NodeId;
-use hana_protocol::message::{Answer, Control, Refused};
+use hana_protocol::message::{CommandReply, Control, Refused};
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{Message, codec};
 use serde::Serialize;
 use zenoh::Wait;
 use zenoh::query::Query;
 
-use crate::session::session_worker::Worker;
-use crate::transport::inbound::Reception;
-use crate::transport::problem::Problem;
+use crate::session::session_worker::SessionWorker;
+use crate::transport::inbound::InboundStats;
+use crate::transport::problem::Diagnostic;
 
 /// A command that wants an answer. One that is dropped unanswered is refused.
 pub struct Request {
@@ -20,8 +20,8 @@ pub struct Request {
     /// None once it is answered, and for a plain put, which gets no answer.
     query: Option<Query>,
     answered: bool,
-    worker: Worker,
-    reception: Reception,
+    worker: SessionWorker,
+    reception: InboundStats,
     /// Who answers, and which run of it.
     signature: Vec<u8>,
 }
@@ -32,8 +32,8 @@ impl Request {
         from: Option<NodeId>,
         key: String,
         query: Option<Query>,
-        worker: Worker,
-        reception: Reception,
+        worker: SessionWorker,
+        reception: InboundStats,
         signature: Vec<u8>,
     ) -> Self {
         Self { control, from, key, query, answered: false, worker, reception, signature }
@@ -53,7 +53,7 @@ impl Request {
 
     /// Answers that it was carried out. Does not block.
     pub fn accept<Reply: Serialize>(mut self, reply: Reply) {
-        self.answer(Answer::Accepted(reply));
+        self.answer(CommandReply::Accepted(reply));
     }
 
     /// Answers that it was not carried out, and why. Does not block.
@@ -64,7 +64,7 @@ impl Request {
     fn refuse_with(&mut self, reason: String) {
         if self.query.is_none() {
             // Nobody waits for an answer: say it where everybody can read it.
-            let problem = Problem::CommandRefused {
+            let problem = Diagnostic::CommandRefused {
                 key: self.key.clone(),
                 sender: self.from.clone(),
                 command: self.control.name(),
@@ -72,10 +72,10 @@ impl Request {
             };
             self.reception.complain(Control::LANE, problem);
         }
-        self.answer(Answer::<()>::Refused(Refused { reason }));
+        self.answer(CommandReply::<()>::Refused(Refused { reason }));
     }
 
-    fn answer<Reply: Serialize>(&mut self, answer: Answer<Reply>) {
+    fn answer<Reply: Serialize>(&mut self, answer: CommandReply<Reply>) {
         self.answered = true;
         let Some(query) = self.query.take() else { return };
         let payload = match codec::encode(&answer) {

@@ -17,7 +17,7 @@ pub struct TimedOut(pub Duration);
 /// It will never come: the node that was to bring it has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the node left the mesh before the answer came")]
-pub struct Abandoned;
+pub struct Cancelled;
 
 /// The other end of a [`Pending`].
 pub(crate) struct Promise<T>(flume::Sender<T>);
@@ -52,10 +52,10 @@ impl<T> Pending<T> {
 
 impl<T: Send + 'static> IntoFuture for Pending<T> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-    type Output = Result<T, Abandoned>;
+    type Output = Result<T, Cancelled>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.0.recv_async().await.map_err(|_| Abandoned) })
+        Box::pin(async move { self.0.recv_async().await.map_err(|_| Cancelled) })
     }
 }
 

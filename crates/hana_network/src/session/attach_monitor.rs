@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use zenoh::Wait;
 
-use crate::node::node::Core;
-use crate::session::connection::Way;
-use crate::session::local_addresses::{Addresses, Renewal};
-use crate::session::open::{Part, is_listening};
+use crate::node::node::NodeContext;
+use crate::session::connection::AttachMode;
+use crate::session::local_addresses::{LocalAddresses, Renewal};
+use crate::session::open::{SessionKind, is_listening};
 use crate::session::scouting;
-use crate::session::socket_linger::Linger;
+use crate::session::socket_linger::LingerReset;
 
 /// Decides when to change the way. Pure: it is told what was seen and what time it is.
 #[derive(Debug)]
-struct Switch {
-    way: Way,
+struct AttachPolicy {
+    way: AttachMode,
     /// Since when the daemon has been gone.
     alone_since: Option<Instant>,
     /// Before this the daemon's port is not tried again: what listens there is no daemon of ours.
@@ -49,8 +49,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// A port that the session before has just left may take a moment to be free.
 const PORT: Duration = Duration::from_millis(100);
 
-impl Switch {
-    const fn new(way: Way) -> Self {
+impl AttachPolicy {
+    const fn new(way: AttachMode) -> Self {
         Self {
             way,
             alone_since: None,
@@ -64,17 +64,18 @@ impl Switch {
 
     /// What to become, if anything. `daemon`: whether there is one, connected to for a client, listening
     /// for a peer.
-    fn look(&mut self, daemon: bool, now: Instant) -> Option<Way> {
+    fn look(&mut self, daemon: bool, now: Instant) -> Option<AttachMode> {
         match self.way {
-            Way::ThroughDaemon if daemon => {
+            AttachMode::ThroughDaemon if daemon => {
                 self.alone_since = None;
                 None
             },
-            Way::ThroughDaemon => {
+            AttachMode::ThroughDaemon => {
                 let since = *self.alone_since.get_or_insert(now);
-                (now.saturating_duration_since(since) >= PATIENCE).then_some(Way::WithoutDaemon)
+                (now.saturating_duration_since(since) >= PATIENCE)
+                    .then_some(AttachMode::WithoutDaemon)
             },
-            Way::WithoutDaemon => {
+            AttachMode::WithoutDaemon => {
                 let may = self.not_before.is_none_or(|at| now >= at);
                 if !daemon {
                     self.listening_since = None;
@@ -82,7 +83,7 @@ impl Switch {
                 }
                 let since = *self.listening_since.get_or_insert(now);
                 let is_trusted = now.saturating_duration_since(since) >= self.trial();
-                (may && is_trusted).then_some(Way::ThroughDaemon)
+                (may && is_trusted).then_some(AttachMode::ThroughDaemon)
             },
         }
     }
@@ -95,9 +96,9 @@ impl Switch {
         }
     }
 
-    fn changed(&mut self, way: Way, now: Instant) {
+    fn changed(&mut self, way: AttachMode, now: Instant) {
         let (mut left_at, mut relapses) = (self.left_at, self.relapses);
-        if self.way == Way::ThroughDaemon && way == Way::WithoutDaemon {
+        if self.way == AttachMode::ThroughDaemon && way == AttachMode::WithoutDaemon {
             let soon = |at| now.saturating_duration_since(at) < FLAPPING;
             relapses = if left_at.is_some_and(soon) { relapses.saturating_add(1) } else { 0 };
             left_at = Some(now);
@@ -112,27 +113,33 @@ impl Switch {
 }
 
 /// Looks after the way of a node, until the node is gone.
-pub(crate) struct Watch {
-    switch: Option<Switch>,
+pub(crate) struct AttachMonitor {
+    switch: Option<AttachPolicy>,
     renewal: Renewal,
-    announced: Addresses,
+    announced: LocalAddresses,
 }
 
-impl Watch {
+impl AttachMonitor {
     /// Of a node that has joined as `part`, when the machine had these addresses.
-    pub(crate) fn new(part: &Part, addresses: Addresses, relies_on_gossip: bool) -> Self {
+    pub(crate) fn new(
+        part: &SessionKind,
+        addresses: LocalAddresses,
+        relies_on_gossip: bool,
+    ) -> Self {
         let switch = match part {
-            Part::Client => Some(Switch::new(Way::ThroughDaemon)),
-            Part::Peer { .. } => Some(Switch::new(Way::WithoutDaemon)),
-            Part::Daemon { .. } | Part::Played { .. } | Part::Player { .. } => None,
+            SessionKind::Client => Some(AttachPolicy::new(AttachMode::ThroughDaemon)),
+            SessionKind::Peer { .. } => Some(AttachPolicy::new(AttachMode::WithoutDaemon)),
+            SessionKind::Daemon { .. }
+            | SessionKind::Played { .. }
+            | SessionKind::Player { .. } => None,
         };
         let renewal = Renewal::new(addresses.clone(), relies_on_gossip);
         Self { switch, renewal, announced: addresses }
     }
 
-    pub(crate) fn start(mut self, core: Weak<Core>) -> std::io::Result<()> {
+    pub(crate) fn start(mut self, core: Weak<NodeContext>) -> std::io::Result<()> {
         thread::Builder::new().name("hana way".into()).spawn(move || {
-            let mut linger = Linger::default();
+            let mut linger = LingerReset::default();
             loop {
                 thread::sleep(LOOK);
                 let Some(core) = core.upgrade() else { return };
@@ -143,21 +150,21 @@ impl Watch {
         Ok(())
     }
 
-    fn look(&mut self, core: &Arc<Core>) {
+    fn look(&mut self, core: &Arc<NodeContext>) {
         let now = Instant::now();
-        let current = Addresses::now(core.config.network.interface.as_deref());
+        let current = LocalAddresses::now(core.config.network.interface.as_deref());
         let opens_anew = self.renewal.look(&current);
         core.connection.has_network(!current.is_empty());
         if let Some(switch) = &mut self.switch {
             let daemon = match switch.way {
-                Way::ThroughDaemon => is_connected(core),
-                Way::WithoutDaemon => is_listening(core.config.daemon),
+                AttachMode::ThroughDaemon => is_connected(core),
+                AttachMode::WithoutDaemon => is_listening(core.config.daemon),
             };
             if let Some(way) = switch.look(daemon, now) {
                 change(core, switch, way, &current);
                 self.renewal.opened_with(&current);
-            } else if opens_anew && switch.way == Way::WithoutDaemon {
-                change(core, switch, Way::WithoutDaemon, &current);
+            } else if opens_anew && switch.way == AttachMode::WithoutDaemon {
+                change(core, switch, AttachMode::WithoutDaemon, &current);
             }
         } else if opens_anew {
             tracing::info!(
@@ -173,31 +180,36 @@ impl Watch {
 }
 
 /// Whether the session of a client has its daemon.
-fn is_connected(core: &Core) -> bool {
+fn is_connected(core: &NodeContext) -> bool {
     let Some(seat) = core.worker.seat() else { return true };
     let info = seat.session.info();
     info.peers_zid().wait().next().is_some() || info.routers_zid().wait().next().is_some()
 }
 
 /// Joins in another way; the old way stays until the new one is there.
-fn change(core: &Arc<Core>, switch: &mut Switch, way: Way, addresses: &Addresses) {
+fn change(
+    core: &Arc<NodeContext>,
+    switch: &mut AttachPolicy,
+    way: AttachMode,
+    addresses: &LocalAddresses,
+) {
     let part = match way {
-        Way::ThroughDaemon => Part::Client,
-        Way::WithoutDaemon => Part::Peer { addresses: Some(addresses.clone()) },
+        AttachMode::ThroughDaemon => SessionKind::Client,
+        AttachMode::WithoutDaemon => SessionKind::Peer { addresses: Some(addresses.clone()) },
     };
     match part.open(&core.config) {
         Ok(session) => {
             tracing::info!(
                 "{}",
                 match way {
-                    Way::ThroughDaemon =>
+                    AttachMode::ThroughDaemon =>
                         "the daemon of this machine is there; on the mesh through it",
-                    Way::WithoutDaemon => "on the mesh without a daemon",
+                    AttachMode::WithoutDaemon => "on the mesh without a daemon",
                 }
             );
             core.connection.expect(&session, way);
             core.worker.move_to(session);
-            if way == Way::WithoutDaemon {
+            if way == AttachMode::WithoutDaemon {
                 scouting::ensure(core);
             }
             switch.changed(way, Instant::now());
@@ -214,10 +226,10 @@ fn change(core: &Arc<Core>, switch: &mut Switch, way: Way, addresses: &Addresses
 }
 
 /// Opens the daemon's session anew. Its port must be left before it can be taken again.
-fn exchange(core: &Arc<Core>, addresses: Addresses) {
+fn exchange(core: &Arc<NodeContext>, addresses: LocalAddresses) {
     let (config, alive) = (core.config.clone(), Arc::downgrade(core));
     core.worker.exchange(move || {
-        let part = Part::Daemon { addresses: Some(addresses) };
+        let part = SessionKind::Daemon { addresses: Some(addresses) };
         let mut told = false;
         loop {
             match part.open(&config) {
@@ -242,22 +254,22 @@ mod tests {
     fn a_client_waits_five_seconds_for_its_daemon_and_goes_back_when_there_is_one() {
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
-        let mut switch = Switch::new(Way::ThroughDaemon);
+        let mut switch = AttachPolicy::new(AttachMode::ThroughDaemon);
         assert_eq!(switch.look(true, start), None);
         assert_eq!(switch.look(false, after(1000)), None);
         assert_eq!(switch.look(true, after(4000)), None, "it was restarted");
         assert_eq!(switch.look(false, after(5000)), None);
         assert_eq!(switch.look(false, after(9900)), None);
-        assert_eq!(switch.look(false, after(10_000)), Some(Way::WithoutDaemon));
-        switch.changed(Way::WithoutDaemon, after(10_000));
+        assert_eq!(switch.look(false, after(10_000)), Some(AttachMode::WithoutDaemon));
+        switch.changed(AttachMode::WithoutDaemon, after(10_000));
         assert_eq!(switch.look(false, after(11_000)), None);
-        assert_eq!(switch.look(true, after(12_000)), Some(Way::ThroughDaemon));
+        assert_eq!(switch.look(true, after(12_000)), Some(AttachMode::ThroughDaemon));
     }
 
     #[test]
     fn a_daemon_that_comes_and_goes_is_followed_less_and_less_often() {
         let start = Instant::now();
-        let mut switch = Switch::new(Way::ThroughDaemon);
+        let mut switch = AttachPolicy::new(AttachMode::ThroughDaemon);
         let mut changes = 0;
         // Ten minutes, with a look every quarter of a second: six seconds there, six seconds gone.
         for look in 0..2_400_u32 {
@@ -271,17 +283,17 @@ mod tests {
         assert!(changes <= 6, "{changes} changes in ten minutes");
         // One that stays is trusted in the end.
         let trusted = (2_400..2_600).find_map(|look| switch.look(true, start + LOOK * look));
-        assert_eq!(trusted, Some(Way::ThroughDaemon));
+        assert_eq!(trusted, Some(AttachMode::ThroughDaemon));
     }
 
     #[test]
     fn what_listens_but_is_no_daemon_is_not_asked_again_at_once() {
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
-        let mut switch = Switch::new(Way::WithoutDaemon);
-        assert_eq!(switch.look(true, start), Some(Way::ThroughDaemon));
+        let mut switch = AttachPolicy::new(AttachMode::WithoutDaemon);
+        assert_eq!(switch.look(true, start), Some(AttachMode::ThroughDaemon));
         switch.failed(start);
         assert_eq!(switch.look(true, after(9000)), None);
-        assert_eq!(switch.look(true, after(10_000)), Some(Way::ThroughDaemon));
+        assert_eq!(switch.look(true, after(10_000)), Some(AttachMode::ThroughDaemon));
     }
 }

@@ -14,22 +14,22 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use crate::config::network_settings::NetworkSettings;
-use crate::session::zenoh_probe::Door;
+use crate::session::zenoh_probe::ProbeResult;
 
 /// A layer for a program's log: takes out what Zenoh says of others that it cannot connect to, and passes
-/// it to [`Unmet`].
-pub struct UnmetLayer {
-    hints: flume::Sender<Hint>,
+/// it to [`ConnectDiagnostics`].
+pub struct ConnectFailureLayer {
+    hints: flume::Sender<FailedAddresses>,
 }
 
 /// Finds out why others cannot be connected to, and says it in the log: once for each of them and each
 /// reason.
-pub struct Unmet {
-    hints: flume::Receiver<Hint>,
+pub struct ConnectDiagnostics {
+    hints: flume::Receiver<FailedAddresses>,
 }
 
 /// Addresses at which somebody could not be connected to.
-struct Hint(Vec<SocketAddr>);
+struct FailedAddresses(Vec<SocketAddr>);
 
 /// Hints that wait; of more, the newest are dropped, and come again.
 const HINTS: usize = 64;
@@ -47,16 +47,16 @@ const SCOUTED: (&str, &str) =
     ("zenoh::net::runtime::orchestrator", "Unable to connect to any locator of scouted peer");
 const ESTABLISHMENT: &str = "zenoh_transport::unicast::establishment";
 
-impl UnmetLayer {
+impl ConnectFailureLayer {
     /// The layer, and what it passes its finds to.
     #[must_use]
-    pub fn new() -> (Self, Unmet) {
+    pub fn new() -> (Self, ConnectDiagnostics) {
         let (sender, receiver) = flume::bounded(HINTS);
-        (Self { hints: sender }, Unmet { hints: receiver })
+        (Self { hints: sender }, ConnectDiagnostics { hints: receiver })
     }
 }
 
-impl<S: Subscriber> Layer<S> for UnmetLayer {
+impl<S: Subscriber> Layer<S> for ConnectFailureLayer {
     fn event_enabled(&self, event: &tracing::Event<'_>, _: Context<'_, S>) -> bool {
         let target = event.metadata().target();
         let is_establishment = target.starts_with(ESTABLISHMENT);
@@ -71,7 +71,7 @@ impl<S: Subscriber> Layer<S> for UnmetLayer {
         let addresses = addresses_in(&text.0);
         if !addresses.is_empty() {
             // Full: it will be said again.
-            self.hints.try_send(Hint(addresses)).ok();
+            self.hints.try_send(FailedAddresses(addresses)).ok();
         }
         false
     }
@@ -104,14 +104,15 @@ fn addresses_in(line: &str) -> Vec<SocketAddr> {
         .collect()
 }
 
-impl Unmet {
+impl ConnectDiagnostics {
     /// Begins to find out and to say it, in a thread of its own that ends with the program.
     ///
     /// # Errors
     ///
     /// When no thread can be started.
     pub fn watch(self, settings: &NetworkSettings) -> std::io::Result<()> {
-        let mut told = Told { has_secret: settings.secret.is_some(), hosts: BTreeMap::new() };
+        let mut told =
+            ReportedHosts { has_secret: settings.secret.is_some(), hosts: BTreeMap::new() };
         let mut named = settings.connect.clone();
         thread::Builder::new().name("hana unmet".into()).spawn(move || {
             let mut next_look = Instant::now() + PATIENCE;
@@ -122,7 +123,7 @@ impl Unmet {
                     self.hints.recv_deadline(next_look)
                 };
                 match hint {
-                    Ok(Hint(addresses)) => told.look_at(&addresses),
+                    Ok(FailedAddresses(addresses)) => told.look_at(&addresses),
                     Err(flume::RecvTimeoutError::Disconnected) => return,
                     Err(flume::RecvTimeoutError::Timeout) => {
                         named.retain(|endpoint| told.look_at_named(endpoint));
@@ -145,21 +146,23 @@ enum Reason {
 }
 
 /// What has been told of which program. There may be several on a host.
-struct Told {
+struct ReportedHosts {
     has_secret: bool,
     hosts: BTreeMap<SocketAddr, (Reason, Instant, bool)>,
 }
 
-impl Told {
+impl ReportedHosts {
     /// Why it cannot be connected to, if this says why.
-    const fn reason(&self, door: Door) -> Option<Reason> {
+    const fn reason(&self, door: ProbeResult) -> Option<Reason> {
         match (door, self.has_secret) {
-            (Door::Guarded, false) => Some(Reason::WantsSecret),
-            (Door::Guarded, true) => Some(Reason::OtherSecret),
-            (Door::Open(_), true) => Some(Reason::HasNoSecret),
+            (ProbeResult::Guarded, false) => Some(Reason::WantsSecret),
+            (ProbeResult::Guarded, true) => Some(Reason::OtherSecret),
+            (ProbeResult::Open(_), true) => Some(Reason::HasNoSecret),
             // It answers, and nothing keeps it from being connected to by now.
-            (Door::Open(_), false) => None,
-            (Door::Closed | Door::Silent | Door::Foreign, _) => Some(Reason::OutOfReach),
+            (ProbeResult::Open(_), false) => None,
+            (ProbeResult::Closed | ProbeResult::Silent | ProbeResult::Foreign, _) => {
+                Some(Reason::OutOfReach)
+            },
         }
     }
 
@@ -195,9 +198,9 @@ impl Told {
         let Some(first) = sorted.first().copied() else { return };
         let (address, door) = sorted
             .iter()
-            .map(|address| (*address, Door::at(*address, PATIENCE)))
-            .find(|(_, door)| !matches!(door, Door::Closed))
-            .unwrap_or((first, Door::Closed));
+            .map(|address| (*address, ProbeResult::at(*address, PATIENCE)))
+            .find(|(_, door)| !matches!(door, ProbeResult::Closed))
+            .unwrap_or((first, ProbeResult::Closed));
         let reason = self.reason(door);
         if let Some(reason) = self.hear(address, reason, Instant::now()) {
             say(&address.to_string(), reason, "answers when daemons look for each other");
@@ -216,10 +219,10 @@ impl Told {
             );
             return false;
         };
-        let door = Door::at(address, PATIENCE);
+        let door = ProbeResult::at(address, PATIENCE);
         // That its secret is another one shows only when Zenoh has tried.
         let reason = self.reason(door).filter(|reason| *reason != Reason::OtherSecret);
-        let Some(reason) = reason else { return door == Door::Closed };
+        let Some(reason) = reason else { return door == ProbeResult::Closed };
         if let Some(reason) = self.hear(address, Some(reason), Instant::now()) {
             say(&address.to_string(), reason, "is named in `connect`");
         }
@@ -248,7 +251,7 @@ fn say(address: &str, reason: Reason, how: &str) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::session::zenoh_probe::Resident;
+    use crate::session::zenoh_probe::WhatAmI;
 
     #[test]
     fn the_addresses_of_a_line_are_found() {
@@ -272,15 +275,15 @@ mod tests {
 
     #[test]
     fn each_host_and_reason_is_told_once_and_what_passes_is_not_told() {
-        let mut told = Told { has_secret: true, hosts: BTreeMap::new() };
+        let mut told = ReportedHosts { has_secret: true, hosts: BTreeMap::new() };
         let host = SocketAddr::from(([10, 0, 0, 1], 7447));
         let now = Instant::now();
-        let guarded = told.reason(Door::Guarded);
+        let guarded = told.reason(ProbeResult::Guarded);
         assert_eq!(told.hear(host, guarded, now), Some(Reason::OtherSecret));
         assert_eq!(told.hear(host, guarded, now + LOOK), None);
-        let open = told.reason(Door::Open(Resident::Peer));
+        let open = told.reason(ProbeResult::Open(WhatAmI::Peer));
         assert_eq!(told.hear(host, open, now + LOOK), Some(Reason::HasNoSecret));
-        let away = told.reason(Door::Closed);
+        let away = told.reason(ProbeResult::Closed);
         assert_eq!(told.hear(host, away, now), None);
         assert_eq!(told.hear(host, away, now + LASTING), Some(Reason::OutOfReach));
         assert_eq!(told.hear(host, away, now + LASTING * 2), None);
@@ -290,7 +293,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut told = Told { has_secret: false, hosts: BTreeMap::new() };
+        let mut told = ReportedHosts { has_secret: false, hosts: BTreeMap::new() };
         for number in 0..1_000_u32 {
             told.hear(
                 (std::net::Ipv4Addr::from(number), 7447).into(),

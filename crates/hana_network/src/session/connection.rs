@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zenoh::sample::SampleKind;
 use zenoh::{Session, Wait};
 
-use crate::change_counter::News;
-use crate::presence::id_conflict::Rival;
-use crate::session::session_worker::{Declaration, Worker};
-use crate::transport::inbox::{Inbox, Policy};
+use crate::change_counter::ChangeCounter;
+use crate::presence::id_conflict::IdConflict;
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
+use crate::transport::inbox::{Inbox, OverflowPolicy};
 
 /// The way onto the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Way {
+pub enum AttachMode {
     /// Behind the daemon of this machine.
     ThroughDaemon,
     /// Among all others, without a daemon; a daemon itself too.
@@ -24,11 +24,11 @@ pub enum Way {
 
 /// What the connection of a node to the mesh is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Connection {
+pub enum ConnectionState {
     /// It is on the mesh.
     Connected {
         /// By this way.
-        way: Way,
+        way: AttachMode,
     },
     /// The daemon that it was behind is gone. It waits for it for five seconds, then goes on without it; what is
     /// played over play links arrives meanwhile.
@@ -53,7 +53,7 @@ pub enum DisconnectedBy {
     Error,
 }
 
-impl Connection {
+impl ConnectionState {
     /// Whether it is on the mesh.
     #[must_use]
     pub const fn is_connected(&self) -> bool {
@@ -61,11 +61,13 @@ impl Connection {
     }
 }
 
-impl fmt::Display for Connection {
+impl fmt::Display for ConnectionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connected { way: Way::ThroughDaemon } => f.write_str("connected"),
-            Self::Connected { way: Way::WithoutDaemon } => f.write_str("connected, without daemon"),
+            Self::Connected { way: AttachMode::ThroughDaemon } => f.write_str("connected"),
+            Self::Connected { way: AttachMode::WithoutDaemon } => {
+                f.write_str("connected, without daemon")
+            },
             Self::DaemonLost => f.write_str("daemon lost"),
             Self::Disconnected { reason, .. } => write!(f, "disconnected: {reason}"),
         }
@@ -74,20 +76,20 @@ impl fmt::Display for Connection {
 
 /// Puts what was seen together. Pure.
 #[derive(Debug, Default)]
-struct Sightings {
+struct ConnectionTracker {
     /// The session that the node has, by its name, and the way that it takes.
-    session: Option<(String, Way)>,
+    session: Option<(String, AttachMode)>,
     /// Whom that session is connected to.
     neighbours: BTreeSet<String>,
     has_no_network: bool,
     /// Once it has ended, nothing else counts.
     ended: Option<(DisconnectedBy, String)>,
-    told: Option<Connection>,
+    told: Option<ConnectionState>,
 }
 
-impl Sightings {
+impl ConnectionTracker {
     /// A session has taken the place of the one before.
-    fn sits(&mut self, session: &str, way: Way) {
+    fn sits(&mut self, session: &str, way: AttachMode) {
         self.session = Some((session.into(), way));
         self.neighbours.clear();
     }
@@ -105,23 +107,23 @@ impl Sightings {
         }
     }
 
-    fn now(&self) -> Option<Connection> {
+    fn now(&self) -> Option<ConnectionState> {
         if let Some((by, reason)) = &self.ended {
-            return Some(Connection::Disconnected { by: *by, reason: reason.clone() });
+            return Some(ConnectionState::Disconnected { by: *by, reason: reason.clone() });
         }
         let (_, way) = self.session.as_ref()?;
         Some(match way {
-            Way::ThroughDaemon if self.neighbours.is_empty() => Connection::DaemonLost,
-            Way::WithoutDaemon if self.has_no_network => Connection::Disconnected {
+            AttachMode::ThroughDaemon if self.neighbours.is_empty() => ConnectionState::DaemonLost,
+            AttachMode::WithoutDaemon if self.has_no_network => ConnectionState::Disconnected {
                 by: DisconnectedBy::Error,
                 reason: "this machine has no network; back by itself when it has one".into(),
             },
-            way => Connection::Connected { way: *way },
+            way => ConnectionState::Connected { way: *way },
         })
     }
 
     /// What to tell, if it is another than what was told last.
-    fn news(&mut self) -> Option<Connection> {
+    fn news(&mut self) -> Option<ConnectionState> {
         let now = self.now()?;
         (self.told.as_ref() != Some(&now)).then(|| {
             self.told = Some(now.clone());
@@ -133,11 +135,11 @@ impl Sightings {
 /// Follows what the connection of a node is. Clones share it.
 #[derive(Clone)]
 pub(crate) struct ConnectionWatch {
-    sightings: Arc<Mutex<Sightings>>,
-    changes: Inbox<Connection>,
-    news: News,
+    sightings: Arc<Mutex<ConnectionTracker>>,
+    changes: Inbox<ConnectionState>,
+    news: ChangeCounter,
     /// The ways that sessions take which are not the node's yet.
-    ways: Arc<Mutex<Vec<(String, Way)>>>,
+    ways: Arc<Mutex<Vec<(String, AttachMode)>>>,
 }
 
 /// Changes that wait for the program: more of them is a network that flickers, where the newest count.
@@ -147,36 +149,38 @@ const WAYS: usize = 4;
 
 impl ConnectionWatch {
     /// Tells `news` of each change.
-    pub(crate) fn new(news: News) -> Self {
+    pub(crate) fn new(news: ChangeCounter) -> Self {
         Self {
             sightings: Arc::default(),
-            changes: Inbox::new(Policy::DropOldest, CHANGES),
+            changes: Inbox::new(OverflowPolicy::DropOldest, CHANGES),
             news,
             ways: Arc::default(),
         }
     }
 
     /// The changes, to be taken by the program.
-    pub(crate) const fn changes(&self) -> &Inbox<Connection> {
+    pub(crate) const fn changes(&self) -> &Inbox<ConnectionState> {
         &self.changes
     }
 
     /// What it is now.
-    pub(crate) fn now(&self) -> Connection {
+    pub(crate) fn now(&self) -> ConnectionState {
         // Without a session it has not been declared yet: it has just joined.
-        self.sightings().now().unwrap_or(Connection::Connected { way: Way::WithoutDaemon })
+        self.sightings()
+            .now()
+            .unwrap_or(ConnectionState::Connected { way: AttachMode::WithoutDaemon })
     }
 
     /// The way that the session takes which the node has; none before it has one.
-    pub(crate) fn way(&self) -> Option<Way> {
+    pub(crate) fn way(&self) -> Option<AttachMode> {
         self.sightings().session.as_ref().map(|(_, way)| *way)
     }
 
-    fn sightings(&self) -> MutexGuard<'_, Sightings> {
+    fn sightings(&self) -> MutexGuard<'_, ConnectionTracker> {
         self.sightings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, see: impl FnOnce(&mut Sightings)) {
+    fn tell(&self, see: impl FnOnce(&mut ConnectionTracker)) {
         let mut sightings = self.sightings();
         see(&mut sightings);
         // Put in before the next one sees something: changes are in order.
@@ -187,7 +191,7 @@ impl ConnectionWatch {
     }
 
     /// The session will be the node's, and takes that way.
-    pub(crate) fn expect(&self, session: &Session, way: Way) {
+    pub(crate) fn expect(&self, session: &Session, way: AttachMode) {
         let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         if ways.len() >= WAYS {
             ways.remove(0);
@@ -195,16 +199,16 @@ impl ConnectionWatch {
         ways.push((session.zid().to_string(), way));
     }
 
-    fn take_way(&self, session: &str) -> Way {
+    fn take_way(&self, session: &str) -> AttachMode {
         let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         let known = ways.iter().position(|(expected, _)| expected == session);
-        let way = known.map_or(Way::WithoutDaemon, |known| ways.swap_remove(known).1);
+        let way = known.map_or(AttachMode::WithoutDaemon, |known| ways.swap_remove(known).1);
         drop(ways);
         way
     }
 
     /// Follows the connections of each session that the worker has.
-    pub(crate) fn start(&self, worker: &Worker) -> Declaration {
+    pub(crate) fn start(&self, worker: &SessionWorker) -> RegistrationGuard {
         let watch = self.clone();
         worker.declare("connection", move |session| {
             let own = session.zid().to_string();
@@ -252,7 +256,7 @@ impl ConnectionWatch {
     }
 
     /// The node has given way to another with its id.
-    pub(crate) fn gives_way(&self, rival: &Rival) {
+    pub(crate) fn gives_way(&self, rival: &IdConflict) {
         self.tell(|sightings| sightings.ended = Some((DisconnectedBy::Peer, rival.to_string())));
     }
 }
@@ -262,13 +266,13 @@ impl ConnectionWatch {
 mod tests {
     use super::*;
 
-    const THROUGH: Connection = Connection::Connected { way: Way::ThroughDaemon };
-    const WITHOUT: Connection = Connection::Connected { way: Way::WithoutDaemon };
+    const THROUGH: ConnectionState = ConnectionState::Connected { way: AttachMode::ThroughDaemon };
+    const WITHOUT: ConnectionState = ConnectionState::Connected { way: AttachMode::WithoutDaemon };
 
     /// A node behind its daemon.
-    fn client() -> Sightings {
-        let mut seen = Sightings::default();
-        seen.sits("a", Way::ThroughDaemon);
+    fn client() -> ConnectionTracker {
+        let mut seen = ConnectionTracker::default();
+        seen.sits("a", AttachMode::ThroughDaemon);
         seen.neighbour("a", "daemon", true);
         assert_eq!(seen.news(), Some(THROUGH));
         seen
@@ -279,7 +283,7 @@ mod tests {
         let mut seen = client();
         assert_eq!(seen.news(), None);
         seen.neighbour("a", "daemon", false);
-        assert_eq!(seen.news(), Some(Connection::DaemonLost));
+        assert_eq!(seen.news(), Some(ConnectionState::DaemonLost));
         seen.neighbour("a", "daemon", false);
         assert_eq!(seen.news(), None);
         seen.neighbour("a", "another daemon", true);
@@ -290,10 +294,10 @@ mod tests {
     fn what_the_session_before_says_while_it_is_closed_does_not_count() {
         let mut seen = client();
         seen.neighbour("a", "daemon", false);
-        assert_eq!(seen.news(), Some(Connection::DaemonLost));
-        seen.sits("b", Way::WithoutDaemon);
+        assert_eq!(seen.news(), Some(ConnectionState::DaemonLost));
+        seen.sits("b", AttachMode::WithoutDaemon);
         assert_eq!(seen.news(), Some(WITHOUT));
-        seen.sits("c", Way::ThroughDaemon);
+        seen.sits("c", AttachMode::ThroughDaemon);
         seen.neighbour("c", "daemon", true);
         assert_eq!(seen.news(), Some(THROUGH));
         seen.neighbour("b", "somebody", false);
@@ -303,12 +307,12 @@ mod tests {
 
     #[test]
     fn a_node_without_daemon_is_on_the_mesh_while_there_is_a_network_and_one_behind_it_always() {
-        let mut seen = Sightings { has_no_network: true, ..Sightings::default() };
+        let mut seen = ConnectionTracker { has_no_network: true, ..ConnectionTracker::default() };
         assert_eq!(seen.news(), None, "it has not joined");
-        seen.sits("a", Way::WithoutDaemon);
+        seen.sits("a", AttachMode::WithoutDaemon);
         let lost = seen.news().unwrap();
         assert!(
-            matches!(lost, Connection::Disconnected { by: DisconnectedBy::Error, .. }),
+            matches!(lost, ConnectionState::Disconnected { by: DisconnectedBy::Error, .. }),
             "{lost}"
         );
         seen.has_no_network = false;
@@ -324,7 +328,7 @@ mod tests {
         seen.ended = Some((DisconnectedBy::Us, "the program left".into()));
         assert!(matches!(
             seen.news(),
-            Some(Connection::Disconnected { by: DisconnectedBy::Us, .. })
+            Some(ConnectionState::Disconnected { by: DisconnectedBy::Us, .. })
         ));
         seen.neighbour("a", "daemon", false);
         assert_eq!(seen.news(), None);

@@ -10,7 +10,7 @@ use zenoh::{Session, Wait};
 
 use crate::config::node_config::NodeConfig;
 use crate::node::node::first_reply;
-use crate::session::open::Part;
+use crate::session::open::SessionKind;
 
 /// How long one query may take. The daemon replies from what it has.
 const QUERY: Duration = Duration::from_millis(500);
@@ -63,9 +63,9 @@ impl NodeConfig {
     /// Blocks: some milliseconds with a daemon, none without.
     #[must_use]
     pub fn with_host_of_daemon(mut self) -> Self {
-        let part = Part::of_node(&self);
+        let part = SessionKind::of_node(&self);
         if !self.host_is_named
-            && matches!(part, Part::Client)
+            && matches!(part, SessionKind::Client)
             && let Ok(session) = part.open(&self)
         {
             self.learn_host(&session);

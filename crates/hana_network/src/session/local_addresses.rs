@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use if_addrs::{IfAddr, Interface};
 
-use crate::config::play_transport::PlayTransport;
+use crate::config::play_transport::DirectLinkTransport;
 
 /// The addresses under which others can reach this machine at a moment: those of interfaces that are up and
 /// plugged in, without the loopback.
@@ -14,7 +14,7 @@ use crate::config::play_transport::PlayTransport;
 /// Read from the operating system each time: Zenoh reads interfaces once per process, and does not see one
 /// that comes later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Addresses(BTreeSet<Address>);
+pub(crate) struct LocalAddresses(BTreeSet<Address>);
 
 /// An address, with the network that it is in. The order is the one in which others try them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +28,7 @@ struct Address {
     has_multicast: bool,
 }
 
-impl Addresses {
+impl LocalAddresses {
     /// Those of all interfaces, or of one. Takes some ten microseconds.
     pub(crate) fn now(interface: Option<&str>) -> Self {
         let all = if_addrs::get_if_addrs().unwrap_or_else(|problem| {
@@ -73,11 +73,11 @@ impl Addresses {
 
     /// Where others reach a port of this machine, as Zenoh endpoints; IPv4 first.
     pub(crate) fn endpoints(&self, port: u16) -> Vec<String> {
-        self.endpoints_over(PlayTransport::Tcp, port)
+        self.endpoints_over(DirectLinkTransport::Tcp, port)
     }
 
     /// The same over UDP, where that is listened on.
-    pub(crate) fn endpoints_over(&self, transport: PlayTransport, port: u16) -> Vec<String> {
+    pub(crate) fn endpoints_over(&self, transport: DirectLinkTransport, port: u16) -> Vec<String> {
         self.0.iter().map(|address| endpoint(transport, address.ip, port)).collect()
     }
 
@@ -85,12 +85,12 @@ impl Addresses {
     /// both are on leads there, and one of a container network may lead nowhere, or to the asker's own machine.
     pub(crate) fn endpoints_for(&self, asker: Ipv4Addr, port: u16) -> Vec<String> {
         if asker.is_loopback() {
-            return vec![endpoint(PlayTransport::Tcp, Ipv4Addr::LOCALHOST.into(), port)];
+            return vec![endpoint(DirectLinkTransport::Tcp, Ipv4Addr::LOCALHOST.into(), port)];
         }
         let (near, far): (Vec<&Address>, Vec<&Address>) =
             self.0.iter().partition(|address| address.is_near(asker));
         let all = near.into_iter().chain(far);
-        all.map(|address| endpoint(PlayTransport::Tcp, address.ip, port)).collect()
+        all.map(|address| endpoint(DirectLinkTransport::Tcp, address.ip, port)).collect()
     }
 
     /// The endpoints of another node, the best way there first: on one machine the loopback, which leads nowhere on two;
@@ -140,7 +140,7 @@ impl Address {
     }
 }
 
-fn endpoint(transport: PlayTransport, ip: IpAddr, port: u16) -> String {
+fn endpoint(transport: DirectLinkTransport, ip: IpAddr, port: u16) -> String {
     match ip {
         IpAddr::V4(ip) => format!("{transport}/{ip}:{port}"),
         IpAddr::V6(ip) => format!("{transport}/[{ip}]:{port}"),
@@ -176,7 +176,7 @@ fn ip_of(endpoint: &str) -> Option<IpAddr> {
 #[derive(Debug)]
 pub(crate) struct Renewal {
     /// The addresses that gossip names.
-    told: Addresses,
+    told: LocalAddresses,
     /// Whether the session listens on these alone.
     is_bound_to_told: bool,
     relies_on_gossip: bool,
@@ -184,12 +184,12 @@ pub(crate) struct Renewal {
 
 impl Renewal {
     /// Of the first session of a process, opened when the machine had these addresses.
-    pub(crate) const fn new(told: Addresses, relies_on_gossip: bool) -> Self {
+    pub(crate) const fn new(told: LocalAddresses, relies_on_gossip: bool) -> Self {
         Self { told, is_bound_to_told: false, relies_on_gossip }
     }
 
     /// Whether to open anew now. The new session tells `current`, and listens on these.
-    pub(crate) fn look(&mut self, current: &Addresses) -> bool {
+    pub(crate) fn look(&mut self, current: &LocalAddresses) -> bool {
         let is_out_of_date = !current.overlaps(&self.told);
         let is_deaf = self.is_bound_to_told && !current.is_within(&self.told);
         let must = self.relies_on_gossip && !current.is_empty() && (is_out_of_date || is_deaf);
@@ -200,7 +200,7 @@ impl Renewal {
     }
 
     /// The session was opened when the machine had these addresses.
-    pub(crate) fn opened_with(&mut self, current: &Addresses) {
+    pub(crate) fn opened_with(&mut self, current: &LocalAddresses) {
         self.told = current.clone();
         self.is_bound_to_told = true;
     }
@@ -218,8 +218,8 @@ mod tests {
         Address { is_v6: ip.is_ipv6(), is_link_local, ip, prefix, interface, has_multicast }
     }
 
-    fn addresses(all: &[&str]) -> Addresses {
-        Addresses(all.iter().map(|ip| address(ip, 24)).collect())
+    fn addresses(all: &[&str]) -> LocalAddresses {
+        LocalAddresses(all.iter().map(|ip| address(ip, 24)).collect())
     }
 
     fn interface(addr: IfAddr) -> Interface {
@@ -280,7 +280,7 @@ mod tests {
             }))
         };
         let all = [v6("fe80::1"), v6("fd00::1"), v4([169, 254, 10, 1]), v4([192, 168, 1, 2])];
-        let found = Addresses(all.iter().filter_map(Address::of).collect());
+        let found = LocalAddresses(all.iter().filter_map(Address::of).collect());
         assert_eq!(
             found.endpoints(7447),
             ["tcp/192.168.1.2:7447", "tcp/169.254.10.1:7447", "tcp/[fd00::1]:7447"]
@@ -288,8 +288,9 @@ mod tests {
         let asked: Vec<String> =
             found.with_multicast().iter().map(|(ip, _)| ip.to_string()).collect();
         assert_eq!(asked, ["169.254.10.1", "192.168.1.2"]);
-        let quiet =
-            Addresses(found.0.iter().map(|of| Address { has_multicast: false, ..*of }).collect());
+        let quiet = LocalAddresses(
+            found.0.iter().map(|of| Address { has_multicast: false, ..*of }).collect(),
+        );
         assert_eq!((quiet.with_multicast().len(), quiet.endpoints(1).len()), (0, 3));
         let mut unplugged = v4([10, 0, 0, 1]);
         unplugged.oper_status = if_addrs::IfOperStatus::Down;

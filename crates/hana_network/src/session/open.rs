@@ -16,14 +16,14 @@ use zenoh::config::{Config, Locator};
 use zenoh::internal::runtime::{Runtime, RuntimeBuilder, ZRuntime};
 
 use crate::config::node_config::{NodeConfig, daemon_port};
-use crate::config::play_transport::PlayTransport;
+use crate::config::play_transport::DirectLinkTransport;
 use crate::config::port_range::PortRange;
-use crate::config::secret::{Dictionary, Secret};
-use crate::session::connection::Way;
-use crate::session::local_addresses::Addresses;
+use crate::config::secret::{CredentialsFile, Secret};
+use crate::session::connection::AttachMode;
+use crate::session::local_addresses::LocalAddresses;
 use crate::session::scout_message::SessionId;
 use crate::session::scouting;
-use crate::session::zenoh_probe::Door;
+use crate::session::zenoh_probe::ProbeResult;
 
 /// A session could not be opened.
 #[derive(Debug, Error)]
@@ -84,11 +84,11 @@ pub enum SessionError {
 
 /// How a session takes part.
 #[derive(Debug, Clone)]
-pub(crate) enum Part {
+pub(crate) enum SessionKind {
     /// The daemon of a host: a peer on the port that everybody knows, and the gateway of its host.
     Daemon {
         /// As for a peer.
-        addresses: Option<Addresses>,
+        addresses: Option<LocalAddresses>,
     },
     /// A node behind the daemon of its host.
     Client,
@@ -96,7 +96,7 @@ pub(crate) enum Part {
     Peer {
         /// The addresses of the machine; none for the first session of a process, where Zenoh's own reading of
         /// the interfaces is fresh.
-        addresses: Option<Addresses>,
+        addresses: Option<LocalAddresses>,
     },
     /// The end of a play link that is played: it listens, and looks for nobody.
     Played {
@@ -122,14 +122,14 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// How daemons and nodes without one know each other for peers of one mesh.
 const REGION: &str = "hana";
 
-impl Part {
+impl SessionKind {
     /// The part of an ordinary node: behind the daemon, if there is one.
     pub(crate) fn of_node(config: &NodeConfig) -> Self {
         static WARNED: AtomicBool = AtomicBool::new(false);
-        match Door::at(config.daemon, KNOCK) {
-            Door::Open(_) | Door::Guarded => Self::Client,
-            Door::Closed => Self::Peer { addresses: None },
-            door @ (Door::Silent | Door::Foreign) => {
+        match ProbeResult::at(config.daemon, KNOCK) {
+            ProbeResult::Open(_) | ProbeResult::Guarded => Self::Client,
+            ProbeResult::Closed => Self::Peer { addresses: None },
+            door @ (ProbeResult::Silent | ProbeResult::Foreign) => {
                 if !WARNED.swap(true, Ordering::Relaxed) {
                     let port = config.daemon.port();
                     tracing::warn!(
@@ -143,11 +143,11 @@ impl Part {
     }
 
     /// The way onto the mesh that a session takes.
-    pub(crate) const fn way(&self) -> Way {
+    pub(crate) const fn way(&self) -> AttachMode {
         match self {
-            Self::Client => Way::ThroughDaemon,
+            Self::Client => AttachMode::ThroughDaemon,
             Self::Daemon { .. } | Self::Peer { .. } | Self::Played { .. } | Self::Player { .. } => {
-                Way::WithoutDaemon
+                AttachMode::WithoutDaemon
             },
         }
     }
@@ -214,7 +214,7 @@ impl Part {
             Self::Played { port } => {
                 settings.push(("mode", json!("peer")));
                 let mut endpoints = any_endpoints(*port);
-                if network.play_link == PlayTransport::Udp {
+                if network.play_link == DirectLinkTransport::Udp {
                     let over_udp = any_endpoints(*port);
                     let over_udp = over_udp.iter().map(|of| of.replacen("tcp/", "udp/", 1));
                     endpoints.extend(over_udp);
@@ -243,11 +243,11 @@ impl Part {
     /// scouting, for a daemon that is not there up to two seconds.
     pub(crate) fn open(&self, config: &NodeConfig) -> Result<OpenSession, SessionError> {
         // Zenoh tries for two seconds and says nothing of secrets.
-        let door = matches!(self, Self::Client).then(|| Door::at(config.daemon, KNOCK));
+        let door = matches!(self, Self::Client).then(|| ProbeResult::at(config.daemon, KNOCK));
         let secret = config.network.secret.as_ref();
         match (door, secret) {
-            (Some(Door::Guarded), None) => return Err(SessionError::SecretWanted),
-            (Some(Door::Open(_)), Some(_)) => return Err(SessionError::SecretUnknown),
+            (Some(ProbeResult::Guarded), None) => return Err(SessionError::SecretWanted),
+            (Some(ProbeResult::Open(_)), Some(_)) => return Err(SessionError::SecretUnknown),
             _ => {},
         }
         let mut settings = Config::default();
@@ -272,7 +272,7 @@ impl Part {
         };
         drop(dictionary);
         let session = session.map_err(|problem| match door {
-            Some(Door::Guarded) => SessionError::SecretDiffers,
+            Some(ProbeResult::Guarded) => SessionError::SecretDiffers,
             _ => SessionError::Open { problem: problem.to_string() },
         })?;
         if let Some(listener) = session.listener().filter(|_| config.network.multicast) {
@@ -395,8 +395,8 @@ fn common_settings() -> Vec<(&'static str, Value)> {
 
 /// Lets in who knows the secret, and shows others that we do. Zenoh reads the dictionary while it opens the
 /// session. What it says of settings may repeat them, so it is not passed on.
-fn admit(settings: &mut Config, secret: &Secret) -> Result<Dictionary, SessionError> {
-    let dictionary = Dictionary::of(secret)
+fn admit(settings: &mut Config, secret: &Secret) -> Result<CredentialsFile, SessionError> {
+    let dictionary = CredentialsFile::of(secret)
         .map_err(|problem| SessionError::SecretNotHanded(problem.to_string()))?;
     let user = json!({
         "user": Secret::USER,
@@ -425,7 +425,7 @@ pub fn daemon_is_listening() -> bool {
 /// Where the daemon listens: the known port on all addresses, or on those that are given and the loopback.
 fn daemon_endpoints(
     config: &NodeConfig,
-    addresses: Option<&Addresses>,
+    addresses: Option<&LocalAddresses>,
 ) -> Result<Vec<String>, SessionError> {
     let port = config.daemon.port();
     let endpoints = addresses.map_or_else(
@@ -441,7 +441,7 @@ fn daemon_endpoints(
         TcpListener::bind(address).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
     };
     if endpoints.iter().filter_map(|endpoint| endpoint.strip_prefix("tcp/")).any(in_use) {
-        let by = Door::at(config.daemon, KNOCK).in_words();
+        let by = ProbeResult::at(config.daemon, KNOCK).in_words();
         return Err(SessionError::PortInUse { port, by });
     }
     Ok(endpoints)
@@ -467,7 +467,7 @@ mod tests {
 
     use super::*;
     use crate::config::network_settings::NetworkSettings;
-    use crate::session::zenoh_probe::Resident;
+    use crate::session::zenoh_probe::WhatAmI;
 
     /// A node whose daemon listens at a port that nobody else uses.
     fn config(secret: Option<&str>) -> NodeConfig {
@@ -492,19 +492,19 @@ mod tests {
     #[test]
     fn a_knock_tells_an_open_daemon_from_a_guarded_one() {
         let open = config(None);
-        let _open = Part::Daemon { addresses: None }.open(&open).unwrap();
-        assert_eq!(Door::at(open.daemon, KNOCK), Door::Open(Resident::Peer));
+        let _open = SessionKind::Daemon { addresses: None }.open(&open).unwrap();
+        assert_eq!(ProbeResult::at(open.daemon, KNOCK), ProbeResult::Open(WhatAmI::Peer));
         let guarded = config(Some("swordfish"));
-        let _guarded = Part::Daemon { addresses: None }.open(&guarded).unwrap();
-        assert_eq!(Door::at(guarded.daemon, KNOCK), Door::Guarded);
+        let _guarded = SessionKind::Daemon { addresses: None }.open(&guarded).unwrap();
+        assert_eq!(ProbeResult::at(guarded.daemon, KNOCK), ProbeResult::Guarded);
     }
 
     #[test]
     fn a_client_is_let_in_with_the_secret_and_told_what_is_wrong_without() {
         let daemon = config(Some("swordfish"));
-        let _session = Part::Daemon { addresses: None }.open(&daemon).unwrap();
+        let _session = SessionKind::Daemon { addresses: None }.open(&daemon).unwrap();
         let told = |secret| {
-            Part::Client.open(&with_secret(&daemon, secret)).map(drop).map_err(|problem| {
+            SessionKind::Client.open(&with_secret(&daemon, secret)).map(drop).map_err(|problem| {
                 assert!(!problem.to_string().contains("fish"), "{problem}");
                 problem
             })
@@ -514,8 +514,8 @@ mod tests {
         assert!(matches!(told(None), Err(SessionError::SecretWanted)));
 
         let open = config(None);
-        let _session = Part::Daemon { addresses: None }.open(&open).unwrap();
-        let told = Part::Client.open(&with_secret(&open, Some("swordfish")));
+        let _session = SessionKind::Daemon { addresses: None }.open(&open).unwrap();
+        let told = SessionKind::Client.open(&with_secret(&open, Some("swordfish")));
         assert!(matches!(told, Err(SessionError::SecretUnknown)));
     }
 
@@ -523,9 +523,9 @@ mod tests {
     fn both_ends_of_a_play_link_want_the_secret() {
         let played = config(Some("swordfish"));
         let port = played.daemon.port();
-        let _session = Part::Played { port }.open(&played).unwrap();
+        let _session = SessionKind::Played { port }.open(&played).unwrap();
         let endpoint = format!("tcp/127.0.0.1:{port}");
-        let link = Part::Player { endpoint };
+        let link = SessionKind::Player { endpoint };
         link.open(&played).unwrap();
         for secret in [None, Some("goldfish")] {
             assert!(link.open(&with_secret(&played, secret)).is_err());
@@ -536,7 +536,7 @@ mod tests {
     fn a_taken_port_is_said_to_be_taken_by_whom() {
         let config = config(None);
         let _other = TcpListener::bind(config.daemon).unwrap();
-        let refused = Part::Daemon { addresses: None }.open(&config);
+        let refused = SessionKind::Daemon { addresses: None }.open(&config);
         let port = config.daemon.port();
         assert!(
             matches!(refused, Err(SessionError::PortInUse { port: taken, .. }) if taken == port)

@@ -23,13 +23,13 @@ use zenoh::internal::runtime::ZRuntime;
 use zenoh::sample::SampleKind;
 use zenoh::session::TransportEvent;
 
-use crate::node::node::Core;
+use crate::node::node::NodeContext;
 use crate::session::discovery::Discovery;
-use crate::session::local_addresses::Addresses;
+use crate::session::local_addresses::LocalAddresses;
 use crate::session::open::Listener;
 use crate::session::scout_message;
 use crate::session::scout_message::{ScoutPacket, SessionId};
-use crate::session::session_worker::Declaration;
+use crate::session::session_worker::RegistrationGuard;
 
 /// Where Zenoh programs ask who is there.
 const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 224), 7446);
@@ -44,7 +44,7 @@ type Shared = Arc<Mutex<Discovery<SessionId>>>;
 type Networks = BTreeSet<(Ipv4Addr, Option<u32>)>;
 
 /// Makes a node that listens answer and ask, if it does not yet and its settings allow it.
-pub(crate) fn ensure(core: &Arc<Core>) {
+pub(crate) fn ensure(core: &Arc<NodeContext>) {
     if !core.config.network.multicast {
         return;
     }
@@ -61,7 +61,7 @@ pub(crate) fn ensure(core: &Arc<Core>) {
 }
 
 /// Answers and asks, as long as the node is there; follows its connections as long as what comes back lives.
-fn start(core: &Arc<Core>) -> io::Result<Declaration> {
+fn start(core: &Arc<NodeContext>) -> io::Result<RegistrationGuard> {
     let discovery: Shared = Arc::new(Mutex::new(Discovery::new(Instant::now())));
     let (of_answers, of_questions) = (Arc::downgrade(core), Arc::downgrade(core));
     // One for questions and answers: a firewall that lets in what answers something takes the answers of another node
@@ -109,7 +109,7 @@ const MEET_LISTEN: Duration = Duration::from_millis(20);
 /// Connects a session that has just been opened to those that are there already, and to those that come at the same time.
 /// Blocks for half a second, and longer where one that answers cannot be reached.
 pub(crate) fn meet(listener: &Listener, interface: Option<&str>) {
-    let addresses = Addresses::now(interface);
+    let addresses = LocalAddresses::now(interface);
     let met = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -204,7 +204,7 @@ fn next_answer(
 }
 
 /// Answers questions until the node is gone.
-fn answer_all(core: &Weak<Core>, mouth: &UdpSocket) {
+fn answer_all(core: &Weak<NodeContext>, mouth: &UdpSocket) {
     let mut ear = Ear::default();
     let mut packet = vec![0; PACKET];
     loop {
@@ -232,7 +232,7 @@ fn answer_all(core: &Weak<Core>, mouth: &UdpSocket) {
 fn answer(
     mouth: &UdpSocket,
     listener: &Listener,
-    addresses: &Addresses,
+    addresses: &LocalAddresses,
     from: Option<SessionId>,
     asker: SocketAddrV4,
 ) {
@@ -247,7 +247,7 @@ fn answer(
 }
 
 /// Asks who is there, and connects to those that answer, until the node is gone.
-fn ask_all(core: &Weak<Core>, mouth: &UdpSocket, discovery: &Shared) {
+fn ask_all(core: &Weak<NodeContext>, mouth: &UdpSocket, discovery: &Shared) {
     let mut packet = vec![0; PACKET];
     loop {
         let Some(strong) = core.upgrade() else { return };
@@ -289,7 +289,7 @@ fn ask(socket: &UdpSocket, networks: &Networks, own: SessionId) {
 
 /// Takes what is answered until then.
 fn take_answers(
-    core: &Weak<Core>,
+    core: &Weak<NodeContext>,
     socket: &UdpSocket,
     listener: &Listener,
     discovery: &Shared,
@@ -402,12 +402,12 @@ fn group_socket(networks: &Networks, patience: Duration) -> io::Result<UdpSocket
     Ok(socket.into())
 }
 
-fn addresses_of(core: &Core) -> Addresses {
-    Addresses::now(core.config.network.interface.as_deref())
+fn addresses_of(core: &NodeContext) -> LocalAddresses {
+    LocalAddresses::now(core.config.network.interface.as_deref())
 }
 
 /// Where to ask and listen; on a machine without a network, among its own programs.
-fn networks(addresses: &Addresses) -> Networks {
+fn networks(addresses: &LocalAddresses) -> Networks {
     if addresses.is_empty() {
         return [(Ipv4Addr::LOCALHOST, None)].into();
     }

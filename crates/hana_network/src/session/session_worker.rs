@@ -15,16 +15,16 @@ use crate::session::open::{Listener, OpenSession};
 /// other, so that no caller waits for it. The session can be exchanged for another; what was declared
 /// moves over.
 #[derive(Clone)]
-pub(crate) struct Worker {
-    jobs: flume::Sender<Job>,
-    seat: Arc<RwLock<Option<Seat>>>,
+pub(crate) struct SessionWorker {
+    jobs: flume::Sender<WorkerCommand>,
+    seat: Arc<RwLock<Option<ActiveSession>>>,
     next_id: Arc<AtomicU64>,
 }
 
 /// The session as other threads see it; none before it is open, while it is exchanged, and after it was
 /// left.
 #[derive(Clone)]
-pub(crate) struct Seat {
+pub(crate) struct ActiveSession {
     pub(crate) session: Session,
     /// Of a session that others may connect to.
     pub(crate) listener: Option<Listener>,
@@ -40,7 +40,7 @@ type Declare = Box<dyn Fn(&Session) -> zenoh::Result<Declared> + Send>;
 
 type Open = Box<dyn FnOnce() -> Option<OpenSession> + Send>;
 
-enum Job {
+enum WorkerCommand {
     Declare { id: u64, what: String, declare: Declare },
     Undeclare(u64),
     Run(Box<dyn FnOnce(&Session) + Send>),
@@ -50,9 +50,9 @@ enum Job {
 }
 
 /// A declaration that lives as long as this does.
-pub(crate) struct Declaration {
+pub(crate) struct RegistrationGuard {
     id: u64,
-    jobs: flume::Sender<Job>,
+    jobs: flume::Sender<WorkerCommand>,
 }
 
 /// Jobs that wait at most when a question is to be answered.
@@ -62,30 +62,30 @@ const MAX_QUESTION: usize = 80 * 1024;
 /// Closing can hang when many come and go at once; it goes on in a thread of its own then.
 const CLOSE: Duration = Duration::from_millis(500);
 
-impl Worker {
+impl SessionWorker {
     /// Starts the thread with a session that is open.
     pub(crate) fn start(name: &str, session: OpenSession) -> std::io::Result<Self> {
         let (jobs, queue) = flume::unbounded();
         let seat = Arc::new(RwLock::new(None));
-        let desk = Desk::new(session, Arc::clone(&seat));
+        let desk = WorkerState::new(session, Arc::clone(&seat));
         thread::Builder::new().name(format!("hana {name}")).spawn(move || desk.work(&queue))?;
         Ok(Self { jobs, seat, next_id: Arc::new(AtomicU64::new(0)) })
     }
 
     /// Declares something, now and again on each session that takes the place of this one. Does not block.
-    pub(crate) fn declare<F>(&self, what: impl Into<String>, declare: F) -> Declaration
+    pub(crate) fn declare<F>(&self, what: impl Into<String>, declare: F) -> RegistrationGuard
     where
         F: Fn(&Session) -> zenoh::Result<Declared> + Send + 'static,
     {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.send(Job::Declare { id, what: what.into(), declare: Box::new(declare) });
-        Declaration { id, jobs: self.jobs.clone() }
+        self.send(WorkerCommand::Declare { id, what: what.into(), declare: Box::new(declare) });
+        RegistrationGuard { id, jobs: self.jobs.clone() }
     }
 
     /// Does something with the session, after all that was asked before. Does not block. Without a session,
     /// which is only while it is exchanged, it is not done.
     pub(crate) fn run(&self, job: impl FnOnce(&Session) + Send + 'static) {
-        self.send(Job::Run(Box::new(job)));
+        self.send(WorkerCommand::Run(Box::new(job)));
     }
 
     /// Answers a question, after all that was asked before. Does not block. Where very many questions wait, or
@@ -109,46 +109,46 @@ impl Worker {
     /// Goes over to another session: everything is declared there before it is taken back here, so that
     /// nobody misses us in between. Does not block.
     pub(crate) fn move_to(&self, session: OpenSession) {
-        self.send(Job::MoveTo(session));
+        self.send(WorkerCommand::MoveTo(session));
     }
 
     /// Closes the session before `open` is called for the next, as one must that listens on the same port.
     /// `open` may block; where it fails, it is called until it brings one. Does not block itself.
     pub(crate) fn exchange(&self, open: impl FnOnce() -> Option<OpenSession> + Send + 'static) {
-        self.send(Job::Exchange(Box::new(open)));
+        self.send(WorkerCommand::Exchange(Box::new(open)));
     }
 
     /// Takes everything back, closes the session and ends the thread; then calls `done`.
     pub(crate) fn leave(&self, done: impl FnOnce() + Send + 'static) {
-        self.send(Job::Leave(Box::new(done)));
+        self.send(WorkerCommand::Leave(Box::new(done)));
     }
 
     /// The session as it is now.
-    pub(crate) fn seat(&self) -> Option<Seat> {
+    pub(crate) fn seat(&self) -> Option<ActiveSession> {
         self.seat.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn send(&self, job: Job) {
+    fn send(&self, job: WorkerCommand) {
         // After the thread has ended there is nothing left to do.
         self.jobs.send(job).ok();
     }
 }
 
-impl Drop for Declaration {
+impl Drop for RegistrationGuard {
     fn drop(&mut self) {
-        self.jobs.send(Job::Undeclare(self.id)).ok();
+        self.jobs.send(WorkerCommand::Undeclare(self.id)).ok();
     }
 }
 
 /// Something declared, and how to do it again.
-struct Standing {
+struct Registration {
     what: String,
     declare: Declare,
     /// Not read: what lies here is declared, and no longer when it is taken away.
     handle: Option<Declared>,
 }
 
-impl Standing {
+impl Registration {
     fn declare_in(&mut self, session: &Session) {
         match (self.declare)(session) {
             // What was declared in the session before is taken back by this.
@@ -159,44 +159,44 @@ impl Standing {
 }
 
 /// What the thread works with.
-struct Desk {
+struct WorkerState {
     session: Option<OpenSession>,
-    seat: Arc<RwLock<Option<Seat>>>,
+    seat: Arc<RwLock<Option<ActiveSession>>>,
     number: u64,
-    standing: BTreeMap<u64, Standing>,
+    standing: BTreeMap<u64, Registration>,
 }
 
-impl Desk {
-    fn new(session: OpenSession, seat: Arc<RwLock<Option<Seat>>>) -> Self {
+impl WorkerState {
+    fn new(session: OpenSession, seat: Arc<RwLock<Option<ActiveSession>>>) -> Self {
         let mut desk = Self { session: None, seat, number: 0, standing: BTreeMap::new() };
         desk.sit(session);
         desk
     }
 
-    fn work(mut self, queue: &flume::Receiver<Job>) {
+    fn work(mut self, queue: &flume::Receiver<WorkerCommand>) {
         for job in queue {
             match job {
-                Job::Declare { id, what, declare } => {
-                    let mut standing = Standing { what, declare, handle: None };
+                WorkerCommand::Declare { id, what, declare } => {
+                    let mut standing = Registration { what, declare, handle: None };
                     if let Some(session) = &self.session {
                         standing.declare_in(session);
                     }
                     self.standing.insert(id, standing);
                 },
-                Job::Undeclare(id) => {
+                WorkerCommand::Undeclare(id) => {
                     self.standing.remove(&id);
                 },
-                Job::Run(job) => {
+                WorkerCommand::Run(job) => {
                     if let Some(session) = &self.session {
                         job(session);
                     }
                 },
-                Job::MoveTo(session) => {
+                WorkerCommand::MoveTo(session) => {
                     let before = self.sit(session);
                     self.declare_all();
                     close(before);
                 },
-                Job::Exchange(open) => {
+                WorkerCommand::Exchange(open) => {
                     for standing in self.standing.values_mut() {
                         standing.handle = None;
                     }
@@ -206,7 +206,7 @@ impl Desk {
                         self.declare_all();
                     }
                 },
-                Job::Leave(done) => {
+                WorkerCommand::Leave(done) => {
                     self.standing.clear();
                     close(self.stand_up());
                     done();
@@ -219,7 +219,7 @@ impl Desk {
     /// Takes a session; the one before.
     fn sit(&mut self, session: OpenSession) -> Option<OpenSession> {
         self.number += 1;
-        let seat = Seat {
+        let seat = ActiveSession {
             session: (*session).clone(),
             listener: session.listener().cloned(),
             number: self.number,

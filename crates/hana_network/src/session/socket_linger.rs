@@ -10,14 +10,14 @@
 //! do.
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::Linger;
+pub(crate) use linux::LingerReset;
 
 #[cfg(not(target_os = "linux"))]
 #[derive(Default)]
-pub(crate) struct Linger;
+pub(crate) struct LingerReset;
 
 #[cfg(not(target_os = "linux"))]
-impl Linger {
+impl LingerReset {
     pub(crate) const fn take_back(&mut self) {}
 }
 
@@ -35,11 +35,11 @@ mod linux {
 
     /// The sockets that were looked at already, by inode.
     #[derive(Default)]
-    pub(crate) struct Linger {
+    pub(crate) struct LingerReset {
         seen: BTreeSet<String>,
     }
 
-    impl Linger {
+    impl LingerReset {
         /// Looks at the sockets that have come since the last time. Takes some ten microseconds for each
         /// open file of the process.
         pub(crate) fn take_back(&mut self) {
@@ -97,7 +97,7 @@ mod linux {
                 [(); 2].map(|()| TcpStream::connect(listener.local_addr().unwrap()).unwrap());
             sockopt::set_socket_linger(&of_zenoh, Some(OF_ZENOH)).unwrap();
             sockopt::set_socket_linger(&of_program, Some(Duration::from_secs(3))).unwrap();
-            let mut linger = Linger::default();
+            let mut linger = LingerReset::default();
             linger.take_back();
             assert_eq!(sockopt::socket_linger(&of_zenoh).unwrap(), None);
             let left = Some(Duration::from_secs(3));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// What answers at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum ProbeResult {
     /// Nobody listens there, or nobody can be reached there.
     Closed,
     /// Somebody takes the connection and says nothing: no Zenoh, or stopped.
@@ -17,12 +17,12 @@ pub(crate) enum Door {
     /// Zenoh, which wants a secret from who comes in.
     Guarded,
     /// Zenoh, which lets in whoever comes.
-    Open(Resident),
+    Open(WhatAmI),
 }
 
 /// What kind of Zenoh program it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resident {
+pub(crate) enum WhatAmI {
     /// A router: `zenohd`.
     Router,
     /// A peer: a daemon of hana, or a node without one.
@@ -31,7 +31,7 @@ pub(crate) enum Resident {
     Client,
 }
 
-impl Door {
+impl ProbeResult {
     /// Knocks. Blocks until there is an answer, at most twice as long as `patience`.
     pub(crate) fn at(address: SocketAddr, patience: Duration) -> Self {
         let Ok(stream) = TcpStream::connect_timeout(&address, patience) else {
@@ -73,9 +73,9 @@ impl Door {
             INIT if kind & ACK != 0 => {
                 let &who = answer.get(4)?;
                 Some(match who & 0b11 {
-                    0b00 => Self::Open(Resident::Router),
-                    0b01 => Self::Open(Resident::Peer),
-                    0b10 => Self::Open(Resident::Client),
+                    0b00 => Self::Open(WhatAmI::Router),
+                    0b01 => Self::Open(WhatAmI::Peer),
+                    0b10 => Self::Open(WhatAmI::Client),
                     _ => Self::Foreign,
                 })
             },
@@ -95,8 +95,8 @@ impl Door {
             Self::Silent => "a program that does not answer (no hanad, or one that is stopped)",
             Self::Foreign => "a program that is neither hanad nor Zenoh",
             Self::Guarded => "a hanad or another Zenoh program, with a secret",
-            Self::Open(Resident::Router) => "a Zenoh router (zenohd)",
-            Self::Open(Resident::Peer | Resident::Client) => "a hanad or another Zenoh program",
+            Self::Open(WhatAmI::Router) => "a Zenoh router (zenohd)",
+            Self::Open(WhatAmI::Peer | WhatAmI::Client) => "a hanad or another Zenoh program",
         }
     }
 }
@@ -139,11 +139,11 @@ mod tests {
     #[test]
     fn who_is_no_zenoh_is_told_apart() {
         let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert_eq!(Door::at(nobody, PATIENCE), Door::Closed);
-        assert_eq!(Door::at(somebody(b"", false), PATIENCE / 10), Door::Silent);
-        assert_eq!(Door::at(somebody(b"", true), PATIENCE), Door::Foreign);
+        assert_eq!(ProbeResult::at(nobody, PATIENCE), ProbeResult::Closed);
+        assert_eq!(ProbeResult::at(somebody(b"", false), PATIENCE / 10), ProbeResult::Silent);
+        assert_eq!(ProbeResult::at(somebody(b"", true), PATIENCE), ProbeResult::Foreign);
         let http = somebody(b"HTTP/1.1 400 Bad Request\r\n\r\n", true);
-        assert_eq!(Door::at(http, PATIENCE), Door::Foreign);
+        assert_eq!(ProbeResult::at(http, PATIENCE), ProbeResult::Foreign);
     }
 
     #[test]
@@ -152,7 +152,7 @@ mod tests {
             for more in 0..=u8::MAX {
                 let answer = [9, 0, kind, more, more];
                 for length in 0..=answer.len() {
-                    Door::of_answer(&answer[..length]);
+                    ProbeResult::of_answer(&answer[..length]);
                 }
             }
         }

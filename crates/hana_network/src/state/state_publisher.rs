@@ -5,9 +5,9 @@ use hana_protocol::wire::Message;
 use hana_protocol::wire::codec::Encoding;
 use zenoh::Wait;
 
-use crate::session::session_worker::{Declaration, Worker};
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
 use crate::transport::publisher::{PublishError, encode};
-use crate::transport::send_queue::{Channel, Outbox};
+use crate::transport::send_queue::{OutgoingTopic, SendWorker};
 
 /// Publishes a value that has a current state: a change is published, and whoever comes late asks for it
 /// and gets it. Dropping it withdraws the state.
@@ -17,13 +17,13 @@ use crate::transport::send_queue::{Channel, Outbox};
 /// who has heard it already takes no notice.
 pub struct StatePublisher<M> {
     state: Arc<State<M>>,
-    outbox: Outbox,
-    _declaration: Declaration,
+    outbox: SendWorker,
+    _declaration: RegistrationGuard,
 }
 
 /// Whether a state that was set is another than before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Change {
+pub enum SetOutcome {
     /// It is another, and was published.
     Another,
     /// It is the same; nothing was sent.
@@ -33,7 +33,7 @@ pub enum Change {
 /// The value as it is now, and where it is said.
 struct State<M> {
     current: Mutex<Option<Current<M>>>,
-    channel: Arc<Channel>,
+    channel: Arc<OutgoingTopic>,
 }
 
 struct Current<M> {
@@ -50,17 +50,17 @@ const REPEATS: [Duration; 3] =
 
 /// The states of a node that are to be said again.
 #[derive(Default)]
-pub(crate) struct Repeats(Mutex<Vec<Weak<dyn Repeat>>>);
+pub(crate) struct Republisher(Mutex<Vec<Weak<dyn Republish>>>);
 
 /// A door for states of every type of message.
-trait Repeat: Send + Sync {
+trait Republish: Send + Sync {
     /// Its payload and where it goes, if it is due at `now`.
-    fn due(&self, now: Instant) -> Option<(Arc<Channel>, Vec<u8>)>;
+    fn due(&self, now: Instant) -> Option<(Arc<OutgoingTopic>, Vec<u8>)>;
 }
 
-impl Repeats {
+impl Republisher {
     /// Says again what is due. Called by the heart.
-    pub(crate) fn say(&self, outbox: &Outbox, now: Instant) {
+    pub(crate) fn say(&self, outbox: &SendWorker, now: Instant) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         states.retain(|state| {
             let Some(state) = state.upgrade() else { return false };
@@ -91,8 +91,8 @@ impl<M> Current<M> {
     }
 }
 
-impl<M: Message> Repeat for State<M> {
-    fn due(&self, now: Instant) -> Option<(Arc<Channel>, Vec<u8>)> {
+impl<M: Message> Republish for State<M> {
+    fn due(&self, now: Instant) -> Option<(Arc<OutgoingTopic>, Vec<u8>)> {
         let payload = self.current().as_mut().and_then(|current| current.due(now))?;
         Some((Arc::clone(&self.channel), payload))
     }
@@ -100,16 +100,16 @@ impl<M: Message> Repeat for State<M> {
 
 impl<M: Message + PartialEq + Clone> StatePublisher<M> {
     pub(crate) fn new(
-        worker: &Worker,
-        channel: Arc<Channel>,
-        outbox: Outbox,
-        repeats: &Repeats,
+        worker: &SessionWorker,
+        channel: Arc<OutgoingTopic>,
+        outbox: SendWorker,
+        repeats: &Republisher,
     ) -> Self {
         let key = channel.key().to_owned();
         let state = Arc::new(State { current: Mutex::new(None::<Current<M>>), channel });
         // Who publishes on another lane says everything anew by itself.
         if M::LANE.is_reliable() {
-            let to_repeat: Arc<dyn Repeat> = Arc::<State<M>>::clone(&state);
+            let to_repeat: Arc<dyn Republish> = Arc::<State<M>>::clone(&state);
             let mut repeats = repeats.0.lock().unwrap_or_else(PoisonError::into_inner);
             repeats.push(Arc::downgrade(&to_repeat));
         }
@@ -136,12 +136,12 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
     /// # Errors
     ///
     /// When the queue is full, or the value cannot be written or is too large.
-    pub fn set(&self, value: &M) -> Result<Change, PublishError> {
+    pub fn set(&self, value: &M) -> Result<SetOutcome, PublishError> {
         let channel = &self.state.channel;
         let payload = {
             let mut current = self.state.current();
             if current.as_ref().is_some_and(|known| known.value == *value) {
-                return Ok(Change::Same);
+                return Ok(SetOutcome::Same);
             }
             let payload = encode(channel.key(), value)?;
             *current = Some(Current {
@@ -154,13 +154,13 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
         };
         self.outbox
             .push(channel, payload)
-            .map(|()| Change::Another)
+            .map(|()| SetOutcome::Another)
             .map_err(|_| PublishError::QueueFull { key: channel.key().into() })
     }
 }
 
 /// Answers who asks for the state.
-fn answer<M>(state: &State<M>, worker: &Worker, query: zenoh::query::Query) {
+fn answer<M>(state: &State<M>, worker: &SessionWorker, query: zenoh::query::Query) {
     // The envelope first: a value that is newer than its envelope is corrected by the publication that
     // follows, an older one with a newer envelope would stay.
     let Ok(attachment) = state.channel.envelope().encode() else { return };

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hana_engine::delivery::{Admission, RateLimit};
+use hana_engine::delivery::{Admission, TokenBucket};
 use hana_protocol::contract::Key;
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{Message, codec};
@@ -12,23 +12,23 @@ use zenoh::qos::CongestionControl;
 use zenoh::query::{ConsolidationMode, Query, QueryTarget};
 
 use crate::rpc::pending::{Pending, Promise};
-use crate::session::session_worker::{Declaration, Worker};
-use crate::transport::admission::Gate;
-use crate::transport::inbound::{Received, Reception, admitted};
-use crate::transport::send_queue::Identity;
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
+use crate::transport::admission::AdmissionFilter;
+use crate::transport::inbound::{InboundStats, Received, admitted};
+use crate::transport::send_queue::SenderIdentity;
 
 /// Brings what is kept on the keys of `pattern`, once all have answered or `deadline` is over.
 pub(crate) fn ask<M: Message>(
-    worker: &Worker,
-    reception: &Reception,
+    worker: &SessionWorker,
+    reception: &InboundStats,
     pattern: String,
     deadline: Duration,
 ) -> Pending<Vec<Received<M>>> {
     let (promise, pending) = Pending::new();
-    let gathered = Gathered { found: Mutex::default(), promise };
+    let gathered = GatheredStates { found: Mutex::default(), promise };
     let reception = reception.clone();
     // Many answers to one question come at once, on one key each or, of a log, on one.
-    let gate = Gate::of_answers::<M>();
+    let gate = AdmissionFilter::of_answers::<M>();
     worker.run(move |session| {
         let asked = session
             .get(&pattern)
@@ -56,12 +56,12 @@ pub(crate) fn ask<M: Message>(
     pending
 }
 
-struct Gathered<M> {
+struct GatheredStates<M> {
     found: Mutex<Vec<Received<M>>>,
     promise: Promise<Vec<Received<M>>>,
 }
 
-impl<M> Drop for Gathered<M> {
+impl<M> Drop for GatheredStates<M> {
     fn drop(&mut self) {
         let found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
         self.promise.keep(found);
@@ -73,15 +73,15 @@ const QUESTIONS_PER_SECOND: u32 = 20;
 
 /// Answers whoever asks on `key` with what `kept` returns at that moment, in that order.
 pub(crate) fn answer<M: Message>(
-    worker: &Worker,
-    identity: &Identity,
+    worker: &SessionWorker,
+    identity: &SenderIdentity,
     key: &Key,
     kept: impl Fn() -> Vec<M> + Send + Sync + 'static,
-) -> Declaration {
+) -> RegistrationGuard {
     let key = key.to_string();
     let (kept, answering) = (Arc::new(kept), worker.clone());
     let identity = identity.clone();
-    let limit = Arc::new(Mutex::new(RateLimit::new(QUESTIONS_PER_SECOND, Instant::now())));
+    let limit = Arc::new(Mutex::new(TokenBucket::new(QUESTIONS_PER_SECOND, Instant::now())));
     worker.declare(key.clone(), move |session| {
         let (kept, worker, answer_key) = (Arc::clone(&kept), answering.clone(), key.clone());
         let (identity, limit) = (identity.clone(), Arc::clone(&limit));
@@ -113,12 +113,12 @@ pub(crate) fn answer<M: Message>(
 }
 
 /// Answers questions as long as it lives.
-pub struct Answering {
-    _declaration: Declaration,
+pub struct QueryableGuard {
+    _declaration: RegistrationGuard,
 }
 
-impl Answering {
-    pub(crate) const fn new(declaration: Declaration) -> Self {
+impl QueryableGuard {
+    pub(crate) const fn new(declaration: RegistrationGuard) -> Self {
         Self { _declaration: declaration }
     }
 }

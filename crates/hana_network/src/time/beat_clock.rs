@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use hana_time::Timeline;
 
-use crate::playback::automation::Moment;
+use crate::playback::automation::BeatInstant;
 use crate::time::local_clock::local_us;
-use crate::time::timeline_handle::TimelineWatch;
+use crate::time::timeline_handle::TimelineHandle;
 
 /// What the beat is on this machine, for what is shown.
 ///
 /// Until somebody has said a timeline it is [`Timeline::DEFAULT`]: so that what moves by the beat moves, and all processes of
 /// the machine agree.
 pub(crate) struct BeatClock {
-    watch: OnceLock<TimelineWatch>,
+    watch: OnceLock<TimelineHandle>,
     shown_after_us: AtomicI64,
 }
 
@@ -27,7 +27,7 @@ impl BeatClock {
     }
 
     /// From now on, what `watch` says counts.
-    pub(crate) fn follow(&self, watch: TimelineWatch) {
+    pub(crate) fn follow(&self, watch: TimelineHandle) {
         // The first one stays: a node has one.
         self.watch.set(watch).ok();
     }
@@ -39,18 +39,18 @@ impl BeatClock {
     }
 
     /// Now.
-    pub(crate) fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> BeatInstant {
         self.at(local_us())
     }
 
     /// When what is read now will be seen.
-    pub(crate) fn shown(&self) -> Moment {
+    pub(crate) fn shown(&self) -> BeatInstant {
         self.at(local_us().saturating_add(self.shown_after_us.load(Ordering::Relaxed)))
     }
 
-    fn at(&self, at_us: i64) -> Moment {
+    fn at(&self, at_us: i64) -> BeatInstant {
         let said = self.watch.get().and_then(|watch| watch.at(at_us));
-        Moment { timeline: said.unwrap_or(Timeline::DEFAULT), at_us }
+        BeatInstant { timeline: said.unwrap_or(Timeline::DEFAULT), at_us }
     }
 }
 

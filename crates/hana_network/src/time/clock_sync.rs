@@ -1,47 +1,47 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hana_engine::delivery::{Admission, RateLimit};
+use hana_engine::delivery::{Admission, TokenBucket};
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{Message, codec};
-use hana_time::{ClockEstimate, ClockReading, DistantClock, Exchange};
+use hana_time::{ClockEstimate, ClockOffset, ClockReading, ClockSample};
 use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::query::{Query, Reply};
 
-use crate::session::session_worker::{Declaration, Worker};
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
 use crate::time::local_clock::local_us;
-use crate::transport::admission::Gate;
-use crate::transport::inbound::{Reception, admitted};
+use crate::transport::admission::AdmissionFilter;
+use crate::transport::inbound::{InboundStats, admitted};
 use crate::transport::query;
-use crate::transport::send_queue::Identity;
-use crate::transport::timer::{Ticker, Timed};
+use crate::transport::send_queue::SenderIdentity;
+use crate::transport::timer::{Timer, TimerThread};
 
 /// Asks the daemon of another host for its clock, as long as this lives: often at first, then four times a second, and twice from half a
 /// minute on.
-pub struct ClockWatch {
-    asking: Arc<Asking>,
+pub struct ClockSync {
+    asking: Arc<ClockPoller>,
 }
 
-struct Asking {
+struct ClockPoller {
     key: String,
-    worker: Worker,
-    reception: Reception,
-    gate: Arc<Gate>,
-    clock: Arc<Mutex<DistantClock>>,
-    effort: Arc<Effort>,
-    round: Mutex<Round>,
+    worker: SessionWorker,
+    reception: InboundStats,
+    gate: Arc<AdmissionFilter>,
+    clock: Arc<Mutex<ClockOffset>>,
+    effort: Arc<SendOverhead>,
+    round: Mutex<PollSchedule>,
 }
 
 /// How long it takes, at least, to hand something over to Zenoh: so long after it was begun, nothing has left this host. Asking
 /// takes longer than answering, and what is not known of that looks like a clock that is off by half of the difference.
 #[derive(Default)]
-struct Effort(Mutex<Option<i64>>);
+struct SendOverhead(Mutex<Option<i64>>);
 
 /// When is asked next.
-struct Round {
+struct PollSchedule {
     asked: u32,
     due: Instant,
 }
@@ -61,21 +61,21 @@ const UNTIL_SETTLED: u32 = 128;
 /// An answer that takes longer tells nothing; one that comes after it is complained of by Zenoh.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-impl ClockWatch {
+impl ClockSync {
     pub(crate) fn start(
-        worker: &Worker,
-        reception: &Reception,
-        ticker: &Ticker,
+        worker: &SessionWorker,
+        reception: &InboundStats,
+        ticker: &TimerThread,
         host: &NodeId,
     ) -> Self {
-        let asking = Arc::new(Asking {
+        let asking = Arc::new(ClockPoller {
             key: Key::Clock(host.clone()).to_string(),
             worker: worker.clone(),
             reception: reception.clone(),
-            gate: Arc::new(Gate::of_answers::<ClockReading>()),
+            gate: Arc::new(AdmissionFilter::of_answers::<ClockReading>()),
             clock: Arc::default(),
             effort: Arc::default(),
-            round: Mutex::new(Round { asked: 0, due: Instant::now() }),
+            round: Mutex::new(PollSchedule { asked: 0, due: Instant::now() }),
         });
         ticker.add(&asking, &ticker.bell());
         Self { asking }
@@ -89,7 +89,7 @@ impl ClockWatch {
     }
 }
 
-impl Timed for Asking {
+impl Timer for ClockPoller {
     fn tick(&self, now: Instant) -> Option<Instant> {
         let mut round = lock(&self.round);
         if now >= round.due {
@@ -106,7 +106,7 @@ impl Timed for Asking {
     }
 }
 
-impl Asking {
+impl ClockPoller {
     fn ask(&self) {
         let (key, gate, clock) =
             (self.key.clone(), Arc::clone(&self.gate), Arc::clone(&self.clock));
@@ -120,7 +120,7 @@ impl Asking {
                 let raw = admitted(sample, ClockReading::MAX_BYTES, &gate, &reception);
                 let reading = raw.and_then(|raw| reception.decode::<ClockReading>(&raw));
                 if let Some(reading) = reading {
-                    lock(&clock).take(Exchange { asked_us, reading, answered_us });
+                    lock(&clock).take(ClockSample { asked_us, reading, answered_us });
                 }
             };
             let lane = ClockReading::LANE;
@@ -133,7 +133,7 @@ impl Asking {
     }
 }
 
-impl Effort {
+impl SendOverhead {
     /// When it leaves at the earliest, of what is begun now. It goes on its way before the call returns: three quarters.
     fn over_after(&self, begun_us: i64) -> i64 {
         begun_us.saturating_add(lock(&self.0).unwrap_or(0) / 4 * 3)
@@ -147,11 +147,15 @@ impl Effort {
 }
 
 /// Answers whoever asks for the clock of this host.
-pub(crate) fn answer(worker: &Worker, identity: &Identity, host: &NodeId) -> Declaration {
+pub(crate) fn answer(
+    worker: &SessionWorker,
+    identity: &SenderIdentity,
+    host: &NodeId,
+) -> RegistrationGuard {
     let key = Key::Clock(host.clone()).to_string();
     let (answering, identity) = (worker.clone(), identity.clone());
-    let limit = RateLimit::new(ClockReading::MAX_PER_SECOND, Instant::now());
-    let (limit, effort) = (Arc::new(Mutex::new(limit)), Arc::new(Effort::default()));
+    let limit = TokenBucket::new(ClockReading::MAX_PER_SECOND, Instant::now());
+    let (limit, effort) = (Arc::new(Mutex::new(limit)), Arc::new(SendOverhead::default()));
     worker.declare(key.clone(), move |session| {
         let (worker, limit, key) = (answering.clone(), Arc::clone(&limit), key.clone());
         let (identity, declared, effort) = (identity.clone(), key.clone(), Arc::clone(&effort));

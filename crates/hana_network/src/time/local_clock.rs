@@ -18,24 +18,24 @@ use thiserror::Error;
 /// and gains a hundred microseconds in a second.
 #[must_use]
 pub fn local_us() -> i64 {
-    static INJECTED: OnceLock<Injected> = OnceLock::new();
-    INJECTED.get_or_init(Injected::of_environment).of(kernel_us())
+    static INJECTED: OnceLock<ClockOverride> = OnceLock::new();
+    INJECTED.get_or_init(ClockOverride::of_environment).of(kernel_us())
 }
 
 /// What is added to the machine's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Injected {
+struct ClockOverride {
     offset_us: i64,
     drift_ppm: i64,
 }
 
 #[derive(Debug, Error)]
 #[error("'{word}' is none of offset_us=..., drift_ppm=... with a whole number")]
-struct InjectedError {
+struct ClockOverrideError {
     word: String,
 }
 
-impl Injected {
+impl ClockOverride {
     const VARIABLE: &'static str = "HANA_CLOCK";
 
     fn of_environment() -> Self {
@@ -46,10 +46,10 @@ impl Injected {
         })
     }
 
-    fn parse(text: &str) -> Result<Self, InjectedError> {
+    fn parse(text: &str) -> Result<Self, ClockOverrideError> {
         let mut injected = Self::default();
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-            let error = || InjectedError { word: word.into() };
+            let error = || ClockOverrideError { word: word.into() };
             let (name, number) = word.split_once('=').ok_or_else(error)?;
             let number = number.trim().parse().map_err(|_| error())?;
             match name.trim() {
@@ -101,15 +101,15 @@ mod tests {
 
     #[test]
     fn what_is_injected_is_added_and_what_cannot_be_read_is_told() {
-        let hour = Injected::parse("offset_us=3600000000, drift_ppm=-100").unwrap();
+        let hour = ClockOverride::parse("offset_us=3600000000, drift_ppm=-100").unwrap();
         assert_eq!(hour.of(1_000_000_000), 1_000_000_000 + 3_600_000_000 - 100_000);
-        assert_eq!(Injected::parse("").unwrap(), Injected::default());
+        assert_eq!(ClockOverride::parse("").unwrap(), ClockOverride::default());
         for wrong in ["offset_us", "offset_us=1h", "speed=2"] {
-            let problem = Injected::parse(wrong).unwrap_err().to_string();
+            let problem = ClockOverride::parse(wrong).unwrap_err().to_string();
             assert!(problem.contains(wrong), "{problem}");
         }
         // The largest there are make no number overflow.
-        let most = Injected { offset_us: i64::MAX, drift_ppm: i64::MAX };
+        let most = ClockOverride { offset_us: i64::MAX, drift_ppm: i64::MAX };
         assert_eq!(most.of(i64::MAX), i64::MAX);
     }
 }

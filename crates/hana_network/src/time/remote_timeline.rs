@@ -4,30 +4,30 @@ use std::time::{Duration, Instant};
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{HostTimeline, TimelineSource};
-use hana_time::{Approach, Course};
+use hana_time::{Slew, TempoMap};
 
 use crate::rpc::pending::Pending;
-use crate::session::connection::{ConnectionWatch, Way};
-use crate::session::session_worker::{Declaration, Worker};
+use crate::session::connection::{AttachMode, ConnectionWatch};
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
 use crate::state::state_query;
-use crate::time::clock_sync::ClockWatch;
+use crate::time::clock_sync::ClockSync;
 use crate::time::local_clock::local_us;
-use crate::time::timeline_handle::{Heard, hear_host};
-use crate::transport::inbound::{Received, Reception};
-use crate::transport::timer::{Ticker, Timed};
+use crate::time::timeline_handle::{TimelineCell, hear_host};
+use crate::transport::inbound::{InboundStats, Received};
+use crate::transport::timer::{Timer, TimerThread};
 
 /// What a node goes by whose host has no daemon: the timeline of another host, brought to the clock here by how the clock
 /// there stands. While there is a daemon it does nothing.
-pub(crate) struct DistantTimeline {
-    worker: Worker,
-    reception: Reception,
-    ticker: Ticker,
+pub(crate) struct RemoteTimeline {
+    worker: SessionWorker,
+    reception: InboundStats,
+    ticker: TimerThread,
     connection: ConnectionWatch,
-    heard: Arc<Heard>,
-    search: Mutex<Search>,
+    heard: Arc<TimelineCell>,
+    search: Mutex<SearchState>,
 }
 
-enum Search {
+enum SearchState {
     /// Nobody is asked: a daemon is there, or nobody answered a while ago.
     Rests(Instant),
     /// All are asked.
@@ -38,15 +38,15 @@ enum Search {
 /// The host that it goes by.
 struct Followed {
     host: NodeId,
-    clock: Arc<ClockWatch>,
-    there: Arc<Mutex<There>>,
-    _subscription: Declaration,
+    clock: Arc<ClockSync>,
+    there: Arc<Mutex<RemoteState>>,
+    _subscription: RegistrationGuard,
 }
 
 /// What it says, by its own clock.
 #[derive(Clone)]
-struct There {
-    course: Option<Course>,
+struct RemoteState {
+    course: Option<TempoMap>,
     said: Option<HostTimeline>,
     heard: Instant,
 }
@@ -60,13 +60,13 @@ const REST: Duration = Duration::from_secs(2);
 /// Who has said nothing for so long is gone.
 const SILENT: Duration = Duration::from_secs(2);
 
-impl DistantTimeline {
+impl RemoteTimeline {
     pub(crate) fn start(
-        worker: &Worker,
-        reception: &Reception,
-        ticker: &Ticker,
+        worker: &SessionWorker,
+        reception: &InboundStats,
+        ticker: &TimerThread,
         connection: &ConnectionWatch,
-        heard: &Arc<Heard>,
+        heard: &Arc<TimelineCell>,
     ) -> Arc<Self> {
         let distant = Arc::new(Self {
             worker: worker.clone(),
@@ -74,7 +74,7 @@ impl DistantTimeline {
             ticker: ticker.clone(),
             connection: connection.clone(),
             heard: Arc::clone(heard),
-            search: Mutex::new(Search::Rests(Instant::now())),
+            search: Mutex::new(SearchState::Rests(Instant::now())),
         });
         ticker.add(&distant, &ticker.bell());
         distant
@@ -89,8 +89,9 @@ impl DistantTimeline {
     }
 
     fn follow(&self, host: NodeId) -> Followed {
-        let there = Arc::new(Mutex::new(There { course: None, said: None, heard: Instant::now() }));
-        let clock = Arc::new(ClockWatch::start(&self.worker, &self.reception, &self.ticker, &host));
+        let there =
+            Arc::new(Mutex::new(RemoteState { course: None, said: None, heard: Instant::now() }));
+        let clock = Arc::new(ClockSync::start(&self.worker, &self.reception, &self.ticker, &host));
         let (of_hearing, of_clock, heard) =
             (Arc::clone(&there), Arc::clone(&clock), Arc::clone(&self.heard));
         let from = host.clone();
@@ -108,41 +109,45 @@ impl DistantTimeline {
         Followed { host, clock, there, _subscription: subscription }
     }
 
-    fn go_on(&self, search: Search, now: Instant) -> Search {
+    fn go_on(&self, search: SearchState, now: Instant) -> SearchState {
         match search {
-            Search::Rests(until) if now < until => search,
-            Search::Rests(_) => {
+            SearchState::Rests(until) if now < until => search,
+            SearchState::Rests(_) => {
                 let pattern = "hana/*/timeline".to_owned();
-                Search::Asks(state_query::ask(&self.worker, &self.reception, pattern, ASK))
+                SearchState::Asks(state_query::ask(&self.worker, &self.reception, pattern, ASK))
             },
-            Search::Asks(answers) => {
+            SearchState::Asks(answers) => {
                 let Some(found) = answers.take() else {
                     let is_over = answers.is_abandoned();
-                    return if is_over { Search::Rests(now + REST) } else { Search::Asks(answers) };
+                    return if is_over {
+                        SearchState::Rests(now + REST)
+                    } else {
+                        SearchState::Asks(answers)
+                    };
                 };
-                let best = Self::best(&found).map(|host| Search::Follows(self.follow(host)));
-                best.unwrap_or(Search::Rests(now + REST))
+                let best = Self::best(&found).map(|host| SearchState::Follows(self.follow(host)));
+                best.unwrap_or(SearchState::Rests(now + REST))
             },
-            Search::Follows(followed) => {
+            SearchState::Follows(followed) => {
                 let there = lock(&followed.there).clone();
                 steer(&self.heard, &there, &followed.clock, &followed.host);
                 if now.saturating_duration_since(there.heard) >= SILENT {
-                    Search::Rests(now)
+                    SearchState::Rests(now)
                 } else {
-                    Search::Follows(followed)
+                    SearchState::Follows(followed)
                 }
             },
         }
     }
 }
 
-impl Timed for DistantTimeline {
+impl Timer for RemoteTimeline {
     fn tick(&self, now: Instant) -> Option<Instant> {
-        let search = std::mem::replace(&mut *lock(&self.search), Search::Rests(now));
-        let next = if self.connection.way() == Some(Way::WithoutDaemon) {
+        let search = std::mem::replace(&mut *lock(&self.search), SearchState::Rests(now));
+        let next = if self.connection.way() == Some(AttachMode::WithoutDaemon) {
             self.go_on(search, now)
         } else {
-            Search::Rests(now)
+            SearchState::Rests(now)
         };
         *lock(&self.search) = next;
         Some(now + LOOK)
@@ -150,7 +155,7 @@ impl Timed for DistantTimeline {
 }
 
 /// Brings what is shown here to what is said there.
-fn steer(heard: &Heard, there: &There, clock: &ClockWatch, host: &NodeId) {
+fn steer(heard: &TimelineCell, there: &RemoteState, clock: &ClockSync, host: &NodeId) {
     let (Some(course), Some(said), Some(clock)) = (there.course, &there.said, clock.estimate())
     else {
         return;
@@ -158,7 +163,7 @@ fn steer(heard: &Heard, there: &There, clock: &ClockWatch, host: &NodeId) {
     let now = local_us();
     let goal = course.here(&clock);
     heard.steer(|known| {
-        known.map_or(goal, |known| Approach::new(&known, &goal, now).taken_by(known.since(now)))
+        known.map_or(goal, |known| Slew::new(&known, &goal, now).taken_by(known.since(now)))
     });
     let shown = goal.at(now);
     // A bound in microseconds, rounded up.

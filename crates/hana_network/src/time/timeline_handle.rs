@@ -5,19 +5,19 @@ use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::HostTimeline;
 use hana_protocol::wire::Message;
-use hana_time::{Course, Timeline};
+use hana_time::{TempoMap, Timeline};
 use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::sample::Sample;
 
 use crate::session::connection::ConnectionWatch;
-use crate::session::session_worker::{Declaration, Worker};
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
 use crate::time::local_clock::local_us;
-use crate::time::remote_timeline::DistantTimeline;
-use crate::transport::admission::Gate;
-use crate::transport::inbound::{Reception, admitted};
+use crate::time::remote_timeline::RemoteTimeline;
+use crate::transport::admission::AdmissionFilter;
+use crate::transport::inbound::{InboundStats, admitted};
 use crate::transport::query;
-use crate::transport::timer::Ticker;
+use crate::transport::timer::TimerThread;
 
 /// Tempo and beat as they are on this machine, on [`local_us`]. Clones share it; reading it is cheap enough for every frame,
 /// and waits for nobody.
@@ -25,32 +25,32 @@ use crate::transport::timer::Ticker;
 /// It is what the daemon of this machine says. On a machine without one it is what another host says, by an estimate of how
 /// its clock goes. When nothing is heard any more, beats go on as they last were.
 #[derive(Clone)]
-pub struct TimelineWatch {
-    heard: Arc<Heard>,
-    _own: Arc<Declaration>,
-    _distant: Arc<DistantTimeline>,
+pub struct TimelineHandle {
+    heard: Arc<TimelineCell>,
+    _own: Arc<RegistrationGuard>,
+    _distant: Arc<RemoteTimeline>,
 }
 
 /// What is known of the timeline here.
 #[derive(Default)]
-pub(crate) struct Heard {
-    course: RwLock<Option<Course>>,
+pub(crate) struct TimelineCell {
+    course: RwLock<Option<TempoMap>>,
     said: Mutex<Option<HostTimeline>>,
 }
 
 /// How long the daemon may take to say what it is.
 const ASK: Duration = Duration::from_secs(2);
 
-impl TimelineWatch {
+impl TimelineHandle {
     pub(crate) fn start(
-        worker: &Worker,
-        reception: &Reception,
-        ticker: &Ticker,
+        worker: &SessionWorker,
+        reception: &InboundStats,
+        ticker: &TimerThread,
         connection: &ConnectionWatch,
         host: &NodeId,
     ) -> Self {
-        let heard = Arc::new(Heard::default());
-        let distant = DistantTimeline::start(worker, reception, ticker, connection, &heard);
+        let heard = Arc::new(TimelineCell::default());
+        let distant = RemoteTimeline::start(worker, reception, ticker, connection, &heard);
         let of_own = Arc::clone(&heard);
         let own = hear_host(worker, reception, host, move |said| of_own.hear(said));
         Self { heard, _own: Arc::new(own), _distant: distant }
@@ -77,18 +77,18 @@ impl TimelineWatch {
     }
 }
 
-impl Heard {
+impl TimelineCell {
     fn hear(&self, said: HostTimeline) {
         let now = local_us();
         self.steer(|known| {
             let known = known.map(|known| known.since(now));
-            said.continues(known).or(known).unwrap_or(Course::of(Timeline::DEFAULT))
+            said.continues(known).or(known).unwrap_or(TempoMap::of(Timeline::DEFAULT))
         });
         self.say(said);
     }
 
     /// Changes the course that is known.
-    pub(crate) fn steer(&self, steer: impl FnOnce(Option<Course>) -> Course) {
+    pub(crate) fn steer(&self, steer: impl FnOnce(Option<TempoMap>) -> TempoMap) {
         let mut course = self.course.write().unwrap_or_else(PoisonError::into_inner);
         *course = Some(steer(*course));
     }
@@ -101,13 +101,13 @@ impl Heard {
 
 /// Hears what the daemon of `host` says, and asks it what it said before.
 pub(crate) fn hear_host(
-    worker: &Worker,
-    reception: &Reception,
+    worker: &SessionWorker,
+    reception: &InboundStats,
     host: &NodeId,
     hear: impl Fn(HostTimeline) + Send + Sync + 'static,
-) -> Declaration {
+) -> RegistrationGuard {
     let key = Key::Timeline(host.clone()).to_string();
-    let gate = Arc::new(Gate::of::<HostTimeline>());
+    let gate = Arc::new(AdmissionFilter::of::<HostTimeline>());
     let (hear, reception) = (Arc::new(hear), reception.clone());
     worker.declare(key.clone(), move |session| {
         let (hear, reception, gate) = (Arc::clone(&hear), reception.clone(), Arc::clone(&gate));

@@ -2,14 +2,14 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hana_engine::delivery::{Admission, Arrival, RateLimit, SenderLimits, SequenceFilter};
+use hana_engine::delivery::{Admission, Arrival, SenderLimits, StaleFilter, TokenBucket};
 use hana_protocol::contract::{Key, KeyKind};
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{Control, NodeInfo};
 use hana_protocol::wire::{Envelope, Lane, Message};
 
-use crate::transport::inbound::Reception;
-use crate::transport::problem::Problem;
+use crate::transport::inbound::InboundStats;
+use crate::transport::problem::Diagnostic;
 
 /// Where what comes in by one subscription is judged before anything of it is read: whether its sender may speak
 /// on that key, whether it sends too much, and whether it is newer than what came before.
@@ -17,15 +17,15 @@ use crate::transport::problem::Problem;
 /// Runs on Zenoh's threads, so it is cheap, and what it remembers is bounded whatever is sent: beyond
 /// [`MAX_KEYS`](Self::MAX_KEYS) keys, and beyond [`NEW_KEYS_PER_SECOND`](Self::NEW_KEYS_PER_SECOND) that have not been
 /// seen before, keys share one limit. So a program that makes up keys takes nothing from those that are in use.
-pub(crate) struct Gate {
-    order: Order,
+pub(crate) struct AdmissionFilter {
+    order: SequencePolicy,
     /// Whether only the owner of a key speaks on any that may come; a pattern of keys has none.
     owned: bool,
     /// For keys whose kind does not say it.
     per_second: u32,
     /// For keys whose kind does not say it.
     lane: Lane,
-    keys: Mutex<Keys>,
+    keys: Mutex<KeyTable>,
 }
 
 /// The rate of a custom message type that does not set its own.
@@ -33,7 +33,7 @@ const VALUES_PER_SECOND: u32 = 20_000;
 
 /// What is done with the place that a message has in its sender's sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
+enum SequencePolicy {
     /// An older one is not delivered after a newer.
     NewestWins,
     /// It is only counted that it is older.
@@ -46,52 +46,52 @@ enum Order {
 
 /// What to do with a message.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum AdmissionVerdict {
     /// To be read; `missed` did not come before it.
-    Take { missed: u64, complaint: Option<Complaint> },
+    Take { missed: u64, complaint: Option<Violation> },
     /// Older than one that was delivered.
     Late,
     /// Over the rate.
-    Limited(Option<Complaint>),
+    Limited(Option<Violation>),
     /// Somebody else speaks.
-    Impersonated(Option<Complaint>),
+    Impersonated(Option<Violation>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Complaint {
+enum Violation {
     Limited { per_second: u32, unsaid: u64 },
     NotOwner { owner: NodeId, unsaid: u64 },
     Pattern,
     Rival,
 }
 
-struct Keys {
-    followed: HashMap<String, OfKey>,
-    newcomers: RateLimit,
+struct KeyTable {
+    followed: HashMap<String, KeyState>,
+    newcomers: TokenBucket,
     /// What is not followed.
-    others: OfKey,
+    others: KeyState,
     swept: Instant,
 }
 
 /// What is remembered of a key.
-struct OfKey {
+struct KeyState {
     /// Who alone speaks on it, if it is such a key.
     owner: Option<NodeId>,
     lane: Lane,
     limits: SenderLimits,
-    sequence: SequenceFilter,
+    sequence: StaleFilter,
     heard: Instant,
-    quiet: Quiet,
+    quiet: LogThrottle,
 }
 
 /// One complaint about a key now and then; the others are counted.
 #[derive(Default)]
-struct Quiet {
+struct LogThrottle {
     said: Option<Instant>,
     unsaid: u64,
 }
 
-impl Gate {
+impl AdmissionFilter {
     /// Keys that are followed each by itself: parameters of a hundred visualizations, say.
     pub(crate) const MAX_KEYS: usize = 4096;
     /// Keys in a second that were not seen before; a burst of as many is taken. A large show that starts at once
@@ -104,7 +104,11 @@ impl Gate {
 
     /// For messages of type `M`, or of any type whose keys say how many are taken.
     pub(crate) fn of<M: Message>() -> Self {
-        let order = if M::LANE.drops_older() { Order::NewestWins } else { Order::AsItComes };
+        let order = if M::LANE.drops_older() {
+            SequencePolicy::NewestWins
+        } else {
+            SequencePolicy::AsItComes
+        };
         let is_owned =
             |kind: KeyKind| kind.message() == Some(M::NAME) && kind.is_spoken_by_owner_alone();
         Self {
@@ -115,38 +119,38 @@ impl Gate {
 
     /// For messages of type `M` that come to a receiver who knows what is missing.
     pub(crate) fn before_recovery<M: Message>() -> Self {
-        Self { order: Order::SeenToLater, ..Self::of::<M>() }
+        Self { order: SequencePolicy::SeenToLater, ..Self::of::<M>() }
     }
 
     /// For what nodes say of themselves, of several types.
     pub(crate) fn of_owned() -> Self {
         Self {
             owned: true,
-            ..Self::new(Order::NewestWins, NodeInfo::MAX_PER_SECOND, NodeInfo::LANE)
+            ..Self::new(SequencePolicy::NewestWins, NodeInfo::MAX_PER_SECOND, NodeInfo::LANE)
         }
     }
 
     /// For answers to a question for messages of type `M`.
     pub(crate) fn of_answers<M: Message>() -> Self {
-        Self { order: Order::None, ..Self::of::<M>() }
+        Self { order: SequencePolicy::None, ..Self::of::<M>() }
     }
 
     /// For custom messages of whatever type, as values. Their lanes are not known here.
     pub(crate) fn of_values() -> Self {
-        Self::new(Order::AsItComes, VALUES_PER_SECOND, Lane::UnreliableUnordered)
+        Self::new(SequencePolicy::AsItComes, VALUES_PER_SECOND, Lane::UnreliableUnordered)
     }
 
     /// For commands. They have no place in a sequence: each one counts, and a question asked again is meant.
     pub(crate) fn of_commands() -> Self {
-        Self::new(Order::None, Control::MAX_PER_SECOND, Control::LANE)
+        Self::new(SequencePolicy::None, Control::MAX_PER_SECOND, Control::LANE)
     }
 
-    fn new(order: Order, per_second: u32, lane: Lane) -> Self {
+    fn new(order: SequencePolicy, per_second: u32, lane: Lane) -> Self {
         let now = Instant::now();
-        let keys = Keys {
+        let keys = KeyTable {
             followed: HashMap::new(),
-            newcomers: RateLimit::new(Self::NEW_KEYS_PER_SECOND, now),
-            others: OfKey::new(None, per_second, lane, now),
+            newcomers: TokenBucket::new(Self::NEW_KEYS_PER_SECOND, now),
+            others: KeyState::new(None, per_second, lane, now),
             swept: now,
         };
         Self { order, owned: false, per_second, lane, keys: Mutex::new(keys) }
@@ -158,31 +162,31 @@ impl Gate {
         &self,
         key: &str,
         envelope: Option<&Envelope>,
-        reception: &Reception,
+        reception: &InboundStats,
     ) -> bool {
         let (lane, verdict) = self.judge_on_lane(key, envelope, Instant::now());
         let counters = &reception.counters;
         let peer = envelope.map(|envelope| &envelope.from);
-        let is_counted = self.order != Order::SeenToLater;
+        let is_counted = self.order != SequencePolicy::SeenToLater;
         let (taken, complaint) = match verdict {
-            Verdict::Take { missed, complaint } => {
+            AdmissionVerdict::Take { missed, complaint } => {
                 if is_counted {
-                    let is_trouble = self.order != Order::NewestWins;
+                    let is_trouble = self.order != SequencePolicy::NewestWins;
                     reception.missed(lane, key, peer, missed, is_trouble);
                 }
                 (true, complaint)
             },
-            Verdict::Late => {
+            AdmissionVerdict::Late => {
                 if is_counted {
                     counters.late(lane, peer, 1);
                 }
-                (self.order != Order::NewestWins, None)
+                (self.order != SequencePolicy::NewestWins, None)
             },
-            Verdict::Limited(complaint) => {
+            AdmissionVerdict::Limited(complaint) => {
                 counters.limited(lane, peer);
                 (false, complaint)
             },
-            Verdict::Impersonated(complaint) => {
+            AdmissionVerdict::Impersonated(complaint) => {
                 counters.impersonated(lane, peer);
                 (false, complaint)
             },
@@ -199,7 +203,7 @@ impl Gate {
         key: &str,
         envelope: Option<&Envelope>,
         now: Instant,
-    ) -> (Lane, Verdict) {
+    ) -> (Lane, AdmissionVerdict) {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let of_key = keys.of(key, envelope, self, now);
         let judged = (of_key.lane, of_key.judge(self, envelope, now));
@@ -208,14 +212,14 @@ impl Gate {
     }
 }
 
-impl Keys {
+impl KeyTable {
     fn of(
         &mut self,
         key: &str,
         envelope: Option<&Envelope>,
-        gate: &Gate,
+        gate: &AdmissionFilter,
         now: Instant,
-    ) -> &mut OfKey {
+    ) -> &mut KeyState {
         if !self.followed.contains_key(key) {
             let parsed = Key::parse(key);
             let owner = parsed
@@ -232,7 +236,7 @@ impl Keys {
             let kind = parsed.map(|key| key.kind());
             let per_second = kind.and_then(KeyKind::max_per_second).unwrap_or(gate.per_second);
             let lane = kind.and_then(KeyKind::lane).unwrap_or(gate.lane);
-            self.followed.insert(key.into(), OfKey::new(owner, per_second, lane, now));
+            self.followed.insert(key.into(), KeyState::new(owner, per_second, lane, now));
         }
         self.followed.get_mut(key).unwrap_or(&mut self.others)
     }
@@ -241,66 +245,77 @@ impl Keys {
         if key.len() > Key::MAX_LEN || self.newcomers.admit(now) == Admission::Over {
             return false;
         }
-        let is_full = self.followed.len() >= Gate::MAX_KEYS;
+        let is_full = self.followed.len() >= AdmissionFilter::MAX_KEYS;
         if is_full && now.saturating_duration_since(self.swept) >= Duration::from_secs(1) {
             self.swept = now;
-            self.followed.retain(|_, of| now.saturating_duration_since(of.heard) < Gate::IDLE);
+            self.followed
+                .retain(|_, of| now.saturating_duration_since(of.heard) < AdmissionFilter::IDLE);
         }
-        self.followed.len() < Gate::MAX_KEYS
+        self.followed.len() < AdmissionFilter::MAX_KEYS
     }
 }
 
-impl OfKey {
+impl KeyState {
     fn new(owner: Option<NodeId>, per_second: u32, lane: Lane, now: Instant) -> Self {
         Self {
             owner,
             lane,
             limits: SenderLimits::new(per_second, now),
-            sequence: SequenceFilter::default(),
+            sequence: StaleFilter::default(),
             heard: now,
-            quiet: Quiet::default(),
+            quiet: LogThrottle::default(),
         }
     }
 
-    fn judge(&mut self, gate: &Gate, envelope: Option<&Envelope>, now: Instant) -> Verdict {
+    fn judge(
+        &mut self,
+        gate: &AdmissionFilter,
+        envelope: Option<&Envelope>,
+        now: Instant,
+    ) -> AdmissionVerdict {
         self.heard = now;
         if gate.owned && self.owner.is_none() {
-            let complaint = self.quiet.due(now).map(|_| Complaint::Pattern);
-            return Verdict::Impersonated(complaint);
+            let complaint = self.quiet.due(now).map(|_| Violation::Pattern);
+            return AdmissionVerdict::Impersonated(complaint);
         }
         let from = envelope.map(|envelope| &envelope.from);
         if self.owner.as_ref().is_some_and(|owner| from != Some(owner)) {
             let complaint = self.quiet.due(now).zip(self.owner.clone());
-            return Verdict::Impersonated(
-                complaint.map(|(unsaid, owner)| Complaint::NotOwner { owner, unsaid }),
+            return AdmissionVerdict::Impersonated(
+                complaint.map(|(unsaid, owner)| Violation::NotOwner { owner, unsaid }),
             );
         }
         if self.limits.admit(envelope, now) == Admission::Over {
             let per_second = self.limits.per_second();
             let unsaid = self.quiet.due(now);
-            return Verdict::Limited(
-                unsaid.map(|unsaid| Complaint::Limited { per_second, unsaid }),
+            return AdmissionVerdict::Limited(
+                unsaid.map(|unsaid| Violation::Limited { per_second, unsaid }),
             );
         }
-        if gate.order == Order::None {
-            return Verdict::Take { missed: 0, complaint: None };
+        if gate.order == SequencePolicy::None {
+            return AdmissionVerdict::Take { missed: 0, complaint: None };
         }
         match self.sequence.arrive(envelope, now) {
-            Arrival::New { missed } => Verdict::Take { missed, complaint: None },
+            Arrival::New { missed } => AdmissionVerdict::Take { missed, complaint: None },
             Arrival::Restored => {
-                let complaint = self.quiet.due(now).map(|_| Complaint::Rival);
-                Verdict::Take { missed: 0, complaint }
+                let complaint = self.quiet.due(now).map(|_| Violation::Rival);
+                AdmissionVerdict::Take { missed: 0, complaint }
             },
-            Arrival::Stale => Verdict::Late,
-            Arrival::Rival => Verdict::Impersonated(self.quiet.due(now).map(|_| Complaint::Rival)),
+            Arrival::Stale => AdmissionVerdict::Late,
+            Arrival::Rival => {
+                AdmissionVerdict::Impersonated(self.quiet.due(now).map(|_| Violation::Rival))
+            },
         }
     }
 }
 
-impl Quiet {
+impl LogThrottle {
     /// Whether something is to be said at `now`, and how often it was not.
     fn due(&mut self, now: Instant) -> Option<u64> {
-        if self.said.is_some_and(|said| now.saturating_duration_since(said) < Gate::PAUSE) {
+        if self
+            .said
+            .is_some_and(|said| now.saturating_duration_since(said) < AdmissionFilter::PAUSE)
+        {
             self.unsaid += 1;
             return None;
         }
@@ -309,18 +324,18 @@ impl Quiet {
     }
 }
 
-impl Complaint {
-    fn into_problem(self, key: &str, envelope: Option<&Envelope>) -> Problem {
+impl Violation {
+    fn into_problem(self, key: &str, envelope: Option<&Envelope>) -> Diagnostic {
         let (key, sender) = (key.to_owned(), envelope.map(|envelope| envelope.from.clone()));
         match self {
             Self::Limited { per_second, unsaid } => {
-                Problem::TooMany { key, sender, per_second, count: unsaid + 1 }
+                Diagnostic::TooMany { key, sender, per_second, count: unsaid + 1 }
             },
             Self::NotOwner { owner, unsaid } => {
-                Problem::NotOwner { key, sender, owner, count: unsaid + 1 }
+                Diagnostic::NotOwner { key, sender, owner, count: unsaid + 1 }
             },
-            Self::Pattern => Problem::NoSingleKey { key, sender, wanted: "node" },
-            Self::Rival => Problem::TwoSenders { key, sender },
+            Self::Pattern => Diagnostic::NoSingleKey { key, sender, wanted: "node" },
+            Self::Rival => Diagnostic::TwoSenders { key, sender },
         }
     }
 }
@@ -330,8 +345,8 @@ impl Complaint {
 mod tests {
     use super::*;
 
-    impl Gate {
-        fn judge(&self, key: &str, envelope: Option<&Envelope>, now: Instant) -> Verdict {
+    impl AdmissionFilter {
+        fn judge(&self, key: &str, envelope: Option<&Envelope>, now: Instant) -> AdmissionVerdict {
             self.judge_on_lane(key, envelope, now).1
         }
     }
@@ -340,11 +355,11 @@ mod tests {
         Envelope { from: NodeId::new(from).unwrap(), instance, sequence, at: 0 }
     }
 
-    fn gate() -> Gate {
-        Gate::new(Order::NewestWins, 20_000, Lane::UnreliableSequenced)
+    fn gate() -> AdmissionFilter {
+        AdmissionFilter::new(SequencePolicy::NewestWins, 20_000, Lane::UnreliableSequenced)
     }
 
-    const TAKEN: Verdict = Verdict::Take { missed: 0, complaint: None };
+    const TAKEN: AdmissionVerdict = AdmissionVerdict::Take { missed: 0, complaint: None };
 
     #[test]
     fn a_node_speaks_for_itself_alone_and_anybody_may_play() {
@@ -356,15 +371,19 @@ mod tests {
         {
             for stranger in [Some(&desk), None] {
                 let verdict = gate.judge(key, stranger, now);
-                assert!(matches!(verdict, Verdict::Impersonated(_)), "{key}: {verdict:?}");
+                assert!(matches!(verdict, AdmissionVerdict::Impersonated(_)), "{key}: {verdict:?}");
             }
             assert_eq!(gate.judge(key, Some(&envelope("ripples", 1, 0)), now), TAKEN);
-            assert!(matches!(gate.judge(key, Some(&desk), now), Verdict::Impersonated(_)));
-            assert_eq!(gate.judge(key, Some(&desk), now), Verdict::Impersonated(None), "said once");
+            assert!(matches!(gate.judge(key, Some(&desk), now), AdmissionVerdict::Impersonated(_)));
+            assert_eq!(
+                gate.judge(key, Some(&desk), now),
+                AdmissionVerdict::Impersonated(None),
+                "said once"
+            );
         }
         for key in ["hana/stage/process/ripples", "hana/stage/log/ripples"] {
             let of_viz = gate.judge(key, Some(&envelope("ripples", 1, 0)), now);
-            assert!(matches!(of_viz, Verdict::Impersonated(_)), "{key}: {of_viz:?}");
+            assert!(matches!(of_viz, AdmissionVerdict::Impersonated(_)), "{key}: {of_viz:?}");
             assert_eq!(gate.judge(key, Some(&envelope("stage", 1, 0)), now), TAKEN);
         }
         for key in ["hana/ripples/modulation/zoom", "hana/ripples/control", "hana/ripples/topic/a"]
@@ -377,10 +396,12 @@ mod tests {
     #[test]
     fn nobody_speaks_for_many_by_a_pattern() {
         let now = Instant::now();
-        for gate in [Gate::of::<hana_protocol::message::Event>(), Gate::of_owned()] {
+        for gate in
+            [AdmissionFilter::of::<hana_protocol::message::Event>(), AdmissionFilter::of_owned()]
+        {
             for key in ["hana/*/event", "hana/**", "hana/*/health"] {
                 let verdict = gate.judge(key, Some(&envelope("desk", 1, 0)), now);
-                assert!(matches!(verdict, Verdict::Impersonated(_)), "{key}: {verdict:?}");
+                assert!(matches!(verdict, AdmissionVerdict::Impersonated(_)), "{key}: {verdict:?}");
             }
         }
     }
@@ -391,7 +412,7 @@ mod tests {
         let start = Instant::now();
         let desk = envelope("desk", 1, 0);
         let complaint = |now, from| match gate.judge("hana/ripples/health", from, now) {
-            Verdict::Impersonated(complaint) => {
+            AdmissionVerdict::Impersonated(complaint) => {
                 complaint.map(|of| of.into_problem("hana/ripples/health", from).to_string())
             },
             other => panic!("{other:?}"),
@@ -405,7 +426,7 @@ mod tests {
         for n in 1..1000 {
             assert_eq!(complaint(start + Duration::from_millis(n), None), None);
         }
-        let said = complaint(start + Gate::PAUSE, None).unwrap();
+        let said = complaint(start + AdmissionFilter::PAUSE, None).unwrap();
         assert!(said.contains("an unnamed sender") && said.contains("1000 not taken"), "{said}");
     }
 
@@ -430,9 +451,9 @@ mod tests {
         let verdict = gate.judge(
             "hana/ripples/modulation/zoom",
             Some(&envelope("desk", 1, 50_000)),
-            now + Gate::PAUSE / 100,
+            now + AdmissionFilter::PAUSE / 100,
         );
-        assert!(matches!(verdict, Verdict::Take { .. }), "{verdict:?}");
+        assert!(matches!(verdict, AdmissionVerdict::Take { .. }), "{verdict:?}");
     }
 
     #[test]
@@ -452,7 +473,7 @@ mod tests {
                 sequence += 1;
             }
         }
-        assert!(gate.keys.lock().unwrap().followed.len() <= Gate::MAX_KEYS);
+        assert!(gate.keys.lock().unwrap().followed.len() <= AdmissionFilter::MAX_KEYS);
         // When it is over, there is room again.
         let later = start + Duration::from_secs(30);
         assert_eq!(gate.judge("hana/new/health", Some(&envelope("new", 1, 0)), later), TAKEN);
@@ -472,14 +493,14 @@ mod tests {
                     Some(&envelope("ripples", instance, n)),
                     now,
                 ) {
-                    Verdict::Take { complaint, .. } => {
+                    AdmissionVerdict::Take { complaint, .. } => {
                         taken += usize::from(from_first);
                         complaints += usize::from(complaint.is_some());
                     },
-                    Verdict::Impersonated(complaint) => {
+                    AdmissionVerdict::Impersonated(complaint) => {
                         complaints += usize::from(complaint.is_some());
                     },
-                    Verdict::Late | Verdict::Limited(_) => {},
+                    AdmissionVerdict::Late | AdmissionVerdict::Limited(_) => {},
                 }
             }
         }

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use hana_protocol::id::NodeId;
-use hana_protocol::message::{Counters, Health, LaneTraffic, Trouble, TroubleCause};
+use hana_protocol::message::{Counters, Health, LaneTraffic, MessageFault, MessageFaultCause};
 use hana_protocol::wire::Lane;
 
 /// The counters of a node, bumped from any thread. Counting what goes well is one atomic addition; who is in trouble is
@@ -16,7 +16,7 @@ pub(crate) struct NodeCounters {
     impersonated: Counter,
     held: Counter,
     input_lost: Counter,
-    troubles: Mutex<BTreeMap<(NodeId, Lane, TroubleCause), u64>>,
+    troubles: Mutex<BTreeMap<(NodeId, Lane, MessageFaultCause), u64>>,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +75,7 @@ impl NodeCounters {
     /// So many were thrown away when a message of `peer` came into a full queue.
     pub(crate) fn dropped(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
         self.of(lane).dropped.add(count);
-        self.trouble(lane, peer, TroubleCause::Dropped, count);
+        self.trouble(lane, peer, MessageFaultCause::Dropped, count);
     }
 
     /// So many were thrown away when a message of `peer` was put into an inbox: on a lane where the newest counts they
@@ -91,43 +91,43 @@ impl NodeCounters {
     /// Came when they were asked for.
     pub(crate) fn recovered(&self, lane: Lane, peer: &NodeId, count: u64) {
         self.of(lane).recovered.add(count);
-        self.trouble(lane, Some(peer), TroubleCause::Recovered, count);
+        self.trouble(lane, Some(peer), MessageFaultCause::Recovered, count);
     }
 
     /// Never came.
     pub(crate) fn missed(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
         self.of(lane).missed.add(count);
-        self.trouble(lane, peer, TroubleCause::Missed, count);
+        self.trouble(lane, peer, MessageFaultCause::Missed, count);
     }
 
     /// Came twice, or after a newer one.
     pub(crate) fn late(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
         self.of(lane).late.add(count);
-        self.trouble(lane, peer, TroubleCause::Late, count);
+        self.trouble(lane, peer, MessageFaultCause::Late, count);
     }
 
     /// Could not be used.
     pub(crate) fn malformed(&self, lane: Lane, peer: Option<&NodeId>) {
         self.malformed.add(1);
-        self.trouble(lane, peer, TroubleCause::Malformed, 1);
+        self.trouble(lane, peer, MessageFaultCause::Malformed, 1);
     }
 
     /// Over the rate of its sender.
     pub(crate) fn limited(&self, lane: Lane, peer: Option<&NodeId>) {
         self.limited.add(1);
-        self.trouble(lane, peer, TroubleCause::Limited, 1);
+        self.trouble(lane, peer, MessageFaultCause::Limited, 1);
     }
 
     /// Said by another.
     pub(crate) fn impersonated(&self, lane: Lane, peer: Option<&NodeId>) {
         self.impersonated.add(1);
-        self.trouble(lane, peer, TroubleCause::Impersonated, 1);
+        self.trouble(lane, peer, MessageFaultCause::Impersonated, 1);
     }
 
     /// Values for parameters that somebody else holds.
     pub(crate) fn held(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
         self.held.add(count);
-        self.trouble(lane, peer, TroubleCause::Held, count);
+        self.trouble(lane, peer, MessageFaultCause::Held, count);
     }
 
     /// Messages of another protocol that the operating system dropped.
@@ -135,7 +135,7 @@ impl NodeCounters {
         self.input_lost.add(count);
     }
 
-    fn trouble(&self, lane: Lane, peer: Option<&NodeId>, cause: TroubleCause, count: u64) {
+    fn trouble(&self, lane: Lane, peer: Option<&NodeId>, cause: MessageFaultCause, count: u64) {
         let Some(peer) = peer.filter(|_| count > 0) else { return };
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         let of = (peer.clone(), lane, cause);
@@ -191,12 +191,13 @@ impl NodeCounters {
     }
 
     /// The largest troubles, the most first.
-    pub(crate) fn troubles(&self) -> Vec<Trouble> {
-        let mut troubles: Vec<Trouble> = {
+    pub(crate) fn troubles(&self) -> Vec<MessageFault> {
+        let mut troubles: Vec<MessageFault> = {
             let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-            let trouble = |((peer, lane, cause), count): (&(NodeId, Lane, TroubleCause), &u64)| {
-                Trouble { peer: peer.clone(), lane: *lane, cause: *cause, count: *count }
-            };
+            let trouble =
+                |((peer, lane, cause), count): (&(NodeId, Lane, MessageFaultCause), &u64)| {
+                    MessageFault { peer: peer.clone(), lane: *lane, cause: *cause, count: *count }
+                };
             troubles.iter().map(trouble).collect()
         };
         troubles.sort_by_key(|trouble| std::cmp::Reverse(trouble.count));
@@ -223,9 +224,9 @@ mod tests {
         let lanes = counters.lanes();
         assert_eq!(lanes.len(), 3);
         assert_eq!(lanes[&Lane::ReliableOrdered].missed, 3);
-        let causes: Vec<(TroubleCause, u64)> =
+        let causes: Vec<(MessageFaultCause, u64)> =
             counters.troubles().iter().map(|trouble| (trouble.cause, trouble.count)).collect();
-        assert_eq!(causes, [(TroubleCause::Dropped, 4), (TroubleCause::Missed, 3)]);
+        assert_eq!(causes, [(MessageFaultCause::Dropped, 4), (MessageFaultCause::Missed, 3)]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use hana_protocol::wire::Envelope;
 ///
 /// Of each run of a sender it remembers the newest [`WINDOW`](Self::WINDOW) numbers; one that is older counts as taken.
 #[derive(Debug, Default)]
-pub(crate) struct Taken {
+pub(crate) struct DedupWindow {
     senders: HashMap<(NodeId, u64), Sender>,
 }
 
@@ -21,7 +21,7 @@ struct Sender {
     heard: Instant,
 }
 
-impl Taken {
+impl DedupWindow {
     /// As many as may wait for their answers together at a sender.
     const WINDOW: usize = 1024;
     /// Runs of senders that are remembered; of more, the one that has been silent for longest is forgotten.
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn each_message_is_taken_once_in_whatever_order() {
-        let (mut taken, now) = (Taken::default(), Instant::now());
+        let (mut taken, now) = (DedupWindow::default(), Instant::now());
         for sequence in [3, 1, 2] {
             assert!(taken.take(&envelope(1, sequence), now));
             assert!(!taken.take(&envelope(1, sequence), now));
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (mut taken, now) = (Taken::default(), Instant::now());
+        let (mut taken, now) = (DedupWindow::default(), Instant::now());
         for sequence in 0..5000 {
             assert!(taken.take(&envelope(1, sequence), now));
         }
@@ -91,6 +91,6 @@ mod tests {
         for instance in 0..1000 {
             taken.take(&envelope(instance, 0), now);
         }
-        assert_eq!(taken.senders.len(), Taken::MOST);
+        assert_eq!(taken.senders.len(), DedupWindow::MOST);
     }
 }

@@ -5,31 +5,31 @@ use std::time::{Duration, Instant};
 use hana_engine::delivery::{LaneLimits, Source, TopicAction, TopicReceiver};
 use hana_protocol::contract::{Key, Topics};
 use hana_protocol::id::NodeId;
-use hana_protocol::message::{Resend, Resent, Sent};
+use hana_protocol::message::{RetransmitEnd, RetransmitRequest, SequenceHeartbeat};
 use hana_protocol::wire::{Envelope, Lane, Message, codec};
 use zenoh::Wait;
 use zenoh::key_expr::keyexpr;
 use zenoh::query::Reply;
 use zenoh::sample::Sample;
 
-use crate::session::session_worker::{Declaration, Worker};
-use crate::transport::admission::Gate;
-use crate::transport::inbound::{RawMessage, Reception, admitted, raw};
-use crate::transport::problem::Problem;
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
+use crate::transport::admission::AdmissionFilter;
+use crate::transport::inbound::{InboundStats, RawMessage, admitted, raw};
+use crate::transport::problem::Diagnostic;
 use crate::transport::query;
-use crate::transport::timer::{Bell, Ticker, Timed};
+use crate::transport::timer::{Timer, TimerThread, TimerWaker};
 
 /// Where messages of one topic arrive, whatever their publishers: it keeps the promise of their lane, asks for what is
 /// missing where that is promised, throws away what comes twice, and counts.
-pub(crate) struct Recovery {
+pub(crate) struct GapRecovery {
     lane: Lane,
     pattern: String,
     topic: Mutex<TopicReceiver<RawMessage>>,
     deliver: Box<dyn Fn(RawMessage) + Send + Sync>,
     largest: usize,
-    worker: Worker,
-    reception: Reception,
-    bell: Bell,
+    worker: SessionWorker,
+    reception: InboundStats,
+    bell: TimerWaker,
     /// For the answers, which come back to it.
     itself: Weak<Self>,
 }
@@ -43,13 +43,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// cable, was gone for a moment.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-impl Recovery {
+impl GapRecovery {
     /// For messages of type `M` on the keys of `pattern`, which are handed to `deliver` one after the other.
     pub(crate) fn new<M: Message>(
         pattern: &str,
-        worker: &Worker,
-        reception: &Reception,
-        ticker: &Ticker,
+        worker: &SessionWorker,
+        reception: &InboundStats,
+        ticker: &TimerThread,
         deliver: impl Fn(RawMessage) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let patience = if M::LANE.is_reliable() { PATIENCE } else { ASK_EVERY * 4 };
@@ -116,7 +116,7 @@ impl Recovery {
                 let is_trouble = !self.lane.drops_older();
                 self.reception.missed(self.lane, &key, Some(&node), count, is_trouble);
                 if self.lane.is_reliable() {
-                    self.reception.warn(Problem::Lost { key, sender: node, first, last });
+                    self.reception.warn(Diagnostic::Lost { key, sender: node, first, last });
                 }
             },
             TopicAction::Recovered { source, count } => {
@@ -126,14 +126,15 @@ impl Recovery {
         }
     }
 
-    fn ask(&self, node: NodeId, question: Resend) {
+    fn ask(&self, node: NodeId, question: RetransmitRequest) {
         let Ok(payload) = codec::encode(&question) else { return };
         let recovery = Weak::clone(&self.itself);
         self.worker.run(move |session| {
             let key = Key::Resend(node.clone()).to_string();
-            let asked = Asked { recovery, node, question, is_answered: AtomicBool::new(false) };
+            let asked =
+                RetransmitQuery { recovery, node, question, is_answered: AtomicBool::new(false) };
             let hear = move |reply: Reply| asked.hear(&reply);
-            let (lane, within) = (Resend::LANE, ANSWER_WITHIN);
+            let (lane, within) = (RetransmitRequest::LANE, ANSWER_WITHIN);
             let asked = query::ask(session, &key, payload, None, lane, within, hear);
             if let Err(problem) = asked {
                 tracing::debug!("{key}: Zenoh does not ask: {problem}");
@@ -142,10 +143,14 @@ impl Recovery {
     }
 
     /// Something of what was asked for.
-    fn hear(&self, sample: &Sample, node: &NodeId, question: &Resend) {
-        let raw = raw(sample, self.largest.max(Resend::MAX_BYTES));
+    fn hear(&self, sample: &Sample, node: &NodeId, question: &RetransmitRequest) {
+        let raw = raw(sample, self.largest.max(RetransmitRequest::MAX_BYTES));
         let Some(envelope) = raw.envelope.clone() else {
-            let end = codec::decode_value::<Resent>(&raw.payload, raw.encoding, Resend::MAX_BYTES);
+            let end = codec::decode_value::<RetransmitEnd>(
+                &raw.payload,
+                raw.encoding,
+                RetransmitRequest::MAX_BYTES,
+            );
             if let Ok(end) = end {
                 self.tell(|topic, now, actions| topic.resent(node, question, end, now, actions));
             }
@@ -163,7 +168,7 @@ impl Recovery {
     }
 
     /// A node has come so far on some keys.
-    fn announced(&self, envelope: &Envelope, sent: &Sent) {
+    fn announced(&self, envelope: &Envelope, sent: &SequenceHeartbeat) {
         for (key, &(newest, age_us)) in &sent.newest {
             if self.hears(key) {
                 let newest = (newest, Duration::from_micros(age_us));
@@ -184,15 +189,15 @@ impl Recovery {
 }
 
 /// A question that is under way. Dropped by Zenoh when it has ended: at once, where nobody is there who answers on its key.
-struct Asked {
-    recovery: Weak<Recovery>,
+struct RetransmitQuery {
+    recovery: Weak<GapRecovery>,
     node: NodeId,
-    question: Resend,
+    question: RetransmitRequest,
     /// Whether anything came back, be it that the time was over.
     is_answered: AtomicBool,
 }
 
-impl Asked {
+impl RetransmitQuery {
     fn hear(&self, reply: &Reply) {
         self.is_answered.store(true, Ordering::Release);
         if let (Some(recovery), Ok(sample)) = (self.recovery.upgrade(), reply.result()) {
@@ -201,7 +206,7 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for RetransmitQuery {
     fn drop(&mut self) {
         if !*self.is_answered.get_mut()
             && let Some(recovery) = self.recovery.upgrade()
@@ -213,7 +218,7 @@ impl Drop for Asked {
     }
 }
 
-impl Timed for Recovery {
+impl Timer for GapRecovery {
     fn tick(&self, now: Instant) -> Option<Instant> {
         let due = self.topic().next_deadline()?;
         if due > now {
@@ -226,13 +231,13 @@ impl Timed for Recovery {
 
 /// All recoveries of a node, to tell them how far others have come.
 #[derive(Default)]
-pub(crate) struct Recoveries {
-    all: Arc<Mutex<Vec<Weak<Recovery>>>>,
-    announcements: OnceLock<Declaration>,
+pub(crate) struct RecoveryRegistry {
+    all: Arc<Mutex<Vec<Weak<GapRecovery>>>>,
+    announcements: OnceLock<RegistrationGuard>,
 }
 
-impl Recoveries {
-    pub(crate) fn add(&self, recovery: &Arc<Recovery>) {
+impl RecoveryRegistry {
+    pub(crate) fn add(&self, recovery: &Arc<GapRecovery>) {
         {
             let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|known| known.strong_count() > 0);
@@ -241,20 +246,21 @@ impl Recoveries {
         self.announcements.get_or_init(|| self.hear(&recovery.worker, &recovery.reception));
     }
 
-    fn hear(&self, worker: &Worker, reception: &Reception) -> Declaration {
+    fn hear(&self, worker: &SessionWorker, reception: &InboundStats) -> RegistrationGuard {
         let (all, reception) = (Arc::clone(&self.all), reception.clone());
-        let gate = Arc::new(Gate::of::<Sent>());
+        let gate = Arc::new(AdmissionFilter::of::<SequenceHeartbeat>());
         let pattern = Topics::every_sent().pattern().to_owned();
         worker.declare(pattern.clone(), move |session| {
             let (all, reception, gate) = (Arc::clone(&all), reception.clone(), Arc::clone(&gate));
             let callback = move |sample| {
-                let raw = admitted(&sample, Sent::MAX_BYTES, &gate, &reception);
+                let raw = admitted(&sample, SequenceHeartbeat::MAX_BYTES, &gate, &reception);
                 let Some(raw) = raw else { return };
-                let (Some(sent), Some(envelope)) = (reception.decode::<Sent>(&raw), raw.envelope)
+                let (Some(sent), Some(envelope)) =
+                    (reception.decode::<SequenceHeartbeat>(&raw), raw.envelope)
                 else {
                     return;
                 };
-                let recoveries: Vec<Arc<Recovery>> = {
+                let recoveries: Vec<Arc<GapRecovery>> = {
                     let all = all.lock().unwrap_or_else(PoisonError::into_inner);
                     all.iter().filter_map(Weak::upgrade).collect()
                 };

@@ -6,11 +6,11 @@ use hana_protocol::wire::{Envelope, Lane, Message, codec};
 use zenoh::bytes::ZBytes;
 use zenoh::sample::Sample;
 
-use crate::change_counter::News;
-use crate::transport::admission::Gate;
+use crate::change_counter::ChangeCounter;
+use crate::transport::admission::AdmissionFilter;
 use crate::transport::counters::NodeCounters;
-use crate::transport::inbox::{Inbox, Policy};
-use crate::transport::problem::{Problem, Problems, Queue};
+use crate::transport::inbox::{Inbox, OverflowPolicy};
+use crate::transport::problem::{Diagnostic, Diagnostics, QueueKind};
 
 /// A message with the key it came on and its envelope, if its sender is one of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,23 +40,23 @@ pub struct RawMessage {
 
 /// Where what arrives is judged and counted, and what is wrong with it complained of.
 #[derive(Clone)]
-pub(crate) struct Reception {
+pub(crate) struct InboundStats {
     pub(crate) counters: Arc<NodeCounters>,
     /// Complaints of what cannot be read; said by the heart, at its own pace. The last one of each key waits.
-    complaints: Inbox<Problem>,
+    complaints: Inbox<Diagnostic>,
     /// Complaints of who sends too much or in the name of another: said before the others, which may be many.
-    warnings: Inbox<Problem>,
+    warnings: Inbox<Diagnostic>,
     /// The same, and what was dropped, for the program.
-    problems: Problems,
+    problems: Diagnostics,
 }
 
-impl Reception {
+impl InboundStats {
     /// Complaints that wait to be said; more are only counted.
     const COMPLAINTS: usize = 32;
 
-    pub(crate) fn new(counters: Arc<NodeCounters>, news: News) -> Self {
-        let inbox = || Inbox::new(Policy::Latest, Self::COMPLAINTS);
-        Self { counters, complaints: inbox(), warnings: inbox(), problems: Problems::new(news) }
+    pub(crate) fn new(counters: Arc<NodeCounters>, news: ChangeCounter) -> Self {
+        let inbox = || Inbox::new(OverflowPolicy::Latest, Self::COMPLAINTS);
+        Self { counters, complaints: inbox(), warnings: inbox(), problems: Diagnostics::new(news) }
     }
 
     /// Reads a message; what cannot be read is counted and complained of.
@@ -64,7 +64,7 @@ impl Reception {
         match raw.decode() {
             Ok(message) => Some(message),
             Err(problem) => {
-                let problem = Problem::DecodeFailed(DecodeError {
+                let problem = Diagnostic::DecodeFailed(DecodeError {
                     key: raw.key.clone(),
                     sender: raw.sender().cloned(),
                     message: M::NAME,
@@ -77,14 +77,14 @@ impl Reception {
     }
 
     /// Counts a message that could not be used, and says why.
-    pub(crate) fn complain(&self, lane: Lane, problem: Problem) {
+    pub(crate) fn complain(&self, lane: Lane, problem: Diagnostic) {
         self.counters.malformed(lane, problem.sender());
         self.complaints.push(problem.key(), problem.clone());
         self.problems.tell(problem);
     }
 
     /// Says what is wrong with who sends on a key.
-    pub(crate) fn warn(&self, problem: Problem) {
+    pub(crate) fn warn(&self, problem: Diagnostic) {
         self.warnings.push(problem.key(), problem.clone());
         self.problems.tell(problem);
     }
@@ -94,7 +94,11 @@ impl Reception {
     pub(crate) fn displaced(&self, lane: Lane, key: &str, peer: Option<&NodeId>, count: u64) {
         self.counters.displaced(lane, peer, count);
         if count > 0 && !lane.drops_older() {
-            self.problems.tell(Problem::Dropped { key: key.into(), queue: Queue::Inbox, count });
+            self.problems.tell(Diagnostic::Dropped {
+                key: key.into(),
+                queue: QueueKind::Inbox,
+                count,
+            });
         }
     }
 
@@ -110,19 +114,19 @@ impl Reception {
         if count > 0 {
             self.counters.missed(lane, peer, count);
             if is_trouble {
-                let queue = Queue::Network;
-                self.problems.tell(Problem::Dropped { key: key.into(), queue, count });
+                let queue = QueueKind::Network;
+                self.problems.tell(Diagnostic::Dropped { key: key.into(), queue, count });
             }
         }
     }
 
     /// What the program has not been told yet.
-    pub(crate) const fn problems(&self) -> &Problems {
+    pub(crate) const fn problems(&self) -> &Diagnostics {
         &self.problems
     }
 
     /// The complaint to be said next.
-    pub(crate) fn next_complaint(&self) -> Option<Problem> {
+    pub(crate) fn next_complaint(&self) -> Option<Diagnostic> {
         self.warnings.try_recv().or_else(|| self.complaints.try_recv())
     }
 }
@@ -158,8 +162,8 @@ pub(crate) fn raw(sample: &Sample, limit: usize) -> RawMessage {
 pub(crate) fn admitted(
     sample: &Sample,
     limit: usize,
-    gate: &Gate,
-    reception: &Reception,
+    gate: &AdmissionFilter,
+    reception: &InboundStats,
 ) -> Option<RawMessage> {
     let key = sample.key_expr().as_str();
     let envelope = envelope_of(sample.attachment());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// What a full queue throws away. Whatever it throws away is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Policy {
+pub enum OverflowPolicy {
     /// One message per key: a newer one takes the place of the one that waits. Beyond the capacity in
     /// keys, the key that has waited longest goes.
     Latest,
@@ -28,11 +28,11 @@ struct Shared<T> {
 
 #[derive(Debug)]
 struct State<T> {
-    policy: Policy,
+    policy: OverflowPolicy,
     capacity: usize,
-    /// The order of what waits: messages, or under [`Policy::Latest`] the keys of `latest`.
-    order: VecDeque<(String, Option<Weighed<T>>)>,
-    latest: HashMap<String, Weighed<T>>,
+    /// The order of what waits: messages, or under [`OverflowPolicy::Latest`] the keys of `latest`.
+    order: VecDeque<(String, Option<Sized<T>>)>,
+    latest: HashMap<String, Sized<T>>,
     /// The weight of all that waits.
     weight: usize,
     dropped: u64,
@@ -40,7 +40,7 @@ struct State<T> {
 }
 
 #[derive(Debug)]
-struct Weighed<T> {
+struct Sized<T> {
     message: T,
     weight: usize,
 }
@@ -56,7 +56,7 @@ impl<T> Clone for Inbox<T> {
 }
 
 impl<T> Inbox<T> {
-    pub(crate) fn new(policy: Policy, capacity: usize) -> Self {
+    pub(crate) fn new(policy: OverflowPolicy, capacity: usize) -> Self {
         let state = State {
             policy,
             capacity: capacity.max(1),
@@ -81,7 +81,7 @@ impl<T> Inbox<T> {
     /// The same of a message whose payload has `weight` bytes.
     pub(crate) fn push_weighing(&self, key: &str, message: T, weight: usize) -> u64 {
         let mut state = self.state();
-        let dropped = state.push(key, Weighed { message, weight });
+        let dropped = state.push(key, Sized { message, weight });
         state.dropped += dropped;
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
@@ -143,11 +143,11 @@ impl<T> Inbox<T> {
 }
 
 impl<T> State<T> {
-    fn push(&mut self, key: &str, message: Weighed<T>) -> u64 {
+    fn push(&mut self, key: &str, message: Sized<T>) -> u64 {
         self.weight += message.weight;
         let mut dropped = 0;
         match self.policy {
-            Policy::Latest => {
+            OverflowPolicy::Latest => {
                 if let Some(waiting) = self.latest.get_mut(key) {
                     self.weight -= waiting.weight;
                     *waiting = message;
@@ -157,7 +157,7 @@ impl<T> State<T> {
                     self.latest.insert(key.into(), message);
                 }
             },
-            Policy::DropOldest => self.order.push_back((String::new(), Some(message))),
+            OverflowPolicy::DropOldest => self.order.push_back((String::new(), Some(message))),
         }
         while self.order.len() > self.capacity || (self.weight > MAX_WEIGHT && self.order.len() > 1)
         {
@@ -175,7 +175,7 @@ impl<T> State<T> {
 
     fn pop(&mut self) -> Option<T> {
         let (key, message) = self.order.pop_front()?;
-        let Weighed { message, weight } = message.or_else(|| self.latest.remove(&key))?;
+        let Sized { message, weight } = message.or_else(|| self.latest.remove(&key))?;
         self.weight -= weight;
         Some(message)
     }
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_throws_the_oldest_away_and_counts_it() {
-        let inbox = Inbox::new(Policy::DropOldest, 2);
+        let inbox = Inbox::new(OverflowPolicy::DropOldest, 2);
         for n in 0..5 {
             inbox.push("k", n);
         }
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_newest_of_each_key_survives() {
-        let inbox = Inbox::new(Policy::Latest, 8);
+        let inbox = Inbox::new(OverflowPolicy::Latest, 8);
         for (key, value) in [("zoom", 1), ("hue", 2), ("zoom", 3)] {
             inbox.push(key, value);
         }
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn made_up_keys_do_not_grow_the_queue() {
-        let inbox = Inbox::new(Policy::Latest, 4);
+        let inbox = Inbox::new(OverflowPolicy::Latest, 4);
         for n in 0..100 {
             inbox.push(&n.to_string(), n);
         }
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn large_messages_are_bounded_by_their_weight() {
-        for policy in [Policy::DropOldest, Policy::Latest] {
+        for policy in [OverflowPolicy::DropOldest, OverflowPolicy::Latest] {
             let inbox = Inbox::new(policy, 4096);
             for n in 0..100 {
                 inbox.push_weighing(&n.to_string(), n, 1 << 20);
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn waiting_ends_with_a_message_or_with_the_deadline() {
-        let inbox = Inbox::new(Policy::DropOldest, 2);
+        let inbox = Inbox::new(OverflowPolicy::DropOldest, 2);
         assert_eq!(inbox.recv_timeout(Duration::from_millis(1)), None);
         let sender = inbox.clone();
         let thread = std::thread::spawn(move || sender.push("k", 7));

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 /// A foreign program that gives a command is connected to several daemons, each of which carries it on, so
 /// it may arrive more than once, within a few milliseconds. Somebody who means it twice takes longer.
 #[derive(Debug, Default)]
-pub(crate) struct CopyFilter {
+pub(crate) struct PayloadDedup {
     last: Option<(Vec<u8>, Instant)>,
 }
 
-impl CopyFilter {
+impl PayloadDedup {
     /// Copies that came by two ways were never seen further apart than some milliseconds; a program that
     /// opens a session for each command takes hundreds.
     const WINDOW: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn a_copy_comes_at_once_and_a_repetition_later() {
-        let mut filter = CopyFilter::default();
+        let mut filter = PayloadDedup::default();
         let start = Instant::now();
         assert!(!filter.is_copy(b"stop", start));
         assert!(filter.is_copy(b"stop", start + Duration::from_millis(3)));

@@ -6,18 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
-use hana_protocol::message::HeldBy;
+use hana_protocol::message::OwnedByOther;
 use hana_protocol::parameter::ParameterError;
 use hana_protocol::wire::codec::DecodeError;
-use hana_time::one_line;
+use hana_time::sanitize_line;
 
-use crate::change_counter::News;
-use crate::custom::custom_subscription::Mismatch;
+use crate::change_counter::ChangeCounter;
+use crate::custom::custom_subscription::SchemaMismatch;
 
 /// Something that is wrong with a message that came, or is to go. Nothing has changed by it but a counter of the
 /// node's health. Its text says what to do.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Problem {
+pub enum Diagnostic {
     /// A message cannot be read.
     DecodeFailed(DecodeError),
     /// A value that a parameter does not take.
@@ -36,7 +36,7 @@ pub enum Problem {
         /// Who sent them, if it said so.
         sender: Option<NodeId>,
         /// Who holds it.
-        by: HeldBy,
+        by: OwnedByOther,
         /// How many, since this was told last.
         count: u64,
     },
@@ -105,14 +105,14 @@ pub enum Problem {
         /// The key.
         key: String,
         /// Who, and where the shapes differ.
-        mismatch: Mismatch,
+        mismatch: SchemaMismatch,
     },
     /// Messages were dropped.
     Dropped {
         /// The key.
         key: String,
         /// Where.
-        queue: Queue,
+        queue: QueueKind,
         /// How many, since this was told last.
         count: u64,
     },
@@ -145,7 +145,7 @@ pub enum Problem {
 
 /// Where messages are dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Queue {
+pub enum QueueKind {
     /// The queue of what has come: the program reads less than is sent to it.
     Inbox,
     /// On the way from the sender: a link was full, or broke.
@@ -154,7 +154,7 @@ pub enum Queue {
     Outbox,
 }
 
-impl fmt::Display for Queue {
+impl fmt::Display for QueueKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Inbox => "inbox",
@@ -164,7 +164,7 @@ impl fmt::Display for Queue {
     }
 }
 
-impl Problem {
+impl Diagnostic {
     /// The key it is about.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -244,9 +244,9 @@ fn quoted(sender: Option<&NodeId>) -> String {
     sender.map_or_else(|| "an unnamed sender".into(), |sender| format!("'{sender}'"))
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = one_line(self.key(), Key::MAX_LEN);
+        let key = sanitize_line(self.key(), Key::MAX_LEN);
         match self {
             Self::DecodeFailed(error) => error.fmt(f),
             Self::ValueRefused { sender, problem, .. } => {
@@ -289,15 +289,15 @@ impl fmt::Display for Problem {
                 quoted(sender.as_ref())
             ),
             Self::PeerIncompatible { mismatch, .. } => f.write_str(&mismatch.text),
-            Self::Dropped { queue: Queue::Inbox, count, .. } => write!(
+            Self::Dropped { queue: QueueKind::Inbox, count, .. } => write!(
                 f,
                 "{key}: {count} dropped, the longest waiting: this program reads less than comes; read every frame, or have less sent"
             ),
-            Self::Dropped { queue: Queue::Network, count, .. } => write!(
+            Self::Dropped { queue: QueueKind::Network, count, .. } => write!(
                 f,
                 "{key}: {count} lost on the way: a link was full, or broke; have less sent"
             ),
-            Self::Dropped { queue: Queue::Outbox, count, .. } => write!(
+            Self::Dropped { queue: QueueKind::Outbox, count, .. } => write!(
                 f,
                 "{key}: {count} not sent, the longest waiting: this program sends faster than the network takes; send less"
             ),
@@ -324,28 +324,28 @@ impl fmt::Display for Problem {
 /// What went wrong with messages since the program looked last: bounded, and the same trouble told twice is one,
 /// whose counts are added up. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Problems {
-    waiting: Arc<Mutex<VecDeque<Problem>>>,
-    news: News,
+pub struct Diagnostics {
+    waiting: Arc<Mutex<VecDeque<Diagnostic>>>,
+    news: ChangeCounter,
 }
 
-impl Problems {
+impl Diagnostics {
     /// Troubles of different kinds, keys and senders that wait; of more, the one that has waited longest goes.
     pub const MOST: usize = 64;
 
     /// Tells `news` of each.
-    pub(crate) fn new(news: News) -> Self {
+    pub(crate) fn new(news: ChangeCounter) -> Self {
         Self { waiting: Arc::default(), news }
     }
 
     /// Takes the one that has waited longest, if any. Does not block.
     #[must_use]
-    pub fn try_recv(&self) -> Option<Problem> {
+    pub fn try_recv(&self) -> Option<Diagnostic> {
         self.waiting().pop_front()
     }
 
     /// Adds one. Does not block. For what a program finds out itself, such as a full queue.
-    pub fn tell(&self, mut problem: Problem) {
+    pub fn tell(&self, mut problem: Diagnostic) {
         let mut waiting = self.waiting();
         self.news.tell();
         if let Some(known) = waiting.iter_mut().find(|known| known.is_like(&problem)) {
@@ -359,7 +359,7 @@ impl Problems {
         waiting.push_back(problem);
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Problem>> {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Diagnostic>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -369,36 +369,36 @@ impl Problems {
 mod tests {
     use super::*;
 
-    fn dropped(key: &str, queue: Queue, count: u64) -> Problem {
-        Problem::Dropped { key: key.into(), queue, count }
+    fn dropped(key: &str, queue: QueueKind, count: u64) -> Diagnostic {
+        Diagnostic::Dropped { key: key.into(), queue, count }
     }
 
     #[test]
     fn the_same_trouble_is_told_once_with_all_that_it_cost() {
-        let problems = Problems::default();
+        let problems = Diagnostics::default();
         for _ in 0..1000 {
-            problems.tell(dropped("a", Queue::Inbox, 2));
-            problems.tell(dropped("a", Queue::Network, 1));
-            problems.tell(dropped("b", Queue::Inbox, 1));
+            problems.tell(dropped("a", QueueKind::Inbox, 2));
+            problems.tell(dropped("a", QueueKind::Network, 1));
+            problems.tell(dropped("b", QueueKind::Inbox, 1));
         }
-        assert_eq!(problems.try_recv(), Some(dropped("a", Queue::Inbox, 2000)));
-        assert_eq!(problems.try_recv(), Some(dropped("a", Queue::Network, 1000)));
-        assert_eq!(problems.try_recv(), Some(dropped("b", Queue::Inbox, 1000)));
+        assert_eq!(problems.try_recv(), Some(dropped("a", QueueKind::Inbox, 2000)));
+        assert_eq!(problems.try_recv(), Some(dropped("a", QueueKind::Network, 1000)));
+        assert_eq!(problems.try_recv(), Some(dropped("b", QueueKind::Inbox, 1000)));
         assert_eq!(problems.try_recv(), None);
-        problems.tell(dropped("a", Queue::Inbox, 1));
-        assert_eq!(problems.try_recv(), Some(dropped("a", Queue::Inbox, 1)), "it begins anew");
+        problems.tell(dropped("a", QueueKind::Inbox, 1));
+        assert_eq!(problems.try_recv(), Some(dropped("a", QueueKind::Inbox, 1)), "it begins anew");
     }
 
     #[test]
     fn made_up_keys_and_senders_do_not_grow_it() {
-        let problems = Problems::default();
+        let problems = Diagnostics::default();
         for n in 0..1000 {
-            problems.tell(Problem::TwoSenders {
+            problems.tell(Diagnostic::TwoSenders {
                 key: format!("hana/{n}/health"),
                 sender: NodeId::new(&format!("n{n}")).ok(),
             });
         }
-        assert_eq!(problems.waiting().len(), Problems::MOST);
+        assert_eq!(problems.waiting().len(), Diagnostics::MOST);
         let first = problems.try_recv().unwrap();
         assert_eq!(first.key(), "hana/936/health", "the newest are kept");
     }

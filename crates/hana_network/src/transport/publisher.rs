@@ -5,12 +5,12 @@ use std::time::Duration;
 use hana_protocol::wire::{Message, codec};
 use thiserror::Error;
 
-use crate::transport::send_queue::{Channel, Outbox};
+use crate::transport::send_queue::{OutgoingTopic, SendWorker};
 
 /// Publishes one type of message on one key. Cheap to clone; clones share one sequence.
 pub struct Publisher<M> {
-    channel: Arc<Channel>,
-    outbox: Outbox,
+    channel: Arc<OutgoingTopic>,
+    outbox: SendWorker,
     message: PhantomData<fn(M)>,
 }
 
@@ -55,7 +55,7 @@ impl<M> Clone for Publisher<M> {
 }
 
 impl<M: Message> Publisher<M> {
-    pub(crate) const fn new(channel: Arc<Channel>, outbox: Outbox) -> Self {
+    pub(crate) const fn new(channel: Arc<OutgoingTopic>, outbox: SendWorker) -> Self {
         Self { channel, outbox, message: PhantomData }
     }
 

@@ -2,49 +2,49 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hana_engine::delivery::{Admission, RateLimit};
+use hana_engine::delivery::{Admission, TokenBucket};
 use hana_protocol::contract::Key;
-use hana_protocol::message::{Resend, Resent, Sent};
+use hana_protocol::message::{RetransmitEnd, RetransmitRequest, SequenceHeartbeat};
 use hana_protocol::wire::codec::Encoding;
 use hana_protocol::wire::{Lane, Message, codec};
 use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::query::Query;
 
-use crate::session::session_worker::{Declaration, Worker};
+use crate::session::session_worker::{RegistrationGuard, SessionWorker};
 use crate::transport::inbound::raw_parts;
 use crate::transport::publisher::Publisher;
-use crate::transport::send_queue::Identity;
-use crate::transport::timer::{Bell, Ticker, Timed};
+use crate::transport::send_queue::SenderIdentity;
+use crate::transport::timer::{Timer, TimerThread, TimerWaker};
 
 /// What a node has sent: on reliable topics, to send it again to whom it did not reach; on others only how much it was,
 /// so that who misses the last of it knows.
-pub(crate) struct Archive {
-    topics: Mutex<HashMap<String, Arc<Kept>>>,
+pub(crate) struct RetransmitBuffer {
+    topics: Mutex<HashMap<String, Arc<TopicBuffer>>>,
     /// Where it is said how far they have come.
-    sent: Publisher<Sent>,
-    bell: Bell,
-    _answering: Declaration,
+    sent: Publisher<SequenceHeartbeat>,
+    bell: TimerWaker,
+    _answering: RegistrationGuard,
 }
 
 /// The newest messages of one key.
-pub(crate) struct Kept {
+pub(crate) struct TopicBuffer {
     ring: Mutex<Ring>,
-    bell: Bell,
+    bell: TimerWaker,
 }
 
 #[derive(Debug)]
 struct Ring {
-    messages: VecDeque<KeptMessage>,
+    messages: VecDeque<StoredMessage>,
     /// How many are kept at most.
     most: usize,
     bytes: usize,
-    newest: Option<Newest>,
+    newest: Option<LastSent>,
 }
 
 /// The newest message of a key.
 #[derive(Debug)]
-struct Newest {
+struct LastSent {
     sequence: u64,
     sent: Instant,
     /// How often it was announced.
@@ -52,7 +52,7 @@ struct Newest {
 }
 
 #[derive(Debug, Clone)]
-struct KeptMessage {
+struct StoredMessage {
     sequence: u64,
     sent: Instant,
     payload: ZBytes,
@@ -76,19 +76,20 @@ const fn announcement(count: usize) -> Option<Duration> {
     }
 }
 
-impl Archive {
+impl RetransmitBuffer {
     pub(crate) fn open(
-        worker: &Worker,
-        identity: &Identity,
-        sent: Publisher<Sent>,
-        ticker: &Ticker,
+        worker: &SessionWorker,
+        identity: &SenderIdentity,
+        sent: Publisher<SequenceHeartbeat>,
+        ticker: &TimerThread,
     ) -> Arc<Self> {
         let bell = ticker.bell();
         let archive = Arc::new_cyclic(|archive: &std::sync::Weak<Self>| {
             let (archive, identity, answering) =
                 (archive.clone(), identity.clone(), worker.clone());
             let key = Key::Resend(identity.id.clone()).to_string();
-            let limit = Arc::new(Mutex::new(RateLimit::new(QUESTIONS_PER_SECOND, Instant::now())));
+            let limit =
+                Arc::new(Mutex::new(TokenBucket::new(QUESTIONS_PER_SECOND, Instant::now())));
             let declaration = worker.declare(key.clone(), move |session| {
                 let (archive, worker) = (archive.clone(), answering.clone());
                 let (instance, limit) = (identity.instance, Arc::clone(&limit));
@@ -110,23 +111,23 @@ impl Archive {
         archive
     }
 
-    fn topics(&self) -> MutexGuard<'_, HashMap<String, Arc<Kept>>> {
+    fn topics(&self) -> MutexGuard<'_, HashMap<String, Arc<TopicBuffer>>> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the messages of `key` are kept.
-    pub(crate) fn kept(&self, key: &str, lane: Lane) -> Arc<Kept> {
+    pub(crate) fn kept(&self, key: &str, lane: Lane) -> Arc<TopicBuffer> {
         let ring = || Mutex::new(Ring::new(if lane.is_reliable() { MAX_MESSAGES } else { 0 }));
-        let new = || Arc::new(Kept { ring: ring(), bell: self.bell.clone() });
+        let new = || Arc::new(TopicBuffer { ring: ring(), bell: self.bell.clone() });
         Arc::clone(self.topics().entry(key.into()).or_insert_with(new))
     }
 
-    fn answer(&self, query: &Query, question: &Resend) {
+    fn answer(&self, query: &Query, question: &RetransmitRequest) {
         let kept = self.topics().get(&question.key).cloned();
         let (messages, end) =
             kept.map_or_else(Default::default, |kept| kept.ring().find(question, Instant::now()));
         let key = query.key_expr().clone();
-        for KeptMessage { payload, attachment, .. } in messages {
+        for StoredMessage { payload, attachment, .. } in messages {
             let reply = query
                 .reply(key.clone(), payload)
                 .encoding(Encoding::MESSAGE_PACK)
@@ -143,24 +144,24 @@ impl Archive {
 }
 
 /// What is asked for, if this run of the node is meant.
-fn question(query: &Query, instance: u64) -> Option<Resend> {
+fn question(query: &Query, instance: u64) -> Option<RetransmitRequest> {
     let raw = raw_parts(
         query.key_expr().as_str(),
         query.payload()?,
         None,
         &query.encoding().map(ToString::to_string).unwrap_or_default(),
-        Resend::MAX_BYTES,
+        RetransmitRequest::MAX_BYTES,
     );
-    raw.decode::<Resend>().ok().filter(|question| question.instance == instance)
+    raw.decode::<RetransmitRequest>().ok().filter(|question| question.instance == instance)
 }
 
-impl Timed for Archive {
+impl Timer for RetransmitBuffer {
     fn tick(&self, now: Instant) -> Option<Instant> {
-        let mut sent = Sent::default();
+        let mut sent = SequenceHeartbeat::default();
         let mut next = None;
         for (key, kept) in &*self.topics() {
             let mut ring = kept.ring();
-            let may = sent.newest.len() < Sent::MAX_KEYS;
+            let may = sent.newest.len() < SequenceHeartbeat::MAX_KEYS;
             if may && let Some(newest) = ring.announce(now) {
                 sent.newest.insert(key.clone(), newest);
             }
@@ -175,7 +176,7 @@ impl Timed for Archive {
     }
 }
 
-impl Kept {
+impl TopicBuffer {
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -185,7 +186,7 @@ impl Kept {
         let was_quiet = {
             let mut ring = self.ring();
             let was_quiet = ring.next_announcement().is_none();
-            ring.keep(KeptMessage { sequence, sent: now, payload, attachment });
+            ring.keep(StoredMessage { sequence, sent: now, payload, attachment });
             was_quiet
         };
         // Else it is called in time anyhow, and sees then that it was too early.
@@ -200,10 +201,10 @@ impl Ring {
         Self { messages: VecDeque::new(), most, bytes: 0, newest: None }
     }
 
-    fn keep(&mut self, message: KeptMessage) {
-        let size = |message: &KeptMessage| message.payload.len() + message.attachment.len();
-        let KeptMessage { sequence, sent, .. } = message;
-        self.newest = Some(Newest { sequence, sent, announced: 0 });
+    fn keep(&mut self, message: StoredMessage) {
+        let size = |message: &StoredMessage| message.payload.len() + message.attachment.len();
+        let StoredMessage { sequence, sent, .. } = message;
+        self.newest = Some(LastSent { sequence, sent, announced: 0 });
         self.bytes += size(&message);
         self.messages.push_back(message);
         while self.messages.len() > self.most || (self.bytes > MAX_BYTES && self.messages.len() > 1)
@@ -213,7 +214,11 @@ impl Ring {
     }
 
     /// What was asked for, and what will not come.
-    fn find(&self, question: &Resend, now: Instant) -> (Vec<KeptMessage>, Resent) {
+    fn find(
+        &self,
+        question: &RetransmitRequest,
+        now: Instant,
+    ) -> (Vec<StoredMessage>, RetransmitEnd) {
         let listening = Duration::from_micros(question.listening_us);
         // What he heard first was sent when he had been listening for no longer than he says. Where it is not kept any
         // more, all that is kept came after it.
@@ -222,7 +227,7 @@ impl Ring {
         let is_later = |heard| self.messages.front().is_some_and(|first| first.sequence > heard);
         let all_is_for_you = question.heard.is_some_and(is_later);
         let counted_from = counted_from.map_or(now, |message| message.sent);
-        let is_for_you = |message: &KeptMessage| {
+        let is_for_you = |message: &StoredMessage| {
             all_is_for_you || counted_from.saturating_duration_since(message.sent) <= listening
         };
         let newest = self.newest.as_ref().map_or(0, |newest| newest.sequence + 1);
@@ -234,7 +239,7 @@ impl Ring {
             .iter()
             .filter(|message| question.asks_for(message.sequence))
             .filter(|message| is_for_you(message))
-            .take(usize::try_from(Resend::MAX_MESSAGES).unwrap_or(usize::MAX))
+            .take(usize::try_from(RetransmitRequest::MAX_MESSAGES).unwrap_or(usize::MAX))
             .cloned()
             .collect();
         // Where the oldest that is kept was for him, so may some have been that are not kept any more.
@@ -243,7 +248,7 @@ impl Ring {
             Some(first) => first,
             None => newest,
         };
-        (messages, Resent { first_for_you, first_kept })
+        (messages, RetransmitEnd { first_for_you, first_kept })
     }
 
     /// The newest number and its age in microseconds, if it is to be announced.
@@ -280,18 +285,18 @@ mod tests {
         for sequence in 0..count {
             let sent = start + Duration::from_millis(sequence);
             let payload = ZBytes::from(vec![0; 100]);
-            ring.keep(KeptMessage { sequence, sent, payload, attachment: ZBytes::new() });
+            ring.keep(StoredMessage { sequence, sent, payload, attachment: ZBytes::new() });
         }
         ring
     }
 
-    fn question(first: u64, last: u64, ms: u64) -> Resend {
+    fn question(first: u64, last: u64, ms: u64) -> RetransmitRequest {
         let listening_us = ms * 1000;
         let missing = vec![(first, last)];
-        Resend { key: String::new(), instance: 1, missing, heard: None, listening_us }
+        RetransmitRequest { key: String::new(), instance: 1, missing, heard: None, listening_us }
     }
 
-    fn numbers(messages: &[KeptMessage]) -> Vec<u64> {
+    fn numbers(messages: &[StoredMessage]) -> Vec<u64> {
         messages.iter().map(|message| message.sequence).collect()
     }
 
@@ -303,7 +308,7 @@ mod tests {
         let (messages, end) = ring.find(&question(0, 6, 10_000), now);
         assert_eq!(numbers(&messages), [4, 5, 6]);
         // Whether the lost ones were for him is not known: they are lost.
-        assert_eq!(end, Resent { first_for_you: 0, first_kept: 4 });
+        assert_eq!(end, RetransmitEnd { first_for_you: 0, first_kept: 4 });
     }
 
     #[test]
@@ -313,7 +318,7 @@ mod tests {
         let now = start + Duration::from_millis(100);
         let (messages, end) = ring.find(&question(0, 99, 3), now);
         assert_eq!(numbers(&messages), [97, 98, 99]);
-        assert_eq!(end, Resent { first_for_you: 97, first_kept: 0 });
+        assert_eq!(end, RetransmitEnd { first_for_you: 97, first_kept: 0 });
         let (messages, end) = ring.find(&question(0, 99, 0), now);
         assert!(messages.is_empty());
         assert_eq!(end.first_for_you, 100);
@@ -324,25 +329,25 @@ mod tests {
         let start = Instant::now();
         let ring = ring(100, start);
         // He heard 97 when he had been listening for 3 ms, and asked for what was before.
-        let question = Resend { heard: Some(97), ..question(0, 96, 3) };
+        let question = RetransmitRequest { heard: Some(97), ..question(0, 96, 3) };
         for under_way in [1, 100, 10_000] {
             let now = start + Duration::from_millis(100 + under_way);
             let (messages, end) = ring.find(&question, now);
             assert_eq!(numbers(&messages), [94, 95, 96]);
-            assert_eq!(end, Resent { first_for_you: 94, first_kept: 0 });
+            assert_eq!(end, RetransmitEnd { first_for_you: 94, first_kept: 0 });
         }
-        let heard_is_gone = crate::transport::retransmit_buffer::tests::ring(5000, start);
-        let question = Resend { heard: Some(10), missing: vec![(903, 905)], ..question };
+        let heard_is_gone = self::ring(5000, start);
+        let question = RetransmitRequest { heard: Some(10), missing: vec![(903, 905)], ..question };
         let (messages, end) = heard_is_gone.find(&question, start + Duration::from_secs(5));
         assert_eq!(numbers(&messages), [904, 905], "all that is kept came later");
-        assert_eq!(end, Resent { first_for_you: 0, first_kept: 904 });
+        assert_eq!(end, RetransmitEnd { first_for_you: 0, first_kept: 904 });
     }
 
     /// What is under way to who listens, or to who has sent.
     enum Parcel {
         Message(u64),
-        Question(Resend),
-        End(Resend, Resent),
+        Question(RetransmitRequest),
+        End(RetransmitRequest, RetransmitEnd),
     }
 
     /// Somebody begins to listen while one message is sent each millisecond; some of them are lost, and questions and
@@ -370,7 +375,7 @@ mod tests {
             };
             if at < COUNT {
                 let (payload, attachment) = (ZBytes::from(vec![0; 100]), ZBytes::new());
-                ring.keep(KeptMessage { sequence: at, sent: now, payload, attachment });
+                ring.keep(StoredMessage { sequence: at, sent: now, payload, attachment });
                 if !lost(at) {
                     post(1, Parcel::Message(at));
                 }
@@ -470,7 +475,7 @@ mod tests {
         for sequence in 0..100 {
             let payload = ZBytes::from(vec![0; 100_000]);
             let (sent, attachment) = (Instant::now(), ZBytes::new());
-            ring.keep(KeptMessage { sequence, sent, payload, attachment });
+            ring.keep(StoredMessage { sequence, sent, payload, attachment });
         }
         assert_eq!(ring.messages.len(), 10);
     }

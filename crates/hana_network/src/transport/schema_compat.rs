@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use hana_engine::delivery::Succession;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{CustomMessageInfo, NodeInfo};
-use hana_protocol::schema::Difference;
+use hana_protocol::schema::Incompatibility;
 use hana_protocol::wire::Envelope;
 use hana_protocol::wire::codec::DecodeError;
 
@@ -13,7 +13,7 @@ use hana_protocol::wire::codec::DecodeError;
 /// Pure: told what arrived and what time it is, it says what to do. A sender is a node and its run; one that
 /// comes back is judged anew.
 #[derive(Debug, Default)]
-pub(crate) struct SenderBook {
+pub(crate) struct SchemaCompatCache {
     senders: HashMap<NodeId, Sender>,
 }
 
@@ -21,11 +21,11 @@ pub(crate) struct SenderBook {
 struct Sender {
     /// Which instance it is, and which ones were before it.
     instances: Succession,
-    opinion: Opinion,
+    opinion: SenderCompat,
 }
 
 #[derive(Debug)]
-enum Opinion {
+enum SenderCompat {
     /// A message could not be read, and what it announces was asked for at that time; `problem` is what was
     /// wrong with the message.
     Asked { at: Instant, problem: DecodeError },
@@ -37,7 +37,7 @@ enum Opinion {
 
 /// What to do with a message that could not be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Unreadable {
+pub(crate) enum DecodeFailureAction {
     /// Ask its sender what it announces; the complaint waits for the answer.
     Ask,
     /// Complain of it.
@@ -48,13 +48,13 @@ pub(crate) enum Unreadable {
 
 /// What the answer of a sender means.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Finding {
+pub(crate) enum CompatResult {
     /// Its shape does not fit.
     Misfit {
         /// The version that it announces.
         version: u32,
         /// Where; never empty.
-        differences: Vec<Difference>,
+        differences: Vec<Incompatibility>,
     },
     /// Nothing is known against its shape: the message was unusable for itself.
     Unusable {
@@ -63,7 +63,7 @@ pub(crate) enum Finding {
     },
 }
 
-impl SenderBook {
+impl SchemaCompatCache {
     /// More senders than this are not remembered; their messages are judged one by one.
     const MOST: usize = 1024;
     /// How long a sender whose shape fits is not asked again.
@@ -75,7 +75,7 @@ impl SenderBook {
     pub(crate) fn reads(&self, envelope: &Envelope) -> bool {
         self.senders.get(&envelope.from).is_none_or(|sender| {
             sender.instances.current() != envelope.instance
-                || !matches!(sender.opinion, Opinion::Off)
+                || !matches!(sender.opinion, SenderCompat::Off)
         })
     }
 
@@ -85,35 +85,39 @@ impl SenderBook {
         envelope: &Envelope,
         problem: &DecodeError,
         now: Instant,
-    ) -> Unreadable {
+    ) -> DecodeFailureAction {
         if !self.senders.contains_key(&envelope.from) && self.senders.len() >= Self::MOST {
-            return Unreadable::Complain;
+            return DecodeFailureAction::Complain;
         }
-        let asked = Opinion::Asked { at: now, problem: problem.clone() };
+        let asked = SenderCompat::Asked { at: now, problem: problem.clone() };
         let Some(known) = self.senders.get_mut(&envelope.from) else {
             let instances = Succession::new(envelope.instance, now);
             let sender = Sender { instances, opinion: asked };
             self.senders.insert(envelope.from.clone(), sender);
-            return Unreadable::Ask;
+            return DecodeFailureAction::Ask;
         };
         let is_another = known.instances.current() != envelope.instance;
         if !known.instances.admit(envelope.instance, now) {
             // Of a run that is over; that of now is not judged by it.
-            return Unreadable::Count;
+            return DecodeFailureAction::Count;
         }
         let age = |at: Instant| now.saturating_duration_since(at);
         match known.opinion {
             _ if is_another => {
                 known.opinion = asked;
-                Unreadable::Ask
+                DecodeFailureAction::Ask
             },
-            Opinion::Off => Unreadable::Count,
+            SenderCompat::Off => DecodeFailureAction::Count,
             // An answer that did not come for twice the time it is waited for was lost.
-            Opinion::Asked { at, .. } if age(at) < Self::PATIENCE * 2 => Unreadable::Count,
-            Opinion::Fits { since } if age(since) < Self::PAUSE => Unreadable::Complain,
-            Opinion::Asked { .. } | Opinion::Fits { .. } => {
+            SenderCompat::Asked { at, .. } if age(at) < Self::PATIENCE * 2 => {
+                DecodeFailureAction::Count
+            },
+            SenderCompat::Fits { since } if age(since) < Self::PAUSE => {
+                DecodeFailureAction::Complain
+            },
+            SenderCompat::Asked { .. } | SenderCompat::Fits { .. } => {
                 known.opinion = asked;
-                Unreadable::Ask
+                DecodeFailureAction::Ask
             },
         }
     }
@@ -126,12 +130,12 @@ impl SenderBook {
         info: Option<&NodeInfo>,
         own: &CustomMessageInfo,
         now: Instant,
-    ) -> Option<Finding> {
+    ) -> Option<CompatResult> {
         let sender = self.senders.get_mut(&envelope.from)?;
         if sender.instances.current() != envelope.instance {
             return None;
         }
-        let Opinion::Asked { problem, .. } = &sender.opinion else { return None };
+        let SenderCompat::Asked { problem, .. } = &sender.opinion else { return None };
         let problem = problem.clone();
         let announced = info
             .filter(|info| info.instance == envelope.instance)
@@ -140,15 +144,15 @@ impl SenderBook {
             .map(|theirs| (theirs.version, own.shape().differences(&theirs.shape())))
             .filter(|(_, differences)| !differences.is_empty());
         let Some((version, mut differences)) = differing else {
-            sender.opinion = Opinion::Fits { since: now };
-            return Some(Finding::Unusable { problem });
+            sender.opinion = SenderCompat::Fits { since: now };
+            return Some(CompatResult::Unusable { problem });
         };
         // What the message stumbled over comes first.
         let problem = problem.to_string();
         let last = |field: &str| field.rsplit('.').next().unwrap_or_default().to_owned();
         differences.sort_by_key(|difference| !problem.contains(&last(&difference.field)));
-        sender.opinion = Opinion::Off;
-        Some(Finding::Misfit { version, differences })
+        sender.opinion = SenderCompat::Off;
+        Some(CompatResult::Misfit { version, differences })
     }
 }
 
@@ -156,7 +160,7 @@ impl SenderBook {
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use hana_protocol::id::role::Role;
-    use hana_protocol::message::Flow;
+    use hana_protocol::message::Direction;
     use hana_protocol::wire::Lane;
     use hana_protocol::wire::codec::PayloadError;
     use serde_json::json;
@@ -183,7 +187,7 @@ mod tests {
             topic: "spark".into(),
             lane: Lane::UnreliableUnordered,
             version: 1,
-            flow: Flow::Both,
+            flow: Direction::Both,
             schema: json!({
                 "type": "object",
                 "properties": {"energy": {"type": energy}, "angle": {"type": "number"}},
@@ -213,75 +217,78 @@ mod tests {
 
     #[test]
     fn a_sender_whose_shape_does_not_fit_is_asked_once_and_then_off_until_it_comes_back() {
-        let mut book = SenderBook::default();
+        let mut book = SchemaCompatCache::default();
         let now = Instant::now();
         let own = spark("number");
         assert!(book.reads(&envelope(1)));
-        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Ask);
-        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Count);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), DecodeFailureAction::Ask);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), DecodeFailureAction::Count);
         assert!(book.reads(&envelope(1)), "not judged before it has answered");
         let finding = book.answered(&envelope(1), Some(&info(1, "string")), &own, now).unwrap();
-        let Finding::Misfit { version: 1, differences } = finding else { panic!("{finding:?}") };
+        let CompatResult::Misfit { version: 1, differences } = finding else {
+            panic!("{finding:?}")
+        };
         assert_eq!(differences[0].reader, "reads energy as a number");
         assert_eq!(differences[0].writer, "sends energy as a text");
         assert!(!book.reads(&envelope(1)));
         assert_eq!(book.answered(&envelope(1), None, &own, now), None, "said once");
         // Another run of it is another sender.
         assert!(book.reads(&envelope(2)));
-        assert_eq!(book.unreadable(&envelope(2), &unread(), now), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(2), &unread(), now), DecodeFailureAction::Ask);
         // A late message of the run before changes nothing.
-        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Count);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), DecodeFailureAction::Count);
         let finding = book.answered(&envelope(2), Some(&info(2, "number")), &own, now);
-        assert_eq!(finding, Some(Finding::Unusable { problem: unread() }));
+        assert_eq!(finding, Some(CompatResult::Unusable { problem: unread() }));
         assert!(book.reads(&envelope(2)));
     }
 
     #[test]
     fn a_sender_that_is_back_with_a_smaller_number_is_judged_anew() {
-        let mut book = SenderBook::default();
+        let mut book = SchemaCompatCache::default();
         let now = Instant::now();
         book.unreadable(&envelope(9), &unread(), now);
         book.answered(&envelope(9), Some(&info(9, "string")), &spark("number"), now);
         let later = now + Succession::GRACE;
         assert!(book.reads(&envelope(3)));
-        assert_eq!(book.unreadable(&envelope(3), &unread(), later), Unreadable::Ask);
-        assert_eq!(book.unreadable(&envelope(9), &unread(), later), Unreadable::Count);
+        assert_eq!(book.unreadable(&envelope(3), &unread(), later), DecodeFailureAction::Ask);
+        assert_eq!(book.unreadable(&envelope(9), &unread(), later), DecodeFailureAction::Count);
     }
 
     #[test]
     fn who_is_not_known_to_send_another_shape_goes_on_being_read() {
-        let mut book = SenderBook::default();
+        let mut book = SchemaCompatCache::default();
         let now = Instant::now();
         let own = spark("number");
         for answer in [None, Some(info(7, "string"))] {
             // Of no run, or of another one than the message's.
-            let mut book = SenderBook::default();
-            assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Ask);
+            let mut book = SchemaCompatCache::default();
+            assert_eq!(book.unreadable(&envelope(1), &unread(), now), DecodeFailureAction::Ask);
             let finding = book.answered(&envelope(1), answer.as_ref(), &own, now);
-            assert_eq!(finding, Some(Finding::Unusable { problem: unread() }));
+            assert_eq!(finding, Some(CompatResult::Unusable { problem: unread() }));
             assert!(book.reads(&envelope(1)));
         }
-        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), DecodeFailureAction::Ask);
         book.answered(&envelope(1), None, &own, now);
         // Neither a flood of messages nor answers that never come make a flood of questions.
-        assert_eq!(book.unreadable(&envelope(1), &unread(), now), Unreadable::Complain);
-        let later = now + SenderBook::PAUSE;
-        assert_eq!(book.unreadable(&envelope(1), &unread(), later), Unreadable::Ask);
-        assert_eq!(book.unreadable(&envelope(1), &unread(), later), Unreadable::Count);
-        let later = later + SenderBook::PATIENCE * 2;
-        assert_eq!(book.unreadable(&envelope(1), &unread(), later), Unreadable::Ask);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), now), DecodeFailureAction::Complain);
+        let later = now + SchemaCompatCache::PAUSE;
+        assert_eq!(book.unreadable(&envelope(1), &unread(), later), DecodeFailureAction::Ask);
+        assert_eq!(book.unreadable(&envelope(1), &unread(), later), DecodeFailureAction::Count);
+        let later = later + SchemaCompatCache::PATIENCE * 2;
+        assert_eq!(book.unreadable(&envelope(1), &unread(), later), DecodeFailureAction::Ask);
     }
 
     #[test]
     fn made_up_senders_do_not_grow_the_book() {
-        let mut book = SenderBook::default();
+        let mut book = SchemaCompatCache::default();
         let now = Instant::now();
         let mut asked = 0;
         for number in 0..5000 {
             let from = NodeId::new("x").unwrap().numbered(number);
             let envelope = Envelope { from, ..envelope(1) };
-            asked += usize::from(book.unreadable(&envelope, &unread(), now) == Unreadable::Ask);
+            asked +=
+                usize::from(book.unreadable(&envelope, &unread(), now) == DecodeFailureAction::Ask);
         }
-        assert_eq!((book.senders.len(), asked), (SenderBook::MOST, SenderBook::MOST));
+        assert_eq!((book.senders.len(), asked), (SchemaCompatCache::MOST, SchemaCompatCache::MOST));
     }
 }

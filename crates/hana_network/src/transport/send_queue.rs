@@ -13,16 +13,16 @@ use zenoh::bytes::ZBytes;
 use zenoh::qos::{CongestionControl, Priority, Reliability};
 use zenoh::sample::Locality;
 
-use crate::session::session_worker::{Seat, Worker};
+use crate::session::session_worker::{ActiveSession, SessionWorker};
 use crate::time::steady_clock::steady_us;
 use crate::time::wall_clock::unix_us;
-use crate::transport::inbound::Reception;
-use crate::transport::problem::{Problem, Queue};
-use crate::transport::retransmit_buffer::Kept;
+use crate::transport::inbound::InboundStats;
+use crate::transport::problem::{Diagnostic, QueueKind};
+use crate::transport::retransmit_buffer::TopicBuffer;
 
 /// Who a node is, as its envelopes say, and where its sequences stand.
 #[derive(Debug, Clone)]
-pub(crate) struct Identity {
+pub(crate) struct SenderIdentity {
     pub(crate) id: NodeId,
     pub(crate) instance: u64,
     /// One sequence for each key, whatever publishes on it: a second publisher on a key goes on where the
@@ -30,7 +30,7 @@ pub(crate) struct Identity {
     sequences: Arc<Mutex<HashMap<String, Arc<AtomicU64>>>>,
 }
 
-impl Identity {
+impl SenderIdentity {
     pub(crate) fn new(id: NodeId, instance: u64) -> Self {
         Self { id, instance, sequences: Arc::default() }
     }
@@ -57,19 +57,19 @@ impl Identity {
 /// The thread that sends. A node has one for the reliable lanes and one for the others, so that neither
 /// waits for the other; the program that publishes waits for neither.
 #[derive(Clone)]
-pub(crate) struct Outbox {
-    ready: flume::Sender<Job>,
+pub(crate) struct SendWorker {
+    ready: flume::Sender<SendCommand>,
 }
 
-enum Job {
+enum SendCommand {
     /// Something waits to be sent on this channel.
-    Send(Arc<Channel>),
+    Send(Arc<OutgoingTopic>),
     /// Somebody waits until all before this is sent.
     Tell(flume::Sender<()>),
 }
 
 /// What waits to be sent on one key, in one lane.
-pub(crate) struct Channel {
+pub(crate) struct OutgoingTopic {
     key: String,
     lane: Lane,
     /// Where it goes: everywhere, or to others only (an echo of what reached us by another way).
@@ -77,10 +77,10 @@ pub(crate) struct Channel {
     /// Whether its receivers go by when its messages were sent: no wall clock that is set may change that.
     is_timed: bool,
     capacity: usize,
-    identity: Identity,
-    worker: Worker,
+    identity: SenderIdentity,
+    worker: SessionWorker,
     /// Where it is counted what becomes of them, and told what was thrown away.
-    reception: Reception,
+    reception: InboundStats,
     waiting: Mutex<VecDeque<Vec<u8>>>,
     /// Held from taking a message out of the queue until it is sent, so that none overtakes another.
     sending: Mutex<()>,
@@ -89,22 +89,22 @@ pub(crate) struct Channel {
     scheduled: AtomicBool,
     sequence: Arc<AtomicU64>,
     /// What was sent, where it may be asked for again.
-    kept: Option<Arc<Kept>>,
+    kept: Option<Arc<TopicBuffer>>,
     /// Declared when it is first needed, by the sending thread, with the number of the session it lives in.
     publisher: Mutex<Option<(u64, zenoh::pubsub::Publisher<'static>)>>,
 }
 
 /// A queue of a reliable lane that is full.
-pub(crate) struct Full;
+pub(crate) struct QueueFull;
 
-impl Outbox {
+impl SendWorker {
     pub(crate) fn start(name: &str) -> std::io::Result<Self> {
         let (ready, queue) = flume::unbounded();
         thread::Builder::new().name(format!("hana {name}")).spawn(move || {
             for job in queue {
                 match job {
-                    Job::Send(channel) => channel.send_waiting(),
-                    Job::Tell(sent) => {
+                    SendCommand::Send(channel) => channel.send_waiting(),
+                    SendCommand::Tell(sent) => {
                         sent.send(()).ok();
                     },
                 }
@@ -114,26 +114,30 @@ impl Outbox {
     }
 
     /// Puts a payload into the channel's queue and sees to it that it is sent. Does not block.
-    pub(crate) fn push(&self, channel: &Arc<Channel>, payload: Vec<u8>) -> Result<(), Full> {
+    pub(crate) fn push(
+        &self,
+        channel: &Arc<OutgoingTopic>,
+        payload: Vec<u8>,
+    ) -> Result<(), QueueFull> {
         channel.queue(payload)?;
         if !channel.scheduled.swap(true, Ordering::AcqRel) {
-            self.ready.send(Job::Send(Arc::clone(channel))).ok();
+            self.ready.send(SendCommand::Send(Arc::clone(channel))).ok();
         }
         Ok(())
     }
 }
 
-impl Outbox {
+impl SendWorker {
     /// Blocks until what was pushed before is sent, at most for `timeout`.
     pub(crate) fn flush(&self, timeout: Duration) {
         let (sent, all_sent) = flume::bounded(1);
-        if self.ready.send(Job::Tell(sent)).is_ok() {
+        if self.ready.send(SendCommand::Tell(sent)).is_ok() {
             all_sent.recv_timeout(timeout).ok();
         }
     }
 }
 
-impl Channel {
+impl OutgoingTopic {
     /// How many messages wait at most. Enough for a burst; at 100 bytes and 1 kHz, a second of them.
     const CAPACITY: usize = 1024;
 
@@ -141,10 +145,10 @@ impl Channel {
         key: String,
         lane: Lane,
         reach: Locality,
-        identity: Identity,
-        worker: Worker,
-        reception: Reception,
-        kept: Option<Arc<Kept>>,
+        identity: SenderIdentity,
+        worker: SessionWorker,
+        reception: InboundStats,
+        kept: Option<Arc<TopicBuffer>>,
     ) -> Self {
         let sequence = identity.sequence_of(&key);
         let kind = Key::parse(&key).map(|key| key.kind());
@@ -184,14 +188,14 @@ impl Channel {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn queue(&self, payload: Vec<u8>) -> Result<(), Full> {
+    fn queue(&self, payload: Vec<u8>) -> Result<(), QueueFull> {
         let counters = &self.reception.counters;
         let mut waiting = self.waiting();
         let is_full = waiting.len() >= self.capacity;
         if is_full {
             if self.lane.is_reliable() {
                 counters.not_sent(self.lane);
-                return Err(Full);
+                return Err(QueueFull);
             }
             waiting.pop_front();
         }
@@ -201,8 +205,8 @@ impl Channel {
             counters.coalesced(self.lane, 1);
         } else if is_full {
             counters.not_sent(self.lane);
-            let (key, queue) = (self.key.clone(), Queue::Outbox);
-            self.reception.problems().tell(Problem::Dropped { key, queue, count: 1 });
+            let (key, queue) = (self.key.clone(), QueueKind::Outbox);
+            self.reception.problems().tell(Diagnostic::Dropped { key, queue, count: 1 });
         }
         Ok(())
     }
@@ -227,7 +231,7 @@ impl Channel {
     }
 
     /// Sends a message, and what waits before it, in the caller's thread.
-    pub(crate) fn send_at_once(&self, payload: Vec<u8>) -> Result<(), Full> {
+    pub(crate) fn send_at_once(&self, payload: Vec<u8>) -> Result<(), QueueFull> {
         self.queue(payload)?;
         self.send_waiting();
         Ok(())
@@ -279,7 +283,8 @@ impl Channel {
         act: impl FnOnce(&zenoh::pubsub::Publisher<'static>) -> zenoh::Result<T>,
     ) -> zenoh::Result<T> {
         let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
-        let Seat { session, number, .. } = self.worker.seat().ok_or("the node is off the mesh")?;
+        let ActiveSession { session, number, .. } =
+            self.worker.seat().ok_or("the node is off the mesh")?;
         if let Some((_, declared)) = publisher.as_ref().filter(|(of, _)| *of == number) {
             return act(declared);
         }

@@ -1,17 +1,17 @@
 use std::ops::Deref;
 
-use crate::session::session_worker::Declaration;
+use crate::session::session_worker::RegistrationGuard;
 use crate::transport::inbound::Received;
 use crate::transport::inbox::Inbox;
 
 /// An inbox that is filled as long as this lives.
 pub struct Subscription<T> {
     inbox: Inbox<T>,
-    _declaration: Declaration,
+    _declaration: RegistrationGuard,
 }
 
 impl<T> Subscription<T> {
-    pub(crate) const fn new(inbox: Inbox<T>, declaration: Declaration) -> Self {
+    pub(crate) const fn new(inbox: Inbox<T>, declaration: RegistrationGuard) -> Self {
         Self { inbox, _declaration: declaration }
     }
 }

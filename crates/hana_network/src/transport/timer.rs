@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 /// Something that has to do something at a time of its own.
-pub(crate) trait Timed: Send + Sync {
+pub(crate) trait Timer: Send + Sync {
     /// Does what is due at `now`; when it wants to be called next, if at all before its bell is rung.
     fn tick(&self, now: Instant) -> Option<Instant>;
 }
@@ -14,29 +14,29 @@ pub(crate) trait Timed: Send + Sync {
 /// Each is called when it is due, or when its bell was rung, and not when another is. Ends when the last of its clones and
 /// bells is gone.
 #[derive(Clone)]
-pub(crate) struct Ticker {
+pub(crate) struct TimerThread {
     calls: flume::Sender<Call>,
 }
 
 /// Says that something may be due earlier than it said itself.
 #[derive(Clone)]
-pub(crate) struct Bell {
+pub(crate) struct TimerWaker {
     is_rung: Arc<AtomicBool>,
     calls: flume::Sender<Call>,
 }
 
 enum Call {
-    Add(Entry),
+    Add(TimerEntry),
     Look,
 }
 
-struct Entry {
-    timed: Weak<dyn Timed>,
+struct TimerEntry {
+    timed: Weak<dyn Timer>,
     is_rung: Arc<AtomicBool>,
     due: Option<Instant>,
 }
 
-impl Ticker {
+impl TimerThread {
     pub(crate) fn start() -> std::io::Result<Self> {
         let (calls, called) = flume::unbounded();
         thread::Builder::new().name("hana ticker".into()).spawn(move || run(&called))?;
@@ -44,19 +44,19 @@ impl Ticker {
     }
 
     /// A bell for something that is to be added.
-    pub(crate) fn bell(&self) -> Bell {
-        Bell { is_rung: Arc::default(), calls: self.calls.clone() }
+    pub(crate) fn bell(&self) -> TimerWaker {
+        TimerWaker { is_rung: Arc::default(), calls: self.calls.clone() }
     }
 
     /// Calls it from now on, as long as it is there.
-    pub(crate) fn add<T: Timed + 'static>(&self, timed: &Arc<T>, bell: &Bell) {
+    pub(crate) fn add<T: Timer + 'static>(&self, timed: &Arc<T>, bell: &TimerWaker) {
         let timed: Weak<T> = Arc::downgrade(timed);
         let is_rung = Arc::clone(&bell.is_rung);
-        self.calls.send(Call::Add(Entry { timed, is_rung, due: Some(Instant::now()) })).ok();
+        self.calls.send(Call::Add(TimerEntry { timed, is_rung, due: Some(Instant::now()) })).ok();
     }
 }
 
-impl Bell {
+impl TimerWaker {
     /// It is looked at soon. Does not block.
     pub(crate) fn ring(&self) {
         self.is_rung.store(true, Ordering::Release);
@@ -67,14 +67,14 @@ impl Bell {
     }
 }
 
-impl Wake for Bell {
+impl Wake for TimerWaker {
     fn wake(self: Arc<Self>) {
         self.ring();
     }
 }
 
 fn run(called: &flume::Receiver<Call>) {
-    let mut all: Vec<Entry> = vec![];
+    let mut all: Vec<TimerEntry> = vec![];
     loop {
         let next = all.iter().filter_map(|entry| entry.due).min();
         let call = next.map_or_else(
@@ -112,7 +112,7 @@ mod tests {
         done: flume::Sender<Instant>,
     }
 
-    impl Timed for Once {
+    impl Timer for Once {
         fn tick(&self, now: Instant) -> Option<Instant> {
             let mut at = self.at.lock().unwrap();
             if at.is_some_and(|at| at <= now) {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_has_a_time_is_called_then_and_when_it_is_woken() {
-        let ticker = Ticker::start().unwrap();
+        let ticker = TimerThread::start().unwrap();
         let (done, when) = flume::unbounded();
         let begun = Instant::now();
         let first = begun + Duration::from_millis(20);
@@ -140,7 +140,7 @@ mod tests {
 
     struct Counted(Mutex<u32>);
 
-    impl Timed for Counted {
+    impl Timer for Counted {
         fn tick(&self, _: Instant) -> Option<Instant> {
             *self.0.lock().unwrap() += 1;
             None
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn one_bell_calls_one_and_not_the_others() {
-        let ticker = Ticker::start().unwrap();
+        let ticker = TimerThread::start().unwrap();
         let quiet = Arc::new(Counted(Mutex::new(0)));
         ticker.add(&quiet, &ticker.bell());
         let (done, when) = flume::unbounded();

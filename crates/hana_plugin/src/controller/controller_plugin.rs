@@ -8,7 +8,7 @@ use hana_protocol::wire::{CustomMessage, Message};
 
 use crate::controller::{mesh_commands, nodes, operators};
 use crate::notices::notices;
-use crate::session::{MeshLink, begin_frame};
+use crate::session::{MeshSession, begin_frame};
 use crate::sets::HanaSystems;
 use crate::timeline::timeline;
 use crate::topics::topics::TopicRegistrations;
@@ -16,14 +16,14 @@ use crate::topics::topics::TopicRegistrations;
 /// Puts a program onto the mesh from which others are played.
 ///
 /// Every node is an entity with a [`MeshNode`](crate::controller::nodes::MeshNode), and stays that entity across a disconnect;
-/// [`Mesh`](crate::controller::mesh_commands::Mesh) starts, stops, sets and plays.
-pub struct AppPlugin {
+/// [`MeshCommands`](crate::controller::mesh_commands::MeshCommands) starts, stops, sets and plays.
+pub struct ControllerPlugin {
     id: String,
     draws_notices: bool,
     topics: TopicRegistrations<role::App>,
 }
 
-impl AppPlugin {
+impl ControllerPlugin {
     /// An app named `id`: `[a-z0-9][a-z0-9_-]{0,62}`; anything else is made into that.
     #[must_use]
     pub fn new(id: &str) -> Self {
@@ -54,7 +54,7 @@ impl AppPlugin {
     }
 
     /// Hears every custom message that is published, also of types that it does not have: read them as
-    /// [`AnyFromMesh`](crate::topics::topics::AnyFromMesh). [`Mesh::send_value`](crate::controller::mesh_commands::Mesh::send_value) sends such messages.
+    /// [`DynamicFromMesh`](crate::topics::topics::DynamicFromMesh). [`MeshCommands::send_value`](crate::controller::mesh_commands::MeshCommands::send_value) sends such messages.
     #[must_use]
     pub fn hears_any(mut self) -> Self {
         self.topics.hear_values();
@@ -73,14 +73,14 @@ impl AppPlugin {
     }
 }
 
-impl Plugin for AppPlugin {
+impl Plugin for ControllerPlugin {
     fn build(&self, app: &mut App) {
         let id = NodeId::new(&self.id).unwrap_or_else(|_| NodeId::from_hostname(&self.id));
         let config = NodeConfig::from_environment(id).map(|config| self.topics.announce(config));
         // Of a program with two nodes the visualization has the id that a daemon gave the program.
-        let is_second = app.world().contains_resource::<MeshLink<role::Visualization>>();
+        let is_second = app.world().contains_resource::<MeshSession<role::Visualization>>();
         let config = if is_second { config.map(NodeConfig::with_own_id) } else { config };
-        MeshLink::<role::App>::build(app, config);
+        MeshSession::<role::App>::build(app, config);
         app.add_systems(PreUpdate, begin_frame::<role::App>.in_set(HanaSystems::Receive));
         timeline::build_frame_end(app);
         notices::build(app, self.draws_notices);

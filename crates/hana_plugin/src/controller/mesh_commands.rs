@@ -4,42 +4,42 @@ use std::time::Duration;
 use bevy_app::{App, PreUpdate};
 use bevy_ecs::prelude::*;
 use bevy_ecs::system::SystemParam;
-use hana_console::Remedy;
-use hana_engine::ownership::Wishes;
+use hana_console::OperatorAction;
+use hana_engine::ownership::ClaimManager;
 use hana_engine::roster::NodeView;
-use hana_network::{CommandError, Operator, Pending, PlaySession};
+use hana_network::{CommandError, OwnershipClient, Pending, PlaySession};
 use hana_protocol::contract::routes::Route;
 use hana_protocol::id::role::{NodeRole, Role};
 use hana_protocol::id::{NodeId, TopicName, role};
 use hana_protocol::message::{
-    Blackout, Command, Control, Hold, Ignore, Kill, Priority, Restart, Resume, SessionStatus, Set,
-    Shutdown, Start, Stop, Unsendable,
+    Acknowledge, Blackout, Command, Control, Freeze, Kill, PlayStatus, Priority, Restart, Resume,
+    SendCheckError, Set, Shutdown, Start, Stop,
 };
 use hana_protocol::parameter::{ParameterError, ParameterName};
-use hana_time::When;
+use hana_time::ScheduleAt;
 use serde_json::Value;
 
 use crate::controller::nodes::Nodes;
 use crate::controller::operators::OwnOperator;
-use crate::session::MeshLink;
+use crate::session::MeshSession;
 use crate::sets::HanaSystems;
-use crate::topics::pending_sends::Sendings;
+use crate::topics::pending_sends::PendingSends;
 use crate::topics::topics::DEADLINE as MESSAGE_DEADLINE;
 
 /// What an app does to others: start, stop, set, play. A system parameter; nothing of it blocks. How a
-/// command ended is told by [`CommandAnswered`].
+/// command ended is told by [`CommandCompleted`].
 #[derive(SystemParam)]
-pub struct Mesh<'w> {
-    link: Res<'w, MeshLink<role::App>>,
-    desk: ResMut<'w, Desk>,
+pub struct MeshCommands<'w> {
+    link: Res<'w, MeshSession<role::App>>,
+    desk: ResMut<'w, PendingCommands>,
     nodes: Res<'w, Nodes>,
-    sendings: Res<'w, Sendings>,
+    sendings: Res<'w, PendingSends>,
     operator: ResMut<'w, OwnOperator>,
 }
 
 /// A command has been answered, or will not be.
 #[derive(Event, Debug, Clone)]
-pub struct CommandAnswered {
+pub struct CommandCompleted {
     /// Whom it was given.
     pub node: NodeId,
     /// The command.
@@ -52,7 +52,7 @@ type Outcome = Box<dyn Fn() -> Option<Result<(), CommandError>> + Send + Sync>;
 
 /// Commands under way, and the streams of what is played.
 #[derive(Resource, Default)]
-pub(crate) struct Desk {
+pub(crate) struct PendingCommands {
     under_way: Vec<(NodeId, Control, Outcome)>,
     played: HashMap<NodeId, Played>,
 }
@@ -68,10 +68,13 @@ struct Played {
 /// Ending a process may take three deadlines one after the other; answering takes a moment.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-impl Mesh<'_> {
+impl MeshCommands<'_> {
     /// Launches a program of `host`'s catalogue; its id is the name, or the name with a number.
     pub fn start(&mut self, host: &NodeId, name: &str) {
-        self.give::<role::Daemon, _>(host, Start { name: name.into(), id: None, at: When::Now });
+        self.give::<role::Daemon, _>(
+            host,
+            Start { name: name.into(), id: None, at: ScheduleAt::Now },
+        );
     }
 
     /// Ends a process that the daemon of `host` launched.
@@ -91,12 +94,12 @@ impl Mesh<'_> {
 
     /// Has its daemon do nothing about the trouble it is in, and tell nobody any more, until its state changes.
     pub fn ignore(&mut self, host: &NodeId, node: &NodeId) {
-        self.give::<role::Daemon, _>(host, Ignore { node: node.clone() });
+        self.give::<role::Daemon, _>(host, Acknowledge { node: node.clone() });
     }
 
     /// Lets its look stay as it is, whatever is played, until [`resume`](Self::resume).
     pub fn hold(&mut self, node: &NodeId) {
-        self.give::<role::Visualization, _>(node, Hold {});
+        self.give::<role::Visualization, _>(node, Freeze {});
     }
 
     /// Has it draw black until [`resume`](Self::resume).
@@ -114,21 +117,22 @@ impl Mesh<'_> {
         self.give::<role::Visualization, _>(node, Shutdown {});
     }
 
-    /// Has a remedy carried out: what a person chose from what is offered for a node. [`Remedy::Log`] is for the
+    /// Has a remedy carried out: what a person chose from what is offered for a node. [`OperatorAction::Log`] is for the
     /// app itself to show.
-    pub fn remedy(&mut self, remedy: Remedy, view: &NodeView) {
+    pub fn remedy(&mut self, remedy: OperatorAction, view: &NodeView) {
         let NodeView { node, .. } = view;
         let host = view.host.as_ref().filter(|_| view.launched);
         match (remedy, host) {
-            (Remedy::Restart, Some(host)) => self.restart(host, node),
-            (Remedy::Stop, Some(host)) => self.stop(host, node),
-            (Remedy::Ignore, Some(host)) => self.ignore(host, node),
-            (Remedy::Stop, None) => self.shut_down(node),
-            (Remedy::Hold, _) => self.hold(node),
-            (Remedy::Blackout, _) => self.blackout(node),
-            (Remedy::Resume, _) => self.resume(node),
+            (OperatorAction::Restart, Some(host)) => self.restart(host, node),
+            (OperatorAction::Stop, Some(host)) => self.stop(host, node),
+            (OperatorAction::Ignore, Some(host)) => self.ignore(host, node),
+            (OperatorAction::Stop, None) => self.shut_down(node),
+            (OperatorAction::Hold, _) => self.hold(node),
+            (OperatorAction::Blackout, _) => self.blackout(node),
+            (OperatorAction::Resume, _) => self.resume(node),
             // No daemon launched it, so that none can start it again or watch over it.
-            (Remedy::Restart | Remedy::Ignore, None) | (Remedy::Log, _) => {},
+            (OperatorAction::Restart | OperatorAction::Ignore, None) | (OperatorAction::Log, _) => {
+            },
         }
     }
 
@@ -164,13 +168,13 @@ impl Mesh<'_> {
 
     /// How a visualization is played by this app, if it is.
     #[must_use]
-    pub fn play_session(&self, node: &NodeId) -> Option<SessionStatus> {
+    pub fn play_session(&self, node: &NodeId) -> Option<PlayStatus> {
         self.desk.played.get(node).map(|played| played.session.status())
     }
 
     /// Takes parameters of a visualization, from whoever has them, until they are released or somebody else takes them.
-    /// Nothing happens before this app has joined. [`HolderChanged`](crate::controller::operators::HolderChanged) tells that it has them,
-    /// [`TakeRefused`](crate::controller::operators::TakeRefused) why not, [`TakenFromYou`](crate::controller::operators::TakenFromYou) who has them instead.
+    /// Nothing happens before this app has joined. [`OwnerChanged`](crate::controller::operators::OwnerChanged) tells that it has them,
+    /// [`ClaimRejected`](crate::controller::operators::ClaimRejected) why not, [`ClaimLost`](crate::controller::operators::ClaimLost) who has them instead.
     pub fn take(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
         if let Some(operator) = &mut self.operator.0 {
             operator.take(node, parameters);
@@ -205,12 +209,12 @@ impl Mesh<'_> {
 
     /// What is known of who has taken what, and left what behind; none before this app has joined.
     #[must_use]
-    pub fn wishes(&self) -> Option<&Wishes> {
-        self.operator.0.as_ref().map(Operator::wishes)
+    pub fn wishes(&self) -> Option<&ClaimManager> {
+        self.operator.0.as_ref().map(OwnershipClient::wishes)
     }
 
     /// Sends a custom message of a type that this app need not have, checked against what the node announces.
-    /// [`MessageAnswered`](crate::topics::pending_sends::MessageAnswered) tells whether it was taken.
+    /// [`MessageDelivered`](crate::topics::pending_sends::MessageDelivered) tells whether it was taken.
     ///
     /// # Errors
     ///
@@ -221,7 +225,7 @@ impl Mesh<'_> {
         node: &NodeId,
         topic: &TopicName,
         message: &Value,
-    ) -> Result<(), Unsendable> {
+    ) -> Result<(), SendCheckError> {
         if let Some(info) = self.nodes.info(node) {
             info.check_message(topic, message)?;
         }
@@ -241,7 +245,7 @@ impl Mesh<'_> {
         kind: &NodeId,
         topic: &TopicName,
         message: &Value,
-    ) -> Result<usize, Unsendable> {
+    ) -> Result<usize, SendCheckError> {
         let mut lane = None;
         let mut refused = None;
         let mut count = 0;
@@ -251,13 +255,13 @@ impl Mesh<'_> {
                     lane = Some(known.lane);
                     count += 1;
                 },
-                Err(unsendable @ Unsendable::Misfit { .. }) => return Err(unsendable),
+                Err(unsendable @ SendCheckError::Misfit { .. }) => return Err(unsendable),
                 Err(unsendable) => refused = Some(unsendable),
             }
         }
         let Some(lane) = lane else {
             let (node, topic) = (kind.clone(), topic.clone());
-            return Err(refused.unwrap_or(Unsendable::NotHeard { node, topic, heard: vec![] }));
+            return Err(refused.unwrap_or(SendCheckError::NotHeard { node, topic, heard: vec![] }));
         };
         let handed = self.link.node().map(|own| own.send_value_to_kind(kind, topic, lane, message));
         // Whether it is on its way is all that can be known of it; what is not is told like an answer.
@@ -286,20 +290,21 @@ impl Mesh<'_> {
             if let Some(answer) = pending.take() {
                 return Some(answer.map(|_| ()));
             }
-            let problem = hana_network::Abandoned.to_string();
+            let problem = hana_network::Cancelled.to_string();
             pending.is_abandoned().then_some(Err(CommandError::NotSent { problem }))
         })
     }
 }
 
 pub(crate) fn build(app: &mut App) {
-    app.init_resource::<Desk>().add_systems(PreUpdate, take_answers.in_set(HanaSystems::Receive));
+    app.init_resource::<PendingCommands>()
+        .add_systems(PreUpdate, take_answers.in_set(HanaSystems::Receive));
 }
 
 fn take_answers(
-    link: Res<MeshLink<role::App>>,
+    link: Res<MeshSession<role::App>>,
     nodes: Res<Nodes>,
-    mut desk: ResMut<Desk>,
+    mut desk: ResMut<PendingCommands>,
     mut commands: Commands,
 ) {
     if link.node().is_none() {
@@ -317,7 +322,11 @@ fn take_answers(
         if let Err(problem) = &outcome {
             tracing::warn!("{} {node}: {problem}", command.name());
         }
-        commands.trigger(CommandAnswered { node: node.clone(), command: command.clone(), outcome });
+        commands.trigger(CommandCompleted {
+            node: node.clone(),
+            command: command.clone(),
+            outcome,
+        });
         false
     });
 }

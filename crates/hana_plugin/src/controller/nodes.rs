@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use bevy_app::{App, PreUpdate};
 use bevy_ecs::prelude::*;
 use hana_engine::roster::{NodeView, Roster, RosterChange};
-use hana_network::{MeshWatch, unix_ms};
+use hana_network::{MeshObserver, unix_ms};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::NodeInfo;
 
-use crate::session::{MeshLink, has_just_joined};
+use crate::session::{MeshSession, has_just_joined};
 use crate::sets::HanaSystems;
 
 /// A node of the mesh as a component of its entity: what `hana nodes` shows of it, and what it said of
@@ -41,7 +41,7 @@ impl Deref for MeshNode {
 
 /// The node is on the mesh right now.
 #[derive(Component, Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Present;
+pub struct Online;
 
 /// A node that was not known has come; its entity has a [`MeshNode`].
 #[derive(EntityEvent, Debug, Clone, Copy)]
@@ -70,7 +70,7 @@ const BEAT: Duration = Duration::from_millis(100);
 /// Everybody who is known, for the app's systems.
 #[derive(Resource, Default)]
 pub(crate) struct Nodes {
-    watch: Option<MeshWatch>,
+    watch: Option<MeshObserver>,
     /// When the figures were last brought up to date.
     refreshed: Option<Instant>,
     entities: HashMap<NodeId, Entity>,
@@ -79,7 +79,7 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// Everything that is known of everyone, once this app has joined.
     pub(crate) fn roster(&self) -> Option<&Roster> {
-        self.watch.as_ref().map(MeshWatch::roster)
+        self.watch.as_ref().map(MeshObserver::roster)
     }
 
     /// What a node said of itself.
@@ -89,7 +89,7 @@ impl Nodes {
 
     /// What those who are there and of a kind said of themselves.
     pub(crate) fn of_kind(&self, kind: &NodeId) -> impl Iterator<Item = &NodeInfo> {
-        let roster = self.watch.as_ref().map(MeshWatch::roster);
+        let roster = self.watch.as_ref().map(MeshObserver::roster);
         self.entities
             .keys()
             .filter_map(move |node| roster.filter(|roster| roster.is_present(node))?.info(node))
@@ -104,7 +104,7 @@ pub(crate) fn build(app: &mut App) {
     );
 }
 
-fn watch(link: Res<MeshLink<role::App>>, mut nodes: ResMut<Nodes>) {
+fn watch(link: Res<MeshSession<role::App>>, mut nodes: ResMut<Nodes>) {
     nodes.watch = link.node().map(hana_network::Node::watch_mesh);
 }
 
@@ -142,9 +142,9 @@ pub(crate) fn update(
                 let mut entity_commands = commands.entity(entity);
                 entity_commands.insert(component);
                 if present {
-                    entity_commands.insert(Present);
+                    entity_commands.insert(Online);
                 } else {
-                    entity_commands.remove::<Present>();
+                    entity_commands.remove::<Online>();
                 }
                 if known.is_some() {
                     commands.trigger(NodeChanged { entity });

@@ -1,24 +1,24 @@
-//! Who plays what, and what operators tell each other: [`Mesh`](crate::controller::mesh_commands::Mesh) takes and releases, these events tell what
+//! Who plays what, and what operators tell each other: [`MeshCommands`](crate::controller::mesh_commands::MeshCommands) takes and releases, these events tell what
 //! comes of it.
 
 use std::time::Duration;
 
 use bevy_app::{App, AppExit, Last, PreUpdate};
 use bevy_ecs::prelude::*;
-use hana_engine::ownership::WishNews;
-use hana_network::Operator;
+use hana_engine::ownership::ClaimEvent;
+use hana_network::OwnershipClient;
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::How;
+use hana_protocol::message::OwnershipKind;
 use hana_protocol::parameter::ParameterName;
 
 use crate::controller::nodes;
 use crate::controller::nodes::Nodes;
-use crate::session::{MeshLink, has_just_joined};
+use crate::session::{MeshSession, has_just_joined};
 use crate::sets::HanaSystems;
 
 /// Somebody else holds a parameter than before, or nobody.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
-pub struct HolderChanged {
+pub struct OwnerChanged {
     /// The visualization.
     pub node: NodeId,
     /// The parameter.
@@ -26,12 +26,12 @@ pub struct HolderChanged {
     /// Who held it before.
     pub before: Option<NodeId>,
     /// Who holds it now, and how; none if it is free.
-    pub now: Option<(NodeId, How)>,
+    pub now: Option<(NodeId, OwnershipKind)>,
 }
 
 /// Somebody has what this app had taken.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
-pub struct TakenFromYou {
+pub struct ClaimLost {
     /// The visualization.
     pub node: NodeId,
     /// The parameter.
@@ -44,7 +44,7 @@ pub struct TakenFromYou {
 
 /// Somebody else had taken what this app had taken, without knowing of it; this app's take counts.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
-pub struct KeptByYou {
+pub struct ClaimKept {
     /// The visualization.
     pub node: NodeId,
     /// The parameter.
@@ -55,7 +55,7 @@ pub struct KeptByYou {
 
 /// A visualization does not let this app take parameters.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
-pub struct TakeRefused {
+pub struct ClaimRejected {
     /// The visualization.
     pub node: NodeId,
     /// The parameters.
@@ -66,7 +66,7 @@ pub struct TakeRefused {
 
 /// An operator has written a note for the others.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
-pub struct Noted {
+pub struct NoteReceived {
     /// The app he wrote it at.
     pub app: NodeId,
     /// His words; empty when he took them back.
@@ -75,7 +75,7 @@ pub struct Noted {
 
 /// This app as one of those who play together, once it has joined.
 #[derive(Resource, Default)]
-pub(crate) struct OwnOperator(pub(crate) Option<Operator>);
+pub(crate) struct OwnOperator(pub(crate) Option<OwnershipClient>);
 
 /// How long letting go, and leaving the mesh, may hold up the end of the program.
 const GOODBYE: Duration = Duration::from_millis(300);
@@ -92,7 +92,7 @@ pub(crate) fn build(app: &mut App) {
         .add_systems(Last, let_go.run_if(on_message::<AppExit>));
 }
 
-fn begin(link: Res<MeshLink<role::App>>, mut own: ResMut<OwnOperator>) {
+fn begin(link: Res<MeshSession<role::App>>, mut own: ResMut<OwnOperator>) {
     own.0 = link.node().map(hana_network::Node::operator);
 }
 
@@ -100,27 +100,27 @@ fn play_together(nodes: Res<Nodes>, mut own: ResMut<OwnOperator>, mut commands: 
     let (Some(operator), Some(roster)) = (&mut own.0, nodes.roster()) else { return };
     for news in operator.poll(roster) {
         match news {
-            WishNews::HolderChanged { node, parameter, before, now } => {
-                commands.trigger(HolderChanged { node, parameter, before, now });
+            ClaimEvent::HolderChanged { node, parameter, before, now } => {
+                commands.trigger(OwnerChanged { node, parameter, before, now });
             },
-            WishNews::TakenFromYou { node, parameter, by, apart } => {
+            ClaimEvent::TakenFromYou { node, parameter, by, apart } => {
                 tracing::info!("'{by}' has {parameter} of '{node}' now");
-                commands.trigger(TakenFromYou { node, parameter, by, apart });
+                commands.trigger(ClaimLost { node, parameter, by, apart });
             },
-            WishNews::KeptByYou { node, parameter, from } => {
-                commands.trigger(KeptByYou { node, parameter, from });
+            ClaimEvent::KeptByYou { node, parameter, from } => {
+                commands.trigger(ClaimKept { node, parameter, from });
             },
-            WishNews::Refused { node, parameters, reason } => {
+            ClaimEvent::Refused { node, parameters, reason } => {
                 tracing::warn!("not taken: '{node}' refuses: {reason}");
-                commands.trigger(TakeRefused { node, parameters, reason });
+                commands.trigger(ClaimRejected { node, parameters, reason });
             },
-            WishNews::Noted { app, text } => commands.trigger(Noted { app, text }),
+            ClaimEvent::Noted { app, text } => commands.trigger(NoteReceived { app, text }),
         }
     }
 }
 
 /// Who ends in good order keeps nobody waiting for what he held.
-fn let_go(mut own: ResMut<OwnOperator>, mut link: ResMut<MeshLink<role::App>>) {
+fn let_go(mut own: ResMut<OwnOperator>, mut link: ResMut<MeshSession<role::App>>) {
     let Some(operator) = &mut own.0 else { return };
     let Some(node) = link.node() else { return };
     if operator.wishes().wishes_of(node.id()).next().is_none() {

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use bevy_app::App;
 use bevy_ecs::prelude::*;
-use hana_network::{DisconnectedBy, Mismatch, News, Queue};
+use hana_network::{ChangeCounter, DisconnectedBy, QueueKind, SchemaMismatch};
 use hana_protocol::id::role::Role;
 
 use crate::connectivity::Connectivity;
 use crate::events::{DecodeFailed, IdTaken, MessageDropped, PeerIncompatible, QueueFull};
-use crate::session::FrameNews;
+use crate::session::FrameChangeCounter;
 
 /// What is wrong right now, in plain words for whoever stands before the window. ASCII, one line each.
 ///
@@ -22,7 +22,7 @@ pub struct Notices {
     is_off: bool,
     /// Since when the connection of each node of the program is as it is.
     since: BTreeMap<Role, Instant>,
-    news: News,
+    news: ChangeCounter,
 }
 
 /// What a notice is about. A newer one takes the place of one about the same.
@@ -56,11 +56,11 @@ const JOINING: Duration = Duration::from_secs(3);
 const VARIABLE: &str = "HANA_NOTICES";
 
 impl Notices {
-    const fn new(is_off: bool, news: News) -> Self {
+    const fn new(is_off: bool, news: ChangeCounter) -> Self {
         Self { all: VecDeque::new(), is_off, since: BTreeMap::new(), news }
     }
 
-    fn of_environment(news: News) -> Self {
+    fn of_environment(news: ChangeCounter) -> Self {
         Self::new(env::var(VARIABLE).is_ok_and(|set| set == "off"), news)
     }
 
@@ -158,7 +158,7 @@ pub(crate) fn build(app: &mut App, draws: bool) {
         // Of the other node of the program.
         return;
     }
-    let news = app.world_mut().get_resource_or_init::<FrameNews>().0.clone();
+    let news = app.world_mut().get_resource_or_init::<FrameChangeCounter>().0.clone();
     app.insert_resource(Notices::of_environment(news))
         .add_observer(|taken: On<IdTaken>, mut notices: ResMut<Notices>| {
             let by = taken.holder.as_ref().map_or_else(
@@ -170,7 +170,7 @@ pub(crate) fn build(app: &mut App, draws: bool) {
             notices.tell(About::Id(taken.role), &text, None);
         })
         .add_observer(|of: On<PeerIncompatible>, mut notices: ResMut<Notices>| {
-            let PeerIncompatible(Mismatch { sender, topic, .. }) = of.event();
+            let PeerIncompatible(SchemaMismatch { sender, topic, .. }) = of.event();
             let text = format!(
                 "'{sender}' and this program are of two versions: its '{topic}' is not read"
             );
@@ -188,9 +188,11 @@ pub(crate) fn build(app: &mut App, draws: bool) {
         })
         .add_observer(|dropped: On<MessageDropped>, mut notices: ResMut<Notices>| {
             let text = match dropped.queue {
-                Queue::Inbox => format!("more comes than this program reads: {}", dropped.key),
-                Queue::Network => format!("messages are lost on the way: {}", dropped.key),
-                Queue::Outbox => format!("more is sent than the network takes: {}", dropped.key),
+                QueueKind::Inbox => format!("more comes than this program reads: {}", dropped.key),
+                QueueKind::Network => format!("messages are lost on the way: {}", dropped.key),
+                QueueKind::Outbox => {
+                    format!("more is sent than the network takes: {}", dropped.key)
+                },
             };
             notices.tell(About::Queue, &text, Some(passing()));
         });
@@ -226,7 +228,7 @@ mod tests {
     #[test]
     fn what_lasts_is_told_until_it_is_over_and_what_happened_for_a_while() {
         let start = Instant::now();
-        let mut notices = Notices::new(false, News::default());
+        let mut notices = Notices::new(false, ChangeCounter::default());
         notices.tell(About::Connection(Role::App), "no network", None);
         notices.tell(About::Peer, "two versions", Some(start + PASSING));
         notices.forget(start + PASSING);
@@ -245,7 +247,7 @@ mod tests {
     #[test]
     fn one_that_comes_again_is_told_once_and_anew() {
         let now = Instant::now();
-        let mut notices = Notices::new(false, News::default());
+        let mut notices = Notices::new(false, ChangeCounter::default());
         for n in 0..100 {
             notices.tell(About::Message, &format!("message {n}"), Some(now));
         }
@@ -257,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_line_is_plain_and_not_too_long_whatever_was_sent() {
-        let mut notices = Notices::new(false, News::default());
+        let mut notices = Notices::new(false, ChangeCounter::default());
         notices.tell(About::Message, &format!("zwölf\n{}", "x".repeat(1000)), None);
         let line = notices.lines().next().unwrap_or_default();
         assert!(line.starts_with("zw?lf?xxx") && line.len() == LONGEST, "{line}");
@@ -265,15 +267,15 @@ mod tests {
 
     #[test]
     fn switched_off_there_are_none() {
-        let mut notices = Notices::new(true, News::default());
+        let mut notices = Notices::new(true, ChangeCounter::default());
         notices.tell(About::Connection(Role::App), "no network", None);
         assert!(lines(&notices).is_empty());
     }
 
     #[test]
     fn two_nodes_of_a_program_do_not_take_back_what_the_other_reports() {
-        let mut notices = Notices::new(false, News::default());
-        let way = hana_network::Way::ThroughDaemon;
+        let mut notices = Notices::new(false, ChangeCounter::default());
+        let way = hana_network::AttachMode::ThroughDaemon;
         notices.follow(Role::App, &Connectivity::DaemonLost, true);
         notices.follow(Role::Visualization, &Connectivity::Connected { way }, true);
         notices.forget(Instant::now() + PASSING);

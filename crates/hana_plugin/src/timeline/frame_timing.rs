@@ -3,7 +3,7 @@ use std::time::Duration;
 /// How long after its beginning a frame is seen, and how long it stays: what of the last ones was in the middle, so that
 /// one that hung says nothing of the next. Pure; nothing of it allocates.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct FramePace {
+pub(crate) struct FrameTiming {
     begun_us: Option<i64>,
     /// Of the last ones that were looked at.
     middle: Duration,
@@ -43,7 +43,7 @@ impl Recent {
     }
 }
 
-impl FramePace {
+impl FrameTiming {
     /// A frame begins.
     pub(crate) fn begins(&mut self, at_us: i64) {
         let before = self.begun_us.replace(at_us);
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_in_the_middle_of_the_time_in_which_it_is_seen() {
-        let mut pace = FramePace::default();
+        let mut pace = FrameTiming::default();
         assert_eq!(pace.middle(), Duration::ZERO);
         for frame in 0..20 {
             pace.begins(frame * 16_000);
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn one_that_hung_says_nothing_of_the_next() {
-        let mut pace = FramePace::default();
+        let mut pace = FrameTiming::default();
         for frame in 0..20 {
             let hung = if frame > 15 { 700_000 } else { 0 };
             pace.begins(frame * 16_000 + hung);

@@ -7,10 +7,10 @@ use bevy_ecs::prelude::*;
 use hana_network::{Node, local_us};
 use hana_protocol::id::role;
 use hana_protocol::id::role::{NodeRole, Role};
-use hana_time::BeatWatch;
+use hana_time::BeatDetector;
 
-use crate::session::MeshLink;
-use crate::timeline::frame_timing::FramePace;
+use crate::session::MeshSession;
+use crate::timeline::frame_timing::FrameTiming;
 
 /// Tempo and beat of this frame: kept up to date by the plugins, before `Update`.
 ///
@@ -34,7 +34,7 @@ pub struct Timeline {
     current: hana_time::Timeline,
     at_us: i64,
     is_shared: bool,
-    watch: BeatWatch,
+    watch: BeatDetector,
     /// Of a program with two nodes, one keeps the time.
     keeper: Option<Role>,
 }
@@ -42,7 +42,7 @@ pub struct Timeline {
 impl Default for Timeline {
     fn default() -> Self {
         let current = hana_time::Timeline::DEFAULT;
-        Self { current, at_us: 0, is_shared: false, watch: BeatWatch::new(), keeper: None }
+        Self { current, at_us: 0, is_shared: false, watch: BeatDetector::new(), keeper: None }
     }
 }
 
@@ -102,7 +102,7 @@ impl Timeline {
     }
 
     /// A frame begins; it is of the moment at which it will be seen.
-    pub(crate) fn follow<R: NodeRole>(&mut self, node: Option<&Node<R>>, pace: &Pace) {
+    pub(crate) fn follow<R: NodeRole>(&mut self, node: Option<&Node<R>>, pace: &FrameTimingMode) {
         if *self.keeper.get_or_insert(R::ROLE) != R::ROLE {
             return;
         }
@@ -136,19 +136,19 @@ pub fn on_bar(timeline: Res<Timeline>) -> bool {
 
 /// When frames begin, and when they are seen.
 #[derive(Default)]
-pub(crate) struct Pace {
-    last_frames: FramePace,
+pub(crate) struct FrameTimingMode {
+    last_frames: FrameTiming,
     /// The frame at work.
     begun_us: i64,
     /// How long after its beginning it will be seen.
     shown_after: Duration,
     /// How long after its beginning a frame was handed to the screen, if something sees to that; else 0.
-    presented: Presented,
+    presented: PresentedAt,
 }
 
 /// What the renderer is told, and tells: it may work on the frame before meanwhile, in a thread of its own. Clones share it.
 #[derive(Resource, Clone, Default)]
-pub(crate) struct Presented(Arc<Times>);
+pub(crate) struct PresentedAt(Arc<Times>);
 
 #[derive(Default)]
 struct Times {
@@ -158,7 +158,7 @@ struct Times {
     after_us: AtomicI64,
 }
 
-impl Presented {
+impl PresentedAt {
     /// A frame that began at `begun_us` is handed to the screen now.
     #[cfg(feature = "ui")]
     pub(crate) fn now(&self, begun_us: i64) {
@@ -173,8 +173,8 @@ impl Presented {
     }
 }
 
-impl Pace {
-    pub(crate) fn new(presented: Presented) -> Self {
+impl FrameTimingMode {
+    pub(crate) fn new(presented: PresentedAt) -> Self {
         Self { presented, ..Self::default() }
     }
 
@@ -204,14 +204,14 @@ pub(crate) fn build(app: &mut App) {
     if app.world().contains_resource::<Timeline>() {
         return;
     }
-    app.init_resource::<Timeline>().init_resource::<Presented>();
+    app.init_resource::<Timeline>().init_resource::<PresentedAt>();
     #[cfg(feature = "ui")]
     crate::visualization::presentation::build(app);
 }
 
 /// For programs that do nothing else with the end of a frame.
 pub(crate) fn build_frame_end(app: &mut App) {
-    app.add_systems(Last, |mut link: ResMut<MeshLink<role::App>>| link.pace.frame_ends());
+    app.add_systems(Last, |mut link: ResMut<MeshSession<role::App>>| link.pace.frame_ends());
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bevy_ecs::prelude::*;
-use hana_network::{Abandoned, News, Pending, SendError};
+use hana_network::{Cancelled, ChangeCounter, Pending, SendError};
 use hana_protocol::id::{NodeId, TopicName};
 
-use crate::session::FrameNews;
+use crate::session::FrameChangeCounter;
 
 /// A custom message that was sent to one node has been answered, or will not be.
 #[derive(Event, Debug, Clone)]
-pub struct MessageAnswered {
+pub struct MessageDelivered {
     /// Whom it was sent to.
     pub node: NodeId,
     /// Its topic.
@@ -19,24 +19,27 @@ pub struct MessageAnswered {
 
 /// Custom messages that wait for their answers, whoever sent them.
 #[derive(Resource, Clone)]
-pub(crate) struct Sendings {
-    all: Arc<Mutex<Vec<Sending>>>,
-    news: News,
+pub(crate) struct PendingSends {
+    all: Arc<Mutex<Vec<DirectSend>>>,
+    news: ChangeCounter,
 }
 
-impl FromWorld for Sendings {
+impl FromWorld for PendingSends {
     fn from_world(world: &mut World) -> Self {
-        Self { all: Arc::default(), news: world.get_resource_or_init::<FrameNews>().0.clone() }
+        Self {
+            all: Arc::default(),
+            news: world.get_resource_or_init::<FrameChangeCounter>().0.clone(),
+        }
     }
 }
 
-struct Sending {
+struct DirectSend {
     node: NodeId,
     topic: TopicName,
     outcome: Box<dyn Fn() -> Option<Result<(), SendError>> + Send + Sync>,
 }
 
-impl Sendings {
+impl PendingSends {
     /// Waits for an answer; without a question the program is not on the mesh yet.
     pub(crate) fn add<T: Send + 'static>(
         &self,
@@ -45,7 +48,7 @@ impl Sendings {
         question: Option<Pending<Result<T, SendError>>>,
     ) {
         let not_sent = |problem: String| Some(Err(SendError::NotSent { problem }));
-        let sending = Sending {
+        let sending = DirectSend {
             node: node.clone(),
             topic,
             outcome: Box::new(move || {
@@ -54,7 +57,7 @@ impl Sendings {
                 };
                 match question.take() {
                     Some(answer) => Some(answer.map(|_| ())),
-                    None if question.is_abandoned() => not_sent(Abandoned.to_string()),
+                    None if question.is_abandoned() => not_sent(Cancelled.to_string()),
                     None => None,
                 }
             }),
@@ -68,11 +71,15 @@ impl Sendings {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|sending| {
             let Some(outcome) = (sending.outcome)() else { return true };
-            let Sending { node, topic, .. } = sending;
+            let DirectSend { node, topic, .. } = sending;
             if let Err(problem) = &outcome {
                 tracing::warn!("{topic}: {problem}");
             }
-            commands.trigger(MessageAnswered { node: node.clone(), topic: topic.clone(), outcome });
+            commands.trigger(MessageDelivered {
+                node: node.clone(),
+                topic: topic.clone(),
+                outcome,
+            });
             false
         });
         !all.is_empty()

@@ -5,19 +5,20 @@ use std::time::Duration;
 use bevy_app::{App, PreUpdate};
 use bevy_ecs::prelude::*;
 use hana_network::{
-    Courier, Heard, NodeConfig, Problem, Problems, PublishError, Received, Subscription,
+    CustomSubscription, Diagnostic, Diagnostics, MessageSender, NodeConfig, PublishError, Received,
+    Subscription,
 };
 use hana_protocol::contract::routes::{Publishable, ReceivedBy};
-use hana_protocol::contract::{Audience, Key, Topics};
+use hana_protocol::contract::{Key, Recipients, Topics};
 use hana_protocol::id::role::NodeRole;
 use hana_protocol::id::{NodeId, TopicName};
-use hana_protocol::message::Flow;
+use hana_protocol::message::Direction;
 use hana_protocol::wire::{CustomMessage, Envelope, Lane};
 use serde_json::Value;
 
-use crate::session::{MeshLink, has_just_joined};
+use crate::session::{MeshSession, has_just_joined};
 use crate::sets::HanaSystems;
-use crate::topics::pending_sends::Sendings;
+use crate::topics::pending_sends::PendingSends;
 
 /// A message that came over the mesh, as a Bevy message: read it with `MessageReader<FromMesh<M>>`.
 #[derive(Message, Debug, Clone, PartialEq, Eq)]
@@ -34,8 +35,8 @@ impl<M: Send + Sync + 'static> FromMesh<M> {
     /// Whom it was meant for: this program, all of its kind, or whoever hears its sender. `None` for a message
     /// that is no custom one.
     #[must_use]
-    pub fn audience(&self) -> Option<Audience> {
-        Audience::of_key(&self.key)
+    pub fn audience(&self) -> Option<Recipients> {
+        Recipients::of_key(&self.key)
     }
 }
 
@@ -44,7 +45,7 @@ impl<M: Send + Sync + 'static> FromMesh<M> {
 /// Read it with `MessageReader<AnyFromMesh>`. What its sender announces of it, its name, version and fields, is in
 /// [`MeshNode::info`](crate::controller::nodes::MeshNode::info) of the sender.
 #[derive(Message, Debug, Clone, PartialEq, Eq)]
-pub struct AnyFromMesh {
+pub struct DynamicFromMesh {
     /// Whose topic it came on.
     pub node: NodeId,
     /// The topic.
@@ -58,9 +59,9 @@ pub struct AnyFromMesh {
 /// Takes messages of the type `M` to others, once the program is on the mesh.
 #[derive(Resource)]
 pub struct TopicWriter<M: Send + Sync + 'static> {
-    courier: Option<Courier<M>>,
-    problems: Problems,
-    sendings: Sendings,
+    courier: Option<MessageSender<M>>,
+    problems: Diagnostics,
+    sendings: PendingSends,
 }
 
 /// How long a node may take to answer a message.
@@ -78,7 +79,7 @@ impl<M: CustomMessage> TopicWriter<M> {
     }
 
     /// Sends a message to one node. Does not block. On a reliable lane
-    /// [`MessageAnswered`](crate::topics::pending_sends::MessageAnswered) tells within two seconds whether it was taken; on the others
+    /// [`MessageDelivered`](crate::topics::pending_sends::MessageDelivered) tells within two seconds whether it was taken; on the others
     /// nobody answers.
     ///
     /// # Errors
@@ -111,11 +112,11 @@ impl<M: CustomMessage> TopicWriter<M> {
     /// Also tells of a queue that is full, for programs that watch [`QueueFull`](crate::events::QueueFull).
     fn hand_over(
         &self,
-        act: impl FnOnce(&Courier<M>) -> Result<(), PublishError>,
+        act: impl FnOnce(&MessageSender<M>) -> Result<(), PublishError>,
     ) -> Result<(), PublishError> {
         let handed = self.courier.as_ref().map_or(Ok(()), act);
         if let Err(PublishError::QueueFull { key }) = &handed {
-            self.problems.tell(Problem::QueueFull { key: key.clone(), count: 1 });
+            self.problems.tell(Diagnostic::QueueFull { key: key.clone(), count: 1 });
         }
         handed
     }
@@ -145,7 +146,7 @@ struct Source<S: Send + Sync + 'static, R: NodeRole> {
 }
 
 type Subscribed<M, R> = Source<Subscription<Received<M>>, R>;
-type HeardTopic<M, R> = Source<Heard<M>, R>;
+type HeardTopic<M, R> = Source<CustomSubscription<M>, R>;
 /// Apart from [`Subscribed`], which may be of values too.
 type HeardValues<R> = Source<Values, R>;
 
@@ -158,22 +159,22 @@ impl<S: Send + Sync + 'static, R: NodeRole> Source<S, R> {
 
 impl<R: NodeRole> TopicRegistrations<R> {
     pub(crate) fn publish<M: CustomMessage + Publishable<R>>(&mut self) {
-        self.announce.push(Arc::new(|config| config.with_message::<M>(Flow::Published)));
+        self.announce.push(Arc::new(|config| config.with_message::<M>(Direction::Published)));
         self.build.push(Arc::new(|app| {
             if app.world().contains_resource::<TopicWriter<M>>() {
                 // The other node of the program publishes it: it is published once.
                 return;
             }
-            app.init_resource::<Sendings>();
-            let sendings = app.world().resource::<Sendings>().clone();
+            app.init_resource::<PendingSends>();
+            let sendings = app.world().resource::<PendingSends>().clone();
             app.insert_resource(TopicWriter::<M> {
                 courier: None,
-                problems: Problems::default(),
+                problems: Diagnostics::default(),
                 sendings,
             })
             .add_systems(
                 PreUpdate,
-                (|link: Res<MeshLink<R>>, mut writer: ResMut<TopicWriter<M>>| {
+                (|link: Res<MeshSession<R>>, mut writer: ResMut<TopicWriter<M>>| {
                     if let Some(node) = link.node() {
                         writer.courier = Some(node.courier());
                         writer.problems = node.problems().clone();
@@ -187,12 +188,12 @@ impl<R: NodeRole> TopicRegistrations<R> {
 
     /// A custom type: published by anybody, sent to this program, or to all of its kind.
     pub(crate) fn hear_custom<M: CustomMessage + ReceivedBy<R>>(&mut self) {
-        self.announce.push(Arc::new(|config| config.with_message::<M>(Flow::Heard)));
+        self.announce.push(Arc::new(|config| config.with_message::<M>(Direction::Heard)));
         self.build.push(Arc::new(|app| {
             app.add_message::<FromMesh<M>>().insert_resource(HeardTopic::<M, R>::NONE).add_systems(
                 PreUpdate,
                 (
-                    (|link: Res<MeshLink<R>>, mut heard: ResMut<HeardTopic<M, R>>| {
+                    (|link: Res<MeshSession<R>>, mut heard: ResMut<HeardTopic<M, R>>| {
                         heard.inbox = link.node().map(hana_network::Node::hear);
                     })
                     .run_if(has_just_joined::<R>),
@@ -213,7 +214,7 @@ impl<R: NodeRole> TopicRegistrations<R> {
             app.add_message::<FromMesh<M>>().insert_resource(Subscribed::<M, R>::NONE).add_systems(
                 PreUpdate,
                 (
-                    (move |link: Res<MeshLink<R>>, mut heard: ResMut<Subscribed<M, R>>| {
+                    (move |link: Res<MeshSession<R>>, mut heard: ResMut<Subscribed<M, R>>| {
                         heard.inbox = link.node().map(|node| node.subscribe(topics.clone()));
                     })
                     .run_if(has_just_joined::<R>),
@@ -228,18 +229,20 @@ impl<R: NodeRole> TopicRegistrations<R> {
     /// Every custom message that is published, whatever its type.
     pub(crate) fn hear_values(&mut self) {
         self.build.push(Arc::new(|app| {
-            app.add_message::<AnyFromMesh>().insert_resource(HeardValues::<R>::NONE).add_systems(
-                PreUpdate,
-                (
-                    (|link: Res<MeshLink<R>>, mut heard: ResMut<HeardValues<R>>| {
-                        heard.inbox = link.node().map(|node| Values(node.hear_values(None)));
-                    })
-                    .run_if(has_just_joined::<R>),
-                    drain_values::<R>,
-                )
-                    .chain()
-                    .in_set(HanaSystems::Receive),
-            );
+            app.add_message::<DynamicFromMesh>()
+                .insert_resource(HeardValues::<R>::NONE)
+                .add_systems(
+                    PreUpdate,
+                    (
+                        (|link: Res<MeshSession<R>>, mut heard: ResMut<HeardValues<R>>| {
+                            heard.inbox = link.node().map(|node| Values(node.hear_values(None)));
+                        })
+                        .run_if(has_just_joined::<R>),
+                        drain_values::<R>,
+                    )
+                        .chain()
+                        .in_set(HanaSystems::Receive),
+                );
         }));
     }
 
@@ -274,11 +277,14 @@ fn drain_heard<M: CustomMessage, R: NodeRole>(
     }
 }
 
-fn drain_values<R: NodeRole>(heard: Res<HeardValues<R>>, mut messages: MessageWriter<AnyFromMesh>) {
+fn drain_values<R: NodeRole>(
+    heard: Res<HeardValues<R>>,
+    mut messages: MessageWriter<DynamicFromMesh>,
+) {
     let Some(Values(heard)) = &heard.inbox else { return };
     while let Some(Received { key, envelope, message: value }) = heard.try_recv() {
         if let Some(Key::Custom { node, topic }) = Key::parse(&key) {
-            messages.write(AnyFromMesh { node, topic, envelope, value });
+            messages.write(DynamicFromMesh { node, topic, envelope, value });
         }
     }
 }

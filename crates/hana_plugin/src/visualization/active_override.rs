@@ -9,9 +9,9 @@ use hana_protocol::message::Override;
 /// without `ui`, it declares that it does by
 /// [`draws_blackout_itself`](crate::visualization::visualization_plugin::VisualizationPlugin::draws_blackout_itself), else it refuses the command.
 #[derive(Resource, Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct InForce(pub(crate) Option<Override>);
+pub struct ActiveOverride(pub(crate) Option<Override>);
 
-impl InForce {
+impl ActiveOverride {
     /// What it is, if anything.
     #[must_use]
     pub const fn get(self) -> Option<Override> {

@@ -7,18 +7,18 @@ use bevy_color::Color;
 use bevy_ecs::prelude::*;
 use bevy_window::{Window, WindowRef};
 
-use crate::visualization::active_override::InForce;
+use crate::visualization::active_override::ActiveOverride;
 
 /// A camera of the program's that is kept from drawing.
 #[derive(Component)]
-struct Darkened {
+struct SuspendedCamera {
     /// Whether the program wants it to draw.
     was_active: bool,
 }
 
 /// The camera that shows a window nothing but black.
 #[derive(Component)]
-struct Curtain {
+struct BlackoutCamera {
     window: Entity,
 }
 
@@ -27,8 +27,8 @@ pub(crate) fn build(app: &mut App) {
     app.add_systems(
         Last,
         (
-            (darken, draw_curtains).run_if(|in_force: Res<InForce>| in_force.is_blackout()),
-            lighten.run_if(|in_force: Res<InForce>| !in_force.is_blackout()),
+            (darken, draw_curtains).run_if(|in_force: Res<ActiveOverride>| in_force.is_blackout()),
+            lighten.run_if(|in_force: Res<ActiveOverride>| !in_force.is_blackout()),
         ),
     );
 }
@@ -37,8 +37,8 @@ pub(crate) fn build(app: &mut App) {
 /// before the first frame, and suits whatever samples and formats the program draws in.
 fn darken(
     mut cameras: Query<
-        (Entity, &mut Camera, &RenderTarget, Option<&mut Darkened>),
-        Without<Curtain>,
+        (Entity, &mut Camera, &RenderTarget, Option<&mut SuspendedCamera>),
+        Without<BlackoutCamera>,
     >,
     mut commands: Commands,
 ) {
@@ -48,7 +48,7 @@ fn darken(
         }
         match darkened {
             None => {
-                commands.entity(entity).insert(Darkened { was_active: camera.is_active });
+                commands.entity(entity).insert(SuspendedCamera { was_active: camera.is_active });
             },
             Some(mut darkened) if camera.is_active => darkened.was_active = true,
             Some(_) => {},
@@ -62,7 +62,7 @@ fn darken(
 /// A window that no camera draws into would keep its last picture: one that clears it and draws nothing.
 fn draw_curtains(
     windows: Query<Entity, With<Window>>,
-    curtains: Query<(Entity, &Curtain)>,
+    curtains: Query<(Entity, &BlackoutCamera)>,
     mut commands: Commands,
 ) {
     for (entity, curtain) in &curtains {
@@ -73,7 +73,7 @@ fn draw_curtains(
     let is_covered = |window| curtains.iter().any(|(_, curtain)| curtain.window == window);
     for window in windows.iter().filter(|window| !is_covered(*window)) {
         commands.spawn((
-            Curtain { window },
+            BlackoutCamera { window },
             Camera2d,
             // Below all others, so that none of the program's panels thinks that this one is its camera.
             Camera {
@@ -89,13 +89,13 @@ fn draw_curtains(
 
 /// Everything as the program had it.
 fn lighten(
-    mut cameras: Query<(Entity, &mut Camera, &Darkened)>,
-    curtains: Query<Entity, With<Curtain>>,
+    mut cameras: Query<(Entity, &mut Camera, &SuspendedCamera)>,
+    curtains: Query<Entity, With<BlackoutCamera>>,
     mut commands: Commands,
 ) {
     for (entity, mut camera, darkened) in &mut cameras {
         camera.is_active = darkened.was_active;
-        commands.entity(entity).remove::<Darkened>();
+        commands.entity(entity).remove::<SuspendedCamera>();
     }
     for curtain in &curtains {
         commands.entity(curtain).despawn();

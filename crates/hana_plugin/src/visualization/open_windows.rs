@@ -5,7 +5,7 @@ use bevy_ecs::prelude::*;
 use bevy_window::{Window, WindowCreated};
 use hana_protocol::id::role;
 
-use crate::session::MeshLink;
+use crate::session::MeshSession;
 
 /// What is reported of a program without a window.
 const NONE_OPEN: &str = "it has no window open";
@@ -16,7 +16,7 @@ pub(crate) fn build(app: &mut App) {
 }
 
 fn report(
-    link: Res<MeshLink<role::Visualization>>,
+    link: Res<MeshSession<role::Visualization>>,
     windows: Query<(), With<Window>>,
     mut reported: Local<Option<bool>>,
 ) {

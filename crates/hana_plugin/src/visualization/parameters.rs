@@ -4,7 +4,7 @@ use bevy_color::{Color, ColorToComponents, Srgba};
 use bevy_reflect::enums::{DynamicEnum, DynamicVariant, EnumInfo, VariantInfo};
 use bevy_reflect::structs::Struct;
 use bevy_reflect::{PartialReflect, Reflect, ReflectMut, ReflectRef, TypeInfo, Typed};
-use hana_engine::playout::{Curve, PlayoutSettings};
+use hana_engine::playout::{Curve, JitterBufferSettings};
 use hana_protocol::message::Sharing;
 use hana_protocol::parameter::{Parameter, ParameterName};
 
@@ -39,13 +39,13 @@ pub struct Smoothing(
 /// A toggle and a choice are so anyhow. Without it, where what is played is shown with a delay, a straight line lies
 /// between them.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held;
+pub struct Stepped;
 
 /// A number that all who like play together, as an attribute of its field: `#[reflect(@Mixed)]`.
 ///
 /// Each moves it as far from its default as if he were alone, and all are added up. Without it one at a time plays it.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mixed;
+pub struct Additive;
 
 /// A struct whose fields are parameters: any that derives `Reflect` and `Default`.
 ///
@@ -79,7 +79,7 @@ pub trait ParameterStruct: Struct + Typed + Default {
                 if let (Some(ParameterRange(min, max)), Values::Number(_)) = (range, default) {
                     (parameter.min, parameter.max) = (*min, *max);
                 }
-                if field.has_attribute::<Mixed>() {
+                if field.has_attribute::<Additive>() {
                     parameter.sharing = Sharing::Mix;
                 }
                 if let Some(Description(words)) = field.get_attribute::<Description>() {
@@ -91,9 +91,9 @@ pub trait ParameterStruct: Struct + Typed + Default {
         declared
     }
 
-    /// How those parameters are played that say so by [`Smoothing`] or [`Held`], or are switches; all others as `usual`.
+    /// How those parameters are played that say so by [`Smoothing`] or [`Stepped`], or are switches; all others as `usual`.
     #[must_use]
-    fn playout(usual: PlayoutSettings) -> Vec<(ParameterName, PlayoutSettings)> {
+    fn playout(usual: JitterBufferSettings) -> Vec<(ParameterName, JitterBufferSettings)> {
         let defaults = Self::default();
         let TypeInfo::Struct(info) = Self::type_info() else { return vec![] };
         let mut differing = vec![];
@@ -101,7 +101,7 @@ pub trait ParameterStruct: Struct + Typed + Default {
             let Some(default) = defaults.field(field.name()).and_then(Values::of) else { continue };
             let mut settings = usual;
             let is_switch = matches!(default, Values::Toggle(_) | Values::Choice(_));
-            if is_switch || field.has_attribute::<Held>() {
+            if is_switch || field.has_attribute::<Stepped>() {
                 settings.curve = Curve::Held;
             }
             if let Some(Smoothing(ms)) = field.get_attribute::<Smoothing>() {
@@ -299,7 +299,7 @@ mod tests {
         stars: u32,
         #[reflect(@Smoothing(80.0))]
         drift: f32,
-        #[reflect(@Held)]
+        #[reflect(@Stepped)]
         night: f32,
     }
 
@@ -326,15 +326,15 @@ mod tests {
 
     #[test]
     fn a_field_says_how_it_is_played() {
-        let usual = PlayoutSettings::default();
+        let usual = JitterBufferSettings::default();
         let playout = Sky::playout(usual);
         let name = |text: &str| ParameterName::new(text).expect("a name");
         let smoothing = Duration::from_millis(80);
         assert_eq!(
             playout,
             [
-                (name("drift"), PlayoutSettings { smoothing, ..usual }),
-                (name("night"), PlayoutSettings { curve: Curve::Held, ..usual }),
+                (name("drift"), JitterBufferSettings { smoothing, ..usual }),
+                (name("night"), JitterBufferSettings { curve: Curve::Held, ..usual }),
             ]
         );
     }

@@ -9,12 +9,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// A resource that goes on in the next run where it was in this one, when its program has crashed or is restarted.
-/// Register it with [`VisualizationPlugin::saves`](crate::visualization::visualization_plugin::VisualizationPlugin::saves).
 ///
-/// It is there before `Startup`, in the place of what the program inserted. It is saved when it has changed, at most
-/// four times a second, and when the program ends. What that costs a frame is to turn it into bytes: keep it to what
-/// cannot be made again, such as seeds, positions and counts; images and meshes are made from those.
-pub trait Saved: Resource + Serialize + DeserializeOwned {
+/// Register it with
+/// [`VisualizationPlugin::saves`](crate::visualization::visualization_plugin::VisualizationPlugin::saves).  It is there
+/// before `Startup`, in the place of what the program inserted. It is saved when it has changed, at most four times a
+/// second, and when the program ends. What that costs a frame is to turn it into bytes: keep it to what cannot be made
+/// again, such as seeds, positions and counts; images and meshes are made from those.
+pub trait Persist: Resource + Serialize + DeserializeOwned {
     /// What it is saved as; unique in the program.
     const NAME: &'static str;
     /// The version of its fields: a higher one whenever they change their meaning or their types. Fields that are
@@ -32,8 +33,8 @@ pub trait Saved: Resource + Serialize + DeserializeOwned {
 /// What an earlier run saved of a resource was not used: its program is another version by now, or it is damaged. The
 /// resource is what the program made it.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
-pub struct SavedStateLost {
-    /// Its [`Saved::NAME`].
+pub struct PersistedStateDiscarded {
+    /// Its [`Persist::NAME`].
     pub name: &'static str,
     /// Why, in plain words.
     pub reason: String,
@@ -54,7 +55,7 @@ const BETWEEN: Duration = Duration::from_millis(250);
 const END: Duration = Duration::from_millis(500);
 
 impl SavedResources {
-    pub(crate) fn add<S: Saved>(&mut self) {
+    pub(crate) fn add<S: Persist>(&mut self) {
         self.0.push(Arc::new(|app| {
             app.add_systems(PreStartup, restore::<S>).add_systems(Last, save::<S>.before(flush));
         }));
@@ -87,7 +88,7 @@ fn tell_damage(file: Res<SavedFile>) {
     }
 }
 
-fn restore<S: Saved>(file: Res<SavedFile>, mut commands: Commands) {
+fn restore<S: Persist>(file: Res<SavedFile>, mut commands: Commands) {
     let Some(SavedPart { version, bytes }) = file.0.found(S::NAME) else { return };
     let read = if *version == S::VERSION {
         rmp_serde::from_slice(bytes).map_err(|problem| problem.to_string())
@@ -101,7 +102,7 @@ fn restore<S: Saved>(file: Res<SavedFile>, mut commands: Commands) {
         Err(reason) => {
             let name = S::NAME;
             tracing::warn!("what an earlier run saved of '{name}' is not used: {reason}");
-            commands.trigger(SavedStateLost { name, reason });
+            commands.trigger(PersistedStateDiscarded { name, reason });
         },
     }
 }
@@ -114,7 +115,7 @@ struct Saving {
     told: bool,
 }
 
-fn save<S: Saved>(
+fn save<S: Persist>(
     state: Option<Res<S>>,
     file: Res<SavedFile>,
     exits: MessageReader<AppExit>,
@@ -162,7 +163,7 @@ mod tests {
         count: u32,
     }
 
-    impl Saved for Rings {
+    impl Persist for Rings {
         const NAME: &'static str = "rings";
         const VERSION: u32 = 2;
 
@@ -183,7 +184,7 @@ mod tests {
     fn program(path: &Path) -> App {
         let mut app = App::new();
         app.add_message::<AppExit>().init_resource::<Rings>().init_resource::<Told>().add_observer(
-            |lost: On<SavedStateLost>, mut told: ResMut<Told>| {
+            |lost: On<PersistedStateDiscarded>, mut told: ResMut<Told>| {
                 told.0.push(lost.event().reason.clone());
             },
         );

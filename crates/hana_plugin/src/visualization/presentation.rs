@@ -4,7 +4,7 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use bevy_render::{ExtractSchedule, Render, RenderApp, RenderSystems};
 
-use crate::timeline::timeline::Presented;
+use crate::timeline::timeline::PresentedAt;
 
 pub(crate) fn build(app: &mut App) {
     app.add_plugins(PresentationPlugin);
@@ -17,7 +17,7 @@ impl Plugin for PresentationPlugin {
     fn build(&self, _: &mut App) {}
 
     fn finish(&self, app: &mut App) {
-        let Some(presented) = app.world().get_resource::<Presented>().cloned() else { return };
+        let Some(presented) = app.world().get_resource::<PresentedAt>().cloned() else { return };
         if let Some(renderer) = app.get_sub_app_mut(RenderApp) {
             renderer
                 .insert_resource(AtWork { begun_us: 0, presented })
@@ -31,7 +31,7 @@ impl Plugin for PresentationPlugin {
 #[derive(Resource)]
 struct AtWork {
     begun_us: i64,
-    presented: Presented,
+    presented: PresentedAt,
 }
 
 fn take_over(mut at_work: ResMut<AtWork>) {

@@ -7,14 +7,14 @@ use bevy_ecs::prelude::*;
 use hana_protocol::id::role;
 use hana_protocol::message::Override;
 
-use crate::session::MeshLink;
+use crate::session::MeshSession;
 use crate::sets::HanaSystems;
 use crate::timeline::timeline::Timeline;
-use crate::visualization::active_override::InForce;
+use crate::visualization::active_override::ActiveOverride;
 
 /// There while the program waits for its bar, and is black.
 #[derive(Resource)]
-pub(crate) struct WaitsForBar {
+pub(crate) struct AwaitingBar {
     since: Instant,
 }
 
@@ -23,28 +23,28 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Black until the next bar.
 pub(crate) fn build(app: &mut App) {
-    app.insert_resource(WaitsForBar { since: Instant::now() })
-        .insert_resource(InForce(Some(Override::Blackout)))
+    app.insert_resource(AwaitingBar { since: Instant::now() })
+        .insert_resource(ActiveOverride(Some(Override::Blackout)))
         .add_systems(
             PreUpdate,
             come_back
                 .after(HanaSystems::Receive)
-                .run_if(resource_exists::<WaitsForBar>.and_then(is_time)),
+                .run_if(resource_exists::<AwaitingBar>.and_then(is_time)),
         );
 }
 
-fn is_time(timeline: Res<Timeline>, waits: Res<WaitsForBar>) -> bool {
+fn is_time(timeline: Res<Timeline>, waits: Res<AwaitingBar>) -> bool {
     let is_bar = timeline.is_shared() && timeline.begins(timeline.quantum());
     is_bar || waits.since.elapsed() > PATIENCE
 }
 
 fn come_back(
-    link: Res<MeshLink<role::Visualization>>,
-    mut in_force: ResMut<InForce>,
+    link: Res<MeshSession<role::Visualization>>,
+    mut in_force: ResMut<ActiveOverride>,
     mut commands: Commands,
 ) {
-    commands.remove_resource::<WaitsForBar>();
-    *in_force = InForce(link.node().and_then(|node| node.board().in_force()));
+    commands.remove_resource::<AwaitingBar>();
+    *in_force = ActiveOverride(link.node().and_then(|node| node.board().in_force()));
 }
 
 #[cfg(test)]
@@ -58,7 +58,7 @@ mod tests {
     fn it_is_time_when_a_bar_begins_that_others_see_too_or_after_a_while() {
         let mut world = World::new();
         world.init_resource::<Timeline>();
-        world.insert_resource(WaitsForBar { since: Instant::now() });
+        world.insert_resource(AwaitingBar { since: Instant::now() });
         let said = hana_time::Timeline::DEFAULT;
         let mut at = |said, at_ms: i64| {
             world.resource_mut::<Timeline>().look(said, at_ms * 1000);
@@ -70,7 +70,7 @@ mod tests {
         assert!(at(Some(said), 2_005));
         assert!(!at(Some(said), 2_020));
         assert!(!at(None, 4_005), "nobody has said it");
-        world.resource_mut::<WaitsForBar>().since =
+        world.resource_mut::<AwaitingBar>().since =
             Instant::now().checked_sub(PATIENCE * 2).unwrap();
         assert!(world.run_system_once(is_time).unwrap());
     }

@@ -6,8 +6,8 @@ use bevy_app::{App, AppExit, Last, Plugin, PreUpdate};
 use bevy_ecs::change_detection::Tick;
 use bevy_ecs::prelude::*;
 use bevy_reflect::TypePath;
-use hana_engine::playout::PlayoutSettings;
-use hana_network::{Board, NodeConfig, WhenAppVanishes};
+use hana_engine::playout::JitterBufferSettings;
+use hana_network::{NodeConfig, OnControllerLost, ParameterStore};
 use hana_protocol::contract::routes::{Publishable, ReceivedBy};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::Look;
@@ -15,13 +15,13 @@ use hana_protocol::parameter::Parameter;
 use hana_protocol::wire::CustomMessage;
 
 use crate::notices::notices;
-use crate::session::{MeshLink, begin_frame};
+use crate::session::{MeshSession, begin_frame};
 use crate::sets::HanaSystems;
 use crate::topics::topics::TopicRegistrations;
-use crate::visualization::active_override::InForce;
+use crate::visualization::active_override::ActiveOverride;
 use crate::visualization::parameters::{ParameterFields, ParameterStruct};
-use crate::visualization::persist::{Saved, SavedResources};
-use crate::visualization::resume_on_bar::WaitsForBar;
+use crate::visualization::persist::{Persist, SavedResources};
+use crate::visualization::resume_on_bar::AwaitingBar;
 use crate::visualization::{persist, resume_on_bar};
 
 /// Puts a program that draws onto the mesh. The fields of the resource `P` are its parameters ([`ParameterStruct`]); the
@@ -39,9 +39,9 @@ pub struct VisualizationPlugin<P> {
     draws_notices: bool,
     topics: TopicRegistrations<role::Visualization>,
     saved: SavedResources,
-    when_app_vanishes: WhenAppVanishes,
+    when_app_vanishes: OnControllerLost,
     returns_on_bar: bool,
-    playout: PlayoutSettings,
+    playout: JitterBufferSettings,
     headless: Option<String>,
     draws_blackout: bool,
     parameters: PhantomData<fn(P)>,
@@ -63,9 +63,12 @@ impl<P> VisualizationPlugin<P> {
             draws_notices: true,
             topics: TopicRegistrations::default(),
             saved: SavedResources::default(),
-            when_app_vanishes: WhenAppVanishes::default(),
+            when_app_vanishes: OnControllerLost::default(),
             returns_on_bar: false,
-            playout: PlayoutSettings { delay: Duration::ZERO, ..PlayoutSettings::default() },
+            playout: JitterBufferSettings {
+                delay: Duration::ZERO,
+                ..JitterBufferSettings::default()
+            },
             headless: None,
             draws_blackout: cfg!(feature = "ui"),
             parameters: PhantomData,
@@ -74,7 +77,7 @@ impl<P> VisualizationPlugin<P> {
 
     /// Keeps a resource, so that the next run has it when this one has crashed or is restarted.
     #[must_use]
-    pub fn saves<S: Saved>(mut self) -> Self {
+    pub fn saves<S: Persist>(mut self) -> Self {
         self.saved.add::<S>();
         self
     }
@@ -82,7 +85,7 @@ impl<P> VisualizationPlugin<P> {
     /// What becomes of the parameters that an app played, once that app is gone: they stay as they are, unless told
     /// otherwise here.
     #[must_use]
-    pub const fn when_app_vanishes(mut self, then: WhenAppVanishes) -> Self {
+    pub const fn when_app_vanishes(mut self, then: OnControllerLost) -> Self {
         self.when_app_vanishes = then;
         self
     }
@@ -97,9 +100,9 @@ impl<P> VisualizationPlugin<P> {
 
     /// How what is played is shown: without this, each value as soon as it is there. With a small delay, curves come out
     /// as they were played, whatever the network does to the single message. [`Smoothing`](crate::visualization::parameters::Smoothing) and
-    /// [`Held`](crate::visualization::parameters::Held) say it of one parameter; `HANA_PLAYOUT_MS` overrides the delay.
+    /// [`Stepped`](crate::visualization::parameters::Stepped) say it of one parameter; `HANA_PLAYOUT_MS` overrides the delay.
     #[must_use]
-    pub const fn playout(mut self, playout: PlayoutSettings) -> Self {
+    pub const fn playout(mut self, playout: JitterBufferSettings) -> Self {
         self.playout = playout;
         self
     }
@@ -113,7 +116,7 @@ impl<P> VisualizationPlugin<P> {
         self
     }
 
-    /// Declares that the program heeds [`InForce`](crate::visualization::active_override::InForce) itself: it draws black during a blackout, or has
+    /// Declares that the program heeds [`ActiveOverride`](crate::visualization::active_override::ActiveOverride) itself: it draws black during a blackout, or has
     /// nothing that could be seen. Only for programs without the feature `ui` of the plugin, which draws it; without
     /// either the command `blackout` is refused.
     #[must_use]
@@ -163,7 +166,7 @@ const GOODBYE: Duration = Duration::from_millis(300);
 #[derive(Resource)]
 struct SharedParameters<P> {
     fields: ParameterFields,
-    board: Option<Arc<Board>>,
+    board: Option<Arc<ParameterStore>>,
     declared: Vec<Parameter>,
     /// The values that a board begins with: the defaults, or what an earlier run showed last.
     first: Vec<f32>,
@@ -196,7 +199,7 @@ where
             };
             self.topics.announce(config)
         });
-        if let Some(mut app_link) = app.world_mut().get_resource_mut::<MeshLink<role::App>>() {
+        if let Some(mut app_link) = app.world_mut().get_resource_mut::<MeshSession<role::App>>() {
             // Of a program with two nodes this one has the id that a daemon gave the program.
             app_link.keep_own_id();
         }
@@ -204,7 +207,7 @@ where
         let was_restarted = last_look.is_some();
         let look = last_look.unwrap_or_default();
         self.saved.build(app, persist::id_of(&config));
-        MeshLink::<role::Visualization>::build(app, config);
+        MeshSession::<role::Visualization>::build(app, config);
         app.init_resource::<P>();
         let first = first_values(&declared, &look);
         let fields = ParameterFields::of::<P>();
@@ -219,7 +222,7 @@ where
             );
         }
         notices::build(app, self.draws_notices);
-        app.insert_resource(InForce(look.in_force))
+        app.insert_resource(ActiveOverride(look.in_force))
             .insert_resource(SharedParameters::<P> {
                 fields,
                 board: None,
@@ -285,11 +288,11 @@ fn joined(own: impl Iterator<Item = f32>, first: &[f32], board: &[f32]) -> Vec<f
 
 /// What was played goes into the program's resource.
 fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStruct>(
-    link: Res<MeshLink<role::Visualization>>,
+    link: Res<MeshSession<role::Visualization>>,
     mut shared: ResMut<SharedParameters<P>>,
     mut parameters: ResMut<P>,
-    mut in_force: ResMut<InForce>,
-    waits: Option<Res<WaitsForBar>>,
+    mut in_force: ResMut<ActiveOverride>,
+    waits: Option<Res<AwaitingBar>>,
 ) {
     let shared = &mut *shared;
     let Some(node) = link.node() else {
@@ -305,7 +308,7 @@ fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStr
     board.shown_after(link.pace.shown_after());
     let version = board.read_since(shared.seen, &mut shared.agreed);
     if version != shared.seen && waits.is_none() {
-        in_force.set_if_neq(InForce(board.in_force()));
+        in_force.set_if_neq(ActiveOverride(board.in_force()));
     }
     if shared.seen == 0 {
         let values = joined(shared.fields.read(&*parameters), &shared.first, &shared.agreed);
@@ -343,7 +346,10 @@ fn send<P: Resource + ParameterStruct>(
 
 /// Others see that it moves. With its last frame, one that exits in good order says so, so that nobody takes it for a crash:
 /// a daemon that was started again meanwhile cannot know its exit code.
-fn end_frame(mut exits: MessageReader<AppExit>, mut link: ResMut<MeshLink<role::Visualization>>) {
+fn end_frame(
+    mut exits: MessageReader<AppExit>,
+    mut link: ResMut<MeshSession<role::Visualization>>,
+) {
     link.pace.frame_ends();
     if let Some(node) = link.node() {
         node.frames().bump();

@@ -8,16 +8,16 @@ use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
-use crate::launch::launch_queue::LaunchPace;
+use crate::launch::launch_queue::LaunchLimits;
 use crate::launch::launch_spec::{LaunchError, LaunchSpec};
 use crate::launch::{launch_spec, process};
-use crate::supervisor::policy::{Mesh, Policy, Preset, RestartOn, WhenUnresponsive};
+use crate::supervisor::policy::{Monitoring, Policy, Preset, RestartOn, WhenUnresponsive};
 
 /// What may be launched on this host: the file `config/visualizations.toml`, read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalogue {
     entries: BTreeMap<NodeId, CatalogueEntry>,
-    pace: LaunchPace,
+    pace: LaunchLimits,
 }
 
 /// One program of the catalogue.
@@ -134,7 +134,7 @@ impl Catalogue {
 
     /// How fast what is to be launched is launched.
     #[must_use]
-    pub const fn pace(&self) -> LaunchPace {
+    pub const fn pace(&self) -> LaunchLimits {
         self.pace
     }
 
@@ -225,14 +225,14 @@ fn is_bare_key(word: &&str) -> bool {
 #[serde(deny_unknown_fields)]
 struct CatalogueFile {
     #[serde(default)]
-    launch: WrittenPace,
+    launch: LaunchLimitsConfig,
     #[serde(default)]
-    visualizations: BTreeMap<NodeId, WrittenEntry>,
+    visualizations: BTreeMap<NodeId, EntryConfig>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct WrittenPace {
+struct LaunchLimitsConfig {
     at_once: Option<Number>,
     spacing_s: Option<Seconds>,
     patience_s: Option<Seconds>,
@@ -240,7 +240,7 @@ struct WrittenPace {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenEntry {
+struct EntryConfig {
     program: ProgramName,
     #[serde(default)]
     args: Vec<String>,
@@ -254,16 +254,16 @@ struct WrittenEntry {
     mesh: Option<bool>,
     notices: Option<bool>,
     #[serde(default)]
-    restart: WrittenRestart,
+    restart: RestartConfig,
     #[serde(default)]
-    stop: WrittenStop,
+    stop: StopConfig,
     #[serde(default)]
-    health: WrittenHealth,
+    health: HealthConfig,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct WrittenRestart {
+struct RestartConfig {
     on: Option<BTreeSet<RestartOn>>,
     first_s: Option<Seconds>,
     initial_s: Option<Seconds>,
@@ -277,34 +277,34 @@ struct WrittenRestart {
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct WrittenStop {
+struct StopConfig {
     polite_s: Option<Seconds>,
     terminate_s: Option<Seconds>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct WrittenHealth {
+struct HealthConfig {
     startup_s: Option<Seconds>,
     slow_fps: Option<Rate>,
     slow_s: Option<Seconds>,
     unresponsive_s: Option<Seconds>,
-    when_unresponsive: Option<WrittenUnresponsive>,
+    when_unresponsive: Option<UnresponsiveConfig>,
     restart_after_s: Option<Seconds>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum WrittenUnresponsive {
+enum UnresponsiveConfig {
     Tell,
     Restart,
 }
 
-impl WrittenEntry {
+impl EntryConfig {
     fn into_entry(self, name: NodeId, base: &Path) -> CatalogueEntry {
         let mut policy = Policy::preset(self.policy);
         if let Some(joins) = self.mesh {
-            policy.mesh = if joins { Mesh::Joins } else { Mesh::Never };
+            policy.mesh = if joins { Monitoring::Joins } else { Monitoring::Never };
         }
         self.restart.apply(&mut policy);
         self.stop.apply(&mut policy);
@@ -330,9 +330,9 @@ fn set<T>(knob: &mut T, written: Option<impl Into<T>>) {
     }
 }
 
-impl WrittenPace {
-    fn into_pace(self) -> LaunchPace {
-        let mut pace = LaunchPace::default();
+impl LaunchLimitsConfig {
+    fn into_pace(self) -> LaunchLimits {
+        let mut pace = LaunchLimits::default();
         set(&mut pace.at_once, self.at_once);
         set(&mut pace.spacing, self.spacing_s);
         set(&mut pace.patience, self.patience_s);
@@ -340,7 +340,7 @@ impl WrittenPace {
     }
 }
 
-impl WrittenRestart {
+impl RestartConfig {
     fn apply(self, policy: &mut Policy) {
         let restart = &mut policy.restart;
         set(&mut restart.on, self.on);
@@ -355,14 +355,14 @@ impl WrittenRestart {
     }
 }
 
-impl WrittenStop {
+impl StopConfig {
     fn apply(self, policy: &mut Policy) {
         set(&mut policy.stop.polite, self.polite_s);
         set(&mut policy.stop.terminate, self.terminate_s);
     }
 }
 
-impl WrittenHealth {
+impl HealthConfig {
     /// What is killed after when only `when_unresponsive = "restart"` is written.
     const RESTART_AFTER: Duration = Duration::from_secs(5);
 
@@ -373,10 +373,10 @@ impl WrittenHealth {
         set(&mut health.limits.slow_after, self.slow_s);
         set(&mut health.limits.unresponsive_after, self.unresponsive_s);
         health.when_unresponsive = match (self.when_unresponsive, health.when_unresponsive) {
-            (Some(WrittenUnresponsive::Tell), _) | (None, WhenUnresponsive::Tell) => {
+            (Some(UnresponsiveConfig::Tell), _) | (None, WhenUnresponsive::Tell) => {
                 WhenUnresponsive::Tell
             },
-            (Some(WrittenUnresponsive::Restart), WhenUnresponsive::Tell) => {
+            (Some(UnresponsiveConfig::Restart), WhenUnresponsive::Tell) => {
                 WhenUnresponsive::Restart(
                     self.restart_after_s.map_or(Self::RESTART_AFTER, Into::into),
                 )
@@ -516,7 +516,7 @@ mod tests {
         let catalogue = parse(&explained).unwrap();
         assert_eq!(catalogue.get("name").unwrap().policy, Policy::default());
         assert!(!catalogue.get("name").unwrap().notices);
-        assert_eq!(catalogue.pace(), LaunchPace::default());
+        assert_eq!(catalogue.pace(), LaunchLimits::default());
         // Every knob is there: a number too large for any of them is found wherever it is put.
         for knob in explained.lines().filter_map(|line| line.split_once(" = ")) {
             let (key, _) = knob;
@@ -570,7 +570,7 @@ mod tests {
         let seconds = Duration::from_secs;
         // Without `..`: a knob that is added to the policy has to be added here.
         let expected = Policy {
-            mesh: Mesh::Never,
+            mesh: Monitoring::Never,
             restart: crate::supervisor::policy::RestartPolicy {
                 on: [RestartOn::Launch].into(),
                 backoff: crate::supervisor::backoff::Backoff {
@@ -600,7 +600,7 @@ mod tests {
         };
         assert_eq!(catalogue.get("all").unwrap().policy, expected);
         let pace =
-            LaunchPace { at_once: 2, spacing: Duration::from_millis(100), patience: seconds(9) };
+            LaunchLimits { at_once: 2, spacing: Duration::from_millis(100), patience: seconds(9) };
         assert_eq!(catalogue.pace(), pace);
     }
 
@@ -630,7 +630,7 @@ mod tests {
         let wall = catalogue.get("wall").unwrap();
         assert_eq!(wall.dir.as_deref(), Some(Path::new("/show/media")));
         let mut expected = Policy::preset(Preset::Installation);
-        expected.mesh = Mesh::Never;
+        expected.mesh = Monitoring::Never;
         expected.restart.on = [RestartOn::Signal].into();
         expected.restart.backoff.max = Duration::from_mins(1);
         expected.restart.budget = Some(9);

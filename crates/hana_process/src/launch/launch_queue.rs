@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use hana_protocol::id::NodeId;
 
-use crate::supervisor::supervisor::Incarnation;
+use crate::supervisor::supervisor::Instance;
 
 /// Decides when each launch may be made, so that many that fell together do not rise together.
 ///
@@ -11,17 +11,17 @@ use crate::supervisor::supervisor::Incarnation;
 /// come up and what time it is.
 ///
 /// - What comes alone is launched at once: it waits for nobody.
-/// - Between two launches lies [`LaunchPace::spacing`], and of those that the policy wants started again at most
-///   [`LaunchPace::at_once`] are coming up at any time. One that does not come up within [`LaunchPace::patience`]
+/// - Between two launches lies [`LaunchLimits::spacing`], and of those that the policy wants started again at most
+///   [`LaunchLimits::at_once`] are coming up at any time. One that does not come up within [`LaunchLimits::patience`]
 ///   does not hold up the others any longer.
 /// - First come, first served; but what a person wants started comes before what the policy wants started
 ///   again, and waits for no one to come up.
 /// - Nobody waits for ever: who is asked for again and again goes to the end of the line.
 #[derive(Debug, Clone)]
-pub struct LaunchPacer {
-    pace: LaunchPace,
-    persons: VecDeque<Waiting>,
-    policies: VecDeque<Waiting>,
+pub struct LaunchQueue {
+    pace: LaunchLimits,
+    persons: VecDeque<QueuedLaunch>,
+    policies: VecDeque<QueuedLaunch>,
     /// Who is coming up, and since when.
     rising: BTreeMap<NodeId, Instant>,
     last: Option<Instant>,
@@ -29,7 +29,7 @@ pub struct LaunchPacer {
 
 /// How fast what is to be launched is launched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LaunchPace {
+pub struct LaunchLimits {
     /// How many that the policy starts again may be coming up at the same time, 1 or more.
     pub at_once: usize,
     /// From one launch to the next.
@@ -40,7 +40,7 @@ pub struct LaunchPace {
 
 /// Who wants a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub enum LaunchPriority {
     /// A person.
     Person,
     /// The policy.
@@ -48,12 +48,12 @@ pub enum Wish {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Waiting {
+struct QueuedLaunch {
     node: NodeId,
-    incarnation: Incarnation,
+    incarnation: Instance,
 }
 
-impl Default for LaunchPace {
+impl Default for LaunchLimits {
     /// Four at once, 75 ms apart, each for 3 s at most: fifty are launched within four seconds where they come up as
     /// fast as plain programs do, and within half a minute where each has much to load.
     fn default() -> Self {
@@ -61,10 +61,10 @@ impl Default for LaunchPace {
     }
 }
 
-impl LaunchPacer {
+impl LaunchQueue {
     /// Nobody is waiting, nobody is coming up.
     #[must_use]
-    pub const fn new(pace: LaunchPace) -> Self {
+    pub const fn new(pace: LaunchLimits) -> Self {
         Self {
             pace,
             persons: VecDeque::new(),
@@ -75,19 +75,19 @@ impl LaunchPacer {
     }
 
     /// Goes by another pace from now on.
-    pub const fn set_pace(&mut self, pace: LaunchPace) {
+    pub const fn set_pace(&mut self, pace: LaunchLimits) {
         self.pace = pace;
     }
 
-    /// A launch is wanted. It comes out of [`LaunchPacer::next`] when it is its turn, which may be at once. An
+    /// A launch is wanted. It comes out of [`LaunchQueue::next`] when it is its turn, which may be at once. An
     /// earlier wish for the same node is forgotten.
-    pub fn ask(&mut self, node: NodeId, incarnation: Incarnation, wish: Wish) {
+    pub fn ask(&mut self, node: NodeId, incarnation: Instance, wish: LaunchPriority) {
         self.withdraw(&node);
         let line = match wish {
-            Wish::Person => &mut self.persons,
-            Wish::Policy => &mut self.policies,
+            LaunchPriority::Person => &mut self.persons,
+            LaunchPriority::Policy => &mut self.policies,
         };
-        line.push_back(Waiting { node, incarnation });
+        line.push_back(QueuedLaunch { node, incarnation });
     }
 
     /// It is not wanted any more.
@@ -114,12 +114,12 @@ impl LaunchPacer {
     }
 
     /// Whose turn it is at `now`, if it is anybody's: it is to be launched. To be asked until there is none.
-    pub fn next(&mut self, now: Instant) -> Option<(NodeId, Incarnation)> {
+    pub fn next(&mut self, now: Instant) -> Option<(NodeId, Instance)> {
         if self.next_deadline(now)? > now {
             return None;
         }
         self.forget_late(now);
-        let Waiting { node, incarnation } =
+        let QueuedLaunch { node, incarnation } =
             self.persons.pop_front().or_else(|| self.policies.pop_front())?;
         self.last = Some(now);
         self.rising.insert(node.clone(), now);
@@ -158,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    const PACE: LaunchPace = LaunchPace {
+    const PACE: LaunchLimits = LaunchLimits {
         at_once: 3,
         spacing: Duration::from_millis(20),
         patience: Duration::from_secs(2),
@@ -172,13 +172,13 @@ mod tests {
         NodeId::new(&format!("v-{number}")).unwrap()
     }
 
-    fn ask(pacer: &mut LaunchPacer, number: usize, wish: Wish) {
-        pacer.ask(id(number), Incarnation::of_number(1), wish);
+    fn ask(pacer: &mut LaunchQueue, number: usize, wish: LaunchPriority) {
+        pacer.ask(id(number), Instance::of_number(1), wish);
     }
 
     /// Lets time pass: whoever's turn it is, when, in milliseconds. Each comes up `takes` after its launch, if at all.
     fn pass(
-        pacer: &mut LaunchPacer,
+        pacer: &mut LaunchQueue,
         start: Instant,
         until: Duration,
         takes: Option<Duration>,
@@ -213,10 +213,10 @@ mod tests {
 
     #[test]
     fn one_that_comes_alone_is_not_delayed_at_all() {
-        let mut pacer = LaunchPacer::new(PACE);
+        let mut pacer = LaunchQueue::new(PACE);
         let mut now = Instant::now();
         for round in 0..10 {
-            ask(&mut pacer, round, Wish::Policy);
+            ask(&mut pacer, round, LaunchPriority::Policy);
             assert!(pacer.next_deadline(now).unwrap() <= now);
             assert_eq!(pacer.next(now).unwrap().0, id(round));
             pacer.risen(&id(round));
@@ -228,9 +228,9 @@ mod tests {
     #[test]
     fn fifty_are_launched_one_after_the_other_as_they_come_up() {
         let start = Instant::now();
-        let mut pacer = LaunchPacer::new(PACE);
+        let mut pacer = LaunchQueue::new(PACE);
         for number in 0..50 {
-            ask(&mut pacer, number, Wish::Policy);
+            ask(&mut pacer, number, LaunchPriority::Policy);
         }
         assert_eq!(pacer.before(&id(7)), Some(7));
         let launched = pass(&mut pacer, start, Duration::from_mins(1), Some(millis(300)));
@@ -246,9 +246,9 @@ mod tests {
     #[test]
     fn those_that_never_come_up_hold_up_the_others_only_so_long() {
         let start = Instant::now();
-        let mut pacer = LaunchPacer::new(PACE);
+        let mut pacer = LaunchQueue::new(PACE);
         for number in 0..7 {
-            ask(&mut pacer, number, Wish::Policy);
+            ask(&mut pacer, number, LaunchPriority::Policy);
         }
         let launched = pass(&mut pacer, start, Duration::from_mins(1), None);
         let at: Vec<u128> = launched.into_iter().map(|(_, at)| at).collect();
@@ -258,9 +258,9 @@ mod tests {
     #[test]
     fn one_that_comes_up_at_once_makes_room_at_once() {
         let start = Instant::now();
-        let mut pacer = LaunchPacer::new(LaunchPace { at_once: 1, ..PACE });
+        let mut pacer = LaunchQueue::new(LaunchLimits { at_once: 1, ..PACE });
         for number in 0..3 {
-            ask(&mut pacer, number, Wish::Policy);
+            ask(&mut pacer, number, LaunchPriority::Policy);
         }
         let launched = pass(&mut pacer, start, Duration::from_mins(1), Some(Duration::ZERO));
         let at: Vec<u128> = launched.into_iter().map(|(_, at)| at).collect();
@@ -270,13 +270,13 @@ mod tests {
     #[test]
     fn a_person_comes_first_and_waits_for_none_to_come_up() {
         let start = Instant::now();
-        let mut pacer = LaunchPacer::new(PACE);
+        let mut pacer = LaunchQueue::new(PACE);
         for number in 0..20 {
-            ask(&mut pacer, number, Wish::Policy);
+            ask(&mut pacer, number, LaunchPriority::Policy);
         }
         assert_eq!(pass(&mut pacer, start, millis(100), None).len(), 3);
-        ask(&mut pacer, 100, Wish::Person);
-        ask(&mut pacer, 101, Wish::Person);
+        ask(&mut pacer, 100, LaunchPriority::Person);
+        ask(&mut pacer, 101, LaunchPriority::Person);
         assert_eq!(pacer.before(&id(3)), Some(2));
         let later = start + millis(100);
         let launched = pass(&mut pacer, later, millis(100), None);
@@ -286,13 +286,13 @@ mod tests {
     #[test]
     fn what_is_withdrawn_is_not_launched_and_what_is_asked_for_twice_is_launched_once() {
         let start = Instant::now();
-        let mut pacer = LaunchPacer::new(PACE);
+        let mut pacer = LaunchQueue::new(PACE);
         for number in 0..6 {
-            ask(&mut pacer, number, Wish::Policy);
+            ask(&mut pacer, number, LaunchPriority::Policy);
         }
         pacer.withdraw(&id(2));
         pacer.withdraw(&id(2));
-        pacer.ask(id(0), Incarnation::of_number(2), Wish::Policy);
+        pacer.ask(id(0), Instance::of_number(2), LaunchPriority::Policy);
         assert!(!pacer.is_waiting(&id(2)) && pacer.is_waiting(&id(0)));
         let launched = pass(&mut pacer, start, Duration::from_mins(1), Some(millis(1)));
         let names: Vec<&str> = launched.iter().map(|(name, _)| name.as_str()).collect();
@@ -308,12 +308,12 @@ mod tests {
             asks in prop::collection::vec((0_usize..30, any::<bool>(), 0_u64..100), 1..60),
             takes in prop::option::of(0_u64..5000),
         ) {
-            let pace = LaunchPace { at_once, ..PACE };
-            let mut pacer = LaunchPacer::new(pace);
+            let pace = LaunchLimits { at_once, ..PACE };
+            let mut pacer = LaunchQueue::new(pace);
             let start = Instant::now();
             let wanted: std::collections::BTreeSet<usize> = asks.iter().map(|(number, ..)| *number).collect();
             for (number, person, _) in &asks {
-                ask(&mut pacer, *number, if *person { Wish::Person } else { Wish::Policy });
+                ask(&mut pacer, *number, if *person { LaunchPriority::Person } else { LaunchPriority::Policy });
             }
             let launched = pass(&mut pacer, start, Duration::from_hours(1), takes.map(millis));
             prop_assert_eq!(launched.len(), wanted.len());

@@ -35,7 +35,7 @@ const OF_SERVICE_MANAGER: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDO
 /// program lives.
 #[derive(Debug)]
 pub struct Process {
-    leader: os::Leader,
+    leader: os::GroupLeader,
     fingerprint: Option<PidFingerprint>,
     output: ProcessOutput,
     output_file: Option<File>,
@@ -195,7 +195,7 @@ impl Process {
         record: &ProcessRecord,
         on_exit: impl FnOnce(Exit) + Send + 'static,
     ) -> Result<Self, AdoptError> {
-        let leader = os::Leader::adopt(record, on_exit)?;
+        let leader = os::GroupLeader::adopt(record, on_exit)?;
         let output = record.output.clone().map_or_else(
             || {
                 let source = io::Error::other("an earlier daemon found no place for it");
@@ -256,7 +256,7 @@ impl Process {
                 command.current_dir(dir);
             }
         });
-        let leader = os::Leader::launch(&mut command, mark, on_exit).map_err(|source| {
+        let leader = os::GroupLeader::launch(&mut command, mark, on_exit).map_err(|source| {
             let program = spec.program.clone();
             match ProgramFault::behind(&source, &program) {
                 Some(fault) => LaunchError::Faulty { program, fault },

@@ -1,4 +1,4 @@
-//! What differs by platform. Both modules have the same face: `Leader`, `started`, `is_executable`, `is_no_program`,
+//! What differs by platform. Both modules have the same face: `GroupLeader`, `started`, `is_executable`, `is_no_program`,
 //! `adopt_orphans`, `reap_orphans`, `kill_marked`. What only Linux can is at the end.
 
 pub(crate) mod fingerprint;

@@ -15,7 +15,7 @@ use crate::launch::process::{AdoptError, ProcessRecord};
 
 /// The first process of a group.
 #[derive(Debug)]
-pub(crate) struct Leader {
+pub(crate) struct GroupLeader {
     pid: u32,
     shared: Arc<Shared>,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Leader {
 #[derive(Debug)]
 struct Shared {
     leader: Pid,
-    kin: Kin,
+    kin: ProcessRelation,
     mark: String,
     stage: Mutex<Stage>,
     /// Told when the watching thread has seen the end.
@@ -32,7 +32,7 @@ struct Shared {
 
 /// What the leader is to this program.
 #[derive(Debug)]
-enum Kin {
+enum ProcessRelation {
     /// Launched by it. The ids of the leader and its group are the leader's, and no one else's, until it is
     /// reaped.
     Child,
@@ -53,7 +53,7 @@ enum Stage {
 /// The leaders that are not reaped yet, which [`reap_orphans`] must leave alone.
 static LEADERS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-impl Leader {
+impl GroupLeader {
     pub(crate) fn launch(
         command: &mut CommandWrap,
         mark: String,
@@ -66,7 +66,7 @@ impl Leader {
         leaders.insert(pid);
         drop(leaders);
         let leader = to_pid(pid)?;
-        let shared = Shared::new(leader, Kin::Child, mark);
+        let shared = Shared::new(leader, ProcessRelation::Child, mark);
         if let Err(error) = Shared::start_watching(&shared, on_exit) {
             // A process whose end nobody would notice is worse than none.
             let _ = signal_group(leader, Signal::KILL);
@@ -92,9 +92,9 @@ impl Leader {
         // After this program has replaced itself by `exec`, what it launched still is its child.
         let kin = if is_child(leader) {
             lock(&LEADERS).insert(record.fingerprint.pid);
-            Kin::Child
+            ProcessRelation::Child
         } else {
-            Kin::Adopted(holder)
+            ProcessRelation::Adopted(holder)
         };
         let shared = Shared::new(leader, kin, record.mark.clone());
         Shared::start_watching(&shared, on_exit).map_err(AdoptError::System)?;
@@ -113,8 +113,8 @@ impl Leader {
         let stage = *lock(&self.shared.stage);
         match (stage, &self.shared.kin) {
             (Stage::Ended(exit) | Stage::Reaped(exit), _) => Some(exit),
-            (Stage::Alive | Stage::Abandoned, Kin::Child) => peek(self.shared.leader),
-            (Stage::Alive | Stage::Abandoned, Kin::Adopted(holder)) => {
+            (Stage::Alive | Stage::Abandoned, ProcessRelation::Child) => peek(self.shared.leader),
+            (Stage::Alive | Stage::Abandoned, ProcessRelation::Adopted(holder)) => {
                 holder.has_ended(self.shared.leader).then_some(Exit::Unknown)
             },
         }
@@ -151,8 +151,10 @@ impl Leader {
             Stage::Reaped(_) => Ok(()),
             Stage::Alive | Stage::Abandoned | Stage::Ended(_) => match &self.shared.kin {
                 // What is left of its group then is found by its mark.
-                Kin::Adopted(holder) if holder.has_ended(self.shared.leader) => Ok(()),
-                Kin::Child | Kin::Adopted(_) => signal_group(self.shared.leader, signal),
+                ProcessRelation::Adopted(holder) if holder.has_ended(self.shared.leader) => Ok(()),
+                ProcessRelation::Child | ProcessRelation::Adopted(_) => {
+                    signal_group(self.shared.leader, signal)
+                },
             },
         };
         drop(stage);
@@ -160,7 +162,7 @@ impl Leader {
     }
 }
 
-impl Drop for Leader {
+impl Drop for GroupLeader {
     fn drop(&mut self) {
         let stage = {
             let mut stage = lock(&self.shared.stage);
@@ -178,7 +180,7 @@ impl Drop for Leader {
 }
 
 impl Shared {
-    fn new(leader: Pid, kin: Kin, mark: String) -> Arc<Self> {
+    fn new(leader: Pid, kin: ProcessRelation, mark: String) -> Arc<Self> {
         let stage = Mutex::new(Stage::Alive);
         Arc::new(Self { leader, kin, mark, stage, ended: Condvar::new() })
     }
@@ -198,8 +200,8 @@ impl Shared {
     /// Sleeps until the leader ends, without reaping it.
     fn watch(&self, on_exit: impl FnOnce(Exit)) {
         let exit = match &self.kin {
-            Kin::Child => wait_for_child(self.leader),
-            Kin::Adopted(holder) => {
+            ProcessRelation::Child => wait_for_child(self.leader),
+            ProcessRelation::Adopted(holder) => {
                 holder.wait(self.leader);
                 Exit::Unknown
             },
@@ -224,11 +226,11 @@ impl Shared {
             return Ok(());
         }
         let group = match &self.kin {
-            Kin::Child => signal_group(self.leader, Signal::KILL),
-            Kin::Adopted(_) => Ok(()),
+            ProcessRelation::Child => signal_group(self.leader, Signal::KILL),
+            ProcessRelation::Adopted(_) => Ok(()),
         };
         let marked = kill_marked(&self.mark);
-        if matches!(self.kin, Kin::Child) {
+        if matches!(self.kin, ProcessRelation::Child) {
             // A zombie: this does not block.
             let _ = wait(self.leader, WaitIdOptions::EXITED);
             lock(&LEADERS).remove(&self.leader.as_raw_nonzero().get().unsigned_abs());

@@ -13,7 +13,7 @@ const GLANCE: Duration = Duration::from_millis(10);
 
 /// The first process of a job.
 #[derive(Debug)]
-pub(crate) struct Leader {
+pub(crate) struct GroupLeader {
     pid: u32,
     shared: Arc<Mutex<Shared>>,
 }
@@ -25,7 +25,7 @@ struct Shared {
     exit: Option<Exit>,
 }
 
-impl Leader {
+impl GroupLeader {
     pub(crate) fn launch(
         command: &mut CommandWrap,
         _mark: String,

@@ -10,7 +10,7 @@ use crate::supervisor::backoff::Backoff;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// By what it is judged.
-    pub mesh: Mesh,
+    pub mesh: Monitoring,
     /// When it is started again.
     pub restart: RestartPolicy,
     /// How it is stopped.
@@ -35,7 +35,7 @@ pub enum Preset {
 
 /// By what a process is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mesh {
+pub enum Monitoring {
     /// It joins the mesh: by its token and its health.
     Joins,
     /// It never joins, a shell script for one: by its process alone.
@@ -111,7 +111,7 @@ impl Policy {
     #[must_use]
     pub fn preset(preset: Preset) -> Self {
         let show = Self {
-            mesh: Mesh::Joins,
+            mesh: Monitoring::Joins,
             restart: RestartPolicy {
                 on: RestartOn::ALL.into(),
                 backoff: Backoff {

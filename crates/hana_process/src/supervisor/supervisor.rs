@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use hana_engine::roster::Verdict;
+use hana_engine::roster::HealthVerdict;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{EventKind, Exit, ProcessState, ProcessStatus, StoppedBy};
 use serde::{Deserialize, Serialize};
 
-use crate::launch::launch_queue::Wish;
+use crate::launch::launch_queue::LaunchPriority;
 use crate::supervisor::backoff::Jitter;
-use crate::supervisor::policy::{Mesh, Policy, RestartOn, WhenUnresponsive};
+use crate::supervisor::policy::{Monitoring, Policy, RestartOn, WhenUnresponsive};
 
-use snapshot::Memory;
+use snapshot::SupervisorSnapshot;
 
 use crate::supervisor::supervisor::snapshot::Stage;
 
@@ -21,7 +21,7 @@ use crate::supervisor::supervisor::snapshot::Stage;
 ///
 /// It has no timers. It says with [`Supervisor::next_deadline`] when it wants a [`ProcessEvent::Tick`], and
 /// a tick that comes late, early or twice does no harm. Every event and action of a process names its
-/// [`Incarnation`]; what belongs to an older one changes nothing.
+/// [`Instance`]; what belongs to an older one changes nothing.
 ///
 /// It holds that
 /// - there are never two instances: [`Action::Spawn`] comes only when the one before has ended or could not
@@ -43,7 +43,7 @@ pub struct Supervisor {
     state: ProcessState,
     reason: String,
     since: Instant,
-    incarnation: Incarnation,
+    incarnation: Instance,
     pid: Option<u32>,
     exit: Option<Exit>,
     stopped_by: Option<StoppedBy>,
@@ -64,7 +64,7 @@ pub struct Supervisor {
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-pub struct Incarnation(u32);
+pub struct Instance(u32);
 
 /// Something that happened to a process, or that a person asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,40 +84,40 @@ pub enum ProcessEvent {
     /// An earlier daemon kept it. Only for a supervisor that nothing has happened to.
     Recalled {
         /// What that daemon wrote down.
-        memory: Box<Memory<Instant>>,
+        memory: Box<SupervisorSnapshot<Instant>>,
         /// What this one has found.
-        found: Found,
+        found: AdoptionOutcome,
     },
     /// [`Action::Spawn`] is not carried out yet: others are being launched.
     Queued {
         /// Which run.
-        incarnation: Incarnation,
+        incarnation: Instance,
     },
     /// [`Action::Spawn`] was carried out.
     Spawned {
         /// Which run.
-        incarnation: Incarnation,
+        incarnation: Instance,
         /// Its process id.
         pid: u32,
     },
     /// [`Action::Spawn`] could not be carried out.
     SpawnFailed {
         /// Which run.
-        incarnation: Incarnation,
+        incarnation: Instance,
         /// Why, with what to do.
         reason: String,
     },
     /// The process has ended.
     Exited {
         /// Which run.
-        incarnation: Incarnation,
+        incarnation: Instance,
         /// How.
         exit: Exit,
     },
     /// The polite command could not be delivered or was refused: the next step is taken at once.
     ShutdownFailed {
         /// Which run.
-        incarnation: Incarnation,
+        incarnation: Instance,
     },
     /// Its token is on the mesh.
     Joined {
@@ -136,16 +136,16 @@ pub enum ProcessEvent {
     /// window; empty when there is nothing any more.
     Remark {
         /// Which run.
-        incarnation: Incarnation,
+        incarnation: Instance,
         /// In plain words.
         remark: String,
     },
     /// What is thought of its health.
     Verdict {
         /// Which run.
-        incarnation: Incarnation,
+        incarnation: Instance,
         /// The verdict.
-        verdict: Verdict,
+        verdict: HealthVerdict,
     },
     /// The program announced that a person closed it. It counts for a run that has joined the mesh or was
     /// adopted, or for the one that has just ended; before a new run has joined it can only be the old one's
@@ -157,21 +157,21 @@ pub enum ProcessEvent {
 
 /// What a daemon finds of what an earlier one kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum AdoptionOutcome {
     /// Its process runs.
     Running {
         /// Its process id.
         pid: u32,
     },
     /// Its process has ended, and nobody was told how.
-    Ended(MissedEnd),
+    Ended(MissedExit),
     /// There was no process, or what there may have been is gone now.
     Nothing,
 }
 
 /// What is known of an end that nobody watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MissedEnd {
+pub enum MissedExit {
     /// Nothing: it is taken for a crash.
     Unknown,
     /// The program left word that a person closed it.
@@ -182,17 +182,17 @@ pub enum MissedEnd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Launch it; answer with [`ProcessEvent::Spawned`] or [`ProcessEvent::SpawnFailed`].
-    Spawn(Incarnation),
+    Spawn(Instance),
     /// [`Action::Spawn`], of which was said that it is [`ProcessEvent::Queued`], is not wanted any more.
-    Withdraw(Incarnation),
+    Withdraw(Instance),
     /// Ask it over the mesh to shut down.
-    AskShutdown(Incarnation),
+    AskShutdown(Instance),
     /// SIGTERM to its group.
-    Terminate(Incarnation),
+    Terminate(Instance),
     /// SIGKILL to its group. May come again while the process does not end.
-    Kill(Incarnation),
+    Kill(Instance),
     /// It has ended: kill what remains of its group, reap it, forget it.
-    Sweep(Incarnation),
+    Sweep(Instance),
     /// Tell people what happened.
     Report {
         /// What kind of thing.
@@ -215,8 +215,8 @@ enum Phase {
     },
     /// Asked for, not there yet.
     Launching {
-        origin: Origin,
-        halt: Option<Halt>,
+        origin: LaunchReason,
+        halt: Option<StopKind>,
         /// Whether it is known to wait for its turn, and can be taken back.
         queued: bool,
     },
@@ -227,7 +227,7 @@ enum Phase {
 /// Who wanted a launch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Origin {
+enum LaunchReason {
     /// A person asked for a start.
     Start,
     /// A person asked for a restart of one that ran.
@@ -238,7 +238,7 @@ enum Origin {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Halt {
+enum StopKind {
     Stop,
     Kill,
 }
@@ -252,11 +252,11 @@ struct Up {
     session: Option<String>,
     /// Since when it has been gone from the mesh, having been there.
     left_at: Option<Instant>,
-    verdict: Option<Verdict>,
+    verdict: Option<HealthVerdict>,
     /// When it was first seen to run.
     ran_at: Option<Instant>,
     /// How an earlier daemon saw it, until this one has seen for itself.
-    before: Option<Before>,
+    before: Option<PriorStatus>,
     /// What the program reports of itself.
     remark: String,
     /// How much the reason explains that is given for its being slow.
@@ -265,7 +265,7 @@ struct Up {
 
 /// How one that was adopted stood before.
 #[derive(Debug, Clone, Copy)]
-struct Before {
+struct PriorStatus {
     state: ProcessState,
     since: Instant,
     ignored: bool,
@@ -279,7 +279,7 @@ enum UpOrigin {
 
 /// Where it stands, as far as deadlines depend on it.
 #[derive(Debug, Clone, Copy)]
-struct Standing {
+struct StatusView {
     state: ProcessState,
     /// No earlier than this daemon has seen it.
     since: Instant,
@@ -288,8 +288,8 @@ struct Standing {
 
 #[derive(Debug, Clone)]
 struct Ending {
-    after: After,
-    step: Step,
+    after: OnExit,
+    step: StopStage,
     deadline: Instant,
     ran_at: Option<Instant>,
 }
@@ -297,7 +297,7 @@ struct Ending {
 /// The last thing done to end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Step {
+enum StopStage {
     /// Nothing: it is closing by itself.
     Wait,
     /// It was told to shut down.
@@ -309,7 +309,7 @@ enum Step {
 /// What follows once it has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum After {
+enum OnExit {
     Stop,
     Close,
     /// A person asked for a restart.
@@ -327,7 +327,7 @@ enum View {
 }
 
 /// What an [`Action::Announce`] is about.
-type Told = (ProcessState, String, Option<u32>, Option<Exit>, u32);
+type PublishedStatus = (ProcessState, String, Option<u32>, Option<Exit>, u32);
 
 const QUEUED: &str = "; waits for its turn, since others are being launched";
 /// Between two SIGKILLs to one that does not end.
@@ -361,7 +361,7 @@ impl Supervisor {
             state: ProcessState::Stopped,
             reason: "not started yet".into(),
             since: now,
-            incarnation: Incarnation::default(),
+            incarnation: Instance::default(),
             pid: None,
             exit: None,
             stopped_by: Some(StoppedBy::Already),
@@ -464,16 +464,16 @@ impl Supervisor {
 
     /// Who wants the launch that was asked for last.
     #[must_use]
-    pub const fn wish(&self) -> Wish {
+    pub const fn wish(&self) -> LaunchPriority {
         match &self.phase {
-            Phase::Launching { origin: Origin::Policy { .. }, .. } => Wish::Policy,
-            _ => Wish::Person,
+            Phase::Launching { origin: LaunchReason::Policy { .. }, .. } => LaunchPriority::Policy,
+            _ => LaunchPriority::Person,
         }
     }
 
     /// The run that is, or was last.
     #[must_use]
-    pub const fn incarnation(&self) -> Incarnation {
+    pub const fn incarnation(&self) -> Instance {
         self.incarnation
     }
 
@@ -509,10 +509,10 @@ impl Supervisor {
         let told = self.told();
         let mut actions = vec![];
         match event {
-            ProcessEvent::StartAsked => self.start_asked(Origin::Start, now, &mut actions),
+            ProcessEvent::StartAsked => self.start_asked(LaunchReason::Start, now, &mut actions),
             ProcessEvent::RestartAsked => self.restart_asked(now, &mut actions),
-            ProcessEvent::StopAsked => self.stop_asked(Halt::Stop, now, &mut actions),
-            ProcessEvent::KillAsked => self.stop_asked(Halt::Kill, now, &mut actions),
+            ProcessEvent::StopAsked => self.stop_asked(StopKind::Stop, now, &mut actions),
+            ProcessEvent::KillAsked => self.stop_asked(StopKind::Kill, now, &mut actions),
             ProcessEvent::Ignore => self.ignore(),
             ProcessEvent::Recalled { memory, found } if self.is_untouched() => {
                 self.recalled(memory.not_after(now), found, now, &mut actions);
@@ -532,7 +532,7 @@ impl Supervisor {
                 self.exited(exit, now, &mut actions);
             },
             ProcessEvent::ShutdownFailed { incarnation } if incarnation == self.incarnation => {
-                if let Phase::Ending(Ending { step: Step::Polite, .. }) = self.phase {
+                if let Phase::Ending(Ending { step: StopStage::Polite, .. }) = self.phase {
                     self.next_step(now, &mut actions);
                 }
             },
@@ -572,7 +572,7 @@ impl Supervisor {
 
     // What people ask for.
 
-    fn start_asked(&mut self, origin: Origin, now: Instant, actions: &mut Vec<Action>) {
+    fn start_asked(&mut self, origin: LaunchReason, now: Instant, actions: &mut Vec<Action>) {
         match &mut self.phase {
             Phase::Down | Phase::Waiting { .. } => self.launch(origin, now, actions),
             Phase::Launching { queued: true, .. } => {
@@ -586,7 +586,7 @@ impl Supervisor {
             },
             Phase::Up(_) => {},
             Phase::Ending(ending) => {
-                ending.after = After::Restart;
+                ending.after = OnExit::Restart;
                 self.enter(ProcessState::Stopping, "stopped to be started again", now);
             },
         }
@@ -596,16 +596,16 @@ impl Supervisor {
         match &self.phase {
             Phase::Up(_) => {
                 let reason = "stopped to be started again";
-                self.end(After::Restart, reason.into(), self.gentlest(), now, actions);
+                self.end(OnExit::Restart, reason.into(), self.gentlest(), now, actions);
             },
-            _ => self.start_asked(Origin::Restart, now, actions),
+            _ => self.start_asked(LaunchReason::Restart, now, actions),
         }
     }
 
-    fn stop_asked(&mut self, how: Halt, now: Instant, actions: &mut Vec<Action>) {
+    fn stop_asked(&mut self, how: StopKind, now: Instant, actions: &mut Vec<Action>) {
         let asked = match how {
-            Halt::Stop => "asked to stop",
-            Halt::Kill => "asked to be killed",
+            StopKind::Stop => "asked to stop",
+            StopKind::Kill => "asked to be killed",
         };
         match &mut self.phase {
             Phase::Down if self.state == ProcessState::Stopped => {
@@ -619,17 +619,17 @@ impl Supervisor {
             },
             Phase::Launching { queued: true, .. } => self.withdraw(now, actions),
             Phase::Launching { halt, .. } => {
-                *halt = Some(if *halt == Some(Halt::Kill) { Halt::Kill } else { how });
+                *halt = Some(if *halt == Some(StopKind::Kill) { StopKind::Kill } else { how });
                 self.enter(ProcessState::Stopping, asked, now);
             },
             Phase::Up(_) => {
-                let step = if how == Halt::Kill { Step::Kill } else { self.gentlest() };
-                self.end(After::Stop, asked.into(), step, now, actions);
+                let step = if how == StopKind::Kill { StopStage::Kill } else { self.gentlest() };
+                self.end(OnExit::Stop, asked.into(), step, now, actions);
             },
             Phase::Ending(ending) => {
-                ending.after = After::Stop;
-                if how == Halt::Kill && ending.step != Step::Kill {
-                    self.take(Step::Kill, now, actions);
+                ending.after = OnExit::Stop;
+                if how == StopKind::Kill && ending.step != StopStage::Kill {
+                    self.take(StopStage::Kill, now, actions);
                 }
                 self.enter(ProcessState::Stopping, asked, now);
             },
@@ -654,19 +654,19 @@ impl Supervisor {
     // What becomes of a process.
 
     /// Launches for a person: what was counted before is forgotten.
-    fn launch(&mut self, origin: Origin, now: Instant, actions: &mut Vec<Action>) {
+    fn launch(&mut self, origin: LaunchReason, now: Instant, actions: &mut Vec<Action>) {
         self.restarts = 0;
         self.failures = 0;
         self.recent.clear();
         self.spawn(origin, now, actions);
     }
 
-    fn spawn(&mut self, origin: Origin, now: Instant, actions: &mut Vec<Action>) {
+    fn spawn(&mut self, origin: LaunchReason, now: Instant, actions: &mut Vec<Action>) {
         self.incarnation = self.incarnation.next();
         let reason = match &origin {
-            Origin::Start => "being launched".into(),
-            Origin::Restart => "being launched again, as a person asked".into(),
-            Origin::Policy { after } => format!("being launched again after: {after}"),
+            LaunchReason::Start => "being launched".into(),
+            LaunchReason::Restart => "being launched again, as a person asked".into(),
+            LaunchReason::Policy { after } => format!("being launched again after: {after}"),
         };
         self.stopped_by = None;
         self.last_words = None;
@@ -686,8 +686,8 @@ impl Supervisor {
             return;
         }
         let state = match origin {
-            Origin::Start => ProcessState::Starting,
-            Origin::Restart | Origin::Policy { .. } => ProcessState::Restarting,
+            LaunchReason::Start => ProcessState::Starting,
+            LaunchReason::Restart | LaunchReason::Policy { .. } => ProcessState::Restarting,
         };
         let reason = format!("{}{QUEUED}", self.reason);
         self.enter(state, reason, now);
@@ -704,15 +704,15 @@ impl Supervisor {
     fn spawned(&mut self, pid: u32, now: Instant, actions: &mut Vec<Action>) {
         let Phase::Launching { origin, halt, .. } = &self.phase else { return };
         let (kind, text, reason) = match origin {
-            Origin::Start => {
+            LaunchReason::Start => {
                 (EventKind::Started, format!("started, process {pid}"), "launched".to_owned())
             },
-            Origin::Restart => (
+            LaunchReason::Restart => (
                 EventKind::Restarted,
                 format!("started again as a person asked, process {pid}"),
                 "launched again, as a person asked".to_owned(),
             ),
-            Origin::Policy { after } => (
+            LaunchReason::Policy { after } => (
                 EventKind::Restarted,
                 format!("started again after: {after}, process {pid}"),
                 format!("launched again after: {after}"),
@@ -729,21 +729,22 @@ impl Supervisor {
                 self.judge(now, actions);
             },
             Some(halt) => {
-                let step = if halt == Halt::Kill { Step::Kill } else { Step::Terminate };
-                self.end(After::Stop, self.reason.clone(), step, now, actions);
+                let step =
+                    if halt == StopKind::Kill { StopStage::Kill } else { StopStage::Terminate };
+                self.end(OnExit::Stop, self.reason.clone(), step, now, actions);
             },
         }
     }
 
     /// Nothing has been launched or adopted, and nobody has asked for anything.
     fn is_untouched(&self) -> bool {
-        matches!(self.phase, Phase::Down) && self.incarnation == Incarnation::default()
+        matches!(self.phase, Phase::Down) && self.incarnation == Instance::default()
     }
 
     fn recalled(
         &mut self,
-        memory: Memory<Instant>,
-        found: Found,
+        memory: SupervisorSnapshot<Instant>,
+        found: AdoptionOutcome,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
@@ -753,11 +754,12 @@ impl Supervisor {
         self.recent = memory.recent.into();
         self.exit = memory.exit;
         self.stopped_by = None;
-        let before = Before { state: memory.state, since: memory.since, ignored: memory.ignored };
+        let before =
+            PriorStatus { state: memory.state, since: memory.since, ignored: memory.ignored };
         let reason = Some(memory.reason).filter(|reason| !reason.is_empty());
         let reason = reason.unwrap_or_else(|| "why was not written down".into());
         match (memory.stage, found) {
-            (stage, Found::Running { pid }) => {
+            (stage, AdoptionOutcome::Running { pid }) => {
                 self.pid = Some(pid);
                 self.exit = None;
                 self.adopted(stage, before, reason, now, actions);
@@ -765,8 +767,8 @@ impl Supervisor {
             (
                 Stage::Up { .. }
                 | Stage::Waiting { .. }
-                | Stage::Ending { after: After::Recover(_), .. },
-                Found::Ended(MissedEnd::ClosedByPerson),
+                | Stage::Ending { after: OnExit::Recover(_), .. },
+                AdoptionOutcome::Ended(MissedExit::ClosedByPerson),
             ) => {
                 self.exit = Some(Exit::Unknown);
                 let reason = "closed by a person while the daemon was away";
@@ -781,19 +783,19 @@ impl Supervisor {
             (Stage::Ending { after, ran_at, .. }, _) => {
                 self.exit = Some(Exit::Unknown);
                 match after {
-                    After::Stop => self.stopped_meanwhile(now, actions),
-                    After::Close => {
+                    OnExit::Stop => self.stopped_meanwhile(now, actions),
+                    OnExit::Close => {
                         self.down(ProcessState::Closed, CLOSED_BY_PERSON.into(), now);
                         self.report(EventKind::Closed, actions);
                     },
-                    After::Restart => self.launch(Origin::Restart, now, actions),
-                    After::Recover(reason) => self.crashed(&[], reason, ran_at, now, actions),
+                    OnExit::Restart => self.launch(LaunchReason::Restart, now, actions),
+                    OnExit::Recover(reason) => self.crashed(&[], reason, ran_at, now, actions),
                 }
             },
             (Stage::Launching { halt: Some(_), .. }, _) => self.stopped_meanwhile(now, actions),
             (Stage::Launching { origin, halt: None }, _) => self.spawn(origin, now, actions),
             (Stage::Waiting { until, after }, _) => {
-                self.stand_as(Before { state: ProcessState::Restarting, ..before }, reason);
+                self.stand_as(PriorStatus { state: ProcessState::Restarting, ..before }, reason);
                 // Whatever became of the clock meanwhile.
                 let until = until.min(now + self.policy.restart.backoff.max);
                 self.phase = Phase::Waiting { until, after };
@@ -805,7 +807,7 @@ impl Supervisor {
                     | ProcessState::CrashLoop) => state,
                     _ => ProcessState::Crashed,
                 };
-                self.stand_as(Before { state, ..before }, reason);
+                self.stand_as(PriorStatus { state, ..before }, reason);
                 let by = memory.stopped_by.unwrap_or(StoppedBy::Already);
                 self.stopped_by = (state == ProcessState::Stopped).then_some(by);
             },
@@ -815,7 +817,7 @@ impl Supervisor {
     fn adopted(
         &mut self,
         stage: Stage<Instant>,
-        before: Before,
+        before: PriorStatus,
         reason: String,
         now: Instant,
         actions: &mut Vec<Action>,
@@ -827,12 +829,15 @@ impl Supervisor {
         match (stage, before.state) {
             (Stage::Ending { after, step, .. }, _) => {
                 self.phase = Phase::Up(up);
-                self.stand_as(Before { state: ProcessState::Stopping, ..before }, reason.clone());
+                self.stand_as(
+                    PriorStatus { state: ProcessState::Stopping, ..before },
+                    reason.clone(),
+                );
                 // It is not on the mesh of this daemon yet, so politeness would be lost on it.
                 let step = match (&after, step) {
-                    (_, Step::Kill) => Step::Kill,
-                    (After::Close, Step::Wait) => Step::Wait,
-                    _ => Step::Terminate,
+                    (_, StopStage::Kill) => StopStage::Kill,
+                    (OnExit::Close, StopStage::Wait) => StopStage::Wait,
+                    _ => StopStage::Terminate,
                 };
                 self.end(after, reason, step, now, actions);
             },
@@ -846,7 +851,7 @@ impl Supervisor {
                 self.phase = Phase::Up(up);
                 let since = if was == ProcessState::Starting { before.since } else { now };
                 let ignored = before.ignored && was == ProcessState::Starting;
-                let starting = Before { state: ProcessState::Starting, since, ignored };
+                let starting = PriorStatus { state: ProcessState::Starting, since, ignored };
                 self.stand_as(starting, ADOPTED.into());
                 self.judge(now, actions);
             },
@@ -862,7 +867,7 @@ impl Supervisor {
 
     fn spawn_failed(&mut self, reason: &str, now: Instant, actions: &mut Vec<Action>) {
         let Phase::Launching { origin, halt, .. } = &self.phase else { return };
-        let automatic = matches!(origin, Origin::Policy { .. });
+        let automatic = matches!(origin, LaunchReason::Policy { .. });
         let reason = format!("could not be launched: {reason}");
         self.exit = None;
         if halt.is_some() {
@@ -885,8 +890,8 @@ impl Supervisor {
                 || Phase::Up(Up::new(UpOrigin::Launched, now)),
                 |_| {
                     Phase::Ending(Ending {
-                        after: After::Stop,
-                        step: Step::Wait,
+                        after: OnExit::Stop,
+                        step: StopStage::Wait,
                         deadline: now,
                         ran_at: None,
                     })
@@ -902,11 +907,11 @@ impl Supervisor {
             Phase::Up(up) => {
                 self.stale_session = up.session.or_else(|| self.stale_session.take());
                 match unasked(exit) {
-                    Unasked::Closed(reason) => {
+                    UnexpectedExit::Closed(reason) => {
                         self.down(ProcessState::Closed, reason, now);
                         self.report(EventKind::Closed, actions);
                     },
-                    Unasked::Crashed(causes, reason) => {
+                    UnexpectedExit::Crashed(causes, reason) => {
                         let reason = self.with_last_words(reason);
                         self.crashed(causes, reason, up.ran_at, now, actions);
                     },
@@ -926,29 +931,33 @@ impl Supervisor {
 
     fn ended(&mut self, ending: Ending, exit: Exit, now: Instant, actions: &mut Vec<Action>) {
         match ending.after {
-            After::Stop => {
+            OnExit::Stop => {
                 let (by, reason) = match ending.step {
-                    Step::Wait => (StoppedBy::Already, "asked to stop; it was ending already"),
-                    Step::Polite => (StoppedBy::Shutdown, "stopped as asked"),
-                    Step::Terminate => (StoppedBy::Terminate, "stopped by force"),
-                    Step::Kill => (StoppedBy::Kill, "stopped by force"),
+                    StopStage::Wait => (StoppedBy::Already, "asked to stop; it was ending already"),
+                    StopStage::Polite => (StoppedBy::Shutdown, "stopped as asked"),
+                    StopStage::Terminate => (StoppedBy::Terminate, "stopped by force"),
+                    StopStage::Kill => (StoppedBy::Kill, "stopped by force"),
                 };
                 self.down(ProcessState::Stopped, with_exit(reason, exit), now);
                 self.stopped_by = Some(by);
                 self.report(EventKind::Stopped, actions);
             },
-            After::Close => {
+            OnExit::Close => {
                 let reason = match ending.step {
-                    Step::Wait | Step::Polite if is_ctrl_c(exit) => CLOSED_WITH_CTRL_C.into(),
-                    Step::Wait | Step::Polite => with_exit(CLOSED_BY_PERSON, exit),
-                    Step::Terminate => with_exit("closed by a person; SIGTERM had to end it", exit),
-                    Step::Kill => with_exit("closed by a person; SIGKILL had to end it", exit),
+                    StopStage::Wait | StopStage::Polite if is_ctrl_c(exit) => {
+                        CLOSED_WITH_CTRL_C.into()
+                    },
+                    StopStage::Wait | StopStage::Polite => with_exit(CLOSED_BY_PERSON, exit),
+                    StopStage::Terminate => {
+                        with_exit("closed by a person; SIGTERM had to end it", exit)
+                    },
+                    StopStage::Kill => with_exit("closed by a person; SIGKILL had to end it", exit),
                 };
                 self.down(ProcessState::Closed, reason, now);
                 self.report(EventKind::Closed, actions);
             },
-            After::Restart => self.launch(Origin::Restart, now, actions),
-            After::Recover(reason) => self.crashed(&[], reason, ending.ran_at, now, actions),
+            OnExit::Restart => self.launch(LaunchReason::Restart, now, actions),
+            OnExit::Recover(reason) => self.crashed(&[], reason, ending.ran_at, now, actions),
         }
     }
 
@@ -998,14 +1007,14 @@ impl Supervisor {
     fn closed_by_person(&mut self, now: Instant, actions: &mut Vec<Action>) {
         match &mut self.phase {
             Phase::Up(Up { session: Some(_), .. } | Up { origin: UpOrigin::Adopted, .. }) => {
-                self.end(After::Close, "a person closed it".into(), Step::Wait, now, actions);
+                self.end(OnExit::Close, "a person closed it".into(), StopStage::Wait, now, actions);
             },
-            Phase::Ending(ending) if matches!(ending.after, After::Recover(_)) => {
-                ending.after = After::Close;
+            Phase::Ending(ending) if matches!(ending.after, OnExit::Recover(_)) => {
+                ending.after = OnExit::Close;
                 self.enter(ProcessState::Stopping, "a person closed it", now);
             },
             Phase::Waiting { .. } => self.close_late(now, actions),
-            Phase::Launching { queued: true, origin: Origin::Policy { .. }, .. } => {
+            Phase::Launching { queued: true, origin: LaunchReason::Policy { .. }, .. } => {
                 actions.push(Action::Withdraw(self.incarnation));
                 self.close_late(now, actions);
             },
@@ -1036,7 +1045,7 @@ impl Supervisor {
     // How it is while it lives.
 
     fn joined(&mut self, session: String, now: Instant, actions: &mut Vec<Action>) {
-        if self.policy.mesh == Mesh::Never || self.stale_session.as_ref() == Some(&session) {
+        if self.policy.mesh == Monitoring::Never || self.stale_session.as_ref() == Some(&session) {
             return;
         }
         if let Phase::Up(up) = &mut self.phase {
@@ -1120,7 +1129,7 @@ impl Supervisor {
                     while self.recent.len() > kept {
                         self.recent.pop_front();
                     }
-                    self.spawn(Origin::Policy { after }, now, actions);
+                    self.spawn(LaunchReason::Policy { after }, now, actions);
                 }
             },
             Phase::Up(_) => {
@@ -1131,7 +1140,13 @@ impl Supervisor {
                     let cause = self.reason.clone();
                     let lasted = seconds(now.saturating_duration_since(self.since));
                     let reason = format!("killed after {lasted} unresponsive: {cause}");
-                    self.end(After::Recover(reason.clone()), reason, Step::Kill, now, actions);
+                    self.end(
+                        OnExit::Recover(reason.clone()),
+                        reason,
+                        StopStage::Kill,
+                        now,
+                        actions,
+                    );
                 }
             },
             Phase::Ending(ending) => {
@@ -1145,24 +1160,24 @@ impl Supervisor {
     // The steps of an end.
 
     /// The first step of a stop: politeness is lost on what is not on the mesh or does not respond.
-    fn gentlest(&self) -> Step {
+    fn gentlest(&self) -> StopStage {
         match &self.phase {
             Phase::Up(up)
                 if up.session.is_some()
                     && up.left_at.is_none()
                     && self.state != ProcessState::Unresponsive =>
             {
-                Step::Polite
+                StopStage::Polite
             },
-            _ => Step::Terminate,
+            _ => StopStage::Terminate,
         }
     }
 
     fn end(
         &mut self,
-        after: After,
+        after: OnExit,
         reason: String,
-        step: Step,
+        step: StopStage,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
@@ -1177,9 +1192,9 @@ impl Supervisor {
     fn next_step(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Phase::Ending(ending) = &self.phase else { return };
         let (step, add) = match ending.step {
-            Step::Wait | Step::Polite => (Step::Terminate, "; SIGTERM sent"),
-            Step::Terminate => (Step::Kill, "; SIGKILL sent"),
-            Step::Kill => (Step::Kill, STUCK),
+            StopStage::Wait | StopStage::Polite => (StopStage::Terminate, "; SIGTERM sent"),
+            StopStage::Terminate => (StopStage::Kill, "; SIGKILL sent"),
+            StopStage::Kill => (StopStage::Kill, STUCK),
         };
         if !self.reason.ends_with(add) {
             self.reason.push_str(add);
@@ -1187,14 +1202,14 @@ impl Supervisor {
         self.take(step, now, actions);
     }
 
-    fn take(&mut self, step: Step, now: Instant, actions: &mut Vec<Action>) {
+    fn take(&mut self, step: StopStage, now: Instant, actions: &mut Vec<Action>) {
         let Phase::Ending(ending) = &mut self.phase else { return };
         let run = self.incarnation;
         let (action, patience) = match step {
-            Step::Wait => (None, self.policy.stop.polite),
-            Step::Polite => (Some(Action::AskShutdown(run)), self.policy.stop.polite),
-            Step::Terminate => (Some(Action::Terminate(run)), self.policy.stop.terminate),
-            Step::Kill => (Some(Action::Kill(run)), KILL_AGAIN),
+            StopStage::Wait => (None, self.policy.stop.polite),
+            StopStage::Polite => (Some(Action::AskShutdown(run)), self.policy.stop.polite),
+            StopStage::Terminate => (Some(Action::Terminate(run)), self.policy.stop.terminate),
+            StopStage::Kill => (Some(Action::Kill(run)), KILL_AGAIN),
         };
         ending.step = step;
         ending.deadline = now + patience;
@@ -1222,23 +1237,23 @@ impl Supervisor {
         actions.push(Action::Report { kind, text: self.reason.clone() });
     }
 
-    fn standing(&self) -> Standing {
+    fn standing(&self) -> StatusView {
         let since = match &self.phase {
             Phase::Up(up) => self.since.max(up.spawned_at),
             _ => self.since,
         };
-        Standing { state: self.state, since, ignored: self.ignored }
+        StatusView { state: self.state, since, ignored: self.ignored }
     }
 
     /// As an earlier daemon saw it.
-    fn stand_as(&mut self, before: Before, reason: String) {
+    fn stand_as(&mut self, before: PriorStatus, reason: String) {
         self.state = before.state;
         self.since = before.since;
         self.ignored = before.ignored;
         self.reason = reason;
     }
 
-    fn told(&self) -> Told {
+    fn told(&self) -> PublishedStatus {
         (self.state, self.reason.clone(), self.pid, self.exit, self.restarts)
     }
 }
@@ -1258,8 +1273,8 @@ impl Up {
         }
     }
 
-    fn view(&self, policy: &Policy, standing: Standing, now: Instant) -> View {
-        if policy.mesh == Mesh::Never {
+    fn view(&self, policy: &Policy, standing: StatusView, now: Instant) -> View {
+        if policy.mesh == Monitoring::Never {
             return View::Running(OFF_MESH.into());
         }
         if let Some(left_at) = self.left_at {
@@ -1272,7 +1287,7 @@ impl Up {
             };
         }
         match (&self.session, self.verdict) {
-            (Some(_), Some(Verdict::Running)) => View::Running(self.remark.clone()),
+            (Some(_), Some(HealthVerdict::Running)) => View::Running(self.remark.clone()),
             (Some(_), Some(verdict)) if verdict.slowness() > 0 => View::Slow {
                 reason: match self.remark.as_str() {
                     "" => verdict.reason(),
@@ -1296,12 +1311,12 @@ impl Up {
         }
     }
 
-    fn overdue_at(&self, policy: &Policy, standing: Standing) -> Option<Instant> {
+    fn overdue_at(&self, policy: &Policy, standing: StatusView) -> Option<Instant> {
         let due = standing.state == ProcessState::Starting && !standing.ignored;
         due.then(|| self.spawned_at + policy.health.startup)
     }
 
-    fn next_deadline(&self, policy: &Policy, standing: Standing) -> Option<Instant> {
+    fn next_deadline(&self, policy: &Policy, standing: StatusView) -> Option<Instant> {
         let missed = self
             .left_at
             .filter(|_| standing.state != ProcessState::Unresponsive)
@@ -1311,7 +1326,7 @@ impl Up {
     }
 }
 
-impl Standing {
+impl StatusView {
     /// When one that is unresponsive is to be killed.
     fn kill_at(self, policy: &Policy) -> Option<Instant> {
         match policy.health.when_unresponsive {
@@ -1325,7 +1340,7 @@ impl Standing {
     }
 }
 
-impl Incarnation {
+impl Instance {
     /// The run of this number, to go on counting where an earlier daemon stopped.
     #[must_use]
     pub const fn of_number(number: u32) -> Self {
@@ -1343,25 +1358,25 @@ impl Incarnation {
     }
 }
 
-impl fmt::Display for Incarnation {
+impl fmt::Display for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "run {}", self.0)
     }
 }
 
 /// What an end means that nobody asked for.
-enum Unasked {
+enum UnexpectedExit {
     Closed(String),
     Crashed(&'static [RestartOn], String),
 }
 
-fn unasked(exit: Exit) -> Unasked {
+fn unasked(exit: Exit) -> UnexpectedExit {
     match exit {
-        Exit::Code(0) => Unasked::Closed("closed: ended by itself with exit code 0".into()),
-        exit if is_ctrl_c(exit) => Unasked::Closed(CLOSED_WITH_CTRL_C.into()),
-        Exit::Code(_) => Unasked::Crashed(&[RestartOn::ExitCode], ended_by(exit)),
-        Exit::Signal(_) => Unasked::Crashed(&[RestartOn::Signal], ended_by(exit)),
-        Exit::Unknown => Unasked::Crashed(&UNKNOWN_ENDS, ended_by(exit)),
+        Exit::Code(0) => UnexpectedExit::Closed("closed: ended by itself with exit code 0".into()),
+        exit if is_ctrl_c(exit) => UnexpectedExit::Closed(CLOSED_WITH_CTRL_C.into()),
+        Exit::Code(_) => UnexpectedExit::Crashed(&[RestartOn::ExitCode], ended_by(exit)),
+        Exit::Signal(_) => UnexpectedExit::Crashed(&[RestartOn::Signal], ended_by(exit)),
+        Exit::Unknown => UnexpectedExit::Crashed(&UNKNOWN_ENDS, ended_by(exit)),
     }
 }
 

@@ -6,5 +6,5 @@ pub mod routes;
 pub(crate) mod topics;
 
 pub use keys::{Key, KeyKind, TopicHistory};
-pub use recipients::Audience;
+pub use recipients::Recipients;
 pub use topics::{Topic, Topics};

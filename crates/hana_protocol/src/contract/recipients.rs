@@ -2,7 +2,7 @@ use crate::contract::keys::Key;
 
 /// Whom a custom message is meant for, which its key says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Audience {
+pub enum Recipients {
     /// Whoever hears the sender's topic: `hana/<viz>/topic/<name>`.
     Everybody,
     /// All nodes of a kind: `hana/_<kind>/inbox/<name>`.
@@ -11,7 +11,7 @@ pub enum Audience {
     Node,
 }
 
-impl Audience {
+impl Recipients {
     /// Reads it off a key; `None` when the key is none of a custom message.
     #[must_use]
     pub fn of_key(key: &str) -> Option<Self> {

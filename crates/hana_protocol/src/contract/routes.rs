@@ -8,22 +8,22 @@ use hana_time::ClockReading;
 
 use crate::id::role::NodeRole;
 use crate::message::control::{
-    Blackout, Control, Hold, Ignore, Kill, Pause, Ping, Play, Release, Reload, Restart, Resume,
-    Set, Shutdown, Start, Stop, Take, Tempo,
+    Acknowledge, Blackout, Control, Freeze, Kill, Pause, Ping, Play, Release, Reload, Restart,
+    Resume, Set, Shutdown, Start, Stop, Take, Tempo,
 };
 use crate::message::event::Event;
 use crate::message::health::Health;
 use crate::message::host_timeline::HostTimeline;
 use crate::message::log_line::LogLine;
 use crate::message::look::Look;
-use crate::message::lost_peers::Lost;
+use crate::message::lost_peers::LostPeers;
 use crate::message::modulation::Modulation;
-use crate::message::modulation_batch::ModulationFrame;
+use crate::message::modulation_batch::ModulationBatch;
 use crate::message::node_info::NodeInfo;
-use crate::message::operator_state::AppSession;
-use crate::message::parameter_owners::Holders;
+use crate::message::operator_state::OperatorState;
+use crate::message::parameter_owners::ParameterOwners;
 use crate::message::process_status::ProcessStatus;
-use crate::message::retransmit::{Resend, Sent};
+use crate::message::retransmit::{RetransmitRequest, SequenceHeartbeat};
 use crate::wire::message::Message;
 
 /// A node of role `From` may send this.
@@ -78,18 +78,18 @@ routes! {
     Health:        App, Visualization, Daemon, Bridge => App, Daemon, Bridge;
     Event:         App, Visualization, Daemon, Bridge => App, Daemon, Bridge;
     // How reliable topics stay so; whoever hears one hears and says this too.
-    Sent:          App, Visualization, Daemon, Bridge => App, Visualization, Daemon, Bridge;
-    Resend:        App, Visualization, Daemon, Bridge => App, Visualization, Daemon, Bridge;
+    SequenceHeartbeat:          App, Visualization, Daemon, Bridge => App, Visualization, Daemon, Bridge;
+    RetransmitRequest:        App, Visualization, Daemon, Bridge => App, Visualization, Daemon, Bridge;
     // What a visualization plays.
     Modulation:    App, Bridge, Visualization => Visualization, App, Daemon, Bridge;
-    ModulationFrame: App, Bridge => Visualization, App, Daemon, Bridge;
+    ModulationBatch: App, Bridge => Visualization, App, Daemon, Bridge;
     Look:          Visualization => App, Daemon, Bridge;
-    Holders:       Visualization => App, Daemon, Bridge;
+    ParameterOwners:       Visualization => App, Daemon, Bridge;
     // What apps and bridges tell each other of how they play.
-    AppSession:    App, Bridge => App, Bridge;
+    OperatorState:    App, Bridge => App, Bridge;
     // What a daemon knows of its host.
     ProcessStatus: Daemon => App, Daemon, Bridge;
-    Lost:          Daemon => App, Daemon, Bridge;
+    LostPeers:          Daemon => App, Daemon, Bridge;
     LogLine:       Daemon => App, Daemon, Bridge;
     // In time: every node goes by what the daemon of its host says.
     HostTimeline:  Daemon => App, Visualization, Daemon, Bridge;
@@ -100,11 +100,11 @@ routes! {
     Stop:          App, Bridge => Daemon;
     Restart:       App, Bridge => Daemon;
     Kill:          App, Bridge => Daemon;
-    Ignore:        App, Bridge => Daemon;
+    Acknowledge:        App, Bridge => Daemon;
     Reload:        App, Bridge => Daemon;
     Shutdown:      App, Daemon => Visualization;
     Set:           App, Bridge => Visualization;
-    Hold:          App, Bridge => Visualization;
+    Freeze:          App, Bridge => Visualization;
     Blackout:      App, Bridge => Visualization;
     Resume:        App, Bridge => Visualization;
     Tempo:         App, Bridge, Daemon => Daemon;

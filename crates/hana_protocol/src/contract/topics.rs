@@ -10,14 +10,14 @@ use crate::message::health::Health;
 use crate::message::host_timeline::HostTimeline;
 use crate::message::log_line::LogLine;
 use crate::message::look::Look;
-use crate::message::lost_peers::Lost;
+use crate::message::lost_peers::LostPeers;
 use crate::message::modulation::Modulation;
-use crate::message::modulation_batch::ModulationFrame;
+use crate::message::modulation_batch::ModulationBatch;
 use crate::message::node_info::NodeInfo;
-use crate::message::operator_state::AppSession;
-use crate::message::parameter_owners::Holders;
+use crate::message::operator_state::OperatorState;
+use crate::message::parameter_owners::ParameterOwners;
 use crate::message::process_status::ProcessStatus;
-use crate::message::retransmit::Sent;
+use crate::message::retransmit::SequenceHeartbeat;
 use crate::parameter::parameter::ParameterName;
 use crate::wire::message::CustomMessage;
 
@@ -136,7 +136,7 @@ impl Topics<Event> {
     }
 }
 
-impl Topics<Sent> {
+impl Topics<SequenceHeartbeat> {
     /// How far everybody has come on reliable topics.
     #[must_use]
     pub fn every_sent() -> Self {
@@ -159,7 +159,7 @@ impl Topics<Modulation> {
     }
 }
 
-impl Topic<ModulationFrame> {
+impl Topic<ModulationBatch> {
     /// Many parameters of `node` in one message.
     #[must_use]
     pub const fn modulation_frame(node: NodeId) -> Self {
@@ -182,14 +182,14 @@ impl Topics<Look> {
     }
 }
 
-impl Topic<Holders> {
+impl Topic<ParameterOwners> {
     /// Who holds what of `node`.
     #[must_use]
     pub const fn holders(node: NodeId) -> Self {
         Self::at(Key::Holders(node))
     }
 }
-impl Topics<Holders> {
+impl Topics<ParameterOwners> {
     /// Who holds what of every visualization.
     #[must_use]
     pub fn every_holders() -> Self {
@@ -197,14 +197,14 @@ impl Topics<Holders> {
     }
 }
 
-impl Topic<AppSession> {
+impl Topic<OperatorState> {
     /// How `app` plays.
     #[must_use]
     pub const fn session(app: NodeId) -> Self {
         Self::at(Key::Session(app))
     }
 }
-impl Topics<AppSession> {
+impl Topics<OperatorState> {
     /// How every app and every bridge plays.
     #[must_use]
     pub fn every_session() -> Self {
@@ -235,7 +235,7 @@ impl Topics<ProcessStatus> {
     }
 }
 
-impl Topic<Lost> {
+impl Topic<LostPeers> {
     /// Whom the daemon of `host` has lost.
     #[must_use]
     pub const fn lost(host: NodeId) -> Self {

@@ -1,21 +1,21 @@
 use std::collections::BTreeMap;
 
-use hana_time::When;
+use hana_time::ScheduleAt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::id::node_id::NodeId;
 use crate::id::role::Role;
 use crate::id::stamp::Stamp;
-use crate::message::parameter_owners::{HeldBy, Priority};
-use crate::parameter::modulator::ModulationSource;
+use crate::message::parameter_owners::{OwnedByOther, Priority};
+use crate::parameter::modulator::Modulator;
 use crate::parameter::parameter::ParameterName;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
 /// A command, on `hana/<node>/control`: `{"start": {"name": "ripples"}}`.
 ///
-/// Asked as a query it is answered with an [`Answer`]; as a plain put it is carried out unanswered.
+/// Asked as a query it is answered with an [`CommandReply`]; as a plain put it is carried out unanswered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Control {
@@ -27,16 +27,16 @@ pub enum Control {
     Restart(Restart),
     /// See [`Kill`].
     Kill(Kill),
-    /// See [`Ignore`].
-    Ignore(Ignore),
+    /// See [`Acknowledge`].
+    Acknowledge(Acknowledge),
     /// See [`Reload`].
     Reload(Reload),
     /// See [`Shutdown`].
     Shutdown(Shutdown),
     /// See [`Set`].
     Set(Set),
-    /// See [`Hold`].
-    Hold(Hold),
+    /// See [`Freeze`].
+    Freeze(Freeze),
     /// See [`Blackout`].
     Blackout(Blackout),
     /// See [`Resume`].
@@ -71,11 +71,11 @@ impl Control {
             Self::Stop(_) => "stop",
             Self::Restart(_) => "restart",
             Self::Kill(_) => "kill",
-            Self::Ignore(_) => "ignore",
+            Self::Acknowledge(_) => "acknowledge",
             Self::Reload(_) => "reload",
             Self::Shutdown(_) => "shutdown",
             Self::Set(_) => "set",
-            Self::Hold(_) => "hold",
+            Self::Freeze(_) => "freeze",
             Self::Blackout(_) => "blackout",
             Self::Resume(_) => "resume",
             Self::Tempo(_) => "tempo",
@@ -96,14 +96,14 @@ impl Control {
             | Self::Stop(_)
             | Self::Restart(_)
             | Self::Kill(_)
-            | Self::Ignore(_)
+            | Self::Acknowledge(_)
             | Self::Reload(_)
             | Self::Tempo(_)
             | Self::Play(_)
             | Self::Pause(_) => matches!(role, Role::Daemon),
             Self::Shutdown(_)
             | Self::Set(_)
-            | Self::Hold(_)
+            | Self::Freeze(_)
             | Self::Blackout(_)
             | Self::Resume(_)
             | Self::Take(_)
@@ -128,8 +128,8 @@ pub struct Start {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<NodeId>,
     /// When.
-    #[serde(default, skip_serializing_if = "When::is_now")]
-    pub at: When,
+    #[serde(default, skip_serializing_if = "ScheduleAt::is_now")]
+    pub at: ScheduleAt,
 }
 
 /// What a [`Start`] or [`Restart`] is answered with.
@@ -150,7 +150,7 @@ pub struct Stop {
 
 /// What a [`Stop`] or [`Kill`] is answered with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StopReport {
+pub struct StopReply {
     /// What it took.
     pub by: StoppedBy,
 }
@@ -186,7 +186,7 @@ pub struct Kill {
 /// To a daemon: nothing shall be done about the trouble that a process it launched is in, and nobody be told of it any
 /// more, until it is in another state. Refused where there is no trouble.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ignore {
+pub struct Acknowledge {
     /// The process.
     pub node: NodeId,
 }
@@ -225,10 +225,10 @@ pub struct Set {
     pub parameters: BTreeMap<ParameterName, f32>,
     /// Those that move from then on by themselves, until somebody plays or sets them: name and recipe of each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub recipes: BTreeMap<ParameterName, ModulationSource>,
+    pub recipes: BTreeMap<ParameterName, Modulator>,
     /// When.
-    #[serde(default, skip_serializing_if = "When::is_now")]
-    pub at: When,
+    #[serde(default, skip_serializing_if = "ScheduleAt::is_now")]
+    pub at: ScheduleAt,
     /// Also what somebody else holds: it is taken from him. Without this, such a parameter refuses all.
     #[serde(default, skip_serializing_if = "is_false")]
     pub take: bool,
@@ -244,14 +244,14 @@ impl Set {
 
     /// With one more that moves by itself.
     #[must_use]
-    pub fn with_recipe(mut self, parameter: ParameterName, recipe: ModulationSource) -> Self {
+    pub fn with_recipe(mut self, parameter: ParameterName, recipe: Modulator) -> Self {
         self.recipes.insert(parameter, recipe);
         self
     }
 
     /// The same at another time.
     #[must_use]
-    pub const fn at(mut self, when: When) -> Self {
+    pub const fn at(mut self, when: ScheduleAt) -> Self {
         self.at = when;
         self
     }
@@ -259,7 +259,7 @@ impl Set {
 
 /// What a [`Set`] is answered with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct SetReport {
+pub struct SetReply {
     /// The beat that it waits for; none if it was carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<f64>,
@@ -276,13 +276,13 @@ const fn is_false(value: &bool) -> bool {
 
 /// To a visualization: let the look stay as it is, whatever is played, until [`Resume`]. Survives a restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {}
+pub struct Freeze {}
 
 /// To a visualization: draw black until [`Resume`]. Survives a restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blackout {}
 
-/// To a visualization: show again what is played, after [`Hold`] or [`Blackout`].
+/// To a visualization: show again what is played, after [`Freeze`] or [`Blackout`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {}
 
@@ -316,12 +316,12 @@ pub struct Take {
 
 /// What a [`Take`] is answered with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Took {
+pub struct TakeReply {
     /// The parameters that it holds now.
     pub taken: Vec<ParameterName>,
     /// Those that it does not, since somebody else has them, with a higher priority or a newer take.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub held: Vec<HeldBy>,
+    pub held: Vec<OwnedByOther>,
     /// When they were taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
@@ -358,20 +358,20 @@ macro_rules! commands {
 
 commands! {
     Start    => Started;
-    Stop     => StopReport;
+    Stop     => StopReply;
     Restart  => Started;
-    Kill     => StopReport;
-    Ignore   => Accepted;
+    Kill     => StopReply;
+    Acknowledge   => Accepted;
     Reload   => Reloaded;
     Shutdown => Accepted;
-    Set      => SetReport;
-    Hold     => Accepted;
+    Set      => SetReply;
+    Freeze     => Accepted;
     Blackout => Accepted;
     Resume   => Accepted;
     Tempo    => Accepted;
     Play     => Accepted;
     Pause    => Accepted;
-    Take     => Took;
+    Take     => TakeReply;
     Release  => Accepted;
     Ping     => Accepted;
 }
@@ -379,7 +379,7 @@ commands! {
 /// How a command is answered: `{"accepted": {...}}` or `{"refused": {"reason": "..."}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer<Reply = Accepted> {
+pub enum CommandReply<Reply = Accepted> {
     /// Carried out.
     Accepted(Reply),
     /// Not carried out; nothing has changed.

@@ -6,8 +6,8 @@ use thiserror::Error;
 use crate::id::node_id::NodeId;
 use crate::id::topic_name::TopicName;
 use crate::message::node_info::NodeInfo;
-use crate::schema::message_schema::Shape;
-use crate::schema::message_schema::validate::Misfit;
+use crate::schema::message_schema::MessageSchema;
+use crate::schema::message_schema::validate::ValidationError;
 use crate::wire::lane::Lane;
 use crate::wire::message::CustomMessage;
 
@@ -24,7 +24,7 @@ pub struct CustomMessageInfo {
     pub version: u32,
     /// Whether the node publishes it, hears it, or both.
     #[serde(default)]
-    pub flow: Flow,
+    pub flow: Direction,
     /// What a message looks like, as JSON Schema; `true` where that is not said, which fits everything.
     #[serde(default = "anything")]
     pub schema: Value,
@@ -33,7 +33,7 @@ pub struct CustomMessageInfo {
 /// Which way messages of a type go at a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Flow {
+pub enum Direction {
     /// The node publishes them.
     Published,
     /// The node hears them, and they can be sent to it.
@@ -43,7 +43,7 @@ pub enum Flow {
     Both,
 }
 
-impl Flow {
+impl Direction {
     /// Whether the node hears such messages.
     #[must_use]
     pub const fn is_heard(self) -> bool {
@@ -63,7 +63,7 @@ const fn anything() -> Value {
 
 /// Why a message cannot be sent to a node, by what the node announces.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Unsendable {
+pub enum SendCheckError {
     /// It hears nothing on that topic.
     #[error("'{node}' hears no '{topic}'; {}", heard_words(heard))]
     NotHeard {
@@ -85,7 +85,7 @@ pub enum Unsendable {
         version: u32,
         /// Where it does not fit.
         #[source]
-        misfit: Misfit,
+        misfit: ValidationError,
     },
 }
 
@@ -100,7 +100,7 @@ fn heard_words(heard: &[String]) -> String {
 impl CustomMessageInfo {
     /// What is announced of the type `M`.
     #[must_use]
-    pub fn of<M: CustomMessage>(flow: Flow) -> Self {
+    pub fn of<M: CustomMessage>(flow: Direction) -> Self {
         let settings = SchemaSettings::draft2020_12().with(|settings| settings.meta_schema = None);
         let mut schema = settings.into_generator().into_root_schema_for::<M>();
         schema.remove("title");
@@ -116,8 +116,8 @@ impl CustomMessageInfo {
 
     /// What a message looks like.
     #[must_use]
-    pub fn shape(&self) -> Shape {
-        Shape::of_schema(&self.schema)
+    pub fn shape(&self) -> MessageSchema {
+        MessageSchema::of_schema(&self.schema)
     }
 }
 
@@ -143,15 +143,15 @@ impl NodeInfo {
         &self,
         topic: &TopicName,
         message: &Value,
-    ) -> Result<&CustomMessageInfo, Unsendable> {
+    ) -> Result<&CustomMessageInfo, SendCheckError> {
         let Some(known) = self.heard_messages().find(|known| known.topic == topic.as_str()) else {
-            return Err(Unsendable::NotHeard {
+            return Err(SendCheckError::NotHeard {
                 node: self.node.clone(),
                 topic: topic.clone(),
                 heard: self.heard_messages().map(|known| known.topic.clone()).collect(),
             });
         };
-        known.shape().check(message).map(|()| known).map_err(|misfit| Unsendable::Misfit {
+        known.shape().check(message).map(|()| known).map_err(|misfit| SendCheckError::Misfit {
             node: self.node.clone(),
             name: known.name.clone(),
             version: known.version,

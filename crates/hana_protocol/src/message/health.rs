@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
-use hana_time::one_line;
+use hana_time::sanitize_line;
 use serde::{Deserialize, Serialize};
 
 use crate::id::node_id::NodeId;
-use crate::message::play_status::SessionStatus;
+use crate::message::play_status::PlayStatus;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
@@ -32,10 +32,10 @@ pub struct Health {
     pub lanes: BTreeMap<Lane, LaneTraffic>,
     /// With whom it has or had trouble, the most first; at most [`Health::MAX_TROUBLES`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub troubles: Vec<Trouble>,
+    pub troubles: Vec<MessageFault>,
     /// The visualizations that it plays, and how; at most [`Health::MAX_PLAYS`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub plays: BTreeMap<NodeId, SessionStatus>,
+    pub plays: BTreeMap<NodeId, PlayStatus>,
 }
 
 impl Health {
@@ -50,7 +50,7 @@ impl Health {
     #[must_use]
     pub fn remark(&self) -> String {
         self.headless.as_ref().map_or_else(String::new, |cause| {
-            format!("headless, no window: {}", one_line(cause, Self::MAX_HEADLESS))
+            format!("headless, no window: {}", sanitize_line(cause, Self::MAX_HEADLESS))
         })
     }
 }
@@ -77,13 +77,13 @@ pub struct LaneTraffic {
 
 /// Messages of one sender that did not become what they were meant to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
+pub struct MessageFault {
     /// Who sent them, as they say.
     pub peer: NodeId,
     /// On which lane.
     pub lane: Lane,
     /// What became of them.
-    pub cause: TroubleCause,
+    pub cause: MessageFaultCause,
     /// How many, since the node joined.
     pub count: u64,
 }
@@ -91,7 +91,7 @@ pub struct Trouble {
 /// What becomes of a message that is not delivered, or not at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TroubleCause {
+pub enum MessageFaultCause {
     /// It never came.
     Missed,
     /// It came when it was asked for.
@@ -110,7 +110,7 @@ pub enum TroubleCause {
     Held,
 }
 
-impl TroubleCause {
+impl MessageFaultCause {
     /// In a word or two, for tables.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

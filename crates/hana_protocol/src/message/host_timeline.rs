@@ -1,6 +1,6 @@
 use std::fmt;
 
-use hana_time::{Course, Easing, Jump, Timeline, timeline_number};
+use hana_time::{SlewRate, TempoMap, Timeline, TimelineStep, timeline_number};
 use serde::{Deserialize, Serialize};
 
 use crate::id::node_id::NodeId;
@@ -28,7 +28,7 @@ pub struct HostTimeline {
     pub rate: f64,
     /// It runs by another rate at first, to catch up, or to be caught up with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub easing: Option<Easing>,
+    pub easing: Option<SlewRate>,
     /// Beats in a bar.
     #[serde(deserialize_with = "timeline_number::quantum")]
     pub quantum: f64,
@@ -56,7 +56,7 @@ pub struct HostTimeline {
     pub changes: u64,
     /// The last time that its beat had to jump, if it ever had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jump: Option<Jump>,
+    pub jump: Option<TimelineStep>,
 }
 
 /// Where the timeline of a host comes from.
@@ -146,9 +146,9 @@ impl HostTimeline {
 
     /// The course that was known, and from `at_us` on this.
     #[must_use]
-    pub fn continues(&self, known: Option<Course>) -> Option<Course> {
+    pub fn continues(&self, known: Option<TempoMap>) -> Option<TempoMap> {
         let timeline = self.timeline()?;
-        Some(known.unwrap_or_else(|| Course::of(timeline)).eased_to(timeline, self.easing))
+        Some(known.unwrap_or_else(|| TempoMap::of(timeline)).eased_to(timeline, self.easing))
     }
 }
 
@@ -220,9 +220,9 @@ mod tests {
         let heading = said.timeline().unwrap();
         // A hundredth of a second behind, which is caught up with within half a second.
         said.beat -= 0.02;
-        said.easing = Some(Easing { rate: 1.02, for_us: 500_000 });
+        said.easing = Some(SlewRate { rate: 1.02, for_us: 500_000 });
         let course =
-            said.continues(Some(Course::of(heading.moved_by(-0.02).anchored_at(0)))).unwrap();
+            said.continues(Some(TempoMap::of(heading.moved_by(-0.02).anchored_at(0)))).unwrap();
         let off = |at: i64| course.at(at).beat_at(at) - heading.beat_at(at);
         assert!((off(0) + 0.02).abs() < 1e-9, "{}", off(0));
         assert!((off(1_250_000) + 0.01).abs() < 1e-9, "{}", off(1_250_000));

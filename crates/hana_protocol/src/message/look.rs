@@ -3,7 +3,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::parameter::modulator::ModulationSource;
+use crate::parameter::modulator::Modulator;
 use crate::parameter::parameter::ParameterName;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
@@ -15,7 +15,7 @@ pub struct Look {
     pub parameters: BTreeMap<ParameterName, f32>,
     /// Those that move by themselves: name and recipe of each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub recipes: BTreeMap<ParameterName, ModulationSource>,
+    pub recipes: BTreeMap<ParameterName, Modulator>,
     /// What a person has put in force over what is played.
     #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
     pub in_force: Option<Override>,

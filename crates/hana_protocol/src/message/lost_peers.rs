@@ -9,7 +9,7 @@ use crate::wire::message::Message;
 /// Who a daemon has lost and still waits for, on `hana/<host>/lost` (state): what somebody who comes later
 /// could not know, since what is lost says nothing itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lost {
+pub struct LostPeers {
     /// Hosts, with what was there.
     #[serde(default)]
     pub hosts: Vec<LostHost>,
@@ -18,7 +18,7 @@ pub struct Lost {
     pub nodes: Vec<LostNode>,
 }
 
-impl Lost {
+impl LostPeers {
     /// The same with each of its times told otherwise.
     #[must_use]
     pub fn with_times(mut self, time: impl Fn(u64) -> u64) -> Self {
@@ -103,7 +103,7 @@ impl fmt::Display for LossCause {
     }
 }
 
-impl Message for Lost {
+impl Message for LostPeers {
     const LANE: Lane = Lane::ReliableOrdered;
     /// Changes seldom; each change is said four times.
     const MAX_PER_SECOND: u32 = 100;

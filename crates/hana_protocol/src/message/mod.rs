@@ -19,22 +19,24 @@ pub(crate) mod process_status;
 pub(crate) mod retransmit;
 
 pub use control::{
-    Accepted, Answer, Blackout, Command, Control, Hold, Ignore, Kill, Pause, Ping, Play, Refused,
-    Release, Reload, Reloaded, Restart, Resume, Set, SetReport, Shutdown, Start, Started, Stop,
-    StopReport, StoppedBy, Take, Tempo, Took,
+    Accepted, Acknowledge, Blackout, Command, CommandReply, Control, Freeze, Kill, Pause, Ping,
+    Play, Refused, Release, Reload, Reloaded, Restart, Resume, Set, SetReply, Shutdown, Start,
+    Started, Stop, StopReply, StoppedBy, Take, TakeReply, Tempo,
 };
-pub use custom_message_info::{CustomMessageInfo, Flow, Unsendable};
+pub use custom_message_info::{CustomMessageInfo, Direction, SendCheckError};
 pub use event::{Event, EventKind};
-pub use health::{Counters, Frames, Health, LaneTraffic, Trouble, TroubleCause};
+pub use health::{Counters, Frames, Health, LaneTraffic, MessageFault, MessageFaultCause};
 pub use host_timeline::{HostTimeline, TimelineSource};
 pub use log_line::{LogLine, Stream};
 pub use look::{Look, Override};
-pub use lost_peers::{LossCause, Lost, LostHost, LostNode};
+pub use lost_peers::{LossCause, LostHost, LostNode, LostPeers};
 pub use modulation::Modulation;
-pub use modulation_batch::{ModulationFrame, ModulationFrameError};
+pub use modulation_batch::{ModulationBatch, ModulationBatchError};
 pub use node_info::NodeInfo;
-pub use operator_state::{AppSession, Note, Wish};
-pub use parameter_owners::{Held, HeldBy, Holders, How, Priority, Sharing};
-pub use play_status::{PlayWay, SessionStatus};
+pub use operator_state::{Claim, Note, OperatorState};
+pub use parameter_owners::{
+    OwnedByOther, Ownership, OwnershipKind, ParameterOwners, Priority, Sharing,
+};
+pub use play_status::{PlayPath, PlayStatus};
 pub use process_status::{Exit, ProcessState, ProcessStatus};
-pub use retransmit::{Resend, Resent, Sent};
+pub use retransmit::{RetransmitEnd, RetransmitRequest, SequenceHeartbeat};

@@ -14,7 +14,7 @@ use crate::wire::message::Message;
 /// JSON `null`) says nothing of that parameter at that moment.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
-pub struct ModulationFrame {
+pub struct ModulationBatch {
     /// Which run of the visualization the indices belong to: the `instance` of its info. Another run may have other
     /// parameters.
     pub instance: u64,
@@ -29,7 +29,7 @@ pub struct ModulationFrame {
     pub samples: Vec<f32>,
 }
 
-impl Message for ModulationFrame {
+impl Message for ModulationBatch {
     const LANE: Lane = Lane::UnreliableSequenced;
     /// As many values as a frame may have, and something beside them.
     const MAX_BYTES: usize = 32 * 1024;
@@ -40,7 +40,7 @@ impl Message for ModulationFrame {
 
 /// Why a frame is none; names the field.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ModulationFrameError {
+pub enum ModulationBatchError {
     /// Too few or too many of something.
     #[error("{field}: there are {count}, it takes 1 to {most}")]
     Count {
@@ -60,7 +60,7 @@ pub enum ModulationFrameError {
         place: usize,
     },
     /// A moment that is too far from the first.
-    #[error("after[{place}]: {us} is more than {} microseconds", ModulationFrame::MAX_SPAN.as_micros())]
+    #[error("after[{place}]: {us} is more than {} microseconds", ModulationBatch::MAX_SPAN.as_micros())]
     Span {
         /// Where, from 0.
         place: usize,
@@ -87,7 +87,7 @@ pub enum ModulationFrameError {
     },
 }
 
-impl ModulationFrame {
+impl ModulationBatch {
     /// The most parameters of a frame.
     pub const MAX_PARAMETERS: usize = 1024;
     /// The most moments.
@@ -102,10 +102,10 @@ impl ModulationFrame {
     /// # Errors
     ///
     /// What is wrong first, with the field.
-    pub fn check(&self) -> Result<(), ModulationFrameError> {
+    pub fn check(&self) -> Result<(), ModulationBatchError> {
         let count = |field, count, most| {
             let fits = (1..=most).contains(&count);
-            if fits { Ok(()) } else { Err(ModulationFrameError::Count { field, count, most }) }
+            if fits { Ok(()) } else { Err(ModulationBatchError::Count { field, count, most }) }
         };
         let (indices, moments) = (self.indices.len(), self.after.len());
         count("indices", indices, Self::MAX_PARAMETERS)?;
@@ -114,15 +114,15 @@ impl ModulationFrame {
         ascends("after", &self.after)?;
         let most = u32::try_from(Self::MAX_SPAN.as_micros()).unwrap_or(u32::MAX);
         if let Some(place) = self.after.iter().position(|us| *us > most) {
-            return Err(ModulationFrameError::Span { place, us: self.after[place] });
+            return Err(ModulationBatchError::Span { place, us: self.after[place] });
         }
         let (count_of, wanted) = (self.samples.len(), indices * moments);
         if count_of != wanted {
-            return Err(ModulationFrameError::Block { count: count_of, indices, moments, wanted });
+            return Err(ModulationBatchError::Block { count: count_of, indices, moments, wanted });
         }
         count("samples", count_of, Self::MAX_VALUES)?;
         let infinite = self.samples.iter().position(|value| value.is_infinite());
-        infinite.map_or(Ok(()), |place| Err(ModulationFrameError::Infinite { place }))
+        infinite.map_or(Ok(()), |place| Err(ModulationBatchError::Infinite { place }))
     }
 
     /// What it says: parameter, time by the sender's clock in Unix microseconds, value. Moment by moment.
@@ -145,9 +145,9 @@ impl ModulationFrame {
     }
 }
 
-fn ascends<T: PartialOrd>(field: &'static str, numbers: &[T]) -> Result<(), ModulationFrameError> {
+fn ascends<T: PartialOrd>(field: &'static str, numbers: &[T]) -> Result<(), ModulationBatchError> {
     let before = numbers.windows(2).position(|pair| pair[0] >= pair[1]);
-    before.map_or(Ok(()), |before| Err(ModulationFrameError::Order { field, place: before + 1 }))
+    before.map_or(Ok(()), |before| Err(ModulationBatchError::Order { field, place: before + 1 }))
 }
 
 /// As it comes.
@@ -161,10 +161,10 @@ struct Unchecked {
     samples: Vec<f32>,
 }
 
-impl TryFrom<Unchecked> for ModulationFrame {
-    type Error = ModulationFrameError;
+impl TryFrom<Unchecked> for ModulationBatch {
+    type Error = ModulationBatchError;
 
-    fn try_from(read: Unchecked) -> Result<Self, ModulationFrameError> {
+    fn try_from(read: Unchecked) -> Result<Self, ModulationBatchError> {
         let Unchecked { instance, at, after, indices, samples } = read;
         let frame = Self { instance, at, after, indices, samples };
         frame.check()?;
@@ -233,8 +233,8 @@ mod tests {
     use crate::wire::codec;
     use crate::wire::codec::{Encoding, PayloadError};
 
-    fn frame() -> ModulationFrame {
-        ModulationFrame {
+    fn frame() -> ModulationBatch {
+        ModulationBatch {
             instance: 7,
             at: 1_760_000_000_000_000,
             after: vec![0, 1000],
@@ -244,8 +244,8 @@ mod tests {
     }
 
     /// Also what is not a number in it.
-    fn bits(frame: &ModulationFrame) -> (u64, i64, Vec<u32>, Vec<u16>, Vec<u32>) {
-        let ModulationFrame { instance, at, after, indices, samples } = frame.clone();
+    fn bits(frame: &ModulationBatch) -> (u64, i64, Vec<u32>, Vec<u16>, Vec<u32>) {
+        let ModulationBatch { instance, at, after, indices, samples } = frame.clone();
         (instance, at, after, indices, samples.into_iter().map(f32::to_bits).collect())
     }
 
@@ -254,16 +254,16 @@ mod tests {
         let sent = codec::encode(&frame()).unwrap();
         let packed = [0xc4, 24, 0xcd, 0xcc, 0xcc, 0x3d];
         assert!(sent.windows(6).any(|window| window == packed), "{sent:02x?}");
-        let read: ModulationFrame = codec::decode(&sent, Encoding::MessagePack).unwrap();
+        let read: ModulationBatch = codec::decode(&sent, Encoding::MessagePack).unwrap();
         assert_eq!(bits(&read), bits(&frame()));
         let json = serde_json::to_vec(&frame()).unwrap();
-        let read: ModulationFrame = codec::decode(&json, Encoding::Unknown).unwrap();
+        let read: ModulationBatch = codec::decode(&json, Encoding::Unknown).unwrap();
         assert_eq!(bits(&read), bits(&frame()));
     }
 
     #[test]
     fn sixty_four_parameters_for_four_milliseconds_fit_into_a_packet() {
-        let frame = ModulationFrame {
+        let frame = ModulationBatch {
             instance: 1_760_000_000_000_000,
             at: 1_760_000_000_000_000,
             after: (0..4).map(|ms| ms * 1003).collect(),
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_with_the_field() {
-        type Spoil = fn(&mut ModulationFrame);
+        type Spoil = fn(&mut ModulationBatch);
         let spoilt: [(Spoil, &str); 9] = [
             (|frame| frame.indices = vec![], "indices: there are 0"),
             (|frame| frame.indices = (0..2000).collect(), "indices: there are 2000"),
@@ -307,13 +307,13 @@ mod tests {
             let mut frame = frame();
             spoil(&mut frame);
             let sent = codec::encode(&frame).unwrap();
-            let problem = codec::decode::<ModulationFrame>(&sent, Encoding::MessagePack);
+            let problem = codec::decode::<ModulationBatch>(&sent, Encoding::MessagePack);
             let problem = problem.unwrap_err().to_string();
             assert!(problem.contains(words), "{problem}");
         }
         let text =
             br#"{"instance": 7, "at": 0, "after": [0], "indices": [0], "samples": ["loud"]}"#;
-        let problem = codec::decode::<ModulationFrame>(text, Encoding::Json).unwrap_err();
+        let problem = codec::decode::<ModulationBatch>(text, Encoding::Json).unwrap_err();
         assert!(
             matches!(&problem, PayloadError::Field { field, .. } if field == "samples[0]"),
             "{problem}"
@@ -336,10 +336,10 @@ mod tests {
             let samples = (0..u32::try_from(indices.len() * after.len()).unwrap())
                 .map(|n| f32::from_bits(seed.wrapping_mul(n) & 0xbfff_ffff))
                 .collect();
-            let sent = ModulationFrame { instance, at, after, indices, samples };
+            let sent = ModulationBatch { instance, at, after, indices, samples };
             let bytes = codec::encode(&sent).unwrap();
-            prop_assert!(bytes.len() <= ModulationFrame::MAX_BYTES);
-            let read: ModulationFrame = codec::decode(&bytes, Encoding::MessagePack).unwrap();
+            prop_assert!(bytes.len() <= ModulationBatch::MAX_BYTES);
+            let read: ModulationBatch = codec::decode(&bytes, Encoding::MessagePack).unwrap();
             prop_assert_eq!(bits(&read), bits(&sent));
             prop_assert!(read.values().count() <= read.samples.len());
         }
@@ -347,7 +347,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>, cut in 0_usize..200, flips: [(u8, u8); 3]) {
             for encoding in [Encoding::MessagePack, Encoding::Json, Encoding::Unknown] {
-                let _ = codec::decode::<ModulationFrame>(&bytes, encoding);
+                let _ = codec::decode::<ModulationBatch>(&bytes, encoding);
             }
             // Nearly a frame.
             let mut sent = codec::encode(&frame()).unwrap();
@@ -356,7 +356,7 @@ mod tests {
                 sent[place] = byte;
             }
             sent.truncate(cut);
-            if let Ok(read) = codec::decode::<ModulationFrame>(&sent, Encoding::MessagePack) {
+            if let Ok(read) = codec::decode::<ModulationBatch>(&sent, Encoding::MessagePack) {
                 prop_assert!(read.check().is_ok());
                 prop_assert!(read.values().all(|(_, _, value)| value.is_finite()));
                 prop_assert!(read.last_values().count() <= read.indices.len());

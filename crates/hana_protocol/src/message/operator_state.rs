@@ -9,16 +9,16 @@ use crate::wire::message::Message;
 
 /// What an app or a bridge tells the others of how it plays, on `hana/<app>/session`: state.
 ///
-/// Wishes and notes are two maps that all apps write and all have ([`ReplicatedMap`](hana_engine::ownership::ReplicatedMap)). Each app tells
+/// Wishes and notes are two maps that all apps write and all have ([`ReplicatedMap`](hana_engine::ownership::LwwMap)). Each app tells
 /// what it has written itself, and what those wrote who are not there to say it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppSession {
+pub struct OperatorState {
     /// How much its word counts.
     #[serde(default)]
     pub priority: Priority,
     /// Who has taken what and wants to keep it, and who no more.
     #[serde(default)]
-    pub wishes: Vec<Wish>,
+    pub wishes: Vec<Claim>,
     /// What operators have told each other.
     #[serde(default)]
     pub notes: Vec<Note>,
@@ -26,7 +26,7 @@ pub struct AppSession {
 
 /// That an app has taken a parameter and wants to keep it, or no more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wish {
+pub struct Claim {
     /// The app.
     pub app: NodeId,
     /// The visualization.
@@ -63,7 +63,7 @@ const fn is_false(value: &bool) -> bool {
     !*value
 }
 
-impl AppSession {
+impl OperatorState {
     /// Wishes that are kept, those that have ended among them; of more, the newest.
     pub const MAX_WISHES: usize = 1024;
     /// Notes that are kept, one of each app; of more, the newest.
@@ -72,7 +72,7 @@ impl AppSession {
     pub const MAX_NOTE: usize = 280;
 }
 
-impl Message for AppSession {
+impl Message for OperatorState {
     const LANE: Lane = Lane::ReliableOrdered;
     /// A thousand wishes under names of a usual length.
     const MAX_BYTES: usize = 256 * 1024;

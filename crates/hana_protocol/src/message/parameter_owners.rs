@@ -11,11 +11,11 @@ use crate::wire::message::Message;
 
 /// Who holds which parameter of a visualization, on `hana/<viz>/holders`: state, on change, at most ten times a second.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holders {
+pub struct ParameterOwners {
     /// Of each parameter that somebody holds, who; of others, who held it last, where that matters. Where two are told of
     /// one parameter, the first holds it, and the second has it again when the first pauses.
     #[serde(default)]
-    pub holders: Vec<Held>,
+    pub holders: Vec<Ownership>,
     /// Who contributes to which mixed parameter.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mixed: BTreeMap<ParameterName, Vec<NodeId>>,
@@ -26,13 +26,13 @@ pub struct Holders {
 
 /// That somebody holds a parameter, or held it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct Ownership {
     /// The parameter.
     pub parameter: ParameterName,
     /// Who.
     pub by: NodeId,
     /// How.
-    pub how: How,
+    pub how: OwnershipKind,
     /// With which priority.
     #[serde(default, skip_serializing_if = "Priority::is_usual")]
     pub priority: Priority,
@@ -44,7 +44,7 @@ pub struct Held {
 /// How somebody holds a parameter, or ceased to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum How {
+pub enum OwnershipKind {
     /// By playing it, until he pauses.
     Plays,
     /// He has taken it, until he releases it, somebody else takes it or he vanishes.
@@ -77,13 +77,13 @@ pub enum Sharing {
 /// Somebody else holds what one would play, set or take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}", self.in_words())]
-pub struct HeldBy {
+pub struct OwnedByOther {
     /// The parameter.
     pub parameter: ParameterName,
     /// Who holds it.
     pub by: NodeId,
     /// How.
-    pub how: How,
+    pub how: OwnershipKind,
 }
 
 impl Priority {
@@ -112,7 +112,7 @@ impl Sharing {
     }
 }
 
-impl How {
+impl OwnershipKind {
     /// Whether it is held, or was.
     #[must_use]
     pub const fn is_held(self) -> bool {
@@ -120,10 +120,10 @@ impl How {
     }
 }
 
-impl Holders {
+impl ParameterOwners {
     /// Who holds a parameter, if anybody does.
     #[must_use]
-    pub fn holder_of(&self, parameter: &ParameterName) -> Option<&Held> {
+    pub fn holder_of(&self, parameter: &ParameterName) -> Option<&Ownership> {
         self.holders.iter().find(|held| held.parameter == *parameter && held.how.is_held())
     }
 
@@ -131,26 +131,28 @@ impl Holders {
     #[must_use]
     pub fn left_by(&self, parameter: &ParameterName) -> Option<&NodeId> {
         let of = self.holders.iter().find(|held| held.parameter == *parameter)?;
-        (of.how == How::Left).then_some(&of.by)
+        (of.how == OwnershipKind::Left).then_some(&of.by)
     }
 }
 
-impl HeldBy {
+impl OwnedByOther {
     fn in_words(&self) -> String {
         let Self { parameter, by, how } = self;
         match how {
-            How::Plays => format!("'{by}' plays {parameter}; wait until it pauses, or take it"),
-            How::Taken => {
+            OwnershipKind::Plays => {
+                format!("'{by}' plays {parameter}; wait until it pauses, or take it")
+            },
+            OwnershipKind::Taken => {
                 format!("'{by}' has taken {parameter}; wait until it is released, or take it")
             },
-            How::Left | How::Released => {
+            OwnershipKind::Left | OwnershipKind::Released => {
                 format!("'{by}' has taken {parameter} meanwhile; pause, or take it again")
             },
         }
     }
 }
 
-impl Message for Holders {
+impl Message for ParameterOwners {
     const LANE: Lane = Lane::ReliableOrdered;
     /// Every parameter of a large visualization, held under long names.
     const MAX_BYTES: usize = 256 * 1024;
@@ -170,7 +172,7 @@ mod tests {
             {"parameter": "zoom", "by": "desk", "how": "plays", "priority": 5},
             {"parameter": "zoom", "by": "app", "how": "taken", "stamp": [1, 0, "app"]},
             {"parameter": "hue", "by": "app", "how": "left"}]}"#;
-        let holders: Holders = serde_json::from_str(json).unwrap();
+        let holders: ParameterOwners = serde_json::from_str(json).unwrap();
         let name = |name| ParameterName::new(name).unwrap();
         assert_eq!(holders.holder_of(&name("zoom")).unwrap().by.as_str(), "desk");
         assert_eq!(holders.holder_of(&name("hue")), None);

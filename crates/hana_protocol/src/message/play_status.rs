@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 /// The way by which an app or a bridge plays a visualization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PlayWay {
+pub enum PlayPath {
     /// Over a link of its own, through no daemon.
     Direct,
     /// With everything else, since there is no link yet, or something is in its way.
     Mesh,
 }
 
-impl fmt::Display for PlayWay {
+impl fmt::Display for PlayPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Direct => "direct",
@@ -23,9 +23,9 @@ impl fmt::Display for PlayWay {
 
 /// How an app or a bridge plays one visualization: what others are told of a play session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionStatus {
+pub struct PlayStatus {
     /// The way that is used now.
-    pub way: PlayWay,
+    pub way: PlayPath,
     /// There and back by that way, in microseconds; none while nothing comes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip_us: Option<u32>,
@@ -37,7 +37,7 @@ pub struct SessionStatus {
     pub switches: u32,
 }
 
-impl SessionStatus {
+impl PlayStatus {
     /// Whether anything comes back from the visualization.
     #[must_use]
     pub const fn is_answered(&self) -> bool {
@@ -46,7 +46,7 @@ impl SessionStatus {
 }
 
 /// For people: `direct 0.2 ms`, `mesh 1.4 ms, 3 % lost`, `mesh, no answer`.
-impl fmt::Display for SessionStatus {
+impl fmt::Display for PlayStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { way, round_trip_us, loss_percent, .. } = self;
         match round_trip_us {
@@ -66,19 +66,19 @@ mod tests {
 
     #[test]
     fn a_person_reads_the_way_the_time_and_the_loss() {
-        let direct = SessionStatus {
-            way: PlayWay::Direct,
+        let direct = PlayStatus {
+            way: PlayPath::Direct,
             round_trip_us: Some(180),
             loss_percent: 0,
             switches: 0,
         };
-        let slow = SessionStatus {
-            way: PlayWay::Mesh,
+        let slow = PlayStatus {
+            way: PlayPath::Mesh,
             round_trip_us: Some(1400),
             loss_percent: 3,
             ..direct
         };
-        let silent = SessionStatus { round_trip_us: None, loss_percent: 100, ..slow };
+        let silent = PlayStatus { round_trip_us: None, loss_percent: 100, ..slow };
         assert_eq!(direct.to_string(), "direct 0.2 ms");
         assert_eq!(slow.to_string(), "mesh 1.4 ms, 3 % lost");
         assert_eq!(silent.to_string(), "mesh, no answer");

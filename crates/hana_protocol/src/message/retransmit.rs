@@ -10,17 +10,17 @@ use crate::wire::message::Message;
 /// Said a few times after something was sent there, so that the loss of a last message, after which nothing comes, is
 /// noticed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sent {
+pub struct SequenceHeartbeat {
     /// Of each key the number of the newest message, and for how long it has been sent, in microseconds.
     pub newest: BTreeMap<String, (u64, u64)>,
 }
 
-impl Sent {
+impl SequenceHeartbeat {
     /// Keys in one message at most; of more, the rest follows in another.
     pub const MAX_KEYS: usize = 64;
 }
 
-impl Message for Sent {
+impl Message for SequenceHeartbeat {
     const LANE: Lane = Lane::UnreliableUnordered;
     const MAX_BYTES: usize = 16 * 1024;
     /// Ten times a second at most, of each 64 keys.
@@ -30,10 +30,10 @@ impl Message for Sent {
 
 /// Asks a node for messages that it has sent and that did not arrive, on `hana/<node>/resend`.
 ///
-/// The node answers with each message that it still has, as it was sent, with its envelope; and with one [`Resent`],
+/// The node answers with each message that it still has, as it was sent, with its envelope; and with one [`RetransmitEnd`],
 /// which has none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resend {
+pub struct RetransmitRequest {
     /// The key they were sent on.
     pub key: String,
     /// The run of the node that sent them.
@@ -50,7 +50,7 @@ pub struct Resend {
     pub listening_us: u64,
 }
 
-impl Resend {
+impl RetransmitRequest {
     /// Messages in one answer at most; what is missing still is asked for again.
     pub const MAX_MESSAGES: u64 = 256;
     /// Stretches in one question at most.
@@ -63,7 +63,7 @@ impl Resend {
     }
 }
 
-impl Message for Resend {
+impl Message for RetransmitRequest {
     const LANE: Lane = Lane::ReliableUnordered;
     const MAX_BYTES: usize = 4096;
     /// Of each receiver: four questions a second for each of 250 topics.
@@ -73,7 +73,7 @@ impl Message for Resend {
 
 /// What a node says of messages that it was asked for. All below the larger number will not come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resent {
+pub struct RetransmitEnd {
     /// All before this one were sent before who asks was listening.
     pub first_for_you: u64,
     /// All before this one are not kept any more.

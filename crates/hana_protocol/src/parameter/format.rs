@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hana_time::one_line;
+use hana_time::sanitize_line;
 use thiserror::Error;
 
 use crate::parameter::kind::{ColourPart, ParameterKind};
@@ -10,7 +10,7 @@ use crate::parameter::parameter::{Parameter, ParameterError, ParameterName};
 
 /// Why what a person wrote sets no parameter.
 #[derive(Debug, Clone, PartialEq, Error)]
-pub enum WordError {
+pub enum FormatError {
     /// There is no parameter, and no colour, of that name.
     #[error("there is no parameter '{name}'; there are {}", list(known))]
     Unknown {
@@ -69,7 +69,7 @@ fn list(names: &[String]) -> String {
     if names.is_empty() {
         return "none".into();
     }
-    names.iter().map(|name| one_line(name, LONGEST)).collect::<Vec<_>>().join(", ")
+    names.iter().map(|name| sanitize_line(name, LONGEST)).collect::<Vec<_>>().join(", ")
 }
 
 /// What `name=text` sets, in a visualization that declares these parameters: one value, or the three of a colour.
@@ -82,7 +82,7 @@ pub fn values_of_words(
     declared: &[Parameter],
     name: &str,
     text: &str,
-) -> Result<Vec<(ParameterName, f32)>, WordError> {
+) -> Result<Vec<(ParameterName, f32)>, FormatError> {
     if let Some(parameter) = declared.iter().find(|parameter| parameter.name.as_str() == name) {
         let value = parameter.check(value_of_word(parameter, text)?)?;
         return Ok(vec![(parameter.name.clone(), value)]);
@@ -104,17 +104,17 @@ pub fn values_of_words(
                 known.push(name);
             }
         }
-        return Err(WordError::Unknown { name: name.into(), known });
+        return Err(FormatError::Unknown { name: name.into(), known });
     };
     let colour = rgb_of_hex(text)
-        .ok_or_else(|| WordError::NoColour { name: name.into(), text: text.into() })?;
+        .ok_or_else(|| FormatError::NoColour { name: name.into(), text: text.into() })?;
     let check = |(parameter, value): (&Parameter, f32)| {
         Ok((parameter.name.clone(), parameter.check(value)?))
     };
     parts.into_iter().zip(colour).map(check).collect()
 }
 
-fn value_of_word(parameter: &Parameter, text: &str) -> Result<f32, WordError> {
+fn value_of_word(parameter: &Parameter, text: &str) -> Result<f32, FormatError> {
     if let Ok(value) = text.parse() {
         return Ok(value);
     }
@@ -122,16 +122,16 @@ fn value_of_word(parameter: &Parameter, text: &str) -> Result<f32, WordError> {
     match &parameter.kind {
         ParameterKind::Range | ParameterKind::Colour { .. } => {
             let Parameter { min, max, .. } = *parameter;
-            Err(WordError::NoNumber { name, text, min, max })
+            Err(FormatError::NoNumber { name, text, min, max })
         },
         ParameterKind::Toggle => match text.to_ascii_lowercase().as_str() {
             "on" | "true" | "yes" => Ok(1.0),
             "off" | "false" | "no" => Ok(0.0),
-            _ => Err(WordError::NoToggle { name, text }),
+            _ => Err(FormatError::NoToggle { name, text }),
         },
         ParameterKind::Choice(choices) => {
             let found = choices.iter().zip(0_u16..).find(|(of, _)| of.eq_ignore_ascii_case(&text));
-            found.map(|(_, index)| f32::from(index)).ok_or_else(|| WordError::NoChoice {
+            found.map(|(_, index)| f32::from(index)).ok_or_else(|| FormatError::NoChoice {
                 name,
                 text,
                 choices: choices.clone(),
@@ -170,7 +170,7 @@ pub fn word_of_value(parameter: &Parameter, value: f32) -> String {
         ParameterKind::Choice(choices) => {
             let chosen =
                 choices.iter().zip(0_u16..).find(|(_, at)| f32::from(*at) >= value.round());
-            chosen.map_or_else(|| format!("{value}"), |(word, _)| one_line(word, LONGEST))
+            chosen.map_or_else(|| format!("{value}"), |(word, _)| sanitize_line(word, LONGEST))
         },
         ParameterKind::Range | ParameterKind::Colour { .. } => format!("{value:+.2}"),
     }
@@ -199,7 +199,8 @@ pub fn words_of_values(
         }
     }
     for (name, parts) in colours {
-        words.insert(one_line(name, LONGEST), hex_of_rgb(parts.map(Option::unwrap_or_default)));
+        words
+            .insert(sanitize_line(name, LONGEST), hex_of_rgb(parts.map(Option::unwrap_or_default)));
     }
     words.into_iter().collect()
 }

@@ -9,5 +9,5 @@ pub use kind::{ColourPart, ParameterKind};
 pub use modulator::adsr::{Adsr, Trigger};
 pub use modulator::lfo::{Lfo, Wave};
 pub use modulator::period::Period;
-pub use modulator::{ModulationSource, ModulationSourceError};
+pub use modulator::{Modulator, ModulatorError};
 pub use parameter::{Parameter, ParameterError, ParameterName, ParameterNameError, Parameters};

@@ -31,7 +31,7 @@ use period::Period;
 /// with field names; such a word is read there too.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ModulationSource {
+pub enum Modulator {
     /// See [`Lfo`].
     Lfo(Lfo),
     /// See [`Adsr`].
@@ -40,7 +40,7 @@ pub enum ModulationSource {
 
 /// Why something is no recipe.
 #[derive(Debug, Clone, PartialEq, Error)]
-pub enum ModulationSourceError {
+pub enum ModulatorError {
     /// Neither an LFO nor an envelope.
     #[error("'{text}' is no recipe; write it like lfo:sine:1bar or env:1beat")]
     Kind {
@@ -98,7 +98,7 @@ pub enum ModulationSourceError {
     },
 }
 
-impl ModulationSource {
+impl Modulator {
     /// The value for `parameter` at a time of the timeline's clock; one that it takes.
     #[must_use]
     pub fn value_at(&self, parameter: &Parameter, timeline: &Timeline, at_us: i64) -> f32 {
@@ -125,7 +125,7 @@ impl ModulationSource {
     /// # Errors
     ///
     /// The first that is out of its range.
-    pub fn checked(self) -> Result<Self, ModulationSourceError> {
+    pub fn checked(self) -> Result<Self, ModulatorError> {
         match &self {
             Self::Lfo(lfo) => lfo.check()?,
             Self::Env(envelope) => envelope.check()?,
@@ -134,38 +134,38 @@ impl ModulationSource {
     }
 }
 
-impl<'de> Deserialize<'de> for ModulationSource {
+impl<'de> Deserialize<'de> for Modulator {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Written)
+        deserializer.deserialize_any(ModulatorForm)
     }
 }
 
 /// Reads the map that is written, or the word for it.
-struct Written;
+struct ModulatorForm;
 
 /// The map.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Fields {
+enum ModulatorFields {
     Lfo(Lfo),
     Env(Adsr),
 }
 
-impl<'de> Visitor<'de> for Written {
-    type Value = ModulationSource;
+impl<'de> Visitor<'de> for ModulatorForm {
+    type Value = Modulator;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a recipe: a map with `lfo` or `env`, or a text such as lfo:sine:1bar")
     }
 
-    fn visit_str<E: de::Error>(self, word: &str) -> Result<ModulationSource, E> {
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Modulator, E> {
         word.parse().map_err(E::custom)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ModulationSource, A::Error> {
-        let source = match Fields::deserialize(MapAccessDeserializer::new(map))? {
-            Fields::Lfo(lfo) => ModulationSource::Lfo(lfo),
-            Fields::Env(envelope) => ModulationSource::Env(envelope),
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Modulator, A::Error> {
+        let source = match ModulatorFields::deserialize(MapAccessDeserializer::new(map))? {
+            ModulatorFields::Lfo(lfo) => Modulator::Lfo(lfo),
+            ModulatorFields::Env(envelope) => Modulator::Env(envelope),
         };
         source.checked().map_err(de::Error::custom)
     }
@@ -177,11 +177,11 @@ fn check_number(
     value: f64,
     min: f64,
     max: f64,
-) -> Result<(), ModulationSourceError> {
+) -> Result<(), ModulatorError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }
-    Err(ModulationSourceError::Number { setting, value: value.to_string(), min, max })
+    Err(ModulatorError::Number { setting, value: value.to_string(), min, max })
 }
 
 const fn one() -> f32 {

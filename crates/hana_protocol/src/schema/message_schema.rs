@@ -11,18 +11,16 @@ mod example;
 
 use std::collections::{BTreeMap, HashMap};
 
-use compare::{Difference, Frequency};
 use serde_json::{Map, Value};
-use validate::Misfit;
 
 /// What values of a message type look like, read from a JSON Schema.
 ///
 /// What a schema says beyond types, fields, ranges of integers and lists of constants is not looked at: a value
 /// that fits may still be refused by the program that reads it, one that does not fit is always refused.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Shape {
-    forms: Vec<Form>,
-    root: FormId,
+pub struct MessageSchema {
+    forms: Vec<SchemaNode>,
+    root: SchemaNodeId,
 }
 
 /// A field of a message, for people to read.
@@ -40,11 +38,11 @@ pub struct FieldOutline {
 
 /// A form's place among the forms of its shape. Schemas refer to each other in circles, so forms do too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct FormId(usize);
+struct SchemaNodeId(usize);
 
 /// One node of a shape.
 #[derive(Debug, Clone, PartialEq)]
-enum Form {
+enum SchemaNode {
     /// Whatever there is, also what is not understood.
     Any,
     /// No value at all.
@@ -62,8 +60,8 @@ enum Form {
     },
     Constants(Vec<Value>),
     List {
-        first: Vec<FormId>,
-        rest: Option<FormId>,
+        first: Vec<SchemaNodeId>,
+        rest: Option<SchemaNodeId>,
         min: u64,
         max: u64,
     },
@@ -71,14 +69,14 @@ enum Form {
         fields: BTreeMap<String, Field>,
         others: Others,
     },
-    OneOf(Vec<FormId>),
+    OneOf(Vec<SchemaNodeId>),
     /// All of them at once; only while a schema is being read.
-    All(Vec<FormId>),
+    All(Vec<SchemaNodeId>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct Field {
-    form: FormId,
+    form: SchemaNodeId,
     required: bool,
     description: String,
 }
@@ -91,11 +89,11 @@ enum Others {
     /// Refused by who reads.
     Refused,
     /// The map is one of names to values of this form.
-    Of(FormId),
+    Of(SchemaNodeId),
 }
 
-const ANY: FormId = FormId(0);
-const NOTHING: FormId = FormId(1);
+const ANY: SchemaNodeId = SchemaNodeId(0);
+const NOTHING: SchemaNodeId = SchemaNodeId(1);
 
 /// More forms than this are not read; a message of a thousand fields has a thousand.
 const MAX_FORMS: usize = 4096;
@@ -106,13 +104,13 @@ const MAX_PARTS: usize = 8;
 /// Fields that are put together in all.
 const MAX_JOINED: usize = 4 * MAX_FORMS;
 
-impl Shape {
+impl MessageSchema {
     /// Reads a JSON Schema. Never fails: what is not understood is taken for anything.
     #[must_use]
     pub fn of_schema(schema: &Value) -> Self {
         let mut reader = SchemaReader {
             document: schema,
-            forms: vec![Form::Any, Form::Nothing],
+            forms: vec![SchemaNode::Any, SchemaNode::Nothing],
             references: HashMap::new(),
             waiting: vec![],
         };
@@ -120,7 +118,7 @@ impl Shape {
         // References are followed one after the other, not within each other: a chain of them costs no stack.
         while let Some((place, schema)) = reader.waiting.pop() {
             let read = reader.form(schema, 0);
-            reader.forms[place.0] = Form::OneOf(vec![read]);
+            reader.forms[place.0] = SchemaNode::OneOf(vec![read]);
         }
         let mut shape = Self { forms: reader.forms, root };
         shape.join_parts();
@@ -130,7 +128,7 @@ impl Shape {
     /// The fields of a message at its top, in the order of their names.
     #[must_use]
     pub fn outline(&self) -> Vec<FieldOutline> {
-        let Form::Map { fields, .. } = self.form(self.root) else { return vec![] };
+        let SchemaNode::Map { fields, .. } = self.form(self.root) else { return vec![] };
         fields
             .iter()
             .map(|(name, field)| FieldOutline {
@@ -143,11 +141,11 @@ impl Shape {
     }
 
     /// A form, seen through references to it.
-    fn form(&self, id: FormId) -> &Form {
+    fn form(&self, id: SchemaNodeId) -> &SchemaNode {
         let mut id = id;
         for _ in 0..MAX_DEPTH {
             match self.forms.get(id.0) {
-                Some(Form::OneOf(alternatives)) => match alternatives.as_slice() {
+                Some(SchemaNode::OneOf(alternatives)) => match alternatives.as_slice() {
                     [only] => id = *only,
                     _ => return &self.forms[id.0],
                 },
@@ -155,7 +153,7 @@ impl Shape {
                 None => break,
             }
         }
-        &Form::Any
+        &SchemaNode::Any
     }
 
     /// Makes one map of what a schema says in several places at once; where there is no map among them, the
@@ -163,14 +161,14 @@ impl Shape {
     fn join_parts(&mut self) {
         let mut steps = MAX_JOINED;
         for place in 0..self.forms.len() {
-            if !matches!(self.forms[place], Form::All(_)) {
+            if !matches!(self.forms[place], SchemaNode::All(_)) {
                 continue;
             }
             let mut parts = vec![];
-            self.gather_parts(FormId(place), MAX_PARTS, &mut steps, &mut parts);
+            self.gather_parts(SchemaNodeId(place), MAX_PARTS, &mut steps, &mut parts);
             let mut joined: Option<(BTreeMap<String, Field>, Others)> = None;
             for part in &parts {
-                let Form::Map { fields, others } = self.form(*part) else { continue };
+                let SchemaNode::Map { fields, others } = self.form(*part) else { continue };
                 let (all, left) = joined.get_or_insert((BTreeMap::new(), Others::Ignored));
                 steps = steps.saturating_sub(fields.len());
                 if steps > 0 {
@@ -181,59 +179,65 @@ impl Shape {
                 }
             }
             self.forms[place] = match joined {
-                _ if steps == 0 => Form::Any,
-                Some((fields, others)) => Form::Map { fields, others },
+                _ if steps == 0 => SchemaNode::Any,
+                Some((fields, others)) => SchemaNode::Map { fields, others },
                 None => {
-                    let first = parts.iter().find(|part| *self.form(**part) != Form::Any);
-                    Form::OneOf(vec![first.copied().unwrap_or(ANY)])
+                    let first = parts.iter().find(|part| *self.form(**part) != SchemaNode::Any);
+                    SchemaNode::OneOf(vec![first.copied().unwrap_or(ANY)])
                 },
             };
         }
     }
 
-    fn gather_parts(&self, id: FormId, depth: usize, steps: &mut usize, parts: &mut Vec<FormId>) {
+    fn gather_parts(
+        &self,
+        id: SchemaNodeId,
+        depth: usize,
+        steps: &mut usize,
+        parts: &mut Vec<SchemaNodeId>,
+    ) {
         *steps = steps.saturating_sub(1);
         match self.form(id) {
-            Form::All(of) if depth > 0 => {
+            SchemaNode::All(of) if depth > 0 => {
                 for part in of {
                     if *steps > 0 {
                         self.gather_parts(*part, depth - 1, steps, parts);
                     }
                 }
             },
-            Form::All(_) => {},
+            SchemaNode::All(_) => {},
             _ => parts.push(id),
         }
     }
 
     /// A form in plain words.
-    fn described(&self, id: FormId) -> String {
+    fn described(&self, id: SchemaNodeId) -> String {
         self.described_within(id, 3)
     }
 
-    fn described_within(&self, id: FormId, depth: usize) -> String {
+    fn described_within(&self, id: SchemaNodeId, depth: usize) -> String {
         match self.form(id) {
-            Form::Any | Form::All(_) => "anything".into(),
-            Form::Nothing => "nothing".into(),
-            Form::Null => "null".into(),
-            Form::Truth => "true or false".into(),
-            Form::Text => "a text".into(),
-            Form::Number { min, max } => format!("a number{}", number_range(*min, *max)),
-            Form::Whole { min, max } => format!("a whole number{}", whole_range(*min, *max)),
-            Form::Constants(values) => {
+            SchemaNode::Any | SchemaNode::All(_) => "anything".into(),
+            SchemaNode::Nothing => "nothing".into(),
+            SchemaNode::Null => "null".into(),
+            SchemaNode::Truth => "true or false".into(),
+            SchemaNode::Text => "a text".into(),
+            SchemaNode::Number { min, max } => format!("a number{}", number_range(*min, *max)),
+            SchemaNode::Whole { min, max } => format!("a whole number{}", whole_range(*min, *max)),
+            SchemaNode::Constants(values) => {
                 listed(values.iter().map(ToString::to_string), " or ", MAX_LISTED)
             },
-            Form::List { first, rest, min, max } => {
+            SchemaNode::List { first, rest, min, max } => {
                 let item = match (first.as_slice(), rest) {
                     ([], Some(item)) if depth > 0 => match self.form(*item) {
-                        Form::Any => String::new(),
+                        SchemaNode::Any => String::new(),
                         _ => format!(", each {}", self.described_within(*item, depth - 1)),
                     },
                     _ => String::new(),
                 };
                 if min == max { format!("a list of {min}{item}") } else { format!("a list{item}") }
             },
-            Form::Map { fields, others } => match others {
+            SchemaNode::Map { fields, others } => match others {
                 _ if !fields.is_empty() => {
                     format!("a map with {}", listed(fields.keys().cloned(), ", ", MAX_LISTED))
                 },
@@ -242,7 +246,7 @@ impl Shape {
                 },
                 _ => "a map".into(),
             },
-            Form::OneOf(alternatives) if depth > 0 => {
+            SchemaNode::OneOf(alternatives) if depth > 0 => {
                 let mut words: Vec<String> = vec![];
                 for alternative in alternatives.iter().take(MAX_LISTED * 2) {
                     let word = self.described_within(*alternative, depth - 1);
@@ -252,7 +256,7 @@ impl Shape {
                 }
                 listed(words.into_iter(), " or ", MAX_LISTED)
             },
-            Form::OneOf(_) => "one of several".into(),
+            SchemaNode::OneOf(_) => "one of several".into(),
         }
     }
 }
@@ -290,23 +294,23 @@ fn whole_range(min: i128, max: i128) -> String {
 /// Reads a schema into forms.
 struct SchemaReader<'a> {
     document: &'a Value,
-    forms: Vec<Form>,
+    forms: Vec<SchemaNode>,
     /// The form of each reference that was met.
-    references: HashMap<&'a str, FormId>,
+    references: HashMap<&'a str, SchemaNodeId>,
     /// References that were met and not followed yet.
-    waiting: Vec<(FormId, &'a Value)>,
+    waiting: Vec<(SchemaNodeId, &'a Value)>,
 }
 
 impl<'a> SchemaReader<'a> {
-    fn add(&mut self, form: Form) -> FormId {
+    fn add(&mut self, form: SchemaNode) -> SchemaNodeId {
         if self.forms.len() >= MAX_FORMS {
             return ANY;
         }
         self.forms.push(form);
-        FormId(self.forms.len() - 1)
+        SchemaNodeId(self.forms.len() - 1)
     }
 
-    fn form(&mut self, schema: &'a Value, depth: usize) -> FormId {
+    fn form(&mut self, schema: &'a Value, depth: usize) -> SchemaNodeId {
         if depth > MAX_DEPTH || self.forms.len() >= MAX_FORMS {
             return ANY;
         }
@@ -317,21 +321,21 @@ impl<'a> SchemaReader<'a> {
         }
     }
 
-    fn forms(&mut self, schemas: Option<&'a Value>, depth: usize) -> Vec<FormId> {
+    fn forms(&mut self, schemas: Option<&'a Value>, depth: usize) -> Vec<SchemaNodeId> {
         let schemas = schemas.and_then(Value::as_array).into_iter().flatten().take(MAX_FORMS);
         schemas.map(|schema| self.form(schema, depth)).collect()
     }
 
-    fn form_of_words(&mut self, words: &'a Map<String, Value>, depth: usize) -> FormId {
+    fn form_of_words(&mut self, words: &'a Map<String, Value>, depth: usize) -> SchemaNodeId {
         if let Some(constant) = words.get("const") {
-            return self.add(Form::Constants(vec![constant.clone()]));
+            return self.add(SchemaNode::Constants(vec![constant.clone()]));
         }
         if let Some(Value::Array(constants)) = words.get("enum") {
             if constants.is_empty() {
                 return NOTHING;
             }
             let constants = constants.iter().take(MAX_FORMS).cloned().collect();
-            return self.add(Form::Constants(constants));
+            return self.add(SchemaNode::Constants(constants));
         }
         let mut parts = vec![];
         if let Some(Value::String(reference)) = words.get("$ref") {
@@ -342,7 +346,7 @@ impl<'a> SchemaReader<'a> {
             if words.contains_key(word) {
                 let alternatives = self.forms(words.get(word), depth);
                 if !alternatives.is_empty() {
-                    parts.push(self.add(Form::OneOf(alternatives)));
+                    parts.push(self.add(SchemaNode::OneOf(alternatives)));
                 }
             }
         }
@@ -352,21 +356,21 @@ impl<'a> SchemaReader<'a> {
             _ if words.contains_key("properties") => vec!["object"],
             _ => vec![],
         };
-        let by_type: Vec<FormId> =
+        let by_type: Vec<SchemaNodeId> =
             types.into_iter().map(|name| self.form_of_type(name, words, depth)).collect();
         match by_type.as_slice() {
             [] => {},
             [only] => parts.push(*only),
-            _ => parts.push(self.add(Form::OneOf(by_type))),
+            _ => parts.push(self.add(SchemaNode::OneOf(by_type))),
         }
         match parts.as_slice() {
             [] => ANY,
             [only] => *only,
-            _ => self.add(Form::All(parts)),
+            _ => self.add(SchemaNode::All(parts)),
         }
     }
 
-    fn reference(&mut self, reference: &'a str) -> FormId {
+    fn reference(&mut self, reference: &'a str) -> SchemaNodeId {
         if let Some(known) = self.references.get(reference) {
             return *known;
         }
@@ -376,7 +380,7 @@ impl<'a> SchemaReader<'a> {
         else {
             return ANY;
         };
-        let place = self.add(Form::Any);
+        let place = self.add(SchemaNode::Any);
         if place != ANY {
             self.references.insert(reference, place);
             self.waiting.push((place, schema));
@@ -384,13 +388,18 @@ impl<'a> SchemaReader<'a> {
         place
     }
 
-    fn form_of_type(&mut self, name: &str, words: &'a Map<String, Value>, depth: usize) -> FormId {
+    fn form_of_type(
+        &mut self,
+        name: &str,
+        words: &'a Map<String, Value>,
+        depth: usize,
+    ) -> SchemaNodeId {
         let form = match name {
-            "null" => Form::Null,
-            "boolean" => Form::Truth,
-            "string" => Form::Text,
+            "null" => SchemaNode::Null,
+            "boolean" => SchemaNode::Truth,
+            "string" => SchemaNode::Text,
             "integer" => whole(words),
-            "number" => Form::Number {
+            "number" => SchemaNode::Number {
                 min: words.get("minimum").and_then(Value::as_f64).unwrap_or(f64::NEG_INFINITY),
                 max: words.get("maximum").and_then(Value::as_f64).unwrap_or(f64::INFINITY),
             },
@@ -402,7 +411,7 @@ impl<'a> SchemaReader<'a> {
                     None => Some(ANY),
                 };
                 let size = |word| words.get(word).and_then(Value::as_u64);
-                Form::List {
+                SchemaNode::List {
                     first,
                     rest,
                     min: size("minItems").unwrap_or(0),
@@ -415,7 +424,7 @@ impl<'a> SchemaReader<'a> {
         self.add(form)
     }
 
-    fn map(&mut self, words: &'a Map<String, Value>, depth: usize) -> Form {
+    fn map(&mut self, words: &'a Map<String, Value>, depth: usize) -> SchemaNode {
         let required: Vec<&str> = words
             .get("required")
             .and_then(Value::as_array)
@@ -443,12 +452,12 @@ impl<'a> SchemaReader<'a> {
             (Some(Value::Bool(false)), None) => Others::Refused,
             _ => Others::Ignored,
         };
-        Form::Map { fields, others }
+        SchemaNode::Map { fields, others }
     }
 }
 
 /// The range of an integer: what the schema says, else what its format has room for.
-fn whole(words: &Map<String, Value>) -> Form {
+fn whole(words: &Map<String, Value>) -> SchemaNode {
     let (min, max) = match words.get("format").and_then(Value::as_str) {
         Some("int8") => (i8::MIN.into(), i8::MAX.into()),
         Some("int16") => (i16::MIN.into(), i16::MAX.into()),
@@ -464,7 +473,7 @@ fn whole(words: &Map<String, Value>) -> Form {
         let value: &Value = words.get(word)?;
         value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from))
     };
-    Form::Whole {
+    SchemaNode::Whole {
         min: limit("minimum").map_or(min, |said| said.max(min)),
         max: limit("maximum").map_or(max, |said| said.min(max)),
     }

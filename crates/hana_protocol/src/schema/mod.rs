@@ -2,6 +2,6 @@
 
 pub(crate) mod message_schema;
 
-pub use message_schema::compare::{Difference, Frequency};
-pub use message_schema::validate::Misfit;
-pub use message_schema::{FieldOutline, Shape};
+pub use message_schema::compare::{Incompatibility, Severity};
+pub use message_schema::validate::ValidationError;
+pub use message_schema::{FieldOutline, MessageSchema};

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use hana_time::one_line;
+use hana_time::sanitize_line;
 pub use rmp_serde::encode::Error as EncodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -100,7 +100,7 @@ pub struct DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, sender, message, problem } = self;
-        let key = one_line(key, Key::MAX_LEN);
+        let key = sanitize_line(key, Key::MAX_LEN);
         match sender {
             Some(sender) => {
                 write!(f, "{key}: the {message} from {sender} cannot be used: {problem}")
@@ -201,7 +201,7 @@ const fn is_array(first: u8) -> bool {
 fn decode_json<T: DeserializeOwned>(payload: &[u8]) -> Result<T, PayloadError> {
     let malformed = |detail: &serde_json::Error| PayloadError::Malformed {
         format: "JSON",
-        detail: one_line(&detail.to_string(), MAX_DETAIL),
+        detail: sanitize_line(&detail.to_string(), MAX_DETAIL),
     };
     let mut reader = serde_json::Deserializer::from_slice(payload);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
@@ -239,8 +239,8 @@ fn decode_message_pack<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Payload
 
 fn field_error(path: &serde_path_to_error::Path, detail: &dyn fmt::Display) -> PayloadError {
     let path = path.to_string();
-    let field = if path == "." { String::new() } else { one_line(&path, MAX_DETAIL) };
-    PayloadError::Field { field, detail: one_line(&detail.to_string(), MAX_DETAIL) }
+    let field = if path == "." { String::new() } else { sanitize_line(&path, MAX_DETAIL) };
+    PayloadError::Field { field, detail: sanitize_line(&detail.to_string(), MAX_DETAIL) }
 }
 
 #[cfg(test)]
@@ -252,7 +252,7 @@ mod tests {
     use crate::message::modulation::Modulation;
 
     fn start() -> Control {
-        Start { name: "ripples".into(), id: None, at: hana_time::When::Now }.into()
+        Start { name: "ripples".into(), id: None, at: hana_time::ScheduleAt::Now }.into()
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub enum EnvelopeError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Wire<T>(u8, T, u64, u64, i64);
+struct EnvelopeWire<T>(u8, T, u64, u64, i64);
 
 impl Envelope {
     const VERSION: u8 = 1;
@@ -60,7 +60,13 @@ impl Envelope {
     ///
     /// Never in practice: every field is a number or a short text.
     pub fn encode(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
-        rmp_serde::to_vec(&Wire(Self::VERSION, &self.from, self.instance, self.sequence, self.at))
+        rmp_serde::to_vec(&EnvelopeWire(
+            Self::VERSION,
+            &self.from,
+            self.instance,
+            self.sequence,
+            self.at,
+        ))
     }
 
     /// Reads an attachment.
@@ -72,8 +78,8 @@ impl Envelope {
         if bytes.len() > Self::MAX_BYTES {
             return Err(EnvelopeError::TooLarge { bytes: bytes.len(), limit: Self::MAX_BYTES });
         }
-        let Wire(version, from, instance, sequence, at) =
-            rmp_serde::from_slice::<Wire<NodeId>>(bytes)?;
+        let EnvelopeWire(version, from, instance, sequence, at) =
+            rmp_serde::from_slice::<EnvelopeWire<NodeId>>(bytes)?;
         if version != Self::VERSION {
             return Err(EnvelopeError::Version { found: version, known: Self::VERSION });
         }
@@ -147,7 +153,7 @@ mod tests {
         assert!(matches!(Envelope::decode(b"hello"), Err(EnvelopeError::Malformed(_))));
         assert!(matches!(Envelope::decode(&[]), Err(EnvelopeError::Malformed(_))));
         assert!(matches!(Envelope::decode(&[0; 200]), Err(EnvelopeError::TooLarge { .. })));
-        let of_tomorrow = rmp_serde::to_vec(&Wire(9, "a", 0, 0, 0)).unwrap();
+        let of_tomorrow = rmp_serde::to_vec(&EnvelopeWire(9, "a", 0, 0, 0)).unwrap();
         assert!(matches!(
             Envelope::decode(&of_tomorrow),
             Err(EnvelopeError::Version { found: 9, known: 1 })

@@ -3,7 +3,7 @@ use std::error::Error;
 /// An error with its causes, as one line for people: each cause is said once, also where the error's own
 /// words have it already.
 #[must_use]
-pub fn in_full(error: &(dyn Error + 'static)) -> String {
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(deeper) = cause {
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn each_cause_is_said_once() {
-        assert_eq!(in_full(&Effect("", Cause)), "cannot go on: it hurts");
-        assert_eq!(in_full(&Effect(": it hurts", Cause)), "cannot go on: it hurts");
+        assert_eq!(error_chain(&Effect("", Cause)), "cannot go on: it hurts");
+        assert_eq!(error_chain(&Effect(": it hurts", Cause)), "cannot go on: it hurts");
     }
 }

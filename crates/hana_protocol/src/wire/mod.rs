@@ -7,6 +7,6 @@ pub(crate) mod lane;
 pub(crate) mod message;
 
 pub use envelope::{Envelope, EnvelopeError};
-pub use error_chain::in_full;
+pub use error_chain::error_chain;
 pub use lane::Lane;
 pub use message::{CustomMessage, Message};

@@ -5,18 +5,18 @@ use std::path::Path;
 use std::time::Instant;
 use std::{fs, io};
 
-use hana_engine::roster::HealthWatch;
+use hana_engine::roster::HealthMonitor;
 use hana_network::{LastLook, unix_ms};
 use hana_process::{
-    AdoptError, Found, LogFollower, LogLimits, Memory, Mesh, MissedEnd, Policy, Preset, Process,
-    ProcessEvent, RunningLaunch,
+    AdoptError, AdoptionOutcome, LogFollower, LogLimits, MissedExit, Monitoring, Policy, Preset,
+    Process, ProcessEvent, RunningLaunch, SupervisorSnapshot,
 };
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{Exit, ProcessState};
 
 use super::{Daemon, DaemonEvent};
 use crate::clock::Boot;
-use crate::keeper::{Keeper, Run};
+use crate::keeper::{ManagedProcess, RunningInstance};
 use crate::output::{LogFeed, Output};
 use crate::run_record::RunRecord;
 
@@ -72,7 +72,7 @@ impl Daemon {
             instance: 0,
             boot: Boot::now(),
             first_line: 0,
-            memory: Memory::default(),
+            memory: SupervisorSnapshot::default(),
             node,
         })
     }
@@ -108,7 +108,7 @@ impl Daemon {
             },
         };
         let words = match found {
-            Found::Ended(MissedEnd::Unknown) => keeper.words_of_missed_end(),
+            AdoptionOutcome::Ended(MissedExit::Unknown) => keeper.words_of_missed_end(),
             _ => None,
         };
         self.keepers.insert(id.clone(), keeper);
@@ -121,10 +121,10 @@ impl Daemon {
     /// What there is of it: its process, the end of that, or nothing.
     fn find(
         &self,
-        keeper: &mut Keeper,
-        memory: &Memory<Instant>,
+        keeper: &mut ManagedProcess,
+        memory: &SupervisorSnapshot<Instant>,
         goodbye: &Path,
-    ) -> Result<Found, AdoptError> {
+    ) -> Result<AdoptionOutcome, AdoptError> {
         let id = keeper.supervisor.id().clone();
         let record = keeper.record();
         let swept = |swept: io::Result<()>| {
@@ -160,10 +160,10 @@ impl Daemon {
                 );
                 let limits = keeper.supervisor.policy().health.limits;
                 let was_slow = memory.state() == ProcessState::Slow;
-                keeper.health = Some(HealthWatch::of_known(limits, was_slow, Instant::now()));
+                keeper.health = Some(HealthMonitor::of_known(limits, was_slow, Instant::now()));
                 let output = self.output_so_far(keeper, pid);
-                keeper.run = Some(Run { process: adopted, output });
-                Ok(Found::Running { pid })
+                keeper.run = Some(RunningInstance { process: adopted, output });
+                Ok(AdoptionOutcome::Running { pid })
             },
             Err(AdoptError::Gone { .. }) => {
                 swept(process.sweep());
@@ -174,7 +174,7 @@ impl Daemon {
     }
 
     /// Its process is gone: its last words are kept.
-    fn ended(keeper: &mut Keeper, goodbye: &Path) -> Found {
+    fn ended(keeper: &mut ManagedProcess, goodbye: &Path) -> AdoptionOutcome {
         let record = keeper.record();
         let had_process = record.memory.has_process();
         if let Some(output) = record.output.clone() {
@@ -185,9 +185,9 @@ impl Daemon {
         }
         keeper.note_swept();
         match (goodbye.exists(), had_process) {
-            (true, _) => Found::Ended(MissedEnd::ClosedByPerson),
-            (false, true) => Found::Ended(MissedEnd::Unknown),
-            (false, false) => Found::Nothing,
+            (true, _) => AdoptionOutcome::Ended(MissedExit::ClosedByPerson),
+            (false, true) => AdoptionOutcome::Ended(MissedExit::Unknown),
+            (false, false) => AdoptionOutcome::Nothing,
         }
     }
 
@@ -200,14 +200,14 @@ impl Daemon {
                     "'{}', which an earlier daemon launched, is kept by the policy 'manual', and cannot be started again: {unknown}",
                     record.node
                 );
-                let mesh = if record.joins { Mesh::Joins } else { Mesh::Never };
+                let mesh = if record.joins { Monitoring::Joins } else { Monitoring::Never };
                 Policy { mesh, ..Policy::preset(Preset::Manual) }
             },
         }
     }
 
     /// Follows the output of a run on from where it is; its last lines are there for who asks.
-    fn output_so_far(&self, keeper: &Keeper, pid: u32) -> Output {
+    fn output_so_far(&self, keeper: &ManagedProcess, pid: u32) -> Output {
         let record = keeper.record();
         let Some(output) = record.output.clone() else { return Output::none(self.budget.clone()) };
         let first_line = record.first_line;

@@ -1,13 +1,13 @@
 use super::*;
 
 const OVER: Duration = Duration::from_secs(2);
-const GRACE: Duration = Hands::GRACE;
+const GRACE: Duration = OwnershipArbiter::GRACE;
 const ZOOM: usize = 0;
 const GLOW: usize = 1;
 
 /// A visualization with a zoom that one plays and a glow that is mixed.
 struct Stage {
-    hands: Hands,
+    hands: OwnershipArbiter,
     begun: Instant,
     now: Instant,
     zoom: f32,
@@ -30,7 +30,7 @@ fn declared() -> [Parameter; 2] {
 impl Stage {
     fn new() -> Self {
         let now = Instant::now();
-        let mut hands = Hands::new(&declared());
+        let mut hands = OwnershipArbiter::new(&declared());
         for app in ["knob", "desk", "osc"] {
             hands.came(&id(app), "1", now);
         }
@@ -88,11 +88,11 @@ fn who_plays_a_free_parameter_holds_it_until_he_has_paused() {
     stage.play(Some("knob"), 0.1).unwrap();
     assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Plays".into()));
     assert_eq!(stage.play(None, 0.2), Err("knob Plays".into()), "nobody by name neither");
-    stage.pass(Hands::LAPSE / 2);
+    stage.pass(OwnershipArbiter::LAPSE / 2);
     stage.play(Some("knob"), 0.3).unwrap();
-    stage.pass(Hands::LAPSE.mul_f32(0.9));
+    stage.pass(OwnershipArbiter::LAPSE.mul_f32(0.9));
     assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Plays".into()));
-    stage.pass(Hands::LAPSE / 2);
+    stage.pass(OwnershipArbiter::LAPSE / 2);
     assert_eq!(stage.holder(), None);
     stage.play(Some("desk"), 0.2).unwrap();
     assert_eq!(stage.holder().unwrap(), "desk Plays");
@@ -137,7 +137,7 @@ fn the_higher_takes_by_playing_and_gives_back_by_pausing_and_the_lower_does_not_
     stage.play(Some("desk"), 0.5).unwrap();
     assert_eq!(stage.told(), ["desk Plays", "knob Taken"]);
     assert_eq!(stage.play(Some("knob"), 0.1), Err("desk Plays".into()));
-    stage.pass(Hands::LAPSE);
+    stage.pass(OwnershipArbiter::LAPSE);
     assert_eq!(stage.holder().unwrap(), "knob Taken");
     stage.take("desk", 2, 5).unwrap();
     assert_eq!(stage.take("knob", 3, 0), Err("desk".into()), "newer, and lower");
@@ -192,11 +192,11 @@ fn what_a_passing_command_takes_sticks_until_the_player_pauses_or_takes() {
     assert_eq!(stage.hands.oust(ZOOM, stamp(2, "hana-123"), stage.now), Some(id("knob")));
     assert_eq!(stage.told(), ["hana-123 Released"]);
     for _ in 0..10 {
-        stage.pass(Hands::LAPSE / 2);
+        stage.pass(OwnershipArbiter::LAPSE / 2);
         assert_eq!(stage.play(Some("knob"), 0.5), Err("hana-123 Released".into()));
     }
     assert_eq!(stage.take("knob", 1, 0), Err("hana-123".into()), "that take is over");
-    stage.pass(Hands::LAPSE);
+    stage.pass(OwnershipArbiter::LAPSE);
     stage.play(Some("knob"), 0.5).unwrap();
     stage.hands.oust(ZOOM, stamp(3, "hana-123"), stage.now);
     stage.take("knob", 4, 0).unwrap();

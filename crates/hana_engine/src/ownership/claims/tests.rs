@@ -2,7 +2,7 @@ use hana_protocol::parameter::Parameter;
 use hana_random::Random;
 
 use super::*;
-use crate::ownership::arbiter::Hands;
+use crate::ownership::arbiter::OwnershipArbiter;
 
 fn id(text: &str) -> NodeId {
     NodeId::new(text).unwrap()
@@ -36,13 +36,13 @@ struct Actor<T> {
 }
 
 struct Viz {
-    hands: Hands,
+    hands: OwnershipArbiter,
     /// Since when each app has been out of its sight.
     unseen: BTreeMap<usize, Instant>,
 }
 
 struct Operator {
-    wishes: Wishes,
+    wishes: ClaimManager,
     /// Since when each visualization, and each app, has been out of his sight.
     unseen: BTreeMap<Who, Instant>,
     /// The newest state of each that has come.
@@ -54,10 +54,10 @@ struct Operator {
 }
 
 enum Message {
-    Holders { number: u64, instance: u64, holders: Holders },
-    Session { number: u64, session: AppSession },
+    Holders { number: u64, instance: u64, holders: ParameterOwners },
+    Session { number: u64, session: OperatorState },
     Command { instance: u64, command: Control },
-    Took { took: Took },
+    Took { took: TakeReply },
 }
 
 /// Three visualizations and four apps on a network that loses, delays and parts. Virtual time.
@@ -118,7 +118,7 @@ impl World {
         let declared = PARAMETERS.map(|of| Parameter::new(name(of), 0.0));
         let viz = &mut self.vizs[viz];
         viz.instance += 1;
-        viz.runs = Some(Viz { hands: Hands::new(&declared), unseen: BTreeMap::new() });
+        viz.runs = Some(Viz { hands: OwnershipArbiter::new(&declared), unseen: BTreeMap::new() });
     }
 
     fn start_app(&mut self, app: usize) {
@@ -126,7 +126,7 @@ impl World {
         let app = &mut self.apps[app];
         app.instance += 1;
         app.runs = Some(Operator {
-            wishes: Wishes::new(app.id.clone(), priority),
+            wishes: ClaimManager::new(app.id.clone(), priority),
             unseen: BTreeMap::new(),
             heard: BTreeMap::new(),
             believes: BTreeSet::new(),
@@ -184,7 +184,7 @@ impl World {
                     self.send((true, app), (true, other), Message::Session { number, session });
                 }
             }
-            for Ask { node, command } in asks {
+            for ClaimRequest { node, command } in asks {
                 let viz = self.vizs.iter().position(|viz| viz.id == node).unwrap();
                 let instance = self.vizs[viz].instance;
                 self.send((true, app), (false, viz), Message::Command { instance, command });
@@ -199,15 +199,15 @@ impl World {
         let Some(of) = &mut self.apps[app].runs else { return };
         for news in of.wishes.take_news() {
             match news {
-                WishNews::TakenFromYou { node, parameter, by, apart } => {
+                ClaimEvent::TakenFromYou { node, parameter, by, apart } => {
                     assert_ne!(by, id);
                     of.believes.remove(&(node, parameter));
                     of.apart += usize::from(apart);
                 },
-                WishNews::KeptByYou { .. } => of.kept += 1,
-                WishNews::HolderChanged { .. }
-                | WishNews::Noted { .. }
-                | WishNews::Refused { .. } => {},
+                ClaimEvent::KeptByYou { .. } => of.kept += 1,
+                ClaimEvent::HolderChanged { .. }
+                | ClaimEvent::Noted { .. }
+                | ClaimEvent::Refused { .. } => {},
             }
         }
         let wishes: BTreeSet<_> =
@@ -389,7 +389,7 @@ impl World {
                 if seen != Some(&holders) {
                     return Some(format!("{}: {holders:?}, {} sees {seen:?}", viz.id, app.id));
                 }
-                let taken = holders.holders.iter().filter(|of| of.how == How::Taken);
+                let taken = holders.holders.iter().filter(|of| of.how == OwnershipKind::Taken);
                 let taken: BTreeSet<&ParameterName> =
                     taken.filter(|of| of.by == app.id).map(|of| &of.parameter).collect();
                 let wished = operator.wishes.wishes_of(&app.id);
@@ -435,7 +435,12 @@ impl World {
 }
 
 /// What a visualization does with a command.
-fn carry_out(hands: &mut Hands, app: &NodeId, command: Control, now: Instant) -> Option<Took> {
+fn carry_out(
+    hands: &mut OwnershipArbiter,
+    app: &NodeId,
+    command: Control,
+    now: Instant,
+) -> Option<TakeReply> {
     let place =
         |of: &ParameterName| PARAMETERS.iter().position(|name| *name == of.as_str()).unwrap();
     match command {
@@ -450,7 +455,7 @@ fn carry_out(hands: &mut Hands, app: &NodeId, command: Control, now: Instant) ->
                     Err(by) => held.push(by),
                 }
             }
-            Some(Took { taken, held, stamp })
+            Some(TakeReply { taken, held, stamp })
         },
         Control::Release(Release { parameters, stamp }) => {
             assert!(stamp.as_ref().is_none_or(|stamp| stamp.by == *app));
@@ -485,7 +490,7 @@ fn after_two_hundred_takes_releases_crashes_and_partitions_all_agree_within_a_se
         }
         // And it stays so, also when who is dead is given up.
         world.loss = 0;
-        world.pass(Hands::GRACE + Duration::from_secs(1));
+        world.pass(OwnershipArbiter::GRACE + Duration::from_secs(1));
         let took = world.settle();
         assert!(took <= Duration::from_secs(1), "seed {seed}: given up, after {took:?}");
     }
@@ -557,7 +562,7 @@ fn one_that_crashed_and_is_back_has_what_nobody_took_meanwhile() {
     world.take(0, 0, "zoom");
     world.take(0, 0, "hue");
     world.settle();
-    for away in [Duration::from_secs(1), Hands::GRACE * 2] {
+    for away in [Duration::from_secs(1), OwnershipArbiter::GRACE * 2] {
         world.apps[0].runs = None;
         world.pass(away);
         world.start_app(0);
@@ -605,13 +610,13 @@ fn a_note_reaches_all_and_stands_until_it_is_taken_back() {
     noting(&mut world, "");
     assert_eq!(notes(&world), [""; 0]);
     noting(&mut world, &"x".repeat(1000));
-    assert_eq!(notes(&world)[0].chars().count(), "app0: ".len() + AppSession::MAX_NOTE);
+    assert_eq!(notes(&world)[0].chars().count(), "app0: ".len() + OperatorState::MAX_NOTE);
 }
 
 #[test]
 fn made_up_wishes_and_stamps_of_next_year_are_not_kept() {
-    let mut wishes = Wishes::new(id("app"), Priority::default());
-    let wish = |number: u64, ms: u64| Wish {
+    let mut wishes = ClaimManager::new(id("app"), Priority::default());
+    let wish = |number: u64, ms: u64| Claim {
         app: id(&format!("a{number}")),
         node: id("viz"),
         parameter: name("zoom"),
@@ -620,14 +625,15 @@ fn made_up_wishes_and_stamps_of_next_year_are_not_kept() {
         to: None,
         stamp: Stamp { ms, count: 0, by: id(&format!("a{number}")) },
     };
-    let of_tomorrow = AppSession { wishes: vec![wish(0, u64::MAX)], ..AppSession::default() };
+    let of_tomorrow = OperatorState { wishes: vec![wish(0, u64::MAX)], ..OperatorState::default() };
     wishes.hears(&id("a0"), &of_tomorrow, 1000);
     assert_eq!(wishes.session().wishes, []);
     for number in 0..10_000 {
-        let session = AppSession { wishes: vec![wish(number, number)], ..AppSession::default() };
+        let session =
+            OperatorState { wishes: vec![wish(number, number)], ..OperatorState::default() };
         wishes.hears(&id("a0"), &session, 1000);
     }
-    assert!(wishes.session().wishes.len() <= AppSession::MAX_WISHES);
+    assert!(wishes.session().wishes.len() <= OperatorState::MAX_WISHES);
     let bytes = hana_protocol::wire::codec::encode(&wishes.session()).unwrap().len();
-    assert!(bytes < <AppSession as hana_protocol::wire::Message>::MAX_BYTES, "{bytes}");
+    assert!(bytes < <OperatorState as hana_protocol::wire::Message>::MAX_BYTES, "{bytes}");
 }

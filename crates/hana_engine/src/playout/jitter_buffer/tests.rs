@@ -5,7 +5,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::*;
-use crate::playout::sender_clock::ClockMap;
+use crate::playout::sender_clock::SenderClock;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -14,8 +14,8 @@ const fn ms(ms: u64) -> Duration {
 const ZERO: Duration = Duration::ZERO;
 const EVERY_MS: i64 = 1000;
 
-fn played(settings: PlayoutSettings, samples: &[(i64, f32)], at: &[i64]) -> Vec<Option<f32>> {
-    let mut playout = Playout::new(settings);
+fn played(settings: JitterBufferSettings, samples: &[(i64, f32)], at: &[i64]) -> Vec<Option<f32>> {
+    let mut playout = JitterBuffer::new(settings);
     for (sent, value) in samples {
         playout.push(sent * EVERY_MS, *value);
     }
@@ -24,28 +24,29 @@ fn played(settings: PlayoutSettings, samples: &[(i64, f32)], at: &[i64]) -> Vec<
 
 #[test]
 fn between_two_samples_lies_a_line_and_before_the_first_nothing() {
-    let settings = PlayoutSettings { delay: ms(10), ..PlayoutSettings::default() };
+    let settings = JitterBufferSettings { delay: ms(10), ..JitterBufferSettings::default() };
     let values = played(settings, &[(100, 0.0), (110, 1.0)], &[105, 110, 115, 120, 150]);
     assert_eq!(values, [None, Some(0.0), Some(0.5), Some(1.0), Some(1.0)]);
 }
 
 #[test]
 fn a_switch_has_nothing_between() {
-    let settings = PlayoutSettings { curve: Curve::Held, ..PlayoutSettings::default() };
+    let settings = JitterBufferSettings { curve: Curve::Held, ..JitterBufferSettings::default() };
     let values = played(settings, &[(100, 0.0), (110, 1.0)], &[110, 119, 120]);
     assert_eq!(values, [Some(0.0), Some(0.0), Some(1.0)]);
 }
 
 #[test]
 fn over_a_gap_there_is_no_slow_glide() {
-    let settings = PlayoutSettings { delay: ms(200), gap: ms(100), ..PlayoutSettings::default() };
+    let settings =
+        JitterBufferSettings { delay: ms(200), gap: ms(100), ..JitterBufferSettings::default() };
     let values = played(settings, &[(0, 0.0), (150, 1.0)], &[200, 300, 349, 350]);
     assert_eq!(values, [Some(0.0), Some(0.0), Some(0.0), Some(1.0)]);
 }
 
 #[test]
 fn what_comes_too_late_is_played_if_it_is_the_newest_and_never_if_it_is_not() {
-    let mut playout = Playout::new(PlayoutSettings::default());
+    let mut playout = JitterBuffer::new(JitterBufferSettings::default());
     playout.push(0, 0.1);
     assert_eq!(playout.value(200_000, ZERO), Some(0.1));
     playout.push(50_000, 0.5);
@@ -56,7 +57,7 @@ fn what_comes_too_late_is_played_if_it_is_the_newest_and_never_if_it_is_not() {
 
 #[test]
 fn who_wakes_up_plays_nothing_of_what_piled_up() {
-    let mut playout = Playout::new(PlayoutSettings::default());
+    let mut playout = JitterBuffer::new(JitterBufferSettings::default());
     playout.push(0, 0.0);
     playout.value(10_000, ZERO);
     for n in 1..=200_i16 {
@@ -67,7 +68,7 @@ fn who_wakes_up_plays_nothing_of_what_piled_up() {
 
 #[test]
 fn another_run_begins_with_what_was_shown() {
-    let mut playout = Playout::new(PlayoutSettings::default());
+    let mut playout = JitterBuffer::new(JitterBufferSettings::default());
     playout.push(9_000_000, 0.7);
     assert_eq!(playout.value(9_020_000, ZERO), Some(0.7));
     playout.reset();
@@ -80,9 +81,12 @@ fn another_run_begins_with_what_was_shown() {
 #[test]
 fn smoothing_takes_its_time_whatever_the_frame_rate() {
     for frame in [4, 16, 33] {
-        let settings =
-            PlayoutSettings { smoothing: ms(100), delay: ms(0), ..PlayoutSettings::default() };
-        let mut playout = Playout::new(settings);
+        let settings = JitterBufferSettings {
+            smoothing: ms(100),
+            delay: ms(0),
+            ..JitterBufferSettings::default()
+        };
+        let mut playout = JitterBuffer::new(settings);
         playout.push(0, 0.0);
         playout.value(0, ZERO);
         playout.push(1, 1.0);
@@ -121,8 +125,8 @@ fn error(delay: Duration, loss_percent: u64, jitter_us: u64, drift_ppm: i64) -> 
             arrivals.insert((sent + 300 + next(jitter_us), n), (shown, sine(sent as i64) as f32));
         }
     }
-    let settings = PlayoutSettings { delay, ..PlayoutSettings::default() };
-    let (mut map, mut playout) = (ClockMap::new(start), Playout::new(settings));
+    let settings = JitterBufferSettings { delay, ..JitterBufferSettings::default() };
+    let (mut map, mut playout) = (SenderClock::new(start), JitterBuffer::new(settings));
     let mut squares = vec![];
     let mut arrivals = arrivals.into_iter().peekable();
     for frame in 0..SECONDS * 60 {
@@ -165,8 +169,8 @@ proptest! {
         held: bool,
     ) {
         let curve = if held { Curve::Held } else { Curve::Interpolated };
-        let settings = PlayoutSettings { delay: ms(delay), curve, ..PlayoutSettings::default() };
-        let mut playout = Playout::new(settings);
+        let settings = JitterBufferSettings { delay: ms(delay), curve, ..JitterBufferSettings::default() };
+        let mut playout = JitterBuffer::new(settings);
         let mut now_us = 0;
         let (mut least, mut most) = (f32::MAX, f32::MIN);
         for (sent, value, passed) in samples {
@@ -178,7 +182,7 @@ proptest! {
             let value = playout.value(sender, ZERO);
             prop_assert!(value.is_none_or(|value| value >= least - 1e-6 && value <= most + 1e-6));
             prop_assert!(playout.played_us >= before);
-            prop_assert!(playout.samples.len() <= Playout::MAX_SAMPLES);
+            prop_assert!(playout.samples.len() <= JitterBuffer::MAX_SAMPLES);
             prop_assert!(playout.samples.iter().is_sorted_by(|a, b| a.sent_us < b.sent_us));
         }
     }
@@ -187,7 +191,7 @@ proptest! {
     fn no_number_makes_it_panic(
         samples in prop::collection::vec((any::<i64>(), any::<f32>(), any::<i64>()), 1..100),
     ) {
-        let mut playout = Playout::new(PlayoutSettings::default());
+        let mut playout = JitterBuffer::new(JitterBufferSettings::default());
         for (sent, value, sender) in samples {
             playout.push(sent, value);
             prop_assert!(playout.value(sender, ZERO).is_none_or(f32::is_finite));

@@ -2,15 +2,15 @@
 #![allow(clippy::float_cmp)]
 
 use hana_protocol::id::NodeId;
-use hana_protocol::message::ModulationFrame;
+use hana_protocol::message::ModulationBatch;
 use hana_protocol::wire::Envelope;
 use proptest::prelude::*;
 
 use super::*;
-use crate::delivery::stale_filter::{Arrival, SequenceFilter};
-use crate::playout::batcher::{FrameRecorder, FrameSettings};
-use crate::playout::jitter_buffer::PlayoutSettings;
-use crate::playout::receiver::Player;
+use crate::delivery::stale_filter::{Arrival, StaleFilter};
+use crate::playout::batcher::{Batcher, BatcherSettings};
+use crate::playout::jitter_buffer::JitterBufferSettings;
+use crate::playout::receiver::ModulationReceiver;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -23,7 +23,7 @@ const START: i64 = 1_760_000_000_000_000;
 /// Something on its way.
 #[derive(Debug, Clone)]
 enum Packet {
-    Frame { run: u64, sequence: u64, sent: u64, frame: ModulationFrame },
+    Frame { run: u64, sequence: u64, sent: u64, frame: ModulationBatch },
     Question { link: u64, number: u64 },
     Answer { link: u64, number: u64, run: u64 },
 }
@@ -61,16 +61,17 @@ impl Wire {
 /// The visualization: what one run of it has heard and shows.
 struct Played {
     run: u64,
-    filter: SequenceFilter,
-    player: Player,
+    filter: StaleFilter,
+    player: ModulationReceiver,
     shown: [f32; PARAMETERS],
 }
 
 impl Played {
     fn new(run: u64, look: [f32; PARAMETERS], now: Instant) -> Self {
-        let settings = PlayoutSettings { delay: Duration::ZERO, ..PlayoutSettings::default() };
-        let player = Player::new(&[settings; PARAMETERS], &look, now);
-        Self { run, filter: SequenceFilter::default(), player, shown: look }
+        let settings =
+            JitterBufferSettings { delay: Duration::ZERO, ..JitterBufferSettings::default() };
+        let player = ModulationReceiver::new(&[settings; PARAMETERS], &look, now);
+        Self { run, filter: StaleFilter::default(), player, shown: look }
     }
 }
 
@@ -78,8 +79,8 @@ impl Played {
 struct World {
     begun: Instant,
     now: u64,
-    switch: PlaySwitch,
-    recorder: FrameRecorder,
+    switch: PathSelector,
+    recorder: Batcher,
     /// The run that the recorder is for.
     run: u64,
     sequence: u64,
@@ -111,8 +112,8 @@ impl World {
         Self {
             begun,
             now: 0,
-            switch: PlaySwitch::new(begun),
-            recorder: FrameRecorder::new(1, PARAMETERS, FrameSettings::default()),
+            switch: PathSelector::new(begun),
+            recorder: Batcher::new(1, PARAMETERS, BatcherSettings::default()),
             run: 0,
             sequence: 0,
             set: [(0.0, 0); PARAMETERS],
@@ -142,36 +143,37 @@ impl World {
     }
 
     fn since(&self, since: Option<Instant>) -> i64 {
-        let since = since.map(|at| (at - self.begun).saturating_sub(PlaySwitch::SENT).as_millis());
+        let since =
+            since.map(|at| (at - self.begun).saturating_sub(PathSelector::SENT).as_millis());
         since.map_or(i64::MIN, |at| Self::us(u64::try_from(at).unwrap()))
     }
 
-    fn hear(&mut self, event: PlayEvent) {
+    fn hear(&mut self, event: PathEvent) {
         let now = self.instant();
         let actions = self.switch.hear(event, now);
         self.act(actions);
     }
 
-    fn act(&mut self, actions: Vec<PlayAction>) {
+    fn act(&mut self, actions: Vec<PathAction>) {
         for action in actions {
             match action {
-                PlayAction::Open => {
+                PathAction::Open => {
                     // A SYN that is lost is not sent again for a second: the attempt fails.
                     let took = if self.now < self.direct_blocked_until { 1000 } else { 5 };
                     self.opening = Some((self.now + took, self.played.run));
                 },
-                PlayAction::Adopt => self.link = self.opened.take(),
-                PlayAction::Discard => self.opened = None,
-                PlayAction::Close => self.link = None,
-                PlayAction::Ask { way: PlayWay::Direct, number } => {
+                PathAction::Adopt => self.link = self.opened.take(),
+                PathAction::Discard => self.opened = None,
+                PathAction::Close => self.link = None,
+                PathAction::Ask { way: PlayPath::Direct, number } => {
                     let link = self.link.unwrap();
                     let packet = Packet::Question { link, number };
                     self.there[usize::try_from(link).unwrap()].send(self.now, packet);
                 },
-                PlayAction::Ask { way: PlayWay::Mesh, number } => {
+                PathAction::Ask { way: PlayPath::Mesh, number } => {
                     self.mesh_there.send(self.now, Packet::Question { link: u64::MAX, number });
                 },
-                PlayAction::TurnTo { since, .. } | PlayAction::SayAgain { since } => {
+                PathAction::TurnTo { since, .. } | PathAction::SayAgain { since } => {
                     let since = self.since(since);
                     self.recorder.say_again(since);
                 },
@@ -183,18 +185,18 @@ impl World {
         self.number += 1.0;
         self.set[index] = (self.number, self.now);
         self.recorder.set(index, self.number, Self::us(self.now));
-        self.hear(PlayEvent::Played);
+        self.hear(PathEvent::Played);
     }
 
     fn send_frames(&mut self) {
-        let mut frame = ModulationFrame::default();
+        let mut frame = ModulationBatch::default();
         while self.run > 0 && self.recorder.take(Self::us(self.now), &mut frame) {
             let sequence = self.sequence;
             self.sequence += 1;
             let packet =
                 Packet::Frame { run: self.run, sequence, sent: self.now, frame: frame.clone() };
             match (self.switch.way(), self.link) {
-                (PlayWay::Direct, Some(link)) => {
+                (PlayPath::Direct, Some(link)) => {
                     self.there[usize::try_from(link).unwrap()].send(self.now, packet);
                 },
                 _ => self.mesh_there.send(self.now, packet),
@@ -240,7 +242,7 @@ impl World {
                 && run == self.run
                 && (link == u64::MAX || self.link == Some(link))
             {
-                self.hear(PlayEvent::Answered(number));
+                self.hear(PathEvent::Answered(number));
             }
         }
     }
@@ -256,9 +258,9 @@ impl World {
                 self.links += 1;
                 self.there.push(Wire { delay: 1, ..Wire::default() });
                 self.back.push(Wire { delay: 1, ..Wire::default() });
-                self.hear(PlayEvent::Opened);
+                self.hear(PathEvent::Opened);
             } else {
-                self.hear(PlayEvent::NotOpened);
+                self.hear(PathEvent::NotOpened);
             }
         }
         if self.back_at.is_some_and(|at| at <= self.now) {
@@ -271,13 +273,13 @@ impl World {
             self.found_at = None;
             let arrived = self.since(self.switch.arrived());
             self.run = self.played.run;
-            self.recorder = FrameRecorder::new(self.run, PARAMETERS, FrameSettings::default());
+            self.recorder = Batcher::new(self.run, PARAMETERS, BatcherSettings::default());
             for (index, (value, at)) in self.set.into_iter().enumerate() {
                 if value > 0.0 && Self::us(at) >= arrived {
                     self.recorder.recall(index, value, Self::us(at));
                 }
             }
-            self.hear(PlayEvent::Found);
+            self.hear(PathEvent::Found);
         }
     }
 
@@ -340,7 +342,7 @@ impl World {
                 wire.under_way.clear();
             }
             if self.link.is_some() {
-                self.hear(PlayEvent::Closed);
+                self.hear(PathEvent::Closed);
             }
         }
     }
@@ -424,13 +426,13 @@ proptest! {
         for _ in 0..20_000 {
             world.step();
         }
-        prop_assert_eq!(world.switch.way(), PlayWay::Direct);
+        prop_assert_eq!(world.switch.way(), PlayPath::Direct);
         prop_assert_eq!(world.played.shown, world.set.map(|(value, _)| value));
     }
 }
 
 /// From the moment at which the direct way is blocked, or free again, until the way has changed.
-fn until_turned(world: &mut World, way: PlayWay) -> u64 {
+fn until_turned(world: &mut World, way: PlayPath) -> u64 {
     let begun = world.now;
     while world.switch.way() != way {
         world.step();
@@ -443,7 +445,7 @@ fn until_turned(world: &mut World, way: PlayWay) -> u64 {
 #[test]
 fn a_blocked_link_is_left_in_a_third_of_a_second_and_taken_again_when_it_is_free() {
     let mut world = World::new();
-    let opened = until_turned(&mut world, PlayWay::Direct);
+    let opened = until_turned(&mut world, PlayPath::Direct);
     assert!(opened < 30, "{opened} ms");
     for _ in 0..1000 {
         world.step();
@@ -452,22 +454,22 @@ fn a_blocked_link_is_left_in_a_third_of_a_second_and_taken_again_when_it_is_free
     assert_eq!(world.switch.status(world.instant()).switches, 0);
     // Long enough for TCP to wait as long again.
     world.block_direct(5000, 5000);
-    let left = until_turned(&mut world, PlayWay::Mesh);
+    let left = until_turned(&mut world, PlayPath::Mesh);
     assert!((250..=360).contains(&left), "{left} ms");
     while world.now < world.direct_blocked_until {
         world.step();
         world.set(0);
     }
-    let returned = until_turned(&mut world, PlayWay::Direct);
+    let returned = until_turned(&mut world, PlayPath::Direct);
     assert!(returned < 4100, "{returned} ms");
     let status = world.switch.status(world.instant());
-    assert_eq!((status.way, status.switches), (PlayWay::Direct, 2));
+    assert_eq!((status.way, status.switches), (PlayPath::Direct, 2));
 }
 
 #[test]
 fn what_got_stuck_in_the_link_and_comes_when_nothing_is_played_any_more_is_not_shown() {
     let mut world = World::new();
-    until_turned(&mut world, PlayWay::Direct);
+    until_turned(&mut world, PlayPath::Direct);
     for _ in 0..1000 {
         world.step();
         world.set(0);
@@ -490,7 +492,7 @@ fn what_is_said_again_has_not_arrived_before_it_was_sent() {
     // It ends at each moment around the one at which an answer says that what was set may be lost.
     for ends_after in 0..600 {
         let mut world = World::new();
-        until_turned(&mut world, PlayWay::Direct);
+        until_turned(&mut world, PlayPath::Direct);
         world.block_mesh(1500, true);
         world.block_direct(1000, 2000);
         world.step();
@@ -529,7 +531,7 @@ fn what_the_mesh_lost_before_there_was_a_link_is_said_again() {
 #[test]
 fn a_hand_that_rests_asks_seldom_and_finds_the_way_when_it_moves_again() {
     let mut world = World::new();
-    until_turned(&mut world, PlayWay::Direct);
+    until_turned(&mut world, PlayPath::Direct);
     for _ in 0..10_000 {
         world.step();
     }
@@ -549,7 +551,7 @@ fn a_hand_that_rests_asks_seldom_and_finds_the_way_when_it_moves_again() {
 #[test]
 fn of_many_sessions_each_asks_less_often_and_is_slower_to_give_a_link_up() {
     let mut world = World::new();
-    until_turned(&mut world, PlayWay::Direct);
+    until_turned(&mut world, PlayPath::Direct);
     world.switch.share_with(10);
     let before = world.switch.next_number;
     for _ in 0..3000 {
@@ -558,14 +560,14 @@ fn of_many_sessions_each_asks_less_often_and_is_slower_to_give_a_link_up() {
     }
     assert!((9..=11).contains(&(world.switch.next_number - before)));
     world.block_direct(5000, 5000);
-    let left = until_turned(&mut world, PlayWay::Mesh);
+    let left = until_turned(&mut world, PlayPath::Mesh);
     assert!((750..=1100).contains(&left), "{left} ms");
 }
 
 #[test]
 fn where_nothing_comes_back_by_any_way_links_are_opened_seldom() {
     let mut world = World::new();
-    until_turned(&mut world, PlayWay::Direct);
+    until_turned(&mut world, PlayPath::Direct);
     for _ in 0..1000 {
         world.step();
         world.set(0);
@@ -585,7 +587,7 @@ fn where_nothing_comes_back_by_any_way_links_are_opened_seldom() {
 #[test]
 fn where_nothing_comes_back_the_status_says_so() {
     let mut world = World::new();
-    until_turned(&mut world, PlayWay::Direct);
+    until_turned(&mut world, PlayPath::Direct);
     let status = world.switch.status(world.instant());
     assert_eq!((status.round_trip_us, status.loss_percent), (Some(2000), 0));
     world.restart(100_000);
@@ -594,6 +596,6 @@ fn where_nothing_comes_back_the_status_says_so() {
         world.set(0);
     }
     let status = world.switch.status(world.instant());
-    assert_eq!((status.way, status.round_trip_us), (PlayWay::Mesh, None));
+    assert_eq!((status.way, status.round_trip_us), (PlayPath::Mesh, None));
     assert!(status.loss_percent > 90, "{status:?}");
 }

@@ -9,7 +9,7 @@ const fn ms(ms: u64) -> Duration {
 
 /// A visualization that is played, in virtual time; milliseconds are counted from its beginning.
 struct Stage {
-    player: Player,
+    player: ModulationReceiver,
     begun: Instant,
     shown: Vec<f32>,
 }
@@ -19,17 +19,21 @@ const SENDER: i64 = 1_760_000_000_000_000;
 
 impl Stage {
     fn new(delay: u64, parameters: usize) -> Self {
-        let settings = PlayoutSettings { delay: ms(delay), ..PlayoutSettings::default() };
+        let settings = JitterBufferSettings { delay: ms(delay), ..JitterBufferSettings::default() };
         let begun = Instant::now();
         let shown = vec![0.0; parameters];
-        Self { player: Player::new(&vec![settings; parameters], &shown, begun), begun, shown }
+        Self {
+            player: ModulationReceiver::new(&vec![settings; parameters], &shown, begun),
+            begun,
+            shown,
+        }
     }
 
     fn at(&self, at: u64) -> Instant {
         self.begun + ms(at)
     }
 
-    fn put(&mut self, from: &str, sent: u64, arrives: u64, value: f32) -> Taken {
+    fn put(&mut self, from: &str, sent: u64, arrives: u64, value: f32) -> ReceiveOutcome {
         let now = self.at(arrives);
         self.player.put(0, Some(&envelope(from, sent)), value, now)
     }
@@ -48,7 +52,7 @@ fn envelope(from: &str, sent: u64) -> Envelope {
     Envelope { from: NodeId::new(from).unwrap(), instance: 1, sequence: sent, at }
 }
 
-const TAKEN: Taken = Taken { taken: 1, late: 0 };
+const TAKEN: ReceiveOutcome = ReceiveOutcome { taken: 1, late: 0 };
 
 #[test]
 fn without_delay_a_value_is_shown_at_once() {
@@ -65,7 +69,7 @@ fn of_values_and_frames_and_several_senders_the_one_that_was_sent_last_counts() 
     let mut stage = Stage::new(0, 1);
     stage.put("knob", 0, 0, 0.0);
     stage.put("desk", 0, 0, 0.0);
-    let frame = ModulationFrame {
+    let frame = ModulationBatch {
         instance: 1,
         at: SENDER + 10_000,
         after: vec![0, 1000],
@@ -78,7 +82,7 @@ fn of_values_and_frames_and_several_senders_the_one_that_was_sent_last_counts() 
     stage.put("desk", 20, 20, 0.5);
     assert_eq!(stage.zoom(20), 0.5);
     // What the knob says again, in case that it was lost, is older than what the desk said.
-    let again = ModulationFrame { after: vec![1000], samples: vec![0.2], ..frame };
+    let again = ModulationBatch { after: vec![1000], samples: vec![0.2], ..frame };
     let now = stage.at(60);
     stage.player.frame(Some(&envelope("knob", 60)), &again, now);
     assert_eq!(stage.zoom(60), 0.5);
@@ -88,7 +92,7 @@ fn of_values_and_frames_and_several_senders_the_one_that_was_sent_last_counts() 
 fn what_is_said_again_counts_if_it_was_lost_and_is_no_news_if_it_was_not() {
     let mut stage = Stage::new(0, 2);
     stage.put("knob", 0, 0, 0.0);
-    let again = ModulationFrame {
+    let again = ModulationBatch {
         instance: 1,
         at: SENDER + 10_000,
         after: vec![0],
@@ -97,9 +101,9 @@ fn what_is_said_again_counts_if_it_was_lost_and_is_no_news_if_it_was_not() {
     };
     let now = stage.at(60);
     let knob = envelope("knob", 60);
-    assert_eq!(stage.player.frame(Some(&knob), &again, now), Taken { taken: 2, late: 0 });
+    assert_eq!(stage.player.frame(Some(&knob), &again, now), ReceiveOutcome { taken: 2, late: 0 });
     assert_eq!((stage.zoom(60), stage.shown[1]), (0.4, 0.5));
-    assert_eq!(stage.player.frame(Some(&knob), &again, now), Taken::default());
+    assert_eq!(stage.player.frame(Some(&knob), &again, now), ReceiveOutcome::default());
 }
 
 #[test]
@@ -148,7 +152,7 @@ fn what_was_sent_later_and_is_said_again_later_still_counts() {
     for delay in [0, 20] {
         let mut stage = Stage::new(delay, 1);
         let say = |stage: &mut Stage, set: i64, arrives: u64, value: f32| {
-            let frame = ModulationFrame {
+            let frame = ModulationBatch {
                 instance: 1,
                 at: SENDER + set * 1000,
                 after: vec![0],
@@ -178,7 +182,7 @@ fn what_took_so_long_that_its_senders_clock_is_in_doubt_does_not_shut_out_what_w
     }
     stage.put("knob", 100, 2300, 0.5);
     assert_eq!(stage.zoom(2401), 0.5);
-    let again = ModulationFrame {
+    let again = ModulationBatch {
         instance: 1,
         at: SENDER + 101_000,
         after: vec![0],
@@ -304,7 +308,7 @@ fn a_clock_that_is_set_stops_nobody() {
 fn a_time_in_the_future_does_not_shut_others_out() {
     let mut stage = Stage::new(0, 1);
     stage.put("knob", 0, 0, 0.1);
-    let frame = ModulationFrame {
+    let frame = ModulationBatch {
         instance: 1,
         at: i64::MAX,
         after: vec![0],
@@ -320,13 +324,13 @@ fn a_time_in_the_future_does_not_shut_others_out() {
 #[test]
 fn what_is_smoothed_begins_where_it_is_and_comes_to_rest() {
     let begun = Instant::now();
-    let settings = PlayoutSettings {
+    let settings = JitterBufferSettings {
         delay: Duration::ZERO,
         curve: Curve::Held,
         smoothing: ms(50),
-        ..PlayoutSettings::default()
+        ..JitterBufferSettings::default()
     };
-    let mut player = Player::new(&[settings], &[0.5], begun);
+    let mut player = ModulationReceiver::new(&[settings], &[0.5], begun);
     player.put(0, Some(&envelope("knob", 0)), 1.0, begun);
     let mut shown = vec![];
     for at in 1..200 {
@@ -357,13 +361,13 @@ proptest! {
             if framed {
                 let (after, indices) = (vec![0, 7], vec![0, 1, 9]);
                 let samples = vec![value; 6];
-                let frame = ModulationFrame { instance, at, after, indices, samples };
+                let frame = ModulationBatch { instance, at, after, indices, samples };
                 stage.player.frame(Some(&envelope), &frame, now);
             } else {
                 stage.player.put(1, Some(&envelope), value, now);
             }
             stage.player.advance(now, |_, value| assert!(!value.is_nan()));
-            prop_assert!(stage.player.senders.len() <= Player::MAX_SENDERS);
+            prop_assert!(stage.player.senders.len() <= ModulationReceiver::MAX_SENDERS);
         }
     }
 }
@@ -371,10 +375,13 @@ proptest! {
 #[test]
 fn a_step_after_a_rest_is_followed_as_slowly_as_any() {
     for delay in [0, 20] {
-        let smoothing =
-            PlayoutSettings { smoothing: ms(100), delay: ms(delay), ..PlayoutSettings::default() };
+        let smoothing = JitterBufferSettings {
+            smoothing: ms(100),
+            delay: ms(delay),
+            ..JitterBufferSettings::default()
+        };
         let begun = Instant::now();
-        let player = Player::new(&[smoothing], &[0.0], begun);
+        let player = ModulationReceiver::new(&[smoothing], &[0.0], begun);
         let mut stage = Stage { player, begun, shown: vec![0.0] };
         stage.put("knob", 0, 0, 0.0);
         for at in 0..5000_u16 {

@@ -3,36 +3,36 @@ use std::time::Duration;
 use hana_protocol::message::{Exit, Frames, Health, ProcessState, ProcessStatus};
 
 use super::*;
-use crate::roster::host_loss::Knock;
+use crate::roster::host_loss::ProbeOutcome;
 
 fn id(text: &str) -> NodeId {
     NodeId::new(text).unwrap()
 }
 
-fn appeared(node: &str, role: Role) -> Sighting {
-    Sighting::Appeared { node: id(node), role, zid: format!("z-{node}") }
+fn appeared(node: &str, role: Role) -> Observation {
+    Observation::Appeared { node: id(node), role, zid: format!("z-{node}") }
 }
 
 /// What a node says of itself.
-fn info(node: &str, role: Role, host: &str) -> Sighting {
+fn info(node: &str, role: Role, host: &str) -> Observation {
     let info = serde_json::json!({
         "node": node, "role": role, "host": host, "pid": 1, "instance": 1, "started_ms": 0,
         "version": "0.1.0",
     });
-    Sighting::Info(serde_json::from_value(info).unwrap())
+    Observation::Info(serde_json::from_value(info).unwrap())
 }
 
-fn vanished(node: &str) -> Sighting {
-    Sighting::Vanished { node: id(node), zid: format!("z-{node}") }
+fn vanished(node: &str) -> Observation {
+    Observation::Vanished { node: id(node), zid: format!("z-{node}") }
 }
 
-fn health(node: &str, count: u64) -> Sighting {
+fn health(node: &str, count: u64) -> Observation {
     let frames = Some(Frames { count, fps: 60.0, max_us: 0 });
-    Sighting::Health(id(node), Health { frames, ..Health::default() })
+    Observation::Health(id(node), Health { frames, ..Health::default() })
 }
 
-fn crashed(node: &str) -> Sighting {
-    Sighting::Process(
+fn crashed(node: &str) -> Observation {
+    Observation::Process(
         id("h1"),
         ProcessStatus {
             node: id(node),
@@ -101,10 +101,10 @@ fn a_token_of_an_older_session_that_goes_late_does_not_take_the_node_away() {
     let mut roster = Roster::default();
     let now = Instant::now();
     let token =
-        |zid: &str| Sighting::Appeared { node: id("desk"), role: Role::App, zid: zid.into() };
+        |zid: &str| Observation::Appeared { node: id("desk"), role: Role::App, zid: zid.into() };
     roster.observe(token("old"), now, 0);
     roster.observe(token("new"), now, 0);
-    roster.observe(Sighting::Vanished { node: id("desk"), zid: "old".into() }, now, 0);
+    roster.observe(Observation::Vanished { node: id("desk"), zid: "old".into() }, now, 0);
     assert!(roster.is_present(&id("desk")));
 }
 
@@ -123,10 +123,10 @@ fn two_hosts(now: Instant) -> Roster {
     roster
 }
 
-fn running(node: &str) -> Sighting {
-    let Sighting::Process(host, status) = crashed(node) else { unreachable!() };
+fn running(node: &str) -> Observation {
+    let Observation::Process(host, status) = crashed(node) else { unreachable!() };
     let state = ProcessState::Running;
-    Sighting::Process(host, ProcessStatus { state, reason: String::new(), ..status })
+    Observation::Process(host, ProcessStatus { state, reason: String::new(), ..status })
 }
 
 /// Host h1 goes with all that is on it.
@@ -144,13 +144,13 @@ fn a_lost_host_is_one_piece_of_news_with_all_that_was_on_it() {
     assert_eq!(roster.take_news(), vec![], "it is not known yet what it is");
     let at = roster.next_knock().unwrap();
     assert_eq!(roster.to_knock(at), vec![(id("h1"), vec![])]);
-    let changes = roster.observe(Sighting::Knocked(id("h1"), Knock::Silent), at, 60);
+    let changes = roster.observe(Observation::Knocked(id("h1"), ProbeOutcome::Silent), at, 60);
     assert_eq!(
         changes,
         vec![RosterChange::Changed(id("h1")), RosterChange::Changed(id("ripples"))]
     );
     let cause = LossCause::HostLost;
-    let news = RosterNews::Lost { host: id("h1"), cause, nodes: vec![id("ripples")] };
+    let news = RosterEvent::Lost { host: id("h1"), cause, nodes: vec![id("ripples")] };
     assert_eq!(roster.take_news(), vec![news]);
     for node in ["h1", "ripples"] {
         let view = roster.view(&id(node), 99).unwrap();
@@ -161,7 +161,7 @@ fn a_lost_host_is_one_piece_of_news_with_all_that_was_on_it() {
     roster.observe(appeared("h1", Role::Daemon), at, 100);
     roster.observe(appeared("ripples", Role::Visualization), at, 100);
     roster.observe(running("ripples"), at, 100);
-    assert_eq!(roster.take_news(), vec![RosterNews::Found { host: id("h1"), cause }]);
+    assert_eq!(roster.take_news(), vec![RosterEvent::Found { host: id("h1"), cause }]);
     assert_eq!(state(&roster, "ripples"), ProcessState::Running);
     assert_eq!(roster.views(0).len(), 3);
 }
@@ -171,7 +171,7 @@ fn behind_a_lost_daemon_a_visualization_is_judged_by_its_own_health() {
     let start = Instant::now();
     let mut roster = two_hosts(start);
     goes(&mut roster, start);
-    roster.observe(Sighting::Knocked(id("h1"), Knock::Refused), start, 0);
+    roster.observe(Observation::Knocked(id("h1"), ProbeOutcome::Refused), start, 0);
     let view = roster.view(&id("ripples"), 0).unwrap();
     assert!(view.reason.starts_with("daemon_lost"), "{}", view.reason);
     // It joins without it.
@@ -187,7 +187,7 @@ fn a_daemon_that_is_back_says_again_what_it_knows_or_it_is_forgotten() {
     let start = Instant::now();
     let mut roster = two_hosts(start);
     goes(&mut roster, start);
-    roster.observe(Sighting::Knocked(id("h1"), Knock::Silent), start, 0);
+    roster.observe(Observation::Knocked(id("h1"), ProbeOutcome::Silent), start, 0);
     roster.observe(appeared("h1", Role::Daemon), start, 0);
     let later = start + Duration::from_secs(4);
     roster.tick(later, 4000);
@@ -202,7 +202,7 @@ fn a_daemon_that_leaves_in_good_order_is_not_lost() {
     let start = Instant::now();
     for word_first in [true, false] {
         let mut roster = two_hosts(start);
-        let mut sightings = [vanished("h1"), Sighting::Goodbye(id("h1"))];
+        let mut sightings = [vanished("h1"), Observation::Goodbye(id("h1"))];
         if word_first {
             sightings.reverse();
         }
@@ -225,21 +225,21 @@ fn who_comes_later_is_told_what_is_lost_until_it_is_back() {
     let start = Instant::now();
     let mut roster = two_hosts(start);
     goes(&mut roster, start);
-    roster.observe(Sighting::Knocked(id("h1"), Knock::Silent), start, 0);
+    roster.observe(Observation::Knocked(id("h1"), ProbeOutcome::Silent), start, 0);
     let lost = roster.lost(start);
     assert_eq!(lost.hosts.len(), 1);
     assert_eq!(lost.hosts[0].nodes, vec![id("ripples")]);
 
     let mut newcomer = Roster::default();
     newcomer.observe(appeared("h2", Role::Daemon), start, 50);
-    newcomer.observe(Sighting::Lost(id("h2"), lost), start, 50);
+    newcomer.observe(Observation::Lost(id("h2"), lost), start, 50);
     for node in ["h1", "ripples"] {
         let view = newcomer.view(&id(node), 99).unwrap();
         assert_eq!((view.state, view.since_ms), (ProcessState::Unreachable, 10));
         assert_eq!(view.host, Some(id("h1")));
         assert!(view.reason.starts_with("host_lost"), "{}", view.reason);
     }
-    let changes = newcomer.observe(Sighting::Lost(id("h2"), Lost::default()), start, 50);
+    let changes = newcomer.observe(Observation::Lost(id("h2"), LostPeers::default()), start, 50);
     assert_eq!(changes.len(), 2);
     assert_eq!(newcomer.views(0).len(), 1, "it is back, or given up");
 }
@@ -257,12 +257,12 @@ fn a_visualization_that_nobody_launched_is_lost_alone_and_forgotten_after_a_minu
     assert_eq!(roster.take_news(), vec![], "it may be on its way back");
     roster.tick(at(1100), 1100);
     roster.tick(at(1200), 1200);
-    let news = RosterNews::NodeLost { node: id("ripples"), host: id("h2") };
+    let news = RosterEvent::NodeLost { node: id("ripples"), host: id("h2") };
     assert_eq!(roster.take_news(), vec![news]);
     assert_eq!(roster.lost(at(1200)).nodes.len(), 1);
     roster.tick(at(61_000), 61_000);
     assert_eq!(roster.views(0).len(), 1);
-    assert_eq!(roster.lost(at(61_000)), Lost::default());
+    assert_eq!(roster.lost(at(61_000)), LostPeers::default());
 }
 
 #[test]
@@ -291,8 +291,8 @@ fn words_that_come_before_their_token_are_kept_and_echoes_are_not_shown() {
 fn of_two_processes_under_one_id_everybody_shows_the_same() {
     let now = Instant::now();
     let of = |host: &str, state: ProcessState, since_ms| {
-        let Sighting::Process(_, status) = crashed("pulse") else { unreachable!() };
-        Sighting::Process(id(host), ProcessStatus { state, since_ms, ..status })
+        let Observation::Process(_, status) = crashed("pulse") else { unreachable!() };
+        Observation::Process(id(host), ProcessStatus { state, since_ms, ..status })
     };
     let sightings = [
         of("h1", ProcessState::Stopped, 3),
@@ -330,10 +330,10 @@ fn what_an_instance_with_a_smaller_number_says_is_shown() {
     let now = Instant::now();
     let mut roster = Roster::default();
     let of = |instance, pid| {
-        let Sighting::Info(info) = info("ripples", Role::Visualization, "h1") else {
+        let Observation::Info(info) = info("ripples", Role::Visualization, "h1") else {
             unreachable!()
         };
-        Sighting::Info(NodeInfo { pid, instance, ..info })
+        Observation::Info(NodeInfo { pid, instance, ..info })
     };
     let pid = |roster: &Roster| roster.info(&id("ripples")).map(|info| info.pid);
     roster.observe(appeared("ripples", Role::Visualization), now, 0);
@@ -367,7 +367,7 @@ fn uptime_is_what_a_node_counts_itself_whatever_its_wall_clock() {
     roster.observe(appeared("desk", Role::App), now, 0);
     roster.observe(info("desk", Role::App, "h1"), now, 0);
     let said = Health { uptime_ms: 61_000, ..Health::default() };
-    roster.observe(Sighting::Health(id("desk"), said), now, 0);
+    roster.observe(Observation::Health(id("desk"), said), now, 0);
     let years = 60 * 365 * 86_400_000;
     assert_eq!(roster.view(&id("desk"), years).map(|view| view.uptime_s), Some(61));
 }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use hana_time::{ClockReading, DistantClock, Exchange};
+use hana_time::{ClockOffset, ClockReading, ClockSample};
 use proptest::prelude::*;
 
 use super::*;
@@ -22,14 +22,14 @@ struct SimHost {
     id: NodeId,
     ahead: i64,
     ppm: i64,
-    ensemble: Ensemble,
-    clocks: BTreeMap<NodeId, DistantClock>,
+    ensemble: TimelineSync,
+    clocks: BTreeMap<NodeId, ClockOffset>,
     /// What a program on this host has heard.
-    heard: Option<Course>,
+    heard: Option<TempoMap>,
     said: Option<HostTimeline>,
     /// When a program there last looked, by its clock, and what it saw.
     looked: Option<(i64, Timeline)>,
-    jumps: Vec<Jump>,
+    jumps: Vec<TimelineStep>,
     is_up: bool,
     /// The machine sleeps, and its clock with it.
     sleeps: bool,
@@ -87,7 +87,7 @@ impl Sim {
             id: id(name),
             ahead: HOUR * number as i64,
             ppm,
-            ensemble: Ensemble::new(id(name), Timeline::DEFAULT, 0),
+            ensemble: TimelineSync::new(id(name), Timeline::DEFAULT, 0),
             clocks: BTreeMap::new(),
             heard: None,
             said: None,
@@ -99,7 +99,7 @@ impl Sim {
         };
         let local = host.local(self.now);
         let first = Timeline::DEFAULT.moved_by(-Timeline::DEFAULT.beat_at(local));
-        host.ensemble = Ensemble::new(id(name), first, local);
+        host.ensemble = TimelineSync::new(id(name), first, local);
         self.hosts.push(host);
         self.nets[0].insert(number);
         number
@@ -111,10 +111,10 @@ impl Sim {
             && self.nets.iter().any(|net| net.contains(&a) && net.contains(&b))
     }
 
-    fn act(&mut self, from: usize, actions: Vec<EnsembleAction>) {
+    fn act(&mut self, from: usize, actions: Vec<TimelineSyncAction>) {
         for action in actions {
             match action {
-                EnsembleAction::Say(said) => {
+                TimelineSyncAction::Say(said) => {
                     let host = &mut self.hosts[from];
                     let local = host.local(self.now);
                     host.heard = said.continues(host.heard.map(|heard| heard.since(local)));
@@ -126,26 +126,26 @@ impl Sim {
                         }
                     }
                 },
-                EnsembleAction::Jumped(jump) => self.hosts[from].jumps.push(jump),
-                EnsembleAction::Link(LinkOrder::Tempo { bpm }) => {
+                TimelineSyncAction::Jumped(jump) => self.hosts[from].jumps.push(jump),
+                TimelineSyncAction::Link(LinkOrder::Tempo { bpm }) => {
                     self.session =
                         self.session.map(|session| session.with_tempo(bpm, self.now).unwrap());
                 },
                 // Somebody else is in the session: theirs holds.
-                EnsembleAction::Link(_) => {},
+                TimelineSyncAction::Link(_) => {},
             }
         }
     }
 
-    fn order(&mut self, at: usize, order: Order) -> usize {
+    fn order(&mut self, at: usize, order: TransportRequest) -> usize {
         let host = &mut self.hosts[at];
         let local = host.local(self.now);
         match host.ensemble.order(order, local).unwrap() {
-            Ordered::Done(actions) => {
+            Routing::Done(actions) => {
                 self.act(at, actions);
                 at
             },
-            Ordered::Tell(leader) => {
+            Routing::Tell(leader) => {
                 let leader = self.hosts.iter().position(|host| host.id == leader).unwrap();
                 self.order(leader, order)
             },
@@ -194,7 +194,7 @@ impl Sim {
                 received_us: other.local(now - back),
                 sent_us: other.local(now - back),
             };
-            let exchange = Exchange {
+            let exchange = ClockSample {
                 asked_us: host.local(now - back - there),
                 reading,
                 answered_us: host.local(now),
@@ -311,14 +311,14 @@ fn who_comes_later_takes_over_the_beat_that_there_is() {
 #[test]
 fn an_order_reaches_who_leads_and_all_change_at_the_same_time() {
     let mut sim = four();
-    assert_eq!(sim.order(3, Order::Tempo(999.0)), 0);
+    assert_eq!(sim.order(3, TransportRequest::Tempo(999.0)), 0);
     for _ in 0..200 {
         sim.run(0.01);
         let apart = sim.apart_us(&[0, 1, 2, 3]);
         assert!(apart < 500.0, "{apart} us");
     }
-    sim.order(2, Order::Tempo(20.0));
-    sim.order(1, Order::Pause);
+    sim.order(2, TransportRequest::Tempo(20.0));
+    sim.order(1, TransportRequest::Pause);
     sim.run(1.0);
     for host in &sim.hosts {
         let said = host.said.as_ref().unwrap();
@@ -392,7 +392,7 @@ fn of_two_halves_the_one_that_people_worked_with_leads_and_the_other_jumps_and_s
     let mut sim = four();
     sim.nets = vec![[0, 1].into(), [2, 3].into()];
     sim.run(5.0);
-    sim.order(2, Order::Tempo(140.0));
+    sim.order(2, TransportRequest::Tempo(140.0));
     sim.run(60.0);
     let jumps = sim.jumps();
     sim.nets = vec![[0, 1, 2, 3].into()];
@@ -420,17 +420,17 @@ fn all_that_start_at_once_agree() {
 fn a_daemon_that_is_started_again_goes_on_where_it_was() {
     let mut sim = Sim::new();
     sim.join("h1", 0);
-    sim.order(0, Order::Tempo(140.0));
+    sim.order(0, TransportRequest::Tempo(140.0));
     sim.run(100.0);
     let said = sim.hosts[0].said.clone().unwrap();
     let before = sim.beat(0);
     let local = sim.hosts[0].local(sim.now);
-    sim.hosts[0].ensemble = Ensemble::resuming(id("h1"), &said, local).unwrap();
+    sim.hosts[0].ensemble = TimelineSync::resuming(id("h1"), &said, local).unwrap();
     sim.run(10.0);
     assert!((sim.beat(0) - before - 10.0 * 140.0 / 60.0).abs() < 1e-6);
     assert!(sim.hosts[0].said.as_ref().unwrap().running_us > 100_000_000);
     // Of another boot, whose clock began anew.
-    assert!(Ensemble::resuming(id("h1"), &said, 5).is_none());
+    assert!(TimelineSync::resuming(id("h1"), &said, 5).is_none());
 }
 
 #[test]
@@ -439,7 +439,7 @@ fn bars_of_seven_and_beats_below_zero_are_followed_like_others() {
     sim.join("h1", 0);
     let local = sim.hosts[0].local(sim.now);
     let first = Timeline::new(77.7, local, -1000.5).unwrap().with_quantum(7.0).unwrap();
-    sim.hosts[0].ensemble = Ensemble::new(id("h1"), first, local);
+    sim.hosts[0].ensemble = TimelineSync::new(id("h1"), first, local);
     sim.hosts[0].heard = None;
     sim.run(5.0);
     sim.join("h2", 100);
@@ -448,7 +448,7 @@ fn bars_of_seven_and_beats_below_zero_are_followed_like_others() {
     assert!(sim.beat(1) < -970.0);
     let said = sim.hosts[1].said.as_ref().unwrap();
     assert!((said.quantum - 7.0).abs() < 1e-9 && said.beat < 0.0, "{said:?}");
-    sim.order(1, Order::Tempo(999.0));
+    sim.order(1, TransportRequest::Tempo(999.0));
     sim.run(120.0);
     assert!(sim.beat(1) > 900.0 && sim.apart_us(&[0, 1]) < 500.0);
     assert_eq!(sim.jumps(), [0, 1]);
@@ -488,7 +488,7 @@ fn hosts_in_one_session_of_link_count_the_same_bars_and_so_does_who_has_no_link(
     }
     assert_eq!(sim.jumps(), jumps);
     // A tempo that is set on the host without Link reaches the session.
-    assert_ne!(sim.order(h1, Order::Tempo(140.0)), h1);
+    assert_ne!(sim.order(h1, TransportRequest::Tempo(140.0)), h1);
     sim.run(5.0);
     agree(&sim);
     assert!((sim.session.unwrap().bpm() - 140.0).abs() < 1e-9);
@@ -507,11 +507,11 @@ fn report(timeline: &Timeline, now: i64, peers: u64) -> LinkReport {
     }
 }
 
-fn orders(actions: &[EnsembleAction]) -> Vec<&LinkOrder> {
+fn orders(actions: &[TimelineSyncAction]) -> Vec<&LinkOrder> {
     actions
         .iter()
         .filter_map(|action| match action {
-            EnsembleAction::Link(order) => Some(order),
+            TimelineSyncAction::Link(order) => Some(order),
             _ => None,
         })
         .collect()
@@ -519,7 +519,7 @@ fn orders(actions: &[EnsembleAction]) -> Vec<&LinkOrder> {
 
 #[test]
 fn a_session_of_link_that_runs_is_joined_as_it_is() {
-    let mut ensemble = Ensemble::new(id("h1"), Timeline::DEFAULT, 0);
+    let mut ensemble = TimelineSync::new(id("h1"), Timeline::DEFAULT, 0);
     let session = Timeline::new(133.0, 0, 1000.3).unwrap().with_playing(true);
     let mut jumped = vec![];
     for now in (SECOND..10 * SECOND).step_by(50_000) {
@@ -531,7 +531,7 @@ fn a_session_of_link_that_runs_is_joined_as_it_is() {
             assert!(matches!(order, LinkOrder::Quantum { .. }), "{order:?}");
         }
         jumped.extend(
-            actions.into_iter().filter(|action| matches!(action, EnsembleAction::Jumped(_))),
+            actions.into_iter().filter(|action| matches!(action, TimelineSyncAction::Jumped(_))),
         );
     }
     assert_eq!(jumped.len(), 1, "{jumped:?}");
@@ -542,7 +542,9 @@ fn a_session_of_link_that_runs_is_joined_as_it_is() {
     assert_eq!(ensemble.source(), TimelineSource::Link);
     // It ends: the beat goes on from there.
     let before = ensemble.course();
-    assert!(ensemble.link_lost(now).iter().all(|action| matches!(action, EnsembleAction::Say(_))));
+    assert!(
+        ensemble.link_lost(now).iter().all(|action| matches!(action, TimelineSyncAction::Say(_)))
+    );
     assert_eq!(ensemble.source(), TimelineSource::Internal);
     let later = now + 60 * SECOND;
     let off = ensemble.course().at(later).beat_at(later) - before.at(later).beat_at(later);
@@ -551,7 +553,7 @@ fn a_session_of_link_that_runs_is_joined_as_it_is() {
 
 #[test]
 fn link_alone_is_told_where_the_beat_is_and_nobody_jumps() {
-    let mut ensemble = Ensemble::new(id("h1"), Timeline::DEFAULT, 0);
+    let mut ensemble = TimelineSync::new(id("h1"), Timeline::DEFAULT, 0);
     let mut session = Timeline::new(120.0, 0, 0.77).unwrap();
     let mut told = 0;
     for now in (SECOND..20 * SECOND).step_by(50_000) {
@@ -566,7 +568,7 @@ fn link_alone_is_told_where_the_beat_is_and_nobody_jumps() {
             session = Timeline::new(*bpm, *at_us, *beat).unwrap().with_playing(*playing);
             told += 1;
         }
-        assert!(!actions.iter().any(|action| matches!(action, EnsembleAction::Jumped(_))));
+        assert!(!actions.iter().any(|action| matches!(action, TimelineSyncAction::Jumped(_))));
         let off = ensemble.course().at(now).beat_at(now) - Timeline::DEFAULT.beat_at(now);
         assert!(off.abs() < 1e-6, "{off}");
     }
@@ -576,14 +578,15 @@ fn link_alone_is_told_where_the_beat_is_and_nobody_jumps() {
 
 #[test]
 fn an_order_to_link_is_not_undone_by_what_it_reported_before() {
-    let mut ensemble = Ensemble::new(id("h1"), Timeline::DEFAULT, 0);
+    let mut ensemble = TimelineSync::new(id("h1"), Timeline::DEFAULT, 0);
     let session = Timeline::DEFAULT;
     for now in (0..5 * SECOND).step_by(250_000) {
         ensemble.link(report(&session, now, 1), now);
         ensemble.tick(now);
     }
     let now = 5 * SECOND;
-    let Ordered::Done(actions) = ensemble.order(Order::Tempo(150.0), now).unwrap() else {
+    let Routing::Done(actions) = ensemble.order(TransportRequest::Tempo(150.0), now).unwrap()
+    else {
         panic!()
     };
     assert_eq!(orders(&actions), [&LinkOrder::Tempo { bpm: 150.0 }]);
@@ -592,7 +595,7 @@ fn an_order_to_link_is_not_undone_by_what_it_reported_before() {
     let changed = session.with_tempo(150.0, now + 10_000).unwrap();
     for now in (now + 250_000..10 * SECOND).step_by(250_000) {
         let actions = ensemble.link(report(&changed, now, 1), now);
-        assert!(!actions.iter().any(|action| matches!(action, EnsembleAction::Jumped(_))));
+        assert!(!actions.iter().any(|action| matches!(action, TimelineSyncAction::Jumped(_))));
         ensemble.tick(now);
         assert!((ensemble.course().at(now).bpm() - 150.0).abs() < 1e-9);
     }
@@ -603,10 +606,10 @@ fn an_order_to_link_is_not_undone_by_what_it_reported_before() {
 
 #[test]
 fn a_tempo_that_there_is_not_is_refused_and_changes_nothing() {
-    let mut ensemble = Ensemble::new(id("h1"), Timeline::DEFAULT, 0);
+    let mut ensemble = TimelineSync::new(id("h1"), Timeline::DEFAULT, 0);
     let before = ensemble.course();
     for bpm in [0.0, 19.9, 1000.0, f64::NAN] {
-        ensemble.order(Order::Tempo(bpm), 0).unwrap_err();
+        ensemble.order(TransportRequest::Tempo(bpm), 0).unwrap_err();
     }
     assert_eq!(ensemble.course(), before);
 }
@@ -634,7 +637,7 @@ proptest! {
                 2 => sim.nets = vec![(0..4).collect()],
                 3 if sim.hosts[host].is_up => {
                     let local = sim.hosts[host].local(sim.now);
-                    if let Ok(Ordered::Done(actions)) = sim.hosts[host].ensemble.order(Order::Tempo(number), local) {
+                    if let Ok(Routing::Done(actions)) = sim.hosts[host].ensemble.order(TransportRequest::Tempo(number), local) {
                         sim.act(host, actions);
                     }
                 },
@@ -663,20 +666,20 @@ proptest! {
         ),
         times in prop::collection::vec(any::<i64>(), 1..20),
     ) {
-        let mut ensemble = Ensemble::new(id("h1"), Timeline::DEFAULT, 0);
+        let mut ensemble = TimelineSync::new(id("h1"), Timeline::DEFAULT, 0);
         for ((bpm, beat, at_us, rate, (running_us, followers, changes), flag), now) in said.into_iter().zip(times) {
             let timeline = HostTimeline {
                 bpm, beat, at_us, rate, easing: None, quantum: 3.0, playing: flag, source: TimelineSource::Link,
                 peers: followers.into(), from: None, error_us: None, running_us, followers, changes, jump: None,
             };
             let reading = ClockReading { received_us: at_us, sent_us: at_us };
-            let exchange = Exchange { asked_us: now, reading, answered_us: now };
-            if let Some(clock) = DistantClock::default().take(exchange) {
+            let exchange = ClockSample { asked_us: now, reading, answered_us: now };
+            if let Some(clock) = ClockOffset::default().take(exchange) {
                 ensemble.clock(&id("h2"), clock);
             }
             ensemble.hear(&id("h2"), timeline, now);
             ensemble.link(LinkReport { bpm, beat, at_us, quantum: 7.0, playing: flag, peers: 1 }, now);
-            ensemble.order(Order::Tempo(bpm), now).ok();
+            ensemble.order(TransportRequest::Tempo(bpm), now).ok();
             ensemble.tick(now);
         }
     }

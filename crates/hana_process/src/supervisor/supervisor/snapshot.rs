@@ -4,22 +4,22 @@ use hana_protocol::message::{Exit, ProcessState, StoppedBy};
 use serde::{Deserialize, Serialize};
 
 use crate::supervisor::supervisor::{
-    After, Ending, Halt, Incarnation, Origin, Phase, Step, Supervisor,
+    Ending, Instance, LaunchReason, OnExit, Phase, StopKind, StopStage, Supervisor,
 };
 
 /// What of a [`Supervisor`] is to outlive the daemon that has it.
 ///
 /// Where it stood and why, what a person wanted, and what of its budget is spent. `T` is a moment: an [`Instant`] for
 /// the machine, which means nothing to another process, and Unix milliseconds where it is written down
-/// ([`Memory::map_time`]).
+/// ([`SupervisorSnapshot::map_time`]).
 ///
 /// Whatever is missing in what is read has a default: that of a first run, about which nothing is known but that it
 /// ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de> + Default"))]
-pub struct Memory<T> {
+pub struct SupervisorSnapshot<T> {
     #[serde(default = "first")]
-    pub(super) incarnation: Incarnation,
+    pub(super) incarnation: Instance,
     #[serde(default = "running")]
     pub(super) state: ProcessState,
     #[serde(default)]
@@ -48,9 +48,9 @@ pub struct Memory<T> {
 pub(super) enum Stage<T> {
     Down,
     Waiting { until: T, after: String },
-    Launching { origin: Origin, halt: Option<Halt> },
+    Launching { origin: LaunchReason, halt: Option<StopKind> },
     Up { ran_at: Option<T> },
-    Ending { after: After, step: Step, ran_at: Option<T> },
+    Ending { after: OnExit, step: StopStage, ran_at: Option<T> },
 }
 
 impl<T> Default for Stage<T> {
@@ -59,15 +59,15 @@ impl<T> Default for Stage<T> {
     }
 }
 
-const fn first() -> Incarnation {
-    Incarnation(1)
+const fn first() -> Instance {
+    Instance(1)
 }
 
 const fn running() -> ProcessState {
     ProcessState::Running
 }
 
-impl<T: Default> Default for Memory<T> {
+impl<T: Default> Default for SupervisorSnapshot<T> {
     /// Of one that runs, about which nothing else is known.
     fn default() -> Self {
         Self {
@@ -86,10 +86,10 @@ impl<T: Default> Default for Memory<T> {
     }
 }
 
-impl<T> Memory<T> {
+impl<T> SupervisorSnapshot<T> {
     /// Which run it was.
     #[must_use]
-    pub const fn incarnation(&self) -> Incarnation {
+    pub const fn incarnation(&self) -> Instance {
         self.incarnation
     }
 
@@ -113,8 +113,8 @@ impl<T> Memory<T> {
 
     /// The same with its moments told otherwise.
     #[must_use]
-    pub fn map_time<U>(self, time: impl Fn(T) -> U) -> Memory<U> {
-        Memory {
+    pub fn map_time<U>(self, time: impl Fn(T) -> U) -> SupervisorSnapshot<U> {
+        SupervisorSnapshot {
             incarnation: self.incarnation,
             state: self.state,
             reason: self.reason,
@@ -138,7 +138,7 @@ impl<T> Memory<T> {
     }
 }
 
-impl Memory<Instant> {
+impl SupervisorSnapshot<Instant> {
     /// Nothing that has happened is later than `now`, whatever became of the clocks meanwhile.
     pub(super) fn not_after(mut self, now: Instant) -> Self {
         self.since = self.since.min(now);
@@ -158,7 +158,7 @@ impl Supervisor {
     /// What is to be written down, for a daemon that comes after this one. It is another whenever something has
     /// changed that matters then: to be asked after each event, and written before what the event calls for is done.
     #[must_use]
-    pub fn memory(&self) -> Memory<Instant> {
+    pub fn memory(&self) -> SupervisorSnapshot<Instant> {
         // What this daemon has not seen for itself yet is as the one before it saw it.
         let before = match &self.phase {
             Phase::Up(up) => up.before,
@@ -168,7 +168,7 @@ impl Supervisor {
             .map_or((self.state, self.since, self.ignored), |before| {
                 (before.state, before.since, before.ignored)
             });
-        Memory {
+        SupervisorSnapshot {
             incarnation: self.incarnation,
             state,
             reason: self.reason.clone(),

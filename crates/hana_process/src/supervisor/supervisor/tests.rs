@@ -1,4 +1,4 @@
-use hana_engine::roster::Verdict;
+use hana_engine::roster::HealthVerdict;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{EventKind, Exit, ProcessState, StoppedBy};
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use crate::supervisor::policy::Preset;
 const PID: u32 = 4711;
 const CRASH: Exit = Exit::Code(1);
 const SIGKILL: Exit = Exit::Signal(9);
-const FROZEN: Verdict = Verdict::Frozen { for_: Duration::from_millis(700) };
+const FROZEN: HealthVerdict = HealthVerdict::Frozen { for_: Duration::from_millis(700) };
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -72,7 +72,7 @@ impl Desk {
         self.tell(ProcessEvent::Left { session: format!("session {}", self.run()) })
     }
 
-    fn verdict(&mut self, verdict: Verdict) -> Vec<Action> {
+    fn verdict(&mut self, verdict: HealthVerdict) -> Vec<Action> {
         self.tell(ProcessEvent::Verdict { incarnation: self.run(), verdict })
     }
 
@@ -83,11 +83,11 @@ impl Desk {
     fn come_up(&mut self) {
         self.spawned();
         self.joined();
-        self.verdict(Verdict::Running);
+        self.verdict(HealthVerdict::Running);
         assert_eq!(self.state(), ProcessState::Running);
     }
 
-    fn run(&self) -> Incarnation {
+    fn run(&self) -> Instance {
         self.supervisor.incarnation()
     }
 
@@ -127,9 +127,9 @@ fn a_start_goes_from_launch_over_the_mesh_to_running() {
     assert_eq!(desk.supervisor.pid(), Some(PID));
     desk.joined();
     assert_eq!(desk.state(), ProcessState::Starting);
-    desk.verdict(Verdict::Starting);
+    desk.verdict(HealthVerdict::Starting);
     assert_eq!(desk.state(), ProcessState::Starting);
-    desk.verdict(Verdict::Running);
+    desk.verdict(HealthVerdict::Running);
     assert_eq!((desk.state(), desk.reason()), (ProcessState::Running, ""));
     assert_eq!(desk.supervisor.next_deadline(), None);
 }
@@ -139,7 +139,7 @@ fn health_that_comes_before_the_token_counts_when_the_token_comes() {
     let mut desk = Desk::preset(Preset::Show);
     desk.tell(ProcessEvent::StartAsked);
     desk.spawned();
-    desk.verdict(Verdict::Running);
+    desk.verdict(HealthVerdict::Running);
     assert_eq!(desk.state(), ProcessState::Starting);
     desk.joined();
     assert_eq!(desk.state(), ProcessState::Running);
@@ -197,7 +197,7 @@ fn politeness_is_not_wasted_on_what_cannot_hear_it() {
     let mut starting = Desk::preset(Preset::Show);
     starting.tell(ProcessEvent::StartAsked);
     starting.spawned();
-    let mut script = Desk::new(Policy { mesh: Mesh::Never, ..Policy::default() });
+    let mut script = Desk::new(Policy { mesh: Monitoring::Never, ..Policy::default() });
     script.tell(ProcessEvent::StartAsked);
     script.spawned();
     for mut desk in [unresponsive, gone, starting, script] {
@@ -379,14 +379,14 @@ fn a_freeze_is_told_by_show_and_killed_by_installation_after_five_seconds() {
         assert_eq!(desk.state(), ProcessState::Unresponsive);
         assert_eq!(desk.reason(), "its render loop has not moved for 0.7 s");
         assert!(desk.wait(Duration::from_hours(1)).is_empty());
-        assert_eq!(reports(&desk.verdict(Verdict::Running)), [EventKind::Responsive]);
+        assert_eq!(reports(&desk.verdict(HealthVerdict::Running)), [EventKind::Responsive]);
         assert_eq!(desk.state(), ProcessState::Running);
     }
     let mut desk = Desk::running(Preset::Installation);
     let run = desk.run();
     desk.verdict(FROZEN);
     assert!(desk.wait(millis(4999)).is_empty());
-    desk.verdict(Verdict::Silent { for_: millis(800) });
+    desk.verdict(HealthVerdict::Silent { for_: millis(800) });
     assert_eq!(desk.wait(millis(1)), [Action::Kill(run)]);
     assert_eq!(desk.state(), ProcessState::Stopping);
     desk.exited(SIGKILL);
@@ -402,7 +402,7 @@ fn what_a_person_ignores_is_not_killed_until_it_has_moved_again() {
     desk.tell(ProcessEvent::Ignore);
     assert!(desk.reason().ends_with("; ignored by a person"));
     assert!(desk.wait(Duration::from_hours(1)).is_empty());
-    desk.verdict(Verdict::Running);
+    desk.verdict(HealthVerdict::Running);
     desk.verdict(FROZEN);
     assert_eq!(desk.wait(Duration::from_secs(5)).len(), 1);
 }
@@ -429,7 +429,7 @@ fn a_start_that_never_finishes_is_unresponsive_after_its_deadline() {
     ignored.tell(ProcessEvent::Ignore);
     assert!(ignored.wait(Duration::from_hours(1)).is_empty());
     ignored.joined();
-    ignored.verdict(Verdict::Running);
+    ignored.verdict(HealthVerdict::Running);
     assert_eq!(ignored.state(), ProcessState::Running);
 }
 
@@ -468,9 +468,9 @@ fn a_remark_stands_beside_the_state_of_what_runs() {
     desk.tell(remark(&desk, "headless, no window: DISPLAY is not set"));
     assert_eq!(desk.state(), ProcessState::Running);
     assert_eq!(desk.reason(), "headless, no window: DISPLAY is not set");
-    desk.verdict(Verdict::Slow { fps: 2.0 });
+    desk.verdict(HealthVerdict::Slow { fps: 2.0 });
     assert!(desk.reason().contains("2 frames") && desk.reason().contains("headless"));
-    desk.verdict(Verdict::Running);
+    desk.verdict(HealthVerdict::Running);
     desk.tell(remark(&desk, ""));
     assert_eq!(desk.reason(), "");
 }
@@ -478,11 +478,12 @@ fn a_remark_stands_beside_the_state_of_what_runs() {
 #[test]
 fn a_slow_one_is_explained_better_and_not_again_and_again() {
     let mut desk = Desk::running(Preset::Installation);
-    desk.verdict(Verdict::Slow { fps: 2.0 });
+    desk.verdict(HealthVerdict::Slow { fps: 2.0 });
     let since = desk.supervisor.since();
-    let throttled = Verdict::Throttled { every: Duration::from_secs(1) };
+    let throttled = HealthVerdict::Throttled { every: Duration::from_secs(1) };
     let mut reasons = vec![desk.reason().to_owned()];
-    for verdict in [throttled, Verdict::Slow { fps: 1.0 }, throttled, Verdict::Stalling, throttled]
+    for verdict in
+        [throttled, HealthVerdict::Slow { fps: 1.0 }, throttled, HealthVerdict::Stalling, throttled]
     {
         desk.wait(Duration::from_secs(1));
         desk.verdict(verdict);
@@ -498,11 +499,11 @@ fn a_slow_one_is_explained_better_and_not_again_and_again() {
 #[test]
 fn slow_is_said_with_the_rate_and_is_no_failure() {
     let mut desk = Desk::running(Preset::Installation);
-    assert!(desk.verdict(Verdict::Slow { fps: 2.0 }).is_empty());
+    assert!(desk.verdict(HealthVerdict::Slow { fps: 2.0 }).is_empty());
     assert_eq!(desk.state(), ProcessState::Slow);
     assert_eq!(desk.reason(), "draws only 2 frames a second");
     assert!(desk.wait(Duration::from_hours(1)).is_empty());
-    desk.verdict(Verdict::Running);
+    desk.verdict(HealthVerdict::Running);
     assert_eq!(desk.state(), ProcessState::Running);
 }
 
@@ -578,7 +579,7 @@ fn what_waits_for_its_turn_says_so_and_can_be_taken_back() {
         let mut desk = Desk::running(Preset::Show);
         desk.exited(CRASH);
         assert_eq!(orders(&desk.wait(Duration::ZERO)).len(), 1);
-        assert_eq!(desk.supervisor.wish(), Wish::Policy);
+        assert_eq!(desk.supervisor.wish(), LaunchPriority::Policy);
         let queued = ProcessEvent::Queued { incarnation: desk.run() };
         assert!(desk.tell(queued.clone()).is_empty());
         assert!(desk.tell(queued).is_empty());
@@ -606,7 +607,10 @@ fn what_waits_for_its_turn_says_so_and_can_be_taken_back() {
     let mut hurried = waiting();
     let actions = hurried.tell(ProcessEvent::StartAsked);
     assert_eq!(actions, [Action::Withdraw(run), Action::Spawn(hurried.run())]);
-    assert_eq!((hurried.supervisor.wish(), hurried.supervisor.restarts()), (Wish::Person, 0));
+    assert_eq!(
+        (hurried.supervisor.wish(), hurried.supervisor.restarts()),
+        (LaunchPriority::Person, 0)
+    );
     hurried.tell(ProcessEvent::Queued { incarnation: hurried.run() });
     assert_eq!(hurried.state(), ProcessState::Starting);
     assert_eq!(
@@ -656,7 +660,7 @@ fn the_last_wish_of_a_person_holds() {
 
 #[test]
 fn a_script_is_judged_by_its_process_alone_and_says_so() {
-    let mut desk = Desk::new(Policy { mesh: Mesh::Never, ..Policy::default() });
+    let mut desk = Desk::new(Policy { mesh: Monitoring::Never, ..Policy::default() });
     desk.tell(ProcessEvent::StartAsked);
     desk.spawned();
     assert_eq!(desk.state(), ProcessState::Running);
@@ -696,10 +700,10 @@ fn an_announcement_comes_with_a_change_and_only_then() {
     let announced =
         |desk: &mut Desk, event| desk.supervisor.handle(event, now).contains(&Action::Announce);
     assert!(!announced(&mut desk, ProcessEvent::Tick));
-    let verdict = |verdict| ProcessEvent::Verdict { incarnation: Incarnation(1), verdict };
-    assert!(!announced(&mut desk, verdict(Verdict::Running)));
+    let verdict = |verdict| ProcessEvent::Verdict { incarnation: Instance(1), verdict };
+    assert!(!announced(&mut desk, verdict(HealthVerdict::Running)));
     assert!(announced(&mut desk, verdict(FROZEN)));
-    assert!(!announced(&mut desk, verdict(Verdict::Frozen { for_: millis(900) })));
+    assert!(!announced(&mut desk, verdict(HealthVerdict::Frozen { for_: millis(900) })));
     assert!(announced(&mut desk, ProcessEvent::StopAsked));
     let status = desk.supervisor.status(|_| 42);
     assert_eq!((status.state, status.since_ms), (ProcessState::Stopping, 42));
@@ -707,23 +711,27 @@ fn an_announcement_comes_with_a_change_and_only_then() {
 }
 
 /// Of a run that is not the first, and was restarted.
-fn memory() -> Memory<Instant> {
+fn memory() -> SupervisorSnapshot<Instant> {
     let now = Instant::now();
-    let written = Memory::<u64> { incarnation: Incarnation(4), restarts: 2, ..Memory::default() };
+    let written = SupervisorSnapshot::<u64> {
+        incarnation: Instance(4),
+        restarts: 2,
+        ..SupervisorSnapshot::default()
+    };
     written.map_time(|_| now)
 }
 
-fn recalled(found: Found) -> ProcessEvent {
+fn recalled(found: AdoptionOutcome) -> ProcessEvent {
     ProcessEvent::Recalled { memory: Box::new(memory()), found }
 }
 
 /// The daemon is killed at once, and another comes so much later, which finds this.
-fn another_daemon(desk: &Desk, later: Duration, found: Found) -> (Desk, Vec<Action>) {
+fn another_daemon(desk: &Desk, later: Duration, found: AdoptionOutcome) -> (Desk, Vec<Action>) {
     // As it is written down and read again.
     let day_before = desk.now.checked_sub(DAY).unwrap();
     let written = desk.supervisor.memory().map_time(|at| at.duration_since(day_before));
     let text = serde_json::to_string(&written).unwrap();
-    let read: Memory<Duration> = serde_json::from_str(&text).unwrap();
+    let read: SupervisorSnapshot<Duration> = serde_json::from_str(&text).unwrap();
     let memory = Box::new(read.map_time(|after| day_before + after));
     let mut after = Desk::new(desk.supervisor.policy().clone());
     after.now = desk.now + later;
@@ -732,7 +740,7 @@ fn another_daemon(desk: &Desk, later: Duration, found: Found) -> (Desk, Vec<Acti
 }
 
 const DAY: Duration = Duration::from_hours(24);
-const RUNNING: Found = Found::Running { pid: PID };
+const RUNNING: AdoptionOutcome = AdoptionOutcome::Running { pid: PID };
 
 #[test]
 fn one_that_runs_has_run_since_then_also_for_the_next_daemon() {
@@ -745,14 +753,14 @@ fn one_that_runs_has_run_since_then_also_for_the_next_daemon() {
     // And for the one after that, which comes before the second has heard of it.
     (after, _) = another_daemon(&after, Duration::from_secs(1), RUNNING);
     after.joined();
-    after.verdict(Verdict::Running);
+    after.verdict(HealthVerdict::Running);
     assert_eq!((after.state(), after.supervisor.since()), (ProcessState::Running, since));
 
     let mut other = another_daemon(&desk, Duration::ZERO, RUNNING).0;
     other.joined();
-    other.verdict(Verdict::Slow { fps: 2.0 });
+    other.verdict(HealthVerdict::Slow { fps: 2.0 });
     assert_ne!(other.supervisor.since(), since, "slow is another state");
-    other.verdict(Verdict::Running);
+    other.verdict(HealthVerdict::Running);
     assert_ne!(other.supervisor.since(), since, "it has been slow meanwhile");
 }
 
@@ -771,7 +779,7 @@ fn one_that_was_unresponsive_is_so_until_it_moves_and_has_its_time_again_before_
 
     let mut moves = another_daemon(&desk, Duration::from_secs(20), RUNNING).0;
     moves.joined();
-    assert_eq!(reports(&moves.verdict(Verdict::Running)), [EventKind::Responsive]);
+    assert_eq!(reports(&moves.verdict(HealthVerdict::Running)), [EventKind::Responsive]);
 
     desk.tell(ProcessEvent::Ignore);
     let mut ignored = another_daemon(&desk, Duration::ZERO, RUNNING).0;
@@ -791,7 +799,7 @@ fn a_restart_that_was_to_come_comes_when_it_was_to_come() {
     let until = desk.supervisor.next_deadline().unwrap();
     let wait = until - desk.now;
     assert!(wait > millis(500));
-    let (mut after, actions) = another_daemon(&desk, millis(200), Found::Nothing);
+    let (mut after, actions) = another_daemon(&desk, millis(200), AdoptionOutcome::Nothing);
     assert!(actions.is_empty());
     assert_eq!((after.state(), after.reason()), (desk.state(), desk.reason()));
     assert_eq!(after.supervisor.next_deadline(), Some(until));
@@ -804,13 +812,13 @@ fn a_restart_that_was_to_come_comes_when_it_was_to_come() {
     after.spawned();
     after.exited(CRASH);
     assert_eq!(after.state(), ProcessState::CrashLoop);
-    let (mut looping, actions) = another_daemon(&after, DAY, Found::Nothing);
+    let (mut looping, actions) = another_daemon(&after, DAY, AdoptionOutcome::Nothing);
     assert!(actions.is_empty());
     assert_eq!((looping.state(), looping.reason()), (after.state(), after.reason()));
     assert_eq!(looping.supervisor.since(), after.supervisor.since());
     assert!(looping.wait(DAY).is_empty());
 
-    let mut overdue = another_daemon(&desk, Duration::from_mins(2), Found::Nothing).0;
+    let mut overdue = another_daemon(&desk, Duration::from_mins(2), AdoptionOutcome::Nothing).0;
     assert_eq!(orders(&overdue.wait(Duration::ZERO)).len(), 1);
 }
 
@@ -821,7 +829,7 @@ fn an_end_under_way_comes_to_the_same_end_under_the_next_daemon() {
         desk.tell(event);
         desk
     };
-    let ended = Found::Ended(MissedEnd::Unknown);
+    let ended = AdoptionOutcome::Ended(MissedExit::Unknown);
     for (event, order, state) in [
         (ProcessEvent::StopAsked, true, ProcessState::Stopped),
         (ProcessEvent::KillAsked, true, ProcessState::Stopped),
@@ -851,12 +859,13 @@ fn a_launch_of_which_nobody_knows_what_became_is_made_again_and_counted_once() {
     let mut desk = Desk::running(Preset::Show);
     desk.exited(CRASH);
     desk.wait(Duration::ZERO);
-    let (after, actions) = another_daemon(&desk, Duration::from_secs(1), Found::Nothing);
+    let (after, actions) = another_daemon(&desk, Duration::from_secs(1), AdoptionOutcome::Nothing);
     assert_eq!(actions, [Action::Spawn(after.run())]);
     assert_eq!(after.supervisor.restarts(), 1);
     assert_eq!(after.run().number(), desk.run().number() + 1);
     desk.tell(ProcessEvent::StopAsked);
-    let (stopped, actions) = another_daemon(&desk, Duration::from_secs(1), Found::Nothing);
+    let (stopped, actions) =
+        another_daemon(&desk, Duration::from_secs(1), AdoptionOutcome::Nothing);
     assert!(orders(&actions).is_empty());
     assert_eq!(stopped.state(), ProcessState::Stopped);
 }
@@ -866,7 +875,8 @@ fn what_has_ended_is_as_it_was_whatever_became_of_the_clock() {
     for exit in [Exit::Code(0), CRASH, SIGKILL] {
         let mut desk = Desk::running(Preset::Manual);
         desk.exited(exit);
-        let (after, actions) = another_daemon(&desk, Duration::from_secs(9), Found::Nothing);
+        let (after, actions) =
+            another_daemon(&desk, Duration::from_secs(9), AdoptionOutcome::Nothing);
         assert!(actions.is_empty());
         assert_eq!(after.supervisor.memory(), desk.supervisor.memory());
     }
@@ -878,14 +888,17 @@ fn what_has_ended_is_as_it_was_whatever_became_of_the_clock() {
     desk.exited(CRASH);
     let written = desk.supervisor.memory().map_time(|at| at + DAY);
     let mut after = Desk::preset(Preset::Show);
-    after.tell(ProcessEvent::Recalled { memory: Box::new(written), found: Found::Nothing });
+    after.tell(ProcessEvent::Recalled {
+        memory: Box::new(written),
+        found: AdoptionOutcome::Nothing,
+    });
     assert_eq!(after.supervisor.since(), after.now);
     assert_eq!(orders(&after.wait(Duration::from_secs(8))).len(), 1);
 }
 
 fn adopted(preset: Preset) -> Desk {
     let mut desk = Desk::preset(preset);
-    let actions = desk.tell(recalled(Found::Running { pid: PID }));
+    let actions = desk.tell(recalled(AdoptionOutcome::Running { pid: PID }));
     assert!(actions.is_empty(), "{actions:?}");
     desk
 }
@@ -898,7 +911,7 @@ fn an_adopted_one_is_starting_until_it_is_heard_and_then_runs_on() {
     assert_eq!((desk.supervisor.pid(), desk.supervisor.restarts()), (Some(PID), 2));
     assert_eq!(desk.run().number(), 4);
     desk.joined();
-    desk.verdict(Verdict::Running);
+    desk.verdict(HealthVerdict::Running);
     assert_eq!((desk.state(), desk.reason()), (ProcessState::Running, ""));
     let run = desk.run();
     assert_eq!(desk.tell(ProcessEvent::StopAsked), [Action::AskShutdown(run)]);
@@ -923,14 +936,14 @@ fn an_end_that_is_not_known_is_a_crash_unless_a_person_closed_it() {
         assert_eq!(desk.supervisor.exit(), Some(Exit::Unknown));
 
         let mut missed = Desk::preset(preset);
-        let event = |end| recalled(Found::Ended(end));
-        let actions = missed.tell(event(MissedEnd::Unknown));
+        let event = |end| recalled(AdoptionOutcome::Ended(end));
+        let actions = missed.tell(event(MissedExit::Unknown));
         assert_eq!((orders(&actions), reports(&actions)), (vec![], vec![EventKind::Crashed]));
         assert_eq!(missed.state(), expected, "{preset:?}");
         assert!(missed.reason().starts_with("ended while the daemon was away"));
         let spawned = orders(&missed.wait(Duration::ZERO));
         if expected == Restarting {
-            assert_eq!(spawned, [Action::Spawn(Incarnation(5))]);
+            assert_eq!(spawned, [Action::Spawn(Instance(5))]);
             assert_eq!(missed.supervisor.restarts(), 3);
         } else {
             assert!(spawned.is_empty());
@@ -941,7 +954,7 @@ fn an_end_that_is_not_known_is_a_crash_unless_a_person_closed_it() {
         assert_eq!(reports(&closed.exited(Exit::Unknown)), [EventKind::Closed]);
         assert_eq!((closed.state(), closed.reason()), (Closed, "closed by a person"));
         let mut closed = Desk::preset(preset);
-        closed.tell(event(MissedEnd::ClosedByPerson));
+        closed.tell(event(MissedExit::ClosedByPerson));
         assert_eq!(closed.state(), Closed);
         assert!(closed.wait(Duration::from_hours(1)).is_empty());
     }
@@ -969,7 +982,7 @@ enum Turn {
     Exit(Exit),
     Join,
     Leave,
-    Verdict(Verdict),
+    Verdict(HealthVerdict),
     ClosedByPerson,
     /// An event of another run, so many runs ago.
     Stale(u32, u8),
@@ -992,11 +1005,11 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         Just(Exit::Unknown),
     ];
     let verdict = prop_oneof![
-        Just(Verdict::Starting),
-        Just(Verdict::Running),
-        Just(Verdict::Slow { fps: 3.0 }),
+        Just(HealthVerdict::Starting),
+        Just(HealthVerdict::Running),
+        Just(HealthVerdict::Slow { fps: 3.0 }),
         Just(FROZEN),
-        Just(Verdict::Silent { for_: millis(700) }),
+        Just(HealthVerdict::Silent { for_: millis(700) }),
     ];
     let person = prop_oneof![
         4 => Just(ProcessEvent::StartAsked),
@@ -1031,7 +1044,7 @@ fn policies() -> impl Strategy<Value = Policy> {
     let preset = prop_oneof![Just(Preset::Show), Just(Preset::Installation), Just(Preset::Manual)];
     (preset, any::<bool>(), prop::option::of(0_u32..4)).prop_map(|(preset, joins, budget)| {
         let mut policy = Policy::preset(preset);
-        policy.mesh = if joins { Mesh::Joins } else { Mesh::Never };
+        policy.mesh = if joins { Monitoring::Joins } else { Monitoring::Never };
         if budget.is_some() {
             policy.restart.budget = budget;
         }
@@ -1048,9 +1061,9 @@ struct World {
     /// Orders not carried out yet.
     orders: VecDeque<Action>,
     /// The process that lives, and whether SIGKILL has reached it.
-    alive: Option<(Incarnation, bool)>,
+    alive: Option<(Instance, bool)>,
     /// The run that was adopted: how it ends is not told.
-    adopted: Option<Incarnation>,
+    adopted: Option<Instance>,
     launched: u32,
     /// A person has closed it, and none has asked for a start since.
     closed: bool,
@@ -1092,12 +1105,12 @@ impl World {
                 self.adopted = Some(incarnation);
                 self.alive = (!killed).then_some((incarnation, false));
                 match self.alive {
-                    Some(_) => Found::Running { pid: PID },
-                    None => Found::Ended(MissedEnd::Unknown),
+                    Some(_) => AdoptionOutcome::Running { pid: PID },
+                    None => AdoptionOutcome::Ended(MissedExit::Unknown),
                 }
             },
-            None if memory.has_process() => Found::Ended(MissedEnd::Unknown),
-            None => Found::Nothing,
+            None if memory.has_process() => AdoptionOutcome::Ended(MissedExit::Unknown),
+            None => AdoptionOutcome::Nothing,
         };
         let policy = before.policy.clone();
         self.supervisor = Supervisor::new(before.id, "ripples", policy, self.now);
@@ -1235,7 +1248,7 @@ impl World {
         let Some(number) = self.supervisor.incarnation().number().checked_sub(ago) else {
             return Ok(());
         };
-        let incarnation = Incarnation(number);
+        let incarnation = Instance(number);
         let event = match what {
             0 => ProcessEvent::Spawned { incarnation, pid: 1 },
             1 => ProcessEvent::SpawnFailed { incarnation, reason: "stale".into() },
@@ -1243,10 +1256,10 @@ impl World {
             3 => ProcessEvent::ShutdownFailed { incarnation },
             4 => ProcessEvent::Verdict { incarnation, verdict: FROZEN },
             5 => ProcessEvent::Left { session: format!("session {incarnation}") },
-            6 => recalled(Found::Running { pid: 1 }),
-            7 => recalled(Found::Ended(MissedEnd::Unknown)),
+            6 => recalled(AdoptionOutcome::Running { pid: 1 }),
+            7 => recalled(AdoptionOutcome::Ended(MissedExit::Unknown)),
             8 => ProcessEvent::Queued { incarnation },
-            _ => ProcessEvent::Verdict { incarnation, verdict: Verdict::Running },
+            _ => ProcessEvent::Verdict { incarnation, verdict: HealthVerdict::Running },
         };
         let before = format!("{:?}", self.supervisor);
         self.tell(event)?;
@@ -1384,7 +1397,7 @@ proptest! {
 
     #[test]
     fn a_closed_announcement_while_it_runs_always_ends_closed(policy in policies(), exit in 0..3) {
-        let mut world = World::new(Policy { mesh: Mesh::Joins, ..policy });
+        let mut world = World::new(Policy { mesh: Monitoring::Joins, ..policy });
         world.tell(ProcessEvent::StartAsked)?;
         world.carry(true)?;
         world.turn(Turn::Join)?;

@@ -2,7 +2,7 @@ use hana_time::Timeline;
 use serde::{Deserialize, Serialize};
 
 use crate::parameter::modulator::period::Period;
-use crate::parameter::modulator::{ModulationSourceError, check_number, one};
+use crate::parameter::modulator::{ModulatorError, check_number, one};
 use crate::parameter::parameter::Parameter;
 
 /// An envelope: up, down to a level, some time at it, and down to rest. As it stands, a flash that goes out over a beat.
@@ -111,7 +111,7 @@ impl Adsr {
         0.0
     }
 
-    pub(super) fn check(&self) -> Result<(), ModulationSourceError> {
+    pub(super) fn check(&self) -> Result<(), ModulatorError> {
         match self.trigger {
             Trigger::Every(period) => period.check_cycle("every")?,
             Trigger::At(beat) => check_number("at", beat, -1e9, 1e9)?,

@@ -1,19 +1,19 @@
 use std::fmt;
 use std::str::FromStr;
 
-use hana_time::one_line;
+use hana_time::sanitize_line;
 
 use crate::parameter::modulator::adsr::{Adsr, Trigger};
 use crate::parameter::modulator::lfo::{Lfo, Wave};
 use crate::parameter::modulator::period::Period;
-use crate::parameter::modulator::{ModulationSource, ModulationSourceError};
+use crate::parameter::modulator::{Modulator, ModulatorError};
 
 /// The longest piece of somebody's text that is repeated.
 const LONGEST: usize = 63;
 const LFO_SETTINGS: &str = "phase, depth, offset, seed";
 const ENV_SETTINGS: &str = "at, attack, decay, sustain, hold, release, depth, offset";
 
-impl ModulationSource {
+impl Modulator {
     /// Whether a text is meant as a recipe, well written or not: `lfo:...`, `env:...`.
     #[must_use]
     pub fn is_meant_by(text: &str) -> bool {
@@ -22,8 +22,8 @@ impl ModulationSource {
     }
 }
 
-impl FromStr for ModulationSource {
-    type Err = ModulationSourceError;
+impl FromStr for Modulator {
+    type Err = ModulatorError;
 
     /// Reads `lfo:sine:1bar:depth=0.5`, `env:1beat:attack=0.1beats`. What is left out of an LFO is `sine` and `1bar`, of
     /// an envelope `1bar`.
@@ -32,22 +32,21 @@ impl FromStr for ModulationSource {
         let source = match pieces.next() {
             Some("lfo") => Self::Lfo(lfo(pieces)?),
             Some("env") => Self::Env(envelope(pieces)?),
-            _ => return Err(ModulationSourceError::Kind { text: one_line(text, LONGEST) }),
+            _ => return Err(ModulatorError::Kind { text: sanitize_line(text, LONGEST) }),
         };
         source.checked()
     }
 }
 
-fn lfo<'a>(pieces: impl Iterator<Item = &'a str>) -> Result<Lfo, ModulationSourceError> {
+fn lfo<'a>(pieces: impl Iterator<Item = &'a str>) -> Result<Lfo, ModulatorError> {
     let mut lfo = Lfo::new(Wave::Sine, Period::Bars(1.0));
     for piece in pieces {
         let Some((setting, value)) = piece.split_once('=') else {
             if let Some(wave) = Wave::ALL.into_iter().find(|wave| wave.as_str() == piece) {
                 lfo.wave = wave;
             } else {
-                lfo.period = Period::read(piece).ok_or_else(|| ModulationSourceError::Piece {
-                    text: one_line(piece, LONGEST),
-                })?;
+                lfo.period = Period::read(piece)
+                    .ok_or_else(|| ModulatorError::Piece { text: sanitize_line(piece, LONGEST) })?;
             }
             continue;
         };
@@ -57,8 +56,8 @@ fn lfo<'a>(pieces: impl Iterator<Item = &'a str>) -> Result<Lfo, ModulationSourc
             "offset" => lfo.offset = number("offset", value, -1.0, 1.0)?,
             "seed" => lfo.seed = number("seed", value, 0.0, u32::MAX.into())?,
             _ => {
-                return Err(ModulationSourceError::Setting {
-                    text: one_line(setting, LONGEST),
+                return Err(ModulatorError::Setting {
+                    text: sanitize_line(setting, LONGEST),
                     known: LFO_SETTINGS,
                     example: "depth=0.5",
                 });
@@ -68,7 +67,7 @@ fn lfo<'a>(pieces: impl Iterator<Item = &'a str>) -> Result<Lfo, ModulationSourc
     Ok(lfo)
 }
 
-fn envelope<'a>(pieces: impl Iterator<Item = &'a str>) -> Result<Adsr, ModulationSourceError> {
+fn envelope<'a>(pieces: impl Iterator<Item = &'a str>) -> Result<Adsr, ModulatorError> {
     let mut envelope = Adsr::new(Trigger::Every(Period::Bars(1.0)));
     for piece in pieces {
         let Some((setting, value)) = piece.split_once('=') else {
@@ -86,8 +85,8 @@ fn envelope<'a>(pieces: impl Iterator<Item = &'a str>) -> Result<Adsr, Modulatio
             "depth" => envelope.depth = number("depth", value, -1.0, 1.0)?,
             "offset" => envelope.offset = number("offset", value, -2.0, 2.0)?,
             _ => {
-                return Err(ModulationSourceError::Setting {
-                    text: one_line(setting, LONGEST),
+                return Err(ModulatorError::Setting {
+                    text: sanitize_line(setting, LONGEST),
                     known: ENV_SETTINGS,
                     example: "decay=0.5beats",
                 });
@@ -97,9 +96,8 @@ fn envelope<'a>(pieces: impl Iterator<Item = &'a str>) -> Result<Adsr, Modulatio
     Ok(envelope)
 }
 
-fn length(text: &str) -> Result<Period, ModulationSourceError> {
-    Period::read(text)
-        .ok_or_else(|| ModulationSourceError::Length { text: one_line(text, LONGEST) })
+fn length(text: &str) -> Result<Period, ModulatorError> {
+    Period::read(text).ok_or_else(|| ModulatorError::Length { text: sanitize_line(text, LONGEST) })
 }
 
 fn number<N: FromStr>(
@@ -107,12 +105,12 @@ fn number<N: FromStr>(
     text: &str,
     min: f64,
     max: f64,
-) -> Result<N, ModulationSourceError> {
-    let value = one_line(text, LONGEST);
-    text.parse().map_err(|_| ModulationSourceError::Number { setting, value, min, max })
+) -> Result<N, ModulatorError> {
+    let value = sanitize_line(text, LONGEST);
+    text.parse().map_err(|_| ModulatorError::Number { setting, value, min, max })
 }
 
-impl fmt::Display for ModulationSource {
+impl fmt::Display for Modulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lfo(lfo) => write_lfo(lfo, f),

@@ -4,7 +4,7 @@ use hana_time::Timeline;
 use serde::{Deserialize, Serialize};
 
 use crate::parameter::modulator::period::Period;
-use crate::parameter::modulator::{ModulationSourceError, check_number, one};
+use crate::parameter::modulator::{ModulatorError, check_number, one};
 
 /// A low-frequency oscillator: the same wave again and again, from beat 0 on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -114,7 +114,7 @@ impl Lfo {
         self.depth.mul_add(self.wave.height(waves, self.seed), self.offset)
     }
 
-    pub(super) fn check(&self) -> Result<(), ModulationSourceError> {
+    pub(super) fn check(&self) -> Result<(), ModulatorError> {
         self.period.check_cycle("period")?;
         check_number("phase", self.phase, -1.0, 1.0)?;
         check_number("depth", self.depth.into(), -1.0, 1.0)?;

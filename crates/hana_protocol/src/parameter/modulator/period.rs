@@ -3,7 +3,7 @@ use std::fmt;
 use hana_time::Timeline;
 use serde::{Deserialize, Serialize};
 
-use crate::parameter::modulator::ModulationSourceError;
+use crate::parameter::modulator::ModulatorError;
 
 /// A length of time: in beats or bars of the timeline, or in seconds of the local clock.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -66,24 +66,24 @@ impl Period {
     }
 
     /// Whether it may be the length of what comes again and again.
-    pub(super) fn check_cycle(self, setting: &'static str) -> Result<(), ModulationSourceError> {
+    pub(super) fn check_cycle(self, setting: &'static str) -> Result<(), ModulatorError> {
         let is_seconds = matches!(self, Self::Seconds(_));
         self.check(setting, if is_seconds { Self::LEAST_SECONDS } else { Self::LEAST })
     }
 
     /// Whether it may be the length of a part, which may be missing.
-    pub(super) fn check_part(self, setting: &'static str) -> Result<(), ModulationSourceError> {
+    pub(super) fn check_part(self, setting: &'static str) -> Result<(), ModulatorError> {
         self.check(setting, 0.0)
     }
 
-    fn check(self, setting: &'static str, least: f64) -> Result<(), ModulationSourceError> {
+    fn check(self, setting: &'static str, least: f64) -> Result<(), ModulatorError> {
         let is_seconds = matches!(self, Self::Seconds(_));
         let most = if is_seconds { Self::MOST_SECONDS } else { Self::MOST };
         if (least..=most).contains(&self.number()) {
             return Ok(());
         }
         let (least, most) = (self.of_same_unit(least), self.of_same_unit(most));
-        Err(ModulationSourceError::LengthOutOfRange { setting, length: self, least, most })
+        Err(ModulatorError::LengthOutOfRange { setting, length: self, least, most })
     }
 
     /// `1bar`, `2beats`, `1/2beat`, `3s`; a 0 needs no unit.

@@ -19,7 +19,7 @@ fn flash() -> Parameter {
     Parameter::unipolar(ParameterName::new("flash").unwrap(), 0.0)
 }
 
-fn source(text: &str) -> ModulationSource {
+fn source(text: &str) -> Modulator {
     text.parse().unwrap()
 }
 
@@ -104,7 +104,7 @@ fn one_that_goes_off_once_does_it_where_it_comes_into_force() {
 
 #[test]
 fn what_is_written_wrongly_is_told_how_to_write_it() {
-    let told = |text: &str| text.parse::<ModulationSource>().unwrap_err().to_string();
+    let told = |text: &str| text.parse::<Modulator>().unwrap_err().to_string();
     assert_eq!(told("lf:sine"), "'lf:sine' is no recipe; write it like lfo:sine:1bar or env:1beat");
     assert_eq!(
         told("lfo:sin:1bar"),
@@ -128,7 +128,7 @@ fn what_is_written_wrongly_is_told_how_to_write_it() {
         "'speed' is no setting here; there are phase, depth, offset, seed, such as depth=0.5"
     );
     assert!(told("env:1bar:phase=1").contains("attack"));
-    assert!(ModulationSource::is_meant_by("lfo:x") && !ModulationSource::is_meant_by("0.5"));
+    assert!(Modulator::is_meant_by("lfo:x") && !Modulator::is_meant_by("0.5"));
 }
 
 #[test]
@@ -193,8 +193,8 @@ fn envelopes() -> impl Strategy<Value = Adsr> {
     )
 }
 
-fn sources() -> impl Strategy<Value = ModulationSource> {
-    prop_oneof![lfos().prop_map(ModulationSource::Lfo), envelopes().prop_map(ModulationSource::Env)]
+fn sources() -> impl Strategy<Value = Modulator> {
+    prop_oneof![lfos().prop_map(Modulator::Lfo), envelopes().prop_map(Modulator::Env)]
 }
 
 fn timelines() -> impl Strategy<Value = Timeline> {
@@ -238,7 +238,7 @@ proptest! {
         lfo in lfos(), timeline in timelines(), at in -1_000_000_000..1_000_000_000_i64, bpm in 20.0..=999.0_f64,
     ) {
         prop_assume!(matches!(lfo.wave, Wave::Sine | Wave::Triangle));
-        let source = ModulationSource::Lfo(lfo);
+        let source = Modulator::Lfo(lfo);
         let value = |timeline: &Timeline, at| source.value_at(&zoom(), timeline, at);
         let before = value(&timeline, at);
         // At most 100 waves a second, each with a slope of 2 pi: not far in 10 us.
@@ -255,9 +255,9 @@ proptest! {
     ) {
         let in_seconds = |period: &Period| matches!(period, Period::Seconds(_));
         let by_local_clock = match &source {
-            ModulationSource::Lfo(lfo) => in_seconds(&lfo.period),
-            ModulationSource::Env(Adsr { trigger: Trigger::Every(every), .. }) => in_seconds(every),
-            ModulationSource::Env(_) => false,
+            Modulator::Lfo(lfo) => in_seconds(&lfo.period),
+            Modulator::Env(Adsr { trigger: Trigger::Every(every), .. }) => in_seconds(every),
+            Modulator::Env(_) => false,
         };
         prop_assume!(!by_local_clock);
         let here = source.value_at(&zoom(), &timeline, at);
@@ -267,7 +267,7 @@ proptest! {
 
     #[test]
     fn what_is_written_is_read_again(source in sources()) {
-        prop_assert_eq!(source.to_string().parse::<ModulationSource>().unwrap(), source);
+        prop_assert_eq!(source.to_string().parse::<Modulator>().unwrap(), source);
         let set = Set::default().with_recipe(zoom().name, source);
         let packed = codec::encode(&set).unwrap();
         prop_assert_eq!(codec::decode_value(&packed, Encoding::MessagePack, 4096), Ok(set));
@@ -275,7 +275,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_it_panic(text in "(lfo|env)(:[a-z0-9=./-]{0,12}){0,5}") {
-        if let Ok(source) = text.parse::<ModulationSource>() {
+        if let Ok(source) = text.parse::<Modulator>() {
             let value = source.value_at(&zoom(), &at_120(), 12_345);
             prop_assert!((-1.0..=1.0).contains(&value));
         }

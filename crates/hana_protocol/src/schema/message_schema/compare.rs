@@ -1,11 +1,11 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use crate::schema::message_schema::{Form, FormId, Others, Shape};
+use crate::schema::message_schema::{MessageSchema, Others, SchemaNode, SchemaNodeId};
 
 /// A place where a reader of one shape cannot read what a writer of another sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct Incompatibility {
     /// The field's path, such as `spot.x`; empty for the message itself.
     pub field: String,
     /// What the reader does, to be said after its name: `reads energy as a number`.
@@ -13,19 +13,19 @@ pub struct Difference {
     /// What the writer does, to be said after its name: `sends energy as a text`.
     pub writer: String,
     /// Which messages it spoils.
-    pub frequency: Frequency,
+    pub frequency: Severity,
 }
 
-/// Which messages a [`Difference`] spoils.
+/// Which messages a [`Incompatibility`] spoils.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Frequency {
+pub enum Severity {
     /// Every message: a field that is missing or of another type.
     Always,
     /// Some: an integer beyond the reader's range, a name it does not know, a field that was left out.
     Sometimes,
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for Incompatibility {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the reader {}, the writer {}", self.reader, self.writer)
     }
@@ -38,11 +38,11 @@ const STEPS: usize = 20_000;
 /// How deep forms within forms are followed.
 const DEPTH: usize = 64;
 
-impl Shape {
+impl MessageSchema {
     /// Where a reader of this shape cannot read what a writer of the shape `writer` sends, what spoils every
     /// message first. Fields that only the writer has are no difference: a reader ignores them.
     #[must_use]
-    pub fn differences(&self, writer: &Self) -> Vec<Difference> {
+    pub fn differences(&self, writer: &Self) -> Vec<Incompatibility> {
         let mut comparison = Comparison {
             reader: self,
             writer,
@@ -59,19 +59,19 @@ impl Shape {
 }
 
 struct Comparison<'a> {
-    reader: &'a Shape,
-    writer: &'a Shape,
+    reader: &'a MessageSchema,
+    writer: &'a MessageSchema,
     /// How many are left.
     steps: usize,
     /// Pairs that were compared, or are being compared.
-    seen: HashSet<(FormId, FormId)>,
+    seen: HashSet<(SchemaNodeId, SchemaNodeId)>,
     /// Which pairs of alternatives fit.
-    fitting: HashMap<(FormId, FormId), bool>,
-    found: Vec<Difference>,
+    fitting: HashMap<(SchemaNodeId, SchemaNodeId), bool>,
+    found: Vec<Incompatibility>,
 }
 
 impl Comparison<'_> {
-    fn compare(&mut self, reads: FormId, sends: FormId, path: &str, depth: usize) {
+    fn compare(&mut self, reads: SchemaNodeId, sends: SchemaNodeId, path: &str, depth: usize) {
         if depth == 0 || self.steps == 0 || self.found.len() >= MOST {
             return;
         }
@@ -81,79 +81,87 @@ impl Comparison<'_> {
         }
         let (reader, writer) = (self.reader, self.writer);
         match (reader.form(reads), writer.form(sends)) {
-            (Form::Any | Form::All(_), _) | (_, Form::Any | Form::All(_) | Form::Nothing) => {},
-            (Form::OneOf(alternatives), Form::OneOf(sent)) => {
+            (SchemaNode::Any | SchemaNode::All(_), _)
+            | (_, SchemaNode::Any | SchemaNode::All(_) | SchemaNode::Nothing) => {},
+            (SchemaNode::OneOf(alternatives), SchemaNode::OneOf(sent)) => {
                 let fit = sent.iter().all(|sent| self.any_fits(alternatives, *sent, depth));
                 if !fit {
-                    self.differ(reads, sends, path, Frequency::Sometimes);
+                    self.differ(reads, sends, path, Severity::Sometimes);
                 }
             },
-            (Form::OneOf(alternatives), _) => {
+            (SchemaNode::OneOf(alternatives), _) => {
                 if !self.any_fits(alternatives, sends, depth) {
                     // Of one kind only there may be more to say than that it is none of them.
-                    let alike: Vec<FormId> = alternatives
+                    let alike: Vec<SchemaNodeId> = alternatives
                         .iter()
                         .copied()
                         .filter(|alternative| self.are_alike(*alternative, sends))
                         .collect();
                     match alike.as_slice() {
                         [only] => self.compare(*only, sends, path, depth - 1),
-                        _ => self.differ(reads, sends, path, Frequency::Always),
+                        _ => self.differ(reads, sends, path, Severity::Always),
                     }
                 }
             },
-            (_, Form::OneOf(sent)) => {
+            (_, SchemaNode::OneOf(sent)) => {
                 if sent.iter().all(|sent| self.are_alike(reads, *sent)) {
                     for sent in sent {
                         self.compare(reads, *sent, path, depth - 1);
                     }
                 } else if !sent.iter().all(|sent| self.fits(reads, *sent, depth)) {
                     let some = sent.iter().any(|sent| self.fits(reads, *sent, depth));
-                    let frequency = if some { Frequency::Sometimes } else { Frequency::Always };
+                    let frequency = if some { Severity::Sometimes } else { Severity::Always };
                     self.differ(reads, sends, path, frequency);
                 }
             },
-            (Form::Map { .. }, Form::Map { .. }) => self.compare_maps(reads, sends, path, depth),
-            (Form::List { .. }, Form::List { .. }) => self.compare_lists(reads, sends, path, depth),
-            (Form::Whole { min, max }, Form::Whole { min: least, max: most }) => {
+            (SchemaNode::Map { .. }, SchemaNode::Map { .. }) => {
+                self.compare_maps(reads, sends, path, depth);
+            },
+            (SchemaNode::List { .. }, SchemaNode::List { .. }) => {
+                self.compare_lists(reads, sends, path, depth);
+            },
+            (SchemaNode::Whole { min, max }, SchemaNode::Whole { min: least, max: most }) => {
                 if least < min || most > max {
-                    self.differ(reads, sends, path, Frequency::Sometimes);
+                    self.differ(reads, sends, path, Severity::Sometimes);
                 }
             },
-            (Form::Constants(_), Form::Text) => {
-                self.differ(reads, sends, path, Frequency::Sometimes);
+            (SchemaNode::Constants(_), SchemaNode::Text) => {
+                self.differ(reads, sends, path, Severity::Sometimes);
             },
-            (_, Form::Constants(constants)) => {
+            (_, SchemaNode::Constants(constants)) => {
                 let read = constants
                     .iter()
                     .filter(|constant| reader.check_form(reads, constant).is_ok())
                     .count();
                 if read == 0 {
-                    self.differ(reads, sends, path, Frequency::Always);
+                    self.differ(reads, sends, path, Severity::Always);
                 } else if read < constants.len() {
-                    self.differ(reads, sends, path, Frequency::Sometimes);
+                    self.differ(reads, sends, path, Severity::Sometimes);
                 }
             },
             (read, sent) => {
                 let is_one_kind = matches!(
                     (read, sent),
-                    (Form::Null, Form::Null)
-                        | (Form::Truth, Form::Truth)
-                        | (Form::Text, Form::Text)
-                        | (Form::Number { .. }, Form::Number { .. } | Form::Whole { .. })
+                    (SchemaNode::Null, SchemaNode::Null)
+                        | (SchemaNode::Truth, SchemaNode::Truth)
+                        | (SchemaNode::Text, SchemaNode::Text)
+                        | (
+                            SchemaNode::Number { .. },
+                            SchemaNode::Number { .. } | SchemaNode::Whole { .. }
+                        )
                 );
                 if !is_one_kind {
-                    self.differ(reads, sends, path, Frequency::Always);
+                    self.differ(reads, sends, path, Severity::Always);
                 }
             },
         }
     }
 
-    fn compare_maps(&mut self, reads: FormId, sends: FormId, path: &str, depth: usize) {
+    fn compare_maps(&mut self, reads: SchemaNodeId, sends: SchemaNodeId, path: &str, depth: usize) {
         let (reader, writer) = (self.reader, self.writer);
         let (
-            Form::Map { fields: read, others: read_others },
-            Form::Map { fields: sent, others: sent_others },
+            SchemaNode::Map { fields: read, others: read_others },
+            SchemaNode::Map { fields: sent, others: sent_others },
         ) = (reader.form(reads), writer.form(sends))
         else {
             return;
@@ -165,13 +173,13 @@ impl Comparison<'_> {
                 (Some(sent), _) => {
                     if field.required && !sent.required {
                         let writer = format!("may leave {path} out");
-                        self.find(&path, needs(), writer, Frequency::Sometimes);
+                        self.find(&path, needs(), writer, Severity::Sometimes);
                     }
                     self.compare(field.form, sent.form, &path, depth - 1);
                 },
                 (None, Others::Of(form)) => self.compare(field.form, *form, &path, depth - 1),
                 (None, _) if field.required => {
-                    self.find(&path, needs(), format!("sends no {path}"), Frequency::Always);
+                    self.find(&path, needs(), format!("sends no {path}"), Severity::Always);
                 },
                 (None, _) => {},
             }
@@ -183,7 +191,7 @@ impl Comparison<'_> {
                 Others::Refused => {
                     let reader = format!("refuses {path}, which it does not know");
                     let sends = format!("sends {path}");
-                    self.find(&path, reader, sends, Frequency::Always);
+                    self.find(&path, reader, sends, Severity::Always);
                 },
                 Others::Of(form) => self.compare(*form, field.form, &path, depth - 1),
             }
@@ -193,18 +201,24 @@ impl Comparison<'_> {
         }
     }
 
-    fn compare_lists(&mut self, reads: FormId, sends: FormId, path: &str, depth: usize) {
+    fn compare_lists(
+        &mut self,
+        reads: SchemaNodeId,
+        sends: SchemaNodeId,
+        path: &str,
+        depth: usize,
+    ) {
         let (reader, writer) = (self.reader, self.writer);
         let (
-            Form::List { first: read, rest: read_rest, min, max },
-            Form::List { first: sent, rest: sent_rest, min: least, max: most },
+            SchemaNode::List { first: read, rest: read_rest, min, max },
+            SchemaNode::List { first: sent, rest: sent_rest, min: least, max: most },
         ) = (reader.form(reads), writer.form(sends))
         else {
             return;
         };
         if least < min || most > max {
             let apart = most < min || least > max;
-            let frequency = if apart { Frequency::Always } else { Frequency::Sometimes };
+            let frequency = if apart { Severity::Always } else { Severity::Sometimes };
             self.differ(reads, sends, path, frequency);
             return;
         }
@@ -220,12 +234,17 @@ impl Comparison<'_> {
         }
     }
 
-    fn any_fits(&mut self, alternatives: &[FormId], sends: FormId, depth: usize) -> bool {
+    fn any_fits(
+        &mut self,
+        alternatives: &[SchemaNodeId],
+        sends: SchemaNodeId,
+        depth: usize,
+    ) -> bool {
         alternatives.iter().any(|reads| self.fits(*reads, sends, depth))
     }
 
     /// Whether one alternative reads what is sent, always.
-    fn fits(&mut self, reads: FormId, sends: FormId, depth: usize) -> bool {
+    fn fits(&mut self, reads: SchemaNodeId, sends: SchemaNodeId, depth: usize) -> bool {
         if let Some(known) = self.fitting.get(&(reads, sends)) {
             return *known;
         }
@@ -248,23 +267,30 @@ impl Comparison<'_> {
     }
 
     /// Whether both are of one kind, so that what differs lies within.
-    fn are_alike(&self, reads: FormId, sends: FormId) -> bool {
+    fn are_alike(&self, reads: SchemaNodeId, sends: SchemaNodeId) -> bool {
         matches!(
             (self.reader.form(reads), self.writer.form(sends)),
-            (Form::Map { .. }, Form::Map { .. }) | (Form::List { .. }, Form::List { .. })
+            (SchemaNode::Map { .. }, SchemaNode::Map { .. })
+                | (SchemaNode::List { .. }, SchemaNode::List { .. })
         )
     }
 
-    fn differ(&mut self, reads: FormId, sends: FormId, path: &str, frequency: Frequency) {
+    fn differ(
+        &mut self,
+        reads: SchemaNodeId,
+        sends: SchemaNodeId,
+        path: &str,
+        frequency: Severity,
+    ) {
         let what = if path.is_empty() { "the message" } else { path };
         let reader = format!("reads {what} as {}", self.reader.described(reads));
         let writer = format!("sends {what} as {}", self.writer.described(sends));
         self.find(path, reader, writer, frequency);
     }
 
-    fn find(&mut self, path: &str, reader: String, writer: String, frequency: Frequency) {
+    fn find(&mut self, path: &str, reader: String, writer: String, frequency: Severity) {
         if self.found.len() < MOST {
-            self.found.push(Difference { field: path.into(), reader, writer, frequency });
+            self.found.push(Incompatibility { field: path.into(), reader, writer, frequency });
         }
     }
 }

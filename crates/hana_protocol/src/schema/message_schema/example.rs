@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-use crate::schema::message_schema::{Form, FormId, Others, Shape};
+use crate::schema::message_schema::{MessageSchema, Others, SchemaNode, SchemaNodeId};
 
 /// Forms that an example is made of, at most: it is for people to read.
 const STEPS: usize = 500;
@@ -9,32 +9,34 @@ const DEPTH: usize = 4;
 /// Where it ends in any case, fitting or not.
 const BOTTOM: usize = 24;
 
-impl Shape {
+impl MessageSchema {
     /// A value of this shape, to begin with: zeros, the first of several, every field.
     #[must_use]
     pub fn example(&self) -> Value {
         self.example_of(self.root, 0, &mut 0)
     }
 
-    fn example_of(&self, id: FormId, depth: usize, steps: &mut usize) -> Value {
+    fn example_of(&self, id: SchemaNodeId, depth: usize, steps: &mut usize) -> Value {
         *steps += 1;
         if depth > BOTTOM || *steps > STEPS {
             return Value::Null;
         }
         match self.form(id) {
-            Form::Any | Form::All(_) | Form::Nothing | Form::Null => Value::Null,
-            Form::Truth => false.into(),
-            Form::Text => "text".into(),
-            Form::Number { min, max } => 0.0_f64.max(*min).min(*max).into(),
-            Form::Whole { min, max } => {
+            SchemaNode::Any | SchemaNode::All(_) | SchemaNode::Nothing | SchemaNode::Null => {
+                Value::Null
+            },
+            SchemaNode::Truth => false.into(),
+            SchemaNode::Text => "text".into(),
+            SchemaNode::Number { min, max } => 0.0_f64.max(*min).min(*max).into(),
+            SchemaNode::Whole { min, max } => {
                 let whole = 0.max(*min).min(*max);
                 i64::try_from(whole)
                     .map(Value::from)
                     .or_else(|_| u64::try_from(whole).map(Value::from))
                     .unwrap_or_default()
             },
-            Form::Constants(constants) => constants.first().cloned().unwrap_or_default(),
-            Form::List { first, rest, min, max } => {
+            SchemaNode::Constants(constants) => constants.first().cloned().unwrap_or_default(),
+            SchemaNode::List { first, rest, min, max } => {
                 let mut items: Vec<Value> =
                     first.iter().map(|item| self.example_of(*item, depth + 1, steps)).collect();
                 let least = usize::try_from(*min).unwrap_or(usize::MAX).min(STEPS);
@@ -46,7 +48,7 @@ impl Shape {
                 }
                 items.into()
             },
-            Form::Map { fields, others } => {
+            SchemaNode::Map { fields, others } => {
                 let mut example: Map<String, Value> = fields
                     .iter()
                     .filter(|(_, field)| field.required || depth < DEPTH)
@@ -62,9 +64,9 @@ impl Shape {
                 }
                 example.into()
             },
-            Form::OneOf(alternatives) => {
+            SchemaNode::OneOf(alternatives) => {
                 // Deep down the shortest way out.
-                let is_null = |id: &&FormId| *self.form(**id) == Form::Null;
+                let is_null = |id: &&SchemaNodeId| *self.form(**id) == SchemaNode::Null;
                 let shown = alternatives.iter().find(|id| is_null(id) == (depth >= DEPTH));
                 shown
                     .or_else(|| alternatives.first())

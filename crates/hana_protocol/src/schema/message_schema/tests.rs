@@ -8,10 +8,11 @@ use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::compare::{Incompatibility, Severity};
 use super::*;
 
-fn shape<T: JsonSchema>() -> Shape {
-    Shape::of_schema(&schema_for!(T).to_value())
+fn shape<T: JsonSchema>() -> MessageSchema {
+    MessageSchema::of_schema(&schema_for!(T).to_value())
 }
 
 fn misfit<T: JsonSchema>(value: &Value) -> String {
@@ -130,7 +131,7 @@ fn what_does_not_fit_is_named_with_what_was_expected_and_found() {
     assert_eq!(misfit::<Spark>(&without), "field 'angle': expected a number, found nothing");
 }
 
-fn told(differences: &[Difference]) -> Vec<String> {
+fn told(differences: &[Incompatibility]) -> Vec<String> {
     differences.iter().map(ToString::to_string).collect()
 }
 
@@ -210,7 +211,7 @@ fn a_whole_number_is_read_as_a_number_and_not_the_other_way_round() {
     );
     assert_eq!(shape::<Option<f32>>().differences(&shape::<f32>()), []);
     let null_is_new = shape::<f32>().differences(&shape::<Option<f32>>());
-    assert_eq!(null_is_new[0].frequency, Frequency::Sometimes);
+    assert_eq!(null_is_new[0].frequency, Severity::Sometimes);
 }
 
 #[test]
@@ -245,7 +246,7 @@ fn a_message_is_outlined_for_people() {
 /// All that is done with a schema that a stranger announced, within a time that nobody notices.
 fn survives(schema: &Value) {
     let begun = Instant::now();
-    let strange = Shape::of_schema(schema);
+    let strange = MessageSchema::of_schema(schema);
     let _ = strange.outline();
     let example = strange.example();
     let _ = strange.check(&example);
@@ -378,7 +379,7 @@ proptest! {
 
     #[test]
     fn whatever_a_shape_is_it_reads_itself(schema in anything()) {
-        let shape = Shape::of_schema(&schema);
+        let shape = MessageSchema::of_schema(&schema);
         prop_assert_eq!(shape.differences(&shape), []);
     }
 }

@@ -3,12 +3,12 @@ use std::cell::Cell;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::schema::message_schema::{Form, FormId, Others, Shape};
+use crate::schema::message_schema::{MessageSchema, Others, SchemaNode, SchemaNodeId};
 
 /// Where a value is not of the shape it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}expected {expected}, found {found}", if field.is_empty() { String::new() } else { format!("field '{field}': ") })]
-pub struct Misfit {
+pub struct ValidationError {
     /// The field's path, such as `spot.x`; empty for the message itself.
     pub field: String,
     /// What it should be, in plain words.
@@ -22,24 +22,28 @@ const STEPS: usize = 100_000;
 /// How deep forms within forms are followed.
 const DEPTH: usize = 200;
 
-impl Shape {
+impl MessageSchema {
     /// Whether `value` is of this shape.
     ///
     /// # Errors
     ///
     /// Where it is not, what was expected and what was found there.
-    pub fn check(&self, value: &Value) -> Result<(), Misfit> {
+    pub fn check(&self, value: &Value) -> Result<(), ValidationError> {
         self.check_form(self.root, value)
     }
 
-    pub(super) fn check_form(&self, id: FormId, value: &Value) -> Result<(), Misfit> {
+    pub(super) fn check_form(
+        &self,
+        id: SchemaNodeId,
+        value: &Value,
+    ) -> Result<(), ValidationError> {
         let steps = Cell::new(STEPS);
         Check { shape: self, steps: &steps }.value(id, value, &mut String::new(), DEPTH)
     }
 }
 
 struct Check<'a> {
-    shape: &'a Shape,
+    shape: &'a MessageSchema,
     /// How many are left.
     steps: &'a Cell<usize>,
 }
@@ -47,36 +51,36 @@ struct Check<'a> {
 impl Check<'_> {
     fn value(
         &self,
-        id: FormId,
+        id: SchemaNodeId,
         value: &Value,
         path: &mut String,
         depth: usize,
-    ) -> Result<(), Misfit> {
+    ) -> Result<(), ValidationError> {
         let Some(left) = self.steps.get().checked_sub(1).filter(|_| depth > 0) else {
             return Ok(());
         };
         self.steps.set(left);
-        let misfit = |path: &str| Misfit {
+        let misfit = |path: &str| ValidationError {
             field: path.into(),
             expected: self.shape.described(id),
             found: found(value),
         };
         let fits = match (self.shape.form(id), value) {
-            (Form::Any | Form::All(_), _)
-            | (Form::Null, Value::Null)
-            | (Form::Truth, Value::Bool(_))
-            | (Form::Text, Value::String(_)) => true,
-            (Form::Number { min, max }, Value::Number(number)) => {
+            (SchemaNode::Any | SchemaNode::All(_), _)
+            | (SchemaNode::Null, Value::Null)
+            | (SchemaNode::Truth, Value::Bool(_))
+            | (SchemaNode::Text, Value::String(_)) => true,
+            (SchemaNode::Number { min, max }, Value::Number(number)) => {
                 number.as_f64().is_none_or(|number| (*min..=*max).contains(&number))
             },
-            (Form::Whole { min, max }, Value::Number(number)) => {
+            (SchemaNode::Whole { min, max }, Value::Number(number)) => {
                 let whole = number.as_i64().map(i128::from);
                 whole
                     .or_else(|| number.as_u64().map(i128::from))
                     .is_some_and(|number| (*min..=*max).contains(&number))
             },
-            (Form::Constants(constants), value) => constants.contains(value),
-            (Form::List { first, rest, min, max }, Value::Array(items)) => {
+            (SchemaNode::Constants(constants), value) => constants.contains(value),
+            (SchemaNode::List { first, rest, min, max }, Value::Array(items)) => {
                 let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
                 if !(*min..=*max).contains(&count) {
                     return Err(misfit(path));
@@ -91,8 +95,8 @@ impl Check<'_> {
                 }
                 true
             },
-            (Form::Map { .. }, Value::Object(_)) => return self.map(id, value, path, depth),
-            (Form::OneOf(alternatives), _) => {
+            (SchemaNode::Map { .. }, Value::Object(_)) => return self.map(id, value, path, depth),
+            (SchemaNode::OneOf(alternatives), _) => {
                 return self.one_of(id, alternatives, value, path, depth);
             },
             _ => false,
@@ -102,12 +106,13 @@ impl Check<'_> {
 
     fn map(
         &self,
-        id: FormId,
+        id: SchemaNodeId,
         value: &Value,
         path: &mut String,
         depth: usize,
-    ) -> Result<(), Misfit> {
-        let (Form::Map { fields, others }, Value::Object(found)) = (self.shape.form(id), value)
+    ) -> Result<(), ValidationError> {
+        let (SchemaNode::Map { fields, others }, Value::Object(found)) =
+            (self.shape.form(id), value)
         else {
             return Ok(());
         };
@@ -119,7 +124,7 @@ impl Check<'_> {
                 None if field.required => {
                     let step = dotted(path, name);
                     return within(path, &step, |path| {
-                        Err(Misfit {
+                        Err(ValidationError {
                             field: path.clone(),
                             expected: self.shape.described(field.form),
                             found: "nothing".into(),
@@ -133,7 +138,7 @@ impl Check<'_> {
             match others {
                 Others::Ignored => break,
                 Others::Refused => {
-                    return Err(Misfit {
+                    return Err(ValidationError {
                         field: path.clone(),
                         expected: self.shape.described(id),
                         found: format!("the field '{name}'"),
@@ -150,12 +155,12 @@ impl Check<'_> {
     /// The error of the alternative that was most likely meant, if there is one; else all are named.
     fn one_of(
         &self,
-        id: FormId,
-        alternatives: &[FormId],
+        id: SchemaNodeId,
+        alternatives: &[SchemaNodeId],
         value: &Value,
         path: &mut String,
         depth: usize,
-    ) -> Result<(), Misfit> {
+    ) -> Result<(), ValidationError> {
         let mut meant = vec![];
         let mut alike = vec![];
         for alternative in alternatives {
@@ -176,26 +181,33 @@ impl Check<'_> {
                 return Err(misfit);
             }
         }
-        Err(Misfit { field: path.clone(), expected: self.shape.described(id), found: found(value) })
+        Err(ValidationError {
+            field: path.clone(),
+            expected: self.shape.described(id),
+            found: found(value),
+        })
     }
 
-    fn is_alike(&self, id: FormId, value: &Value) -> bool {
+    fn is_alike(&self, id: SchemaNodeId, value: &Value) -> bool {
         matches!(
             (self.shape.form(id), value),
-            (Form::Map { .. }, Value::Object(_))
-                | (Form::List { .. }, Value::Array(_))
-                | (Form::Number { .. } | Form::Whole { .. }, Value::Number(_))
+            (SchemaNode::Map { .. }, Value::Object(_))
+                | (SchemaNode::List { .. }, Value::Array(_))
+                | (SchemaNode::Number { .. } | SchemaNode::Whole { .. }, Value::Number(_))
         )
     }
 
     /// Whether a map has what tells this alternative from others: a field that can only have one value, or else
     /// its one required field.
-    fn has_its_mark(&self, id: FormId, value: &Value) -> bool {
-        let (Form::Map { fields, .. }, Value::Object(found)) = (self.shape.form(id), value) else {
+    fn has_its_mark(&self, id: SchemaNodeId, value: &Value) -> bool {
+        let (SchemaNode::Map { fields, .. }, Value::Object(found)) = (self.shape.form(id), value)
+        else {
             return false;
         };
         let tag = fields.iter().find_map(|(name, field)| match self.shape.form(field.form) {
-            Form::Constants(constants) if constants.len() == 1 => Some((name, constants.first())),
+            SchemaNode::Constants(constants) if constants.len() == 1 => {
+                Some((name, constants.first()))
+            },
             _ => None,
         });
         if let Some((name, constant)) = tag {
