@@ -185,7 +185,7 @@ fn into_every_state(h1: &Host, dir: &Path) {
         fail(dir, name, "");
     }
     wait_until(h1, "is-ignored", "unresponsive");
-    hana(h1, ["ignore", "is-ignored"]).ok();
+    hana(h1, ["ack", "is-ignored"]).ok();
     for (name, state) in SAME {
         wait_until(h1, name, state);
     }

@@ -1,4 +1,4 @@
-//! Hold, blackout, resume: what a person at a terminal can do about a show that goes wrong, without an app.
+//! Freeze, blackout, resume: what a person at a terminal can do about a show that goes wrong, without an app.
 #![cfg(target_os = "linux")]
 #![allow(clippy::float_cmp, clippy::panic, clippy::unwrap_used)]
 
@@ -45,7 +45,7 @@ fn hold_and_blackout_act_at_once_with_all_cores_busy() {
     let load: Vec<Running> = (0..cores * 2).map(|_| busy(h1)).collect();
     let (mut answered, mut seen) = (vec![], vec![]);
     for (command, shown) in
-        [("hold", json!("hold")), ("blackout", json!("blackout")), ("resume", Value::Null)]
+        [("freeze", json!("freeze")), ("blackout", json!("blackout")), ("resume", Value::Null)]
             .iter()
             .cycle()
             .take(9)
@@ -76,9 +76,9 @@ fn what_is_in_force_survives_a_restart_of_the_visualization_and_of_the_daemon() 
     let (_, pid) = start(h2, show.host("h1"), "pulse");
     wait_for(h2, "pulse", "it to run", |node| node["state"] == "running");
     hana(h2, ["set", "pulse", "zoom=0.25"]).ok();
-    hana(h2, ["hold", "--host", "h1"]).ok();
+    hana(h2, ["freeze", "--host", "h1"]).ok();
     hana(h2, ["set", "pulse", "zoom=0.75"]).ok();
-    let held = wait_for(h2, "pulse", "it to be held", |node| node["override"] == "hold");
+    let held = wait_for(h2, "pulse", "it to be held", |node| node["override"] == "freeze");
     assert_eq!(zoom(&held), 0.25, "what is played meanwhile is not shown");
 
     let mut last = pid;
@@ -88,7 +88,7 @@ fn what_is_in_force_survives_a_restart_of_the_visualization_and_of_the_daemon() 
         let again = wait_for(show.host("h2"), "pulse", "another run of it", |node| {
             node["state"] == "running" && node["pid"] != last
         });
-        assert_eq!((&again["override"], zoom(&again)), (&json!("hold"), 0.25), "{again}");
+        assert_eq!((&again["override"], zoom(&again)), (&json!("freeze"), 0.25), "{again}");
         last = again["pid"].as_i64().unwrap().try_into().unwrap();
 
         let daemon = show.daemon("h1");
@@ -96,7 +96,7 @@ fn what_is_in_force_survives_a_restart_of_the_visualization_and_of_the_daemon() 
         daemon.wait(SOON);
         *show.daemon("h1") = hana_tests::show::start_daemon(show.host("h1"));
         wait_for(show.host("h2"), "pulse", "its daemon to be back", |node| {
-            node["state"] == "running" && node["override"] == "hold"
+            node["state"] == "running" && node["override"] == "freeze"
         });
     }
 

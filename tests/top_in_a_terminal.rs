@@ -209,8 +209,8 @@ fn the_log_is_a_key_away_and_every_size_is_drawn() {
     let terminal = top(h2);
     wait_for_row(&terminal, "beat", &["● running"]);
     select(&terminal, "beat");
-    hana(h2, ["hold", "beat"]).ok();
-    terminal.wait_for(SOON, "its last lines", |screen| screen.contains("hold"));
+    hana(h2, ["freeze", "beat"]).ok();
+    terminal.wait_for(SOON, "its last lines", |screen| screen.contains("freeze"));
     terminal.type_in("l");
     terminal.wait_for(SOON, "its log", |screen| {
         screen.contains("log of beat") && row(screen, "beat").is_none()

@@ -60,7 +60,7 @@ pub(crate) enum Typed {
 pub(crate) enum AppEffect {
     /// To one.
     Do(OperatorAction, Box<NodeView>),
-    /// To all visualizations that can be told: hold, blackout, resume.
+    /// To all visualizations that take them: freeze, blackout, resume.
     ForAll(OperatorAction, Vec<NodeView>),
     /// Take parameters of a visualization.
     Take(NodeId, Vec<ParameterName>),
@@ -286,7 +286,7 @@ mod tests {
         // Put aside, it leaves the keys to who is selected.
         desk.press(Key::Escape, now);
         assert_eq!(desk.focus().unwrap().node, id("a"));
-        assert_eq!(deed(desk.press(Key::Letter('h'), now)), "hold a");
+        assert_eq!(deed(desk.press(Key::Letter('h'), now)), "freeze a");
     }
 
     #[test]

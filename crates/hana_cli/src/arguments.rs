@@ -34,14 +34,14 @@ pub(crate) enum Command {
     /// End a visualization at once, with all that it started.
     Kill(NodeArgument),
     /// Do nothing about the trouble a visualization is in, and tell nobody any more, until it changes.
-    Ignore(NodeArgument),
+    Ack(NodeArgument),
     /// Have a daemon read its catalogue and settings again; what runs goes on.
     Reload(ReloadArguments),
     /// Let looks stay as they are, whatever is played, until `hana resume`.
-    Hold(OverrideArguments),
+    Freeze(OverrideArguments),
     /// Draw black until `hana resume`.
     Blackout(OverrideArguments),
-    /// Show again what is played, after `hana hold` or `hana blackout`.
+    /// Show again what is played, after `hana freeze` or `hana blackout`.
     Resume(OverrideArguments),
     /// Set parameters of a visualization, all or none; let them move by the beat.
     #[command(after_long_help = RECIPES)]

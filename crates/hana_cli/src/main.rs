@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         // What keeps a command from its daemon is said by its own error, once; that it goes on without
         // one is worth a line.
         tracing_subscriber::EnvFilter::new(
-            silent.unwrap_or("error,zenoh_transport=off,hana_network::joining::session=warn"),
+            silent.unwrap_or("error,zenoh_transport=off,hana_network::session::open=warn"),
         )
     });
     tracing_subscriber::fmt()
@@ -73,9 +73,9 @@ fn main() -> ExitCode {
         Command::Stop(node) => process::stop(&node, json),
         Command::Restart(node) => process::restart(&node, json),
         Command::Kill(node) => process::kill(&node, json),
-        Command::Ignore(node) => process::ignore(&node, json),
+        Command::Ack(node) => process::acknowledge(&node, json),
         Command::Reload(arguments) => reload::run(&arguments, json),
-        Command::Hold(arguments) => overrides::run::<Freeze>(&arguments, json),
+        Command::Freeze(arguments) => overrides::run::<Freeze>(&arguments, json),
         Command::Blackout(arguments) => overrides::run::<Blackout>(&arguments, json),
         Command::Resume(arguments) => overrides::run::<Resume>(&arguments, json),
         Command::Set(arguments) => set::run(&arguments, json),

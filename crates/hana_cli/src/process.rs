@@ -114,7 +114,7 @@ pub(crate) fn kill(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
     output::print(json, &report, || stopped(&argument.node, report.by))
 }
 
-pub(crate) fn ignore(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
+pub(crate) fn acknowledge(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let host = launched_on(&node, &argument.node, "watch over")?;
     let ignore = Acknowledge { node: argument.node.clone() };

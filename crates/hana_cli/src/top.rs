@@ -139,15 +139,16 @@ fn give(
     match (remedy, host) {
         (OperatorAction::Restart, Some(host)) => tell!(role::Daemon, host, Restart { node: of }),
         (OperatorAction::Stop, Some(host)) => tell!(role::Daemon, host, Stop { node: of }),
-        (OperatorAction::Ignore, Some(host)) => tell!(role::Daemon, host, Acknowledge { node: of }),
-        (OperatorAction::Hold, _) => tell!(role::Visualization, id, Freeze {}),
+        (OperatorAction::Acknowledge, Some(host)) => {
+            tell!(role::Daemon, host, Acknowledge { node: of })
+        },
+        (OperatorAction::Freeze, _) => tell!(role::Visualization, id, Freeze {}),
         (OperatorAction::Blackout, _) => tell!(role::Visualization, id, Blackout {}),
         (OperatorAction::Resume, _) => tell!(role::Visualization, id, Resume {}),
         (OperatorAction::Stop, None) => tell!(role::Visualization, id, Shutdown {}),
         // No daemon launched it, so that none can start it again or watch over it; a log is shown.
-        (OperatorAction::Restart | OperatorAction::Ignore, None) | (OperatorAction::Log, _) => {
-            Box::new(|| Some(Ok(())))
-        },
+        (OperatorAction::Restart | OperatorAction::Acknowledge, None)
+        | (OperatorAction::Log, _) => Box::new(|| Some(Ok(()))),
     }
 }
 

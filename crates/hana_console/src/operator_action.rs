@@ -10,11 +10,11 @@ pub enum OperatorAction {
     /// End it, politely first.
     Stop,
     /// Do nothing about its trouble, and tell nobody any more.
-    Ignore,
+    Acknowledge,
     /// Show what it wrote.
     Log,
     /// Let its look stay as it is.
-    Hold,
+    Freeze,
     /// Have it draw black.
     Blackout,
     /// Show again what is played.
@@ -26,9 +26,9 @@ impl OperatorAction {
     pub const ALL: [Self; 7] = [
         Self::Restart,
         Self::Stop,
-        Self::Ignore,
+        Self::Acknowledge,
         Self::Log,
-        Self::Hold,
+        Self::Freeze,
         Self::Blackout,
         Self::Resume,
     ];
@@ -39,9 +39,9 @@ impl OperatorAction {
         match self {
             Self::Restart => 'r',
             Self::Stop => 's',
-            Self::Ignore => 'i',
+            Self::Acknowledge => 'i',
             Self::Log => 'l',
-            Self::Hold => 'h',
+            Self::Freeze => 'h',
             Self::Blackout => 'b',
             Self::Resume => 'u',
         }
@@ -59,9 +59,9 @@ impl OperatorAction {
         match self {
             Self::Restart => "restart",
             Self::Stop => "stop",
-            Self::Ignore => "ignore",
+            Self::Acknowledge => "acknowledge",
             Self::Log => "log",
-            Self::Hold => "hold",
+            Self::Freeze => "freeze",
             Self::Blackout => "blackout",
             Self::Resume => "resume",
         }
@@ -78,9 +78,9 @@ impl OperatorAction {
                     && !matches!(view.state, ProcessState::Stopping | ProcessState::Unreachable)
             },
             Self::Stop => draws && (alive || matches!(view.state, ProcessState::Restarting)),
-            Self::Ignore => view.launched && !view.ignored && is_trouble(view.state),
+            Self::Acknowledge => view.launched && !view.ignored && is_trouble(view.state),
             Self::Log => view.launched || matches!(view.role, Role::Daemon),
-            Self::Hold => draws && alive && !matches!(view.in_force, Some(Override::Hold)),
+            Self::Freeze => draws && alive && !matches!(view.in_force, Some(Override::Freeze)),
             Self::Blackout => draws && alive && !matches!(view.in_force, Some(Override::Blackout)),
             Self::Resume => draws && alive && view.in_force.is_some(),
         }
@@ -89,7 +89,7 @@ impl OperatorAction {
     /// Whether it makes sense for all visualizations at once: what one key undoes again.
     #[must_use]
     pub const fn is_for_all(self) -> bool {
-        matches!(self, Self::Hold | Self::Blackout | Self::Resume)
+        matches!(self, Self::Freeze | Self::Blackout | Self::Resume)
     }
 
     /// Whether it interrupts what is seen, so that one keystroke is too little: what runs is ended.
@@ -202,9 +202,9 @@ mod tests {
             );
             assert!(offered.contains(&OperatorAction::Log), "{state}");
         }
-        assert!(offered(&view(ProcessState::Unresponsive)).contains(&OperatorAction::Ignore));
+        assert!(offered(&view(ProcessState::Unresponsive)).contains(&OperatorAction::Acknowledge));
         let ignored = NodeView { ignored: true, ..view(ProcessState::Unresponsive) };
-        assert!(!offered(&ignored).contains(&OperatorAction::Ignore));
+        assert!(!offered(&ignored).contains(&OperatorAction::Acknowledge));
     }
 
     #[test]
@@ -224,12 +224,12 @@ mod tests {
         let alone = NodeView { launched: false, ..view(ProcessState::Running) };
         assert_eq!(
             offered(&alone),
-            [OperatorAction::Stop, OperatorAction::Hold, OperatorAction::Blackout].into()
+            [OperatorAction::Stop, OperatorAction::Freeze, OperatorAction::Blackout].into()
         );
         let black = NodeView { in_force: Some(Override::Blackout), ..alone };
         assert_eq!(
             offered(&black),
-            [OperatorAction::Stop, OperatorAction::Hold, OperatorAction::Resume].into()
+            [OperatorAction::Stop, OperatorAction::Freeze, OperatorAction::Resume].into()
         );
     }
 }

@@ -311,11 +311,11 @@ fn every_command_has_its_row() {
     command_is::<Stop>(&rows, "stop", &senders!(Stop));
     command_is::<Restart>(&rows, "restart", &senders!(Restart));
     command_is::<Kill>(&rows, "kill", &senders!(Kill));
-    command_is::<Acknowledge>(&rows, "ignore", &senders!(Acknowledge));
+    command_is::<Acknowledge>(&rows, "acknowledge", &senders!(Acknowledge));
     command_is::<Reload>(&rows, "reload", &senders!(Reload));
     command_is::<Shutdown>(&rows, "shutdown", &senders!(Shutdown));
     command_is::<Set>(&rows, "set", &senders!(Set));
-    command_is::<Freeze>(&rows, "hold", &senders!(Freeze));
+    command_is::<Freeze>(&rows, "freeze", &senders!(Freeze));
     command_is::<Blackout>(&rows, "blackout", &senders!(Blackout));
     command_is::<Resume>(&rows, "resume", &senders!(Resume));
     command_is::<Tempo>(&rows, "tempo", &senders!(Tempo));
@@ -335,8 +335,22 @@ fn whatever_looks_like_a_command_is_one() {
         .filter(|piece| piece.starts_with("{\"") && serde_json::from_str::<Value>(piece).is_ok())
         .collect();
     let commands = [
-        "start", "stop", "restart", "kill", "ignore", "shutdown", "set", "hold", "blackout",
-        "resume", "tempo", "play", "pause", "take", "release", "ping",
+        "start",
+        "stop",
+        "restart",
+        "kill",
+        "acknowledge",
+        "shutdown",
+        "set",
+        "freeze",
+        "blackout",
+        "resume",
+        "tempo",
+        "play",
+        "pause",
+        "take",
+        "release",
+        "ping",
     ];
     let looks_like =
         |piece: &&&str| commands.iter().any(|name| piece.starts_with(&format!("{{\"{name}\"")));

@@ -98,7 +98,7 @@ fn spawn(picture: &FooterView, parent: &mut ChildSpawnerCommands) {
         ("Up Down", "choose"),
         ("T", "take, release"),
         ("N", "note to all"),
-        ("Shift+H", "hold all"),
+        ("Shift+H", "freeze all"),
         ("Shift+B", "black all"),
         ("Shift+U", "resume all"),
     ] {

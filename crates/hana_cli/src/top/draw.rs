@@ -344,14 +344,14 @@ fn draw_help(frame: &mut Frame, area: Rect) {
         "up, down, j, k    another node; home, end: the first, the last",
         "r                 restart: it goes on with the look it had",
         "s                 stop, politely first",
-        "i                 ignore: do nothing about its trouble, tell nobody any more",
+        "i                 acknowledge: silence its alarm until its state changes",
         "l, enter          its log; again: back",
-        "h, b, u           hold its look, black, show again what is played",
+        "h, b, u           freeze its look, black out, resume",
         "/                 only names with a text; esc: all",
         "q, esc            quit; what runs goes on",
         "",
         "What interrupts a show is asked once more: y does it.",
-        "For all visualizations at once: hana hold --all, hana blackout --all, hana resume --all.",
+        "For all visualizations at once: hana freeze --all, hana blackout --all, hana resume --all.",
     ]
     .into_iter()
     .map(Line::raw)

@@ -1045,7 +1045,7 @@ impl NodeContext {
                 self.config.news.tell();
                 request.accept(Accepted {});
             },
-            Control::Freeze(_) => self.override_by(request, Some(Override::Hold)),
+            Control::Freeze(_) => self.override_by(request, Some(Override::Freeze)),
             Control::Blackout(_) if !self.config.draws_blackout => request.refuse(CANNOT_BLACK_OUT),
             Control::Blackout(_) => self.override_by(request, Some(Override::Blackout)),
             Control::Resume(_) => self.override_by(request, None),

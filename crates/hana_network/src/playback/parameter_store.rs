@@ -23,7 +23,7 @@ use crate::time::wall_clock::unix_ms;
 /// The parameters of a visualization with their current values.
 ///
 /// The network writes what it is sent, the render loop reads once a frame, and gets what is to be shown at that
-/// moment. Held for some microseconds by either; neither waits for the other's work. While [`Override::Hold`] is in force, what is shown stays as it was, and what is played is kept for afterwards.
+/// moment. Held for some microseconds by either; neither waits for the other's work. While [`Override::Freeze`] is in force, what is shown stays as it was, and what is played is kept for afterwards.
 ///
 /// A parameter with a recipe ([`ModulationSource`](hana_protocol::parameter::Modulator)) moves by itself, with the beat of this machine, until it is played or
 /// set; changes that wait for a beat are made when that is there.
@@ -478,7 +478,7 @@ impl ParameterStore {
     }
 
     /// What a person has put in force over what is played. A program draws black during [`Override::Blackout`];
-    /// [`Override::Hold`] is seen to here.
+    /// [`Override::Freeze`] is seen to here.
     #[must_use]
     pub fn in_force(&self) -> Option<Override> {
         self.state().in_force
@@ -649,7 +649,7 @@ impl ParameterStore {
             return;
         }
         state.in_force = what;
-        state.held = (what == Some(Override::Hold)).then(|| state.parameters.clone());
+        state.held = (what == Some(Override::Freeze)).then(|| state.parameters.clone());
         state.version += 1;
     }
 
@@ -817,7 +817,7 @@ mod tests {
     fn held_is_the_look_as_it_was_and_afterwards_comes_what_was_played() {
         let board = board();
         board.set(&name("zoom"), 0.1).unwrap();
-        board.put_in_force(Some(Override::Hold));
+        board.put_in_force(Some(Override::Freeze));
         board.set(&name("zoom"), 0.9).unwrap();
         assert_eq!((board.values(), board.look().parameters[&name("zoom")]), (vec![0.1, 0.5], 0.1));
         let mut seen = vec![];
@@ -849,7 +849,7 @@ mod tests {
     #[test]
     fn the_newest_override_counts_and_under_black_it_is_played_on() {
         let board = board();
-        board.put_in_force(Some(Override::Hold));
+        board.put_in_force(Some(Override::Freeze));
         board.put_in_force(Some(Override::Blackout));
         board.set(&name("hue"), -1.0).unwrap();
         assert_eq!((board.in_force(), board.values()), (Some(Override::Blackout), vec![0.0, -1.0]));
@@ -864,11 +864,11 @@ mod tests {
         let parameters = [("zoom", 0.25), ("hue", 7.0), ("gone", 0.0)];
         let look = Look {
             parameters: parameters.map(|(of, value)| (name(of), value)).into(),
-            in_force: Some(Override::Hold),
+            in_force: Some(Override::Freeze),
             ..Look::default()
         };
         assert_eq!(board.restore(&look).len(), 2);
-        assert_eq!((board.values(), board.in_force()), (vec![0.25, 0.5], Some(Override::Hold)));
+        assert_eq!((board.values(), board.in_force()), (vec![0.25, 0.5], Some(Override::Freeze)));
         board.set(&name("zoom"), 1.0).unwrap();
         assert_eq!(board.values(), [0.25, 0.5], "held from the beginning");
     }
@@ -1039,7 +1039,7 @@ mod tests {
     #[test]
     fn a_recipe_goes_on_underneath_what_is_held_and_survives_a_restart_with_it() {
         let board = board();
-        board.put_in_force(Some(Override::Hold));
+        board.put_in_force(Some(Override::Freeze));
         board.change(&recipe("zoom", STILL)).unwrap();
         assert_eq!((board.values()[0], board.look().parameters[&name("zoom")]), (0.0, 0.0));
         let look = board.look();

@@ -125,14 +125,14 @@ impl MeshCommands<'_> {
         match (remedy, host) {
             (OperatorAction::Restart, Some(host)) => self.restart(host, node),
             (OperatorAction::Stop, Some(host)) => self.stop(host, node),
-            (OperatorAction::Ignore, Some(host)) => self.ignore(host, node),
+            (OperatorAction::Acknowledge, Some(host)) => self.ignore(host, node),
             (OperatorAction::Stop, None) => self.shut_down(node),
-            (OperatorAction::Hold, _) => self.hold(node),
+            (OperatorAction::Freeze, _) => self.hold(node),
             (OperatorAction::Blackout, _) => self.blackout(node),
             (OperatorAction::Resume, _) => self.resume(node),
             // No daemon launched it, so that none can start it again or watch over it.
-            (OperatorAction::Restart | OperatorAction::Ignore, None) | (OperatorAction::Log, _) => {
-            },
+            (OperatorAction::Restart | OperatorAction::Acknowledge, None)
+            | (OperatorAction::Log, _) => {},
         }
     }
 

@@ -27,6 +27,6 @@ impl ActiveOverride {
     /// Whether the look is held as it was.
     #[must_use]
     pub const fn is_hold(self) -> bool {
-        matches!(self.0, Some(Override::Hold))
+        matches!(self.0, Some(Override::Freeze))
     }
 }

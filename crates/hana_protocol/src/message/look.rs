@@ -26,7 +26,7 @@ pub struct Look {
 #[serde(rename_all = "snake_case")]
 pub enum Override {
     /// The look stays as it was; what is played is taken, and shown afterwards.
-    Hold,
+    Freeze,
     /// Black is drawn; what is played goes on underneath.
     Blackout,
 }
@@ -36,7 +36,7 @@ impl Override {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Hold => "hold",
+            Self::Freeze => "freeze",
             Self::Blackout => "blackout",
         }
     }

@@ -1,6 +1,6 @@
-use hana_protocol::Start;
-use hana_protocol::role::{Daemon, NodeRole, Visualization};
-use hana_protocol::route::Route;
+use hana_protocol::message::Start;
+use hana_protocol::id::role::{Daemon, NodeRole, Visualization};
+use hana_protocol::contract::routes::Route;
 
 fn send<From: NodeRole, To: NodeRole, M: Route<From, To>>() {}
 

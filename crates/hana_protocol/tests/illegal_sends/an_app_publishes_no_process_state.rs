@@ -1,6 +1,6 @@
-use hana_protocol::ProcessStatus;
-use hana_protocol::role::{App, NodeRole};
-use hana_protocol::route::Publishable;
+use hana_protocol::message::ProcessStatus;
+use hana_protocol::id::role::{App, NodeRole};
+use hana_protocol::contract::routes::Publishable;
 
 fn publish<From: NodeRole, M: Publishable<From>>() {}
 

@@ -1,6 +1,8 @@
-use hana_protocol::role::{App, Bridge, Daemon, NodeRole, Visualization};
-use hana_protocol::route::{Publishable, ReceivedBy, Route};
-use hana_protocol::{Health, Lane, Set, Shutdown, Start, custom_message};
+use hana_protocol::id::role::{App, Bridge, Daemon, NodeRole, Visualization};
+use hana_protocol::contract::routes::{Publishable, ReceivedBy, Route};
+use hana_protocol::custom_message;
+use hana_protocol::message::{Health, Set, Shutdown, Start};
+use hana_protocol::wire::Lane;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
