@@ -10,8 +10,6 @@ mod key;
 mod payload;
 #[path = "../../../fuzz/checks/replay.rs"]
 mod replay;
-#[path = "../../../fuzz/checks/roster.rs"]
-mod roster;
 #[path = "../../../fuzz/checks/schema.rs"]
 mod schema;
 
@@ -28,11 +26,6 @@ fn envelopes() {
 #[test]
 fn keys() {
     replay::replay("key", key::check);
-}
-
-#[test]
-fn rosters() {
-    replay::replay("roster", roster::check);
 }
 
 #[test]

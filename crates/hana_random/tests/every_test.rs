@@ -16,7 +16,9 @@ fn every_property_test_takes_its_cases_from_here() {
     let mut count = 0;
     for folder in ["crates", "examples", "tests", "fuzz"] {
         read(&root.join(folder), &mut |path, text| {
-            if path.ancestors().any(|folder| folder.ends_with("hana_random")) {
+            // The lab hands the two variables on to what it starts.
+            let hands_on = path.ends_with("tests/src/environment.rs");
+            if hands_on || path.ancestors().any(|folder| folder.ends_with("hana_random")) {
                 return;
             }
             for (line, after) in text.lines().zip(text.lines().skip(1)) {

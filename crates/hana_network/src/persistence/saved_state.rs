@@ -553,12 +553,10 @@ mod tests {
         let file = dir.path().join("ripples");
         let mut seen = vec![];
         for round in 0..30_u64 {
+            let (_, module) = module_path!().split_once("::").unwrap();
+            let test = format!("{module}::saves_until_it_is_killed");
             let mut child = Command::new(env::current_exe().unwrap())
-                .args([
-                    "--exact",
-                    "--ignored",
-                    "states::saved_state::tests::saves_until_it_is_killed",
-                ])
+                .args(["--exact", "--ignored", &test])
                 .env(STATE, &file)
                 .stdout(std::process::Stdio::null())
                 .spawn()

@@ -84,6 +84,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
         #[test]
         fn what_is_copied_in_a_second_is_bounded(
             steps in prop::collection::vec((0_u64..50, 0_u64..4 * FILE), 1..300),

@@ -273,6 +273,7 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
 
     proptest! {
+        #![proptest_config(hana_random::cases(256))]
         /// A writer of any speed, and a reader that takes a moment for each look.
         #[test]
         fn a_file_is_looked_at_before_it_grows_far_beyond_its_limit(

@@ -9,7 +9,7 @@ use crate::wire::message::Message;
 
 /// What an app or a bridge tells the others of how it plays, on `hana/<app>/session`: state.
 ///
-/// Wishes and notes are two maps that all apps write and all have ([`ReplicatedMap`](hana_engine::ownership::LwwMap)). Each app tells
+/// Wishes and notes are two maps that all apps write and all have (`LwwMap` in `hana_engine`). Each app tells
 /// what it has written itself, and what those wrote who are not there to say it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorState {

@@ -12,7 +12,7 @@ pub struct Envelope {
     /// The node that sent it.
     pub from: NodeId,
     /// Which instance of that node: Unix microseconds of its joining, as its machine had them. The clock may have been set, so
-    /// the newer of two need not have the larger number; see [`Succession`](hana_engine::delivery::Succession).
+    /// the newer of two need not have the larger number; see `Succession` in `hana_engine`.
     pub instance: u64,
     /// Place in the sequence of this publisher on this key, from 0.
     pub sequence: u64,

@@ -1,0 +1,13 @@
+//! Inputs that the fuzzer found, put through the same check again: see `docs/fuzzing.md`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "../../../fuzz/checks/replay.rs"]
+mod replay;
+#[path = "../../../fuzz/checks/roster.rs"]
+mod roster;
+
+#[test]
+fn rosters() {
+    replay::replay("roster", roster::check);
+}
