@@ -9,7 +9,8 @@
 //! ```no_run
 //! use std::time::Duration;
 //! use hana_network::{Node, NodeConfig};
-//! use hana_protocol::{NodeId, Parameter, ParameterName, role};
+//! use hana_protocol::id::{NodeId, role};
+//! use hana_protocol::parameter::{Parameter, ParameterName};
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let zoom = Parameter::new(ParameterName::new("zoom")?, 0.0);

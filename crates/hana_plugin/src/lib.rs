@@ -7,7 +7,7 @@
 //! use bevy_app::{App, Update};
 //! use bevy_ecs::prelude::*;
 //! use bevy_reflect::Reflect;
-//! use crate::visualization::visualization_plugin::VisualizationPlugin;
+//! use hana_plugin::VisualizationPlugin;
 //!
 //! #[derive(Resource, Reflect, Default)]
 //! struct Sky { brightness: f32, drift: f32 }

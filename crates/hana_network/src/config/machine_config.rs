@@ -20,7 +20,7 @@ pub struct MachineConfig {
     /// How nodes find each other, with what the environment overrides.
     pub network: NetworkSettings,
     /// The catalogue of what the daemon may launch, if the file names one; relative to
-    /// [`directory`](Origin::directory).
+    /// [`directory`](ConfigSource::directory).
     pub visualizations: Option<PathBuf>,
     /// The tempo and the bar that a daemon begins with where nobody else has one, at beat 0.
     pub timeline: Timeline,

@@ -34,7 +34,8 @@ pub trait CustomMessage: Message + JsonSchema {
 /// Declares that a type is a [`CustomMessage`], sent and received by visualizations, apps and bridges.
 ///
 /// ```
-/// use hana_protocol::{Lane, custom_message};
+/// use hana_protocol::custom_message;
+/// use hana_protocol::wire::Lane;
 /// use schemars::JsonSchema;
 /// use serde::{Deserialize, Serialize};
 ///
