@@ -288,7 +288,7 @@ impl HealthMonitor {
         match last.frames {
             _ if !has_drawn || self.is_doubted => HealthVerdict::Starting,
             Some(frames) => self.verdict_of_rate(frames.fps, now),
-            None if self.silences.recurs(now) => HealthVerdict::Stalling,
+            None if self.silences.is_unsteady(now) => HealthVerdict::Stalling,
             None => HealthVerdict::Running,
         }
     }
@@ -301,7 +301,9 @@ impl HealthMonitor {
             Some(every) if every < self.stalls.allowance(self.limits.unresponsive_after, now) => {
                 HealthVerdict::Throttled { every }
             },
-            _ if self.stalls.recurs(now) || self.silences.recurs(now) => HealthVerdict::Stalling,
+            _ if self.stalls.is_unsteady(now) || self.silences.is_unsteady(now) => {
+                HealthVerdict::Stalling
+            },
             _ if self.slow => HealthVerdict::Slow { fps },
             _ => HealthVerdict::Running,
         }

@@ -27,6 +27,8 @@ const WINDOW: Duration = Duration::from_mins(1);
 const RECURRING: usize = 3;
 /// It has recovered when it has moved briskly for this long.
 const RECOVERED: Duration = Duration::from_secs(2);
+/// A node that paused again and again is steady when it has moved briskly for at least this long.
+const STEADY: Duration = Duration::from_secs(5);
 /// Pauses that are remembered.
 const KEPT: usize = 16;
 /// An alarm is never later than so many limits...
@@ -94,6 +96,17 @@ impl StallMemory {
     /// Whether pauses come back again and again.
     pub(crate) fn recurs(&self, now: Instant) -> bool {
         self.is_recurring && self.recent(now) > 0
+    }
+
+    /// Whether the pauses still come back: a node that has moved briskly for twice as long as it took from one pause to the
+    /// next, and for [`STEADY`] at least, is steady again.
+    pub(crate) fn is_unsteady(&self, now: Instant) -> bool {
+        let Some((newest, _)) = self.last.back().copied() else { return false };
+        let intervals = self.recent(now).saturating_sub(1);
+        let oldest = self.last.iter().rev().nth(intervals).map_or(newest, |(at, _)| *at);
+        let intervals = u32::try_from(intervals).unwrap_or(u32::MAX).max(1);
+        let interval = newest.saturating_duration_since(oldest) / intervals;
+        self.recurs(now) && now.saturating_duration_since(newest) < (interval * 2).max(STEADY)
     }
 
     fn tick(&mut self, now: Instant) {
@@ -165,5 +178,31 @@ mod tests {
         let later = recover(&mut memory, now, WINDOW);
         assert!(!memory.recurs(later));
         assert_eq!(memory.allowance(LIMIT, later), LIMIT);
+    }
+
+    #[test]
+    fn brisk_drawing_ends_the_unsteady_time_soon() {
+        let mut now = Instant::now();
+        let mut memory = StallMemory::default();
+        for _ in 0..KEPT {
+            now += Duration::from_secs(1);
+            memory.pause(Duration::from_secs(1), now);
+        }
+        assert!(memory.is_unsteady(now));
+        let now = recover(&mut memory, now, STEADY + TICK);
+        assert!(!memory.is_unsteady(now));
+        // The next alarm is late for longer: the pauses may come back.
+        assert!(memory.allowance(LIMIT, now) > LIMIT);
+    }
+
+    #[test]
+    fn rare_pauses_that_come_back_stay_one_condition() {
+        let mut now = Instant::now();
+        let mut memory = StallMemory::default();
+        for _ in 0..RECURRING {
+            memory.pause(Duration::from_secs(1), now);
+            now = recover(&mut memory, now, Duration::from_secs(15));
+        }
+        assert!(memory.is_unsteady(now));
     }
 }
