@@ -1,9 +1,9 @@
 use crate::timeline::Timeline;
 
-/// Tells a loop when a beat begins: in exactly one of its rounds, whatever the tempo does meanwhile.
+/// Detects in which iteration of a loop a beat begins: exactly one, whatever the tempo does meanwhile. Pure.
 ///
-/// A round that takes longer than a beat sees one beginning, not several. Where the beat is set back by less than a bar,
-/// what began already does not begin again; where beats are counted anew, nothing begins by that. Pure.
+/// An iteration that takes longer than a beat detects one beginning, not several. If the beat moves back by less than
+/// a bar, beats that began do not begin again; if beats are counted from a new origin, that change begins no beat.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct BeatDetector {
     seen: Option<Seen>,
@@ -11,7 +11,7 @@ pub struct BeatDetector {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Seen {
-    /// Where it was a round ago, and where it is: the furthest that it has been.
+    /// The position one iteration ago, and the current one: the furthest reached.
     from: f64,
     to: f64,
     at_us: i64,
@@ -19,16 +19,16 @@ struct Seen {
 }
 
 impl BeatDetector {
-    /// What goes on by more than this over what time and tempo say, in beats, is counted anew.
+    /// An advance of more than this beyond the tempo, in beats, means that beats are counted from a new origin.
     const JUMP: f64 = 0.25;
 
-    /// Nothing was seen yet: the first look begins nothing.
+    /// Creates a detector; the first update detects no beat.
     #[must_use]
     pub const fn new() -> Self {
         Self { seen: None }
     }
 
-    /// A round begins at `at_us` of the timeline's clock.
+    /// Starts an iteration at `at_us` of the timeline's clock.
     // 2^53 microseconds are 285 years.
     #[allow(clippy::cast_precision_loss)]
     pub fn look(&mut self, timeline: &Timeline, at_us: i64) {
@@ -38,7 +38,7 @@ impl BeatDetector {
             return;
         };
         let passed = at_us.saturating_sub(looked).max(0) as f64 * bpm.max(old) / 60e6;
-        // A clock that is followed runs a little faster at times.
+        // A timeline that follows another clock runs slightly faster at times.
         let is_ahead = beat - before > passed.mul_add(1.1, Self::JUMP);
         let is_behind = before - beat > timeline.quantum();
         self.seen = Some(if is_ahead || is_behind {
@@ -48,7 +48,9 @@ impl BeatDetector {
         });
     }
 
-    /// Whether a multiple of `every` beats has begun since the round before. Never if `every` is not above 0.
+    /// Returns whether a multiple of `every` beats began since the previous iteration.
+    ///
+    /// Always `false` if `every` is not above 0.
     #[must_use]
     pub fn begins(&self, every: f64) -> bool {
         let Some(Seen { from, to, .. }) = self.seen else { return false };
@@ -69,7 +71,7 @@ mod tests {
         Timeline::new(120.0, 0, 0.0).unwrap()
     }
 
-    /// At which of the looks a beat begins.
+    /// Returns the updates at which a beat begins.
     fn beginnings(timeline: &Timeline, looks: &[i64]) -> Vec<i64> {
         let mut watch = BeatDetector::new();
         let begins = |at: &&i64| {
@@ -143,7 +145,7 @@ mod tests {
                     timeline = timeline.with_tempo(bpm, now).unwrap();
                 }
             }
-            // A round is shorter than a beat here.
+            // Here an iteration is shorter than a beat.
             prop_assert_eq!(begun, timeline.beat_at(now).floor() as i64);
             prop_assert_eq!(bars, (timeline.beat_at(now) / 4.0).floor() as i64);
         }

@@ -3,14 +3,15 @@ use thiserror::Error;
 use crate::schedule_at::ScheduleAt;
 use crate::timeline::Timeline;
 
-/// Changes that wait for their beat. Pure: whoever has it says what time it is.
+/// A bounded queue of changes that wait for their beats. Pure: the caller passes in the time.
 ///
-/// A change waits for a beat, not for a time: when the tempo changes before it, the moment moves along. It is given back
-/// whole, so what belongs together stays together; those of one beat in the order in which they came. One whose beat
-/// is over when it comes is given back at once, and counted. Bounded; nothing of it allocates once it has its size.
+/// A change waits for a beat, not for a time: if the tempo changes meanwhile, its moment moves along. The schedule
+/// returns each change whole, so its parts stay together, and returns changes for the same beat in the order of
+/// arrival. A change whose beat is over on arrival is returned at once and counted as late. Nothing allocates once
+/// the queue has its size.
 #[derive(Debug)]
 pub struct ChangeSchedule<C> {
-    /// In the order in which they came.
+    /// Waiting changes, in the order of arrival.
     waiting: Vec<PendingChange<C>>,
     most: usize,
     late: u64,
@@ -23,54 +24,54 @@ struct PendingChange<C> {
     beat: f64,
 }
 
-/// What became of a change that was put into a schedule.
+/// The outcome of adding a change to a schedule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scheduled<C> {
-    /// It is due: here it is.
+    /// The change is due and is returned.
     Due {
         /// The change.
         change: C,
-        /// The beat that it was for, if that is over: it is late.
+        /// The beat it was meant for, if that is over and the change is late.
         late_for: Option<f64>,
     },
-    /// It waits.
+    /// The change waits.
     Waits {
-        /// For this beat.
+        /// The beat it waits for.
         beat: f64,
     },
 }
 
-/// Why a change does not wait.
+/// Why a change cannot wait.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
 pub enum ScheduleError {
-    /// No more changes wait.
+    /// The queue is full.
     #[error(
         "{most} changes wait for their beat already; wait until some are over, or send it for now"
     )]
     Full {
-        /// How many wait.
+        /// Number of waiting changes.
         most: usize,
     },
-    /// A beat that is not finite.
+    /// The beat is not finite.
     #[error("{beat} is no beat")]
     NoBeat {
-        /// What was said.
+        /// The rejected value.
         beat: f64,
     },
 }
 
 impl<C> ChangeSchedule<C> {
-    /// For so many changes.
+    /// Creates a schedule for up to `most` changes.
     #[must_use]
     pub const fn new(most: usize) -> Self {
         Self { waiting: vec![], most, late: 0 }
     }
 
-    /// Takes a change that comes at `at_us` of the timeline's clock; or gives it back, if it is due.
+    /// Adds a change that arrives at `at_us` of the timeline's clock, or returns it if it is due.
     ///
     /// # Errors
     ///
-    /// When too many wait, or its beat is none.
+    /// Fails if the queue is full or the beat is not finite.
     pub fn put(
         &mut self,
         change: C,
@@ -90,11 +91,11 @@ impl<C> ChangeSchedule<C> {
         Ok(Scheduled::Waits { beat })
     }
 
-    /// Whether a change for then would be taken, if it is not due at once.
+    /// Checks whether a change for `when` would be accepted if it is not due at once.
     ///
     /// # Errors
     ///
-    /// When too many wait, or its beat is none.
+    /// Fails if the queue is full or the beat is not finite.
     pub const fn check(&self, when: ScheduleAt) -> Result<(), ScheduleError> {
         match when {
             ScheduleAt::Beat(beat) if !beat.is_finite() => Err(ScheduleError::NoBeat { beat }),
@@ -104,13 +105,14 @@ impl<C> ChangeSchedule<C> {
         }
     }
 
-    /// When the next change is due, in microseconds of the timeline's clock, if nothing becomes of the tempo before.
+    /// Returns when the next change is due, in microseconds of the timeline's clock, if the tempo does not change
+    /// before.
     #[must_use]
     pub fn next_us(&self, timeline: &Timeline) -> Option<i64> {
         self.waiting.iter().map(|waiting| timeline.time_at(waiting.beat)).min()
     }
 
-    /// The next change whose beat has come, with that beat: the earliest first. Ask until there is none.
+    /// Removes and returns the next due change with its beat, earliest first. Call it until it returns `None`.
     pub fn take_due(&mut self, timeline: &Timeline, at_us: i64) -> Option<(C, f64)> {
         if self.waiting.is_empty() {
             return None;
@@ -118,14 +120,16 @@ impl<C> ChangeSchedule<C> {
         self.follow(timeline, at_us);
         let due =
             self.waiting.iter().enumerate().filter(|(_, of)| is_due(timeline, of.beat, at_us));
-        // Of equal ones the first, which came first.
+        // Among equal beats, `min_by` returns the first, which arrived first.
         let (place, _) = due.min_by(|(_, a), (_, b)| a.beat.total_cmp(&b.beat))?;
         let PendingChange { change, beat, .. } = self.waiting.remove(place);
         Some((change, beat))
     }
 
-    /// Where beats are counted anew, as when a host meets another that counts otherwise, the next bar is another one: it
-    /// is never more than a bar away.
+    /// Moves changes for the next bar when beats are counted from a new origin, as when a host joins another's
+    /// timeline.
+    ///
+    /// The next bar is never more than one bar away.
     fn follow(&mut self, timeline: &Timeline, at_us: i64) {
         let now = timeline.beat_at(at_us);
         for waiting in &mut self.waiting {
@@ -138,26 +142,26 @@ impl<C> ChangeSchedule<C> {
         }
     }
 
-    /// How many wait.
+    /// Returns the number of waiting changes.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether none waits.
+    /// Returns whether no change waits.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// How many came after their beat.
+    /// Returns how many changes arrived after their beat.
     #[must_use]
     pub const fn late(&self) -> u64 {
         self.late
     }
 }
 
-/// By time, as whoever waits for it does: the beat's own microsecond is not before it.
+/// Compares whole microseconds, like a caller that waits for the beat's time: at that microsecond the change is due.
 fn is_due(timeline: &Timeline, beat: f64, at_us: i64) -> bool {
     timeline.time_at(beat) <= at_us
 }
@@ -171,7 +175,7 @@ mod tests {
 
     const SECOND: i64 = 1_000_000;
 
-    /// Two beats a second, beat 0 at time 0.
+    /// Two beats per second, beat 0 at time 0.
     fn at_120() -> Timeline {
         Timeline::new(120.0, 0, 0.0).unwrap()
     }
@@ -235,7 +239,7 @@ mod tests {
         let own = Timeline::new(120.0, 0, 1000.5).unwrap();
         schedule.put(1, ScheduleAt::NextBar, &own, 0).unwrap();
         schedule.put(2, ScheduleAt::Beat(1004.0), &own, 0).unwrap();
-        // A host that is met counts from elsewhere.
+        // The timeline of the host that it joins counts from another origin.
         let met = Timeline::new(120.0, 0, 6.5).unwrap();
         assert_eq!(all_due(&mut schedule, &met, 0), [0; 0]);
         assert_eq!(all_due(&mut schedule, &met, 750_000), [1]);
@@ -252,7 +256,7 @@ mod tests {
         assert!(refused.to_string().contains("2 changes wait"), "{refused}");
         let refused = schedule.put(2, ScheduleAt::Beat(f64::INFINITY), &timeline, 0).unwrap_err();
         assert_eq!(refused.to_string(), "inf is no beat");
-        // What does not wait needs no room.
+        // A change that does not wait needs no room.
         schedule.put(3, ScheduleAt::Now, &timeline, 0).unwrap();
         schedule.put(4, ScheduleAt::Beat(-1.0), &timeline, 0).unwrap();
         assert_eq!(all_due(&mut schedule, &timeline, SECOND), [0, 1]);

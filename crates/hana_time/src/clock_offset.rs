@@ -2,51 +2,50 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-/// How the clock of another host stands and goes, as questions for its readings tell: an estimate, with what it may be off at
-/// most. Pure.
+/// Estimates the offset and drift of another host's clock from queries, with an error bound. Pure.
 ///
-/// A reading is taken after the question was sent and before its answer came. So each exchange says of the offset that it is
-/// not above one number at one time, and not below another at another time, however long either way took and however
-/// much they differ. Clocks drift, evenly for as long as is looked back here: what is left are the straight lines that cross
-/// no bound. A question that took long is a bound that no line comes near, so load and outliers do no harm; the quickest
-/// on either way count, which need not be of the same exchange.
+/// The remote clock is read after the query was sent and before the reply arrived. So each exchange gives an upper
+/// bound of the offset at one time and a lower bound at another, however long and however asymmetric the transit was.
+/// Within the window the drift is constant, so the candidates are the straight lines that violate no bound. A slow
+/// exchange gives a loose bound that no line comes near, so load and outliers do no harm; the fastest transit in each
+/// direction decides, and the two need not belong to one exchange.
 ///
-/// An exchange that leaves no line at all is one reading of a clock that was set, or nonsense. When three in a row agree, it
-/// was set, and what was known before is forgotten as far as it contradicts them.
+/// An exchange that leaves no line means that the clock was set, or that the reading is wrong. If three in a row
+/// agree, the clock was set, and the estimator discards the earlier exchanges that contradict them.
 #[derive(Debug, Clone, Default)]
 pub struct ClockOffset {
     known: VecDeque<ClockSample>,
-    /// What contradicts the rest.
+    /// Exchanges that contradict the rest.
     doubted: Vec<ClockSample>,
     estimate: Option<ClockEstimate>,
 }
 
-/// A question for a reading of a clock, and its answer; all in microseconds.
+/// A query of a remote clock and its reply; all times in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockSample {
-    /// When it was asked, by the clock here.
+    /// When the query was sent, by the local clock.
     pub asked_us: i64,
-    /// What was read there.
+    /// The reading of the remote clock.
     pub reading: ClockReading,
-    /// When the answer came, by the clock here.
+    /// When the reply arrived, by the local clock.
     pub answered_us: i64,
 }
 
-/// What a daemon answers who asks on `hana/<host>/clock`.
+/// A daemon's reply to a query of `hana/<host>/clock`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockReading {
-    /// The host's local clock when the question came, in microseconds.
+    /// The host's local clock when the query arrived, in microseconds.
     pub received_us: i64,
-    /// The same when the answer was sent.
+    /// The same clock when the reply was sent.
     pub sent_us: i64,
 }
 
-/// How the clock of another host stands and goes.
+/// The estimated offset and drift of another host's clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClockEstimate {
     at_us: i64,
     ahead_us: i64,
-    /// What is below a microsecond of it.
+    /// The part of the offset below one microsecond.
     fraction_us: f64,
     gain: f64,
     least_gain: f64,
@@ -54,30 +53,32 @@ pub struct ClockEstimate {
     error_us: f64,
 }
 
-/// Whether a line is left.
+/// The lines that violate no bound.
 struct FeasibleLines {
     gain: f64,
     least_gain: f64,
     most_gain: f64,
-    /// The offset at the time it is asked for, and the bounds of it.
+    /// The offset at the requested time, and its bounds.
     offset: f64,
     least: f64,
     most: f64,
 }
 
-/// How far is looked back. Longer tells the drift better, but it changes with the temperature.
+/// Length of the window. A longer one measures the drift more accurately, but the drift changes with the temperature.
 const WINDOW_US: i64 = 30_000_000;
-/// Exchanges that are remembered at most.
+/// Maximum number of exchanges to keep.
 const EXCHANGES: usize = 128;
-/// No clock drifts by more than this against another.
+/// Largest drift between two clocks.
 const MOST_GAIN: f64 = 1e-3;
-/// Readings are whole microseconds, and no drift is quite even.
+/// Tolerance for readings in whole microseconds and for slightly uneven drift.
 const SLACK_US: f64 = 2.0;
-/// Contradictions in a row that are taken seriously.
+/// Number of consecutive contradictions that prove that the clock was set.
 const DOUBTS: usize = 3;
 
 impl ClockOffset {
-    /// Takes an exchange; the estimate with it. `None` while there is none, or when it makes no sense.
+    /// Adds an exchange and returns the new estimate.
+    ///
+    /// Returns `None` while there is no estimate, or if the exchange is invalid.
     pub fn take(&mut self, exchange: ClockSample) -> Option<ClockEstimate> {
         let ClockSample { asked_us, reading, answered_us } = exchange;
         let makes_sense = answered_us >= asked_us && reading.sent_us >= reading.received_us;
@@ -107,7 +108,7 @@ impl ClockOffset {
         self.estimate
     }
 
-    /// What is known now.
+    /// Returns the current estimate.
     #[must_use]
     pub const fn estimate(&self) -> Option<ClockEstimate> {
         self.estimate
@@ -129,13 +130,13 @@ impl ClockOffset {
     }
 }
 
-/// A bound of the offset: at a time, counted from the newest, and how far from where it is counted from.
+/// A bound of the offset: its time relative to the newest exchange, and its value relative to the reference offset.
 struct Bound {
     at: f64,
     offset: f64,
 }
 
-/// The lines that cross no bound, at the time of the newest exchange; none if all cross one.
+/// Returns the lines that violate no bound, as of the newest exchange, or `None` if there is none.
 fn lines(exchanges: &[ClockSample]) -> Option<FeasibleLines> {
     let newest = exchanges.last()?;
     let bounds = |bound: fn(&ClockSample) -> (i64, i64), slack: f64| -> Vec<Bound> {
@@ -149,8 +150,8 @@ fn lines(exchanges: &[ClockSample]) -> Option<FeasibleLines> {
     };
     let above = bounds(|exchange| (exchange.reading.received_us, exchange.asked_us), SLACK_US);
     let below = bounds(|exchange| (exchange.reading.sent_us, exchange.answered_us), -SLACK_US);
-    // Of all lines of one gain the offsets that are left lie between these two; both rise with the gain, since all bounds are
-    // of the past.
+    // For a given drift, the feasible offsets lie between these two bounds. Both rise with the drift, since all
+    // bounds lie in the past.
     let most = |gain: f64| {
         above.iter().map(|bound| gain.mul_add(-bound.at, bound.offset)).fold(f64::MAX, f64::min)
     };
@@ -166,7 +167,7 @@ fn lines(exchanges: &[ClockSample]) -> Option<FeasibleLines> {
     Some(FeasibleLines { gain, least_gain, most_gain, offset, least, most })
 }
 
-/// The gain that leaves most room, of which there is less to either side; none if it leaves none.
+/// Returns the drift with the widest feasible offset interval (unimodal), or `None` if none is feasible.
 fn widest(room: impl Fn(f64) -> f64) -> Option<f64> {
     let (mut low, mut high) = (-MOST_GAIN, MOST_GAIN);
     for _ in 0..40 {
@@ -181,7 +182,7 @@ fn widest(room: impl Fn(f64) -> f64) -> Option<f64> {
     (room(widest) >= 0.0).then_some(widest)
 }
 
-/// The gain towards `limit` that just leaves room.
+/// Returns the feasible drift that is closest to `limit`.
 fn edge(room: impl Fn(f64) -> f64, widest: f64, limit: f64) -> f64 {
     if room(limit) >= 0.0 {
         return limit;
@@ -199,7 +200,7 @@ fn edge(room: impl Fn(f64) -> f64, widest: f64, limit: f64) -> f64 {
 }
 
 impl ClockSample {
-    /// About how far the other clock is ahead: what others are compared with, so that small numbers stay exact.
+    /// Returns the approximate offset of the remote clock. Bounds are relative to it, so they are small and exact.
     const fn ahead(&self) -> i64 {
         self.reading.sent_us.saturating_sub(self.answered_us)
     }
@@ -219,7 +220,7 @@ impl ClockEstimate {
         }
     }
 
-    /// A time of the clock there, when it is `here_us` here; to the nearest microsecond.
+    /// Converts a local time to the remote clock, to the nearest microsecond.
     #[must_use]
     pub const fn there(&self, here_us: i64) -> i64 {
         let gained =
@@ -227,22 +228,22 @@ impl ClockEstimate {
         here_us.saturating_add(self.ahead_us).saturating_add(to_i64(gained.round()))
     }
 
-    /// The time here when it is `there_us` there; to the nearest microsecond.
+    /// Converts a time of the remote clock to the local clock, to the nearest microsecond.
     #[must_use]
     pub fn here(&self, there_us: i64) -> i64 {
-        // The gain of a moment's gain is too small to count.
+        // Leaves `fraction_us` undivided by `1 + gain`: the difference is negligible.
         let about = there_us.saturating_sub(self.ahead_us);
         let gained = to_f64(about.saturating_sub(self.at_us)) * self.gain / (1.0 + self.gain);
         about.saturating_sub(to_i64((gained + self.fraction_us).round()))
     }
 
-    /// How fast the clock there goes by the clock here: 1 for one that goes alike.
+    /// Returns the rate of the remote clock relative to the local one; 1 means no drift.
     #[must_use]
     pub const fn rate(&self) -> f64 {
         1.0 + self.gain
     }
 
-    /// What it may be off at most, in microseconds, at a time of the clock here. Grows while nothing new is heard.
+    /// Returns the error bound at a local time, in microseconds; it grows until the next exchange.
     #[must_use]
     pub fn error_us(&self, here_us: i64) -> f64 {
         let since = to_f64(here_us.saturating_sub(self.at_us).max(0));
@@ -251,13 +252,13 @@ impl ClockEstimate {
     }
 }
 
-// What is compared here is far below 2^53.
+// The values compared here are far below 2^53.
 #[allow(clippy::cast_precision_loss)]
 const fn to_f64(us: i64) -> f64 {
     us as f64
 }
 
-// An `as` from f64 to i64 saturates, which is what is wanted.
+// `as` from f64 to i64 saturates, as intended.
 #[allow(clippy::cast_possible_truncation)]
 const fn to_i64(us: f64) -> i64 {
     us as i64
@@ -272,7 +273,7 @@ mod tests {
 
     const HOUR: i64 = 3_600_000_000;
 
-    /// A clock that is ahead, and gains.
+    /// A clock that is ahead and runs fast.
     #[derive(Debug, Clone, Copy)]
     struct Truth {
         ahead: i64,
@@ -284,7 +285,7 @@ mod tests {
             here + self.ahead + here * self.ppm / 1_000_000
         }
 
-        /// An exchange that begins at a time, with what either way takes, and what the answer takes.
+        /// Returns an exchange that starts at `at`, with the transit time in each direction and the processing time.
         fn exchange(self, at: i64, there: i64, work: i64, back: i64) -> ClockSample {
             ClockSample {
                 asked_us: at,
@@ -302,7 +303,7 @@ mod tests {
         let truth = Truth { ahead: HOUR, ppm: 100 };
         let mut clock = ClockOffset::default();
         for second in 0..40 {
-            // One of eight is quick, the others are held up on one of their ways, or both.
+            // One in eight is fast; the others are delayed in one or both directions.
             let held_up = |of: i64| if (second + of) % 8 == 0 { 0 } else { (second * of) % 7000 };
             for half in 0..2 {
                 let at = second * 1_000_000 + half * 500_000;
@@ -361,7 +362,7 @@ mod tests {
         fn the_truth_is_never_outside_of_the_bound(
             ahead in -HOUR..HOUR,
             ppm in -400..=400_i64,
-            // What an exchange takes there, at work, back, and until the next one.
+            // Per exchange: transit there, processing, transit back, and the pause until the next one.
             exchanges in prop::collection::vec((1..9_000_i64, 0..500_i64, 1..9_000_i64, 10_000..900_000_i64), 1..90),
             later in 0..5_000_000_i64,
         ) {
@@ -374,7 +375,7 @@ mod tests {
                 let now = exchange.answered_us;
                 let off = estimate.there(now) - truth.read(now);
                 prop_assert!(to_f64(off.abs()) <= estimate.error_us(now) + 1.0, "{} us", off);
-                // Half of what it took and the readings' own, or less.
+                // At most half of the round trip plus the resolution of the readings.
                 let trip = to_f64(there + work + back) / 2.0;
                 prop_assert!(estimate.error_us(now) <= trip.mul_add(1.01, 5.0) * 2.0);
                 at = now + pause;

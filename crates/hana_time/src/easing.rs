@@ -2,26 +2,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::timeline_number;
 
-/// A stretch of another rate.
+/// A temporary rate at the start of a timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SlewRate {
     /// The rate, 0.9 to 1.1.
     #[serde(deserialize_with = "timeline_number::rate")]
     pub rate: f64,
-    /// For how long, in microseconds, from `at_us` of the timeline on.
+    /// Duration in microseconds, from `at_us` of the timeline on.
     pub for_us: u32,
 }
 
-/// A beat that had to jump: two timelines that had nothing to do with each other became one.
+/// A jump of the beat, when two unrelated timelines merged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TimelineStep {
-    /// How many there have been since the daemon began.
+    /// Number of jumps since the daemon started.
     pub number: u64,
-    /// When, on the local clock of the host.
+    /// Time of the jump, on the host's local clock.
     pub at_us: i64,
-    /// By how many beats; below 0 beats come again.
+    /// Size in beats; below 0 beats repeat.
     #[serde(deserialize_with = "timeline_number::finite")]
     pub beats: f64,
-    /// Why, in plain words.
+    /// The reason, in plain words.
     pub reason: String,
 }

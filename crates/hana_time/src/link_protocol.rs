@@ -4,72 +4,74 @@ use thiserror::Error;
 use crate::sanitize_line::sanitize_line;
 use crate::timeline::{Timeline, TimelineError};
 
-/// A line that `hana-link` writes to its standard output: where the Link session stands.
+/// The state of the Link session: a line that `hana-link` writes to its standard output.
 ///
-/// One on every change, and four a second in any case. None before the program knows whether it is alone: until then
-/// it has nothing to say that anybody should follow.
+/// It writes one on every change and at least four per second, but none until it knows whether it is alone in the
+/// session: before that its timeline is not worth following.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LinkReport {
-    /// Beats a minute, as the beats really come: Link counts whole microseconds for each beat, so that 133 is
-    /// 132.99994.
+    /// Beats per minute, as the beats really come.
+    ///
+    /// Link counts whole microseconds for each beat, so 133 becomes 132.99994.
     pub bpm: f64,
-    /// The beat at `at_us`. Its place in the bar is shared by all of the session, its number is this program's own.
+    /// The beat at `at_us`. Its place in the bar is shared by the whole session; its number is this program's own.
     pub beat: f64,
-    /// Microseconds of this host's local clock.
+    /// Time in microseconds of this host's local clock.
     pub at_us: i64,
-    /// Beats in a bar.
+    /// Number of beats in a bar.
     pub quantum: f64,
     /// Whether the session plays.
     pub playing: bool,
-    /// Others in the session. One that crashed is counted for some five seconds more.
+    /// Number of other peers in the session. A crashed peer still counts for about five seconds.
     pub peers: u64,
 }
 
-/// A line that `hana-link` reads from its standard input.
+/// A command that `hana-link` reads from its standard input, one per line.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkOrder {
-    /// Another tempo from now on, for the whole session; the beat does not jump.
+    /// Sets the tempo of the whole session from now on; the beat does not jump.
     Tempo {
-        /// Beats a minute, 20 to 999.
+        /// Beats per minute, 20 to 999.
         bpm: f64,
     },
-    /// The whole session shall play.
+    /// Starts playback of the whole session.
     Play {},
-    /// The whole session shall stand still. Beats go on all the same.
+    /// Pauses the whole session; beats still advance.
     Pause {},
-    /// Bars of another length, here alone: Link does not share it.
+    /// Sets the length of the bar, only here: Link does not share it.
     Quantum {
-        /// Beats in a bar, 1/64 to 1024.
+        /// Number of beats in a bar, 1/64 to 1024.
         beats: f64,
     },
-    /// Go on from this timeline, if there is nobody else in the session. Where somebody is, theirs holds, and only the
-    /// length of the bar is taken.
+    /// Continues from this timeline if no other peer is in the session.
+    ///
+    /// Otherwise the session's timeline holds, and only the length of the bar is used.
     Adopt {
-        /// Beats a minute, 20 to 999.
+        /// Beats per minute, 20 to 999.
         bpm: f64,
         /// The beat at `at_us`.
         beat: f64,
-        /// Microseconds of this host's local clock.
+        /// Time in microseconds of this host's local clock.
         at_us: i64,
-        /// Beats in a bar, 1/64 to 1024.
+        /// Number of beats in a bar, 1/64 to 1024.
         quantum: f64,
         /// Whether it plays.
         playing: bool,
     },
 }
 
-/// Why a line between the daemon and `hana-link` says nothing.
+/// Why a line between the daemon and `hana-link` is invalid.
 #[derive(Debug, Error)]
 pub enum LinkLineError {
-    /// It is not JSON, or none of the lines that there are.
+    /// The line is not JSON, or not a known line.
     #[error(
         "'{line}' is no line between hanad and hana-link: {source}; both must be of one version"
     )]
     Unknown {
-        /// Its beginning.
+        /// The beginning of the line.
         line: String,
-        /// What is wrong with it.
+        /// The parse error.
         source: serde_json::Error,
     },
     /// A number that no timeline can have.
@@ -78,28 +80,28 @@ pub enum LinkLineError {
 }
 
 impl LinkReport {
-    /// The line, without its end.
+    /// Returns the line, without its line end.
     #[must_use]
     pub fn to_line(&self) -> String {
         to_line(self)
     }
 
-    /// The report of a line.
+    /// Parses a line as a report.
     ///
     /// # Errors
     ///
-    /// When it is no report, or says what no timeline can have.
+    /// Fails if the line is not a report, or has a number that no timeline can have.
     pub fn parse(line: &str) -> Result<Self, LinkLineError> {
         let report: Self = parse(line)?;
         report.timeline()?;
         Ok(report)
     }
 
-    /// The timeline it tells of, on this host's local clock.
+    /// Returns the reported timeline, on this host's local clock.
     ///
     /// # Errors
     ///
-    /// When a number is one that no timeline can have.
+    /// Fails if a number is one that no timeline can have.
     pub fn timeline(&self) -> Result<Timeline, TimelineError> {
         let Self { bpm, beat, at_us, quantum, playing, .. } = *self;
         timeline(bpm, beat, at_us, quantum, playing)
@@ -107,7 +109,7 @@ impl LinkReport {
 }
 
 impl LinkOrder {
-    /// To go on from this timeline, which is on this host's local clock.
+    /// Returns the command to continue from `timeline`, which is on this host's local clock.
     #[must_use]
     pub const fn adopt(timeline: &Timeline) -> Self {
         let (at_us, beat) = timeline.origin();
@@ -120,28 +122,28 @@ impl LinkOrder {
         }
     }
 
-    /// The line, without its end.
+    /// Returns the line, without its line end.
     #[must_use]
     pub fn to_line(&self) -> String {
         to_line(self)
     }
 
-    /// The order of a line.
+    /// Parses a line as a command.
     ///
     /// # Errors
     ///
-    /// When it is none, or asks for what no timeline can have.
+    /// Fails if the line is not a command, or has a number that no timeline can have.
     pub fn parse(line: &str) -> Result<Self, LinkLineError> {
         let order: Self = parse(line)?;
         order.check()?;
         Ok(order)
     }
 
-    /// Whether it can be carried out at all.
+    /// Checks that the command can be carried out.
     ///
     /// # Errors
     ///
-    /// When it asks for what no timeline can have.
+    /// Fails if a number is one that no timeline can have.
     pub fn check(&self) -> Result<(), TimelineError> {
         match *self {
             Self::Tempo { bpm } => timeline(bpm, 0.0, 0, 4.0, false).map(drop),
@@ -164,13 +166,13 @@ fn timeline(
     Ok(Timeline::new(bpm, at_us, beat)?.with_quantum(quantum)?.with_playing(playing))
 }
 
-/// Numbers and booleans only, which JSON always has words for.
+/// Serializes a line, which cannot fail: it holds only numbers and booleans.
 fn to_line(line: &impl Serialize) -> String {
     serde_json::to_string(line).unwrap_or_default()
 }
 
 fn parse<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, LinkLineError> {
-    /// As much of a strange line as is shown.
+    /// Number of characters of an invalid line to show.
     const SHOWN: usize = 80;
     serde_json::from_str(line.trim()).map_err(|source| LinkLineError::Unknown {
         line: sanitize_line(line.trim(), SHOWN),

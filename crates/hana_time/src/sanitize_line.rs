@@ -1,5 +1,4 @@
-/// Text that came from outside, fit for an error or a log: on one line, without control characters, cut to
-/// `longest` characters.
+/// Makes external text safe for an error or a log: one line, no control characters, at most `longest` characters.
 #[must_use]
 pub fn sanitize_line(text: &str, longest: usize) -> String {
     let mut line = String::new();

@@ -7,25 +7,25 @@ use thiserror::Error;
 use crate::sanitize_line::sanitize_line;
 use crate::timeline::Timeline;
 
-/// When a change is to take place.
+/// When a change takes effect.
 ///
-/// People write it `now`, `next-beat`, `next-bar`, `beat:128`; on the wire it is `"now"`, `"next_beat"`, `"next_bar"`,
-/// `{"beat": 128}`.
+/// Operators write `now`, `next-beat`, `next-bar` or `beat:128`; the wire form is `"now"`, `"next_beat"`,
+/// `"next_bar"` or `{"beat": 128}`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleAt {
-    /// As soon as it is there.
+    /// On arrival.
     #[default]
     Now,
-    /// At the next beat after it is there.
+    /// At the next beat after arrival.
     NextBeat,
-    /// At the beginning of the next bar after it is there.
+    /// At the beginning of the next bar after arrival.
     NextBar,
-    /// At that beat, which is the same moment on all hosts. Where it is over already, at once.
+    /// At that beat, which is the same moment on all hosts; at once if it is already over.
     Beat(f64),
 }
 
-/// A text that says no moment.
+/// A text that is not a valid moment.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("'{text}' is no moment; write now, next-beat, next-bar, or a beat such as beat:128")]
 pub struct ScheduleAtError {
@@ -34,13 +34,14 @@ pub struct ScheduleAtError {
 }
 
 impl ScheduleAt {
-    /// Whether it does not wait.
+    /// Returns whether the change takes effect at once.
     #[must_use]
     pub fn is_now(&self) -> bool {
         *self == Self::Now
     }
 
-    /// The beat at which it is, as seen at `at_us` of the timeline's clock; none if it is now.
+    /// Returns the beat of the change, as seen at `at_us` of the timeline's clock, or `None` if it takes effect at
+    /// once.
     #[must_use]
     pub fn beat(self, timeline: &Timeline, at_us: i64) -> Option<f64> {
         match self {
@@ -50,7 +51,7 @@ impl ScheduleAt {
         }
     }
 
-    /// The beats of which it is the next multiple.
+    /// Returns the number of beats whose next multiple is the moment.
     pub(crate) const fn every(self, timeline: &Timeline) -> Option<f64> {
         match self {
             Self::NextBeat => Some(1.0),

@@ -2,29 +2,30 @@ use crate::easing::SlewRate;
 use crate::tempo_map::TempoMap;
 use crate::timeline::Timeline;
 
-/// How a course is brought to where another one is: gently where that is possible.
+/// A transition of one tempo map to another, gradual where possible.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Slew {
-    /// From its origin on; with the rate that it has in the end.
+    /// The timeline from its origin on, with the final rate.
     pub timeline: Timeline,
-    /// The rate that it has at first.
+    /// The initial rate.
     pub easing: Option<SlewRate>,
-    /// By how many beats it had to jump; 0 where it did not.
+    /// Size of the jump in beats; 0 if there is none.
     pub jump: f64,
 }
 
 impl Slew {
-    /// How long before it holds a change is said, in microseconds: what a message takes, with some to spare.
+    /// How far in advance a change is published, in microseconds: the transit time of a message plus a margin.
     pub const LEAD_US: i64 = 25_000;
-    /// What is further apart than this, in microseconds, is not eased: it would be wrong for too long.
+    /// Largest difference that is slewed, in microseconds; a larger one would be wrong for too long.
     pub const MOST_EASED_US: f64 = 50_000.0;
-    /// The slowest and the fastest that it runs while it eases, beside the rate that it has anyway.
+    /// Largest change of the rate while slewing.
     const EASING: f64 = 0.02;
-    /// How long it takes at least, in microseconds.
+    /// Minimum duration of a slew, in microseconds.
     const LEAST_US: f64 = 500_000.0;
 
-    /// From `course` to `goal`, on the same clock; decided at `now_us`. A change of the goal that is to come in a moment is
-    /// gone along with at its own time.
+    /// Computes the transition from `course` to `goal`, on the same clock, as of `now_us`.
+    ///
+    /// A change of the goal within the lead time is adopted at its own time.
     #[must_use]
     pub fn new(course: &TempoMap, goal: &TempoMap, now_us: i64) -> Self {
         let soon = now_us.saturating_add(Self::LEAD_US);
@@ -46,13 +47,13 @@ impl Slew {
         let takes_us = (off_us.abs() / Self::EASING).max(Self::LEAST_US);
         let rate = goal.rate() * (1.0 + off_us / takes_us);
         let rate = rate.clamp(Timeline::MIN_RATE, Timeline::MAX_RATE);
-        // At most 2.5 s, as far as what is eased allows.
+        // At most 2.5 s, given the largest difference that is slewed.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let easing = SlewRate { rate, for_us: takes_us as u32 };
         Self { timeline, easing: (off_us.abs() >= 0.5).then_some(easing), jump: 0.0 }
     }
 
-    /// The course with this.
+    /// Returns `course` with this transition applied.
     #[must_use]
     pub fn taken_by(&self, course: TempoMap) -> TempoMap {
         course.eased_to(self.timeline, self.easing)
@@ -109,9 +110,9 @@ mod tests {
             let mut beat = mine.at(now).beat_at(now);
             let (mut at, end) = (now, now + 4_000_000);
             while at < end {
-                // Steered four times a second, and asked in between.
+                // Steered four times a second, and read in between.
                 let approach = Slew::new(&mine, &changed, at);
-                // What is near at one tempo may be far at a much slower one.
+                // A difference that is small at one tempo may be too large at a much slower one.
                 prop_assume!(approach.jump.abs() < f64::EPSILON);
                 mine = approach.taken_by(mine);
                 for step in 1..=25 {

@@ -2,41 +2,41 @@ use crate::clock_offset::ClockEstimate;
 use crate::easing::SlewRate;
 use crate::timeline::Timeline;
 
-/// The way a timeline takes: what holds now, and what is known to come, each from a time of its own on.
+/// A piecewise timeline: the current segment and scheduled future segments, each with a start time.
 ///
-/// A change of tempo, or of the rate at which a clock is followed, is said a moment before it holds. So whoever hears it
-/// goes over to it at the very same time, and nobody's beat jumps by what the message took.
+/// A change of the tempo, or of the rate at which a clock is followed, is published shortly before it takes effect.
+/// So all receivers switch at the same moment, and no beat jumps by the transit time of the message.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TempoMap {
-    /// In the order of their origins. The first one holds for all that was before it too.
+    /// Segments in the order of their origins. The first one also covers all earlier times.
     pieces: [Timeline; Self::PIECES],
     known: usize,
 }
 
 impl TempoMap {
-    /// What holds, and seven changes that come: more are not decided within a moment.
+    /// The current segment and seven changes ahead; no more are scheduled within the lead time.
     const PIECES: usize = 8;
 
-    /// One that is the same for ever.
+    /// Creates a map with a single segment.
     #[must_use]
     pub const fn of(timeline: Timeline) -> Self {
         Self { pieces: [timeline; Self::PIECES], known: 1 }
     }
 
-    /// What holds at a time.
+    /// Returns the segment at a time.
     #[must_use]
     pub fn at(&self, at_us: i64) -> Timeline {
         let holds = self.known().iter().rev().find(|piece| piece.origin().0 <= at_us);
         *holds.unwrap_or(&self.pieces[0])
     }
 
-    /// What holds in the end.
+    /// Returns the last segment.
     #[must_use]
     pub const fn last(&self) -> Timeline {
         self.pieces[self.known - 1]
     }
 
-    /// The last change that comes after one time, and not after another.
+    /// Returns the last change after `after_us` and no later than `until_us`.
     #[must_use]
     pub fn last_between(&self, after_us: i64, until_us: i64) -> Option<Timeline> {
         let comes =
@@ -44,7 +44,7 @@ impl TempoMap {
         self.known().iter().skip(1).rev().find(comes).copied()
     }
 
-    /// Without what is over at a time.
+    /// Drops the segments that are over at a time.
     #[must_use]
     pub fn since(mut self, at_us: i64) -> Self {
         let over =
@@ -54,7 +54,7 @@ impl TempoMap {
         self
     }
 
-    /// From the origin of `timeline` on, it is this one, whatever was to come.
+    /// Continues with `timeline` from its origin on, replacing all later segments.
     #[must_use]
     pub fn then(mut self, timeline: Timeline) -> Self {
         let from = timeline.origin().0;
@@ -68,7 +68,7 @@ impl TempoMap {
         self
     }
 
-    /// From the origin of `timeline` on it goes there, by the rate of `easing` at first.
+    /// Continues with `timeline` from its origin on, at the rate of `easing` first.
     #[must_use]
     pub fn eased_to(self, timeline: Timeline, easing: Option<SlewRate>) -> Self {
         let at_us = timeline.origin().0;
@@ -83,7 +83,7 @@ impl TempoMap {
         }
     }
 
-    /// The easing that is under way at a time, as it would be said anew.
+    /// Returns the temporary rate in effect at a time, with the rest of its duration.
     #[must_use]
     pub fn easing_at(&self, at_us: i64) -> Option<SlewRate> {
         let (now, last) = (self.at(at_us), self.last());
@@ -92,7 +92,7 @@ impl TempoMap {
         (left > 0 && is_other).then(|| SlewRate { rate: now.rate(), for_us: left })
     }
 
-    /// The same by the clock here, of one that is by the clock of another host.
+    /// Converts this map from another host's clock to the local one.
     #[must_use]
     pub fn here(self, clock: &ClockEstimate) -> Self {
         Self { pieces: self.pieces.map(|piece| piece.here(clock)), ..self }
@@ -117,7 +117,7 @@ mod tests {
         assert!((course.at(999_999).bpm() - 60.0).abs() < 1e-9);
         assert!((course.at(-5).bpm() - 60.0).abs() < 1e-9);
         assert!((course.at(1_000_000).bpm() - 120.0).abs() < 1e-9);
-        // Another decision takes the place of what has not come yet.
+        // A later decision replaces the segments still ahead.
         let course = course.then(slow.with_tempo(90.0, 500_000).unwrap());
         assert!((course.at(2_000_000).bpm() - 90.0).abs() < 1e-9);
         assert!((course.last().bpm() - 90.0).abs() < 1e-9);
@@ -139,7 +139,7 @@ mod tests {
                 for _ in 0..20 {
                     now += 1_000;
                     let next = course.at(now).beat_at(now);
-                    // A millisecond of the fastest there is.
+                    // The fastest possible advance in a millisecond.
                     prop_assert!(next > beat && next - beat < 0.0184, "{} to {}", beat, next);
                     beat = next;
                 }

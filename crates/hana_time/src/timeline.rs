@@ -2,14 +2,14 @@ use thiserror::Error;
 
 use crate::clock_offset::ClockEstimate;
 
-/// Tempo, beats and bars, mapped to a clock that only goes forward: pure arithmetic, exact over days.
+/// A mapping of tempo, beats and bars to a monotonic clock: pure arithmetic, exact over days.
 ///
-/// Time is microseconds of that clock, of any origin; every host has its own. Beats are counted from any origin too
-/// and may be negative; a bar is [`quantum`](Self::quantum) beats and begins at a multiple of it.
+/// Time is in microseconds of that clock, from any origin; every host has its own clock. Beats also count from any
+/// origin and may be negative. A bar is [`quantum`](Self::quantum) beats long and begins at a multiple of it.
 ///
-/// A change makes another timeline that goes on from the same beat at the same time, so beats neither jump nor run
-/// backwards. Beats are an `f64`: after a day at 999 beats a minute, a millionth of a microsecond is still told
-/// apart.
+/// A change returns another timeline that continues from the same beat at the same time, so beats neither jump nor
+/// run backwards. Beats are an `f64`: after a day at 999 beats per minute, it still resolves a millionth of a
+/// microsecond.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Timeline {
     bpm: f64,
@@ -20,33 +20,33 @@ pub struct Timeline {
     rate: f64,
 }
 
-/// What no timeline can have.
+/// A value that no timeline can have.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
 pub enum TimelineError {
-    /// A tempo out of range. The range is Ableton Link's.
+    /// A tempo out of range; the range is Ableton Link's.
     #[error(
         "{bpm} is no tempo; give one from {} to {} beats a minute",
         Timeline::MIN_BPM,
         Timeline::MAX_BPM
     )]
     Tempo {
-        /// What was given.
+        /// The rejected value.
         bpm: f64,
     },
-    /// A bar without length, or one that is not finite.
+    /// A bar length out of range or not finite.
     #[error(
         "{quantum} is no length of a bar; give a number of beats from {} to {}",
         Timeline::MIN_QUANTUM,
         Timeline::MAX_QUANTUM
     )]
     Quantum {
-        /// What was given.
+        /// The rejected value.
         quantum: f64,
     },
     /// A beat that is not finite.
     #[error("{beat} is no beat")]
     Beat {
-        /// What was given.
+        /// The rejected value.
         beat: f64,
     },
     /// A rate out of range.
@@ -56,34 +56,34 @@ pub enum TimelineError {
         Timeline::MAX_RATE
     )]
     Rate {
-        /// What was given.
+        /// The rejected value.
         rate: f64,
     },
 }
 
 impl Timeline {
-    /// The slowest tempo, in beats a minute.
+    /// The slowest tempo, in beats per minute.
     pub const MIN_BPM: f64 = 20.0;
-    /// The fastest tempo, in beats a minute.
+    /// The fastest tempo, in beats per minute.
     pub const MAX_BPM: f64 = 999.0;
     /// The shortest bar, in beats.
     pub const MIN_QUANTUM: f64 = 1.0 / 64.0;
     /// The longest bar, in beats.
     pub const MAX_QUANTUM: f64 = 1024.0;
-    /// The slowest rate: clocks drift by far less, and a correction is no faster than this.
+    /// The slowest rate: clocks drift by far less, and a correction never goes beyond it.
     pub const MIN_RATE: f64 = 0.9;
     /// The fastest rate.
     pub const MAX_RATE: f64 = 1.1;
     const US_PER_MINUTE: f64 = 60e6;
-    /// What there is where nobody has said anything else: 120 beats a minute in bars of four, playing, beat 0 at time 0.
+    /// The timeline until another is set: 120 beats per minute in bars of four, playing, beat 0 at time 0.
     pub const DEFAULT: Self =
         Self { bpm: 120.0, origin_us: 0, origin_beat: 0.0, quantum: 4.0, playing: true, rate: 1.0 };
 
-    /// A timeline that shows `beat` at `at_us`, with bars of four beats, not playing.
+    /// Creates a paused timeline with bars of four beats that is at `beat` at `at_us`.
     ///
     /// # Errors
     ///
-    /// When the tempo is not from 20 to 999, or the beat is not finite.
+    /// Fails if the tempo is not from 20 to 999, or the beat is not finite.
     pub fn new(bpm: f64, at_us: i64, beat: f64) -> Result<Self, TimelineError> {
         if !beat.is_finite() {
             return Err(TimelineError::Beat { beat });
@@ -99,46 +99,46 @@ impl Timeline {
         })
     }
 
-    /// Beats a minute.
+    /// Returns the tempo in beats per minute.
     #[must_use]
     pub const fn bpm(&self) -> f64 {
         self.bpm
     }
 
-    /// Beats in a bar.
+    /// Returns the number of beats in a bar.
     #[must_use]
     pub const fn quantum(&self) -> f64 {
         self.quantum
     }
 
-    /// Whether it plays. Beats go on in any case, as they do in Ableton Link.
+    /// Returns whether it plays. Beats advance in any case, as in Ableton Link.
     #[must_use]
     pub const fn is_playing(&self) -> bool {
         self.playing
     }
 
-    /// How fast it runs by this clock: 1 but for what the clock drifts against the one that keeps the tempo, and for what is
-    /// being caught up with. Beats pass by [`bpm`](Self::bpm) times this.
+    /// Returns the speed relative to this clock; beats pass at [`bpm`](Self::bpm) times this rate.
+    ///
+    /// It differs from 1 by the drift against the clock that keeps the tempo, and by the slew of a correction.
     #[must_use]
     pub const fn rate(&self) -> f64 {
         self.rate
     }
 
-    /// Where it is anchored: a time and the beat then.
+    /// Returns the anchor: a time and its beat.
     #[must_use]
     pub const fn origin(&self) -> (i64, f64) {
         (self.origin_us, self.origin_beat)
     }
 
-    /// The beat at a time; may be negative.
+    /// Returns the beat at a time; it may be negative.
     #[must_use]
     pub const fn beat_at(&self, at_us: i64) -> f64 {
         microseconds(self.origin_us, at_us).mul_add(self.beats_per_us(), self.origin_beat)
     }
 
-    /// The time of a beat, in microseconds of the same clock; the nearest whole one. What lies beyond the clock's
-    /// numbers is its first or last.
-    // An `as` from f64 to i64 saturates, which is what is wanted.
+    /// Returns the time of a beat, to the nearest microsecond of the same clock; saturates at the limits of `i64`.
+    // `as` from f64 to i64 saturates, as intended.
     #[allow(clippy::cast_possible_truncation)]
     #[must_use]
     pub fn time_at(&self, beat: f64) -> i64 {
@@ -146,45 +146,46 @@ impl Timeline {
         self.origin_us.saturating_add(from_origin.round() as i64)
     }
 
-    /// How far into the bar a time is, in beats: from 0 up to, not including, the quantum.
+    /// Returns the position in the bar at a time, in beats: from 0 up to, but not including, the quantum.
     #[must_use]
     pub fn phase_at(&self, at_us: i64) -> f64 {
         phase(self.beat_at(at_us), self.quantum)
     }
 
-    /// The first beat after `at_us` that is a multiple of `every` beats (1: the next beat). `None` if `every` is not
-    /// above 0.
+    /// Returns the first beat after `at_us` that is a multiple of `every` beats (1: the next beat).
+    ///
+    /// Returns `None` if `every` is not above 0.
     #[must_use]
     pub fn next_multiple(&self, every: f64, at_us: i64) -> Option<f64> {
         (every.is_finite() && every > 0.0).then(|| {
             let now = self.beat_at(at_us);
             let next = ((now / every).floor() + 1.0) * every;
-            // Rounding to whole microseconds may put a beat a trifle before its own time.
+            // Rounding to whole microseconds may place a beat slightly before its own time.
             if self.time_at(next) <= at_us { next + every } else { next }
         })
     }
 
-    /// The first beat of the next bar after `at_us`.
+    /// Returns the first beat of the next bar after `at_us`.
     #[must_use]
     pub fn next_bar(&self, at_us: i64) -> f64 {
         self.next_multiple(self.quantum, at_us).unwrap_or_else(|| self.beat_at(at_us))
     }
 
-    /// The same with another tempo from `at_us` on; what was before that keeps no meaning.
+    /// Returns this timeline with another tempo from `at_us` on; it is not valid for earlier times.
     ///
     /// # Errors
     ///
-    /// When the tempo is not from 20 to 999.
+    /// Fails if the tempo is not from 20 to 999.
     pub fn with_tempo(self, bpm: f64, at_us: i64) -> Result<Self, TimelineError> {
         let bpm = check_tempo(bpm)?;
         Ok(Self { bpm, origin_us: at_us, origin_beat: self.beat_at(at_us), ..self })
     }
 
-    /// The same by another rate from `at_us` on; what was before that keeps no meaning.
+    /// Returns this timeline with another rate from `at_us` on; it is not valid for earlier times.
     ///
     /// # Errors
     ///
-    /// When the rate is not from 0.9 to 1.1.
+    /// Fails if the rate is not from 0.9 to 1.1.
     pub fn with_rate(self, rate: f64, at_us: i64) -> Result<Self, TimelineError> {
         if (Self::MIN_RATE..=Self::MAX_RATE).contains(&rate) {
             Ok(Self { rate, origin_us: at_us, origin_beat: self.beat_at(at_us), ..self })
@@ -193,23 +194,23 @@ impl Timeline {
         }
     }
 
-    /// The same, anchored at another time: no beat moves.
+    /// Returns this timeline anchored at another time; no beat moves.
     #[must_use]
     pub const fn anchored_at(self, at_us: i64) -> Self {
         Self { origin_us: at_us, origin_beat: self.beat_at(at_us), ..self }
     }
 
-    /// The same with all its beats moved: a jump.
+    /// Returns this timeline with all its beats shifted: a jump.
     #[must_use]
     pub const fn moved_by(self, beats: f64) -> Self {
         Self { origin_beat: self.origin_beat + beats, ..self }
     }
 
-    /// The same with bars of another length, from 1/64 to 1024 beats.
+    /// Returns this timeline with bars of another length, from 1/64 to 1024 beats.
     ///
     /// # Errors
     ///
-    /// When the length is outside of that.
+    /// Fails if the length is out of range.
     pub fn with_quantum(self, quantum: f64) -> Result<Self, TimelineError> {
         if (Self::MIN_QUANTUM..=Self::MAX_QUANTUM).contains(&quantum) {
             Ok(Self { quantum, ..self })
@@ -218,27 +219,28 @@ impl Timeline {
         }
     }
 
-    /// The same, playing or not.
+    /// Returns this timeline, playing or paused.
     #[must_use]
     pub const fn with_playing(self, playing: bool) -> Self {
         Self { playing, ..self }
     }
 
-    /// The same by another clock, which is ahead of this one by `ahead_us`.
+    /// Converts this timeline to another clock, which is ahead of this one by `ahead_us`.
     #[must_use]
     pub const fn on_clock(self, ahead_us: i64) -> Self {
         Self { origin_us: self.origin_us.saturating_add(ahead_us), ..self }
     }
 
-    /// The same by the clock here, of one that is by the clock of another host. What comes out between the two is as exact
-    /// as the estimate is near the origin.
+    /// Converts this timeline from another host's clock to the local one.
+    ///
+    /// Near the origin, the result is as accurate as the estimate.
     #[must_use]
     pub fn here(self, clock: &ClockEstimate) -> Self {
         let rate = (self.rate * clock.rate()).clamp(Self::MIN_RATE, Self::MAX_RATE);
         Self { origin_us: clock.here(self.origin_us), rate, ..self }
     }
 
-    /// How long a beat is, in microseconds of its clock.
+    /// Returns the length of a beat, in microseconds of its clock.
     #[must_use]
     pub const fn us_per_beat(&self) -> f64 {
         1.0 / self.beats_per_us()
@@ -249,10 +251,10 @@ impl Timeline {
     }
 }
 
-/// How far a beat is into its bar, also for negative ones: from 0 up to, not including, `quantum`.
+/// Returns the position of a beat in its bar: from 0 up to, but not including, `quantum`, also for negative beats.
 fn phase(beat: f64, quantum: f64) -> f64 {
     let phase = beat.rem_euclid(quantum);
-    // The remainder of a tiny negative number rounds up to the whole.
+    // The remainder of a tiny negative number rounds up to `quantum` itself.
     if phase < quantum { phase } else { 0.0 }
 }
 
@@ -264,8 +266,8 @@ fn check_tempo(bpm: f64) -> Result<f64, TimelineError> {
     }
 }
 
-/// From one time to another, exact to a fraction of a microsecond over 285 years.
-// 2^53 microseconds are 285 years; what is further apart needs no such precision.
+/// Returns the time between two times, exact to a fraction of a microsecond over 285 years.
+// 2^53 microseconds are 285 years; longer intervals need no such precision.
 #[allow(clippy::cast_precision_loss)]
 const fn microseconds(from: i64, to: i64) -> f64 {
     match to.checked_sub(from) {
@@ -312,7 +314,7 @@ mod tests {
 
     #[test]
     fn after_a_day_of_changes_the_beat_is_off_by_less_than_a_microsecond() {
-        // The exact beat, in whole numbers: tempos are hundredths of beats a minute.
+        // The exact beat, in whole numbers: tempos are hundredths of a beat per minute.
         let mut timeline = Timeline::new(120.0, 0, 0.0).unwrap();
         let (mut hundredths, mut exact, mut at) = (12_000_i128, 0_i128, 0_i64);
         for step in 0..86_400_i64 {

@@ -1,4 +1,4 @@
-//! Readers of a timeline's numbers, for serde's `deserialize_with`: each refuses a number that no timeline can have.
+//! Deserializers for a timeline's numbers, for serde's `deserialize_with`; each rejects values that are out of range.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ fn plain() -> Result<Timeline, TimelineError> {
     Timeline::new(120.0, 0, 0.0)
 }
 
-/// Reads a tempo in beats a minute; refuses one that no [`Timeline`] can have.
+/// Reads a tempo in beats per minute; rejects one that no [`Timeline`] can have.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub fn tempo<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error
     checked(deserializer, |bpm| Timeline::new(bpm, 0, 0.0))
 }
 
-/// Reads a number of beats; refuses infinities and NaN.
+/// Reads a number of beats; rejects infinities and NaN.
 ///
 /// # Errors
 ///
@@ -37,7 +37,7 @@ pub fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Erro
     checked(deserializer, |beat| Timeline::new(120.0, 0, beat))
 }
 
-/// Reads the beats of a bar; refuses a number that no [`Timeline`] can have.
+/// Reads the number of beats in a bar; rejects one that no [`Timeline`] can have.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub fn quantum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Err
     checked(deserializer, |quantum| plain()?.with_quantum(quantum))
 }
 
-/// Reads the rate of one clock by another.
+/// Reads the rate of one clock relative to another.
 ///
 /// # Errors
 ///
