@@ -3,82 +3,86 @@ use std::time::{Duration, Instant};
 
 use hana_protocol::wire::Lane;
 
-/// The receive side of one lane: what becomes of the messages of one run of one publisher on one key.
+/// The receive side of one lane: orders, deduplicates and recovers the messages of one publisher instance on one key.
 ///
-/// Pure: it is told what arrived and what time it is, and answers with what to do. It has no timers; it says
-/// with [`LaneReceiver::next_deadline`] when it wants a [`LaneReceiver::tick`], and a tick that comes late, early or
-/// twice does no harm. What arrived may have been delayed, doubled or overtaken on its way.
+/// Pure and without timers: each call passes in the event and the current time and returns actions.
+/// [`LaneReceiver::next_deadline`] gives the time of the next [`LaneReceiver::tick`]; a late, early or repeated tick
+/// is harmless. Messages may arrive delayed, duplicated or out of order.
 ///
-/// | lane | delivers | asks for what is missing |
+/// | lane | delivers | requests missing messages |
 /// |---|---|---|
-/// | [`Lane::ReliableOrdered`] | each once, in order; what comes after a gap waits for it | yes |
-/// | [`Lane::ReliableUnordered`] | each once, as soon as it is there | yes |
-/// | [`Lane::UnreliableSequenced`] | what is newer than all before | no |
-/// | [`Lane::UnreliableUnordered`] | each at most once, as soon as it is there | no |
+/// | [`Lane::ReliableOrdered`] | each once, in order; messages after a gap wait for it | yes |
+/// | [`Lane::ReliableUnordered`] | each once, on arrival | yes |
+/// | [`Lane::UnreliableSequenced`] | each message newer than all before it | no |
+/// | [`Lane::UnreliableUnordered`] | each at most once, on arrival | no |
 ///
-/// It holds that
-/// - nothing is delivered twice;
+/// Invariants:
+/// - no message is delivered twice;
 /// - every number from the first to the newest is delivered, missing for less than the patience, or counted as lost,
-///   but for what was sent before the receiver was there;
-/// - what it remembers is bounded by its limits, whatever numbers arrive.
+///   except for messages sent before the receiver subscribed;
+/// - memory is bounded by the limits, whatever numbers arrive.
 #[derive(Debug, Clone)]
 pub struct LaneReceiver<M> {
     lane: Lane,
     limits: LaneLimits,
     newest: Option<u64>,
     before: JoinPoint,
-    /// What is missing, by its first number. No two touch.
+    /// Ranges of missing numbers, keyed by their first number; no two ranges are adjacent.
     gaps: BTreeMap<u64, Gap>,
-    /// What waits for a gap before it to be closed, by its number.
+    /// Messages that wait for an earlier gap to close, by number.
     held: BTreeMap<u64, M>,
     counts: LaneCounts,
-    /// Whether anything that was missing has come since the last answer ended.
+    /// Whether any missing message has arrived since the last reply ended.
     has_progressed: bool,
-    /// Whether the last question that ended found nobody who answers.
+    /// Whether the last request found no node that answers it.
     is_unanswered: bool,
-    /// Not later than anything is due; none while nothing is missing. Else each message would have to look at all gaps.
+    /// A lower bound of all deadlines; `None` while nothing is missing. It spares each message a scan of all gaps.
     due: Option<Instant>,
 }
 
-/// How long, and how much of it, is waited for what is missing.
+/// Time and memory limits for the recovery of missing messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneLimits {
-    /// What is missing for this long is lost: counted, and what waits for it is delivered. What was sent before the first
-    /// message that arrived, and may not have been for this receiver, is waited for four times `ask_every` at most where
-    /// nobody answers.
+    /// Time after which a missing message is counted as lost and the messages behind it are delivered.
+    ///
+    /// Messages that may have been sent before the receiver subscribed are given up sooner if no node answers the
+    /// request: after at most four times `ask_every`.
     pub patience: Duration,
-    /// How long what is missing may still come by itself, before it is asked for. Zero where nothing overtakes
-    /// anything, as over TCP.
+    /// Time in which a missing message may still arrive by itself, before it is requested.
+    ///
+    /// Zero on transports that keep the order, such as TCP.
     pub grace: Duration,
-    /// How long an answer may take before it is asked again.
+    /// Time to wait for a reply before the request is repeated.
     pub ask_every: Duration,
-    /// How many of the newest messages the publisher keeps to answer from; what is older cannot be had.
+    /// Number of recent messages that the publisher keeps for retransmission; older ones are unavailable.
     pub kept: u64,
-    /// The most messages that wait for one before them; of more, the oldest gap is given up.
+    /// Maximum number of buffered messages; beyond it, the oldest gap is given up.
     pub held: usize,
-    /// The most stretches of missing numbers; of more, the oldest is given up.
+    /// Maximum number of gaps; beyond it, the oldest is given up.
     pub gaps: usize,
 }
 
-/// What is to be done.
+/// An action for the caller of a [`LaneReceiver`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LaneAction<M> {
-    /// Hand it to the program.
+    /// Deliver the message to the program.
     Deliver {
-        /// Its place in its publisher's sequence.
+        /// The message's sequence number.
         sequence: u64,
-        /// It.
+        /// The message.
         message: M,
     },
-    /// Ask the publisher for these, both inclusive. What comes is to be told like what arrives by itself; what the
-    /// publisher does not have any more, with [`LaneReceiver::absent`].
+    /// Request these numbers from the publisher, both ends inclusive.
+    ///
+    /// Pass retransmitted messages to [`LaneReceiver::arrive`], and the numbers that the publisher no longer has to
+    /// [`LaneReceiver::absent`].
     Ask {
         /// The first number.
         first: u64,
         /// The last number.
         last: u64,
     },
-    /// These will not be delivered: to be reported. Both inclusive.
+    /// Report these numbers as lost, both ends inclusive: they will not be delivered.
     Lost {
         /// The first number.
         first: u64,
@@ -87,25 +91,25 @@ pub enum LaneAction<M> {
     },
 }
 
-/// What became of the messages of one publisher.
+/// Counts of one publisher's messages by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LaneCounts {
-    /// Handed to the program.
+    /// Messages delivered to the program.
     pub delivered: u64,
-    /// Of those: missing at first.
+    /// Delivered messages that were missing at first.
     pub recovered: u64,
-    /// Thrown away on arrival: delivered before, given up, or overtaken by a newer one.
+    /// Messages dropped on arrival: already delivered, given up, or older than the newest.
     pub late: u64,
-    /// Never delivered.
+    /// Messages that were never delivered.
     pub lost: u64,
 }
 
-/// What is thought of the numbers before the first one that is heard of.
+/// How the receiver treats the numbers before the first one it learns of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum JoinPoint {
-    /// They were not for this receiver.
+    /// They were sent before the receiver subscribed.
     NotForUs,
-    /// The publisher is asked.
+    /// Unknown; the receiver requests them from the publisher.
     Unknown,
     /// They are missing.
     Missing,
@@ -114,7 +118,7 @@ enum JoinPoint {
 #[derive(Debug, Clone, Copy)]
 struct Gap {
     last: u64,
-    /// Whether what is missing was for this receiver: what was not is not lost.
+    /// Whether the missing messages were sent after the receiver subscribed; otherwise they do not count as lost.
     ours: bool,
     since: Instant,
     asked: Option<Instant>,
@@ -134,8 +138,9 @@ impl Default for LaneLimits {
 }
 
 impl<M> LaneReceiver<M> {
-    /// For one who came while the publisher was sending: what was sent before the first message that arrives, or
-    /// before the first announcement, was not for him.
+    /// Creates a receiver that subscribed while the publisher was already sending.
+    ///
+    /// Everything before the first received message, or before the first announcement, predates the subscription.
     #[must_use]
     pub const fn joining(lane: Lane, limits: LaneLimits) -> Self {
         Self {
@@ -152,51 +157,53 @@ impl<M> LaneReceiver<M> {
         }
     }
 
-    /// For one who was there before the publisher: what it sent first, number 0, is missing if it does not come.
+    /// Creates a receiver that subscribed before the publisher started: number 0 is missing if it does not arrive.
     #[must_use]
     pub fn from_beginning(lane: Lane, limits: LaneLimits) -> Self {
         Self { before: JoinPoint::Missing, ..Self::joining(lane, limits) }
     }
 
-    /// For one who does not know which of them was there first: what was sent before the first message that arrives is
-    /// asked for, and the publisher says with [`LaneReceiver::not_for_us`] what came before his time. What nobody
-    /// knows anything of is not counted as lost.
+    /// Creates a receiver for which it is unknown whether the subscriber or the publisher started first.
+    ///
+    /// It requests everything before the first received message. The publisher's reply determines what predates the
+    /// subscription ([`LaneReceiver::not_for_us`]); numbers without any reply do not count as lost.
     #[must_use]
     pub fn asking_back(lane: Lane, limits: LaneLimits) -> Self {
         Self { before: JoinPoint::Unknown, ..Self::joining(lane, limits) }
     }
 
-    /// For one who has had all up to `reached` of this publisher before: what comes after that is missing if it does not come.
+    /// Creates a receiver that continues after `reached` of the same publisher: any later number is missing until it
+    /// arrives.
     #[must_use]
     pub fn going_on(lane: Lane, limits: LaneLimits, reached: u64) -> Self {
         Self { newest: Some(reached), ..Self::joining(lane, limits) }
     }
 
-    /// The largest number that arrived or was announced.
+    /// Returns the largest number that arrived or was announced.
     #[must_use]
     pub const fn newest(&self) -> Option<u64> {
         self.newest
     }
 
-    /// What became of the messages until now.
+    /// Returns the counts so far.
     #[must_use]
     pub const fn counts(&self) -> LaneCounts {
         self.counts
     }
 
-    /// How many numbers are missing and not yet given up.
+    /// Returns how many numbers are missing and not yet given up.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.gaps.iter().map(|(first, gap)| gap.last - first + 1).sum()
     }
 
-    /// How many messages wait for one before them.
+    /// Returns how many messages are buffered behind a gap.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.len()
     }
 
-    /// A message has arrived, by itself or because it was asked for.
+    /// Handles a message that arrived, by itself or as a retransmission.
     pub fn arrive(
         &mut self,
         sequence: u64,
@@ -220,8 +227,9 @@ impl<M> LaneReceiver<M> {
         self.ask(now, actions);
     }
 
-    /// The publisher has said which number its newest message has. So the loss of a last message is noticed, after
-    /// which nothing comes.
+    /// Handles the publisher's announcement of its newest number.
+    ///
+    /// It reveals the loss of the last messages of a stream, which no later message would reveal.
     pub fn announced(&mut self, newest: u64, now: Instant, actions: &mut Vec<LaneAction<M>>) {
         if self.newest.is_none_or(|known| newest > known) {
             if self.newest.is_some() || self.before != JoinPoint::NotForUs {
@@ -233,12 +241,12 @@ impl<M> LaneReceiver<M> {
         }
     }
 
-    /// The publisher does not have these any more, both inclusive.
+    /// Handles numbers that the publisher no longer has, both ends inclusive.
     pub fn absent(&mut self, first: u64, last: u64, actions: &mut Vec<LaneAction<M>>) {
         self.settle(first, last, true, actions);
     }
 
-    /// These were sent before this receiver was there, both inclusive: they are neither delivered nor lost.
+    /// Handles numbers sent before the receiver subscribed, both ends inclusive: neither delivered nor lost.
     pub fn not_for_us(&mut self, first: u64, last: u64, actions: &mut Vec<LaneAction<M>>) {
         self.settle(first, last, false, actions);
     }
@@ -266,8 +274,9 @@ impl<M> LaneReceiver<M> {
         self.keep_bounds(actions);
     }
 
-    /// The publisher has ended an answer, which may be less than what was asked for. If it brought anything, what is
-    /// still missing is asked for at once.
+    /// Handles the end of the publisher's reply, which may be incomplete.
+    ///
+    /// If the reply closed any part of a gap, the receiver requests the rest at once.
     pub fn answered(&mut self, now: Instant, actions: &mut Vec<LaneAction<M>>) {
         self.is_unanswered = false;
         if std::mem::take(&mut self.has_progressed) {
@@ -279,14 +288,15 @@ impl<M> LaneReceiver<M> {
         }
     }
 
-    /// Nobody was there to answer a question: the publisher has gone, or is a program that answers none. One whose answer is
-    /// only long under way is not meant.
+    /// Handles a request that no node answered: the publisher is gone, or does not support retransmission.
+    ///
+    /// Not for a reply that is merely slow.
     pub fn unanswered(&mut self, now: Instant, actions: &mut Vec<LaneAction<M>>) {
         self.is_unanswered = true;
         self.tick(now, actions);
     }
 
-    /// Time has passed.
+    /// Gives up overdue gaps and sends the requests that are due at `now`.
     pub fn tick(&mut self, now: Instant, actions: &mut Vec<LaneAction<M>>) {
         while let Some(first) = self.first_overdue(now) {
             self.give_up(first, actions);
@@ -295,27 +305,28 @@ impl<M> LaneReceiver<M> {
         self.ask(now, actions);
     }
 
-    /// The publisher's run is over, and will answer nothing: what is missing is lost, what waits is delivered.
+    /// Ends the publisher's instance, which answers no more: missing messages are lost, buffered ones are delivered.
     pub fn end(&mut self, actions: &mut Vec<LaneAction<M>>) {
         while let Some((&first, _)) = self.gaps.first_key_value() {
             self.give_up(first, actions);
         }
     }
 
-    /// When a [`LaneReceiver::tick`] is wanted next; `None`: not before something arrives. It may be earlier than there is
-    /// anything to do.
+    /// Returns the time of the next [`LaneReceiver::tick`], or `None` if only a new arrival requires an action.
+    ///
+    /// The time may be too early, in which case the tick does nothing.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.due.filter(|_| !self.gaps.is_empty())
     }
 
-    /// When something is to be done about a gap.
+    /// Returns when a gap next requires an action.
     fn due_of(&self, gap: &Gap) -> Instant {
         let lost = gap.since + self.patience(gap);
         self.asks_at(gap).map_or(lost, |asks| asks.min(lost))
     }
 
-    /// All up to `last` have been sent, as is now known.
+    /// Records that all messages up to `last` have been sent.
     fn reach(&mut self, last: Option<u64>, now: Instant, actions: &mut Vec<LaneAction<M>>) {
         let first = match self.newest {
             Some(newest) => newest + 1,
@@ -330,10 +341,10 @@ impl<M> LaneReceiver<M> {
             }
             return;
         }
-        // What the publisher has thrown away already is not waited for.
+        // Messages outside the publisher's history cannot be retransmitted, so they are given up at once.
         let kept = if self.lane.is_reliable() { self.limits.kept } else { u64::MAX };
         let oldest = last.saturating_sub(kept.saturating_sub(1)).max(first);
-        // What waits for an earlier gap comes before what is lost here, and is delivered with that.
+        // A buffered message behind an earlier gap precedes the loss recorded here, so `give_up` delivers it first.
         let gap = Gap { last, ours, since: now, asked: None };
         if oldest > first {
             self.gaps.insert(first, Gap { last: oldest - 1, ..gap });
@@ -344,7 +355,7 @@ impl<M> LaneReceiver<M> {
         self.gaps.insert(oldest, gap);
     }
 
-    /// Whether it was missing. If so it is not any more.
+    /// Removes `sequence` from its gap; returns whether it was missing.
     fn fill(&mut self, sequence: u64) -> bool {
         let Some((&first, &gap)) = self.gaps.range(..=sequence).next_back() else { return false };
         if gap.last < sequence {
@@ -355,7 +366,7 @@ impl<M> LaneReceiver<M> {
             self.gaps.insert(first, Gap { last: sequence - 1, ..gap });
         }
         if sequence < gap.last {
-            // It was for us, and so is what was sent after it.
+            // This message was sent after we subscribed, so every later one was too.
             self.gaps.insert(sequence + 1, Gap { ours: true, ..gap });
         }
         true
@@ -371,7 +382,7 @@ impl<M> LaneReceiver<M> {
         }
     }
 
-    /// Delivers what does not wait for anything any more.
+    /// Delivers the buffered messages that no gap blocks any more.
     fn release(&mut self, actions: &mut Vec<LaneAction<M>>) {
         let gap = self.gaps.first_key_value().map(|(&first, _)| first);
         while let Some(entry) = self.held.first_entry()
@@ -393,7 +404,8 @@ impl<M> LaneReceiver<M> {
     }
 
     fn give_up(&mut self, first: u64, actions: &mut Vec<LaneAction<M>>) {
-        // In order: what waits for an earlier gap waits for this one too, so nothing is said out of its place.
+        // On the ordered lane, messages behind an earlier gap also wait for this one, so losses are reported in
+        // order.
         while let Some((&earliest, gap)) = self.gaps.first_key_value()
             && earliest <= first
         {

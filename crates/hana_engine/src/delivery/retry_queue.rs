@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use hana_protocol::wire::Lane;
 use thiserror::Error;
 
-/// The send side of reliable messages to single nodes: each is said until it is answered, or its deadline is over.
+/// The send side of reliable direct messages: sends each one until it is answered or its deadline passes.
 ///
-/// Pure: it knows messages by a number and says when to send which. Messages to one address wait for each other on
-/// [`Lane::ReliableOrdered`]: the next one is sent when the one before has been answered or has failed. Else
-/// [`RetryLimits::at_once`] of them are under way together. A message that is said again has the number it had, by
-/// which its receiver knows it; so it is taken once. `A` is an address: a node and a topic.
+/// Pure: it identifies messages by number and returns which to send when. On [`Lane::ReliableOrdered`], a message
+/// waits until the previous one to the same address is answered or has failed; on other lanes up to
+/// [`RetryLimits::at_once`] are in flight together. A retransmitted message keeps its number, so the receiver can
+/// drop duplicates. `A` is the address: a node and a topic.
 #[derive(Debug)]
 pub struct RetryQueue<A> {
     limits: RetryLimits,
@@ -19,35 +19,35 @@ pub struct RetryQueue<A> {
     next: u64,
 }
 
-/// How much waits, and how often is asked.
+/// Capacity and retry intervals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryLimits {
-    /// Messages of all addresses that wait for their answers.
+    /// Maximum number of unanswered messages, across all addresses.
     pub waiting: usize,
-    /// Messages to one address that are under way together, where their order does not matter.
+    /// Maximum number of messages in flight to one address if their order does not matter.
     pub at_once: usize,
-    /// How long an answer may take before the message is said again.
+    /// Time to wait for an answer before the message is retransmitted.
     pub attempt: Duration,
-    /// From an attempt that found nobody to the next one.
+    /// Delay after an attempt that found no receiver.
     pub pause: Duration,
 }
 
-/// What is to be done.
+/// An action for the caller of a [`RetryQueue`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetryAction {
-    /// Say it, and bring the answer with [`RetryQueue::answered`], or that there was none with
-    /// [`RetryQueue::unanswered`], within `within`.
+    /// Send the message, then report the result with [`RetryQueue::answered`] or [`RetryQueue::unanswered`] within
+    /// `within`.
     Send {
         /// The message.
         letter: u64,
-        /// How long to wait for the answer.
+        /// Time to wait for the answer.
         within: Duration,
     },
-    /// Its deadline is over.
+    /// The deadline passed.
     Failed {
         /// The message.
         letter: u64,
-        /// What is known of it.
+        /// The reason.
         why: SendFailure,
     },
 }
@@ -55,21 +55,21 @@ pub enum RetryAction {
 /// Why a message failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendFailure {
-    /// Nobody was there to take it, at any time.
+    /// No attempt found a receiver.
     NobodyThere,
-    /// Somebody was there and did not answer: whether it was taken is not known.
+    /// A receiver was present and did not answer; it may or may not have taken the message.
     NoAnswer,
-    /// It never came to its turn: those before it took all the time.
+    /// The message was never sent: earlier messages used up all the time.
     NotSent,
 }
 
-/// As many messages wait as may.
+/// The error of a full queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "{waiting} messages wait for their answers already; send less, or give them shorter deadlines"
 )]
 pub struct RetryQueueFull {
-    /// How many wait.
+    /// Number of unanswered messages.
     pub waiting: usize,
 }
 
@@ -78,17 +78,17 @@ struct PendingSend<A> {
     address: A,
     deadline: Instant,
     state: PendingSendState,
-    /// What the last attempt that has ended came to.
+    /// Result of the last completed attempt.
     last: Option<SendAttempt>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PendingSendState {
-    /// In its queue.
+    /// In its queue, not sent yet.
     Waiting,
-    /// Said, and not answered yet.
+    /// Sent and not answered yet.
     UnderWay,
-    /// To be said again then.
+    /// To be retransmitted at this time.
     Again(Instant),
 }
 
@@ -102,7 +102,7 @@ enum SendAttempt {
 struct Queue {
     waiting: VecDeque<u64>,
     at_once: usize,
-    /// Those that are under way or between two attempts.
+    /// Messages in flight or between two attempts.
     open: usize,
 }
 
@@ -118,17 +118,17 @@ impl Default for RetryLimits {
 }
 
 impl<A: Clone + Eq + Hash> RetryQueue<A> {
-    /// Nothing waits.
+    /// Creates an empty queue.
     #[must_use]
     pub fn new(limits: RetryLimits) -> Self {
         Self { limits, letters: BTreeMap::new(), queues: HashMap::new(), next: 0 }
     }
 
-    /// Takes a message; its number here.
+    /// Enqueues a message and returns its number.
     ///
     /// # Errors
     ///
-    /// When as many wait as may.
+    /// Fails if the queue is full.
     pub fn post(
         &mut self,
         address: A,
@@ -158,12 +158,12 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
         Ok(letter)
     }
 
-    /// It was answered: taken or refused, it is done.
+    /// Completes a message that the receiver answered, whether it accepted or refused it.
     pub fn answered(&mut self, letter: u64, now: Instant, actions: &mut Vec<RetryAction>) {
         self.close(letter, now, actions);
     }
 
-    /// An attempt has ended without an answer. `heard`: whether somebody was there to take it.
+    /// Records an attempt that ended without an answer; `heard` is whether a receiver was present.
     pub fn unanswered(
         &mut self,
         letter: u64,
@@ -176,7 +176,7 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
         if known.state != PendingSendState::UnderWay {
             return;
         }
-        // Once somebody has been there, it may have been taken, whoever is there now.
+        // Once any attempt found a receiver, the message may have been taken, whatever later attempts find.
         let before = known.last == Some(SendAttempt::NoAnswer);
         known.last =
             Some(if heard || before { SendAttempt::NoAnswer } else { SendAttempt::NobodyThere });
@@ -184,7 +184,7 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
         self.tick(now, actions);
     }
 
-    /// Time has passed.
+    /// Fails expired messages and retransmits those that are due at `now`.
     pub fn tick(&mut self, now: Instant, actions: &mut Vec<RetryAction>) {
         let over: Vec<u64> = self
             .letters
@@ -192,7 +192,7 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
             .filter(|(_, letter)| letter.deadline <= now)
             .map(|(number, _)| *number)
             .collect();
-        // All of them before the next of any queue may go: it could be one of them.
+        // Remove all expired messages before any queue advances: the next one could be expired too.
         let mut addresses = vec![];
         for letter in over {
             let Some(known) = self.letters.get(&letter) else { continue };
@@ -220,7 +220,7 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
         }
     }
 
-    /// When a [`RetryQueue::tick`] is wanted next.
+    /// Returns the time of the next [`RetryQueue::tick`].
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.letters
@@ -232,7 +232,7 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
             .min()
     }
 
-    /// How many messages wait for their answers.
+    /// Returns the number of unanswered messages.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.letters.len()
@@ -245,7 +245,7 @@ impl<A: Clone + Eq + Hash> RetryQueue<A> {
         actions.push(RetryAction::Send { letter, within: self.limits.attempt.min(left) });
     }
 
-    /// The letter is done; the next of its queue may go.
+    /// Removes a completed message and sends the next one of its queue.
     fn close(&mut self, letter: u64, now: Instant, actions: &mut Vec<RetryAction>) {
         if let Some(address) = self.remove(letter) {
             self.proceed(&address, now, actions);
@@ -381,8 +381,8 @@ mod tests {
     proptest! {
         #![proptest_config(hana_random::cases(300))]
 
-        // Whatever happens in whatever order: each message ends once, none is forgotten, and in order means that
-        // none is said before the one before it has ended.
+        // Each message ends exactly once, whatever the order of events, and none is forgotten. On the ordered lane,
+        // none is sent before the previous one has ended.
         #[test]
         fn every_message_is_answered_or_fails_once(
             ordered: bool,
@@ -403,7 +403,7 @@ mod tests {
                         }
                     },
                     2 => {
-                        // Of those that were said and are not over.
+                        // Only messages that were sent and have not ended.
                         if said.contains(&letter) && ended.insert(letter) {
                             dispatch.answered(letter, now, &mut actions);
                         }

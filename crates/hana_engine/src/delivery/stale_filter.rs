@@ -4,47 +4,48 @@ use std::time::{Duration, Instant};
 use hana_protocol::id::NodeId;
 use hana_protocol::wire::Envelope;
 
-/// The receive side of `UnreliableSequenced`: the newest wins, an older one is never delivered after a
-/// newer, and the first message of a restarted publisher is not taken for an old one.
+/// The receive side of `UnreliableSequenced`: drops every message older than the newest delivered one. Pure.
 ///
-/// A publisher is a node and its instance. Messages without an envelope are unsequenced and always pass. One filter
+/// A publisher is one instance of a node. Messages without an envelope are unsequenced and always pass. One filter
 /// serves one key.
 ///
-/// An instance that was not heard before takes the place of the one that was, at once: that is a restart. The number of an
-/// instance is the wall clock of its joining, and clocks are set back: so its size says nothing, unless both came within
-/// [`GRACE`](Self::GRACE). But one that has been replaced does not speak on. Where it does, two programs use one id, by mistake or with intent, and the
-/// one that was here first keeps it, as it does on joining: it is heard again [`GRACE`](Self::GRACE) later, and
-/// the other one not any more, until the first has been silent for [`SILENCE`](Self::SILENCE). So nobody is shut
-/// out for longer than that by an envelope that somebody made up. Pure.
+/// An unknown instance replaces the current one at once: the node restarted. Instance numbers do not order instances,
+/// because they are wall clocks at joining, and clocks are set back; the number decides only between two instances
+/// that both arrive within [`GRACE`](Self::GRACE).
+///
+/// A replaced instance that keeps sending means that two programs use one id, by mistake or on purpose. The earlier
+/// one keeps the id, as it does on joining: after [`GRACE`](Self::GRACE) the filter delivers its messages again and
+/// rejects the other's until the earlier one has been silent for [`SILENCE`](Self::SILENCE). So a forged envelope
+/// never blocks the real publisher for longer.
 #[derive(Debug, Default)]
 pub struct StaleFilter {
     publishers: HashMap<NodeId, TrackedPublisher>,
 }
 
-/// What a [`StaleFilter`] says of a message.
+/// The verdict of a [`StaleFilter`] on one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
-    /// To be delivered; `missed` messages of the same publisher never came before it.
+    /// Deliver; `missed` messages of the same publisher never arrived before it.
     New {
-        /// How many sequence numbers were skipped.
+        /// Number of skipped sequence numbers.
         missed: u64,
     },
-    /// To be delivered, of a publisher that is heard again after another one had spoken in its name.
+    /// Deliver; the publisher is reinstated after another one used its id.
     Restored,
-    /// Already delivered, or overtaken by a newer one: to be dropped and counted.
+    /// Drop and count: already delivered, or older than the newest.
     Stale,
-    /// Of another publisher under the same id as one that is there: never to be delivered.
+    /// Never deliver: another publisher uses the id of a live one.
     Rival,
 }
 
 #[derive(Debug)]
 struct TrackedPublisher {
     current: TrackedInstance,
-    /// The instances that were here before, as far as they had come, the last one last.
+    /// Replaced instances with the last number of each, most recent last.
     passed: Vec<Passed>,
-    /// When a rival was last turned away or replaced again: no newcomer takes over by itself for a while.
+    /// When a rival was last rejected or replaced; for a while after it, no new instance takes over at once.
     contested: Option<Instant>,
-    /// Numbers of the current instance that go on below the newest one.
+    /// Consecutive numbers of the current instance that are below its newest one.
     behind: Option<Behind>,
 }
 
@@ -59,9 +60,9 @@ struct TrackedInstance {
 #[derive(Debug, Clone, Copy)]
 struct Passed {
     run: TrackedInstance,
-    /// Since when another one has its place.
+    /// When another instance replaced it.
     since: Instant,
-    /// Whether it was here first: it is believed if it is still there.
+    /// Whether it was the original owner of the id, which is reinstated if it still sends.
     is_first: bool,
 }
 
@@ -73,19 +74,24 @@ struct Behind {
 }
 
 impl StaleFilter {
-    /// A publisher beyond this many pushes out the one that has been silent for longest, so that a foreign
-    /// program that makes up senders cannot grow the filter without bound.
+    /// Maximum number of publishers; beyond it, a new one evicts the one that has been silent for longest.
+    ///
+    /// This bounds the memory against forged sender names.
     pub const MAX_PUBLISHERS: usize = 32;
-    /// What a publisher that has been replaced has sent before arrives within this time; what comes later
-    /// was sent later. Messages under way were never seen to take a tenth of it.
+    /// Messages in flight from a replaced instance arrive within this time; anything later proves that it still
+    /// sends.
+    ///
+    /// Observed transit times stay below a tenth of this.
     pub const GRACE: Duration = Duration::from_millis(500);
-    /// After this time without a word of a publisher its place may be taken by any other.
+    /// Silence after which any other instance may take a publisher's place.
     pub const SILENCE: Duration = Duration::from_secs(1);
-    /// For this long after a conflict another instance does not take over at once. A restart in this time is
-    /// heard when the older one has been silent for [`SILENCE`](Self::SILENCE).
+    /// Time after a conflict in which a new instance does not take over at once.
+    ///
+    /// A restart within it takes effect once the older instance has been silent for [`SILENCE`](Self::SILENCE).
     pub const CAUTION: Duration = Duration::from_secs(5);
-    /// A publisher whose numbers go on below the newest for this long is believed: the newest was not its
-    /// own. What only was late comes in one go, and sooner.
+    /// Time after which a publisher that keeps counting below the newest number is believed: that number was forged.
+    ///
+    /// Merely late messages arrive in one burst, and sooner.
     pub const BEHIND: Duration = Duration::from_secs(3);
 
     /// Judges a message by its envelope.
@@ -120,7 +126,7 @@ impl TrackedInstance {
         Self { instance, sequence, first: now, last: now }
     }
 
-    /// How many numbers were skipped, if this one is newer.
+    /// Advances to `sequence` and returns how many numbers it skips, or `None` if it is not newer.
     const fn go_on(&mut self, sequence: u64) -> Option<u64> {
         if sequence <= self.sequence {
             return None;
@@ -132,7 +138,7 @@ impl TrackedInstance {
 }
 
 impl TrackedPublisher {
-    /// Instances that are remembered after another one took their place; more do not come within the time that messages take.
+    /// Maximum number of replaced instances to remember; a node does not restart more often within one transit time.
     const MAX_PASSED: usize = 8;
 
     fn arrive(&mut self, envelope: &Envelope, now: Instant) -> Arrival {
@@ -154,8 +160,8 @@ impl TrackedPublisher {
             self.contested = Some(now);
             return Arrival::Rival;
         }
-        // Its number says little: it is a wall clock's, which may have been set. Only of two that came nearly at once the
-        // smaller one may have been overtaken on its way here.
+        // The instance number is a wall clock, which may have been set, so it does not order instances. Only if two
+        // arrive almost together may the smaller one have been overtaken in transit.
         let is_young = since(self.current.first, now) < StaleFilter::GRACE;
         if is_young && envelope.instance < self.current.instance {
             return Arrival::Stale;
@@ -164,7 +170,7 @@ impl TrackedPublisher {
         Arrival::New { missed: 0 }
     }
 
-    /// A message of one that another one took the place of: it was under way, or its sender is still there.
+    /// Judges a message of a replaced instance: it was in flight, or its sender is still running.
     fn of_passed(
         &mut self,
         place: usize,
@@ -197,7 +203,7 @@ impl TrackedPublisher {
             return Arrival::New { missed };
         }
         match &mut self.behind {
-            // One after the other, without a long pause.
+            // The numbers are consecutive, without a long pause.
             Some(behind)
                 if sequence > behind.sequence
                     && now.saturating_duration_since(behind.last) < StaleFilter::SILENCE =>
@@ -217,7 +223,7 @@ impl TrackedPublisher {
     }
 
     fn take_over(&mut self, envelope: &Envelope, now: Instant) {
-        // Of several that come one upon the other, the one before all of them was here first.
+        // If several instances arrive in quick succession, the one before all of them was the original.
         let is_new = since(self.current.first, now) < StaleFilter::GRACE;
         let is_first = !is_new || !self.passed.iter().any(|passed| passed.is_first);
         if is_first {
@@ -277,7 +283,7 @@ mod tests {
         let mut filter = StaleFilter::default();
         filter.arrive(Some(&envelope(1, 900)), now);
         assert_eq!(filter.arrive(Some(&envelope(2, 0)), now + ms(1)), NEW);
-        // What was under way.
+        // A message in flight.
         assert_eq!(filter.arrive(Some(&envelope(1, 901)), now + ms(2)), Arrival::Stale);
         assert_eq!(filter.arrive(Some(&envelope(2, 1)), now + ms(3)), NEW);
         assert_eq!(filter.arrive(Some(&envelope(1, 902)), now + ms(300)), Arrival::Stale);
@@ -299,8 +305,10 @@ mod tests {
         assert_eq!(filter.publishers.len(), StaleFilter::MAX_PUBLISHERS);
     }
 
-    /// How the beats of a true sender arrive, ten a second, while another one speaks `every` so often in its
-    /// name, as the instance that `forged` makes up: the longest time without one.
+    /// Returns the longest gap between the beats of a genuine sender (ten per second) while an impostor sends every
+    /// `every`.
+    ///
+    /// The impostor uses the same id, with the instance that `forged` returns.
     fn longest_pause(every: Duration, forged: impl Fn(u64) -> u64) -> (Duration, usize) {
         let start = Instant::now();
         let mut filter = StaleFilter::default();
@@ -377,7 +385,7 @@ mod tests {
         assert_eq!(filter.arrive(Some(&envelope(3, 0)), start + ms(910)), NEW);
         assert_eq!(filter.arrive(Some(&envelope(9, 10)), start + ms(920)), Arrival::Stale);
         assert_eq!(filter.arrive(Some(&envelope(3, 1)), start + ms(1010)), NEW);
-        // Crashed again at once, and the clock was set back once more.
+        // The node crashed again at once, and its clock was set back once more.
         assert_eq!(filter.arrive(Some(&envelope(2, 0)), start + ms(1100)), Arrival::Stale);
         assert_eq!(filter.arrive(Some(&envelope(2, 1)), start + ms(1410)), NEW);
     }
@@ -385,8 +393,10 @@ mod tests {
     proptest! {
         #![proptest_config(hana_random::cases(256))]
 
-        /// Restarts with any numbers, as clocks that are set make them: each is taken within the grace and stays, and what
-        /// is late of an earlier one is never delivered.
+        /// Restarts with arbitrary instance numbers, as clock changes cause them.
+        ///
+        /// Each instance is accepted within the grace and stays, and late messages of an earlier one are never
+        /// delivered.
         #[test]
         fn any_instance_number_is_taken_within_the_grace(
             instances in prop::collection::hash_set(any::<u64>(), 2..8),
@@ -416,8 +426,10 @@ mod tests {
             }
         }
 
-        /// Restarts, each run gone before the next begins, with messages of both under way: of every run the
-        /// first message that arrives is new, and nothing of an older run is delivered after it.
+        /// Restarts, each instance gone before the next begins, with messages of both in flight.
+        ///
+        /// The first message to arrive from each instance is new, and no message of an older instance is delivered
+        /// after it.
         #[test]
         fn restarts_are_taken_at_once_and_never_undone(
             runs in prop::collection::vec((1_usize..20, 0_u64..60, 0_u64..400), 1..12),
@@ -428,7 +440,7 @@ mod tests {
             for (run, (messages, pause, under_way)) in (1_u64..).zip(&runs) {
                 for sequence in 0..u64::try_from(*messages).unwrap() {
                     now += ms(*pause);
-                    // The last ones come after the next run has begun.
+                    // The last messages arrive after the next instance has begun.
                     let late = if sequence + 3 > u64::try_from(*messages).unwrap() { *under_way } else { 0 };
                     arrivals.push((now + ms(late), run, sequence));
                 }
@@ -448,7 +460,7 @@ mod tests {
             }
         }
 
-        /// Within one run: the newest wins, whatever the order in which they come.
+        /// Within one instance, no message is delivered after a newer one, whatever the order of arrival.
         #[test]
         fn of_one_run_nothing_older_is_delivered_after_a_newer(
             sequences in prop::collection::vec(0_u64..50, 1..100),

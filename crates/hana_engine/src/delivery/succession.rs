@@ -1,13 +1,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Which instance of a node is the present one, for a receiver that sees only the numbers of instances and when each came.
+/// Determines which instance of a node is current, from instance numbers and arrival times alone. Pure.
 ///
-/// The number of an instance is the wall clock of its machine when it joined, and clocks are set: a person, a time server or an
-/// empty battery puts them back by hours or years. So a larger number does not make an instance the newer one. An instance that
-/// was not seen before succeeds the one that was, whichever number is larger; one that was succeeded is recognised by its number,
-/// and what still comes of it is late. Sizes decide in one case only: two that both came within [`GRACE`](Self::GRACE) may have
-/// overtaken each other on their way here. Pure.
+/// An instance number is the wall clock at joining, and an operator, a time server or an empty battery may set that
+/// clock back by hours or years. So a larger number does not mean a newer instance. An unknown instance succeeds the
+/// current one, whichever number is larger; a former instance is recognised by its number, and its messages are late.
+/// The larger number decides in one case only: two instances that both arrive within [`GRACE`](Self::GRACE) may have
+/// overtaken each other in transit.
 #[derive(Debug, Clone)]
 pub struct Succession {
     current: u64,
@@ -19,48 +19,48 @@ pub struct Succession {
 #[derive(Debug, Clone, Copy)]
 struct Former {
     instance: u64,
-    /// The largest sequence number that came of it.
+    /// Largest sequence number received from it.
     reached: u64,
     since: Instant,
 }
 
-/// What an instance is to the one that is known.
+/// How an instance relates to the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// It is that one.
+    /// It is the current one.
     Current,
-    /// It comes after that one.
+    /// It succeeds the current one.
     Successor,
-    /// It was succeeded: what comes of it is late.
+    /// It was succeeded: its messages are late.
     Former,
-    /// It was succeeded, and goes on all the same: it never ended.
+    /// It was succeeded and still sends: it never ended.
     Returned {
-        /// The largest sequence number that came of it before.
+        /// Largest sequence number received from it before.
         reached: u64,
     },
 }
 
 impl Succession {
-    /// Messages of two instances that were sent one after the other arrive in their order, or within this time.
+    /// Messages of two consecutive instances arrive in order, or within this time of each other.
     pub const GRACE: Duration = Duration::from_millis(500);
-    /// An instance that was succeeded so long ago and still sends something new has not ended.
+    /// Time after which a succeeded instance that sends something new has not ended.
     pub const RETURN: Duration = Duration::from_secs(1);
-    /// Former instances that are remembered; a node is not started again more often within the time that messages take.
+    /// Maximum number of former instances to remember; a node does not restart more often within one transit time.
     const MAX_FORMER: usize = 8;
 
-    /// The first instance that is seen.
+    /// Starts with the first instance seen.
     #[must_use]
     pub const fn new(instance: u64, now: Instant) -> Self {
         Self { current: instance, since: now, former: VecDeque::new() }
     }
 
-    /// The present instance.
+    /// Returns the current instance.
     #[must_use]
     pub const fn current(&self) -> u64 {
         self.current
     }
 
-    /// Judges an instance by something that came of it, with its sequence number; where there is none, `u64::MAX`.
+    /// Judges an instance by the sequence number of one of its messages; pass `u64::MAX` for messages without one.
     #[must_use]
     pub fn judge(&self, instance: u64, sequence: u64, now: Instant) -> Turn {
         if instance == self.current {
@@ -76,7 +76,7 @@ impl Succession {
         if is_young && instance < self.current { Turn::Former } else { Turn::Successor }
     }
 
-    /// An instance takes the place of the present one, of which the largest sequence number was `reached`.
+    /// Makes `instance` the current one; `reached` is the largest sequence number of the instance it replaces.
     pub fn succeed(&mut self, instance: u64, reached: u64, now: Instant) {
         if instance == self.current {
             return;
@@ -89,8 +89,9 @@ impl Succession {
         (self.current, self.since) = (instance, now);
     }
 
-    /// Judges something without sequence numbers, such as a state, and takes the instance on if it is the one to believe.
-    /// Whether it is.
+    /// Judges an unsequenced message, such as a state, and adopts its instance if it is the one to believe.
+    ///
+    /// Returns whether the message is to be used.
     pub fn admit(&mut self, instance: u64, now: Instant) -> bool {
         match self.judge(instance, u64::MAX, now) {
             Turn::Current => true,
@@ -146,8 +147,10 @@ mod tests {
     proptest! {
         #![proptest_config(hana_random::cases(256))]
 
-        /// Whatever the numbers of the instances that follow each other, and however soon: each is the present one at
-        /// last when it has been there for the time that messages take, and what is late of one before changes nothing.
+        /// Each of a series of instances becomes current within the grace, whatever its number and however soon it
+        /// follows.
+        ///
+        /// Late messages of its predecessor change nothing.
         #[test]
         fn any_instance_is_taken_within_the_grace(
             instances in prop::collection::hash_set(any::<u64>(), 2..12),

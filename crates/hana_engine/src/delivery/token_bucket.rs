@@ -3,37 +3,38 @@ use std::time::{Duration, Instant};
 use hana_protocol::id::NodeId;
 use hana_protocol::wire::Envelope;
 
-/// How many messages may come in a second: a bucket of tokens that holds a second's worth and is filled
-/// evenly. A burst of that size is taken at once; what goes on faster is over the limit. Pure.
+/// A token bucket that holds one second's worth of messages and refills evenly. Pure.
+///
+/// It admits a burst of that size at once; anything faster is over the limit.
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
-    /// From one token to the next.
+    /// Time between two tokens.
     interval: Duration,
-    /// When the bucket is full again. A second later than now, it is empty.
+    /// When the bucket is full again; it is empty when this lies one second ahead.
     full_at: Instant,
 }
 
-/// What a limit says of a message.
+/// The verdict of a limit on one message.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It may be taken.
+    /// The message is within the limit.
     Admitted,
-    /// It is over the limit.
+    /// The message is over the limit.
     Over,
 }
 
-/// What the bucket holds.
+/// The bucket's capacity, as the time it takes to refill.
 const BURST: Duration = Duration::from_secs(1);
 
 impl TokenBucket {
-    /// A full bucket. A limit of 0 a second is taken for 1.
+    /// Creates a full bucket; a limit of 0 per second counts as 1.
     #[must_use]
     pub fn new(per_second: u32, now: Instant) -> Self {
         Self { interval: BURST / per_second.max(1), full_at: now }
     }
 
-    /// Judges a message that comes at `now`.
+    /// Judges a message that arrives at `now`.
     pub fn admit(&mut self, now: Instant) -> Admission {
         let full_at = self.full_at.max(now) + self.interval;
         if full_at.saturating_duration_since(now) > BURST {
@@ -43,18 +44,18 @@ impl TokenBucket {
         Admission::Admitted
     }
 
-    /// Whether it is as good as new: nothing has come for so long that the bucket is full.
+    /// Returns whether the bucket is full, and so no different from a new one.
     #[must_use]
     pub fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
     }
 }
 
-/// A [`TokenBucket`] for each sender on one key, so that one that sends too much takes nothing from the others.
+/// A [`TokenBucket`] for each sender on one key, so that a flooding sender costs the others nothing.
 ///
-/// A sender is a run of a node, as its envelope says; what comes without an envelope is one sender together.
-/// Senders are followed up to a number, and those beyond share one limit, so that whoever makes up names
-/// neither grows this nor gains anything.
+/// A sender is one instance of a node, as named by the envelope; all messages without an envelope share one bucket.
+/// Senders beyond [`MAX_SENDERS`](Self::MAX_SENDERS) also share one, so forged names neither grow the table nor raise
+/// the limit.
 #[derive(Debug)]
 pub struct SenderLimits {
     per_second: u32,
@@ -64,17 +65,17 @@ pub struct SenderLimits {
 }
 
 impl SenderLimits {
-    /// Senders that are followed each by itself. There is one on most keys, and a handful where several play.
+    /// Number of senders with a bucket of their own. Most keys have one sender; shared control has a handful.
     pub const MAX_SENDERS: usize = 16;
 
-    /// Limits of `per_second` messages for each sender.
+    /// Creates limits of `per_second` messages for each sender.
     #[must_use]
     pub fn new(per_second: u32, now: Instant) -> Self {
         let limit = TokenBucket::new(per_second, now);
         Self { per_second, unnamed: limit.clone(), followed: vec![], others: limit }
     }
 
-    /// Messages in a second, of each sender.
+    /// Returns the limit of each sender, in messages per second.
     #[must_use]
     pub const fn per_second(&self) -> u32 {
         self.per_second
@@ -94,7 +95,7 @@ impl SenderLimits {
                 self.followed.push(sender);
                 return Some(self.followed.len() - 1);
             }
-            // One whose bucket is full again is no different from one that has never come.
+            // A sender whose bucket is full again is no different from a new one, so its slot is free.
             let idle = self.followed.iter().position(|(_, _, limit)| limit.is_full(now))?;
             self.followed[idle] = sender;
             Some(idle)
@@ -166,7 +167,7 @@ mod tests {
     proptest! {
         #![proptest_config(hana_random::cases(256))]
 
-        /// Whatever comes whenever: never more than a burst and what the time since then allows.
+        /// No arrival pattern admits more than one burst plus the refill since then.
         #[test]
         fn no_pattern_gets_more_through_than_the_limit(
             per_second in 1_u32..5000,
@@ -184,8 +185,9 @@ mod tests {
             }
         }
 
-        /// Who keeps to the limit is never refused, however unevenly the messages arrive within half a second. A
-        /// limit of one a second has no room for that.
+        /// A sender within the limit is never refused, however uneven the arrivals within half a second.
+        ///
+        /// A limit of one per second is too small for that jitter.
         #[test]
         fn who_keeps_to_the_limit_is_not_refused(
             per_second in 2_u32..5000,

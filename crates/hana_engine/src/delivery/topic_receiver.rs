@@ -8,11 +8,10 @@ use hana_protocol::wire::{Envelope, Lane};
 use crate::delivery::lane_receiver::{LaneAction, LaneLimits, LaneReceiver};
 use crate::delivery::succession::{Succession, Turn};
 
-/// The receive side of a topic with any number of publishers: one [`LaneReceiver`] for each key and publisher, and what
-/// becomes of them when a publisher is restarted.
+/// The receive side of a topic: one [`LaneReceiver`] per key and publisher, replaced when a publisher restarts.
 ///
-/// Pure, like what it is made of: told what arrived and what time it is, it says what to do. A message without an
-/// envelope has no place in any sequence, and is not for it.
+/// Pure, like its parts: each call passes in the event and the current time and returns actions. Messages without an
+/// envelope have no sequence number and do not belong here.
 #[derive(Debug)]
 pub struct TopicReceiver<M> {
     lane: Lane,
@@ -21,66 +20,66 @@ pub struct TopicReceiver<M> {
     sources: BTreeMap<Source, SourceInstance<M>>,
 }
 
-/// Who publishes, and where.
+/// A publisher on a key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
     /// The key.
     pub key: String,
-    /// The node.
+    /// The publishing node.
     pub node: NodeId,
 }
 
 #[derive(Debug)]
 struct SourceInstance<M> {
-    /// Which instance it is, and which ones were before it.
+    /// The current instance and the former ones.
     instances: Succession,
     receiver: LaneReceiver<M>,
     heard: Instant,
-    /// The first message of it that was heard, or heard of.
+    /// Number of the first message received from it, or announced by it.
     first: u64,
-    /// For how long this had been listening when that was sent, at the least as long as this is true; microseconds.
+    /// Upper bound, in microseconds, of the time between subscribing and the sending of `first`.
     listening_us: u64,
 }
 
-/// A message of whose sending is known.
+/// The number of a message, and how long ago it was sent.
 #[derive(Debug, Clone, Copy)]
 struct SourcePosition {
     number: u64,
-    /// For how long it has been sent, as far as is known.
+    /// Known minimum of the time since it was sent.
     age: Duration,
 }
 
-/// What is to be done.
+/// An action for the caller of a [`TopicReceiver`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopicAction<M> {
-    /// Hand it to the program.
+    /// Deliver the message to the program.
     Deliver(M),
-    /// Ask this node.
+    /// Send a retransmit request.
     Ask {
-        /// Whom.
+        /// The node to send it to.
         node: NodeId,
-        /// For what.
+        /// The request.
         question: RetransmitRequest,
     },
-    /// These will not be delivered.
+    /// Report these numbers as lost.
     Lost {
-        /// Of whom.
+        /// The publisher.
         source: Source,
         /// The first number.
         first: u64,
         /// The last number.
         last: u64,
     },
-    /// So many that were missing have come, and were handed over.
+    /// Report that missing messages arrived and were delivered.
     Recovered {
-        /// Of whom.
+        /// The publisher.
         source: Source,
-        /// How many.
+        /// Number of messages.
         count: u64,
     },
-    /// It was delivered before, or is of a run that is over: thrown away.
+    /// Count a dropped message: a duplicate, or one of a former instance.
     Late {
-        /// Of whom.
+        /// The publisher.
         source: Source,
     },
 }
@@ -92,16 +91,16 @@ impl<M> SourceInstance<M> {
 }
 
 impl<M> TopicReceiver<M> {
-    /// Publishers on keys that are followed; of more, the one that has been silent for longest is let go.
+    /// Maximum number of publishers on keys; beyond it, the one that has been silent for longest is dropped.
     pub const MAX_SOURCES: usize = 1024;
 
-    /// Listens since `now`: what was sent before is not for it.
+    /// Creates a receiver that subscribed at `now`; earlier messages are not for it.
     #[must_use]
     pub const fn new(lane: Lane, limits: LaneLimits, now: Instant) -> Self {
         Self { lane, limits, since: now, sources: BTreeMap::new() }
     }
 
-    /// A message has arrived, by itself or because it was asked for.
+    /// Handles a message that arrived, by itself or as a retransmission.
     pub fn arrive(
         &mut self,
         key: &str,
@@ -122,7 +121,7 @@ impl<M> TopicReceiver<M> {
         }
     }
 
-    /// A node has said in an envelope of its own how far it has come on a key: to that number, sent so long ago.
+    /// Handles a node's announcement of its newest number on a key, and how long ago that message was sent.
     pub fn announced(
         &mut self,
         key: &str,
@@ -140,7 +139,7 @@ impl<M> TopicReceiver<M> {
         }
     }
 
-    /// Nobody was there to answer a question: the node has gone, or answers none.
+    /// Handles a request that no node answered: the publisher is gone, or does not support retransmission.
     pub fn unanswered(
         &mut self,
         node: &NodeId,
@@ -154,7 +153,7 @@ impl<M> TopicReceiver<M> {
         }
     }
 
-    /// A node has said what will not come of what it was asked for; with that its answer ends.
+    /// Handles the end of a node's reply, which names the numbers that will not arrive.
     pub fn resent(
         &mut self,
         node: &NodeId,
@@ -184,7 +183,7 @@ impl<M> TopicReceiver<M> {
         });
     }
 
-    /// Time has passed.
+    /// Advances all lanes to `now`.
     pub fn tick(&mut self, now: Instant, actions: &mut Vec<TopicAction<M>>) {
         let is_due =
             |run: &SourceInstance<M>| run.receiver.next_deadline().is_some_and(|at| at <= now);
@@ -199,13 +198,14 @@ impl<M> TopicReceiver<M> {
         }
     }
 
-    /// When a [`TopicReceiver::tick`] is wanted next; `None`: not before something arrives.
+    /// Returns the time of the next [`TopicReceiver::tick`], or `None` if only a new arrival requires an action.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.sources.values().filter_map(|run| run.receiver.next_deadline()).min()
     }
 
-    /// The run of a source, if it is the present one; one that comes after it takes its place.
+    /// Returns the state of a source's current instance, replacing a former one, or `None` for a message of a former
+    /// one.
     fn run_of(
         &mut self,
         source: &Source,
@@ -230,7 +230,7 @@ impl<M> TopicReceiver<M> {
                 self.receiver_of_first(envelope, place, listening)
             },
         };
-        // The one before will answer nothing any more.
+        // The previous instance answers no more requests.
         self.with(source, actions, LaneReceiver::end);
         let mut instances = Succession::new(instance, now);
         if let Some(before) = self.sources.remove(source) {
@@ -238,15 +238,15 @@ impl<M> TopicReceiver<M> {
             instances = before.instances;
             instances.succeed(instance, reached, now);
         }
-        // Its way here took some time too, so it was sent when this had been listening for less. What is said is never
-        // too little: what is for us comes, and what was sent a moment before our time may come as well.
+        // Ignores transit time, so the bound errs on the long side: nothing that this topic should receive is
+        // skipped, and a few older messages may be delivered.
         let listening_us = microseconds(listening.saturating_sub(place.age));
         let run =
             SourceInstance { instances, receiver, heard: now, first: place.number, listening_us };
         Some(self.sources.entry(source.clone()).or_insert(run))
     }
 
-    /// For a publisher that was not heard before.
+    /// Creates the lane receiver for a newly seen publisher.
     fn receiver_of_first(
         &self,
         envelope: &Envelope,
@@ -254,7 +254,7 @@ impl<M> TopicReceiver<M> {
         listening: Duration,
     ) -> LaneReceiver<M> {
         if place.age > listening {
-            // All that it has sent is older than our listening.
+            // Everything up to this message predates the subscription.
             LaneReceiver::joining(self.lane, self.limits)
         } else if self.lane.is_reliable() && has_joined_within(envelope, listening) {
             LaneReceiver::from_beginning(self.lane, self.limits)
@@ -274,7 +274,7 @@ impl<M> TopicReceiver<M> {
         }
     }
 
-    /// Tells the receiver of a source something, and says what comes of it.
+    /// Passes an event to the receiver of a source and translates its actions.
     fn with(
         &mut self,
         source: &Source,
@@ -303,7 +303,7 @@ impl<M> TopicReceiver<M> {
                 LaneAction::Ask { first, last } => missing.push((first, last)),
             }
         }
-        // Together, however many stretches there are. What is beyond one question is asked for again in time.
+        // One request covers many gaps. Gaps beyond its capacity are requested again later.
         missing.truncate(RetransmitRequest::MAX_STRETCHES);
         if !missing.is_empty() {
             let question = RetransmitRequest {
@@ -318,9 +318,10 @@ impl<M> TopicReceiver<M> {
     }
 }
 
-/// Whether a node has joined so short a time ago, by its own clock. Then all that it has sent is ours, from the first
-/// number on. Who joined a little earlier may be taken for that too, as the message was under way; what he sent before our
-/// time, he says himself.
+/// Returns whether a node joined after this topic was subscribed, by the node's own clock.
+///
+/// If so, all its messages belong to the subscription, from number 0. Transit time may make a node that joined
+/// slightly earlier pass as well; its reply then names the messages that predate the subscription.
 fn has_joined_within(envelope: &Envelope, listening: Duration) -> bool {
     let age = envelope.at.saturating_sub_unsigned(envelope.instance);
     u64::try_from(age).is_ok_and(|age| age <= microseconds(listening))
@@ -341,7 +342,7 @@ mod tests {
     const KEY: &str = "hana/v/topic/spark";
 
     fn envelope(instance: u64, sequence: u64) -> Envelope {
-        // It joined long before.
+        // The node joined long before.
         let at = i64::try_from(instance).unwrap() + 60_000_000;
         Envelope { from: NodeId::new("v").unwrap(), instance, sequence, at }
     }
@@ -382,7 +383,7 @@ mod tests {
         assert_eq!((question.instance, &question.missing[..]), (2, &[(0, 0)][..]));
         let actions = arrive(&mut topic, 2, 0, start);
         assert!(actions.ends_with(&[TopicAction::Deliver(200), TopicAction::Deliver(201)]));
-        // A straggler of the run before.
+        // A late message of the previous instance.
         assert_eq!(arrive(&mut topic, 1, 1, start), [TopicAction::Late { source: source() }]);
     }
 
@@ -402,7 +403,7 @@ mod tests {
         );
     }
 
-    /// Of what was delivered, the messages.
+    /// Returns the delivered messages.
     fn delivered(actions: &Actions) -> Vec<u64> {
         let message = |action: &TopicAction<u64>| match action {
             TopicAction::Deliver(message) => Some(*message),
@@ -427,7 +428,7 @@ mod tests {
         let start = Instant::now();
         let mut topic = topic(start);
         arrive(&mut topic, 1, 0, start);
-        // Another program calls itself the same for a moment.
+        // Another program briefly uses the same id.
         arrive(&mut topic, 2, 0, start + Duration::from_millis(600));
         let late = arrive(&mut topic, 1, 1, start + Duration::from_millis(700));
         assert_eq!(late, [TopicAction::Late { source: source() }]);

@@ -1,4 +1,4 @@
-//! Who plays what on one visualization.
+//! The arbiter: decides which controller owns each parameter of one visualization.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -9,49 +9,48 @@ use hana_protocol::message::{
 };
 use hana_protocol::parameter::{Parameter, ParameterName};
 
-/// Who plays which parameter of a visualization, and who may: the visualization itself decides, since everybody who plays
-/// it reaches it.
+/// The owners of a visualization's parameters. The visualization decides, because every controller reaches it.
 ///
-/// One at a time holds a parameter. Who plays a free one holds it while he plays; who has *taken* it holds it until he
-/// releases it, somebody else takes it, or he vanishes. Where parameters are mixed, all play and nobody holds. Also
-/// remembers who played a parameter last, so that what a vanished app has left can go back to its default. Pure: it is
-/// told what came and what time it is.
+/// A parameter has one owner at a time. A controller that plays a free parameter owns it while the values continue; a
+/// controller that *takes* it owns it until it releases it, another controller takes it, or it vanishes. A mixed
+/// parameter has no owner: all controllers contribute. The arbiter also remembers which app played a parameter last,
+/// so that the values of a vanished app can return to their defaults. Pure: it takes events and the time.
 #[derive(Debug)]
 pub struct OwnershipArbiter {
     names: Vec<ParameterName>,
     slots: Vec<ParameterClaims>,
     apps: BTreeMap<NodeId, Writer>,
-    /// How many of them have no token, so that nobody looks for them where there are none.
+    /// The number of apps without a token. While it is zero, no search for them is needed.
     gone: usize,
     version: u64,
-    /// The way by which this node is on the mesh.
+    /// The identity of this node's connection to the mesh, which changes when the node reconnects.
     way: String,
 }
 
-/// An app, by its tokens: while it changes its way onto the mesh it may have two.
+/// An app with its liveliness tokens; it may have two of them while it reconnects.
 #[derive(Debug, Default)]
 struct Writer {
     tokens: BTreeSet<String>,
-    /// Since when it has no token.
+    /// The time since when it has had no token.
     gone: Option<Instant>,
     priority: Priority,
-    /// Whether somebody looks for its tokens.
+    /// Whether its tokens are watched.
     is_watched: bool,
 }
 
-/// One parameter.
+/// The ownership of one parameter.
 #[derive(Debug, Default)]
 struct ParameterClaims {
     sharing: Sharing,
-    /// Who has taken it.
+    /// The controller that took the parameter.
     taken: Option<Claimed>,
-    /// Who plays it without having taken it: because it was free, or because his priority is higher.
+    /// The controller that plays without having taken it: the parameter was free, or this one's priority is higher.
     playing: Option<ActiveWriter>,
-    /// Who had it before, and has it no more.
+    /// The ownership that ended last, while there is no new one.
     before: Option<Ownership>,
-    /// From whom a passing command took it; he is not heard until he pauses.
+    /// The controller preempted by a one-off command; its values are refused until it pauses.
     ousted: Option<Preempted>,
-    /// Who played it last, for what becomes of it when he vanishes.
+    /// The controller that played last, needed if it vanishes.
     last: Option<LastWriter>,
     contributions: Vec<Contribution>,
     refused: WriteRefused,
@@ -81,41 +80,43 @@ struct Preempted {
 #[derive(Debug)]
 struct LastWriter {
     by: NodeId,
-    /// Where and when its way back began, once it has.
+    /// The value and the time at which the return to the default began, if it has.
     from: Option<(f32, Instant)>,
 }
 
-/// What somebody plays of a mixed parameter.
+/// A controller's contribution to a mixed parameter.
 #[derive(Debug)]
 struct Contribution {
-    /// None of all who do not say who they are.
+    /// The controller; `None` stands for all anonymous ones together.
     by: Option<NodeId>,
     value: f32,
     heard: Instant,
 }
 
-/// Values that were not taken since somebody else holds the parameter.
+/// Refused values: another controller owns the parameter.
 #[derive(Debug, Default)]
 struct WriteRefused {
     untold: u64,
     told: Option<Instant>,
 }
 
-/// Apps that are remembered: beyond, those that are there are not told from those that never were.
+/// The maximum number of remembered apps. Beyond it, a live app is indistinguishable from one that was never seen.
 const MOST_APPS: usize = 256;
-/// Contributions to a mixed parameter; of more, the one that was silent for longest makes room.
+/// The maximum number of contributions to a mixed parameter; beyond it the one that was silent longest is dropped.
 const MOST_CONTRIBUTIONS: usize = 16;
-/// From one complaint about who plays what another holds to the next, of each parameter.
+/// The minimum interval between two reports of refused values, for each parameter.
 const PAUSE: Duration = Duration::from_secs(3);
 
 impl OwnershipArbiter {
-    /// Who plays without having taken holds the parameter until he has been silent for this long: longer than the pauses
-    /// within a gesture, shorter than it takes to walk to the other keyboard.
+    /// The silence after which a controller that plays without having taken the parameter loses it.
+    ///
+    /// Longer than the pauses within a gesture, shorter than the walk to another keyboard.
     pub const LAPSE: Duration = Duration::from_secs(1);
-    /// An app that has vanished is waited for for so long: one whose daemon has crashed is back by itself before this.
+    /// The time for which a vanished app keeps what it owned: an app whose daemon crashed reconnects by itself before
+    /// this.
     pub const GRACE: Duration = Duration::from_secs(6);
 
-    /// Of a visualization with these parameters.
+    /// Creates the arbiter of a visualization with these parameters.
     #[must_use]
     pub fn new(declared: &[Parameter]) -> Self {
         let slot = |declared: &Parameter| ParameterClaims {
@@ -132,17 +133,17 @@ impl OwnershipArbiter {
         }
     }
 
-    /// A number that grows with every change of [`holders`](Self::holders).
+    /// Returns a number that grows with every change of [`holders`](Self::holders).
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.version
     }
 
-    /// Whether somebody may play the parameter at `place`, or set it; `by` is none for who does not say who he is.
+    /// Checks whether a controller may play or set the parameter at `place`; `by` is `None` for an anonymous one.
     ///
     /// # Errors
     ///
-    /// When somebody else holds it.
+    /// If another controller owns it.
     pub fn may_play(
         &mut self,
         place: usize,
@@ -172,7 +173,7 @@ impl OwnershipArbiter {
         Err(OwnedByOther { parameter: self.names[place].clone(), by: holder.clone(), how })
     }
 
-    /// How many values for the parameter were refused, if that is to be told now: now and then, not of each.
+    /// Counts a refused value; returns the number of refused values if a report is due. Reports are rate-limited.
     pub fn refused(&mut self, place: usize, now: Instant) -> Option<u64> {
         let refused = &mut self.slots.get_mut(place)?.refused;
         refused.untold += 1;
@@ -183,7 +184,7 @@ impl OwnershipArbiter {
         Some(std::mem::take(&mut refused.untold))
     }
 
-    /// A value was played that [might be](Self::may_play).
+    /// Records a played value that [was allowed](Self::may_play).
     pub fn played(&mut self, place: usize, by: Option<&NodeId>, now: Instant) {
         self.was_set(place, by);
         let Some(by) = by else { return };
@@ -198,7 +199,7 @@ impl OwnershipArbiter {
         }
         match &mut slot.playing {
             Some(playing) if playing.by == *by => {
-                // One whose hold had lapsed has it anew, and nobody else had it meanwhile.
+                // Its ownership may have lapsed; it is renewed, because no other controller played in between.
                 playing.heard = now;
             },
             playing => {
@@ -211,7 +212,7 @@ impl OwnershipArbiter {
         }
     }
 
-    /// A value was set by a command or by the program itself: that holds nothing.
+    /// Records a value set by a command or by the program itself, which does not own the parameter.
     pub fn was_set(&mut self, place: usize, by: Option<&NodeId>) {
         let Some(slot) = self.slots.get_mut(place) else { return };
         match (&mut slot.last, by) {
@@ -226,8 +227,9 @@ impl OwnershipArbiter {
         }
     }
 
-    /// Takes the parameter away from whoever holds it, for a passing command that then sets it and holds nothing. Who had
-    /// taken it has lost it; who plays it is not heard until he pauses. Whom it was taken from.
+    /// Takes the parameter from its owner, for a one-off command that then sets it and owns nothing.
+    ///
+    /// A claim on it ends; a controller that plays it is refused until it pauses. Returns the previous owner.
     pub fn oust(&mut self, place: usize, stamp: Stamp, now: Instant) -> Option<NodeId> {
         let slot = self.slots.get_mut(place).filter(|of| of.sharing == Sharing::One)?;
         let (holder, _, priority) = slot.holder(now)?;
@@ -247,14 +249,14 @@ impl OwnershipArbiter {
         Some(holder)
     }
 
-    /// An app takes a parameter; it has it then, even where another with a higher priority plays over it just now.
+    /// Takes a parameter for an app, even while a controller with a higher priority is playing it.
     ///
-    /// Of two who take one parameter the one with the higher priority has it, of equals the newer. A take that is older
-    /// than one that has ended since is void.
+    /// Of two claims to one parameter the higher priority wins; at equal priority the newer claim wins. A claim that
+    /// is older than one that has ended since is void.
     ///
     /// # Errors
     ///
-    /// When it is the lesser of two. A mixed parameter cannot be taken: [`Sharing`] says so before.
+    /// If the other claim wins. A mixed parameter cannot be taken; callers check [`Sharing`] first.
     pub fn take(
         &mut self,
         place: usize,
@@ -285,7 +287,7 @@ impl OwnershipArbiter {
             });
         }
         if slot.taken.as_ref().is_some_and(|taken| taken.by == *by && taken.stamp >= *stamp) {
-            // Said again.
+            // This claim was retransmitted.
             return Ok(());
         }
         slot.taken = Some(Claimed { by: by.clone(), stamp: stamp.clone(), priority });
@@ -296,7 +298,7 @@ impl OwnershipArbiter {
         Ok(())
     }
 
-    /// An app lets a parameter go: what it has taken up to `stamp`, and what it plays.
+    /// Releases a parameter: ends the app's claims up to `stamp`, and its playing.
     pub fn release(&mut self, place: usize, by: &NodeId, stamp: &Stamp) {
         let Some(slot) = self.slots.get_mut(place) else { return };
         let taken = slot.taken.take_if(|taken| taken.by == *by && taken.stamp <= *stamp);
@@ -309,7 +311,7 @@ impl OwnershipArbiter {
         self.version += 1;
     }
 
-    /// Takes in what an app says of its priority.
+    /// Updates the priority that an app has published.
     pub fn has_priority(&mut self, app: &NodeId, priority: Priority, now: Instant) {
         self.meet(app, now);
         let Some(known) = self.apps.get_mut(app).filter(|known| known.priority != priority) else {
@@ -324,15 +326,16 @@ impl OwnershipArbiter {
         self.version += 1;
     }
 
-    /// Somebody speaks. Whoever is heard has not vanished, whatever became of his token: over a play link he is heard when
-    /// the mesh is not.
+    /// Counts a message from an app as a sign of life, whatever the state of its token.
+    ///
+    /// Over a direct link an app is reachable even when the mesh is not.
     fn heard(&mut self, app: &NodeId, now: Instant) {
         if let Some(gone) = self.apps.get_mut(app).and_then(|known| known.gone.as_mut()) {
             *gone = now;
         }
     }
 
-    /// An app speaks that holds things by what it says, and not by what it plays; it may not have been seen yet.
+    /// Registers an app that sends a command rather than values. Its token may not have been seen yet.
     fn meet(&mut self, app: &NodeId, now: Instant) {
         if let Some(known) = self.apps.get_mut(app) {
             if known.tokens.is_empty() {
@@ -361,7 +364,7 @@ impl OwnershipArbiter {
         self.gone = self.apps.values().filter(|app| app.gone.is_some()).count();
     }
 
-    /// A token of an app is there.
+    /// Records that a token of an app appeared.
     pub fn came(&mut self, app: &NodeId, token: &str, now: Instant) {
         if !self.apps.contains_key(app) && !self.has_room(now) {
             return;
@@ -378,7 +381,7 @@ impl OwnershipArbiter {
         self.count_gone();
     }
 
-    /// A token of an app is gone.
+    /// Records that a token of an app disappeared.
     pub fn went(&mut self, app: &NodeId, token: &str, now: Instant) {
         if let Some(known) = self.apps.get_mut(app) {
             known.tokens.remove(token);
@@ -389,14 +392,15 @@ impl OwnershipArbiter {
         self.count_gone();
     }
 
-    /// Tokens are looked for anew, since this node is on the mesh by another `way`: those that are there come again. Said
-    /// twice of one way it is said once.
+    /// Clears the token sets after this node reconnected to the mesh over `way`; live tokens are announced again.
+    ///
+    /// A repeated call with the same `way` has no effect.
     pub fn look_anew(&mut self, way: &str, now: Instant) {
         if self.way == way {
             return;
         }
         self.way = way.into();
-        // Who never had one, as a passing command, does not vanish by it.
+        // An app without a token, such as a one-off command, does not vanish when this node reconnects.
         for app in self.apps.values_mut().filter(|app| !app.tokens.is_empty()) {
             app.tokens.clear();
             app.gone.get_or_insert(now);
@@ -404,8 +408,9 @@ impl OwnershipArbiter {
         self.count_gone();
     }
 
-    /// Who has a say here and whose tokens nobody looks for yet; each is said once, and is to be looked for from then on. So
-    /// a visualization watches those who play it, and not everybody.
+    /// Returns the writers whose tokens are not watched yet, and marks them as watched.
+    ///
+    /// A visualization thus watches only the apps that play it.
     pub fn unwatched(&mut self, now: Instant) -> Vec<NodeId> {
         let players = self.slots.iter().flat_map(|slot| {
             let last = slot.last.as_ref().map(|last| &last.by);
@@ -428,8 +433,10 @@ impl OwnershipArbiter {
             .collect()
     }
 
-    /// Lets time pass: who has been silent for long enough holds nothing any more by playing, who has vanished nothing at
-    /// all. The mixed parameters that somebody's contribution has gone from.
+    /// Ends the ownership of silent and of vanished controllers; returns the mixed parameters that lost a
+    /// contribution.
+    ///
+    /// A silent controller loses what it plays without having taken it; a vanished one loses everything.
     pub fn pass(&mut self, now: Instant) -> Vec<usize> {
         let is_gone = |app: &NodeId| {
             let gone = self.apps.get(app).and_then(|app| app.gone);
@@ -440,7 +447,7 @@ impl OwnershipArbiter {
             if slot.playing.take_if(|playing| !playing.is_heard(now)).is_some() {
                 self.version += 1;
             }
-            // Of one that there was no room to remember, nobody would notice that he vanishes.
+            // An app that was not stored (table full) would never be seen to vanish, so its claim ends now.
             let has_left =
                 |taken: &mut Claimed| !self.apps.contains_key(&taken.by) || is_gone(&taken.by);
             if let Some(taken) = slot.taken.take_if(has_left) {
@@ -473,8 +480,9 @@ impl OwnershipArbiter {
         unmixed
     }
 
-    /// What a mixed parameter would be if `by` played `value`: its default, and from it as far as all who play it are off
-    /// it together, within its range. Of one that is not mixed, `value` itself.
+    /// Returns the value of a mixed parameter if `by` played `value`; `value` itself if the parameter is not mixed.
+    ///
+    /// The mix is the default plus the sum of all deviations from it, clamped to the parameter's range.
     #[must_use]
     pub fn mixed(
         &self,
@@ -491,13 +499,13 @@ impl OwnershipArbiter {
         (value + off).clamp(declared.min, declared.max)
     }
 
-    /// Whether the parameter is mixed.
+    /// Returns whether the parameter is mixed.
     #[must_use]
     pub fn is_mixed(&self, place: usize) -> bool {
         self.slots.get(place).is_some_and(|slot| slot.sharing == Sharing::Mix)
     }
 
-    /// The value of a mixed parameter as of now; its default where nobody plays it.
+    /// Returns the current value of a mixed parameter; its default if no controller contributes.
     #[must_use]
     pub fn mix(&self, place: usize, declared: &Parameter) -> f32 {
         let of =
@@ -506,7 +514,7 @@ impl OwnershipArbiter {
         (declared.default + off).clamp(declared.min, declared.max)
     }
 
-    /// Somebody plays a mixed parameter.
+    /// Records a controller's contribution to a mixed parameter.
     pub fn contributes(&mut self, place: usize, by: Option<&NodeId>, value: f32, now: Instant) {
         let Some(slot) = self.slots.get_mut(place).filter(|of| of.sharing == Sharing::Mix) else {
             return;
@@ -525,7 +533,7 @@ impl OwnershipArbiter {
         self.version += 1;
     }
 
-    /// A mixed parameter was set: that is all there is of it, until somebody plays it on.
+    /// Sets a mixed parameter to a value that replaces all contributions until a controller plays it again.
     pub fn set_mix(&mut self, place: usize, value: f32, now: Instant) {
         if let Some(slot) = self.slots.get_mut(place).filter(|of| of.sharing == Sharing::Mix) {
             slot.contributions.clear();
@@ -534,7 +542,7 @@ impl OwnershipArbiter {
         }
     }
 
-    /// Somebody takes back what he plays of a mixed parameter. Whether he played it.
+    /// Removes a controller's contribution to a mixed parameter; returns whether there was one.
     pub fn withdraws(&mut self, place: usize, by: &NodeId) -> bool {
         let Some(slot) = self.slots.get_mut(place) else { return false };
         let count = slot.contributions.len();
@@ -544,7 +552,7 @@ impl OwnershipArbiter {
         withdrew
     }
 
-    /// Who holds what, as it is told to others.
+    /// Returns the owners of all parameters, as published to others.
     #[must_use]
     pub fn holders(&self, now: Instant) -> ParameterOwners {
         let mut holders = vec![];
@@ -562,7 +570,7 @@ impl OwnershipArbiter {
             if taken.is_none() && playing.is_none() {
                 holders.extend(slot.before.clone());
             }
-            // Who is first holds it: who plays over one that has taken it has the higher priority.
+            // The first entry is the owner: a controller that plays over a claim has the higher priority.
             holders.extend(playing);
             holders.extend(taken);
         }
@@ -582,15 +590,17 @@ impl OwnershipArbiter {
         }
     }
 
-    /// Whether anything is on its way back to its default, or may be soon.
+    /// Returns whether a parameter is returning to its default, or may start to soon.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
         self.gone == 0
     }
 
-    /// The values that are on their way back, since who played them last has vanished: the place of each, and its value
-    /// now. It takes as long as `over`, and begins when that app has been gone for [`GRACE`](Self::GRACE). `value_of`
-    /// says the value and the default of the parameter at a place.
+    /// Returns the index and the current value of each parameter that returns to its default.
+    ///
+    /// A parameter returns to its default if the app that played it last vanished. The return begins when that app
+    /// has been gone for [`GRACE`](Self::GRACE), and takes as long as `over`. `value_of` returns the value and the
+    /// default of the parameter at an index.
     pub fn ease(
         &mut self,
         over: Duration,
@@ -606,7 +616,7 @@ impl OwnershipArbiter {
                 continue;
             }
             let Some((value, default)) = value_of(place) else { continue };
-            // From where it is when that is first looked at, so that nothing ever jumps.
+            // The return starts from the value at the first look, so the value never jumps.
             let (from, begun) = *last.from.get_or_insert((value, now));
             let passed = now.saturating_duration_since(begun);
             let is_there = passed >= over;
@@ -625,7 +635,7 @@ impl ParameterClaims {
         let playing = self.playing.as_ref().filter(|playing| playing.is_heard(now));
         let taken = self.taken.as_ref();
         match (playing, taken) {
-            // It plays over it only with a higher priority, or had it before it was taken.
+            // A controller plays over a claim only if its priority is higher, or if it played before the claim.
             (Some(playing), None) => Some((&playing.by, OwnershipKind::Plays, playing.priority)),
             (Some(playing), Some(taken)) if playing.priority > taken.priority => {
                 Some((&playing.by, OwnershipKind::Plays, playing.priority))
@@ -660,7 +670,7 @@ impl ActiveWriter {
     }
 }
 
-/// Begins and ends gently; 0 to 1.
+/// Eases in and out, from 0 to 1.
 fn smooth(along: f32) -> f32 {
     along * along * 2.0_f32.mul_add(-along, 3.0)
 }

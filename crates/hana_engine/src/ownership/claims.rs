@@ -1,4 +1,4 @@
-//! What an app has taken and wants to keep.
+//! The claims of an app, and what it knows of the claims of others.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -13,12 +13,12 @@ use hana_protocol::parameter::ParameterName;
 use crate::ownership::hybrid_clock::HybridClock;
 use crate::ownership::lww_map::{LwwEntry, LwwMap};
 
-/// What an app has taken and wants to keep, and what it knows of the wishes of all others.
+/// The claims of an app, including its copy of the claims of all other apps.
 ///
-/// The visualizations decide ([`OwnershipArbiter`](crate::ownership::arbiter::OwnershipArbiter)); this tells them again and again what the app wishes until they say
-/// the same, gives up what somebody else has taken since, and tells the operator. So whatever is lost on the way, and
-/// whoever was away, all come to the same in the end. Pure: it is told what others say and what time it is, and says what
-/// is to be asked.
+/// The visualizations decide (see [`OwnershipArbiter`](crate::ownership::arbiter::OwnershipArbiter)). An app requests
+/// its claims again and again until the visualizations publish them, gives up the claims that another app has
+/// superseded, and notifies the operator. All nodes therefore converge, whichever messages are lost and whichever
+/// nodes are away. Pure: it takes the messages of others and the time, and returns requests.
 #[derive(Debug)]
 pub struct ClaimManager {
     own: NodeId,
@@ -27,17 +27,17 @@ pub struct ClaimManager {
     map: LwwMap<ClaimKey, State>,
     notes: LwwMap<NodeId, String>,
     played: BTreeMap<NodeId, TargetState>,
-    /// The apps that are there to speak for themselves.
+    /// The apps that are present and so publish their own claims.
     present: BTreeSet<NodeId>,
-    /// Of apps that are there, what they wrote and do not say: they have forgotten it when they were started again.
+    /// The writes that present apps made but do not publish, because they lost them in a restart.
     unsaid: BTreeMap<NodeId, (BTreeSet<ClaimKey>, BTreeSet<NodeId>)>,
-    /// The takes that their visualizations have confirmed.
+    /// The claims that the visualizations have confirmed.
     confirmed: BTreeMap<(NodeId, ParameterName), Stamp>,
     news: VecDeque<ClaimEvent>,
     version: u64,
 }
 
-/// Whose wish, and what for.
+/// The key of a claim: the claimant and the claimed parameter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct ClaimKey {
     app: NodeId,
@@ -52,73 +52,73 @@ struct State {
     to: Option<NodeId>,
 }
 
-/// A visualization that is there.
+/// The state of a visualization that is present.
 #[derive(Debug, Default)]
 struct TargetState {
     instance: u64,
     holders: ParameterOwners,
-    /// When it was last asked for something, and for how long an answer, or word of it, is waited for.
+    /// The time of the last request; `wait` is how long to wait for an answer or a new state.
     asked: Option<Instant>,
     wait: Duration,
-    /// It says what this app wishes, as far as anything has been said since that was looked at.
+    /// Whether the visualization's published state matched this app's claims at the last check, with no change since.
     is_settled: bool,
-    /// What it has answered that this app has, and has not told all yet.
+    /// The claims it has granted in an answer but may not have published yet.
     granted: BTreeMap<ParameterName, Stamp>,
 }
 
-/// Something that the operator is told.
+/// A notification for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimEvent {
-    /// Somebody else holds a parameter now, or nobody.
+    /// The owner of a parameter changed, or the parameter became free.
     HolderChanged {
         /// The visualization.
         node: NodeId,
         /// The parameter.
         parameter: ParameterName,
-        /// Who held it before.
+        /// The previous owner.
         before: Option<NodeId>,
-        /// Who holds it now, and how.
+        /// The new owner and the kind of ownership.
         now: Option<(NodeId, OwnershipKind)>,
     },
-    /// Somebody has what this app had taken.
+    /// Another controller owns a parameter that this app had claimed.
     TakenFromYou {
         /// The visualization.
         node: NodeId,
         /// The parameter.
         parameter: ParameterName,
-        /// Who has it.
+        /// The new owner.
         by: NodeId,
-        /// Both had taken it without knowing of each other, and his take counts.
+        /// Whether the two apps claimed the parameter concurrently, and the other claim won.
         apart: bool,
     },
-    /// Somebody else had taken what this app had taken, without knowing of it; this app's take counts.
+    /// Two apps claimed the parameter concurrently; this app's claim won.
     KeptByYou {
         /// The visualization.
         node: NodeId,
         /// The parameter.
         parameter: ParameterName,
-        /// Who had taken it too.
+        /// The other claimant.
         from: NodeId,
     },
-    /// A visualization does not let this app take parameters.
+    /// A visualization does not allow this app to take parameters.
     Refused {
         /// The visualization.
         node: NodeId,
         /// The parameters.
         parameters: Vec<ParameterName>,
-        /// Its words.
+        /// The reason given by the visualization.
         reason: String,
     },
-    /// An operator has written a note.
+    /// An operator wrote or deleted a note.
     Noted {
-        /// The app he wrote it at.
+        /// The app at which the note was written.
         app: NodeId,
-        /// His words; empty when he took them back.
+        /// The text; empty if the note was deleted.
         text: String,
     },
 }
 
-/// A question to a visualization.
+/// A request to a visualization.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClaimRequest {
     /// The visualization.
@@ -127,17 +127,16 @@ pub struct ClaimRequest {
     pub command: Control,
 }
 
-/// After so long without an answer it is asked again, then after twice that, and so on up to every so often: a network that is
-/// busy is not asked the more for it.
+/// The delay before an unanswered request is repeated. It doubles up to `ASK_SELDOM`, to spare a busy network.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 const ASK_SELDOM: Duration = Duration::from_secs(1);
-/// News that wait; of more, the oldest go.
+/// The maximum number of waiting notifications; beyond it the oldest are dropped.
 const NEWS: usize = 1024;
-/// Bytes of wishes that are told; what does not fit is the oldest.
+/// The maximum size of the published claims in bytes; beyond it the oldest are left out.
 const TOLD: usize = 180 * 1024;
 
 impl ClaimManager {
-    /// Of the app `own`.
+    /// Creates the claims of the app `own`.
     #[must_use]
     pub fn new(own: NodeId, priority: Priority) -> Self {
         Self {
@@ -155,13 +154,13 @@ impl ClaimManager {
         }
     }
 
-    /// How much the word of this app counts.
+    /// Returns the priority of this app.
     #[must_use]
     pub const fn priority(&self) -> Priority {
         self.priority
     }
 
-    /// Makes its word count so much from now on; what it has taken, it takes anew with it.
+    /// Sets the priority of this app, and renews its claims with the new priority.
     pub fn set_priority(&mut self, priority: Priority, unix_ms: u64) {
         if priority == self.priority {
             return;
@@ -175,7 +174,7 @@ impl ClaimManager {
         self.ask_all_now();
     }
 
-    /// Takes parameters of a visualization, from whoever has them.
+    /// Claims parameters of a visualization, whichever controller owns them.
     pub fn take(
         &mut self,
         node: &NodeId,
@@ -188,7 +187,7 @@ impl ClaimManager {
         self.ask_now(node);
     }
 
-    /// Lets parameters go.
+    /// Releases parameters.
     pub fn release(
         &mut self,
         node: &NodeId,
@@ -204,7 +203,7 @@ impl ClaimManager {
         self.ask_now(node);
     }
 
-    /// Lets all go, as before it leaves.
+    /// Releases all parameters, for example before the app leaves.
     pub fn release_all(&mut self, unix_ms: u64) {
         let own: Vec<ClaimKey> = self.live(&self.own).map(|(of, _)| of.clone()).collect();
         for of in own {
@@ -213,7 +212,7 @@ impl ClaimManager {
         self.ask_all_now();
     }
 
-    /// Takes all that another app holds, wishes to hold, or had when it vanished. How many parameters that is.
+    /// Claims all parameters that another app owns, claims, or had when it vanished; returns their number.
     pub fn take_over(&mut self, app: &NodeId, unix_ms: u64) -> usize {
         let of_wish = self.live(app).map(|(of, _)| (of.node.clone(), of.parameter.clone()));
         let of_holders = self.played.iter().flat_map(|(node, played)| {
@@ -229,8 +228,9 @@ impl ClaimManager {
         all.len()
     }
 
-    /// Writes a note for all operators, in place of the last one of this app; an empty one takes it back. What is longer
-    /// than [`OperatorState::MAX_NOTE`] is cut.
+    /// Writes a note for all operators, which replaces this app's previous one; an empty text deletes it.
+    ///
+    /// A text longer than [`OperatorState::MAX_NOTE`] is truncated.
     pub fn note(&mut self, text: &str, unix_ms: u64) {
         let text: String = hana_time::sanitize_line(text.trim(), OperatorState::MAX_NOTE - 1);
         let text = text.chars().take(OperatorState::MAX_NOTE).collect();
@@ -239,7 +239,7 @@ impl ClaimManager {
         self.version += 1;
     }
 
-    /// The notes that stand, by the apps they were written at.
+    /// Returns the current notes, by the apps at which they were written.
     pub fn notes(&self) -> impl Iterator<Item = (&NodeId, &str)> {
         self.notes
             .iter()
@@ -247,12 +247,12 @@ impl ClaimManager {
             .filter(|(_, text)| !text.is_empty())
     }
 
-    /// What an app wishes to hold, as far as is known: the visualization and the parameter of each.
+    /// Returns the known claims of an app: the visualization and the parameter of each.
     pub fn wishes_of(&self, app: &NodeId) -> impl Iterator<Item = (&NodeId, &ParameterName)> {
         self.live(app).map(|(of, _)| (&of.node, &of.parameter))
     }
 
-    /// Whether this app has taken a parameter and wants to keep it.
+    /// Returns whether this app claims a parameter.
     #[must_use]
     pub fn has_taken(&self, node: &NodeId, parameter: &ParameterName) -> bool {
         let of =
@@ -260,7 +260,8 @@ impl ClaimManager {
         self.map.get(&of).is_some_and(|state| !state.ended)
     }
 
-    /// The apps that have vanished, or are gone, and left something that can be taken over, with how much.
+    /// Returns the apps that have vanished and left parameters to take over, each with the number of these
+    /// parameters.
     #[must_use]
     pub fn left_behind(&self) -> BTreeMap<NodeId, usize> {
         let is_gone = |app: &NodeId| *app != self.own && !self.present.contains(app);
@@ -278,20 +279,21 @@ impl ClaimManager {
         left.into_iter().map(|(app, parameters)| (app, parameters.len())).collect()
     }
 
-    /// An app is there.
+    /// Records that an app is present.
     pub fn app_came(&mut self, app: &NodeId) {
         self.version += u64::from(self.present.insert(app.clone()));
     }
 
-    /// An app is not there any more; what it wrote is kept, and told for it.
+    /// Records that an app is gone. Its writes are kept, and published on its behalf.
     pub fn app_went(&mut self, app: &NodeId) {
         self.unsaid.remove(app);
         self.version += u64::from(self.present.remove(app));
     }
 
-    /// Another app, which is there, says what it knows of the wishes of all.
+    /// Takes in the state published by another app, which is present.
     pub fn hears(&mut self, from: &NodeId, session: &OperatorState, unix_ms: u64) {
-        // What has ended first: who takes something from another whom he knows of says both.
+        // Ended claims go first: an app that knowingly takes over a claim publishes the end of the old one and the
+        // new one.
         let (ended, live): (Vec<&Claim>, Vec<&Claim>) =
             session.wishes.iter().partition(|wish| wish.ended);
         for wish in ended.into_iter().chain(live) {
@@ -311,7 +313,7 @@ impl ClaimManager {
         self.note_unsaid(from, session);
     }
 
-    /// Notes what an app wrote and does not say.
+    /// Updates the set of writes that an app made but does not publish.
     fn note_unsaid(&mut self, from: &NodeId, session: &OperatorState) {
         let said = session.wishes.iter().filter(|wish| wish.stamp.by == *from);
         let said: BTreeSet<ClaimKey> = said.map(ClaimKey::wish).collect();
@@ -365,7 +367,7 @@ impl ClaimManager {
         let is_lesser = (own_priority, &own.stamp) < (wish.priority, &wish.stamp);
         let ClaimKey { app: of_app, node, parameter } = of;
         if wish.ended {
-            // He found out first. Whether we knew of him when we took it:
+            // The other app noticed first. This checks whether this app knew of the other claim when it made its own.
             let knew = was_live
                 || before.is_some_and(|before| {
                     before.stamp.by == self.own && before.stamp.ms == own.stamp.ms
@@ -375,7 +377,7 @@ impl ClaimManager {
                 self.tell(ClaimEvent::KeptByYou { node, parameter, from });
             }
         } else if !self.present.contains(&of_app) {
-            // Words of one who is gone. When he is back, the visualization decides.
+            // The claimant is gone. If it comes back, the visualization decides.
         } else if is_lesser {
             let by = wish.app.clone();
             self.end(mine, Some(by.clone()), unix_ms);
@@ -386,7 +388,7 @@ impl ClaimManager {
         }
     }
 
-    /// A visualization is there, in the run `instance`, and says who holds what.
+    /// Takes in the owners published by the instance `instance` of a visualization.
     pub fn sees(&mut self, node: &NodeId, instance: u64, holders: &ParameterOwners, unix_ms: u64) {
         let known = self.played.entry(node.clone()).or_default();
         let is_other_run = known.instance != instance;
@@ -413,7 +415,7 @@ impl ClaimManager {
         }
     }
 
-    /// Compares what a visualization says of a parameter that was taken with what this app wishes.
+    /// Compares a published owner with this app's claim to the same parameter, and updates the claim.
     fn settle(&mut self, node: &NodeId, held: &Ownership, stamp: &Stamp, unix_ms: u64) {
         let of = ClaimKey {
             app: self.own.clone(),
@@ -424,7 +426,7 @@ impl ClaimManager {
         let at = (node.clone(), held.parameter.clone());
         if held.by == self.own {
             match own {
-                // An earlier run of this app has taken it.
+                // An earlier instance of this app has claimed it.
                 None if held.how == OwnershipKind::Taken => {
                     let state = State { priority: held.priority, ended: false, to: None };
                     self.map.write(of, LwwEntry { stamp: stamp.clone(), value: Some(state) });
@@ -434,7 +436,7 @@ impl ClaimManager {
                 Some(own) if own.stamp == *stamp && held.how == OwnershipKind::Taken => {
                     self.confirmed.insert(at, stamp.clone());
                 },
-                // So has an earlier run, by a clock that was ahead of what it is now.
+                // An earlier instance claimed it too, by a clock that was ahead of the present one.
                 Some(own) if own.stamp < *stamp && held.how == OwnershipKind::Taken => {
                     let is_ended = own.value.as_ref().is_some_and(|own| own.ended);
                     if is_ended {
@@ -486,14 +488,14 @@ impl ClaimManager {
         }
     }
 
-    /// A visualization is not there any more.
+    /// Records that a visualization is gone.
     pub fn misses(&mut self, node: &NodeId) {
         if self.played.remove(node).is_some() {
             self.confirmed.retain(|(of, _), _| of != node);
         }
     }
 
-    /// A visualization has answered a [`Take`].
+    /// Takes in a visualization's answer to a [`Take`].
     pub fn answered(&mut self, node: &NodeId, took: &TakeReply, unix_ms: u64) {
         if let Some(played) = self.played.get_mut(node) {
             let stamps =
@@ -516,7 +518,7 @@ impl ClaimManager {
         }
     }
 
-    /// A visualization has refused the take of `stamp`: there is nothing to wish for.
+    /// Records that a visualization has refused the claim with this `stamp`, which therefore ends.
     pub fn refused(&mut self, node: &NodeId, stamp: &Stamp, reason: &str, unix_ms: u64) {
         let refused = self.map.all_written().filter(|(of, written)| {
             of.app == self.own && of.node == *node && written.stamp == *stamp
@@ -533,14 +535,15 @@ impl ClaimManager {
         self.tell(ClaimEvent::Refused { node, parameters, reason });
     }
 
-    /// Who holds what of a visualization that is there.
+    /// Returns the published owners of a visualization that is present.
     #[must_use]
     pub fn holders(&self, node: &NodeId) -> Option<&ParameterOwners> {
         self.played.get(node).map(|played| &played.holders)
     }
 
-    /// What visualizations are to be asked for at `now`, since they do not say yet what this app wishes. `is_asked` are
-    /// those of which an answer is waited for.
+    /// Returns the requests due at `now`: those that visualizations need to match this app's claims.
+    ///
+    /// `is_asked` returns whether a request to a visualization is still unanswered.
     pub fn due(&mut self, now: Instant, is_asked: impl Fn(&NodeId) -> bool) -> Vec<ClaimRequest> {
         let mut asks = vec![];
         let nodes: Vec<NodeId> = self.played.keys().cloned().collect();
@@ -572,7 +575,7 @@ impl ClaimManager {
         asks
     }
 
-    /// What is to be said to a visualization, so that it says what this app wishes.
+    /// Returns the commands that bring a visualization's published state in line with this app's claims.
     fn differences(&self, node: &NodeId) -> Vec<Control> {
         let Some(TargetState { holders, granted, .. }) = self.played.get(node) else {
             return vec![];
@@ -609,7 +612,7 @@ impl ClaimManager {
                 parameter: held.parameter.clone(),
             };
             let Some(written) = self.map.written(&of) else { continue };
-            // That take and no newer one: the stamp with which it ended may be another's.
+            // Releases exactly this claim and no newer one; the stamp of its end may be another app's.
             let ended = written.value.as_ref().is_some_and(|state| state.ended);
             if let Some(stamp) = held.stamp.clone().filter(|_| ended) {
                 releases.entry(stamp).or_default().push(held.parameter.clone());
@@ -632,13 +635,14 @@ impl ClaimManager {
         commands
     }
 
-    /// A number that grows with every change of [`session`](Self::session).
+    /// Returns a number that grows with every change of [`session`](Self::session).
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.version
     }
 
-    /// What is told to the other apps: what this one wrote itself, and what those wrote who do not say it.
+    /// Returns the state to publish: this app's own writes, and those of other apps that do not publish them
+    /// themselves.
     #[must_use]
     pub fn session(&self) -> OperatorState {
         let is_said_here =
@@ -685,7 +689,7 @@ impl ClaimManager {
         OperatorState { priority: self.priority, wishes, notes: notes.collect() }
     }
 
-    /// What the operator has not been told yet.
+    /// Returns the notifications that are new to the operator.
     pub fn take_news(&mut self) -> Vec<ClaimEvent> {
         self.news.drain(..).collect()
     }
@@ -711,7 +715,7 @@ impl ClaimManager {
                     && other.app != of.app
                     && other.node == of.node
                     && other.parameter == of.parameter
-                    // The word of one with a higher priority stands.
+                    // A claim with a higher priority stays in force.
                     && state.priority <= self.priority
             })
             .map(|(other, _)| other.clone())
@@ -740,7 +744,7 @@ impl ClaimManager {
         self.version += 1;
     }
 
-    /// What this app wishes of a visualization is another thing now.
+    /// Marks the visualization as unsettled after a change of this app's claim.
     fn unsettle(&mut self, of: &ClaimKey) {
         if of.app == self.own
             && let Some(played) = self.played.get_mut(&of.node)

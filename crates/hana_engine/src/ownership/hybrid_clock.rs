@@ -1,30 +1,33 @@
 use hana_protocol::id::{NodeId, Stamp};
 
-/// Makes [`Stamp`]s: a hybrid logical clock.
+/// A hybrid logical clock, which creates [`Stamp`]s.
 ///
-/// What is stamped after something was heard of is later than that, however wrong the clocks of two machines are; where
-/// they are right, stamps are times. Pure: it is told what time it is.
+/// A new stamp is later than every stamp received before, however wrong the clocks of the machines are; if they are
+/// right, stamps are times. Pure: it takes the time as an argument.
 #[derive(Debug, Clone)]
 pub struct HybridClock {
     own: NodeId,
     ms: u64,
-    /// The next one within `ms`.
+    /// The next counter value within `ms`.
     count: u32,
 }
 
 impl HybridClock {
-    /// The year 3000, in Unix milliseconds. Clocks of two machines may be years apart, so a stamp that is ahead by that much is
-    /// followed: what is stamped after it is still later. One beyond this is made up, and would leave nothing that is later.
+    /// The latest valid stamp: the year 3000, in Unix milliseconds.
+    ///
+    /// Clocks of two machines may be years apart, so a stamp that is years ahead is followed: new stamps are later
+    /// still. A stamp beyond this limit is fabricated, and following it would leave no room for later stamps.
     pub const END_MS: u64 = 32_503_680_000_000;
 
-    /// The clock of `own`.
+    /// Creates the clock of the node `own`.
     #[must_use]
     pub const fn new(own: NodeId) -> Self {
         Self { own, ms: 0, count: 0 }
     }
 
-    /// A stamp that is later than all that it has made or heard of. `unix_ms` is the time by the wall clock, which may
-    /// jump.
+    /// Returns a stamp later than all stamps created or received so far.
+    ///
+    /// `unix_ms` is the wall-clock time, which may jump.
     pub fn stamp(&mut self, unix_ms: u64) -> Stamp {
         if unix_ms > self.ms {
             self.ms = unix_ms;
@@ -35,7 +38,7 @@ impl HybridClock {
         stamp
     }
 
-    /// Hears of a stamp of somebody else. Whether it can be true.
+    /// Takes in another node's stamp; returns whether it is plausible.
     pub fn hear(&mut self, stamp: &Stamp) -> bool {
         if !Self::is_plausible(stamp) {
             return false;
@@ -46,13 +49,13 @@ impl HybridClock {
         true
     }
 
-    /// What is next is later than that.
+    /// Advances the clock so that the next stamp is later than this one.
     fn follow(&mut self, ms: u64, count: u32) {
         let next = count.checked_add(1).map(|count| (ms, count));
         (self.ms, self.count) = next.unwrap_or_else(|| (ms.saturating_add(1), 0));
     }
 
-    /// Whether a stamp can be the time of a machine: it is not beyond [`END_MS`](Self::END_MS).
+    /// Returns whether a stamp is plausible as a machine's time: not beyond [`END_MS`](Self::END_MS).
     #[must_use]
     pub const fn is_plausible(stamp: &Stamp) -> bool {
         stamp.ms <= Self::END_MS
@@ -80,7 +83,7 @@ mod tests {
         assert!(second > first, "{second:?}");
         assert!(ahead.hear(&second));
         assert!(ahead.stamp(3_600_000) > second);
-        // By fifty years.
+        // This clock is fifty years ahead.
         let years = ahead.stamp(1_600_000_000_000);
         assert!(behind.hear(&years) && behind.stamp(2) > years);
     }
@@ -109,10 +112,10 @@ mod tests {
             steps in vec((0_usize..3, 0_u64..50, 0_usize..3), 1..200),
         ) {
             let mut clocks = ["a", "b", "c"].map(clock);
-            // The latest that each has made or heard of.
+            // The latest stamp that each clock has created or received.
             let mut latest: [Option<Stamp>; 3] = [None, None, None];
             for (who, time, hears) in steps {
-                // Wall clocks jump, forwards and back.
+                // Wall clocks jump, forwards and backwards.
                 let stamp = clocks[who].stamp(time);
                 prop_assert!(latest[who].as_ref().is_none_or(|before| *before < stamp));
                 prop_assert!(clocks[hears].hear(&stamp));

@@ -3,23 +3,23 @@ use std::collections::BTreeMap;
 use hana_protocol::id::Stamp;
 use serde::{Deserialize, Serialize};
 
-/// A map that several nodes write and all have: the last writer wins, per key.
+/// A map replicated on several nodes that may all write to it: per key, the last writer wins.
 ///
-/// It does not matter in which order, how often and by which ways writes arrive: who has heard of the same writes has the
-/// same map. What was removed is remembered as removed, so that an older write does not bring it back. Of all of that the
-/// newest [`capacity`](Self::new) keys are kept, which too is the same everywhere. Pure.
+/// The order, the number and the paths of the deliveries do not matter: nodes with the same writes have the same map.
+/// A removed key is remembered as removed, so that an older write does not restore it. The map keeps the newest
+/// [`capacity`](Self::new) keys, including removed ones, and this selection is the same on all nodes. Pure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LwwMap<K, V> {
     written: BTreeMap<K, LwwEntry<V>>,
     capacity: usize,
 }
 
-/// What was written last for a key, when and by whom.
+/// The last write of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LwwEntry<V> {
-    /// When, and who wrote it.
+    /// The time and the writer.
     pub stamp: Stamp,
-    /// What; none when it was removed.
+    /// The value; `None` if the key was removed.
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub value: Option<V>,
 }
@@ -29,13 +29,13 @@ const fn none<V>() -> Option<V> {
 }
 
 impl<K: Ord + Clone, V> LwwMap<K, V> {
-    /// An empty one, for at most `capacity` keys, those that were removed among them.
+    /// Creates an empty map for at most `capacity` keys, including removed ones.
     #[must_use]
     pub const fn new(capacity: usize) -> Self {
         Self { written: BTreeMap::new(), capacity }
     }
 
-    /// Takes a write, of one's own or of another; whether it changed anything.
+    /// Applies a local or a remote write; returns whether it changed the map.
     pub fn write(&mut self, key: K, written: LwwEntry<V>) -> bool {
         if self.written.get(&key).is_some_and(|known| known.stamp >= written.stamp) {
             return false;
@@ -53,24 +53,24 @@ impl<K: Ord + Clone, V> LwwMap<K, V> {
         true
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<&V> {
         self.written.get(key)?.value.as_ref()
     }
 
-    /// What was written for a key, or that it was removed.
+    /// Returns the last write of a key, which may be its removal.
     #[must_use]
     pub fn written(&self, key: &K) -> Option<&LwwEntry<V>> {
         self.written.get(key)
     }
 
-    /// All that was written, what was removed too.
+    /// Returns all writes, including removals.
     pub fn all_written(&self) -> impl Iterator<Item = (&K, &LwwEntry<V>)> {
         self.written.iter()
     }
 
-    /// The keys that have a value, with it.
+    /// Returns the keys that have a value, and their values.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.written.iter().filter_map(|(key, written)| Some((key, written.value.as_ref()?)))
     }
@@ -92,7 +92,7 @@ mod tests {
         Stamp { ms, count: 0, by: NodeId::new(&format!("n{by}")).unwrap() }
     }
 
-    /// Writes of three nodes for ten keys; no two have one stamp.
+    /// Generates writes of three nodes for ten keys, all with distinct stamps.
     fn writes() -> impl Strategy<Value = Vec<(u8, LwwEntry<u32>)>> {
         vec((0_u8..10, 0_u8..3, proptest::option::of(0_u32..100)), 0..60).prop_map(|writes| {
             let write = |(place, (key, by, value)): (usize, _)| {
@@ -128,7 +128,7 @@ mod tests {
             writes in writes(),
             order in vec(any::<prop::sample::Index>(), 0..120),
         ) {
-            // Some twice and out of order, then all.
+            // Some writes arrive twice and out of order, then all of them arrive.
             let mut shuffled: Vec<_> = vec![];
             if !writes.is_empty() {
                 shuffled.extend(order.iter().map(|place| place.get(&writes).clone()));
@@ -139,7 +139,7 @@ mod tests {
 
         #[test]
         fn merging_is_commutative_associative_and_idempotent(a in writes(), b in writes(), c in writes()) {
-            // Keys apart, so that no two writes have one stamp.
+            // The keys do not overlap, so no two writes share a stamp.
             let shift = |writes: Vec<(u8, LwwEntry<u32>)>, by: u64| -> Vec<_> {
                 writes.into_iter().map(|(key, mut written)| {
                     written.stamp.count = u32::try_from(by).unwrap();
@@ -161,7 +161,7 @@ mod tests {
             heard_by in vec(0_u8..8, 60),
             gossip in vec((0_usize..3, 0_usize..3), 0..30),
         ) {
-            // Each write reaches some of three, or none but its writer; then they talk, at first now and then.
+            // Each write reaches some of the three nodes, or only its writer; then they synchronize, rarely at first.
             let mut maps = [(); 3].map(|()| Map::new(CAPACITY));
             for ((key, written), heard_by) in writes.iter().zip(&heard_by) {
                 for (place, map) in maps.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! Ownership of parameters, and what operators claim and share.
+//! Ownership of parameters, and the claims and notes that operators share.
 
 mod arbiter;
 mod claims;

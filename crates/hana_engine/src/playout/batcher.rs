@@ -2,48 +2,49 @@ use std::time::Duration;
 
 use hana_protocol::message::ModulationBatch;
 
-/// Gathers the values that are set for the parameters of a visualization, and makes frames of them.
+/// A batcher: gathers the values that are set for a visualization's parameters and packs them into modulation
+/// batches.
 ///
-/// What is set within [`BatcherSettings::moment`] counts as set at once. A frame leaves as soon as a moment is over, but
-/// not sooner after the one before than [`BatcherSettings::every`]: a value that comes after a pause goes at once, a
-/// stream in few messages. A frame may be lost, so a value that stays is said again, twice, with the time at which it
-/// was set. Pure: it is told the time, in Unix microseconds. Once it is made it does not allocate.
+/// Values set within [`BatcherSettings::moment`] count as set at the same time. A batch leaves as soon as a moment is
+/// over, but at least [`BatcherSettings::every`] after the previous one: a value after a pause is sent at once, a
+/// stream in few messages. A batch may be lost, so a value that does not change is retransmitted twice, with its
+/// original timestamp. Pure: it takes the time as Unix microseconds. It allocates only when it is created.
 #[derive(Debug, Clone)]
 pub struct Batcher {
     settings: BatcherSettings,
     instance: u64,
-    /// When the moments of the next frame were, ascending.
+    /// The times of the moments in the next batch, ascending.
     times: Vec<i64>,
-    /// When the first and the last of them began.
+    /// The start of the first and of the last moment.
     began: (i64, i64),
-    /// The values at these moments, one moment after the other; NaN where nothing was set.
+    /// The values of these moments, one row per moment; NaN where no value was set.
     rows: Vec<f32>,
     most_rows: usize,
     parameters: Vec<RecordedBatch>,
-    /// When the last frame left.
+    /// The time at which the last batch left.
     left: Option<i64>,
     next_repeat: Option<i64>,
     forgotten: u64,
 }
 
-/// How values are gathered.
+/// The timing of the batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatcherSettings {
-    /// What is set within this time counts as set at once; of several values of a parameter, the last.
+    /// The time within which values count as set together; only the last value of each parameter is kept.
     pub moment: Duration,
-    /// From one frame to the next, at least: so long a value may wait for its frame. Zero sends each moment by
-    /// itself.
+    /// The minimum interval between two batches, and so the longest wait of a value. Zero sends each moment
+    /// separately.
     pub every: Duration,
 }
 
 impl Default for BatcherSettings {
-    /// Fine enough for a thousand samples a second; four of them in a frame, which cost 4 ms at most.
+    /// Suits a thousand samples a second: a batch holds four of them and adds 4 ms at most.
     fn default() -> Self {
         Self { moment: Duration::from_micros(500), every: Duration::from_millis(4) }
     }
 }
 
-/// What was set of a parameter last.
+/// The last value set for a parameter.
 #[derive(Debug, Clone, Copy)]
 struct RecordedBatch {
     value: f32,
@@ -54,22 +55,23 @@ struct RecordedBatch {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SampleStage {
-    /// Nothing is to be said of it.
+    /// No transmission is pending.
     Done,
-    /// It is in the next frame.
+    /// The value is part of the next batch.
     New,
-    /// It was said, and is to be said again, so often already.
+    /// The value was sent, and has been retransmitted this many times.
     Repeated(usize),
-    /// It is to be said once more, since what was said may not have arrived.
+    /// The value is to be retransmitted once more, since earlier transmissions may be lost.
     Again,
 }
 
 impl Batcher {
-    /// When the value at which a parameter stays is said again, counted from when it was set.
+    /// The times at which an unchanged value is retransmitted, counted from when it was set.
     pub const REPEATS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
 
-    /// For a visualization with so many parameters; those beyond [`ModulationBatch::MAX_PARAMETERS`] are not played.
-    /// `instance` says which run of it.
+    /// Creates a batcher for `parameters` parameters of the visualization's instance `instance`.
+    ///
+    /// Parameters beyond [`ModulationBatch::MAX_PARAMETERS`] are not played.
     #[must_use]
     pub fn new(instance: u64, parameters: usize, settings: BatcherSettings) -> Self {
         let parameters = parameters.min(ModulationBatch::MAX_PARAMETERS);
@@ -89,14 +91,16 @@ impl Batcher {
         }
     }
 
-    /// How many moments were thrown away because nobody asked for the frames in time.
+    /// Returns the number of moments that were dropped because the batches were not collected in time.
     #[must_use]
     pub const fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
-    /// A parameter, by its place in the visualization's info, is set at `now`. False where there is no such parameter
-    /// or the value is no finite number; its range is not known here.
+    /// Sets a parameter, by its index in the visualization's info, at `now`.
+    ///
+    /// Returns `false` if there is no such parameter or the value is not finite. Does not check the parameter's
+    /// range.
     pub fn set(&mut self, index: usize, value: f32, now: i64) -> bool {
         let width = self.parameters.len();
         if index >= width || !value.is_finite() {
@@ -108,12 +112,12 @@ impl Batcher {
         if let [first, ..] = self.times[..]
             && now.saturating_sub(first) >= us(ModulationBatch::MAX_SPAN)
         {
-            // They have waited for longer than a frame may span: what is left of them is as of now.
+            // The moments have waited for longer than a batch may span: the last one is kept and counts as of now.
             self.forget(self.times.len() - 1);
             self.times[0] = now;
             self.began = (now, now);
         }
-        // A clock that is set back while they wait brings no moments out of order.
+        // A clock that is set back meanwhile does not put the moments out of order.
         let now = self.times.last().map_or(now, |last| now.max(*last));
         let is_over = now.saturating_sub(self.began.1) >= us(self.settings.moment).max(1);
         match self.times.last_mut() {
@@ -127,8 +131,8 @@ impl Batcher {
         true
     }
 
-    /// What was set since then, and was said, is said once more, with the time at which it was set: whoever was meant to hear
-    /// it may not have.
+    /// Schedules one retransmission, with original timestamps, of every value set since `since` that was already
+    /// sent.
     pub fn say_again(&mut self, since: i64) {
         for parameter in &mut self.parameters {
             let is_said = matches!(parameter.stage, SampleStage::Done | SampleStage::Repeated(_));
@@ -139,8 +143,9 @@ impl Batcher {
         }
     }
 
-    /// A parameter was set at `at`, before this was made: it is said with that time. False where there is no such parameter
-    /// or the value is no finite number.
+    /// Restores a value that was set at `at`, before this batcher was created, and schedules it with that timestamp.
+    ///
+    /// Returns `false` if there is no such parameter or the value is not finite.
     pub fn recall(&mut self, index: usize, value: f32, at: i64) -> bool {
         let Some(parameter) = self.parameters.get_mut(index).filter(|_| value.is_finite()) else {
             return false;
@@ -162,7 +167,7 @@ impl Batcher {
         }
     }
 
-    /// Throws the oldest moments away, of more than that; the newest value of each parameter survives.
+    /// Drops the oldest moments, but keeps the newest value of each parameter. There must be more moments than that.
     fn forget(&mut self, moments: usize) {
         let width = self.parameters.len();
         for place in 0..moments * width {
@@ -176,7 +181,7 @@ impl Batcher {
         self.rows.drain(..moments * width);
     }
 
-    /// The clock was set back: nothing is known of what is due.
+    /// Clears all due times, which are unknown after the clock was set back.
     fn begin_anew(&mut self) {
         self.left = None;
         self.next_repeat = None;
@@ -187,7 +192,7 @@ impl Batcher {
         }
     }
 
-    /// When [`take`](Self::take) is to be asked next; `None` while nothing is to be said.
+    /// Returns the time of the next call of [`take`](Self::take); `None` while no transmission is pending.
     #[must_use]
     pub fn due(&self) -> Option<i64> {
         self.frame_due().into_iter().chain(self.next_repeat).min()
@@ -199,12 +204,12 @@ impl Batcher {
         let earliest = self.began.0.saturating_add(moment);
         let next = self.left.map_or(earliest, |left| left.saturating_add(us(self.settings.every)));
         let due = next.max(earliest);
-        // What is set at once goes together, unless there is no end of it.
+        // A moment that is still growing delays the batch, but only up to a limit.
         let over = self.began.1.saturating_add(moment);
         Some(over.clamp(due, due.saturating_add(2 * moment)))
     }
 
-    /// Fills `frame` with what is to be sent at `now`; false when that is nothing. Ask until then.
+    /// Fills `frame` with the next batch due at `now`; returns `false` if there is none. Call it until then.
     pub fn take(&mut self, now: i64, frame: &mut ModulationBatch) -> bool {
         frame.instance = self.instance;
         frame.after.clear();
@@ -223,7 +228,7 @@ impl Batcher {
         !frame.indices.is_empty()
     }
 
-    // What does not fit is not taken on.
+    // Indices fit: the number of parameters is limited.
     #[allow(clippy::cast_possible_truncation)]
     fn take_moments(&mut self, now: i64, frame: &mut ModulationBatch) {
         let Some(first) = self.times.first().copied() else { return };
@@ -251,7 +256,7 @@ impl Batcher {
         self.left = Some(now);
     }
 
-    /// What was set at one moment, once more.
+    /// Fills `frame` with the values of one moment for retransmission.
     #[allow(clippy::cast_possible_truncation)]
     fn repeat(&mut self, now: i64, frame: &mut ModulationBatch) {
         let is_due = |of: &&RecordedBatch| of.repeat_due().is_some_and(|due| due <= now);
@@ -308,7 +313,7 @@ mod tests {
         Batcher::new(7, parameters, BatcherSettings::default())
     }
 
-    /// What is said by `now`, each with the time at which it leaves.
+    /// Returns the batches sent by `now`, each with the time at which it leaves.
     fn run(recorder: &mut Batcher, now: i64) -> Vec<(i64, ModulationBatch)> {
         let mut frames = vec![];
         let mut frame = ModulationBatch::default();
@@ -440,7 +445,8 @@ mod tests {
     proptest! {
         #![proptest_config(hana_random::cases(256))]
 
-        /// Whatever is set when: all frames are frames, what is said was set, and the last value of each is said last.
+        /// Checks, for values set at any times, that all batches are valid, contain only values that were set, and
+        /// end with the last value of each parameter.
         #[test]
         fn the_last_value_of_each_is_what_is_said_last(
             sets in prop::collection::vec((0_usize..5, -1.0..1.0_f32, 0_i64..3000), 1..300),

@@ -1,45 +1,48 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Plays what is sent for one parameter a fixed, small delay behind, so that the network's jitter does not reach
-/// the eye.
+/// The jitter buffer of one parameter: plays its samples after a fixed, small delay, so network jitter is not
+/// visible.
 ///
-/// It is given samples with the sender's time, as they arrive, and asked for the value of the sender's time now (see
-/// [`SenderClock`](crate::playout::sender_clock::SenderClock)). What was sent between two frames is not lost on the second one, what comes in
-/// disorder is put in order, and what is older than what was played is never played. Pure; once its queue has
-/// grown to its size, nothing of it allocates.
+/// It takes samples with the sender's timestamps as they arrive, and returns the value for the sender's current time
+/// (see [`SenderClock`](crate::playout::sender_clock::SenderClock)). It uses all samples that arrive between two
+/// frames, sorts them by time, and never plays a sample that is older than what it has played. Pure; it does not
+/// allocate once its queue has reached its final size.
 #[derive(Debug, Clone)]
 pub struct JitterBuffer {
     pace: PackedSettings,
-    /// In the order of their times, which are distinct. The first one is what is played now, or is still to come.
+    /// The samples, sorted by distinct times. The first one is playing now or is the next to play.
     samples: VecDeque<Sample>,
-    /// How many of them had passed when it was looked last: as many as next time, nearly.
+    /// The number of samples that were due at the last lookup; a good first guess for the next one.
     passed: u32,
     late: u32,
-    /// Up to which of the sender's time has been played; [`NOTHING`](Self::NOTHING) before it begins.
+    /// The sender's time up to which samples have been played; [`NOTHING`](Self::NOTHING) before the start.
     played_us: i64,
-    /// What was given last, for the smoothing.
+    /// The last returned value, for smoothing.
     shown: Option<f32>,
 }
 
-/// How a parameter is played.
+/// The playback settings of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JitterBufferSettings {
-    /// How far behind the sender. Zero plays each value as soon as it is there, with nothing between two. More than the
-    /// network's jitter, and the time between two samples, gives the curve that was sent. At most
-    /// [`JitterBuffer::MAX_DELAY`].
+    /// The playback delay behind the sender; at most [`JitterBuffer::MAX_DELAY`].
+    ///
+    /// Zero plays each value on arrival, without interpolation. A delay longer than the network's jitter plus the
+    /// time between two samples reproduces the curve as it was sent.
     pub delay: Duration,
-    /// What lies between two samples.
+    /// The curve between two samples.
     pub curve: Curve,
-    /// Two samples further apart than this have nothing between them: the sender had paused, or they were lost. The
-    /// first is held until the second is due.
+    /// The longest interval between two samples that is interpolated. Over a longer one the sender had paused or
+    /// samples were lost, so the first value stays until the second one is due.
     pub gap: Duration,
-    /// The time in which a step is followed to 63 %; zero: at once.
+    /// The time in which the output covers 63 % of a step; zero disables smoothing.
     pub smoothing: Duration,
 }
 
-/// [`JitterBufferSettings`] in few bytes: a frame looks at the playouts of all parameters, and what it fetches is what it costs.
-/// Times in microseconds, an hour at most.
+/// [`JitterBufferSettings`] in compact form: every frame reads the buffers of all parameters, so memory traffic
+/// dominates.
+///
+/// Times are in microseconds, one hour at most.
 #[derive(Debug, Clone, Copy)]
 struct PackedSettings {
     delay_us: u32,
@@ -48,12 +51,12 @@ struct PackedSettings {
     curve: Curve,
 }
 
-/// What lies between two samples.
+/// The curve between two samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Curve {
-    /// A straight line: for what moves.
+    /// A straight line, for continuous parameters.
     Interpolated,
-    /// The earlier one: for switches and choices.
+    /// The earlier value, for switches and choices.
     Held,
 }
 
@@ -87,17 +90,18 @@ impl PackedSettings {
 }
 
 impl JitterBuffer {
-    /// The most samples that wait; of more, the oldest is thrown away. At 1 kHz a quarter of a second, which is far
-    /// longer than any delay that one would play with.
+    /// The maximum number of waiting samples; beyond it the oldest is discarded.
+    ///
+    /// At 1 kHz this is a quarter of a second, far longer than any useful delay.
     pub const MAX_SAMPLES: usize = 256;
-    /// The longest delay: at 1 kHz the samples that wait meanwhile have room.
+    /// The longest delay; its samples fit into the buffer at 1 kHz.
     pub const MAX_DELAY: Duration = Duration::from_millis(200);
-    /// What differs by less from what is followed, is there.
+    /// The difference below which smoothing has reached its target.
     const NEAR: f32 = 1e-5;
-    /// Before all times.
+    /// The time before all other times.
     const NOTHING: i64 = i64::MIN;
 
-    /// Nothing has come yet.
+    /// Creates an empty buffer.
     #[must_use]
     pub fn new(settings: JitterBufferSettings) -> Self {
         let pace = PackedSettings::of(&settings);
@@ -111,31 +115,32 @@ impl JitterBuffer {
         }
     }
 
-    /// How far behind the sender it plays.
+    /// Returns the playback delay behind the sender.
     #[must_use]
     pub fn delay(&self) -> Duration {
         Duration::from_micros(self.pace.delay_us.into())
     }
 
-    /// How many samples came after their time had been played, and were thrown away.
+    /// Returns the number of samples that were discarded because they arrived after their playback time.
     #[must_use]
     pub const fn late(&self) -> u32 {
         self.late
     }
 
-    /// Begins anew, with another sender or another run of it: its clock is another one. What is shown stays until
-    /// its first sample is due.
+    /// Restarts with another sender, or another instance of it, whose clock differs.
+    ///
+    /// The shown value stays until the new sender's first sample is due.
     pub fn reset(&mut self) {
         self.samples.clear();
         self.played_us = Self::NOTHING;
     }
 
-    /// What is shown before the first sample is due.
+    /// Sets the value to show before the first sample is due.
     pub const fn begin_with(&mut self, value: f32) {
         self.shown = Some(value);
     }
 
-    /// Shows a value at once, as of `sent_us`, and forgets what waits. What was sent before is late.
+    /// Shows a value at once, as of `sent_us`, and discards waiting samples. Samples sent before it count as late.
     pub fn show(&mut self, sent_us: i64, value: f32) {
         let sent_us = self.played_us.max(sent_us);
         self.samples.clear();
@@ -144,9 +149,10 @@ impl JitterBuffer {
         self.shown = Some(value);
     }
 
-    /// A sample has arrived, which was sent at `sent_us` by its sender's clock, in microseconds. One that comes too
-    /// late for its time is played at once if it is the newest, since what was sent last is what is meant; else it is
-    /// counted, and never played: false.
+    /// Adds a sample that was sent at `sent_us`, by its sender's clock in microseconds.
+    ///
+    /// A late sample is applied at once if it is the newest; otherwise it is counted as late and dropped (returns
+    /// `false`).
     pub fn push(&mut self, sent_us: i64, value: f32) -> bool {
         if !value.is_finite() {
             return false;
@@ -196,7 +202,7 @@ impl JitterBuffer {
         self.late = self.late.saturating_add(1);
     }
 
-    /// Reads something of each place in memory that [`value`](Self::value) will need.
+    /// Reads from each memory location that [`value`](Self::value) will need.
     pub(crate) fn touch(&self) -> i64 {
         let place = usize::try_from(self.passed).unwrap_or_default();
         let sample = |place| self.samples.get(place).map_or(0, |sample| sample.sent_us);
@@ -206,7 +212,7 @@ impl JitterBuffer {
             ^ i64::from(self.shown.map_or(0, f32::to_bits))
     }
 
-    /// How many samples are of `due` or before it. Begins to look where that was last time.
+    /// Returns the number of samples at or before `due`. The search starts from the previous result.
     fn passed(&mut self, due: i64) -> usize {
         let has_passed = |place: usize| self.samples.get(place).is_some_and(|of| of.sent_us <= due);
         let mut passed = usize::try_from(self.passed).unwrap_or_default().min(self.samples.len());
@@ -220,10 +226,10 @@ impl JitterBuffer {
         passed
     }
 
-    /// The value to be shown when the sender's clock shows `sender_us`. `None` before the first sample is due.
+    /// Returns the value to show at the sender's time `sender_us`; `None` before the first sample is due.
     ///
-    /// `passed` is how long after the frame before this is, which is how far it goes if it is smoothed: not how long after
-    /// the last value, since one that was at rest is not looked at.
+    /// `passed` is the time since the previous frame, and is the time step of the smoothing. It is not the time since
+    /// the previous call, because settled parameters are skipped.
     pub fn value(&mut self, sender_us: i64, passed: Duration) -> Option<f32> {
         if self.pace.delay_us == 0 {
             let Some(current) = self.samples.front().copied() else {
@@ -232,10 +238,10 @@ impl JitterBuffer {
             return Some(self.smooth(current.value, passed));
         }
         let due = sender_us.saturating_sub(self.pace.delay_us.into());
-        // A clock that is set back does not make time run backwards here.
+        // A sender's clock that is set back does not move playback backwards.
         let due = self.played_us.max(due);
         let count = self.passed(due);
-        // Only the last one of those whose time has come is still of interest.
+        // Of the samples that are due, only the last one is still needed.
         self.samples.drain(..count.saturating_sub(1));
         if count == 0 {
             return self.shown;
@@ -251,7 +257,7 @@ impl JitterBuffer {
         Some(self.smooth(value, passed))
     }
 
-    /// Throws away, unshown, what waits and was sent before `us`. The newest of it, if nothing is left.
+    /// Discards the waiting samples that were sent before `us`; returns the newest of them if no sample is left.
     pub fn forget_before(&mut self, us: i64) -> Option<f32> {
         let old = self.samples.partition_point(|sample| sample.sent_us < us);
         let newest = self.samples.get(old.checked_sub(1)?).map(|sample| sample.value);
@@ -259,7 +265,7 @@ impl JitterBuffer {
         newest.filter(|_| self.samples.is_empty())
     }
 
-    /// Whether the same will be shown until another sample comes.
+    /// Returns whether the value stays the same until another sample arrives.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         match (self.samples.front(), self.samples.len(), self.shown) {
@@ -286,8 +292,8 @@ impl JitterBuffer {
     }
 }
 
-/// The point at `due` on the line between two samples, if they belong together.
-// Microseconds of a gap fit into an f32 well enough for a value that is one.
+/// Interpolates linearly between two samples at `due`; `None` if they are too far apart.
+// A gap in microseconds is precise enough as an `f32` for a value that is an `f32` itself.
 #[allow(clippy::cast_precision_loss)]
 fn between(current: &Sample, next: &Sample, due: i64, gap_us: u32) -> Option<f32> {
     let apart = next.sent_us.checked_sub(current.sent_us)?;

@@ -5,87 +5,87 @@ use hana_protocol::message::{PlayPath, PlayStatus};
 
 use crate::playout::receiver::ModulationReceiver;
 
-/// Decides by which way a visualization is played: over the direct link while that answers, else over the mesh.
+/// The path selector of a play session: uses the direct link while it answers, else the mesh.
 ///
-/// Small questions go along the way that is used, and along the direct link while it is not used; what does not come back
-/// says that something is in the way. A link that fell silent is tried again, and a new one is opened beside it, since what
-/// got stuck in the old one (TCP waits ever longer) may take as long to go on as it stood still. What was set after the
-/// last thing that is known to have arrived is said again by the new way. Pure: it is told what happened and what time it
-/// is, and says what to do.
+/// It sends small probes along the path in use, and along the direct link even while that is not in use; an
+/// unanswered probe indicates a blocked path. A silent link is still probed, and a new link is opened beside it,
+/// because data stuck in the old connection may take as long to recover as the outage lasted (TCP backs off
+/// exponentially). After a switch, every value set since the last acknowledged one is retransmitted over the new
+/// path. Pure: it takes events and the time, and returns actions.
 #[derive(Debug)]
 pub struct PathSelector {
     way: PlayPath,
-    /// Since when this way is used.
+    /// The time of the switch to the current path.
     turned: Instant,
     has_link: bool,
-    /// So many answers in a row, and the link is used.
+    /// The number of consecutive answers required before the link is used.
     needed: u32,
     direct: PathProbe,
     mesh: PathProbe,
     opening: Opening,
     pause: Duration,
-    /// From one question to the next while something is played.
+    /// The interval between probes while values are set.
     every: Duration,
     next_number: u64,
-    /// What was set before this has arrived.
+    /// The time before which every value that was set has arrived.
     arrived: Option<Instant>,
-    /// When what was said again last is shown at the latest: what was asked before says nothing of it.
+    /// The time by which retransmitted values take effect; probes sent earlier do not confirm them.
     said: Instant,
-    /// When something was set last.
+    /// The time at which a value was last set.
     played: Option<Instant>,
-    /// Whether it is known where the visualization listens.
+    /// Whether the endpoint of the visualization is known.
     is_found: bool,
     was_direct: bool,
     switches: u32,
 }
 
-/// What a [`PathSelector`] is told.
+/// The input of a [`PathSelector`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathEvent {
-    /// A run of the visualization was found that is another than before.
+    /// A new instance of the visualization was found.
     Found,
-    /// It is reached at other places than before.
+    /// The endpoints of the visualization changed.
     Moved,
-    /// The link that was to be opened is open.
+    /// The requested link is open.
     Opened,
-    /// It could not be opened.
+    /// The requested link could not be opened.
     NotOpened,
-    /// The link in use, or beside it, was closed by the other end.
+    /// The other end closed the link, whether or not it was in use.
     Closed,
-    /// Something was set.
+    /// A value was set.
     Played,
-    /// The question of this number was answered.
+    /// The probe of this number was answered.
     Answered(u64),
 }
 
-/// What a [`PathSelector`] says is to be done.
+/// The output of a [`PathSelector`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathAction {
-    /// Open a link; tell how that went.
+    /// Open a link and report the result.
     Open,
-    /// Take the link that was opened instead of the one before.
+    /// Replace the current link by the one that was just opened.
     Adopt,
-    /// Close the link that was opened: it is not needed any more.
+    /// Close the link that was just opened: it is no longer needed.
     Discard,
     /// Close the link.
     Close,
-    /// Ask along a way.
+    /// Send a probe along a path.
     Ask {
-        /// Which way.
+        /// The path.
         way: PlayPath,
-        /// The number of the question.
+        /// The number of the probe.
         number: u64,
     },
-    /// Play by this way from now on, beginning with what was set since then; without a time, with all that was ever set.
+    /// Play over this path from now on, and retransmit the values set since `since`, or all values if it is `None`.
     TurnTo {
-        /// Which way.
+        /// The path.
         way: PlayPath,
-        /// What was set before this has arrived.
+        /// The time before which every value that was set has arrived.
         since: Option<Instant>,
     },
-    /// Say again what was set since then: it may not have arrived.
+    /// Retransmit the values set since `since`: they may be lost.
     SayAgain {
-        /// What was set before this has arrived.
+        /// The time before which every value that was set has arrived.
         since: Option<Instant>,
     },
 }
@@ -97,20 +97,20 @@ enum Opening {
     UnderWay,
 }
 
-/// What is known of a way by what was asked along it.
+/// The probe state of one path.
 #[derive(Debug, Default)]
 struct PathProbe {
-    /// What was not answered yet, the earliest first.
+    /// The unanswered probes, the oldest first.
     asked: VecDeque<Probe>,
-    /// When to ask next.
+    /// The time of the next probe.
     next: Option<Instant>,
-    /// When the first question was asked since the last one that was answered.
+    /// The send time of the oldest probe since the last answer.
     silent_since: Option<Instant>,
-    /// Whether a question was given up since then.
+    /// Whether a probe was given up since the last answer.
     has_lost: bool,
-    /// So many were answered in time, one after the other.
+    /// The number of consecutive answers in time.
     in_row: u32,
-    /// Of the last questions, which ones were lost; the newest is the lowest bit.
+    /// The lost probes among the most recent ones, as bits; the newest is the lowest bit.
     lost: u32,
     judged: u32,
     round_trip: Option<Duration>,
@@ -123,36 +123,39 @@ struct Probe {
 }
 
 impl PathSelector {
-    /// What is set is on its way after this time at the latest: ten times what a value waits for its frame.
+    /// The time within which a value leaves after it is set: ten times the wait for its batch.
     pub const SENT: Duration = Duration::from_millis(50);
-    /// What is said again is shown after this time at the latest, if it arrives: one that is old by then waits for
-    /// [`ModulationReceiver::QUIET`] whether something newer comes.
+    /// The upper bound for a retransmitted value to take effect, if it arrives.
+    ///
+    /// The receiver defers stale values by [`ModulationReceiver::QUIET`], in case a newer one follows.
     pub const SAID: Duration =
         Self::SENT.saturating_add(ModulationReceiver::QUIET.saturating_mul(2));
-    /// From one question to the next along the way in use, and along a link that may come into use, while something is played.
-    /// In a debug build both ends together spend two per cent of a core on it.
+    /// The interval between probes of the path in use, and of a link that may come into use, while values are set.
+    ///
+    /// In a debug build the probes take 2 % of a core, both ends together.
     pub const ASK: Duration = Duration::from_millis(100);
-    /// The same while nothing is played.
+    /// The interval between probes while no values are set.
     pub const ASK_IDLE: Duration = Duration::from_secs(1);
-    /// So long after the last value it counts as played.
+    /// The time after the last set value during which the session counts as being played.
     pub const PLAYED: Duration = Duration::from_secs(2);
-    /// A way along which nothing came back for this long, two and a half questions, is blocked. Ten times what a busy machine, or
-    /// a bad network that one would play over, takes.
+    /// The time without an answer, 2.5 probe intervals, after which a path is blocked.
+    ///
+    /// This is ten times the delay of a busy machine, or of the worst network that is usable for playing.
     pub const BLOCKED: Duration = Duration::from_millis(250);
-    /// What asking may take of a program that plays many: so long for each question of each session.
+    /// The probing budget of a program with many sessions: the probe interval grows by this for each session.
     pub const SHARE: Duration = Duration::from_millis(30);
-    /// What was not answered after this time is lost.
+    /// The time after which an unanswered probe is lost.
     pub const LOST: Duration = Duration::from_secs(1);
-    /// After a link could not be opened it is tried again so soon, and ever later up to [`LONGEST`](Self::LONGEST).
+    /// The initial delay before a failed link is retried; it doubles up to [`LONGEST`](Self::LONGEST).
     pub const PAUSE: Duration = Duration::from_millis(200);
-    /// The longest pause between two attempts to open a link.
+    /// The longest delay between two attempts to open a link.
     pub const LONGEST: Duration = Duration::from_secs(3);
-    /// A link that had fallen silent is used again after so many answers in a row.
+    /// The number of consecutive answers after which a link that had fallen silent is used again.
     const SURE: u32 = 3;
-    /// Questions whose outcome is remembered.
+    /// The number of recent probes that the loss statistics cover.
     const JUDGED: u32 = 32;
 
-    /// Nothing is known of the visualization yet.
+    /// Creates a selector that does not know the visualization's endpoint yet.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {
@@ -175,36 +178,37 @@ impl PathSelector {
         }
     }
 
-    /// How many sessions the program has: of more than three each asks less often, and takes longer to find a way blocked.
+    /// Sets the number of sessions in the program. Beyond three, each session probes less often and detects a blocked
+    /// path later.
     pub fn share_with(&mut self, sessions: usize) {
         let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
         self.every = Self::SHARE.saturating_mul(sessions).clamp(Self::ASK, Self::ASK_IDLE);
     }
 
-    /// After so long without an answer a way is blocked.
+    /// Returns the time without an answer after which a path is blocked.
     fn blocked_after(&self) -> Duration {
         self.every * 5 / 2
     }
 
-    /// The way that is used.
+    /// Returns the path in use.
     #[must_use]
     pub const fn way(&self) -> PlayPath {
         self.way
     }
 
-    /// What was set before this is known to have arrived.
+    /// Returns the time before which every value that was set has arrived, as far as is known.
     #[must_use]
     pub const fn arrived(&self) -> Option<Instant> {
         self.arrived
     }
 
-    /// Whether anything was set of late.
+    /// Returns whether a value was set recently.
     #[must_use]
     pub fn is_played(&self, now: Instant) -> bool {
         self.played.is_some_and(|at| now.saturating_duration_since(at) < Self::PLAYED)
     }
 
-    /// How it is, for others.
+    /// Returns the status to publish.
     #[must_use]
     pub fn status(&self, now: Instant) -> PlayStatus {
         let path = self.path(self.way);
@@ -217,7 +221,7 @@ impl PathSelector {
         }
     }
 
-    /// When [`tick`](Self::tick) is to be called next, if nothing happens before.
+    /// Returns the time of the next [`tick`](Self::tick), if no event comes first.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         if !self.is_found {
@@ -236,7 +240,7 @@ impl PathSelector {
         verdict.into_iter().chain(opening).chain(asks.into_iter().flatten()).min()
     }
 
-    /// Something happened.
+    /// Handles an event.
     pub fn hear(&mut self, event: PathEvent, now: Instant) -> Vec<PathAction> {
         let mut actions = vec![];
         match event {
@@ -290,7 +294,7 @@ impl PathSelector {
         actions
     }
 
-    /// Time has passed.
+    /// Handles the passing of time.
     pub fn tick(&mut self, now: Instant) -> Vec<PathAction> {
         let mut actions = vec![];
         self.look(now, &mut actions);
@@ -311,7 +315,7 @@ impl PathSelector {
         }
     }
 
-    /// When to ask along a way next; none where nobody wants to know.
+    /// Returns the time of the next probe along a path; `None` if the path is not probed.
     fn next_ask(&self, way: PlayPath) -> Option<Instant> {
         let is_asked = match way {
             PlayPath::Direct => self.has_link,
@@ -344,7 +348,7 @@ impl PathSelector {
         actions.push(PathAction::TurnTo { way, since: self.arrived });
     }
 
-    /// The link is gone, or leads to a run that is.
+    /// Drops the link, which is closed or leads to an instance that has ended, and plays over the mesh.
     fn lose_link(&mut self, now: Instant, actions: &mut Vec<PathAction>) {
         if self.has_link {
             self.has_link = false;
@@ -363,7 +367,8 @@ impl PathSelector {
         if self.has_link && self.direct.is_blocked(now, self.blocked_after()) {
             if self.way == PlayPath::Direct {
                 self.turn(PlayPath::Mesh, now, actions);
-                // Sooner where the mesh answers: else it is busy, or away, and one more link is no help.
+                // An answer over the mesh moves this up; without one the visualization is busy or gone, and another
+                // link is no help.
                 self.open_soon(now, Self::LONGEST);
             } else if self.opening == Opening::No {
                 self.open_soon(now, self.pause);
@@ -377,7 +382,7 @@ impl PathSelector {
         }
         for way in [PlayPath::Direct, PlayPath::Mesh] {
             if self.next_ask(way).is_some_and(|at| at <= now) {
-                // Also before there is a link: what is lost without a question on its way is not missed.
+                // Probes are sent even before there is a link: a loss with no probe in transit would go unnoticed.
                 let every = if self.is_played(now) { self.every } else { Self::ASK_IDLE };
                 let number = self.next_number;
                 self.next_number += 1;
@@ -417,11 +422,11 @@ impl PathSelector {
     }
 }
 
-/// What an answer says.
+/// The result of an answered probe.
 struct ProbeReply {
-    /// When it was asked.
+    /// The send time of the probe.
     asked: Instant,
-    /// Whether nothing had come back for long.
+    /// Whether the path had been silent for long, or had lost a probe.
     was_silent: bool,
 }
 
@@ -432,12 +437,12 @@ impl PathProbe {
         self.next = Some(now + every);
     }
 
-    /// Whether nothing came back for so long.
+    /// Returns whether the path has been silent for at least `limit`.
     fn is_blocked(&self, now: Instant, limit: Duration) -> bool {
         self.silent_since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
     }
 
-    /// What was asked too long ago is not waited for any more.
+    /// Gives up the probes that have been unanswered for too long.
     fn give_up(&mut self, now: Instant) {
         while let Some(first) = self.asked.front().copied()
             && now.saturating_duration_since(first.at) >= PathSelector::LOST
@@ -457,7 +462,8 @@ impl PathProbe {
     fn answered(&mut self, number: u64, now: Instant, limit: Duration) -> Option<ProbeReply> {
         let place = self.asked.iter().position(|asked| asked.number == number)?;
         let Probe { at, .. } = self.asked.remove(place)?;
-        // Answers come in the order of the questions: what was asked before is lost, and what was set then may be.
+        // Answers arrive in the order of the probes, so earlier probes are lost, and values set around them may be
+        // too.
         let is_gap = place > 0 || self.has_lost;
         let was_silent = is_gap || self.is_blocked(now, limit);
         for _ in 0..place {
@@ -469,7 +475,7 @@ impl PathProbe {
         self.judge(false);
         let is_good = !is_gap && took < limit;
         self.in_row = if is_good { self.in_row + 1 } else { 0 };
-        // A quarter of what is new: calm enough to be read, and there within a second.
+        // The weight of a new sample is a quarter: stable enough to read, and settled within a second.
         self.round_trip = Some(self.round_trip.map_or(took, |known| (known * 3 + took) / 4));
         self.silent_since = self.asked.front().map(|asked| asked.at);
         Some(ProbeReply { asked: at, was_silent })

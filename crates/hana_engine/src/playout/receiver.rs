@@ -8,50 +8,52 @@ use hana_protocol::wire::Envelope;
 use crate::playout::jitter_buffer::{JitterBuffer, JitterBufferSettings};
 use crate::playout::sender_clock::{ClockObservation, SenderClock};
 
-/// Plays what several senders send for the parameters of a visualization, as single values and in frames.
+/// The receive side of modulation: plays single values and batches of several senders for a visualization's
+/// parameters.
 ///
-/// All times are brought to one clock, the local one, so that the value that was sent last is the one that counts,
-/// whoever sent it. What is older than [`STALE`](Self::STALE) when it comes, or when this program looks again after it
-/// hung, had piled up somewhere: it is not shown. Only the last of it is, once nothing newer has come for [`QUIET`](Self::QUIET), since
-/// a value that nobody changed afterwards is meant still. Pure; in the steady state nothing of it allocates.
+/// All timestamps are converted to the local clock, so the value that was sent last wins, whichever sender it came
+/// from. A value older than [`STALE`](Self::STALE) belongs to a backlog and is not shown, whether it arrives that old
+/// or gets that old while this program hangs. Only the last value of a backlog is shown, once no newer one has
+/// arrived for [`QUIET`](Self::QUIET), because a value that was not changed afterwards is still valid. Pure; does not
+/// allocate in the steady state.
 #[derive(Debug)]
 pub struct ModulationReceiver {
     epoch: Instant,
-    /// What a frame looks at, of each parameter.
+    /// The per-parameter state that every frame reads.
     tracks: Vec<Track>,
-    /// What only what arrives is compared with, of each parameter.
+    /// The per-parameter state that is only needed on arrival.
     arrivals: Vec<Arrivals>,
     senders: Vec<Sender>,
-    /// When it was looked at last.
+    /// The time of the last call of [`advance`](Self::advance).
     advanced: Instant,
 }
 
-/// What became of what arrived.
+/// The number of received values that were accepted and dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReceiveOutcome {
-    /// Values that are played, or that wait until it is known whether they are the last ones.
+    /// The values that are played, or deferred until it is known whether a newer one follows.
     pub taken: u64,
-    /// Values that are never shown, since they came too late.
+    /// The values that arrived too late and are never shown.
     pub late: u64,
 }
 
 #[derive(Debug)]
 struct Track {
     playout: JitterBuffer,
-    /// What was shown last, as bits.
+    /// The bits of the last shown value.
     shown: u32,
-    /// Something of it is parked.
+    /// Whether a value of this parameter is deferred.
     is_parked: bool,
-    /// Nothing changes until something comes.
+    /// Whether the shown value stays the same until another one arrives.
     is_settled: bool,
 }
 
 #[derive(Debug, Default)]
 struct Arrivals {
     newest: Option<Newest>,
-    /// Of which run of a sender the last value was, and its time there: a frame may say it again.
+    /// The sender's instance and timestamp of the last value; a batch may repeat that value.
     last: Option<(u64, i64)>,
-    /// What came too late, and may yet be all that comes.
+    /// The value that arrived too late but may turn out to be the last one.
     parked: Option<Deferred>,
 }
 
@@ -59,15 +61,15 @@ struct Arrivals {
 struct Deferred {
     value: f32,
     since: Instant,
-    /// What is known of when it was sent: what was sent after it, and comes even later, counts.
+    /// The known send time. A value sent after it wins, even if it arrives later still.
     sent: Option<Newest>,
 }
 
-/// When the newest value was sent.
+/// The send time of the newest value.
 #[derive(Debug, Clone, Copy)]
 struct Newest {
     local_us: i64,
-    /// The run that sent it and its time there, which tells what is newer also where its clock is not known.
+    /// The sender's instance and timestamp: they order the values of one instance even if its clock is not known.
     sent: Option<(u64, i64)>,
 }
 
@@ -79,26 +81,27 @@ struct Sender {
     heard: Instant,
 }
 
-/// A value on its way to its track.
+/// A received value that is not assigned to its track yet.
 #[derive(Debug, Clone, Copy)]
 struct Arriving {
-    /// The run of its sender, and its time there.
+    /// The sender's instance and timestamp.
     sent: (u64, i64),
-    /// Its time here; none while the sender's clock is not known.
+    /// The timestamp on the local clock; `None` while the sender's clock is not known.
     local_us: Option<i64>,
     value: f32,
 }
 
 impl ModulationReceiver {
-    /// What is older than this when it arrives, by its sender's clock, is not played. More than any network that one
-    /// would play over delays for long, less than a person would take for the present.
+    /// The age, by the sender's clock, above which an arriving value is not played.
+    ///
+    /// Longer than a usable network delays for any length of time; shorter than an operator would notice as a delay.
     pub const STALE: Duration = Duration::from_millis(250);
-    /// After so long without a newer value the last one is shown, however old.
+    /// The time without a newer value after which a deferred value is shown, however old it is.
     pub const QUIET: Duration = Duration::from_millis(100);
-    /// Senders whose clocks are followed; beyond, the one that was silent for longest is forgotten.
+    /// The maximum number of tracked sender clocks; beyond it the sender that was silent longest is dropped.
     pub const MAX_SENDERS: usize = 16;
 
-    /// Plays so many parameters as there are settings, beginning with `values`.
+    /// Creates a receiver with one parameter per entry of the settings, starting with `values`.
     #[must_use]
     pub fn new(settings: &[JitterBufferSettings], values: &[f32], now: Instant) -> Self {
         let tracks = settings.iter().zip(values).map(|(settings, value)| {
@@ -112,7 +115,7 @@ impl ModulationReceiver {
         Self { epoch: now, tracks, arrivals, senders: vec![], advanced: now }
     }
 
-    /// A value has come for the parameter `index`. Without an envelope it is shown at once.
+    /// Takes a single value of the parameter `index`. A value without an envelope is shown at once.
     pub fn put(
         &mut self,
         index: usize,
@@ -130,8 +133,8 @@ impl ModulationReceiver {
         self.take(index, Arriving { sent, local_us, value }, now)
     }
 
-    /// A frame has come whose indices and values were found to be right. Without an envelope its last values are shown
-    /// at once.
+    /// Takes a batch whose indices and values are valid. The last values of a batch without an envelope are shown at
+    /// once.
     pub fn frame(
         &mut self,
         envelope: Option<&Envelope>,
@@ -157,7 +160,8 @@ impl ModulationReceiver {
         taken
     }
 
-    /// A value was set by command or by the program itself, and is shown already. What was sent before is late.
+    /// Records a value that a command or the program itself set and that is already shown. Values sent before it are
+    /// late.
     pub fn set(&mut self, index: usize, value: f32, now: Instant) {
         self.show(index, value, now);
         if let Some(track) = self.tracks.get_mut(index) {
@@ -165,7 +169,7 @@ impl ModulationReceiver {
         }
     }
 
-    /// Something else has moved a parameter to `value` meanwhile, without a sender: what comes is played from there.
+    /// Continues from `value`, to which the parameter was moved without a sender.
     pub fn resume_from(&mut self, index: usize, value: f32) {
         if let Some((track, arrivals)) = self.of(index) {
             track.playout.reset();
@@ -184,7 +188,7 @@ impl ModulationReceiver {
         track.is_settled = false;
     }
 
-    /// What is to be shown at `now`: tells `changed` of each parameter that shows another value than before.
+    /// Advances playback to `now` and calls `changed` for each parameter whose value changes.
     pub fn advance(&mut self, now: Instant, mut changed: impl FnMut(usize, f32)) {
         let local = self.local(now);
         let passed = now.saturating_duration_since(self.advanced);
@@ -205,7 +209,8 @@ impl ModulationReceiver {
             {
                 arrivals.take_parked(track);
                 let sent = parked.sent.unwrap_or(Newest { local_us: local, sent: None });
-                // As of when it was sent: what was sent after it, and is under way still, is newer.
+                // The value counts as of its send time, so a value that was sent later and is still in transit is
+                // newer.
                 track.playout.show(sent.local_us, parked.value);
                 arrivals.newest = Some(sent);
             }
@@ -218,8 +223,10 @@ impl ModulationReceiver {
         }
     }
 
-    /// Touches what [`advance`](Self::advance) is about to need. Another thread has just written most of it, so that it has to be
-    /// fetched from another core's cache: all of it at once takes a fraction of one after the other.
+    /// Touches the memory that [`advance`](Self::advance) is about to read.
+    ///
+    /// Another thread has just written most of it, so it comes from another core's cache. Fetching all of it at once
+    /// takes a fraction of the time of fetching it piece by piece.
     fn fetch(&self) {
         let touch = |track: &Track| track.playout.touch() ^ i64::from(track.is_settled);
         black_box(self.tracks.iter().fold(0, |all, track| all ^ touch(track)));
@@ -234,7 +241,7 @@ impl ModulationReceiver {
         i64::try_from(passed).unwrap_or(i64::MAX)
     }
 
-    /// Which sender it is, and what is known of its clock.
+    /// Returns the index of the sender, and the observation of its clock.
     fn sender(&mut self, envelope: &Envelope, now: Instant) -> (usize, ClockObservation) {
         let Envelope { from, instance, .. } = envelope;
         let is_it = |of: &Sender| of.instance == *instance && of.id == *from;
@@ -258,7 +265,7 @@ impl ModulationReceiver {
         (place, sender.map.observe(envelope.at, now))
     }
 
-    /// When what was sent at `at` should have come. Nothing comes from the future.
+    /// Converts the send time `at` to the expected local arrival time, which is never in the future.
     fn local_of(
         &self,
         sender: usize,
@@ -271,7 +278,7 @@ impl ModulationReceiver {
     }
 
     fn take(&mut self, index: usize, arriving: Arriving, now: Instant) -> ReceiveOutcome {
-        // Who brings it may have been stopped on the way here: it is no fresher than what is looked at.
+        // The receiving thread may have been suspended: its `now` must not be earlier than the last frame.
         let now = now.max(self.advanced);
         let now_us = self.local(now);
         let mut taken = ReceiveOutcome::default();
@@ -294,7 +301,7 @@ impl ModulationReceiver {
             },
             None if is_newest => {
                 let before = arrivals.take_parked(track);
-                // Where its sender's clock is not known, it counts as of now.
+                // Without a known sender clock, the value counts as of now.
                 let sent = Newest { local_us: local_us.unwrap_or(now_us), sent: Some(sent) };
                 arrivals.park(track, Deferred { value, since: now, sent: Some(sent) });
                 taken.late += u64::from(before.is_some());
@@ -314,8 +321,9 @@ impl ModulationReceiver {
 }
 
 impl Newest {
-    /// When a value was sent, but never before one that its run sent earlier: while a clock is not known well, the first of what
-    /// piled up somewhere is taken for fresh, and all of it comes at once.
+    /// Returns the send time of a value, clamped so that the values of one instance stay in order.
+    ///
+    /// Until the sender's clock is known, the head of a backlog looks fresh, and the rest arrives in the same burst.
     fn in_order(self, local_us: i64, sent: (u64, i64)) -> i64 {
         match self.sent {
             Some((run, at)) if run == sent.0 && at < sent.1 => {
@@ -325,7 +333,7 @@ impl Newest {
         }
     }
 
-    /// Whether a value is newer, as far as is known.
+    /// Returns whether a value is newer than this one, as far as is known.
     fn is_before(self, local_us: Option<i64>, sent: (u64, i64)) -> bool {
         let is_later = |(run, at): (u64, i64)| run == sent.0 && sent.1 > at;
         self.sent.is_some_and(is_later) || local_us.is_none_or(|at| at > self.local_us)
@@ -333,7 +341,7 @@ impl Newest {
 }
 
 impl Arrivals {
-    /// Nobody has looked for so long that what waited is old by now.
+    /// Discards waiting values that got old while the program hung, and defers the newest of them.
     fn wake_up(&mut self, track: &mut Track, local: i64, now: Instant) {
         let limit = ModulationReceiver::STALE + track.playout.delay();
         let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);

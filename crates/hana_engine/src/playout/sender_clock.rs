@@ -1,23 +1,22 @@
 use std::time::{Duration, Instant};
 
-/// Where a sender's clock stands, told by when its messages arrive.
+/// An estimate of a sender's clock, derived from the arrival times of its messages.
 ///
-/// No message arrives before it is sent, so the one that took the shortest way says most: the difference of the
-/// clocks is taken from the least of the last [`WINDOW`](Self::WINDOW)s, which follows a drift. A change of mind is
-/// carried out slowly, so that what is played by this clock neither jumps nor stops. Only one of more than
-/// [`JUMP`](Self::JUMP), as when a clock is set, is carried out at once; but not because of messages that have piled up
-/// somewhere, which come in one go. Pure.
+/// No message arrives before it is sent, so the fastest message gives the best estimate: the clock offset is the
+/// minimum over the last two [`WINDOW`](Self::WINDOW)s, which follows drift. Corrections are slewed, so playback by
+/// this clock neither jumps nor stalls. Only a correction of more than [`JUMP`](Self::JUMP), as when a clock is set,
+/// is applied at once. A backlog does not trigger such a jump, because its messages arrive in one burst. Pure.
 #[derive(Debug, Clone)]
 pub struct SenderClock {
-    /// What local times are counted from.
+    /// The origin of local time.
     epoch: Instant,
-    /// Local minus sender's microseconds, shortest way included, as it is used.
+    /// The offset in use: local minus sender time in microseconds, including the minimum transit time.
     used: Option<Used>,
-    /// The least difference of this window and of the one before.
+    /// The minimum offsets of the previous and the current window.
     windows: [Option<i64>; 2],
-    /// When this window began.
+    /// The start of the current window.
     began: Instant,
-    /// What was heard since the clock seems to have been set.
+    /// Observations since the sender's clock appears to have been set.
     strange: Option<JumpCandidate>,
 }
 
@@ -25,7 +24,7 @@ pub struct SenderClock {
 struct Used {
     difference: i64,
     at: Instant,
-    /// Since when there is one at all.
+    /// The time of the first estimate, or of the last jump.
     since: Instant,
 }
 
@@ -37,43 +36,46 @@ struct JumpCandidate {
     since: Instant,
 }
 
-/// What a message says of its sender's clock.
+/// The result of comparing a message's timestamp with the estimated clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockObservation {
-    /// It is where it was, as far as that is known; or this is the first of it.
+    /// The message agrees with the estimate, or is the first one of this sender.
     Known,
-    /// The message is older or newer by more than [`SenderClock::JUMP`]: it was under way for long, or the clock was set.
+    /// The message deviates by more than [`SenderClock::JUMP`]: it was in transit for long, or the clock was set.
     Strange,
 }
 
 impl SenderClock {
-    /// A drift of 100 millionths, more than a quartz has, is 0.4 ms over the two windows that count.
+    /// The length of a window. A drift of 100 ppm, more than a quartz has, amounts to 0.4 ms over two windows.
     pub const WINDOW: Duration = Duration::from_secs(2);
-    /// By more than this no network delays by itself for long.
+    /// The deviation that counts as a jump. No network delays by more than this for long.
     pub const JUMP: Duration = Duration::from_secs(1);
-    /// So many messages in a row must say that the clock was set.
+    /// The number of consecutive messages required to confirm that the clock was set.
     const SURE: u32 = 5;
-    /// For so long they must say that it was set back. What piled up somewhere says so too, but comes sooner, and each
-    /// is less late than the one before.
+    /// The minimum duration of the evidence that the clock was set back.
+    ///
+    /// A backlog looks the same, but it arrives faster than this, and each message is less late than the previous
+    /// one.
     const SURE_IT_IS_BACK: Duration = Duration::from_millis(500);
-    /// A sender that says little is believed on the second message, if it comes so much later.
+    /// The interval after which a second message suffices as confirmation, for senders that rarely send.
     const SELDOM: Duration = Duration::from_secs(2);
-    /// By how much messages in a row may differ and still say the same of a clock, in microseconds.
+    /// The tolerance, in microseconds, within which consecutive messages agree on a new offset.
     const ALIKE: u64 = 100_000;
-    /// By how much what is used may move, in microseconds each second. Fifty times the drift of a quartz.
+    /// The slew rate in microseconds per second: fifty times the drift of a quartz.
     const SLEW_PER_SECOND: i64 = 5_000;
-    /// So long after the first message a shorter way is believed at once: the first ones are often slow.
+    /// The time after the first message during which a lower offset is applied at once: the first messages are often
+    /// slow.
     const SETTLING: Duration = Duration::from_millis(500);
-    /// A way that is shorter by so much is believed at once later too, in microseconds.
+    /// The reduction of the offset, in microseconds, that is applied at once even after [`SETTLING`](Self::SETTLING).
     const CATCH_UP: i64 = 20_000;
 
-    /// Knows nothing yet.
+    /// Creates an estimate without observations.
     #[must_use]
     pub const fn new(now: Instant) -> Self {
         Self { epoch: now, used: None, windows: [None; 2], began: now, strange: None }
     }
 
-    /// A message that was sent at `sent_us` by the sender's clock, in microseconds of any origin, has arrived.
+    /// Records the arrival of a message that was sent at `sent_us`: the sender's time in microseconds, of any origin.
     pub fn observe(&mut self, sent_us: i64, now: Instant) -> ClockObservation {
         let difference = self.local(now).saturating_sub(sent_us);
         let Some(target) = self.target() else {
@@ -100,7 +102,7 @@ impl SenderClock {
         ClockObservation::Known
     }
 
-    /// Takes note of a strange difference; the one to believe, once it is believed.
+    /// Records an offset that deviates by more than a jump; returns the new offset once it is confirmed.
     fn strange_one(&mut self, difference: i64, is_late: bool, now: Instant) -> Option<i64> {
         let new = JumpCandidate { count: 0, first: difference, least: difference, since: now };
         let mut strange = self
@@ -120,15 +122,16 @@ impl SenderClock {
         (is_sure || is_seldom).then_some(strange.least)
     }
 
-    /// What the sender's clock shows at `now`, as its messages are heard here: behind by the shortest way. `None`
-    /// before the first.
+    /// Returns the sender's time at `now`, less the minimum transit time; `None` before the first message.
     #[must_use]
     pub fn sender_us(&self, now: Instant) -> Option<i64> {
         self.used.map(|used| self.local(now).saturating_sub(used.difference))
     }
 
-    /// When something that was sent at `sent_us` arrives here if it takes the shortest way: microseconds since this was
-    /// made. `None` before the first message.
+    /// Returns the earliest arrival time of a message sent at `sent_us`, in microseconds since this estimate was
+    /// created.
+    ///
+    /// `None` before the first message.
     #[must_use]
     pub fn local_us(&self, sent_us: i64) -> Option<i64> {
         self.used.map(|used| sent_us.saturating_add(used.difference))
@@ -157,7 +160,7 @@ impl SenderClock {
         let passed = now.saturating_duration_since(used.at).as_micros();
         let passed = i64::try_from(passed.min(10_000_000)).unwrap_or(i64::MAX);
         let most = passed * Self::SLEW_PER_SECOND / 1_000_000;
-        // Too short a time to move by a microsecond is not forgotten.
+        // An interval too short for a step of one microsecond stays in the balance for the next call.
         if most > 0 {
             used.difference += (target - used.difference).clamp(-most, most);
             used.at = now;
@@ -179,7 +182,7 @@ mod tests {
         Duration::from_micros(us)
     }
 
-    /// By how much the sender's clock is seen wrong, at most, once two seconds have passed.
+    /// Returns the maximum error of the estimated sender time after the first two seconds.
     fn worst(offset: i64, drift_ppm: i64, jitter: impl Fn(u64) -> u64) -> i64 {
         let start = Instant::now();
         let mut map = SenderClock::new(start);
@@ -197,7 +200,7 @@ mod tests {
         worst
     }
 
-    /// From 200 us up to 5 ms more, with no pattern that matters.
+    /// Returns a transit time from 200 us to 5.2 ms, without a relevant pattern.
     fn jitter(n: u64) -> u64 {
         200 + n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 5000
     }
@@ -242,7 +245,7 @@ mod tests {
         for n in 0..1000_i64 {
             map.observe(n * 1000, start + us(n as u64 * 1000));
         }
-        // Stopped for five seconds; then all that was sent meanwhile, ten microseconds after each other.
+        // The stream stalls for five seconds; then the backlog arrives, one message every ten microseconds.
         for n in 0..5000_i64 {
             let now = start + us(6_000_000 + n as u64 * 10);
             let reading = map.observe(1_000_000 + n * 1000, now);

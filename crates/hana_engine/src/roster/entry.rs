@@ -16,87 +16,88 @@ use crate::roster::health_monitor::{HealthLimits, HealthMonitor, HealthVerdict};
 use crate::roster::node_view::NodeView;
 use crate::roster::observation::Observation;
 
-/// What is known of one node.
+/// The known state of one node.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
-    /// Zenoh ids under which it is present, with its role.
+    /// Zenoh ids of its present sessions, with its role.
     present: BTreeMap<String, Role>,
-    /// The role it was last present with.
+    /// The role of its last presence.
     was: Option<Role>,
     info: Option<NodeInfo>,
-    /// Which instance said that, and which ones were before it.
+    /// The instance that published `info`, and the former ones.
     instances: Option<Succession>,
     health: Option<HealthMonitor>,
-    /// What daemons say who launched it; most often one. Two halves of a parted network may each have
-    /// launched one under the same name.
+    /// Reports of the daemons that launched it, usually one.
+    ///
+    /// On the two sides of a network partition, two daemons may each have launched a node of the same name.
     claims: BTreeMap<NodeId, DaemonReport>,
     look: Look,
     holders: ParameterOwners,
     session: Arc<OperatorState>,
-    /// When it was first heard of.
+    /// Time of its first observation.
     heard_of: Option<Instant>,
-    /// Since when it has been gone from the mesh, having been there; Unix milliseconds beside it.
+    /// When it left the mesh after being present, also as Unix milliseconds.
     gone: Option<(Instant, u64)>,
     said_goodbye: bool,
-    /// What others say who have lost it.
+    /// Its loss as other daemons report it.
     told: Option<ReportedLoss>,
-    /// Whether it was told that it is lost alone.
+    /// Whether the roster has reported that it is lost alone.
     said_lost_alone: bool,
     said: Option<PublishedState>,
-    /// Whether it was told that it is listed.
+    /// Whether the roster has reported it as added.
     listed: bool,
 }
 
-/// What the daemon of a host says of a process.
+/// A process status that the daemon of a host published.
 #[derive(Debug)]
 struct DaemonReport {
     status: ProcessStatus,
-    /// The daemon is another one since this moment, and has not said it again.
+    /// Since when the daemon is a new instance that has not published this status again.
     stale_since: Option<Instant>,
 }
 
-/// What others say of a node that is lost.
+/// A loss of a node that other daemons report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReportedLoss {
     pub(super) role: Role,
     pub(super) host: NodeId,
-    /// None: it is lost alone.
+    /// `None` if the node is lost alone.
     pub(super) cause: Option<LossCause>,
     pub(super) since_ms: u64,
 }
 
-/// The state as it was last said.
+/// The state that was last reported.
 #[derive(Debug, Clone)]
 struct PublishedState {
     state: ProcessState,
     cause: Option<LossCause>,
     reason: String,
-    /// When it was first said, Unix milliseconds.
+    /// When it was first reported, in Unix milliseconds.
     at_ms: u64,
-    /// Whether another state was said before: it was we who saw the change.
+    /// Whether another state preceded it, so that `at_ms` is the time of an observed change.
     change_seen: bool,
 }
 
-/// How the host of a node is.
+/// The state of a node's host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HostView {
-    /// Its daemon is there, or has never been there.
+    /// The daemon is present, or never was.
     There,
-    /// Its daemon is gone without a word; why, once that is known.
+    /// The daemon disappeared without a clean exit; the cause, once known.
     Missing(Option<LossCause>),
 }
 
-/// Sessions of one node that are followed. There is one, or two while it changes its way.
+/// Maximum number of sessions to track per node. A node has one, or two while it changes its attach mode.
 const MAX_SESSIONS: usize = 16;
-/// How long a daemon that is back may take to say again what it knows of a process.
+/// Time in which a daemon that returned must publish the status of a process again.
 const CONFIRM: Duration = Duration::from_secs(3);
-/// How long words may come before the token of the node that says them.
+/// How long the messages of a node may precede its token.
 const WORDS: Duration = Duration::from_secs(2);
-/// A node that is gone while its host is there may be on its way back by another way.
+/// Time in which a node that left, while its host is present, may still return over another session.
 const COMING_BACK: Duration = Duration::from_secs(1);
-/// How long a node stays listed that is lost alone.
+/// How long a node that is lost alone stays listed.
 const LOST_ALONE: Duration = Duration::from_mins(1);
-/// How long what was on a lost host stays listed.
+/// How long the nodes of a lost host stay listed.
 const LOST_WITH_HOST: Duration = Duration::from_hours(7 * 24);
 
 impl Entry {
@@ -116,7 +117,7 @@ impl Entry {
         !self.present.is_empty()
     }
 
-    /// Whether this is the only session it is present with.
+    /// Returns whether `zid` is its only present session.
     pub(super) fn is_present_only_as(&self, zid: &str) -> bool {
         self.present.len() == 1 && self.present.contains_key(zid)
     }
@@ -149,8 +150,9 @@ impl Entry {
         self.said_goodbye
     }
 
-    /// What its daemon says of it, and which host's daemon. Of several the one whose process lives counts,
-    /// then the one that was heard of last; everybody comes to the same.
+    /// Returns the status published by its daemon, and that daemon's host.
+    ///
+    /// Among several, a live process wins, then the most recent status; the result is the same on all hosts.
     fn process(&self) -> Option<(&NodeId, &ProcessStatus)> {
         let rank = |status: &ProcessStatus| (status.state.is_alive(), status.since_ms);
         self.claims
@@ -159,12 +161,12 @@ impl Entry {
             .max_by_key(|(host, status)| (rank(status), *host))
     }
 
-    /// The host it is, or was, on.
+    /// Returns its current or last host.
     pub(super) fn host(&self) -> Option<&NodeId> {
         let of_process = self.process().map(|(host, _)| host);
         let of_told = self.told.as_ref().map(|told| &told.host);
         let of_info = self.info.as_ref().map(|info| &info.host);
-        // What it said of itself counts as long as it is there to say it.
+        // While the node is present, its own info takes precedence.
         if self.is_present() { of_info.or(of_process) } else { of_process.or(of_info) }.or(of_told)
     }
 
@@ -172,13 +174,13 @@ impl Entry {
         self.info.is_some() && self.health.as_ref().is_some_and(|watch| watch.last().is_some())
     }
 
-    /// Takes in a sighting of this node; whether anything but the health figures changed.
+    /// Applies an observation of this node; returns whether anything but its health changed.
     pub(super) fn take(&mut self, sighting: Observation, now: Instant, unix_ms: u64) -> bool {
         self.heard_of.get_or_insert(now);
         match sighting {
             Observation::Appeared { role, zid, .. } => {
                 if self.present.is_empty() {
-                    // Present, so its health is due: one that is silent from now on is not well.
+                    // A present node must publish its health, so silence counts from now on.
                     self.health = Some(HealthMonitor::of_present(HealthLimits::default(), now));
                 }
                 self.was = Some(role);
@@ -202,7 +204,7 @@ impl Entry {
                 false
             },
             Observation::Info(info) => {
-                // What is late of an earlier instance does not replace what the present one said.
+                // Late info of a former instance must not replace that of the current one.
                 let of_first = || Succession::new(info.instance, now);
                 if !self.instances.get_or_insert_with(of_first).admit(info.instance, now) {
                     return false;
@@ -242,7 +244,7 @@ impl Entry {
         }
     }
 
-    /// Whether its id is in use: it is here, or will be, or was on a host that is lost.
+    /// Returns whether its id is in use: the node is present, about to start, or was on a lost host.
     pub(super) fn holds_its_id(&self, host: HostView) -> bool {
         let state = self.process().map(|(_, status)| status.state);
         let is_kept =
@@ -255,21 +257,21 @@ impl Entry {
         self.told = told;
     }
 
-    /// The daemon of `host` is another one: what the one before said must be said again.
+    /// Marks the status from `host` as stale: its daemon was replaced and must publish it again.
     pub(super) fn doubt(&mut self, host: &NodeId, now: Instant) {
         if let Some(claim) = self.claims.get_mut(host) {
             claim.stale_since = Some(now);
         }
     }
 
-    /// The daemon of `host` is gone for good, and before it went it ended what it launched.
+    /// Drops the status from `host`: its daemon exited cleanly and first stopped the processes it launched.
     pub(super) fn forget_process_of(&mut self, host: &NodeId) {
         if self.claims.remove(host).is_some() {
             self.said_goodbye = true;
         }
     }
 
-    /// The wall clock here was set forward by so many milliseconds: all times are others by it.
+    /// Shifts all wall-clock times after this machine's clock was set forward by `set_ms`.
     pub(super) fn wall_clock_was_set(&mut self, set_ms: i64) {
         let of_claims = self.claims.values_mut().map(|claim| &mut claim.status.since_ms);
         let of_info = self.info.as_mut().map(|info| &mut info.started_ms);
@@ -282,7 +284,7 @@ impl Entry {
         }
     }
 
-    /// Lets time pass.
+    /// Drops statuses that have been stale for too long.
     pub(super) fn age(&mut self, now: Instant) {
         let is_stale = |claim: &DaemonReport| {
             claim.stale_since.is_some_and(|at| now.saturating_duration_since(at) >= CONFIRM)
@@ -297,25 +299,27 @@ impl Entry {
         self.was.or(of_info).or(of_process).or(of_told)
     }
 
-    /// Whether it is, or was, there: more than words of one that has not come yet, or of one that has gone.
+    /// Returns whether it is to be shown: it was present at some time, or a daemon reports it.
+    ///
+    /// Messages alone do not suffice: they may precede the token or come from a node that has left.
     pub(super) fn is_shown(&self) -> bool {
         self.was.is_some() || !self.claims.is_empty() || self.told.is_some()
     }
 
-    /// Nothing of it is left, or what is left is of no interest: an app that has gone.
+    /// Returns whether nothing worth listing is left, as for an app that has left.
     pub(super) fn is_forgotten(&self, host: HostView, now: Instant) -> bool {
         if self.is_present() || !self.claims.is_empty() || self.told.is_some() {
             return false;
         }
         let Some((gone, _)) = self.gone else {
-            // Its words came before its token, or are echoes of what has gone.
+            // Messages without a token either preceded it or came late, from a node that has left.
             let is_echo = |at| now.saturating_duration_since(at) >= WORDS;
             return self.was.is_some() || self.heard_of.is_none_or(is_echo);
         };
         let gone_for = now.saturating_duration_since(gone);
         match self.role() {
             None | Some(Role::App | Role::Bridge) => true,
-            // Nobody misses what never said what it is: a token is quickly made up.
+            // A node that never published its info is not worth reporting: tokens are easily forged.
             Some(Role::Visualization | Role::Daemon)
                 if self.said_goodbye || self.info.is_none() =>
             {
@@ -329,8 +333,9 @@ impl Entry {
         }
     }
 
-    /// Since when, in Unix milliseconds, it has been lost alone: gone while its host is there, without a
-    /// word, and no daemon launched it.
+    /// Returns since when it has been lost alone, in Unix milliseconds.
+    ///
+    /// Lost alone means: it left without a clean exit while its host is present, and no daemon launched it.
     pub(super) fn lost_alone_since(&self, host: HostView, now: Instant) -> Option<u64> {
         let (gone, since_ms) = self.gone?;
         let alone = self.is_visualization()
@@ -348,7 +353,7 @@ impl Entry {
         now: Instant,
     ) -> (ProcessState, Option<LossCause>, String) {
         if let (HostView::There, Some((_, status))) = (host, self.process()) {
-            // The daemon sees the process itself, and judges its health where it lives.
+            // The daemon observes the process directly and judges its health locally.
             return (status.state, None, status.reason.clone());
         }
         if self.is_present() {
@@ -395,7 +400,8 @@ impl Entry {
         (state, verdict.reason())
     }
 
-    /// Says the state anew; whether it is another. A reason alone that counts seconds is no change.
+    /// Recomputes the state; returns whether it or its cause changed. A new reason alone is no change: it may count
+    /// seconds.
     pub(super) fn restate(
         &mut self,
         node: &NodeId,
@@ -417,8 +423,10 @@ impl Entry {
         }
     }
 
-    /// Since when it is in its state: as its daemon says, as others say who lost it, or since it joined, if
-    /// it was there before us.
+    /// Returns the start of its current state, in Unix milliseconds.
+    ///
+    /// The source is its own departure or the reported loss, else the status from its daemon, else the time it joined
+    /// if no change was observed here.
     fn since_ms(&self, said: &PublishedState) -> u64 {
         if said.state == ProcessState::Unreachable {
             let of_gone = self.gone.map(|(_, unix_ms)| unix_ms);
@@ -456,7 +464,7 @@ impl Entry {
             since_ms,
             pid: process
                 .map_or_else(|| info.filter(|_| alive).map(|info| info.pid), |status| status.pid),
-            // As it counts itself: its wall clock and that of this host may be years apart.
+            // The node's own uptime, since its wall clock and this host's may be years apart.
             uptime_s: health.filter(|_| alive).map_or(0, |health| health.uptime_ms / 1000),
             frame: frames.map(|frames| frames.count),
             fps: frames.map(|frames| frames.fps),
@@ -469,7 +477,7 @@ impl Entry {
             mixed: if alive { self.holders.mixed.clone() } else { BTreeMap::new() },
             note: self.note(node),
             plays: health.filter(|_| alive).map(|of| of.plays.clone()).unwrap_or_default(),
-            // By the others: the roster knows them.
+            // The roster fills this in from the other entries.
             played_by: BTreeMap::new(),
             counters: troubled.map(|health| health.counters),
             lanes: troubled.map(|health| health.lanes.clone()).unwrap_or_default(),
@@ -479,13 +487,13 @@ impl Entry {
         }
     }
 
-    /// How it plays a visualization, if it does.
+    /// Returns the status of its play session with a visualization, if it has one.
     pub(super) fn plays(&self, node: &NodeId) -> Option<PlayStatus> {
         let health = self.health.as_ref().and_then(HealthMonitor::last);
         health.filter(|_| self.is_present())?.plays.get(node).copied()
     }
 
-    /// What it plays, in words: values, and the recipes of what moves by itself.
+    /// Returns what it shows, as text: values, and the modulators that move parameters.
     fn playing(&self, values: &BTreeMap<ParameterName, f32>) -> Vec<(String, String)> {
         let mut words = words_of_values(self.declared(), values);
         for (name, recipe) in &self.look.recipes {
@@ -497,18 +505,18 @@ impl Entry {
         words
     }
 
-    /// What its operator has told the others.
+    /// Returns its operator's note to the others.
     fn note(&self, node: &NodeId) -> Option<String> {
         let own = self.session.notes.iter().find(|note| note.app == *node);
         own.map(|note| note.text.clone()).filter(|text| !text.is_empty())
     }
 
-    /// What can be played of it, as it says.
+    /// Returns the parameters it declares.
     fn declared(&self) -> &[Parameter] {
         self.info.as_ref().map(|info| info.parameters.as_slice()).unwrap_or_default()
     }
 
-    /// The values shown, and the defaults of those not yet heard of.
+    /// Returns the current values, with defaults for those not received yet.
     fn parameters(&self) -> BTreeMap<ParameterName, f32> {
         let mut values: BTreeMap<_, _> = self
             .info

@@ -4,22 +4,25 @@ use hana_protocol::message::Health;
 
 use crate::roster::stall_memory::StallMemory;
 
-/// What counts as slow and as unresponsive.
+/// Thresholds for slow and unresponsive nodes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HealthLimits {
-    /// A loop that has not moved for this long is unresponsive. The default, 0.7 s, is seven beats of
-    /// health and fourteen frames at 20 fps: noticed within a second, no false alarm on a busy machine.
+    /// Time without progress after which a loop is unresponsive.
+    ///
+    /// The default, 0.7 s, is seven health messages and fourteen frames at 20 fps: a freeze is noticed within a
+    /// second, without false alarms on a busy machine.
     pub unresponsive_after: Duration,
-    /// Below this rate for `slow_after` it is slow, in frames per second.
+    /// Frame rate below which a node is slow, in frames per second.
     pub slow_below_fps: f32,
-    /// For how long it must be below the rate, or above it again, before it is said. The more often it has gone back
-    /// and forth, the longer it must be above.
+    /// How long the rate must stay below the limit, or above it again, before the verdict changes.
+    ///
+    /// The recovery time grows with each relapse.
     pub slow_after: Duration,
 }
 
-/// A rate that goes back and forth across the limit within this time is one condition, and not many.
+/// A rate that crosses the limit repeatedly within this time is one condition.
 const FLAPPING: Duration = Duration::from_mins(1);
-/// How often the time that it must be above the rate is doubled at most.
+/// How many times the recovery time is doubled at most.
 const MOST_DOUBLINGS: u32 = 5;
 
 impl Default for HealthLimits {
@@ -32,67 +35,67 @@ impl Default for HealthLimits {
     }
 }
 
-/// Judges one node by its health. Pure: it is told what arrived and what time it is.
+/// Judges one node by its health messages. Pure: the caller passes in the messages and the time.
 ///
-/// A liveliness token cannot tell that a loop hangs, since the network has threads of its own; the frame
-/// counter can, since only the loop bumps it.
+/// A liveliness token does not reveal a frozen loop, since the network has its own threads. The frame counter does,
+/// since only the loop increments it.
 #[derive(Debug, Clone)]
 pub struct HealthMonitor {
     limits: HealthLimits,
-    /// When it was last seen to move: health arrived and, if it draws, with a counter that had changed.
+    /// When it last made progress: a health message arrived and, if the node draws, its frame counter had changed.
     moved_at: Instant,
     heard_at: Instant,
-    /// Whether health is due from the beginning: the node is known to be there.
+    /// Whether health is expected from the start, because the node is known to be present.
     is_present: bool,
-    /// Whether it is to be seen to move before it counts as moving: what it says first only says where it stands.
+    /// Whether the node must first be seen to make progress; its first health message is only a baseline.
     is_doubted: bool,
     last: Option<Health>,
-    /// Since when its rate has been on the other side of the limit than `slow` says.
+    /// Since when its rate has been on the other side of the limit than `slow` indicates.
     crossing: Option<Instant>,
     slow: bool,
-    /// How often it became slow again soon after it had recovered.
+    /// How often it became slow again soon after a recovery.
     relapses: u32,
-    /// When it was last seen to be fast enough again.
+    /// When its rate last recovered.
     recovered_at: Option<Instant>,
-    /// Pauses of its loop while health went on.
+    /// Pauses of its loop while health messages arrived.
     stalls: StallMemory,
-    /// Pauses of its health.
+    /// Pauses of its health messages.
     silences: StallMemory,
 }
 
-/// How a node is.
+/// The condition of a node.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum HealthVerdict {
-    /// Nothing heard from it yet, or no frame drawn.
+    /// It has sent no health yet, or drawn no frame.
     Starting,
-    /// It moves as it should.
+    /// It makes normal progress.
     Running,
-    /// It moves, too slowly.
+    /// It makes progress, but slowly.
     Slow {
         /// Frames per second.
         fps: f32,
     },
-    /// It moves, and pauses again and again for longer than [`HealthLimits::unresponsive_after`].
+    /// It makes progress, with repeated pauses longer than [`HealthLimits::unresponsive_after`].
     Stalling,
-    /// It draws one frame at a time, with long pauses: what a window system does to a window that is not seen.
+    /// It draws single frames with long pauses, as when a window system throttles a hidden window.
     Throttled {
-        /// From one frame to the next.
+        /// Time between two frames.
         every: Duration,
     },
-    /// The network side of it lives, but its loop has not moved.
+    /// Its network threads are alive, but its loop makes no progress.
     Frozen {
-        /// For how long.
+        /// Time since the last progress.
         for_: Duration,
     },
-    /// Nothing at all has come from it.
+    /// No message arrives from it.
     Silent {
-        /// For how long.
+        /// Time since the last message.
         for_: Duration,
     },
 }
 
 impl HealthVerdict {
-    /// The verdict in plain words; empty when there is nothing to say.
+    /// Returns the verdict in plain words; empty if all is well.
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
@@ -120,14 +123,15 @@ impl HealthVerdict {
         }
     }
 
-    /// Whether its loop has not moved for too long.
+    /// Returns whether its loop has made no progress for too long.
     #[must_use]
     pub const fn is_unresponsive(&self) -> bool {
         matches!(self, Self::Frozen { .. } | Self::Silent { .. })
     }
 
-    /// How much a verdict of one that moves too slowly explains; 0 for every other. While one stays slow, only a verdict
-    /// that explains more takes the place of the one before.
+    /// Returns how specific a verdict of slow progress is; 0 for all other verdicts.
+    ///
+    /// While a node stays slow, only a more specific verdict replaces the previous one.
     #[must_use]
     pub const fn slowness(&self) -> u8 {
         match self {
@@ -140,7 +144,7 @@ impl HealthVerdict {
 }
 
 impl HealthMonitor {
-    /// Begins to watch at `now` one that may take its time to start: until it is heard it is starting.
+    /// Starts monitoring a node that may take time to start: it counts as starting until its first health message.
     #[must_use]
     pub fn new(limits: HealthLimits, now: Instant) -> Self {
         Self {
@@ -159,7 +163,7 @@ impl HealthMonitor {
         }
     }
 
-    /// Begins to watch at `now` one that is there already: if it is not heard, it is silent.
+    /// Starts monitoring a node that is already present: without health messages it counts as silent.
     #[must_use]
     pub fn of_present(limits: HealthLimits, now: Instant) -> Self {
         let mut watch = Self::new(limits, now);
@@ -167,8 +171,10 @@ impl HealthMonitor {
         watch
     }
 
-    /// Begins to watch at `now` one that another has watched before, and that was `slow` then or not. It counts as
-    /// moving once it is seen to move: one that was frozen then has not moved because it is heard for the first time.
+    /// Starts monitoring a node that another monitor judged as `slow` or not before.
+    ///
+    /// It counts as making progress only after the frame counter changes: a first health message does not prove that
+    /// a frozen loop recovered.
     #[must_use]
     pub fn of_known(limits: HealthLimits, slow: bool, now: Instant) -> Self {
         let mut watch = Self::new(limits, now);
@@ -176,24 +182,24 @@ impl HealthMonitor {
         watch
     }
 
-    /// Judges by other limits from now on.
+    /// Replaces the limits from now on.
     pub const fn set_limits(&mut self, limits: HealthLimits) {
         self.limits = limits;
     }
 
-    /// The last health heard.
+    /// Returns the last health message.
     #[must_use]
     pub const fn last(&self) -> Option<&Health> {
         self.last.as_ref()
     }
 
-    /// Nothing could be heard until `now`, through no fault of its own: what was missed does not count.
+    /// Excuses all silence until `now`, because no message could be received.
     pub const fn excuse(&mut self, now: Instant) {
         self.moved_at = now;
         self.heard_at = now;
     }
 
-    /// Health has arrived.
+    /// Handles a health message.
     pub fn hear(&mut self, health: Health, now: Instant) {
         let (silent, still) = (since(self.heard_at, now), since(self.moved_at, now));
         self.heard_at = now;
@@ -201,7 +207,7 @@ impl HealthMonitor {
         let moved = match (self.last.as_ref().and_then(|last| last.frames), health.frames) {
             (Some(before), Some(frames)) => before.count != frames.count,
             (None, Some(_)) if self.is_doubted => {
-                // From here on.
+                // Count progress from here on.
                 self.moved_at = now;
                 false
             },
@@ -220,11 +226,11 @@ impl HealthMonitor {
         self.last = Some(health);
     }
 
-    /// Takes note of a pause that has ended.
+    /// Records a pause that has ended.
     fn remember(&mut self, silent: Duration, still: Duration, moved: bool, now: Instant) {
         let limit = self.limits.unresponsive_after;
         if silent >= limit {
-            // What its loop did meanwhile is not known.
+            // The progress of the loop during the silence is unknown.
             self.silences.pause(silent, now);
             return;
         }
@@ -236,7 +242,7 @@ impl HealthMonitor {
         }
     }
 
-    /// Whether it is slow now, at this rate.
+    /// Updates whether the node is slow, given its current rate.
     fn weigh(&mut self, fps: f32, now: Instant) {
         let below = fps < self.limits.slow_below_fps;
         if below == self.slow {
@@ -258,7 +264,7 @@ impl HealthMonitor {
         }
     }
 
-    /// The verdict at `now`.
+    /// Returns the verdict at `now`.
     #[must_use]
     pub fn verdict(&self, now: Instant) -> HealthVerdict {
         let silent = now.saturating_duration_since(self.heard_at);
@@ -274,10 +280,11 @@ impl HealthMonitor {
         }
         let still = now.saturating_duration_since(self.moved_at);
         let has_drawn = has_drawn(last);
-        // As long as health may be late, nothing is known of the loop either.
+        // While health messages may be late, the state of the loop is unknown too.
         let allowed = self.allowed_stall(now).max(self.allowed_silence(now));
         if has_drawn && still >= allowed {
-            // One that is stopped as a whole may have stumbled just before: of its loop alone speaks who is still heard.
+            // A process that is suspended may have missed frames first; call it frozen only if health messages still
+            // arrive.
             let is_heard = silent * 3 < still * 2;
             return if is_heard {
                 HealthVerdict::Frozen { for_: still }
@@ -293,9 +300,9 @@ impl HealthMonitor {
         }
     }
 
-    /// The verdict of one whose loop moves.
+    /// Returns the verdict for a loop that makes progress.
     fn verdict_of_rate(&self, fps: f32, now: Instant) -> HealthVerdict {
-        // One pause is enough of one that is slow.
+        // For a slow node, one pause suffices.
         let pace = self.stalls.pace().or_else(|| self.stalls.unrecovered().filter(|_| self.slow));
         match pace {
             Some(every) if every < self.stalls.allowance(self.limits.unresponsive_after, now) => {
@@ -317,7 +324,7 @@ impl HealthMonitor {
         self.silences.allowance(self.limits.unresponsive_after, now)
     }
 
-    /// When the verdict would change if nothing more were heard.
+    /// Returns when the verdict would change if no further message arrived.
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let (stall, silence) = (self.allowed_stall(now), self.allowed_silence(now));
@@ -330,7 +337,7 @@ fn since(at: Instant, now: Instant) -> Duration {
     now.saturating_duration_since(at)
 }
 
-/// Whether it has drawn, or has no loop that could.
+/// Returns whether the node has drawn a frame, or has no loop that draws.
 fn has_drawn(health: &Health) -> bool {
     health.frames.is_none_or(|frames| frames.count > 0)
 }
@@ -352,12 +359,12 @@ mod tests {
         let start = Instant::now();
         let mut watch = HealthMonitor::new(HealthLimits::default(), start);
         watch.hear(health(1, 60.0), start);
-        // Two beats in which the loop did not get its turn; then nothing.
+        // The loop stalls for two health messages; then all messages stop.
         watch.hear(health(1, 60.0), start + BEAT);
         watch.hear(health(1, 60.0), start + BEAT * 2);
         let verdict = watch.verdict(start + BEAT * 7);
         assert!(matches!(verdict, HealthVerdict::Silent { .. }), "{verdict:?}");
-        // Whose loop hangs is heard.
+        // A node with a frozen loop still sends health messages.
         let mut watch = HealthMonitor::new(HealthLimits::default(), start);
         for beat in 0..7 {
             watch.hear(health(1, 60.0), start + BEAT * beat);
@@ -377,8 +384,9 @@ mod tests {
         assert!(watch.verdict(start + 17 * BEAT).is_unresponsive());
     }
 
-    /// Draws a frame whenever `draws` says so, with ten beats of health a second; each verdict that is another kind
-    /// than the one before.
+    /// Simulates ten health messages per second, with a frame drawn whenever `draws` returns true.
+    ///
+    /// Returns each verdict that differs in kind from the previous one.
     fn verdicts_of(
         watch: &mut HealthMonitor,
         start: Instant,
@@ -412,7 +420,7 @@ mod tests {
         for pause in [8, 10, 12, 20, 30] {
             let start = Instant::now();
             let mut watch = HealthMonitor::new(HealthLimits::default(), start);
-            // Full rate for six seconds, then a frame in each `pause` beats.
+            // Full rate for six seconds, then one frame every `pause` health messages.
             let changes = verdicts_of(
                 &mut watch,
                 start,
@@ -443,7 +451,7 @@ mod tests {
         let start = Instant::now();
         let mut watch = HealthMonitor::new(HealthLimits::default(), start);
         verdicts_of(&mut watch, start, 0..300, |_| 1.0, |beat| beat % 10 == 0);
-        // Long enough that the pauses are forgotten.
+        // Long enough for the pauses to be forgotten.
         let after = verdicts_of(&mut watch, start, 300..1_000, |_| 60.0, |_| true);
         assert_eq!(after.last().map(|(_, verdict)| *verdict), Some(HealthVerdict::Running));
         let hang = verdicts_of(&mut watch, start, 1_000..1_010, |_| 60.0, |_| false);
@@ -455,7 +463,7 @@ mod tests {
     fn pauses_that_come_back_every_few_seconds_are_one_condition() {
         let start = Instant::now();
         let mut watch = HealthMonitor::new(HealthLimits::default(), start);
-        // Three seconds of full rate, then a second of nothing, for ten minutes.
+        // Three seconds at full rate, then a second without frames, for ten minutes.
         let changes = verdicts_of(&mut watch, start, 0..6_000, |_| 60.0, |beat| beat % 40 < 30);
         assert!(unresponsive(&changes) <= 3, "{changes:?}");
         assert_eq!(changes.last().map(|(_, verdict)| *verdict), Some(HealthVerdict::Stalling));
@@ -470,7 +478,7 @@ mod tests {
         let mut was_unresponsive = false;
         for beat in 0..6_000 {
             let now = start + BEAT * beat;
-            // Nothing for a second out of four.
+            // No frame for one second in four.
             if beat % 40 < 30 {
                 watch.hear(health(u64::from(beat) * 6, 60.0), now);
             }

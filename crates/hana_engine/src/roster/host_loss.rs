@@ -4,14 +4,16 @@ use std::time::{Duration, Instant};
 use hana_protocol::id::NodeId;
 use hana_protocol::message::LossCause;
 
-/// Tells a lost host from a lost daemon. Pure: it is told which daemons vanish and come back and how their
-/// machines answer when somebody knocks at the daemon's port, and says when to knock.
+/// Distinguishes a lost host from a lost daemon by probing the daemon's port. Pure.
 ///
-/// | who knocks hears | it is |
+/// The caller reports which daemons disappear and return, and the outcome of each probe; the detector returns when to
+/// probe.
+///
+/// | outcome of the probe | verdict |
 /// |---|---|
-/// | nothing | the host that is lost |
-/// | a refusal | the daemon that is lost |
-/// | somebody who opens | neither: it is about to join, or cannot be seen from here |
+/// | no answer | the host is lost |
+/// | connection refused | the daemon is lost |
+/// | connection accepted | neither: the daemon is about to join, or is unreachable from here |
 #[derive(Debug, Default)]
 pub struct HostLossDetector {
     hosts: BTreeMap<NodeId, Loss>,
@@ -21,35 +23,34 @@ pub struct HostLossDetector {
 struct Loss {
     since_ms: u64,
     cause: Option<LossCause>,
-    /// Since when somebody has opened, whenever one knocked.
+    /// Since when every probe has been accepted.
     answers_since: Option<Instant>,
-    /// When to knock next; none while somebody knocks.
+    /// Time of the next probe; `None` while one is running.
     knock_at: Option<Instant>,
 }
 
-/// How a machine answered a knock at its daemon's port.
+/// The outcome of a probe of a daemon's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProbeOutcome {
-    /// The port is closed: the machine is there.
+    /// Refused: the port is closed, so the machine is up.
     Refused,
-    /// No answer, or no way there.
+    /// No answer, or no route.
     Silent,
-    /// Somebody opened.
+    /// Accepted.
     Answered,
 }
 
-/// Hosts that are waited for; of more, somebody makes up names.
+/// Maximum number of missing hosts; more are taken for forged names.
 const MAX_HOSTS: usize = 256;
-/// A daemon that ends in good order says so; its word may come a moment after its token has gone.
+/// Delay before the first probe: the announcement of a clean exit may arrive shortly after the token is removed.
 const LAST_WORD: Duration = Duration::from_millis(40);
-/// A daemon whose port answers is most likely joining: a packet that is lost makes two nodes look for each other a little
-/// longer.
+/// Time in which a daemon whose port accepts is probably joining: after a lost packet, discovery takes longer.
 const JOINING: Duration = Duration::from_secs(12);
-/// Between two knocks.
+/// Interval between two probes.
 const KNOCK_AGAIN: Duration = Duration::from_secs(2);
 
 impl HostLossDetector {
-    /// The daemon of `host` is gone from the mesh, without a word so far.
+    /// Handles the disappearance of the daemon of `host`, without a clean exit so far.
     pub fn vanished(&mut self, host: &NodeId, now: Instant, unix_ms: u64) {
         if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(host) {
             return;
@@ -62,19 +63,19 @@ impl HostLossDetector {
         });
     }
 
-    /// The daemon of `host` is there, or has said that it goes: nothing is lost. What it was thought to be.
+    /// Handles the return or the clean exit of the daemon of `host`; returns the cause reported for its loss, if any.
     pub fn settled(&mut self, host: &NodeId) -> Option<LossCause> {
         self.hosts.remove(host)?.cause
     }
 
-    /// The wall clock here was set forward by so many milliseconds.
+    /// Shifts all wall-clock times after this machine's clock was set forward by `set_ms`.
     pub fn wall_clock_was_set(&mut self, set_ms: i64) {
         for loss in self.hosts.values_mut() {
             loss.since_ms = loss.since_ms.saturating_add_signed(set_ms);
         }
     }
 
-    /// The hosts to knock at now. Each knock is to be answered with [`HostLossDetector::knocked`].
+    /// Returns the hosts to probe now. Report each outcome with [`HostLossDetector::knocked`].
     pub fn due(&mut self, now: Instant) -> Vec<NodeId> {
         let due = |loss: &Loss| loss.knock_at.is_some_and(|at| at <= now);
         let hosts = self.hosts.iter_mut().filter(|(_, loss)| due(loss));
@@ -86,13 +87,13 @@ impl HostLossDetector {
             .collect()
     }
 
-    /// When [`HostLossDetector::due`] has something to say next.
+    /// Returns when to call [`HostLossDetector::due`] next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.hosts.values().filter_map(|loss| loss.knock_at).min()
     }
 
-    /// Somebody has knocked. The cause, if it is another one now.
+    /// Handles the outcome of a probe; returns the cause of the loss if it changed.
     pub fn knocked(
         &mut self,
         host: &NodeId,
@@ -117,19 +118,19 @@ impl HostLossDetector {
         (loss.cause.replace(cause) != Some(cause)).then_some(cause)
     }
 
-    /// Whether the daemon of `host` is gone without a word.
+    /// Returns whether the daemon of `host` has disappeared without a clean exit.
     #[must_use]
     pub fn is_missing(&self, host: &NodeId) -> bool {
         self.hosts.contains_key(host)
     }
 
-    /// Why the host is lost, once that is known.
+    /// Returns the cause of the host's loss, once known.
     #[must_use]
     pub fn cause(&self, host: &NodeId) -> Option<LossCause> {
         self.hosts.get(host)?.cause
     }
 
-    /// All that is lost for a known cause: host, cause, since when in Unix milliseconds.
+    /// Returns all losses with a known cause: host, cause, and start in Unix milliseconds.
     pub fn lost(&self) -> impl Iterator<Item = (&NodeId, LossCause, u64)> {
         self.hosts.iter().filter_map(|(host, loss)| Some((host, loss.cause?, loss.since_ms)))
     }

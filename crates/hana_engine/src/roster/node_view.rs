@@ -10,20 +10,20 @@ use hana_protocol::parameter::ParameterName;
 use hana_protocol::wire::Lane;
 use serde::Serialize;
 
-/// One node as it is shown: by `hana nodes`, in the app.
+/// A node as `hana nodes` and the app show it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NodeView {
     /// The node.
     pub node: NodeId,
     /// Its role.
     pub role: Role,
-    /// The host it is on; empty while it has not said so.
+    /// Its host; `None` until the node publishes it.
     pub host: Option<NodeId>,
     /// Its state.
     pub state: ProcessState,
-    /// Why, in plain words; empty when all is well.
+    /// The reason for its state, in plain words; empty when all is well.
     pub reason: String,
-    /// Since when, Unix milliseconds.
+    /// Start of the current state, in Unix milliseconds.
     pub since_ms: u64,
     /// Its process id on its host.
     pub pid: Option<u32>,
@@ -36,58 +36,58 @@ pub struct NodeView {
     /// The longest frame of the last second, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_max_us: Option<u64>,
-    /// How often its daemon restarted it.
+    /// Number of restarts by its daemon.
     pub restarts: u32,
     /// Whether a daemon launched it, and so can restart it.
     #[serde(skip_serializing)]
     pub launched: bool,
-    /// A person wants nothing done about its state, and not to be told of it any more.
+    /// Whether an operator acknowledged its state: no policy applies and no alarm is raised.
     #[serde(skip_serializing_if = "is_false")]
     pub ignored: bool,
-    /// What a person has put in force over what is played on it.
+    /// The override in effect, set by an operator.
     #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
     pub in_force: Option<Override>,
-    /// Who holds, or held, its parameters: of two for one parameter the first.
+    /// The current and former owners of its parameters; of two for one parameter, the first counts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub holders: Vec<Ownership>,
-    /// Who contributes to its mixed parameters.
+    /// Controllers that contribute to its mixed parameters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub mixed: BTreeMap<ParameterName, Vec<NodeId>>,
-    /// What its operator has told the others.
+    /// Its operator's note to the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// The visualizations that it plays, and how.
+    /// The visualizations it plays, with the status of each play session.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub plays: BTreeMap<NodeId, PlayStatus>,
-    /// Who plays it, and how.
+    /// The controllers that play it, with the status of each play session.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub played_by: BTreeMap<NodeId, PlayStatus>,
-    /// What it counted, if there were messages that never came or could not be used, or changes that came after their beat.
+    /// Its counters, if messages were lost or unusable, or changes arrived after their beat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
-    /// The same by lane, then.
+    /// The same by lane, under the same condition.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lanes: BTreeMap<Lane, LaneTraffic>,
-    /// Whose messages those were, then, the most first.
+    /// The senders of those messages, most faults first, under the same condition.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<MessageFault>,
-    /// Parameter names with their current values.
+    /// The current values of its parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameters: Option<BTreeMap<ParameterName, f32>>,
-    /// The same as people read them, by name: `on`, `spiral`, a colour as one `#ff8800`; a recipe
-    /// where one moves it.
+    /// The same as text, by name: `on`, `spiral`, a colour as one `#ff8800`; the modulator where one moves the
+    /// parameter.
     #[serde(skip_serializing)]
     pub playing: Vec<(String, String)>,
 }
 
 impl NodeView {
-    /// Who holds one of its parameters.
+    /// Returns the owner of a parameter.
     #[must_use]
     pub fn holder_of(&self, parameter: &ParameterName) -> Option<&Ownership> {
         self.holders.iter().find(|held| held.parameter == *parameter && held.how.is_held())
     }
 
-    /// Who has taken one of its parameters, also where somebody with a higher priority plays over him just now.
+    /// Returns the controller that claimed a parameter, even while one with a higher priority plays it.
     #[must_use]
     pub fn taken_by(&self, parameter: &ParameterName) -> Option<&NodeId> {
         let is_it =
@@ -95,7 +95,8 @@ impl NodeView {
         self.holders.iter().find(is_it).map(|held| &held.by)
     }
 
-    /// Who holds how many of its parameters, in words: `desk has 2, osc plays 1`; empty if nobody does.
+    /// Returns its owners and how many parameters each has, as text: `desk has 2, osc plays 1`; empty if there are
+    /// none.
     #[must_use]
     pub fn holders_in_words(&self) -> String {
         let mut counts: BTreeMap<(&NodeId, bool), usize> = BTreeMap::new();
@@ -110,8 +111,10 @@ impl NodeView {
         words.collect::<Vec<_>>().join(", ")
     }
 
-    /// Who plays it, or whom it plays, in words: `played by desk (direct 0.2 ms), osc (mesh 1.4 ms)`; of more than `most`, how
-    /// many, and how many of them not directly. Empty where that is nobody.
+    /// Returns its play sessions as text: `played by desk (direct 0.2 ms), osc (mesh 1.4 ms)`; empty if there are
+    /// none.
+    ///
+    /// Beyond `most` sessions it returns only their number, and how many of them are not direct.
     #[must_use]
     pub fn sessions_in_words(&self, most: usize) -> String {
         let in_words = |verb: &str, sessions: &BTreeMap<NodeId, PlayStatus>| {
@@ -133,8 +136,9 @@ impl NodeView {
         there.map(|(verb, sessions)| in_words(verb, sessions)).collect::<Vec<_>>().join("; ")
     }
 
-    /// Messages that did not reach this node, or were thrown away there before its program read them. Where the newest
-    /// counts, one that was overtaken is no loss.
+    /// Returns the number of messages that never reached this node, or that it dropped before its program read them.
+    ///
+    /// On lanes where the newest message counts, an overtaken one is no loss.
     #[must_use]
     pub fn lost_messages(&self) -> u64 {
         let is_loss = |lane: &Lane| !lane.drops_older();
@@ -142,7 +146,7 @@ impl NodeView {
         of_lanes.map(|(_, traffic)| traffic.missed + traffic.dropped).sum()
     }
 
-    /// The largest troubles in words: how many, what became of them, whose they were.
+    /// Returns the most frequent faults as text: the count, the cause and the sender of each.
     pub fn troubles_in_words(&self) -> impl Iterator<Item = String> + '_ {
         self.troubles.iter().map(|MessageFault { peer, lane, cause, count }| {
             format!("{count} {} of {peer} ({lane})", cause.as_str())
@@ -150,26 +154,26 @@ impl NodeView {
     }
 }
 
-// Serde wants a reference.
+// Serde requires a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_false(value: &bool) -> bool {
     !*value
 }
 
 impl NodeView {
-    /// Whether a person should look at it, and nobody has said to leave it.
+    /// Returns whether its state needs an operator's attention and has not been acknowledged.
     #[must_use]
     pub const fn is_alarm(&self) -> bool {
         self.state.is_alarming() && !self.ignored
     }
 
-    /// Whether there are new frames of it, whose rate is worth telling.
+    /// Returns whether it draws new frames, so that its frame rate is worth showing.
     #[must_use]
     pub const fn is_drawing(&self) -> bool {
         matches!(self.state, ProcessState::Running | ProcessState::Slow)
     }
 
-    /// What is wrong with it, in a sentence.
+    /// Returns what is wrong with it, as a sentence.
     #[must_use]
     pub fn trouble_in_words(&self) -> String {
         let is = match self.state {

@@ -7,10 +7,10 @@ use hana_protocol::message::{
 
 use crate::roster::host_loss::ProbeOutcome;
 
-/// Something seen on the mesh.
+/// An observation on the mesh.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
-    /// A liveliness token came.
+    /// A liveliness token was added.
     Appeared {
         /// The node.
         node: NodeId,
@@ -19,42 +19,42 @@ pub enum Observation {
         /// The Zenoh id of its session.
         zid: String,
     },
-    /// A liveliness token went.
+    /// A liveliness token was removed.
     Vanished {
         /// The node.
         node: NodeId,
         /// The Zenoh id of its session.
         zid: String,
     },
-    /// A node has said that it goes, in good order.
+    /// A node announced its clean exit.
     Goodbye(NodeId),
-    /// A node said what it is.
+    /// A node published its info.
     Info(NodeInfo),
-    /// A node said how it is.
+    /// A node published its health.
     Health(NodeId, Health),
-    /// A visualization said what it shows.
+    /// A visualization published its look.
     Look(NodeId, Look),
-    /// A visualization said who holds what.
+    /// A visualization published its parameter owners.
     Holders(NodeId, ParameterOwners),
-    /// An app or a bridge said how it plays.
+    /// An app or a bridge published its operator state.
     Session(NodeId, OperatorState),
-    /// The daemon of the host said what it knows of a process.
+    /// A host's daemon published the status of a process.
     Process(NodeId, ProcessStatus),
-    /// The daemon of the host said whom it has lost.
+    /// A host's daemon published its lost peers.
     Lost(NodeId, LostPeers),
-    /// Somebody knocked at the port of the daemon of a host.
+    /// The result of a probe of a host's daemon port.
     Knocked(NodeId, ProbeOutcome),
 }
 
 impl Observation {
-    /// What an event says of who is there: a node that says of itself that it is closed says goodbye.
+    /// Returns the observation that an event implies: a node that reports itself as closed exits cleanly.
     #[must_use]
     pub fn of_event(from: &NodeId, event: &Event) -> Option<Self> {
         let is_goodbye = event.kind == EventKind::Closed && event.about == *from;
         is_goodbye.then(|| Self::Goodbye(from.clone()))
     }
 
-    /// Whom it is about.
+    /// Returns the node that it concerns.
     #[must_use]
     pub const fn node(&self) -> &NodeId {
         match self {

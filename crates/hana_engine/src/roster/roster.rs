@@ -13,71 +13,72 @@ use crate::roster::host_loss::HostLossDetector;
 use crate::roster::node_view::NodeView;
 use crate::roster::observation::Observation;
 
-/// Everything known of every node, put together from what is seen on the mesh. Pure: it is told what was
-/// seen and what time it is.
+/// The state of every node, derived from observations of the mesh. Pure: the caller passes in observations and the
+/// time.
 ///
-/// A visualization or a daemon that vanishes without a word stays listed as unreachable, with the reason;
-/// it is the same node when it comes back. What is lost for good is forgotten in time: after a minute when
-/// it is lost alone, after a week when its host is.
+/// A visualization or a daemon that disappears without a clean exit stays listed as unreachable, with the reason, and
+/// is the same node when it returns. A lost node is forgotten after a minute if it is lost alone, and after a week if
+/// its host is lost with it.
 #[derive(Debug, Default)]
 pub struct Roster {
     nodes: BTreeMap<NodeId, Entry>,
     losses: HostLossDetector,
-    /// What daemons say who they have lost.
+    /// The losses that each daemon reports.
     told: BTreeMap<NodeId, LostPeers>,
-    /// Hosts whose daemon has left in good order: what still comes of its words is only an echo.
+    /// Hosts whose daemon exited cleanly; messages from it that still arrive are outdated.
     left: BTreeSet<NodeId>,
     news: Vec<RosterEvent>,
 }
 
-/// What changed in the roster.
+/// A change in the roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RosterChange {
-    /// A node that was not known.
+    /// A node was added.
     Added(NodeId),
-    /// Its state, or another thing that is shown of it, is another.
+    /// The state of a node, or another property that is shown, changed.
     Changed(NodeId),
-    /// It is forgotten.
+    /// A node was removed.
     Removed(NodeId),
 }
 
-/// What happened to hosts, and to visualizations that nobody launched: one piece of news each, however many
-/// nodes it is about.
+/// A loss or return of a host, or the loss of a visualization that no daemon launched.
+///
+/// One event per incident, however many nodes it affects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RosterEvent {
-    /// A host is not on the mesh any more.
+    /// A host is no longer on the mesh.
     Lost {
         /// The host.
         host: NodeId,
-        /// Why.
+        /// The cause.
         cause: LossCause,
-        /// The visualizations that went with it.
+        /// The visualizations lost with it.
         nodes: Vec<NodeId>,
     },
     /// A lost host is back.
     Found {
         /// The host.
         host: NodeId,
-        /// What it was thought to be.
+        /// The cause that was reported for its loss.
         cause: LossCause,
     },
-    /// A visualization that no daemon launched is gone without a word.
+    /// A visualization that no daemon launched disappeared without a clean exit.
     NodeLost {
         /// The visualization.
         node: NodeId,
-        /// The host it was on.
+        /// Its host.
         host: NodeId,
     },
 }
 
-/// Daemons whose word on who is lost is kept; there are not more hosts, or somebody makes them up.
+/// Maximum number of daemons whose loss reports are kept; more are taken for forged names.
 const MAX_REPORTERS: usize = 256;
 
 impl Roster {
-    /// Nodes beyond this many are not taken in: somebody makes up names.
+    /// Maximum number of nodes; more are taken for forged names and not added.
     pub const MAX_NODES: usize = 4096;
 
-    /// Takes in what was seen at `now`, which is `unix_ms` by the wall clock.
+    /// Applies an observation made at `now`, which is `unix_ms` by the wall clock.
     pub fn observe(
         &mut self,
         sighting: Observation,
@@ -123,14 +124,14 @@ impl Roster {
         unix_ms: u64,
     ) -> Vec<RosterChange> {
         let known = self.nodes.get(node).is_some_and(Entry::is_listed);
-        // What goes and was never here is no news.
+        // The departure of an unknown node changes nothing.
         let goes = matches!(sighting, Observation::Vanished { .. } | Observation::Goodbye(_));
         if !self.nodes.contains_key(node) {
             if goes {
                 return vec![];
             }
             if self.nodes.len() >= Self::MAX_NODES {
-                // Words of nobody who is there make room for one who is.
+                // A present node may evict one that is known only from messages.
                 let is_here = matches!(sighting, Observation::Appeared { .. });
                 let words = self.nodes.iter().find(|(_, entry)| !entry.is_shown());
                 let Some(words) = words.map(|(id, _)| id.clone()).filter(|_| is_here) else {
@@ -160,7 +161,7 @@ impl Roster {
         }
     }
 
-    /// What a sighting of a daemon means for its host; whether it means something.
+    /// Applies what an observation of a daemon implies for its host; returns whether it affects the host's state.
     fn note_daemons(&mut self, sighting: &Observation, now: Instant, unix_ms: u64) -> bool {
         match sighting {
             Observation::Appeared { node, role: Role::Daemon, .. } => {
@@ -197,7 +198,7 @@ impl Roster {
         }
     }
 
-    /// A daemon has left in good order, and with it what it said.
+    /// Handles the clean exit of a daemon: its loss reports and processes are gone with it.
     fn leaves(&mut self, host: &NodeId) {
         self.told.remove(host);
         if self.left.len() < Self::MAX_NODES {
@@ -208,7 +209,7 @@ impl Roster {
         }
     }
 
-    /// Takes in anew what others say who they have lost.
+    /// Recomputes the reported losses of all nodes from the reports of all daemons.
     fn take_told(&mut self, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
         let mut told: BTreeMap<NodeId, ReportedLoss> = BTreeMap::new();
         for lost in self.told.values() {
@@ -262,8 +263,7 @@ impl Roster {
         changes
     }
 
-    /// Lets time pass: a node that has been silent for too long is said to be unresponsive, and what is lost
-    /// for good is forgotten.
+    /// Recomputes all states at `now`: silent nodes become unresponsive, and nodes lost for good are removed.
     pub fn tick(&mut self, now: Instant, unix_ms: u64) -> Vec<RosterChange> {
         for entry in self.nodes.values_mut() {
             entry.age(now);
@@ -271,8 +271,9 @@ impl Roster {
         self.restate_all(now, unix_ms)
     }
 
-    /// The wall clock of this machine was set forward by so many milliseconds; back, where that is negative. What has been so
-    /// for a while still has been.
+    /// Shifts all wall-clock times after this machine's clock was set forward by `set_ms` (back if negative).
+    ///
+    /// Durations stay as they were.
     pub fn wall_clock_was_set(&mut self, set_ms: i64) {
         for entry in self.nodes.values_mut() {
             entry.wall_clock_was_set(set_ms);
@@ -323,7 +324,7 @@ impl Roster {
         changes
     }
 
-    /// How the host of `node` is; a daemon is its own host.
+    /// Returns the state of the host of `node`; a daemon is its own host.
     fn host_view(&self, node: &NodeId) -> HostView {
         let Some(entry) = self.nodes.get(node) else { return HostView::There };
         let host = if entry.is_daemon() { Some(node) } else { entry.host() };
@@ -335,7 +336,7 @@ impl Roster {
         }
     }
 
-    /// The visualizations of `host` that are gone with it.
+    /// Returns the visualizations that were lost with `host`.
     fn lost_with(&self, host: &NodeId) -> Vec<NodeId> {
         let is_lost = |entry: &Entry| {
             entry.is_visualization() && !entry.is_present() && entry.host() == Some(host)
@@ -347,13 +348,14 @@ impl Roster {
             .collect()
     }
 
-    /// What has happened to hosts since this was last asked.
+    /// Takes the events since the last call.
     pub fn take_news(&mut self) -> Vec<RosterEvent> {
         std::mem::take(&mut self.news)
     }
 
-    /// The hosts to knock at now, with where their daemons listened. Each knock is to be answered with
-    /// [`Observation::Knocked`].
+    /// Returns the hosts to probe now, with the addresses at which their daemons listened.
+    ///
+    /// Report the result of each probe as [`Observation::Knocked`].
     pub fn to_knock(&mut self, now: Instant) -> Vec<(NodeId, Vec<String>)> {
         let due = self.losses.due(now);
         due.into_iter()
@@ -365,13 +367,13 @@ impl Roster {
             .collect()
     }
 
-    /// When [`Roster::to_knock`] has something to say next.
+    /// Returns when to call [`Roster::to_knock`] next.
     #[must_use]
     pub fn next_knock(&self) -> Option<Instant> {
         self.losses.next_deadline()
     }
 
-    /// All that is lost, for those who come later.
+    /// Returns all known losses, for nodes that join later.
     #[must_use]
     pub fn lost(&self, now: Instant) -> LostPeers {
         let hosts = self
@@ -391,8 +393,10 @@ impl Roster {
         LostPeers { hosts, nodes: self.nodes.iter().filter_map(alone).collect() }
     }
 
-    /// Whether it is for the daemon `own` to tell everybody what happens: of the daemons that are here, the
-    /// first by id does, so that it is told once.
+    /// Returns whether the daemon `own` publishes host events: of the daemons present, the one with the smallest id
+    /// does.
+    ///
+    /// This way each event is published once.
     #[must_use]
     pub fn is_spokesman(&self, own: &NodeId) -> bool {
         let daemons = self.nodes.iter().filter(|(_, entry)| entry.is_daemon());
@@ -400,21 +404,21 @@ impl Roster {
         here.next().is_none_or(|first| first >= own)
     }
 
-    /// Whether `node` runs, or may well run, on another host than `own`, though it need not be present.
+    /// Returns whether `node` runs, or may be running, on another host than `own`, even if it is not present.
     #[must_use]
     pub fn is_held_elsewhere(&self, node: &NodeId, own: &NodeId) -> bool {
         let Some(entry) = self.nodes.get(node) else { return false };
         entry.host() != Some(own) && entry.holds_its_id(self.host_view(node))
     }
 
-    /// How `node` is shown at `now`.
+    /// Returns the view of `node` at `unix_ms`.
     #[must_use]
     pub fn view(&self, node: &NodeId, unix_ms: u64) -> Option<NodeView> {
         let entry = self.nodes.get(node).filter(|entry| entry.is_shown())?;
         Some(self.with_players(entry.view(node, unix_ms)))
     }
 
-    /// The same with who plays it.
+    /// Adds the play sessions of the controllers that play this visualization.
     fn with_players(&self, mut view: NodeView) -> NodeView {
         if view.role == Role::Visualization && view.state.is_alive() {
             let of = |(app, entry): (&NodeId, &Entry)| {
@@ -426,50 +430,52 @@ impl Roster {
         view
     }
 
-    /// How every node is shown at `now`, by id.
+    /// Returns the views of all nodes at `unix_ms`, by id.
     #[must_use]
     pub fn views(&self, unix_ms: u64) -> Vec<NodeView> {
         let shown = self.nodes.iter().filter(|(_, entry)| entry.is_shown());
         shown.map(|(node, entry)| self.with_players(entry.view(node, unix_ms))).collect()
     }
 
-    /// What `node` said of itself.
+    /// Returns the info that `node` published.
     #[must_use]
     pub fn info(&self, node: &NodeId) -> Option<&NodeInfo> {
         self.nodes.get(node)?.info()
     }
 
-    /// Who holds what of `node`, as it says.
+    /// Returns the parameter owners that `node` published.
     #[must_use]
     pub fn holders(&self, node: &NodeId) -> Option<&ParameterOwners> {
         Some(self.nodes.get(node)?.holders())
     }
 
-    /// How `node`, an app or a bridge, plays, as it says. Another one only when it has said something else.
+    /// Returns the operator state that `node`, an app or a bridge, published.
+    ///
+    /// The `Arc` is replaced only if the content changes.
     #[must_use]
     pub fn session(&self, node: &NodeId) -> Option<&Arc<OperatorState>> {
         Some(self.nodes.get(node)?.session())
     }
 
-    /// The nodes that have a token on the mesh, with their roles.
+    /// Returns the nodes that have a token on the mesh, with their roles.
     pub fn present(&self) -> impl Iterator<Item = (&NodeId, Role)> {
         let present = self.nodes.iter().filter(|(_, entry)| entry.is_present());
         present.filter_map(|(node, entry)| Some((node, entry.role()?)))
     }
 
-    /// Whether `node` has a token on the mesh.
+    /// Returns whether `node` has a token on the mesh.
     #[must_use]
     pub fn is_present(&self, node: &NodeId) -> bool {
         self.nodes.get(node).is_some_and(Entry::is_present)
     }
 
-    /// Whether nobody is known.
+    /// Returns whether the roster is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
-    /// Whether everything that is present has said what it is, and whatever has a loop how it is.
+    /// Returns whether every present node has published its info and its health.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.nodes.values().filter(|entry| entry.is_present()).all(Entry::has_said_all)

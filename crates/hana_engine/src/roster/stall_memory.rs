@@ -1,43 +1,42 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Remembers pauses that ended by themselves, so that what pauses again and again is one steady condition and not an
-/// alarm for each pause. Pure.
+/// Remembers pauses that ended by themselves, so that repeated pauses are one condition instead of many alarms. Pure.
 ///
-/// It answers one question: after how long a pause is the next alarm due. That is the plain limit, except
-/// - while the pauses follow one another (a covered window that draws once a second), and
-/// - while they come back again and again within [`WINDOW`].
+/// It determines how long a pause may last before the next alarm. That is the plain limit, except
+/// - while pauses follow one another (a covered window that draws once a second), and
+/// - while they recur within [`WINDOW`].
 ///
-/// Then it is somewhat more than the longest of them.
+/// In both cases the alarm comes somewhat later than the longest of those pauses.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StallMemory {
-    /// The last pauses: when each ended, and how long it was.
+    /// The last pauses: when each ended, and its length.
     last: VecDeque<(Instant, Duration)>,
-    /// How many of the last pauses followed one another, without a recovery in between.
+    /// Number of the last pauses that followed one another without a recovery in between.
     consecutive: usize,
-    /// Since when it has moved briskly again.
+    /// Since when progress has been fast again.
     brisk_since: Option<Instant>,
-    /// The pauses came back often enough, and have not stayed away for a whole [`WINDOW`] since.
+    /// Whether pauses recurred often enough, and have not been absent for a whole [`WINDOW`] since.
     is_recurring: bool,
 }
 
-/// Pauses that are further apart than this have nothing to do with each other.
+/// Distance beyond which two pauses are unrelated.
 const WINDOW: Duration = Duration::from_mins(1);
-/// So many pauses within [`WINDOW`] are one condition.
+/// Number of pauses within [`WINDOW`] that make one condition.
 const RECURRING: usize = 3;
-/// It has recovered when it has moved briskly for this long.
+/// Duration of fast progress that counts as a recovery.
 const RECOVERED: Duration = Duration::from_secs(2);
-/// A node that paused again and again is steady when it has moved briskly for at least this long.
+/// Minimum duration of fast progress after which a node with repeated pauses is steady again.
 const STEADY: Duration = Duration::from_secs(5);
-/// Pauses that are remembered.
+/// Maximum number of pauses to remember.
 const KEPT: usize = 16;
-/// An alarm is never later than so many limits...
+/// Upper bound of the allowed pause, in multiples of the limit.
 const MOST_LIMITS: u32 = 4;
-/// ...unless pauses follow one another: then it moves, however slowly.
+/// The same while pauses follow one another: the loop then makes progress, however slowly.
 const MOST_LIMITS_CONSECUTIVE: u32 = 10;
 
 impl StallMemory {
-    /// A pause has ended.
+    /// Records a pause that has ended.
     pub(crate) fn pause(&mut self, length: Duration, now: Instant) {
         self.tick(now);
         self.brisk_since = None;
@@ -49,7 +48,7 @@ impl StallMemory {
         self.is_recurring |= self.recent(now) >= RECURRING;
     }
 
-    /// It moves, `gap` after it moved last.
+    /// Records progress, `gap` after the previous progress.
     pub(crate) fn moved(&mut self, gap: Duration, limit: Duration, now: Instant) {
         self.tick(now);
         if gap > limit / 2 {
@@ -62,10 +61,10 @@ impl StallMemory {
         }
     }
 
-    /// After how long a pause the next alarm is due.
+    /// Returns how long a pause may last before the next alarm.
     pub(crate) fn allowance(&self, limit: Duration, now: Instant) -> Duration {
         let Some((_, newest)) = self.last.back().copied() else { return limit };
-        // One long pause is a hang that has ended; only short ones announce others.
+        // One long pause is a freeze that has ended; only short ones announce others.
         let follow = match self.consecutive {
             0 => 0,
             1 if newest > limit * 2 => 0,
@@ -82,24 +81,25 @@ impl StallMemory {
         (longest * 2 + limit / 2).clamp(limit, limit * most)
     }
 
-    /// How long the newest pause was, where it pauses all the time: at least two pauses followed one another.
+    /// Returns the length of the newest pause if at least two followed one another.
     pub(crate) fn pace(&self) -> Option<Duration> {
         let newest = self.last.back().map(|(_, length)| *length);
         newest.filter(|_| self.consecutive >= 2)
     }
 
-    /// How long the newest pause was, if it has not recovered from it yet.
+    /// Returns the length of the newest pause if no recovery followed it yet.
     pub(crate) fn unrecovered(&self) -> Option<Duration> {
         self.last.back().map(|(_, length)| *length).filter(|_| self.consecutive > 0)
     }
 
-    /// Whether pauses come back again and again.
+    /// Returns whether pauses recur.
     pub(crate) fn recurs(&self, now: Instant) -> bool {
         self.is_recurring && self.recent(now) > 0
     }
 
-    /// Whether the pauses still come back: a node that has moved briskly for twice as long as it took from one pause to the
-    /// next, and for [`STEADY`] at least, is steady again.
+    /// Returns whether the pauses still recur.
+    ///
+    /// A node is steady again after fast progress for twice the mean interval between its pauses, and at least [`STEADY`].
     pub(crate) fn is_unsteady(&self, now: Instant) -> bool {
         let Some((newest, _)) = self.last.back().copied() else { return false };
         let intervals = self.recent(now).saturating_sub(1);
@@ -126,7 +126,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(700);
     const TICK: Duration = Duration::from_millis(100);
 
-    /// Moves briskly for so long.
+    /// Makes fast progress for this duration.
     fn recover(memory: &mut StallMemory, from: Instant, for_: Duration) -> Instant {
         let mut now = from;
         while now < from + for_ {
@@ -191,7 +191,7 @@ mod tests {
         assert!(memory.is_unsteady(now));
         let now = recover(&mut memory, now, STEADY + TICK);
         assert!(!memory.is_unsteady(now));
-        // The next alarm is late for longer: the pauses may come back.
+        // The next alarm stays delayed for longer: the pauses may recur.
         assert!(memory.allowance(LIMIT, now) > LIMIT);
     }
 

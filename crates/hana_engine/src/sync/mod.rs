@@ -1,4 +1,4 @@
-//! Agreement of hosts on one timeline.
+//! Agreement of all hosts on one timeline.
 
 mod timeline_sync;
 

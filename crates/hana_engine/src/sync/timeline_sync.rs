@@ -7,25 +7,25 @@ use hana_time::{
     ClockEstimate, LinkOrder, LinkReport, Slew, TempoMap, Timeline, TimelineError, TimelineStep,
 };
 
-/// Keeps the timeline of a host, by Ableton Link, by another host or by its own clock.
+/// Keeps the timeline of a host, following Ableton Link, another host or its own clock.
 ///
-/// Pure: it is told what happened and what time it is on the local clock, and says what to do.
+/// Pure: each call passes in the event and the time on the local clock and returns actions.
 ///
-/// Of all hosts that hear each other one leads. The others go by its beat, counted as it counts: Link tells where in the bar it
-/// is, not which bar it is. Who leads is decided by each host for itself, from what all of them say four times a second, and
-/// comes out alike:
+/// Of all hosts that can reach each other, one leads. The others follow its beat and its beat count, because Link
+/// shares the place in the bar but not the number of the bar. Each host elects the leader for itself, from the
+/// timelines that all publish four times a second, and all reach the same result. The candidate wins
 ///
-/// 1. a host in a session of Link in which there are others, before one without: they cannot follow us;
-/// 2. whom more hosts go by already: so a machine that comes, or comes back, resets nothing that runs;
-/// 3. whose timeline has been going on for longer. It is handed on: who follows, and goes on when the leader is gone, counts on;
-/// 4. whose timeline was changed more often by people;
-/// 5. whose id is the smaller.
+/// 1. that is in a Link session with other peers: that session cannot follow ours;
+/// 2. that more hosts follow already, so a machine that joins or returns does not reset a running group;
+/// 3. whose timeline has been running for longer; a follower inherits this age and keeps it when the leader is gone;
+/// 4. whose timeline was changed more often by operators;
+/// 5. whose id is smaller.
 ///
-/// When the leader is gone all go on as they were; the next one leads, from the same beat. Whoever leads already is left only
-/// for one who has been the better for a second.
+/// When the leader is gone, all hosts continue from the same beat, and one of them becomes the next leader. A host
+/// that leads is replaced only by one that has been the better candidate for a second.
 ///
-/// A course is approached gently, [`Slew`]. Where that cannot be, because two timelines that had nothing to do with each
-/// other become one, the beat jumps, and that is said.
+/// A host approaches another timeline gradually, by [`Slew`]. Where that is impossible, because two unrelated
+/// timelines merge, the beat jumps and the jump is reported.
 #[derive(Debug)]
 pub struct TimelineSync {
     own: NodeId,
@@ -35,63 +35,63 @@ pub struct TimelineSync {
     jump: Option<TimelineStep>,
     jumps: u64,
     hosts: BTreeMap<NodeId, PeerTimeline>,
-    /// The host it goes by; none while it leads.
+    /// The host it follows; `None` while it leads.
     follows: Option<NodeId>,
-    /// Whom it would rather go by, and since when.
+    /// The better candidate, and since when it has been better.
     rather: Option<(NodeId, i64)>,
     link: Option<LinkState>,
-    /// Until when what Link reports may be older than what was ordered.
+    /// Until when Link's reports may not yet reflect the last command.
     ordered_until_us: i64,
-    /// When Link was told last where the beat is; `i64::MIN` for one that has not been told.
+    /// When Link last received our beat; `i64::MIN` if it never did.
     adopted_us: i64,
-    /// Since when it is awake: a daemon that has just begun, or that slept, has nothing that others should go by.
+    /// When this daemon started or woke up. Others should not follow it for a while after that.
     woke_us: i64,
     seen_us: i64,
     say_us: i64,
     error_us: Option<u64>,
 }
 
-/// What is to be done.
+/// An action for the caller of a [`TimelineSync`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum TimelineSyncAction {
-    /// Say this to all.
+    /// Publish this timeline.
     Say(Box<HostTimeline>),
-    /// Give this order to `hana-link`.
+    /// Send this command to `hana-link`.
     Link(LinkOrder),
-    /// The beat has jumped: tell people.
+    /// Report to the operators that the beat jumped.
     Jumped(TimelineStep),
 }
 
-/// What a person wants of the timeline that all share.
+/// An operator's change to the shared timeline.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum TransportRequest {
-    /// Another tempo, in beats a minute.
+    /// Set the tempo, in beats per minute.
     Tempo(f64),
-    /// It shall play.
+    /// Start playing.
     Play,
-    /// It shall stand still.
+    /// Pause.
     Pause,
 }
 
-/// What becomes of an order.
+/// The outcome of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Routing {
-    /// It is carried out; what is to be done for it.
+    /// Applied here, with the actions that follow from it.
     Done(Vec<TimelineSyncAction>),
-    /// This host leads, and is to be told.
+    /// Forward the request to this host, which leads.
     Tell(NodeId),
 }
 
-/// What was heard of another host.
+/// The last timeline received from another host.
 #[derive(Debug)]
 struct PeerTimeline {
     said: HostTimeline,
     at_us: i64,
-    /// Its course, by its own clock.
+    /// Its tempo map, by its own clock.
     course: Option<TempoMap>,
-    /// How its clock goes; known of the one that is followed.
+    /// The offset of its clock; known only for the host that is followed.
     clock: Option<ClockEstimate>,
-    /// Since when both of us lead, and each thinks that the other one should follow.
+    /// Since when both hosts have led, each preferring itself.
     disputes_us: Option<i64>,
 }
 
@@ -101,7 +101,7 @@ struct LinkState {
     heard_us: i64,
 }
 
-/// What decides who leads.
+/// The criteria of the election.
 struct Candidacy<'a> {
     is_in_link: bool,
     followers: u32,
@@ -110,33 +110,33 @@ struct Candidacy<'a> {
     id: &'a NodeId,
 }
 
-/// How often a timeline is said, and steered.
+/// Interval at which a timeline is published and steered.
 const PERIOD_US: i64 = 250_000;
-/// Who has been silent for so long is gone.
+/// Silence after which a host is gone.
 const SILENT_US: i64 = 1_500_000;
-/// `hana-link` reports four times a second; what is silent for so long is gone.
+/// Silence after which Link is gone; `hana-link` reports four times a second.
 const LINK_SILENT_US: i64 = 2_000_000;
-/// Who leads is not left before another one has been the better for so long.
+/// How long another candidate must have been better before it replaces the leader.
 const PATIENCE_US: i64 = 1_000_000;
-/// Who has been awake for less follows at once: nobody goes by him.
+/// A host up for less than this follows a better leader without the usual delay, since it has no followers.
 const YOUNG_US: i64 = 3_000_000;
-/// Who was not asked for so long was away: the process was stopped, or the machine slept.
+/// A pause between two updates after which this host counts as away: suspended or asleep.
 const AWAY_US: i64 = 2_000_000;
-/// After so long a dispute the id decides alone.
+/// Duration of a dispute after which the id alone decides.
 const DISPUTE_US: i64 = 3_000_000;
-/// How much longer a timeline must have been going on to count as older, whatever the clocks are.
+/// How much longer a timeline must have been running to count as older; it covers the inaccuracy of the clocks.
 const OLDER_US: u64 = 1_000_000;
-/// How long an order to Link takes to be seen in its reports.
+/// Time until a Link command shows in Link's reports.
 const ORDERED_US: i64 = 700_000;
-/// How often Link is brought to where we are, while nobody else is in its session.
+/// Minimum interval between two corrections of Link, while no other peer is in its session.
 const ADOPT_US: i64 = 1_000_000;
-/// How far Link may be off before it is.
+/// Error of Link beyond which it is corrected, in microseconds.
 const ADOPT_OFF_US: f64 = 500.0;
-/// Hosts that are listened to.
+/// Maximum number of other hosts to keep.
 const HOSTS: usize = 1024;
 
 impl TimelineSync {
-    /// Of the host `own`, beginning with `first` as it is at `now_us`.
+    /// Creates the timeline of host `own`, which starts as `first` at `now_us`.
     #[must_use]
     pub const fn new(own: NodeId, first: Timeline, now_us: i64) -> Self {
         Self {
@@ -159,7 +159,7 @@ impl TimelineSync {
         }
     }
 
-    /// Goes on from what an earlier run of this daemon said, on the same clock.
+    /// Continues from what an earlier instance of this daemon published, on the same clock.
     #[must_use]
     pub fn resuming(own: NodeId, said: &HostTimeline, now_us: i64) -> Option<Self> {
         let first = said.timeline()?;
@@ -173,25 +173,25 @@ impl TimelineSync {
         Some(resumed)
     }
 
-    /// The way the timeline takes.
+    /// Returns the current tempo map.
     #[must_use]
     pub const fn course(&self) -> TempoMap {
         self.course
     }
 
-    /// Whom it goes by, whose clock is therefore to be known; none while it leads.
+    /// Returns the host it follows, whose clock must therefore be measured, or `None` while it leads.
     #[must_use]
     pub const fn follows(&self) -> Option<&NodeId> {
         self.follows.as_ref()
     }
 
-    /// When it is to be asked again, if nothing happens before.
+    /// Returns when to call [`tick`](Self::tick) next if nothing happens before.
     #[must_use]
     pub const fn next_us(&self) -> i64 {
         self.say_us
     }
 
-    /// Another host says its timeline.
+    /// Handles a timeline published by another host.
     pub fn hear(
         &mut self,
         host: &NodeId,
@@ -205,7 +205,7 @@ impl TimelineSync {
         let course = said.continues(known.as_ref().and_then(|known| known.course));
         let clock = known.as_ref().and_then(|known| known.clock);
         let disputes_us = known.as_ref().and_then(|known| known.disputes_us);
-        // What is said anew without change, and what others say, waits for the next round.
+        // Repetitions, and the timelines of hosts that are not followed, wait for the next round.
         let is_news = self.follows.as_ref() == Some(host)
             && known.is_none_or(|known| {
                 let of = |said: &HostTimeline| {
@@ -218,19 +218,19 @@ impl TimelineSync {
         if is_news { self.round(now_us) } else { vec![] }
     }
 
-    /// Another host is gone.
+    /// Handles the loss of another host.
     pub fn lose(&mut self, host: &NodeId, now_us: i64) -> Vec<TimelineSyncAction> {
         if self.hosts.remove(host).is_some() { self.round(now_us) } else { vec![] }
     }
 
-    /// How the clock of another host stands.
+    /// Updates the clock offset of another host.
     pub fn clock(&mut self, host: &NodeId, clock: ClockEstimate) {
         if let Some(heard) = self.hosts.get_mut(host) {
             heard.clock = Some(clock);
         }
     }
 
-    /// `hana-link` has begun: it is told what to go on from where nobody else is in its session.
+    /// Handles the start of `hana-link`, which receives the timeline to use while no other peer is in its session.
     pub fn link_began(&mut self, now_us: i64) -> Vec<TimelineSyncAction> {
         self.adopted_us = now_us;
         self.ordered_until_us = now_us.saturating_add(ORDERED_US);
@@ -238,7 +238,7 @@ impl TimelineSync {
         vec![TimelineSyncAction::Link(LinkOrder::adopt(&self.course.at(soon).anchored_at(soon)))]
     }
 
-    /// `hana-link` says where its session stands.
+    /// Handles a report of the Link session.
     pub fn link(&mut self, report: LinkReport, now_us: i64) -> Vec<TimelineSyncAction> {
         let before = self.link.take();
         let is_news = before.as_ref().is_none_or(|before| {
@@ -251,24 +251,24 @@ impl TimelineSync {
         if is_news { self.round(now_us) } else { vec![] }
     }
 
-    /// `hana-link` has ended.
+    /// Handles the end of `hana-link`.
     pub fn link_lost(&mut self, now_us: i64) -> Vec<TimelineSyncAction> {
         self.adopted_us = i64::MIN;
         if self.link.take().is_some() { self.round(now_us) } else { vec![] }
     }
 
-    /// Somebody wants something of the timeline.
+    /// Applies an operator's request, or returns the leader to forward it to.
     ///
     /// # Errors
     ///
-    /// When it is a tempo that there is not.
+    /// Fails if the tempo is out of range.
     pub fn order(
         &mut self,
         order: TransportRequest,
         now_us: i64,
     ) -> Result<Routing, TimelineError> {
         let at_us = now_us.saturating_add(Slew::LEAD_US);
-        // What it eases it does not go on with.
+        // The changed timeline uses the final rate, not the temporary rate of a slew in progress.
         let rate = self.course.last().rate();
         let before = self.course.at(at_us).with_rate(rate, at_us)?;
         let (changed, of_link) = match order {
@@ -293,17 +293,17 @@ impl TimelineSync {
         Ok(Routing::Done(actions))
     }
 
-    /// Time passes.
+    /// Runs the next round if it is due.
     pub fn tick(&mut self, now_us: i64) -> Vec<TimelineSyncAction> {
         if now_us < self.say_us && now_us >= self.seen_us { vec![] } else { self.round(now_us) }
     }
 
-    /// Decides anew.
+    /// Expires silent peers, elects the leader, steers the timeline and publishes it.
     fn round(&mut self, now_us: i64) -> Vec<TimelineSyncAction> {
         let passed = now_us.saturating_sub(self.seen_us);
         self.seen_us = now_us;
         if !(0..AWAY_US).contains(&passed) {
-            // What was heard before says nothing of now; whoever went by us has gone on without.
+            // After an absence all earlier reports are outdated, and former followers have continued without us.
             self.hosts.retain(|_, heard| heard.at_us == now_us);
             self.link = self.link.take().filter(|link| link.heard_us == now_us);
             self.woke_us = now_us;
@@ -337,7 +337,7 @@ impl TimelineSync {
         u32::try_from(self.hosts.values().filter(of_us).count()).unwrap_or(u32::MAX)
     }
 
-    /// Whom to go by.
+    /// Elects the host to follow.
     fn choose(&mut self, now_us: i64) {
         let followers = self.followers();
         let own = Candidacy {
@@ -348,7 +348,7 @@ impl TimelineSync {
             id: &self.own,
         };
         let leads = self.follows.is_none();
-        // Only one that leads is gone by: nobody goes in a circle.
+        // Only a leader can be followed, so followers never form a circle.
         let best = self
             .hosts
             .iter()
@@ -384,7 +384,7 @@ impl TimelineSync {
         if stands && now_us.saturating_sub(since) < PATIENCE_US {
             self.rather = Some((candidate, since));
         } else {
-            // What was known of its clock a while ago may not hold any more.
+            // An older estimate of this host's clock may no longer hold.
             if let Some(heard) = wanted.as_ref().and_then(|host| self.hosts.get_mut(host)) {
                 heard.clock = None;
             }
@@ -392,13 +392,13 @@ impl TimelineSync {
         }
     }
 
-    /// The course of the leader by the clock here, as far as its clock is known.
+    /// Returns the leader's tempo map by the local clock, if the offset of its clock is known.
     fn of_leader(&self) -> Option<TempoMap> {
         let heard = self.hosts.get(self.follows.as_ref()?)?;
         Some(heard.course?.here(&heard.clock?))
     }
 
-    /// Where the timeline comes from.
+    /// Returns where the timeline comes from.
     fn source(&self) -> TimelineSource {
         let is_of_link = |link: &LinkState| {
             link.report.peers > 0 || (self.follows.is_none() && self.adopted_us != i64::MIN)
@@ -412,7 +412,7 @@ impl TimelineSync {
         }
     }
 
-    /// The timeline that is to be approached, by the local clock; none where the own one is to go on.
+    /// Returns the timeline to approach, by the local clock, or `None` to continue the current one.
     fn goal(&self, now_us: i64) -> Option<TempoMap> {
         let of_leader = self.of_leader();
         let (TimelineSource::Link, Some(link)) = (self.source(), &self.link) else {
@@ -423,12 +423,13 @@ impl TimelineSync {
         if now_us < self.ordered_until_us {
             let is_late = (own.bpm() - reported.bpm()).abs() > 0.01
                 || own.is_playing() != reported.is_playing();
-            // Alone in its session it was told where the beat is.
+            // The report may predate the command. Without other peers, the session follows our beat anyway.
             if is_late || link.report.peers == 0 {
                 return None;
             }
         }
-        // Link shares where in the bar it is. Which bar it is, the leader says, or what was before.
+        // Link shares only the place in the bar. The number of the bar comes from the leader, or from our own
+        // timeline.
         let soon = now_us.saturating_add(Slew::LEAD_US);
         let quantum = reported.quantum();
         let wanted = of_leader.unwrap_or(self.course);
@@ -436,12 +437,12 @@ impl TimelineSync {
         let nearest = (off / quantum).round();
         let left_us = nearest.mul_add(quantum, -off) * reported.us_per_beat();
         let is_near = left_us.abs() <= Slew::MOST_EASED_US;
-        // Where it has to jump, no beat comes twice.
+        // Without a leader, a jump goes forward, so that no beat occurs twice.
         let bars = if is_near || of_leader.is_some() { nearest } else { (off / quantum).ceil() };
         Some(TempoMap::of(reported.moved_by(bars * quantum)))
     }
 
-    /// Brings the course to where it should be.
+    /// Moves the tempo map towards the goal.
     fn steer(&mut self, now_us: i64) -> Vec<TimelineSyncAction> {
         self.error_us = None;
         let Some(goal) = self.goal(now_us) else { return vec![] };
@@ -474,7 +475,7 @@ impl TimelineSync {
         vec![TimelineSyncAction::Jumped(jump)]
     }
 
-    /// Has a session of Link in which nobody else is go along, so that whoever joins it finds the beat that there is.
+    /// Aligns a Link session without other peers with our timeline, so that a peer who joins finds the current beat.
     fn align_link(&mut self, now_us: i64) -> Option<TimelineSyncAction> {
         let soon = now_us.saturating_add(Slew::LEAD_US);
         let own = self.course.at(soon);
@@ -483,7 +484,7 @@ impl TimelineSync {
         let differs = (link.report.quantum - own.quantum()).abs() > 1e-9;
         if link.report.peers > 0 {
             self.adopted_us = now_us;
-            // A jump to the session's beat is made already; the length of the bar is ours.
+            // The jump to the session's beat is already done; only the length of the bar is ours.
             return (is_new || differs)
                 .then(|| TimelineSyncAction::Link(LinkOrder::Quantum { beats: own.quantum() }));
         }
@@ -507,7 +508,7 @@ impl TimelineSync {
         self.say_us = now_us.saturating_add(PERIOD_US);
         self.course = self.course.since(now_us);
         let coming = self.course.last_between(now_us, now_us.saturating_add(Slew::LEAD_US));
-        // What is to come is said as it will be, what is under way as it is.
+        // A change that is about to take effect is published in advance; otherwise the current state is.
         let (shown, easing) = coming.map_or_else(
             || (self.course.at(now_us).anchored_at(now_us), self.course.easing_at(now_us)),
             |coming| (coming, self.course.easing_at(coming.origin().0)),
@@ -560,7 +561,7 @@ impl<'a> Candidacy<'a> {
         }
     }
 
-    /// Which of two rather leads: the greater.
+    /// Compares two candidates; the greater one is preferred as leader.
     fn before(&self, other: &Self) -> Ordering {
         let (age, other_age) = (self.running_us, other.running_us);
         let margin = OLDER_US.saturating_add(age.max(other_age) / 500);
@@ -574,7 +575,7 @@ impl<'a> Candidacy<'a> {
     }
 }
 
-// A bound in microseconds, rounded up.
+// An error bound in microseconds, rounded up.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 const fn whole(us: f64) -> u64 {
     us.ceil() as u64

@@ -134,7 +134,7 @@ fn what_was_sent_before_its_time_is_asked_for_and_neither_delivered_nor_lost() {
     assert_eq!(delivered(&arrive(&mut receiver, 3, start + ms(7))), [3, 4, 5]);
     assert_eq!((receiver.counts().lost, receiver.counts().recovered), (0, 2));
 
-    // What came after one of those that were asked for is ours, and not given up before its time.
+    // A message after a retransmitted one belongs to the subscription and is not given up early.
     let mut receiver = Receiver::asking_back(Lane::ReliableUnordered, LIMITS);
     arrive(&mut receiver, 5, start);
     arrive(&mut receiver, 2, start);
@@ -144,12 +144,12 @@ fn what_was_sent_before_its_time_is_asked_for_and_neither_delivered_nor_lost() {
     tick(&mut receiver, start + ms(1000));
     assert_eq!((receiver.missing(), receiver.counts().lost), (0, 2));
 
-    // One whose answer is long under way is waited for.
+    // A slow reply does not make the receiver give up.
     let mut receiver = Receiver::asking_back(Lane::ReliableOrdered, LIMITS);
     arrive(&mut receiver, 5, start);
     tick(&mut receiver, start + ms(999));
     assert_eq!((receiver.missing(), receiver.held()), (5, 1));
-    // Where nobody answers, nothing before the first that was heard has to do with us.
+    // If no node answers, everything before the first received message counts as sent before the subscription.
     let mut receiver = Receiver::asking_back(Lane::ReliableOrdered, LIMITS);
     arrive(&mut receiver, 5, start);
     let mut actions = vec![];
@@ -211,13 +211,13 @@ fn a_run_that_ends_leaves_nothing_waiting() {
     assert_eq!((receiver.missing(), receiver.held(), receiver.counts().lost), (0, 0, 3));
 }
 
-/// A publisher and a network that loses, doubles, delays and overtakes, in virtual time.
+/// A publisher and a network that loses, duplicates, delays and reorders, in virtual time.
 struct Model {
     random: u64,
     loss: u64,
     doubled: u64,
     jitter_ms: u64,
-    /// What is under way, by when it arrives. The second number tells apart what arrives at one time.
+    /// Messages in transit, by arrival time; the second number separates simultaneous arrivals.
     under_way: BTreeMap<(Instant, u64), Parcel>,
     posted: u64,
     kept: VecDeque<u64>,
@@ -231,7 +231,7 @@ enum Parcel {
 
 impl Model {
     fn next(&mut self, below: u64) -> u64 {
-        // xorshift64: any sequence that is the same for the same seed will do.
+        // xorshift64: any generator that is reproducible from its seed works.
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
@@ -249,7 +249,7 @@ impl Model {
         }
     }
 
-    /// What the receiver was handed, of `count` messages, one each millisecond.
+    /// Sends `count` messages, one per millisecond, and returns those that the receiver delivered.
     fn run(&mut self, receiver: &mut Receiver, count: u64, silent: &BTreeSet<u64>) -> Vec<u64> {
         let start = Instant::now();
         let mut handed = vec![];
@@ -263,7 +263,7 @@ impl Model {
                 if self.kept.len() > usize::try_from(LIMITS.kept).unwrap() {
                     self.kept.pop_front();
                 }
-                // Some never leave the publisher, whatever is asked.
+                // Some messages never leave the publisher, not even as retransmissions.
                 if silent.contains(&sent) {
                     self.kept.pop_back();
                 } else {
@@ -313,7 +313,7 @@ impl Model {
 
 fn keeps_its_promise(lane: Lane, seed: u64, loss: u64, jitter_ms: u64, silent: &BTreeSet<u64>) {
     const COUNT: u64 = 2000;
-    // Question and answer are lost as often as anything else: at 30 % it takes forty to be sure of one.
+    // Requests and replies are lost as often as other messages: at 30 % loss, success takes up to forty attempts.
     let limits = LaneLimits { patience: ms(2000), ask_every: ms(50), ..LIMITS };
     let mut receiver = Receiver::from_beginning(lane, limits);
     let mut model = Model {

@@ -5,7 +5,7 @@ const GRACE: Duration = OwnershipArbiter::GRACE;
 const ZOOM: usize = 0;
 const GLOW: usize = 1;
 
-/// A visualization with a zoom that one plays and a glow that is mixed.
+/// A visualization with two parameters: a zoom with one owner and a mixed glow.
 struct Stage {
     hands: OwnershipArbiter,
     begun: Instant,
@@ -42,7 +42,7 @@ impl Stage {
         self.hands.pass(self.now);
     }
 
-    /// Plays zoom, if that may be; who holds it, if not.
+    /// Plays zoom; returns its owner if that is refused.
     fn play(&mut self, by: Option<&str>, value: f32) -> Result<(), String> {
         let by = by.map(id);
         self.hands
@@ -69,7 +69,7 @@ impl Stage {
         holders.iter().map(|held| format!("{} {:?}", held.by, held.how)).collect()
     }
 
-    /// The value of zoom, so long after the beginning, where what vanished apps played goes back to the default.
+    /// Returns the value of zoom at a time since the start, while values of vanished apps return to the default.
     fn eased(&mut self, after: Duration) -> f32 {
         let zoom = self.zoom;
         let eased = self
@@ -117,7 +117,7 @@ fn what_is_taken_is_held_in_silence_until_it_is_released_or_taken() {
     assert_eq!(stage.holder().unwrap(), "desk Taken");
     stage.take("knob", 2, 0).unwrap();
     assert_eq!(stage.play(Some("desk"), 0.2), Err("knob Taken".into()));
-    // An old one comes again by some detour.
+    // An old claim arrives again over a detour.
     assert_eq!(stage.take("desk", 1, 0), Err("knob".into()));
     stage.hands.release(ZOOM, &id("desk"), &stamp(3, "desk"));
     assert_eq!(stage.holder().unwrap(), "knob Taken", "it is not the desk's to release");
@@ -151,14 +151,14 @@ fn who_vanishes_holds_for_a_grace_and_no_longer() {
     stage.hands.went(&id("knob"), "1", stage.now);
     stage.pass(GRACE.mul_f32(0.9));
     assert_eq!(stage.holder().unwrap(), "knob Taken");
-    // Its daemon is back, and with it the app.
+    // The app's daemon is back, and so is the app.
     stage.hands.came(&id("knob"), "2", stage.now);
     stage.pass(GRACE * 2);
     assert_eq!(stage.holder().unwrap(), "knob Taken");
     stage.hands.went(&id("knob"), "2", stage.now);
     stage.pass(GRACE);
     assert_eq!(stage.told(), ["knob Left"]);
-    // Nobody has taken it since: what it wished still counts when it comes back.
+    // No other controller has taken it since, so the app's claim still counts when the app is back.
     stage.hands.came(&id("knob"), "3", stage.now);
     stage.take("knob", 1, 0).unwrap();
     stage.hands.went(&id("knob"), "3", stage.now);
@@ -172,14 +172,14 @@ fn who_vanishes_holds_for_a_grace_and_no_longer() {
 fn who_is_heard_has_not_vanished_whatever_became_of_his_token() {
     let mut stage = Stage::new();
     stage.take("knob", 1, 0).unwrap();
-    // Both daemons are dead; the play link is not.
+    // Both daemons are down, but the direct link is up.
     stage.hands.look_anew("other way", stage.now);
     for _ in 0..10 {
         stage.pass(GRACE / 2);
         stage.play(Some("knob"), 0.5).unwrap();
     }
     assert_eq!(stage.holder().unwrap(), "knob Taken");
-    // One that is seen nowhere else may take too.
+    // An app whose token is not visible may take a parameter too.
     stage.take("stranger", 2, 0).unwrap();
     stage.pass(GRACE);
     assert_eq!(stage.told(), ["stranger Left"]);
@@ -223,7 +223,7 @@ fn contributions_to_a_mixed_parameter_add_up_and_go_with_who_made_them() {
     assert_eq!(stage.hands.mix(GLOW, glow), 0.5);
     stage.hands.set_mix(GLOW, -0.5, stage.now);
     assert_eq!(stage.hands.mix(GLOW, glow), -0.5, "what is set is all there is of it");
-    // Far off on both sides: clamped as a whole.
+    // Both contributions are far off; only their sum is clamped.
     for (by, value) in [("knob", 1.0), ("desk", 1.0)] {
         stage.hands.contributes(GLOW, Some(&id(by)), value, stage.now);
     }
@@ -250,7 +250,7 @@ fn what_a_vanished_app_played_goes_back_slowly_unless_somebody_has_taken_it() {
     let way: Vec<f32> = (0_u32..=4).map(|part| stage.eased(GRACE + OVER / 4 * part)).collect();
     assert!(way.is_sorted_by(|a, b| a > b), "{way:?}");
     assert_eq!((way[0], way[2], way[4]), (1.0, 0.5, 0.0));
-    // Once there, it is nobody's any more.
+    // After the return to the default, the parameter has no owner.
     stage.zoom = 0.75;
     assert_eq!(stage.eased(GRACE + OVER * 2), 0.75);
 
@@ -265,14 +265,14 @@ fn what_a_vanished_app_played_goes_back_slowly_unless_somebody_has_taken_it() {
 fn an_app_that_is_back_in_time_has_lost_nothing() {
     let mut stage = Stage::new();
     stage.play(Some("knob"), 1.0).unwrap();
-    // By another way: the new token may come before the old one goes.
+    // The app reconnects: its new token may appear before the old one disappears.
     stage.hands.came(&id("knob"), "2", stage.begun);
     stage.hands.went(&id("knob"), "1", stage.begun);
     assert_eq!(stage.eased(GRACE + OVER), 1.0);
     stage.hands.went(&id("knob"), "2", stage.begun);
     stage.hands.came(&id("knob"), "3", stage.begun);
     assert_eq!(stage.eased(GRACE + OVER), 1.0);
-    // This node itself takes another way, and sees the app again.
+    // This node reconnects and sees the app again.
     stage.hands.look_anew("other way", stage.begun);
     stage.hands.came(&id("knob"), "3", stage.begun);
     assert_eq!(stage.eased(GRACE + OVER), 1.0);
@@ -289,7 +289,7 @@ fn whoever_plays_it_meanwhile_ends_its_way_back() {
         stage.now += GRACE + OVER / 2;
         stage.play(by, 0.75).unwrap();
         assert_eq!(stage.eased(GRACE + OVER), 0.75);
-        // What came from the vanished one itself was under way; nobody goes on with it.
+        // A value in transit from the vanished app returns to the default too: no controller keeps playing.
         let last = if by == Some("knob") { 0.0 } else { 0.75 };
         assert_eq!(stage.eased(GRACE * 3 + OVER * 5), if by == Some("knob") { 0.75 } else { last });
         assert_eq!(stage.eased(GRACE * 3 + OVER * 7), last, "{by:?}");

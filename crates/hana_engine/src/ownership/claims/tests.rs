@@ -14,40 +14,41 @@ fn name(text: &str) -> ParameterName {
 
 const PARAMETERS: [&str; 3] = ["hue", "speed", "zoom"];
 const STEP: Duration = Duration::from_millis(10);
-/// As long as anything is on its way at most.
+/// The longest transit time of a message, in milliseconds.
 const ON_THE_WAY: u64 = 60;
-/// After so long apart, two miss each other.
+/// The time apart after which two nodes consider each other gone.
 const MISSED: Duration = Duration::from_millis(1500);
 
-/// An app, by its number, if the flag is set, else a visualization.
+/// A node by its number: an app if the flag is set, else a visualization.
 type Who = (bool, usize);
-/// When it arrives, from whom, to whom.
+/// A message in transit: its arrival time, sender, receiver and content.
 type Letter = (Instant, Who, Who, Message);
 
 /// A visualization or an app of the model.
 struct Actor<T> {
     id: NodeId,
     side: u8,
-    /// How far its clock is off.
+    /// The offset of its clock.
     clock_ms: u64,
-    /// None while it is dead.
+    /// The running instance; `None` while it is dead.
     runs: Option<T>,
     instance: u64,
 }
 
 struct Viz {
     hands: OwnershipArbiter,
-    /// Since when each app has been out of its sight.
+    /// The time since when each app has been out of its sight.
     unseen: BTreeMap<usize, Instant>,
 }
 
 struct Operator {
     wishes: ClaimManager,
-    /// Since when each visualization, and each app, has been out of his sight.
+    /// The time since when each visualization and each app has been out of its sight.
     unseen: BTreeMap<Who, Instant>,
-    /// The newest state of each that has come.
+    /// The newest state received from each node.
     heard: BTreeMap<Who, u64>,
-    /// What it wants to hold as its operator knows it: by what he did and what he was told.
+    /// The parameters the app is expected to claim, as its operator knows from their own actions and the
+    /// notifications.
     believes: BTreeSet<(NodeId, ParameterName)>,
     kept: usize,
     apart: usize,
@@ -60,7 +61,7 @@ enum Message {
     Took { took: TakeReply },
 }
 
-/// Three visualizations and four apps on a network that loses, delays and parts. Virtual time.
+/// Three visualizations and four apps on a network that loses, delays and partitions, in virtual time.
 struct World {
     begun: Instant,
     now: Instant,
@@ -82,7 +83,7 @@ impl World {
             runs: None,
             instance: 0,
         });
-        // One has a clock that is fifty years ahead.
+        // One app has a clock that is fifty years ahead.
         let apps = (0..4).map(|n| Actor {
             id: id(&format!("app{n}")),
             side: 0,
@@ -162,7 +163,7 @@ impl World {
         for viz in 0..self.vizs.len() {
             let Some(of) = &mut self.vizs[viz].runs else { continue };
             of.hands.pass(self.now);
-            // A state is said again and again, and asked for.
+            // The state is published periodically and on request.
             let (holders, instance) = (of.hands.holders(self.now), self.vizs[viz].instance);
             self.number += 1;
             for app in 0..apps {
@@ -193,7 +194,7 @@ impl World {
         }
     }
 
-    /// The operator is told; nothing that he wants to hold goes without a word.
+    /// Delivers the notifications to the operator, and checks that no wanted parameter is lost without one.
     fn tell(&mut self, app: usize) {
         let id = self.apps[app].id.clone();
         let Some(of) = &mut self.apps[app].runs else { return };
@@ -217,7 +218,7 @@ impl World {
         of.believes = wishes;
     }
 
-    /// Who sees whom: at once when they meet, and no more after a while apart or when one is dead.
+    /// Updates visibility: nodes see each other as soon as they meet, and no more when apart for a while or dead.
     fn see_tokens(&mut self) {
         let (now, vizs, apps) = (self.now, self.vizs.len(), self.apps.len());
         for viz in 0..vizs {
@@ -377,7 +378,7 @@ impl World {
         self.vizs.iter_mut().for_each(|actor| actor.side = 0);
     }
 
-    /// What two do not agree on, if anything.
+    /// Returns a disagreement between two nodes, if there is one.
     fn disagreement(&self) -> Option<String> {
         for viz in &self.vizs {
             let Some(of) = &viz.runs else { continue };
@@ -408,7 +409,7 @@ impl World {
                 }
             }
         }
-        // And of each other they think the same.
+        // The apps must also agree on each other's claims.
         for of in self.apps.iter().filter(|app| app.runs.is_some()) {
             let views = self.apps.iter().filter_map(|app| {
                 let wishes = &app.runs.as_ref()?.wishes;
@@ -422,7 +423,7 @@ impl World {
         None
     }
 
-    /// Lets time pass until all agree; how long that took.
+    /// Lets time pass until all nodes agree; returns how long that took.
     fn settle(&mut self) -> Duration {
         let since = self.now;
         while let Some(disagreement) = self.disagreement() {
@@ -434,7 +435,7 @@ impl World {
     }
 }
 
-/// What a visualization does with a command.
+/// Applies a command at a visualization.
 fn carry_out(
     hands: &mut OwnershipArbiter,
     app: &NodeId,
@@ -445,7 +446,7 @@ fn carry_out(
         |of: &ParameterName| PARAMETERS.iter().position(|name| *name == of.as_str()).unwrap();
     match command {
         Control::Take(Take { parameters, priority, stamp }) => {
-            // It takes no stamp of another's.
+            // A visualization accepts no stamp of another app.
             assert!(stamp.as_ref().is_none_or(|stamp| stamp.by == *app));
             hands.has_priority(app, priority, now);
             let (mut taken, mut held) = (vec![], vec![]);
@@ -479,7 +480,7 @@ fn after_two_hundred_takes_releases_crashes_and_partitions_all_agree_within_a_se
             let wait = Duration::from_millis(world.chance.any() % 400);
             world.pass(wait);
         }
-        // The last event: the network is whole again. Some stay dead.
+        // This is the last event: the network is whole again, but some nodes stay dead.
         world.heal();
         let took = world.settle();
         longest = longest.max(took);
@@ -488,7 +489,7 @@ fn after_two_hundred_takes_releases_crashes_and_partitions_all_agree_within_a_se
             told[0] += of.apart;
             told[1] += of.kept;
         }
-        // And it stays so, also when who is dead is given up.
+        // The agreement lasts, even after the dead nodes are given up.
         world.loss = 0;
         world.pass(OwnershipArbiter::GRACE + Duration::from_secs(1));
         let took = world.settle();
@@ -573,7 +574,7 @@ fn one_that_crashed_and_is_back_has_what_nobody_took_meanwhile() {
             assert_eq!(holders.holder_of(&name(parameter)).unwrap().by, id("app0"), "{away:?}");
         }
     }
-    // So has a visualization that was started again.
+    // A restarted visualization gets the claims too.
     world.vizs[0].runs = None;
     world.pass(Duration::from_secs(3));
     world.start_viz(0);
@@ -594,7 +595,7 @@ fn a_note_reaches_all_and_stands_until_it_is_taken_back() {
         world.pass(Duration::from_millis(500));
     };
     noting(&mut world, "back in five\nminutes");
-    // Its writer is gone, and somebody comes who never heard him.
+    // The writer is gone, and an app joins that never received the note from it.
     world.apps[0].runs = None;
     world.apps[1].runs = None;
     world.pass(Duration::from_millis(500));

@@ -101,8 +101,9 @@ fn smoothing_takes_its_time_whatever_the_frame_rate() {
     }
 }
 
-/// How far what is played at 60 frames a second is from the sine that was sent, one delay ago, as a share of its
-/// amplitude (root of the mean square); without playout if the delay is zero.
+/// Returns the error of playback at 60 frames a second, compared with the sent sine one delay earlier.
+///
+/// The result is a root mean square as a share of the amplitude. A delay of zero tests playback without a buffer.
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_possible_wrap)]
 fn error(delay: Duration, loss_percent: u64, jitter_us: u64, drift_ppm: i64) -> f64 {
     const SECONDS: u64 = 20;
@@ -116,7 +117,7 @@ fn error(delay: Duration, loss_percent: u64, jitter_us: u64, drift_ppm: i64) -> 
     };
     let start = Instant::now();
     let us = Duration::from_micros;
-    // What arrives when: 1 kHz, by a clock that drifts.
+    // The arrivals of a 1 kHz stream whose sender's clock drifts.
     let mut arrivals = BTreeMap::new();
     for n in 0..SECONDS * 1000 {
         let sent = n * 1000;

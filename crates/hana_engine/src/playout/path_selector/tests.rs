@@ -1,4 +1,4 @@
-// Values are compared as they were set: none is calculated.
+// The values are compared as they were set, without any calculation.
 #![allow(clippy::float_cmp)]
 
 use hana_protocol::id::NodeId;
@@ -17,10 +17,10 @@ const fn ms(ms: u64) -> Duration {
 }
 
 const PARAMETERS: usize = 3;
-/// Unix microseconds at the beginning.
+/// The start of the test in Unix microseconds.
 const START: i64 = 1_760_000_000_000_000;
 
-/// Something on its way.
+/// A packet in transit.
 #[derive(Debug, Clone)]
 enum Packet {
     Frame { run: u64, sequence: u64, sent: u64, frame: ModulationBatch },
@@ -28,12 +28,12 @@ enum Packet {
     Answer { link: u64, number: u64, run: u64 },
 }
 
-/// A way between the two, which keeps the order of what goes along it.
+/// A path between the two ends that preserves the order of its packets.
 #[derive(Debug, Default)]
 struct Wire {
-    /// Until then, in milliseconds, nothing passes; what was sent waits.
+    /// The end of the outage in milliseconds; packets sent before it wait.
     blocked_until: u64,
-    /// Whether what comes while it is blocked is lost.
+    /// Whether packets sent during the outage are lost.
     loses: bool,
     delay: u64,
     under_way: VecDeque<(u64, Packet)>,
@@ -58,7 +58,7 @@ impl Wire {
     }
 }
 
-/// The visualization: what one run of it has heard and shows.
+/// The visualization: the packets that one instance of it received, and its shown values.
 struct Played {
     run: u64,
     filter: StaleFilter,
@@ -75,19 +75,20 @@ impl Played {
     }
 }
 
-/// An app that plays a visualization over two ways, in virtual time, a step each millisecond.
+/// An app that plays a visualization over two paths, in virtual time with steps of a millisecond.
 struct World {
     begun: Instant,
     now: u64,
     switch: PathSelector,
     recorder: Batcher,
-    /// The run that the recorder is for.
+    /// The instance that the batcher sends to.
     run: u64,
     sequence: u64,
     set: [(f32, u64); PARAMETERS],
     number: f32,
-    /// The link in use and the one that was opened beside it; each is a connection of its own, and what got stuck in one
-    /// that was closed comes all the same.
+    /// The link in use and the link that was opened beside it.
+    ///
+    /// Each is a separate connection: packets stuck in a closed one still arrive.
     link: Option<u64>,
     opening: Option<(u64, u64)>,
     opened: Option<u64>,
@@ -98,10 +99,10 @@ struct World {
     mesh_there: Wire,
     mesh_back: Wire,
     played: Played,
-    /// When the visualization is back and is found.
+    /// The time at which the visualization is back and is found.
     back_at: Option<u64>,
     found_at: Option<u64>,
-    /// Since when any way was open without interruption, and the mesh was.
+    /// The times since when any path, and since when the mesh, has been open without interruption.
     open_since: [u64; 2],
 }
 
@@ -158,7 +159,7 @@ impl World {
         for action in actions {
             match action {
                 PathAction::Open => {
-                    // A SYN that is lost is not sent again for a second: the attempt fails.
+                    // A lost SYN is retransmitted only after a second, so the attempt fails.
                     let took = if self.now < self.direct_blocked_until { 1000 } else { 5 };
                     self.opening = Some((self.now + took, self.played.run));
                 },
@@ -237,7 +238,7 @@ impl World {
         let mut answers = self.mesh_back.arrived(self.now);
         answers.extend(self.back.iter_mut().flat_map(|wire| wire.arrived(self.now)));
         for packet in answers {
-            // Another run says nothing of what this one has heard.
+            // An answer of another instance does not show what this one has received.
             if let Packet::Answer { link, number, run } = packet
                 && run == self.run
                 && (link == u64::MAX || self.link == Some(link))
@@ -265,7 +266,7 @@ impl World {
         }
         if self.back_at.is_some_and(|at| at <= self.now) {
             self.back_at = None;
-            // Its daemon has kept the look.
+            // The daemon of the visualization has kept its look.
             self.played = Played::new(self.played.run + 1, self.played.shown, self.instant());
             self.found_at = Some(self.now + 30);
         }
@@ -295,7 +296,7 @@ impl World {
         });
     }
 
-    /// A millisecond passes.
+    /// Advances the world by a millisecond.
     fn step(&mut self) {
         self.now += 1;
         self.look_around();
@@ -347,7 +348,7 @@ impl World {
         }
     }
 
-    /// How old what is shown of a parameter that is set each millisecond is, in milliseconds.
+    /// Returns the age, in milliseconds, of the shown value of a parameter that is set each millisecond.
     fn age(&self, index: usize, values: &[u64]) -> u64 {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let shown = self.played.shown[index] as usize;
@@ -355,7 +356,7 @@ impl World {
     }
 }
 
-/// What happens in the world.
+/// The events of the world.
 #[derive(Debug, Clone, Copy)]
 enum Trouble {
     Direct { duration: u64, backoff: u64 },
@@ -379,19 +380,21 @@ fn trouble() -> impl Strategy<Value = (u64, Trouble)> {
     (1_u64..3000, what)
 }
 
-// Worth some thousand cases whenever the switch or the player has changed.
+// Run this with some thousand cases after each change of the path selector or the receiver.
 proptest! {
     #![proptest_config(hana_random::cases(300))]
 
-    /// Whatever is blocked, and whatever comes late: nothing is shown twice or after something newer, it is played on
-    /// wherever there is a way, the last values are shown in the end, and it is played directly again.
+    /// Checks playback under any outages and delays.
+    ///
+    /// No value is shown twice or after a newer one, playback continues while any path is open, the last values are
+    /// shown in the end, and the direct link is used again.
     #[test]
     fn whatever_is_blocked_the_newest_is_shown_and_nothing_old(
         troubles in prop::collection::vec(trouble(), 1..12),
         stride in 1_usize..5,
     ) {
         let mut world = World::new();
-        // When the value of each number was set.
+        // The time at which the value of each number was set.
         let mut values = vec![0];
         let mut quiet_until = 0;
         for (after, trouble) in troubles {
@@ -403,8 +406,8 @@ proptest! {
                 let index = if world.now.is_multiple_of(7) { stride % PARAMETERS } else { 0 };
                 world.set(index);
                 values.push(world.now);
-                // Once there was a way for so long, what is shown is not old: the mesh is at hand at once, a link has to be
-                // opened.
+                // Once a path has been open for this long, the shown value is recent: the mesh is usable at once, but
+                // a link has to be opened first.
                 for (since, oldest) in world.open_since.into_iter().zip([6000, 700]) {
                     if world.now > since.max(quiet_until) + oldest {
                         let age = world.age(0, &values);
@@ -431,7 +434,7 @@ proptest! {
     }
 }
 
-/// From the moment at which the direct way is blocked, or free again, until the way has changed.
+/// Returns the time from an outage of the direct path, or its end, to the switch of the path.
 fn until_turned(world: &mut World, way: PlayPath) -> u64 {
     let begun = world.now;
     while world.switch.way() != way {
@@ -452,7 +455,7 @@ fn a_blocked_link_is_left_in_a_third_of_a_second_and_taken_again_when_it_is_free
         world.set(0);
     }
     assert_eq!(world.switch.status(world.instant()).switches, 0);
-    // Long enough for TCP to wait as long again.
+    // This outage is long enough for TCP to wait as long again.
     world.block_direct(5000, 5000);
     let left = until_turned(&mut world, PlayPath::Mesh);
     assert!((250..=360).contains(&left), "{left} ms");
@@ -482,14 +485,14 @@ fn what_got_stuck_in_the_link_and_comes_when_nothing_is_played_any_more_is_not_s
     let last = world.set[0].0;
     for _ in 0..10_000 {
         world.step();
-        // Once it is there, nothing else is: `show` says that nothing goes back.
+        // After this value is shown, it stays: `show` checks that no older value follows.
         assert!(world.now < 4000 || world.played.shown[0] == last);
     }
 }
 
 #[test]
 fn what_is_said_again_has_not_arrived_before_it_was_sent() {
-    // It ends at each moment around the one at which an answer says that what was set may be lost.
+    // The outage ends at each moment around the answer that indicates a possible loss.
     for ends_after in 0..600 {
         let mut world = World::new();
         until_turned(&mut world, PlayPath::Direct);
@@ -511,7 +514,7 @@ fn what_is_said_again_has_not_arrived_before_it_was_sent() {
 
 #[test]
 fn what_the_mesh_lost_before_there_was_a_link_is_said_again() {
-    // It loses for as long as a value is said again by itself, at each moment between two questions.
+    // The outage covers the regular retransmissions of a value, and starts at each moment between two probes.
     for begins_after in 0..1100 {
         let mut world = World::new();
         world.block_direct(20_000, 0);

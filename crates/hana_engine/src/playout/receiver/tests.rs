@@ -7,14 +7,14 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// A visualization that is played, in virtual time; milliseconds are counted from its beginning.
+/// A visualization that is played in virtual time, in milliseconds since its start.
 struct Stage {
     player: ModulationReceiver,
     begun: Instant,
     shown: Vec<f32>,
 }
 
-/// A sender's clock, which has another origin than everybody else's.
+/// The start of a sender's clock, whose origin differs from all other clocks.
 const SENDER: i64 = 1_760_000_000_000_000;
 
 impl Stage {
@@ -38,7 +38,7 @@ impl Stage {
         self.player.put(0, Some(&envelope(from, sent)), value, now)
     }
 
-    /// What the first parameter shows.
+    /// Returns the shown value of the first parameter.
     fn zoom(&mut self, at: u64) -> f32 {
         let now = self.at(at);
         let shown = &mut self.shown;
@@ -81,7 +81,7 @@ fn of_values_and_frames_and_several_senders_the_one_that_was_sent_last_counts() 
     assert_eq!((taken.taken, stage.zoom(12)), (2, 0.2));
     stage.put("desk", 20, 20, 0.5);
     assert_eq!(stage.zoom(20), 0.5);
-    // What the knob says again, in case that it was lost, is older than what the desk said.
+    // The knob repeats its value in case it was lost, but the desk has sent a newer one.
     let again = ModulationBatch { after: vec![1000], samples: vec![0.2], ..frame };
     let now = stage.at(60);
     stage.player.frame(Some(&envelope("knob", 60)), &again, now);
@@ -116,7 +116,7 @@ fn who_wakes_up_shows_nothing_of_what_piled_up() {
         }
         let (mut late, mut shown) = (0, vec![]);
         for sent in 1000..6000_u16 {
-            // All that was sent for five seconds comes within five milliseconds.
+            // A backlog of five seconds arrives within five milliseconds.
             let arrives = 6000 + u64::from(sent - 1000) / 1000;
             late += stage.put("knob", sent.into(), arrives, f32::from(sent)).late;
             shown.push(stage.zoom(arrives));
@@ -138,7 +138,7 @@ fn the_last_value_is_shown_in_the_end_however_old_it_is() {
         let mut stage = Stage::new(delay, 1);
         stage.put("knob", 0, 0, 0.1);
         assert_eq!(stage.zoom(100), 0.1);
-        // Of what was sent while this hung, this is the last.
+        // This is the last value that was sent while the program hung.
         for (sent, value) in [(1000, 0.5), (1010, 0.6), (1020, 0.7)] {
             stage.put("knob", sent, 5000, value);
         }
@@ -165,7 +165,7 @@ fn what_was_sent_later_and_is_said_again_later_still_counts() {
         say(&mut stage, 0, 0, 0.1);
         say(&mut stage, 1000, 3000, 0.5);
         assert_eq!(stage.zoom(3101), 0.5);
-        // It was set after the other one, and got lost.
+        // This value was set after the other one and was lost at first.
         assert_eq!(say(&mut stage, 1010, 3200, 0.6), TAKEN);
         assert_eq!(stage.zoom(3301), 0.6);
         assert_eq!(say(&mut stage, 1005, 3400, 0.7).taken, 0);
@@ -205,13 +205,13 @@ fn what_had_come_before_this_hung_is_old_when_it_goes_on() {
             }
         }
         let shown = stage.zoom(90);
-        // Nothing newer comes for a while after it has woken up; then something does.
+        // After the program wakes up, a newer value arrives only after a while.
         assert_eq!((stage.zoom(5000), stage.zoom(5090)), (shown, shown));
         stage.put("knob", 5095, 5095, 200.0);
         assert!([shown, 200.0].contains(&stage.zoom(5096)));
         assert_eq!(stage.zoom(5096 + delay), 200.0);
     }
-    // And where nothing comes, what came last is meant.
+    // Without a newer value, the last one to arrive is shown.
     let mut stage = Stage::new(0, 1);
     stage.put("knob", 0, 0, 0.5);
     assert_eq!((stage.zoom(5000), stage.zoom(5101)), (0.0, 0.5));
@@ -225,7 +225,7 @@ fn what_is_brought_by_a_thread_that_was_stopped_on_the_way_is_not_taken_for_fres
             stage.put("knob", at, at, 0.5);
             stage.zoom(at);
         }
-        // Read at 1000; then all of the program stood still, and who shows went on first.
+        // The value was read at 1000; then the whole program stood still, and the frame thread resumed first.
         assert_eq!(stage.zoom(6000), 0.5);
         stage.put("knob", 1000, 1000, 0.6);
         assert_eq!(stage.zoom(6001), 0.5, "{delay}");
@@ -259,7 +259,7 @@ fn what_was_sent_after_the_last_of_a_pile_counts_though_it_comes_when_that_is_sh
         stage.put("knob", at, at, 0.1);
         stage.zoom(at);
     }
-    // Late: it waits until nothing newer has come for a while.
+    // This value is late: it is deferred until no newer one has arrived for a while.
     stage.put("knob", 600, 1000, 0.2);
     assert_eq!(stage.zoom(1001), 0.1);
     assert_eq!(stage.zoom(1101), 0.2);

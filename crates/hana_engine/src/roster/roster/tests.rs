@@ -13,7 +13,7 @@ fn appeared(node: &str, role: Role) -> Observation {
     Observation::Appeared { node: id(node), role, zid: format!("z-{node}") }
 }
 
-/// What a node says of itself.
+/// Returns the info that a node publishes.
 fn info(node: &str, role: Role, host: &str) -> Observation {
     let info = serde_json::json!({
         "node": node, "role": role, "host": host, "pid": 1, "instance": 1, "started_ms": 0,
@@ -108,7 +108,7 @@ fn a_token_of_an_older_session_that_goes_late_does_not_take_the_node_away() {
     assert!(roster.is_present(&id("desk")));
 }
 
-/// A host with its daemon and a visualization that it launched, and another host with its daemon.
+/// Returns a roster of two hosts with their daemons; the first daemon has launched a visualization.
 fn two_hosts(now: Instant) -> Roster {
     let mut roster = Roster::default();
     for daemon in ["h1", "h2"] {
@@ -129,7 +129,7 @@ fn running(node: &str) -> Observation {
     Observation::Process(host, ProcessStatus { state, reason: String::new(), ..status })
 }
 
-/// Host h1 goes with all that is on it.
+/// Removes host h1 and all its nodes.
 fn goes(roster: &mut Roster, now: Instant) {
     roster.observe(vanished("ripples"), now, 10);
     roster.observe(vanished("h1"), now, 10);
@@ -174,7 +174,7 @@ fn behind_a_lost_daemon_a_visualization_is_judged_by_its_own_health() {
     roster.observe(Observation::Knocked(id("h1"), ProbeOutcome::Refused), start, 0);
     let view = roster.view(&id("ripples"), 0).unwrap();
     assert!(view.reason.starts_with("daemon_lost"), "{}", view.reason);
-    // It joins without it.
+    // It joins before its info arrives.
     roster.observe(appeared("ripples", Role::Visualization), start, 0);
     roster.observe(health("ripples", 9), start, 0);
     let view = roster.view(&id("ripples"), 0).unwrap();
@@ -210,7 +210,7 @@ fn a_daemon_that_leaves_in_good_order_is_not_lost() {
         for sighting in sightings {
             roster.observe(sighting, start, 0);
         }
-        // Words that were on their way.
+        // A message that was in flight.
         roster.observe(crashed("ripples"), start, 0);
         roster.tick(start, 0);
         assert_eq!(roster.next_knock(), None);
@@ -338,7 +338,7 @@ fn what_an_instance_with_a_smaller_number_says_is_shown() {
     let pid = |roster: &Roster| roster.info(&id("ripples")).map(|info| info.pid);
     roster.observe(appeared("ripples", Role::Visualization), now, 0);
     roster.observe(of(9, 90), now, 0);
-    // It crashed, and comes again by a clock that was set back.
+    // It crashed and restarts with a clock that was set back.
     let later = now + crate::delivery::succession::Succession::GRACE;
     roster.observe(of(3, 30), later, 0);
     assert_eq!(pid(&roster), Some(30));

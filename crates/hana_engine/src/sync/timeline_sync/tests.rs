@@ -17,35 +17,35 @@ const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3600 * SECOND;
 const TICK: i64 = 5_000;
 
-/// A host with a clock of its own.
+/// A host with its own clock.
 struct SimHost {
     id: NodeId,
     ahead: i64,
     ppm: i64,
     ensemble: TimelineSync,
     clocks: BTreeMap<NodeId, ClockOffset>,
-    /// What a program on this host has heard.
+    /// The timeline that a program on this host has received.
     heard: Option<TempoMap>,
     said: Option<HostTimeline>,
-    /// When a program there last looked, by its clock, and what it saw.
+    /// When a program there last read the timeline, by its clock, and what it read.
     looked: Option<(i64, Timeline)>,
     jumps: Vec<TimelineStep>,
     is_up: bool,
-    /// The machine sleeps, and its clock with it.
+    /// The machine sleeps, and its clock stops.
     sleeps: bool,
-    /// Takes part in the session of Link, and counts its beats from so many bars on.
+    /// Takes part in the Link session; its beat count is offset by this many bars.
     link: Option<f64>,
 }
 
-/// Hosts that hear each other, in virtual time.
+/// A set of hosts on networks, in virtual time.
 struct Sim {
     now: i64,
     hosts: Vec<SimHost>,
-    /// Hosts that hear each other; those in no set hear nobody.
+    /// Sets of hosts that can reach each other; a host in no set reaches none.
     nets: Vec<BTreeSet<usize>>,
-    /// The session of Link that others hold, by the kernel's clock.
+    /// The Link session that other programs hold, by the kernel's clock.
     session: Option<Timeline>,
-    /// Statements that are under way: when they arrive, from whom, to whom.
+    /// Timelines in transit: arrival time, sender, receiver.
     flying: Vec<(i64, usize, usize, HostTimeline)>,
     random: u64,
 }
@@ -80,7 +80,7 @@ impl Sim {
         (self.random >> 33) as i64 % below
     }
 
-    /// A host comes, with an hour's difference of its clock from the one before.
+    /// Adds a host whose clock is an hour off the previous one's.
     fn join(&mut self, name: &str, ppm: i64) -> usize {
         let number = self.hosts.len();
         let mut host = SimHost {
@@ -131,7 +131,7 @@ impl Sim {
                     self.session =
                         self.session.map(|session| session.with_tempo(bpm, self.now).unwrap());
                 },
-                // Somebody else is in the session: theirs holds.
+                // Other peers are in the session, so their beat holds.
                 TimelineSyncAction::Link(_) => {},
             }
         }
@@ -232,7 +232,7 @@ impl Sim {
         if let Some((before, saw)) = host.looked
             && last_jump <= before - TICK
         {
-            // What a program on the host sees neither runs backwards nor leaps without being told.
+            // A program on the host never sees the beat run backwards, nor jump without notice.
             let passed = seen.beat_at(local) - saw.beat_at(before);
             let most = seen.bpm().max(saw.bpm()) * 1.05 * (local - before) as f64 / 60e6;
             assert!(
@@ -252,7 +252,7 @@ impl Sim {
         host.heard.unwrap().at(local).beat_at(local)
     }
 
-    /// How far apart the beats of these hosts are, in microseconds.
+    /// Returns the largest difference between the beats of these hosts, in microseconds.
     fn apart_us(&self, hosts: &[usize]) -> f64 {
         let beats: Vec<f64> = hosts.iter().map(|number| self.beat(*number)).collect();
         let most = beats.iter().copied().fold(f64::MIN, f64::max);
@@ -269,7 +269,7 @@ impl Sim {
             .collect()
     }
 
-    /// The one that leads.
+    /// Returns the leader.
     fn leader(&self) -> String {
         let leaders = self.leaders();
         assert_eq!(leaders.len(), 1, "{leaders:?}");
@@ -295,7 +295,7 @@ fn four() -> Sim {
 fn who_comes_later_takes_over_the_beat_that_there_is() {
     let mut sim = four();
     assert_eq!(sim.leaders(), ["h1"]);
-    // Each newcomer had to jump once, the first one never.
+    // Each newcomer had to jump once, the first host never.
     assert_eq!(sim.jumps(), [0, 1, 1, 1]);
     for _ in 0..100 {
         sim.run(0.1);
@@ -338,7 +338,7 @@ fn when_the_leader_dies_the_others_go_on_and_when_it_is_back_it_follows() {
     assert_ne!(leads, "h1");
     assert_eq!(sim.jumps(), jumps, "nobody jumps");
     assert!(sim.apart_us(&[1, 2, 3]) < 500.0);
-    // It was not ended, but stopped: its clock went on, and it believes to lead.
+    // The host was suspended, not stopped: its clock advanced, and it believes that it leads.
     sim.hosts[0].is_up = true;
     sim.run(10.0);
     assert_eq!(sim.leader(), leads);
@@ -350,7 +350,7 @@ fn when_the_leader_dies_the_others_go_on_and_when_it_is_back_it_follows() {
 fn a_machine_that_slept_or_whose_clock_leaps_an_hour_follows_those_who_went_on() {
     let mut sim = four();
     let jumps = sim.jumps();
-    // The leader sleeps, and its clock stands still: by its clock no time passed at all.
+    // The leader sleeps and its clock stops: by its clock no time has passed.
     (sim.hosts[0].is_up, sim.hosts[0].sleeps) = (false, true);
     sim.run(100.0);
     (sim.hosts[0].is_up, sim.hosts[0].sleeps) = (true, false);
@@ -360,7 +360,7 @@ fn a_machine_that_slept_or_whose_clock_leaps_an_hour_follows_those_who_went_on()
     assert_eq!(sim.jumps()[1..], jumps[1..]);
     assert!(sim.jumps()[0] > jumps[0], "it is told");
     assert!(sim.apart_us(&[0, 1, 2, 3]) < 500.0);
-    // One that follows sleeps, and its clock leaps by an hour.
+    // A follower sleeps, and its clock jumps by an hour.
     let follower = (0..4).find(|number| sim.hosts[*number].id.as_str() != leads).unwrap();
     sim.hosts[follower].is_up = false;
     sim.run(5.0);
@@ -429,7 +429,7 @@ fn a_daemon_that_is_started_again_goes_on_where_it_was() {
     sim.run(10.0);
     assert!((sim.beat(0) - before - 10.0 * 140.0 / 60.0).abs() < 1e-6);
     assert!(sim.hosts[0].said.as_ref().unwrap().running_us > 100_000_000);
-    // Of another boot, whose clock began anew.
+    // From another boot, after which the clock restarted.
     assert!(TimelineSync::resuming(id("h1"), &said, 5).is_none());
 }
 
@@ -460,7 +460,7 @@ fn hosts_in_one_session_of_link_count_the_same_bars_and_so_does_who_has_no_link(
     let (h1, h2, h3) = (sim.join("h1", 0), sim.join("h2", 100), sim.join("h3", -100));
     sim.run(8.0);
     assert_eq!(sim.leader(), "h1");
-    // Somebody's session, into which two of them come; the one that leads has no Link.
+    // A foreign Link session that two of the hosts join; the leader has no Link.
     sim.session = Some(Timeline::new(133.0, 0, 0.9).unwrap());
     (sim.hosts[h2].link, sim.hosts[h3].link) = (Some(1000.0), Some(-77.0));
     sim.run(15.0);
@@ -474,7 +474,7 @@ fn hosts_in_one_session_of_link_count_the_same_bars_and_so_does_who_has_no_link(
     };
     agree(&sim);
     let jumps = sim.jumps();
-    // `hana-link` of each ends and comes again, and counts from elsewhere.
+    // Each host's `hana-link` restarts and counts beats from another origin.
     for (host, bars) in [(h2, 5.0), (h3, 6.0)] {
         sim.hosts[host].link = None;
         let local = sim.hosts[host].local(sim.now);
@@ -487,7 +487,7 @@ fn hosts_in_one_session_of_link_count_the_same_bars_and_so_does_who_has_no_link(
         agree(&sim);
     }
     assert_eq!(sim.jumps(), jumps);
-    // A tempo that is set on the host without Link reaches the session.
+    // A tempo set on the host without Link reaches the session.
     assert_ne!(sim.order(h1, TransportRequest::Tempo(140.0)), h1);
     sim.run(5.0);
     agree(&sim);
@@ -495,7 +495,7 @@ fn hosts_in_one_session_of_link_count_the_same_bars_and_so_does_who_has_no_link(
     assert_eq!(sim.jumps(), jumps);
 }
 
-/// A session of Link, by the clock of the host.
+/// Returns a report of a Link session, by the host's clock.
 fn report(timeline: &Timeline, now: i64, peers: u64) -> LinkReport {
     LinkReport {
         bpm: timeline.bpm(),
@@ -540,7 +540,7 @@ fn a_session_of_link_that_runs_is_joined_as_it_is() {
     assert!((own.bpm() - 133.0).abs() < 1e-9);
     assert!((own.phase_at(now) - session.phase_at(now)).abs() < 1e-4);
     assert_eq!(ensemble.source(), TimelineSource::Link);
-    // It ends: the beat goes on from there.
+    // The session ends: the beat continues from there.
     let before = ensemble.course();
     assert!(
         ensemble.link_lost(now).iter().all(|action| matches!(action, TimelineSyncAction::Say(_)))
@@ -590,7 +590,7 @@ fn an_order_to_link_is_not_undone_by_what_it_reported_before() {
         panic!()
     };
     assert_eq!(orders(&actions), [&LinkOrder::Tempo { bpm: 150.0 }]);
-    // Reported before the order came there.
+    // This report was sent before the request arrived.
     ensemble.link(report(&session, now + 1000, 1), now + 2000);
     let changed = session.with_tempo(150.0, now + 10_000).unwrap();
     for now in (now + 250_000..10 * SECOND).step_by(250_000) {
@@ -617,8 +617,9 @@ fn a_tempo_that_there_is_not_is_refused_and_changes_nothing() {
 proptest! {
     #![proptest_config(hana_random::cases(24))]
 
-    /// Whatever happens to hosts and network, nobody's beat runs backwards untold (which each step looks at), and in the end all
-    /// agree.
+    /// After any failures of hosts and network, all hosts agree in the end.
+    ///
+    /// Each step checks that no beat runs backwards without notice.
     #[test]
     fn whatever_happens_all_agree_in_the_end(
         deeds in prop::collection::vec((0..6_u8, 0..4_usize, 20.0..=999.0_f64, 0.1..8.0_f64), 1..12),
