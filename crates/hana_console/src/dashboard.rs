@@ -5,52 +5,52 @@ use hana_engine::roster::NodeView;
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 
-/// What a person who runs a show looks at, in the terminal and in the app.
+/// The state of a show as the operator sees it, in the terminal and in the app.
 ///
-/// Who is there by host, trouble first, how long the last frames were, and what has gone wrong. Pure: it is told who
-/// is there and what time it is.
+/// It holds the nodes by host, faulty ones first, the recent frame times, and recent failures. Pure: it takes the
+/// nodes and the time.
 #[derive(Debug, Default)]
 pub struct Dashboard {
     views: Vec<NodeView>,
-    /// How long the longest frames were, the newest last, in microseconds.
+    /// The longest frame times in microseconds, the newest last.
     frames: BTreeMap<NodeId, VecDeque<u64>>,
     sampled: Option<Instant>,
     mended: Vec<AutoRecovery>,
 }
 
-/// A line of an [`Dashboard`].
+/// A row of a [`Dashboard`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum DashboardRow<'a> {
-    /// A host, with its daemon if that is known.
+    /// A host, with its daemon if it is known.
     Host(&'a NodeId, Option<&'a NodeView>),
     /// A node on the host above.
     Node(&'a NodeView),
 }
 
-/// A crash that was mended before anybody could do anything: told for a while, in passing.
+/// A crash that was repaired by an automatic restart; shown briefly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AutoRecovery {
-    /// Which.
+    /// The node.
     pub node: NodeId,
-    /// How often it was started again by now.
+    /// The number of restarts so far.
     pub restarts: u32,
-    /// When that was noticed.
+    /// The time at which the restart was noticed.
     pub at: Instant,
 }
 
 impl Dashboard {
-    /// How many frame times are kept of each node.
+    /// The number of frame times kept for each node.
     pub const SAMPLES: usize = 40;
-    /// How long it is told that a crash was mended.
+    /// The time for which an automatic restart is shown.
     pub const MENDED: Duration = Duration::from_secs(6);
-    /// From one frame time to the next.
+    /// The interval between two frame times.
     const SAMPLE: Duration = Duration::from_millis(250);
 
-    /// Takes in who is there.
+    /// Updates the dashboard with the current nodes.
     pub fn see(&mut self, mut views: Vec<NodeView>, now: Instant) {
         let hosts_in_trouble: Vec<Option<NodeId>> =
             views.iter().filter(|view| view.is_alarm()).map(|view| view.host.clone()).collect();
-        // Trouble first, so that it is on the screen however small that is.
+        // Faulty nodes come first, so they are visible even on a small screen.
         views.sort_by_key(|view| {
             (
                 !hosts_in_trouble.contains(&view.host),
@@ -79,7 +79,7 @@ impl Dashboard {
     fn sample(&mut self, views: &[NodeView]) {
         self.frames.retain(|node, _| views.iter().any(|view| view.node == *node));
         for view in views {
-            // One that does not draw has said how long its last frames were, and nothing since.
+            // The frame time of a node that does not draw is out of date.
             let Some(longest) = view.frame_max_us.filter(|_| view.is_drawing()) else { continue };
             let frames = self.frames.entry(view.node.clone()).or_default();
             if frames.len() >= Self::SAMPLES {
@@ -89,19 +89,19 @@ impl Dashboard {
         }
     }
 
-    /// Everybody, in the order of the lines.
+    /// Returns all nodes, in the order of the rows.
     #[must_use]
     pub fn views(&self) -> &[NodeView] {
         &self.views
     }
 
-    /// The node, if it is known.
+    /// Returns the node, if it is known.
     #[must_use]
     pub fn view(&self, node: &NodeId) -> Option<&NodeView> {
         self.views.iter().find(|view| view.node == *node)
     }
 
-    /// The lines, of those nodes that are wanted.
+    /// Returns the rows of the selected nodes.
     #[must_use]
     pub fn rows(&self, is_wanted: impl Fn(&NodeView) -> bool) -> Vec<DashboardRow<'_>> {
         let mut rows = vec![];
@@ -122,17 +122,17 @@ impl Dashboard {
         rows
     }
 
-    /// The frame times of a node, the newest last, in microseconds.
+    /// Returns the frame times of a node in microseconds, the newest last.
     pub fn frame_times(&self, node: &NodeId) -> impl Iterator<Item = u64> {
         self.frames.get(node).into_iter().flatten().copied()
     }
 
-    /// Who needs somebody, and nobody has said to leave it.
+    /// Returns the nodes that need attention and whose faults are not acknowledged.
     pub fn alarms(&self) -> impl Iterator<Item = &NodeView> {
         self.views.iter().filter(|view| view.is_alarm())
     }
 
-    /// What was mended by itself a moment ago, the newest last.
+    /// Returns the recent automatic restarts, the newest last.
     #[must_use]
     pub fn mended(&self) -> &[AutoRecovery] {
         &self.mended
@@ -140,7 +140,7 @@ impl Dashboard {
 }
 
 impl DashboardRow<'_> {
-    /// Who is meant; none for a host whose daemon is not known.
+    /// Returns the node of the row; `None` for a host whose daemon is not known.
     #[must_use]
     pub fn node(&self) -> Option<&NodeId> {
         match self {
@@ -150,7 +150,9 @@ impl DashboardRow<'_> {
     }
 }
 
-/// Who is next to the selected one in the lines, so many up or down; the first if none is.
+/// Returns the node that is `by` rows below the selected one, or above it if negative.
+///
+/// Counts from the first node if none is selected, and stops at the first and the last node.
 #[must_use]
 pub fn neighbour(
     rows: &[DashboardRow<'_>],
@@ -164,7 +166,7 @@ pub fn neighbour(
 }
 
 impl AutoRecovery {
-    /// What happened, in words.
+    /// Returns a description of the restart.
     #[must_use]
     pub fn in_words(&self) -> String {
         let Self { node, restarts, .. } = self;

@@ -2,27 +2,27 @@ use hana_engine::roster::NodeView;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::{Override, ProcessState};
 
-/// What a person can do about a node, with one key each: the same in the terminal and in the app.
+/// An action of the operator on a node: one key each, the same in the terminal and in the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OperatorAction {
-    /// Start it again: a new process with the same id that goes on where it was.
+    /// Restart it: a new process with the same id continues from the last state.
     Restart,
-    /// End it, politely first.
+    /// Stop it, gracefully at first.
     Stop,
-    /// Do nothing about its trouble, and tell nobody any more.
+    /// Acknowledge its fault: suspend its policy and silence its alarms.
     Acknowledge,
-    /// Show what it wrote.
+    /// Show its log.
     Log,
-    /// Let its look stay as it is.
+    /// Freeze its current look.
     Freeze,
-    /// Have it draw black.
+    /// Draw black.
     Blackout,
-    /// Show again what is played.
+    /// Show the played values again.
     Resume,
 }
 
 impl OperatorAction {
-    /// All of them, in the order in which they are offered.
+    /// All actions, in the order in which they are shown.
     pub const ALL: [Self; 7] = [
         Self::Restart,
         Self::Stop,
@@ -33,7 +33,7 @@ impl OperatorAction {
         Self::Resume,
     ];
 
-    /// Its key.
+    /// Returns the key of the action.
     #[must_use]
     pub const fn key(self) -> char {
         match self {
@@ -47,13 +47,13 @@ impl OperatorAction {
         }
     }
 
-    /// The one with this key.
+    /// Returns the action of a key.
     #[must_use]
     pub fn of_key(key: char) -> Option<Self> {
         Self::ALL.into_iter().find(|remedy| remedy.key() == key)
     }
 
-    /// Its name, a word.
+    /// Returns the name, a single word.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl OperatorAction {
         }
     }
 
-    /// Whether it is of use for this node, and would not be refused.
+    /// Returns whether the action is useful for this node and would be accepted.
     #[must_use]
     pub const fn is_offered(self, view: &NodeView) -> bool {
         let alive = view.state.is_alive() && !matches!(view.state, ProcessState::Unreachable);
@@ -86,13 +86,14 @@ impl OperatorAction {
         }
     }
 
-    /// Whether it makes sense for all visualizations at once: what one key undoes again.
+    /// Returns whether the action makes sense for all visualizations at once: one key reverts it.
     #[must_use]
     pub const fn is_for_all(self) -> bool {
         matches!(self, Self::Freeze | Self::Blackout | Self::Resume)
     }
 
-    /// Whether it interrupts what is seen, so that one keystroke is too little: what runs is ended.
+    /// Returns whether the action interrupts the output by ending a process, so that it needs more than one
+    /// keystroke.
     #[must_use]
     pub const fn needs_confirmation(self, view: &NodeView) -> bool {
         let is_seen = matches!(view.state, ProcessState::Running | ProcessState::Slow);
@@ -100,7 +101,7 @@ impl OperatorAction {
     }
 }
 
-/// Whether there is something that a person can be nagged about, and want ignored.
+/// Returns whether the state is a fault that raises an alarm, which the operator can acknowledge.
 const fn is_trouble(state: ProcessState) -> bool {
     matches!(
         state,
