@@ -1,27 +1,16 @@
-//! What travels on the mesh, and what it means: node ids, roles, keys, messages, the envelope, the codec,
-//! parameters, and the judgement of a node's health.
+//! The contract of the mesh: ids and roles, keys, routes, messages, parameters, and the wire format.
 //!
-//! Nothing here does I/O, names Zenoh, reads a clock or spawns a thread. What needs time takes `now`.
+//! Nothing here does I/O, names Zenoh, reads a clock or spawns a thread. A function that needs the time takes `now`.
+//! The state machines that act on these messages are in `hana_engine`, the arithmetic of time in `hana_time`.
 //!
-//! | to find | look in |
+//! | module | contents |
 //! |---|---|
-//! | who may send what to whom | [`route`] |
-//! | every key of the mesh | [`Key`], [`KeyKind`] |
-//! | what a payload looks like | one file per message: [`Health`], [`NodeInfo`], [`Control`], ... |
-//! | how bytes become a message, and what is said when they do not | [`codec`] |
-//! | whether a node is running, slow or unresponsive | [`HealthWatch`] |
-//! | what each delivery promise asks of its receiver | [`Lane`], [`LaneReceiver`], [`TopicReceiver`] |
-//! | how messages to one node are sent until they are answered | [`Dispatch`] |
-//! | how values are gathered into frames | [`FrameRecorder`], [`ModulationBatch`] |
-//! | how modulation is played in spite of the network's jitter | [`Player`], [`Playout`], [`ClockMap`] |
-//! | tempo, beats and bars | [`Timeline`], [`Course`], [`HostTimeline`] |
-//! | what the daemon and `hana-link` say to each other | [`LinkReport`], [`LinkOrder`] |
-//! | what moves by the beat, and what waits for one | [`Modulator`], [`When`], [`ChangeSchedule`], [`BeatWatch`] |
-//! | whose timeline a host goes by, and how | [`Ensemble`], [`Approach`], [`DistantClock`] |
-//! | what a person can do about it | [`Remedy`] |
-//! | who plays what, and who wants to | [`Hands`], [`Wishes`] |
-//! | everything known of everyone | [`Roster`] |
-//! | what a message type of somebody else's looks like | [`CustomMessageInfo`], [`MessageSchema`] |
+//! | [`contract`] | the keys ([`contract::Key`]), topics, recipients, and message routes ([`contract::routes`]) |
+//! | [`id`] | node ids, roles, topic names, and the stamps that order writes |
+//! | [`message`] | the payloads, one file per message: health, node info, control commands, ... |
+//! | [`parameter`] | the parameters of a visualization, their values as text, and the modulators that move them |
+//! | [`schema`] | the announced schemas of custom messages: validation, comparison, examples |
+//! | [`wire`] | the codec, the envelope, the lanes, and the traits of a message |
 
 pub mod contract;
 pub mod id;

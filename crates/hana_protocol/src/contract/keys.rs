@@ -6,7 +6,7 @@ use crate::id::topic_name::TopicName;
 use crate::parameter::parameter::ParameterName;
 use crate::wire::lane::Lane;
 
-/// A key of the mesh, taken apart. [`Display`](fmt::Display) puts it together again.
+/// A parsed key of the mesh. [`Display`](fmt::Display) formats it again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Key {
     /// `hana/<node>/alive/<role>/<zid>`: a liveliness token.
@@ -15,7 +15,7 @@ pub enum Key {
         node: NodeId,
         /// Its role.
         role: Role,
-        /// The Zenoh id of its session, so that two nodes with one id do not merge into one token.
+        /// The Zenoh id of its session, which keeps the tokens of two nodes with the same id apart.
         zid: String,
     },
     /// `hana/<node>/info`
@@ -47,28 +47,28 @@ pub enum Key {
     Session(NodeId),
     /// `hana/<viz>/topic/<name>`
     Custom {
-        /// The visualization whose topic it is.
+        /// The visualization that publishes the topic.
         node: NodeId,
         /// The topic's name.
         topic: TopicName,
     },
     /// `hana/<node>/inbox/<name>`
     Inbox {
-        /// The node it is for.
+        /// The recipient.
         node: NodeId,
         /// The topic's name.
         topic: TopicName,
     },
     /// `hana/_<kind>/inbox/<name>`
     KindInbox {
-        /// The kind: it is for all nodes of this one.
+        /// The kind; the message is for all nodes of it.
         kind: NodeId,
         /// The topic's name.
         topic: TopicName,
     },
     /// `hana/<host>/process/<viz>`
     Process {
-        /// The host whose daemon says it.
+        /// The host, whose daemon publishes the state.
         host: NodeId,
         /// The process.
         node: NodeId,
@@ -77,7 +77,7 @@ pub enum Key {
     Lost(NodeId),
     /// `hana/<host>/log/<viz>`
     Log {
-        /// The host whose daemon says it.
+        /// The host, whose daemon publishes the output.
         host: NodeId,
         /// The process.
         node: NodeId,
@@ -91,19 +91,19 @@ pub enum Key {
 impl Key {
     /// The first chunk of every key.
     pub const ROOT: &'static str = "hana";
-    /// What stands in place of a parameter's name where many travel together.
+    /// The chunk that replaces the parameter's name when one message carries many parameters.
     const FRAME: &str = "_frame";
-    /// No key of ours has more characters; what is longer is none of ours, and is not taken apart.
+    /// Maximum length of a key in characters. A longer key is not one of the mesh's and is not parsed.
     pub const MAX_LEN: usize = 160;
 
-    /// Takes a key apart; `None` when it is none of the mesh's.
+    /// Parses a key; `None` if it is not one of the mesh's.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > Self::MAX_LEN {
             return None;
         }
         let mut chunks = text.split('/');
-        // Whatever stands in a place of its own follows the rule of ids; so a pattern is no key either.
+        // Every variable chunk follows the rule of ids, so a key expression with wildcards is not a key either.
         let is_chunk = |text: &str| NodeId::new(text).is_ok();
         if chunks.next()? != Self::ROOT {
             return None;
@@ -147,7 +147,7 @@ impl Key {
         })
     }
 
-    /// What kind of key it is.
+    /// Returns the kind of the key.
     #[must_use]
     pub const fn kind(&self) -> KeyKind {
         match self {
@@ -174,13 +174,13 @@ impl Key {
         }
     }
 
-    /// Whether only the node in the second chunk speaks on it. Anybody may command and play.
+    /// Whether only the node in the second chunk publishes on this key. Controllers may command and play any node.
     #[must_use]
     pub const fn is_spoken_by_owner_alone(&self) -> bool {
         self.kind().is_spoken_by_owner_alone()
     }
 
-    /// The node in the second chunk: whose key it is. For [`KindInbox`](Self::KindInbox) the kind.
+    /// Returns the node in the second chunk, which owns the key. For [`KindInbox`](Self::KindInbox) it is the kind.
     #[must_use]
     pub const fn owner(&self) -> &NodeId {
         match self {
@@ -237,8 +237,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// A row of the contract: what one kind of key is for. `keyexprs.md` says the same, and a test holds the
-/// two together.
+/// A row of the contract: the purpose of one kind of key. A test keeps it equal to `keyexprs.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyKind {
     /// See [`Key::Alive`].
@@ -283,12 +282,12 @@ pub enum KeyKind {
     Clock,
 }
 
-/// What somebody who comes late gets of a topic.
+/// The history that a late subscriber can get from a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TopicHistory {
-    /// The current value, when asked for.
+    /// The current value, in reply to a query.
     State,
-    /// Nothing: only what passes from now on.
+    /// None: a subscriber receives only what is published after it subscribed.
     None,
 }
 
@@ -317,7 +316,7 @@ impl KeyKind {
         Self::Clock,
     ];
 
-    /// The key as a pattern: what differs from key to key is named in angle brackets.
+    /// Returns the key as a pattern with the variable chunks in angle brackets.
     #[must_use]
     pub const fn pattern(self) -> &'static str {
         match self {
@@ -344,7 +343,7 @@ impl KeyKind {
         }
     }
 
-    /// The name of the message type, if one travels on it and it is one of this crate's.
+    /// Returns the name of the key's message type, if it has one and this crate defines it.
     #[must_use]
     pub const fn message(self) -> Option<&'static str> {
         use crate::wire::message::Message;
@@ -369,7 +368,7 @@ impl KeyKind {
         })
     }
 
-    /// Its lane; `None` where there is no message, or where the message type chooses.
+    /// Returns the lane; `None` if the key carries no message, or if the message type chooses the lane.
     #[must_use]
     pub const fn lane(self) -> Option<Lane> {
         use crate::wire::message::Message;
@@ -394,8 +393,8 @@ impl KeyKind {
         })
     }
 
-    /// How many messages a second are taken of one sender on one key; `None` where there is no message, or
-    /// where the message type says it.
+    /// Returns the maximum rate per sender and key; `None` if the key carries no message, or if the message type
+    /// chooses the rate.
     #[must_use]
     pub const fn max_per_second(self) -> Option<u32> {
         use crate::wire::message::Message;
@@ -422,8 +421,9 @@ impl KeyKind {
         })
     }
 
-    /// Whether only the node in the second chunk speaks on it: what it says of itself, or of its host. Others
-    /// may command it, play it, and speak on custom topics.
+    /// Whether only the node in the second chunk publishes on this key, about itself or its host.
+    ///
+    /// Other nodes may command it, play it, and publish on custom topics.
     #[must_use]
     pub const fn is_spoken_by_owner_alone(self) -> bool {
         match self {
@@ -450,7 +450,7 @@ impl KeyKind {
         }
     }
 
-    /// What somebody who comes late gets.
+    /// Returns the history that a late subscriber can get.
     #[must_use]
     pub const fn history(self) -> TopicHistory {
         match self {

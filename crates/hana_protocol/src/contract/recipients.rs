@@ -1,9 +1,9 @@
 use crate::contract::keys::Key;
 
-/// Whom a custom message is meant for, which its key says.
+/// The addressees of a custom message, which follow from its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Recipients {
-    /// Whoever hears the sender's topic: `hana/<viz>/topic/<name>`.
+    /// All subscribers of the sender's topic: `hana/<viz>/topic/<name>`.
     Everybody,
     /// All nodes of a kind: `hana/_<kind>/inbox/<name>`.
     Kind,
@@ -12,7 +12,7 @@ pub enum Recipients {
 }
 
 impl Recipients {
-    /// Reads it off a key; `None` when the key is none of a custom message.
+    /// Derives the recipients from a key; `None` if the key does not carry custom messages.
     #[must_use]
     pub fn of_key(key: &str) -> Option<Self> {
         match Key::parse(key)? {

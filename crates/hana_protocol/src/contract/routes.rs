@@ -1,7 +1,7 @@
-//! Who may send what to whom. An illegal send does not compile.
+//! The roles that may send and receive each message type. An illegal send does not compile.
 //!
-//! A route is a fact about a message type: `M: Route<From, To>`. Publishing needs `M: SentBy<From>`,
-//! subscribing `M: ReceivedBy<To>`, a command both. The table at the end of this file is the whole of it;
+//! A route is a fact about a message type: `M: Route<From, To>`. Publishing requires `M: SentBy<From>`,
+//! subscribing `M: ReceivedBy<To>`, a command both. The table at the end of this file lists every route;
 //! [`custom_message!`](crate::custom_message) adds a row for a visualization's own types.
 
 use hana_time::ClockReading;
@@ -26,32 +26,32 @@ use crate::message::process_status::ProcessStatus;
 use crate::message::retransmit::{RetransmitRequest, SequenceHeartbeat};
 use crate::wire::message::Message;
 
-/// A node of role `From` may send this.
+/// A message that a node of role `From` may send.
 #[diagnostic::on_unimplemented(
     message = "a node of role `{From}` may not send `{Self}`",
     note = "who may send what stands in the table of `hana_protocol::contract::routes`"
 )]
 pub trait SentBy<From: NodeRole> {}
 
-/// A node of role `To` may receive this.
+/// A message that a node of role `To` may receive.
 #[diagnostic::on_unimplemented(
     message = "a node of role `{To}` does not receive `{Self}`",
     note = "who receives what stands in the table of `hana_protocol::contract::routes`"
 )]
 pub trait ReceivedBy<To: NodeRole> {}
 
-/// A node of role `From` may send this to a node of role `To`.
+/// A message that a node of role `From` may send to a node of role `To`.
 #[diagnostic::on_unimplemented(
     message = "a node of role `{From}` may not send `{Self}` to a node of role `{To}`",
     note = "who may send what to whom stands in the table of `hana_protocol::contract::routes`"
 )]
 pub trait Route<From: NodeRole, To: NodeRole>: SentBy<From> + ReceivedBy<To> {}
 
-/// A topic's message that role `From` publishes.
+/// A message that role `From` may publish on a topic.
 pub trait Publishable<From: NodeRole>: Message + SentBy<From> {}
 impl<M: Message + SentBy<From>, From: NodeRole> Publishable<From> for M {}
 
-/// Declares routes, a line for each message: `Message: senders => receivers;`.
+/// Declares routes, one line per message: `Message: senders => receivers;`.
 #[macro_export]
 macro_rules! routes {
     ($($message:ty: $($from:ident),+ => $($to:ident),+;)+) => {
@@ -73,25 +73,25 @@ macro_rules! routes {
 }
 
 routes! {
-    // What every node says of itself; only apps, bridges and daemons watch the mesh.
+    // Published by every node about itself; only apps, bridges and daemons watch the mesh.
     NodeInfo:      App, Visualization, Daemon, Bridge => App, Daemon, Bridge;
     Health:        App, Visualization, Daemon, Bridge => App, Daemon, Bridge;
     Event:         App, Visualization, Daemon, Bridge => App, Daemon, Bridge;
-    // How reliable topics stay so; whoever hears one hears and says this too.
+    // Loss recovery on reliable topics: every role publishes and subscribes to such topics.
     SequenceHeartbeat:          App, Visualization, Daemon, Bridge => App, Visualization, Daemon, Bridge;
     RetransmitRequest:        App, Visualization, Daemon, Bridge => App, Visualization, Daemon, Bridge;
-    // What a visualization plays.
+    // Playing a visualization.
     Modulation:    App, Bridge, Visualization => Visualization, App, Daemon, Bridge;
     ModulationBatch: App, Bridge => Visualization, App, Daemon, Bridge;
     Look:          Visualization => App, Daemon, Bridge;
     ParameterOwners:       Visualization => App, Daemon, Bridge;
-    // What apps and bridges tell each other of how they play.
+    // Shared state of the controllers.
     OperatorState:    App, Bridge => App, Bridge;
-    // What a daemon knows of its host.
+    // Published by a daemon about its host.
     ProcessStatus: Daemon => App, Daemon, Bridge;
     LostPeers:          Daemon => App, Daemon, Bridge;
     LogLine:       Daemon => App, Daemon, Bridge;
-    // In time: every node goes by what the daemon of its host says.
+    // Time: every node follows the daemon of its host.
     HostTimeline:  Daemon => App, Visualization, Daemon, Bridge;
     ClockReading:  Daemon => App, Visualization, Daemon, Bridge;
     // Commands.

@@ -21,13 +21,13 @@ use crate::message::retransmit::SequenceHeartbeat;
 use crate::parameter::parameter::ParameterName;
 use crate::wire::message::CustomMessage;
 
-/// One key with the type of the message that travels on it.
+/// One key together with the type of the message that it carries.
 pub struct Topic<M> {
     key: Key,
     message: PhantomData<fn() -> M>,
 }
 
-/// A set of keys, possibly with wildcards, on all of which the same type of message travels.
+/// A set of keys, possibly with wildcards, that all carry the same message type.
 pub struct Topics<M> {
     pattern: String,
     message: PhantomData<fn() -> M>,
@@ -38,7 +38,7 @@ impl<M> Topic<M> {
         Self { key, message: PhantomData }
     }
 
-    /// The key.
+    /// Returns the key.
     #[must_use]
     pub const fn key(&self) -> &Key {
         &self.key
@@ -50,7 +50,7 @@ impl<M> Topics<M> {
         Self { pattern: pattern.into(), message: PhantomData }
     }
 
-    /// The key expression.
+    /// Returns the key expression.
     #[must_use]
     pub fn pattern(&self) -> &str {
         &self.pattern
@@ -84,14 +84,14 @@ impl<M> From<Topic<M>> for Topics<M> {
 }
 
 impl Topic<NodeInfo> {
-    /// What `node` is.
+    /// Identity and capabilities of `node`.
     #[must_use]
     pub const fn info(node: NodeId) -> Self {
         Self::at(Key::Info(node))
     }
 }
 impl Topics<NodeInfo> {
-    /// What every node is.
+    /// Identity and capabilities of every node.
     #[must_use]
     pub fn every_info() -> Self {
         Self::matching("hana/*/info")
@@ -99,14 +99,14 @@ impl Topics<NodeInfo> {
 }
 
 impl Topic<Health> {
-    /// How `node` is.
+    /// Health of `node`.
     #[must_use]
     pub const fn health(node: NodeId) -> Self {
         Self::at(Key::Health(node))
     }
 }
 impl Topics<Health> {
-    /// How every node is.
+    /// Health of every node.
     #[must_use]
     pub fn every_health() -> Self {
         Self::matching("hana/*/health")
@@ -122,14 +122,14 @@ impl Topic<Control> {
 }
 
 impl Topic<Event> {
-    /// What `node` says has happened.
+    /// Events that `node` reports.
     #[must_use]
     pub const fn event(node: NodeId) -> Self {
         Self::at(Key::Event(node))
     }
 }
 impl Topics<Event> {
-    /// What anybody says has happened.
+    /// Events that any node reports.
     #[must_use]
     pub fn every_event() -> Self {
         Self::matching("hana/*/event")
@@ -137,7 +137,7 @@ impl Topics<Event> {
 }
 
 impl Topics<SequenceHeartbeat> {
-    /// How far everybody has come on reliable topics.
+    /// The newest sequence numbers of every node on reliable topics.
     #[must_use]
     pub fn every_sent() -> Self {
         Self::matching("hana/*/sent")
@@ -183,14 +183,14 @@ impl Topics<Look> {
 }
 
 impl Topic<ParameterOwners> {
-    /// Who holds what of `node`.
+    /// Owners of the parameters of `node`.
     #[must_use]
     pub const fn holders(node: NodeId) -> Self {
         Self::at(Key::Holders(node))
     }
 }
 impl Topics<ParameterOwners> {
-    /// Who holds what of every visualization.
+    /// Owners of the parameters of every visualization.
     #[must_use]
     pub fn every_holders() -> Self {
         Self::matching("hana/*/holders")
@@ -198,14 +198,14 @@ impl Topics<ParameterOwners> {
 }
 
 impl Topic<OperatorState> {
-    /// How `app` plays.
+    /// Operator state of `app`.
     #[must_use]
     pub const fn session(app: NodeId) -> Self {
         Self::at(Key::Session(app))
     }
 }
 impl Topics<OperatorState> {
-    /// How every app and every bridge plays.
+    /// Operator state of every app and bridge.
     #[must_use]
     pub fn every_session() -> Self {
         Self::matching("hana/*/session")
@@ -213,14 +213,14 @@ impl Topics<OperatorState> {
 }
 
 impl Topic<ProcessStatus> {
-    /// What the daemon of `host` knows of `node`.
+    /// State of the process `node`, published by the daemon of `host`.
     #[must_use]
     pub const fn process(host: NodeId, node: NodeId) -> Self {
         Self::at(Key::Process { host, node })
     }
 }
 impl Topics<ProcessStatus> {
-    /// What every daemon knows of every process.
+    /// State of every process, published by every daemon.
     #[must_use]
     pub fn every_process() -> Self {
         Self::matching("hana/*/process/*")
@@ -228,7 +228,7 @@ impl Topics<ProcessStatus> {
 }
 
 impl Topics<ProcessStatus> {
-    /// What any daemon knows of `node`.
+    /// State of the process `node`, published by any daemon.
     #[must_use]
     pub fn process_of(node: &NodeId) -> Self {
         Self::matching(format!("{}/*/process/{node}", Key::ROOT))
@@ -236,7 +236,7 @@ impl Topics<ProcessStatus> {
 }
 
 impl Topic<LostPeers> {
-    /// Whom the daemon of `host` has lost.
+    /// Hosts and visualizations that the daemon of `host` has lost.
     #[must_use]
     pub const fn lost(host: NodeId) -> Self {
         Self::at(Key::Lost(host))

@@ -1,4 +1,4 @@
-//! Names of things: nodes, roles, topics, and stamps that order writes.
+//! Identifiers of nodes, roles and topics, and stamps that order writes.
 
 pub(crate) mod node_id;
 pub mod role;

@@ -7,44 +7,44 @@ use thiserror::Error;
 
 /// The name of a node on the mesh: one chunk of a key, `[a-z0-9][a-z0-9_-]{0,62}`.
 ///
-/// A host is named by the id of its daemon, so host ids are node ids too. Cloning is cheap.
+/// A host is named by the id of its daemon, so host ids are node ids. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NodeId(Arc<str>);
 
-/// Why a text is not a node id.
+/// The reason why a string is not a node id.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NodeIdError {
-    /// The text is empty.
+    /// The string is empty.
     #[error("a node id must not be empty; use lower-case letters, digits, '-' and '_'")]
     Empty,
-    /// The text has more than [`NodeId::MAX_LEN`] characters.
+    /// The string has more than [`NodeId::MAX_LEN`] characters.
     #[error("the node id '{id}' has {length} characters; {max} are allowed", max = NodeId::MAX_LEN)]
     TooLong {
-        /// The text, cut to the allowed length.
+        /// The string, cut to the maximum length.
         id: String,
-        /// Its length in characters.
+        /// The length in characters.
         length: usize,
     },
-    /// A character that a node id cannot have.
+    /// The string has a character that is not allowed.
     #[error(
         "the node id '{id}' has the character '{character}' at position {position}; use lower-case letters, digits, '-' and '_', beginning with a letter or digit"
     )]
     Character {
-        /// The text, cut to the allowed length.
+        /// The string, cut to the maximum length.
         id: String,
         /// The offending character.
         character: char,
-        /// Where it stands, counted from 0.
+        /// The character's position, from 0.
         position: usize,
     },
 }
 
 impl NodeId {
-    /// The most characters an id can have.
+    /// Maximum length of an id in characters.
     pub const MAX_LEN: usize = 63;
 
-    /// Takes `id` as it stands.
+    /// Validates `id` without changing it.
     ///
     /// # Errors
     ///
@@ -68,8 +68,9 @@ impl NodeId {
         Ok(Self(id.into()))
     }
 
-    /// Makes an id of a machine's hostname: its first label, lower-cased, every other character a `-`.
-    /// A name of which nothing is left becomes `host`.
+    /// Derives an id from a hostname: its first label in lower case, with every other character replaced by `-`.
+    ///
+    /// Returns `host` if nothing is left.
     #[must_use]
     pub fn from_hostname(hostname: &str) -> Self {
         let label = hostname.split('.').next().unwrap_or_default();
@@ -84,7 +85,7 @@ impl NodeId {
         if cleaned.is_empty() { Self("host".into()) } else { Self(cleaned.into()) }
     }
 
-    /// The id to try when this one is taken: `ripples` and 2 make `ripples-2`. Cut to fit.
+    /// Returns the next id to try when this one is taken: `ripples` and 2 make `ripples-2`. Truncated to fit.
     #[must_use]
     pub fn numbered(&self, number: u32) -> Self {
         let suffix = format!("-{number}");
@@ -92,7 +93,7 @@ impl NodeId {
         Self(format!("{}{suffix}", &self.0[..kept]).into())
     }
 
-    /// The id as text.
+    /// Returns the id as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! What a node is. The role decides at compile time which messages it may send and receive
+//! The roles of a node. The role decides at compile time which messages a node may send and receive
 //! (see [`crate::contract::routes`]), so each role is a type as well as a value.
 
 use std::fmt;
@@ -6,17 +6,17 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The role of a node as a value: in keys, in `info`, in lists.
+/// The role of a node as a value, as in keys, `info` and lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// A program people play from.
+    /// A controller with a window for an operator.
     App,
     /// A program that draws.
     Visualization,
-    /// The small program on every machine that finds, starts and watches the others.
+    /// The process on every host that discovers, launches and monitors visualizations.
     Daemon,
-    /// A translator between the mesh and something else: OSC, MIDI, a lighting desk.
+    /// A controller that translates between the mesh and another protocol or device: OSC, MIDI, a lighting desk.
     Bridge,
 }
 
@@ -24,7 +24,7 @@ impl Role {
     /// All roles.
     pub const ALL: [Self; 4] = [Self::App, Self::Visualization, Self::Daemon, Self::Bridge];
 
-    /// The role's name, as keys and JSON have it.
+    /// Returns the role's name as in keys and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -53,15 +53,15 @@ impl FromStr for Role {
     }
 }
 
-/// A text that names no role.
+/// A string that is not the name of a role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is no role; the roles are app, visualization, daemon and bridge")]
 pub struct UnknownRole {
-    /// The text.
+    /// The string.
     pub text: String,
 }
 
-/// A role as a type. Sealed: the roles are the four of [`Role`].
+/// A role as a type. Sealed: the implementors correspond to the variants of [`Role`].
 pub trait NodeRole: sealed::Sealed + Send + Sync + 'static {
     /// The same role as a value.
     const ROLE: Role;

@@ -2,18 +2,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::node_id::NodeId;
 
-/// When somebody wrote or took something, so that all agree which of two was later.
+/// A hybrid-logical-clock timestamp of a write or claim, by which all nodes order concurrent ones the same way.
 ///
-/// Ordered by the time first, then by a count within one millisecond, then by who it was, so that two stamps of different
+/// Stamps are ordered by time, then by the count within the millisecond, then by node, so that stamps of different
 /// nodes are never equal. On the wire an array: `[1760000000000, 0, "app-h1"]`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "StampWire", into = "StampWire")]
 pub struct Stamp {
-    /// Unix milliseconds: by the clock of whoever made it, or of somebody whose clock is ahead and of whom it had heard.
+    /// Unix milliseconds: the author's clock, or a larger time that the author has received from another node.
     pub ms: u64,
-    /// Which one within that millisecond, from 0.
+    /// The number within that millisecond, from 0.
     pub count: u32,
-    /// Who made it.
+    /// The author.
     pub by: NodeId,
 }
 

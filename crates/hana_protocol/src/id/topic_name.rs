@@ -12,42 +12,42 @@ use crate::id::node_id::NodeId;
 #[serde(try_from = "String", into = "String")]
 pub struct TopicName(Arc<str>);
 
-/// A text that is no name of a topic.
+/// A string that is not a topic name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "'{name}' is no name of a topic; use lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
 )]
 pub struct TopicNameError {
-    /// The text, cut to 80 characters.
+    /// The string, cut to 80 characters.
     pub name: String,
 }
 
 impl TopicName {
-    /// Takes `name` as it stands.
+    /// Validates `name` without changing it.
     ///
     /// # Errors
     ///
     /// When `name` is empty, longer than 63 characters, or has a character outside `[a-z0-9_-]`.
     pub fn new(name: &str) -> Result<Self, TopicNameError> {
-        // The rule is that of a node id: both are one chunk of a key.
+        // Topic names follow the rule of node ids: both are one chunk of a key.
         NodeId::new(name)
             .map(|_| Self(name.into()))
             .map_err(|_| TopicNameError { name: name.chars().take(80).collect() })
     }
 
-    /// The name of a message type's topic, which was checked when it was declared.
+    /// Returns the topic of a message type; `custom_message!` validated it at compile time.
     #[must_use]
     pub fn of<M: crate::wire::message::CustomMessage>() -> Self {
         Self(M::TOPIC.into())
     }
 
-    /// The name as text.
+    /// Returns the name as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The same rule for the compiler: `custom_message!` asks it.
+    /// Applies the same rule at compile time, for `custom_message!`.
     #[doc(hidden)]
     #[must_use]
     pub const fn is_valid(name: &str) -> bool {

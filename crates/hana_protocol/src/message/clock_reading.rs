@@ -6,7 +6,7 @@ use crate::wire::message::Message;
 impl Message for ClockReading {
     const LANE: Lane = Lane::UnreliableSequenced;
     const MAX_BYTES: usize = 1024;
-    /// Four questions a second from each of some hundred hosts.
+    /// Four queries per second from each of a few hundred hosts.
     const MAX_PER_SECOND: u32 = 500;
     const NAME: &'static str = "clock";
 }

@@ -15,7 +15,7 @@ use crate::wire::message::Message;
 
 /// A command, on `hana/<node>/control`: `{"start": {"name": "ripples"}}`.
 ///
-/// Asked as a query it is answered with an [`CommandReply`]; as a plain put it is carried out unanswered.
+/// A node replies to a query with a [`CommandReply`]; it carries out a plain put without a reply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Control {
@@ -57,13 +57,13 @@ pub enum Control {
 
 impl Message for Control {
     const LANE: Lane = Lane::ReliableOrdered;
-    /// A program that sets parameters by command instead of playing them, at the rate of MIDI controllers.
+    /// The rate of MIDI controllers, for a program that sets parameters by command instead of playing them.
     const MAX_PER_SECOND: u32 = 1000;
     const NAME: &'static str = "control";
 }
 
 impl Control {
-    /// The command's name, as JSON has it.
+    /// Returns the command's name as in JSON.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -87,8 +87,9 @@ impl Control {
         }
     }
 
-    /// Whether a node of `role` takes this command. The same as the rows of [`crate::contract::routes`], for what
-    /// comes from programs that were not compiled against them.
+    /// Whether a node of `role` accepts this command.
+    ///
+    /// Repeats the rows of [`crate::contract::routes`] at run time, for programs that were not compiled against them.
     #[must_use]
     pub const fn is_for(&self, role: Role) -> bool {
         match self {
@@ -113,143 +114,145 @@ impl Control {
     }
 }
 
-/// A command with the answer it gets.
+/// A command together with the type of its reply.
 pub trait Command: Into<Control> + Send + 'static {
-    /// What an accepted one is answered with.
+    /// The content of the reply if the command is accepted.
     type Reply: Serialize + DeserializeOwned + Send + 'static;
 }
 
-/// To a daemon: launch a program of its catalogue. Answered once the process exists.
+/// Command to a daemon: launch a program of its catalogue. The daemon replies once the process exists.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Start {
     /// Its name in the catalogue.
     pub name: String,
-    /// The id it shall have; else the name, or the name with a number where that is taken.
+    /// The id to use; by default the name, or the name with a number if it is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<NodeId>,
-    /// When.
+    /// The time of the launch.
     #[serde(default, skip_serializing_if = "ScheduleAt::is_now")]
     pub at: ScheduleAt,
 }
 
-/// What a [`Start`] or [`Restart`] is answered with.
+/// The reply to [`Start`] and [`Restart`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
-    /// The id it has.
+    /// The id of the node.
     pub node: NodeId,
     /// Its process id.
     pub pid: u32,
 }
 
-/// To a daemon: end a process it launched, politely first. Answered once it has ended.
+/// Command to a daemon: stop a process it launched, gracefully first. The daemon replies once it has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// The process.
     pub node: NodeId,
 }
 
-/// What a [`Stop`] or [`Kill`] is answered with.
+/// The reply to [`Stop`] and [`Kill`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopReply {
-    /// What it took.
+    /// The measure that ended the process.
     pub by: StoppedBy,
 }
 
-/// What it took to end a process.
+/// The measure that ended a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StoppedBy {
-    /// It had ended already.
+    /// None: it had already ended.
     Already,
-    /// The polite command.
+    /// The [`Shutdown`] command.
     Shutdown,
-    /// SIGTERM to its group.
+    /// SIGTERM to its process group.
     Terminate,
-    /// SIGKILL to its group.
+    /// SIGKILL to its process group.
     Kill,
 }
 
-/// To a daemon: stop a process it launched and start it again with the same id.
+/// Command to a daemon: stop a process it launched and start it again with the same id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {
     /// The process.
     pub node: NodeId,
 }
 
-/// To a daemon: end a process it launched at once, with all that it started.
+/// Command to a daemon: kill a process it launched at once, with all its children.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kill {
     /// The process.
     pub node: NodeId,
 }
 
-/// To a daemon: nothing shall be done about the trouble that a process it launched is in, and nobody be told of it any
-/// more, until it is in another state. Refused where there is no trouble.
+/// Command to a daemon: acknowledge a fault of a process it launched.
+///
+/// The daemon suspends the process's policy and its alarms until the state changes. It refuses if there is no fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledge {
     /// The process.
     pub node: NodeId,
 }
 
-/// To a daemon: read the catalogue and the settings of the machine again. What runs goes on. Refused where a file cannot
-/// be used; nothing changes then.
+/// Command to a daemon: reload the catalogue and the settings of the host.
+///
+/// Running processes continue. The daemon refuses if a file is invalid; nothing changes then.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reload {}
 
-/// What a [`Reload`] is answered with.
+/// The reply to [`Reload`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// Entries of the catalogue that are new.
+    /// New catalogue entries.
     #[serde(default)]
     pub added: Vec<NodeId>,
-    /// Entries that are gone; what runs of them goes on.
+    /// Removed catalogue entries; their running processes continue.
     #[serde(default)]
     pub removed: Vec<NodeId>,
-    /// Entries that are not as before.
+    /// Changed catalogue entries.
     #[serde(default)]
     pub changed: Vec<NodeId>,
-    /// Settings of `hanad.toml` that have changed and take effect when the daemon is started again.
+    /// Changed settings of `hanad.toml` that take effect when the daemon restarts.
     #[serde(default)]
     pub later: Vec<String>,
 }
 
-/// To a visualization: end, in good order.
+/// Command to a visualization: exit cleanly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shutdown {}
 
-/// To a visualization: set parameters, all or none.
+/// Command to a visualization: set parameters, all or none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Set {
-    /// Name and value of each.
+    /// Name and value of each parameter.
     #[serde(default)]
     pub parameters: BTreeMap<ParameterName, f32>,
-    /// Those that move from then on by themselves, until somebody plays or sets them: name and recipe of each.
+    /// Name and modulator of each parameter that moves by itself from then on, until it is played or set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub recipes: BTreeMap<ParameterName, Modulator>,
-    /// When.
+    /// The time at which the command takes effect.
     #[serde(default, skip_serializing_if = "ScheduleAt::is_now")]
     pub at: ScheduleAt,
-    /// Also what somebody else holds: it is taken from him. Without this, such a parameter refuses all.
+    /// Whether to take parameters from other owners; if `false`, one such parameter causes the command to be refused.
     #[serde(default, skip_serializing_if = "is_false")]
     pub take: bool,
 }
 
 impl Set {
-    /// With one more value.
+    /// Adds one value.
     #[must_use]
     pub fn with(mut self, parameter: ParameterName, value: f32) -> Self {
         self.parameters.insert(parameter, value);
         self
     }
 
-    /// With one more that moves by itself.
+    /// Adds one modulator.
     #[must_use]
     pub fn with_recipe(mut self, parameter: ParameterName, recipe: Modulator) -> Self {
         self.recipes.insert(parameter, recipe);
         self
     }
 
-    /// The same at another time.
+    /// Changes the time at which the command takes effect.
     #[must_use]
     pub const fn at(mut self, when: ScheduleAt) -> Self {
         self.at = when;
@@ -257,91 +260,93 @@ impl Set {
     }
 }
 
-/// What a [`Set`] is answered with.
+/// The reply to [`Set`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct SetReply {
-    /// The beat that it waits for; none if it was carried out.
+    /// The beat that the command waits for; `None` if it has been carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<f64>,
-    /// The beat that it was for and that was over: it was carried out at once.
+    /// The requested beat, if it had passed: the command was carried out at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_for: Option<f64>,
 }
 
-// Serde wants a reference.
+// Serde's `skip_serializing_if` passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// To a visualization: let the look stay as it is, whatever is played, until [`Resume`]. Survives a restart.
+/// Command to a visualization: freeze the look, whatever is played, until [`Resume`]. Survives a restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freeze {}
 
-/// To a visualization: draw black until [`Resume`]. Survives a restart.
+/// Command to a visualization: draw black until [`Resume`]. Survives a restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blackout {}
 
-/// To a visualization: show again what is played, after [`Freeze`] or [`Blackout`].
+/// Command to a visualization: end [`Freeze`] or [`Blackout`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {}
 
-/// To a daemon, to any of them: another tempo for all. The beat does not jump.
+/// Command to any daemon: change the tempo on all hosts. The beat does not jump.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Tempo {
-    /// Beats a minute, 20 to 999.
+    /// Beats per minute, 20 to 999.
     pub bpm: f64,
 }
 
-/// To a daemon, to any of them: all shall play.
+/// Command to any daemon: start playback on all hosts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Play {}
 
-/// To a daemon, to any of them: all shall stand still. Beats go on, as they do in Ableton Link.
+/// Command to any daemon: stop playback on all hosts. Beats continue, as in Ableton Link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {}
-/// To a visualization, by an app or a bridge that says who it is: this app holds these parameters until it releases them,
-/// somebody else takes them or it vanishes. Each for itself: the answer says which.
+/// Command to a visualization: claim parameters for the sender, an app or a bridge that names itself.
+///
+/// A claim lasts until the app releases it, another app takes the parameter, or the app disappears. Each parameter is
+/// decided on its own; the reply lists the results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Take {
-    /// The parameters. None at all only says the priority.
+    /// The parameters. An empty list only announces the priority.
     pub parameters: Vec<ParameterName>,
-    /// How much the word of this app counts, for what it plays too.
+    /// The priority of the app, which also applies to what it plays.
     #[serde(default, skip_serializing_if = "Priority::is_usual")]
     pub priority: Priority,
-    /// When it took them; now, if it does not say.
+    /// The time of the claim; now by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
 }
 
-/// What a [`Take`] is answered with.
+/// The reply to [`Take`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TakeReply {
-    /// The parameters that it holds now.
+    /// The parameters that the app owns now.
     pub taken: Vec<ParameterName>,
-    /// Those that it does not, since somebody else has them, with a higher priority or a newer take.
+    /// The parameters that another app keeps, by a higher priority or a newer claim.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<OwnedByOther>,
-    /// When they were taken.
+    /// The time of the claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
 }
 
-/// To a visualization: this app lets these parameters go, what it has taken and what it plays.
+/// Command to a visualization: release parameters that the sender has claimed or plays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// The parameters.
     pub parameters: Vec<ParameterName>,
-    /// When it let them go: what it has taken later stays. Now, if it does not say.
+    /// The time of the release; now by default. Later claims of the app stay in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
 }
 
-/// To any node: answer.
+/// Command to any node: reply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ping {}
 
-/// The answer of a command that has nothing more to say.
+/// The reply to a command that returns nothing else.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {}
 
@@ -376,19 +381,19 @@ commands! {
     Ping     => Accepted;
 }
 
-/// How a command is answered: `{"accepted": {...}}` or `{"refused": {"reason": "..."}}`.
+/// The reply to a command: `{"accepted": {...}}` or `{"refused": {"reason": "..."}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CommandReply<Reply = Accepted> {
-    /// Carried out.
+    /// The command was carried out.
     Accepted(Reply),
-    /// Not carried out; nothing has changed.
+    /// The command was not carried out; nothing has changed.
     Refused(Refused),
 }
 
-/// Why a command was not carried out, in plain words with what to do.
+/// The reason why a command was not carried out, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// The words.
+    /// The text.
     pub reason: String,
 }

@@ -11,7 +11,7 @@ use crate::schema::message_schema::validate::ValidationError;
 use crate::wire::lane::Lane;
 use crate::wire::message::CustomMessage;
 
-/// A custom message type that a node knows, as it announces it in `info`.
+/// A custom message type as a node announces it in `info`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomMessageInfo {
     /// Its name.
@@ -22,29 +22,29 @@ pub struct CustomMessageInfo {
     pub lane: Lane,
     /// Its version.
     pub version: u32,
-    /// Whether the node publishes it, hears it, or both.
+    /// Whether the node publishes the type, receives it, or both.
     #[serde(default)]
     pub flow: Direction,
-    /// What a message looks like, as JSON Schema; `true` where that is not said, which fits everything.
+    /// The JSON Schema of the type; `true`, which accepts every value, if the node does not announce one.
     #[serde(default = "anything")]
     pub schema: Value,
 }
 
-/// Which way messages of a type go at a node.
+/// The direction in which a node handles a message type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// The node publishes them.
     Published,
-    /// The node hears them, and they can be sent to it.
+    /// The node receives them; other nodes can send them to it.
     Heard,
-    /// Both; also what is taken for granted of a node that does not say.
+    /// Both; also the default for a node that does not announce a direction.
     #[default]
     Both,
 }
 
 impl Direction {
-    /// Whether the node hears such messages.
+    /// Whether the node receives such messages.
     #[must_use]
     pub const fn is_heard(self) -> bool {
         matches!(self, Self::Heard | Self::Both)
@@ -61,20 +61,20 @@ const fn anything() -> Value {
     Value::Bool(true)
 }
 
-/// Why a message cannot be sent to a node, by what the node announces.
+/// The reason why a message cannot be sent to a node, according to what the node announces.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SendCheckError {
-    /// It hears nothing on that topic.
+    /// The node does not receive messages on that topic.
     #[error("'{node}' hears no '{topic}'; {}", heard_words(heard))]
     NotHeard {
         /// The node, or the kind.
         node: NodeId,
         /// The topic.
         topic: TopicName,
-        /// What it hears.
+        /// The topics that the node receives.
         heard: Vec<String>,
     },
-    /// The message is not of the shape that it reads.
+    /// The message does not match the schema that the node announces.
     #[error("this is no {name} as '{node}' reads it (version {version}): {misfit}")]
     Misfit {
         /// The node, or the kind.
@@ -83,7 +83,7 @@ pub enum SendCheckError {
         name: String,
         /// Its version there.
         version: u32,
-        /// Where it does not fit.
+        /// The place where the message does not match.
         #[source]
         misfit: ValidationError,
     },
@@ -98,7 +98,7 @@ fn heard_words(heard: &[String]) -> String {
 }
 
 impl CustomMessageInfo {
-    /// What is announced of the type `M`.
+    /// Describes the type `M`.
     #[must_use]
     pub fn of<M: CustomMessage>(flow: Direction) -> Self {
         let settings = SchemaSettings::draft2020_12().with(|settings| settings.meta_schema = None);
@@ -114,7 +114,7 @@ impl CustomMessageInfo {
         }
     }
 
-    /// What a message looks like.
+    /// Parses the announced schema.
     #[must_use]
     pub fn shape(&self) -> MessageSchema {
         MessageSchema::of_schema(&self.schema)
@@ -122,23 +122,22 @@ impl CustomMessageInfo {
 }
 
 impl NodeInfo {
-    /// The custom messages that it hears.
+    /// Returns the custom messages that the node receives.
     pub fn heard_messages(&self) -> impl Iterator<Item = &CustomMessageInfo> {
         self.messages.iter().filter(|message| message.flow.is_heard())
     }
 
-    /// The custom message type that it has on a topic, if any.
+    /// Returns the custom message type that the node has on a topic, if any.
     #[must_use]
     pub fn message_on(&self, topic: &str) -> Option<&CustomMessageInfo> {
         self.messages.iter().find(|message| message.topic == topic)
     }
 
-    /// Whether `message` can be sent to this node on `topic`: it hears that, and the message is of the shape
-    /// that it announces.
+    /// Checks that `message` can be sent to this node on `topic`: the node receives it, and the schema matches.
     ///
     /// # Errors
     ///
-    /// When it hears nothing there, or the message does not fit; says which field.
+    /// When the node does not receive messages on `topic`, or the message does not match; the error names the field.
     pub fn check_message(
         &self,
         topic: &TopicName,

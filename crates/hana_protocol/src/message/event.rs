@@ -4,51 +4,52 @@ use crate::id::node_id::NodeId;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// Something that happened, on `hana/<node>/event`, where `<node>` is who says it.
+/// An event, on `hana/<node>/event`, where `<node>` is the node that reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// What happened.
+    /// The kind of the event.
     pub kind: EventKind,
-    /// Whom it happened to; often the one who says it.
+    /// The node that the event concerns; often the reporting node.
     pub about: NodeId,
-    /// The same in plain words, with the cause.
+    /// A description with the cause.
     pub text: String,
 }
 
-/// What kind of thing happened.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// A process was started.
     Started,
-    /// A person closed it; said by a node of itself, its goodbye.
+    /// The operator closed it; the node reports this about itself when it leaves.
     Closed,
     /// It was stopped on command.
     Stopped,
-    /// It ended without being asked to.
+    /// It ended without a command.
     Crashed,
     /// It was started again.
     Restarted,
-    /// Its loop has not moved for too long.
+    /// Its main loop has not advanced for too long.
     Unresponsive,
-    /// Its loop moves again.
+    /// Its main loop advances again.
     Responsive,
-    /// A host does not answer any more; what was there is gone with it.
+    /// A host no longer responds; the nodes on it are lost too.
     HostLost,
-    /// The daemon of a host is gone, while the host answers.
+    /// The daemon of a host is gone, while the host still responds.
     DaemonLost,
-    /// A host that was lost is back.
+    /// A lost host is back.
     HostFound,
-    /// A visualization that no daemon launched is gone without a word.
+    /// A visualization that no daemon launched disappeared without a `Closed` event.
     NodeLost,
-    /// It runs, but what it writes is kept elsewhere or nowhere: a disk is full or read-only.
+    /// It runs, but its output is written elsewhere or not at all: a disk is full or read-only.
     OutputLost,
-    /// The catalogue of a daemon was read again and is another now; the text names what was added, removed, changed.
+    /// A daemon reloaded its catalogue and found changes; the text names the added, removed and changed entries.
     CatalogueChanged,
-    /// The catalogue or the settings of a daemon were changed to what cannot be used; the text names file, line and
-    /// cause. The daemon goes on with what it had.
+    /// The catalogue or the settings of a daemon were changed to an invalid state; the text names file, line and cause.
+    ///
+    /// The daemon keeps the previous ones.
     CatalogueRefused,
-    /// A message could not be used; the text names key, sender, field and cause.
+    /// A message could not be used; the text names the key, sender, field and cause.
     MessageRefused,
     /// A kind this build does not know.
     #[serde(other)]
@@ -57,7 +58,7 @@ pub enum EventKind {
 
 impl Message for Event {
     const LANE: Lane = Lane::ReliableOrdered;
-    /// A daemon that launches a hundred programs tells a few events of each.
+    /// A daemon that launches a hundred programs reports a few events about each.
     const MAX_PER_SECOND: u32 = 500;
     const NAME: &'static str = "event";
 }

@@ -8,45 +8,47 @@ use crate::message::play_status::PlayStatus;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// What a node says of itself ten times a second, on `hana/<node>/health`.
+/// The state of a node, which it publishes ten times a second on `hana/<node>/health`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Health {
-    /// Its frames, if it draws or otherwise works in a loop. A node without a loop leaves it out and is
-    /// judged by its presence alone.
+    /// The frames of a node that draws or otherwise works in a loop.
+    ///
+    /// A node without a loop omits this and is judged by its presence alone.
     #[serde(default)]
     pub frames: Option<Frames>,
-    /// Why nothing of it is on a screen, of a visualization that runs without a window: the cause, such as "DISPLAY is not
-    /// set". A node that leaves it out has a window, or reports nothing about it.
+    /// The reason why a visualization runs without a window, such as "DISPLAY is not set".
+    ///
+    /// A node that omits this has a window, or does not report on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headless: Option<String>,
-    /// Milliseconds since it joined.
+    /// Milliseconds since the node joined.
     pub uptime_ms: u64,
-    /// Resident memory of its process in bytes; 0 where the platform does not tell.
+    /// Resident memory of the process in bytes; 0 if the platform does not report it.
     #[serde(default)]
     pub memory_bytes: u64,
-    /// What it sent, received and threw away since it joined.
+    /// Messages that the node sent, received and dropped since it joined.
     #[serde(default)]
     pub counters: Counters,
-    /// The same by lane; lanes on which nothing happened are left out.
+    /// The same by lane; lanes without traffic are omitted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lanes: BTreeMap<Lane, LaneTraffic>,
-    /// With whom it has or had trouble, the most first; at most [`Health::MAX_TROUBLES`].
+    /// Message faults by peer, the most frequent first; at most [`Health::MAX_TROUBLES`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<MessageFault>,
-    /// The visualizations that it plays, and how; at most [`Health::MAX_PLAYS`].
+    /// The visualizations that the node plays, and the state of each play session; at most [`Health::MAX_PLAYS`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub plays: BTreeMap<NodeId, PlayStatus>,
 }
 
 impl Health {
-    /// More play sessions than this are not told.
+    /// Maximum number of reported play sessions.
     pub const MAX_PLAYS: usize = 64;
-    /// More troubles than this are not told.
+    /// Maximum number of reported message faults.
     pub const MAX_TROUBLES: usize = 8;
-    /// Characters of `headless`; what is longer is cut.
+    /// Maximum length of `headless` in characters; longer text is cut.
     pub const MAX_HEADLESS: usize = 300;
 
-    /// What a person should know of the node although it runs; empty if there is nothing.
+    /// Returns what an operator should know about the node although it runs; empty if there is nothing.
     #[must_use]
     pub fn remark(&self) -> String {
         self.headless.as_ref().map_or_else(String::new, |cause| {
@@ -63,55 +65,55 @@ pub struct LaneTraffic {
     pub sent: u64,
     /// Delivered to the program.
     pub received: u64,
-    /// Thrown away because a queue was full.
+    /// Dropped because a queue was full.
     pub dropped: u64,
-    /// Replaced by a newer one of the same key, before it was sent or read.
+    /// Replaced by a newer message of the same key before it was sent or read.
     pub coalesced: u64,
-    /// Missing at first, asked for, and delivered.
+    /// Missing at first, retransmitted, and delivered.
     pub recovered: u64,
-    /// Never came.
+    /// Never received.
     pub missed: u64,
-    /// Arrived twice, or after a newer one, and thrown away.
+    /// Received twice or after a newer message, and dropped.
     pub late: u64,
 }
 
-/// Messages of one sender that did not become what they were meant to be.
+/// Messages of one peer that were not delivered, or only late.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageFault {
-    /// Who sent them, as they say.
+    /// The sender that the messages name.
     pub peer: NodeId,
-    /// On which lane.
+    /// The lane.
     pub lane: Lane,
-    /// What became of them.
+    /// The kind of fault.
     pub cause: MessageFaultCause,
-    /// How many, since the node joined.
+    /// Number of messages since the node joined.
     pub count: u64,
 }
 
-/// What becomes of a message that is not delivered, or not at once.
+/// The reason why a message was not delivered, or only late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageFaultCause {
-    /// It never came.
+    /// It was never received.
     Missed,
-    /// It came when it was asked for.
+    /// It was received after a retransmission.
     Recovered,
-    /// It came twice, or after a newer one.
+    /// It was received twice or after a newer message.
     Late,
     /// The program did not keep up, and its queue was full.
     Dropped,
     /// It could not be used.
     Malformed,
-    /// It was over the rate of its sender.
+    /// It exceeded the rate limit of its sender.
     Limited,
-    /// Somebody else said it in the sender's name.
+    /// Another node sent it in the sender's name.
     Impersonated,
-    /// It was played while somebody else held the parameter.
+    /// It was played while another controller owned the parameter.
     Held,
 }
 
 impl MessageFaultCause {
-    /// In a word or two, for tables.
+    /// Returns one or two words for tables.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -127,14 +129,14 @@ impl MessageFaultCause {
     }
 }
 
-/// The loop of a node that draws.
+/// The frames of a node's main loop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Frames {
-    /// Frames since it joined. Bumped by the render loop itself, never by a network thread.
+    /// Frames since the node joined. Incremented by the render loop itself, never by a network thread.
     pub count: u64,
     /// Frames per second over the last second.
     pub fps: f32,
-    /// Longest frame of the last second in microseconds.
+    /// The longest frame of the last second, in microseconds.
     #[serde(default)]
     pub max_us: u64,
 }
@@ -146,40 +148,42 @@ pub struct Counters {
     pub sent: u64,
     /// Delivered to the program.
     pub received: u64,
-    /// Thrown away because a queue was full.
+    /// Dropped because a queue was full.
     pub dropped: u64,
-    /// Replaced by a newer one of the same key, before it was sent or read: of a value only the newest matters.
+    /// Replaced by a newer value of the same key before it was sent or read: only the newest value matters.
     #[serde(default)]
     pub coalesced: u64,
-    /// Missing at first, asked for, and delivered.
+    /// Missing at first, retransmitted, and delivered.
     #[serde(default)]
     pub recovered: u64,
-    /// Sequence numbers that never came.
+    /// Sequence numbers that were never received.
     pub missed: u64,
-    /// Arrived twice, or after a newer one, and thrown away.
+    /// Received twice or after a newer message, and dropped.
     pub late: u64,
-    /// Not understood: undecodable, of the wrong type, too large, out of range.
+    /// Unusable: undecodable, of the wrong type, too large, or out of range.
     pub malformed: u64,
-    /// Over the rate that is taken of one sender on one key, and thrown away unread.
+    /// Above the rate limit per sender and key, and dropped unread.
     #[serde(default)]
     pub limited: u64,
-    /// Said by somebody else in the name of a node that speaks for itself alone, and thrown away unread.
+    /// Sent by another node on a key that only its owner may publish, and dropped unread.
     #[serde(default)]
     pub impersonated: u64,
-    /// Changes whose beat was over when they came, and which were carried out at once.
+    /// Changes that arrived after their beat and were carried out at once.
     #[serde(default)]
     pub overdue: u64,
-    /// Values that were played while somebody else held their parameters, and not taken.
+    /// Values that were played while another controller owned the parameter, and not applied.
     #[serde(default)]
     pub held: u64,
-    /// Messages of another protocol, such as OSC, that the operating system dropped before a bridge could read them.
+    /// Messages of another protocol, such as OSC, that the operating system dropped before a bridge read them.
     #[serde(default)]
     pub input_lost: u64,
 }
 
 impl Counters {
-    /// Whether messages never came or could not be used. What was late or dropped is no error: of a value only
-    /// the newest matters, and a copy may come by a second way. What somebody else held was meant to be refused.
+    /// Whether messages were lost or unusable.
+    ///
+    /// Late and dropped messages are not errors: only the newest value matters, and a copy may arrive by a second path.
+    /// Refused values of parameters with another owner are not errors either.
     #[must_use]
     pub const fn has_errors(&self) -> bool {
         self.missed + self.malformed + self.limited + self.impersonated + self.input_lost > 0
@@ -188,9 +192,9 @@ impl Counters {
 
 impl Message for Health {
     const LANE: Lane = Lane::UnreliableSequenced;
-    /// Most of it for play sessions, under names of any length.
+    /// Mostly for play sessions, whose node ids vary in length.
     const MAX_BYTES: usize = 16 * 1024;
-    /// Five times the ten beats of a second.
+    /// Five times the ten heartbeats of a second.
     const MAX_PER_SECOND: u32 = 50;
     const NAME: &'static str = "health";
 }

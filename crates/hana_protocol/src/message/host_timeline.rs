@@ -7,59 +7,60 @@ use crate::id::node_id::NodeId;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// The timeline of a host, on `hana/<host>/timeline` (state): said by its daemon alone, on each change and four times a second,
-/// on the local clock of that host.
+/// The timeline of a host, on `hana/<host>/timeline` (state), in microseconds of that host's local clock.
+///
+/// Its daemon publishes it on each change and four times a second.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostTimeline {
-    /// Beats a minute, 20 to 999.
+    /// Beats per minute, 20 to 999.
     #[serde(deserialize_with = "timeline_number::tempo")]
     pub bpm: f64,
     /// The beat at `at_us`; may be negative.
     #[serde(deserialize_with = "timeline_number::finite")]
     pub beat: f64,
-    /// Microseconds of the host's local clock: from then on it holds. A change is said a moment before.
+    /// The local time from which the timeline holds, in microseconds. A change is published shortly before.
     pub at_us: i64,
-    /// How fast it runs by the host's clock, 0.9 to 1.1: beats pass by `bpm` times this.
+    /// The rate relative to the host's clock, 0.9 to 1.1: the effective tempo is `bpm` times this.
     #[serde(
         default = "one",
         skip_serializing_if = "is_one",
         deserialize_with = "timeline_number::rate"
     )]
     pub rate: f64,
-    /// It runs by another rate at first, to catch up, or to be caught up with.
+    /// A temporary rate by which the timeline removes its offset at first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub easing: Option<SlewRate>,
-    /// Beats in a bar.
+    /// Beats per bar.
     #[serde(deserialize_with = "timeline_number::quantum")]
     pub quantum: f64,
-    /// Whether it plays. Beats go on in any case.
+    /// Whether it plays. The beat advances in either case.
     pub playing: bool,
-    /// Where tempo and beat come from.
+    /// The source of tempo and beat.
     pub source: TimelineSource,
-    /// Others in the session of Ableton Link; one that crashed is counted for some seconds more.
+    /// Peers in the session of Ableton Link. A crashed peer is counted for a few seconds more.
     #[serde(default)]
     pub peers: u64,
-    /// The host whose timeline this one goes by; none for the one that leads.
+    /// The host that this one follows; `None` if it leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<NodeId>,
-    /// How far at most it may be off from that, in microseconds.
+    /// The maximum offset from the leader's timeline, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_us: Option<u64>,
-    /// How long it has been going on, in microseconds: whoever follows it, and goes on with it, counts on.
+    /// The age of the timeline in microseconds. A host that takes it over from another continues the count.
     #[serde(default)]
     pub running_us: u64,
-    /// How many other hosts go by this one.
+    /// The number of hosts that follow this one.
     #[serde(default)]
     pub followers: u32,
-    /// How often somebody has changed it.
+    /// The number of changes to the timeline.
     #[serde(default)]
     pub changes: u64,
-    /// The last time that its beat had to jump, if it ever had.
+    /// The last jump of the beat, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jump: Option<TimelineStep>,
 }
 
-/// Where the timeline of a host comes from.
+/// The source of a host's timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimelineSource {
@@ -67,12 +68,12 @@ pub enum TimelineSource {
     Link,
     /// The daemon's own clock.
     Internal,
-    /// Another host, by an estimate of how its clock goes.
+    /// Another host, whose clock this one estimates.
     Mesh,
 }
 
 impl TimelineSource {
-    /// Its name, as JSON has it.
+    /// Returns the name as in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -92,14 +93,15 @@ impl fmt::Display for TimelineSource {
 impl Message for HostTimeline {
     const LANE: Lane = Lane::UnreliableSequenced;
     const MAX_BYTES: usize = 4096;
-    /// Four a second, and one for each change; somebody who turns a knob for the tempo makes many.
+    /// Four per second and one per change; turning a tempo knob makes many changes.
     const MAX_PER_SECOND: u32 = 200;
     const NAME: &'static str = "timeline";
 }
 
 impl HostTimeline {
-    /// It as arithmetic, by the clock of its host; without its easing. `None` if it has a number that no timeline can have,
-    /// which none has that was read.
+    /// Converts it to a [`Timeline`] by the clock of its host, without its easing.
+    ///
+    /// Returns `None` if a number is out of range, which a decoded message never has.
     #[must_use]
     pub fn timeline(&self) -> Option<Timeline> {
         Timeline::new(self.bpm, self.at_us, self.beat)
@@ -109,14 +111,15 @@ impl HostTimeline {
             .ok()
     }
 
-    /// Whether it comes from a session of Ableton Link in which there are others.
+    /// Whether the source is a session of Ableton Link with other peers.
     #[must_use]
     pub fn is_in_link(&self) -> bool {
         self.source == TimelineSource::Link && self.peers > 0
     }
 
-    /// For people, in a few words: tempo, bar and beat, both counted from 1, whether it plays. `now` is what holds at
-    /// `at_us`.
+    /// Formats tempo, bar and beat, and whether it plays; bar and beat count from 1.
+    ///
+    /// `now` is the timeline in force at `at_us`.
     #[must_use]
     pub fn beat_in_words(now: &Timeline, at_us: i64) -> String {
         let bar = (now.beat_at(at_us) / now.quantum()).floor() + 1.0;
@@ -125,7 +128,7 @@ impl HostTimeline {
         format!("{:.1} bpm  bar {bar}.{beat}  {plays}", now.bpm())
     }
 
-    /// For people, in a few words: where it comes from, with whom it is shared, how exact it is.
+    /// Formats the source, the peers or followers, and the accuracy.
     #[must_use]
     pub fn source_in_words(&self) -> String {
         let error = self.error_us.map(|us| format!(", within {us} us")).unwrap_or_default();
@@ -144,7 +147,7 @@ impl HostTimeline {
         }
     }
 
-    /// The course that was known, and from `at_us` on this.
+    /// Continues the `known` tempo map with this timeline from `at_us` on; without one, starts a new map.
     #[must_use]
     pub fn continues(&self, known: Option<TempoMap>) -> Option<TempoMap> {
         let timeline = self.timeline()?;
@@ -156,7 +159,7 @@ const fn one() -> f64 {
     1.0
 }
 
-// What was left out is exactly this; serde hands over a reference.
+// An omitted rate is exactly 1. Serde's `skip_serializing_if` passes a reference.
 #[allow(clippy::float_cmp, clippy::trivially_copy_pass_by_ref)]
 fn is_one(rate: &f64) -> bool {
     *rate == 1.0
@@ -218,7 +221,7 @@ mod tests {
     fn one_that_eases_arrives_where_it_was_going() {
         let mut said = read(SHORT).unwrap();
         let heading = said.timeline().unwrap();
-        // A hundredth of a second behind, which is caught up with within half a second.
+        // A hundredth of a second behind, removed within half a second.
         said.beat -= 0.02;
         said.easing = Some(SlewRate { rate: 1.02, for_us: 500_000 });
         let course =

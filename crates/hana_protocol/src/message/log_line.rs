@@ -6,11 +6,11 @@ use crate::wire::message::Message;
 /// One line of a process's output, on `hana/<host>/log/<viz>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// Place in the output of this run of the process, from 0. Gaps are lines that were not sent.
+    /// The line's number in the output of this instance of the process, from 0. Gaps are lines that were not sent.
     pub number: u64,
-    /// Where it was written.
+    /// The output it was written to.
     pub stream: Stream,
-    /// The line without its end, cut to 4 KiB; bytes that are not UTF-8 are replaced.
+    /// The line without its line ending, cut to 4 KiB; bytes that are not UTF-8 are replaced.
     pub text: String,
 }
 
@@ -20,13 +20,13 @@ pub struct LogLine {
 pub enum Stream {
     /// Standard output and standard error, which share one file so that their order is kept.
     Output,
-    /// What the daemon says of the process.
+    /// Lines that the daemon adds about the process.
     Daemon,
 }
 
 impl Message for LogLine {
     const LANE: Lane = Lane::ReliableUnordered;
-    /// A daemon tells at most 200 lines ten times a second.
+    /// A daemon publishes at most 200 lines ten times a second.
     const MAX_PER_SECOND: u32 = 5000;
     const NAME: &'static str = "log";
 }

@@ -13,26 +13,26 @@ use crate::wire::message::Message;
 pub struct Look {
     /// Name and value of each parameter.
     pub parameters: BTreeMap<ParameterName, f32>,
-    /// Those that move by themselves: name and recipe of each.
+    /// Name and modulator of each parameter that moves by itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub recipes: BTreeMap<ParameterName, Modulator>,
-    /// What a person has put in force over what is played.
+    /// The panic override in force.
     #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
     pub in_force: Option<Override>,
 }
 
-/// What a person can put in force over all that is played, until it is taken back with `resume`.
+/// A panic override: takes precedence over everything that is played until `resume`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Override {
-    /// The look stays as it was; what is played is taken, and shown afterwards.
+    /// The look stays as it was; values that arrive meanwhile are shown afterwards.
     Freeze,
-    /// Black is drawn; what is played goes on underneath.
+    /// The screen is black; playback continues underneath.
     Blackout,
 }
 
 impl Override {
-    /// Its name, as JSON has it.
+    /// Returns the name as in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl fmt::Display for Override {
 
 impl Message for Look {
     const LANE: Lane = Lane::ReliableOrdered;
-    /// Five times the ten a second at which it is published.
+    /// Five times the publication rate of ten per second.
     const MAX_PER_SECOND: u32 = 50;
     const NAME: &'static str = "look";
 }

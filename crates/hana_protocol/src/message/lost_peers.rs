@@ -6,20 +6,21 @@ use crate::id::node_id::NodeId;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// Who a daemon has lost and still waits for, on `hana/<host>/lost` (state): what somebody who comes later
-/// could not know, since what is lost says nothing itself.
+/// The peers that a daemon has lost and still waits for, on `hana/<host>/lost` (state).
+///
+/// A node that joins later cannot learn of them otherwise, since a lost peer publishes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostPeers {
-    /// Hosts, with what was there.
+    /// Lost hosts, each with its visualizations.
     #[serde(default)]
     pub hosts: Vec<LostHost>,
-    /// Visualizations that are gone without a word while their host is there, and that no daemon launched.
+    /// Visualizations that disappeared without a `closed` event while their host is up, and that no daemon launched.
     #[serde(default)]
     pub nodes: Vec<LostNode>,
 }
 
 impl LostPeers {
-    /// The same with each of its times told otherwise.
+    /// Converts each of the times with `time`.
     #[must_use]
     pub fn with_times(mut self, time: impl Fn(u64) -> u64) -> Self {
         for host in &mut self.hosts {
@@ -32,45 +33,45 @@ impl LostPeers {
     }
 }
 
-/// A host that is lost.
+/// A lost host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostHost {
     /// The host.
     pub host: NodeId,
-    /// Why.
+    /// The cause.
     pub cause: LossCause,
-    /// Since when, Unix milliseconds.
+    /// The time of the loss, in Unix milliseconds.
     pub since_ms: u64,
-    /// The visualizations that were there.
+    /// The visualizations on the host.
     #[serde(default)]
     pub nodes: Vec<NodeId>,
 }
 
-/// A visualization that is lost alone.
+/// A visualization that was lost while its host is up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostNode {
     /// The visualization.
     pub node: NodeId,
-    /// The host it was on.
+    /// Its host.
     pub host: NodeId,
-    /// Since when, Unix milliseconds.
+    /// The time of the loss, in Unix milliseconds.
     pub since_ms: u64,
 }
 
-/// Why a host is not on the mesh.
+/// The reason why a host is not on the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossCause {
-    /// Silence: the machine does not answer at all.
+    /// The host does not respond at all.
     HostLost,
-    /// The machine answers and refuses: its daemon is gone, what draws there may well go on.
+    /// The host refuses connections: its daemon is gone, while its visualizations may still run.
     DaemonLost,
-    /// Something answers where its daemon listened, and yet it is not on the mesh as seen from here.
+    /// A process accepts connections at the daemon's endpoint, but the host is not visible on the mesh from here.
     OffMesh,
 }
 
 impl LossCause {
-    /// Its name, as JSON has it.
+    /// Returns the name as in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -80,7 +81,7 @@ impl LossCause {
         }
     }
 
-    /// What it means for a host, in plain words.
+    /// Explains the cause for `host`.
     #[must_use]
     pub fn in_words(self, host: &NodeId) -> String {
         match self {
@@ -105,7 +106,7 @@ impl fmt::Display for LossCause {
 
 impl Message for LostPeers {
     const LANE: Lane = Lane::ReliableOrdered;
-    /// Changes seldom; each change is said four times.
+    /// Changes seldom; each change is published four times.
     const MAX_PER_SECOND: u32 = 100;
     const NAME: &'static str = "lost";
 }

@@ -1,4 +1,4 @@
-//! The messages, one file each.
+//! The messages, one file per message.
 
 mod clock_reading;
 pub(crate) mod control;

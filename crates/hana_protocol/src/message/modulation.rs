@@ -11,14 +11,14 @@ use crate::wire::message::Message;
 /// A map `{"value": 0.5}`; a bare number is read too, so that a value can be typed by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Modulation {
-    /// The value, in the parameter's own range (-1 to 1 unless it says otherwise).
+    /// The value, within the parameter's range (-1 to 1 by default).
     pub value: f32,
 }
 
 impl Message for Modulation {
     const LANE: Lane = Lane::UnreliableSequenced;
     const MAX_BYTES: usize = 256;
-    /// Of each parameter. Sensors and audio analysis give up to 1 kHz; four times that.
+    /// Per parameter: four times the up to 1 kHz of sensors and audio analysis.
     const MAX_PER_SECOND: u32 = 4000;
     const NAME: &'static str = "modulation";
 }
@@ -38,7 +38,7 @@ impl<'de> Visitor<'de> for ModulationVisitor {
         f.write_str("a number, or a map with the field `value`")
     }
 
-    // A parameter is an f32 on both ends; what a foreign sender has beyond that is beyond the range anyway.
+    // A parameter is an f32 on both ends; a foreign sender's value outside f32 is out of range anyway.
     #[allow(clippy::cast_possible_truncation)]
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Modulation, E> {
         Ok(Modulation { value: value as f32 })

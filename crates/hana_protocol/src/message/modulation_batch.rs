@@ -7,101 +7,102 @@ use thiserror::Error;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// Many parameters at several moments, on `hana/<viz>/modulation/_frame`: what 64 messages on as many keys would
-/// say, in one that fits into a packet.
+/// The values of many parameters at several moments, on `hana/<viz>/modulation/_frame`.
 ///
-/// The values are one block of little-endian `f32`, moment by moment; in JSON an array of numbers. A NaN there (in
-/// JSON `null`) says nothing of that parameter at that moment.
+/// One message in one packet replaces 64 messages on as many keys. The values are one block of little-endian `f32`,
+/// moment by moment; in JSON an array of numbers. A NaN (in JSON `null`) means no value of that parameter at that
+/// moment.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct ModulationBatch {
-    /// Which run of the visualization the indices belong to: the `instance` of its info. Another run may have other
-    /// parameters.
+    /// The instance of the visualization that the indices refer to: the `instance` of its info.
+    ///
+    /// Another instance may have other parameters.
     pub instance: u64,
-    /// The time that the moments are counted from: Unix microseconds by the sender's clock.
+    /// The base time of the batch: Unix microseconds by the sender's clock.
     pub at: i64,
     /// The moments: microseconds after `at`, ascending.
     pub after: Vec<u32>,
-    /// The parameters: places in the `parameters` of the visualization's info, from 0, ascending.
+    /// The parameters: positions in `parameters` of the visualization's info, from 0, ascending.
     pub indices: Vec<u16>,
-    /// The values: at the first moment one for each of `indices`, then those at the second moment, and so on.
+    /// The values: one for each of `indices` at the first moment, then those at the second moment, and so on.
     #[serde(with = "packed")]
     pub samples: Vec<f32>,
 }
 
 impl Message for ModulationBatch {
     const LANE: Lane = Lane::UnreliableSequenced;
-    /// As many values as a frame may have, and something beside them.
+    /// The values of the largest batch, and room for the other fields.
     const MAX_BYTES: usize = 32 * 1024;
-    /// Four times as many as there are if each is sent as soon as it is sampled, a thousand times a second.
+    /// Four times the rate of samples at 1 kHz, each sent at once.
     const MAX_PER_SECOND: u32 = 4000;
     const NAME: &'static str = "modulation_frame";
 }
 
-/// Why a frame is none; names the field.
+/// The reason why a batch is invalid; names the field.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ModulationBatchError {
-    /// Too few or too many of something.
+    /// Too few or too many items.
     #[error("{field}: there are {count}, it takes 1 to {most}")]
     Count {
         /// The field.
         field: &'static str,
-        /// How many there are.
+        /// The number of items.
         count: usize,
-        /// How many there may be.
+        /// The maximum number of items.
         most: usize,
     },
-    /// Something that should ascend and does not.
+    /// Items that do not ascend.
     #[error("{field}[{place}]: it is not larger than the one before")]
     Order {
         /// The field.
         field: &'static str,
-        /// Where, from 0.
+        /// The position, from 0.
         place: usize,
     },
-    /// A moment that is too far from the first.
+    /// A moment that is too long after the base time.
     #[error("after[{place}]: {us} is more than {} microseconds", ModulationBatch::MAX_SPAN.as_micros())]
     Span {
-        /// Where, from 0.
+        /// The position, from 0.
         place: usize,
         /// The moment.
         us: u32,
     },
-    /// The block does not fit to what it should hold.
+    /// A block whose size does not match the parameters and moments.
     #[error("samples: there are {count}; {indices} parameters at {moments} moments are {wanted}")]
     Block {
-        /// How many values there are.
+        /// The number of values.
         count: usize,
-        /// How many parameters.
+        /// The number of parameters.
         indices: usize,
-        /// How many moments.
+        /// The number of moments.
         moments: usize,
-        /// How many values there should be.
+        /// The expected number of values.
         wanted: usize,
     },
     /// An infinite value.
     #[error("samples[{place}]: it is infinite")]
     Infinite {
-        /// Where, from 0.
+        /// The position, from 0.
         place: usize,
     },
 }
 
 impl ModulationBatch {
-    /// The most parameters of a frame.
+    /// Maximum number of parameters in a batch.
     pub const MAX_PARAMETERS: usize = 1024;
-    /// The most moments.
+    /// Maximum number of moments.
     pub const MAX_MOMENTS: usize = 64;
-    /// The most values, of all parameters and moments together.
+    /// Maximum number of values, over all parameters and moments.
     pub const MAX_VALUES: usize = 4096;
-    /// From the base to the last moment, at most. Who samples a thousand times a second sends long before.
+    /// Maximum time from the base to the last moment. A sender that samples at 1 kHz sends far sooner.
     pub const MAX_SPAN: Duration = Duration::from_secs(1);
 
-    /// Whether it is one.
+    /// Checks that the batch is valid.
     ///
     /// # Errors
     ///
-    /// What is wrong first, with the field.
+    /// The first problem found, with its field.
     pub fn check(&self) -> Result<(), ModulationBatchError> {
         let count = |field, count, most| {
             let fits = (1..=most).contains(&count);
@@ -125,7 +126,7 @@ impl ModulationBatch {
         infinite.map_or(Ok(()), |place| Err(ModulationBatchError::Infinite { place }))
     }
 
-    /// What it says: parameter, time by the sender's clock in Unix microseconds, value. Moment by moment.
+    /// Iterates over parameter, time (Unix microseconds by the sender's clock) and value, moment by moment.
     pub fn values(&self) -> impl Iterator<Item = (usize, i64, f32)> {
         let rows = self.samples.chunks(self.indices.len().max(1));
         self.after.iter().zip(rows).flat_map(|(after, row)| {
@@ -135,7 +136,7 @@ impl ModulationBatch {
         })
     }
 
-    /// The last that it says of each parameter.
+    /// Iterates over the last value of each parameter.
     pub fn last_values(&self) -> impl Iterator<Item = (usize, f32)> {
         self.indices.iter().enumerate().filter_map(|(column, index)| {
             let mut rows = self.samples.chunks(self.indices.len().max(1)).rev();
@@ -150,7 +151,7 @@ fn ascends<T: PartialOrd>(field: &'static str, numbers: &[T]) -> Result<(), Modu
     before.map_or(Ok(()), |before| Err(ModulationBatchError::Order { field, place: before + 1 }))
 }
 
-/// As it comes.
+/// The batch as received, not yet checked.
 #[derive(Deserialize)]
 struct Unchecked {
     instance: u64,
@@ -172,7 +173,7 @@ impl TryFrom<Unchecked> for ModulationBatch {
     }
 }
 
-/// Numbers as one block of bytes; where people read it, as numbers.
+/// Serde for the values: a block of bytes, or a list of numbers in human-readable formats.
 mod packed {
     use serde::de::{Error, SeqAccess, Visitor};
     use serde::{Deserializer, Serializer};
@@ -214,7 +215,7 @@ mod packed {
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Vec<f32>, A::Error> {
-            // No more room than what is read has had.
+            // No capacity is reserved up front, so memory is bounded by the bytes that were read.
             let mut values = vec![];
             while let Some(value) = numbers.next_element::<Option<f32>>()? {
                 values.push(value.unwrap_or(f32::NAN));
@@ -243,7 +244,7 @@ mod tests {
         }
     }
 
-    /// Also what is not a number in it.
+    /// The fields, with the values as bits so that NaN compares equal.
     fn bits(frame: &ModulationBatch) -> (u64, i64, Vec<u32>, Vec<u16>, Vec<u32>) {
         let ModulationBatch { instance, at, after, indices, samples } = frame.clone();
         (instance, at, after, indices, samples.into_iter().map(f32::to_bits).collect())
@@ -349,7 +350,7 @@ mod tests {
             for encoding in [Encoding::MessagePack, Encoding::Json, Encoding::Unknown] {
                 let _ = codec::decode::<ModulationBatch>(&bytes, encoding);
             }
-            // Nearly a frame.
+            // A valid batch with a few flipped bits.
             let mut sent = codec::encode(&frame()).unwrap();
             for (place, byte) in flips {
                 let place = usize::from(place) % sent.len();

@@ -7,13 +7,14 @@ use crate::parameter::parameter::Parameter;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// What a node is, on `hana/<node>/info`. State: whoever comes late asks for it and gets it.
+/// The identity and capabilities of a node, on `hana/<node>/info` (state: late subscribers query it).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeInfo {
     /// The node.
     pub node: NodeId,
-    /// The id that its program gives itself: `ripples-2` is of the kind `ripples`. What does not say is of a
-    /// kind of its own, named as it is.
+    /// The default id of its program: `ripples-2` is of the kind `ripples`.
+    ///
+    /// A node that omits this has a kind of its own, named like the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<NodeId>,
     /// Its role.
@@ -22,40 +23,40 @@ pub struct NodeInfo {
     pub host: NodeId,
     /// Its process id on that host.
     pub pid: u32,
-    /// Which run of it: Unix microseconds of its joining.
+    /// The node's instance: the time it joined, in Unix microseconds.
     pub instance: u64,
-    /// When it joined, Unix milliseconds.
+    /// The time it joined, in Unix milliseconds.
     pub started_ms: u64,
-    /// The version of hana it is built with.
+    /// The version of hana that it is built with.
     pub version: String,
     /// The name of its program.
     #[serde(default)]
     pub program: String,
-    /// Its parameters, in its own order; empty for what cannot be played.
+    /// Its parameters, in the order it declares them; empty for nodes that cannot be played.
     #[serde(default)]
     pub parameters: Vec<Parameter>,
-    /// The custom message types it publishes or hears.
+    /// The custom message types that it publishes or receives.
     #[serde(default)]
     pub messages: Vec<CustomMessageInfo>,
-    /// Where it listens for play links, as Zenoh endpoints; empty for what cannot be played.
+    /// The Zenoh endpoints at which it accepts direct links; empty for nodes that cannot be played.
     #[serde(default)]
     pub play: Vec<String>,
-    /// Where a daemon listens, as Zenoh endpoints: who misses it knocks there. Empty for all others.
+    /// The Zenoh endpoints at which a daemon listens; peers that lose it try to connect there. Empty for other roles.
     #[serde(default)]
     pub listen: Vec<String>,
 }
 
 impl Message for NodeInfo {
     const LANE: Lane = Lane::ReliableOrdered;
-    /// Four times that of others: it has the schemas of all custom messages of the node.
+    /// Four times the usual limit: the info contains the schemas of all custom messages of the node.
     const MAX_BYTES: usize = 256 * 1024;
-    /// Said on joining, and three times more; five times that for who changes it at run time.
+    /// Published four times on joining. The limit leaves room for nodes that change their info at run time.
     const MAX_PER_SECOND: u32 = 50;
     const NAME: &'static str = "info";
 }
 
 impl NodeInfo {
-    /// The id that its program gives itself.
+    /// Returns the kind, which defaults to the node's id.
     #[must_use]
     pub fn kind(&self) -> &NodeId {
         self.kind.as_ref().unwrap_or(&self.node)

@@ -7,24 +7,24 @@ use crate::parameter::parameter::ParameterName;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// What an app or a bridge tells the others of how it plays, on `hana/<app>/session`: state.
+/// The operator state that an app or a bridge shares with the others, on `hana/<app>/session` (state).
 ///
-/// Wishes and notes are two maps that all apps write and all have (`LwwMap` in `hana_engine`). Each app tells
-/// what it has written itself, and what those wrote who are not there to say it.
+/// Claims and notes are two maps that every app writes and keeps a copy of (`LwwMap` in `hana_engine`). Each app
+/// publishes its own entries and those of apps that are absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorState {
-    /// How much its word counts.
+    /// The priority of the app.
     #[serde(default)]
     pub priority: Priority,
-    /// Who has taken what and wants to keep it, and who no more.
+    /// Current and ended claims.
     #[serde(default)]
     pub wishes: Vec<Claim>,
-    /// What operators have told each other.
+    /// Notes between operators.
     #[serde(default)]
     pub notes: Vec<Note>,
 }
 
-/// That an app has taken a parameter and wants to keep it, or no more.
+/// A claim: an app wants to keep a parameter, or no longer does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// The app.
@@ -33,50 +33,50 @@ pub struct Claim {
     pub node: NodeId,
     /// The parameter.
     pub parameter: ParameterName,
-    /// With which priority it was taken.
+    /// The priority of the claim.
     #[serde(default, skip_serializing_if = "Priority::is_usual")]
     pub priority: Priority,
-    /// It is over: the app has released it, or it was taken from it.
+    /// Whether the claim is over: the app released the parameter, or another app took it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub ended: bool,
-    /// Who has the parameter instead, if it was taken from the app.
+    /// The new owner, if another app took the parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<NodeId>,
-    /// When that was, and who says so.
+    /// The time and author of this entry.
     pub stamp: Stamp,
 }
 
-/// A word from one operator to the others.
+/// A note from one operator to the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
-    /// The app it was written at.
+    /// The app in which it was written.
     pub app: NodeId,
-    /// The words; empty when they were taken back.
+    /// The text; empty once the note is withdrawn.
     pub text: String,
-    /// When, and who says so.
+    /// The time and author of this entry.
     pub stamp: Stamp,
 }
 
-// Serde wants a reference.
+// Serde's `skip_serializing_if` passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_false(value: &bool) -> bool {
     !*value
 }
 
 impl OperatorState {
-    /// Wishes that are kept, those that have ended among them; of more, the newest.
+    /// Maximum number of claims, ended ones included; the newest are kept.
     pub const MAX_WISHES: usize = 1024;
-    /// Notes that are kept, one of each app; of more, the newest.
+    /// Maximum number of notes, one per app; the newest are kept.
     pub const MAX_NOTES: usize = 64;
-    /// Characters of a note.
+    /// Maximum length of a note in characters.
     pub const MAX_NOTE: usize = 280;
 }
 
 impl Message for OperatorState {
     const LANE: Lane = Lane::ReliableOrdered;
-    /// A thousand wishes under names of a usual length.
+    /// A thousand claims with names of typical length.
     const MAX_BYTES: usize = 256 * 1024;
-    /// Five times the ten a second at which it is published.
+    /// Five times the publication rate of ten per second.
     const MAX_PER_SECOND: u32 = 50;
     const NAME: &'static str = "session";
 }

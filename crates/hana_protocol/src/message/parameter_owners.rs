@@ -9,86 +9,88 @@ use crate::parameter::parameter::ParameterName;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// Who holds which parameter of a visualization, on `hana/<viz>/holders`: state, on change, at most ten times a second.
+/// The owners of a visualization's parameters, on `hana/<viz>/holders`: state, on change, at most ten times a second.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterOwners {
-    /// Of each parameter that somebody holds, who; of others, who held it last, where that matters. Where two are told of
-    /// one parameter, the first holds it, and the second has it again when the first pauses.
+    /// The current owner of each parameter; without one, the last owner where that matters.
+    ///
+    /// If a parameter has two entries, the first is the current owner; the second regains it when the first pauses.
     #[serde(default)]
     pub holders: Vec<Ownership>,
-    /// Who contributes to which mixed parameter.
+    /// The contributors to each mixed parameter.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mixed: BTreeMap<ParameterName, Vec<NodeId>>,
-    /// The apps that have told it a priority other than 0.
+    /// Announced priorities other than 0.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub priorities: BTreeMap<NodeId, Priority>,
 }
 
-/// That somebody holds a parameter, or held it.
+/// The current or past ownership of a parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ownership {
     /// The parameter.
     pub parameter: ParameterName,
-    /// Who.
+    /// The owner.
     pub by: NodeId,
-    /// How.
+    /// The kind of ownership.
     pub how: OwnershipKind,
-    /// With which priority.
+    /// The priority of the ownership.
     #[serde(default, skip_serializing_if = "Priority::is_usual")]
     pub priority: Priority,
-    /// When it was taken; none of who only plays it.
+    /// The time of the claim; `None` if the owner only plays the parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
 }
 
-/// How somebody holds a parameter, or ceased to.
+/// The way in which an app owns a parameter, or ceased to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnershipKind {
-    /// By playing it, until he pauses.
+    /// Owned by playing, until the app pauses.
     Plays,
-    /// He has taken it, until he releases it, somebody else takes it or he vanishes.
+    /// Claimed, until the app releases it, another app takes it or the app disappears.
     Taken,
-    /// No more: he has vanished.
+    /// No longer owned: the app disappeared.
     Left,
-    /// No more: he has released it, or set it in passing after it was taken from others.
+    /// No longer owned: the app released it, or took it from another app for a single `set`.
     Released,
 }
 
-/// How much the word of an app counts beside that of others: the higher takes at once, by playing, what a lower one holds.
-/// 0 unless it says otherwise.
+/// The priority of an app, 0 by default.
+///
+/// By playing, an app takes a parameter at once from an owner with lower priority.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(transparent)]
 pub struct Priority(pub i8);
 
-/// Whether one at a time plays a parameter, or all who like.
+/// The way in which several controllers share a parameter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sharing {
-    /// One at a time holds it.
+    /// One controller at a time owns the parameter.
     #[default]
     One,
-    /// All who play it are added up: each moves it as far from its default as if he were alone. Nobody holds it.
+    /// All contributions are added: each moves the parameter from its default as it would alone. There is no owner.
     Mix,
 }
 
-/// Somebody else holds what one would play, set or take.
+/// The error that another app owns a parameter that an app tried to play, set or claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}", self.in_words())]
 pub struct OwnedByOther {
     /// The parameter.
     pub parameter: ParameterName,
-    /// Who holds it.
+    /// The owner.
     pub by: NodeId,
-    /// How.
+    /// The kind of ownership.
     pub how: OwnershipKind,
 }
 
 impl Priority {
-    /// Whether it is the one that everybody has who does not say otherwise.
-    // Serde wants a reference.
+    /// Whether this is the default priority.
+    // Serde's `skip_serializing_if` passes a reference.
     #[allow(clippy::trivially_copy_pass_by_ref)]
     #[must_use]
     pub const fn is_usual(&self) -> bool {
@@ -103,8 +105,8 @@ impl fmt::Display for Priority {
 }
 
 impl Sharing {
-    /// Whether one at a time plays it.
-    // Serde wants a reference.
+    /// Whether one controller at a time owns the parameter.
+    // Serde's `skip_serializing_if` passes a reference.
     #[allow(clippy::trivially_copy_pass_by_ref)]
     #[must_use]
     pub const fn is_one(&self) -> bool {
@@ -113,7 +115,7 @@ impl Sharing {
 }
 
 impl OwnershipKind {
-    /// Whether it is held, or was.
+    /// Whether the ownership is current.
     #[must_use]
     pub const fn is_held(self) -> bool {
         matches!(self, Self::Plays | Self::Taken)
@@ -121,13 +123,13 @@ impl OwnershipKind {
 }
 
 impl ParameterOwners {
-    /// Who holds a parameter, if anybody does.
+    /// Returns the owner of a parameter, if any.
     #[must_use]
     pub fn holder_of(&self, parameter: &ParameterName) -> Option<&Ownership> {
         self.holders.iter().find(|held| held.parameter == *parameter && held.how.is_held())
     }
 
-    /// Who had a parameter last and has vanished, if nobody has held it since.
+    /// Returns the last owner of a parameter, if it disappeared and the parameter has had no owner since.
     #[must_use]
     pub fn left_by(&self, parameter: &ParameterName) -> Option<&NodeId> {
         let of = self.holders.iter().find(|held| held.parameter == *parameter)?;
@@ -154,9 +156,9 @@ impl OwnedByOther {
 
 impl Message for ParameterOwners {
     const LANE: Lane = Lane::ReliableOrdered;
-    /// Every parameter of a large visualization, held under long names.
+    /// Ownership of every parameter of a large visualization, with long names.
     const MAX_BYTES: usize = 256 * 1024;
-    /// Five times the ten a second at which it is published.
+    /// Five times the publication rate of ten per second.
     const MAX_PER_SECOND: u32 = 50;
     const NAME: &'static str = "holders";
 }

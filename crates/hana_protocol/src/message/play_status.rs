@@ -2,13 +2,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The way by which an app or a bridge plays a visualization.
+/// The path by which an app or a bridge plays a visualization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlayPath {
-    /// Over a link of its own, through no daemon.
+    /// A direct link to the visualization, not through a daemon.
     Direct,
-    /// With everything else, since there is no link yet, or something is in its way.
+    /// The mesh, while there is no direct link or it is blocked.
     Mesh,
 }
 
@@ -21,31 +21,31 @@ impl fmt::Display for PlayPath {
     }
 }
 
-/// How an app or a bridge plays one visualization: what others are told of a play session.
+/// The state of a play session: how an app or a bridge plays one visualization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlayStatus {
-    /// The way that is used now.
+    /// The path in use.
     pub way: PlayPath,
-    /// There and back by that way, in microseconds; none while nothing comes back.
+    /// Round-trip time of that path in microseconds; `None` while the visualization does not reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip_us: Option<u32>,
-    /// How many of the last questions by that way were not answered, in percent.
+    /// The share of recent probes on that path without a reply, in percent.
     #[serde(default)]
     pub loss_percent: u8,
-    /// How often it changed its way since the direct one was first used.
+    /// The number of path changes since the direct link was first used.
     #[serde(default)]
     pub switches: u32,
 }
 
 impl PlayStatus {
-    /// Whether anything comes back from the visualization.
+    /// Whether the visualization replies.
     #[must_use]
     pub const fn is_answered(&self) -> bool {
         self.round_trip_us.is_some()
     }
 }
 
-/// For people: `direct 0.2 ms`, `mesh 1.4 ms, 3 % lost`, `mesh, no answer`.
+/// Formats the status: `direct 0.2 ms`, `mesh 1.4 ms, 3 % lost`, `mesh, no answer`.
 impl fmt::Display for PlayStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { way, round_trip_us, loss_percent, .. } = self;

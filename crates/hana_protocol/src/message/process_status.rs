@@ -6,63 +6,63 @@ use crate::id::node_id::NodeId;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// What a daemon knows of a process it launched, on `hana/<host>/process/<viz>` (state).
+/// The state of a process that a daemon launched, on `hana/<host>/process/<viz>` (state).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessStatus {
     /// The id it was launched with.
     pub node: NodeId,
     /// Its name in the catalogue.
     pub name: String,
-    /// Where it stands.
+    /// The state of the process.
     pub state: ProcessState,
-    /// Why it stands there, in plain words.
+    /// The reason for the state, as text.
     pub reason: String,
-    /// Since when, Unix milliseconds.
+    /// The time of the last state change, in Unix milliseconds.
     pub since_ms: u64,
     /// Its process id while it runs.
     #[serde(default)]
     pub pid: Option<u32>,
-    /// How it ended, once it has.
+    /// Its exit status, once it has ended.
     #[serde(default)]
     pub exit: Option<Exit>,
-    /// How often it was restarted since it was last started by a person.
+    /// The number of restarts since an operator last started it.
     #[serde(default)]
     pub restarts: u32,
-    /// A person wants nothing done about this state, and nobody to be told of it any more. Until it is in another one.
+    /// Whether an operator acknowledged this state, which suspends policy and alarms until the state changes.
     #[serde(default)]
     pub ignored: bool,
 }
 
-/// Where a process stands.
+/// The state of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProcessState {
     /// Launched, not yet on the mesh.
     Starting,
-    /// On the mesh, its loop moving.
+    /// On the mesh; its main loop advances.
     Running,
-    /// Its loop moves, below the rate it should.
+    /// The main loop advances, but below its expected rate.
     Slow,
-    /// Alive, but its loop has not moved.
+    /// Alive, but its main loop is frozen.
     Unresponsive,
     /// Its host or its daemon cannot be reached.
     Unreachable,
-    /// Asked to end.
+    /// Ordered to exit.
     Stopping,
     /// Ended on command.
     Stopped,
-    /// A person closed it. Never restarted by itself.
+    /// Closed by an operator. Never restarted automatically.
     Closed,
-    /// Ended without being asked to.
+    /// Ended without a command.
     Crashed,
-    /// About to be started again.
+    /// Waiting for an automatic restart.
     Restarting,
-    /// Crashed too often; stays down.
+    /// Crashed too often; not restarted again.
     CrashLoop,
 }
 
 impl ProcessState {
-    /// The state's name, as JSON has it.
+    /// Returns the state's name as in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -101,22 +101,21 @@ impl fmt::Display for ProcessState {
     }
 }
 
-/// How a process ended.
+/// The exit status of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exit {
-    /// It returned this code.
+    /// The process exited with this code.
     Code(i32),
-    /// This signal ended it.
+    /// This signal ended the process.
     Signal(i32),
-    /// It ended, and nobody was told how: it was not a child of the daemon that kept it, but of one before.
-    /// Also what an unknown word is read as.
+    /// The exit status is unknown, because the process was a child of an earlier daemon. Unknown values decode to this.
     #[serde(other)]
     Unknown,
 }
 
 impl Exit {
-    /// Whether it ended with code 0.
+    /// Whether the process exited with code 0.
     #[must_use]
     pub const fn is_success(self) -> bool {
         matches!(self, Self::Code(0))
@@ -136,7 +135,7 @@ impl fmt::Display for Exit {
     }
 }
 
-/// The names of the signals whose numbers are the same on Linux and macOS.
+/// Returns the name of a signal whose number is the same on Linux and macOS.
 const fn signal_name(number: i32) -> Option<&'static str> {
     Some(match number {
         1 => "SIGHUP",
@@ -157,13 +156,13 @@ const fn signal_name(number: i32) -> Option<&'static str> {
 
 impl Message for ProcessStatus {
     const LANE: Lane = Lane::ReliableOrdered;
-    /// A state that changes, each change said four times.
+    /// Published on change, four times each.
     const MAX_PER_SECOND: u32 = 100;
     const NAME: &'static str = "process";
 }
 
 impl ProcessState {
-    /// Whether a person should look at it.
+    /// Whether the state needs an operator's attention.
     #[must_use]
     pub const fn is_alarming(self) -> bool {
         matches!(
@@ -177,7 +176,7 @@ impl ProcessState {
         )
     }
 
-    /// A sign for it, for who does not see colours.
+    /// Returns a symbol for the state, so that it is readable without colours.
     #[must_use]
     pub const fn sign(self) -> char {
         match self {
@@ -192,7 +191,7 @@ impl ProcessState {
         }
     }
 
-    /// What it means and what to do, in a sentence or two.
+    /// Returns the meaning of the state and the recommended action, in a sentence or two.
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {

@@ -5,58 +5,59 @@ use serde::{Deserialize, Serialize};
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// How far a node has come on its topics, on `hana/<node>/sent`.
+/// The newest sequence numbers of a node's topics, on `hana/<node>/sent`.
 ///
-/// Said a few times after something was sent there, so that the loss of a last message, after which nothing comes, is
-/// noticed.
+/// Published a few times after the last message on a topic, so that receivers can detect its loss.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SequenceHeartbeat {
-    /// Of each key the number of the newest message, and for how long it has been sent, in microseconds.
+    /// The number of the newest message on each key, and the time since it was sent, in microseconds.
     pub newest: BTreeMap<String, (u64, u64)>,
 }
 
 impl SequenceHeartbeat {
-    /// Keys in one message at most; of more, the rest follows in another.
+    /// Maximum number of keys in one message; further keys follow in another.
     pub const MAX_KEYS: usize = 64;
 }
 
 impl Message for SequenceHeartbeat {
     const LANE: Lane = Lane::UnreliableUnordered;
     const MAX_BYTES: usize = 16 * 1024;
-    /// Ten times a second at most, of each 64 keys.
+    /// At most ten messages a second for each 64 keys.
     const MAX_PER_SECOND: u32 = 200;
     const NAME: &'static str = "sent";
 }
 
-/// Asks a node for messages that it has sent and that did not arrive, on `hana/<node>/resend`.
+/// A request for messages that a node sent and the receiver missed, on `hana/<node>/resend`.
 ///
-/// The node answers with each message that it still has, as it was sent, with its envelope; and with one [`RetransmitEnd`],
-/// which has none.
+/// The node replies with each requested message that it still has, in its original envelope, and with one
+/// [`RetransmitEnd`], which has no envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetransmitRequest {
-    /// The key they were sent on.
+    /// The key of the messages.
     pub key: String,
-    /// The run of the node that sent them.
+    /// The instance of the node that sent them.
     pub instance: u64,
-    /// The first and the last number of each stretch that is missing.
+    /// The missing ranges, each as its first and last number.
     pub missing: Vec<(u64, u64)>,
-    /// The number of the message that `listening_us` is counted back from: the first that who asks has heard or heard of.
-    /// Left out, it is counted back from when the question arrives.
+    /// The message from which `listening_us` counts back: the first that the requester received or learned of.
+    ///
+    /// If omitted, `listening_us` counts back from the arrival of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard: Option<u64>,
-    /// For how long who asks had been listening when he heard that message, in microseconds: what was sent longer before it
-    /// was not for him. A length of time and no time of day, so that the two clocks need not agree; counted from a
-    /// message and not from the question, so that it does not matter how long the question is under way.
+    /// The time between subscribing and receiving (or learning of) `heard`, in microseconds.
+    ///
+    /// Messages sent longer than that before `heard` predate the subscription. It is a duration, so the clocks need not
+    /// agree; it counts from a message and not from the request, so the request's transit time does not matter.
     pub listening_us: u64,
 }
 
 impl RetransmitRequest {
-    /// Messages in one answer at most; what is missing still is asked for again.
+    /// Maximum number of messages in one reply; the requester asks again for the rest.
     pub const MAX_MESSAGES: u64 = 256;
-    /// Stretches in one question at most.
+    /// Maximum number of ranges in one request.
     pub const MAX_STRETCHES: usize = 64;
 
-    /// Whether this number is asked for.
+    /// Whether the request includes this number.
     #[must_use]
     pub fn asks_for(&self, sequence: u64) -> bool {
         self.missing.iter().any(|(first, last)| (*first..=*last).contains(&sequence))
@@ -66,16 +67,16 @@ impl RetransmitRequest {
 impl Message for RetransmitRequest {
     const LANE: Lane = Lane::ReliableUnordered;
     const MAX_BYTES: usize = 4096;
-    /// Of each receiver: four questions a second for each of 250 topics.
+    /// Per receiver: four requests a second for each of 250 topics.
     const MAX_PER_SECOND: u32 = 1000;
     const NAME: &'static str = "resend";
 }
 
-/// What a node says of messages that it was asked for. All below the larger number will not come.
+/// The end of a retransmission. Messages below the larger of the two numbers will not be retransmitted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetransmitEnd {
-    /// All before this one were sent before who asks was listening.
+    /// The first message that was sent after the requester subscribed.
     pub first_for_you: u64,
-    /// All before this one are not kept any more.
+    /// The oldest message that the node still keeps.
     pub first_kept: u64,
 }

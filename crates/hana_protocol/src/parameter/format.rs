@@ -1,4 +1,4 @@
-//! The values of parameters as people write and read them: `on`, `spiral`, `#ff8800`.
+//! Textual values of parameters, for input and display: `on`, `spiral`, `#ff8800`.
 
 use std::collections::BTreeMap;
 
@@ -8,61 +8,61 @@ use thiserror::Error;
 use crate::parameter::kind::{ColourPart, ParameterKind};
 use crate::parameter::parameter::{Parameter, ParameterError, ParameterName};
 
-/// Why what a person wrote sets no parameter.
+/// The reason why a text does not set a parameter.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum FormatError {
-    /// There is no parameter, and no colour, of that name.
+    /// No parameter or colour has that name.
     #[error("there is no parameter '{name}'; there are {}", list(known))]
     Unknown {
         /// The name.
         name: String,
-        /// What there is.
+        /// The names that exist.
         known: Vec<String>,
     },
-    /// A number is wanted.
+    /// A number is expected.
     #[error("'{name}' is a number from {min} to {max}, not '{text}'")]
     NoNumber {
         /// The parameter.
         name: String,
-        /// What was written.
+        /// The input.
         text: String,
-        /// The least it takes.
+        /// The minimum.
         min: f32,
-        /// The greatest it takes.
+        /// The maximum.
         max: f32,
     },
-    /// On or off is wanted.
+    /// On or off is expected.
     #[error("'{name}' is on or off, not '{text}'")]
     NoToggle {
         /// The parameter.
         name: String,
-        /// What was written.
+        /// The input.
         text: String,
     },
-    /// One of its choices is wanted.
+    /// One of the parameter's choices is expected.
     #[error("'{name}' is one of {}, not '{text}'", list(choices))]
     NoChoice {
         /// The parameter.
         name: String,
-        /// What was written.
+        /// The input.
         text: String,
-        /// What it can be.
+        /// The valid choices.
         choices: Vec<String>,
     },
-    /// A colour is wanted.
+    /// A colour is expected.
     #[error("'{name}' is a colour such as #ff8800, not '{text}'")]
     NoColour {
         /// The colour.
         name: String,
-        /// What was written.
+        /// The input.
         text: String,
     },
-    /// The parameter does not take the value.
+    /// The parameter does not accept the value.
     #[error(transparent)]
     Value(#[from] ParameterError),
 }
 
-/// The longest name or word of somebody else's that is repeated.
+/// Maximum length of foreign text that an error quotes.
 const LONGEST: usize = 63;
 
 fn list(names: &[String]) -> String {
@@ -72,12 +72,13 @@ fn list(names: &[String]) -> String {
     names.iter().map(|name| sanitize_line(name, LONGEST)).collect::<Vec<_>>().join(", ")
 }
 
-/// What `name=text` sets, in a visualization that declares these parameters: one value, or the three of a colour.
-/// A number is taken for every kind.
+/// Parses `name=text` against the declared parameters: yields one value, or three for a colour.
+///
+/// A number is accepted for every kind.
 ///
 /// # Errors
 ///
-/// When there is no such parameter, or it is not written like that; says how.
+/// When no such parameter exists, or the text is not valid for it; the error names the expected form.
 pub fn values_of_words(
     declared: &[Parameter],
     name: &str,
@@ -140,7 +141,7 @@ fn value_of_word(parameter: &Parameter, text: &str) -> Result<f32, FormatError> 
     }
 }
 
-/// `#ff8800`, or `ff8800`, as red, green and blue from 0 to 1.
+/// Parses `#ff8800` or `ff8800` as red, green and blue from 0 to 1.
 fn rgb_of_hex(text: &str) -> Option<[f32; 3]> {
     let digits = text.strip_prefix('#').unwrap_or(text);
     if digits.len() != 6 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -153,7 +154,7 @@ fn rgb_of_hex(text: &str) -> Option<[f32; 3]> {
     Some([part(0)?, part(2)?, part(4)?])
 }
 
-/// A colour of red, green and blue from 0 to 1 as `#ff8800`.
+/// Formats red, green and blue from 0 to 1 as `#ff8800`.
 #[must_use]
 pub fn hex_of_rgb(parts: [f32; 3]) -> String {
     // Within 0 and 255.
@@ -162,7 +163,7 @@ pub fn hex_of_rgb(parts: [f32; 3]) -> String {
     format!("#{red:02x}{green:02x}{blue:02x}")
 }
 
-/// A value in the word for it, where its kind has words.
+/// Formats a value as a word if its kind has words, else as a number.
 #[must_use]
 pub fn word_of_value(parameter: &Parameter, value: f32) -> String {
     match &parameter.kind {
@@ -176,7 +177,7 @@ pub fn word_of_value(parameter: &Parameter, value: f32) -> String {
     }
 }
 
-/// The parameters of a visualization with their values, as people read them: by name, a colour as one.
+/// Formats the parameters of a visualization with their values, by name; the parts of a colour become one entry.
 #[must_use]
 pub fn words_of_values(
     declared: &[Parameter],

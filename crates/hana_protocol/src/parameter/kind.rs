@@ -3,44 +3,45 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// What kind of thing a parameter is: how people write it and see it. What travels is a number, whatever the kind.
+/// The kind of a parameter, which decides how it is written and displayed. On the wire every value is a number.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ParameterKind {
-    /// Any number from the least to the greatest. -1 to 1 is bipolar, with rest in the middle; 0 to 1 unipolar.
+    /// Any number from the minimum to the maximum: -1 to 1 is bipolar, with rest in the middle, 0 to 1 unipolar.
     #[default]
     Range,
     /// 0 is off, 1 is on.
     Toggle,
-    /// One of these: the first is 0, the second 1, and so on.
+    /// One of these choices: the first is 0, the second 1, and so on.
     Choice(Vec<String>),
-    /// A part of a colour, 0 to 1 in sRGB. The three parts are three parameters, so that each can be played, and moves
-    /// smoothly, like any other.
+    /// A component of a colour, 0 to 1 in sRGB.
+    ///
+    /// The three components are three parameters, so that each can be played, and moves smoothly, like any other.
     Colour {
-        /// The name of the whole.
+        /// The name of the colour.
         of: String,
-        /// Which part.
+        /// The component.
         part: ColourPart,
     },
 }
 
-/// A part of a colour.
+/// A component of a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ColourPart {
-    /// How red.
+    /// The red component.
     Red,
-    /// How green.
+    /// The green component.
     Green,
-    /// How blue.
+    /// The blue component.
     Blue,
 }
 
 impl ColourPart {
-    /// All, in the order in which a colour is written.
+    /// All components, in the order in which a colour is written.
     pub const ALL: [Self; 3] = [Self::Red, Self::Green, Self::Blue];
 
-    /// What is appended to the name of the colour to name the part.
+    /// Returns the suffix that makes the component's name from the colour's name.
     #[must_use]
     pub const fn suffix(self) -> &'static str {
         match self {
@@ -62,7 +63,7 @@ impl fmt::Display for ColourPart {
 }
 
 impl ParameterKind {
-    /// Whether only whole numbers are meant: what lies between two is taken as the nearest.
+    /// Whether only whole numbers are valid; values between them are rounded to the nearest.
     #[must_use]
     pub const fn is_stepped(&self) -> bool {
         matches!(self, Self::Toggle | Self::Choice(_))
@@ -73,7 +74,7 @@ impl ParameterKind {
     }
 }
 
-/// Reads a kind; one that this build does not know is a range, which every parameter is.
+/// Deserializes a kind; an unknown kind becomes a range, which suits every parameter.
 pub(crate) fn kind_or_range<'de, D: Deserializer<'de>>(from: D) -> Result<ParameterKind, D::Error> {
     let written = Value::deserialize(from)?;
     Ok(serde_json::from_value(written).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! Parameters of a visualization and the modulators that move them.
+//! The parameters of a visualization, and the modulators that move them.
 
 pub mod format;
 pub(crate) mod kind;

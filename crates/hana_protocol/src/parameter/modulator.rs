@@ -17,18 +17,18 @@ use adsr::{Adsr, Trigger};
 use lfo::{Lfo, Wave};
 use period::Period;
 
-/// A recipe for a parameter that moves in time with the beat: a low-frequency oscillator or an envelope.
+/// A modulator, which moves a parameter in time with the beat: a low-frequency oscillator or an envelope.
 ///
-/// Pure functions of the timeline, so that all who have the same timeline have the same value at the same moment, and
-/// only the recipe travels. In lengths of seconds it is the local clock that counts instead, which is another one on
-/// each host; beats and bars are the same everywhere.
+/// Modulators are pure functions of the timeline: hosts with the same timeline compute the same value at the same
+/// moment, and only the modulator's settings travel. Lengths in beats and bars are the same everywhere; lengths in
+/// seconds follow the local clock, which differs between hosts.
 ///
-/// It goes by the parameter, whatever its range: an LFO moves around the middle, an envelope up from rest, which is the
-/// middle of a parameter around 0 and the least value of any other. A depth of 1 reaches the end of the range, and what
-/// would go beyond stays there. Of a toggle and of choices each has an equal share of the range.
+/// A modulator adapts to the parameter's range: an LFO moves around the middle, an envelope rises from rest, which is
+/// the middle of a bipolar parameter and the minimum of any other. A depth of 1 reaches the end of the range; values
+/// beyond are clamped. For a toggle or choices, each value has an equal share of the range.
 ///
-/// People write it `lfo:sine:1bar`, `lfo:square:2beats:depth=0.5`, `env:1beat:decay=0.5beats`. On the wire it is a map
-/// with field names; such a word is read there too.
+/// The textual form is `lfo:sine:1bar`, `lfo:square:2beats:depth=0.5`, `env:1beat:decay=0.5beats`. On the wire a
+/// modulator is a map with field names; the textual form is also accepted there.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Modulator {
@@ -38,68 +38,68 @@ pub enum Modulator {
     Env(Adsr),
 }
 
-/// Why something is no recipe.
+/// The reason why a modulator is not valid.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum ModulatorError {
-    /// Neither an LFO nor an envelope.
+    /// The text is neither an LFO nor an envelope.
     #[error("'{text}' is no recipe; write it like lfo:sine:1bar or env:1beat")]
     Kind {
-        /// What was written.
+        /// The input.
         text: String,
     },
-    /// Neither a wave nor a length of time.
+    /// The text is neither a waveform nor a length of time.
     #[error(
         "'{text}' is neither a wave nor a length of time; waves are {}, lengths such as 1bar, 2beats, 1/2beat, 3s",
         Wave::list()
     )]
     Piece {
-        /// What was written.
+        /// The input.
         text: String,
     },
-    /// No length of time.
+    /// The text is not a length of time.
     #[error("'{text}' is no length of time; write it like 1bar, 2beats, 1/2beat or 3s")]
     Length {
-        /// What was written.
+        /// The input.
         text: String,
     },
-    /// A length that is too short or too long.
+    /// A length is too short or too long.
     #[error("'{setting}' is {least} to {most} here, not {length}")]
     LengthOutOfRange {
-        /// Which.
+        /// The setting.
         setting: &'static str,
-        /// What was said.
+        /// The given length.
         length: Period,
-        /// The least.
+        /// The minimum.
         least: Period,
-        /// The most.
+        /// The maximum.
         most: Period,
     },
-    /// A setting that there is not.
+    /// No such setting exists.
     #[error("'{text}' is no setting here; there are {known}, such as {example}")]
     Setting {
-        /// What was written.
+        /// The input.
         text: String,
-        /// What there is.
+        /// The valid settings.
         known: &'static str,
-        /// One of them, written well.
+        /// A valid example.
         example: &'static str,
     },
-    /// No number, or one out of range.
+    /// A setting is not a number, or out of range.
     #[error("'{setting}' is a number from {min} to {max}, not {value}")]
     Number {
-        /// Which.
+        /// The setting.
         setting: &'static str,
-        /// What was said.
+        /// The given value.
         value: String,
-        /// The least.
+        /// The minimum.
         min: f64,
-        /// The greatest.
+        /// The maximum.
         max: f64,
     },
 }
 
 impl Modulator {
-    /// The value for `parameter` at a time of the timeline's clock; one that it takes.
+    /// Returns a valid value for `parameter` at a time of the timeline's clock.
     #[must_use]
     pub fn value_at(&self, parameter: &Parameter, timeline: &Timeline, at_us: i64) -> f32 {
         parameter.at_level(match self {
@@ -108,7 +108,7 @@ impl Modulator {
         })
     }
 
-    /// The same, in force from `beat` on: an envelope that is to go off once does it there.
+    /// Returns the modulator as started at `beat`: an envelope with [`Trigger::Once`] fires there.
     #[must_use]
     pub const fn begun_at(self, beat: f64) -> Self {
         match self {
@@ -120,11 +120,11 @@ impl Modulator {
         }
     }
 
-    /// Itself, if all its numbers can be.
+    /// Returns the modulator if all its numbers are in range.
     ///
     /// # Errors
     ///
-    /// The first that is out of its range.
+    /// The first number that is out of range.
     pub fn checked(self) -> Result<Self, ModulatorError> {
         match &self {
             Self::Lfo(lfo) => lfo.check()?,
@@ -140,10 +140,10 @@ impl<'de> Deserialize<'de> for Modulator {
     }
 }
 
-/// Reads the map that is written, or the word for it.
+/// Visitor that reads a modulator as a map or in its textual form.
 struct ModulatorForm;
 
-/// The map.
+/// The map form.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ModulatorFields {
@@ -171,7 +171,7 @@ impl<'de> Visitor<'de> for ModulatorForm {
     }
 }
 
-/// Whether a number of a recipe lies within its range.
+/// Checks that a number of a modulator is within its range.
 fn check_number(
     setting: &'static str,
     value: f64,

@@ -10,36 +10,37 @@ use thiserror::Error;
 use crate::message::parameter_owners::Sharing;
 use crate::parameter::kind::{ColourPart, ParameterKind, kind_or_range};
 
-/// The name of a parameter: `[a-z0-9][a-z0-9_-]{0,62}`, one chunk of a key. Names that begin with `_` are
-/// the protocol's own.
+/// The name of a parameter: `[a-z0-9][a-z0-9_-]{0,62}`, one chunk of a key.
+///
+/// Names that begin with `_` are reserved for the protocol.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ParameterName(Arc<str>);
 
-/// A text that is no parameter name.
+/// A string that is not a parameter name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "'{name}' is no parameter name; use lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
 )]
 pub struct ParameterNameError {
-    /// The text, cut to 80 characters.
+    /// The string, cut to 80 characters.
     pub name: String,
 }
 
 impl ParameterName {
-    /// Takes `name` as it stands.
+    /// Validates `name` without changing it.
     ///
     /// # Errors
     ///
     /// When `name` is empty, longer than 63 characters, or has a character outside `[a-z0-9_-]`.
     pub fn new(name: &str) -> Result<Self, ParameterNameError> {
-        // The rule is that of a node id: both are one chunk of a key.
+        // Parameter names follow the rule of node ids: both are one chunk of a key.
         crate::id::node_id::NodeId::new(name)
             .map(|_| Self(name.into()))
             .map_err(|_| ParameterNameError { name: name.chars().take(80).collect() })
     }
 
-    /// The name as text.
+    /// Returns the name as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -80,31 +81,31 @@ impl From<ParameterName> for String {
     }
 }
 
-/// A named number of a visualization, announced in `info`.
+/// A parameter of a visualization as announced in `info`: a named number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Parameter {
     /// Its name.
     pub name: ParameterName,
-    /// The least value, inclusive. -1 unless it says otherwise.
+    /// The minimum, inclusive; -1 by default.
     #[serde(default = "minus_one")]
     pub min: f32,
-    /// The greatest value, inclusive. 1 unless it says otherwise.
+    /// The maximum, inclusive; 1 by default.
     #[serde(default = "one")]
     pub max: f32,
-    /// The value it starts with.
+    /// The initial value.
     #[serde(default)]
     pub default: f32,
-    /// What it does, in a few words, for people.
+    /// A short description for operators.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// What kind of thing it is: a range unless it says otherwise.
+    /// The kind of the parameter; a range by default.
     #[serde(
         default,
         skip_serializing_if = "ParameterKind::is_range",
         deserialize_with = "kind_or_range"
     )]
     pub kind: ParameterKind,
-    /// Whether one at a time plays it, as it is unless it says otherwise, or all who like, added up.
+    /// Whether one controller at a time plays the parameter (the default), or all contributions are added.
     #[serde(default, skip_serializing_if = "Sharing::is_one")]
     pub sharing: Sharing,
 }
@@ -117,7 +118,7 @@ const fn one() -> f32 {
 }
 
 impl Parameter {
-    /// A parameter from -1 to 1, with rest in the middle, that starts with `default`.
+    /// Returns a bipolar parameter from -1 to 1, with rest in the middle.
     #[must_use]
     pub const fn new(name: ParameterName, default: f32) -> Self {
         Self {
@@ -131,7 +132,7 @@ impl Parameter {
         }
     }
 
-    /// One from 0 to 1.
+    /// Returns a unipolar parameter from 0 to 1.
     #[must_use]
     pub const fn unipolar(name: ParameterName, default: f32) -> Self {
         let mut parameter = Self::new(name, default);
@@ -139,13 +140,13 @@ impl Parameter {
         parameter
     }
 
-    /// One that is on or off.
+    /// Returns a parameter that is on or off.
     #[must_use]
     pub fn toggle(name: ParameterName, default: bool) -> Self {
         Self { kind: ParameterKind::Toggle, ..Self::unipolar(name, f32::from(u8::from(default))) }
     }
 
-    /// One of several that have names, of which there are 65,536 at most; `default` counts from 0.
+    /// Returns a parameter with up to 65,536 named choices; `default` counts from 0.
     #[must_use]
     pub fn choice(name: ParameterName, choices: Vec<String>, default: u16) -> Self {
         let last = u16::try_from(choices.len().saturating_sub(1)).unwrap_or(u16::MAX);
@@ -156,7 +157,7 @@ impl Parameter {
         }
     }
 
-    /// A colour, as its three parts: red, green and blue in sRGB, 0 to 1 each. They are named `<name>-r`, `-g`, `-b`.
+    /// Returns a colour as three parameters from 0 to 1 in sRGB, named `<name>-r`, `<name>-g` and `<name>-b`.
     ///
     /// # Errors
     ///
@@ -178,7 +179,7 @@ impl Parameter {
         ])
     }
 
-    /// Whether its range lies around 0, which is its rest.
+    /// Whether the range is centred on 0, which is the parameter's rest.
     #[must_use]
     pub fn is_bipolar(&self) -> bool {
         self.kind == ParameterKind::Range
@@ -186,15 +187,16 @@ impl Parameter {
             && self.min.to_bits() == (-self.max).to_bits()
     }
 
-    /// The value at a level of its range: the least at -1, the middle at 0, the greatest at 1, and beyond these the same.
-    /// Of a toggle and of choices each has an equal share.
+    /// Maps a level to the range: -1 to the minimum, 0 to the middle, 1 to the maximum; levels beyond are clamped.
+    ///
+    /// For a toggle or choices, each value has an equal share of the levels.
     #[must_use]
     pub fn at_level(&self, level: f32) -> f32 {
-        // What is no number is the middle.
+        // NaN maps to the middle.
         let level = if level.is_nan() { 0.0 } else { level.clamp(-1.0, 1.0) };
         let reach = (self.max - self.min) / 2.0;
         let value = if self.kind.is_stepped() {
-            // Half a step more on either side, so that the first and the last have as much as the others.
+            // Half a step more on both sides gives the first and the last value an equal share.
             (reach + 0.5).mul_add(level, self.min + reach).round()
         } else {
             reach.mul_add(level, self.min + reach)
@@ -202,12 +204,13 @@ impl Parameter {
         value.max(self.min).min(self.max)
     }
 
-    /// What becomes of `value` if it may be set: itself, or for a toggle and a choice the nearest that there is, so
-    /// that they can be played by a knob.
+    /// Returns the value to set for `value`: unchanged, or for a toggle or choices rounded to the nearest valid one.
+    ///
+    /// Rounding lets a knob play toggles and choices.
     ///
     /// # Errors
     ///
-    /// When it is not a number, or outside the range.
+    /// When `value` is not finite, or outside the range.
     pub fn check(&self, value: f32) -> Result<f32, ParameterError> {
         if !value.is_finite() {
             return Err(ParameterError::NotFinite { name: self.name.clone() });
@@ -224,7 +227,7 @@ impl Parameter {
         })
     }
 
-    /// The values that it takes as they are; none where they are rounded.
+    /// Returns the values that are accepted unchanged; an empty range if values are rounded.
     const fn plain(&self) -> RangeInclusive<f32> {
         if self.kind.is_stepped() || !(self.min.is_finite() && self.max.is_finite()) {
             return f32::INFINITY..=f32::NEG_INFINITY;
@@ -233,51 +236,51 @@ impl Parameter {
     }
 }
 
-/// Why a value was not set. Nothing has changed then.
+/// The reason why a value was not set. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum ParameterError {
-    /// There is no such parameter.
+    /// No such parameter exists.
     #[error("there is no parameter '{name}'; there are {}", list(known))]
     Unknown {
-        /// The name asked for.
+        /// The requested name.
         name: ParameterName,
-        /// The names there are.
+        /// The names that exist.
         known: Vec<ParameterName>,
     },
-    /// There are not so many parameters.
+    /// The position is beyond the last parameter.
     #[error("there is no parameter number {place}, counted from 0; there are {count}")]
     NoPlace {
-        /// The place asked for, in the order of the declarations.
+        /// The requested position, in declaration order.
         place: usize,
-        /// How many there are.
+        /// The number of parameters.
         count: usize,
     },
-    /// NaN or infinite.
+    /// The value is NaN or infinite.
     #[error("'{name}' was sent a value that is not a finite number")]
     NotFinite {
         /// The parameter.
         name: ParameterName,
     },
-    /// Outside the parameter's range.
+    /// The value is outside the parameter's range.
     #[error("'{name}' takes values from {min} to {max}, not {value}")]
     OutOfRange {
         /// The parameter.
         name: ParameterName,
-        /// What was sent.
+        /// The given value.
         value: f32,
-        /// The least it takes.
+        /// The minimum.
         min: f32,
-        /// The greatest it takes.
+        /// The maximum.
         max: f32,
     },
-    /// None of the parameter's choices.
+    /// The value is not one of the parameter's choices.
     #[error("'{name}' takes {}, not {value}", numbered(choices))]
     NoChoice {
         /// The parameter.
         name: ParameterName,
-        /// What was sent.
+        /// The given value.
         value: f32,
-        /// What it can be, from 0.
+        /// The valid choices, from 0.
         choices: Vec<String>,
     },
 }
@@ -294,18 +297,19 @@ fn list(names: &[ParameterName]) -> String {
     names.iter().map(ParameterName::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// The parameters of one visualization, in the order it declares them, with their current values.
+/// The parameters of one visualization, in declaration order, with their current values.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Parameters {
     declared: Vec<Parameter>,
-    /// What each takes as it is: its least and its greatest value, and nothing where it takes steps. What is played is compared
-    /// with these, a cache line for eight parameters instead of two for one.
+    /// The range of values that each parameter accepts unchanged; empty if the parameter takes steps.
+    ///
+    /// Played values are compared with these: one cache line covers eight parameters, whereas a declaration takes two.
     plain: Vec<RangeInclusive<f32>>,
     values: Vec<f32>,
 }
 
 impl Parameters {
-    /// Takes the declarations; every value is its default. Of two with one name the later one is dropped.
+    /// Returns the parameters with their default values. Of two with the same name, the later one is dropped.
     #[must_use]
     pub fn new(declared: Vec<Parameter>) -> Self {
         let mut unique: Vec<Parameter> = Vec::with_capacity(declared.len());
@@ -319,29 +323,29 @@ impl Parameters {
         Self { declared: unique, plain, values }
     }
 
-    /// The declarations, in order.
+    /// Returns the declarations, in order.
     #[must_use]
     pub fn declared(&self) -> &[Parameter] {
         &self.declared
     }
 
-    /// The current values, in the order of the declarations.
+    /// Returns the current values, in declaration order.
     #[must_use]
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// Name and current value of each.
+    /// Returns the name and current value of each parameter.
     #[must_use]
     pub fn named_values(&self) -> BTreeMap<ParameterName, f32> {
         self.declared.iter().map(|p| p.name.clone()).zip(self.values.iter().copied()).collect()
     }
 
-    /// Where `name` stands in the order of the declarations.
+    /// Returns the position of `name` in declaration order.
     ///
     /// # Errors
     ///
-    /// When there is no such parameter.
+    /// When no such parameter exists.
     pub fn index(&self, name: &ParameterName) -> Result<usize, ParameterError> {
         self.declared.iter().position(|p| p.name == *name).ok_or_else(|| ParameterError::Unknown {
             name: name.clone(),
@@ -353,28 +357,28 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// When there is no such parameter, or it does not take the value; nothing has changed then.
+    /// When no such parameter exists, or it does not accept the value; nothing has changed then.
     pub fn set(&mut self, name: &ParameterName, value: f32) -> Result<usize, ParameterError> {
         let index = self.index(name)?;
         self.values[index] = self.declared[index].check(value)?;
         Ok(index)
     }
 
-    /// Sets the value at a place in the order of the declarations.
+    /// Sets the value at a position in declaration order.
     ///
     /// # Errors
     ///
-    /// When there is no such place, or it does not take the value; nothing has changed then.
+    /// When no such position exists, or the parameter does not accept the value; nothing has changed then.
     pub fn set_at(&mut self, place: usize, value: f32) -> Result<(), ParameterError> {
         self.values[place] = self.check_at(place, value)?;
         Ok(())
     }
 
-    /// Whether the value at a place may be set.
+    /// Returns the value to set at a position, see [`Parameter::check`].
     ///
     /// # Errors
     ///
-    /// When there is no such place, or it does not take the value.
+    /// When no such position exists, or the parameter does not accept the value.
     pub fn check_at(&self, place: usize, value: f32) -> Result<f32, ParameterError> {
         if self.plain.get(place).is_some_and(|plain| plain.contains(&value)) {
             return Ok(value);
@@ -388,7 +392,7 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// The first that cannot be set; nothing has changed then.
+    /// The first value that cannot be set; nothing has changed then.
     pub fn set_all(&mut self, values: &BTreeMap<ParameterName, f32>) -> Result<(), ParameterError> {
         for (name, value) in values {
             self.declared[self.index(name)?].check(*value)?;

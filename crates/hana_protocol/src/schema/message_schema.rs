@@ -1,8 +1,8 @@
-//! The shape of a custom message as its sender or receiver announces it: enough of JSON Schema to check a value
-//! before it is sent, and to say where two programs differ.
+//! The schema of a custom message as a node announces it.
 //!
-//! A schema comes from the network, so whatever it says is bounded here: what is too deep, too much or not
-//! understood is taken for anything, which fits everything.
+//! It covers enough of JSON Schema to check a value before it is sent, and to report where two programs differ.
+//! Schemas come from the network, so everything here is bounded: parts that are too deep, too large or not
+//! understood are treated as a schema that accepts any value.
 
 pub(crate) mod compare;
 pub(crate) mod validate;
@@ -13,39 +13,39 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
-/// What values of a message type look like, read from a JSON Schema.
+/// The set of valid values of a message type, read from a JSON Schema.
 ///
-/// What a schema says beyond types, fields, ranges of integers and lists of constants is not looked at: a value
-/// that fits may still be refused by the program that reads it, one that does not fit is always refused.
+/// Only types, fields, integer ranges and lists of constants are evaluated. A program may therefore reject a value
+/// that is valid here, but it always rejects a value that is invalid here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MessageSchema {
     forms: Vec<SchemaNode>,
     root: SchemaNodeId,
 }
 
-/// A field of a message, for people to read.
+/// A field of a message, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldOutline {
     /// Its name.
     pub name: String,
-    /// What goes into it, in plain words: `a number`.
+    /// A description of its type: `a number`.
     pub holds: String,
     /// Whether it may be left out.
     pub optional: bool,
-    /// What it means, if the program says so.
+    /// The program's description of the field; empty if it has none.
     pub description: String,
 }
 
-/// A form's place among the forms of its shape. Schemas refer to each other in circles, so forms do too.
+/// The index of a node in its schema. Schemas may be recursive, so nodes refer to each other by index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct SchemaNodeId(usize);
 
-/// One node of a shape.
+/// A node of a schema.
 #[derive(Debug, Clone, PartialEq)]
 enum SchemaNode {
-    /// Whatever there is, also what is not understood.
+    /// Accepts every value; also stands for anything that is not understood.
     Any,
-    /// No value at all.
+    /// Accepts no value.
     Nothing,
     Null,
     Truth,
@@ -70,7 +70,7 @@ enum SchemaNode {
         others: Others,
     },
     OneOf(Vec<SchemaNodeId>),
-    /// All of them at once; only while a schema is being read.
+    /// All parts at once (`allOf`); exists only while a schema is being read.
     All(Vec<SchemaNodeId>),
 }
 
@@ -81,31 +81,31 @@ struct Field {
     description: String,
 }
 
-/// Fields of a map that are not named.
+/// The treatment of fields that the schema does not name.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Others {
-    /// Ignored by who reads.
+    /// The reader ignores them.
     Ignored,
-    /// Refused by who reads.
+    /// The reader rejects them.
     Refused,
-    /// The map is one of names to values of this form.
+    /// They all have values of this schema, as in a map with free keys.
     Of(SchemaNodeId),
 }
 
 const ANY: SchemaNodeId = SchemaNodeId(0);
 const NOTHING: SchemaNodeId = SchemaNodeId(1);
 
-/// More forms than this are not read; a message of a thousand fields has a thousand.
+/// Maximum number of nodes; a message of a thousand fields has about a thousand.
 const MAX_FORMS: usize = 4096;
-/// How deep a schema may be nested within itself, references aside.
+/// Maximum nesting depth of a schema, not counting references.
 const MAX_DEPTH: usize = 64;
-/// Schemas that are put together of others that are put together, and so on.
+/// Maximum nesting depth of `allOf`.
 const MAX_PARTS: usize = 8;
-/// Fields that are put together in all.
+/// Maximum number of fields that are merged in total.
 const MAX_JOINED: usize = 4 * MAX_FORMS;
 
 impl MessageSchema {
-    /// Reads a JSON Schema. Never fails: what is not understood is taken for anything.
+    /// Reads a JSON Schema. Never fails: parts that are not understood accept any value.
     #[must_use]
     pub fn of_schema(schema: &Value) -> Self {
         let mut reader = SchemaReader {
@@ -115,7 +115,7 @@ impl MessageSchema {
             waiting: vec![],
         };
         let root = reader.form(schema, 0);
-        // References are followed one after the other, not within each other: a chain of them costs no stack.
+        // References are followed one after the other instead of recursively, so a chain of them costs no stack.
         while let Some((place, schema)) = reader.waiting.pop() {
             let read = reader.form(schema, 0);
             reader.forms[place.0] = SchemaNode::OneOf(vec![read]);
@@ -125,7 +125,7 @@ impl MessageSchema {
         shape
     }
 
-    /// The fields of a message at its top, in the order of their names.
+    /// Returns the top-level fields of a message, in the order of their names.
     #[must_use]
     pub fn outline(&self) -> Vec<FieldOutline> {
         let SchemaNode::Map { fields, .. } = self.form(self.root) else { return vec![] };
@@ -140,7 +140,7 @@ impl MessageSchema {
             .collect()
     }
 
-    /// A form, seen through references to it.
+    /// Returns a node, after following references.
     fn form(&self, id: SchemaNodeId) -> &SchemaNode {
         let mut id = id;
         for _ in 0..MAX_DEPTH {
@@ -156,8 +156,7 @@ impl MessageSchema {
         &SchemaNode::Any
     }
 
-    /// Makes one map of what a schema says in several places at once; where there is no map among them, the
-    /// first that says anything.
+    /// Merges the parts of each `allOf` into one map; without a map, takes the first part with a constraint.
     fn join_parts(&mut self) {
         let mut steps = MAX_JOINED;
         for place in 0..self.forms.len() {
@@ -210,7 +209,7 @@ impl MessageSchema {
         }
     }
 
-    /// A form in plain words.
+    /// Describes a node in words.
     fn described(&self, id: SchemaNodeId) -> String {
         self.described_within(id, 3)
     }
@@ -261,7 +260,7 @@ impl MessageSchema {
     }
 }
 
-/// How many of many things are named.
+/// Maximum number of items that a description lists.
 const MAX_LISTED: usize = 8;
 
 fn listed(words: impl Iterator<Item = String>, between: &str, most: usize) -> String {
@@ -282,7 +281,7 @@ fn number_range(min: f64, max: f64) -> String {
 }
 
 fn whole_range(min: i128, max: i128) -> String {
-    // 64 bits are as good as no limit, for people.
+    // For display, the limits of 64 bits count as no limit.
     match (min > i128::from(i64::MIN), max < i128::from(i64::MAX)) {
         (true, true) => format!(" from {min} to {max}"),
         (true, false) => format!(", {min} or more"),
@@ -291,13 +290,13 @@ fn whole_range(min: i128, max: i128) -> String {
     }
 }
 
-/// Reads a schema into forms.
+/// Parser of a JSON Schema into nodes.
 struct SchemaReader<'a> {
     document: &'a Value,
     forms: Vec<SchemaNode>,
-    /// The form of each reference that was met.
+    /// The node of each reference found.
     references: HashMap<&'a str, SchemaNodeId>,
-    /// References that were met and not followed yet.
+    /// References that were found and not yet followed.
     waiting: Vec<(SchemaNodeId, &'a Value)>,
 }
 
@@ -374,7 +373,7 @@ impl<'a> SchemaReader<'a> {
         if let Some(known) = self.references.get(reference) {
             return *known;
         }
-        // Within the document, or nowhere: nothing is fetched.
+        // Resolves references within the document only; nothing is fetched.
         let Some(schema) =
             reference.strip_prefix('#').and_then(|pointer| self.document.pointer(pointer))
         else {
@@ -456,7 +455,7 @@ impl<'a> SchemaReader<'a> {
     }
 }
 
-/// The range of an integer: what the schema says, else what its format has room for.
+/// Returns the range of an integer: the limits of the schema, else those of its format.
 fn whole(words: &Map<String, Value>) -> SchemaNode {
     let (min, max) = match words.get("format").and_then(Value::as_str) {
         Some("int8") => (i8::MIN.into(), i8::MAX.into()),

@@ -1,4 +1,4 @@
-//! Schemas of custom messages: validation, comparison, examples.
+//! Schemas of custom messages: parsing, validation, comparison, examples.
 
 pub(crate) mod message_schema;
 

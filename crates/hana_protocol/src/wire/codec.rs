@@ -1,8 +1,8 @@
-//! Bytes to messages and back.
+//! Encoding and decoding of messages.
 //!
-//! We write `MessagePack` maps with field names. We read those and JSON; where the sender did not say what
-//! it sent, as command-line tools do, JSON is tried first, then `MessagePack`, which must be a map then.
-//! What cannot be read becomes an error that names the field, and changes nothing.
+//! Payloads are written as `MessagePack` maps with field names, and read as such maps or as JSON. If the sender
+//! did not label the payload (command-line tools do not), the decoder tries JSON first, then a `MessagePack` map.
+//! A payload that cannot be decoded yields an error that names the field, and has no other effect.
 
 use std::fmt;
 
@@ -17,22 +17,22 @@ use crate::contract::keys::Key;
 use crate::id::node_id::NodeId;
 use crate::wire::message::Message;
 
-/// What the sender said the payload is.
+/// The encoding that the sender declares for a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// `application/msgpack`
     MessagePack,
     /// `application/json`, `text/json`, `text/json5`
     Json,
-    /// Nothing, or something else.
+    /// No label, or an unknown one.
     Unknown,
 }
 
 impl Encoding {
-    /// How our own payloads are labelled.
+    /// The label of payloads that hana writes.
     pub const MESSAGE_PACK: &'static str = "application/msgpack";
 
-    /// Reads a label, whatever follows a `;` in it aside.
+    /// Parses a label; parameters after a `;` are dropped.
     #[must_use]
     pub fn from_label(label: &str) -> Self {
         match label.split(';').next().unwrap_or_default().trim() {
@@ -43,15 +43,15 @@ impl Encoding {
     }
 }
 
-/// How deep maps and lists may be nested in a payload of `MessagePack`; in JSON it is 128, by its reader.
+/// Maximum nesting depth of a `MessagePack` payload. For JSON, `serde_json` limits it to 128.
 const MAX_DEPTH: usize = 32;
-/// The reader's own words are cut to so many characters: they quote what was sent, however long it is.
+/// Maximum length of a decoder's error text, which quotes the payload and would otherwise have no bound.
 const MAX_DETAIL: usize = 240;
 
-/// Why a payload is not the message it should be.
+/// The reason why a payload cannot be decoded as a given message.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PayloadError {
-    /// More bytes than the message type allows; it was not read.
+    /// The payload exceeds the message type's limit and was not decoded.
     #[error("it has {bytes} bytes, at most {limit} are allowed")]
     TooLarge {
         /// Bytes received.
@@ -59,40 +59,40 @@ pub enum PayloadError {
         /// Bytes allowed.
         limit: usize,
     },
-    /// No bytes at all.
+    /// The payload is empty.
     #[error("it is empty")]
     Empty,
     /// Neither JSON nor a `MessagePack` map.
     #[error("it is neither JSON nor a MessagePack map")]
     NotAMap,
-    /// Cut short, or with bytes left over, or otherwise not of its format.
+    /// Truncated, followed by surplus bytes, or otherwise not valid in its format.
     #[error("it is not valid {format}: {detail}")]
     Malformed {
-        /// The format it was read as.
+        /// The format it was decoded as.
         format: &'static str,
-        /// The reader's own words.
+        /// The decoder's error text.
         detail: String,
     },
-    /// A field that is missing, of the wrong type, or out of range.
+    /// A field is missing, has the wrong type, or is out of range.
     #[error("{}{detail}", if field.is_empty() { String::new() } else { format!("field '{field}': ") })]
     Field {
-        /// Its path, such as `start.name`; empty for the payload itself.
+        /// The field's path, such as `start.name`; empty for the payload itself.
         field: String,
-        /// The reader's own words: what was expected, what was found.
+        /// The decoder's error text: expected and found.
         detail: String,
     },
 }
 
-/// A payload that could not be read, with where it came from.
+/// A payload that could not be decoded, with its key and sender.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct DecodeError {
-    /// The key it came on.
+    /// The key it was received on.
     pub key: String,
-    /// Who sent it, if it said so.
+    /// The sender, if the message names one.
     pub sender: Option<NodeId>,
-    /// The message type it should have been.
+    /// The expected message type.
     pub message: &'static str,
-    /// What is wrong.
+    /// The reason.
     #[source]
     pub problem: PayloadError,
 }
@@ -112,16 +112,16 @@ impl fmt::Display for DecodeError {
     }
 }
 
-/// The bytes of a message.
+/// Encodes a message.
 ///
 /// # Errors
 ///
-/// When a field cannot be represented, such as a map whose keys are not texts.
+/// When a field cannot be represented, such as a map whose keys are not strings.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, EncodeError> {
     rmp_serde::to_vec_named(message)
 }
 
-/// Reads a message.
+/// Decodes a message.
 ///
 /// # Errors
 ///
@@ -130,7 +130,7 @@ pub fn decode<M: Message>(payload: &[u8], encoding: Encoding) -> Result<M, Paylo
     decode_value(payload, encoding, M::MAX_BYTES)
 }
 
-/// Reads any value of at most `limit` bytes, by the same rules as a message.
+/// Decodes any value of at most `limit` bytes, by the same rules as a message.
 ///
 /// # Errors
 ///
@@ -160,9 +160,9 @@ pub fn decode_value<T: DeserializeOwned>(
     }
 }
 
-/// Reads a payload of at most `limit` bytes without knowing its type, to be shown.
+/// Decodes a payload of at most `limit` bytes without knowing its type, for display.
 ///
-/// Numbers that were single-precision become the shortest decimal that is the same: 0.3, not
+/// Single-precision numbers become the shortest decimal that denotes the same `f32`: 0.3, not
 /// 0.30000001192092896.
 ///
 /// # Errors
@@ -183,7 +183,7 @@ fn shortened(value: Value) -> Value {
     }
 }
 
-/// The shortest decimal of a number that has no more than single precision.
+/// Returns the shortest decimal of a number that has single precision only.
 #[allow(clippy::cast_possible_truncation, clippy::float_cmp)]
 fn single(number: &serde_json::Number) -> Option<f64> {
     let double = number.as_f64().filter(|_| number.is_f64())?;

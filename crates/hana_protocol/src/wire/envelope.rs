@@ -3,30 +3,32 @@ use thiserror::Error;
 
 use crate::id::node_id::NodeId;
 
-/// Who sent a message, which instance of it, its place in the sequence, and when. Travels in the
-/// attachment, so that the payload is the message alone and a foreign program may leave it out.
+/// The sender of a message, its instance, the sequence number and the time of sending.
 ///
+/// It travels in the attachment, so that the payload is the message alone and a foreign program may omit it.
 /// On the wire: a `MessagePack` array `[1, from, instance, sequence, at]`, about 35 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// The node that sent it.
+    /// The sender.
     pub from: NodeId,
-    /// Which instance of that node: Unix microseconds of its joining, as its machine had them. The clock may have been set, so
-    /// the newer of two need not have the larger number; see `Succession` in `hana_engine`.
+    /// The sender's instance: the time it joined, in Unix microseconds by its own clock.
+    ///
+    /// The clock may have been set since, so the newer of two instances need not have the larger number; see
+    /// `Succession` in `hana_engine`.
     pub instance: u64,
-    /// Place in the sequence of this publisher on this key, from 0.
+    /// The message's number in this publisher's sequence on this key, from 0.
     pub sequence: u64,
-    /// When it was sent: Unix microseconds by the sender's clock.
+    /// The time of sending: Unix microseconds by the sender's clock.
     pub at: i64,
 }
 
-/// Why an attachment is not an envelope.
+/// The reason why an attachment cannot be decoded as an envelope.
 #[derive(Debug, Error)]
 pub enum EnvelopeError {
-    /// Not the array that an envelope is.
+    /// The attachment is not the expected array.
     #[error("the attachment is not an envelope of hana: {0}")]
     Malformed(#[from] rmp_serde::decode::Error),
-    /// More bytes than any envelope has; it was not read.
+    /// The attachment exceeds [`Envelope::MAX_BYTES`] and was not decoded.
     #[error("the attachment has {bytes} bytes, an envelope has at most {limit}")]
     TooLarge {
         /// Bytes received.
@@ -34,14 +36,14 @@ pub enum EnvelopeError {
         /// Bytes allowed.
         limit: usize,
     },
-    /// An envelope of a layout this build does not know.
+    /// The envelope has a version that this build does not know.
     #[error(
         "the attachment is an envelope of version {found}, this build knows version {known}; update the older side"
     )]
     Version {
-        /// The version it has.
+        /// The envelope's version.
         found: u8,
-        /// The version that is known.
+        /// The version that this build knows.
         known: u8,
     },
 }
@@ -51,14 +53,14 @@ struct EnvelopeWire<T>(u8, T, u64, u64, i64);
 
 impl Envelope {
     const VERSION: u8 = 1;
-    /// An attachment of more bytes is no envelope, and is not read. The longest has 94.
+    /// Maximum size of an attachment; a longer one is rejected unread. The longest envelope has 94 bytes.
     pub const MAX_BYTES: usize = 128;
 
-    /// The attachment's bytes.
+    /// Encodes the envelope as an attachment.
     ///
     /// # Errors
     ///
-    /// Never in practice: every field is a number or a short text.
+    /// Never in practice: every field is a number or a short string.
     pub fn encode(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
         rmp_serde::to_vec(&EnvelopeWire(
             Self::VERSION,
@@ -69,11 +71,11 @@ impl Envelope {
         ))
     }
 
-    /// Reads an attachment.
+    /// Decodes an attachment.
     ///
     /// # Errors
     ///
-    /// When the bytes are no envelope, or one of another version.
+    /// When the bytes are not an envelope, or have another version.
     pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         if bytes.len() > Self::MAX_BYTES {
             return Err(EnvelopeError::TooLarge { bytes: bytes.len(), limit: Self::MAX_BYTES });
@@ -86,11 +88,13 @@ impl Envelope {
         Ok(Self { from, instance, sequence, at })
     }
 
-    /// A time of the sender's machine, in Unix milliseconds, as the wall clock here has it; `unix_ms` is that when the message
-    /// arrives. The two clocks may be years apart; what is a few seconds off may have been under way.
+    /// Converts a time of the sender's clock to the local wall clock; both are Unix milliseconds.
+    ///
+    /// `unix_ms` is the local time at which the message arrives. The two clocks may be years apart; a difference of a
+    /// few seconds is attributed to transit, and the time is returned unchanged.
     #[must_use]
     pub fn to_local_ms(&self, their_ms: u64, unix_ms: u64) -> u64 {
-        /// More than messages are under way for.
+        /// An upper bound for the transit time of a message.
         const APART_MS: u64 = 10_000;
         let own = i64::try_from(unix_ms).unwrap_or(i64::MAX);
         let behind = own.saturating_sub(self.at.div_euclid(1000));
@@ -142,7 +146,7 @@ mod tests {
             assert_eq!(of(their_now).to_local_ms(their_now - 5000, now), now - 5000);
         }
         assert_eq!(of(now - 300).to_local_ms(now - 5000, now), now - 5000, "it was under way");
-        // What cannot be overflows nothing, and nothing began later than now.
+        // Extreme values do not overflow, and no converted time lies in the future.
         let odd = Envelope { at: i64::MIN, ..of(0) };
         assert_eq!(odd.to_local_ms(u64::MAX, now), now);
         assert_eq!(Envelope { at: i64::MAX, ..of(0) }.to_local_ms(5, now), 0);

@@ -1,7 +1,6 @@
 use std::error::Error;
 
-/// An error with its causes, as one line for people: each cause is said once, also where the error's own
-/// words have it already.
+/// Formats an error with its causes as one line. A cause that the error's own text already contains is not repeated.
 #[must_use]
 pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -2,17 +2,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A delivery promise. Each message type has one, so that the right lane is the default.
+/// A delivery guarantee. Each message type has one, so that the right lane is the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
-    /// Every message once, in order: control, events.
+    /// Delivers every message exactly once and in order: control, events.
     ReliableOrdered,
-    /// Every message once, never waiting for another one: logs, one-off events.
+    /// Delivers every message exactly once; no message waits for another: logs, one-off events.
     ReliableUnordered,
-    /// The newest wins; an older one is never delivered after a newer: modulation, health.
+    /// Delivers the newest message, and never an older one after a newer one: modulation, health.
     UnreliableSequenced,
-    /// May be lost; no promise of order: sparks, previews.
+    /// May lose and reorder messages: sparks, previews.
     UnreliableUnordered,
 }
 
@@ -25,7 +25,7 @@ impl Lane {
         Self::UnreliableUnordered,
     ];
 
-    /// The lane's name, as `keyexprs.md` and `info` have it.
+    /// Returns the lane's name as in `keyexprs.md` and `info`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -36,13 +36,13 @@ impl Lane {
         }
     }
 
-    /// Whether every message arrives, as long as its publisher has it.
+    /// Whether every message arrives as long as its publisher keeps it.
     #[must_use]
     pub const fn is_reliable(self) -> bool {
         matches!(self, Self::ReliableOrdered | Self::ReliableUnordered)
     }
 
-    /// Whether an older message is thrown away once a newer one has been delivered.
+    /// Whether an older message is dropped once a newer one has been delivered.
     #[must_use]
     pub const fn drops_older(self) -> bool {
         matches!(self, Self::UnreliableSequenced)

@@ -4,30 +4,31 @@ use serde::de::DeserializeOwned;
 
 use crate::wire::lane::Lane;
 
-/// Something that travels as a payload of its own: one type, one name, one lane.
+/// A type that travels as a payload of its own, with one name and one lane.
 ///
 /// On the wire it is a `MessagePack` map with field names.
 pub trait Message: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// What `hana watch` and `keyexprs.md` call it.
+    /// The name in `hana watch` and `keyexprs.md`.
     const NAME: &'static str;
-    /// How it is delivered.
+    /// The delivery guarantee.
     const LANE: Lane;
-    /// A payload larger than this many bytes is refused, unread.
+    /// Maximum size of a payload in bytes; a larger one is rejected without being decoded.
     const MAX_BYTES: usize = 64 * 1024;
-    /// More messages than this in a second, of one sender on one key, are dropped unread by who receives them,
-    /// and counted. A burst of a second's worth is taken.
+    /// Maximum rate per sender and key; the receiver drops and counts messages above it without decoding them.
+    ///
+    /// A burst of one second's worth is accepted.
     const MAX_PER_SECOND: u32 = 20_000;
 }
 
-/// A message type that a visualization brings along: published on `hana/<viz>/topic/<TOPIC>`, addressed to one
-/// node on `hana/<node>/inbox/<TOPIC>`, to all of a kind on `hana/_<kind>/inbox/<TOPIC>`.
+/// A message type that a visualization defines itself.
 ///
-/// Its schema and its version are announced in `info`, so that programs without the type can show and send
-/// it, and a receiver with another shape of it can say where they differ.
+/// It is published on `hana/<viz>/topic/<TOPIC>`, addressed to one node on `hana/<node>/inbox/<TOPIC>`, and to all
+/// nodes of a kind on `hana/_<kind>/inbox/<TOPIC>`. `info` announces its schema and version, so that programs
+/// without the type can show and send it, and a receiver with a different schema can report where they differ.
 pub trait CustomMessage: Message + JsonSchema {
-    /// The last chunk of its keys: `[a-z0-9][a-z0-9_-]{0,62}`.
+    /// The last chunk of the type's keys: `[a-z0-9][a-z0-9_-]{0,62}`.
     const TOPIC: &'static str;
-    /// Its version, for people: what fits is decided by the shape. A new shape should have a new one.
+    /// The version, for people only: compatibility is decided by the schema. Change it when the schema changes.
     const VERSION: u32 = 1;
 }
 

@@ -1,4 +1,4 @@
-//! The form of bytes: codec, envelope, lanes, and the traits of a message.
+//! The wire format: codec, envelope, lanes, and the message traits.
 
 pub mod codec;
 pub(crate) mod envelope;

@@ -5,43 +5,43 @@ use crate::parameter::modulator::period::Period;
 use crate::parameter::modulator::{ModulatorError, check_number, one};
 use crate::parameter::parameter::Parameter;
 
-/// An envelope: up, down to a level, some time at it, and down to rest. As it stands, a flash that goes out over a beat.
+/// An ADSR envelope: rises, falls to a level, holds it, and falls to rest. By default a flash that decays over a beat.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Adsr {
-    /// When it goes off.
+    /// The moment at which the envelope fires.
     pub trigger: Trigger,
-    /// How long it takes up to the top; none by default.
+    /// The time from rest to the top; 0 by default.
     #[serde(default = "no_time")]
     pub attack: Period,
-    /// How long it takes from there down to `sustain`; a beat by default.
+    /// The time from the top down to `sustain`; one beat by default.
     #[serde(default = "a_beat")]
     pub decay: Period,
-    /// The level it stays at, a share of the top, 0 to 1; 0 by default.
+    /// The level that is held, as a share of the top, 0 to 1; 0 by default.
     #[serde(default)]
     pub sustain: f32,
-    /// How long it stays there; no time by default.
+    /// The time at the sustain level; 0 by default.
     #[serde(default = "no_time")]
     pub hold: Period,
-    /// How long it takes from there to rest; no time by default.
+    /// The time from the sustain level to rest; 0 by default.
     #[serde(default = "no_time")]
     pub release: Period,
-    /// How far it reaches: 1 is from rest to the end of the range. -1 to 1.
+    /// The height of the top: 1 reaches from rest to the end of the range. -1 to 1.
     #[serde(default = "one")]
     pub depth: f32,
-    /// How far rest is moved: 1 is half of the range. -2 to 2.
+    /// The offset of rest: 1 is half of the range. -2 to 2.
     #[serde(default)]
     pub offset: f32,
 }
 
-/// When an envelope goes off.
+/// The moment at which an envelope fires.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
-    /// Again and again, from beat 0 on; what is not over by then begins anew.
+    /// Fires repeatedly, from beat 0 on; an unfinished envelope restarts.
     Every(Period),
-    /// At that beat, and not again.
+    /// Fires once, at that beat.
     At(f64),
-    /// As soon as it is in force, and not again.
+    /// Fires once, as soon as the modulator is in force.
     Once,
 }
 
@@ -54,7 +54,7 @@ const fn a_beat() -> Period {
 }
 
 impl Adsr {
-    /// One that goes off then, at once at the top, and out over a beat.
+    /// Returns an envelope that starts at the top and decays over a beat.
     #[must_use]
     pub const fn new(trigger: Trigger) -> Self {
         Self {
@@ -69,16 +69,16 @@ impl Adsr {
         }
     }
 
-    /// Where it is: -1 for the least of the parameter's range, 0 for its middle, 1 for the greatest.
+    /// Returns the level: -1 for the parameter's minimum, 0 for its middle, 1 for its maximum.
     pub(super) fn level_at(&self, parameter: &Parameter, timeline: &Timeline, at_us: i64) -> f32 {
         let height = self.height_at(timeline, at_us);
-        // Up from rest: where that is the least value, it is twice as far to the top.
+        // The envelope rises from rest. If rest is the minimum, the way to the top is twice as long.
         let level = if parameter.is_bipolar() { height } else { 2.0_f32.mul_add(height, -1.0) };
         level + self.offset
     }
 
-    /// Its height above rest, 0 to 1 if its depth is 1.
-    // Truncated on purpose: a level needs no more than an f32.
+    /// Returns the height above rest, 0 to 1 for a depth of 1.
+    // Truncated on purpose: f32 is precise enough for a level.
     #[allow(clippy::cast_possible_truncation)]
     fn height_at(&self, timeline: &Timeline, at_us: i64) -> f32 {
         let since = match self.trigger {

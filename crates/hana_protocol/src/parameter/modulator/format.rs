@@ -8,13 +8,13 @@ use crate::parameter::modulator::lfo::{Lfo, Wave};
 use crate::parameter::modulator::period::Period;
 use crate::parameter::modulator::{Modulator, ModulatorError};
 
-/// The longest piece of somebody's text that is repeated.
+/// Maximum length of foreign text that an error quotes.
 const LONGEST: usize = 63;
 const LFO_SETTINGS: &str = "phase, depth, offset, seed";
 const ENV_SETTINGS: &str = "at, attack, decay, sustain, hold, release, depth, offset";
 
 impl Modulator {
-    /// Whether a text is meant as a recipe, well written or not: `lfo:...`, `env:...`.
+    /// Whether a text is meant as a modulator, valid or not: `lfo:...`, `env:...`.
     #[must_use]
     pub fn is_meant_by(text: &str) -> bool {
         let kind = text.split(':').next().unwrap_or_default();
@@ -25,8 +25,9 @@ impl Modulator {
 impl FromStr for Modulator {
     type Err = ModulatorError;
 
-    /// Reads `lfo:sine:1bar:depth=0.5`, `env:1beat:attack=0.1beats`. What is left out of an LFO is `sine` and `1bar`, of
-    /// an envelope `1bar`.
+    /// Parses `lfo:sine:1bar:depth=0.5` or `env:1beat:attack=0.1beats`.
+    ///
+    /// An LFO defaults to `sine` and `1bar`, an envelope to `1bar`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut pieces = text.split(':');
         let source = match pieces.next() {

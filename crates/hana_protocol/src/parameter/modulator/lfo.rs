@@ -6,55 +6,55 @@ use serde::{Deserialize, Serialize};
 use crate::parameter::modulator::period::Period;
 use crate::parameter::modulator::{ModulatorError, check_number, one};
 
-/// A low-frequency oscillator: the same wave again and again, from beat 0 on.
+/// A low-frequency oscillator: a wave that repeats from beat 0 on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Lfo {
-    /// What it looks like.
+    /// The waveform.
     pub wave: Wave,
-    /// How long one wave takes.
+    /// The length of one period.
     pub period: Period,
-    /// Where in the wave beat 0 is, in waves: 0.25 is a quarter on. -1 to 1.
+    /// The phase at beat 0, in periods: 0.25 starts a quarter into the wave. -1 to 1.
     #[serde(default)]
     pub phase: f64,
-    /// How far it reaches: 1 is the whole range, below 0 it is upside down. -1 to 1.
+    /// The amplitude: 1 is the whole range, a negative depth inverts the wave. -1 to 1.
     #[serde(default = "one")]
     pub depth: f32,
-    /// How far its middle is moved: 1 is from the middle of the range to its end. -1 to 1.
+    /// The offset of the middle: 1 is from the middle of the range to its end. -1 to 1.
     #[serde(default)]
     pub offset: f32,
-    /// Tells two apart that hold samples: with the same number they hold the same ones.
+    /// The seed of the sample-and-hold noise: equal seeds give equal samples.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub seed: u32,
 }
 
-// As serde calls it.
+// Serde's `skip_serializing_if` passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// The wave of an [`Lfo`].
+/// The waveform of an [`Lfo`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wave {
-    /// Begins in the middle and rises.
+    /// Starts in the middle and rises.
     Sine,
-    /// The same with straight lines.
+    /// Starts in the middle and rises, in straight lines.
     Triangle,
-    /// Rises from the bottom to the top, and falls at once.
+    /// Rises from the bottom to the top, then drops at once.
     Saw,
-    /// At the top for one half, at the bottom for the other.
+    /// High for the first half of the period, low for the second.
     Square,
-    /// Another height in each period, by chance, and the same everywhere.
+    /// Sample-and-hold noise: a pseudo-random level per period, identical on all hosts.
     SampleAndHold,
 }
 
 impl Wave {
-    /// All of them.
+    /// All waveforms.
     pub const ALL: [Self; 5] =
         [Self::Sine, Self::Triangle, Self::Saw, Self::Square, Self::SampleAndHold];
 
-    /// The word for it.
+    /// Returns the waveform's name in the textual form.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -70,8 +70,8 @@ impl Wave {
         Self::ALL.map(Self::as_str).join(", ")
     }
 
-    /// Its height, -1 to 1, so many waves after its beginning.
-    // Truncated on purpose: a level needs no more than an f32, and a step beyond an i64 is nobody's.
+    /// Returns the height, -1 to 1, after `waves` periods.
+    // Truncated on purpose: f32 is precise enough for a level, and no real step number exceeds an i64.
     #[allow(clippy::cast_possible_truncation)]
     pub(super) fn height(self, waves: f64, seed: u32) -> f32 {
         let step = waves.floor();
@@ -88,8 +88,8 @@ impl Wave {
     }
 }
 
-/// A number from -1 to 1 that only depends on these two: splitmix64, which has no pattern an eye could find.
-// 53 bits fit an f64 exactly.
+/// Hashes both arguments to a number from -1 to 1 with splitmix64, which shows no visible pattern.
+// An f64 represents 53 bits exactly.
 #[allow(clippy::cast_precision_loss)]
 fn chance(step: i64, seed: u32) -> f64 {
     let seeded = u64::from(seed).wrapping_mul(0xD1B5_4A32_D192_ED03);
@@ -102,13 +102,13 @@ fn chance(step: i64, seed: u32) -> f64 {
 }
 
 impl Lfo {
-    /// One over the whole range, whose wave begins at beat 0.
+    /// Returns an LFO over the whole range, with phase 0 at beat 0.
     #[must_use]
     pub const fn new(wave: Wave, period: Period) -> Self {
         Self { wave, period, phase: 0.0, depth: 1.0, offset: 0.0, seed: 0 }
     }
 
-    /// Where it is: -1 for the least of a range, 0 for its middle, 1 for the greatest.
+    /// Returns the level: -1 for the minimum of a range, 0 for its middle, 1 for its maximum.
     pub(super) fn level_at(&self, timeline: &Timeline, at_us: i64) -> f32 {
         let waves = self.period.passed(timeline, at_us) + self.phase;
         self.depth.mul_add(self.wave.height(waves, self.seed), self.offset)

@@ -9,29 +9,29 @@ use crate::parameter::modulator::ModulatorError;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Period {
-    /// So many beats.
+    /// A number of beats.
     Beats(f64),
-    /// So many bars.
+    /// A number of bars.
     Bars(f64),
-    /// So many seconds.
+    /// A number of seconds.
     Seconds(f64),
 }
 
 impl Period {
-    /// The shortest that something can swing in, in beats or bars.
+    /// The shortest cycle in beats or bars.
     const LEAST: f64 = 1.0 / 64.0;
-    /// In seconds: 100 a second are more than any screen shows.
+    /// The shortest cycle in seconds: 100 Hz is more than any screen shows.
     const LEAST_SECONDS: f64 = 0.01;
-    /// The longest, in beats or bars.
+    /// The longest length in beats or bars.
     const MOST: f64 = 65_536.0;
-    /// In seconds: a day.
+    /// The longest length in seconds: a day.
     const MOST_SECONDS: f64 = 86_400.0;
     const US_PER_SECOND: f64 = 1e6;
 
-    /// No time at all.
+    /// A length of zero.
     pub const ZERO: Self = Self::Beats(0.0);
 
-    /// How many of it have passed, since beat 0 or since the clock's beginning; may be negative.
+    /// Returns the number of periods since beat 0, or since time 0 of the clock; may be negative.
     // 2^53 microseconds are 285 years.
     #[allow(clippy::cast_precision_loss)]
     pub(super) fn passed(self, timeline: &Timeline, at_us: i64) -> f64 {
@@ -42,7 +42,7 @@ impl Period {
         }
     }
 
-    /// The same in beats, at the tempo of now.
+    /// Converts to beats at the current tempo.
     pub(super) fn in_beats(self, timeline: &Timeline) -> f64 {
         match self {
             Self::Beats(beats) => beats,
@@ -65,13 +65,13 @@ impl Period {
         }
     }
 
-    /// Whether it may be the length of what comes again and again.
+    /// Checks the length of a repeating cycle.
     pub(super) fn check_cycle(self, setting: &'static str) -> Result<(), ModulatorError> {
         let is_seconds = matches!(self, Self::Seconds(_));
         self.check(setting, if is_seconds { Self::LEAST_SECONDS } else { Self::LEAST })
     }
 
-    /// Whether it may be the length of a part, which may be missing.
+    /// Checks the length of an envelope stage, which may be 0.
     pub(super) fn check_part(self, setting: &'static str) -> Result<(), ModulatorError> {
         self.check(setting, 0.0)
     }
@@ -86,7 +86,7 @@ impl Period {
         Err(ModulatorError::LengthOutOfRange { setting, length: self, least, most })
     }
 
-    /// `1bar`, `2beats`, `1/2beat`, `3s`; a 0 needs no unit.
+    /// Parses `1bar`, `2beats`, `1/2beat`, `3s`; a 0 needs no unit.
     pub(super) fn read(text: &str) -> Option<Self> {
         let unit_at = text.find(|of: char| of.is_ascii_alphabetic()).unwrap_or(text.len());
         let (number, unit) = text.split_at(unit_at);

@@ -6,7 +6,7 @@ use crate::parameter::parameter::ParameterName;
 use crate::wire::codec;
 use crate::wire::codec::Encoding;
 
-/// Two beats a second, beat 0 at time 0, bars of four.
+/// Returns a timeline at two beats a second, with beat 0 at time 0 and bars of four.
 fn at_120() -> Timeline {
     Timeline::new(120.0, 0, 0.0).unwrap()
 }
@@ -23,12 +23,12 @@ fn source(text: &str) -> Modulator {
     text.parse().unwrap()
 }
 
-/// The values at those beats.
+/// Returns the values at the given beats.
 fn values<const N: usize>(text: &str, of: &Parameter, beats: [f64; N]) -> [f32; N] {
     let (timeline, source) = (at_120(), source(text));
     beats.map(|beat| {
         let value = source.value_at(of, &timeline, timeline.time_at(beat));
-        // To four places.
+        // Rounded to four decimal places.
         (value * 1e4).round() / 1e4
     })
 }
@@ -52,7 +52,7 @@ fn lengths_are_beats_bars_and_seconds_and_beats_before_the_first_count_too() {
     assert_eq!(values("lfo:saw:2beats", &zoom(), [0.5, 2.5, -1.5]), [-0.5, -0.5, -0.5]);
     assert_eq!(values("lfo:saw:1/2beat", &zoom(), [0.125, 8.125]), [-0.5, -0.5]);
     assert_eq!(values("lfo:saw:2bars", &zoom(), [2.0, 10.0]), [-0.5, -0.5]);
-    // Two beats are a second.
+    // Two beats last a second.
     assert_eq!(values("lfo:saw:4s", &zoom(), [2.0, 10.0]), [-0.5, -0.5]);
     assert_eq!(values("lfo:saw:500ms", &zoom(), [0.25, 1.25]), [-0.5, -0.5]);
 }
@@ -84,7 +84,7 @@ fn an_envelope_goes_up_and_down_from_rest() {
     let beats = [0.0, 0.5, 1.0, 2.0, 3.0, 3.9, 4.5, 5.0, 7.9, 8.5];
     assert_eq!(values(text, &flash(), beats), [0.0, 0.5, 1.0, 0.75, 0.5, 0.5, 0.25, 0.0, 0.0, 0.5]);
     assert_eq!(values("env:1beat", &flash(), [0.0, 0.25, 0.75, 1.0]), [1.0, 0.75, 0.25, 1.0]);
-    // A parameter around 0 rests there; half a second is a beat.
+    // A bipolar parameter rests at 0; half a second is one beat.
     assert_eq!(values("env:1bar:decay=0.5s", &zoom(), [0.0, 0.5, 2.0]), [1.0, 0.5, 0.0]);
     assert_eq!(values("env:1bar:depth=-1", &zoom(), [0.0, 0.5, 2.0]), [-1.0, -0.5, 0.0]);
     assert_eq!(values("env:at=8", &flash(), [0.0, 7.9, 8.0, 8.5, 9.0, 16.0]), {
@@ -227,7 +227,7 @@ proptest! {
         let waves = |at: f64| lfo.wave.height(at, 0);
         let period = lfo.period.in_beats(&timeline);
         let (then, later) = (beat / period, (beat + period) / period);
-        // A step may fall between the two where they are rounded.
+        // Rounding may move a step to either side of the two times.
         let near_step = |waves: f64| ((waves * 2.0).round() / 2.0 - waves).abs() < 1e-6;
         prop_assume!(!near_step(then));
         prop_assert!((waves(then) - waves(later)).abs() < 1e-4);
@@ -241,7 +241,7 @@ proptest! {
         let source = Modulator::Lfo(lfo);
         let value = |timeline: &Timeline, at| source.value_at(&zoom(), timeline, at);
         let before = value(&timeline, at);
-        // At most 100 waves a second, each with a slope of 2 pi: not far in 10 us.
+        // At most 100 periods a second, each with a slope of 2 pi, so the change within 10 us is small.
         let least = lfo.period.in_beats(&timeline) / timeline.bpm() * 60.0;
         let most = 2.0 * std::f64::consts::TAU * 1e-5 / least + 1e-3;
         prop_assert!(f64::from((value(&timeline, at + 10) - before).abs()) < most);

@@ -3,25 +3,25 @@ use std::fmt;
 
 use crate::schema::message_schema::{MessageSchema, Others, SchemaNode, SchemaNodeId};
 
-/// A place where a reader of one shape cannot read what a writer of another sends.
+/// A place where a reader with one schema cannot read what a writer with another sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incompatibility {
     /// The field's path, such as `spot.x`; empty for the message itself.
     pub field: String,
-    /// What the reader does, to be said after its name: `reads energy as a number`.
+    /// The reader's side, as a phrase that follows its name: `reads energy as a number`.
     pub reader: String,
-    /// What the writer does, to be said after its name: `sends energy as a text`.
+    /// The writer's side, as a phrase that follows its name: `sends energy as a text`.
     pub writer: String,
-    /// Which messages it spoils.
+    /// The messages that are affected.
     pub frequency: Severity,
 }
 
-/// Which messages a [`Incompatibility`] spoils.
+/// The messages that an [`Incompatibility`] affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Every message: a field that is missing or of another type.
+    /// Every message: a field is missing or has another type.
     Always,
-    /// Some: an integer beyond the reader's range, a name it does not know, a field that was left out.
+    /// Some messages: an integer is out of the reader's range, a name is unknown, a field is omitted.
     Sometimes,
 }
 
@@ -31,16 +31,17 @@ impl fmt::Display for Incompatibility {
     }
 }
 
-/// More differences than this are not looked for.
+/// Maximum number of differences that are reported.
 const MOST: usize = 16;
-/// What takes longer to compare than this is taken to fit.
+/// Maximum number of comparison steps; after them the schemas count as compatible.
 const STEPS: usize = 20_000;
-/// How deep forms within forms are followed.
+/// Maximum depth to which nested nodes are compared.
 const DEPTH: usize = 64;
 
 impl MessageSchema {
-    /// Where a reader of this shape cannot read what a writer of the shape `writer` sends, what spoils every
-    /// message first. Fields that only the writer has are no difference: a reader ignores them.
+    /// Lists where a reader with this schema cannot read what a writer with `writer` sends, the most severe first.
+    ///
+    /// Fields that only the writer has are not a difference: a reader ignores them.
     #[must_use]
     pub fn differences(&self, writer: &Self) -> Vec<Incompatibility> {
         let mut comparison = Comparison {
@@ -61,11 +62,11 @@ impl MessageSchema {
 struct Comparison<'a> {
     reader: &'a MessageSchema,
     writer: &'a MessageSchema,
-    /// How many are left.
+    /// The remaining steps.
     steps: usize,
-    /// Pairs that were compared, or are being compared.
+    /// Pairs of nodes that were compared, or are being compared.
     seen: HashSet<(SchemaNodeId, SchemaNodeId)>,
-    /// Which pairs of alternatives fit.
+    /// The known results of [`Self::fits`].
     fitting: HashMap<(SchemaNodeId, SchemaNodeId), bool>,
     found: Vec<Incompatibility>,
 }
@@ -91,7 +92,7 @@ impl Comparison<'_> {
             },
             (SchemaNode::OneOf(alternatives), _) => {
                 if !self.any_fits(alternatives, sends, depth) {
-                    // Of one kind only there may be more to say than that it is none of them.
+                    // If exactly one alternative is of the same kind, report the difference within it.
                     let alike: Vec<SchemaNodeId> = alternatives
                         .iter()
                         .copied()
@@ -243,12 +244,12 @@ impl Comparison<'_> {
         alternatives.iter().any(|reads| self.fits(*reads, sends, depth))
     }
 
-    /// Whether one alternative reads what is sent, always.
+    /// Whether one alternative can read every value that is sent.
     fn fits(&mut self, reads: SchemaNodeId, sends: SchemaNodeId, depth: usize) -> bool {
         if let Some(known) = self.fitting.get(&(reads, sends)) {
             return *known;
         }
-        // What comes back to itself fits if nothing else speaks against it.
+        // Assume compatibility while recursing: a recursive schema is compatible unless another part differs.
         self.fitting.insert((reads, sends), true);
         let mut apart = Comparison {
             reader: self.reader,
@@ -266,7 +267,7 @@ impl Comparison<'_> {
         fits
     }
 
-    /// Whether both are of one kind, so that what differs lies within.
+    /// Whether both are maps or both are lists, so that the difference lies within them.
     fn are_alike(&self, reads: SchemaNodeId, sends: SchemaNodeId) -> bool {
         matches!(
             (self.reader.form(reads), self.writer.form(sends)),

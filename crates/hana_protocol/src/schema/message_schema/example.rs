@@ -2,15 +2,15 @@ use serde_json::{Map, Value};
 
 use crate::schema::message_schema::{MessageSchema, Others, SchemaNode, SchemaNodeId};
 
-/// Forms that an example is made of, at most: it is for people to read.
+/// Maximum number of nodes in an example, which is for people to read.
 const STEPS: usize = 500;
-/// How deep it goes. Deeper down only what is needed is shown.
+/// Depth below which only required fields are included.
 const DEPTH: usize = 4;
-/// Where it ends in any case, fitting or not.
+/// Depth at which the example ends in any case, even if it is invalid.
 const BOTTOM: usize = 24;
 
 impl MessageSchema {
-    /// A value of this shape, to begin with: zeros, the first of several, every field.
+    /// Returns an example value as a starting point: zeros, the first of several alternatives, every field.
     #[must_use]
     pub fn example(&self) -> Value {
         self.example_of(self.root, 0, &mut 0)
@@ -65,7 +65,7 @@ impl MessageSchema {
                 example.into()
             },
             SchemaNode::OneOf(alternatives) => {
-                // Deep down the shortest way out.
+                // Below `DEPTH`, null is preferred because it ends the recursion; above it, any other alternative is.
                 let is_null = |id: &&SchemaNodeId| *self.form(**id) == SchemaNode::Null;
                 let shown = alternatives.iter().find(|id| is_null(id) == (depth >= DEPTH));
                 shown

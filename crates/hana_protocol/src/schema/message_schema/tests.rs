@@ -68,7 +68,7 @@ fn a_spark() -> Value {
     })
 }
 
-/// The value with what stands at `pointer` replaced.
+/// Returns the example with the value at `pointer` replaced.
 fn with(pointer: &str, other: Value) -> Value {
     let mut spark = a_spark();
     *spark.pointer_mut(pointer).unwrap() = other;
@@ -194,7 +194,7 @@ fn two_shapes_are_told_apart_by_the_field_on_both_sides() {
             "the reader reads number as a whole number from 0 to 255, the writer sends number as a whole number from 0 to 4294967295",
         ]
     );
-    // The other way round the narrower fits, and so do fewer names.
+    // In the other direction, the narrower integer and the smaller set of names fit.
     let back: Vec<String> =
         shape::<Writer>().differences(&shape::<Reader>()).into_iter().map(|d| d.field).collect();
     assert_eq!(back, ["energy", "spot.y", "maybe"]);
@@ -243,7 +243,7 @@ fn a_message_is_outlined_for_people() {
     assert!(outline[1].optional, "{outline:?}");
 }
 
-/// All that is done with a schema that a stranger announced, within a time that nobody notices.
+/// Runs every operation on a schema from an untrusted node, and checks that it ends in time.
 fn survives(schema: &Value) {
     let begun = Instant::now();
     let strange = MessageSchema::of_schema(schema);
@@ -256,7 +256,7 @@ fn survives(schema: &Value) {
     let _ = spark.differences(&strange);
     let _ = strange.differences(&spark);
     let _ = strange.differences(&strange);
-    // Milliseconds in fact, on a machine that does nothing else.
+    // It takes milliseconds on an idle machine.
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
@@ -266,14 +266,14 @@ fn deep(levels: usize) -> Value {
 
 #[test]
 fn a_schema_that_means_harm_costs_no_time_and_no_stack() {
-    // In circles.
+    // Recursive.
     survives(&json!({"$ref": "#"}));
     survives(&json!({"oneOf": [{"$ref": "#"}, {"$ref": "#"}]}));
     survives(&json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}, {"$ref": "#"}]}));
     survives(
         &json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}),
     );
-    // Twice as much with every level.
+    // Doubling with every level.
     let twice = json!({"type": "object", "properties": {"a": {"$ref": "#"}}});
     survives(
         &json!({"oneOf": [twice, twice, {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["b"]}]}),
@@ -282,7 +282,7 @@ fn a_schema_that_means_harm_costs_no_time_and_no_stack() {
         .map(|_| json!({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["z"]}))
         .collect();
     survives(&json!({"anyOf": two}));
-    // A hundred parts, each of a hundred parts, each ...
+    // A hundred parts, each of which has a hundred parts, and so on.
     let parts: Vec<Value> = (0..100).map(|_| json!({"$ref": "#"})).collect();
     survives(&json!({"allOf": parts}));
     let fields: Map<String, Value> = (0..2000).map(|n| (format!("f{n}"), json!({}))).collect();
@@ -290,7 +290,7 @@ fn a_schema_that_means_harm_costs_no_time_and_no_stack() {
         .map(|n| json!({"allOf": [{"$ref": "#/$defs/f"}, {"properties": {(format!("g{n}")): {}}}]}))
         .collect();
     survives(&json!({"$defs": {"f": {"properties": fields}}, "oneOf": many}));
-    // Much.
+    // Large.
     let fields: Map<String, Value> =
         (0..10_000).map(|n| (format!("field{n}"), json!({"type": "integer"}))).collect();
     survives(&json!({"type": "object", "properties": fields}));
@@ -317,7 +317,7 @@ fn a_schema_that_means_harm_costs_no_time_and_no_stack() {
     }
 }
 
-/// Some JSON, with the words of schemas in it.
+/// Generates JSON that contains keywords of JSON Schema.
 fn anything() -> impl Strategy<Value = Value> {
     let word = prop::sample::select(vec![
         "type",

@@ -5,29 +5,29 @@ use thiserror::Error;
 
 use crate::schema::message_schema::{MessageSchema, Others, SchemaNode, SchemaNodeId};
 
-/// Where a value is not of the shape it should be.
+/// A place where a value does not match the schema.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}expected {expected}, found {found}", if field.is_empty() { String::new() } else { format!("field '{field}': ") })]
 pub struct ValidationError {
     /// The field's path, such as `spot.x`; empty for the message itself.
     pub field: String,
-    /// What it should be, in plain words.
+    /// A description of the expected value.
     pub expected: String,
-    /// What it is, in plain words.
+    /// A description of the actual value.
     pub found: String,
 }
 
-/// A value that takes longer to check than this is taken to fit; its receiver has the last word anyway.
+/// Maximum number of validation steps; after them a value counts as valid, and its receiver decides.
 const STEPS: usize = 100_000;
-/// How deep forms within forms are followed.
+/// Maximum depth to which nested nodes are validated.
 const DEPTH: usize = 200;
 
 impl MessageSchema {
-    /// Whether `value` is of this shape.
+    /// Validates `value` against the schema.
     ///
     /// # Errors
     ///
-    /// Where it is not, what was expected and what was found there.
+    /// The first mismatch, with the expected and the actual value.
     pub fn check(&self, value: &Value) -> Result<(), ValidationError> {
         self.check_form(self.root, value)
     }
@@ -44,7 +44,7 @@ impl MessageSchema {
 
 struct Check<'a> {
     shape: &'a MessageSchema,
-    /// How many are left.
+    /// The remaining steps.
     steps: &'a Cell<usize>,
 }
 
@@ -152,7 +152,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The error of the alternative that was most likely meant, if there is one; else all are named.
+    /// Returns the error of the most likely alternative, if there is one; else an error that lists all alternatives.
     fn one_of(
         &self,
         id: SchemaNodeId,
@@ -197,8 +197,8 @@ impl Check<'_> {
         )
     }
 
-    /// Whether a map has what tells this alternative from others: a field that can only have one value, or else
-    /// its one required field.
+    /// Whether a map has the mark of this alternative: its field with a single valid value, or else its only required
+    /// field.
     fn has_its_mark(&self, id: SchemaNodeId, value: &Value) -> bool {
         let (SchemaNode::Map { fields, .. }, Value::Object(found)) = (self.shape.form(id), value)
         else {
@@ -225,7 +225,7 @@ fn dotted(path: &str, name: &str) -> String {
     if path.is_empty() { name.into() } else { format!(".{name}") }
 }
 
-/// Does something one step further down the path.
+/// Calls `act` one step further down the path.
 fn within<T>(path: &mut String, step: &str, act: impl FnOnce(&mut String) -> T) -> T {
     let length = path.len();
     path.push_str(step);
@@ -234,7 +234,7 @@ fn within<T>(path: &mut String, step: &str, act: impl FnOnce(&mut String) -> T) 
     outcome
 }
 
-/// A value in plain words, cut short.
+/// Describes a value in words, truncated.
 fn found(value: &Value) -> String {
     match value {
         Value::Null => "null".into(),
