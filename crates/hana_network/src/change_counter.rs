@@ -1,20 +1,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts what seldom comes and a program is to look for: a problem, a change of the connection, an order to end.
+/// Counts rare events that a program must check for: a problem, a connection change, a shutdown request.
 ///
-/// A program looks once a frame, and mostly finds nothing: at one place instead of four, each of which would have to be
-/// fetched into its cache. It may count what it finds out itself too. Clones share the count.
+/// A program checks once per frame and usually finds nothing new. Reading one counter replaces reading four places,
+/// each of which would occupy its own cache line. The program may also count events that it detects itself. Clones
+/// share the count.
 #[derive(Debug, Clone, Default)]
 pub struct ChangeCounter(Arc<AtomicU64>);
 
 impl ChangeCounter {
-    /// Something has come, and is where it will be looked for.
+    /// Counts an event; call it after the event can be found where the program looks for it.
     pub fn tell(&self) {
         self.0.fetch_add(1, Ordering::Release);
     }
 
-    /// How often something has come: as often as when it was looked at last, and there is nothing new.
+    /// Returns the number of events so far; an unchanged count means that nothing is new.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Acquire)

@@ -1,5 +1,6 @@
-//! Custom messages: published, to one node, to all of a kind; with their type or, by programs that do not have
-//! it, as JSON.
+//! Custom messages: published, sent to one node, or sent to all nodes of a kind.
+//!
+//! Programs that have the message type send and receive it typed; other programs use JSON.
 
 pub(crate) mod confirmed_send;
 pub(crate) mod custom_subscription;
@@ -31,15 +32,16 @@ use crate::transport::problem::Diagnostic;
 use crate::transport::send_queue::quality;
 use crate::transport::subscription::Subscription;
 
-/// Messages that wait for the program, of each subscription.
+/// Capacity of each subscription's inbox, in messages.
 const INBOX: usize = 4096;
-/// A value of a type that is not known is read up to this size; the limit of most types.
+/// Size limit when reading a value of unknown type; most types have the same limit.
 const VALUE_BYTES: usize = 64 * 1024;
-/// What values are counted as, whose types are not known, nor their lanes.
+/// The lane on which values of unknown type are counted, since their real lane is unknown too.
 const LANE: Lane = Lane::UnreliableUnordered;
 
-/// Whether others can read what a node says of itself: the schemas of its custom messages may be large, or nested
-/// too deeply.
+/// Checks that other nodes can read this node's info.
+///
+/// The schemas of its custom messages may be too large or too deeply nested.
 pub(crate) fn check_info(info: &NodeInfo) -> Result<(), JoinError> {
     let problem = match codec::encode(info) {
         Ok(payload) => match codec::decode::<NodeInfo>(&payload, Encoding::MessagePack) {
@@ -52,28 +54,31 @@ pub(crate) fn check_info(info: &NodeInfo) -> Result<(), JoinError> {
 }
 
 impl<R: NodeRole> Node<R> {
-    /// Hears a custom message type: what anybody publishes, what is sent to this node, and what is sent to all
-    /// of its kind. On `UnreliableSequenced` the inbox keeps the newest of each key, else the newest 4,096.
+    /// Subscribes to a custom message type: published messages, those sent to this node, and those sent to its kind.
     ///
-    /// What cannot be read because its sender has another shape of the type comes into
-    /// [`CustomSubscription::mismatches`], once for each run of a sender; nothing more of it is read then.
+    /// On `UnreliableSequenced` the inbox keeps the newest message of each key, otherwise the newest 4,096.
+    ///
+    /// A message that cannot be read because its sender has another shape of the type is reported in
+    /// [`CustomSubscription::mismatches`], once per instance of the sender. Further messages of that instance are not
+    /// read.
     #[must_use]
     pub fn hear<M: CustomMessage + ReceivedBy<R>>(&self) -> CustomSubscription<M> {
         self.core.heard.take().unwrap_or_else(|| CustomSubscription::start(&self.core))
     }
 
-    /// Publishes and sends messages of a custom type.
+    /// Returns a sender that publishes and sends messages of a custom type.
     #[must_use]
     pub fn courier<M: CustomMessage + Publishable<R>>(&self) -> MessageSender<M> {
         MessageSender::new(&self.core)
     }
 
-    /// Sends a message to one node, and brings its answer within `deadline`. Accepted means that the message
-    /// waits for the program there. A node that is not there now, or has no answer, is told again and again until it
-    /// has answered or the deadline is over; it takes the message once. Messages to one node on
-    /// [`Lane::ReliableOrdered`] are taken in the order of these calls.
+    /// Sends a message to one node and returns its reply within `deadline`.
     ///
-    /// Whatever the lane, this is asked and answered; for a stream of messages there is [`MessageSender::stream_to`].
+    /// `Accepted` means that the message is in the inbox of the receiving program. While the node is absent or does
+    /// not reply, the message is retransmitted until the node replies or the deadline passes; the node accepts it
+    /// only once. Messages to one node on [`Lane::ReliableOrdered`] are accepted in the order of these calls.
+    ///
+    /// On any lane, each call is a query with a reply; for a stream of messages use [`MessageSender::stream_to`].
     #[must_use]
     pub fn send<M: CustomMessage + Publishable<R>>(
         &self,
@@ -84,8 +89,9 @@ impl<R: NodeRole> Node<R> {
         self.core.send(node, message, deadline)
     }
 
-    /// Sends a message of a type that this program does not have. Check it before against what the node
-    /// announces: [`NodeInfo::check_message`].
+    /// Sends a message whose type this program does not have.
+    ///
+    /// First check it against what the node announces: [`NodeInfo::check_message`].
     #[must_use]
     pub fn send_value(
         &self,
@@ -95,13 +101,14 @@ impl<R: NodeRole> Node<R> {
         deadline: Duration,
     ) -> Pending<Result<Accepted, SendError>> {
         let payload = codec::encode(message).map_err(|problem| problem.to_string());
-        // Somebody waits for the answer, whatever lane the type has.
+        // The caller waits for the reply, so the send is reliable whatever lane the type has.
         let address = Destination { node: node.clone(), topic: topic.clone() };
         self.core.post.send(address, payload, Lane::ReliableOrdered, deadline)
     }
 
-    /// Sends a message of a type that this program does not have to all nodes of a kind, on the lane that they
-    /// announce. Comes when it has been handed to the network; nobody answers.
+    /// Sends a message whose type this program does not have to all nodes of a kind, on the lane that they announce.
+    ///
+    /// Resolves once the message has been handed to the network; the nodes do not reply.
     #[must_use]
     pub fn send_value_to_kind(
         &self,
@@ -142,8 +149,9 @@ impl<R: NodeRole> Node<R> {
         pending
     }
 
-    /// Hears what is published on custom topics, on all or on one, without having the type. What cannot be
-    /// read as JSON is counted and complained of.
+    /// Subscribes to one custom topic, or to all, without having the type.
+    ///
+    /// Messages that cannot be read as JSON are counted and reported.
     #[must_use]
     pub fn hear_values(&self, topic: Option<&TopicName>) -> Subscription<Received<Value>> {
         let pattern = format!("{}/*/topic/{}", Key::ROOT, topic.map_or("*", TopicName::as_str));

@@ -1,10 +1,10 @@
-//! A node on the mesh: joining, presence, topics, commands, health, play links.
+//! A node on the mesh: joining, presence, topics, commands, health, direct links.
 //!
-//! Nothing here blocks its caller, panics, or needs a runtime of the caller's. What takes time comes back
-//! as a [`Pending`], which is a future and can be waited for with a deadline; what arrives comes into an
-//! [`Inbox`], which is bounded and says what it threw away.
+//! No call blocks (except those named `wait`), panics, or needs an async runtime. A call that takes time returns a
+//! [`Pending`], which is a future and can also be waited for with a deadline. Incoming messages arrive in an
+//! [`Inbox`], which is bounded and reports what it dropped.
 //!
-//! A whole visualization:
+//! A complete visualization:
 //!
 //! ```no_run
 //! use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Which host a machine is, remembered on disk: a hostname can change under a running daemon and between two of them,
-//! by DHCP, a VPN or a person, while what runs, its looks and what others know of the machine stay where they are.
+//! The host id of a machine, remembered on disk: the hostname can change while a daemon runs or between two daemons,
+//! by DHCP, a VPN or the operator. The processes, their looks and the id known to other hosts must survive that.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,50 +11,50 @@ use serde::{Deserialize, Serialize};
 
 /// The host ids of the machines that share a state directory.
 ///
-/// A home directory may be shared by several machines, so each has its own list; so do containers that share one, as far
-/// as they have hostnames of their own.
+/// Several machines may share a home directory, so each has its own list; so do containers that share one, if they
+/// have hostnames of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostMemory {
-    /// By machine, the newest last.
+    /// By machine id; the newest entry is last.
     #[serde(default)]
     machines: BTreeMap<String, Vec<Remembered>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
-    /// What the machine was called.
+    /// The machine's hostname at the time.
     hostname: NodeId,
-    /// Which host it was then.
+    /// The host id that it had under this hostname.
     host: NodeId,
 }
 
-/// What there is of a host that a machine was.
+/// The current use of a host id that a machine had before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostUse {
-    /// A daemon of it lives: another one, in a container or network namespace of its own.
+    /// Another daemon with this id is running, in a container or network namespace of its own.
     Taken,
-    /// What it launched runs, or is to be started again.
+    /// Processes that it launched are running, or are to be restarted.
     InUse,
-    /// Nothing runs there.
+    /// No process belongs to it.
     Idle,
 }
 
-/// The name of the file. No host is called so: no id begins with `_`.
+/// The name of the file. No host can have this name, since no id begins with `_`.
 const FILE: &str = "_hosts.json";
-/// As many hostnames are remembered of a machine.
+/// The maximum number of hostnames remembered per machine.
 const MOST: usize = 32;
-/// Hostnames that say nothing of a machine: it has no name yet, as while it boots.
+/// Placeholder hostnames: the machine has no name yet, for example while it boots.
 const NAMELESS: [&str; 4] = ["localhost", "localhost-localdomain", "none", "host"];
 
 impl HostMemory {
-    /// What is remembered in a state directory; nothing where the file is missing or damaged.
+    /// Reads the host memory from a state directory; empty if the file is missing or damaged.
     #[must_use]
     pub fn read(base: &Path) -> Self {
         let text = fs::read_to_string(base.join(FILE)).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    /// Writes it down, all or nothing.
+    /// Writes the host memory atomically.
     ///
     /// # Errors
     ///
@@ -66,8 +66,10 @@ impl HostMemory {
         fs::rename(&draft, base.join(FILE))
     }
 
-    /// Which host a machine with this hostname is: the one that it was under this hostname; else, since a hostname can
-    /// change, the one that it was last, unless another daemon is that now, or it was one without a name and nothing of it is left.
+    /// Returns the host id of a machine with this hostname.
+    ///
+    /// This is the id that it had under this hostname. Otherwise, since a hostname can change, it is the machine's most
+    /// recent id that is not taken by another daemon; an id from a placeholder hostname counts only while it is in use.
     #[must_use]
     pub fn host(
         &self,
@@ -87,7 +89,7 @@ impl HostMemory {
         known.iter().rev().find(goes_on).map(|entry| entry.host.clone())
     }
 
-    /// Remembers that a machine with this hostname is this host.
+    /// Remembers that a machine with this hostname has this host id.
     pub fn remember(&mut self, machine: &str, hostname: &NodeId, host: &NodeId) {
         let known = self.machines.entry(machine.into()).or_default();
         known.retain(|entry| entry.hostname != *hostname);
@@ -96,13 +98,15 @@ impl HostMemory {
         known.drain(..surplus);
     }
 
-    /// The hosts that a machine has been, the newest last.
+    /// Returns the host ids that a machine has had, the newest last.
     pub fn hosts(&self, machine: &str) -> impl Iterator<Item = &NodeId> {
         self.machines.get(machine).into_iter().flatten().map(|entry| &entry.host)
     }
 }
 
-/// What tells this machine from others and does not change with its name; empty where the system has nothing of the kind.
+/// Returns an id of this machine that does not change with its hostname.
+///
+/// Empty if the operating system has no such id.
 #[must_use]
 pub fn machine_id() -> String {
     ["/etc/machine-id", "/var/lib/dbus/machine-id"]
@@ -113,13 +117,14 @@ pub fn machine_id() -> String {
         .unwrap_or_default()
 }
 
-/// The hostname of this machine now, as an id.
+/// Returns the current hostname of this machine, as an id.
 #[must_use]
 pub fn hostname_id() -> NodeId {
     NodeId::from_hostname(&gethostname::gethostname().to_string_lossy())
 }
 
-/// The directory in which daemons of this user keep their state: `HANA_STATE`, or `hana` in the user's state directory.
+/// Returns the directory in which daemons of this user keep their state: `HANA_STATE`, or `hana` in the user's state
+/// directory.
 pub(crate) fn state_base() -> Option<PathBuf> {
     if let Some(path) = env::var_os("HANA_STATE").filter(|path| !path.is_empty()) {
         return std::path::absolute(path).ok();
@@ -128,13 +133,13 @@ pub(crate) fn state_base() -> Option<PathBuf> {
     Some(base.state_dir().unwrap_or_else(|| base.data_dir()).join("hana"))
 }
 
-/// Which host this machine is, as long as no daemon runs here that knows better.
+/// Returns the remembered host id of this machine, for use while no daemon runs here.
 #[must_use]
 pub(crate) fn remembered_host() -> NodeId {
     let hostname = hostname_id();
     let Some(base) = state_base() else { return hostname };
     let memory = HostMemory::read(&base);
-    // Whether a daemon lives is known to daemons alone, and none answers here.
+    // Only daemons know which hosts are in use, and none replied here.
     memory.host(&machine_id(), &hostname, |_| HostUse::InUse).unwrap_or(hostname)
 }
 

@@ -13,66 +13,67 @@ use crate::config::port_range::PortRange;
 use crate::config::secret::Secret;
 use crate::config::show_name::ShowName;
 
-/// The settings of a machine, from the file `hanad.toml`: the same file for its daemon and everything else
-/// there, so that all of them are in one show.
+/// The settings of a machine, from the file `hanad.toml`.
+///
+/// The daemon and all other programs of the machine read the same file, so that all of them are in one show.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MachineConfig {
-    /// How nodes find each other, with what the environment overrides.
+    /// The discovery and access settings, with the overrides of the environment.
     pub network: NetworkSettings,
-    /// The catalogue of what the daemon may launch, if the file names one; relative to
+    /// The catalogue of visualizations that the daemon may launch, if the file names one; relative to
     /// [`directory`](ConfigSource::directory).
     pub visualizations: Option<PathBuf>,
-    /// The tempo and the bar that a daemon begins with where nobody else has one, at beat 0.
+    /// The tempo and bar that a daemon starts with at beat 0 if no other host has a timeline.
     pub timeline: Timeline,
-    /// Whether the daemon takes part in Ableton Link, where `hana-link` is installed.
+    /// Whether the daemon joins Ableton Link, if `hana-link` is installed.
     pub link: bool,
-    /// Where all this comes from.
+    /// The source of these settings.
     pub origin: ConfigSource,
 }
 
-/// Where the configuration of a machine comes from.
+/// The source of a machine's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigSource {
-    /// A file that was named.
+    /// A file that was named explicitly.
     File(PathBuf),
-    /// A directory, which may have `hanad.toml`, `visualizations.toml` or both.
+    /// A directory, which may contain `hanad.toml`, `visualizations.toml` or both.
     Directory(PathBuf),
-    /// None was found: everything by default, and the catalogue that ships.
+    /// No configuration was found: all defaults, and the built-in catalogue.
     BuiltIn,
 }
 
-/// Why settings cannot be used. Never repeats a secret.
+/// A reason why the settings cannot be used. Never contains a secret.
 #[derive(Debug, Error)]
 pub enum MachineConfigError {
-    /// The file is not there, or cannot be read.
+    /// The file does not exist or cannot be read.
     #[error("the configuration {} cannot be read: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The file is not as it should be.
+    /// The file has an error.
     #[error("{}:{line}: {problem}; config/hanad.toml of the project shows every key", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong, with the key.
+        /// The error, with the key.
         problem: String,
     },
-    /// An environment variable that overrides the file is not as it should be.
+    /// An environment variable that overrides the file is invalid.
     #[error("the environment variable {variable} cannot be used: {problem}")]
     Variable {
         /// Its name.
         variable: &'static str,
-        /// What is wrong with it.
+        /// The error.
         problem: String,
     },
 }
 
-/// The file `hanad.toml`. Every key may be left out.
+/// The contents of `hanad.toml`. Every key is optional.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MachineConfigFile {
@@ -91,13 +92,13 @@ struct MachineConfigFile {
     link: Option<bool>,
 }
 
-/// The name of the file in a configuration directory.
+/// The name of the settings file in a configuration directory.
 const SETTINGS: &str = "hanad.toml";
-/// What else makes a directory one of configuration.
+/// The other file that marks a directory as a configuration directory.
 const CATALOGUE: &str = "visualizations.toml";
 
 impl ConfigSource {
-    /// The directory that relative paths of the file begin in.
+    /// Returns the directory that relative paths in the file refer to.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
         match self {
@@ -107,7 +108,7 @@ impl ConfigSource {
         }
     }
 
-    /// What `HANA_CONFIG` must be for a program to find the same, wherever it runs on this machine.
+    /// Returns the `HANA_CONFIG` value with which any program on this machine finds the same configuration.
     #[must_use]
     pub fn to_variable(&self) -> Option<PathBuf> {
         match self {
@@ -130,16 +131,17 @@ impl fmt::Display for ConfigSource {
 }
 
 impl MachineConfig {
-    /// The first there is of: `named`, `HANA_CONFIG` (a file, or a directory with `hanad.toml`,
-    /// `visualizations.toml` or both), the user's config directory, `config/` beside the working
-    /// directory, the defaults. `HANA_SHOW`, `HANA_SECRET`, `HANA_PLAY_LINK` and `HANA_LINK` override
-    /// what it says.
+    /// Loads the first configuration that exists, and applies the environment variables.
     ///
-    /// Reads small files: some hundred microseconds.
+    /// The order is: `named`, `HANA_CONFIG` (a file, or a directory with `hanad.toml`, `visualizations.toml` or
+    /// both), the user's config directory, `config/` in the working directory, the defaults. `HANA_SHOW`,
+    /// `HANA_SECRET`, `HANA_PLAY_LINK` and `HANA_LINK` override the file.
+    ///
+    /// Reads small files, which takes a few hundred microseconds.
     ///
     /// # Errors
     ///
-    /// When what is named cannot be read, or what is found is not as it should be.
+    /// When `named` cannot be read, or the configuration has an error.
     pub fn find(named: Option<&Path>) -> Result<Self, MachineConfigError> {
         let mut settings = Self::find_file(named)?;
         settings.network.override_by_environment()?;
@@ -166,7 +168,7 @@ impl MachineConfig {
         )
     }
 
-    /// The files that [`MachineConfig::find`] looks for, with the catalogues that may lie beside them.
+    /// Returns the files that [`MachineConfig::find`] tries, with the catalogues that may lie beside them.
     #[must_use]
     pub fn places(named: Option<&Path>) -> Vec<PathBuf> {
         let directories: Vec<PathBuf> = match named.map(PathBuf::from).or_else(from_variable) {
@@ -180,11 +182,11 @@ impl MachineConfig {
         directories.iter().flat_map(|dir| [dir.join(SETTINGS), dir.join(CATALOGUE)]).collect()
     }
 
-    /// Reads a file, or a directory that may have either of the two files. Looks at no environment.
+    /// Reads a file, or a directory that contains either or both files. Ignores the environment.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or is not as it should be.
+    /// When it cannot be read or has an error.
     pub fn load(path: &Path) -> Result<Self, MachineConfigError> {
         if !path.is_dir() {
             return Ok(Self::of(MachineConfigFile::read(path)?, ConfigSource::File(path.into())));
@@ -223,7 +225,7 @@ impl MachineConfig {
         };
         let tempo = tempo.unwrap_or(Timeline::DEFAULT.bpm());
         let quantum = quantum.unwrap_or(Timeline::DEFAULT.quantum());
-        // Both were looked at when they were read.
+        // Both were validated when they were parsed.
         let timeline = first(tempo, quantum).unwrap_or(Timeline::DEFAULT);
         Self { network, visualizations, timeline, link: link.unwrap_or(true), origin }
     }
@@ -280,7 +282,7 @@ impl MachineConfigFile {
             let key = text.lines().nth(line - 1).and_then(|line| line.split_once('='));
             let key = key.map(|(key, _)| key.trim()).unwrap_or_default();
             let problem = match key {
-                // What TOML says of a value may repeat the value.
+                // TOML's error message may repeat the value.
                 "secret" => "secret: this must be a text in quotes, on one line, without spaces at its ends, at most 256 bytes".into(),
                 key if key.is_empty() || error.message().contains(&format!("`{key}`")) => {
                     error.message().into()
@@ -297,7 +299,7 @@ impl MachineConfigFile {
 mod tests {
     use super::*;
 
-    /// The configuration that ships, as a reader of the repository finds it.
+    /// The configuration file that ships with the repository.
     fn shipped() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config")
     }

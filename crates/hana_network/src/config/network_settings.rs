@@ -6,24 +6,25 @@ use crate::config::port_range::PortRange;
 use crate::config::secret::Secret;
 use crate::config::show_name::ShowName;
 
-/// How the nodes of a machine find others, and whom they let in.
+/// The settings for discovering other nodes and for access.
 ///
-/// The same for its daemon, its visualizations and its commands; read from `hanad.toml` by [`MachineConfig`](crate::config::machine_config::MachineConfig).
+/// The daemon, the visualizations and the commands of a machine share them;
+/// [`MachineConfig`](crate::config::machine_config::MachineConfig) reads them from `hanad.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkSettings {
-    /// The only network interface to find others on, by its name in the operating system.
+    /// The only network interface used for discovery, by its name in the operating system.
     pub interface: Option<String>,
-    /// Whether to look for others by multicast.
+    /// Whether multicast discovery is enabled.
     pub multicast: bool,
-    /// Daemons to connect to as well, as Zenoh endpoints such as `tcp/10.0.0.7:7447`.
+    /// Additional daemons to connect to, as Zenoh endpoints such as `tcp/10.0.0.7:7447`.
     pub connect: Vec<String>,
-    /// The show that these nodes belong to; nodes without one are a show of their own.
+    /// The show that these nodes belong to; nodes without a name form a show of their own.
     pub show: Option<ShowName>,
-    /// What others must know to be let in.
+    /// The shared secret. Nodes without it are refused.
     pub secret: Option<Secret>,
-    /// The ports at which visualizations listen for play links; any free one without.
+    /// The ports at which visualizations listen for direct links; `None` for any free port.
     pub play_ports: Option<PortRange>,
-    /// What those who play visualizations directly shall use.
+    /// The transport of direct links.
     pub play_link: DirectLinkTransport,
 }
 
@@ -42,12 +43,12 @@ impl Default for NetworkSettings {
 }
 
 impl NetworkSettings {
-    /// Whether nodes may have to learn of each other by what those between them tell, instead of by asking.
+    /// Returns whether nodes may learn of each other by gossip alone, without multicast discovery.
     pub(crate) const fn relies_on_gossip(&self) -> bool {
         !self.multicast || !self.connect.is_empty()
     }
 
-    /// Lets `HANA_SHOW`, `HANA_SECRET` and `HANA_PLAY_LINK` override. An empty variable is none.
+    /// Applies `HANA_SHOW`, `HANA_SECRET` and `HANA_PLAY_LINK`. An empty variable counts as unset.
     pub(crate) fn override_by_environment(&mut self) -> Result<(), MachineConfigError> {
         if let Some(show) = variable("HANA_SHOW")? {
             self.show = Some(ShowName::new(show).map_err(|problem| {
@@ -73,12 +74,12 @@ impl NetworkSettings {
     }
 }
 
-/// What a variable of the environment is set to; none if that is nothing.
+/// Returns the value of an environment variable; `None` if it is unset or empty.
 pub(crate) fn variable(variable: &'static str) -> Result<Option<String>, MachineConfigError> {
     match env::var(variable) {
         Ok(value) if !value.is_empty() => Ok(Some(value)),
         Ok(_) | Err(env::VarError::NotPresent) => Ok(None),
-        // Does not repeat the value.
+        // The error does not contain the value.
         Err(env::VarError::NotUnicode(_)) => {
             Err(MachineConfigError::Variable { variable, problem: "it is no UTF-8 text".into() })
         },

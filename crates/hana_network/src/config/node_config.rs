@@ -18,14 +18,14 @@ use crate::config::on_controller_lost::OnControllerLost;
 use crate::custom::custom_subscription::SubscriptionFactory;
 use crate::persistence::last_look::LastLook;
 
-/// How a node joins. The defaults need no configuration on any network with multicast.
+/// The configuration with which a node joins. The defaults work on any network with multicast.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
     pub(crate) id: NodeId,
-    /// The id that the program gives itself; none for daemons and passing commands.
+    /// The id that the program gives itself; `None` for daemons and passing commands.
     pub(crate) kind: Option<NodeId>,
     pub(crate) host: NodeId,
-    /// Whether that was said, and is not to be asked of the daemon.
+    /// Whether the host was set explicitly; otherwise the daemon is queried for it.
     pub(crate) host_is_named: bool,
     pub(crate) program: String,
     pub(crate) presence: Visibility,
@@ -33,99 +33,101 @@ pub struct NodeConfig {
     pub(crate) network: NetworkSettings,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) messages: Vec<CustomMessageInfo>,
-    /// How the custom messages that are heard begin to be.
+    /// The factories of the subscriptions to custom messages.
     pub(crate) hearing: Vec<SubscriptionFactory>,
-    /// What it shows first, instead of the defaults.
+    /// The initial look, which replaces the defaults.
     pub(crate) last_look: Option<Look>,
     pub(crate) when_app_vanishes: OnControllerLost,
-    /// How what is played is shown, unless a parameter has its own.
+    /// The playout settings of parameters without settings of their own.
     playout: JitterBufferSettings,
     playout_of: BTreeMap<ParameterName, JitterBufferSettings>,
-    /// The delay that this machine wants, whatever the program says.
+    /// The playout delay set for this machine, which overrides the program's.
     delay: Option<Duration>,
-    /// How much its word counts beside that of others who play.
+    /// Its priority among the controllers of a parameter.
     pub(crate) priority: Priority,
-    /// Why it runs without a window, if it does.
+    /// The reason why the program runs without a window, if it does.
     pub(crate) headless: Option<String>,
-    /// Whether its program draws black during a blackout.
+    /// Whether the program draws black during a blackout.
     pub(crate) draws_blackout: bool,
-    /// The number of the instance before, where its program has kept it.
+    /// The number of the previous instance, if the program stored it.
     pub(crate) instance_after: Option<u64>,
-    /// What it tells of what a program that looks once a frame is to look for.
+    /// The counter that notifies a program with a frame loop of changes.
     pub(crate) news: ChangeCounter,
 }
 
-/// Whether others see a node.
+/// Whether other nodes see a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Visibility {
-    /// It has a token, says what it is and how it is, and takes commands.
+    /// It has a liveliness token, publishes its info and health, and accepts commands.
     Announced,
-    /// It looks on, asks and goes; nobody lists it. Command-line tools.
+    /// It is not listed: a command-line tool that reads, queries and exits.
     Passing,
 }
 
-/// Why what is set on this machine cannot be used.
+/// A reason why the settings of this machine cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// An environment variable that should be an id.
+    /// An environment variable that should contain an id does not.
     #[error("the environment variable {variable} is no id")]
     Id {
         /// Its name.
         variable: &'static str,
-        /// What is wrong with it.
+        /// The error.
         #[source]
         problem: NodeIdError,
     },
-    /// `HANA_PLAYOUT_MS` is no such number.
+    /// `HANA_PLAYOUT_MS` is not a number in the permitted range.
     #[error(
         "the environment variable HANA_PLAYOUT_MS is {value:?}; it is a number of milliseconds from 0 to {}",
         JitterBuffer::MAX_DELAY.as_millis()
     )]
     Playout {
-        /// What it is.
+        /// The value.
         value: String,
     },
-    /// `HANA_PORT` is no port.
+    /// `HANA_PORT` is not a port.
     #[error(
         "the environment variable HANA_PORT is {value:?}; it is the port of this machine's daemon, from 1 to 65535; unset it for {}",
         NodeConfig::DAEMON_PORT
     )]
     Port {
-        /// What it is.
+        /// The value.
         value: String,
     },
-    /// `HANA_PRIORITY` is no such number.
+    /// `HANA_PRIORITY` is not a number in the permitted range.
     #[error(
         "the environment variable HANA_PRIORITY is {value:?}; it is a whole number from -128 to 127"
     )]
     Priority {
-        /// What it is.
+        /// The value.
         value: String,
     },
-    /// The settings of this machine.
+    /// The settings of this machine are invalid.
     #[error(transparent)]
     Settings(#[from] MachineConfigError),
 }
 
 impl NodeConfig {
-    /// Zenoh's own port, where the daemon of a host listens and where `zenoh` tools look first.
+    /// The default port of Zenoh, at which the daemon of a host listens and which `zenoh` tools try first.
     pub const DAEMON_PORT: u16 = 7447;
 
-    /// A node `id` on this machine, with the network settings of this machine ([`MachineConfig::find`]).
+    /// Configures a node `id` on this machine, with the network settings of this machine ([`MachineConfig::find`]).
     ///
-    /// `HANA_NODE` overrides the id: a daemon that launches a program says so which id it shall have. The id
-    /// given here stays its kind: what is sent to all `ripples` reaches `ripples-2` too.
-    /// The host is the one that the daemon of this machine says when the node joins; without a daemon the one that the
-    /// machine was last, or its hostname. `HANA_HOST` overrides it, and `HANA_PORT` the port of the daemon: with
-    /// both, one machine can be several hosts, for a bench. `HANA_LOOK` names a file with the
-    /// look that an earlier run had ([`LastLook`]). `HANA_PLAYOUT_MS` is how many milliseconds behind a visualization
-    /// plays what it is sent, from 0 to 200, whatever the program says. `HANA_PRIORITY` is how much the word of an app or a
-    /// bridge counts beside that of others, from -128 to 127; 0 without it.
+    /// `HANA_NODE` overrides the id: a daemon sets it for each program that it launches. The id given here remains
+    /// the node's kind: messages to all `ripples` reach `ripples-2` too.
+    ///
+    /// The host is the one that the daemon of this machine reports when the node joins; without a daemon, the last
+    /// host id of the machine, or its hostname. `HANA_HOST` overrides the host, and `HANA_PORT` the port of the
+    /// daemon: with both, one machine can act as several hosts in a test bench.
+    ///
+    /// `HANA_LOOK` names a file with the look of a previous instance ([`LastLook`]). `HANA_PLAYOUT_MS` overrides the
+    /// playout delay of a visualization, from 0 to 200 ms. `HANA_PRIORITY` is the priority of an app or a bridge
+    /// among the controllers of a parameter, from -128 to 127; the default is 0.
     ///
     /// # Errors
     ///
-    /// When one of the variables is set to what is no id, or the settings cannot be used: a node that went
-    /// on without them might join a show that is not its own.
+    /// When a variable that should contain an id does not, or the settings cannot be used: a node that ignored
+    /// invalid settings might join the wrong show.
     pub fn from_environment(id: NodeId) -> Result<Self, ConfigError> {
         let kind = Some(id.clone());
         let id = id_from("HANA_NODE")?.unwrap_or(id);
@@ -134,17 +136,17 @@ impl NodeConfig {
         Ok(Self { kind, last_look, delay: playout_delay()?, priority: own_priority()?, ..config })
     }
 
-    /// The daemon of this machine, which is this host: the host's id is the daemon's.
+    /// Configures the daemon of this machine, whose node id is the host id.
     ///
     /// # Errors
     ///
-    /// When `HANA_PORT` is set to what is no port.
+    /// When `HANA_PORT` is not a port.
     pub fn of_daemon(host: NodeId) -> Result<Self, ConfigError> {
         let config = Self::of(host.clone(), host).with_daemon_at(daemon_port()?);
         Ok(Self { host_is_named: true, ..config })
     }
 
-    /// A node on this machine, wherever its host's id comes from.
+    /// Configures a node on this machine, with the host id from the environment or the host memory.
     fn of_environment(id: NodeId) -> Result<Self, ConfigError> {
         let named = named_host()?;
         let host_is_named = named.is_some();
@@ -152,11 +154,11 @@ impl NodeConfig {
         Ok(Self { host_is_named, ..config }.with_daemon_at(daemon_port()?))
     }
 
-    /// A node that looks on, asks and goes, with the network settings of this machine.
+    /// Configures an unlisted node that reads, queries and exits, with the network settings of this machine.
     ///
     /// # Errors
     ///
-    /// When `HANA_HOST` is set to what is no id, or the settings cannot be used.
+    /// When `HANA_HOST` is not an id, or the settings cannot be used.
     pub fn passing(name: &NodeId) -> Result<Self, ConfigError> {
         let config = Self::of_environment(name.numbered(std::process::id()))?
             .with_network(MachineConfig::find(None)?.network);
@@ -196,7 +198,8 @@ impl NodeConfig {
         }
     }
 
-    /// Takes it for a node of that host, whose daemon listens at that port of this machine: for who is several hosts.
+    /// Places the node on `host`, whose daemon listens at `port` of this machine: for one machine that acts as
+    /// several hosts.
     #[must_use]
     pub fn on_host(self, host: NodeId, port: u16) -> Self {
         Self { host, host_is_named: true, ..self.with_daemon_at(port) }
@@ -207,22 +210,24 @@ impl NodeConfig {
         self
     }
 
-    /// Declares what can be played.
+    /// Declares the parameters of the node.
     #[must_use]
     pub fn with_parameters(mut self, parameters: Vec<Parameter>) -> Self {
         self.parameters = parameters;
         self
     }
 
-    /// What becomes of the parameters that an app played, once it is gone.
+    /// Sets the reaction of the parameters to the loss of the controller that played them.
     #[must_use]
     pub const fn with_vanishing_apps(mut self, then: OnControllerLost) -> Self {
         self.when_app_vanishes = then;
         self
     }
 
-    /// Counts what seldom comes, for a program that looks once a frame: when there may be something in [`Node::displaced`],
-    /// [`Node::connection_changes`] or [`Node::problems`], and when [`Node::is_shutdown_requested`] has changed.
+    /// Counts rare changes in `news`, for a program with a frame loop.
+    ///
+    /// The counter changes when [`Node::displaced`], [`Node::connection_changes`] or [`Node::problems`] may have a
+    /// new entry, and when [`Node::is_shutdown_requested`] changes.
     ///
     /// [`Node::displaced`]: crate::node::node::Node::displaced
     /// [`Node::connection_changes`]: crate::node::node::Node::connection_changes
@@ -234,29 +239,32 @@ impl NodeConfig {
         self
     }
 
-    /// How what is played is shown: how far behind, and what lies between two values. Without it, each value as soon as
-    /// it is there.
+    /// Sets the playout of received values: their delay, and the interpolation between two values.
+    ///
+    /// Without it, each value takes effect as soon as it arrives.
     #[must_use]
     pub const fn with_playout(mut self, playout: JitterBufferSettings) -> Self {
         self.playout = playout;
         self
     }
 
-    /// The same for one parameter.
+    /// Sets the playout of one parameter.
     #[must_use]
     pub fn with_playout_of(mut self, name: ParameterName, playout: JitterBufferSettings) -> Self {
         self.playout_of.insert(name, playout);
         self
     }
 
-    /// How a parameter is played. `HANA_PLAYOUT_MS` overrides the delay that the program wants.
+    /// Returns the playout settings of a parameter. `HANA_PLAYOUT_MS` overrides the program's delay.
     pub(crate) fn playout_of(&self, name: &ParameterName) -> JitterBufferSettings {
         let playout = *self.playout_of.get(name).unwrap_or(&self.playout);
         JitterBufferSettings { delay: self.delay.unwrap_or(playout.delay), ..playout }
     }
 
-    /// Announces a custom message type that the node publishes, hears, or both. What is heard is heard before
-    /// others see the node, and waits for [`Node::hear`](crate::node::node::Node::hear).
+    /// Declares a custom message type that the node publishes, receives, or both.
+    ///
+    /// The node subscribes to it before it becomes visible to others, and keeps the messages until
+    /// [`Node::hear`](crate::node::node::Node::hear) is called.
     #[must_use]
     pub fn with_message<M: CustomMessage>(mut self, flow: Direction) -> Self {
         if flow.is_heard() {
@@ -272,32 +280,36 @@ impl NodeConfig {
         self
     }
 
-    /// Makes its word count so much beside that of others who play.
+    /// Sets its priority among the controllers of a parameter.
     #[must_use]
     pub const fn with_priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
-    /// Declares that the program runs without a window, and why: it stands in the list of nodes beside its state, so that
-    /// a person who looks there knows why nothing is on the screen.
+    /// Declares that the program runs without a window, and why.
+    ///
+    /// The reason appears beside the node's state in the list of nodes, so that the operator knows why the screen is
+    /// empty.
     #[must_use]
     pub fn with_headless(mut self, cause: impl Into<String>) -> Self {
         self.headless = Some(cause.into());
         self
     }
 
-    /// Declares that the program draws black while [`ParameterStore::in_force`](crate::playback::parameter_store::ParameterStore::in_force) is a blackout, or has
-    /// nothing that could be seen. A visualization that does not declare it refuses the command `blackout`, so that
-    /// no operator takes a picture for black that is not.
+    /// Declares that the program supports blackout: it draws black, or has no visible output, during one.
+    ///
+    /// [`ParameterStore::in_force`](crate::playback::parameter_store::ParameterStore::in_force) reports the blackout.
+    /// A visualization that does not declare support refuses the command `blackout`, so that the operator never
+    /// mistakes a visible picture for black.
     #[must_use]
     pub const fn with_blackout(mut self) -> Self {
         self.draws_blackout = true;
         self
     }
 
-    /// Has the id that the program gives itself, whatever `HANA_NODE` says: for the second node of a program, whose
-    /// first has that id.
+    /// Keeps the id that the program gives itself, regardless of `HANA_NODE`: for the second node of a program whose
+    /// first node has that id.
     #[must_use]
     pub fn with_own_id(mut self) -> Self {
         if let Some(kind) = &self.kind {
@@ -306,40 +318,40 @@ impl NodeConfig {
         self
     }
 
-    /// The number of the instance before this one, where the program has kept it: this one gets a larger number, also where the
-    /// wall clock was set back.
+    /// Sets the number of the previous instance, if the program stored it: this instance gets a larger number, even
+    /// if the wall clock was set back.
     #[must_use]
     pub const fn with_instance_after(mut self, instance: Option<u64>) -> Self {
         self.instance_after = instance;
         self
     }
 
-    /// Finds others, and lets them in, as these say.
+    /// Sets the discovery and access settings.
     #[must_use]
     pub fn with_network(mut self, network: NetworkSettings) -> Self {
         self.network = network;
         self
     }
 
-    /// The look it begins with, where a daemon restarted it and kept the one it had.
+    /// Returns the initial look, if a daemon restarted the program and kept its previous look.
     #[must_use]
     pub const fn last_look(&self) -> Option<&Look> {
         self.last_look.as_ref()
     }
 
-    /// How it finds others.
+    /// Returns the discovery and access settings.
     #[must_use]
     pub const fn network(&self) -> &NetworkSettings {
         &self.network
     }
 
-    /// The id it will join with.
+    /// Returns the id with which the node will join.
     #[must_use]
     pub const fn id(&self) -> &NodeId {
         &self.id
     }
 
-    /// The host it is on.
+    /// Returns the host of the node.
     #[must_use]
     pub const fn host(&self) -> &NodeId {
         &self.host
@@ -381,11 +393,11 @@ fn own_priority() -> Result<Priority, ConfigError> {
     priority.map_err(|_| ConfigError::Priority { value: value.chars().take(40).collect() })
 }
 
-/// The host that `HANA_HOST` says this machine is, if it does.
+/// Returns the host id in `HANA_HOST`, if it is set.
 ///
 /// # Errors
 ///
-/// When it is no id.
+/// When it is not an id.
 pub fn named_host() -> Result<Option<NodeId>, ConfigError> {
     id_from("HANA_HOST")
 }

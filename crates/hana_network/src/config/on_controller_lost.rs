@@ -2,19 +2,21 @@ use std::time::Duration;
 
 use hana_engine::ownership::OwnershipArbiter;
 
-/// What a visualization does with the parameters that an app had played last, once that app is gone: crashed, closed or
-/// cut off.
+/// The reaction of a visualization to the loss of a controller (crashed, closed or cut off) that played its
+/// parameters last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnControllerLost {
-    /// They stay as they are: what is seen does not change because somebody's laptop died.
+    /// Parameters keep their values: a controller's crash must not change the picture.
     #[default]
     Hold,
-    /// They go back to their defaults, as slowly as this. It begins once the app has been gone for
-    /// [`OnControllerLost::GRACE`], and ends for each parameter as soon as somebody plays or takes it.
+    /// Parameters return to their defaults over this time.
+    ///
+    /// The fade starts once the controller has been gone for [`OnControllerLost::GRACE`], and ends for each parameter
+    /// as soon as another controller plays or claims it.
     Ease(Duration),
 }
 
 impl OnControllerLost {
-    /// An app whose daemon has crashed is back by itself before this.
+    /// The grace period: long enough for a controller whose daemon crashed to reconnect.
     pub const GRACE: Duration = OwnershipArbiter::GRACE;
 }

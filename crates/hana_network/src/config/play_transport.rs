@@ -4,19 +4,21 @@ use std::str::FromStr;
 use serde::Deserialize;
 use thiserror::Error;
 
-/// What play links ride on.
+/// The transport protocol of direct links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(try_from = "String")]
 pub enum DirectLinkTransport {
-    /// Nothing is lost as long as there is room; where the network loses a packet, what comes after waits for it.
+    /// No loss while the queues have room; but a lost packet delays everything behind it.
     #[default]
     Tcp,
-    /// What the network loses is lost, and nothing waits for it. For modulation over Wi-Fi or a busy network, where a
-    /// late value is worth less than the next. Play links over TCP are taken beside.
+    /// Lost packets are not retransmitted and delay nothing.
+    ///
+    /// For modulation over Wi-Fi or a busy network, where a late value is worth less than the next one. Direct links
+    /// over TCP are accepted as well.
     Udp,
 }
 
-/// A text that is none.
+/// The error for a text that names no transport.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0:?} is nothing that a play link rides on; it is \"tcp\" or \"udp\"")]
 pub struct DirectLinkTransportError(String);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use thiserror::Error;
 
-/// TCP ports from one to another, both included: `7450-7499`.
+/// An inclusive range of TCP ports: `7450-7499`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PortRange {
@@ -13,7 +13,7 @@ pub struct PortRange {
     last: u16,
 }
 
-/// A text is no range of ports.
+/// The error for a text that is not a port range.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "{0:?} is no range of ports: two numbers from 1 to 65535, the smaller first, such as \"7450-7499\""
@@ -21,7 +21,7 @@ pub struct PortRange {
 pub struct PortRangeError(String);
 
 impl PortRange {
-    /// Every port of it, in order.
+    /// Returns all ports of the range, in order.
     pub(crate) const fn ports(self) -> RangeInclusive<u16> {
         self.first..=self.last
     }

@@ -1,16 +1,18 @@
-/// How the network of a program that is played spreads over threads, so that what is played takes the shortest way through it.
+/// The environment variable that gives a visualization's network threads the lowest latency.
 ///
-/// By itself Zenoh waits for what comes on a connection in the thread that accepted it, and reads it in another, which has to
-/// be woken first: on two cores that takes 40 of the 120 us that a value is under way. Told to, it reads where it waits. It
-/// is told by an environment variable, which it reads once. A daemon sets it for what it launches; whoever launches a
-/// visualization himself can do the same. Not for a program that passes on what others send: while it waits for room to
-/// send, nobody would wait for connections.
+/// By default, Zenoh waits for a connection's data in the thread that accepted it and reads it in another thread,
+/// which must be woken first: on two cores that takes 40 of the 120 us of a value's latency. With this setting, which
+/// Zenoh reads once, it reads in the thread that waits.
+///
+/// A daemon sets the variable for the programs that it launches; set it yourself for a visualization that you launch
+/// by hand. Do not use it in a program that forwards messages: while it waits for room to send, no thread would wait
+/// for connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ZenohRuntimeEnv;
 
 impl ZenohRuntimeEnv {
-    /// The variable. Where it is set already, somebody has a wish of his own.
+    /// The name of the variable. A value that is already set takes precedence.
     pub const VARIABLE: &str = "ZENOH_RUNTIME";
-    /// What it says.
+    /// The value.
     pub const VALUE: &str = "(acc: (handover: rx))";
 }

@@ -4,12 +4,12 @@ use std::{fmt, io};
 use serde::Deserialize;
 use thiserror::Error;
 
-/// What all nodes of a show know, and strangers do not. It shows in no log, error or message.
+/// The secret shared by all nodes of a show. Never appears in a log, error or message.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Secret(String);
 
-/// A text cannot be a secret. Does not repeat the text.
+/// The error for a text that cannot be a secret. Does not contain the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "a secret is 1 to 256 bytes of text on one line, without spaces at its ends; a good one is long and random, such as what `openssl rand -hex 16` prints"
@@ -18,24 +18,24 @@ pub struct SecretError;
 
 impl Secret {
     const MAX_BYTES: usize = 256;
-    /// Zenoh checks a user name with it; all nodes have this one.
+    /// The user name that Zenoh checks with the secret; the same for all nodes.
     pub(crate) const USER: &'static str = "hana";
 
-    /// Takes a secret.
+    /// Creates a secret.
     ///
     /// # Errors
     ///
-    /// When the text cannot be one.
+    /// When the text cannot be a secret.
     pub fn new(secret: impl Into<String>) -> Result<Self, SecretError> {
         let secret = secret.into();
-        // Zenoh reads it from lines and trims them.
+        // Zenoh reads it from lines, and trims each line.
         let is_one = (1..=Self::MAX_BYTES).contains(&secret.len())
             && secret.trim() == secret
             && !secret.chars().any(char::is_control);
         if is_one { Ok(Self(secret)) } else { Err(SecretError) }
     }
 
-    /// For Zenoh, and nobody else.
+    /// Returns the text of the secret. For Zenoh only.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
@@ -63,8 +63,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The list of who may come in, as the file that Zenoh wants to read while it opens a session. It goes when
-/// this is dropped.
+/// The file with the permitted credentials, which Zenoh reads while it opens a session. Removed on drop.
 pub(crate) struct CredentialsFile {
     path: String,
     #[cfg(unix)]
@@ -73,14 +72,14 @@ pub(crate) struct CredentialsFile {
 
 #[cfg(unix)]
 impl CredentialsFile {
-    /// A pipe by its name as a file: the secret never lies on a disk, and a disk that is full or read-only
-    /// is no hindrance.
+    /// Creates a pipe that can be opened by name: the secret is never on disk, and a full or read-only disk does not
+    /// matter.
     pub(crate) fn of(secret: &Secret) -> io::Result<Self> {
         use std::io::Write;
         use std::os::fd::AsRawFd;
 
         let (pipe, mut end) = io::pipe()?;
-        // Shorter than what any pipe holds, so this does not wait for its reader.
+        // Shorter than the capacity of any pipe, so this never waits for the reader.
         writeln!(end, "{}:{}", Secret::USER, secret.reveal())?;
         Ok(Self { path: format!("/dev/fd/{}", pipe.as_raw_fd()), _pipe: pipe })
     }
@@ -88,7 +87,7 @@ impl CredentialsFile {
 
 #[cfg(not(unix))]
 impl CredentialsFile {
-    /// A file in the user's own temporary directory, for as long as a session takes to open.
+    /// Creates a file in the user's own temporary directory, for as long as a session takes to open.
     pub(crate) fn of(secret: &Secret) -> io::Result<Self> {
         use std::io::Write;
         use std::sync::atomic::AtomicU32;
@@ -116,7 +115,7 @@ impl Drop for CredentialsFile {
 }
 
 impl CredentialsFile {
-    /// Where Zenoh finds it. It can be read once.
+    /// Returns the path for Zenoh. The file can be read once.
     pub(crate) fn path(&self) -> &str {
         &self.path
     }

@@ -5,15 +5,16 @@ use hana_protocol::contract::Key;
 use serde::Deserialize;
 use thiserror::Error;
 
-/// The name of a show. Shows of different names on one network neither see nor hear each other: on the wire
-/// every key begins with it, `club/hana/ripples/info`.
+/// The name of a show. Shows with different names on one network are isolated from each other.
 ///
-/// One chunk of a key: `[a-z0-9][a-z0-9_-]{0,62}`, and not `hana`.
+/// On the wire every key begins with the name: `club/hana/ripples/info`.
+///
+/// One chunk of a key: `[a-z0-9][a-z0-9_-]{0,62}`, except `hana`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ShowName(String);
 
-/// A text is no name of a show.
+/// The error for a text that is not a show name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "{0:?} is no name of a show: lower-case letters, digits, '-' and '_', at most 63, the first a letter or digit; and not 'hana'"
@@ -23,11 +24,11 @@ pub struct ShowNameError(String);
 impl ShowName {
     const MAX_LENGTH: usize = 63;
 
-    /// Takes a name.
+    /// Creates a show name.
     ///
     /// # Errors
     ///
-    /// When the text is none.
+    /// When the text is not a valid name.
     pub fn new(name: impl Into<String>) -> Result<Self, ShowNameError> {
         let name = name.into();
         let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -35,12 +36,12 @@ impl ShowName {
         let is_name = bytes.len() <= Self::MAX_LENGTH
             && bytes.first().is_some_and(is_plain)
             && bytes.iter().all(|byte| is_plain(byte) || matches!(byte, b'-' | b'_'))
-            // `hana/hana/...` would be read as keys of a show without a name.
+            // `hana/hana/...` would be parsed as keys of a show without a name.
             && name != Key::ROOT;
         if is_name { Ok(Self(name)) } else { Err(ShowNameError(name.chars().take(80).collect())) }
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -13,11 +13,12 @@ use crate::time::steady_clock::steady_us;
 use crate::transport::publisher::encode;
 use crate::transport::send_queue::OutgoingTopic;
 
-/// Plays many parameters of one run of a visualization, in frames: for who moves more than a few of them, or often.
+/// Plays many parameters of one instance of a visualization, in modulation batches.
 ///
-/// What is set leaves as its [`BatcherSettings`] say: by default half a millisecond after it was set, or as much as 4.5 ms in a
-/// stream. Of a visualization that is started again the parameters may be others: make another one, of its new info.
-/// Cheap to clone; when the last one is dropped, what is left is sent.
+/// Use it to move more than a few parameters, or to move them often. Values are sent as [`BatcherSettings`] defines:
+/// by default 0.5 ms after they were set, or up to 4.5 ms in a stream. A restarted visualization may have other
+/// parameters; create another stream from its new info. Cheap to clone; when the last clone is dropped, the remaining
+/// values are sent.
 #[derive(Clone)]
 pub struct BatchStream {
     node: NodeId,
@@ -26,19 +27,19 @@ pub struct BatchStream {
     wake: flume::Sender<()>,
 }
 
-/// What those who set and the thread that sends share; held for nanoseconds by either.
+/// State shared by the callers that set values and the sending thread; each locks it for nanoseconds.
 struct BatchState {
     recorder: Batcher,
-    /// When the thread looks next by itself, in microseconds of the steady clock.
+    /// The next wake-up time of the thread, in microseconds of the steady clock.
     planned: i64,
-    /// By which way the frames go.
+    /// The topic, and thereby the path, of the batches.
     channel: Arc<OutgoingTopic>,
-    /// The link that they go over stays until the last one is sent.
+    /// The link that carries the batches; kept open until the last one is sent.
     link: Option<Arc<DirectLink>>,
 }
 
 impl BatchStream {
-    /// Frames on `channel`, which is that of the visualization's frames.
+    /// Starts a stream on `channel`, the topic for modulation batches of the visualization.
     pub(crate) fn start(
         info: &NodeInfo,
         channel: Arc<OutgoingTopic>,
@@ -56,26 +57,26 @@ impl BatchStream {
         Ok(Self { node: info.node.clone(), parameters: Arc::new(parameters), desk, wake })
     }
 
-    /// The visualization that is played.
+    /// Returns the visualization that is played.
     #[must_use]
     pub const fn node(&self) -> &NodeId {
         &self.node
     }
 
-    /// The place of a parameter, for [`set`](Self::set).
+    /// Returns the index of a parameter, for [`set`](Self::set).
     ///
     /// # Errors
     ///
-    /// When it has no such parameter.
+    /// When the visualization has no such parameter.
     pub fn place(&self, name: &ParameterName) -> Result<usize, ParameterError> {
         self.parameters.index(name)
     }
 
-    /// Sets the parameter at a place, as of now. Neither blocks nor allocates: a thread sends.
+    /// Sets the parameter at an index, as of now. Neither blocks nor allocates: a thread sends the value.
     ///
     /// # Errors
     ///
-    /// When there is no such place, or the parameter does not take the value.
+    /// When there is no such index, or the parameter does not accept the value.
     pub fn set(&self, place: usize, value: f32) -> Result<(), ParameterError> {
         let count = self.parameters.values().len();
         let declared = self.parameters.declared().get(place);
@@ -85,19 +86,19 @@ impl BatchStream {
         Ok(())
     }
 
-    /// The same of a place and a value that were found to be right, as of `at`, which is now.
+    /// Sets a validated value at a validated index, as of `at`, which is now.
     pub(crate) fn put(&self, place: usize, value: f32, at: i64) {
         let mut desk = lock(&self.desk);
         desk.recorder.set(place, value, at);
         let is_sooner = desk.recorder.due().is_some_and(|due| due < desk.planned);
         drop(desk);
         if is_sooner {
-            // Full means that it wakes up already.
+            // A full channel means that the thread is already waking up.
             self.wake.try_send(()).ok();
         }
     }
 
-    /// Sends by this channel from now on, and what was set since then once more.
+    /// Switches to this topic, and retransmits the values set since `since`.
     pub(crate) fn turn_to(
         &self,
         channel: Arc<OutgoingTopic>,
@@ -113,13 +114,13 @@ impl BatchStream {
         self.wake.try_send(()).ok();
     }
 
-    /// Sends once more what was set since then.
+    /// Retransmits the values set since `since`.
     pub(crate) fn say_again(&self, since: i64) {
         lock(&self.desk).recorder.say_again(since);
         self.wake.try_send(()).ok();
     }
 
-    /// Sends what was set before this stream was, with the time at which it was set.
+    /// Sends values that were set before this stream existed, with their original timestamps.
     pub(crate) fn recall(&self, values: impl IntoIterator<Item = (usize, f32, i64)>) {
         let mut desk = lock(&self.desk);
         for (place, value, at) in values {
@@ -129,7 +130,7 @@ impl BatchStream {
         self.wake.try_send(()).ok();
     }
 
-    /// Forgets what was not sent: the run that it was for is gone.
+    /// Discards unsent values, because the instance that they were for is gone.
     pub(crate) fn forget(&self) {
         lock(&self.desk).recorder = Batcher::new(0, 0, BatcherSettings::default());
     }
@@ -139,7 +140,7 @@ fn lock(desk: &Mutex<BatchState>) -> MutexGuard<'_, BatchState> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sends what is due, until nobody is left who sets anything.
+/// Sends what is due, until the last clone of the stream is dropped.
 fn send(desk: &Mutex<BatchState>, woken: &flume::Receiver<()>) {
     let mut frame = ModulationBatch::default();
     let mut counted = 0;
@@ -154,7 +155,7 @@ fn send(desk: &Mutex<BatchState>, woken: &flume::Receiver<()>) {
         }
         let channel = Arc::clone(&shared.channel);
         drop(shared);
-        // Moments that newer ones took the place of, because this thread came too late.
+        // Samples replaced by newer ones, because this thread was late.
         channel.count_replaced(forgotten.saturating_sub(counted));
         counted = forgotten;
         if is_something {
@@ -171,7 +172,7 @@ fn send(desk: &Mutex<BatchState>, woken: &flume::Receiver<()>) {
             break;
         }
     }
-    // The last values of all.
+    // The remaining values.
     let mut desk = lock(desk);
     while let Some(due) = desk.recorder.due() {
         if desk.recorder.take(due, &mut frame) {

@@ -17,30 +17,31 @@ use crate::state::state_publisher::StatePublisher;
 use crate::time::wall_clock::unix_ms;
 use crate::transport::send_queue::SenderIdentity;
 
-/// An app, or a bridge, as one of those who play a show together: what it takes, releases and takes over, what it tells the
-/// others, and what it hears of them.
+/// An app or bridge as one of the controllers that share a show.
 ///
-/// It lives from what a [`MeshObserver`](crate::presence::mesh_observer::MeshObserver) sees: give it the roster as often as that is looked at. What it has
-/// taken it keeps, whatever becomes of the network and of the visualizations, until it is released or somebody else has it;
-/// of that it tells. Nothing of it blocks. Release all before the app ends in good order, else others wait for it for a
-/// while.
+/// It claims, releases and takes over parameters, publishes its claims to the other controllers and receives theirs.
+///
+/// It gets its information from the roster of a [`MeshObserver`](crate::presence::mesh_observer::MeshObserver): pass
+/// it the roster as often as the observer is polled. It keeps its claims through network failures and restarts of
+/// visualizations, until they are released or another controller takes them, which it reports. No call blocks.
+/// Release everything before the app exits; otherwise the other controllers wait for it for a while.
 pub struct OwnershipClient {
     wishes: ClaimManager,
     session: StatePublisher<OperatorState>,
     worker: SessionWorker,
     identity: SenderIdentity,
-    /// The version of what the others were told last, when that was, and after how long they may be told the next.
+    /// Version and time of the last published state, and the minimum pause before the next.
     told: u64,
     told_at: Option<Instant>,
     pause: Duration,
     visualizations: BTreeSet<NodeId>,
-    /// The others, with what each said last.
+    /// The other controllers, with the last state received from each.
     others: BTreeMap<NodeId, Option<Arc<OperatorState>>>,
     asked: Vec<Asked>,
     looked: Option<Instant>,
 }
 
-/// A question that is under way.
+/// A command whose reply is awaited.
 struct Asked {
     node: NodeId,
     at: Instant,
@@ -53,14 +54,15 @@ enum Answer {
     Release(Pending<Result<Accepted, CommandError>>),
 }
 
-/// How often it looks at the roster at most.
+/// Minimum interval between reads of the roster.
 const LOOK: Duration = Duration::from_millis(20);
-/// How often the others are told at most; where there is much to be told, less often, a tenth of a second for each hundred
-/// wishes. Who holds what they hear from the visualizations themselves.
+/// Minimum interval between published states, extended by 0.1 s for each hundred claims.
+///
+/// The other controllers learn the owners from the visualizations themselves.
 const TELL: Duration = Duration::from_millis(100);
-/// How long a visualization may take to answer; then it is asked again.
+/// Time limit for a visualization to reply; then the command is sent again.
 const ANSWER: Duration = Duration::from_secs(1);
-/// Questions under way; more are asked when some of these have ended.
+/// Maximum number of commands that await a reply; more are sent when some of these have ended.
 const MOST_ASKED: usize = 256;
 
 impl OwnershipClient {
@@ -87,52 +89,55 @@ impl OwnershipClient {
         operator
     }
 
-    /// Takes parameters of a visualization, from whoever has them. One that is not there gets to know it when it comes.
+    /// Claims parameters of a visualization, even those with another owner. An absent visualization gets the claim
+    /// when it appears.
     pub fn take(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
         self.wishes.take(node, parameters, unix_ms());
         self.act();
     }
 
-    /// Lets parameters go.
+    /// Releases parameters.
     pub fn release(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
         self.wishes.release(node, parameters, unix_ms());
         self.act();
     }
 
-    /// Lets all go.
+    /// Releases all parameters.
     pub fn release_all(&mut self) {
         self.wishes.release_all(unix_ms());
         self.act();
     }
 
-    /// Takes all that another app holds, wishes to hold, or had when it vanished. How many parameters that is.
+    /// Claims everything that another app owns, has claimed, or owned when it disappeared.
+    ///
+    /// Returns the number of parameters.
     pub fn take_over(&mut self, app: &NodeId) -> usize {
         let count = self.wishes.take_over(app, unix_ms());
         self.act();
         count
     }
 
-    /// Makes its word count more, or less, than that of others.
+    /// Sets the priority of this app among the controllers.
     pub fn set_priority(&mut self, priority: Priority) {
         self.wishes.set_priority(priority, unix_ms());
         self.act();
     }
 
-    /// Writes a note for all operators, in place of the last one of this app; an empty one takes it back. What is longer
-    /// than [`OperatorState::MAX_NOTE`] characters is cut.
+    /// Publishes a note to all operators, in place of the previous note of this app.
+    ///
+    /// An empty note withdraws it. A note is cut after [`OperatorState::MAX_NOTE`] characters.
     pub fn note(&mut self, text: &str) {
         self.wishes.note(text, unix_ms());
         self.act();
     }
 
-    /// What is known of who has what, wishes what and left what behind.
+    /// Returns the known owners, claims, and parameters left by apps that disappeared.
     #[must_use]
     pub const fn wishes(&self) -> &ClaimManager {
         &self.wishes
     }
 
-    /// Takes in what was seen since the last call, asks what is to be asked, and brings what the operator is to be told.
-    /// Does not block.
+    /// Reads the roster, sends the commands that are due, and returns events for the operator. Does not block.
     pub fn poll(&mut self, roster: &Roster) -> Vec<ClaimEvent> {
         let now = Instant::now();
         if self.looked.is_none_or(|at| now.saturating_duration_since(at) >= LOOK) {
@@ -154,7 +159,7 @@ impl OwnershipClient {
                 Role::Daemon => {},
             }
         }
-        // Who is there first: what is said of an app that is there counts otherwise.
+        // Presence first, because the state of an app has another meaning while the app is present.
         self.others.retain(|app, _| {
             let is_there = others.contains(app);
             if !is_there {
@@ -197,7 +202,7 @@ impl OwnershipClient {
         let wishes = &mut self.wishes;
         self.asked.retain(|asked| {
             let Asked { node, at, stamp, answer } = asked;
-            // Whatever became of it: then it is asked again.
+            // A command without a known outcome is sent again.
             let is_awaited = at.elapsed() < ANSWER * 2;
             let refused = match answer {
                 Answer::Take(answer) => match answer.take() {
@@ -213,7 +218,7 @@ impl OwnershipClient {
                     Some(outcome) => outcome.err(),
                 },
             };
-            // One that does not answer is asked again.
+            // A command without a reply is sent again.
             if let (Some(CommandError::Refused { reason, .. }), Some(stamp)) = (refused, stamp) {
                 wishes.refused(node, stamp, &reason, unix_ms());
             }
@@ -221,7 +226,7 @@ impl OwnershipClient {
         });
     }
 
-    /// Asks visualizations for what they do not say yet, and tells the others what they do not know yet.
+    /// Sends due commands to visualizations, and publishes changed state to the other controllers.
     fn act(&mut self) {
         if self.asked.len() < MOST_ASKED {
             let asked = &self.asked;

@@ -27,14 +27,14 @@ use crate::transport::send_queue::{OutgoingTopic, SenderIdentity};
 use crate::transport::subscription::Subscription;
 use crate::transport::timer::{Timer, TimerWaker};
 
-/// One app or bridge that plays one visualization, for as long as it likes.
+/// A controller that plays one visualization, for as long as the session lives.
 ///
-/// What is set goes over a direct link as soon as one is open, over the mesh until then and whenever something is in the
-/// link's way, and over the link again when it can; when the visualization is started again, to its new run. The
-/// program has nothing to do for that. No value is played twice, or after a newer one: each has the time at which it was set.
-/// What may have got lost where the way changed is said again; of each parameter the newest value alone.
+/// Values travel over a direct link once one is open. They travel over the mesh until then and while the link is
+/// interrupted. When the visualization restarts, the session continues with the new instance. The program need not do
+/// anything for this. Each value has the time at which it was set, so none is played twice or after a newer one. When
+/// the path changes, values that may have been lost are retransmitted, only the newest of each parameter.
 ///
-/// Nothing here blocks. Cheap to clone; when the last one is dropped, what is left is sent and the link closes.
+/// No call blocks. Cheap to clone; when the last clone is dropped, the remaining values are sent and the link closes.
 #[derive(Clone)]
 pub struct PlaySession(Arc<Inner>);
 
@@ -42,41 +42,41 @@ struct Inner {
     node: NodeId,
     settings: BatcherSettings,
     core: Weak<NodeContext>,
-    /// Among the sessions of its node.
+    /// Counts this session among those of its node.
     counted: CountGuard,
     bell: TimerWaker,
-    /// Rings it when an info comes.
+    /// Wakes the timer when a node info arrives.
     waker: Waker,
     desk: Mutex<ValueBuffer>,
     hub: Mutex<LinkManager>,
-    /// Something was set since it was looked at last.
+    /// A value was set since the last tick.
     was_played: AtomicBool,
-    /// Nobody looks soon, since nothing is played.
+    /// The timer sleeps because nothing is played.
     is_resting: AtomicBool,
     answered: (flume::Sender<Answered>, flume::Receiver<Answered>),
-    /// What the program knows of the visualization.
+    /// Node info supplied by the program.
     given: Mutex<Option<NodeInfo>>,
     status: Mutex<PlayStatus>,
 }
 
-/// A question that was answered, and when.
+/// Number of an acknowledged ping, and the time of its reply.
 type Answered = (u64, Instant);
 
-/// What is set, and where it goes; held for nanoseconds by who sets.
+/// The values that were set and their destination; callers lock it for nanoseconds.
 #[derive(Default)]
 struct ValueBuffer {
-    /// The place of each parameter, for as long as the session lives.
+    /// Index of each parameter, stable for the lifetime of the session.
     places: HashMap<ParameterName, usize>,
     set: Vec<ParameterSlot>,
-    /// The run that is played, once it is known.
+    /// The instance that is played, once it is known.
     run: Option<TargetInstance>,
 }
 
 struct ParameterSlot {
     name: ParameterName,
-    /// What was set last, and when, in microseconds of the steady clock.
+    /// The last value, and its time in microseconds of the steady clock.
     last: Option<(f32, i64)>,
-    /// Where this run of the visualization has it, if it does.
+    /// Index of the parameter in this instance of the visualization, if it has one.
     in_run: Option<usize>,
 }
 
@@ -85,23 +85,23 @@ struct TargetInstance {
     stream: BatchStream,
 }
 
-/// What looks after the way.
+/// Manages the path and the direct link.
 struct LinkManager {
     switch: PathSelector,
     info: Option<NodeInfo>,
-    /// Which instance that is of, and which ones were before it.
+    /// The current instance and its predecessors.
     instances: Option<Succession>,
     infos: Subscription<Received<NodeInfo>>,
     asked: Option<Pending<Vec<Received<NodeInfo>>>>,
-    /// When its info is asked for next, while it is not known.
+    /// Time of the next info query, while the info is unknown.
     ask_at: Option<Instant>,
     link: Option<OpenLink>,
     opening: Option<Pending<Result<DirectLink, DirectLinkError>>>,
-    /// The place that it has among the links of the node which are being opened.
+    /// The permit to open a link; a node limits how many it opens at once.
     slot: DialPermit,
     opened: Option<DirectLink>,
     mesh: Arc<OutgoingTopic>,
-    /// Why there is no link; said once.
+    /// Why there is no link; logged once.
     told: Option<String>,
 }
 
@@ -111,17 +111,17 @@ struct OpenLink {
     _gone: RegistrationGuard,
 }
 
-/// How long the question for its info may take.
+/// Time limit for the info query.
 const ASK: Duration = Duration::from_secs(1);
-/// Parameters that are set before it is known which ones there are.
+/// Maximum number of parameters that can be set before the parameters are known.
 const MOST_PLACES: usize = ModulationBatch::MAX_PARAMETERS;
-/// Links of a node that are opened at once: each takes some threads and some milliseconds of both ends.
+/// Maximum number of links that a node opens at once: each costs both ends some threads and milliseconds.
 const MOST_OPENING: usize = 4;
-/// How long a session that opens one, or would like to, or has asked, waits before it looks again.
+/// Interval between checks while a link is opening or wanted, or a query is running.
 const WAIT: Duration = Duration::from_millis(20);
-/// Answers that wait to be looked at.
+/// Capacity of the queue of acknowledged pings.
 const ANSWERS: usize = 64;
-/// What was set longer ago is not said to a run that begins, microseconds: it is the visualization's daemon that knows its look.
+/// Older values, in microseconds, are not sent to a new instance: the visualization's daemon restores its look.
 const CARRIED_US: i64 = 10_000_000;
 
 impl PlaySession {
@@ -165,54 +165,56 @@ impl PlaySession {
             given: Mutex::new(info),
             status,
         });
-        // With a known info the run begins before the caller sets anything, so that each value is checked from the first on.
+        // With known info the instance begins before the caller sets a value, so that every value is checked.
         inner.find(core, &mut lock(&inner.hub), now);
         core.ticker.add(&inner, &bell);
         Self(inner)
     }
 
-    /// The visualization that is played.
+    /// Returns the visualization that is played.
     #[must_use]
     pub fn node(&self) -> &NodeId {
         &self.0.node
     }
 
-    /// How it is played just now.
+    /// Returns the current status of the session.
     #[must_use]
     pub fn status(&self) -> PlayStatus {
         *lock(&self.0.status)
     }
 
-    /// Whether anything was set within the last two seconds.
+    /// Returns whether a value was set within the last two seconds.
     #[must_use]
     pub fn is_played(&self) -> bool {
         !self.0.is_resting.load(Ordering::Acquire)
     }
 
-    /// Tells it what the program knows of the visualization, which it else finds out by itself: where the two do not meet on
-    /// the mesh, say.
+    /// Supplies node info that the session would otherwise find by itself.
+    ///
+    /// Use it where the two nodes do not meet on the mesh, for example.
     pub fn found(&self, info: NodeInfo) {
         *lock(&self.0.given) = Some(info);
         self.0.bell.ring();
     }
 
-    /// The place of a parameter, for [`set_at`](Self::set_at). It stays the same for as long as the session lives, also
-    /// when the visualization is started again with others.
+    /// Returns the index of a parameter, for [`set_at`](Self::set_at).
+    ///
+    /// The index is stable for the lifetime of the session, even if the visualization restarts with other parameters.
     ///
     /// # Errors
     ///
-    /// When the visualization has no such parameter; before it is known which ones there are, when there are too many.
+    /// When the visualization has no such parameter or, before its parameters are known, when there are too many.
     pub fn place(&self, name: &ParameterName) -> Result<usize, ParameterError> {
         lock(&self.0.desk).place(name)
     }
 
-    /// Sets a parameter, as of now. Neither blocks nor allocates, but for the first time.
+    /// Sets a parameter, as of now. Never blocks, and allocates only on the first call for a parameter.
     ///
-    /// Before the visualization has been found it waits: it is played once that is there, if it is newer than ten seconds.
+    /// A value set before the visualization is found is played when it appears, unless it is older than ten seconds.
     ///
     /// # Errors
     ///
-    /// When the visualization has no such parameter, or the parameter does not take the value.
+    /// When the visualization has no such parameter, or the parameter does not accept the value.
     pub fn set(&self, name: &ParameterName, value: f32) -> Result<(), ParameterError> {
         let mut desk = lock(&self.0.desk);
         let place = desk.place(name)?;
@@ -222,11 +224,11 @@ impl PlaySession {
         Ok(())
     }
 
-    /// Sets the parameter at a place, as of now. Neither blocks nor allocates.
+    /// Sets the parameter at an index, as of now. Neither blocks nor allocates.
     ///
     /// # Errors
     ///
-    /// When there is no such place, the visualization does not have that parameter any more, or it does not take the value.
+    /// When there is no such index, the visualization no longer has that parameter, or it does not accept the value.
     pub fn set_at(&self, place: usize, value: f32) -> Result<(), ParameterError> {
         lock(&self.0.desk).set(place, value)?;
         self.0.was_set();
@@ -257,7 +259,7 @@ impl ValueBuffer {
             Some(run) => {
                 let in_run = match of_place.in_run {
                     Some(in_run) => in_run,
-                    // Says which ones there are.
+                    // The error lists the known parameters.
                     None => run.parameters.index(&of_place.name)?,
                 };
                 run.parameters.check_at(in_run, value)?;
@@ -272,7 +274,7 @@ impl ValueBuffer {
         Ok(())
     }
 
-    /// Another run is played from now on; what was set since `since` is carried over to it.
+    /// Switches to another instance, and sends it the values set since `since`.
     fn begin(&mut self, run: TargetInstance, since: i64) {
         let mut carried = vec![];
         for of_place in &mut self.set {
@@ -300,7 +302,7 @@ impl Inner {
         }
     }
 
-    /// Looks for what has happened, and does what is to be done about it.
+    /// Processes events and runs the resulting actions; returns the time of the next tick.
     fn look(
         &self,
         core: &Arc<NodeContext>,
@@ -340,7 +342,7 @@ impl Inner {
         *lock(&self.status) = hub.switch.status(now);
         self.is_resting.store(!hub.switch.is_played(now), Ordering::Release);
         if self.was_played.load(Ordering::Acquire) {
-            // It was set just before it was said that nobody looks.
+            // The value was set just before the session was marked as resting.
             self.is_resting.store(false, Ordering::Release);
             return Some(now);
         }
@@ -349,7 +351,7 @@ impl Inner {
         hub.switch.due().into_iter().chain(hub.ask_at).chain(waits).min()
     }
 
-    /// Opens a link, once not too many others are being opened.
+    /// Opens a link, or waits for a permit if too many others are opening.
     fn open(&self, core: &Arc<NodeContext>, hub: &mut LinkManager) {
         let Some(info) = &hub.info else { return };
         let Some(slot) = core.sessions.slot() else {
@@ -358,11 +360,11 @@ impl Inner {
         };
         hub.slot = slot;
         hub.opening = Some(DirectLink::open(&core.config, &core.identity, &core.reception, info));
-        // Where it could not be reached it may have been started again, and nobody told us.
+        // An unreachable visualization may have restarted without our receiving its new info.
         hub.ask(core, &self.node);
     }
 
-    /// Finds out which run of the visualization is there, and where.
+    /// Determines the current instance of the visualization and its endpoints.
     fn find(&self, core: &Arc<NodeContext>, hub: &mut LinkManager, now: Instant) {
         let given = lock(&self.given).take();
         hub.infos.wake_by(&self.waker);
@@ -466,7 +468,7 @@ impl Inner {
         }
     }
 
-    /// Asks whether it is there, by one of the ways.
+    /// Pings the visualization over one of the paths.
     fn ask(&self, worker: &SessionWorker, identity: &SenderIdentity, run: u64, number: u64) {
         let key = Key::Control(self.node.clone()).to_string();
         let attachment = identity.envelope(0).encode().unwrap_or_default();
@@ -475,10 +477,10 @@ impl Inner {
         worker.run(move |session| {
             let hear = move |reply: Reply| {
                 let Ok(sample) = reply.result() else { return };
-                // Another run says nothing of what this one has heard.
+                // A reply of another instance does not confirm what this one received.
                 let by = envelope_of(sample.attachment()).map(|by| by.instance);
                 if by.is_none_or(|by| by == run) {
-                    // Full means that nobody looks any more.
+                    // A full queue means that it is no longer read.
                     answered.try_send((number, Instant::now())).ok();
                     bell.ring();
                 }
@@ -494,8 +496,10 @@ impl Inner {
 }
 
 impl LinkManager {
-    /// Of what was found, what the instance to play says: of two it is the one that was not known before, whichever has the
-    /// larger number. What is published counts more than answers, and these more than what the program knows, which may be late.
+    /// Selects the info of the instance to play among those found.
+    ///
+    /// Of two instances it is the one that was unknown before, even if its number is smaller. Published info takes
+    /// precedence over replies, and replies over info from the program, which may be outdated.
     fn instance_of(
         &mut self,
         given: Option<NodeInfo>,
@@ -509,7 +513,7 @@ impl LinkManager {
             matches!(turn, Some(Turn::Returned { .. }))
         };
         let given = given.filter(|info| !has_returned(info));
-        // The one that is played is there still, and another one calls itself the same.
+        // The current instance is still present, so replies of another node with the same id do not count.
         let known = self.info.as_ref().map(|info| info.instance);
         if answers.iter().any(|info| Some(info.instance) == known) {
             answers.retain(|info| Some(info.instance) == known);
@@ -531,10 +535,10 @@ impl LinkManager {
         self.asked = Some(core.ask(key, ASK));
     }
 
-    /// What became of the link that was to be opened.
+    /// Handles the outcome of opening a link.
     fn opened(&mut self, node: &NodeId, opened: Result<DirectLink, DirectLinkError>) -> PathEvent {
         match opened {
-            // It leads to a run that is gone.
+            // The link leads to an instance that is gone.
             Ok(link) if self.info.as_ref().is_none_or(|info| info.instance != link.run()) => {
                 PathEvent::NotOpened
             },
@@ -562,13 +566,13 @@ impl Timer for Inner {
     }
 }
 
-/// A place among the links of a node that are being opened.
+/// Permission to open a link; the number of permits per node is limited.
 enum DialPermit {
-    /// None is wanted.
+    /// No permit is wanted.
     No,
-    /// As soon as there is one.
+    /// A permit is wanted as soon as one is free.
     Wanted,
-    /// It is had, and given back when this is dropped.
+    /// A permit is held; dropping it frees it.
     Had(Arc<AtomicUsize>),
 }
 
@@ -580,7 +584,7 @@ impl Drop for DialPermit {
     }
 }
 
-/// One more session, as long as it is there.
+/// Counts one session for as long as it exists.
 struct CountGuard(Arc<AtomicUsize>);
 
 impl CountGuard {
@@ -589,7 +593,7 @@ impl CountGuard {
         Self(Arc::clone(all))
     }
 
-    /// How many there are.
+    /// Returns the number of sessions.
     fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -601,7 +605,7 @@ impl Drop for CountGuard {
     }
 }
 
-/// The sessions of a node.
+/// The play sessions of a node.
 #[derive(Default)]
 pub(crate) struct PlaySessions {
     counted: Arc<AtomicUsize>,
@@ -610,7 +614,7 @@ pub(crate) struct PlaySessions {
 }
 
 impl PlaySessions {
-    /// The session with a visualization; there is one for each.
+    /// Returns the session with a visualization; there is only one for each.
     pub(crate) fn with(
         &self,
         core: &Arc<NodeContext>,
@@ -632,14 +636,14 @@ impl PlaySessions {
         session
     }
 
-    /// A place among the links that are being opened.
+    /// Returns a permit to open a link, if one is free.
     fn slot(&self) -> Option<DialPermit> {
         let free = |taken| (taken < MOST_OPENING).then_some(taken + 1);
         let taken = self.opening.fetch_update(Ordering::AcqRel, Ordering::Acquire, free);
         taken.is_ok().then(|| DialPermit::Had(Arc::clone(&self.opening)))
     }
 
-    /// How each visualization is played.
+    /// Returns the status of each visualization that is played.
     pub(crate) fn statuses(&self) -> BTreeMap<NodeId, PlayStatus> {
         let sessions = lock(&self.sessions);
         let there = sessions.iter().filter_map(|(node, inner)| Some((node, inner.upgrade()?)));
@@ -649,10 +653,10 @@ impl PlaySessions {
     }
 }
 
-/// In microseconds of the steady clock, and a little before; of nothing, before everything.
+/// Converts a time to microseconds of the steady clock, minus a margin; `None` becomes the earliest time.
 fn steady_of(since: Option<Instant>, now: Instant) -> i64 {
     since.map_or(i64::MIN, |since| {
-        // What was set shortly before may not have been on its way by then.
+        // A value set shortly before may not have been sent by then.
         let passed = (now.saturating_duration_since(since) + PathSelector::SENT).as_micros();
         steady_us() - i64::try_from(passed).unwrap_or(i64::MAX)
     })

@@ -23,66 +23,66 @@ use crate::transport::timer::{Timer, TimerThread, TimerWaker};
 /// Why a message did not reach the node it was sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SendError {
-    /// Nobody of that id heard that topic before the deadline.
+    /// No node with that id subscribed to the topic before the deadline.
     #[error(
         "'{node}' is not on the mesh, or hears no '{topic}'; `hana nodes` lists who is there, `hana send {node}` what it hears"
     )]
     NotHeard {
-        /// The id.
+        /// Id of the node.
         node: NodeId,
         /// The topic.
         topic: TopicName,
     },
-    /// Messages to it that were sent before took all the time. It was never said.
+    /// The message was never sent: earlier messages to the node took all the time.
     #[error(
         "'{node}' was not sent '{topic}' in time: messages before it still wait for their answers; send less, or allow it more time"
     )]
     NotInTime {
-        /// The id.
+        /// Id of the node.
         node: NodeId,
         /// The topic.
         topic: TopicName,
     },
-    /// It is there, but did not answer in time. Whether the message arrived is not known.
+    /// The node is on the mesh, but did not reply in time. It is unknown whether the message arrived.
     #[error(
         "'{node}' did not answer '{topic}' within {} ms; `hana nodes` says how it is",
         waited.as_millis()
     )]
     NoAnswer {
-        /// The id.
+        /// Id of the node.
         node: NodeId,
         /// The topic.
         topic: TopicName,
-        /// For how long we waited.
+        /// Time waited for the reply.
         waited: Duration,
     },
-    /// It refused.
+    /// The node refused the message.
     #[error("'{node}' refuses '{topic}': {reason}")]
     Refused {
-        /// The id.
+        /// Id of the node.
         node: NodeId,
         /// The topic.
         topic: TopicName,
-        /// Its words.
+        /// The reason that the node gave.
         reason: String,
     },
-    /// It answered something that cannot be read; most likely it is of another version.
+    /// The reply cannot be read; most likely the node has another version.
     #[error("the answer of '{node}' cannot be read: {problem}")]
     Malformed {
-        /// The id.
+        /// Id of the node.
         node: NodeId,
-        /// What is wrong.
+        /// The decoding problem.
         problem: PayloadError,
     },
     /// The message could not be sent.
     #[error("the message was not sent: {problem}")]
     NotSent {
-        /// Why.
+        /// Why it could not be sent.
         problem: String,
     },
 }
 
-/// Messages to single nodes, until they are answered or their deadlines are over.
+/// Sends messages to single nodes until they reply or the deadline passes.
 pub(crate) struct ConfirmedSender {
     state: Mutex<State>,
     identity: SenderIdentity,
@@ -97,10 +97,10 @@ struct State {
     letters: HashMap<u64, PendingMessage>,
 }
 
-/// Puts a message to Zenoh.
+/// Passes a message to Zenoh.
 type SendStart = Box<dyn FnOnce(&zenoh::Session) + Send>;
 
-/// Who hears what.
+/// A topic of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Destination {
     pub(crate) node: NodeId,
@@ -142,7 +142,7 @@ impl ConfirmedSender {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a message until it is answered, at most for `deadline`. Does not block.
+    /// Sends a message until the node replies, at most for `deadline`. Does not block.
     pub(crate) fn send(
         &self,
         address: Destination,
@@ -164,7 +164,7 @@ impl ConfirmedSender {
         let mut state = self.state();
         match state.dispatch.post(address.clone(), lane, now + deadline, now, &mut actions) {
             Ok(letter) => {
-                // Said again, it has the same envelope: by that its receiver knows it.
+                // Every retransmission has the same envelope, by which the receiver detects duplicates.
                 let attachment = self.identity.next_envelope(&key).encode().unwrap_or_default();
                 let (payload, attachment) = (payload.into(), attachment.into());
                 state.letters.insert(
@@ -185,7 +185,9 @@ impl ConfirmedSender {
         pending
     }
 
-    /// What is to be said now. It is begun when the state is free again: an attempt that fails at once comes back here.
+    /// Applies the actions and returns the sends to start.
+    ///
+    /// They start after the lock is released, because an attempt that fails at once calls back into this type.
     fn act(&self, state: &mut State, actions: Vec<RetryAction>) -> Vec<SendStart> {
         let mut attempts = vec![];
         for action in actions {
@@ -289,13 +291,13 @@ impl PendingMessage {
     }
 }
 
-/// A message that is being said.
+/// One attempt to send a message.
 struct Attempt {
     post: Weak<ConfirmedSender>,
     letter: u64,
     address: Destination,
     within: Duration,
-    /// When it was put to Zenoh; none before.
+    /// Time at which the message was passed to Zenoh; `None` before.
     begun: Option<Instant>,
     is_answered: Mutex<bool>,
 }
@@ -303,7 +305,7 @@ struct Attempt {
 impl Attempt {
     fn hear(&self, reply: &Reply) {
         let Ok(sample) = reply.result() else {
-            // Zenoh's own word for a question that nobody answered in time.
+            // An error reply comes from Zenoh itself, when a query times out.
             return;
         };
         let raw = raw(sample, Control::MAX_BYTES);
@@ -333,7 +335,7 @@ impl Drop for Attempt {
         if *self.is_answered.get_mut().unwrap_or_else(PoisonError::into_inner) {
             return;
         }
-        // A question that ends early found nobody to ask.
+        // A query that ends before its time limit reached no node.
         let heard = self.begun.is_some_and(|begun| begun.elapsed() >= self.within);
         if let Some(post) = self.post.upgrade() {
             post.unanswered(self.letter, heard);

@@ -31,31 +31,34 @@ use crate::transport::problem::Diagnostic;
 use crate::transport::schema_compat::{CompatResult, DecodeFailureAction, SchemaCompatCache};
 use crate::transport::send_queue::quality;
 
-/// Messages of a custom type, heard as long as this lives.
+/// A subscription to messages of a custom type, which ends when it is dropped.
 pub struct CustomSubscription<M> {
     messages: Inbox<Received<M>>,
     mismatches: Inbox<SchemaMismatch>,
     _declarations: [RegistrationGuard; 2],
 }
 
-/// A sender has another shape of a message type than this node: nothing more is read of it on that topic, until
-/// it has been started again.
+/// A sender whose shape of a message type differs from this node's.
+///
+/// Its messages on that topic are no longer read until it restarts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaMismatch {
     /// The topic.
     pub topic: String,
-    /// Who sends what cannot be read.
+    /// The sender of the unreadable messages.
     pub sender: NodeId,
-    /// The version that it announces.
+    /// The version that the sender announces.
     pub version: u32,
-    /// Where the shapes differ, the most telling first; never empty.
+    /// Where the shapes differ, most significant first; never empty.
     pub differences: Vec<Incompatibility>,
-    /// The same in plain words.
+    /// A description of the differences.
     pub text: String,
 }
 
-/// How one type begins to be heard, before the node is announced: who sees it may send to it at once, while its
-/// program may take a frame or more to ask for what came.
+/// Starts the subscription to one type before the node is announced.
+///
+/// A node that sees the announcement may send at once, while the program may take a frame or more to take its
+/// subscription.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SubscriptionFactory {
     message: TypeId,
@@ -71,7 +74,7 @@ impl SubscriptionFactory {
     }
 }
 
-/// What is heard since the node was announced, until its program asks for it.
+/// Subscriptions started before the announcement, until the program takes them.
 #[derive(Default)]
 pub(crate) struct EarlySubscriptions(Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>);
 
@@ -94,9 +97,9 @@ const fn inbox_policy<M: Message>() -> OverflowPolicy {
     if M::LANE.drops_older() { OverflowPolicy::Latest } else { OverflowPolicy::DropOldest }
 }
 
-/// Mismatches that wait for the program; there is one for each run of a sender.
+/// Capacity of the inbox for mismatches; each instance of a sender causes only one.
 const MISMATCHES: usize = 64;
-/// How many differences are told in words.
+/// Maximum number of differences in the description.
 const TOLD: usize = 3;
 
 impl<M: CustomMessage> CustomSubscription<M> {
@@ -131,7 +134,7 @@ impl<M: CustomMessage> CustomSubscription<M> {
 }
 
 impl<M> CustomSubscription<M> {
-    /// Senders whose shape of the type does not fit, as they are found out.
+    /// Returns the senders whose shape of the type does not fit, as they are detected.
     #[must_use]
     pub const fn mismatches(&self) -> &Inbox<SchemaMismatch> {
         &self.mismatches
@@ -146,10 +149,12 @@ impl<M> Deref for CustomSubscription<M> {
     }
 }
 
-/// What becomes of messages of one type that arrive on the keys of a pattern.
+/// A handler for messages of one type that arrive on the keys of a pattern.
 type InboundHandler = Arc<dyn Fn(RawMessage) + Send + Sync>;
 
-/// The lane is kept: what is missing is counted and, on a reliable lane, asked for.
+/// Returns a handler that keeps the guarantees of the lane.
+///
+/// Losses are counted and, on a reliable lane, retransmission is requested.
 fn arrivals<M: CustomMessage>(
     core: &Arc<NodeContext>,
     receiver: &Arc<Receiver<M>>,
@@ -184,8 +189,7 @@ fn take_published<M: CustomMessage>(
     })
 }
 
-/// What is sent to this node comes as a question that is answered, or as a plain put that is not; what is sent
-/// to its kind as a put.
+/// Receives messages to this node, as queries with a reply or as plain puts, and messages to its kind, as puts.
 fn take_addressed<M: CustomMessage>(
     receiver: &Arc<Receiver<M>>,
     kind: Option<(InboundHandler, String)>,
@@ -224,7 +228,7 @@ fn take_puts<M: CustomMessage>(
     session
         .declare_subscriber(key.clone())
         .callback(move |sample| {
-            // Whatever pattern it was put to.
+            // The put may have used any matching pattern.
             let raw = RawMessage { key: key.clone(), ..raw(&sample, M::MAX_BYTES) };
             if !receiver.is_strangers_copy(&raw) && receiver.admits(&raw) {
                 arrive(raw);
@@ -233,9 +237,9 @@ fn take_puts<M: CustomMessage>(
         .wait()
 }
 
-/// What Zenoh's threads do with messages of one type.
+/// State shared with Zenoh's threads, which receive messages of one type.
 struct Receiver<M> {
-    /// How this node reads them.
+    /// The shape of the type in this node.
     own: CustomMessageInfo,
     id: NodeId,
     messages: Inbox<Received<M>>,
@@ -243,9 +247,9 @@ struct Receiver<M> {
     reception: InboundStats,
     gate: AdmissionFilter,
     senders: Mutex<SchemaCompatCache>,
-    /// To tell what strangers say from what comes twice, by two ways.
+    /// Separates new messages without an envelope from duplicates that arrive on a second path.
     copies: Mutex<PayloadDedup>,
-    /// The messages to this node that were taken, so that one that is said again is taken once.
+    /// The messages to this node that were accepted, so that a retransmission is not accepted twice.
     taken: Mutex<DedupWindow>,
     worker: SessionWorker,
 }
@@ -259,7 +263,7 @@ impl<M: CustomMessage> Receiver<M> {
         self.gate.admit(&raw.key, raw.envelope.as_ref(), &self.reception)
     }
 
-    /// Reads a message and puts it into the inbox.
+    /// Decodes a message and puts it into the inbox.
     fn take(self: &Arc<Self>, raw: RawMessage) -> Result<(), String> {
         let counters = &self.reception.counters;
         if raw.envelope.as_ref().is_some_and(|envelope| !self.senders().reads(envelope)) {
@@ -289,7 +293,8 @@ impl<M: CustomMessage> Receiver<M> {
         }
     }
 
-    /// Whether a stranger's message, which has no number, is one that has come by another way.
+    /// Returns whether a message without an envelope, and thus without a sequence number, is a duplicate from another
+    /// path.
     fn is_strangers_copy(&self, raw: &RawMessage) -> bool {
         let is_copy = raw.envelope.is_none()
             && self
@@ -303,8 +308,9 @@ impl<M: CustomMessage> Receiver<M> {
         is_copy
     }
 
-    /// Whether a message to this node was taken before: it was said again, or came by two ways. Else it counts as
-    /// taken from now on.
+    /// Returns whether a message to this node was accepted before; otherwise marks it as accepted.
+    ///
+    /// Duplicates are retransmissions, or arrive on a second path.
     fn was_taken(&self, raw: &RawMessage) -> bool {
         let Some(envelope) = &raw.envelope else { return false };
         let was_taken = !self
@@ -318,15 +324,17 @@ impl<M: CustomMessage> Receiver<M> {
         was_taken
     }
 
-    /// A message was not taken after all: when it is said again, it may be.
+    /// Unmarks a message that was not accepted after all, so that a retransmission can be accepted.
     fn give_back(&self, envelope: Option<&Envelope>) {
         if let Some(envelope) = envelope {
             self.taken.lock().unwrap_or_else(PoisonError::into_inner).give_back(envelope);
         }
     }
 
-    /// Takes a message that wants an answer, and answers. Both by the worker, and so both or neither: what is taken while
-    /// the node leaves would never be answered, and be sent again to its next run.
+    /// Accepts a message that expects a reply, and replies.
+    ///
+    /// The worker does both, so that they happen both or not at all. A message accepted without a reply, while the
+    /// node leaves, would be sent again to its next instance.
     fn take_question(self: &Arc<Self>, query: Query, key: &str) {
         let (receiver, key) = (Arc::clone(self), key.to_owned());
         self.worker.answer(query, move |session, query| {
@@ -344,13 +352,13 @@ impl<M: CustomMessage> Receiver<M> {
             M::MAX_BYTES,
         );
         if self.is_strangers_copy(&raw) {
-            // A question is answered where it came first.
+            // The first copy of a query gets the reply.
             return;
         }
         let envelope = raw.envelope.clone();
         let is_new = !self.was_taken(&raw);
         let outcome = if !is_new {
-            // Its answer was lost.
+            // The message was accepted before, but its reply was lost.
             Ok(())
         } else if self.messages.len() >= INBOX && !M::LANE.drops_older() {
             self.reception.displaced(M::LANE, key, raw.sender(), 1);
@@ -377,13 +385,13 @@ impl<M: CustomMessage> Receiver<M> {
         }
     }
 
-    /// A message could not be read: is it this one, or its sender's shape?
+    /// Handles an unreadable message: determines whether only the message is bad or the sender's shape differs.
     fn unreadable(self: &Arc<Self>, envelope: Option<Envelope>, error: DecodeError) {
         let Some(envelope) = envelope else {
             self.reception.complain(M::LANE, Diagnostic::DecodeFailed(error));
             return;
         };
-        // Not in the match: its guard would be held while others are waited for.
+        // Not inside the `match`, which would hold the lock while other locks are acquired.
         let what = self.senders().unreadable(&envelope, &error, Instant::now());
         match what {
             DecodeFailureAction::Complain => {
@@ -442,8 +450,9 @@ impl<M: CustomMessage> Receiver<M> {
     }
 }
 
-/// Shows others what came as a question, which only its receiver sees: the same message as a put, with the
-/// envelope of its sender, that does not come back here.
+/// Publishes a message that arrived as a query, which only its receiver sees, as a put for observers.
+///
+/// The put has the envelope of the original sender and is not delivered to this node.
 fn show<M: Message>(session: &Session, key: &str, query: &Query) {
     let (priority, reliability, express) = quality(M::LANE);
     let payload = query.payload().cloned().unwrap_or_default();
@@ -463,10 +472,10 @@ fn show<M: Message>(session: &Session, key: &str, query: &Query) {
     }
 }
 
-/// What a sender announces, while it is asked for. Tells the receiver when the question has ended.
+/// Queries the info that a sender announces, and passes it to the receiver when the query has ended.
 struct Announced<M: CustomMessage> {
     receiver: Arc<Receiver<M>>,
-    /// Where the message came that could not be read.
+    /// The key on which the unreadable message arrived.
     key: String,
     envelope: Envelope,
     info: Mutex<Option<NodeInfo>>,

@@ -12,16 +12,17 @@ use crate::node::node::NodeContext;
 use crate::rpc::pending::Pending;
 use crate::transport::publisher::{PublishError, Publisher, encode};
 
-/// Takes messages of one custom type to everybody, to one node, to all of a kind. Cheap to clone; does not
-/// keep the node on the mesh.
+/// Publishes messages of one custom type, or sends them to one node or to all nodes of a kind.
+///
+/// Cheap to clone; it does not keep the node on the mesh.
 pub struct MessageSender<M> {
     core: Weak<NodeContext>,
     published: Publisher<M>,
-    /// The streams to single nodes and kinds.
+    /// Open streams to single nodes and kinds.
     addressed: Arc<Mutex<HashMap<Key, Publisher<M>>>>,
 }
 
-/// Streams that are kept open; where there are more, all are opened anew.
+/// Maximum number of open streams; beyond that, all are closed and opened again on demand.
 const STREAMS: usize = 64;
 
 impl<M> Clone for MessageSender<M> {
@@ -35,7 +36,7 @@ impl<M> Clone for MessageSender<M> {
 }
 
 impl<M: CustomMessage> MessageSender<M> {
-    /// How long a message of a stream on a reliable lane is sent to a node that does not take it.
+    /// How long a stream on a reliable lane retries a message to a node that does not accept it.
     pub const STREAM_DEADLINE: Duration = Duration::from_secs(10);
 
     pub(super) fn new(core: &Arc<NodeContext>) -> Self {
@@ -47,36 +48,38 @@ impl<M: CustomMessage> MessageSender<M> {
         }
     }
 
-    /// Publishes a message for whoever hears this node's topic. Does not block.
+    /// Publishes a message to the subscribers of this node's topic. Does not block.
     ///
     /// # Errors
     ///
-    /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
+    /// When the queue of a reliable lane is full, or the message cannot be encoded or is too large.
     pub fn publish(&self, message: &M) -> Result<(), PublishError> {
         self.published.publish(message)
     }
 
-    /// The same, sent in this thread: see [`Publisher::publish_at_once`]. May block for a millisecond where a link is full:
-    /// never for a frame loop.
+    /// Publishes a message from the calling thread: see [`Publisher::publish_at_once`].
+    ///
+    /// May block for 1 ms when a link is congested; not for a frame loop.
     ///
     /// # Errors
     ///
-    /// As [`publish`](Self::publish).
+    /// Same as [`publish`](Self::publish).
     pub fn publish_at_once(&self, message: &M) -> Result<(), PublishError> {
         self.published.publish_at_once(message)
     }
 
-    /// As [`publish`](Self::publish), and waits for room in the queue of a reliable lane, at most for `timeout`. Blocks: never for a frame
-    /// loop.
+    /// Publishes like [`publish`](Self::publish), but waits up to `timeout` for room in the queue of a reliable lane.
+    ///
+    /// Blocks; not for a frame loop.
     ///
     /// # Errors
     ///
-    /// When there was no room in time, or the message cannot be written or is too large.
+    /// When there is no room in time, or the message cannot be encoded or is too large.
     pub fn publish_within(&self, message: &M, timeout: Duration) -> Result<(), PublishError> {
         self.published.publish_within(message, timeout)
     }
 
-    /// Sends a message to one node, and brings its answer within `deadline`.
+    /// Sends a message to one node and returns its reply within `deadline`.
     #[must_use]
     pub fn send_to(
         &self,
@@ -93,13 +96,14 @@ impl<M: CustomMessage> MessageSender<M> {
         pending
     }
 
-    /// Sends a message to one node by the promise of its lane; nobody is told how it ended. On a reliable lane it is sent
-    /// as by [`MessageSender::send_to`], for [`MessageSender::STREAM_DEADLINE`] at most; one that fails is counted as dropped. Does
-    /// not block.
+    /// Sends a message to one node with the guarantees of its lane, without reporting the outcome.
+    ///
+    /// On a reliable lane it is sent like [`MessageSender::send_to`], for at most [`MessageSender::STREAM_DEADLINE`];
+    /// a message that fails counts as dropped. Does not block.
     ///
     /// # Errors
     ///
-    /// When the message cannot be written or is too large.
+    /// When the message cannot be encoded or is too large.
     pub fn stream_to(&self, node: &NodeId, message: &M) -> Result<(), PublishError> {
         if !M::LANE.is_reliable() {
             return self.put(Topic::<M>::to_node(node.clone()).key(), message);
@@ -111,18 +115,19 @@ impl<M: CustomMessage> MessageSender<M> {
         Ok(())
     }
 
-    /// Sends a message to all nodes of a kind: `ripples`, `ripples-2` and so on. Nobody answers. Does not
-    /// block.
+    /// Sends a message to all nodes of a kind: `ripples`, `ripples-2` and so on.
+    ///
+    /// The nodes do not reply. Does not block.
     ///
     /// # Errors
     ///
-    /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
+    /// When the queue of a reliable lane is full, or the message cannot be encoded or is too large.
     pub fn send_to_kind(&self, kind: &NodeId, message: &M) -> Result<(), PublishError> {
         self.put(Topic::<M>::to_kind(kind.clone()).key(), message)
     }
 
     fn put(&self, key: &Key, message: &M) -> Result<(), PublishError> {
-        // A node that has left says nothing more, as with everything that is published.
+        // A node that has left sends nothing, as with every publisher.
         let Some(core) = self.core.upgrade() else { return Ok(()) };
         let publisher = {
             let mut addressed = self.addressed.lock().unwrap_or_else(PoisonError::into_inner);

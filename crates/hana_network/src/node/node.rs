@@ -73,25 +73,25 @@ use crate::transport::send_queue::{OutgoingTopic, SendWorker, SenderIdentity};
 use crate::transport::subscription::Subscription;
 use crate::transport::timer::TimerThread;
 
-/// A node on the mesh, in the role `R`. It leaves when it is dropped.
+/// A node on the mesh, in the role `R`. It leaves the mesh when it is dropped.
 ///
-/// No method blocks, but for those whose name says `wait`.
+/// No method blocks, except those with `wait` in their name.
 pub struct Node<R: NodeRole> {
     pub(crate) core: Arc<NodeContext>,
     events: Publisher<Event>,
     role: PhantomData<fn(R)>,
 }
 
-/// What the threads of a node share.
+/// State shared by the threads of a node.
 pub(crate) struct NodeContext {
     pub(crate) config: NodeConfig,
     pub(crate) identity: SenderIdentity,
-    /// When it joined, Unix milliseconds.
+    /// Time of joining, in Unix milliseconds.
     joined_ms: u64,
     pub(crate) worker: SessionWorker,
-    /// The session on which play links arrive; only a visualization has one.
+    /// The session that accepts direct links; only a visualization has one.
     played: Option<DirectListener>,
-    /// The visualizations that it plays.
+    /// The play sessions of this node.
     pub(crate) sessions: PlaySessions,
     fast: SendWorker,
     sure: SendWorker,
@@ -101,12 +101,12 @@ pub(crate) struct NodeContext {
     pub(crate) frames: FrameCounter,
     requests: Inbox<Request>,
     copies: Mutex<PayloadDedup>,
-    /// The custom messages that are heard since it joined, until its program asks for them.
+    /// Custom message subscriptions started at joining, until the program takes them.
     pub(crate) heard: EarlySubscriptions,
-    /// Messages to single nodes that wait for their answers.
+    /// Sends messages to single nodes and waits for their replies.
     pub(crate) post: Arc<ConfirmedSender>,
     pub(crate) ticker: TimerThread,
-    /// What was sent on reliable topics, once there is one.
+    /// Retransmission buffer; created with the first reliable topic.
     archive: OnceLock<Arc<RetransmitBuffer>>,
     pub(crate) recoveries: RecoveryRegistry,
     repeats: Republisher,
@@ -114,14 +114,14 @@ pub(crate) struct NodeContext {
     /// Why the program runs without a window, if it does.
     headless: Mutex<Option<String>>,
     pub(crate) connection: ConnectionWatch,
-    /// An older node with the same id; this one has given way to it.
+    /// The older node with the same id to which this one gave way.
     pub(crate) displaced: Inbox<IdConflict>,
-    /// Once somebody wants to know it.
+    /// Created on first use.
     timeline: OnceLock<TimelineHandle>,
     declarations: Mutex<Vec<RegistrationGuard>>,
-    /// Of a node that listens: it looks for others, and answers those that look for it.
+    /// For a node that listens: finds other nodes and replies to those that look for it.
     pub(crate) scouting: Mutex<Option<RegistrationGuard>>,
-    /// What the node is, and in which role.
+    /// The published info of this node, and its role.
     info: Mutex<Option<(StatePublisher<NodeInfo>, Role)>>,
 }
 
@@ -131,23 +131,23 @@ pub enum JoinError {
     /// Another node has this id.
     #[error("{0}")]
     IdTaken(IdConflict),
-    /// A daemon runs on this machine already.
+    /// This machine already has a daemon.
     #[error("a daemon runs on this machine already: '{node}', process {pid}; a machine has one")]
     SecondDaemon {
-        /// Its id.
+        /// Id of that daemon.
         node: NodeId,
-        /// Its process id.
+        /// Process id of that daemon.
         pid: u32,
     },
     /// No session could be opened.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// What it would say of itself is too much, or cannot be read by others.
+    /// The node info is too large, or other nodes could not read it.
     #[error(
         "what this node says of itself cannot be sent: {problem}; make the types of its custom messages smaller, or spread them over several programs"
     )]
     Info {
-        /// What is wrong with it.
+        /// The encoding or decoding problem.
         problem: String,
     },
     /// No thread could be started.
@@ -155,28 +155,28 @@ pub enum JoinError {
     Thread(#[from] std::io::Error),
 }
 
-/// Why a visualization does not take a blackout.
+/// The reason with which a visualization refuses a blackout.
 const CANNOT_BLACK_OUT: &str = "its program does not draw a blackout: with hana_plugin, build it with the feature `ui` or declare `draws_blackout_itself()`; without Bevy, declare `NodeConfig::with_blackout()`; `hana stop` ends what it shows";
-/// The environment variable with which a daemon says where a visualization shall note that it was closed.
+/// Environment variable in which a daemon names the file that records that a visualization was closed.
 const GOODBYE: &str = "HANA_GOODBYE";
-/// Commands that wait for the program.
+/// Capacity of the inbox for commands to the program.
 const REQUESTS: usize = 256;
-/// Messages that wait for the program, of each subscription.
+/// Capacity of each subscription's inbox, in messages.
 const INBOX: usize = 4096;
-/// Larger payloads are not read by who looks at everything.
+/// Size limit, in bytes, for payloads read by raw subscriptions.
 const RAW: usize = 1 << 20;
-/// How long a peer takes to meet the others, once it has met one: scouting brings them within 0.3 s.
+/// Time a peer needs to meet all others after it has met the first; scouting takes up to 0.3 s.
 const MEETING: Duration = Duration::from_millis(350);
-/// How long what waits to be sent may take when a node leaves.
+/// Time limit for sending queued messages when a node leaves.
 const LAST_WORDS: Duration = Duration::from_millis(200);
-/// How long a node that has our id may take to say who it is, and a token of one that has died to go.
+/// Time limit for a node with our id to reply, and for the token of a dead node to disappear.
 const ID_CHECK: Duration = Duration::from_millis(1500);
 
 impl<R: NodeRole> Node<R> {
-    /// Joins the mesh: through the daemon of this machine if one runs, else as a peer of all others.
+    /// Joins the mesh: through this machine's daemon if one runs, otherwise as a peer of all other nodes.
     ///
-    /// Takes some milliseconds behind a daemon, up to half a second without one, two if something that is
-    /// no daemon holds its port.
+    /// Takes a few milliseconds through a daemon and up to 0.5 s without one, or 2 s if a program other than a daemon
+    /// occupies the daemon's port.
     #[must_use]
     pub fn join(config: NodeConfig) -> Pending<Result<Self, JoinError>> {
         let (promise, pending) = Pending::new();
@@ -184,7 +184,7 @@ impl<R: NodeRole> Node<R> {
         let spawned = thread::Builder::new().name("hana join".into()).spawn(move || {
             match Self::join_now(config) {
                 Ok(node) => {
-                    // When the worker comes to this, all that was declared before is on its way.
+                    // Once the worker runs this, every earlier declaration has been sent.
                     let worker = node.core.worker.clone();
                     worker.run(move |_| in_thread.keep(Ok(node)));
                 },
@@ -210,8 +210,8 @@ impl<R: NodeRole> Node<R> {
             config.learn_host(&session);
         }
         if matches!(part, SessionKind::Peer { .. }) {
-            // Zenoh has opened when it has met the first of the others, and does not tell when it has met
-            // all of them. A question asked before that is not heard by everybody.
+            // Zenoh's open returns once it has met the first peer and does not report when it has met all of them. A
+            // query sent before then does not reach every peer.
             thread::sleep(MEETING);
         }
         if announced {
@@ -283,7 +283,7 @@ impl<R: NodeRole> Node<R> {
         Ok(node)
     }
 
-    /// Says that it is here, last of all: who sees the token can ask for everything else.
+    /// Announces the node. The liveliness token comes last: a node that sees it can query everything else.
     fn announce(&self, addresses: &LocalAddresses) -> Result<(), JoinError> {
         let core = &self.core;
         let id = &core.identity.id;
@@ -292,7 +292,8 @@ impl<R: NodeRole> Node<R> {
         let look = if R::ROLE == Role::Visualization {
             core.board.follow(self.timeline().clone());
             let echo = MeshEcho::start(Arc::downgrade(core))?;
-            // One for both ways: what took the longer one is late also where it comes after what took the shorter.
+            // Both paths share one filter, so that a value delayed on the slower path counts as late even if a newer
+            // one arrived on the faster path.
             let gate = Arc::new(AdmissionFilter::of::<Modulation>());
             let on_mesh =
                 ModulationInput { gate: Arc::clone(&gate), echo: echo.clone(), by: PlayPath::Mesh };
@@ -334,31 +335,31 @@ impl<R: NodeRole> Node<R> {
         Ok(())
     }
 
-    /// Its id.
+    /// Returns the id of this node.
     #[must_use]
     pub fn id(&self) -> &NodeId {
         &self.core.identity.id
     }
 
-    /// The number of its instance, as in its info and in what it sends.
+    /// Returns the instance number, as in the node info and in the envelopes that the node sends.
     #[must_use]
     pub fn instance(&self) -> u64 {
         self.core.identity.instance
     }
 
-    /// The host it is on.
+    /// Returns the host of this node.
     #[must_use]
     pub fn host(&self) -> &NodeId {
         &self.core.config.host
     }
 
-    /// How it finds others: its show, for one.
+    /// Returns the network settings, such as the show.
     #[must_use]
     pub fn network(&self) -> &NetworkSettings {
         self.core.config.network()
     }
 
-    /// Leaves the mesh in good order: what others hold of it is taken back before the session closes.
+    /// Leaves the mesh cleanly: withdraws everything it declared before the session closes.
     #[must_use]
     pub fn leave(self) -> Pending<()> {
         let (promise, pending) = Pending::new();
@@ -366,13 +367,13 @@ impl<R: NodeRole> Node<R> {
         pending
     }
 
-    /// Publishes on a topic.
+    /// Returns a publisher for a topic.
     #[must_use]
     pub fn publisher<M: Publishable<R>>(&self, topic: &Topic<M>) -> Publisher<M> {
         self.core.publisher(topic.key())
     }
 
-    /// Publishes a value that has a current state, which whoever comes late gets too.
+    /// Returns a publisher for a value with a current state, which late joiners receive too.
     #[must_use]
     pub fn state_publisher<M: Publishable<R> + PartialEq + Clone>(
         &self,
@@ -381,8 +382,9 @@ impl<R: NodeRole> Node<R> {
         self.core.state_publisher(topic.key())
     }
 
-    /// Subscribes to topics. On `UnreliableSequenced` the inbox keeps the newest of each key, else the
-    /// newest 4,096.
+    /// Subscribes to topics.
+    ///
+    /// On `UnreliableSequenced` the inbox keeps the newest message of each key, otherwise the newest 4,096.
     #[must_use]
     pub fn subscribe<M: Message + ReceivedBy<R>>(
         &self,
@@ -391,8 +393,9 @@ impl<R: NodeRole> Node<R> {
         self.core.subscribe(topics.into().pattern())
     }
 
-    /// Asks for what others keep on these topics: the current state, the last lines of a log. Comes once
-    /// all have answered, or `deadline` is over.
+    /// Queries what other nodes keep on these topics: the current state, or the last lines of a log.
+    ///
+    /// Resolves once all have replied or `deadline` has passed.
     #[must_use]
     pub fn ask<M: Message + ReceivedBy<R>>(
         &self,
@@ -402,21 +405,23 @@ impl<R: NodeRole> Node<R> {
         self.core.ask(topics.into().pattern().to_owned(), deadline)
     }
 
-    /// Follows what a visualization, or a daemon, writes: what its daemon keeps of it, and what comes; the last
-    /// `most` lines.
+    /// Follows the log of a visualization or a daemon: the lines that its daemon keeps, then new ones.
+    ///
+    /// Keeps the last `most` lines.
     #[must_use]
     pub fn tail_log(&self, of: &NodeId, most: usize) -> LogTail
     where
         LogLine: ReceivedBy<R>,
     {
         let topics = Topics::<LogLine>::log_of(of);
-        // Subscribed first, so that no line falls between what is kept and what comes.
+        // Subscribed first, so that no line is missed between the stored lines and the new ones.
         let coming = self.subscribe(topics.clone());
         LogTail::new(of, coming, self.ask(topics, log_tail::ASK), most)
     }
 
-    /// Answers whoever asks on a topic with what `kept` returns at that moment. `kept` runs in a thread of
-    /// the node's and should be quick.
+    /// Replies to queries on a topic with what `kept` returns at that moment.
+    ///
+    /// `kept` runs on a thread of the node and should be quick.
     #[must_use]
     pub fn answer<M: Publishable<R>>(
         &self,
@@ -427,7 +432,7 @@ impl<R: NodeRole> Node<R> {
         QueryableGuard::new(state_query::answer(worker, identity, topic.key(), kept))
     }
 
-    /// Subscribes to whatever passes on `key_expression`, as bytes.
+    /// Subscribes to all messages on `key_expression`, as bytes.
     #[must_use]
     pub fn subscribe_raw(&self, key_expression: &str) -> Subscription<RawMessage> {
         let inbox = Inbox::new(OverflowPolicy::DropOldest, INBOX);
@@ -449,7 +454,7 @@ impl<R: NodeRole> Node<R> {
         Subscription::new(inbox, declaration)
     }
 
-    /// Gives `node`, which is of role `To`, a command, and brings its answer within `deadline`.
+    /// Sends a command to `node`, which has the role `To`, and returns its reply within `deadline`.
     #[must_use]
     pub fn command<To: NodeRole, C: Command + Route<R, To>>(
         &self,
@@ -460,52 +465,57 @@ impl<R: NodeRole> Node<R> {
         command_client::ask(&self.core.worker, &self.core.identity, node, command, deadline)
     }
 
-    /// The commands given to this node that its program has to carry out.
+    /// Returns the inbox of commands that the program has to carry out.
     #[must_use]
     pub fn requests(&self) -> &Inbox<Request> {
         &self.core.requests
     }
 
-    /// Who has this node's id too, and had it first. A daemon that finds somebody here has to end; any
-    /// other node has left the mesh already, and goes on without it.
+    /// Returns the inbox for an id conflict: the older node that has the same id as this one.
+    ///
+    /// A daemon that finds an entry here has to end. Any other node has already left the mesh and continues without
+    /// it.
     #[must_use]
     pub fn displaced(&self) -> &Inbox<IdConflict> {
         &self.core.displaced
     }
 
-    /// What its connection to the mesh is now.
+    /// Returns the current state of the connection to the mesh.
     #[must_use]
     pub fn connection(&self) -> ConnectionState {
         self.core.connection.now()
     }
 
-    /// The changes of its connection, the first one that it has joined. A clone of the inbox outlives the node, and
-    /// gets its end too.
+    /// Returns the inbox of connection changes; the first one is that the node has joined.
+    ///
+    /// A clone of the inbox outlives the node and also receives the final change.
     #[must_use]
     pub fn connection_changes(&self) -> &Inbox<ConnectionState> {
         self.core.connection.changes()
     }
 
-    /// What goes wrong with messages that come, as it is found out. The log has the same in words, and so has everybody
-    /// who hears the events of this node.
+    /// Returns the problems with received messages, as they are detected.
+    ///
+    /// The log contains the same problems as text, and so do the events of this node.
     #[must_use]
     pub fn problems(&self) -> &Diagnostics {
         self.core.reception.problems()
     }
 
-    /// The counter to bump once a frame.
+    /// Returns the counter that the program bumps once per frame.
     #[must_use]
     pub fn frames(&self) -> &FrameCounter {
         &self.core.frames
     }
 
-    /// Reports why the program has no window now, or that it has one. It stands in the list of nodes beside its state
-    /// within a tenth of a second.
+    /// Reports why the program has no window now, or `None` if it has one.
+    ///
+    /// The list of nodes shows it beside the state of the node within a tenth of a second.
     pub fn set_headless(&self, cause: Option<String>) {
         *self.core.headless.lock().unwrap_or_else(PoisonError::into_inner) = cause;
     }
 
-    /// Asks the daemon of another host for its clock again and again, to know how that stands to the one here.
+    /// Queries the clock of another host's daemon repeatedly, to estimate its offset from the local clock.
     #[must_use]
     pub fn watch_clock(&self, host: &NodeId) -> ClockSync
     where
@@ -515,8 +525,9 @@ impl<R: NodeRole> Node<R> {
         ClockSync::start(worker, reception, ticker, host)
     }
 
-    /// Tempo and beat on this machine, to be read as often as one likes. The first time it is asked for, the node
-    /// begins to hear the daemon of its machine; a moment later there is something to read.
+    /// Returns tempo and beat on this machine; reading them often is cheap.
+    ///
+    /// On first use the node subscribes to the daemon of its machine; the timeline is available a moment later.
     #[must_use]
     pub fn timeline(&self) -> &TimelineHandle {
         let core = &self.core;
@@ -526,7 +537,7 @@ impl<R: NodeRole> Node<R> {
         })
     }
 
-    /// Watches everybody.
+    /// Observes all nodes.
     #[must_use]
     pub fn watch_mesh(&self) -> MeshObserver
     where
@@ -535,7 +546,7 @@ impl<R: NodeRole> Node<R> {
         MeshObserver::start(&self.core.worker, &self.core.reception, self.core.config.daemon.port())
     }
 
-    /// Watches who comes and goes, and the health of those it is told to.
+    /// Observes which nodes come and go, and the health of selected nodes.
     #[must_use]
     pub fn watch_presence(&self) -> PresenceObserver
     where
@@ -548,44 +559,48 @@ impl<R: NodeRole> Node<R> {
         )
     }
 
-    /// Tells others what happened.
+    /// Returns the publisher for the events of this node.
     #[must_use]
     pub const fn events(&self) -> &Publisher<Event> {
         &self.events
     }
 
-    /// What it sent, received and threw away since it joined.
+    /// Returns the numbers of messages sent, received and dropped since the node joined.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.core.counters.totals()
     }
 
-    /// The same by lane, of those on which anything happened.
+    /// Returns the same counters by lane, for lanes that carried any messages.
     #[must_use]
     pub fn lanes(&self) -> BTreeMap<Lane, LaneTraffic> {
         self.core.counters.lanes()
     }
 
-    /// The same of one lane. Does not allocate.
+    /// Returns the same counters for one lane. Does not allocate.
     #[must_use]
     pub fn lane(&self, lane: Lane) -> LaneTraffic {
         self.core.counters.lane(lane)
     }
 
-    /// Whose messages did not become what they were meant to be, the most first; at most
-    /// [`Health::MAX_TROUBLES`](hana_protocol::message::Health::MAX_TROUBLES).
+    /// Returns the peers whose messages were lost, late, dropped or unusable, most affected first.
+    ///
+    /// At most [`Health::MAX_TROUBLES`](hana_protocol::message::Health::MAX_TROUBLES) entries.
     #[must_use]
     pub fn troubles(&self) -> Vec<MessageFault> {
         self.core.counters.troubles()
     }
 
-    /// Counts messages of another protocol that were lost before the program could read them, such as datagrams that the
-    /// kernel had no room for.
+    /// Counts messages of another protocol that were lost before the program could read them.
+    ///
+    /// An example is datagrams that the kernel had no room for.
     pub fn count_lost_input(&self, count: u64) {
         self.core.counters.input_lost(count);
     }
 
-    /// Plays many parameters of a visualization over the mesh, in frames. [`DirectLink::frame_stream`] does it directly.
+    /// Plays many parameters of a visualization over the mesh, in modulation batches.
+    ///
+    /// [`DirectLink::frame_stream`] does the same over a direct link.
     ///
     /// # Errors
     ///
@@ -603,16 +618,18 @@ impl<R: NodeRole> Node<R> {
         BatchStream::start(info, channel, settings)
     }
 
-    /// What it says of itself to others: what a link to it is opened with. Reads the addresses of the machine: some ten
-    /// microseconds.
+    /// Returns the info that this node publishes; a direct link to it is opened with this.
+    ///
+    /// Reads the addresses of the machine, which takes about 10 us.
     #[must_use]
     pub fn info(&self) -> NodeInfo {
         let interface = self.core.config.network.interface.as_deref();
         self.core.info_of(R::ROLE, &LocalAddresses::now(interface))
     }
 
-    /// This node as one of those who play a show together, whose word counts as much as `HANA_PRIORITY` says, or else 0. A
-    /// node has one.
+    /// Returns this node as a controller that shares a show with others.
+    ///
+    /// Its priority is `HANA_PRIORITY`, or 0 if that is not set. A node has only one.
     #[must_use]
     pub fn operator(&self) -> OwnershipClient
     where
@@ -624,8 +641,10 @@ impl<R: NodeRole> Node<R> {
         OwnershipClient::new(identity, worker, session, config.priority)
     }
 
-    /// Plays a visualization for as long as the session lives: over a direct link, over the mesh while there is none, and
-    /// again when it was started again. All sessions of a node with one visualization are one.
+    /// Plays a visualization for as long as the session lives.
+    ///
+    /// The session uses a direct link, falls back to the mesh while there is none, and continues after the
+    /// visualization restarts. All sessions of a node with one visualization are one session.
     #[must_use]
     pub fn play_session(&self, node: &NodeId) -> PlaySession
     where
@@ -634,8 +653,10 @@ impl<R: NodeRole> Node<R> {
         self.play_session_with(node, BatcherSettings::default())
     }
 
-    /// The same for a visualization whose info is known: each value is checked against its parameters from the first on, and
-    /// the session does not depend on the mesh to find it.
+    /// Plays a visualization whose info is known.
+    ///
+    /// Every value is checked against its parameters from the start, and the session does not need the mesh to find
+    /// it.
     #[must_use]
     pub fn play_session_of(&self, info: &NodeInfo) -> PlaySession
     where
@@ -645,7 +666,9 @@ impl<R: NodeRole> Node<R> {
         self.core.sessions.with(&self.core, node, settings, Some(info.clone()))
     }
 
-    /// The same, with other frames than usual; where there is a session already, its own count.
+    /// Plays a visualization with other batch settings than the default.
+    ///
+    /// If the node already has a session with this visualization, the settings of that session apply.
     #[must_use]
     pub fn play_session_with(&self, node: &NodeId, settings: BatcherSettings) -> PlaySession
     where
@@ -654,13 +677,15 @@ impl<R: NodeRole> Node<R> {
         self.core.sessions.with(&self.core, node, settings, None)
     }
 
-    /// The visualizations that are played by sessions, and how.
+    /// Returns the status of each visualization that this node plays in a session.
     #[must_use]
     pub fn play_sessions(&self) -> BTreeMap<NodeId, PlayStatus> {
         self.core.sessions.statuses()
     }
 
-    /// Opens a direct link to a visualization, to play it. [`play_session`](Self::play_session) looks after one by itself.
+    /// Opens a direct link to a visualization, to play it.
+    ///
+    /// A [`play_session`](Self::play_session) manages its direct link by itself.
     #[must_use]
     pub fn play(&self, info: &NodeInfo) -> Pending<Result<DirectLink, DirectLinkError>>
     where
@@ -669,7 +694,7 @@ impl<R: NodeRole> Node<R> {
         DirectLink::open(&self.core.config, &self.core.identity, &self.core.reception, info)
     }
 
-    /// Whether it was told to end. Only visualizations are.
+    /// Returns whether the node received a shutdown command. Only visualizations receive one.
     #[must_use]
     pub fn is_shutdown_requested(&self) -> bool {
         self.core.shutdown.load(Ordering::Acquire)
@@ -677,7 +702,7 @@ impl<R: NodeRole> Node<R> {
 }
 
 impl Node<Daemon> {
-    /// Answers whoever asks for the clock of this host, as long as what comes back lives.
+    /// Replies to clock queries for this host until the returned guard is dropped.
     #[must_use]
     pub fn answer_clock(&self) -> QueryableGuard {
         let NodeContext { worker, identity, config, .. } = &*self.core;
@@ -686,18 +711,20 @@ impl Node<Daemon> {
 }
 
 impl Node<Visualization> {
-    /// Its parameters with their current values.
+    /// Returns the parameters with their current values.
     #[must_use]
     pub fn board(&self) -> &Arc<ParameterStore> {
         &self.core.board
     }
 
-    /// Says that it ends in good order, because a person wants it to, and leaves the mesh. Who keeps it then
-    /// calls it closed and does not start it again, also a daemon that is not its parent and cannot know
-    /// its exit code; for one that is away just now it leaves a note in the file that `HANA_GOODBYE` names.
+    /// Reports that the operator closed the visualization, and leaves the mesh.
     ///
-    /// Does not block for longer than it takes to make that file. What is to come is that it has left: wait
-    /// for it before the process ends, for 0.3 s at most, since a link may be gone.
+    /// The supervising daemon then marks it as closed and does not restart it. This also works for a daemon that is
+    /// not the parent process and cannot read the exit code. For a daemon that is not running at the moment, the
+    /// visualization leaves a note in the file named by `HANA_GOODBYE`.
+    ///
+    /// Blocks only while it writes that file. The returned value resolves once the node has left. Wait for it before
+    /// the process ends, but no longer than 0.3 s, since a link may be gone.
     #[must_use]
     pub fn close(self) -> Pending<()> {
         if let Some(note) = std::env::var_os(GOODBYE).filter(|note| !note.is_empty())
@@ -732,7 +759,7 @@ impl NodeContext {
 
     pub(crate) fn leave(&self, done: impl FnOnce() + Send + 'static) {
         self.connection.leaves();
-        // Its last words before it is gone.
+        // Sends queued messages before the session closes.
         let sure = self.sure.clone();
         self.worker.run(move |_| sure.flush(LAST_WORDS));
         self.declarations.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -744,7 +771,8 @@ impl NodeContext {
     }
 
     pub(crate) fn channel(&self, key: &Key, lane: Lane, reach: Locality) -> Arc<OutgoingTopic> {
-        // A state is said again by itself, and what is sent to one node is answered.
+        // States are republished by their publisher, and messages to one node are acknowledged; neither needs the
+        // buffer.
         let is_kept = match key.kind() {
             KeyKind::Custom | KeyKind::KindInbox => true,
             KeyKind::Inbox | KeyKind::Control => false,
@@ -768,7 +796,7 @@ impl NodeContext {
         })
     }
 
-    /// Sends a message to one node until it is answered.
+    /// Sends a message to one node until it replies.
     pub(crate) fn send<M: CustomMessage>(
         &self,
         node: &NodeId,
@@ -780,7 +808,7 @@ impl NodeContext {
         self.post.send(address, payload, M::LANE, deadline)
     }
 
-    /// Where messages of a topic arrive whose publishers keep what they send.
+    /// Creates the receiving end of a topic whose publishers keep messages for retransmission.
     pub(crate) fn recovery<M: Message>(
         &self,
         pattern: &str,
@@ -808,15 +836,15 @@ impl NodeContext {
         StatePublisher::new(&self.worker, channel, self.outbox(M::LANE).clone(), &self.repeats)
     }
 
-    /// Says again the states on reliable lanes that changed a while ago.
+    /// Republishes states on reliable lanes that changed a while ago.
     pub(crate) fn repeat_states(&self, now: Instant) {
         self.repeats.say(&self.sure, now);
     }
 
-    /// Shows others on the mesh a value that came over a play link.
+    /// Publishes on the mesh a value that arrived over a direct link.
     pub(crate) fn echo(&self, channel: &Arc<OutgoingTopic>, value: f32) {
         if let Ok(payload) = codec::encode(&Modulation { value }) {
-            // The lane replaces what waits; its queue is never full.
+            // On this lane a new value replaces the queued one, so the queue is never full.
             self.fast.push(channel, payload).ok();
         }
     }
@@ -849,7 +877,7 @@ impl NodeContext {
             };
         let (gate, arrive) = (Arc::new(gate), Arc::new(arrive));
         let reception = self.reception.clone();
-        // A pattern of parameters matches their frames too.
+        // A parameter pattern also matches the key of the modulation batches.
         let is_other = |sample: &Sample| {
             M::NAME == Modulation::NAME && sample.key_expr().ends_with("/modulation/_frame")
         };
@@ -869,7 +897,7 @@ impl NodeContext {
         Subscription::new(inbox, declaration)
     }
 
-    /// Asks for what others keep on a key.
+    /// Queries what other nodes keep on a key.
     pub(crate) fn ask<M: Message>(
         &self,
         pattern: String,
@@ -878,7 +906,7 @@ impl NodeContext {
         state_query::ask(&self.worker, &self.reception, pattern, deadline)
     }
 
-    /// What others play goes straight onto the board.
+    /// Applies received modulation directly to the parameter store.
     fn take_modulation(
         self: &Arc<Self>,
         worker: &SessionWorker,
@@ -891,7 +919,7 @@ impl NodeContext {
             let (board, reception, entrance) =
                 (Arc::clone(&board), reception.clone(), entrance.clone());
             let callback = move |sample| {
-                // A pattern of parameters matches their frames too, which are larger.
+                // A parameter pattern also matches the modulation batches, which are larger.
                 let limit = ModulationBatch::MAX_BYTES;
                 let raw = admitted(&sample, limit, &entrance.gate, &reception);
                 let Some(raw) = raw else { return };
@@ -904,7 +932,7 @@ impl NodeContext {
         })
     }
 
-    /// Looks for the tokens of those who have begun to play this visualization.
+    /// Watches the liveliness tokens of controllers that have started to play this visualization.
     pub(crate) fn watch_new_players(&self, now: Instant) {
         let new = self.board.tell_hands(|hands| hands.unwatched(now));
         if !new.is_empty() {
@@ -914,7 +942,7 @@ impl NodeContext {
         }
     }
 
-    /// Whether somebody who plays is there, and when he is not any more.
+    /// Watches the liveliness token of a controller, to detect when it comes and goes.
     fn watch_player(&self, player: &NodeId) -> RegistrationGuard {
         let pattern = format!("{}/{player}/alive/**", Key::ROOT);
         let board = Arc::clone(&self.board);
@@ -938,7 +966,7 @@ impl NodeContext {
         })
     }
 
-    /// Commands come as questions that are answered, and as plain puts that are not.
+    /// Receives commands, both as queries, which get a reply, and as plain puts, which do not.
     fn take_commands(self: &Arc<Self>, worker: &SessionWorker, role: Role) -> RegistrationGuard {
         let key = Key::Control(self.identity.id.clone()).to_string();
         let core = Arc::downgrade(self);
@@ -997,14 +1025,14 @@ impl NodeContext {
                 .unwrap_or_else(PoisonError::into_inner)
                 .is_copy(&raw.payload, Instant::now());
         if is_copy {
-            // A question is answered where it came first.
+            // The first copy of a query gets the reply.
             self.counters.late(Control::LANE, None, 1);
             return;
         }
         let from = raw.envelope.as_ref().map(|envelope| envelope.from.clone());
         let key = Key::Control(self.identity.id.clone()).to_string();
         let Some(control) = self.reception.decode::<Control>(raw) else {
-            // The sender is told what the log is told.
+            // The sender gets the same reason as the log.
             if let Some(query) = query {
                 refuse_unread(worker, query, key, raw);
             }
@@ -1065,7 +1093,7 @@ impl NodeContext {
         }
     }
 
-    /// Why the program runs without a window, if it does.
+    /// Returns why the program runs without a window, if it does.
     pub(crate) fn headless(&self) -> Option<String> {
         self.headless.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -1097,7 +1125,7 @@ impl NodeContext {
         }
     }
 
-    /// Says anew where this node can be reached.
+    /// Republishes the node info with the current addresses.
     pub(crate) fn say_addresses(&self, addresses: &LocalAddresses) {
         let said = {
             let info = self.info.lock().unwrap_or_else(PoisonError::into_inner);
@@ -1109,7 +1137,7 @@ impl NodeContext {
     }
 }
 
-/// Where what is played comes in, by one of the two ways.
+/// One of the two inputs for modulation: the mesh or a direct link.
 #[derive(Clone)]
 struct ModulationInput {
     gate: Arc<AdmissionFilter>,
@@ -1117,8 +1145,9 @@ struct ModulationInput {
     by: PlayPath,
 }
 
-/// Puts what was played onto the board: one value, or a frame. What cannot be read is complained of already; `run` is
-/// this one.
+/// Applies a received value or modulation batch to the parameter store.
+///
+/// Messages that cannot be read were already reported. `run` is the instance of this node.
 fn take_values(
     raw: &RawMessage,
     run: u64,
@@ -1150,7 +1179,7 @@ fn take_values(
         },
     };
     let ApplyOutcome { taken, values, held, told } = played;
-    // A single value on the mesh is seen already.
+    // Other nodes on the mesh already receive a single value that arrives over the mesh.
     if !values.is_empty() && (is_frame || entrance.by == PlayPath::Direct) {
         entrance.echo.played(values);
     }
@@ -1169,8 +1198,9 @@ fn take_values(
     Ok(())
 }
 
-/// Tells somebody who asked what could not be read that it could not.
-/// The daemon's directory may have been cleaned away meanwhile.
+/// Writes the note that the visualization was closed.
+///
+/// Creates the daemon's directory again, since it may have been cleaned up meanwhile.
 fn write_note(note: &Path) -> std::io::Result<()> {
     if let Some(directory) = note.parent() {
         std::fs::create_dir_all(directory)?;
@@ -1192,7 +1222,7 @@ fn refuse_unread(worker: &SessionWorker, query: Query, key: String, raw: &RawMes
     });
 }
 
-/// Waits until nobody else has this id: the token of one that has just died may take a moment to go.
+/// Waits until no other node has this id; the token of a node that just died may take a moment to disappear.
 fn wait_until_free(session: &Session, id: &NodeId) -> Result<(), JoinError> {
     let deadline = Instant::now() + ID_CHECK;
     let tokens = format!("{}/{id}/alive/**", Key::ROOT);
@@ -1220,7 +1250,7 @@ fn wait_until_free(session: &Session, id: &NodeId) -> Result<(), JoinError> {
     }
 }
 
-/// Host and process id of the node that has this id, if it answers.
+/// Returns host and process id of the node that has this id, if it replies.
 fn holder_of(session: &Session, id: &NodeId) -> Option<(NodeId, u32)> {
     first_reply(|sender| {
         session
@@ -1239,7 +1269,7 @@ fn holder_of(session: &Session, id: &NodeId) -> Option<(NodeId, u32)> {
     })
 }
 
-/// A port that is in use, more precisely: by which daemon, if it is one of this show.
+/// Refines a "port in use" error: names the daemon that uses the port, if it belongs to this show.
 fn second_daemon(problem: SessionError, config: &NodeConfig) -> JoinError {
     let resident = || {
         if !matches!(
@@ -1273,14 +1303,14 @@ fn second_daemon(problem: SessionError, config: &NodeConfig) -> JoinError {
     }
 }
 
-/// The first thing that a question brings; none when it has ended without.
+/// Returns the first reply to a query, or `None` if the query ends without one.
 pub(crate) fn first_reply<T>(ask: impl FnOnce(flume::Sender<T>) -> zenoh::Result<()>) -> Option<T> {
     let (sender, receiver) = flume::bounded(1);
     ask(sender).ok()?;
     receiver.recv_timeout(ID_CHECK * 2).ok()
 }
 
-/// The parameters as the program declares them, or as an earlier run left them.
+/// Creates the parameters with the declared values, or with those of the saved last look.
 fn first_board(config: &NodeConfig) -> ParameterStore {
     let declared = config.parameters.clone();
     let board = ParameterStore::new(&config.id, declared, |name| config.playout_of(name));

@@ -6,14 +6,13 @@ use hana_protocol::id::NodeId;
 use hana_protocol::message::Look;
 use serde::{Deserialize, Serialize};
 
-/// The look that a visualization had when its last run ended.
+/// The look of a visualization when its previous instance ended.
 ///
-/// The daemon keeps it on disk and hands it to the next run: JSON in the file that the environment variable
-/// [`LastLook::VARIABLE`] names. So the look is there before the
-/// first frame, without a question to anybody.
+/// The daemon keeps it on disk and passes it to the next instance: as JSON, in the file named by the environment
+/// variable [`LastLook::VARIABLE`]. The look is therefore available before the first frame, without a query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LastLook {
-    /// Whose it is: the variable is inherited by whatever a visualization starts itself.
+    /// The visualization it belongs to; child processes of a visualization inherit the variable too.
     pub node: NodeId,
     /// The look.
     pub look: Look,
@@ -23,11 +22,11 @@ impl LastLook {
     /// The environment variable with the path of the file.
     pub const VARIABLE: &'static str = "HANA_LOOK";
 
-    /// Reads the file. `None` if there is none.
+    /// Reads the file. Returns `None` if there is none.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or is not what [`LastLook::write`] writes.
+    /// When it cannot be read, or is not in the format of [`LastLook::write`].
     pub fn read(file: &Path) -> io::Result<Option<Self>> {
         match fs::read(file) {
             Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
@@ -36,12 +35,13 @@ impl LastLook {
         }
     }
 
-    /// Writes the file, whole or not at all: who is killed in the middle of it leaves the one before. It is not forced
-    /// onto the disk, so a power cut may cost the last seconds, or the file.
+    /// Writes the file atomically: a process killed while writing leaves the previous file intact.
+    ///
+    /// The file is not flushed to the disk, so a power failure may cost the last seconds, or the file.
     ///
     /// # Errors
     ///
-    /// When it cannot be written; the file before it stays.
+    /// When it cannot be written; the previous file stays.
     pub fn write(&self, file: &Path) -> io::Result<()> {
         let new = file.with_extension("new");
         fs::write(&new, serde_json::to_vec(self)?)
@@ -51,7 +51,7 @@ impl LastLook {
             })
     }
 
-    /// The look that this run of `node` is to begin with, if a daemon left one.
+    /// Returns the look with which this instance of `node` starts, if a daemon stored one.
     pub(crate) fn of_environment(node: &NodeId) -> Option<Look> {
         let file = std::env::var_os(Self::VARIABLE)?;
         match Self::read(Path::new(&file)) {

@@ -10,17 +10,17 @@ use hana_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// What a visualization chose to save, so that the next run goes on where this one was.
+/// State that a visualization saves so that its next instance can continue where this one stopped.
 ///
-/// Named parts, each bytes with a version. The daemon that launches the program names the file, in the environment
-/// variable [`SavedState::VARIABLE`]; without a daemon, nothing is read and nothing is kept. A run that a person
-/// starts begins anew; one that is restarted, by the daemon or by a person, has what the last one saved.
+/// The state consists of named parts, each of them bytes with a version. The daemon that launches the program names
+/// the file in the environment variable [`SavedState::VARIABLE`]; without a daemon, nothing is read or kept. An
+/// instance that an operator starts begins without saved state; one that the daemon or an operator restarts gets the
+/// state saved by the previous one.
 ///
-/// Saving does not block: a thread of its own writes the newest, at most four times a second, whole or not at all. What
-/// cannot be written is tried again each second, and a file that is deleted or replaced is written again, so that a
-/// disk that was full, or a directory that was cleaned, costs nothing once it is over.
-/// A crash of the program costs what was saved in the last quarter of a second; the file is not forced onto the disk,
-/// so that a power cut may cost the last seconds.
+/// Saving does not block: a separate thread writes the newest state atomically, at most four times per second. A
+/// failed write is retried every second, and a deleted or replaced file is written again, so a full disk or a cleaned
+/// directory does no lasting damage. A crash of the program costs what was saved in the last quarter of a second. The
+/// file is not flushed to the disk, so a power failure may cost the last seconds.
 #[derive(Debug)]
 pub struct SavedState {
     found: BTreeMap<String, SavedPart>,
@@ -28,29 +28,29 @@ pub struct SavedState {
     writer: Option<Writer>,
 }
 
-/// A part of a [`SavedState`].
+/// A named part of a [`SavedState`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedPart {
-    /// The version that its bytes are of, which the program chose.
+    /// Version of the format of the bytes, chosen by the program.
     pub version: u32,
-    /// What was saved.
+    /// The saved bytes.
     pub bytes: Arc<[u8]>,
 }
 
-/// A state is not saved.
+/// Why a state is not saved.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SaveError {
-    /// It has too many bytes.
+    /// The state has too many bytes.
     #[error("{length} bytes are too many to be saved four times a second; at most {most} are")]
     TooLarge {
-        /// How many it has, with all other parts.
+        /// Size in bytes, including all other parts.
         length: usize,
-        /// How many it may have.
+        /// Size limit in bytes.
         most: usize,
     },
 }
 
-/// What an earlier run saved cannot be used.
+/// The state saved by an earlier instance cannot be used.
 #[derive(Debug, Error)]
 #[error("{}: what an earlier run saved is not used: {problem}", .file.display())]
 pub struct CorruptState {
@@ -58,26 +58,27 @@ pub struct CorruptState {
     problem: String,
 }
 
-/// From one writing to the next.
+/// Minimum interval between two writes.
 const BETWEEN: Duration = Duration::from_millis(250);
-/// From a writing that failed to the next, and from one look at the file to the next.
+/// Interval before a failed write is retried, and between two checks of the file.
 const AGAIN: Duration = Duration::from_secs(1);
 
 impl SavedState {
     /// The environment variable with the path of the file.
     pub const VARIABLE: &'static str = "HANA_SAVED";
-    /// What all parts may have together, in bytes: four times as many a second do no disk any harm.
+    /// Size limit for all parts together, in bytes; four writes of this size per second do a disk no harm.
     pub const MOST: usize = 4 * 1024 * 1024;
 
-    /// What the last run of `node` saved, and where this one saves. Reads a file, which may take a moment: to be
-    /// called while the program starts.
+    /// Reads the state saved by the previous instance of `node`, and saves to the same file.
+    ///
+    /// Reads a file, which may take a moment: call it while the program starts.
     #[must_use]
     pub fn of_environment(node: &NodeId) -> Self {
         let file = env::var_os(Self::VARIABLE).filter(|file| !file.is_empty());
         file.map_or_else(Self::nowhere, |file| Self::in_file(file.into(), node))
     }
 
-    /// The same in a file that the program names itself, daemon or not.
+    /// Uses a file that the program names itself, with or without a daemon.
     #[must_use]
     pub fn in_file(file: PathBuf, node: &NodeId) -> Self {
         Self::at(file, node, BETWEEN)
@@ -102,49 +103,50 @@ impl SavedState {
         Self { found, damage, writer: Some(writer) }
     }
 
-    /// Whether there is a daemon that keeps what is saved.
+    /// Returns whether there is a file to save to, usually one named by a daemon.
     #[must_use]
     pub const fn is_kept(&self) -> bool {
         self.writer.is_some()
     }
 
-    /// What the last run saved under that name.
+    /// Returns the part that the previous instance saved under that name.
     #[must_use]
     pub fn found(&self, name: &str) -> Option<&SavedPart> {
         self.found.get(name)
     }
 
-    /// Why nothing is found although something was saved.
+    /// Returns the reason if saved state exists but cannot be used.
     #[must_use]
     pub const fn damage(&self) -> Option<&CorruptState> {
         self.damage.as_ref()
     }
 
-    /// Saves a part in the place of an earlier one of that name. Does not block.
+    /// Saves a part, replacing the previous one of that name. Does not block.
     ///
     /// # Errors
     ///
-    /// When all parts together would have more than [`SavedState::MOST`] bytes; the earlier one stays.
+    /// When all parts together would exceed [`SavedState::MOST`] bytes; the previous part stays.
     pub fn save(&self, name: &str, part: SavedPart) -> Result<(), SaveError> {
         self.writer.as_ref().map_or(Ok(()), |writer| writer.save(name, part))
     }
 
-    /// Waits until everything saved so far is written, at most for `timeout`; whether it is. For a program that ends;
-    /// dropping it does the same, without a limit.
+    /// Waits until everything saved so far is written, at most for `timeout`; returns whether it is.
+    ///
+    /// For a program that is about to exit; dropping the state does the same, without a limit.
     #[must_use]
     pub fn flush(&self, timeout: Duration) -> bool {
         self.writer.as_ref().is_none_or(|writer| writer.flush(timeout))
     }
 }
 
-/// The thread that writes.
+/// The writing thread.
 #[derive(Debug)]
 struct Writer {
     desk: Arc<WriterShared>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the program has saved, and how far it is written.
+/// The saved parts and the progress of writing, shared with the writing thread.
 #[derive(Debug)]
 struct WriterShared {
     papers: Mutex<PendingParts>,
@@ -154,10 +156,10 @@ struct WriterShared {
 #[derive(Debug)]
 struct PendingParts {
     parts: BTreeMap<String, SavedPart>,
-    /// How often something was saved, and how many of those times are written.
+    /// The number of saves, and how many of them are written.
     saved: u64,
     written: u64,
-    /// Somebody waits for all to be written.
+    /// A caller waits until everything is written.
     hurry: bool,
     is_over: bool,
 }
@@ -240,8 +242,8 @@ impl Drop for Writer {
     }
 }
 
-/// Writes what is new, not too often, until it is over; and again what is not there any more.
-// The papers are locked but while it waits and while it writes.
+/// Writes changes at the given interval until the state is dropped, and writes the file again if it disappears.
+// The lock is held except while the thread waits or writes.
 #[allow(clippy::significant_drop_tightening)]
 fn write_on(
     desk: &WriterShared,
@@ -264,7 +266,7 @@ fn write_on(
             papers.hurry = false;
             papers = desk.wait(papers, if is_news { pause } else { AGAIN });
             if papers.saved == papers.written && !papers.parts.is_empty() {
-                // Never with the papers locked: a disk may take its time.
+                // Not while locked, because a disk may be slow.
                 drop(papers);
                 let is_there = FileMark::of(file) == there;
                 papers = desk.papers();
@@ -297,7 +299,7 @@ fn write_on(
     }
 }
 
-/// Marks of a file that change when another program replaces or changes it.
+/// Properties of a file that change when another program replaces or modifies it.
 #[derive(Debug, PartialEq, Eq)]
 struct FileMark {
     length: u64,
@@ -311,7 +313,7 @@ impl FileMark {
     }
 }
 
-/// Writes the file, whole or not at all: who is killed in the middle of it leaves the one before.
+/// Writes the file atomically: a process killed while writing leaves the previous file intact.
 fn write(file: &Path, bytes: &[u8]) -> io::Result<FileMark> {
     let new = file.with_extension("new");
     if let Some(folder) = file.parent() {
@@ -326,12 +328,12 @@ fn write(file: &Path, bytes: &[u8]) -> io::Result<FileMark> {
     })
 }
 
-/// The first line of the file, JSON: what lies behind it.
+/// The first line of the file, in JSON: describes the bytes that follow.
 #[derive(Serialize, Deserialize)]
 struct Head {
-    /// Whose it is: the variable is inherited by whatever a visualization starts itself.
+    /// The visualization it belongs to; child processes of a visualization inherit the variable too.
     node: NodeId,
-    /// CRC-32 of everything behind this line.
+    /// CRC-32 of everything after this line.
     crc32: u32,
     parts: Vec<PartHead>,
 }
@@ -340,7 +342,7 @@ struct Head {
 struct PartHead {
     name: String,
     version: u32,
-    /// Bytes of it, after those of the parts before.
+    /// Length in bytes; parts follow each other in this order.
     length: usize,
 }
 
@@ -352,14 +354,14 @@ fn encode(node: &NodeId, parts: &BTreeMap<String, SavedPart>) -> Vec<u8> {
         heads.push(PartHead { name: name.clone(), version: *version, length: bytes.len() });
     }
     let head = Head { node: node.clone(), crc32: crc32fast::hash(&body), parts: heads };
-    // Names and numbers are always written.
+    // Names and numbers can always be serialized.
     let mut file = serde_json::to_vec(&head).unwrap_or_default();
     file.push(b'\n');
     file.extend_from_slice(&body);
     file
 }
 
-/// What was saved by this node; nothing, if by another.
+/// Decodes the parts saved by `node`; returns none if another node saved them.
 fn decode(file: &[u8], node: &NodeId) -> Result<BTreeMap<String, SavedPart>, String> {
     let end = file.iter().position(|byte| *byte == b'\n').ok_or("its first line has no end")?;
     let (head, body) = file.split_at(end);
@@ -411,7 +413,7 @@ mod tests {
         drop(first);
         let second = at(&file);
         assert_eq!(second.found("rings"), Some(&part(3, b"one\ntwo")));
-        // What this run does not touch stays.
+        // A part that this instance does not change stays.
         second.save("seed", part(2, b"7")).unwrap();
         assert!(second.flush(Duration::from_secs(10)));
         let third = at(&file);
@@ -443,7 +445,7 @@ mod tests {
         let next = at(&file);
         assert_eq!(next.found("rings"), None);
         assert!(next.damage().unwrap().to_string().contains("not used"));
-        // And it is saved over.
+        // A new save replaces the damaged file.
         next.save("rings", part(2, b"new")).unwrap();
         drop(next);
         assert_eq!(at(&file).found("rings"), Some(&part(2, b"new")));
@@ -473,7 +475,7 @@ mod tests {
         for number in 1..1000 {
             saved.save("n", part(number, b"")).unwrap();
         }
-        // An hour from now at the next; but whoever ends it does not wait.
+        // The next write would be due in an hour, but the shutdown writes at once.
         drop(saved);
         assert_eq!(at(&file).found("n"), Some(&part(999, b"")));
     }
@@ -497,13 +499,13 @@ mod tests {
         fs::remove_dir_all(dir.path().join("saved")).unwrap();
         eventually("the file is written again", || file.exists());
         drop(saved);
-        // What an earlier run has saved is this one's too, before it saves anything.
+        // The state of the previous instance is available before this one saves anything.
         let next = at(&file);
         fs::remove_dir_all(dir.path().join("saved")).unwrap();
         eventually("the file is written again", || file.exists());
         drop(next);
         assert_eq!(at(&file).found("n"), Some(&part(7, b"x")));
-        // Where nothing is saved there is no file.
+        // Nothing was saved, so there is no file.
         let other = dir.path().join("other");
         let nothing = at(&other);
         thread::sleep(AGAIN + AGAIN / 2);
@@ -515,7 +517,7 @@ mod tests {
     fn what_cannot_be_written_is_written_once_it_can() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ripples");
-        // In the way of the file, as a full disk would be.
+        // Blocks the path of the file, as a full disk would.
         let in_the_way = file.with_extension("new");
         fs::create_dir(&in_the_way).unwrap();
         let saved = at(&file);
@@ -536,7 +538,7 @@ mod tests {
 
     const STATE: &str = "HANA_TEST_STATE";
 
-    /// A megabyte that is all the same number, again and again another one.
+    /// One megabyte filled with a single number, which changes each time.
     #[test]
     #[ignore = "run by the test below, in a process of its own that is killed"]
     fn saves_until_it_is_killed() {
@@ -567,7 +569,7 @@ mod tests {
                 assert!(Instant::now() < deadline, "nothing was saved");
                 thread::sleep(Duration::from_millis(1));
             }
-            // At another moment each time.
+            // At a different moment each time.
             thread::sleep(Duration::from_micros(round * 700));
             child.kill().unwrap();
             child.wait().unwrap();

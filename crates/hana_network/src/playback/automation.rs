@@ -4,17 +4,18 @@ use hana_protocol::id::NodeId;
 use hana_protocol::parameter::{Modulator, Parameter, ParameterName, Parameters};
 use hana_time::{ChangeSchedule, Timeline};
 
-/// What moves the parameters of a visualization by the beat: recipes that are in force, and changes that wait for their
-/// beat. Pure; once the schedule has grown to its size, nothing of it allocates.
+/// Modulators in force and scheduled changes: what moves the parameters of a visualization by the beat.
+///
+/// Pure; it does not allocate once the schedule has grown to its size.
 #[derive(Debug)]
 pub(crate) struct Automation {
-    /// By the places of the parameters.
+    /// Indexed by parameter.
     recipes: Vec<Option<Modulator>>,
     in_force: usize,
     pub(crate) waiting: ChangeSchedule<AutomatedChange>,
 }
 
-/// What was found to be right and is to be done as a whole; parameters by their places.
+/// A validated change that is applied as a whole; parameters are given by index.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct AutomatedChange {
     pub(crate) values: Vec<(usize, f32)>,
@@ -23,24 +24,24 @@ pub(crate) struct AutomatedChange {
     pub(crate) claim: WriteMode,
 }
 
-/// What becomes of a change where somebody else holds the parameter.
+/// How a change treats a parameter that another controller owns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum WriteMode {
-    /// It is the program's own: it is made.
+    /// The change comes from the program itself and is always made.
     Own,
-    /// It is not made.
+    /// The change is not made.
     #[default]
     Asks,
-    /// The parameter is taken from him.
+    /// The change claims the parameter from its owner.
     Takes,
 }
 
-/// A moment, on the beat and on the clock of this machine.
+/// A moment, on the beat and on this machine's clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BeatInstant {
-    /// The timeline that holds then.
+    /// The timeline that applies at that moment.
     pub(crate) timeline: Timeline,
-    /// When it is, in microseconds of the timeline's clock.
+    /// The moment in microseconds, on the timeline's clock.
     pub(crate) at_us: i64,
 }
 
@@ -51,7 +52,7 @@ impl BeatInstant {
 }
 
 impl Automation {
-    /// Changes that wait, at most.
+    /// Maximum number of scheduled changes.
     const MOST_WAITING: usize = 256;
 
     pub(crate) fn new(parameters: usize) -> Self {
@@ -62,26 +63,26 @@ impl Automation {
         }
     }
 
-    /// From now on, a parameter moves by this.
+    /// Starts a modulator on a parameter.
     pub(crate) fn begin(&mut self, place: usize, recipe: Modulator) {
         if let Some(of) = self.recipes.get_mut(place) {
             self.in_force += usize::from(of.replace(recipe).is_none());
         }
     }
 
-    /// A parameter does not move by itself any more; whether it did.
+    /// Stops the modulator of a parameter; returns whether it had one.
     pub(crate) fn end(&mut self, place: usize) -> bool {
         let did = self.recipes.get_mut(place).is_some_and(|of| of.take().is_some());
         self.in_force -= usize::from(did);
         did
     }
 
-    /// Whether a parameter moves by itself.
+    /// Returns whether a parameter has a modulator.
     pub(crate) fn moves(&self, place: usize) -> bool {
         self.recipes.get(place).is_some_and(Option::is_some)
     }
 
-    /// Brings all that move by themselves to where they are at `moment`; whether any has moved.
+    /// Sets all parameters with a modulator to their values at `moment`; returns whether any value changed.
     pub(crate) fn play(&self, parameters: &mut Parameters, moment: &BeatInstant) -> bool {
         if self.in_force == 0 {
             return false;
@@ -99,7 +100,7 @@ impl Automation {
         moved
     }
 
-    /// The recipes, by name.
+    /// Returns the modulators by parameter name.
     pub(crate) fn named_recipes(
         &self,
         declared: &[Parameter],

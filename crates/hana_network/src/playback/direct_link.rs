@@ -28,8 +28,9 @@ use crate::transport::inbound::InboundStats;
 use crate::transport::publisher::Publisher;
 use crate::transport::send_queue::{OutgoingTopic, SendWorker, SenderIdentity};
 
-/// A direct link to a visualization, to play it: what is played over it goes through no daemon, and keeps
-/// flowing when both daemons are gone. Closed when it is dropped.
+/// A direct link from a controller to a visualization. It closes when it is dropped.
+///
+/// Its values pass through no daemon, and keep flowing when both daemons are gone.
 pub struct DirectLink {
     info: Arc<NodeInfo>,
     worker: SessionWorker,
@@ -38,16 +39,16 @@ pub struct DirectLink {
     reception: InboundStats,
 }
 
-/// Why a play link was not opened.
+/// Why a direct link was not opened.
 #[derive(Debug, Error)]
 pub enum DirectLinkError {
-    /// It does not say where it listens: it is no visualization, or of a version without play links.
+    /// The node announces no endpoints: it is not a visualization, or its version has no direct links.
     #[error("'{node}' does not listen for play links; play it over the mesh")]
     NotPlayable {
         /// The node.
         node: NodeId,
     },
-    /// It listens, but cannot be reached.
+    /// The node listens, but cannot be reached.
     #[error(
         "'{node}' cannot be reached directly at {}; is a firewall between? Playing over the mesh still works",
         endpoints.join(", ")
@@ -55,9 +56,9 @@ pub enum DirectLinkError {
     Unreachable {
         /// The node.
         node: NodeId,
-        /// Where it says it listens.
+        /// The endpoints that it announces.
         endpoints: Vec<String>,
-        /// Why not.
+        /// The reason of the last attempt.
         #[source]
         problem: SessionError,
     },
@@ -98,7 +99,7 @@ impl DirectLink {
         }
         let own = LocalAddresses::now(None);
         let endpoints = own.by_way(info.play.clone(), info.host == config.host);
-        // One after the other: given several, Zenoh spends all its time on the first.
+        // One after the other: given several endpoints, Zenoh spends all its time on the first.
         let mut session = Err(SessionError::Open { problem: "it names no address".into() });
         for endpoint in &endpoints {
             session = SessionKind::Player { endpoint: endpoint.clone() }.open(config);
@@ -121,13 +122,13 @@ impl DirectLink {
         })
     }
 
-    /// The visualization it leads to.
+    /// Returns the visualization at the other end.
     #[must_use]
     pub fn node(&self) -> &NodeId {
         &self.info.node
     }
 
-    /// Plays one parameter over the link.
+    /// Returns a publisher that plays one parameter over the link.
     #[must_use]
     pub fn modulation(&self, parameter: ParameterName) -> Publisher<Modulation> {
         let topic = Topic::<Modulation>::modulation(self.info.node.clone(), parameter);
@@ -143,7 +144,7 @@ impl DirectLink {
         Publisher::new(Arc::new(channel), self.outbox.clone())
     }
 
-    /// Plays many parameters over the link, in frames.
+    /// Plays many parameters over the link, in modulation batches.
     ///
     /// # Errors
     ///
@@ -152,7 +153,7 @@ impl DirectLink {
         BatchStream::start(&self.info, self.frame_channel(), settings)
     }
 
-    /// Where frames go over the link.
+    /// Returns the topic for modulation batches over the link.
     pub(crate) fn frame_channel(&self) -> Arc<OutgoingTopic> {
         Arc::new(OutgoingTopic::new(
             Key::ModulationFrame(self.info.node.clone()).to_string(),
@@ -165,7 +166,7 @@ impl DirectLink {
         ))
     }
 
-    /// The run of the visualization that it leads to.
+    /// Returns the instance of the visualization at the other end.
     pub(crate) fn run(&self) -> u64 {
         self.info.instance
     }
@@ -174,7 +175,7 @@ impl DirectLink {
         &self.worker
     }
 
-    /// Whether the other end holds it. One that is blocked is held until Zenoh gives it up.
+    /// Returns whether the link is still connected. A blocked link counts as connected until Zenoh closes it.
     pub(crate) fn is_held(&self) -> bool {
         self.worker.seat().is_some_and(|seat| {
             let info = seat.session.info();
@@ -182,7 +183,7 @@ impl DirectLink {
         })
     }
 
-    /// Tells `gone` when the other end is gone; as long as what comes back lives.
+    /// Calls `gone` when the other end disconnects, until the returned guard is dropped.
     pub(crate) fn when_gone(
         &self,
         gone: impl Fn() + Clone + Send + Sync + 'static,
@@ -199,7 +200,7 @@ impl DirectLink {
         })
     }
 
-    /// Goes there and back.
+    /// Sends a ping over the link and returns the reply.
     #[must_use]
     pub fn ping(&self, deadline: Duration) -> Pending<Result<Accepted, CommandError>> {
         command_client::ask(&self.worker, &self.identity, &self.info.node, Ping {}, deadline)
@@ -212,7 +213,7 @@ impl Drop for DirectLink {
     }
 }
 
-/// The end that is played: the visualization's second session, where play links arrive.
+/// The listening end: the second session of a visualization, which accepts direct links.
 pub(crate) struct DirectListener {
     pub(crate) worker: SessionWorker,
     port: u16,
@@ -221,8 +222,8 @@ pub(crate) struct DirectListener {
 
 impl DirectListener {
     pub(crate) fn open(config: &NodeConfig) -> Result<Self, SessionError> {
-        // The port is chosen here, since Zenoh does not tell which one it took on a machine whose only
-        // address is the loopback.
+        // The port is chosen here, because Zenoh does not report the port it chose on a machine whose only address is
+        // the loopback.
         let port = free_port(config)?;
         let session = SessionKind::Played { port }.open(config)?;
         let worker = SessionWorker::start("played", session)
@@ -230,10 +231,11 @@ impl DirectListener {
         Ok(Self { worker, port, transport: config.network.play_link })
     }
 
-    /// Where it is reached while the machine has these addresses: it listens on all, also on those that
-    /// come later.
+    /// Returns the endpoints for the given addresses of the machine.
+    ///
+    /// The listener accepts on all addresses, including those added later.
     pub(crate) fn endpoints(&self, addresses: &LocalAddresses) -> Vec<String> {
-        // Who plays takes the first that he can reach.
+        // A controller uses the first endpoint that it can reach.
         let transports = match self.transport {
             DirectLinkTransport::Tcp => &[DirectLinkTransport::Tcp][..],
             DirectLinkTransport::Udp => &[DirectLinkTransport::Udp, DirectLinkTransport::Tcp],
@@ -247,7 +249,7 @@ impl DirectListener {
     }
 }
 
-/// A port that nobody listens on right now, of those that are meant for it.
+/// Returns a currently unused port from the configured range.
 fn free_port(config: &NodeConfig) -> Result<u16, SessionError> {
     let bind = |port| {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
@@ -258,7 +260,7 @@ fn free_port(config: &NodeConfig) -> Result<u16, SessionError> {
         Ok::<u16, std::io::Error>(port)
     };
     if let Some(range) = config.network.play_ports {
-        // Two that start together begin at different places.
+        // Visualizations that start together begin their search at different ports.
         let ports: Vec<u16> = range.ports().collect();
         let begin = usize::try_from(std::process::id()).unwrap_or_default() % ports.len().max(1);
         return ports
@@ -271,7 +273,7 @@ fn free_port(config: &NodeConfig) -> Result<u16, SessionError> {
             .ok_or(SessionError::NoPlayPort { range });
     }
     let mut port = bind(0);
-    // One that is free for TCP is nearly always free for UDP.
+    // A port that is free for TCP is nearly always free for UDP.
     for _ in 0..8 {
         if port.is_ok() {
             break;
@@ -281,11 +283,12 @@ fn free_port(config: &NodeConfig) -> Result<u16, SessionError> {
     port.map_err(|problem| SessionError::Open { problem: problem.to_string() })
 }
 
-/// Shows on the mesh what was played over a link: single named values, at most 60 a second of each, and
-/// only while somebody listens.
+/// Publishes on the mesh the values that arrived over a direct link.
+///
+/// It publishes single named values, at most 60 per second of each, and only while the mesh has a subscriber.
 #[derive(Clone)]
 pub(crate) struct MeshEcho {
-    /// What came last of each parameter, and was not shown yet.
+    /// The newest value of each parameter that is not published yet.
     played: Arc<Mutex<Vec<Option<f32>>>>,
     wake: flume::Sender<()>,
 }
@@ -298,7 +301,7 @@ impl MeshEcho {
         let (wake, woken) = flume::bounded(1);
         let of_thread = Arc::clone(&played);
         let Some(of_start) = core.upgrade() else { return Ok(Self { played, wake }) };
-        // Declared now: Zenoh knows only after a moment whether anybody listens.
+        // Declared early: Zenoh needs a moment to determine whether there are subscribers.
         let channels: Vec<Arc<OutgoingTopic>> = of_start
             .board
             .declared()
@@ -335,7 +338,7 @@ impl MeshEcho {
         Ok(Self { played, wake })
     }
 
-    /// Values have come over a play link, for parameters by their places. Does not block.
+    /// Queues values that arrived over a direct link, by parameter index. Does not block.
     pub(crate) fn played(&self, values: impl IntoIterator<Item = (usize, f32)>) {
         let mut played = self.played.lock().unwrap_or_else(PoisonError::into_inner);
         for (place, value) in values {
@@ -344,7 +347,7 @@ impl MeshEcho {
             }
         }
         drop(played);
-        // Full means that it is awake already.
+        // A full channel means that the thread is already awake.
         self.wake.try_send(()).ok();
     }
 }

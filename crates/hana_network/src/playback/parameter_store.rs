@@ -22,15 +22,16 @@ use crate::time::wall_clock::unix_ms;
 
 /// The parameters of a visualization with their current values.
 ///
-/// The network writes what it is sent, the render loop reads once a frame, and gets what is to be shown at that
-/// moment. Held for some microseconds by either; neither waits for the other's work. While [`Override::Freeze`] is in force, what is shown stays as it was, and what is played is kept for afterwards.
+/// The network thread writes received values. The render loop reads the values to show once per frame. Each locks the
+/// store for a few microseconds, and neither waits for the other's work. While [`Override::Freeze`] is in force the
+/// shown values stay unchanged; values received meanwhile apply when it ends.
 ///
-/// A parameter with a recipe ([`ModulationSource`](hana_protocol::parameter::Modulator)) moves by itself, with the beat of this machine, until it is played or
-/// set; changes that wait for a beat are made when that is there.
+/// A parameter with a modulator ([`ModulationSource`](hana_protocol::parameter::Modulator)) moves by itself, with the
+/// beat of this machine, until it is played or set. Changes scheduled for a beat are applied when it is reached.
 #[derive(Debug)]
 pub struct ParameterStore {
     state: Mutex<PlaybackState>,
-    /// Told when something has come.
+    /// Notified when a value, a modulation batch or a command arrives.
     news: Condvar,
     beat: BeatClock,
 }
@@ -38,92 +39,92 @@ pub struct ParameterStore {
 /// Why a [`Set`] was not carried out. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum SetError {
-    /// A parameter that there is not, or a value that it does not take.
+    /// An unknown parameter, or a value that it does not accept.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
-    /// It cannot wait for its beat.
+    /// The change cannot be scheduled for its beat.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
-    /// A parameter is given both.
+    /// A parameter is given both a value and a modulator.
     #[error("'{name}' is given a value and a recipe; it takes one of them")]
     ValueAndRecipe {
         /// The parameter.
         name: ParameterName,
     },
-    /// Somebody else holds a parameter.
+    /// Another controller owns a parameter.
     #[error("{0}; `hana set --take` does both")]
     Held(OwnedByOther),
-    /// It takes what somebody else holds, and does not say for whom.
+    /// The change claims an owned parameter, but its sender is unknown.
     #[error("this comes without envelope; only who says who he is takes what another holds")]
     Unnamed,
-    /// There is nothing in it.
+    /// The change is empty.
     #[error("nothing is to be set; name values in `parameters`, or recipes in `recipes`")]
     Nothing,
 }
 
 #[derive(Debug)]
 struct PlaybackState {
-    /// What is played, as of when it was looked at last.
+    /// The played values, as of the last `advance`.
     parameters: Parameters,
-    /// What is yet to be shown, and when.
+    /// Received values that are not shown yet, with their times.
     player: ModulationReceiver,
-    /// What is shown while it is held.
+    /// The values shown during a freeze.
     held: Option<Parameters>,
     in_force: Option<Override>,
     version: u64,
-    /// How often something has come.
+    /// Number of values, modulation batches and commands received.
     arrivals: u64,
-    /// Who plays what.
+    /// The owners of the parameters.
     hands: OwnershipArbiter,
-    /// How slowly what a vanished app has left goes back to its default; none: it stays.
+    /// Duration of the fade to the default after an app disappeared; `None` keeps the value.
     ease: Option<Duration>,
-    /// For takes that do not say when they were.
+    /// Stamps claims that come without a stamp.
     clock: HybridClock,
-    /// What moves by the beat.
+    /// Modulators and scheduled changes.
     conductor: Automation,
 }
 
-/// What became of what was played.
+/// The outcome of a received value or modulation batch.
 #[derive(Debug, Default)]
 pub(crate) struct ApplyOutcome {
     pub(crate) taken: ReceiveOutcome,
-    /// The places and values of the parameters that took one: of mixed ones, all contributions together.
+    /// Index and value of the parameters that accepted one; of mixed parameters, the sum of all contributions.
     pub(crate) values: Vec<(usize, f32)>,
-    /// Values that were not taken, since somebody else holds their parameters.
+    /// Number of values dropped because another controller owns their parameter.
     pub(crate) held: u64,
-    /// What is to be told of these just now: who holds one, and how many it were since that was told last.
+    /// The drops to report now: the owner, and the number of drops since the last report.
     pub(crate) told: Option<(OwnedByOther, u64)>,
 }
 
-/// Why parameters were not taken or released.
+/// Why parameters were not claimed or released.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub(crate) enum OwnershipError {
     /// There is no such parameter.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
-    /// All may play it.
+    /// The parameter is mixed: all contributions are added, so it cannot be claimed.
     #[error("{parameter} is mixed: all who play it are added up, and nobody takes it")]
     Mixed {
         /// The parameter.
         parameter: ParameterName,
     },
-    /// It does not say who would have it.
+    /// The sender is unknown.
     #[error("this comes without envelope; only who says who he is takes and releases")]
     Unnamed,
-    /// The stamp is that of another node, or of no clock.
+    /// The stamp belongs to another node, or its time is impossible.
     #[error(
         "the stamp is that of '{by}' at {ms} ms; it is to be the sender's own, and before the year 3000"
     )]
     Stamp {
-        /// Whose.
+        /// The node in the stamp.
         by: NodeId,
-        /// When.
+        /// The time in the stamp.
         ms: u64,
     },
 }
 
 impl PlaybackState {
-    /// Brings what is played as far as it is by now; what goes by the beat, as far as it will be when this is seen.
+    /// Advances playback to `now`, and beat-driven parameters to the expected presentation time.
     fn advance(&mut self, now: Instant, shown: &BeatInstant) {
         while let Some((change, beat)) =
             self.conductor.waiting.take_due(&shown.timeline, shown.at_us)
@@ -132,7 +133,7 @@ impl PlaybackState {
         }
         let Self { parameters, player, version, conductor, .. } = self;
         player.advance(now, |place, value| {
-            // A value between two that it takes, it takes too.
+            // A parameter also accepts every value between two accepted values.
             if parameters.values()[place].to_bits() != value.to_bits()
                 && parameters.set_at(place, value).is_ok()
             {
@@ -143,7 +144,7 @@ impl PlaybackState {
         self.ease(now);
     }
 
-    /// Does what was found to be right, from `beat` on.
+    /// Applies a validated change, as of `beat`.
     fn carry_out(&mut self, change: &AutomatedChange, beat: f64, now: Instant) {
         for (place, value) in &change.values {
             if self.claim(*place, change, now) && self.parameters.set_at(*place, *value).is_ok() {
@@ -157,7 +158,7 @@ impl PlaybackState {
             if !self.claim(*place, change, now) {
                 continue;
             }
-            // What was sent before is over.
+            // Discards values received earlier.
             self.player.set(*place, self.parameters.values()[*place], now);
             self.conductor.begin(*place, recipe.begun_at(beat));
             self.hands.was_set(*place, change.by.as_ref());
@@ -165,7 +166,9 @@ impl PlaybackState {
         self.version += 1;
     }
 
-    /// Whether a change may be made now: also one that has waited, while somebody took the parameter.
+    /// Returns whether a change may be made now, claiming the parameter if the change asks for it.
+    ///
+    /// Ownership may have changed while the change was scheduled, so this is checked again.
     fn claim(&mut self, place: usize, change: &AutomatedChange, now: Instant) -> bool {
         if change.claim == WriteMode::Own
             || self.hands.may_play(place, change.by.as_ref(), now).is_ok()
@@ -178,7 +181,7 @@ impl PlaybackState {
         true
     }
 
-    /// What `set` says, by places, if all of it can be done.
+    /// Validates `set` and resolves its parameters to indices; fails unless all of it can be applied.
     fn change_of(
         &mut self,
         by: Option<&NodeId>,
@@ -212,21 +215,21 @@ impl PlaybackState {
         Ok(change)
     }
 
-    /// Something is about to be played: it goes on from where a recipe has brought the parameter.
+    /// Continues playback from the value to which a modulator has moved the parameter, before a new value is played.
     fn meet(&mut self, place: usize) {
         if self.conductor.moves(place) {
             self.player.resume_from(place, self.parameters.values()[place]);
         }
     }
 
-    /// A parameter was played: it moves by itself no more.
+    /// Stops the modulator of a parameter that was played.
     fn played_instead(&mut self, place: usize) {
         if self.conductor.end(place) {
             self.version += 1;
         }
     }
 
-    /// Brings what is on its way back to its default as far as it is by now.
+    /// Advances the fades of parameters that return to their defaults.
     fn ease(&mut self, now: Instant) {
         let Self { parameters, player, hands, ease: Some(over), version, conductor, .. } = self
         else {
@@ -239,7 +242,7 @@ impl PlaybackState {
             Some((*parameters.values().get(place)?, parameters.declared().get(place)?.default))
         });
         for (place, value) in eased {
-            // A value between two that it takes, it takes too.
+            // A parameter also accepts every value between two accepted values.
             if parameters.set_at(place, value).is_ok() {
                 player.set(place, value, now);
                 conductor.end(place);
@@ -248,7 +251,7 @@ impl PlaybackState {
         }
     }
 
-    /// A mixed parameter is what all contributions are together now.
+    /// Updates a mixed parameter to the sum of its current contributions.
     fn mix_anew(&mut self, place: usize, now: Instant) {
         let Self { parameters, player, hands, version, .. } = self;
         let Some(declared) = parameters.declared().get(place) else { return };
@@ -259,7 +262,7 @@ impl PlaybackState {
         }
     }
 
-    /// Whether somebody may play or set a parameter; notes that he may not.
+    /// Returns whether the sender may play a parameter; records the refusal if not.
     fn may_play(
         &mut self,
         place: usize,
@@ -275,7 +278,7 @@ impl PlaybackState {
         false
     }
 
-    /// The sender of a command, and when he says it was; for one that does not say, now.
+    /// Returns the stamp of a command; without one, stamps it with the current time.
     fn stamp(&mut self, by: &NodeId, stamp: Option<&Stamp>) -> Result<Stamp, OwnershipError> {
         let unix_ms = unix_ms();
         match stamp {
@@ -296,7 +299,7 @@ impl PlaybackState {
 }
 
 impl ParameterStore {
-    /// `playout` says of each parameter how it is played.
+    /// Creates the parameters; `playout` returns the playback settings of each.
     pub(crate) fn new(
         own: &NodeId,
         declared: Vec<Parameter>,
@@ -320,12 +323,12 @@ impl ParameterStore {
         Self { state: Mutex::new(state), news: Condvar::new(), beat: BeatClock::new() }
     }
 
-    /// From now on, it goes by the beat that `watch` says.
+    /// Uses the beat of `watch` from now on.
     pub(crate) fn follow(&self, watch: TimelineHandle) {
         self.beat.follow(watch);
     }
 
-    /// The same, where an app that vanishes leaves behind what `then` says.
+    /// Sets what happens to the parameters of an app that disappears.
     pub(crate) fn with_vanishing_apps(self, then: OnControllerLost) -> Self {
         self.state().ease = match then {
             OnControllerLost::Hold => None,
@@ -338,9 +341,11 @@ impl ParameterStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Blocks until something has come since `arrivals`, be it a value, a frame or a command, at most for `timeout`; how
-    /// often something has come by then. The first is 0. For programs without a frame loop. What has come is shown when
-    /// its time comes, so [`ParameterStore::read_since`] may find it only a playout delay later.
+    /// Blocks until something arrives after `arrivals`, at most for `timeout`; returns the new number of arrivals.
+    ///
+    /// An arrival is a value, a modulation batch or a command; begin with 0. Meant for programs without a frame loop.
+    /// A received value is shown when it is due, so [`ParameterStore::read_since`] may return it only after the
+    /// playout delay.
     #[must_use]
     pub fn wait_for_arrival(&self, arrivals: u64, timeout: Duration) -> u64 {
         let has_none = |state: &mut PlaybackState| state.arrivals == arrivals;
@@ -348,46 +353,49 @@ impl ParameterStore {
         waited.unwrap_or_else(PoisonError::into_inner).0.arrivals
     }
 
-    /// As of now.
+    /// Locks the state and advances it to the current time.
     fn state_now(&self) -> MutexGuard<'_, PlaybackState> {
         let mut state = self.state();
         state.advance(Instant::now(), &self.beat.shown());
         state
     }
 
-    /// What is read from now on is seen so much later, 100 ms at most: half a frame and the time that drawing takes, say.
-    /// Recipes, and changes that wait for a beat, are given as they shall be then.
+    /// Sets the delay between reading values and their presentation, at most 100 ms.
+    ///
+    /// It is about half a frame plus the drawing time. Modulators and scheduled changes are evaluated at the
+    /// presentation time.
     pub fn shown_after(&self, delay: Duration) {
         self.beat.shown_after(delay);
     }
 
-    /// The timeline that recipes and changes go by, and the time that it is now, in microseconds of its clock. Where nobody
-    /// has said one, it is one of this machine's own, of 120 beats a minute.
+    /// Returns the timeline of modulators and scheduled changes, and the current time in microseconds of its clock.
+    ///
+    /// Until a timeline is received, it is one of this machine with 120 beats per minute.
     #[must_use]
     pub fn timeline(&self) -> (Timeline, i64) {
         let BeatInstant { timeline, at_us } = self.beat.now();
         (timeline, at_us)
     }
 
-    /// The same for the moment at which what is read now will be seen.
+    /// Returns the same timeline, with the expected presentation time of values read now.
     #[must_use]
     pub fn timeline_shown(&self) -> (Timeline, i64) {
         let BeatInstant { timeline, at_us } = self.beat.shown();
         (timeline, at_us)
     }
 
-    /// How many changes came after the beat that they were for.
+    /// Returns the number of changes that arrived after the beat that they were scheduled for.
     #[must_use]
     pub fn overdue(&self) -> u64 {
         self.state().conductor.waiting.late()
     }
 
-    /// Takes in what was seen of apps, or asks for whom to look.
+    /// Runs `tell` on the ownership state.
     pub(crate) fn tell_hands<T>(&self, tell: impl FnOnce(&mut OwnershipArbiter) -> T) -> T {
         tell(&mut self.state().hands)
     }
 
-    /// Who holds what as of now, if that has changed since `version`; the version it has now. The first is 1.
+    /// Returns the current owners and their version, if that differs from `version`. The first version is 1.
     pub(crate) fn holders_since(&self, version: u64) -> Option<(u64, ParameterOwners)> {
         let now = Instant::now();
         let mut state = self.state();
@@ -400,13 +408,13 @@ impl ParameterStore {
         news
     }
 
-    /// Who holds what.
+    /// Returns the owners of the parameters.
     #[must_use]
     pub fn holders(&self) -> ParameterOwners {
         self.state().hands.holders(Instant::now())
     }
 
-    /// An app takes parameters, each for itself.
+    /// Handles a claim; each parameter is claimed on its own.
     pub(crate) fn take(
         &self,
         by: Option<&NodeId>,
@@ -433,7 +441,7 @@ impl ParameterStore {
         Ok(TakeReply { taken, held, stamp: Some(stamp) })
     }
 
-    /// An app lets parameters go.
+    /// Handles a release.
     pub(crate) fn release(
         &self,
         by: Option<&NodeId>,
@@ -454,20 +462,21 @@ impl ParameterStore {
         Ok(())
     }
 
-    /// The declarations, in order.
+    /// Returns the declarations, in order.
     #[must_use]
     pub fn declared(&self) -> Vec<Parameter> {
         self.state().parameters.declared().to_vec()
     }
 
-    /// The values to be shown, in the order of the declarations.
+    /// Returns the values to show, in the order of the declarations.
     #[must_use]
     pub fn values(&self) -> Vec<f32> {
         self.state_now().shown().values().to_vec()
     }
 
-    /// Copies the values to be shown into `values` if anything changed since `version`; the version they have now.
-    /// Does not allocate once `values` has its size. The first version is 1: begin with 0.
+    /// Copies the values to show into `values` if anything changed since `version`; returns their current version.
+    ///
+    /// Does not allocate once `values` has its size. The first version is 1, so begin with 0.
     pub fn read_since(&self, version: u64, values: &mut Vec<f32>) -> u64 {
         let state = self.state_now();
         if state.version != version {
@@ -477,18 +486,19 @@ impl ParameterStore {
         state.version
     }
 
-    /// What a person has put in force over what is played. A program draws black during [`Override::Blackout`];
-    /// [`Override::Freeze`] is seen to here.
+    /// Returns the override that an operator has put in force.
+    ///
+    /// A program draws black during [`Override::Blackout`]; the store itself applies [`Override::Freeze`].
     #[must_use]
     pub fn in_force(&self) -> Option<Override> {
         self.state().in_force
     }
 
-    /// Sets one value, as if it had come over the network.
+    /// Sets one value, as if it had arrived over the network.
     ///
     /// # Errors
     ///
-    /// When there is no such parameter, or it does not take the value; nothing has changed then.
+    /// When there is no such parameter, or it does not accept the value. Nothing has changed then.
     pub fn set(&self, name: &ParameterName, value: f32) -> Result<(), ParameterError> {
         let now = Instant::now();
         let mut state = self.state();
@@ -504,7 +514,7 @@ impl ParameterStore {
         Ok(())
     }
 
-    /// A value has come for one parameter: what became of it.
+    /// Handles a received value of one parameter and returns the outcome.
     pub(crate) fn play(
         &self,
         envelope: Option<&Envelope>,
@@ -535,8 +545,9 @@ impl ParameterStore {
         Ok(played)
     }
 
-    /// A frame has come: what became of its values. One that cannot be played refuses all of it; what somebody else holds
-    /// is left out.
+    /// Handles a received modulation batch and returns the outcome.
+    ///
+    /// An invalid value refuses the whole batch; parameters owned by other controllers are skipped.
     pub(crate) fn play_frame(
         &self,
         envelope: Option<&Envelope>,
@@ -562,7 +573,7 @@ impl ParameterStore {
             let of_column = frame.samples.iter_mut().skip(column).step_by(width.max(1));
             let of_column = of_column.filter(|value| !value.is_nan());
             if !state.may_play(place, by, now, &mut played) {
-                // A NaN says nothing.
+                // NaN marks a missing value.
                 of_column.for_each(|value| *value = f32::NAN);
                 continue;
             }
@@ -596,7 +607,7 @@ impl ParameterStore {
     ///
     /// # Errors
     ///
-    /// The first that cannot be set; nothing has changed then.
+    /// When a value cannot be set: the first such error. Nothing has changed then.
     pub fn set_all(&self, values: &BTreeMap<ParameterName, f32>) -> Result<(), SetError> {
         if values.is_empty() {
             return Ok(());
@@ -604,16 +615,18 @@ impl ParameterStore {
         self.change(&Set { parameters: values.clone(), ..Set::default() }).map(|_| ())
     }
 
-    /// Sets values and recipes, all or none, now or at a beat, as if it had come over the network.
+    /// Sets values and modulators, all or none, now or at a beat, as if they had arrived over the network.
     ///
     /// # Errors
     ///
-    /// The first that cannot be set; or that too many changes wait. Nothing has changed then.
+    /// When one of them cannot be set, or too many changes are scheduled. Nothing has changed then.
     pub fn change(&self, set: &Set) -> Result<SetReply, SetError> {
         self.change_as(None, WriteMode::Own, set)
     }
 
-    /// The same, by somebody on the mesh: also refused where somebody else holds a parameter, unless it is taken from him.
+    /// Applies a change sent by a node.
+    ///
+    /// It is also refused if another controller owns a parameter, unless the change claims it.
     pub(crate) fn change_by(&self, by: Option<&NodeId>, set: &Set) -> Result<SetReply, SetError> {
         self.change_as(by, if set.take { WriteMode::Takes } else { WriteMode::Asks }, set)
     }
@@ -631,7 +644,7 @@ impl ParameterStore {
         let report = match put {
             Scheduled::Waits { beat } => SetReply { waits_for: Some(beat), late_for: None },
             Scheduled::Due { change, late_for } => {
-                // What is late has begun when it should have.
+                // A late modulator starts at the beat that it was scheduled for.
                 state.carry_out(&change, late_for.unwrap_or_else(|| moment.beat()), Instant::now());
                 SetReply { waits_for: None, late_for }
             },
@@ -642,7 +655,7 @@ impl ParameterStore {
         Ok(report)
     }
 
-    /// Puts something in force, or takes it back. The newest counts: a blackout ends a hold.
+    /// Puts an override in force, or ends it with `None`. The newest applies: a blackout ends a freeze.
     pub(crate) fn put_in_force(&self, what: Option<Override>) {
         let mut state = self.state_now();
         if state.in_force == what {
@@ -653,8 +666,9 @@ impl ParameterStore {
         state.version += 1;
     }
 
-    /// Shows a look of an earlier run again. What does not fit any more, since the program has changed, is left out;
-    /// in plain words, why.
+    /// Restores the look of an earlier instance.
+    ///
+    /// Returns an error for every part that no longer fits because the program has changed.
     pub(crate) fn restore(&self, look: &Look) -> Vec<ParameterError> {
         let mut state = self.state();
         let mut left_out = vec![];
@@ -666,7 +680,7 @@ impl ParameterStore {
         }
         state.version += 1;
         drop(state);
-        // What was held is the values; what moves goes on underneath.
+        // The look of a freeze contains the frozen values; modulators continue underneath.
         self.put_in_force(look.in_force);
         let mut state = self.state();
         for (name, recipe) in &look.recipes {
@@ -679,12 +693,12 @@ impl ParameterStore {
         left_out
     }
 
-    /// A number that grows with every change.
+    /// Returns a number that grows with every change.
     pub(crate) fn version(&self) -> u64 {
         self.state_now().version
     }
 
-    /// What is shown.
+    /// Returns the look that is shown.
     pub(crate) fn look(&self) -> Look {
         let state = self.state_now();
         Look {
@@ -735,7 +749,7 @@ mod tests {
     fn from(node: &str, sequence: u64) -> Envelope {
         let from = NodeId::new(node).unwrap();
         let at = i64::try_from(unix_ms()).unwrap() * 1000;
-        // Each a run of its own: what one run says twice of one moment is a repetition.
+        // A different instance for each node, because two messages of one instance with the same time are duplicates.
         let instance = u64::try_from(node.len()).unwrap();
         Envelope { from, instance, sequence, at }
     }
@@ -760,7 +774,7 @@ mod tests {
         let played = board.play_frame(Some(&from("osc", 0)), frame).unwrap();
         assert_eq!((played.taken.taken, played.held, played.values), (1, 1, vec![(0, 0.1)]));
         assert_eq!(played.told.unwrap().0.by, desk);
-        // And the other half is the bridge's now.
+        // The bridge now owns zoom, because it plays it.
         let played = board.play(Some(&from("desk", 0)), &name("zoom"), 0.9).unwrap();
         assert_eq!((played.taken.taken, played.held), (0, 1));
         let played = board.play(Some(&from("desk", 1)), &name("hue"), 0.9).unwrap();
@@ -877,7 +891,7 @@ mod tests {
         Set::default().with_recipe(name(parameter), text.parse().unwrap())
     }
 
-    /// Half way up, whatever the beat.
+    /// Always half of the range, whatever the beat.
     const STILL: &str = "lfo:sine:1bar:depth=0:offset=0.5";
 
     #[test]
@@ -893,7 +907,7 @@ mod tests {
             let before = of(board.timeline());
             let seen = board.values()[0];
             let after = of(board.timeline());
-            // It may be at an end of its swing between the two.
+            // The LFO may turn around between the two readings.
             let (low, high) = (before.min(after) - 0.05, before.max(after) + 0.05);
             assert!((low..=high).contains(&seen), "{before} {seen} {after}");
             std::thread::sleep(Duration::from_millis(2));
@@ -932,7 +946,7 @@ mod tests {
             board.change(&recipe("zoom", STILL)).unwrap();
             assert_eq!(board.values(), [0.5, 0.5]);
             let version = board.version();
-            // To where it was before the recipe, which must not be taken for nothing new.
+            // Sets the value from before the modulator, which must still count as a change.
             way(&board);
             assert_eq!(board.values(), [0.0, 0.5], "way {number}");
             assert!(board.look().recipes.is_empty(), "way {number}");
@@ -979,7 +993,7 @@ mod tests {
     fn what_is_seen_later_is_given_as_of_then() {
         let board = board();
         let (timeline, at_us) = board.timeline();
-        // Half a beat is a quarter of a second.
+        // Half a beat is 250 ms.
         let beat = timeline.beat_at(at_us) + 0.5;
         board.change(&Set::default().with(name("zoom"), 0.75).at(ScheduleAt::Beat(beat))).unwrap();
         board.shown_after(Duration::from_millis(100));
@@ -999,7 +1013,7 @@ mod tests {
             board.change(&Set::default().with(name("zoom"), 0.75).at(ScheduleAt::Beat(-1.0)));
         assert_eq!(report.unwrap(), SetReply { waits_for: None, late_for: Some(-1.0) });
         assert_eq!((board.values()[0], board.overdue()), (0.75, 1));
-        // An envelope that goes off once has gone off when it should have.
+        // A late one-shot envelope starts at the beat that it was scheduled for.
         let late = recipe("hue", "env:once").at(ScheduleAt::Beat(-100.0));
         board.change(&late).unwrap();
         assert_eq!(board.look().recipes, recipe("hue", "env:at=-100").recipes);

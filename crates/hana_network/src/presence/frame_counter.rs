@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use hana_protocol::message::Frames;
 
-/// The counter that a render loop bumps once a frame, so that others can see that it moves. Cheap: three
-/// atomic operations and a look at the clock; neither blocks nor allocates.
+/// The counter that a render loop bumps once per frame, so that others can see that it advances.
+///
+/// Neither blocks nor allocates; a bump costs three atomic operations and a clock reading.
 #[derive(Debug)]
 pub struct FrameCounter {
     begun: Instant,
     count: AtomicU64,
-    /// Nanoseconds from `begun` to the last frame.
+    /// Time of the last frame, in nanoseconds since `begun`.
     last_ns: AtomicU64,
-    /// The longest frame since it was last read, in microseconds.
+    /// Duration of the longest frame since the last reading, in microseconds.
     max_us: AtomicU64,
 }
 
@@ -26,7 +27,7 @@ impl FrameCounter {
         }
     }
 
-    /// Counts a frame. Call it from the loop that draws, and from nowhere else.
+    /// Counts a frame. Call it only from the render loop.
     pub fn bump(&self) {
         let now_ns = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let last_ns = self.last_ns.swap(now_ns, Ordering::Relaxed);
@@ -35,24 +36,24 @@ impl FrameCounter {
         }
     }
 
-    /// Frames so far.
+    /// Returns the number of frames so far.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
 }
 
-/// Makes rates of a [`FrameCounter`] that is read at every beat. Pure but for the clock it is given.
+/// Computes rates from a [`FrameCounter`] that is read at every heartbeat. Pure except for the counter.
 #[derive(Debug, Default)]
 pub(crate) struct FrameMeter {
-    /// When it was read, the count then, the longest frame in between.
+    /// Time, frame count and longest frame of each reading.
     readings: VecDeque<(Instant, u64, u64)>,
 }
 
 impl FrameMeter {
     const WINDOW: Duration = Duration::from_secs(1);
 
-    /// Reads the clock.
+    /// Reads the counter and returns the rates.
     pub(crate) fn read(&mut self, clock: &FrameCounter, now: Instant) -> Frames {
         let count = clock.count();
         self.readings.push_back((now, count, clock.max_us.swap(0, Ordering::Relaxed)));

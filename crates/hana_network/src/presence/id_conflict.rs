@@ -1,5 +1,6 @@
-//! Two nodes with one id, both already on the mesh: they joined at the same moment, or a network that was
-//! split has healed. The younger gives way.
+//! Resolves a conflict between two nodes with the same id that are both on the mesh. The younger leaves.
+//!
+//! It happens when both joined at the same moment, or when a split network has healed.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -17,12 +18,12 @@ use crate::node::node::{NodeContext, first_reply};
 use crate::session::session_worker::RegistrationGuard;
 use crate::transport::inbound::raw;
 
-/// Another node has this node's id, and is the older one: this one has given way.
+/// Another, older node has the id of this node, so this one has left the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdConflict {
-    /// The id.
+    /// The id of both nodes.
     pub node: NodeId,
-    /// Host and process id of the other, if it says so.
+    /// Host and process id of the other node, if it replied.
     pub holder: Option<(NodeId, u32)>,
 }
 
@@ -39,34 +40,36 @@ impl fmt::Display for IdConflict {
     }
 }
 
-/// Who of two is the younger is clear when one has been there for so much longer. Their clocks may differ
-/// by years; how long each has run does not depend on them.
+/// The difference in uptime that makes clear which node is younger.
+///
+/// Uptimes are compared because the wall clocks of the nodes may differ by years.
 const CLEAR: Duration = Duration::from_secs(2);
-/// Where it is not clear, the one with the smaller run number stays. The other waits for so long, since to
-/// the first it may have been clear, and it is gone already.
+/// Delay before the node with the larger instance number leaves when the uptimes do not decide.
+///
+/// The node with the smaller number stays. To that node the uptimes may have decided, so that it has already left.
 const GRACE: Duration = Duration::from_millis(1500);
-/// Beats without a token behind them are looked into this often.
+/// Interval between checks of heartbeats that have no liveliness token.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How long the other may take to say who it is.
+/// Time limit for the reply of the other node.
 const ASK: Duration = Duration::from_millis(500);
 
-/// How old a node is.
+/// The age of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Age {
-    /// Time since it joined.
+    /// Time since the node joined.
     up: Duration,
-    /// Number of its run: the time of its joining, by its own clock.
+    /// Instance number: the time of joining, by the node's own clock.
     instance: u64,
 }
 
-/// What becomes of this node.
+/// The decision about this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConflictOutcome {
     Stays,
     GivesWay,
 }
 
-/// The comparison with the rival that was seen last.
+/// The comparison with the most recent rival.
 #[derive(Debug, Default)]
 struct ConflictResolver {
     rival: Option<u64>,
@@ -75,7 +78,7 @@ struct ConflictResolver {
 }
 
 impl ConflictResolver {
-    /// A rival said how old it is. Says once for each rival what becomes of this node.
+    /// Handles a heartbeat of a rival; returns the decision once per rival.
     fn hear(&mut self, now: Instant, mine: Age, theirs: Age) -> Option<ConflictOutcome> {
         if self.rival != Some(theirs.instance) {
             *self = Self { rival: Some(theirs.instance), met: Some(now), decided: false };
@@ -97,8 +100,9 @@ impl ConflictResolver {
     }
 }
 
-/// Watches for others with this node's id, as long as the declaration lives: a node of another run that
-/// beats under it.
+/// Watches for other nodes with this node's id, until the returned guard is dropped.
+///
+/// A rival is another instance that sends heartbeats under this id.
 pub(crate) fn watch(core: &Arc<NodeContext>, role: Role) -> RegistrationGuard {
     let key = Key::Health(core.identity.id.clone()).to_string();
     let (begun, instance) = (Instant::now(), core.identity.instance);
@@ -136,8 +140,9 @@ pub(crate) fn watch(core: &Arc<NodeContext>, role: Role) -> RegistrationGuard {
     })
 }
 
-/// Asks the other who it is, says so, and does what was decided. In a thread of its own: a callback of
-/// Zenoh's must not wait.
+/// Identifies the other node, reports the conflict and carries out the decision.
+///
+/// Runs on its own thread, because a Zenoh callback must not block.
 fn settle(
     core: Weak<NodeContext>,
     contest: Arc<Mutex<ConflictResolver>>,
@@ -149,7 +154,8 @@ fn settle(
         let Some(core) = core.upgrade() else { return };
         let Some(session) = core.worker().seat().map(|seat| seat.session) else { return };
         let id = core.identity.id.clone();
-        // Beats alone may come from anybody; a node has a token. It may be gone again, or not be here yet.
+        // Any sender can forge heartbeats, but a node has a liveliness token. The token may be gone again, or not be
+        // here yet.
         if !has_other_token(&session, &id) {
             drop((core, session));
             thread::sleep(LOOK_AGAIN);
@@ -206,7 +212,7 @@ fn has_other_token(session: &Session, id: &NodeId) -> bool {
     .is_some()
 }
 
-/// Host and process of the other node of this id that is in that run.
+/// Returns host and process id of the other node with this id and that instance number.
 fn holder_of(session: &Session, id: &NodeId, instance: u64) -> Option<(NodeId, u32)> {
     first_reply(|sender| {
         session
@@ -240,7 +246,7 @@ mod tests {
         Age { up: Duration::from_millis(up_ms), instance }
     }
 
-    /// What becomes of two that see each other, beat by beat, until one is gone or `beats` are over.
+    /// Simulates two nodes that receive each other's heartbeats until one leaves or `beats` have passed.
     fn meet(
         mut left: Age,
         mut right: Age,
@@ -287,12 +293,12 @@ mod tests {
 
     #[test]
     fn one_that_sees_it_clearly_spares_the_other() {
-        // The two do not measure the same: to the left it is clear, to the right it is not.
+        // The two measure different uptimes: they decide for the left node, but not for the right one.
         let start = Instant::now();
         let (mut left, mut right) = (ConflictResolver::default(), ConflictResolver::default());
         assert_eq!(left.hear(start, age(5_000, 1), age(7_010, 2)), Some(ConflictOutcome::GivesWay));
         assert_eq!(right.hear(start, age(7_000, 2), age(5_001, 1)), None);
-        // It is gone, so there is no further beat.
+        // The left node has gone, so it sends no further heartbeat.
     }
 
     #[test]

@@ -1,16 +1,18 @@
-//! The number of an instance.
+//! Instance numbers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::time::wall_clock::unix_us;
 
-/// The environment variable with which a daemon passes the number of the instance before on to a program that it launches.
+/// Environment variable in which a daemon passes the previous instance number to a program that it launches.
 pub const INSTANCE_AFTER: &str = "HANA_INSTANCE_AFTER";
 
-/// The number of a node that joins now: the wall clock, in Unix microseconds, but larger than that of the instance before
-/// where that is known. Receivers do not rely on it; it spares those that do the consequences of a clock that was set back.
+/// Returns the instance number of a node that joins now.
+///
+/// It is the wall clock in Unix microseconds, or larger than the previous number where that is known. Receivers do
+/// not depend on the order; it spares those that do the consequences of a clock that was set back.
 pub(crate) fn next_instance(after: Option<u64>) -> u64 {
-    /// The largest that this process had.
+    /// The largest number used by this process.
     static LAST: AtomicU64 = AtomicU64::new(0);
     let now = unix_us();
     let of_launcher = std::env::var(INSTANCE_AFTER).ok().and_then(|text| text.parse().ok());
@@ -20,7 +22,7 @@ pub(crate) fn next_instance(after: Option<u64>) -> u64 {
     instance
 }
 
-/// A number that is larger than those, and not smaller than `now`. One that no clock shows was made up, and is ignored.
+/// Returns a number larger than all of `known` and not smaller than `now`. Impossible clock values are ignored.
 fn number_after(known: impl IntoIterator<Item = u64>, now: u64) -> u64 {
     /// The year 10000.
     const END_OF_TIME: u64 = 253_402_300_800_000_000;

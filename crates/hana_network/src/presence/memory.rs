@@ -1,6 +1,6 @@
-//! How much memory this process takes; what differs by platform stands here.
+//! Memory use of this process; contains all code that differs by platform.
 
-/// Resident memory of this process in bytes; 0 where the platform does not tell without further crates.
+/// Returns the resident memory of this process in bytes; 0 on platforms that report it only through extra crates.
 #[cfg(target_os = "linux")]
 pub(crate) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -12,7 +12,7 @@ pub(crate) fn resident_bytes() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
-/// Resident memory of this process in bytes; 0 where the platform does not tell without further crates.
+/// Returns the resident memory of this process in bytes; 0 on platforms that report it only through extra crates.
 #[cfg(not(target_os = "linux"))]
 pub(crate) const fn resident_bytes() -> u64 {
     0

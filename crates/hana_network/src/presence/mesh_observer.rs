@@ -27,8 +27,9 @@ use crate::transport::admission::AdmissionFilter;
 use crate::transport::inbound::{InboundStats, admitted};
 use crate::transport::inbox::{Inbox, OverflowPolicy};
 
-/// Everything known of everyone, kept up to date as long as this lives. For apps, bridges, daemons and
-/// command-line tools; a visualization has no need of it.
+/// An up-to-date view of all nodes, for apps, bridges, daemons and command-line tools.
+///
+/// A visualization does not need it.
 pub struct MeshObserver {
     roster: Roster,
     steps: WallClockSteps,
@@ -37,15 +38,15 @@ pub struct MeshObserver {
     _declarations: Vec<RegistrationGuard>,
 }
 
-/// Room for ten seconds of health of a hundred nodes.
+/// Capacity of the inbox: ten seconds of health from a hundred nodes.
 const SIGHTINGS: usize = 10_000;
-/// More new nodes than this at once are asked for with one question to all.
+/// Maximum number of new nodes that are queried one by one; more are queried with one query to all.
 const ASK_ONE_BY_ONE: usize = 4;
-/// Rounds of questions in a second; a burst of as many goes out at once.
+/// Maximum number of query rounds per second; a burst of as many is sent at once.
 const ASKS_PER_SECOND: u32 = 20;
-/// After how long it is tried again when there were more.
+/// Delay before the next query round when the limit is reached.
 const ASK_LATER: Duration = Duration::from_millis(100);
-/// How long a node may take to say what it is. One that is stopped never does.
+/// Query timeout. A suspended node never replies.
 const PATIENCE: Duration = Duration::from_millis(400);
 
 const TOKENS: &str = "hana/*/alive/**";
@@ -67,8 +68,7 @@ impl MeshObserver {
                 .map(|pattern| watch_messages(worker, &eyes, pattern.into()))
                 .collect();
         declarations.push(watch_tokens(worker, &eyes));
-        // All tokens first, then what their nodes say of themselves; when both questions have ended, the
-        // picture is whole.
+        // Queries the tokens and the state of all nodes; when both queries have ended, the view is complete.
         worker.run(move |session| {
             let kept = Arc::new(QueryEnd(Some(move || promise.keep(()))));
             for what in [INFOS, "hana/*/look", HOLDERS, SESSIONS, PROCESSES, LOST] {
@@ -98,7 +98,7 @@ impl MeshObserver {
         }
     }
 
-    /// Takes in what was seen since the last call, and lets time pass. Does not block.
+    /// Processes the observations since the last call and advances time. Does not block.
     pub fn poll(&mut self) -> Vec<RosterChange> {
         let now = Instant::now();
         let mut changes = vec![];
@@ -115,12 +115,12 @@ impl MeshObserver {
         changes
     }
 
-    /// What has happened to hosts since this was last asked.
+    /// Returns the host events since the last call.
     pub fn take_news(&mut self) -> Vec<RosterEvent> {
         self.roster.take_news()
     }
 
-    /// Like [`poll`](Self::poll), but blocks until something is seen, at most for `timeout`.
+    /// Does the same as [`poll`](Self::poll), but blocks until there is an observation, at most for `timeout`.
     pub fn wait(&mut self, timeout: Duration) -> Vec<RosterChange> {
         let until_knock =
             self.roster.next_knock().map(|at| at.saturating_duration_since(Instant::now()));
@@ -135,14 +135,17 @@ impl MeshObserver {
         changes
     }
 
-    /// Blocks until everybody who is there has been seen and has said what and how it is, at most for
-    /// `timeout`; a node that is stopped never says.
+    /// Blocks until the info and health of every present node has arrived, at most for `timeout`.
+    ///
+    /// A suspended node never sends them.
     pub fn wait_until_complete(&mut self, timeout: Duration) {
         self.look_around(timeout, |_| ());
     }
 
-    /// Like [`wait_until_complete`](Self::wait_until_complete), and shows `seen` the picture whenever it may have
-    /// changed: for who cannot wait for those that are late.
+    /// Does the same as [`wait_until_complete`](Self::wait_until_complete), and calls `seen` after every possible
+    /// change.
+    ///
+    /// Use it to show a partial view without waiting for late nodes.
     pub fn look_around(&mut self, timeout: Duration, mut seen: impl FnMut(&Roster)) {
         let deadline = Instant::now() + timeout;
         let mut looked = false;
@@ -150,7 +153,7 @@ impl MeshObserver {
             looked = looked || self.first_look.take().is_some();
             self.wait(Duration::from_millis(10));
             seen(&self.roster);
-            // Nobody at all is not an answer yet: behind a daemon there is at least the daemon.
+            // An empty roster is not complete yet: behind a daemon there is at least the daemon.
             let anybody = !self.roster.is_empty();
             if looked && anybody && self.roster.is_complete() {
                 return;
@@ -158,24 +161,23 @@ impl MeshObserver {
         }
     }
 
-    /// The picture as of the last [`poll`](Self::poll).
+    /// Returns the view as of the last [`poll`](Self::poll).
     #[must_use]
     pub const fn roster(&self) -> &Roster {
         &self.roster
     }
 }
 
-/// Who comes and goes on the whole mesh, what daemons launched, and the health of a few.
+/// Observes which nodes come and go on the whole mesh, what daemons launched, and the health of selected nodes.
 ///
-/// What a daemon needs to watch what it launched itself and to miss other hosts, without hearing every beat
-/// of everybody.
+/// A daemon uses it to watch the programs it launched and to detect lost hosts, without receiving every heartbeat.
 pub struct PresenceObserver {
     sightings: Inbox<Observation>,
     eyes: Arc<ObserverShared>,
     _declarations: Vec<RegistrationGuard>,
 }
 
-/// The health of one node comes into a [`PresenceObserver`] as long as this lives.
+/// Subscribes a [`PresenceObserver`] to the health of one node until it is dropped.
 pub struct HealthFeed {
     _declaration: RegistrationGuard,
 }
@@ -191,18 +193,18 @@ impl PresenceObserver {
         Self { sightings: eyes.sightings.clone(), _declarations: declarations, eyes }
     }
 
-    /// What was seen, in order.
+    /// Returns the observations, in order.
     #[must_use]
     pub const fn sightings(&self) -> &Inbox<Observation> {
         &self.sightings
     }
 
-    /// Knocks where the daemon of a host listens; how it is answered comes as a sighting. Does not block.
+    /// Probes the endpoints of a host's daemon; the outcome arrives as an observation. Does not block.
     pub fn knock(&self, host: NodeId, endpoints: Vec<String>) {
         self.eyes.knock(host, endpoints);
     }
 
-    /// Begins to hear the health of `node` too.
+    /// Subscribes to the health of `node` too.
     #[must_use]
     pub fn hear_health_of(&self, node: &NodeId) -> HealthFeed {
         let pattern = Key::Health(node.clone()).to_string();
@@ -240,7 +242,7 @@ fn watch_messages(
     })
 }
 
-/// Calls back when the last of its holders is dropped: Zenoh drops a callback when its question has ended.
+/// Runs a function when the last reference is dropped; Zenoh drops a callback when its query has ended.
 struct QueryEnd<F: FnOnce()>(Option<F>);
 
 impl<F: FnOnce()> Drop for QueryEnd<F> {
@@ -251,26 +253,26 @@ impl<F: FnOnce()> Drop for QueryEnd<F> {
     }
 }
 
-/// What Zenoh's threads do with what they see: put it into the inbox, and ask new nodes what they are.
+/// State shared with Zenoh's threads, which put observations into the inbox and query new nodes.
 struct ObserverShared {
     sightings: Inbox<Observation>,
     reception: InboundStats,
     gate: AdmissionFilter,
     worker: SessionWorker,
     wanted: Mutex<BTreeSet<NodeId>>,
-    /// How often is asked.
+    /// Limits the query rate.
     asking: Mutex<TokenBucket>,
-    /// Where the daemon of this machine listens.
+    /// The port on which the daemon of this machine listens.
     own_port: u16,
     curiosity: Scope,
 }
 
-/// What a node that comes is asked.
+/// Which state a new node is queried for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
-    /// All that it keeps.
+    /// All state that it keeps.
     Everything,
-    /// What it is, and if it is a daemon what it launched.
+    /// Its info and, for a daemon, the programs that it launched.
     Processes,
 }
 
@@ -302,12 +304,12 @@ impl ObserverShared {
             return;
         }
         self.sightings.push("", Observation::Appeared { node: node.clone(), role, zid });
-        // An app that comes and goes is of no interest to a daemon.
+        // A daemon does not need to know about apps that come and go.
         if self.curiosity == Scope::Processes && matches!(role, Role::App | Role::Bridge) {
             return;
         }
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        // Where somebody is wanted already, the question is on its way.
+        // If a node is already wanted, the query round is already scheduled.
         let is_first = wanted.is_empty();
         if wanted.len() < Roster::MAX_NODES {
             wanted.insert(node);
@@ -324,11 +326,11 @@ impl ObserverShared {
     }
 
     fn see(&self, sample: &Sample) {
-        // A retained reply and a fresh publication cross; the newer one wins.
+        // A query reply and a fresh publication may cross; the newer one wins.
         let raw = admitted(sample, NodeInfo::MAX_BYTES, &self.gate, &self.reception);
         let Some(raw) = raw else { return };
         let now_ms = unix_ms();
-        // As the wall clock of this machine has it.
+        // Converts a time to the wall clock of this machine.
         let local = |ms| raw.envelope.as_ref().map_or(ms, |by| by.to_local_ms(ms, now_ms));
         let sighting = match Key::parse(&raw.key) {
             Some(Key::Info(node)) => {
@@ -379,7 +381,7 @@ impl ObserverShared {
     fn knock(self: &Arc<Self>, host: NodeId, endpoints: Vec<String>) {
         let eyes = Arc::clone(self);
         let spawned = thread::Builder::new().name("hana knock".into()).spawn(move || {
-            // An address that both machines have, as container networks do, leads to the daemon of this one.
+            // An address that both machines have, as with container networks, leads to the daemon of this machine.
             let endpoints = LocalAddresses::now(None).elsewhere(endpoints, eyes.own_port);
             eyes.sightings.push("", Observation::Knocked(host, knock(&endpoints)));
         });
@@ -393,7 +395,7 @@ impl ObserverShared {
         let admission = asking.admit(Instant::now());
         drop(asking);
         if admission == Admission::Over {
-            // Somebody floods us with tokens. All who come in the meantime are asked at once.
+            // Too many tokens arrive. All nodes that appear in the meantime are queried together.
             let eyes = Arc::clone(self);
             let later = thread::Builder::new().name("hana ask later".into()).spawn(move || {
                 thread::sleep(ASK_LATER);
@@ -424,12 +426,12 @@ impl ObserverShared {
             self.ask(session, &format!("{}/{node}/{what}", Key::ROOT), &Arc::new(()));
         }
         if self.curiosity == Scope::Everything {
-            // What the daemon of its host knows of it.
+            // Queries the process status that the daemon of its host publishes.
             self.ask(session, &format!("{}/*/process/{node}", Key::ROOT), &Arc::new(()));
         }
     }
 
-    /// Asks for state; `kept` is held until the question has ended.
+    /// Queries state; `kept` is held until the query has ended.
     fn ask<K: Send + Sync + 'static>(
         self: &Arc<Self>,
         session: &Session,

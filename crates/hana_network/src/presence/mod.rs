@@ -1,4 +1,4 @@
-//! Presence of nodes: health, tokens, identity conflicts.
+//! Presence of nodes: health, liveliness tokens, id conflicts.
 
 pub(crate) mod frame_counter;
 pub(crate) mod id_conflict;

@@ -10,30 +10,32 @@ use crate::presence::memory;
 use crate::state::state_publisher::StatePublisher;
 use crate::transport::publisher::Publisher;
 
-/// Ten beats a second: health is said, a changed look is shown, and complaints are voiced, a few at a time.
+/// Heartbeat interval. Each heartbeat publishes health, a changed look and a few pending reports.
 const BEAT: Duration = Duration::from_millis(100);
-/// Complaints said in a second; the others are only counted, so that a flood of bad messages does not
-/// become a flood of good ones.
+/// Maximum number of problem reports published per second.
+///
+/// Others are only counted, so that a flood of bad messages does not become a flood of reports.
 const COMPLAINTS_PER_SECOND: u32 = 5;
 
-/// Beats from one time that is said who holds what to the next, where nothing changes: who has missed a change would else go
-/// on thinking that he has, or has not, what he plays.
+/// Heartbeats between two publications of unchanged owners.
+///
+/// A controller that missed a change would otherwise keep a wrong view of what it owns.
 const HOLDERS_AGAIN: u32 = 20;
 
-/// What the heart says.
+/// Publishes health, look, owners and problem reports of a node at every heartbeat.
 pub(crate) struct StatusPublisher {
     pub(crate) health: Publisher<Health>,
     pub(crate) events: Publisher<Event>,
-    /// Whether it has frames to count. One that has drawn none yet is still starting.
+    /// Whether the node has frames to count. A node that has drawn none yet is still starting.
     pub(crate) draws: bool,
-    /// Only a visualization has a look.
+    /// The look; only a visualization has one.
     pub(crate) look: Option<StatePublisher<Look>>,
-    /// Nor does anybody else have parameters to hold.
+    /// The parameter owners; only a visualization has parameters.
     pub(crate) holders: Option<StatePublisher<ParameterOwners>>,
 }
 
 impl StatusPublisher {
-    /// Starts to beat, until the node is gone.
+    /// Starts the heartbeat, which ends with the node.
     pub(crate) fn start(self, core: Weak<NodeContext>) -> std::io::Result<()> {
         thread::Builder::new().name("hana heart".into()).spawn(move || self.beat(&core))?;
         Ok(())
@@ -57,7 +59,7 @@ impl StatusPublisher {
                 }
                 self.complain(&core, &mut may_complain);
             }
-            // From the time it should be, so that beats do not drift; at once if one was missed.
+            // Computed from the planned time, so that heartbeats do not drift; a missed one follows at once.
             let next = begun + BEAT * (beat + 1);
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }

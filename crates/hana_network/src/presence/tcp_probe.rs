@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use hana_engine::roster::ProbeOutcome;
 
-/// How long a machine may take to answer. One on the same network answers, or refuses, within a
-/// millisecond; a busy Wi-Fi takes some ten.
+/// Time limit for a machine to reply.
+///
+/// On the same network it accepts or refuses within 1 ms; a busy Wi-Fi takes about 10 ms.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Addresses beyond these are not tried: no machine has as many networks.
+/// Maximum number of addresses probed; no machine has more networks.
 const MOST: usize = 16;
 
-/// Knocks at all addresses of a machine at once, given as Zenoh endpoints. Blocks for a quarter of a second
-/// at most.
+/// Probes all addresses of a machine at once, given as Zenoh endpoints. Blocks for about 0.25 s, at most 0.5 s.
 pub(crate) fn knock(endpoints: &[String]) -> ProbeOutcome {
     let (tell, told) = flume::unbounded();
     let addresses = endpoints.iter().filter_map(|endpoint| {

@@ -16,50 +16,50 @@ use crate::transport::send_queue::SenderIdentity;
 /// Why a command was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CommandError {
-    /// Nobody of that id takes commands.
+    /// No node with that id accepts commands.
     #[error("there is no '{node}' on the mesh; `hana nodes` lists who is there")]
     NotThere {
-        /// The id.
+        /// Id of the node.
         node: NodeId,
     },
-    /// It is there, but did not answer in time.
+    /// The node is on the mesh, but did not reply in time.
     #[error(
         "'{node}' did not answer '{command}' within {} ms; `hana nodes` says how it is",
         waited.as_millis()
     )]
     NoAnswer {
-        /// The id.
+        /// Id of the node.
         node: NodeId,
         /// The command.
         command: &'static str,
-        /// For how long we waited.
+        /// Time waited for the reply.
         waited: Duration,
     },
-    /// It refused.
+    /// The node refused the command.
     #[error("'{node}' refuses: {reason}")]
     Refused {
-        /// The id.
+        /// Id of the node.
         node: NodeId,
-        /// Its words.
+        /// The reason that the node gave.
         reason: String,
     },
-    /// It answered something that cannot be read; most likely it is of another version.
+    /// The reply cannot be read; most likely the node has another version.
     #[error("the answer of '{node}' cannot be read: {problem}")]
     Malformed {
-        /// The id.
+        /// Id of the node.
         node: NodeId,
-        /// What is wrong.
+        /// The decoding problem.
         problem: codec::PayloadError,
     },
     /// The command could not be sent.
     #[error("the command was not sent: {problem}")]
     NotSent {
-        /// Why.
+        /// Why it could not be sent.
         problem: String,
     },
 }
 
-/// Asks `node` on the session of `worker`, and brings its answer within `deadline`.
+/// Sends a command to `node` on the session of `worker` and returns its reply within `deadline`.
 pub(crate) fn ask<C: Command>(
     worker: &SessionWorker,
     identity: &SenderIdentity,
@@ -108,7 +108,7 @@ impl<R: Send + serde::de::DeserializeOwned + 'static> CommandQuery<R> {
 
     fn hear(&self, reply: &Reply) {
         let Ok(sample) = reply.result() else {
-            // Zenoh's own word for a question that nobody answered in time.
+            // An error reply comes from Zenoh itself, when a query times out.
             return;
         };
         let node = self.node.clone();
@@ -129,7 +129,7 @@ impl<R> Drop for CommandQuery<R> {
     fn drop(&mut self) {
         let node = self.node.clone();
         let waited = self.asked.elapsed();
-        // Without effect if it was answered. A question that ends early found nobody to ask.
+        // Has no effect if a reply came. A query that ends before its deadline reached no node.
         self.promise.keep(Err(if waited < self.deadline {
             CommandError::NotThere { node }
         } else {

@@ -12,17 +12,17 @@ use crate::session::session_worker::SessionWorker;
 use crate::transport::inbound::InboundStats;
 use crate::transport::problem::Diagnostic;
 
-/// A command that wants an answer. One that is dropped unanswered is refused.
+/// A received command that expects a reply. Dropping it without a reply refuses it.
 pub struct Request {
     control: Control,
     from: Option<NodeId>,
     key: String,
-    /// None once it is answered, and for a plain put, which gets no answer.
+    /// `None` once it has a reply, and for a plain put, which gets none.
     query: Option<Query>,
     answered: bool,
     worker: SessionWorker,
     reception: InboundStats,
-    /// Who answers, and which run of it.
+    /// The encoded envelope of the reply: the id and instance of this node.
     signature: Vec<u8>,
 }
 
@@ -39,31 +39,31 @@ impl Request {
         Self { control, from, key, query, answered: false, worker, reception, signature }
     }
 
-    /// The command.
+    /// Returns the command.
     #[must_use]
     pub const fn control(&self) -> &Control {
         &self.control
     }
 
-    /// Who gave it, if it said so.
+    /// Returns the sender, if the command has an envelope.
     #[must_use]
     pub const fn from(&self) -> Option<&NodeId> {
         self.from.as_ref()
     }
 
-    /// Answers that it was carried out. Does not block.
+    /// Replies that the command was carried out. Does not block.
     pub fn accept<Reply: Serialize>(mut self, reply: Reply) {
         self.answer(CommandReply::Accepted(reply));
     }
 
-    /// Answers that it was not carried out, and why. Does not block.
+    /// Replies that the command was not carried out, with the reason. Does not block.
     pub fn refuse(mut self, reason: impl Into<String>) {
         self.refuse_with(reason.into());
     }
 
     fn refuse_with(&mut self, reason: String) {
         if self.query.is_none() {
-            // Nobody waits for an answer: say it where everybody can read it.
+            // No sender waits for a reply, so the refusal is reported as an event and in the log.
             let problem = Diagnostic::CommandRefused {
                 key: self.key.clone(),
                 sender: self.from.clone(),

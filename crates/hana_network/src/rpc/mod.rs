@@ -1,4 +1,4 @@
-//! Commands to other nodes and from them.
+//! Commands sent to other nodes and received from them.
 
 pub(crate) mod command_client;
 pub(crate) mod incoming_command;

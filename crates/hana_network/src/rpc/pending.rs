@@ -4,22 +4,21 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// Something that is on its way: a future, and a thing to wait for with a deadline, and a thing to look at
-/// once a frame.
+/// A result that is not there yet: await it, wait for it with a deadline, or poll it once per frame.
 #[derive(Debug)]
 pub struct Pending<T>(flume::Receiver<T>);
 
-/// It did not come in time.
+/// The result did not arrive in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("no answer within {} ms", .0.as_millis())]
 pub struct TimedOut(pub Duration);
 
-/// It will never come: the node that was to bring it has left.
+/// The result will never arrive, because the node that would have delivered it has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the node left the mesh before the answer came")]
 pub struct Cancelled;
 
-/// The other end of a [`Pending`].
+/// The sending end of a [`Pending`].
 pub(crate) struct Promise<T>(flume::Sender<T>);
 
 impl<T> Pending<T> {
@@ -28,22 +27,22 @@ impl<T> Pending<T> {
         (Promise(sender), Self(receiver))
     }
 
-    /// Blocks until it is there, at most for `timeout`. Not for a frame loop.
+    /// Blocks until the result is there, at most for `timeout`. Not for a frame loop.
     ///
     /// # Errors
     ///
-    /// When it has not come by then, or never will.
+    /// When the result has not arrived by then, or never will.
     pub fn wait(self, timeout: Duration) -> Result<T, TimedOut> {
         self.0.recv_timeout(timeout).map_err(|_| TimedOut(timeout))
     }
 
-    /// Takes it if it is there. Does not block.
+    /// Takes the result if it is there. Does not block.
     #[must_use]
     pub fn take(&self) -> Option<T> {
         self.0.try_recv().ok()
     }
 
-    /// Whether it will never come, and is not there either. Does not block.
+    /// Returns whether the result is not there and will never arrive. Does not block.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         self.0.is_disconnected() && self.0.is_empty()
@@ -60,9 +59,9 @@ impl<T: Send + 'static> IntoFuture for Pending<T> {
 }
 
 impl<T> Promise<T> {
-    /// Brings it. If nobody waits any more it is dropped.
+    /// Delivers the result, or drops it if the receiving end is gone.
     pub(crate) fn keep(&self, value: T) {
-        // A full or closed channel means it was brought before, or is not wanted.
+        // A full channel already has a result; a closed one has no receiver.
         self.0.try_send(value).ok();
     }
 }

@@ -1,6 +1,7 @@
-//! Which way a node is on the mesh, and when it changes: behind the daemon of its machine, or as a peer
-//! where there is none. A daemon, and a peer, open their session anew where others could not find them any more
-//! otherwise.
+//! Watches how a node is attached to the mesh: through the daemon of its machine, or as a peer if there is none.
+//!
+//! Switches the attach mode when the daemon comes or goes. A daemon and a peer reopen their session when other nodes
+//! could no longer find them otherwise.
 
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -15,38 +16,38 @@ use crate::session::open::{SessionKind, is_listening};
 use crate::session::scouting;
 use crate::session::socket_linger::LingerReset;
 
-/// Decides when to change the way. Pure: it is told what was seen and what time it is.
+/// Decides when to switch the attach mode. Pure: receives observations and the current time.
 #[derive(Debug)]
 struct AttachPolicy {
     way: AttachMode,
-    /// Since when the daemon has been gone.
+    /// The time at which the daemon disappeared.
     alone_since: Option<Instant>,
-    /// Before this the daemon's port is not tried again: what listens there is no daemon of ours.
+    /// The earliest time to try the daemon's port again, after the listener there turned out not to be our daemon.
     not_before: Option<Instant>,
-    /// Why it could not change the last time; said once, however often it tries.
+    /// The cause of the last failed switch; logged once, however many attempts follow.
     told: Option<String>,
-    /// When it last went on without its daemon.
+    /// The time of the last switch to running without the daemon.
     left_at: Option<Instant>,
-    /// How often the daemon was lost again soon after it was there.
+    /// How many times in a row the daemon was lost again soon after it returned.
     relapses: u32,
-    /// Since when a daemon has been listening.
+    /// The time since which a daemon has been listening.
     listening_since: Option<Instant>,
 }
 
-/// A daemon that is lost again within this time comes and goes.
+/// A daemon that is lost again within this time is flapping.
 const FLAPPING: Duration = Duration::from_mins(2);
-/// How long one that came and went once must listen before it is trusted; twice as long each further time.
+/// How long a daemon that flapped once must listen before it is trusted; doubled for each further time.
 const TRUST: Duration = Duration::from_secs(4);
-/// How often that is doubled at most.
+/// The maximum number of doublings.
 const MOST_DOUBLINGS: u32 = 3;
 
-/// A daemon that is away for longer than this is not waited for. One that is restarted is back in less.
+/// The time after which the node stops waiting for a lost daemon. A restarted daemon is back sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What listens on the daemon's port and does not answer like one is left alone for this long.
+/// The pause after a listener on the daemon's port did not respond like a daemon.
 const NO_DAEMON: Duration = Duration::from_secs(10);
-/// How often is looked.
+/// The interval between checks.
 const LOOK: Duration = Duration::from_millis(250);
-/// A port that the session before has just left may take a moment to be free.
+/// The wait for a port that the previous session has just released.
 const PORT: Duration = Duration::from_millis(100);
 
 impl AttachPolicy {
@@ -62,8 +63,9 @@ impl AttachPolicy {
         }
     }
 
-    /// What to become, if anything. `daemon`: whether there is one, connected to for a client, listening
-    /// for a peer.
+    /// Returns the attach mode to switch to, if any.
+    ///
+    /// `daemon` is whether there is a daemon: connected, for a client; listening, for a peer.
     fn look(&mut self, daemon: bool, now: Instant) -> Option<AttachMode> {
         match self.way {
             AttachMode::ThroughDaemon if daemon => {
@@ -88,7 +90,7 @@ impl AttachPolicy {
         }
     }
 
-    /// How long a daemon must listen before it is trusted: the longer, the more often one came and went.
+    /// Returns how long a daemon must listen before it is trusted: longer the more often it flapped.
     fn trial(&self) -> Duration {
         match self.relapses {
             0 => Duration::ZERO,
@@ -112,7 +114,7 @@ impl AttachPolicy {
     }
 }
 
-/// Looks after the way of a node, until the node is gone.
+/// Watches the attach mode of a node until the node is dropped.
 pub(crate) struct AttachMonitor {
     switch: Option<AttachPolicy>,
     renewal: Renewal,
@@ -120,7 +122,7 @@ pub(crate) struct AttachMonitor {
 }
 
 impl AttachMonitor {
-    /// Of a node that has joined as `part`, when the machine had these addresses.
+    /// Creates the monitor of a node that joined as `part` when the machine had these addresses.
     pub(crate) fn new(
         part: &SessionKind,
         addresses: LocalAddresses,
@@ -179,14 +181,14 @@ impl AttachMonitor {
     }
 }
 
-/// Whether the session of a client has its daemon.
+/// Returns whether a client's session is connected to its daemon.
 fn is_connected(core: &NodeContext) -> bool {
     let Some(seat) = core.worker.seat() else { return true };
     let info = seat.session.info();
     info.peers_zid().wait().next().is_some() || info.routers_zid().wait().next().is_some()
 }
 
-/// Joins in another way; the old way stays until the new one is there.
+/// Switches the attach mode; the old session stays until the new one is open.
 fn change(
     core: &Arc<NodeContext>,
     switch: &mut AttachPolicy,
@@ -225,7 +227,7 @@ fn change(
     }
 }
 
-/// Opens the daemon's session anew. Its port must be left before it can be taken again.
+/// Reopens the daemon's session. The old one must release its port first.
 fn exchange(core: &Arc<NodeContext>, addresses: LocalAddresses) {
     let (config, alive) = (core.config.clone(), Arc::downgrade(core));
     core.worker.exchange(move || {
@@ -271,7 +273,7 @@ mod tests {
         let start = Instant::now();
         let mut switch = AttachPolicy::new(AttachMode::ThroughDaemon);
         let mut changes = 0;
-        // Ten minutes, with a look every quarter of a second: six seconds there, six seconds gone.
+        // Ten minutes with four checks a second: the daemon is there for six seconds, then gone for six.
         for look in 0..2_400_u32 {
             let now = start + LOOK * look;
             let daemon = look % 48 < 24;
@@ -281,7 +283,7 @@ mod tests {
             }
         }
         assert!(changes <= 6, "{changes} changes in ten minutes");
-        // One that stays is trusted in the end.
+        // A daemon that stays is trusted in the end.
         let trusted = (2_400..2_600).find_map(|look| switch.look(true, start + LOOK * look));
         assert_eq!(trusted, Some(AttachMode::ThroughDaemon));
     }

@@ -1,6 +1,7 @@
-//! Zenoh programs that are on the network and cannot be connected to: another secret, or a firewall. Zenoh
-//! tries again and again and says each time that it failed, not why. Here each is told once, with the
-//! reason.
+//! Finds Zenoh programs on the network that refuse connections because of another secret, or that a firewall blocks.
+//!
+//! Zenoh retries forever and logs each failure without its cause. This module logs each such program once, with the
+//! cause.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -16,39 +17,38 @@ use tracing_subscriber::layer::Context;
 use crate::config::network_settings::NetworkSettings;
 use crate::session::zenoh_probe::ProbeResult;
 
-/// A layer for a program's log: takes out what Zenoh says of others that it cannot connect to, and passes
-/// it to [`ConnectDiagnostics`].
+/// A log layer that removes Zenoh's messages about failed connections and passes their addresses to
+/// [`ConnectDiagnostics`].
 pub struct ConnectFailureLayer {
     hints: flume::Sender<FailedAddresses>,
 }
 
-/// Finds out why others cannot be connected to, and says it in the log: once for each of them and each
-/// reason.
+/// Finds out why connections to other programs fail, and logs each program and cause once.
 pub struct ConnectDiagnostics {
     hints: flume::Receiver<FailedAddresses>,
 }
 
-/// Addresses at which somebody could not be connected to.
+/// The addresses of a failed connection.
 struct FailedAddresses(Vec<SocketAddr>);
 
-/// Hints that wait; of more, the newest are dropped, and come again.
+/// The maximum number of waiting hints; further ones are dropped, and Zenoh repeats them.
 const HINTS: usize = 64;
-/// How long somebody may take to answer.
+/// The timeout for a response to the probe.
 const PATIENCE: Duration = Duration::from_millis(1500);
-/// Whoever is named in `connect` is looked at this often until it is there.
+/// The interval between probes of an endpoint in `connect` until it responds.
 const LOOK: Duration = Duration::from_secs(10);
-/// One who cannot be reached may have just gone. It is told when it has been so for this long.
+/// An unreachable program may have just exited, so it is reported only after this time.
 const LASTING: Duration = Duration::from_secs(3);
-/// Hosts that are remembered as told.
+/// The maximum number of hosts remembered as reported.
 const KNOWN: usize = 256;
 
-/// What Zenoh's lines begin with, and where they come from.
+/// The source and the beginning of Zenoh's log messages.
 const SCOUTED: (&str, &str) =
     ("zenoh::net::runtime::orchestrator", "Unable to connect to any locator of scouted peer");
 const ESTABLISHMENT: &str = "zenoh_transport::unicast::establishment";
 
 impl ConnectFailureLayer {
-    /// The layer, and what it passes its finds to.
+    /// Creates the layer, and the diagnostics that receive its hints.
     #[must_use]
     pub fn new() -> (Self, ConnectDiagnostics) {
         let (sender, receiver) = flume::bounded(HINTS);
@@ -70,14 +70,14 @@ impl<S: Subscriber> Layer<S> for ConnectFailureLayer {
         }
         let addresses = addresses_in(&text.0);
         if !addresses.is_empty() {
-            // Full: it will be said again.
+            // The queue is full; Zenoh will repeat the message.
             self.hints.try_send(FailedAddresses(addresses)).ok();
         }
         false
     }
 }
 
-/// The message of an event.
+/// The message of a log event.
 struct Text(String);
 
 impl Visit for Text {
@@ -88,7 +88,7 @@ impl Visit for Text {
     }
 }
 
-/// The addresses that Zenoh's line names: those it tried; of a link, the far end.
+/// Returns the addresses in Zenoh's message: those it tried, or the remote end of a link.
 fn addresses_in(line: &str) -> Vec<SocketAddr> {
     let line = line.split_once("=>").map_or(line, |(_, far)| far);
     line.split("tcp/")
@@ -98,18 +98,18 @@ fn addresses_in(line: &str) -> Vec<SocketAddr> {
                 .find(|c: char| !c.is_ascii_hexdigit() && !matches!(c, '.' | ':' | '[' | ']'))
                 .unwrap_or(rest.len());
             let address = rest.get(..end)?.trim_end_matches([']', ':', '.']);
-            // The bracket that closes a list is not part of an address; one of IPv6 is.
+            // Trims the bracket that closes a list; the brackets of an IPv6 address stay.
             address.parse().ok()
         })
         .collect()
 }
 
 impl ConnectDiagnostics {
-    /// Begins to find out and to say it, in a thread of its own that ends with the program.
+    /// Starts the diagnostics in a thread that ends with the program.
     ///
     /// # Errors
     ///
-    /// When no thread can be started.
+    /// When the thread cannot be started.
     pub fn watch(self, settings: &NetworkSettings) -> std::io::Result<()> {
         let mut told =
             ReportedHosts { has_secret: settings.secret.is_some(), hosts: BTreeMap::new() };
@@ -136,7 +136,7 @@ impl ConnectDiagnostics {
     }
 }
 
-/// Why somebody cannot be connected to.
+/// The cause of a failed connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
     WantsSecret,
@@ -145,20 +145,20 @@ enum Reason {
     OutOfReach,
 }
 
-/// What has been told of which program. There may be several on a host.
+/// The reported cause of each program; a host may run several programs.
 struct ReportedHosts {
     has_secret: bool,
     hosts: BTreeMap<SocketAddr, (Reason, Instant, bool)>,
 }
 
 impl ReportedHosts {
-    /// Why it cannot be connected to, if this says why.
+    /// Returns why a connection fails, if the probe result explains it.
     const fn reason(&self, door: ProbeResult) -> Option<Reason> {
         match (door, self.has_secret) {
             (ProbeResult::Guarded, false) => Some(Reason::WantsSecret),
             (ProbeResult::Guarded, true) => Some(Reason::OtherSecret),
             (ProbeResult::Open(_), true) => Some(Reason::HasNoSecret),
-            // It answers, and nothing keeps it from being connected to by now.
+            // It responds, and by now nothing prevents a connection.
             (ProbeResult::Open(_), false) => None,
             (ProbeResult::Closed | ProbeResult::Silent | ProbeResult::Foreign, _) => {
                 Some(Reason::OutOfReach)
@@ -166,7 +166,7 @@ impl ReportedHosts {
         }
     }
 
-    /// Whether to say this of a host now.
+    /// Returns the cause if it is due to be reported for this host now.
     fn hear(&mut self, host: SocketAddr, reason: Option<Reason>, now: Instant) -> Option<Reason> {
         let Some(reason) = reason else {
             self.hosts.remove(&host);
@@ -187,10 +187,10 @@ impl ReportedHosts {
         Some(reason)
     }
 
-    /// Looks at the addresses of one who could not be connected to.
+    /// Probes the addresses of a failed connection.
     fn look_at(&mut self, addresses: &[SocketAddr]) {
         let mut sorted = addresses.to_vec();
-        // A link-local address says nothing without its interface, and people know hosts by IPv4.
+        // A link-local address is useless without its interface, and people recognize hosts by IPv4 addresses.
         sorted.retain(
             |address| !matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()),
         );
@@ -207,7 +207,7 @@ impl ReportedHosts {
         }
     }
 
-    /// Looks at one that is named in `connect`; whether to go on looking.
+    /// Probes an endpoint named in `connect`; returns whether to probe it again.
     fn look_at_named(&mut self, endpoint: &str) -> bool {
         let address = endpoint
             .strip_prefix("tcp/")
@@ -220,7 +220,7 @@ impl ReportedHosts {
             return false;
         };
         let door = ProbeResult::at(address, PATIENCE);
-        // That its secret is another one shows only when Zenoh has tried.
+        // A different secret can only be detected once Zenoh has tried to connect.
         let reason = self.reason(door).filter(|reason| *reason != Reason::OtherSecret);
         let Some(reason) = reason else { return door == ProbeResult::Closed };
         if let Some(reason) = self.hear(address, Some(reason), Instant::now()) {

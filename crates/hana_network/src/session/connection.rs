@@ -1,5 +1,7 @@
-//! Whether a node is on the mesh, and by which way: what its connections, the addresses of its machine and its
-//! own end say, as one state that changes.
+//! The connection state of a node: whether it is on the mesh, and its attach mode.
+//!
+//! Combines its connections, the addresses of its machine and its own shutdown into one state, and reports each
+//! change.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,48 +15,49 @@ use crate::presence::id_conflict::IdConflict;
 use crate::session::session_worker::{RegistrationGuard, SessionWorker};
 use crate::transport::inbox::{Inbox, OverflowPolicy};
 
-/// The way onto the mesh.
+/// The way in which a node is attached to the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AttachMode {
-    /// Behind the daemon of this machine.
+    /// Through the daemon of this machine.
     ThroughDaemon,
-    /// Among all others, without a daemon; a daemon itself too.
+    /// As a peer among all others, without a daemon; also the mode of a daemon itself.
     WithoutDaemon,
 }
 
-/// What the connection of a node to the mesh is.
+/// The connection state of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConnectionState {
-    /// It is on the mesh.
+    /// The node is on the mesh.
     Connected {
-        /// By this way.
+        /// The attach mode.
         way: AttachMode,
     },
-    /// The daemon that it was behind is gone. It waits for it for five seconds, then goes on without it; what is
-    /// played over play links arrives meanwhile.
+    /// The daemon that the node was attached through is gone.
+    ///
+    /// The node waits five seconds for it, then continues without it. Values sent over direct links arrive meanwhile.
     DaemonLost,
-    /// It is off the mesh.
+    /// The node is off the mesh.
     Disconnected {
-        /// Whose doing it is.
+        /// The party that ended the connection.
         by: DisconnectedBy,
-        /// Why, and what to do, in plain words.
+        /// The cause and the remedy, in plain words.
         reason: String,
     },
 }
 
-/// Whose doing it is that a node is off the mesh.
+/// The party that ended a node's connection to the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DisconnectedBy {
-    /// The program left. It does not come back by itself.
+    /// The program left. The node does not reconnect by itself.
     Us,
-    /// Another node has its id, and had it first. It does not come back by itself.
+    /// Another node had the same id first. The node does not reconnect by itself.
     Peer,
-    /// The machine has no network. It comes back by itself when there is one.
+    /// The machine has no network. The node reconnects when there is one.
     Error,
 }
 
 impl ConnectionState {
-    /// Whether it is on the mesh.
+    /// Returns whether the node is on the mesh.
     #[must_use]
     pub const fn is_connected(&self) -> bool {
         matches!(self, Self::Connected { .. })
@@ -74,30 +77,30 @@ impl fmt::Display for ConnectionState {
     }
 }
 
-/// Puts what was seen together. Pure.
+/// Combines the observations into one state. Pure.
 #[derive(Debug, Default)]
 struct ConnectionTracker {
-    /// The session that the node has, by its name, and the way that it takes.
+    /// The id of the node's current session, and its attach mode.
     session: Option<(String, AttachMode)>,
-    /// Whom that session is connected to.
+    /// The ids of the sessions that the current session is connected to.
     neighbours: BTreeSet<String>,
     has_no_network: bool,
-    /// Once it has ended, nothing else counts.
+    /// The final cause. Once it is set, nothing else counts.
     ended: Option<(DisconnectedBy, String)>,
     told: Option<ConnectionState>,
 }
 
 impl ConnectionTracker {
-    /// A session has taken the place of the one before.
+    /// Handles a new session that replaced the previous one.
     fn sits(&mut self, session: &str, way: AttachMode) {
         self.session = Some((session.into(), way));
         self.neighbours.clear();
     }
 
-    /// A connection of a session came, or went.
+    /// Handles a connection of a session that opened or closed.
     fn neighbour(&mut self, session: &str, who: &str, is_there: bool) {
         if self.session.as_ref().is_none_or(|(own, _)| own != session) {
-            // Of the session before, which is being closed.
+            // An event of the previous session, which is being closed.
             return;
         }
         if is_there {
@@ -122,7 +125,7 @@ impl ConnectionTracker {
         })
     }
 
-    /// What to tell, if it is another than what was told last.
+    /// Returns the current state if it differs from the last reported one.
     fn news(&mut self) -> Option<ConnectionState> {
         let now = self.now()?;
         (self.told.as_ref() != Some(&now)).then(|| {
@@ -132,23 +135,24 @@ impl ConnectionTracker {
     }
 }
 
-/// Follows what the connection of a node is. Clones share it.
+/// Tracks the connection state of a node. Clones share it.
 #[derive(Clone)]
 pub(crate) struct ConnectionWatch {
     sightings: Arc<Mutex<ConnectionTracker>>,
     changes: Inbox<ConnectionState>,
     news: ChangeCounter,
-    /// The ways that sessions take which are not the node's yet.
+    /// The attach modes of sessions that are not the node's current session yet.
     ways: Arc<Mutex<Vec<(String, AttachMode)>>>,
 }
 
-/// Changes that wait for the program: more of them is a network that flickers, where the newest count.
+/// The maximum number of changes waiting for the program: beyond it the network is flapping, and the newest ones
+/// matter.
 const CHANGES: usize = 64;
-/// Sessions that are known and not the node's: the one that it goes over to, and one that failed.
+/// The maximum number of sessions in `ways`: the next one, and one that failed.
 const WAYS: usize = 4;
 
 impl ConnectionWatch {
-    /// Tells `news` of each change.
+    /// Creates a watch that notifies `news` of each change.
     pub(crate) fn new(news: ChangeCounter) -> Self {
         Self {
             sightings: Arc::default(),
@@ -158,20 +162,20 @@ impl ConnectionWatch {
         }
     }
 
-    /// The changes, to be taken by the program.
+    /// Returns the queue of changes for the program.
     pub(crate) const fn changes(&self) -> &Inbox<ConnectionState> {
         &self.changes
     }
 
-    /// What it is now.
+    /// Returns the current state.
     pub(crate) fn now(&self) -> ConnectionState {
-        // Without a session it has not been declared yet: it has just joined.
+        // Before the first session is declared, the node has just joined.
         self.sightings()
             .now()
             .unwrap_or(ConnectionState::Connected { way: AttachMode::WithoutDaemon })
     }
 
-    /// The way that the session takes which the node has; none before it has one.
+    /// Returns the attach mode of the current session; `None` before there is one.
     pub(crate) fn way(&self) -> Option<AttachMode> {
         self.sightings().session.as_ref().map(|(_, way)| *way)
     }
@@ -183,14 +187,14 @@ impl ConnectionWatch {
     fn tell(&self, see: impl FnOnce(&mut ConnectionTracker)) {
         let mut sightings = self.sightings();
         see(&mut sightings);
-        // Put in before the next one sees something: changes are in order.
+        // Queued before the next observation is processed, so that changes stay in order.
         if let Some(change) = sightings.news() {
             self.changes.push("", change);
             self.news.tell();
         }
     }
 
-    /// The session will be the node's, and takes that way.
+    /// Records the attach mode of a session that will become the node's current one.
     pub(crate) fn expect(&self, session: &Session, way: AttachMode) {
         let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         if ways.len() >= WAYS {
@@ -207,14 +211,14 @@ impl ConnectionWatch {
         way
     }
 
-    /// Follows the connections of each session that the worker has.
+    /// Tracks the connections of each session of the worker.
     pub(crate) fn start(&self, worker: &SessionWorker) -> RegistrationGuard {
         let watch = self.clone();
         worker.declare("connection", move |session| {
             let own = session.zid().to_string();
             let way = watch.take_way(&own);
             let info = session.info();
-            // All at once: a session that has just begun is not without its daemon.
+            // Reads all connections at once, so that a new session does not start out without its daemon.
             let there: Vec<String> =
                 info.transports().wait().map(|of| of.zid().to_string()).collect();
             watch.tell(|sightings| {
@@ -237,17 +241,17 @@ impl ConnectionWatch {
         })
     }
 
-    /// Whether the session that the node has is connected to the one of this name.
+    /// Returns whether the current session is connected to the session with this id.
     pub(crate) fn is_connected_to(&self, session: &str) -> bool {
         self.sightings().neighbours.contains(session)
     }
 
-    /// Whether the machine has an address that others can reach.
+    /// Records whether the machine has an address that other machines can reach.
     pub(crate) fn has_network(&self, has_network: bool) {
         self.tell(|sightings| sightings.has_no_network = !has_network);
     }
 
-    /// The program leaves.
+    /// Records that the program leaves.
     pub(crate) fn leaves(&self) {
         self.tell(|sightings| {
             let reason = || (DisconnectedBy::Us, "the program left".into());
@@ -255,7 +259,7 @@ impl ConnectionWatch {
         });
     }
 
-    /// The node has given way to another with its id.
+    /// Records that the node left the mesh because another node has its id.
     pub(crate) fn gives_way(&self, rival: &IdConflict) {
         self.tell(|sightings| sightings.ended = Some((DisconnectedBy::Peer, rival.to_string())));
     }
@@ -269,7 +273,7 @@ mod tests {
     const THROUGH: ConnectionState = ConnectionState::Connected { way: AttachMode::ThroughDaemon };
     const WITHOUT: ConnectionState = ConnectionState::Connected { way: AttachMode::WithoutDaemon };
 
-    /// A node behind its daemon.
+    /// A tracker of a node attached through its daemon.
     fn client() -> ConnectionTracker {
         let mut seen = ConnectionTracker::default();
         seen.sits("a", AttachMode::ThroughDaemon);

@@ -3,15 +3,17 @@ use std::hash::Hash;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-/// Decides when a node asks who is there, and to which of those that answer it connects. Pure; an `Id` names a session.
+/// Decides when a node sends discovery queries, and which responding nodes it connects to.
 ///
-/// | it asks | why |
+/// Pure; an `Id` is that of a session.
+///
+/// | when it sends a query | reason |
 /// |---|---|
-/// | at once when an interface or an address comes, then after 0.25, 0.5, 1, 2, 4 s, and every 8 s | other nodes may be there, and may have come before it |
-/// | four times a second for 10 s, twice a second for ten minutes after a connection was lost | the other looks for it, too |
+/// | at once when an interface or an address is added, then after 0.25, 0.5, 1, 2, 4 s, and every 8 s | other nodes may be there, and may have started earlier |
+/// | after a lost connection, four times a second for 10 s, then twice a second for ten minutes | the other node searches for it, too |
 ///
-/// Of two nodes that find each other the one with the greater id connects, and the other only where that does not
-/// happen: two connections at once leave Zenoh with two halves of one.
+/// If two nodes find each other, the one with the greater id connects; the other one does so only if that fails. Two
+/// simultaneous connections would leave Zenoh with two half-open ones.
 #[derive(Debug)]
 pub(crate) struct Discovery<Id> {
     networks: BTreeSet<(Ipv4Addr, Option<u32>)>,
@@ -21,7 +23,7 @@ pub(crate) struct Discovery<Id> {
     found: HashMap<Id, Found>,
 }
 
-/// A node that answered and is not connected.
+/// A node that responded and is not connected.
 #[derive(Debug)]
 struct Found {
     since: Instant,
@@ -29,20 +31,20 @@ struct Found {
     not_before: Instant,
 }
 
-/// From one question to the next: at first, and at most.
+/// The interval between queries: the initial one, and the maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
-/// How long a node that was lost is looked for with all effort, and at all.
+/// The duration of the search for a lost node: at the high rate, and in total.
 const EAGERLY: Duration = Duration::from_secs(10);
 const PATIENTLY: Duration = Duration::from_mins(10);
 const PATIENT_PAUSE: Duration = Duration::from_millis(500);
-/// How long the node with the greater id may take to connect.
+/// The head start of the node with the greater id.
 const YIELD: Duration = Duration::from_millis(300);
-/// How long an attempt to connect may take before another one is made.
+/// The timeout of a connection attempt, after which another one is made.
 const ATTEMPT: Duration = Duration::from_secs(6);
-/// From one attempt that failed to the next: at first, doubled each time up to [`LONGEST_PAUSE`].
+/// The pause after a failed attempt: initially this, doubled each time up to [`LONGEST_PAUSE`].
 const AGAIN: Duration = Duration::from_millis(500);
-/// Nodes that are remembered; the answers of more are left alone until those are connected.
+/// The maximum number of nodes remembered; replies of further ones are disregarded until those are connected.
 const MOST: usize = 1024;
 
 impl<Id: Copy + Eq + Hash + Ord> Discovery<Id> {
@@ -56,7 +58,7 @@ impl<Id: Copy + Eq + Hash + Ord> Discovery<Id> {
         }
     }
 
-    /// The machine has these addresses now.
+    /// Handles the current addresses of the machine.
     pub(crate) fn on_networks(&mut self, current: BTreeSet<(Ipv4Addr, Option<u32>)>, now: Instant) {
         if !current.is_subset(&self.networks) {
             self.ask_at = now;
@@ -65,7 +67,7 @@ impl<Id: Copy + Eq + Hash + Ord> Discovery<Id> {
         self.networks = current;
     }
 
-    /// A connection was lost.
+    /// Handles a lost connection.
     pub(crate) fn on_lost(&mut self, id: Id, now: Instant) {
         self.found.remove(&id);
         if self.lost.len() < MOST {
@@ -74,13 +76,13 @@ impl<Id: Copy + Eq + Hash + Ord> Discovery<Id> {
         }
     }
 
-    /// A connection is there.
+    /// Handles a new connection.
     pub(crate) fn on_connected(&mut self, id: Id) {
         self.lost.remove(&id);
         self.found.remove(&id);
     }
 
-    /// Whether to ask now.
+    /// Returns whether a query is due now, and schedules the next one.
     pub(crate) fn take_question(&mut self, now: Instant) -> bool {
         if now < self.ask_at {
             return false;
@@ -89,7 +91,7 @@ impl<Id: Copy + Eq + Hash + Ord> Discovery<Id> {
         true
     }
 
-    /// When to look at [`take_question`](Self::take_question) again.
+    /// Returns when [`take_question`](Self::take_question) is due next.
     pub(crate) const fn next_question(&self) -> Instant {
         self.ask_at
     }
@@ -106,7 +108,7 @@ impl<Id: Copy + Eq + Hash + Ord> Discovery<Id> {
         }
     }
 
-    /// A node that is not connected has answered. Whether to connect to it now.
+    /// Handles a reply from a node that is not connected; returns whether to connect to it now.
     pub(crate) fn on_answer(&mut self, id: Id, own: Id, now: Instant) -> bool {
         if id == own || (self.found.len() >= MOST && !self.found.contains_key(&id)) {
             return false;
@@ -119,13 +121,13 @@ impl<Id: Copy + Eq + Hash + Ord> Discovery<Id> {
             return true;
         }
         if !is_our_turn {
-            // It has to answer once more, if it does not connect.
+            // If it does not connect, this node needs another reply from it.
             self.ask_at = self.ask_at.min(now + YIELD);
         }
         false
     }
 
-    /// An attempt to connect has failed.
+    /// Handles a failed connection attempt.
     pub(crate) fn on_failure(&mut self, id: Id, now: Instant) {
         if let Some(found) = self.found.get_mut(&id) {
             let again = AGAIN.saturating_mul(1_u32.checked_shl(found.failures).unwrap_or(u32::MAX));
@@ -147,7 +149,7 @@ mod tests {
         last.iter().map(|last| (Ipv4Addr::new(10, 0, 0, *last), Some(2))).collect()
     }
 
-    /// The moments at which it asks until `end`, in ms after `start`.
+    /// Returns the times of its queries until `end`, in ms after `start`.
     fn questions(discovery: &mut Discovery<u8>, start: Instant, from: u64, end: u64) -> Vec<u64> {
         (from..end)
             .step_by(10)
@@ -168,7 +170,7 @@ mod tests {
         discovery.on_networks(networks(&[2]), late + Duration::from_millis(800));
         let asked = questions(&mut discovery, late, 800, 1740);
         assert_eq!(asked, [0; 0], "an address that goes is no reason to ask");
-        // The same address on an interface that was made anew.
+        // The same address on a recreated interface.
         discovery.on_networks(
             [(Ipv4Addr::new(10, 0, 0, 2), Some(3))].into(),
             late + Duration::from_millis(1740),
@@ -227,7 +229,7 @@ mod tests {
             }
         }
         assert_eq!(attempts, [0, 500, 1500, 3500, 7500, 15_500, 23_500, 31_500, 39_500]);
-        // A connection that was lost is another matter.
+        // A lost connection clears the failed attempts.
         discovery.on_lost(LESSER, at(40_000));
         assert!(discovery.on_answer(LESSER, OWN, at(40_010)));
         for _ in 0..100 {

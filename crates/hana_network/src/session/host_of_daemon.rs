@@ -1,4 +1,4 @@
-//! The daemon of this machine knows which host it is; whoever is behind it asks.
+//! Queries the daemon of this machine for the id of the host.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use crate::config::node_config::NodeConfig;
 use crate::node::node::first_reply;
 use crate::session::open::SessionKind;
 
-/// How long one query may take. The daemon replies from what it has.
+/// The timeout of one query. The daemon replies from memory.
 const QUERY: Duration = Duration::from_millis(500);
-/// How long a daemon that has just begun to listen may take to say who it is: it looks first whether its id is free.
+/// How long a daemon that has just started may take to announce its id: it first checks whether the id is free.
 const JUST_STARTED: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// The id of the daemon that a client's session is connected to; none where what it is connected to is no daemon.
+/// Returns the id of the daemon that a client's session is connected to; `None` if the peer is not a daemon.
 pub(crate) fn host_behind(session: &Session) -> Option<NodeId> {
     let until = Instant::now() + JUST_STARTED;
     loop {
@@ -30,7 +30,7 @@ pub(crate) fn host_behind(session: &Session) -> Option<NodeId> {
                 return Some(host);
             }
         }
-        // A router of Zenoh's is none, however long it is asked.
+        // A Zenoh router is never a daemon, so retrying is pointless.
         if (peers.is_empty() && !routers.is_empty()) || Instant::now() >= until {
             return None;
         }
@@ -38,7 +38,7 @@ pub(crate) fn host_behind(session: &Session) -> Option<NodeId> {
     }
 }
 
-/// The daemon whose session has this id.
+/// Returns the id of the daemon whose session has this id.
 fn daemon_of(session: &Session, zid: &str) -> Option<NodeId> {
     first_reply(|sender| {
         session
@@ -57,10 +57,12 @@ fn daemon_of(session: &Session, zid: &str) -> Option<NodeId> {
 }
 
 impl NodeConfig {
-    /// Asks the daemon of this machine which host this is, unless `HANA_HOST` says so: for a program whose own id is made of
-    /// it. (Every node asks when it joins.) Without a daemon it stays the host that the machine was last, or its hostname.
+    /// Queries the daemon of this machine for its host id, unless `HANA_HOST` is set.
     ///
-    /// Blocks: some milliseconds with a daemon, none without.
+    /// For a program that derives its own id from the host's; every other node does this when it joins. Without a
+    /// daemon, the host stays the machine's last host id, or its hostname.
+    ///
+    /// Blocks: for a few milliseconds with a daemon, not at all without one.
     #[must_use]
     pub fn with_host_of_daemon(mut self) -> Self {
         let part = SessionKind::of_node(&self);
@@ -74,7 +76,7 @@ impl NodeConfig {
         self
     }
 
-    /// Takes the host that the daemon behind this session is.
+    /// Adopts the host id of the daemon that this session is connected to.
     pub(crate) fn learn_host(&mut self, session: &Session) {
         if !self.host_is_named
             && let Some(host) = host_behind(session)

@@ -5,31 +5,32 @@ use if_addrs::{IfAddr, Interface};
 
 use crate::config::play_transport::DirectLinkTransport;
 
-/// The addresses under which others can reach this machine at a moment: those of interfaces that are up and
-/// plugged in, without the loopback.
+/// The addresses under which other machines can currently reach this machine.
 ///
-/// An IPv4 link-local address (169.254.x.y, which two machines on one cable give themselves) is among them, last of the
-/// IPv4 ones. One of IPv6 is not: it leads nowhere without the name that the other machine has for its interface.
+/// Includes the interfaces that are up and plugged in, except the loopback.
 ///
-/// Read from the operating system each time: Zenoh reads interfaces once per process, and does not see one
-/// that comes later.
+/// An IPv4 link-local address (169.254.x.y, which two machines on one cable assign themselves) is included, as the
+/// last of the IPv4 addresses. IPv6 link-local addresses are excluded: they are useless without the name of the other
+/// machine's interface.
+///
+/// Read from the operating system each time: Zenoh reads interfaces once per process, and does not see later ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct LocalAddresses(BTreeSet<Address>);
 
-/// An address, with the network that it is in. The order is the one in which others try them.
+/// An address and its network. The order is the one in which other nodes try the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Address {
     is_v6: bool,
     is_link_local: bool,
     ip: IpAddr,
     prefix: u8,
-    /// The interface, by its index; an interface that is made anew has another one.
+    /// The index of the interface; a recreated interface has a new index.
     interface: Option<u32>,
     has_multicast: bool,
 }
 
 impl LocalAddresses {
-    /// Those of all interfaces, or of one. Takes some ten microseconds.
+    /// Reads the addresses of all interfaces, or of one. Takes about ten microseconds.
     pub(crate) fn now(interface: Option<&str>) -> Self {
         let all = if_addrs::get_if_addrs().unwrap_or_else(|problem| {
             tracing::warn!("the addresses of this machine cannot be read: {problem}");
@@ -52,17 +53,17 @@ impl LocalAddresses {
         self.0.iter().any(|address| address.ip == ip)
     }
 
-    /// Whether both have an address in common.
+    /// Returns whether both have an address in common.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.0.iter().any(|address| other.has(address.ip))
     }
 
-    /// Whether all of these are among the others.
+    /// Returns whether `other` contains all of these addresses.
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         self.0.iter().all(|address| other.has(address.ip))
     }
 
-    /// The IPv4 addresses by which others can be looked for by multicast, each with the index of its interface.
+    /// Returns the IPv4 addresses usable for multicast discovery, each with the index of its interface.
     pub(crate) fn with_multicast(&self) -> BTreeSet<(Ipv4Addr, Option<u32>)> {
         let v4 = |address: &Address| match address.ip {
             IpAddr::V4(ip) if address.has_multicast => Some((ip, address.interface)),
@@ -71,18 +72,20 @@ impl LocalAddresses {
         self.0.iter().filter_map(v4).collect()
     }
 
-    /// Where others reach a port of this machine, as Zenoh endpoints; IPv4 first.
+    /// Returns the Zenoh endpoints of a port of this machine; IPv4 first.
     pub(crate) fn endpoints(&self, port: u16) -> Vec<String> {
         self.endpoints_over(DirectLinkTransport::Tcp, port)
     }
 
-    /// The same over UDP, where that is listened on.
+    /// Returns the endpoints for `transport`, on which this machine must listen.
     pub(crate) fn endpoints_over(&self, transport: DirectLinkTransport, port: u16) -> Vec<String> {
         self.0.iter().map(|address| endpoint(transport, address.ip, port)).collect()
     }
 
-    /// Where a program at `asker` reaches a port of this machine, the nearest first: an address of a network that
-    /// both are on leads there, and one of a container network may lead nowhere, or to the asker's own machine.
+    /// Returns the endpoints of a port of this machine for a program at `asker`, the nearest first.
+    ///
+    /// An address in a common network is reachable; one of a container network may lead nowhere, or to the asker's
+    /// own machine.
     pub(crate) fn endpoints_for(&self, asker: Ipv4Addr, port: u16) -> Vec<String> {
         if asker.is_loopback() {
             return vec![endpoint(DirectLinkTransport::Tcp, Ipv4Addr::LOCALHOST.into(), port)];
@@ -93,9 +96,11 @@ impl LocalAddresses {
         all.map(|address| endpoint(DirectLinkTransport::Tcp, address.ip, port)).collect()
     }
 
-    /// The endpoints of another node, the best way there first: on one machine the loopback, which leads nowhere on two;
-    /// then those of a network that this machine is on too. One that this machine has itself, as with container
-    /// networks, which have the same address everywhere, comes last.
+    /// Sorts the endpoints of another node by reachability.
+    ///
+    /// The loopback comes first on the same machine, and is removed otherwise. Addresses in a network of this machine
+    /// follow. Last is an address that this machine has too, as in container networks, which use the same addresses
+    /// everywhere.
     pub(crate) fn by_way(&self, mut endpoints: Vec<String>, is_here: bool) -> Vec<String> {
         endpoints.retain(|endpoint| is_here || !ip_of(endpoint).is_some_and(|ip| ip.is_loopback()));
         endpoints.sort_by_key(|endpoint| match ip_of(endpoint) {
@@ -107,7 +112,7 @@ impl LocalAddresses {
         endpoints
     }
 
-    /// Those of a machine's endpoints that do not lead to a port of this machine.
+    /// Removes the endpoints that lead to `own_port` of this machine.
     pub(crate) fn elsewhere(&self, mut endpoints: Vec<String>, own_port: u16) -> Vec<String> {
         let leads_here = |endpoint: &String| {
             let address = address_of(endpoint);
@@ -132,7 +137,7 @@ impl Address {
         Some(Self { is_v6, is_link_local, ip, prefix, interface, has_multicast: true })
     }
 
-    /// Whether `other` is in the network of this address.
+    /// Returns whether `other` is in the network of this address.
     fn is_near(&self, other: Ipv4Addr) -> bool {
         let IpAddr::V4(own) = self.ip else { return false };
         let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
@@ -147,14 +152,14 @@ fn endpoint(transport: DirectLinkTransport, ip: IpAddr, port: u16) -> String {
     }
 }
 
-/// Those on which multicast is switched off, or which have none, by their indices.
+/// Returns the indices of the interfaces without multicast, or with multicast switched off.
 #[cfg(unix)]
 fn interfaces_without_multicast() -> BTreeSet<u32> {
     let all = pnet_datalink::interfaces().into_iter();
     all.filter(|interface| !interface.is_multicast()).map(|interface| interface.index).collect()
 }
 
-/// The system tells when it is used.
+/// Returns an empty set: other systems report missing multicast when it is used.
 #[cfg(not(unix))]
 const fn interfaces_without_multicast() -> BTreeSet<u32> {
     BTreeSet::new()
@@ -168,27 +173,29 @@ fn ip_of(endpoint: &str) -> Option<IpAddr> {
     address_of(endpoint).map(|address| address.ip())
 }
 
-/// Says when a session that listens has to be opened anew. Pure.
+/// Decides when to reopen a session that listens. Pure.
 ///
-/// A change of addresses alone is no reason: the session listens on all addresses, also on later ones, and
-/// [`scouting`](crate::session::scouting) finds others on every interface that comes. Only where daemons learn of each other by Zenoh's
-/// gossip, which names the addresses that the machine had when the session was opened, must these be right.
+/// Changed addresses alone are no reason: the session listens on all addresses, including later ones, and
+/// [`scouting`](crate::session::scouting) discovers other nodes on every new interface. They matter only if daemons
+/// learn of each other by Zenoh's gossip, which carries the addresses that the machine had when the session was
+/// opened.
 #[derive(Debug)]
 pub(crate) struct Renewal {
-    /// The addresses that gossip names.
+    /// The addresses that gossip carries.
     told: LocalAddresses,
-    /// Whether the session listens on these alone.
+    /// Whether the session listens on these addresses only.
     is_bound_to_told: bool,
     relies_on_gossip: bool,
 }
 
 impl Renewal {
-    /// Of the first session of a process, opened when the machine had these addresses.
+    /// Creates the state for the first session of a process, opened when the machine had these addresses.
     pub(crate) const fn new(told: LocalAddresses, relies_on_gossip: bool) -> Self {
         Self { told, is_bound_to_told: false, relies_on_gossip }
     }
 
-    /// Whether to open anew now. The new session tells `current`, and listens on these.
+    /// Returns whether to reopen the session now. The new session announces `current`, and listens on these
+    /// addresses.
     pub(crate) fn look(&mut self, current: &LocalAddresses) -> bool {
         let is_out_of_date = !current.overlaps(&self.told);
         let is_deaf = self.is_bound_to_told && !current.is_within(&self.told);
@@ -199,7 +206,7 @@ impl Renewal {
         must
     }
 
-    /// The session was opened when the machine had these addresses.
+    /// Records that the session was opened when the machine had these addresses.
     pub(crate) fn opened_with(&mut self, current: &LocalAddresses) {
         self.told = current.clone();
         self.is_bound_to_told = true;

@@ -1,6 +1,7 @@
-//! How the sessions of a node are opened: the daemon's, that of a node behind its daemon, that of a node
-//! without one, and the two ends of a play link. The numbers are Zenoh's settings; each says why it is not
-//! the default.
+//! Opens the sessions of a node: for the daemon, a node behind a daemon, a node without one, and both ends of a
+//! direct link.
+//!
+//! The numbers are Zenoh settings; each comment gives the reason for deviating from the default.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Deref;
@@ -25,7 +26,7 @@ use crate::session::scout_message::SessionId;
 use crate::session::scouting;
 use crate::session::zenoh_probe::ProbeResult;
 
-/// A session could not be opened.
+/// A reason why a session could not be opened.
 #[derive(Debug, Error)]
 pub enum SessionError {
     /// The daemon's port is in use.
@@ -35,18 +36,18 @@ pub enum SessionError {
     PortInUse {
         /// The port.
         port: u16,
-        /// What it looks like.
+        /// The kind of program that uses it.
         by: &'static str,
     },
-    /// All ports that are meant for play links are in use.
+    /// All ports for direct links are in use.
     #[error(
         "all ports for play links are in use, {range}; widen `play_ports` in hanad.toml, one port for each visualization on this machine"
     )]
     NoPlayPort {
-        /// The ports.
+        /// The permitted ports.
         range: PortRange,
     },
-    /// The daemon of this machine lets in only who knows a secret.
+    /// The daemon of this machine requires a secret, and none is set here.
     #[error(
         "the daemon on this machine wants a secret, and none is set here; set HANA_SECRET, or `secret` in hanad.toml"
     )]
@@ -56,74 +57,75 @@ pub enum SessionError {
         "the daemon on this machine wants a secret, and has another one than is set here; set HANA_SECRET, or `secret` in hanad.toml, to the daemon's, or start the daemon again if that was changed"
     )]
     SecretDiffers,
-    /// The daemon of this machine knows of no secret.
+    /// The daemon of this machine has no secret, but one is set here.
     #[error(
         "a secret is set here (HANA_SECRET, or `secret` in hanad.toml), but the daemon on this machine has none; start the daemon with it, or unset it here"
     )]
     SecretUnknown,
-    /// The secret cannot be handed to Zenoh.
+    /// The secret cannot be passed to Zenoh.
     #[error("the secret cannot be handed over: {0}")]
     SecretNotHanded(String),
-    /// A setting that Zenoh does not take.
+    /// Zenoh rejects a setting.
     #[error("Zenoh does not take the setting {key} = {value}: {problem}")]
     Setting {
         /// The setting.
         key: &'static str,
         /// The value.
         value: String,
-        /// Zenoh's own words.
+        /// Zenoh's own error text.
         problem: String,
     },
-    /// Zenoh could not open it.
+    /// Zenoh could not open the session.
     #[error("Zenoh cannot open a session: {problem}")]
     Open {
-        /// Zenoh's own words.
+        /// Zenoh's own error text.
         problem: String,
     },
 }
 
-/// How a session takes part.
+/// The role of a session.
 #[derive(Debug, Clone)]
 pub(crate) enum SessionKind {
-    /// The daemon of a host: a peer on the port that everybody knows, and the gateway of its host.
+    /// The daemon of a host: a peer on the well-known port, and the gateway of its host.
     Daemon {
-        /// As for a peer.
+        /// The addresses of the machine, as for a peer.
         addresses: Option<LocalAddresses>,
     },
     /// A node behind the daemon of its host.
     Client,
     /// A node on a host without a daemon.
     Peer {
-        /// The addresses of the machine; none for the first session of a process, where Zenoh's own reading of
-        /// the interfaces is fresh.
+        /// The addresses of the machine; `None` for the first session of a process, for which Zenoh has just read the
+        /// interfaces.
         addresses: Option<LocalAddresses>,
     },
-    /// The end of a play link that is played: it listens, and looks for nobody.
+    /// The visualization's end of a direct link: it listens, and searches for no other nodes.
     Played {
-        /// Where.
+        /// The port at which it listens.
         port: u16,
     },
-    /// The end of a play link that plays.
+    /// The controller's end of a direct link.
     Player {
-        /// Where the other end listens.
+        /// The endpoint of the visualization.
         endpoint: String,
     },
 }
 
-/// How long the probe for a daemon on this machine may take. Loopback answers or refuses at once.
+/// The timeout of the check for a daemon on this machine. The loopback accepts or refuses at once.
 const PROBE: Duration = Duration::from_millis(250);
-/// How long a daemon on this machine may take to answer a knock. It takes a millisecond; a machine that is
-/// busy is no reason to pass it over.
+/// The timeout for a daemon on this machine to respond to a probe.
+///
+/// It takes a millisecond, but a busy machine must not make a node bypass its daemon.
 const KNOCK: Duration = Duration::from_secs(2);
 
-/// The largest message that passes, of whatever type and whoever sends it, in bytes.
+/// The maximum size in bytes of a received message, whatever its type and sender.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
-/// How daemons and nodes without one know each other for peers of one mesh.
+/// The name by which daemons and nodes without one recognize each other as peers of one mesh.
 const REGION: &str = "hana";
 
 impl SessionKind {
-    /// The part of an ordinary node: behind the daemon, if there is one.
+    /// Returns the role of an ordinary node: a client of the daemon if there is one, else a peer.
     pub(crate) fn of_node(config: &NodeConfig) -> Self {
         static WARNED: AtomicBool = AtomicBool::new(false);
         match ProbeResult::at(config.daemon, KNOCK) {
@@ -142,7 +144,7 @@ impl SessionKind {
         }
     }
 
-    /// The way onto the mesh that a session takes.
+    /// Returns the attach mode of a session in this role.
     pub(crate) const fn way(&self) -> AttachMode {
         match self {
             Self::Client => AttachMode::ThroughDaemon,
@@ -159,7 +161,8 @@ impl SessionKind {
         if let Some(show) = &network.show {
             settings.push(("namespace", json!(show.as_str())));
         }
-        // Zenoh itself looks for nobody: where there is multicast, `scouting` does, on all interfaces of the moment.
+        // Zenoh's own discovery is off: where there is multicast, `scouting` discovers nodes on all current
+        // interfaces.
         settings.push(("scouting/multicast/enabled", json!(false)));
         match self {
             Self::Daemon { addresses } => {
@@ -168,9 +171,8 @@ impl SessionKind {
                 settings.push(("listen/endpoints", json!(endpoints)));
                 settings.push(("connect/endpoints", json!(network.connect)));
                 settings.push(("region_name", json!(REGION)));
-                // The gateway of the clients of its host, and of every peer that is not ours: a foreign
-                // program that meets one daemon reaches everybody through it, instead of only those it
-                // has had time to meet.
+                // The gateway of its host's clients, and of every peer that is not a hana node: a foreign program
+                // that meets one daemon reaches all nodes through it, instead of only those that it has met so far.
                 settings.push((
                     "gateway",
                     json!({"south": [
@@ -178,8 +180,8 @@ impl SessionKind {
                         {"filters": [{"region_names": [REGION], "negated": true}]},
                     ]}),
                 ));
-                // No lane of ours waits for a link that is full, and nobody else's message may: it would hold up
-                // all that passes here for five seconds, and then close the connection between two daemons.
+                // No message may wait for a full link. Our lanes never do; a foreign message that did would delay all
+                // traffic here for five seconds, and then close the connection between two daemons.
                 settings.push((
                     "qos/network",
                     json!([{
@@ -190,7 +192,7 @@ impl SessionKind {
                         "overwrite": {"congestion_control": "drop"},
                     }]),
                 ));
-                // An unplugged host is noticed in a second.
+                // Detects an unplugged host within a second.
                 settings.push(("transport/link/tx/lease", json!(1000)));
             },
             Self::Client => {
@@ -198,8 +200,8 @@ impl SessionKind {
                 settings.push(("connect/endpoints", json!([format!("tcp/{}", config.daemon)])));
                 settings.push(("connect/timeout_ms", json!(2000)));
                 settings.push(("listen/endpoints", json!(none)));
-                // A stopped or hung process keeps its token for this long: its daemon judges it by its
-                // health, and its death closes the connection at once, whatever the lease.
+                // A suspended or frozen process keeps its token for this long, since its daemon judges it by its
+                // health. When a process dies, its connection closes at once, whatever the lease.
                 settings.push(("transport/link/tx/lease", json!(60_000)));
             },
             Self::Peer { addresses } => {
@@ -220,7 +222,7 @@ impl SessionKind {
                     endpoints.extend(over_udp);
                 }
                 settings.push(("listen/endpoints", json!(endpoints)));
-                // Gossip stays on, since Zenoh warns of its absence, but there is nobody to gossip to.
+                // Gossip stays enabled, since Zenoh warns if it is off, but without targets.
                 settings.push(("scouting/gossip/target", json!(none)));
                 settings.push(("scouting/gossip/autoconnect", json!(none)));
             },
@@ -228,9 +230,9 @@ impl SessionKind {
                 settings.push(("mode", json!("client")));
                 settings.push(("connect/endpoints", json!([endpoint])));
                 settings.push(("connect/timeout_ms", json!(1000)));
-                // Each value of a stream takes a batch of its own: two of them, the default, are full where the thread that
-                // writes comes three milliseconds late, and the next value is lost. Small ones, so that a link takes little
-                // memory: a frame of 64 parameters has 1.2 kB.
+                // Each value of a stream takes its own batch. The default of two batches overflows when the writing
+                // thread is three milliseconds late, and the next value is lost. The batches are small to save memory
+                // per link: a modulation batch of 64 parameters has 1.2 kB.
                 settings.push(("transport/link/tx/queue/size/real_time", json!(16)));
                 settings.push(("transport/link/tx/batch_size", json!(8192)));
                 settings.push(("listen/endpoints", json!(none)));
@@ -239,10 +241,12 @@ impl SessionKind {
         Ok(settings)
     }
 
-    /// Opens the session. Blocks: for a client some milliseconds, for a peer up to half a second of
-    /// scouting, for a daemon that is not there up to two seconds.
+    /// Opens the session.
+    ///
+    /// Blocks: for a client a few milliseconds, for a peer up to half a second of discovery, for a daemon that is not
+    /// there up to two seconds.
     pub(crate) fn open(&self, config: &NodeConfig) -> Result<OpenSession, SessionError> {
-        // Zenoh tries for two seconds and says nothing of secrets.
+        // Zenoh retries for two seconds and does not mention secrets.
         let door = matches!(self, Self::Client).then(|| ProbeResult::at(config.daemon, KNOCK));
         let secret = config.network.secret.as_ref();
         match (door, secret) {
@@ -265,7 +269,7 @@ impl SessionKind {
             if listens { OpenSession::listening(settings) } else { OpenSession::quiet(settings) }
         };
         let session = if secret.is_some() {
-            // At level debug Zenoh writes its settings down as they are, in this thread.
+            // At level debug, Zenoh logs its settings unredacted, in this thread.
             tracing::subscriber::with_default(NoSubscriber::new(), open)
         } else {
             open()
@@ -282,14 +286,14 @@ impl SessionKind {
     }
 }
 
-/// A session that is open. Closed when it is dropped.
+/// An open session. Closed on drop.
 pub(crate) struct OpenSession {
     session: zenoh::Session,
-    /// Of a session that others may connect to.
+    /// Present if others may connect to the session.
     listener: Option<Listener>,
 }
 
-/// What lets a session that listens be found, and connect to others that it finds.
+/// The runtime of a listening session, through which it connects to the nodes that discovery finds.
 #[derive(Clone)]
 pub(crate) struct Listener {
     runtime: Runtime,
@@ -301,7 +305,7 @@ impl OpenSession {
         Ok(Self { session: zenoh::open(settings).wait()?, listener: None })
     }
 
-    /// As [`zenoh::open`] does it, but keeps what can connect an open session to others.
+    /// Opens a session like [`zenoh::open`], but keeps the runtime, which can connect an open session to other nodes.
     fn listening(settings: Config) -> zenoh::Result<Self> {
         ZRuntime::Application.block_in_place(async {
             let mut runtime = RuntimeBuilder::new(settings).build().await?;
@@ -318,7 +322,7 @@ impl OpenSession {
         self.listener.as_ref()
     }
 
-    /// Closes it in good order. Blocks.
+    /// Closes the session in order. Blocks.
     pub(crate) fn close(mut self) -> zenoh::Result<()> {
         Self::close_both(&self.session, self.listener.take())
     }
@@ -339,7 +343,7 @@ impl Deref for OpenSession {
 
 impl Drop for OpenSession {
     fn drop(&mut self) {
-        // What listens has tasks that hold it, and does not end with its last holder.
+        // The tasks of a listening session keep it alive, so it must be closed explicitly.
         let Some(listener) = self.listener.take() else { return };
         let session = self.session.clone();
         let spawned = thread::Builder::new().name("hana close".into()).spawn(move || {
@@ -352,12 +356,12 @@ impl Drop for OpenSession {
 }
 
 impl Listener {
-    /// The id of the session.
+    /// Returns the id of the session.
     pub(crate) fn id(&self) -> SessionId {
         self.runtime.zid().into()
     }
 
-    /// The port at which it listens.
+    /// Returns the port at which the session listens.
     pub(crate) const fn port(&self) -> u16 {
         self.port
     }
@@ -371,21 +375,21 @@ fn port_of(locator: &Locator) -> Option<u16> {
     locator.to_string().rsplit_once(':')?.1.parse().ok()
 }
 
-/// What all sessions have in common.
+/// Returns the settings that all sessions have in common.
 fn common_settings() -> Vec<(&'static str, Value)> {
     vec![
-        // A hello from an address that cannot be reached must not hold up the others for 10 s.
+        // An unreachable address in a discovery reply must not delay the other connections by 10 s.
         ("transport/unicast/open_timeout", json!(1500)),
         ("transport/unicast/accept_timeout", json!(1500)),
-        // Short queues in the kernel: what waits there when a reader hangs is stale when it wakes up.
+        // Short kernel queues: data that waits there while a reader hangs is stale when it resumes.
         ("transport/link/tcp/so_sndbuf", json!(65536)),
         ("transport/link/tcp/so_rcvbuf", json!(65536)),
-        // Zenoh puts larger messages together again, up to 1 GiB each by default, before anybody can look at
-        // them. What is larger than this is dropped piece by piece; the connection stays.
+        // Zenoh reassembles larger messages before the application can check them, by default up to 1 GiB each.
+        // Fragments of a message above this limit are dropped; the connection stays.
         ("transport/link/rx/max_message_size", json!(MAX_MESSAGE)),
-        // Room for a burst of reliable messages; two batches, the default, overflow on a busy machine.
+        // Room for a burst of reliable messages; the default of two batches overflows on a busy machine.
         ("transport/link/tx/queue/size/interactive_high", json!(8)),
-        // Back within half a second when the daemon is.
+        // Reconnects within half a second after the daemon is back.
         (
             "connect/retry",
             json!({"period_init_ms": 100, "period_max_ms": 500, "period_increase_factor": 1.5}),
@@ -393,8 +397,10 @@ fn common_settings() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Lets in who knows the secret, and shows others that we do. Zenoh reads the dictionary while it opens the
-/// session. What it says of settings may repeat them, so it is not passed on.
+/// Admits only nodes with the secret, and authenticates this node with it.
+///
+/// Zenoh reads the dictionary while it opens the session. Its error messages may contain the settings, so they are
+/// not passed on.
 fn admit(settings: &mut Config, secret: &Secret) -> Result<CredentialsFile, SessionError> {
     let dictionary = CredentialsFile::of(secret)
         .map_err(|problem| SessionError::SecretNotHanded(problem.to_string()))?;
@@ -409,20 +415,21 @@ fn admit(settings: &mut Config, secret: &Secret) -> Result<CredentialsFile, Sess
     Ok(dictionary)
 }
 
-/// Whether somebody listens at `address`.
+/// Returns whether a program listens at `address`.
 pub(crate) fn is_listening(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, PROBE).is_ok()
 }
 
-/// Whether a daemon (or something else) listens on this machine at the port where its daemon does (`HANA_PORT`). Blocks for
-/// at most a quarter of a second; the loopback answers or refuses at once.
+/// Returns whether a daemon (or another program) listens at the daemon port of this machine (`HANA_PORT`).
+///
+/// Blocks for a quarter of a second at most; the loopback accepts or refuses at once.
 #[must_use]
 pub fn daemon_is_listening() -> bool {
     let port = daemon_port().unwrap_or(NodeConfig::DAEMON_PORT);
     is_listening(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
-/// Where the daemon listens: the known port on all addresses, or on those that are given and the loopback.
+/// Returns the daemon's endpoints: its port on all addresses, or on the given addresses and the loopback.
 fn daemon_endpoints(
     config: &NodeConfig,
     addresses: Option<&LocalAddresses>,
@@ -436,7 +443,7 @@ fn daemon_endpoints(
             endpoints
         },
     );
-    // Zenoh says of a taken port only that it could not listen; we say why, and try first.
+    // Zenoh only reports that it could not listen, so test first whether the port is in use.
     let in_use = |address: &str| {
         TcpListener::bind(address).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
     };
@@ -447,8 +454,10 @@ fn daemon_endpoints(
     Ok(endpoints)
 }
 
-/// All addresses of this machine. One socket takes IPv4 and IPv6, but on Windows, where it takes only
-/// IPv6; a machine without IPv6 listens on IPv4 alone.
+/// Returns the endpoints for all addresses of this machine.
+///
+/// One socket serves IPv4 and IPv6, except on Windows, where it serves IPv6 only; a machine without IPv6 listens on
+/// IPv4 alone.
 fn any_endpoints(port: u16) -> Vec<String> {
     let v4 = format!("tcp/0.0.0.0:{port}");
     let v6 = format!("tcp/[::]:{port}");
@@ -469,7 +478,7 @@ mod tests {
     use crate::config::network_settings::NetworkSettings;
     use crate::session::zenoh_probe::WhatAmI;
 
-    /// A node whose daemon listens at a port that nobody else uses.
+    /// A node whose daemon listens at an otherwise unused port.
     fn config(secret: Option<&str>) -> NodeConfig {
         let network = NetworkSettings {
             multicast: false,

@@ -1,5 +1,4 @@
-//! The two messages with which Zenoh programs look for each other: a question to all, and the answer to the one that
-//! asked.
+//! The two discovery messages of Zenoh programs: a multicast query, and the reply to its sender.
 
 use zenoh::config::{Locator, WhatAmI, WhatAmIMatcher};
 use zenoh::internal::buffers::{HasReader, HasWriter};
@@ -11,30 +10,30 @@ use zenoh_protocol::scouting::{HelloProto, Scout, ScoutingBody, ScoutingMessage}
 /// The id of a Zenoh session.
 pub(crate) type SessionId = ZenohIdProto;
 
-/// What a packet says.
+/// The contents of a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ScoutPacket {
-    /// A program looks for peers; a node of hana says which session it is.
+    /// A program searches for peers; a hana node includes its session id.
     Question {
-        /// The session, where it is named.
+        /// The session id, if included.
         from: Option<SessionId>,
     },
-    /// A peer or a router is there.
+    /// The reply of a peer or a router.
     Answer {
-        /// Its session.
+        /// Its session id.
         from: SessionId,
-        /// Where it listens.
+        /// The endpoints at which it listens.
         locators: Vec<Locator>,
     },
 }
 
-/// A packet that asks all peers and routers to answer.
+/// Encodes a query to all peers and routers.
 pub(crate) fn question(from: SessionId) -> Vec<u8> {
     let what = WhatAmIMatcher::empty().router().peer();
     write(Scout { version: VERSION, what, zid: Some(from) }.into())
 }
 
-/// A packet that says that a peer listens at these endpoints.
+/// Encodes the reply of a peer that listens at these endpoints.
 pub(crate) fn answer(from: SessionId, endpoints: &[String]) -> Vec<u8> {
     let locators = endpoints.iter().filter_map(|endpoint| endpoint.parse().ok()).collect();
     let whatami = WhatAmI::Peer;
@@ -43,7 +42,7 @@ pub(crate) fn answer(from: SessionId, endpoints: &[String]) -> Vec<u8> {
 
 fn write(message: ScoutingMessage) -> Vec<u8> {
     let mut packet = vec![];
-    // A vector takes whatever is written.
+    // Writing to a vector cannot fail for lack of room.
     let written = Zenoh080::new().write(&mut packet.writer(), &message);
     if written.is_err() {
         packet.clear();
@@ -51,7 +50,7 @@ fn write(message: ScoutingMessage) -> Vec<u8> {
     packet
 }
 
-/// Reads a packet; none if it is no such message, or none for a peer.
+/// Decodes a packet; `None` if it is neither a query for peers nor a reply.
 pub(crate) fn read(packet: &[u8]) -> Option<ScoutPacket> {
     let message: ScoutingMessage = Zenoh080::new().read(&mut packet.reader()).ok()?;
     match message.body {

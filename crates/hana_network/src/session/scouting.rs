@@ -1,13 +1,13 @@
-//! How nodes that listen find each other on every interface, also on those that come while they run, without an
+//! Discovers other listening nodes on every interface, including those added while the node runs, without an
 //! interruption.
 //!
-//! Zenoh reads the interfaces once per process: it neither asks nor answers on a later one, and tells addresses that are
-//! gone. So its own scouting is off. The node answers the questions of others itself, with the addresses of the moment, and
-//! asks itself, as [`Discovery`] says; Zenoh connects the session to those that answer.
+//! Zenoh reads the interfaces once per process: it neither queries nor replies on later ones, and announces addresses
+//! that are gone. So its own discovery is off. The node itself replies to the queries of others with its current
+//! addresses, and sends queries as [`Discovery`] decides; Zenoh connects the session to the nodes that reply.
 //!
-//! A question of ours names our session. A node that still holds a connection to it does not answer: it has not noticed
-//! yet that the connection is gone, and one that is made anew before it has leaves Zenoh with declarations that only
-//! one end knows of.
+//! Each query carries the id of this node's session. A node that still holds a connection to that session does not
+//! reply: it has not noticed yet that the connection is lost. A reconnection before it notices would leave Zenoh with
+//! declarations that only one end knows.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -31,19 +31,19 @@ use crate::session::scout_message;
 use crate::session::scout_message::{ScoutPacket, SessionId};
 use crate::session::session_worker::RegistrationGuard;
 
-/// Where Zenoh programs ask who is there.
+/// The multicast group of Zenoh's discovery.
 const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 224), 7446);
-/// How often the addresses of the machine are looked at.
+/// The interval between checks of the machine's addresses.
 const LOOK: Duration = Duration::from_millis(250);
 /// The largest packet that Zenoh sends.
 const PACKET: usize = u16::MAX as usize;
 
 type Shared = Arc<Mutex<Discovery<SessionId>>>;
 
-/// The addresses to look for others on, and the interfaces that they belong to.
+/// The addresses used for discovery, with the index of their interface.
 type Networks = BTreeSet<(Ipv4Addr, Option<u32>)>;
 
-/// Makes a node that listens answer and ask, if it does not yet and its settings allow it.
+/// Starts discovery for a listening node, unless it is running or the settings disable it.
 pub(crate) fn ensure(core: &Arc<NodeContext>) {
     if !core.config.network.multicast {
         return;
@@ -60,12 +60,12 @@ pub(crate) fn ensure(core: &Arc<NodeContext>) {
     }
 }
 
-/// Answers and asks, as long as the node is there; follows its connections as long as what comes back lives.
+/// Starts the threads that reply and query until the node is dropped. The returned guard tracks its connections.
 fn start(core: &Arc<NodeContext>) -> io::Result<RegistrationGuard> {
     let discovery: Shared = Arc::new(Mutex::new(Discovery::new(Instant::now())));
     let (of_answers, of_questions) = (Arc::downgrade(core), Arc::downgrade(core));
-    // One for questions and answers: a firewall that lets in what answers something takes the answers of another node
-    // for that once this one has answered it, too.
+    // One socket sends both queries and replies: once this node has replied to another one, a firewall that admits
+    // only responses admits the replies of that node too.
     let mouth = Arc::new(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?);
     let answering = Arc::clone(&mouth);
     thread::Builder::new()
@@ -96,18 +96,19 @@ fn start(core: &Arc<NodeContext>) -> io::Result<RegistrationGuard> {
     }))
 }
 
-/// How long a session that has just been opened waits for the first answer, and then for the others.
+/// How long a newly opened session waits for the first reply, and after it for further ones.
 const MEET: Duration = Duration::from_millis(500);
 const MEET_MORE: Duration = Duration::from_millis(150);
-/// From one of its questions to the next.
+/// The interval between its queries.
 const MEET_ASK: Duration = Duration::from_millis(100);
-/// How long it may take to connect to those that answered.
+/// The timeout for connecting to the nodes that replied.
 const MEET_CONNECT: Duration = Duration::from_millis(1800);
-/// For how long it listens for questions of others at a time.
+/// How long it waits for queries of other nodes at a time.
 const MEET_LISTEN: Duration = Duration::from_millis(20);
 
-/// Connects a session that has just been opened to those that are there already, and to those that come at the same time.
-/// Blocks for half a second, and longer where one that answers cannot be reached.
+/// Connects a newly opened session to the existing nodes, and to those that start at the same time.
+///
+/// Blocks for half a second, and longer if a node that replied is unreachable.
 pub(crate) fn meet(listener: &Listener, interface: Option<&str>) {
     let addresses = LocalAddresses::now(interface);
     let met = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
@@ -134,7 +135,7 @@ pub(crate) fn meet(listener: &Listener, interface: Option<&str>) {
     }
 }
 
-/// Connects to those that were found, and waits until that is done.
+/// Connects to the nodes found, and waits for all attempts to end.
 fn connect_all(listener: &Listener, found: HashMap<SessionId, Vec<Locator>>) {
     let (done, all_done) = flume::unbounded::<()>();
     let connect = |(id, locators): (SessionId, Vec<Locator>)| {
@@ -144,7 +145,7 @@ fn connect_all(listener: &Listener, found: HashMap<SessionId, Vec<Locator>>) {
             drop(done);
         });
     };
-    // One that came at the same time connects as well: the one with the greater id goes first.
+    // A node that started at the same time connects as well: the one with the greater id goes first.
     let (ours, theirs): (HashMap<_, _>, HashMap<_, _>) =
         found.into_iter().partition(|(id, _)| listener.id() > *id);
     ours.into_iter().for_each(connect);
@@ -153,11 +154,11 @@ fn connect_all(listener: &Listener, found: HashMap<SessionId, Vec<Locator>>) {
         theirs.into_iter().for_each(connect);
     }
     drop(done);
-    // Nothing is sent: it ends when the last is done.
+    // Nothing is ever sent: the channel closes when the last attempt ends.
     all_done.recv_timeout(MEET_CONNECT).ok();
 }
 
-/// Asks a few times who is there.
+/// Sends a few queries and collects the replies.
 fn look_around(
     socket: &UdpSocket,
     networks: &Networks,
@@ -184,13 +185,13 @@ fn look_around(
     }
 }
 
-/// Waits for an answer, at most for that long.
+/// Waits for one reply, for `patience` at most.
 fn next_answer(
     socket: &UdpSocket,
     packet: &mut [u8],
     patience: Duration,
 ) -> io::Result<Option<(SessionId, Vec<Locator>)>> {
-    // The kernel takes no timeout of nothing.
+    // The kernel rejects a timeout of zero.
     socket.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
     let length = match socket.recv(packet) {
         Ok(length) => length,
@@ -203,7 +204,7 @@ fn next_answer(
     })
 }
 
-/// Answers questions until the node is gone.
+/// Replies to queries until the node is dropped.
 fn answer_all(core: &Weak<NodeContext>, mouth: &UdpSocket) {
     let mut ear = Ear::default();
     let mut packet = vec![0; PACKET];
@@ -211,7 +212,7 @@ fn answer_all(core: &Weak<NodeContext>, mouth: &UdpSocket) {
         let Some(strong) = core.upgrade() else { return };
         let addresses = addresses_of(&strong);
         if strong.worker.seat().is_some_and(|seat| seat.listener.is_none()) {
-            // Behind a daemon by now, which answers for all of the machine.
+            // The node is now attached through a daemon, which replies for the whole machine.
             ear.close();
         } else {
             ear.listen_on(networks(&addresses), LOOK);
@@ -228,7 +229,7 @@ fn answer_all(core: &Weak<NodeContext>, mouth: &UdpSocket) {
     }
 }
 
-/// Answers one question.
+/// Replies to one query.
 fn answer(
     mouth: &UdpSocket,
     listener: &Listener,
@@ -246,7 +247,7 @@ fn answer(
     }
 }
 
-/// Asks who is there, and connects to those that answer, until the node is gone.
+/// Sends queries and connects to the nodes that reply, until the node is dropped.
 fn ask_all(core: &Weak<NodeContext>, mouth: &UdpSocket, discovery: &Shared) {
     let mut packet = vec![0; PACKET];
     loop {
@@ -254,7 +255,7 @@ fn ask_all(core: &Weak<NodeContext>, mouth: &UdpSocket, discovery: &Shared) {
         let listener = strong.worker.seat().and_then(|seat| seat.listener);
         let networks = networks(&addresses_of(&strong));
         drop(strong);
-        // Without a session that listens there is nothing to connect.
+        // Without a listening session there is nothing to connect.
         let Some(listener) = listener else {
             thread::sleep(LOOK);
             continue;
@@ -272,7 +273,7 @@ fn ask_all(core: &Weak<NodeContext>, mouth: &UdpSocket, discovery: &Shared) {
     }
 }
 
-/// Asks on each interface.
+/// Sends a query on each interface.
 fn ask(socket: &UdpSocket, networks: &Networks, own: SessionId) {
     let question = scout_message::question(own);
     let options = SockRef::from(socket);
@@ -281,13 +282,13 @@ fn ask(socket: &UdpSocket, networks: &Networks, own: SessionId) {
             .set_multicast_if_v4(address)
             .and_then(|()| socket.send_to(&question, SocketAddr::from(GROUP)));
         if let Err(problem) = asked {
-            // One without multicast, or one that has just gone.
+            // The interface has no multicast, or has just been removed.
             tracing::debug!("who is there cannot be asked by {address}: {problem}");
         }
     }
 }
 
-/// Takes what is answered until then.
+/// Handles replies until the deadline.
 fn take_answers(
     core: &Weak<NodeContext>,
     socket: &UdpSocket,
@@ -313,7 +314,7 @@ fn take_answers(
     }
 }
 
-/// Connects the session, on a thread of Zenoh's.
+/// Connects the session, in a thread of Zenoh.
 fn connect(listener: &Listener, to: SessionId, locators: Vec<Locator>, discovery: &Shared) {
     let (runtime, discovery) = (listener.runtime().clone(), Arc::clone(discovery));
     ZRuntime::Net.spawn(async move {
@@ -323,18 +324,20 @@ fn connect(listener: &Listener, to: SessionId, locators: Vec<Locator>, discovery
     });
 }
 
-/// Where questions come in.
+/// The socket that receives queries.
 #[derive(Default)]
 struct Ear {
     socket: Option<UdpSocket>,
     networks: Networks,
-    /// Why it cannot listen; said once.
+    /// The last error on listening; logged once.
     told: Option<String>,
 }
 
 impl Ear {
-    /// Listens on these interfaces and no other. A socket joins the group once for each of them and keeps to that, so
-    /// another one takes its place where they have changed.
+    /// Listens on exactly these interfaces.
+    ///
+    /// A socket joins the group once per interface and keeps its memberships, so a new socket replaces it when the
+    /// interfaces change.
     fn listen_on(&mut self, networks: Networks, patience: Duration) {
         if self.socket.is_some() && networks == self.networks {
             return;
@@ -360,7 +363,7 @@ impl Ear {
         self.socket = None;
     }
 
-    /// Waits for a question, for a moment: the session that asks, where it is named, and where it is from.
+    /// Waits briefly for a query; returns the session id in it, if any, and the sender's address.
     fn next(&mut self, packet: &mut [u8]) -> Option<(Option<SessionId>, SocketAddrV4)> {
         let Some(received) = self.socket.as_ref().map(|socket| socket.recv_from(packet)) else {
             thread::sleep(LOOK);
@@ -385,16 +388,16 @@ impl Ear {
     }
 }
 
-/// A socket that hears what is asked on these interfaces, beside those of other programs.
+/// Creates a socket that receives queries on these interfaces, alongside those of other programs.
 fn group_socket(networks: &Networks, patience: Duration) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
     socket.set_reuse_address(true)?;
-    // Windows binds no group.
+    // Windows cannot bind to a multicast group.
     let ip = if cfg!(windows) { Ipv4Addr::UNSPECIFIED } else { *GROUP.ip() };
     socket.bind(&SocketAddr::from((ip, GROUP.port())).into())?;
     for (address, _) in networks {
         if let Err(problem) = socket.join_multicast_v4(GROUP.ip(), address) {
-            // One without multicast, a second address of one interface, or one that has just gone.
+            // The interface has no multicast, is joined already by another address, or has just been removed.
             tracing::debug!("questions that come by {address} are not heard: {problem}");
         }
     }
@@ -406,7 +409,7 @@ fn addresses_of(core: &NodeContext) -> LocalAddresses {
     LocalAddresses::now(core.config.network.interface.as_deref())
 }
 
-/// Where to ask and listen; on a machine without a network, among its own programs.
+/// Returns the networks for discovery; on a machine without a network, the loopback.
 fn networks(addresses: &LocalAddresses) -> Networks {
     if addresses.is_empty() {
         return [(Ipv4Addr::LOCALHOST, None)].into();
@@ -419,7 +422,7 @@ fn is_timeout(error: &io::Error) -> bool {
     use io::ErrorKind::Interrupted;
     use io::ErrorKind::TimedOut;
     use io::ErrorKind::WouldBlock;
-    // Windows says of a packet that reached no port that the connection was reset.
+    // Windows reports a packet that reached no port as a connection reset.
     matches!(error.kind(), WouldBlock | TimedOut | Interrupted | ConnectionReset)
 }
 

@@ -11,9 +11,10 @@ use zenoh::query::Query;
 
 use crate::session::open::{Listener, OpenSession};
 
-/// The thread that owns a session: everything that may take time at Zenoh happens here, one after the
-/// other, so that no caller waits for it. The session can be exchanged for another; what was declared
-/// moves over.
+/// The thread that owns a session.
+///
+/// Every Zenoh call that may take time runs here, one after the other, so that no caller waits for it. The session
+/// can be replaced; all declarations move to the new session.
 #[derive(Clone)]
 pub(crate) struct SessionWorker {
     jobs: flume::Sender<WorkerCommand>,
@@ -21,21 +22,21 @@ pub(crate) struct SessionWorker {
     next_id: Arc<AtomicU64>,
 }
 
-/// The session as other threads see it; none before it is open, while it is exchanged, and after it was
+/// The session as other threads see it; absent before it is open, while it is being exchanged, and after the node
 /// left.
 #[derive(Clone)]
 pub(crate) struct ActiveSession {
     pub(crate) session: Session,
-    /// Of a session that others may connect to.
+    /// Present if others may connect to the session.
     pub(crate) listener: Option<Listener>,
-    /// Which session of this worker it is: what was made with another one is to be made anew.
+    /// The number of the session in this worker: declarations of a session with another number must be renewed.
     pub(crate) number: u64,
 }
 
-/// What a declaration leaves behind; dropping it takes it back.
+/// The handle of a declaration; dropping it undeclares.
 pub(crate) type Declared = Box<dyn Any + Send + Sync>;
 
-/// Called once for each session that the declaration lives in.
+/// Called once for each session in which the declaration is made.
 type Declare = Box<dyn Fn(&Session) -> zenoh::Result<Declared> + Send>;
 
 type Open = Box<dyn FnOnce() -> Option<OpenSession> + Send>;
@@ -49,21 +50,21 @@ enum WorkerCommand {
     Leave(Box<dyn FnOnce() + Send>),
 }
 
-/// A declaration that lives as long as this does.
+/// Keeps a declaration alive until it is dropped.
 pub(crate) struct RegistrationGuard {
     id: u64,
     jobs: flume::Sender<WorkerCommand>,
 }
 
-/// Jobs that wait at most when a question is to be answered.
+/// The maximum number of waiting jobs; beyond it, queries are not answered.
 const MAX_WAITING: usize = 1024;
-/// Bytes of a question that is answered: the largest command, and something beside it.
+/// The maximum size of an answered query in bytes: the largest command, with some margin.
 const MAX_QUESTION: usize = 80 * 1024;
-/// Closing can hang when many come and go at once; it goes on in a thread of its own then.
+/// The wait for a session to close. Closing can hang during heavy churn, and then continues in its own thread.
 const CLOSE: Duration = Duration::from_millis(500);
 
 impl SessionWorker {
-    /// Starts the thread with a session that is open.
+    /// Starts the thread with an open session.
     pub(crate) fn start(name: &str, session: OpenSession) -> std::io::Result<Self> {
         let (jobs, queue) = flume::unbounded();
         let seat = Arc::new(RwLock::new(None));
@@ -72,7 +73,7 @@ impl SessionWorker {
         Ok(Self { jobs, seat, next_id: Arc::new(AtomicU64::new(0)) })
     }
 
-    /// Declares something, now and again on each session that takes the place of this one. Does not block.
+    /// Makes a declaration now, and again on each session that replaces this one. Does not block.
     pub(crate) fn declare<F>(&self, what: impl Into<String>, declare: F) -> RegistrationGuard
     where
         F: Fn(&Session) -> zenoh::Result<Declared> + Send + 'static,
@@ -82,15 +83,16 @@ impl SessionWorker {
         RegistrationGuard { id, jobs: self.jobs.clone() }
     }
 
-    /// Does something with the session, after all that was asked before. Does not block. Without a session,
-    /// which is only while it is exchanged, it is not done.
+    /// Queues a job that uses the session.
+    ///
+    /// Does not block. The job is skipped if there is no session, which happens only during an exchange.
     pub(crate) fn run(&self, job: impl FnOnce(&Session) + Send + 'static) {
         self.send(WorkerCommand::Run(Box::new(job)));
     }
 
-    /// Answers a question, after all that was asked before. Does not block. Where very many questions wait, or
-    /// one is so large that those that wait would be a burden, it ends unanswered: who asks that much is not
-    /// worth the memory.
+    /// Queues the reply to a query. Does not block.
+    ///
+    /// If too many jobs wait, or the query is too large to keep in memory, it ends without a reply.
     pub(crate) fn answer(
         &self,
         query: Query,
@@ -106,30 +108,33 @@ impl SessionWorker {
         self.run(move |session| answer(session, query));
     }
 
-    /// Goes over to another session: everything is declared there before it is taken back here, so that
-    /// nobody misses us in between. Does not block.
+    /// Moves to another session. Does not block.
+    ///
+    /// Everything is declared in the new session before it is undeclared in the old one, so that other nodes never
+    /// see this one missing.
     pub(crate) fn move_to(&self, session: OpenSession) {
         self.send(WorkerCommand::MoveTo(session));
     }
 
-    /// Closes the session before `open` is called for the next, as one must that listens on the same port.
-    /// `open` may block; where it fails, it is called until it brings one. Does not block itself.
+    /// Replaces the session with one that needs the same port: closes it before it calls `open`.
+    ///
+    /// Does not block, although `open` may: it runs in the worker's thread, and must itself retry until it succeeds.
     pub(crate) fn exchange(&self, open: impl FnOnce() -> Option<OpenSession> + Send + 'static) {
         self.send(WorkerCommand::Exchange(Box::new(open)));
     }
 
-    /// Takes everything back, closes the session and ends the thread; then calls `done`.
+    /// Undeclares everything, closes the session and ends the thread; then calls `done`.
     pub(crate) fn leave(&self, done: impl FnOnce() + Send + 'static) {
         self.send(WorkerCommand::Leave(Box::new(done)));
     }
 
-    /// The session as it is now.
+    /// Returns the current session.
     pub(crate) fn seat(&self) -> Option<ActiveSession> {
         self.seat.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn send(&self, job: WorkerCommand) {
-        // After the thread has ended there is nothing left to do.
+        // After the thread has ended, there is nothing left to do.
         self.jobs.send(job).ok();
     }
 }
@@ -140,25 +145,25 @@ impl Drop for RegistrationGuard {
     }
 }
 
-/// Something declared, and how to do it again.
+/// A declaration, and the function that repeats it.
 struct Registration {
     what: String,
     declare: Declare,
-    /// Not read: what lies here is declared, and no longer when it is taken away.
+    /// Never read: the declaration lives as long as its handle.
     handle: Option<Declared>,
 }
 
 impl Registration {
     fn declare_in(&mut self, session: &Session) {
         match (self.declare)(session) {
-            // What was declared in the session before is taken back by this.
+            // Drops the handle of the previous session, which undeclares there.
             Ok(handle) => self.handle = Some(handle),
             Err(problem) => tracing::error!("{}: Zenoh does not declare it: {problem}", self.what),
         }
     }
 }
 
-/// What the thread works with.
+/// The state of the worker's thread.
 struct WorkerState {
     session: Option<OpenSession>,
     seat: Arc<RwLock<Option<ActiveSession>>>,
@@ -216,7 +221,7 @@ impl WorkerState {
         }
     }
 
-    /// Takes a session; the one before.
+    /// Installs a session and returns the previous one.
     fn sit(&mut self, session: OpenSession) -> Option<OpenSession> {
         self.number += 1;
         let seat = ActiveSession {
@@ -241,7 +246,7 @@ impl WorkerState {
     }
 }
 
-/// Closes a session, and waits for it as long as that may take.
+/// Closes a session, and waits up to [`CLOSE`] for that.
 fn close(session: Option<OpenSession>) {
     let Some(session) = session else { return };
     let (done, closed) = flume::bounded(1);

@@ -1,13 +1,11 @@
-//! Takes back what Zenoh's TCP links ask of the kernel: to linger for 10 s when they are closed.
+//! Removes the `SO_LINGER` option that Zenoh sets on its TCP sockets.
 //!
-//! Zenoh sets `SO_LINGER` to 10 s on each TCP connection and closes it on a thread that receives. To close a
-//! connection to a machine that is unplugged then blocks that thread for 10 s, since what was sent last is
-//! never acknowledged; Zenoh has two such threads, and with two machines lost nothing is heard from anybody.
-//! There is no setting for it. Without the option the kernel goes on trying to deliver after the close, and
-//! nobody waits.
+//! Zenoh sets it to 10 s on each TCP connection, and closes the connection on a receiving thread. If the remote
+//! machine was unplugged, its last data is never acknowledged, so closing blocks that thread for 10 s. Zenoh has two
+//! such threads; after two machines are lost, the process receives nothing at all. Zenoh has no setting for this.
+//! Without the option, the kernel continues the delivery after the close, and no thread waits.
 //!
-//! Only Linux blocks in the close of a socket that does not block otherwise; elsewhere there is nothing to
-//! do.
+//! Only Linux blocks when a non-blocking socket with this option is closed; on other systems there is nothing to do.
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::LingerReset;
@@ -30,18 +28,17 @@ mod linux {
     use rustix::net::sockopt;
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
-    /// What Zenoh sets; sockets of the program with another value are left alone.
+    /// The value that Zenoh sets; sockets of the program with another value are left alone.
     const OF_ZENOH: Duration = Duration::from_secs(10);
 
-    /// The sockets that were looked at already, by inode.
+    /// The sockets already checked, by inode.
     #[derive(Default)]
     pub(crate) struct LingerReset {
         seen: BTreeSet<String>,
     }
 
     impl LingerReset {
-        /// Looks at the sockets that have come since the last time. Takes some ten microseconds for each
-        /// open file of the process.
+        /// Checks the sockets opened since the last call. Takes about ten microseconds per open file of the process.
         pub(crate) fn take_back(&mut self) {
             if let Err(problem) = self.look() {
                 tracing::debug!("the options of sockets cannot be looked at: {problem}");
@@ -56,7 +53,7 @@ mod linux {
                 let Some(number) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
                     continue;
                 };
-                // One that is closed meanwhile is none.
+                // The file was closed in the meantime.
                 let Ok(target) = fs::read_link(entry.path()) else { continue };
                 let Some(socket) = target.to_str().filter(|name| name.starts_with("socket:"))
                 else {
@@ -72,8 +69,9 @@ mod linux {
         }
     }
 
-    /// Through a second descriptor of the same socket, so that one that is closed meanwhile, and its number
-    /// given to another file, is no harm.
+    /// Resets the option through a duplicate descriptor of the socket.
+    ///
+    /// This is safe even if the socket is closed meanwhile and its number reused for another file.
     fn take_back_of(number: i32) -> rustix::io::Result<()> {
         let own = pidfd_open(getpid(), PidfdFlags::empty())?;
         let socket = pidfd_getfd(&own, number, PidfdGetfdFlags::empty())?;

@@ -1,38 +1,39 @@
-//! Who listens at an address, as far as can be told at the door: the first message of Zenoh's handshake,
-//! and what comes back. Zenoh itself says only that it could not connect.
+//! Identifies the program that listens at an address, from its reply to the first message of Zenoh's handshake.
+//!
+//! Zenoh itself only reports that it could not connect.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// What answers at an address.
+/// The kind of program at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProbeResult {
-    /// Nobody listens there, or nobody can be reached there.
+    /// No program listens there, or the address is unreachable.
     Closed,
-    /// Somebody takes the connection and says nothing: no Zenoh, or stopped.
+    /// A program accepts the connection and sends nothing: not Zenoh, or suspended.
     Silent,
-    /// Somebody who does not speak Zenoh, or another version of it.
+    /// A program that does not use Zenoh's protocol, or uses another version of it.
     Foreign,
-    /// Zenoh, which wants a secret from who comes in.
+    /// Zenoh, with a secret required for access.
     Guarded,
-    /// Zenoh, which lets in whoever comes.
+    /// Zenoh, without a secret.
     Open(WhatAmI),
 }
 
-/// What kind of Zenoh program it is.
+/// The role of a Zenoh program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WhatAmI {
     /// A router: `zenohd`.
     Router,
-    /// A peer: a daemon of hana, or a node without one.
+    /// A peer: a hana daemon, or a node without one.
     Peer,
     /// A client that listens.
     Client,
 }
 
 impl ProbeResult {
-    /// Knocks. Blocks until there is an answer, at most twice as long as `patience`.
+    /// Probes an address. Blocks until there is a reply, for twice `patience` at most.
     pub(crate) fn at(address: SocketAddr, patience: Duration) -> Self {
         let Ok(stream) = TcpStream::connect_timeout(&address, patience) else {
             return Self::Closed;
@@ -53,7 +54,7 @@ impl ProbeResult {
             }
             let mut bytes = [0; 64];
             match (&stream).read(&mut bytes) {
-                // Hung up: a program that takes what we say for nonsense.
+                // Connection closed: the program does not understand the message.
                 Ok(0) => return Self::Foreign,
                 Ok(count) => answer.extend_from_slice(bytes.get(..count).unwrap_or_default()),
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
@@ -65,9 +66,9 @@ impl ProbeResult {
         }
     }
 
-    /// What the first bytes of an answer say; none while more are needed.
+    /// Returns the result that the first bytes of a reply imply; `None` while more bytes are needed.
     fn of_answer(answer: &[u8]) -> Option<Self> {
-        // Two bytes of length, then the message: its kind, and of an INIT version and who answers.
+        // Two bytes of length, then the message: its kind and, for an INIT, the version and the role of the sender.
         let &kind = answer.get(2)?;
         match kind & 0b1_1111 {
             INIT if kind & ACK != 0 => {
@@ -80,7 +81,7 @@ impl ProbeResult {
                 })
             },
             CLOSE => Some(match *answer.get(3)? {
-                // Zenoh has no reason of its own for who lacks a secret; other reasons are.
+                // Zenoh has no separate code for a missing secret, but has codes for other reasons.
                 GENERIC => Self::Guarded,
                 _ => Self::Foreign,
             }),
@@ -88,7 +89,7 @@ impl ProbeResult {
         }
     }
 
-    /// In words, as who holds a port.
+    /// Describes the program that uses a port.
     pub(crate) const fn in_words(self) -> &'static str {
         match self {
             Self::Closed => "a program that cannot be reached at the loopback",
@@ -106,8 +107,7 @@ const CLOSE: u8 = 0x03;
 const ACK: u8 = 1 << 5;
 const GENERIC: u8 = 0x00;
 
-/// An `InitSyn` of a client without extensions: length, kind, version of the protocol, length of the id and
-/// role, the id.
+/// An `InitSyn` of a client without extensions: the length, kind, protocol version, id length and role, and the id.
 const KNOCK: [u8; 9] = [7, 0, INIT, 0x09, 0b0011_0010, b'h', b'a', b'n', b'a'];
 
 #[cfg(test)]
@@ -120,7 +120,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(2);
 
-    /// Somebody who listens, answers `answer` to whoever comes, and hangs up or keeps silent.
+    /// Starts a server that sends `answer` on each connection, then closes it or stays silent.
     fn somebody(answer: &'static [u8], hangs_up: bool) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

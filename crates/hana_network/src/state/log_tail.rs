@@ -8,7 +8,7 @@ use crate::rpc::pending::Pending;
 use crate::transport::inbound::Received;
 use crate::transport::subscription::Subscription;
 
-/// The last lines that a node wrote, and those that it writes: from what its daemon keeps of it, and what comes.
+/// The last lines that a node wrote: those that its daemon keeps, followed by new ones.
 pub struct LogTail {
     of: NodeId,
     kept: Option<Pending<Vec<Received<LogLine>>>>,
@@ -16,7 +16,7 @@ pub struct LogTail {
     tail: Tail,
 }
 
-/// How long a daemon may take to say what it keeps.
+/// Time limit for a daemon to reply with the lines that it keeps.
 pub(crate) const ASK: Duration = Duration::from_millis(400);
 
 impl LogTail {
@@ -34,13 +34,13 @@ impl LogTail {
         }
     }
 
-    /// Whose lines these are.
+    /// Returns the node that wrote these lines.
     #[must_use]
     pub const fn of(&self) -> &NodeId {
         &self.of
     }
 
-    /// What is known by now, the newest last. Does not block.
+    /// Returns the lines known so far, newest last. Does not block.
     pub fn lines(&mut self) -> &[LogLine] {
         if let Some(kept) = self.kept.as_ref().and_then(Pending::take) {
             self.kept = None;
@@ -53,14 +53,14 @@ impl LogTail {
     }
 }
 
-/// Lines in the order in which they were written, so many at most.
+/// At most `most` lines, in the order in which they were written.
 struct Tail {
     lines: VecDeque<LogLine>,
     most: usize,
 }
 
 impl Tail {
-    /// What was kept comes before what has come since it was asked for, which may be among it.
+    /// Inserts the stored lines before the ones received since the query; the two may overlap.
     fn begin_with(&mut self, mut kept: Vec<LogLine>) {
         kept.sort_by_key(|line| line.number);
         let newest = kept.last().map(|line| line.number);
@@ -72,7 +72,7 @@ impl Tail {
     }
 
     fn add(&mut self, line: LogLine) {
-        // The next run begins to count anew.
+        // A new instance counts from 0.
         if line.number == 0 {
             self.lines.clear();
         }

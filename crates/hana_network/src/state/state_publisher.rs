@@ -9,28 +9,28 @@ use crate::session::session_worker::{RegistrationGuard, SessionWorker};
 use crate::transport::publisher::{PublishError, encode};
 use crate::transport::send_queue::{OutgoingTopic, SendWorker};
 
-/// Publishes a value that has a current state: a change is published, and whoever comes late asks for it
-/// and gets it. Dropping it withdraws the state.
+/// Publishes a value with a current state: changes are published, and late joiners query it. Dropping it withdraws
+/// the state.
 ///
-/// The late-comer's question is an ordinary Zenoh query on the key itself, so that `zenoh get` asks it too.
-/// On a reliable lane a change is said again a few times, since a link that is full drops what it is given and tells nobody;
-/// who has heard it already takes no notice.
+/// The query of a late joiner is an ordinary Zenoh query on the key itself, so `zenoh get` works too. On a reliable
+/// lane a change is published again a few times, since a congested link drops messages without an error; receivers
+/// discard the duplicates.
 pub struct StatePublisher<M> {
     state: Arc<State<M>>,
     outbox: SendWorker,
     _declaration: RegistrationGuard,
 }
 
-/// Whether a state that was set is another than before.
+/// Whether a state that was set differs from the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SetOutcome {
-    /// It is another, and was published.
+    /// The value changed and was published.
     Another,
-    /// It is the same; nothing was sent.
+    /// The value is the same; nothing was sent.
     Same,
 }
 
-/// The value as it is now, and where it is said.
+/// The current value and the topic on which it is published.
 struct State<M> {
     current: Mutex<Option<Current<M>>>,
     channel: Arc<OutgoingTopic>,
@@ -40,32 +40,32 @@ struct Current<M> {
     value: M,
     payload: Vec<u8>,
     changed: Instant,
-    /// How often it was said again.
+    /// How often it was republished.
     repeated: usize,
 }
 
-/// When a change is said again, counted from the change.
+/// Times after a change at which it is published again.
 const REPEATS: [Duration; 3] =
     [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
 
-/// The states of a node that are to be said again.
+/// The states of a node that are republished.
 #[derive(Default)]
 pub(crate) struct Republisher(Mutex<Vec<Weak<dyn Republish>>>);
 
-/// A door for states of every type of message.
+/// A state of any message type.
 trait Republish: Send + Sync {
-    /// Its payload and where it goes, if it is due at `now`.
+    /// Returns its topic and payload, if it is due at `now`.
     fn due(&self, now: Instant) -> Option<(Arc<OutgoingTopic>, Vec<u8>)>;
 }
 
 impl Republisher {
-    /// Says again what is due. Called by the heart.
+    /// Republishes the states that are due. Called periodically by the status publisher.
     pub(crate) fn say(&self, outbox: &SendWorker, now: Instant) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         states.retain(|state| {
             let Some(state) = state.upgrade() else { return false };
             if let Some((channel, payload)) = state.due(now) {
-                // A full queue is what repeating is for: there is a next time.
+                // A full queue is not an error: the next repetition covers it.
                 outbox.push(&channel, payload).ok();
             }
             true
@@ -80,7 +80,7 @@ impl<M> State<M> {
 }
 
 impl<M> Current<M> {
-    /// The payload, if it is to be said again at `now`.
+    /// Returns the payload, if it is to be republished at `now`.
     fn due(&mut self, now: Instant) -> Option<Vec<u8>> {
         let after = REPEATS.get(self.repeated)?;
         if now.saturating_duration_since(self.changed) < *after {
@@ -107,7 +107,7 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
     ) -> Self {
         let key = channel.key().to_owned();
         let state = Arc::new(State { current: Mutex::new(None::<Current<M>>), channel });
-        // Who publishes on another lane says everything anew by itself.
+        // A publisher on another lane repeats its values by itself.
         if M::LANE.is_reliable() {
             let to_repeat: Arc<dyn Republish> = Arc::<State<M>>::clone(&state);
             let mut repeats = repeats.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,8 +122,9 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
         Self { state, outbox, _declaration: declaration }
     }
 
-    /// Publishes the current state again, if there is one: for who has missed it all the times that it was said. Does not
-    /// block; a full queue is what repeating is for.
+    /// Publishes the current state again, if there is one, for nodes that missed all earlier publications.
+    ///
+    /// Does not block; a full queue is not an error, since the state is repeated.
     pub(crate) fn say_again(&self) {
         let payload = self.state.current().as_ref().map(|current| current.payload.clone());
         if let Some(payload) = payload {
@@ -131,11 +132,11 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
         }
     }
 
-    /// Makes `value` the current state, and publishes it if it is another one. Does not block.
+    /// Makes `value` the current state, and publishes it if it differs. Does not block.
     ///
     /// # Errors
     ///
-    /// When the queue is full, or the value cannot be written or is too large.
+    /// When the queue is full, or the value cannot be encoded or is too large.
     pub fn set(&self, value: &M) -> Result<SetOutcome, PublishError> {
         let channel = &self.state.channel;
         let payload = {
@@ -159,15 +160,15 @@ impl<M: Message + PartialEq + Clone> StatePublisher<M> {
     }
 }
 
-/// Answers who asks for the state.
+/// Replies to a query for the state.
 fn answer<M>(state: &State<M>, worker: &SessionWorker, query: zenoh::query::Query) {
-    // The envelope first: a value that is newer than its envelope is corrected by the publication that
-    // follows, an older one with a newer envelope would stay.
+    // The envelope comes first. If the value is newer than its envelope, the publication that follows corrects it; an
+    // older value with a newer envelope would stay.
     let Ok(attachment) = state.channel.envelope().encode() else { return };
     let payload = state.current().as_ref().map(|current| current.payload.clone());
     let Some(payload) = payload else { return };
     let key = state.channel.key().to_owned();
-    // By the worker: a foreign question may ask for an answer that blocks.
+    // The worker replies, because a foreign query may request a reply that blocks.
     worker.answer(query, move |_, query| {
         let reply = query
             .reply(key, payload)

@@ -1,4 +1,4 @@
-//! Asking for what others keep: the current state of a topic, the last lines of a log.
+//! Queries for what other nodes keep: the current state of a topic, the last lines of a log.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::transport::admission::AdmissionFilter;
 use crate::transport::inbound::{InboundStats, Received, admitted};
 use crate::transport::send_queue::SenderIdentity;
 
-/// Brings what is kept on the keys of `pattern`, once all have answered or `deadline` is over.
+/// Returns what is kept on the keys of `pattern`, once all nodes have replied or `deadline` has passed.
 pub(crate) fn ask<M: Message>(
     worker: &SessionWorker,
     reception: &InboundStats,
@@ -27,7 +27,7 @@ pub(crate) fn ask<M: Message>(
     let (promise, pending) = Pending::new();
     let gathered = GatheredStates { found: Mutex::default(), promise };
     let reception = reception.clone();
-    // Many answers to one question come at once, on one key each or, of a log, on one.
+    // A query gets many replies at once: one on each key or, for a log, all on one key.
     let gate = AdmissionFilter::of_answers::<M>();
     worker.run(move |session| {
         let asked = session
@@ -36,7 +36,7 @@ pub(crate) fn ask<M: Message>(
             .consolidation(ConsolidationMode::None)
             .congestion_control(CongestionControl::Drop)
             .timeout(deadline)
-            // Dropped by Zenoh when the question has ended.
+            // Zenoh drops the callback when the query has ended.
             .callback(move |reply| {
                 let Ok(sample) = reply.result() else { return };
                 let Some(raw) = admitted(sample, M::MAX_BYTES, &gate, &reception) else { return };
@@ -68,10 +68,10 @@ impl<M> Drop for GatheredStates<M> {
     }
 }
 
-/// Questions in a second that are answered, of all who ask together: an answer may be hundreds of messages.
+/// Limit of queries per second, over all senders: a reply may consist of hundreds of messages.
 const QUESTIONS_PER_SECOND: u32 = 20;
 
-/// Answers whoever asks on `key` with what `kept` returns at that moment, in that order.
+/// Replies to queries on `key` with what `kept` returns at that moment, in that order.
 pub(crate) fn answer<M: Message>(
     worker: &SessionWorker,
     identity: &SenderIdentity,
@@ -92,7 +92,7 @@ pub(crate) fn answer<M: Message>(
             }
             drop(limit);
             let (kept, key) = (Arc::clone(&kept), answer_key.clone());
-            // Who receives it sees that it comes from the one who alone speaks on this key.
+            // The envelope proves to the receiver that the reply comes from the owner of this key.
             let Ok(attachment) = identity.envelope(0).encode() else { return };
             worker.answer(query, move |_, query| {
                 for payload in kept().iter().filter_map(|message| codec::encode(message).ok()) {
@@ -112,7 +112,7 @@ pub(crate) fn answer<M: Message>(
     })
 }
 
-/// Answers questions as long as it lives.
+/// Replies to queries until it is dropped.
 pub struct QueryableGuard {
     _declaration: RegistrationGuard,
 }

@@ -9,9 +9,9 @@ use crate::playback::automation::BeatInstant;
 use crate::time::local_clock::local_us;
 use crate::time::timeline_handle::TimelineHandle;
 
-/// What the beat is on this machine, for what is shown.
+/// The beat on this machine, as used for rendering.
 ///
-/// Until somebody has said a timeline it is [`Timeline::DEFAULT`]: so that what moves by the beat moves, and all processes of
+/// Until a timeline is received it is [`Timeline::DEFAULT`], so that beat-driven parameters move and all processes of
 /// the machine agree.
 pub(crate) struct BeatClock {
     watch: OnceLock<TimelineHandle>,
@@ -19,31 +19,31 @@ pub(crate) struct BeatClock {
 }
 
 impl BeatClock {
-    /// Frames are not seen later than this: what takes longer is no frame, and shall not be made up for.
+    /// Upper bound of the presentation delay; a longer delay is not a frame and must not be compensated.
     const LATEST: Duration = Duration::from_millis(100);
 
     pub(crate) const fn new() -> Self {
         Self { watch: OnceLock::new(), shown_after_us: AtomicI64::new(0) }
     }
 
-    /// From now on, what `watch` says counts.
+    /// Uses the timeline of `watch` from now on.
     pub(crate) fn follow(&self, watch: TimelineHandle) {
-        // The first one stays: a node has one.
+        // The first handle stays, since a node has only one timeline.
         self.watch.set(watch).ok();
     }
 
-    /// What is read now is seen so much later.
+    /// Sets the delay between reading a value and its presentation.
     pub(crate) fn shown_after(&self, delay: Duration) {
         let delay = i64::try_from(delay.min(Self::LATEST).as_micros()).unwrap_or_default();
         self.shown_after_us.store(delay, Ordering::Relaxed);
     }
 
-    /// Now.
+    /// Returns the current beat.
     pub(crate) fn now(&self) -> BeatInstant {
         self.at(local_us())
     }
 
-    /// When what is read now will be seen.
+    /// Returns the beat at the expected presentation time of values read now.
     pub(crate) fn shown(&self) -> BeatInstant {
         self.at(local_us().saturating_add(self.shown_after_us.load(Ordering::Relaxed)))
     }

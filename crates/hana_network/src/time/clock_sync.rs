@@ -19,8 +19,9 @@ use crate::transport::query;
 use crate::transport::send_queue::SenderIdentity;
 use crate::transport::timer::{Timer, TimerThread};
 
-/// Asks the daemon of another host for its clock, as long as this lives: often at first, then four times a second, and twice from half a
-/// minute on.
+/// Queries the clock of another host's daemon until it is dropped.
+///
+/// It sends a quick series of queries first, then four per second, and two per second after half a minute.
 pub struct ClockSync {
     asking: Arc<ClockPoller>,
 }
@@ -35,30 +36,32 @@ struct ClockPoller {
     round: Mutex<PollSchedule>,
 }
 
-/// How long it takes, at least, to hand something over to Zenoh: so long after it was begun, nothing has left this host. Asking
-/// takes longer than answering, and what is not known of that looks like a clock that is off by half of the difference.
+/// The minimum time that a Zenoh put or get call takes.
+///
+/// It is subtracted from timestamps: a query takes longer than a reply, and the asymmetry would bias the offset by
+/// half of the difference.
 #[derive(Default)]
 struct SendOverhead(Mutex<Option<i64>>);
 
-/// When is asked next.
+/// Number of queries sent, and the time of the next one.
 struct PollSchedule {
     asked: u32,
     due: Instant,
 }
 
-/// Questions that are asked one soon after the other: what is followed shall be known soon.
+/// Number of queries in the quick series at the start, which makes the timeline available soon.
 const FIRST: u32 = 16;
-/// So many of them make an estimate.
+/// Number of queries before there is an estimate.
 const ENOUGH: u32 = 8;
-/// From one of these to the next.
+/// Interval of the quick series.
 const SOON: Duration = Duration::from_millis(40);
-/// From one question to the next afterwards.
+/// Interval after the quick series.
 const PERIOD: Duration = Duration::from_millis(250);
-/// The same once there are enough to know how the clock drifts.
+/// Interval once there are enough samples to estimate the drift.
 const SETTLED: Duration = Duration::from_millis(500);
-/// Questions until then: half a minute of them.
+/// Number of queries before `SETTLED` applies: about half a minute of them.
 const UNTIL_SETTLED: u32 = 128;
-/// An answer that takes longer tells nothing; one that comes after it is complained of by Zenoh.
+/// Query timeout. A later reply has no value, and Zenoh logs a warning for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl ClockSync {
@@ -81,7 +84,7 @@ impl ClockSync {
         Self { asking }
     }
 
-    /// What is known of that clock by now; none before some questions were asked: the first ones take long. Does not block.
+    /// Returns the current estimate, or `None` before the first queries are done, which take longest. Does not block.
     #[must_use]
     pub fn estimate(&self) -> Option<ClockEstimate> {
         let asked = lock(&self.asking.round).asked;
@@ -134,19 +137,21 @@ impl ClockPoller {
 }
 
 impl SendOverhead {
-    /// When it leaves at the earliest, of what is begun now. It goes on its way before the call returns: three quarters.
+    /// Returns the earliest time at which a message passed to Zenoh now leaves: after three quarters of the call.
+    ///
+    /// It leaves before the call returns.
     fn over_after(&self, begun_us: i64) -> i64 {
         begun_us.saturating_add(lock(&self.0).unwrap_or(0) / 4 * 3)
     }
 
-    /// Takes note of how long it took.
+    /// Records the duration of one call.
     fn note(&self, took_us: i64) {
         let mut least = lock(&self.0);
         *least = Some(least.map_or(took_us, |least| least.min(took_us)).max(0));
     }
 }
 
-/// Answers whoever asks for the clock of this host.
+/// Replies to queries for the clock of this host.
 pub(crate) fn answer(
     worker: &SessionWorker,
     identity: &SenderIdentity,
@@ -160,7 +165,7 @@ pub(crate) fn answer(
         let (worker, limit, key) = (answering.clone(), Arc::clone(&limit), key.clone());
         let (identity, declared, effort) = (identity.clone(), key.clone(), Arc::clone(&effort));
         let callback = move |query: Query| {
-            // First of all: what takes time after this is told.
+            // Read first, so that the reported times include everything after it.
             let received_us = local_us();
             if lock(&limit).admit(Instant::now()) == Admission::Over {
                 return;

@@ -1,28 +1,30 @@
-//! The clock of this machine: one reading for all its processes, and all that differs by platform.
+//! The clock of this machine: one reading for all its processes, and all code that differs by platform.
 //!
-//! | | what is read | what it does while the machine sleeps |
+//! | | clock | while the machine sleeps |
 //! |---|---|---|
 //! | Linux, other Unix | `CLOCK_MONOTONIC` | stands still |
 //! | macOS | `CLOCK_MONOTONIC` | goes on |
-//! | Windows | the wall clock, the only one that `std` shows to all processes alike | goes on; may be set |
+//! | Windows | the wall clock, the only one that `std` offers to all processes alike | goes on; may be set |
 //!
-//! What stands still, or is set, is found out by whoever follows the clock of another machine, and told as a jump.
+//! A host that follows this clock detects when it stands still or is set, and reports a jump.
 
 use std::sync::OnceLock;
 
 use thiserror::Error;
 
-/// Microseconds of this machine's clock, the same for all its processes; of any origin. Never blocks: some ten nanoseconds.
+/// Returns this machine's clock in microseconds, the same for all its processes, with an arbitrary origin.
 ///
-/// For tests `HANA_CLOCK` makes this process believe in another clock: `offset_us=3600000000,drift_ppm=100` is an hour ahead,
-/// and gains a hundred microseconds in a second.
+/// Never blocks; takes about 10 ns.
+///
+/// For tests, `HANA_CLOCK` shifts the clock of this process: `offset_us=3600000000,drift_ppm=100` is an hour ahead
+/// and gains 100 us per second.
 #[must_use]
 pub fn local_us() -> i64 {
     static INJECTED: OnceLock<ClockOverride> = OnceLock::new();
     INJECTED.get_or_init(ClockOverride::of_environment).of(kernel_us())
 }
 
-/// What is added to the machine's clock.
+/// Offset and drift added to the machine's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct ClockOverride {
     offset_us: i64,
@@ -108,7 +110,7 @@ mod tests {
             let problem = ClockOverride::parse(wrong).unwrap_err().to_string();
             assert!(problem.contains(wrong), "{problem}");
         }
-        // The largest there are make no number overflow.
+        // The largest values do not overflow.
         let most = ClockOverride { offset_us: i64::MAX, drift_ppm: i64::MAX };
         assert_eq!(most.of(i64::MAX), i64::MAX);
     }

@@ -16,8 +16,9 @@ use crate::time::timeline_handle::{TimelineCell, hear_host};
 use crate::transport::inbound::{InboundStats, Received};
 use crate::transport::timer::{Timer, TimerThread};
 
-/// What a node goes by whose host has no daemon: the timeline of another host, brought to the clock here by how the clock
-/// there stands. While there is a daemon it does nothing.
+/// The timeline for a node whose host has no daemon: that of another host, converted to the local clock.
+///
+/// The conversion uses an estimate of the remote clock's offset. Idle while the host has a daemon.
 pub(crate) struct RemoteTimeline {
     worker: SessionWorker,
     reception: InboundStats,
@@ -28,14 +29,14 @@ pub(crate) struct RemoteTimeline {
 }
 
 enum SearchState {
-    /// Nobody is asked: a daemon is there, or nobody answered a while ago.
+    /// No query is running: the host has a daemon, or the last query got no reply. Holds the time of the next query.
     Rests(Instant),
-    /// All are asked.
+    /// All daemons are being queried.
     Asks(Pending<Vec<Received<HostTimeline>>>),
     Follows(Followed),
 }
 
-/// The host that it goes by.
+/// The remote host that is followed.
 struct Followed {
     host: NodeId,
     clock: Arc<ClockSync>,
@@ -43,7 +44,7 @@ struct Followed {
     _subscription: RegistrationGuard,
 }
 
-/// What it says, by its own clock.
+/// The last timeline received from the remote host, on its own clock.
 #[derive(Clone)]
 struct RemoteState {
     course: Option<TempoMap>,
@@ -51,13 +52,13 @@ struct RemoteState {
     heard: Instant,
 }
 
-/// How often is looked, and steered.
+/// Interval between checks and corrections.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long all may take to answer.
+/// Time limit for the replies of all hosts.
 const ASK: Duration = Duration::from_millis(400);
-/// How long is rested when nobody answered.
+/// Pause after a query without a reply.
 const REST: Duration = Duration::from_secs(2);
-/// Who has said nothing for so long is gone.
+/// A host that has sent nothing for this long is considered gone.
 const SILENT: Duration = Duration::from_secs(2);
 
 impl RemoteTimeline {
@@ -80,7 +81,7 @@ impl RemoteTimeline {
         distant
     }
 
-    /// The one to go by: who leads, and of those the one whom most go by.
+    /// Returns the host to follow: leaders first, and among those the one with the most followers.
     fn best(found: &[Received<HostTimeline>]) -> Option<NodeId> {
         let best = found.iter().max_by_key(|heard| {
             (heard.message.from.is_none(), heard.message.followers, std::cmp::Reverse(&heard.key))
@@ -103,7 +104,7 @@ impl RemoteTimeline {
                 there.heard = Instant::now();
                 there.clone()
             };
-            // At once: a change is said only a moment before it holds.
+            // Applied at once, since a change is published only a moment before it takes effect.
             steer(&heard, &now, &of_clock, &from);
         });
         Followed { host, clock, there, _subscription: subscription }
@@ -154,7 +155,7 @@ impl Timer for RemoteTimeline {
     }
 }
 
-/// Brings what is shown here to what is said there.
+/// Moves the local timeline towards the remote one.
 fn steer(heard: &TimelineCell, there: &RemoteState, clock: &ClockSync, host: &NodeId) {
     let (Some(course), Some(said), Some(clock)) = (there.course, &there.said, clock.estimate())
     else {
@@ -166,7 +167,7 @@ fn steer(heard: &TimelineCell, there: &RemoteState, clock: &ClockSync, host: &No
         known.map_or(goal, |known| Slew::new(&known, &goal, now).taken_by(known.since(now)))
     });
     let shown = goal.at(now);
-    // A bound in microseconds, rounded up.
+    // An error bound in microseconds, rounded up.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let error_us = clock.error_us(now).ceil() as u64;
     heard.say(HostTimeline {

@@ -1,4 +1,4 @@
-//! Unix time of a clock that is never set.
+//! A Unix time that is never set.
 
 use std::sync::LazyLock;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use crate::time::wall_clock::unix_us;
 
-/// Microseconds since 1970: the wall clock when this process read it first, counted on since then by a clock that is never set.
+/// Returns microseconds since 1970: the wall clock at the first reading in this process, advanced by a steady clock.
 ///
-/// For times that are compared with each other, such as those of values that are played: a wall clock that is set while they
-/// are under way puts them in disorder, and by hours. It goes on while the machine sleeps.
+/// Used for times that are compared with each other, such as those of modulation values: setting the wall clock while
+/// they are in flight would misorder them by hours. The clock goes on while the machine sleeps.
 pub(crate) fn steady_us() -> i64 {
     static BEGUN: LazyLock<(u64, u64)> = LazyLock::new(|| (unix_us(), counted_us()));
     let (unix, counted) = *BEGUN;
@@ -17,10 +17,10 @@ pub(crate) fn steady_us() -> i64 {
     i64::try_from(us).unwrap_or(i64::MAX)
 }
 
-/// Notices when the wall clock of this machine is set.
+/// Detects when the wall clock of this machine is set.
 #[derive(Debug)]
 pub struct WallClockSteps {
-    /// By how much the wall clock was ahead of the steady one, in milliseconds.
+    /// Lead of the wall clock over the steady one at the last check, in milliseconds.
     ahead_ms: i64,
 }
 
@@ -31,10 +31,12 @@ impl Default for WallClockSteps {
 }
 
 impl WallClockSteps {
-    /// By more than this a wall clock does not go wrong by itself between two looks, in milliseconds.
+    /// Smallest step that is reported, in milliseconds; a wall clock drifts less than this between two checks.
     const STEP_MS: u64 = 1000;
 
-    /// By how many milliseconds the wall clock was set forward since this was asked last; negative where it was set back.
+    /// Returns the number of milliseconds by which the wall clock was set forward since the last call.
+    ///
+    /// Negative if it was set back, `None` if it was not set.
     pub fn take(&mut self) -> Option<i64> {
         self.take_at(ahead_ms())
     }
@@ -54,16 +56,16 @@ fn ahead_ms() -> i64 {
     unix.saturating_sub(steady_us()) / 1000
 }
 
-/// Microseconds of a clock that only goes forward, of any origin.
+/// Returns the microseconds of a monotonic clock, with an arbitrary origin.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn counted_us() -> u64 {
-    // Unlike the clock of `Instant` it does not stand still while the machine sleeps.
+    // Unlike the clock of `Instant`, this one goes on while the machine sleeps.
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let us = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000);
     u64::try_from(us).unwrap_or_default()
 }
 
-/// Microseconds of a clock that only goes forward, of any origin.
+/// Returns the microseconds of a monotonic clock, with an arbitrary origin.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn counted_us() -> u64 {
     static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);

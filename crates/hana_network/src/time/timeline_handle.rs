@@ -19,11 +19,12 @@ use crate::transport::inbound::{InboundStats, admitted};
 use crate::transport::query;
 use crate::transport::timer::TimerThread;
 
-/// Tempo and beat as they are on this machine, on [`local_us`]. Clones share it; reading it is cheap enough for every frame,
-/// and waits for nobody.
+/// Tempo and beat on this machine, on the clock of [`local_us`].
 ///
-/// It is what the daemon of this machine says. On a machine without one it is what another host says, by an estimate of how
-/// its clock goes. When nothing is heard any more, beats go on as they last were.
+/// Clones share the timeline. Reading it never blocks and is cheap enough for every frame.
+///
+/// The timeline comes from this machine's daemon. On a machine without a daemon it comes from another host, converted
+/// with an estimate of the offset of its clock. When messages stop arriving, the beat continues at its last tempo.
 #[derive(Clone)]
 pub struct TimelineHandle {
     heard: Arc<TimelineCell>,
@@ -31,14 +32,14 @@ pub struct TimelineHandle {
     _distant: Arc<RemoteTimeline>,
 }
 
-/// What is known of the timeline here.
+/// The timeline as far as it is known here.
 #[derive(Default)]
 pub(crate) struct TimelineCell {
     course: RwLock<Option<TempoMap>>,
     said: Mutex<Option<HostTimeline>>,
 }
 
-/// How long the daemon may take to say what it is.
+/// Time limit for the daemon to reply with its timeline.
 const ASK: Duration = Duration::from_secs(2);
 
 impl TimelineHandle {
@@ -56,21 +57,24 @@ impl TimelineHandle {
         Self { heard, _own: Arc::new(own), _distant: distant }
     }
 
-    /// The timeline that holds now, on [`local_us`]; `None` while nobody has said one. It holds until something changes, so
-    /// a loop takes it anew in each round. Does not block, nor allocate.
+    /// Returns the timeline that applies now, on the clock of [`local_us`]; `None` before one is received.
+    ///
+    /// A timeline applies until it changes, so a loop reads it anew in each iteration. Neither blocks nor allocates.
     #[must_use]
     pub fn now(&self) -> Option<Timeline> {
         self.at(local_us())
     }
 
-    /// The timeline that holds at a time of [`local_us`], as far as that is known. Does not block, nor allocate.
+    /// Returns the timeline that applies at a time of [`local_us`], as far as it is known. Neither blocks nor
+    /// allocates.
     #[must_use]
     pub fn at(&self, at_us: i64) -> Option<Timeline> {
         let course = *self.heard.course.read().unwrap_or_else(PoisonError::into_inner);
         course.map(|course| course.at(at_us))
     }
 
-    /// What was said last: where it comes from, with whom it is shared, how exact it is. Does not block.
+    /// Returns the last message received: the source of the timeline, its participants and its accuracy. Does not
+    /// block.
     #[must_use]
     pub fn said(&self) -> Option<HostTimeline> {
         self.heard.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -87,19 +91,19 @@ impl TimelineCell {
         self.say(said);
     }
 
-    /// Changes the course that is known.
+    /// Changes the known tempo map.
     pub(crate) fn steer(&self, steer: impl FnOnce(Option<TempoMap>) -> TempoMap) {
         let mut course = self.course.write().unwrap_or_else(PoisonError::into_inner);
         *course = Some(steer(*course));
     }
 
-    /// Takes note of what was said.
+    /// Stores the last message received.
     pub(crate) fn say(&self, said: HostTimeline) {
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
     }
 }
 
-/// Hears what the daemon of `host` says, and asks it what it said before.
+/// Subscribes to the timeline of the daemon of `host`, and queries its current one.
 pub(crate) fn hear_host(
     worker: &SessionWorker,
     reception: &InboundStats,

@@ -11,19 +11,22 @@ use hana_protocol::wire::{Envelope, Lane, Message};
 use crate::transport::inbound::InboundStats;
 use crate::transport::problem::Diagnostic;
 
-/// Where what comes in by one subscription is judged before anything of it is read: whether its sender may speak
-/// on that key, whether it sends too much, and whether it is newer than what came before.
+/// Decides, before a payload is decoded, whether a message of one subscription is admitted.
 ///
-/// Runs on Zenoh's threads, so it is cheap, and what it remembers is bounded whatever is sent: beyond
-/// [`MAX_KEYS`](Self::MAX_KEYS) keys, and beyond [`NEW_KEYS_PER_SECOND`](Self::NEW_KEYS_PER_SECOND) that have not been
-/// seen before, keys share one limit. So a program that makes up keys takes nothing from those that are in use.
+/// Checks whether the sender owns the key, whether it exceeds its rate, and whether the message is newer than the
+/// previous ones.
+///
+/// Runs on Zenoh's threads, so it is cheap, and its memory is bounded whatever is sent: beyond
+/// [`MAX_KEYS`](Self::MAX_KEYS) keys, and beyond [`NEW_KEYS_PER_SECOND`](Self::NEW_KEYS_PER_SECOND) new keys, all
+/// further keys share one limit. A program that invents keys therefore takes no capacity from the keys in use.
 pub(crate) struct AdmissionFilter {
     order: SequencePolicy,
-    /// Whether only the owner of a key speaks on any that may come; a pattern of keys has none.
+    /// Whether every key must have an owner, the only node that may publish on it. A message that was put to a key
+    /// pattern has no owner and is rejected.
     owned: bool,
-    /// For keys whose kind does not say it.
+    /// The rate for keys whose kind does not define one.
     per_second: u32,
-    /// For keys whose kind does not say it.
+    /// The lane of keys whose kind does not define one.
     lane: Lane,
     keys: Mutex<KeyTable>,
 }
@@ -31,29 +34,29 @@ pub(crate) struct AdmissionFilter {
 /// The rate of a custom message type that does not set its own.
 const VALUES_PER_SECOND: u32 = 20_000;
 
-/// What is done with the place that a message has in its sender's sequence.
+/// The use of a message's sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SequencePolicy {
-    /// An older one is not delivered after a newer.
+    /// Does not deliver a message after a newer one.
     NewestWins,
-    /// It is only counted that it is older.
+    /// Delivers an older message, and only counts it as late.
     AsItComes,
-    /// Only who speaks is judged: what is missing, and what came twice, is seen to by who receives.
+    /// Checks only the sender; the receiver handles gaps and duplicates.
     SeenToLater,
-    /// Nothing: questions and answers have no place.
+    /// No sequence check: queries and replies have no sequence.
     None,
 }
 
-/// What to do with a message.
+/// The verdict on a message.
 #[derive(Debug, PartialEq, Eq)]
 enum AdmissionVerdict {
-    /// To be read; `missed` did not come before it.
+    /// Decode the message; `missed` messages before it did not arrive.
     Take { missed: u64, complaint: Option<Violation> },
-    /// Older than one that was delivered.
+    /// Older than a message that was already delivered.
     Late,
-    /// Over the rate.
+    /// Over the sender's rate.
     Limited(Option<Violation>),
-    /// Somebody else speaks.
+    /// Not sent by the owner of the key.
     Impersonated(Option<Violation>),
 }
 
@@ -68,14 +71,14 @@ enum Violation {
 struct KeyTable {
     followed: HashMap<String, KeyState>,
     newcomers: TokenBucket,
-    /// What is not followed.
+    /// The shared state of all keys that are not tracked.
     others: KeyState,
     swept: Instant,
 }
 
-/// What is remembered of a key.
+/// The state of one key.
 struct KeyState {
-    /// Who alone speaks on it, if it is such a key.
+    /// The only node that may publish on the key, if the key has an owner.
     owner: Option<NodeId>,
     lane: Lane,
     limits: SenderLimits,
@@ -84,7 +87,7 @@ struct KeyState {
     quiet: LogThrottle,
 }
 
-/// One complaint about a key now and then; the others are counted.
+/// Limits the warnings about a key; suppressed ones are counted.
 #[derive(Default)]
 struct LogThrottle {
     said: Option<Instant>,
@@ -92,17 +95,16 @@ struct LogThrottle {
 }
 
 impl AdmissionFilter {
-    /// Keys that are followed each by itself: parameters of a hundred visualizations, say.
+    /// The maximum number of keys tracked individually: for example the parameters of a hundred visualizations.
     pub(crate) const MAX_KEYS: usize = 4096;
-    /// Keys in a second that were not seen before; a burst of as many is taken. A large show that starts at once
-    /// has a few hundred.
+    /// New keys per second, and the largest burst of them. A large show that starts at once has a few hundred.
     const NEW_KEYS_PER_SECOND: u32 = 1000;
-    /// A key on which nothing came for this long makes room for another, where there is none.
+    /// When the table is full, a key without messages for this long is replaced by a new one.
     const IDLE: Duration = Duration::from_secs(10);
-    /// From one complaint about a key to the next.
+    /// The minimum interval between two warnings about a key.
     const PAUSE: Duration = Duration::from_secs(3);
 
-    /// For messages of type `M`, or of any type whose keys say how many are taken.
+    /// Returns a filter for messages of type `M`, or of any type whose keys define their own rate.
     pub(crate) fn of<M: Message>() -> Self {
         let order = if M::LANE.drops_older() {
             SequencePolicy::NewestWins
@@ -117,12 +119,12 @@ impl AdmissionFilter {
         }
     }
 
-    /// For messages of type `M` that come to a receiver who knows what is missing.
+    /// Returns a filter for messages of type `M` whose receiver detects gaps itself.
     pub(crate) fn before_recovery<M: Message>() -> Self {
         Self { order: SequencePolicy::SeenToLater, ..Self::of::<M>() }
     }
 
-    /// For what nodes say of themselves, of several types.
+    /// Returns a filter for what nodes publish about themselves, in several message types.
     pub(crate) fn of_owned() -> Self {
         Self {
             owned: true,
@@ -130,17 +132,18 @@ impl AdmissionFilter {
         }
     }
 
-    /// For answers to a question for messages of type `M`.
+    /// Returns a filter for replies to a query for messages of type `M`.
     pub(crate) fn of_answers<M: Message>() -> Self {
         Self { order: SequencePolicy::None, ..Self::of::<M>() }
     }
 
-    /// For custom messages of whatever type, as values. Their lanes are not known here.
+    /// Returns a filter for custom messages of any type, as values. Their lanes are not known here.
     pub(crate) fn of_values() -> Self {
         Self::new(SequencePolicy::AsItComes, VALUES_PER_SECOND, Lane::UnreliableUnordered)
     }
 
-    /// For commands. They have no place in a sequence: each one counts, and a question asked again is meant.
+    /// Returns a filter for commands. They are not checked for order: each one counts, and a repeated command is
+    /// intended.
     pub(crate) fn of_commands() -> Self {
         Self::new(SequencePolicy::None, Control::MAX_PER_SECOND, Control::LANE)
     }
@@ -156,8 +159,9 @@ impl AdmissionFilter {
         Self { order, owned: false, per_second, lane, keys: Mutex::new(keys) }
     }
 
-    /// Judges a message by its key and its envelope; whether it is to be read. What is not is counted, and
-    /// complained of now and then.
+    /// Returns whether to decode a message, judged by its key and envelope.
+    ///
+    /// Rejected messages are counted and, at a limited rate, logged.
     pub(crate) fn admit(
         &self,
         key: &str,
@@ -197,7 +201,7 @@ impl AdmissionFilter {
         taken
     }
 
-    /// The lane of the key, and what is thought of the message.
+    /// Returns the lane of the key and the verdict on the message.
     fn judge_on_lane(
         &self,
         key: &str,
@@ -226,7 +230,7 @@ impl KeyTable {
                 .as_ref()
                 .filter(|key| key.is_spoken_by_owner_alone())
                 .map(|key| key.owner().clone());
-            // Whoever speaks for another does not get a place by it.
+            // An impersonator does not get a table entry.
             let from = envelope.map(|envelope| &envelope.from);
             let may_speak = owner.as_ref().is_none_or(|owner| from == Some(owner));
             if !may_speak || !self.has_room(key, now) {
@@ -310,7 +314,7 @@ impl KeyState {
 }
 
 impl LogThrottle {
-    /// Whether something is to be said at `now`, and how often it was not.
+    /// Returns the number of warnings suppressed since the last one if a warning is due at `now`, else `None`.
     fn due(&mut self, now: Instant) -> Option<u64> {
         if self
             .said
@@ -474,7 +478,7 @@ mod tests {
             }
         }
         assert!(gate.keys.lock().unwrap().followed.len() <= AdmissionFilter::MAX_KEYS);
-        // When it is over, there is room again.
+        // Once the flood is over, there is room again.
         let later = start + Duration::from_secs(30);
         assert_eq!(gate.judge("hana/new/health", Some(&envelope("new", 1, 0)), later), TAKEN);
         assert!(gate.keys.lock().unwrap().followed.contains_key("hana/new/health"));

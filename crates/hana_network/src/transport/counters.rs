@@ -6,8 +6,9 @@ use hana_protocol::id::NodeId;
 use hana_protocol::message::{Counters, Health, LaneTraffic, MessageFault, MessageFaultCause};
 use hana_protocol::wire::Lane;
 
-/// The counters of a node, bumped from any thread. Counting what goes well is one atomic addition; who is in trouble is
-/// remembered behind a lock.
+/// The counters of a node, incremented from any thread.
+///
+/// Counting a success is one atomic addition; senders with faults are kept behind a lock.
 #[derive(Debug, Default)]
 pub(crate) struct NodeCounters {
     lanes: [LaneCounters; Lane::ALL.len()],
@@ -45,41 +46,41 @@ impl Counter {
 }
 
 impl NodeCounters {
-    /// Senders with their lanes and causes that are told apart; of more, the numbers alone are kept.
+    /// The maximum number of (sender, lane, cause) entries kept individually; beyond it only the totals are counted.
     const MAX_TROUBLES: usize = 256;
 
     const fn of(&self, lane: Lane) -> &LaneCounters {
         &self.lanes[lane as usize]
     }
 
-    /// Handed to the network.
+    /// Counts a message handed to Zenoh.
     pub(crate) fn sent(&self, lane: Lane) {
         self.of(lane).sent.add(1);
     }
 
-    /// Delivered to the program.
+    /// Counts a message delivered to the program.
     pub(crate) fn received(&self, lane: Lane) {
         self.of(lane).received.add(1);
     }
 
-    /// Not sent, since a queue was full.
+    /// Counts a message that was not sent because a queue was full.
     pub(crate) fn not_sent(&self, lane: Lane) {
         self.of(lane).dropped.add(1);
     }
 
-    /// Replaced by newer ones.
+    /// Counts messages that were replaced by newer ones.
     pub(crate) fn coalesced(&self, lane: Lane, count: u64) {
         self.of(lane).coalesced.add(count);
     }
 
-    /// So many were thrown away when a message of `peer` came into a full queue.
+    /// Counts messages dropped because a message from `peer` arrived at a full queue.
     pub(crate) fn dropped(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
         self.of(lane).dropped.add(count);
         self.trouble(lane, peer, MessageFaultCause::Dropped, count);
     }
 
-    /// So many were thrown away when a message of `peer` was put into an inbox: on a lane where the newest counts they
-    /// were replaced, else there was no room.
+    /// Counts messages removed when a message from `peer` entered an inbox: as coalesced on a lane where only the
+    /// newest message matters, else as dropped.
     pub(crate) fn displaced(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
         if lane.drops_older() {
             self.coalesced(lane, count);
@@ -88,49 +89,49 @@ impl NodeCounters {
         }
     }
 
-    /// Came when they were asked for.
+    /// Counts messages that arrived by retransmission.
     pub(crate) fn recovered(&self, lane: Lane, peer: &NodeId, count: u64) {
         self.of(lane).recovered.add(count);
         self.trouble(lane, Some(peer), MessageFaultCause::Recovered, count);
     }
 
-    /// Never came.
+    /// Counts messages that never arrived.
     pub(crate) fn missed(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
         self.of(lane).missed.add(count);
         self.trouble(lane, peer, MessageFaultCause::Missed, count);
     }
 
-    /// Came twice, or after a newer one.
+    /// Counts messages that arrived twice or after a newer one.
     pub(crate) fn late(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
         self.of(lane).late.add(count);
         self.trouble(lane, peer, MessageFaultCause::Late, count);
     }
 
-    /// Could not be used.
+    /// Counts a message that could not be used.
     pub(crate) fn malformed(&self, lane: Lane, peer: Option<&NodeId>) {
         self.malformed.add(1);
         self.trouble(lane, peer, MessageFaultCause::Malformed, 1);
     }
 
-    /// Over the rate of its sender.
+    /// Counts a message that exceeded its sender's rate.
     pub(crate) fn limited(&self, lane: Lane, peer: Option<&NodeId>) {
         self.limited.add(1);
         self.trouble(lane, peer, MessageFaultCause::Limited, 1);
     }
 
-    /// Said by another.
+    /// Counts a message that was not sent by the owner of its key.
     pub(crate) fn impersonated(&self, lane: Lane, peer: Option<&NodeId>) {
         self.impersonated.add(1);
         self.trouble(lane, peer, MessageFaultCause::Impersonated, 1);
     }
 
-    /// Values for parameters that somebody else holds.
+    /// Counts values for parameters that another controller owns.
     pub(crate) fn held(&self, lane: Lane, peer: Option<&NodeId>, count: u64) {
         self.held.add(count);
         self.trouble(lane, peer, MessageFaultCause::Held, count);
     }
 
-    /// Messages of another protocol that the operating system dropped.
+    /// Counts messages of another protocol that the operating system dropped.
     pub(crate) fn input_lost(&self, count: u64) {
         self.input_lost.add(count);
     }
@@ -144,7 +145,7 @@ impl NodeCounters {
         }
     }
 
-    /// All lanes together.
+    /// Returns the totals over all lanes.
     pub(crate) fn totals(&self) -> Counters {
         let total = |of: fn(&LaneCounters) -> &Counter| -> u64 {
             self.lanes.iter().map(|lane| of(lane).get()).sum()
@@ -160,14 +161,14 @@ impl NodeCounters {
             malformed: self.malformed.get(),
             limited: self.limited.get(),
             impersonated: self.impersonated.get(),
-            // The board knows.
+            // Counted by the playback state.
             overdue: 0,
             held: self.held.get(),
             input_lost: self.input_lost.get(),
         }
     }
 
-    /// One lane.
+    /// Returns the counters of one lane.
     pub(crate) fn lane(&self, lane: Lane) -> LaneTraffic {
         let of = self.of(lane);
         LaneTraffic {
@@ -181,7 +182,7 @@ impl NodeCounters {
         }
     }
 
-    /// Each lane on which anything happened.
+    /// Returns the counters of every lane that carried a message.
     pub(crate) fn lanes(&self) -> BTreeMap<Lane, LaneTraffic> {
         Lane::ALL
             .into_iter()
@@ -190,7 +191,7 @@ impl NodeCounters {
             .collect()
     }
 
-    /// The largest troubles, the most first.
+    /// Returns the most frequent faults, in descending order.
     pub(crate) fn troubles(&self) -> Vec<MessageFault> {
         let mut troubles: Vec<MessageFault> = {
             let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);

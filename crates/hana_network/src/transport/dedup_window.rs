@@ -4,10 +4,11 @@ use std::time::Instant;
 use hana_protocol::id::NodeId;
 use hana_protocol::wire::Envelope;
 
-/// Which messages of each sender were taken, so that one that is said again, since its answer was lost, or that came by two
-/// ways, is taken once. Pure.
+/// Detects duplicates, so that a message that was retried after a lost reply, or that arrived over two paths, is
+/// accepted once.
 ///
-/// Of each run of a sender it remembers the newest [`WINDOW`](Self::WINDOW) numbers; one that is older counts as taken.
+/// Pure. Remembers the newest [`WINDOW`](Self::WINDOW) sequence numbers of each instance of a sender; older numbers
+/// count as already accepted.
 #[derive(Debug, Default)]
 pub(crate) struct DedupWindow {
     senders: HashMap<(NodeId, u64), Sender>,
@@ -15,19 +16,19 @@ pub(crate) struct DedupWindow {
 
 #[derive(Debug)]
 struct Sender {
-    /// All before this one count as taken.
+    /// All sequence numbers below this one count as accepted.
     from: u64,
     numbers: BTreeSet<u64>,
     heard: Instant,
 }
 
 impl DedupWindow {
-    /// As many as may wait for their answers together at a sender.
+    /// The maximum number of messages that one sender may have awaiting replies.
     const WINDOW: usize = 1024;
-    /// Runs of senders that are remembered; of more, the one that has been silent for longest is forgotten.
+    /// The maximum number of sender instances remembered; beyond it, the one silent for longest is forgotten.
     const MOST: usize = 256;
 
-    /// Takes a message; whether it was not taken before.
+    /// Accepts a message; returns `false` if it was accepted before.
     pub(crate) fn take(&mut self, envelope: &Envelope, now: Instant) -> bool {
         let of = (envelope.from.clone(), envelope.instance);
         if !self.senders.contains_key(&of)
@@ -51,7 +52,7 @@ impl DedupWindow {
         true
     }
 
-    /// A message was not taken after all.
+    /// Forgets an accepted message, so that it can be accepted again.
     pub(crate) fn give_back(&mut self, envelope: &Envelope) {
         let of = (envelope.from.clone(), envelope.instance);
         if let Some(sender) = self.senders.get_mut(&of) {

@@ -19,8 +19,10 @@ use crate::transport::problem::Diagnostic;
 use crate::transport::query;
 use crate::transport::timer::{Timer, TimerThread, TimerWaker};
 
-/// Where messages of one topic arrive, whatever their publishers: it keeps the promise of their lane, asks for what is
-/// missing where that is promised, throws away what comes twice, and counts.
+/// Receives the messages of one topic from all its publishers.
+///
+/// Enforces the guarantees of the topic's lane: requests missing messages on reliable lanes, drops duplicates, and
+/// counts.
 pub(crate) struct GapRecovery {
     lane: Lane,
     pattern: String,
@@ -30,21 +32,25 @@ pub(crate) struct GapRecovery {
     worker: SessionWorker,
     reception: InboundStats,
     bell: TimerWaker,
-    /// For the answers, which come back to it.
+    /// For the replies to its queries.
     itself: Weak<Self>,
 }
 
-/// What messages may take to come when they are asked for: over a bad link TCP itself needs some hundred milliseconds to send
-/// again what it lost. What an answer leaves out is asked for at once.
+/// The interval between retransmit requests.
+///
+/// TCP itself needs a few hundred milliseconds to retransmit over a bad link. Messages missing from a reply are
+/// requested again at once.
 const ASK_EVERY: Duration = Duration::from_millis(500);
-/// How long an answer is listened for.
+/// The timeout of a retransmit query.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// How long who does not answer is asked. Longer than it takes a node to be back on the mesh when its daemon, or its
-/// cable, was gone for a moment.
+/// The time after which an unresponsive publisher is given up.
+///
+/// Longer than a node needs to rejoin the mesh after a short outage of its daemon or its cable.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 impl GapRecovery {
-    /// For messages of type `M` on the keys of `pattern`, which are handed to `deliver` one after the other.
+    /// Returns a receiver for messages of type `M` on the keys of `pattern`, which calls `deliver` for one message at
+    /// a time.
     pub(crate) fn new<M: Message>(
         pattern: &str,
         worker: &SessionWorker,
@@ -74,19 +80,20 @@ impl GapRecovery {
         self.topic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A message has arrived, by itself.
+    /// Handles a message that arrived without being requested.
     pub(crate) fn arrive(&self, raw: RawMessage) {
         match raw.envelope.clone() {
             Some(envelope) => {
                 let key = raw.key.clone();
                 self.tell(|topic, now, actions| topic.arrive(&key, &envelope, raw, now, actions));
             },
-            // It has no place in any sequence.
+            // A message without an envelope has no sequence.
             None => (self.deliver)(raw),
         }
     }
 
-    /// Tells the receiver something, and does what it says. Under its lock, so that nothing overtakes anything.
+    /// Passes an event to the receiver and carries out the resulting actions, under its lock, so that messages stay
+    /// in order.
     fn tell(
         &self,
         what: impl FnOnce(&mut TopicReceiver<RawMessage>, Instant, &mut Vec<TopicAction<RawMessage>>),
@@ -142,7 +149,7 @@ impl GapRecovery {
         });
     }
 
-    /// Something of what was asked for.
+    /// Handles one reply to a retransmit request.
     fn hear(&self, sample: &Sample, node: &NodeId, question: &RetransmitRequest) {
         let raw = raw(sample, self.largest.max(RetransmitRequest::MAX_BYTES));
         let Some(envelope) = raw.envelope.clone() else {
@@ -167,7 +174,7 @@ impl GapRecovery {
         }
     }
 
-    /// A node has come so far on some keys.
+    /// Handles the announcement of a node's newest sequence numbers.
     fn announced(&self, envelope: &Envelope, sent: &SequenceHeartbeat) {
         for (key, &(newest, age_us)) in &sent.newest {
             if self.hears(key) {
@@ -188,12 +195,14 @@ impl GapRecovery {
     }
 }
 
-/// A question that is under way. Dropped by Zenoh when it has ended: at once, where nobody is there who answers on its key.
+/// A retransmit query in flight.
+///
+/// Zenoh drops it when the query ends: at once if no node replies on its key.
 struct RetransmitQuery {
     recovery: Weak<GapRecovery>,
     node: NodeId,
     question: RetransmitRequest,
-    /// Whether anything came back, be it that the time was over.
+    /// Whether any reply arrived, including Zenoh's timeout reply.
     is_answered: AtomicBool,
 }
 
@@ -229,7 +238,7 @@ impl Timer for GapRecovery {
     }
 }
 
-/// All recoveries of a node, to tell them how far others have come.
+/// All gap recoveries of a node, which receive the sequence announcements of other nodes.
 #[derive(Default)]
 pub(crate) struct RecoveryRegistry {
     all: Arc<Mutex<Vec<Weak<GapRecovery>>>>,

@@ -12,46 +12,46 @@ use crate::transport::counters::NodeCounters;
 use crate::transport::inbox::{Inbox, OverflowPolicy};
 use crate::transport::problem::{Diagnostic, Diagnostics, QueueKind};
 
-/// A message with the key it came on and its envelope, if its sender is one of ours.
+/// A message with its key and, if it comes from a hana node, its envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received<M> {
     /// The key.
     pub key: String,
-    /// Who sent it, in which run, in which place, when; `None` from a foreign program.
+    /// The sender, its instance, the sequence number and the time of sending; `None` from a foreign program.
     pub envelope: Option<Envelope>,
     /// The message.
     pub message: M,
 }
 
-/// A message as its bytes, for those who look at everything.
+/// An undecoded message, for subscribers to everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawMessage {
     /// The key.
     pub key: String,
-    /// Who sent it; `None` from a foreign program.
+    /// The sender's envelope; `None` from a foreign program.
     pub envelope: Option<Envelope>,
-    /// What the sender said the payload is.
+    /// The encoding that the sender declared for the payload.
     pub encoding: Encoding,
-    /// The payload; empty if it is larger than whoever looks at it takes.
+    /// The payload; empty if it exceeds the size limit of the subscriber.
     pub payload: Vec<u8>,
-    /// How many bytes the payload has.
+    /// The size of the payload in bytes.
     pub bytes: usize,
 }
 
-/// Where what arrives is judged and counted, and what is wrong with it complained of.
+/// The counters and warnings of received messages.
 #[derive(Clone)]
 pub(crate) struct InboundStats {
     pub(crate) counters: Arc<NodeCounters>,
-    /// Complaints of what cannot be read; said by the heart, at its own pace. The last one of each key waits.
+    /// Decoding errors, logged at the pace of the status publisher. Only the last one of each key waits.
     complaints: Inbox<Diagnostic>,
-    /// Complaints of who sends too much or in the name of another: said before the others, which may be many.
+    /// Warnings about excessive rates and impersonation, logged before the decoding errors, which may be many.
     warnings: Inbox<Diagnostic>,
-    /// The same, and what was dropped, for the program.
+    /// The same diagnostics, and the dropped messages, for the program.
     problems: Diagnostics,
 }
 
 impl InboundStats {
-    /// Complaints that wait to be said; more are only counted.
+    /// The maximum number of diagnostics waiting to be logged; beyond it they are only counted.
     const COMPLAINTS: usize = 32;
 
     pub(crate) fn new(counters: Arc<NodeCounters>, news: ChangeCounter) -> Self {
@@ -59,7 +59,7 @@ impl InboundStats {
         Self { counters, complaints: inbox(), warnings: inbox(), problems: Diagnostics::new(news) }
     }
 
-    /// Reads a message; what cannot be read is counted and complained of.
+    /// Decodes a message; a message that cannot be decoded is counted and reported.
     pub(crate) fn decode<M: Message>(&self, raw: &RawMessage) -> Option<M> {
         match raw.decode() {
             Ok(message) => Some(message),
@@ -76,21 +76,22 @@ impl InboundStats {
         }
     }
 
-    /// Counts a message that could not be used, and says why.
+    /// Counts and reports a message that could not be used.
     pub(crate) fn complain(&self, lane: Lane, problem: Diagnostic) {
         self.counters.malformed(lane, problem.sender());
         self.complaints.push(problem.key(), problem.clone());
         self.problems.tell(problem);
     }
 
-    /// Says what is wrong with who sends on a key.
+    /// Reports a fault of a sender on a key.
     pub(crate) fn warn(&self, problem: Diagnostic) {
         self.warnings.push(problem.key(), problem.clone());
         self.problems.tell(problem);
     }
 
-    /// Counts messages that an inbox threw away when one of `peer` came. Where the newest counts they were replaced, which is
-    /// no trouble.
+    /// Counts messages that an inbox removed when one from `peer` arrived.
+    ///
+    /// On lanes where only the newest message matters they were replaced, which is not reported.
     pub(crate) fn displaced(&self, lane: Lane, key: &str, peer: Option<&NodeId>, count: u64) {
         self.counters.displaced(lane, peer, count);
         if count > 0 && !lane.drops_older() {
@@ -102,7 +103,7 @@ impl InboundStats {
         }
     }
 
-    /// Counts messages that were sent and did not come. Where the newest counts, that is no trouble.
+    /// Counts sent messages that did not arrive, and reports them if `is_trouble`.
     pub(crate) fn missed(
         &self,
         lane: Lane,
@@ -120,24 +121,24 @@ impl InboundStats {
         }
     }
 
-    /// What the program has not been told yet.
+    /// Returns the diagnostics that the program has not read yet.
     pub(crate) const fn problems(&self) -> &Diagnostics {
         &self.problems
     }
 
-    /// The complaint to be said next.
+    /// Returns the next diagnostic to log.
     pub(crate) fn next_complaint(&self) -> Option<Diagnostic> {
         self.warnings.try_recv().or_else(|| self.complaints.try_recv())
     }
 }
 
 impl RawMessage {
-    /// Who sent it, as far as that is said.
+    /// Returns the sender, if the message has an envelope.
     pub(crate) fn sender(&self) -> Option<&NodeId> {
         self.envelope.as_ref().map(|envelope| &envelope.from)
     }
 
-    /// Reads it as a message.
+    /// Decodes the payload as a message of type `M`.
     pub(crate) fn decode<M: Message>(&self) -> Result<M, PayloadError> {
         if self.bytes > M::MAX_BYTES {
             return Err(PayloadError::TooLarge { bytes: self.bytes, limit: M::MAX_BYTES });
@@ -146,7 +147,7 @@ impl RawMessage {
     }
 }
 
-/// Takes a sample of Zenoh's apart. A payload of more than `limit` bytes is not read.
+/// Converts a Zenoh sample. A payload of more than `limit` bytes is not copied.
 pub(crate) fn raw(sample: &Sample, limit: usize) -> RawMessage {
     let envelope = envelope_of(sample.attachment());
     raw_parts(
@@ -158,7 +159,7 @@ pub(crate) fn raw(sample: &Sample, limit: usize) -> RawMessage {
     )
 }
 
-/// The same of a sample that `gate` admits. One that it does not admit is not looked into.
+/// Converts a Zenoh sample that `gate` admits; the payload of any other sample is not touched.
 pub(crate) fn admitted(
     sample: &Sample,
     limit: usize,
@@ -174,7 +175,7 @@ pub(crate) fn admitted(
     Some(raw_parts(key, sample.payload(), envelope, &encoding, limit))
 }
 
-/// The envelope in an attachment, if it is one. What is too long for one is not copied.
+/// Returns the envelope in an attachment, if it is one. An attachment that is too long for an envelope is not copied.
 pub(crate) fn envelope_of(attachment: Option<&ZBytes>) -> Option<Envelope> {
     let attachment = attachment.filter(|bytes| bytes.len() <= Envelope::MAX_BYTES)?;
     Envelope::decode(&attachment.to_bytes()).ok()

@@ -5,18 +5,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// What a full queue throws away. Whatever it throws away is counted.
+/// The messages that a full queue drops. Every dropped message is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OverflowPolicy {
-    /// One message per key: a newer one takes the place of the one that waits. Beyond the capacity in
-    /// keys, the key that has waited longest goes.
+    /// One message per key: a newer message replaces the waiting one. If there are more keys than the capacity, the
+    /// key that has waited longest is dropped.
     Latest,
-    /// The message that has waited longest goes.
+    /// The message that has waited longest is dropped.
     DropOldest,
 }
 
-/// A bounded queue of what arrived. The network puts in and never waits; the program takes out when it
-/// has time. Clones share one queue.
+/// A bounded queue of received messages. The network adds without ever waiting; the program removes at its own pace.
+/// Clones share one queue.
 #[derive(Debug)]
 pub struct Inbox<T>(Arc<Shared<T>>);
 
@@ -30,10 +30,10 @@ struct Shared<T> {
 struct State<T> {
     policy: OverflowPolicy,
     capacity: usize,
-    /// The order of what waits: messages, or under [`OverflowPolicy::Latest`] the keys of `latest`.
+    /// The order of the waiting messages; under [`OverflowPolicy::Latest`], of the keys of `latest`.
     order: VecDeque<(String, Option<Sized<T>>)>,
     latest: HashMap<String, Sized<T>>,
-    /// The weight of all that waits.
+    /// The total weight of the waiting messages.
     weight: usize,
     dropped: u64,
     wakers: Vec<Waker>,
@@ -45,8 +45,10 @@ struct Sized<T> {
     weight: usize,
 }
 
-/// Bytes of payload that wait in one inbox at most, whatever their number; the message that has waited longest
-/// goes, as with a number that is too large. 256 messages of the largest size, thousands of usual ones.
+/// The maximum payload bytes waiting in one inbox, whatever the number of messages.
+///
+/// Beyond it, the message that has waited longest is dropped. Enough for 256 messages of the largest size, or
+/// thousands of typical ones.
 const MAX_WEIGHT: usize = 16 * 1024 * 1024;
 
 impl<T> Clone for Inbox<T> {
@@ -73,12 +75,12 @@ impl<T> Inbox<T> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a message in; how many were thrown away for it.
+    /// Adds a message; returns how many were dropped for it.
     pub(crate) fn push(&self, key: &str, message: T) -> u64 {
         self.push_weighing(key, message, 0)
     }
 
-    /// The same of a message whose payload has `weight` bytes.
+    /// Adds a message whose payload has `weight` bytes; returns how many were dropped for it.
     pub(crate) fn push_weighing(&self, key: &str, message: T, weight: usize) -> u64 {
         let mut state = self.state();
         let dropped = state.push(key, Sized { message, weight });
@@ -92,13 +94,13 @@ impl<T> Inbox<T> {
         dropped
     }
 
-    /// Takes the message that has waited longest, if any. Does not block.
+    /// Removes and returns the message that has waited longest, if any. Does not block.
     #[must_use]
     pub fn try_recv(&self) -> Option<T> {
         self.state().pop()
     }
 
-    /// Blocks until a message is there, at most for `timeout`. Not for a frame loop.
+    /// Blocks until a message arrives, for `timeout` at most. Not for a frame loop.
     #[must_use]
     pub fn recv_timeout(&self, timeout: Duration) -> Option<T> {
         let deadline = Instant::now() + timeout;
@@ -113,7 +115,7 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// A future of the next message.
+    /// Returns a future of the next message.
     pub fn recv(&self) -> impl Future<Output = T> + use<T> {
         Recv(self.clone())
     }
@@ -123,19 +125,19 @@ impl<T> Inbox<T> {
         self.state().wake_by(waker);
     }
 
-    /// How many messages were thrown away so far because this queue was full or a newer one was there.
+    /// Returns how many messages were dropped so far because the queue was full or a newer message replaced them.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.state().dropped
     }
 
-    /// How many messages wait.
+    /// Returns the number of waiting messages.
     #[must_use]
     pub fn len(&self) -> usize {
         self.state().order.len()
     }
 
-    /// Whether none waits.
+    /// Returns whether no message waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,4 +1,4 @@
-//! Messages between a queue of the program and the wire.
+//! Message transport between the program's queues and the wire.
 
 pub(crate) mod admission;
 pub(crate) mod counters;

@@ -1,20 +1,20 @@
 use std::time::{Duration, Instant};
 
-/// Tells a copy from a repetition, for messages without an envelope.
+/// Distinguishes duplicates from intended repetitions, for messages without an envelope.
 ///
-/// A foreign program that gives a command is connected to several daemons, each of which carries it on, so
-/// it may arrive more than once, within a few milliseconds. Somebody who means it twice takes longer.
+/// A foreign program that sends a command is connected to several daemons, each of which forwards it, so the command
+/// may arrive more than once within a few milliseconds. An intended repetition takes longer.
 #[derive(Debug, Default)]
 pub(crate) struct PayloadDedup {
     last: Option<(Vec<u8>, Instant)>,
 }
 
 impl PayloadDedup {
-    /// Copies that came by two ways were never seen further apart than some milliseconds; a program that
-    /// opens a session for each command takes hundreds.
+    /// Duplicates over two paths never arrived more than a few milliseconds apart; a program that opens a session for
+    /// each command takes hundreds.
     const WINDOW: Duration = Duration::from_millis(100);
 
-    /// Whether `payload`, which arrives at `now`, is a copy of the one before.
+    /// Returns whether `payload`, which arrives at `now`, is a duplicate of the previous one.
     pub(crate) fn is_copy(&mut self, payload: &[u8], now: Instant) -> bool {
         let is_copy = self.last.as_ref().is_some_and(|(last, at)| {
             last == payload && now.saturating_duration_since(*at) < Self::WINDOW

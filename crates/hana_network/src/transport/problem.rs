@@ -1,4 +1,4 @@
-//! What goes wrong with messages, told to the program as what it is, and to people in words made of that.
+//! Diagnostics about messages: typed for the program, and formatted as text for the operator.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,143 +14,144 @@ use hana_time::sanitize_line;
 use crate::change_counter::ChangeCounter;
 use crate::custom::custom_subscription::SchemaMismatch;
 
-/// Something that is wrong with a message that came, or is to go. Nothing has changed by it but a counter of the
-/// node's health. Its text says what to do.
+/// A fault of a received or outgoing message.
+///
+/// Its only effect is a counter in the node's health. Its text includes the remedy.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Diagnostic {
-    /// A message cannot be read.
+    /// A message cannot be decoded.
     DecodeFailed(DecodeError),
-    /// A value that a parameter does not take.
+    /// A value that the parameter rejects.
     ValueRefused {
-        /// The key it came on.
+        /// The key that the value arrived on.
         key: String,
-        /// Who sent it, if it said so.
+        /// The sender, if the message names one.
         sender: Option<NodeId>,
-        /// What is wrong with the value.
+        /// The reason for the rejection.
         problem: ParameterError,
     },
-    /// Values for a parameter that somebody else holds.
+    /// Values for a parameter that another controller owns.
     Held {
-        /// The key they came on.
+        /// The key that the values arrived on.
         key: String,
-        /// Who sent them, if it said so.
+        /// The sender, if the message names one.
         sender: Option<NodeId>,
-        /// Who holds it.
+        /// The owner of the parameter.
         by: OwnedByOther,
-        /// How many, since this was told last.
+        /// The number of values since the last report.
         count: u64,
     },
-    /// Values by their places in what another run of this program announced.
+    /// Values indexed by the parameter list of another instance of this program.
     OtherRun {
-        /// The key they came on.
+        /// The key that the values arrived on.
         key: String,
-        /// Who sent them, if it said so.
+        /// The sender, if the message names one.
         sender: Option<NodeId>,
-        /// The run whose places they have.
+        /// The instance whose indices they use.
         of: u64,
-        /// The run that they came to.
+        /// The instance that received them.
         run: u64,
     },
-    /// A command that nobody asked an answer to was not carried out.
+    /// A command without a requested reply was refused.
     CommandRefused {
-        /// The key it came on.
+        /// The key that the command arrived on.
         key: String,
-        /// Who gave it, if it said so.
+        /// The sender, if the message names one.
         sender: Option<NodeId>,
-        /// Its name.
+        /// The name of the command.
         command: &'static str,
-        /// Why.
+        /// The reason for the refusal.
         reason: String,
     },
-    /// A message to a pattern of keys where one key is meant.
+    /// A message to a key pattern where a single key is required.
     NoSingleKey {
-        /// The key it came on.
+        /// The key that the message arrived on.
         key: String,
-        /// Who sent it, if it said so.
+        /// The sender, if the message names one.
         sender: Option<NodeId>,
-        /// What the key should name.
+        /// The entity that the key should name.
         wanted: &'static str,
     },
-    /// One sender sends more than is taken of it.
+    /// A sender exceeds its rate.
     TooMany {
         /// The key.
         key: String,
-        /// Who sends, if it says so.
+        /// The sender, if the messages name one.
         sender: Option<NodeId>,
-        /// Messages a second that are taken.
+        /// The admitted number of messages per second.
         per_second: u32,
-        /// Messages that were not, since this was told last.
+        /// The number of messages dropped since the last report.
         count: u64,
     },
-    /// Somebody speaks where only another one does.
+    /// A node publishes on a key that another node owns.
     NotOwner {
         /// The key.
         key: String,
-        /// Who sends, if it says so.
+        /// The sender, if the messages name one.
         sender: Option<NodeId>,
-        /// Who alone speaks there.
+        /// The owner of the key.
         owner: NodeId,
-        /// Messages that were not taken, since this was told last.
+        /// The number of messages dropped since the last report.
         count: u64,
     },
-    /// Two programs send under one name.
+    /// Two programs publish under one id.
     TwoSenders {
         /// The key.
         key: String,
-        /// The name.
+        /// The id.
         sender: Option<NodeId>,
     },
-    /// A sender has another shape of a message type; nothing more of it is read on that topic.
+    /// A sender uses an incompatible schema of a message type; its further messages on that topic are not decoded.
     PeerIncompatible {
         /// The key.
         key: String,
-        /// Who, and where the shapes differ.
+        /// The sender, and where the schemas differ.
         mismatch: SchemaMismatch,
     },
     /// Messages were dropped.
     Dropped {
         /// The key.
         key: String,
-        /// Where.
+        /// The place where they were dropped.
         queue: QueueKind,
-        /// How many, since this was told last.
+        /// The number of messages since the last report.
         count: u64,
     },
-    /// Messages of a reliable topic will not be delivered.
+    /// Messages of a reliable topic that will never be delivered.
     Lost {
         /// The key.
         key: String,
-        /// Who sent them.
+        /// The sender.
         sender: NodeId,
-        /// The number of the first.
+        /// The first missing sequence number.
         first: u64,
-        /// The number of the last.
+        /// The last missing sequence number.
         last: u64,
     },
-    /// A message was given back to the program that wanted to send it.
+    /// A message that the full send queue returned to the program.
     QueueFull {
         /// The key.
         key: String,
-        /// How many, since this was told last.
+        /// The number of messages since the last report.
         count: u64,
     },
-    /// Anything else, in words.
+    /// Any other fault, as text.
     Other {
         /// The key.
         key: String,
-        /// The words.
+        /// The text.
         text: String,
     },
 }
 
-/// Where messages are dropped.
+/// The place where messages are dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum QueueKind {
-    /// The queue of what has come: the program reads less than is sent to it.
+    /// The receive queue: the program reads more slowly than messages arrive.
     Inbox,
-    /// On the way from the sender: a link was full, or broke.
+    /// The path from the sender: a link was full or broken.
     Network,
-    /// The queue of what is to be sent: the program sends faster than the network takes.
+    /// The send queue: the program publishes faster than the network accepts.
     Outbox,
 }
 
@@ -165,7 +166,7 @@ impl fmt::Display for QueueKind {
 }
 
 impl Diagnostic {
-    /// The key it is about.
+    /// Returns the key that the diagnostic is about.
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
@@ -186,7 +187,7 @@ impl Diagnostic {
         }
     }
 
-    /// Who sent what it is about, if that is known.
+    /// Returns the sender of the message, if it is known.
     #[must_use]
     pub const fn sender(&self) -> Option<&NodeId> {
         match self {
@@ -205,7 +206,7 @@ impl Diagnostic {
         }
     }
 
-    /// Whether two are the same trouble, told twice.
+    /// Returns whether both report the same fault, apart from their counts.
     fn is_like(&self, other: &Self) -> bool {
         let is_same_place = match (self, other) {
             (Self::Dropped { queue, .. }, Self::Dropped { queue: of_other, .. }) => {
@@ -227,7 +228,7 @@ impl Diagnostic {
         }
     }
 
-    /// Takes the place of the same trouble, told earlier.
+    /// Replaces an earlier report of the same fault, and adds its count.
     fn follow(&mut self, mut earlier: Self) {
         if let (Some(count), Some(before)) = (self.count_mut(), earlier.count_mut()) {
             *count = count.saturating_add(*before);
@@ -235,7 +236,7 @@ impl Diagnostic {
     }
 }
 
-/// A name for people.
+/// Returns the sender's name as shown to people.
 fn from(sender: Option<&NodeId>) -> &str {
     sender.map_or("an unnamed sender", NodeId::as_str)
 }
@@ -321,8 +322,9 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// What went wrong with messages since the program looked last: bounded, and the same trouble told twice is one,
-/// whose counts are added up. Clones share it.
+/// A bounded queue of the diagnostics that the program has not read yet.
+///
+/// Repeated reports of one fault are merged and their counts added. Clones share the queue.
 #[derive(Debug, Clone, Default)]
 pub struct Diagnostics {
     waiting: Arc<Mutex<VecDeque<Diagnostic>>>,
@@ -330,21 +332,24 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Troubles of different kinds, keys and senders that wait; of more, the one that has waited longest goes.
+    /// The maximum number of waiting diagnostics, counted by kind, key and sender; beyond it, the one that has waited
+    /// longest is dropped.
     pub const MOST: usize = 64;
 
-    /// Tells `news` of each.
+    /// Creates a queue that notifies `news` of each diagnostic.
     pub(crate) fn new(news: ChangeCounter) -> Self {
         Self { waiting: Arc::default(), news }
     }
 
-    /// Takes the one that has waited longest, if any. Does not block.
+    /// Removes and returns the diagnostic that has waited longest, if any. Does not block.
     #[must_use]
     pub fn try_recv(&self) -> Option<Diagnostic> {
         self.waiting().pop_front()
     }
 
-    /// Adds one. Does not block. For what a program finds out itself, such as a full queue.
+    /// Adds a diagnostic. Does not block.
+    ///
+    /// For faults that a program detects itself, such as a full queue.
     pub fn tell(&self, mut problem: Diagnostic) {
         let mut waiting = self.waiting();
         self.news.tell();

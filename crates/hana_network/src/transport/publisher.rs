@@ -7,28 +7,28 @@ use thiserror::Error;
 
 use crate::transport::send_queue::{OutgoingTopic, SendWorker};
 
-/// Publishes one type of message on one key. Cheap to clone; clones share one sequence.
+/// A publisher of one message type on one key. Cheap to clone; clones share one sequence.
 pub struct Publisher<M> {
     channel: Arc<OutgoingTopic>,
     outbox: SendWorker,
     message: PhantomData<fn(M)>,
 }
 
-/// A message that was not taken.
+/// A message that was not accepted.
 #[derive(Debug, Error)]
 pub enum PublishError {
-    /// The queue of a reliable lane is full: the network takes less than the program gives.
+    /// The queue of a reliable lane is full: the program publishes faster than the network accepts.
     #[error("{key}: the queue is full; send less, or use an unreliable lane")]
     QueueFull {
         /// The key.
         key: String,
     },
-    /// The message has a field that cannot be written.
+    /// The message has a field that cannot be encoded.
     #[error("{key}: the message cannot be written: {problem}")]
     Encode {
         /// The key.
         key: String,
-        /// The writer's own words.
+        /// The encoder's own error text.
         #[source]
         problem: codec::EncodeError,
     },
@@ -59,12 +59,13 @@ impl<M: Message> Publisher<M> {
         Self { channel, outbox, message: PhantomData }
     }
 
-    /// Hands a message to the network. Does not block: it goes into a queue, a thread sends. On
-    /// `UnreliableSequenced` it takes the place of one that still waits.
+    /// Queues a message for sending, without blocking; the send thread sends it.
+    ///
+    /// On `UnreliableSequenced`, it replaces a message that still waits.
     ///
     /// # Errors
     ///
-    /// When the queue of a reliable lane is full, or the message cannot be written or is too large.
+    /// When the queue of a reliable lane is full, or the message cannot be encoded or is too large.
     pub fn publish(&self, message: &M) -> Result<(), PublishError> {
         let payload = encode(self.channel.key(), message)?;
         self.outbox
@@ -72,9 +73,10 @@ impl<M: Message> Publisher<M> {
             .map_err(|_| PublishError::QueueFull { key: self.channel.key().into() })
     }
 
-    /// The same, sent in this thread instead of in one of the node's: it spares the message the way from thread to thread,
-    /// some 30 us. Where a link is full it may block for a millisecond: for a thread that has little else to do, as one
-    /// that reads a sensor, never for a frame loop.
+    /// Publishes a message from the calling thread instead of the send thread.
+    ///
+    /// Saves the switch between threads, about 30 us. It may block for a millisecond if a link is full. Use it in a
+    /// thread with little else to do, such as one that reads a sensor, never in a frame loop.
     ///
     /// # Errors
     ///
@@ -86,12 +88,13 @@ impl<M: Message> Publisher<M> {
             .map_err(|_| PublishError::QueueFull { key: self.channel.key().into() })
     }
 
-    /// As [`publish`](Self::publish), and waits for room in the queue of a reliable lane, at most for `timeout`. Blocks: for a thread that
-    /// works something off, never for a frame loop.
+    /// Publishes like [`publish`](Self::publish), but first waits for room in the queue of a reliable lane.
+    ///
+    /// Blocks for `timeout` at most. Use it in a thread that works off a backlog, never in a frame loop.
     ///
     /// # Errors
     ///
-    /// When there was no room in time, or the message cannot be written or is too large.
+    /// When there is no room in time, or the message cannot be encoded or is too large.
     pub fn publish_within(&self, message: &M, timeout: Duration) -> Result<(), PublishError> {
         self.channel.await_room(timeout);
         self.publish(message)

@@ -9,8 +9,9 @@ use zenoh::{Session, Wait};
 
 use crate::transport::send_queue::quality;
 
-/// Asks on `key` as messages of `lane` are sent, and gives each answer to `hear`, which Zenoh drops when the question has
-/// ended, answered or not. Nobody waits for a link that is full.
+/// Sends a query on `key` with the quality of service of `lane`, and passes each reply to `hear`.
+///
+/// Zenoh drops `hear` when the query ends, with or without replies. Does not wait for a full link.
 pub(crate) fn ask(
     session: &Session,
     key: &str,

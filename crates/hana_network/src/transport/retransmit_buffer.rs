@@ -17,11 +17,13 @@ use crate::transport::publisher::Publisher;
 use crate::transport::send_queue::SenderIdentity;
 use crate::transport::timer::{Timer, TimerThread, TimerWaker};
 
-/// What a node has sent: on reliable topics, to send it again to whom it did not reach; on others only how much it was,
-/// so that who misses the last of it knows.
+/// The retransmission buffer of a node.
+///
+/// Keeps recent messages of reliable topics for retransmission; for other topics only the last sequence number, so
+/// that receivers can detect losses at the end of a stream.
 pub(crate) struct RetransmitBuffer {
     topics: Mutex<HashMap<String, Arc<TopicBuffer>>>,
-    /// Where it is said how far they have come.
+    /// Publishes the newest sequence numbers.
     sent: Publisher<SequenceHeartbeat>,
     bell: TimerWaker,
     _answering: RegistrationGuard,
@@ -36,7 +38,7 @@ pub(crate) struct TopicBuffer {
 #[derive(Debug)]
 struct Ring {
     messages: VecDeque<StoredMessage>,
-    /// How many are kept at most.
+    /// The maximum number of messages kept.
     most: usize,
     bytes: usize,
     newest: Option<LastSent>,
@@ -47,7 +49,7 @@ struct Ring {
 struct LastSent {
     sequence: u64,
     sent: Instant,
-    /// How often it was announced.
+    /// The number of announcements so far.
     announced: usize,
 }
 
@@ -59,15 +61,16 @@ struct StoredMessage {
     attachment: ZBytes,
 }
 
-/// Messages of one key that are kept at most.
+/// The maximum number of messages kept for one key.
 const MAX_MESSAGES: usize = 4096;
-/// Bytes of one key that are kept at most; one message is, whatever its size.
+/// The maximum number of bytes kept for one key; one message is kept whatever its size.
 const MAX_BYTES: usize = 1024 * 1024;
-/// Questions in a second that are answered, of all who ask together.
+/// The number of retransmit requests answered per second, over all requesters together.
 const QUESTIONS_PER_SECOND: u32 = 2000;
 
-/// How long after the newest message it is announced the `count`th time: a tenth of a second, then half a second, then
-/// twice as long each time, to a good minute.
+/// Returns the delay of the `count`th announcement of the newest message, counted from its sending.
+///
+/// 100 ms, then 500 ms, then twice as long each time, up to 64 s.
 const fn announcement(count: usize) -> Option<Duration> {
     match count {
         0 => Some(Duration::from_millis(100)),
@@ -115,7 +118,7 @@ impl RetransmitBuffer {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the messages of `key` are kept.
+    /// Returns the buffer for the messages of `key`.
     pub(crate) fn kept(&self, key: &str, lane: Lane) -> Arc<TopicBuffer> {
         let ring = || Mutex::new(Ring::new(if lane.is_reliable() { MAX_MESSAGES } else { 0 }));
         let new = || Arc::new(TopicBuffer { ring: ring(), bell: self.bell.clone() });
@@ -143,7 +146,7 @@ impl RetransmitBuffer {
     }
 }
 
-/// What is asked for, if this run of the node is meant.
+/// Decodes a retransmit request; `None` if it is meant for another instance of this node.
 fn question(query: &Query, instance: u64) -> Option<RetransmitRequest> {
     let raw = raw_parts(
         query.key_expr().as_str(),
@@ -181,7 +184,7 @@ impl TopicBuffer {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a message that is sent now.
+    /// Stores a message that is sent at `now`.
     pub(crate) fn keep(&self, sequence: u64, payload: ZBytes, attachment: ZBytes, now: Instant) {
         let was_quiet = {
             let mut ring = self.ring();
@@ -189,7 +192,7 @@ impl TopicBuffer {
             ring.keep(StoredMessage { sequence, sent: now, payload, attachment });
             was_quiet
         };
-        // Else it is called in time anyhow, and sees then that it was too early.
+        // Otherwise the timer fires in time anyway, and then finds that nothing is due yet.
         if was_quiet {
             self.bell.ring();
         }
@@ -213,15 +216,15 @@ impl Ring {
         }
     }
 
-    /// What was asked for, and what will not come.
+    /// Returns the requested messages, and the limits of what can still be retransmitted.
     fn find(
         &self,
         question: &RetransmitRequest,
         now: Instant,
     ) -> (Vec<StoredMessage>, RetransmitEnd) {
         let listening = Duration::from_micros(question.listening_us);
-        // What he heard first was sent when he had been listening for no longer than he says. Where it is not kept any
-        // more, all that is kept came after it.
+        // When `heard` was sent, the requester had been subscribed for at most `listening_us`. If `heard` is no
+        // longer in the buffer, every message that is was sent after it.
         let message = |heard| self.messages.iter().find(|message| message.sequence == heard);
         let counted_from = question.heard.and_then(message);
         let is_later = |heard| self.messages.front().is_some_and(|first| first.sequence > heard);
@@ -242,7 +245,7 @@ impl Ring {
             .take(usize::try_from(RetransmitRequest::MAX_MESSAGES).unwrap_or(usize::MAX))
             .cloned()
             .collect();
-        // Where the oldest that is kept was for him, so may some have been that are not kept any more.
+        // If the oldest message in the buffer is for the requester, dropped ones may have been for it too.
         let first_for_you = match first_for_you {
             Some(first) if first == first_kept => 0,
             Some(first) => first,
@@ -251,7 +254,7 @@ impl Ring {
         (messages, RetransmitEnd { first_for_you, first_kept })
     }
 
-    /// The newest number and its age in microseconds, if it is to be announced.
+    /// Returns the newest sequence number and its age in microseconds, if an announcement is due.
     fn announce(&mut self, now: Instant) -> Option<(u64, u64)> {
         if self.next_announcement().is_none_or(|at| at > now) {
             return None;
@@ -307,7 +310,7 @@ mod tests {
         let now = start + Duration::from_millis(4100);
         let (messages, end) = ring.find(&question(0, 6, 10_000), now);
         assert_eq!(numbers(&messages), [4, 5, 6]);
-        // Whether the lost ones were for him is not known: they are lost.
+        // It is unknown whether the dropped messages were for the requester, so they count as lost.
         assert_eq!(end, RetransmitEnd { first_for_you: 0, first_kept: 4 });
     }
 
@@ -328,7 +331,7 @@ mod tests {
     fn it_does_not_matter_how_long_the_question_was_under_way() {
         let start = Instant::now();
         let ring = ring(100, start);
-        // He heard 97 when he had been listening for 3 ms, and asked for what was before.
+        // The requester received 97 after it had been subscribed for 3 ms, and requested the messages before it.
         let question = RetransmitRequest { heard: Some(97), ..question(0, 96, 3) };
         for under_way in [1, 100, 10_000] {
             let now = start + Duration::from_millis(100 + under_way);
@@ -343,15 +346,17 @@ mod tests {
         assert_eq!(end, RetransmitEnd { first_for_you: 0, first_kept: 904 });
     }
 
-    /// What is under way to who listens, or to who has sent.
+    /// A packet in transit to the subscriber or the publisher.
     enum Parcel {
         Message(u64),
         Question(RetransmitRequest),
         End(RetransmitRequest, RetransmitEnd),
     }
 
-    /// Somebody begins to listen while one message is sent each millisecond; some of them are lost, and questions and
-    /// answers are each under way for `slow` ms. Which arrived, in virtual time, and which were reported lost.
+    /// Simulates a subscription that begins while one message is sent each millisecond; `lost` messages are dropped.
+    ///
+    /// Requests and replies each take `slow` ms. Returns, in virtual time, the messages that arrived and those
+    /// reported lost.
     fn listened(
         lane: Lane,
         begins: u64,
@@ -431,10 +436,10 @@ mod tests {
     fn who_begins_to_listen_gets_all_from_then_on_however_slow_his_questions_are() {
         for lane in [Lane::ReliableOrdered, Lane::ReliableUnordered] {
             for slow in [1, 50, 400, 1500, 3000] {
-                // He was there first, at about the same time, and long after.
+                // The subscription begins before the publisher, at about the same time, and long after it.
                 for begins in [0, 7, 1000] {
                     for seed in 0..8_u64 {
-                        // The first of his time, and one of twenty.
+                        // Drops the first messages after the subscription, and one of twenty.
                         let first = begins..=begins + seed * 3;
                         let lost =
                             |n: u64| first.contains(&n) || (n * 7919 + seed).is_multiple_of(20);
@@ -446,7 +451,7 @@ mod tests {
                         let of = format!("{lane}, {slow} ms, from {begins}, seed {seed}");
                         assert!(missed.is_empty(), "{of}: {missed:?}");
                         let first = came.first().copied().unwrap();
-                        // By a millisecond, which is what the first message takes here, it may be more.
+                        // One millisecond more is possible: the transit time of the first message.
                         assert!(first <= begins && first + 1 >= begins, "{of}: from {first}");
                         assert!(came.iter().copied().eq(first..3000), "{of}: {}", came.len());
                     }

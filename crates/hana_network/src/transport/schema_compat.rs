@@ -8,10 +8,10 @@ use hana_protocol::schema::Incompatibility;
 use hana_protocol::wire::Envelope;
 use hana_protocol::wire::codec::DecodeError;
 
-/// What a receiver of one message type thinks of its senders: whose shape fits, and whose does not.
+/// The schema compatibility of each sender of one message type.
 ///
-/// Pure: told what arrived and what time it is, it says what to do. A sender is a node and its run; one that
-/// comes back is judged anew.
+/// Pure: receives events with the current time and returns what to do. A sender is one instance of a node; after a
+/// restart it is checked again.
 #[derive(Debug, Default)]
 pub(crate) struct SchemaCompatCache {
     senders: HashMap<NodeId, Sender>,
@@ -19,59 +19,58 @@ pub(crate) struct SchemaCompatCache {
 
 #[derive(Debug)]
 struct Sender {
-    /// Which instance it is, and which ones were before it.
+    /// The current instance, and the earlier ones.
     instances: Succession,
     opinion: SenderCompat,
 }
 
 #[derive(Debug)]
 enum SenderCompat {
-    /// A message could not be read, and what it announces was asked for at that time; `problem` is what was
-    /// wrong with the message.
+    /// A message could not be decoded because of `problem`, and the sender's announcement was requested at `at`.
     Asked { at: Instant, problem: DecodeError },
-    /// It was looked into at that time, and nothing is known against its shape.
+    /// The schema was checked at `since`, and no incompatibility is known.
     Fits { since: Instant },
-    /// Its shape does not fit: nothing more is read of it.
+    /// The schema is incompatible: further messages are not decoded.
     Off,
 }
 
-/// What to do with a message that could not be read.
+/// The reaction to a message that could not be decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum DecodeFailureAction {
-    /// Ask its sender what it announces; the complaint waits for the answer.
+    /// Query the sender's announcement; the report waits for the reply.
     Ask,
-    /// Complain of it.
+    /// Report it.
     Complain,
-    /// Only count it: something is being found out.
+    /// Only count it: a query is in flight.
     Count,
 }
 
-/// What the answer of a sender means.
+/// The conclusion drawn from a sender's announcement.
 #[derive(Debug, PartialEq)]
 pub(crate) enum CompatResult {
-    /// Its shape does not fit.
+    /// The schema is incompatible.
     Misfit {
-        /// The version that it announces.
+        /// The version that the sender announces.
         version: u32,
-        /// Where; never empty.
+        /// The differences; never empty.
         differences: Vec<Incompatibility>,
     },
-    /// Nothing is known against its shape: the message was unusable for itself.
+    /// No incompatibility is known: only this message was unusable.
     Unusable {
-        /// What was wrong with it.
+        /// The decoding error.
         problem: DecodeError,
     },
 }
 
 impl SchemaCompatCache {
-    /// More senders than this are not remembered; their messages are judged one by one.
+    /// The maximum number of senders remembered; messages of further senders are reported one by one.
     const MOST: usize = 1024;
-    /// How long a sender whose shape fits is not asked again.
+    /// The time for which a compatible sender is not queried again.
     const PAUSE: Duration = Duration::from_secs(10);
-    /// How long an answer is waited for.
+    /// The timeout of a query.
     pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
-    /// Whether messages of this sender are read at all.
+    /// Returns whether messages of this sender are decoded at all.
     pub(crate) fn reads(&self, envelope: &Envelope) -> bool {
         self.senders.get(&envelope.from).is_none_or(|sender| {
             sender.instances.current() != envelope.instance
@@ -79,7 +78,7 @@ impl SchemaCompatCache {
         })
     }
 
-    /// A message of this sender could not be read, because of `problem`.
+    /// Handles a message of this sender that could not be decoded because of `problem`.
     pub(crate) fn unreadable(
         &mut self,
         envelope: &Envelope,
@@ -98,7 +97,7 @@ impl SchemaCompatCache {
         };
         let is_another = known.instances.current() != envelope.instance;
         if !known.instances.admit(envelope.instance, now) {
-            // Of a run that is over; that of now is not judged by it.
+            // Sent by an earlier instance: no evidence about the current one.
             return DecodeFailureAction::Count;
         }
         let age = |at: Instant| now.saturating_duration_since(at);
@@ -108,7 +107,7 @@ impl SchemaCompatCache {
                 DecodeFailureAction::Ask
             },
             SenderCompat::Off => DecodeFailureAction::Count,
-            // An answer that did not come for twice the time it is waited for was lost.
+            // A reply that is missing for twice the timeout was lost.
             SenderCompat::Asked { at, .. } if age(at) < Self::PATIENCE * 2 => {
                 DecodeFailureAction::Count
             },
@@ -122,8 +121,9 @@ impl SchemaCompatCache {
         }
     }
 
-    /// What a sender announces, or that it does not say; `own` is how this node reads messages of the type.
-    /// None when nobody asked for it.
+    /// Handles a sender's announcement, or its absence; `own` is how this node decodes messages of the type.
+    ///
+    /// Returns `None` if no query for it was in flight.
     pub(crate) fn answered(
         &mut self,
         envelope: &Envelope,
@@ -147,7 +147,7 @@ impl SchemaCompatCache {
             sender.opinion = SenderCompat::Fits { since: now };
             return Some(CompatResult::Unusable { problem });
         };
-        // What the message stumbled over comes first.
+        // The field that the decoder failed on comes first.
         let problem = problem.to_string();
         let last = |field: &str| field.rsplit('.').next().unwrap_or_default().to_owned();
         differences.sort_by_key(|difference| !problem.contains(&last(&difference.field)));
@@ -232,10 +232,10 @@ mod tests {
         assert_eq!(differences[0].writer, "sends energy as a text");
         assert!(!book.reads(&envelope(1)));
         assert_eq!(book.answered(&envelope(1), None, &own, now), None, "said once");
-        // Another run of it is another sender.
+        // Another instance is another sender.
         assert!(book.reads(&envelope(2)));
         assert_eq!(book.unreadable(&envelope(2), &unread(), now), DecodeFailureAction::Ask);
-        // A late message of the run before changes nothing.
+        // A late message of the previous instance changes nothing.
         assert_eq!(book.unreadable(&envelope(1), &unread(), now), DecodeFailureAction::Count);
         let finding = book.answered(&envelope(2), Some(&info(2, "number")), &own, now);
         assert_eq!(finding, Some(CompatResult::Unusable { problem: unread() }));
@@ -260,7 +260,7 @@ mod tests {
         let now = Instant::now();
         let own = spark("number");
         for answer in [None, Some(info(7, "string"))] {
-            // Of no run, or of another one than the message's.
+            // From no instance, or from another instance than the message's.
             let mut book = SchemaCompatCache::default();
             assert_eq!(book.unreadable(&envelope(1), &unread(), now), DecodeFailureAction::Ask);
             let finding = book.answered(&envelope(1), answer.as_ref(), &own, now);
@@ -269,7 +269,7 @@ mod tests {
         }
         assert_eq!(book.unreadable(&envelope(1), &unread(), now), DecodeFailureAction::Ask);
         book.answered(&envelope(1), None, &own, now);
-        // Neither a flood of messages nor answers that never come make a flood of questions.
+        // Neither a flood of messages nor missing replies cause a flood of queries.
         assert_eq!(book.unreadable(&envelope(1), &unread(), now), DecodeFailureAction::Complain);
         let later = now + SchemaCompatCache::PAUSE;
         assert_eq!(book.unreadable(&envelope(1), &unread(), later), DecodeFailureAction::Ask);

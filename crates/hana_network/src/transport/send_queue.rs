@@ -20,13 +20,13 @@ use crate::transport::inbound::InboundStats;
 use crate::transport::problem::{Diagnostic, QueueKind};
 use crate::transport::retransmit_buffer::TopicBuffer;
 
-/// Who a node is, as its envelopes say, and where its sequences stand.
+/// The identity of a node in its envelopes, and the current sequence numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct SenderIdentity {
     pub(crate) id: NodeId,
     pub(crate) instance: u64,
-    /// One sequence for each key, whatever publishes on it: a second publisher on a key goes on where the
-    /// first one stopped, and a receiver does not take its first message for an old one.
+    /// One sequence per key, whatever publishes on it: a second publisher on a key continues the sequence of the
+    /// first, so that receivers do not mistake its first message for an old one.
     sequences: Arc<Mutex<HashMap<String, Arc<AtomicU64>>>>,
 }
 
@@ -40,7 +40,7 @@ impl SenderIdentity {
         Arc::clone(sequences.entry(key.into()).or_default())
     }
 
-    /// The envelope of the next message on `key`.
+    /// Returns the envelope of the next message on `key`.
     pub(crate) fn next_envelope(&self, key: &str) -> Envelope {
         self.envelope(self.sequence_of(key).fetch_add(1, Ordering::AcqRel))
     }
@@ -54,47 +54,49 @@ impl SenderIdentity {
     }
 }
 
-/// The thread that sends. A node has one for the reliable lanes and one for the others, so that neither
-/// waits for the other; the program that publishes waits for neither.
+/// The send thread.
+///
+/// A node has one for the reliable lanes and one for the others, so that neither waits for the other; the publishing
+/// program waits for neither.
 #[derive(Clone)]
 pub(crate) struct SendWorker {
     ready: flume::Sender<SendCommand>,
 }
 
 enum SendCommand {
-    /// Something waits to be sent on this channel.
+    /// A message waits on this topic.
     Send(Arc<OutgoingTopic>),
-    /// Somebody waits until all before this is sent.
+    /// A caller waits until everything before this command is sent.
     Tell(flume::Sender<()>),
 }
 
-/// What waits to be sent on one key, in one lane.
+/// The send queue of one key, in one lane.
 pub(crate) struct OutgoingTopic {
     key: String,
     lane: Lane,
-    /// Where it goes: everywhere, or to others only (an echo of what reached us by another way).
+    /// The destination: all nodes, or only remote ones (to forward what arrived here over another path).
     reach: Locality,
-    /// Whether its receivers go by when its messages were sent: no wall clock that is set may change that.
+    /// Whether receivers depend on the time of sending: a change of the wall clock must not affect it.
     is_timed: bool,
     capacity: usize,
     identity: SenderIdentity,
     worker: SessionWorker,
-    /// Where it is counted what becomes of them, and told what was thrown away.
+    /// Counts the messages, and reports the dropped ones.
     reception: InboundStats,
     waiting: Mutex<VecDeque<Vec<u8>>>,
-    /// Held from taking a message out of the queue until it is sent, so that none overtakes another.
+    /// Locked from taking a message out of the queue until it is sent, so that none overtakes another.
     sending: Mutex<()>,
-    /// Told when there is room in the queue again.
+    /// Notified when there is room in the queue again.
     room: Condvar,
     scheduled: AtomicBool,
     sequence: Arc<AtomicU64>,
-    /// What was sent, where it may be asked for again.
+    /// The sent messages, if they can be retransmitted.
     kept: Option<Arc<TopicBuffer>>,
-    /// Declared when it is first needed, by the sending thread, with the number of the session it lives in.
+    /// Declared on first use by the send thread; with the number of the session that it belongs to.
     publisher: Mutex<Option<(u64, zenoh::pubsub::Publisher<'static>)>>,
 }
 
-/// A queue of a reliable lane that is full.
+/// The queue of a reliable lane is full.
 pub(crate) struct QueueFull;
 
 impl SendWorker {
@@ -113,7 +115,7 @@ impl SendWorker {
         Ok(Self { ready })
     }
 
-    /// Puts a payload into the channel's queue and sees to it that it is sent. Does not block.
+    /// Adds a payload to the topic's queue and schedules its sending. Does not block.
     pub(crate) fn push(
         &self,
         channel: &Arc<OutgoingTopic>,
@@ -128,7 +130,7 @@ impl SendWorker {
 }
 
 impl SendWorker {
-    /// Blocks until what was pushed before is sent, at most for `timeout`.
+    /// Blocks until everything pushed before is sent, for `timeout` at most.
     pub(crate) fn flush(&self, timeout: Duration) {
         let (sent, all_sent) = flume::bounded(1);
         if self.ready.send(SendCommand::Tell(sent)).is_ok() {
@@ -138,7 +140,7 @@ impl SendWorker {
 }
 
 impl OutgoingTopic {
-    /// How many messages wait at most. Enough for a burst; at 100 bytes and 1 kHz, a second of them.
+    /// The maximum number of waiting messages. Enough for a burst: at 1 kHz, one second of messages.
     const CAPACITY: usize = 1024;
 
     pub(crate) fn new(
@@ -211,7 +213,7 @@ impl OutgoingTopic {
         Ok(())
     }
 
-    /// Blocks until there is room in the queue of a reliable lane, at most for `timeout`.
+    /// Blocks until there is room in the queue of a reliable lane, for `timeout` at most.
     pub(crate) fn await_room(&self, timeout: Duration) {
         if self.lane.is_reliable() {
             let is_full = |waiting: &mut VecDeque<Vec<u8>>| waiting.len() >= self.capacity;
@@ -230,19 +232,19 @@ impl OutgoingTopic {
         }
     }
 
-    /// Sends a message, and what waits before it, in the caller's thread.
+    /// Sends a message, and those waiting before it, in the calling thread.
     pub(crate) fn send_at_once(&self, payload: Vec<u8>) -> Result<(), QueueFull> {
         self.queue(payload)?;
         self.send_waiting();
         Ok(())
     }
 
-    /// The envelope that the next message will have, for state that is asked for between two changes.
+    /// Returns the envelope of the last message, for state that is queried between two changes.
     pub(crate) fn envelope(&self) -> Envelope {
         self.envelope_of(self.sequence.load(Ordering::Acquire).saturating_sub(1))
     }
 
-    /// Sends at once, in the caller's thread: for threads that have nothing else to do.
+    /// Sends immediately in the calling thread: for threads that have nothing else to do.
     pub(crate) fn send(&self, payload: Vec<u8>) {
         let envelope = self.envelope_of(self.sequence.fetch_add(1, Ordering::AcqRel));
         let Ok(attachment) = envelope.encode() else { return };
@@ -255,7 +257,7 @@ impl OutgoingTopic {
         let counters = &self.reception.counters;
         match sent {
             Ok(()) => counters.sent(self.lane),
-            // It can be asked for when there is a way onto the mesh again.
+            // It can be retransmitted once the node is back on the mesh.
             Err(_) if self.kept.is_some() => counters.sent(self.lane),
             Err(problem) => {
                 counters.not_sent(self.lane);
@@ -266,18 +268,18 @@ impl OutgoingTopic {
         }
     }
 
-    /// Counts what was replaced by something newer before it came to be sent.
+    /// Counts messages that were replaced by newer ones before they were sent.
     pub(crate) fn count_replaced(&self, count: u64) {
         self.reception.counters.coalesced(self.lane, count);
     }
 
-    /// Whether anybody listens. Asks Zenoh, which knows.
+    /// Returns whether any subscriber matches, according to Zenoh.
     pub(crate) fn is_heard(&self) -> bool {
         self.with_publisher(|publisher| publisher.matching_status().wait())
             .is_ok_and(|status| status.matching())
     }
 
-    /// Does something with the publisher, which is declared when it is first needed.
+    /// Calls `act` with the publisher, which is declared on first use.
     fn with_publisher<T>(
         &self,
         act: impl FnOnce(&zenoh::pubsub::Publisher<'static>) -> zenoh::Result<T>,
@@ -296,8 +298,10 @@ impl OutgoingTopic {
     }
 }
 
-/// How a lane rides on Zenoh. No lane blocks: a full link costs a message, never the sender's time. Each
-/// lane has a priority of its own, so that none waits in another's queue.
+/// Returns the quality of service of a lane in Zenoh.
+///
+/// No lane blocks: a full link costs a message, never the sender's time. Each lane has its own priority, so that none
+/// waits in another's queue.
 pub(crate) const fn quality(lane: Lane) -> (Priority, Reliability, bool) {
     match lane {
         Lane::UnreliableSequenced => (Priority::RealTime, Reliability::BestEffort, true),

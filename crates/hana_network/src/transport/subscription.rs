@@ -4,7 +4,7 @@ use crate::session::session_worker::RegistrationGuard;
 use crate::transport::inbound::Received;
 use crate::transport::inbox::Inbox;
 
-/// An inbox that is filled as long as this lives.
+/// An inbox that receives messages until it is dropped.
 pub struct Subscription<T> {
     inbox: Inbox<T>,
     _declaration: RegistrationGuard,
@@ -25,7 +25,7 @@ impl<T> Deref for Subscription<T> {
 }
 
 impl<M> Subscription<Received<M>> {
-    /// Takes the messages alone, without key and envelope, until none waits. Does not block.
+    /// Removes and returns the messages alone, without key and envelope, until none waits. Does not block.
     pub fn messages(&self) -> impl Iterator<Item = M> + '_ {
         std::iter::from_fn(|| self.inbox.try_recv().map(|received| received.message))
     }

@@ -4,21 +4,22 @@ use std::task::Wake;
 use std::thread;
 use std::time::Instant;
 
-/// Something that has to do something at a time of its own.
+/// A component with deadlines.
 pub(crate) trait Timer: Send + Sync {
-    /// Does what is due at `now`; when it wants to be called next, if at all before its bell is rung.
+    /// Does the work due at `now`; returns the next deadline, or `None` to run again only when its waker fires.
     fn tick(&self, now: Instant) -> Option<Instant>;
 }
 
-/// The thread of a node in which what waits for a time is done: questions that are asked again, deadlines, announcements.
-/// Each is called when it is due, or when its bell was rung, and not when another is. Ends when the last of its clones and
-/// bells is gone.
+/// The timer thread of a node: runs retries, deadlines and announcements.
+///
+/// Each timer is called when it is due or its waker fires, independently of the others. The thread ends when the last
+/// clone and the last waker are dropped.
 #[derive(Clone)]
 pub(crate) struct TimerThread {
     calls: flume::Sender<Call>,
 }
 
-/// Says that something may be due earlier than it said itself.
+/// Wakes the timer thread because a timer's deadline moved earlier.
 #[derive(Clone)]
 pub(crate) struct TimerWaker {
     is_rung: Arc<AtomicBool>,
@@ -43,12 +44,12 @@ impl TimerThread {
         Ok(Self { calls })
     }
 
-    /// A bell for something that is to be added.
+    /// Returns a waker for a timer that will be added.
     pub(crate) fn bell(&self) -> TimerWaker {
         TimerWaker { is_rung: Arc::default(), calls: self.calls.clone() }
     }
 
-    /// Calls it from now on, as long as it is there.
+    /// Registers a timer; it is called until it is dropped.
     pub(crate) fn add<T: Timer + 'static>(&self, timed: &Arc<T>, bell: &TimerWaker) {
         let timed: Weak<T> = Arc::downgrade(timed);
         let is_rung = Arc::clone(&bell.is_rung);
@@ -57,10 +58,10 @@ impl TimerThread {
 }
 
 impl TimerWaker {
-    /// It is looked at soon. Does not block.
+    /// Schedules a call of the timer soon. Does not block.
     pub(crate) fn ring(&self) {
         self.is_rung.store(true, Ordering::Release);
-        // One call that waits is as good as many, whomever it is for.
+        // One waiting wake-up is enough, whichever timer it is for.
         if self.calls.is_empty() {
             self.calls.send(Call::Look).ok();
         }
