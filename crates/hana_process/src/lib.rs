@@ -1,31 +1,32 @@
-//! Launch, watch, stop, restart: what keeps the processes of one host.
+//! Launches, watches, stops and restarts the processes of one host.
 //!
-//! Two halves that do not know each other. [`Supervisor`] decides: a pure machine, told what happened and
-//! what time it is, that answers with what to do. [`Process`] and [`LogFollower`] do: thin drivers of the
-//! operating system, without a policy. The daemon stands between and carries events one way and actions
-//! the other. Nothing here knows the mesh.
+//! Two independent halves. [`Supervisor`] decides: a pure machine that takes events and the time and returns
+//! actions. [`Process`] and [`LogFollower`] carry out: thin drivers of the operating system, without a policy.
+//! The daemon passes events one way and actions the other. Nothing here depends on the mesh.
 //!
 //! | to find | look in |
 //! |---|---|
-//! | what may be launched, and the file people write | [`Catalogue`] |
+//! | the programs that may be launched, and the file that people write | [`Catalogue`] |
 //! | every knob and the three presets | [`Policy`] |
-//! | what follows on what: stop, crash, freeze, restart | [`Supervisor`] |
-//! | what of that outlives the daemon | [`SupervisorSnapshot`] |
-//! | whose launch comes when, if many are wanted | [`LaunchQueue`] |
-//! | a process of the operating system, its group, its end; taking over one that runs | [`Process`] |
-//! | its output: where it goes, following and bounding it | [`ProcessOutput`], [`OutputReader`], [`LogFollower`] |
-//! | launches that run and of which no record is left | [`RunningLaunch`] |
-//! | a log of one's own | [`RotatingFile`] |
-//! | what differs by platform | the private module `os` |
+//! | the response to each event: stop, crash, freeze, restart | [`Supervisor`] |
+//! | the supervisor's state that outlives the daemon | [`SupervisorSnapshot`] |
+//! | the order of launches when many are requested | [`LaunchQueue`] |
+//! | an operating-system process, its group, its end, its adoption | [`Process`] |
+//! | its output: destination, following, bounds | [`ProcessOutput`], [`OutputReader`], [`LogFollower`] |
+//! | running launches without a record | [`RunningLaunch`] |
+//! | a rotating log file | [`RotatingFile`] |
+//! | platform differences | the private module `os` |
 //!
 //! # What a stop reaches
 //!
-//! A launched process leads a group of its own (on Windows, a job). Signals go to the group, and when the
-//! leader has ended whatever is left of the group is killed. On Linux also what has left the group but
-//! still carries the mark of its launch in its environment ([`MARK_VARIABLE`]): daemons that forked twice,
-//! programs under `setsid`. Not reached: on macOS what left the group; on Linux what left the group *and*
-//! cleared its environment, or runs as another user. A wrapper script must therefore stay until its program
-//! ends (`exec program` is best): once the leader is gone, what it left behind is taken for an orphan.
+//! A launched process leads its own group (on Windows, a job). Signals go to the group, and when the leader has
+//! ended, the rest of the group is killed. On Linux, a stop also kills processes that have left the group but
+//! still carry the mark of the launch in their environment ([`MARK_VARIABLE`]): daemons that forked twice,
+//! programs under `setsid`.
+//!
+//! Not reached: on macOS, processes that left the group; on Linux, processes that left the group *and* cleared
+//! their environment, or that run as another user. A wrapper script must therefore stay until its program ends
+//! (`exec program` is best): once the leader is gone, the processes it left behind count as orphans.
 
 mod catalogue;
 mod launch;

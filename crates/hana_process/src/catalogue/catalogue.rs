@@ -13,38 +13,37 @@ use crate::launch::launch_spec::{LaunchError, LaunchSpec};
 use crate::launch::{launch_spec, process};
 use crate::supervisor::policy::{Monitoring, Policy, Preset, RestartOn, WhenUnresponsive};
 
-/// What may be launched on this host: the file `config/visualizations.toml`, read.
+/// The programs that may be launched on this host, as read from `config/visualizations.toml`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalogue {
     entries: BTreeMap<NodeId, CatalogueEntry>,
     pace: LaunchLimits,
 }
 
-/// One program of the catalogue.
+/// A program in the catalogue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CatalogueEntry {
-    /// Its name, the id of its first instance.
+    /// The program's name, which is also the node id of its first instance.
     pub name: NodeId,
-    /// Its program, as written: a path, if it has a path separator, else a name to look for.
+    /// The program as written: a path if it contains a path separator, otherwise a file name to search for.
     pub program: String,
-    /// Its arguments.
+    /// The program's arguments.
     pub args: Vec<String>,
-    /// What is added to its environment.
+    /// Environment variables to add.
     pub env: BTreeMap<String, String>,
-    /// The directory it begins in, if it matters.
+    /// The working directory, if one is set.
     pub dir: Option<PathBuf>,
-    /// What it is, for people.
+    /// A description for people.
     pub description: String,
-    /// How it is kept.
+    /// How the program is supervised.
     pub policy: Policy,
-    /// Whether it may show on what it draws that something is wrong with its network: where an audience looks at it,
-    /// it may not.
+    /// Whether the program may draw notices about network problems. It may not where an audience watches.
     pub notices: bool,
-    /// Where relative paths begin: the directory of the catalogue's file.
+    /// The base of relative paths: the directory of the catalogue file.
     base: PathBuf,
 }
 
-/// Why a catalogue cannot be used.
+/// The error of loading a catalogue.
 #[derive(Debug, Error)]
 pub enum CatalogueError {
     /// The file cannot be read.
@@ -52,30 +51,30 @@ pub enum CatalogueError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// What is written in it is no catalogue.
+    /// The file's content is not a valid catalogue.
     #[error("{}:{line}: {key}: {message}", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// The key at that line, with its tables.
+        /// The key on that line, with its table path.
         key: String,
-        /// What is wrong with it, and what would be right.
+        /// The fault, and what is allowed instead.
         message: String,
     },
 }
 
-/// A name that is not in the catalogue.
+/// The error for a name that is not in the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the catalogue has no '{name}'; it has {}", list(.known))]
 pub struct UnknownVisualization {
     /// The name.
     pub name: String,
-    /// The names it has.
+    /// The names in the catalogue.
     pub known: Vec<NodeId>,
 }
 
@@ -88,12 +87,11 @@ fn list(names: &[NodeId]) -> String {
 }
 
 impl Catalogue {
-    /// Reads `text`; `path` is where it comes from: for messages, and its directory is where relative paths
-    /// in it begin.
+    /// Parses `text`. `path` is its file: it appears in messages, and relative paths start at its directory.
     ///
     /// # Errors
     ///
-    /// At the first thing that is wrong, with line and key.
+    /// Reports the first mistake, with its line and key.
     pub fn parse(text: &str, path: &Path) -> Result<Self, CatalogueError> {
         let file: CatalogueFile =
             toml::from_str(text).map_err(|error| CatalogueError::at(&error, text, path))?;
@@ -106,11 +104,11 @@ impl Catalogue {
         Ok(Self { entries, pace: file.launch.into_pace() })
     }
 
-    /// Reads the file at `path`.
+    /// Loads the file at `path`.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or holds what is no catalogue.
+    /// Fails if the file cannot be read or is not a valid catalogue.
     pub fn load(path: &Path) -> Result<Self, CatalogueError> {
         let read = |source| CatalogueError::Read { path: path.into(), source };
         let text = fs::read_to_string(path).map_err(read)?;
@@ -118,11 +116,11 @@ impl Catalogue {
         Self::parse(&text, &absolute)
     }
 
-    /// The entry of this name.
+    /// Returns the entry with this name.
     ///
     /// # Errors
     ///
-    /// When there is none, with the names there are.
+    /// Fails if there is no such entry; the error lists the names that exist.
     pub fn get(&self, name: &str) -> Result<&CatalogueEntry, UnknownVisualization> {
         self.entries().find(|entry| entry.name.as_str() == name).ok_or_else(|| {
             UnknownVisualization {
@@ -132,34 +130,36 @@ impl Catalogue {
         })
     }
 
-    /// How fast what is to be launched is launched.
+    /// Returns the limits on how fast programs are launched.
     #[must_use]
     pub const fn pace(&self) -> LaunchLimits {
         self.pace
     }
 
-    /// Every entry, by name.
+    /// Returns all entries, ordered by name.
     pub fn entries(&self) -> impl Iterator<Item = &CatalogueEntry> {
         self.entries.values()
     }
 }
 
 impl CatalogueEntry {
-    /// Whether its program is there and can be run, as far as the file shows it.
+    /// Checks that the program exists and can be executed, as far as its file shows.
     ///
     /// # Errors
     ///
-    /// When it cannot.
+    /// Fails if it does not exist or cannot be executed.
     pub fn check(&self, beside: &Path) -> Result<(), LaunchError> {
         launch_spec::find_program(&self.program, &self.base, beside).map(drop)
     }
 
-    /// What to launch, with its output going to `output`. A program without a path is looked for in the
-    /// directory `beside`, then in `PATH`; the caller adds to the environment what a node needs to know.
+    /// Returns the launch spec of this entry, with its output going to `output`.
+    ///
+    /// A program without a path is searched for in the directory `beside`, then in `PATH`. The caller adds the
+    /// environment variables that a node needs.
     ///
     /// # Errors
     ///
-    /// When there is no such program, or it cannot be run.
+    /// Fails if there is no such program or it cannot be executed.
     pub fn launch_spec(
         &self,
         beside: &Path,
@@ -191,7 +191,7 @@ impl CatalogueError {
     }
 }
 
-/// The key that stands at a line counted from 0, with the table it is in.
+/// Returns the key on the line `line_at`, counted from 0, with its table path.
 fn key_at(text: &str, line_at: usize) -> String {
     let mut table = "";
     let mut key = "";
@@ -206,7 +206,7 @@ fn key_at(text: &str, line_at: usize) -> String {
         } else if number == line_at
             && let Some(word) = line.split_whitespace().next().filter(is_bare_key)
         {
-            // A key that has lost its `=`, not the go-on of a list.
+            // A key without its `=`, as opposed to the continuation of a list.
             key = word;
         }
     }
@@ -219,7 +219,7 @@ fn is_bare_key(word: &&str) -> bool {
         && word.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-'))
 }
 
-// The file as it is written.
+// The file format.
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -317,7 +317,7 @@ impl EntryConfig {
             dir: self.dir.map(|dir| base.join(dir)),
             description: self.description,
             policy,
-            // The other presets are for an audience.
+            // The other presets are used in front of an audience.
             notices: self.notices.unwrap_or(self.policy == Preset::Manual),
             base: base.into(),
         }
@@ -363,7 +363,7 @@ impl StopConfig {
 }
 
 impl HealthConfig {
-    /// What is killed after when only `when_unresponsive = "restart"` is written.
+    /// The delay before a kill when the file sets only `when_unresponsive = "restart"`.
     const RESTART_AFTER: Duration = Duration::from_secs(5);
 
     fn apply(self, policy: &mut Policy) {
@@ -403,7 +403,7 @@ impl TryFrom<String> for ProgramName {
     }
 }
 
-/// A number with a range, as the file has it.
+/// Defines a number type that accepts only a given range.
 macro_rules! ranged {
     ($name:ident, $range:expr, $remedy:literal, $number:ident => $into:ty { $convert:expr }) => {
         #[derive(Clone, Copy, Deserialize)]
@@ -517,7 +517,7 @@ mod tests {
         assert_eq!(catalogue.get("name").unwrap().policy, Policy::default());
         assert!(!catalogue.get("name").unwrap().notices);
         assert_eq!(catalogue.pace(), LaunchLimits::default());
-        // Every knob is there: a number too large for any of them is found wherever it is put.
+        // The text explains every knob, and each one is validated: 1e300 is out of range for all of them.
         for knob in explained.lines().filter_map(|line| line.split_once(" = ")) {
             let (key, _) = knob;
             let value = knob.1.split('#').next().unwrap().trim();
@@ -568,7 +568,7 @@ mod tests {
         )
         .unwrap();
         let seconds = Duration::from_secs;
-        // Without `..`: a knob that is added to the policy has to be added here.
+        // No `..`: a knob added to the policy must be added here too.
         let expected = Policy {
             mesh: Monitoring::Never,
             restart: crate::supervisor::policy::RestartPolicy {

@@ -4,21 +4,21 @@ use hana_protocol::id::NodeId;
 
 use crate::catalogue::catalogue::Catalogue;
 
-/// The difference between a catalogue and the one that takes its place.
+/// The difference between a catalogue and its replacement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CatalogueChanges {
-    /// Entries that only the new one has.
+    /// The entries that only the new catalogue has.
     pub added: Vec<NodeId>,
-    /// Entries that only the old one had.
+    /// The entries that only the old catalogue had.
     pub removed: Vec<NodeId>,
-    /// Entries that are not as before.
+    /// The entries that differ.
     pub changed: Vec<NodeId>,
-    /// Whether launches are paced otherwise.
+    /// Whether the launch limits differ.
     pub pace: bool,
 }
 
 impl CatalogueChanges {
-    /// The difference between `old` and `new`.
+    /// Compares `old` with `new`.
     #[must_use]
     pub fn between(old: &Catalogue, new: &Catalogue) -> Self {
         let mut changes = Self { pace: old.pace() != new.pace(), ..Self::default() };
@@ -34,7 +34,7 @@ impl CatalogueChanges {
         changes
     }
 
-    /// Whether there is no difference.
+    /// Returns whether the catalogues are equal.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

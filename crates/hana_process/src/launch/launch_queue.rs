@@ -5,45 +5,45 @@ use hana_protocol::id::NodeId;
 
 use crate::supervisor::supervisor::Instance;
 
-/// Decides when each launch may be made, so that many that fell together do not rise together.
+/// Decides when each launch may start, so that programs that crash together are not relaunched all at once.
 ///
-/// They would take the machine away from those that still draw. Pure: it is told who wants to be launched, who has
-/// come up and what time it is.
+/// Simultaneous launches would take processor time from the programs that are still drawing. Pure: the caller
+/// passes in the requests, the programs that have come up, and the time.
 ///
-/// - What comes alone is launched at once: it waits for nobody.
-/// - Between two launches lies [`LaunchLimits::spacing`], and of those that the policy wants started again at most
-///   [`LaunchLimits::at_once`] are coming up at any time. One that does not come up within [`LaunchLimits::patience`]
-///   does not hold up the others any longer.
-/// - First come, first served; but what a person wants started comes before what the policy wants started
-///   again, and waits for no one to come up.
-/// - Nobody waits for ever: who is asked for again and again goes to the end of the line.
+/// - A single request is launched at once.
+/// - Launches are at least [`LaunchLimits::spacing`] apart. At most [`LaunchLimits::at_once`] automatic restarts
+///   come up at the same time. A program that does not come up within [`LaunchLimits::patience`] no longer delays
+///   the others.
+/// - Requests are served in order, but those of a person go before automatic restarts and do not wait for
+///   programs that are coming up.
+/// - No request starves: a repeated request for the same node goes to the end of the queue.
 #[derive(Debug, Clone)]
 pub struct LaunchQueue {
     pace: LaunchLimits,
     persons: VecDeque<QueuedLaunch>,
     policies: VecDeque<QueuedLaunch>,
-    /// Who is coming up, and since when.
+    /// The programs that are coming up, with their launch times.
     rising: BTreeMap<NodeId, Instant>,
     last: Option<Instant>,
 }
 
-/// How fast what is to be launched is launched.
+/// Limits on how fast programs are launched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaunchLimits {
-    /// How many that the policy starts again may be coming up at the same time, 1 or more.
+    /// The most automatic restarts that may be coming up at the same time, 1 or more.
     pub at_once: usize,
-    /// From one launch to the next.
+    /// The least time between two launches.
     pub spacing: Duration,
-    /// How long one that comes up counts as such.
+    /// The longest time for which a program counts as coming up.
     pub patience: Duration,
 }
 
-/// Who wants a launch.
+/// The origin of a launch request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaunchPriority {
     /// A person.
     Person,
-    /// The policy.
+    /// The restart policy.
     Policy,
 }
 
@@ -54,15 +54,17 @@ struct QueuedLaunch {
 }
 
 impl Default for LaunchLimits {
-    /// Four at once, 75 ms apart, each for 3 s at most: fifty are launched within four seconds where they come up as
-    /// fast as plain programs do, and within half a minute where each has much to load.
+    /// Four at once, 75 ms apart, each coming up for 3 s at most.
+    ///
+    /// With these limits, fifty plain programs are launched within four seconds, and fifty that load a lot within
+    /// half a minute.
     fn default() -> Self {
         Self { at_once: 4, spacing: Duration::from_millis(75), patience: Duration::from_secs(3) }
     }
 }
 
 impl LaunchQueue {
-    /// Nobody is waiting, nobody is coming up.
+    /// Creates an empty queue.
     #[must_use]
     pub const fn new(pace: LaunchLimits) -> Self {
         Self {
@@ -74,13 +76,14 @@ impl LaunchQueue {
         }
     }
 
-    /// Goes by another pace from now on.
+    /// Changes the limits for all later launches.
     pub const fn set_pace(&mut self, pace: LaunchLimits) {
         self.pace = pace;
     }
 
-    /// A launch is wanted. It comes out of [`LaunchQueue::next`] when it is its turn, which may be at once. An
-    /// earlier wish for the same node is forgotten.
+    /// Requests a launch, replacing any earlier request for the same node.
+    ///
+    /// [`LaunchQueue::next`] returns it when its turn comes, which may be at once.
     pub fn ask(&mut self, node: NodeId, incarnation: Instance, wish: LaunchPriority) {
         self.withdraw(&node);
         let line = match wish {
@@ -90,30 +93,30 @@ impl LaunchQueue {
         line.push_back(QueuedLaunch { node, incarnation });
     }
 
-    /// It is not wanted any more.
+    /// Withdraws the request for a node.
     pub fn withdraw(&mut self, node: &NodeId) {
         self.persons.retain(|waiting| waiting.node != *node);
         self.policies.retain(|waiting| waiting.node != *node);
     }
 
-    /// Whether it waits for its turn.
+    /// Returns whether a request for the node is queued.
     #[must_use]
     pub fn is_waiting(&self, node: &NodeId) -> bool {
         self.persons.iter().chain(&self.policies).any(|waiting| waiting.node == *node)
     }
 
-    /// How many come before it; none where it does not wait.
+    /// Returns how many requests are ahead of the node's, or `None` if it has none.
     #[must_use]
     pub fn before(&self, node: &NodeId) -> Option<usize> {
         self.persons.iter().chain(&self.policies).position(|waiting| waiting.node == *node)
     }
 
-    /// It has come up, or ended: it makes room for the next.
+    /// Reports that the node has come up or ended, which makes room for the next launch.
     pub fn risen(&mut self, node: &NodeId) {
         self.rising.remove(node);
     }
 
-    /// Whose turn it is at `now`, if it is anybody's: it is to be launched. To be asked until there is none.
+    /// Takes the next launch that is due at `now`. Call it until it returns `None`.
     pub fn next(&mut self, now: Instant) -> Option<(NodeId, Instance)> {
         if self.next_deadline(now)? > now {
             return None;
@@ -126,7 +129,9 @@ impl LaunchQueue {
         Some((node, incarnation))
     }
 
-    /// When it is somebody's turn, if nobody comes up before; none while nobody waits. In the past or `now`: at once.
+    /// Returns when the next launch is due if no program comes up before, or `None` if the queue is empty.
+    ///
+    /// A launch that is due at once has a time at or before `now`.
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let spaced = self.last.map_or(now, |last| last + self.pace.spacing);
@@ -136,7 +141,7 @@ impl LaunchQueue {
         if self.policies.is_empty() {
             return None;
         }
-        // When so many of them have come up, or are not waited for any longer, that there is room for one more.
+        // The time by which enough programs have come up, or have exceeded the patience, to make room for one more.
         let mut until: Vec<Instant> =
             self.rising.values().map(|since| *since + self.pace.patience).collect();
         until.sort();
@@ -176,7 +181,9 @@ mod tests {
         pacer.ask(id(number), Instance::of_number(1), wish);
     }
 
-    /// Lets time pass: whoever's turn it is, when, in milliseconds. Each comes up `takes` after its launch, if at all.
+    /// Advances time and returns the launched nodes with their times in milliseconds.
+    ///
+    /// Each node comes up `takes` after its launch, or never if `takes` is `None`.
     fn pass(
         pacer: &mut LaunchQueue,
         start: Instant,
@@ -193,7 +200,7 @@ mod tests {
                     rising.push_back((now + takes, node));
                 }
             }
-            // One that needs no time to come up makes room at the very time of its launch.
+            // A program that comes up instantly makes room at the very time of its launch.
             if rising.front().is_some_and(|(at, _)| *at <= now) {
                 let (_, node) = rising.pop_front().unwrap();
                 pacer.risen(&node);

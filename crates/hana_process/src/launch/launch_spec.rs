@@ -7,48 +7,51 @@ use thiserror::Error;
 
 use crate::launch::program_file::ProgramFault;
 
-/// What is to be launched, all of it decided.
+/// Everything needed to launch a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaunchSpec {
     /// The program's file.
     pub program: PathBuf,
-    /// Its arguments.
+    /// The program's arguments.
     pub args: Vec<String>,
-    /// What is added to the environment that the launching program has itself.
+    /// Environment variables to add to those of the launching program.
     pub env: BTreeMap<String, String>,
-    /// The directory it begins in; without, that of the launching program.
+    /// The working directory; `None` for that of the launching program.
     pub dir: Option<PathBuf>,
-    /// The file that its standard output and standard error go to. Earlier ones are kept as `<output>.1`,
-    /// `<output>.2`, ... Missing directories are made.
+    /// The file for standard output and standard error.
+    ///
+    /// Earlier files are kept as `<output>.1`, `<output>.2`, ... Missing directories are created.
     pub output: PathBuf,
-    /// The file it goes to where that one cannot be written; without, or where neither can, its output goes
-    /// nowhere.
+    /// The file to use if `output` cannot be written. If neither can be written, the output is discarded.
     pub spare_output: Option<PathBuf>,
-    /// A text that no other launch has ([`crate::launch::process::new_mark`]); see [`crate::launch::process::MARK_VARIABLE`]. Whoever writes it down
-    /// before the launch can end what became of it, also when it is killed in the middle.
+    /// A text unique to this launch ([`crate::launch::process::new_mark`]), used as
+    /// [`crate::launch::process::MARK_VARIABLE`].
+    ///
+    /// A daemon that records it before the launch can later kill the launched processes, even if the daemon itself
+    /// was killed in the middle of the launch.
     pub mark: String,
 }
 
-/// Why a program could not be launched.
+/// The error of a failed launch.
 #[derive(Debug, Error)]
 pub enum LaunchError {
-    /// There is no such program.
+    /// The program does not exist.
     #[error("the program '{program}' was not found in {}; build or install it, or name its path in the catalogue", places(.looked_in))]
     ProgramNotFound {
         /// The program as the catalogue names it.
         program: String,
-        /// Where it was looked for: files, if it was named by a path, else directories.
+        /// The places searched: files if the program was named by a path, otherwise directories.
         looked_in: Vec<PathBuf>,
     },
-    /// There is a file of that name, but it cannot be run.
+    /// The file exists but cannot be executed.
     #[error("{} {fault}, or name another file in the catalogue", program.display())]
     Faulty {
         /// The file.
         program: PathBuf,
-        /// Why not.
+        /// The fault of the file.
         fault: ProgramFault,
     },
-    /// The directory it is to begin in is not there.
+    /// The working directory does not exist.
     #[error("the directory {} that '{}' is to begin in does not exist; make it, or change 'dir' in the catalogue", dir.display(), program.display())]
     DirNotFound {
         /// The program.
@@ -56,12 +59,12 @@ pub enum LaunchError {
         /// The directory.
         dir: PathBuf,
     },
-    /// The operating system refused.
+    /// The operating system refused the launch.
     #[error("the operating system did not launch {}: {source}", program.display())]
     Spawn {
         /// The program.
         program: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -71,18 +74,21 @@ fn places(looked_in: &[PathBuf]) -> String {
     places.join(", ")
 }
 
-/// Finds the file of a program without a path: in `beside`, then in each directory of `PATH`. One that cannot be run is
-/// passed over where another of that name can.
+/// Finds the file of a program without a path: in `beside`, then in each directory of `PATH`.
+///
+/// A file that cannot be executed is skipped if a later directory has one that can.
 ///
 /// # Errors
 ///
-/// When there is none, or none that can be run.
+/// Fails if no file has that name, or none of them can be executed.
 pub fn find_program_beside(program: &str, beside: &Path) -> Result<PathBuf, LaunchError> {
     find_program(program, Path::new(""), beside)
 }
 
-/// Finds the file of `program`: one with a path separator is a path, relative to `base`; one without is
-/// looked for in `beside`, then in each directory of `PATH`.
+/// Finds the file of `program`.
+///
+/// With a path separator, it is a path relative to `base`. Without one, `beside` is searched, then each directory
+/// of `PATH`.
 pub(crate) fn find_program(
     program: &str,
     base: &Path,
@@ -134,7 +140,7 @@ fn candidate(file: &Path) -> Candidate {
     with_suffix.push(env::consts::EXE_SUFFIX);
     let candidates = [file.to_owned(), PathBuf::from(with_suffix)];
     let is_file = |file: &&PathBuf| file.is_file();
-    // A directory of that name is told, but passed over where there is a file.
+    // A directory of that name is reported only if there is no file.
     let found =
         candidates.iter().find(is_file).or_else(|| candidates.iter().find(|file| file.exists()));
     let Some(found) = found.cloned() else { return Candidate::Missing };

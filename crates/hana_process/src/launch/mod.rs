@@ -1,4 +1,4 @@
-//! Launching a program and its process.
+//! Launching programs: the spec, the queue and the process.
 
 pub(crate) mod launch_queue;
 pub(crate) mod launch_spec;

@@ -18,20 +18,19 @@ use crate::os;
 use crate::os::fingerprint::PidFingerprint;
 use crate::output::output_file;
 
-/// The environment variable that marks every process of one launch, whatever group it moves to.
+/// The environment variable that marks every process of one launch, whichever group it moves to.
 pub const MARK_VARIABLE: &str = "HANA_LAUNCH";
-/// What systemd tells a service in its environment.
+/// The variables that systemd sets for a service.
 const OF_SERVICE_MANAGER: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
-/// A launched process, the leader of its own group, with all that it starts. One that an earlier program
-/// launched can be adopted.
+/// A launched or adopted process, which leads its own process group, with everything that it starts.
 ///
-/// It outlives this value: dropping it, or the end of the program that launched it, leaves it running. Its
-/// standard input is empty; its output goes to a file, never through the launching program, so that neither a
+/// The process outlives this value: it keeps running when the value is dropped or the launching program ends. Its
+/// standard input is empty. Its output goes to a file, never through the launching program, so that neither a
 /// busy nor a dead daemon can stall it.
 ///
-/// A process that has ended stays a zombie until [`Process::sweep`], which guards its id, and with it its
-/// group's, against being given to another. A dropped one is swept when it ends, as long as the launching
+/// A process that has ended stays a zombie until [`Process::sweep`], which keeps its process id and group id from
+/// being reused. If this value has been dropped, the process is swept when it ends, as long as the launching
 /// program lives.
 #[derive(Debug)]
 pub struct Process {
@@ -41,37 +40,37 @@ pub struct Process {
     output_file: Option<File>,
 }
 
-/// Where the output of a process goes.
+/// The destination of a process's output.
 #[derive(Debug)]
 pub enum ProcessOutput {
-    /// To the file that was wished for.
+    /// The requested file.
     Wished(PathBuf),
-    /// To the spare one.
+    /// The spare file.
     Spare {
         /// The file.
         file: PathBuf,
-        /// Why not to the one that was wished for.
+        /// The reason why the requested file could not be used.
         problem: OutputError,
     },
-    /// Nowhere: a process without a log is better than none.
+    /// None: a process without a log is better than no process.
     Nowhere {
-        /// Why not to the file that was wished for.
+        /// The reason why the requested file could not be used.
         problem: OutputError,
     },
 }
 
-/// An output file that cannot be written: its directory is missing or read-only, or the disk is full.
+/// An output file cannot be written: its directory is missing or read-only, or the disk is full.
 #[derive(Debug, Error)]
 #[error("its output cannot be written to {}", output.display())]
 pub struct OutputError {
     /// The file.
     pub output: PathBuf,
-    /// What the system says.
+    /// The operating system's error.
     pub source: io::Error,
 }
 
 impl ProcessOutput {
-    /// The file, if there is one.
+    /// Returns the file, if there is one.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
@@ -80,8 +79,9 @@ impl ProcessOutput {
         }
     }
 
-    /// Opens the first file that can be written: one for standard output and standard error, so that their
-    /// order is kept.
+    /// Opens the first file that can be written.
+    ///
+    /// Standard output and standard error share it, which keeps their order.
     fn open(spec: &LaunchSpec) -> (Self, Option<File>) {
         let source = match open_in_time(&spec.output) {
             Ok(file) => return (Self::Wished(spec.output.clone()), Some(file)),
@@ -97,10 +97,10 @@ impl ProcessOutput {
     }
 }
 
-/// Opens the output file of a new run on a thread of its own: a disk that does not answer holds the launch up for a
-/// moment, not for ever.
+/// Opens the output file of a new instance on a separate thread, so that a stuck disk delays the launch only
+/// briefly.
 fn open_in_time(file: &Path) -> io::Result<File> {
-    /// What any disk that can be worked with takes at most.
+    /// The longest time that a usable disk takes.
     const PATIENCE: Duration = Duration::from_millis(500);
     let (sender, opened) = mpsc::channel();
     let path = file.to_owned();
@@ -113,7 +113,7 @@ fn open_in_time(file: &Path) -> io::Result<File> {
     })
 }
 
-/// Standard output and standard error in one file, or nowhere.
+/// Returns standard output and standard error, both going to the file, or discarded without one.
 fn to_stdio(file: Option<&File>) -> io::Result<(Stdio, Stdio)> {
     file.map_or_else(
         || Ok((Stdio::null(), Stdio::null())),
@@ -121,55 +121,57 @@ fn to_stdio(file: Option<&File>) -> io::Result<(Stdio, Stdio)> {
     )
 }
 
-/// What to write down of a process, so that a later program can adopt it.
+/// The persistent record of a process, from which a later program can adopt it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessRecord {
-    /// Which process the leader is.
+    /// The fingerprint of the leader.
     pub fingerprint: PidFingerprint,
-    /// The mark that it, and all that it started, has in its environment ([`MARK_VARIABLE`]).
+    /// The mark in the environment of the process and of everything that it started ([`MARK_VARIABLE`]).
     pub mark: String,
-    /// The file that its output goes to, if it goes anywhere.
+    /// The output file, if there is one.
     #[serde(default)]
     pub output: Option<PathBuf>,
 }
 
 impl ProcessRecord {
-    /// Kills what a process that has ended unwatched left behind: on Linux, what carries its mark; elsewhere
-    /// nothing. Blocks for a few milliseconds.
+    /// Kills what an unwatched process left behind when it ended. Blocks for a few milliseconds.
+    ///
+    /// On Linux, that is every process with its mark; on other platforms this does nothing.
     ///
     /// # Errors
     ///
-    /// When something of it could not be killed.
+    /// Fails if a process could not be killed.
     pub fn sweep(&self) -> io::Result<()> {
         sweep_marked(&self.mark)
     }
 }
 
-/// Kills what became of the launch with this mark: on Linux, what carries it; elsewhere nothing. Blocks for a few
-/// milliseconds.
+/// Kills every process of the launch with this mark. Blocks for a few milliseconds.
+///
+/// Does nothing on platforms other than Linux.
 ///
 /// # Errors
 ///
-/// When something of it could not be killed.
+/// Fails if a process could not be killed.
 pub fn sweep_marked(mark: &str) -> io::Result<()> {
     os::kill_marked(mark)
 }
 
-/// Why a process could not be adopted.
+/// The error of a failed adoption.
 #[derive(Debug, Error)]
 pub enum AdoptError {
-    /// It has ended; its id may be another's now, which is left alone.
+    /// The process has ended. A process that reuses its id is left alone.
     #[error("process {pid} has ended")]
     Gone {
-        /// The id it had.
+        /// The id of the ended process.
         pid: u32,
     },
-    /// This platform cannot.
+    /// This platform does not support adoption.
     #[error(
         "process {pid} cannot be taken over on this platform; end it by hand, then start it again"
     )]
     Unsupported {
-        /// Its id.
+        /// The process id.
         pid: u32,
     },
     /// The operating system refused.
@@ -178,19 +180,21 @@ pub enum AdoptError {
 }
 
 impl Process {
-    /// Takes over a process that another program launched, this one's predecessor, and that still runs.
-    /// Never another one that was given its id meanwhile. `on_exit` is called as by [`Process::launch`], on
-    /// Linux as soon, elsewhere within 50 ms.
+    /// Adopts a running process that an earlier program launched.
     ///
-    /// It is no child of this program, so how it ends is not told: [`Exit::Unknown`]. (After an `exec` of
-    /// the same program it is, and is told.) Nor can its id be held once it has ended: what it then leaves
-    /// behind is found by its mark alone, on Linux; what has cleared its environment is not.
+    /// Never adopts a process that merely reuses the id. `on_exit` is called as by [`Process::launch`]: on Linux as
+    /// promptly, on other platforms within 50 ms.
+    ///
+    /// An adopted process is not a child of this program, so its exit status is not available: [`Exit::Unknown`].
+    /// (After an `exec` of the same program it still is a child, and the status is available.) Its id is not reserved
+    /// once it has ended, so the processes it leaves behind can be found only by their mark, on Linux. Those that
+    /// have cleared their environment are not found.
     ///
     /// Blocks for a few milliseconds.
     ///
     /// # Errors
     ///
-    /// When it has ended, or the system refuses. `on_exit` is not called then.
+    /// Fails if the process has ended or the system refuses. `on_exit` is not called then.
     pub fn adopt(
         record: &ProcessRecord,
         on_exit: impl FnOnce(Exit) + Send + 'static,
@@ -207,7 +211,7 @@ impl Process {
         Ok(Self { leader, fingerprint, output, output_file: None })
     }
 
-    /// What to write down to adopt it later; none where there is no fingerprint.
+    /// Returns the record from which the process can be adopted later, or `None` if it has no fingerprint.
     #[must_use]
     pub fn record(&self) -> Option<ProcessRecord> {
         let fingerprint = self.fingerprint.clone()?;
@@ -215,16 +219,15 @@ impl Process {
         Some(ProcessRecord { fingerprint, mark: self.leader.mark().into(), output })
     }
 
-    /// Launches what `spec` says. `on_exit` is called once, on a thread of its own, within a millisecond or
-    /// so of the end of the leader; it shall be quick, sending into a channel for instance. That thread
-    /// sleeps until then and costs nothing.
+    /// Launches a program. Blocks for the few milliseconds that a launch takes.
     ///
-    /// Blocks for the few milliseconds that a launch takes.
+    /// `on_exit` is called once, on a separate thread, within a millisecond or so after the leader ends. It must
+    /// return quickly, for instance after sending into a channel. The thread sleeps until then and costs nothing.
     ///
     /// # Errors
     ///
-    /// When the directory or the program is not there, or the system refuses. Nothing runs then, and
-    /// `on_exit` is not called. An output file that cannot be written is no error: see [`Process::output`].
+    /// Fails if the directory or the program is missing, or the system refuses. Nothing runs then, and `on_exit` is
+    /// not called. An output file that cannot be written is not an error: see [`Process::output`].
     pub fn launch(
         spec: &LaunchSpec,
         on_exit: impl FnOnce(Exit) + Send + 'static,
@@ -246,7 +249,7 @@ impl Process {
             .map_err(|source| LaunchError::Spawn { program: spec.program.clone(), source })?;
         let mark = spec.mark.clone();
         let mut command = CommandWrap::with_new(&spec.program, |command| {
-            // A service manager's words with the launching program are not the launched one's.
+            // These variables address the launching program and must not reach the launched one.
             for variable in OF_SERVICE_MANAGER {
                 command.env_remove(variable);
             }
@@ -267,69 +270,72 @@ impl Process {
         Ok(Self { leader, fingerprint, output: goes_to, output_file: opened })
     }
 
-    /// Where its output goes.
+    /// Returns the destination of the output.
     #[must_use]
     pub const fn output(&self) -> &ProcessOutput {
         &self.output
     }
 
-    /// The handle that its output file was opened with, once: to follow the file whatever becomes of its name. None of
-    /// an adopted one.
+    /// Takes the handle with which the output file was opened, to follow the file even if its name changes.
+    ///
+    /// Returns `None` the second time, and for an adopted process.
     pub const fn take_output_file(&mut self) -> Option<File> {
         self.output_file.take()
     }
 
-    /// The process id of the leader, which on Unix is the id of the group too.
+    /// Returns the process id of the leader, which on Unix is also the group id.
     #[must_use]
     pub const fn pid(&self) -> u32 {
         self.leader.pid()
     }
 
-    /// The leader's fingerprint, taken at its launch; `None` where the platform cannot tell, or where it
-    /// had ended already.
+    /// Returns the leader's fingerprint, taken at its launch.
+    ///
+    /// `None` if the platform has no fingerprints or the leader had already ended.
     #[must_use]
     pub const fn fingerprint(&self) -> Option<&PidFingerprint> {
         self.fingerprint.as_ref()
     }
 
-    /// How the leader ended, if it has. Does not block, does not reap.
+    /// Returns how the leader ended, if it has. Neither blocks nor reaps.
     #[must_use]
     pub fn try_wait(&self) -> Option<Exit> {
         self.leader.try_wait()
     }
 
-    /// Asks the whole group to end: SIGTERM, and SIGCONT so that what is suspended hears it. On Windows,
-    /// where there is no such thing, it does nothing; [`Process::kill`] comes next.
+    /// Requests that the whole group end: sends SIGTERM, then SIGCONT so that suspended processes receive it.
+    ///
+    /// Does nothing on Windows, which has no such request; use [`Process::kill`] next.
     ///
     /// # Errors
     ///
-    /// When the system refuses (a process of another user). That nothing is left is no error.
+    /// Fails if the system refuses (a process of another user). An empty group is not an error.
     pub fn terminate(&self) -> io::Result<()> {
         self.leader.terminate()
     }
 
-    /// Ends the whole group at once: SIGKILL, or the end of the job.
+    /// Kills the whole group at once: with SIGKILL, or by ending the job.
     ///
     /// # Errors
     ///
-    /// As for [`Process::terminate`].
+    /// Fails as [`Process::terminate`] does.
     pub fn kill(&self) -> io::Result<()> {
         self.leader.kill()
     }
 
-    /// Once the leader has ended: kills what it left behind, in its group or (Linux) with its mark, and
-    /// reaps it. Does nothing while the leader lives, and nothing the second time. Blocks for a few
-    /// milliseconds.
+    /// Kills what an ended leader left behind, in its group or (on Linux) with its mark, and reaps the leader.
+    ///
+    /// Does nothing while the leader lives, or the second time. Blocks for a few milliseconds.
     ///
     /// # Errors
     ///
-    /// When something of it could not be killed; the leader is reaped nevertheless.
+    /// Fails if a process could not be killed. The leader is reaped nevertheless.
     pub fn sweep(&self) -> io::Result<()> {
         self.leader.sweep()
     }
 }
 
-/// A text that no other launch on this machine has, to mark one with ([`MARK_VARIABLE`]).
+/// Creates a launch mark ([`MARK_VARIABLE`]) that is unique on this machine.
 #[must_use]
 pub fn new_mark() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -1,5 +1,7 @@
-//! Why a file cannot be run as a program, found out by looking at it. The operating system has one word for a missing
-//! file and a missing interpreter, and another for everything that is no program.
+//! Diagnosis of files that cannot be executed.
+//!
+//! The operating system reports a missing file and a missing interpreter with one error, and everything that is
+//! not a program with another. Inspecting the file tells the cases apart.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,31 +10,31 @@ use std::{fmt, fs, io};
 
 use crate::os;
 
-/// Why a file cannot be run as a program.
+/// The reason why a file cannot be executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProgramFault {
-    /// It is a directory.
+    /// The file is a directory.
     Directory,
-    /// It has no right to be executed.
+    /// The file lacks the permission to be executed.
     NotExecutable,
-    /// It is empty.
+    /// The file is empty.
     Empty,
-    /// Its first line names an interpreter that is not there, or that cannot be executed itself.
+    /// The first line names an interpreter that is missing or cannot be executed.
     NoInterpreter {
         /// The interpreter.
         interpreter: PathBuf,
     },
-    /// It is a program for another kind of machine.
+    /// The program is for another processor architecture.
     OtherMachine {
-        /// The machine.
+        /// The architecture.
         machine: &'static str,
     },
-    /// It is neither a program nor a script.
+    /// The file is neither a program nor a script.
     NoProgram,
 }
 
 impl fmt::Display for ProgramFault {
-    /// The cause, and the remedy after a semicolon.
+    /// Writes the cause and, after a semicolon, the remedy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory => f.write_str("is a directory; name the program in it"),
@@ -57,7 +59,7 @@ impl fmt::Display for ProgramFault {
 }
 
 impl ProgramFault {
-    /// The fault with which the file certainly does not run, if it has one. Nothing is said of a file that is not there.
+    /// Returns the fault that certainly keeps the file from being executed. A missing file has none.
     #[must_use]
     pub fn of(file: &Path) -> Option<Self> {
         if file.is_dir() {
@@ -72,7 +74,8 @@ impl ProgramFault {
         Self::of_beginning(&beginning(file).ok()?)
     }
 
-    /// A fault that the system found, in words: `of`, or what is left when the system calls the file no program.
+    /// Returns the fault behind an error of the system: that of [`Self::of`], or [`Self::NoProgram`] if the error
+    /// means it.
     pub(crate) fn behind(problem: &io::Error, file: &Path) -> Option<Self> {
         Self::of(file).or_else(|| os::is_no_program(problem).then_some(Self::NoProgram))
     }
@@ -93,28 +96,28 @@ impl ProgramFault {
     }
 }
 
-/// As much of a file as the kernel looks at.
+/// Reads as much of a file as the kernel inspects.
 fn beginning(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(256);
     File::open(file)?.take(256).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The absolute path of the interpreter that a script names in its first line.
+/// Returns the absolute path of the interpreter in a script's first line.
 fn interpreter(bytes: &[u8]) -> Option<PathBuf> {
     let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    // A carriage return belongs to the name: that is what keeps a script of another system from running.
+    // A carriage return is part of the name, which is why a script with Windows line ends cannot run.
     let line = String::from_utf8_lossy(line);
     let word = line.trim_start_matches([' ', '\t']).split([' ', '\t']).next()?;
     (!word.is_empty()).then(|| word.into()).filter(|path: &PathBuf| path.is_absolute())
 }
 
-/// The machine of a program that this one certainly does not run.
+/// Returns the architecture of a program that this machine certainly cannot run.
 #[cfg(target_os = "linux")]
 fn other_machine(bytes: &[u8]) -> Option<&'static str> {
     let (theirs, own) = (elf_machine(bytes)?, own_machine()?);
     let runs_too = [(X86_64, I386), (AARCH64, ARM)].contains(&(own, theirs));
-    // An emulator that is registered with the kernel runs what the machine cannot.
+    // An emulator registered with the kernel can run programs of other architectures.
     if theirs == own || runs_too || has_emulators() {
         return None;
     }
@@ -142,7 +145,7 @@ const X86_64: u16 = 62;
 #[cfg(target_os = "linux")]
 const AARCH64: u16 = 183;
 
-/// The field `e_machine` of an ELF file.
+/// Returns the field `e_machine` of an ELF file.
 #[cfg(target_os = "linux")]
 fn elf_machine(bytes: &[u8]) -> Option<u16> {
     let header = bytes.strip_prefix(b"\x7fELF")?;

@@ -2,25 +2,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::os;
 
-/// A process id together with when that process began, so that a recycled id is not taken for it. Can be
-/// saved and compared after the daemon, or the machine, was started again.
+/// A process id with the start time of the process, so that a reused id is not mistaken for it.
+///
+/// It can be saved and compared after a restart of the daemon or the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PidFingerprint {
     /// The process id.
     pub pid: u32,
-    /// When it began, as the platform says it; only good for comparing.
+    /// The start time in the platform's own format, for comparison only.
     pub started: String,
 }
 
 impl PidFingerprint {
-    /// The fingerprint of a process that lives. `None` where it does not, and on platforms that cannot tell
-    /// (Windows).
+    /// Returns the fingerprint of a living process.
+    ///
+    /// `None` if there is no such process, and on Windows, which has no fingerprints.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
         os::started(pid).map(|started| Self { pid, started })
     }
 
-    /// Whether that very process lives; a zombie does not.
+    /// Returns whether that very process is alive. A zombie is not.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         os::started(self.pid).is_some_and(|started| started == self.started)

@@ -1,4 +1,4 @@
-//! What `/proc` says of the launches that run on this machine.
+//! Finds running launches through `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use crate::launch::running_launch::RunningLaunch;
 use crate::os::fingerprint::PidFingerprint;
 use crate::os::{Stat, pids, started};
 
-/// The beginning of the names of all variables that are read.
+/// The common prefix of all variables that are read.
 const OURS: &str = "HANA_";
 
 pub(crate) fn running_launches() -> Vec<RunningLaunch> {
@@ -25,7 +25,7 @@ pub(crate) fn running_launches() -> Vec<RunningLaunch> {
         if is_of_another || network_of(&pid.to_string()) != own {
             continue;
         }
-        // What it started itself, and gave a group of its own, began later.
+        // A process that the leader started and gave its own group has a later start time.
         let began = (stat.started, pid);
         if leaders.get(&mark).is_none_or(|(started, pid, _)| began < (*started, *pid)) {
             leaders.insert(mark, (stat.started, pid, variables));
@@ -60,7 +60,7 @@ fn network_of(pid: &str) -> Option<PathBuf> {
 }
 
 pub(crate) fn nameless_output_of(pid: u32, output: &Path) -> Option<PathBuf> {
-    /// What the system adds to the name of a file that is deleted.
+    /// The suffix that the kernel adds to the name of a deleted file.
     const DELETED: &str = " (deleted)";
     let mut name = output.as_os_str().to_owned();
     name.push(DELETED);

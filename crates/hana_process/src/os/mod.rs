@@ -1,5 +1,8 @@
-//! What differs by platform. Both modules have the same face: `GroupLeader`, `started`, `is_executable`, `is_no_program`,
-//! `adopt_orphans`, `reap_orphans`, `kill_marked`. What only Linux can is at the end.
+//! Platform differences.
+//!
+//! The Unix and Windows modules have the same interface: `GroupLeader`, `started`, `is_executable`,
+//! `is_no_program`, `adopt_orphans`, `reap_orphans`, `kill_marked`. Functions that only Linux supports are at the
+//! end of this file.
 
 pub(crate) mod fingerprint;
 pub(crate) mod orphans;
@@ -18,7 +21,7 @@ pub(crate) use unix::*;
 #[cfg(windows)]
 pub(crate) use windows::*;
 
-/// The environment and the files of another process cannot be read here.
+/// Returns none: this platform does not let the environment of another process be read.
 #[cfg(not(target_os = "linux"))]
 pub(crate) const fn running_launches() -> Vec<crate::launch::running_launch::RunningLaunch> {
     vec![]

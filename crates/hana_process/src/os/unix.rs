@@ -26,24 +26,23 @@ struct Shared {
     kin: ProcessRelation,
     mark: String,
     stage: Mutex<Stage>,
-    /// Told when the watching thread has seen the end.
+    /// Notified when the watching thread has seen the leader end.
     ended: Condvar,
 }
 
-/// What the leader is to this program.
+/// The relation of the leader to this program.
 #[derive(Debug)]
 enum ProcessRelation {
-    /// Launched by it. The ids of the leader and its group are the leader's, and no one else's, until it is
-    /// reaped.
+    /// Launched by this program: the leader's process id and group id stay reserved until the leader is reaped.
     Child,
-    /// Adopted: its id can be given to another as soon as it has ended, so it is asked for before each use.
+    /// Adopted: the process id can be reused as soon as the leader has ended, so it is checked before each use.
     Adopted(Holder),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Alive,
-    /// Nobody holds the leader any more; the watching thread sweeps it when it ends.
+    /// The [`GroupLeader`] was dropped. The watching thread sweeps the process when it ends.
     Abandoned,
     /// A zombie.
     Ended(Exit),
@@ -60,7 +59,7 @@ impl GroupLeader {
         on_exit: impl FnOnce(Exit) + Send + 'static,
     ) -> io::Result<Self> {
         command.wrap(ProcessGroup::leader());
-        // Held over the launch, so that an end right after it is not reaped as an orphan's.
+        // Locked during the launch, so that a process that ends right away is not reaped as an orphan.
         let mut leaders = lock(&LEADERS);
         let pid = command.spawn()?.id();
         leaders.insert(pid);
@@ -68,7 +67,7 @@ impl GroupLeader {
         let leader = to_pid(pid)?;
         let shared = Shared::new(leader, ProcessRelation::Child, mark);
         if let Err(error) = Shared::start_watching(&shared, on_exit) {
-            // A process whose end nobody would notice is worse than none.
+            // A process whose end goes unnoticed is worse than none.
             let _ = signal_group(leader, Signal::KILL);
             let _ = wait(leader, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             let _ = shared.sweep(Exit::Signal(Signal::KILL.as_raw()));
@@ -77,19 +76,19 @@ impl GroupLeader {
         Ok(Self { pid, shared })
     }
 
-    /// Takes over a process that runs already.
+    /// Adopts a process that is already running.
     pub(crate) fn adopt(
         record: &ProcessRecord,
         on_exit: impl FnOnce(Exit) + Send + 'static,
     ) -> Result<Self, AdoptError> {
         let gone = || AdoptError::Gone { pid: record.fingerprint.pid };
         let leader = to_pid(record.fingerprint.pid).map_err(|_| gone())?;
-        // Held first, asked for its identity then: so what is held is what was asked for.
+        // The handle is opened before the identity is checked, so that both refer to the same process.
         let holder = Holder::of(leader)?.ok_or_else(gone)?;
         if !record.fingerprint.is_alive() || has_other_mark(leader, &record.mark) {
             return Err(gone());
         }
-        // After this program has replaced itself by `exec`, what it launched still is its child.
+        // After an `exec` of this program, the processes it launched are still its children.
         let kin = if is_child(leader) {
             lock(&LEADERS).insert(record.fingerprint.pid);
             ProcessRelation::Child
@@ -133,7 +132,7 @@ impl GroupLeader {
         if self.try_wait().is_none() {
             return Ok(());
         }
-        // It has ended; the watching thread must have seen it before it is reaped from under it.
+        // The leader has ended. The watching thread must see that before the leader is reaped.
         let stage = self
             .shared
             .ended
@@ -145,12 +144,12 @@ impl GroupLeader {
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
-        // Held while signalling, so that the leader is not reaped, and its id not given away, meanwhile.
+        // Locked while signalling, so that the leader is not reaped, and its id not reused, meanwhile.
         let stage = lock(&self.shared.stage);
         let signalled = match *stage {
             Stage::Reaped(_) => Ok(()),
             Stage::Alive | Stage::Abandoned | Stage::Ended(_) => match &self.shared.kin {
-                // What is left of its group then is found by its mark.
+                // The rest of its group is then found by its mark.
                 ProcessRelation::Adopted(holder) if holder.has_ended(self.shared.leader) => Ok(()),
                 ProcessRelation::Child | ProcessRelation::Adopted(_) => {
                     signal_group(self.shared.leader, signal)
@@ -231,7 +230,7 @@ impl Shared {
         };
         let marked = kill_marked(&self.mark);
         if matches!(self.kin, ProcessRelation::Child) {
-            // A zombie: this does not block.
+            // The leader is a zombie, so this does not block.
             let _ = wait(self.leader, WaitIdOptions::EXITED);
             lock(&LEADERS).remove(&self.leader.as_raw_nonzero().get().unsigned_abs());
         }
@@ -245,7 +244,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Never 1: a signal to the group of that number would be one to everybody.
+/// Converts a process id. Refuses 1: a signal to group 1 would reach every process.
 fn to_pid(pid: u32) -> io::Result<Pid> {
     i32::try_from(pid)
         .ok()
@@ -258,13 +257,13 @@ fn wait(pid: Pid, options: WaitIdOptions) -> rustix::io::Result<Option<WaitIdSta
     rustix::process::waitid(WaitId::Pid(pid), options)
 }
 
-/// Blocks until it ends.
+/// Blocks until the process ends.
 fn wait_for_child(pid: Pid) -> Exit {
     loop {
         match wait(pid, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
             Ok(Some(status)) => return to_exit(&status),
             Ok(None) | Err(Errno::INTR) => {},
-            // Somebody reaped it from under us; how it ended is lost.
+            // Another caller has reaped it, so its exit status is lost.
             Err(_) => return Exit::Unknown,
         }
     }
@@ -288,7 +287,7 @@ fn to_exit(status: &WaitIdStatus) -> Exit {
 
 fn signal_group(leader: Pid, signal: Signal) -> io::Result<()> {
     match rustix::process::kill_process_group(leader, signal) {
-        // macOS says EPERM of a group of zombies.
+        // macOS returns EPERM for a group of zombies.
         Err(Errno::SRCH) => Ok(()),
         Err(Errno::PERM) if cfg!(target_os = "macos") => Ok(()),
         result => Ok(result?),
@@ -299,7 +298,7 @@ pub(crate) fn is_executable(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Whether the system refused a file because it is no program.
+/// Returns whether the system refused a file because it is not a program.
 pub(crate) fn is_no_program(problem: &io::Error) -> bool {
     problem.raw_os_error() == Some(Errno::NOEXEC.raw_os_error())
 }
@@ -324,12 +323,12 @@ mod linux {
     use crate::launch::process::{AdoptError, MARK_VARIABLE};
     use crate::os::unix::{LEADERS, lock, to_pid, wait};
 
-    /// A hold on one process, whoever has its id later.
+    /// A handle that keeps referring to one process even if its id is reused.
     #[derive(Debug)]
     pub(super) struct Holder(OwnedFd);
 
     impl Holder {
-        /// None where no process has this id.
+        /// Returns `None` if no process has this id.
         pub(super) fn of(pid: Pid) -> Result<Option<Self>, AdoptError> {
             match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
                 Ok(handle) => Ok(Some(Self(handle))),
@@ -342,14 +341,14 @@ mod linux {
             self.poll(Some(&Timespec::default()))
         }
 
-        /// Blocks until it has ended.
+        /// Blocks until the process has ended.
         pub(super) fn wait(&self, _pid: Pid) {
             while !self.poll(None) {}
         }
 
-        /// Whether it has ended, at the latest after `timeout`.
+        /// Returns whether the process ends within `timeout`.
         fn poll(&self, timeout: Option<&Timespec>) -> bool {
-            /// After a refusal for want of memory.
+            /// The pause after the kernel refused for lack of memory.
             const PAUSE: Duration = Duration::from_millis(50);
             let mut polled = [PollFd::new(&self.0, PollFlags::IN)];
             loop {
@@ -365,19 +364,19 @@ mod linux {
         }
     }
 
-    /// What `/proc/<pid>/stat` says.
+    /// Fields of `/proc/<pid>/stat`.
     pub(in crate::os) struct Stat {
         state: char,
         pub(in crate::os) parent: u32,
         pub(in crate::os) group: u32,
-        /// Clock ticks after the start of the machine.
+        /// The start time, in clock ticks since boot.
         pub(in crate::os) started: u64,
     }
 
     impl Stat {
         pub(in crate::os) fn of(pid: u32) -> Option<Self> {
             let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            // The name, field 2, is in brackets and may hold anything, brackets too.
+            // The name, field 2, is in parentheses and may itself contain parentheses.
             let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
             let state = fields.next()?.chars().next()?;
             let parent = fields.next()?.parse().ok()?;
@@ -409,8 +408,9 @@ mod linux {
         format!("{MARK_VARIABLE}={mark}")
     }
 
-    /// Whether it carries the mark of another launch. A program may write over its environment: none is no
-    /// contradiction.
+    /// Returns whether the process carries the mark of another launch.
+    ///
+    /// A process without a mark does not: a program may overwrite its environment.
     pub(super) fn has_other_mark(pid: Pid, mark: &str) -> bool {
         let (any, own) = (mark_entry(""), mark_entry(mark));
         fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
@@ -422,11 +422,11 @@ mod linux {
 
     /// Kills every process that has the mark in its environment, whatever its group.
     pub(crate) fn kill_marked(mark: &str) -> io::Result<()> {
-        /// Between two passes a process may have started another; more often only if it means to.
+        /// The most passes. A process may start another between two passes; more often, it does so on purpose.
         const PASSES: usize = 8;
-        /// What is just becoming another program has no environment for less than this.
+        /// The longest time for which a process has no environment during an `exec`.
         const BECOMING: Duration = Duration::from_millis(1);
-        /// Whoever has none for longer has cleared it.
+        /// The passes after which a process without an environment counts as having cleared it.
         const PASSES_FOR_IT: usize = 3;
         let entry = mark_entry(mark);
         let mut result = Ok(());
@@ -451,11 +451,11 @@ mod linux {
         result
     }
 
-    /// What a look for marked processes has found one to be.
+    /// The result of examining one process.
     enum Seen {
         Killed,
         Other,
-        /// In the middle of an `exec`, when it has no environment yet. Or one that has cleared it.
+        /// In the middle of an `exec`, when it has no environment yet, or with a cleared environment.
         Becoming,
     }
 
@@ -465,7 +465,7 @@ mod linux {
             |environ: &[u8]| environ.split(|byte| *byte == 0).any(|field| field == entry);
         match environ() {
             Ok(environ) if is_marked(&environ) => {},
-            // A thread of the kernel has no environment either, and no program.
+            // A kernel thread has no environment either, but it has no program.
             Ok(environ)
                 if environ.is_empty() && fs::read_link(format!("/proc/{pid}/exe")).is_ok() =>
             {
@@ -473,7 +473,8 @@ mod linux {
             },
             _ => return Ok(Seen::Other),
         }
-        // The handle first, then the question again: so the id cannot have been given to another.
+        // The environment is read again after opening the handle, so the handle cannot refer to a process with a reused
+        // id.
         let handle = match rustix::process::pidfd_open(to_pid(pid)?, PidfdFlags::empty()) {
             Err(Errno::SRCH) => return Ok(Seen::Other),
             handle => handle?,
@@ -494,7 +495,7 @@ mod linux {
     }
 
     pub(crate) fn reap_orphans() -> usize {
-        // Mostly nobody has ended, and then there is no need to look at everybody.
+        // Usually no child has ended, and then there is no need to read all of `/proc`.
         let any = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         if matches!(rustix::process::waitid(WaitId::All, any), Ok(None) | Err(Errno::CHILD)) {
             return 0;
@@ -504,7 +505,7 @@ mod linux {
             .filter(|pid| {
                 let ended =
                     Stat::of(*pid).is_some_and(|stat| stat.parent == own && stat.is_zombie());
-                // Held until it is reaped: its id cannot become a leader's in between.
+                // Locked until the process is reaped, so that a new leader cannot get its id in between.
                 let leaders = lock(&LEADERS);
                 let reaped = ended
                     && !leaders.contains(pid)
@@ -519,16 +520,16 @@ mod linux {
     }
 }
 
-/// Nothing that holds a process here: its id is looked at again and again, more often than ids come round.
+/// A substitute for a process handle: polls the process id, more often than ids are reused.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug)]
 struct Holder(crate::os::fingerprint::PidFingerprint);
 
 #[cfg(not(target_os = "linux"))]
 impl Holder {
-    /// How often somebody is looked for at that id.
+    /// How often the id is checked for any process.
     const GLANCE: Duration = Duration::from_millis(50);
-    /// How often it is asked who it is, which costs a call of `ps`.
+    /// How often the identity of the process is checked, which costs a call of `ps`.
     const LOOK: Duration = Duration::from_secs(1);
 
     #[allow(clippy::unnecessary_wraps)]
@@ -560,7 +561,7 @@ const fn has_other_mark(_pid: Pid, _mark: &str) -> bool {
     false
 }
 
-/// Nobody may read the environment of another process here.
+/// Does nothing: this platform does not let the environment of another process be read.
 #[cfg(not(target_os = "linux"))]
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) const fn kill_marked(_mark: &str) -> io::Result<()> {
@@ -577,7 +578,7 @@ pub(crate) const fn reap_orphans() -> usize {
     0
 }
 
-/// By `ps`, to the second.
+/// Returns the start time reported by `ps`, to the second.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn started(pid: u32) -> Option<String> {
     let output = std::process::Command::new("ps")

@@ -8,7 +8,7 @@ use process_wrap::std::{ChildWrapper, CommandWrap, JobObject};
 
 use crate::launch::process::{AdoptError, ProcessRecord};
 
-/// How often the end of a process is looked for: its handle is shared with whoever may want to kill it.
+/// How often the end of a process is polled. Waiting would lock its handle, which a kill needs.
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// The first process of a job.
@@ -48,7 +48,7 @@ impl GroupLeader {
         Ok(Self { pid, shared })
     }
 
-    /// A job belongs to the program that made it.
+    /// Fails: a job belongs to the program that created it.
     pub(crate) fn adopt(
         record: &ProcessRecord,
         _on_exit: impl FnOnce(Exit) + Send + 'static,
@@ -86,7 +86,7 @@ impl GroupLeader {
 impl Shared {
     fn look(&mut self) -> Option<Exit> {
         if self.exit.is_none() {
-            // Of the first process, not of the job, which may have others left.
+            // The status of the first process, not of the job, which may have processes left.
             let status = self.child.inner_mut().try_wait().ok().flatten()?;
             self.exit = Some(Exit::Code(status.code().unwrap_or(-1)));
         }
@@ -120,7 +120,7 @@ pub(crate) const fn reap_orphans() -> usize {
     0
 }
 
-/// Jobs hold what was launched; there are no marks.
+/// Does nothing: jobs contain the launched processes, so there are no marks.
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) const fn kill_marked(_mark: &str) -> io::Result<()> {
     Ok(())

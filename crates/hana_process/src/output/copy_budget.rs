@@ -1,27 +1,28 @@
 use std::time::{Duration, Instant};
 
-/// How much of a full output file may be copied before the file is emptied. Pure.
+/// A limit on how much of a full output file is copied before the file is emptied. Pure.
 ///
-/// A program that writes faster than its output can be kept must cost neither the disk nor the processor much: what
-/// the budget does not allow is dropped.
+/// A program that writes faster than its output can be kept must not load the disk or the processor. Output
+/// beyond the budget is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct CopyBudget {
-    /// In bytes.
+    /// The remaining budget, in bytes.
     left: u64,
-    /// When it was filled up last.
+    /// The time of the last refill.
     at: Option<Instant>,
-    /// When a copy was last kept beside the ones before it, instead of in the place of the last one.
+    /// When a copy was last added to the earlier ones instead of replacing the latest.
     rotated: Option<Instant>,
 }
 
-/// What comes in each second, in bytes.
+/// The refill rate, in bytes per second.
 const PER_SECOND: u64 = 20 * 1024 * 1024;
-/// What is saved up at most, in bytes: enough for some full files in a row.
+/// The largest budget, in bytes: enough for several full files in a row.
 const MOST: u64 = 40 * 1024 * 1024;
-/// What is copied of a file in any case, in bytes: its last lines.
+/// The amount always copied, in bytes: the last lines of a file.
 const LEAST: u64 = 256 * 1024;
-/// So long lies between two copies that are kept beside each other: in a flood, three copies of the last instant are
-/// worth no more than one.
+/// The least time between two copies that are both kept.
+///
+/// During a flood, three copies of the same instant are worth no more than one.
 const BETWEEN: Duration = Duration::from_secs(2);
 
 impl CopyBudget {
@@ -29,7 +30,7 @@ impl CopyBudget {
         Self { left: MOST, at: None, rotated: None }
     }
 
-    /// How many of `wanted` bytes may be copied now.
+    /// Returns how many of `wanted` bytes may be copied now, and spends them.
     pub(crate) fn take(&mut self, wanted: u64, now: Instant) -> u64 {
         if let Some(at) = self.at {
             let ms = u64::try_from(now.saturating_duration_since(at).as_millis());
@@ -42,7 +43,9 @@ impl CopyBudget {
         taken
     }
 
-    /// Whether a copy of everything, made now, is to be kept beside the ones before it.
+    /// Returns whether a copy made now is added to the earlier ones rather than replacing the latest.
+    ///
+    /// A copy of the whole file always is.
     pub(crate) fn rotates(&mut self, is_whole: bool, now: Instant) -> bool {
         let rotates =
             is_whole || self.rotated.is_none_or(|at| now.saturating_duration_since(at) >= BETWEEN);

@@ -1,39 +1,39 @@
 /// One line of output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Its place in the output of its run, from 0.
+    /// The line's number in the output of its instance, from 0.
     pub number: u64,
-    /// The line without its end, at most [`LineSplitter::MAX_LINE`] bytes; bytes that are not UTF-8 are
-    /// replaced.
+    /// The line without its end, at most [`LineSplitter::MAX_LINE`] bytes. Invalid UTF-8 is replaced.
     pub text: String,
 }
 
-/// Makes lines of bytes as they come, with bounded memory. Pure.
+/// Splits a stream of bytes into lines, with bounded memory. Pure.
 #[derive(Debug, Clone, Default)]
 pub struct LineSplitter {
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     partial: Vec<u8>,
     next: u64,
 }
 
 impl LineSplitter {
-    /// Longer lines are cut to this length, in bytes of UTF-8.
+    /// The longest line, in bytes of UTF-8. Longer lines are cut.
     pub const MAX_LINE: usize = 4096;
 
-    /// A splitter whose first line has this number.
+    /// Creates a splitter whose first line has this number.
     #[must_use]
     pub const fn starting_at(number: u64) -> Self {
         Self { partial: vec![], next: number }
     }
 
-    /// The number that the next line will have.
+    /// Returns the number of the next line.
     #[must_use]
     pub const fn next_number(&self) -> u64 {
         self.next
     }
 
-    /// Takes bytes and hands every line that they complete to `each`, as number and raw bytes. The bytes may
-    /// be cut; [`Line::new`] makes text of them.
+    /// Adds bytes and passes each completed line to `each`, as its number and raw bytes.
+    ///
+    /// The bytes may be cut short; [`Line::new`] converts them to text.
     pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(u64, &[u8])) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let (head, rest) = bytes.split_at(end);
@@ -50,13 +50,13 @@ impl LineSplitter {
         self.keep(bytes);
     }
 
-    /// Bytes are missing here: what was begun is given up, and a number is left out.
+    /// Marks a gap in the input: drops the incomplete line and skips one number.
     pub fn gap(&mut self) {
         self.partial.clear();
         self.next += 1;
     }
 
-    /// No more will come: hands over a last line that has no end.
+    /// Ends the input: passes on a last line that has no line end.
     pub fn finish(&mut self, mut each: impl FnMut(u64, &[u8])) {
         if !self.partial.is_empty() {
             each(self.next, &self.partial);
@@ -65,7 +65,7 @@ impl LineSplitter {
         }
     }
 
-    /// One byte more than is shown, so that a character at the cut is seen to be cut.
+    /// Keeps a few bytes more than the limit, so that [`Line::new`] recognizes a character that the limit cuts.
     fn keep(&mut self, bytes: &[u8]) {
         let room = (Self::MAX_LINE + 4).saturating_sub(self.partial.len());
         self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -73,8 +73,10 @@ impl LineSplitter {
 }
 
 impl Line {
-    /// Makes text of a line's raw bytes: without a `\r` at its end, bytes that are not UTF-8 replaced, cut
-    /// at a character to [`LineSplitter::MAX_LINE`].
+    /// Converts the raw bytes of a line to text.
+    ///
+    /// Removes a `\r` at the end, replaces invalid UTF-8, and cuts at a character boundary to
+    /// [`LineSplitter::MAX_LINE`].
     #[must_use]
     pub fn new(number: u64, bytes: &[u8]) -> Self {
         let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);

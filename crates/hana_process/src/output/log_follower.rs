@@ -10,72 +10,74 @@ use crate::output::line_splitter::{Line, LineSplitter};
 use crate::output::output_file;
 use crate::output::rotating_file::RotatingFile;
 
-/// How much of an output is kept and published.
+/// Limits on how much output is kept and published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogLimits {
-    /// The most lines of one poll; of more, the last ones are returned and the others counted as skipped.
+    /// The most lines that one poll returns. Of more, the last ones are returned and the others counted as skipped.
     pub lines_per_poll: usize,
-    /// How many of the last lines are remembered for [`LogFollower::tail`].
+    /// The number of recent lines kept for [`LogFollower::tail`].
     pub tail: usize,
-    /// The most bytes of a file: one that has grown beyond nine tenths of this is emptied at the next poll. Three
-    /// copies of its end are kept, each at most as long.
+    /// The largest file, in bytes.
+    ///
+    /// A file that has grown beyond nine tenths of this is emptied at the next poll. Three copies of its end are
+    /// kept, each at most this long.
     pub file: u64,
 }
 
-/// How many bytes are read at a time.
+/// The number of bytes per read.
 const CHUNK: usize = 64 * 1024;
-/// How many bytes one poll reads; of more, the last ones.
+/// The most bytes that one poll reads. Of more, the last ones are read.
 const READ_MOST: u64 = 1024 * 1024;
-/// How often it is looked whether the file still has its name.
+/// How often the follower checks that the file still has its name.
 const LOOK: Duration = Duration::from_millis(500);
-/// A file without a name is emptied beyond this, in bytes, once everything in it is read.
+/// The size, in bytes, beyond which an unnamed file is emptied once all of it has been read.
 const NAMELESS: u64 = 64 * 1024;
 
 impl Default for LogLimits {
-    /// 200 lines a poll, 200 remembered, files of 10 MiB.
+    /// 200 lines per poll, 200 lines kept, files of 10 MiB.
     fn default() -> Self {
         Self { lines_per_poll: 200, tail: 200, file: output_file::LIMIT }
     }
 }
 
-/// Follows the output file of one run of a process, and keeps it from growing.
+/// Follows the output file of one instance of a program and limits its size.
 ///
-/// Memory and disk are bounded by [`LogLimits`], whatever the process writes: what one poll reads and copies is
-/// bounded too, and what is beyond is dropped and counted. How far a file grows beyond its limit is what the process
-/// writes from one poll to the next.
+/// [`LogLimits`] bounds memory and disk whatever the process writes. Each poll reads and copies a bounded amount;
+/// the excess is dropped and counted. A file exceeds its limit only by the amount written between two polls.
 ///
-/// It keeps the file open, so it goes on reading the right one when a later run has moved it aside. When the file is
-/// deleted or moved away while the process runs, a new one is made under its name, with what the old one had and what
-/// the process goes on writing into it.
+/// The follower keeps the file open, so it continues with the right one after a later instance has moved it
+/// aside. If the file is deleted or moved away while the process runs, the follower creates a new one under that
+/// name, with the content of the old file and everything that the process goes on writing into it.
 ///
-/// Polling blocks for as long as the disk takes: see [`crate::output::output_reader::OutputReader`] for a thread that does it.
+/// Polling blocks for as long as the disk takes; [`crate::output::output_reader::OutputReader`] polls on a
+/// separate thread.
 #[derive(Debug)]
 pub struct LogFollower {
     path: PathBuf,
     limits: LogLimits,
     file: Option<File>,
-    /// How far the file has been read.
+    /// The offset up to which the file has been read.
     position: u64,
-    /// How many bytes were in it until it was emptied last.
+    /// The number of bytes written before the file was last emptied.
     before: u64,
-    /// Longer than this, it is emptied.
+    /// The length beyond which the file is emptied.
     aside_beyond: u64,
-    /// The number of the line that the file begins with, or within.
+    /// The number of the line with which, or within which, the file begins.
     first_line: u64,
     lines: LineReader,
     tail: VecDeque<Line>,
     skipped: u64,
     dropped: u64,
-    /// Bytes that were dropped since the last copy was made.
+    /// The bytes dropped since the last copy.
     lost: u64,
     copies: CopyBudget,
-    /// What is written under the name of the file, once the process writes into one that has lost it.
+    /// The file written under the original name, once the process writes into one that has lost that name.
     mirror: Option<RotatingFile>,
     looked: Option<Instant>,
 }
 
 impl LogFollower {
-    /// Follows the file at `path` from its beginning; it need not be there yet.
+    /// Follows the file at `path` from its beginning. The file need not exist yet.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, limits: LogLimits) -> Self {
         Self {
@@ -97,22 +99,24 @@ impl LogFollower {
         }
     }
 
-    /// The same through a handle that reads and writes, whatever becomes of the name meanwhile.
+    /// Follows a file through a handle that can read and write, even if its name changes.
     #[must_use]
     pub fn of_file(path: impl Into<PathBuf>, file: File, limits: LogLimits) -> Self {
         Self { file: Some(file), ..Self::new(path, limits) }
     }
 
-    /// Goes on following the file at `path` where an earlier program stopped, of which only
-    /// [`LogFollower::first_line`] is left. What is there already is history: [`LogFollower::tail`] has it, no
-    /// poll returns it. Numbers go on. Blocks for as long as reading the file takes (some 20 MiB at most).
+    /// Continues to follow the file at `path` where an earlier program stopped, knowing only
+    /// [`LogFollower::first_line`].
     ///
-    /// `nameless` leads to the file that the process really writes to, if that has lost its name
+    /// The existing content is history: [`LogFollower::tail`] returns it, polls do not. Line numbers continue. Blocks
+    /// while it reads the file (some 20 MiB at most).
+    ///
+    /// `nameless` is a path to the file that the process really writes to, if that has lost its name
     /// ([`crate::launch::running_launch::nameless_output_of`]).
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn resume(
         path: impl Into<PathBuf>,
         nameless: Option<&Path>,
@@ -123,7 +127,7 @@ impl LogFollower {
         let mut history = Batch::new(&limits, first_line);
         follower.lines.splitter = LineSplitter::starting_at(first_line);
         if first_line > 0 {
-            // The output went on in this file after the one before was full, perhaps in the middle of a line.
+            // This file continues the one before, perhaps in the middle of a line.
             follower.read_earlier(&mut history)?;
         }
         follower.open()?;
@@ -141,9 +145,9 @@ impl LogFollower {
         Ok(follower)
     }
 
-    /// What has the name now is what an earlier program copied out of the file without one.
+    /// Continues with the unnamed file. The named file holds what an earlier program copied out of it.
     fn go_on_with(&mut self, nameless: &Path) -> io::Result<()> {
-        /// So many of the last bytes of the copy are looked for.
+        /// How many of the last copied bytes are searched for in the unnamed file.
         const SAMPLE: u64 = 512;
         let mut file = File::options().read(true).write(true).open(nameless)?;
         let mut sample = vec![];
@@ -163,7 +167,7 @@ impl LogFollower {
         Ok(())
     }
 
-    /// Reads the copy that was made last; the lines in it end with the first of the file.
+    /// Reads the latest copy, whose lines end where the file begins.
     fn read_earlier(&mut self, history: &mut Batch) -> io::Result<()> {
         let mut copy = match File::open(output_file::earlier(&self.path, 1)) {
             Ok(copy) => copy,
@@ -180,27 +184,28 @@ impl LogFollower {
         Ok(())
     }
 
-    /// The number of the line that the file begins with: all that [`LogFollower::resume`] needs. It changes
-    /// when the file is emptied.
+    /// Returns the number of the line with which the file begins: all that [`LogFollower::resume`] needs.
+    ///
+    /// It changes when the file is emptied.
     #[must_use]
     pub const fn first_line(&self) -> u64 {
         self.first_line
     }
 
-    /// The lines completed since the last poll, at most [`LogLimits::lines_per_poll`]. A gap in their
-    /// numbers is lines that were skipped. For as long as the process lives; then comes
-    /// [`LogFollower::finish`].
+    /// Returns the lines completed since the last poll, at most [`LogLimits::lines_per_poll`].
+    ///
+    /// A gap in their numbers means skipped lines. Use it while the process lives, then call [`LogFollower::finish`].
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or its end not be copied; no line is lost by that. A later poll tries again: to
-    /// read at once, to copy when the file has grown by another tenth of its limit. At twice its limit it is emptied
-    /// without a copy.
+    /// Fails if the file cannot be read or its end cannot be copied. No line is lost then: the next poll reads again,
+    /// and copies again once the file has grown by another tenth of its limit. At twice its limit, the file is
+    /// emptied without a copy.
     pub fn poll(&mut self) -> io::Result<Vec<Line>> {
         self.poll_at(Instant::now())
     }
 
-    /// The same at a moment that the caller knows.
+    /// Polls at a given time.
     pub(crate) fn poll_at(&mut self, now: Instant) -> io::Result<Vec<Line>> {
         let mut batch = Batch::new(&self.limits, self.lines.splitter.next_number());
         self.open()?;
@@ -212,11 +217,11 @@ impl LogFollower {
         Ok(self.finish_batch(batch))
     }
 
-    /// The same once the process has ended, with a last line that has no end.
+    /// Returns the remaining lines after the process has ended, including a last line without a line end.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn finish(&mut self) -> io::Result<Vec<Line>> {
         let mut batch = Batch::new(&self.limits, self.lines.splitter.next_number());
         self.open()?;
@@ -228,7 +233,7 @@ impl LogFollower {
 
     fn open(&mut self) -> io::Result<()> {
         if self.file.is_none() && !self.path.as_os_str().is_empty() {
-            // To write: it is emptied through the same handle, so that it is never another file.
+            // Opened for writing too: the file is emptied through this handle, which cannot refer to another file.
             self.file = match File::options().read(true).write(true).open(&self.path) {
                 Ok(file) => Some(file),
                 Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -248,7 +253,7 @@ impl LogFollower {
     fn read_file(&mut self, file: &mut File, now: Instant, batch: &mut Batch) -> io::Result<()> {
         let mut length = file.metadata()?.len();
         if length < self.position {
-            // Another program has emptied it.
+            // Another program has emptied the file.
             self.position = 0;
             self.first_line = self.lines.splitter.next_number();
         }
@@ -263,7 +268,7 @@ impl LogFollower {
         Ok(())
     }
 
-    /// Keeps a copy of the end of the file, as much as is allowed, and empties it.
+    /// Copies as much of the end of the file as the budget allows, then empties the file.
     fn empty(
         &mut self,
         file: &mut File,
@@ -282,7 +287,7 @@ impl LogFollower {
                 self.aside_beyond = length.saturating_add(limit / 10);
                 return Err(problem);
             },
-            // It is bounded all the same.
+            // The file is emptied even if the copy failed.
             copy => copy,
         };
         let end = file.metadata()?.len();
@@ -299,7 +304,7 @@ impl LogFollower {
                 } else {
                     output_file::replace_last(path)
                 };
-                // What came since it was read, and before the copy ended, is in the copy.
+                // The copy also contains the bytes written after the last read and before the copy ended.
                 let unread = self.position.max(copy.from);
                 if unread > self.position {
                     self.lines.splitter.gap();
@@ -324,7 +329,7 @@ impl LogFollower {
         result
     }
 
-    /// Reads a file that has lost its name, writes what it reads under that name, and empties it.
+    /// Reads a file that has lost its name, writes the bytes to a file with that name, and empties the unnamed one.
     fn read_nameless(&mut self, file: &mut File, length: u64, batch: &mut Batch) -> io::Result<()> {
         let Some(mirror) = &mut self.mirror else { return Ok(()) };
         let mut result = Ok(());
@@ -352,7 +357,7 @@ impl LogFollower {
         result
     }
 
-    /// Makes a new file where the old one has lost its name.
+    /// Creates a new file if the old one has lost its name.
     fn look_for_its_name(&mut self) -> io::Result<()> {
         if let Some(mirror) = &mut self.mirror {
             return mirror.check();
@@ -389,31 +394,31 @@ impl LogFollower {
         lines
     }
 
-    /// The last `n` lines seen by polls, oldest first; at most [`LogLimits::tail`].
+    /// Returns the last `n` polled lines, oldest first, at most [`LogLimits::tail`].
     #[must_use]
     pub fn tail(&self, n: usize) -> Vec<Line> {
         self.tail.iter().skip(self.tail.len().saturating_sub(n)).cloned().collect()
     }
 
-    /// How many lines have been skipped so far, as far as they were counted.
+    /// Returns the number of skipped lines, as far as they were counted.
     #[must_use]
     pub const fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// How many bytes of output have been dropped so far: no file has them.
+    /// Returns the number of dropped bytes, which are in no file.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// How many bytes of output have been seen by no poll, because too many came at once. Files may have them.
+    /// Returns the number of bytes that polls did not read because too many came at once. Files may have them.
     #[must_use]
     pub const fn unread(&self) -> u64 {
         self.lines.unread
     }
 
-    /// How many bytes of output have come so far, read or not.
+    /// Returns the number of bytes written so far, read or not.
     pub(crate) const fn came(&self) -> u64 {
         self.before + self.position
     }
@@ -423,12 +428,12 @@ impl LogFollower {
     }
 }
 
-/// What comes until the next poll has room in the rest, so that a copy has all of it.
+/// Leaves room for the output that comes before the next poll, so that a copy includes all of it.
 const fn nine_tenths(limit: u64) -> u64 {
     limit - limit / 10
 }
 
-/// Makes lines of the bytes of files.
+/// Reads files and splits them into lines.
 #[derive(Debug)]
 struct LineReader {
     splitter: LineSplitter,
@@ -442,15 +447,16 @@ impl Default for LineReader {
     }
 }
 
-/// Which bytes of a file were read.
+/// The range of bytes that was read.
 struct Range {
     from: u64,
     to: u64,
 }
 
 impl LineReader {
-    /// Reads the bytes from `from` to `to`, of more than `most` the last ones. Not beyond: a writer that is faster than
-    /// this shall not hold us here.
+    /// Reads the bytes from `from` to `to`; of more than `most`, the last ones.
+    ///
+    /// Never reads beyond `to`, so that a faster writer cannot keep this function from returning.
     fn read(
         &mut self,
         file: &mut File,
@@ -488,9 +494,9 @@ impl LineReader {
     }
 }
 
-/// The last lines of what one poll reads.
+/// The last lines of one poll.
 struct Batch {
-    /// The number of the first line that it can have.
+    /// The lowest line number of this poll.
     first: u64,
     last: VecDeque<Line>,
     most: usize,
@@ -512,7 +518,7 @@ impl Batch {
     }
 }
 
-/// The next bytes of `file`; `None` at its end.
+/// Returns the next bytes of `file`, or `None` at its end.
 fn next<'a>(file: &mut impl Read, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
     let length = file.read(buffer)?;
     Ok((length > 0).then(|| &buffer[..length]))

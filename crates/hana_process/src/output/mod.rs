@@ -1,4 +1,4 @@
-//! Output of a program: its file, its lines.
+//! The output of a program: its files and its lines.
 
 mod copy_budget;
 pub(crate) mod line_splitter;

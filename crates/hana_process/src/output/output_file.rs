@@ -4,19 +4,20 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// How many earlier output files are kept beside the one that is written.
+/// The number of earlier output files kept beside the current one.
 pub(crate) const KEPT: u32 = 3;
-/// The most that one output file keeps, in bytes.
+/// The largest output file, in bytes.
 pub(crate) const LIMIT: u64 = 10 * 1024 * 1024;
-/// How often a copy looks for bytes that came while it was made.
+/// How often a copy checks for bytes written while it was made.
 const CHASES: u32 = 3;
 
-/// What a new run must be able to write. A disk that is full lets a file be opened all the same.
+/// The bytes that must fit on the disk before a launch. A file can be opened even on a full disk.
 const ROOM: [u8; 4096] = [b'\n'; 4096];
 
-/// Opens the output file of a new run for appending, after moving what earlier runs left to `<path>.1` and
-/// so on; the oldest is removed. An empty file is not kept, and of one that grew while no daemon ran only the end.
-/// Fails too where nothing can be written to it.
+/// Opens the output file of a new instance for appending. Fails if nothing can be written to it.
+///
+/// The output of earlier instances is moved to `<path>.1` and so on, and the oldest is removed. An empty file is
+/// not kept. Of a file that grew while no daemon ran, only the end is kept.
 pub(crate) fn open_for_new_run(path: &Path) -> io::Result<File> {
     make_dir_of(path)?;
     match fs::metadata(path).map_or(0, |metadata| metadata.len()) {
@@ -31,7 +32,7 @@ pub(crate) fn open_for_new_run(path: &Path) -> io::Result<File> {
         },
         _ => move_aside(path)?,
     }
-    // To read too: the daemon follows it through the same handle, whatever becomes of its name.
+    // Opened for reading too: the daemon follows the file through the same handle, even if its name changes.
     let mut file = File::options().read(true).append(true).create(true).open(path)?;
     let has_room = file.write_all(&ROOM);
     let emptied = file.set_len(0);
@@ -42,13 +43,13 @@ pub(crate) fn make_dir_of(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), fs::create_dir_all)
 }
 
-/// Moves the file at `path` to `<path>.1`, and the older ones on.
+/// Moves the file at `path` to `<path>.1`, and each older one to the next number.
 pub(crate) fn move_aside(path: &Path) -> io::Result<()> {
     make_room(path)?;
     fs::rename(path, earlier(path, 1))
 }
 
-/// Whether `path` names the file that was opened with these metadata.
+/// Returns whether `path` names the opened file with these metadata.
 #[cfg(unix)]
 pub(crate) fn is_at(path: &Path, opened: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -61,7 +62,7 @@ pub(crate) fn is_at(path: &Path, _opened: &Metadata) -> bool {
     path.exists()
 }
 
-/// Whether the file has no name any more.
+/// Returns whether the file has no name any more.
 #[cfg(unix)]
 pub(crate) fn is_deleted(opened: &Metadata) -> bool {
     std::os::unix::fs::MetadataExt::nlink(opened) == 0
@@ -72,21 +73,22 @@ pub(crate) const fn is_deleted(_opened: &Metadata) -> bool {
     false
 }
 
-/// The end of an output file, copied while its writer goes on.
+/// A copy of the end of an output file, made while its writer continues.
 #[derive(Debug)]
 pub(crate) struct Copy {
     pub(crate) file: File,
-    /// Where in the output the copy begins.
+    /// The offset in the output at which the copy begins.
     pub(crate) from: u64,
-    /// Where in the output it ends.
+    /// The offset in the output at which it ends.
     pub(crate) to: u64,
-    /// How long the line is that says how much is missing before it, in bytes.
+    /// The length, in bytes, of the first line, which reports the missing output.
     pub(crate) note: u64,
 }
 
-/// Copies the last `most` bytes of `file` into `<path>.part`. Bounded: of what a fast writer adds meanwhile, only a
-/// little is copied. The copy begins with a line that says how much is missing: what is not copied, and the bytes
-/// `lost` before. Where there is no room for a copy, nothing changes.
+/// Copies the last `most` bytes of `file` into `<path>.part`. If there is no room for a copy, nothing changes.
+///
+/// Only a little of what a fast writer adds meanwhile is copied. If output is missing, the first line of the copy
+/// gives the amount: the bytes that are not copied, and the `lost` ones before them.
 pub(crate) fn copy_end(path: &Path, file: &mut File, most: u64, lost: u64) -> io::Result<Copy> {
     make_dir_of(path)?;
     let part = with_suffix(path, PART);
@@ -95,12 +97,12 @@ pub(crate) fn copy_end(path: &Path, file: &mut File, most: u64, lost: u64) -> io
     })
 }
 
-/// Gives the finished copy the name `<path>.1`, in the place of the last one.
+/// Renames the finished copy to `<path>.1`, replacing the latest one.
 pub(crate) fn replace_last(path: &Path) -> io::Result<()> {
     fs::rename(with_suffix(path, PART), earlier(path, 1))
 }
 
-/// Gives the finished copy the name `<path>.1`, and moves the older ones on.
+/// Renames the finished copy to `<path>.1`, and each older one to the next number.
 pub(crate) fn rotate(path: &Path) -> io::Result<()> {
     make_room(path)?;
     replace_last(path)
@@ -109,7 +111,7 @@ pub(crate) fn rotate(path: &Path) -> io::Result<()> {
 const PART: &str = "part";
 
 fn copy_to(part: &Path, file: &mut File, most: u64, lost: u64) -> io::Result<Copy> {
-    /// More than this in the time of a copy comes from a writer that is not caught up with.
+    /// A writer that adds more than this during a copy is too fast to catch up with.
     const LITTLE: u64 = 256 * 1024;
     let mut copy = File::options().read(true).write(true).create(true).truncate(true).open(part)?;
     let length = file.metadata()?.len();
@@ -133,7 +135,7 @@ fn copy_to(part: &Path, file: &mut File, most: u64, lost: u64) -> io::Result<Cop
     Ok(Copy { file: copy, from, to, note })
 }
 
-/// A number of bytes as people read it.
+/// Formats a number of bytes for people.
 #[must_use]
 pub fn in_megabytes(bytes: u64) -> String {
     if bytes < 1_000_000 { format!("{bytes} bytes") } else { format!("{} MB", bytes / 1_000_000) }
@@ -202,7 +204,7 @@ mod tests {
         let path = dir.path().join("pulse.log");
         fs::write(earlier(&path, 1), "older\n").unwrap();
         fs::write(&path, "now\n").unwrap();
-        // In the way of the copy, as a full disk would be.
+        // Blocks the copy, as a full disk would.
         fs::create_dir(with_suffix(&path, "part")).unwrap();
         let mut file = File::options().read(true).write(true).open(&path).unwrap();
         copy_end(&path, &mut file, LIMIT, 0).unwrap_err();
@@ -235,7 +237,7 @@ mod tests {
         assert!(kept < LIMIT + 100, "{kept}");
     }
 
-    /// Every write to it fails as on a full disk.
+    /// Every write to `/dev/full` fails as on a full disk.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_file_that_takes_no_byte_is_not_opened() {

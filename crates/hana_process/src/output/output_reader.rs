@@ -5,26 +5,27 @@ use std::{io, thread};
 use crate::output::line_splitter::Line;
 use crate::output::log_follower::LogFollower;
 
-/// Follows the output of one run on a thread of its own: neither a flood nor a slow disk holds the caller up.
+/// Follows the output of one instance on a separate thread, so that neither a flood nor a slow disk delays the
+/// caller.
 ///
-/// The thread looks at the file at least twenty times a second, and up to some hundreds of times while it fills up, so
-/// that it never grows far beyond its limit. It ends when it is asked to ([`OutputReader::finish`]) or when this value
-/// is dropped.
+/// The thread polls the file at least twenty times a second, and up to some hundreds of times while it fills up,
+/// so that it never grows far beyond its limit. The thread ends on request ([`OutputReader::finish`]) or when
+/// this value is dropped.
 #[derive(Debug)]
 pub struct OutputReader {
     shared: Arc<Shared>,
 }
 
-/// A report of a reader. Reports come on the reader's thread, in order.
+/// A report of an [`OutputReader`]. Reports come on the reader's thread, in order.
 #[derive(Debug)]
 pub enum OutputNews {
-    /// Lines that an earlier program has seen before: for history only.
+    /// Lines that an earlier program has already seen: for the history only.
     History(Vec<Line>),
     /// New lines: at most [`crate::output::log_follower::LogLimits::lines_per_poll`], at most ten times a second.
     Lines(Vec<Line>),
-    /// So many bytes of output are dropped: the process writes more than is kept.
+    /// The number of bytes dropped because the process writes more than is kept.
     Dropped(u64),
-    /// The file cannot be read, or its end not be kept; it is tried again.
+    /// The file cannot be read, or its end cannot be kept. The reader tries again.
     Trouble(io::Error),
 }
 
@@ -45,22 +46,23 @@ struct State {
 enum Asked {
     #[default]
     Follow,
-    /// The process has ended: what is left is read.
+    /// The process has ended: read the rest.
     Finish,
-    /// Whatever is left is for another.
+    /// Stop without reading the rest.
     Stop,
 }
 
-/// How often lines are reported.
+/// The least time between two reports of lines.
 const REPORT: Duration = Duration::from_millis(100);
 
 impl OutputReader {
-    /// Begins to follow; `begin` makes the follower, on the thread, since that may read files. All that it reports goes
-    /// to `report`.
+    /// Starts following. Every report goes to `report`.
+    ///
+    /// `begin` creates the follower. It runs on the new thread, since it may read files.
     ///
     /// # Errors
     ///
-    /// When the system has no thread for it.
+    /// Fails if the system cannot start a thread.
     pub fn start(
         begin: impl FnOnce() -> io::Result<LogFollower> + Send + 'static,
         report: impl FnMut(OutputNews) + Send + 'static,
@@ -74,18 +76,20 @@ impl OutputReader {
         Ok(Self { shared })
     }
 
-    /// See [`LogFollower::first_line`]; none until the file was read for the first time.
+    /// Returns [`LogFollower::first_line`], or `None` until the file has been read once.
     #[must_use]
     pub fn first_line(&self) -> Option<u64> {
         self.shared.state().first_line
     }
 
-    /// The process has ended: what is left of its output is read, reported, and the thread ends. Does not wait.
+    /// Requests, without waiting, that the reader read and report the rest of the output and end.
+    ///
+    /// Call it when the process has ended.
     pub fn finish(&self) {
         self.shared.ask(Asked::Finish);
     }
 
-    /// Whether everything has been read and reported, at the latest after `timeout`.
+    /// Waits at most `timeout` and returns whether everything has been read and reported.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> bool {
         self.shared
@@ -117,7 +121,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits until something is asked for, at most for so long.
+    /// Waits for a request, at most for `pause`.
     fn pause(&self, pause: Duration) -> Asked {
         self.changed
             .wait_timeout_while(self.state(), pause, |state| state.asked == Asked::Follow)
@@ -185,7 +189,7 @@ fn read_on(
     }
 }
 
-/// Lines that wait to be reported; of too many, the last ones.
+/// Lines waiting to be reported; of too many, the last ones.
 #[derive(Debug, Default)]
 struct Pile {
     lines: Vec<Line>,
@@ -199,7 +203,7 @@ impl Pile {
         self.lines.drain(..over);
     }
 
-    /// In how long something is to be reported.
+    /// Returns the time until the next report, or `None` if no line is waiting.
     fn due(&self, now: Instant) -> Option<Duration> {
         let since = |at| REPORT.saturating_sub(now.saturating_duration_since(at));
         (!self.lines.is_empty()).then(|| self.reported.map_or(Duration::ZERO, since))
@@ -214,7 +218,7 @@ impl Pile {
     }
 }
 
-/// How soon the file is looked at again. Pure.
+/// Decides how soon to poll the file again. Pure.
 #[derive(Debug)]
 struct Pace {
     seen: u64,
@@ -223,21 +227,22 @@ struct Pace {
 }
 
 impl Pace {
-    /// While nothing is written.
+    /// The pause while nothing is written.
     const IDLE: Duration = Duration::from_millis(50);
-    /// While little is.
+    /// The pause while little is written.
     const BUSY: Duration = Duration::from_millis(20);
-    /// While the file would be full before that.
+    /// The pause while the file would otherwise fill up.
     const FLOOD: Duration = Duration::from_millis(2);
-    /// After so long without a byte nothing is written.
+    /// The time without a new byte after which the process counts as idle.
     const QUIET: Duration = Duration::from_secs(2);
 
     const fn new(now: Instant) -> Self {
         Self { seen: 0, at: now, grew: now }
     }
 
-    /// The pause after a look that found `written` bytes in all, at `now`, and took that long. `room` is what may be
-    /// written before the file is to be looked at.
+    /// Returns the pause after a poll that found `written` bytes in all at `now` and took `took`.
+    ///
+    /// `room` is the number of bytes that may be written before the next poll.
     fn pause(&mut self, written: u64, room: u64, now: Instant, took: Duration) -> Duration {
         let grown = written.saturating_sub(self.seen);
         let since = now.saturating_duration_since(self.at).max(Duration::from_millis(1));
@@ -249,9 +254,9 @@ impl Pace {
         }
         self.grew = now;
         let us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-        // Half of the room, at the rate at which it was filled.
+        // The time in which half of the room fills up, at the last rate.
         let full = Duration::from_micros((room / 2).saturating_mul(us) / grown);
-        // And never more than half of a processor.
+        // The pause is at least as long as the poll took, so polling uses at most half of a processor.
         full.clamp(Self::FLOOD, Self::BUSY).max(took.min(Self::BUSY))
     }
 }
@@ -274,7 +279,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(hana_random::cases(256))]
-        /// A writer of any speed, and a reader that takes a moment for each look.
+        /// A writer of any speed, and a reader that takes a moment for each poll.
         #[test]
         fn a_file_is_looked_at_before_it_grows_far_beyond_its_limit(
             rates in prop::collection::vec(0_u64..4096, 1..20),
@@ -285,7 +290,7 @@ mod tests {
             let (mut now, mut written, mut length) = (begin, 0_u64, 0_u64);
             let mut pace = Pace::new(begin);
             for rate in rates {
-                // In MiB a second, for half a second.
+                // The rate is in MiB/s and holds for half a second.
                 let until = now + Duration::from_millis(500);
                 let mut first = true;
                 while now < until {
@@ -296,7 +301,7 @@ mod tests {
                     length += grown;
                     written += grown;
                     now += pause;
-                    // The first look at another speed comes as late as at the one before.
+                    // The first poll at a new rate still comes after the pause for the rate before.
                     let most = if first { rate * MIB / 16 } else { rate * MIB / 50 + LIMIT };
                     prop_assert!(length <= LIMIT + most, "{length} at {rate} MiB/s");
                     first = false;

@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use crate::output::output_file;
 
-/// A file that grows to a limit and is then moved aside, to `<path>.1` and so on; three are kept. For a
-/// program that writes its own log.
+/// A size-limited log file, for a program that writes its own log.
 ///
-/// It goes on at the end of what is there already. Missing directories are made. A file that is deleted, or moved
-/// away, is made anew: [`RotatingFile::check`] finds that out, and so does each write that comes half a second after
-/// the last look. After a failure the next write tries again from the beginning, so that it goes on by itself once
-/// there is room again. Writing blocks for as long as the disk takes.
+/// At the limit it is moved aside to `<path>.1` and so on; three are kept. Writing continues at the end of an
+/// existing file. Missing directories are created. A file that is deleted or moved away is created again:
+/// [`RotatingFile::check`] detects that, and so does each write that comes half a second after the last check.
+/// After a failure the next write starts from scratch, so logging resumes once there is room again. Writing
+/// blocks for as long as the disk takes.
 #[derive(Debug)]
 pub struct RotatingFile {
     path: PathBuf,
-    /// In bytes.
+    /// The size limit, in bytes.
     limit: u64,
     open: Option<Open>,
-    /// How often it was moved aside.
+    /// The number of times the file was moved aside.
     rotations: u64,
 }
 
@@ -27,31 +27,31 @@ pub struct RotatingFile {
 struct Open {
     file: File,
     length: u64,
-    /// When it was last seen to lie where it belongs.
+    /// When the file was last found at its path.
     seen: Instant,
 }
 
-/// How long a file is taken to lie where it was seen last.
+/// How long a file counts as still being at its path after a check.
 const SEEN: Duration = Duration::from_millis(500);
 
 impl RotatingFile {
-    /// The file at `path`, at most `limit` bytes long; it is opened by the first write.
+    /// Creates a log at `path` of at most `limit` bytes. The first write opens the file.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, limit: u64) -> Self {
         Self { path: path.into(), limit, open: None, rotations: 0 }
     }
 
-    /// Where it lies.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Appends `line`, which has its end, after moving the file aside if it would grow beyond the limit.
+    /// Appends `line`, which includes its line end. Moves the file aside first if it would exceed the limit.
     ///
     /// # Errors
     ///
-    /// When it cannot be opened, moved aside or written; part of the line may be there.
+    /// Fails if the file cannot be opened, moved aside or written. Part of the line may have been written.
     pub fn write(&mut self, line: &[u8]) -> io::Result<()> {
         let added = u64::try_from(line.len()).unwrap_or(u64::MAX);
         let mut open = self.open_now()?;
@@ -67,11 +67,11 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// Makes the file anew if it is not where it belongs any more. A file that was never written is not made.
+    /// Creates the file again if it is no longer at its path. A file that was never written is not created.
     ///
     /// # Errors
     ///
-    /// When it cannot be made.
+    /// Fails if the file cannot be created.
     pub fn check(&mut self) -> io::Result<()> {
         if self.open.is_some() {
             self.open = Some(self.open_now()?);
@@ -79,7 +79,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// How often it was moved aside since it was opened.
+    /// Returns how often the file was moved aside since it was opened.
     pub(crate) const fn rotations(&self) -> u64 {
         self.rotations
     }
@@ -93,7 +93,7 @@ impl RotatingFile {
         if !output_file::is_at(&self.path, &found) {
             return self.append_to();
         }
-        // Another program may have emptied it.
+        // Another program may have emptied the file.
         open.length = found.len();
         open.seen = Instant::now();
         Ok(open)
@@ -170,7 +170,7 @@ mod tests {
         assert!(path.exists());
         log.write(b"after\n").unwrap();
         assert_eq!(read(&path), "after\n");
-        // Moved away by another program: it is that program's then.
+        // Moved away by another program, which owns it from then on.
         fs::rename(&path, dir.path().join("taken")).unwrap();
         std::thread::sleep(SEEN);
         log.write(b"later\n").unwrap();

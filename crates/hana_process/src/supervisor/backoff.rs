@@ -1,24 +1,25 @@
 use std::time::Duration;
 
-/// How long to wait before each restart.
+/// The delays before restarts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backoff {
-    /// Before the first restart after a settled run.
+    /// The delay before the first restart after an instance that settled.
     pub first: Duration,
-    /// Before the second.
+    /// The delay before the second restart.
     pub initial: Duration,
-    /// What the delay is multiplied with from then on, 1 or more.
+    /// The factor for each further delay, 1 or more.
     pub factor: f64,
     /// The longest delay.
     pub max: Duration,
-    /// Share of the delay by which it is varied either way, 0..=1, so that what fell together does not
-    /// rise together.
+    /// The share of the delay, 0..=1, by which it varies at random, so that restarts after a common crash are
+    /// staggered.
     pub jitter: f64,
 }
 
 impl Backoff {
-    /// The delay before a restart, after `failures` earlier ones that did not settle. At most `max`, jitter
-    /// included.
+    /// Returns the delay before a restart, given the number of earlier `failures` that did not settle.
+    ///
+    /// At most `max`, jitter included.
     #[must_use]
     pub fn delay(&self, failures: u32, jitter: &mut Jitter) -> Duration {
         if failures == 0 {
@@ -31,19 +32,18 @@ impl Backoff {
     }
 }
 
-/// The source of jitter: a sequence of numbers that its seed fixes (`SplitMix64`), so that a run can be
-/// repeated. Not for secrets.
+/// A reproducible source of jitter (`SplitMix64`), determined by its seed. Not for secrets.
 #[derive(Debug, Clone)]
 pub struct Jitter(u64);
 
 impl Jitter {
-    /// Begins at `seed`.
+    /// Starts from `seed`.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Begins at a seed made of a name (FNV-1a), so that two names differ.
+    /// Starts from a seed derived from a name (FNV-1a), so that different names give different sequences.
     #[must_use]
     pub fn of_name(name: &str) -> Self {
         Self(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -51,7 +51,7 @@ impl Jitter {
         }))
     }
 
-    /// The next number, -1..1.
+    /// Returns the next number in -1..1.
     pub fn next_signed(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -6,108 +6,112 @@ use serde::Deserialize;
 
 use crate::supervisor::backoff::Backoff;
 
-/// How one visualization is kept: every knob. Begins as a [`Preset`].
+/// The supervision settings of one visualization, usually starting from a [`Preset`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// By what it is judged.
+    /// What the process is judged by.
     pub mesh: Monitoring,
-    /// When it is started again.
+    /// When the process is restarted.
     pub restart: RestartPolicy,
-    /// How it is stopped.
+    /// How the process is stopped.
     pub stop: StopPolicy,
-    /// How it is judged while it lives.
+    /// How a living process is judged.
     pub health: HealthPolicy,
 }
 
-/// The presets people choose from.
+/// The presets to choose from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
-    /// A person is watching: restart a crash at once, then with backoff, up to a budget; tell of a freeze
-    /// and never kill.
+    /// For attended shows: restarts a crash at once, then with backoff, up to a budget; reports a freeze and never
+    /// kills.
     #[default]
     Show,
-    /// Nobody is watching: restart a crash for ever, with backoff; kill and restart what is frozen for 5 s.
+    /// For unattended installations: always restarts a crash, with backoff; kills and restarts what is frozen for 5
+    /// s.
     Installation,
-    /// Development: a crash stays down; a freeze is told.
+    /// For development: does not restart a crash; reports a freeze.
     Manual,
 }
 
-/// By what a process is judged.
+/// The criteria by which a process is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Monitoring {
-    /// It joins the mesh: by its token and its health.
+    /// The program joins the mesh and is judged by its token and its health.
     Joins,
-    /// It never joins, a shell script for one: by its process alone.
+    /// The program never joins, like a shell script, and is judged by its process alone.
     Never,
 }
 
-/// When a process that ended without being asked to is started again.
+/// When a process is restarted after an unexpected end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RestartPolicy {
-    /// After which ends. Empty: never.
+    /// The ends that lead to a restart. None if empty.
     pub on: BTreeSet<RestartOn>,
-    /// How long to wait first.
+    /// The delay before each restart.
     pub backoff: Backoff,
-    /// A run of at least this length has settled: the backoff begins anew after it.
+    /// The running time after which an instance has settled, which resets the backoff.
     pub settled: Duration,
-    /// The most restarts within `window`; one more crash ends in a crash loop. `None`: no end.
+    /// The most restarts within `window`; one more crash is a crash loop. `None` for no limit.
     pub budget: Option<u32>,
-    /// The time that the budget is for.
+    /// The period to which the budget applies.
     pub window: Duration,
 }
 
-/// An end after which a process can be started again by itself.
+/// An end after which a process can be restarted automatically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartOn {
-    /// It returned a code that is not 0. An end that is not known (it outlived the daemon that launched it)
-    /// counts as this and as `Signal`.
+    /// The program returned a code other than 0.
+    ///
+    /// An unknown end, of a process that outlived its daemon, counts as this and as `Signal`.
     ExitCode,
-    /// A signal ended it that the daemon did not send.
+    /// A signal that the daemon did not send ended the process.
     Signal,
-    /// An automatic restart could not be launched (the program is being replaced, say). A start by a person
-    /// that cannot be launched is told, not tried again.
+    /// An automatic restart could not be launched, for instance because the program is being replaced.
+    ///
+    /// A start by a person that cannot be launched is reported and not retried.
     Launch,
 }
 
 impl RestartOn {
-    /// All of them.
+    /// All of these ends.
     pub const ALL: [Self; 3] = [Self::ExitCode, Self::Signal, Self::Launch];
 }
 
-/// How long each step of a stop may take.
+/// The time limits of the steps of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StopPolicy {
-    /// After the polite command, before SIGTERM.
+    /// From the shutdown command to SIGTERM.
     pub polite: Duration,
-    /// After SIGTERM, before SIGKILL.
+    /// From SIGTERM to SIGKILL.
     pub terminate: Duration,
 }
 
-/// How a process is judged while it lives.
+/// How a living process is judged.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HealthPolicy {
-    /// How long it may take from its launch to the first health it sends; later, it is unresponsive.
+    /// The longest time from launch to the first health message. After that, the process is unresponsive.
     pub startup: Duration,
-    /// What counts as slow and as unresponsive. One that has left the mesh but lives is unresponsive after
-    /// `unresponsive_after` as well.
+    /// The limits for slow and unresponsive processes.
+    ///
+    /// `unresponsive_after` also applies to a living process that has left the mesh.
     pub limits: HealthLimits,
-    /// What to do with an unresponsive one.
+    /// The response to an unresponsive process.
     pub when_unresponsive: WhenUnresponsive,
 }
 
-/// What to do with an unresponsive process.
+/// The response to an unresponsive process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenUnresponsive {
-    /// Tell people; never kill it by itself.
+    /// Report it, and never kill it automatically.
     Tell,
     /// Kill it once it has been unresponsive for this long, and restart it as after a crash.
     Restart(Duration),
 }
 
 impl Policy {
-    /// The policy that `preset` stands for.
+    /// Returns the policy of `preset`.
     #[must_use]
     pub fn preset(preset: Preset) -> Self {
         let show = Self {

@@ -17,22 +17,22 @@ use snapshot::SupervisorSnapshot;
 
 use crate::supervisor::supervisor::snapshot::Stage;
 
-/// Decides what becomes of one launched process: a pure machine, `(event, now) -> actions`.
+/// Decides what happens to one launched process: a pure machine, `(event, now) -> actions`.
 ///
-/// It has no timers. It says with [`Supervisor::next_deadline`] when it wants a [`ProcessEvent::Tick`], and
-/// a tick that comes late, early or twice does no harm. Every event and action of a process names its
-/// [`Instance`]; what belongs to an older one changes nothing.
+/// It has no timers. [`Supervisor::next_deadline`] returns when it needs a [`ProcessEvent::Tick`]; a tick that is
+/// late, early or repeated does no harm. Every event and action of a process names its [`Instance`], and events
+/// of an older instance change nothing.
 ///
-/// It holds that
-/// - there are never two instances: [`Action::Spawn`] comes only when the one before has ended or could not
-///   be launched;
-/// - a stop ends in [`ProcessState::Stopped`], whatever the process does, unless a person asks for a start
-///   or restart in between;
-/// - what a person closed is not started again by itself;
-/// - within the policy's window there are never more automatic restarts than its budget;
+/// It guarantees that
+/// - there are never two instances: [`Action::Spawn`] comes only when the one before has ended or could not be
+///   launched;
+/// - a stop ends in [`ProcessState::Stopped`], whatever the process does, unless a person requests a start or
+///   restart in between;
+/// - a process that a person closed is not restarted automatically;
+/// - there are never more automatic restarts within the policy's window than its budget;
 /// - every state but [`ProcessState::Running`] has a reason in plain words;
-/// - all of that also across the death of the daemon that has it, in whatever state, as long as what
-///   [`Supervisor::memory`] says after each event is written down before the actions are carried out.
+/// - all of this also holds if its daemon dies in any state, provided that the result of [`Supervisor::memory`]
+///   is recorded after each event, before the actions are carried out.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
     id: NodeId,
@@ -48,191 +48,199 @@ pub struct Supervisor {
     exit: Option<Exit>,
     stopped_by: Option<StoppedBy>,
     restarts: u32,
-    /// Restarts in a row that did not settle.
+    /// The number of consecutive restarts that did not settle.
     failures: u32,
-    /// When the automatic restarts of the last window were made.
+    /// The times of the automatic restarts within the last window.
     recent: VecDeque<Instant>,
-    /// The session that the incarnation before this one was present with.
+    /// The Zenoh session of the previous instance.
     stale_session: Option<String>,
-    /// A person wants nothing done about the state that it is in.
+    /// Whether a person acknowledged the present state.
     ignored: bool,
-    /// The last thing it wrote, once it has ended.
+    /// The last output of the instance, once it has ended.
     last_words: Option<String>,
 }
 
-/// Which run of a process: 1 for the first, one more for each further one.
+/// The number of an instance of a process, counted from 1.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Instance(u32);
 
-/// Something that happened to a process, or that a person asked for.
+/// An event of a process, or a person's request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ProcessEvent {
-    /// A person asked for a start. Changes nothing while it runs; ends the waiting for a restart.
+    /// A person requested a start.
+    ///
+    /// It changes nothing while the process runs, and replaces the delay before a restart.
     StartAsked,
-    /// A person asked for it to be stopped and started again, or started if it is down.
+    /// A person requested a restart, or a start if it is down.
     RestartAsked,
-    /// A person asked for it to end, in good order.
+    /// A person requested an orderly stop.
     StopAsked,
-    /// A person asked for it to end at once.
+    /// A person requested an immediate end.
     KillAsked,
-    /// A person wants nothing done about the present trouble, and not to be told of it any more: what is unresponsive
-    /// is not killed, what is long in starting is left to it. Until it is in another state. Changes nothing where
-    /// there is no trouble; see [`Supervisor::is_ignored`].
+    /// A person acknowledged the present fault, which suspends the policy and silences alarms until the state
+    /// changes.
+    ///
+    /// An unresponsive process is not killed, and a slow start may take its time. Changes nothing if there is no
+    /// fault; see [`Supervisor::is_ignored`].
     Ignore,
-    /// An earlier daemon kept it. Only for a supervisor that nothing has happened to.
+    /// An earlier daemon supervised the process. Only valid as the first event of a supervisor.
     Recalled {
-        /// What that daemon wrote down.
+        /// The state that the earlier daemon recorded.
         memory: Box<SupervisorSnapshot<Instant>>,
-        /// What this one has found.
+        /// What this daemon found.
         found: AdoptionOutcome,
     },
-    /// [`Action::Spawn`] is not carried out yet: others are being launched.
+    /// [`Action::Spawn`] is waiting for other launches.
     Queued {
-        /// Which run.
+        /// The instance.
         incarnation: Instance,
     },
     /// [`Action::Spawn`] was carried out.
     Spawned {
-        /// Which run.
+        /// The instance.
         incarnation: Instance,
-        /// Its process id.
+        /// The process id.
         pid: u32,
     },
-    /// [`Action::Spawn`] could not be carried out.
+    /// [`Action::Spawn`] failed.
     SpawnFailed {
-        /// Which run.
+        /// The instance.
         incarnation: Instance,
-        /// Why, with what to do.
+        /// The cause and the remedy.
         reason: String,
     },
     /// The process has ended.
     Exited {
-        /// Which run.
+        /// The instance.
         incarnation: Instance,
-        /// How.
+        /// The exit status.
         exit: Exit,
     },
-    /// The polite command could not be delivered or was refused: the next step is taken at once.
+    /// The shutdown command could not be delivered or was refused, so the next step follows at once.
     ShutdownFailed {
-        /// Which run.
+        /// The instance.
         incarnation: Instance,
     },
-    /// Its token is on the mesh.
+    /// The program's token appeared on the mesh.
     Joined {
-        /// The session it belongs to (the Zenoh id), so that the token of an older run is not taken for it.
+        /// The Zenoh id of its session, which distinguishes it from the token of an older instance.
         session: String,
     },
-    /// A token is gone from the mesh.
+    /// A token of the program disappeared from the mesh.
     Left {
-        /// The session it belonged to.
+        /// The Zenoh id of its session.
         session: String,
     },
-    /// The last thing that a run wrote which has just ended. Comes right before [`ProcessEvent::Exited`], or before
-    /// [`ProcessEvent::Recalled`] of one that ended unwatched: the reason of a crash says it.
+    /// The last output of an instance that has just ended, which explains a crash.
+    ///
+    /// It comes right before [`ProcessEvent::Exited`], or before [`ProcessEvent::Recalled`] if the instance ended
+    /// unwatched.
     LastWords(String),
-    /// What the program reports of itself that a person should know although all is well, such as that it has no
-    /// window; empty when there is nothing any more.
+    /// A remark of a healthy program about itself that a person should know, such as that it has no window.
+    ///
+    /// Empty if there is none any more.
     Remark {
-        /// Which run.
+        /// The instance.
         incarnation: Instance,
-        /// In plain words.
+        /// The remark, in plain words.
         remark: String,
     },
-    /// What is thought of its health.
+    /// The verdict on the program's health.
     Verdict {
-        /// Which run.
+        /// The instance.
         incarnation: Instance,
         /// The verdict.
         verdict: HealthVerdict,
     },
-    /// The program announced that a person closed it. It counts for a run that has joined the mesh or was
-    /// adopted, or for the one that has just ended; before a new run has joined it can only be the old one's
-    /// and is ignored.
+    /// The program announced that a person closed it.
+    ///
+    /// It applies to an instance that has joined the mesh or was adopted, or to one that has just ended. Before a new
+    /// instance has joined, it can only come from the previous one and is ignored.
     ClosedByPerson,
     /// Time has passed.
     Tick,
 }
 
-/// What a daemon finds of what an earlier one kept.
+/// What a daemon found of a process that an earlier one supervised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdoptionOutcome {
-    /// Its process runs.
+    /// The process is running.
     Running {
-        /// Its process id.
+        /// The process id.
         pid: u32,
     },
-    /// Its process has ended, and nobody was told how.
+    /// The process ended unwatched.
     Ended(MissedExit),
-    /// There was no process, or what there may have been is gone now.
+    /// There was no process, or the processes of an unfinished launch are gone now.
     Nothing,
 }
 
-/// What is known of an end that nobody watched.
+/// The cause of an unwatched end, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissedExit {
-    /// Nothing: it is taken for a crash.
+    /// The cause is unknown, which counts as a crash.
     Unknown,
-    /// The program left word that a person closed it.
+    /// The program left a note that a person closed it.
     ClosedByPerson,
 }
 
-/// What is to be done, in the order given.
+/// An action for the daemon. Actions must be carried out in the given order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Launch it; answer with [`ProcessEvent::Spawned`] or [`ProcessEvent::SpawnFailed`].
+    /// Launch the process, then reply with [`ProcessEvent::Spawned`] or [`ProcessEvent::SpawnFailed`].
     Spawn(Instance),
-    /// [`Action::Spawn`], of which was said that it is [`ProcessEvent::Queued`], is not wanted any more.
+    /// Cancel an [`Action::Spawn`] that was reported as [`ProcessEvent::Queued`].
     Withdraw(Instance),
-    /// Ask it over the mesh to shut down.
+    /// Send the shutdown command over the mesh.
     AskShutdown(Instance),
-    /// SIGTERM to its group.
+    /// Send SIGTERM to the group.
     Terminate(Instance),
-    /// SIGKILL to its group. May come again while the process does not end.
+    /// Send SIGKILL to the group. Repeated while the process does not end.
     Kill(Instance),
-    /// It has ended: kill what remains of its group, reap it, forget it.
+    /// Kill the rest of an ended process's group and reap it.
     Sweep(Instance),
-    /// Tell people what happened.
+    /// Report an event to people.
     Report {
-        /// What kind of thing.
+        /// The kind of event.
         kind: EventKind,
-        /// The same in plain words, with the cause.
+        /// The event in plain words, with its cause.
         text: String,
     },
-    /// Its status is another: publish it.
+    /// Publish the changed status.
     Announce,
 }
 
 #[derive(Debug, Clone)]
 enum Phase {
-    /// No process, and none to come by itself.
+    /// There is no process, and none will be launched automatically.
     Down,
-    /// No process; one is to be launched at this time.
+    /// There is no process; one is to be launched at this time.
     Waiting {
         until: Instant,
         after: String,
     },
-    /// Asked for, not there yet.
+    /// A launch was requested and is not complete.
     Launching {
         origin: LaunchReason,
         halt: Option<StopKind>,
-        /// Whether it is known to wait for its turn, and can be taken back.
+        /// Whether the launch is known to be queued and can be cancelled.
         queued: bool,
     },
     Up(Up),
     Ending(Ending),
 }
 
-/// Who wanted a launch.
+/// The origin of a launch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum LaunchReason {
-    /// A person asked for a start.
+    /// A person requested a start.
     Start,
-    /// A person asked for a restart of one that ran.
+    /// A person requested a restart of a running process.
     Restart,
-    /// The policy, after this.
+    /// The policy, for this reason.
     Policy { after: String },
 }
 
@@ -246,24 +254,24 @@ enum StopKind {
 #[derive(Debug, Clone)]
 struct Up {
     origin: UpOrigin,
-    /// When it was launched, or adopted.
+    /// When the process was launched or adopted.
     spawned_at: Instant,
-    /// The one it was last present with.
+    /// The Zenoh session with which it was last present.
     session: Option<String>,
-    /// Since when it has been gone from the mesh, having been there.
+    /// When it left the mesh, if it had joined before.
     left_at: Option<Instant>,
     verdict: Option<HealthVerdict>,
-    /// When it was first seen to run.
+    /// When it was first seen running.
     ran_at: Option<Instant>,
-    /// How an earlier daemon saw it, until this one has seen for itself.
+    /// The status that an earlier daemon saw, until this one has made its own observation.
     before: Option<PriorStatus>,
-    /// What the program reports of itself.
+    /// The program's remark about itself.
     remark: String,
-    /// How much the reason explains that is given for its being slow.
+    /// How specific the current reason for slowness is.
     slowness: u8,
 }
 
-/// How one that was adopted stood before.
+/// The status of an adopted process before its adoption.
 #[derive(Debug, Clone, Copy)]
 struct PriorStatus {
     state: ProcessState,
@@ -277,11 +285,11 @@ enum UpOrigin {
     Adopted,
 }
 
-/// Where it stands, as far as deadlines depend on it.
+/// The parts of the status that determine deadlines.
 #[derive(Debug, Clone, Copy)]
 struct StatusView {
     state: ProcessState,
-    /// No earlier than this daemon has seen it.
+    /// The start of the state, no earlier than this daemon has seen the process.
     since: Instant,
     ignored: bool,
 }
@@ -294,31 +302,31 @@ struct Ending {
     ran_at: Option<Instant>,
 }
 
-/// The last thing done to end it.
+/// The last step taken to end the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum StopStage {
-    /// Nothing: it is closing by itself.
+    /// None: the process is closing by itself.
     Wait,
-    /// It was told to shut down.
+    /// The shutdown command was sent.
     Polite,
     Terminate,
     Kill,
 }
 
-/// What follows once it has ended.
+/// What happens once the process has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum OnExit {
     Stop,
     Close,
-    /// A person asked for a restart.
+    /// A restart, requested by a person.
     Restart,
-    /// The policy treats it like a crash, for this reason.
+    /// The same as after a crash, for this reason.
     Recover(String),
 }
 
-/// How one that lives is seen.
+/// The view of a living process.
 enum View {
     AsBefore,
     Running(String),
@@ -326,29 +334,32 @@ enum View {
     Unresponsive(String),
 }
 
-/// What an [`Action::Announce`] is about.
+/// The published values, compared to decide on an [`Action::Announce`].
 type PublishedStatus = (ProcessState, String, Option<u32>, Option<Exit>, u32);
 
 const QUEUED: &str = "; waits for its turn, since others are being launched";
-/// Between two SIGKILLs to one that does not end.
+/// The time between two SIGKILLs to a process that does not end.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 const STUCK: &str = "; does not end although SIGKILL was sent: a call into the operating system or a driver does not return";
 const OFF_MESH: &str = "not on the mesh; judged by its process alone";
 const ADOPTED: &str = "adopted after a restart of the daemon; not heard on the mesh yet";
-/// What an end that is not known may have been: a policy that restarts after either restarts it. A code of 0
-/// it may have been too, but a person who closes one is in the room, and a show that stays dark has nobody.
+/// The causes that an unknown end may have had: a policy that restarts after either one restarts it.
+///
+/// A code of 0 is possible too. But a person who closes a program is present to see it restart, while nothing
+/// would restart a dark, unattended show.
 const UNKNOWN_ENDS: [RestartOn; 2] = [RestartOn::ExitCode, RestartOn::Signal];
 const CLOSED_BY_PERSON: &str = "closed by a person";
 const CLOSED_WITH_CTRL_C: &str = "closed with Ctrl-C";
-/// What a shell returns when Ctrl-C ended its program.
+/// The exit code of a shell whose program was ended by Ctrl-C.
 const CODE_AFTER_SIGINT: i32 = 130;
 /// `STATUS_CONTROL_C_EXIT` of Windows, 0xC000013A.
 const CODE_CONTROL_C: i32 = -1_073_741_510;
 const SIGINT: i32 = 2;
 
 impl Supervisor {
-    /// A supervisor of the process that is to have the id `id`, of the catalogue's entry `name`. Nothing
-    /// happens until [`ProcessEvent::StartAsked`].
+    /// Creates a supervisor for the process with the id `id`, launched from the catalogue entry `name`.
+    ///
+    /// Nothing happens until [`ProcessEvent::StartAsked`].
     #[must_use]
     pub fn new(id: NodeId, name: impl Into<String>, policy: Policy, now: Instant) -> Self {
         let jitter = Jitter::of_name(id.as_str());
@@ -374,79 +385,79 @@ impl Supervisor {
         }
     }
 
-    /// The same with another source of jitter; without, the id is its seed.
+    /// Replaces the source of jitter, which is otherwise seeded with the id.
     #[must_use]
     pub const fn with_jitter(mut self, jitter: Jitter) -> Self {
         self.jitter = jitter;
         self
     }
 
-    /// The id of the process on the mesh.
+    /// Returns the id of the process on the mesh.
     #[must_use]
     pub const fn id(&self) -> &NodeId {
         &self.id
     }
 
-    /// Its name in the catalogue.
+    /// Returns the name in the catalogue.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The policy it is kept by.
+    /// Returns the policy.
     #[must_use]
     pub const fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Keeps it by this policy from now on. Whether it joins the mesh does not change under a running one.
+    /// Changes the policy, except for whether the process joins the mesh.
     pub fn set_policy(&mut self, policy: Policy) {
         self.policy = Policy { mesh: self.policy.mesh, ..policy };
     }
 
-    /// Where it stands.
+    /// Returns the state.
     #[must_use]
     pub const fn state(&self) -> ProcessState {
         self.state
     }
 
-    /// Why it stands there, in plain words. Empty only when running, without a remark.
+    /// Returns the reason for the state, in plain words. Empty only when running, without a remark.
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// Since when it has stood there.
+    /// Returns the start of the state.
     #[must_use]
     pub const fn since(&self) -> Instant {
         self.since
     }
 
-    /// Its process id while it has a process.
+    /// Returns the process id, if there is a process.
     #[must_use]
     pub const fn pid(&self) -> Option<u32> {
         self.pid
     }
 
-    /// How it last ended.
+    /// Returns the last exit status.
     #[must_use]
     pub const fn exit(&self) -> Option<Exit> {
         self.exit
     }
 
-    /// What it took to stop it; `None` unless the state is [`ProcessState::Stopped`].
+    /// Returns the step that stopped the process; `None` unless the state is [`ProcessState::Stopped`].
     #[must_use]
     pub const fn stopped_by(&self) -> Option<StoppedBy> {
         self.stopped_by
     }
 
-    /// How often the policy restarted it since a person last started it.
+    /// Returns the number of automatic restarts since the last start by a person.
     #[must_use]
     pub const fn restarts(&self) -> u32 {
         self.restarts
     }
 
-    /// What the program reports of itself that a person should know although all is well.
+    /// Returns the remark of a healthy program about itself.
     #[must_use]
     pub const fn remark(&self) -> &str {
         match &self.phase {
@@ -455,14 +466,13 @@ impl Supervisor {
         }
     }
 
-    /// Whether a person wants nothing done about the state it is in, and not to be told of it any more. Until it is in
-    /// another one.
+    /// Returns whether a person acknowledged the present state. A change of state ends that.
     #[must_use]
     pub const fn is_ignored(&self) -> bool {
         self.ignored
     }
 
-    /// Who wants the launch that was asked for last.
+    /// Returns the origin of the last requested launch.
     #[must_use]
     pub const fn wish(&self) -> LaunchPriority {
         match &self.phase {
@@ -471,13 +481,13 @@ impl Supervisor {
         }
     }
 
-    /// The run that is, or was last.
+    /// Returns the present or last instance.
     #[must_use]
     pub const fn incarnation(&self) -> Instance {
         self.incarnation
     }
 
-    /// What is published of it; `unix_ms` turns an instant into Unix milliseconds.
+    /// Returns the status to publish; `unix_ms` converts an instant to Unix milliseconds.
     #[must_use]
     pub fn status(&self, unix_ms: impl FnOnce(Instant) -> u64) -> ProcessStatus {
         ProcessStatus {
@@ -493,7 +503,7 @@ impl Supervisor {
         }
     }
 
-    /// When it wants a [`ProcessEvent::Tick`], if nothing else happens before.
+    /// Returns when a [`ProcessEvent::Tick`] is needed if nothing else happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.phase {
@@ -504,7 +514,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes note of what happened at `now` and says what to do.
+    /// Handles an event at `now` and returns the actions to carry out.
     pub fn handle(&mut self, event: ProcessEvent, now: Instant) -> Vec<Action> {
         let told = self.told();
         let mut actions = vec![];
@@ -570,13 +580,13 @@ impl Supervisor {
         actions
     }
 
-    // What people ask for.
+    // Requests by people.
 
     fn start_asked(&mut self, origin: LaunchReason, now: Instant, actions: &mut Vec<Action>) {
         match &mut self.phase {
             Phase::Down | Phase::Waiting { .. } => self.launch(origin, now, actions),
             Phase::Launching { queued: true, .. } => {
-                // A person's wish is another one, that comes before those of the policy.
+                // A person's request replaces the queued one, since it comes before those of the policy.
                 actions.push(Action::Withdraw(self.incarnation));
                 self.launch(origin, now, actions);
             },
@@ -651,9 +661,9 @@ impl Supervisor {
         }
     }
 
-    // What becomes of a process.
+    // Events of the process.
 
-    /// Launches for a person: what was counted before is forgotten.
+    /// Launches for a person, which resets all counters.
     fn launch(&mut self, origin: LaunchReason, now: Instant, actions: &mut Vec<Action>) {
         self.restarts = 0;
         self.failures = 0;
@@ -693,7 +703,7 @@ impl Supervisor {
         self.enter(state, reason, now);
     }
 
-    /// A person does not want it any more, before its turn has come.
+    /// Cancels a queued launch at a person's request.
     fn withdraw(&mut self, now: Instant, actions: &mut Vec<Action>) {
         actions.push(Action::Withdraw(self.incarnation));
         self.down(ProcessState::Stopped, "asked to stop before it was launched".into(), now);
@@ -736,7 +746,7 @@ impl Supervisor {
         }
     }
 
-    /// Nothing has been launched or adopted, and nobody has asked for anything.
+    /// Returns whether nothing has been launched, adopted or requested yet.
     fn is_untouched(&self) -> bool {
         matches!(self.phase, Phase::Down) && self.incarnation == Instance::default()
     }
@@ -796,7 +806,7 @@ impl Supervisor {
             (Stage::Launching { origin, halt: None }, _) => self.spawn(origin, now, actions),
             (Stage::Waiting { until, after }, _) => {
                 self.stand_as(PriorStatus { state: ProcessState::Restarting, ..before }, reason);
-                // Whatever became of the clock meanwhile.
+                // A limit in case a clock was changed.
                 let until = until.min(now + self.policy.restart.backoff.max);
                 self.phase = Phase::Waiting { until, after };
             },
@@ -833,7 +843,7 @@ impl Supervisor {
                     PriorStatus { state: ProcessState::Stopping, ..before },
                     reason.clone(),
                 );
-                // It is not on the mesh of this daemon yet, so politeness would be lost on it.
+                // The process is not on this daemon's mesh yet, so it would not receive a shutdown command.
                 let step = match (&after, step) {
                     (_, StopStage::Kill) => StopStage::Kill,
                     (OnExit::Close, StopStage::Wait) => StopStage::Wait,
@@ -885,7 +895,7 @@ impl Supervisor {
     fn exited(&mut self, exit: Exit, now: Instant, actions: &mut Vec<Action>) {
         let phase = match &self.phase {
             Phase::Down | Phase::Waiting { .. } => return,
-            // The end was noticed before the beginning was told: the end counts.
+            // The end was reported before the launch. The end counts.
             Phase::Launching { halt, .. } => halt.map_or_else(
                 || Phase::Up(Up::new(UpOrigin::Launched, now)),
                 |_| {
@@ -921,7 +931,7 @@ impl Supervisor {
         }
     }
 
-    /// The reason of an end that was not asked for, with what the program itself wrote about it.
+    /// Returns the reason for an unexpected end, with the program's own last output.
     fn with_last_words(&mut self, reason: String) -> String {
         match self.last_words.take() {
             Some(words) => format!("{reason}; it last wrote: {words}"),
@@ -961,8 +971,10 @@ impl Supervisor {
         }
     }
 
-    /// It has ended without being asked to. It is restarted where the policy does that after one of the
-    /// `causes`; without any, whatever the policy says of them.
+    /// Handles an unexpected end.
+    ///
+    /// The process is restarted if the policy does so after one of the `causes`. If `causes` is empty, it is
+    /// restarted regardless of them.
     fn crashed(
         &mut self,
         causes: &[RestartOn],
@@ -1023,7 +1035,7 @@ impl Supervisor {
             {
                 self.close_late(now, actions);
             },
-            // Its end was seen before it was heard why: that it is down is told already.
+            // The end was seen before its cause became known, so the state is already published.
             Phase::Down
                 if self.state == ProcessState::Closed && self.exit == Some(Exit::Code(0)) =>
             {
@@ -1033,7 +1045,7 @@ impl Supervisor {
         }
     }
 
-    /// That a person closed it is heard only after it has ended.
+    /// Handles the announcement that a person closed the program, received after its end.
     fn close_late(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let reason = self
             .exit
@@ -1042,7 +1054,7 @@ impl Supervisor {
         self.report(EventKind::Closed, actions);
     }
 
-    // How it is while it lives.
+    // Events of a living process.
 
     fn joined(&mut self, session: String, now: Instant, actions: &mut Vec<Action>) {
         if self.policy.mesh == Monitoring::Never || self.stale_session.as_ref() == Some(&session) {
@@ -1080,7 +1092,7 @@ impl Supervisor {
             },
             View::Slow { reason, slowness } => {
                 up.ran_at.get_or_insert(now);
-                // Figures that change all the time are no reason for another reason.
+                // Figures change all the time; they alone do not change the reason.
                 let explains_more = slowness > up.slowness;
                 up.slowness = up.slowness.max(slowness);
                 if was != ProcessState::Slow || (explains_more && !self.ignored) {
@@ -1101,7 +1113,7 @@ impl Supervisor {
         }
     }
 
-    /// One that was adopted, and is as it was before, has been so since then.
+    /// Restores the start of the state of an adopted process that is in the same state as before.
     fn take_up_again(&mut self) {
         let Phase::Up(up) = &mut self.phase else { return };
         if self.state == ProcessState::Starting {
@@ -1159,7 +1171,8 @@ impl Supervisor {
 
     // The steps of an end.
 
-    /// The first step of a stop: politeness is lost on what is not on the mesh or does not respond.
+    /// Returns the first step of a stop. A shutdown command is useless if the process is off the mesh or
+    /// unresponsive.
     fn gentlest(&self) -> StopStage {
         match &self.phase {
             Phase::Up(up)
@@ -1216,7 +1229,7 @@ impl Supervisor {
         actions.extend(action);
     }
 
-    // What is said of it.
+    // Status and reports.
 
     fn enter(&mut self, state: ProcessState, reason: impl Into<String>, now: Instant) {
         if self.state != state {
@@ -1232,7 +1245,7 @@ impl Supervisor {
         self.enter(state, reason, now);
     }
 
-    /// Reports the state's reason as it stands.
+    /// Reports the present reason.
     fn report(&self, kind: EventKind, actions: &mut Vec<Action>) {
         actions.push(Action::Report { kind, text: self.reason.clone() });
     }
@@ -1245,7 +1258,7 @@ impl Supervisor {
         StatusView { state: self.state, since, ignored: self.ignored }
     }
 
-    /// As an earlier daemon saw it.
+    /// Restores the status that an earlier daemon saw.
     fn stand_as(&mut self, before: PriorStatus, reason: String) {
         self.state = before.state;
         self.since = before.since;
@@ -1327,7 +1340,7 @@ impl Up {
 }
 
 impl StatusView {
-    /// When one that is unresponsive is to be killed.
+    /// Returns when an unresponsive process is to be killed.
     fn kill_at(self, policy: &Policy) -> Option<Instant> {
         match policy.health.when_unresponsive {
             WhenUnresponsive::Restart(after)
@@ -1341,13 +1354,13 @@ impl StatusView {
 }
 
 impl Instance {
-    /// The run of this number, to go on counting where an earlier daemon stopped.
+    /// Creates the instance with this number, to continue the count of an earlier daemon.
     #[must_use]
     pub const fn of_number(number: u32) -> Self {
         Self(number)
     }
 
-    /// Its number, from 1; 0 before the first.
+    /// Returns the number, from 1, or 0 before the first instance.
     #[must_use]
     pub const fn number(self) -> u32 {
         self.0
@@ -1364,7 +1377,7 @@ impl fmt::Display for Instance {
     }
 }
 
-/// What an end means that nobody asked for.
+/// The meaning of an unexpected end.
 enum UnexpectedExit {
     Closed(String),
     Crashed(&'static [RestartOn], String),
@@ -1392,7 +1405,7 @@ fn ended_by(exit: Exit) -> String {
     }
 }
 
-/// `reason`, with the exit where it says more than that all went well.
+/// Returns `reason`, with the exit status unless that is an ordinary success.
 fn with_exit(reason: &str, exit: Exit) -> String {
     match exit {
         Exit::Code(0) | Exit::Unknown => reason.into(),

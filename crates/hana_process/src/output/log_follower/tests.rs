@@ -72,7 +72,7 @@ fn a_file_that_cannot_be_moved_aside_is_followed_on_and_tried_again_once_it_has_
     let mut writer = output_file::open_for_new_run(&path).unwrap();
     let limits = LogLimits { file: 100, ..LogLimits::default() };
     let mut follower = LogFollower::new(&path, limits);
-    // In the way of the copy, as a full disk would be.
+    // Blocks the copy, as a full disk would.
     let in_the_way = dir.path().join("stuck.log.part");
     fs::create_dir(&in_the_way).unwrap();
     let mut seen = vec![];
@@ -154,7 +154,7 @@ fn a_follower_reads_its_own_run_to_the_end_after_the_next_one_has_begun() {
     assert_eq!(follower.poll().unwrap()[0].text, "second");
 }
 
-/// Any speed, any length of lines: every byte is in a file, or counted as dropped, and the files are bounded.
+/// At any speed and line length, every byte is in a file or counted as dropped, and the files are bounded.
 mod any_writer {
     use proptest::prelude::*;
 
@@ -193,7 +193,7 @@ mod any_writer {
             prop_assert!(files.len() <= 4);
             prop_assert!(files.iter().all(|length| *length <= LIMIT + 100), "{files:?}");
             let kept: u64 = files.iter().sum();
-            // What is older than the copies is gone too, as it should be.
+            // Output older than the copies is gone too, as intended.
             prop_assert!(follower.dropped() <= written);
             prop_assert!(kept <= written + 300);
             prop_assert_eq!(follower.came(), written);
@@ -252,7 +252,7 @@ fn a_deleted_file_is_made_anew_with_what_it_had_and_stays_bounded() {
     assert_eq!(follower.poll_at(now).unwrap()[0].text, "two");
     assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
 
-    // An hour of it, and the file without a name does not grow either.
+    // An unnamed file does not grow either, however long the writer continues.
     for _ in 0..100 {
         writer.write_all("0123456789abcde\n".repeat(6250).as_bytes()).unwrap();
         now += Duration::from_millis(20);

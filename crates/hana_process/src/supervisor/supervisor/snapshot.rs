@@ -7,14 +7,13 @@ use crate::supervisor::supervisor::{
     Ending, Instance, LaunchReason, OnExit, Phase, StopKind, StopStage, Supervisor,
 };
 
-/// What of a [`Supervisor`] is to outlive the daemon that has it.
+/// The part of a [`Supervisor`]'s state that outlives its daemon.
 ///
-/// Where it stood and why, what a person wanted, and what of its budget is spent. `T` is a moment: an [`Instant`] for
-/// the machine, which means nothing to another process, and Unix milliseconds where it is written down
-/// ([`SupervisorSnapshot::map_time`]).
+/// It contains the status with its reason, the person's request, and the spent budget. `T` is the type of a
+/// moment: an [`Instant`] in the supervisor, which has no meaning in another process, and Unix milliseconds in a
+/// file ([`SupervisorSnapshot::map_time`]).
 ///
-/// Whatever is missing in what is read has a default: that of a first run, about which nothing is known but that it
-/// ran.
+/// Fields missing from a file have defaults: those of a first instance that was running.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de> + Default"))]
 pub struct SupervisorSnapshot<T> {
@@ -42,7 +41,7 @@ pub struct SupervisorSnapshot<T> {
     pub(super) ignored: bool,
 }
 
-/// In which part of its life it was.
+/// The supervisor's phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Stage<T> {
@@ -68,7 +67,7 @@ const fn running() -> ProcessState {
 }
 
 impl<T: Default> Default for SupervisorSnapshot<T> {
-    /// Of one that runs, about which nothing else is known.
+    /// Returns the phase of a running process about which nothing else is known.
     fn default() -> Self {
         Self {
             incarnation: first(),
@@ -87,31 +86,31 @@ impl<T: Default> Default for SupervisorSnapshot<T> {
 }
 
 impl<T> SupervisorSnapshot<T> {
-    /// Which run it was.
+    /// Returns the instance.
     #[must_use]
     pub const fn incarnation(&self) -> Instance {
         self.incarnation
     }
 
-    /// Where it stood.
+    /// Returns the state.
     #[must_use]
     pub const fn state(&self) -> ProcessState {
         self.state
     }
 
-    /// Whether it had a process then. Without one it had ended, or its launch was not known to have succeeded.
+    /// Returns whether there was a process. If not, it had ended, or its launch was not known to have succeeded.
     #[must_use]
     pub const fn has_process(&self) -> bool {
         matches!(self.stage, Stage::Up { .. } | Stage::Ending { .. })
     }
 
-    /// Whether a launch had been asked for, of which was not known what became.
+    /// Returns whether a launch with an unknown outcome was in progress.
     #[must_use]
     pub const fn is_launching(&self) -> bool {
         matches!(self.stage, Stage::Launching { .. })
     }
 
-    /// The same with its moments told otherwise.
+    /// Converts every moment to another type.
     #[must_use]
     pub fn map_time<U>(self, time: impl Fn(T) -> U) -> SupervisorSnapshot<U> {
         SupervisorSnapshot {
@@ -139,7 +138,7 @@ impl<T> SupervisorSnapshot<T> {
 }
 
 impl SupervisorSnapshot<Instant> {
-    /// Nothing that has happened is later than `now`, whatever became of the clocks meanwhile.
+    /// Limits all past events to times at or before `now`, in case a clock was changed.
     pub(super) fn not_after(mut self, now: Instant) -> Self {
         self.since = self.since.min(now);
         for at in &mut self.recent {
@@ -155,11 +154,13 @@ impl SupervisorSnapshot<Instant> {
 }
 
 impl Supervisor {
-    /// What is to be written down, for a daemon that comes after this one. It is another whenever something has
-    /// changed that matters then: to be asked after each event, and written before what the event calls for is done.
+    /// Returns the state to record for a later daemon.
+    ///
+    /// It changes whenever something relevant changes. Read it after each event, and record it before carrying out
+    /// the actions.
     #[must_use]
     pub fn memory(&self) -> SupervisorSnapshot<Instant> {
-        // What this daemon has not seen for itself yet is as the one before it saw it.
+        // Whatever this daemon has not observed yet is as the previous daemon saw it.
         let before = match &self.phase {
             Phase::Up(up) => up.before,
             _ => None,

@@ -15,7 +15,7 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A supervisor with a clock that the test moves.
+/// A supervisor with a clock that the test controls.
 struct Desk {
     supervisor: Supervisor,
     now: Instant,
@@ -32,7 +32,7 @@ impl Desk {
         Self::new(Policy::preset(preset))
     }
 
-    /// One that runs, on the mesh.
+    /// Creates a supervisor of a process that is running and on the mesh.
     fn running(preset: Preset) -> Self {
         let mut desk = Self::preset(preset);
         desk.tell(ProcessEvent::StartAsked);
@@ -48,7 +48,7 @@ impl Desk {
         actions.into_iter().filter(|action| !matches!(action, Action::Announce)).collect()
     }
 
-    /// Lets time pass with ticks exactly when they are asked for; everything that it did.
+    /// Advances time with ticks exactly when they are due, and returns all actions.
     fn wait(&mut self, time: Duration) -> Vec<Action> {
         let until = self.now + time;
         let mut actions = vec![];
@@ -451,7 +451,7 @@ fn a_crash_carries_the_last_words_through_restarts_to_the_end() {
         desk.spawned();
     }
     assert_eq!(desk.state(), ProcessState::CrashLoop);
-    // Words of one run are not those of the next.
+    // The last words of one instance are not reused for the next.
     desk.tell(ProcessEvent::StartAsked);
     desk.come_up();
     desk.exited(Exit::Code(2));
@@ -533,7 +533,7 @@ fn a_closed_window_is_never_restarted_however_the_process_then_ends() {
             assert_eq!(desk.state(), ProcessState::Closed);
             assert!(desk.wait(Duration::from_hours(1)).is_empty());
 
-            // The announcement is late.
+            // The announcement comes late.
             let mut desk = Desk::running(preset);
             desk.exited(exit);
             desk.tell(ProcessEvent::ClosedByPerson);
@@ -626,7 +626,7 @@ fn a_restart_stops_first_and_then_starts_one() {
     assert_eq!(desk.tell(ProcessEvent::RestartAsked), [Action::AskShutdown(first)]);
     assert!(desk.tell(ProcessEvent::RestartAsked).is_empty());
     assert!(desk.tell(ProcessEvent::StartAsked).is_empty());
-    // The shutdown command makes it say that it was closed; that is no reason to stay down.
+    // The shutdown command makes the program announce that it was closed, which must not prevent the restart.
     desk.tell(ProcessEvent::ClosedByPerson);
     let actions = desk.exited(Exit::Code(0));
     assert_eq!(actions, [Action::Sweep(first), Action::Spawn(desk.run())]);
@@ -710,7 +710,7 @@ fn an_announcement_comes_with_a_change_and_only_then() {
     assert_eq!(status.pid, Some(PID));
 }
 
-/// Of a run that is not the first, and was restarted.
+/// The snapshot of an instance that was restarted.
 fn memory() -> SupervisorSnapshot<Instant> {
     let now = Instant::now();
     let written = SupervisorSnapshot::<u64> {
@@ -725,9 +725,9 @@ fn recalled(found: AdoptionOutcome) -> ProcessEvent {
     ProcessEvent::Recalled { memory: Box::new(memory()), found }
 }
 
-/// The daemon is killed at once, and another comes so much later, which finds this.
+/// Kills the daemon at once. After `later`, another daemon starts and finds `found`.
 fn another_daemon(desk: &Desk, later: Duration, found: AdoptionOutcome) -> (Desk, Vec<Action>) {
-    // As it is written down and read again.
+    // Serialized and parsed again.
     let day_before = desk.now.checked_sub(DAY).unwrap();
     let written = desk.supervisor.memory().map_time(|at| at.duration_since(day_before));
     let text = serde_json::to_string(&written).unwrap();
@@ -750,7 +750,7 @@ fn one_that_runs_has_run_since_then_also_for_the_next_daemon() {
     let (mut after, actions) = another_daemon(&desk, Duration::from_secs(3), RUNNING);
     assert!(actions.is_empty());
     assert_eq!(after.state(), ProcessState::Starting);
-    // And for the one after that, which comes before the second has heard of it.
+    // The daemon after that starts before the second one has received anything.
     (after, _) = another_daemon(&after, Duration::from_secs(1), RUNNING);
     after.joined();
     after.verdict(HealthVerdict::Running);
@@ -805,7 +805,7 @@ fn a_restart_that_was_to_come_comes_when_it_was_to_come() {
     assert_eq!(after.supervisor.next_deadline(), Some(until));
     assert_eq!(orders(&after.wait(wait)), [Action::Spawn(after.run())]);
     assert_eq!(after.supervisor.restarts(), 4);
-    // What was spent of the budget is spent.
+    // The spent budget stays spent.
     after.spawned();
     after.exited(CRASH);
     after.wait(Duration::from_secs(8));
@@ -880,7 +880,7 @@ fn what_has_ended_is_as_it_was_whatever_became_of_the_clock() {
         assert!(actions.is_empty());
         assert_eq!(after.supervisor.memory(), desk.supervisor.memory());
     }
-    // The clock was set back: what was written down is in the future.
+    // The clock was set back, so the recorded times are in the future.
     let mut desk = Desk::running(Preset::Show);
     desk.exited(CRASH);
     desk.wait(Duration::ZERO);
@@ -967,31 +967,31 @@ fn an_end_that_is_not_known_is_a_crash_unless_a_person_closed_it() {
     assert_eq!(desk.state(), Restarting);
 }
 
-// Properties over random orders of events.
+// Properties over random sequences of events.
 
-/// What the world does next.
+/// A random step of the world.
 #[derive(Debug, Clone)]
 enum Turn {
     Person(ProcessEvent),
-    /// Carries out what is due of the oldest order, well or badly.
+    /// Carries out what is due of the oldest order, successfully or not.
     Carry {
         well: bool,
     },
-    /// The order is a launch, and waits for its turn.
+    /// The order is a launch and stays queued.
     Queue,
     Exit(Exit),
     Join,
     Leave,
     Verdict(HealthVerdict),
     ClosedByPerson,
-    /// An event of another run, so many runs ago.
+    /// An event of an earlier instance, this many instances ago.
     Stale(u32, u8),
     Pass(Duration),
-    /// Time passes in one step, and whoever should have ticked in between has not: a machine that slept.
+    /// Time passes in one step without the ticks in between, as when a machine sleeps.
     Jump(Duration),
-    /// A tick that nobody asked for.
+    /// A tick that was not due.
     Tick,
-    /// The daemon is killed, orders and all, and another comes.
+    /// The daemon is killed, its orders are lost, and another one starts.
     Daemon,
 }
 
@@ -1052,27 +1052,27 @@ fn policies() -> impl Strategy<Value = Policy> {
     })
 }
 
-/// A world that carries out orders whenever it likes, and watches that the promises hold.
-// What each says is nobody else's business.
+/// A world that carries out orders at arbitrary times and checks the supervisor's guarantees.
+// The flags are independent of each other.
 #[allow(clippy::struct_excessive_bools)]
 struct World {
     supervisor: Supervisor,
     now: Instant,
-    /// Orders not carried out yet.
+    /// The orders not carried out yet.
     orders: VecDeque<Action>,
-    /// The process that lives, and whether SIGKILL has reached it.
+    /// The living process, and whether it was sent SIGKILL.
     alive: Option<(Instance, bool)>,
-    /// The run that was adopted: how it ends is not told.
+    /// The adopted instance, whose exit status is unknown.
     adopted: Option<Instance>,
     launched: u32,
-    /// A person has closed it, and none has asked for a start since.
+    /// Whether a person closed it and none has requested a start since.
     closed: bool,
-    /// A person has stopped it, and none has asked for a start since.
+    /// Whether a person stopped it and none has requested a start since.
     stopped: bool,
-    /// When the policy started it by itself since a person last did.
+    /// The times of automatic restarts since the last start by a person.
     automatic: Vec<Instant>,
     asked: bool,
-    /// What another daemon had begun to launch is launched: nothing new.
+    /// Whether the next launch only repeats one that an earlier daemon had begun.
     relaunches: bool,
 }
 
@@ -1095,7 +1095,7 @@ impl World {
         }
     }
 
-    /// The daemon is killed; of what it had in mind only its memory is left, and what the system can tell.
+    /// Kills the daemon. Only the supervisor's snapshot and the state of the system remain.
     fn daemon(&mut self) -> Result<(), TestCaseError> {
         let memory = self.supervisor.memory();
         let before = self.supervisor.clone();
@@ -1233,7 +1233,7 @@ impl World {
             false => exit,
         };
         self.tell(ProcessEvent::Exited { incarnation, exit })?;
-        // Told of here: an end that nobody asked for and that counts as a person's.
+        // The supervisor reports here an unexpected end that counts as closed by a person.
         if self.supervisor.state() == ProcessState::Closed {
             self.closed = true;
         }
@@ -1267,7 +1267,7 @@ impl World {
         Ok(())
     }
 
-    /// Time passes; ticks come when asked for.
+    /// Advances time, with ticks when they are due.
     fn pass(&mut self, time: Duration) -> Result<(), TestCaseError> {
         let until = self.now + time;
         let mut ticks = 0;
@@ -1303,7 +1303,7 @@ impl World {
                 let before = &self.supervisor;
                 let has_ended = match before.state() {
                     ProcessState::Crashed | ProcessState::CrashLoop => true,
-                    // Waiting, and not because a person asked.
+                    // Waiting, but not at a person's request.
                     ProcessState::Restarting => before.next_deadline().is_some(),
                     _ => false,
                 };
@@ -1326,7 +1326,7 @@ impl World {
         }
     }
 
-    /// A cooperative operating system from here on: orders are carried out, and SIGKILL ends.
+    /// Continues with a cooperative system: orders are carried out, and SIGKILL ends the process.
     fn settle(&mut self, time: Duration) -> Result<(), TestCaseError> {
         let until = self.now + time;
         while self.now < until {
