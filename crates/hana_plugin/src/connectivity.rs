@@ -26,33 +26,33 @@ pub struct NodeConnectivity<R: NodeRole> {
 /// Whether a node is on the mesh.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Connectivity {
-    /// It is joining for the first time.
+    /// The node is joining for the first time.
     #[default]
     Joining,
-    /// It is on the mesh.
+    /// The node is on the mesh.
     Connected {
-        /// By this way.
+        /// How it is on the mesh.
         way: AttachMode,
     },
-    /// The daemon that it was behind is gone; in five seconds it goes on without it.
+    /// The node's daemon is gone; after five seconds the node goes on without it.
     DaemonLost,
-    /// It is not on the mesh.
+    /// The node is not on the mesh.
     Disconnected {
-        /// Whose doing it is. After [`DisconnectedBy::Error`] it comes back by itself.
+        /// The cause. After [`DisconnectedBy::Error`] the node rejoins by itself.
         by: DisconnectedBy,
-        /// Why, and what to do, in plain words.
+        /// The reason, and what to do, in plain words.
         reason: String,
     },
 }
 
 impl Connectivity {
-    /// Whether it is on the mesh.
+    /// Whether the node is on the mesh.
     #[must_use]
     pub const fn is_connected(&self) -> bool {
         matches!(self, Self::Connected { .. })
     }
 
-    /// Whether it is on the mesh, behind the daemon of this machine.
+    /// Whether the node is on the mesh through the daemon of this machine.
     #[must_use]
     pub const fn has_daemon(&self) -> bool {
         matches!(self, Self::Connected { way: AttachMode::ThroughDaemon })
@@ -64,7 +64,7 @@ impl<R: NodeRole> NodeConnectivity<R> {
         Self { now, role: PhantomData }
     }
 
-    /// Takes note of a change; whether it is one is left to change detection.
+    /// Sets the state; change detection is triggered only if it differs.
     pub(crate) fn set(of: &mut Mut<Self>, now: Connectivity) {
         if of.now != now {
             of.now = now;
@@ -102,13 +102,13 @@ pub fn is_connected<R: NodeRole>(connectivity: Option<Res<NodeConnectivity<R>>>)
     connectivity.is_some_and(|connectivity| connectivity.is_connected())
 }
 
-/// A run condition: the node of the role `R` is on the mesh, behind the daemon of this machine.
+/// A run condition: the node of the role `R` is on the mesh through the daemon of this machine.
 #[must_use]
 pub fn has_daemon<R: NodeRole>(connectivity: Option<Res<NodeConnectivity<R>>>) -> bool {
     connectivity.is_some_and(|connectivity| connectivity.has_daemon())
 }
 
-/// A run condition: the node of the role `R` is on the mesh, and was not when this was asked last.
+/// A run condition: the node of the role `R` is on the mesh, and was not when the condition last ran.
 #[must_use]
 pub fn just_connected<R: NodeRole>(
     connectivity: Option<Res<NodeConnectivity<R>>>,
@@ -119,7 +119,7 @@ pub fn just_connected<R: NodeRole>(
     is && !before
 }
 
-/// A run condition: the node of the role `R` is not on the mesh, and was when this was asked last.
+/// A run condition: the node of the role `R` is not on the mesh, and was when the condition last ran.
 #[must_use]
 pub fn just_disconnected<R: NodeRole>(
     connectivity: Option<Res<NodeConnectivity<R>>>,

@@ -11,35 +11,35 @@ use hana_protocol::wire::Lane;
 use crate::session::MeshSession;
 use crate::sets::HanaSystems;
 
-/// What becomes of this program's messages, as diagnostics of Bevy: of each lane, what was counted in the last second.
+/// Bevy diagnostics of this program's messages: for each lane, the counters of the last second.
 ///
-/// Add it beside the plugin of that role: `MessageDiagnosticsPlugin::<role::Visualization>::default()`. The paths are
-/// those of [`path`](Self::path); `LogDiagnosticsPlugin` prints them.
+/// Add it beside the plugin of the same role: `MessageDiagnosticsPlugin::<role::Visualization>::default()`.
+/// The paths are those of [`path`](Self::path); `LogDiagnosticsPlugin` prints them.
 pub struct MessageDiagnosticsPlugin<R>(PhantomData<fn(R)>);
 
-/// What is counted of a lane.
+/// The counters of a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LaneCounter {
     /// Handed to the network.
     Sent,
     /// Delivered to the program.
     Received,
-    /// Thrown away because a queue was full.
+    /// Dropped because a queue was full.
     Dropped,
-    /// Replaced by a newer one of the same key.
+    /// Replaced by a newer one on the same key.
     Coalesced,
-    /// Missing at first, asked for, and delivered.
+    /// Missing at first, retransmitted, and delivered.
     Recovered,
-    /// Never came.
+    /// Lost for good.
     Missed,
-    /// Came twice, or after a newer one.
+    /// Arrived twice, or after a newer one.
     Late,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
 
 impl LaneCounter {
-    /// All of them.
+    /// All counters.
     pub const ALL: [Self; 7] = [
         Self::Sent,
         Self::Received,
@@ -82,7 +82,7 @@ impl<R> Default for MessageDiagnosticsPlugin<R> {
 }
 
 impl<R: NodeRole> MessageDiagnosticsPlugin<R> {
-    /// Where a figure is found: `hana/visualization/reliable_ordered/missed`.
+    /// Returns the path of a figure, such as `hana/visualization/reliable_ordered/missed`.
     #[must_use]
     pub fn path(lane: Lane, counted: LaneCounter) -> DiagnosticPath {
         DiagnosticPath::from_components(["hana", R::ROLE.as_str(), lane.as_str(), counted.as_str()])
@@ -102,7 +102,7 @@ impl<R: NodeRole> Plugin for MessageDiagnosticsPlugin<R> {
     }
 }
 
-/// What was counted when it was last looked, and when that was.
+/// The time and the counters of the last reading.
 type Before = (Option<Instant>, [LaneTraffic; Lane::ALL.len()]);
 
 fn measure<R: NodeRole>(
@@ -120,10 +120,10 @@ fn measure<R: NodeRole>(
     for (lane, seen) in Lane::ALL.into_iter().zip(seen) {
         let now = node.lane(lane);
         for counted in LaneCounter::ALL {
-            // A node that has joined anew counts from nothing.
+            // A node that has rejoined counts from zero.
             let count = counted.of(&now).saturating_sub(counted.of(seen));
             if let Some(passed) = passed {
-                // As good as exact for any rate that a network takes.
+                // Practically exact for any rate that a network can carry.
                 #[allow(clippy::cast_precision_loss)]
                 let rate = count as f64 / passed.as_secs_f64();
                 diagnostics

@@ -1,8 +1,8 @@
-//! What happens between a program and the mesh, as Bevy events: watch them with observers.
+//! Bevy events of the connection and of messages: watch them with observers.
 //!
-//! Of the connection: [`Connected`], [`DaemonLost`], [`Disconnected`], [`JoinFailed`], [`IdTaken`]. Of messages:
-//! [`DecodeFailed`], [`MessageRefused`], [`MessageDropped`], [`QueueFull`], [`PeerIncompatible`]. None of them ends
-//! or halts anything, and whoever does not watch misses nothing but the news.
+//! Of the connection: [`Connected`], [`DaemonLost`], [`Disconnected`], [`JoinFailed`], [`IdTaken`]. Of
+//! messages: [`DecodeFailed`], [`MessageRefused`], [`MessageDropped`], [`QueueFull`], [`PeerIncompatible`].
+//! They only inform: a program may leave any of them unobserved.
 
 use bevy_ecs::prelude::*;
 use hana_network::{
@@ -12,114 +12,117 @@ use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::wire::codec::{DecodeError, PayloadError};
 
-/// The program is on the mesh: it has joined, is back, or is on it by another way than before.
+/// The program is on the mesh: it has joined, has reconnected, or has changed its attach mode.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct Connected {
     /// The role of the node: a program with both plugins has two.
     pub role: Role,
-    /// The id it has there.
+    /// The program's id on the mesh.
     pub node: NodeId,
-    /// The way.
+    /// The attach mode.
     pub way: AttachMode,
 }
 
-/// The daemon that the program was behind is gone. It waits for it for five seconds, then goes on without it;
-/// [`Connected`] tells which.
+/// The program has lost its daemon. It waits five seconds for the daemon, then goes on without it.
+///
+/// [`Connected`] reports which of the two happened.
 #[derive(Event, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DaemonLost {
     /// The role of the node: a program with both plugins has two.
     pub role: Role,
 }
 
-/// The program was on the mesh, and is off it.
+/// The program has lost its connection to the mesh.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct Disconnected {
     /// The role of the node: a program with both plugins has two.
     pub role: Role,
-    /// Whose doing it is. After [`DisconnectedBy::Error`] it comes back by itself.
+    /// The cause. After [`DisconnectedBy::Error`] the program rejoins by itself.
     pub by: DisconnectedBy,
-    /// Why, and what to do, in plain words.
+    /// The reason, and what to do, in plain words.
     pub reason: String,
 }
 
-/// The program could not join the mesh. It tries again by itself, unless that cannot help, as when its id is taken
-/// ([`IdTaken`] is triggered too).
+/// The program could not join the mesh.
+///
+/// It retries by itself, unless a retry cannot succeed, as when its id is taken ([`IdTaken`] is triggered too).
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct JoinFailed {
     /// The role of the node: a program with both plugins has two.
     pub role: Role,
-    /// Why, and what to do, in plain words.
+    /// The reason, and what to do, in plain words.
     pub reason: String,
-    /// Whether it tries again by itself.
+    /// Whether the program retries by itself.
     pub tries_again: bool,
 }
 
-/// Another node has the program's id, and had it first: the program did not join, or has left. It does not try again
-/// by itself.
+/// Another node already uses the program's id: the program did not join, or has left. It does not retry.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct IdTaken {
     /// The role of the node: a program with both plugins has two.
     pub role: Role,
     /// The id.
     pub node: NodeId,
-    /// Host and process id of the other, if it says so.
+    /// Host and process id of the other node, if known.
     pub holder: Option<(NodeId, u32)>,
 }
 
-/// A message came that cannot be read. The same from one sender on one key is told once a frame at most.
+/// A received message cannot be decoded. Reported at most once a frame for each sender and key.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct DecodeFailed {
-    /// The key it came on.
+    /// The key of the message.
     pub key: String,
-    /// Who sent it; `None` if it did not say.
+    /// The sender; `None` if the message does not name one.
     pub sender: Option<NodeId>,
-    /// The message type it should have been.
+    /// The expected message type.
     pub message: &'static str,
     /// The field that is missing or does not fit, such as `energy`; `None` if it is the message as a whole.
     pub field: Option<String>,
-    /// All of that in plain words.
+    /// The whole reason, in plain words.
     pub reason: String,
 }
 
-/// A message came that can be read, and was not taken: a value that its parameter does not have, more than is taken
-/// of one sender, in the name of another.
+/// A message was decoded and refused.
+///
+/// For example, it sets a value that its parameter does not have, exceeds the limit for one sender, or uses
+/// another node's name.
 #[derive(Event, Debug, Clone, PartialEq)]
 pub struct MessageRefused {
-    /// The key it came on.
+    /// The key of the message.
     pub key: String,
-    /// Who sent it; `None` if it did not say.
+    /// The sender; `None` if the message does not name one.
     pub sender: Option<NodeId>,
-    /// What is wrong with it. Its text says what to do.
+    /// The problem. Its text also explains what to do.
     pub problem: Diagnostic,
 }
 
-/// Messages to this program, or of it, were dropped.
+/// Messages to or from this program were dropped.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct MessageDropped {
-    /// Where.
+    /// The queue that dropped them.
     pub queue: QueueKind,
     /// The key.
     pub key: String,
-    /// How many, since it was told last.
+    /// The number of messages since the last report.
     pub count: u64,
 }
 
-/// The queue of a reliable lane is full: what the program wanted to send was given back to it.
+/// The queue of a reliable lane is full: the message was returned to the program.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct QueueFull {
     /// The key.
     pub key: String,
-    /// How many messages, since it was told last.
+    /// The number of messages since the last report.
     pub count: u64,
 }
 
-/// Another program sends messages of a type in a shape that this program cannot read.
+/// Another program sends messages of a type in a form that this program cannot read.
 ///
-/// Nothing more of it is read on that topic until it has been started again; everything else goes on.
+/// Its messages on that topic are ignored until it restarts; everything else goes on.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct PeerIncompatible(pub SchemaMismatch);
 
-/// Troubles that are told in a frame at most; the others are told in the next ones.
+/// Maximum number of problems reported in a frame; the rest follow in the next frames.
 const IN_A_FRAME: usize = 8;
 
 impl IdTaken {
@@ -128,7 +131,7 @@ impl IdTaken {
     }
 }
 
-/// Tells what has gone wrong since the last frame; whether there may be more of it.
+/// Reports the problems found since the last frame. Returns whether there may be more.
 pub(crate) fn tell_problems(problems: &Diagnostics, commands: &mut Commands) -> bool {
     for _ in 0..IN_A_FRAME {
         let Some(problem) = problems.try_recv() else { return false };
@@ -152,7 +155,7 @@ fn tell(problem: Diagnostic, commands: &mut Commands) {
             commands.trigger(MessageDropped { queue, key, count });
         },
         Diagnostic::QueueFull { key, count } => commands.trigger(QueueFull { key, count }),
-        // They are told as dropped on the way.
+        // Reported as messages dropped on the way.
         Diagnostic::Lost { .. } => {},
         Diagnostic::PeerIncompatible { mismatch, .. } => {
             commands.trigger(PeerIncompatible(mismatch));

@@ -1,7 +1,7 @@
 //! hana for Bevy programs.
 //!
 //! [`VisualizationPlugin`] puts a program that draws onto the mesh: the fields of a resource become its
-//! parameters, its frames are counted, and it ends when it is told to.
+//! parameters, its frames are counted, and it exits on request.
 //!
 //! ```no_run
 //! use bevy_app::{App, Update};
@@ -20,12 +20,12 @@
 //!     .run();
 //! ```
 //!
-//! [`ControllerPlugin`] puts a program onto the mesh from which others are played: every node is an entity, and
-//! stays that entity across a disconnect; [`MeshCommands`] starts, stops and sets.
+//! [`ControllerPlugin`] puts a program onto the mesh as a controller: every node is an entity, and stays that
+//! entity across a disconnect; [`MeshCommands`] starts, stops and sets.
 //!
-//! Neither blocks a frame: the network has threads of its own. What arrives is drained in `PreUpdate`
-//! ([`HanaSystems::Receive`]), what is said is handed over in `PostUpdate` ([`HanaSystems::Send`]), and
-//! what a program changed in its parameters in `Last`.
+//! Neither blocks a frame: the network has its own threads. Received data is drained in `PreUpdate`
+//! ([`HanaSystems::Receive`]); messages to send are handed over in `PostUpdate` ([`HanaSystems::Send`]), and
+//! parameters changed by the program in `Last`.
 
 mod connectivity;
 mod controller;

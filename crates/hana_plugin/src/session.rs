@@ -21,44 +21,47 @@ use crate::timeline::timeline::{FrameTimingMode, PresentedAt, Timeline};
 use crate::topics::pending_sends::PendingSends;
 use crate::visualization::visualization_plugin::ShutdownRequested;
 
-/// The program's node on the mesh, once it has joined. A program that starts with no network at all joins
-/// when it can; until then [`node`](Self::node) is none, and the program draws.
+/// The program's node on the mesh, once it has joined.
+///
+/// A program that starts without any network joins when it can; until then [`node`](Self::node) is `None`,
+/// and the program draws.
 #[derive(Resource)]
 pub struct MeshSession<R: NodeRole> {
-    /// Apart, so that what each frame looks at lies together.
+    /// Boxed, so that the fields used in each frame lie together.
     config: Box<Result<NodeConfig, ConfigError>>,
     node: Option<Node<R>>,
     joining: Option<Pending<Result<Node<R>, JoinError>>>,
     again: Option<Instant>,
-    /// Why it could not join the last time it tried; said once, however often it tries.
+    /// Why the last attempt to join failed; a repeated reason is reported only once.
     problem: Option<String>,
-    /// Of the node it has, or had last: what has not been told yet.
+    /// The connection changes of the current or last node that are not reported yet.
     changes: Option<(NodeId, Inbox<ConnectionState>)>,
-    /// It left before it had joined, which no node can tell.
+    /// Whether the program left before it had joined, which no node can report.
     left: bool,
-    /// It has told that the program is to end.
+    /// Whether the request to end has been passed on to the program.
     told_to_end: bool,
-    /// What has come, and of how much of it is known what it is.
+    /// Counts incoming changes, to find out what is new.
     news: ChangeCounter,
     known: u64,
     pub(crate) pace: FrameTimingMode,
 }
 
-/// What the plugin is to look for in a frame, by whoever finds it out.
+/// The changes that the plugin must look for in a frame, shared by all sources of changes.
 #[derive(Resource, Default)]
 pub(crate) struct FrameChangeCounter(pub(crate) ChangeCounter);
 
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 impl<R: NodeRole> MeshSession<R> {
-    /// The node; none while it has not joined.
+    /// Returns the node; `None` while it has not joined.
     #[must_use]
     pub const fn node(&self) -> Option<&Node<R>> {
         self.node.as_ref()
     }
 
-    /// Leaves the mesh in good order; the program goes on, and does not join again by itself. Does not block.
-    /// [`Disconnected`] tells that it has left.
+    /// Leaves the mesh cleanly. The program goes on, and does not rejoin by itself.
+    ///
+    /// Does not block. [`Disconnected`] reports when it has left.
     pub fn leave(&mut self) {
         self.left = self.changes.is_none();
         if let Some(node) = self.take_node() {
@@ -66,8 +69,10 @@ impl<R: NodeRole> MeshSession<R> {
         }
     }
 
-    /// Joins again, after [`leave`](Self::leave) or when the id was taken. Does not block, and does nothing while it is
-    /// on the mesh or joining. [`Connected`] or [`JoinFailed`] tells what comes of it.
+    /// Rejoins, after [`leave`](Self::leave) or when the id was taken.
+    ///
+    /// Does not block, and does nothing while the program is on the mesh or joining. [`Connected`] or
+    /// [`JoinFailed`] reports the outcome.
     pub fn join_again(&mut self) {
         let is_there = self.node.as_ref().is_some_and(|node| {
             !matches!(
@@ -82,7 +87,7 @@ impl<R: NodeRole> MeshSession<R> {
         }
     }
 
-    /// The node, to leave with; the program does not join again by itself.
+    /// Takes the node out, to leave with it; the program does not rejoin by itself.
     pub(crate) fn take_node(&mut self) -> Option<Node<R>> {
         self.news.tell();
         self.again = None;
@@ -90,19 +95,19 @@ impl<R: NodeRole> MeshSession<R> {
         self.node.take()
     }
 
-    /// Has the id that the program wrote, whatever the daemon that launched it says: the other node of the program has
-    /// that one.
+    /// Keeps the id written in the program, even if a daemon assigned another: that one goes to the program's
+    /// other node.
     pub(crate) fn keep_own_id(&mut self) {
         if let Ok(config) = &mut *self.config {
             *config = config.clone().with_own_id();
         }
     }
 
-    /// Joins as `config` says, in the background.
+    /// Joins in the background, as `config` specifies.
     pub(crate) fn build(app: &mut App, config: Result<NodeConfig, ConfigError>) {
         timeline::build(app);
         let news = app.world_mut().get_resource_or_init::<FrameChangeCounter>().0.clone();
-        // That it is to join.
+        // Triggers the join.
         news.tell();
         let presented = app.world_mut().get_resource_or_init::<PresentedAt>().clone();
         app.insert_resource(Self {
@@ -124,7 +129,9 @@ impl<R: NodeRole> MeshSession<R> {
     }
 }
 
-/// A frame begins. To be piped into what else begins it: what Bevy does to run a system takes as long as most of them do.
+/// Begins a frame.
+///
+/// Piped into other systems that begin it: Bevy's cost of running a system is about as high as that of most of them.
 pub(crate) fn begin_frame<R: NodeRole>(
     mut link: ResMut<MeshSession<R>>,
     mut timeline: ResMut<Timeline>,
@@ -140,19 +147,21 @@ pub(crate) fn begin_frame<R: NodeRole>(
 }
 
 impl MeshSession<role::Visualization> {
-    /// Changes the program's own parameters, now or at a beat, as if it had come over the network: values, and recipes by
-    /// which they move. None while the program is not on the mesh.
+    /// Changes the program's own parameters, now or at a beat, as if the change had come over the network.
+    ///
+    /// Sets values, and modulators that move them. Returns `None` while the program is not on the mesh.
     ///
     /// # Errors
     ///
-    /// The first that cannot be set; or that too many changes wait. Nothing has changed then.
+    /// Names the first parameter that cannot be set, or reports that too many changes wait. In both cases
+    /// nothing has changed.
     #[must_use]
     pub fn change(&self, set: &Set) -> Option<Result<SetReply, SetError>> {
         self.node().map(|node| node.board().change(set))
     }
 }
 
-/// What becomes of the program's place on the mesh, of what it sent to others, and of what is told of it.
+/// Follows the node's connection, the results of its sends, and its problems.
 fn follow<R: NodeRole>(
     mut link: ResMut<MeshSession<R>>,
     mut connectivity: ResMut<NodeConnectivity<R>>,
@@ -165,12 +174,12 @@ fn follow<R: NodeRole>(
     let has_more = sendings.tell(&mut commands);
     let is_showing = notices.follow(R::ROLE, &connectivity, connectivity.is_changed());
     if link.node.is_none() || has_more || is_showing {
-        // To be looked after in the next frame too.
+        // Looks at it again in the next frame.
         link.news.tell();
     }
 }
 
-/// Begins to join, and looks whether it has happened.
+/// Begins to join, and checks whether the join has completed.
 fn join<R: NodeRole>(
     link: &mut MeshSession<R>,
     connectivity: &mut Mut<NodeConnectivity<R>>,
@@ -225,7 +234,7 @@ fn join<R: NodeRole>(
     }
 }
 
-/// Tells what the network has found out since the last frame.
+/// Reports what the network layer has found out since the last frame.
 fn tell<R: NodeRole>(
     link: &mut MeshSession<R>,
     connectivity: &mut Mut<NodeConnectivity<R>>,
@@ -256,7 +265,7 @@ fn tell<R: NodeRole>(
         }
     }
     let Some(node) = &link.node else { return };
-    // The network layer has said it, and has left; the program goes on.
+    // The network layer has reported it, and has left; the program goes on.
     if let Some(rival) = node.displaced().try_recv() {
         commands.trigger(IdTaken::by(rival, R::ROLE));
     }
@@ -269,7 +278,7 @@ fn tell<R: NodeRole>(
     }
 }
 
-/// A run condition: the program is on the mesh in the role `R`, and was not in the frame before, or has joined anew.
+/// A run condition: the program is on the mesh in the role `R`, and was not in the last frame, or has rejoined.
 pub(crate) fn has_just_joined<R: NodeRole>(
     link: Res<MeshSession<R>>,
     mut was_there: Local<bool>,

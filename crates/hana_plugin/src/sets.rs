@@ -1,10 +1,10 @@
 use bevy_ecs::schedule::SystemSet;
 
-/// When the plugins work.
+/// The system sets of the plugins.
 #[derive(SystemSet, Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HanaSystems {
-    /// In `PreUpdate`: what arrived is drained; parameters have their new values after it.
+    /// In `PreUpdate`: drains received data; parameters have their new values afterwards.
     Receive,
-    /// In `PostUpdate`: what the program said is handed to the network. What it changed in its parameters is, in `Last`.
+    /// In `PostUpdate`: hands outgoing messages to the network. Changed parameters follow in `Last`.
     Send,
 }

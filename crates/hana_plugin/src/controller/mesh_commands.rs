@@ -26,8 +26,9 @@ use crate::sets::HanaSystems;
 use crate::topics::pending_sends::PendingSends;
 use crate::topics::topics::DEADLINE as MESSAGE_DEADLINE;
 
-/// What an app does to others: start, stop, set, play. A system parameter; nothing of it blocks. How a
-/// command ended is told by [`CommandCompleted`].
+/// The commands that an app sends to other nodes: start, stop, set, play.
+///
+/// A system parameter; no method blocks. [`CommandCompleted`] reports the outcome of a command.
 #[derive(SystemParam)]
 pub struct MeshCommands<'w> {
     link: Res<'w, MeshSession<role::App>>,
@@ -37,39 +38,39 @@ pub struct MeshCommands<'w> {
     operator: ResMut<'w, OwnOperator>,
 }
 
-/// A command has been answered, or will not be.
+/// A command was answered, or will not be.
 #[derive(Event, Debug, Clone)]
 pub struct CommandCompleted {
-    /// Whom it was given.
+    /// The node that the command was sent to.
     pub node: NodeId,
     /// The command.
     pub command: Control,
-    /// Whether it was carried out, or why not.
+    /// `Ok` if the command was carried out, else the reason.
     pub outcome: Result<(), CommandError>,
 }
 
 type Outcome = Box<dyn Fn() -> Option<Result<(), CommandError>> + Send + Sync>;
 
-/// Commands under way, and the streams of what is played.
+/// Commands under way, and the streams of played values.
 #[derive(Resource, Default)]
 pub(crate) struct PendingCommands {
     under_way: Vec<(NodeId, Control, Outcome)>,
     played: HashMap<NodeId, Played>,
 }
 
-/// A visualization that is played, and what was wrong with that last: said once, not in each frame.
+/// A visualization that is played, and the last problem with it, which is reported once, not in each frame.
 struct Played {
     session: PlaySession,
     told: Option<ParameterError>,
-    /// Whether it was ever there.
+    /// Whether the visualization was ever on the mesh.
     was_known: bool,
 }
 
-/// Ending a process may take three deadlines one after the other; answering takes a moment.
+/// Ending a process may take three deadlines in a row; a reply takes a moment.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 impl MeshCommands<'_> {
-    /// Launches a program of `host`'s catalogue; its id is the name, or the name with a number.
+    /// Launches a program from `host`'s catalogue; its id is the name, with a number if the name is taken.
     pub fn start(&mut self, host: &NodeId, name: &str) {
         self.give::<role::Daemon, _>(
             host,
@@ -82,43 +83,44 @@ impl MeshCommands<'_> {
         self.give::<role::Daemon, _>(host, Stop { node: node.clone() });
     }
 
-    /// Stops it and starts it again with the same id.
+    /// Stops a process and starts it again with the same id.
     pub fn restart(&mut self, host: &NodeId, node: &NodeId) {
         self.give::<role::Daemon, _>(host, Restart { node: node.clone() });
     }
 
-    /// Ends it at once, with all that it started.
+    /// Kills a process at once, with all its children.
     pub fn kill(&mut self, host: &NodeId, node: &NodeId) {
         self.give::<role::Daemon, _>(host, Kill { node: node.clone() });
     }
 
-    /// Has its daemon do nothing about the trouble it is in, and tell nobody any more, until its state changes.
+    /// Acknowledges a fault: the daemon takes no action and raises no alarm until the node's state changes.
     pub fn ignore(&mut self, host: &NodeId, node: &NodeId) {
         self.give::<role::Daemon, _>(host, Acknowledge { node: node.clone() });
     }
 
-    /// Lets its look stay as it is, whatever is played, until [`resume`](Self::resume).
+    /// Freezes the visualization's look, whatever is played, until [`resume`](Self::resume).
     pub fn hold(&mut self, node: &NodeId) {
         self.give::<role::Visualization, _>(node, Freeze {});
     }
 
-    /// Has it draw black until [`resume`](Self::resume).
+    /// Makes the visualization draw black until [`resume`](Self::resume).
     pub fn blackout(&mut self, node: &NodeId) {
         self.give::<role::Visualization, _>(node, Blackout {});
     }
 
-    /// Has it show again what is played, after [`hold`](Self::hold) or [`blackout`](Self::blackout).
+    /// Makes the visualization show what is played again, after [`hold`](Self::hold) or [`blackout`](Self::blackout).
     pub fn resume(&mut self, node: &NodeId) {
         self.give::<role::Visualization, _>(node, Resume {});
     }
 
-    /// Asks it itself to end in good order: for what no daemon launched.
+    /// Asks the node itself to exit cleanly, for nodes that no daemon launched.
     pub fn shut_down(&mut self, node: &NodeId) {
         self.give::<role::Visualization, _>(node, Shutdown {});
     }
 
-    /// Has a remedy carried out: what a person chose from what is offered for a node. [`OperatorAction::Log`] is for the
-    /// app itself to show.
+    /// Carries out the remedy that a person chose from those offered for a node.
+    ///
+    /// [`OperatorAction::Log`] is for the app itself to show.
     pub fn remedy(&mut self, remedy: OperatorAction, view: &NodeView) {
         let NodeView { node, .. } = view;
         let host = view.host.as_ref().filter(|_| view.launched);
@@ -130,24 +132,26 @@ impl MeshCommands<'_> {
             (OperatorAction::Freeze, _) => self.hold(node),
             (OperatorAction::Blackout, _) => self.blackout(node),
             (OperatorAction::Resume, _) => self.resume(node),
-            // No daemon launched it, so that none can start it again or watch over it.
+            // No daemon launched the node, so none can restart it or watch over it.
             (OperatorAction::Restart | OperatorAction::Acknowledge, None)
             | (OperatorAction::Log, _) => {},
         }
     }
 
-    /// Sets parameters of a visualization, all or none, and hears whether it took them.
+    /// Sets parameters of a visualization, all or none, and reports whether they were accepted.
     pub fn set(&mut self, node: &NodeId, values: impl IntoIterator<Item = (ParameterName, f32)>) {
         self.change(node, Set { parameters: values.into_iter().collect(), ..Set::default() });
     }
 
-    /// Sets values and recipes of a visualization, all or none, now or at a beat, and hears whether it took them.
+    /// Sets values and modulators of a visualization, all or none, now or at a beat, and reports the outcome.
     pub fn change(&mut self, node: &NodeId, set: Set) {
         self.give::<role::Visualization, _>(node, set);
     }
 
-    /// Moves a parameter of a visualization, as often as every frame: the newest value counts, none is
-    /// confirmed. The first time opens a play session ([`PlaySession`]), which finds its way by itself from then on.
+    /// Moves a parameter of a visualization, as often as every frame.
+    ///
+    /// The newest value counts, and none is acknowledged. The first call opens a play session
+    /// ([`PlaySession`]), which chooses its path by itself from then on.
     pub fn play(&mut self, node: &NodeId, parameter: &ParameterName, value: f32) {
         let Some(own) = self.link.node() else { return };
         if !self.desk.played.contains_key(node) {
@@ -166,60 +170,64 @@ impl MeshCommands<'_> {
         }
     }
 
-    /// How a visualization is played by this app, if it is.
+    /// Returns how this app plays a visualization, or `None` if it does not.
     #[must_use]
     pub fn play_session(&self, node: &NodeId) -> Option<PlayStatus> {
         self.desk.played.get(node).map(|played| played.session.status())
     }
 
-    /// Takes parameters of a visualization, from whoever has them, until they are released or somebody else takes them.
-    /// Nothing happens before this app has joined. [`OwnerChanged`](crate::controller::operators::OwnerChanged) tells that it has them,
-    /// [`ClaimRejected`](crate::controller::operators::ClaimRejected) why not, [`ClaimLost`](crate::controller::operators::ClaimLost) who has them instead.
+    /// Claims parameters of a visualization until this app releases them or another controller preempts them.
+    ///
+    /// Does nothing before this app has joined. [`OwnerChanged`](crate::controller::operators::OwnerChanged)
+    /// reports success, [`ClaimRejected`](crate::controller::operators::ClaimRejected) a refusal and its
+    /// reason, [`ClaimLost`](crate::controller::operators::ClaimLost) the controller that owns them instead.
     pub fn take(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
         if let Some(operator) = &mut self.operator.0 {
             operator.take(node, parameters);
         }
     }
 
-    /// Lets parameters go.
+    /// Releases parameters.
     pub fn release(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
         if let Some(operator) = &mut self.operator.0 {
             operator.release(node, parameters);
         }
     }
 
-    /// Takes all that another app holds, wishes to hold, or had when it vanished. How many parameters that is.
+    /// Claims every parameter that another app owns, has claimed, or owned when it vanished, and returns
+    /// their number.
     pub fn take_over(&mut self, app: &NodeId) -> usize {
         self.operator.0.as_mut().map_or(0, |operator| operator.take_over(app))
     }
 
-    /// Makes the word of this app count more, or less, than that of others.
+    /// Sets the priority of this app's claims over those of other controllers.
     pub fn set_priority(&mut self, priority: Priority) {
         if let Some(operator) = &mut self.operator.0 {
             operator.set_priority(priority);
         }
     }
 
-    /// Writes a note for all operators, in place of the last one of this app; an empty one takes it back.
+    /// Publishes a note to all operators, replacing this app's last one; an empty text withdraws it.
     pub fn note(&mut self, text: &str) {
         if let Some(operator) = &mut self.operator.0 {
             operator.note(text);
         }
     }
 
-    /// What is known of who has taken what, and left what behind; none before this app has joined.
+    /// Returns the known owners, claims and abandoned parameters, or `None` before this app has joined.
     #[must_use]
     pub fn wishes(&self) -> Option<&ClaimManager> {
         self.operator.0.as_ref().map(OwnershipClient::wishes)
     }
 
-    /// Sends a custom message of a type that this app need not have, checked against what the node announces.
-    /// [`MessageDelivered`](crate::topics::pending_sends::MessageDelivered) tells whether it was taken.
+    /// Sends a custom message of a type that this app need not define, checked against the node's announcement.
+    ///
+    /// [`MessageDelivered`](crate::topics::pending_sends::MessageDelivered) reports whether it was accepted.
     ///
     /// # Errors
     ///
-    /// When the node hears nothing on that topic, or the message does not fit; says which field. A node that is
-    /// not known yet has the last word itself.
+    /// When the node does not subscribe to that topic, or the message does not fit; the error names the
+    /// field. A message to a node that is not known yet is checked only by that node.
     pub fn send_value(
         &mut self,
         node: &NodeId,
@@ -235,11 +243,11 @@ impl MeshCommands<'_> {
         Ok(())
     }
 
-    /// Sends such a message to all nodes of a kind; how many it is meant for. Nobody answers.
+    /// Sends such a message to all nodes of a kind, without replies, and returns the number of addressees.
     ///
     /// # Errors
     ///
-    /// When no node of that kind hears the topic, or the message does not fit one of those who do.
+    /// When no node of that kind subscribes to the topic, or the message does not fit one of those that do.
     pub fn send_value_to_kind(
         &mut self,
         kind: &NodeId,
@@ -264,7 +272,7 @@ impl MeshCommands<'_> {
             return Err(refused.unwrap_or(SendCheckError::NotHeard { node, topic, heard: vec![] }));
         };
         let handed = self.link.node().map(|own| own.send_value_to_kind(kind, topic, lane, message));
-        // Whether it is on its way is all that can be known of it; what is not is told like an answer.
+        // Such a message is not acknowledged: only a failed hand-over is reported, in the form of a reply.
         self.sendings.add(kind, topic.clone(), handed);
         Ok(count)
     }
@@ -308,13 +316,13 @@ fn take_answers(
     mut commands: Commands,
 ) {
     if link.node().is_none() {
-        // They are of a node that has left.
+        // These belong to a node that has left.
         desk.played.clear();
     }
     desk.played.retain(|node, played| {
         let is_known = nodes.info(node).is_some();
         played.was_known |= is_known;
-        // One that is started again is known all the while, and one that answers is there, whatever the mesh knows of it.
+        // A node that is restarted stays known throughout, and one that answers is there, whatever the roster shows.
         is_known || !played.was_known || played.session.status().is_answered()
     });
     desk.under_way.retain(|(node, command, outcome)| {

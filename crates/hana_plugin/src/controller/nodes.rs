@@ -12,11 +12,10 @@ use hana_protocol::message::NodeInfo;
 use crate::session::{MeshSession, has_just_joined};
 use crate::sets::HanaSystems;
 
-/// A node of the mesh as a component of its entity: what `hana nodes` shows of it, and what it said of
-/// itself.
+/// A node of the mesh as a component of its entity: what `hana nodes` shows, and what the node announces.
 ///
-/// Brought up to date ten times a second, while [`NodeChanged`] is only triggered when its state, its
-/// presence or what it is has changed.
+/// Updated ten times a second. [`NodeChanged`] is only triggered when the node's state, its presence or its
+/// description has changed.
 #[derive(Component, Debug, Clone, PartialEq)]
 pub struct MeshNode {
     view: NodeView,
@@ -24,7 +23,7 @@ pub struct MeshNode {
 }
 
 impl MeshNode {
-    /// What it said of itself: its parameters, its message types.
+    /// Returns the node's announcement: its parameters and message types.
     #[must_use]
     pub const fn info(&self) -> Option<&NodeInfo> {
         self.info.as_ref()
@@ -43,14 +42,14 @@ impl Deref for MeshNode {
 #[derive(Component, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Online;
 
-/// A node that was not known has come; its entity has a [`MeshNode`].
+/// A new node has appeared; its entity has a [`MeshNode`].
 #[derive(EntityEvent, Debug, Clone, Copy)]
 pub struct NodeAdded {
     /// The node's entity.
     pub entity: Entity,
 }
 
-/// A node has changed: its state, its presence, its look, or what it is.
+/// A node has changed: its state, its presence, its look, or its description.
 #[derive(EntityEvent, Debug, Clone, Copy)]
 pub struct NodeChanged {
     /// The node's entity.
@@ -64,30 +63,30 @@ pub struct NodeRemoved {
     pub entity: Entity,
 }
 
-/// How often a node says how it is.
+/// How often a node reports its health.
 const BEAT: Duration = Duration::from_millis(100);
 
-/// Everybody who is known, for the app's systems.
+/// All known nodes, for the app's systems.
 #[derive(Resource, Default)]
 pub(crate) struct Nodes {
     watch: Option<MeshObserver>,
-    /// When the figures were last brought up to date.
+    /// When the figures were last updated.
     refreshed: Option<Instant>,
     entities: HashMap<NodeId, Entity>,
 }
 
 impl Nodes {
-    /// Everything that is known of everyone, once this app has joined.
+    /// Returns the roster of all nodes, once this app has joined.
     pub(crate) fn roster(&self) -> Option<&Roster> {
         self.watch.as_ref().map(MeshObserver::roster)
     }
 
-    /// What a node said of itself.
+    /// Returns a node's announcement.
     pub(crate) fn info(&self, node: &NodeId) -> Option<&NodeInfo> {
         self.watch.as_ref()?.roster().info(node)
     }
 
-    /// What those who are there and of a kind said of themselves.
+    /// Returns the announcements of the nodes of a kind that are on the mesh.
     pub(crate) fn of_kind(&self, kind: &NodeId) -> impl Iterator<Item = &NodeInfo> {
         let roster = self.watch.as_ref().map(MeshObserver::roster);
         self.entities
@@ -120,7 +119,7 @@ pub(crate) fn update(
         let view = roster.view(node, unix_ms())?;
         Some(MeshNode { view, info: roster.info(node).cloned() })
     };
-    // Figures change with every beat of health, and are brought up to date as often, not with every frame.
+    // Figures change with every health report, and are updated at that rate, not with every frame.
     if refreshed.is_none_or(|at| at.elapsed() >= BEAT) {
         *refreshed = Some(Instant::now());
         for (node, entity) in &*entities {

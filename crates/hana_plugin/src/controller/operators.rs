@@ -1,5 +1,7 @@
-//! Who plays what, and what operators tell each other: [`MeshCommands`](crate::controller::mesh_commands::MeshCommands) takes and releases, these events tell what
-//! comes of it.
+//! Events about parameter owners and operators' notes.
+//!
+//! They report the outcome of the claims and releases made by
+//! [`MeshCommands`](crate::controller::mesh_commands::MeshCommands).
 
 use std::time::Duration;
 
@@ -16,68 +18,68 @@ use crate::controller::nodes::Nodes;
 use crate::session::{MeshSession, has_just_joined};
 use crate::sets::HanaSystems;
 
-/// Somebody else holds a parameter than before, or nobody.
+/// The owner of a parameter has changed.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct OwnerChanged {
     /// The visualization.
     pub node: NodeId,
     /// The parameter.
     pub parameter: ParameterName,
-    /// Who held it before.
+    /// The previous owner.
     pub before: Option<NodeId>,
-    /// Who holds it now, and how; none if it is free.
+    /// The owner now, and the kind of ownership; `None` if the parameter is free.
     pub now: Option<(NodeId, OwnershipKind)>,
 }
 
-/// Somebody has what this app had taken.
+/// Another controller owns what this app had claimed.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct ClaimLost {
     /// The visualization.
     pub node: NodeId,
     /// The parameter.
     pub parameter: ParameterName,
-    /// Who has it.
+    /// The new owner.
     pub by: NodeId,
-    /// Both had taken it without knowing of each other, as in a network that was parted, and his take counts.
+    /// Whether both claimed it without knowing of each other, as in a partitioned network, and the other claim won.
     pub apart: bool,
 }
 
-/// Somebody else had taken what this app had taken, without knowing of it; this app's take counts.
+/// Another controller had claimed the same parameter concurrently; this app's claim won.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct ClaimKept {
     /// The visualization.
     pub node: NodeId,
     /// The parameter.
     pub parameter: ParameterName,
-    /// Who had taken it too.
+    /// The other claimant.
     pub from: NodeId,
 }
 
-/// A visualization does not let this app take parameters.
+/// A visualization rejects this app's claim.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRejected {
     /// The visualization.
     pub node: NodeId,
     /// The parameters.
     pub parameters: Vec<ParameterName>,
-    /// Why, in its words.
+    /// The reason, in the visualization's words.
     pub reason: String,
 }
 
 /// An operator has written a note for the others.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct NoteReceived {
-    /// The app he wrote it at.
+    /// The app at which the note was written.
     pub app: NodeId,
-    /// His words; empty when he took them back.
+    /// The note; empty when it was withdrawn.
     pub text: String,
 }
 
-/// This app as one of those who play together, once it has joined.
+/// This app's claims as a controller, once it has joined.
 #[derive(Resource, Default)]
 pub(crate) struct OwnOperator(pub(crate) Option<OwnershipClient>);
 
-/// How long letting go, and leaving the mesh, may hold up the end of the program.
+/// How long releasing parameters and leaving the mesh may delay the exit of the program.
 const GOODBYE: Duration = Duration::from_millis(300);
 
 pub(crate) fn build(app: &mut App) {
@@ -119,7 +121,7 @@ fn play_together(nodes: Res<Nodes>, mut own: ResMut<OwnOperator>, mut commands: 
     }
 }
 
-/// Who ends in good order keeps nobody waiting for what he held.
+/// Releases all parameters on a clean exit, so that others need not wait for the timeout.
 fn let_go(mut own: ResMut<OwnOperator>, mut link: ResMut<MeshSession<role::App>>) {
     let Some(operator) = &mut own.0 else { return };
     let Some(node) = link.node() else { return };
@@ -128,7 +130,7 @@ fn let_go(mut own: ResMut<OwnOperator>, mut link: ResMut<MeshSession<role::App>>
     }
     operator.release_all();
     if let Some(node) = link.take_node() {
-        // A link that is gone shall not hold the window open.
+        // A failed connection must not keep the window open.
         node.leave().wait(GOODBYE).ok();
     }
 }

@@ -15,22 +15,22 @@ use bevy_window::Window;
 
 use crate::notices::notices::Notices;
 
-/// The text that shows them.
+/// The text entity that shows the notices.
 #[derive(Component)]
 struct NoticePanel;
 
 const TEXT: Color = Color::srgb(0.93, 0.90, 0.82);
-/// So that it can be read on whatever is drawn below it.
+/// The background, so that the text is readable on any picture.
 const GROUND: Color = Color::srgba(0.05, 0.05, 0.06, 0.8);
 const FONT_SIZE: f32 = 14.0;
 
-/// There once a program draws its notices.
+/// Exists once a program draws its notices.
 #[derive(Resource)]
 struct DrawsNotices;
 
 pub(crate) fn build(app: &mut App) {
     if app.world().contains_resource::<DrawsNotices>() {
-        // For the other node of the program.
+        // The program's other node draws them already.
         return;
     }
     app.insert_resource(DrawsNotices).add_systems(Last, draw);
@@ -85,7 +85,7 @@ fn spawn(world: &mut World, text: String) {
                 padding: UiRect::axes(Val::Px(8.0), Val::Px(4.0)),
                 ..Node::default()
             },
-            // Above whatever the program has, and in the way of nothing.
+            // Above everything that the program draws, without blocking the mouse.
             GlobalZIndex(i32::MAX),
             FocusPolicy::Pass,
         ))
@@ -93,8 +93,10 @@ fn spawn(world: &mut World, text: String) {
     let_the_mouse_through(world, panel);
 }
 
-/// A program with Bevy's picking takes every node for something that can be clicked, unless it has a `Pickable` that
-/// says otherwise. Reached by its name, so that programs without picking do not have to build it.
+/// Lets the mouse through the panel.
+///
+/// With Bevy's picking, every UI node is clickable unless its `Pickable` is set otherwise. The component is
+/// looked up by name, so that programs without picking need not build it.
 fn let_the_mouse_through(world: &mut World, panel: Entity) {
     let Some(registry) = world.get_resource::<AppTypeRegistry>().cloned() else { return };
     let parts = registry.read().get_with_type_path("bevy_picking::Pickable").and_then(|pickable| {

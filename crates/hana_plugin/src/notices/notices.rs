@@ -11,21 +11,21 @@ use crate::connectivity::Connectivity;
 use crate::events::{DecodeFailed, IdTaken, MessageDropped, PeerIncompatible, QueueFull};
 use crate::session::FrameChangeCounter;
 
-/// What is wrong right now, in plain words for whoever stands before the window. ASCII, one line each.
+/// The current problems, in plain words for a person in front of the window. ASCII, one line each.
 ///
 /// With the feature `ui` the plugin draws them, small, at the bottom left of the window. A program that shows them in
-/// its own way calls `without_notices()` on the plugin and reads [`lines`](Self::lines). `HANA_NOTICES=off` leaves none,
-/// here too: a daemon sets it for what it launches for an audience.
+/// its own way calls `without_notices()` on the plugin and reads [`lines`](Self::lines). `HANA_NOTICES=off` disables
+/// all notices, also these lines: a daemon sets it for programs that it launches for an audience.
 #[derive(Resource, Debug)]
 pub struct Notices {
     all: VecDeque<Notice>,
     is_off: bool,
-    /// Since when the connection of each node of the program is as it is.
+    /// When the connection of each node of the program last changed.
     since: BTreeMap<Role, Instant>,
     news: ChangeCounter,
 }
 
-/// What a notice is about. A newer one takes the place of one about the same.
+/// The subject of a notice. A newer notice replaces an older one on the same subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum About {
     Connection(Role),
@@ -39,20 +39,20 @@ enum About {
 struct Notice {
     about: About,
     text: String,
-    /// From when on it is over; none while it lasts.
+    /// When the notice ended; `None` while it lasts.
     over: Option<Instant>,
 }
 
-/// How long something that happened is told; what lasts is told as long as it does.
+/// How long a notice of a single event is shown; a lasting problem is shown for as long as it lasts.
 const PASSING: Duration = Duration::from_secs(8);
-/// How long one fades that is over.
+/// How long an ended notice takes to fade.
 const FADING: Duration = Duration::from_millis(800);
-/// Characters of a line; what is longer is cut.
+/// Maximum characters of a line; longer lines are cut.
 const LONGEST: usize = 140;
-/// How long joining may take until it is news.
+/// How long joining may take before a notice appears.
 const JOINING: Duration = Duration::from_secs(3);
 
-/// The environment variable that says whether there are notices: `on` or `off`.
+/// The environment variable that enables or disables notices: `on` or `off`.
 const VARIABLE: &str = "HANA_NOTICES";
 
 impl Notices {
@@ -64,12 +64,12 @@ impl Notices {
         Self::new(env::var(VARIABLE).is_ok_and(|set| set == "off"), news)
     }
 
-    /// The lines, the latest last.
+    /// Returns the lines, the latest last.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.different().map(|notice| notice.text.as_str())
     }
 
-    /// Without what two nodes of one program report in the same words.
+    /// Leaves out duplicates, when two nodes of one program report the same.
     fn different(&self) -> impl Iterator<Item = &Notice> {
         self.all.iter().enumerate().filter_map(|(place, notice)| {
             let is_known = self.all.iter().take(place).any(|other| other.text == notice.text);
@@ -77,7 +77,7 @@ impl Notices {
         })
     }
 
-    /// The lines with how much of each is to be seen: 1, and less while it fades.
+    /// Returns each line with its opacity: 1, and less while it fades.
     #[cfg(feature = "ui")]
     pub(crate) fn fading(&self, now: Instant) -> impl Iterator<Item = (&str, f32)> {
         self.different().map(move |notice| {
@@ -95,7 +95,7 @@ impl Notices {
         let text: String = text
             .chars()
             .take(LONGEST)
-            // Bevy's own font has no others.
+            // Bevy's default font has no other characters.
             .map(|of| if of.is_ascii() && !of.is_ascii_control() { of } else { '?' })
             .collect();
         match self.all.iter_mut().find(|notice| notice.about == about) {
@@ -115,8 +115,9 @@ impl Notices {
         }
     }
 
-    /// Tells how it is with the connection of the node of that role, in every frame.
-    /// Whether there is something to be followed in the next frame.
+    /// Updates, in every frame, the notice about the connection of the node of that role.
+    ///
+    /// Returns whether the next frame must update it too.
     pub(crate) fn follow(
         &mut self,
         role: Role,
@@ -146,7 +147,7 @@ impl Notices {
     }
 }
 
-/// Keeps them; `draws`: and draws them, with the feature `ui`.
+/// Adds the notices; with `draws` and the feature `ui`, also draws them.
 pub(crate) fn build(app: &mut App, draws: bool) {
     #[cfg(feature = "ui")]
     if draws {
@@ -155,7 +156,7 @@ pub(crate) fn build(app: &mut App, draws: bool) {
     #[cfg(not(feature = "ui"))]
     let _ = draws;
     if app.world().contains_resource::<Notices>() {
-        // Of the other node of the program.
+        // The program's other node has added them.
         return;
     }
     let news = app.world_mut().get_resource_or_init::<FrameChangeCounter>().0.clone();
@@ -202,8 +203,9 @@ fn passing() -> Instant {
     Instant::now() + PASSING
 }
 
-/// What is told of the connection, if anything. Whoever left on purpose knows, and an id that is taken is told with who
-/// has it.
+/// Returns the notice about the connection, if there is one.
+///
+/// A program that left on purpose needs none, and [`IdTaken`] has its own notice, which names the other node.
 fn about_connection(connectivity: &Connectivity, since: Duration) -> Option<&'static str> {
     match connectivity {
         Connectivity::Joining if since >= JOINING => Some("joining the network; drawing goes on"),

@@ -1,23 +1,24 @@
 use std::time::Duration;
 
-/// How long after its beginning a frame is seen, and how long it stays: what of the last ones was in the middle, so that
-/// one that hung says nothing of the next. Pure; nothing of it allocates.
+/// The time from the beginning of a frame until it is seen, and how long it stays on the screen.
+///
+/// Both are medians of recent frames, so that one stalled frame does not distort the next. Pure; does not allocate.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct FrameTiming {
     begun_us: Option<i64>,
-    /// Of the last ones that were looked at.
+    /// The median of the sampled frames.
     middle: Duration,
-    /// Whether the frame at work is looked at.
+    /// Whether the current frame is sampled.
     is_watched: bool,
     frames: u8,
     lengths: Recent,
     delays: Recent,
 }
 
-/// One frame of so many is looked at, once enough are known: the medians take longer than all else here.
+/// Sampling interval, in frames, once enough samples exist: computing the medians costs more than all else here.
 const EVERY: u8 = 4;
 
-/// The last few of some times, in microseconds; an hour at most.
+/// The last few durations, in microseconds; each is capped at an hour.
 #[derive(Debug, Clone, Copy, Default)]
 struct Recent {
     times: [u32; Self::COUNT as usize],
@@ -44,7 +45,7 @@ impl Recent {
 }
 
 impl FrameTiming {
-    /// A frame begins.
+    /// Begins a frame.
     pub(crate) fn begins(&mut self, at_us: i64) {
         let before = self.begun_us.replace(at_us);
         if let Some(before) = before.filter(|_| self.is_watched) {
@@ -56,14 +57,14 @@ impl FrameTiming {
         self.is_watched = self.lengths.known < Recent::COUNT || self.frames.is_multiple_of(EVERY);
     }
 
-    /// A frame was shown so long after it had begun.
+    /// Records the delay between the beginning of a frame and its presentation.
     pub(crate) fn was_shown_after(&mut self, delay_us: i64) {
         if self.is_watched {
             self.delays.add(delay_us);
         }
     }
 
-    /// How long after the beginning of a frame the middle of the time is in which it is seen.
+    /// Returns the time from the beginning of a frame to the middle of the interval in which it is visible.
     pub(crate) const fn middle(&self) -> Duration {
         self.middle
     }

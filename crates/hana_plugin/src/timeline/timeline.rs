@@ -12,11 +12,10 @@ use hana_time::BeatDetector;
 use crate::session::MeshSession;
 use crate::timeline::frame_timing::FrameTiming;
 
-/// Tempo and beat of this frame: kept up to date by the plugins, before `Update`.
+/// Tempo and beat of this frame: updated by the plugins before `Update`.
 ///
-/// It is the beat at the moment at which this frame will be seen, as far as that is known: so what begins with a beat is
-/// seen with it, and not a frame later. While nobody has said a timeline, it is one of this machine's own, of 120 beats a
-/// minute.
+/// The beat is that of the moment at which this frame is expected to be seen, so an effect that begins with a beat is
+/// seen with it, not a frame later. While no node publishes a timeline, a local one of 120 beats a minute is used.
 ///
 /// ```no_run
 /// use bevy_app::{App, Update};
@@ -35,7 +34,7 @@ pub struct Timeline {
     at_us: i64,
     is_shared: bool,
     watch: BeatDetector,
-    /// Of a program with two nodes, one keeps the time.
+    /// The role whose node drives the timeline, if the program has two nodes.
     keeper: Option<Role>,
 }
 
@@ -65,43 +64,43 @@ impl Timeline {
         self.current.beat_at(self.at_us)
     }
 
-    /// How far into the bar it is, in beats: from 0 up to, not including, the quantum.
+    /// The position in the bar, in beats: from 0 up to, not including, the quantum.
     #[must_use]
     pub fn phase(&self) -> f64 {
         self.current.phase_at(self.at_us)
     }
 
-    /// Whether the transport plays. Beats go on in any case.
+    /// Whether the transport plays. Beats advance in any case.
     #[must_use]
     pub const fn is_playing(&self) -> bool {
         self.current.is_playing()
     }
 
-    /// Whether somebody has said it. Else it is this machine's own.
+    /// Whether the timeline comes from the mesh, rather than from this machine alone.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
         self.is_shared
     }
 
-    /// Whether a multiple of `every` beats begins with this frame; [`on_beat`] as a question.
+    /// Whether a multiple of `every` beats begins with this frame: [`on_beat`] as a method.
     #[must_use]
     pub fn begins(&self, every: f64) -> bool {
         self.watch.begins(every)
     }
 
-    /// The moment that all this is of, in microseconds of this machine's clock ([`hana_network::local_us`]).
+    /// The moment to which these values refer, in microseconds of this machine's clock ([`hana_network::local_us`]).
     #[must_use]
     pub const fn at_us(&self) -> i64 {
         self.at_us
     }
 
-    /// The same as plain arithmetic: other beats, other times.
+    /// Returns the plain timeline, to convert other beats and times.
     #[must_use]
     pub const fn get(&self) -> &hana_time::Timeline {
         &self.current
     }
 
-    /// A frame begins; it is of the moment at which it will be seen.
+    /// Begins a frame: the values become those of the moment at which it will be seen.
     pub(crate) fn follow<R: NodeRole>(&mut self, node: Option<&Node<R>>, pace: &FrameTimingMode) {
         if *self.keeper.get_or_insert(R::ROLE) != R::ROLE {
             return;
@@ -111,7 +110,7 @@ impl Timeline {
         self.look(node.and_then(|node| node.timeline().at(shown_us)), shown_us);
     }
 
-    /// A frame begins; it is of that moment.
+    /// Begins a frame: the values become those of the moment `at_us`.
     pub(crate) fn look(&mut self, said: Option<hana_time::Timeline>, at_us: i64) {
         self.is_shared = said.is_some();
         self.current = said.unwrap_or(hana_time::Timeline::DEFAULT);
@@ -120,10 +119,10 @@ impl Timeline {
     }
 }
 
-/// A run condition: a multiple of so many beats begins with this frame.
+/// A run condition: a multiple of `every` beats begins with this frame.
 ///
-/// `on_beat(1.0)` is each beat, `on_beat(0.5)` twice a beat. In exactly one frame, whatever the tempo does; a frame that takes
-/// longer than a beat is one, not several.
+/// `on_beat(1.0)` is each beat, `on_beat(0.5)` twice a beat. True in exactly one frame, whatever the tempo
+/// does; beats that fall into one long frame count once.
 pub fn on_beat(every: f64) -> impl Fn(Res<Timeline>) -> bool + Clone {
     move |timeline: Res<Timeline>| timeline.begins(every)
 }
@@ -138,35 +137,37 @@ pub fn on_bar(timeline: Res<Timeline>) -> bool {
 #[derive(Default)]
 pub(crate) struct FrameTimingMode {
     last_frames: FrameTiming,
-    /// The frame at work.
+    /// When the current frame began.
     begun_us: i64,
-    /// How long after its beginning it will be seen.
+    /// The expected delay between the beginning of the current frame and its presentation.
     shown_after: Duration,
-    /// How long after its beginning a frame was handed to the screen, if something sees to that; else 0.
+    /// The measured delay between the beginning of a frame and its presentation; 0 if it is not measured.
     presented: PresentedAt,
 }
 
-/// What the renderer is told, and tells: it may work on the frame before meanwhile, in a thread of its own. Clones share it.
+/// Times shared with the renderer, which may work on the previous frame in a thread of its own.
+///
+/// Clones share the same times.
 #[derive(Resource, Clone, Default)]
 pub(crate) struct PresentedAt(Arc<Times>);
 
 #[derive(Default)]
 struct Times {
-    /// The beginning of the frame at work.
+    /// The beginning of the current frame.
     begun_us: AtomicI64,
-    /// How long after its beginning the last one was handed to the screen, if something sees to that; else 0.
+    /// The delay between the beginning of the last frame and its presentation; 0 if it is not measured.
     after_us: AtomicI64,
 }
 
 impl PresentedAt {
-    /// A frame that began at `begun_us` is handed to the screen now.
+    /// Records that a frame that began at `begun_us` is presented now.
     #[cfg(feature = "ui")]
     pub(crate) fn now(&self, begun_us: i64) {
         let after_us = local_us().saturating_sub(begun_us).max(1);
         self.0.after_us.store(after_us, Ordering::Relaxed);
     }
 
-    /// The beginning of the frame at work.
+    /// The beginning of the current frame.
     #[cfg(feature = "ui")]
     pub(crate) fn begun_us(&self) -> i64 {
         self.0.begun_us.load(Ordering::Relaxed)
@@ -178,7 +179,7 @@ impl FrameTimingMode {
         Self { presented, ..Self::default() }
     }
 
-    /// A frame begins.
+    /// Begins a frame.
     pub(crate) fn begins(&mut self, at_us: i64) {
         self.last_frames.begins(at_us);
         self.begun_us = at_us;
@@ -186,7 +187,7 @@ impl FrameTimingMode {
         self.shown_after = self.last_frames.middle();
     }
 
-    /// The frame at work has come to its end. Without a screen, that is when it is seen.
+    /// Ends the current frame. Without a screen, this is the time at which it counts as seen.
     pub(crate) fn frame_ends(&mut self) {
         let presented = self.presented.0.after_us.load(Ordering::Relaxed);
         let since_begun = || local_us().saturating_sub(self.begun_us);
@@ -194,7 +195,7 @@ impl FrameTimingMode {
         self.last_frames.was_shown_after(after);
     }
 
-    /// How long after its beginning the frame at work will be seen.
+    /// The expected delay between the beginning of the current frame and its presentation.
     pub(crate) const fn shown_after(&self) -> Duration {
         self.shown_after
     }
@@ -209,7 +210,7 @@ pub(crate) fn build(app: &mut App) {
     crate::visualization::presentation::build(app);
 }
 
-/// For programs that do nothing else with the end of a frame.
+/// Adds the end of a frame to programs that have no other system for it.
 pub(crate) fn build_frame_end(app: &mut App) {
     app.add_systems(Last, |mut link: ResMut<MeshSession<role::App>>| link.pace.frame_ends());
 }
@@ -226,7 +227,7 @@ mod tests {
         bars: usize,
     }
 
-    /// An app whose frames are of those moments.
+    /// An app with frames at given moments.
     struct Stage {
         app: App,
         current: hana_time::Timeline,
@@ -262,7 +263,7 @@ mod tests {
         for at in (100..8_050).step_by(16) {
             counted = stage.frame(at);
         }
-        // 16 beats in 8 seconds, 0 not among them.
+        // 16 beats in 8 seconds, not counting beat 0.
         assert_eq!(counted, (15 + 1, 32, 4));
         stage.current = stage.current.with_tempo(60.0, 8_050_000).unwrap();
         for at in (8_050..16_200).step_by(16) {

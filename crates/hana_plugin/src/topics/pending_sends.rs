@@ -6,18 +6,18 @@ use hana_protocol::id::{NodeId, TopicName};
 
 use crate::session::FrameChangeCounter;
 
-/// A custom message that was sent to one node has been answered, or will not be.
+/// A custom message that was sent to one node was answered, or will not be.
 #[derive(Event, Debug, Clone)]
 pub struct MessageDelivered {
-    /// Whom it was sent to.
+    /// The node that it was sent to.
     pub node: NodeId,
     /// Its topic.
     pub topic: TopicName,
-    /// Whether it was taken, or why not.
+    /// `Ok` if it was accepted, else the reason.
     pub outcome: Result<(), SendError>,
 }
 
-/// Custom messages that wait for their answers, whoever sent them.
+/// Sent custom messages that wait for their replies.
 #[derive(Resource, Clone)]
 pub(crate) struct PendingSends {
     all: Arc<Mutex<Vec<DirectSend>>>,
@@ -40,7 +40,7 @@ struct DirectSend {
 }
 
 impl PendingSends {
-    /// Waits for an answer; without a question the program is not on the mesh yet.
+    /// Waits for a reply; without a query, the program is not on the mesh yet.
     pub(crate) fn add<T: Send + 'static>(
         &self,
         node: &NodeId,
@@ -66,7 +66,7 @@ impl PendingSends {
         self.news.tell();
     }
 
-    /// Tells of those that have been answered, or will not be; whether others wait.
+    /// Reports the messages that were answered, or will not be. Returns whether others still wait.
     pub(crate) fn tell(&self, commands: &mut Commands) -> bool {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|sending| {

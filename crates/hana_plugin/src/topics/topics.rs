@@ -20,43 +20,44 @@ use crate::session::{MeshSession, has_just_joined};
 use crate::sets::HanaSystems;
 use crate::topics::pending_sends::PendingSends;
 
-/// A message that came over the mesh, as a Bevy message: read it with `MessageReader<FromMesh<M>>`.
+/// A message received from the mesh, as a Bevy message: read it with `MessageReader<FromMesh<M>>`.
 #[derive(Message, Debug, Clone, PartialEq, Eq)]
 pub struct FromMesh<M: Send + Sync + 'static> {
-    /// The key it came on.
+    /// The key on which it arrived.
     pub key: String,
-    /// Who sent it, in which run, in which place, when; `None` from a foreign program.
+    /// The sender, its instance, the sequence number and the time; `None` from a foreign program.
     pub envelope: Option<Envelope>,
     /// The message.
     pub message: M,
 }
 
 impl<M: Send + Sync + 'static> FromMesh<M> {
-    /// Whom it was meant for: this program, all of its kind, or whoever hears its sender. `None` for a message
-    /// that is no custom one.
+    /// Returns the recipients: this program, all of its kind, or all subscribers of the sender's topic.
+    ///
+    /// `None` for a message that is not a custom one.
     #[must_use]
     pub fn audience(&self) -> Option<Recipients> {
         Recipients::of_key(&self.key)
     }
 }
 
-/// A custom message of a type that this program need not have, as it was published.
+/// A custom message as it was published, of a type that this program need not define.
 ///
-/// Read it with `MessageReader<AnyFromMesh>`. What its sender announces of it, its name, version and fields, is in
-/// [`MeshNode::info`](crate::controller::nodes::MeshNode::info) of the sender.
+/// Read it with `MessageReader<DynamicFromMesh>`. The sender's
+/// [`MeshNode::info`](crate::controller::nodes::MeshNode::info) describes it: name, version and fields.
 #[derive(Message, Debug, Clone, PartialEq, Eq)]
 pub struct DynamicFromMesh {
-    /// Whose topic it came on.
+    /// The node to which the topic belongs.
     pub node: NodeId,
     /// The topic.
     pub topic: TopicName,
-    /// Who sent it, in which run, in which place, when; `None` from a foreign program.
+    /// The sender, its instance, the sequence number and the time; `None` from a foreign program.
     pub envelope: Option<Envelope>,
     /// The message.
     pub value: Value,
 }
 
-/// Takes messages of the type `M` to others, once the program is on the mesh.
+/// Publishes and sends messages of the type `M`, once the program is on the mesh.
 #[derive(Resource)]
 pub struct TopicWriter<M: Send + Sync + 'static> {
     courier: Option<MessageSender<M>>,
@@ -64,12 +65,13 @@ pub struct TopicWriter<M: Send + Sync + 'static> {
     sendings: PendingSends,
 }
 
-/// How long a node may take to answer a message.
+/// How long a node may take to reply to a message.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
 impl<M: CustomMessage> TopicWriter<M> {
-    /// Hands a message to the network, for whoever hears the program's own topic. Does not block; before the
-    /// program has joined, nothing is there to hear it, and it is dropped.
+    /// Publishes a message on the program's own topic.
+    ///
+    /// Does not block. Before the program has joined, there are no subscribers, and the message is dropped.
     ///
     /// # Errors
     ///
@@ -78,9 +80,10 @@ impl<M: CustomMessage> TopicWriter<M> {
         self.hand_over(|courier| courier.publish(message))
     }
 
-    /// Sends a message to one node. Does not block. On a reliable lane
-    /// [`MessageDelivered`](crate::topics::pending_sends::MessageDelivered) tells within two seconds whether it was taken; on the others
-    /// nobody answers.
+    /// Sends a message to one node. Does not block.
+    ///
+    /// On a reliable lane [`MessageDelivered`](crate::topics::pending_sends::MessageDelivered) reports within
+    /// two seconds whether it was accepted; on the others there is no reply.
     ///
     /// # Errors
     ///
@@ -99,8 +102,9 @@ impl<M: CustomMessage> TopicWriter<M> {
         }
     }
 
-    /// Sends a message to all programs of a kind: those that give themselves the id `kind`, however many run.
-    /// Does not block; nobody answers.
+    /// Sends a message to all programs of a kind: all instances of the programs that were given the id `kind`.
+    ///
+    /// Does not block; there is no reply.
     ///
     /// # Errors
     ///
@@ -109,7 +113,7 @@ impl<M: CustomMessage> TopicWriter<M> {
         self.hand_over(|courier| courier.send_to_kind(kind, message))
     }
 
-    /// Also tells of a queue that is full, for programs that watch [`QueueFull`](crate::events::QueueFull).
+    /// Also reports a full queue, for programs that observe [`QueueFull`](crate::events::QueueFull).
     fn hand_over(
         &self,
         act: impl FnOnce(&MessageSender<M>) -> Result<(), PublishError>,
@@ -125,7 +129,7 @@ impl<M: CustomMessage> TopicWriter<M> {
 type Build = dyn Fn(&mut App) + Send + Sync;
 type Announce = dyn Fn(NodeConfig) -> NodeConfig + Send + Sync;
 
-/// The topics that a plugin was told of, collected before it is built.
+/// The topics registered with a plugin before it is built.
 pub(crate) struct TopicRegistrations<R> {
     build: Vec<Arc<Build>>,
     announce: Vec<Arc<Announce>>,
@@ -138,7 +142,7 @@ impl<R> Default for TopicRegistrations<R> {
     }
 }
 
-/// What a node of the role `R` receives; a program may have two nodes.
+/// The subscription of a node of the role `R`; a program may have two nodes.
 #[derive(Resource)]
 struct Source<S: Send + Sync + 'static, R: NodeRole> {
     inbox: Option<S>,
@@ -147,10 +151,10 @@ struct Source<S: Send + Sync + 'static, R: NodeRole> {
 
 type Subscribed<M, R> = Source<Subscription<Received<M>>, R>;
 type HeardTopic<M, R> = Source<CustomSubscription<M>, R>;
-/// Apart from [`Subscribed`], which may be of values too.
+/// A type of its own beside [`Subscribed`], which may carry values too.
 type HeardValues<R> = Source<Values, R>;
 
-/// Custom messages of whatever type.
+/// Custom messages of any type.
 struct Values(Subscription<Received<Value>>);
 
 impl<S: Send + Sync + 'static, R: NodeRole> Source<S, R> {
@@ -162,7 +166,7 @@ impl<R: NodeRole> TopicRegistrations<R> {
         self.announce.push(Arc::new(|config| config.with_message::<M>(Direction::Published)));
         self.build.push(Arc::new(|app| {
             if app.world().contains_resource::<TopicWriter<M>>() {
-                // The other node of the program publishes it: it is published once.
+                // The program's other node publishes the message: it is published once.
                 return;
             }
             app.init_resource::<PendingSends>();
@@ -186,7 +190,7 @@ impl<R: NodeRole> TopicRegistrations<R> {
         }));
     }
 
-    /// A custom type: published by anybody, sent to this program, or to all of its kind.
+    /// Subscribes to a custom type: published by any node, sent to this program, or to all of its kind.
     pub(crate) fn hear_custom<M: CustomMessage + ReceivedBy<R>>(&mut self) {
         self.announce.push(Arc::new(|config| config.with_message::<M>(Direction::Heard)));
         self.build.push(Arc::new(|app| {
@@ -226,7 +230,7 @@ impl<R: NodeRole> TopicRegistrations<R> {
         }));
     }
 
-    /// Every custom message that is published, whatever its type.
+    /// Subscribes to every published custom message, whatever its type.
     pub(crate) fn hear_values(&mut self) {
         self.build.push(Arc::new(|app| {
             app.add_message::<DynamicFromMesh>()

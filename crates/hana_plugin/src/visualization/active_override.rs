@@ -1,30 +1,31 @@
 use bevy_ecs::prelude::*;
 use hana_protocol::message::Override;
 
-/// What a person has put in force over what is played: kept up to date by the plugin, before `Update`.
+/// The override that an operator has put in force: updated by the plugin before `Update`.
 ///
-/// Nobody needs to heed it. A hold is seen to before the values reach the program, and a blackout is drawn over
-/// whatever the program draws, with the plugin's feature `ui`, which is one of its default features. A program that draws
-/// without Bevy's cameras, or moves something else than pixels, asks [`is_blackout`](Self::is_blackout) itself; built
-/// without `ui`, it declares that it does by
-/// [`draws_blackout_itself`](crate::visualization::visualization_plugin::VisualizationPlugin::draws_blackout_itself), else it refuses the command.
+/// Most programs need not read it. A freeze is applied before the values reach the program. A blackout is
+/// drawn over the program's picture by the plugin's feature `ui`, which is a default feature. A program that
+/// draws without Bevy's cameras, or moves something other than pixels, checks
+/// [`is_blackout`](Self::is_blackout) itself. Built without `ui`, it declares that by
+/// [`draws_blackout_itself`](crate::visualization::visualization_plugin::VisualizationPlugin::draws_blackout_itself);
+/// otherwise it refuses the command.
 #[derive(Resource, Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ActiveOverride(pub(crate) Option<Override>);
 
 impl ActiveOverride {
-    /// What it is, if anything.
+    /// Returns the override in force, if there is one.
     #[must_use]
     pub const fn get(self) -> Option<Override> {
         self.0
     }
 
-    /// Whether black is to be drawn.
+    /// Whether the program must draw black.
     #[must_use]
     pub const fn is_blackout(self) -> bool {
         matches!(self.0, Some(Override::Blackout))
     }
 
-    /// Whether the look is held as it was.
+    /// Whether the look is frozen.
     #[must_use]
     pub const fn is_hold(self) -> bool {
         matches!(self.0, Some(Override::Freeze))

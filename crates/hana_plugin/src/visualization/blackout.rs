@@ -9,21 +9,21 @@ use bevy_window::{Window, WindowRef};
 
 use crate::visualization::active_override::ActiveOverride;
 
-/// A camera of the program's that is kept from drawing.
+/// A camera of the program that is kept from drawing.
 #[derive(Component)]
 struct SuspendedCamera {
     /// Whether the program wants it to draw.
     was_active: bool,
 }
 
-/// The camera that shows a window nothing but black.
+/// A camera that shows nothing but black in a window.
 #[derive(Component)]
 struct BlackoutCamera {
     window: Entity,
 }
 
 pub(crate) fn build(app: &mut App) {
-    // After whatever the program does to its cameras.
+    // Runs after all systems of the program that change its cameras.
     app.add_systems(
         Last,
         (
@@ -33,8 +33,10 @@ pub(crate) fn build(app: &mut App) {
     );
 }
 
-/// No camera of the program draws into a window. Unlike something black drawn above it all, this has nothing to load
-/// before the first frame, and suits whatever samples and formats the program draws in.
+/// Disables every camera of the program that draws into a window.
+///
+/// Unlike a black overlay, this needs no loading before the first frame, and works with every sample count
+/// and texture format.
 fn darken(
     mut cameras: Query<
         (Entity, &mut Camera, &RenderTarget, Option<&mut SuspendedCamera>),
@@ -59,7 +61,7 @@ fn darken(
     }
 }
 
-/// A window that no camera draws into would keep its last picture: one that clears it and draws nothing.
+/// Adds a camera that only clears: a window that no camera draws into would keep its last picture.
 fn draw_curtains(
     windows: Query<Entity, With<Window>>,
     curtains: Query<(Entity, &BlackoutCamera)>,
@@ -75,7 +77,7 @@ fn draw_curtains(
         commands.spawn((
             BlackoutCamera { window },
             Camera2d,
-            // Below all others, so that none of the program's panels thinks that this one is its camera.
+            // Ordered below all others, so that none of the program's UI chooses this camera.
             Camera {
                 order: isize::MIN,
                 clear_color: ClearColorConfig::Custom(Color::BLACK),
@@ -87,7 +89,7 @@ fn draw_curtains(
     }
 }
 
-/// Everything as the program had it.
+/// Restores the program's cameras.
 fn lighten(
     mut cameras: Query<(Entity, &mut Camera, &SuspendedCamera)>,
     curtains: Query<Entity, With<BlackoutCamera>>,

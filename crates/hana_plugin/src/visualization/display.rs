@@ -5,13 +5,13 @@ use std::ffi::OsString;
 
 use thiserror::Error;
 
-/// Why a program cannot open a window, or is not to.
+/// Why a program cannot open a window, or must not.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NoDisplay {
-    /// `HANA_HEADLESS=1`: a person wants it so.
+    /// `HANA_HEADLESS=1`: the user wants no window.
     #[error("HANA_HEADLESS=1 asks for no window")]
     Unwanted,
-    /// No variable names a display: a login by ssh, cron, a service.
+    /// No variable names a display, as in an ssh login, cron or a service.
     #[error(
         "no display: DISPLAY is not set, as over ssh, in cron or before the desktop is up; start hanad from the desktop, or set DISPLAY (such as DISPLAY=:0) for it"
     )]
@@ -21,24 +21,26 @@ pub enum NoDisplay {
         "no display: DISPLAY is not set, and this program opens windows by X11, not on the Wayland display '{display}'; start Xwayland, or build the program with Bevy's feature `wayland`"
     )]
     OnlyWayland {
-        /// What `WAYLAND_DISPLAY` is.
+        /// The value of `WAYLAND_DISPLAY`.
         display: String,
     },
-    /// `DISPLAY` names one that does not answer.
+    /// `DISPLAY` names a display that does not answer.
     #[error(
         "the display '{display}' cannot be reached ({problem}); start the desktop or X server that DISPLAY names, correct DISPLAY, or set HANA_HEADLESS=1 to run without a window"
     )]
     Unreachable {
-        /// What `DISPLAY` is.
+        /// The value of `DISPLAY`.
         display: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         problem: String,
     },
 }
 
 impl NoDisplay {
-    /// Whether it is right to run without a window: nothing on this machine claims that there is a display. Where one is
-    /// claimed and does not answer, ending with an error is better, since the daemon tries again.
+    /// Whether the program should run without a window: nothing on this machine claims that there is a display.
+    ///
+    /// Where a display is named and does not answer, it is better to exit with an error, since the daemon
+    /// restarts the program.
     #[must_use]
     pub const fn is_headless(&self) -> bool {
         !matches!(self, Self::Unreachable { .. })
@@ -47,12 +49,12 @@ impl NoDisplay {
 
 /// Looks for the display on which a program with Bevy's feature `x11` opens its window.
 ///
-/// On Linux `DISPLAY` must name one
-/// that answers. `HANA_HEADLESS=1` wants none, on all systems. Takes a moment at most.
+/// On Linux `DISPLAY` must name a display that answers. `HANA_HEADLESS=1` rules out a display on all systems.
+/// Takes a moment at most.
 ///
 /// # Errors
 ///
-/// Why there is none.
+/// The reason why there is none.
 pub fn find_display() -> Result<(), NoDisplay> {
     let display = wanted_display(|name| env::var_os(name))?;
     display.map_or(Ok(()), |display| {
@@ -60,7 +62,7 @@ pub fn find_display() -> Result<(), NoDisplay> {
     })
 }
 
-/// The X display that the environment names; none where windows need no name.
+/// Returns the X display that the environment names; none on systems whose windows need no name.
 fn wanted_display(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<String>, NoDisplay> {
@@ -81,7 +83,7 @@ fn wanted_display(
     }
 }
 
-/// The parts of `host:number.screen`.
+/// Splits `host:number.screen` into its parts.
 #[cfg(any(target_os = "linux", test))]
 fn parts(display: &str) -> Option<(&str, u16)> {
     let (host, rest) = display.rsplit_once(':')?;
@@ -99,23 +101,23 @@ mod x11 {
 
     use crate::visualization::display::parts;
 
-    /// Where X servers listen for TCP: this port, and their number.
+    /// Base TCP port of X servers; the display number is added to it.
     const PORT: u16 = 6000;
     /// How long another machine may take to answer.
     const PATIENCE: Duration = Duration::from_secs(2);
 
-    /// Whether a server accepts connections there. Whether it lets this program in is its own matter.
+    /// Checks that a server accepts connections there, not whether it authorizes this program.
     pub(super) fn reach(display: &str) -> Result<(), String> {
         let Some((host, number)) = parts(display) else {
             return Err("it is no name of a display, such as ':0'".into());
         };
         if host.starts_with('/') {
-            // The path of a socket, as some servers name theirs.
+            // The path of a socket, which some servers use as their name.
             return Ok(());
         }
         let reached = match host {
             "" | "unix" => by_socket(number).or_else(|problem| {
-                // The words about the socket are of more use than those about the port.
+                // The error of the socket is more useful than that of the port.
                 by_tcp("localhost", number).map_err(|_| problem)
             }),
             host => by_tcp(host.trim_matches(['[', ']']), number),
@@ -147,7 +149,7 @@ mod x11 {
 
 #[cfg(not(target_os = "linux"))]
 mod x11 {
-    /// Nothing names a display there.
+    /// Displays have no names on this system.
     pub(super) const fn reach(_: &str) -> Result<(), String> {
         Ok(())
     }

@@ -7,11 +7,11 @@ use hana_protocol::id::role;
 
 use crate::session::MeshSession;
 
-/// What is reported of a program without a window.
+/// The report about a program without a window.
 const NONE_OPEN: &str = "it has no window open";
 
 pub(crate) fn build(app: &mut App) {
-    // Without Bevy's `WindowPlugin` it has none by design, or reports the cause itself.
+    // Without Bevy's `WindowPlugin` a program has no window by design, or reports the cause itself.
     app.add_systems(Last, report.run_if(resource_exists::<Messages<WindowCreated>>));
 }
 

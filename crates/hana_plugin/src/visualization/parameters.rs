@@ -8,58 +8,61 @@ use hana_engine::playout::{Curve, JitterBufferSettings};
 use hana_protocol::message::Sharing;
 use hana_protocol::parameter::{Parameter, ParameterName};
 
-/// The range of a parameter, as an attribute of its field: `#[reflect(@ParameterRange(0.0, 1.0))]`. Without
-/// it a parameter goes from -1 to 1.
+/// The range of a parameter, as an attribute of its field: `#[reflect(@ParameterRange(0.0, 1.0))]`.
+///
+/// The default is -1 to 1.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq)]
 pub struct ParameterRange(
-    /// The least value, inclusive.
+    /// The minimum, inclusive.
     pub f32,
-    /// The greatest value, inclusive.
+    /// The maximum, inclusive.
     pub f32,
 );
 
-/// What a parameter does, in a few words, as an attribute of its field:
-/// `#[reflect(@Description("distance of the rings"))]`.
+/// A short description of a parameter, as an attribute of its field.
+///
+/// Example: `#[reflect(@Description("distance of the rings"))]`.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Description(
-    /// The words.
+    /// The text.
     pub &'static str,
 );
 
-/// How long a parameter takes to follow a step to 63 %, in milliseconds, as an attribute of its field:
-/// `#[reflect(@Smoothing(80.0))]`. Without it, and with zero, a step is a step.
+/// The time that a parameter takes to follow a step to 63 %, in milliseconds, as an attribute of its field.
+///
+/// Example: `#[reflect(@Smoothing(80.0))]`. Without it, or with zero, a step stays a step.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq)]
 pub struct Smoothing(
     /// Milliseconds.
     pub f32,
 );
 
-/// A number with nothing between two values that it is sent, as an attribute of its field: `#[reflect(@Held)]`.
+/// A number without interpolation between two received values, as an attribute of its field: `#[reflect(@Stepped)]`.
 ///
-/// A toggle and a choice are so anyhow. Without it, where what is played is shown with a delay, a straight line lies
-/// between them.
+/// Toggles and choices are stepped anyway. Other parameters are interpolated linearly if the playout has a delay.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stepped;
 
-/// A number that all who like play together, as an attribute of its field: `#[reflect(@Mixed)]`.
+/// A number that several controllers play together, as an attribute of its field: `#[reflect(@Additive)]`.
 ///
-/// Each moves it as far from its default as if he were alone, and all are added up. Without it one at a time plays it.
+/// Each controller's offset from the default is added to the sum. Without the attribute, one controller at a
+/// time owns the parameter.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Additive;
 
-/// A struct whose fields are parameters: any that derives `Reflect` and `Default`.
+/// A struct whose fields are parameters: any struct that derives `Reflect` and `Default`.
 ///
 /// | a field that is | is |
 /// |---|---|
-/// | `f32` | a range, -1 to 1 unless [`ParameterRange`] says otherwise |
+/// | `f32` | a range, -1 to 1 unless [`ParameterRange`] sets another |
 /// | `bool` | a toggle |
 /// | an enum of variants without fields | a choice, of the names of its variants in `snake_case` |
-/// | [`Color`], [`Srgba`] | a colour: three parameters `<name>-r`, `-g`, `-b`. What is played is opaque as it was |
+/// | [`Color`], [`Srgba`] | a colour: three parameters `<name>-r`, `-g`, `-b`. The alpha value does not change |
 ///
-/// Fields of other types are left alone, and so is what has `#[reflect(ignore)]`. Field names have only lower-case
-/// letters, digits and `_`, and do not begin with `_`.
+/// Fields of other types, and those with `#[reflect(ignore)]`, are left alone. Field names have only
+/// lower-case letters, digits and `_`, and do not begin with `_`.
 pub trait ParameterStruct: Struct + Typed + Default {
-    /// The parameters, in the order of the fields; each starts with the value that `Default` gives.
+    /// Returns the parameters in the order of the fields; each starts with its value in `Default`.
     #[must_use]
     fn declare() -> Vec<Parameter> {
         let defaults = Self::default();
@@ -91,7 +94,9 @@ pub trait ParameterStruct: Struct + Typed + Default {
         declared
     }
 
-    /// How those parameters are played that say so by [`Smoothing`] or [`Stepped`], or are switches; all others as `usual`.
+    /// Returns the playout settings of the parameters with [`Smoothing`] or [`Stepped`], and of switches.
+    ///
+    /// All others are played as `usual`.
     #[must_use]
     fn playout(usual: JitterBufferSettings) -> Vec<(ParameterName, JitterBufferSettings)> {
         let defaults = Self::default();
@@ -111,7 +116,7 @@ pub trait ParameterStruct: Struct + Typed + Default {
             if settings == usual {
                 continue;
             }
-            // A name that is none is complained of where it is declared.
+            // An invalid name is reported where the parameter is declared.
             let of_field = parameters_of(field.name(), field.type_info(), default);
             let names = of_field.into_iter().flatten().map(|parameter| parameter.name);
             differing.extend(names.map(|name| (name, settings)));
@@ -122,7 +127,7 @@ pub trait ParameterStruct: Struct + Typed + Default {
 
 impl<P: Struct + Typed + Default> ParameterStruct for P {}
 
-/// Which fields of a [`ParameterStruct`] are parameters: found out once, not in every frame.
+/// The indices of the fields of a [`ParameterStruct`] that are parameters: determined once, not in every frame.
 #[derive(Debug)]
 pub(crate) struct ParameterFields(Vec<usize>);
 
@@ -136,13 +141,13 @@ impl ParameterFields {
         Self((0..defaults.field_len()).filter(is_parameter).collect())
     }
 
-    /// The values, in the order of what is declared.
+    /// Returns the values, in the order of the declaration.
     pub(crate) fn read<P: Struct>(&self, parameters: &P) -> impl Iterator<Item = f32> {
         let fields = self.0.iter().filter_map(|index| parameters.field_at(*index));
         fields.filter_map(Values::of).flat_map(Values::into_numbers)
     }
 
-    /// Writes `values`, in the order of what is declared.
+    /// Writes `values`, in the order of the declaration.
     pub(crate) fn write<P: Struct>(&self, parameters: &mut P, values: &[f32]) {
         let mut values = values.iter().copied();
         for index in &self.0 {
@@ -153,7 +158,7 @@ impl ParameterFields {
     }
 }
 
-/// The value of a field, as the numbers that travel.
+/// The value of a field, as the numbers that are sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Values {
     Number(f32),
@@ -163,7 +168,7 @@ enum Values {
 }
 
 impl Values {
-    /// None of a field that is no parameter.
+    /// Returns `None` for a field that is not a parameter.
     fn of(field: &dyn PartialReflect) -> Option<Self> {
         if let Some(number) = field.try_downcast_ref::<f32>() {
             return Some(Self::Number(*number));
@@ -197,13 +202,13 @@ fn parts_of(colour: Srgba) -> [f32; 3] {
     colour.to_f32_array_no_alpha().map(|part| part.clamp(0.0, 1.0))
 }
 
-/// An enum whose variants have no fields: something to choose from.
+/// Returns the enum if no variant has fields, so that it is a choice.
 fn choices_of(info: &'static TypeInfo) -> Option<&'static EnumInfo> {
     let TypeInfo::Enum(info) = info else { return None };
     info.iter().all(|variant| matches!(variant, VariantInfo::Unit(_))).then_some(info)
 }
 
-/// What a field of that name, type and value is.
+/// Returns the parameters of a field with that name, type and value.
 fn parameters_of(
     name: &str,
     info: Option<&'static TypeInfo>,
@@ -223,7 +228,7 @@ fn parameters_of(
     })
 }
 
-/// `SlowRain` as people write it: `slow_rain`.
+/// Converts `SlowRain` to `slow_rain`.
 fn snake_case(name: &str) -> String {
     let mut snake = String::new();
     for letter in name.chars() {
@@ -235,13 +240,15 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-/// Whether a field of that name is declared.
+/// Whether a field of that name can be declared.
 fn is_parameter_name(name: &str) -> bool {
     ParameterName::new(name).is_ok()
 }
 
-/// Writes into one field what is its part of `values`. What it has already is not written, so that it stays as the
-/// program wrote it: a colour in another space, say.
+/// Writes the next of `values` into one field.
+///
+/// An equal value is not written, so that the field keeps the program's own form, such as a colour in another
+/// colour space.
 fn write_field(field: &mut dyn PartialReflect, values: &mut impl Iterator<Item = f32>) {
     let mut next = || values.next();
     if let Some(number) = field.try_downcast_mut::<f32>() {
@@ -250,7 +257,7 @@ fn write_field(field: &mut dyn PartialReflect, values: &mut impl Iterator<Item =
     }
     let Some(now) = Values::of(field) else { return };
     match now {
-        // It is written.
+        // Already written.
         Values::Number(_) => {},
         Values::Toggle(_) => {
             if let (Some(value), Some(field)) = (next(), field.try_downcast_mut::<bool>()) {
@@ -258,7 +265,7 @@ fn write_field(field: &mut dyn PartialReflect, values: &mut impl Iterator<Item =
             }
         },
         Values::Choice(now) => {
-            // Within its choices, which are no more than that.
+            // Within the choices, which fit into a `u16`.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let wanted = next().map(|value| value.round() as u16).filter(|wanted| *wanted != now);
             let info = field.get_represented_type_info().and_then(choices_of);
@@ -387,7 +394,8 @@ mod tests {
         assert_eq!(scene.tint, Color::srgba(0.0, 0.25, 1.0, 0.25), "as transparent as it was");
         assert_eq!((scene.lit, scene.weather, scene.depth), (false, Weather::Storm, 0.75));
         assert_eq!((scene._hidden, scene.maybe), (9.0, None));
-        // What is read again is what was written, to the bit: else each frame would take it for the program's own.
+        // Values are read back exactly as they were written: else each frame would take them for the
+        // program's own changes.
         assert_eq!(fields.read(&scene).collect::<Vec<_>>(), [0.0, 0.25, 1.0, 0.0, 2.0, 0.75]);
     }
 

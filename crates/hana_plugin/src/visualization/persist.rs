@@ -8,50 +8,53 @@ use hana_protocol::id::NodeId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A resource that goes on in the next run where it was in this one, when its program has crashed or is restarted.
+/// A resource that keeps its value when its program crashes or is restarted.
 ///
 /// Register it with
-/// [`VisualizationPlugin::saves`](crate::visualization::visualization_plugin::VisualizationPlugin::saves).  It is there
-/// before `Startup`, in the place of what the program inserted. It is saved when it has changed, at most four times a
-/// second, and when the program ends. What that costs a frame is to turn it into bytes: keep it to what cannot be made
-/// again, such as seeds, positions and counts; images and meshes are made from those.
+/// [`VisualizationPlugin::saves`](crate::visualization::visualization_plugin::VisualizationPlugin::saves). The saved
+/// value replaces the one that the program inserted, before `Startup`. The resource is saved when it has changed, at
+/// most four times a second, and when the program exits. A frame pays only for the serialization: keep the resource
+/// to what cannot be recreated, such as seeds, positions and counts; recreate images and meshes from those.
 pub trait Persist: Resource + Serialize + DeserializeOwned {
-    /// What it is saved as; unique in the program.
+    /// The name under which it is saved; unique in the program.
     const NAME: &'static str;
-    /// The version of its fields: a higher one whenever they change their meaning or their types. Fields that are
-    /// added with `#[serde(default)]` need no new version.
+    /// The version of the fields: increase it whenever they change their meaning or their types.
+    ///
+    /// Fields that are added with `#[serde(default)]` need no new version.
     const VERSION: u32 = 1;
 
-    /// Makes one of what an older, or newer, version of the program saved: its bytes, `MessagePack` with the names of
-    /// fields. `None` begins anew.
+    /// Converts what an older or newer version of the program saved: `MessagePack` bytes with field names.
+    ///
+    /// `None` discards the saved state.
     #[must_use]
     fn migrate(_version: u32, _bytes: &[u8]) -> Option<Self> {
         None
     }
 }
 
-/// What an earlier run saved of a resource was not used: its program is another version by now, or it is damaged. The
-/// resource is what the program made it.
+/// The saved state of a resource was discarded: it has another version, or it is damaged.
+///
+/// The resource keeps the value that the program gave it.
 #[derive(Event, Debug, Clone, PartialEq, Eq)]
 pub struct PersistedStateDiscarded {
-    /// Its [`Persist::NAME`].
+    /// The [`Persist::NAME`] of the resource.
     pub name: &'static str,
-    /// Why, in plain words.
+    /// The reason, in plain words.
     pub reason: String,
 }
 
 type Build = dyn Fn(&mut App) + Send + Sync;
 
-/// The resources that a plugin was told of, collected before it is built.
+/// The resources registered with a plugin before it is built.
 #[derive(Default)]
 pub(crate) struct SavedResources(Vec<Arc<Build>>);
 
 #[derive(Resource)]
 struct SavedFile(SavedState);
 
-/// From one saving of a resource to the next.
+/// Minimum time between two saves of a resource.
 const BETWEEN: Duration = Duration::from_millis(250);
-/// How long a program that ends waits until all is written.
+/// How long a program that exits waits until everything is written.
 const END: Duration = Duration::from_millis(500);
 
 impl SavedResources {
@@ -77,7 +80,7 @@ impl SavedResources {
     }
 }
 
-/// The id that the program has: what it saves is its own.
+/// The program's id, under which it saves its state.
 pub(crate) fn id_of<E>(config: &Result<NodeConfig, E>) -> Option<&NodeId> {
     config.as_ref().ok().map(NodeConfig::id)
 }
@@ -107,7 +110,7 @@ fn restore<S: Persist>(file: Res<SavedFile>, mut commands: Commands) {
     }
 }
 
-/// When a resource was saved last, and what is to be said but once.
+/// When a resource was saved last, and which problem was already reported.
 #[derive(Default)]
 struct Saving {
     at: Option<Instant>,
@@ -214,7 +217,7 @@ mod tests {
             told.0.push(format!("{} at the start", rings.count));
         });
         second.update();
-        // The fifth frame, and the one that ended it.
+        // The fifth frame, and the frame that ended the program.
         assert_eq!(second.world().resource::<Told>().0, ["6 at the start"]);
     }
 

@@ -1,4 +1,4 @@
-//! When a frame is handed to the screen.
+//! The time at which a frame is presented.
 
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
@@ -10,7 +10,7 @@ pub(crate) fn build(app: &mut App) {
     app.add_plugins(PresentationPlugin);
 }
 
-/// Looks at the renderer, if there is one, once all plugins are there.
+/// Hooks into the renderer, if there is one, once all plugins are built.
 struct PresentationPlugin;
 
 impl Plugin for PresentationPlugin {
@@ -38,7 +38,7 @@ fn take_over(mut at_work: ResMut<AtWork>) {
     at_work.begun_us = at_work.presented.begun_us();
 }
 
-/// Its picture has just been handed over.
+/// Records that the frame's picture was just presented.
 fn tell(at_work: Res<AtWork>) {
     if at_work.begun_us > 0 {
         at_work.presented.now(at_work.begun_us);

@@ -1,4 +1,4 @@
-//! A visualization that was restarted and comes back on the bar: black until then.
+//! Keeps a restarted visualization black until the next bar.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,16 @@ use crate::sets::HanaSystems;
 use crate::timeline::timeline::Timeline;
 use crate::visualization::active_override::ActiveOverride;
 
-/// There while the program waits for its bar, and is black.
+/// Exists while the program is black and waits for its bar.
 #[derive(Resource)]
 pub(crate) struct AwaitingBar {
     since: Instant,
 }
 
-/// The longest that anybody is kept waiting: a bar at a slow tempo, and where nobody says a timeline.
+/// The longest wait: a bar at a slow tempo, and the limit where no node publishes a timeline.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Black until the next bar.
+/// Keeps the program black until the next bar.
 pub(crate) fn build(app: &mut App) {
     app.insert_resource(AwaitingBar { since: Instant::now() })
         .insert_resource(ActiveOverride(Some(Override::Blackout)))
@@ -64,7 +64,7 @@ mod tests {
             world.resource_mut::<Timeline>().look(said, at_ms * 1000);
             world.run_system_once(is_time).unwrap()
         };
-        // A bar is two seconds.
+        // A bar takes two seconds.
         assert!(!at(Some(said), 1_000));
         assert!(!at(Some(said), 1_600), "a beat is none");
         assert!(at(Some(said), 2_005));

@@ -24,14 +24,14 @@ use crate::visualization::persist::{Persist, SavedResources};
 use crate::visualization::resume_on_bar::AwaitingBar;
 use crate::visualization::{persist, resume_on_bar};
 
-/// Puts a program that draws onto the mesh. The fields of the resource `P` are its parameters ([`ParameterStruct`]); the
-/// plugin inserts the resource with its default values, if the program has not.
+/// Puts a program that draws onto the mesh. The fields of the resource `P` are its parameters ([`ParameterStruct`]).
 ///
-/// What is played arrives in the resource before `Update`; what the program changes in it is shown to
-/// others. Each frame is counted, so that others see that it moves. Told to end, it triggers
-/// [`ShutdownRequested`] and, unless told otherwise, exits. When the app exits with success, by that or
-/// because a person closed its window, others are told that it was closed.
-// Four independent choices of the program.
+/// The plugin inserts the resource with its default values, if the program has not. Played values arrive in
+/// the resource before `Update`; the program's own changes to it are published. Each frame is counted, so
+/// that other nodes see that the program is alive. On a request to end, the plugin triggers
+/// [`ShutdownRequested`] and, unless configured otherwise, exits. When the app exits with success, on request
+/// or because its window was closed, it publishes that it was closed.
+// The fields are four independent choices of the program.
 #[allow(clippy::struct_excessive_bools)]
 pub struct VisualizationPlugin<P> {
     id: String,
@@ -47,14 +47,16 @@ pub struct VisualizationPlugin<P> {
     parameters: PhantomData<fn(P)>,
 }
 
-/// The visualization was told to end. The plugin exits by itself, unless
-/// [`VisualizationPlugin::without_exit_on_shutdown`] was called.
+/// The visualization was asked to end.
+///
+/// The plugin exits by itself, unless [`VisualizationPlugin::without_exit_on_shutdown`] was called.
 #[derive(Event, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShutdownRequested;
 
 impl<P> VisualizationPlugin<P> {
-    /// A visualization named `id`: `[a-z0-9][a-z0-9_-]{0,62}`; anything else is made into that. A daemon
-    /// that launches it may give it another.
+    /// Creates a visualization named `id`, which matches `[a-z0-9][a-z0-9_-]{0,62}`; any other string is converted.
+    ///
+    /// A daemon that launches it may assign another id.
     #[must_use]
     pub fn new(id: &str) -> Self {
         Self {
@@ -75,50 +77,59 @@ impl<P> VisualizationPlugin<P> {
         }
     }
 
-    /// Keeps a resource, so that the next run has it when this one has crashed or is restarted.
+    /// Saves a resource, so that the next instance has its value after a crash or a restart.
     #[must_use]
     pub fn saves<S: Persist>(mut self) -> Self {
         self.saved.add::<S>();
         self
     }
 
-    /// What becomes of the parameters that an app played, once that app is gone: they stay as they are, unless told
-    /// otherwise here.
+    /// Sets what happens to the parameters that an app played, once that app is gone. By default they stay as
+    /// they are.
     #[must_use]
     pub const fn when_app_vanishes(mut self, then: OnControllerLost) -> Self {
         self.when_app_vanishes = then;
         self
     }
 
-    /// Comes back on the bar: when it was restarted, after a crash say, it is black until the next bar begins, eight seconds at
-    /// most, and shows then the look that it had. Without this it shows that with its first frame.
+    /// Starts on the bar: after a restart, such as after a crash, it is black until the next bar begins.
+    ///
+    /// It waits eight seconds at most, and then shows its former look. By default it shows that look with its
+    /// first frame.
     #[must_use]
     pub const fn returns_on_bar(mut self) -> Self {
         self.returns_on_bar = true;
         self
     }
 
-    /// How what is played is shown: without this, each value as soon as it is there. With a small delay, curves come out
-    /// as they were played, whatever the network does to the single message. [`Smoothing`](crate::visualization::parameters::Smoothing) and
-    /// [`Stepped`](crate::visualization::parameters::Stepped) say it of one parameter; `HANA_PLAYOUT_MS` overrides the delay.
+    /// Sets how played values are shown. By default each value takes effect as soon as it arrives.
+    ///
+    /// With a small delay, curves are reproduced as they were played, whatever the network does to single
+    /// messages. [`Smoothing`](crate::visualization::parameters::Smoothing) and
+    /// [`Stepped`](crate::visualization::parameters::Stepped) set it for one parameter; `HANA_PLAYOUT_MS`
+    /// overrides the delay.
     #[must_use]
     pub const fn playout(mut self, playout: JitterBufferSettings) -> Self {
         self.playout = playout;
         self
     }
 
-    /// Reports that the program runs without a window, and why: `hana nodes`, `hana start` and the apps show it beside its
-    /// state. [`find_display`](crate::visualization::display::find_display) finds out whether there is a display, and why not. A program with
-    /// Bevy's `WindowPlugin` that has no window open is reported without this.
+    /// Reports that the program runs without a window, and why.
+    ///
+    /// `hana nodes`, `hana start` and the apps show the cause beside its state.
+    /// [`find_display`](crate::visualization::display::find_display) finds out whether there is a display,
+    /// and why not. A program with Bevy's `WindowPlugin` that has no window open is reported without this.
     #[must_use]
     pub fn headless(mut self, cause: impl Into<String>) -> Self {
         self.headless = Some(cause.into());
         self
     }
 
-    /// Declares that the program heeds [`ActiveOverride`](crate::visualization::active_override::ActiveOverride) itself: it draws black during a blackout, or has
-    /// nothing that could be seen. Only for programs without the feature `ui` of the plugin, which draws it; without
-    /// either the command `blackout` is refused.
+    /// Declares that the program handles
+    /// [`ActiveOverride`](crate::visualization::active_override::ActiveOverride) itself.
+    ///
+    /// It draws black during a blackout, or has nothing visible. Only for programs without the plugin's
+    /// feature `ui`, which draws it; without either, the program refuses the command `blackout`.
     #[must_use]
     pub const fn draws_blackout_itself(mut self) -> Self {
         self.draws_blackout = true;
@@ -132,24 +143,27 @@ impl<P> VisualizationPlugin<P> {
         self
     }
 
-    /// Leaves it to the program to show what is wrong ([`Notices`](crate::notices::notices::Notices)), or not to show it.
+    /// Draws no notices: the program shows them itself ([`Notices`](crate::notices::notices::Notices)), or
+    /// not at all.
     #[must_use]
     pub const fn without_notices(mut self) -> Self {
         self.draws_notices = false;
         self
     }
 
-    /// Publishes a message type of its own, or sends it to one program or all of a kind: write it with
-    /// [`TopicWriter<M>`](crate::topics::topics::TopicWriter).
+    /// Publishes a custom message type, or sends it to one node or to all of a kind.
+    ///
+    /// Write it with [`TopicWriter<M>`](crate::topics::topics::TopicWriter).
     #[must_use]
     pub fn publishes<M: CustomMessage + Publishable<role::Visualization>>(mut self) -> Self {
         self.topics.publish::<M>();
         self
     }
 
-    /// Hears a message type: what anybody publishes, what is sent to this program, and what is sent to all of
-    /// its kind, which is the `id` it was made with. Read [`FromMesh<M>`](crate::topics::topics::FromMesh); observe
-    /// [`PeerIncompatible`](crate::events::PeerIncompatible) to learn who sends it in a shape that cannot be read.
+    /// Subscribes to a message type: every published message, and those sent to this program or to its kind.
+    ///
+    /// Its kind is the `id` that it was created with. Read [`FromMesh<M>`](crate::topics::topics::FromMesh); observe
+    /// [`PeerIncompatible`](crate::events::PeerIncompatible) to learn which node sends messages that cannot be read.
     #[must_use]
     pub fn hears<M: CustomMessage + ReceivedBy<role::Visualization>>(mut self) -> Self {
         self.topics.hear_custom::<M>();
@@ -157,24 +171,24 @@ impl<P> VisualizationPlugin<P> {
     }
 }
 
-/// What Bevy exits with after Ctrl-C.
+/// Bevy's exit code after Ctrl-C.
 const CTRL_C: AppExit = AppExit::from_code(130);
-/// How long leaving the mesh in good order may take.
+/// How long a clean departure from the mesh may take.
 const GOODBYE: Duration = Duration::from_millis(300);
 
-/// The parameters, as the network and the program share them.
+/// The parameters shared by the network and the program.
 #[derive(Resource)]
 struct SharedParameters<P> {
     fields: ParameterFields,
     board: Option<Arc<ParameterStore>>,
     declared: Vec<Parameter>,
-    /// The values that a board begins with: the defaults, or what an earlier run showed last.
+    /// The initial values of a board: the defaults, or the last look of an earlier instance.
     first: Vec<f32>,
     /// The version of the board that the program has seen.
     seen: u64,
     /// The values that the network and the program last agreed on; kept so that no frame allocates.
     agreed: Vec<f32>,
-    /// When the resource was changed last, if that is known to both.
+    /// When the resource last changed, if both know that change.
     agreed_at: Option<Tick>,
     parameters: PhantomData<fn(P)>,
 }
@@ -200,7 +214,7 @@ where
             self.topics.announce(config)
         });
         if let Some(mut app_link) = app.world_mut().get_resource_mut::<MeshSession<role::App>>() {
-            // Of a program with two nodes this one has the id that a daemon gave the program.
+            // In a program with two nodes, this one gets the id that a daemon assigned.
             app_link.keep_own_id();
         }
         let last_look = config.as_ref().ok().and_then(NodeConfig::last_look).cloned();
@@ -250,19 +264,19 @@ where
     }
 }
 
-/// What a board begins with.
+/// Returns the initial values of a board.
 fn first_values(declared: &[Parameter], look: &Look) -> Vec<f32> {
     let of = |parameter: &Parameter| last_value(parameter, look).unwrap_or(parameter.default);
     declared.iter().map(of).collect()
 }
 
-/// What an earlier run showed last, if it can be shown still.
+/// Returns the value that an earlier instance last showed, if it is still valid.
 fn last_value(parameter: &Parameter, look: &Look) -> Option<f32> {
     let last = look.parameters.get(&parameter.name)?;
     parameter.check(*last).ok()
 }
 
-/// What an earlier run showed last is there before the first frame.
+/// Restores the last look of an earlier instance before the first frame.
 fn restore<P: ParameterStruct>(
     fields: &ParameterFields,
     parameters: &mut P,
@@ -277,8 +291,9 @@ fn restore<P: ParameterStruct>(
     fields.write(parameters, &values);
 }
 
-/// The values when the program joins: its own where it has changed them before that, else those of the board, which may have
-/// moved already.
+/// Returns the values when the program joins.
+///
+/// A value that the program changed before is kept; the others are those of the board, which may have moved already.
 fn joined(own: impl Iterator<Item = f32>, first: &[f32], board: &[f32]) -> Vec<f32> {
     let of = |((own, first), board): ((f32, &f32), &f32)| {
         if own.to_bits() == first.to_bits() { *board } else { own }
@@ -286,7 +301,7 @@ fn joined(own: impl Iterator<Item = f32>, first: &[f32], board: &[f32]) -> Vec<f
     own.zip(first).zip(board).map(of).collect()
 }
 
-/// What was played goes into the program's resource.
+/// Writes played values into the program's resource.
 fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStruct>(
     link: Res<MeshSession<role::Visualization>>,
     mut shared: ResMut<SharedParameters<P>>,
@@ -321,7 +336,7 @@ fn receive<P: Resource<Mutability = bevy_ecs::component::Mutable> + ParameterStr
     shared.seen = version;
 }
 
-/// What the program changed itself is shown to others.
+/// Publishes the program's own changes.
 fn send<P: Resource + ParameterStruct>(
     mut shared: ResMut<SharedParameters<P>>,
     parameters: Res<P>,
@@ -344,8 +359,10 @@ fn send<P: Resource + ParameterStruct>(
     }
 }
 
-/// Others see that it moves. With its last frame, one that exits in good order says so, so that nobody takes it for a crash:
-/// a daemon that was started again meanwhile cannot know its exit code.
+/// Counts the frame, so that other nodes see that the program is alive.
+///
+/// With its last frame, a program that exits cleanly publishes that, so that it is not taken for a crash: a
+/// daemon that restarted meanwhile cannot know its exit code.
 fn end_frame(
     mut exits: MessageReader<AppExit>,
     mut link: ResMut<MeshSession<role::Visualization>>,
@@ -361,7 +378,7 @@ fn end_frame(
     if exits.read().all(by_person)
         && let Some(node) = link.take_node()
     {
-        // A link that is gone shall not hold the window open.
+        // A failed connection must not keep the window open.
         node.close().wait(GOODBYE).ok();
     }
 }
@@ -372,7 +389,8 @@ mod tests {
 
     #[test]
     fn what_was_set_before_the_first_frame_is_not_taken_for_the_programs_own() {
-        // The first is as it was and has moved meanwhile; the second the program has changed; the third nobody has.
+        // The first value is unchanged here and has moved on the board; the program changed the second; the
+        // third is unchanged.
         let values = joined([0.0, 0.5, 1.0].into_iter(), &[0.0, 0.0, 1.0], &[0.25, 0.0, 1.0]);
         assert_eq!(values, [0.25, 0.5, 1.0]);
     }
