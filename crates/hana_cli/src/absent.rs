@@ -1,5 +1,5 @@
-//! A node that does not take a command because it is not on the mesh just now: whether it is worth waiting for, and
-//! why it is away.
+//! Handling of a node that does not take a command because it is not on the mesh: whether to wait, and why it
+//! is away.
 
 use std::time::{Duration, Instant};
 
@@ -8,29 +8,29 @@ use hana_network::{CommandError, MeshObserver, Node, daemon_is_listening, unix_m
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{LossCause, ProcessState};
 
-/// What has lost its daemon is back without one after five seconds; this is a little more.
+/// A node that lost its daemon is back without one after five seconds; this is slightly more.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How long the mesh may take to say who is there.
+/// How long to wait for the roster.
 const LOOK: Duration = Duration::from_millis(500);
-/// From one attempt to the next.
+/// Interval between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Whether an absent node is waited for.
+/// Whether to wait for an absent node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Absence {
     /// It may be back within seconds.
     MayComeBack,
-    /// It is away, for this reason.
+    /// It is away for this reason.
     Away(String),
-    /// Nothing is known of it.
+    /// The node is unknown.
     Unknown,
 }
 
-/// Gives `id` a command by `command`, again and again while it is not there and may be back within seconds.
+/// Sends a command to `id` by `command`, and retries while the node is absent and may be back within seconds.
 ///
 /// # Errors
 ///
-/// What the last attempt ended with; of one that is away, why.
+/// The error of the last attempt; for a node that is away, the reason for its absence.
 pub(crate) fn while_absent<T>(
     node: &Node<role::App>,
     id: &NodeId,
@@ -64,7 +64,7 @@ pub(crate) fn while_absent<T>(
     }
 }
 
-/// What is said of a node that was waited for in vain.
+/// Returns the error about a node that did not come back in time.
 fn gave_up(
     problem: &CommandError,
     waited: Duration,
@@ -77,10 +77,10 @@ fn gave_up(
     format!("{problem}. It was waited for {} s{daemon}{why}", waited.as_secs())
 }
 
-/// What becomes of a node that is not there, by what the mesh knows of it.
+/// Classifies an absent node by its entry in the roster.
 fn absence(view: Option<&NodeView>, is_daemon_here: bool) -> Absence {
     match view {
-        // Without a daemon here nothing is known of what has lost its own.
+        // Without a daemon here, nothing is known of a node that lost its own.
         None if is_daemon_here => Absence::Unknown,
         None => Absence::MayComeBack,
         Some(view) if view.reason.starts_with(LossCause::HostLost.as_str()) => {

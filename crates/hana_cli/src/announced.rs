@@ -9,8 +9,9 @@ use hana_protocol::wire::Envelope;
 
 use crate::mesh;
 
-/// What nodes announce of their custom messages, asked for when it is needed and then remembered: whoever
-/// watches has none of these types.
+/// The announced custom message types of nodes, queried when needed and then cached.
+///
+/// A watching command defines none of these types itself.
 pub(crate) struct SchemaCache<'a> {
     node: &'a Node<role::App>,
     known: HashMap<NodeId, Known>,
@@ -19,21 +20,20 @@ pub(crate) struct SchemaCache<'a> {
 
 struct Known {
     asked: Instant,
-    /// None of what is no node, or does not say.
+    /// `None` for a name that is not a node, or a node that does not answer.
     info: Option<NodeInfo>,
 }
 
-/// A custom message type as it is announced.
+/// A custom message type as announced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TypeName {
     pub(crate) name: String,
     pub(crate) version: u32,
 }
 
-/// How long what somebody said, or did not say, is taken for granted when a message does not show that it is out
-/// of date.
+/// How long an announcement, or its absence, is cached while no message shows that it is out of date.
 const REMEMBERED: Duration = Duration::from_secs(2);
-/// More nodes than this are not remembered: names in envelopes may be made up.
+/// Maximum number of cached nodes: names in envelopes may be forged.
 const MOST: usize = 1024;
 
 impl<'a> SchemaCache<'a> {
@@ -41,8 +41,9 @@ impl<'a> SchemaCache<'a> {
         Self { node, known: HashMap::new(), everybody: None }
     }
 
-    /// The type of a message on a custom topic: as its sender announces it, else as who gets it does. Asks for
-    /// it where it is not known, and waits a moment for the answer.
+    /// Returns the type of a message on a custom topic, as its sender announces it, else as a recipient does.
+    ///
+    /// Queries an unknown type, and waits a moment for the reply.
     pub(crate) fn type_of(&mut self, key: &Key, envelope: Option<&Envelope>) -> Option<TypeName> {
         let (owner, topic, is_kind) = match key {
             Key::Custom { node, topic } | Key::Inbox { node, topic } => (node, topic, false),

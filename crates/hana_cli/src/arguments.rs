@@ -6,11 +6,11 @@ use hana_protocol::parameter::ParameterName;
 use hana_time::ScheduleAt;
 use serde_json::Value;
 
-/// Live visuals on many machines: see who is there, start and stop, set and watch.
+/// Live visuals on many machines: list nodes, start and stop, set and watch.
 #[derive(Parser)]
 #[command(name = "hana", version, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// Print JSON: one document, or one a line for what streams.
+    /// Print JSON: one document, or JSON lines for commands that stream.
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -19,95 +19,95 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// A whole show on this machine, from nothing; cleans up after itself.
+    /// Run a whole show on this machine, from nothing; clean up afterwards.
     Demo(DemoArguments),
-    /// Who is there: state, reason, process id, frames.
+    /// List nodes: state, reason, process id, frames.
     Nodes(NodesArguments),
-    /// A screen to run a show by: who is there and how, what went wrong, a key for what can be done.
+    /// Interactive monitor: nodes, faults, logs, and one key for each action.
     Top,
-    /// Launch a visualization of a host's catalogue.
+    /// Launch a visualization from a host's catalogue.
     Start(StartArguments),
-    /// End a visualization, politely first.
+    /// End a visualization, with a polite request first.
     Stop(NodeArgument),
     /// Stop a visualization and start it again.
     Restart(NodeArgument),
-    /// End a visualization at once, with all that it started.
+    /// Kill a visualization at once, with all its children.
     Kill(NodeArgument),
-    /// Do nothing about the trouble a visualization is in, and tell nobody any more, until it changes.
+    /// Acknowledge a fault: take no action and raise no alarm until the visualization's state changes.
     Ack(NodeArgument),
-    /// Have a daemon read its catalogue and settings again; what runs goes on.
+    /// Make a daemon read its catalogue and settings again; running visualizations go on.
     Reload(ReloadArguments),
-    /// Let looks stay as they are, whatever is played, until `hana resume`.
+    /// Freeze the current look, whatever is played, until `hana resume`.
     Freeze(OverrideArguments),
     /// Draw black until `hana resume`.
     Blackout(OverrideArguments),
     /// Show again what is played, after `hana freeze` or `hana blackout`.
     Resume(OverrideArguments),
-    /// Set parameters of a visualization, all or none; let them move by the beat.
+    /// Set parameters of a visualization, all or none; let modulators move them by the beat.
     #[command(after_long_help = RECIPES)]
     Set(SetArguments),
     /// Show tempo and beat, or set the tempo for all hosts.
     Tempo(TempoArguments),
-    /// Let the timeline play, on all hosts.
+    /// Start the timeline's transport, on all hosts.
     Play,
-    /// Let the timeline stand still, on all hosts; beats go on.
+    /// Stop the timeline's transport, on all hosts; beats go on.
     Pause,
-    /// Send a custom message, checked against its announced schema; without one, show what can be sent.
+    /// Send a custom message, checked against its announced schema; without a message, list those that can be sent.
     Send(SendArguments),
-    /// Print messages as they pass: key, type, sender, time, value.
+    /// Print messages as they arrive: key, type, sender, time, value.
     Watch(WatchArguments),
-    /// Print what a visualization, or the daemon of a host, wrote.
+    /// Print the log of a visualization, or of a host's daemon.
     Logs(LogsArguments),
-    /// Measure the round trip to a node, over the mesh and over a play link.
+    /// Measure the round trip to a node, over the mesh and over a direct link.
     Ping(PingArguments),
-    /// Measure ours beside plain Zenoh, in one run, with processes of the bench's own.
+    /// Benchmark hana against plain Zenoh, in one run, with processes of its own.
     #[command(subcommand)]
     Bench(Bench),
-    /// Translate between the mesh and something else.
+    /// Bridge the mesh to another protocol.
     #[command(subcommand)]
     Bridge(Bridge),
-    /// Have the daemon run always: from boot or login on, and again after a crash.
+    /// Run the daemon permanently: from boot or login on, and again after a crash.
     #[command(subcommand)]
     Service(Service),
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Bench {
-    /// How soon a crash and a hang are noticed, and how soon all is as it was.
+    /// The time to detect a crash and a freeze, and to recover completely.
     Recovery {
-        /// How often each is measured.
+        /// Measurements of each.
         #[arg(long, default_value_t = 20)]
         rounds: usize,
     },
-    /// How long messages are under way: what is played, commands, and each lane.
+    /// The latency of messages: played values, commands, and each lane.
     Latency {
-        /// How often each is measured.
+        /// Measurements of each.
         #[arg(long, default_value_t = 10)]
         rounds: usize,
         /// Messages of each kind in a round, a thousand a second.
         #[arg(long, default_value_t = 300)]
         messages: u64,
     },
-    /// How many small messages go in a second: values in frames, values one by one, and each lane.
+    /// The number of small messages a second: values in batches, single values, and each lane.
     Throughput {
-        /// How often each is measured.
+        /// Measurements of each.
         #[arg(long, default_value_t = 5)]
         rounds: usize,
-        /// For how long each time, in milliseconds.
+        /// Duration of each measurement, in milliseconds.
         #[arg(long, default_value_t = 500)]
         ms: u64,
     },
-    /// 64 parameters of each of many visualizations, a thousand times a second: what is lost, and whether anything stale is
-    /// shown.
+    /// 64 parameters of each of many visualizations, a thousand times a second: losses, and whether stale
+    /// values are shown.
     Modulation {
         /// Visualizations that are played at once.
         #[arg(long, default_value_t = 32)]
         visualizations: usize,
-        /// For how long, and for as long again by the reference.
+        /// Duration in seconds, for hana and again for the reference.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
-    /// How soon nodes that join are seen by all.
+    /// The time until all nodes see a node that joins.
     Discovery {
         /// Hosts, each with a daemon.
         #[arg(long, default_value_t = 10)]
@@ -115,22 +115,22 @@ pub(crate) enum Bench {
         /// Nodes on all of them together.
         #[arg(long, default_value_t = 100)]
         nodes: usize,
-        /// How often it is measured.
+        /// Number of measurements.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
-    /// A process of a bench.
+    /// A worker process of a benchmark.
     #[command(hide = true)]
     Part {
-        /// Which.
+        /// The worker's role.
         part: hana_bench::WorkerRole,
-        /// What it takes.
+        /// The worker's arguments.
         arguments: Vec<String>,
     },
-    /// A process of the reference.
+    /// A worker process of the reference.
     #[command(hide = true)]
     Raw {
-        /// Which.
+        /// The worker's role.
         part: hana_bench::RawPart,
         /// Where its hub listens.
         endpoint: String,
@@ -139,29 +139,29 @@ pub(crate) enum Bench {
 
 #[derive(Args)]
 pub(crate) struct DemoArguments {
-    /// End by itself after this many seconds.
+    /// Exit after this many seconds.
     #[arg(long)]
     pub(crate) seconds: Option<u64>,
 }
 
 #[derive(Args)]
 pub(crate) struct NodesArguments {
-    /// Go on showing, as things change.
+    /// Refresh continuously, as things change.
     #[arg(long)]
     pub(crate) watch: bool,
 }
 
 #[derive(Args)]
 pub(crate) struct StartArguments {
-    /// Its name in the catalogue of the host.
+    /// Its name in the host's catalogue.
     pub(crate) name: String,
-    /// The host to start it on; this one if left out.
+    /// The host to start it on [default: this host].
     #[arg(long)]
     pub(crate) host: Option<NodeId>,
-    /// The id it shall have; else the name, or the name with a number.
+    /// Its node id [default: its name, with a number if the name is taken].
     #[arg(long)]
     pub(crate) id: Option<NodeId>,
-    /// When: now, next-beat, next-bar, or a beat such as beat:128. It is seen when it has opened, a little later.
+    /// Start now, next-beat, next-bar, or at a beat such as beat:128. Its window opens a little later.
     #[arg(long, value_name = "WHEN", default_value_t = ScheduleAt::Now)]
     pub(crate) at: ScheduleAt,
 }
@@ -174,7 +174,7 @@ pub(crate) struct NodeArgument {
 
 #[derive(Args)]
 pub(crate) struct ReloadArguments {
-    /// The host whose daemon it is; this one if left out.
+    /// The host of the daemon [default: this host].
     #[arg(long)]
     pub(crate) host: Option<NodeId>,
 }
@@ -197,19 +197,20 @@ pub(crate) struct OverrideArguments {
 pub(crate) struct SetArguments {
     /// The visualization's id.
     pub(crate) node: NodeId,
-    /// Parameters and their values: `zoom=0.5 lit=on mode=spiral tint=#ff8800`; or recipes, by which they move until they are
-    /// played or set: `zoom=lfo:sine:1bar`, `intensity=env:1beat`.
+    /// Parameters and their values: `zoom=0.5 lit=on mode=spiral tint=#ff8800`; or modulators, which move
+    /// them until they are played or set: `zoom=lfo:sine:1bar`, `intensity=env:1beat`.
     #[arg(required = true, value_name = "PARAM=VALUE|RECIPE", value_parser = parameter_and_word)]
     pub(crate) values: Vec<(ParameterName, String)>,
-    /// When: now, next-beat, next-bar, or a beat such as beat:128. What comes too late for its beat is done at once.
+    /// Apply now, next-beat, next-bar, or at a beat such as beat:128. A change that is too late for its beat
+    /// is applied at once.
     #[arg(long, value_name = "WHEN", default_value_t = ScheduleAt::Now)]
     pub(crate) at: ScheduleAt,
-    /// Also what somebody else holds: it is taken from him.
+    /// Also set parameters that another controller owns, and preempt it.
     #[arg(long)]
     pub(crate) take: bool,
 }
 
-/// What `hana set --help` says of recipes.
+/// The text about modulators in `hana set --help`.
 const RECIPES: &str = "\
 Recipes:
   lfo:WAVE:LENGTH[:phase=P][:depth=D][:offset=O][:seed=N]
@@ -231,20 +232,20 @@ fn parameter_and_word(text: &str) -> Result<(ParameterName, String), String> {
 
 #[derive(Args)]
 pub(crate) struct TempoArguments {
-    /// Beats a minute, 20 to 999; left out, what it is now is shown.
+    /// Beats a minute, 20 to 999; without it, show the current tempo.
     pub(crate) bpm: Option<f64>,
 }
 
 #[derive(Args)]
 pub(crate) struct SendArguments {
-    /// The id of the node; with `--kind`, of all that give themselves that id.
+    /// The node's id; with `--kind`, the id that all nodes of the kind were given.
     pub(crate) node: NodeId,
-    /// The topic; left out, all are listed that can be sent to.
+    /// The topic; without it, list all topics that can be sent to.
     pub(crate) topic: Option<TopicName>,
-    /// The message; left out, an example is shown.
+    /// The message; without it, show an example.
     #[arg(value_name = "JSON", value_parser = json)]
     pub(crate) message: Option<Value>,
-    /// Send it to all nodes of the kind: to `ripples`, `ripples-2` and so on.
+    /// Send to all nodes of the kind: to `ripples`, `ripples-2` and so on.
     #[arg(long)]
     pub(crate) kind: bool,
 }
@@ -259,7 +260,7 @@ fn json(text: &str) -> Result<Value, String> {
 
 #[derive(Args)]
 pub(crate) struct WatchArguments {
-    /// Which keys.
+    /// Key expression to subscribe to.
     #[arg(default_value = "hana/**")]
     pub(crate) key_expression: String,
 }
@@ -268,7 +269,7 @@ pub(crate) struct WatchArguments {
 pub(crate) struct LogsArguments {
     /// The visualization's id, or the host's.
     pub(crate) node: NodeId,
-    /// Go on printing what it writes.
+    /// Continue to print new lines.
     #[arg(long)]
     pub(crate) follow: bool,
 }
@@ -277,7 +278,7 @@ pub(crate) struct LogsArguments {
 pub(crate) struct PingArguments {
     /// The node's id.
     pub(crate) node: NodeId,
-    /// How many times.
+    /// Number of pings.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) count: u32,
 }
@@ -290,23 +291,23 @@ pub(crate) enum Bridge {
 
 #[derive(Args)]
 pub(crate) struct OscArguments {
-    /// Where to listen for OSC over UDP, such as 0.0.0.0:9000.
+    /// Address to listen on for OSC over UDP, such as 0.0.0.0:9000.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
-    /// The id of the bridge; `osc-<host>` if left out.
+    /// The id of the bridge [default: `osc-<host>`].
     #[arg(long)]
     pub(crate) id: Option<NodeId>,
 }
 
 #[derive(Subcommand, Clone, Copy)]
 pub(crate) enum Service {
-    /// Make the daemon beside this program a service and start it; again, to update it.
+    /// Install the daemon beside this program as a service and start it; repeat this to update it.
     Install(ServiceArguments),
-    /// Stop the service, with what it launched, and remove it.
+    /// Stop the service and everything it launched, and remove it.
     Remove(ServiceArguments),
-    /// Start the daemon again, as after an update; what it launched goes on.
+    /// Restart the daemon, as after an update; the visualizations it launched go on.
     Restart(ServiceArguments),
-    /// Whether it is installed and runs, since when, and where its log is.
+    /// Show whether it is installed and runs, since when, and where its log is.
     Status(ServiceArguments),
 }
 

@@ -9,7 +9,7 @@ use crate::arguments::Bench;
 use crate::output;
 
 pub(crate) fn run(bench: &Bench, json: bool) -> anyhow::Result<()> {
-    // What the bench starts itself again for ends when the bench tells it to.
+    // A worker process of the bench ends when the bench requests it.
     match bench {
         Bench::Raw { part, endpoint } => return Ok(part.be(endpoint)?),
         Bench::Part { part, arguments } => return Ok(part.be(arguments)?),

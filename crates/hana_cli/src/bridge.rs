@@ -1,4 +1,4 @@
-//! Translators between the mesh and something else. Each is a node of the role bridge.
+//! Bridges between the mesh and other protocols. Each is a node of the role bridge.
 
 mod kernel_drops;
 pub(crate) mod osc;
@@ -16,7 +16,7 @@ mod reach;
 #[path = "../../../fuzz/checks/replay.rs"]
 mod replay;
 
-/// What the fuzzer has found worth keeping, put through the same check again: see `docs/fuzzing.md`.
+/// Replays the fuzzer's corpus through the same check: see `docs/fuzzing.md`.
 #[cfg(test)]
 #[test]
 fn the_corpus_of_osc_is_replayed() {

@@ -20,18 +20,17 @@ use crate::output::LastingOutput;
 use crate::process::{start_on, stop_it};
 use crate::{mesh, output, table, tempo};
 
-/// What is started, and what of it swings, in time: parameter, bars for one swing, how far it swings. The two begin at
-/// different places of it.
+/// The program that the demo starts; its two instances swing at different phases.
 const PROGRAM: &str = "ripples";
 const COUNT: u32 = 2;
-/// This one moves by itself: only the recipe travels.
+/// The parameter that moves by itself, as only a modulator is sent: name, bars for one swing, depth.
 const BY_ITSELF: (&str, f64, f32) = ("zoom", 4.0, 0.6);
-/// These are played from here.
+/// The parameters that the demo plays: name, bars for one swing, depth.
 const PLAYED: [(&str, f64, f32); 2] = [("hue", 8.0, 0.9), ("speed", 16.0, 0.5)];
 
-/// How often a value is played.
+/// Interval between two played values.
 const PLAY: Duration = Duration::from_millis(10);
-/// How often the table is drawn, at a terminal; into a file it is written less often.
+/// Interval between two drawings of the table at a terminal; a file gets fewer.
 const DRAW: Duration = Duration::from_millis(250);
 const WRITE: Duration = Duration::from_secs(2);
 /// How long a daemon may take to listen, and a window to open.
@@ -56,7 +55,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     outcome
 }
 
-/// A closed terminal ends it as Ctrl-C does, and leaves nothing behind.
+/// A closed terminal ends the demo as Ctrl-C does, and leaves nothing running.
 #[cfg(unix)]
 const ENDS: [i32; 4] = [SIGINT, SIGTERM, signal_hook::consts::SIGHUP, signal_hook::consts::SIGQUIT];
 #[cfg(not(unix))]
@@ -69,15 +68,15 @@ struct Show<'a> {
     out: &'a LastingOutput,
 }
 
-/// One visualization, played.
+/// A played visualization.
 struct DemoPlayer {
     session: PlaySession,
     played: Vec<(Parameter, Modulator)>,
 }
 
-/// A swing of the visualization at that place.
+/// Returns the modulator for the visualization at that index.
 fn swing((_, bars, depth): (&str, f64, f32), index: usize) -> Modulator {
-    // Two.
+    // `COUNT` is two.
     #[allow(clippy::cast_precision_loss)]
     let phase = index as f64 / f64::from(COUNT);
     Modulator::Lfo(Lfo { phase, depth, ..Lfo::new(Wave::Sine, Period::Bars(bars)) })
@@ -175,7 +174,7 @@ impl DemoPlayer {
     }
 }
 
-/// The daemon that the demo started, if none ran.
+/// The daemon that the demo started, if none was running.
 struct DemoDaemon(Option<Child>);
 
 impl DemoDaemon {
@@ -210,7 +209,7 @@ impl DemoDaemon {
         Ok(daemon)
     }
 
-    /// Ends it; it ends what it launched.
+    /// Stops the daemon, which stops its visualizations.
     fn stop(self, out: &LastingOutput) {
         let Some(mut child) = self.0 else { return };
         terminate(&child);
@@ -227,7 +226,7 @@ impl DemoDaemon {
     }
 }
 
-/// A program that comes with this one: beside it.
+/// Returns the path of a program that is installed beside this one.
 fn beside(name: &str) -> anyhow::Result<PathBuf> {
     let this = env::current_exe().context("finding this program's own place")?;
     let program = this.with_file_name(name).with_extension(env::consts::EXE_EXTENSION);
@@ -240,7 +239,7 @@ fn beside(name: &str) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// Ctrl-C at the terminal goes to this program alone; it ends the daemon in good order.
+/// Lets Ctrl-C at the terminal reach only this program, which stops the daemon cleanly.
 #[cfg(unix)]
 fn own_group(command: &mut Command) {
     use std::os::unix::process::CommandExt;
@@ -260,5 +259,5 @@ fn terminate(child: &Child) {
 
 #[cfg(not(unix))]
 fn terminate(_: &Child) {
-    // Windows has no polite way to end a program without a window; it is ended after the deadline.
+    // Windows has no polite way to end a program without a window; the daemon is killed after the deadline.
 }

@@ -8,13 +8,13 @@ use hana_protocol::message::LogLine;
 use crate::arguments::LogsArguments;
 use crate::{mesh, output};
 
-/// How often it is looked whether there is still a reader, while no line comes.
+/// How often the presence of a reader is checked, while no line arrives.
 const LOOK: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(arguments: &LogsArguments, json: bool) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let topics = Topics::<LogLine>::log_of(&arguments.node);
-    // Subscribed first, so that no line falls between what is kept and what comes.
+    // Subscribes first, so that no line is lost between the stored and the new ones.
     let coming = arguments.follow.then(|| node.subscribe(topics.clone()));
     let mut kept = node.ask(topics, mesh::ASK).wait(mesh::ASK * 2)?;
     if kept.is_empty() && mesh::process_of(&node, &arguments.node).is_none() {
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &LogsArguments, json: bool) -> anyhow::Result<()> {
             continue;
         };
         let (daemon, number) = place(&received);
-        // A new run of it, or of its daemon, begins to count anew.
+        // A new instance of the node, or of its daemon, starts counting again.
         let known = last.is_some_and(|(of, last)| of == daemon && number <= last && number != 0);
         if !known {
             last = Some((daemon, number));
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &LogsArguments, json: bool) -> anyhow::Result<()> {
     }
 }
 
-/// Which run of a daemon told the line, and its number there.
+/// Returns the instance of the daemon that logged the line, and the line's number there.
 fn place(received: &Received<LogLine>) -> (Option<u64>, u64) {
     (received.envelope.as_ref().map(|envelope| envelope.instance), received.message.number)
 }

@@ -1,8 +1,8 @@
-//! `hana`: what a person types at a terminal to see the mesh, start and stop, set and watch.
+//! `hana`: the command line to see the mesh, start and stop, set and watch.
 //!
-//! Prints for people; with `--json` one JSON document (or JSON lines for streams) and nothing else on
-//! standard output. Exit status 0 done, 1 failed with one line on standard error, 2 wrong usage. A command whose output is
-//! read no more, as in `hana watch | head`, is done.
+//! Prints for people; with `--json`, prints only one JSON document (or JSON lines for streams) to standard
+//! output. Exit status: 0 for success, 1 for a failure, with one line on standard error, 2 for wrong usage. A
+//! command succeeds when the reader of its output has gone, as in `hana watch | head`.
 
 mod absent;
 mod announced;
@@ -49,11 +49,11 @@ fn main() -> ExitCode {
         Ok(stderr) => stderr,
         Err(problem) => return end(Err(problem)),
     };
-    // What is said in between would tear the picture.
+    // Log lines would garble the screen.
     let silent = matches!(arguments.command, Command::Top).then_some("off");
     let filter = tracing_subscriber::EnvFilter::try_from_env("HANA_LOG").unwrap_or_else(|_| {
-        // What keeps a command from its daemon is said by its own error, once; that it goes on without
-        // one is worth a line.
+        // A command reports once, by its own error, why it cannot reach its daemon; going on without one is
+        // worth a line.
         tracing_subscriber::EnvFilter::new(
             silent.unwrap_or("error,zenoh_transport=off,hana_network::session::open=warn"),
         )
@@ -107,7 +107,7 @@ fn end(outcome: anyhow::Result<()>) -> ExitCode {
     code
 }
 
-/// Help, the version, or what is wrong with the arguments.
+/// Prints the help, the version, or the error in the arguments.
 fn print_usage(usage: &clap::Error) -> ExitCode {
     match usage.print() {
         Err(problem) if !usage.use_stderr() && !Stream::Stdout.is_closed_by(&problem) => {

@@ -1,4 +1,4 @@
-//! How a passing command looks at the mesh: it joins, is listed nowhere, and goes.
+//! The mesh for short-lived commands: a command joins without being listed, and leaves.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::ProcessStatus;
 use hana_protocol::wire::Envelope;
 
-/// Behind a daemon joining takes milliseconds; without one, half a second of scouting.
+/// Joining through a daemon takes milliseconds; without one, half a second of scouting.
 const JOIN: Duration = Duration::from_secs(5);
-/// How long to wait for what others keep.
+/// How long to wait for the stored state of other nodes.
 pub(crate) const ASK: Duration = Duration::from_millis(400);
-/// How long to wait for a command that takes a moment.
+/// How long to wait for the reply to a command that takes a moment.
 pub(crate) const COMMAND: Duration = Duration::from_secs(2);
 
-/// Joins for the time of one command.
+/// Joins for the duration of one command.
 pub(crate) fn join() -> anyhow::Result<Node<role::App>> {
     let name = NodeId::new("hana").context("the command's own name")?;
     let config = NodeConfig::passing(&name)?;
     Node::join(config).wait(JOIN).context("joining the mesh")?.context("joining the mesh")
 }
 
-/// What the daemons know of a process, and which host's daemon knows it.
+/// Returns the daemons' status of a process, and the host whose daemon reports it.
 pub(crate) fn process_of(node: &Node<role::App>, id: &NodeId) -> Option<(NodeId, ProcessStatus)> {
     let found = node.ask(Topics::<ProcessStatus>::process_of(id), ASK).wait(ASK * 2).ok()?;
-    // A host where it ended is less telling than one where it lives.
+    // A host where the process is alive takes precedence over one where it has ended.
     found
         .into_iter()
         .filter_map(|received| {

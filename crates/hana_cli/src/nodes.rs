@@ -10,12 +10,14 @@ use crate::arguments::NodesArguments;
 use crate::repaint::{Repaint, Size};
 use crate::{mesh, output, table};
 
-/// Everybody who is well says so within a tenth of a second, and then we look no longer. Who has not said
-/// how it is after 0.7 s is unresponsive, and this is a little more.
+/// How long to wait for health reports.
+///
+/// Every healthy node reports within a tenth of a second, which ends the wait. A node that has not reported
+/// after 0.7 s is unresponsive, and this is slightly more.
 const LOOK: Duration = Duration::from_millis(800);
-/// How often a list that goes on is drawn anew.
+/// How often a continuous list is redrawn.
 const REDRAW: Duration = Duration::from_millis(250);
-/// The least time from one line of JSON to the next.
+/// Minimum interval between two lines of JSON.
 const BETWEEN_LINES: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(arguments: &NodesArguments, json: bool) -> anyhow::Result<()> {
@@ -35,7 +37,7 @@ pub(crate) fn run(arguments: &NodesArguments, json: bool) -> anyhow::Result<()> 
     })
 }
 
-/// Why the list may be empty.
+/// Explains why the list may be empty.
 fn nobody(network: &NetworkSettings) -> String {
     let show = network.show.as_ref().map_or_else(
         || "nobody is on the mesh (of the show without a name)".to_owned(),
@@ -47,15 +49,15 @@ fn nobody(network: &NetworkSettings) -> String {
     )
 }
 
-/// A table that is drawn over itself, or a JSON line whenever a node changes.
+/// Redraws the table in place, or prints a JSON line whenever a node changes.
 fn go_on(watch: &mut MeshObserver, json: bool) -> anyhow::Result<()> {
     let mut table = LiveTable::new()?;
     loop {
         let views = watch.roster().views(unix_ms());
         if json {
             output::print(true, &views, String::new)?;
-            // Figures change with every beat; a line is worth a change of state. What changes within a moment is
-            // one line, so that a mesh full of changes does not keep us busy with printing.
+            // Figures change with every health report; only a change of state is worth a line. Changes in
+            // quick succession share one line, so that a busy mesh does not cause constant printing.
             let printed = Instant::now();
             while watch.wait(REDRAW).is_empty() {
                 output::check_reader()?;
@@ -72,7 +74,7 @@ fn go_on(watch: &mut MeshObserver, json: bool) -> anyhow::Result<()> {
     }
 }
 
-/// A table that is drawn over itself at a terminal, and again and again into a pipe or a file.
+/// A table redrawn in place at a terminal, or printed repeatedly to a pipe or a file.
 pub(crate) struct LiveTable {
     repaint: Repaint,
     #[cfg(unix)]
@@ -92,7 +94,7 @@ impl LiveTable {
         })
     }
 
-    /// What is to be written for this table, and the lines below it.
+    /// Returns the text that draws this table and the lines below it.
     pub(crate) fn draw(&mut self, table: &str, below: &[String]) -> String {
         // After Ctrl-Z a shell has written below the table.
         #[cfg(unix)]

@@ -1,6 +1,7 @@
-//! Whatever a command prints. Output that cannot be written makes a command fail in one line on standard error; a reader
-//! that has gone ends it quietly, as `hana nodes | head` does; a program that plays on, such as a bridge, drops what
-//! cannot be written.
+//! The output of all commands.
+//!
+//! If output fails, a command fails with one line on standard error. If the reader has gone, a command ends quietly,
+//! as in `hana nodes | head`. A program that goes on playing, such as a bridge, drops output that cannot be written.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,10 +12,10 @@ use hana_output::{DroppingWriter, Stream};
 use serde::Serialize;
 use thiserror::Error;
 
-/// Why there is no output any more.
+/// Why output is no longer possible.
 #[derive(Debug, Error)]
 pub(crate) enum OutputError {
-    /// No failure: the reader has what it wanted.
+    /// Not a failure: the reader has all it wanted.
     #[error("the reader of standard output has gone")]
     ReaderGone,
     #[error("standard output cannot be written; make room, or let it go elsewhere")]
@@ -26,13 +27,13 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 
 static STDERR: OnceLock<DroppingWriter> = OnceLock::new();
 
-/// Prepares standard error: from now on, no line on it waits for a reader.
+/// Prepares standard error: from now on, no line written to it waits for a reader.
 pub(crate) fn start() -> anyhow::Result<DroppingWriter> {
     let stderr = DroppingWriter::start(Stream::Stderr).context("starting to write")?;
     Ok(STDERR.get_or_init(|| stderr).clone())
 }
 
-/// Writes a line to standard error, or drops it where it cannot be written.
+/// Writes a line to standard error, or drops it if it cannot be written.
 pub(crate) fn warn(line: impl fmt::Display) {
     let line = format!("hana: {line}\n");
     match STDERR.get() {
@@ -74,7 +75,7 @@ pub(crate) fn write(text: &str) -> Result<(), OutputError> {
     })
 }
 
-/// An error once the reader of standard output has gone: for a command that may have nothing to write for long.
+/// Returns an error once the reader of standard output has gone, for commands that may write nothing for long.
 pub(crate) fn check_reader() -> Result<(), OutputError> {
     if Stream::Stdout.is_closed() { Err(OutputError::ReaderGone) } else { Ok(()) }
 }
@@ -84,7 +85,7 @@ pub(crate) fn is_reader_gone(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(OutputError::ReaderGone))
 }
 
-/// Standard output of a program that goes on whatever becomes of it.
+/// Standard output of a program that goes on even if its output fails.
 #[derive(Debug)]
 pub(crate) struct LastingOutput(DroppingWriter);
 
@@ -97,7 +98,7 @@ impl LastingOutput {
         self.0.push(format!("{line}\n"));
     }
 
-    /// A text as it is.
+    /// Writes a text as it is.
     pub(crate) fn text(&self, text: String) {
         self.0.push(text);
     }

@@ -1,4 +1,4 @@
-//! Hold, blackout and resume: for one visualization, for a host, for all, without an app.
+//! Freeze, blackout and resume: for one visualization, for a host, for all, without an app.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use serde::Serialize;
 use crate::arguments::OverrideArguments;
 use crate::{mesh, output};
 
-/// A command that puts something over what is played, or takes it back.
+/// A command that sets or clears an override.
 pub(crate) trait Overriding:
     Command<Reply = Accepted> + Route<role::App, role::Visualization> + Copy + Default
 {
-    /// What is said of one that has followed it.
+    /// The text about a visualization that has carried it out.
     const DONE: &'static str;
 }
 
@@ -35,7 +35,7 @@ impl Overriding for Resume {
     const DONE: &'static str = "shows what is played";
 }
 
-/// How each of them answered.
+/// The reply of each visualization.
 #[derive(Serialize)]
 struct Outcome {
     node: NodeId,
@@ -44,12 +44,12 @@ struct Outcome {
     reason: String,
 }
 
-/// How long to look who is there. Those who are well are known sooner.
+/// How long to wait for the roster. Healthy nodes are known sooner.
 const LOOK: Duration = Duration::from_millis(800);
 
 pub(crate) fn run<C: Overriding>(arguments: &OverrideArguments, json: bool) -> anyhow::Result<()> {
     let node = mesh::join()?;
-    // Each is told as soon as it is known, so that nobody waits for one that hangs.
+    // Sends the command to each node as soon as it is found, so that a frozen one delays no other.
     let mut told = BTreeMap::new();
     let mut tell = |id: &NodeId| {
         told.entry(id.clone()).or_insert_with(|| {
@@ -89,7 +89,7 @@ pub(crate) fn run<C: Overriding>(arguments: &OverrideArguments, json: bool) -> a
     Ok(())
 }
 
-/// Finds the visualizations that are there, on one host or on all.
+/// Finds the visualizations on one host or on all.
 fn find(node: &Node<role::App>, host: Option<&NodeId>, mut found: impl FnMut(&NodeId)) {
     node.watch_mesh().look_around(LOOK, |roster| {
         roster

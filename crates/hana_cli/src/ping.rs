@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 struct Pinged {
     node: String,
     mesh: RoundTrip,
-    /// None for a node that cannot be played.
+    /// `None` for a node that cannot be played.
     play: Option<RoundTrip>,
 }
 

@@ -1,4 +1,4 @@
-//! Starting and stopping: asks the daemon of the host it is about.
+//! Starts and stops processes through the daemon of their host.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,13 @@ use crate::arguments::{NodeArgument, StartArguments};
 use crate::start_outcome::StartOutcome;
 use crate::{mesh, output};
 
-/// Politely, then SIGTERM, then SIGKILL: three deadlines of the daemon, and some more.
+/// A polite request, then SIGTERM, then SIGKILL: three deadlines of the daemon, and some more.
 const STOP: Duration = Duration::from_secs(12);
-/// How long one that no daemon launched may take to end once it was asked.
+/// How long a process that no daemon launched may take to end after the request.
 const ENDING: Duration = Duration::from_secs(5);
-/// How long to wait for a start on a beat, which may be far away.
+/// How long to wait for a start on a beat, which may be far in the future.
 const ON_A_BEAT: Duration = Duration::from_mins(10);
-/// How long a daemon looks around before it takes commands, and some more.
+/// How long a new daemon observes the mesh before it takes commands, and some more.
 const JUST_STARTED: Duration = Duration::from_secs(2);
 
 pub(crate) fn start(arguments: &StartArguments, json: bool) -> anyhow::Result<()> {
@@ -31,7 +31,7 @@ pub(crate) fn start(arguments: &StartArguments, json: bool) -> anyhow::Result<()
     say_started(&node, host, &started, json)
 }
 
-/// Prints how a start has turned out.
+/// Prints the outcome of a start.
 fn say_started(
     node: &Node<role::App>,
     host: &NodeId,
@@ -42,14 +42,14 @@ fn say_started(
     output::print(json, &outcome, || outcome.in_words(host))
 }
 
-/// Launches a program of `host`'s catalogue.
+/// Launches a program from `host`'s catalogue.
 pub(crate) fn start_on(
     node: &Node<role::App>,
     host: &NodeId,
     start: Start,
 ) -> anyhow::Result<Started> {
     let answer = if start.at.is_now() { mesh::COMMAND * 2 } else { ON_A_BEAT };
-    // A daemon that has just begun to listen may still be looking around before it takes commands.
+    // A daemon that has just begun to listen may still be observing the mesh before it takes commands.
     let patience = Instant::now() + JUST_STARTED;
     loop {
         let pending = node.command::<role::Daemon, _>(host, start.clone(), answer);
@@ -74,8 +74,7 @@ pub(crate) fn stop(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
     output::print(json, &report, || stopped(&argument.node, report.by))
 }
 
-/// Ends a visualization, wherever it runs: through its daemon, or, where no daemon launched it, by asking
-/// itself.
+/// Ends a visualization on any host: through its daemon, or by a direct request if no daemon launched it.
 pub(crate) fn stop_it(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<StopReply> {
     if let Some((host, _)) = mesh::process_of(node, id) {
         let stop = Stop { node: id.clone() };
@@ -83,7 +82,7 @@ pub(crate) fn stop_it(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<Sto
     }
     let pending = node.command::<role::Visualization, _>(id, Shutdown {}, mesh::COMMAND);
     pending.wait(mesh::COMMAND * 2)??;
-    // It has only promised to end, and no daemon sees to it.
+    // The node has only promised to end, and no daemon enforces it.
     let deadline = Instant::now() + ENDING;
     while let Some(info) = info_of(node, id)? {
         if Instant::now() >= deadline {
@@ -124,7 +123,7 @@ pub(crate) fn acknowledge(argument: &NodeArgument, json: bool) -> anyhow::Result
     })
 }
 
-/// The host whose daemon launched it; an error that says what else can be done where none did.
+/// Returns the host whose daemon launched it; if none did, an error that names the alternatives.
 fn launched_on(node: &Node<role::App>, id: &NodeId, what: &str) -> anyhow::Result<NodeId> {
     if let Some((host, _)) = mesh::process_of(node, id) {
         return Ok(host);
@@ -139,7 +138,7 @@ fn launched_on(node: &Node<role::App>, id: &NodeId, what: &str) -> anyhow::Resul
     }
 }
 
-/// What a node reports of itself, if it is there.
+/// Returns a node's own description, if it is on the mesh.
 fn info_of(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<Option<NodeInfo>> {
     let found = node.ask(Topic::<NodeInfo>::info(id.clone()), mesh::ASK).wait(mesh::ASK * 2)?;
     Ok(found.into_iter().next().map(|received| received.message))

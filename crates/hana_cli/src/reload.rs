@@ -1,4 +1,4 @@
-//! `hana reload`: has a daemon read its catalogue and settings again.
+//! `hana reload`: makes a daemon read its catalogue and settings again.
 
 use std::time::Duration;
 

@@ -2,18 +2,20 @@ use std::fmt::Write;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Draws a table over the one before it, at a terminal of any size. Pure.
+/// Draws a table over the previous one, at a terminal of any size. Pure.
 ///
-/// What it returns is to be written. It uses only "up", "erase this line" and "erase what is below", which every terminal knows. No line is as wide as the
-/// terminal, so none wraps, and all of them together are not higher, so none scrolls away.
+/// The caller writes the returned text. It uses only "up", "erase this line" and "erase everything below",
+/// which every terminal supports. No line is as wide as the terminal, so none wraps, and together the lines
+/// are not higher than the terminal, so none scrolls away.
 #[derive(Debug, Default)]
 pub(crate) struct Repaint {
-    /// How wide each line is that stands there.
+    /// The widths of the drawn lines.
     drawn: Vec<usize>,
-    /// Rows of earlier tables that a terminal which became lower has pushed out at its top. It shows them again when it becomes
-    /// higher.
+    /// Rows of earlier tables that were pushed out at the top when the terminal became lower.
+    ///
+    /// The terminal shows them again when it becomes higher.
     pushed_out: usize,
-    /// The cursor stands below the last line, not in it.
+    /// Whether the cursor is below the last line, rather than in it.
     is_below: bool,
 }
 
@@ -25,10 +27,10 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// What a terminal has that does not say.
+    /// The size assumed for a terminal that does not report one.
     const USUAL: Self = Self { columns: 80, rows: 24 };
 
-    /// Of the terminal that is standard output; none where it is no terminal.
+    /// Returns the size of the terminal at standard output; `None` if it is not a terminal.
     pub(crate) fn of_stdout() -> Option<Self> {
         if !hana_output::Stream::Stdout.is_terminal() {
             return None;
@@ -50,8 +52,9 @@ fn asked() -> Option<Size> {
 }
 
 impl Repaint {
-    /// The table, a line each, its first line the names of the columns, and lines that stand below it. Of a table that is too
-    /// high the last lines are left out, and a line tells how many.
+    /// Draws a table, whose first line has the column names, and further lines below it.
+    ///
+    /// If the table is too high, its last lines are left out, and a line gives their number.
     pub(crate) fn draw(&mut self, table: &str, below: &[String], size: Size) -> String {
         let room = size.rows.saturating_sub(1).max(1);
         let mut lines = cut_to_rows(table, room.saturating_sub(below.len()).max(1));
@@ -77,13 +80,14 @@ impl Repaint {
         out
     }
 
-    /// The screen is another one, or something else has been written below: what comes next stands below that.
+    /// Forgets the drawn table: the screen was replaced, or other output was written below. The next table is
+    /// drawn below it.
     #[cfg(unix)]
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// How far up to go for the first line. A terminal that has become narrower may have wrapped the lines.
+    /// Returns how far up the first line is. A terminal that has become narrower may have wrapped the lines.
     fn go_up(&mut self, size: Size) -> usize {
         let rows: usize =
             self.drawn.iter().map(|width| width.div_ceil(size.columns.max(1)).max(1)).sum();
@@ -95,7 +99,7 @@ impl Repaint {
     }
 }
 
-/// As many lines of a table as fit, with a note in place of the others.
+/// Returns as many lines of a table as fit, with a note in place of the others.
 fn cut_to_rows(table: &str, rows: usize) -> Vec<String> {
     let lines: Vec<&str> = table.lines().collect();
     if lines.len() <= rows {
@@ -107,7 +111,7 @@ fn cut_to_rows(table: &str, rows: usize) -> Vec<String> {
     lines[..shown].iter().map(|&line| line.to_owned()).chain([note]).collect()
 }
 
-/// What fits of a line. Characters that move the cursor are left out.
+/// Returns the part of a line that fits. Characters that move the cursor are left out.
 fn cut_to_columns(line: &str, columns: usize) -> String {
     let mut width = 0;
     line.chars()
@@ -129,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// A terminal, and what is drawn in it.
+    /// A terminal and the table drawn in it.
     struct Drawn {
         parser: vt100::Parser,
         repaint: Repaint,
@@ -157,7 +161,7 @@ mod tests {
             self.parser.process(out.as_bytes());
         }
 
-        /// What stands on the screen, and how many tables, with what has scrolled away.
+        /// Returns the lines on the screen, and the number of tables, including scrolled-out ones.
         fn see(&mut self) -> (Vec<String>, usize) {
             let columns = self.parser.screen().size().1.get();
             let screen: Vec<String> = self.parser.screen().rows(0, columns).collect();

@@ -1,4 +1,4 @@
-//! The terminal while a screen of ours is on it: taken over, given back, and noticed when it goes away.
+//! The terminal while a full-screen view is shown: takes it over, restores it, and detects when it is closed.
 
 mod end_watch;
 mod keys;
@@ -20,10 +20,10 @@ use self::end_watch::EndWatch;
 use self::keys::Keys;
 pub(crate) use self::keys::is_ctrl;
 
-/// A screen of its own in the terminal. Dropped, the terminal is as it was.
+/// A full-screen view in the terminal. Dropping it restores the terminal.
 ///
-/// It ends with its terminal, and with SIGINT, SIGTERM, SIGHUP and SIGQUIT, also while it waits for a terminal that takes no
-/// output: [`EndWatch`] ends the process then.
+/// It ends with its terminal, and on SIGINT, SIGTERM, SIGHUP and SIGQUIT, even while it waits for a terminal
+/// that accepts no output: [`EndWatch`] ends the process then.
 pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Output>>>,
     keys: Keys,
@@ -48,7 +48,7 @@ impl Screen {
         Ok(Self { terminal, keys, watch, output_failed })
     }
 
-    /// Whether to go on. Stops the process meanwhile if it is asked to, by Ctrl-Z or SIGTSTP.
+    /// Whether to go on. Stops the process in between if Ctrl-Z or SIGTSTP requests it.
     pub(crate) fn goes_on(&mut self) -> anyhow::Result<bool> {
         if self.watch.is_to_end() || self.output_failed.load(Ordering::Relaxed) {
             return Ok(false);
@@ -64,14 +64,14 @@ impl Screen {
         if self.watch.is_to_end() {
             return Ok(false);
         }
-        // A shell has had the terminal meanwhile.
+        // A shell has used the terminal in between.
         terminal::disable_raw_mode().ok();
         take().context("taking over the terminal again")?;
         self.terminal = blank(&self.output_failed).context("taking over the terminal again")?;
         Ok(true)
     }
 
-    /// Draws a picture. A terminal that is gone is no error: [`Screen::goes_on`] says so next.
+    /// Draws a picture. A closed terminal is not an error here: the next [`Screen::goes_on`] reports it.
     pub(crate) fn draw(&mut self, picture: impl FnOnce(&mut Frame<'_>)) -> anyhow::Result<()> {
         match self.terminal.draw(picture) {
             Err(_) if Stream::Stdout.is_closed() => Ok(()),
@@ -79,7 +79,7 @@ impl Screen {
         }
     }
 
-    /// The next key, if one is pressed within that time.
+    /// Returns the next key, if one is pressed within that time.
     pub(crate) fn key(&self, within: Duration) -> Option<KeyEvent> {
         let pressed = self.keys.next(within)?;
         if is_ctrl(&pressed, 'z') {
@@ -114,7 +114,7 @@ fn take() -> io::Result<()> {
     Stream::Stdout.write_all(&codes)
 }
 
-/// Gives the terminal back as it was, as far as there is one.
+/// Restores the terminal as far as possible.
 fn give_back() {
     terminal::disable_raw_mode().ok();
     let mut codes = vec![];
@@ -123,7 +123,7 @@ fn give_back() {
     }
 }
 
-/// What a panic says is to be read on the shell's screen.
+/// Restores the terminal in a panic, so that its message appears on the shell's screen.
 fn give_back_in_a_panic() {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -132,7 +132,7 @@ fn give_back_in_a_panic() {
     }));
 }
 
-/// Never fails: `ratatui` reports what fails while it ends with `eprintln!`, which panics where the terminal is gone.
+/// Never fails: on a failure while it ends, `ratatui` calls `eprintln!`, which panics if the terminal is closed.
 struct Output {
     failed: Arc<AtomicBool>,
 }

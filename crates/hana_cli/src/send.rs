@@ -1,4 +1,4 @@
-//! Custom messages, by the schema that their receiver announces: shown, checked, sent.
+//! Custom messages by the receiver's announced schema: listed, checked, sent.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use serde_json::Value;
 use crate::arguments::SendArguments;
 use crate::{mesh, output};
 
-/// How long the session may take to close; what was put is on its way then.
+/// How long the session may take to close; published messages are on their way by then.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// A message type that can be sent, as it is printed.
+/// The printed form of a message type that can be sent.
 #[derive(Serialize)]
 struct Offered<'a> {
     topic: &'a str,
@@ -30,10 +30,10 @@ struct Offered<'a> {
     example: Value,
 }
 
-/// A message that was sent, as it is printed.
+/// The printed form of a message that was sent.
 #[derive(Serialize)]
 struct Sent<'a> {
-    /// Those it was sent to: one that has taken it, or all of a kind, who do not answer.
+    /// The recipients: one node that has accepted it, or all of a kind, which do not reply.
     nodes: Vec<&'a NodeId>,
     topic: &'a TopicName,
     #[serde(rename = "type")]
@@ -46,7 +46,7 @@ struct Sent<'a> {
 #[serde(rename_all = "snake_case")]
 enum Answered {
     Accepted,
-    /// Nobody answers for a kind.
+    /// A message to a kind gets no reply.
     None,
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &SendArguments, json: bool) -> anyhow::Result<()> {
     }
 }
 
-/// What those whom it is about say of themselves; never empty.
+/// Returns the announcements of the nodes in question; never empty.
 fn infos_of(node: &Node<role::App>, arguments: &SendArguments) -> anyhow::Result<Vec<NodeInfo>> {
     let SendArguments { node: id, kind: is_kind, .. } = arguments;
     let asked: Topics<NodeInfo> =
@@ -109,7 +109,7 @@ fn send_to_kind(
 ) -> anyhow::Result<()> {
     let hears = |info: &&NodeInfo| info.heard_messages().any(|known| known.topic == topic.as_str());
     let hearing: Vec<&NodeInfo> = infos.iter().filter(hears).collect();
-    // Where nobody hears it, the first says what it hears instead.
+    // If no node subscribes to the topic, the first one's error lists its topics instead.
     let mut known = checked(hearing.first().copied().unwrap_or(&infos[0]), topic, message)?;
     for info in &hearing {
         known = checked(info, topic, message)?;
@@ -125,7 +125,7 @@ fn send_to_kind(
     })
 }
 
-/// The type that a node hears on a topic, if the message is one; else what is wrong and what to do.
+/// Returns the type that a node receives on a topic, if the message fits; else the problem and its remedy.
 fn checked<'a>(
     info: &'a NodeInfo,
     topic: &TopicName,
@@ -141,7 +141,7 @@ fn checked<'a>(
     }
 }
 
-/// Shows what can be sent.
+/// Prints the messages that can be sent.
 fn offer(
     arguments: &SendArguments,
     infos: &[NodeInfo],
@@ -172,7 +172,7 @@ fn offer(
     output::print(json, &offered, || outlined(arguments, &messages))
 }
 
-/// The message types for people: fields with what they hold and mean, and a line to begin with.
+/// Describes the message types for people: the fields with their types and meanings, and an example.
 fn outlined(arguments: &SendArguments, messages: &[&CustomMessageInfo]) -> String {
     let SendArguments { node, kind, .. } = arguments;
     if messages.is_empty() {
@@ -183,7 +183,7 @@ fn outlined(arguments: &SendArguments, messages: &[&CustomMessageInfo]) -> Strin
     for known in messages {
         let shape = known.shape();
         let CustomMessageInfo { name, topic, lane, version, .. } = known;
-        // Writing to a text never fails.
+        // Writing to a string never fails.
         let _ = writeln!(text, "{topic}: {name}, version {version}, {lane}");
         let outline = shape.outline();
         let width = |of: fn(&hana_protocol::schema::FieldOutline) -> usize| {

@@ -1,9 +1,9 @@
-//! `hana service`: has the daemon run always, by the means of the operating system.
+//! `hana service`: runs the daemon permanently, by the operating system's service manager.
 //!
 //! | to find | look in |
 //! |---|---|
-//! | what the service shall be | [`plan`] |
-//! | what every service manager can do, and what is told of it | [`manager`] |
+//! | the description of the service | [`plan`] |
+//! | the functions and results of every service manager | [`manager`] |
 //! | Linux | [`systemd`] |
 //! | macOS | [`launchd`] |
 //! | Windows | [`task_scheduler`] |
@@ -59,7 +59,7 @@ pub(crate) fn run(command: Service, json: bool) -> anyhow::Result<()> {
     }
 }
 
-/// The service manager that this operating system comes with.
+/// Returns the service manager of this operating system.
 fn manager_here(scope: Scope) -> Result<Box<dyn Manager>, ServiceError> {
     match (std::env::consts::OS, scope) {
         ("linux", _) => Ok(Box::new(Systemd::of(scope)?)),

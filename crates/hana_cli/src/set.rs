@@ -12,7 +12,7 @@ use crate::absent::while_absent;
 use crate::arguments::SetArguments;
 use crate::{mesh, output};
 
-/// What was done, as JSON: the values, and what there is besides.
+/// The result as JSON: the values that were set, with further details.
 #[derive(Serialize)]
 struct Done {
     #[serde(flatten)]
@@ -55,7 +55,7 @@ fn in_words(arguments: &SetArguments, report: SetReply) -> String {
 
 type Recipes = BTreeMap<ParameterName, Modulator>;
 
-/// Tells the recipes from the other words.
+/// Separates modulators from other values.
 fn recipes_and_words(
     words: &[(ParameterName, String)],
 ) -> anyhow::Result<(Recipes, Vec<(ParameterName, String)>)> {
@@ -72,7 +72,7 @@ fn recipes_and_words(
     Ok((recipes, values))
 }
 
-/// What the words stand for. Numbers stand for themselves; for others the visualization is asked what it declares.
+/// Converts words to values. Numbers need no conversion; for others the visualization's declaration is queried.
 fn values_of(
     own: &Node<role::App>,
     of: &NodeId,

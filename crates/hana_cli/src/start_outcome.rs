@@ -1,4 +1,4 @@
-//! How a start has turned out: whether what was launched runs, and what a person should know of it.
+//! The outcome of a start: whether the launched program runs, and what the person should know about it.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +10,16 @@ use serde::Serialize;
 
 use crate::mesh;
 
-/// How long to wait until what was launched runs or has ended. What takes longer is reported as starting.
+/// How long to wait until the launched program runs or has ended. A longer start is reported as starting.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// From one look at its state to the next.
+/// Interval between two looks at its state.
 const POLL: Duration = Duration::from_millis(30);
 
-/// What was launched, and how it is a moment later.
+/// The launched program, and its state a moment later.
 #[derive(Debug, Serialize)]
 pub(crate) struct StartOutcome {
     node: NodeId,
-    /// The process that was launched.
+    /// The launched process.
     pid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<ProcessState>,
@@ -28,7 +28,7 @@ pub(crate) struct StartOutcome {
 }
 
 impl StartOutcome {
-    /// Waits until it runs or has ended, a few seconds at most. The daemon of `host` knows it.
+    /// Waits until the program runs or has ended, a few seconds at most, by the status from the daemon of `host`.
     pub(crate) fn wait(node: &Node<role::App>, host: &NodeId, started: &Started) -> Self {
         let deadline = Instant::now() + PATIENCE;
         let topic = Topic::<ProcessStatus>::process(host.clone(), started.node.clone());
@@ -54,7 +54,7 @@ impl StartOutcome {
         }
     }
 
-    /// For people: one line.
+    /// Returns one line for people.
     pub(crate) fn in_words(&self, host: &NodeId) -> String {
         let Self { node, pid, state, reason } = self;
         let more = if reason.is_empty() { String::new() } else { format!("; {reason}") };
@@ -80,7 +80,7 @@ impl StartOutcome {
     }
 }
 
-/// Whether it is still on its way: the process that was launched is starting.
+/// Whether the start is still in progress: the launched process is starting.
 fn is_undecided(status: &ProcessStatus, pid: u32) -> bool {
     status.state == ProcessState::Starting && status.pid == Some(pid)
 }

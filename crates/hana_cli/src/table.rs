@@ -3,7 +3,7 @@ use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::Counters;
 
-/// The list of nodes for people: a line each, columns as wide as they need to be.
+/// Returns the list of nodes for people: a line each, columns as wide as they need to be.
 pub(crate) fn of_nodes(views: &[NodeView]) -> String {
     let mut rows =
         vec![["NODE", "ROLE", "HOST", "STATE", "PID", "UP", "FPS", "FRAME", ""].map(String::from)];
@@ -15,7 +15,7 @@ pub(crate) fn of_nodes(views: &[NodeView]) -> String {
     let widths: Vec<usize> = (0..9).map(width).collect();
     let lines = rows.iter().map(|row| {
         let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
-            // Numbers to the right.
+            // Numbers are aligned to the right.
             if matches!(column, 4 | 6 | 7) {
                 format!("{cell:>width$}")
             } else {
@@ -27,7 +27,7 @@ pub(crate) fn of_nodes(views: &[NodeView]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Play sessions that are told one by one.
+/// Maximum number of play sessions listed one by one.
 const SESSIONS: usize = 2;
 
 fn row(view: &NodeView) -> [String; 9] {
@@ -73,7 +73,7 @@ fn row(view: &NodeView) -> [String; 9] {
     ]
 }
 
-/// What went wrong with what came in, and where it is told in full.
+/// Describes the problems with received messages, and where to read the details.
 fn trouble(node: &NodeId, counters: &Counters) -> Option<String> {
     let named = [
         (counters.malformed, "unusable"),

@@ -14,15 +14,15 @@ use serde::Serialize;
 use crate::arguments::TempoArguments;
 use crate::{mesh, output};
 
-/// How soon there is something to read, if anybody says it.
+/// How long to wait for a timeline.
 const HEARD: Duration = Duration::from_secs(4);
-/// How long a change may take to be seen here.
+/// How long a change may take to become visible here.
 const SEEN: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 struct TempoLine {
     bpm: f64,
-    /// At `at_us` of the clock of this machine.
+    /// The beat at `at_us` of this machine's clock.
     beat: f64,
     at_us: i64,
     phase: f64,
@@ -35,7 +35,7 @@ struct TempoLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     error_us: Option<u64>,
     followers: u32,
-    /// How often the beat had to jump.
+    /// How often the beat jumped.
     jumps: u64,
     #[serde(skip)]
     words: String,
@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &TempoArguments, json: bool) -> anyhow::Result<()> 
         let node = mesh::join()?;
         return show(node.timeline(), json);
     };
-    // The one who hears it would refuse it too; this needs no daemon to say so.
+    // The receiver would refuse it too; this check needs no daemon.
     Timeline::new(bpm, 0, 0.0)?;
     tell(Tempo { bpm }, |timeline| (timeline.bpm() - bpm).abs() < 0.01, json)
 }
@@ -83,7 +83,7 @@ pub(crate) fn pause(json: bool) -> anyhow::Result<()> {
     tell(Pause {}, |timeline| !timeline.is_playing(), json)
 }
 
-/// Gives the command to the daemon of this host, else to any other, and shows what has become of it.
+/// Sends the command to the daemon of this host, else to any other, and shows the result.
 fn tell<C>(command: C, is_so: impl Fn(&Timeline) -> bool, json: bool) -> anyhow::Result<()>
 where
     C: Command<Reply = Accepted> + Route<role::App, role::Daemon> + Copy,
@@ -111,7 +111,7 @@ where
     show(&timeline, json)
 }
 
-/// A host that says a timeline; of several the one that leads.
+/// Returns a host that publishes a timeline; of several, the leader.
 fn any_host(node: &Node<role::App>) -> anyhow::Result<Option<NodeId>> {
     let found =
         node.ask(Topics::<HostTimeline>::every_timeline(), mesh::ASK).wait(mesh::ASK * 2)?;
@@ -119,7 +119,7 @@ fn any_host(node: &Node<role::App>) -> anyhow::Result<Option<NodeId>> {
     Ok(best.and_then(|heard| Some(Key::parse(&heard.key)?.owner().clone())))
 }
 
-/// Tempo and beat of now in a line, once somebody has said them.
+/// Returns the current tempo and beat as a line, once they are known.
 pub(crate) fn line(watch: &TimelineHandle) -> Option<String> {
     TempoLine::now(watch).map(|shown| shown.words)
 }

@@ -1,4 +1,4 @@
-//! The screen of an operator: who is there and how, what went wrong, and a key for what can be done about it.
+//! The operator's screen: nodes and their health, faults, and one key for each remedy.
 
 mod draw;
 mod model;
@@ -21,14 +21,14 @@ use self::model::{Effect, Key, Model};
 use crate::mesh;
 use crate::screen::{Screen, is_ctrl};
 
-/// From one picture to the next while nobody presses a key.
+/// Redraw interval while no key is pressed.
 const PICTURE: Duration = Duration::from_millis(100);
-/// Lines of a log that are kept.
+/// Log lines kept.
 const LINES: usize = 500;
-/// Ending a process may take three deadlines one after the other.
+/// Ending a process may take three deadlines in a row.
 const COMMAND: Duration = Duration::from_secs(12);
 
-/// A command under way: what is said of it, and how it ends.
+/// A pending command: its description, and a function that returns its outcome.
 type PendingCommand = (String, Box<dyn Fn() -> Option<Result<(), CommandError>>>);
 
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -40,7 +40,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     look_on(&node, &mut screen)
 }
 
-/// The beat, and where it comes from.
+/// Returns the beat and its source.
 fn time_in_words(timeline: &TimelineHandle) -> Option<(String, String)> {
     let now = local_us();
     let (timeline, said) = (timeline.at(now)?, timeline.said()?);
@@ -113,13 +113,13 @@ fn key(pressed: &KeyEvent) -> Option<Key> {
     })
 }
 
-/// The host whose daemon launched it, if one did.
+/// Returns the host whose daemon launched the node, if one did.
 fn host_of(model: &Model, id: &NodeId) -> Option<NodeId> {
     let view = model.selected().filter(|view| view.node == *id)?;
     view.host.clone().filter(|_| view.launched)
 }
 
-/// Has a remedy carried out; how it ends is known later.
+/// Starts to carry out a remedy; its outcome is known later.
 fn give(
     node: &Node<role::App>,
     remedy: OperatorAction,
@@ -146,13 +146,13 @@ fn give(
         (OperatorAction::Blackout, _) => tell!(role::Visualization, id, Blackout {}),
         (OperatorAction::Resume, _) => tell!(role::Visualization, id, Resume {}),
         (OperatorAction::Stop, None) => tell!(role::Visualization, id, Shutdown {}),
-        // No daemon launched it, so that none can start it again or watch over it; a log is shown.
+        // No daemon launched the node, so none can restart it or watch over it; a log is shown.
         (OperatorAction::Restart | OperatorAction::Acknowledge, None)
         | (OperatorAction::Log, _) => Box::new(|| Some(Ok(()))),
     }
 }
 
-/// Follows the log of whoever is selected.
+/// Follows the log of the selected node.
 fn follow(node: &Node<role::App>, log: &mut Option<LogTail>, selected: Option<&NodeView>) {
     let wanted = selected.map(|view| &view.node);
     if log.as_ref().map(LogTail::of) != wanted {

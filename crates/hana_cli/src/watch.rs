@@ -11,20 +11,20 @@ use crate::announced::{SchemaCache, TypeName};
 use crate::arguments::WatchArguments;
 use crate::{mesh, output};
 
-/// How often it is looked whether there is still a reader, while no message passes.
+/// How often the presence of a reader is checked, while no message arrives.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// A message as it is printed.
+/// The printed form of a message.
 #[derive(Serialize)]
 struct WatchedMessage {
     key: String,
     #[serde(rename = "type")]
     kind: String,
-    /// Of a custom message, as its sender announces it.
+    /// The version of a custom message, as its sender announces it.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u32>,
     from: Option<NodeId>,
-    /// When it was sent by the sender's clock, Unix microseconds; when it arrived, where that is not said.
+    /// When it was sent, by the sender's clock in Unix microseconds; without that, when it arrived.
     at: i64,
     value: Value,
 }
@@ -68,7 +68,7 @@ impl WatchedMessage {
                 | Key::KindInbox { ref topic, .. }),
             ) => match announced.type_of(key, raw.envelope.as_ref()) {
                 Some(TypeName { name, version }) => (name, Some(version)),
-                // Nobody announces it; the topic is all that is known.
+                // No node announces it; only the topic is known.
                 None => (topic.to_string(), None),
             },
             Some(key) => (key.kind().message().unwrap_or("-").into(), None),
@@ -104,7 +104,7 @@ fn now_us() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Hours, minutes, seconds and milliseconds of the day, UTC.
+/// Returns hours, minutes, seconds and milliseconds of the day, UTC.
 fn time_of_day(at_us: i64) -> String {
     let ms = at_us.div_euclid(1000).rem_euclid(86_400_000);
     format!("{:02}:{:02}:{:02}.{:03}", ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000)

@@ -1,10 +1,11 @@
 use std::net::UdpSocket;
 
-/// How many datagrams the kernel has dropped at a socket because its receive buffer was full. Only Linux tells; elsewhere
-/// nothing is claimed.
+/// Counts the datagrams that the kernel dropped at a socket because its receive buffer was full.
+///
+/// Only Linux reports this; on other systems the count is unknown.
 pub(super) struct KernelDrops {
     inode: Option<u64>,
-    /// What was counted so far; the kernel's own number, which wraps.
+    /// The last reading of the kernel's counter, which wraps.
     counted: u32,
 }
 
@@ -13,7 +14,7 @@ impl KernelDrops {
         Self { inode: inode_of(socket), counted: 0 }
     }
 
-    /// How many were dropped since this was asked last; none where the system does not tell.
+    /// Returns the number of drops since the last call; `None` where the system does not report it.
     pub(super) fn take(&mut self) -> Option<u64> {
         let dropped = read(self.inode?)?;
         let new = dropped.wrapping_sub(self.counted);
@@ -36,14 +37,15 @@ const fn inode_of(_socket: &UdpSocket) -> Option<u64> {
     None
 }
 
-/// Reads the kernel's tables. `SO_RXQ_OVFL` would bring the same number with the next datagram, so not what was dropped at
-/// the end of a burst.
+/// Reads the kernel's tables.
+///
+/// `SO_RXQ_OVFL` would deliver the same number with the next datagram, and so miss the drops at the end of a burst.
 fn read(inode: u64) -> Option<u32> {
     let tables = ["/proc/net/udp", "/proc/net/udp6"];
     tables.into_iter().find_map(|table| drops_in(&std::fs::read_to_string(table).ok()?, inode))
 }
 
-/// The last number in the line of a socket.
+/// Returns the last number in the line of a socket.
 fn drops_in(table: &str, inode: u64) -> Option<u32> {
     const INODE: usize = 9;
 

@@ -16,13 +16,13 @@ use crate::arguments::OscArguments;
 use crate::output;
 use crate::output::LastingOutput;
 
-/// How long OSC is waited for before the mesh is looked at again, and how often it is looked at where OSC does not end.
+/// How long to wait for OSC before polling the mesh, and the polling interval while OSC arrives without a pause.
 const LOOK_AROUND: Duration = Duration::from_millis(20);
-/// How often the kernel is asked for what it dropped, while something arrives.
+/// How often the kernel's drop counter is read, while datagrams arrive.
 const LOOK_FOR_DROPS: Duration = Duration::from_millis(250);
-/// How long a bridge that was killed may keep its address.
+/// How long a killed bridge may keep its address.
 const LAST_BRIDGE: Duration = Duration::from_secs(2);
-/// From one line about lost datagrams to the next.
+/// Interval between two lines about lost datagrams.
 const LOSS_LINES: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &OscArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Listens at an address; waits a moment for a bridge that was there before to be gone.
+/// Binds to an address; waits a moment for a previous bridge to release it.
 fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
     let begun = Instant::now();
     loop {
@@ -84,13 +84,13 @@ fn join(id: Option<&NodeId>) -> anyhow::Result<Node<role::Bridge>> {
     Ok(Node::join(config).wait(Duration::from_secs(5))??)
 }
 
-/// Datagrams that arrived at this machine and were not read in time.
+/// Datagrams that reached this machine and were not read in time.
 struct Losses {
     drops: KernelDrops,
-    /// Whether anything came since the kernel was asked: it drops only where something is waiting.
+    /// Whether datagrams arrived since the last reading: the kernel drops only while others wait.
     has_come: bool,
     asked: Instant,
-    /// Lost, and not printed yet.
+    /// Losses that are not printed yet.
     new: u64,
     total: u64,
     printed: Option<Instant>,

@@ -8,22 +8,24 @@ use std::time::Duration;
 
 use super::osc_message;
 
-/// The largest datagram that UDP carries.
+/// The largest UDP datagram.
 const LARGEST: usize = 65_536;
-/// How long the reader waits before it looks whether it is to end.
+/// How often the reader checks whether it must end.
 const LOOK: Duration = Duration::from_millis(100);
-/// After an error of the socket it is read again so much later, so that an error that stays does not fill a core.
+/// Pause after a socket error, so that a permanent error does not occupy a core.
 const AFTER_ERROR: Duration = Duration::from_millis(10);
-/// How large the kernel is asked to make its receive buffer: room for 80,000 messages, of which the memory is used only
-/// while they wait. Without privileges `net.core.rmem_max` is the limit.
+/// The requested size of the kernel's receive buffer: room for 80,000 messages.
+///
+/// The memory is used only while messages wait. Without privileges `net.core.rmem_max` is the limit.
 #[cfg(target_os = "linux")]
 const KERNEL_BUFFER: usize = 32 << 20;
-/// The reader comes before what draws or computes on the same machine, where the system lets it.
+/// Gives the reader priority over drawing and computing on the same machine, where the system allows it.
 #[cfg(target_os = "linux")]
 const NICE: i32 = -10;
 
-/// The datagrams that arrive at a socket. A thread of its own does nothing but read them, since the kernel drops what its
-/// receive buffer has no room for.
+/// The datagrams received at a socket.
+///
+/// A dedicated thread does nothing but read them, since the kernel drops datagrams once its receive buffer is full.
 pub(super) struct OscInput {
     shared: Arc<Shared>,
 }
@@ -42,7 +44,7 @@ struct Waiting {
 }
 
 impl OscInput {
-    /// Begins to read.
+    /// Starts reading.
     ///
     /// # Errors
     ///
@@ -60,8 +62,9 @@ impl OscInput {
         Ok(Self { shared })
     }
 
-    /// Waits until something has come, at most for `timeout`, and puts it into `batch` in place of what was in there. An
-    /// error of the socket comes back once.
+    /// Waits for datagrams, at most for `timeout`, and replaces the content of `batch` by them.
+    ///
+    /// Returns an error of the socket once.
     pub(super) fn take(&self, batch: &mut Batch, timeout: Duration) -> Option<String> {
         batch.clear();
         let is_idle = |waiting: &mut Waiting| waiting.batch.is_empty() && waiting.problem.is_none();
@@ -104,7 +107,7 @@ fn read(socket: &UdpSocket, shared: &Shared) {
                     error.kind(),
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
                 ) => {},
-            // On some systems a datagram of ours that no socket took comes back here; it ends nothing.
+            // Some systems report here that no socket took one of our own datagrams; reading goes on.
             Err(error) => {
                 shared.lock().problem = Some(error.to_string());
                 shared.has_come.notify_one();
@@ -114,7 +117,7 @@ fn read(socket: &UdpSocket, shared: &Shared) {
     }
 }
 
-/// Makes the kernel's receive buffer as large as it lets this process.
+/// Makes the kernel's receive buffer as large as this process is allowed.
 #[cfg(target_os = "linux")]
 fn enlarge(socket: &UdpSocket) {
     use rustix::net::sockopt;
@@ -127,31 +130,31 @@ fn enlarge(socket: &UdpSocket) {
 #[cfg(not(target_os = "linux"))]
 const fn enlarge(_socket: &UdpSocket) {}
 
-/// Gives this thread, and no other of the process, a higher priority; without the privilege it stays as it is.
+/// Raises the priority of this thread only; without the privilege it stays as it is.
 #[cfg(target_os = "linux")]
 fn hurry() {
-    // Of no process means of the calling thread on Linux.
+    // On Linux, `None` means the calling thread.
     rustix::process::setpriority_process(None, NICE).ok();
 }
 
 #[cfg(not(target_os = "linux"))]
 const fn hurry() {}
 
-/// Datagrams in the order in which they came, in one buffer, so that none costs an allocation of its own.
+/// Datagrams in order of arrival, in one buffer, so that none needs an allocation of its own.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     bytes: Vec<u8>,
-    /// Where each of them ends.
+    /// The end offset of each datagram.
     ends: Vec<usize>,
-    /// Thrown away because there was no room.
+    /// Datagrams dropped because there was no room.
     dropped: u64,
 }
 
 impl Batch {
-    /// More than this is not kept: whatever reads them has hung, or cannot keep up by far.
+    /// Maximum of buffered bytes: a consumer that falls so far behind has stalled, or is far too slow.
     const MAX_BYTES: usize = 16 << 20;
     const MAX_DATAGRAMS: usize = 1 << 19;
-    /// Of more datagrams than this, only the newest value of each address is played: they are late as it is.
+    /// With more datagrams than this, only the newest value of each address is played: they are late anyway.
     const LATE: usize = 4096;
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -162,7 +165,7 @@ impl Batch {
         self.ends.len()
     }
 
-    /// How many were thrown away because there was no room.
+    /// Returns the number of datagrams dropped because there was no room.
     pub(super) const fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -183,7 +186,7 @@ impl Batch {
         self.ends.push(self.bytes.len());
     }
 
-    /// The newest count.
+    /// Drops the older half, since the newest values count.
     fn drop_oldest_half(&mut self) {
         let dropped = self.ends.len().div_ceil(2);
         let Some(begin) = dropped.checked_sub(1).and_then(|last| self.ends.get(last)).copied()
@@ -203,14 +206,14 @@ impl Batch {
         &self.bytes[begin..self.ends[index]]
     }
 
-    /// What is to be played of it, in order.
+    /// Returns the datagrams to play, in order.
     pub(super) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         let superseded = if self.len() > Self::LATE { self.superseded() } else { vec![] };
         let is_played = move |index: &usize| !superseded.get(*index).copied().unwrap_or_default();
         (0..self.len()).filter(is_played).map(|index| self.datagram(index))
     }
 
-    /// For each datagram, whether a later one sets the same parameter by the same address.
+    /// Returns, for each datagram, whether a later one sets the same parameter by the same address.
     fn superseded(&self) -> Vec<bool> {
         let mut superseded = vec![false; self.len()];
         let mut seen = HashSet::new();

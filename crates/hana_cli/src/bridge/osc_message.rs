@@ -4,7 +4,7 @@ use hana_time::sanitize_line;
 use rosc::{OscPacket, OscType};
 use thiserror::Error;
 
-/// One value for one parameter, as OSC has it: `/hana/<visualization>/<parameter> value`.
+/// A value for a parameter in OSC: `/hana/<visualization>/<parameter> value`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct OscValue {
     pub(crate) node: NodeId,
@@ -12,7 +12,7 @@ pub(crate) struct OscValue {
     pub(crate) value: f32,
 }
 
-/// Why a datagram, or a message in it, is not played. Its text is one line, whatever came.
+/// Why a datagram, or a message in it, is not played. The text is one line, whatever the input.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum OscError {
     #[error("a datagram of {bytes} bytes is no OSC: {problem}")]
@@ -25,8 +25,9 @@ pub(crate) enum OscError {
     NotANumber { address: String, found: &'static str },
 }
 
-/// Splits a message with one number into all that stands before the number, and the number. None for every other
-/// message, such as a bundle; [`read`] says whether the address means anything.
+/// Splits a message with one number into the part before the number, and the number.
+///
+/// Returns `None` for every other message, such as a bundle; [`read`] checks the meaning of the address.
 pub(crate) fn simple(message: &[u8]) -> Option<(&[u8], f32)> {
     let address = message.iter().position(|&byte| byte == 0)?;
     let tags = (address / 4 + 1) * 4;
@@ -45,14 +46,15 @@ pub(crate) fn simple(message: &[u8]) -> Option<(&[u8], f32)> {
     Some((head, value))
 }
 
-/// The address of a message, for people.
+/// Returns the address of a message in printable form.
 pub(crate) fn address(message: &[u8]) -> String {
     let address = message.split(|&byte| byte == 0).next().unwrap_or_default();
     told(&String::from_utf8_lossy(address))
 }
 
-/// Reads a datagram; a bundle is read as the messages in it, its time is not looked at. Where a part of it is no
-/// OSC, nothing of it is played.
+/// Reads a datagram. A bundle is read as its messages; its time is ignored.
+///
+/// If any part is not OSC, nothing of the datagram is played.
 pub(crate) fn read(datagram: &[u8]) -> Vec<Result<OscValue, OscError>> {
     let malformed = |problem: String| OscError::Malformed {
         bytes: datagram.len(),
@@ -63,8 +65,10 @@ pub(crate) fn read(datagram: &[u8]) -> Vec<Result<OscValue, OscError>> {
         .unwrap_or_else(|problem| vec![Err(malformed(problem))])
 }
 
-/// The messages of a datagram, in order. Bundles are taken apart here since `rosc` passes over what is broken
-/// in one, and calls itself for each that lies in another: thousands of them fit into a datagram.
+/// Returns the messages of a datagram, in order.
+///
+/// Bundles are split here, since `rosc` skips broken parts of a bundle, and recurses into nested ones:
+/// thousands of them fit into a datagram.
 fn split(datagram: &[u8]) -> Result<Vec<&[u8]>, String> {
     const TAG: &[u8] = b"#bundle\0";
     const TIME: usize = 8;
@@ -93,10 +97,10 @@ fn split(datagram: &[u8]) -> Result<Vec<&[u8]>, String> {
     Ok(messages)
 }
 
-/// Reads a message, or says why it is none.
+/// Decodes a message, or returns why it is not valid.
 fn decode(message: &[u8]) -> Result<Result<OscValue, OscError>, String> {
     if type_tags(message).contains(&b'[') {
-        // Nor is it decoded: arrays within arrays would be dropped by a function that calls itself.
+        // Arrays are not decoded: deeply nested ones would overflow the stack when they are dropped recursively.
         let address = address(message);
         return Ok(Err(OscError::NotANumber { address, found: "an array" }));
     }
@@ -107,15 +111,15 @@ fn decode(message: &[u8]) -> Result<Result<OscValue, OscError>, String> {
     }
 }
 
-/// The letters that say which arguments a message has; empty if it is no message.
+/// Returns the type tags of a message's arguments; empty if it is not a message.
 fn type_tags(message: &[u8]) -> &[u8] {
     let address = message.iter().position(|&byte| byte == 0).unwrap_or(message.len());
-    // Texts end with a zero at least, and at a multiple of four.
+    // OSC strings end with at least one zero, and are padded to a multiple of four.
     let tags = message.get((address / 4 + 1) * 4..).unwrap_or_default();
     tags.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
-/// An address for people.
+/// Returns an address in printable form.
 fn told(address: &str) -> String {
     sanitize_line(address, 100)
 }
@@ -298,7 +302,7 @@ mod tests {
         #[test]
         fn no_datagram_makes_it_panic(bytes: Vec<u8>) { let _ = (read(&bytes), simple(&bytes)); }
 
-        /// The short way reads what the long one reads.
+        /// The fast path reads the same value as the full parser.
         #[test]
         fn a_number_is_the_same_by_either_way(tag in "[fidhTFsbN]", argument: [u8; 8], length in 0_usize..=8) {
             let mut message = b"/hana/ripples/zoom\0\0,".to_vec();

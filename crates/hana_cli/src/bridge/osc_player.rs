@@ -16,17 +16,18 @@ use super::rate_limited_errors::RateLimitedErrors;
 use super::reach::{Reach, ReachNews};
 use crate::output;
 
-/// Plays what comes by OSC: an open play session is asked for everything that is about its visualization, the mesh only
-/// for one that is not played yet.
+/// Plays received OSC messages.
+///
+/// For a played visualization it asks only its open play session, and the roster only for one that is not played yet.
 pub(super) struct OscPlayer {
     node: Node<role::Bridge>,
     watch: MeshObserver,
-    /// When the watch was asked last.
+    /// When the roster was last polled.
     polled: Instant,
-    /// Tells how much its word counts (`HANA_PRIORITY`); it takes nothing by itself, and holds what it plays.
+    /// Announces this bridge's priority (`HANA_PRIORITY`); it claims nothing explicitly, and owns what it plays.
     operator: OwnershipClient,
     played: BTreeMap<NodeId, Played>,
-    /// Where a message goes, by all of it that stands before its number.
+    /// The target of a message, by all of its bytes before the number.
     targets: HashMap<Box<[u8]>, Target>,
     errors: RateLimitedErrors,
 }
@@ -51,16 +52,16 @@ enum OscPlayError {
         /// The name.
         node: NodeId,
     },
-    /// The visualization does not take it.
+    /// The visualization rejects the value.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
 }
 
-/// Addresses that are remembered; there are fewer, or somebody makes up ways to write them.
+/// Maximum number of cached addresses; a show has fewer, unless a sender makes up variants of them.
 const MOST_TARGETS: usize = 8192;
 /// How long the first look at the mesh may take.
 const FIRST_LOOK: Duration = Duration::from_millis(500);
-/// A visualization that is not known is looked for on the mesh as often as that, however much is sent to it.
+/// Minimum interval of roster lookups for an unknown visualization, however much is sent to it.
 const POLL: Duration = Duration::from_millis(5);
 /// How long leaving may take.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -87,7 +88,7 @@ impl OscPlayer {
         &self.node
     }
 
-    /// Plays what came together, in order.
+    /// Plays the datagrams of a batch, in order.
     pub(super) fn play(&mut self, batch: &Batch) {
         for datagram in batch.datagrams() {
             self.play_datagram(datagram);
@@ -138,7 +139,7 @@ impl OscPlayer {
         self.targets.insert(head.into(), target);
     }
 
-    /// Begins to play a visualization that is there, or that is expected back.
+    /// Opens a play session with a visualization that is present, or is expected back.
     fn open(&mut self, node: &NodeId) -> Result<PlaySession, OscPlayError> {
         if self.polled.elapsed() >= POLL {
             self.watch.poll();
@@ -148,7 +149,7 @@ impl OscPlayer {
         if !is_expected(roster, node) {
             return Err(OscPlayError::NotThere { node: node.clone() });
         }
-        // One that is listed and has not said yet what it has is played once it has.
+        // A listed node whose parameters are not known yet is played once they are.
         let session = match roster.info(node) {
             Some(info) => self.node.play_session_of(info),
             None => self.node.play_session(node),
@@ -179,7 +180,7 @@ impl OscPlayer {
         }
     }
 
-    /// Looks at the mesh and at how the sessions are.
+    /// Polls the mesh and the state of the sessions.
     pub(super) fn look_around(&mut self) {
         let now = Instant::now();
         self.watch.poll();
@@ -189,7 +190,7 @@ impl OscPlayer {
         let before = self.played.len();
         self.played.retain(|node, played| {
             let status = played.session.status();
-            // What answers is there, whatever the mesh knows of it.
+            // A visualization that answers is present, whatever the roster shows.
             status.is_answered() || is_expected(roster, node)
         });
         if self.played.len() < before {
@@ -214,7 +215,7 @@ impl OscPlayer {
         }
     }
 
-    /// Leaves the mesh in good order.
+    /// Leaves the mesh cleanly.
     pub(super) fn leave(self) {
         self.node.leave().wait(LEAVE).ok();
     }
@@ -229,7 +230,7 @@ fn is_expected(roster: &Roster, node: &NodeId) -> bool {
     roster.view(node, hana_network::unix_ms()).is_some_and(may_come)
 }
 
-/// The visualizations that are there, for people.
+/// Lists the visualizations on the mesh, for people.
 fn visualizations(roster: &Roster) -> String {
     let is_there = |view: &NodeView| view.role == Role::Visualization && view.state.is_alive();
     let views = roster.views(hana_network::unix_ms());

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Decides which errors are printed: each at once when it is new, then how often it came again, ever less often. Pure.
+/// Decides which errors are printed: a new one at once, then its repeat count at growing intervals. Pure.
 #[derive(Debug, Default)]
 pub(super) struct RateLimitedErrors {
-    /// The errors of late, with what is not printed of them yet.
+    /// The recent errors, with their repeats that are not printed yet.
     recent: BTreeMap<String, Repeats>,
     second: Option<Second>,
 }
@@ -12,12 +12,12 @@ pub(super) struct RateLimitedErrors {
 #[derive(Debug)]
 struct Repeats {
     count: u64,
-    /// When these are printed, and over how long they were counted by then.
+    /// When the repeats are printed, and the interval over which they are counted.
     due: Instant,
     over: Duration,
 }
 
-/// What was printed in this second.
+/// The errors printed in this second.
 #[derive(Debug)]
 struct Second {
     begun: Instant,
@@ -26,14 +26,14 @@ struct Second {
 }
 
 impl RateLimitedErrors {
-    /// Errors printed in a second; the others are counted.
+    /// Errors printed in a second; the others are only counted.
     const PER_SECOND: u32 = 20;
-    /// Errors whose repeats are counted each by itself.
+    /// Errors whose repeats are counted separately.
     const MAX_RECENT: usize = 32;
     const FIRST: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(16);
 
-    /// An error has come; whether it is to be printed.
+    /// Records an error. Returns whether it must be printed now.
     pub(super) fn report(&mut self, error: &str, now: Instant) -> bool {
         if let Some(repeats) = self.recent.get_mut(error) {
             repeats.count += 1;
@@ -51,7 +51,7 @@ impl RateLimitedErrors {
         true
     }
 
-    /// Time has passed; the lines to print.
+    /// Advances time. Returns the lines to print.
     pub(super) fn tick(&mut self, now: Instant) -> Vec<String> {
         let mut lines = vec![];
         self.recent.retain(|error, repeats| {
@@ -102,7 +102,7 @@ mod tests {
             ["no zoom", "no zoom (1000 times more in 1 s)", "no zoom (2000 times more in 2 s)"]
         );
         assert!(lines.len() <= 8, "{lines:?}");
-        // When it is over it is printed at once again.
+        // Once the repeats have ended, the error is printed at once again.
         for second in 0..40 {
             lines.extend(errors.tick(start + MS * (60_000 + 1000 * second)));
         }

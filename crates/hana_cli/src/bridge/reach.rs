@@ -1,14 +1,14 @@
 use std::time::{Duration, Instant};
 
-/// Decides when it is worth a line that a visualization does not answer, and that it does again. Pure.
+/// Decides when to report that a visualization stopped or resumed answering. Pure.
 #[derive(Debug)]
 pub(super) struct Reach {
-    /// When it answered last, or was not played.
+    /// The last time at which it answered, or was not played.
     well: Instant,
     is_reported: bool,
 }
 
-/// Something to report.
+/// A change to report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReachNews {
     Silent,
@@ -16,14 +16,14 @@ pub(super) enum ReachNews {
 }
 
 impl Reach {
-    /// A restart, or a way that changes, takes less.
+    /// Longer than a restart or a change of path takes.
     const PATIENCE: Duration = Duration::from_secs(1);
 
     pub(super) const fn new(now: Instant) -> Self {
         Self { well: now, is_reported: false }
     }
 
-    /// Whether it answers now, and whether it is played.
+    /// Updates whether the visualization answers now, and whether it is played.
     pub(super) fn look(
         &mut self,
         is_answered: bool,

@@ -9,24 +9,24 @@ use ratatui::crossterm::terminal;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 
-/// Notices that a screen is to end, and ends the process when the screen cannot.
+/// Detects that a screen must end, and ends the process if the screen cannot.
 ///
-/// It may wait for a terminal that takes no more output.
+/// The screen may be blocked by a terminal that accepts no more output.
 pub(super) struct EndWatch {
     flags: Arc<Flags>,
 }
 
 #[derive(Default)]
 struct Flags {
-    /// A signal asks for the end, or the terminal is gone.
+    /// Set when a signal requests the end, or the terminal is closed.
     end: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     continued: Arc<AtomicBool>,
 }
 
-/// How often it is looked whether the terminal is still there.
+/// How often the terminal is checked.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long a screen has to end by itself.
+/// How long a screen may take to end by itself.
 const GRACE: Duration = Duration::from_millis(700);
 
 impl EndWatch {
@@ -59,12 +59,12 @@ impl EndWatch {
         self.flags.end.load(Ordering::Relaxed)
     }
 
-    /// Whether the process is asked to stop for a while.
+    /// Takes the request to stop the process for a while, if there is one.
     pub(super) fn take_stop(&self) -> bool {
         self.flags.stop.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether the process was stopped without being asked, and goes on.
+    /// Whether the process was stopped without a request, and goes on.
     pub(super) fn take_continued(&self) -> bool {
         self.flags.continued.swap(false, Ordering::Relaxed)
     }
@@ -77,7 +77,9 @@ impl EndWatch {
         self.wait_for_foreground();
     }
 
-    /// Waits until the terminal may be changed. In the background that would stop the process again, and it could not end.
+    /// Waits until the terminal may be changed.
+    ///
+    /// A change from the background would stop the process again, and it could not end.
     pub(super) fn wait_for_foreground(&self) {
         while !self.is_to_end() && !is_in_foreground() {
             thread::sleep(LOOK);
@@ -85,7 +87,7 @@ impl EndWatch {
         self.take_continued();
     }
 
-    /// What Ctrl-Z does: stops all that the shell has started with this process. Not where there is no shell to continue it.
+    /// Does what Ctrl-Z does: stops the whole job of this process. Does nothing without a shell to continue it.
     pub(super) fn stop_job() {
         #[cfg(unix)]
         {
@@ -98,7 +100,7 @@ impl EndWatch {
     }
 }
 
-/// Also after the screen, for what is done until the process has ended.
+/// Runs on after the screen has ended, to cover the rest of the process.
 fn watch(flags: &Flags) -> ! {
     let mut patience = Patience::default();
     loop {
@@ -107,14 +109,14 @@ fn watch(flags: &Flags) -> ! {
         }
         if patience.is_over(flags.end.load(Ordering::Relaxed), Instant::now()) {
             terminal::disable_raw_mode().ok();
-            // Not `std::process::exit`, which may wait for what the screen waits for.
+            // Not `std::process::exit`, which may wait for the same output as the screen.
             low_level::exit(0);
         }
         thread::sleep(LOOK);
     }
 }
 
-/// Whether the terminal is this process's now. One that is not its controlling terminal always is.
+/// Whether this process has the terminal. A terminal that is not the controlling one counts as such.
 #[cfg(unix)]
 fn is_in_foreground() -> bool {
     rustix::termios::tcgetpgrp(std::io::stdin())
@@ -143,7 +145,7 @@ const fn is_stdin_closed() -> bool {
     false
 }
 
-/// For how long a screen that is to end is waited for. Pure.
+/// The time left for a screen that must end. Pure.
 #[derive(Debug, Default)]
 struct Patience {
     asked: Option<Instant>,

@@ -9,13 +9,13 @@ use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 
 /// Reads keys on a thread of its own.
 ///
-/// `crossterm` waits inside a read for the rest of a key, and reads for ever at the end of the input.
+/// `crossterm` blocks inside a read until a key is complete, and never returns at the end of the input.
 pub(super) struct Keys {
     pressed: Receiver<KeyEvent>,
     is_over: Arc<AtomicBool>,
 }
 
-/// How often it is seen that no keys are wanted any more.
+/// How often the thread checks whether keys are still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 /// Keys that wait to be handled.
 const QUEUE: usize = 64;
@@ -49,7 +49,7 @@ impl Keys {
         match self.pressed.recv_timeout(within) {
             Ok(key) => Some(key),
             Err(mpsc::RecvTimeoutError::Timeout) => None,
-            // The terminal is gone; a loop that draws still keeps its pace.
+            // The terminal is closed; a loop that draws still keeps its pace.
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 thread::sleep(within);
                 None
@@ -57,7 +57,7 @@ impl Keys {
         }
     }
 
-    /// Reads no more: what is typed from now on is for the shell.
+    /// Stops reading: later keys are for the shell.
     pub(super) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
@@ -67,11 +67,11 @@ pub(crate) fn is_ctrl(pressed: &KeyEvent, letter: char) -> bool {
     pressed.code == KeyCode::Char(letter) && pressed.modifiers.contains(KeyModifiers::CONTROL)
 }
 
-/// What there is to be read.
+/// The state of the input.
 enum Input {
     None,
     Some,
-    /// Nothing any more.
+    /// No more input.
     Over,
 }
 
@@ -89,7 +89,7 @@ mod input {
         let stdin = io::stdin();
         let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
         if rustix::event::poll(&mut polled, Some(&within)).is_err() {
-            // Interrupted, or without resources for a moment.
+            // Interrupted, or short of resources for a moment.
             thread::sleep(Duration::from_millis(10));
             return Input::None;
         }

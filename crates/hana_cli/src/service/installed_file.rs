@@ -18,12 +18,12 @@ impl InstalledFile {
         &self.0
     }
 
-    /// What is in it; None where there is none.
+    /// Returns the content; `None` if the file does not exist.
     pub(crate) fn read(&self) -> Option<String> {
         fs::read_to_string(&self.0).ok()
     }
 
-    /// Makes `text` its content, all at once, and says what that changed.
+    /// Replaces the content by `text` atomically, and returns what that changed.
     pub(crate) fn write(&self, text: &str) -> Result<Change, ServiceError> {
         let before = self.read();
         if before.as_deref() == Some(text) {
@@ -39,7 +39,7 @@ impl InstalledFile {
         Ok(if before.is_some() { Change::Updated } else { Change::Installed })
     }
 
-    /// Removes it; false where there is none.
+    /// Removes the file; returns `false` if it does not exist.
     pub(crate) fn remove(&self) -> Result<bool, ServiceError> {
         match fs::remove_file(&self.0) {
             Ok(()) => Ok(true),

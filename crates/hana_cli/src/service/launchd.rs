@@ -148,7 +148,8 @@ const fn user_id() -> u32 {
     0
 }
 
-/// The value of `name` in what `launchctl print` says: `name = value`, one a line, the service's own first.
+/// Returns the value of `name` in the output of `launchctl print`: `name = value`, one a line, the service's
+/// own first.
 fn value<'a>(printed: &'a str, name: &str) -> Option<&'a str> {
     printed.lines().find_map(|line| {
         let (key, value) = line.split_once('=')?;
@@ -156,7 +157,7 @@ fn value<'a>(printed: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// The text of the property list.
+/// Returns the text of the property list.
 fn plist(plan: &Plan) -> String {
     let daemon = escaped(&plan.daemon.display().to_string());
     let environment = plan.environment.iter().fold(String::new(), |mut lines, (key, value)| {
@@ -193,7 +194,7 @@ fn plist(plan: &Plan) -> String {
     )
 }
 
-/// The variables that a property list sets, which [`plist`] has written.
+/// Returns the variables in a property list written by [`plist`].
 fn environment_of(plist: &str) -> BTreeMap<String, String> {
     plist
         .lines()

@@ -6,7 +6,7 @@ use etcetera::BaseStrategy;
 use hana_network::{HostMemory, HostUse};
 use hana_protocol::id::NodeId;
 
-/// Where a daemon with this environment writes its log, as long as it can write there.
+/// Returns where a daemon with this environment writes its log, if it can write there.
 pub(crate) fn of_daemon_with(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
     let base: PathBuf = if let Some(base) = environment.get("HANA_STATE") {
         base.into()
@@ -25,7 +25,7 @@ pub(crate) fn of_daemon_with(environment: &BTreeMap<String, String>) -> Option<P
     Some(base.join(host.as_str()).join("log").join("hanad.log"))
 }
 
-/// The last line in it: of a daemon that has ended, why.
+/// Returns the last line of the log: for a daemon that has ended, the reason.
 pub(crate) fn last_line(log: &Path) -> Option<String> {
     let text = fs::read(log).ok()?;
     let text = String::from_utf8_lossy(&text);

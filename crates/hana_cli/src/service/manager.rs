@@ -6,22 +6,22 @@ use serde::Serialize;
 use crate::service::error::ServiceError;
 use crate::service::plan::{Plan, Scope};
 
-/// What hana asks of the operating system's service manager.
+/// The operations that hana needs from the operating system's service manager.
 pub(crate) trait Manager {
-    /// Makes it a service and starts it. Again: an update, which starts it anew only if something changed.
+    /// Installs and starts the service. A repeated call updates it, and restarts it only if something changed.
     fn install(&self, plan: &Plan) -> Result<Installation, ServiceError>;
 
-    /// Stops and removes it, if it is there.
+    /// Stops and removes the service, if it is installed.
     fn remove(&self) -> Result<Removal, ServiceError>;
 
-    /// Has the program that now lies at its path take its place; what it launched goes on. Starts it where it does not run.
+    /// Replaces the daemon by the program now at its path; its visualizations go on. Starts a stopped service.
     fn restart(&self) -> Result<Restarted, ServiceError>;
 
-    /// How it is.
+    /// Returns the status of the service.
     fn status(&self) -> Result<Status, ServiceError>;
 }
 
-/// What an installation has come to.
+/// The result of an installation.
 #[derive(Debug, Serialize)]
 pub(crate) struct Installation {
     pub(crate) manager: &'static str,
@@ -29,9 +29,9 @@ pub(crate) struct Installation {
     pub(crate) change: Change,
     /// The file that describes the service.
     pub(crate) file: Option<PathBuf>,
-    /// Where its log is.
+    /// The path of its log.
     pub(crate) log: Option<PathBuf>,
-    /// What a person should know, or do.
+    /// Notes for the person, with steps to take.
     pub(crate) notes: Vec<String>,
 }
 
@@ -39,35 +39,35 @@ pub(crate) struct Installation {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Change {
     Installed,
-    /// It was installed, differently.
+    /// It was installed with other settings.
     Updated,
-    /// It was installed just so.
+    /// It was installed with the same settings.
     Unchanged,
-    /// It is left to a person: see the notes.
+    /// The person must carry it out: see the notes.
     Recipe,
 }
 
-/// What a removal has come to.
+/// The result of a removal.
 #[derive(Debug, Serialize)]
 pub(crate) struct Removal {
     pub(crate) manager: &'static str,
     pub(crate) scope: Scope,
-    /// False: there was none.
+    /// `false` if it was not installed.
     pub(crate) removed: bool,
     pub(crate) notes: Vec<String>,
 }
 
-/// What a restart has come to.
+/// The result of a restart.
 #[derive(Debug, Serialize)]
 pub(crate) struct Restarted {
     pub(crate) manager: &'static str,
     pub(crate) scope: Scope,
-    /// False: it did not run, and was started.
+    /// `false` if it was not running, and was started.
     pub(crate) replaced: bool,
     pub(crate) notes: Vec<String>,
 }
 
-/// How a service is.
+/// The status of a service.
 #[derive(Debug, Serialize)]
 pub(crate) struct Status {
     pub(crate) manager: &'static str,
@@ -77,11 +77,11 @@ pub(crate) struct Status {
     /// The state in the service manager's own word.
     pub(crate) state: String,
     pub(crate) pid: Option<u32>,
-    /// Since when it has been in that state, as the service manager writes it.
+    /// When it entered that state, as the service manager writes it.
     pub(crate) since: Option<String>,
-    /// How often the service manager has started it again since it was last started by a person.
+    /// How often the service manager has restarted it since a person last started it.
     pub(crate) restarts: Option<u32>,
-    /// What the daemon says of itself.
+    /// The daemon's own status text.
     pub(crate) says: Option<String>,
     pub(crate) file: Option<PathBuf>,
     pub(crate) log: Option<PathBuf>,

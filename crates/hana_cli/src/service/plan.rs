@@ -6,17 +6,17 @@ use serde::Serialize;
 
 use crate::service::error::ServiceError;
 
-/// What the service shall be: all that a unit or a plist says of this machine.
+/// The description of the service: everything in a unit or a plist that depends on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// `hanad`, with its whole path.
+    /// The absolute path of `hanad`.
     pub(crate) daemon: PathBuf,
-    /// What of hana's variables is set now: the service shall see the same.
+    /// The hana variables that are set now: the service gets the same ones.
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) scope: Scope,
 }
 
-/// For whom it runs.
+/// The scope of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Scope {
@@ -26,7 +26,8 @@ pub(crate) enum Scope {
     System,
 }
 
-/// What is carried over into the service. Those that name files are made absolute: a service begins elsewhere.
+/// The variables carried over into the service. File names are made absolute, since a service has another
+/// working directory.
 const CARRIED: [(&str, Names); 4] = [
     ("HANA_CONFIG", Names::AFile),
     ("HANA_HOST", Names::AnId),
@@ -41,7 +42,7 @@ enum Names {
 }
 
 impl Plan {
-    /// A service of the `hanad` beside this program, with the variables that are set now.
+    /// Plans a service for the `hanad` beside this program, with the variables that are set now.
     pub(crate) fn of_this_machine(scope: Scope) -> Result<Self, ServiceError> {
         let daemon = daemon_beside()?;
         if !daemon.is_file() {
@@ -53,7 +54,7 @@ impl Plan {
     }
 }
 
-/// Where the daemon lies that belongs to this program.
+/// Returns the path of the daemon that belongs to this program.
 pub(crate) fn daemon_beside() -> Result<PathBuf, ServiceError> {
     let this = env::current_exe().map_err(ServiceError::NoPlace)?;
     Ok(this.with_file_name("hanad").with_extension(env::consts::EXE_EXTENSION))

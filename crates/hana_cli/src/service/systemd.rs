@@ -1,7 +1,7 @@
 //! Linux: a unit of systemd.
 //!
-//! What a stop, a crash and a hang do to the unit's processes is decided by `KillMode`; the unit says which
-//! was chosen and why.
+//! `KillMode` decides how a stop, a crash and a freeze affect the unit's processes; the unit states the
+//! choice and its reason.
 
 mod unit;
 
@@ -19,7 +19,7 @@ use crate::service::systemd::unit::StartedBy;
 use crate::service::tool::Tool;
 use crate::service::{log_file, plan};
 
-/// systemd, that of the machine or that of a user.
+/// systemd: the machine's or a user's instance.
 #[derive(Debug)]
 pub(crate) struct Systemd {
     scope: Scope,
@@ -29,9 +29,9 @@ pub(crate) struct Systemd {
 
 const MANAGER: &str = "systemd";
 const UNIT: &str = "hanad.service";
-/// There while systemd runs the machine.
+/// Exists while systemd runs the machine.
 const RUNS_HERE: &str = "/run/systemd/system";
-/// What a program with a window needs to know.
+/// The variables that a program with a window needs.
 const DISPLAY: [&str; 3] = ["DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"];
 
 impl Systemd {
@@ -51,7 +51,7 @@ impl Systemd {
         Ok(Self { scope, unit, systemctl: Tool::new("systemctl", arguments) })
     }
 
-    /// The environment that systemd gives its services; an error where it does not answer.
+    /// Returns the environment that systemd gives its services; an error if it does not answer.
     fn environment(&self) -> Result<String, ServiceError> {
         let answer = self.systemctl.ask(&["show-environment"])?;
         if answer.is_success {
@@ -73,7 +73,7 @@ impl Systemd {
         Ok(if desktop.is_success { StartedBy::Desktop } else { StartedBy::Login })
     }
 
-    /// Tells the user's systemd the display of this terminal, if it has one: at login it is not known yet.
+    /// Passes the display of this terminal, if it has one, to the user's systemd, which does not know it at login.
     fn pass_on_display(&self) -> Result<(), ServiceError> {
         let set: Vec<&str> = DISPLAY
             .into_iter()
@@ -149,7 +149,7 @@ impl Manager for Systemd {
         let text = unit::text(&plan, &started_by);
         let change = self.unit.write(&text)?;
         self.systemctl.run(&["daemon-reload"])?;
-        // What starts it may be another than before.
+        // The unit that starts it may have changed.
         self.systemctl.run(&["reenable", UNIT])?;
         self.pass_on_display()?;
         let log = self.log_of(&text);
@@ -177,7 +177,7 @@ impl Manager for Systemd {
             self.systemctl.run(&["disable", "--now", UNIT])?;
             self.unit.remove()?;
             self.systemctl.run(&["daemon-reload"])?;
-            // Only what has failed can be forgotten; the answer says nothing more.
+            // Only a failed unit can be reset; the result adds nothing.
             self.systemctl.ask(&["reset-failed", UNIT])?;
         }
         Ok(Removal { manager: MANAGER, scope: self.scope, removed, notes: vec![] })
@@ -190,7 +190,7 @@ impl Manager for Systemd {
         }
         let replaced = self.systemctl.ask(&["is-active", UNIT])?.is_success;
         if replaced {
-            // The same process goes on as another program: for systemd nothing has ended.
+            // The process stays and executes the new program: systemd sees no end.
             self.systemctl.run(&["kill", "--kill-who=main", "--signal=SIGUSR2", UNIT])?;
         } else {
             self.systemctl.run(&["restart", UNIT])?;
@@ -229,7 +229,7 @@ impl Manager for Systemd {
     }
 }
 
-/// What `systemctl show` prints: `Name=value`, one a line.
+/// Parses the output of `systemctl show`: `Name=value`, one a line.
 fn properties_of(answer: &str) -> BTreeMap<String, String> {
     answer
         .lines()

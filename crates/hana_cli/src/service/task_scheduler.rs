@@ -1,4 +1,4 @@
-//! Windows: a task of the Task Scheduler. A recipe for PowerShell, which a person carries out.
+//! Windows: a task of the Task Scheduler. Prints PowerShell commands, which a person carries out.
 
 use crate::service::error::ServiceError;
 use crate::service::log_file;
@@ -74,7 +74,7 @@ fn to_remove() -> Vec<String> {
     .into()
 }
 
-/// A word of PowerShell, as it is, whatever it has in it.
+/// Quotes a word for PowerShell, whatever characters it has.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "''"))
 }

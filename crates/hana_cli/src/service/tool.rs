@@ -2,35 +2,35 @@ use std::process::{Command, Stdio};
 
 use crate::service::error::ServiceError;
 
-/// A program of the operating system that hana asks for something.
+/// A program of the operating system that hana calls.
 #[derive(Debug)]
 pub(crate) struct Tool {
     program: &'static str,
     always: &'static [&'static str],
 }
 
-/// What it answered.
+/// The result of a call.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) is_success: bool,
     pub(crate) output: String,
-    /// Its last line on standard error, which is where such programs say what is wrong.
+    /// The last line on standard error, where such programs report errors.
     pub(crate) complaint: String,
 }
 
 impl Tool {
-    /// The program, and arguments that come before all others.
+    /// Creates a tool from a program, and arguments that precede all others.
     pub(crate) const fn new(program: &'static str, always: &'static [&'static str]) -> Self {
         Self { program, always }
     }
 
-    /// Runs it to its end, whatever it answers.
+    /// Runs the program to its end, and accepts any exit status.
     pub(crate) fn ask(&self, arguments: &[&str]) -> Result<Answer, ServiceError> {
         let output = Command::new(self.program)
             .args(self.always)
             .args(arguments)
             .stdin(Stdio::null())
-            // Its words are read here, and have to be the ones that are known.
+            // The output is parsed, and must not be translated.
             .env("LC_ALL", "C")
             .output()
             .map_err(|source| ServiceError::Tool { tool: self.program.into(), source })?;
@@ -45,7 +45,7 @@ impl Tool {
         })
     }
 
-    /// Runs it to its end; anything but success is an error.
+    /// Runs the program to its end; a status other than success is an error.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<String, ServiceError> {
         let answer = self.ask(arguments)?;
         if answer.is_success {

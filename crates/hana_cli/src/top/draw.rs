@@ -15,23 +15,23 @@ use ratatui::widgets::{
 
 use super::model::{Mode, Model};
 
-/// What is drawn beside the model.
+/// The data drawn beside the model.
 pub(crate) struct ViewContext<'a> {
     /// The show's name, if it has one.
     pub(crate) show: Option<&'a str>,
-    /// The beat, and where it comes from, once that is known.
+    /// The beat and its source, once they are known.
     pub(crate) time: Option<(String, String)>,
-    /// What the selected one wrote, the newest last.
+    /// Log lines of the selected node, the newest last.
     pub(crate) log: &'a [LogLine],
     /// Unix milliseconds.
     pub(crate) now_ms: u64,
-    /// Whether the terminal is to be coloured.
+    /// Whether to use colours.
     pub(crate) colours: bool,
 }
 
-/// Eighths of a line, for a frame time each.
+/// Eighths of a line's height, one character for each frame time.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// A frame as long as this fills the line: twenty a second.
+/// A frame of this length fills the line's height: twenty a second.
 const FULL_BAR_US: u64 = 50_000;
 /// Frame times shown in the list.
 const BARS_SHOWN: usize = 12;
@@ -40,7 +40,7 @@ const BARS_SHOWN: usize = 12;
 struct Column {
     title: &'static str,
     width: Constraint,
-    /// Columns of the terminal from which on there is room for it.
+    /// The terminal width from which the column is shown.
     from: u16,
 }
 
@@ -57,7 +57,7 @@ const COLUMNS: [Column; 8] = [
     Column { title: "", width: Constraint::Fill(1), from: 70 },
 ];
 
-/// What a line of the list says in each column.
+/// The cells of a line of the list, one for each column.
 type Cells<'a> = [Span<'a>; COLUMNS.len()];
 
 /// Draws the whole screen.
@@ -122,7 +122,7 @@ fn draw_head(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext)
         Span::styled(format!("  {trouble} in trouble"), around.style(Color::LightRed)).bold()
     });
     let line = Line::from(spans);
-    // At the other end of the line: all of it, or the beat alone, as there is room.
+    // At the right end of the line: the whole time, or the beat alone, as there is room.
     let room = usize::from(area.width).saturating_sub(line.width() + 2);
     let time = around.time.as_ref().and_then(|(beat, source)| {
         let whole = format!("{beat}  {source} ");
@@ -217,7 +217,7 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, around: &ViewContext) -> Cell
     ]
 }
 
-/// The longest frames of the last seconds, and the last of them in milliseconds.
+/// Returns bars of the longest frames in the last seconds, and the last of them in milliseconds.
 fn frame_times(view: &NodeView, model: &Model, shown: usize) -> String {
     let times: Vec<u64> = model.overview.frame_times(&view.node).collect();
     let bars: String = times
@@ -242,7 +242,7 @@ fn since(view: &NodeView, around: &ViewContext) -> String {
     }
 }
 
-/// Play sessions that are told one by one.
+/// Maximum number of play sessions listed one by one.
 const SESSIONS: usize = 3;
 
 fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
@@ -298,7 +298,7 @@ fn draw_log(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) 
     draw_lines(frame, inner, around.log);
 }
 
-/// The last lines that fit.
+/// Draws the last lines that fit.
 fn draw_lines(frame: &mut Frame, area: Rect, log: &[LogLine]) {
     let fit = log.len().saturating_sub(usize::from(area.height));
     let lines: Vec<Line> = log[fit..].iter().map(|line| Line::raw(line.text.as_str())).collect();

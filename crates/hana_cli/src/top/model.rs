@@ -4,7 +4,7 @@ use hana_console::{AutoRecovery, Dashboard, DashboardRow, OperatorAction, neighb
 use hana_engine::roster::NodeView;
 use hana_protocol::id::NodeId;
 
-/// What the screen shows, and what a key does. Pure: it is told who is there, which key was pressed and what time it is.
+/// The content of the screen, and the effects of keys. Pure: its input is the nodes, the pressed key and the time.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     pub(crate) overview: Dashboard,
@@ -14,23 +14,23 @@ pub(crate) struct Model {
     notice: Option<(String, Instant)>,
 }
 
-/// What keys are for right now.
+/// The current meaning of keys.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// For the list.
+    /// Keys move in the list.
     #[default]
     List,
-    /// For a text that names in the list must have.
+    /// Keys type a text that names in the list must contain.
     Filter,
-    /// For yes or no.
+    /// Keys answer yes or no.
     Confirm(OperatorAction, NodeId),
-    /// Any key ends it.
+    /// Any key closes the help.
     Help,
-    /// The whole screen is the log of the selected one.
+    /// The log of the selected node fills the screen.
     Log,
 }
 
-/// A key, as far as it means anything here.
+/// A key with a meaning on this screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Key {
     Char(char),
@@ -43,35 +43,35 @@ pub(crate) enum Key {
     Backspace,
 }
 
-/// What a key makes the program do.
+/// The effect of a key on the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
     Quit,
     Do(OperatorAction, NodeId),
 }
 
-/// How long a notice stands.
+/// How long a notice is shown.
 const NOTICE: Duration = Duration::from_secs(6);
 
 impl Model {
-    /// Takes in who is there.
+    /// Updates the list of nodes.
     pub(crate) fn see(&mut self, views: Vec<NodeView>, now: Instant) {
         self.overview.see(views, now);
         if self.notice.as_ref().is_some_and(|(_, until)| now >= *until) {
             self.notice = None;
         }
-        // Whoever was selected stays so, wherever the list has it now.
+        // A selected node stays selected, wherever it is in the list now.
         if self.selected().is_none() {
             self.move_by(isize::MIN);
         }
     }
 
-    /// Says something in passing.
+    /// Shows a passing notice.
     pub(crate) fn notice(&mut self, text: String, now: Instant) {
         self.notice = Some((text, now + NOTICE));
     }
 
-    /// What is said in passing.
+    /// Returns the passing notice.
     pub(crate) fn noticed(&self) -> Option<&str> {
         self.notice.as_ref().map(|(text, _)| text.as_str())
     }
@@ -81,27 +81,27 @@ impl Model {
         matches(&view.node) || view.host.as_ref().is_some_and(matches)
     }
 
-    /// The lines of the list.
+    /// Returns the lines of the list.
     pub(crate) fn rows(&self) -> Vec<DashboardRow<'_>> {
         self.overview.rows(|view| self.is_shown(view))
     }
 
-    /// Who is selected, if still there.
+    /// Returns the selected node, if it is still there.
     pub(crate) fn selected(&self) -> Option<&NodeView> {
         self.overview.view(self.selected.as_ref()?).filter(|view| self.is_shown(view))
     }
 
-    /// The text that names must have.
+    /// Returns the text that names must contain.
     pub(crate) fn filter(&self) -> &str {
         &self.filter
     }
 
-    /// How many nodes there are, and how many need somebody.
+    /// Returns the number of nodes, and how many of them need attention.
     pub(crate) fn count(&self) -> (usize, usize) {
         (self.overview.views().len(), self.overview.alarms().count())
     }
 
-    /// What should be looked at first: the newest trouble that nobody wants ignored, in words.
+    /// Returns the most urgent fault in words: the newest one that is not acknowledged.
     pub(crate) fn alert(&self) -> Option<(&NodeView, String)> {
         if let Some(view) = self.overview.alarms().max_by_key(|view| view.since_ms) {
             return Some((view, view.trouble_in_words()));
@@ -110,7 +110,7 @@ impl Model {
         Some((self.overview.view(&mended.node)?, AutoRecovery::in_words(mended)))
     }
 
-    /// A key was pressed.
+    /// Handles a key.
     pub(crate) fn press(&mut self, key: Key, now: Instant) -> Option<Effect> {
         match &self.mode {
             Mode::Help => self.mode = Mode::List,

@@ -6,19 +6,19 @@ use std::path::Path;
 
 use crate::service::plan::{Plan, Scope};
 
-/// What starts the service.
+/// The trigger that starts the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum StartedBy {
     /// The user's first login, or boot where the user lingers.
     Login,
-    /// The user's desktop, which it also ends with: only then the display is known.
+    /// The user's desktop, with which it also ends: the display is known only then.
     Desktop,
-    /// The machine, as that user.
+    /// The boot of the machine, as that user.
     Boot { user: String },
 }
 
-/// Where a service of the whole machine keeps its state unless `HANA_STATE` says otherwise: what
-/// `StateDirectory=hana` makes.
+/// Default state directory of a machine-wide service, without `HANA_STATE`: the one that
+/// `StateDirectory=hana` creates.
 pub(super) const STATE_OF_SYSTEM: &str = "/var/lib/hana";
 
 pub(super) fn text(plan: &Plan, started_by: &StartedBy) -> String {
@@ -78,13 +78,13 @@ fn environment_lines(environment: &BTreeMap<String, String>) -> String {
     })
 }
 
-/// A word of a unit file, as it is, whatever it has in it.
+/// Quotes a word for a unit file, whatever characters it has.
 fn quoted(word: &str) -> String {
     let escaped = word.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
     format!("\"{escaped}\"")
 }
 
-/// The variables that a unit sets, which [`text`] has written.
+/// Returns the variables in a unit written by [`text`].
 pub(super) fn environment_of(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .filter_map(|line| line.strip_prefix("Environment=\"")?.strip_suffix('"'))
@@ -96,7 +96,7 @@ pub(super) fn environment_of(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Whether systemd starts a program that lies there at all.
+/// Whether systemd can start a program at that path at all.
 pub(super) fn can_start(daemon: &Path) -> bool {
     !daemon
         .display()
@@ -160,13 +160,13 @@ mod tests {
         assert!(starts(&text, &plan.daemon) && !starts(&text, Path::new("/opt/hanad")));
     }
 
-    /// systemd itself reads the units, where it is installed.
+    /// Lets systemd itself check the units, where it is installed.
     #[test]
     fn systemd_finds_no_fault_with_the_units() {
         use std::process::Command;
 
         let dir = tempfile::tempdir().unwrap();
-        // It looks for the program too, and `true` is one.
+        // It checks that the program exists too, and `true` does.
         let daemon = dir.path().join("my hana 100%");
         std::fs::copy("/bin/true", &daemon).unwrap();
         let units = [
