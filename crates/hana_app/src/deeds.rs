@@ -11,7 +11,7 @@ pub(crate) fn plugin(app: &mut App) {
     app.add_observer(tell_outcome);
 }
 
-/// Does to the mesh what the operator asked for.
+/// Carries out the operator's action on the mesh.
 pub(crate) fn carry_out(deed: AppEffect, mesh: &mut HanaMesh) {
     match deed {
         AppEffect::Do(remedy, view) => mesh.remedy(remedy, &view),
@@ -29,7 +29,7 @@ pub(crate) fn carry_out(deed: AppEffect, mesh: &mut HanaMesh) {
 
 fn tell_outcome(answered: On<CommandCompleted>, mut desk: ResMut<AppModel>) {
     let CommandCompleted { node, command, outcome } = answered.event();
-    // A daemon is told about somebody else.
+    // A command to a daemon is about another node.
     let about = match command {
         Control::Restart(restart) => &restart.node,
         Control::Stop(stop) => &stop.node,

@@ -10,8 +10,9 @@ use hana_protocol::parameter::ParameterName;
 use crate::operators::Operators;
 use crate::toasts::Toasts;
 
-/// What an operator has before himself: who is there, what has failed, who is selected, what was asked. Pure: it is
-/// told who is there, which key was pressed and what time it is.
+/// The operator's view: nodes, faults, the selection, and a pending question. Pure.
+///
+/// Its input is the list of nodes, the pressed key and the time.
 #[derive(Resource, Default)]
 pub(crate) struct AppModel {
     pub(crate) overview: Dashboard,
@@ -20,63 +21,63 @@ pub(crate) struct AppModel {
     /// The note that is being typed.
     pub(crate) writing: Option<String>,
     selected: Option<NodeId>,
-    /// Whether the operator selected it, and not the app.
+    /// Whether the operator selected the node, rather than the app.
     is_chosen: bool,
-    /// What was pressed and would interrupt what is seen: done after a yes.
+    /// An action that would interrupt the picture, and needs a yes first.
     pub(crate) question: Option<(OperatorAction, NodeId)>,
-    /// Whether the log has the room for itself.
+    /// Whether the log fills the details area.
     pub(crate) is_log_open: bool,
     notice: Option<(String, Instant)>,
 }
 
-/// A key, as far as it means anything here.
+/// A key with a meaning in this window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// One of [`OperatorAction`]'s, or yes and no.
+    /// A letter of an [`OperatorAction`], or yes and no.
     Letter(char),
-    /// The same with Shift: for all visualizations.
+    /// A letter with Shift: for all visualizations.
     ForAll(char),
-    /// Another one in the list, so many lines down.
+    /// Moves the selection down by so many lines.
     Step(isize),
-    /// Back, or put aside.
+    /// Goes back, or dismisses a toast.
     Escape,
 }
 
-/// A key, where a note is being typed.
+/// A key pressed while a note is being typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Typed {
-    /// What it types.
+    /// Adds this text.
     Text(String),
-    /// The last character goes.
+    /// Deletes the last character.
     Backspace,
-    /// The note is told.
+    /// Sends the note.
     Enter,
-    /// It is not.
+    /// Discards the note.
     Escape,
 }
 
-/// What a key makes the app do.
+/// The effect of a key.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum AppEffect {
-    /// To one.
+    /// An action on one node.
     Do(OperatorAction, Box<NodeView>),
-    /// To all visualizations that take them: freeze, blackout, resume.
+    /// An action on all visualizations that support it: freeze, blackout, resume.
     ForAll(OperatorAction, Vec<NodeView>),
-    /// Take parameters of a visualization.
+    /// Claim parameters of a visualization.
     Take(NodeId, Vec<ParameterName>),
-    /// Let them go.
+    /// Release parameters.
     Release(NodeId, Vec<ParameterName>),
-    /// Take what these have left behind.
+    /// Take over the parameters that these apps left behind.
     TakeOver(Vec<NodeId>),
-    /// Tell the other operators something.
+    /// Publish a note to the other operators.
     Note(String),
 }
 
-/// How long a notice stands.
+/// How long a notice is shown.
 const NOTICE: Duration = Duration::from_secs(6);
 
 impl AppModel {
-    /// Takes in who is there.
+    /// Updates the list of nodes.
     pub(crate) fn see(&mut self, views: Vec<NodeView>, now: Instant) {
         self.overview.see(views, now);
         self.toasts.see(&self.overview, now);
@@ -92,34 +93,34 @@ impl AppModel {
         }
     }
 
-    /// Says something in passing.
+    /// Shows a passing notice.
     pub(crate) fn notice(&mut self, text: String, now: Instant) {
         self.notice = Some((text, now + NOTICE));
     }
 
-    /// What is said in passing.
+    /// Returns the passing notice.
     pub(crate) fn noticed(&self) -> Option<&str> {
         self.notice.as_ref().map(|(text, _)| text.as_str())
     }
 
-    /// Who is selected, if still there.
+    /// Returns the selected node, if it is still there.
     pub(crate) fn selected(&self) -> Option<&NodeView> {
         self.overview.view(self.selected.as_ref()?)
     }
 
-    /// Selects one, as by a click.
+    /// Selects a node, as by a click.
     pub(crate) fn select(&mut self, node: &NodeId) {
         self.selected = Some(node.clone());
         self.is_chosen = true;
     }
 
-    /// Whom the keys are for: the newest that has failed, else who is selected.
+    /// Returns the node that the keys act on: the newest failed one, else the selected one.
     pub(crate) fn focus(&self) -> Option<&NodeView> {
         let failed = self.toasts.pressing().and_then(|toast| self.overview.view(&toast.node));
         failed.or_else(|| self.selected())
     }
 
-    /// A key was pressed.
+    /// Handles a key.
     pub(crate) fn press(&mut self, key: Key, now: Instant) -> Option<AppEffect> {
         if let Some((remedy, node)) = self.question.take() {
             if key == Key::Letter('y') {
@@ -170,7 +171,7 @@ impl AppModel {
         None
     }
 
-    /// A remedy was asked for, by key or click.
+    /// Handles a request for a remedy, by key or click.
     pub(crate) fn ask_for(
         &mut self,
         remedy: OperatorAction,
@@ -194,7 +195,7 @@ impl AppModel {
         Some(AppEffect::Do(remedy, Box::new(view)))
     }
 
-    /// All parameters of the one that is selected, where this app does not have them all already.
+    /// Claims all parameters of the selected visualization, or releases them if this app already owns them all.
     fn take_or_release(&mut self, now: Instant) -> Option<AppEffect> {
         let view = self.selected().filter(|view| is_visualization(view) && view.state.is_alive());
         let Some(view) = view else {
@@ -216,7 +217,7 @@ impl AppModel {
         })
     }
 
-    /// A key was pressed while a note is being typed: what it typed, if anything.
+    /// Handles a key while a note is being typed; returns its effect, if it has one.
     pub(crate) fn write(&mut self, typed: Typed) -> Option<AppEffect> {
         let text = self.writing.as_mut()?;
         match typed {
@@ -283,7 +284,7 @@ mod tests {
         desk.see(views, now);
         assert_eq!(desk.focus().unwrap().node, id("b"));
         assert_eq!(deed(desk.press(Key::Letter('r'), now)), "restart b");
-        // Put aside, it leaves the keys to who is selected.
+        // Once the toast is dismissed, the keys act on the selected node.
         desk.press(Key::Escape, now);
         assert_eq!(desk.focus().unwrap().node, id("a"));
         assert_eq!(deed(desk.press(Key::Letter('h'), now)), "freeze a");

@@ -26,7 +26,7 @@ fn press(mut typed: MessageReader<KeyboardInput>, mut desk: ResMut<AppModel>, mu
             continue;
         }
         let Some(key) = meaning(&input.logical_key) else { continue };
-        // A key that is held steps on and on; what it does to a show, it does once.
+        // A key that is held down keeps moving the selection; any other action happens only once.
         if input.repeat && !matches!(key, Key::Step(_)) {
             continue;
         }
@@ -36,7 +36,7 @@ fn press(mut typed: MessageReader<KeyboardInput>, mut desk: ResMut<AppModel>, mu
     }
 }
 
-/// What a key is where a note is being typed.
+/// Returns the meaning of a key while a note is being typed.
 fn letters(typed: &Typed) -> Option<Letters> {
     Some(match typed {
         Typed::Enter => Letters::Enter,

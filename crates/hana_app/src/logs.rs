@@ -6,13 +6,13 @@ use hana_protocol::id::{NodeId, role};
 use crate::AppSystems;
 use crate::desk::AppModel;
 
-/// What those wrote who are looked at: the one that is selected, and the one that failed last.
+/// The logs of the nodes in view: the selected one, and the one that failed last.
 #[derive(Resource, Default)]
 pub(crate) struct Logs {
     tails: Vec<LogTail>,
 }
 
-/// Lines that are kept of each.
+/// Lines kept for each node.
 const LINES: usize = 200;
 
 pub(crate) fn plugin(app: &mut App) {
@@ -21,7 +21,7 @@ pub(crate) fn plugin(app: &mut App) {
 }
 
 impl Logs {
-    /// The last lines of a node, the newest last; none where it is not followed.
+    /// Returns the last lines of a node, the newest last; none if its log is not followed.
     pub(crate) fn last(&mut self, of: &NodeId, most: usize) -> Vec<String> {
         let Some(tail) = self.tails.iter_mut().find(|tail| tail.of() == of) else { return vec![] };
         let lines = tail.lines();

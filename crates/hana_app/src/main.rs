@@ -1,5 +1,7 @@
-//! `hana-app`: the window of whoever runs a show. Who is there and how, what has failed and why, what can be done
-//! about it with one key each, and every parameter to play.
+//! `hana-app`: the window for operating a show.
+//!
+//! It shows all nodes and their health, faults and their causes, the remedies with one key each, and every
+//! parameter to play.
 
 mod deeds;
 mod desk;
@@ -24,14 +26,14 @@ use hana_protocol::id::NodeId;
 
 use crate::desk::AppModel;
 
-/// The window is drawn anew at least as often, so that nothing on it is older.
+/// Maximum time between two redraws, and so the maximum age of what the window shows.
 const REDRAW: Duration = Duration::from_millis(50);
-/// Its size where nobody says otherwise.
+/// The default size of the window.
 const SIZE: (u32, u32) = (1280, 720);
 const LEAST_SIZE: (f32, f32) = (640.0, 400.0);
 
 fn main() -> AppExit {
-    // Two operators on two machines are two apps.
+    // Two operators on two machines need two apps with different ids.
     let id = own_id().unwrap_or_else(|| "app".into());
     App::new()
         .add_plugins((
@@ -41,7 +43,7 @@ fn main() -> AppExit {
                 ),
                 ..default()
             }),
-            // Its header says so.
+            // The header shows them.
             ControllerPlugin::new(&id).without_notices(),
         ))
         .insert_resource(WinitSettings {
@@ -64,20 +66,20 @@ fn main() -> AppExit {
         .run()
 }
 
-/// Made of the host's id, as the daemon here has it.
+/// Returns the app's id, derived from the host's id as its daemon has it.
 fn own_id() -> Option<String> {
     let config = NodeConfig::from_environment(NodeId::new("app").ok()?).ok()?;
     Some(format!("app-{}", config.with_host_of_daemon().host()))
 }
 
-/// What happens in a frame, one after the other.
+/// The stages of a frame, in order.
 #[derive(SystemSet, Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum AppSystems {
-    /// Who is there.
+    /// Read the state of the nodes.
     Look,
-    /// What the operator does.
+    /// Handle the operator's input.
     Act,
-    /// What the window shows of it.
+    /// Draw the window.
     Draw,
 }
 

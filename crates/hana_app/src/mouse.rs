@@ -15,24 +15,24 @@ use crate::{AppSystems, theme};
 #[derive(Component)]
 pub(crate) struct Selects(pub(crate) NodeId);
 
-/// A remedy on offer: a click asks for it.
+/// A button for a remedy: a click requests it.
 #[derive(Component)]
 pub(crate) struct Offers(pub(crate) OperatorAction, pub(crate) NodeId);
 
-/// The answer to a question: a click gives it.
+/// A button with an answer to a question: a click gives it.
 #[derive(Component)]
 pub(crate) struct Answers(pub(crate) Key);
 
-/// Who holds a parameter: a click takes it, or lets it go.
+/// The owner of a parameter: a click claims or releases the parameter.
 #[derive(Component)]
 pub(crate) struct Takes {
     pub(crate) node: NodeId,
     pub(crate) parameter: ParameterName,
-    /// Whether this app has it.
+    /// Whether this app owns it.
     pub(crate) is_own: bool,
 }
 
-/// What the wheel scrolls.
+/// An area that the wheel scrolls.
 #[derive(Component)]
 pub(crate) struct Scrolls;
 

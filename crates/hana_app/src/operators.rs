@@ -10,16 +10,16 @@ use hana_protocol::id::{NodeId, role};
 use crate::AppSystems;
 use crate::desk::AppModel;
 
-/// What is known of those who play along: who left something behind, and what they have told each other.
+/// The other apps as known here: parameters that they left behind, and notes of their operators.
 #[derive(Default, Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Operators {
     /// This app, once it has joined.
     pub(crate) own: Option<NodeId>,
-    /// Apps that have vanished, and how much they left.
+    /// Apps that have vanished, and how many parameters they left behind.
     pub(crate) left: BTreeMap<NodeId, usize>,
-    /// The notes that stand, by the apps they were written at.
+    /// The current notes, by the app that published them.
     pub(crate) notes: BTreeMap<NodeId, String>,
-    /// How many parameters each app has taken.
+    /// How many parameters each app has claimed.
     pub(crate) taken: BTreeMap<NodeId, usize>,
 }
 

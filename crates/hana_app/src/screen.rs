@@ -1,5 +1,7 @@
-//! What the window shows. Each part is a picture made of what is on the desk, without I/O, and is spawned anew when
-//! that picture has changed.
+//! The parts of the window.
+//!
+//! Each part has a view: plain data computed from the model without I/O. A part is spawned again when its
+//! view has changed.
 
 mod details;
 mod footer;
@@ -13,7 +15,7 @@ use bevy::prelude::*;
 
 use crate::{AppSystems, theme};
 
-/// A part of the window, by the picture that is shown there.
+/// A part of the window, with the view shown there.
 #[derive(Component)]
 struct Panel<P: Send + Sync + 'static> {
     picture: Option<P>,
@@ -72,7 +74,7 @@ fn lay_out(mut commands: Commands) {
     commands.spawn((toast_stack::place(), part::<toast_stack::ToastStackView>()));
 }
 
-/// Spawns what a part shows, if that has changed.
+/// Spawns a part again if its view has changed.
 fn show<P: PartialEq + Send + Sync + 'static>(
     place: Single<(Entity, &mut Panel<P>)>,
     picture: P,
@@ -90,7 +92,7 @@ fn show<P: PartialEq + Send + Sync + 'static>(
     part.picture = Some(picture);
 }
 
-/// How long it is since a moment of Unix time, in the two largest units.
+/// Formats the time since a moment of Unix time, in the two largest units.
 fn since(since_ms: u64, now_ms: u64) -> String {
     let passed = Duration::from_millis(now_ms.saturating_sub(since_ms)).as_secs();
     match passed {

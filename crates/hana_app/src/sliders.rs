@@ -6,16 +6,16 @@ use hana_protocol::parameter::Parameter;
 
 use crate::AppSystems;
 
-/// A track that is dragged along to play a parameter; one that has steps goes to the next with each click.
+/// A track that is dragged to play a parameter; a stepped one advances by one step with each click.
 #[derive(Component, Clone)]
 pub(crate) struct Slider {
     pub(crate) node: NodeId,
     pub(crate) parameter: Parameter,
-    /// What it shows.
+    /// The displayed value.
     pub(crate) value: f32,
 }
 
-/// What is being dragged. Not the entity: the window draws sliders anew while they move.
+/// The slider being dragged. Not its entity: the window respawns sliders while they move.
 #[derive(Resource, Default)]
 struct Dragged(Option<Slider>);
 
@@ -29,7 +29,7 @@ fn drag(
     mut dragged: ResMut<Dragged>,
     mut mesh: HanaMesh,
 ) {
-    // Where it was let go counts too.
+    // The position at the release counts too.
     if !buttons.pressed(MouseButton::Left) && !buttons.just_released(MouseButton::Left) {
         dragged.0 = None;
         return;
@@ -48,24 +48,24 @@ fn drag(
     let is_it =
         |slider: &Slider| slider.node == of.node && slider.parameter.name == of.parameter.name;
     let cursor = sliders.iter().find(|(slider, _)| is_it(slider)).map(|(_, cursor)| cursor);
-    // Of one that was drawn anew just now, it is not known yet.
+    // Not known yet for a slider that was just respawned.
     let Some(at) = cursor.and_then(|cursor| cursor.normalized) else { return };
     mesh.play(&of.node, &of.parameter.name, value_at(&of.parameter, at.x + 0.5));
 }
 
-/// The value at a place along the track, 0 to 1; beyond its ends, that of the end.
+/// Returns the value at a position along the track, 0 to 1; a position beyond an end counts as that end.
 fn value_at(parameter: &Parameter, along: f32) -> f32 {
     let Parameter { min, max, .. } = parameter;
     (max - min).mul_add(along.clamp(0.0, 1.0), *min)
 }
 
-/// The step after `value`; after the last one comes the first.
+/// Returns the step after `value`; the first follows the last.
 fn next_step(parameter: &Parameter, value: f32) -> f32 {
     let next = value.round() + 1.0;
     if next > parameter.max { parameter.min } else { next }
 }
 
-/// How far along the track a value is, 0 to 1.
+/// Returns the position of a value along the track, 0 to 1.
 pub(crate) fn along(parameter: &Parameter, value: f32) -> f32 {
     let Parameter { min, max, .. } = parameter;
     if max > min { ((value - min) / (max - min)).clamp(0.0, 1.0) } else { 0.0 }

@@ -1,4 +1,4 @@
-//! Colours and sizes: to be read from two metres away, on a dark stage.
+//! Colours and sizes, chosen to be readable from two metres away, on a dark stage.
 
 use bevy::prelude::*;
 use hana_engine::roster::NodeView;
@@ -17,7 +17,7 @@ pub(crate) const TROUBLE_GROUND: Color = Color::srgb(0.28, 0.09, 0.11);
 pub(crate) const WELL_GROUND: Color = Color::srgb(0.08, 0.20, 0.15);
 pub(crate) const PLAYED: Color = Color::srgb(0.40, 0.66, 1.0);
 
-/// Sizes of type, in logical pixels.
+/// Font sizes, in logical pixels.
 pub(crate) const TINY: f32 = 13.0;
 pub(crate) const SMALL: f32 = 15.0;
 pub(crate) const MIDDLE: f32 = 18.0;
@@ -26,7 +26,7 @@ pub(crate) const LARGE: f32 = 26.0;
 pub(crate) const ROW: f32 = 34.0;
 pub(crate) const GAP: f32 = 12.0;
 
-/// The colour of a node's state.
+/// Returns the colour of a node's state.
 pub(crate) const fn of_state(view: &NodeView) -> Color {
     if view.ignored {
         return FAINT;
@@ -49,7 +49,7 @@ pub(crate) fn text(text: impl Into<String>, size: f32, colour: Color) -> impl Bu
     )
 }
 
-/// A text that keeps to one line, and is cut off where there is no room.
+/// A text that stays on one line, and is cut off where there is no room.
 pub(crate) fn line(text: impl Into<String>, size: f32, colour: Color) -> impl Bundle {
     (
         Text::new(text),
@@ -59,8 +59,9 @@ pub(crate) fn line(text: impl Into<String>, size: f32, colour: Color) -> impl Bu
     )
 }
 
-/// A sign for a state, for who does not see colours: a disc for what is well, a square for what is down, a bar for
-/// what hangs, a ring for what has ended in order.
+/// An icon for a state, readable without colours.
+///
+/// Disc: running. Square: crashed or unreachable. Bar: unresponsive. Ring: stopped cleanly.
 pub(crate) fn sign(view: &NodeView, size: f32) -> impl Bundle {
     let colour = of_state(view);
     let (width, radius, is_filled) = match view.state {

@@ -5,32 +5,32 @@ use hana_engine::roster::NodeView;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::ProcessState;
 
-/// What pops up when something fails, the newest first. Pure.
+/// The pop-up messages about faults, the newest first. Pure.
 ///
-/// One for each node in trouble. It follows its node: says what has become of it, and goes a few seconds after all
-/// is well again. What a person has put aside comes back only when the state is another one.
+/// Each node in trouble has one. It follows the node's state, and disappears a few seconds after the fault is
+/// over. A dismissed toast returns only when the state changes.
 #[derive(Debug, Default)]
 pub(crate) struct Toasts {
     toasts: Vec<Toast>,
     aside: Vec<(NodeId, ProcessState)>,
 }
 
-/// One of them.
+/// A pop-up message about one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Toast {
-    /// Who is in trouble, or was.
+    /// The node in trouble, or formerly in trouble.
     pub(crate) node: NodeId,
-    /// What has happened, in a sentence.
+    /// The description of the fault, in a sentence.
     pub(crate) text: String,
-    /// When it was over, if it is.
+    /// When the fault ended, if it has.
     pub(crate) solved: Option<Instant>,
 }
 
-/// How long a toast stands after its trouble is over.
+/// How long a toast stays after its fault is over.
 const SOLVED: Duration = Duration::from_secs(5);
 
 impl Toasts {
-    /// Takes in how everybody is.
+    /// Updates the toasts from the state of all nodes.
     pub(crate) fn see(&mut self, overview: &Dashboard, now: Instant) {
         self.aside.retain(|(node, state)| {
             overview.view(node).is_some_and(|view| view.state == *state && view.is_alarm())
@@ -57,7 +57,7 @@ impl Toasts {
         }
     }
 
-    /// Puts the newest one aside; whether there was one.
+    /// Dismisses the newest toast. Returns whether there was one.
     pub(crate) fn put_aside(&mut self, overview: &Dashboard) -> bool {
         if self.toasts.is_empty() {
             return false;
@@ -69,19 +69,19 @@ impl Toasts {
         true
     }
 
-    /// All, the newest first.
+    /// Returns all toasts, the newest first.
     pub(crate) fn all(&self) -> &[Toast] {
         &self.toasts
     }
 
-    /// The newest that still needs somebody: the one that keys are for.
+    /// Returns the newest toast that still needs an operator: the one that the keys act on.
     pub(crate) fn pressing(&self) -> Option<&Toast> {
         self.toasts.iter().find(|toast| toast.solved.is_none())
     }
 }
 
 impl Toast {
-    /// Follows its node; whether it stands any longer.
+    /// Follows the node's state. Returns whether the toast stays.
     fn goes_on(&mut self, view: Option<&NodeView>, now: Instant) -> bool {
         let Some(view) = view else { return false };
         if view.is_alarm() {
@@ -95,14 +95,14 @@ impl Toast {
                 self.text = format!("{} is running again", self.node);
                 self.solved = Some(now);
             },
-            // On its way: what became of it is said when it is there.
+            // In transition: the toast reports the outcome later.
             ProcessState::Starting | ProcessState::Stopping if self.solved.is_none() => {
                 self.text = format!("{} is {}", self.node, view.state);
                 return true;
             },
             _ => {},
         }
-        // What a person ended or closed needs no further words.
+        // An instance that a person stopped or closed needs no further notice.
         self.solved.is_some_and(|at| now.saturating_duration_since(at) < SOLVED)
     }
 }

@@ -19,7 +19,7 @@ use crate::mouse::{Offers, Takes};
 use crate::sliders::{Slider, along};
 use crate::theme;
 
-/// Everything about the one that is selected.
+/// The details of the selected node.
 #[derive(PartialEq)]
 pub(crate) struct DetailsView {
     selected: Option<Selected>,
@@ -27,10 +27,10 @@ pub(crate) struct DetailsView {
 
 #[derive(PartialEq)]
 struct Selected {
-    /// With what moves all the time left out, and told in words of its own.
+    /// The node, without the fields that change all the time; those are shown as separate texts.
     view: NodeView,
     since: String,
-    /// What became of messages, in words.
+    /// The message problems, in words.
     troubles: Vec<String>,
     sliders: Vec<(Parameter, f32)>,
     /// This app.
@@ -40,17 +40,17 @@ struct Selected {
     is_log_open: bool,
 }
 
-/// The widths of what stands before and after a slider.
+/// The widths of the columns before and after a slider.
 const NAME: f32 = 96.0;
 const VALUE: f32 = 72.0;
 const HOLDER: f32 = 96.0;
-/// Play sessions that are told one by one.
+/// Maximum number of play sessions listed one by one.
 const SESSIONS: usize = 3;
-/// Troubles that are told.
+/// Maximum number of problems shown.
 const TROUBLES: usize = 3;
 /// The height of two lines of buttons.
 const BUTTONS: f32 = 76.0;
-/// Lines of the log below the sliders, and when it has the room for itself.
+/// Log lines shown below the sliders, and when the log fills the details area.
 const LINES: usize = 6;
 const LINES_OPEN: usize = 40;
 
@@ -86,7 +86,7 @@ impl Selected {
         } else {
             vec![]
         };
-        // By name; a colour's parts in the order in which it is written.
+        // Sorted by name; a colour's parts in the order in which a colour is written.
         let place = |parameter: &Parameter| match &parameter.kind {
             ParameterKind::Colour { of, part } => (of.clone(), Some(*part)),
             _ => (parameter.name.to_string(), None),
@@ -143,7 +143,7 @@ fn spawn(picture: &DetailsView, parent: &mut ChildSpawnerCommands) {
     parent.spawn(theme::line(format!("{} {host}{pid}", view.role), theme::SMALL, theme::FAINT));
     let mut sessions = view.sessions_in_words(SESSIONS);
     if sessions.is_empty() && view.role == Role::Visualization {
-        // One line always: what is below must not jump from under the hand that begins to play.
+        // Always one line, so that the sliders below do not move when the operator begins to play.
         sessions.push_str("played by nobody");
     }
     if !sessions.is_empty() {
@@ -160,7 +160,7 @@ fn spawn(picture: &DetailsView, parent: &mut ChildSpawnerCommands) {
             row_gap: px(8),
             align_content: AlignContent::FlexStart,
             margin: UiRect::vertical(px(theme::GAP)),
-            // Of two lines always: what is below must not jump from under the hand.
+            // Always two lines, so that the controls below do not move under the operator's hand.
             min_height: px(BUTTONS),
             flex_shrink: 0.0,
             ..default()
@@ -190,7 +190,7 @@ fn spawn(picture: &DetailsView, parent: &mut ChildSpawnerCommands) {
     }
 }
 
-/// What can be done, with its key.
+/// A button for a remedy, with its key.
 pub(super) fn button(remedy: OperatorAction, view: &NodeView) -> impl Bundle {
     (
         Button,
@@ -211,7 +211,7 @@ pub(super) fn button(remedy: OperatorAction, view: &NodeView) -> impl Bundle {
     )
 }
 
-/// The colour whose parts begin here, and its name.
+/// Returns the colour whose parts begin here, and its name.
 fn colour_at(sliders: &[(Parameter, f32)]) -> Option<(&str, [f32; 3])> {
     let [red, green, blue, ..] = sliders else { return None };
     let part = |(parameter, _): &'_ (Parameter, f32)| match &parameter.kind {
@@ -238,7 +238,7 @@ fn cell(width: f32) -> Node {
     Node { width: px(width), flex_shrink: 0.0, overflow: Overflow::clip(), ..default() }
 }
 
-/// A colour as it is, above its three parts.
+/// Spawns a swatch of a colour, above its three parts.
 fn spawn_swatch(parent: &mut ChildSpawnerCommands, name: &str, colour: [f32; 3]) {
     let [red, green, blue] = colour;
     parent.spawn((
@@ -308,7 +308,7 @@ fn spawn_slider(
     ));
 }
 
-/// Who plays a parameter, beside its slider: a click takes it, or lets it go.
+/// The owner of a parameter, beside its slider: a click claims or releases the parameter.
 fn holder(view: &NodeView, own: Option<&NodeId>, parameter: &Parameter) -> impl Bundle {
     let name = &parameter.name;
     let is_own = own.is_some() && view.taken_by(name) == own;
@@ -333,7 +333,7 @@ fn holder(view: &NodeView, own: Option<&NodeId>, parameter: &Parameter) -> impl 
     )
 }
 
-/// From where to where the track of a slider is filled, 0 to 1: of a choice, the part that is chosen.
+/// Returns the filled part of a slider's track, 0 to 1; for a choice, the segment of the chosen value.
 fn played(parameter: &Parameter, value: f32) -> (f32, f32) {
     match &parameter.kind {
         ParameterKind::Choice(_) => {

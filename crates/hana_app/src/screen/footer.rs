@@ -6,18 +6,18 @@ use crate::mouse::Answers;
 use crate::operators::Operators;
 use crate::theme;
 
-/// The line at the bottom: a question, what was done, or which keys there are.
+/// The line at the bottom: a question, the last notice, or the available keys.
 #[derive(PartialEq)]
 pub(crate) struct FooterView {
     question: Option<String>,
     notice: Option<String>,
     /// The note that is being typed.
     writing: Option<String>,
-    /// How much those left behind who have vanished, in words.
+    /// The parameters left behind by vanished apps, in words.
     left: Option<String>,
 }
 
-/// What there is to be taken over.
+/// Describes the parameters that can be taken over.
 fn left(operators: &Operators) -> Option<String> {
     let (first, count) = operators.left.first_key_value()?;
     let more = match operators.left.len() - 1 {

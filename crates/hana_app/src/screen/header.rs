@@ -8,7 +8,7 @@ use super::{Panel, show};
 use crate::desk::AppModel;
 use crate::theme;
 
-/// The line at the top: which show, how many there are, how many are in trouble, the beat.
+/// The line at the top: the show, the number of nodes and of faults, and the beat.
 #[derive(PartialEq)]
 pub(crate) struct HeaderView {
     show: Option<String>,
@@ -16,11 +16,11 @@ pub(crate) struct HeaderView {
     trouble: usize,
     /// Why this app is not on the mesh, if it is not.
     away: Option<String>,
-    /// Tempo, bar and beat, and where they come from.
+    /// Tempo, bar and beat, and their source.
     time: Option<(String, String)>,
 }
 
-/// Why this app is not on the mesh, if it is not.
+/// Returns why this app is not on the mesh, or `None` if it is.
 fn away(connectivity: &Connectivity) -> Option<String> {
     match connectivity {
         Connectivity::Joining => Some("joining the mesh".into()),
@@ -32,7 +32,7 @@ fn away(connectivity: &Connectivity) -> Option<String> {
     }
 }
 
-/// Tempo, bar and beat, and where they come from, once that is known.
+/// Returns tempo, bar and beat, and their source, once they are known.
 fn time(node: &hana_network::Node<role::App>) -> Option<(String, String)> {
     let now = local_us();
     let (timeline, said) = (node.timeline().at(now)?, node.timeline().said()?);

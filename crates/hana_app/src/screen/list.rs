@@ -10,7 +10,7 @@ use crate::desk::AppModel;
 use crate::mouse::Selects;
 use crate::theme;
 
-/// Who is there, by host.
+/// The list of nodes, by host.
 #[derive(PartialEq)]
 pub(crate) struct ListView {
     rows: Vec<Row>,
@@ -19,14 +19,14 @@ pub(crate) struct ListView {
 #[derive(PartialEq)]
 struct Row {
     name: String,
-    /// A host stands further to the left than what runs there.
+    /// Whether the line is a host, which is indented less than the nodes that run there.
     is_host: bool,
     is_selected: bool,
-    /// Whose state it tells, if that is known.
+    /// The state that the line shows, if it is known.
     view: Option<ListedState>,
 }
 
-/// As much of a node as its line tells, so that nothing else has it drawn anew.
+/// The part of a node's state that its line shows, so that other changes do not redraw it.
 #[derive(PartialEq)]
 struct ListedState {
     node: NodeId,
@@ -40,7 +40,7 @@ struct ListedState {
     remark: String,
 }
 
-/// What the sign and the colour of a line come from.
+/// The source of a line's icon and colour.
 #[derive(Clone)]
 struct SignOf(NodeView);
 
@@ -50,7 +50,7 @@ impl PartialEq for SignOf {
     }
 }
 
-/// How high the bar of a frame is at most, and how long that frame took: twenty a second.
+/// Maximum height of a frame's bar, reached at a twentieth of a second.
 const BAR: u8 = 20;
 const FULL_BAR_US: u64 = 50_000;
 const BARS: usize = 20;

@@ -8,11 +8,11 @@ use crate::desk::AppModel;
 use crate::logs::Logs;
 use crate::theme;
 
-/// What has failed a moment ago, over everything else: the newest at the bottom, where the eye is.
+/// The recent faults, above everything else: the newest at the bottom, where the operator looks.
 #[derive(PartialEq)]
 pub(crate) struct ToastStackView {
     toasts: Vec<Shown>,
-    /// How many there are beside.
+    /// The number of further toasts that are not shown.
     more: usize,
 }
 
@@ -20,14 +20,14 @@ pub(crate) struct ToastStackView {
 struct Shown {
     text: String,
     is_solved: bool,
-    /// What its node can be told, if the keys are for this one.
+    /// The node and its remedies, if the keys act on this toast.
     offered: Option<(Box<NodeView>, Vec<OperatorAction>)>,
     last_words: Vec<String>,
 }
 
-/// Shown at once; an operator reads no more.
+/// Maximum number of toasts shown at once; an operator reads no more.
 const MOST: usize = 3;
-/// Lines of the log.
+/// Log lines shown in a toast.
 const WORDS: usize = 2;
 
 pub(super) fn place() -> impl Bundle {
@@ -76,7 +76,7 @@ pub(super) fn draw(
 fn offered(view: &NodeView) -> (Box<NodeView>, Vec<OperatorAction>) {
     let remedies =
         OperatorAction::ALL.into_iter().filter(|remedy| remedy.is_offered(view)).collect();
-    // Its figures move all the time, and are not told here.
+    // Its figures change all the time, and are not shown here.
     let view = NodeView {
         frame: None,
         fps: None,
