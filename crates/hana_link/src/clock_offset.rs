@@ -1,23 +1,25 @@
-/// How far this host's local clock is ahead of Link's, measured by reading one between two readings of the other. Pure.
+/// The offset of this host's local clock from Link's: one is read between two readings of the other. Pure.
 ///
-/// Measured anew for every report, so that neither the drift between the two clocks nor a step of one has to be known:
-/// on Linux the system's time service may slow down or speed up the one by up to 500 millionths, and not the other.
+/// Measured again for every report, so that neither drift nor a step of either clock matters: on Linux the system's
+/// time service may change the speed of one of them by up to 500 millionths, and not that of the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClockOffset {
-    /// Local minus Link's, in microseconds.
+    /// The local clock minus Link's, in microseconds.
     pub(crate) ahead_us: i64,
-    /// What it can be wrong by, in microseconds: half of what passed between the two readings, and the rounding.
+    /// Error bound, in microseconds: half of the time between the two local readings, and the rounding.
     pub(crate) error_us: i64,
 }
 
-/// Local time, Link's, and local again: read in this order, in microseconds.
+/// The local time, Link's, and the local one again: read in this order, in microseconds.
 pub(crate) type Reading = (i64, i64, i64);
 
 impl ClockOffset {
-    /// Read so closely, nothing came between that is worth reading again.
+    /// Readings this close together were not interrupted, and need not be repeated.
     pub(crate) const GOOD: i64 = 5;
 
-    /// From the closest of some readings; none if there is none, or if the local clock went backwards in all of them.
+    /// Computes the offset from the tightest reading.
+    ///
+    /// `None` if there is none, or if the local clock went backwards in all of them.
     pub(crate) fn of(readings: &[Reading]) -> Option<Self> {
         readings.iter().filter_map(Self::of_one).min_by_key(|offset| offset.error_us)
     }
@@ -52,7 +54,7 @@ mod tests {
             ahead in -1_i64 << 50..1 << 50,
             taken in proptest::collection::vec((0..1_i64 << 50, 0..5000_i64, 0..5000_i64), 1..6),
         ) {
-            // Link's clock is read somewhere between the other two.
+            // Link's clock is read somewhere between the two local readings.
             let readings: Vec<Reading> = taken
                 .iter()
                 .map(|(at, first, second)| (at + ahead - first, *at, at + ahead + second))

@@ -1,4 +1,4 @@
-//! The clocks of this machine, and all that differs by platform.
+//! The clocks of this machine: the only code that differs by platform.
 //!
 //! | | the local clock | Link's | what runs on while the machine sleeps |
 //! |---|---|---|---|
@@ -6,18 +6,18 @@
 //! | macOS | `CLOCK_MONOTONIC` | `mach_absolute_time` | the local clock |
 //! | Windows | the wall clock | `QueryPerformanceCounter` | both |
 //!
-//! The local clock is the one that all of hana goes by, `local_clock` of `hana_network`. It is read here anew, since this
-//! program needs nothing else of that crate, which brings all of Zenoh along; a test holds the two together.
+//! The local clock is the one that all of hana uses, `local_clock` of `hana_network`. This program reads it
+//! with code of its own, since that crate would bring in all of Zenoh; a test keeps the two in agreement.
 
 use std::sync::OnceLock;
 
 use anyhow::Context;
 
-/// Microseconds of this machine's clock, as `hana_network::local_us` has them; with `HANA_CLOCK`, for tests, those of another.
+/// Returns microseconds of this machine's clock, like `hana_network::local_us`, shifted by `HANA_CLOCK` in tests.
 ///
 /// # Errors
 ///
-/// When `HANA_CLOCK` is set to what cannot be read.
+/// When the value of `HANA_CLOCK` cannot be parsed.
 pub(crate) fn local_us() -> anyhow::Result<i64> {
     static INJECTED: OnceLock<Result<ClockOverride, String>> = OnceLock::new();
     let injected = INJECTED.get_or_init(|| {
@@ -30,7 +30,7 @@ pub(crate) fn local_us() -> anyhow::Result<i64> {
     Ok(injected.of(kernel_us()))
 }
 
-/// What is added to the machine's clock.
+/// The offset and drift added to the machine's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct ClockOverride {
     offset_us: i64,
@@ -76,24 +76,27 @@ fn read(clock: rustix::time::ClockId) -> i64 {
     now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000)
 }
 
-/// For how long this machine has slept while Link's clock stood still, in microseconds, counted from any origin. None where
-/// Link's clock goes on in a sleep.
+/// Returns how long this machine has slept while Link's clock stood still, in microseconds, from an arbitrary origin.
+///
+/// `None` where Link's clock runs on during a sleep.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-// There is none elsewhere.
+// This system has no such clock.
 #[allow(clippy::unnecessary_wraps)]
 pub(crate) fn slept_us(_link_us: i64) -> Option<i64> {
     Some(read(rustix::time::ClockId::Boottime) - kernel_us())
 }
 
-/// For how long this machine has slept while Link's clock stood still, in microseconds, counted from any origin. None where
-/// Link's clock goes on in a sleep.
+/// Returns how long this machine has slept while Link's clock stood still, in microseconds, from an arbitrary origin.
+///
+/// `None` where Link's clock runs on during a sleep.
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 pub(crate) fn slept_us(link_us: i64) -> Option<i64> {
     Some(kernel_us() - link_us)
 }
 
-/// For how long this machine has slept while Link's clock stood still, in microseconds, counted from any origin. None where
-/// Link's clock goes on in a sleep.
+/// Returns how long this machine has slept while Link's clock stood still, in microseconds, from an arbitrary origin.
+///
+/// `None` where Link's clock runs on during a sleep.
 #[cfg(not(unix))]
 pub(crate) const fn slept_us(_link_us: i64) -> Option<i64> {
     None
@@ -106,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_local_clock_is_the_one_that_all_of_hana_goes_by() {
-        // The same numbers as the tests of `local_clock` in `hana_network` have.
+        // The same numbers as in the tests of `local_clock` in `hana_network`.
         let hour = ClockOverride::parse("offset_us=3600000000, drift_ppm=-100").unwrap();
         assert_eq!(hour.of(1_000_000_000), 1_000_000_000 + 3_600_000_000 - 100_000);
         assert_eq!(ClockOverride::parse("").unwrap(), ClockOverride::default());

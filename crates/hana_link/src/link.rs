@@ -8,25 +8,27 @@ use crate::member::LinkAction;
 
 /// Ableton Link, on this host's local clock.
 ///
-/// Only for one thread, and only asked, never called back: what `rusty_link` keeps of a callback is a pointer to a closure
-/// that is gone by then. Without sound here there is no use for the pair of functions that the audio thread may call.
+/// Used by one thread, and polled without callbacks: the pointer that `rusty_link` keeps for a callback
+/// dangles, since the closure is dropped by then. This program makes no sound, so it does not need the
+/// functions for the audio thread.
 pub(crate) struct Link {
     session: AblLink,
     state: SessionState,
-    /// For how long the machine had slept when it was last asked.
+    /// The machine's total sleep at the last poll.
     slept_us: Option<i64>,
 }
 
-/// How often the clocks are read, at most, for one that nothing came between.
+/// Maximum number of clock readings, made in search of one that nothing interrupted.
 const READINGS: usize = 5;
-/// Link counts millionths of a beat in 64 bits; of a number beyond this, some two thousand years, only its place in the bar is
-/// kept.
+/// The largest beat sent to Link, which counts millionths of a beat in 64 bits.
+///
+/// Of a larger number, some two thousand years, only the position in the bar is kept.
 const MOST_BEATS: f64 = 1e12;
-/// Clocks that are read one after the other may be apart by this much for no sleep, in microseconds.
+/// Clocks read one after the other may differ by this much without a sleep, in microseconds.
 const A_SLEEP: i64 = 100_000;
 
 impl Link {
-    /// In no session yet; goes on from this timeline.
+    /// Creates a Link outside any session, which continues this timeline.
     pub(crate) fn new(timeline: &Timeline) -> anyhow::Result<Self> {
         let session = AblLink::new(timeline.bpm());
         session.enable_start_stop_sync(true);
@@ -36,7 +38,7 @@ impl Link {
         Ok(link)
     }
 
-    /// Where the session stands now.
+    /// Returns the current state of the session.
     pub(crate) fn see(&mut self, quantum: f64) -> anyhow::Result<LinkReport> {
         let offset = self.offset()?;
         self.session.capture_app_session_state(&mut self.state);
@@ -51,7 +53,7 @@ impl Link {
         })
     }
 
-    /// Whether the machine was suspended since this was last asked, while Link's clock stood still.
+    /// Whether the machine was suspended since the last call, while Link's clock stood still.
     pub(crate) fn has_slept(&mut self) -> bool {
         let slept = clocks::slept_us(self.session.clock_micros());
         let before = std::mem::replace(&mut self.slept_us, slept);
@@ -73,7 +75,7 @@ impl Link {
                     let beat =
                         if beat.abs() < MOST_BEATS { beat } else { beat.rem_euclid(quantum) };
                     state.set_tempo(timeline.bpm(), now);
-                    // It bends to others, should there be any after all; the rude way would have them bend.
+                    // Requests, rather than forces, the beat: if there are peers after all, this host adapts to them.
                     state.request_beat_at_time(beat, now, quantum);
                     if state.is_playing() != timeline.is_playing() {
                         state.set_is_playing(timeline.is_playing(), now);
@@ -106,11 +108,11 @@ impl Link {
     }
 }
 
-/// The tempo as the beats really come: Link counts whole microseconds for each, here and on the wire.
+/// Returns the tempo of the actual beats: Link rounds each beat to whole microseconds, here and on the wire.
 fn in_whole_microseconds(bpm: f64) -> f64 {
     const US_PER_MINUTE: f64 = 60e6;
     let exact = US_PER_MINUTE / (US_PER_MINUTE / bpm).round();
-    // 999 would be a trifle more, and no tempo any longer.
+    // 999 would become slightly more, and thus an invalid tempo.
     exact.clamp(Timeline::MIN_BPM, Timeline::MAX_BPM)
 }
 
@@ -119,7 +121,7 @@ fn in_whole_microseconds(bpm: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// In no session: nothing goes out to any network.
+    /// Outside any session: sends nothing to any network.
     fn apart(timeline: &Timeline) -> Link {
         Link::new(timeline).unwrap()
     }
@@ -157,7 +159,7 @@ mod tests {
             let now = link.see(4.0).unwrap();
             timeline = timeline.with_tempo(bpm, now.at_us).unwrap();
             let off = off_us(&mut link, &timeline, 4.0);
-            // What passed between the two looks was at one tempo or the other.
+            // The interval between the two readings was played at one tempo or the other.
             assert!(off < 2000.0, "{off} us at {bpm}");
             assert!((now.bpm - bpm).abs() < 0.01, "{} is not {bpm}", now.bpm);
         }

@@ -1,16 +1,16 @@
-//! `hana-link`: takes part in an Ableton Link session, says where it stands, and carries out orders.
+//! `hana-link`: takes part in an Ableton Link session, reports its state, and carries out orders.
 //!
-//! A program of its own, under the GPL, because Ableton Link is; nothing else in the workspace is linked with it. The
-//! daemon starts it where it is installed, reads a line of JSON from it on every change and four times a second, and
-//! writes orders to it. At a terminal it is a small tool.
+//! A separate program under the GPL, because Ableton Link is under it; nothing else in the workspace is
+//! linked with Link. The daemon starts it where it is installed, reads a line of JSON from it on every change
+//! and four times a second, and writes orders to it. At a terminal it is a small tool.
 //!
 //! | to find | look in |
 //! |---|---|
-//! | when it speaks in a session, and when it only listens | [`Participant`] |
+//! | when it changes a session, and when it only listens | [`Participant`] |
 //! | Ableton Link itself | [`Link`] |
-//! | whose clock says what | [`clocks`] |
-//! | when a line is written, and what a person reads | [`Reporter`] |
-//! | what can be ordered | [`orders`] |
+//! | the clocks | [`clocks`] |
+//! | when a line is written, and the form for people | [`Reporter`] |
+//! | the orders | [`orders`] |
 
 mod clock_offset;
 mod clocks;
@@ -39,16 +39,16 @@ use crate::member::Participant;
 use crate::orders::LinkInput;
 use crate::teller::{Audience, Reporter};
 
-/// Takes part in an Ableton Link session: says tempo, beat and transport, and takes orders.
+/// Takes part in an Ableton Link session: reports tempo, beat and transport, and takes orders.
 ///
 /// Joins without changing anything. Ends with Ctrl-C, SIGTERM, or when its standard input is closed.
 #[derive(Parser)]
 #[command(name = "hana-link", version, max_term_width = 100, after_help = orders::HELP)]
 struct Arguments {
-    /// A line of JSON on every change, and four a second, instead of a line for people on a change.
+    /// Print JSON, a line on every change and four a second, instead of a readable line on each change.
     #[arg(long)]
     json: bool,
-    /// The tempo, 20 to 999 beats a minute, if nobody else is in the session.
+    /// The tempo if no other peer is in the session, 20 to 999 beats a minute.
     #[arg(long, value_name = "BPM", default_value_t = 120.0)]
     tempo: f64,
     /// Beats in a bar.
@@ -56,13 +56,14 @@ struct Arguments {
     quantum: f64,
 }
 
-/// How often Link is looked at: what happens there is told this much later, at most.
+/// How often Link is polled: a change there is reported this much later, at most.
 const POLL: Duration = Duration::from_millis(10);
-/// Lines on their way out. When nobody reads, newer ones are left out: the next one says it all again.
+/// Capacity of the output queue. While there is no reader, newer lines are dropped: each line repeats the
+/// whole state.
 const LINES: usize = 16;
-/// Orders on their way in. Who sends more at a time waits.
+/// Capacity of the queue of incoming orders. A sender that exceeds it has to wait.
 const ORDERS: usize = 64;
-/// How often it is looked whether there is still a reader, while there is nothing to write.
+/// How often the reader's presence is checked while there is nothing to write.
 const LOOK: Duration = Duration::from_millis(250);
 /// How long the last line may take to be written.
 const LAST_LINE: Duration = Duration::from_millis(100);
@@ -77,8 +78,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Leaves the session when the terminal is closed. With `--json` the program belongs to a daemon and ends when that closes
-/// its input; a closed terminal, and the signals that mean something to the daemon, end neither.
+/// Leaves the session when the terminal is closed.
+///
+/// With `--json` the program belongs to a daemon and ends when the daemon closes its input; neither a closed
+/// terminal nor the signals meant for the daemon end it.
 #[cfg(unix)]
 fn handle_hangup(arguments: &Arguments, ended: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let ignored = [SIGHUP, SIGUSR1, SIGUSR2];
@@ -117,7 +120,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The loop: everything that is done with Link is done here, on one thread.
+/// Runs the loop: all calls to Link are made here, on one thread.
 fn take_part(
     mut member: Participant,
     mut teller: Reporter,
@@ -153,7 +156,7 @@ fn take_part(
     }
 }
 
-/// A thread that writes lines, so that a slow reader does not delay Link, and a channel that its end closes.
+/// Starts a thread that writes lines, so that a slow reader does not delay Link. Its end closes the returned channel.
 fn write_to_stdout(tells: SyncSender<LinkInput>) -> io::Result<(SyncSender<String>, Receiver<()>)> {
     let (out, lines) = mpsc::sync_channel::<String>(LINES);
     let (done, written) = mpsc::channel();
@@ -164,7 +167,7 @@ fn write_to_stdout(tells: SyncSender<LinkInput>) -> io::Result<(SyncSender<Strin
                 Err(RecvTimeoutError::Timeout) => Ok(()),
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            // A full disk costs lines. Without a reader there is no daemon and no person that it works for.
+            // A full disk costs lines. Without a reader, the program serves neither a daemon nor a person.
             let is_over = written.map_or_else(
                 |error| Stream::Stdout.is_closed_by(&error),
                 |()| Stream::Stdout.is_closed(),

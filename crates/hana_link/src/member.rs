@@ -2,21 +2,22 @@ use std::time::{Duration, Instant};
 
 use hana_time::{LinkOrder, LinkReport, Timeline};
 
-/// A polite member of a Link session: decides when to join, when to listen, and when to speak. Pure.
+/// A polite member of a Link session: decides when to join, when to listen, and when to change the session. Pure.
 ///
-/// Whoever joins takes the tempo, the bar and the transport of the session that runs. So it changes nothing until it knows
-/// whether there is one: what is ordered meanwhile is held back. The timeline that it is to go on from is set before it
-/// joins, when nobody hears it: a session that runs wins over it, and where there is none it begins with it.
+/// A member that joins a running session adopts its tempo, bar and transport. Until it knows whether there is
+/// one, it changes nothing and holds back orders. It sets the timeline to continue from before it joins, when
+/// no peer can see it: a running session overrides it, and without one the session begins with it.
 ///
-/// Of two sessions that meet the older one wins in Link, but of two that began within half a second the one with the smaller
-/// number, which is chance. And a member that is left alone begins anew. So it is quiet for longer than that before it joins:
-/// whoever was there when it came, or was left by the one before it, is the older one.
+/// When two sessions meet, Link lets the older one win; of two that began within half a second, the one with
+/// the smaller number wins, which is chance. A member that is left alone begins a new session. So this member
+/// stays quiet for longer than that before it joins: any session that existed when it started, or that an
+/// earlier instance left behind, is the older one.
 #[derive(Debug)]
 pub(crate) struct Participant {
     standing: JoinPhase,
-    /// What it goes on from if it is alone, if that is not done yet.
+    /// The timeline to continue from if it is alone, until it is applied.
     wish: Option<Timeline>,
-    /// What it began with, until it has joined.
+    /// The timeline that it began with, until it has joined.
     own: Timeline,
     quantum: f64,
     held_tempo: Option<f64>,
@@ -25,50 +26,51 @@ pub(crate) struct Participant {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum JoinPhase {
-    /// Not in a session yet. What to go on from may be ordered meanwhile.
+    /// Not in a session yet. The timeline to continue from may be ordered meanwhile.
     Quiet { until: Instant },
-    /// Left, to join anew.
+    /// Left the session, to rejoin.
     Away { until: Instant },
-    /// Somebody may be there who has not been heard yet.
+    /// Peers may exist that are not discovered yet.
     Joining { until: Instant },
-    /// Somebody is there, who may have just come too, and join somebody else in a moment.
+    /// A peer is present, which may have just started too, and may join another session in a moment.
     Meeting { until: Instant },
     /// Knows whether it is alone.
     Settled,
 }
 
-/// What is to be done with Link. Times are of this host's local clock.
+/// A call to Link. Times are of this host's local clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum LinkAction {
-    /// Be in a session from now on.
+    /// Join a session.
     Join,
-    /// Be in none.
+    /// Leave the session.
     Leave,
-    /// Another tempo from now on, for everybody.
+    /// Change the tempo from now on, for all peers.
     Tempo(f64),
-    /// Play or not, for everybody.
+    /// Start or stop the transport, for all peers.
     Playing(bool),
-    /// Go on from this timeline. Only ordered while nobody else is there.
+    /// Continue from this timeline. Only ordered while there are no peers.
     Take(Timeline),
 }
 
 impl Participant {
-    /// How long it is there before it joins. Link takes sessions that began within 500 ms for equally old.
+    /// How long the member waits before it joins. Link treats sessions that began within 500 ms as equally old.
     const QUIET: Duration = Duration::from_millis(600);
-    /// How long it listens before it takes itself for alone. Who is there answers at once and is measured, which takes
-    /// some hundred milliseconds.
+    /// How long the member listens before it takes itself to be alone.
+    ///
+    /// Peers answer at once and are then measured, which takes some hundred milliseconds.
     const LISTENING: Duration = Duration::from_secs(1);
-    /// How long it looks at whom it has met before it speaks.
+    /// How long the member observes a new peer before it changes anything.
     const MEETING: Duration = Duration::from_millis(300);
-    /// Link notices being turned off within half a second.
+    /// Time outside the session before rejoining: Link's peers notice within half a second that it was disabled.
     const AWAY: Duration = Duration::from_millis(700);
-    /// A timeline no further off than this is the same one, in microseconds; Link's own numbers are no finer at slow
-    /// tempos.
+    /// Timelines that differ by no more than this are equal, in microseconds; Link's resolution is no finer
+    /// at slow tempos.
     const SAME_US: f64 = 20.0;
-    /// The same for a tempo, as a share of it: Link rounds a beat to whole microseconds.
+    /// Relative tempo difference that counts as equal: Link rounds a beat to whole microseconds.
     const SAME_TEMPO: f64 = 1e-5;
 
-    /// One that begins with a timeline of its own.
+    /// Creates a member with a timeline of its own.
     pub(crate) fn new(own: Timeline, now: Instant) -> Self {
         Self {
             standing: JoinPhase::Quiet { until: now + Self::QUIET },
@@ -80,7 +82,7 @@ impl Participant {
         }
     }
 
-    /// What Link begins with.
+    /// Returns the timeline that Link begins with.
     pub(crate) const fn timeline(&self) -> &Timeline {
         &self.own
     }
@@ -90,12 +92,12 @@ impl Participant {
         self.quantum
     }
 
-    /// Whether there is something to tell: what is seen before that is nobody's session.
+    /// Whether there is a session to report: before that, the observed state belongs to none.
     pub(crate) fn is_settled(&self) -> bool {
         self.standing == JoinPhase::Settled
     }
 
-    /// Takes an order. `seen` is where the session stands.
+    /// Takes an order. `seen` is the state of the session.
     pub(crate) fn order(&mut self, order: LinkOrder, seen: &LinkReport) -> Vec<LinkAction> {
         match order {
             LinkOrder::Tempo { bpm } if self.is_settled() => vec![LinkAction::Tempo(bpm)],
@@ -123,10 +125,12 @@ impl Participant {
         }
     }
 
-    /// Lets time pass. `seen` is where the session stands; `slept` whether the machine was suspended since the last time.
+    /// Advances time. `seen` is the state of the session; `slept` is whether the machine was suspended since
+    /// the last call.
     pub(crate) fn tick(&mut self, seen: &LinkReport, slept: bool, now: Instant) -> Vec<LinkAction> {
         match self.standing {
-            // The others' beats went on, and Link would notice within half a minute. Who joins anew is measured at once.
+            // The peers' beats went on, and Link would notice within half a minute. After rejoining, Link
+            // measures at once.
             JoinPhase::Joining { .. } | JoinPhase::Meeting { .. } | JoinPhase::Settled if slept => {
                 self.standing = JoinPhase::Away { until: now + Self::AWAY };
                 vec![LinkAction::Leave]
@@ -146,7 +150,7 @@ impl Participant {
         }
     }
 
-    /// `alone`: where its own session stands, if there is nobody else in it.
+    /// Ends the joining phase. `alone` is the state of its own session, if it has no peers.
     fn settle(&mut self, alone: Option<&LinkReport>) -> Vec<LinkAction> {
         self.standing = JoinPhase::Settled;
         let wish = self.wish.take();
@@ -165,7 +169,7 @@ impl Participant {
                 vec![]
             },
             JoinPhase::Settled if seen.peers > 0 => vec![],
-            // The bar's beginning is part of what is taken.
+            // The beginning of the bar is part of the adopted timeline.
             JoinPhase::Settled if differ(quantum, timeline.quantum()) => {
                 vec![LinkAction::Take(timeline)]
             },
@@ -173,7 +177,7 @@ impl Participant {
         }
     }
 
-    /// Among others a bar of another length is counted from where they began; alone, from beat 0.
+    /// Among peers, bars of a new length are counted from the peers' start; alone, from beat 0.
     fn take_quantum(&mut self, beats: f64, seen: &LinkReport) -> Vec<LinkAction> {
         self.quantum = beats;
         if let Some(wish) = self.wish {
@@ -208,7 +212,7 @@ mod tests {
 
     const TURN: Duration = Duration::from_millis(10);
 
-    /// A session as Link would show it, in virtual time.
+    /// A Link session in virtual time.
     struct Scene {
         member: Participant,
         began: Instant,
@@ -254,7 +258,7 @@ mod tests {
             self.carry_out(acts);
         }
 
-        /// Up to a time, in milliseconds since the beginning.
+        /// Runs up to a time, in milliseconds since the beginning.
         fn until(&mut self, ms: u64) {
             while self.passed < Duration::from_millis(ms) {
                 self.passed += TURN;
@@ -285,7 +289,7 @@ mod tests {
             }
         }
 
-        /// What it did that others in its session would notice.
+        /// The actions that peers in its session would notice.
         fn spoke(&self) -> Vec<LinkAction> {
             self.acts
                 .iter()
@@ -315,7 +319,7 @@ mod tests {
             [LinkAction::Take(at_133())],
             "once, before anybody could hear it"
         );
-        // What the daemon says again is no news.
+        // The daemon's repeated order changes nothing.
         scene.order(LinkOrder::adopt(&at_133()));
         assert_eq!(scene.spoke().len(), 1);
     }

@@ -1,4 +1,4 @@
-//! What can be ordered on standard input: the daemon's lines of JSON, and words for a person at a terminal.
+//! The orders on standard input: the daemon's lines of JSON, and words for a person at a terminal.
 
 use std::io::{BufRead, Read};
 use std::sync::mpsc::SyncSender;
@@ -6,7 +6,7 @@ use std::{io, thread};
 
 use hana_time::LinkOrder;
 
-/// What `--help` says at its end.
+/// The text at the end of `--help`.
 pub(crate) const HELP: &str = "\
 Orders, one a line on standard input:
   tempo BPM        another tempo, for the whole session; 20 to 999
@@ -17,28 +17,28 @@ or the same as JSON, such as {\"tempo\": {\"bpm\": 133}}.
 
 Needs UDP, as all of Ableton Link does: multicast on port 20808, and from free port to free port.";
 
-/// The longest line that is read; of a longer one the rest is taken for the next.
+/// The longest line that is read; the rest of a longer line is read as the next line.
 const LONGEST: u64 = 4096;
 
-/// What comes in.
+/// An item of input.
 #[derive(Debug, PartialEq)]
 pub(crate) enum LinkInput {
-    /// Something to be done.
+    /// An order to carry out.
     Order(LinkOrder),
-    /// A line that says nothing, and why.
+    /// A line that is not an order, and why.
     Nonsense(String),
-    /// It is time to end.
+    /// The end of the input: the program must exit.
     End,
 }
 
-/// A thread that reads lines until the input is closed, and then says so.
+/// Starts a thread that reads lines until the input is closed, and then reports its end.
 pub(crate) fn read_from_stdin(tells: SyncSender<LinkInput>) -> io::Result<()> {
     thread::Builder::new().name("orders".into()).spawn(move || {
         let mut stdin = io::stdin().lock();
         let mut line = vec![];
         loop {
             line.clear();
-            // What cannot be read will not be later either.
+            // A read error is permanent, and counts as the end.
             let read = stdin.by_ref().take(LONGEST).read_until(b'\n', &mut line).unwrap_or(0);
             let heard = if read == 0 {
                 Some(LinkInput::End)
@@ -59,7 +59,7 @@ pub(crate) fn read_from_stdin(tells: SyncSender<LinkInput>) -> io::Result<()> {
     Ok(())
 }
 
-/// What a line says; none if it is empty.
+/// Parses a line; returns `None` if it is empty.
 fn hear(line: &str) -> Option<LinkInput> {
     let line = line.trim();
     if line.is_empty() {

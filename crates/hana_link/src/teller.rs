@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use hana_time::LinkReport;
 
-/// Decides when there is a line to write, and writes it. Pure.
+/// Decides when to write a line, and formats it. Pure.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     audience: Audience,
@@ -10,27 +10,27 @@ pub(crate) struct Reporter {
     said: String,
 }
 
-/// Who reads.
+/// The reader of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Audience {
     /// A program: JSON on every change, and four times a second.
     Program,
-    /// A person: words, when others would do.
+    /// A person: words, whenever they change.
     Person,
 }
 
 impl Reporter {
-    /// In any case after this long.
+    /// Maximum time between two lines.
     const EVERY: Duration = Duration::from_millis(250);
-    /// A beat that comes by this much too early or late is a change, in microseconds. What is less goes with the next
-    /// line.
+    /// A beat that is early or late by this much counts as a change, in microseconds. A smaller error waits
+    /// for the next line.
     const JUMP_US: f64 = 500.0;
 
     pub(crate) const fn new(audience: Audience) -> Self {
         Self { audience, last: None, said: String::new() }
     }
 
-    /// The line for where the session stands, if there is one to write.
+    /// Returns the line about the session's state, if one is due.
     pub(crate) fn tell(&mut self, report: &LinkReport, now: Instant) -> Option<String> {
         match self.audience {
             Audience::Program => {
@@ -53,7 +53,7 @@ impl Reporter {
     }
 }
 
-/// Whether one who knows `last` would be wrong about anything.
+/// Whether a reader that knows only `last` would be wrong about anything.
 fn is_change(last: &LinkReport, report: &LinkReport) -> bool {
     let expected = last.timeline().map_or(f64::NAN, |timeline| timeline.beat_at(report.at_us));
     let off_us = (expected - report.beat).abs() * 60e6 / report.bpm;
@@ -82,7 +82,7 @@ mod tests {
     const REPORT: LinkReport =
         LinkReport { bpm: 120.0, beat: 8.0, at_us: 0, quantum: 4.0, playing: false, peers: 0 };
 
-    /// The same session later.
+    /// The same session at a later time.
     fn later(ms: i32) -> LinkReport {
         LinkReport {
             beat: f64::from(ms).mul_add(0.002, REPORT.beat),
@@ -112,7 +112,7 @@ mod tests {
             assert!(told(&mut teller, change), "{ms}");
             assert!(told(&mut teller, later(ms + 1)), "and back");
         }
-        // A jump backwards by an hour of the clock that all this is told by.
+        // The clock of the reports jumps back by an hour.
         assert!(told(&mut teller, LinkReport { at_us: -3_600_000_000, ..later(310) }));
     }
 
