@@ -8,8 +8,10 @@ use serde::de::DeserializeOwned;
 
 use crate::{BenchError, WorkerRole};
 
-/// Another process of the bench's own: this program again, as one end of what is measured. It is told words, one a line,
-/// and answers each with a line of JSON. It ends with the bench, however that ends: it reads the end of a pipe.
+/// A worker process: this program again, as one end of a measurement.
+///
+/// It receives commands as words, one per line, and answers each with a line of JSON. It exits with the bench,
+/// however that ends, because it sees its input pipe close.
 pub(crate) struct BenchWorker {
     part: WorkerRole,
     child: Child,
@@ -17,13 +19,13 @@ pub(crate) struct BenchWorker {
     lines: mpsc::Receiver<String>,
 }
 
-/// How long one that is told to end may take.
+/// The time a worker may take to stop.
 const END: Duration = Duration::from_secs(3);
-/// How long one may take to be ready, or to answer what it knows.
+/// The time a worker may take to be ready or to answer a simple command.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 impl BenchWorker {
-    /// Starts one, and waits until it is ready. `prepare` sets its environment.
+    /// Starts a worker and waits until it is ready. `prepare` sets its environment.
     pub(crate) fn start(
         part: WorkerRole,
         arguments: &[&str],
@@ -34,7 +36,7 @@ impl BenchWorker {
         Ok(assistant)
     }
 
-    /// The same without waiting: [`BenchWorker::ready`] does that.
+    /// Starts a worker without waiting; [`BenchWorker::ready`] waits for it.
     pub(crate) fn begin(
         part: WorkerRole,
         arguments: &[&str],
@@ -48,7 +50,7 @@ impl BenchWorker {
         #[cfg(unix)]
         {
             use std::os::unix::process::CommandExt;
-            // Ctrl-C at the terminal is for the bench alone, which ends the others in order.
+            // Ctrl-C in the terminal reaches only the bench, which stops the workers in order.
             command.process_group(0);
         }
         let mut child = command
@@ -71,12 +73,12 @@ impl BenchWorker {
         Ok(Self { part, child, words, lines })
     }
 
-    /// Waits until it is ready.
+    /// Waits until the worker is ready.
     pub(crate) fn ready(&self) -> Result<(), BenchError> {
         self.line(SOON, "to be ready").map(drop)
     }
 
-    /// Tells it something, and brings its answer.
+    /// Sends a command and returns the answer.
     pub(crate) fn ask<T: DeserializeOwned>(
         &mut self,
         word: &str,
@@ -86,7 +88,7 @@ impl BenchWorker {
         self.answer(word, within)
     }
 
-    /// Tells it something; the answer is to be fetched with [`BenchWorker::answer`].
+    /// Sends a command; [`BenchWorker::answer`] returns its answer.
     pub(crate) fn tell(&mut self, word: &str) -> Result<(), BenchError> {
         let said = self.words.as_mut().map(|words| writeln!(words, "{word}"));
         said.transpose()
@@ -94,7 +96,7 @@ impl BenchWorker {
             .map_err(BenchError::system(format!("telling {} '{word}'", self.part.name())))
     }
 
-    /// The answer to what it was told.
+    /// Returns the answer to the last command.
     pub(crate) fn answer<T: DeserializeOwned>(
         &self,
         word: &str,

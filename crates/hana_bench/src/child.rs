@@ -5,13 +5,13 @@ use std::{env, thread};
 
 use crate::BenchError;
 
-/// How long a process that is told to end in good order may take, with all that it started.
+/// The time a process may take for a graceful stop, including all processes it started.
 const END: Duration = Duration::from_secs(10);
 
-/// A process of the bench's own. Ended when dropped.
+/// A process of the bench, stopped on drop.
 pub(crate) struct OwnChild {
     child: Child,
-    /// Told to end in good order, or killed.
+    /// Whether it is stopped gracefully; otherwise it is killed.
     politely: bool,
 }
 
@@ -20,7 +20,7 @@ impl OwnChild {
         #[cfg(unix)]
         {
             use std::os::unix::process::CommandExt;
-            // Ctrl-C at the terminal is for the bench alone, which ends the others in order.
+            // Ctrl-C in the terminal reaches only the bench, which stops the others in order.
             command.process_group(0);
         }
         let program = command.get_program().to_string_lossy().into_owned();
@@ -55,20 +55,20 @@ impl Drop for OwnChild {
     }
 }
 
-/// What is done to a process.
+/// A signal to a process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Signal {
-    /// It is gone.
+    /// Kills it.
     Kill,
-    /// It is to end.
+    /// Requests a graceful stop.
     Terminate,
-    /// It stands still.
+    /// Suspends it.
     Stop,
-    /// It goes on.
+    /// Resumes it.
     Continue,
 }
 
-/// Signals a process that was started here, or by a daemon that was.
+/// Signals a process that the bench or one of its daemons started.
 #[cfg(unix)]
 pub(crate) fn signal(pid: u32, signal: Signal) -> Result<(), BenchError> {
     use rustix::process::Pid;
@@ -88,7 +88,7 @@ pub(crate) fn signal(_: u32, _: Signal) -> Result<(), BenchError> {
     Err(BenchError::NoSignals)
 }
 
-/// A program that comes with this one: beside it.
+/// Returns the path of a program next to this one.
 pub(crate) fn beside(name: &str) -> Result<PathBuf, BenchError> {
     let this =
         env::current_exe().map_err(BenchError::system("finding this program's own place"))?;

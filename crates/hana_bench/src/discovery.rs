@@ -7,17 +7,17 @@ use crate::raw_mesh::RawMesh;
 use crate::stamps::now_ns;
 use crate::{BenchError, Comparison, Report, Times, WorkerRole};
 
-/// How long all may take to see each other; a mesh that has not by then does not.
+/// The time within which all nodes must see each other; a slower mesh counts as failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How soon nodes that join are seen by all: on `hosts` hosts, `nodes` nodes together, `rounds` times.
+/// Measures discovery: the time until all nodes see those that join.
 ///
-/// The nodes of a host live in one process, ours as well as the reference's clients: a hundred processes that start on
-/// two cores would measure the starting of processes.
+/// There are `nodes` nodes on `hosts` hosts, and `rounds` rounds. The nodes of a host share one process, both for
+/// hana and for the reference's clients: starting a hundred processes on two cores would measure process startup.
 ///
 /// # Errors
 ///
-/// When a daemon runs here already, something cannot be started, or some never see the others.
+/// If a daemon already runs here, something cannot be started, or some nodes never see the others.
 pub fn discovery(
     hosts: usize,
     nodes: usize,
@@ -56,7 +56,7 @@ pub fn discovery(
                 return Err(BenchError::Interrupted);
             }
             let is_ours = (turn == 0) == round.is_multiple_of(2);
-            // Ours sees the daemons too; a raw gateway has no token.
+            // Hana's nodes see the daemons too; a plain gateway has no token.
             let there = on_each * hosts + if is_ours { hosts } else { 0 };
             let joined = now_ns();
             tell(&mut all.of(is_ours).crowds, &format!("join {round}"))?;
@@ -116,7 +116,7 @@ fn tell(crowds: &mut [BenchWorker], word: &str) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// When the last of all had seen so many.
+/// Returns the time at which the last node had seen this many others.
 fn await_seen(crowds: &mut [BenchWorker], count: usize) -> Result<u64, BenchError> {
     let word = format!("seen {count}");
     for crowd in &mut *crowds {

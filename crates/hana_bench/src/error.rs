@@ -4,56 +4,56 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// Why there is nothing to tell.
+/// An error that prevents a result.
 #[derive(Debug, Error)]
 pub enum BenchError {
-    /// Beside a show, both would be measured, and the show would be disturbed.
+    /// A daemon already runs here: both would be measured, and its show would be disturbed.
     #[error(
         "a daemon runs on this machine; a bench measures alone: end it first (Ctrl-C, or `hana service remove`), and start it again afterwards"
     )]
     DaemonRuns,
-    /// A program that is measured is not beside this one.
+    /// A program to be measured is not next to this one.
     #[error("{} is not there; build the whole workspace: `cargo build --release --workspace`", .0.display())]
     NoProgram(PathBuf),
-    /// The operating system refused something.
+    /// The operating system refused an operation.
     #[error("{doing}: {problem}")]
     System {
-        /// What was tried.
+        /// The operation.
         doing: String,
-        /// What it said.
+        /// The operating system's error.
         #[source]
         problem: io::Error,
     },
-    /// Zenoh, of the reference.
+    /// A Zenoh error of the reference.
     #[error("the reference: {doing}: {problem}")]
     Raw {
-        /// What was tried.
+        /// The operation.
         doing: &'static str,
-        /// Zenoh's own words.
+        /// Zenoh's message.
         problem: String,
     },
-    /// Our own side of the network.
+    /// A network error of hana itself.
     #[error("{doing}: {problem}")]
     Network {
-        /// What was tried.
+        /// The operation.
         doing: &'static str,
-        /// What came of it.
+        /// The result.
         problem: String,
     },
-    /// Something did not come.
+    /// An expected state did not occur in time.
     #[error("waited {} s for {awaited}; last seen: {seen}", .waited.as_secs())]
     NotWithin {
-        /// What.
+        /// The expected state.
         awaited: String,
-        /// What was to be seen instead.
+        /// The state last seen.
         seen: String,
-        /// How long.
+        /// The time waited.
         waited: Duration,
     },
-    /// A person ended it.
+    /// The operator interrupted the bench.
     #[error("interrupted; what was started has ended")]
     Interrupted,
-    /// This operating system has no way to freeze a process from outside.
+    /// This operating system cannot suspend a process from outside.
     #[error(
         "processes are killed and frozen by signals, which this system does not have: measured on Linux and macOS only"
     )]

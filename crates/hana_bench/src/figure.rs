@@ -3,91 +3,89 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// What was measured of one thing.
+/// The result of one measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Measured {
-    /// How long it took, each time it was done.
+    /// The duration of an operation.
     Times(Times),
-    /// How long messages were under way.
+    /// The latency of messages.
     Latency(Latency),
-    /// How many came.
+    /// The rate of received messages.
     Rate(Rate),
 }
 
-/// How long something took, over many rounds, in milliseconds.
+/// The duration of an operation over many rounds, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Times {
     /// The median.
     pub ms: f64,
-    /// The longest.
+    /// The maximum.
     pub worst_ms: f64,
 }
 
-/// How long messages were under way, in microseconds: of each round the half and the hundredth that took longest, and of
-/// these the medians.
+/// The latency of messages in microseconds: the median over all rounds of each round's percentiles.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
-    /// The half took longer.
+    /// The 50th percentile.
     pub p50_us: f64,
-    /// The hundredth part took longer.
+    /// The 99th percentile.
     pub p99_us: f64,
 }
 
-/// How many came in a second, and which share of what was sent did not.
+/// The rate of received messages, and the share of sent messages that were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Rate {
-    /// The median of the rounds.
+    /// The median of the rounds, per second.
     pub per_s: f64,
-    /// Of all that was sent, from 0 to 1.
+    /// The lost share of all sent messages, from 0 to 1.
     pub loss: f64,
-    /// Values that were shown although newer ones had been, or that were older than may be played. Only where it is about
-    /// that.
+    /// The number of values shown after newer ones, or older than the limit; only where that is measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale: Option<u64>,
 }
 
-/// Ours beside the reference.
+/// A comparison of hana with the reference.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// What was measured, a word or two.
+    /// The name of the measurement, one or two words.
     pub name: &'static str,
-    /// The same in a sentence: from where to where.
+    /// The measured path, as a sentence.
     pub meaning: &'static str,
-    /// Ours.
+    /// The result of hana.
     pub ours: Measured,
-    /// The reference, where there is one.
+    /// The result of the reference, if there is one.
     pub raw: Option<Measured>,
-    /// What the reference is.
+    /// A description of the reference.
     pub reference: &'static str,
-    /// Our median by the reference's.
+    /// The ratio of hana's median to the reference's.
     pub ratio: Option<f64>,
-    /// The same of the hundredth that took longest, where that was measured.
+    /// The same ratio of the 99th percentiles, if measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio_p99: Option<f64>,
 }
 
-/// What a bench found.
+/// The results of a bench.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// The bench.
+    /// The name of the bench.
     pub bench: &'static str,
-    /// How often each was measured.
+    /// The number of rounds of each measurement.
     pub rounds: usize,
-    /// Ours, of the first figure.
+    /// The result of hana in the first comparison.
     pub ours: Measured,
-    /// The reference, of the first figure.
+    /// The result of the reference in the first comparison.
     pub raw: Option<Measured>,
-    /// Ours by the reference, of the first figure.
+    /// The ratio in the first comparison.
     pub ratio: Option<f64>,
-    /// All figures.
+    /// All comparisons.
     pub figures: Vec<Comparison>,
-    /// Whether this is a build that is worth measuring.
+    /// Whether this is an optimised build, whose results are meaningful.
     pub optimised: bool,
 }
 
 impl Measured {
-    /// What ratios are made of.
+    /// Returns the value that ratios are calculated from.
     const fn middle(&self) -> f64 {
         match self {
             Self::Times(times) => times.ms,
@@ -123,7 +121,7 @@ impl From<Rate> for Measured {
 }
 
 impl Times {
-    /// The median and the longest; zero of none.
+    /// Returns the median and the maximum; zero for no values.
     #[must_use]
     pub fn of(mut samples: Vec<Duration>) -> Self {
         samples.sort_unstable();
@@ -138,7 +136,7 @@ impl Times {
 }
 
 impl Latency {
-    /// Of rounds of messages; zero of none.
+    /// Summarizes rounds of messages; zero for no rounds.
     #[must_use]
     pub fn of(rounds: impl IntoIterator<Item = Vec<Duration>>) -> Self {
         let of_round = |mut round: Vec<Duration>| {
@@ -153,7 +151,7 @@ impl Latency {
 }
 
 impl Rate {
-    /// Of rounds: how many came, in what time, of how many.
+    /// Summarizes rounds, each with the number received, the time taken and the number sent.
     #[must_use]
     pub fn of(rounds: &[(u64, Duration, u64)]) -> Self {
         let per_s = median(
@@ -169,20 +167,20 @@ impl Rate {
     }
 }
 
-/// Exact below 2^53, which nothing here is counted up to.
+/// Converts a count to a float. Exact below 2^53, which no count here reaches.
 #[allow(clippy::cast_precision_loss)]
 const fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// One that was measured; zero of none.
+/// Returns the median, which is one of the values; zero for no values.
 fn median(mut of: Vec<f64>) -> f64 {
     of.sort_by(f64::total_cmp);
     of.get(of.len().saturating_sub(1) / 2).copied().unwrap_or_default()
 }
 
 impl Comparison {
-    /// Ours beside the reference.
+    /// Compares hana with the reference.
     #[must_use]
     pub fn of(
         name: &'static str,
@@ -201,7 +199,7 @@ impl Comparison {
 }
 
 impl Report {
-    /// What was found: what the bench is about, and what else.
+    /// Creates the report of a bench from its first comparison and all others.
     #[must_use]
     pub fn of(
         bench: &'static str,

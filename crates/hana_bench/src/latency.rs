@@ -23,20 +23,20 @@ use crate::raw_mesh::RawMesh;
 use crate::stamps::{now_ns, under_way};
 use crate::{BenchError, Comparison, Latency, Report, WorkerRole, raw};
 
-/// From one message to the next: as a sensor that is read a thousand times a second.
+/// The interval between two messages: that of a sensor read a thousand times a second.
 const PERIOD: Duration = Duration::from_millis(1);
-/// How long the last messages of a series may be under way.
+/// The time the last messages of a series may be in transit.
 const LAST: Duration = Duration::from_millis(30);
-/// Parameters of the visualization that is played.
+/// The number of parameters of the visualization.
 const PARAMETERS: usize = 64;
-/// The keys of the reference on the lanes, in the order of [`Lanes`]: as ours they name who publishes.
+/// The keys of the reference for the lanes, in the order of [`Lanes`]. Like hana's keys, they name the publisher.
 pub(crate) const RAW_LANES: [(&str, Lane); 4] = [
     ("raw/player/topic/newest", Lane::UnreliableSequenced),
     ("raw/player/topic/in-order", Lane::ReliableOrdered),
     ("raw/player/topic/as-luck-will", Lane::UnreliableUnordered),
     ("raw/player/topic/as-they-come", Lane::ReliableUnordered),
 ];
-/// What is subscribed to: as ours, whoever publishes.
+/// The key expressions of the subscriptions. Like hana's, they match any publisher.
 pub(crate) const RAW_PATTERNS: [&str; 4] = [
     "raw/*/topic/newest",
     "raw/*/topic/in-order",
@@ -44,18 +44,18 @@ pub(crate) const RAW_PATTERNS: [&str; 4] = [
     "raw/*/topic/as-they-come",
 ];
 
-/// One thing that is measured, of ours and of the reference.
+/// One measurement of both hana and the reference.
 #[derive(Default)]
 struct Series {
     ours: Vec<Vec<Duration>>,
     raw: Vec<Vec<Duration>>,
 }
 
-/// How long messages are under way: `rounds` rounds of `messages` messages a series, a thousand a second.
+/// Measures latency: `rounds` rounds of `messages` messages for each series, a thousand messages a second.
 ///
 /// # Errors
 ///
-/// When a daemon runs here already, something cannot be started, or nothing comes.
+/// If a daemon already runs here, something cannot be started, or no message arrives.
 pub fn latency(
     rounds: usize,
     messages: u64,
@@ -66,7 +66,7 @@ pub fn latency(
     let stage = Stage::start(here, there)?;
     let mut all: [Series; 8] = Default::default();
     for round in 0..rounds.max(1) {
-        // Whoever is first in a round is second in the next.
+        // The order alternates between rounds.
         for turn in 0..2 {
             let is_ours = (turn == 0) == round.is_multiple_of(2);
             for (place, series) in all.iter_mut().enumerate() {
@@ -87,7 +87,7 @@ fn no_hosts() -> BenchError {
     BenchError::Network { doing: "starting two hosts", problem: "there are none".into() }
 }
 
-/// What is measured, in this order.
+/// The measurements, in this order.
 const FIGURES: [(&str, &str, &str); 8] = [
     (
         "modulation",
@@ -111,13 +111,13 @@ const FIGURES: [(&str, &str, &str); 8] = [
     ("reliable_unordered", "a custom message through two daemons", "raw through two gateways"),
 ];
 
-/// All that sends and hears.
+/// All senders and receivers.
 struct Stage {
     ours: Ours,
     raw: Raw,
 }
 
-/// A play link of ours with who is at its end.
+/// A direct link of hana, with the visualization at its other end.
 struct Played {
     visualization: Mutex<BenchWorker>,
     value: Publisher<Modulation>,
@@ -132,7 +132,7 @@ struct Ours {
     lanes: Lanes,
     answerer: NodeId,
     _answerer: BenchWorker,
-    // Last, since the others are of it.
+    // The app comes last, because the other fields belong to it.
     app: Node<role::App>,
 }
 
@@ -152,7 +152,7 @@ struct Raw {
     _answerer: BenchWorker,
 }
 
-/// A direct link of the reference with who is at its end.
+/// A direct link of the reference, with the subscriber at its other end.
 struct RawLink {
     hearer: Mutex<BenchWorker>,
     publisher: zenoh::pubsub::Publisher<'static>,
@@ -163,10 +163,10 @@ fn lock(assistant: &Mutex<BenchWorker>) -> std::sync::MutexGuard<'_, BenchWorker
     assistant.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What came of each thing that is heard.
+/// The arrivals of each subscription.
 type Came = Vec<Vec<(u64, u64)>>;
 
-/// Takes what an ear received until the last message is there. Lost messages end the wait after [`LAST`] without any.
+/// Collects the arrivals of a subscription up to the last message; gives up after [`LAST`] without arrivals.
 fn take_until_last(
     hearer: &Mutex<BenchWorker>,
     ear: usize,
@@ -187,7 +187,7 @@ fn take_until_last(
     }
 }
 
-/// One series: sends at pace, waits for the last, and says how long each was under way.
+/// Measures one series: sends at a steady rate, waits for the last message, and returns the latencies.
 fn series(
     hearer: &Mutex<BenchWorker>,
     ear: usize,
@@ -198,7 +198,7 @@ fn series(
     lock(hearer).ask::<Came>("take", SOON)?;
     let mut stamps = Vec::with_capacity(usize::try_from(messages).unwrap_or_default());
     at_pace(PERIOD, messages, told_to_end, |number| {
-        // From 1: what is 0 to begin with does not change by being set to 0.
+        // Numbers start at 1: setting a value to 0, its initial value, would not change it.
         stamps.push((number + 1, now_ns()));
         send(number + 1)
     })?;
@@ -234,7 +234,7 @@ impl Stage {
     }
 }
 
-/// Of a number that was sent, the value that says it. Numbers of a series are small.
+/// Returns the parameter value for a message number. The numbers of a series are small.
 #[allow(clippy::cast_precision_loss)]
 pub(crate) const fn value_of(number: u64) -> f32 {
     number as f32
@@ -274,7 +274,7 @@ impl Played {
     }
 
     fn send_frame(&self, number: u64) -> Result<(), BenchError> {
-        // The first parameter last: it is the one that is looked at.
+        // The first parameter is set last, because it is the one observed.
         for place in (0..PARAMETERS).rev() {
             self.frames
                 .set(place, value_of(number))
@@ -315,7 +315,7 @@ impl Ours {
         Ok(ours)
     }
 
-    /// Waits until the two hosts know of each other.
+    /// Waits until the two hosts see each other.
     fn meet(&self) -> Result<(), BenchError> {
         let deadline = Instant::now() + SOON;
         loop {
@@ -384,7 +384,7 @@ impl Ours {
     }
 }
 
-/// Questions one after the other, each as soon as it is its time.
+/// Sends queries one after the other, each at its scheduled time but not before the previous answer.
 fn questions(
     messages: u64,
     told_to_end: &AtomicBool,
@@ -424,7 +424,7 @@ fn put(
     publisher.put(raw::numbered(number, bytes)).wait().map_err(BenchError::raw("putting"))
 }
 
-/// As many bytes as a message of ours is.
+/// Returns the encoded size of one of hana's messages.
 pub(crate) fn bytes_of(message: &impl serde::Serialize) -> usize {
     codec::encode(message).map_or(0, |payload| payload.len())
 }
@@ -515,7 +515,7 @@ impl Raw {
     }
 }
 
-/// A frame of so many parameters and moments: what the reference's messages have as many bytes as.
+/// Creates a modulation batch of this size, from which the reference's messages take their size.
 pub(crate) fn frame_of(
     parameters: usize,
     moments: usize,

@@ -1,7 +1,7 @@
-//! What `hana bench` measures: ours and the reference in one run, round by round in turns, on this machine alone.
+//! The measurements of `hana bench`: hana and the reference, in alternating rounds of one run, on this machine alone.
 //!
-//! Everything that is measured are real processes: a daemon of the bench's own, what it launches, and beside them
-//! plain Zenoh with the same topology. All of it ends with the bench, also when that is interrupted.
+//! All measured parties are real processes: a daemon of the bench, the programs it launches, and plain Zenoh with the
+//! same topology. All of them stop with the bench, even if it is interrupted.
 
 mod assistant;
 mod child;

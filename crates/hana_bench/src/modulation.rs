@@ -16,23 +16,24 @@ use crate::raw::RawEnd;
 use crate::stamps::now_ns;
 use crate::{BenchError, Comparison, Rate, Report, WorkerRole, raw};
 
-/// Of each visualization.
+/// The number of parameters of each visualization.
 const PARAMETERS: usize = 64;
-/// From one sample to the next.
+/// The interval between two samples.
 const SAMPLE: Duration = Duration::from_millis(1);
-/// Samples in a frame, as [`BatcherSettings::default`] makes them at this rate.
+/// The number of samples in a batch, as [`BatcherSettings::default`] makes them at this rate.
 const IN_FRAME: u64 = 4;
-/// Of the time that is measured, this much at most at a time before the other has its turn.
+/// The longest continuous measurement of one side before the other side has its turn.
 const TURN: Duration = Duration::from_secs(10);
-/// How long what is under way may take to come.
+/// The time the last messages may be in transit.
 const LAST: Duration = Duration::from_millis(500);
 
-/// 64 parameters of each of so many visualizations, a thousand times a second: which share of the values is lost, and whether
-/// one is shown that is stale.
+/// Measures modulation: the share of lost values, and the number of stale values shown.
+///
+/// Each of `visualizations` visualizations has 64 parameters, which are set a thousand times a second.
 ///
 /// # Errors
 ///
-/// When a daemon runs here already, something cannot be started, or nothing comes.
+/// If a daemon already runs here, something cannot be started, or no message arrives.
 pub fn modulation(
     visualizations: usize,
     seconds: u64,
@@ -111,13 +112,16 @@ impl Ours {
         Ok((self.app.lane(Lane::UnreliableSequenced), of_played))
     }
 
-    /// Plays for so long: how many values came in what time of how many, and how many of those that were shown were stale.
+    /// Plays for the duration `each` and measures.
+    ///
+    /// Returns the number of values received, the time taken, the number of values sent, and the number of stale
+    /// values shown.
     fn measure(
         &mut self,
         each: Duration,
         told_to_end: &AtomicBool,
     ) -> Result<((u64, Duration, u64), u64), BenchError> {
-        // What is shown begins anew.
+        // The played value restarts from 0.
         let epoch = now_ns();
         for played in &mut self.played {
             played.ask::<u64>("stale", SOON)?;
@@ -133,7 +137,7 @@ impl Ours {
             }
             std::thread::sleep((begun + SAMPLE * beat).saturating_duration_since(Instant::now()));
             beat += 1;
-            // What is set says when it was set.
+            // Each value encodes the time at which it was set.
             let value = value_of(now_ns().saturating_sub(epoch) / 1_000_000);
             for stream in &self.streams {
                 for place in 0..PARAMETERS {
@@ -152,7 +156,7 @@ impl Ours {
         let late = |counts: &[LaneTraffic]| counts.iter().map(|lane| lane.late).sum::<u64>();
         let values = samples * streams * PARAMETERS as u64;
         let frames_lost = missed(&after.1) - missed(&before.1);
-        // What came too late to be played is counted by values.
+        // Late values are counted individually.
         let lost = forgotten * PARAMETERS as u64
             + (late(&after.1) - late(&before.1))
             + u64::try_from(u128::from(values) * u128::from(frames_lost) / u128::from(sent.max(1)))
@@ -191,7 +195,7 @@ impl RawLinks {
         Ok(Self { hearers, publishers, _sessions: sessions })
     }
 
-    /// The same number of messages as ours, with as many bytes, over links of plain Zenoh.
+    /// Sends as many messages as hana, of the same size, over plain Zenoh links.
     fn measure(
         &mut self,
         each: Duration,

@@ -1,15 +1,15 @@
-//! A numbered message for each lane.
+//! Numbered messages, one type for each lane.
 
 use hana_protocol::routes;
 use hana_protocol::wire::{CustomMessage, Lane, Message};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A message that is one of many.
+/// A message with a number.
 pub(crate) trait Numbered: CustomMessage {
-    /// That one.
+    /// Creates the message with this number.
     fn new(number: u64) -> Self;
-    /// Which one.
+    /// Returns its number.
     fn number(&self) -> u64;
 }
 
@@ -19,12 +19,12 @@ macro_rules! numbered {
             $(#[$doc])*
             #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
             pub(crate) struct $message {
-                /// Its number.
+                /// The number.
                 pub number: u64,
             }
             impl Message for $message {
                 const LANE: Lane = $lane;
-                /// What a bench sends is not limited.
+                /// The bench must not be rate-limited.
                 const MAX_PER_SECOND: u32 = u32::MAX;
                 const NAME: &'static str = stringify!($message);
             }
@@ -45,12 +45,12 @@ macro_rules! numbered {
 }
 
 numbered! {
-    /// The newest.
+    /// Delivers the newest message.
     Newest on "bench-newest": Lane::UnreliableSequenced;
-    /// All of them, in order.
+    /// Delivers all messages in order.
     InOrder on "bench-in-order": Lane::ReliableOrdered;
-    /// What comes.
+    /// Delivers messages without any guarantee.
     AsLuckWill on "bench-as-luck-will": Lane::UnreliableUnordered;
-    /// All of them.
+    /// Delivers all messages in any order.
     AsTheyCome on "bench-as-they-come": Lane::ReliableUnordered;
 }

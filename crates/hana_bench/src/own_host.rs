@@ -11,10 +11,11 @@ use crate::BenchError;
 use crate::assistant::SOON;
 use crate::child::{OwnChild, beside};
 
-/// A host of the bench's own, on this machine: a daemon with an id and a port of its own. Several of them are a mesh, over
-/// the loopback.
+/// A test host on this machine: a daemon with its own id and port.
+///
+/// Several of them form a mesh over the loopback interface.
 pub(crate) struct OwnHost {
-    // The daemon ends before its files.
+    // Declared first, so that the daemon stops before its files are deleted.
     _daemon: OwnChild,
     files: TempDir,
     id: NodeId,
@@ -22,14 +23,14 @@ pub(crate) struct OwnHost {
     show: String,
 }
 
-/// A port of the loopback that nobody listens on.
+/// Returns a loopback port that is free.
 pub(crate) fn free_port() -> Result<u16, BenchError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .map_err(BenchError::system("finding a free port"))?;
     Ok(listener.local_addr().map_err(BenchError::system("finding a free port"))?.port())
 }
 
-/// Waits until somebody listens at a port of the loopback.
+/// Waits until a process listens on a loopback port.
 pub(crate) fn wait_for_listener(port: u16, who: &str) -> Result<(), BenchError> {
     let deadline = Instant::now() + SOON;
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
@@ -46,7 +47,7 @@ pub(crate) fn wait_for_listener(port: u16, who: &str) -> Result<(), BenchError> 
 }
 
 impl OwnHost {
-    /// So many hosts that know each other.
+    /// Starts `count` hosts that know each other.
     pub(crate) fn mesh(count: usize) -> Result<Vec<Self>, BenchError> {
         if hana_network::daemon_is_listening() {
             return Err(BenchError::DaemonRuns);
@@ -82,18 +83,18 @@ impl OwnHost {
         Ok(Self { _daemon: OwnChild::spawn(command, true)?, files, id, port, show })
     }
 
-    /// Lets a program be one of this host.
+    /// Configures a program to belong to this host.
     pub(crate) fn settle(&self, command: &mut Command) {
         settle(command, &self.files, &self.id, self.port, &self.show);
     }
 
-    /// Lets a visualization be one of this host, as if its daemon launched it.
+    /// Configures a visualization to belong to this host, as if its daemon had launched it.
     pub(crate) fn launch(&self, command: &mut Command) {
         self.settle(command);
         command.env(ZenohRuntimeEnv::VARIABLE, ZenohRuntimeEnv::VALUE);
     }
 
-    /// How a node of this process joins as one of this host.
+    /// Returns the settings with which a node of this process joins as part of this host.
     pub(crate) fn config(&self, name: &str) -> Result<NodeConfig, BenchError> {
         let name = NodeId::new(name).map_err(BenchError::network("naming a node"))?;
         let show = ShowName::new(&self.show).map_err(BenchError::network("naming the show"))?;
@@ -106,7 +107,7 @@ impl OwnHost {
     }
 }
 
-/// A node of this process, which joins.
+/// Joins the mesh with a node in this process.
 pub(crate) fn join(config: NodeConfig) -> Result<Node<role::App>, BenchError> {
     Node::<role::App>::join(config)
         .wait(SOON)

@@ -12,14 +12,15 @@ use tempfile::TempDir;
 use crate::BenchError;
 use crate::child::{OwnChild, beside};
 
-/// For what takes milliseconds, or as long as a program takes to start.
+/// The limit for operations that take milliseconds, or as long as the start of a program.
 const SOON: Duration = Duration::from_secs(20);
-/// An observer that has nothing to see looks up so often, whether a person wants the end.
+/// The interval at which an idle observer checks for an interrupt.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// A daemon that the bench started, on this machine alone, and an app that looks at the mesh behind it.
+/// A daemon started by the bench, on this machine alone, and an app that observes the mesh behind it.
 pub(crate) struct OwnShow<'a> {
-    // In the order in which they end: first who looks, then the daemon with what it launched, then their files.
+    // The fields are in the order of their end: the observer, the daemon with the processes it launched, and their
+    // files.
     watch: MeshObserver,
     node: Node<role::App>,
     daemon: OwnChild,
@@ -29,7 +30,7 @@ pub(crate) struct OwnShow<'a> {
 }
 
 impl<'a> OwnShow<'a> {
-    /// A daemon with that catalogue.
+    /// Starts a daemon with this catalogue.
     pub(crate) fn start(catalogue: &str, told_to_end: &'a AtomicBool) -> Result<Self, BenchError> {
         if hana_network::daemon_is_listening() {
             return Err(BenchError::DaemonRuns);
@@ -82,14 +83,14 @@ impl<'a> OwnShow<'a> {
         Ok(this)
     }
 
-    /// A command that runs a program that comes with this one in this show, without the daemon's doing.
+    /// Returns a command that runs a program next to this one in this show, without the daemon.
     pub(crate) fn command(&self, program: &str) -> Result<Command, BenchError> {
         let mut command = Command::new(beside(program)?);
         command.env("HANA_CONFIG", self.files.path()).env("HANA_SHOW", &self.show);
         Ok(command)
     }
 
-    /// Has the daemon launch an entry of its catalogue.
+    /// Launches an entry of the catalogue through the daemon.
     pub(crate) fn launch(&self, name: &str) -> Result<Started, BenchError> {
         let host = self.node.host();
         let start = Start { name: name.into(), id: None, at: hana_time::ScheduleAt::Now };
@@ -100,7 +101,7 @@ impl<'a> OwnShow<'a> {
             .map_err(BenchError::network("launching a visualization"))
     }
 
-    /// Has the daemon end what it launched.
+    /// Stops a launched node through the daemon.
     pub(crate) fn end(&self, node: &NodeId) -> Result<(), BenchError> {
         let stop = Stop { node: node.clone() };
         self.node
@@ -121,7 +122,7 @@ impl<'a> OwnShow<'a> {
         Ok(())
     }
 
-    /// Waits until the observer sees a node as wished, and says when that was.
+    /// Waits until the observer sees the node in a given state; returns the time.
     pub(crate) fn wait_for(
         &mut self,
         node: &NodeId,
@@ -150,7 +151,7 @@ impl<'a> OwnShow<'a> {
         }
     }
 
-    /// Waits until the observer sees nothing of a node any more, or only that it has ended.
+    /// Waits until the observer no longer sees the node, or sees only that it has stopped.
     pub(crate) fn wait_until_gone(&mut self, node: &NodeId) -> Result<(), BenchError> {
         let deadline = Instant::now() + SOON;
         while self.watch.roster().is_present(node) {

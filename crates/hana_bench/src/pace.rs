@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::BenchError;
 
-/// Does something at a steady rate, `times` often; a beat that comes late does not move those after it.
+/// Calls a function `times` times at a steady rate; a late call does not delay those after it.
 pub(crate) fn at_pace(
     period: Duration,
     times: u64,

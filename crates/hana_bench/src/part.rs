@@ -1,4 +1,4 @@
-//! What a process of the bench's own can be. `hana bench part NAME ...` is one: the bench starts itself again for it.
+//! The roles of worker processes: the bench starts itself again as `hana bench part NAME ...` for each of them.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
@@ -26,43 +26,45 @@ use crate::raw::RawEnd;
 use crate::stamps::{Stamps, now_ns};
 use crate::{BenchError, raw};
 
-/// One end of what is measured, or what lies between, in a process of its own.
+/// The role of a worker process: one end of a measurement, or an intermediary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerRole {
-    /// Ours: a visualization. Its number of parameters, whether its play link is over UDP, milliseconds of playout.
+    /// Hana: a visualization.
+    ///
+    /// Arguments: the number of parameters, whether its direct link uses UDP, the playback delay in ms, the name.
     Played,
-    /// Ours: an app that hears a message type on each lane.
+    /// Hana: an app that subscribes to a message type on each lane.
     Hearer,
-    /// Ours: so many apps that watch who is there.
+    /// Hana: apps that observe the mesh. Arguments: their number, and the host in their names.
     Crowd,
-    /// Plain Zenoh: a gateway; where it listens, and whom it connects to.
+    /// Plain Zenoh: a gateway. Arguments: its endpoint, and those it connects to.
     RawGateway,
-    /// Plain Zenoh: hears what comes on some keys; `listen` or `connect`, where, and the keys.
+    /// Plain Zenoh: a subscriber. Arguments: `listen` or `connect`, the endpoint, and the keys.
     RawHearer,
-    /// Plain Zenoh: answers whoever asks; where its gateway listens.
+    /// Plain Zenoh: a queryable. Argument: the endpoint of its gateway.
     RawAnswerer,
-    /// Plain Zenoh: so many clients that watch who is there; how many, and where their gateway listens.
+    /// Plain Zenoh: clients that observe the mesh. Arguments: their number, and the endpoint of their gateway.
     RawCrowd,
 }
 
-/// What came, of one thing that is heard.
+/// The count of received messages of one subscription.
 #[derive(Debug, Clone, Copy, Default, Serialize, serde::Deserialize)]
 pub(crate) struct Count {
-    /// How many.
+    /// The number of messages.
     pub(crate) came: u64,
-    /// When the first came, and the last; nanoseconds by the clock of this machine.
+    /// The arrival times of the first and the last message, in nanoseconds by this machine's clock.
     pub(crate) first_ns: u64,
     pub(crate) last_ns: u64,
 }
 
-/// What is counted of one thing that is heard.
+/// The counters of one subscription.
 #[derive(Debug, Default)]
 struct Ear {
     stamps: Stamps,
     came: AtomicU64,
     first_ns: AtomicU64,
     last_ns: AtomicU64,
-    /// Whether each is stamped, or all are only counted.
+    /// Whether messages are only counted, without a timestamp for each.
     counts_only: AtomicBool,
 }
 
@@ -75,7 +77,7 @@ impl Ear {
         }
     }
 
-    /// So many have come since. When the first of them came is known only as well as this is called often.
+    /// Adds `more` messages. The first arrival time is only as precise as this is called often.
     fn count(&self, more: u64) {
         let now = now_ns();
         if self.came.fetch_add(more, Ordering::Relaxed) == 0 {
@@ -93,7 +95,8 @@ impl Ear {
     }
 }
 
-/// What the parts that hear are told: `stamp` or `count` says how, `take` and `counted` bring it, of each thing heard.
+/// Handles the commands of subscribing workers: `stamp` or `count` selects the mode, `take` or `counted` returns the
+/// result of each subscription.
 fn of_ears(ears: &[Arc<Ear>], word: &str) -> Option<Value> {
     match word {
         "stamp" | "count" => {
@@ -142,11 +145,11 @@ impl WorkerRole {
         }
     }
 
-    /// Is this part, until standard input ends. Answers each word there with a line of JSON.
+    /// Runs this role until standard input ends, and answers each word of it with a line of JSON.
     ///
     /// # Errors
     ///
-    /// When it cannot join, or its arguments are not what it takes.
+    /// If it cannot join, or its arguments are invalid.
     pub fn be(self, arguments: &[String]) -> Result<(), BenchError> {
         match self {
             Self::Played => played(arguments),
@@ -185,7 +188,7 @@ fn argument<T: FromStr>(arguments: &[String], place: usize) -> Result<T, BenchEr
     })
 }
 
-/// The parameters that are played in a bench: whole numbers, which say which message they came with.
+/// Creates the parameters played in a bench: integers that identify the message that set them.
 pub(crate) fn parameters(count: usize) -> Result<Vec<Parameter>, BenchError> {
     (0..count)
         .map(|number| {
@@ -196,7 +199,7 @@ pub(crate) fn parameters(count: usize) -> Result<Vec<Parameter>, BenchError> {
         .collect()
 }
 
-/// Up to here every whole number is a float.
+/// The limit up to which an `f32` represents every integer.
 pub(crate) const MOST: f32 = 16_777_216.0;
 
 fn config(name: &str) -> Result<NodeConfig, BenchError> {
@@ -205,14 +208,15 @@ fn config(name: &str) -> Result<NodeConfig, BenchError> {
         .map_err(BenchError::network("reading the settings of this machine"))
 }
 
-/// What the visualization sees on its board, at its own pace.
+/// The visualization's view of its board, read at its own rate.
 #[derive(Default)]
 struct Seen {
-    /// Each change of the first parameter, as soon as it is there.
+    /// The changes of the first parameter, each recorded on arrival.
     ear: Ear,
-    /// Values that were shown although newer ones had been, or too late.
+    /// The number of values shown after newer ones, or too late.
     stale: AtomicU64,
-    /// When what is played was 0, and how many milliseconds one more is; nanoseconds.
+    /// The time, in nanoseconds, at which the played value was 0; it grows by 1 each millisecond. Zero if not
+    /// measured.
     epoch_ns: AtomicU64,
     ended: AtomicBool,
 }
@@ -245,7 +249,7 @@ fn played(arguments: &[String]) -> Result<(), BenchError> {
                 if at_once {
                     arrivals = board.wait_for_arrival(arrivals, Duration::from_millis(50));
                 } else {
-                    // As a visualization does, once a frame.
+                    // A visualization reads its board once a frame.
                     thread::sleep(Duration::from_micros(16_667));
                 }
                 let now = board.read_since(version, &mut values);
@@ -277,7 +281,7 @@ fn played(arguments: &[String]) -> Result<(), BenchError> {
 }
 
 impl Seen {
-    /// What is on the board now, after what was.
+    /// Compares the current values on the board with the previous ones.
     fn look(&self, shown: &mut [f32], values: &[f32], delay: Duration) {
         let epoch = self.epoch_ns.load(Ordering::Relaxed);
         if epoch == 0 {
@@ -304,7 +308,7 @@ impl Seen {
     }
 }
 
-/// Never negative, and below [`MOST`].
+/// Converts a value, which is never negative and is below [`MOST`].
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 const fn whole(value: f32) -> u64 {
     value as u64
@@ -337,7 +341,7 @@ fn hearer() -> Result<(), BenchError> {
     outcome
 }
 
-/// A thread that takes what comes of a type.
+/// Starts a thread that receives the messages of a type.
 fn listen<M: Numbered + ReceivedBy<role::App>>(
     node: &Arc<Node<role::App>>,
     ended: &Arc<AtomicBool>,
@@ -350,7 +354,7 @@ fn listen<M: Numbered + ReceivedBy<role::App>>(
         while !ended.load(Ordering::Relaxed) {
             let message = heard.recv_timeout(Duration::from_millis(20));
             if of_thread.counts_only.load(Ordering::Relaxed) {
-                // Also those that newer ones replaced before this thread looked: they were delivered.
+                // Counts messages that newer ones replaced before this thread read them, since they were delivered.
                 let now = node.lane(M::LANE).received;
                 if now > received {
                     of_thread.count(now - received);
@@ -365,7 +369,7 @@ fn listen<M: Numbered + ReceivedBy<role::App>>(
     ear
 }
 
-/// When one that watches had seen so many for the first time.
+/// The times at which an observer had first seen each number of nodes.
 type Reached = Arc<Mutex<BTreeMap<usize, u64>>>;
 
 fn crowd(arguments: &[String]) -> Result<(), BenchError> {
@@ -407,7 +411,7 @@ fn words(line: &str) -> Vec<&str> {
     line.split(' ').collect()
 }
 
-/// Joins, and looks who is there until it is to leave.
+/// Joins, and observes the mesh until `ended` is set.
 fn watch(config: NodeConfig, ended: &AtomicBool, reached: &Reached) {
     let Ok(Ok(node)) = Node::<role::App>::join(config).wait(SOON) else { return };
     let mut watch = node.watch_mesh();
@@ -423,7 +427,7 @@ fn note(reached: &Reached, count: usize) {
     reached.lock().unwrap_or_else(PoisonError::into_inner).entry(count).or_insert_with(now_ns);
 }
 
-/// When the last of them had seen so many; none if one does not within a while.
+/// Returns the time at which the last observer had seen this many nodes; `None` if one does not within a limit.
 fn await_seen(reached: &[Reached], wanted: &str) -> Option<u64> {
     let wanted: usize = wanted.parse().ok()?;
     let deadline = now_ns() + u64::try_from(SOON.as_nanos()).ok()?;
@@ -460,7 +464,7 @@ fn raw_hearer(arguments: &[String]) -> Result<(), BenchError> {
     let mut ears = vec![];
     for key in arguments.get(2..).unwrap_or_default() {
         let ear = Arc::new(Ear::default());
-        // As ours: Zenoh's thread hands over, another one takes it in its hands. What is only counted, is counted at once.
+        // As in hana, Zenoh's thread passes messages on to another thread. In counting mode they are counted at once.
         let (of_callback, of_thread) = (Arc::clone(&ear), Arc::clone(&ear));
         let (hand_over, handed) = std::sync::mpsc::channel::<u64>();
         thread::spawn(move || {
@@ -486,7 +490,7 @@ fn raw_hearer(arguments: &[String]) -> Result<(), BenchError> {
     serve(|word| of_ears(&ears, word).ok_or_else(|| unknown(word)))
 }
 
-/// The key that the reference's questions are asked on.
+/// The key of the reference's queries.
 pub(crate) const RAW_ASK: &str = "raw/ask";
 
 fn raw_answerer(arguments: &[String]) -> Result<(), BenchError> {
@@ -502,7 +506,7 @@ fn raw_answerer(arguments: &[String]) -> Result<(), BenchError> {
     serve(|word| Err(unknown(word)))
 }
 
-/// As much as `{"accepted": {}}` takes in `MessagePack`.
+/// The size of `{"accepted": {}}` in `MessagePack`.
 const ANSWER_BYTES: usize = 11;
 
 fn raw_crowd(arguments: &[String]) -> Result<(), BenchError> {

@@ -1,4 +1,4 @@
-//! Plain Zenoh, as the reference: its own settings but for how the sessions find each other.
+//! Plain Zenoh as the reference, with default settings except for how the sessions find each other.
 
 use hana_protocol::wire::Lane;
 use serde_json::{Value, json};
@@ -8,19 +8,19 @@ use zenoh::{Config, Session, Wait};
 
 use crate::BenchError;
 
-/// How a session of the reference takes part.
+/// The role of a reference session.
 #[derive(Debug, Clone)]
 pub(crate) enum RawEnd<'a> {
-    /// A client of somebody.
+    /// A client of the given endpoint.
     Client(&'a str),
-    /// Listens, and looks for nobody: as the played end of a play link.
+    /// A peer that only listens, like the visualization's end of a direct link.
     Listener(&'a str),
-    /// A peer that is the gateway of its clients, as a daemon: where it listens, and whom it knows.
+    /// A peer that is the gateway of its clients, like a daemon: its endpoint, and the gateways it knows.
     Gateway(&'a str, &'a [String]),
 }
 
 impl RawEnd<'_> {
-    /// Opens it.
+    /// Opens the session.
     pub(crate) fn open(&self) -> Result<Session, BenchError> {
         let none: [&str; 0] = [];
         let mut settings: Vec<(&str, Value)> =
@@ -53,7 +53,7 @@ impl RawEnd<'_> {
     }
 }
 
-/// What a lane of ours asks of Zenoh, asked by the reference too.
+/// Returns the Zenoh settings of a lane, which the reference uses too.
 pub(crate) const fn quality(lane: Lane) -> (Priority, Reliability, bool) {
     match lane {
         Lane::UnreliableSequenced => (Priority::RealTime, Reliability::BestEffort, true),
@@ -63,7 +63,7 @@ pub(crate) const fn quality(lane: Lane) -> (Priority, Reliability, bool) {
     }
 }
 
-/// A publisher as one of ours on that lane has it.
+/// Declares a publisher with the settings of hana's publishers on this lane.
 pub(crate) fn publisher(
     session: &Session,
     key: String,
@@ -80,14 +80,14 @@ pub(crate) fn publisher(
         .map_err(BenchError::raw("declaring a publisher"))
 }
 
-/// A numbered payload of so many bytes.
+/// Creates a numbered payload of this many bytes.
 pub(crate) fn numbered(number: u64, bytes: usize) -> Vec<u8> {
     let mut payload = number.to_le_bytes().to_vec();
     payload.resize(bytes.max(8), 0);
     payload
 }
 
-/// The number of such a payload.
+/// Returns the number of such a payload.
 pub(crate) fn number(payload: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(payload.get(..8)?.try_into().ok()?))
 }

@@ -5,7 +5,7 @@ use crate::own_host::free_port;
 use crate::raw::RawEnd;
 use crate::{BenchError, WorkerRole};
 
-/// Gateways of plain Zenoh that know each other, as our daemons do, and a client of the first.
+/// Plain Zenoh gateways that know each other, as hana's daemons do, and a client of the first one.
 pub(crate) struct RawMesh {
     session: Session,
     endpoints: Vec<String>,
@@ -13,7 +13,7 @@ pub(crate) struct RawMesh {
 }
 
 impl RawMesh {
-    /// So many gateways.
+    /// Starts `count` gateways.
     pub(crate) fn start(count: usize) -> Result<Self, BenchError> {
         let (mut endpoints, mut gateways) = (Vec::<String>::new(), vec![]);
         for _ in 0..count {
@@ -27,12 +27,12 @@ impl RawMesh {
         Ok(Self { session: RawEnd::Client(first).open()?, endpoints, _gateways: gateways })
     }
 
-    /// The client.
+    /// Returns the client's session.
     pub(crate) const fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Where a gateway listens.
+    /// Returns the endpoint of a gateway.
     pub(crate) fn endpoint(&self, place: usize) -> &str {
         self.endpoints.get(place).map(String::as_str).unwrap_or_default()
     }

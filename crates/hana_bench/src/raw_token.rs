@@ -11,17 +11,17 @@ use zenoh::{Config, Session, Wait};
 use crate::BenchError;
 use crate::child::{OwnChild, Signal, signal};
 
-/// What a process of the reference is.
+/// The role of a reference process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RawPart {
-    /// In the middle, where our daemon is.
+    /// The hub, in the place of hana's daemon.
     Hub,
-    /// Holds a token, as our visualization does.
+    /// The holder of a token, in the place of a visualization.
     Holder,
 }
 
 const TOKEN: &str = "raw/token";
-/// For what takes milliseconds.
+/// The limit for operations that take milliseconds.
 const SOON: Duration = Duration::from_secs(10);
 
 impl FromStr for RawPart {
@@ -44,11 +44,11 @@ impl RawPart {
         }
     }
 
-    /// Is this part until it is killed: what the bench starts itself again for.
+    /// Runs this role until the process is killed; the bench starts itself again for it.
     ///
     /// # Errors
     ///
-    /// When Zenoh opens no session.
+    /// If Zenoh does not open a session.
     pub fn be(self, endpoint: &str) -> Result<(), BenchError> {
         let session = open(self == Self::Hub, endpoint)?;
         let _token = match self {
@@ -67,7 +67,9 @@ impl RawPart {
     }
 }
 
-/// A plain token in plain Zenoh, and who looks at it: a client, through a router, as our nodes are behind a daemon.
+/// A liveliness token in plain Zenoh and its observer.
+///
+/// The observer is a client behind a router, as hana's nodes are behind a daemon.
 pub(crate) struct RawToken {
     endpoint: String,
     session: Session,
@@ -83,7 +85,7 @@ impl RawToken {
         let endpoint = format!("tcp/127.0.0.1:{port}");
         let hub = spawn(RawPart::Hub, &endpoint)?;
         let deadline = Instant::now() + SOON;
-        // The hub listens as soon as its process has got as far.
+        // The hub needs a moment until it listens.
         let session = loop {
             match open(false, &endpoint) {
                 Ok(session) => break session,
@@ -94,7 +96,7 @@ impl RawToken {
         Ok(Self { endpoint, session, _hub: hub })
     }
 
-    /// From the kill of a process that holds a token to the notice that the token is gone.
+    /// Measures the time from the kill of a token's process until the observer sees the token disappear.
     pub(crate) fn crash_noticed(&self) -> Result<Duration, BenchError> {
         let (say, notices) = mpsc::channel();
         let watch = self
@@ -133,7 +135,7 @@ impl RawToken {
     }
 }
 
-/// This program again, as a part of the reference.
+/// Starts this program again, in a role of the reference.
 fn spawn(part: RawPart, endpoint: &str) -> Result<OwnChild, BenchError> {
     let this =
         env::current_exe().map_err(BenchError::system("finding this program's own place"))?;

@@ -12,7 +12,7 @@ use crate::own_show::OwnShow;
 use crate::raw_token::RawToken;
 use crate::{BenchError, Comparison, Report, Times};
 
-/// One that stays down, one that is started again, one that can be told to hang.
+/// Three programs: one stays down, one is restarted, and one can be made to hang.
 const CATALOGUE: &str = r#"
 [visualizations.down]
 program = "pulse"
@@ -42,12 +42,14 @@ struct Samples {
     restored: Vec<Duration>,
 }
 
-/// How soon a failure is noticed, and how soon all is as it was: `rounds` times each, in turns, a few seconds a
-/// round. Blocks until it is over or `told_to_end`.
+/// Measures how soon a failure is noticed, and how soon the show has recovered.
+///
+/// Each case is measured `rounds` times, in alternation, at a few seconds a round. Blocks until the end or until
+/// `told_to_end` is set.
 ///
 /// # Errors
 ///
-/// When a daemon runs here already, a program is missing, or something does not come within 20 s.
+/// If a daemon already runs here, a program is missing, or a step takes longer than 20 s.
 pub fn recovery(rounds: usize, told_to_end: &AtomicBool) -> Result<Report, BenchError> {
     let directory = tempfile::tempdir().map_err(BenchError::system("making a folder"))?;
     let catalogue = CATALOGUE
@@ -140,7 +142,7 @@ fn hang_noticed(
     show.wait_for(&started.node, "to run", is_running)?;
     let file = directory.join(started.node.as_str());
     fs::write(&file, "freeze").map_err(BenchError::system("telling a program to hang"))?;
-    // It takes the file away, and draws no frame from then on.
+    // The program deletes the file, and draws no frame from then on.
     let deadline = Instant::now() + Duration::from_secs(10);
     while file.exists() {
         if Instant::now() > deadline {
@@ -158,7 +160,7 @@ fn hang_noticed(
     Ok(noticed.duration_since(hung))
 }
 
-/// What the program takes by itself: from launch to first frame at an app.
+/// Measures the program's own startup: from launch until an app sees its first frame.
 fn plain_start(show: &mut OwnShow<'_>) -> Result<Duration, BenchError> {
     let id = NodeId::new("plain").map_err(BenchError::network("naming a program"))?;
     let mut command = show.command("pulse")?;
@@ -176,7 +178,7 @@ fn restored(show: &mut OwnShow<'_>, round: usize) -> Result<Duration, BenchError
     let started = show.launch("again")?;
     show.wait_for(&started.node, "to run", is_running)?;
     let zoom = ParameterName::new("zoom").map_err(BenchError::network("naming a parameter"))?;
-    // Another value each time, so that none is taken for an older one.
+    // The value differs in each round, so that none is mistaken for an earlier one.
     let value = [0.25, 0.5, 0.75, 1.0][round % 4];
     let set = Set { parameters: [(zoom.clone(), value)].into(), ..Set::default() };
     show.set(&started.node, set)?;

@@ -2,31 +2,32 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// When numbered messages came: their numbers with the time, nanoseconds by the clock of this machine, which all its
-/// processes share.
+/// The arrival times of numbered messages.
+///
+/// Times are in nanoseconds by this machine's clock, which all its processes share.
 #[derive(Debug, Default)]
 pub(crate) struct Stamps(Mutex<Vec<(u64, u64)>>);
 
-/// The time by the clock of this machine, nanoseconds.
+/// Returns the time by this machine's clock, in nanoseconds.
 pub(crate) fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Stamps {
-    /// It has come now.
+    /// Records the arrival of a message now.
     pub(crate) fn came(&self, number: u64) {
         let at = now_ns();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((number, at));
     }
 
-    /// Those since this was asked last.
+    /// Returns the arrivals since the last call.
     pub(crate) fn take(&self) -> Vec<(u64, u64)> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// How long those that came were under way. Of one that came twice the first counts.
+/// Returns the latencies of the messages that arrived. Of duplicates, the first one counts.
 pub(crate) fn under_way(sent: &[(u64, u64)], came: &[(u64, u64)]) -> Vec<Duration> {
     let mut first: HashMap<u64, u64> = HashMap::new();
     for (number, at) in came {

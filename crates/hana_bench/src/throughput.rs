@@ -19,21 +19,21 @@ use crate::raw::RawEnd;
 use crate::raw_mesh::RawMesh;
 use crate::{BenchError, Comparison, Rate, Report, WorkerRole, raw};
 
-/// How many came, from the first to the last, of how many that were sent.
+/// The number of messages received, the time from the first to the last, and the number of messages sent.
 type Measured = (u64, Duration, u64);
 
-/// Parameters of the visualization: as many as a frame may have.
+/// The number of parameters of the visualization: the maximum of a batch.
 const PARAMETERS: usize = 1024;
-/// From one set of values for all of them to the next, in frames.
+/// The interval at which all parameters are set, when values are sent in batches.
 const ROW: Duration = Duration::from_micros(333);
-/// How long what is under way may take to come once nothing more is sent.
+/// The time the last messages may be in transit after sending has stopped.
 const LAST: Duration = Duration::from_millis(300);
 
-/// How many small messages a second: `rounds` rounds, each for as long.
+/// Measures throughput: the number of small messages a second, in `rounds` rounds of the duration `each`.
 ///
 /// # Errors
 ///
-/// When a daemon runs here already, something cannot be started, or nothing comes.
+/// If a daemon already runs here, something cannot be started, or no message arrives.
 pub fn throughput(
     rounds: usize,
     each: Duration,
@@ -182,7 +182,7 @@ impl Ours {
         self.played.ask("lane", SOON)
     }
 
-    /// All parameters, three thousand times a second, in frames: how many values came, of how many that were set.
+    /// Sets all parameters three thousand times a second, in batches, and counts the values received and set.
     fn frames(&mut self, each: Duration) -> Result<Measured, BenchError> {
         let settings =
             BatcherSettings { moment: Duration::from_micros(100), every: Duration::from_millis(1) };
@@ -210,18 +210,18 @@ impl Ours {
         drop(stream);
         std::thread::sleep(LAST);
         let after = (self.app.lane(Lane::UnreliableSequenced), self.lane_of_played()?);
-        // Health rides on this lane too, ten times a second, and is received by nobody here.
+        // This includes health messages, ten a second on this lane, for which there is no subscriber here.
         let sent = after.0.sent - before.0.sent;
         let missed = after.1.missed - before.1.missed;
         let rows_lost = after.0.coalesced - before.0.coalesced;
         let all = u64::from(rows) * PARAMETERS as u64;
-        // Of the frames that were lost, each had as many values as the others; what came too late is counted by values.
+        // A lost batch counts as the average number of values; late values are counted individually.
         let late = after.1.late - before.1.late;
         let lost = rows_lost * PARAMETERS as u64 + all * missed / sent.max(1) + late;
         Ok((all.saturating_sub(lost), took, all))
     }
 
-    /// Single values as fast as they are taken: how many messages came, of how many that were sent.
+    /// Publishes single values as fast as possible, and counts the messages received and sent.
     fn values(&mut self, each: Duration) -> Result<Measured, BenchError> {
         let before = (self.app.lane(Lane::UnreliableSequenced), self.lane_of_played()?);
         let begun = Instant::now();
@@ -241,7 +241,7 @@ impl Ours {
         Ok((after.1.received - before.1.received, took, after.0.sent - before.0.sent))
     }
 
-    /// Custom messages as fast as they are taken.
+    /// Publishes custom messages as fast as possible.
     fn through<M: Numbered + Publishable<role::App>>(
         &mut self,
         ear: usize,
@@ -267,7 +267,7 @@ impl Ours {
     }
 }
 
-/// How many came, from the first to the last.
+/// Returns the number received, and the time from the first to the last.
 fn counted(hearer: &mut BenchWorker, ear: usize, sent: u64) -> Result<Measured, BenchError> {
     let counts: Vec<Count> = hearer.ask("counted", SOON)?;
     let Count { came, first_ns, last_ns } = counts.get(ear).copied().unwrap_or_default();
@@ -338,7 +338,7 @@ impl Raw {
     }
 }
 
-/// Puts as fast as Zenoh takes it.
+/// Publishes over plain Zenoh as fast as it allows.
 fn flood(
     hearer: &mut BenchWorker,
     ear: usize,
