@@ -3,7 +3,9 @@ use std::time::{Duration, Instant};
 use hana_network::unix_ms;
 use serde::{Deserialize, Serialize};
 
-/// One pair of moments, to tell the wall-clock time of others, always the same for the same moment, until the wall clock is set.
+/// A fixed pair of an instant and its wall-clock time, which converts others.
+///
+/// An instant always gives the same wall-clock time until the wall clock is set.
 #[derive(Debug, Clone)]
 pub(crate) struct ClockAnchor {
     at: Instant,
@@ -11,35 +13,36 @@ pub(crate) struct ClockAnchor {
     boot: Option<Boot>,
 }
 
-/// When the machine was started, as its wall clock has it now.
+/// The boot of the machine, dated by the present wall clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Boot {
-    /// Which start of the machine it is.
+    /// The boot id.
     pub(crate) id: String,
-    /// When it was, in Unix milliseconds: another after the wall clock was set.
+    /// The boot time in Unix milliseconds, which changes when the wall clock is set.
     pub(crate) unix_ms: i64,
 }
 
-/// By more than this a wall clock does not go wrong by itself between two looks, in milliseconds.
+/// The difference, in milliseconds, beyond which a wall clock was set rather than drifted between two checks.
 const SET_MS: u64 = 1000;
 
 impl Boot {
-    /// None where the system does not tell.
+    /// Returns the present boot, or `None` if the system has no boot id.
     pub(crate) fn now() -> Option<Self> {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let unix_ms = i64::try_from(unix_ms()).ok()?.checked_sub(since_boot_ms()?)?;
         Some(Self { id: id.trim().into(), unix_ms })
     }
 
-    /// By how much the wall clock was set forward since `before` was read, in milliseconds; none of another start of the
-    /// machine.
+    /// Returns by how much, in milliseconds, the wall clock was set forward since `before` was read.
+    ///
+    /// `None` if the machine was rebooted.
     pub(crate) fn set_since(&self, before: &Self) -> Option<i64> {
         let set = self.unix_ms.checked_sub(before.unix_ms)?;
         (self.id == before.id).then_some(if set.unsigned_abs() < SET_MS { 0 } else { set })
     }
 }
 
-/// How long ago the machine was started, asleep or not.
+/// Returns the time since boot, including sleep.
 #[cfg(target_os = "linux")]
 fn since_boot_ms() -> Option<i64> {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -56,12 +59,12 @@ impl ClockAnchor {
         Self { at: Instant::now(), unix_ms: unix_ms(), boot: Boot::now() }
     }
 
-    /// When the machine was started, as this clock has it.
+    /// Returns the boot according to this clock.
     pub(crate) const fn boot(&self) -> Option<&Boot> {
         self.boot.as_ref()
     }
 
-    /// Follows the wall clock where that was set. Whether it was: all moments have another time then.
+    /// Adjusts to a wall clock that was set, which shifts all converted times. Returns whether it was.
     pub(crate) fn follow(&mut self) -> bool {
         self.follow_to(Boot::now())
     }
@@ -77,7 +80,7 @@ impl ClockAnchor {
         true
     }
 
-    /// Unix milliseconds of a moment.
+    /// Converts a moment to Unix milliseconds.
     pub(crate) fn unix_ms(&self, moment: Instant) -> u64 {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let before = ms(self.at.saturating_duration_since(moment));
@@ -85,8 +88,9 @@ impl ClockAnchor {
         self.unix_ms.saturating_sub(before).saturating_add(after)
     }
 
-    /// The moment of a time that was written down, by a clock that had the start of the machine at `boot`; the nearest that
-    /// can be told, if it is out of all reach.
+    /// Converts a recorded time to a moment; `boot` is the boot time according to the clock that recorded it.
+    ///
+    /// A time out of range gives the nearest possible moment.
     pub(crate) fn moment(&self, written_ms: u64, boot: Option<&Boot>) -> Instant {
         let set = self.boot.as_ref().zip(boot);
         let set = set.and_then(|(now, before)| now.set_since(before)).unwrap_or_default();
@@ -121,7 +125,7 @@ mod tests {
             let earlier = clock.unix_ms.saturating_sub(ms);
             assert_eq!(clock.unix_ms(clock.moment(earlier, None)), earlier);
         }
-        // Nonsense is a moment too.
+        // Absurd times give a moment too.
         assert!(clock.moment(0, None) <= clock.at);
         assert_eq!(clock.moment(u64::MAX, None), clock.moment(u64::MAX, None));
     }

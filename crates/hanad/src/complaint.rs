@@ -1,19 +1,20 @@
 use std::time::{Duration, Instant};
 
-/// A trouble that lasts is said when it begins and when it changes, not each time it is met. One that comes and goes,
-/// such as a disk that is full every other second, is one that lasts.
+/// A filter that logs a lasting problem when it begins and when it changes, not each time it occurs.
+///
+/// A problem that comes and goes, such as a disk that is full every other second, counts as lasting.
 #[derive(Debug, Default)]
 pub(crate) struct LogOnce {
     now: Option<String>,
-    /// What was said last, and when.
+    /// The last logged problem and its time.
     said: Option<(String, Instant)>,
 }
 
-/// A trouble that was over is said again after this time at the earliest.
+/// The least time before a problem that was over is logged again.
 const AGAIN: Duration = Duration::from_mins(1);
 
 impl LogOnce {
-    /// Whether `problem` is news: it was not the last thing said.
+    /// Returns whether to log `problem`, which is not the case if it was the last one logged.
     pub(crate) fn is_news(&mut self, problem: &impl ToString) -> bool {
         self.is_news_at(problem.to_string(), Instant::now())
     }
@@ -32,7 +33,7 @@ impl LogOnce {
         !is_said
     }
 
-    /// The trouble is over; returns whether there was one.
+    /// Ends the problem and returns whether there was one.
     pub(crate) fn is_over(&mut self) -> bool {
         self.now.take().is_some()
     }

@@ -5,21 +5,21 @@ use hana_process::{Catalogue, CatalogueError};
 use hana_time::Timeline;
 use thiserror::Error;
 
-/// What the daemon is told: how to find others, what it may launch, and the tempo to begin with.
+/// The daemon's configuration: how to find other nodes, what may be launched, and the initial tempo.
 #[derive(Debug, Clone)]
 pub(crate) struct DaemonConfig {
     pub(crate) network: NetworkSettings,
     pub(crate) catalogue: Catalogue,
-    /// The file of the catalogue; none where it is the one that ships.
+    /// The catalogue file, or `None` for the built-in catalogue.
     pub(crate) catalogue_file: Option<PathBuf>,
-    /// The tempo and the bar to begin with.
+    /// The initial tempo and bar.
     pub(crate) timeline: Timeline,
-    /// Whether to take part in Ableton Link.
+    /// Whether to join Ableton Link sessions.
     pub(crate) link: bool,
     pub(crate) origin: ConfigSource,
 }
 
-/// Why a configuration cannot be used.
+/// The reason why a configuration cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
     #[error(transparent)]
@@ -28,14 +28,15 @@ pub(crate) enum ConfigError {
     Catalogue(#[from] CatalogueError),
 }
 
-/// The catalogue, beside the settings of the machine.
+/// The catalogue file beside the machine settings.
 const CATALOGUE_FILE: &str = "visualizations.toml";
-/// The catalogue that ships, for a machine without any configuration.
+/// The built-in catalogue, for a machine without any configuration.
 const SHIPPED_CATALOGUE: &str = include_str!("../../../config/visualizations.toml");
 
 impl DaemonConfig {
-    /// The settings of this machine, where [`MachineConfig::find`] finds them, and the catalogue that they
-    /// name, or that lies beside them, or that ships.
+    /// Finds the settings with [`MachineConfig::find`], and their catalogue.
+    ///
+    /// The catalogue is the one that the settings name, otherwise the one beside them, otherwise the built-in one.
     pub(crate) fn find(named: Option<&Path>) -> Result<Self, ConfigError> {
         Self::of(MachineConfig::find(named)?)
     }
@@ -54,14 +55,14 @@ impl DaemonConfig {
         Ok(Self { network, catalogue, catalogue_file, timeline, link, origin })
     }
 
-    /// The files that this was read from, and those that would be read if they were there.
+    /// Returns the files that this was read from, and those that would be read if they existed.
     pub(crate) fn files(&self, named: Option<&Path>) -> Vec<PathBuf> {
         let mut files = MachineConfig::places(named);
         files.extend(self.catalogue_file.clone());
         files
     }
 
-    /// The settings that are others in `new`, by their names in the file. They cannot change under a daemon that runs.
+    /// Returns the names of settings that differ in `new` and only take effect after a restart of the daemon.
     pub(crate) fn changed_for_later(&self, new: &Self) -> Vec<String> {
         let (old, now) = (&self.network, &new.network);
         [

@@ -38,62 +38,62 @@ use crate::{look_keeper, service_manager, watchdog};
 mod adoption;
 mod reloading;
 
-/// What reaches the daemon's loop.
+/// An event for the daemon's loop.
 pub(crate) enum DaemonEvent {
-    /// A process has something to tell.
+    /// An event of a launched process.
     Process(NodeId, ProcessEvent),
-    /// Somebody asks for something.
+    /// A control request.
     Request(Request),
-    /// Somebody came, went, or said how it is.
+    /// A node appeared, vanished, or published its state.
     Sighting(Observation),
-    /// A host says its timeline.
+    /// A host published its timeline.
     Timeline(Received<HostTimeline>),
-    /// `hana-link` has something to tell.
+    /// An event of `hana-link`.
     Link(LinkEvent),
-    /// It is time to end.
+    /// End, with everything that was launched.
     End,
-    /// It is time to end, and what was launched goes on.
+    /// End, but leave the launched processes running.
     Leave(Leave),
-    /// Catalogue and settings shall be read again.
+    /// Read the catalogue and the settings again.
     Reload,
-    /// They were.
+    /// The catalogue and the settings were read again.
     Reloaded(Reloaded),
-    /// An older daemon has this id.
+    /// An older daemon has this host id.
     Displaced(IdConflict),
 }
 
-/// How a daemon leaves what it launched to the next one.
+/// How a daemon leaves the launched processes to the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leave {
-    /// It ends.
+    /// The process ends.
     End,
-    /// The program that now lies at its path takes its place in this process.
+    /// The program now at this daemon's path replaces it in the same process.
     Replace,
 }
 
-/// How the loop came to its end.
+/// The reason why the loop ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// With everything it launched.
+    /// The daemon ended with everything it launched.
     Whole,
-    /// What it launched goes on.
+    /// The launched processes continue.
     Left(Leave),
-    /// Another machine has the id of this one. What it launched goes on.
+    /// Another machine has this host id. The launched processes continue.
     Displaced(NodeId),
 }
 
-/// The loop of the daemon: events in, actions out.
+/// The daemon's loop, which turns events into actions.
 pub(crate) struct Daemon {
     node: Node<role::Daemon>,
     catalogue: Catalogue,
-    /// Entries that the catalogue does not have any more, of what runs.
+    /// The entries of running visualizations that are no longer in the catalogue.
     retired: BTreeMap<NodeId, CatalogueEntry>,
-    /// The settings that are in force.
+    /// The settings in force.
     started_with: DaemonConfig,
     reloader: Reloader,
     reload_complaint: LogOnce,
     later_complaint: LogOnce,
-    /// Where the settings lie, for what is launched: it shall be in the same show.
+    /// The location of the settings, passed on so that launched programs join the same show.
     origin: ConfigSource,
     state: StateDir,
     events: SyncSender<DaemonEvent>,
@@ -101,40 +101,40 @@ pub(crate) struct Daemon {
     _timelines: Subscription<Received<HostTimeline>>,
     neighbours: PeerTracker,
     timekeeper: Timekeeper,
-    /// What is to be started on a beat.
+    /// Starts scheduled for a beat.
     starts: ChangeSchedule<(Request, Start)>,
     /// Whether the daemon itself is on the mesh.
     hears: bool,
     keepers: BTreeMap<NodeId, ManagedProcess>,
-    /// What all of them may publish of their output.
+    /// The number of output lines that all visualizations together may publish.
     budget: LineBudget,
-    /// Nothing of a keeper is due before this.
+    /// The earliest time at which any visualization has something due.
     look_at: Instant,
-    /// Says when each launch may be made.
+    /// Decides when each launch may start.
     pacer: LaunchQueue,
-    /// Polite commands that are not answered yet.
+    /// Shutdown commands without a reply yet.
     asked: Vec<PendingCommand>,
-    /// Until when what a process has left behind, and was killed with it, is looked for to be reaped.
+    /// The time until which the loop looks for killed orphans to reap.
     reaping_until: Option<Instant>,
     ending: bool,
 }
 
-/// A visualization that was asked to end: who, in which run, and the answer that is to come.
+/// A shutdown command in progress: the visualization, its instance, and the pending reply.
 type PendingCommand = (NodeId, Instance, Pending<Result<Accepted, CommandError>>);
 
-/// How often output is read, and unanswered polite commands are looked at.
+/// How often output and pending shutdown commands are polled.
 const POLL: Duration = Duration::from_millis(100);
-/// How long what is killed may take to be gone. What takes longer is reaped in the course of time.
+/// The usual time for killed processes to disappear. Slower ones are reaped later.
 const REAPING: Duration = Duration::from_secs(1);
-/// What happens by itself while nothing runs: nothing. The wait is bounded all the same, and by the watchdog.
+/// The longest wait while nothing runs. Nothing is due then; the wait is bounded anyway, also by the watchdog.
 const IDLE: Duration = Duration::from_secs(5);
-/// How long a visualization may take to answer the polite command; its stop deadlines run beside it.
+/// The time limit for a reply to the shutdown command. The stop deadlines run in parallel.
 const POLITE: Duration = Duration::from_secs(1);
-/// How long a daemon that ends waits for what it launched. Longer than the stop deadlines of the policy.
+/// How long an ending daemon waits for the launched processes. Longer than the policy's stop deadlines.
 const END: Duration = Duration::from_secs(10);
-/// Starts that wait for their beat, at most.
+/// The most starts that can wait for their beat.
 const STARTS: usize = 64;
-/// Ended visualizations that stay listed; of more, those that ended first are forgotten.
+/// The most ended visualizations that stay listed. Of more, the ones that ended first are removed.
 const ENDED: usize = 64;
 
 impl Daemon {
@@ -181,7 +181,7 @@ impl Daemon {
         }
     }
 
-    /// Runs until it is told to end and everything it launched has ended.
+    /// Runs until the daemon is ordered to end and everything it launched has ended.
     pub(crate) fn run(
         mut self,
         inbox: &Receiver<DaemonEvent>,
@@ -197,7 +197,7 @@ impl Daemon {
             let wait = self.next_deadline(next_poll).saturating_duration_since(now);
             match inbox.recv_timeout(wait.min(watchdog::SIGN)) {
                 Ok(DaemonEvent::End) if self.ending => {
-                    // Told twice: at once.
+                    // A second order ends everything at once.
                     self.for_all(&ProcessEvent::KillAsked);
                 },
                 Ok(DaemonEvent::End) => {
@@ -212,11 +212,11 @@ impl Daemon {
                 Ok(DaemonEvent::Sighting(sighting)) => self.see(sighting),
                 Ok(DaemonEvent::Timeline(heard)) => self.hear_timeline(heard),
                 Ok(DaemonEvent::Link(event)) => self.hear_link(event),
-                // What was launched goes on: it is the show, whoever looks after it.
+                // The launched processes continue: they are the show, whichever daemon supervises them.
                 Ok(DaemonEvent::Displaced(rival)) => return Ok(Ending::Displaced(rival.node)),
                 Ok(DaemonEvent::Reload) => self.reloader.ask(ReloadCause::Signal),
                 Ok(DaemonEvent::Reloaded(reloaded)) => self.take_reloaded(reloaded),
-                // What is ending already ends.
+                // The daemon is already ending.
                 Ok(DaemonEvent::Leave(_)) if self.ending => {},
                 Ok(DaemonEvent::Leave(leave)) => {
                     self.hand_over();
@@ -242,8 +242,10 @@ impl Daemon {
         }
     }
 
-    /// Writes down all that the next daemon needs. The mesh is not left: others treat it as what it is, a daemon that is
-    /// gone for a moment, and what runs waits for the next.
+    /// Saves everything that the next daemon needs.
+    ///
+    /// It does not leave the mesh: other nodes treat it as a daemon that is briefly absent, and the running processes
+    /// wait for the next one.
     fn hand_over(&mut self) {
         tracing::info!("making room for another daemon; what was launched goes on");
         let now = Instant::now();
@@ -283,7 +285,7 @@ impl Daemon {
         }
     }
 
-    /// Lets time pass for everybody.
+    /// Does everything that is due.
     fn tick(&mut self) {
         let now = Instant::now();
         self.neighbours.tick(&self.node, &self.presence, now);
@@ -322,7 +324,7 @@ impl Daemon {
         }
     }
 
-    /// What is done ten times a second while something runs.
+    /// Does the work of ten times a second while a process runs.
     fn poll(&mut self) {
         let now = Instant::now();
         for keeper in self.keepers.values_mut() {
@@ -349,7 +351,7 @@ impl Daemon {
     fn see(&mut self, sighting: Observation) {
         let now = Instant::now();
         match &sighting {
-            // Our own token: the session is opened anew, and meanwhile we hear nobody.
+            // The daemon's own token: its session is being reopened, and it receives nothing meanwhile.
             Observation::Vanished { node, .. } if node == self.node.id() => {
                 self.hears = false;
                 return;
@@ -370,7 +372,7 @@ impl Daemon {
                     self.take_remark(node, health.remark());
                     self.judge(node, now);
                 }
-                // Of the neighbours only their presence counts.
+                // Only the presence of other nodes matters, not their health.
                 return;
             },
             Observation::Goodbye(node) => self.handle(node, ProcessEvent::ClosedByPerson),
@@ -384,7 +386,7 @@ impl Daemon {
         self.neighbours.see(sighting, now);
     }
 
-    /// What a run wrote last stands in the reason of its end.
+    /// Handles an event of a process, adding the last output of an ended instance to the reason.
     fn process_event(&mut self, node: &NodeId, event: ProcessEvent) {
         if let ProcessEvent::Exited { incarnation, .. } = &event
             && let Some(keeper) = self.keepers.get_mut(node)
@@ -396,7 +398,7 @@ impl Daemon {
         self.handle(node, event);
     }
 
-    /// What a program reports of itself stands in the reason of its state.
+    /// Adds a program's own remark to the reason of its state.
     fn take_remark(&mut self, node: &NodeId, remark: String) {
         let Some(keeper) = self.keepers.get(node) else { return };
         if keeper.supervisor.remark() != remark {
@@ -420,7 +422,7 @@ impl Daemon {
         });
     }
 
-    /// What was not heard while the daemon itself was off the mesh is held against nobody.
+    /// Ignores the silence of other nodes while the daemon itself was off the mesh.
     fn hear_again(&mut self, now: Instant) {
         self.hears = true;
         self.look_at = now;
@@ -438,7 +440,7 @@ impl Daemon {
         let verdict = watch.verdict(now);
         let supervisor = &keeper.supervisor;
         if verdict == HealthVerdict::Running && supervisor.state() == ProcessState::Running {
-            // Ten times a second, of everybody.
+            // The usual case, ten times a second for every visualization.
             return;
         }
         let incarnation = supervisor.incarnation();
@@ -462,7 +464,7 @@ impl Daemon {
             Control::Tempo(_) | Control::Play(_) | Control::Pause(_) => {
                 self.timekeeper.order(&self.node, request);
             },
-            // Answered by the network layer, or refused there.
+            // The network layer answers or refuses these.
             Control::Shutdown(_)
             | Control::Set(_)
             | Control::Freeze(_)
@@ -474,10 +476,10 @@ impl Daemon {
         }
     }
 
-    /// Starts it when it is time. What cannot be started is said now.
+    /// Schedules a start. Refuses at once if it cannot be scheduled.
     fn start_at(&mut self, request: Request, start: Start) {
         if self.catalogue.get(&start.name).is_err() {
-            // The file may have it by now.
+            // The file may have gained the entry since it was read.
             self.reloader.ask(ReloadCause::Start(request));
             return;
         }
@@ -490,7 +492,7 @@ impl Daemon {
         match self.starts.put((request, start), at, &timeline, now) {
             Ok(Scheduled::Due { change: (request, start), .. }) => self.start(request, &start),
             Ok(Scheduled::Waits { .. }) => {},
-            // Asked before.
+            // Already checked above.
             Err(problem) => tracing::warn!("a start was not taken: {problem}"),
         }
     }
@@ -524,13 +526,13 @@ impl Daemon {
             Some(id) => id.clone(),
             None => self.free_id(&entry.name),
         };
-        // A person who starts one begins anew; what is restarted goes on where it was.
+        // A start by a person begins from scratch; a restart continues from the saved look and state.
         look_keeper::forget(&self.state.look_of(&id), self.state.files());
         look_keeper::forget(&self.state.saved_of(&id), self.state.files());
         self.state.files().flush(PATIENCE);
         let mut keeper = self.keeper(id.clone(), entry.name.as_str(), entry.policy);
         keeper.wait(request);
-        // A new start takes the place of what has ended under this id.
+        // A new start replaces an ended visualization with the same id.
         self.keepers.remove(&id);
         self.keepers.insert(id.clone(), keeper);
         self.handle(&id, ProcessEvent::StartAsked);
@@ -572,7 +574,7 @@ impl Daemon {
             .unwrap_or_else(|| name.clone())
     }
 
-    /// Ended visualizations stay listed, but not for ever.
+    /// Removes the oldest ended visualizations from the list if there are too many.
     fn forget_ended(&mut self) {
         let mut ended: Vec<(Instant, NodeId)> = self
             .keepers
@@ -590,7 +592,7 @@ impl Daemon {
         }
     }
 
-    /// Tells the supervisor what happened, and does what it says.
+    /// Passes an event to the supervisor and carries out its actions.
     fn handle(&mut self, node: &NodeId, event: ProcessEvent) {
         let Some(keeper) = self.keepers.get_mut(node) else { return };
         let now = Instant::now();
@@ -602,8 +604,8 @@ impl Daemon {
         if is_of_time && actions.is_empty() {
             return;
         }
-        // First the decision, then the deed: a daemon that is killed in between leaves the next one what to do. A
-        // launch is written down with its mark.
+        // The decision is recorded before it is carried out, so that the next daemon can continue if this one is killed
+        // in between. A launch is recorded together with its mark.
         if !actions.iter().any(|action| matches!(action, Action::Spawn(_))) {
             keeper.update_record();
         }
@@ -622,7 +624,7 @@ impl Daemon {
         }
     }
 
-    /// Launches whose turn it is.
+    /// Makes every launch that is due.
     fn launch_due(&mut self) {
         while let Some((id, incarnation)) = self.pacer.next(Instant::now()) {
             self.spawn(&id, incarnation);
@@ -711,8 +713,8 @@ impl Daemon {
                 let path = path.to_string_lossy().into_owned();
                 spec.env.entry("HANA_CONFIG".into()).or_insert(path);
             }
-            // Its output goes to a file and over the mesh, where colours are noise.
-            // Where it is set for the daemon, that is somebody's wish for all.
+            // The output goes to a file and over the mesh, where colours are noise. A variable that is set for the
+            // daemon is meant for all its programs and stays.
             if env::var_os(ZenohRuntimeEnv::VARIABLE).is_none() {
                 let threads = spec.env.entry(ZenohRuntimeEnv::VARIABLE.into());
                 threads.or_insert_with(|| ZenohRuntimeEnv::VALUE.into());
@@ -747,7 +749,7 @@ impl Daemon {
         self.handle(node, event);
     }
 
-    /// So that others know that it is not lost.
+    /// Publishes that the daemon closed, so that other hosts do not consider it lost.
     fn say_goodbye(&self) {
         let about = self.node.id().clone();
         let text = "the daemon ends in good order, with all that it launched".into();
@@ -776,7 +778,7 @@ fn not_launched(node: &NodeId) -> String {
     format!("this daemon has not launched '{node}'; `hana nodes` lists who is where")
 }
 
-/// What is to be said when the output of a process does not go where it should.
+/// Returns the warning for a process whose output does not go to its usual file.
 fn output_trouble(output: &ProcessOutput) -> Option<String> {
     let (problem, instead) = match output {
         ProcessOutput::Wished(_) => return None,
@@ -789,12 +791,12 @@ fn output_trouble(output: &ProcessOutput) -> Option<String> {
     Some(format!("{problem}; {instead}; make room there, or set HANA_STATE to another directory"))
 }
 
-/// Where the programs of the catalogue that have no path are looked for first: beside this one.
+/// Returns the directory of this program, searched first for programs without a path.
 fn beside() -> PathBuf {
     env::current_exe().ok().and_then(|path| Some(path.parent()?.into())).unwrap_or_default()
 }
 
-/// Carries what comes into an inbox over into the loop's channel.
+/// Forwards messages from an inbox to the loop's channel.
 fn forward<T: Send + 'static>(
     inbox: hana_network::Inbox<T>,
     events: SyncSender<DaemonEvent>,

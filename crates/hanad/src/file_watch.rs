@@ -1,22 +1,23 @@
-//! Whether files are others than they were, and whole: an editor may be in the middle of writing them.
+//! Detection of changed files. An editor may be in the middle of writing them, so a change counts once it is
+//! complete.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// What files look like from outside.
+/// The visible state of several files.
 pub(crate) type Prints = Vec<Option<Print>>;
 
-/// One file that is there.
+/// The visible state of one existing file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Print {
     changed: Option<SystemTime>,
     length: u64,
-    /// An editor puts a new file in the place of the old one.
+    /// The inode number, which changes when an editor replaces the file.
     number: u64,
 }
 
-/// Looks at files. A broken link or a file that may not be read is none.
+/// Reads the state of each file. A broken link or an unreadable file counts as missing.
 pub(crate) fn look_at(files: &[PathBuf]) -> Prints {
     let print = |file: &PathBuf| {
         let found = fs::metadata(file).ok()?;
@@ -39,7 +40,7 @@ const fn number_of(_found: &fs::Metadata) -> u64 {
     0
 }
 
-/// Says once for each change that it is there, when the files have looked the same twice.
+/// Reports each change once, after the files have looked the same twice.
 #[derive(Debug)]
 pub(crate) struct FileWatch {
     taken: Prints,
@@ -51,7 +52,7 @@ impl FileWatch {
         Self { before: taken.clone(), taken }
     }
 
-    /// Whether there is a change to be taken. It counts as taken then.
+    /// Returns whether there is a new change, and marks it as taken.
     pub(crate) fn see(&mut self, now: Prints) -> bool {
         let is_settled = now == self.before;
         self.before = now;
@@ -62,12 +63,12 @@ impl FileWatch {
         is_due
     }
 
-    /// Whether the files are others than those that were taken.
+    /// Returns whether the files differ from those last taken.
     pub(crate) fn is_news(&self, now: &Prints) -> bool {
         self.taken != *now
     }
 
-    /// They were taken as they are now.
+    /// Marks this state of the files as taken.
     pub(crate) fn take(&mut self, now: Prints) {
         self.before.clone_from(&now);
         self.taken = now;
@@ -86,7 +87,7 @@ mod tests {
     fn a_file_that_is_being_written_is_not_taken_before_it_is_whole() {
         let mut watch = FileWatch::new(print(1));
         assert!(!watch.see(print(1)));
-        // Gone for a moment, then longer and longer.
+        // Missing for a moment, then growing.
         for now in [vec![None], print(2), print(3)] {
             assert!(!watch.see(now));
         }

@@ -1,4 +1,4 @@
-//! Which host this daemon is, for as long as it lives, and that it is the only one of it here.
+//! The identity of this daemon's host, and the lock that allows one daemon per host.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -13,24 +13,24 @@ use hana_protocol::id::NodeId;
 
 use crate::state_dir;
 
-/// The id of the host. `HANA_HOST` says it; else it is remembered in the state directory, since the hostname may change.
+/// The id of the host: `HANA_HOST`, or the id remembered in the state directory, since the hostname may change.
 #[derive(Debug)]
 pub(crate) struct HostId {
     id: NodeId,
     base: PathBuf,
-    /// How the machine is called now, where that says which host it is.
+    /// The machine's current hostname, unless `HANA_HOST` gives the id.
     hostname: Option<NodeId>,
-    /// Held while this daemon lives, so that others see it.
+    /// The lock held while this daemon lives, so that others detect it.
     lock: Option<ManuallyDrop<File>>,
 }
 
-/// How long a daemon that is to make room may take.
+/// How long a daemon may take to make room for another.
 const LEAVES_WITHIN: Duration = Duration::from_secs(10);
-/// The file that a living daemon holds, with its process id.
+/// The lock file of a living daemon, which contains its process id.
 const LOCK: &str = "hanad.lock";
 
 impl HostId {
-    /// The host that this machine is: `wanted` by whoever starts the daemon, else by `HANA_HOST`, else as remembered.
+    /// Determines the host id: `wanted` from the command line, otherwise `HANA_HOST`, otherwise the remembered id.
     pub(crate) fn find(wanted: Option<&NodeId>) -> anyhow::Result<Self> {
         let base = state_dir::usable_base();
         if let Some(id) = named_host()?.filter(|_| wanted.is_none()) {
@@ -49,7 +49,7 @@ impl HostId {
         &self.id
     }
 
-    /// Says of itself what a person may not expect.
+    /// Logs what may surprise: a hostname that differs from the id, and other hosts of this machine still in use.
     pub(crate) fn log(&self) {
         let Some(hostname) = &self.hostname else { return };
         if *hostname != self.id {
@@ -67,13 +67,13 @@ impl HostId {
         }
     }
 
-    /// Remembers it, and holds its place. What cannot be written is no reason not to run.
+    /// Remembers the id and takes the lock. A failed write does not keep the daemon from running.
     pub(crate) fn hold(&mut self) {
         if let Some(hostname) = &self.hostname {
             self.remember(hostname, &self.id);
         }
         match self.lock() {
-            // Until the process ends, and with it all that it holds.
+            // The lock is held until the process ends.
             Ok(lock) => self.lock = lock.map(ManuallyDrop::new),
             Err(problem) => tracing::debug!("no other daemon sees that this one lives: {problem}"),
         }
@@ -99,7 +99,7 @@ impl HostId {
         let path = directory.join(LOCK);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        // Another that looks whether it is free holds it for a moment.
+        // Another process that tests the lock holds it for a moment.
         for _ in 0..5 {
             match file.try_lock() {
                 Ok(()) => {
@@ -115,8 +115,10 @@ impl HostId {
         Ok(None)
     }
 
-    /// Another machine has this id. Where the name of this one has changed since it got it, it is to be taken next time:
-    /// a person gave the copy of a disk a name of its own. Says what to do.
+    /// Gives up the id because another machine has it, and returns what to do.
+    ///
+    /// If the hostname has changed since the id was assigned, the hostname is the next id: a person has renamed a
+    /// machine with a copied disk.
     pub(crate) fn give_way(&self) -> String {
         match &self.hostname {
             Some(hostname) if *hostname != self.id => {
@@ -127,7 +129,7 @@ impl HostId {
         }
     }
 
-    /// Has the daemon of this host that runs here make room. What it launched goes on.
+    /// Makes the running daemon of this host give up its place. The processes it launched continue.
     pub(crate) fn take_place(&self) -> anyhow::Result<()> {
         let path = self.base.join(self.id.as_str()).join(LOCK);
         if is_free(&path) {
@@ -139,7 +141,7 @@ impl HostId {
         let pid = text.trim().parse().context("the process id of the daemon that runs")?;
         ask_to_leave(pid).with_context(|| format!("asking hanad, process {pid}, to make room"))?;
         let until = Instant::now() + LEAVES_WITHIN;
-        // Its place on the mesh is its port, which it may give up a moment later.
+        // Its place on the mesh is its port, which it may release a moment later.
         while !is_free(&path) || hana_network::daemon_is_listening() {
             if Instant::now() >= until {
                 bail!("hanad, process {pid}, does not make room; is it stopped, or an older one?");
@@ -150,7 +152,8 @@ impl HostId {
     }
 }
 
-/// Whether no living daemon holds it. One that cannot be opened is not held by a daemon of this user.
+/// Returns whether no living daemon holds the lock. A lock that cannot be opened is not held by this user's
+/// daemon.
 fn is_free(lock: &Path) -> bool {
     let Ok(file) = File::open(lock) else { return true };
     !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))

@@ -21,8 +21,7 @@ use crate::output::{LineBudget, LogFeed, Output};
 use crate::run_record::{RunRecord, RunRecords};
 use crate::state_dir::StateDir;
 
-/// What the daemon has of one visualization: what decides about it, the process, its health and output,
-/// and who waits for an answer.
+/// Everything that the daemon has for one visualization: supervisor, process, health, output, pending requests.
 pub(crate) struct ManagedProcess {
     pub(crate) supervisor: Supervisor,
     pub(crate) run: Option<RunningInstance>,
@@ -32,26 +31,26 @@ pub(crate) struct ManagedProcess {
     clock: ClockAnchor,
     waiting: Vec<PendingRequest>,
     records: RunRecords,
-    /// What is written down of it, for a daemon that comes after this one.
+    /// The persistent record, for the next daemon.
     record: RunRecord,
-    /// The same as it lies on disk; none where nothing does.
+    /// The record as last written to disk, if it was written.
     written: Option<RunRecord>,
-    /// Of one that joins the mesh.
+    /// The stored look, if the program joins the mesh.
     pub(crate) look: Option<LookStore>,
     _answering: QueryableGuard,
     _health_feed: Option<HealthFeed>,
 }
 
-/// One run of the process.
+/// A running instance of the program.
 pub(crate) struct RunningInstance {
     pub(crate) process: Process,
     pub(crate) output: Output,
 }
 
-/// Somebody who asked for something that takes a while.
+/// A request that takes a while to answer.
 struct PendingRequest {
     request: Request,
-    /// The run that was there when it was asked: an answer to a start or restart is a newer one.
+    /// The instance at the time of the request. The answer to a start or restart needs a later one.
     before: Instance,
 }
 
@@ -117,7 +116,7 @@ impl ManagedProcess {
         }
     }
 
-    /// Keeps it by another policy from now on, the run that is there too.
+    /// Changes the policy, also for the running instance.
     pub(crate) fn set_policy(&mut self, policy: Policy) {
         if let Some(health) = &mut self.health {
             health.set_limits(policy.health.limits);
@@ -125,7 +124,7 @@ impl ManagedProcess {
         self.supervisor.set_policy(policy);
     }
 
-    /// This daemon ends, and another goes on with what runs: all that is known of it is written down.
+    /// Saves everything known about the visualization for the daemon that takes over.
     pub(crate) fn hand_over(&mut self, now: Instant) {
         self.update_record();
         if let Some(look) = &mut self.look {
@@ -136,20 +135,22 @@ impl ManagedProcess {
         }
     }
 
-    /// Whether a process of this id exists or is about to: the id is taken.
+    /// Returns whether the id is taken: a process with it exists or is about to.
     pub(crate) fn is_taken(&self) -> bool {
         let state = self.supervisor.state();
         state.is_alive() || state == ProcessState::Restarting
     }
 
-    /// When something is due if nothing happens before. A verdict that was given is not given again until it changes.
+    /// Returns when something is next due if nothing happens before.
+    ///
+    /// An unchanged health verdict is not repeated.
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let of_health = self.health.as_ref().and_then(|watch| watch.next_deadline(now));
         let of_health = of_health.filter(|at| *at > now);
         self.supervisor.next_deadline().into_iter().chain(of_health).min()
     }
 
-    /// Makes the status known.
+    /// Publishes the status.
     pub(crate) fn announce(&mut self) {
         self.clock.follow();
         let status = self.supervisor.status(|at| self.clock.unix_ms(at));
@@ -160,12 +161,12 @@ impl ManagedProcess {
         }
     }
 
-    /// Somebody waits for what was asked.
+    /// Adds a request to be answered later.
     pub(crate) fn wait(&mut self, request: Request) {
         self.waiting.push(PendingRequest { request, before: self.supervisor.incarnation() });
     }
 
-    /// Answers those whose wish has been fulfilled, or will not be.
+    /// Answers the requests that have succeeded or failed.
     pub(crate) fn answer(&mut self) {
         for waiting in std::mem::take(&mut self.waiting) {
             if let Some(still) = self.answer_one(waiting) {
@@ -198,7 +199,7 @@ impl ManagedProcess {
         None
     }
 
-    /// Whether the file that it writes to begins with another line than is written down.
+    /// Returns whether the output file begins with another line than the record has.
     pub(crate) fn has_other_file(&self) -> bool {
         self.first_line().is_some_and(|first_line| first_line != self.record.first_line)
     }
@@ -207,8 +208,7 @@ impl ManagedProcess {
         self.run.as_ref().and_then(|run| run.output.first_line())
     }
 
-    /// Writes down that a launch with this mark is about to be made: what becomes of it can be found, whatever
-    /// becomes of this daemon.
+    /// Records a launch with this mark before it is made, so that a later daemon can find the launched processes.
     pub(crate) fn write_down_launch(&mut self, mark: &str) {
         self.record.process = None;
         self.record.launching = Some(mark.into());
@@ -217,7 +217,7 @@ impl ManagedProcess {
         self.update_record();
     }
 
-    /// Which process the launch has made, and where its output goes. None where it has ended already.
+    /// Records the launched process, if it has not ended already, and its output file.
     pub(crate) fn note_launched(
         &mut self,
         process: Option<ProcessRecord>,
@@ -227,24 +227,24 @@ impl ManagedProcess {
         self.record.output = output;
     }
 
-    /// The process has ended, and what it left behind is swept.
+    /// Records that the process has ended and been swept.
     pub(crate) fn note_swept(&mut self) {
         self.record.process = None;
     }
 
-    /// Goes on with what an earlier daemon wrote down.
+    /// Continues with the record of an earlier daemon.
     pub(crate) fn keep_record(&mut self, record: RunRecord) {
-        // Written again even if nothing changes, so that it is kept like all others.
+        // Written again even if it is unchanged, so that it is kept like every other record.
         self.written = None;
         self.record = record;
     }
 
-    /// What is written down of it.
+    /// Returns the persistent record.
     pub(crate) const fn record(&self) -> &RunRecord {
         &self.record
     }
 
-    /// Follows the wall clock where that was set: what is said and written down has its times by it.
+    /// Adjusts published and recorded times after the wall clock was set.
     pub(crate) fn follow_clock(&mut self) {
         if self.clock.follow() {
             self.announce();
@@ -252,7 +252,7 @@ impl ManagedProcess {
         }
     }
 
-    /// The instance of its process has the number `instance`.
+    /// Records the number of the running instance.
     pub(crate) fn note_instance(&mut self, instance: u64) {
         if self.supervisor.pid().is_some() && self.record.instance != instance {
             self.record.instance = instance;
@@ -260,20 +260,20 @@ impl ManagedProcess {
         }
     }
 
-    /// What the supervisor had in mind when the record that is kept was written.
+    /// Returns the supervisor's state from the record.
     pub(crate) fn recalled(&self) -> SupervisorSnapshot<Instant> {
         let clock = &self.clock;
         let boot = self.record.boot.as_ref();
         self.record.memory.clone().map_time(|ms| clock.moment(ms, boot))
     }
 
-    /// How long ago its process was launched.
+    /// Returns the time since the process was launched.
     pub(crate) fn launched_ago(&self) -> Duration {
         let launched = self.clock.moment(self.record.launched_ms, self.record.boot.as_ref());
         Instant::now().saturating_duration_since(launched)
     }
 
-    /// Brings what is written down up to date, if anything of it is another now.
+    /// Updates the record and writes it to disk if it changed.
     pub(crate) fn update_record(&mut self) {
         let supervisor = &self.supervisor;
         if supervisor.incarnation() == Instance::default() {
@@ -283,7 +283,7 @@ impl ManagedProcess {
         self.record.memory = supervisor.memory().map_time(|at| clock.unix_ms(at));
         self.record.boot = clock.boot().cloned();
         if !self.record.memory.is_launching() {
-            // What became of it is known.
+            // The outcome of the launch is known.
             self.record.launching = None;
         }
         if let Some(first_line) = self.first_line() {
@@ -292,7 +292,7 @@ impl ManagedProcess {
         if self.written.as_ref() == Some(&self.record) {
             return;
         }
-        // It is written again by itself where it cannot be written now, or is deleted.
+        // The writer retries by itself if the file cannot be written now, or is deleted later.
         match self.records.write(&self.record) {
             Ok(()) => self.written = Some(self.record.clone()),
             Err(problem) => {
@@ -301,7 +301,7 @@ impl ManagedProcess {
         }
     }
 
-    /// It is not listed any more, or the daemon ends in good order.
+    /// Removes the record: the visualization is no longer listed, or the daemon ends normally.
     pub(crate) fn forget_record(&mut self) {
         self.written = None;
         self.records.remove(self.supervisor.id());
@@ -312,7 +312,7 @@ impl ManagedProcess {
         self.feed.error_words()
     }
 
-    /// Reads the end of the output of an instance that ended; returns the words that give the cause.
+    /// Reads the rest of an ended instance's output and returns the words that give the cause.
     pub(crate) fn words_of_ended(&self) -> Option<String> {
         if let Some(run) = &self.run {
             run.output.finish();

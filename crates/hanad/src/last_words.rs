@@ -1,18 +1,21 @@
-//! What of the output of a program that crashed says why.
+//! Finds the cause of a crash in the last output of a program.
 
 use hana_time::sanitize_line;
 
-/// Characters of it that stand in a reason; the log has the rest.
+/// The longest reason, in characters. The log has the rest.
 const LONGEST: usize = 300;
-/// Lines of a message that are taken together.
+/// The most lines of one message.
 const MOST_LINES: usize = 4;
-/// The message of a panic or of `main` stands within so many of the last lines, backtraces not counted.
+/// The number of last lines, without backtraces, that are searched for the message of a panic or of `main`.
 const NEAR_THE_END: usize = 14;
-/// A panic in one thread often brings down others right after; the first of them says why.
+/// The most lines between two panics of one chain. A panic often brings down other threads; the first gives the
+/// cause.
 const CHAIN: usize = 8;
 
-/// The words that say why a program ended, from the last lines that it wrote: the message of a panic, the error that
-/// `main` returned, the last line of level `ERROR`, else the last line. None where it wrote nothing.
+/// Returns the cause of an end from the last lines of output, or `None` if there are none.
+///
+/// The cause is the message of a panic, otherwise the error that `main` returned, otherwise the last line of
+/// level `ERROR`, otherwise the last line.
 pub(crate) fn last_words<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     let end = end_of(lines);
     let words = explicit(&end)
@@ -21,12 +24,12 @@ pub(crate) fn last_words<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Str
     in_one_line(&words)
 }
 
-/// The same where it is not known whether the program crashed: only what says by itself that it is about an error.
+/// Returns the cause only if a line clearly reports an error. Used for programs that may not have crashed.
 pub(crate) fn error_words<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     in_one_line(&explicit(&end_of(lines))?)
 }
 
-/// The last lines, without backtraces.
+/// Returns the last lines, without backtraces.
 fn end_of<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut lines: Vec<String> = lines
         .map(plain)
@@ -45,13 +48,13 @@ fn in_one_line(words: &str) -> Option<String> {
     (!words.is_empty()).then(|| sanitize_line(&words, LONGEST))
 }
 
-/// Without the sequences by which a terminal makes colours.
+/// Removes the escape sequences for colours.
 fn plain(line: &str) -> String {
     let mut plain = String::with_capacity(line.len());
     let mut characters = line.chars();
     while let Some(character) = characters.next() {
         if character == '\u{1b}' {
-            // Up to the letter that ends it.
+            // Up to the letter that ends the sequence.
             characters.by_ref().find(char::is_ascii_alphabetic);
         } else if !character.is_control() || character == '\t' {
             plain.push(character);
@@ -64,7 +67,7 @@ fn is_panic(line: &str) -> bool {
     line.trim_start().starts_with("thread '") && line.contains("panicked at")
 }
 
-/// What runtimes add to a message, for whoever debugs it.
+/// Returns whether the line is a debugging hint that a runtime adds to a message.
 fn is_hint(line: &str) -> bool {
     let line = line.trim_start();
     ["note: ", "stack backtrace:", "Stack backtrace:", "Aborted", "(core dumped)"]
@@ -73,7 +76,7 @@ fn is_hint(line: &str) -> bool {
         || line.starts_with("Encountered a panic in")
 }
 
-/// A frame of a backtrace of Rust: `  12: std::panicking` and `   at /rustc/...`.
+/// Returns whether the line is part of a Rust backtrace: `  12: std::panicking` or `   at /rustc/...`.
 fn is_backtrace(line: &str) -> bool {
     let Some(indented) = line.strip_prefix("  ") else { return false };
     let trimmed = indented.trim_start();
@@ -106,7 +109,7 @@ fn panic_message(lines: &[String]) -> Option<String> {
     (!message.is_empty()).then(|| message.join(" "))
 }
 
-/// `Error: joining the mesh`, `Caused by:`, and the causes.
+/// Returns the error that `main` returned: `Error: joining the mesh`, `Caused by:`, and the causes.
 fn error_of_main(lines: &[String]) -> Option<String> {
     let first = lines.iter().rposition(|line| line.starts_with("Error: "))?;
     let said = lines.iter().skip(first).take_while(|line| !is_hint(line)).take(MOST_LINES + 1);
@@ -121,7 +124,7 @@ fn error_of_main(lines: &[String]) -> Option<String> {
     Some(parts.join(": "))
 }
 
-/// The last line that a logger wrote with the level `ERROR`.
+/// Returns the last line that a logger wrote with the level `ERROR`.
 fn error_line(lines: &[String]) -> Option<String> {
     lines.iter().rev().find(|line| line.contains(" ERROR ") || line.starts_with("ERROR ")).cloned()
 }

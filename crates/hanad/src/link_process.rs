@@ -11,51 +11,53 @@ use hana_time::{LinkOrder, LinkReport, sanitize_line};
 
 use crate::complaint::LogOnce;
 
-/// The program `hana-link`, which speaks Ableton Link: started, heard, told, and started again when it fails.
+/// The program `hana-link`, which connects to Ableton Link. It is restarted when it fails.
 ///
-/// Everything that may wait is done on threads of its own. The program ends when its standard input is closed, thus also
-/// when this daemon is killed.
+/// Everything that may block runs on separate threads. The program ends when its standard input is closed, and
+/// therefore also when this daemon is killed.
 pub(crate) struct LinkProcess {
     shared: Arc<Shared>,
 }
 
-/// What happens there.
+/// An event of the program.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum LinkEvent {
-    /// It runs, and is to be told what to go on from before it joins, within half a second.
+    /// The program runs. Within half a second, before it joins, it needs the state to continue from.
     Began,
-    /// Where the session stands.
+    /// The state of the Link session.
     Report(LinkReport),
-    /// It is gone; it is started again by itself.
+    /// The program is gone and will be restarted automatically.
     Lost,
 }
 
 struct Shared {
-    /// Where orders go while it runs.
+    /// The queue for orders while the program runs.
     orders: Mutex<Option<SyncSender<String>>>,
-    /// Closed when it is to end for good: nothing is ever sent.
+    /// A channel that is closed to end the program for good. Nothing is ever sent on it.
     ended: Mutex<Option<SyncSender<()>>>,
 }
 
-/// One run of the program.
+/// One running instance of the program.
 struct Run {
     child: Child,
     lines: Receiver<String>,
 }
 
-/// The program, beside this one or in PATH.
+/// The program's name, searched for beside this program and in `PATH`.
 const PROGRAM: &str = "hana-link";
-/// Orders on their way. One that does not read gets no more.
+/// The most queued orders. A program that does not read them gets no more.
 const ORDERS: usize = 64;
-/// Reports on their way.
+/// The most queued reports.
 const REPORTS: usize = 64;
-/// The longest line that is read; what is longer is cut into such.
+/// The longest line that is read, in bytes. Longer lines are cut into several.
 const LONGEST: u64 = 4096;
-/// It reports four times a second, but for the two seconds in which it joins. Silent for so long, it hangs.
+/// The silence after which the program counts as frozen.
+///
+/// It reports four times a second, except during the two seconds in which it joins.
 const HUNG: Duration = Duration::from_secs(6);
-/// How long it may take to end when its input is closed.
+/// How long the program may take to end after its input is closed.
 const END: Duration = Duration::from_millis(500);
-/// After so long a run the next failure is a first one.
+/// The running time after which the next failure counts as the first.
 const SETTLED: Duration = Duration::from_secs(20);
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(100),
@@ -66,8 +68,9 @@ const BACKOFF: Backoff = Backoff {
 };
 
 impl LinkProcess {
-    /// Starts it where it is installed; what happens there goes to `tell`, which may wait. None where it is not, or where the
-    /// system has no thread for it.
+    /// Starts the program. Its events go to `tell`, which may block.
+    ///
+    /// Returns `None` if the program is not installed or the system cannot start a thread.
     pub(crate) fn start(tell: impl FnMut(LinkEvent) + Send + 'static) -> Option<Self> {
         let program = match find() {
             Ok(program) => program,
@@ -100,8 +103,10 @@ impl LinkProcess {
         }
     }
 
-    /// Tells it to do something. Never waits: when it is not there, or does not read, nothing happens. It is asked what to go
-    /// on from when it is there again.
+    /// Sends an order without blocking.
+    ///
+    /// The order is lost if the program is not running or does not read. Once it runs again, it asks for the state to
+    /// continue from.
     pub(crate) fn order(&self, order: LinkOrder) {
         if let Some(orders) = &*lock(&self.shared.orders)
             && orders.try_send(order.to_line()).is_err()
@@ -112,14 +117,14 @@ impl LinkProcess {
 }
 
 impl Drop for LinkProcess {
-    /// It ends by itself, as soon as its input is closed; whoever waits for that is its own thread.
+    /// Closes the program's input, which ends the program. Its own thread waits for the end.
     fn drop(&mut self) {
         lock(&self.shared.ended).take();
         lock(&self.shared.orders).take();
     }
 }
 
-/// The thread: one run after the other, until it is to end.
+/// Runs one instance after the other, on a separate thread, until the program is to end.
 fn keep_running(
     program: &PathBuf,
     shared: &Shared,
@@ -142,7 +147,7 @@ fn keep_running(
                 tracing::warn!("{PROGRAM} {why}; it is started again, and the beats go on");
                 tell(LinkEvent::Lost);
             },
-            // It may be replaced at this moment, and is tried again; said once.
+            // The file may be being replaced at this moment, so it is tried again and logged once.
             Err(problem) if complaint.is_news(&problem) => {
                 let fault = ProgramFault::of(program).map_or_else(
                     || format!("cannot be started: {problem}"),
@@ -160,11 +165,11 @@ fn keep_running(
     }
 }
 
-/// How a run came to its end.
+/// The end of an instance.
 enum Outcome {
-    /// As it should.
+    /// On request.
     Ended,
-    /// By itself, or because it hung: what happened, in words.
+    /// By itself or because it froze, with a description.
     Failed(String),
 }
 
@@ -172,7 +177,7 @@ impl Run {
     fn start(program: &PathBuf, shared: &Shared) -> io::Result<Self> {
         let mut command = Command::new(program);
         command.arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Ctrl-C at the daemon's terminal is for the daemon.
+        // Ctrl-C at the daemon's terminal is meant for the daemon.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn()?;
@@ -198,14 +203,14 @@ impl Run {
         thread("link-reports").spawn(move || read_reports(stdout, &out))?;
         thread("link-log").spawn(move || log(stderr))?;
         thread("link-orders").spawn(move || write_orders(stdin, &inbox))?;
-        // Not one that is to end meanwhile: its input is closed then.
+        // If the program was ordered to end meanwhile, the orders are dropped, which closes its input.
         let ended = lock(&shared.ended);
         *lock(&shared.orders) = ended.is_some().then_some(orders);
         drop(ended);
         Ok(lines)
     }
 
-    /// Hears it until it ends, hangs, or is to end.
+    /// Receives reports until the program ends, freezes, or is to end.
     fn hear(mut self, end: &Receiver<()>, tell: &mut impl FnMut(LinkEvent)) -> Outcome {
         let mut heard = Instant::now();
         loop {
@@ -240,7 +245,9 @@ impl Run {
         }
     }
 
-    /// How it ended; none if somebody else has reaped it, as the daemon does with orphans. One that goes on is killed.
+    /// Waits for the end and returns the exit status. Kills the program at the deadline.
+    ///
+    /// Returns `None` if it was killed, or if its status was already reaped, as the daemon does with orphans.
     fn wait(&mut self, deadline: Duration) -> Option<ExitStatus> {
         let until = Instant::now() + deadline;
         loop {
@@ -257,7 +264,7 @@ impl Run {
     }
 
     fn kill(&mut self) {
-        // Only one that is known to be there: its number may be somebody else's otherwise.
+        // Kills only a process known to exist: the id may otherwise belong to another process.
         if matches!(self.child.try_wait(), Ok(None)) {
             self.child.kill().ok();
             self.child.wait().ok();
@@ -291,7 +298,7 @@ fn each_line(from: impl Read, mut take: impl FnMut(String) -> bool) {
     }
 }
 
-/// Ends, and closes its input with it, when nobody can order anything any more.
+/// Writes orders to the program until the queue is closed, then closes the program's input.
 fn write_orders(mut stdin: ChildStdin, orders: &Receiver<String>) {
     while let Ok(order) = orders.recv() {
         if writeln!(stdin, "{order}").and_then(|()| stdin.flush()).is_err() {
@@ -300,7 +307,7 @@ fn write_orders(mut stdin: ChildStdin, orders: &Receiver<String>) {
     }
 }
 
-/// One that can be run. A file of that name that cannot is passed over.
+/// Finds a file that can be executed. One that cannot is skipped.
 fn find() -> Result<PathBuf, LaunchError> {
     let exe = env::current_exe().ok();
     let beside = exe.as_deref().and_then(Path::parent).unwrap_or_else(|| Path::new(""));
@@ -318,14 +325,14 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(20);
 
-    /// A program in place of hana-link, as lines of shell, and what is told of it.
+    /// Starts a shell script in place of `hana-link` and returns its events.
     fn kept(script: &str) -> (tempfile::TempDir, LinkProcess, Receiver<LinkEvent>) {
         use std::os::unix::fs::PermissionsExt;
 
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join(PROGRAM);
-        // Written under another name: a program that is still open for writing, by a process that has just been started
-        // too, cannot be run.
+        // The program is copied from a draft: a file that is still open for writing, even in a process that was just
+        // started, cannot be executed.
         let draft = directory.path().join("draft");
         std::fs::write(&draft, format!("#!/bin/sh\n{script}")).unwrap();
         std::fs::set_permissions(&draft, PermissionsExt::from_mode(0o755)).unwrap();
@@ -356,7 +363,7 @@ mod tests {
         link.order(LinkOrder::Tempo { bpm: 90.0 });
         let LinkEvent::Report(report) = events.recv_timeout(SOON).unwrap() else { unreachable!() };
         assert_eq!(report, LinkReport::parse(REPORT).unwrap());
-        // Its input is closed: it ends, nobody starts it again, and nobody is told.
+        // Its input is closed: the program ends, is not restarted, and reports nothing.
         drop(link);
         assert!(events.recv_timeout(SOON).is_err());
     }
@@ -379,7 +386,7 @@ mod tests {
         for _ in 0..100_000 {
             link.order(LinkOrder::Tempo { bpm: 90.0 });
         }
-        // And is killed in the end.
+        // The program is killed in the end.
         drop(link);
         assert!(events.recv_timeout(SOON).is_err());
     }

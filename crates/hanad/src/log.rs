@@ -18,11 +18,11 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::complaint::LogOnce;
 
-/// The daemon's own log: a file that rotates, and `hana/<host>/log/<host>` for `hana logs`.
+/// The daemon's own log: a rotating file, and `hana/<host>/log/<host>` for `hana logs`.
 ///
-/// Whoever logs only puts the line into a bounded queue; a thread writes. So a disk that is slow, full or gone
-/// holds nobody up. A line that the queue has no room for is counted, and the number written when there is
-/// room again.
+/// Logging only puts the line into a bounded queue, and a thread writes it. A disk that is slow, full or gone
+/// therefore delays no caller. Lines that do not fit into the queue are counted, and their number is written once
+/// there is room.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
     queue: SyncSender<LogCommand>,
@@ -32,34 +32,34 @@ pub(crate) struct Log {
 
 enum LogCommand {
     Write(Vec<u8>, LogTarget),
-    /// What has been written so far, and will be, goes into this file.
+    /// Write all lines, earlier ones included, to this file.
     Into(PathBuf),
     Onto(Publisher<LogLine>),
     Flush(Sender<()>),
 }
 
-/// Who reads a line.
+/// The destination of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogTarget {
-    /// The file alone: what is said for whoever looks for a fault here. That includes what publishing logs
-    /// itself, which would else publish more.
+    /// The file only: details for debugging on this host.
+    ///
+    /// That includes messages logged by publishing itself, which would otherwise publish more.
     File,
-    /// The mesh too.
+    /// The file and the mesh.
     All,
 }
 
-/// A file is moved aside beyond this, in bytes; three are kept.
+/// The size, in bytes, beyond which a file is moved aside. Three files are kept.
 const FILE: u64 = 10 * 1024 * 1024;
-/// How often it is looked whether the file is still there.
+/// How often the log checks that its file still exists.
 const LOOK: Duration = Duration::from_secs(1);
-/// How many lines wait for the disk.
+/// The most lines waiting for the disk.
 const QUEUE: usize = 4096;
-/// How many of its last lines are kept for who comes late.
+/// The number of recent lines kept for later readers.
 const LAST_LINES: usize = 200;
 
 impl Log {
-    /// A log that keeps its first lines until it is told where they belong. What keeps it from being written goes to
-    /// standard error.
+    /// Starts a log that buffers its first lines until it has a file. Write errors go to standard error.
     pub(crate) fn start(stderr: DroppingWriter) -> io::Result<Self> {
         let (queue, orders) = mpsc::sync_channel(QUEUE);
         let log = Self { queue, lost: Arc::default(), last_lines: Arc::default() };
@@ -78,12 +78,12 @@ impl Log {
         Ok(log)
     }
 
-    /// Puts the log into the file at `path`.
+    /// Sends the log to the file at `path`.
     pub(crate) fn write_to(&self, path: PathBuf) {
         self.queue.send(LogCommand::Into(path)).ok();
     }
 
-    /// Lets others read the log over the mesh, for as long as the value that is returned is kept.
+    /// Makes the log available over the mesh for as long as the returned guard is kept.
     pub(crate) fn publish_on(&self, node: &Node<role::Daemon>) -> QueryableGuard {
         let topic = Topic::<LogLine>::log(node.host().clone(), node.host().clone());
         self.queue.send(LogCommand::Onto(node.publisher(&topic))).ok();
@@ -93,12 +93,12 @@ impl Log {
         })
     }
 
-    /// Adds a line, without its end. Does not block.
+    /// Adds a line, given without its end. Does not block.
     pub(crate) fn add(&self, line: &str, audience: LogTarget) {
         self.push(format!("{line}\n").into_bytes(), audience);
     }
 
-    /// Waits until what was added is written, at most for `deadline`.
+    /// Waits until everything added so far is written, at most for `deadline`.
     pub(crate) fn flush(&self, deadline: Duration) {
         let (written, is_written) = mpsc::channel();
         if self.queue.try_send(LogCommand::Flush(written)).is_ok() {
@@ -113,7 +113,7 @@ impl Log {
     }
 }
 
-/// One message of `tracing`, on its way into the log.
+/// A `tracing` message on its way into the log.
 pub(crate) struct LogEntry<'a> {
     log: &'a Log,
     audience: LogTarget,
@@ -145,7 +145,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// What the log's thread has.
+/// The state of the log's thread.
 struct Writer {
     file: Option<RotatingFile>,
     /// Lines that came before the file was known.
@@ -153,7 +153,7 @@ struct Writer {
     complaint: LogOnce,
     stderr: DroppingWriter,
     lost: Arc<AtomicU64>,
-    /// Lines that are not in the file and shall be told there.
+    /// The number of lines missing from the file, to be written there.
     missing: u64,
     publisher: Option<Publisher<LogLine>>,
     last_lines: Arc<Mutex<VecDeque<LogLine>>>,
@@ -192,8 +192,7 @@ impl Writer {
         }
     }
 
-    /// A file that was deleted is made anew, also while nothing is logged. One that cannot be is complained of with the
-    /// next line.
+    /// Creates a deleted file again, even while nothing is logged. The next line reports a failure.
     fn look_for_the_file(&mut self) {
         if let Some(file) = &mut self.file {
             file.check().ok();
@@ -221,7 +220,7 @@ impl Writer {
                 self.missing += 1;
                 if self.complaint.is_news(&problem) {
                     let path = file.path().display();
-                    // Not through `tracing`, which would bring it here again; nor may it fail.
+                    // Not through `tracing`, which would log it here again. This call cannot fail either.
                     self.stderr.push(format!(
                         "hanad: its log {path} cannot be written: {problem}; it goes on without, and tries again with every line\n"
                     ));
@@ -235,7 +234,7 @@ impl Writer {
         self.number += 1;
         let line = LogLine { number, stream: Stream::Daemon, text };
         if let Some(publisher) = &self.publisher {
-            // A full queue costs watchers a line; the file has it.
+            // A full queue costs subscribers a line; the file still has it.
             publisher.publish(&line).ok();
         }
         let mut last = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -310,7 +309,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "after\n");
     }
 
-    /// Nobody reads the queue: as if the disk took for ever.
+    /// Leaves the queue unread, as if the disk blocked forever.
     #[test]
     fn a_log_whose_disk_hangs_holds_nobody_up() {
         let (queue, _orders) = mpsc::sync_channel(2);

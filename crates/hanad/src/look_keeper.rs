@@ -10,25 +10,27 @@ use hana_protocol::message::Look;
 
 use crate::state_files::{PATIENCE, Purpose, StateFiles, in_time};
 
-/// Keeps the last look of one visualization on disk, to give it back to the next run.
+/// Keeps the last look of one visualization on disk, for its next instance.
 pub(crate) struct LookStore {
     file: PathBuf,
     files: StateFiles,
     looks: Subscription<Received<Look>>,
-    /// What it shows already, asked when this daemon took it over.
+    /// The pending query for the look it already shows, sent when this daemon took it over.
     asked: Option<Pending<Vec<Received<Look>>>>,
     last: LastLook,
     written: Option<(Look, Instant)>,
 }
 
-/// From one writing to the next while the look moves. What a crash of the visualization can cost is nothing, since the
-/// daemon knows the newest; one of both at once costs this.
+/// The least time between two writes while the look changes.
+///
+/// A crash of the visualization costs nothing, since the daemon knows the newest look. If both crash at once, the
+/// changes of this time are lost.
 const BETWEEN: Duration = Duration::from_millis(250);
-/// How long a visualization may take to say what it shows.
+/// How long a visualization may take to answer with its look.
 const ASK: Duration = Duration::from_secs(2);
 
 impl LookStore {
-    /// Begins with what is on disk, if anything is.
+    /// Starts with the look on disk, if there is one.
     pub(crate) fn new(
         node: &Node<role::Daemon>,
         id: &NodeId,
@@ -40,7 +42,7 @@ impl LookStore {
         Self {
             looks: node.subscribe(topic.clone()),
             asked: Some(node.ask(topic, ASK)),
-            // Written again, so that it is kept like all others.
+            // Written again, so that the file is kept like every other.
             written: None,
             last: LastLook { node: id.clone(), look: known.unwrap_or_default() },
             file,
@@ -48,8 +50,9 @@ impl LookStore {
         }
     }
 
-    /// The file with the newest look, for the next run: it is there now, if it can be. `spare` is written where it
-    /// cannot.
+    /// Returns the file with the newest look for the next instance, after waiting briefly until it is written.
+    ///
+    /// If it cannot be written, `spare` is written instead.
     pub(crate) fn ready_file(&self, spare: Option<PathBuf>) -> PathBuf {
         self.files.check(&self.file);
         self.files.flush(PATIENCE);
@@ -63,7 +66,7 @@ impl LookStore {
         }
     }
 
-    /// Hears what is shown, and writes it down if it has changed, not too often. Does not wait for anybody.
+    /// Receives looks and writes the newest one if it has changed, not too often. Does not block.
     pub(crate) fn poll(&mut self, now: Instant) {
         self.hear();
         let is_due = self.written.as_ref().is_none_or(|(_, at)| now.duration_since(*at) >= BETWEEN);
@@ -72,7 +75,7 @@ impl LookStore {
         }
     }
 
-    /// The run has ended: what it showed last is written down at once.
+    /// Writes the last look at once. Called when the instance has ended.
     pub(crate) fn keep(&mut self, now: Instant) {
         self.hear();
         self.write(now);
@@ -86,7 +89,7 @@ impl LookStore {
             }
         }
         while let Some(received) = self.looks.try_recv() {
-            // What it says now is newer than what it answers.
+            // A published look is newer than the reply to the query.
             self.asked = None;
             self.last.look = received.message;
         }
@@ -114,7 +117,7 @@ impl LookStore {
     }
 }
 
-/// The look on disk, if it can be read and is of this one. What cannot be read is told, once: it is removed.
+/// Reads the look from disk if it belongs to this node. A damaged file is logged and removed.
 fn read(file: &Path, node: &NodeId, files: &StateFiles) -> Option<Look> {
     let path = file.to_owned();
     let read = in_time(move || LastLook::read(&path));
@@ -128,7 +131,7 @@ fn read(file: &Path, node: &NodeId, files: &StateFiles) -> Option<Look> {
     }
 }
 
-/// What is started by a person begins anew: removes what was kept of an earlier run.
+/// Removes the look of an earlier instance: a start by a person begins from scratch.
 pub(crate) fn forget(file: &Path, files: &StateFiles) {
     files.remove(file.to_owned(), format!("{}: what an earlier run left stays", file.display()));
 }

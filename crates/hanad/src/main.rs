@@ -1,8 +1,7 @@
-//! `hanad`: the small program on every machine. It is found by all others, launches the visualizations of
-//! its catalogue, and watches them.
+//! `hanad`, the small daemon on every machine. Other nodes discover it; it launches and watches visualizations.
 //!
-//! It reads its configuration, joins the mesh as the gateway of its host, and runs one loop: events in,
-//! actions out. What is decided is decided by `hana_process::Supervisor`.
+//! It reads its configuration, joins the mesh as the gateway of its host, and runs one loop that turns events
+//! into actions. `hana_process::Supervisor` makes the decisions.
 
 mod clock;
 mod complaint;
@@ -69,10 +68,10 @@ struct Arguments {
     replace: bool,
 }
 
-/// Scouting has no part in a daemon's joining, so this is ample.
+/// The time limit for joining. A daemon joins without scouting, so this is ample.
 const JOIN: Duration = Duration::from_secs(15);
 
-/// How long the last lines of the log may take to be written.
+/// How long the last log lines may take to be written.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
@@ -108,8 +107,10 @@ fn main() -> ExitCode {
     outcome.map_or(ExitCode::FAILURE, |_| ExitCode::SUCCESS)
 }
 
-/// Standard error for a person at a terminal, the log for later. Neither holds the daemon up, nor ends it, when it cannot be
-/// written: not on a full disk, and not where a terminal or a pipe takes no more lines.
+/// Logs to standard error for a person at a terminal, and to the log for later.
+///
+/// Neither delays or ends the daemon when it cannot be written, be it because of a full disk or because a
+/// terminal or a pipe accepts no more lines.
 fn log_to_stderr_and(log: &Log, stderr: DroppingWriter) -> ConnectDiagnostics {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HANA_LOG").unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error")
@@ -130,7 +131,7 @@ fn run(
     unmet: ConnectDiagnostics,
     program: &OwnProgram,
 ) -> anyhow::Result<Ending> {
-    // First of all, so that a signal during the rest is not lost.
+    // First of all, so that no signal is lost during the rest of the start.
     let signals = signals::register().context("listening to signals")?;
     let mut host = HostId::find(arguments.host.as_ref())?;
     if arguments.replace {
@@ -150,7 +151,7 @@ fn run(
     if let Err(problem) = hana_process::adopt_orphans() {
         tracing::warn!("what a visualization leaves behind may stay: {problem}");
     }
-    // Bounded: who fills it waits. What comes from the mesh waits in inboxes, which are bounded too.
+    // Bounded, so senders wait when it is full. Messages from the mesh wait in inboxes, which are bounded too.
     let (events, inbox) = mpsc::sync_channel(1024);
     signals::forward(signals, program.clone(), events.clone())?;
     let joined = Node::<role::Daemon>::join(identity).wait(JOIN).context("joining the mesh")?;

@@ -6,18 +6,19 @@ use hana_protocol::contract::Topic;
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{Event, EventKind, LossCause, LostPeers};
 
-/// What the daemon knows of the other hosts: whose id is taken, and who is lost. It tells those who come
-/// later, and, as one of all daemons, what happens to hosts.
+/// The daemon's view of the other hosts: ids in use and lost hosts.
+///
+/// It publishes the lost hosts for later subscribers. All daemons track hosts; one of them publishes the events.
 pub(crate) struct PeerTracker {
     roster: Roster,
     steps: WallClockSteps,
     lost: StatePublisher<LostPeers>,
     own: NodeId,
-    /// When to look again if nothing is seen before.
+    /// When to check again if nothing is observed before.
     look_at: Instant,
 }
 
-/// What is forgotten, or lost alone, changes with time alone; no faster than this.
+/// The interval of checks that depend on time alone: hosts to forget, nodes lost alone.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl PeerTracker {
@@ -33,7 +34,7 @@ impl PeerTracker {
         self.look_at = now;
     }
 
-    /// Lets time pass: knocks where somebody is missed, and tells what has happened.
+    /// Advances time: probes missing hosts and publishes what has happened.
     pub(crate) fn tick(
         &mut self,
         node: &Node<role::Daemon>,
@@ -69,7 +70,7 @@ impl PeerTracker {
         self.roster.next_knock().map_or(self.look_at, |at| at.min(self.look_at))
     }
 
-    /// Whether the id is in use: its node is on the mesh, or belongs to another host.
+    /// Returns whether the id is in use: its node is on the mesh or belongs to another host.
     pub(crate) fn holds(&self, id: &NodeId) -> bool {
         self.roster.is_present(id) || self.roster.is_held_elsewhere(id, &self.own)
     }

@@ -12,13 +12,13 @@ use crate::complaint::LogOnce;
 use crate::last_words::{error_words, last_words};
 use crate::state_files::PATIENCE;
 
-/// The output of one run of a visualization: read on a thread of its own, kept for readers that come later, and published.
+/// The output of one instance, read on a separate thread, kept for later readers, and published.
 pub(crate) struct Output {
     reader: Option<OutputReader>,
     budget: LineBudget,
 }
 
-/// The way of the lines of one visualization to the mesh and to readers that come later.
+/// Passes the output lines of one visualization to the mesh and to later readers.
 #[derive(Clone)]
 pub(crate) struct LogFeed {
     pub(crate) node: NodeId,
@@ -27,18 +27,18 @@ pub(crate) struct LogFeed {
     pub(crate) budget: LineBudget,
 }
 
-/// How many of its last lines are kept.
+/// The number of last lines that are kept.
 const LAST_LINES: usize = 200;
-/// From one line about dropped output to the next.
+/// The least time between two log lines about dropped output.
 const BETWEEN: Duration = Duration::from_secs(10);
 
 impl Output {
-    /// Of a process whose output goes nowhere.
+    /// Creates the output of a process whose output is discarded.
     pub(crate) const fn none(budget: LineBudget) -> Self {
         Self { reader: None, budget }
     }
 
-    /// Follows what `begin` makes, which may read files.
+    /// Follows the output with the follower that `begin` creates. `begin` may read files.
     pub(crate) fn follow(
         feed: LogFeed,
         begin: impl FnOnce() -> io::Result<LogFollower> + Send + 'static,
@@ -57,7 +57,7 @@ impl Output {
         }
     }
 
-    /// Reads what a process has left that ended while no daemon ran. None of it is published.
+    /// Reads the last output of a process that ended while no daemon ran. None of it is published.
     pub(crate) fn read_history(
         feed: &LogFeed,
         begin: impl FnOnce() -> io::Result<LogFollower> + Send + 'static,
@@ -74,12 +74,12 @@ impl Output {
         output.finish();
     }
 
-    /// The number of the line that its file begins with; none where that is not known yet.
+    /// Returns the number of the first line in the output file, or `None` if it is not known yet.
     pub(crate) fn first_line(&self) -> Option<u64> {
         self.reader.as_ref().and_then(OutputReader::first_line)
     }
 
-    /// The process has ended: its last lines are read. Waits for them for a moment.
+    /// Reads the last lines of an ended process. Waits for them briefly.
     pub(crate) fn finish(&self) {
         if let Some(reader) = &self.reader {
             reader.finish();
@@ -94,17 +94,17 @@ impl LogFeed {
         lines.into_iter().map(log_line).for_each(|line| self.keep(line));
     }
 
-    /// A new run begins: its lines are counted anew.
+    /// Clears the lines for a new instance, whose line numbers start again.
     pub(crate) fn clear(&self) {
         self.lines().clear();
     }
 
-    /// The last words of an instance that crashed: the message of a panic, an error, else the last line.
+    /// Returns the last words of a crashed instance: the message of a panic, an error, or else the last line.
     pub(crate) fn last_words(&self) -> Option<String> {
         last_words(self.lines().iter().map(|line| line.text.as_str()))
     }
 
-    /// The error that the last lines report; none where they report no error.
+    /// Returns the error in the last lines, or `None` if they report none.
     pub(crate) fn error_words(&self) -> Option<String> {
         error_words(self.lines().iter().map(|line| line.text.as_str()))
     }
@@ -112,7 +112,7 @@ impl LogFeed {
     fn publish(&self, lines: Vec<Line>) {
         for line in lines {
             let line = log_line(line);
-            // A line that does not fit is in the file, and kept.
+            // A line beyond the budget is still in the file, and kept.
             if self.budget.allows(line.text.len(), Instant::now())
                 && let Err(problem) = self.publisher.publish(&line)
             {
@@ -183,7 +183,7 @@ fn log_dropped(node: &NodeId, bytes: u64) {
     );
 }
 
-/// Counts what is dropped, to be logged now and then. Pure.
+/// Counts dropped bytes, to be logged now and then. Pure.
 #[derive(Debug, Default)]
 struct DroppedBytes {
     bytes: u64,
@@ -191,7 +191,7 @@ struct DroppedBytes {
 }
 
 impl DroppedBytes {
-    /// The number to log now.
+    /// Adds dropped bytes and returns the number to log now, if any.
     fn add(&mut self, bytes: u64, now: Instant) -> Option<u64> {
         self.bytes += bytes;
         let is_due = self.logged.is_none_or(|at| now.saturating_duration_since(at) >= BETWEEN);
@@ -202,8 +202,8 @@ impl DroppedBytes {
     }
 }
 
-/// Limits the output that all visualizations of a daemon publish together: many that write a lot shall not fill the
-/// links of the mesh.
+/// Limits the output that all visualizations of a daemon publish together, so that it does not fill the mesh's
+/// connections.
 #[derive(Debug, Clone)]
 pub(crate) struct LineBudget(Arc<Mutex<Budget>>);
 
@@ -212,14 +212,14 @@ struct Budget {
     lines: f64,
     bytes: f64,
     at: Instant,
-    /// A disk did not answer in time; it is not waited for again before this.
+    /// The time until which the daemon does not wait for the disk, because it did not answer in time.
     slow_until: Option<Instant>,
 }
 
-/// Twice what one visualization may publish.
+/// Twice the limit of one visualization.
 const LINES_PER_SECOND: f64 = 4000.0;
 const BYTES_PER_SECOND: f64 = 2_000_000.0;
-/// How long a disk that did not answer in time is not waited for.
+/// How long the daemon does not wait for a disk that did not answer in time.
 const SLOW: Duration = Duration::from_secs(5);
 
 impl LineBudget {
@@ -228,12 +228,12 @@ impl LineBudget {
         Self(Arc::new(Mutex::new(Budget { lines, bytes, at: Instant::now(), slow_until: None })))
     }
 
-    /// Whether a line of so many bytes may be published now.
+    /// Returns whether a line of this many bytes may be published now.
     fn allows(&self, bytes: usize, now: Instant) -> bool {
         self.budget().allows(bytes, now)
     }
 
-    /// Waits for a reader to finish, but not for one after the other.
+    /// Waits for a reader to finish. If the disk is slow, it does not wait for each reader in turn.
     fn wait_for(&self, reader: &OutputReader) {
         let now = Instant::now();
         let is_slow = self.budget().slow_until.is_some_and(|until| now < until);

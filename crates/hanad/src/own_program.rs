@@ -1,4 +1,4 @@
-//! The program of this daemon as a person updates it: what lies at its path now, not what was started.
+//! The program at this daemon's path, which an update may have replaced since the start.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -9,28 +9,28 @@ use std::{env, thread};
 
 use hana_process::ProgramFault;
 
-/// Where this daemon was started from, and how.
+/// The path and arguments with which this daemon was started.
 #[derive(Debug, Clone)]
 pub(crate) struct OwnProgram {
     path: PathBuf,
     arguments: Vec<OsString>,
 }
 
-/// How long a program may take to say its version.
+/// How long a program may take to print its version.
 const VERSION: Duration = Duration::from_secs(5);
 
 impl OwnProgram {
-    /// To be called at the start: afterwards the file may be another one, or none.
+    /// Records the path and arguments. Must be called at the start, before the file may be replaced or removed.
     pub(crate) fn of_this_process() -> Self {
         let mut arguments = env::args_os();
         let called = arguments.next().map(PathBuf::from);
         let path = called.as_deref().and_then(at).or_else(|| env::current_exe().ok());
-        // It has made room already.
+        // The old daemon has already made room.
         let arguments = arguments.filter(|argument| argument != "--replace").collect();
         Self { path: path.unwrap_or_else(|| "hanad".into()), arguments }
     }
 
-    /// Whether what lies there now is a daemon that runs on this machine.
+    /// Checks that the program now at the path is a daemon that runs on this machine.
     pub(crate) fn check(&self) -> Result<(), String> {
         let path = self.path.display();
         if let Some(fault) = ProgramFault::of(&self.path) {
@@ -44,7 +44,7 @@ impl OwnProgram {
             .spawn()
             .map_err(|problem| format!("{path} cannot be run: {problem}"))?;
         let until = Instant::now() + VERSION;
-        // An error means that it was reaped with the orphans.
+        // An error means that the process was reaped with the orphans.
         while matches!(child.try_wait(), Ok(None)) {
             if Instant::now() >= until {
                 child.kill().ok();
@@ -63,7 +63,7 @@ impl OwnProgram {
         Ok(())
     }
 
-    /// Becomes it, in the same process. Returns only why not.
+    /// Replaces this process by the program. Returns only if that fails.
     #[cfg(unix)]
     pub(crate) fn become_it(&self) -> anyhow::Error {
         use std::os::unix::process::CommandExt;
@@ -81,8 +81,9 @@ impl OwnProgram {
     }
 }
 
-/// The file that was called: by the path that was given, so that a link that is set to another version is followed, or
-/// found in `PATH`.
+/// Finds the file with which the program was called, by the given path or in `PATH`.
+///
+/// The path is not resolved, so that a link is followed to a new version.
 fn at(called: &Path) -> Option<PathBuf> {
     let by_path = called.as_os_str().to_string_lossy().contains(MAIN_SEPARATOR);
     let path = if by_path {

@@ -1,4 +1,4 @@
-//! Reads catalogue and settings again, on a thread of its own: the disk that they lie on may hang.
+//! Reads the catalogue and the settings again, on a separate thread, since their disk may hang.
 
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -13,34 +13,34 @@ use crate::config::DaemonConfig;
 use crate::daemon::DaemonEvent;
 use crate::file_watch::{FileWatch, look_at};
 
-/// Why the files are read again.
+/// The cause of a reload.
 pub(crate) enum ReloadCause {
-    /// They have changed.
+    /// The files have changed.
     Changed,
     /// SIGHUP.
     Signal,
     /// `hana reload`.
     Command(Request),
-    /// A start of what the catalogue does not have.
+    /// A start of a program that is not in the catalogue.
     Start(Request),
 }
 
-/// What has become of it: none where the files are those that were read before, else what they say or what is wrong.
+/// The result of a reload: `None` if the files are unchanged, otherwise the configuration or an error.
 pub(crate) struct Reloaded {
     pub(crate) cause: ReloadCause,
     pub(crate) outcome: Result<Option<Box<DaemonConfig>>, String>,
 }
 
-/// The thread, to be asked.
+/// A handle to the reload thread.
 pub(crate) struct Reloader {
     asked: Sender<ReloadCause>,
 }
 
-/// How often the files are looked at.
+/// How often the files are checked.
 const POLL: Duration = Duration::from_millis(500);
 
 impl Reloader {
-    /// Begins to watch the files that `config` was read from; `named` is what the command line names.
+    /// Starts to watch the files of `config`. `named` is the file given on the command line.
     pub(crate) fn start(
         named: Option<PathBuf>,
         config: &DaemonConfig,
@@ -55,7 +55,7 @@ impl Reloader {
         Ok(Self { asked })
     }
 
-    /// Has the files read. What comes of it comes as an event.
+    /// Requests a reload. Its result comes as an event.
     pub(crate) fn ask(&self, cause: ReloadCause) {
         self.asked.send(cause).ok();
     }
@@ -65,9 +65,9 @@ struct Worker {
     named: Option<PathBuf>,
     files: Vec<PathBuf>,
     watch: FileWatch,
-    /// The file of the catalogue that is in force.
+    /// The file of the catalogue in force.
     catalogue: Option<PathBuf>,
-    /// Whether what was read last cannot be used.
+    /// Whether the last reload failed.
     failed: bool,
     events: SyncSender<DaemonEvent>,
 }
@@ -112,7 +112,7 @@ impl Worker {
     }
 
     fn load_whole(&self) -> Result<DaemonConfig, String> {
-        // Whatever else would be found in its place was not meant to be used.
+        // Without it, another catalogue that is not meant to be used would be found.
         if let Some(file) = self.catalogue.as_ref().filter(|file| !file.exists()) {
             return Err(format!(
                 "the catalogue {} is gone; put it there again, or start hanad again without it",

@@ -9,41 +9,43 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Boot;
 use crate::state_files::{PATIENCE, Purpose, StateFiles};
 
-/// What is written down of a visualization, so that a daemon that comes after this one can go on with it: which
-/// process it is, and what its supervisor had in mind. Whatever can be missed without taking another process for
-/// this one has a default.
+/// The persistent record of a visualization, from which a later daemon continues.
+///
+/// It contains the process and the supervisor's state. Every field that is not needed to identify the process has
+/// a default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunRecord {
-    /// Its id on the mesh, and the name of the file.
+    /// The id on the mesh, which is also the name of the file.
     pub(crate) node: NodeId,
-    /// Which process it is, until it has ended and what it left behind is swept.
+    /// The process, until it has ended and been swept.
     #[serde(default)]
     pub(crate) process: Option<ProcessRecord>,
-    /// The mark of a launch that is about to be made, or of which is not known yet what became.
+    /// The mark of a launch that is about to be made or has an unknown outcome.
     #[serde(default)]
     pub(crate) launching: Option<String>,
-    /// The file that its output goes to.
+    /// The output file.
     #[serde(default)]
     pub(crate) output: Option<PathBuf>,
-    /// Its name in the catalogue.
+    /// The name in the catalogue.
     #[serde(default)]
     pub(crate) name: String,
-    /// Whether it joins the mesh; for one that is no longer in the catalogue.
+    /// Whether the program joins the mesh; needed once the catalogue no longer has it.
     #[serde(default = "yes")]
     pub(crate) joins: bool,
-    /// When it was launched, Unix milliseconds.
+    /// The time of the launch, in Unix milliseconds.
     #[serde(default)]
     pub(crate) launched_ms: u64,
-    /// The number of its last instance on the mesh: the next one shall have a larger one.
+    /// The number of the last instance on the mesh. The next one must be larger.
     #[serde(default)]
     pub(crate) instance: u64,
-    /// When the machine was started, by the clock that the times here are of.
+    /// The boot time according to the wall clock that all times here refer to.
     #[serde(default)]
     pub(crate) boot: Option<Boot>,
-    /// The number of the line that its output file begins with.
+    /// The number of the first line in the output file.
     #[serde(default)]
     pub(crate) first_line: u64,
-    /// Where it stood and why, what a person wanted, what of its budget is spent; times in Unix milliseconds.
+    /// The supervisor's state: status and reason, the person's request, the spent budget. Times are in Unix
+    /// milliseconds.
     #[serde(default)]
     pub(crate) memory: SupervisorSnapshot<u64>,
 }
@@ -52,14 +54,14 @@ const fn yes() -> bool {
     true
 }
 
-/// The directory of the records: a small file for each visualization that is listed.
+/// The directory of the records, with a small file for each listed visualization.
 #[derive(Debug, Clone)]
 pub(crate) struct RunRecords {
     directory: PathBuf,
     files: StateFiles,
 }
 
-/// The ends of the names of the files there.
+/// The suffixes of the files there.
 const RECORD: &str = "json";
 const UNREADABLE: &str = "json.unreadable";
 const GOODBYE: &str = "closed";
@@ -73,8 +75,9 @@ impl RunRecords {
         self.directory.join(format!("{node}.{end}"))
     }
 
-    /// Has a record written, whole or not at all, and again when it is deleted. Waits for that for a moment: what is
-    /// decided shall be on disk before it is done.
+    /// Writes a record atomically, and again whenever the file is deleted.
+    ///
+    /// Waits briefly, since a decision must be on disk before it is carried out.
     pub(crate) fn write(&self, record: &RunRecord) -> serde_json::Result<()> {
         let node = record.node.as_str();
         let purpose = Purpose {
@@ -86,26 +89,26 @@ impl RunRecords {
         Ok(())
     }
 
-    /// Forgets one that is not listed any more.
+    /// Removes the record of a visualization that is no longer listed.
     pub(crate) fn remove(&self, node: &NodeId) {
         self.forget_goodbye(node);
         let failure = format!("what was written down of '{node}' stays");
         self.files.remove(self.file(node.as_str(), RECORD), failure);
     }
 
-    /// The file with which a program says that a person closed it, to a daemon that is away.
+    /// Returns the file with which a program records that a person closed it, for a daemon that is absent.
     pub(crate) fn goodbye_of(&self, node: &NodeId) -> PathBuf {
         self.file(node.as_str(), GOODBYE)
     }
 
-    /// What an earlier run has said of itself is not this one's.
+    /// Removes that file, which an earlier instance may have left.
     pub(crate) fn forget_goodbye(&self, node: &NodeId) {
         let failure = format!("what an earlier run of '{node}' left stays");
         self.files.remove(self.goodbye_of(node), failure);
     }
 
-    /// Every record that an earlier daemon has left. What cannot be read is told, and put aside so that it is
-    /// told once.
+    /// Reads every record of an earlier daemon. An unreadable one is logged and moved aside, so that it is logged
+    /// once.
     pub(crate) fn read(&self) -> Vec<RunRecord> {
         let entries = match fs::read_dir(&self.directory) {
             Ok(entries) => entries,
@@ -148,7 +151,7 @@ impl RunRecords {
     }
 }
 
-/// A record, or what can be saved of it: who it is and which process is enough.
+/// Parses a record, or salvages it: the id and the process are enough.
 fn parse(text: &str, name: &str) -> Result<RunRecord, String> {
     let node = NodeId::new(name).map_err(|problem| problem.to_string())?;
     match serde_json::from_str::<RunRecord>(text) {
@@ -269,7 +272,7 @@ mod tests {
         );
     }
 
-    /// Whatever became of the file: nothing ends the daemon, and no other process is taken for the one that it was.
+    /// However a file is damaged, the daemon does not end and never takes another process for the recorded one.
     #[test]
     fn of_a_damaged_record_comes_the_same_process_or_none() {
         let whole = record("ripples");
@@ -286,7 +289,7 @@ mod tests {
                 let (Some(read), Some(written)) = (read.process, &whole.process) else { continue };
                 let same = read.fingerprint.started == written.fingerprint.started
                     && read.fingerprint.pid == written.fingerprint.pid;
-                // A number or a text that is damaged is another; that it is not that process is found out later.
+                // A damaged number or text gives another fingerprint, which is later found not to match.
                 let inside = text.find("fingerprint").unwrap()..text.find("mark").unwrap();
                 assert!(same || inside.contains(&at), "{damaged}");
             }

@@ -1,24 +1,25 @@
-//! What the daemon tells the service manager that started it, where that listens: systemd, on Linux, through
-//! the socket in `NOTIFY_SOCKET`. Elsewhere, and started by hand, nothing.
+//! Notifications to the service manager: systemd, on Linux, through the socket in `NOTIFY_SOCKET`.
+//!
+//! On other platforms, or if started by hand, nothing is sent.
 
 use std::time::Duration;
 
-/// How often the service manager wants to hear that the daemon is well, if it wants to.
+/// Returns how often the service manager expects a sign of life, if it does.
 pub(crate) fn watches_every() -> Option<Duration> {
     imp::watches_every()
 }
 
-/// The daemon is on the mesh; `status` says how it is, for `systemctl status`.
+/// Reports that the daemon is on the mesh. `status` is shown by `systemctl status`.
 pub(crate) fn ready(status: &str) {
     imp::ready(status);
 }
 
-/// The daemon's loop moves.
+/// Reports that the daemon's loop is running.
 pub(crate) fn alive() {
     imp::alive();
 }
 
-/// The daemon ends, with what it launched.
+/// Reports that the daemon is ending, with what it launched.
 pub(crate) fn stopping() {
     imp::stopping();
 }

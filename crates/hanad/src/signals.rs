@@ -1,11 +1,11 @@
-//! The signals of the daemon. None that people are used to sending may end a show by surprise.
+//! The daemon's signals. No commonly sent signal ends a show by surprise.
 //!
 //! | signal | meaning |
 //! |---|---|
-//! | SIGINT, SIGTERM | end, with all that was launched |
-//! | SIGQUIT | end, and leave what was launched to the next daemon |
-//! | SIGUSR2 | the same, and be that next one: the program that now lies at this one's path takes over |
-//! | SIGHUP, also when the terminal is closed | read catalogue and settings again |
+//! | SIGINT, SIGTERM | end, with everything that was launched |
+//! | SIGQUIT | end, and leave the launched processes to the next daemon |
+//! | SIGUSR2 | the same, but the program now at this daemon's path takes over at once |
+//! | SIGHUP, also when the terminal is closed | read the catalogue and the settings again |
 //! | SIGUSR1 | nothing |
 
 use std::sync::mpsc::SyncSender;
@@ -17,12 +17,12 @@ use signal_hook::iterator::Signals;
 use crate::daemon::{DaemonEvent, Leave};
 use crate::own_program::OwnProgram;
 
-/// Signals that came since the registration and before anybody looks at them wait.
+/// Registers the signals. Those that arrive before the first read are queued.
 pub(crate) fn register() -> io::Result<Signals> {
     Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGUSR2, SIGHUP, SIGUSR1])
 }
 
-/// Turns signals into events, on a thread of its own.
+/// Turns signals into events, on a separate thread.
 pub(crate) fn forward(
     mut signals: Signals,
     program: OwnProgram,

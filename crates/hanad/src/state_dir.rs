@@ -9,8 +9,9 @@ use thiserror::Error;
 use crate::run_record::RunRecords;
 use crate::state_files::{Purpose, StateFiles, in_time};
 
-/// Where the daemon of one host keeps what shall outlive it: `HANA_STATE` or the user's state directory,
-/// then the host's id, so that several daemons on one machine never meet.
+/// The persistent state of one host's daemon: a directory named after the host id.
+///
+/// It is inside `HANA_STATE` or the user's state directory, so several daemons on one machine never share one.
 #[derive(Debug, Clone)]
 pub(crate) struct StateDir {
     dir: PathBuf,
@@ -18,14 +19,14 @@ pub(crate) struct StateDir {
     files: StateFiles,
 }
 
-/// The state directory that was wished for cannot be written. The daemon goes on with another.
+/// The requested state directory cannot be written. The daemon continues with another.
 #[derive(Debug, Error)]
 #[error(
     "the state directory{} cannot be used ({problem}); {instead}; set HANA_STATE to a directory that can be written",
     .wished.as_ref().map(|dir| format!(" {}", dir.display())).unwrap_or_default()
 )]
 pub(crate) struct StateDirError {
-    /// None where not even that is known.
+    /// `None` if the requested directory is not known.
     wished: Option<PathBuf>,
     problem: String,
     instead: StateDirFallback,
@@ -34,7 +35,7 @@ pub(crate) struct StateDirError {
 #[derive(Debug)]
 enum StateDirFallback {
     Spare(PathBuf),
-    /// That cannot be written either.
+    /// The spare directory cannot be written either.
     Nothing {
         spare: PathBuf,
         problem: io::Error,
@@ -53,7 +54,7 @@ impl std::fmt::Display for StateDirFallback {
 }
 
 impl StateDir {
-    /// The one that is wished for, or what is used in its place and why.
+    /// Returns the requested directory, or its replacement and the error.
     pub(crate) fn of(host: &NodeId) -> (Self, Option<StateDirError>) {
         Self::first_usable(wished().map(|base| base.join(host.as_str())), host)
     }
@@ -86,58 +87,60 @@ impl StateDir {
         }
     }
 
-    /// The file that the output of a process goes to.
+    /// Returns the output file of a process.
     pub(crate) fn output_of(&self, node: &NodeId) -> PathBuf {
         log_of(&self.dir, name_of(node))
     }
 
-    /// Where it goes when that one cannot be written; none where there is no such place.
+    /// Returns the spare output file, for when the usual one cannot be written, or `None` if there is no place for
+    /// it.
     pub(crate) fn spare_output_of(&self, node: &NodeId) -> Option<PathBuf> {
         let base = spare_base();
         private_dir(&base).ok()?;
         Some(log_of(&base.join(self.host.as_str()), name_of(node)))
     }
 
-    /// What is written down of what runs.
+    /// Returns the records of what is running.
     pub(crate) fn run_records(&self) -> RunRecords {
         RunRecords::new(self.dir.join(RUN), self.files.clone())
     }
 
-    /// What keeps the small files.
+    /// Returns the writer of small files.
     pub(crate) const fn files(&self) -> &StateFiles {
         &self.files
     }
 
-    /// Where a look is put that cannot be written where it belongs; none where there is no such place.
+    /// Returns the spare file for a look, for when the usual one cannot be written, or `None` if there is no place
+    /// for it.
     pub(crate) fn spare_look_of(&self, node: &NodeId) -> Option<PathBuf> {
         let dir = spare_base().join(self.host.as_str()).join("looks");
         private_dir(&spare_base()).and_then(|()| fs::create_dir_all(&dir)).ok()?;
         Some(dir.join(format!("{node}.json")))
     }
 
-    /// The file with the last look of a visualization.
+    /// Returns the file with the last look of a visualization.
     pub(crate) fn look_of(&self, node: &NodeId) -> PathBuf {
         self.dir.join("looks").join(format!("{node}.json"))
     }
 
-    /// The file with what a visualization chose to save, which it writes itself.
+    /// Returns the file for the state that a visualization saves and writes itself.
     pub(crate) fn saved_of(&self, node: &NodeId) -> PathBuf {
         self.dir.join("saved").join(node.as_str())
     }
 
-    /// The file with the timeline, to go on from.
+    /// Returns the file with the timeline to continue from.
     pub(crate) fn timeline(&self) -> PathBuf {
         self.dir.join("timeline.json")
     }
 
-    /// The number of the daemon's last instance on the mesh.
+    /// Returns the number of the daemon's last instance on the mesh.
     pub(crate) fn last_instance(&self) -> Option<u64> {
         let file = self.dir.join(INSTANCE);
         let text = in_time(move || fs::read_to_string(file).ok())??;
         text.trim().parse().ok()
     }
 
-    /// Keeps the number of this daemon's instance, for the one that comes after it.
+    /// Saves the number of this daemon's instance for the next one.
     pub(crate) fn keep_instance(&self, instance: u64) {
         let purpose = Purpose {
             failure: "the number of this daemon's instance is not kept".into(),
@@ -146,7 +149,7 @@ impl StateDir {
         self.files.put(self.dir.join(INSTANCE), instance.to_string().into_bytes(), purpose);
     }
 
-    /// The daemon's own log.
+    /// Returns the file of the daemon's own log.
     pub(crate) fn own_log(&self) -> PathBuf {
         log_of(&self.dir, OWN)
     }
@@ -154,10 +157,10 @@ impl StateDir {
 
 const OWN: &str = "hanad";
 const INSTANCE: &str = "instance";
-/// The directory of the run records of a host.
+/// The directory of a host's run records.
 pub(crate) const RUN: &str = "run";
 
-/// Where the state of every host of this user lies: the directory that is wished for, or what is used in its place.
+/// Returns the parent of all state directories of this user: the requested one, or its replacement.
 pub(crate) fn usable_base() -> PathBuf {
     wished().ok().filter(|base| check_base(base).is_ok()).unwrap_or_else(|| {
         let spare = spare_base();
@@ -173,15 +176,15 @@ fn check_base(base: &Path) -> io::Result<()> {
     fs::remove_file(&probe)
 }
 
-/// The name of a node's log. A visualization may be called like the daemon; no id begins with `_`.
+/// Returns the name of a node's log. A visualization may share the daemon's name; no id begins with `_`.
 fn name_of(node: &NodeId) -> &str {
     if node.as_str() == OWN { "_hanad" } else { node.as_str() }
 }
 
-/// The base that is wished for, or why none is known.
+/// Returns the requested parent directory, or why none is known.
 fn wished() -> Result<PathBuf, String> {
     if let Some(path) = env::var_os("HANA_STATE").filter(|path| !path.is_empty()) {
-        // What is launched works in directories of its own.
+        // Launched programs have other working directories.
         return std::path::absolute(path).map_err(|problem| problem.to_string());
     }
     let base = etcetera::choose_base_strategy().map_err(|problem| problem.to_string())?;
@@ -192,8 +195,9 @@ fn log_of(dir: &Path, name: &str) -> PathBuf {
     dir.join("log").join(format!("{name}.log"))
 }
 
-/// Whether files can be made in the directory for logs; makes it. A disk that is merely full passes: what lies
-/// there can be read, and may be written again later.
+/// Creates the log directory and checks that files can be created in it.
+///
+/// A disk that is merely full passes: existing files can be read, and may be written again later.
 fn check(dir: &Path) -> io::Result<()> {
     let log = dir.join("log");
     fs::create_dir_all(&log)?;
@@ -202,7 +206,7 @@ fn check(dir: &Path) -> io::Result<()> {
     fs::remove_file(&probe)
 }
 
-/// Below the system's temporary directory; the same one at every start, for the same user.
+/// Returns a directory in the system's temporary directory, the same at every start of the same user.
 fn spare_base() -> PathBuf {
     env::temp_dir().join(spare_name())
 }
@@ -217,8 +221,9 @@ fn spare_name() -> String {
     "hana".into()
 }
 
-/// Makes the directory for this user alone. Everybody may make things in a temporary directory: one that
-/// another user has put there is not taken.
+/// Creates a directory for this user alone. Fails if another user has created it.
+///
+/// Every user may create entries in the temporary directory.
 #[cfg(unix)]
 fn private_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;

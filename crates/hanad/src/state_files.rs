@@ -8,22 +8,22 @@ use std::{fs, io, thread};
 
 use crate::complaint::LogOnce;
 
-/// Keeps small files as the daemon wants them, on a thread of its own.
+/// Writes small files on a separate thread and keeps them as the daemon wants them.
 ///
-/// The daemon's loop only sets the content of a file: a disk that is slow, full, read-only or gone holds nothing up. A
-/// file that is deleted, replaced or could not be written is written again, with its newest content, within a second.
-/// At most one content of each file waits.
+/// The daemon's loop only sets the content of a file, so a disk that is slow, full, read-only or gone delays
+/// nothing. A file that is deleted, replaced or could not be written is written again, with its newest content,
+/// within a second. At most one content per file is queued.
 #[derive(Debug, Clone)]
 pub(crate) struct StateFiles {
     shared: Arc<Shared>,
 }
 
-/// The purpose of a file, in the words of a log line.
+/// The purpose of a file, worded for a log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Purpose {
-    /// What is not written, such as "the look of 'ripples' is not kept".
+    /// The failure, such as "the look of 'ripples' is not kept".
     pub(crate) failure: String,
-    /// What follows from that.
+    /// The consequence of the failure.
     pub(crate) consequence: &'static str,
 }
 
@@ -36,18 +36,18 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     files: BTreeMap<PathBuf, Wanted>,
-    /// Those that are to be looked at now.
+    /// The files to check now.
     due: BTreeSet<PathBuf>,
-    /// How many rounds the thread has been asked for, and how many it has made.
+    /// The number of rounds requested from the thread, and the number completed.
     asked: u64,
     done: u64,
-    /// The round that was waited for in vain.
+    /// The round for which a wait timed out.
     overdue: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Wanted {
-    /// None: there shall be no such file.
+    /// The content, or `None` if the file must not exist.
     content: Option<Arc<[u8]>>,
     purpose: Purpose,
     /// The file as it was written.
@@ -55,7 +55,7 @@ struct Wanted {
     complaint: LogOnce,
 }
 
-/// Marks of a file that change when another program replaces or changes it.
+/// Properties of a file that change when another program replaces or modifies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     length: u64,
@@ -63,9 +63,9 @@ struct Seen {
     number: u64,
 }
 
-/// How often each file is looked at.
+/// How often each file is checked.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long the loop waits for a file at most. A disk that can be worked with takes a thousandth of it.
+/// The longest time for which the loop waits for a file. A usable disk takes a thousandth of it.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
 impl StateFiles {
@@ -83,7 +83,7 @@ impl StateFiles {
         Self { shared }
     }
 
-    /// The file shall have this content from now on.
+    /// Sets the content that the file must have from now on.
     pub(crate) fn put(&self, file: PathBuf, content: Vec<u8>, purpose: Purpose) {
         let mut state = self.shared.state();
         let known = state.files.get(&file);
@@ -97,19 +97,19 @@ impl StateFiles {
         self.shared.changed.notify_all();
     }
 
-    /// There shall be no such file from now on; `failure` is the log line for one that stays.
+    /// Removes the file, retrying until that succeeds. `failure` is the log line for a failed attempt.
     pub(crate) fn remove(&self, file: PathBuf, failure: String) {
         let purpose = Purpose { failure, consequence: "it may be taken for newer than it is" };
         self.shared.state().want(file, None, purpose);
         self.shared.changed.notify_all();
     }
 
-    /// The file is left as it is from now on.
+    /// Stops managing the file and leaves it as it is.
     pub(crate) fn release(&self, file: &Path) {
         self.shared.state().files.remove(file);
     }
 
-    /// Has the thread look now whether the file is as it shall be.
+    /// Makes the thread check the file now.
     pub(crate) fn check(&self, file: &Path) {
         let mut state = self.shared.state();
         state.due.insert(file.to_owned());
@@ -118,8 +118,10 @@ impl StateFiles {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until all that was asked for has been tried, at most for `timeout`. After one wait that was too short there
-    /// is none until the thread has moved: it is stuck in a disk that does not answer.
+    /// Waits until everything requested has been tried, at most for `timeout`, and returns whether it has.
+    ///
+    /// After a timeout, later calls do not wait until the thread has made progress: it is stuck on a disk that does
+    /// not answer.
     #[allow(clippy::significant_drop_tightening)] // The condition variable takes the lock and gives it back.
     pub(crate) fn flush(&self, timeout: Duration) -> bool {
         let state = self.shared.state();
@@ -138,7 +140,7 @@ impl StateFiles {
         is_done
     }
 
-    /// The content that the file shall have, if that could not be written.
+    /// Returns the content that the file should have, if it could not be written.
     pub(crate) fn unwritten(&self, file: &Path) -> Option<Arc<[u8]>> {
         let files = &self.shared.state().files;
         files.get(file).filter(|wanted| wanted.written.is_none())?.content.clone()
@@ -159,7 +161,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread. It ends with the process.
+    /// Runs the thread, which ends with the process.
     fn keep_files(&self) {
         loop {
             let (due, round) = self.wait();
@@ -173,7 +175,7 @@ impl Shared {
         }
     }
 
-    /// The files to look at: those that are due, and once a second all.
+    /// Returns the files to check: those that are due, and all of them once a second.
     fn wait(&self) -> (BTreeSet<PathBuf>, u64) {
         let (mut state, timeout) = self
             .changed
@@ -186,7 +188,7 @@ impl Shared {
         (due, state.asked)
     }
 
-    // The entry is judged under the lock; it borrows from it until the end.
+    // The entry borrows from the lock until the end.
     #[allow(clippy::significant_drop_tightening)]
     fn see_to(&self, file: &Path) {
         let (content, written) = match self.state().files.get(file) {
@@ -207,7 +209,7 @@ impl Shared {
             _ => false,
         };
         match outcome {
-            // Another content came meanwhile, and is due.
+            // New content was set meanwhile, and is due.
             Ok(_) if !is_same => {},
             Ok(None) => {
                 state.files.remove(file);
@@ -242,7 +244,7 @@ impl Seen {
     }
 }
 
-/// Writes the file, whole or not at all.
+/// Writes the file atomically.
 fn write(file: &Path, content: &[u8]) -> io::Result<Seen> {
     let mut new = file.as_os_str().to_owned();
     new.push(".new");
@@ -263,7 +265,7 @@ fn remove(file: &Path) -> io::Result<()> {
     }
 }
 
-/// Does something with a disk on a thread of its own; none if that takes too long.
+/// Runs a disk operation on a separate thread. Returns `None` if it takes too long.
 pub(crate) fn in_time<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, done) = mpsc::channel();
     thread::Builder::new()
@@ -326,7 +328,7 @@ mod tests {
         eventually_holds(&other, "b");
         fs::write(&file, "x").unwrap();
         eventually_holds(&file, "a");
-        // A directory in its place, as a disk that cannot be written.
+        // A directory in the file's place, like a disk that cannot be written.
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
         fs::write(file.join("full"), "").unwrap();
@@ -336,7 +338,7 @@ mod tests {
         fs::remove_dir_all(&file).unwrap();
         eventually_holds(&file, "a");
         assert_eq!(files.unwritten(&file), None);
-        // What was given up is not made again.
+        // A removed file is not created again.
         files.remove(file.clone(), "it stays".into());
         assert!(files.flush(SOON));
         fs::remove_file(&other).unwrap();
@@ -344,7 +346,7 @@ mod tests {
         assert!(!file.exists());
     }
 
-    /// Opening a pipe to write, which no program reads, takes for ever.
+    /// Opening a pipe for writing blocks until a program reads it.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_disk_that_does_not_answer_is_waited_for_once() {
@@ -359,7 +361,7 @@ mod tests {
             assert!(!files.flush(Duration::from_millis(100)));
         }
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-        // It answers again.
+        // The disk answers again.
         thread::spawn(move || fs::read(pipe));
         let begun = Instant::now();
         while !files.flush(Duration::from_millis(100)) {

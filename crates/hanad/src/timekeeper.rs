@@ -18,27 +18,28 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Boot;
 use crate::state_files::{Purpose, StateFiles};
 
-/// Keeps the timeline of this host: does what [`TimelineSync`] says, with the mesh, the clock and the disk.
+/// Maintains the timeline of this host: carries out the actions of [`TimelineSync`] on the mesh, the clock and
+/// the disk.
 pub(crate) struct Timekeeper {
     ensemble: TimelineSync,
     said: StatePublisher<HostTimeline>,
-    /// The clock of the host that is followed.
+    /// The clock of the followed host.
     clock: Option<(NodeId, ClockSync)>,
-    /// Where orders for `hana-link` go.
+    /// The destination of orders for `hana-link`.
     link: Box<dyn Fn(LinkOrder) + Send>,
     memory: TimelineMemory,
-    /// Commands that another host was asked to carry out.
+    /// Commands forwarded to the leading host.
     passed_on: Vec<(Request, Pending<Result<Accepted, CommandError>>)>,
     _answering: QueryableGuard,
 }
 
-/// How long the host that leads may take to carry out a command.
+/// How long the leading host may take to carry out a command.
 const COMMAND: Duration = Duration::from_secs(1);
-/// How often it is looked whether it has.
+/// How often forwarded commands are polled.
 const LOOK: Duration = Duration::from_millis(10);
 
 impl Timekeeper {
-    /// Goes on from what an earlier run wrote into `file`, else begins at beat 0 with the tempo and the bar of `first`.
+    /// Continues from the timeline in `file`, or starts at beat 0 with the tempo and bar of `first`.
     pub(crate) fn new(
         node: &Node<role::Daemon>,
         first: Timeline,
@@ -61,19 +62,19 @@ impl Timekeeper {
         }
     }
 
-    /// The timeline that holds at a time of this machine's clock.
+    /// Returns the timeline in effect at a time of this machine's clock.
     pub(crate) fn timeline(&self, at_us: i64) -> Timeline {
         self.ensemble.course().at(at_us)
     }
 
-    /// In how long it has something to do.
+    /// Returns the time until something is due.
     pub(crate) fn next_in(&self) -> Duration {
         let us = self.ensemble.next_us().saturating_sub(local_us());
         let next = Duration::from_micros(u64::try_from(us).unwrap_or(0));
         if self.passed_on.is_empty() { next } else { next.min(LOOK) }
     }
 
-    /// Tells the ensemble what happened, and does what it says.
+    /// Passes an event to [`TimelineSync`] and carries out its actions.
     pub(crate) fn tell(
         &mut self,
         node: &Node<role::Daemon>,
@@ -92,7 +93,7 @@ impl Timekeeper {
         }
     }
 
-    /// Lets time pass.
+    /// Does what is due.
     pub(crate) fn tick(&mut self, node: &Node<role::Daemon>) {
         if local_us() >= self.ensemble.next_us() {
             self.tell(node, TimelineSync::tick);
@@ -100,7 +101,7 @@ impl Timekeeper {
         self.answer_passed_on();
     }
 
-    /// Carries out a command, or has the host that leads carry it out.
+    /// Carries out a command, or forwards it to the leading host.
     pub(crate) fn order(&mut self, node: &Node<role::Daemon>, request: Request) {
         let order = match request.control() {
             Control::Tempo(tempo) => TransportRequest::Tempo(tempo.bpm),
@@ -164,20 +165,20 @@ impl Timekeeper {
     }
 }
 
-/// What is written down, so that a daemon that is started again goes on where it was.
+/// The saved timeline, from which a restarted daemon continues.
 struct TimelineMemory {
     file: PathBuf,
     files: StateFiles,
     kept: Option<HostTimeline>,
 }
 
-/// The file.
+/// The content of the file.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    /// When it was written: a clock that has begun anew since then is another one.
+    /// When the file was written, to detect a clock that has restarted since then.
     unix_ms: u64,
     local_us: i64,
-    /// Which start of the machine it was written in, where the system tells.
+    /// The id of the boot in which it was written, if the system has one.
     #[serde(default)]
     boot: Option<String>,
     said: HostTimeline,
@@ -189,8 +190,9 @@ impl Kept {
         Self { unix_ms: unix_ms(), local_us: local_us(), boot, said }
     }
 
-    /// Whether the machine's clock has gone on since this was written: it may have been started again. What the wall clock
-    /// shows does not count where the system tells, since that may have been set.
+    /// Returns whether the machine's clock has run on since this was written, without a reboot.
+    ///
+    /// If the system has a boot id, the wall clock is not considered, since it may have been set.
     fn is_of_this_boot(&self, now: &Self) -> bool {
         let passed = now.local_us.checked_sub(self.local_us).and_then(|us| u64::try_from(us).ok());
         if let (Some(before), Some(boot)) = (&self.boot, &now.boot) {
@@ -201,13 +203,13 @@ impl Kept {
     }
 }
 
-/// How far the beat may be off from what is written down, in microseconds, before it is written anew.
+/// How far, in microseconds, the beat may differ from the saved one before it is saved again.
 const WRITTEN_US: f64 = 2_000.0;
-/// How far wall clock and local clock may have gone apart, in microseconds, in a boot that is still the same.
+/// How far, in microseconds, wall clock and local clock may diverge within the same boot.
 const SAME_BOOT_US: u64 = 3_000_000;
 
 impl TimelineMemory {
-    /// And what is written there, if it is of this boot.
+    /// Returns the memory and the saved timeline, if it is of this boot.
     fn of(file: PathBuf, files: StateFiles) -> (Self, Option<HostTimeline>) {
         let read = Self::read(&file).unwrap_or_else(|problem| {
             tracing::warn!("{}: the last beat is not known: {problem}", file.display());
@@ -226,7 +228,7 @@ impl TimelineMemory {
         }
     }
 
-    /// Writes it down, if it does not follow from what is written.
+    /// Saves the timeline unless it follows from the saved one.
     fn keep(&mut self, said: &HostTimeline) {
         let follows = |kept: &HostTimeline| {
             let (Some(kept_line), Some(line)) = (kept.timeline(), said.timeline()) else {
@@ -299,7 +301,7 @@ mod tests {
         said.playing = false;
         memory.keep(&said);
         assert_eq!(reread(), Some(said.clone()));
-        // Written before the machine was started again, by another daemon.
+        // Written before a reboot, by another daemon.
         files.remove(file.clone(), String::new());
         assert!(files.flush(Duration::from_secs(20)));
         let write = |kept: Kept| fs::write(&file, serde_json::to_vec(&kept).unwrap()).unwrap();
@@ -309,7 +311,7 @@ mod tests {
         assert_eq!(reread(), None);
         write(Kept { boot: Some("another".into()), ..kept() });
         assert_eq!(reread(), None);
-        // The same start of the machine, and the wall clock was set meanwhile.
+        // The same boot, but the wall clock was set meanwhile.
         write(kept());
         let told = Boot::now().map(|_| said.clone());
         assert_eq!(reread(), told);

@@ -5,20 +5,21 @@ use std::{io, process, thread};
 
 use crate::service_manager;
 
-/// Ends the process when its loop hangs, so that whoever started it starts it again; what it launched goes on.
+/// Aborts the process when its loop freezes, so that its service manager restarts it. Launched processes
+/// continue.
 ///
-/// Time is counted in ticks of the watchdog's own thread, not read from a clock. A machine that was suspended,
-/// a process that was stopped and continued and a clock that was set make no tick, or one; only a loop that
-/// stands still while this thread goes on makes many.
+/// Time is counted in ticks of the watchdog's own thread, not read from a clock. A suspended machine, a stopped
+/// and continued process or a changed clock makes no tick, or one; only a loop that stands still while this
+/// thread continues makes many.
 #[derive(Debug, Clone)]
 pub(crate) struct Watchdog(Arc<AtomicU64>);
 
-/// How long a loop may take for one round.
+/// The time limit for one round of the loop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WatchdogLimit {
-    /// Between two looks.
+    /// The time between two checks.
     pub(crate) tick: Duration,
-    /// Looks in a row at a loop that has not moved.
+    /// The number of consecutive checks without progress.
     pub(crate) ticks: u32,
 }
 
@@ -31,13 +32,13 @@ impl WatchdogLimit {
     }
 }
 
-/// How often the loop gives a sign at least.
+/// The longest time between two signs of life.
 pub(crate) const SIGN: Duration = Duration::from_secs(1);
-/// How long the last words may take, on an output that may be what hangs.
+/// How long the last words may take, on an output that may itself be frozen.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Watchdog {
-    /// Begins to watch. `last_words` says why the process ends; it is given a second.
+    /// Starts to watch. `last_words` logs why the process ends, and has one second for it.
     pub(crate) fn start(
         limit: WatchdogLimit,
         last_words: impl FnOnce(Duration) + Send + 'static,
@@ -59,13 +60,13 @@ impl Watchdog {
         Ok(watchdog)
     }
 
-    /// The loop goes round.
+    /// Records a sign of life of the loop.
     pub(crate) fn sign(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Says why and aborts, also when saying it hangs.
+/// Logs the cause and aborts, even if logging freezes.
 fn end(limit: WatchdogLimit, last_words: impl FnOnce(Duration) + Send + 'static) -> ! {
     let (said, is_said) = mpsc::channel();
     let speaker = thread::Builder::new().name("last words".into()).spawn(move || {
@@ -78,7 +79,7 @@ fn end(limit: WatchdogLimit, last_words: impl FnOnce(Duration) + Send + 'static)
     process::abort()
 }
 
-/// What is thought of the loop. Pure.
+/// Detects a stalled loop. Pure.
 #[derive(Debug)]
 struct StallDetector {
     ticks: u32,
@@ -88,11 +89,11 @@ struct StallDetector {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StallVerdict {
-    /// It has gone round since the last tick.
+    /// The loop has made a round since the last tick.
     Moves,
-    /// It has not, but may.
+    /// The loop has made no round, but is within its limit.
     Waits,
-    /// It has not for too long.
+    /// The loop has made no round for too long.
     Hangs,
 }
 
@@ -101,7 +102,7 @@ impl StallDetector {
         Self { ticks, seen: 0, without: 0 }
     }
 
-    /// One tick later the loop has given `signs` signs in all.
+    /// Advances by one tick, after which the loop has given `signs` signs of life in all.
     const fn tick(&mut self, signs: u64) -> StallVerdict {
         if signs != self.seen {
             self.seen = signs;
@@ -120,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// Watches a loop that goes round as `rounds` says, tick by tick, and returns when it is said to hang.
+    /// Watches a loop that makes the given rounds per tick and returns the tick at which it counts as frozen.
     fn hangs_at(rounds: impl IntoIterator<Item = u64>) -> Option<usize> {
         let mut patience = StallDetector::new(WatchdogLimit::OF_THE_DAEMON.ticks);
         let mut signs = 0;
@@ -144,8 +145,8 @@ mod tests {
         assert_eq!(hangs_at([0; 100]), Some(19), "one that has never moved");
     }
 
-    /// Asleep, stopped, or its clock set: loop and watchdog both make no step meanwhile, or one. Nothing here
-    /// asks a clock, so however long it was makes no difference.
+    /// While the machine sleeps, the process is stopped or the clock is set, loop and watchdog both make no step, or
+    /// one. Nothing here reads a clock, so the length of the pause makes no difference.
     #[test]
     fn a_machine_that_was_suspended_for_an_hour_is_one_tick_older() {
         let day = (0..1000).flat_map(|_| [1, 1, 0]);
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(patience.tick(8), StallVerdict::Moves);
     }
 
-    /// How the subprocess of the two tests below hangs.
+    /// The variable that makes the subprocess of the two tests below freeze.
     const HANGS: &str = "HANA_TEST_LOOP_HANGS";
     const SHORT: WatchdogLimit = WatchdogLimit { tick: Duration::from_millis(50), ticks: 20 };
 
@@ -171,7 +172,7 @@ mod tests {
             }
         })
         .unwrap();
-        // Longer than the limit in all, well.
+        // Well beyond the limit.
         for _ in 0..60 {
             watchdog.sign();
             thread::sleep(Duration::from_millis(50));

@@ -1,4 +1,4 @@
-//! A daemon that comes after another takes over what that one launched.
+//! Adoption of the processes that an earlier daemon launched.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,9 +21,10 @@ use crate::output::{LogFeed, Output};
 use crate::run_record::RunRecord;
 
 impl Daemon {
-    /// Goes on where an earlier daemon of this host has stopped: what it launched and still runs is kept, what
-    /// has ended since is treated by policy. To be called once this daemon has the host's place on the
-    /// mesh, so that of two daemons only one does it.
+    /// Continues where an earlier daemon of this host stopped.
+    ///
+    /// Adopts processes that are still running and treats those that have ended according to their policy. Call it
+    /// once this daemon has the host's place on the mesh, so that only one of two daemons does it.
     pub(super) fn adopt(&mut self) {
         let records = self.state.run_records().read();
         let known: BTreeSet<NodeId> = records.iter().map(|record| record.node.clone()).collect();
@@ -42,8 +43,9 @@ impl Daemon {
         }
     }
 
-    /// Records of what an earlier daemon of this host, with this state directory, launched and still runs, as the
-    /// environment of the processes has it. That a launch has a record already is for the caller to see.
+    /// Returns records of running processes that an earlier daemon of this host and state directory launched.
+    ///
+    /// The information comes from the environments of the processes. The caller must skip those that have a record.
     fn unrecorded(&self) -> Vec<RunRecord> {
         RunningLaunch::all().into_iter().filter_map(|launch| self.record_of(launch)).collect()
     }
@@ -77,7 +79,7 @@ impl Daemon {
         })
     }
 
-    /// The entry of the catalogue that a node without one in its environment has most likely been launched from.
+    /// Returns the most likely catalogue entry of a node whose environment does not name one.
     fn entry_of(&self, node: &NodeId) -> String {
         let name = node.as_str();
         let numbered = name.rsplit_once('-').map(|(name, _)| name);
@@ -100,7 +102,7 @@ impl Daemon {
         let found = match self.find(&mut keeper, &memory, &goodbye) {
             Ok(found) => found,
             Err(problem) => {
-                // What may live is neither launched a second time nor forgotten.
+                // A process that may be alive is neither launched again nor forgotten.
                 tracing::warn!(
                     "'{id}', which an earlier daemon launched, is left alone: {problem}"
                 );
@@ -118,7 +120,7 @@ impl Daemon {
         self.handle(&id, ProcessEvent::Recalled { memory: Box::new(memory), found });
     }
 
-    /// What there is of it: its process, the end of that, or nothing.
+    /// Finds the process, its end, or nothing.
     fn find(
         &self,
         keeper: &mut ManagedProcess,
@@ -133,7 +135,7 @@ impl Daemon {
             }
         };
         if let Some(mark) = &record.launching {
-            // Whether it was launched nobody knows; if it was, it has hardly begun.
+            // The outcome of the launch is unknown. If it succeeded, the process has hardly begun.
             swept(hana_process::sweep_marked(mark));
         }
         let process = record.process.clone();
@@ -173,7 +175,7 @@ impl Daemon {
         }
     }
 
-    /// Its process is gone: its last words are kept.
+    /// Handles a process that is gone, keeping its last output.
     fn ended(keeper: &mut ManagedProcess, goodbye: &Path) -> AdoptionOutcome {
         let record = keeper.record();
         let had_process = record.memory.has_process();
@@ -191,7 +193,7 @@ impl Daemon {
         }
     }
 
-    /// As the catalogue has it now.
+    /// Returns the policy from the present catalogue.
     fn policy_of(&self, record: &RunRecord) -> Policy {
         match self.catalogue.get(&record.name) {
             Ok(entry) => entry.policy.clone(),
@@ -206,13 +208,13 @@ impl Daemon {
         }
     }
 
-    /// Follows the output of a run on from where it is; its last lines are there for who asks.
+    /// Continues to follow the output of an instance. Its last lines are available to later readers.
     fn output_so_far(&self, keeper: &ManagedProcess, pid: u32) -> Output {
         let record = keeper.record();
         let Some(output) = record.output.clone() else { return Output::none(self.budget.clone()) };
         let first_line = record.first_line;
         Output::follow(keeper.feed.clone(), move || {
-            // Deleted while no daemon ran, or before: it writes on into a file without a name.
+            // If the file was deleted, the process continues to write into an unnamed file.
             let nameless = hana_process::nameless_output_of(pid, &output);
             let limits = LogLimits::default();
             LogFollower::resume(output, nameless.as_deref(), limits, first_line)
@@ -220,7 +222,7 @@ impl Daemon {
     }
 }
 
-/// Follows the output of a process that was launched just now.
+/// Follows the output of a process that was just launched.
 pub(super) fn follow_output(feed: &LogFeed, process: &mut Process) -> Output {
     let path = process.output().file().map(Path::to_owned);
     match path.zip(process.take_output_file()) {
@@ -231,10 +233,10 @@ pub(super) fn follow_output(feed: &LogFeed, process: &mut Process) -> Output {
     }
 }
 
-/// The variable of the environment with the entry of the catalogue that a process was launched from.
+/// The environment variable that names the catalogue entry of a process.
 pub(super) const ENTRY_VARIABLE: &str = "HANA_ENTRY";
 
-/// Whether a process writes its output to that file, deleted or not.
+/// Returns whether a process writes its output to this file, deleted or not.
 fn is_output_of(pid: u32, file: &Path) -> bool {
     hana_process::nameless_output_of(pid, file).is_some()
         || fs::read_link(format!("/proc/{pid}/fd/1")).is_ok_and(|link| link == file)

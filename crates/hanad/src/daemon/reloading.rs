@@ -1,4 +1,4 @@
-//! A catalogue that is edited while a show runs: it is taken, and nothing that runs is interrupted.
+//! Reloading an edited catalogue during a show, without interrupting running programs.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use super::{Daemon, beside};
 use crate::config::DaemonConfig;
 use crate::reloader::{ReloadCause, Reloaded};
 
-/// The entry that something is launched by: that of the catalogue, or the last one of what was removed while it runs.
+/// Returns the catalogue entry for a launch, or the last one if it was removed while the program runs.
 pub(super) fn entry_of<'a>(
     catalogue: &'a Catalogue,
     retired: &'a BTreeMap<NodeId, CatalogueEntry>,
@@ -24,7 +24,7 @@ pub(super) fn entry_of<'a>(
 }
 
 impl Daemon {
-    /// The files were read again.
+    /// Handles the result of a reload.
     pub(super) fn take_reloaded(&mut self, reloaded: Reloaded) {
         let Reloaded { cause, outcome } = reloaded;
         let (changes, later) = match outcome {
@@ -71,8 +71,10 @@ impl Daemon {
         (changes, later)
     }
 
-    /// What runs goes on: by its policy as it is now, or by its last one where its entry is gone. A program that is
-    /// another is for the next launch.
+    /// Applies a new catalogue without interrupting running programs.
+    ///
+    /// A running program gets its new policy, or keeps its last one if its entry was removed. A changed program
+    /// applies to the next launch.
     fn put_in_force(&mut self, catalogue: Catalogue) {
         let old = std::mem::replace(&mut self.catalogue, catalogue);
         self.pacer.set_pace(self.catalogue.pace());
@@ -87,17 +89,17 @@ impl Daemon {
             }
         }
         self.retired.retain(|name, _| self.catalogue.get(name.as_str()).is_err());
-        // Deadlines may be others.
+        // Deadlines may have changed.
         self.look_at = Instant::now();
         self.log_faulty_programs();
     }
 
-    /// Says what of the catalogue cannot be started here, before somebody tries in the middle of a show.
+    /// Logs which catalogue entries cannot be started here, before a start fails in the middle of a show.
     pub(super) fn log_faulty_programs(&self) {
         for entry in self.catalogue.entries() {
             match entry.check(&beside()) {
                 Ok(()) => {},
-                // Not everything that a catalogue has need be built on each machine.
+                // A machine need not have every program of the catalogue.
                 Err(missing @ hana_process::LaunchError::ProgramNotFound { .. }) => {
                     tracing::info!("'{}' cannot be started: {missing}", entry.name);
                 },
@@ -129,7 +131,7 @@ impl Daemon {
         }
     }
 
-    /// Starts what the catalogue has by now, and refuses what it still has not.
+    /// Starts a program that the catalogue now has, and refuses one that it still lacks.
     fn start_if_known(&mut self, request: Request) {
         let Control::Start(start) = request.control().clone() else { return };
         match self.catalogue.get(&start.name) {
