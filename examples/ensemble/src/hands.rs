@@ -22,19 +22,19 @@ pub(crate) struct HandsOn {
     /// The id of an app; once for each
     #[arg(long = "id", required = true)]
     ids: Vec<NodeId>,
-    /// They are bridges
+    /// Makes them bridges
     #[arg(long)]
     bridge: bool,
-    /// A visualization that each of them plays; once for each
+    /// A visualization that each app plays; once for each
     #[arg(long = "plays", required = true)]
     plays: Vec<NodeId>,
-    /// The number of the parameter that the first one plays
+    /// The number of the parameter that the first app plays
     #[arg(long, default_value_t = 0)]
     from: usize,
     /// Values a second of each parameter
     #[arg(long, default_value_t = 30)]
     per_second: u32,
-    /// Milliseconds from one value to the next, instead
+    /// Milliseconds between two values, instead of `--per-second`
     #[arg(long)]
     every_ms: Option<u64>,
     /// Sends each value by itself
@@ -42,7 +42,7 @@ pub(crate) struct HandsOn {
     one_by_one: bool,
 }
 
-/// One app: a session with each visualization, and the parameter that it plays of it.
+/// One app: a play session for each visualization, and the parameter that the app plays.
 struct Hands<R: NodeRole> {
     node: Node<R>,
     parameter: ParameterName,
@@ -55,9 +55,9 @@ struct Hands<R: NodeRole> {
 struct Line<'a> {
     node: &'a NodeId,
     at: f64,
-    /// How often it has set its parameter of each.
+    /// How often it has set its parameter on each visualization.
     set: u64,
-    /// How often that was not possible.
+    /// How often setting it failed.
     refused: u64,
     plays: BTreeMap<NodeId, PlayStatus>,
 }
@@ -101,7 +101,7 @@ impl HandsOn {
                 for hands in &mut all {
                     hands.play(ramp::at(ramp::now()));
                 }
-                // What a busy machine has missed is not made up for.
+                // After a delay on a busy machine, missed values are not sent later.
                 next = (next + pause).max(Instant::now());
             }
             if Instant::now() >= next_line {

@@ -1,11 +1,13 @@
-//! Many visualizations and many hands in a few processes, to see on your own network how playing together goes.
+//! Many visualizations and controllers in a few processes, to see how playing together works on your own network.
 //!
-//!     ensemble stage --id v1 --id v2                    on one machine: two visualizations without a picture
-//!     ensemble hands --id a1 --id a2 --plays v1 --plays v2    on another: two apps, each plays both
+//! ```text
+//! ensemble stage --id v1 --id v2                    on one machine: two visualizations without a picture
+//! ensemble hands --id a1 --id a2 --plays v1 --plays v2    on another: two apps, each plays both
+//! ```
 //!
-//! The first app plays the parameter `p0` of each visualization, the second `p1`, and so on; `--from 2` begins with `p2`.
-//! What is played is the time, so that a visualization knows how old a value is, and whether one came twice or after a
-//! newer one. Both print a line of JSON for each of their nodes, five times a second.
+//! The first app plays the parameter `p0` of each visualization, the second `p1`, and so on; `--from 2` begins with
+//! `p2`. The played value is the time, so that a visualization knows how old a value is, and whether it arrived twice
+//! or after a newer one. Both print a line of JSON for each of their nodes, five times a second.
 
 mod hands;
 mod ramp;
@@ -18,7 +20,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-/// Many visualizations and many hands in a few processes.
+/// Many visualizations and controllers in a few processes.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -27,7 +29,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// Visualizations that say how what they are played comes
+    /// Visualizations that report how played values arrive
     Stage(stage::Stage),
     /// Apps that play
     Hands(hands::HandsOn),
@@ -37,7 +39,7 @@ enum What {
 const JOIN: Duration = Duration::from_secs(10);
 /// How long leaving may take.
 const LEAVE: Duration = Duration::from_secs(1);
-/// From one line about a node to the next.
+/// Interval between two lines about a node.
 const TELL: Duration = Duration::from_millis(200);
 
 fn main() -> anyhow::Result<()> {
@@ -45,7 +47,7 @@ fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(io::stderr)
-        // Where it cannot write, it would say so on standard error, and panic if that is what failed.
+        // If its output fails, `tracing` would report that on standard error, and panic if that fails too.
         .log_internal_errors(false)
         .init();
     let told_to_end = Arc::new(AtomicBool::new(false));

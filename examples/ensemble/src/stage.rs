@@ -23,15 +23,15 @@ pub(crate) struct Stage {
     /// How many parameters each has: p0, p1 ...
     #[arg(long, default_value_t = 4)]
     parameters: usize,
-    /// Microseconds from one look at the parameters to the next
+    /// Microseconds between two looks at the parameters
     #[arg(long, default_value_t = 2000)]
     look_us: u64,
-    /// Also tells how old each value was when it was seen first
+    /// Also reports how old each value was when it was first seen
     #[arg(long)]
     ages: bool,
 }
 
-/// A visualization, and how what it was played came.
+/// A visualization, with statistics of the values it received.
 struct Visualization {
     node: Node<role::Visualization>,
     version: u64,
@@ -39,20 +39,20 @@ struct Visualization {
     heard: Vec<Heard>,
 }
 
-/// How a parameter was played since the beginning.
+/// Statistics of a parameter since the beginning.
 #[derive(Clone, Default, Serialize)]
 struct Heard {
-    /// How many different values were seen.
+    /// Number of different values seen.
     count: u64,
-    /// How many of them were set before the one that was seen before.
+    /// Number of values that were set before the previously seen one.
     backwards: u64,
-    /// How old the newest was when it was seen first.
+    /// Age of the newest value when it was first seen.
     age_ms: f64,
-    /// The oldest, since the line before.
+    /// The highest age since the previous line.
     worst_ms: f64,
-    /// The longest time between the settings of two that were seen one after the other, since the line before.
+    /// The longest time between the settings of two successive values, since the previous line.
     gap_ms: f64,
-    /// How old each one was, in microseconds, since the line before; where that was asked for.
+    /// The age of each value since the previous line, in microseconds; with `--ages`.
     #[serde(skip_serializing_if = "Option::is_none")]
     ages_us: Option<Vec<u32>>,
     #[serde(skip)]
@@ -122,7 +122,7 @@ impl Visualization {
         let mut values = std::mem::take(&mut self.values);
         let before = values.clone();
         self.version = self.node.board().read_since(self.version, &mut values);
-        // As it began, nobody has played it.
+        // The initial value was not played.
         for ((value, before), heard) in values.iter().zip(before).zip(&mut self.heard) {
             if value.to_bits() != before.to_bits() {
                 heard.see(*value, now);
@@ -155,7 +155,7 @@ impl Heard {
             ages.push((age * 1e6) as u32);
         }
         if let Some(before) = self.set_at {
-            // Less than what the value and the clock are rounded.
+            // Less than the rounding of the value and the clock.
             self.backwards += u64::from(set_at < before - 0.000_05);
             self.gap_ms = self.gap_ms.max((set_at - before) * 1000.0);
         }

@@ -1,13 +1,17 @@
-//! A screen that is white while its one parameter is on, and says when that was seen: to look how exactly a change on the
-//! beat is shown.
+//! A screen that is white while its one parameter is on, and reports when it was seen: to measure how exactly
+//! a change on the beat is shown.
 //!
-//!     hana set flash lit=on --at next-bar
+//! ```text
+//! hana set flash lit=on --at next-bar
+//! ```
 //!
-//! For each change it writes a line: what it shows; when the frame with it was handed to the screen, in microseconds of this
-//! machine's clock, and on which beat that was; and by how much the last frames differed, in what it took from one to the
-//! next (`gap_us`, the longest) and from its beginning to the screen (`spread_us`): whether the machine kept up. `HANA_FPS` sets how many frames it draws in
-//! a second, 60 otherwise; `HANA_HEADLESS=1`, and a machine without a screen, runs it without a window: then a frame is
-//! shown when it is over.
+//! For each change it writes a line: the new state; when its frame was presented, in microseconds of this
+//! machine's clock, and on which beat; and how much the last frames varied, in the time between two frames
+//! (`gap_us`, the longest) and in the time from the beginning of a frame to the screen (`spread_us`). The
+//! last two show whether the machine kept up.
+//!
+//! `HANA_FPS` sets the frames per second, 60 by default. `HANA_HEADLESS=1`, or a machine without a screen,
+//! runs it without a window: then a frame counts as shown when it ends.
 
 use std::io::Write;
 use std::thread;
@@ -21,7 +25,7 @@ use bevy::window::{PresentMode, WindowResolution};
 use hana_network::local_us;
 use hana_plugin::{Timeline, VisualizationPlugin};
 
-/// What can be played.
+/// The parameters.
 #[derive(Resource, Reflect, Default, Clone, Copy)]
 struct Flash {
     lit: bool,
@@ -75,7 +79,7 @@ fn window() -> WindowPlugin {
         primary_window: Some(Window {
             title: "flash".into(),
             resolution: WindowResolution::new(SIZE.0, SIZE.1),
-            // `HANA_FPS` paces it; to wait for the screen as well would add its rhythm to that.
+            // `HANA_FPS` sets the pace; waiting for the screen as well would add the screen's rhythm to it.
             present_mode: PresentMode::AutoNoVsync,
             ..default()
         }),
@@ -90,7 +94,7 @@ struct NextFrame {
     every: Duration,
 }
 
-/// When the frame at work has begun, microseconds of this machine's clock.
+/// When the current frame began, in microseconds of this machine's clock.
 #[derive(Resource, Default, Clone, Copy)]
 struct Begun(i64);
 
@@ -98,7 +102,7 @@ fn wait_for_frame(mut next: ResMut<NextFrame>, mut begun: ResMut<Begun>) {
     let now = Instant::now();
     thread::sleep(next.at.saturating_duration_since(now));
     let every = next.every;
-    // Frames that were missed are not made up for.
+    // Missed frames are not made up for.
     next.at = if next.at + every < now { now + every } else { next.at + every };
     *begun = Begun(local_us());
 }
@@ -107,7 +111,7 @@ fn draw(flash: Res<Flash>, mut background: ResMut<ClearColor>) {
     background.0 = if flash.lit { Color::WHITE } else { Color::BLACK };
 }
 
-/// What the renderer works on.
+/// The frame that the renderer works on.
 #[derive(Resource, Default)]
 struct Drawn {
     flash: Flash,
@@ -124,7 +128,7 @@ fn take_over(
     *drawn = Drawn { flash: **flash, timeline: **timeline, begun: **begun };
 }
 
-/// What was shown last; when the last frames were, and how long after their beginning, the newest first.
+/// The state shown last; the times of the last frames, and their delays until presentation, the newest first.
 #[derive(Resource, Default)]
 struct Shown {
     flash: Flash,
@@ -145,7 +149,7 @@ impl Shown {
             let gap = self.at_us.windows(2).map(|of| of[0] - of[1]).max().unwrap_or_default();
             let (least, most) = (self.after_us.iter().min(), self.after_us.iter().max());
             let spread = most.zip(least).map(|(most, least)| most - least).unwrap_or_default();
-            // Not `println`, which panics where it cannot be written.
+            // Not `println`, which panics if writing fails.
             let mut out = std::io::stdout();
             writeln!(
                 out,

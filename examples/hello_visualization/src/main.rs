@@ -1,4 +1,4 @@
-//! The shortest visualization there can be: a window whose colour is played.
+//! The shortest possible visualization: a window whose colour is played.
 //!
 //! Run it, then: `hana set hello brightness=1 hue=-0.5`
 

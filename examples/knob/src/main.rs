@@ -1,15 +1,15 @@
-//! A small app: it lists who is on the mesh and turns a knob.
+//! A small app: it lists the nodes of the mesh and turns a knob.
 //!
-//! Up and down choose a visualization, left and right turn its first parameter, S stops it.
+//! Up and down select a visualization, left and right turn its first parameter, S stops it.
 
 use bevy::prelude::*;
 use hana_plugin::{ControllerPlugin, MeshCommands as HanaMesh, MeshNode};
 use hana_protocol::id::role::Role;
 
-/// How fast the knob turns, in ranges a second.
+/// The knob's speed, in ranges a second.
 const TURN: f32 = 0.5;
 
-/// Which of the visualizations is chosen.
+/// The index of the selected visualization.
 #[derive(Resource, Default)]
 struct Chosen(usize);
 

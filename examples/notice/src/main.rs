@@ -1,8 +1,8 @@
-//! A visualization with a parameter of each kind, that tells all that happens between it and the mesh: every event of the plugin is a line of JSON on
-//! standard output, and what is wrong stands in a corner of its window.
+//! A visualization with a parameter of each kind, which reports everything that happens between it and the mesh.
 //!
-//! L leaves the mesh, J joins it again, F sends more than the network takes, H hangs for a second and so reads nothing
-//! meanwhile.
+//! It writes every event of the plugin as a line of JSON to standard output, and shows current problems in a
+//! corner of its window. L leaves the mesh, J rejoins, F sends more than the network can carry, H freezes the
+//! main loop for a second, so that the program reads nothing meanwhile.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What can be played: one of each kind of parameter.
+/// The parameters: one of each kind.
 #[derive(Resource, Reflect)]
 struct Sea {
     #[reflect(@Description("colour of the ground, around the wheel"))]
@@ -44,18 +44,18 @@ impl Default for Sea {
     }
 }
 
-/// Where the bar goes.
+/// The path of the bar.
 #[derive(Reflect, Debug, Clone, Copy, PartialEq, Eq)]
 enum Course {
-    /// Along the window, and begins anew.
+    /// Along the window, and again from the start.
     Along,
     /// To and fro.
     ToAndFro,
-    /// Nowhere.
+    /// No movement.
     Still,
 }
 
-/// Somebody knocks. This program hears and sends it.
+/// A knock. This program sends and receives it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 struct Knock {
     number: u64,
@@ -63,7 +63,7 @@ struct Knock {
 
 custom_message!(Knock, topic: "knock", lane: Lane::ReliableOrdered);
 
-/// A spark as it was when its energy was a word: those of today's `spark_thrower` cannot be read.
+/// A spark of the former version, whose energy was a word: those of the current `spark_thrower` cannot be read.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 struct Spark {
     number: u64,
@@ -72,11 +72,11 @@ struct Spark {
 
 custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered, version: 1);
 
-/// How often it tells how many frames it has drawn.
+/// Interval between two reports of the frame count.
 const TELL_FRAMES: Duration = Duration::from_millis(250);
-/// How long it hangs.
+/// How long the main loop freezes.
 const HANG: Duration = Duration::from_secs(1);
-/// Messages that no queue holds.
+/// More messages than any queue holds.
 const FLOOD: u64 = 100_000;
 const SIZE: (u32, u32) = (640, 360);
 
@@ -113,7 +113,7 @@ fn main() -> AppExit {
     app.run()
 }
 
-/// Every event that the plugin has.
+/// Reports every event of the plugin.
 fn tell_events(app: &mut App) {
     app.add_observer(|of: On<Connected>| {
         tell("connected", &json!({"node": of.node, "way": format!("{:?}", of.way)}));
@@ -157,7 +157,7 @@ fn tell_events(app: &mut App) {
     });
 }
 
-/// A line of JSON. Not `println`, which ends the program where it cannot be written.
+/// Writes a line of JSON. Not `println`, which ends the program if writing fails.
 fn tell(event: &str, what: &Value) {
     writeln!(std::io::stdout(), "{}", json!({"event": event, "of": what})).ok();
 }
@@ -171,7 +171,7 @@ fn tell_of_daemon(connectivity: Res<NodeConnectivity<role::Visualization>>, mut 
 
 fn set_up(mut commands: Commands) {
     commands.spawn(Camera2d);
-    // What moves shows that it draws.
+    // The movement shows that it draws.
     commands.spawn((
         Node { position_type: PositionType::Absolute, width: px(24), height: px(120), ..default() },
         BackgroundColor(Color::WHITE),
@@ -197,7 +197,7 @@ fn draw(
     colour.set_if_neq(BackgroundColor(if sea.lit { sea.tint } else { Color::NONE }));
 }
 
-/// Frames in the last quarter of a second, and the longest of them.
+/// Counts the frames of the last quarter of a second, and finds the longest of them.
 fn count_frames(
     mut since: Local<Option<Instant>>,
     mut seen: Local<(u32, Duration)>,

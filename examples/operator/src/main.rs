@@ -1,8 +1,8 @@
-//! Apps without Bevy: operators who play a show together, by lines that are typed. A model for whoever makes an app with
-//! something else.
+//! Apps without Bevy: operators who play a show together by typed commands. A model for apps built on another
+//! library.
 //!
-//! `operator desk foh` is two apps in one program. It prints what each is told and, whenever that changes, who holds what as
-//! each sees it, one JSON object a line, and reads lines such as these:
+//! `operator desk foh` is two apps in one program. It prints the events of each app and, whenever they
+//! change, the owners as each app sees them, one JSON object a line, and reads lines such as these:
 //!
 //! ```text
 //! desk take ripples zoom hue          foh takeover desk
@@ -29,9 +29,9 @@ use serde_json::{Value, json};
 
 /// How long joining may take.
 const JOIN: Duration = Duration::from_secs(30);
-/// How often each looks around.
+/// How often each app is polled.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long leaving may take: a network that is gone shall hold nobody up.
+/// How long leaving may take: a failed network must not delay the exit.
 const GOODBYE: Duration = Duration::from_millis(300);
 
 fn main() -> anyhow::Result<()> {
@@ -61,7 +61,7 @@ fn main() -> anyhow::Result<()> {
         desks.iter_mut().for_each(Desk::look);
     }
     for desk in &mut desks {
-        // Who ends in good order keeps nobody waiting for what he held.
+        // Releases all parameters on a clean exit, so that others need not wait for the timeout.
         desk.operator.release_all();
     }
     let leaving: Vec<_> = desks.into_iter().map(|desk| desk.node.leave()).collect();
@@ -89,7 +89,7 @@ impl Desk {
         Ok(Self { node, watch, operator, played: HashMap::new(), shown: Value::Null })
     }
 
-    /// Looks around, and tells what is new.
+    /// Polls the app, and prints what is new.
     fn look(&mut self) {
         self.watch.poll();
         let roster = self.watch.roster();
@@ -133,7 +133,7 @@ fn word(held: &Ownership) -> String {
     format!("{parameter} {by} {}", json!(how).as_str().unwrap_or_default())
 }
 
-/// What an operator is told; that holders change is seen anyhow.
+/// Returns the text for an operator; a changed owner is printed elsewhere.
 fn told(news: &ClaimEvent) -> Option<String> {
     Some(match news {
         ClaimEvent::HolderChanged { .. } => return None,
@@ -149,7 +149,7 @@ fn told(news: &ClaimEvent) -> Option<String> {
     })
 }
 
-/// Does what a line says.
+/// Carries out a command line.
 fn obey(desks: &mut [Desk], line: &str) -> anyhow::Result<()> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [id, verb, rest @ ..] = words.as_slice() else { bail!("say who does what") };
@@ -178,7 +178,7 @@ fn obey(desks: &mut [Desk], line: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Like `println`, which ends the program when nobody reads any more.
+/// Writes a line; unlike `println`, does not end the program when the reader has gone.
 fn say(line: &Value) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).ok();

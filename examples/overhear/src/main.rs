@@ -1,7 +1,9 @@
-//! An app that shows and sends custom messages without having any of their types.
+//! An app that shows and sends custom messages without defining any of their types.
 //!
-//!     overhear                          shows what is published, with the names that are announced
-//!     overhear NODE TOPIC JSON          sends a message too, once the node is there
+//! ```text
+//! overhear                          shows published messages, with their announced names
+//! overhear NODE TOPIC JSON          sends a message too, once the node is there
+//! ```
 
 use std::fmt::Arguments;
 use std::io::{IsTerminal, Write};
@@ -15,7 +17,7 @@ use hana_protocol::id::{NodeId, TopicName};
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
-/// What is to be sent, until it has been.
+/// The message to send, until it is sent.
 #[derive(Resource)]
 struct ToSend(Option<(NodeId, TopicName, Value)>);
 
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error"))
-        // Where it cannot write, it would say so on standard error, and panic if that is what failed.
+        // If its output fails, `tracing` would report that on standard error, and panic if that fails too.
         .log_internal_errors(false)
         .init();
     App::new()
@@ -75,7 +77,7 @@ fn show(mut messages: MessageReader<DynamicFromMesh>, nodes: Query<&MeshNode>) {
     }
 }
 
-/// Once the node is there and has said what it hears.
+/// Sends the message once the node is there and has announced its topics.
 fn send(mut to_send: ResMut<ToSend>, nodes: Query<&MeshNode>, mut mesh: MeshCommands) {
     let is_there = |id: &NodeId| nodes.iter().any(|node| node.node == *id && node.info().is_some());
     if to_send.0.as_ref().is_none_or(|(node, ..)| !is_there(node)) {
@@ -87,7 +89,7 @@ fn send(mut to_send: ResMut<ToSend>, nodes: Query<&MeshNode>, mut mesh: MeshComm
     }
 }
 
-/// Like `println`, which ends the program when its output cannot be written.
+/// Writes a line; unlike `println`, does not end the program when writing fails.
 fn print(line: Arguments) {
     writeln!(std::io::stdout(), "{line}").ok();
 }

@@ -1,8 +1,9 @@
-//! A visualization without Bevy: a wave of letters in a terminal. A model for whoever draws with something else.
+//! A visualization without Bevy: a wave of letters in a terminal. A model for programs that draw with another
+//! library.
 //!
-//! What a visualization owes the others is all in [`run`]: it joins, counts its frames, draws what is played, is black
-//! when it is told to, ends when it is told to, and says goodbye. What it draws is in [`Wave`], which knows
-//! nothing of that.
+//! All duties of a visualization are in [`run`]: it joins, counts its frames, draws the played values, draws
+//! black during a blackout, ends on request, and leaves cleanly. The drawing is in [`Wave`], which knows
+//! nothing of the mesh.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -16,17 +17,17 @@ use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::Override;
 use hana_protocol::parameter::{Parameter, ParameterName};
 
-/// From one frame to the next.
+/// Frame interval.
 const FRAME: Duration = Duration::from_millis(50);
 /// How long joining may take.
 const JOIN: Duration = Duration::from_secs(10);
-/// How long the goodbye may take: a network that is gone shall hold nobody up.
+/// How long leaving may take: a failed network must not delay the exit.
 const GOODBYE: Duration = Duration::from_millis(300);
 /// Letters in a row.
 const WIDTH: u16 = 64;
 
 fn main() -> anyhow::Result<()> {
-    // Ctrl-C is a person who closes it.
+    // Ctrl-C means that a person closes it.
     let closed = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&closed))?;
     run(&closed)
@@ -37,7 +38,7 @@ fn run(closed: &AtomicBool) -> anyhow::Result<()> {
     let speed = Parameter::new(ParameterName::new("speed")?, 0.3);
     let config = NodeConfig::from_environment(NodeId::new("plain")?)?
         .with_parameters(vec![zoom, speed])
-        // It is black below, when it is told to; without this the command is refused.
+        // It draws black below during a blackout; without this declaration the command is refused.
         .with_blackout();
     let joining = Node::<role::Visualization>::join(config);
     let node = joining.wait(JOIN).context("joining the mesh")?.context("joining the mesh")?;
@@ -57,16 +58,16 @@ fn run(closed: &AtomicBool) -> anyhow::Result<()> {
         } else {
             show(&wave.row());
         }
-        // By the loop that draws and by nobody else: this is how others see that it hangs.
+        // Only the loop that draws may do this: others see by it when the loop freezes.
         node.frames().bump();
         thread::sleep(FRAME);
     }
-    // So that nobody takes the end for a crash.
+    // Marks the exit as clean, so that it is not taken for a crash.
     node.close().wait(GOODBYE).ok();
     Ok(())
 }
 
-/// What is drawn.
+/// The picture.
 #[derive(Default)]
 struct Wave {
     phase: f32,
@@ -74,7 +75,7 @@ struct Wave {
 }
 
 impl Wave {
-    /// One frame later.
+    /// Advances by one frame.
     fn go_on(&mut self, zoom: f32, speed: f32) {
         self.phase = speed.mul_add(FRAME.as_secs_f32(), self.phase).rem_euclid(1.0);
         self.width = (zoom + 1.5).max(0.1);
@@ -97,7 +98,7 @@ impl Wave {
     }
 }
 
-/// Draws a row, where somebody looks on: in a log it would be noise.
+/// Draws a row, but only at a terminal: it would clutter a log.
 fn show(row: &str) {
     let mut out = io::stdout();
     if out.is_terminal() {
@@ -105,7 +106,7 @@ fn show(row: &str) {
     }
 }
 
-/// Like `println`, which ends the program when the disk that its output goes to is full.
+/// Writes a line; unlike `println`, does not end the program when the disk of its output is full.
 fn say(line: std::fmt::Arguments) {
     let mut out = io::stdout();
     if !out.is_terminal() {

@@ -1,5 +1,5 @@
-//! A visualization without window or GPU: it prints what a light would do. For trying things out, and for
-//! machines that have no screen.
+//! A visualization without window or GPU, which prints what a light would do: for trials, and for machines
+//! without a screen.
 
 use std::fmt::Arguments;
 use std::io::{IsTerminal, Write};
@@ -36,7 +36,7 @@ impl Default for Pulse {
     }
 }
 
-/// How often it has beaten, over all its runs since somebody started it: what a crash does not cost.
+/// The number of beats over all instances since a person started it: a value that survives a crash.
 #[derive(Resource, Default, Serialize, Deserialize)]
 struct Beats {
     count: u64,
@@ -54,7 +54,7 @@ fn main() -> AppExit {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error"))
-        // Where it cannot write, it would say so on standard error, and panic if that is what failed.
+        // If its output fails, `tracing` would report that on standard error, and panic if that fails too.
         .log_internal_errors(false)
         .init();
     App::new()
@@ -115,7 +115,7 @@ fn beat(time: Res<Time>, pulse: Res<Pulse>, mut beats: ResMut<Beats>, mut phase:
     }
 }
 
-/// While the transport plays, a line for each bar.
+/// Prints a line for each bar while the transport plays.
 fn say_the_bar(timeline: Res<Timeline>) {
     if timeline.is_playing() {
         let (beat, bpm) = (timeline.beat(), timeline.bpm());
@@ -123,7 +123,7 @@ fn say_the_bar(timeline: Res<Timeline>) {
     }
 }
 
-/// Like `println`, which ends the program when the disk that its output goes to is full.
+/// Writes a line; unlike `println`, does not end the program when the disk of its output is full.
 fn say(line: Arguments) {
     writeln!(std::io::stdout(), "{line}").ok();
 }

@@ -1,7 +1,7 @@
 //! Rings of light on dark water, played by four parameters.
 //!
-//! `HANA_HEADLESS=1` runs it without window and GPU, and so does a machine without a display: `hana nodes` says so.
-//! `HANA_WINDOW=640x360` sets the size of its window.
+//! `HANA_HEADLESS=1` runs it without window and GPU, as does a machine without a display; `hana nodes` shows
+//! that. `HANA_WINDOW=640x360` sets the size of its window.
 
 mod water;
 
@@ -16,7 +16,7 @@ use hana_plugin::{NoDisplay, VisualizationPlugin, find_display};
 
 use crate::water::{Ripples, SurfacePlugin, WaterPlugin};
 
-/// Size of the window where `HANA_WINDOW` does not say otherwise, in physical pixels.
+/// Default size of the window, in physical pixels, without `HANA_WINDOW`.
 const DEFAULT_SIZE: (u32, u32) = (1280, 720);
 
 /// Frames per second without a window; with one, the screen sets the pace.
@@ -44,17 +44,17 @@ fn main() -> AppExit {
     app.add_plugins((WaterPlugin, plugin)).run()
 }
 
-/// Why there is no window, for its log. Not `eprintln`, which panics where it cannot be written.
+/// Logs why there is no window. Not `eprintln`, which panics if writing fails.
 fn write_line(cause: &NoDisplay) {
     writeln!(std::io::stderr(), "ripples: {cause}").ok();
 }
 
-/// What the window system and the mesh say in passing is not for the log of a show.
+/// Keeps routine messages of the window system and the mesh out of the show's log.
 fn log_plugin() -> LogPlugin {
     let quiet = "winit=error,bevy_render::renderer=error,zenoh=warn,zenoh::net::routing=error";
     LogPlugin {
         filter: format!("{DEFAULT_FILTER},{quiet}"),
-        // As Bevy does by itself, but a disk that the log cannot be written to does not end the program.
+        // Bevy's own layer, except that a full disk does not end the program.
         fmt_layer: |_| {
             let layer = tracing_subscriber::fmt::Layer::default();
             Some(Box::new(layer.with_writer(std::io::stderr).log_internal_errors(false)))

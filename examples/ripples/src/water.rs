@@ -1,4 +1,4 @@
-//! The water: what can be played, how it moves, how it is drawn.
+//! The water: its parameters, its motion and its drawing.
 
 use std::f32::consts::TAU;
 
@@ -17,21 +17,21 @@ const SPACING: f32 = 1.0 / 12.0;
 /// Rings that leave the centre each second at `speed` 1.
 const RATE: f32 = 1.0;
 
-/// How much brighter it is at the beginning of a bar, and of the other beats, while the transport plays.
+/// Extra brightness at the beginning of a bar, and of the other beats, while the transport plays.
 const BAR: f32 = 1.2;
 const BEAT: f32 = 0.5;
 
 /// Rings after which the whole picture repeats.
 const LOOP: f32 = 64.0;
 
-/// What can be played. Each value is -1..1; what lies outside is taken as the nearest end.
+/// The parameters. Each value is -1..1; a value outside is clamped.
 #[derive(Resource, Reflect, Debug, Clone, Copy, PartialEq)]
 #[reflect(Resource)]
 pub(crate) struct Ripples {
     /// Distance between two rings: `height / 12 * 2^zoom` pixels, `height` being that of the window.
     #[reflect(@Description("distance of the rings: double at 1, half at -1"))]
     pub(crate) zoom: f32,
-    /// Rings that leave the centre each second; below 0 they come in, at 0 the picture stands still.
+    /// Rings that leave the centre each second; negative values move them inwards, and at 0 the picture stands still.
     #[reflect(@Description("how fast the rings spread; 0 stands still"))]
     pub(crate) speed: f32,
     /// Turns every colour by `180 degrees * hue` around the colour wheel (HSV of sRGB).
@@ -61,12 +61,13 @@ impl Plugin for WaterPlugin {
     }
 }
 
-/// How much brighter it is by the beat: flares up with each one, and is gone before the next. 0 while the transport does not
-/// play, and at `speed` 0, where nothing moves.
+/// Extra brightness by the beat: flares up with each beat, and is gone before the next.
+///
+/// 0 while the transport does not play, and at `speed` 0, where nothing moves.
 #[derive(Resource, Default, PartialEq)]
 struct Pulse(f32);
 
-// How far into a beat it is needs no more than an f32.
+// The position in a beat needs no more precision than an f32.
 #[allow(clippy::cast_possible_truncation)]
 fn pulse(timeline: Res<Timeline>, ripples: Res<Ripples>, mut pulse: ResMut<Pulse>) {
     let next = if timeline.is_playing() && ripples.speed != 0.0 {
@@ -79,8 +80,9 @@ fn pulse(timeline: Res<Timeline>, ripples: Res<Ripples>, mut pulse: ResMut<Pulse
     pulse.set_if_neq(Pulse(next));
 }
 
-/// Rings that have left the centre so far, 0..[`LOOP`]. Whatever moves in the picture follows from it, so
-/// that no pixel changes at `speed` 0.
+/// Rings that have left the centre so far, 0..[`LOOP`].
+///
+/// All motion in the picture is derived from it, so that no pixel changes at `speed` 0.
 #[derive(Resource, Default, PartialEq)]
 struct Phase(f32);
 
@@ -113,7 +115,7 @@ struct Water {
     light: Light,
 }
 
-/// What the shader is told. Laid out as `Light` in `water.wgsl`.
+/// The shader's uniforms. Laid out as `Light` in `water.wgsl`.
 #[derive(ShaderType, Clone, Copy, Default)]
 struct Light {
     /// The lesser sources, see [`LesserSource::at`].
@@ -141,7 +143,7 @@ struct LesserSource {
     beat: f32,
 }
 
-/// Chosen by eye: two that are as coarse as the rings and pull them into webs, two finer ones for detail.
+/// Chosen by eye: two as coarse as the rings, which pull them into webs, and two finer ones for detail.
 const LESSER_SOURCES: [LesserSource; 4] = [
     LesserSource { distance: 4.6, start: 0.9, rounds: 1.0, density: 1.0, beat: 1.0 },
     LesserSource { distance: 6.1, start: 3.6, rounds: -1.0, density: 1.0, beat: 1.0 },
@@ -150,7 +152,7 @@ const LESSER_SOURCES: [LesserSource; 4] = [
 ];
 
 impl LesserSource {
-    /// As the shader takes it: position (x, y), density, waves that have left it.
+    /// Returns the shader's form: position (x, y), density, and the number of waves that have left the source.
     fn at(&self, phase: f32) -> Vec4 {
         let angle = (self.rounds * phase / LOOP).mul_add(TAU, self.start);
         let position = self.distance * Vec2::from_angle(angle);

@@ -1,4 +1,4 @@
-//! Message types of its own between visualizations, on one machine or several: published, sent to all of a kind,
+//! Custom message types between visualizations, on one machine or several: published, sent to all of a kind,
 //! sent to one.
 
 use std::io::IsTerminal;
@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
-/// A spark flew off. Published, for whoever hears it.
+/// A spark flew off. Published to all subscribers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Spark {
     /// How many flew before it.
@@ -25,18 +25,18 @@ pub struct Spark {
 
 custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered, version: 2);
 
-/// A bright one. Sent to all catchers.
+/// A bright flare. Sent to all catchers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Flare {
     /// How many flew before it.
     pub number: u64,
-    /// What it burns with.
+    /// The element that burns in it.
     pub colour: Colour,
 }
 
 custom_message!(Flare, topic: "flare", lane: Lane::ReliableOrdered);
 
-/// What a [`Flare`] burns with.
+/// The element that burns in a [`Flare`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Colour {
@@ -46,7 +46,7 @@ pub enum Colour {
     Green,
 }
 
-/// A flare was caught. Sent to whoever threw it, who hears whether it arrived.
+/// A flare was caught. Sent to its thrower, with acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Caught {
     /// The number of the flare.
@@ -55,17 +55,17 @@ pub struct Caught {
 
 custom_message!(Caught, topic: "caught", lane: Lane::ReliableUnordered);
 
-/// The kind of all catchers, whatever ids they run under.
+/// The kind of all catchers, whatever their ids.
 pub const CATCHER: &str = "spark-catcher";
 
-/// What can be played of thrower and catcher.
+/// The parameters of thrower and catcher.
 #[derive(bevy_ecs::prelude::Resource, Reflect, Default)]
 pub struct Sparks {
-    /// How bright the sparks are.
+    /// The brightness of the sparks.
     pub energy: f32,
 }
 
-/// Prints a line. Not `println`, which ends the program when the disk that its output goes to is full.
+/// Prints a line. Not `println`, which ends the program when the disk of its output is full.
 #[macro_export]
 macro_rules! say {
     ($($words:tt)*) => {{
@@ -80,7 +80,7 @@ pub fn headless_app() -> App {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new("info,zenoh=warn,zenoh::net::routing=error"))
-        // A disk that its output cannot be written to shall not end it.
+        // A full disk must not end the program.
         .log_internal_errors(false)
         .init();
     let mut app = App::new();

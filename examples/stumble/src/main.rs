@@ -1,9 +1,9 @@
-//! A visualization that fails when it is told to, in every way that one can: for trying out what becomes of a show.
+//! A visualization that fails on command, in every possible way: for testing how a show copes.
 //!
-//! It does nothing, twenty times a second, until there is a file with its id as name in the folder `STUMBLE_DIR`. It
-//! removes the file and fails as that says: `exit CODE`, `panic`, `segv`, `abort`, `freeze` (its loop sleeps for ever,
-//! its network goes on), `slow` (two frames a second). `STUMBLE_START` fails earlier: `never` never gets as far as
-//! the mesh, `crash` ends with code 1 at once.
+//! It does nothing, twenty times a second, until there is a file with its id as name in the folder
+//! `STUMBLE_DIR`. It removes the file and fails as the file's content specifies: `exit CODE`, `panic`,
+//! `segv`, `abort`, `freeze` (its loop sleeps for ever, its network goes on), `slow` (two frames a second).
+//! `STUMBLE_START` makes it fail earlier: `never` never joins the mesh, `crash` exits with code 1 at once.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,19 +20,19 @@ use hana_plugin::{MeshSession, VisualizationPlugin};
 use hana_protocol::id::role;
 use tracing_subscriber::EnvFilter;
 
-/// What can be played.
+/// The parameters.
 #[derive(Resource, Reflect, Default)]
 struct Stumble {
     zoom: f32,
 }
 
-/// From one frame to the next.
+/// Frame interval.
 const FRAME: Duration = Duration::from_millis(50);
-/// The same once it has become slow.
+/// Frame interval once it has become slow.
 const SLOW_FRAME: Duration = Duration::from_millis(500);
-/// How slowly it goes back to its defaults when who played it is gone.
+/// How slowly it returns to its defaults when its controller is gone.
 const EASE: Duration = Duration::from_secs(2);
-/// Longer than anybody waits.
+/// Longer than any test waits.
 const FOR_EVER: Duration = Duration::from_hours(24);
 
 fn main() -> ExitCode {
@@ -64,8 +64,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Fails as the file says, once.
-// That is what it is for.
+/// Fails once, as the file's content specifies.
+// The panic is intended.
 #[allow(clippy::panic)]
 fn stumble(
     link: Res<MeshSession<role::Visualization>>,
@@ -98,9 +98,9 @@ fn stumble(
     }
 }
 
-/// What a wild pointer ends with, without one.
+/// Ends as after an access through an invalid pointer, without one.
 fn segmentation_fault() {
-    // The first one only takes away what Rust has put there to recognise a full stack; two at once are one.
+    // The first signal only removes Rust's handler for stack overflows; two pending signals merge into one.
     #[cfg(unix)]
     loop {
         let own = rustix::process::getpid();

@@ -5,11 +5,11 @@ use hana_protocol::wire::{CustomMessage, Lane};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A message that is one of many.
+/// A numbered message.
 pub(crate) trait Counted: CustomMessage {
-    /// One of a run, which is told from others by the time it began.
+    /// Creates a message of an instance, which is identified by its start time.
     fn new(run: u64, number: u64) -> Self;
-    /// Which run, and which number.
+    /// Returns the instance and the number.
     fn run_and_number(&self) -> (u64, u64);
 }
 
@@ -19,7 +19,7 @@ macro_rules! counted {
             $(#[$doc])*
             #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
             pub(crate) struct $message {
-                /// When the run that sends it began, Unix microseconds.
+                /// When the sending instance began, Unix microseconds.
                 pub run: u64,
                 /// How many it sent before.
                 pub number: u64,
@@ -44,6 +44,6 @@ counted! {
     AsTheyCome on "tally-reliable-unordered": Lane::ReliableUnordered;
     /// The newest.
     Newest on "tally-unreliable-sequenced": Lane::UnreliableSequenced;
-    /// What comes.
+    /// Those that arrive.
     AsLuckWill on "tally-unreliable-unordered": Lane::UnreliableUnordered;
 }

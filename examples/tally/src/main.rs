@@ -1,10 +1,12 @@
-//! Counts messages on every lane, to see on your own network what each of them promises.
+//! Counts messages on every lane, to see what each lane guarantees on your own network.
 //!
-//!     tally count                          on one machine: a line for each message that arrives
-//!     tally send --count 10000             on another: sends them, numbered
+//! ```text
+//! tally count                          on one machine: a line for each message that arrives
+//! tally send --count 10000             on another: sends them, numbered
+//! ```
 //!
-//! `tally send --to tally` sends them to one node, which answers each; `--lane` sends on one lane only. When it ends,
-//! each says what its node has counted.
+//! `tally send --to tally` sends them to one node, which acknowledges each; `--lane` sends on one lane only.
+//! When it ends, each prints the counters of its node.
 
 mod counted;
 
@@ -33,8 +35,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// Writes a line for each message that arrives: its lane, the run that sent it, its number, and how many microseconds
-    /// ago it was sent, by the clocks of the two machines
+    /// Writes a line for each message that arrives: its lane, the instance that sent it, its number, and how
+    /// many microseconds ago it was sent, by the clocks of the two machines
     Count {
         /// Milliseconds that each message takes
         #[arg(long, default_value_t = 0)]
@@ -46,22 +48,22 @@ enum What {
 
 #[derive(clap::Args)]
 struct Sending {
-    /// How many on each lane
+    /// Messages on each lane
     #[arg(long, default_value_t = 1000)]
     count: u64,
-    /// How many a second on each lane
+    /// Messages a second on each lane
     #[arg(long, default_value_t = 1000)]
     per_second: u32,
     /// Only on this lane
     #[arg(long)]
     lane: Option<String>,
-    /// To this node alone, which answers
+    /// Only to this node, which acknowledges each
     #[arg(long)]
     to: Option<NodeId>,
-    /// Seconds that the node may take to answer each
+    /// Seconds that the node may take to acknowledge each
     #[arg(long, default_value_t = 10)]
     deadline: u64,
-    /// Seconds to stay afterwards, to send again what did not arrive
+    /// Seconds to stay afterwards, to retransmit lost messages
     #[arg(long, default_value_t = 2)]
     linger: u64,
 }
@@ -70,7 +72,7 @@ struct Sending {
 const JOIN: Duration = Duration::from_secs(10);
 /// How long leaving may take.
 const LEAVE: Duration = Duration::from_secs(1);
-/// How often is looked for what has arrived.
+/// Polling interval for received messages.
 const LOOK: Duration = Duration::from_millis(2);
 
 fn main() -> anyhow::Result<()> {
@@ -131,14 +133,14 @@ fn count(
         }
     }
     let counters = serde_json::to_string(&node.lanes())?;
-    // What was taken before it left was promised to be counted.
+    // Messages accepted before it left must still be counted.
     node.leave().wait(LEAVE).ok();
     while write(Duration::ZERO)? > 0 {}
     writeln!(out, "counters {counters}")?;
     Ok(())
 }
 
-/// Writes down what has arrived on one lane; how many.
+/// Writes down the messages received on one lane. Returns their number.
 fn write_down<M: Counted>(
     heard: &CustomSubscription<M>,
     slowly: Duration,
@@ -176,10 +178,10 @@ impl Sending {
         let mut as_luck_will = OnLane::<AsLuckWill>::of(node, self);
         let begun = Instant::now();
         let gap = Duration::from_secs(1) / self.per_second.max(1);
-        // How long handing over took, which a program that draws does in its frame.
+        // Time spent handing over, which a program that draws spends in its frame.
         let mut spent = vec![];
         for number in 0..self.count {
-            // From the time it should be, so that the rate is kept.
+            // Measured from the due time, so that the rate is kept.
             let due = begun + gap * u32::try_from(number).unwrap_or(u32::MAX);
             thread::sleep(due.saturating_duration_since(Instant::now()));
             if told_to_end.load(Ordering::Acquire) {
@@ -213,7 +215,7 @@ impl Sending {
     }
 }
 
-/// Microseconds: the half and the hundredth that took longest took at least so long.
+/// Writes percentiles in microseconds: the slowest half and the slowest hundredth took at least this long.
 fn write_percentiles(what: &str, spent: &mut Vec<u128>, out: &mut impl Write) -> io::Result<()> {
     spent.sort_unstable();
     let at = |share: usize| spent.get(spent.len() * share / 100).copied().unwrap_or_default();
@@ -222,13 +224,13 @@ fn write_percentiles(what: &str, spent: &mut Vec<u128>, out: &mut impl Write) ->
     out.flush()
 }
 
-/// Unix microseconds, as in envelopes.
+/// Returns Unix microseconds, as in envelopes.
 fn unix_us() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// What is sent on one lane, if anything is.
+/// The messages to send on one lane, if any.
 struct OnLane<'a, M> {
     courier: Option<MessageSender<M>>,
     sending: &'a Sending,
@@ -260,7 +262,7 @@ impl<'a, M: Counted + hana_protocol::contract::routes::SentBy<role::App>> OnLane
         Ok(())
     }
 
-    /// How many answers are still to come.
+    /// Returns how many replies are still to come.
     fn take_answers(&mut self, out: &mut impl Write) -> io::Result<usize> {
         let lane: Lane = M::LANE;
         let mut problem = Ok(());

@@ -1,5 +1,5 @@
-//! A catcher of the days when the energy of a spark was a word. It cannot read the sparks of today, and says so;
-//! flares it still catches.
+//! A catcher from the time when a spark's energy was a word. It reports that it cannot read current sparks,
+//! and still catches flares.
 
 use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;
@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sparks::{CATCHER, Flare, Sparks};
 
-/// A spark as it was.
+/// The former version of a spark.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 struct Spark {
     number: u64,

@@ -1,4 +1,4 @@
-//! Catches sparks, whoever throws them, and says so; tells the thrower of a flare that it was caught.
+//! Catches sparks from all throwers and prints them; reports each caught flare to its thrower.
 
 use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;

@@ -1,4 +1,4 @@
-//! Throws a spark every quarter of a second, for whoever hears it, and a flare every second, for all catchers.
+//! Publishes a spark every quarter of a second, and sends a flare to all catchers every second.
 
 use bevy_app::{AppExit, Update};
 use bevy_ecs::prelude::*;
