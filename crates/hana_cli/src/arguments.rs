@@ -294,7 +294,7 @@ pub(crate) struct OscArguments {
     /// Address to listen on for OSC over UDP, such as 0.0.0.0:9000.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
-    /// The id of the bridge [default: `osc-<host>`].
+    /// The id of the bridge; `osc-<host>` by default.
     #[arg(long)]
     pub(crate) id: Option<NodeId>,
 }
