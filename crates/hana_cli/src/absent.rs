@@ -8,9 +8,11 @@ use hana_network::{CommandError, MeshObserver, Node, daemon_is_listening, unix_m
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{LossCause, ProcessState};
 
+use crate::mesh::QUERY_TIMEOUT;
+
 /// A node that lost its daemon is back without one after five seconds; this is slightly more.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How long to wait for the roster.
+/// Time limit for the roster in later attempts. In the first, it is [`QUERY_TIMEOUT`].
 const LOOK: Duration = Duration::from_millis(500);
 /// Interval between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -44,8 +46,9 @@ pub(crate) fn while_absent<T>(
             Err(problem @ CommandError::NotThere { .. }) => problem,
             Err(problem) => return Err(problem.into()),
         };
+        let timeout = if watch.is_none() { QUERY_TIMEOUT } else { LOOK };
         let watch = watch.get_or_insert_with(|| node.watch_mesh());
-        watch.wait_until_complete(LOOK);
+        watch.wait_until_complete(timeout);
         let view = watch.roster().view(id, unix_ms());
         let is_daemon_here = daemon_is_listening();
         let absence = absence(view.as_ref(), is_daemon_here);

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use hana_network::Node;
-use hana_protocol::contract::{Key, Topic, Topics};
+use hana_protocol::contract::{Key, Topics};
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::NodeInfo;
 use hana_protocol::wire::Envelope;
@@ -74,9 +74,7 @@ impl<'a> SchemaCache<'a> {
             if self.known.len() >= MOST {
                 self.known.clear();
             }
-            let found = self.node.ask(Topic::<NodeInfo>::info(node.clone()), mesh::ASK);
-            let info = found.wait(mesh::ASK * 2).unwrap_or_default().pop();
-            let info = info.map(|received| received.message);
+            let info = mesh::info_of(self.node, node).unwrap_or_default();
             self.known.insert(node.clone(), Known { asked: Instant::now(), info });
         }
         self.known.get(node)?.info.as_ref()
@@ -86,8 +84,8 @@ impl<'a> SchemaCache<'a> {
         let is_known =
             self.everybody.as_ref().is_some_and(|(asked, _)| asked.elapsed() < REMEMBERED);
         if !is_known {
-            let found = self.node.ask(Topics::<NodeInfo>::every_info(), mesh::ASK);
-            let found = found.wait(mesh::ASK * 2).unwrap_or_default();
+            let every_info = Topics::<NodeInfo>::every_info();
+            let found = mesh::query_all(self.node, &every_info, |_| true).unwrap_or_default();
             let infos = found.into_iter().map(|received| received.message).collect();
             self.everybody = Some((Instant::now(), infos));
         }

@@ -16,8 +16,8 @@ pub(crate) fn run(arguments: &LogsArguments, json: bool) -> anyhow::Result<()> {
     let topics = Topics::<LogLine>::log_of(&arguments.node);
     // Subscribes first, so that no line is lost between the stored and the new ones.
     let coming = arguments.follow.then(|| node.subscribe(topics.clone()));
-    let mut kept = node.ask(topics, mesh::ASK).wait(mesh::ASK * 2)?;
-    if kept.is_empty() && mesh::process_of(&node, &arguments.node).is_none() {
+    let mut kept = mesh::query(&node, topics)?;
+    if kept.is_empty() && mesh::process_of(&node, &arguments.node)?.is_none() {
         bail!(
             "no daemon has output of '{}'; `hana nodes` lists who is there, and only daemons and what they launched have a log",
             arguments.node

@@ -1,18 +1,22 @@
 //! The mesh for short-lived commands: a command joins without being listed, and leaves.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use hana_network::{Node, NodeConfig, unix_ms};
-use hana_protocol::contract::Topics;
+use anyhow::{Context, bail};
+use hana_network::{Node, NodeConfig, Received, unix_ms};
+use hana_protocol::contract::routes::ReceivedBy;
+use hana_protocol::contract::{Topic, Topics};
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::ProcessStatus;
-use hana_protocol::wire::Envelope;
+use hana_protocol::message::{NodeInfo, ProcessStatus};
+use hana_protocol::wire::{Envelope, Message};
 
 /// Joining through a daemon takes milliseconds; without one, half a second of scouting.
 const JOIN: Duration = Duration::from_secs(5);
-/// How long to wait for the stored state of other nodes.
-pub(crate) const ASK: Duration = Duration::from_millis(400);
+/// Time limit for a query. A query ends sooner once all matching queryables have replied, so only a node that
+/// hangs makes it wait this long.
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time limit for one attempt to query all nodes, so that one that hangs does not delay the others' replies.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(400);
 /// How long to wait for the reply to a command that takes a moment.
 pub(crate) const COMMAND: Duration = Duration::from_secs(2);
 
@@ -23,11 +27,71 @@ pub(crate) fn join() -> anyhow::Result<Node<role::App>> {
     Node::join(config).wait(JOIN).context("joining the mesh")?.context("joining the mesh")
 }
 
+/// Queries the stored state of one node. No replies mean that no node keeps it.
+///
+/// # Errors
+///
+/// If a node keeps it, but none replied in time.
+pub(crate) fn query<M: Message + ReceivedBy<role::App>>(
+    node: &Node<role::App>,
+    topics: impl Into<Topics<M>>,
+) -> anyhow::Result<Vec<Received<M>>> {
+    let topics = topics.into();
+    let begun = Instant::now();
+    let found = node.ask(topics.clone(), QUERY_TIMEOUT).wait(QUERY_TIMEOUT * 2)?;
+    if found.is_empty() && begun.elapsed() >= QUERY_TIMEOUT {
+        bail!(no_reply(topics.pattern()));
+    }
+    Ok(found)
+}
+
+/// Queries the stored state of all nodes, and returns the wanted replies.
+///
+/// Returns soon with what it has; waits up to [`QUERY_TIMEOUT`] only for the first wanted reply.
+///
+/// # Errors
+///
+/// If nothing wanted arrived, and some nodes did not reply in time.
+pub(crate) fn query_all<M: Message + ReceivedBy<role::App>>(
+    node: &Node<role::App>,
+    topics: &Topics<M>,
+    is_wanted: impl Fn(&M) -> bool,
+) -> anyhow::Result<Vec<Received<M>>> {
+    let deadline = Instant::now() + QUERY_TIMEOUT;
+    loop {
+        let begun = Instant::now();
+        let mut found = node.ask(topics.clone(), ATTEMPT_TIMEOUT).wait(QUERY_TIMEOUT)?;
+        found.retain(|received| is_wanted(&received.message));
+        if !found.is_empty() || begun.elapsed() < ATTEMPT_TIMEOUT {
+            return Ok(found);
+        }
+        if Instant::now() >= deadline {
+            bail!(no_reply(topics.pattern()));
+        }
+    }
+}
+
+fn no_reply(pattern: &str) -> String {
+    format!(
+        "no reply to the query '{pattern}' within {} s; its node or machine hangs or is busy, `hana nodes` shows which",
+        QUERY_TIMEOUT.as_secs()
+    )
+}
+
+/// Returns a node's own description, if it is on the mesh.
+pub(crate) fn info_of(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<Option<NodeInfo>> {
+    let found = query(node, Topic::<NodeInfo>::info(id.clone()))?;
+    Ok(found.into_iter().next().map(|received| received.message))
+}
+
 /// Returns the daemons' status of a process, and the host whose daemon reports it.
-pub(crate) fn process_of(node: &Node<role::App>, id: &NodeId) -> Option<(NodeId, ProcessStatus)> {
-    let found = node.ask(Topics::<ProcessStatus>::process_of(id), ASK).wait(ASK * 2).ok()?;
+pub(crate) fn process_of(
+    node: &Node<role::App>,
+    id: &NodeId,
+) -> anyhow::Result<Option<(NodeId, ProcessStatus)>> {
+    let found = query(node, Topics::<ProcessStatus>::process_of(id))?;
     // A host where the process is alive takes precedence over one where it has ended.
-    found
+    let process = found
         .into_iter()
         .filter_map(|received| {
             let host = hana_protocol::contract::Key::parse(&received.key)?.owner().clone();
@@ -36,5 +100,6 @@ pub(crate) fn process_of(node: &Node<role::App>, id: &NodeId) -> Option<(NodeId,
             let since_ms = received.envelope.as_ref().map_or(status.since_ms, of);
             Some((host, ProcessStatus { since_ms, ..status }))
         })
-        .max_by_key(|(_, status)| (status.state.is_alive(), status.since_ms))
+        .max_by_key(|(_, status)| (status.state.is_alive(), status.since_ms));
+    Ok(process)
 }

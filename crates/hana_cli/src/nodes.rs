@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hana_network::{MeshObserver, NetworkSettings, unix_ms};
+use hana_network::{MeshObserver, NetworkSettings, daemon_is_listening, unix_ms};
 
 use crate::arguments::NodesArguments;
 use crate::repaint::{Repaint, Size};
@@ -24,6 +24,10 @@ pub(crate) fn run(arguments: &NodesArguments, json: bool) -> anyhow::Result<()> 
     let node = mesh::join()?;
     let mut watch = node.watch_mesh();
     watch.wait_until_complete(LOOK);
+    if watch.roster().is_empty() && daemon_is_listening() {
+        // The daemon itself is on the mesh, and has only not replied yet.
+        watch.wait_until_complete(mesh::QUERY_TIMEOUT);
+    }
     if arguments.watch {
         return go_on(&mut watch, json);
     }

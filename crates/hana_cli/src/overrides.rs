@@ -1,7 +1,6 @@
 //! Freeze, blackout and resume: for one visualization, for a host, for all, without an app.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::bail;
 use hana_network::{Node, unix_ms};
@@ -43,9 +42,6 @@ struct Outcome {
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
 }
-
-/// How long to wait for the roster. Healthy nodes are known sooner.
-const LOOK: Duration = Duration::from_millis(800);
 
 pub(crate) fn run<C: Overriding>(arguments: &OverrideArguments, json: bool) -> anyhow::Result<()> {
     let node = mesh::join()?;
@@ -91,7 +87,7 @@ pub(crate) fn run<C: Overriding>(arguments: &OverrideArguments, json: bool) -> a
 
 /// Finds the visualizations on one host or on all.
 fn find(node: &Node<role::App>, host: Option<&NodeId>, mut found: impl FnMut(&NodeId)) {
-    node.watch_mesh().look_around(LOOK, |roster| {
+    node.watch_mesh().look_around(mesh::QUERY_TIMEOUT, |roster| {
         roster
             .views(unix_ms())
             .iter()

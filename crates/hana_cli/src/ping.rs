@@ -2,9 +2,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use hana_network::{CommandError, Pending};
-use hana_protocol::contract::Topic;
 use hana_protocol::id::role;
-use hana_protocol::message::{Accepted, NodeInfo, Ping};
+use hana_protocol::message::{Accepted, Ping};
 use hana_protocol::wire::error_chain;
 use serde::Serialize;
 
@@ -34,9 +33,7 @@ pub(crate) fn run(arguments: &PingArguments, json: bool) -> anyhow::Result<()> {
     // Every role answers a ping; it is sent as if to a visualization.
     let over_mesh =
         measure(*count, || node.command::<role::Visualization, _>(id, Ping {}, DEADLINE))?;
-    let found = node.ask(Topic::<NodeInfo>::info(id.clone()), mesh::ASK).wait(mesh::ASK * 2)?;
-    let info = found.into_iter().next().map(|received| received.message);
-    let play = match info.filter(|info| !info.play.is_empty()) {
+    let play = match mesh::info_of(&node, id)?.filter(|info| !info.play.is_empty()) {
         Some(info) => match node.play(&info).wait(DEADLINE * 6).context("opening a play link")? {
             Ok(link) => Some(measure(*count, || link.ping(DEADLINE))?),
             Err(problem) => {

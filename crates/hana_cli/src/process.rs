@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use hana_network::{CommandError, Node, daemon_is_listening};
-use hana_protocol::contract::Topic;
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{
-    Acknowledge, Kill, NodeInfo, Restart, Shutdown, Start, Started, Stop, StopReply, StoppedBy,
+    Acknowledge, Kill, Restart, Shutdown, Start, Started, Stop, StopReply, StoppedBy,
 };
 
 use crate::arguments::{NodeArgument, StartArguments};
@@ -76,7 +75,7 @@ pub(crate) fn stop(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
 
 /// Ends a visualization on any host: through its daemon, or by a direct request if no daemon launched it.
 pub(crate) fn stop_it(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<StopReply> {
-    if let Some((host, _)) = mesh::process_of(node, id) {
+    if let Some((host, _)) = mesh::process_of(node, id)? {
         let stop = Stop { node: id.clone() };
         return Ok(node.command::<role::Daemon, _>(&host, stop, STOP).wait(STOP * 2)??);
     }
@@ -84,15 +83,18 @@ pub(crate) fn stop_it(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<Sto
     pending.wait(mesh::COMMAND * 2)??;
     // The node has only promised to end, and no daemon enforces it.
     let deadline = Instant::now() + ENDING;
-    while let Some(info) = info_of(node, id)? {
-        if Instant::now() >= deadline {
-            bail!(
+    loop {
+        let is_over = Instant::now() >= deadline;
+        match mesh::info_of(node, id) {
+            Ok(None) => break,
+            Ok(Some(info)) if is_over => bail!(
                 "'{id}' was asked to end and is still there; no daemon launched it, so none can end it by force: it is process {} on host '{}'",
                 info.pid,
                 info.host
-            );
+            ),
+            Err(problem) if is_over => return Err(problem),
+            _ => std::thread::sleep(Duration::from_millis(50)),
         }
-        std::thread::sleep(Duration::from_millis(50));
     }
     Ok(StopReply { by: StoppedBy::Shutdown })
 }
@@ -125,10 +127,10 @@ pub(crate) fn acknowledge(argument: &NodeArgument, json: bool) -> anyhow::Result
 
 /// Returns the host whose daemon launched it; if none did, an error that names the alternatives.
 fn launched_on(node: &Node<role::App>, id: &NodeId, what: &str) -> anyhow::Result<NodeId> {
-    if let Some((host, _)) = mesh::process_of(node, id) {
+    if let Some((host, _)) = mesh::process_of(node, id)? {
         return Ok(host);
     }
-    match info_of(node, id)? {
+    match mesh::info_of(node, id)? {
         Some(info) => bail!(
             "no daemon launched '{id}', so none can {what} it; it is process {} on host '{}'",
             info.pid,
@@ -136,12 +138,6 @@ fn launched_on(node: &Node<role::App>, id: &NodeId, what: &str) -> anyhow::Resul
         ),
         None => bail!("there is no '{id}' on the mesh; `hana nodes` lists who is there"),
     }
-}
-
-/// Returns a node's own description, if it is on the mesh.
-fn info_of(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<Option<NodeInfo>> {
-    let found = node.ask(Topic::<NodeInfo>::info(id.clone()), mesh::ASK).wait(mesh::ASK * 2)?;
-    Ok(found.into_iter().next().map(|received| received.message))
 }
 
 fn stopped(id: &NodeId, by: StoppedBy) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use hana_network::Node;
-use hana_protocol::contract::{Topic, Topics};
+use hana_protocol::contract::Topics;
 use hana_protocol::id::{NodeId, TopicName, role};
 use hana_protocol::message::{CustomMessageInfo, NodeInfo, SendCheckError};
 use hana_protocol::wire::Lane;
@@ -65,14 +65,13 @@ pub(crate) fn run(arguments: &SendArguments, json: bool) -> anyhow::Result<()> {
 /// Returns the announcements of the nodes in question; never empty.
 fn infos_of(node: &Node<role::App>, arguments: &SendArguments) -> anyhow::Result<Vec<NodeInfo>> {
     let SendArguments { node: id, kind: is_kind, .. } = arguments;
-    let asked: Topics<NodeInfo> =
-        if *is_kind { Topics::every_info() } else { Topic::<NodeInfo>::info(id.clone()).into() };
-    let found = node.ask(asked, mesh::ASK).wait(mesh::ASK * 2)?;
-    let mut infos: Vec<NodeInfo> = found
-        .into_iter()
-        .map(|received| received.message)
-        .filter(|info| if *is_kind { info.kind() == id } else { info.node == *id })
-        .collect();
+    let mut infos: Vec<NodeInfo> = if *is_kind {
+        let found =
+            mesh::query_all(node, &Topics::every_info(), |info: &NodeInfo| info.kind() == id)?;
+        found.into_iter().map(|received| received.message).collect()
+    } else {
+        mesh::info_of(node, id)?.into_iter().collect()
+    };
     infos.sort_by(|one, other| one.node.cmp(&other.node));
     infos.dedup_by(|one, other| one.node == other.node);
     if infos.is_empty() {

@@ -2,9 +2,8 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 use hana_network::{CommandError, Node};
-use hana_protocol::contract::Topic;
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{NodeInfo, Set, SetReply};
+use hana_protocol::message::{Set, SetReply};
 use hana_protocol::parameter::{Modulator, ParameterName, format};
 use serde::Serialize;
 
@@ -84,13 +83,11 @@ fn values_of(
         return Ok(numbers);
     }
     let info = while_absent(own, of, || {
-        let asked = own.ask(Topic::<NodeInfo>::info(of.clone()), mesh::ASK);
-        let answer = asked.wait(mesh::ASK * 2)?.pop();
-        Ok(answer.ok_or_else(|| CommandError::NotThere { node: of.clone() }))
+        Ok(mesh::info_of(own, of)?.ok_or_else(|| CommandError::NotThere { node: of.clone() }))
     })?;
     let mut values = BTreeMap::new();
     for (name, word) in words {
-        let declared = &info.message.parameters;
+        let declared = &info.parameters;
         values.extend(format::values_of_words(declared, name.as_str(), word)?);
     }
     Ok(values)

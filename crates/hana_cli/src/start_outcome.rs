@@ -34,7 +34,7 @@ impl StartOutcome {
         let topic = Topic::<ProcessStatus>::process(host.clone(), started.node.clone());
         let mut last = None;
         loop {
-            let found = node.ask(topic.clone(), mesh::ASK).wait(mesh::ASK * 2).ok();
+            let found = mesh::query(node, topic.clone()).ok();
             last = found.and_then(|found| found.into_iter().next()).or(last);
             let status = last.as_ref().map(|received| &received.message);
             let is_clear = status.is_some_and(|status| !is_undecided(status, started.pid));
@@ -59,7 +59,10 @@ impl StartOutcome {
         let Self { node, pid, state, reason } = self;
         let more = if reason.is_empty() { String::new() } else { format!("; {reason}") };
         match state {
-            None | Some(ProcessState::Running) => {
+            None => format!(
+                "'{node}' was started on '{host}' as process {pid}; its state is not known yet, `hana nodes` lists it"
+            ),
+            Some(ProcessState::Running) => {
                 format!("'{node}' runs on '{host}' as process {pid}{more}")
             },
             Some(state) => {

@@ -113,8 +113,7 @@ where
 
 /// Returns a host that publishes a timeline; of several, the leader.
 fn any_host(node: &Node<role::App>) -> anyhow::Result<Option<NodeId>> {
-    let found =
-        node.ask(Topics::<HostTimeline>::every_timeline(), mesh::ASK).wait(mesh::ASK * 2)?;
+    let found = mesh::query_all(node, &Topics::<HostTimeline>::every_timeline(), |_| true)?;
     let best = found.into_iter().max_by_key(|heard| heard.message.from.is_none());
     Ok(best.and_then(|heard| Some(Key::parse(&heard.key)?.owner().clone())))
 }

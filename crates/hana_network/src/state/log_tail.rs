@@ -17,7 +17,7 @@ pub struct LogTail {
 }
 
 /// Time limit for a daemon to reply with the lines that it keeps.
-pub(crate) const ASK: Duration = Duration::from_millis(400);
+pub(crate) const ASK: Duration = Duration::from_secs(2);
 
 impl LogTail {
     pub(crate) fn new(
