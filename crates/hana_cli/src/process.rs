@@ -75,7 +75,8 @@ pub(crate) fn stop(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
 
 /// Ends a visualization on any host: through its daemon, or by a direct request if no daemon launched it.
 pub(crate) fn stop_it(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<StopReply> {
-    if let Some((host, _)) = mesh::process_of(node, id)? {
+    // A daemon that hangs does not reply; the node itself may still end when asked.
+    if let Some((host, _)) = mesh::process_of(node, id).unwrap_or_default() {
         let stop = Stop { node: id.clone() };
         return Ok(node.command::<role::Daemon, _>(&host, stop, STOP).wait(STOP * 2)??);
     }
