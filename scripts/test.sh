@@ -20,7 +20,7 @@ members=$(members_to_build)
 # What the person who runs this has set for hana, the terminal and the desktop is not what the tests are about.
 for name in $(compgen -e); do
     case $name in
-        HANA_SEED | HANA_CASES | HANA_PICTURES | HANA_STEADY_S) ;;
+        HANA_SEED | HANA_CASES | HANA_LAB | HANA_PICTURES | HANA_STEADY_S) ;;
         HANA_* | ZENOH_* | LC_* | LANG | LANGUAGE | NO_COLOR | CLICOLOR* | DISPLAY | WAYLAND_DISPLAY) unset "$name" ;;
         RUST_LOG | NOTIFY_SOCKET | WATCHDOG_USEC | SUDO_USER) unset "$name" ;;
     esac

@@ -1,13 +1,13 @@
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use std::{fs, io, thread};
+use std::{fs, thread};
 
 use rustix::process::Pid;
 
 use crate::namespace::Anchor;
+use crate::skip::{is_lab_required, skip};
 use crate::{Host, eventually, namespace};
 
 /// A network of hosts on this machine, made of Linux namespaces: a switch, and hosts plugged into it.
@@ -46,8 +46,12 @@ const NAMESPACES: [&str; 7] =
     ["--net", "--uts", "--pid", "--mount", "--mount-proc", "--fork", "--kill-child"];
 
 impl Lab {
-    /// A lab without hosts; `name` shows in its directory and in what is printed. None where this machine does
+    /// A lab without hosts; `name` shows in its directory and in what is printed. `None` where this machine does
     /// not allow it, after printing `skipped: ...` and why; the test then returns.
+    ///
+    /// # Panics
+    ///
+    /// If this machine does not allow it, and `HANA_LAB=required`.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
         let directory = tempfile::Builder::new()
@@ -71,13 +75,10 @@ impl Lab {
             }
         }
         let _ = fs::remove_dir_all(&directory);
-        let test = thread::current().name().unwrap_or(name).to_owned();
-        // Not `eprintln!`, which the test harness would keep to itself.
-        let _ = writeln!(
-            io::stderr(),
-            "skipped: {test}: no network of hosts can be made here: {}",
-            complaints.join("; and in a user namespace: ")
-        );
+        let reasons = complaints.join("; and in a user namespace: ");
+        let reason = format!("no network of hosts can be made here: {reasons}");
+        assert!(!is_lab_required(), "HANA_LAB=required, and {reason}");
+        skip(name, &reason);
         None
     }
 

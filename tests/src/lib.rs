@@ -53,6 +53,8 @@ mod screen;
 #[cfg(target_os = "linux")]
 pub mod show;
 #[cfg(target_os = "linux")]
+mod skip;
+#[cfg(target_os = "linux")]
 mod stage;
 #[cfg(target_os = "linux")]
 mod terminal;

@@ -1,13 +1,12 @@
 //! Members of Ableton Link sessions: `hana-link`, and programs that are not ours.
 
 use std::cell::RefCell;
-use std::io::Write;
 use std::process::Command;
 use std::time::Duration;
-use std::{io, thread};
 
 use rustix::time::ClockId;
 
+use crate::skip::skip;
 use crate::{Host, Running, Signal, eventually, foreign, program};
 
 /// A program in a session of Ableton Link, which says where that stands, line by line.
@@ -51,12 +50,8 @@ const SOON: Duration = Duration::from_secs(30);
 pub fn is_built() -> bool {
     let built = program::programs().join("hana-link").is_file();
     if !built {
-        let test = thread::current().name().unwrap_or("a test").to_owned();
-        writeln!(
-            io::stderr(),
-            "skipped: {test}: hana-link is not built here; `cargo build --workspace` builds it, with cmake and libclang"
-        )
-        .expect("standard error can be written");
+        let reason = "hana-link is not built here; `cargo build --workspace` builds it, with cmake and libclang";
+        skip("a test", reason);
     }
     built
 }
