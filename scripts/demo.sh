@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A whole show on this machine, from nothing: installs what is missing, builds, and runs `hana demo`.
+# Runs a whole show on this machine: installs missing packages, builds everything, and runs `hana demo`.
 # Arguments are passed on: scripts/demo.sh --seconds 30
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,14 +8,14 @@ cd "$(dirname "$0")/.."
 need_rust
 if [ "$(uname -s)" = Linux ]; then
     need cc pkg-config
-    # A window needs these; without a screen the visualizations run without one.
+    # Windows need these. Without a display, the visualizations run without a window.
     if [ -n "${DISPLAY:-}" ]; then need x11 vulkan; fi
 else
     need cc
 fi
 
 members=$(members_to_build)
-echo "Building (the first time takes some ten minutes; Bevy is large)"
-# shellcheck disable=SC2086 # these are several words
+echo "Building everything; the first time takes about ten minutes, because Bevy is large"
+# shellcheck disable=SC2086 # the variable has several words
 cargo build --quiet $members --bins
 exec target/debug/hana demo "$@"

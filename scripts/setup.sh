@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs the system packages that are missing, and says which. Sourced by demo.sh and test.sh.
+# Installs missing system packages, and prints their names. demo.sh and test.sh source this file.
 #
-# need NAME... : what is needed, by the names below; each is a program or library that is looked for, and the
-# package that brings it on Debian and with Homebrew.
+# need NAME... : installs the named programs and libraries, unless they are present. The functions below find each of
+# them, and name its packages on Debian and in Homebrew.
 
 have_library() { ldconfig -p 2>/dev/null | grep -q "$1"; }
 
@@ -12,7 +12,7 @@ any_file() {
     return 1
 }
 
-# libclang reads C headers only together with those of its compiler, which come with its development package.
+# libclang needs the C headers of its compiler, which are in its development package.
 have_libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] && return 0
     if [ "$(uname -s)" = Darwin ]; then
@@ -23,7 +23,7 @@ have_libclang() {
     fi
 }
 
-# Whether NAME is there already.
+# Whether NAME is installed.
 is_there() {
     case "$1" in
         cc) command -v cc ;;
@@ -43,7 +43,7 @@ is_there() {
     esac >/dev/null 2>&1
 }
 
-# What Homebrew calls it, where macOS does not bring it along.
+# The packages of NAME in Homebrew, unless macOS includes it.
 homebrew_packages() {
     case "$1" in
         cmake) echo cmake ;;
@@ -77,15 +77,15 @@ need() {
     [ ${#missing[@]} -eq 0 ] && return 0
     case "$(uname -s)" in
         Darwin)
-            # Windows, Metal and the rest come with macOS; only compilers may be missing.
+            # macOS includes windows and Metal; only compilers may be missing.
             if printf '%s\n' "${missing[@]}" | grep -qx 'cc\|c++'; then
-                echo "Installing the command-line compiler: xcode-select --install"
+                echo "Installing the command-line compiler with: xcode-select --install"
                 xcode-select --install || true
             fi
             for name in "${missing[@]}"; do
                 read -r -a more <<<"$(homebrew_packages "$name")"
                 [ ${#more[@]} -eq 0 ] && continue
-                command -v brew >/dev/null || { echo "Missing: $name. Get it from https://brew.sh" >&2; return 1; }
+                command -v brew >/dev/null || { echo "Missing: $name. Install Homebrew (https://brew.sh), then run this again." >&2; return 1; }
                 echo "Installing with Homebrew: ${more[*]}"
                 brew install --quiet "${more[@]}"
             done
@@ -93,19 +93,18 @@ need() {
             ;;
         Linux) ;;
         *)
-            echo "On Windows: winget install Microsoft.VisualStudio.2022.BuildTools Rustlang.Rustup" >&2
+            echo "On Windows, run: winget install Microsoft.VisualStudio.2022.BuildTools Rustlang.Rustup" >&2
             return 0
             ;;
     esac
     if ! command -v apt-get >/dev/null; then
-        echo "Missing: ${missing[*]}. Install them with your package manager (on Debian they are:" >&2
-        for name in "${missing[@]}"; do debian_packages "$name"; done >&2
-        echo ")." >&2
+        echo "Missing: ${missing[*]}. Install them with your package manager. Their Debian packages are:" >&2
+        for name in "${missing[@]}"; do echo "    $(debian_packages "$name")"; done >&2
         return 1
     fi
     local as_root=()
     if [ "$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null || { echo "Missing: ${missing[*]}; and there is no sudo." >&2; return 1; }
+        command -v sudo >/dev/null || { echo "Missing: ${missing[*]}. There is no sudo: run this as root." >&2; return 1; }
         as_root=(sudo)
     fi
     for name in "${missing[@]}"; do
@@ -119,18 +118,19 @@ need() {
 }
 
 need_rust() {
-    # rustup writes this file; a shell that has not read it does not find cargo.
+    # rustup creates this file; a shell that has not read it does not find cargo.
     if ! command -v cargo >/dev/null && [ -f "$HOME/.cargo/env" ]; then
         # shellcheck disable=SC1091
         . "$HOME/.cargo/env"
     fi
     command -v cargo >/dev/null && return 0
-    echo "Rust is missing. Install version 1.95 or newer as https://rustup.rs says, then run this again." >&2
+    echo "Rust is missing. Install version 1.95 or newer from https://rustup.rs, then run this again." >&2
     return 1
 }
 
-# Prints what cargo is to be told to build everything that can be built here: hana-link speaks Ableton Link, which is
-# C++. Where that cannot be had, says so and leaves it out. What is built is the same in both cases, and is built once.
+# Prints the arguments with which cargo builds everything that can be built here. hana-link contains Ableton Link, which
+# is C++; without a C++ compiler it is left out. The features of all other crates are the same either way, so that
+# nothing is built twice.
 members_to_build() {
     local name missing=()
     need cmake c++ libclang >&2 || true
@@ -140,7 +140,7 @@ members_to_build() {
     if [ ${#missing[@]} -eq 0 ]; then
         echo "--workspace"
     else
-        echo "Without ${missing[*]}, hana-link is not built: no Ableton Link; the daemon's own clock serves." >&2
+        echo "Not building hana-link, because of missing: ${missing[*]}. hana then runs without Ableton Link." >&2
         echo "--workspace --exclude hana_link"
     fi
 }

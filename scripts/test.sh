@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# shellcheck disable=SC2086 # $members is several words
-# Everything that is checked: format, lints, docs, and the tests: unit, integration, several hosts, windows.
-# Installs what is missing. From a clean clone on two cores it takes under 25 minutes.
+# shellcheck disable=SC2086 # $members has several words
+# Runs all checks: format, lints, documentation, and all tests, including those with several hosts and with windows.
+# Installs missing packages. From a clean clone on two cores it takes under 25 minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 began=$SECONDS
 step() { printf '\n== %s (%s s)\n' "$1" "$((SECONDS - began))"; }
 
-step "what is needed"
+step "packages"
 need_rust
 if [ "$(uname -s)" = Linux ]; then
     need cc pkg-config util-linux iproute2 nftables hostname venv xvfb vulkan x11
@@ -17,7 +17,7 @@ else
     need cc
 fi
 members=$(members_to_build)
-# What the person who runs this has set for hana, the terminal and the desktop is not what the tests are about.
+# The tests must not depend on the caller's settings for hana, the terminal and the desktop.
 for name in $(compgen -e); do
     case $name in
         HANA_SEED | HANA_CASES | HANA_LAB | HANA_PICTURES | HANA_STEADY_S) ;;
@@ -26,7 +26,7 @@ for name in $(compgen -e); do
     esac
 done
 export LC_ALL=C.UTF-8
-# Nor are the files in ~/.config/hana.
+# Nor on the files in ~/.config/hana.
 mkdir -p target/no-settings
 export XDG_CONFIG_HOME="$PWD/target/no-settings"
 export PYTHONDONTWRITEBYTECODE=1
@@ -39,7 +39,7 @@ step "build"
 cargo build $members --all-targets
 
 step "lints"
-# Of our own crates; what they are built on is checked by those who write it.
+# Of this workspace only; its dependencies have checks of their own.
 cargo clippy --quiet $members --all-targets -- -D warnings
 
 step "docs"

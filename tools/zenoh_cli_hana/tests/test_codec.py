@@ -1,4 +1,4 @@
-"""What the codec promises. Run with ``python3 -m unittest``."""
+"""Tests of the codec. Run with ``python3 -m unittest``."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from zenoh_cli_hana import decode, encode
 
 
 class Key:
-    """As zenoh's own: no text, but with one."""
+    """A key like zenoh's own: not a string, but with one."""
 
     def __init__(self, text):
         self.text = text
@@ -44,7 +44,7 @@ class Decoder(unittest.TestCase):
             found = shown(msgpack.packb({"v": number}))["v"]
             self.assertTrue(math.isclose(found, number, rel_tol=1e-8), (found, number))
 
-    def test_what_json_has_no_word_for_is_named(self):
+    def test_values_unknown_to_json_become_strings(self):
         odd = {"a": float("nan"), "b": float("inf"), "c": float("-inf")}
         self.assertEqual(shown(msgpack.packb(odd)), {"a": "NaN", "b": "Infinity", "c": "-Infinity"})
         self.assertEqual(shown(msgpack.packb({1: 2, None: 3})), {"1": 2, "None": 3})
@@ -72,7 +72,7 @@ class Decoder(unittest.TestCase):
         self.assertEqual(shown(b""), "")
         self.assertEqual(shown(b'"\\ud800"'), "\ud800")
 
-    def test_anything_else_is_said_to_be_so(self):
+    def test_anything_else_is_described(self):
         whole = msgpack.packb({"a": "b" * 20})
         odd = [b"\xc1", b"\xff\xfe", whole[:-3], whole + b"\x01", b"\x93\x01\x02\xff", b"\x81\x80\x01",
                b"\xdf\xff\xff\xff\xff", b"\x91" * 5000 + b"\x01", b"\x81\xa1a" * 5000 + b"\x01"]
@@ -99,17 +99,17 @@ class Encoder(unittest.TestCase):
     def test_an_object_becomes_a_map(self):
         self.assertEqual(msgpack.unpackb(encode("hana/x/control", '{"set": {"zoom": 0.5}}')), {"set": {"zoom": 0.5}})
 
-    def test_a_value_becomes_a_parameters_value(self):
+    def test_a_value_for_a_parameter_becomes_a_map(self):
         for key in ["hana/ripples/modulation/zoom", Key("show/hana/ripples/modulation/zoom")]:
             self.assertEqual(msgpack.unpackb(encode(key, "0.5")), {"value": 0.5})
         self.assertEqual(encode("hana/ripples/topic/sparks", "[1, 2]"), b"[1, 2]")
 
-    def test_what_is_not_json_is_refused(self):
+    def test_other_text_is_refused(self):
         for text in ["zoom", "", "NaN", "{'a': 1}"]:
             with self.assertRaisesRegex(ValueError, "not JSON"):
                 encode("hana/x/control", text)
 
-    def test_what_is_encoded_is_decoded(self):
+    def test_encoded_values_decode_to_the_same(self):
         self.assertEqual(json.loads(decode("hana/x/look", encode("hana/x/look", '{"a": [1, "ü"]}'))), {"a": [1, "ü"]})
 
 

@@ -1,4 +1,4 @@
-"""Both directions of the codec. ``zenoh`` calls them with the key and the value."""
+"""The decoder and the encoder. ``zenoh`` calls them with the key and the value."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ import msgpack
 
 
 def decode(key, value):
-    """A line of JSON that shows the payload ``value``. Never raises."""
+    """Returns the payload ``value`` as a line of JSON. Never raises."""
     payload = bytes(value)
     try:
         return _line(_read(str(key), payload))
@@ -19,26 +19,26 @@ def decode(key, value):
 
 
 def encode(key, value):
-    """The payload for the JSON text ``value``.
+    """Returns the payload for the JSON text ``value``.
 
-    Raises ValueError where it is no JSON.
+    Raises ValueError if it is not JSON.
     """
     try:
         message = _from_json(value)
     except ValueError as error:
         raise ValueError(
-            f"{value!r} is not JSON ({error}); a text needs quotes inside the shell's: '\"text\"'"
+            f"{value!r} is not JSON ({error}); a string needs double quotes inside the shell's quotes: '\"text\"'"
         ) from None
     if not isinstance(message, dict):
         if not _is_parameter(str(key)):
-            # A message is a map, so this is none; what it is to be is not for the encoder to guess.
+            # Messages are maps, and the encoder cannot know the field that this value is meant for.
             return value.encode()
         message = {"value": message}
     return msgpack.packb(message)
 
 
 def _is_parameter(key):
-    """Whether the key is ``hana/<viz>/modulation/<parameter>``, perhaps below a show's name."""
+    """Returns whether the key is ``hana/<viz>/modulation/<parameter>``, possibly below a show's name."""
     chunks = key.split("/")
     return chunks[-4:-3] == ["hana"] and chunks[-2] == "modulation" and not chunks[-1].startswith("_")
 
@@ -51,7 +51,7 @@ def _read(key, payload):
     try:
         return _from_json(text)
     except (ValueError, RecursionError):
-        # What begins like a MessagePack map is never UTF-8, so this is text.
+        # The first bytes of a MessagePack map are never UTF-8, so this is text.
         return text
 
 
@@ -70,10 +70,10 @@ def _from_msgpack(key, payload):
     except Exception as error:
         # Many of msgpack's errors have no text.
         return _not_decoded(
-            payload, f"neither MessagePack ({error or type(error).__name__}) nor JSON nor text"
+            payload, f"not MessagePack ({error or type(error).__name__}), JSON or text"
         )
     if not isinstance(message, dict):
-        return _not_decoded(payload, "MessagePack, but no map")
+        return _not_decoded(payload, "MessagePack, but not a map")
     shown = _shown(message)
     samples = message.get("samples")
     if key.endswith("/modulation/_frame") and isinstance(samples, bytes) and len(samples) % 4 == 0:
@@ -86,10 +86,10 @@ def _not_decoded(payload, why):
 
 
 def _shown(value):
-    """The value in what JSON has words for."""
+    """Returns the value in types that JSON can represent."""
     if isinstance(value, dict):
         return {name if isinstance(name, str) else str(name): _shown(part) for name, part in value.items()}
-    if isinstance(value, msgpack.ExtType):  # a tuple too, so first
+    if isinstance(value, msgpack.ExtType):  # a tuple as well, so it comes first
         return {"extension": value.code, "base64": base64.b64encode(value.data).decode()}
     if isinstance(value, (list, tuple)):
         return [_shown(part) for part in value]
@@ -103,7 +103,7 @@ def _shown(value):
 
 
 def _number(value):
-    """The shortest number that is the same in as many bits as the value needs."""
+    """Returns the shortest number that is equal to the value in 32 bits, if it fits into 32 bits."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
@@ -119,7 +119,7 @@ def _number(value):
             if struct.unpack("<f", struct.pack("<f", short))[0] == value:
                 return short
         except OverflowError:
-            # The largest numbers of 32 bits, rounded up.
+            # One of the largest 32-bit numbers, rounded up.
             continue
     return value
 
@@ -127,7 +127,7 @@ def _number(value):
 def _line(value):
     line = json.dumps(value, ensure_ascii=False)
     try:
-        # zenoh writes it to this; a lone surrogate, or a terminal of another age, would raise there.
+        # zenoh prints the line there; a lone surrogate, or a terminal without Unicode, would raise an error.
         line.encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         line = json.dumps(value)
