@@ -107,6 +107,24 @@ fn every_relative_link_leads_somewhere() {
 }
 
 #[test]
+fn every_source_file_that_is_named_exists() {
+    let changes = project_root().join("CHANGELOG.md");
+    let mut missing = vec![];
+    for page in all_pages().into_iter().filter(|page| *page != changes) {
+        let prose = prose(&page);
+        let quoted = prose.split('`').skip(1).step_by(2);
+        let is_source = |name: &&str| {
+            let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+            name.contains('/') && matches!(extension, Some("rs" | "sh" | "py"))
+        };
+        for name in quoted.filter(is_source).filter(|name| !project_root().join(name).exists()) {
+            missing.push(format!("{}: {name}", page.display()));
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
 fn every_page_is_in_the_summary_once() {
     let docs = project_root().join("docs");
     let mut listed: Vec<PathBuf> =
