@@ -1,6 +1,6 @@
 //! The documents and the repository agree: links, pages, commands, and the files on the path of a value.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -177,7 +177,8 @@ fn readme_shows_the_hello_visualization() {
 fn help(words: &[&str]) -> Option<String> {
     let tests = env::current_exe().unwrap();
     let programs = tests.parent().unwrap().parent().unwrap();
-    let output = Command::new(programs.join("hana")).arg("help").args(words).output().unwrap();
+    let mut hana = Command::new(programs.join("hana"));
+    let output = hana.arg("help").args(words).output().expect("`cargo build` has built hana");
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
 }
 
