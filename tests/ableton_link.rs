@@ -1,4 +1,4 @@
-//! `hana-link`, alone and as a daemon's, in sessions of Ableton Link with independent programs on other hosts.
+//! `hana-link`, alone and under a daemon, in Ableton Link sessions with independent programs on other hosts.
 #![cfg(target_os = "linux")]
 #![allow(clippy::expect_used)]
 
@@ -9,12 +9,13 @@ use hana_tests::show::figure;
 use hana_tests::{Host, Lab, Process, Running, Signal, Terminal, eventually, link, show};
 
 const SOON: Duration = Duration::from_secs(30);
-/// What Link's own test plan tolerates between two members is 3 ms; a busy machine reads its clocks late.
+/// The largest accepted distance between two members. Link's own test plan tolerates 3 ms; a busy machine reads its
+/// clocks late.
 const TOGETHER_US: f64 = 1000.0;
-/// No more than this may a beat of a member that nothing happened to come too early or too late.
+/// The largest accepted shift of a beat of a member that is not disturbed.
 const NO_JUMP_US: f64 = 2000.0;
 
-/// A lab with these hosts; none where there can be none, or where there is no hana-link.
+/// Creates a lab with these hosts, or returns `None` where labs are impossible or `hana-link` is not built.
 fn lab<const N: usize>(name: &str, hosts: [&str; N]) -> Option<(Lab, [Host; N])> {
     if !link::is_built() {
         return None;
@@ -28,7 +29,7 @@ fn is_tempo(look: &Look, bpm: f64) -> bool {
     (look.bpm - bpm).abs() < 0.01
 }
 
-/// Ours, given a timeline to go on from as the daemon does.
+/// Starts our `hana-link` and gives it a timeline to continue, as the daemon does.
 fn ours_from(host: &Host, bpm: f64, beat: f64, quantum: f64) -> LinkMember {
     let mut ours = LinkMember::ours(host, |_| {});
     let now = link::now_us().round();
@@ -38,12 +39,13 @@ fn ours_from(host: &Host, bpm: f64, beat: f64, quantum: f64) -> LinkMember {
     ours
 }
 
-/// How far two members are apart, in microseconds: half of what one says from now on is no further from what the other says.
+/// Returns the distance of two members in microseconds: the median over the next reports of `one`, each compared with
+/// the nearest report of `other`.
 fn apart_us(one: &LinkMember, other: &LinkMember) -> f64 {
     apart_as_told_us(one, |look| look, other)
 }
 
-/// The same for one that believes in a clock of its own, `back` from which leads to the kernel's.
+/// Does the same for a member with a clock of its own; `back` converts its time to the kernel's.
 fn apart_as_told_us(one: &LinkMember, back: impl Fn(Look) -> Look, other: &LinkMember) -> f64 {
     let begun = (one.count(), other.count());
     eventually(SOON, "both to have said more", || {
@@ -64,8 +66,9 @@ fn apart_as_told_us(one: &LinkMember, back: impl Fn(Look) -> Look, other: &LinkM
     apart[apart.len() / 2]
 }
 
-/// The most that the beats of a member came too early or too late for one who knew what it had said before. What stays where
-/// it went is a jump; one look that does not fit is a clock that was read late.
+/// Returns the largest shift of a beat of a member, relative to the beat that its earlier reports predicted.
+///
+/// A real jump persists over several reports; a single outlier is a clock that was read late.
 fn most_jumped_us(looks: &[Look]) -> f64 {
     let jumps = looks.windows(4).map(|of| {
         let pairs = [(0, 2), (0, 3), (1, 2), (1, 3)];
@@ -91,7 +94,7 @@ fn tempo_play_and_pause_go_both_ways_and_who_joins_with_120_leaves_133_as_it_is(
         figure(&format!("{kind:?}: beats {apart:.0} us apart"));
         assert!(apart < TOGETHER_US, "{apart} us apart");
 
-        // Each way, how long it took.
+        // The times in each direction.
         let mut took_ms: [Vec<f64>; 2] = [vec![], vec![]];
         for bpm in [90.0, 141.3, 20.0, 999.0, 120.0] {
             for (way, bpm) in [bpm, bpm + 0.5_f64.copysign(500.0 - bpm)].into_iter().enumerate() {
@@ -132,7 +135,7 @@ fn joins_and_leaves_move_neither_tempo_nor_beat_of_the_others() {
     let Some((_lab, [h1, h2, h3])) = lab("link-joins", ["h1", "h2", "h3"]) else { return };
     let first = LinkMember::foreign(&h2, Foreign::LinkPython, 133.0, 4.0);
     first.wait_for("the first one", |look| is_tempo(look, 133.0));
-    // Who is left alone each time begins a new session each time, which is no older than the one that comes.
+    // The member that stays alone starts a new session each time, which is no older than that of the next guest.
     for _ in 0..3 {
         let guest = ours_from(&h1, 120.0, -3.25, 4.0);
         guest.wait_for("a guest to have joined", |look| look.peers == 1);
@@ -147,7 +150,7 @@ fn joins_and_leaves_move_neither_tempo_nor_beat_of_the_others() {
     let mut done = 3;
     while done < JOINS {
         let at_once = (JOINS - done).min(10);
-        // Some leave, some are killed.
+        // Some guests leave, others are killed.
         let guests: Vec<LinkMember> =
             (0..at_once).map(|_| ours_from(&h1, 120.0, -3.25, 4.0)).collect();
         for guest in &guests {
@@ -189,10 +192,10 @@ fn a_member_that_crashes_or_stands_still_changes_nothing_for_the_others() {
     ours.wait_for("it to play", |look| look.playing);
     let begun = ours.count();
 
-    // The one that began the session.
+    // The member that started the session.
     first.kill(Signal::KILL);
     ours.wait_for_since(begun, "the crashed one to be counted no more", |look| look.peers == 1);
-    // Ours stands still, as one that the system puts aside.
+    // Ours is suspended, as the system may do to any process.
     ours.kill(Signal::STOP);
     let before = second.count();
     second.wait_for_since(before + 60, "a second or more", |_| true);
@@ -211,7 +214,7 @@ fn a_member_that_crashes_or_stands_still_changes_nothing_for_the_others() {
     assert!(jumped < NO_JUMP_US, "{jumped} us");
     assert!(looks.iter().all(|look| is_tempo(look, 133.0) && look.playing));
 
-    // Ours is killed in turn, and comes back, to one who has joined meanwhile.
+    // Ours is killed in turn, and comes back while another member is in the session.
     let third = LinkMember::foreign(&h2, Foreign::Aalink, 90.0, 4.0);
     third.wait_for("the third to have joined", |look| look.peers == 1 && is_tempo(look, 133.0));
     let begun = third.count();
@@ -228,16 +231,16 @@ fn a_member_that_crashes_or_stands_still_changes_nothing_for_the_others() {
 fn slow_and_fast_odd_bars_and_negative_beats_are_as_good_as_others() {
     let Some((_lab, [h1, h2])) = lab("link-odd", ["h1", "h2"]) else { return };
     for (bpm, quantum, beat) in [(20.0, 3.0, -1000.5), (999.0, 7.0, -3.0)] {
-        // Ours is there first: it goes on from what it is given.
+        // Ours is first: it continues the timeline it was given.
         let begun = link::now_us();
         let ours = ours_from(&h1, bpm, beat, quantum);
         let alone = ours.wait_for("ours to be settled", |_| true);
         assert!(is_tempo(&alone, bpm) && alone.peers == 0, "{alone:?}");
         let passed = (alone.at_us - begun) * bpm / 60e6;
         let off_us = (alone.beat - beat - passed).abs() * 60e6 / bpm;
-        // Between that and the order lies what it took to say it.
+        // The difference is the time that passed until the command arrived.
         assert!(alone.beat < beat + passed + 0.001 && off_us < 2e6, "{alone:?}");
-        // And others take it from there.
+        // Others adopt its timeline.
         let theirs = LinkMember::foreign(&h2, Foreign::LinkPython, 120.0, quantum);
         theirs.wait_for("the other one to join", |look| look.peers == 1 && is_tempo(look, bpm));
         ours.wait_for("the other one to be seen", |look| look.peers == 1);
@@ -255,11 +258,11 @@ fn clocks_that_are_an_hour_off_or_drift_are_told_by() {
     let Some((_lab, [h1, h2, h3])) = lab("link-clocks", ["h1", "h2", "h3"]) else { return };
     let theirs = LinkMember::foreign(&h3, Foreign::LinkPython, 133.0, 4.0);
     theirs.wait_for("the other program to be there", |look| is_tempo(look, 133.0));
-    // One believes in another clock.
+    // One member is configured with another clock.
     let believes = LinkMember::ours(&h1, |command| {
         command.env("HANA_CLOCK", "offset_us=3600000000,drift_ppm=100");
     });
-    // The other one really has another: that of a machine which was started an hour earlier.
+    // The other one really has another clock: that of a machine that was started an hour earlier.
     let mut command = h2.command("unshare");
     command.args(["--time", "--fork", "--monotonic", "3600", "--boottime", "3600"]);
     command.args(["hana-link", "--json"]);
@@ -294,7 +297,7 @@ fn at_a_terminal_it_is_a_tool_for_people() {
     assert!(status.success(), "{status}");
 }
 
-/// A daemon that takes part in Link, and what `hana` sees of its timeline.
+/// Starts a daemon that takes part in Link, and follows its timeline with `hana`.
 fn daemon_with_link(host: &Host) -> (Running, LinkMember) {
     let daemon = show::start_daemon_with(host, |command| {
         command.env("HANA_LINK", "on");
@@ -304,7 +307,7 @@ fn daemon_with_link(host: &Host) -> (Running, LinkMember) {
     (daemon, timeline)
 }
 
-/// The pid of hana-link on a host; none while there is none.
+/// Returns the pid of `hana-link` on a host, or `None` while it does not run.
 fn pid_of_hana_link(host: &Host) -> Option<i32> {
     let is_ours = |process: &Process| process.command.contains("hana-link") && process.state != 'Z';
     host.processes().into_iter().find(is_ours).map(|process| process.pid)
@@ -320,7 +323,7 @@ fn a_daemon_goes_by_link_and_its_commands_reach_everybody_there() {
     assert!(theirs.looks().iter().all(|look| is_tempo(look, 133.0)), "{:?}", theirs.last());
     let told = show::hana(&h1, ["tempo", "--json"]).ok().json();
     assert_eq!((&told["source"], &told["peers"]), (&"link".into(), &1.into()), "{told}");
-    // It may ease to the beat at first.
+    // The daemon may slew towards the beat at first.
     let apart = eventually(SOON, "beats together", || {
         let apart = apart_us(&timeline, &theirs);
         if apart < TOGETHER_US { Ok(apart) } else { Err(apart) }
@@ -376,7 +379,7 @@ fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
         assert!(jumped < NO_JUMP_US, "{jumped} us");
     }
 
-    // Alone it is no different: what it goes on from is the daemon's.
+    // Alone it works in the same way: it continues the daemon's timeline.
     theirs.leave();
     timeline.wait_for_since(timeline.count(), "nobody else", |look| look.peers == 0);
     let begun = timeline.count();
@@ -384,7 +387,7 @@ fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
     let last = eventually(SOON, "another hana-link", || {
         pid_of_hana_link(&h1).filter(|pid| *pid != before)
     });
-    // Who came before it was in a session again would be the older one.
+    // A program that joined before `hana-link` is back in a session would own the older session.
     for is_link in [false, true] {
         eventually(SOON, "to go without Link, and with it again", || {
             (timeline.told("source") == "link") == is_link
@@ -399,7 +402,7 @@ fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
 
     assert_eq!(timeline.told("jump"), jump, "nor is one told");
 
-    // A daemon that is killed leaves none behind.
+    // A killed daemon leaves no `hana-link` behind.
     assert_eq!(pid_of_hana_link(&h1), Some(last));
     daemon.kill(Signal::KILL);
     eventually(SOON, "no hana-link without its daemon", || pid_of_hana_link(&h1).is_none());

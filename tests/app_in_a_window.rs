@@ -1,4 +1,4 @@
-//! `hana-app`, the window of whoever runs a show: what fails appears in it, and its keys mend it.
+//! `hana-app`, the operator's window: failures appear in it, and its keys fix them.
 #![cfg(target_os = "linux")]
 #![allow(clippy::float_cmp, clippy::unwrap_used)]
 
@@ -8,12 +8,12 @@ use hana_tests::show::{Show, hana, node, nodes, start};
 use hana_tests::{Host, Key, Lab, Person, Running, Screen, Signal, eventually, project_root};
 use serde_json::Value;
 
-/// For what happens at once, on a machine where others draw in software.
+/// The timeout for immediate effects, on a machine where others render in software.
 const SOON: Duration = Duration::from_secs(20);
-/// For a program that draws, until it shows something.
+/// The timeout for a program that draws to show its first picture.
 const OPENING: Duration = Duration::from_mins(1);
 
-/// The colours of what is well and of what has failed, as the window has them.
+/// The colours of a running and of a failed visualization in the window.
 const WELL: [u8; 3] = [82, 204, 143];
 const TROUBLE: [u8; 3] = [255, 107, 110];
 const TOAST: [u8; 3] = [71, 23, 28];
@@ -27,10 +27,10 @@ program = "pulse"
 policy  = "manual"
 "#;
 
-/// The part of a slider's track up to its value.
+/// The colour of a slider's track up to its value.
 const PLAYED: [u8; 3] = [102, 168, 255];
 
-/// A window on a screen, and who sits at it.
+/// A window on a screen, and the person who uses it.
 struct Desk {
     screen: Screen,
     person: Person,
@@ -52,7 +52,7 @@ impl Desk {
         Self { screen, person, _app: app }
     }
 
-    /// How many pixels are of that colour.
+    /// Counts the pixels of this colour.
     fn count(&self, colour: [u8; 3]) -> usize {
         let picture = self.screen.screenshot();
         let is_near = |pixel: &[u8; 3]| {
@@ -63,7 +63,7 @@ impl Desk {
             .sum()
     }
 
-    /// The lowest of the sliders: its row on the screen, and the columns from its left end to its value.
+    /// Finds the lowest slider: its row on the screen, and the columns of its left end and of its value.
     fn lowest_slider(&self) -> Option<(i16, i16, i16)> {
         let picture = self.screen.screenshot();
         let columns = |y: &usize| -> Vec<usize> {
@@ -76,7 +76,7 @@ impl Desk {
         Some((as_place(y - 8)?, as_place(*found.first()?)?, as_place(*found.last()?)?))
     }
 
-    /// The sliders that show a value, from the top: the row in the middle of each, and where it is filled.
+    /// Lists the sliders that show a value, from the top: the filled column and the middle row of each.
     fn sliders(&self) -> Vec<(i16, i16)> {
         let picture = self.screen.screenshot();
         let filled = |y: usize| -> Vec<usize> {
@@ -93,7 +93,7 @@ impl Desk {
         .collect()
     }
 
-    /// Presses a key until it has done what it is for: a window takes a moment until it knows that it is typed into.
+    /// Presses keys until they take effect: a window needs a moment until it has the keyboard focus.
     #[track_caller]
     fn press_until(&self, keys: &[Key], what: &str, mut done: impl FnMut() -> bool) {
         let mut presses = 0;
@@ -109,7 +109,7 @@ impl Desk {
         });
     }
 
-    /// Keeps what is to be seen for the documentation: `HANA_PICTURES=docs`.
+    /// Saves a screenshot for the documentation if `HANA_PICTURES` is set, e.g. `HANA_PICTURES=docs`.
     fn picture(&self, name: &str) {
         if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
             let path = project_root().join(pictures).join(name);
@@ -151,7 +151,7 @@ fn a_crash_and_a_freeze_pop_up_in_the_window_and_a_key_brings_the_look_back() {
     assert_eq!(desk.count(TROUBLE), 0, "nothing has failed yet");
     desk.picture("app.png");
 
-    // A freeze: a toast, and R restarts it, with its look.
+    // A freeze: a toast appears, and R restarts the visualization with its look.
     h1.kill(Signal::STOP, beat);
     eventually(SOON, "a toast", || desk.count(TOAST) > 10_000 && desk.count(TROUBLE) > 300);
     desk.picture("app_freeze.png");
@@ -176,7 +176,7 @@ fn a_crash_and_a_freeze_pop_up_in_the_window_and_a_key_brings_the_look_back() {
     });
     eventually(SOON, "the toast to go", || desk.count(TOAST) == 0);
 
-    // A crash that is mended by itself is told in passing.
+    // A crash that is restarted automatically needs no key.
     h1.kill(Signal::KILL, again.unwrap());
     wait_for(h1, "beat", "it to run again", |node| {
         node["state"] == "running" && node["restarts"] == 1 && zoom(node) == 0.625
@@ -199,7 +199,7 @@ fn a_click_turns_a_toggle_and_goes_round_the_choices_and_a_colour_is_seen_as_it_
     wait_for(h1, "notice", "it to run", |node| node["state"] == "running");
     hana(h1, ["set", "notice", "tint=#ff8800", "course=to_and_fro", "speed=50"]).ok();
     let desk = Desk::open(h1);
-    // By name: course, hue, lit, speed, and of the colour red and green.
+    // In the order of their names: course, hue, lit, speed, and red and green of the colour.
     let sliders = eventually(OPENING, "six sliders that show a value", || {
         let sliders = desk.sliders();
         if sliders.len() == 6 { Ok(sliders) } else { Err(sliders) }
@@ -209,7 +209,7 @@ fn a_click_turns_a_toggle_and_goes_round_the_choices_and_a_colour_is_seen_as_it_
 
     let click = |(x, y): (i16, i16)| desk.person.drag((x, y), (x, y));
     for wanted in [2.0, 0.0, 1.0] {
-        // Where it is filled moves with the choice; the track is as wide as the others are.
+        // The filled part moves with the choice; the track is as wide as that of the others.
         click((sliders[1].0, sliders[0].1));
         eventually(SOON, "the next choice", || parameter("course") == wanted);
         eventually(SOON, "the window to know", || desk.sliders().len() == 6);
@@ -246,12 +246,12 @@ fn the_window_asks_before_it_stops_what_runs_and_blacks_out_all_at_once() {
     });
     desk.person.release(Key::Shift);
 
-    // The lowest slider is the last parameter by name, at the middle of its range; it is pulled to the left.
+    // The lowest slider is the last parameter by name, at the middle of its range; it is dragged to the left.
     let (y, left, value) = eventually(SOON, "sliders", || desk.lowest_slider());
     desk.person.drag((value, y), (left + (value - left) / 2, y));
     wait_for(h1, "beat", "zoom to be pulled down by half", |node| (zoom(node) + 0.5).abs() < 0.1);
 
-    // The first visualization is selected as long as nobody selects another.
+    // The first visualization is selected until an operator selects another one.
     for key in [Key::S, Key::N] {
         desk.person.press(key);
         desk.person.release(key);

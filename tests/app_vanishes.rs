@@ -1,4 +1,4 @@
-//! What becomes of what an app played when the app is gone: it stays, or goes back slowly, as the program chose.
+//! The parameters that a vanished app played: they stay, or fade to their defaults, as the visualization chose.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -7,10 +7,10 @@ use std::time::Duration;
 use hana_tests::show::{Lines, Show, figure, hana, hana_goes_on, node, nodes, start};
 use hana_tests::{Host, Lab, Signal, eventually};
 
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
 
-/// `stumble` goes back to its default when nobody plays it any more, `pulse` stays.
+/// `stumble` fades to its defaults when its controller is gone, `pulse` keeps its values.
 const CATALOGUE: &str = r#"
 [visualizations.stumble]
 program = "stumble"
@@ -23,9 +23,9 @@ fn zoom(host: &Host, id: &str) -> Option<f64> {
     node(&nodes(host), id)?["parameters"]["zoom"].as_f64()
 }
 
-/// Plays zoom 0.5 of both by OSC, until both have it.
+/// Plays zoom 0.5 on both by OSC until both have it.
 fn play(from: &Host, show: &Host) {
-    // An address and a type, each padded with zeros to a multiple of four, and a half as a float.
+    // An address and a type, each padded with zeros to a multiple of four, and 0.5 as a float.
     let send = |address: &str| {
         format!(r"printf '{address}\0\0,f\0\0\077\0\0\0' > /dev/udp/127.0.0.1/9000; ")
     };
@@ -54,7 +54,7 @@ fn what_nobody_plays_any_more_stays_or_goes_back_slowly() {
         let is_look = line["key"] == "hana/stumble/look";
         line["value"]["parameters"]["zoom"].as_f64().filter(|_| is_look)
     };
-    // It says a few times that it stands still; the first look that moves is the beginning.
+    // It reports a few times that it stands still; the first look that moves is the start of the fade.
     let moves = |line: &serde_json::Value| zoom_of(line).is_some_and(|zoom| zoom < 0.499);
     let (begun, first) = looks.wait_for(SOON, "its way back", moves);
     let (there, _) = looks.wait_for(SOON, "its end", |line| zoom_of(line) == Some(0.0));
@@ -64,9 +64,9 @@ fn what_nobody_plays_any_more_stays_or_goes_back_slowly() {
     assert!(way > Duration::from_secs(1), "{way:?}");
     assert_eq!(zoom(h1, "pulse"), Some(0.5), "the other one holds what was played");
     assert_eq!(zoom(h1, "stumble"), Some(0.0));
-    // And it can be played again.
+    // Afterwards it can be played again.
     hana(h1, ["set", "stumble", "zoom=0.25"]).ok();
-    // What is shown is said ten times a second.
+    // The shown value is published ten times a second.
     eventually(SOON, "what was set", || {
         let shown = zoom(h1, "stumble");
         if shown == Some(0.25) { Ok(()) } else { Err(shown) }
@@ -86,7 +86,7 @@ fn an_app_whose_daemon_crashes_has_not_vanished() {
     let daemon = show.daemon("h2");
     daemon.kill(Signal::KILL);
     daemon.wait(SOON);
-    // After five seconds it is on the mesh without its daemon; past ten, nothing would go back any more.
+    // After five seconds it is on the mesh without its daemon; after ten, its values would have faded.
     let seen_again = std::time::Instant::now() + Duration::from_secs(12);
     while std::time::Instant::now() < seen_again {
         assert_eq!(zoom(show.host("h1"), "stumble"), Some(0.5));

@@ -1,5 +1,5 @@
-//! `hana bench`: that it measures, says what in plain words and in JSON, and leaves nothing behind. The figures are
-//! for who runs it; no test asserts on them.
+//! `hana bench` measures, reports in words and in JSON, and leaves nothing behind. The figures are for its reader; no
+//! test asserts on them.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -9,7 +9,7 @@ use hana_tests::show::{hana, start_daemon};
 use hana_tests::{Lab, Signal, eventually};
 use serde_json::Value;
 
-/// A round is some seconds, on a machine that is busy with other tests too.
+/// A round takes some seconds, on a machine that is busy with other tests too.
 const BENCH: Duration = Duration::from_mins(2);
 
 #[test]
@@ -28,7 +28,7 @@ fn recovery_is_measured_beside_a_raw_token_and_nothing_stays() {
         let (median, worst) = (&figure["ours"]["ms"], &figure["ours"]["worst_ms"]);
         assert!(median.as_f64().unwrap() > 0.0 && worst.as_f64() >= median.as_f64(), "{figure}");
     }
-    // The first figure is what the bench is about; its reference was measured too.
+    // The first figure is the subject of the bench; its reference was measured too.
     assert_eq!(report["ours"], figures[0]["ours"]);
     assert!(report["raw"]["ms"].as_f64().unwrap() > 0.0, "{report}");
     assert!(report["ratio"].as_f64().unwrap() > 0.0, "{report}");
@@ -38,7 +38,7 @@ fn recovery_is_measured_beside_a_raw_token_and_nothing_stays() {
     });
 }
 
-/// Runs a bench on a host of its own, looks for what every report has, and that nothing of it stays.
+/// Runs a bench on a host of its own, checks the fields that every report has, and that no process remains.
 fn report(lab: &str, words: &[&str]) -> Option<Value> {
     let lab = Lab::new(lab)?;
     let host = lab.host("h1");
@@ -47,7 +47,7 @@ fn report(lab: &str, words: &[&str]) -> Option<Value> {
     let report = host.run_within(BENCH, command).ok().json();
     assert_eq!(report["bench"], words[0]);
     let figures = report["figures"].as_array().unwrap();
-    // The first is what the bench is about.
+    // The first figure is the subject of the bench.
     for part in ["ours", "raw", "ratio"] {
         assert!(!report[part].is_null(), "{part}: {report}");
         assert_eq!(report[part], figures[0][part]);
@@ -76,7 +76,7 @@ fn the_time_messages_are_under_way_is_measured_beside_raw_links_and_gateways() {
     for figure in figures {
         for side in ["ours", "raw"] {
             let (half, most) = (number(&figure[side]["p50_us"]), number(&figure[side]["p99_us"]));
-            // Less than a system call takes, or more than anything may take to come, is no measurement.
+            // Less than the time of a system call, or more than a message may ever take, is no measurement.
             assert!(half > 1.0 && most >= half && most < 1e6, "{side}: {figure}");
         }
         assert!(number(&figure["ratio"]) > 0.0 && number(&figure["ratio_p99"]) > 0.0, "{figure}");
@@ -93,7 +93,8 @@ fn what_goes_in_a_second_is_measured_beside_raw_messages() {
     assert!(came >= 4, "{report}");
     for figure in figures {
         for side in ["ours", "raw"] {
-            // A debug build may be so slow that all that comes in the first tenth of a second is stale, and lost.
+            // A debug build may be so slow that everything received in the first tenth of a second is stale and
+            // counts as lost.
             assert!(number(&figure[side]["per_s"]) >= 0.0, "{side}: {figure}");
             assert!((0.0..=1.0).contains(&number(&figure[side]["loss"])), "{side}: {figure}");
         }

@@ -1,4 +1,4 @@
-//! Names, files and programs change while a show runs: it goes on, and the daemon goes along.
+//! Names, files and programs change while a show runs: the show goes on, and the daemon follows.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -10,12 +10,12 @@ use hana_tests::show::{Show, hana, hana_goes_on, is, node, nodes, start};
 use hana_tests::{Host, Lab, Running, Signal, eventually};
 use serde_json::Value;
 
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(40);
 
 const PULSE: &str = "[visualizations.pulse]\nprogram = \"pulse\"\n";
 
-/// Commands there find no host in their environment, as those of a person at the machine.
+/// Commands on this host find no host in their environment, like those of an operator at the machine.
 fn set_hostname(host: &Host, name: &str) {
     host.run(["hostname", name]).ok();
 }
@@ -24,7 +24,7 @@ fn catalogue_of(lab: &Lab) -> PathBuf {
     lab.directory().join("config/visualizations.toml")
 }
 
-/// As an editor does: a new file takes the place of the old one.
+/// Replaces the file with a new one, as an editor does.
 fn edit(lab: &Lab, text: &str) {
     let draft = lab.directory().join("config/draft");
     fs::write(&draft, text).unwrap();
@@ -58,7 +58,7 @@ fn another_hostname_leaves_the_host_as_it_is() {
     let (_, pulse) = start(&h1, &h1, "pulse");
     set_hostname(&h1, "beta");
 
-    // What is started by hand and what is asked find the daemon that is there.
+    // A visualization started by hand and a command both find the running daemon.
     let second = hana(&h1, ["start", "pulse", "--json"]).ok().json();
     assert_eq!(second["node"], "pulse-2", "{second}");
     let mut by_hand = h1.command("pulse");
@@ -111,12 +111,12 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
     let (_, pulse) = start(&h1, &h1, "pulse");
     let pulse = i64::from(pulse);
 
-    // At once, without waiting for the daemon to look by itself.
+    // At once, before the daemon checks the file by itself.
     edit(&lab, &format!("{PULSE}[visualizations.extra]\nprogram = \"pulse\"\n"));
     hana(&h1, ["start", "extra"]).ok();
     until_it_says(show.daemon("h1"), "the catalogue was read again; added: extra");
 
-    // What cannot be used is told once, with its place, and changes nothing.
+    // A catalogue that cannot be used is reported once, with the line, and changes nothing.
     edit(&lab, &format!("{PULSE}polcy = \"show\"\n"));
     until_it_says(show.daemon("h1"), "visualizations.toml:3: visualizations.pulse.polcy");
     let refused = hana(&h1, ["reload"]);
@@ -127,7 +127,7 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
     assert_eq!(times_said(show.daemon("h1"), "going on with the catalogue as it was"), 1);
     hana(&h1, ["start", "extra"]).ok();
 
-    // What is gone from it, but runs, goes on as it was, and comes back from a crash.
+    // A visualization that is no longer in the catalogue keeps running, and is restarted after a crash.
     edit(&lab, "[visualizations.other]\nprogram = \"pulse\"\n");
     until_it_says(show.daemon("h1"), "added: other; removed: extra, pulse");
     assert_eq!(pid_of(&h1, "pulse"), Some(pulse));
@@ -137,7 +137,7 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
     });
     assert_eq!(hana(&h1, ["start", "pulse"]).code(), Some(1));
 
-    // SIGHUP is a habit, not an end.
+    // SIGHUP and SIGUSR1 do not end the daemon.
     let pulse = pid_of(&h1, "pulse");
     edit(&lab, &format!("{PULSE}policy = \"manual\"\n"));
     show.daemon("h1").kill(Signal::HUP);
@@ -145,7 +145,7 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
     show.daemon("h1").kill(Signal::USR1);
     until_it_says(show.daemon("h1"), "SIGUSR1");
     assert_eq!(pid_of(&h1, "pulse"), pulse);
-    // The policy that it has now.
+    // The policy of the new catalogue applies.
     h1.kill(Signal::KILL, i32::try_from(pulse.unwrap()).unwrap());
     eventually(SOON, "it to stay down", || is(&nodes(&h1), "pulse", "crashed"));
 }
@@ -162,7 +162,7 @@ fn an_updated_daemon_takes_over_without_an_end() {
     eventually(SOON, "the value to be shown", || zoom_of(&h2) == Some(0.25));
     let events = hana_goes_on(&h2, ["watch", "hana/*/event", "--json"]);
 
-    // In its own process.
+    // Replaced within its own process.
     show.daemon("h1").kill(Signal::USR2);
     eventually(SOON, "it to be on the mesh again", || {
         times_said(show.daemon("h1"), "'h1' is on the mesh") == 2
@@ -171,7 +171,7 @@ fn an_updated_daemon_takes_over_without_an_end() {
     eventually(SOON, "it to be looked after", || is(&nodes(&h2), "pulse", "running"));
     assert_eq!((pid_of(&h2, "pulse"), zoom_of(&h2)), (pulse, Some(0.25)));
 
-    // By another, from wherever that lies.
+    // Replaced by another program, from wherever that is installed.
     let mut other = h1.command("hanad");
     other.env("HANA_CONFIG", lab.directory().join("config")).arg("--replace");
     let other = h1.spawn(other);
@@ -184,7 +184,7 @@ fn an_updated_daemon_takes_over_without_an_end() {
         assert!(!told.contains(&format!("\"kind\":\"{kind}\"")), "{told}");
     }
 
-    // It goes on where it was: a restart keeps the look.
+    // The new daemon has all state of the old one: a restart keeps the look.
     hana(&h2, ["restart", "pulse"]).ok();
     eventually(SOON, "it to run with its look", || zoom_of(&h2) == Some(0.25));
     assert_ne!(pid_of(&h2, "pulse"), pulse);

@@ -1,5 +1,5 @@
-//! Interfaces and addresses that come, go and change while a show runs: the nodes find each other by what is there,
-//! and a connection that still works is left alone.
+//! Interfaces and addresses that appear, disappear and change while a show runs: the nodes find each other over those
+//! that exist, and a connection that still works stays.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -39,7 +39,7 @@ fn assert_direct_link(from: &Host) {
     });
 }
 
-/// The connections between the daemon of a host and those of others, each as its two ends.
+/// Lists the connections between the daemon of a host and those of others, each as its two ends.
 fn connections(host: &Host) -> Vec<String> {
     let all = shell(host, "ss -tnH state established '( sport = :7447 or dport = :7447 )'");
     let ends =
@@ -49,7 +49,7 @@ fn connections(host: &Host) -> Vec<String> {
     ends
 }
 
-/// The losses that the events seen so far report.
+/// Returns the losses that the events so far report.
 fn losses(messages: &Lines) -> Vec<Value> {
     let seen = messages.running().stdout();
     let all = seen.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -57,7 +57,7 @@ fn losses(messages: &Lines) -> Vec<Value> {
     events.filter(|event| event["value"]["kind"].as_str().unwrap().ends_with("_lost")).collect()
 }
 
-/// Waits until the daemon has seen a change of its addresses, which it then says to all.
+/// Waits until the daemon has published a change of its addresses.
 #[track_caller]
 fn await_noticed(info: &Running, address: &str) {
     eventually(SOON, &format!("{address} to be noticed"), || info.stdout().contains(address));
@@ -99,7 +99,7 @@ fn a_new_interface_or_address_interrupts_nothing() {
         await_noticed(&of_h1, address);
         assert_eq!(connections(h1), before, "{what} opened the session anew");
     }
-    // What goes again is no reason either.
+    // An address that disappears does not interrupt anything either.
     shell(h1, "ip link del tun0; ip address del 2001:db8:1::a1/64 dev eth0");
     shell(h1, "ip address add 10.9.0.1/24 dev docker0");
     await_noticed(&of_h1, "10.9.0.1:7447");
@@ -138,7 +138,7 @@ fn hosts_with_link_local_addresses_meet_and_play_directly() {
     let give = |host: &Host, last: u8| {
         shell(host, &format!("ip address add 169.254.10.{last}/16 brd + scope link dev eth0"));
     };
-    // A minute after they were booted, without DHCP.
+    // The state a minute after boot, without DHCP.
     let daemons = [start_daemon(h1), start_daemon(h2)];
     give(h1, 1);
     give(h2, 2);
@@ -146,7 +146,7 @@ fn hosts_with_link_local_addresses_meet_and_play_directly() {
     start(h1, h2, "pulse");
     assert_direct_link(h1);
     drop(daemons);
-    // And where the addresses are there first.
+    // And with the addresses there before the daemons.
     let [_first, second] = [start_daemon(h1), start_daemon(h2)];
     await_each_other([h1, h2]);
     assert_direct_link(h1);
@@ -204,7 +204,7 @@ fn a_lost_host_with_the_same_container_network_is_lost() {
     await_each_other([h1, h2]);
     let mut app = Lines::of_nodes(h1);
     h2.unplug();
-    // 172.17.0.1 is h1's own, and its own daemon answers there.
+    // 172.17.0.1 is also an address of h1, where its own daemon answers.
     let lost = |nodes: &[Value]| {
         let reason = node(nodes, "h2").and_then(|node| node["reason"].as_str());
         reason.is_some_and(|reason| reason.starts_with("host_lost"))

@@ -1,4 +1,4 @@
-//! What happens when a visualization dies or hangs: who knows, how soon, and what is said.
+//! A visualization dies or hangs: which nodes notice it, how soon, and what they report.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -8,7 +8,7 @@ use hana_tests::show::{Lines, Show, figure, hana, is, node, nodes, signal_now, s
 use hana_tests::{Host, Lab, Signal, eventually, foreign};
 
 const SOON: Duration = Duration::from_secs(10);
-/// A crash that is noticed within this was not noticed by the silence of health.
+/// A crash that is noticed within this time was not noticed by missing health messages.
 const NOT_BY_HEALTH: Duration = Duration::from_millis(400);
 
 const CATALOGUE: &str = r#"
@@ -86,8 +86,8 @@ fn everybody_knows_of_a_killed_visualization_within_50_ms() {
         ms(&of_daemon)
     ));
     figure(&format!("apps on three hosts know after {} ms (promised: 50)", ms(&of_apps)));
-    // Half of the times on a machine that is busy with other tests, and all of them soon.
-    // The figure is printed; a machine that builds something beside takes 120 ms. Health alone would take 700.
+    // The median on a machine that is busy with other tests; all of them within a second. The figure is printed; a
+    // machine that builds something meanwhile takes 120 ms. Health alone would take 700 ms.
     assert!(of_daemon[2] < NOT_BY_HEALTH, "{of_daemon:?}");
     assert!(of_apps[7] < NOT_BY_HEALTH, "{of_apps:?}");
     assert!(of_apps[14] < Duration::from_secs(1), "{of_apps:?}");
@@ -170,7 +170,7 @@ fn a_late_comer_does_not_take_a_frozen_one_for_running() {
     let by_hand = h1.spawn(h1.command("pulse"));
     eventually(SOON, "it to run", || is(&nodes(h2), "pulse", "running"));
     by_hand.kill(Signal::STOP);
-    // Who has never heard it cannot tell since when it hangs, but can tell that it says nothing.
+    // A newcomer that never received its health cannot know since when it hangs, but knows that it publishes nothing.
     for _ in 0..3 {
         let listed = nodes(h2);
         assert!(!is(&listed, "pulse", "running"), "{listed:#?}");
@@ -248,7 +248,7 @@ fn one_that_crashes_again_and_again_stays_down_and_says_why() {
     let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     let h1 = show.host("h1");
     let mut app = Lines::of_nodes(h1);
-    // It may have ended before its start is answered.
+    // The program may have ended before the start command is answered.
     hana(h1, ["start", "fails-always"]);
     let (_, listed) = app
         .wait_for_nodes(SOON, "it to stay down", |nodes| is(nodes, "fails-always", "crash_loop"));
@@ -257,7 +257,7 @@ fn one_that_crashes_again_and_again_stays_down_and_says_why() {
     assert!(it["reason"].as_str().unwrap().contains("exit code 4"), "{it}");
 }
 
-/// Whether a node has a liveliness token, asked with a program that is not ours.
+/// Checks with an independent program whether a node has a liveliness token.
 fn has_token(from: &Host, id: &str) -> bool {
     let mut command = from.command(foreign::zenoh());
     command.args(["--mode", "client", "liveliness", "get", "-k", &format!("hana/{id}/alive/**")]);

@@ -1,4 +1,4 @@
-//! Ten apps and bridges play thirty visualizations on five hosts, each of them all: three hundred play sessions.
+//! Ten controllers each play all of thirty visualizations on five hosts: three hundred play sessions.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 const HOSTS: [&str; 5] = ["h1", "h2", "h3", "h4", "h5"];
 const VISUALIZATIONS: usize = 30;
 const HANDS: usize = 10;
-/// Three hundred links are opened by ten programs on two cores, which also run five daemons and thirty visualizations.
+/// Ten programs open three hundred links on two cores, which also run five daemons and thirty visualizations.
 const ALL_DIRECT: Duration = Duration::from_mins(3);
 const SOON: Duration = Duration::from_mins(1);
 
@@ -25,7 +25,7 @@ fn hands() -> Vec<String> {
     (0..HANDS).map(|number| format!("a{number}")).collect()
 }
 
-/// Of each visualization, who plays each parameter, as a host shows it.
+/// For each visualization, the controller of each parameter, as a host shows it.
 type Players = BTreeMap<String, BTreeMap<String, String>>;
 
 fn players(host: &Host) -> Players {
@@ -67,7 +67,7 @@ fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_t
             Ensemble::stage(show.host(name), &words(&each(&vizs, place)), &more)
         })
         .collect();
-    // Each plays a parameter of its own of all of them. Two of the ten are bridges.
+    // Each controller plays a parameter of its own on every visualization. Two of the ten are bridges.
     let players_of: Vec<Ensemble> = HOSTS
         .iter()
         .enumerate()
@@ -118,7 +118,7 @@ fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_t
             if shown == expected { Ok(()) } else { Err(format!("{name}: {shown:?}")) }
         });
     }
-    // It stays so.
+    // The sessions stay direct.
     let switches = |id: &str, of: &Ensemble| -> u64 {
         let last = of.last(id).unwrap_or_default();
         vizs.iter().map(|viz| last["plays"][viz.as_str()]["switches"].as_u64().unwrap_or(0)).sum()

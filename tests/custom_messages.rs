@@ -1,5 +1,5 @@
-//! Message types of visualizations' own, between hosts: published, to one node, to all of a kind; for programs that
-//! have the type, that do not, and that have another one by its name.
+//! Message types defined by visualizations, between hosts: published, sent to one node and sent to a kind; for
+//! programs that have the type, that do not have it, and that have another type with the same name.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -21,13 +21,13 @@ program = "spark_catcher"
 program = "old_spark_catcher"
 "#;
 
-/// What a node has written so far.
+/// Returns the output of a node so far.
 #[track_caller]
 fn log(from: &Host, node: &str) -> String {
     hana(from, ["logs", node]).ok().stdout
 }
 
-/// Waits until a node has written a line that is as wished, and returns the first.
+/// Waits for an output line of a node that `is_expected` accepts, and returns the first.
 #[track_caller]
 fn written(from: &Host, node: &str, awaited: &str, wished: impl Fn(&str) -> bool) -> String {
     eventually(SOON, awaited, || {
@@ -36,7 +36,7 @@ fn written(from: &Host, node: &str, awaited: &str, wished: impl Fn(&str) -> bool
     })
 }
 
-/// Runs `hana send` until it is done; what it is sent to may not have said yet what it hears.
+/// Repeats `hana send` until it succeeds; the receiver may not have announced its subscriptions yet.
 #[track_caller]
 fn send(from: &Host, words: &[&str]) -> Output {
     let words: Vec<&str> = [&["send"], words].concat();
@@ -64,11 +64,11 @@ fn sparks_fly_from_one_host_to_another_and_can_be_watched() {
         if sparks.len() >= 3 { Ok(sparks) } else { Err(log) }
     });
     assert!(caught.is_sorted_by(|earlier, later| earlier < later), "each once: {caught:?}");
-    // Flares go to the kind of the catcher, which runs under another id; it tells the thrower, and it alone.
+    // Flares go to the kind of the catcher, which runs under another id; it replies to the thrower alone.
     written(h3, "catcher", "a flare", |line| line.starts_with("flare 1: Red, to Some(Kind)"));
     written(h3, "thrower", "its answer", |line| line == "flare 1 was caught by catcher");
 
-    // Decoded for whoever watches, though `hana` was not built with any of these types.
+    // `hana watch` decodes them, though `hana` was built without these types.
     let mut messages = Lines::of(hana_goes_on(h3, ["watch", "--json"]));
     let (_, spark) = messages.wait_for(SOON, "a spark", |line| line["type"] == "Spark");
     assert_eq!(spark["key"], "hana/thrower/topic/spark");
@@ -86,7 +86,7 @@ fn sparks_fly_from_one_host_to_another_and_can_be_watched() {
     assert_eq!(caught["key"], "hana/thrower/inbox/caught");
     assert_eq!((&caught["from"], &caught["version"]), (&"catcher".into(), &1.into()));
 
-    // Its parameter reaches what it throws.
+    // A parameter of the thrower changes its sparks.
     hana(h2, ["set", "thrower", "energy=-1"]).ok();
     messages.wait_for(SOON, "a dark one", |line| line["value"]["energy"] == 0.0);
     assert_eq!(nodes(h1).len(), 5);
@@ -124,10 +124,10 @@ fn another_shape_of_a_type_is_told_by_the_field_and_turns_off_that_topic_only() 
         line["key"] == "hana/old/event" && line["value"]["kind"] == "message_refused"
     });
     assert_eq!(event["value"]["text"], words);
-    // Its program is told too.
+    // The program itself receives the mismatch too.
     written(h3, "old", "the mismatch", |line| line == format!("mismatch: {words}"));
 
-    // Everything else goes on: other topics there, the same topic elsewhere.
+    // The rest goes on: other topics there, the same topic elsewhere.
     let last_number = |log: &str, what: &str| {
         let numbers =
             log.lines().filter_map(|line| line.strip_prefix(what)?.split([' ', ':']).next());
@@ -144,7 +144,7 @@ fn another_shape_of_a_type_is_told_by_the_field_and_turns_off_that_topic_only() 
     let there = log(h3, "old");
     assert_eq!(there.lines().filter(|line| line.starts_with("mismatch")).count(), 1, "{there}");
     assert!(!there.contains("spark 1"), "{there}");
-    // Said once; the sparks that came since are counted in its health.
+    // The mismatch is reported once; the sparks received since are counted in the health.
     let malformed = |line: &serde_json::Value| line["value"]["counters"]["malformed"].as_u64();
     messages.wait_for(SOON, "four sparks that were not read", |line| {
         let again = line["key"] == "hana/old/event" && line["at"] != event["at"];
@@ -152,7 +152,7 @@ fn another_shape_of_a_type_is_told_by_the_field_and_turns_off_that_topic_only() 
         line["key"] == "hana/old/health" && malformed(line) >= Some(4)
     });
 
-    // One that comes back is judged anew: its first spark is looked into again, and said again.
+    // A restarted sender is checked again: its first spark is compared and reported again.
     let mut messages = Lines::of_messages(h3, &["h1", "h2", "h3"]);
     hana(h3, ["restart", "thrower"]).ok();
     let (_, event) = messages.wait_for(SOON, "the mismatch again", |line| {
@@ -169,7 +169,7 @@ fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
     start(h3, h1, "catcher");
     start(h3, h2, "catcher");
 
-    // What can be sent is shown, with a line to begin with, which is taken as it stands.
+    // `hana send NODE` shows the accepted messages, each with an example that works as it stands.
     let offered = eventually(SOON, "the catcher to say what it hears", || {
         let output = hana(h3, ["send", "catcher"]);
         if output.code() == Some(0) { Ok(output.stdout) } else { Err(output.stderr) }
@@ -185,7 +185,7 @@ fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
     assert_eq!(offered[0]["type"], "Flare");
     assert_eq!(offered[0]["schema"]["properties"]["number"]["format"], "uint64");
 
-    // To one node, which answers; watched by a host that knows none of it.
+    // To one node, which replies; watched on a host that has none of the types.
     let mut watch = Lines::of(hana_goes_on(h2, ["watch", "--json"]));
     watch.wait_for(SOON, "anything", |_| true);
     let spark = r#"{"number": 7, "angle": 0.5, "energy": 1}"#;
@@ -201,7 +201,7 @@ fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
     let words = send(h3, &["catcher", "spark", spark]).stdout;
     assert_eq!(words.trim(), "'catcher' has taken the Spark (version 2)");
 
-    // To all of its kind, wherever they run.
+    // To all nodes of a kind, on any host.
     let flare = r#"{"number": 90, "colour": "green"}"#;
     let sent = eventually(SOON, "a flare to two", || {
         let sent = send(h3, &["--kind", "spark-catcher", "flare", flare, "--json"]).json();
@@ -219,7 +219,7 @@ fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
         watch.wait_for(SOON, "the flare", |line| line["key"] == "hana/_spark-catcher/inbox/flare");
     assert_eq!(passing["type"], "Flare");
 
-    // What does not fit is not sent, and the field is named.
+    // A message that does not fit is not sent, and the error names the field.
     for (words, complaint) in [
         (
             ["catcher", "spark", r#"{"number": 1, "angle": 0, "energy": "high"}"#].as_slice(),
@@ -252,7 +252,7 @@ fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
     assert_eq!(output.code(), Some(2), "{output:?}");
     assert!(!log(h3, "catcher").contains("spark 1 "));
 
-    // A message on its way to a node that hangs is not said to have arrived.
+    // A message to a hung node is not reported as delivered.
     let pid = nodes(h3).iter().find(|node| node["node"] == "catcher-2").unwrap()["pid"].as_i64();
     let pid = i32::try_from(pid.unwrap()).unwrap();
     h2.kill(hana_tests::Signal::STOP, pid);
@@ -312,7 +312,7 @@ fn a_foreign_client_sends_one_and_is_told_what_is_wrong_with_it() {
     let answer = ask(r#"{"number": 6, "angle": 0, "energy": "high"}"#);
     assert!(answer.contains(r#"{"refused": "#) && answer.contains("field 'energy'"), "{answer}");
 
-    // A put is taken as well, to the node and to its kind; what cannot be read is said where all can read it.
+    // A put to the node or to its kind is accepted as well; an unreadable one is reported in an event.
     let mut messages = Lines::of_messages(h2, &["h1", "h2", "catcher"]);
     for (key, number) in [
         ("hana/catcher/inbox/spark", 7),

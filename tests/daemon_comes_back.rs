@@ -1,4 +1,4 @@
-//! A daemon that dies leaves what it launched running, and the next one takes it over.
+//! Visualizations survive the crash of their daemon, and the next daemon adopts them.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ use hana_tests::show::{Lines, Show, figure, hana, hana_goes_on, is, node, nodes,
 use hana_tests::{Host, Lab, Process, Running, Signal, eventually};
 use serde_json::Value;
 
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
 
 const CATALOGUE: &str = r#"
@@ -44,7 +44,7 @@ fn kill_daemon(show: &mut Show, name: &str) {
     daemon.wait(SOON);
 }
 
-/// Starts a daemon again on a host; when it is on the mesh.
+/// Starts a daemon on a host again, and returns the time when it is on the mesh.
 fn start_daemon_again(lab: &Lab, show: &mut Show, name: &str) -> Instant {
     let daemon = spawn_daemon(lab, show.host(name));
     eventually(SOON, "the daemon to be on the mesh again", || {
@@ -65,7 +65,7 @@ fn records(host: &Host) -> PathBuf {
     host.directory().join("state").join(host.name()).join("run")
 }
 
-/// The files in the directory of the records.
+/// Lists the files in the directory of the records.
 fn record_files(host: &Host) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(records(host))
         .unwrap()
@@ -84,7 +84,7 @@ fn runs(host: &Host, pid: i32) -> bool {
     host.processes().iter().any(|process| process.pid == pid && process.state != 'Z')
 }
 
-/// What of `word` runs.
+/// Lists the running processes whose command contains `word`.
 fn running(host: &Host, word: &str) -> Vec<Process> {
     let mut processes = host.processes();
     processes.retain(|process| process.command.contains(word) && process.state != 'Z');
@@ -116,7 +116,7 @@ fn a_daemon_that_comes_back_adopts_what_runs_with_pids_logs_and_parameters() {
     app.wait_for_nodes(SOON, "both to run", |nodes| {
         is(nodes, "pulse", "running") && is(nodes, "family", "running")
     });
-    // One that has been restarted, so that there is something to remember.
+    // A restarted one, so that there is state to restore.
     h1.kill(Signal::KILL, pulse);
     let (_, listed) = app.wait_for_nodes(SOON, "it to run again", |nodes| {
         is(nodes, "pulse", "running") && node(nodes, "pulse").unwrap()["restarts"] == 1
@@ -166,7 +166,7 @@ fn a_daemon_that_comes_back_adopts_what_runs_with_pids_logs_and_parameters() {
     hana(&h2, ["set", "pulse", "zoom=0.75"]).ok();
     eventually(SOON, "it to be played", || parameter(&nodes(&h2), "zoom") == Some(0.75));
 
-    // Lines from before and after, under the numbers they have always had.
+    // Lines from before and after, with their original numbers.
     let told = log_lines(&h2, "counts");
     let last = told.last().unwrap().0;
     assert_eq!(u64::try_from(told.len()).unwrap(), (last + 1).min(200));
@@ -191,7 +191,7 @@ fn a_daemon_that_comes_back_adopts_what_runs_with_pids_logs_and_parameters() {
     assert!(running(&h1, "pulse").is_empty());
     let stages = ["pulse", "family", "counts"].map(|id| record(&h1, id)["memory"]["stage"].clone());
     assert!(stages.iter().all(|stage| stage == "down"), "{stages:?}");
-    // It can be started again under its id, and its daemon goes on as ever.
+    // It can be started again with its id, and its daemon works as before.
     let (id, pid) = start(&h2, &h1, "pulse");
     assert_eq!(id, "pulse");
     assert_ne!(pid, pulse);
@@ -215,7 +215,7 @@ fn what_ended_while_the_daemon_was_away_is_treated_by_policy() {
     for pid in [killed, manual, family] {
         h1.kill(Signal::KILL, pid);
     }
-    // As a person does: Ctrl-C.
+    // Ctrl-C, as an operator closes a program.
     h1.kill(Signal::INT, closed_pid);
     eventually(SOON, "all to have ended", || {
         [killed, manual, family, closed_pid].iter().all(|pid| !runs(&h1, *pid))
@@ -241,7 +241,7 @@ fn what_ended_while_the_daemon_was_away_is_treated_by_policy() {
     assert_eq!(running(&h1, "sleep 1002").len(), 1, "what its first run left is gone");
     let process = |id| record(&h1, id)["process"].is_object();
     assert_eq!(["family", "pulse", "by-hand", "pulse-2"].map(process), [true, true, false, false]);
-    // Its last words are still there for who asks.
+    // Its last output is still available.
     let log = hana(&h1, ["logs", "by-hand"]).ok().stdout;
     assert!(log.contains("I am 'by-hand'"), "{log}");
 }
@@ -298,7 +298,7 @@ fn one_that_a_person_closes_says_so_before_it_goes() {
         let before = messages.running().stdout().len();
         let (_, event) = messages.wait_for_event(SOON, "closed", "pulse");
         assert_eq!(event["from"], "pulse", "{event} {before}");
-        // The next goodbye is another one.
+        // The next round waits for a new event.
         let at = event["at"].clone();
         messages.wait_for(SOON, "something later", |line| line["at"].as_u64() > at.as_u64());
     }
@@ -345,7 +345,7 @@ fn a_daemon_that_ends_in_good_order_ends_what_it_adopted_and_leaves_no_record() 
         start_daemon_again(&lab, &mut show, "h1");
         eventually(SOON, "it to run", || is(&nodes(&h1), "pulse", "running"));
     }
-    // A wish that the daemon could not fulfil before it died is fulfilled by the next.
+    // The next daemon carries out a stop that the dead one had begun.
     let _asking = hana_goes_on(&h1, ["stop", "stubborn"]);
     eventually(SOON, "the wish to be known", || {
         record(&h1, "stubborn")["memory"]["stage"]["ending"]["after"] == "stop"
@@ -379,7 +379,7 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
         command
     });
     kill_daemon(&mut show, "h1");
-    // The id of what was launched is another's now: began at another time, or on another start of the machine.
+    // The recorded pid belongs to another process now: one that started at another time, or after another boot.
     let write = |node: &str, name: &str, pid: i32, started: &str| {
         let record = serde_json::json!({
             "node": node, "name": name, "incarnation": 1, "restarts": 0,
@@ -393,7 +393,7 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     write("rebooted", "no-longer", bystander.pid(), "another/1");
     let text = fs::read_to_string(records(&h1).join("by-hand.json")).unwrap();
     fs::write(records(&h1).join("by-hand.json"), &text[..text.len() / 3]).unwrap();
-    // A name that the catalogue does not have any more.
+    // A name that is no longer in the catalogue.
     let text = fs::read_to_string(records(&h1).join("pulse.json")).unwrap();
     let text = text.replace("\"name\": \"pulse\"", "\"name\": \"no-longer\"");
     fs::write(records(&h1).join("pulse.json"), text).unwrap();
@@ -414,7 +414,7 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     assert_eq!(
         record_files(&h1),
         [
-            // The program itself has told the daemon what it is, so that it has a record again.
+            // The program itself has registered with the daemon, so it has a record again.
             "by-hand.json",
             "by-hand.json.unreadable",
             "pulse.json",
@@ -426,7 +426,7 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     assert!(!refused.status.success() && refused.stderr.contains("'no-longer'"), "{refused}");
     assert!(runs(&h1, bystander.pid()));
 
-    // Nothing that is put aside is read, or said, twice; and what has crashed has not crashed again.
+    // A set-aside record is neither read nor reported twice, and a past crash is not a new one.
     kill_daemon(&mut show, "h1");
     start_daemon_again(&lab, &mut show, "h1");
     let said = show.daemon("h1").stderr();

@@ -1,5 +1,5 @@
-//! `kill -9` of the daemon while its visualizations are in every state that there is: the next one goes on where it
-//! was. Nothing is doubled, nothing is lost.
+//! `kill -9` of the daemon while its visualizations are in all possible states: the next daemon continues from there,
+//! with nothing doubled and nothing lost.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ use hana_tests::show::{Show, figure, hana, hana_goes_on, is, node, nodes, start}
 use hana_tests::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(40);
 
 fn kill_daemon(show: &mut Show, name: &str) {
@@ -34,7 +34,7 @@ fn start_daemon_again(lab: &Lab, show: &mut Show, name: &str) {
     *show.daemon(name) = daemon;
 }
 
-/// An entry of the catalogue: a script that lives until there is a file of its name in the folder, and then ends with
+/// Returns a catalogue entry: a script that runs until a file with its name appears in the folder, and then ends with
 /// code 1.
 fn script(name: &str, dir: &Path, policy: &str) -> String {
     let file = dir.join(name);
@@ -45,7 +45,7 @@ fn script(name: &str, dir: &Path, policy: &str) -> String {
     )
 }
 
-/// The same as a program on the mesh, that fails as the file says.
+/// Returns the same for a program on the mesh, which fails in the way that the file names.
 fn stumble(name: &str, dir: &Path, policy: &str) -> String {
     format!(
         "[visualizations.{name}]\nprogram = \"stumble\"\nenv = {{ STUMBLE_DIR = \"{}\" }}\n{policy}\n",
@@ -53,7 +53,7 @@ fn stumble(name: &str, dir: &Path, policy: &str) -> String {
     )
 }
 
-/// Lets one fail.
+/// Makes one fail.
 fn fail(dir: &Path, name: &str, how: &str) {
     fs::write(dir.join("new"), how).unwrap();
     fs::rename(dir.join("new"), dir.join(name)).unwrap();
@@ -66,13 +66,13 @@ fn wait_until(host: &Host, id: &str, state: &str) -> Value {
     })
 }
 
-/// What must be the same before and after: `(state, reason, since, restarts, process)`.
+/// Returns the fields that must be the same before and after: state, reason, since, restarts and pid.
 fn standing(of: &Value) -> [Value; 5] {
     ["state", "reason", "since_ms", "restarts", "pid"].map(|what| of[what].clone())
 }
 
-/// The processes that there are of each entry. A script carries its name as last word, and so does what it forks until
-/// that has become `sleep`.
+/// Finds the processes of each entry. A script has its name as last word, and so has its fork until that becomes
+/// `sleep`.
 fn instances(host: &Host, of: &[&str]) -> BTreeMap<String, BTreeSet<i32>> {
     let processes = host.processes();
     of.iter()
@@ -93,8 +93,10 @@ fn counts(host: &Host, of: &[&str]) -> Vec<usize> {
     instances(host, of).values().map(BTreeSet::len).collect()
 }
 
-/// Fails where two of one live at the same time. Looking takes a while, in which one can end and the next begin: only
-/// what is there at the second look too was there together.
+/// Fails if two processes of one entry run at the same time.
+///
+/// Listing takes a while, in which one can end and the next begin: only a pid that is also in the second list ran
+/// together with the other.
 fn none_is_doubled(host: &Host, of: &[&str]) {
     let first = instances(host, of);
     if first.values().all(|pids| pids.len() <= 1) {
@@ -111,7 +113,7 @@ fn record(host: &Host, node: &str) -> PathBuf {
     host.directory().join("state").join(host.name()).join("run").join(format!("{node}.json"))
 }
 
-/// What can be brought into every state.
+/// Returns entries that can be brought into every state.
 fn catalogue(dir: &Path) -> String {
     let mut catalogue = String::new();
     for name in ["runs", "is-slow", "is-frozen", "is-ignored"] {
@@ -140,7 +142,7 @@ fn catalogue(dir: &Path) -> String {
     catalogue
 }
 
-/// Those that are the same afterwards, and their state.
+/// The entries that are unchanged afterwards, and their states.
 const SAME: [(&str, &str); 11] = [
     ("runs", "running"),
     ("has-budget", "running"),
@@ -155,7 +157,7 @@ const SAME: [(&str, &str); 11] = [
     ("waits-longer", "restarting"),
 ];
 
-/// Brings them there.
+/// Brings the entries into their states.
 fn into_every_state(h1: &Host, dir: &Path) {
     for name in ["runs", "is-slow", "is-frozen", "is-ignored"] {
         start(h1, h1, name);
@@ -208,7 +210,7 @@ fn whatever_state_it_was_in_it_goes_on_from_there() {
     let seen = Instant::now();
     let before = nodes(&h1);
 
-    // Three daemons one after the other, the second killed before it can have heard of anybody.
+    // Three daemons one after the other; the second is killed before it can receive anything.
     kill_daemon(&mut show, "h1");
     start_daemon_again(&lab, &mut show, "h1");
     kill_daemon(&mut show, "h1");
@@ -220,7 +222,7 @@ fn whatever_state_it_was_in_it_goes_on_from_there() {
             let (was, now) = (node(&before, name).unwrap(), node(&listed, name));
             let now = now.unwrap_or(&Value::Null);
             let starts = name == "is-starting" && now["state"] == "starting";
-            // Why it is starting is another reason now: it was adopted. How slow it is varies.
+            // It is `starting` for another reason now, because it was adopted. How slow a slow one is varies.
             let varies = starts || (name == "is-slow" && now["state"] == "slow");
             let without_reason = |of: &Value| {
                 let [state, _, since, restarts, pid] = standing(of);
@@ -237,7 +239,7 @@ fn whatever_state_it_was_in_it_goes_on_from_there() {
     assert!(node(&after, "is-ignored").unwrap()["reason"].as_str().unwrap().contains("ignored"));
     assert_eq!(hana(&h1, ["logs", "has-crashed"]).ok().stdout, "");
 
-    // What was under way comes to its end.
+    // Pending requests are completed.
     let stopped = wait_until(&h1, "is-stopping", "stopped");
     assert_eq!(stopped["restarts"], 0);
     let again = wait_until(&h1, "stops-to-start", "running");
@@ -251,7 +253,7 @@ fn whatever_state_it_was_in_it_goes_on_from_there() {
     let early = waited["since_ms"].as_u64().unwrap() - waits["since_ms"].as_u64().unwrap();
     assert!(early >= 14_900, "it was started {early} ms after it failed");
 
-    // What was spent of the budget is spent: one more, and no more.
+    // The used part of the restart budget stays used: one more restart, then none.
     fail(&dir, "has-budget", "");
     eventually(SOON, "it to run again", || {
         node(&nodes(&h1), "has-budget").unwrap()["restarts"] == 2
@@ -261,13 +263,13 @@ fn whatever_state_it_was_in_it_goes_on_from_there() {
     assert!(looping["reason"].as_str().unwrap().contains("after 2 restarts"), "{looping}");
 
     let names = ["is-stopped", "has-crashed", "has-budget", "loops", "waits", "stops-to-start"];
-    // In the order of their names: has-budget, has-crashed, is-stopped, loops, stops-to-start, waits.
+    // Sorted by name: has-budget, has-crashed, is-stopped, loops, stops-to-start, waits.
     assert_eq!(counts(&h1, &names), [0, 0, 0, 0, 1, 1], "{:#?}", h1.processes());
     let programs = h1.processes();
     let stumbling =
         programs.iter().filter(|it| it.state != 'Z' && it.command.contains("stumble")).count();
     assert_eq!(stumbling, 5, "{programs:#?}");
-    // In good order, everything ends and nothing is remembered.
+    // An orderly end stops everything and leaves no records.
     show.daemon("h1").kill(Signal::TERM);
     show.daemon("h1").wait(SOON);
     assert!(!record(&h1, "runs").exists() && !record(&h1, "loops").exists());
@@ -284,7 +286,7 @@ fn a_launch_that_nobody_has_noted_is_undone_and_made_again() {
     start(&h1, &h1, "half");
     hana(&h1, ["kill", "half"]).ok();
     kill_daemon(&mut show, "h1");
-    // As if it had been killed between the launch and the note of it.
+    // The state after a kill between the launch and its record.
     let marked = |mark: &str| {
         let mut command = h1.command("sleep");
         command.arg("1004").env("HANA_LAUNCH", mark);
@@ -300,7 +302,7 @@ fn a_launch_that_nobody_has_noted_is_undone_and_made_again() {
         );
         fs::write(record(&h1, name), text).unwrap();
     }
-    // What was being written when it died is no record.
+    // A record that was only half written is ignored.
     fs::write(record(&h1, "torn").with_extension("json.new"), "{\"node\": \"to").unwrap();
     start_daemon_again(&lab, &mut show, "h1");
     let again = wait_until(&h1, "half", "running");
@@ -320,7 +322,7 @@ fn a_launch_that_nobody_has_noted_is_undone_and_made_again() {
 fn killed_at_any_moment_it_never_leaves_two_and_never_loses_one() {
     const NAMES: [&str; 4] = ["a", "b", "c", "d"];
     let Some(lab) = Lab::new("any-moment") else { return };
-    // Each ends a moment after it began, for ever.
+    // Each ends a moment after its start, for ever.
     let mut catalogue = String::new();
     for (name, lives) in NAMES.iter().zip(["0.1", "0.4", "0.9", "2"]) {
         writeln!(
@@ -338,7 +340,7 @@ fn killed_at_any_moment_it_never_leaves_two_and_never_loses_one() {
     }
     let mut restarts = 0;
     for round in 0..12_u64 {
-        // What kills comes whenever it likes; so here it is a pause, not a condition.
+        // A kill comes at any time, so this is a pause and not a condition.
         thread::sleep(Duration::from_millis(round * 137 % 450));
         kill_daemon(&mut show, "h1");
         start_daemon_again(&lab, &mut show, "h1");
@@ -359,7 +361,7 @@ fn killed_at_any_moment_it_never_leaves_two_and_never_loses_one() {
     assert!(NAMES.iter().all(|name| is(&nodes(&h1), name, "stopped")));
 }
 
-/// All restarts that are counted.
+/// Returns the sum of all counted restarts.
 fn total(listed: &[Value]) -> u64 {
     listed.iter().filter_map(|node| node["restarts"].as_u64()).sum()
 }

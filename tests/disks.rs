@@ -1,4 +1,4 @@
-//! Disks that are read-only, missing, full or flooded, and files that are deleted: a plain word each, and everything that
+//! Read-only, missing, full, slow or flooded disks, and deleted files: one clear message each, and everything that
 //! can go on goes on.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
@@ -17,7 +17,7 @@ fn shell(host: &Host, words: &str) {
     host.run(["sh", "-c", &format!("set -e; {words}")]).ok();
 }
 
-/// A small disk of the host's own, and a path that leads to it also from out here.
+/// Mounts a small disk on the host, at a path that is readable from outside too.
 fn small_disk(host: &Host, name: &str) -> Disk {
     let directory = host.directory().join(name);
     fs::create_dir_all(&directory).unwrap();
@@ -33,7 +33,7 @@ struct Disk {
 impl Disk {
     fn fill(&self) {
         let file = self.directory.join("everything");
-        // It ends because there is no room any more, which is no success.
+        // It ends when the disk is full, which is a failure of `cat`.
         shell(&self.host, &format!("cat /dev/zero > '{}' 2>/dev/null || true", file.display()));
     }
 
@@ -41,13 +41,13 @@ impl Disk {
         shell(&self.host, &format!("rm '{}'", self.directory.join("everything").display()));
     }
 
-    /// What is in a file of it.
+    /// Returns the content of a file on the disk.
     fn read(&self, file: &str) -> String {
         self.host.run(["cat", &self.directory.join(file).display().to_string()]).stdout
     }
 }
 
-/// A daemon with its state there, and its temporary files there.
+/// Starts a daemon with these directories for its state and its temporary files.
 fn daemon(host: &Host, state: Option<&Path>, temporary: Option<&Path>) -> Running {
     let mut command = host.command("hanad");
     match state {
@@ -65,7 +65,7 @@ fn daemon(host: &Host, state: Option<&Path>, temporary: Option<&Path>) -> Runnin
     daemon
 }
 
-/// The lines it has said of something.
+/// Returns the lines it printed that contain `what`.
 fn said_of(daemon: &Running, what: &str) -> Vec<String> {
     daemon.stderr().lines().filter(|line| line.contains(what)).map(String::from).collect()
 }
@@ -86,7 +86,7 @@ fn log_has(host: &Host, id: &str, what: &str) {
     });
 }
 
-/// Waits for the event that output is lost for this cause, and returns its text.
+/// Waits for the event that reports lost output with this cause, and returns its text.
 fn output_lost(watch: &mut Lines, about: &str, cause: &str) -> String {
     let text = |line: &Value| line["value"]["text"].as_str().unwrap_or_default().to_owned();
     let (_, event) = watch.wait_for(DEADLINE, "the event that output is lost", |line| {
@@ -131,7 +131,7 @@ fn a_state_directory_that_is_no_directory_is_told_and_another_taken() {
     let file = host.directory().join("state/file");
     fs::write(&file, "").unwrap();
     let no_temporary = host.directory().join("state/file/tmp");
-    // Nowhere at all to write to.
+    // No place to write to.
     let daemon = daemon(&host, Some(&file), Some(&no_temporary));
     assert_eq!(said_of(&daemon, "so no log is kept").len(), 1, "{}", daemon.stderr());
     assert_eq!(said_of(&daemon, "its log").len(), 1, "{}", daemon.stderr());
@@ -139,7 +139,7 @@ fn a_state_directory_that_is_no_directory_is_told_and_another_taken() {
     let (id, pid) = show::start(&host, &host, "pulse");
     draws(&host, &id, pid);
     assert!(output_lost(&mut watch, &id, "Not a directory").contains("it is not kept"));
-    // The daemon's own log can be read over the mesh nevertheless.
+    // The daemon's own log is still available over the mesh.
     log_has(&host, "h1", "is on the mesh");
 }
 
@@ -161,13 +161,13 @@ fn a_launch_succeeds_although_its_output_cannot_be_written() {
     show::hana(&host, ["stop", &id]).ok();
     disk.free();
 
-    // With room again, its output is where it belongs.
+    // With free space again, its output goes to the primary place.
     show::start(&host, &host, "pulse");
     log_has(&host, "pulse", "I am 'pulse'");
     assert!(disk.read("h1/log/pulse.log").contains("I am 'pulse'"));
     show::hana(&host, ["stop", "pulse"]).ok();
 
-    // Read-only: the same.
+    // The same on a read-only disk.
     let log = disk.directory.join("h1/log").display().to_string();
     shell(&host, &format!("mount --bind '{log}' '{log}'; mount -o remount,bind,ro '{log}'"));
     let (id, pid) = show::start(&host, &host, "pulse");
@@ -186,7 +186,7 @@ fn a_disk_that_fills_up_while_all_runs_ends_nothing() {
     draws(&host, &id, pid);
 
     disk.fill();
-    // It prints a line for each value; what is left of the page it writes to is soon full.
+    // The visualization prints a line for each value; the rest of its page is soon full.
     let play = "for n in $(seq 100 190); do hana set pulse zoom=0.$n >/dev/null; done";
     let mut command = host.command("sh");
     command.args(["-c", play]);
@@ -195,18 +195,18 @@ fn a_disk_that_fills_up_while_all_runs_ends_nothing() {
     assert!(written.contains("zoom +0.10") && !written.contains("zoom +0.190"), "{written}");
     draws(&host, &id, pid);
     show::hana(&host, ["stop", &id]).ok();
-    // The daemon writes many lines of what it does.
+    // The daemon logs many lines about its work.
     for _ in 0..20 {
         show::start(&host, &host, "pulse");
         show::hana(&host, ["kill", "pulse"]).ok();
     }
     assert!(daemon.try_wait().is_none());
     let complaints = said_of(&daemon, "its log");
-    // Not with every line; a record of a run that is removed may make room for a moment.
+    // Not once per line. The removal of a record may free some space for a moment.
     assert!((1..5).contains(&complaints.len()), "{complaints:?}");
     assert!(complaints[0].contains("No space left on device"), "{complaints:?}");
 
-    // What the daemon says is in its log again once there is room, and how much is not.
+    // With free space the daemon's log goes on, and states the number of missing lines.
     disk.free();
     let (id, pid) = show::start(&host, &host, "pulse");
     draws(&host, &id, pid);
@@ -251,7 +251,7 @@ fn a_daemon_whose_words_nobody_can_take_goes_on() {
     assert!(daemon.try_wait().is_none());
 }
 
-/// A program that writes as fast as it can, one that writes a line without an end, and an ordinary one.
+/// A program that writes as fast as it can, one that writes an endless line, and an ordinary one.
 const FLOOD: &str = r#"
 [visualizations.pulse]
 program = "pulse"
@@ -269,7 +269,7 @@ fn state_of(host: &Host) -> PathBuf {
     host.directory().join("state").join(host.name())
 }
 
-/// How many bytes are in a directory's files.
+/// Sums the sizes of the files in a directory.
 fn size_of(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
@@ -278,7 +278,7 @@ fn size_of(directory: &Path) -> u64 {
 #[test]
 fn output_stays_bounded_at_any_speed_and_the_daemon_answers() {
     const MB: u64 = 1_000_000;
-    /// What a program writes while a busy machine lets no other thread run.
+    /// The volume that a program writes while a busy machine lets no other thread run.
     const OVERSHOOT: u64 = 1500 * MB;
     let Some(lab) = Lab::new("flood") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1"], FLOOD);
@@ -305,7 +305,7 @@ fn output_stays_bounded_at_any_speed_and_the_daemon_answers() {
     }
     assert!(!said_of(show.daemon("h1"), "of output of 'flood'").is_empty());
     assert!(show::hana(&host, ["logs", "flood"]).ok().stdout.contains("ERROR the surface"));
-    // Others are looked after.
+    // Other visualizations are still supervised.
     host.kill(Signal::KILL, pid);
     eventually(DEADLINE, "another run of it", || {
         let nodes = show::nodes(&host);
@@ -314,7 +314,7 @@ fn output_stays_bounded_at_any_speed_and_the_daemon_answers() {
     });
 }
 
-/// Waits until each of these files is there, with something in it.
+/// Waits until each of these files exists and is not empty.
 #[track_caller]
 fn eventually_there(state: &Path, files: &[&str]) {
     eventually(DEADLINE, "the files to be there again", || {
@@ -335,7 +335,7 @@ fn runs_as(host: &Host, id: &str, pid: i32) {
     });
 }
 
-/// Waits until it runs with another process id than that, and draws with this zoom.
+/// Waits until the visualization runs with another pid and with this zoom.
 #[track_caller]
 fn comes_back_with_zoom(host: &Host, id: &str, than: i32, zoom: f64) {
     eventually(DEADLINE, "it to come back as it was", || {
@@ -366,7 +366,7 @@ fn a_state_directory_that_is_deleted_is_there_again() {
     eventually(DEADLINE, "the daemon's log", || {
         state.join("log/hanad.log").exists().then_some(()).ok_or("")
     });
-    // It writes on into its new file.
+    // The program goes on writing, into the new file.
     let written = fs::metadata(state.join("log/pulse.log")).unwrap().len();
     show::hana(&host, ["set", "pulse", "zoom=0.75"]).ok();
     eventually(DEADLINE, "its output to go on", || {
@@ -375,7 +375,7 @@ fn a_state_directory_that_is_deleted_is_there_again() {
     });
     log_has(&host, &id, "I am 'pulse'");
 
-    // A daemon that comes after a crash takes it over, with what it wrote.
+    // The next daemon after a crash adopts it, with its output.
     let daemon = show.daemon("h1");
     daemon.kill(Signal::KILL);
     daemon.wait(DEADLINE);
@@ -405,7 +405,7 @@ fn what_runs_is_taken_over_although_no_record_is_left() {
     runs_as(&host, &second, second_pid);
     log_has(&host, &id, "I am 'pulse'");
     eventually_there(&state_of(&host), &["run/pulse.json", "run/pulse-2.json", "log/pulse.log"]);
-    // It knows what to start again, and how it was.
+    // The daemon knows how to restart it, and with which look.
     host.kill(Signal::KILL, pid);
     comes_back_with_zoom(&host, &id, pid, 0.5);
     show::hana(&host, ["stop", &second]).ok();
@@ -418,7 +418,8 @@ fn what_runs_is_taken_over_although_no_record_is_left() {
     );
 }
 
-/// A pipe in the place of a file, which no program reads: opening it takes for ever, as on a disk that does not answer.
+/// A pipe takes the place of a file and no program reads it: opening it blocks for ever, as on a disk that does not
+/// respond.
 #[test]
 fn a_disk_that_does_not_answer_holds_no_launch_up() {
     let Some(lab) = Lab::new("hung-disk") else { return };
@@ -430,7 +431,7 @@ fn a_disk_that_does_not_answer_holds_no_launch_up() {
     let (id, pid) = show::start(&host, &host, "pulse");
     draws(&host, &id, pid);
     show::hana(&host, ["set", "pulse", "zoom=0.5"]).ok();
-    // The look that it publishes, which the daemon has then too.
+    // The published look, which the daemon then has too.
     comes_back_with_zoom(&host, &id, 0, 0.5);
     host.kill(Signal::KILL, pid);
     // With its look, which is handed over in another place.

@@ -1,5 +1,5 @@
-//! What happens between a Bevy program and the mesh, in a real window: every event by its real cause, the notice that
-//! is to be seen of it, and a frame rate that takes no notice.
+//! The connection of a Bevy program to the mesh, in a real window: every event from its real cause, the notice on
+//! screen, and a frame rate that stays unaffected.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -12,15 +12,15 @@ use hana_tests::{
 };
 use serde_json::Value;
 
-/// For what happens at once, on a machine where others draw in software.
+/// The timeout for immediate effects, on a machine where others render in software.
 const SOON: Duration = Duration::from_secs(20);
-/// For a program that draws, until it shows something.
+/// The timeout for a program that draws to show its first picture.
 const OPENING: Duration = Duration::from_mins(1);
-/// The longest that a frame may take on a machine that draws in software beside others: anything that waits for the
-/// network takes longer.
+/// The longest accepted frame time on a machine that renders in software beside others: waiting for the network would
+/// take longer.
 const LONGEST_FRAME: Duration = Duration::from_millis(400);
 
-/// The program `notice` in a window of a screen of its own, and who sits at it.
+/// The program `notice` in a window on a screen of its own, and the person who uses it.
 struct Seat {
     screen: Screen,
     person: Person,
@@ -53,8 +53,7 @@ impl Seat {
         self.event("connected", |of| of["way"] == way && of["node"] == "notice").0
     }
 
-    /// Presses a key until the program has done what it is for: a window takes a moment until it knows that it is
-    /// typed into.
+    /// Presses a key until the program reacts: a window needs a moment until it has the keyboard focus.
     #[track_caller]
     fn press_until(&self, key: Key, what: &str, mut done: impl FnMut(&str) -> bool) {
         let before = self.lines.running().stdout().len();
@@ -69,7 +68,8 @@ impl Seat {
         });
     }
 
-    /// Waits until a notice is to be seen, and keeps the picture for the documentation: `HANA_PICTURES=docs`.
+    /// Waits until a notice is visible, and saves a screenshot for the documentation if `HANA_PICTURES` is set, e.g.
+    /// `HANA_PICTURES=docs`.
     #[track_caller]
     fn sees_notice(&self, picture: &str) {
         eventually(SOON, "a notice at the bottom left", || notice(&self.screen.screenshot()));
@@ -83,7 +83,8 @@ impl Seat {
         eventually(SOON, "the notice to be gone", || !notice(&self.screen.screenshot()));
     }
 
-    /// Frames drawn so far, and the longest of those after the first `skip` lines that tell of frames.
+    /// Returns the number of `frames` lines so far, and, without the first `skip` of them, the number of frames and
+    /// the longest frame time.
     fn frames(&self, skip: usize) -> (usize, u64, Duration) {
         let text = self.lines.running().stdout();
         let whole = &text[..text.rfind('\n').map_or(0, |at| at + 1)];
@@ -99,7 +100,7 @@ impl Seat {
     }
 }
 
-/// Whether something is written at the bottom left: many pixels darker than the ground, and bright ones among them.
+/// Checks for text at the bottom left: many pixels darker than the background, and bright ones among them.
 fn notice(picture: &Image) -> bool {
     let corner = picture.crop(8, picture.height() - 32, 200, 24);
     let pixels = || (0..corner.height()).flat_map(|y| corner.row(y).iter());
@@ -125,7 +126,7 @@ fn a_daemon_that_is_killed_is_told_and_seen_and_no_frame_waits_for_it() {
     seat.connected("ThroughDaemon");
     eventually(SOON, "it to run", || is(&nodes(&h1), "notice", "running"));
     seat.sees_none();
-    // Its first frames compile shaders.
+    // The first frames compile shaders.
     seat.event("frames", |of| of["longest_ms"].as_u64().is_some_and(|longest| longest < 100));
 
     let (so_far, ..) = seat.frames(0);
@@ -156,7 +157,7 @@ fn a_daemon_that_is_killed_is_told_and_seen_and_no_frame_waits_for_it() {
     ));
     assert!(longest < LONGEST_FRAME, "no frame waits for the network: {longest:?}");
 
-    // The parameters go on being played, and a press of a key leaves and comes again.
+    // Its parameters can still be played, and a key press makes it leave and join again.
     hana(&h1, ["set", "notice", "hue=0.5"]).ok();
     seat.press_until(Key::L, "it to leave", |said| said.contains("\"by\":\"Us\""));
     seat.event("disconnected", |of| of["by"] == "Us");
@@ -178,7 +179,7 @@ fn what_is_wrong_with_messages_is_told_by_key_sender_and_field_and_seen() {
     seat.connected("ThroughDaemon");
     eventually(SOON, "it to run", || is(&nodes(&h1), "notice", "running"));
 
-    // Garbage, and a field that does not fit, from a program of somebody else.
+    // Garbage, and a field of the wrong type, from a foreign program.
     puts(&h1, "hana/guest/topic/knock", "garbage");
     let (_, of) = seat.event("decode_failed", |_| true);
     assert_eq!(of["key"], "hana/guest/topic/knock");
@@ -204,13 +205,13 @@ fn what_is_wrong_with_messages_is_told_by_key_sender_and_field_and_seen() {
     assert!(of["text"].as_str().unwrap().contains("reads energy as a text"), "{of}");
     seat.sees_notice("notice_incompatible.png");
 
-    // More than the network takes.
+    // More than the network accepts.
     seat.press_until(Key::F, "it to send", |said| said.contains("\"flood\""));
     let (_, of) = seat.event("queue_full", |_| true);
     assert_eq!(of["key"], "hana/notice/topic/knock");
     assert!(of["count"].as_u64().unwrap() >= 1, "{of}");
 
-    // More than it reads: while it hangs, more comes than its inbox holds.
+    // More than the program reads: while it hangs, more messages arrive than its inbox has room for.
     let flood = |host: &Host| {
         let mut command = host.command(foreign::python());
         command.arg(foreign::script("knocks.py")).args(["tcp/127.0.0.1:7447", "6000"]);
@@ -265,7 +266,7 @@ fn a_program_without_any_network_draws_and_joins_by_itself_when_there_is_one() {
     };
     let (h1, h2) = (lab.host("h1"), lab.host("h2"));
     let _daemon = start_daemon(&h2);
-    // Not even a loopback.
+    // Not even a loopback interface.
     ip(&h1, "link set eth0 down");
     ip(&h1, "address flush dev eth0");
     ip(&h1, "link set lo down");
@@ -291,7 +292,7 @@ fn a_program_without_any_network_draws_and_joins_by_itself_when_there_is_one() {
     hana(&h2, ["set", "notice", "hue=0.5"]).ok();
     seat.sees_none();
 
-    // And when it goes.
+    // The network is lost again.
     h1.unplug();
     seat.event("disconnected", |of| of["by"] == "Error");
     seat.sees_notice("notice_unplugged.png");
@@ -300,7 +301,7 @@ fn a_program_without_any_network_draws_and_joins_by_itself_when_there_is_one() {
     seat.sees_none();
 }
 
-/// How many pixels of the screen have that colour.
+/// Counts the pixels of the screen with this colour.
 fn count(screen: &Screen, colour: [u8; 3]) -> usize {
     let picture = screen.screenshot();
     let is_near = |pixel: &&[u8; 3]| pixel.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 2);
@@ -325,14 +326,14 @@ fn a_toggle_a_choice_and_a_colour_are_set_by_their_words_and_seen_in_the_window(
         if table.contains("course still") { Ok(table) } else { Err(table) }
     });
     assert!(table.contains("lit on") && table.contains("tint #ff8800"), "{table}");
-    // Programs are shown numbers.
+    // JSON output has numbers.
     let listed = nodes(&h1);
     let parameters = &node(&listed, "notice").unwrap()["parameters"];
     assert_eq!((&parameters["course"], &parameters["tint-r"]), (&2.0.into(), &1.0.into()));
 
     hana(&h1, ["set", "notice", "lit=off"]).ok();
     eventually(SOON, "no bar", || count(&seat.screen, [255, 136, 0]) == 0);
-    // As a knob of somebody else's plays them: what lies between is the nearest.
+    // Played with other numbers, as by a foreign controller: the nearest choice applies.
     puts(&h1, "hana/notice/modulation/lit", "0.8");
     puts(&h1, "hana/notice/modulation/tint-g", "1");
     eventually(SOON, "a yellow bar", || count(&seat.screen, [255, 255, 0]) > 2000);

@@ -1,4 +1,4 @@
-//! Every way in which a visualization can fail, under every policy: what must become of it.
+//! All failures of a visualization under all policies, and the expected outcome of each.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -11,42 +11,43 @@ use hana_tests::show::{Show, figure, hana, node, nodes};
 use hana_tests::{Lab, Signal, eventually};
 use serde_json::Value;
 
-/// How it fails.
+/// The way in which a visualization fails.
 #[derive(Debug, Clone, Copy)]
 enum Failure {
-    /// It does this itself; see `examples/stumble`.
+    /// It fails by itself; see `examples/stumble`.
     Itself(&'static str),
-    /// Somebody sends it a signal.
+    /// It receives a signal.
     Sent(Signal),
-    /// Somebody types a command about it.
+    /// An operator types a command about it.
     Typed(&'static str),
-    /// It fails at its start.
+    /// It fails during its start.
     AtStart(&'static str),
-    /// It never says that it is there: a script, which returns this code.
+    /// A script that never joins the mesh, and returns this code.
     Script(u8),
 }
 
 use Failure::{AtStart, Itself, Script, Sent, Typed};
 
-/// What must become of it.
+/// The expected outcome.
 #[derive(Debug, Clone, Copy)]
 enum Outcome {
-    /// It is down, in this state, and was not started again.
+    /// It is down, in this state, and was not restarted.
     Down(&'static str),
     /// It lives as the same process, in this state.
     Stays(&'static str),
-    /// It runs again, as another process, started again once.
+    /// It runs again as another process, after one restart.
     RunsAgain,
-    /// It was started again five times, and stays down.
+    /// It stays down after five restarts.
     Loop,
-    /// It is started again and again, more often than any budget.
+    /// It is restarted again and again, more often than any budget.
     ForEver,
 }
 
 use Outcome::{Down, ForEver, Loop, RunsAgain, Stays};
 
-/// A failure, the words in which it must be told, within how many seconds (generous: the machine may be busy; how
-/// long it took is printed), and what becomes of it with each preset.
+/// A failure, the words that must appear in its report, the deadline in seconds, and the outcome under each preset.
+///
+/// The deadlines are generous, because the machine may be busy; the measured times are printed.
 struct Row {
     name: &'static str,
     how: Failure,
@@ -77,8 +78,8 @@ const TABLE: [Row; 15] = [
 ];
 
 impl Row {
-    /// Its entry in the catalogue. A start that never ends would take half a minute to be told, and five more seconds
-    /// each time.
+    /// Returns its entry in the catalogue. With the default limits a start that never completes would be reported
+    /// after half a minute, and after five more seconds each time.
     fn entry(&self, preset: &str, dir: &Path) -> String {
         let mut entry = format!("[visualizations.{}]\npolicy = \"{preset}\"\n", self.name);
         match self.how {
@@ -104,7 +105,7 @@ impl Row {
         entry
     }
 
-    /// Whether what has become of it is what must; `before` is the process that was to fail.
+    /// Whether `now` is the expected outcome; `before` is the process that was to fail.
     fn is_so(&self, outcome: Outcome, now: &Value, before: &Value) -> bool {
         let (state, restarts) = (now["state"].as_str().unwrap(), now["restarts"].as_u64().unwrap());
         let (lives, same) = (!now["pid"].is_null(), now["pid"] == *before);
@@ -147,7 +148,7 @@ fn column(preset: &str, outcome_of: fn(&Row) -> Outcome) {
             let now = Instant::now();
             match row.how {
                 Itself(how) => {
-                    // Whole at once: it is looked for twenty times a second.
+                    // Written in one step: the program checks for the file twenty times a second.
                     fs::write(dir.join("new"), how).unwrap();
                     fs::rename(dir.join("new"), dir.join(row.name)).unwrap();
                 },
@@ -183,7 +184,8 @@ fn column(preset: &str, outcome_of: fn(&Row) -> Outcome) {
         .map(|((row, ..), time)| format!("{} {time:.1}", row.name))
         .collect();
     figure(&format!("policy {preset}, seconds until it was seen: {}", times.join(", ")));
-    // A while later nothing has changed: nobody is started late, twice, or again. Longer than a pause of the table.
+    // A while later nothing has changed: no late, doubled or repeated restart. The pause is longer than any in the
+    // table.
     std::thread::sleep(Duration::from_secs(1));
     let later = nodes(h1);
     for (row, before, _) in &failed {

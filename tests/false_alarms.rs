@@ -1,4 +1,4 @@
-//! What draws steadily is left in peace, however busy its machine is.
+//! A visualization that draws steadily raises no alarm, however busy its machine is.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -9,13 +9,13 @@ use hana_tests::show::{Lines, Show, figure, hana_goes_on, is, nodes, start};
 use hana_tests::{Lab, Running, eventually};
 use serde_json::Value;
 
-/// `stumble` draws twenty frames a second, and does not stumble unless it is told to.
+/// `stumble` draws twenty frames a second, and fails only on request.
 const CATALOGUE: &str = r#"
 [visualizations.steady]
 program = "stumble"
 "#;
 
-/// How long nothing may be said; `HANA_STEADY_S` has it watched for longer.
+/// The time without alarms; `HANA_STEADY_S` makes it longer.
 const PEACE: Duration = Duration::from_mins(1);
 
 #[test]
@@ -33,7 +33,7 @@ fn twenty_frames_a_second_are_never_called_slow_or_hung() {
     let told = env::var("HANA_STEADY_S").ok().and_then(|seconds| seconds.parse().ok());
     let peace = told.map_or(PEACE, Duration::from_secs);
     thread::sleep(peace / 2);
-    // For the other half, every core has twice as much to do as it can.
+    // For the second half, every core has twice as much work as it can do.
     let cores = thread::available_parallelism().unwrap().get();
     let load: Vec<Running> = (0..cores * 2)
         .map(|_| {
@@ -61,7 +61,7 @@ fn twenty_frames_a_second_are_never_called_slow_or_hung() {
         rates.iter().copied().fold(f64::INFINITY, f64::min),
         rates.iter().copied().fold(0.0, f64::max),
     ));
-    // And nobody was told anything: the next event is the one that is made here.
+    // No alarm was raised: the next event is the one that this kill causes.
     let _ends = hana_goes_on(h2, ["kill", "steady"]);
     let (_, event) = events.wait_for(Duration::from_secs(20), "an event", |line| {
         line["type"] == "event" && line["value"]["about"] == "steady"

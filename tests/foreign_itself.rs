@@ -1,6 +1,6 @@
-//! That the programs which are not ours work on the hosts of a lab, among themselves.
+//! The foreign programs work on the hosts of a lab, among themselves.
 #![cfg(target_os = "linux")]
-// `{key} {value}` is for zenoh to fill in.
+// zenoh fills in `{key} {value}`.
 #![allow(clippy::literal_string_with_formatting_args)]
 
 use std::process::Command;
@@ -33,13 +33,13 @@ fn the_zenoh_command_line_speaks_messagepack_and_shows_json() {
     });
 }
 
-/// A subscriber whose subscription is known to the network.
+/// Starts a subscriber, and waits until its subscription is known to the network.
 fn subscribed(host: &Host, key: &str) -> Running {
     let running = host.spawn(zenoh(
         host,
         &["subscribe", "-k", key, "--decoder", "hana", "--line", "{key} {value}"],
     ));
-    // It prints nothing at the start: what it receives shows that it is there.
+    // It prints nothing at its start; the first message it receives shows that it is ready.
     eventually(SOON, "the subscriber to receive", || {
         host.run_within(SOON, zenoh(host, &["put", "-k", "hana/ready", "-v", "1"])).ok();
         if running.stdout().contains("hana/ready 1\n") { Ok(()) } else { Err(running.stderr()) }

@@ -1,5 +1,5 @@
-//! Networks and machines as they are found: ids that are taken, ports that are in use, no IPv6, no multicast, a
-//! firewall. A clear word each, and everything that can go on goes on.
+//! Difficult networks and machines: ids that are taken, ports that are in use, no IPv6, no multicast, a firewall.
+//! Each gives a clear message, and everything that can go on goes on.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ use hana_tests::show::{
 use hana_tests::{Host, Lab, Output, Running, eventually, foreign};
 
 const SOON: Duration = Duration::from_secs(20);
-/// Two halves of a network that has healed look for each other again every eight seconds.
+/// Two halves of a healed network search for each other every eight seconds.
 const HEALED: Duration = Duration::from_secs(40);
 
 #[track_caller]
@@ -40,7 +40,7 @@ fn await_running(from: &Host, id: &str) {
     });
 }
 
-/// It goes on drawing: `pulse` writes a line every few seconds.
+/// Asserts that it keeps drawing: `pulse` writes a line every few seconds.
 #[track_caller]
 fn assert_draws(pulse: &Running) {
     let beats = || pulse.stdout().matches("beat").count();
@@ -93,7 +93,7 @@ fn a_taken_id_is_refused_with_the_host_and_process_that_has_it() {
 fn of_two_hosts_with_one_name_the_second_is_told_what_to_set() {
     let Some(lab) = Lab::new("clones") else { return };
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
-    // As two machines from one disk image.
+    // Like two machines with the same disk image.
     let mut first = start_daemon_with(h1, named("stage"));
     let pid = first.pid();
     let second = spawn(h2, "hanad", &[("HANA_HOST", "stage")]).finish(SOON);
@@ -148,7 +148,7 @@ fn when_a_split_network_heals_the_younger_of_two_with_one_id_gives_way() {
         i32::try_from(answer["pid"].as_i64().unwrap()).unwrap()
     };
     let left = launch(h1, "left");
-    // Visualizations can have one id on both sides, too.
+    // Visualizations can have the same id on both sides, too.
     let of_left = spawn(h1, "pulse", &[("HANA_HOST", "stage")]);
     await_running(h1, "pulse");
     eventually(SOON, "it to be clearly older", || {
@@ -178,7 +178,7 @@ fn when_a_split_network_heals_the_younger_of_two_with_one_id_gives_way() {
     await_said(&of_right, &format!("'pulse' is there twice: process {pid} on host 'stage'"));
     assert!(of_right.try_wait().is_none());
     assert_draws(&of_right);
-    // What either daemon launched goes on.
+    // The processes that either daemon launched keep running.
     for (host, pid) in [(h1, left), (h2, right)] {
         assert!(host.processes().iter().any(|process| process.pid == pid && process.state != 'Z'));
     }
@@ -202,7 +202,7 @@ fn a_second_daemon_on_a_host_is_told_of_the_first() {
             &[&format!("a daemon runs on this machine already: 'h1', process {pid}")],
         );
     }
-    // Of another show or with another secret it is not known which one it is.
+    // A daemon of another show or with another secret cannot be identified.
     let second = spawn(h1, "hanad", &[("HANA_SHOW", "club")]).finish(SOON);
     assert_says(
         &second,
@@ -235,7 +235,7 @@ time.sleep(600)",
         &["port 7447 of this machine is in use by a Zenoh router (zenohd); stop that", "ss -ltnp"],
     );
     assert_eq!(refused.stderr.lines().count(), 1, "{refused}");
-    // Everything but launching works through it.
+    // Everything except launching works through the router.
     let pulse = spawn(h1, "pulse", &[]);
     await_running(h1, "pulse");
     hana(h1, ["set", "pulse", "zoom=0.5"]).ok();
@@ -268,7 +268,7 @@ server = socket.create_server(('0.0.0.0', 7447)); print('Serving', flush=True); 
             &["port 7447 of this machine is in use by", what, "ss -ltnp"],
         );
         let pulse = spawn(h1, "pulse", &[("HANA_NODE", name)]);
-        // As a peer it finds the others, and they find it; both say once why there is no daemon.
+        // As a peer it finds the others and they find it; both report once why there is no daemon.
         await_running(h2, name);
         let list = hana(h1, ["nodes"]);
         assert!(list.stdout.contains(name) && list.stdout.contains("h2"), "{list}");
@@ -298,7 +298,7 @@ fn hosts_without_ipv6_find_each_other() {
     }
 }
 
-/// Ways in which networks keep multicast from passing.
+/// Two ways in which networks block multicast.
 const NO_MULTICAST: [(&str, &str); 2] = [
     (
         "an interface without it",
@@ -321,7 +321,7 @@ fn without_multicast_hosts_meet_where_they_are_told() {
         for host in &hosts {
             shell(host, script);
         }
-        // Only one of two needs to know the other, and the third has no daemon.
+        // One of two hosts needs the address of the other, and the third has no daemon.
         for host in [h2, h3] {
             set(host, "connect = ['tcp/10.77.0.1:7447']\n");
         }
@@ -337,7 +337,7 @@ fn without_multicast_hosts_meet_where_they_are_told() {
         }
         hana(h3, ["set", "pulse", "zoom=0.5"]).ok();
         hana(h2, ["stop", "by-hand"]).ok();
-        // Where nobody is, that is said.
+        // An address without a daemon is reported.
         eventually(HEALED, "it to be said", || {
             let said = daemons[2].stderr();
             let words = "10.77.0.99:7447 is named in `connect`, but cannot be connected to";
@@ -351,7 +351,7 @@ fn a_host_behind_a_firewall_is_named_and_what_is_to_be_opened_is_enough() {
     let Some(lab) = Lab::new("firewall") else { return };
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
     set(h2, "play_ports = '7450-7459'\n");
-    // What a desktop's firewall is like: answers pass, and multicast, and little else.
+    // Like the firewall of a desktop: replies and multicast pass, and little else.
     let closed = "nft add table inet wall
         nft 'add chain inet wall in { type filter hook input priority 0; policy drop; }'
         nft add rule inet wall in ct state established,related accept
@@ -362,7 +362,7 @@ fn a_host_behind_a_firewall_is_named_and_what_is_to_be_opened_is_enough() {
         shell(host, "nft add rule inet wall in udp dport 7446 accept");
     }
     let (d1, d2) = (start_daemon(h1), start_daemon(h2));
-    // The question passes, and its answer too; the connection does not.
+    // The scouting message passes, and its reply too; the connection does not.
     let words = |host: &Host| {
         format!("{}:7447 answers when daemons look for each other, but cannot", host.address())
     };
@@ -375,7 +375,7 @@ fn a_host_behind_a_firewall_is_named_and_what_is_to_be_opened_is_enough() {
         }
     });
     assert_eq!(nodes(h1).len(), 1);
-    // As docs/network.md says.
+    // As `docs/network.md` describes.
     shell(h1, "nft add rule inet wall in tcp dport 7447 accept");
     shell(h2, "nft add rule inet wall in tcp dport '{ 7447, 7450-7459 }' accept");
     eventually(SOON, "both to see both", || {
@@ -397,7 +397,7 @@ fn a_host_on_two_networks_is_on_both_or_on_the_one_that_is_set() {
     let [both, first, second] = &hosts;
     lab.second_network(&[both, second]);
     shell(second, "ip address flush dev eth0; ip route add 224.0.0.0/4 dev eth1");
-    // As on every machine with containers: a bridge with the same address as everywhere.
+    // As on every machine with containers: a bridge with the usual address.
     for host in [both, first] {
         shell(
             host,
@@ -410,7 +410,7 @@ fn a_host_on_two_networks_is_on_both_or_on_the_one_that_is_set() {
     let sees = |host: &Host, wanted: &[&str]| {
         eventually(SOON, &format!("{} to see {wanted:?}", host.name()), || {
             let list = nodes(host);
-            // A daemon remembers what it launched over its own restart.
+            // A restarted daemon still lists the processes it launched.
             let daemons = list.iter().filter(|node| node["role"] == "daemon");
             let seen: Vec<&str> = daemons.map(|node| node["node"].as_str().unwrap()).collect();
             if seen == wanted { Ok(()) } else { Err(list) }
@@ -420,7 +420,7 @@ fn a_host_on_two_networks_is_on_both_or_on_the_one_that_is_set() {
     // Daemons do not relay between networks.
     sees(first, &["h1", "h2"]);
     sees(second, &["h1", "h3"]);
-    // A play link finds the address that leads there.
+    // A direct link finds the right address.
     start(both, second, "pulse");
     await_running(both, "pulse");
     let ping = hana(both, ["ping", "pulse", "--count", "3", "--json"]).ok().json();

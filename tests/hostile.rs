@@ -1,5 +1,5 @@
-//! A foreign Zenoh program that means no good: nothing crashes, memory stays bounded, the others keep their frame
-//! rate, and what was refused is counted and told.
+//! Attacks by a foreign Zenoh program: nothing crashes, memory stays bounded, the others keep their frame rate, and
+//! refused messages are counted and reported.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -11,24 +11,24 @@ use hana_tests::{Host, Lab, Running, eventually, foreign};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_mins(1);
-/// What a process may have had in memory at any time: three times what it has in peace, and what Zenoh may hold
-/// of messages that are not whole yet.
+/// The largest accepted peak memory of a process: three times its normal memory, plus the partial messages that Zenoh
+/// may buffer.
 const MEMORY_MIB: u64 = 160;
-/// How long each flood lasts.
+/// The duration of each flood in seconds.
 const FLOOD: &str = "1.5";
 
-/// Two hosts with a daemon and a visualization each, an OSC bridge that watches everybody, and a guest.
+/// Two hosts with a daemon and a visualization each, an OSC bridge that watches the whole mesh, and a hostile guest.
 struct Besieged {
     _lab: Lab,
     show: Show,
     guest: Host,
-    /// Looks on: all states, and what is said to have happened.
+    /// Observes the states of all nodes.
     app: Lines,
     events: Running,
-    /// The health of the visualization on the other host, as it passes.
+    /// The health of the visualization on the other host, as it is published.
     health: Running,
     _bridge: Running,
-    /// Everything that runs, with its process id, on either host.
+    /// The command of every process on either host, by host and pid.
     before: BTreeMap<(String, i32), String>,
 }
 
@@ -56,8 +56,8 @@ impl Besieged {
         [self.show.host("h1"), self.show.host("h2")]
     }
 
-    /// Has the hostile program do something, in so many processes at once, by the daemon of the first host; how
-    /// many messages a second that was altogether.
+    /// Runs the hostile program with these arguments against the daemon of the first host, in several processes at
+    /// once. Returns the total of their messages per second.
     fn attack(&self, processes: usize, words: &[&str]) -> u64 {
         let endpoint = format!("tcp/{}:7447", self.show.host("h1").address());
         let running: Vec<Running> = (0..processes)
@@ -74,7 +74,7 @@ impl Besieged {
             .sum()
     }
 
-    /// How many frames a second the visualization on the other host draws in this time.
+    /// Measures the frames per second of the visualization on the other host during `act`.
     fn rate_during<T>(&self, act: impl FnOnce() -> T) -> (f64, T) {
         let last = || {
             let text = self.health.stdout();
@@ -92,7 +92,8 @@ impl Besieged {
         ((after.1 - before.1) / (after.0 - before.0) * 1000.0, done)
     }
 
-    /// The same processes run as in the beginning, none has taken more memory than it may, and everybody is well.
+    /// Asserts that the same processes run as before, that none exceeds its memory limit, and that all nodes are
+    /// running.
     #[track_caller]
     fn is_unharmed(&self, after: &str) {
         assert_eq!(running(&self.hosts()), self.before, "after {after}");
@@ -109,7 +110,7 @@ impl Besieged {
         }
     }
 
-    /// A counter of a node, once it is at least that.
+    /// Waits until a counter of a node is at least this high, and returns it.
     #[track_caller]
     fn counted(&self, id: &str, counter: &str, at_least: u64) -> u64 {
         eventually(SOON, &format!("{id} to have counted {at_least} {counter}"), || {
@@ -120,7 +121,7 @@ impl Besieged {
         })
     }
 
-    /// An event of a node that a message was refused, with these words.
+    /// Waits for a node's event about a refused message with these words, and returns its text.
     #[track_caller]
     fn told(&self, by: &str, words: &[&str]) -> String {
         let key = format!("hana/{by}/event");
@@ -142,7 +143,7 @@ impl Besieged {
     }
 }
 
-/// What runs on these hosts, apart from what passes.
+/// Lists the processes of these hosts.
 fn running(hosts: &[&Host]) -> BTreeMap<(String, i32), String> {
     hosts
         .iter()
@@ -154,7 +155,7 @@ fn running(hosts: &[&Host]) -> BTreeMap<(String, i32), String> {
         .collect()
 }
 
-/// The most memory that a process has had.
+/// Returns the peak memory of a process.
 fn peak_mib(host: &Host, pid: i32) -> u64 {
     let status = host.run(["cat", &format!("/proc/{pid}/status")]).ok().stdout;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -174,7 +175,7 @@ fn what_cannot_be_read_changes_nothing_and_is_told() {
         ("hana/h1/control", None),
         ("hana/pulse/modulation/zoom", None),
         ("hana/pulse/modulation/nothing", None),
-        // Of somebody who is made up, so that they are read.
+        // From a made-up node, so that the messages are decoded.
         ("hana/ghost/info", Some("ghost")),
         ("hana/ghost/health", Some("ghost")),
         ("hana/ghost/look", Some("ghost")),
@@ -195,7 +196,7 @@ fn what_cannot_be_read_changes_nothing_and_is_told() {
     show.told("osc-h2", &["hana/ghost/", "from ghost"]);
     show.is_unharmed("nonsense");
 
-    // A field that is not known is none of ours, an envelope of another version is no envelope.
+    // An unknown field is ignored, and so is an envelope of another version.
     show.attack(1, &["put", "hana/pulse/modulation/zoom", r#"{"value": 0.25, "colour": "red"}"#]);
     show.app.wait_for_nodes(SOON, "the value with a field too many", |nodes| {
         node(nodes, "pulse").unwrap()["parameters"]["zoom"] == 0.25
@@ -220,7 +221,7 @@ fn a_hundred_mebibytes_hurt_nobody() {
         "{rate:.0} frames a second on the other host while 600 MiB came in six messages"
     ));
     show.is_unharmed("messages of 100 MiB");
-    // A little too large for its type, but not for passing: told with its size.
+    // Too large for its type, but not for the network: reported with its size.
     show.attack(1, &["huge", "hana/pulse/modulation/zoom", "2000000"]);
     show.told("pulse", &["hana/pulse/modulation/zoom", "2000000 bytes", "256"]);
     show.counted("pulse", "malformed", 1);
@@ -242,7 +243,7 @@ fn who_speaks_for_another_is_not_believed() {
         show.told("osc-h2", &[key, "'desk'"]);
     }
 
-    // In its very name, as a run of the far future, and without end: the true one is heard all the while.
+    // With its own name, as an instance from the far future, without end: the real node is received all the time.
     let future = u64::MAX.to_string();
     let mut heard = None;
     for instance in [future.as_str(), "1"] {
@@ -277,7 +278,7 @@ fn a_flood_on_any_kind_of_key_is_borne() {
     figure(&format!("{calm:.0} frames a second on the other host in peace"));
     let mut best = 0;
     for (what, words) in [
-        // Messages on the key of a token are none; tokens themselves are.
+        // A message on the key of a token has no effect; tokens themselves do.
         ("alive", &["flood", FLOOD, "hana/pulse/alive/visualization/1f"][..]),
         ("tokens", &["tokens", FLOOD]),
         ("info", &["flood", FLOOD, "hana/pulse/info", "pulse"]),
@@ -302,13 +303,13 @@ fn a_flood_on_any_kind_of_key_is_borne() {
         ("health, made-up nodes", &["keys", FLOOD, "hana/{}/health"]),
         ("process, made-up daemons", &["keys", FLOOD, "hana/{}/process/pulse"]),
     ] {
-        // Two that played as one node would be told apart, and told.
+        // Two processes that play as the same node would be detected and reported.
         let processes = if words.contains(&"desk") { 1 } else { 2 };
         let (rate, sent) = show.rate_during(|| show.attack(processes, words));
         best = best.max(sent);
         figure(&format!("{what}: {sent} a second, {rate:.0} frames a second on the other host"));
         show.is_unharmed(what);
-        // All hosts share the processors of this machine, and the guest takes what it can get of them.
+        // All hosts share the processors of this machine, and the guest takes as much as it can.
         assert!(rate > calm / 6.0, "{what}: {rate:.0} frames a second, {calm:.0} in peace");
     }
     let peaks: Vec<String> = show
@@ -338,7 +339,7 @@ fn a_flood_on_any_kind_of_key_is_borne() {
     show.told("pulse", &["hana/pulse/modulation/", "there is no parameter"]);
     show.told("h1", &["hana/pulse/health", "an unnamed sender speaks for 'pulse'"]);
 
-    // For people, too.
+    // In the output for operators, too.
     let table = hana(show.show.host("h2"), ["nodes"]).ok().stdout;
     assert!(table.contains("messages refused: "), "{table}");
 }

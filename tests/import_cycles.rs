@@ -1,8 +1,8 @@
-//! The files of a crate use each other in one direction only.
+//! Files of a crate use each other in one direction only.
 //!
-//! A module root is a table of contents: it declares its modules and re-exports their names, and types lie in files of
-//! their own, which do not use what lies above them. `cargo nextest run -p hana_tests --test import_cycles
-//! --no-capture` lists all cycles that there are, with each use.
+//! A module root is a table of contents: it declares its modules and re-exports their names, and types lie in files
+//! of their own, which do not use the modules above them. `cargo nextest run -p hana_tests --test import_cycles
+//! --no-capture` lists all cycles with each use.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -14,7 +14,8 @@ use std::fs;
 use hana_tests::project_root;
 use imports::{Arrow, Sources};
 
-/// How many files of each crate may still be in cycles; none in a crate that is not listed. A number may only shrink.
+/// The number of files per crate that may still be in cycles; zero for a crate that is not listed. A number may only
+/// shrink.
 const STILL_IN_CYCLES: &[(&str, usize)] = &[
     ("hana_app", 14),
     ("hana_bench", 2),
@@ -49,7 +50,7 @@ fn no_more_files_are_in_cycles_than_are_known() {
     assert!(too_many.is_empty(), "{too_many}");
 }
 
-/// The uses in a made-up crate, as `from -> to name:line`.
+/// Lists the uses in a made-up crate as `from -> to name:line`.
 fn arrows(files: &[(&str, &str)]) -> Vec<String> {
     let show = |arrow: Arrow| {
         let Arrow { from, to, name, line } = arrow;
@@ -58,7 +59,7 @@ fn arrows(files: &[(&str, &str)]) -> Vec<String> {
     sources(files).arrows().unwrap().into_iter().map(show).collect()
 }
 
-/// The files of each cycle of a made-up crate.
+/// Lists the files of each cycle of a made-up crate.
 fn cycles(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     let cycles = sources(files).cycles().unwrap();
     let names = cycles

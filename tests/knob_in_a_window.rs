@@ -1,4 +1,5 @@
-//! `knob`, a small app of somebody who uses hana, in a window: its keys turn what runs on another host.
+//! `knob`, a small controller as a user of hana would write it, in a window: its keys move parameters on another
+//! host.
 #![cfg(target_os = "linux")]
 
 use std::time::Duration;
@@ -6,9 +7,9 @@ use std::time::Duration;
 use hana_tests::show::{Show, is, node, nodes};
 use hana_tests::{Host, Image, Key, Lab, Person, Screen, eventually, show};
 
-/// For what happens at once, on a machine where others draw in software.
+/// The timeout for immediate effects, on a machine where others render in software.
 const SOON: Duration = Duration::from_secs(20);
-/// For a program that draws, until it shows something.
+/// The timeout for a program that draws to show its first picture.
 const OPENING: Duration = Duration::from_mins(1);
 
 #[test]
@@ -21,7 +22,7 @@ fn an_arrow_key_in_the_window_of_an_app_turns_a_visualization_on_another_host() 
     command.env("DISPLAY", screen.display());
     let _knob = h1.spawn(command);
     eventually(OPENING, "its window", || screen.windows().iter().any(|w| w.title == "knob"));
-    // The first line tells which keys there are.
+    // The first line lists the keys.
     eventually(OPENING, "a line of text", || lines_of_text(&screen.screenshot()) == 1);
 
     let (pulse, _) = show::start(h1, h2, "pulse");
@@ -36,7 +37,7 @@ fn an_arrow_key_in_the_window_of_an_app_turns_a_visualization_on_another_host() 
 
     let person = Person::at(&screen);
     person.choose("knob");
-    // A window takes a moment until it knows that it is the one that is typed into; what is pressed before, is lost.
+    // A window needs a moment until it has the keyboard focus; earlier key presses are lost.
     eventually(SOON, "the key to turn the first parameter up", || {
         person.press(Key::Right);
         let turned = turned_past(h2, &pulse, |hue| hue > 0.3);
@@ -59,7 +60,7 @@ fn an_arrow_key_in_the_window_of_an_app_turns_a_visualization_on_another_host() 
     }
 }
 
-/// Waits for a while, as long as somebody would hold a key.
+/// Waits for about as long as a person would hold a key.
 fn turned_past(host: &Host, id: &str, is_past: impl Fn(f64) -> bool) -> Result<(), f64> {
     let begun = std::time::Instant::now();
     loop {
@@ -73,13 +74,13 @@ fn turned_past(host: &Host, id: &str, is_past: impl Fn(f64) -> bool) -> Result<(
     }
 }
 
-/// The first of its parameters by name.
+/// Returns the value of the first parameter by name.
 fn hue(host: &Host, id: &str) -> f64 {
     let nodes = nodes(host);
     node(&nodes, id).and_then(|node| node["parameters"]["hue"].as_f64()).unwrap_or(f64::NAN)
 }
 
-/// How many bands of rows have something on them that is brighter than the ground.
+/// Counts the bands of rows with pixels brighter than the background.
 fn lines_of_text(picture: &Image) -> usize {
     let has_text = |y: &usize| picture.row(*y).iter().any(|pixel| pixel[0] > 200);
     let rows: Vec<bool> = (0..picture.height()).map(|y| has_text(&y)).collect();

@@ -1,4 +1,4 @@
-//! What the harness of the tests with several hosts promises itself.
+//! Promises of the test harness for several hosts.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -25,7 +25,7 @@ fn hosts_have_names_of_their_own_and_reach_each_other() {
         h1.run(["lab_probe", "ask", "[::1]:9000"]).code() == Some(1),
         "the echo is on the other host"
     );
-    // The link-local address, which needs no router and no waiting.
+    // The link-local address needs neither a router nor time to settle.
     let addresses = h2.run(["ip", "-json", "-6", "address", "show", "dev", "eth0"]).ok().json();
     let address = addresses[0]["addr_info"][0]["local"].as_str().unwrap().to_owned();
     h1.run(["lab_probe", "ask", &format!("[{address}%2]:9000")]).ok();
@@ -89,7 +89,7 @@ fn processes_are_seen_stopped_and_killed_by_their_number_on_the_host() {
     assert_eq!(running.wait(SOON).signal(), Some(Signal::TERM.as_raw()));
     assert_eq!(host.processes(), []);
 
-    // One that is stopped when the test lets go of it.
+    // A stopped process when the test drops it.
     let mut sleep = host.command("sleep");
     sleep.arg("100");
     let running = host.spawn(sleep);
@@ -131,7 +131,7 @@ fn a_program_that_does_not_end_fails_its_test() {
     let mut sleep = host.command("sleep");
     sleep.arg("100");
     let directory = lab.directory().to_owned();
-    // The files of a failed test are kept; these are of no interest.
+    // The lab keeps the files of a failed test; these are not needed.
     let _remove = Remove(&directory);
     let _lab = lab;
     host.run_within(Duration::from_millis(100), sleep);
@@ -151,11 +151,11 @@ fn a_killed_test_leaves_no_process_no_namespace_and_no_file() {
     let mut lines: Vec<String> = lines.take_while(|line| line != "ready").collect();
     let directory = lines.remove(0);
     assert_eq!(lines.len(), 4, "two namespaces each of the switch and of a host: {lines:?}");
-    // bash, unshare, bash, sleep.
+    // The processes are bash, unshare, bash and sleep.
     assert!(inhabitants(&lines).len() >= 4 && Path::new(&directory).exists());
     holder.kill().unwrap();
     holder.wait().unwrap();
-    // Nothing but processes keeps these namespaces alive: none is mounted anywhere.
+    // These namespaces live only as long as their processes: none is mounted.
     eventually(SOON, "everything of the lab to be gone", || match &*inhabitants(&lines) {
         [] if !Path::new(&directory).exists() => Ok(()),
         left => Err((left.to_vec(), Path::new(&directory).exists())),

@@ -1,5 +1,5 @@
-//! What each lane promises, kept by real processes on a bad network: packets are lost, a daemon is killed in the middle,
-//! the publisher is started again; and messages to a node that comes and goes.
+//! The promises of each lane, kept by real processes on a bad network: packets are lost, a daemon is killed, the
+//! publisher restarts; and messages to a node that comes and goes.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -11,9 +11,9 @@ use hana_tests::show::{Show, figure, is, nodes, start_daemon};
 use hana_tests::{Host, Lab, Running, Signal, eventually};
 use serde_json::Value;
 
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_mins(1);
-/// Messages of one run of the publisher, on each lane.
+/// Messages per run of the publisher and lane.
 const COUNT: u64 = 5000;
 
 fn tally(host: &Host, words: &[&str]) -> Running {
@@ -33,7 +33,7 @@ fn last_lines(text: &str) -> Vec<String> {
     text.lines().rev().take(3).map(ToOwned::to_owned).collect()
 }
 
-/// Every hundredth, or whatever, of the packets that come in is thrown away.
+/// Drops this percentage of the incoming packets.
 fn lose(host: &Host, percent: u32) {
     let script = format!(
         "nft add table inet loss
@@ -43,7 +43,7 @@ fn lose(host: &Host, percent: u32) {
     host.run(["sh", "-e", "-c", &script]).ok();
 }
 
-/// What arrived on a lane, of one run of the publisher, as it arrived.
+/// The received message numbers by lane and run of the publisher, in the order of arrival.
 type Arrived = BTreeMap<(String, u64), Vec<u64>>;
 
 fn arrived(said: &str) -> Arrived {
@@ -59,7 +59,7 @@ fn arrived(said: &str) -> Arrived {
     arrived
 }
 
-/// What a program counted, by lane.
+/// Returns the counters of a program, by lane.
 fn counters(said: &str) -> Value {
     let line = said.lines().find_map(|line| line.strip_prefix("counters ")).unwrap_or("null");
     serde_json::from_str(line).unwrap()
@@ -73,7 +73,7 @@ fn run_of(said: &str) -> u64 {
     said.lines().find_map(|line| line.strip_prefix("run ")?.parse().ok()).unwrap()
 }
 
-/// Sends a run of messages on every lane; its number, and what it counted.
+/// Sends a run of messages on every lane, and returns its number and the sender's counters.
 fn send(host: &Host, meanwhile: impl FnOnce(u64)) -> (u64, Value) {
     let words = ["send", "--count", &COUNT.to_string(), "--per-second", "1000", "--linger", "12"];
     let mut sending = tally(host, &words);
@@ -133,8 +133,8 @@ fn lanes_keep_their_promises(lab: &str, loss: u32) {
         ));
     }
     for lane in ["unreliable_sequenced", "unreliable_unordered"] {
-        // What was sent before the first that arrived may not have been for a receiver; of a publisher that is started
-        // again it was.
+        // Messages before the first received one may precede the subscription. After a restart of the publisher every
+        // message counts.
         let came = |run: u64| of(lane, run).len();
         let missing = 2 * COUNT - u64::try_from(came(first.0) + came(second.0)).unwrap();
         let before = of(lane, first.0).first().copied().unwrap_or(COUNT);
@@ -149,13 +149,13 @@ fn lanes_keep_their_promises(lab: &str, loss: u32) {
         figure(&format!(
             "{loss} % loss, {lane}: {missing} of 10000 did not arrive, {told} were counted"
         ));
-        // Each of them says how it is, ten times a second, on one of these lanes too.
+        // The nodes also publish their health ten times a second on one of these lanes.
         let known = missing - before..=missing + 20;
         assert!(known.contains(&told), "{known:?}: {receiver} {} {}", first.1, second.1);
     }
 }
 
-/// Where a list of numbers is not all of them in order.
+/// Describes how a list of numbers differs from the complete ordered one.
 fn difference(numbers: &[u64]) -> String {
     let distinct: BTreeSet<u64> = numbers.iter().copied().collect();
     let missing: Vec<u64> = (0..COUNT).filter(|number| !distinct.contains(number)).collect();
@@ -195,7 +195,7 @@ fn a_message_to_a_node_that_comes_and_goes_arrives_once_and_in_order() {
     let mut came = vec![];
     let mut waits = vec![];
     for cycle in 0..CYCLES {
-        // All that was sent until now, at 50 a second.
+        // All messages sent so far, at 50 per second.
         let mut await_all = || {
             let sent = usize::try_from(begun.elapsed().as_millis() / 20).unwrap().saturating_sub(5);
             let waited = Instant::now();
@@ -206,13 +206,13 @@ fn a_message_to_a_node_that_comes_and_goes_arrives_once_and_in_order() {
             waits.push(waited.elapsed().as_millis());
         };
         await_all();
-        // The daemon of the sender, and that of the receiver.
+        // The daemons of the sender and of the receiver, in turn.
         let (name, host) = if cycle % 2 == 0 { ("h2", &h2) } else { ("h1", &h1) };
         show.daemon(name).kill(Signal::KILL);
         show.daemon(name).wait(SOON);
         *show.daemon(name) = start_daemon(host);
         await_all();
-        // Messages find their way without the daemon that was just started; it cannot miss whom it never met.
+        // Messages arrive without the new daemon, which can only report the loss of a host that it has met.
         eventually(SOON, "the daemons to find each other", || {
             let list = nodes(&h1);
             if is(&list, "h2", "running") { Ok(()) } else { Err(list) }
@@ -282,8 +282,8 @@ fn past_its_deadline_a_message_to_a_node_fails_with_an_error_that_names_it() {
     figure(&format!("messages with a deadline of 2 s failed after {:.2} s", took.as_secs_f64()));
 }
 
-/// How long ago messages of a lane had been sent when they were read: the half and the hundredth that took longest, in
-/// microseconds, of those read after the first `skip` lines.
+/// Returns the age in microseconds of the messages of a lane when they were read: median and 99th percentile, without
+/// the first `skip` lines.
 fn latency(said: &str, lane: &str, skip: usize) -> (u64, u64) {
     let of_line = |line: &str| line.strip_prefix(lane)?.rsplit(' ').next()?.parse::<u64>().ok();
     let mut all: Vec<u64> = said.lines().skip(skip).filter_map(of_line).collect();
@@ -306,7 +306,7 @@ fn reader(host: &Host, id: &str, words: &[&str]) -> Running {
     running
 }
 
-/// Waits until so many more of the newest have been read.
+/// Waits until this many more messages of the sequenced lane were read.
 fn await_newest(reader: &Running, more: usize) {
     let read =
         || reader.stdout().lines().filter(|line| line.starts_with("unreliable_sequenced")).count();
@@ -319,13 +319,13 @@ fn await_newest(reader: &Running, more: usize) {
 
 #[test]
 fn a_reader_that_is_stopped_and_one_that_is_slow_harm_nobody_else() {
-    /// Of 200 a second: five seconds at least.
+    /// At 200 per second, at least five seconds.
     const PHASE: usize = 1000;
     let Some(lab) = Lab::new("slow") else { return };
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
     let mut healthy = reader(h2, "healthy", &[]);
-    // For as long as both phases, and then until all is sent again that has to be.
+    // Long enough for both phases and for all retransmissions.
     let words = ["send", "--count", "3500", "--per-second", "200", "--linger", "4"];
     let mut sending = tally(h1, &words);
     await_line(&sending, "the run to begin", |line| line.starts_with("run "));
@@ -333,7 +333,7 @@ fn a_reader_that_is_stopped_and_one_that_is_slow_harm_nobody_else() {
     await_newest(&healthy, PHASE);
     let alone = healthy.stdout();
     let before = latency(&alone, "unreliable_sequenced", 0);
-    // A tenth of what is sent.
+    // It reads a tenth of the messages.
     let mut sluggish = reader(h3, "slow", &["--slowly", "12"]);
     let mut stopped = reader(h3, "stopped", &[]);
     await_line(&stopped, "messages", |line| line.starts_with("reliable_ordered"));
@@ -360,7 +360,7 @@ fn a_reader_that_is_stopped_and_one_that_is_slow_harm_nobody_else() {
         "handing over four messages, each second: {:?}",
         handing_over.collect::<Vec<_>>()
     ));
-    // The healthy one missed nothing that was promised.
+    // The healthy reader missed nothing on the reliable lanes.
     let run = run_of(&said);
     let said = healthy.stdout();
     let came = arrived(&said);
@@ -371,12 +371,12 @@ fn a_reader_that_is_stopped_and_one_that_is_slow_harm_nobody_else() {
         assert!(numbers == all, "{lane}: {}", difference(&numbers));
         assert_eq!(counted(&counters(&said), lane, "missed"), 0);
     }
-    // The slow one threw away what it did not read in time, and counted it; its memory is bounded.
+    // The slow reader dropped and counted what it did not read in time; its memory is bounded.
     let by_slow = counters(&sluggish.stdout());
     assert!(counted(&by_slow, "unreliable_sequenced", "coalesced") > 0, "{by_slow}");
     assert!(memory < 100, "the slow one has {memory} MiB");
     figure(&format!("the slow one has {memory} MiB"));
-    // What the stopped one reads when it goes on is in order.
+    // The stopped reader continues in order.
     let newest = &arrived(&stopped.stdout())[&("unreliable_sequenced".to_owned(), run)];
     assert!(newest.is_sorted_by(|a, b| a < b));
 }

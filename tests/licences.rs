@@ -1,4 +1,4 @@
-//! That the one program under the GPL is the only one.
+//! `hana-link` is the only program under the GPL.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -9,14 +9,14 @@ use std::{env, fs};
 use hana_tests::project_root;
 use serde_json::Value;
 
-/// The one that joins Ableton Link, and what it is joined by.
+/// The package that joins Ableton Link, and the library it uses for that.
 const GPL: &str = "hana_link";
 const ABLETON_LINK: &str = "rusty_link";
 
-/// What cargo knows of the workspace, on the platform that the tests run on.
+/// The metadata of the workspace for the platform of the tests.
 struct Workspace {
     packages: BTreeMap<String, Value>,
-    /// What each is linked with or built by, tests left out.
+    /// The linked and build dependencies of each package, without those of tests.
     needs: BTreeMap<String, Vec<String>>,
     members: Vec<String>,
     default_members: Vec<String>,
@@ -70,7 +70,7 @@ fn all_but_hana_link_is_built_where_nothing_is_said() {
 impl Workspace {
     fn read() -> Self {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        // For this platform: what others need may not have been downloaded.
+        // Filtered by this platform, because the dependencies of others may not have been downloaded.
         let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let told = Command::new(rustc).arg("-vV").output().unwrap();
         let told = String::from_utf8(told.stdout).unwrap();
@@ -109,7 +109,7 @@ impl Workspace {
         self.packages[id]["license"].as_str().unwrap_or("")
     }
 
-    /// All that a package needs, and what those need, without itself.
+    /// Returns all direct and transitive dependencies of a package.
     fn all_needs(&self, id: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         let mut open = vec![id];

@@ -1,5 +1,4 @@
-//! Hosts that are unplugged, daemons that die, networks that fall apart: what is said of it, and that all is as
-//! before when they are back.
+//! Unplugged hosts, dead daemons and split networks: the reports, and the full recovery afterwards.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -16,12 +15,12 @@ fn reason<'a>(nodes: &'a [Value], id: &str) -> &'a str {
     node(nodes, id).and_then(|node| node["reason"].as_str()).unwrap_or_default()
 }
 
-/// Host and all that ran there are unreachable, for this cause.
+/// Whether all these nodes are unreachable with this cause.
 fn lost(nodes: &[Value], cause: &str, ids: &[&str]) -> bool {
     ids.iter().all(|id| is(nodes, id, "unreachable") && reason(nodes, id).starts_with(cause))
 }
 
-/// Whom the events seen so far say lost.
+/// Returns the nodes that the events so far report lost.
 fn losses(events: &Lines) -> Vec<String> {
     let said = events.running().stdout();
     let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -64,7 +63,7 @@ fn an_unplugged_host_is_lost_with_all_that_is_on_it_as_one_event_and_is_back_whe
     let (_, event) = events.wait_for_event(SOON, "host_lost", "h3");
     let text = event["value"]["text"].as_str().unwrap();
     assert!(text.contains("pulse, pulse-2"), "{text}");
-    // Who comes later sees the same.
+    // A command started later lists the same.
     let later = nodes(h1);
     assert!(lost(&later, "host_lost", &["h3", "pulse", "pulse-2"]), "{later:?}");
 
@@ -135,7 +134,7 @@ fn a_daemon_that_ends_in_good_order_is_not_lost() {
     assert!(losses(&events).is_empty(), "{:?}", losses(&events));
 }
 
-/// What every host lists, once all list the same; what changes with time alone is left out.
+/// Returns the list of nodes once all hosts list the same, without the fields that change with time.
 fn agreed(hosts: &[&Host]) -> Result<Vec<Value>, Vec<Vec<Value>>> {
     let lists: Vec<Vec<Value>> = hosts
         .iter()
@@ -160,7 +159,7 @@ fn both_halves_of_a_parted_network_stay_usable_and_agree_when_it_heals() {
     start(h1, h2, "pulse");
     start(h1, h4, "pulse");
     for round in 1..=3 {
-        // What the halves have started and stopped meanwhile stays listed, as stopped.
+        // Visualizations started and stopped in the halves stay listed as stopped.
         let alive = |list: &Vec<Value>| {
             list.iter().filter(|node| node[3] != "stopped").cloned().collect::<Vec<_>>()
         };
@@ -190,7 +189,7 @@ fn both_halves_of_a_parted_network_stay_usable_and_agree_when_it_heals() {
             assert!(!["pulse", "pulse-2"].contains(&id.as_str()), "an id that is in use: {id}");
             host.run(["hana", "stop", &id]).ok();
         }
-        // As long as a switch that was restarted may take: how long it lasts is what is tried.
+        // The time that a restarted switch may take; the duration itself is under test.
         thread::sleep(Duration::from_secs(20).saturating_sub(parted.elapsed()));
         lab.heal();
         let healed = Instant::now();
@@ -209,7 +208,7 @@ fn both_halves_of_a_parted_network_stay_usable_and_agree_when_it_heals() {
     }
 }
 
-/// How two hosts stop hearing each other for a moment.
+/// The ways in which two hosts lose contact for a moment.
 #[derive(Debug, Clone, Copy)]
 enum Silence {
     BothWays,
@@ -237,7 +236,7 @@ fn silence_for(lab: &Lab, [h1, h2]: [&Host; 2], how: Silence, length: Duration) 
         Silence::FirstIsDeaf => deaf(h1, h2),
         Silence::SecondIsDeaf => deaf(h2, h1),
     }
-    // The length of the silence is what is tried.
+    // The length of the silence is under test.
     thread::sleep(length);
     match how {
         Silence::BothWays => lab.heal(),
@@ -269,7 +268,7 @@ fn a_silence_as_long_as_the_lease_leaves_nobody_half_blind() {
                 let what = format!("{} to see all again, {how:?} for {length} ms", host.name());
                 eventually(SOON, &what, || {
                     whole(host)?;
-                    // Not only listed: it hears and is heard.
+                    // Each host must not only be listed but also reply.
                     let [own, other] = if host.name() == "h1" { [h1, h2] } else { [h2, h1] };
                     let ping = hana(own, ["ping", other.name(), "--count", "1", "--json"]);
                     if ping.code() == Some(0) { Ok(()) } else { Err(nodes(host)) }

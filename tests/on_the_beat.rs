@@ -1,4 +1,4 @@
-//! What happens on the beat: changes that wait for it, and parameters that move with it.
+//! Changes that wait for a beat, and parameters that move with it.
 #![cfg(target_os = "linux")]
 // 2^53 microseconds are 285 years.
 #![allow(clippy::cast_precision_loss, clippy::float_cmp, clippy::panic, clippy::unwrap_used)]
@@ -10,11 +10,11 @@ use hana_tests::show::{Lines, Show, figure, hana, node, nodes, start};
 use hana_tests::{Host, Lab, Screen, Signal, eventually};
 use serde_json::Value;
 
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
-/// From the launch of a program that draws in software to its first frames.
+/// The time from the launch of a program that renders in software to its first frames.
 const OPENING: Duration = Duration::from_mins(1);
-/// A bar of four beats is a second.
+/// A bar of four beats takes a second.
 const BPM: f64 = 240.0;
 const US_PER_BEAT: f64 = 60e6 / BPM;
 
@@ -28,7 +28,7 @@ fn wait_for(host: &Host, id: &str, what: &str, mut as_wished: impl FnMut(&Value)
     })
 }
 
-/// `flash` draws so many frames a second, with and without a window.
+/// `flash` draws this many frames a second, with and without a window.
 const FLASHES: &str = r#"
 [visualizations.flash-60]
 program = "flash"
@@ -42,8 +42,10 @@ env     = { HANA_FPS = "30" }
 program = "pulse"
 "#;
 
-/// When the frame with a change was handed to the screen, microseconds of the machine's clock, and on which beat; the longest
-/// that it took from one of the last frames to the next; by how much they differ in how soon they were there.
+/// A change that a program showed.
+///
+/// The time when its frame was handed to the screen, in microseconds of the machine's clock; the beat at that time;
+/// the longest gap between two recent frames; the spread of their delays.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     at_us: f64,
@@ -52,9 +54,9 @@ struct Seen {
     spread_us: f64,
 }
 
-/// What `flash` has written of its changes.
+/// Reads the changes from the log of `flash`.
 fn seen(host: &Host, id: &str) -> Vec<Seen> {
-    // On a busy machine the question may come to nothing; it is asked again.
+    // On a busy machine the query may fail; the caller repeats it.
     let log = hana(host, ["logs", id]).stdout;
     let of = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -72,7 +74,7 @@ fn seen(host: &Host, id: &str) -> Vec<Seen> {
     log.lines().filter_map(of).collect()
 }
 
-/// The beat that it is now on a host.
+/// Returns the current beat on a host.
 fn beat_now(host: &Host) -> f64 {
     hana(host, ["tempo", "--json"]).ok().json()["beat"].as_f64().unwrap()
 }
@@ -90,14 +92,14 @@ fn wait_for_one_beat(show: &Show) {
                 (said["beat"].as_f64().unwrap(), said)
             })
             .collect();
-        // Asked one after the other, which takes less than a second each.
+        // Queried one after the other, each in less than a second.
         let is_one = seen.iter().all(|(_, said)| said["bpm"].as_f64() == Some(BPM))
             && seen.is_sorted_by(|(one, _), (next, _)| one < next && next - one < 8.0);
         if is_one { Ok(()) } else { Err(seen) }
     });
 }
 
-/// A program that flashes on a host, and what it was told to show.
+/// A flashing program on a host, and the changes it was sent.
 struct Flashing<'a> {
     host: &'a Host,
     id: String,
@@ -105,7 +107,7 @@ struct Flashing<'a> {
     bars: Vec<f64>,
 }
 
-/// A change that waited for a bar: how long after that it was seen, and when the bar was by the clock that all have in common.
+/// A change on a bar: its delay after the bar, and the time of the bar by the clock that all hosts share.
 struct Judged {
     bar: f64,
     after_us: f64,
@@ -119,7 +121,7 @@ impl<'a> Flashing<'a> {
         Self { host, id, frame_us: 1e6 / fps, bars: vec![] }
     }
 
-    /// Whether it changes on a bar; one that was told too late has changed already.
+    /// Schedules a change on a bar, and returns whether it waits; a late one is applied at once.
     fn change(&mut self, lit: &str, bar: f64) -> bool {
         let at = format!("beat:{bar}");
         let said = hana(self.host, ["set", &self.id, lit, "--at", &at, "--json"]).ok().json();
@@ -127,8 +129,9 @@ impl<'a> Flashing<'a> {
         said["waits_for"].as_f64() == Some(bar)
     }
 
-    /// Those changes for which it was told in time, and at which its machine kept up with its frames. Fails where one of
-    /// them was not seen within a frame of its bar.
+    /// Returns the changes that were scheduled in time and during which the machine kept up with its frames.
+    ///
+    /// Fails if one of them was shown more than a frame away from its bar.
     fn judge(&self, told_in_time: &[f64]) -> Vec<Judged> {
         let seen = eventually(SOON * 2, "all changes to be seen", || {
             let seen = seen(self.host, &self.id);
@@ -154,8 +157,10 @@ impl<'a> Flashing<'a> {
     }
 }
 
-/// Has `flash` change on the same bars on all hosts, and judges each change by when it was seen, until there are enough of
-/// them at which the machine was not busy with something else, or so many rounds are over. Whether there are enough.
+/// Makes `flash` change on the same bars on all hosts, and checks when each change was shown.
+///
+/// Stops when there are enough changes during which the machine was not otherwise busy, or after this many rounds.
+/// Returns whether there were enough.
 fn flash_on_bars(show: &Show, programs: &[(&str, f64)], enough: usize, rounds: usize) -> bool {
     let mut all: Vec<Flashing> = programs
         .iter()
@@ -168,7 +173,7 @@ fn flash_on_bars(show: &Show, programs: &[(&str, f64)], enough: usize, rounds: u
             if frame.is_some_and(|frame| frame > 60) { Ok(()) } else { Err(nodes) }
         });
     }
-    // Far enough ahead for all the commands; further on a busy machine.
+    // Far enough ahead for all commands; further ahead on a busy machine.
     let mut ahead = 24.0;
     let mut in_time = vec![];
     let mut was_enough = false;
@@ -196,7 +201,7 @@ fn flash_on_bars(show: &Show, programs: &[(&str, f64)], enough: usize, rounds: u
     was_enough
 }
 
-/// Prints what was seen, and looks whether the hosts had their bars at the same time.
+/// Prints the measured times, and checks that all hosts had their bars at the same time.
 fn tell(show: &Show, programs: &[(&str, f64)], judged: &[Vec<Judged>]) {
     for ((_, fps), of_hosts) in programs.iter().zip(judged.chunks(show.hosts().len())) {
         let mut off: Vec<f64> = of_hosts.iter().flatten().map(|of| of.after_us / 1e3).collect();
@@ -219,7 +224,7 @@ fn tell(show: &Show, programs: &[(&str, f64)], judged: &[Vec<Judged>]) {
     }
 }
 
-/// Four hosts that count the same beats; the first `windows` of them have a screen.
+/// Starts four hosts that count the same beats; the first `windows` of them have a screen.
 fn four_hosts(lab: &Lab, windows: usize, screen: Option<&Screen>) -> Show {
     let directory = lab.directory().join("config");
     std::fs::create_dir_all(&directory).unwrap();
@@ -245,7 +250,8 @@ fn a_flash_on_a_bar_is_seen_within_a_frame_of_it_on_four_hosts() {
     assert!(flash_on_bars(&show, &programs, 3, 8), "the machine was too busy to be judged");
 }
 
-/// Of the four one has a window: drawn in software, by a program that is not optimized, it takes more than half of a core.
+/// Only one of the four has a window: rendered in software by an unoptimized program, it takes more than half of a
+/// core.
 #[test]
 fn a_flash_on_a_bar_is_seen_within_a_frame_of_it_in_a_window_too() {
     let Some(lab) = Lab::new("flash-window") else { return };
@@ -274,7 +280,7 @@ fn a_change_that_comes_too_late_is_made_at_once_and_counted() {
     });
     let list = hana(h2, ["nodes"]).ok().stdout;
     assert!(list.contains("changes too late for their beat: 1"), "{list}");
-    // What waits for the next bar is not late, and comes in time.
+    // A change on the next bar is in time.
     let said = hana(h2, ["set", "pulse", "zoom=-0.5", "--at", "next-bar", "--json"]).ok().json();
     let beat = said["waits_for"].as_f64().unwrap();
     wait_for(h2, "pulse", "the bar", |pulse| pulse["parameters"]["zoom"] == -0.5);
@@ -308,17 +314,17 @@ fn what_is_no_recipe_is_told_how_to_write_it() {
     let wrong = hana(h1, ["set", "pulse", "zoom=0", "--at", "bar"]);
     assert_eq!(wrong.code(), Some(2), "{wrong:?}");
     assert!(wrong.stderr.contains("next-bar, or a beat such as beat:128"), "{}", wrong.stderr);
-    // A value ends it.
+    // Setting a value stops the modulator.
     hana(h1, ["set", "pulse", "zoom=0.125"]).ok();
     wait_for(h1, "pulse", "it to stand still", |pulse| pulse["parameters"]["zoom"] == 0.125);
     assert!(!hana(h1, ["nodes"]).ok().stdout.contains("lfo:"));
 }
 
-/// A saw over eight bars: at any moment its height says how far it is, to less than a millisecond.
+/// A saw over eight bars: its height gives the position to less than a millisecond.
 const SAW: &str = "zoom=lfo:saw:8bars";
 const SAW_US: f64 = 32.0 * US_PER_BEAT;
 
-/// How far into the saw a visualization is with each of its looks, in microseconds, beyond the time at which it says so.
+/// Returns the phase of the saw in each of several looks, in microseconds, relative to the time of the look.
 fn phases(lines: &mut Lines, id: &str, looks: usize) -> Vec<f64> {
     let key = format!("hana/{id}/look");
     let mut phases = vec![];
@@ -336,7 +342,7 @@ fn phases(lines: &mut Lines, id: &str, looks: usize) -> Vec<f64> {
     phases
 }
 
-/// How far apart two such phases are, whatever lies between.
+/// Returns the distance of two phases, around the end of the saw if that is shorter.
 fn apart(one: f64, other: f64) -> f64 {
     let apart = (one - other).rem_euclid(SAW_US);
     apart.min(SAW_US - apart)
@@ -347,7 +353,7 @@ fn median(mut of: Vec<f64>) -> f64 {
     of[of.len() / 2]
 }
 
-/// The phase that most of them have, and how far from it they are in the middle.
+/// Returns the most typical phase, and the median distance of the others from it.
 fn middle(phases: &[f64]) -> (f64, f64) {
     let spread = |from: f64| median(phases.iter().map(|phase| apart(*phase, from)).collect());
     phases.iter().map(|phase| (*phase, spread(*phase))).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap()
@@ -381,7 +387,7 @@ fn a_recipe_is_at_the_same_place_on_two_hosts_and_after_a_crash() {
         apart(other, again) / 1e3,
         spread / 1e3
     ));
-    // One frame of theirs; a value of another phase would be anywhere in the eight seconds.
+    // One frame; an unrelated phase would be anywhere in the eight seconds.
     assert!(apart(one, other) < 1e6 / 60.0);
     assert!(apart(other, again) < 1e6 / 60.0);
 }
@@ -396,7 +402,7 @@ fn a_start_on_the_next_bar_is_made_there() {
     assert_eq!(started["node"], "pulse");
     assert!((beat_now(h1) / 4.0).floor() > (before / 4.0).floor(), "before its bar");
     wait_for(h1, "pulse", "it to run", |node| node["state"] == "running");
-    // What cannot be started is said at once, not at its beat.
+    // An impossible start is refused at once, not at its beat.
     let refused = hana(h1, ["start", "gone", "--at", "beat:100000"]);
     assert_eq!(refused.code(), Some(1), "{refused:?}");
     assert!(refused.stderr.contains("gone"), "{}", refused.stderr);

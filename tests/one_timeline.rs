@@ -1,4 +1,4 @@
-//! All hosts share one timeline: whoever is told, whoever dies, whoever comes back.
+//! All hosts share one timeline, whichever host gets a command, dies or comes back.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -8,16 +8,16 @@ use hana_tests::show::{Show, figure, hana, start_daemon};
 use hana_tests::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
-/// A second for whoever was better to be followed, another one to be missed, and a busy machine.
+/// A second for the better leader, another one until a lost host is reported, and time for a busy machine.
 const SOON: Duration = Duration::from_secs(20);
-/// How far off the beat may be from where it was going, in microseconds.
+/// The largest accepted deviation of a beat from its expected time, in microseconds.
 const NEAR_US: f64 = 1000.0;
 
 fn timeline(host: &Host) -> Value {
     hana(host, ["tempo", "--json"]).ok().json()
 }
 
-/// How far the beat is from where it was going, in microseconds of a tempo that has not changed.
+/// Returns the deviation of the beat from its expected position, in microseconds at the unchanged tempo.
 fn off_us(before: &Value, after: &Value) -> f64 {
     let of = |value: &Value, name: &str| value[name].as_f64().unwrap();
     let bpm = of(before, "bpm");
@@ -37,7 +37,8 @@ fn goes_by(host: &Host, leader: Option<&str>) -> Value {
     })
 }
 
-/// Who leads, once all others go by it. Of daemons that are started at once it is the one that somebody has followed first.
+/// Waits until all hosts but one follow that one, and returns its name. Of daemons started together, the first one
+/// with a follower leads.
 fn leader<'a>(hosts: &[&'a Host]) -> &'a str {
     let leader = eventually(SOON, "one of them to lead the others", || {
         let from = hosts.iter().map(|host| timeline(host)["from"].clone());
@@ -79,7 +80,7 @@ fn whoever_is_told_all_follow() {
         assert!(!refused.status.success(), "{}", refused.stdout);
         assert!(refused.stderr.contains("from 20 to 999"), "{}", refused.stderr);
     }
-    // A host without a daemon has a timeline too, and may change it.
+    // A host without a daemon has a timeline too, and can change it.
     let h4 = lab.host("h4");
     goes_by(&h4, Some(leader));
     hana(&h4, ["tempo", "99.5"]).ok();
@@ -99,7 +100,7 @@ fn when_the_daemon_that_leads_is_killed_the_others_go_on_and_it_comes_back_to_th
     let is_first = |host: &&Host| host.name() == first;
     let (killed, others): (Vec<&Host>, Vec<&Host>) = hosts.iter().partition(is_first);
     let jumps = |value: &Value| value["jumps"].clone();
-    // What it eased from in the beginning is over then.
+    // By then the initial slewing is over.
     std::thread::sleep(Duration::from_secs(1));
     let timelines = || others.iter().map(|host| timeline(host)).collect::<Vec<Value>>();
     let before = timelines();

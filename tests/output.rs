@@ -1,4 +1,4 @@
-//! Output that cannot be written: a full disk, a reader that has gone or has stopped reading, a terminal of any size.
+//! Output that cannot be written: a full disk, a reader that has gone or stopped reading, a terminal of any size.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -9,14 +9,14 @@ use hana_tests::{Host, Lab, Output, Running, Terminal, eventually, show};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A pipe that is full, and that no process reads.
+/// A full pipe that no process reads.
 const STALLED: &str = "mkfifo $TMPDIR/$$; exec 3<>$TMPDIR/$$; head -c 65536 /dev/zero >&3; ";
 
 fn bash(host: &Host, words: &str) -> Output {
     host.run(["bash", "-c", words])
 }
 
-/// Starts a program with its output as a shell connects it.
+/// Starts a program with its output connected as in a shell.
 fn bash_goes_on(host: &Host, words: &str) -> Running {
     let mut command = host.command("bash");
     command.args(["-c", words]);
@@ -101,7 +101,7 @@ fn a_daemon_whose_output_stalls_goes_on() {
     let h1 = lab.host("h1");
     let _daemon = bash_goes_on(&h1, &format!("{STALLED}exec hanad >&3 2>&3"));
     eventually(SOON, "the daemon to be on the mesh", || show::is(&nodes(&h1), "h1", "running"));
-    // Each is worth lines of its log.
+    // Each of them causes several log lines.
     for _ in 0..2 {
         start(&h1, &h1, "pulse");
         hana(&h1, ["stop", "pulse"]).ok();
@@ -124,7 +124,7 @@ fn a_visualization_without_output_draws_on() {
             node(&nodes, id).filter(|node| node["state"] == "running").cloned().ok_or(nodes)
         });
         if redirected.starts_with("pulse") {
-            // It prints a line for each.
+            // It prints a line for each command.
             hana(h1, ["blackout", id]).ok();
             hana(h1, ["resume", id]).ok();
         }
@@ -148,7 +148,7 @@ fn one_table_stands_in_a_terminal_of_any_size() {
         terminal.wait_for(SOON, &format!("a table in {columns} x {rows}"), |screen| {
             tables(screen) == 1 && screen.contains("h1") && screen.contains("... 2 more") == is_cut
         });
-        // Drawn a few times more, it is still one.
+        // It is still a single table after several refreshes.
         let until = std::time::Instant::now() + Duration::from_secs(1);
         while std::time::Instant::now() < until {
             let screen = terminal.text();

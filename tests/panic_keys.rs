@@ -1,4 +1,4 @@
-//! Freeze, blackout, resume: what a person at a terminal can do about a show that goes wrong, without an app.
+//! Freeze, blackout and resume from a terminal, without an app.
 #![cfg(target_os = "linux")]
 #![allow(clippy::float_cmp, clippy::panic, clippy::unwrap_used)]
 
@@ -8,10 +8,10 @@ use hana_tests::show::{Lines, Show, figure, hana, is, node, nodes, start};
 use hana_tests::{Host, Lab, Running, Signal, Stage, eventually};
 use serde_json::{Value, json};
 
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Waits until a node is listed as wished, and returns it.
+/// Waits until the listed node is as expected, and returns it.
 fn wait_for(host: &Host, id: &str, what: &str, mut as_wished: impl FnMut(&Value) -> bool) -> Value {
     eventually(SOON, what, || {
         let nodes = nodes(host);
@@ -83,7 +83,7 @@ fn what_is_in_force_survives_a_restart_of_the_visualization_and_of_the_daemon() 
 
     let mut last = pid;
     for _ in 0..2 {
-        // The look on disk is the daemon's business; it may take its time to write.
+        // The daemon stores the look on its own schedule.
         show.host("h1").kill(Signal::KILL, last);
         let again = wait_for(show.host("h2"), "pulse", "another run of it", |node| {
             node["state"] == "running" && node["pid"] != last
@@ -157,7 +157,7 @@ fn a_window_goes_black_and_comes_back() {
         began.elapsed().as_secs_f64() * 1e3,
         told.as_secs_f64() * 1e3
     ));
-    // Black from the first frame on, also after a crash: no flash of light.
+    // Black from the first frame, also after a crash: no flash of light.
     stage.h2.kill(Signal::KILL, opened.pid);
     eventually(SOON, "it to run again", || {
         assert_eq!(brightness(), 0.0);

@@ -1,5 +1,5 @@
-//! Play sessions over what happens to networks and daemons: what is set is played, by whichever way there is, and nothing
-//! twice or after something newer.
+//! Play sessions through network and daemon failures: set values are shown, over whichever path exists, and none
+//! twice or after a newer one.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs, clippy::panic)]
 
@@ -18,7 +18,7 @@ fn shell(host: &Host, script: &str) {
     host.run(["sh", "-e", "-c", script]).ok();
 }
 
-/// Lets nothing of a play link through to a host; what the daemons say to each other passes.
+/// Blocks all direct links to a host; the traffic between daemons passes.
 fn block(host: &Host) {
     shell(
         host,
@@ -35,12 +35,12 @@ fn free(host: &Host) {
     shell(host, "nft delete table inet wall");
 }
 
-/// A number of a line, by its way through it.
+/// Returns a number of a line by its JSON pointer.
 fn number(line: &Value, way: &str) -> f64 {
     line.pointer(way).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {way} in {line}"))
 }
 
-/// The worst of a number of a visualization's lines.
+/// Returns the largest value of a number over the lines of a visualization.
 fn worst(lines: &[Value], way: &str) -> f64 {
     lines.iter().map(|line| number(line, way)).fold(0.0, f64::max)
 }
@@ -75,13 +75,13 @@ fn a_direct_path_that_is_blocked_and_freed_at_random_plays_on_and_nothing_twice_
     ));
     assert_eq!(last["heard"]["p0"]["backwards"], 0, "{last}");
     assert!(fell_back >= 5, "{fell_back}");
-    // A sixth of a second would do; a machine that is busy takes its time.
+    // A sixth of a second would do; a busy machine takes longer.
     assert!(gap < 2000.0, "{gap} ms");
     let age = worst(&lines[lines.len() - 1..], "/heard/p0/age_ms");
     assert!(age < 1000.0, "{age} ms");
 }
 
-/// How old the values of these lines were when they were seen first, of a thousand the 999th, in microseconds.
+/// Returns the 99.9th percentile of the ages of the values when they were first shown, in microseconds.
 fn p999(lines: &[Value]) -> u64 {
     let ages =
         |line: &Value| line["heard"]["p0"]["ages_us"].as_array().cloned().unwrap_or_default();
@@ -94,7 +94,7 @@ fn p999(lines: &[Value]) -> u64 {
 #[test]
 fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
     const ROUND: Duration = Duration::from_secs(4);
-    /// A machine that is busy with something else says nothing of daemons.
+    /// A machine that is busy otherwise proves nothing about daemons, so a round may be repeated.
     const ROUNDS: u32 = 4;
     let Some(lab) = Lab::new("without-daemons") else { return };
     let (h1, h2) = (&lab.host("h1"), &lab.host("h2"));
@@ -130,7 +130,7 @@ fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
             p999_without as f64 / 1000.0,
         ));
         daemons = [show::start_daemon(h1), show::start_daemon(h2)];
-        // Half a millisecond is what the stage sees no finer.
+        // The resolution of the stage is half a millisecond.
         if p999_without <= p999_before.max(500) * 3 / 2 {
             break;
         }
@@ -183,7 +183,7 @@ fn a_visualization_that_is_started_again_is_played_on_and_what_was_set_meanwhile
         hands
             .wait_for("a", "it to be missed", |line| line["plays"]["v"]["round_trip_us"].is_null());
         if cycle == 2 {
-            // Whoever has let go of the knob meanwhile meant where he let go.
+            // A controller that was suspended meanwhile must still deliver the value it set last.
             hands.running().kill(Signal::STOP);
         }
         stage = Ensemble::stage(h2, &["v"], "--parameters 2");

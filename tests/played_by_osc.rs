@@ -1,5 +1,5 @@
-//! A sender that knows nothing of hana plays `ripples` by OSC: from the third host, through `hana bridge osc`, to a
-//! window on the second one. What is seen there is measured.
+//! A sender independent of hana plays `ripples` by OSC: from the third host, through `hana bridge osc`, to a window
+//! on the second one. The picture there is measured.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -9,39 +9,39 @@ use hana_tests::show::{figure, node, nodes};
 use hana_tests::{Image, Lab, Running, Stage, eventually, foreign, show};
 use serde_json::{Value, json};
 
-/// For what happens at once, on a machine where others draw in software.
+/// The timeout for immediate effects, on a machine where others render in software.
 const SOON: Duration = Duration::from_secs(15);
 
-/// How far what is measured may be from what `ripples` says of its parameters, as a share.
+/// The largest accepted relative deviation of a measured value from what `ripples` promises for its parameters.
 const TOLERANCE: f64 = 0.05;
 
-/// What cannot be played, as `osc_send.py` takes it, and words that the error has to say of it.
+/// Messages that cannot be played, as arguments of `osc_send.py`, and the words that their errors must contain.
 const REFUSED: [(&str, &[&str]); 23] = [
-    // No OSC.
+    // Not OSC.
     ("--raw 00ff", &["2 bytes", "no OSC"]),
     ("--raw 68656c6c6f", &["5 bytes", "no OSC"]),
     ("--raw", &["0 bytes", "no OSC"]),
     // `/hana/ripples/zoom ,f` that ends within its number.
     ("--raw 2f68616e612f726970706c65732f7a6f6f6d00002c6600003f00", &["26 bytes", "no OSC"]),
-    // A bundle that ends within its time, and one whose message is longer than it is.
+    // A bundle that ends within its time tag, and one that is shorter than its message.
     ("--raw 2362756e646c65000000", &["10 bytes", "no OSC"]),
     ("--raw 2362756e646c6500000000000000000100000040", &["20 bytes", "no OSC"]),
-    // An argument of a kind that nobody knows.
+    // An argument of an unknown type.
     ("--raw 2f68616e612f726970706c65732f7a6f6f6d00002c580000", &["24 bytes", "no OSC"]),
-    // Nobody, nothing, or nothing that can be played.
+    // No such node, no visualization, or no such parameter.
     ("/hana/nobody/zoom 0.5", &["'nobody'", "ripples"]),
     ("/hana/h2/zoom 0.5", &["'h2'", "ripples"]),
     ("/hana/ripples/zooom 0.5", &["'zooom'", "zoom"]),
-    // Another form.
+    // Another form of address.
     ("/ripples/zoom 0.5", &["'/ripples/zoom'", "/hana/<visualization>/<parameter>"]),
     ("/hana/ripples 0.5", &["'/hana/ripples'", "/hana/<visualization>/<parameter>"]),
     ("/hana/ripples/zoom/more 0.5", &["'/hana/ripples/zoom/more'", "<parameter>"]),
     ("/hana/Ripples/zoom 0.5", &["'/hana/Ripples/zoom'", "<visualization>"]),
-    // Not one number.
+    // Not exactly one number.
     ("/hana/ripples/zoom loud", &["'/hana/ripples/zoom'", "text", "number"]),
     ("/hana/ripples/zoom", &["'/hana/ripples/zoom'", "0 values", "one number"]),
     ("/hana/ripples/zoom 0.5 0.5", &["'/hana/ripples/zoom'", "2 values", "one number"]),
-    // No number that it takes.
+    // Not an accepted number.
     ("/hana/ripples/zoom nan", &["/hana/ripples/zoom", "finite number"]),
     ("/hana/ripples/zoom inf", &["/hana/ripples/zoom", "finite number"]),
     ("/hana/ripples/zoom -inf", &["/hana/ripples/zoom", "finite number"]),
@@ -55,13 +55,13 @@ fn osc_from_a_third_host_changes_the_window_by_as_much_as_it_says() {
     let Some(lab) = Lab::new("osc") else { return };
     let played = Played::new(&lab);
 
-    // Integers are numbers too. Whatever moves in the picture stands still at speed 0.
+    // Integers count as numbers. At speed 0 the picture stands still.
     played.send("/hana/ripples/speed i:0");
     let first = played.shows(&json!({ "speed": 0.0 }));
     let spacing = first.ring_spacing().unwrap();
     assert_close("the rings at zoom 0, in pixels", spacing, 30.0);
 
-    // A second in frames; nobody touches it.
+    // The frames of a second, without any input.
     let a_second = played.fps();
     played.stage.wait_for_frames(&played.stage.h1, "ripples", a_second);
     assert_eq!(played.stage.screen.screenshot(), first, "a picture that nobody touched");
@@ -84,7 +84,7 @@ fn osc_from_a_third_host_changes_the_window_by_as_much_as_it_says() {
         assert_close(&format!("the rings at zoom {zoom}, in pixels"), spacing, wanted);
     }
 
-    // Two messages in a bundle, back to where it began: not a pixel is left behind.
+    // Two messages in a bundle restore the first picture, pixel by pixel.
     played.send_bundle();
     assert_eq!(played.shows(&json!({ "speed": 0.0, "hue": 0.0, "zoom": 0.0 })), first);
     assert_eq!(played.bridge.stderr(), "", "nothing was wrong with any of that");
@@ -112,7 +112,7 @@ fn osc_that_cannot_be_played_is_one_clear_error_and_changes_nothing_in_the_windo
         assert_eq!(played.parameters(), parameters, "after `{line}`");
     }
 
-    // The bridge takes one after the other: what comes of this one comes after all that came of those.
+    // The bridge handles one message after the other: the effect of this one comes after those of all others.
     played.send("/hana/ripples/intensity 0.75");
     let other = json!({ "speed": 0.0, "zoom": 0.25, "hue": -0.25, "intensity": 0.75 });
     assert_ne!(played.shows(&other), before);
@@ -123,7 +123,7 @@ fn osc_that_cannot_be_played_is_one_clear_error_and_changes_nothing_in_the_windo
     assert_eq!(complaints.len(), REFUSED.len(), "one line for each: {complaints:#?}");
 }
 
-/// Two messages of python-osc in one bundle.
+/// Sends two messages of python-osc in one bundle.
 const BUNDLE: &str = "
 import sys
 from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
@@ -156,7 +156,7 @@ impl Played {
         Self { bridge, stage }
     }
 
-    /// Sends messages from the third host: each line an address and values, as `osc_send.py` takes it.
+    /// Sends messages from the third host: each line is an address and values, as arguments of `osc_send.py`.
     #[track_caller]
     fn send(&self, lines: &str) {
         for line in lines.lines() {
@@ -174,15 +174,15 @@ impl Played {
         self.stage.h3.run_within(SOON, command).ok();
     }
 
-    /// The errors that the bridge has printed for what was sent.
+    /// Returns the errors that the bridge has printed about received messages.
     fn complaints(&self) -> Vec<String> {
         let said = self.bridge.stderr();
         let whole = said.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-        // That it plays over the mesh is said of the way, not of what was sent.
+        // The line about playing over the mesh is about the path, not about a message.
         whole.filter(|line| !line.contains("is played over the mesh")).map(String::from).collect()
     }
 
-    /// The values of its parameters, as another host sees them.
+    /// Returns the parameter values as another host lists them.
     #[track_caller]
     fn parameters(&self) -> Value {
         eventually(SOON, "its parameters", || {
@@ -200,7 +200,7 @@ impl Played {
         format!("{:.0}", fps.ceil()).parse().unwrap()
     }
 
-    /// Waits until these parameters have these values and the picture stands still, and returns it.
+    /// Waits until the parameters have these values and the picture stands still, and returns it.
     #[track_caller]
     fn shows(&self, wanted: &Value) -> Image {
         eventually(SOON, &format!("{wanted}"), || {
@@ -219,7 +219,7 @@ impl Played {
     }
 }
 
-/// The angle that is the same and nearest to `wanted`.
+/// Returns the equivalent angle that is nearest to `wanted`.
 fn same_way_round(angle: f64, wanted: f64) -> f64 {
     wanted + (angle - wanted + 180.0).rem_euclid(360.0) - 180.0
 }

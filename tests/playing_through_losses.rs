@@ -1,5 +1,5 @@
-//! What is played by OSC, by an app and by `hana set` while daemons, and the network between them, are gone: the table in
-//! `docs/play_sessions.md`. And what a burst of OSC leaves behind.
+//! Values played by OSC, by an app and by `hana set` while daemons or the network between them are gone: the table in
+//! `docs/play_sessions.md`. And the values after a burst of OSC.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, missing_docs, clippy::panic)]
 
@@ -11,18 +11,20 @@ use serde_json::Value;
 
 /// On a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
-/// How long each outage lasts: longer than the mesh takes to come back without daemons.
+/// The duration of each outage: longer than the mesh needs to recover without daemons.
 const OUTAGE: Duration = Duration::from_secs(6);
-/// Between two values that are shown while a hundred come in a second: ten of them. A machine that is busy takes its time; the
-/// mesh takes five seconds to come back.
+/// The longest accepted time between two shown values at a hundred per second: fifty of them. A busy machine takes
+/// its time; the mesh needs five seconds to recover.
 const GAP_MS: f64 = 500.0;
-/// Of the six hundred values that are played in an outage.
+/// The least number of shown values, of the six hundred that are played in an outage.
 const SHOWN: f64 = 300.0;
-/// Where the bridge listens.
+/// The port of the bridge.
 const PORT: &str = "9000";
 
-/// Sends OSC messages: `stream SECONDS`, a hundred a second to `p0`, each with the time as `ensemble` reads it; `burst COUNT SENDERS FINAL`, as fast as it can to four
-/// parameters that end at FINAL; `once VALUE`.
+/// Sends OSC messages in one of three modes.
+///
+/// `stream SECONDS`, a hundred per second to `p0`, each with the time as `ensemble` reads it; `burst COUNT SENDERS
+/// FINAL`, as fast as it can to four parameters that end at FINAL; `once VALUE`.
 const SENDER: &str = r#"
 import socket, struct, sys, time
 def text(s):
@@ -58,7 +60,7 @@ fn send(host: &Host, words: &str) {
     host.run_within(SOON, python(host, words)).ok();
 }
 
-/// Two hosts with daemons, and `v` on the second one, which no daemon launched.
+/// Two hosts with daemons, and `v` on the second one, which was started without a daemon.
 struct Theatre {
     h1: Host,
     h2: Host,
@@ -139,7 +141,7 @@ impl Theatre {
         self.wait_until_whole();
     }
 
-    /// The longest time between two values that were shown, in an outage, and how many were shown.
+    /// Returns the longest time between two shown values during an outage, and the number of values.
     fn shown_meanwhile(&self) -> (f64, f64) {
         let count = |line: &Value| line.pointer("/heard/p0/count").and_then(Value::as_f64);
         let before = self.stage.last("v").as_ref().and_then(count).unwrap_or_default();
@@ -247,7 +249,7 @@ fn set_reaches_what_has_lost_its_daemon_and_says_what_is_away() {
     for (outage, value) in OUTAGES.into_iter().zip(["0.1", "0.2", "0.3", "0.4"]) {
         theatre.begin(outage);
         if matches!(outage, Outage::OtherDaemon | Outage::Network) {
-            // What is lost is known after a second and a half.
+            // A loss is reported after a second and a half.
             eventually(SOON, "the other host to be known as lost", || {
                 let nodes = show::nodes(&theatre.h1);
                 if show::is(&nodes, "h2", "unreachable") { Ok(()) } else { Err(nodes) }
@@ -270,7 +272,7 @@ fn set_reaches_what_has_lost_its_daemon_and_says_what_is_away() {
     }
 }
 
-/// What the kernel has dropped at the port of the bridge.
+/// Returns the number of datagrams that the kernel has dropped at the port of the bridge.
 fn dropped(host: &Host) -> u64 {
     let table = host.run(["cat", "/proc/net/udp"]).ok().stdout;
     let port: u16 = PORT.parse().unwrap();
@@ -278,7 +280,7 @@ fn dropped(host: &Host) -> u64 {
     line.split_whitespace().last().unwrap().parse().unwrap()
 }
 
-/// What the bridge has reported as lost.
+/// Returns the number of datagrams that the bridge has reported lost.
 fn reported(bridge: &Running) -> u64 {
     let lines = complaints(bridge);
     let counts = lines.iter().filter(|line| line.contains("OSC datagrams were lost"));
@@ -325,7 +327,7 @@ fn osc_that_the_kernel_drops_is_counted_to_the_datagram() {
             show::node(&nodes, "osc-h1").map(|node| node["counters"]["input_lost"].clone());
         if counted == Some(lost.into()) { Ok(()) } else { Err(nodes) }
     });
-    // And it plays on.
+    // The bridge keeps playing.
     send(&theatre.h1, "once 0.5");
     theatre.wait_until_shown("p0", 0.5);
 }

@@ -1,4 +1,4 @@
-//! What comes back after a crash: the same id, the last look, and how soon.
+//! The recovery from a crash: the same id, the last look, and the time it takes.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ use hana_tests::show::{Lines, Show, figure, hana, node, nodes, signal_now, start
 use hana_tests::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
 
 fn wait_for(host: &Host, id: &str, what: &str, mut as_wished: impl FnMut(&Value) -> bool) -> Value {
@@ -67,7 +67,7 @@ fn a_crash_gives_back_the_last_look_and_a_start_by_hand_begins_anew() {
                 .is_some_and(|pulse| is_at(pulse, 0.625, hue) && pid(pulse) != first)
         });
         restored.push(at.duration_since(killed));
-        // Told by a person to start again, it goes on where it was.
+        // A restart on command keeps the look too.
         hana(h2, ["restart", "pulse"]).ok();
         wait_for(h2, "pulse", "the same look", |pulse| is_at(pulse, 0.625, hue));
         hana(h2, ["stop", "pulse"]).ok();
@@ -111,7 +111,7 @@ fn a_daemon_that_is_killed_with_all_it_launched_brings_them_back_as_they_were() 
         }
         let before = wait_for(show.host("h1"), "pulse", "it to run", |it| it["state"] == "running");
         hana(show.host("h1"), ["set", "pulse", &format!("zoom={zoom}")]).ok();
-        // Nobody hears of it again before it is written down: the daemon has a moment for that.
+        // The look must reach the disk before the kill: the daemon has a moment for that.
         eventually(SOON, "the look to be on disk", || {
             let text = fs::read_to_string(look_file(show.host("h1"), "pulse")).unwrap_or_default();
             if text.contains(&format!("\"zoom\":{zoom}")) { Ok(()) } else { Err(text) }
@@ -132,7 +132,7 @@ fn a_daemon_that_is_killed_while_it_writes_leaves_a_whole_look() {
     start(show.host("h1"), show.host("h1"), "pulse");
     wait_for(show.host("h1"), "pulse", "it to run", |it| it["state"] == "running");
     let mut player = show.host("h1").command("sh");
-    // Moves all the time, so that the daemon writes as often as it ever does.
+    // Moves all the time, so that the daemon writes as often as possible.
     player.args([
         "-c",
         "while :; do for v in 0.1 0.2 0.3 0.4; do hana set pulse zoom=$v; done; done",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hana_tests::show::{figure, hana, is, node, nodes};
 use hana_tests::{Image, Lab, Person, Stage, eventually, show};
 
-/// For what happens at once, on a machine where others draw in software.
+/// The timeout for immediate effects, on a machine where others render in software.
 const SOON: Duration = Duration::from_secs(15);
 
 #[test]
@@ -53,7 +53,7 @@ fn ripples_started_from_another_host_opens_a_window_and_every_host_sees_it_draw(
             Err(picture)
         }
     });
-    // Nobody has played yet: `zoom` 0 is twelve rings in the height of the window.
+    // Without a controller: `zoom` 0 means twelve rings in the height of the window.
     let spacing = picture.ring_spacing().unwrap();
     assert!((spacing / 30.0 - 1.0).abs() < 0.05, "rings every {spacing:.2} pixels instead of 30");
     let moved = || stage.screen.screenshot() != picture;
@@ -78,7 +78,7 @@ fn a_window_that_a_person_closes_stays_closed_and_one_that_is_stopped_closes() {
         });
     }
 
-    // A restart of it would come at once: long before another one, started now, runs.
+    // A restart would be immediate: long before another visualization, started now, runs.
     let (pulse, _) = show::start(&stage.h1, &stage.h2, "pulse");
     eventually(SOON, "the other one to run", || {
         let nodes = nodes(&stage.h1);
@@ -94,7 +94,7 @@ fn a_window_that_a_person_closes_stays_closed_and_one_that_is_stopped_closes() {
     );
     assert_eq!((stage.screen.windows(), visualizations_on(&stage)), (vec![], vec![]));
 
-    // Its name is free again.
+    // The id is free again.
     let again = stage.open("ripples");
     assert_eq!(again.id, "ripples");
     assert_ne!(again.pid, opened.pid);
@@ -103,7 +103,7 @@ fn a_window_that_a_person_closes_stays_closed_and_one_that_is_stopped_closes() {
         "hana stop of a window on another host took {:.2} s",
         stopped.took.as_secs_f64()
     ));
-    // `hana stop` returns when it is done: there is nothing left to wait for but the X server's own bookkeeping.
+    // `hana stop` returns when it is done; only the bookkeeping of the X server may lag.
     assert_eq!(visualizations_on(&stage), Vec::<String>::new());
     eventually(SOON, "no window", || stage.screen.windows().is_empty());
     eventually(SOON, "the list to say that it was stopped", || {
@@ -112,13 +112,13 @@ fn a_window_that_a_person_closes_stays_closed_and_one_that_is_stopped_closes() {
     });
 }
 
-/// Everything that runs on the host with the screen, zombies too, but its daemon.
+/// Lists the processes on the host with the screen, including zombies, except its daemon.
 fn visualizations_on(stage: &Stage) -> Vec<String> {
     let processes = stage.h2.processes().into_iter().map(|process| process.command);
     processes.filter(|command| !command.ends_with("hanad")).collect()
 }
 
-/// How many there are.
+/// Counts the colours of a picture.
 fn colours(picture: &Image) -> usize {
     let rows = (0..picture.height()).flat_map(|y| picture.row(y));
     rows.collect::<HashSet<_>>().len()

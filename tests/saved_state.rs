@@ -1,4 +1,4 @@
-//! What a visualization chose to save: how often `pulse` has beaten, which a crash does not cost.
+//! State that a visualization saves: `pulse` counts its beats, and a crash keeps the count.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -9,16 +9,16 @@ use std::time::Duration;
 use hana_tests::show::{Show, hana, node, nodes, start, start_daemon};
 use hana_tests::{Host, Lab, Signal, eventually};
 
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
 
-/// The numbers of the beats that the present run of `pulse` has told of.
+/// Returns the numbers of the beats that the current instance of `pulse` has printed.
 fn beats(host: &Host) -> Vec<u64> {
     let said = hana(host, ["logs", "pulse"]).ok().stdout;
     said.lines().filter_map(|line| line.trim().strip_prefix("beat ")?.parse().ok()).collect()
 }
 
-/// Waits until the present run has told of so many.
+/// Waits until the current instance has printed this many beats.
 #[track_caller]
 fn wait_for_beats(host: &Host, count: usize) -> Vec<u64> {
     eventually(SOON, &format!("{count} beats"), || {
@@ -27,7 +27,7 @@ fn wait_for_beats(host: &Host, count: usize) -> Vec<u64> {
     })
 }
 
-/// Waits until another process than that one runs, and returns its number.
+/// Waits until a process with another pid runs, and returns its pid.
 #[track_caller]
 fn wait_for_another(host: &Host, than: i32) -> i32 {
     eventually(SOON, "another run of it", || {
@@ -39,7 +39,7 @@ fn wait_for_another(host: &Host, than: i32) -> i32 {
     })
 }
 
-/// Starts it, and has it beat once a second.
+/// Starts `pulse` and makes it beat once a second.
 fn start_beating(host: &Host) -> i32 {
     let (_, pid) = start(host, host, "pulse");
     wait_for_another(host, 0);
@@ -51,7 +51,7 @@ fn saved_file(host: &Host) -> PathBuf {
     host.directory().join("state").join(host.name()).join("saved").join("pulse")
 }
 
-/// Waits until the count on disk is that of the newest beat: a quarter of a second is what a crash may cost.
+/// Waits until the count on disk is that of the newest beat: a crash may cost a quarter of a second.
 #[track_caller]
 fn wait_until_saved(host: &Host) -> u64 {
     let file = saved_file(host);
@@ -77,7 +77,7 @@ fn a_crash_and_a_restart_go_on_counting_and_a_start_by_hand_begins_anew() {
     let went_on = wait_for_beats(h1, 1);
     assert!((saved + 1..=saved + 2).contains(&went_on[0]), "{went_on:?} after {saved}");
 
-    // Told to end, it saves what it has; restarted by a person, it goes on too.
+    // On a restart by command it saves its state first, and goes on counting.
     hana(h1, ["restart", "pulse"]).ok();
     wait_for_another(h1, second);
     let again = wait_for_beats(h1, 1);
@@ -96,7 +96,7 @@ fn what_is_saved_survives_the_daemon_and_what_is_damaged_is_told() {
     wait_for_beats(show.host("h1"), 2);
     let saved = wait_until_saved(show.host("h1"));
 
-    // It dies while nobody watches, and the next daemon brings it back as it was.
+    // The visualization dies without a daemon, and the next daemon restores it.
     let daemon = show.daemon("h1");
     daemon.kill(Signal::KILL);
     daemon.wait(SOON);
@@ -107,7 +107,7 @@ fn what_is_saved_survives_the_daemon_and_what_is_damaged_is_told() {
     let went_on = wait_for_beats(h1, 1);
     assert!((saved + 1..=saved + 2).contains(&went_on[0]), "{went_on:?} after {saved}");
 
-    // The file is cut short: told, and it begins anew.
+    // A truncated file is reported, and the count starts again.
     h1.kill(Signal::STOP, second);
     let whole = fs::read(saved_file(h1)).unwrap();
     fs::write(saved_file(h1), &whole[..whole.len() - 1]).unwrap();

@@ -1,4 +1,4 @@
-//! The daemon as a service of a real systemd: that of a user, on a host of the lab.
+//! The daemon as a service of a real systemd: a user's instance, on a host of the lab.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const WATCHDOG: Duration = Duration::from_mins(1);
 const SYSTEMD: &str = "/lib/systemd/systemd";
 
-/// Control groups of our own: systemd wants some that it may divide. Removed when this is dropped.
+/// Control groups of this test, because systemd needs some that it may divide. Dropping this removes them.
 struct ControlGroups(Vec<PathBuf>);
 
 impl ControlGroups {
@@ -49,7 +49,7 @@ impl Drop for ControlGroups {
     fn drop(&mut self) {
         for group in &self.0 {
             let begun = Instant::now();
-            // A group goes when the last process in it has gone.
+            // A group can be removed when its last process has ended.
             while group.exists() && begun.elapsed() < Duration::from_secs(5) {
                 remove_groups(group);
             }
@@ -90,13 +90,13 @@ impl UserManager {
             let mut command = host.command("systemctl");
             command.args(["--user", "is-system-running"]);
             let said = host.run_within(DEADLINE, in_session(host, command)).stdout;
-            // Degraded: something of this machine that is not ours does not start in here.
+            // Degraded means that another unit of this machine cannot start in the lab.
             if matches!(said.trim(), "running" | "degraded") { Ok(()) } else { Err(said) }
         });
         manager
     }
 
-    /// `hana service` in a login session of this user.
+    /// Runs `hana service` in a login session of this user.
     fn service(&self, words: &[&str], environment: &[(&str, &Path)]) -> Output {
         let mut command = self.host.command("hana");
         command.arg("service").args(words).env_remove("HANA_STATE");
@@ -114,7 +114,7 @@ impl UserManager {
         pid_in(&self.status()).unwrap()
     }
 
-    /// Waits until systemd has started it again for that many times, and returns its process id.
+    /// Waits until systemd has restarted the daemon this many times, and returns its pid.
     fn restarted(&self, times: u64, within: Duration) -> i32 {
         eventually(within, "systemd to have started the daemon again", || {
             let status = self.status();
@@ -136,7 +136,7 @@ fn in_session(host: &Host, mut command: Command) -> Command {
 }
 
 fn skipped(why: &str) {
-    // Not `eprintln!`, which the test harness would keep to itself.
+    // Not `eprintln!`, because the test harness would capture it.
     let _ = writeln!(std::io::stderr(), "skipped: the daemon as a service: {why}");
 }
 
@@ -144,7 +144,7 @@ fn frames(host: &Host, id: &str) -> Option<u64> {
     show::node(&show::nodes(host), id)?["frame"].as_u64()
 }
 
-/// That it draws, and goes on doing so in the very process that it had.
+/// Asserts that it still draws in the same process, and returns the frame number.
 fn draws(host: &Host, id: &str, pid: i32, since: u64) -> u64 {
     assert!(host.processes().iter().any(|process| process.pid == pid), "{id} is gone");
     eventually(DEADLINE, "it to draw", || frames(host, id).filter(|now| *now > since))
@@ -162,7 +162,7 @@ fn a_service_is_installed_restarted_after_a_crash_and_a_hang_and_removed() {
     let host = lab.host("h1");
     let manager = UserManager::start(&host, &groups);
 
-    // A daemon that is no service is left alone, and said.
+    // A daemon that is not a service is left alone and reported.
     let by_hand = show::start_daemon(&host);
     let refused = manager.service(&["install"], &[]);
     assert_eq!(refused.code(), Some(1), "{refused}");
@@ -173,7 +173,7 @@ fn a_service_is_installed_restarted_after_a_crash_and_a_hang_and_removed() {
     assert_eq!((&before["installed"], &before["running"]), (&false.into(), &false.into()));
     assert_eq!(manager.service(&["remove", "--json"], &[]).ok().json()["removed"], false);
 
-    // What is set now, the service shall see.
+    // The service gets the current environment.
     let state = lab.directory().join("a state of its own");
     let config = lab.directory().join("config");
     fs::create_dir_all(&config).unwrap();
@@ -189,7 +189,7 @@ fn a_service_is_installed_restarted_after_a_crash_and_a_hang_and_removed() {
     let (_, light) = show::start(&host, &host, "light");
     let drawn = draws(&host, "light", light, 0);
 
-    // Again, just so: nothing is started anew.
+    // The same installation again restarts nothing.
     let again = manager.service(&["install", "--json"], &set).ok().json();
     assert_eq!(again["change"], "unchanged");
     assert_eq!(manager.pid(), daemon);
@@ -201,14 +201,14 @@ fn a_service_is_installed_restarted_after_a_crash_and_a_hang_and_removed() {
     figure(&format!("killed, the daemon ran again after {:.2} s", crashed.elapsed().as_secs_f64()));
     let drawn = draws(&host, "light", light, drawn);
 
-    // A hang, of all its threads.
+    // A hang of all threads.
     let hung = Instant::now();
     host.kill(Signal::STOP, second);
     let third = manager.restarted(2, WATCHDOG);
     figure(&format!("stopped, the daemon ran again after {:.1} s", hung.elapsed().as_secs_f64()));
     draws(&host, "light", light, drawn);
 
-    // Settings that are wrong are told, and taken once they are mended.
+    // Wrong settings are reported, and used once they are fixed.
     let wrong = lab.directory().join("wrong");
     fs::create_dir_all(&wrong).unwrap();
     let catalogue = wrong.join("visualizations.toml");
@@ -232,7 +232,7 @@ fn a_service_is_installed_restarted_after_a_crash_and_a_hang_and_removed() {
     assert_ne!(manager.pid(), mended);
     assert!(!host.processes().iter().any(|process| process.pid == third));
 
-    // An orderly end takes along what was launched.
+    // An orderly end stops the launched processes.
     let (_, pulse) = show::start(&host, &host, "pulse");
     assert_eq!(manager.service(&["remove", "--json"], &[]).ok().json()["removed"], true);
     let runs = |pid| host.processes().iter().any(|process| process.pid == pid);
@@ -247,7 +247,7 @@ fn a_service_is_installed_restarted_after_a_crash_and_a_hang_and_removed() {
 fn where_a_service_is_not_possible_one_line_says_why_and_what_to_do() {
     let Some(lab) = Lab::new("no-service") else { return };
     let host = lab.host("h1");
-    // No systemd as on a machine that has another init: no directory of it.
+    // On a machine with another init there is no systemd directory.
     let without = |words: &str| {
         let mut command = host.command("sh");
         command.args(["-c", &format!("mount -t tmpfs tmpfs /run && {words}")]);
@@ -263,7 +263,7 @@ fn where_a_service_is_not_possible_one_line_says_why_and_what_to_do() {
     assert!(refused.stderr.contains("this user's systemd does not answer"), "{refused}");
     assert_eq!(refused.stderr.lines().count(), 1, "{refused}");
 
-    // A hana without its daemon.
+    // A `hana` without its daemon.
     let lonely = lab.directory().join("lonely");
     fs::create_dir_all(&lonely).unwrap();
     let program = host.run(["sh", "-c", "command -v hana"]).ok().stdout;
@@ -277,7 +277,7 @@ fn where_a_service_is_not_possible_one_line_says_why_and_what_to_do() {
     assert!(refused.stderr.contains("build or install hanad beside hana"), "{refused}");
 }
 
-/// Longer than the watchdog's patience, as when a person stops it, or a lid is closed.
+/// The daemon is stopped for longer than the watchdog allows, as by an operator or a closed lid.
 #[test]
 fn a_daemon_that_was_stopped_and_continued_goes_on() {
     const STOPPED: Duration = Duration::from_secs(13);
@@ -291,7 +291,7 @@ fn a_daemon_that_was_stopped_and_continued_goes_on() {
     eventually(STOPPED * 2, "13 s to pass", || stopped.elapsed() >= STOPPED);
     host.kill(Signal::CONT, daemon.pid());
     let continued = Instant::now();
-    // As long as it takes a watchdog to look several times.
+    // Long enough for the watchdog to check several times.
     eventually(DEADLINE, "it to have had time to fail", || {
         continued.elapsed() >= Duration::from_secs(3)
     });

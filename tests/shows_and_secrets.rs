@@ -1,4 +1,5 @@
-//! Two shows on one network do not see each other, and a secret keeps strangers off and tells them so.
+//! Two shows on one network do not see each other, and a secret keeps strangers out and logs the reason on both
+//! sides.
 #![cfg(target_os = "linux")]
 #![allow(clippy::literal_string_with_formatting_args, clippy::panic, clippy::unwrap_used)]
 
@@ -15,10 +16,10 @@ use hana_tests::{Host, Lab, Output, Running, eventually, foreign};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(15);
-/// Longer than the pauses in which daemons look for each other.
+/// Longer than the interval at which daemons search for each other.
 const SEVERAL_LOOKS: Duration = Duration::from_secs(20);
 
-/// Writes the settings of a machine, where everything that its user starts finds them.
+/// Writes the settings of a machine, where all programs of its user find them.
 fn set(host: &Host, settings: &str) {
     let directory = host.directory().join("home/.config/hana");
     fs::create_dir_all(&directory).unwrap();
@@ -62,7 +63,7 @@ fn two_shows_on_one_network_see_start_and_stop_only_their_own() {
     for host in [h3, h4] {
         set(host, "show = 'hall'");
     }
-    // The hosts have the same ids in both shows, too.
+    // The hosts have the same ids in both shows.
     let _daemons: Vec<Running> = hosts
         .iter()
         .zip(["left", "right", "left", "right"])
@@ -85,11 +86,11 @@ fn two_shows_on_one_network_see_start_and_stop_only_their_own() {
         await_ids(host, &["left", "pulse", "pulse-2", "right"]);
     }
 
-    // People are told which show they look at; programs get the list alone.
+    // The text names the show; the JSON is the list alone.
     let list = hana(h1, ["nodes"]).ok().stdout;
     assert!(list.starts_with("show 'club'\n"), "{list}");
 
-    // A visualization that somebody starts where no daemon runs is of that machine's show.
+    // A visualization started by hand on a host without a daemon belongs to the show of that host.
     let guest = &lab.host("h5");
     set(guest, "show = 'club'");
     let by_hand = guest.spawn({
@@ -115,7 +116,7 @@ fn two_shows_on_one_network_see_start_and_stop_only_their_own() {
     };
     assert!(empty.contains("nobody is on the mesh of the show 'attic'"), "{empty}");
 
-    // Another Zenoh program sees a show below its name.
+    // Another Zenoh program sees a show's keys under the name of the show.
     let mut command = h4.command(foreign::zenoh());
     command.args(["--mode", "client", "subscribe", "-k", "club/hana/**"]);
     command.args(["--decoder", "hana", "--line", "{key} {value}"]);
@@ -134,7 +135,7 @@ fn two_shows_on_one_network_see_start_and_stop_only_their_own() {
     drop(by_hand);
 }
 
-// One long story, since starting five hosts is what takes the time.
+// One long test, because starting five hosts takes most of the time.
 #[allow(clippy::too_many_lines)]
 #[test]
 fn a_secret_keeps_strangers_off_and_tells_them_so() {
@@ -144,7 +145,7 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
     let [h1, h2, without, other] = &hosts[..] else { unreachable!() };
     set(h1, &format!("secret = '{secret}'"));
     set(other, &format!("secret = '{other_secret}'"));
-    // One has it from the environment.
+    // One host gets it from the environment.
     set(h2, "");
     let d2 = start_daemon_with(h2, |command| {
         command.env("HANA_SECRET", secret);
@@ -162,11 +163,11 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
     }
     await_ids(without, &["h3", "pulse"]);
     await_ids(other, &["h4"]);
-    // A play link wants the secret too, and has it.
+    // A direct link needs the secret too, and has it.
     let ping = hana(h1, ["ping", "pulse", "--count", "5", "--json"]).ok().json();
     assert_eq!(ping["play"]["count"], 5, "{ping}");
 
-    // Each daemon says of each other one what is wrong, and says it once.
+    // Each daemon reports its problem with each other daemon, once.
     let met = [
         (&d1, "10.77.0.3:7447 has no secret"),
         (&d1, "10.77.0.4:7447 has another secret"),
@@ -183,7 +184,7 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
         });
     }
 
-    // Strangers hear nothing, on the host of a daemon and from elsewhere, and what they send has no effect.
+    // Strangers receive nothing, neither on the daemon's host nor elsewhere, and their messages have no effect.
     let mut watch = Lines::of_messages(h1, &["pulse"]);
     for (host, mode) in [(h1, "client"), (h1, "peer"), (without, "peer")] {
         let mut command = host.command(foreign::zenoh());
@@ -202,7 +203,7 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
     let heard = stranger.stdout();
     assert!(!heard.contains("hana/h1/") && !heard.contains("pulse-2"), "{heard}");
 
-    // Who is refused by the daemon of its own machine is told why, whatever it is.
+    // A program that the daemon on its own host refuses gets the reason.
     let nothing = lab.directory().join("nothing");
     fs::create_dir_all(&nothing).unwrap();
     let with = |host: &Host, program: &str, secret: Option<&str>| {
@@ -226,13 +227,13 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
     by_hand.env("HANA_NODE", "stranger");
     let by_hand = h1.spawn(by_hand);
     eventually(SOON, "it to be told", || by_hand.stderr().contains("wants a secret"));
-    // It draws all the same, and tries again, and does not say so again.
+    // It draws anyway and retries, without logging the refusal again.
     let beats = || count(&by_hand.stdout(), "beat");
     let before = beats();
     eventually(SOON, "it to draw", || beats() >= before + 2);
     assert_eq!(count(&by_hand.stderr(), "wants a secret"), 1, "{}", by_hand.stderr());
 
-    // Long enough for daemons to meet again and again.
+    // Long enough for the daemons to meet several times.
     let d1_up = || {
         let nodes = nodes(h1);
         nodes.iter().find(|node| node["node"] == "h1").unwrap()["uptime_s"].as_u64().unwrap()
@@ -246,7 +247,7 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
         assert!(said.lines().count() < 12 && !said.contains("UsrPwd"), "{said}");
     }
 
-    // Who tells all it knows does not tell this either.
+    // Even a trace log does not contain the secret.
     let talkative = lab.host("h5");
     let talks = start_daemon_with(&talkative, |command| {
         command.env("HANA_SECRET", secret).env("HANA_LOG", "trace");
@@ -259,7 +260,7 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
     assert!(talks.stderr().contains("TRACE"));
     drop(talks);
 
-    // The secret is in no process's arguments, no message, no log and no file but those that set it.
+    // The secret is in no command line, message, log or file, except the files that set it.
     for host in &hosts {
         for process in host.processes() {
             assert!(!process.command.contains(secret), "{}", process.command);
@@ -324,8 +325,8 @@ fn what_a_daemon_launches_has_its_settings_wherever_they_lie() {
         let list = hana(&["nodes", "--json"]).ok().json();
         if running(&list) { Ok(()) } else { Err(list) }
     });
-    // Three of the four found a port of those that a firewall was opened for; the fourth says that it did
-    // not, and is played over the mesh.
+    // Three of the four get one of the ports that a firewall would open; the fourth logs that they are in use, and is
+    // played over the mesh.
     let mut command = configured(h2, "hana");
     command.args(["ping", "a", "--count", "1", "--json"]);
     h2.run_within(SOON, command).ok();
@@ -358,7 +359,7 @@ fn broken_settings_are_said_in_one_line_and_a_visualization_draws_all_the_same()
     eventually(SOON, "it to say so", || by_hand.stderr().contains(place));
     eventually(SOON, "it to draw", || count(&by_hand.stdout(), "beat") >= 2);
     assert_eq!(count(&by_hand.stderr(), place), 1, "{}", by_hand.stderr());
-    // It has joined nothing: neither this show nor the one without a name.
+    // It has joined neither this show nor the default one.
     set(h1, "");
     let list = hana_goes_on(h1, ["nodes", "--watch", "--json"]);
     let mut lines = Lines::of(list);

@@ -1,4 +1,4 @@
-//! Stop means stop, whatever the program does: no orphan, no zombie, and a clear word.
+//! A stop always works, however the program behaves: no orphan, no zombie, and a clear message.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -76,7 +76,7 @@ fn a_good_one_ends_in_good_order() {
     let pulse = node(&listed, "pulse").unwrap();
     assert!(pulse["state"] == "stopped" && pulse["pid"].is_null(), "{pulse}");
     assert_nothing_left(h1);
-    // Stopped already: said, and no failure.
+    // A stop of a stopped one succeeds and reports that.
     assert_eq!(stopped_by(h1, "stop", "pulse"), "already");
     let for_people = hana(h1, ["stop", "pulse"]).ok().stdout;
     assert_eq!(for_people, "'pulse' had ended already\n");
@@ -103,7 +103,7 @@ fn one_that_ignores_the_polite_stop_and_sigterm_is_killed() {
     assert!(is(&nodes(h1), "deaf", "stopped"));
     assert_nothing_left(h1);
 
-    // One on the mesh that hangs does not hear the command, and is woken for SIGTERM.
+    // A hung one on the mesh does not receive the command, and is continued for SIGTERM.
     let (_, pid) = start(h1, h1, "pulse");
     let mut app = Lines::of_nodes(h1);
     app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
@@ -123,14 +123,14 @@ fn what_one_has_forked_ends_with_it() {
     assert_eq!(stopped_by(h1, "stop", "forks"), "terminate");
     assert_nothing_left(h1);
 
-    // Not even what has left its group and ignores signals stays.
+    // Descendants that have left the process group and ignore signals end as well.
     start(h1, h1, "orphans");
     await_log(h1, "orphans", "forked");
     assert_eq!(sleepers(h1).len(), 3);
     stopped_by(h1, "stop", "orphans");
     assert_nothing_left(h1);
 
-    // Nor what one leaves behind that ends by itself.
+    // So do descendants of a program that ends by itself.
     start(h1, h1, "leaves-children");
     await_log(h1, "leaves-children", "leaving");
     eventually(SOON, "it to have ended", || is(&nodes(h1), "leaves-children", "closed"));
@@ -150,7 +150,7 @@ fn one_that_floods_its_output_is_heard_bounded_and_stopped() {
         let bytes = written(h1);
         if bytes > 3_000_000 { Ok(()) } else { Err(bytes) }
     });
-    // Nobody suffers from it.
+    // The others are not affected.
     let listed = hana(h1, ["nodes", "--json"]).ok();
     figure(&format!(
         "`hana nodes` beside a megabyte a second of output: {} ms",
@@ -164,7 +164,7 @@ fn one_that_floods_its_output_is_heard_bounded_and_stopped() {
     figure(&format!("one that floods is stopped after {} ms", begun.elapsed().as_millis()));
     assert_eq!(stopped_by(h1, "stop", "pulse"), "shutdown");
     assert_nothing_left(h1);
-    // What is kept of it is bounded, however long it runs.
+    // Its stored output is bounded, however long it runs.
     assert!(written(h1) < 40_000_000, "{}", written(h1));
 }
 
@@ -172,7 +172,7 @@ fn one_that_floods_its_output_is_heard_bounded_and_stopped() {
 fn one_that_ends_at_once_is_told_with_its_reason() {
     let Some((_lab, show)) = a_host("ends") else { return };
     let h1 = show.host("h1");
-    // Whether the start is answered before it has ended is a matter of luck.
+    // The start may or may not be answered before the program ends.
     hana(h1, ["start", "ends"]);
     eventually(SOON, "it to be closed", || is(&nodes(h1), "ends", "closed"));
     hana(h1, ["start", "fails"]);
@@ -229,7 +229,7 @@ fn a_restart_gives_a_new_process_and_the_same_id() {
     });
     let pulses: Vec<Process> = others(h1);
     assert!(pulses.len() == 1 && i64::from(pulses[0].pid) == second, "{pulses:?}");
-    // Also of one that is down.
+    // A restart also starts a stopped one.
     stopped_by(h1, "stop", "pulse");
     hana(h1, ["restart", "pulse"]).ok();
     app.wait_for_nodes(SOON, "it to run once more", |nodes| is(nodes, "pulse", "running"));
@@ -260,7 +260,7 @@ fn a_daemon_that_ends_takes_all_that_it_launched_with_it() {
             begun.elapsed().as_millis()
         ));
         assert!(status.success(), "{status}");
-        // What a program left behind on its own is buried by the machine's first process, which may take a moment.
+        // The machine's first process reaps the orphans, which may take a moment.
         eventually(Duration::from_secs(1), &format!("nothing to be left after {signal:?}"), || {
             let left = h1.processes();
             if left.is_empty() { Ok(()) } else { Err(left) }
@@ -314,14 +314,14 @@ fn a_demo_uses_the_daemon_that_runs_and_lets_it_be() {
     assert!(is(&nodes(&host), "pulse", "running"), "what others started goes on");
 }
 
-/// A lab with one host, whose daemon has the catalogue of this file.
+/// Creates a lab with one host, whose daemon has the catalogue of this file.
 fn a_host(name: &str) -> Option<(Lab, Show)> {
     let lab = Lab::new(name)?;
     let show = Show::with_catalogue(&lab, &["h1"], CATALOGUE);
     Some((lab, show))
 }
 
-/// Stops or kills a node; what it took.
+/// Stops or kills a node, and returns the step that ended it.
 #[track_caller]
 fn stopped_by(host: &Host, command: &str, id: &str) -> String {
     let answer = hana(host, [command, id, "--json"]).ok().json();
@@ -341,15 +341,15 @@ fn sleepers(host: &Host) -> Vec<Process> {
     host.processes().into_iter().filter(sleeps).collect()
 }
 
-/// Everything that runs on a host beside its daemon.
+/// Lists the processes of a host except its daemon.
 fn others(host: &Host) -> Vec<Process> {
     let is_hanad = |process: &Process| process.command.ends_with("hanad") && process.state != 'Z';
-    // A `hana` of the test's own may still be on its way out.
+    // A `hana` command of the test may still be ending.
     let is_hana = |process: &Process| process.ppid == 0;
     host.processes().into_iter().filter(|process| !is_hanad(process) && !is_hana(process)).collect()
 }
 
-/// Neither orphan nor zombie. A process that was killed may take the kernel a moment to be rid of.
+/// Asserts that there is neither orphan nor zombie. The kernel may need a moment to remove a killed process.
 #[track_caller]
 fn assert_nothing_left(host: &Host) {
     eventually(Duration::from_secs(1), "nothing to be left but the daemon", || {
@@ -358,7 +358,7 @@ fn assert_nothing_left(host: &Host) {
     });
 }
 
-/// As a new user runs it: no configuration but what ships, no display.
+/// Runs the demo as a new user does: with the shipped configuration only, without a display.
 fn demo(host: &Host, words: &[&str]) -> Running {
     let mut command = host.command("hana");
     command.arg("demo").args(words);

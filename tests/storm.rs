@@ -1,4 +1,4 @@
-//! Fifty visualizations crash at the same time: all come back, one after the other, and the daemon has time left.
+//! Fifty visualizations crash at the same time: all come back, one after the other, and the daemon keeps up.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -9,29 +9,31 @@ use hana_tests::show::{Show, figure, nodes};
 use hana_tests::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
-/// How many there are.
+/// The number of visualizations.
 const MANY: usize = 50;
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_mins(3);
-/// What the daemon may take of one core while they come back. The promise is of a build for use: in one that is not
-/// optimised the network alone takes several times as much, so there it is only to have time left.
+/// The largest share of a core that the daemon may use while they come back.
+///
+/// The promise is for a release build: in a debug build the network alone takes several times as much, so there the
+/// daemon must only keep up.
 const SHARE: f64 = if cfg!(debug_assertions) { 0.8 } else { 0.2 };
-/// From one launch to the next, of the 75 that are between two: what is written down is when one had been made, which on a
-/// busy machine takes longer one time than another.
+/// The shortest accepted time between two launches; the daemon aims at 75 ms. The recorded time is that of the
+/// completed launch, which varies on a busy machine.
 const SPACING_MS: u64 = 30;
 
 const CATALOGUE: &str = "[visualizations.plain]\nprogram = \"plain\"\n";
 
-/// The time that a process of a host has spent on a processor.
+/// Returns the processor time of a process of a host.
 fn busy(host: &Host, pid: i32) -> Duration {
     let stat = host.run(["cat", &format!("/proc/{pid}/stat")]).ok().stdout;
-    // After the name, which may have anything in it.
+    // The fields after the name, which may contain any character.
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     Duration::from_millis(ticks * 10)
 }
 
-/// The share of a core that it takes meanwhile.
+/// Measures the share of a core that a process uses meanwhile.
 fn share<T>(host: &Host, pid: i32, meanwhile: impl FnOnce() -> T) -> (f64, Duration, T) {
     let (before, began) = (busy(host, pid), Instant::now());
     let done = meanwhile();
@@ -40,7 +42,7 @@ fn share<T>(host: &Host, pid: i32, meanwhile: impl FnOnce() -> T) -> (f64, Durat
     (spent.as_secs_f64() / took.as_secs_f64(), took, done)
 }
 
-/// Those that run, having been started again so often.
+/// Lists the visualizations that run after this many restarts.
 fn running(listed: &[Value], restarts: u64) -> Vec<&Value> {
     let runs = |node: &&Value| {
         node["role"] == "visualization"
@@ -53,7 +55,7 @@ fn running(listed: &[Value], restarts: u64) -> Vec<&Value> {
 fn all_run(host: &Host, restarts: u64) -> Vec<Value> {
     let mut listed = vec![];
     let begun = Instant::now();
-    // Not as often as can be: whoever asks makes the daemon work.
+    // Polled slowly, because each query makes the daemon work.
     eventually(SOON, "all to run", || {
         thread::sleep(Duration::from_millis(500));
         listed = nodes(host);

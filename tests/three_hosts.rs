@@ -1,6 +1,6 @@
-//! Three hosts with a daemon on each and nothing configured but their names: everybody sees everybody.
+//! Three hosts with a daemon on each, configured only with their names: all nodes see each other.
 #![cfg(target_os = "linux")]
-// The values that are set are exact in any float.
+// The test values are exact in any float.
 #![allow(clippy::float_cmp, clippy::panic, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use hana_tests::{Host, Lab, Output, eventually};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(10);
-/// What is promised on a quiet machine within a second; this machine may be busy with other tests.
+/// The promise for a quiet machine is a second; this machine may be busy with other tests.
 const WITHIN_A_SECOND: Duration = Duration::from_secs(3);
 
 #[test]
@@ -30,7 +30,7 @@ fn every_host_lists_all_nodes_within_a_second_of_the_last_start() {
         });
     }
 
-    // From another host, under the next free name.
+    // From another host, with the next free id.
     let asked = Instant::now();
     let (second, pid_2) = start(h1, h2, "pulse");
     assert_eq!(second, "pulse-2");
@@ -58,7 +58,7 @@ fn every_host_lists_all_nodes_within_a_second_of_the_last_start() {
         ("pulse-2", "visualization", "h2", pid_2),
     ]);
     for host in show.hosts() {
-        // Neither the `hana` that asks nor those that watch is a node.
+        // A `hana` command is not a node.
         let listed = nodes(host);
         let seen: BTreeSet<_> = listed
             .iter()
@@ -125,7 +125,7 @@ fn the_list_as_json_has_the_fields_of_the_contract_and_its_figures_move() {
         }
         let mut seen: BTreeSet<&str> =
             listed.as_object().unwrap().keys().map(String::as_str).collect();
-        // Only of one that has drawn for a second, or has trouble.
+        // Only nodes that have drawn for a second, or have problems, have these fields.
         for sometimes in ["frame_max_us", "counters", "lanes", "troubles"] {
             seen.remove(sometimes);
         }
@@ -166,7 +166,7 @@ fn a_list_of_a_quiet_mesh_takes_less_than_half_a_second() {
         .collect();
     took.sort();
     figure(&format!("`hana nodes` takes {} ms, of five (promised: 500)", told_ms(&took)));
-    // The quickest shows what it takes when this machine has nothing else to do.
+    // The fastest one shows the time on an idle machine.
     assert!(took[0] < Duration::from_millis(500), "{took:?}");
 }
 
@@ -179,7 +179,7 @@ fn a_start_gives_the_next_free_name_and_refuses_a_taken_one() {
     await_running(h1, "pulse");
     assert_eq!(start(h1, h2, "pulse").0, "pulse-2");
     await_running(h2, "pulse-2");
-    // Ids are taken on the whole mesh, not on one host.
+    // Ids are unique on the whole mesh, not only on one host.
     assert_eq!(start(h1, h1, "pulse").0, "pulse-3");
 
     let refused = hana(h2, ["start", "pulse", "--host", "h1", "--id", "pulse"]);
@@ -240,7 +240,7 @@ fn parameters_are_set_from_another_host_all_or_none() {
     });
     assert_fails(&hana(h1, ["set", "pulse", "zoom=0.75", "hue=7"]), &["hue", "7"]);
     assert_eq!(parameters(node(&nodes(h1), "pulse").unwrap()), set);
-    // The program itself has it.
+    // The program itself uses them.
     eventually(SOON, "the program to say so", || {
         let said = hana(h1, ["logs", "pulse"]).ok().stdout;
         if said.contains("zoom +0.250  speed +0.300  hue -1.000") { Ok(()) } else { Err(said) }
@@ -329,7 +329,7 @@ fn messages_are_watched_as_they_pass() {
         assert_eq!(fields, BTreeSet::from(["at", "from", "key", "type", "value"]));
         assert!((now - 60_000_000..=now + 1_000_000).contains(&line["at"].as_i64().unwrap()));
     }
-    // Only what was asked for.
+    // Only the requested key.
     let mut one = Lines::of(hana_goes_on(h1, ["watch", "hana/pulse/health", "--json"]));
     one.wait_for(SOON, "health", |line| {
         assert_eq!(line["key"], "hana/pulse/health");
@@ -356,7 +356,7 @@ fn a_visualization_on_a_host_without_daemon_is_seen_and_set_like_any_other() {
         let shown = parameters(node(&nodes(h2), "pulse").unwrap());
         if shown["zoom"] == 0.5 { Ok(()) } else { Err(shown) }
     });
-    // It can be stopped, though nobody launched it; it cannot be restarted, and that is said.
+    // It can be stopped although no daemon launched it; a restart is impossible and reported so.
     assert_fails(&hana(h1, ["restart", "pulse"]), &["no daemon launched", "h3"]);
     hana(h1, ["stop", "pulse"]).ok();
     let output = by_hand.finish(SOON);
@@ -369,12 +369,11 @@ fn commands_work_on_a_host_without_daemon() {
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
     let h3 = &lab.host("h3");
-    // Launched from there; not there, since nobody is there to launch it.
+    // Launching works on another host, but not here, where there is no daemon.
     assert_eq!(start(h3, h2, "pulse").0, "pulse");
     assert_fails(&hana(h3, ["start", "pulse"]), &["h3", "hanad"]);
     await_running(h3, "pulse");
-    // A peer that has just come knows one host before it knows the others: never a reason to say that
-    // somebody is not there.
+    // A peer that has just joined discovers one host before the others, which must never be reported as missing.
     for zoom in ["0.5", "0.25", "-0.5", "-0.25", "0.75"] {
         hana(h3, ["set", "pulse", &format!("zoom={zoom}")]).ok();
         hana(h3, ["ping", "h1", "--count", "1"]).ok();
@@ -410,13 +409,13 @@ fn a_newcomer_with_a_taken_id_is_told_who_has_it() {
     assert_eq!((kept["pid"].as_i64(), &kept["host"]), (Some(pid.into()), &"h1".into()));
     assert_eq!(kept["state"], "running");
 
-    // The same for a second machine of one name.
+    // The same happens to a second machine with the same name.
     let h3 = &lab.host("h3");
     let mut clone = h3.command("hanad");
     clone.env("HANA_HOST", "h1");
     let told = h3.run_within(SOON, clone);
     assert_eq!(told.code(), Some(1), "{told}");
-    // Before it joins; or after that, where a busy machine lets it meet the others late.
+    // Reported before it joins, or afterwards when a busy machine delays the discovery.
     let is_told =
         ["'h1' is taken", "'h1' is there twice"].iter().any(|of| told.stderr.contains(of));
     assert!(is_told && told.stderr.contains("HANA_HOST"), "{told}");
@@ -438,7 +437,7 @@ fn all_run(nodes: &[Value], count: usize) -> bool {
     nodes.len() == count && nodes.iter().all(|node| node["state"] == "running")
 }
 
-/// Exit status 1, nothing on standard output, one line on standard error that has these words.
+/// Asserts exit status 1, empty standard output, and one line on standard error with these words.
 #[track_caller]
 fn assert_fails(output: &Output, words: &[&str]) {
     assert_eq!((output.code(), &*output.stdout), (Some(1), ""), "{output}");
@@ -449,7 +448,7 @@ fn assert_fails(output: &Output, words: &[&str]) {
     }
 }
 
-/// Values as they were typed: `0.3`, not its nearest number of 32 bits.
+/// Rounds the values as they were typed: `0.3`, not its nearest 32-bit number.
 fn parameters(node: &Value) -> BTreeMap<String, f64> {
     let values = node["parameters"].as_object().unwrap();
     values

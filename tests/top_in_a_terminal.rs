@@ -1,4 +1,4 @@
-//! `hana top` as an operator has it: in a terminal, with keys, on a host beside those where things go wrong.
+//! `hana top` in an operator's hands: in a terminal, with keys, on another host than the failures.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -8,12 +8,12 @@ use hana_tests::show::{Show, hana, node, nodes, start};
 use hana_tests::{Host, Lab, Signal, Terminal, eventually, project_root};
 use serde_json::Value;
 
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
 
 const SIZE: (u16, u16) = (110, 24);
 
-/// One that stays down when it crashes, and one that is started again.
+/// One that stays down after a crash, and one that is restarted.
 const CATALOGUE: &str = r#"
 [visualizations.pulse]
 program = "pulse"
@@ -30,7 +30,7 @@ fn top(host: &Host) -> Terminal {
     Terminal::with(host, SIZE, "hana", ["top"])
 }
 
-/// The line of the list about a node.
+/// Finds the list's line about a node.
 fn row<'a>(screen: &'a str, node: &str) -> Option<&'a str> {
     screen.lines().find(|line| line.split_whitespace().next() == Some(node))
 }
@@ -43,7 +43,7 @@ fn wait_for_row(terminal: &Terminal, node: &str, words: &[&str]) -> String {
     })
 }
 
-/// Moves up or down until the node is the one whose details are shown.
+/// Moves up or down until the details of the node are shown.
 #[track_caller]
 fn select(terminal: &Terminal, node: &str) {
     loop {
@@ -62,13 +62,13 @@ fn select(terminal: &Terminal, node: &str) {
     }
 }
 
-/// The title of the details: who is selected.
+/// Returns the title of the details: the selected node.
 fn details(screen: &str) -> Option<String> {
     let line = screen.lines().rev().find(|line| line.contains("───"))?;
     Some(line.trim_matches(['─', ' ']).into())
 }
 
-/// Waits until the mesh has it as wished, whatever a screen says.
+/// Waits until the mesh lists the node as expected, independently of the screen.
 #[track_caller]
 fn wait_for_node(host: &Host, id: &str, what: &str, wished: impl Fn(&Value) -> bool) -> Value {
     eventually(SOON, what, || {
@@ -93,7 +93,7 @@ fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
     wait_for_row(&terminal, "pulse", &["● running", "60", "ms"]);
     terminal.wait_for(SOON, "no trouble", |screen| screen.contains("all is well"));
 
-    // It freezes: said at the top, with what can be done.
+    // A freeze: an alert at the top, with advice.
     h1.kill(Signal::STOP, beat);
     wait_for_row(&terminal, "beat", &["‖ unresponsive"]);
     let screen = terminal.wait_for(SOON, "an alert", |screen| {
@@ -101,7 +101,7 @@ fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
     });
     let (of_beat, of_pulse) = (screen.find("\n  beat"), screen.find("\n  pulse"));
     assert!(of_beat < of_pulse, "trouble comes first:\n{screen}");
-    // What hangs is restarted by one key, and nobody has to confirm that.
+    // One key restarts a hung visualization, without a confirmation.
     select(&terminal, "beat");
     terminal.wait_for(SOON, "what it means", |screen| screen.contains("Restart it; its look"));
     terminal.type_in("r");
@@ -112,17 +112,17 @@ fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
     terminal
         .wait_for(SOON, "the restart to be told", |screen| screen.contains("restart beat: done"));
 
-    // It crashes, and is started again by itself: told for a while, in passing.
+    // A crash that is restarted automatically is reported for a while.
     h1.kill(Signal::KILL, pid(&again));
     terminal.wait_for(SOON, "the crash to be told", |screen| {
         screen.contains("beat crashed and was started again by itself")
     });
     wait_for_row(&terminal, "beat", &["● running", "1x"]);
 
-    // One that stays down says why until somebody starts it again.
+    // A crashed visualization that stays down shows the reason until a restart.
     h1.kill(Signal::SEGV, pulse);
     eventually(SOON, "it to be gone", || {
-        // The first such signal from outside may only remove the program's own handler.
+        // The first of these signals from outside may only remove the program's own handler.
         let gone = !h1.processes().iter().any(|process| process.pid == pulse);
         if !gone {
             h1.kill(Signal::SEGV, pulse);
@@ -136,7 +136,8 @@ fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
         screen.contains("stays down") && screen.contains("bar at")
     });
     if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
-        // The one of the documentation: `HANA_PICTURES=docs cargo nextest run -E 'binary(top_in_a_terminal)'`.
+        // Updates the picture of the documentation: `HANA_PICTURES=docs cargo nextest run -E
+        // 'binary(top_in_a_terminal)'`.
         terminal.save_svg(project_root().join(pictures).join("top.svg"));
     }
     terminal.type_in("r");
@@ -161,7 +162,7 @@ fn what_interrupts_a_show_is_asked_once_more() {
     let still = wait_for_node(h1, "beat", "it to run", |node| node["state"] == "running");
     assert_eq!(pid(&still), beat);
 
-    // Hold and blackout are undone by a key, so they act at once.
+    // Freeze and blackout can be undone by a key, so they act at once.
     terminal.type_in("b");
     wait_for_row(&terminal, "beat", &["[blackout]"]);
     wait_for_node(h1, "beat", "it to be black", |node| node["override"] == "blackout");
@@ -194,7 +195,7 @@ fn what_is_ignored_is_no_alert_any_more() {
     terminal.wait_for(SOON, "no trouble", |screen| {
         screen.contains("all is well") && !screen.contains("beat is unresponsive")
     });
-    // It moves again, and its trouble is nobody's wish any more.
+    // It responds again, which ends the acknowledgement.
     h1.kill(Signal::CONT, beat);
     let screen = wait_for_row(&terminal, "beat", &["● running"]);
     assert!(!screen.contains("[ignored]"), "{screen}");
@@ -245,7 +246,7 @@ fn a_daemon_that_dies_is_shown_on_its_host() {
     daemon.wait(SOON);
     wait_for_row(&terminal, "h1", &["unreachable", "daemon"]);
     terminal.wait_for(SOON, "an alert", |screen| screen.contains("h1 is unreachable"));
-    // Its visualization plays on.
+    // Its visualization keeps playing.
     wait_for_row(&terminal, "beat", &["● running"]);
     *show.daemon("h1") = hana_tests::show::start_daemon_with(show.host("h1"), |command| {
         command.env("HANA_CONFIG", lab.directory().join("config"));
@@ -272,7 +273,7 @@ fn the_terminal_is_given_back_as_it_was() {
         assert_eq!(terminal.wait(SOON).code(), code, "{how:?}: {terminal:?}");
         eventually(SOON, "the shell's screen", || !terminal.is_taken() && !terminal.is_raw());
     }
-    // Where there is none, it says what to use instead.
+    // Without a terminal it prints what to use instead.
     let output = hana(h1, ["top"]);
     assert_ne!(output.code(), Some(0));
     assert!(output.stderr.contains("hana nodes --watch"), "{output}");

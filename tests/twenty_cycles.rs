@@ -1,5 +1,5 @@
-//! Twenty times, in random order, a host is unplugged or a daemon is killed: nothing is restarted, doubled,
-//! forgotten or leaked.
+//! Twenty times, in random order, a host is unplugged or a daemon is killed: nothing is restarted, doubled, forgotten
+//! or leaked.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -15,35 +15,35 @@ const CYCLES: usize = 20;
 const BACK: Duration = Duration::from_secs(20);
 const SOON: Duration = Duration::from_secs(15);
 
-/// What is done to a host.
+/// A failure of a host.
 #[derive(Debug, Clone, Copy)]
 enum Blow {
-    /// Its cable is pulled for so long.
+    /// Its cable is unplugged for this time.
     Unplug(Duration),
-    /// Its daemon is killed, and started again after so long.
+    /// Its daemon is killed, and restarted after this time.
     KillDaemon(Duration),
     /// Both at once; the cable comes back first.
     Both,
 }
 
-/// Lets a blow go on: how long it lasts is what is tried, and nothing is awaited.
+/// Lets a failure last: its duration is under test, so nothing is awaited.
 fn goes_on(lasting: Duration) {
     std::thread::sleep(lasting);
 }
 
-/// The next blow.
+/// Returns the next failure.
 const fn blow(random: &mut Random) -> Blow {
     match random.below(5) {
         0 => Blow::Unplug(Duration::from_millis(400)),
         1 => Blow::Unplug(Duration::from_secs(3)),
         2 => Blow::KillDaemon(Duration::from_millis(100)),
-        // Its visualizations have gone on without it meanwhile.
+        // Meanwhile its visualizations have switched to peer mode.
         3 => Blow::KillDaemon(Duration::from_secs(7)),
         _ => Blow::Both,
     }
 }
 
-/// What a process holds of the system.
+/// The resources of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Held {
     files: u64,
@@ -57,7 +57,7 @@ fn held(host: &Host, pid: i64) -> Held {
     );
     let said = host.run(["sh", "-c", &script]).ok().stdout;
     let mut numbers = said.lines().map(|line| line.trim().parse().unwrap());
-    // `status` names the memory before the threads.
+    // `status` lists the memory before the threads.
     let files = numbers.next().unwrap();
     let memory_kib = numbers.next().unwrap();
     let threads = numbers.next().unwrap();
@@ -65,7 +65,7 @@ fn held(host: &Host, pid: i64) -> Held {
 }
 
 impl Held {
-    /// As much as an earlier time, but for what differs from one moment to the next.
+    /// Whether these are the resources of an earlier time, apart from momentary differences.
     const fn is_within(&self, earlier: &Self) -> bool {
         self.files <= earlier.files + 3
             && self.threads <= earlier.threads + 2
@@ -73,7 +73,7 @@ impl Held {
     }
 }
 
-/// Who is there, on which host, with which pid and in which state.
+/// Returns each node with its role, host, state and pid.
 fn essence(nodes: &[Value]) -> Vec<Value> {
     let of = |node: &Value| {
         Value::Array(["node", "role", "host", "state", "pid"].map(|name| node[name].clone()).into())
@@ -81,7 +81,7 @@ fn essence(nodes: &[Value]) -> Vec<Value> {
     nodes.iter().map(of).collect()
 }
 
-/// The list without the pids of daemons, which change when they are started again.
+/// Returns the list without the pids of daemons, which change at a restart.
 fn without_daemons(list: &[Value]) -> Vec<Value> {
     list.iter()
         .cloned()
@@ -159,7 +159,7 @@ fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
             host.name(),
             healed.elapsed().as_millis()
         ));
-        // Those that were never killed, once they have met everything.
+        // Measured for the processes that were never killed, after they have been through all failures.
         if cycle == CYCLES / 2 || cycle == CYCLES {
             let listed = nodes(watching);
             for (id, of) in [("h1", 0), ("pulse", 0), ("pulse-2", 1), ("pulse-3", 2)] {
@@ -169,7 +169,7 @@ fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
                     settled.insert(id, held(host, pid));
                     continue;
                 };
-                // A connection that is on its way holds threads and files; what leaks is held for good.
+                // A connection that is being opened holds threads and files for a moment; a leak holds them for good.
                 let whole =
                     eventually(SOON, &format!("{id} to hold no more than {half:?}"), || {
                         let whole = held(host, pid);
@@ -180,7 +180,7 @@ fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
         }
     }
 
-    // The app that looked on all the time has the same picture as one that comes now.
+    // The observer from the start has the same list as a new one.
     let expected = without_daemons(&before);
     app.wait_for_nodes(SOON, "the list as before", |nodes| {
         without_daemons(&essence(nodes)) == expected
@@ -191,7 +191,7 @@ fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
         figure(&format!("{id} drew {rate:.1} frames a second all the time (its own pace is 60)"));
         assert!(rate > 45.0, "{id} drew {rate:.1} frames a second");
     }
-    // The daemon that was started last can end what an earlier one launched, and its output was never broken.
+    // The last daemon can stop visualizations of an earlier one, whose output was never interrupted.
     for (id, host) in [("pulse-2", &hosts[1]), ("pulse-3", &hosts[2])] {
         let said = hana(watching, ["logs", id]).ok().stdout;
         assert!(!said.contains("panicked") && !said.contains("Broken pipe"), "{said}");

@@ -1,4 +1,4 @@
-//! Wall clocks that are set, and that are years apart: who plays whom, what is told of whom and for how long, goes by none.
+//! Wall clocks that are set or years apart: playing, reports and durations do not depend on them.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -8,20 +8,20 @@ use hana_tests::show::{hana, hana_goes_on, node, nodes, start_daemon, start_daem
 use hana_tests::{Host, Lab, Running, Signal, WallClock, eventually};
 use serde_json::Value;
 
-/// For what happens at once, on a machine that is busy with other tests.
+/// The timeout for immediate effects, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(15);
-/// A machine whose battery clock is in local time is off by so much, in seconds.
+/// The error of a machine whose battery clock is in local time, in seconds.
 const HOURS: i64 = 7200;
-/// One whose battery is empty.
+/// The error of a machine with an empty battery, in seconds.
 const YEARS: i64 = 30 * 365 * 86_400;
 
-/// `/hana/pulse/zoom` with a number, as OSC has it.
+/// `/hana/pulse/zoom` with a float argument, in OSC.
 const ZOOM: &str = r"/hana/pulse/zoom\0\0\0\0,f\0\0";
 const QUARTER: (f64, &str) = (0.25, r"\x3e\x80\0\0");
 const HALF: (f64, &str) = (0.5, r"\x3f\0\0\0");
 const MOST: (f64, &str) = (0.75, r"\x3f\x40\0\0");
 
-/// Plays the zoom of `pulse` by the bridge on `host` until `on` shows it.
+/// Plays the zoom of `pulse` through the bridge on `host` until it is listed on `on`.
 fn play(host: &Host, on: &Host, (value, bytes): (f64, &str)) {
     eventually(SOON, &format!("pulse to show the zoom {value}"), || {
         let send = format!("printf '{ZOOM}{bytes}' > /dev/udp/127.0.0.1/9000");
@@ -44,7 +44,7 @@ fn pulse(from: &Host) -> Value {
     node(&nodes(from), "pulse").cloned().unwrap_or_default()
 }
 
-/// `pulse` as it runs, in another process than `before`.
+/// Waits until `pulse` runs in another process than `before`.
 fn running(from: &Host, before: &Value) -> Value {
     eventually(SOON, "pulse to run", || {
         let found = pulse(from);
@@ -78,7 +78,7 @@ fn programs_started_by_hand_are_played_whatever_the_clock() {
     let _bridge = bridge(&h2);
     let events = hana_goes_on(&h2, ["watch", "hana/pulse/event", "--json"]);
     let mut before = Value::Null;
-    // One that is closed says goodbye, in an event; one that is killed does not, and is waited for.
+    // A closed one publishes its end in an event; a killed one does not, so the test waits for it.
     for (ahead, value, ends) in [
         (HOURS, QUARTER, Signal::INT),
         (0, MOST, Signal::KILL),

@@ -1,4 +1,4 @@
-//! Which way a node is on the mesh: behind a daemon, without one, and through a network that comes late.
+//! The attach mode of a node: through a daemon, as a peer, and on a network that comes late.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -9,7 +9,7 @@ use hana_tests::{Host, Lab, Signal, eventually};
 
 const SOON: Duration = Duration::from_secs(15);
 
-/// What `ip` does on a host.
+/// Runs `ip` on a host.
 fn ip(host: &Host, words: &str) {
     host.run(std::iter::once("ip").chain(words.split_whitespace())).ok();
 }
@@ -49,9 +49,9 @@ fn a_node_whose_daemon_stays_away_joins_without_it_and_goes_back_when_there_is_o
         if to_daemon > 0 { Ok(()) } else { Err(all.stdout) }
     };
     eventually(SOON, "pulse to go through the daemon again", connections);
-    // It was never missed: what it is through the new way is there before the old one goes.
+    // It was never missing: its presence in the new mode begins before the old one ends.
     let listed = nodes(&h1);
-    // The new daemon may be taking it over at this moment, and has not judged it yet.
+    // The new daemon may be adopting it at this moment, without a verdict yet.
     let is_there = ["running", "starting"].iter().any(|state| is(&listed, "pulse", state));
     assert!(is_there, "{listed:?}");
     assert_eq!(node(&listed, "pulse").unwrap()["pid"], pid);

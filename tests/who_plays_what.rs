@@ -1,5 +1,5 @@
-//! Several operators play one show: each parameter has one holder, all see the same one, whatever becomes of the network and
-//! of the programs, and who loses something is told.
+//! Several operators play one show: each parameter has one owner, all see the same one whatever happens to the
+//! network and the programs, and an operator who loses a parameter is notified.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -17,14 +17,14 @@ use hana_tests::{
 };
 use serde_json::Value;
 
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
-/// For the halves of a network to find each other on a machine that is busy with other tests.
+/// The timeout for the halves of a network to find each other, on a machine that is busy with other tests.
 const WHOLE_AGAIN: Duration = Duration::from_mins(1);
-/// The halves find each other within a second; a busy machine takes its time, and by itself Zenoh takes up to eight, in
+/// The halves find each other within a second; a busy machine takes its time, and Zenoh alone takes up to eight. In
 /// milliseconds.
 const SOON_WHOLE: u64 = 5_000;
-/// What is promised.
+/// The promised time.
 const PROMISED: Duration = Duration::from_secs(1);
 
 fn unix_ms() -> u64 {
@@ -32,14 +32,14 @@ fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap()
 }
 
-/// Operators in one program, who do what they are told by lines.
+/// Operators in one program, controlled by lines on its input.
 struct Desk {
     running: Running,
     orders: File,
     ids: Vec<String>,
 }
 
-/// Who holds what of each visualization, as somebody sees it: `zoom desk taken`.
+/// The owners in each visualization from one point of view, such as `zoom desk taken`.
 type Holders = BTreeMap<String, BTreeSet<String>>;
 
 impl Desk {
@@ -48,7 +48,7 @@ impl Desk {
         let pipe: PathBuf = host.directory().join("tmp").join(name);
         let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
         assert!(made.success());
-        // Opened both ways, so that neither waits for the other.
+        // Opened for both directions, so that neither side waits for the other.
         let orders = File::options().read(true).write(true).open(&pipe).unwrap();
         let mut command = host.command("sh");
         command.args(["-c", &format!("exec operator {} < '{}'", ids.join(" "), pipe.display())]);
@@ -67,13 +67,13 @@ impl Desk {
         lines.filter(|line| line["node"] == id).collect()
     }
 
-    /// What it has been told.
+    /// Returns the notifications of an operator.
     fn told(&self, id: &str) -> Vec<String> {
         let lines = self.lines(id);
         lines.iter().filter_map(|line| Some(line["told"].as_str()?.to_owned())).collect()
     }
 
-    /// What it sees now, and since when it has.
+    /// Returns the last view of an operator, and the time of it.
     fn sees(&self, id: &str) -> Option<(u64, Value)> {
         let last = self.lines(id).into_iter().rfind(|line| line["sees"].is_object())?;
         Some((last["at"].as_u64()?, last["sees"].clone()))
@@ -89,7 +89,7 @@ fn holders_of(sees: &Value) -> Holders {
     nodes.iter().map(|(node, held)| (node.clone(), words(held))).collect()
 }
 
-/// The same as `hana nodes` shows it.
+/// Returns the owners as `hana nodes` lists them.
 fn holders_by_command(host: &Host) -> Holders {
     let nodes = nodes(host);
     let alive = nodes.iter().filter(|node| node["role"] == "visualization");
@@ -106,7 +106,8 @@ fn holders_by_command(host: &Host) -> Holders {
     alive.map(|node| (node["node"].as_str().unwrap().to_owned(), of(node))).collect()
 }
 
-/// What all operators see, if that is the same and what each of them wishes, and since when they do.
+/// Returns the owners if all operators see the same ones, and each sees its own claims among them; with the time
+/// since when.
 fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), String> {
     let mut all: Option<(u64, Holders)> = None;
     for desk in desks {
@@ -137,7 +138,7 @@ fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), Stri
     all.ok_or_else(|| "nobody is there".into())
 }
 
-/// Waits until all agree; since when they do.
+/// Waits until all agree, and returns the time since when.
 #[track_caller]
 fn wait_until_agreed(
     desks: &[&Desk],
@@ -150,7 +151,7 @@ fn wait_until_agreed(
     })
 }
 
-/// The holder of a parameter.
+/// Returns the owner of a parameter.
 fn holder<'a>(holders: &'a Holders, node: &str, parameter: &str) -> Option<&'a str> {
     let held = holders.get(node)?.iter().find(|word| word.starts_with(&format!("{parameter} ")))?;
     held.split(' ').nth(1)
@@ -213,7 +214,7 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
             }
             did.push(order);
         } else if happens < 11 {
-            // A visualization crashes, and its daemon starts it again.
+            // A visualization crashes, and its daemon restarts it.
             let at = vizs.iter().position(|of| *of == viz).unwrap();
             let pid = node(&nodes(hosts[at]), viz).and_then(|node| node["pid"].as_i64());
             if let Some(pid) = pid {
@@ -252,7 +253,7 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
     let whole = at.saturating_sub(healed);
     figure(&format!("all agree {whole} ms after the network is whole"));
     assert!(whole < SOON_WHOLE, "{whole} ms");
-    // From here on nobody has to be found any more.
+    // From here on all nodes know each other.
     let mut took: Vec<u64> = (0..5)
         .map(|round| {
             let (id, _) = seats[round % 4];
@@ -267,7 +268,7 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
     took.sort_unstable();
     figure(&format!("all agree {took:?} ms after a take, in order"));
     assert!(u128::from(took[2]) <= PROMISED.as_millis(), "{took:?}");
-    // The same is seen by whoever passes by, on every host.
+    // A new command on each host shows the same.
     let (_, holders) = wait_until_agreed(&there(&desks), 3, |_| true);
     for host in hosts {
         eventually(SOON, "the same to be shown on every host", || {
@@ -316,7 +317,7 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
             if told.iter().any(|told| told.contains(wished)) { Ok(()) } else { Err(told) }
         });
     }
-    // It is the far one's to play now, and nobody else's.
+    // Only the far operator may play it now.
     let refused = hana(h1, ["set", "v1", "zoom=0.5"]);
     assert!(refused.stderr.contains("'far' has taken zoom"), "{}", refused.stderr);
     hana(h1, ["set", "v1", "zoom=0.5", "--take"]).ok();
@@ -358,7 +359,7 @@ fn six_apps_at_nine_visualizations_on_three_hosts_agree_on_every_holder() {
         .map(|(name, [a, b])| Desk::sit(show.host(name), &[a.as_str(), b.as_str()]))
         .collect();
     wait_until_agreed(&desks.iter().collect::<Vec<_>>(), 9, |_| true);
-    // Everybody takes everything, each in an order of his own; and some play it, as far as they may.
+    // All apps claim all parameters, each in its own order, and some play as far as they may.
     let mut chance = Random::of_this_run();
     let mut orders: Vec<(usize, String)> = vec![];
     for (place, ids) in ids.iter().enumerate() {
@@ -435,7 +436,7 @@ fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
     let holders = || holders_by_command(h1).remove("pulse").unwrap_or_default();
     let mut presses = 0;
     eventually(SOON, "the second app to have it", || {
-        // A window takes a moment until it knows that it is typed into.
+        // A window needs a moment until it has the keyboard focus.
         if presses % 100 == 0 {
             person.press(Key::O);
             person.release(Key::O);
@@ -447,7 +448,7 @@ fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
     });
     assert_eq!(zoom(), Some(0.75), "the look holds");
     picture("holders.png");
-    // The first one is back, and does not fight.
+    // The first app is back, and does not claim anything again.
     let desk = Desk::sit(h2, &["desk"]);
     let wished = |holders: &Holders| holder(holders, "pulse", "zoom") == Some("app-h1");
     wait_until_agreed(&[&desk], 1, wished);

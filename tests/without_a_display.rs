@@ -1,4 +1,4 @@
-//! `ripples` on a machine without a display: a person learns of it where a person looks.
+//! `ripples` on a machine without a display: the reason is where an operator looks for it.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -8,10 +8,10 @@ use std::time::Duration;
 use hana_tests::show::{hana, node, nodes, start_daemon_with};
 use hana_tests::{Host, Lab, Running, eventually};
 
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
 
-/// A daemon on a host of its own, whose programs find this environment.
+/// Starts a daemon on a host of its own, with this environment for its programs.
 fn daemon(lab: &Lab, configure: impl FnOnce(&mut Command)) -> (Host, Running) {
     let host = lab.host("h1");
     let daemon = start_daemon_with(&host, |command| {
@@ -21,7 +21,7 @@ fn daemon(lab: &Lab, configure: impl FnOnce(&mut Command)) -> (Host, Running) {
     (host, daemon)
 }
 
-/// Waits until `ripples` is in that state with these words in its reason.
+/// Waits until `ripples` is in this state with these words in its reason.
 fn wait_for_reason(host: &Host, state: &str, words: &[&str]) {
     eventually(SOON, &format!("'ripples' to be {state} because of {words:?}"), || {
         let listed = nodes(host);

@@ -1,4 +1,4 @@
-//! A visualization in plain Rust, and one that is a shell script and not on the mesh: both are looked after.
+//! A visualization in plain Rust, and one that is a shell script off the mesh: both are supervised.
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -8,7 +8,7 @@ use hana_tests::show::{Show, hana, is, node, nodes, start};
 use hana_tests::{Host, Lab, Signal, eventually};
 use serde_json::Value;
 
-/// For what is no promise of time, on a machine that is busy with other tests.
+/// The timeout for steps that promise no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(30);
 
 const CATALOGUE: &str = r#"
@@ -21,7 +21,7 @@ args    = ["-c", "echo drawing; while :; do sleep 0.1; done"]
 mesh    = false
 "#;
 
-/// Waits until it runs, having been started again so often.
+/// Waits until it runs after this many restarts.
 fn runs(host: &Host, id: &str, restarts: u64) -> Value {
     eventually(SOON, &format!("'{id}' to run"), || {
         let listed = nodes(host);
@@ -34,7 +34,7 @@ fn pid(of: &Value) -> i32 {
     of["pid"].as_i64().unwrap().try_into().unwrap()
 }
 
-/// The names of a program's threads that wait for what comes on connections, or read it.
+/// Lists the kinds of a program's threads that read connections or accept them.
 fn network_threads(host: &Host, of: &Value) -> Vec<String> {
     let listing = format!("cat /proc/{}/task/*/comm", pid(of));
     let said = host.run(["sh", "-c", &listing]).ok().stdout;
@@ -92,7 +92,7 @@ fn one_in_plain_rust_is_played_crashes_is_restored_hangs_and_is_stopped() {
     h1.kill(Signal::CONT, pid(&second));
     runs(h2, "plain", 1);
 
-    // A person in the room closes it, and it stays closed.
+    // A person closes it, and it stays closed.
     h1.kill(Signal::INT, pid(&second));
     let closed = eventually(SOON, "it to be closed", || {
         let listed = nodes(h2);
@@ -123,7 +123,7 @@ fn a_script_is_watched_by_its_process_alone_and_its_state_says_so() {
     let again = runs(h2, "script", 1);
     assert_ne!(pid(&again), first);
     assert_eq!(again["reason"], "not on the mesh; judged by its process alone");
-    // Nobody can see that it hangs; it is not said either that it does not.
+    // Its freezes cannot be detected, and it is not reported as responsive either.
     h1.kill(Signal::STOP, pid(&again));
     let answer = hana(h2, ["restart", "script", "--json"]).ok().json();
     assert_ne!(answer["pid"], again["pid"]);

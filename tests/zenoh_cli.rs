@@ -1,6 +1,6 @@
-//! The `zenoh` command line, which is not ours and knows nothing of hana, sees, reads and plays a show.
+//! The `zenoh` command line, independent of hana, lists, reads and plays a show.
 #![cfg(target_os = "linux")]
-// `{key} {value}` is for zenoh to fill in. The values that are played are exact in any float.
+// zenoh fills in `{key} {value}`. The played values are exact in any float.
 #![allow(
     clippy::float_cmp,
     clippy::literal_string_with_formatting_args,
@@ -23,7 +23,7 @@ fn it_sees_every_topic_and_reads_it_as_json() {
     let show = Show::of(&lab, &["h1", "h2", "h3"]);
     let [h1, h2, h3] = show.hosts() else { unreachable!() };
     start(h1, h2, "pulse");
-    // As it is, with no configuration: on the host of a daemon, and on one without.
+    // Without any configuration: on the host of a daemon, and on a host without one.
     let plain = subscribe(h3, &["-k", "hana/**", "--line", "{key}"]);
     let guest = &lab.host("h4");
     let decoded =
@@ -36,7 +36,7 @@ fn it_sees_every_topic_and_reads_it_as_json() {
     let frames = message(&decoded, "hana/pulse/health", |health| health["frames"]["count"] != 0);
     assert!(frames["frames"]["fps"].as_f64().unwrap() > 0.0, "{frames}");
 
-    // A second one comes, and everything it says is readable.
+    // Another visualization starts, and all of its messages are readable.
     start(h1, h1, "pulse");
     let info = message(&decoded, "hana/pulse-2/info", |_| true);
     assert_eq!(
@@ -50,7 +50,7 @@ fn it_sees_every_topic_and_reads_it_as_json() {
     });
     message(&decoded, "hana/h1/log/pulse-2", |line| line["text"] == "I am 'pulse-2'");
 
-    // And what is kept can be asked for.
+    // Stored states can be queried.
     let look = ask(guest, "hana/pulse/look");
     assert_eq!(look["parameters"]["speed"], 0.3, "{look}");
     assert_eq!(ask(guest, "hana/h2/process/pulse")["state"], "running");
@@ -106,8 +106,8 @@ fn it_needs_no_option_where_there_is_one_daemon() {
     app.wait_for_nodes(SOON, "what was set", |nodes| shown(nodes, "zoom") == 0.25);
 }
 
-/// A default peer is done with opening as soon as it likes; whichever daemons it has met by then pass on what
-/// it says, to every host, and a command that came by two ways is carried out once.
+/// A default peer finishes opening at any time; the daemons it has met by then relay its messages to every host, and
+/// a command that arrives over two paths is carried out once.
 #[test]
 fn it_needs_no_option_where_there_are_several_daemons_either() {
     let Some(lab) = Lab::new("plainer") else { return };
@@ -129,10 +129,10 @@ fn it_needs_no_option_where_there_are_several_daemons_either() {
     }
 }
 
-/// How often a value is put where one that is lost would be a matter of chance.
+/// The number of values, enough to reveal random losses.
 const PUTS: usize = 50;
 
-/// Waits until each value that was put has passed.
+/// Waits until each of these values was published.
 #[track_caller]
 fn await_values(passing: &Running, values: &[String]) {
     eventually(SOON, "every value to arrive", || {
@@ -145,12 +145,12 @@ fn await_values(passing: &Running, values: &[String]) {
     });
 }
 
-/// A value that was played: a bare number, or a message.
+/// Returns a played value: a bare number, or a message.
 fn value_of(message: &Value) -> Option<f64> {
     message.as_f64().or_else(|| message["value"].as_f64())
 }
 
-/// What is put, each value exact in any float.
+/// Returns the values to publish, each exact in any float.
 fn values() -> Vec<String> {
     (0..PUTS)
         .map(|number| format!("{:.6}", f64::from(u8::try_from(number).unwrap()) / 64.0))
@@ -166,7 +166,7 @@ fn no_put_of_a_client_is_lost_beside_a_foreign_peer() {
     let mut app = Lines::of_nodes(h1);
     app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
     let passing = hana_goes_on(h1, ["watch", "hana/pulse/modulation/hue", "--json"]);
-    // With nothing configured, on the same host and on another.
+    // Without any configuration, on the same host and on another.
     let foreign = [h1, h2].map(|host| subscribe(host, &["-k", "hana/**", "--line", "{key}"]));
     for peer in &foreign {
         eventually(SOON, "the foreign peer to hear", || {
@@ -217,7 +217,7 @@ fn what_cannot_be_used_changes_nothing_and_is_told() {
     let control = "hana/pulse/control";
     let hue = "hana/pulse/modulation/hue";
     for (key, value, words) in [
-        // Not JSON, the wrong type, a field that is missing, one that is out of range, no such parameter.
+        // Not JSON, a wrong type, a missing field, a value out of range, an unknown parameter.
         (hue, "blue", &[hue][..]),
         (hue, "[0.5]", &[hue]),
         (hue, r#"{"value": "blue"}"#, &[hue, "value"]),
@@ -267,8 +267,8 @@ fn it_sees_what_is_played_over_a_play_link() {
     });
     let line = "{key} {value}";
     let played = subscribe(h1, &["-k", "hana/*/modulation/*", "--decoder", "hana", "--line", line]);
-    // The first values travel over the mesh, until the link is open; then what comes is the echo of the
-    // visualization itself, which has to say so.
+    // The first values travel over the mesh, until the link is open; afterwards the visualization publishes an echo
+    // with its own name as sender.
     let mut passing = Lines::of(hana_goes_on(h1, ["watch", "hana/*/modulation/*", "--json"]));
     let mut echoed = |value: &str| {
         let mut osc = h3.command(foreign::python());
@@ -290,7 +290,7 @@ fn it_sees_what_is_played_over_a_play_link() {
         panic!("no value came back from the visualization: {}", bridge.stderr())
     });
     figure(&format!("the play link was in use for value number {}", number + 1));
-    // The foreign client says nothing when it has subscribed: values are played until it shows one.
+    // The foreign client does not report its subscription: values are played until it prints one.
     let mut last = String::new();
     let mut others = ["-0.25", "-0.5"].into_iter().cycle();
     eventually(SOON, "the foreign client to show what is played", || {
@@ -310,14 +310,15 @@ fn zenoh(host: &Host, words: &[&str]) -> Command {
     command
 }
 
-/// Subscribes with nothing configured.
+/// Subscribes without any configuration.
 fn subscribe(host: &Host, words: &[&str]) -> Running {
     let mut command = zenoh(host, &["subscribe"]);
     command.args(words);
     host.spawn(command)
 }
 
-/// What a subscriber with `--line '{key} {value}'` has printed, the first that is as wished.
+/// Waits for the first message that a subscriber with `--line '{key} {value}'` has printed and that `is_expected`
+/// accepts.
 #[track_caller]
 fn message(subscriber: &Running, key: &str, wished: impl Fn(&Value) -> bool) -> Value {
     eventually(SOON, &format!("a message on {key}"), || {
@@ -338,7 +339,7 @@ fn put(host: &Host, options: &[&str], key: &str, value: &str) -> Output {
     host.run_within(SOON, command).ok()
 }
 
-/// What is kept on a key.
+/// Queries the stored value of a key.
 #[track_caller]
 fn ask(host: &Host, key: &str) -> Value {
     let words = ["--mode", "client", "get", "-s", key, "--decoder", "hana", "--line", "{value}"];
@@ -346,7 +347,7 @@ fn ask(host: &Host, key: &str) -> Value {
     serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output}"))
 }
 
-/// The value of a parameter of `pulse`, in a list of nodes.
+/// Returns the value of a parameter of `pulse` in a list of nodes.
 fn shown(nodes: &[Value], parameter: &str) -> f64 {
     let pulse = node(nodes, "pulse");
     pulse.and_then(|pulse| pulse["parameters"][parameter].as_f64()).unwrap_or(f64::NAN)

@@ -1,5 +1,5 @@
-//! Any text as a catalogue: a mistake is told in a line with its place, and every entry of one that is taken is
-//! found by its name.
+//! Parses any text as a catalogue: an error has a line number and fits on one line, and every entry of an accepted
+//! catalogue can be looked up by its name.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Any bytes as an attachment: what is an envelope is written and read again as the same.
+//! Decodes any bytes as an attachment: a valid envelope survives encoding and decoding unchanged.
 
 use hana_protocol::wire::Envelope;
 

@@ -1,4 +1,4 @@
-//! Any text as a key, an id, a name, an encoding: what is taken apart is put together again as it was.
+//! Parses any text as a key, an id, a name and an encoding: a parsed value formats back to the same text.
 
 use hana_protocol::contract::Key;
 use hana_protocol::id::NodeId;
@@ -20,7 +20,7 @@ pub(crate) fn check(bytes: &[u8]) {
             for number in [0, 2, u32::MAX] {
                 NodeId::new(id.numbered(number).as_str()).expect("a numbered id is an id");
             }
-            // Every chunk that may stand in a key may be the node of one.
+            // Every valid node id is also valid as the node in a key.
             assert!(Key::parse(&format!("hana/{id}/modulation/{id}")).is_some());
             assert!(Key::parse(&format!("hana/{id}/alive/visualization/{id}")).is_some());
         },

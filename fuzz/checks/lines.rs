@@ -1,9 +1,9 @@
-//! Any output, however it is cut into pieces: the same lines, numbered without a gap, none too long, and what is
-//! held between two pieces stays small.
+//! Splits any output, cut into pieces of any size: the lines are the same, numbered without gaps and bounded in
+//! length, and the buffer between two pieces stays small.
 
 use hana_process::{Line, LineSplitter};
 
-/// The first byte says how large the pieces are.
+/// The first byte is the size of the pieces.
 pub(crate) fn check(bytes: &[u8]) {
     let Some((size, output)) = bytes.split_first() else { return };
     let whole = lines(output, usize::MAX);

@@ -1,5 +1,5 @@
-//! Any datagram as OSC: each thing wrong with it is one short line, and a value that is read is read again from
-//! a message with it alone.
+//! Reads any datagram as OSC: each error fits on one short line, and each value that is read survives a round trip in
+//! a message of its own.
 
 use rosc::{OscMessage, OscPacket, OscType};
 

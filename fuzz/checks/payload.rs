@@ -1,5 +1,5 @@
-//! Any bytes as any message in any encoding: nothing panics, what is wrong is said in a line, and what is read
-//! is written and read again as the same.
+//! Decodes any bytes as any message in any encoding: nothing panics, an error fits on one line, and a decoded message
+//! survives encoding and decoding unchanged.
 
 use hana_protocol::message::{
     Accepted, CommandReply, Control, Event, Health, HostTimeline, LogLine, Look, LostPeers,
@@ -12,7 +12,7 @@ use hana_time::ClockReading;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The first byte says how the others are read.
+/// The first byte selects the message and the encoding.
 pub(crate) fn check(bytes: &[u8]) {
     let Some((how, payload)) = bytes.split_first() else { return };
     let encoding = [Encoding::MessagePack, Encoding::Json, Encoding::Unknown][usize::from(how % 3)];
@@ -35,7 +35,7 @@ pub(crate) fn check(bytes: &[u8]) {
         15 => message::<ParameterOwners>(payload, encoding),
         16 => message::<OperatorState>(payload, encoding),
         17 => value::<CommandReply<TakeReply>>(payload, encoding, Control::MAX_BYTES),
-        // What `hana watch` makes of any message.
+        // Any JSON value, as `hana watch` decodes it.
         _ => {
             if let Ok(value) = codec::decode_value::<serde_json::Value>(payload, encoding, 1 << 16)
             {
@@ -56,7 +56,7 @@ fn value<T: Serialize + DeserializeOwned>(payload: &[u8], encoding: Encoding, li
             assert!(written.len() < 64 * limit, "{} bytes became {}", payload.len(), written.len());
             let again: T = codec::decode_value(&written, Encoding::MessagePack, usize::MAX)
                 .unwrap_or_else(|problem| panic!("what was written cannot be read: {problem}"));
-            // As bytes, since a NaN is not equal to itself.
+            // Compared as bytes, because a NaN is not equal to itself.
             assert_eq!(codec::encode(&again).expect("it was written before"), written);
         },
         Err(problem) => {

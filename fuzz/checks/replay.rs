@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-/// Where the corpora lie. The crates that replay them are two folders below the root.
+/// The folder of the corpora. The crates that replay them are two folders below the root.
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
 
 pub(crate) fn replay(target: &str, check: fn(&[u8])) {
@@ -15,7 +15,7 @@ pub(crate) fn replay(target: &str, check: fn(&[u8])) {
     files.sort();
     assert!(files.len() >= 5, "{} has only {} files", directory.display(), files.len());
     for file in files {
-        // The test runner shows it when the check fails; the check does not name its input.
+        // The test runner shows the path when the check fails; the check does not name its input.
         #[allow(clippy::print_stdout)]
         {
             println!("{}", file.display());

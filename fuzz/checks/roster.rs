@@ -1,5 +1,5 @@
-//! Any sequence of sightings, of a few nodes that come and go, or of very many: who has a token is present, who
-//! is said to be added is listed, and the list stays bounded.
+//! Applies any sequence of observations, of a few nodes that come and go or of very many: a node with a token is
+//! present, a node reported as added is listed, and the list stays bounded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use hana_protocol::message::{
 };
 use hana_protocol::parameter::ParameterName;
 
-/// The first byte says whether somebody new means very many; then three bytes are a sighting: of what kind, of whom,
-/// and how.
+/// The first byte decides whether a new node means very many. Each following group of three bytes is one observation:
+/// its kind, its node and its details.
 pub(crate) fn check(bytes: &[u8]) {
     let Some((crowd, bytes)) = bytes.split_first() else { return };
     let is_crowded = *crowd == u8::MAX;
@@ -66,7 +66,7 @@ pub(crate) fn check(bytes: &[u8]) {
                 follow(roster.tick(now, unix_ms), &mut listed);
                 continue;
             },
-            // Somebody who has not been seen before: many of them fill the list.
+            // New nodes; many of them fill the list.
             _ => {
                 for n in 0..=if is_crowded { *how } else { 0 } {
                     let made_up = NodeId::new(&format!("m{place}-{n}")).expect("it is an id");
@@ -108,7 +108,7 @@ fn node(who: u8) -> NodeId {
 }
 
 fn info(node: &NodeId, role: Role, instance: u64) -> NodeInfo {
-    // As it comes, so that a field more is none here.
+    // Written as JSON, so that a new field of the struct needs no change here.
     let info = serde_json::json!({
         "node": node, "role": role, "host": node, "pid": 1, "instance": instance, "started_ms": instance,
         "version": "",

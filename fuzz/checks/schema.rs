@@ -1,5 +1,5 @@
-//! Any JSON as the schema that a stranger announces: it is read, compared and answered within bounds, and the
-//! example of a shape fits the shape.
+//! Reads any JSON as the schema that another program announces: reading, comparing and answering stay within bounds,
+//! and the example of a schema fits that schema.
 
 use hana_protocol::schema::MessageSchema;
 use serde_json::{Value, json};

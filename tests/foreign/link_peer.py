@@ -103,17 +103,17 @@ async def main():
             loop.call_soon_threadsafe(acts[word], *numbers)
         loop.call_soon_threadsafe(ended.set)
 
-    # A session that began half a second before is older, for Link; one that began later may lose against this one. See
-    # Ableton/link#146 too.
+    # Link compares the ages of sessions with a tolerance of half a second: a session that starts during this time may
+    # lose against this one. See also Ableton/link#146.
     await asyncio.sleep(0.7)
     peer.join(True)
     threading.Thread(target=read, daemon=True).start()
     while not ended.is_set():
-        # The closest of some looks: a process may be put aside in the middle of one.
+        # The most precise of three readings: the process may be suspended in the middle of one.
         look = min((peer.look() for _ in range(3)), key=lambda look: look["took_us"])
         print(json.dumps(look | {"quantum": quantum}), flush=True)
         await asyncio.sleep(0.02)
-    # Out of the session in good order; taken down by Python, aalink sometimes aborts.
+    # Leaves the session first: aalink sometimes aborts when Python tears it down.
     peer.join(False)
     await asyncio.sleep(0.2)
     sys.stdout.flush()

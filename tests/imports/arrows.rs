@@ -1,4 +1,4 @@
-//! Which file uses a name of which other.
+//! The uses between files: which file uses a name of which other file.
 
 use syn::spanned::Spanned;
 use syn::visit::Visit;
@@ -9,7 +9,7 @@ use super::resolve::Target;
 use super::syntax::PathUse;
 use super::{Arrow, syntax};
 
-/// All uses of a name that another file defines.
+/// Lists all uses of a name that another file defines.
 pub(crate) fn arrows(tree: &ModuleTree) -> Vec<Arrow> {
     (0..tree.modules.len()).flat_map(|module| arrows_from(tree, module)).collect()
 }
@@ -26,7 +26,7 @@ fn arrows_from(tree: &ModuleTree, number: usize) -> Vec<Arrow> {
     };
     for import in module.imports.iter().filter(|import| import.line > 0) {
         for target in tree.resolve(number, &import.path) {
-            // A module as such is only the way to its names, which are found where they are used.
+            // A module only leads to its names, which are found where they are used.
             let Target::Definition(definer, name) = target else { continue };
             // A table of contents lists the definitions below it, and does not use them.
             if !(import.is_reexport && tree.is_within(definer, number)) {
@@ -85,7 +85,7 @@ impl Visit<'_> for PathFinder {
         }
     }
 
-    // Its names are imports.
+    // The names of a `use` are imports.
     fn visit_item_use(&mut self, _: &syn::ItemUse) {}
 
     fn visit_path(&mut self, path: &syn::Path) {

@@ -7,7 +7,7 @@ use super::Arrow;
 
 type Graph<'a> = BTreeMap<&'a Path, BTreeSet<&'a Path>>;
 
-/// The strongly connected components of more than one file.
+/// Returns the strongly connected components of more than one file.
 pub(crate) fn components(arrows: &[Arrow]) -> Vec<Vec<PathBuf>> {
     let mut onward = Graph::new();
     let mut backward = Graph::new();
@@ -21,7 +21,8 @@ pub(crate) fn components(arrows: &[Arrow]) -> Vec<Vec<PathBuf>> {
         if done.contains(file) {
             continue;
         }
-        // Small graphs: what is reached from a file and also reaches it is its component.
+        // The graphs are small: the component of a file is the intersection of the files it reaches and those that
+        // reach it.
         let component: Vec<&Path> =
             reached(&onward, file).intersection(&reached(&backward, file)).copied().collect();
         done.extend(component.iter().copied());

@@ -1,7 +1,7 @@
-//! Reads which file of a crate uses which other, and finds the files that use each other in a circle.
+//! Reads which file of a crate uses which other file, and finds cycles of files that use each other.
 //!
-//! Only production code counts: whatever `cfg(test)` guards is left out. A use is an arrow from the file that contains
-//! it to the file that *defines* the name; re-exports on the way are followed. So a module root that declares its
+//! Only production code counts: code behind `cfg(test)` is left out. A use is an arrow from the file that contains it
+//! to the file that *defines* the name; re-exports on the way are followed. So a module root that declares its
 //! modules and re-exports their names has no arrows of its own.
 
 mod arrows;
@@ -34,7 +34,7 @@ pub(crate) struct Arrow {
     pub(crate) line: usize,
 }
 
-/// Files of which each uses, perhaps by way of the others, each other one.
+/// Files that all use each other, directly or through the other files of the cycle.
 #[derive(Debug)]
 pub(crate) struct Cycle {
     /// The files of the cycle.
@@ -71,7 +71,7 @@ impl Sources {
         Ok(())
     }
 
-    /// The files at which the compiler begins: the library and each binary.
+    /// The files at which the compiler starts: the library and each binary.
     fn roots(&self) -> impl Iterator<Item = &PathBuf> {
         self.0.keys().filter(|path| {
             let parts: Vec<_> = path.iter().filter_map(|part| part.to_str()).collect();
@@ -79,7 +79,7 @@ impl Sources {
         })
     }
 
-    /// All uses of a name of one file in another, each with the first of its lines.
+    /// Lists all uses of a name of another file, each with its first line.
     pub(crate) fn arrows(&self) -> Result<Vec<Arrow>, SourceError> {
         let mut all = vec![];
         for root in self.roots() {
@@ -92,7 +92,7 @@ impl Sources {
         Ok(all)
     }
 
-    /// The cycles, the largest first.
+    /// Returns the cycles, the largest first.
     pub(crate) fn cycles(&self) -> Result<Vec<Cycle>, SourceError> {
         let arrows = self.arrows()?;
         let cycle = |files: Vec<PathBuf>| {

@@ -1,4 +1,4 @@
-//! All modules that production code has, from the root of a library or a program on.
+//! All modules of production code, from the root of a library or program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,16 +16,16 @@ pub(crate) struct ModuleTree {
 
 /// A module, which is a file or part of one.
 pub(crate) struct Module {
-    /// The path from the root on, without `crate`.
+    /// The path from the root, without `crate`.
     pub(crate) path: Vec<String>,
     pub(crate) file: PathBuf,
     pub(crate) parent: Option<usize>,
-    /// Several where one name means another file on each platform.
+    /// Several modules where a name stands for another file on each platform.
     pub(crate) children: BTreeMap<String, Vec<usize>>,
-    /// The names that it defines.
+    /// The names that the module defines.
     pub(crate) names: BTreeSet<String>,
     pub(crate) imports: Vec<Import>,
-    /// All but modules and tests.
+    /// All items except modules and tests.
     pub(crate) items: Vec<Item>,
 }
 
@@ -34,7 +34,7 @@ struct Reader<'a> {
     modules: Vec<Module>,
 }
 
-/// Where a module's code lies, and where the files of its modules are looked for.
+/// The file of a module, and the folder of the files of its child modules.
 #[derive(Clone)]
 struct Place {
     file: PathBuf,
@@ -129,7 +129,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The file of a module.
+    /// Finds the file of a module.
     fn find(&self, parent: &Place, name: &str, path: Option<String>) -> Result<Place, SourceError> {
         if let Some(path) = path {
             let file = parent.file.parent().unwrap_or_else(|| Path::new("")).join(path);
@@ -145,7 +145,7 @@ impl Reader<'_> {
     }
 }
 
-/// The text of `#[path = "..."]`.
+/// Returns the text of `#[path = "..."]`.
 fn path_attribute(attributes: &[syn::Attribute]) -> Option<String> {
     attributes.iter().find(|attribute| attribute.path().is_ident("path")).and_then(|attribute| {
         let syn::Expr::Lit(literal) = &attribute.meta.require_name_value().ok()?.value else {
@@ -156,7 +156,7 @@ fn path_attribute(attributes: &[syn::Attribute]) -> Option<String> {
     })
 }
 
-/// Finds each `use`, also those within functions, which count as the module's own.
+/// Collects each `use`, also those in functions, which count as imports of the module.
 struct UseFinder<'a>(&'a mut Vec<Import>);
 
 impl Visit<'_> for UseFinder<'_> {

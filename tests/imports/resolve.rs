@@ -1,10 +1,10 @@
-//! From a path in the code to the modules and the definitions that it means.
+//! Resolves a path in the code to modules and definitions.
 
 use std::collections::BTreeSet;
 
 use super::module_tree::ModuleTree;
 
-/// What a path means.
+/// The meaning of a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     /// A module, by its number.
@@ -13,11 +13,11 @@ pub(crate) enum Target {
     Definition(usize, String),
 }
 
-/// The questions that are being answered: `use a::a` must not ask itself.
+/// The lookups in progress: `use a::a` must not recurse into itself.
 type Open = BTreeSet<(usize, String)>;
 
 impl ModuleTree {
-    /// What a path in this module means; nothing where it leads out of the crate.
+    /// Resolves a path in this module; the result is empty if it leads out of the crate.
     pub(crate) fn resolve(&self, module: usize, path: &[String]) -> BTreeSet<Target> {
         self.resolve_within(module, path, &mut Open::new())
     }
@@ -46,12 +46,12 @@ impl ModuleTree {
             Target::Module(module) if next == "super" => self.parent(module),
             Target::Module(_) if next == "self" => BTreeSet::from([at]),
             Target::Module(module) => self.look_up(module, next, open),
-            // A variant or an associated item, which is where its type is.
+            // A variant or an associated item, which belongs to the file of its type.
             Target::Definition(..) => BTreeSet::from([at]),
         }
     }
 
-    /// What a name means in a module: as its own, and then by its globs.
+    /// Looks a name up in a module: first its own names, then its globs.
     fn look_up(&self, number: usize, name: &str, open: &mut Open) -> BTreeSet<Target> {
         if !open.insert((number, name.to_owned())) {
             return BTreeSet::new();
@@ -78,7 +78,7 @@ impl ModuleTree {
         found
     }
 
-    /// Whether a module is another one, or lies somewhere below it.
+    /// Whether a module is this other module or lies below it.
     pub(crate) fn is_within(&self, module: usize, above: usize) -> bool {
         self.modules[module].path.starts_with(&self.modules[above].path)
     }

@@ -1,4 +1,4 @@
-//! Small questions to Rust's syntax.
+//! Small queries about Rust's syntax.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::punctuated::Punctuated;
@@ -9,25 +9,25 @@ use syn::{Attribute, ImplItem, Item, Meta, TraitItem, UseTree};
 /// One name that a `use` brings into scope.
 #[derive(Debug, Clone)]
 pub(crate) struct Import {
-    /// The segments of the path, the last one being the name itself; without the last for a glob.
+    /// The segments of the path, including the name; for a glob the path of the module.
     pub(crate) path: Vec<String>,
-    /// The name in scope; none for a glob.
+    /// The name in scope, or `None` for a glob.
     pub(crate) name: Option<String>,
     pub(crate) line: usize,
-    /// Other modules may use the name by way of this one.
+    /// Whether other modules may use the name through this one.
     pub(crate) is_reexport: bool,
 }
 
-/// A path as it stands in the code, for example `crate::lanes::Inbox`.
+/// A path as written in the code, for example `crate::lanes::Inbox`.
 #[derive(Debug)]
 pub(crate) struct PathUse {
     pub(crate) path: Vec<String>,
     pub(crate) line: usize,
-    /// The code that an attribute generates uses what is in a module that the path names.
+    /// Whether an attribute contains the path; its generated code uses items of the named module.
     pub(crate) is_in_attribute: bool,
 }
 
-/// Whether only tests compile what these attributes stand at.
+/// Whether the item with these attributes is compiled for tests only.
 pub(crate) fn is_test_only(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("test")
@@ -49,7 +49,7 @@ fn needs_test(condition: &Meta) -> bool {
     }
 }
 
-/// The attributes of an item, whatever it is.
+/// Returns the attributes of an item of any kind.
 pub(crate) fn item_attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
@@ -71,7 +71,7 @@ pub(crate) fn item_attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// The attributes of an item of an `impl` block.
+/// Returns the attributes of an item of an `impl` block.
 pub(crate) fn impl_item_attributes(item: &ImplItem) -> &[Attribute] {
     match item {
         ImplItem::Const(item) => &item.attrs,
@@ -82,7 +82,7 @@ pub(crate) fn impl_item_attributes(item: &ImplItem) -> &[Attribute] {
     }
 }
 
-/// The attributes of an item of a trait.
+/// Returns the attributes of an item of a trait.
 pub(crate) fn trait_item_attributes(item: &TraitItem) -> &[Attribute] {
     match item {
         TraitItem::Const(item) => &item.attrs,
@@ -93,7 +93,7 @@ pub(crate) fn trait_item_attributes(item: &TraitItem) -> &[Attribute] {
     }
 }
 
-/// The name that an item defines in its module, if it defines one.
+/// Returns the name that an item defines in its module, if any.
 pub(crate) fn defined_name(item: &Item) -> Option<String> {
     let ident = match item {
         Item::Const(item) => &item.ident,
@@ -111,7 +111,7 @@ pub(crate) fn defined_name(item: &Item) -> Option<String> {
     Some(ident.to_string())
 }
 
-/// All names that a `use` brings into scope; none where it names another crate by a leading `::`.
+/// Lists the names that a `use` brings into scope; none for a path to another crate with a leading `::`.
 pub(crate) fn imports(item: &syn::ItemUse) -> Vec<Import> {
     let mut found = vec![];
     if item.leading_colon.is_none() {
@@ -152,14 +152,14 @@ fn collect_imports(
             let name = path.last().cloned();
             add(path, name);
         },
-        // `as _` is a trait that is used without its name.
+        // With `as _` a trait is used without its name.
         UseTree::Rename(rename) => {
             add(joined(before, &rename.ident.to_string()), Some(rename.rename.to_string()));
         },
     }
 }
 
-/// The whole path; `a::{self}` means `a`.
+/// Returns the whole path; `a::{self}` means `a`.
 fn joined(before: &[String], last: &str) -> Vec<String> {
     let mut path = before.to_vec();
     if last != "self" || path.is_empty() {
@@ -168,7 +168,7 @@ fn joined(before: &[String], last: &str) -> Vec<String> {
     path
 }
 
-/// The paths in the tokens of a macro, whose syntax only the macro knows.
+/// Finds paths in the tokens of a macro, because only the macro knows its own syntax.
 pub(crate) fn paths_in_tokens(tokens: TokenStream, found: &mut Vec<PathUse>) {
     let trees: Vec<TokenTree> = tokens.into_iter().collect();
     let mut at = 0;
@@ -193,7 +193,7 @@ pub(crate) fn paths_in_tokens(tokens: TokenStream, found: &mut Vec<PathUse>) {
     }
 }
 
-/// Whether what follows these tokens is a field, a method, or part of a path that began before.
+/// Whether the next token is a field, a method, or part of a path that began before.
 fn is_continued(before: &[TokenTree]) -> bool {
     let is = |tree: Option<&TokenTree>, wanted: char| matches!(tree, Some(TokenTree::Punct(punct)) if punct.as_char() == wanted);
     let mut back = before.iter().rev();
@@ -201,13 +201,13 @@ fn is_continued(before: &[TokenTree]) -> bool {
     is(last, '.') && !is(second, '.') || is(last, ':') && is(second, ':')
 }
 
-/// The token after `::` at this place.
+/// Returns the token after a `::` at this index.
 fn after_colons(trees: &[TokenTree], at: usize) -> Option<&TokenTree> {
     let is_colon = |at: usize| matches!(trees.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == ':');
     (is_colon(at) && is_colon(at + 1)).then(|| trees.get(at + 2)).flatten()
 }
 
-/// The paths that stand as text in an attribute, as in `#[serde(with = "crate::micros")]`.
+/// Finds paths in strings of an attribute, as in `#[serde(with = "crate::micros")]`.
 pub(crate) fn paths_in_strings(tokens: TokenStream, found: &mut Vec<PathUse>) {
     for tree in tokens {
         match tree {
@@ -228,7 +228,7 @@ pub(crate) fn paths_in_strings(tokens: TokenStream, found: &mut Vec<PathUse>) {
     }
 }
 
-/// The segments of a path, without generic arguments.
+/// Returns the segments of a path, without generic arguments.
 pub(crate) fn segments(path: &syn::Path) -> Vec<String> {
     path.segments.iter().map(|segment| segment.ident.to_string()).collect()
 }

@@ -4,13 +4,13 @@ use std::{env, fs};
 
 use crate::environment;
 
-/// Says to a process of its own which test it is there for.
+/// Names the test for which a process was started.
 const ALONE: &str = "HANA_TEST_ALONE";
 
-/// Whether this process is there for this test alone, on a machine with these settings (`hanad.toml`): for what reads
-/// them as a program does, or counts for a whole process.
+/// Returns whether this process runs this test alone, with these settings (`hanad.toml`).
 ///
-/// In the process that all tests share it is not: there it starts the other one, and fails the test if that fails.
+/// For tests that read the settings like a program, or that count things of a whole process. In the process that all
+/// tests share it returns false: there it starts the other process, and fails the test if that one fails.
 pub fn is_alone(test: &str, settings: &str) -> bool {
     if env::var_os(ALONE).is_some_and(|of| of == test) {
         return true;
@@ -31,7 +31,7 @@ pub fn is_alone(test: &str, settings: &str) -> bool {
     false
 }
 
-/// A daemon of the person who runs the test may listen at the usual port.
+/// A daemon of the developer may listen on the usual port.
 fn port_without_daemon() -> u16 {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     free.local_addr().expect("a listener has an address").port()

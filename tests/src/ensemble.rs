@@ -1,4 +1,4 @@
-//! Many apps and visualizations in a few processes on the hosts of a lab: the program `ensemble`.
+//! Many controllers and visualizations in a few processes on the hosts of a lab: the program `ensemble`.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::{Host, Running, eventually};
 
-/// A process with visualizations, or with apps that play, which says how each of its nodes is five times a second.
+/// A process with visualizations, or with apps that play them, which prints the status of each of its nodes five
+/// times a second.
 pub struct Ensemble {
     running: Running,
 }
@@ -15,14 +16,14 @@ pub struct Ensemble {
 const SOON: Duration = Duration::from_secs(20);
 
 impl Ensemble {
-    /// A process with these visualizations; `more` are further arguments, such as `--parameters 10`.
+    /// Starts a process with these visualizations; `more` are further arguments, such as `--parameters 10`.
     #[must_use]
     #[track_caller]
     pub fn stage(host: &Host, ids: &[&str], more: &str) -> Self {
         Self::start(host, "stage", ids, &[], more)
     }
 
-    /// A process with these apps, each of which plays each of these visualizations.
+    /// Starts a process with these apps, each of which plays each of these visualizations.
     #[must_use]
     #[track_caller]
     pub fn hands(host: &Host, ids: &[&str], plays: &[&str], more: &str) -> Self {
@@ -44,7 +45,7 @@ impl Ensemble {
         &mut self.running
     }
 
-    /// What it has said of a node, the earliest first.
+    /// Returns the lines about a node, the earliest first.
     #[must_use]
     pub fn lines(&self, node: &str) -> Vec<Value> {
         let text = self.running.stdout();
@@ -56,7 +57,7 @@ impl Ensemble {
         lines.filter(|line| line["node"] == node).collect()
     }
 
-    /// The last that it has said of a node, if anything.
+    /// Returns the last line about a node, if any.
     #[must_use]
     pub fn last(&self, node: &str) -> Option<Value> {
         let text = self.running.stdout();
@@ -67,7 +68,8 @@ impl Ensemble {
         Some(line.unwrap_or_else(|error| panic!("no JSON of {node}: {error}")))
     }
 
-    /// The last that it has said of a node, once it is as wished; fails the test if that takes too long.
+    /// Waits for the last line about a node to be accepted by `is_expected`, and returns it; fails the test if that
+    /// takes too long.
     #[track_caller]
     pub fn wait_for(
         &self,
@@ -81,7 +83,7 @@ impl Ensemble {
         })
     }
 
-    /// The lines about a node that come from now on, for so long.
+    /// Collects the lines about a node that arrive during this time.
     #[track_caller]
     pub fn during(&self, node: &str, time: Duration) -> Vec<Value> {
         let before = self.lines(node).len();

@@ -1,9 +1,9 @@
-//! What a test must not inherit from the person who runs it.
+//! Keeps the developer's environment out of the tests.
 
 use std::env;
 use std::process::Command;
 
-/// All variables that begin so: settings of hana, Zenoh and cargo, the desktop's folders, the language.
+/// The prefixes of removed variables: settings of hana, Zenoh and cargo, the desktop's folders, the language.
 const PREFIXES: [&str; 6] = ["HANA_", "ZENOH_", "CARGO", "XDG_", "LC_", "CLICOLOR"];
 
 /// Variables of a desktop, a terminal, a login and a service manager.
@@ -25,10 +25,10 @@ const NAMES: [&str; 15] = [
     "WAYLAND_DISPLAY",
 ];
 
-/// What the person does set for the tests.
+/// Variables that a developer sets for the tests.
 const FOR_TESTS: [&str; 4] = ["HANA_SEED", "HANA_CASES", "HANA_PICTURES", "HANA_STEADY_S"];
 
-/// Has a program run as on a machine where nothing is set.
+/// Makes a program run as on a machine without any settings.
 pub(crate) fn forget_the_person(command: &mut Command) {
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(is_of_the_person) {

@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// What a probe of [`eventually`] may answer: `bool`, `Option` or `Result`.
+/// The possible results of a probe for [`eventually`]: `bool`, `Option` or `Result`.
 pub trait Attempt {
-    /// What it yields once it holds.
+    /// The value on success.
     type Value;
 
-    /// The value, or what was seen instead.
+    /// Returns the value, or a description of the current state.
     ///
     /// # Errors
     ///
-    /// When it does not hold yet.
+    /// If the condition does not hold yet.
     fn outcome(self) -> Result<Self::Value, String>;
 }
 
@@ -41,10 +41,11 @@ impl<T, E: Debug> Attempt for Result<T, E> {
     }
 }
 
-/// Asks `probe` every 10 ms until it holds, and returns what it yields.
+/// Repeats `probe` every 10 ms until it succeeds, and returns its value.
 ///
-/// Fails the test when that takes longer than `deadline`, saying what was awaited and what was seen last; a probe
-/// that returns `Err(what it saw)` makes that worth reading. The probe is asked once more after the deadline, so that a slow one is not cut off by its own slowness.
+/// Fails the test after `deadline`, with the awaited condition and the last state; a probe that returns `Err(state)`
+/// makes that readable. The probe runs once more after the deadline, so that a slow probe does not fail because of
+/// its own duration.
 #[track_caller]
 pub fn eventually<A: Attempt>(
     deadline: Duration,

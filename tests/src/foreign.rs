@@ -1,4 +1,4 @@
-//! Programs that are not ours: the `zenoh` CLI with our codec, and Python with `python-osc`.
+//! Foreign programs: the `zenoh` CLI with our codec, and Python with `python-osc`.
 //!
 //! They live in a virtual environment in `target/foreign`, made from `tests/foreign/requirements.txt` by
 //! `tests/foreign/setup.sh`.
@@ -13,13 +13,13 @@ pub fn zenoh() -> PathBuf {
     installed("zenoh")
 }
 
-/// A Python that has `python-osc`, `zenoh` and `msgpack`.
+/// A Python with `python-osc`, `zenoh` and `msgpack`.
 #[must_use]
 pub fn python() -> PathBuf {
     installed("python3")
 }
 
-/// A script of `tests/foreign`, for [`python`]: `osc_send.py`.
+/// Returns a script of `tests/foreign` for [`python`], such as `osc_send.py`.
 #[must_use]
 pub fn script(name: &str) -> PathBuf {
     let path = program::project_root().join("tests/foreign").join(name);

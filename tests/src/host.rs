@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal};
 use crate::lab::LabInner;
 use crate::{Output, Running, environment, namespace, program};
 
-/// What [`Host::run`] grants a program: ample for any that answers and ends.
+/// The deadline of [`Host::run`]: ample for any program that replies and ends.
 const RUN_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A host of a [`crate::Lab`]: its own network, processes, hostname and home; the file system is this machine's.
@@ -25,24 +25,24 @@ struct HostInner {
     lab: Arc<LabInner>,
     name: String,
     number: u8,
-    /// Pid 1 of the host, by its number out here.
+    /// Pid 1 of the host, by its pid on this machine.
     init: Pid,
     namespaces: Vec<String>,
-    /// Counts what was spawned, to name its files.
+    /// Counts the spawned programs, to name their files.
     spawned: AtomicU32,
 }
 
 /// A process of a host, as the host sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// Its number on the host.
+    /// The pid on the host.
     pub pid: i32,
-    /// Its parent's; 1 is the host's first process, which adopts orphans; 0 stands for the test, which is
-    /// the parent of what [`Host::spawn`] and [`Host::run`] start.
+    /// The pid of the parent. 1 is the host's first process, which adopts orphans; 0 stands for the test, the parent
+    /// of processes started with [`Host::spawn`] and [`Host::run`].
     pub ppid: i32,
-    /// The state of `ps`: `R`, `S`, `D`, `T` stopped, `Z` zombie.
+    /// The state as in `ps`: `R`, `S`, `D`, `T` for stopped, `Z` for zombie.
     pub state: char,
-    /// The command line; its name in brackets where there is none, as with zombies.
+    /// The command line; the name in brackets if there is none, as for zombies.
     pub command: String,
 }
 
@@ -65,36 +65,36 @@ impl Host {
         }
     }
 
-    /// Its name, and hostname.
+    /// The name, which is also the hostname.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// Its address on the lab's network.
+    /// The address on the lab's network.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 77, 0, self.inner.number)
     }
 
-    /// Where its files lie: `home`, `state` (what `HANA_STATE` says there), `tmp`, `output`.
+    /// The folder of the host's files: `home`, `state` (`HANA_STATE` on the host), `tmp`, `output`.
     #[must_use]
     pub fn directory(&self) -> PathBuf {
         self.inner.lab.directory.join(&self.inner.name)
     }
 
-    /// A command that runs on this host: a program of this workspace, one in `PATH`, or a path.
+    /// Returns a command that runs on this host: a program of this workspace, one in `PATH`, or a path.
     ///
-    /// It works in the project's root, with fresh `HOME`, `HANA_STATE` and `TMPDIR`, the workspace's programs first
-    /// in `PATH`, and no display, language or setting of the person who runs the test. `env` and `args` of the
-    /// command reach the program; `current_dir` does not. For anything but a quick look give it to
-    /// [`Host::spawn`] or [`Host::run_within`], which never wait for ever.
+    /// It works in the project's root, with fresh `HOME`, `HANA_STATE` and `TMPDIR`, with the workspace's programs
+    /// first in `PATH`, and without display, language or settings of the developer. `env` and `args` of the command
+    /// reach the program; `current_dir` does not. For anything longer than a quick query pass it to [`Host::spawn`]
+    /// or [`Host::run_within`], which never wait for ever.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        // A session of its own, as from a terminal of its own: a signal to its process group stays there.
+        // A session of its own, as from a separate terminal: a signal to its process group stays there.
         self.command_in_session(&["setsid"], program.as_ref())
     }
 
-    /// The same for a program whose standard input is a terminal, which is to send it its signals.
+    /// Returns the same for a program whose standard input is a terminal, which sends it signals.
     pub(crate) fn command_at_terminal(&self, program: &OsStr) -> Command {
         self.command_in_session(&["setsid", "--ctty"], program)
     }
@@ -120,13 +120,13 @@ impl Host {
             .env("PATH", std::env::join_paths(paths).expect("paths were split from one"))
             .env("HOME", directory.join("home"))
             .env("HANA_STATE", directory.join("state"))
-            // What is about Link says so: see `crate::link`.
+            // Tests of Link turn it on: see `crate::link`.
             .env("HANA_LINK", "off")
             .env("TMPDIR", directory.join("tmp"));
         command
     }
 
-    /// Runs a program to its end and returns what it said; fails the test if that takes over 20 s.
+    /// Runs a program to its end and returns its output; fails the test if that takes over 20 s.
     #[track_caller]
     pub fn run<S: AsRef<OsStr>>(&self, line: impl IntoIterator<Item = S>) -> Output {
         let mut words = line.into_iter();
@@ -142,27 +142,28 @@ impl Host {
         self.spawn(command).finish(deadline)
     }
 
-    /// Starts a [`Host::command`]. It is killed and reaped when the value is dropped; what it writes goes to
-    /// files, which are printed when the test fails.
+    /// Starts a [`Host::command`]. Dropping the value kills and reaps it; its output goes to files, which are printed
+    /// when the test fails.
     #[track_caller]
     #[must_use]
     pub fn spawn(&self, command: Command) -> Running {
         Running::start(self.clone(), command, self.next_number())
     }
 
-    /// The same with a program that reads what [`Running::say`] says, until [`Running::hang_up`] or the end of the value.
+    /// Starts a program that reads lines from [`Running::send_line`], until [`Running::hang_up`] or the value is
+    /// dropped.
     #[track_caller]
     #[must_use]
     pub fn spawn_listening(&self, command: Command) -> Running {
         Running::start_listening(self.clone(), command, self.next_number())
     }
 
-    /// Names the files of what is spawned next.
+    /// Returns the number for the files of the next program.
     pub(crate) fn next_number(&self) -> u32 {
         self.inner.spawned.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Sends a signal to a process by its number on this host. Returns once the kernel has taken it.
+    /// Sends a signal to a process by its pid on this host. Returns once the kernel has accepted it.
     #[track_caller]
     pub fn kill(&self, signal: Signal, pid: i32) {
         let outside = namespace::outside(self.inner.init, pid).unwrap_or_else(|| {
@@ -173,7 +174,7 @@ impl Host {
         });
     }
 
-    /// Everything that runs on the host, zombies too, but its first process, which only adopts orphans.
+    /// Lists all processes of the host, including zombies, except its first process, which only adopts orphans.
     #[must_use]
     pub fn processes(&self) -> Vec<Process> {
         let proc = self.proc();
@@ -188,7 +189,7 @@ impl Host {
         found
     }
 
-    /// Pulls the cable: the host sees its carrier go.
+    /// Unplugs the cable: the host loses its carrier.
     pub fn unplug(&self) {
         self.inner.lab.switch_does(&format!("ip link set port{} down", self.inner.number));
     }
@@ -198,7 +199,7 @@ impl Host {
         self.inner.lab.switch_does(&format!("ip link set port{} up", self.inner.number));
     }
 
-    /// Power cut: everything on it is gone at once, and so is its network. It does not come back.
+    /// Cuts the power: all processes and the network of the host are gone at once, permanently.
     pub fn power_off(&self) {
         let _ = rustix::process::kill_process(self.inner.init, Signal::KILL);
         crate::eventually(Duration::from_secs(5), "a host without power to be gone", || {
@@ -226,7 +227,7 @@ impl Host {
         namespace::outside(self.inner.init, pid)
     }
 
-    /// The host's own `/proc`, through the eyes of its first process.
+    /// The host's own `/proc`, as its first process sees it.
     pub(crate) fn proc(&self) -> PathBuf {
         format!("/proc/{}/root/proc", self.inner.init).into()
     }
@@ -241,7 +242,7 @@ impl fmt::Debug for Host {
     }
 }
 
-/// Where the shell between `nsenter` and the program writes which process it became.
+/// The file in which the shell between `nsenter` and the program writes its pid.
 pub(crate) const PID_FILE: &str = "HANA_LAB_PID_FILE";
 
 fn command_line(proc: &Path, pid: i32) -> Option<String> {

@@ -12,7 +12,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// A picture of `width` columns, from its pixels row by row.
+    /// Creates a picture of `width` columns from its pixels, row by row.
     #[must_use]
     pub fn new(width: usize, pixels: Vec<[u8; 3]>) -> Self {
         assert!(
@@ -22,31 +22,31 @@ impl Image {
         Self { width, height: pixels.len() / width, pixels }
     }
 
-    /// Its width in pixels.
+    /// The width in pixels.
     #[must_use]
     pub const fn width(&self) -> usize {
         self.width
     }
 
-    /// Its height in pixels.
+    /// The height in pixels.
     #[must_use]
     pub const fn height(&self) -> usize {
         self.height
     }
 
-    /// One pixel, red, green, blue.
+    /// Returns a pixel: red, green, blue.
     #[must_use]
     pub fn pixel(&self, x: usize, y: usize) -> [u8; 3] {
         self.row(y)[x]
     }
 
-    /// One row, from the left.
+    /// Returns a row, from the left.
     #[must_use]
     pub fn row(&self, y: usize) -> &[[u8; 3]] {
         &self.pixels[y * self.width..][..self.width]
     }
 
-    /// The part whose top left corner is at `x`, `y`.
+    /// Returns the part whose top left corner is at `x`, `y`.
     #[must_use]
     pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Self {
         assert!(
@@ -57,34 +57,35 @@ impl Image {
         Self::new(width, rows.copied().collect())
     }
 
-    /// The mean hue in degrees, 0 red, 120 green, 240 blue: the direction of the sum of all hues, each as long
-    /// as its pixel is colourful, so that black, grey and white do not count. None if all is grey, or colours
-    /// cancel out.
+    /// Returns the mean hue in degrees: 0 red, 120 green, 240 blue.
+    ///
+    /// It is the direction of the sum of all hues, each weighted by the saturation of its pixel, so that black, grey
+    /// and white do not count. `None` if all pixels are grey, or the colours cancel out.
     #[must_use]
     pub fn mean_hue(&self) -> Option<f64> {
         let (mut x, mut y) = (0.0, 0.0);
         for pixel in &self.pixels {
             let [red, green, blue] = pixel.map(f64::from);
-            // The three primaries as directions 120 degrees apart: hue and colourfulness in one vector.
+            // The three primaries as directions 120 degrees apart: hue and saturation in one vector.
             x += red - f64::midpoint(green, blue);
             y += (green - blue) * (3.0_f64.sqrt() / 2.0);
         }
         (x.hypot(y) > 1e-6).then(|| y.atan2(x).to_degrees().rem_euclid(360.0))
     }
 
-    /// The mean brightness, 0 to 1.
+    /// Returns the mean brightness, 0 to 1.
     #[must_use]
     pub fn mean_brightness(&self) -> f64 {
         mean(&self.pixels)
     }
 
-    /// The brightness of each pixel of a row, 0 to 1: a profile, to measure distances in.
+    /// Returns the brightness of each pixel of a row, 0 to 1: a profile for measuring distances.
     #[must_use]
     pub fn brightness_of_row(&self, y: usize) -> Vec<f64> {
         self.row(y).iter().map(|pixel| mean(std::slice::from_ref(pixel))).collect()
     }
 
-    /// Writes it as a PNG file, making the directory if need be.
+    /// Writes the picture as a PNG file, and creates the folder if necessary.
     pub fn save_png(&self, path: impl AsRef<Path>) {
         let path = path.as_ref();
         if let Some(directory) = path.parent() {

@@ -12,26 +12,25 @@ use crate::{Host, eventually, namespace};
 
 /// A network of hosts on this machine, made of Linux namespaces: a switch, and hosts plugged into it.
 ///
-/// All names live inside the lab's own namespaces, so any number of labs run side by side, and nothing
-/// of this machine's network is touched or reached. Everything inside ends with this value, or with the
-/// process that holds it, however that ends: the lab's first process waits for the end of a pipe, and
-/// the kernel kills the rest.
+/// All names live inside the lab's own namespaces, so any number of labs run side by side, and nothing of this
+/// machine's network is touched or reached. Everything inside ends with this value, or with the process that holds
+/// it, however that ends: the lab's first process waits for the end of a pipe, and the kernel kills the rest.
 ///
-/// Files of a lab lie in a directory of its own below the system's temporary one, which goes with it; after a
-/// failed test it stays, and its path is printed.
+/// The files of a lab lie in a folder of its own below the system's temporary folder, which is removed with it; after
+/// a failed test it stays, and its path is printed.
 pub struct Lab {
     inner: Arc<LabInner>,
     hosts: Mutex<Vec<(Host, Anchor)>>,
     switch: Anchor,
 }
 
-/// What a lab's hosts need of it.
+/// The parts of a lab that its hosts need.
 pub(crate) struct LabInner {
-    /// How the namespaces are entered.
+    /// The way into the namespaces.
     entrance: Entrance,
     /// The switch's pid 1.
     switch: Pid,
-    /// Where the lab's files lie.
+    /// The folder of the lab's files.
     pub(crate) directory: PathBuf,
 }
 
@@ -46,8 +45,10 @@ const NAMESPACES: [&str; 7] =
     ["--net", "--uts", "--pid", "--mount", "--mount-proc", "--fork", "--kill-child"];
 
 impl Lab {
-    /// A lab without hosts; `name` shows in its directory and in what is printed. `None` where this machine does
-    /// not allow it, after printing `skipped: ...` and why; the test then returns.
+    /// Creates a lab without hosts; `name` is part of its folder and of printed messages.
+    ///
+    /// Returns `None` where this machine does not allow it, after printing `skipped: ...` with the reason; the test
+    /// then returns.
     ///
     /// # Panics
     ///
@@ -82,7 +83,7 @@ impl Lab {
         None
     }
 
-    /// A new host, plugged in: its hostname is `name`, its address 10.77.0.1 for the first one, and so on.
+    /// Adds a host and plugs it in: its hostname is `name`, its address 10.77.0.1 for the first host, and so on.
     pub fn host(&self, name: &str) -> Host {
         let mut hosts = self.hosts();
         let number = u8::try_from(hosts.len() + 1)
@@ -119,8 +120,8 @@ impl Lab {
         host
     }
 
-    /// A second network, apart from the first: each of these hosts has an `eth1` on it, with the address 10.78.0.1
-    /// for the lab's first host, and so on. Once for each lab.
+    /// Adds a second network, separate from the first. Each of these hosts gets an `eth1` on it, with the address
+    /// 10.78.0.1 for the lab's first host, and so on. Once per lab.
     pub fn second_network(&self, hosts: &[&Host]) {
         self.inner.switch_does(
             "ip link add second type bridge stp_state 0 forward_delay 0 mcast_snooping 0
@@ -142,14 +143,14 @@ impl Lab {
         }
     }
 
-    /// Splits the network: hosts of `there` no longer hear those of `here`, nor any host that is in neither;
-    /// no cable loses its carrier.
+    /// Splits the network: hosts of `there` no longer reach those of `here`, nor any host that is in neither; no
+    /// cable loses its carrier.
     pub fn partition(&self, here: &[&Host], there: &[&Host]) {
         self.wire("lan", here);
         self.wire("far", there);
     }
 
-    /// Joins what [`Lab::partition`] split.
+    /// Joins the parts that [`Lab::partition`] split.
     pub fn heal(&self) {
         let hosts = self.hosts();
         self.wire(
@@ -168,13 +169,13 @@ impl Lab {
         found
     }
 
-    /// Where the lab's files lie.
+    /// The folder of the lab's files.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.inner.directory
     }
 
-    /// Also after a failure while it was held: the drop must go on.
+    /// Also works after a panic with the lock held: the drop must go on.
     fn hosts(&self) -> MutexGuard<'_, Vec<(Host, Anchor)>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -204,7 +205,7 @@ impl Drop for Lab {
             return;
         }
         eventually(
-            // The kernel takes a network apart when it has time: seconds, on a machine that compiles.
+            // The kernel removes a network when it has time: in seconds, on a machine that compiles.
             Duration::from_secs(30),
             "no process left in the lab",
             || match &*inhabitants_told(&namespaces) {
@@ -217,7 +218,7 @@ impl Drop for Lab {
 }
 
 impl LabInner {
-    /// A command that runs what is appended to it in the given kinds of namespaces of a process.
+    /// Returns a command that runs its arguments in the given kinds of namespaces of a process.
     pub(crate) fn enter(&self, target: Pid, kinds: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &target.to_string()]);
@@ -228,14 +229,14 @@ impl LabInner {
         command
     }
 
-    /// Runs lines of shell at the switch.
+    /// Runs a shell script on the switch.
     pub(crate) fn switch_does(&self, script: &str) {
-        // Not in the switch's pid namespace: `ip` shall know hosts by their numbers out here.
+        // Not in the switch's pid namespace, because `ip` must find hosts by their pids on this machine.
         shell(self.enter(self.switch, &["--net"]), script);
     }
 }
 
-/// Without it an IPv6 address cannot be used for its first second.
+/// With it an IPv6 address could not be used for its first second.
 const NO_DUPLICATE_ADDRESS_DETECTION: &str = "
     if [ -d /proc/sys/net/ipv6/conf/default ]; then
         echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
@@ -248,7 +249,7 @@ fn start_switch(entrance: Entrance, directory: &Path) -> Result<Anchor, String> 
         command.args(["--user", "--map-root-user"]);
     }
     command.args(NAMESPACES).env("LAB", directory);
-    // A bridge that learns groups would need a querier; one that floods is what a plain switch does.
+    // A bridge that learns groups would need a querier; one that floods behaves like a plain switch.
     Anchor::start(
         command,
         "set -e

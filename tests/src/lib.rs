@@ -1,30 +1,30 @@
-//! What the tests with several processes, several hosts and real windows stand on.
+//! The base of the tests with several processes, several hosts and real windows.
 //!
 //! | to | use |
 //! |---|---|
-//! | have hosts on a network | [`Lab`], [`Host`] |
-//! | run a program on one of them | [`Host::run`], [`Host::spawn`] |
-//! | cut a cable, split the network | [`Host::unplug`], [`Lab::partition`] |
-//! | have a network that loses, delays and reorders | [`UdpRelay`] |
-//! | see who is left | [`Host::processes`] |
-//! | wait for something | [`eventually`] |
-//! | have a test in a process of its own | [`is_alone`] |
-//! | have daemons on hosts, ask who is there | [`show`] |
-//! | have a screen and look at it | [`Screen`], [`Image`] |
+//! | create hosts on a network | [`Lab`], [`Host`] |
+//! | run a program on a host | [`Host::run`], [`Host::spawn`] |
+//! | unplug a cable, split the network | [`Host::unplug`], [`Lab::partition`] |
+//! | lose, delay and reorder packets | [`UdpRelay`] |
+//! | list the remaining processes | [`Host::processes`] |
+//! | wait for a condition | [`eventually`] |
+//! | run a test in a process of its own | [`is_alone`] |
+//! | start daemons on hosts, list nodes | [`show`] |
+//! | create a screen and take screenshots | [`Screen`], [`Image`] |
 //! | close windows, press keys | [`Person`] |
-//! | sit at a terminal, type, look at it | [`Terminal`] |
-//! | have all of that, with a visualization in a window | [`Stage`] |
-//! | have many apps that play many visualizations | [`Ensemble`] |
-//! | use programs that are not ours | [`foreign`] |
-//! | be in a session of Ableton Link | [`link`] |
+//! | use a terminal: type, read its screen | [`Terminal`] |
+//! | combine all of that with a visualization in a window | [`Stage`] |
+//! | run many apps that play many visualizations | [`Ensemble`] |
+//! | use foreign programs | [`foreign`] |
+//! | join a session of Ableton Link | [`link`] |
 //!
 //! A lab and a screen end with the test process, also when that is killed with SIGKILL.
 
 // Only tests use this crate, and a test that cannot print may fail.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
-// A harness that cannot go on says why and fails the test; that is what panics are for here.
+// A harness that cannot continue panics with the reason, which fails the test.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::missing_panics_doc)]
-// To run a program is often enough; not everybody wants to know what it said.
+// Running a program is often enough; many tests do not need its output.
 #![allow(clippy::must_use_candidate, clippy::return_self_not_must_use)]
 
 mod alone;

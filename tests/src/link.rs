@@ -1,4 +1,4 @@
-//! Members of Ableton Link sessions: `hana-link`, and programs that are not ours.
+//! Members of Ableton Link sessions: `hana-link`, and foreign programs.
 
 use std::cell::RefCell;
 use std::process::Command;
@@ -9,14 +9,14 @@ use rustix::time::ClockId;
 use crate::skip::skip;
 use crate::{Host, Running, Signal, eventually, foreign, program};
 
-/// A program in a session of Ableton Link, which says where that stands, line by line.
+/// A program in a session of Ableton Link, which prints its state line by line.
 pub struct LinkMember {
     running: Running,
-    /// What was read of it, and how many bytes that took.
+    /// The parsed reports, and the number of bytes read for them.
     read: RefCell<(Vec<Look>, usize)>,
 }
 
-/// Bindings of Ableton Link for Python, by different people.
+/// Bindings of Ableton Link for Python, by different authors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
     /// `LinkPython-extern`.
@@ -25,27 +25,27 @@ pub enum Foreign {
     Aalink,
 }
 
-/// What a member says of its session.
+/// A report of a member about its session.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Look {
-    /// Beats a minute.
+    /// Beats per minute.
     pub bpm: f64,
     /// The beat at `at_us`.
     pub beat: f64,
-    /// Microseconds of the kernel's own clock, [`now_us`], unless the program believes in another.
+    /// Microseconds of the kernel's own clock, [`now_us`], unless the program is configured with another clock.
     pub at_us: f64,
     /// Beats in a bar.
     pub quantum: f64,
-    /// Whether it plays.
+    /// Whether the session plays.
     pub playing: bool,
-    /// Others in the session.
+    /// The number of other members.
     pub peers: u64,
 }
 
-/// For what is set up, on a busy machine.
+/// The timeout for setup, on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Whether `hana-link` was built, which needs cmake and libclang; says `skipped: ...` if not.
+/// Returns whether `hana-link` was built, which needs cmake and libclang; prints `skipped: ...` if not.
 #[must_use]
 pub fn is_built() -> bool {
     let built = program::programs().join("hana-link").is_file();
@@ -65,7 +65,7 @@ pub fn now_us() -> f64 {
 }
 
 impl LinkMember {
-    /// `hana-link --json` with what `configure` adds.
+    /// Starts `hana-link --json`, after `configure` has added its settings.
     #[track_caller]
     #[must_use]
     pub fn ours(host: &Host, configure: impl FnOnce(&mut Command)) -> Self {
@@ -75,13 +75,13 @@ impl LinkMember {
         Self::of(host.spawn_listening(command))
     }
 
-    /// What is started already, and says what `hana-link --json` says.
+    /// Wraps a running program that prints reports like `hana-link --json`.
     #[must_use]
     pub const fn of(running: Running) -> Self {
         Self { running, read: RefCell::new((vec![], 0)) }
     }
 
-    /// A program that knows nothing of hana.
+    /// Starts a program that is independent of hana.
     #[track_caller]
     #[must_use]
     pub fn foreign(host: &Host, kind: Foreign, bpm: f64, quantum: f64) -> Self {
@@ -95,7 +95,7 @@ impl LinkMember {
         Self::of(host.spawn_listening(command))
     }
 
-    /// What `hana` sees of the timeline that the daemon of a host keeps.
+    /// Watches the timeline of a host's daemon with `hana`.
     #[track_caller]
     #[must_use]
     pub fn timeline_of(host: &Host) -> Self {
@@ -104,7 +104,7 @@ impl LinkMember {
         Self::of(host.spawn_listening(command))
     }
 
-    /// What its last whole line tells by this name; null if nothing.
+    /// Returns a field of the last complete line; null if it has none.
     #[track_caller]
     #[must_use]
     pub fn told(&self, name: &str) -> serde_json::Value {
@@ -116,33 +116,33 @@ impl LinkMember {
         line.get("value").unwrap_or(&line)[name].clone()
     }
 
-    /// Gives it an order, such as `tempo 133`, `play`, `pause`.
+    /// Sends a command, such as `tempo 133`, `play` or `pause`.
     #[track_caller]
     pub fn say(&mut self, order: &str) {
         self.running.say(order);
     }
 
-    /// All that it has said so far.
+    /// Returns all reports so far.
     #[must_use]
     pub fn looks(&self) -> Vec<Look> {
         self.said_since(0)
     }
 
-    /// How much it has said so far.
+    /// Returns the number of reports so far.
     #[must_use]
     pub fn count(&self) -> usize {
         self.read();
         self.read.borrow().0.len()
     }
 
-    /// What it has said but for its first `since` lines.
+    /// Returns the reports without the first `since`.
     #[must_use]
     pub fn said_since(&self, since: usize) -> Vec<Look> {
         self.read();
         self.read.borrow().0.get(since..).unwrap_or_default().to_vec()
     }
 
-    /// What it said last.
+    /// Returns the last report.
     #[must_use]
     pub fn last(&self) -> Option<Look> {
         self.read();
@@ -152,20 +152,20 @@ impl LinkMember {
     fn read(&self) {
         let said = self.running.stdout();
         let (looks, bytes) = &mut *self.read.borrow_mut();
-        // The last line may not be all there yet.
+        // The last line may be incomplete.
         if let Some(end) = said.get(*bytes..).and_then(|new| new.rfind('\n')) {
             looks.extend(said[*bytes..*bytes + end].lines().map(Look::parse));
             *bytes += end + 1;
         }
     }
 
-    /// Waits until it says something that `is_so`, and returns that.
+    /// Waits for a report that `is_so` accepts, and returns it.
     #[track_caller]
     pub fn wait_for(&self, awaited: &str, is_so: impl Fn(&Look) -> bool) -> Look {
         self.wait_for_since(0, awaited, is_so)
     }
 
-    /// The same, but not of its first `since` lines.
+    /// Does the same without the first `since` reports.
     #[track_caller]
     pub fn wait_for_since(
         &self,
@@ -179,7 +179,7 @@ impl LinkMember {
         })
     }
 
-    /// Leaves, and has it end.
+    /// Leaves the session and ends.
     #[track_caller]
     pub fn leave(mut self) {
         self.running.hang_up();
@@ -187,7 +187,7 @@ impl LinkMember {
         assert!(output.status.success(), "{output}");
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the program.
     #[track_caller]
     pub fn kill(&self, signal: Signal) {
         self.running.kill(signal);
@@ -195,7 +195,7 @@ impl LinkMember {
 }
 
 impl Look {
-    /// From a line of JSON: its own, or that of `hana watch` for the timeline of a host.
+    /// Parses a line of JSON: a member's own, or that of `hana watch` for the timeline of a host.
     #[track_caller]
     #[must_use]
     pub fn parse(line: &str) -> Self {
@@ -221,8 +221,8 @@ impl Look {
         (at_us - self.at_us).mul_add(self.bpm / 60e6, self.beat)
     }
 
-    /// How far the beats of another member are from these, in microseconds: by their place in the bar, which is all that
-    /// Link shares.
+    /// The distance of the beats of two members in microseconds, by their position in the bar, which is all that Link
+    /// shares.
     #[must_use]
     pub fn apart_us(&self, other: &Self) -> f64 {
         let at = self.at_us.max(other.at_us);
@@ -230,7 +230,7 @@ impl Look {
         beats.min(self.quantum - beats) * 60e6 / self.bpm
     }
 
-    /// By how much its beats came too early or too late for one who knew an earlier look, in microseconds.
+    /// The deviation of the beat from the one that an earlier report predicted, in microseconds.
     #[must_use]
     pub fn jumped_us(&self, earlier: &Self) -> f64 {
         (self.beat - earlier.beat_at(self.at_us)).abs() * 60e6 / self.bpm

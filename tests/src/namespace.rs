@@ -1,4 +1,4 @@
-//! What the kernel tells about namespaces and the processes in them, read from `/proc`.
+//! Namespaces and the processes in them, read from `/proc`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -13,15 +13,15 @@ use rustix::process::{Pid, Signal};
 pub(crate) struct Anchor {
     /// `unshare`, or the `nsenter` that became it.
     wrapper: Child,
-    /// Held open: when this process dies, pid 1 reads the end of it, and ends.
+    /// Held open: when this process dies, pid 1 reads the end of the pipe, and ends.
     stdin: Option<ChildStdin>,
-    /// Pid 1, by the number it has out here.
+    /// Pid 1, by its pid on this machine.
     pub(crate) init: Pid,
 }
 
 impl Anchor {
-    /// Starts `command`, which must make namespaces and run bash in them with the script given. The script
-    /// prints `ready`, and reads a line before it ends.
+    /// Starts `command`, which must create namespaces and run bash in them with the given script. The script prints
+    /// `ready`, and reads a line before it ends.
     pub(crate) fn start(mut command: Command, script: &str) -> Result<Self, String> {
         let program = command.get_program().to_string_lossy().into_owned();
         let mut wrapper = command
@@ -29,7 +29,7 @@ impl Anchor {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A Ctrl-C at the terminal is for the test alone: the anchor then cleans up.
+            // A Ctrl-C at the terminal only reaches the test: the anchor then cleans up.
             .process_group(0)
             .spawn()
             .map_err(|error| format!("cannot run `{program}`: {error}"))?;
@@ -53,14 +53,14 @@ impl Anchor {
         Ok(Self { wrapper, stdin, init: pid })
     }
 
-    /// Tells pid 1 a last word and to end.
+    /// Sends a last line to pid 1, which then ends.
     pub(crate) fn release(&mut self, word: &str) {
         if let Some(mut stdin) = self.stdin.take() {
             let _ = stdin.write_all(word.as_bytes());
         }
     }
 
-    /// Waits for the end; kills where that takes too long.
+    /// Waits for the end, and kills it if that takes too long.
     pub(crate) fn end(&mut self) {
         let start = Instant::now();
         self.stdin = None;
@@ -76,12 +76,12 @@ impl Anchor {
     }
 }
 
-/// The namespaces that a process is in, as `net:[4026532254]`.
+/// The namespaces of a process, as `net:[4026532254]`.
 pub(crate) fn namespaces_of(pid: Pid) -> Vec<String> {
     ["pid", "net"].into_iter().filter_map(|kind| link(pid.as_raw_nonzero().get(), kind)).collect()
 }
 
-/// The processes of this machine, by the numbers they have out here, that are in any of these namespaces.
+/// The processes that are in any of these namespaces, by their pids on this machine.
 #[must_use]
 pub fn inhabitants(namespaces: &[String]) -> Vec<i32> {
     pids(Path::new("/proc"))
@@ -94,7 +94,7 @@ pub fn inhabitants(namespaces: &[String]) -> Vec<i32> {
         .collect()
 }
 
-/// The number out here of the process that has the number `inside` in the pid namespace of `init`.
+/// The pid on this machine of the process with the pid `inside` in the pid namespace of `init`.
 pub(crate) fn outside(init: Pid, inside: i32) -> Option<Pid> {
     let namespace = link(init.as_raw_nonzero().get(), "pid")?;
     pids(Path::new("/proc")).filter_map(Pid::from_raw).find(|&pid| {
@@ -103,7 +103,7 @@ pub(crate) fn outside(init: Pid, inside: i32) -> Option<Pid> {
     })
 }
 
-/// The numbers of the processes that this `/proc` shows.
+/// The pids of the processes that this `/proc` shows.
 pub(crate) fn pids(proc: &Path) -> impl Iterator<Item = i32> {
     fs::read_dir(proc)
         .into_iter()
@@ -111,16 +111,16 @@ pub(crate) fn pids(proc: &Path) -> impl Iterator<Item = i32> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
-/// Parent and state of a process; none if it has gone.
+/// Parent and state of a process; `None` if it has gone.
 pub(crate) fn parent_and_state(proc: &Path, pid: i32) -> Option<(i32, char)> {
     let stat = fs::read_to_string(proc.join(pid.to_string()).join("stat")).ok()?;
-    // The name, in parentheses, may contain anything.
+    // The name, in parentheses, may contain any character.
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
     let state = fields.next()?.chars().next()?;
     Some((fields.next()?.parse().ok()?, state))
 }
 
-/// The numbers of a process: out here first, in its innermost pid namespace last.
+/// The pids of a process: the one on this machine first, the one in its innermost pid namespace last.
 fn numbers(pid: Pid) -> Vec<i32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status

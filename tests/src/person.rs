@@ -11,25 +11,25 @@ use x11rb::rust_connection::RustConnection;
 
 use crate::Screen;
 
-/// Somebody who sits at a [`Screen`], with a mouse to close windows and a keyboard.
+/// A simulated person at a [`Screen`], with a mouse to close windows and a keyboard.
 pub struct Person {
     connection: RustConnection,
     root: WindowId,
 }
 
-/// A key, by the symbol that X knows it by.
+/// A key, by its X keysym.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Key {
-    /// The arrow to the left.
+    /// The left arrow.
     Left = 0xff51,
-    /// The arrow up.
+    /// The up arrow.
     Up = 0xff52,
-    /// The arrow to the right.
+    /// The right arrow.
     Right = 0xff53,
-    /// The arrow down.
+    /// The down arrow.
     Down = 0xff54,
-    /// The one that makes capitals.
+    /// The shift key.
     Shift = 0xffe1,
     /// The letter.
     B = 0x62,
@@ -55,11 +55,11 @@ pub enum Key {
     Y = 0x79,
 }
 
-/// From one move of a hand to the next.
+/// The time between two movements of the mouse.
 const HAND: Duration = Duration::from_millis(200);
 
 impl Person {
-    /// Sits down.
+    /// Connects to the screen.
     #[must_use]
     pub fn at(screen: &Screen) -> Self {
         let (connection, number) =
@@ -68,7 +68,7 @@ impl Person {
         Self { connection, root }
     }
 
-    /// Asks the window of that title to close, as its close button does.
+    /// Asks the window with this title to close, as its close button does.
     #[track_caller]
     pub fn close(&self, title: &str) {
         let [protocols, delete] = ["WM_PROTOCOLS", "WM_DELETE_WINDOW"].map(|name| {
@@ -85,7 +85,7 @@ impl Person {
             .unwrap_or_else(|error| panic!("the window '{title}' cannot be closed: {error}"));
     }
 
-    /// Makes the window of that title the one that hears the keyboard, as a click does under a window manager.
+    /// Gives the keyboard focus to the window with this title, as a click does under a window manager.
     #[track_caller]
     pub fn choose(&self, title: &str) {
         self.connection
@@ -100,12 +100,12 @@ impl Person {
         self.touch(xproto::KEY_PRESS_EVENT, key);
     }
 
-    /// Lets go of a key.
+    /// Releases a key.
     pub fn release(&self, key: Key) {
         self.touch(xproto::KEY_RELEASE_EVENT, key);
     }
 
-    /// Presses the left button of the mouse at one place of the screen, and lets go of it at another.
+    /// Presses the left button of the mouse at one point of the screen, and releases it at another.
     pub fn drag(&self, from: (i16, i16), to: (i16, i16)) {
         const LEFT: u8 = 1;
         let point = |(x, y)| {
@@ -131,7 +131,7 @@ impl Person {
                 .expect("the X server takes a mouse");
         };
         point(from);
-        // A hand takes its time; a program that draws in software sees the mouse a few times a second.
+        // A hand is slow; a program that renders in software sees the mouse a few times a second.
         std::thread::sleep(HAND);
         button(xproto::BUTTON_PRESS_EVENT);
         std::thread::sleep(HAND);

@@ -2,13 +2,13 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// The root of the project, where `config/` and `keyexprs.md` lie.
+/// The root of the project, with `config/` and `keyexprs.md`.
 #[must_use]
 pub fn project_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the project")
 }
 
-/// Where cargo put the programs of this workspace: `target/debug` of whatever target directory is in use.
+/// The folder of the workspace's programs: `debug` in the current target directory.
 pub(crate) fn programs() -> PathBuf {
     let this = env::current_exe().expect("a process knows its program");
     let directory = this.parent().expect("a program lies in a directory");
@@ -19,9 +19,9 @@ pub(crate) fn programs() -> PathBuf {
     }
 }
 
-/// The program that `name` means: one of this workspace, else one in `PATH`; a path is taken as it is.
+/// Finds a program: one of this workspace, else one in `PATH`; a path is returned as it is.
 ///
-/// Fails the test where there is none, since a program that is missing is nearly always one not built.
+/// Fails the test if there is none, because a missing program was nearly always not built.
 pub(crate) fn resolve(name: &OsStr) -> PathBuf {
     let path = Path::new(name);
     if path.components().count() > 1 {

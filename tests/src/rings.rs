@@ -1,18 +1,17 @@
-//! Measures what `ripples` draws.
+//! Measures the picture that `ripples` draws.
 
 use crate::Image;
 
-/// Rows above and below the middle that are taken together, so that the noise of one does not count.
+/// Rows above and below the middle that are averaged, against the noise of a single row.
 const HALF_BAND: usize = 2;
 /// A peak counts as high from this share of the highest one.
 const NEARLY: f64 = 0.7;
 
 impl Image {
-    /// The distance between two rings of `ripples` in pixels, measured along the horizontal through the centre,
-    /// where the rings are the purest. None where nothing repeats.
+    /// The distance between two rings of `ripples` in pixels, or `None` where nothing repeats.
     ///
-    /// It is the shift under which the brightness of that line is most like itself: the first peak of its
-    /// autocorrelation.
+    /// Measured along the horizontal through the centre, where the rings are clearest: the shift under which the
+    /// brightness of that line is most similar to itself, which is the first peak of its autocorrelation.
     #[must_use]
     pub fn ring_spacing(&self) -> Option<f64> {
         let middle = self.height() / 2;
@@ -25,7 +24,7 @@ impl Image {
     }
 }
 
-/// The line without what changes more slowly than the rings: minus its moving average, and then minus its mean.
+/// Removes everything that changes more slowly than the rings: the moving average, and then the mean.
 fn without_slope(line: &[f64], reach: usize) -> Vec<f64> {
     let half = reach / 2;
     let last = line.len() - 1;
@@ -38,8 +37,8 @@ fn without_slope(line: &[f64], reach: usize) -> Vec<f64> {
     flat.into_iter().map(|value| value - mean).collect()
 }
 
-/// The first high peak of the autocorrelation within `reach` behind its first zero, between samples by the
-/// parabola through it and its neighbours.
+/// The first high peak of the autocorrelation within `reach` after its first zero, interpolated by the parabola
+/// through it and its neighbours.
 fn first_period(line: &[f64], reach: usize) -> Option<f64> {
     let likeness: Vec<f64> = (0..line.len() / 2)
         .map(|shift| {
@@ -50,7 +49,7 @@ fn first_period(line: &[f64], reach: usize) -> Option<f64> {
     let zero = likeness.iter().position(|&value| value < 0.0)?;
     let end = (zero + reach).min(likeness.len() - 1);
     let highest = likeness.get(zero..end)?.iter().copied().max_by(f64::total_cmp)?;
-    // Twice the distance is nearly as like, and with noise now and then more: the first of the high ones.
+    // Twice the distance is nearly as similar, and with noise sometimes more: the first high peak counts.
     let peak = (zero..end).find(|&shift| {
         likeness[shift] >= NEARLY * highest
             && likeness[shift] >= likeness[shift - 1]

@@ -11,40 +11,41 @@ use serde_json::Value;
 use crate::host::PID_FILE;
 use crate::{Host, eventually, namespace};
 
-/// A program that runs on a [`Host`]. Dropped, it is killed and reaped; its own children are not, so that a
-/// test can see whether they stay.
+/// A program that runs on a [`Host`].
+///
+/// Dropping it kills and reaps the program, but not its children, so that a test can see whether they remain.
 pub struct Running {
     host: Host,
     line: String,
     /// `nsenter`, which waits for the program and ends as it ends.
     child: Child,
-    /// The program's number on the host.
+    /// The pid on the host.
     pid: i32,
     stdout: PathBuf,
     stderr: PathBuf,
     start: Instant,
     end: Option<ExitStatus>,
-    /// Where it reads from, if anybody may tell it something.
+    /// Its standard input, if the test may write to it.
     stdin: Option<ChildStdin>,
 }
 
-/// How a program ended and what it said.
+/// The end of a program and its output.
 #[derive(Debug, Clone)]
 pub struct Output {
-    /// What ran, where.
+    /// The host and the command line.
     pub line: String,
-    /// How it ended. A program that was killed by a signal has that signal.
+    /// The exit status. A program killed by a signal has that signal.
     pub status: ExitStatus,
-    /// What it wrote for people or programs to read.
+    /// The standard output.
     pub stdout: String,
-    /// What it wrote beside that.
+    /// The standard error.
     pub stderr: String,
-    /// From start to end, with the few milliseconds it takes to enter the host.
+    /// The time from start to end, including the few milliseconds it takes to enter the host.
     pub took: Duration,
 }
 
 impl Running {
-    /// Starts a program that reads nothing and writes to files, which `number` names.
+    /// Starts a program without input that writes to files named by `number`.
     #[track_caller]
     pub(crate) fn start(host: Host, mut command: Command, number: u32) -> Self {
         let [stdout, stderr, _] = files(&host, number);
@@ -53,7 +54,7 @@ impl Running {
         Self::start_connected(host, command, number)
     }
 
-    /// The same with a program that reads what [`Running::say`] says.
+    /// Starts a program that reads lines from [`Running::send_line`].
     #[track_caller]
     pub(crate) fn start_listening(host: Host, mut command: Command, number: u32) -> Self {
         let [stdout, stderr, _] = files(&host, number);
@@ -62,7 +63,7 @@ impl Running {
         Self::start_connected(host, command, number)
     }
 
-    /// Starts a program whose input and output the caller has connected.
+    /// Starts a program with input and output connected by the caller.
     #[track_caller]
     pub(crate) fn start_connected(host: Host, mut command: Command, number: u32) -> Self {
         let line = told(&host, &command);
@@ -76,7 +77,7 @@ impl Running {
             let pid = fs::read_to_string(&pid_file)
                 .ok()
                 .and_then(|text| text.strip_suffix('\n')?.parse().ok());
-            // One that never got as far has no number; its end tells why.
+            // A program that failed earlier has no pid; its standard error has the reason.
             pid.or_else(|| child.try_wait().ok().flatten().map(|_| 0))
         });
         assert!(pid != 0, "`{line}` could not be started: {}", read(&stderr));
@@ -84,25 +85,25 @@ impl Running {
         Self { host, line, child, pid, stdout, stderr, start, end: None, stdin }
     }
 
-    /// Its number on the host.
+    /// The pid on the host.
     #[must_use]
     pub const fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// What it has written to its standard output so far.
+    /// The standard output so far.
     #[must_use]
     pub fn stdout(&self) -> String {
         read(&self.stdout)
     }
 
-    /// What it has written to its standard error so far.
+    /// The standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
         read(&self.stderr)
     }
 
-    /// Writes a line to its standard input. Only to what [`Host::spawn_listening`] has started.
+    /// Writes a line to the standard input of a program started with [`Host::spawn_with_input`].
     #[track_caller]
     pub fn say(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("somebody listens");
@@ -110,18 +111,18 @@ impl Running {
             .unwrap_or_else(|error| panic!("`{}` does not listen: {error}", self.line));
     }
 
-    /// Closes its standard input.
+    /// Closes the standard input.
     pub fn hang_up(&mut self) {
         self.stdin.take();
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the program.
     #[track_caller]
     pub fn kill(&self, signal: Signal) {
         self.host.kill(signal, self.pid);
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status if the program has ended.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         if self.end.is_none() {
             self.end = self.child.try_wait().expect("a child can be waited for");
@@ -130,7 +131,7 @@ impl Running {
         self.end
     }
 
-    /// Waits for its end; fails the test if that takes longer than `deadline`.
+    /// Waits for the end; fails the test if that takes longer than `deadline`.
     #[track_caller]
     pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
         let start = Instant::now();
@@ -148,7 +149,7 @@ impl Running {
         }
     }
 
-    /// Waits for its end and returns all it said; fails the test if that takes longer than `deadline`.
+    /// Waits for the end and returns the output; fails the test if that takes longer than `deadline`.
     #[track_caller]
     pub fn finish(mut self, deadline: Duration) -> Output {
         let status = self.wait(deadline);
@@ -161,7 +162,7 @@ impl Running {
         }
     }
 
-    /// `nsenter` stops itself when the program is stopped, and nobody but us would let it go on.
+    /// Continues `nsenter`, which stops itself when its program is stopped.
     fn wake_wrapper(&self) {
         let state =
             |proc: &Path, pid| namespace::parent_and_state(proc, pid).map(|(_, state)| state);
@@ -215,20 +216,20 @@ impl fmt::Debug for Running {
 }
 
 impl Output {
-    /// The same, of a program that must have succeeded; fails the test otherwise.
+    /// Returns the output of a successful program; fails the test otherwise.
     #[track_caller]
     pub fn ok(self) -> Self {
         assert!(self.status.success(), "failed: {self}");
         self
     }
 
-    /// Its exit code; none if a signal killed it.
+    /// Returns the exit code, or `None` if a signal killed the program.
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         self.status.code()
     }
 
-    /// Its standard output as one JSON document.
+    /// Parses the standard output as a JSON document.
     #[track_caller]
     #[must_use]
     pub fn json(&self) -> Value {
@@ -236,7 +237,7 @@ impl Output {
             .unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
     }
 
-    /// Its standard output as JSON lines.
+    /// Parses the standard output as JSON lines.
     #[track_caller]
     #[must_use]
     pub fn json_lines(&self) -> Vec<Value> {
@@ -261,7 +262,7 @@ impl fmt::Display for Output {
     }
 }
 
-/// The command line for people: what stands after the shell that becomes the program.
+/// Returns a readable command line: the words after the shell that becomes the program.
 fn told(host: &Host, command: &Command) -> String {
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     let shell = words.windows(2).position(|pair| pair[0] == "-c").map_or(0, |at| at + 3);
@@ -278,7 +279,7 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// As much of a long output as a person reads.
+/// Returns the last lines of a long output.
 fn tail(text: &str) -> String {
     const LINES: usize = 200;
     let lines: Vec<&str> = text.lines().collect();

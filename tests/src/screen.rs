@@ -13,11 +13,11 @@ use crate::Image;
 
 /// A screen without a monitor, for real windows: an `Xvfb` on a free display number.
 ///
-/// It ends with this value, or with the test process, however that ends. Programs on hosts of a lab reach it too,
-/// through its socket in the file system.
+/// It ends with this value, or with the test process, however that ends. Programs on hosts of a lab reach it through
+/// its socket in the file system.
 pub struct Screen {
     display: String,
-    /// A shell that ends Xvfb when it reads the end of its input.
+    /// A shell that ends Xvfb at the end of its input.
     guard: Child,
     stdin: Option<ChildStdin>,
     connection: RustConnection,
@@ -26,23 +26,23 @@ pub struct Screen {
     height: u16,
 }
 
-/// A window that is shown on a [`Screen`].
+/// A visible window on a [`Screen`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
-    /// Its title.
+    /// The title.
     pub title: String,
-    /// Distance of its left edge from the screen's.
+    /// The distance of its left edge from that of the screen.
     pub x: i16,
-    /// Distance of its upper edge from the screen's.
+    /// The distance of its upper edge from that of the screen.
     pub y: i16,
-    /// Its width in pixels.
+    /// The width in pixels.
     pub width: u16,
-    /// Its height in pixels.
+    /// The height in pixels.
     pub height: u16,
 }
 
 impl Screen {
-    /// A screen of so many pixels.
+    /// Creates a screen of this size in pixels.
     #[must_use]
     pub fn new(width: u16, height: u16) -> Self {
         let mut guard = Command::new("bash")
@@ -76,13 +76,13 @@ impl Screen {
         Self { display, guard, stdin, connection, root, width, height }
     }
 
-    /// What `DISPLAY` must say for a program to draw here.
+    /// The value of `DISPLAY` for programs that draw here.
     #[must_use]
     pub fn display(&self) -> &str {
         &self.display
     }
 
-    /// What is to be seen now.
+    /// Takes a screenshot.
     #[must_use]
     pub fn screenshot(&self) -> Image {
         let setup = self.connection.setup();
@@ -106,7 +106,7 @@ impl Screen {
         Image::new(self.width.into(), pixels)
     }
 
-    /// The windows that are shown, from the lowest up.
+    /// The visible windows, from the lowest up.
     #[must_use]
     pub fn windows(&self) -> Vec<Window> {
         let tree = self.connection.query_tree(self.root).expect("the X server listens").reply();
@@ -114,7 +114,7 @@ impl Screen {
         children.into_iter().filter_map(|id| self.window(id)).collect()
     }
 
-    /// None if it is not shown, or has gone meanwhile.
+    /// Returns `None` if the window is hidden or has gone.
     fn window(&self, id: WindowId) -> Option<Window> {
         let attributes = self.connection.get_window_attributes(id).ok()?.reply().ok()?;
         if attributes.map_state != MapState::VIEWABLE {

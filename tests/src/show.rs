@@ -1,4 +1,4 @@
-//! Daemons on the hosts of a lab, and the questions that tests ask of a mesh.
+//! Daemons on the hosts of a lab, and queries that tests send to a mesh.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -10,26 +10,25 @@ use serde_json::Value;
 
 use crate::{Host, Lab, Output, Running, Signal, eventually};
 
-/// How long a daemon may take until it is on the mesh, on a machine that is busy with other tests.
+/// The timeout for a daemon to be on the mesh, on a machine that is busy with other tests.
 const DAEMON: Duration = Duration::from_secs(10);
-/// What the harness looks at as often as that, measures nothing smaller.
+/// The polling interval of the harness, and so the resolution of its measurements.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// Hosts with a daemon on each. The daemons are killed when this is dropped; what they launched ends with
-/// the lab.
+/// Hosts with a daemon on each. Dropping it kills the daemons; the processes they launched end with the lab.
 pub struct Show {
     hosts: Vec<Host>,
     daemons: Vec<Running>,
 }
 
 impl Show {
-    /// A daemon on each of these new hosts, with nothing configured but the host's name. All are on the mesh.
+    /// Starts a daemon on each of these new hosts, with only the host's name configured. All are on the mesh.
     #[must_use]
     pub fn of(lab: &Lab, names: &[&str]) -> Self {
         Self::start(lab, names, |_| {})
     }
 
-    /// The same with a catalogue of the test's own, the text of a `visualizations.toml`.
+    /// Does the same with a catalogue, the text of a `visualizations.toml`.
     #[must_use]
     pub fn with_catalogue(lab: &Lab, names: &[&str], catalogue: &str) -> Self {
         let directory = lab.directory().join("config");
@@ -41,7 +40,7 @@ impl Show {
         })
     }
 
-    /// The same with what `configure` adds to each daemon's command, such as an environment variable.
+    /// Does the same after `configure` has changed each daemon's command, such as its environment.
     #[must_use]
     pub fn start(lab: &Lab, names: &[&str], configure: impl Fn(&mut Command)) -> Self {
         let hosts: Vec<Host> = names.iter().map(|name| lab.host(name)).collect();
@@ -57,20 +56,20 @@ impl Show {
         Self { hosts, daemons }
     }
 
-    /// The host of that name.
+    /// Returns the host with this name.
     #[must_use]
     #[track_caller]
     pub fn host(&self, name: &str) -> &Host {
         &self.hosts[self.index(name)]
     }
 
-    /// All hosts.
+    /// Returns all hosts.
     #[must_use]
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
 
-    /// The daemon of the host of that name.
+    /// Returns the daemon of the host with this name.
     #[track_caller]
     pub fn daemon(&mut self, name: &str) -> &mut Running {
         let index = self.index(name);
@@ -84,13 +83,13 @@ impl Show {
     }
 }
 
-/// Starts a daemon with nothing configured, and waits until it is on the mesh.
+/// Starts a daemon without configuration, and waits until it is on the mesh.
 #[must_use]
 pub fn start_daemon(host: &Host) -> Running {
     start_daemon_with(host, |_| {})
 }
 
-/// The same with what `configure` adds to its command.
+/// Does the same after `configure` has changed its command.
 #[must_use]
 pub fn start_daemon_with(host: &Host, configure: impl FnOnce(&mut Command)) -> Running {
     let mut command = host.command("hanad");
@@ -115,7 +114,7 @@ pub fn hana<S: AsRef<OsStr>>(host: &Host, words: impl IntoIterator<Item = S>) ->
     host.run_within(Duration::from_secs(30), command)
 }
 
-/// Starts `hana` on a host, one of its commands that go on.
+/// Starts `hana` on a host, with a command that keeps running.
 #[must_use]
 #[track_caller]
 pub fn hana_goes_on<S: AsRef<OsStr>>(host: &Host, words: impl IntoIterator<Item = S>) -> Running {
@@ -124,7 +123,7 @@ pub fn hana_goes_on<S: AsRef<OsStr>>(host: &Host, words: impl IntoIterator<Item 
     host.spawn(command)
 }
 
-/// What `hana nodes --json` lists on a host.
+/// Returns the nodes that `hana nodes --json` lists on a host.
 #[track_caller]
 pub fn nodes(host: &Host) -> Vec<Value> {
     match hana(host, ["nodes", "--json"]).ok().json() {
@@ -133,19 +132,19 @@ pub fn nodes(host: &Host) -> Vec<Value> {
     }
 }
 
-/// The node of that id in a list of nodes.
+/// Returns the node with this id in a list of nodes.
 #[must_use]
 pub fn node<'a>(nodes: &'a [Value], id: &str) -> Option<&'a Value> {
     nodes.iter().find(|node| node["node"] == id)
 }
 
-/// Whether the node of that id is in that state, in a list of nodes.
+/// Whether the node with this id is in this state, in a list of nodes.
 #[must_use]
 pub fn is(nodes: &[Value], id: &str, state: &str) -> bool {
     node(nodes, id).is_some_and(|node| node["state"] == state)
 }
 
-/// Starts an entry of a catalogue and returns its id and its process id on the host.
+/// Starts a catalogue entry, and returns its id and its pid on the host.
 #[track_caller]
 pub fn start(from: &Host, on: &Host, name: &str) -> (String, i32) {
     let answer = hana(from, ["start", name, "--host", on.name(), "--json"]).ok().json();
@@ -154,7 +153,7 @@ pub fn start(from: &Host, on: &Host, name: &str) -> (String, i32) {
     id.zip(pid).unwrap_or_else(|| panic!("no answer to a start: {answer}"))
 }
 
-/// Sends a signal and says when: what comes of it comes after that.
+/// Sends a signal, and returns the time just before it: every effect is later.
 #[track_caller]
 pub fn signal_now(host: &Host, signal: Signal, pid: i32) -> Instant {
     let outside =
@@ -165,27 +164,27 @@ pub fn signal_now(host: &Host, signal: Signal, pid: i32) -> Instant {
     now
 }
 
-/// Prints what was measured, also of a test that succeeds.
+/// Prints a measurement, also in a successful test.
 pub fn figure(text: &str) {
-    // Not `eprintln!`, which the test harness would keep to itself.
+    // Not `eprintln!`, because the test harness would capture it.
     let _ = writeln!(io::stderr(), "measured: {text}");
 }
 
-/// A program on a host that prints JSON lines, and how far they have been read.
+/// A program on a host that prints JSON lines, and the position of the reader.
 pub struct Lines {
     running: Running,
-    /// Bytes of what was read, without the line that was read last.
+    /// The number of bytes read, without the last line.
     read: usize,
 }
 
 impl Lines {
-    /// Reads what `running` prints.
+    /// Reads the output of `running`.
     #[must_use]
     pub const fn of(running: Running) -> Self {
         Self { running, read: 0 }
     }
 
-    /// `hana nodes --watch --json` on a host: an app that looks on, and prints a list for every change.
+    /// Runs `hana nodes --watch --json` on a host: an observer that prints a list for every change.
     #[must_use]
     #[track_caller]
     pub fn of_nodes(host: &Host) -> Self {
@@ -194,7 +193,8 @@ impl Lines {
         lines
     }
 
-    /// `hana watch --json` on a host: everything that passes. The nodes `of` are heard already.
+    /// Runs `hana watch --json` on a host, which prints all messages. It has already received messages of the nodes
+    /// `of`.
     #[must_use]
     #[track_caller]
     pub fn of_messages(host: &Host, of: &[&str]) -> Self {
@@ -212,8 +212,9 @@ impl Lines {
         &self.running
     }
 
-    /// Waits for a line that is as wished, beginning with the one that was as wished last, and returns it
-    /// with the moment at which it was seen. What lies between is passed over.
+    /// Waits for a line that `is_expected` accepts, and returns it with the time at which it was read.
+    ///
+    /// Starts with the line that was accepted last; other lines are skipped.
     #[track_caller]
     pub fn wait_for(
         &mut self,
@@ -249,7 +250,7 @@ impl Lines {
         }
     }
 
-    /// The same for an event of that kind about that node, of a program that prints messages.
+    /// Does the same for an event of this kind about this node, in the output of a program that prints messages.
     #[track_caller]
     pub fn wait_for_event(
         &mut self,
@@ -264,7 +265,7 @@ impl Lines {
         })
     }
 
-    /// The same for a list of nodes.
+    /// Does the same for a list of nodes.
     #[track_caller]
     pub fn wait_for_nodes(
         &mut self,

@@ -4,26 +4,26 @@ use serde_json::Value;
 
 use crate::{Host, Image, Lab, Running, Screen, eventually, show};
 
-/// From the launch of a program that draws to what it first shows: it compiles shaders for a GPU in software.
+/// The time from the launch of a program that draws to its first picture: it compiles shaders for a software GPU.
 const OPENING: Duration = Duration::from_mins(1);
-/// What changes on a stage that draws in software, beside other tests.
+/// The timeout for changes on a stage that renders in software, beside other tests.
 const CHANGE: Duration = Duration::from_secs(20);
 
-/// Three hosts with a daemon each, and a screen of exactly the size of a window at the second one: what is
-/// launched there opens windows.
+/// Three hosts with a daemon each, and a screen exactly as large as a window at the second host: programs launched
+/// there open windows.
 pub struct Stage {
-    /// The host a person sits at.
+    /// The host of the operator.
     pub h1: Host,
-    /// The one with the screen.
+    /// The host with the screen.
     pub h2: Host,
-    /// The third.
+    /// The third host.
     pub h3: Host,
     /// The screen of the second host.
     pub screen: Screen,
     _daemons: [Running; 3],
 }
 
-/// A visualization in a window on a [`Stage`], and how long it took.
+/// A visualization in a window on a [`Stage`], and the times it took.
 #[derive(Debug, Clone)]
 pub struct Opened {
     /// Its id.
@@ -32,7 +32,7 @@ pub struct Opened {
     pub pid: i32,
     /// From the command to the window.
     pub until_window: Duration,
-    /// From the command to `running` in the list of nodes, on the first host.
+    /// From the command to `running` in the list of nodes on the first host.
     pub until_running: Duration,
 }
 
@@ -40,7 +40,7 @@ impl Stage {
     /// The size of the screen, and of the windows on it.
     pub const SIZE: (u16, u16) = (640, 360);
 
-    /// Hosts `h1`, `h2`, `h3`, all on the mesh.
+    /// Creates the hosts `h1`, `h2` and `h3`, all on the mesh.
     #[must_use]
     pub fn new(lab: &Lab) -> Self {
         let (width, height) = Self::SIZE;
@@ -60,8 +60,8 @@ impl Stage {
         Self { h1, h2, h3, screen, _daemons: daemons }
     }
 
-    /// Starts a visualization on the second host from the first one, and waits until its window is open, it
-    /// runs and has drawn.
+    /// Starts a visualization on the second host from the first one, and waits until its window is open, and it runs
+    /// and has drawn.
     #[track_caller]
     #[must_use]
     pub fn open(&self, name: &str) -> Opened {
@@ -78,7 +78,7 @@ impl Stage {
             if moves && show::is(&nodes, &id, "running") { Ok(()) } else { Err(nodes) }
         });
         let until_running = begun.elapsed();
-        // Its loop may count frames before its shaders are ready.
+        // Its loop may count frames before the shaders are ready.
         eventually(OPENING, "a first picture", || {
             let picture = self.screen.screenshot();
             if picture.mean_brightness() > 0.01 { Ok(()) } else { Err(picture) }
@@ -86,7 +86,7 @@ impl Stage {
         Opened { id, pid, until_window, until_running }
     }
 
-    /// Waits until a node has drawn so many frames from now on, as `host` sees it.
+    /// Waits until a node has drawn this many more frames, as listed on `host`.
     #[track_caller]
     pub fn wait_for_frames(&self, host: &Host, id: &str, count: u64) {
         let frame = || {
@@ -100,7 +100,7 @@ impl Stage {
         });
     }
 
-    /// What a node shows that stands still: the picture that stays as it is while frames are drawn.
+    /// Returns the picture of a node that stands still: it stays the same while frames are drawn.
     #[track_caller]
     #[must_use]
     pub fn still_picture(&self, id: &str) -> Image {

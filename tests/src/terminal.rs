@@ -19,11 +19,11 @@ use vt100::{Color, Parser};
 
 use crate::{Host, Running, Signal, eventually};
 
-/// A terminal with a program in it, and somebody who types: a pseudo terminal of the kernel's, and what a
-/// terminal on a desk would show of what is written to it.
+/// A terminal with a program in it, and a keyboard: a pseudo terminal of the kernel, and a parser that shows its
+/// output like a real terminal.
 pub struct Terminal {
     running: Running,
-    /// None once the terminal is closed.
+    /// `None` once the terminal is closed.
     keyboard: Option<File>,
     parser: Arc<Mutex<Parser>>,
     is_closed: Arc<AtomicBool>,
@@ -31,7 +31,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Runs a program in a terminal of so many columns and rows on a host. Dropped, the program is killed.
+    /// Runs a program in a terminal of this size on a host. Dropping it kills the program.
     #[track_caller]
     #[must_use]
     pub fn with<S: AsRef<OsStr>>(
@@ -74,7 +74,7 @@ impl Terminal {
                 if rustix::event::poll(&mut polled, Some(&soon)).unwrap_or(0) == 0 {
                     continue;
                 }
-                // Ends with an error once no process has the inner side open any more.
+                // Fails once no process has the inner side open.
                 let Ok(length @ 1..) = written.read(&mut some) else { break };
                 lock(&shown).process(&some[..length]);
             }
@@ -83,7 +83,7 @@ impl Terminal {
         Self { running, keyboard: Some(keyboard), parser, is_closed, reader: Some(reader) }
     }
 
-    /// Types a text. Keys that are no letters are what a terminal makes of them: `\x1b[A` up, `\x1b[B` down.
+    /// Types a text. Other keys are the sequences that a terminal sends: `\x1b[A` up, `\x1b[B` down.
     pub fn type_in(&self, text: &str) {
         let mut keyboard = self.keyboard();
         keyboard.write_all(text.as_bytes()).expect("a terminal can be typed at");
@@ -93,7 +93,7 @@ impl Terminal {
         self.keyboard.as_ref().expect("the terminal is open")
     }
 
-    /// Closes the window, or loses the connection: the program stays, without a terminal.
+    /// Closes the window, or loses the connection: the program continues without a terminal.
     pub fn close(&mut self) {
         self.is_closed.store(true, Ordering::Relaxed);
         if let Some(reader) = self.reader.take() {
@@ -102,20 +102,20 @@ impl Terminal {
         self.keyboard = None;
     }
 
-    /// Pulls the window to another size.
+    /// Resizes the window.
     pub fn resize(&self, columns: u16, rows: u16) {
         lock(&self.parser).screen_mut().set_size(some(rows), some(columns));
         rustix::termios::tcsetwinsize(self.keyboard(), size(columns, rows))
             .expect("a terminal has a size");
     }
 
-    /// What is to be read on it, line by line.
+    /// Returns the text on the screen, line by line.
     #[must_use]
     pub fn text(&self) -> String {
         lock(&self.parser).screen().contents()
     }
 
-    /// Waits until what is to be read is as wished, and returns it.
+    /// Waits until `is_expected` accepts the text on the screen, and returns it.
     #[track_caller]
     pub fn wait_for(
         &self,
@@ -123,7 +123,7 @@ impl Terminal {
         awaited: &str,
         mut wished: impl FnMut(&str) -> bool,
     ) -> String {
-        /// As it is to be read, not as a string literal.
+        /// Formats the text as it is, not as a string literal.
         struct Shown(String);
         impl fmt::Debug for Shown {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,32 +136,32 @@ impl Terminal {
         })
     }
 
-    /// Whether the program has the screen for itself, which a shell gets back afterwards as it was.
+    /// Whether the program uses the alternate screen, so that the shell's screen returns afterwards.
     #[must_use]
     pub fn is_taken(&self) -> bool {
         lock(&self.parser).screen().alternate_screen()
     }
 
-    /// Whether keys go to the program one by one, unseen.
+    /// Whether the program receives keys one by one, without echo.
     #[must_use]
     pub fn is_raw(&self) -> bool {
         let modes = rustix::termios::tcgetattr(self.keyboard()).expect("a terminal has modes");
         !modes.local_modes.contains(rustix::termios::LocalModes::ICANON)
     }
 
-    /// Sends the program a signal.
+    /// Sends a signal to the program.
     #[track_caller]
     pub fn kill(&self, signal: Signal) {
         self.running.kill(signal);
     }
 
-    /// Waits for the program's end.
+    /// Waits for the end of the program.
     #[track_caller]
     pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
         self.running.wait(deadline)
     }
 
-    /// Draws what is to be seen as an SVG picture, for a page about the program.
+    /// Draws the screen as an SVG picture, for a page about the program.
     pub fn save_svg(&self, path: impl AsRef<Path>) {
         let picture = svg(lock(&self.parser).screen());
         let path = path.as_ref();
@@ -181,7 +181,7 @@ const fn size(columns: u16, rows: u16) -> Winsize {
     Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-/// A character's width and height in a picture, and the size of its type.
+/// The width and height of a character in a picture; its font size is `TYPE`.
 const CELL: (f32, f32) = (8.4, 18.0);
 const TYPE: u8 = 14;
 const PAPER: &str = "#14161b";
@@ -201,7 +201,7 @@ fn svg(screen: &vt100::Screen) -> String {
         let mut column = 0;
         while column < columns {
             let Some(first) = screen.cell(row, column) else { break };
-            // Cells in a row that look alike are one piece of text.
+            // Neighbouring cells with the same style are one piece of text.
             let wanted = look(first);
             let begin = column;
             let mut text = String::new();
@@ -216,7 +216,7 @@ fn svg(screen: &vt100::Screen) -> String {
     out
 }
 
-/// How a cell looks: ink, paper, bold, dim.
+/// The style of a cell: ink, paper, bold, dim.
 type Look = (String, String, bool, bool);
 
 fn look(cell: &vt100::Cell) -> Look {
@@ -250,7 +250,7 @@ fn piece(out: &mut String, at: (u16, u16), cells: u16, text: &str, look: &Look) 
     );
 }
 
-/// The sixteen colours of a terminal, as today's show them; none is the terminal's own.
+/// The sixteen colours of a modern terminal; `None` is the terminal's default.
 fn colour(colour: Color) -> Option<String> {
     const SIXTEEN: [&str; 16] = [
         "#000000", "#c94f4f", "#57b868", "#d9a62e", "#4f86d9", "#a86fc9", "#4fb3b8", "#c8ccd4",

@@ -7,45 +7,45 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// A bad network between two programs on this machine that speak UDP: it loses, delays, repeats and overtakes.
+/// A bad network between two UDP programs on this machine: it loses, delays, duplicates and reorders datagrams.
 ///
-/// One of them, or several, speak to [`address`](Self::address) instead of to `target`, which sees each of them come
-/// from an address of its own. Which datagrams are lost is a matter of `seed` and of how many came before in that
-/// direction, so that a run can be repeated. Ends when it is dropped.
+/// One or several clients send to [`address`](Self::address) instead of to `target`, which sees each of them at an
+/// address of its own. Which datagrams are lost depends on `seed` and on the number of earlier datagrams in the same
+/// direction, so that a run can be repeated. Dropping it ends the relay.
 pub struct UdpRelay {
     address: SocketAddr,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// How bad the network is; in both directions alike.
+/// The quality of the network, the same in both directions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UdpRelaySettings {
-    /// What the dice begin with.
+    /// The seed of the random numbers.
     pub seed: u64,
-    /// The share of datagrams that are lost, 0 to 1.
+    /// The share of lost datagrams, 0 to 1.
     pub loss: f64,
-    /// The share of datagrams that come twice, 0 to 1; each at its own time.
+    /// The share of duplicated datagrams, 0 to 1; each copy has its own delay.
     pub duplicated: f64,
-    /// How long each is under way.
+    /// The delay of each datagram.
     pub delay: Duration,
-    /// How much longer it may be, evenly spread. Order is kept, as in a queue.
+    /// The largest additional delay, evenly distributed. Order is kept, as in a queue.
     pub jitter: Duration,
-    /// The share of datagrams that are held back by two jitters and a millisecond, without regard to order: those
-    /// that were sent after them overtake, 0 to 1.
+    /// The share of datagrams that are delayed by another two jitters and a millisecond, without regard to order, so
+    /// that later ones overtake them; 0 to 1.
     pub reordered: f64,
 }
 
-/// What a [`UdpRelay`] has done, in both directions together.
+/// The counters of a [`UdpRelay`], for both directions together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UdpRelayCounts {
-    /// Datagrams that came in.
+    /// Received datagrams.
     pub taken: u64,
-    /// Of those, not passed on.
+    /// Of those, the dropped ones.
     pub lost: u64,
-    /// Of those, passed on twice.
+    /// Of those, the duplicated ones.
     pub duplicated: u64,
-    /// Of those, held back.
+    /// Of those, the delayed ones.
     pub reordered: u64,
 }
 
@@ -72,29 +72,29 @@ struct Shared {
     reordered: AtomicU64,
 }
 
-/// A datagram under way.
+/// A datagram in transit.
 struct Datagram {
     due: Instant,
-    /// Its place, for those that are due at one moment.
+    /// The order of datagrams that are due at the same time.
     number: u64,
     from: Arc<UdpSocket>,
     to: SocketAddr,
     bytes: Vec<u8>,
 }
 
-/// One direction of one pair: its dice, and when its last datagram is due.
+/// One direction of one pair: its random numbers, and the time at which its last datagram is due.
 struct Direction {
     dice: u64,
     last_due: Instant,
 }
 
-/// Larger datagrams there are none.
+/// The largest possible datagram.
 const LARGEST: usize = 65_535;
-/// How soon a thread that waits for a datagram sees that it shall end.
+/// The interval at which a waiting thread checks whether to end.
 const GLANCE: Duration = Duration::from_millis(50);
 
 impl UdpRelay {
-    /// Begins to pass on what comes to it to `target`, and what `target` answers back to whom it answers.
+    /// Starts to relay datagrams to `target`, and the replies of `target` back to their clients.
     #[must_use]
     pub fn new(target: SocketAddr, settings: UdpRelaySettings) -> Self {
         let socket = Arc::new(open());
@@ -116,18 +116,18 @@ impl UdpRelay {
         Self { address, shared, threads }
     }
 
-    /// Where to speak to instead of to the target.
+    /// The address to use instead of the target's.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Makes the network better or worse from now on; what is under way arrives as it would have. The dice go on.
+    /// Changes the network from now on; datagrams in transit are not affected. The random numbers continue.
     pub fn set(&self, settings: UdpRelaySettings) {
         *self.shared.settings() = settings;
     }
 
-    /// What it has done so far.
+    /// Returns the counters so far.
     #[must_use]
     pub fn counts(&self) -> UdpRelayCounts {
         let Shared { taken, lost, duplicated, reordered, .. } = &*self.shared;
@@ -145,7 +145,7 @@ impl Drop for UdpRelay {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Release);
         for thread in self.threads.drain(..) {
-            // One that panicked has said so.
+            // A thread that panicked has printed the reason.
             let _ = thread.join();
         }
     }
@@ -156,7 +156,7 @@ impl Shared {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next datagram at `socket`; none once the relay ends.
+    /// Receives the next datagram at `socket`; `None` once the relay ends.
     fn receive(&self, socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
         loop {
             if self.ended.load(Ordering::Acquire) {
@@ -164,7 +164,7 @@ impl Shared {
             }
             match socket.recv_from(buffer) {
                 Ok(received) => return Some(received),
-                // Nothing came; or nobody took what was sent, which is told here on some systems.
+                // No datagram, or the rejection of an earlier one, which some systems report here.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -186,7 +186,7 @@ fn open() -> UdpSocket {
     socket
 }
 
-/// Passes on what comes from anybody, and has answers passed back.
+/// Relays datagrams of all clients to the target, and starts the relay of their replies.
 fn go_there(
     socket: &Arc<UdpSocket>,
     target: SocketAddr,
@@ -233,14 +233,14 @@ impl Direction {
     fn new(shared: &Shared, number: u64) -> Self {
         let seed = shared.settings().seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (number + 1);
         let mut direction = Self { dice: seed | 1, last_due: Instant::now() };
-        // Seeds that are alike begin alike.
+        // Similar seeds begin with similar numbers.
         for _ in 0..8 {
             direction.share();
         }
         direction
     }
 
-    /// From 0 to 1.
+    /// Returns a number from 0 to 1.
     #[allow(clippy::cast_precision_loss)]
     fn share(&mut self) -> f64 {
         self.dice ^= self.dice << 13;
@@ -249,7 +249,7 @@ impl Direction {
         (self.dice >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Decides what becomes of a datagram. The dice are thrown equally often for each, whatever they say.
+    /// Decides the fate of a datagram. Each datagram uses the same number of random numbers, whatever they are.
     fn pass(
         &mut self,
         from: &Arc<UdpSocket>,
@@ -276,7 +276,7 @@ impl Direction {
                 self.last_due = due;
             }
             let from = Arc::clone(from);
-            // Nobody takes it any more: the relay ends.
+            // The send fails only while the relay ends.
             let _ = deliver.send(Datagram { due, number, from, to, bytes: bytes.to_vec() });
         }
         shared.duplicated.fetch_add(u64::from(is_duplicated), Ordering::Relaxed);
@@ -284,7 +284,7 @@ impl Direction {
     }
 }
 
-/// Until nobody has anything to deliver any more.
+/// Delivers datagrams when they are due, until all senders are gone.
 fn deliver_when_due(coming: &mpsc::Receiver<Datagram>) {
     let mut waiting: BinaryHeap<Reverse<Datagram>> = BinaryHeap::new();
     loop {
@@ -297,7 +297,7 @@ fn deliver_when_due(coming: &mpsc::Receiver<Datagram>) {
         }
         while waiting.peek().is_some_and(|Reverse(next)| next.due <= Instant::now()) {
             let Some(Reverse(Datagram { from, to, bytes, .. })) = waiting.pop() else { break };
-            // A network does not say either that nobody was there.
+            // A real network does not report an unreachable receiver either.
             let _ = from.send_to(&bytes, to);
         }
     }
@@ -326,7 +326,8 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(5);
 
-    /// Numbers sent through a relay one each millisecond, and those that came, with how long each was under way.
+    /// Sends numbers through a relay, one per millisecond, and returns those that arrived, with their time in
+    /// transit.
     fn through(settings: UdpRelaySettings, most: u32) -> (Vec<(u32, Duration)>, UdpRelayCounts) {
         let there = open();
         let relay = UdpRelay::new(there.local_addr().unwrap(), settings);

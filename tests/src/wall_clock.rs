@@ -5,9 +5,10 @@ use std::process::Command;
 
 use crate::Lab;
 
-/// A wall clock that a test sets, for the programs that are started with it: by a library that is loaded before that of the system.
+/// A wall clock that a test sets, for the programs that are started with it: a library that is loaded before that of
+/// the system.
 ///
-/// Only the wall clock is another one: what counts how much time has passed goes on as it does when a real one is set.
+/// Only the wall clock differs: clocks of elapsed time continue, as they do when a real clock is set.
 pub struct WallClock {
     library: PathBuf,
     file: PathBuf,
@@ -51,7 +52,7 @@ time_t time(time_t *to) {
 "#;
 
 impl WallClock {
-    /// One that is ahead of the true one by so many seconds.
+    /// Creates a clock that is this many seconds ahead of the true one.
     #[must_use]
     pub fn ahead_by(lab: &Lab, name: &str, seconds: i64) -> Self {
         let file = |end: &str| lab.directory().join(format!("{name}.{end}"));
@@ -68,13 +69,13 @@ impl WallClock {
         clock
     }
 
-    /// Sets it, for all who go by it, to so many seconds ahead of the true one.
+    /// Sets the clock, for all programs that use it, to this many seconds ahead of the true one.
     pub fn set(&self, seconds: i64) {
         let written = self.ahead.write_all_at(&seconds.to_ne_bytes(), 0);
         written.expect("a lab's directory can be written");
     }
 
-    /// Lets a program go by it, and what that launches.
+    /// Makes a program, and all that it launches, use this clock.
     pub fn give(&self, command: &mut Command) {
         command.env("LD_PRELOAD", &self.library).env("LAB_WALL_CLOCK", &self.file);
     }

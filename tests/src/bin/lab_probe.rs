@@ -1,4 +1,5 @@
-//! What the tests of the lab run on its hosts: says and hears datagrams, or holds a lab to be killed with it.
+//! The helper program of the tests of the lab, run on its hosts: it sends and receives datagrams, draws a window, or
+//! holds a lab until it is killed.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 // Part of the tests; see `lib.rs`.
@@ -8,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 use std::{env, thread};
 
-/// Nothing here may outlive a test that forgot it.
+/// Ends every process that a test forgot.
 const LIFE: Duration = Duration::from_mins(1);
 
 fn main() {
@@ -53,7 +54,7 @@ fn ask(address: &str) {
     }
 }
 
-/// Prints what is said to a multicast group.
+/// Prints the messages to a multicast group.
 fn hear(group: SocketAddr) {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, group.port())).unwrap();
     let IpAddr::V4(address) = group.ip() else { panic!("a group of IPv4") };
@@ -70,7 +71,7 @@ fn say(group: &str, text: &str) {
     socket.send_to(text.as_bytes(), group).unwrap();
 }
 
-/// Makes a lab with something running in it, prints what it consists of, and waits to be killed.
+/// Makes a lab with a process in it, prints its parts, and waits to be killed.
 #[cfg(target_os = "linux")]
 fn hold() {
     let lab = hana_tests::Lab::new("held").unwrap();
