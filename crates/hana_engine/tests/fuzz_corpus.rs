@@ -1,4 +1,4 @@
-//! Inputs that the fuzzer found, put through the same check again: see `docs/fuzzing.md`.
+//! Inputs that the fuzzer found, checked again: see `docs/fuzzing.md`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 

@@ -1,5 +1,5 @@
-//! Ten thousand values over a play link of UDP that loses a third of them, repeats some and lets some be overtaken: the
-//! newest wins, none is shown after a newer one, and what did not come is counted.
+//! Ten thousand values over a UDP direct link that loses a third of them, repeats some and reorders some: the newest
+//! wins, none is shown after a newer one, and the lost ones are counted.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::thread;
@@ -19,7 +19,7 @@ const COUNT: u16 = 10_000;
 const PACE: Duration = Duration::from_micros(500);
 
 fn config(id: &str) -> NodeConfig {
-    // A network of its own for each: only what is said is found.
+    // Without multicast each test has a network of its own, where nodes only find configured addresses.
     let play_link = DirectLinkTransport::Udp;
     let network = NetworkSettings { multicast: false, play_link, ..NetworkSettings::default() };
     NodeConfig::from_environment(NodeId::new(id).unwrap()).unwrap().with_network(network)
@@ -78,7 +78,7 @@ fn over_a_very_bad_link_the_newest_wins_and_what_is_lost_is_counted() {
         shown.len(),
         relay.counts()
     ));
-    // What came, and what is known not to have come; the last ones that were lost nobody knows of.
+    // The received and the missed ones; losses at the very end cannot be detected.
     let sent = u64::from(COUNT) - of_app.coalesced.min(u64::from(COUNT));
     let accounted = traffic.received + traffic.missed + traffic.late;
     assert!((sent.saturating_sub(100)..=sent + 20).contains(&accounted), "{accounted} of {sent}");

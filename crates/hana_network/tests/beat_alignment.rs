@@ -1,4 +1,4 @@
-//! The beat is the same on hosts whose clocks differ by hours and drift: judged against the clock of the kernel, which the
+//! The beat is the same on hosts whose clocks are hours apart and drift, judged by the kernel's clock, which the
 //! hosts of a lab share.
 #![cfg(target_os = "linux")]
 #![allow(
@@ -21,7 +21,8 @@ use hana_protocol::message::TimelineSource;
 use hana_tests::show::{figure, hana, start_daemon_with};
 use hana_tests::{Host, Lab, Running, eventually, link, project_root};
 
-/// Each host's clock, as it believes: hours apart, and drifting by a hundred millionths. The last one has no daemon.
+/// Each host with the error of its clock: hours apart, and drifting by up to a hundred parts per million. The last
+/// host has no daemon.
 const HOSTS: [(&str, &str); 5] = [
     ("h1", ""),
     ("h2", "offset_us=3600000000,drift_ppm=100"),
@@ -29,17 +30,17 @@ const HOSTS: [(&str, &str); 5] = [
     ("h4", "offset_us=7200000000,drift_ppm=40"),
     ("h5", "offset_us=12345678,drift_ppm=-60"),
 ];
-/// The one without.
+/// The host without a daemon.
 const WITHOUT_DAEMON: &str = "h5";
-/// How often each host says its beat.
+/// The interval at which each host prints its beat.
 const EVERY_US: i64 = 10_000;
-/// How long is looked, half of it while every core is busy; `HANA_STEADY_S` has it looked for longer.
+/// The duration of the measurement, half of it with every core busy; `HANA_STEADY_S` makes it longer.
 const LENGTH: Duration = Duration::from_mins(1);
-/// The same with Link.
+/// The duration with Link.
 const LENGTH_WITH_LINK: Duration = Duration::from_secs(30);
-/// For no longer than this is the machine kept busy.
+/// The longest time for which the machine is kept busy.
 const BUSY: Duration = Duration::from_mins(1);
-/// How far apart the beats of two hosts may be, of one look in a hundred.
+/// The largest accepted distance between the beats of two hosts, at the 99th percentile.
 const WANTED_US: f64 = 1000.0;
 
 fn kernel_us() -> i64 {
@@ -50,7 +51,7 @@ fn kernel_us() -> i64 {
 #[test]
 #[ignore = "it is run by the other test, as a process on a host of its own"]
 fn says_its_beat() {
-    // A visualization: it hears what is meant for it, and the timeline of its host.
+    // A visualization: it receives its own messages and the timeline of its host.
     let config = NodeConfig::from_environment(NodeId::new("probe").unwrap()).unwrap();
     let node =
         Node::<role::Visualization>::join(config).wait(Duration::from_secs(20)).unwrap().unwrap();
@@ -66,9 +67,9 @@ fn says_its_beat() {
         let here = local_us();
         let (now, said) = (timeline.at(here).unwrap(), timeline.said().unwrap());
         let taken = kernel_us() - before;
-        // Who was interrupted in between does not know when it was.
+        // After an interruption between the two readings the time is unknown.
         if taken < 100 {
-            // At the same moment on all hosts, however late this one woke up.
+            // At the same time on all hosts, however late this process woke up.
             let beat = now.beat_at(here) - (before - next) as f64 / now.us_per_beat();
             println!("{next} {beat:.9} {} {}", said.error_us.unwrap_or(0), said.source);
         }
@@ -76,7 +77,7 @@ fn says_its_beat() {
     }
 }
 
-/// What a host said, by the time of the kernel.
+/// The beats that a host printed, by the time of the kernel.
 type Said = BTreeMap<i64, (f64, f64)>;
 
 fn clock_of(host: &Host) -> &'static str {
@@ -94,7 +95,7 @@ fn probe(host: &Host) -> Running {
 
 fn lines(probe: &Running) -> Vec<Vec<String>> {
     let text = probe.stdout();
-    // The last line may be half written.
+    // The last line may be incomplete.
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let words = |line: &str| line.split(' ').map(ToString::to_string).collect::<Vec<_>>();
     whole
@@ -114,7 +115,8 @@ fn said(probe: &Running, from: i64) -> Said {
         .collect()
 }
 
-/// By how much each host was off the first one, in microseconds, at each moment of which all have told.
+/// Returns the distance of each host from the first one in microseconds, at each time at which all have printed a
+/// beat.
 fn offs(all: &[Said], us_per_beat: f64, from: i64, until: i64) -> Vec<(i64, Vec<f64>)> {
     all[0]
         .range(from..until)
@@ -125,7 +127,7 @@ fn offs(all: &[Said], us_per_beat: f64, from: i64, until: i64) -> Vec<(i64, Vec<
         .collect()
 }
 
-/// The largest difference between any two hosts at each moment, in ascending order.
+/// Returns the largest distance between any two hosts at each time, in ascending order.
 fn spreads(offs: &[(i64, Vec<f64>)]) -> Vec<f64> {
     let spread = |offs: &Vec<f64>| {
         let with_first = || offs.iter().copied().chain([0.0]);
@@ -184,7 +186,7 @@ fn look(lab: &Lab, source: TimelineSource, length: Duration) {
             }
         });
     }
-    // Where it eased from is no matter here.
+    // The initial slewing is not under test.
     thread::sleep(Duration::from_secs(4));
     let told = env::var("HANA_STEADY_S").ok().and_then(|seconds| seconds.parse().ok());
     let length = told.map_or(length, Duration::from_secs);
@@ -216,7 +218,7 @@ fn look(lab: &Lab, source: TimelineSource, length: Duration) {
         let outside: usize = (1..all.len())
             .map(|host| {
                 let is_outside = |(at, off): &(i64, Vec<f64>)| {
-                    // Beside the reading itself.
+                    // In addition to the bound of the reading itself.
                     let bound = all[host][at].1;
                     bound > 0.0 && off[host - 1].abs() > bound + 50.0
                 };
@@ -246,7 +248,8 @@ fn look(lab: &Lab, source: TimelineSource, length: Duration) {
     assert!(worst < WANTED_US, "{worst} us p99");
 }
 
-/// How far each host was off the first one, over time. Kept for the documentation with `HANA_PICTURES=docs`.
+/// Draws the distance of each host from the first one over time. Saved for the documentation with
+/// `HANA_PICTURES=docs`.
 fn draw(name: &str, offs: &[(i64, Vec<f64>)], begun: i64, loaded: i64, ended: i64) {
     const COLOURS: [&str; 4] = ["#0a7d4f", "#d1481f", "#2760c4", "#8a3ab9"];
     let most =
@@ -275,7 +278,7 @@ fn draw(name: &str, offs: &[(i64, Vec<f64>)], begun: i64, loaded: i64, ended: i6
         )
         .unwrap();
     }
-    // One point for each pixel and host: the one that is furthest off in it.
+    // One point for each pixel and host: the largest distance in it.
     for (host, colour) in COLOURS.iter().enumerate() {
         let mut points: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
         for (at, offs) in offs {

@@ -1,5 +1,5 @@
-//! A sine at a thousand samples a second, for 64 parameters, over a play link of UDP that loses, delays and jitters: what
-//! is shown sixty times a second is the sine that was played, a fixed time later. Beside it, what is shown without playout.
+//! A sine at a thousand samples a second, for 64 parameters, over a UDP direct link with loss, delay and jitter:
+//! sixty times a second the played sine is shown, a fixed time later. For comparison the same without playout.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::f64::consts::TAU;
@@ -22,27 +22,26 @@ const SOON: Duration = Duration::from_secs(20);
 /// As a share of the amplitude.
 const WANTED: f64 = 0.01;
 const PARAMETERS: u16 = 64;
-/// More than a frame waits for (4.5 ms), than the network jitters (5 ms), and than a moment of a busy machine.
+/// More than a batch waits (4.5 ms), than the network jitters (5 ms), and than a pause of a busy machine.
 const DELAY: Duration = Duration::from_millis(20);
-/// What is looked at in a round. A machine that is busy with other tests makes a round worse, and none better: the first
-/// good one of these counts.
+/// The duration of a round. Other tests can only make a round worse, so the first good round counts.
 const LENGTH: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 6;
 const FRAME: Duration = Duration::from_micros(16_667);
 
-/// What is played at a time, in Unix microseconds: twice a second up and down, for each parameter a little later.
+/// The played value at a time in Unix microseconds: up and down twice a second, for each parameter a little later.
 fn sine(at_us: f64, parameter: u16) -> f64 {
     TAU.mul_add(2.0 * at_us / 1e6, TAU * f64::from(parameter) / f64::from(PARAMETERS)).sin()
 }
 
 #[allow(clippy::cast_precision_loss)]
 fn now_us() -> f64 {
-    // The hour is enough, and leaves room for parts of a microsecond.
+    // The time within the hour is enough, and leaves room for fractions of a microsecond.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     (since.as_micros() % 3_600_000_000) as f64
 }
 
-/// A network of its own for each: only what is said is found.
+/// Without multicast each test has a network of its own, where nodes only find configured addresses.
 fn network(play_link: DirectLinkTransport) -> NetworkSettings {
     NetworkSettings { multicast: false, play_link, ..NetworkSettings::default() }
 }
@@ -53,7 +52,7 @@ fn config(id: &str) -> NodeConfig {
         .with_network(network(DirectLinkTransport::Udp))
 }
 
-/// A visualization over a bad network, and the hands that play it.
+/// A visualization behind a bad network, and the stream that plays it.
 struct Played {
     visualization: Node<role::Visualization>,
     relay: UdpRelay,
@@ -79,7 +78,7 @@ impl Played {
             jitter: Duration::from_millis(5),
             ..UdpRelaySettings::default()
         };
-        // The link opens while the network is good: that it does so over a bad one is not what this is about.
+        // The link opens while the network is good: opening it over a bad one is not under test.
         let relay = UdpRelay::new(([127, 0, 0, 1], port).into(), UdpRelaySettings::default());
         info.play = vec![format!("udp/{}", relay.address())];
         let link = app.play(&info).wait(SOON).unwrap().unwrap();
@@ -89,18 +88,18 @@ impl Played {
     }
 }
 
-/// What one parameter showed, and when.
+/// The shown values of one parameter, with their times.
 struct Curve(Vec<(f64, f64)>);
 
 impl Curve {
-    /// How far it is from the sine so much later, as a share of its amplitude (root of the mean square).
+    /// Returns the distance from the sine with this delay, as a share of its amplitude (root mean square).
     #[allow(clippy::cast_precision_loss)]
     fn error(&self, later_us: f64) -> f64 {
         let squares = self.0.iter().map(|(at, value)| (value - sine(at - later_us, 0)).powi(2));
         (squares.sum::<f64>() / self.0.len() as f64).sqrt()
     }
 
-    /// How much later it is, in microseconds, and its error then.
+    /// Returns the delay in microseconds with the smallest error, and that error.
     fn fit(&self) -> (f64, f64) {
         let errors = (0..1000).map(|n| {
             let later = f64::from(n) * 50.0;
@@ -110,7 +109,7 @@ impl Curve {
     }
 }
 
-/// What both showed for some seconds, and how far that is from what was played.
+/// The shown values of both visualizations over some seconds, with their distance from the played sine.
 struct Round {
     curves: [Curve; 2],
     fits: [(f64, f64); 2],
@@ -127,7 +126,7 @@ fn look_at(played: &[Played; 2]) -> Round {
         }
         for (curve, of) in curves.iter_mut().zip(played) {
             let (before, value) = (now_us(), of.visualization.board().values()[0]);
-            // Who was interrupted between the two does not know when it was shown.
+            // After an interruption between the two readings the time is unknown.
             if now_us() - before < 500.0 {
                 curve.0.push((before, value.into()));
             }
@@ -191,7 +190,7 @@ fn a_sine_over_a_bad_network_is_shown_as_it_was_played_one_delay_later() {
     assert!((delay_us..delay_us + 8000.0).contains(&later), "{later} us later");
 }
 
-/// A picture of half a second: the curves, and how far each is from the sine. Kept for the documentation with
+/// Draws half a second: the curves, and the distance of each from the sine. Saved for the documentation with
 /// `HANA_PICTURES=docs`.
 fn draw(round: &Round) {
     const SPAN: f64 = 500_000.0;

@@ -1,5 +1,5 @@
-//! A visualization that is stopped for five seconds while it is played a thousand times a second shows, when it goes on,
-//! nothing that is older than what is played then. What is played is a ramp, so that a value says when it was sent.
+//! A visualization is suspended for five seconds while it is played a thousand times a second; afterwards it shows
+//! nothing older than the current values. The played value is a ramp, so that each value encodes its time.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::float_cmp, missing_docs)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -22,22 +22,22 @@ use rustix::process::{Pid, Signal};
 const SOON: Duration = Duration::from_secs(20);
 const STOPPED: Duration = Duration::from_secs(5);
 const PARAMETERS: usize = 8;
-/// For what a busy machine adds to how old a value is when it is shown, in seconds.
+/// Time that a busy machine adds to the age of a shown value, in seconds.
 const MARGIN: f64 = 0.05;
 
-/// Seconds since the hour began.
+/// Returns the seconds since the hour began.
 fn now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Duration::from_nanos_u128(since.as_nanos() % 3_600_000_000_000).as_secs_f64()
 }
 
-/// The ramp climbs from -1 to 1 in a minute, and begins again each minute.
+/// The ramp climbs from -1 to 1 in a minute, and starts again each minute.
 #[allow(clippy::cast_possible_truncation)]
 fn ramp(at: f64) -> f32 {
     (at.rem_euclid(60.0) / 30.0 - 1.0) as f32
 }
 
-/// How old a value is, in seconds.
+/// Returns the age of a value in seconds.
 fn age(value: f32, at: f64) -> f64 {
     (f64::from(value) + 1.0).mul_add(-30.0, at.rem_euclid(60.0)).rem_euclid(60.0)
 }
@@ -52,7 +52,7 @@ fn config(id: &str) -> NodeConfig {
     config.with_network(network)
 }
 
-/// The visualization: says what it is, and then every four milliseconds what it shows.
+/// The visualization: prints its info, and then the shown values every four milliseconds.
 #[test]
 #[ignore = "it is run by the other tests, as a process of its own"]
 fn the_visualization() {
@@ -60,10 +60,10 @@ fn the_visualization() {
     let config = config("stage").with_parameters(parameters);
     let node = Node::<role::Visualization>::join(config).wait(SOON).unwrap().unwrap();
     println!("info {}", serde_json::to_string(&node.info()).unwrap());
-    // Ended from outside; not for ever, where nobody does.
+    // Ended from outside, or after a minute.
     let begun = Instant::now();
     while begun.elapsed() < 3 * SOON {
-        // Before it looks: it may be stopped at any point.
+        // Before the reading, because the process may be suspended at any point.
         let at = now();
         let values = node.board().values();
         println!("shown {at} {} {}", values[0], values[PARAMETERS - 1]);
@@ -71,10 +71,10 @@ fn the_visualization() {
     }
 }
 
-/// When what was shown, of the first and the last parameter.
+/// The times and the shown values of the first and the last parameter.
 type Shown = Vec<(f64, [f32; 2])>;
 
-/// A process with the visualization, ended when this is dropped.
+/// A process with the visualization; dropping it ends the process.
 struct Stage {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
@@ -100,7 +100,7 @@ impl Stage {
         Self { child, lines }
     }
 
-    /// All that it has said.
+    /// Returns all lines it has printed.
     fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
     }
@@ -113,7 +113,7 @@ impl Stage {
         })
     }
 
-    /// When it showed what of the first and the last parameter.
+    /// Returns the shown values of the first and the last parameter, with their times.
     fn shown(&self) -> Shown {
         let lines = self.lines();
         let shown = lines.iter().filter_map(|line| {
@@ -136,7 +136,7 @@ impl Drop for Stage {
     }
 }
 
-/// How it is played.
+/// The way in which it is played.
 #[derive(Clone, Copy)]
 enum Way {
     Values,
@@ -192,12 +192,12 @@ fn nothing_old_is_shown(way: Way, transport: DirectLinkTransport, delay_ms: u64)
     eventually(SOON, "it to be played", || is_played(0.0));
     stage.signal(Signal::STOP);
     let stopped = now();
-    // How long it stands still is what this is about.
+    // The duration of the suspension is under test.
     thread::sleep(STOPPED);
     let woken = now();
     stage.signal(Signal::CONT);
     eventually(SOON, "it to be played again", || is_played(woken));
-    // Whatever comes late, comes now.
+    // Leaves time for late values.
     thread::sleep(Duration::from_secs(1));
     ended.store(true, Ordering::Release);
     hands.join().unwrap();
@@ -208,8 +208,8 @@ fn nothing_old_is_shown(way: Way, transport: DirectLinkTransport, delay_ms: u64)
     let (mut first_new, mut oldest): (f64, f64) = (0.0, 0.0);
     let delay = Duration::from_millis(delay_ms).as_secs_f64();
     for parameter in 0..2 {
-        // What was shown when it was stopped is shown until something newer comes. It may be newer than the last that was told:
-        // others look at the board too.
+        // The value shown when it was suspended stays until a newer one arrives. It may be newer than the last
+        // printed one, because other threads read the values too.
         let told = before.last().unwrap().1[parameter];
         let (at, first) = (after[0].0, after[0].1[parameter]);
         let was_due = at - age(first, at) + delay < stopped;

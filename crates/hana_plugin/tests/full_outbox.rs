@@ -1,5 +1,5 @@
-//! A program that sends more in a frame than the network takes is told how much was thrown away, to the message, and its frame
-//! waits for nothing.
+//! A program that sends more in a frame than the network accepts receives the exact number of dropped messages, and
+//! its frame waits for nothing.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::thread;
@@ -58,7 +58,7 @@ fn what_is_thrown_away_before_it_is_sent_is_told_and_counted_to_the_message() {
     app.update();
     let writer = app.world().resource::<TopicWriter<Spark>>();
     for number in 0..FLOOD {
-        // Nobody is held up, and nothing of this lane is given back.
+        // The call does not block, and this lane returns no errors.
         writer.publish(&Spark { number }).unwrap();
     }
     let traffic = |app: &App| {

@@ -1,4 +1,4 @@
-//! What becomes of a program's messages is among Bevy's diagnostics.
+//! Message counters of a program are Bevy diagnostics.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::thread;
@@ -34,7 +34,7 @@ fn what_is_sent_in_a_second_is_a_diagnostic_of_its_lane() {
         store.get(&Diagnostics::path(lane, counted)).unwrap().value()
     };
     let deadline = Instant::now() + SOON;
-    // It says how it is ten times a second, on that lane.
+    // Its health is published ten times a second on that lane.
     let rate = loop {
         app.update();
         if let Some(rate) = value(&app, Lane::UnreliableSequenced, LaneCounter::Sent) {

@@ -1,7 +1,7 @@
-//! A frame of a visualization with 64 parameters that all move, half of them played and half by recipes, takes nothing from
-//! the heap.
+//! A frame of a visualization with 64 moving parameters, half of them played and half by modulators, allocates
+//! nothing on the heap.
 #![allow(clippy::unwrap_used, missing_docs)]
-// An allocator cannot be counted otherwise.
+// Allocations cannot be counted without an unsafe allocator.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -27,25 +27,25 @@ thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// The system's own, and a count for each thread.
+/// The system's allocator with a counter for each thread.
 struct Counting;
 
-// SAFETY: all is handed on as it came; to count neither allocates nor panics.
+// SAFETY: all calls are forwarded unchanged; counting neither allocates nor panics.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.dealloc(block, layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.realloc(block, layout, size) }
     }
 }
@@ -78,7 +78,7 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
     };
     let mut app = App::new();
     app.add_plugins(VisualizationPlugin::<Sky>::new("sky").playout(playout));
-    // What is asked of the heap is counted by thread; and Bevy itself asks for some to hand systems to others.
+    // Allocations are counted per thread, and Bevy allocates when it hands systems to other threads.
     for label in [First.intern(), PreUpdate.intern(), PostUpdate.intern(), Last.intern()] {
         app.edit_schedule(label, |schedule| {
             schedule.set_executor(SingleThreadedExecutor::new());
@@ -100,14 +100,14 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
     let names: Vec<ParameterName> =
         (0..32).map(|place| ParameterName::new(&format!("p{place}")).unwrap()).collect();
     eventually(SOON, "the session to be direct", || {
-        // The first time a parameter is set it gets its place.
+        // A parameter gets its slot when it is first set.
         for name in &names {
             session.set(name, 0.0).unwrap();
         }
         let status = session.status();
         if status.way == PlayPath::Direct { Ok(()) } else { Err(status) }
     });
-    // The upper ones move by themselves.
+    // The upper half moves by itself.
     let by_the_beat = (32..64).fold(Set::default(), |set, place| {
         let recipe = ["lfo:sine:1bar", "lfo:saw:3s", "env:1beat", "lfo:sample-and-hold:0.1beats"];
         let name = ParameterName::new(&format!("p{place}")).unwrap();
@@ -134,7 +134,7 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
         }
         allocated_by_setting
     });
-    // Everything has grown to its size after this.
+    // By then all buffers have reached their sizes.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(3) {
         app.update();

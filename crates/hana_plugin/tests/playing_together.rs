@@ -1,5 +1,5 @@
-//! Two apps play one visualization over play links, one of them a Bevy app: who holds a parameter is heard and the other is
-//! not, `take` turns that round at once, and the Bevy app is told of all of it by events.
+//! Two apps play one visualization over direct links, one of them a Bevy app: the owner of a parameter is shown and
+//! the other app is not, `take` reverses that at once, and the Bevy app receives events about it.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::float_cmp, missing_docs)]
 
@@ -28,7 +28,7 @@ fn zoom() -> ParameterName {
     ParameterName::new("zoom").unwrap()
 }
 
-/// What the Bevy app was told.
+/// The events of the Bevy app.
 #[derive(Resource, Default)]
 struct Told {
     holders: Vec<OwnerChanged>,
@@ -70,7 +70,7 @@ impl Together {
         Self { stage, desk, rival, watch, operator, session }
     }
 
-    /// All go on until that is so; `each` is done in every frame.
+    /// Runs all of them until `is_so`; `each` is called in every frame.
     #[track_caller]
     fn until(
         &mut self,
@@ -95,7 +95,7 @@ impl Together {
         format!("{values:?} {holders:?} {:?}", self.told().holders)
     }
 
-    /// A person does something at the Bevy app.
+    /// The operator of the Bevy app does something.
     fn at_desk(&mut self, act: impl Fn(MeshCommands) + Send + Sync + 'static) {
         self.desk.world_mut().run_system_once(move |mesh: MeshCommands| act(mesh)).unwrap();
     }
@@ -117,7 +117,7 @@ impl Together {
         self.desk.world().resource::<Told>()
     }
 
-    /// Whether the last that the Bevy app was told of the holder is this.
+    /// Whether this is the last change of the owner that the Bevy app has received.
     fn is_told(&self, before: Option<&str>, now: Option<(&str, OwnershipKind)>) -> bool {
         let expected = OwnerChanged {
             node: id("stage"),
@@ -133,7 +133,7 @@ impl Together {
 #[ignore = "it is run by the other test, on a host of its own"]
 fn two_apps_and_a_visualization() {
     let mut all = Together::meet();
-    // The other one plays it first, and holds it.
+    // The other app plays first, and owns the parameter.
     all.until(
         "the other app to play directly",
         |all| all.session.set(&zoom(), 0.25).unwrap(),
@@ -149,7 +149,7 @@ fn two_apps_and_a_visualization() {
                 .is_some_and(|told| told.now == Some((id("rival"), OwnershipKind::Plays)))
         },
     );
-    // What the desk plays meanwhile is not shown, by the direct link neither.
+    // Values of the desk are not shown meanwhile, not even over its direct link.
     let both = |all: &mut Together| {
         all.session.set(&zoom(), 0.25).unwrap();
         all.desk_plays(0.75);
@@ -164,7 +164,7 @@ fn two_apps_and_a_visualization() {
         });
         assert!(seen.iter().all(|shown| *shown == 0.25), "{seen:?}");
     }
-    // One key, and it is the desk's.
+    // The desk takes the parameter.
     all.at_desk(|mut mesh| mesh.take(&id("stage"), [zoom()]));
     all.until("the desk to be heard", both, |all| all.shown() == 0.75);
     all.until("the desk to be told that it has it", both, |all| {
@@ -176,7 +176,7 @@ fn two_apps_and_a_visualization() {
         frames += 1;
         frames > 50
     });
-    // The other one takes it back; the desk is told by whom.
+    // The other app takes it back, and the desk receives an event with its id.
     assert!(all.told().taken.is_empty());
     all.operator.take(&id("stage"), [zoom()]);
     all.until("the desk to be told that it is taken", both, |all| !all.told().taken.is_empty());
@@ -190,7 +190,7 @@ fn two_apps_and_a_visualization() {
     all.until("the note", |_| {}, |all| !all.told().notes.is_empty());
     let NoteReceived { app, text } = &all.told().notes[0];
     assert_eq!((app.as_str(), text.as_str()), ("rival", "the left screen flickers"));
-    // And lets it go. What the desk played last may come just after that, and hold it for a moment.
+    // The other app releases it. A last value of the desk may arrive just afterwards, and own it for a moment.
     all.operator.release(&id("stage"), [zoom()]);
     all.until(
         "it to be free",

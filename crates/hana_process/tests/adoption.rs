@@ -1,4 +1,4 @@
-//! Processes that an earlier program launched are taken over, and nobody else's.
+//! Adoption of processes that an earlier program launched, and of no others.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -19,11 +19,11 @@ use hana_protocol::message::Exit;
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Says to the helper test that it is run as the earlier program, and where its files lie.
+/// Marks the helper test that runs as the earlier program, and names the folder of its files.
 const EARLIER: &str = "ADOPTION_TEST_EARLIER";
 const SCRIPT: &str = "ADOPTION_TEST_SCRIPT";
 
-/// A process whose launching program has died by SIGKILL, and what that had written down.
+/// A process whose launching program was killed with SIGKILL, and the record of it.
 struct Orphan {
     record: ProcessRecord,
     dir: TempDir,
@@ -62,7 +62,7 @@ impl Orphan {
         self.record.fingerprint.pid
     }
 
-    /// The process whose id the script prints first.
+    /// Returns the process whose pid the script prints first.
     fn printed_process(&self) -> PidFingerprint {
         let output = self.dir.path().join("output.log");
         let mut pid = None;
@@ -112,7 +112,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// No test: the program that launches for the tests, and is killed by them.
+/// Not a test: the program that launches for the tests, and is killed by them.
 #[test]
 fn the_earlier_program() {
     let Some(dir) = env::var_os(EARLIER) else { return };
@@ -155,7 +155,7 @@ fn the_end_of_an_adopted_process_is_noticed_within_milliseconds_though_not_how()
         .collect();
     delays.sort();
     eprintln!("the end of an adopted process is noticed after {delays:?}");
-    // The figure is printed; the scheduler of a busy machine may take some of this.
+    // The time is printed; the scheduler of a busy machine may add to it.
     assert!(delays[2] < Duration::from_millis(200), "{delays:?}");
 }
 
@@ -212,7 +212,7 @@ fn a_recycled_id_is_never_taken() {
     let mut bystander = Command::new("sleep").arg("61").process_group(0).spawn().unwrap();
     let fingerprint = PidFingerprint::of(bystander.id()).unwrap();
     let mark = String::from("1-2-3");
-    // The id of one that has ended is another's now, began at another time, or after a reboot.
+    // The pid now belongs to another process, started at another time or after a reboot.
     for started in ["another/1".to_owned(), format!("{}0", fingerprint.started)] {
         let fingerprint = PidFingerprint { started, ..fingerprint.clone() };
         let gone = adopt(&ProcessRecord { fingerprint, mark: mark.clone(), output: None });
@@ -224,9 +224,9 @@ fn a_recycled_id_is_never_taken() {
     let gone = adopt(&ProcessRecord { fingerprint, mark, output: None });
     assert!(matches!(gone, Err(AdoptError::Gone { .. })));
 
-    // One that carries the mark of another launch is another one, whatever its id and its time.
+    // A process with the mark of another launch is another one, whatever its pid and start time.
     let orphan = Orphan::of("exec sleep 61");
-    // In the middle of an exec it has no environment to be read.
+    // In the middle of an exec its environment cannot be read.
     let name = format!("/proc/{}/comm", orphan.pid());
     eventually("it to sleep", || fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n"));
     let other = ProcessRecord { mark: "1-2-3".into(), ..orphan.record.clone() };
@@ -240,7 +240,7 @@ fn a_recycled_id_is_never_taken() {
 }
 
 #[test]
-// It is waited for by whoever adopts it.
+// The adopting `Process` waits for it.
 #[allow(clippy::zombie_processes)]
 fn after_an_exec_what_is_adopted_is_still_a_child_and_its_exit_is_known() {
     for (script, expected) in [("exit 7", Exit::Code(7)), ("kill -SEGV $$", Exit::Signal(11))] {
@@ -281,7 +281,7 @@ fn an_adopted_process_that_is_let_go_runs_on() {
 
 #[test]
 fn a_launch_without_a_record_is_found_by_its_environment() {
-    // What it starts itself has groups of its own, and the same environment.
+    // Processes that it starts have groups of their own, and the same environment.
     let orphan = Orphan::of("echo $$; setsid sleep 61 & setsid sleep 61 & wait");
     let leader = orphan.printed_process();
     let found: Vec<RunningLaunch> = RunningLaunch::all()

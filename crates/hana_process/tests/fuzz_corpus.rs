@@ -1,4 +1,4 @@
-//! What the fuzzer has found worth keeping, put through the same checks again: see `docs/fuzzing.md`.
+//! Inputs that the fuzzer found, checked again: see `docs/fuzzing.md`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 

@@ -1,4 +1,4 @@
-//! Real processes: what is launched, noticed, ended and left behind.
+//! Real processes: launch, exit, signals and leftovers.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A process under test, its directory and the news of its end.
+/// A process under test, its folder and the channel with its exit.
 struct Trial {
     process: Process,
     exits: Receiver<(Exit, Instant)>,
@@ -62,7 +62,7 @@ impl Trial {
         fs::read_to_string(self.dir.path().join("output.log")).unwrap()
     }
 
-    /// The first line of its output, once it is there.
+    /// Waits for the first line of its output.
     fn first_line(&self) -> String {
         let mut line = None;
         eventually("a line of output", || {
@@ -72,12 +72,12 @@ impl Trial {
         line.unwrap()
     }
 
-    /// The process whose id the script prints.
+    /// Returns the process whose pid the script prints.
     fn printed_process(&self) -> PidFingerprint {
         PidFingerprint::of(self.first_line().trim().parse().unwrap()).unwrap()
     }
 
-    /// Sweeps, after which nothing of the leader is left.
+    /// Sweeps, and asserts that nothing of the leader is left.
     fn sweep(self) {
         self.process.sweep().unwrap();
         assert!(!exists(self.process.pid()), "the leader is still a zombie");
@@ -255,7 +255,7 @@ fn what_cannot_be_launched_is_told_with_its_name() {
     assert!(matches!(error, LaunchError::Faulty { .. }), "{error}");
 }
 
-/// Such a file may lie on a read-only or a full disk.
+/// Its file may be on a read-only or a full disk.
 #[test]
 fn a_program_whose_output_file_cannot_be_written_is_launched_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
@@ -347,7 +347,7 @@ fn megabytes_of_output_stall_nobody_and_every_line_is_counted() {
     }
     told += follower.finish().unwrap().len();
     assert_eq!(trial.exit(), Exit::Code(0));
-    // Each line has 50 bytes; a poll that finds too many at once does not count the lines of all.
+    // Each line has 50 bytes; a poll that finds too many does not count all lines.
     let counted = u64::try_from(told).unwrap() + follower.skipped();
     let bytes = counted * 50 + follower.unread() + follower.dropped();
     assert!(counted > 0 && bytes >= LINES * 50 - 50 * 100, "{counted} of {LINES}, {bytes} bytes");

@@ -1,4 +1,4 @@
-//! The two halves together, driven as a daemon drives them: one channel, one loop.
+//! Supervisor and processes together, driven like in a daemon: one channel, one loop.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// What a daemon has of one process.
+/// The daemon's part for one process.
 struct Keeper {
     supervisor: Supervisor,
     process: Option<(Instance, Process)>,
@@ -87,7 +87,7 @@ impl Keeper {
         self.sender.send(event).unwrap();
     }
 
-    /// The loop, until the process stands at `state`.
+    /// Runs the loop until the process is in this state.
     fn until(&mut self, state: ProcessState) {
         let began = Instant::now();
         while self.supervisor.state() != state {

@@ -1,4 +1,4 @@
-//! `keyexprs.md` says what the code does: every row of its tables, and every example.
+//! `keyexprs.md` describes the code: every row of its tables, and every example.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
@@ -26,13 +26,13 @@ use serde_json::Value;
 
 const PAGE: &str = include_str!("../../../keyexprs.md");
 
-/// Stands for all messages that visualizations bring along.
+/// Represents all messages that visualizations define.
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Custom {}
 custom_message!(Custom, topic: "custom", lane: Lane::UnreliableUnordered);
 
-/// Whether a node of role `R` may send `M`, found out by the compiler: the constant of this type itself comes
-/// before that of the trait, where its bound holds.
+/// Finds out at compile time whether a node of role `R` may send `M`: the constant of the type takes precedence over
+/// that of the trait where its bound holds.
 struct Probe<M, R>(PhantomData<(M, R)>);
 
 trait MayNot {
@@ -59,10 +59,10 @@ macro_rules! senders {
     };
 }
 
-/// Who publishes on a kind of key, as the routes have it.
+/// Returns the roles that publish on a kind of key, according to the routes.
 fn publishers(kind: KeyKind) -> BTreeSet<Role> {
     match kind {
-        // No message, and so no route: every node has a token.
+        // Tokens are not messages and have no route: every node has one.
         KeyKind::Alive => Role::ALL.into(),
         KeyKind::Info => senders!(NodeInfo),
         KeyKind::Health => senders!(Health),
@@ -84,7 +84,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
     }
 }
 
-/// What stands below a heading, up to the next one of its level or above.
+/// Returns the text below a heading, up to the next one of its level or above.
 fn section(heading: &str) -> &'static str {
     let level = heading.split(' ').next().unwrap().len();
     let start = PAGE.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no '{heading}'"));
@@ -98,7 +98,7 @@ fn section(heading: &str) -> &'static str {
     &text[..length]
 }
 
-/// The rows of the first table of a section, below its head.
+/// Returns the rows of the first table of a section, below its head.
 fn table(section: &'static str) -> Vec<Vec<&'static str>> {
     section
         .lines()
@@ -201,8 +201,8 @@ fn the_encoding_is_the_one_that_is_written() {
     }
 }
 
-/// The example of a message is read, nothing of it is ignored, nothing is missing, and every field is
-/// explained.
+/// Asserts that the example of a message can be decoded, that nothing in it is ignored or missing, and that the page
+/// explains every field.
 fn example_is_whole<M: Message>() {
     let text = section(&format!("### {}", M::NAME));
     let example = text.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
@@ -219,7 +219,7 @@ fn example_is_whole<M: Message>() {
     }
 }
 
-/// The names of the fields of the maps within a map; a `Look`'s values and an `Exit`'s kinds are no fields.
+/// Returns the names of the fields of nested maps; the values of a `Look` and the kinds of an `Exit` are not fields.
 fn nested_fields(message: &Value) -> BTreeSet<String> {
     let of_map = |map: &Value| {
         map.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>()
@@ -287,7 +287,7 @@ fn the_recipes_are_as_shown_and_each_of_their_fields_is_explained() {
     }
 }
 
-/// The row of a command: who sends it, what it looks like, and how it is answered.
+/// Asserts that the row of a command has its senders, its form and its reply.
 fn command_is<C: Command>(rows: &[Vec<&str>], name: &str, from: &BTreeSet<Role>) {
     let row =
         rows.iter().find(|row| row[0] == name).unwrap_or_else(|| panic!("no row for '{name}'"));
@@ -327,7 +327,7 @@ fn every_command_has_its_row() {
     assert_eq!(rows.len(), 17);
 }
 
-/// Every piece of JSON on the page that begins with a command's name, wherever it stands.
+/// Checks every piece of JSON on the page that begins with the name of a command.
 #[test]
 fn whatever_looks_like_a_command_is_one() {
     let pieces: Vec<&str> = PAGE

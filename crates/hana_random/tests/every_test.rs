@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-/// How else a test might come to cases that differ from run to run.
+/// Other ways in which a test could get cases that differ from run to run.
 const ELSEWHERE: [&str; 5] =
     ["RngSeed", "ProptestConfig", "TestRunner", "\"HANA_SEED\"", "subsec_nanos"];
 
@@ -16,7 +16,7 @@ fn every_property_test_takes_its_cases_from_here() {
     let mut count = 0;
     for folder in ["crates", "examples", "tests", "fuzz"] {
         read(&root.join(folder), &mut |path, text| {
-            // The lab hands the two variables on to what it starts.
+            // The lab passes the two variables on to its programs.
             let hands_on = path.ends_with("tests/src/environment.rs");
             if hands_on || path.ancestors().any(|folder| folder.ends_with("hana_random")) {
                 return;
