@@ -48,7 +48,7 @@ fn apart_us(one: &LinkMember, other: &LinkMember) -> f64 {
 /// Does the same for a member with a clock of its own; `back` converts its time to the kernel's.
 fn apart_as_told_us(one: &LinkMember, back: impl Fn(Look) -> Look, other: &LinkMember) -> f64 {
     let begun = (one.count(), other.count());
-    eventually(SOON, "both to have said more", || {
+    eventually(SOON, "more reports of both", || {
         one.count() >= begun.0 + 7 && other.count() >= begun.1 + 7
     });
     let others = other.said_since(begun.1);
@@ -59,7 +59,7 @@ fn apart_as_told_us(one: &LinkMember, back: impl Fn(Look) -> Look, other: &LinkM
             let look = back(look);
             let away = |other: &&Look| (other.at_us - look.at_us).abs();
             let nearest = others.iter().min_by(|a, b| away(a).total_cmp(&away(b)));
-            look.apart_us(nearest.expect("it has said something"))
+            look.apart_us(nearest.expect("there is a report"))
         })
         .collect();
     apart.sort_by(f64::total_cmp);
@@ -205,7 +205,7 @@ fn a_member_that_crashes_or_stands_still_changes_nothing_for_the_others() {
     // The last of the others.
     second.kill(Signal::KILL);
     let before = ours.count();
-    ours.wait_for_since(before, "nobody to be left", |look| look.peers == 0);
+    ours.wait_for_since(before, "ours to be alone", |look| look.peers == 0);
     ours.wait_for_since(before + 4, "ours to go on alone", |_| true);
 
     let looks = ours.said_since(begun);
@@ -384,12 +384,11 @@ fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
     timeline.wait_for_since(timeline.count(), "nobody else", |look| look.peers == 0);
     let begun = timeline.count();
     h1.kill(Signal::KILL, before);
-    let last = eventually(SOON, "another hana-link", || {
-        pid_of_hana_link(&h1).filter(|pid| *pid != before)
-    });
+    let last =
+        eventually(SOON, "a new hana-link", || pid_of_hana_link(&h1).filter(|pid| *pid != before));
     // A program that joined before `hana-link` is back in a session would own the older session.
     for is_link in [false, true] {
-        eventually(SOON, "to go without Link, and with it again", || {
+        eventually(SOON, "the source to lose Link and to find it again", || {
             (timeline.told("source") == "link") == is_link
         });
     }
@@ -400,7 +399,7 @@ fn hana_link_is_killed_and_the_beats_go_on_and_it_comes_back_without_a_jump() {
     let jumped = most_jumped_us(&timeline.said_since(begun));
     assert!(jumped < NO_JUMP_US, "{jumped} us");
 
-    assert_eq!(timeline.told("jump"), jump, "nor is one told");
+    assert_eq!(timeline.told("jump"), jump, "no jump is reported");
 
     // A killed daemon leaves no `hana-link` behind.
     assert_eq!(pid_of_hana_link(&h1), Some(last));

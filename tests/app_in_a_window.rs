@@ -43,7 +43,7 @@ impl Desk {
         let mut command = host.command("hana-app");
         command.env("DISPLAY", screen.display());
         let app = host.spawn(command);
-        eventually(OPENING, "its window", || {
+        eventually(OPENING, "the window", || {
             let windows = screen.windows();
             if windows.iter().any(|window| window.title == "hana") { Ok(()) } else { Err(windows) }
         });
@@ -142,13 +142,13 @@ fn a_crash_and_a_freeze_pop_up_in_the_window_and_a_key_brings_the_look_back() {
     let (_, beat) = start(h1, h1, "beat");
     let (_, pulse) = start(h1, h1, "pulse");
     for id in ["beat", "pulse"] {
-        wait_for(h1, id, "it to run", |node| node["state"] == "running");
+        wait_for(h1, id, "the visualization to run", |node| node["state"] == "running");
     }
     hana(h1, ["set", "beat", "zoom=0.625", "hue=-0.25"]).ok();
     hana(h1, ["set", "pulse", "zoom=-0.375"]).ok();
     let desk = Desk::open(h2);
-    eventually(OPENING, "what is well to be shown", || desk.count(WELL) > 300);
-    assert_eq!(desk.count(TROUBLE), 0, "nothing has failed yet");
+    eventually(OPENING, "the running visualizations to be shown", || desk.count(WELL) > 300);
+    assert_eq!(desk.count(TROUBLE), 0, "no failure is shown yet");
     desk.picture("app.png");
 
     // A freeze: a toast appears, and R restarts the visualization with its look.
@@ -156,29 +156,31 @@ fn a_crash_and_a_freeze_pop_up_in_the_window_and_a_key_brings_the_look_back() {
     eventually(SOON, "a toast", || desk.count(TOAST) > 10_000 && desk.count(TROUBLE) > 300);
     desk.picture("app_freeze.png");
     let mut again = None;
-    desk.press_until(&[Key::R], "another run of it, at the same look", || {
+    desk.press_until(&[Key::R], "a new instance with the same look", || {
         let nodes = nodes(h1);
         again = node(&nodes, "beat")
             .filter(|node| node["state"] == "running" && pid(node) != beat && zoom(node) == 0.625)
             .map(pid);
         again.is_some()
     });
-    eventually(SOON, "the toast to go", || desk.count(TOAST) == 0 && desk.count(TROUBLE) == 0);
+    eventually(SOON, "the toast to disappear", || {
+        desk.count(TOAST) == 0 && desk.count(TROUBLE) == 0
+    });
 
     // A crash that stays down: a toast again, and the same key.
     h1.kill(Signal::KILL, pulse);
-    wait_for(h1, "pulse", "it to be crashed", |node| node["state"] == "crashed");
+    wait_for(h1, "pulse", "the crash to be reported", |node| node["state"] == "crashed");
     eventually(SOON, "a toast", || desk.count(TOAST) > 10_000);
     desk.picture("app_crash.png");
-    desk.press_until(&[Key::R], "it to run at the same look", || {
+    desk.press_until(&[Key::R], "the visualization to run with the same look", || {
         let nodes = nodes(h1);
         node(&nodes, "pulse").is_some_and(|node| node["state"] == "running" && zoom(node) == -0.375)
     });
-    eventually(SOON, "the toast to go", || desk.count(TOAST) == 0);
+    eventually(SOON, "the toast to disappear", || desk.count(TOAST) == 0);
 
     // A crash that is restarted automatically needs no key.
     h1.kill(Signal::KILL, again.unwrap());
-    wait_for(h1, "beat", "it to run again", |node| {
+    wait_for(h1, "beat", "the visualization to run again", |node| {
         node["state"] == "running" && node["restarts"] == 1 && zoom(node) == 0.625
     });
 }
@@ -196,7 +198,7 @@ fn a_click_turns_a_toggle_and_goes_round_the_choices_and_a_colour_is_seen_as_it_
         let nodes = nodes(h1);
         node(&nodes, "notice").map_or(f64::NAN, |of| of["parameters"][name].as_f64().unwrap())
     };
-    wait_for(h1, "notice", "it to run", |node| node["state"] == "running");
+    wait_for(h1, "notice", "the visualization to run", |node| node["state"] == "running");
     hana(h1, ["set", "notice", "tint=#ff8800", "course=to_and_fro", "speed=50"]).ok();
     let desk = Desk::open(h1);
     // In the order of their names: course, hue, lit, speed, and red and green of the colour.
@@ -212,13 +214,13 @@ fn a_click_turns_a_toggle_and_goes_round_the_choices_and_a_colour_is_seen_as_it_
         // The filled part moves with the choice; the track is as wide as that of the others.
         click((sliders[1].0, sliders[0].1));
         eventually(SOON, "the next choice", || parameter("course") == wanted);
-        eventually(SOON, "the window to know", || desk.sliders().len() == 6);
+        eventually(SOON, "the window to follow", || desk.sliders().len() == 6);
     }
     click(sliders[2]);
-    eventually(SOON, "it to be off", || parameter("lit") == 0.0);
-    eventually(SOON, "the window to know", || desk.sliders().len() == 5);
+    eventually(SOON, "the toggle to be off", || parameter("lit") == 0.0);
+    eventually(SOON, "the window to follow", || desk.sliders().len() == 5);
     click(sliders[2]);
-    eventually(SOON, "it to be on", || parameter("lit") == 1.0);
+    eventually(SOON, "the toggle to be on", || parameter("lit") == 1.0);
 }
 
 #[test]
@@ -229,16 +231,16 @@ fn the_window_asks_before_it_stops_what_runs_and_blacks_out_all_at_once() {
     let (_, beat) = start(h1, h1, "beat");
     start(h1, h1, "pulse");
     let desk = Desk::open(h1);
-    eventually(OPENING, "what is well to be shown", || desk.count(WELL) > 300);
+    eventually(OPENING, "the running visualizations to be shown", || desk.count(WELL) > 300);
 
     desk.person.press(Key::Shift);
-    desk.press_until(&[Key::B], "everything to be black", || {
+    desk.press_until(&[Key::B], "both to be blacked out", || {
         let nodes = nodes(h1);
         ["beat", "pulse"]
             .iter()
             .all(|id| node(&nodes, id).is_some_and(|node| node["override"] == "blackout"))
     });
-    desk.press_until(&[Key::U], "everything to be seen again", || {
+    desk.press_until(&[Key::U], "both to be resumed", || {
         let nodes = nodes(h1);
         ["beat", "pulse"]
             .iter()
@@ -249,17 +251,17 @@ fn the_window_asks_before_it_stops_what_runs_and_blacks_out_all_at_once() {
     // The lowest slider is the last parameter by name, at the middle of its range; it is dragged to the left.
     let (y, left, value) = eventually(SOON, "sliders", || desk.lowest_slider());
     desk.person.drag((value, y), (left + (value - left) / 2, y));
-    wait_for(h1, "beat", "zoom to be pulled down by half", |node| (zoom(node) + 0.5).abs() < 0.1);
+    wait_for(h1, "beat", "zoom to be half-way down", |node| (zoom(node) + 0.5).abs() < 0.1);
 
     // The first visualization is selected until an operator selects another one.
     for key in [Key::S, Key::N] {
         desk.person.press(key);
         desk.person.release(key);
     }
-    desk.press_until(&[Key::S, Key::Y], "it to be stopped", || {
+    desk.press_until(&[Key::S, Key::Y], "the visualization to be stopped", || {
         let nodes = nodes(h1);
         node(&nodes, "beat").is_some_and(|node| node["state"] == "stopped")
     });
     let left = h1.processes().into_iter().filter(|process| process.pid == beat).count();
-    assert_eq!(left, 0, "it is gone");
+    assert_eq!(left, 0, "the process has ended");
 }

@@ -44,7 +44,7 @@ fn what_nobody_plays_any_more_stays_or_goes_back_slowly() {
     let (h1, h2) = (show.host("h1"), show.host("h2"));
     for id in ["stumble", "pulse"] {
         start(h1, h1, id);
-        eventually(SOON, "it to run", || zoom(h1, id).is_some());
+        eventually(SOON, "the visualization to run", || zoom(h1, id).is_some());
     }
     let bridge = hana_goes_on(h2, ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
     play(h2, h1);
@@ -56,18 +56,18 @@ fn what_nobody_plays_any_more_stays_or_goes_back_slowly() {
     };
     // It reports a few times that it stands still; the first look that moves is the start of the fade.
     let moves = |line: &serde_json::Value| zoom_of(line).is_some_and(|zoom| zoom < 0.499);
-    let (begun, first) = looks.wait_for(SOON, "its way back", moves);
-    let (there, _) = looks.wait_for(SOON, "its end", |line| zoom_of(line) == Some(0.0));
+    let (begun, first) = looks.wait_for(SOON, "the start of the fade", moves);
+    let (there, _) = looks.wait_for(SOON, "the end of the fade", |line| zoom_of(line) == Some(0.0));
     let way = there.duration_since(begun);
     figure(&format!("it went back to its default within {way:.2?} (it chose 2 s)"));
-    assert!(zoom_of(&first).unwrap() > 0.1, "it begins slowly: {first}");
+    assert!(zoom_of(&first).unwrap() > 0.1, "the fade begins slowly: {first}");
     assert!(way > Duration::from_secs(1), "{way:?}");
-    assert_eq!(zoom(h1, "pulse"), Some(0.5), "the other one holds what was played");
+    assert_eq!(zoom(h1, "pulse"), Some(0.5), "the other one keeps the played value");
     assert_eq!(zoom(h1, "stumble"), Some(0.0));
     // Afterwards it can be played again.
     hana(h1, ["set", "stumble", "zoom=0.25"]).ok();
     // The shown value is published ten times a second.
-    eventually(SOON, "what was set", || {
+    eventually(SOON, "the new value", || {
         let shown = zoom(h1, "stumble");
         if shown == Some(0.25) { Ok(()) } else { Err(shown) }
     });
@@ -79,7 +79,7 @@ fn an_app_whose_daemon_crashes_has_not_vanished() {
     let mut show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     for id in ["stumble", "pulse"] {
         start(show.host("h1"), show.host("h1"), id);
-        eventually(SOON, "it to run", || zoom(show.host("h1"), id).is_some());
+        eventually(SOON, "the visualization to run", || zoom(show.host("h1"), id).is_some());
     }
     let bridge = hana_goes_on(show.host("h2"), ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
     play(show.host("h2"), show.host("h1"));

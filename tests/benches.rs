@@ -32,7 +32,7 @@ fn recovery_is_measured_beside_a_raw_token_and_nothing_stays() {
     assert_eq!(report["ours"], figures[0]["ours"]);
     assert!(report["raw"]["ms"].as_f64().unwrap() > 0.0, "{report}");
     assert!(report["ratio"].as_f64().unwrap() > 0.0, "{report}");
-    eventually(Duration::from_secs(10), "everything that it started to have ended", || {
+    eventually(Duration::from_secs(10), "every process of the bench to end", || {
         let left = host.processes();
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
@@ -52,7 +52,7 @@ fn report(lab: &str, words: &[&str]) -> Option<Value> {
         assert!(!report[part].is_null(), "{part}: {report}");
         assert_eq!(report[part], figures[0][part]);
     }
-    eventually(Duration::from_secs(10), "everything that it started to have ended", || {
+    eventually(Duration::from_secs(10), "every process of the bench to end", || {
         let left = host.processes();
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
@@ -133,13 +133,13 @@ fn a_bench_that_is_interrupted_or_not_alone_leaves_all_as_it_was() {
     let mut command = host.command("hana");
     command.args(["bench", "recovery", "--rounds", "1000"]);
     let mut bench = host.spawn(command);
-    eventually(BENCH, "a visualization of the bench's", || {
+    eventually(BENCH, "a visualization of the bench", || {
         host.processes().iter().any(|process| process.command.ends_with("pulse"))
     });
     bench.kill(Signal::INT);
     assert_eq!(bench.wait(BENCH).code(), Some(1));
     assert!(bench.stderr().contains("interrupted"), "{}", bench.stderr());
-    eventually(Duration::from_secs(10), "everything that it started to have ended", || {
+    eventually(Duration::from_secs(10), "every process of the bench to end", || {
         let left = host.processes();
         if left.is_empty() { Ok(()) } else { Err(left) }
     });

@@ -64,7 +64,7 @@ fn another_hostname_leaves_the_host_as_it_is() {
     let mut by_hand = h1.command("pulse");
     by_hand.env("HANA_NODE", "by-hand");
     let _by_hand = h1.spawn(by_hand);
-    eventually(SOON, "all to be on one host", || {
+    eventually(SOON, "all nodes to be on one host", || {
         let listed = nodes(&h1);
         let hosts: Vec<&Value> = listed.iter().map(|node| &node["host"]).collect();
         let is_there = node(&listed, "by-hand").is_some();
@@ -78,7 +78,7 @@ fn another_hostname_leaves_the_host_as_it_is() {
     let again = h1.spawn(again);
     until_it_says(&again, "'h1' is on the mesh");
     until_it_says(&again, "the hostname is 'beta'");
-    eventually(SOON, "it to be taken over", || {
+    eventually(SOON, "the visualization to be adopted", || {
         is(&nodes(&h1), "pulse", "running") && pid_of(&h1, "pulse") == Some(pulse.into())
     });
     hana(&h1, ["restart", "pulse"]).ok();
@@ -132,7 +132,7 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
     until_it_says(show.daemon("h1"), "added: other; removed: extra, pulse");
     assert_eq!(pid_of(&h1, "pulse"), Some(pulse));
     h1.kill(Signal::KILL, i32::try_from(pulse).unwrap());
-    eventually(SOON, "it to run again", || {
+    eventually(SOON, "the visualization to run again", || {
         is(&nodes(&h1), "pulse", "running") && pid_of(&h1, "pulse") != Some(pulse)
     });
     assert_eq!(hana(&h1, ["start", "pulse"]).code(), Some(1));
@@ -147,7 +147,7 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
     assert_eq!(pid_of(&h1, "pulse"), pulse);
     // The policy of the new catalogue applies.
     h1.kill(Signal::KILL, i32::try_from(pulse.unwrap()).unwrap());
-    eventually(SOON, "it to stay down", || is(&nodes(&h1), "pulse", "crashed"));
+    eventually(SOON, "the visualization to stay down", || is(&nodes(&h1), "pulse", "crashed"));
 }
 
 #[test]
@@ -157,18 +157,18 @@ fn an_updated_daemon_takes_over_without_an_end() {
     let (h1, h2) = (show.host("h1").clone(), show.host("h2").clone());
     let (_, pulse) = start(&h2, &h1, "pulse");
     let pulse = Some(i64::from(pulse));
-    eventually(SOON, "it to run", || is(&nodes(&h2), "pulse", "running"));
+    eventually(SOON, "the visualization to run", || is(&nodes(&h2), "pulse", "running"));
     hana(&h2, ["set", "pulse", "zoom=0.25"]).ok();
     eventually(SOON, "the value to be shown", || zoom_of(&h2) == Some(0.25));
     let events = hana_goes_on(&h2, ["watch", "hana/*/event", "--json"]);
 
     // Replaced within its own process.
     show.daemon("h1").kill(Signal::USR2);
-    eventually(SOON, "it to be on the mesh again", || {
+    eventually(SOON, "the daemon to be on the mesh again", || {
         times_said(show.daemon("h1"), "'h1' is on the mesh") == 2
     });
     assert_eq!(show.daemon("h1").try_wait(), None);
-    eventually(SOON, "it to be looked after", || is(&nodes(&h2), "pulse", "running"));
+    eventually(SOON, "the visualization to be supervised", || is(&nodes(&h2), "pulse", "running"));
     assert_eq!((pid_of(&h2, "pulse"), zoom_of(&h2)), (pulse, Some(0.25)));
 
     // Replaced by another program, from wherever that is installed.
@@ -177,7 +177,7 @@ fn an_updated_daemon_takes_over_without_an_end() {
     let other = h1.spawn(other);
     until_it_says(&other, "'h1' is on the mesh");
     assert!(show.daemon("h1").wait(SOON).success());
-    eventually(SOON, "it to be looked after", || is(&nodes(&h2), "pulse", "running"));
+    eventually(SOON, "the visualization to be supervised", || is(&nodes(&h2), "pulse", "running"));
     assert_eq!((pid_of(&h2, "pulse"), zoom_of(&h2)), (pulse, Some(0.25)));
     let told = events.stdout();
     for kind in ["crashed", "restarted", "host_lost", "node_lost", "closed"] {
@@ -186,7 +186,7 @@ fn an_updated_daemon_takes_over_without_an_end() {
 
     // The new daemon has all state of the old one: a restart keeps the look.
     hana(&h2, ["restart", "pulse"]).ok();
-    eventually(SOON, "it to run with its look", || zoom_of(&h2) == Some(0.25));
+    eventually(SOON, "the visualization to run with its look", || zoom_of(&h2) == Some(0.25));
     assert_ne!(pid_of(&h2, "pulse"), pulse);
 }
 

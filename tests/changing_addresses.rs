@@ -97,7 +97,7 @@ fn a_new_interface_or_address_interrupts_nothing() {
     ] {
         shell(h1, script);
         await_noticed(&of_h1, address);
-        assert_eq!(connections(h1), before, "{what} opened the session anew");
+        assert_eq!(connections(h1), before, "{what} reopened the session");
     }
     // An address that disappears does not interrupt anything either.
     shell(h1, "ip link del tun0; ip address del 2001:db8:1::a1/64 dev eth0");
@@ -125,7 +125,7 @@ fn hosts_meet_on_an_interface_that_comes_later() {
     ));
     start(both, second, "pulse");
     assert_direct_link(both);
-    assert_eq!(connections(both), before, "the connection by the first interface was made anew");
+    assert_eq!(connections(both), before, "the connection over the first interface was replaced");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_host_is_found_again_under_another_address() {
             set.code() == Some(0)
         };
         let changed = Instant::now();
-        eventually(SOON, "it to be played again", || played("0.5"));
+        eventually(SOON, "the visualization to be played again", || played("0.5"));
         figure(&format!(
             "a host was played again {} ms after its address had changed",
             changed.elapsed().as_millis()
@@ -210,9 +210,10 @@ fn a_lost_host_with_the_same_container_network_is_lost() {
         reason.is_some_and(|reason| reason.starts_with("host_lost"))
     };
     let unplugged = Instant::now();
-    let (seen, _) = app.wait_for_nodes(Duration::from_secs(9), "the host to be lost", lost);
+    let (seen, _) =
+        app.wait_for_nodes(Duration::from_secs(9), "the host to be reported lost", lost);
     figure(&format!(
-        "a host with the same container network was said lost after {} ms",
+        "a host with the same container network was reported lost after {} ms",
         seen.duration_since(unplugged).as_millis()
     ));
 }

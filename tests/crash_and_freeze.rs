@@ -58,15 +58,17 @@ fn everybody_knows_of_a_killed_visualization_within_50_ms() {
     let (mut of_daemon, mut of_apps) = (vec![], vec![]);
     for _ in 0..5 {
         let (id, pid) = start(show.host("h2"), h1, "pulse");
-        assert_eq!(id, "pulse", "the id of one that crashed is free again");
+        assert_eq!(id, "pulse", "the id of a crashed visualization is free again");
         for app in &mut apps {
-            app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
+            app.wait_for_nodes(SOON, "the visualization to run", |nodes| {
+                is(nodes, "pulse", "running")
+            });
         }
         let before = unix_us();
         let killed = signal_now(h1, Signal::KILL, pid);
         for app in &mut apps {
-            let (seen, listed) = app
-                .wait_for_nodes(SOON, "it to have crashed", |nodes| is(nodes, "pulse", "crashed"));
+            let (seen, listed) =
+                app.wait_for_nodes(SOON, "the crash", |nodes| is(nodes, "pulse", "crashed"));
             of_apps.push(seen.duration_since(killed));
             let pulse = node(&listed, "pulse").unwrap();
             assert!(pulse["reason"].as_str().unwrap().contains("SIGKILL"), "{pulse}");
@@ -81,11 +83,8 @@ fn everybody_knows_of_a_killed_visualization_within_50_ms() {
     }
     of_daemon.sort();
     of_apps.sort();
-    figure(&format!(
-        "the daemon says that it was killed after {} ms (promised: 50)",
-        ms(&of_daemon)
-    ));
-    figure(&format!("apps on three hosts know after {} ms (promised: 50)", ms(&of_apps)));
+    figure(&format!("the daemon reports the kill after {} ms (promised: 50)", ms(&of_daemon)));
+    figure(&format!("apps on three hosts list it after {} ms (promised: 50)", ms(&of_apps)));
     // The median on a machine that is busy with other tests; all of them within a second. The figure is printed; a
     // machine that builds something meanwhile takes 120 ms. Health alone would take 700 ms.
     assert!(of_daemon[2] < NOT_BY_HEALTH, "{of_daemon:?}");
@@ -111,26 +110,31 @@ fn a_frozen_visualization_is_unresponsive_within_a_second_though_its_token_lives
     let (_, pid) = start(h2, h1, "pulse");
     let mut app = Lines::of_nodes(h2);
     let mut messages = Lines::of_messages(h2, &["h1"]);
-    app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
+    app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
 
     let stopped = signal_now(h1, Signal::STOP, pid);
-    let (seen, listed) = app
-        .wait_for_nodes(SOON, "it to be unresponsive", |nodes| is(nodes, "pulse", "unresponsive"));
+    let (seen, listed) = app.wait_for_nodes(SOON, "the freeze to be reported", |nodes| {
+        is(nodes, "pulse", "unresponsive")
+    });
     let took = seen.duration_since(stopped);
-    figure(&format!("a frozen one is unresponsive after {} ms (promised: 1000)", took.as_millis()));
+    figure(&format!(
+        "a frozen visualization is unresponsive after {} ms (promised: 1000)",
+        took.as_millis()
+    ));
     assert!(took < Duration::from_secs(2), "{took:?}");
     let pulse = node(&listed, "pulse").unwrap();
     assert!(!pulse["reason"].as_str().unwrap().is_empty(), "{pulse}");
     assert_eq!(pulse["pid"].as_i64(), Some(pid.into()));
     messages.wait_for_event(SOON, "unresponsive", "pulse");
-    assert!(has_token(h2, "pulse"), "a token cannot see this");
+    assert!(has_token(h2, "pulse"), "a frozen process keeps its token");
     assert!(is(&nodes(h1), "pulse", "unresponsive"));
 
     let went_on = signal_now(h1, Signal::CONT, pid);
-    let (seen, listed) =
-        app.wait_for_nodes(SOON, "it to run again", |nodes| is(nodes, "pulse", "running"));
+    let (seen, listed) = app.wait_for_nodes(SOON, "the visualization to run again", |nodes| {
+        is(nodes, "pulse", "running")
+    });
     figure(&format!(
-        "one that goes on is running again after {} ms",
+        "a continued visualization is running again after {} ms",
         seen.duration_since(went_on).as_millis()
     ));
     let pulse = node(&listed, "pulse").unwrap();
@@ -144,20 +148,25 @@ fn one_that_nobody_launched_is_seen_to_freeze_and_to_vanish() {
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
     let by_hand = h1.spawn(h1.command("pulse"));
-    eventually(SOON, "it to draw", || {
+    eventually(SOON, "the visualization to draw", || {
         node(&nodes(h2), "pulse").is_some_and(|pulse| pulse["frame"].as_u64() > Some(0))
     });
     let mut app = Lines::of_nodes(h2);
-    app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
+    app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
     by_hand.kill(Signal::STOP);
-    app.wait_for_nodes(SOON, "it to be unresponsive", |nodes| is(nodes, "pulse", "unresponsive"));
+    app.wait_for_nodes(SOON, "the freeze to be reported", |nodes| {
+        is(nodes, "pulse", "unresponsive")
+    });
     by_hand.kill(Signal::CONT);
-    app.wait_for_nodes(SOON, "it to run again", |nodes| is(nodes, "pulse", "running"));
+    app.wait_for_nodes(SOON, "the visualization to run again", |nodes| {
+        is(nodes, "pulse", "running")
+    });
     let killed = signal_now(h1, Signal::KILL, by_hand.pid());
-    let (seen, _) =
-        app.wait_for_nodes(SOON, "it to be gone", |nodes| !is(nodes, "pulse", "running"));
+    let (seen, _) = app.wait_for_nodes(SOON, "the visualization to be gone", |nodes| {
+        !is(nodes, "pulse", "running")
+    });
     figure(&format!(
-        "one that nobody launched is seen to be gone after {} ms",
+        "a visualization started by hand is reported gone after {} ms",
         seen.duration_since(killed).as_millis()
     ));
 }
@@ -168,7 +177,7 @@ fn a_late_comer_does_not_take_a_frozen_one_for_running() {
     let show = Show::of(&lab, &["h1", "h2"]);
     let [h1, h2] = show.hosts() else { unreachable!() };
     let by_hand = h1.spawn(h1.command("pulse"));
-    eventually(SOON, "it to run", || is(&nodes(h2), "pulse", "running"));
+    eventually(SOON, "the visualization to run", || is(&nodes(h2), "pulse", "running"));
     by_hand.kill(Signal::STOP);
     // A newcomer that never received its health cannot know since when it hangs, but knows that it publishes nothing.
     for _ in 0..3 {
@@ -176,7 +185,7 @@ fn a_late_comer_does_not_take_a_frozen_one_for_running() {
         assert!(!is(&listed, "pulse", "running"), "{listed:#?}");
     }
     by_hand.kill(Signal::CONT);
-    eventually(SOON, "it to run again", || is(&nodes(h2), "pulse", "running"));
+    eventually(SOON, "the visualization to run again", || is(&nodes(h2), "pulse", "running"));
 }
 
 #[test]
@@ -186,21 +195,21 @@ fn with_the_policy_show_a_crash_is_restarted_at_once_under_the_same_id() {
     let [h1, h2] = show.hosts() else { unreachable!() };
     let (id, pid) = start(h2, h1, "watched");
     let mut app = Lines::of_nodes(h2);
-    app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "watched", "running"));
+    app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "watched", "running"));
     let killed = signal_now(h1, Signal::KILL, pid);
-    let (seen, listed) = app.wait_for_nodes(SOON, "it to run again", |nodes| {
+    let (seen, listed) = app.wait_for_nodes(SOON, "the visualization to run again", |nodes| {
         node(nodes, &id).is_some_and(|node| {
             node["state"] == "running" && node["pid"].as_i64() != Some(pid.into())
         })
     });
     figure(&format!(
-        "a crashed one is running again after {} ms",
+        "a crashed visualization is running again after {} ms",
         seen.duration_since(killed).as_millis()
     ));
     assert_eq!(node(&listed, &id).unwrap()["restarts"], 1);
     let running: Vec<_> =
         h1.processes().into_iter().filter(|process| process.command.ends_with("pulse")).collect();
-    assert_eq!(running.len(), 1, "never two of one id: {running:?}");
+    assert_eq!(running.len(), 1, "one process per id: {running:?}");
 }
 
 #[test]
@@ -211,8 +220,7 @@ fn a_crash_tells_its_exit_code_and_its_last_words() {
     let mut app = Lines::of_nodes(h2);
     let mut messages = Lines::of_messages(h2, &["h1"]);
     start(h2, h1, "fails");
-    let (_, listed) =
-        app.wait_for_nodes(SOON, "it to have crashed", |nodes| is(nodes, "fails", "crashed"));
+    let (_, listed) = app.wait_for_nodes(SOON, "the crash", |nodes| is(nodes, "fails", "crashed"));
     let reason = node(&listed, "fails").unwrap()["reason"].as_str().unwrap();
     assert!(reason.contains("exit code 3"), "{reason}");
     let (_, event) = messages.wait_for_event(SOON, "crashed", "fails");
@@ -232,7 +240,7 @@ fn a_crash_loop_says_what_the_program_itself_wrote() {
         ("missing-library", 127, "libdraw.so.1: cannot open"),
     ] {
         hana(h1, ["start", id]).ok();
-        let listed = eventually(SOON, "it to stay down", || {
+        let listed = eventually(SOON, "the visualization to stay down", || {
             let listed = nodes(h1);
             if is(&listed, id, "crash_loop") { Ok(listed) } else { Err(listed) }
         });
@@ -250,8 +258,9 @@ fn one_that_crashes_again_and_again_stays_down_and_says_why() {
     let mut app = Lines::of_nodes(h1);
     // The program may have ended before the start command is answered.
     hana(h1, ["start", "fails-always"]);
-    let (_, listed) = app
-        .wait_for_nodes(SOON, "it to stay down", |nodes| is(nodes, "fails-always", "crash_loop"));
+    let (_, listed) = app.wait_for_nodes(SOON, "the visualization to stay down", |nodes| {
+        is(nodes, "fails-always", "crash_loop")
+    });
     let it = node(&listed, "fails-always").unwrap();
     assert_eq!(it["restarts"], 2);
     assert!(it["reason"].as_str().unwrap().contains("exit code 4"), "{it}");

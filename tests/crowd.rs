@@ -100,7 +100,7 @@ fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_t
     };
     let before: BTreeMap<&str, Vec<u64>> =
         vizs.iter().map(|viz| (viz.as_str(), heard(viz))).collect();
-    eventually(SOON, "every one to be played by every one, directly", || {
+    eventually(SOON, "every visualization to receive values of every controller", || {
         for (viz, before) in &before {
             let now = heard(viz);
             if now.iter().zip(before).any(|(now, before)| *now < before + 5) {
@@ -113,7 +113,7 @@ fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_t
         ids.iter().enumerate().map(|(number, id)| (format!("p{number}"), id.clone())).collect();
     let expected: Players = vizs.iter().map(|viz| (viz.clone(), own.clone())).collect();
     for name in HOSTS {
-        eventually(SOON, "every host to show every holder", || {
+        eventually(SOON, "every host to show every owner", || {
             let shown = players(show.host(name));
             if shown == expected { Ok(()) } else { Err(format!("{name}: {shown:?}")) }
         });
@@ -130,7 +130,7 @@ fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_t
     while at.elapsed() < Duration::from_secs(10) {
         thread::sleep(Duration::from_millis(200));
     }
-    figure(&format!("{} changes of way in ten seconds at rest", all_switches() - before));
+    figure(&format!("{} path switches in ten seconds at rest", all_switches() - before));
     let mut backwards = 0;
     for viz in &vizs {
         let stage = &stages[vizs.iter().position(|of| of == viz).unwrap() % HOSTS.len()];
@@ -138,5 +138,5 @@ fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_t
         let of = |number: usize| last["heard"][format!("p{number}")]["backwards"].as_u64();
         backwards += (0..HANDS).filter_map(of).sum::<u64>();
     }
-    assert_eq!(backwards, 0, "values that were shown after newer ones");
+    assert_eq!(backwards, 0, "values shown after newer ones");
 }

@@ -54,7 +54,7 @@ fn sparks_fly_from_one_host_to_another_and_can_be_watched() {
     start(h3, h1, "thrower");
     start(h3, h2, "catcher");
 
-    let caught = eventually(SOON, "the catcher to catch", || {
+    let caught = eventually(SOON, "three sparks at the catcher", || {
         let log = log(h3, "catcher");
         let sparks: Vec<u64> = log
             .lines()
@@ -63,10 +63,10 @@ fn sparks_fly_from_one_host_to_another_and_can_be_watched() {
             .collect();
         if sparks.len() >= 3 { Ok(sparks) } else { Err(log) }
     });
-    assert!(caught.is_sorted_by(|earlier, later| earlier < later), "each once: {caught:?}");
+    assert!(caught.is_sorted_by(|earlier, later| earlier < later), "each one once: {caught:?}");
     // Flares go to the kind of the catcher, which runs under another id; it replies to the thrower alone.
     written(h3, "catcher", "a flare", |line| line.starts_with("flare 1: Red, to Some(Kind)"));
-    written(h3, "thrower", "its answer", |line| line == "flare 1 was caught by catcher");
+    written(h3, "thrower", "the reply", |line| line == "flare 1 was caught by catcher");
 
     // `hana watch` decodes them, though `hana` was built without these types.
     let mut messages = Lines::of(hana_goes_on(h3, ["watch", "--json"]));
@@ -82,13 +82,13 @@ fn sparks_fly_from_one_host_to_another_and_can_be_watched() {
     let (_, flare) = messages.wait_for(SOON, "a flare", |line| line["type"] == "Flare");
     assert_eq!(flare["key"], "hana/_spark-catcher/inbox/flare");
     assert!(["red", "green"].contains(&flare["value"]["colour"].as_str().unwrap()), "{flare}");
-    let (_, caught) = messages.wait_for(SOON, "an answer", |line| line["type"] == "Caught");
+    let (_, caught) = messages.wait_for(SOON, "a reply", |line| line["type"] == "Caught");
     assert_eq!(caught["key"], "hana/thrower/inbox/caught");
     assert_eq!((&caught["from"], &caught["version"]), (&"catcher".into(), &1.into()));
 
     // A parameter of the thrower changes its sparks.
     hana(h2, ["set", "thrower", "energy=-1"]).ok();
-    messages.wait_for(SOON, "a dark one", |line| line["value"]["energy"] == 0.0);
+    messages.wait_for(SOON, "a dark spark", |line| line["value"]["energy"] == 0.0);
     assert_eq!(nodes(h1).len(), 5);
 }
 
@@ -104,7 +104,7 @@ fn a_thrower_that_comes_back_is_heard_again() {
     hana(h2, ["stop", "thrower"]).ok();
     let before = follower.stdout().len();
     hana(h2, ["start", "thrower", "--host", "h1"]).ok();
-    eventually(SOON, "a spark of the new one", || {
+    eventually(SOON, "a spark of the new instance", || {
         follower.stdout()[before..].contains("spark 1 from thrower")
     });
 }
@@ -148,7 +148,7 @@ fn another_shape_of_a_type_is_told_by_the_field_and_turns_off_that_topic_only() 
     let malformed = |line: &serde_json::Value| line["value"]["counters"]["malformed"].as_u64();
     messages.wait_for(SOON, "four sparks that were not read", |line| {
         let again = line["key"] == "hana/old/event" && line["at"] != event["at"];
-        assert!(!again, "a second complaint: {line}");
+        assert!(!again, "a second report: {line}");
         line["key"] == "hana/old/health" && malformed(line) >= Some(4)
     });
 
@@ -170,7 +170,7 @@ fn a_message_is_sent_and_checked_by_who_does_not_know_its_type() {
     start(h3, h2, "catcher");
 
     // `hana send NODE` shows the accepted messages, each with an example that works as it stands.
-    let offered = eventually(SOON, "the catcher to say what it hears", || {
+    let offered = eventually(SOON, "the catcher to announce its subscriptions", || {
         let output = hana(h3, ["send", "catcher"]);
         if output.code() == Some(0) { Ok(output.stdout) } else { Err(output.stderr) }
     });
@@ -275,7 +275,7 @@ fn an_app_without_the_types_shows_and_sends_them() {
     };
     let app_1 = app("app-1", &["catcher", "flare", r#"{"number": 70, "colour": "red"}"#]);
     let app_2 = app("app-2", &["catcher", "flare", r#"{"number": "x", "colour": "red"}"#]);
-    eventually(SOON, "the flare to be taken", || {
+    eventually(SOON, "the flare to be accepted", || {
         let said = app_1.stdout();
         if said.contains("'catcher' has taken the flare") { Ok(()) } else { Err(said) }
     });
@@ -303,7 +303,7 @@ fn a_foreign_client_sends_one_and_is_told_what_is_wrong_with_it() {
         command.args(["-v", message, "--decoder", "hana"]);
         h2.run_within(SOON, command).ok().stdout
     };
-    eventually(SOON, "a spark to be taken", || {
+    eventually(SOON, "a spark to be accepted", || {
         let answer = ask(r#"{"number": 5, "angle": 0, "energy": 1}"#);
         if answer.contains(r#"{"accepted": {}}"#) { Ok(()) } else { Err(answer) }
     });
@@ -329,7 +329,7 @@ fn a_foreign_client_sends_one_and_is_told_what_is_wrong_with_it() {
     let mut command = h2.command(foreign::zenoh());
     command.args(["--mode", "client", "put", "-k", "hana/x/topic/spark", "-v", r#"{"number": 1}"#]);
     h2.run_within(SOON, command).ok();
-    let (_, event) = messages.wait_for(SOON, "a complaint", |line| {
+    let (_, event) = messages.wait_for(SOON, "an event", |line| {
         line["key"] == "hana/catcher/event"
             && line["value"]["text"]
                 .as_str()

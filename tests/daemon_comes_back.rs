@@ -118,7 +118,7 @@ fn a_daemon_that_comes_back_adopts_what_runs_with_pids_logs_and_parameters() {
     });
     // A restarted one, so that there is state to restore.
     h1.kill(Signal::KILL, pulse);
-    let (_, listed) = app.wait_for_nodes(SOON, "it to run again", |nodes| {
+    let (_, listed) = app.wait_for_nodes(SOON, "the visualization to run again", |nodes| {
         is(nodes, "pulse", "running") && node(nodes, "pulse").unwrap()["restarts"] == 1
     });
     let pulse = i32::try_from(node(&listed, "pulse").unwrap()["pid"].as_i64().unwrap()).unwrap();
@@ -135,17 +135,17 @@ fn a_daemon_that_comes_back_adopts_what_runs_with_pids_logs_and_parameters() {
     let output = h1.directory().join("state/h1/log/counts.log");
     let lines = || fs::read_to_string(&output).unwrap().lines().count();
     let then = lines();
-    eventually(SOON, "more lines to be written while nobody reads them", || lines() > then + 20);
+    eventually(SOON, "more lines while no daemon reads them", || lines() > then + 20);
     assert!([pulse, family, counts].iter().all(|pid| runs(&h1, *pid)));
     let back = start_daemon_again(&lab, &mut show, "h1");
-    let (seen, listed) = app.wait_for_nodes(SOON, "both to run", |nodes| {
+    let (seen, listed) = app.wait_for_nodes(SOON, "the visualizations to run", |nodes| {
         ["pulse", "family"]
             .iter()
             .all(|id| is(nodes, id, "running") && frame(nodes, id) > frame(&before, id))
             && is(nodes, "counts", "running")
     });
     figure(&format!(
-        "adopted ones run again {} ms after the daemon is back",
+        "adopted visualizations run again {} ms after the daemon is back",
         seen.saturating_duration_since(back).as_millis()
     ));
     assert!(seen.saturating_duration_since(back) < Duration::from_secs(5));
@@ -164,7 +164,7 @@ fn a_daemon_that_comes_back_adopts_what_runs_with_pids_logs_and_parameters() {
     assert!(drawn > 0);
     assert_eq!(parameter(&nodes(&h2), "zoom"), Some(0.25));
     hana(&h2, ["set", "pulse", "zoom=0.75"]).ok();
-    eventually(SOON, "it to be played", || parameter(&nodes(&h2), "zoom") == Some(0.75));
+    eventually(SOON, "the new value", || parameter(&nodes(&h2), "zoom") == Some(0.75));
 
     // Lines from before and after, with their original numbers.
     let told = log_lines(&h2, "counts");
@@ -173,7 +173,7 @@ fn a_daemon_that_comes_back_adopts_what_runs_with_pids_logs_and_parameters() {
     assert!(told.iter().all(|(number, text)| number.to_string() == *text), "{told:?}");
     assert!(told.first().unwrap().0 < u64::try_from(then).unwrap());
     let mut log = Lines::of(hana_goes_on(&h2, ["logs", "counts", "--follow", "--json"]));
-    log.wait_for(SOON, "lines that are new", |line| {
+    log.wait_for(SOON, "new lines", |line| {
         assert_eq!(line["number"].to_string(), line["text"].as_str().unwrap());
         line["number"].as_u64() > Some(last + 20)
     });
@@ -182,7 +182,7 @@ fn a_daemon_that_comes_back_adopts_what_runs_with_pids_logs_and_parameters() {
     assert_eq!(stopped["by"], "shutdown", "{stopped}");
     assert!(!runs(&h1, pulse));
     hana(&h2, ["stop", "family"]).ok();
-    eventually(SOON, "its children to be gone", || match running(&h1, "sleep 100").as_slice() {
+    eventually(SOON, "the children to be gone", || match running(&h1, "sleep 100").as_slice() {
         [] => Ok(()),
         left => Err(left.to_vec()),
     });
@@ -207,7 +207,7 @@ fn what_ended_while_the_daemon_was_away_is_treated_by_policy() {
     let (_, family) = start(&h1, &h1, "family");
     let (closed, closed_pid) = start(&h1, &h1, "pulse");
     assert_eq!(closed, "pulse-2");
-    eventually(SOON, "all to run", || {
+    eventually(SOON, "all visualizations to run", || {
         let nodes = nodes(&h1);
         ["pulse", "pulse-2", "by-hand", "family"].iter().all(|id| is(&nodes, id, "running"))
     });
@@ -217,11 +217,11 @@ fn what_ended_while_the_daemon_was_away_is_treated_by_policy() {
     }
     // Ctrl-C, as an operator closes a program.
     h1.kill(Signal::INT, closed_pid);
-    eventually(SOON, "all to have ended", || {
+    eventually(SOON, "all processes to end", || {
         [killed, manual, family, closed_pid].iter().all(|pid| !runs(&h1, *pid))
     });
     start_daemon_again(&lab, &mut show, "h1");
-    eventually(SOON, "what is to run to run again", || {
+    eventually(SOON, "the restarts, and one crash that stays down", || {
         let nodes = nodes(&h1);
         let again = ["pulse", "family"].iter().all(|id| is(&nodes, id, "running"));
         if again && is(&nodes, "by-hand", "crashed") { Ok(()) } else { Err(nodes) }
@@ -237,8 +237,8 @@ fn what_ended_while_the_daemon_was_away_is_treated_by_policy() {
         (&closed["state"], &closed["reason"]),
         (&"closed".into(), &"closed by a person while the daemon was away".into())
     );
-    assert_eq!(running(&h1, "pulse").len(), 2, "one of each, and never two");
-    assert_eq!(running(&h1, "sleep 1002").len(), 1, "what its first run left is gone");
+    assert_eq!(running(&h1, "pulse").len(), 2, "one process per id");
+    assert_eq!(running(&h1, "sleep 1002").len(), 1, "the leftovers of the first instance are gone");
     let process = |id| record(&h1, id)["process"].is_object();
     assert_eq!(["family", "pulse", "by-hand", "pulse-2"].map(process), [true, true, false, false]);
     // Its last output is still available.
@@ -264,7 +264,7 @@ fn an_adopted_one_that_ends_is_closed_or_crashed_as_it_was() {
     let mut app = Lines::of_nodes(&h1);
 
     h1.kill(Signal::INT, closed);
-    let (_, listed) = app.wait_for_nodes(SOON, "it to be closed", |nodes| {
+    let (_, listed) = app.wait_for_nodes(SOON, "the visualization to be closed", |nodes| {
         assert!(!is(nodes, "pulse", "crashed") && !is(nodes, "pulse", "restarting"));
         is(nodes, "pulse", "closed")
     });
@@ -273,11 +273,11 @@ fn an_adopted_one_that_ends_is_closed_or_crashed_as_it_was() {
     let children = running(&h1, "sleep 100");
     assert_eq!(children.len(), 2);
     h1.kill(Signal::KILL, killed);
-    app.wait_for_nodes(SOON, "it to run again", |nodes| {
+    app.wait_for_nodes(SOON, "the visualization to run again", |nodes| {
         node(nodes, "family")
             .is_some_and(|family| family["state"] == "running" && family["restarts"] == 1)
     });
-    assert!(children.iter().all(|child| !runs(&h1, child.pid)), "what it left behind is killed");
+    assert!(children.iter().all(|child| !runs(&h1, child.pid)), "its leftovers are killed");
     assert_eq!(running(&h1, "pulse").len(), 1);
 }
 
@@ -290,7 +290,7 @@ fn one_that_a_person_closes_says_so_before_it_goes() {
     let mut ends = vec![];
     for _ in 0..5 {
         let mut by_hand = h1.spawn(h1.command("pulse"));
-        eventually(SOON, "it to run", || is(&nodes(h2), "pulse", "running"));
+        eventually(SOON, "the visualization to run", || is(&nodes(h2), "pulse", "running"));
         let closed = Instant::now();
         by_hand.kill(Signal::INT);
         by_hand.wait(SOON);
@@ -300,9 +300,9 @@ fn one_that_a_person_closes_says_so_before_it_goes() {
         assert_eq!(event["from"], "pulse", "{event} {before}");
         // The next round waits for a new event.
         let at = event["at"].clone();
-        messages.wait_for(SOON, "something later", |line| line["at"].as_u64() > at.as_u64());
+        messages.wait_for(SOON, "a later message", |line| line["at"].as_u64() > at.as_u64());
     }
-    figure(&format!("one that is closed has said so and ended after {ends:?}"));
+    figure(&format!("a closed visualization has reported it and ended after {ends:?}"));
 }
 
 #[test]
@@ -311,16 +311,18 @@ fn a_daemon_that_was_away_for_long_adopts_what_has_found_another_way_meanwhile()
     let mut show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let (h1, h2) = (show.host("h1").clone(), show.host("h2").clone());
     let (_, pulse) = start(&h1, &h1, "pulse");
-    eventually(SOON, "it to run", || is(&nodes(&h2), "pulse", "running"));
+    eventually(SOON, "the visualization to run", || is(&nodes(&h2), "pulse", "running"));
     kill_daemon(&mut show, "h1");
     let on_mesh = |listed: &[Value]| {
         node(listed, "h1").is_none_or(|h1| h1["state"] != "running")
             && is(listed, "pulse", "running")
             && node(listed, "pulse").unwrap()["fps"].as_f64() > Some(0.0)
     };
-    eventually(SOON, "it to be on the mesh without a daemon", || on_mesh(&nodes(&h2)));
+    eventually(SOON, "the visualization to be on the mesh without a daemon", || {
+        on_mesh(&nodes(&h2))
+    });
     start_daemon_again(&lab, &mut show, "h1");
-    eventually(SOON, "it to run, kept by its daemon", || {
+    eventually(SOON, "the visualization to run under its daemon", || {
         let listed = nodes(&h1);
         let kept = is(&listed, "pulse", "running")
             && node(&listed, "pulse").unwrap()["pid"].as_i64() == Some(pulse.into());
@@ -343,17 +345,17 @@ fn a_daemon_that_ends_in_good_order_ends_what_it_adopted_and_leaves_no_record() 
     for _ in 0..2 {
         kill_daemon(&mut show, "h1");
         start_daemon_again(&lab, &mut show, "h1");
-        eventually(SOON, "it to run", || is(&nodes(&h1), "pulse", "running"));
+        eventually(SOON, "the visualization to run", || is(&nodes(&h1), "pulse", "running"));
     }
     // The next daemon carries out a stop that the dead one had begun.
     let _asking = hana_goes_on(&h1, ["stop", "stubborn"]);
-    eventually(SOON, "the wish to be known", || {
+    eventually(SOON, "the stop to be recorded", || {
         record(&h1, "stubborn")["memory"]["stage"]["ending"]["after"] == "stop"
     });
     assert!(runs(&h1, stubborn));
     kill_daemon(&mut show, "h1");
     start_daemon_again(&lab, &mut show, "h1");
-    eventually(SOON, "it to be stopped", || is(&nodes(&h1), "stubborn", "stopped"));
+    eventually(SOON, "the visualization to be stopped", || is(&nodes(&h1), "stubborn", "stopped"));
     assert!(!runs(&h1, stubborn));
 
     assert_eq!(record_files(&h1), ["counts.json", "pulse.json", "stubborn.json"]);
@@ -399,7 +401,7 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     fs::write(records(&h1).join("pulse.json"), text).unwrap();
 
     start_daemon_again(&lab, &mut show, "h1");
-    eventually(SOON, "what is known to be told", || {
+    eventually(SOON, "the restored states", || {
         let nodes = nodes(&h1);
         let told = is(&nodes, "recycled", "crashed")
             && is(&nodes, "rebooted", "crashed")
@@ -440,7 +442,7 @@ fn a_second_daemon_adopts_nothing_and_a_state_that_cannot_be_written_stops_no_la
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let [h1, h2] = show.hosts() else { unreachable!() };
     let (_, pulse) = start(h1, h1, "pulse");
-    eventually(SOON, "it to run", || is(&nodes(h1), "pulse", "running"));
+    eventually(SOON, "the visualization to run", || is(&nodes(h1), "pulse", "running"));
     let before = record(h1, "pulse");
     let refused = spawn_daemon(&lab, h1).finish(SOON);
     assert!(!refused.status.success(), "{refused}");
@@ -450,6 +452,6 @@ fn a_second_daemon_adopts_nothing_and_a_state_that_cannot_be_written_stops_no_la
     fs::create_dir_all(h2.directory().join("state/h2")).unwrap();
     fs::write(h2.directory().join("state/h2/run"), "in the way").unwrap();
     let (id, _) = start(h2, h2, "pulse");
-    eventually(SOON, "it to run all the same", || is(&nodes(h2), &id, "running"));
+    eventually(SOON, "the visualization to run anyway", || is(&nodes(h2), &id, "running"));
     hana(h2, ["stop", &id]).ok();
 }

@@ -216,7 +216,7 @@ fn whatever_state_it_was_in_it_goes_on_from_there() {
     kill_daemon(&mut show, "h1");
     start_daemon_again(&lab, &mut show, "h1");
 
-    let after = eventually(SOON, "all to be as they were", || {
+    let after = eventually(SOON, "all to be as before", || {
         let listed = nodes(&h1);
         for (name, _) in SAME {
             let (was, now) = (node(&before, name).unwrap(), node(&listed, name));
@@ -246,16 +246,16 @@ fn whatever_state_it_was_in_it_goes_on_from_there() {
     assert_ne!(again["pid"], before_restart["pid"]);
     let waited = wait_until(&h1, "waits", "running");
     figure(&format!(
-        "one that was to be started again 15 s after it failed was seen to be so {:.1} s after that, with two daemons killed meanwhile",
+        "a restart due 15 s after a failure was seen {:.1} s after it, with two daemons killed meanwhile",
         seen.elapsed().as_secs_f64()
     ));
     assert_eq!(waited["restarts"], 1);
     let early = waited["since_ms"].as_u64().unwrap() - waits["since_ms"].as_u64().unwrap();
-    assert!(early >= 14_900, "it was started {early} ms after it failed");
+    assert!(early >= 14_900, "restarted {early} ms after the failure");
 
     // The used part of the restart budget stays used: one more restart, then none.
     fail(&dir, "has-budget", "");
-    eventually(SOON, "it to run again", || {
+    eventually(SOON, "the second restart", || {
         node(&nodes(&h1), "has-budget").unwrap()["restarts"] == 2
     });
     fail(&dir, "has-budget", "");
@@ -306,7 +306,7 @@ fn a_launch_that_nobody_has_noted_is_undone_and_made_again() {
     fs::write(record(&h1, "torn").with_extension("json.new"), "{\"node\": \"to").unwrap();
     start_daemon_again(&lab, &mut show, "h1");
     let again = wait_until(&h1, "half", "running");
-    assert_eq!(again["restarts"], 2, "it was counted already");
+    assert_eq!(again["restarts"], 2, "this restart was counted before");
     wait_until(&h1, "unwanted", "stopped");
     let sleeps: Vec<i32> = h1
         .processes()
@@ -344,7 +344,7 @@ fn killed_at_any_moment_it_never_leaves_two_and_never_loses_one() {
         thread::sleep(Duration::from_millis(round * 137 % 450));
         kill_daemon(&mut show, "h1");
         start_daemon_again(&lab, &mut show, "h1");
-        let listed = eventually(SOON, "all to be started again", || {
+        let listed = eventually(SOON, "all to be restarted", || {
             let listed = nodes(&h1);
             none_is_doubled(&h1, &NAMES);
             let all = NAMES.iter().all(|name| node(&listed, name).is_some());
@@ -357,7 +357,9 @@ fn killed_at_any_moment_it_never_leaves_two_and_never_loses_one() {
     for name in NAMES {
         hana(&h1, ["stop", name]).ok();
     }
-    eventually(SOON, "nothing to be left", || counts(&h1, &NAMES).iter().all(|count| *count == 0));
+    eventually(SOON, "all processes to end", || {
+        counts(&h1, &NAMES).iter().all(|count| *count == 0)
+    });
     assert!(NAMES.iter().all(|name| is(&nodes(&h1), name, "stopped")));
 }
 

@@ -72,15 +72,15 @@ fn said_of(daemon: &Running, what: &str) -> Vec<String> {
 
 fn draws(host: &Host, id: &str, pid: i32) {
     let node = || show::node(&show::nodes(host), id).cloned().unwrap_or_default();
-    let before = eventually(DEADLINE, "it to draw", || node()["frame"].as_u64());
-    eventually(DEADLINE, "it to go on drawing", || {
+    let before = eventually(DEADLINE, "the visualization to draw", || node()["frame"].as_u64());
+    eventually(DEADLINE, "the visualization to keep drawing", || {
         let now = node();
         if now["frame"].as_u64() > Some(before) && now["pid"] == pid { Ok(()) } else { Err(now) }
     });
 }
 
 fn log_has(host: &Host, id: &str, what: &str) {
-    eventually(DEADLINE, "its log", || {
+    eventually(DEADLINE, "the line in the log", || {
         let said = show::hana(host, ["logs", id]);
         if said.stdout.contains(what) { Ok(()) } else { Err(said) }
     });
@@ -89,7 +89,7 @@ fn log_has(host: &Host, id: &str, what: &str) {
 /// Waits for the event that reports lost output with this cause, and returns its text.
 fn output_lost(watch: &mut Lines, about: &str, cause: &str) -> String {
     let text = |line: &Value| line["value"]["text"].as_str().unwrap_or_default().to_owned();
-    let (_, event) = watch.wait_for(DEADLINE, "the event that output is lost", |line| {
+    let (_, event) = watch.wait_for(DEADLINE, "the event about lost output", |line| {
         line["value"]["kind"] == "output_lost"
             && line["value"]["about"] == about
             && text(line).contains(cause)
@@ -293,12 +293,12 @@ fn output_stays_bounded_at_any_speed_and_the_daemon_answers() {
         while begun.elapsed() < Duration::from_secs(4) {
             let asked = Instant::now();
             show::hana(&host, ["logs", "h1"]).ok();
-            assert!(asked.elapsed() < DEADLINE / 2, "an answer after {:?}", asked.elapsed());
+            assert!(asked.elapsed() < DEADLINE / 2, "a reply after {:?}", asked.elapsed());
             most = size_of(&log).max(most);
         }
         assert!(most < OVERSHOOT, "{} MB of {id}", most / MB);
         show::hana(&host, ["stop", id]).ok();
-        eventually(DEADLINE, "its output to be bounded", || {
+        eventually(DEADLINE, "the output to be bounded", || {
             let size = size_of(&log);
             if size < 100 * MB { Ok(()) } else { Err(size) }
         });
@@ -307,7 +307,7 @@ fn output_stays_bounded_at_any_speed_and_the_daemon_answers() {
     assert!(show::hana(&host, ["logs", "flood"]).ok().stdout.contains("ERROR the surface"));
     // Other visualizations are still supervised.
     host.kill(Signal::KILL, pid);
-    eventually(DEADLINE, "another run of it", || {
+    eventually(DEADLINE, "a new instance", || {
         let nodes = show::nodes(&host);
         let now = show::node(&nodes, "pulse").and_then(|node| node["pid"].as_i64());
         if now.is_some_and(|now| now != i64::from(pid)) { Ok(()) } else { Err(nodes) }
@@ -317,7 +317,7 @@ fn output_stays_bounded_at_any_speed_and_the_daemon_answers() {
 /// Waits until each of these files exists and is not empty.
 #[track_caller]
 fn eventually_there(state: &Path, files: &[&str]) {
-    eventually(DEADLINE, "the files to be there again", || {
+    eventually(DEADLINE, "the files to exist again", || {
         let missing: Vec<&&str> = files
             .iter()
             .filter(|file| fs::metadata(state.join(file)).map_or(0, |file| file.len()) == 0)
@@ -328,7 +328,7 @@ fn eventually_there(state: &Path, files: &[&str]) {
 
 #[track_caller]
 fn runs_as(host: &Host, id: &str, pid: i32) {
-    eventually(DEADLINE, "it to run on", || {
+    eventually(DEADLINE, "the visualization to keep running", || {
         let nodes = show::nodes(host);
         let node = show::node(&nodes, id).cloned().unwrap_or_default();
         if node["state"] == "running" && node["pid"] == pid { Ok(()) } else { Err(nodes) }
@@ -338,7 +338,7 @@ fn runs_as(host: &Host, id: &str, pid: i32) {
 /// Waits until the visualization runs with another pid and with this zoom.
 #[track_caller]
 fn comes_back_with_zoom(host: &Host, id: &str, than: i32, zoom: f64) {
-    eventually(DEADLINE, "it to come back as it was", || {
+    eventually(DEADLINE, "the visualization to return with its look", || {
         let nodes = show::nodes(host);
         let node = show::node(&nodes, id).cloned().unwrap_or_default();
         let is_same =
@@ -369,7 +369,7 @@ fn a_state_directory_that_is_deleted_is_there_again() {
     // The program goes on writing, into the new file.
     let written = fs::metadata(state.join("log/pulse.log")).unwrap().len();
     show::hana(&host, ["set", "pulse", "zoom=0.75"]).ok();
-    eventually(DEADLINE, "its output to go on", || {
+    eventually(DEADLINE, "the output to go on", || {
         let now = fs::metadata(state.join("log/pulse.log")).unwrap().len();
         if now > written { Ok(()) } else { Err(now) }
     });

@@ -34,7 +34,7 @@ impl Seat {
         command.env("DISPLAY", screen.display());
         configure(&mut command);
         let lines = Lines::of(host.spawn(command));
-        eventually(OPENING, "its window", || screen.windows().iter().any(|w| w.title == "notice"));
+        eventually(OPENING, "the window", || screen.windows().iter().any(|w| w.title == "notice"));
         let person = Person::at(&screen);
         person.choose("notice");
         Self { screen, person, lines }
@@ -80,7 +80,7 @@ impl Seat {
 
     #[track_caller]
     fn sees_none(&self) {
-        eventually(SOON, "the notice to be gone", || !notice(&self.screen.screenshot()));
+        eventually(SOON, "the notice to disappear", || !notice(&self.screen.screenshot()));
     }
 
     /// Returns the number of `frames` lines so far, and, without the first `skip` of them, the number of frames and
@@ -124,7 +124,7 @@ fn a_daemon_that_is_killed_is_told_and_seen_and_no_frame_waits_for_it() {
     let mut daemon = start_daemon(&h1);
     let mut seat = Seat::open(&h1, |_| {});
     seat.connected("ThroughDaemon");
-    eventually(SOON, "it to run", || is(&nodes(&h1), "notice", "running"));
+    eventually(SOON, "the visualization to run", || is(&nodes(&h1), "notice", "running"));
     seat.sees_none();
     // The first frames compile shaders.
     seat.event("frames", |of| of["longest_ms"].as_u64().is_some_and(|longest| longest < 100));
@@ -134,13 +134,13 @@ fn a_daemon_that_is_killed_is_told_and_seen_and_no_frame_waits_for_it() {
     daemon.kill(Signal::KILL);
     let (lost, _) = seat.event("daemon_lost", |_| true);
     figure(&format!(
-        "a Bevy program knows {} ms after its daemon was killed (wished: 100)",
+        "a Bevy program has the event {} ms after its daemon was killed (target: 100)",
         lost.duration_since(killed).as_millis()
     ));
     seat.sees_notice("notice.png");
     let without = seat.connected("WithoutDaemon");
     figure(&format!(
-        "it is on the mesh without it {} ms after that",
+        "it is on the mesh without its daemon {} ms after that",
         without.duration_since(lost).as_millis()
     ));
     seat.sees_none();
@@ -148,7 +148,7 @@ fn a_daemon_that_is_killed_is_told_and_seen_and_no_frame_waits_for_it() {
     daemon.wait(SOON);
     let _again = start_daemon(&h1);
     seat.connected("ThroughDaemon");
-    eventually(SOON, "it to run", || is(&nodes(&h1), "notice", "running"));
+    eventually(SOON, "the visualization to run", || is(&nodes(&h1), "notice", "running"));
     let (_, frames, longest) = seat.frames(so_far);
     figure(&format!(
         "{frames} frames meanwhile, {:.0} a second, the longest {} ms",
@@ -159,11 +159,11 @@ fn a_daemon_that_is_killed_is_told_and_seen_and_no_frame_waits_for_it() {
 
     // Its parameters can still be played, and a key press makes it leave and join again.
     hana(&h1, ["set", "notice", "hue=0.5"]).ok();
-    seat.press_until(Key::L, "it to leave", |said| said.contains("\"by\":\"Us\""));
+    seat.press_until(Key::L, "the program to leave", |said| said.contains("\"by\":\"Us\""));
     seat.event("disconnected", |of| of["by"] == "Us");
-    seat.press_until(Key::J, "it to join again", |said| said.contains("\"connected\""));
+    seat.press_until(Key::J, "the program to join again", |said| said.contains("\"connected\""));
     seat.connected("ThroughDaemon");
-    eventually(SOON, "it to be played again", || {
+    eventually(SOON, "the visualization to be played again", || {
         let played = hana(&h1, ["set", "notice", "hue=-0.5"]);
         if played.status.success() { Ok(()) } else { Err(played) }
     });
@@ -177,7 +177,7 @@ fn what_is_wrong_with_messages_is_told_by_key_sender_and_field_and_seen() {
     let _daemon = start_daemon(&h1);
     let mut seat = Seat::open(&h1, |_| {});
     seat.connected("ThroughDaemon");
-    eventually(SOON, "it to run", || is(&nodes(&h1), "notice", "running"));
+    eventually(SOON, "the visualization to run", || is(&nodes(&h1), "notice", "running"));
 
     // Garbage, and a field of the wrong type, from a foreign program.
     puts(&h1, "hana/guest/topic/knock", "garbage");
@@ -206,7 +206,7 @@ fn what_is_wrong_with_messages_is_told_by_key_sender_and_field_and_seen() {
     seat.sees_notice("notice_incompatible.png");
 
     // More than the network accepts.
-    seat.press_until(Key::F, "it to send", |said| said.contains("\"flood\""));
+    seat.press_until(Key::F, "the flood to be sent", |said| said.contains("\"flood\""));
     let (_, of) = seat.event("queue_full", |_| true);
     assert_eq!(of["key"], "hana/notice/topic/knock");
     assert!(of["count"].as_u64().unwrap() >= 1, "{of}");
@@ -218,8 +218,8 @@ fn what_is_wrong_with_messages_is_told_by_key_sender_and_field_and_seen() {
         host.spawn(command)
     };
     let knocks = flood(&h1);
-    eventually(SOON, "it to be connected", || knocks.stdout().contains("ready"));
-    seat.press_until(Key::H, "it to hang", |said| said.contains("\"hang\""));
+    eventually(SOON, "the flooding program to be connected", || knocks.stdout().contains("ready"));
+    seat.press_until(Key::H, "the program to hang", |said| said.contains("\"hang\""));
     h1.kill(Signal::USR1, knocks.pid());
     let (_, of) = seat.event("message_dropped", |of| {
         of["queue"] == "inbox" && of["key"] == "hana/guest/topic/knock"
@@ -249,11 +249,11 @@ fn an_id_that_is_taken_is_told_with_who_has_it_and_seen() {
     assert_eq!((&of["holder"][0], &of["holder"][1]), (&"h1".into(), &first.pid().into()));
     seat.sees_notice("notice_id_taken.png");
     let (_, frames, _) = seat.frames(0);
-    assert!(frames > 0, "it draws");
+    assert!(frames > 0, "the program draws");
 
     first.kill(Signal::TERM);
     first.wait(SOON);
-    seat.press_until(Key::J, "it to join", |said| said.contains("\"connected\""));
+    seat.press_until(Key::J, "the program to join", |said| said.contains("\"connected\""));
     seat.connected("ThroughDaemon");
     seat.sees_none();
 }
@@ -273,7 +273,7 @@ fn a_program_without_any_network_draws_and_joins_by_itself_when_there_is_one() {
     let mut seat = Seat::open(&h1, |_| {});
     seat.sees_notice("notice_no_network.png");
     let (_, frames, _) = seat.frames(0);
-    assert!(frames > 0, "it draws");
+    assert!(frames > 0, "the program draws");
 
     ip(&h1, "link set lo up");
     ip(&h1, "link set eth0 up");
@@ -282,10 +282,11 @@ fn a_program_without_any_network_draws_and_joins_by_itself_when_there_is_one() {
     let there = Instant::now();
     let connected = seat.connected("WithoutDaemon");
     let mut app = Lines::of_nodes(&h2);
-    let (seen, _) =
-        app.wait_for_nodes(SOON, "it to be seen", |nodes| is(nodes, "notice", "running"));
+    let (seen, _) = app.wait_for_nodes(SOON, "the visualization to be listed", |nodes| {
+        is(nodes, "notice", "running")
+    });
     figure(&format!(
-        "a program that began without network is on the mesh {} ms after there is one, and seen after {}",
+        "a program started without network is on the mesh {} ms after there is one, and listed after {} ms",
         connected.saturating_duration_since(there).as_millis(),
         seen.saturating_duration_since(there).as_millis()
     ));
@@ -315,7 +316,7 @@ fn a_toggle_a_choice_and_a_colour_are_set_by_their_words_and_seen_in_the_window(
     let _daemon = start_daemon(&h1);
     let mut seat = Seat::open(&h1, |_| {});
     seat.connected("ThroughDaemon");
-    eventually(SOON, "it to run", || is(&nodes(&h1), "notice", "running"));
+    eventually(SOON, "the visualization to run", || is(&nodes(&h1), "notice", "running"));
     eventually(SOON, "a white bar", || count(&seat.screen, [255, 255, 255]) > 2000);
 
     let said = hana(&h1, ["set", "notice", "tint=#ff8800", "course=still", "speed=60"]).ok();
@@ -351,7 +352,11 @@ fn a_toggle_a_choice_and_a_colour_are_set_by_their_words_and_seen_in_the_window(
         assert!(refused.stderr.contains(told), "{refused}");
     }
     let now = nodes(&h1);
-    assert_eq!(node(&now, "notice").unwrap()["parameters"]["course"], 2.0, "nothing has changed");
+    assert_eq!(
+        node(&now, "notice").unwrap()["parameters"]["course"],
+        2.0,
+        "the value is unchanged"
+    );
 }
 
 #[test]
@@ -368,6 +373,6 @@ fn where_an_audience_looks_no_notice_is_ever_in_the_window() {
     let begun = Instant::now();
     while !seat.lines.running().stdout().contains("WithoutDaemon") {
         assert!(!notice(&seat.screen.screenshot()), "a notice");
-        assert!(begun.elapsed() < SOON, "it does not go on without its daemon");
+        assert!(begun.elapsed() < SOON, "the program does not go on without its daemon");
     }
 }

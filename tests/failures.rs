@@ -131,7 +131,7 @@ fn column(preset: &str, outcome_of: fn(&Row) -> Outcome) {
     for row in &TABLE {
         hana(h1, ["start", row.name]).ok();
     }
-    let running = eventually(Duration::from_mins(1), "all to run that can", || {
+    let running = eventually(Duration::from_mins(1), "all that can run to run", || {
         let nodes = nodes(h1);
         let runs = |row: &&Row| {
             matches!(row.how, AtStart(_))
@@ -161,7 +161,7 @@ fn column(preset: &str, outcome_of: fn(&Row) -> Outcome) {
         })
         .collect();
     let mut times = vec![None; failed.len()];
-    eventually(Duration::from_mins(1), "all that must come of it", || {
+    eventually(Duration::from_mins(1), "every expected outcome", || {
         let nodes = nodes(h1);
         for ((row, before, began), time) in failed.iter().zip(&mut times) {
             let now = node(&nodes, row.name).unwrap();
@@ -183,7 +183,7 @@ fn column(preset: &str, outcome_of: fn(&Row) -> Outcome) {
         .zip(times.iter().flatten())
         .map(|((row, ..), time)| format!("{} {time:.1}", row.name))
         .collect();
-    figure(&format!("policy {preset}, seconds until it was seen: {}", times.join(", ")));
+    figure(&format!("policy {preset}, seconds until the outcome was seen: {}", times.join(", ")));
     // A while later nothing has changed: no late, doubled or repeated restart. The pause is longer than any in the
     // table.
     std::thread::sleep(Duration::from_secs(1));
@@ -202,7 +202,7 @@ fn column(preset: &str, outcome_of: fn(&Row) -> Outcome) {
         let of_it = |line: &&str| line.contains(&format!("'{}' is ", row.name));
         assert!(
             said.lines().filter(of_it).any(|line| line.contains(row.told)),
-            "{} was not told with the words '{}':\n{said}",
+            "{} was not reported with the words '{}':\n{said}",
             row.name,
             row.told
         );

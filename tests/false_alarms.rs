@@ -24,7 +24,7 @@ fn twenty_frames_a_second_are_never_called_slow_or_hung() {
     let show = Show::with_catalogue(&lab, &["h1", "h2"], CATALOGUE);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
     start(h2, h1, "steady");
-    eventually(Duration::from_secs(20), "it to run", || {
+    eventually(Duration::from_secs(20), "the visualization to run", || {
         let nodes = nodes(h2);
         if is(&nodes, "steady", "running") { Ok(()) } else { Err(nodes) }
     });
@@ -56,7 +56,7 @@ fn twenty_frames_a_second_are_never_called_slow_or_hung() {
         })
         .collect();
     figure(&format!(
-        "{} s at {:.1} to {:.1} frames a second, half of them with {cores} cores busy twice over: never called anything but running",
+        "{} s at {:.1} to {:.1} frames a second, half of them with {cores} cores busy twice over: always reported as running",
         peace.as_secs(),
         rates.iter().copied().fold(f64::INFINITY, f64::min),
         rates.iter().copied().fold(0.0, f64::max),

@@ -45,7 +45,7 @@ fn await_running(from: &Host, id: &str) {
 fn assert_draws(pulse: &Running) {
     let beats = || pulse.stdout().matches("beat").count();
     let before = beats();
-    eventually(SOON, "it to draw", || beats() >= before + 2);
+    eventually(SOON, "the visualization to draw", || beats() >= before + 2);
 }
 
 fn spawn(host: &Host, program: &str, environment: &[(&str, &str)]) -> Running {
@@ -128,7 +128,7 @@ fn of_two_hosts_with_one_name_that_start_together_one_stays() {
     assert!(ended.stderr().contains("HANA_HOST"), "{}", ended.stderr());
     assert!(on.stderr().contains("is on the mesh"), "{}", on.stderr());
     for host in [h1, h2] {
-        eventually(SOON, "one to be listed", || {
+        eventually(SOON, "one host to be listed", || {
             let list = nodes(host);
             if list.len() == 1 && is(&list, "stage", "running") { Ok(()) } else { Err(list) }
         });
@@ -151,7 +151,7 @@ fn when_a_split_network_heals_the_younger_of_two_with_one_id_gives_way() {
     // Visualizations can have the same id on both sides, too.
     let of_left = spawn(h1, "pulse", &[("HANA_HOST", "stage")]);
     await_running(h1, "pulse");
-    eventually(SOON, "it to be clearly older", || {
+    eventually(SOON, "the left side to be clearly older", || {
         nodes(h1).iter().all(|node| node["uptime_s"].as_u64().is_some_and(|up| up >= 4))
     });
     let mut younger = start_daemon_with(h2, named("stage"));
@@ -262,7 +262,7 @@ server = socket.create_server(('0.0.0.0', 7447)); print('Serving', flush=True); 
         let mut command = h1.command("python3");
         command.args(["-u", "-c", script]);
         let holder = h1.spawn(command);
-        eventually(SOON, "it to listen", || holder.stdout().contains("Serving"));
+        eventually(SOON, "the program to listen", || holder.stdout().contains("Serving"));
         assert_says(
             &h1.run(["hanad"]),
             &["port 7447 of this machine is in use by", what, "ss -ltnp"],
@@ -338,7 +338,7 @@ fn without_multicast_hosts_meet_where_they_are_told() {
         hana(h3, ["set", "pulse", "zoom=0.5"]).ok();
         hana(h2, ["stop", "by-hand"]).ok();
         // An address without a daemon is reported.
-        eventually(HEALED, "it to be said", || {
+        eventually(HEALED, "the report", || {
             let said = daemons[2].stderr();
             let words = "10.77.0.99:7447 is named in `connect`, but cannot be connected to";
             if said.contains(words) { Ok(()) } else { Err(said) }
@@ -366,7 +366,7 @@ fn a_host_behind_a_firewall_is_named_and_what_is_to_be_opened_is_enough() {
     let words = |host: &Host| {
         format!("{}:7447 answers when daemons look for each other, but cannot", host.address())
     };
-    eventually(SOON, "one to say so", || {
+    eventually(SOON, "the report of one daemon", || {
         let (one, other) = (d1.stderr(), d2.stderr());
         if one.contains(&words(h2)) || other.contains(&words(h1)) {
             Ok(())
@@ -467,7 +467,7 @@ fn what_the_decision_list_has_people_type_shows_what_it_says() {
     let _daemons = hosts.each_ref().map(start_daemon);
     let sockets = h1.run(["ss", "-ltnp", "sport = :7447"]).ok().stdout;
     assert!(sockets.contains("*:7447") && sockets.contains("\"hanad\""), "{sockets}");
-    eventually(SOON, "both to answer", || {
+    eventually(SOON, "both daemons to answer", || {
         let mut command = h1.command(foreign::zenoh());
         command.args(["scout", "--timeout", "2"]);
         let said = h1.run_within(SOON, command).stdout;

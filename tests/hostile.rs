@@ -47,7 +47,7 @@ impl Besieged {
         });
         let events = hana_goes_on(h2, ["watch", "hana/*/event", "--json"]);
         let health = hana_goes_on(h2, ["watch", "hana/pulse-2/health", "--json"]);
-        eventually(SOON, "its health to pass", || health.stdout().lines().count() > 3);
+        eventually(SOON, "health messages", || health.stdout().lines().count() > 3);
         let before = running(&[h1, h2]);
         Some(Self { guest, app, events, health, _bridge: bridge, before, show, _lab: lab })
     }
@@ -85,7 +85,7 @@ impl Besieged {
         };
         let before = last();
         let done = act();
-        let after = eventually(SOON, "its health to go on", || {
+        let after = eventually(SOON, "the next health message", || {
             let now = last();
             (now.0 > before.0 + 500.0).then_some(now)
         });
@@ -99,10 +99,10 @@ impl Besieged {
         assert_eq!(running(&self.hosts()), self.before, "after {after}");
         for ((host, pid), command) in &self.before {
             let peak = peak_mib(self.show.host(host), *pid);
-            assert!(peak <= MEMORY_MIB, "after {after}: {command} on {host} has had {peak} MiB");
+            assert!(peak <= MEMORY_MIB, "after {after}: {command} on {host} used up to {peak} MiB");
         }
         for host in self.hosts() {
-            eventually(SOON, &format!("all to be well on {} after {after}", host.name()), || {
+            eventually(SOON, &format!("all nodes to run on {} after {after}", host.name()), || {
                 let listed = nodes(host);
                 let all = ["h1", "h2", "pulse", "pulse-2", "osc-h2"];
                 if all.iter().all(|id| is(&listed, id, "running")) { Ok(()) } else { Err(listed) }
@@ -125,7 +125,7 @@ impl Besieged {
     #[track_caller]
     fn told(&self, by: &str, words: &[&str]) -> String {
         let key = format!("hana/{by}/event");
-        eventually(SOON, &format!("{by} to tell of {words:?}"), || {
+        eventually(SOON, &format!("an event of {by} with {words:?}"), || {
             let text = self.events.stdout();
             let events: Vec<Value> = text
                 .split_inclusive('\n')
@@ -198,12 +198,12 @@ fn what_cannot_be_read_changes_nothing_and_is_told() {
 
     // An unknown field is ignored, and so is an envelope of another version.
     show.attack(1, &["put", "hana/pulse/modulation/zoom", r#"{"value": 0.25, "colour": "red"}"#]);
-    show.app.wait_for_nodes(SOON, "the value with a field too many", |nodes| {
+    show.app.wait_for_nodes(SOON, "the value of the message with an unknown field", |nodes| {
         node(nodes, "pulse").unwrap()["parameters"]["zoom"] == 0.25
     });
     let envelope = r#"[9, "desk", 1, 0, 0]"#;
     show.attack(1, &["put", "hana/pulse/modulation/zoom", "-0.25", envelope]);
-    show.app.wait_for_nodes(SOON, "the value of tomorrow's sender", |nodes| {
+    show.app.wait_for_nodes(SOON, "the value of the sender with a newer envelope", |nodes| {
         node(nodes, "pulse").unwrap()["parameters"]["zoom"] == -0.25
     });
 }
@@ -218,7 +218,7 @@ fn a_hundred_mebibytes_hurt_nobody() {
         }
     });
     figure(&format!(
-        "{rate:.0} frames a second on the other host while 600 MiB came in six messages"
+        "{rate:.0} frames a second on the other host while six messages of 100 MiB arrived"
     ));
     show.is_unharmed("messages of 100 MiB");
     // Too large for its type, but not for the network: reported with its size.
@@ -264,7 +264,7 @@ fn who_speaks_for_another_is_not_believed() {
         heard = Some(seen);
         attacker.finish(SOON).ok();
     }
-    figure(&format!("looked {} times at each forger, always running", heard.unwrap()));
+    figure(&format!("checked {} times during each forgery: always running", heard.unwrap()));
     show.is_unharmed("forged envelopes");
 }
 

@@ -21,16 +21,16 @@ fn an_arrow_key_in_the_window_of_an_app_turns_a_visualization_on_another_host() 
     let mut command = h1.command("knob");
     command.env("DISPLAY", screen.display());
     let _knob = h1.spawn(command);
-    eventually(OPENING, "its window", || screen.windows().iter().any(|w| w.title == "knob"));
+    eventually(OPENING, "the window", || screen.windows().iter().any(|w| w.title == "knob"));
     // The first line lists the keys.
     eventually(OPENING, "a line of text", || lines_of_text(&screen.screenshot()) == 1);
 
     let (pulse, _) = show::start(h1, h2, "pulse");
-    eventually(SOON, "it to run", || {
+    eventually(SOON, "the visualization to run", || {
         let nodes = nodes(h1);
         if is(&nodes, &pulse, "running") { Ok(()) } else { Err(nodes) }
     });
-    eventually(SOON, "a second line, of what runs on the other host", || {
+    eventually(SOON, "a second line, about the visualization on the other host", || {
         let lines = lines_of_text(&screen.screenshot());
         if lines == 2 { Ok(()) } else { Err(lines) }
     });

@@ -38,7 +38,7 @@ fn multicast_reaches_the_other_host_but_no_other_lab() {
     let hears = probe(&h2, &["hear", "224.0.0.224:7446"]);
     let hears_not = probe(&elsewhere, &["hear", "224.0.0.224:7446"]);
     h1.run(["lab_probe", "say", "224.0.0.224:7446", "hello"]).ok();
-    eventually(SOON, "the group to be heard", || hears.stdout().contains("hello"));
+    eventually(SOON, "the multicast message", || hears.stdout().contains("hello"));
     assert!(!hears_not.stdout().contains("hello"));
 }
 
@@ -64,7 +64,7 @@ fn a_split_network_separates_its_halves_and_nothing_else() {
     assert!(reaches(&h1, &h2) && reaches(&h4, &h3));
     assert!(!reaches(&h1, &h3) && !reaches(&h4, &h2));
     lab.heal();
-    eventually(SOON, "the halves to be one again", || reaches(&h1, &h3) && reaches(&h4, &h2));
+    eventually(SOON, "the halves to reach each other", || reaches(&h1, &h3) && reaches(&h4, &h2));
 }
 
 #[test]
@@ -80,11 +80,11 @@ fn processes_are_seen_stopped_and_killed_by_their_number_on_the_host() {
             .find(|process| process.pid == running.pid())
             .map(|process| process.state)
     };
-    eventually(SOON, "it to sleep", || state() == Some('S'));
+    eventually(SOON, "the process to sleep", || state() == Some('S'));
     host.kill(Signal::STOP, running.pid());
-    eventually(SOON, "it to be stopped", || state() == Some('T'));
+    eventually(SOON, "the process to be stopped", || state() == Some('T'));
     host.kill(Signal::CONT, running.pid());
-    eventually(SOON, "it to go on", || state() == Some('S'));
+    eventually(SOON, "the process to continue", || state() == Some('S'));
     running.kill(Signal::TERM);
     assert_eq!(running.wait(SOON).signal(), Some(Signal::TERM.as_raw()));
     assert_eq!(host.processes(), []);

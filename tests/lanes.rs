@@ -95,7 +95,7 @@ fn lanes_keep_their_promises(lab: &str, loss: u32) {
         lose(host, loss);
     }
     let mut counting = tally(&h2, &["count"]);
-    await_line(&counting, "it to count", |line| line.starts_with("joined "));
+    await_line(&counting, "the receiver to count", |line| line.starts_with("joined "));
     let first = send(&h1, |run| {
         await_line(&counting, "half of them", |line| {
             line.starts_with(&format!("reliable_ordered {run} 2000 "))
@@ -118,7 +118,7 @@ fn lanes_keep_their_promises(lab: &str, loss: u32) {
         assert!(*in_order == all, "in order: {}", difference(in_order));
         let mut as_they_came = of("reliable_unordered", *run).clone();
         as_they_came.sort_unstable();
-        assert!(as_they_came == all, "each once: {}", difference(&as_they_came));
+        assert!(as_they_came == all, "each one once: {}", difference(&as_they_came));
         let newest = of("unreliable_sequenced", *run);
         assert!(newest.is_sorted_by(|a, b| a < b), "never an older one after a newer");
         let as_luck_will = of("unreliable_unordered", *run);
@@ -128,7 +128,7 @@ fn lanes_keep_their_promises(lab: &str, loss: u32) {
     for lane in ["reliable_ordered", "reliable_unordered"] {
         assert_eq!(counted(&receiver, lane, "missed"), 0, "{receiver}");
         figure(&format!(
-            "{loss} % loss, {lane}: {} of 10000 had to be asked for",
+            "{loss} % loss, {lane}: {} of 10000 had to be retransmitted",
             counted(&receiver, lane, "recovered")
         ));
     }
@@ -147,7 +147,7 @@ fn lanes_keep_their_promises(lab: &str, loss: u32) {
             + by_sender(&first.1)
             + by_sender(&second.1);
         figure(&format!(
-            "{loss} % loss, {lane}: {missing} of 10000 did not arrive, {told} were counted"
+            "{loss} % loss, {lane}: {missing} of 10000 did not arrive, {told} were counted as lost"
         ));
         // The nodes also publish their health ten times a second on one of these lanes.
         let known = missing - before..=missing + 20;
@@ -161,7 +161,7 @@ fn difference(numbers: &[u64]) -> String {
     let missing: Vec<u64> = (0..COUNT).filter(|number| !distinct.contains(number)).collect();
     let at = numbers.windows(2).position(|pair| pair[0] >= pair[1]);
     format!(
-        "{} came, {} twice, {} missing, from {:?}; out of order at {at:?}",
+        "{} arrived, {} twice, {} missing, from {:?}; out of order at {at:?}",
         numbers.len(),
         numbers.len() - distinct.len(),
         missing.len(),
@@ -199,10 +199,14 @@ fn a_message_to_a_node_that_comes_and_goes_arrives_once_and_in_order() {
         let mut await_all = || {
             let sent = usize::try_from(begun.elapsed().as_millis() / 20).unwrap().saturating_sub(5);
             let waited = Instant::now();
-            eventually(SOON, &format!("{sent} messages to be taken in cycle {cycle}"), || {
-                let taken = taken(&sending.stdout());
-                if taken >= sent { Ok(()) } else { Err(taken) }
-            });
+            eventually(
+                SOON,
+                &format!("{sent} messages to be acknowledged in cycle {cycle}"),
+                || {
+                    let taken = taken(&sending.stdout());
+                    if taken >= sent { Ok(()) } else { Err(taken) }
+                },
+            );
             waits.push(waited.elapsed().as_millis());
         };
         await_all();
@@ -218,7 +222,7 @@ fn a_message_to_a_node_that_comes_and_goes_arrives_once_and_in_order() {
             if is(&list, "h2", "running") { Ok(()) } else { Err(list) }
         });
         h2.unplug();
-        eventually(SOON, "the cable to be missed", || {
+        eventually(SOON, "the unplugged host to be unreachable", || {
             let list = nodes(&h1);
             if is(&list, "h2", "unreachable") { Ok(()) } else { Err(list) }
         });
@@ -302,7 +306,7 @@ fn reader(host: &Host, id: &str, words: &[&str]) -> Running {
     let mut command = host.command("tally");
     command.arg("count").args(words).env("HANA_NODE", id);
     let running = host.spawn(command);
-    await_line(&running, "it to count", |line| line.starts_with("joined "));
+    await_line(&running, "the reader to count", |line| line.starts_with("joined "));
     running
 }
 
@@ -342,7 +346,7 @@ fn a_reader_that_is_stopped_and_one_that_is_slow_harm_nobody_else() {
     let memory = memory_mib(h3, &sluggish);
     stopped.kill(Signal::CONT);
     let asleep = stopped.stdout().lines().count();
-    eventually(SOON, "the stopped one to read", || stopped.stdout().lines().count() > asleep);
+    eventually(SOON, "the stopped reader to read", || stopped.stdout().lines().count() > asleep);
     let together = healthy.stdout();
     let after = latency(&together, "unreliable_sequenced", alone.lines().count());
     assert!(sending.wait(SOON).success());
@@ -351,7 +355,7 @@ fn a_reader_that_is_stopped_and_one_that_is_slow_harm_nobody_else() {
         assert!(running.wait(SOON).success(), "{}", running.stderr());
     }
     figure(&format!(
-        "the healthy one reads the newest after {} us (p50), {} us (p99) alone; {} us, {} us beside one that is stopped and one that is slow",
+        "the healthy reader gets the newest after {} us (p50), {} us (p99) alone; {} us, {} us beside a stopped and a slow reader",
         before.0, before.1, after.0, after.1
     ));
     let said = sending.stdout();
@@ -374,8 +378,8 @@ fn a_reader_that_is_stopped_and_one_that_is_slow_harm_nobody_else() {
     // The slow reader dropped and counted what it did not read in time; its memory is bounded.
     let by_slow = counters(&sluggish.stdout());
     assert!(counted(&by_slow, "unreliable_sequenced", "coalesced") > 0, "{by_slow}");
-    assert!(memory < 100, "the slow one has {memory} MiB");
-    figure(&format!("the slow one has {memory} MiB"));
+    assert!(memory < 100, "the slow reader uses {memory} MiB");
+    figure(&format!("the slow reader uses {memory} MiB"));
     // The stopped reader continues in order.
     let newest = &arrived(&stopped.stdout())[&("unreliable_sequenced".to_owned(), run)];
     assert!(newest.is_sorted_by(|a, b| a < b));

@@ -55,7 +55,7 @@ fn an_unplugged_host_is_lost_with_all_that_is_on_it_as_one_event_and_is_back_whe
             lost(nodes, "host_lost", &["h3", "pulse", "pulse-2"])
         });
         figure(&format!(
-            "on {} an unplugged host and its nodes are said unreachable after {} ms (promised: 1500)",
+            "on {} an unplugged host and its nodes are reported unreachable after {} ms (promised: 1500)",
             host.name(),
             seen.duration_since(unplugged).as_millis()
         ));
@@ -76,7 +76,7 @@ fn an_unplugged_host_is_lost_with_all_that_is_on_it_as_one_event_and_is_back_whe
             host.name(),
             seen.duration_since(plugged).as_millis()
         ));
-        assert_eq!(node(&listed, "pulse").unwrap()["pid"], pid, "nobody restarted it");
+        assert_eq!(node(&listed, "pulse").unwrap()["pid"], pid, "the same process as before");
     }
     events.wait_for_event(SOON, "host_found", "h3");
     assert_eq!(losses(&events), ["h3"], "one event, not many");
@@ -98,11 +98,11 @@ fn a_dead_daemon_is_told_from_a_dead_host_and_what_it_launched_goes_on() {
         lost(nodes, "daemon_lost", &["h2", "pulse"])
     });
     figure(&format!(
-        "a daemon that was killed is said lost after {} ms",
+        "a killed daemon is reported lost after {} ms",
         seen.duration_since(killed).as_millis()
     ));
     events.wait_for_event(SOON, "daemon_lost", "h2");
-    app.wait_for_nodes(SOON, "pulse on its own", |nodes| {
+    app.wait_for_nodes(SOON, "pulse without its daemon", |nodes| {
         is(nodes, "pulse", "running") && lost(nodes, "daemon_lost", &["h2"])
     });
     assert!(h2.processes().iter().any(|process| process.pid == pid));
@@ -126,7 +126,7 @@ fn a_daemon_that_ends_in_good_order_is_not_lost() {
     show.daemon("h2").kill(Signal::INT);
     show.daemon("h2").wait(SOON);
     app.wait_for_nodes(SOON, "one host alone", |nodes| nodes.len() == 1);
-    eventually(SOON, "the goodbye", || {
+    eventually(SOON, "the report of the orderly end", || {
         let said = events.running().stdout();
         if said.contains("in good order") { Ok(()) } else { Err(said) }
     });
@@ -265,7 +265,7 @@ fn a_silence_as_long_as_the_lease_leaves_nobody_half_blind() {
             silence_for(&lab, [h1, h2], how, Duration::from_millis(length));
             let healed = Instant::now();
             for host in [h1, h2] {
-                let what = format!("{} to see all again, {how:?} for {length} ms", host.name());
+                let what = format!("{} to list all again, {how:?} for {length} ms", host.name());
                 eventually(SOON, &what, || {
                     whole(host)?;
                     // Each host must not only be listed but also reply.
@@ -278,7 +278,7 @@ fn a_silence_as_long_as_the_lease_leaves_nobody_half_blind() {
         }
     }
     figure(&format!(
-        "after silences of about a second both hosts saw all again within {} ms",
+        "after silences of about a second both hosts listed all nodes again within {} ms",
         worst.as_millis()
     ));
 }

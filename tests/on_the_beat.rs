@@ -137,7 +137,7 @@ impl<'a> Flashing<'a> {
             let seen = seen(self.host, &self.id);
             if seen.len() >= self.bars.len() { Ok(seen) } else { Err(seen) }
         });
-        assert_eq!(seen.len(), self.bars.len(), "each once: {seen:?}");
+        assert_eq!(seen.len(), self.bars.len(), "each one once: {seen:?}");
         let mut judged = vec![];
         for (seen, bar) in seen.iter().zip(&self.bars) {
             let kept_up = seen.gap_us < self.frame_us * 1.5 && seen.spread_us < self.frame_us / 2.0;
@@ -147,7 +147,7 @@ impl<'a> Flashing<'a> {
             let after_us = (seen.beat - bar) * US_PER_BEAT;
             assert!(
                 after_us.abs() <= self.frame_us,
-                "{}: bar {bar} was seen {after_us:.0} us after it, by frames of {:.0} us: {seen:?}",
+                "{}: bar {bar} was shown {after_us:.0} us after it, with frames of {:.0} us: {seen:?}",
                 self.id,
                 self.frame_us
             );
@@ -167,7 +167,7 @@ fn flash_on_bars(show: &Show, programs: &[(&str, f64)], enough: usize, rounds: u
         .flat_map(|(name, fps)| show.hosts().iter().map(|host| Flashing::start(host, name, *fps)))
         .collect();
     for flashing in &all {
-        eventually(OPENING, "it to draw", || {
+        eventually(OPENING, "the visualization to draw", || {
             let nodes = nodes(flashing.host);
             let frame = node(&nodes, &flashing.id).and_then(|node| node["frame"].as_u64());
             if frame.is_some_and(|frame| frame > 60) { Ok(()) } else { Err(nodes) }
@@ -212,7 +212,7 @@ fn tell(show: &Show, programs: &[(&str, f64)], judged: &[Vec<Judged>]) {
             apart = same.fold(apart, |apart, other| apart.max((other.bar_us - one.bar_us).abs()));
         }
         figure(&format!(
-            "{} flashes on a bar at {fps} fps on {} hosts: seen from {:+.1} to {:+.1} ms after it, in the middle {:+.1} ms; the hosts' bars at most {:.2} ms apart",
+            "{} flashes on a bar at {fps} fps on {} hosts: shown from {:+.1} to {:+.1} ms after it, in the middle {:+.1} ms; the hosts' bars at most {:.2} ms apart",
             off.len(),
             of_hosts.len(),
             off[0],
@@ -270,10 +270,10 @@ fn a_change_that_comes_too_late_is_made_at_once_and_counted() {
     let show = Show::of(&lab, &["h1", "h2"]);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
     start(h1, h1, "pulse");
-    wait_for(h2, "pulse", "it to run", |node| node["state"] == "running");
+    wait_for(h2, "pulse", "the visualization to run", |node| node["state"] == "running");
     let said = hana(h2, ["set", "pulse", "zoom=0.5", "hue=-0.5", "--at", "beat:-100"]).ok().stdout;
     assert_eq!(said.trim(), "'pulse' has zoom +0.5, hue -0.5: at once, since beat -100 was over");
-    wait_for(h2, "pulse", "it to be set and counted", |pulse| {
+    wait_for(h2, "pulse", "the change to be applied and counted", |pulse| {
         pulse["parameters"]["zoom"] == 0.5
             && pulse["parameters"]["hue"] == -0.5
             && pulse["counters"]["overdue"] == 1
@@ -285,7 +285,7 @@ fn a_change_that_comes_too_late_is_made_at_once_and_counted() {
     let beat = said["waits_for"].as_f64().unwrap();
     wait_for(h2, "pulse", "the bar", |pulse| pulse["parameters"]["zoom"] == -0.5);
     assert!(beat_now(h1) >= beat, "before its bar");
-    let list = wait_for(h2, "pulse", "it to be listed", |_| true);
+    let list = wait_for(h2, "pulse", "the visualization to be listed", |_| true);
     assert_eq!(list["counters"]["overdue"], 1);
 }
 
@@ -295,10 +295,10 @@ fn what_is_no_recipe_is_told_how_to_write_it() {
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
     start(h1, h1, "pulse");
-    wait_for(h1, "pulse", "it to run", |node| node["state"] == "running");
+    wait_for(h1, "pulse", "the visualization to run", |node| node["state"] == "running");
     let said = hana(h1, ["set", "pulse", "zoom=lfo:sine:1bar", "hue=0.25"]).ok().stdout;
     assert_eq!(said.trim(), "'pulse' has zoom lfo:sine:1bar, hue +0.25");
-    wait_for(h1, "pulse", "it to be listed", |_| {
+    wait_for(h1, "pulse", "the modulator to be listed", |_| {
         hana(h1, ["nodes"]).ok().stdout.contains("zoom lfo:sine:1bar")
     });
     for (word, told) in [
@@ -316,7 +316,9 @@ fn what_is_no_recipe_is_told_how_to_write_it() {
     assert!(wrong.stderr.contains("next-bar, or a beat such as beat:128"), "{}", wrong.stderr);
     // Setting a value stops the modulator.
     hana(h1, ["set", "pulse", "zoom=0.125"]).ok();
-    wait_for(h1, "pulse", "it to stand still", |pulse| pulse["parameters"]["zoom"] == 0.125);
+    wait_for(h1, "pulse", "the parameter to stand still", |pulse| {
+        pulse["parameters"]["zoom"] == 0.125
+    });
     assert!(!hana(h1, ["nodes"]).ok().stdout.contains("lfo:"));
 }
 
@@ -330,7 +332,7 @@ fn phases(lines: &mut Lines, id: &str, looks: usize) -> Vec<f64> {
     let mut phases = vec![];
     let mut last = 0;
     while phases.len() < looks {
-        let (_, line) = lines.wait_for(SOON, "a look with a recipe", |line| {
+        let (_, line) = lines.wait_for(SOON, "a look with a modulator", |line| {
             line["key"] == key.as_str()
                 && line["value"]["recipes"]["zoom"].is_object()
                 && line["at"].as_i64().is_some_and(|at| at > last)
@@ -370,19 +372,19 @@ fn a_recipe_is_at_the_same_place_on_two_hosts_and_after_a_crash() {
         let id = format!("pulse-{}", host.name());
         let started = hana(host, ["start", "pulse", "--id", &id, "--json"]).ok().json();
         pid = started["pid"].as_i64().unwrap();
-        wait_for(h1, &id, "it to run", |node| node["state"] == "running");
+        wait_for(h1, &id, "the visualization to run", |node| node["state"] == "running");
         hana(h1, ["set", &id, SAW]).ok();
     }
     let mut lines = Lines::of_messages(h1, &["h1"]);
     let (one, spread) = middle(&phases(&mut lines, "pulse-h1", 20));
     let (other, _) = middle(&phases(&mut lines, "pulse-h2", 20));
     h2.kill(Signal::KILL, pid.try_into().unwrap());
-    wait_for(h1, "pulse-h2", "another run", |node| {
+    wait_for(h1, "pulse-h2", "a new instance", |node| {
         node["state"] == "running" && node["pid"].as_i64().is_some_and(|now| now != pid)
     });
     let (again, _) = middle(&phases(&mut lines, "pulse-h2", 20));
     figure(&format!(
-        "a recipe on two hosts is {:.2} ms apart, after a crash {:.2} ms from where it would be; what each look says is {:.2} ms off in the middle",
+        "a modulator on two hosts is {:.2} ms apart, and {:.2} ms off after a crash; the median error of a look is {:.2} ms",
         apart(one, other) / 1e3,
         apart(other, again) / 1e3,
         spread / 1e3
@@ -401,7 +403,7 @@ fn a_start_on_the_next_bar_is_made_there() {
     let started = hana(h1, ["start", "pulse", "--at", "next-bar", "--json"]).ok().json();
     assert_eq!(started["node"], "pulse");
     assert!((beat_now(h1) / 4.0).floor() > (before / 4.0).floor(), "before its bar");
-    wait_for(h1, "pulse", "it to run", |node| node["state"] == "running");
+    wait_for(h1, "pulse", "the visualization to run", |node| node["state"] == "running");
     // An impossible start is refused at once, not at its beat.
     let refused = hana(h1, ["start", "gone", "--at", "beat:100000"]);
     assert_eq!(refused.code(), Some(1), "{refused:?}");

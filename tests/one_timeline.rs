@@ -26,7 +26,7 @@ fn off_us(before: &Value, after: &Value) -> f64 {
 }
 
 fn goes_by(host: &Host, leader: Option<&str>) -> Value {
-    eventually(SOON, "it to go by the one that leads", || {
+    eventually(SOON, "the host to follow the leader", || {
         let now = timeline(host);
         let is_exact = now["error_us"].as_u64().is_some_and(|error| error < 5000);
         if now["from"].as_str() == leader && (leader.is_none() || is_exact) {
@@ -71,7 +71,7 @@ fn whoever_is_told_all_follow() {
         });
     }
     hana(h1, ["play"]).ok();
-    eventually(SOON, "it to play", || {
+    eventually(SOON, "the timeline to play", || {
         let now = timeline(h3);
         if now["playing"] == true { Ok(()) } else { Err(now) }
     });
@@ -110,14 +110,14 @@ fn when_the_daemon_that_leads_is_killed_the_others_go_on_and_it_comes_back_to_th
     for (before, after) in before.iter().zip(&after) {
         let off = off_us(before, after);
         figure(&format!(
-            "the daemon that leads is killed: a host's beat is off by {off:.0} us afterwards"
+            "after the leading daemon was killed, a host's beat is off by {off:.0} us"
         ));
         assert!(off.abs() < NEAR_US, "{off} us: {before} {after}");
         assert_eq!(jumps(before), jumps(after));
     }
     let _again = start_daemon(killed[0]);
     let back = goes_by(killed[0], Some(second));
-    assert_eq!(back["jumps"], 0, "it went on from where it was, and was still there: {back}");
+    assert_eq!(back["jumps"], 0, "the restarted daemon continues without a jump: {back}");
     for (host, before) in others.iter().zip(&after) {
         let now = timeline(host);
         let off = off_us(before, &now);
@@ -138,6 +138,6 @@ fn a_daemon_that_is_killed_and_started_again_alone_goes_on_where_it_was() {
     let after = timeline(&h1);
     assert_eq!(after["bpm"], 171.0, "{after}");
     let off = off_us(&before, &after);
-    figure(&format!("a daemon alone is killed and started again: the beat is off by {off:.0} us"));
+    figure(&format!("after a kill and restart of the only daemon the beat is off by {off:.0} us"));
     assert!(off.abs() < NEAR_US, "{off} us: {before} {after}");
 }

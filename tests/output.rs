@@ -85,7 +85,7 @@ fn a_bridge_without_output_plays_on() {
             "{before}exec hana bridge osc --listen 127.0.0.1:{port} --id b{port} {redirected}"
         );
         let _bridge = bash_goes_on(h1, &line);
-        eventually(SOON, "it to play after messages that are wrong", || {
+        eventually(SOON, "the bridge to play after invalid messages", || {
             osc(h1, port, "/nonsense");
             osc(h1, port, &format!("/hana/pulse/{parameter}"));
             let nodes = nodes(h1);
@@ -119,7 +119,7 @@ fn a_visualization_without_output_draws_on() {
         ("c", "overhear > /dev/full 2>&1"),
     ] {
         let _running = bash_goes_on(h1, &format!("export HANA_NODE={id}; exec {redirected}"));
-        eventually(SOON, "it to be there", || {
+        eventually(SOON, "the node to run", || {
             let nodes = nodes(h1);
             node(&nodes, id).filter(|node| node["state"] == "running").cloned().ok_or(nodes)
         });

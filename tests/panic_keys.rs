@@ -39,7 +39,7 @@ fn hold_and_blackout_act_at_once_with_all_cores_busy() {
     let show = Show::of(&lab, &["h1", "h2"]);
     let (h1, h2) = (show.host("h1"), show.host("h2"));
     start(h1, h1, "pulse");
-    wait_for(h2, "pulse", "it to run", |node| node["state"] == "running");
+    wait_for(h2, "pulse", "the visualization to run", |node| node["state"] == "running");
     let mut looks = Lines::of_messages(h2, &["h1"]);
     let cores = std::thread::available_parallelism().unwrap().get();
     let load: Vec<Running> = (0..cores * 2).map(|_| busy(h1)).collect();
@@ -53,7 +53,7 @@ fn hold_and_blackout_act_at_once_with_all_cores_busy() {
         let began = Instant::now();
         hana(h2, [*command, "pulse"]).ok();
         answered.push(began.elapsed());
-        let (at, _) = looks.wait_for(SOON, "its look to say so", |line| {
+        let (at, _) = looks.wait_for(SOON, "the override in the look", |line| {
             line["key"] == "hana/pulse/look" && line["value"]["override"] == *shown
         });
         seen.push(at.duration_since(began));
@@ -63,7 +63,7 @@ fn hold_and_blackout_act_at_once_with_all_cores_busy() {
         times.sort();
     }
     figure(&format!(
-        "{cores} cores busy twice over: a panic key typed on another host is carried out, the command over, after {:?} (median; worst {:?}), and in its look after {:?} (worst {:?})",
+        "{cores} cores busy twice over: an override command on another host returns after {:?} (median; worst {:?}), and is in the look after {:?} (worst {:?})",
         answered[4], answered[8], seen[4], seen[8]
     ));
 }
@@ -74,18 +74,20 @@ fn what_is_in_force_survives_a_restart_of_the_visualization_and_of_the_daemon() 
     let mut show = Show::of(&lab, &["h1", "h2"]);
     let h2 = show.host("h2");
     let (_, pid) = start(h2, show.host("h1"), "pulse");
-    wait_for(h2, "pulse", "it to run", |node| node["state"] == "running");
+    wait_for(h2, "pulse", "the visualization to run", |node| node["state"] == "running");
     hana(h2, ["set", "pulse", "zoom=0.25"]).ok();
     hana(h2, ["freeze", "--host", "h1"]).ok();
     hana(h2, ["set", "pulse", "zoom=0.75"]).ok();
-    let held = wait_for(h2, "pulse", "it to be held", |node| node["override"] == "freeze");
-    assert_eq!(zoom(&held), 0.25, "what is played meanwhile is not shown");
+    let held = wait_for(h2, "pulse", "the visualization to be frozen", |node| {
+        node["override"] == "freeze"
+    });
+    assert_eq!(zoom(&held), 0.25, "values played meanwhile are not shown");
 
     let mut last = pid;
     for _ in 0..2 {
         // The daemon stores the look on its own schedule.
         show.host("h1").kill(Signal::KILL, last);
-        let again = wait_for(show.host("h2"), "pulse", "another run of it", |node| {
+        let again = wait_for(show.host("h2"), "pulse", "a new instance", |node| {
             node["state"] == "running" && node["pid"] != last
         });
         assert_eq!((&again["override"], zoom(&again)), (&json!("freeze"), 0.25), "{again}");
@@ -95,7 +97,7 @@ fn what_is_in_force_survives_a_restart_of_the_visualization_and_of_the_daemon() 
         daemon.kill(Signal::KILL);
         daemon.wait(SOON);
         *show.daemon("h1") = hana_tests::show::start_daemon(show.host("h1"));
-        wait_for(show.host("h2"), "pulse", "its daemon to be back", |node| {
+        wait_for(show.host("h2"), "pulse", "the daemon to be back", |node| {
             node["state"] == "running" && node["override"] == "freeze"
         });
     }
@@ -103,10 +105,12 @@ fn what_is_in_force_survives_a_restart_of_the_visualization_and_of_the_daemon() 
     let h2 = show.host("h2");
     hana(h2, ["set", "pulse", "zoom=-0.5"]).ok();
     hana(h2, ["blackout", "--all"]).ok();
-    let black = wait_for(h2, "pulse", "it to be black", |node| node["override"] == "blackout");
-    assert_eq!(zoom(&black), -0.5, "under the black it is played on");
+    let black = wait_for(h2, "pulse", "the visualization to be blacked out", |node| {
+        node["override"] == "blackout"
+    });
+    assert_eq!(zoom(&black), -0.5, "parameters change during a blackout");
     hana(h2, ["resume", "pulse"]).ok();
-    wait_for(h2, "pulse", "it to be free again", |node| node["override"].is_null());
+    wait_for(h2, "pulse", "the override to be gone", |node| node["override"].is_null());
     let log = hana(h2, ["logs", "pulse"]).ok().stdout;
     assert!(log.contains("blackout\n") && log.contains("resumed\n"), "{log}");
 }
@@ -119,12 +123,16 @@ fn who_cannot_be_told_is_named_and_the_others_are_told() {
     let refused = hana(h1, ["blackout", "--all"]);
     assert_eq!(refused.code(), Some(1));
     assert!(refused.stderr.contains("no visualization"), "{}", refused.stderr);
-    assert_eq!(hana(h1, ["blackout"]).code(), Some(2), "nobody is meant by saying nothing");
+    assert_eq!(
+        hana(h1, ["blackout"]).code(),
+        Some(2),
+        "a command without a target is a usage error"
+    );
 
     let (_, frozen) = start(h1, h1, "pulse");
     start(h1, h1, "pulse");
     for id in ["pulse", "pulse-2"] {
-        wait_for(h1, id, "it to run", |node| node["state"] == "running");
+        wait_for(h1, id, "the visualization to run", |node| node["state"] == "running");
     }
     h1.kill(Signal::STOP, frozen);
     let told = hana(h1, ["blackout", "--all", "--json"]);
@@ -153,13 +161,13 @@ fn a_window_goes_black_and_comes_back() {
     let told = began.elapsed();
     eventually(SOON, "black", || brightness() == 0.0);
     figure(&format!(
-        "a window is seen to be black {:.0} ms after `hana blackout` was typed, which had its answer after {:.0} ms",
+        "a window is black {:.0} ms after the start of `hana blackout`, which had its reply after {:.0} ms",
         began.elapsed().as_secs_f64() * 1e3,
         told.as_secs_f64() * 1e3
     ));
     // Black from the first frame, also after a crash: no flash of light.
     stage.h2.kill(Signal::KILL, opened.pid);
-    eventually(SOON, "it to run again", || {
+    eventually(SOON, "the visualization to run again", || {
         assert_eq!(brightness(), 0.0);
         let nodes = nodes(&stage.h1);
         let again = node(&nodes, "ripples").is_some_and(|node| node["pid"] != opened.pid);

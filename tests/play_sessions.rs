@@ -53,7 +53,9 @@ fn a_direct_path_that_is_blocked_and_freed_at_random_plays_on_and_nothing_twice_
     let stage = Ensemble::stage(h2, &["v"], "--parameters 2");
     let hands = Ensemble::hands(h1, &["a"], &["v"], "--per-second 200");
     hands.wait_until_direct("a", "v");
-    stage.wait_for("v", "it to be played", |line| number(line, "/heard/p0/count") > 100.0);
+    stage.wait_for("v", "the visualization to be played", |line| {
+        number(line, "/heard/p0/count") > 100.0
+    });
     let before = stage.lines("v").len();
     let mut random = Random::of_this_run();
     let mut fell_back = 0;
@@ -70,7 +72,7 @@ fn a_direct_path_that_is_blocked_and_freed_at_random_plays_on_and_nothing_twice_
     let last = lines.last().unwrap();
     let gap = worst(&lines, "/heard/p0/gap_ms");
     figure(&format!(
-        "blocked and freed 20 times: on the mesh at the end of {fell_back} of them, {} changes of the way, the longest time between two values that were shown {gap:.0} ms; {} values shown, {} late",
+        "blocked and freed 20 times: on the mesh at the end of {fell_back} of them, {} path switches, the longest time between two shown values {gap:.0} ms; {} values shown, {} late",
         status["plays"]["v"]["switches"], last["heard"]["p0"]["count"], last["traffic"]["late"]
     ));
     assert_eq!(last["heard"]["p0"]["backwards"], 0, "{last}");
@@ -105,7 +107,7 @@ fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
     let mut round = 0;
     loop {
         round += 1;
-        let begun = stage.wait_for("v", "it to be played", |line| {
+        let begun = stage.wait_for("v", "the visualization to be played", |line| {
             number(line, "/heard/p0/count") > 500.0 && number(line, "/heard/p0/age_ms") < 100.0
         });
         let before = stage.during("v", ROUND);
@@ -123,7 +125,7 @@ fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
         assert_eq!(status["plays"]["v"]["way"], "direct", "{status}");
         let (p999_before, p999_without) = (p999(&before), p999(&without));
         figure(&format!(
-            "1,000 values a second: {:.0} seen in {} s without daemons, none missed; 999 of 1,000 were {:.1} ms old at most with daemons, {:.1} ms without",
+            "1,000 values a second: {:.0} shown in {} s without daemons, none missed; p99.9 of their age {:.1} ms with daemons, {:.1} ms without",
             number(last, "/heard/p0/count") - number(before.last().unwrap(), "/heard/p0/count"),
             ROUND.as_secs(),
             p999_before as f64 / 1000.0,
@@ -134,7 +136,7 @@ fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
         if p999_without <= p999_before.max(500) * 3 / 2 {
             break;
         }
-        assert!(round < ROUNDS, "later in each of {ROUNDS} rounds");
+        assert!(round < ROUNDS, "slower in each of {ROUNDS} rounds");
     }
 
     eventually(SOON, "both to be on the mesh again", || {
@@ -144,12 +146,12 @@ fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
     });
     let mut watch =
         show::Lines::of(show::hana_goes_on(h1, ["watch", "--json", "hana/v/modulation/*"]));
-    watch.wait_for(SOON, "what is played to be seen by others", |line| {
+    watch.wait_for(SOON, "the played values on the mesh", |line| {
         line["type"] == "modulation" && line["from"] == "v"
     });
     hands.running().kill(Signal::TERM);
     hands.running().wait(SOON);
-    eventually(SOON, "the last look to be seen by others", || {
+    eventually(SOON, "the last look on the mesh", || {
         let shown = stage.lines("v").pop().unwrap()["values"]["p0"].clone();
         let nodes = show::nodes(h1);
         let seen = show::node(&nodes, "v").map(|node| node["parameters"]["p0"].clone());
@@ -161,7 +163,7 @@ fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
         }
     });
     let quiet = stage.during("v", Duration::from_millis(600));
-    assert!(worst(&quiet[1..], "/heard/p0/gap_ms") <= 0.0, "nothing is played any more");
+    assert!(worst(&quiet[1..], "/heard/p0/gap_ms") <= 0.0, "no value is shown any more");
     stage.running().kill(Signal::TERM);
     stage.running().wait(SOON);
 }
@@ -175,25 +177,26 @@ fn a_visualization_that_is_started_again_is_played_on_and_what_was_set_meanwhile
     let mut hands = Ensemble::hands(h1, &["a"], &["v"], "--per-second 100");
     for cycle in 0..3 {
         hands.wait_until_direct("a", "v");
-        stage.wait_for("v", "it to be played", |line| {
+        stage.wait_for("v", "the visualization to be played", |line| {
             number(line, "/heard/p0/count") > 50.0 && number(line, "/heard/p0/age_ms") < 200.0
         });
         stage.running().kill(Signal::KILL);
         stage.running().wait(SOON);
-        hands
-            .wait_for("a", "it to be missed", |line| line["plays"]["v"]["round_trip_us"].is_null());
+        hands.wait_for("a", "the loss of the visualization", |line| {
+            line["plays"]["v"]["round_trip_us"].is_null()
+        });
         if cycle == 2 {
             // A controller that was suspended meanwhile must still deliver the value it set last.
             hands.running().kill(Signal::STOP);
         }
         stage = Ensemble::stage(h2, &["v"], "--parameters 2");
         if cycle == 2 {
-            stage.wait_for("v", "it to be there", |line| line["node"] == "v");
+            stage.wait_for("v", "the visualization to be there", |line| line["node"] == "v");
             hands.running().kill(Signal::CONT);
         }
     }
     hands.wait_until_direct("a", "v");
-    let line = stage.wait_for("v", "it to be played", |line| {
+    let line = stage.wait_for("v", "the visualization to be played", |line| {
         number(line, "/heard/p0/count") > 50.0 && number(line, "/heard/p0/age_ms") < 200.0
     });
     assert_eq!(line["heard"]["p0"]["backwards"], 0, "{line}");

@@ -64,7 +64,7 @@ fn osc_from_a_third_host_changes_the_window_by_as_much_as_it_says() {
     // The frames of a second, without any input.
     let a_second = played.fps();
     played.stage.wait_for_frames(&played.stage.h1, "ripples", a_second);
-    assert_eq!(played.stage.screen.screenshot(), first, "a picture that nobody touched");
+    assert_eq!(played.stage.screen.screenshot(), first, "a picture without input");
 
     let mut before = first.clone();
     for (hue, turn) in [(0.6, 108.0), (-0.2, -144.0), (0.5, 126.0)] {
@@ -87,7 +87,7 @@ fn osc_from_a_third_host_changes_the_window_by_as_much_as_it_says() {
     // Two messages in a bundle restore the first picture, pixel by pixel.
     played.send_bundle();
     assert_eq!(played.shows(&json!({ "speed": 0.0, "hue": 0.0, "zoom": 0.0 })), first);
-    assert_eq!(played.bridge.stderr(), "", "nothing was wrong with any of that");
+    assert_eq!(played.bridge.stderr(), "", "no errors");
 }
 
 #[test]
@@ -185,7 +185,7 @@ impl Played {
     /// Returns the parameter values as another host lists them.
     #[track_caller]
     fn parameters(&self) -> Value {
-        eventually(SOON, "its parameters", || {
+        eventually(SOON, "the parameters", || {
             let nodes = nodes(&self.stage.h1);
             let parameters = node(&nodes, "ripples").map(|node| node["parameters"].clone());
             let is_told = |values: &Value| values.as_object().is_some_and(|all| !all.is_empty());

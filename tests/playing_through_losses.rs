@@ -90,7 +90,7 @@ impl Theatre {
     }
 
     fn wait_until_whole(&self) {
-        eventually(SOON, "'v' to be seen from the first host", || {
+        eventually(SOON, "'v' to be listed on the first host", || {
             let nodes = show::nodes(&self.h1);
             let is_there = show::is(&nodes, "v", "running") && show::is(&nodes, "h2", "running");
             if is_there { Ok(()) } else { Err(nodes) }
@@ -171,19 +171,19 @@ fn osc_plays_on_while_daemons_are_gone() {
     let bridge = theatre.bridge();
     let _stream = theatre.h1.spawn(python(&theatre.h1, "stream 120"));
     for outage in [Outage::BothDaemons, Outage::OwnDaemon, Outage::OtherDaemon] {
-        theatre.stage.wait_for("v", "it to be played", |line| {
+        theatre.stage.wait_for("v", "the visualization to be played", |line| {
             line.pointer("/heard/p0/age_ms").and_then(Value::as_f64).is_some_and(|age| age < 100.0)
         });
         theatre.stage.during("v", Duration::from_millis(500));
         theatre.begin(outage);
         let (gap, shown) = theatre.shown_meanwhile();
         figure(&format!(
-            "{outage:?} gone: {shown} shown, the longest time between two {gap:.0} ms"
+            "{outage:?} down: {shown} shown, the longest time between two {gap:.0} ms"
         ));
         assert!(gap < GAP_MS && shown > SHOWN, "{outage:?}: {gap} ms, {shown} shown");
         theatre.end(outage);
     }
-    assert_eq!(complaints(&bridge), [""; 0], "nothing was wrong with any of that");
+    assert_eq!(complaints(&bridge), [""; 0], "no errors");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn osc_reports_a_network_that_is_gone_and_ends_right() {
     theatre.begin(Outage::Network);
     send(&theatre.h1, "stream 3");
     send(&theatre.h1, "once -0.75");
-    eventually(SOON, "a line that 'v' does not answer", || {
+    eventually(SOON, "the line that 'v' does not answer", || {
         let lines = complaints(&bridge);
         if lines.iter().any(|line| line.contains("'v' does not answer")) {
             Ok(())
@@ -206,7 +206,7 @@ fn osc_reports_a_network_that_is_gone_and_ends_right() {
     theatre.wait_until_shown("p0", -0.75);
     send(&theatre.h1, "once 0.25");
     theatre.wait_until_shown("p0", 0.25);
-    eventually(SOON, "a line that 'v' answers again", || {
+    eventually(SOON, "the line that 'v' answers again", || {
         let lines = complaints(&bridge);
         if lines.iter().any(|line| line.contains("'v' answers again")) {
             Ok(())
@@ -224,14 +224,14 @@ fn an_app_plays_on_while_daemons_are_gone() {
     let hands = Ensemble::hands(&theatre.h1, &["a"], &["v"], "--per-second 100");
     hands.wait_until_direct("a", "v");
     for outage in OUTAGES {
-        theatre.stage.wait_for("v", "it to be played", |line| {
+        theatre.stage.wait_for("v", "the visualization to be played", |line| {
             line.pointer("/heard/p0/age_ms").and_then(Value::as_f64).is_some_and(|age| age < 100.0)
         });
         theatre.stage.during("v", Duration::from_millis(500));
         theatre.begin(outage);
         let (gap, shown) = theatre.shown_meanwhile();
         if outage == Outage::Network {
-            hands.wait_for("a", "it not to be answered", |line| {
+            hands.wait_for("a", "the loss of replies", |line| {
                 line["plays"]["v"]["round_trip_us"].is_null()
             });
         } else {
@@ -250,14 +250,14 @@ fn set_reaches_what_has_lost_its_daemon_and_says_what_is_away() {
         theatre.begin(outage);
         if matches!(outage, Outage::OtherDaemon | Outage::Network) {
             // A loss is reported after a second and a half.
-            eventually(SOON, "the other host to be known as lost", || {
+            eventually(SOON, "the other host to be reported lost", || {
                 let nodes = show::nodes(&theatre.h1);
                 if show::is(&nodes, "h2", "unreachable") { Ok(()) } else { Err(nodes) }
             });
         }
         let begun = Instant::now();
         let set = show::hana(&theatre.h1, ["set", "v", &format!("p0={value}")]);
-        figure(&format!("{outage:?} gone: `hana set` took {:.1} s", begun.elapsed().as_secs_f64()));
+        figure(&format!("{outage:?} down: `hana set` took {:.1} s", begun.elapsed().as_secs_f64()));
         if outage == Outage::Network {
             assert_eq!(set.code(), Some(1), "{set}");
             let words = set.stderr;
@@ -321,7 +321,7 @@ fn osc_that_the_kernel_drops_is_counted_to_the_datagram() {
         let reported = reported(&bridge);
         if reported == lost { Ok(()) } else { Err((reported, lost)) }
     });
-    eventually(SOON, "the loss to be seen by others", || {
+    eventually(SOON, "the loss to be listed on the mesh", || {
         let nodes = show::nodes(&theatre.h1);
         let counted =
             show::node(&nodes, "osc-h1").map(|node| node["counters"]["input_lost"].clone());

@@ -54,15 +54,15 @@ fn a_crash_gives_back_the_last_look_and_a_start_by_hand_begins_anew() {
     for round in 0..5 {
         let began = Instant::now();
         let (_, first) = start(h2, h1, "pulse");
-        let (at, _) = list.wait_for_nodes(SOON, "it to run", |nodes| {
+        let (at, _) = list.wait_for_nodes(SOON, "the visualization to run", |nodes| {
             node(nodes, "pulse").is_some_and(|pulse| is_at(pulse, 0.0, 0.0) && pid(pulse) == first)
         });
         plain.push(at.duration_since(began));
         let hue = f64::from(round) / 8.0;
         hana(h2, ["set", "pulse", "zoom=0.625", &format!("hue={hue}")]).ok();
-        wait_for(h2, "pulse", "it to be set", |pulse| is_at(pulse, 0.625, hue));
+        wait_for(h2, "pulse", "the values to be applied", |pulse| is_at(pulse, 0.625, hue));
         let killed = signal_now(h1, Signal::KILL, first);
-        let (at, _) = list.wait_for_nodes(SOON, "another run at the same look", |nodes| {
+        let (at, _) = list.wait_for_nodes(SOON, "a new instance with the same look", |nodes| {
             node(nodes, "pulse")
                 .is_some_and(|pulse| is_at(pulse, 0.625, hue) && pid(pulse) != first)
         });
@@ -76,7 +76,7 @@ fn a_crash_gives_back_the_last_look_and_a_start_by_hand_begins_anew() {
         times.sort();
     }
     figure(&format!(
-        "from a crash to the last look, seen from another host: {:.0} ms (worst {:.0}); a plain start, seen so, takes {:.0} ms from the command (worst {:.0})",
+        "from a crash to the last look, as listed on another host: {:.0} ms (worst {:.0}); a plain start takes {:.0} ms from the command (worst {:.0})",
         restored[2].as_secs_f64() * 1e3,
         restored[4].as_secs_f64() * 1e3,
         plain[2].as_secs_f64() * 1e3,
@@ -90,11 +90,13 @@ fn the_very_first_frame_has_the_last_look() {
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
     let (_, first) = start(h1, h1, "pulse");
-    wait_for(h1, "pulse", "it to run", |pulse| is_at(pulse, 0.0, 0.0));
+    wait_for(h1, "pulse", "the visualization to run", |pulse| is_at(pulse, 0.0, 0.0));
     hana(h1, ["set", "pulse", "zoom=0.375"]).ok();
-    wait_for(h1, "pulse", "it to be set", |pulse| is_at(pulse, 0.375, 0.0));
+    wait_for(h1, "pulse", "the value to be applied", |pulse| is_at(pulse, 0.375, 0.0));
     h1.kill(Signal::KILL, first);
-    wait_for(h1, "pulse", "another run", |pulse| is_at(pulse, 0.375, 0.0) && pid(pulse) != first);
+    wait_for(h1, "pulse", "a new instance", |pulse| {
+        is_at(pulse, 0.375, 0.0) && pid(pulse) != first
+    });
     let log = hana(h1, ["logs", "pulse"]).ok().stdout;
     let shown: Vec<&str> = log.lines().filter(|line| line.contains("zoom")).collect();
     assert!(!shown.is_empty() && shown.iter().all(|line| line.contains("zoom +0.375")), "{log}");
@@ -109,7 +111,9 @@ fn a_daemon_that_is_killed_with_all_it_launched_brings_them_back_as_they_were() 
         if round == 1 {
             start(show.host("h1"), show.host("h1"), "pulse");
         }
-        let before = wait_for(show.host("h1"), "pulse", "it to run", |it| it["state"] == "running");
+        let before = wait_for(show.host("h1"), "pulse", "the visualization to run", |it| {
+            it["state"] == "running"
+        });
         hana(show.host("h1"), ["set", "pulse", &format!("zoom={zoom}")]).ok();
         // The look must reach the disk before the kill: the daemon has a moment for that.
         eventually(SOON, "the look to be on disk", || {
@@ -119,7 +123,7 @@ fn a_daemon_that_is_killed_with_all_it_launched_brings_them_back_as_they_were() 
         kill_daemon(&mut show);
         show.host("h1").kill(Signal::KILL, pid(&before));
         *show.daemon("h1") = start_daemon(show.host("h1"));
-        wait_for(show.host("h1"), "pulse", "another run, as it was", |pulse| {
+        wait_for(show.host("h1"), "pulse", "a new instance with the same look", |pulse| {
             is_at(pulse, zoom, 0.0) && pid(pulse) != pid(&before)
         });
     }
@@ -130,7 +134,7 @@ fn a_daemon_that_is_killed_while_it_writes_leaves_a_whole_look() {
     let Some(lab) = Lab::new("half-written") else { return };
     let mut show = Show::of(&lab, &["h1"]);
     start(show.host("h1"), show.host("h1"), "pulse");
-    wait_for(show.host("h1"), "pulse", "it to run", |it| it["state"] == "running");
+    wait_for(show.host("h1"), "pulse", "the visualization to run", |it| it["state"] == "running");
     let mut player = show.host("h1").command("sh");
     // Moves all the time, so that the daemon writes as often as possible.
     player.args([
@@ -163,7 +167,9 @@ fn a_damaged_look_is_told_and_costs_nothing_but_the_look() {
     let Some(lab) = Lab::new("damaged-look") else { return };
     let mut show = Show::of(&lab, &["h1"]);
     start(show.host("h1"), show.host("h1"), "pulse");
-    let before = wait_for(show.host("h1"), "pulse", "it to run", |it| it["state"] == "running");
+    let before = wait_for(show.host("h1"), "pulse", "the visualization to run", |it| {
+        it["state"] == "running"
+    });
     hana(show.host("h1"), ["set", "pulse", "zoom=0.5"]).ok();
     let file = look_file(show.host("h1"), "pulse");
     eventually(SOON, "the look to be on disk", || file.exists());
@@ -171,7 +177,7 @@ fn a_damaged_look_is_told_and_costs_nothing_but_the_look() {
     show.host("h1").kill(Signal::KILL, pid(&before));
     fs::write(&file, b"{\"node\": \"pulse\", \"look\": {\"par").unwrap();
     *show.daemon("h1") = start_daemon(show.host("h1"));
-    wait_for(show.host("h1"), "pulse", "it to run with its defaults", |pulse| {
+    wait_for(show.host("h1"), "pulse", "the visualization to run with its defaults", |pulse| {
         is_at(pulse, 0.0, 0.0) && pid(pulse) != pid(&before)
     });
     let said = show.daemon("h1").stderr();

@@ -26,7 +26,7 @@ fn ripples_started_from_another_host_opens_a_window_and_every_host_sees_it_draw(
     assert_eq!((window.title.as_str(), window.width, window.height), ("ripples", 640, 360));
 
     for host in [&stage.h1, &stage.h2, &stage.h3] {
-        eventually(SOON, "every host to list it as running", || {
+        eventually(SOON, "every host to list ripples as running", || {
             let nodes = nodes(host);
             if is(&nodes, "ripples", "running") { Ok(()) } else { Err(nodes) }
         });
@@ -72,7 +72,7 @@ fn a_window_that_a_person_closes_stays_closed_and_one_that_is_stopped_closes() {
         if left.0.is_empty() && left.1.is_empty() { Ok(()) } else { Err(left) }
     });
     for host in [&stage.h1, &stage.h2, &stage.h3] {
-        eventually(SOON, "every host to say that it was closed", || {
+        eventually(SOON, "every host to list ripples as closed", || {
             let nodes = nodes(host);
             if is(&nodes, "ripples", "closed") { Ok(()) } else { Err(nodes) }
         });
@@ -106,7 +106,7 @@ fn a_window_that_a_person_closes_stays_closed_and_one_that_is_stopped_closes() {
     // `hana stop` returns when it is done; only the bookkeeping of the X server may lag.
     assert_eq!(visualizations_on(&stage), Vec::<String>::new());
     eventually(SOON, "no window", || stage.screen.windows().is_empty());
-    eventually(SOON, "the list to say that it was stopped", || {
+    eventually(SOON, "ripples to be listed as stopped", || {
         let nodes = nodes(&stage.h3);
         if is(&nodes, "ripples", "stopped") { Ok(()) } else { Err(nodes) }
     });

@@ -30,7 +30,7 @@ fn wait_for_beats(host: &Host, count: usize) -> Vec<u64> {
 /// Waits until a process with another pid runs, and returns its pid.
 #[track_caller]
 fn wait_for_another(host: &Host, than: i32) -> i32 {
-    eventually(SOON, "another run of it", || {
+    eventually(SOON, "a new instance", || {
         let nodes = nodes(host);
         let pid = node(&nodes, "pulse")
             .filter(|node| node["state"] == "running")
@@ -85,7 +85,7 @@ fn a_crash_and_a_restart_go_on_counting_and_a_start_by_hand_begins_anew() {
 
     hana(h1, ["stop", "pulse"]).ok();
     start_beating(h1);
-    assert_eq!(wait_for_beats(h1, 1)[0], 1, "a person who starts it begins anew");
+    assert_eq!(wait_for_beats(h1, 1)[0], 1, "a new start begins at one");
 }
 
 #[test]

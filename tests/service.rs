@@ -147,7 +147,9 @@ fn frames(host: &Host, id: &str) -> Option<u64> {
 /// Asserts that it still draws in the same process, and returns the frame number.
 fn draws(host: &Host, id: &str, pid: i32, since: u64) -> u64 {
     assert!(host.processes().iter().any(|process| process.pid == pid), "{id} is gone");
-    eventually(DEADLINE, "it to draw", || frames(host, id).filter(|now| *now > since))
+    eventually(DEADLINE, "the visualization to draw", || {
+        frames(host, id).filter(|now| *now > since)
+    })
 }
 
 #[test]
@@ -220,7 +222,7 @@ fn a_service_is_installed_restarted_after_a_crash_and_a_hang_and_removed() {
     assert!(refused.stderr.contains(&place), "{refused}");
     assert_eq!(refused.stderr.lines().count(), 1, "{refused}");
     fs::write(&catalogue, "[visualizations.light]\nprogram = \"pulse\"\n").unwrap();
-    eventually(DEADLINE, "the daemon to run once its settings are mended", || {
+    eventually(DEADLINE, "the daemon to run with the fixed settings", || {
         let status = manager.status();
         if status["running"] == true { Ok(()) } else { Err(status) }
     });
@@ -292,7 +294,7 @@ fn a_daemon_that_was_stopped_and_continued_goes_on() {
     host.kill(Signal::CONT, daemon.pid());
     let continued = Instant::now();
     // Long enough for the watchdog to check several times.
-    eventually(DEADLINE, "it to have had time to fail", || {
+    eventually(DEADLINE, "the watchdog to have had time to fail", || {
         continued.elapsed() >= Duration::from_secs(3)
     });
     assert!(daemon.try_wait().is_none(), "{}", daemon.stderr());

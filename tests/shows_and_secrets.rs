@@ -33,7 +33,7 @@ fn ids(host: &Host) -> BTreeSet<String> {
 #[track_caller]
 fn await_ids(host: &Host, wanted: &[&str]) {
     let wanted: BTreeSet<String> = wanted.iter().map(|&id| id.into()).collect();
-    eventually(SOON, "everybody of the show, and nobody else", || {
+    eventually(SOON, "exactly the nodes of the show", || {
         let seen = ids(host);
         if seen == wanted { Ok(()) } else { Err(seen) }
     });
@@ -194,9 +194,11 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
     let mut command = without.command(foreign::zenoh());
     command.args(["subscribe", "-k", "**", "--line", "{key}"]);
     let stranger = without.spawn(command);
-    eventually(SOON, "it to hear its own daemon", || stranger.stdout().contains("hana/h3/health"));
+    eventually(SOON, "the stranger to receive its own daemon", || {
+        stranger.stdout().contains("hana/h3/health")
+    });
     hana(h1, ["set", "pulse-2", "hue=0.25"]).ok();
-    watch.wait_for(SOON, "what was set", |line| {
+    watch.wait_for(SOON, "the new value", |line| {
         assert!(line["value"]["parameters"]["zoom"] != 0.5, "{line}");
         line["key"] == "hana/pulse-2/look" && line["value"]["parameters"]["hue"] == 0.25
     });
@@ -226,11 +228,11 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
     let mut by_hand = with(h1, "pulse", None);
     by_hand.env("HANA_NODE", "stranger");
     let by_hand = h1.spawn(by_hand);
-    eventually(SOON, "it to be told", || by_hand.stderr().contains("wants a secret"));
+    eventually(SOON, "the refusal in its log", || by_hand.stderr().contains("wants a secret"));
     // It draws anyway and retries, without logging the refusal again.
     let beats = || count(&by_hand.stdout(), "beat");
     let before = beats();
-    eventually(SOON, "it to draw", || beats() >= before + 2);
+    eventually(SOON, "the visualization to draw", || beats() >= before + 2);
     assert_eq!(count(&by_hand.stderr(), "wants a secret"), 1, "{}", by_hand.stderr());
 
     // Long enough for the daemons to meet several times.
@@ -252,7 +254,7 @@ fn a_secret_keeps_strangers_off_and_tells_them_so() {
     let talks = start_daemon_with(&talkative, |command| {
         command.env("HANA_SECRET", secret).env("HANA_LOG", "trace");
     });
-    eventually(SOON, "it to see the show", || {
+    eventually(SOON, "the verbose host to list the show", || {
         let mut command = talkative.command("hana");
         command.env("HANA_SECRET", secret).env("HANA_LOG", "trace").arg("nodes");
         talkative.run_within(SOON, command).ok().stdout.contains("pulse-2")
@@ -356,8 +358,8 @@ fn broken_settings_are_said_in_one_line_and_a_visualization_draws_all_the_same()
     assert_says(&h1.run(["hanad"]), &[place]);
     assert_says(&hana(h1, ["nodes"]), &[place]);
     let by_hand = h1.spawn(h1.command("pulse"));
-    eventually(SOON, "it to say so", || by_hand.stderr().contains(place));
-    eventually(SOON, "it to draw", || count(&by_hand.stdout(), "beat") >= 2);
+    eventually(SOON, "the error in its log", || by_hand.stderr().contains(place));
+    eventually(SOON, "the visualization to draw", || count(&by_hand.stdout(), "beat") >= 2);
     assert_eq!(count(&by_hand.stderr(), place), 1, "{}", by_hand.stderr());
     // It has joined neither this show nor the default one.
     set(h1, "");

@@ -70,7 +70,7 @@ fn a_good_one_ends_in_good_order() {
     let h1 = show.host("h1");
     start(h1, h1, "pulse");
     let mut app = Lines::of_nodes(h1);
-    app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
+    app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
     assert_eq!(stopped_by(h1, "stop", "pulse"), "shutdown");
     let listed = nodes(h1);
     let pulse = node(&listed, "pulse").unwrap();
@@ -106,7 +106,7 @@ fn one_that_ignores_the_polite_stop_and_sigterm_is_killed() {
     // A hung one on the mesh does not receive the command, and is continued for SIGTERM.
     let (_, pid) = start(h1, h1, "pulse");
     let mut app = Lines::of_nodes(h1);
-    app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
+    app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
     h1.kill(Signal::STOP, pid);
     assert_eq!(stopped_by(h1, "stop", "pulse"), "terminate");
     assert!(is(&nodes(h1), "pulse", "stopped"));
@@ -133,7 +133,7 @@ fn what_one_has_forked_ends_with_it() {
     // So do descendants of a program that ends by itself.
     start(h1, h1, "leaves-children");
     await_log(h1, "leaves-children", "leaving");
-    eventually(SOON, "it to have ended", || is(&nodes(h1), "leaves-children", "closed"));
+    eventually(SOON, "the visualization to end", || is(&nodes(h1), "leaves-children", "closed"));
     assert_nothing_left(h1);
 }
 
@@ -161,7 +161,10 @@ fn one_that_floods_its_output_is_heard_bounded_and_stopped() {
     assert!(last.lines().count() > 10 && last.contains("xxxxxxxxxx"), "{}", last.len());
     let begun = Instant::now();
     assert_eq!(stopped_by(h1, "stop", "floods"), "terminate");
-    figure(&format!("one that floods is stopped after {} ms", begun.elapsed().as_millis()));
+    figure(&format!(
+        "a flooding visualization is stopped after {} ms",
+        begun.elapsed().as_millis()
+    ));
     assert_eq!(stopped_by(h1, "stop", "pulse"), "shutdown");
     assert_nothing_left(h1);
     // Its stored output is bounded, however long it runs.
@@ -174,9 +177,9 @@ fn one_that_ends_at_once_is_told_with_its_reason() {
     let h1 = show.host("h1");
     // The start may or may not be answered before the program ends.
     hana(h1, ["start", "ends"]);
-    eventually(SOON, "it to be closed", || is(&nodes(h1), "ends", "closed"));
+    eventually(SOON, "the visualization to be closed", || is(&nodes(h1), "ends", "closed"));
     hana(h1, ["start", "fails"]);
-    eventually(SOON, "it to have crashed", || is(&nodes(h1), "fails", "crashed"));
+    eventually(SOON, "the crash", || is(&nodes(h1), "fails", "crashed"));
     let listed = nodes(h1);
     let reason = node(&listed, "fails").unwrap()["reason"].as_str().unwrap();
     assert!(reason.contains("exit code 7"), "{reason}");
@@ -208,8 +211,8 @@ fn a_kill_ends_it_at_once_with_all_it_started() {
     await_log(h1, "orphans", "forked");
     let begun = Instant::now();
     assert_eq!(stopped_by(h1, "kill", "orphans"), "kill");
-    figure(&format!("`hana kill` has ended it after {} ms", begun.elapsed().as_millis()));
-    assert!(is(&nodes(h1), "orphans", "stopped"), "not crashed: a person asked for it");
+    figure(&format!("`hana kill` ended it after {} ms", begun.elapsed().as_millis()));
+    assert!(is(&nodes(h1), "orphans", "stopped"), "a kill on command is not a crash");
     assert_nothing_left(h1);
 }
 
@@ -219,12 +222,12 @@ fn a_restart_gives_a_new_process_and_the_same_id() {
     let h1 = show.host("h1");
     let (_, first) = start(h1, h1, "pulse");
     let mut app = Lines::of_nodes(h1);
-    app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
+    app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
     let answer = hana(h1, ["restart", "pulse", "--json"]).ok().json();
     let second = answer["pid"].as_i64().unwrap();
     assert_eq!(answer["node"], "pulse");
     assert_ne!(second, i64::from(first));
-    app.wait_for_nodes(SOON, "it to run again", |nodes| {
+    app.wait_for_nodes(SOON, "the visualization to run again", |nodes| {
         is(nodes, "pulse", "running") && node(nodes, "pulse").unwrap()["pid"] == second
     });
     let pulses: Vec<Process> = others(h1);
@@ -232,7 +235,9 @@ fn a_restart_gives_a_new_process_and_the_same_id() {
     // A restart also starts a stopped one.
     stopped_by(h1, "stop", "pulse");
     hana(h1, ["restart", "pulse"]).ok();
-    app.wait_for_nodes(SOON, "it to run once more", |nodes| is(nodes, "pulse", "running"));
+    app.wait_for_nodes(SOON, "the visualization to run once more", |nodes| {
+        is(nodes, "pulse", "running")
+    });
     stopped_by(h1, "stop", "pulse");
     assert_nothing_left(h1);
 }
@@ -311,7 +316,7 @@ fn a_demo_uses_the_daemon_that_runs_and_lets_it_be() {
         .map(|process| process.pid)
         .collect();
     assert_eq!(left, [daemon.pid()]);
-    assert!(is(&nodes(&host), "pulse", "running"), "what others started goes on");
+    assert!(is(&nodes(&host), "pulse", "running"), "other visualizations keep running");
 }
 
 /// Creates a lab with one host, whose daemon has the catalogue of this file.
@@ -330,7 +335,7 @@ fn stopped_by(host: &Host, command: &str, id: &str) -> String {
 
 #[track_caller]
 fn await_log(host: &Host, id: &str, wanted: &str) {
-    eventually(SOON, "it to say so", || {
+    eventually(SOON, "the line in its log", || {
         let said = hana(host, ["logs", id]).ok().stdout;
         if said.contains(wanted) { Ok(()) } else { Err(said) }
     });
@@ -370,7 +375,7 @@ fn assert_shows_two_that_run(output: &Output) {
         let runs = output.stdout.lines().any(|line| {
             line.starts_with(id) && line.contains(" running ") && line.contains("zoom")
         });
-        assert!(runs, "{id} is not shown to run: {output}");
+        assert!(runs, "{id} is not shown as running: {output}");
     }
 }
 

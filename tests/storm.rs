@@ -56,7 +56,7 @@ fn all_run(host: &Host, restarts: u64) -> Vec<Value> {
     let mut listed = vec![];
     let begun = Instant::now();
     // Polled slowly, because each query makes the daemon work.
-    eventually(SOON, "all to run", || {
+    eventually(SOON, "all visualizations to run", || {
         thread::sleep(Duration::from_millis(500));
         listed = nodes(host);
         let count = running(&listed, restarts).len();
@@ -110,9 +110,9 @@ fn fifty_that_crash_at_once_come_back_one_after_the_other() {
     let mut ids: Vec<&Value> = running(&after, 1).iter().map(|node| &node["pid"]).collect();
     ids.sort_by_key(|pid| pid.as_i64());
     ids.dedup();
-    assert_eq!(ids.len(), MANY, "each is a process of its own");
+    assert_eq!(ids.len(), MANY, "each is a separate process");
     let processes =
         h1.processes().iter().filter(|it| it.state != 'Z' && it.command.ends_with("plain")).count();
-    assert_eq!(processes, MANY, "no one is there twice");
+    assert_eq!(processes, MANY, "no visualization runs twice");
     assert!(storm < SHARE, "{:.1} % of a core", storm * 100.0);
 }

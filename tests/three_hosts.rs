@@ -25,7 +25,7 @@ fn every_host_lists_all_nodes_within_a_second_of_the_last_start() {
     let (_, pid_1) = start(h1, h1, "pulse");
     let mut apps: Vec<Lines> = show.hosts().iter().map(Lines::of_nodes).collect();
     for app in &mut apps {
-        app.wait_for_nodes(SOON, "all but the last", |nodes| {
+        app.wait_for_nodes(SOON, "all nodes but the last", |nodes| {
             nodes.len() == 5 && nodes.iter().all(|node| node["state"] == "running")
         });
     }
@@ -39,7 +39,7 @@ fn every_host_lists_all_nodes_within_a_second_of_the_last_start() {
             nodes.len() == 6 && nodes.iter().all(|node| node["state"] == "running")
         });
         figure(&format!(
-            "{} lists all six nodes {} ms after the last start was asked for (promised: 1000)",
+            "{} lists all six nodes {} ms after the last start command (promised: 1000)",
             host.name(),
             seen.duration_since(asked).as_millis()
         ));
@@ -69,7 +69,7 @@ fn every_host_lists_all_nodes_within_a_second_of_the_last_start() {
                 (text("node"), text("role"), text("host"), pid)
             })
             .collect();
-        assert_eq!(seen, expected, "as seen from {}", host.name());
+        assert_eq!(seen, expected, "as listed on {}", host.name());
         assert_eq!(listed.len(), expected.len());
     }
 }
@@ -100,7 +100,7 @@ fn a_daemon_that_comes_last_lists_all_and_is_listed_by_all_within_a_second() {
         ));
     }
     figure(&format!(
-        "a new daemon's host has listed everybody {} ms after it was started (promised: 1000)",
+        "a new daemon's host has listed all nodes {} ms after its start (promised: 1000)",
         took.as_millis()
     ));
     assert!(took < WITHIN_A_SECOND, "{took:?}");
@@ -145,7 +145,7 @@ fn the_list_as_json_has_the_fields_of_the_contract_and_its_figures_move() {
     let frame = |nodes: &[Value]| node(nodes, "pulse").unwrap()["frame"].as_u64().unwrap();
     let before = frame(&first);
     eventually(SOON, "the frame counter to move", || frame(&nodes(h1)) > before);
-    eventually(SOON, "the time it is up to move", || {
+    eventually(SOON, "the uptime to increase", || {
         node(&nodes(h1), "pulse").unwrap()["uptime_s"].as_u64().unwrap() >= 1
     });
 }
@@ -235,13 +235,13 @@ fn parameters_are_set_from_another_host_all_or_none() {
     let mut app = Lines::of_nodes(h1);
     hana(h1, ["set", "pulse", "zoom=0.25", "hue=-1"]).ok();
     let set = known(&[("hue", -1.0), ("intensity", 0.5), ("speed", 0.3), ("zoom", 0.25)]);
-    app.wait_for_nodes(SOON, "what was set to be shown", |nodes| {
+    app.wait_for_nodes(SOON, "the new values", |nodes| {
         node(nodes, "pulse").is_some_and(|pulse| parameters(pulse) == set)
     });
     assert_fails(&hana(h1, ["set", "pulse", "zoom=0.75", "hue=7"]), &["hue", "7"]);
     assert_eq!(parameters(node(&nodes(h1), "pulse").unwrap()), set);
     // The program itself uses them.
-    eventually(SOON, "the program to say so", || {
+    eventually(SOON, "the values in its log", || {
         let said = hana(h1, ["logs", "pulse"]).ok().stdout;
         if said.contains("zoom +0.250  speed +0.300  hue -1.000") { Ok(()) } else { Err(said) }
     });
@@ -271,13 +271,13 @@ fn logs_are_read_and_followed_from_another_host() {
     let [h1, h2] = show.hosts() else { unreachable!() };
     start(h1, h2, "pulse");
     await_running(h1, "pulse");
-    eventually(SOON, "the first words", || {
+    eventually(SOON, "the first log line", || {
         hana(h1, ["logs", "pulse"]).ok().stdout.contains("I am 'pulse'")
     });
     let reader = hana_goes_on(h1, ["logs", "pulse", "--follow"]);
-    eventually(SOON, "the words before", || reader.stdout().contains("I am 'pulse'"));
+    eventually(SOON, "the earlier line", || reader.stdout().contains("I am 'pulse'"));
     hana(h1, ["set", "pulse", "zoom=0.125"]).ok();
-    eventually(SOON, "the words of now", || reader.stdout().contains("zoom +0.125"));
+    eventually(SOON, "the new line", || reader.stdout().contains("zoom +0.125"));
     let lines = hana(h1, ["logs", "pulse", "--json"]).ok().json_lines();
     for (index, line) in lines.iter().enumerate() {
         assert_eq!(
@@ -307,19 +307,19 @@ fn messages_are_watched_as_they_pass() {
             && line["value"]["kind"] == "started"
             && line["value"]["about"] == "pulse"
     });
-    watch.wait_for(SOON, "its info", |line| {
+    watch.wait_for(SOON, "the info", |line| {
         line["key"] == "hana/pulse/info" && line["value"]["host"] == "h2"
     });
-    watch.wait_for(SOON, "its health", |line| {
+    watch.wait_for(SOON, "the health", |line| {
         line["key"] == "hana/pulse/health"
             && line["type"] == "health"
             && line["value"]["frames"]["count"].as_u64().is_some_and(|count| count > 0)
     });
-    watch.wait_for(SOON, "its output", |line| {
+    watch.wait_for(SOON, "the output", |line| {
         line["key"] == "hana/h2/log/pulse" && line["type"] == "log" && line["from"] == "h2"
     });
     hana(h1, ["set", "pulse", "zoom=0.5"]).ok();
-    watch.wait_for(SOON, "its look", |line| {
+    watch.wait_for(SOON, "the look", |line| {
         line["key"] == "hana/pulse/look" && line["value"]["parameters"]["zoom"] == 0.5
     });
     let now = i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap();
@@ -352,7 +352,7 @@ fn a_visualization_on_a_host_without_daemon_is_seen_and_set_like_any_other() {
         );
     }
     hana(h1, ["set", "pulse", "zoom=0.5"]).ok();
-    eventually(SOON, "it to be shown", || {
+    eventually(SOON, "the new value", || {
         let shown = parameters(node(&nodes(h2), "pulse").unwrap());
         if shown["zoom"] == 0.5 { Ok(()) } else { Err(shown) }
     });
@@ -393,7 +393,7 @@ fn a_newcomer_with_a_taken_id_is_told_who_has_it() {
     let (_, pid) = start(h1, h1, "pulse");
     await_running(h1, "pulse");
     let newcomer = h2.spawn(h2.command("pulse"));
-    eventually(SOON, "the newcomer to be told", || {
+    eventually(SOON, "the error of the newcomer", || {
         let said = newcomer.stderr();
         let holder = format!("by process {pid} on host 'h1'");
         if said.contains("'pulse' is taken") && said.contains(&holder) && said.contains("HANA_NODE")
@@ -423,7 +423,7 @@ fn a_newcomer_with_a_taken_id_is_told_who_has_it() {
 
 #[track_caller]
 fn await_running(host: &Host, id: &str) -> Value {
-    eventually(SOON, "it to run", || {
+    eventually(SOON, "the visualization to run", || {
         let listed = nodes(host);
         if is(&listed, id, "running") {
             Ok(node(&listed, id).cloned().unwrap())

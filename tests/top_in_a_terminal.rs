@@ -38,7 +38,7 @@ fn row<'a>(screen: &'a str, node: &str) -> Option<&'a str> {
 /// Waits until the line about a node has all these words.
 #[track_caller]
 fn wait_for_row(terminal: &Terminal, node: &str, words: &[&str]) -> String {
-    terminal.wait_for(SOON, &format!("the line of {node} to say {words:?}"), |screen| {
+    terminal.wait_for(SOON, &format!("the line of {node} to have {words:?}"), |screen| {
         row(screen, node).is_some_and(|line| words.iter().all(|word| line.contains(word)))
     })
 }
@@ -91,7 +91,7 @@ fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
     let terminal = top(h2);
     wait_for_row(&terminal, "beat", &["● running"]);
     wait_for_row(&terminal, "pulse", &["● running", "60", "ms"]);
-    terminal.wait_for(SOON, "no trouble", |screen| screen.contains("all is well"));
+    terminal.wait_for(SOON, "no alert", |screen| screen.contains("all is well"));
 
     // A freeze: an alert at the top, with advice.
     h1.kill(Signal::STOP, beat);
@@ -100,28 +100,29 @@ fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
         screen.contains("1 in trouble") && screen.contains("beat is unresponsive")
     });
     let (of_beat, of_pulse) = (screen.find("\n  beat"), screen.find("\n  pulse"));
-    assert!(of_beat < of_pulse, "trouble comes first:\n{screen}");
+    assert!(of_beat < of_pulse, "failures come first:\n{screen}");
     // One key restarts a hung visualization, without a confirmation.
     select(&terminal, "beat");
-    terminal.wait_for(SOON, "what it means", |screen| screen.contains("Restart it; its look"));
+    terminal.wait_for(SOON, "the explanation", |screen| screen.contains("Restart it; its look"));
     terminal.type_in("r");
-    let again = wait_for_node(h1, "beat", "another run of it", |node| {
+    let again = wait_for_node(h1, "beat", "a new instance", |node| {
         node["state"] == "running" && node["pid"] != beat
     });
     wait_for_row(&terminal, "beat", &["● running"]);
-    terminal
-        .wait_for(SOON, "the restart to be told", |screen| screen.contains("restart beat: done"));
+    terminal.wait_for(SOON, "the report of the restart", |screen| {
+        screen.contains("restart beat: done")
+    });
 
     // A crash that is restarted automatically is reported for a while.
     h1.kill(Signal::KILL, pid(&again));
-    terminal.wait_for(SOON, "the crash to be told", |screen| {
+    terminal.wait_for(SOON, "the report of the crash", |screen| {
         screen.contains("beat crashed and was started again by itself")
     });
     wait_for_row(&terminal, "beat", &["● running", "1x"]);
 
     // A crashed visualization that stays down shows the reason until a restart.
     h1.kill(Signal::SEGV, pulse);
-    eventually(SOON, "it to be gone", || {
+    eventually(SOON, "the process to be gone", || {
         // The first of these signals from outside may only remove the program's own handler.
         let gone = !h1.processes().iter().any(|process| process.pid == pulse);
         if !gone {
@@ -132,7 +133,7 @@ fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
     wait_for_row(&terminal, "pulse", &["✖ crashed", "SIGSEGV"]);
     terminal.wait_for(SOON, "an alert", |screen| screen.contains("pulse crashed: ended by"));
     select(&terminal, "pulse");
-    terminal.wait_for(SOON, "what it means", |screen| {
+    terminal.wait_for(SOON, "the explanation", |screen| {
         screen.contains("stays down") && screen.contains("bar at")
     });
     if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
@@ -142,7 +143,7 @@ fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
     }
     terminal.type_in("r");
     wait_for_row(&terminal, "pulse", &["● running"]);
-    terminal.wait_for(SOON, "no trouble", |screen| screen.contains("all is well"));
+    terminal.wait_for(SOON, "no alert", |screen| screen.contains("all is well"));
 }
 
 #[test]
@@ -158,24 +159,25 @@ fn what_interrupts_a_show_is_asked_once_more() {
     terminal.type_in("s");
     terminal.wait_for(SOON, "the question", |screen| screen.contains("stop 'beat', which runs?"));
     terminal.type_in("n");
-    terminal.wait_for(SOON, "it to be left", |screen| screen.contains("left as it is"));
-    let still = wait_for_node(h1, "beat", "it to run", |node| node["state"] == "running");
+    terminal.wait_for(SOON, "the cancellation", |screen| screen.contains("left as it is"));
+    let still =
+        wait_for_node(h1, "beat", "the visualization to run", |node| node["state"] == "running");
     assert_eq!(pid(&still), beat);
 
     // Freeze and blackout can be undone by a key, so they act at once.
     terminal.type_in("b");
     wait_for_row(&terminal, "beat", &["[blackout]"]);
-    wait_for_node(h1, "beat", "it to be black", |node| node["override"] == "blackout");
+    wait_for_node(h1, "beat", "the blackout", |node| node["override"] == "blackout");
     terminal.type_in("u");
-    wait_for_node(h1, "beat", "it to be seen again", |node| node["override"].is_null());
-    terminal.wait_for(SOON, "it to be told", |screen| {
+    wait_for_node(h1, "beat", "the end of the blackout", |node| node["override"].is_null());
+    terminal.wait_for(SOON, "the end of the mark in the list", |screen| {
         !row(screen, "beat").unwrap_or_default().contains('[')
     });
 
     terminal.type_in("s");
     terminal.wait_for(SOON, "the question", |screen| screen.contains("stop 'beat', which runs?"));
     terminal.type_in("y");
-    wait_for_node(h1, "beat", "it to be stopped", |node| node["state"] == "stopped");
+    wait_for_node(h1, "beat", "the visualization to be stopped", |node| node["state"] == "stopped");
     wait_for_row(&terminal, "beat", &["○ stopped"]);
 }
 
@@ -192,7 +194,7 @@ fn what_is_ignored_is_no_alert_any_more() {
     select(&terminal, "beat");
     terminal.type_in("i");
     wait_for_row(&terminal, "beat", &["‖ unresponsive", "[ignored]"]);
-    terminal.wait_for(SOON, "no trouble", |screen| {
+    terminal.wait_for(SOON, "no alert", |screen| {
         screen.contains("all is well") && !screen.contains("beat is unresponsive")
     });
     // It responds again, which ends the acknowledgement.
@@ -211,13 +213,13 @@ fn the_log_is_a_key_away_and_every_size_is_drawn() {
     wait_for_row(&terminal, "beat", &["● running"]);
     select(&terminal, "beat");
     hana(h2, ["freeze", "beat"]).ok();
-    terminal.wait_for(SOON, "its last lines", |screen| screen.contains("freeze"));
+    terminal.wait_for(SOON, "the last lines of the log", |screen| screen.contains("freeze"));
     terminal.type_in("l");
-    terminal.wait_for(SOON, "its log", |screen| {
+    terminal.wait_for(SOON, "the log", |screen| {
         screen.contains("log of beat") && row(screen, "beat").is_none()
     });
     hana(h2, ["resume", "beat"]).ok();
-    terminal.wait_for(SOON, "the line that it wrote just now", |screen| screen.contains("resumed"));
+    terminal.wait_for(SOON, "the newest line", |screen| screen.contains("resumed"));
     terminal.type_in("l");
     wait_for_row(&terminal, "beat", &["● running"]);
 
@@ -229,7 +231,7 @@ fn the_log_is_a_key_away_and_every_size_is_drawn() {
         });
     }
     terminal.type_in("/zzz\r");
-    terminal.wait_for(SOON, "nobody of that name", |screen| row(screen, "beat").is_none());
+    terminal.wait_for(SOON, "an empty list", |screen| row(screen, "beat").is_none());
     terminal.type_in("\x1b");
     wait_for_row(&terminal, "beat", &["● running"]);
 }
@@ -252,7 +254,7 @@ fn a_daemon_that_dies_is_shown_on_its_host() {
         command.env("HANA_CONFIG", lab.directory().join("config"));
     });
     wait_for_row(&terminal, "h1", &["● running"]);
-    terminal.wait_for(SOON, "no trouble", |screen| screen.contains("all is well"));
+    terminal.wait_for(SOON, "no alert", |screen| screen.contains("all is well"));
 }
 
 #[test]
@@ -289,7 +291,7 @@ fn a_terminal_that_is_closed_ends_it_within_seconds() {
         let mut terminal = Terminal::with(h1, SIZE, line[0], &line[1..]);
         wait_for_row(&terminal, "h1", &["● running"]);
         terminal.close();
-        eventually(Duration::from_secs(5), "its end", || {
+        eventually(Duration::from_secs(5), "the end of `hana top`", || {
             let left = h1.processes();
             if left.iter().any(|left| left.command.contains("hana top")) {
                 Err(left)

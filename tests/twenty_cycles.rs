@@ -114,7 +114,7 @@ fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
         let running = list.len() == 6 && list.iter().all(|node| node[3] == "running");
         if running { Ok(list) } else { Err(list) }
     };
-    let before = eventually(SOON, "all six to run", all_run);
+    let before = eventually(SOON, "all six nodes to run", all_run);
     let mut app = Lines::of_nodes(watching);
     let begun: Vec<(Instant, f64)> =
         ["pulse", "pulse-2", "pulse-3"].iter().map(|id| frames(watching, id)).collect();
@@ -170,12 +170,11 @@ fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
                     continue;
                 };
                 // A connection that is being opened holds threads and files for a moment; a leak holds them for good.
-                let whole =
-                    eventually(SOON, &format!("{id} to hold no more than {half:?}"), || {
-                        let whole = held(host, pid);
-                        if whole.is_within(half) { Ok(whole) } else { Err(whole) }
-                    });
-                figure(&format!("{id} holds {half:?} after ten cycles and {whole:?} after twenty"));
+                let whole = eventually(SOON, &format!("{id} to use no more than {half:?}"), || {
+                    let whole = held(host, pid);
+                    if whole.is_within(half) { Ok(whole) } else { Err(whole) }
+                });
+                figure(&format!("{id} uses {half:?} after ten cycles and {whole:?} after twenty"));
             }
         }
     }
@@ -188,7 +187,7 @@ fn twenty_cycles_of_lost_hosts_and_dead_daemons_leave_everything_as_it_was() {
     for (id, (from, frames_before)) in ["pulse", "pulse-2", "pulse-3"].iter().zip(begun) {
         let (to, frames_now) = frames(watching, id);
         let rate = (frames_now - frames_before) / to.duration_since(from).as_secs_f64();
-        figure(&format!("{id} drew {rate:.1} frames a second all the time (its own pace is 60)"));
+        figure(&format!("{id} drew {rate:.1} frames a second all the time (its own rate is 60)"));
         assert!(rate > 45.0, "{id} drew {rate:.1} frames a second");
     }
     // The last daemon can stop visualizations of an earlier one, whose output was never interrupted.

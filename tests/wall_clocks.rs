@@ -95,7 +95,7 @@ fn programs_started_by_hand_are_played_whatever_the_clock() {
         program.kill(ends);
         program.wait(SOON);
         if ends == Signal::INT {
-            eventually(SOON, "the goodbye of that instance", || {
+            eventually(SOON, "the event about the end of that instance", || {
                 let lines = events.stdout().lines().count();
                 if lines > told { Ok(()) } else { Err(lines) }
             });

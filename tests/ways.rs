@@ -37,7 +37,7 @@ fn a_node_whose_daemon_stays_away_joins_without_it_and_goes_back_when_there_is_o
         is(nodes, "pulse", "running") && !is(nodes, "h2", "running")
     });
     figure(&format!(
-        "a node whose daemon was killed is on the mesh without it {} ms later (promised: it waits 5 s)",
+        "a node whose daemon was killed is on the mesh as a peer {} ms later (promised: it waits 5 s)",
         seen.duration_since(killed).as_millis()
     ));
     assert_eq!(processes_like(&h2, "pulse"), [pid]);
@@ -55,7 +55,7 @@ fn a_node_whose_daemon_stays_away_joins_without_it_and_goes_back_when_there_is_o
     let is_there = ["running", "starting"].iter().any(|state| is(&listed, "pulse", state));
     assert!(is_there, "{listed:?}");
     assert_eq!(node(&listed, "pulse").unwrap()["pid"], pid);
-    eventually(SOON, "it to be called running", || is(&nodes(&h1), "pulse", "running"));
+    eventually(SOON, "pulse to be listed as running", || is(&nodes(&h1), "pulse", "running"));
 }
 
 #[test]
@@ -83,8 +83,8 @@ fn a_daemon_that_was_there_before_its_network_joins_within_three_seconds_of_its_
         "a daemon is on the mesh {} ms after its address came (promised: 3000)",
         seen.duration_since(there).as_millis()
     ));
-    assert_eq!(node(&listed, "pulse").unwrap()["pid"], pid, "nobody restarted it");
-    eventually(SOON, "a play link from the other host", || {
+    assert_eq!(node(&listed, "pulse").unwrap()["pid"], pid, "the same process as before");
+    eventually(SOON, "a direct link from the other host", || {
         let ping = h1.run(["hana", "ping", "pulse", "--json"]);
         if ping.stdout.contains("\"play\":{") { Ok(()) } else { Err(ping.stdout + &ping.stderr) }
     });

@@ -112,7 +112,7 @@ fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), Stri
     let mut all: Option<(u64, Holders)> = None;
     for desk in desks {
         for id in &desk.ids {
-            let (at, sees) = desk.sees(id).ok_or_else(|| format!("{id} sees nothing"))?;
+            let (at, sees) = desk.sees(id).ok_or_else(|| format!("{id} has no view"))?;
             let holders = holders_of(&sees);
             if holders.len() != visualizations {
                 return Err(format!("{id} sees {:?}", holders.keys().collect::<Vec<_>>()));
@@ -126,7 +126,7 @@ fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), Stri
             let wishes: BTreeSet<String> =
                 wishes.map(|wish| wish.as_str().unwrap().to_owned()).collect();
             if taken != wishes {
-                return Err(format!("{id} has {taken:?} and wishes {wishes:?}"));
+                return Err(format!("{id} has {taken:?} and claims {wishes:?}"));
             }
             match &mut all {
                 None => all = Some((at, holders)),
@@ -135,7 +135,7 @@ fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), Stri
             }
         }
     }
-    all.ok_or_else(|| "nobody is there".into())
+    all.ok_or_else(|| "there is no operator".into())
 }
 
 /// Waits until all agree, and returns the time since when.
@@ -145,7 +145,7 @@ fn wait_until_agreed(
     visualizations: usize,
     wished: impl Fn(&Holders) -> bool,
 ) -> (u64, Holders) {
-    eventually(WHOLE_AGAIN, "all to agree on who holds what", || {
+    eventually(WHOLE_AGAIN, "all to agree on the owners", || {
         let agreed = agreed(desks, visualizations)?;
         if wished(&agreed.1) { Ok(agreed) } else { Err(format!("{agreed:?}")) }
     })
@@ -172,7 +172,7 @@ program = "pulse"
 "#;
 
 fn wait_until_running(host: &Host, id: &str) {
-    eventually(SOON, "it to run", || {
+    eventually(SOON, "the visualization to run", || {
         let nodes = nodes(host);
         if hana_tests::show::is(&nodes, id, "running") { Ok(()) } else { Err(nodes) }
     });
@@ -266,12 +266,12 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
         })
         .collect();
     took.sort_unstable();
-    figure(&format!("all agree {took:?} ms after a take, in order"));
+    figure(&format!("all agree {took:?} ms after a claim, in order"));
     assert!(u128::from(took[2]) <= PROMISED.as_millis(), "{took:?}");
     // A new command on each host shows the same.
     let (_, holders) = wait_until_agreed(&there(&desks), 3, |_| true);
     for host in hosts {
-        eventually(SOON, "the same to be shown on every host", || {
+        eventually(SOON, "the same owners on every host", || {
             let shown = holders_by_command(host);
             if shown == holders { Ok(()) } else { Err(format!("{shown:?}, not {holders:?}")) }
         });
@@ -290,9 +290,9 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
     let knows = |desk: &Desk, id: &str| {
         desk.sees(id).is_some_and(|(_, sees)| sees["holders"].get("v1").is_some())
     };
-    eventually(SOON, "them to miss each other", || !knows(&desks[1], "far"));
+    eventually(SOON, "the two sides to lose each other", || !knows(&desks[1], "far"));
     desks[0].orders("near take v1 zoom");
-    eventually(SOON, "the near one to have it", || {
+    eventually(SOON, "the near operator to own it", || {
         let sees = desks[0].sees("near");
         let has = sees
             .as_ref()
@@ -300,19 +300,19 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
         if has { Ok(()) } else { Err(sees) }
     });
     desks[1].orders("far take v1 zoom");
-    eventually(SOON, "the far one to wish it", || {
+    eventually(SOON, "the far operator to claim it", || {
         desks[1].sees("far").is_some_and(|(_, sees)| sees["wishes"][0] == "v1 zoom")
     });
     lab.heal();
     let healed = unix_ms();
     let wished = |holders: &Holders| holder(holders, "v1", "zoom") == Some("far");
     let (at, _) = wait_until_agreed(&[&desks[0], &desks[1]], 1, wished);
-    figure(&format!("one holder {} ms after the network is whole", at.saturating_sub(healed)));
+    figure(&format!("one owner {} ms after the network is whole", at.saturating_sub(healed)));
     for (desk, id, wished) in [
         (&desks[0], "near", "far took zoom of v1"),
         (&desks[1], "far", "near had taken zoom of v1"),
     ] {
-        eventually(SOON, "both to be told", || {
+        eventually(SOON, "the notification of both", || {
             let told = desk.told(id);
             if told.iter().any(|told| told.contains(wished)) { Ok(()) } else { Err(told) }
         });
@@ -321,11 +321,11 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
     let refused = hana(h1, ["set", "v1", "zoom=0.5"]);
     assert!(refused.stderr.contains("'far' has taken zoom"), "{}", refused.stderr);
     hana(h1, ["set", "v1", "zoom=0.5", "--take"]).ok();
-    eventually(SOON, "the far one to be told that too", || {
+    eventually(SOON, "the notification of the far operator", || {
         let told = desks[1].told("far");
         if told.iter().any(|told| told.starts_with("hana-")) { Ok(()) } else { Err(told) }
     });
-    let shown = eventually(SOON, "its value", || {
+    let shown = eventually(SOON, "the value", || {
         let nodes = nodes(h1);
         let zoom = node(&nodes, "v1").and_then(|node| node["parameters"]["zoom"].as_f64());
         if zoom == Some(0.5) { Ok(zoom) } else { Err(nodes) }
@@ -387,13 +387,13 @@ fn six_apps_at_nine_visualizations_on_three_hosts_agree_on_every_holder() {
     };
     let (at, holders) = wait_until_agreed(&desks, 9, is_all_held);
     figure(&format!(
-        "six apps gave {} orders to nine visualizations on three hosts; all saw the same holders {} ms after the last",
+        "six apps sent {} commands to nine visualizations on three hosts; all saw the same owners {} ms after the last",
         orders.len(),
         at.saturating_sub(last)
     ));
     for name in names {
         let host = show.host(name);
-        eventually(SOON, "the same to be shown on every host", || {
+        eventually(SOON, "the same owners on every host", || {
             let shown = holders_by_command(host);
             if shown == holders { Ok(()) } else { Err(format!("{shown:?}, not {holders:?}")) }
         });
@@ -413,12 +413,14 @@ fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
         desk.orders(&format!("desk {order}"));
     }
     let zoom = || node(&nodes(h1), "pulse").and_then(|node| node["parameters"]["zoom"].as_f64());
-    eventually(SOON, "it to be played", || if zoom() == Some(0.75) { Ok(()) } else { Err(zoom()) });
+    eventually(SOON, "the visualization to be played", || {
+        if zoom() == Some(0.75) { Ok(()) } else { Err(zoom()) }
+    });
     let screen = Screen::new(1280, 720);
     let mut command = h1.command("hana-app");
     command.env("DISPLAY", screen.display());
     let _app = h1.spawn(command);
-    eventually(WHOLE_AGAIN, "its window", || {
+    eventually(WHOLE_AGAIN, "the window", || {
         let windows = screen.windows();
         if windows.iter().any(|window| window.title == "hana") { Ok(()) } else { Err(windows) }
     });
@@ -432,10 +434,10 @@ fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
     };
     desk.running.kill(Signal::KILL);
     desk.running.wait(SOON);
-    eventually(SOON, "it to be missed", || node(&nodes(h1), "desk").is_none());
+    eventually(SOON, "the app to be gone", || node(&nodes(h1), "desk").is_none());
     let holders = || holders_by_command(h1).remove("pulse").unwrap_or_default();
     let mut presses = 0;
-    eventually(SOON, "the second app to have it", || {
+    eventually(SOON, "the second app to own it", || {
         // A window needs a moment until it has the keyboard focus.
         if presses % 100 == 0 {
             person.press(Key::O);
@@ -446,7 +448,7 @@ fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
         let has = ["hue app-h1 taken", "zoom app-h1 taken"].iter().all(|of| holders.contains(*of));
         if has { Ok(()) } else { Err(holders) }
     });
-    assert_eq!(zoom(), Some(0.75), "the look holds");
+    assert_eq!(zoom(), Some(0.75), "the look stays");
     picture("holders.png");
     // The first app is back, and does not claim anything again.
     let desk = Desk::sit(h2, &["desk"]);
@@ -473,16 +475,16 @@ fn one_who_returns_after_another_took_over_is_told_and_does_not_fight() {
     };
     wait_until_agreed(&[&first, &second], 1, all_of("first"));
     h2.unplug();
-    eventually(SOON, "the first to be missed", || {
+    eventually(SOON, "the loss of the first", || {
         second.sees("second").is_some_and(|(_, sees)| sees["left"]["first"] == 2)
     });
     let before = unix_ms();
     second.orders("second takeover first");
     let (at, _) = wait_until_agreed(&[&second], 1, all_of("second"));
-    figure(&format!("taken over {} ms after the order", at.saturating_sub(before)));
+    figure(&format!("taken over {} ms after the command", at.saturating_sub(before)));
     h2.plug();
     wait_until_agreed(&[&first, &second], 1, all_of("second"));
-    eventually(SOON, "the first to be told", || {
+    eventually(SOON, "the notification of the first", || {
         let told = first.told("first");
         let of = |name: &str| format!("second took {name} of v1 from you");
         let is_told = |name: &str| told.iter().any(|told| told.starts_with(&of(name)));

@@ -54,12 +54,12 @@ fn what_is_played_is_read_in_the_thread_that_waits_for_it() {
     let h1 = show.host("h1");
     start(h1, h1, "plain");
     let plain = runs(h1, "plain", 0);
-    assert_eq!(network_threads(h1, &plain), ["net", "rx"], "those who play it have no thread more");
+    assert_eq!(network_threads(h1, &plain), ["net", "rx"], "no additional thread per controller");
     let daemon = node(&nodes(h1), "h1").unwrap().clone();
     assert_eq!(
         network_threads(h1, &daemon),
         ["acc", "net", "rx"],
-        "who passes on what others send may have to wait for room, and waits for connections elsewhere"
+        "a daemon may block on a full link, so it accepts connections in another thread"
     );
 }
 
@@ -73,11 +73,11 @@ fn one_in_plain_rust_is_played_crashes_is_restored_hangs_and_is_stopped() {
     assert_eq!(first["reason"], "");
     let frame = |listed: &[Value]| node(listed, "plain").unwrap()["frame"].as_u64();
     let before = frame(&nodes(h2));
-    eventually(SOON, "it to draw", || frame(&nodes(h2)) > before);
+    eventually(SOON, "the visualization to draw", || frame(&nodes(h2)) > before);
     hana(h2, ["set", "plain", "zoom=0.25"]).ok();
     let zoom = |listed: &[Value]| node(listed, "plain").unwrap()["parameters"]["zoom"].as_f64();
-    eventually(SOON, "it to be played", || zoom(&nodes(h2)) == Some(0.25));
-    eventually(SOON, "it to say so", || {
+    eventually(SOON, "the visualization to be played", || zoom(&nodes(h2)) == Some(0.25));
+    eventually(SOON, "the value in its log", || {
         let log = hana(h2, ["logs", "plain"]).ok().stdout;
         if log.contains("zoom +0.250") { Ok(()) } else { Err(log) }
     });
@@ -85,16 +85,16 @@ fn one_in_plain_rust_is_played_crashes_is_restored_hangs_and_is_stopped() {
     h1.kill(Signal::KILL, pid(&first));
     let second = runs(h2, "plain", 1);
     assert_ne!(pid(&second), pid(&first));
-    eventually(SOON, "its last look to be back", || zoom(&nodes(h2)) == Some(0.25));
+    eventually(SOON, "the last look to be restored", || zoom(&nodes(h2)) == Some(0.25));
 
     h1.kill(Signal::STOP, pid(&second));
-    eventually(SOON, "it to be missed", || is(&nodes(h2), "plain", "unresponsive"));
+    eventually(SOON, "the freeze to be reported", || is(&nodes(h2), "plain", "unresponsive"));
     h1.kill(Signal::CONT, pid(&second));
     runs(h2, "plain", 1);
 
     // A person closes it, and it stays closed.
     h1.kill(Signal::INT, pid(&second));
-    let closed = eventually(SOON, "it to be closed", || {
+    let closed = eventually(SOON, "the visualization to be closed", || {
         let listed = nodes(h2);
         if is(&listed, "plain", "closed") { Ok(listed) } else { Err(listed) }
     });

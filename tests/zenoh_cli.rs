@@ -65,25 +65,31 @@ fn a_value_and_commands_typed_as_json_take_effect() {
     let put = |key: &str, value: &str| put(h3, &["--mode", "client"], key, value);
 
     put("hana/h2/control", r#"{"start": {"name": "pulse"}}"#);
-    app.wait_for_nodes(SOON, "it to run", |nodes| {
+    app.wait_for_nodes(SOON, "the visualization to run", |nodes| {
         is(nodes, "pulse", "running") && node(nodes, "pulse").unwrap()["host"] == "h2"
     });
     put("hana/pulse/control", r#"{"set": {"parameters": {"zoom": 0.25, "speed": -1}}}"#);
-    app.wait_for_nodes(SOON, "what was set", |nodes| {
+    app.wait_for_nodes(SOON, "the set values", |nodes| {
         shown(nodes, "zoom") == 0.25 && shown(nodes, "speed") == -1.0
     });
     put("hana/pulse/modulation/hue", "0.5");
-    app.wait_for_nodes(SOON, "what was played", |nodes| shown(nodes, "hue") == 0.5);
+    app.wait_for_nodes(SOON, "the played value", |nodes| shown(nodes, "hue") == 0.5);
     put("hana/pulse/modulation/hue", r#"{"value": -0.75}"#);
-    app.wait_for_nodes(SOON, "what was played", |nodes| shown(nodes, "hue") == -0.75);
+    app.wait_for_nodes(SOON, "the played value", |nodes| shown(nodes, "hue") == -0.75);
     put("hana/pulse/control", r#"{"shutdown": {}}"#);
-    app.wait_for_nodes(SOON, "it to be closed", |nodes| is(nodes, "pulse", "closed"));
+    app.wait_for_nodes(SOON, "the visualization to be closed", |nodes| {
+        is(nodes, "pulse", "closed")
+    });
     assert!(h2.processes().iter().all(|process| !process.command.ends_with("pulse")));
 
     put("hana/h2/control", r#"{"start": {"name": "pulse", "id": "wall"}}"#);
-    app.wait_for_nodes(SOON, "the other to run", |nodes| is(nodes, "wall", "running"));
+    app.wait_for_nodes(SOON, "the other visualization to run", |nodes| {
+        is(nodes, "wall", "running")
+    });
     put("hana/h2/control", r#"{"stop": {"node": "wall"}}"#);
-    app.wait_for_nodes(SOON, "the other to stop", |nodes| is(nodes, "wall", "stopped"));
+    app.wait_for_nodes(SOON, "the other visualization to stop", |nodes| {
+        is(nodes, "wall", "stopped")
+    });
 }
 
 #[test]
@@ -94,16 +100,16 @@ fn it_needs_no_option_where_there_is_one_daemon() {
     let guest = &lab.host("h2");
     start(h1, h1, "pulse");
     let mut app = Lines::of_nodes(h1);
-    app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
+    app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
     for (host, value) in [(h1, "0.5"), (guest, "0.25"), (h1, "-0.5"), (guest, "-0.25")] {
         put(host, &[], "hana/pulse/modulation/hue", value);
-        let (_, nodes) = app.wait_for_nodes(SOON, "what was played", |nodes| {
+        let (_, nodes) = app.wait_for_nodes(SOON, "the played value", |nodes| {
             shown(nodes, "hue").to_string() == value
         });
         assert!(is(&nodes, "pulse", "running"));
     }
     put(guest, &[], "hana/pulse/control", r#"{"set": {"parameters": {"zoom": 0.25}}}"#);
-    app.wait_for_nodes(SOON, "what was set", |nodes| shown(nodes, "zoom") == 0.25);
+    app.wait_for_nodes(SOON, "the set value", |nodes| shown(nodes, "zoom") == 0.25);
 }
 
 /// A default peer finishes opening at any time; the daemons it has met by then relay its messages to every host, and
@@ -115,17 +121,17 @@ fn it_needs_no_option_where_there_are_several_daemons_either() {
     let [h1, _, h3] = show.hosts() else { unreachable!() };
     let mut app = Lines::of_nodes(h1);
     put(h1, &[], "hana/h2/control", r#"{"start": {"name": "pulse"}}"#);
-    app.wait_for_nodes(SOON, "it to run", |nodes| {
+    app.wait_for_nodes(SOON, "the visualization to run", |nodes| {
         is(nodes, "pulse", "running") && node(nodes, "pulse").unwrap()["host"] == "h2"
     });
     for (host, value) in
         [(h1, "0.5"), (h3, "0.25"), (h1, "-0.5"), (h3, "-0.25"), (h1, "0.75"), (h3, "-0.75")]
     {
         put(host, &[], "hana/pulse/modulation/hue", value);
-        let (_, nodes) = app.wait_for_nodes(SOON, "what was played", |nodes| {
+        let (_, nodes) = app.wait_for_nodes(SOON, "the played value", |nodes| {
             shown(nodes, "hue").to_string() == value
         });
-        assert!(node(&nodes, "pulse-2").is_none(), "it was started twice: {nodes:#?}");
+        assert!(node(&nodes, "pulse-2").is_none(), "started twice: {nodes:#?}");
     }
 }
 
@@ -135,7 +141,7 @@ const PUTS: usize = 50;
 /// Waits until each of these values was published.
 #[track_caller]
 fn await_values(passing: &Running, values: &[String]) {
-    eventually(SOON, "every value to arrive", || {
+    eventually(SOON, "every value", || {
         let text = passing.stdout();
         let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let seen: Vec<f64> = messages.filter_map(|message| value_of(&message["value"])).collect();
@@ -164,12 +170,12 @@ fn no_put_of_a_client_is_lost_beside_a_foreign_peer() {
     let [h1, h2] = show.hosts() else { unreachable!() };
     start(h1, h2, "pulse");
     let mut app = Lines::of_nodes(h1);
-    app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
+    app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
     let passing = hana_goes_on(h1, ["watch", "hana/pulse/modulation/hue", "--json"]);
     // Without any configuration, on the same host and on another.
     let foreign = [h1, h2].map(|host| subscribe(host, &["-k", "hana/**", "--line", "{key}"]));
     for peer in &foreign {
-        eventually(SOON, "the foreign peer to hear", || {
+        eventually(SOON, "the foreign peer to receive", || {
             peer.stdout().contains("hana/pulse/health")
         });
     }
@@ -189,10 +195,12 @@ fn no_put_from_python_is_lost_with_the_file_that_ships() {
     let [h1, h2] = show.hosts() else { unreachable!() };
     start(h1, h2, "pulse");
     let mut app = Lines::of_nodes(h1);
-    app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
+    app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
     let passing = hana_goes_on(h1, ["watch", "hana/pulse/modulation/hue", "--json"]);
     let foreign = subscribe(h1, &["-k", "hana/**", "--line", "{key}"]);
-    eventually(SOON, "the foreign peer to hear", || foreign.stdout().contains("hana/pulse/health"));
+    eventually(SOON, "the foreign peer to receive", || {
+        foreign.stdout().contains("hana/pulse/health")
+    });
     let values = values();
     let script = "
 import sys, zenoh
@@ -212,7 +220,7 @@ fn what_cannot_be_used_changes_nothing_and_is_told() {
     let [h1, h2] = show.hosts() else { unreachable!() };
     start(h1, h2, "pulse");
     let mut app = Lines::of_nodes(h1);
-    app.wait_for_nodes(SOON, "it to run", |nodes| is(nodes, "pulse", "running"));
+    app.wait_for_nodes(SOON, "the visualization to run", |nodes| is(nodes, "pulse", "running"));
     let mut messages = Lines::of_messages(h1, &["pulse", "h2"]);
     let control = "hana/pulse/control";
     let hue = "hana/pulse/modulation/hue";
@@ -262,7 +270,7 @@ fn it_sees_what_is_played_over_a_play_link() {
     start(h1, h2, "pulse");
     let mut app = Lines::of_nodes(h1);
     let bridge = hana_goes_on(h3, ["bridge", "osc", "--listen", "127.0.0.1:9000"]);
-    app.wait_for_nodes(SOON, "both to run", |nodes| {
+    app.wait_for_nodes(SOON, "the visualization and the bridge to run", |nodes| {
         is(nodes, "pulse", "running") && is(nodes, "osc-h3", "running")
     });
     let line = "{key} {value}";
@@ -286,20 +294,19 @@ fn it_sees_what_is_played_over_a_play_link() {
     };
     let values = ["0.125", "0.25", "0.375", "0.5", "0.625", "0.75", "0.875", "1.0"];
     let number = values.into_iter().position(&mut echoed);
-    let number = number.unwrap_or_else(|| {
-        panic!("no value came back from the visualization: {}", bridge.stderr())
-    });
-    figure(&format!("the play link was in use for value number {}", number + 1));
+    let number =
+        number.unwrap_or_else(|| panic!("no echo of the visualization: {}", bridge.stderr()));
+    figure(&format!("the direct link was in use for value number {}", number + 1));
     // The foreign client does not report its subscription: values are played until it prints one.
     let mut last = String::new();
     let mut others = ["-0.25", "-0.5"].into_iter().cycle();
-    eventually(SOON, "the foreign client to show what is played", || {
+    eventually(SOON, "the foreign client to print a played value", || {
         last = others.next().unwrap().to_owned();
-        assert!(echoed(&last), "played over the mesh again");
+        assert!(echoed(&last), "the path is the mesh again");
         played.stdout().contains("hana/pulse/modulation/zoom {\"value\": -0.")
     });
     let value: f64 = last.parse().unwrap();
-    app.wait_for_nodes(SOON, "it to be shown", |nodes| {
+    app.wait_for_nodes(SOON, "the played value", |nodes| {
         shown(nodes, "zoom").to_bits() == value.to_bits()
     });
 }

@@ -18,6 +18,6 @@ pub(crate) fn check(bytes: &[u8]) {
             assert!((1..=text.matches('\n').count() + 1).contains(&line), "line {line}");
             assert!(!key.contains('\n') && !message.contains('\n'), "{key}: {message}");
         },
-        Err(problem @ CatalogueError::Read { .. }) => panic!("nothing was read: {problem}"),
+        Err(problem @ CatalogueError::Read { .. }) => panic!("no file is read: {problem}"),
     }
 }

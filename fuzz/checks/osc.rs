@@ -16,7 +16,7 @@ pub(crate) fn check(bytes: &[u8]) {
                     args: vec![OscType::Float(value.value)],
                 };
                 let written = rosc::encoder::encode(&OscPacket::Message(message))
-                    .expect("a message can be written");
+                    .expect("a message can be encoded");
                 let again = read(&written);
                 let [Ok(again)] = &again[..] else { panic!("{again:?}") };
                 assert_eq!((&again.node, &again.parameter), (&value.node, &value.parameter));

@@ -52,12 +52,17 @@ fn message<M: Message>(payload: &[u8], encoding: Encoding) {
 fn value<T: Serialize + DeserializeOwned>(payload: &[u8], encoding: Encoding, limit: usize) {
     match codec::decode_value::<T>(payload, encoding, limit) {
         Ok(value) => {
-            let written = codec::encode(&value).expect("what was read can be written");
-            assert!(written.len() < 64 * limit, "{} bytes became {}", payload.len(), written.len());
+            let written = codec::encode(&value).expect("a decoded value can be encoded");
+            assert!(
+                written.len() < 64 * limit,
+                "{} bytes grew to {}",
+                payload.len(),
+                written.len()
+            );
             let again: T = codec::decode_value(&written, Encoding::MessagePack, usize::MAX)
-                .unwrap_or_else(|problem| panic!("what was written cannot be read: {problem}"));
+                .unwrap_or_else(|problem| panic!("an encoded value cannot be decoded: {problem}"));
             // Compared as bytes, because a NaN is not equal to itself.
-            assert_eq!(codec::encode(&again).expect("it was written before"), written);
+            assert_eq!(codec::encode(&again).expect("it was encoded before"), written);
         },
         Err(problem) => {
             let text = problem.to_string();

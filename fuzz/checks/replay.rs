@@ -20,6 +20,6 @@ pub(crate) fn replay(target: &str, check: fn(&[u8])) {
         {
             println!("{}", file.display());
         }
-        check(&fs::read(&file).expect("a corpus can be read"));
+        check(&fs::read(&file).expect("a file of the corpus can be read"));
     }
 }

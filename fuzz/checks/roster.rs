@@ -81,7 +81,7 @@ pub(crate) fn check(bytes: &[u8]) {
     let views = roster.views(unix_ms);
     assert!(views.len() <= Roster::MAX_NODES);
     let shown: Vec<&NodeId> = views.iter().map(|view| &view.node).collect();
-    assert_eq!(shown, listed.iter().collect::<Vec<_>>(), "what changed adds up to what is listed");
+    assert_eq!(shown, listed.iter().collect::<Vec<_>>(), "the changes add up to the list");
     assert!(!roster.is_empty() || views.is_empty());
     let _ = (roster.take_news(), roster.to_knock(now), roster.next_knock(), roster.lost(now));
     for (node, of_node) in &sessions {

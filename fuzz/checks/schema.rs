@@ -20,6 +20,6 @@ pub(crate) fn check(bytes: &[u8]) {
     let _ = strange.differences(&known);
     assert!(
         strange.differences(&strange).is_empty(),
-        "who reads what itself writes, reads it: {schema}"
+        "a schema is compatible with itself: {schema}"
     );
 }

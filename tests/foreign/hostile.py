@@ -1,16 +1,16 @@
-"""A Zenoh program that means no good, and knows nothing of hana but its keys.
+"""A hostile Zenoh program, independent of hana except for its keys.
 
-hostile.py ENDPOINT flood SECONDS KEY [FROM]     puts as fast as it can on one key, as that node if one is given
-hostile.py ENDPOINT keys SECONDS PATTERN         the same on ever new keys; {} in the pattern is made up
-hostile.py ENDPOINT ask SECONDS KEY              asks questions as fast as it can
-hostile.py ENDPOINT tokens SECONDS               declares liveliness tokens of made-up nodes and takes them back
+hostile.py ENDPOINT flood SECONDS KEY [FROM]     puts as fast as it can on one key, optionally as the node FROM
+hostile.py ENDPOINT keys SECONDS PATTERN         the same on ever new keys; {} in the pattern is replaced by a new name
+hostile.py ENDPOINT ask SECONDS KEY              sends queries as fast as it can
+hostile.py ENDPOINT tokens SECONDS               declares liveliness tokens of made-up nodes and undeclares them
 hostile.py ENDPOINT forge SECONDS KEY FROM INSTANCE [JSON]
-                                                 a hundred times a second, as another run of that node
-hostile.py ENDPOINT nonsense KEY [FROM]          what cannot be read, of every kind, once each
-hostile.py ENDPOINT huge KEY BYTES               one message of that size, and one with an attachment of it
-hostile.py ENDPOINT put KEY JSON [ATTACHMENT]    one message; the attachment as JSON, which becomes MessagePack
+                                                 a hundred puts a second, as another instance of the node FROM
+hostile.py ENDPOINT nonsense KEY [FROM]          every kind of undecodable message, once each
+hostile.py ENDPOINT huge KEY BYTES               one message of that size, and one with an attachment of that size
+hostile.py ENDPOINT put KEY JSON [ATTACHMENT]    one message; the attachment is JSON, sent as MessagePack
 
-Prints one line of JSON: how much was sent, and how much that is in a second.
+Prints one line of JSON: the number of messages sent, and the rate per second.
 """
 
 import json
@@ -30,7 +30,7 @@ def envelope(node, instance, sequence):
 
 
 def until(seconds):
-    """Counts up to the end of the time."""
+    """Counts until the time is over."""
     end, n = time.monotonic() + seconds, 0
     while True:
         if n % 64 == 0 and time.monotonic() >= end:

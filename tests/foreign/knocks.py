@@ -1,4 +1,4 @@
-"""Puts so many knocks on a topic, all at once, when it is sent SIGUSR1: python3 knocks.py ENDPOINT COUNT"""
+"""Publishes COUNT knocks on a topic at once, on SIGUSR1: python3 knocks.py ENDPOINT COUNT"""
 
 import json
 import signal

@@ -1,10 +1,10 @@
-"""A member of an Ableton Link session that knows nothing of hana.
+"""A member of an Ableton Link session, independent of hana.
 
 link_peer.py link|aalink BPM [QUANTUM]
 
-With LinkPython-extern or aalink, two bindings by different people. Writes a line of JSON fifty times a second: bpm, beat,
-at_us (of CLOCK_MONOTONIC), quantum, playing, peers. Reads orders: `tempo BPM`, `play`, `pause`, `beat BEAT` (rudely, as no
-polite member does), `alone` (out of the session), `together`. Ends when its input ends.
+Uses LinkPython-extern or aalink, two bindings by different authors. Writes a line of JSON fifty times a second: bpm, beat,
+at_us (of CLOCK_MONOTONIC), quantum, playing, peers. Reads commands: `tempo BPM`, `play`, `pause`, `beat BEAT` (forced, as no
+polite member does), `alone` (leaves the session), `together`. Ends when its input ends.
 """
 
 import asyncio

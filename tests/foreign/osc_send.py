@@ -1,4 +1,4 @@
-"""Sends OSC with python-osc, which knows nothing of hana.
+"""Sends OSC with python-osc, independent of hana.
 
 osc_send.py HOST PORT ADDRESS VALUE...     numbers go as floats (nan and inf too), `i:3` as an integer, true and
                                            false as booleans, anything else as text

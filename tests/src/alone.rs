@@ -26,7 +26,7 @@ pub fn is_alone(test: &str, settings: &str) -> bool {
         .env("HANA_CONFIG", file)
         .env("HANA_PORT", port_without_daemon().to_string())
         .status()
-        .expect("a test can be started again");
+        .expect("a test program can be started");
     assert!(status.success(), "{test}, in a process of its own: {status}");
     false
 }

@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn what_holds_is_handed_on() {
         let mut asked = 0;
-        let value = eventually(Duration::from_secs(1), "the third question", || {
+        let value = eventually(Duration::from_secs(1), "the third probe", || {
             asked += 1;
             (asked == 3).then_some("yes")
         });

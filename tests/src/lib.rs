@@ -94,5 +94,5 @@ pub use wall_clock::WallClock;
 #[cfg(all(test, not(target_os = "linux")))]
 #[test]
 fn tests_with_several_hosts_are_skipped() {
-    eprintln!("skipped: tests with several hosts and windows stand on Linux's namespaces and Xvfb");
+    eprintln!("skipped: tests with several hosts and windows need Linux's namespaces and Xvfb");
 }

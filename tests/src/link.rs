@@ -110,7 +110,7 @@ impl LinkMember {
     pub fn told(&self, name: &str) -> serde_json::Value {
         let said = self.running.stdout();
         let whole = said.rfind('\n').map_or("", |end| &said[..end]);
-        let line = whole.lines().last().expect("it has said something");
+        let line = whole.lines().last().expect("there is a line");
         let line: serde_json::Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON: {line}: {error}"));
         line.get("value").unwrap_or(&line)[name].clone()

@@ -106,9 +106,9 @@ impl Running {
     /// Writes a line to the standard input of a program started with [`Host::spawn_with_input`].
     #[track_caller]
     pub fn say(&mut self, line: &str) {
-        let stdin = self.stdin.as_mut().expect("somebody listens");
+        let stdin = self.stdin.as_mut().expect("the program was started with an input");
         writeln!(stdin, "{line}")
-            .unwrap_or_else(|error| panic!("`{}` does not listen: {error}", self.line));
+            .unwrap_or_else(|error| panic!("`{}` does not read: {error}", self.line));
     }
 
     /// Closes the standard input.

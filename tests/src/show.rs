@@ -150,7 +150,7 @@ pub fn start(from: &Host, on: &Host, name: &str) -> (String, i32) {
     let answer = hana(from, ["start", name, "--host", on.name(), "--json"]).ok().json();
     let pid = answer["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
     let id = answer["node"].as_str().map(String::from);
-    id.zip(pid).unwrap_or_else(|| panic!("no answer to a start: {answer}"))
+    id.zip(pid).unwrap_or_else(|| panic!("no pid in the reply to a start: {answer}"))
 }
 
 /// Sends a signal, and returns the time just before it: every effect is later.

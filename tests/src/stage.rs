@@ -50,7 +50,7 @@ impl Stage {
         command.env("DISPLAY", screen.display()).env("HANA_WINDOW", format!("{width}x{height}"));
         let with_screen = h2.spawn(command);
         let daemons = [show::start_daemon(&h1), with_screen, show::start_daemon(&h3)];
-        eventually(CHANGE, "three daemons, seen by each host", || {
+        eventually(CHANGE, "three daemons, listed on each host", || {
             let seen = [&h1, &h2, &h3].map(show::nodes);
             let is_whole = |nodes: &Vec<Value>| {
                 ["h1", "h2", "h3"].iter().all(|id| show::is(nodes, id, "running"))
@@ -67,12 +67,12 @@ impl Stage {
     pub fn open(&self, name: &str) -> Opened {
         let begun = Instant::now();
         let (id, pid) = show::start(&self.h1, &self.h2, name);
-        eventually(OPENING, "its window", || match &*self.screen.windows() {
+        eventually(OPENING, "the window", || match &*self.screen.windows() {
             [window] if window.title == name => Ok(()),
             others => Err(others.to_vec()),
         });
         let until_window = begun.elapsed();
-        eventually(OPENING, "it to run", || {
+        eventually(OPENING, "the visualization to run", || {
             let nodes = show::nodes(&self.h1);
             let moves = show::node(&nodes, &id).is_some_and(|node| node["frame"].is_u64());
             if moves && show::is(&nodes, &id, "running") { Ok(()) } else { Err(nodes) }
@@ -94,7 +94,7 @@ impl Stage {
             show::node(&nodes, id).and_then(|node| node["frame"].as_u64()).ok_or(nodes)
         };
         let begun = eventually(CHANGE, "a node that counts frames", frame);
-        eventually(CHANGE, "so many frames", || match frame() {
+        eventually(CHANGE, "more frames", || match frame() {
             Ok(now) if now >= begun + count => Ok(()),
             other => Err((other, begun, count)),
         });

@@ -390,7 +390,7 @@ mod tests {
         assert_eq!(came.len() as u64, counts.taken - counts.lost + counts.duplicated);
         assert!(came.iter().all(|(_, way)| *way >= settings.delay), "{came:?}");
         let order = numbers(&came);
-        assert!(!order.is_sorted(), "none has overtaken another");
+        assert!(!order.is_sorted(), "no datagram has overtaken another");
         let (again, _) = through(settings, 500);
         let mut sorted = [order, numbers(&again)];
         for numbers in &mut sorted {
@@ -413,7 +413,7 @@ mod tests {
         }
         relay.set(UdpRelaySettings { loss: 1.0, ..UdpRelaySettings::default() });
         open().send_to(b"three", relay.address()).unwrap();
-        assert!(there.recv_from(&mut buffer).is_err(), "all is lost");
+        assert!(there.recv_from(&mut buffer).is_err(), "all datagrams are lost");
         assert_eq!(relay.counts().lost, 1);
     }
 }

@@ -66,11 +66,11 @@ fn over_a_very_bad_link_the_newest_wins_and_what_is_lost_is_counted() {
         look(&mut shown);
         thread::sleep(Duration::from_millis(1));
     }
-    assert!(shown.is_sorted(), "an older one after a newer: {shown:?}");
+    assert!(shown.is_sorted(), "an older value after a newer one: {shown:?}");
     let (traffic, of_app) =
         (played.lane(Lane::UnreliableSequenced), app.lane(Lane::UnreliableSequenced));
     figure(&format!(
-        "of {COUNT} values over UDP that loses 30 % {} came, {} did not, {} were late, {} were replaced before they were sent; {} were seen; {:?}",
+        "of {COUNT} values over UDP with 30 % loss {} arrived, {} were missed, {} were late, {} were coalesced by the sender; {} were shown; {:?}",
         traffic.received,
         traffic.missed,
         traffic.late,
@@ -82,5 +82,5 @@ fn over_a_very_bad_link_the_newest_wins_and_what_is_lost_is_counted() {
     let sent = u64::from(COUNT) - of_app.coalesced.min(u64::from(COUNT));
     let accounted = traffic.received + traffic.missed + traffic.late;
     assert!((sent.saturating_sub(100)..=sent + 20).contains(&accounted), "{accounted} of {sent}");
-    assert!(traffic.missed > sent / 5, "it was a bad network: {traffic:?}");
+    assert!(traffic.missed > sent / 5, "the network was bad: {traffic:?}");
 }

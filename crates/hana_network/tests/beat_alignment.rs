@@ -173,7 +173,7 @@ fn look(lab: &Lab, source: TimelineSource, length: Duration) {
     let probes: Vec<Running> = hosts.iter().map(probe).collect();
     for (host, probe) in hosts.iter().zip(&probes).skip(1) {
         let wanted = if host.name() == WITHOUT_DAEMON { TimelineSource::Mesh } else { source };
-        eventually(Duration::from_secs(30), "it to go by the others", || {
+        eventually(Duration::from_secs(30), "the probe to follow the others", || {
             let lines = lines(probe);
             let last = lines.last().map(|words| (words[2].clone(), words[3].clone()));
             match &last {
@@ -230,7 +230,7 @@ fn look(lab: &Lab, source: TimelineSource, length: Duration) {
             .flat_map(|said| said.range(from..until).map(|(_, (_, error))| *error))
             .fold(0.0, f64::max);
         figure(&format!(
-            "the beats of five hosts, clocks hours apart and drifting, by {source}, {name}: apart by {:.0} us p50, {:.0} us p99, {:.0} us at most, in {} moments; outside of the bound that is said ({bound:.0} us at most) {outside} times",
+            "the beats of five hosts, clocks hours apart and drifting, by {source}, {name}: apart by {:.0} us p50, {:.0} us p99, {:.0} us at most, in {} moments; outside of the published bound ({bound:.0} us at most) {outside} times",
             percentile(&spreads, 50),
             percentile(&spreads, 99),
             spreads[spreads.len() - 1],

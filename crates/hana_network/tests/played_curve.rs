@@ -161,7 +161,7 @@ fn a_sine_over_a_bad_network_is_shown_as_it_was_played_one_delay_later() {
     });
     let deadline = Instant::now() + SOON;
     while played.iter().any(|of| of.visualization.board().values()[1] == 0.0) {
-        assert!(Instant::now() < deadline, "nothing arrives");
+        assert!(Instant::now() < deadline, "no value arrives");
         thread::sleep(FRAME);
     }
     let mut round = look_at(&played);
@@ -185,7 +185,7 @@ fn a_sine_over_a_bad_network_is_shown_as_it_was_played_one_delay_later() {
     );
     draw(&round);
     assert!(error < WANTED, "{error}");
-    assert!(raw_error > 2.0 * error, "the delay is of use: {raw_error} without, {error} with");
+    assert!(raw_error > 2.0 * error, "the delay helps: {raw_error} without, {error} with");
     let delay_us = DELAY.as_secs_f64() * 1e6;
     assert!((delay_us..delay_us + 8000.0).contains(&later), "{later} us later");
 }

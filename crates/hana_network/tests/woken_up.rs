@@ -189,14 +189,14 @@ fn nothing_old_is_shown(way: Way, transport: DirectLinkTransport, delay_ms: u64)
                 .iter()
                 .all(|(at, values)| values.iter().all(|value| age(*value, *at) < limit))
     };
-    eventually(SOON, "it to be played", || is_played(0.0));
+    eventually(SOON, "the visualization to be played", || is_played(0.0));
     stage.signal(Signal::STOP);
     let stopped = now();
     // The duration of the suspension is under test.
     thread::sleep(STOPPED);
     let woken = now();
     stage.signal(Signal::CONT);
-    eventually(SOON, "it to be played again", || is_played(woken));
+    eventually(SOON, "the visualization to be played again", || is_played(woken));
     // Leaves time for late values.
     thread::sleep(Duration::from_secs(1));
     ended.store(true, Ordering::Release);
@@ -222,10 +222,10 @@ fn nothing_old_is_shown(way: Way, transport: DirectLinkTransport, delay_ms: u64)
         }
         first_new = first_new.max(new[0].0 - woken);
         let ages: Vec<f64> = new.iter().map(|(at, value)| at - age(*value, *at)).collect();
-        assert!(ages.is_sorted_by(|a, b| b - a > -0.002), "it runs backwards");
+        assert!(ages.is_sorted_by(|a, b| b - a > -0.002), "the values run backwards");
     }
     eprintln!(
-        "measured: stopped for 5 s while played over {transport}, {delay_ms} ms behind: the first new value after {:.0} ms, the oldest that was shown was {:.0} ms old",
+        "measured: stopped for 5 s while played over {transport}, {delay_ms} ms behind: the first new value after {:.0} ms, the oldest shown value was {:.0} ms old",
         first_new * 1000.0,
         oldest * 1000.0
     );

@@ -51,7 +51,7 @@ fn what_is_thrown_away_before_it_is_sent_is_told_and_counted_to_the_message() {
     let deadline = Instant::now() + SOON;
     while app.world().resource::<MeshSession<role::Visualization>>().node().is_none() {
         app.update();
-        assert!(Instant::now() < deadline, "it does not join");
+        assert!(Instant::now() < deadline, "the program does not join");
         thread::sleep(Duration::from_millis(5));
     }
     // The writer has its node one frame later.

@@ -40,7 +40,7 @@ fn what_is_sent_in_a_second_is_a_diagnostic_of_its_lane() {
         if let Some(rate) = value(&app, Lane::UnreliableSequenced, LaneCounter::Sent) {
             break rate;
         }
-        assert!(Instant::now() < deadline, "nothing is measured");
+        assert!(Instant::now() < deadline, "there is no diagnostic");
         thread::sleep(Duration::from_millis(10));
     };
     assert!((2.0..=20.0).contains(&rate), "{rate} a second");

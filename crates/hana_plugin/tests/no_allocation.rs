@@ -90,7 +90,7 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
         if let Some(node) = app.world().resource::<MeshSession<role::Visualization>>().node() {
             break node.info();
         }
-        assert!(Instant::now() < deadline, "it does not join");
+        assert!(Instant::now() < deadline, "the program does not join");
         thread::sleep(Duration::from_millis(5));
     };
     let hands = NodeConfig::from_environment(NodeId::new("hands").unwrap()).unwrap();
@@ -160,7 +160,7 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
         "measured: {allocated} allocations in 300 frames, {by_setting} by setting 32 values a thousand times a second; an empty Bevy frame with them took {} us in this build",
         took.as_micros() / 300
     );
-    assert!(moved.iter().all(|moved| *moved > 250), "it hardly moved: {moved:?}");
+    assert!(moved.iter().all(|moved| *moved > 250), "the values hardly moved: {moved:?}");
     assert_eq!(allocated, 0);
     assert_eq!(by_setting, 0);
 }

@@ -80,7 +80,7 @@ impl Together {
     ) {
         let deadline = Instant::now() + SOON;
         while !is_so(self) {
-            assert!(Instant::now() < deadline, "waited in vain for {awaited}: {}", self.state());
+            assert!(Instant::now() < deadline, "waited too long for {awaited}: {}", self.state());
             each(self);
             self.desk.update();
             self.stage.frames().bump();
@@ -140,7 +140,7 @@ fn two_apps_and_a_visualization() {
         |all| all.session.status().way == PlayPath::Direct && all.shown() == 0.25,
     );
     all.until(
-        "the desk to be told",
+        "the event at the desk",
         |all| all.session.set(&zoom(), 0.25).unwrap(),
         |all| {
             all.told()
@@ -166,24 +166,24 @@ fn two_apps_and_a_visualization() {
     }
     // The desk takes the parameter.
     all.at_desk(|mut mesh| mesh.take(&id("stage"), [zoom()]));
-    all.until("the desk to be heard", both, |all| all.shown() == 0.75);
-    all.until("the desk to be told that it has it", both, |all| {
+    all.until("the desk's value", both, |all| all.shown() == 0.75);
+    all.until("the event that the desk owns it", both, |all| {
         all.is_told(Some("rival"), Some(("desk", OwnershipKind::Taken)))
     });
     let mut frames = 0;
     all.until("a few frames", both, |all| {
-        assert_eq!(all.shown(), 0.75, "the other one plays on, and is not heard");
+        assert_eq!(all.shown(), 0.75, "the other app keeps playing, and is not shown");
         frames += 1;
         frames > 50
     });
     // The other app takes it back, and the desk receives an event with its id.
     assert!(all.told().taken.is_empty());
     all.operator.take(&id("stage"), [zoom()]);
-    all.until("the desk to be told that it is taken", both, |all| !all.told().taken.is_empty());
+    all.until("the event about the lost claim", both, |all| !all.told().taken.is_empty());
     let taken = ClaimLost { node: id("stage"), parameter: zoom(), by: id("rival"), apart: false };
     assert_eq!(all.told().taken, [taken]);
-    all.until("the other one to be heard", both, |all| all.shown() == 0.25);
-    all.until("the desk to be told who has it now", both, |all| {
+    all.until("the value of the other app", both, |all| all.shown() == 0.25);
+    all.until("the event with the new owner", both, |all| {
         all.is_told(Some("desk"), Some(("rival", OwnershipKind::Taken)))
     });
     all.operator.note("the left screen flickers");
@@ -193,7 +193,7 @@ fn two_apps_and_a_visualization() {
     // The other app releases it. A last value of the desk may arrive just afterwards, and own it for a moment.
     all.operator.release(&id("stage"), [zoom()]);
     all.until(
-        "it to be free",
+        "the parameter to be free",
         |_| {},
         |all| all.told().holders.last().is_some_and(|told| told.now.is_none()),
     );

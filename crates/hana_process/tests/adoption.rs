@@ -40,7 +40,7 @@ impl Orphan {
             .spawn()
             .unwrap();
         let written = dir.path().join("record");
-        eventually("the earlier program to have launched it", || written.exists());
+        eventually("the launch by the earlier program", || written.exists());
         earlier.kill().unwrap();
         earlier.wait().unwrap();
         let lines = fs::read_to_string(written).unwrap();
@@ -166,7 +166,7 @@ fn an_adopted_process_is_terminated_and_killed_with_its_group() {
     let (process, exits) = orphan.adopt();
     process.terminate().unwrap();
     exits.recv_timeout(DEADLINE).unwrap();
-    eventually("the forked one is gone", || !forked.is_alive());
+    eventually("the forked process is gone", || !forked.is_alive());
 
     let orphan = Orphan::of("trap '' TERM; sleep 61 & echo $!; while :; do wait; done");
     let forked = orphan.printed_process();
@@ -175,7 +175,7 @@ fn an_adopted_process_is_terminated_and_killed_with_its_group() {
     assert!(exits.recv_timeout(Duration::from_millis(150)).is_err());
     process.kill().unwrap();
     exits.recv_timeout(DEADLINE).unwrap();
-    eventually("the forked one is gone", || !forked.is_alive());
+    eventually("the forked process is gone", || !forked.is_alive());
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_sweep_reaches_what_an_adopted_process_left_behind() {
         exits.recv_timeout(DEADLINE).unwrap();
         assert!(left_behind.is_alive());
         process.sweep().unwrap();
-        eventually("what was left behind is gone", || !left_behind.is_alive());
+        eventually("the leftovers are gone", || !left_behind.is_alive());
     }
 }
 
@@ -200,10 +200,10 @@ fn what_one_that_ended_unwatched_left_behind_is_swept_by_its_record() {
     let other = Orphan::of("exec sleep 60");
     let left_behind = orphan.printed_process();
     kill(orphan.pid());
-    eventually("it to have ended", || !orphan.record.fingerprint.is_alive());
+    eventually("the process to end", || !orphan.record.fingerprint.is_alive());
     assert!(matches!(adopt(&orphan.record), Err(AdoptError::Gone { .. })));
     orphan.record.sweep().unwrap();
-    eventually("what was left behind is gone", || !left_behind.is_alive());
+    eventually("the leftovers are gone", || !left_behind.is_alive());
     assert!(other.record.fingerprint.is_alive());
 }
 
@@ -228,7 +228,9 @@ fn a_recycled_id_is_never_taken() {
     let orphan = Orphan::of("exec sleep 61");
     // In the middle of an exec its environment cannot be read.
     let name = format!("/proc/{}/comm", orphan.pid());
-    eventually("it to sleep", || fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n"));
+    eventually("the process to sleep", || {
+        fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n")
+    });
     let other = ProcessRecord { mark: "1-2-3".into(), ..orphan.record.clone() };
     assert!(matches!(adopt(&other), Err(AdoptError::Gone { .. })));
     for pid in [0, 1, 1 << 31, u32::MAX] {
@@ -263,7 +265,7 @@ fn after_an_exec_what_is_adopted_is_still_a_child_and_its_exit_is_known() {
         assert_eq!(exits.recv_timeout(DEADLINE).unwrap().0, expected);
         assert_eq!(process.try_wait(), Some(expected));
         process.sweep().unwrap();
-        assert!(!Path::new("/proc").join(child.id().to_string()).exists(), "it is a zombie");
+        assert!(!Path::new("/proc").join(child.id().to_string()).exists(), "the child is a zombie");
     }
 }
 
@@ -276,7 +278,7 @@ fn an_adopted_process_that_is_let_go_runs_on() {
     assert!(orphan.record.fingerprint.is_alive());
     kill(orphan.pid());
     exits.recv_timeout(DEADLINE).unwrap();
-    eventually("what it left behind is gone", || !forked.is_alive());
+    eventually("the leftovers are gone", || !forked.is_alive());
 }
 
 #[test]
@@ -296,7 +298,7 @@ fn a_launch_without_a_record_is_found_by_its_environment() {
     exits.recv_timeout(DEADLINE).unwrap();
     process.sweep().unwrap();
     let mark = &orphan.record.mark;
-    eventually("nothing of it to be left", || {
+    eventually("the launch to be gone", || {
         !RunningLaunch::all().iter().any(|launch| launch.process.mark == *mark)
     });
 }
@@ -306,7 +308,7 @@ fn an_output_that_was_deleted_is_found_while_the_process_runs() {
     let orphan = Orphan::of("echo $$; exec sleep 61");
     orphan.printed_process();
     let output = orphan.record.output.clone().unwrap();
-    assert_eq!(nameless_output_of(orphan.pid(), &output), None, "it still has its name");
+    assert_eq!(nameless_output_of(orphan.pid(), &output), None, "the file still has its name");
     fs::remove_file(&output).unwrap();
     let nameless = nameless_output_of(orphan.pid(), &output).unwrap();
     assert!(!fs::read_to_string(nameless).unwrap().is_empty());

@@ -186,7 +186,7 @@ fn a_kill_reaches_what_it_forked() {
     trial.process.kill().unwrap();
     assert_eq!(trial.exit(), Exit::Signal(9));
     trial.sweep();
-    eventually("the forked one is gone", || !forked.is_alive());
+    eventually("the forked process is gone", || !forked.is_alive());
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_sweep_reaches_what_a_leader_left_behind() {
         let left_behind = PidFingerprint::of(left_behind).unwrap();
         assert!(left_behind.is_alive());
         trial.sweep();
-        eventually("what was left behind is gone", || !left_behind.is_alive());
+        eventually("the leftovers are gone", || !left_behind.is_alive());
     }
 }
 
@@ -219,7 +219,7 @@ fn a_sweep_reaches_what_has_left_the_group() {
     trial.exit();
     assert!(escaped.is_alive());
     trial.sweep();
-    eventually("the escaped one is gone", || !escaped.is_alive());
+    eventually("the escaped process is gone", || !escaped.is_alive());
 }
 
 #[test]
@@ -398,7 +398,7 @@ fn a_dropped_process_goes_on_and_is_no_zombie_when_it_ends() {
     assert!(fingerprint.is_alive());
     kill(Signal::KILL, pid);
     assert_eq!(exits.recv_timeout(DEADLINE).unwrap().0, Exit::Signal(9));
-    eventually("nothing of it is left", || !exists(pid));
+    eventually("the process is gone", || !exists(pid));
 
     let Trial { process, exits, dir: _dir } = Trial::of("exit 0");
     exits.recv_timeout(DEADLINE).unwrap();

@@ -291,11 +291,11 @@ fn the_recipes_are_as_shown_and_each_of_their_fields_is_explained() {
 fn command_is<C: Command>(rows: &[Vec<&str>], name: &str, from: &BTreeSet<Role>) {
     let row =
         rows.iter().find(|row| row[0] == name).unwrap_or_else(|| panic!("no row for '{name}'"));
-    assert_eq!(roles(row[1]), *from, "who sends '{name}'");
+    assert_eq!(roles(row[1]), *from, "the senders of '{name}'");
     let control: Control = codec::decode(row[3].as_bytes(), Encoding::Unknown).unwrap();
     assert_eq!(control.name(), name);
     let to: BTreeSet<Role> = Role::ALL.into_iter().filter(|role| control.is_for(*role)).collect();
-    assert_eq!(roles(row[2]), to, "who takes '{name}'");
+    assert_eq!(roles(row[2]), to, "the receivers of '{name}'");
     let answer: CommandReply<C::Reply> =
         codec::decode_value(row[4].as_bytes(), Encoding::Json, Control::MAX_BYTES).unwrap();
     assert_eq!(
