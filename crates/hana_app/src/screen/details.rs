@@ -8,9 +8,9 @@ use hana_network::unix_ms;
 use hana_plugin::MeshNode;
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
-use hana_protocol::message::{OwnershipKind, Sharing};
+use hana_protocol::message::OwnershipKind;
 use hana_protocol::parameter::format::{hex_of_rgb, word_of_value};
-use hana_protocol::parameter::{ColourPart, Parameter, ParameterKind};
+use hana_protocol::parameter::{ColourPart, Parameter, ParameterKind, Sharing};
 
 use super::{Panel, show, since};
 use crate::desk::AppModel;

@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use hana_protocol::id::{NodeId, Stamp};
-use hana_protocol::message::{
-    OwnedByOther, Ownership, OwnershipKind, ParameterOwners, Priority, Sharing,
-};
-use hana_protocol::parameter::{Parameter, ParameterName};
+use hana_protocol::message::{OwnedByOther, Ownership, OwnershipKind, ParameterOwners, Priority};
+use hana_protocol::parameter::{Parameter, ParameterName, Sharing};
 
 /// The owners of a visualization's parameters. The visualization decides, because every controller reaches it.
 ///

@@ -712,7 +712,8 @@ impl ParameterStore {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::float_cmp)]
 mod tests {
-    use hana_protocol::message::{Priority, Sharing};
+    use hana_protocol::message::Priority;
+    use hana_protocol::parameter::Sharing;
     use hana_time::ScheduleAt;
 
     use super::*;

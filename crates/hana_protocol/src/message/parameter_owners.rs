@@ -65,17 +65,6 @@ pub enum OwnershipKind {
 #[serde(transparent)]
 pub struct Priority(pub i8);
 
-/// The way in which several controllers share a parameter.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sharing {
-    /// One controller at a time owns the parameter.
-    #[default]
-    One,
-    /// All contributions are added: each moves the parameter from its default as it would alone. There is no owner.
-    Mix,
-}
-
 /// The error that another app owns a parameter that an app tried to play, set or claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}", self.in_words())]
@@ -101,16 +90,6 @@ impl Priority {
 impl fmt::Display for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-impl Sharing {
-    /// Whether one controller at a time owns the parameter.
-    // Serde's `skip_serializing_if` passes a reference.
-    #[allow(clippy::trivially_copy_pass_by_ref)]
-    #[must_use]
-    pub const fn is_one(&self) -> bool {
-        matches!(self, Self::One)
     }
 }
 

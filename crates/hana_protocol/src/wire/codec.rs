@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::contract::keys::Key;
+use crate::contract::key::Key;
 use crate::id::node_id::NodeId;
 use crate::wire::message::Message;
 

@@ -1,4 +1,6 @@
-use proptest::prelude::*;
+use super::*;
+use crate::parameter::modulator::period::Period;
+use crate::parameter::modulator::wave::Wave;
 
 use super::*;
 use crate::message::control::Set;
