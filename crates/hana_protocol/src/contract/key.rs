@@ -5,6 +5,7 @@ use crate::id::node_id::NodeId;
 use crate::id::role::Role;
 use crate::id::topic_name::TopicName;
 use crate::parameter::parameter::ParameterName;
+use crate::wire::codec::MAX_KEY_LEN;
 
 /// A parsed key of the mesh. [`Display`](fmt::Display) formats it again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -92,7 +93,7 @@ impl Key {
     /// The first chunk of every key.
     pub const ROOT: &'static str = "hana";
     /// Maximum length of a key in characters. A longer key is not one of the mesh's and is not parsed.
-    pub const MAX_LEN: usize = 160;
+    pub const MAX_LEN: usize = MAX_KEY_LEN;
 
     /// Parses a key; `None` if it is not one of the mesh's.
     #[must_use]

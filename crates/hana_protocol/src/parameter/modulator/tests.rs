@@ -1,9 +1,9 @@
-use super::*;
-use crate::parameter::modulator::period::Period;
-use crate::parameter::modulator::wave::Wave;
+use proptest::prelude::*;
 
 use super::*;
 use crate::message::control::Set;
+use crate::parameter::modulator::period::Period;
+use crate::parameter::modulator::wave::Wave;
 use crate::parameter::parameter::ParameterName;
 use crate::wire::codec;
 use crate::wire::codec::Encoding;
