@@ -12,7 +12,8 @@ use hana_protocol::parameter::format::words_of_values;
 use hana_protocol::parameter::{Parameter, ParameterName};
 
 use crate::delivery::succession::Succession;
-use crate::roster::health_monitor::{HealthLimits, HealthMonitor, HealthVerdict};
+use crate::roster::health_monitor::{HealthLimits, HealthMonitor};
+use crate::roster::health_verdict::HealthVerdict;
 use crate::roster::node_view::NodeView;
 use crate::roster::observation::Observation;
 

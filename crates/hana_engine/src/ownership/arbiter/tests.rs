@@ -1,4 +1,6 @@
 use super::*;
+use crate::ownership::mixer::MOST_CONTRIBUTIONS;
+use crate::ownership::writers::MOST_APPS;
 
 const OVER: Duration = Duration::from_secs(2);
 const GRACE: Duration = OwnershipArbiter::GRACE;
@@ -305,8 +307,8 @@ fn what_is_remembered_is_bounded_whatever_names_are_made_up() {
         stage.hands.take(ZOOM, &stamp(number, app.as_str()), Priority(1), stage.now).ok();
         stage.hands.contributes(GLOW, Some(&app), 0.5, stage.now);
     }
-    assert!(stage.hands.apps.len() <= MOST_APPS);
-    assert!(stage.hands.slots[GLOW].contributions.len() <= MOST_CONTRIBUTIONS);
+    assert!(stage.hands.writers.apps.len() <= MOST_APPS);
+    assert!(stage.hands.slots[GLOW].contributions.apps().count() <= MOST_CONTRIBUTIONS);
     assert!(stage.hands.holders(stage.now).holders.len() <= 2);
 }
 

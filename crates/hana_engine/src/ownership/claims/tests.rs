@@ -1,8 +1,12 @@
+use std::time::{Duration, Instant};
+
+use hana_protocol::message::{Claim, Control, ParameterOwners, Release, Take, TakeReply};
 use hana_protocol::parameter::Parameter;
 use hana_random::Random;
 
 use super::*;
 use crate::ownership::arbiter::OwnershipArbiter;
+use crate::ownership::claims::targets::ClaimRequest;
 
 fn id(text: &str) -> NodeId {
     NodeId::new(text).unwrap()
