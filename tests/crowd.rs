@@ -31,7 +31,7 @@ type Players = BTreeMap<String, BTreeMap<String, String>>;
 fn players(host: &Host) -> Players {
     let word = |held: &Value, name: &str| held[name].as_str().unwrap_or_default().to_owned();
     let of = |node: &Value| {
-        let held = node["holders"].as_array().cloned().unwrap_or_default();
+        let held = node["owners"].as_array().cloned().unwrap_or_default();
         let playing = held.into_iter().filter(|held| held["how"] == "plays");
         playing.map(|held| (word(&held, "parameter"), word(&held, "by"))).collect()
     };
@@ -45,7 +45,7 @@ fn words(ids: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_the_same_holders() {
+fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_the_same_owners() {
     let Some(lab) = Lab::new("crowd") else { return };
     let show = Show::of(&lab, &HOSTS);
     for name in HOSTS {

@@ -80,21 +80,21 @@ impl Desk {
     }
 }
 
-fn holders_of(sees: &Value) -> Holders {
+fn owners_of(sees: &Value) -> Holders {
     let words = |held: &Value| {
         let held = held.as_array().unwrap().iter();
         held.map(|word| word.as_str().unwrap().to_owned()).collect()
     };
-    let nodes = sees["holders"].as_object().unwrap();
+    let nodes = sees["owners"].as_object().unwrap();
     nodes.iter().map(|(node, held)| (node.clone(), words(held))).collect()
 }
 
 /// The same as `hana nodes` shows it.
-fn holders_by_command(host: &Host) -> Holders {
+fn owners_by_command(host: &Host) -> Holders {
     let nodes = nodes(host);
     let alive = nodes.iter().filter(|node| node["role"] == "visualization");
     let of = |node: &Value| {
-        let held = node["holders"].as_array().cloned().unwrap_or_default();
+        let held = node["owners"].as_array().cloned().unwrap_or_default();
         let word = |held: &Value| {
             let part = |name: &str| held[name].as_str().unwrap_or_default().to_owned();
             let how = part("how");
@@ -112,11 +112,11 @@ fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), Stri
     for desk in desks {
         for id in &desk.ids {
             let (at, sees) = desk.sees(id).ok_or_else(|| format!("{id} sees nothing"))?;
-            let holders = holders_of(&sees);
-            if holders.len() != visualizations {
-                return Err(format!("{id} sees {:?}", holders.keys().collect::<Vec<_>>()));
+            let owners = owners_of(&sees);
+            if owners.len() != visualizations {
+                return Err(format!("{id} sees {:?}", owners.keys().collect::<Vec<_>>()));
             }
-            let taken = holders.iter().flat_map(|(node, held)| {
+            let taken = owners.iter().flat_map(|(node, held)| {
                 let own = held.iter().filter_map(|word| word.strip_suffix(&format!(" {id} taken")));
                 own.map(move |name| format!("{node} {name}"))
             });
@@ -128,9 +128,9 @@ fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), Stri
                 return Err(format!("{id} has {taken:?} and wishes {wishes:?}"));
             }
             match &mut all {
-                None => all = Some((at, holders)),
-                Some((last, known)) if *known == holders => *last = at.max(*last),
-                Some((_, known)) => return Err(format!("{id} sees {holders:?}, not {known:?}")),
+                None => all = Some((at, owners)),
+                Some((last, known)) if *known == owners => *last = at.max(*last),
+                Some((_, known)) => return Err(format!("{id} sees {owners:?}, not {known:?}")),
             }
         }
     }
@@ -151,8 +151,8 @@ fn wait_until_agreed(
 }
 
 /// The holder of a parameter.
-fn holder<'a>(holders: &'a Holders, node: &str, parameter: &str) -> Option<&'a str> {
-    let held = holders.get(node)?.iter().find(|word| word.starts_with(&format!("{parameter} ")))?;
+fn holder<'a>(owners: &'a Holders, node: &str, parameter: &str) -> Option<&'a str> {
+    let held = owners.get(node)?.iter().find(|word| word.starts_with(&format!("{parameter} ")))?;
     held.split(' ').nth(1)
 }
 
@@ -259,7 +259,7 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
             let viz = vizs[round % 3];
             let before = unix_ms();
             desks[round % 4].as_mut().unwrap().orders(&format!("{id} take {viz} speed"));
-            let wished = |holders: &Holders| holder(holders, viz, "speed") == Some(id);
+            let wished = |owners: &Holders| holder(owners, viz, "speed") == Some(id);
             let (at, _) = wait_until_agreed(&there(&desks), 3, wished);
             at.saturating_sub(before)
         })
@@ -268,11 +268,11 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
     figure(&format!("all agree {took:?} ms after a take, in order"));
     assert!(u128::from(took[2]) <= PROMISED.as_millis(), "{took:?}");
     // The same is seen by whoever passes by, on every host.
-    let (_, holders) = wait_until_agreed(&there(&desks), 3, |_| true);
+    let (_, owners) = wait_until_agreed(&there(&desks), 3, |_| true);
     for host in hosts {
         eventually(SOON, "the same to be shown on every host", || {
-            let shown = holders_by_command(host);
-            if shown == holders { Ok(()) } else { Err(format!("{shown:?}, not {holders:?}")) }
+            let shown = owners_by_command(host);
+            if shown == owners { Ok(()) } else { Err(format!("{shown:?}, not {owners:?}")) }
         });
     }
 }
@@ -287,7 +287,7 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
     wait_until_agreed(&[&desks[0], &desks[1]], 1, |_| true);
     lab.partition(&[h1], &[h2]);
     let knows = |desk: &Desk, id: &str| {
-        desk.sees(id).is_some_and(|(_, sees)| sees["holders"].get("v1").is_some())
+        desk.sees(id).is_some_and(|(_, sees)| sees["owners"].get("v1").is_some())
     };
     eventually(SOON, "them to miss each other", || !knows(&desks[1], "far"));
     desks[0].orders("near take v1 zoom");
@@ -295,7 +295,7 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
         let sees = desks[0].sees("near");
         let has = sees
             .as_ref()
-            .is_some_and(|(_, sees)| holder(&holders_of(sees), "v1", "zoom") == Some("near"));
+            .is_some_and(|(_, sees)| holder(&owners_of(sees), "v1", "zoom") == Some("near"));
         if has { Ok(()) } else { Err(sees) }
     });
     desks[1].orders("far take v1 zoom");
@@ -304,7 +304,7 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
     });
     lab.heal();
     let healed = unix_ms();
-    let wished = |holders: &Holders| holder(holders, "v1", "zoom") == Some("far");
+    let wished = |owners: &Holders| holder(owners, "v1", "zoom") == Some("far");
     let (at, _) = wait_until_agreed(&[&desks[0], &desks[1]], 1, wished);
     figure(&format!("one holder {} ms after the network is whole", at.saturating_sub(healed)));
     for (desk, id, wished) in [
@@ -380,21 +380,21 @@ fn six_apps_at_nine_visualizations_on_three_hosts_agree_on_every_holder() {
     }
     let last = unix_ms();
     let desks: Vec<&Desk> = desks.iter().collect();
-    let is_all_held = |holders: &Holders| {
-        let held = |viz: &String| ["p0", "p1"].map(|name| holder(holders, viz, name).is_some());
-        vizs.iter().all(|viz| held(viz) == [true, true] && holders[viz].len() == 2)
+    let is_all_held = |owners: &Holders| {
+        let held = |viz: &String| ["p0", "p1"].map(|name| holder(owners, viz, name).is_some());
+        vizs.iter().all(|viz| held(viz) == [true, true] && owners[viz].len() == 2)
     };
-    let (at, holders) = wait_until_agreed(&desks, 9, is_all_held);
+    let (at, owners) = wait_until_agreed(&desks, 9, is_all_held);
     figure(&format!(
-        "six apps gave {} orders to nine visualizations on three hosts; all saw the same holders {} ms after the last",
+        "six apps gave {} orders to nine visualizations on three hosts; all saw the same owners {} ms after the last",
         orders.len(),
         at.saturating_sub(last)
     ));
     for name in names {
         let host = show.host(name);
         eventually(SOON, "the same to be shown on every host", || {
-            let shown = holders_by_command(host);
-            if shown == holders { Ok(()) } else { Err(format!("{shown:?}, not {holders:?}")) }
+            let shown = owners_by_command(host);
+            if shown == owners { Ok(()) } else { Err(format!("{shown:?}, not {owners:?}")) }
         });
     }
 }
@@ -432,7 +432,7 @@ fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
     desk.running.kill(Signal::KILL);
     desk.running.wait(SOON);
     eventually(SOON, "it to be missed", || node(&nodes(h1), "desk").is_none());
-    let holders = || holders_by_command(h1).remove("pulse").unwrap_or_default();
+    let owners = || owners_by_command(h1).remove("pulse").unwrap_or_default();
     let mut presses = 0;
     eventually(SOON, "the second app to have it", || {
         // A window takes a moment until it knows that it is typed into.
@@ -441,18 +441,18 @@ fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
             person.release(Key::O);
         }
         presses += 1;
-        let holders = holders();
-        let has = ["hue app-h1 taken", "zoom app-h1 taken"].iter().all(|of| holders.contains(*of));
-        if has { Ok(()) } else { Err(holders) }
+        let owners = owners();
+        let has = ["hue app-h1 taken", "zoom app-h1 taken"].iter().all(|of| owners.contains(*of));
+        if has { Ok(()) } else { Err(owners) }
     });
     assert_eq!(zoom(), Some(0.75), "the look holds");
-    picture("holders.png");
+    picture("owners.png");
     // The first one is back, and does not fight.
     let desk = Desk::sit(h2, &["desk"]);
-    let wished = |holders: &Holders| holder(holders, "pulse", "zoom") == Some("app-h1");
+    let wished = |owners: &Holders| holder(owners, "pulse", "zoom") == Some("app-h1");
     wait_until_agreed(&[&desk], 1, wished);
     thread::sleep(Duration::from_secs(2));
-    assert!(holders().contains("zoom app-h1 taken"), "{:?}", holders());
+    assert!(owners().contains("zoom app-h1 taken"), "{:?}", owners());
 }
 
 #[test]
@@ -466,8 +466,8 @@ fn one_who_returns_after_another_took_over_is_told_and_does_not_fight() {
     wait_until_agreed(&[&first, &second], 1, |_| true);
     first.orders("first take v1 zoom speed");
     let all_of = |id: &'static str| {
-        move |holders: &Holders| {
-            ["zoom", "speed"].map(|name| holder(holders, "v1", name)) == [Some(id); 2]
+        move |owners: &Holders| {
+            ["zoom", "speed"].map(|name| holder(owners, "v1", name)) == [Some(id); 2]
         }
     };
     wait_until_agreed(&[&first, &second], 1, all_of("first"));

@@ -135,7 +135,7 @@ pub(crate) mod tests {
             launched: true,
             ignored: false,
             in_force: None,
-            holders: vec![],
+            owners: vec![],
             mixed: [].into(),
             note: None,
             plays: [].into(),

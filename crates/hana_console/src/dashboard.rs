@@ -199,7 +199,7 @@ pub(crate) mod tests {
             launched: true,
             ignored: false,
             in_force: None,
-            holders: vec![],
+            owners: vec![],
             mixed: BTreeMap::new(),
             note: None,
             plays: [].into(),

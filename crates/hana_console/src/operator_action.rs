@@ -153,7 +153,7 @@ mod tests {
             launched: true,
             ignored: false,
             in_force: None,
-            holders: vec![],
+            owners: vec![],
             mixed: [].into(),
             note: None,
             plays: [].into(),

@@ -31,7 +31,7 @@ fn zoom() -> ParameterName {
 /// What the Bevy app was told.
 #[derive(Resource, Default)]
 struct Told {
-    holders: Vec<OwnerChanged>,
+    owners: Vec<OwnerChanged>,
     taken: Vec<ClaimLost>,
     notes: Vec<NoteReceived>,
 }
@@ -59,7 +59,7 @@ impl Together {
         let mut desk = App::new();
         desk.add_plugins(ControllerPlugin::new("desk")).init_resource::<Told>();
         desk.add_observer(|of: On<OwnerChanged>, mut told: ResMut<Told>| {
-            told.holders.push(of.event().clone());
+            told.owners.push(of.event().clone());
         });
         desk.add_observer(|of: On<ClaimLost>, mut told: ResMut<Told>| {
             told.taken.push(of.event().clone());
@@ -91,8 +91,8 @@ impl Together {
     }
 
     fn state(&self) -> String {
-        let (values, holders) = (self.stage.board().values(), self.stage.board().holders());
-        format!("{values:?} {holders:?} {:?}", self.told().holders)
+        let (values, owners) = (self.stage.board().values(), self.stage.board().owners());
+        format!("{values:?} {owners:?} {:?}", self.told().owners)
     }
 
     /// A person does something at the Bevy app.
@@ -125,7 +125,7 @@ impl Together {
             before: before.map(id),
             now: now.map(|(by, how)| (id(by), how)),
         };
-        self.told().holders.last() == Some(&expected)
+        self.told().owners.last() == Some(&expected)
     }
 }
 
@@ -144,7 +144,7 @@ fn two_apps_and_a_visualization() {
         |all| all.session.set(&zoom(), 0.25).unwrap(),
         |all| {
             all.told()
-                .holders
+                .owners
                 .last()
                 .is_some_and(|told| told.now == Some((id("rival"), OwnershipKind::Plays)))
         },
@@ -195,7 +195,7 @@ fn two_apps_and_a_visualization() {
     all.until(
         "it to be free",
         |_| {},
-        |all| all.told().holders.last().is_some_and(|told| told.now.is_none()),
+        |all| all.told().owners.last().is_some_and(|told| told.now.is_none()),
     );
     let Together { stage, rival, .. } = all;
     stage.leave().wait(SOON).ok();

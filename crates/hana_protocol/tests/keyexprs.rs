@@ -73,7 +73,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Modulation => senders!(Modulation),
         KeyKind::ModulationFrame => senders!(ModulationBatch),
         KeyKind::Look => senders!(Look),
-        KeyKind::Holders => senders!(ParameterOwners),
+        KeyKind::Owners => senders!(ParameterOwners),
         KeyKind::Session => senders!(OperatorState),
         KeyKind::Custom | KeyKind::Inbox | KeyKind::KindInbox => senders!(Custom),
         KeyKind::Process => senders!(ProcessStatus),

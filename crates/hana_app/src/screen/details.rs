@@ -312,7 +312,7 @@ fn spawn_slider(
 fn holder(view: &NodeView, own: Option<&NodeId>, parameter: &Parameter) -> impl Bundle {
     let name = &parameter.name;
     let is_own = own.is_some() && view.taken_by(name) == own;
-    let (text, colour) = match (parameter.sharing, view.holder_of(name)) {
+    let (text, colour) = match (parameter.sharing, view.owner_of(name)) {
         (Sharing::Mix, _) => {
             let count = view.mixed.get(name).map_or(0, Vec::len);
             (format!("mixed, {count}"), theme::FAINT)

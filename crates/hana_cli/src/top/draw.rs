@@ -199,7 +199,7 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, around: &ViewContext) -> Cell
     }
     remarks.extend(view.note.iter().map(|note| format!("\u{201c}{note}\u{201d}")));
     remarks.push(view.reason.clone());
-    remarks.push(view.holders_in_words());
+    remarks.push(view.owners_in_words());
     remarks.retain(|remark| !remark.is_empty());
     let draws = view.is_drawing();
     [
@@ -261,7 +261,7 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &ViewConte
             .areas(inner);
     let held = |name: &str| {
         let name = ParameterName::new(name).ok()?;
-        let held = view.holder_of(&name)?;
+        let held = view.owner_of(&name)?;
         let verb = if held.how == OwnershipKind::Taken { "" } else { "plays " };
         Some(format!(" ({verb}{})", held.by))
     };

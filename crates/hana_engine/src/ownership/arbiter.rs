@@ -47,7 +47,7 @@ impl OwnershipArbiter {
         }
     }
 
-    /// Returns a number that grows with every change of [`holders`](Self::holders).
+    /// Returns a number that grows with every change of [`owners`](Self::owners).
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.version
@@ -360,8 +360,8 @@ impl OwnershipArbiter {
 
     /// Returns the owners of all parameters, as published to others.
     #[must_use]
-    pub fn holders(&self, now: Instant) -> ParameterOwners {
-        let mut holders = vec![];
+    pub fn owners(&self, now: Instant) -> ParameterOwners {
+        let mut owners = vec![];
         for (slot, name) in self.slots.iter().zip(&self.names) {
             let taken =
                 slot.taken.as_ref().map(|taken| taken.as_told(name.clone(), OwnershipKind::Taken));
@@ -374,11 +374,11 @@ impl OwnershipArbiter {
                 stamp: None,
             });
             if taken.is_none() && playing.is_none() {
-                holders.extend(slot.before.clone());
+                owners.extend(slot.before.clone());
             }
             // The first entry is the owner: a controller that plays over a claim has the higher priority.
-            holders.extend(playing);
-            holders.extend(taken);
+            owners.extend(playing);
+            owners.extend(taken);
         }
         let mixed = self.slots.iter().zip(&self.names).flat_map(|(slot, name)| {
             slot.contributions.apps().map(|by| (name.clone(), by.clone()))
@@ -387,7 +387,7 @@ impl OwnershipArbiter {
         for (name, by) in mixed {
             mixers.entry(name).or_default().push(by);
         }
-        ParameterOwners { holders, mixed: mixers, priorities: self.writers.priorities() }
+        ParameterOwners { owners, mixed: mixers, priorities: self.writers.priorities() }
     }
 
     /// Returns whether a parameter is returning to its default, or may start to soon.

@@ -125,12 +125,12 @@ impl ClaimManager {
     /// Claims all parameters that another app owns, claims, or had when it vanished; returns their number.
     pub fn take_over(&mut self, app: &NodeId, unix_ms: u64) -> usize {
         let of_wish = self.live(app).map(|(of, _)| (of.node.clone(), of.parameter.clone()));
-        let of_holders = self.played.iter().flat_map(|(node, played)| {
-            let held = played.holders.holders.iter();
+        let of_owners = self.played.iter().flat_map(|(node, played)| {
+            let held = played.owners.owners.iter();
             let his = held.filter(|held| held.by == *app && held.how != OwnershipKind::Released);
             his.map(|held| (node.clone(), held.parameter.clone()))
         });
-        let all: BTreeSet<(NodeId, ParameterName)> = of_wish.chain(of_holders).collect();
+        let all: BTreeSet<(NodeId, ParameterName)> = of_wish.chain(of_owners).collect();
         for (node, parameter) in &all {
             self.take_one(node, parameter.clone(), unix_ms);
             self.ask_now(node);
@@ -177,13 +177,13 @@ impl ClaimManager {
         let is_gone = |app: &NodeId| *app != self.own && !self.present.contains(app);
         let of_wish = self.map.iter().filter(|(of, state)| !state.ended && is_gone(&of.app));
         let of_wish = of_wish.map(|(of, _)| (&of.app, &of.node, &of.parameter));
-        let of_holders = self.played.iter().flat_map(|(node, played)| {
-            let left = played.holders.holders.iter();
+        let of_owners = self.played.iter().flat_map(|(node, played)| {
+            let left = played.owners.owners.iter();
             let left = left.filter(|held| held.how != OwnershipKind::Released && is_gone(&held.by));
             left.map(move |held| (&held.by, node, &held.parameter))
         });
         let mut left: BTreeMap<NodeId, BTreeSet<(&NodeId, &ParameterName)>> = BTreeMap::new();
-        for (app, node, parameter) in of_wish.chain(of_holders) {
+        for (app, node, parameter) in of_wish.chain(of_owners) {
             left.entry(app.clone()).or_default().insert((node, parameter));
         }
         left.into_iter().map(|(app, parameters)| (app, parameters.len())).collect()

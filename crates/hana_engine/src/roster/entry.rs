@@ -33,7 +33,7 @@ pub(super) struct Entry {
     /// On the two sides of a network partition, two daemons may each have launched a node of the same name.
     claims: BTreeMap<NodeId, DaemonReport>,
     look: Look,
-    holders: ParameterOwners,
+    owners: ParameterOwners,
     session: Arc<OperatorState>,
     /// Time of its first observation.
     heard_of: Option<Instant>,
@@ -106,8 +106,8 @@ impl Entry {
         self.info.as_ref()
     }
 
-    pub(super) const fn holders(&self) -> &ParameterOwners {
-        &self.holders
+    pub(super) const fn owners(&self) -> &ParameterOwners {
+        &self.owners
     }
 
     pub(super) const fn session(&self) -> &Arc<OperatorState> {
@@ -224,9 +224,9 @@ impl Entry {
                 self.look = look;
                 changed
             },
-            Observation::Holders(_, holders) => {
-                let changed = self.holders != holders;
-                self.holders = holders;
+            Observation::Holders(_, owners) => {
+                let changed = self.owners != owners;
+                self.owners = owners;
                 changed
             },
             Observation::Session(_, session) => {
@@ -474,8 +474,8 @@ impl Entry {
             launched: process.is_some(),
             ignored: process.is_some_and(|status| status.ignored && status.state == state),
             in_force: self.look.in_force.filter(|_| alive),
-            holders: if alive { self.holders.holders.clone() } else { vec![] },
-            mixed: if alive { self.holders.mixed.clone() } else { BTreeMap::new() },
+            owners: if alive { self.owners.owners.clone() } else { vec![] },
+            mixed: if alive { self.owners.mixed.clone() } else { BTreeMap::new() },
             note: self.note(node),
             plays: health.filter(|_| alive).map(|of| of.plays.clone()).unwrap_or_default(),
             // The roster fills this in from the other entries.

@@ -49,7 +49,7 @@ pub struct NodeView {
     pub in_force: Option<Override>,
     /// The current and former owners of its parameters; of two for one parameter, the first counts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub holders: Vec<Ownership>,
+    pub owners: Vec<Ownership>,
     /// Controllers that contribute to its mixed parameters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub mixed: BTreeMap<ParameterName, Vec<NodeId>>,
@@ -84,7 +84,7 @@ impl NodeView {
     /// Returns the owner of a parameter.
     #[must_use]
     pub fn holder_of(&self, parameter: &ParameterName) -> Option<&Ownership> {
-        self.holders.iter().find(|held| held.parameter == *parameter && held.how.is_held())
+        self.owners.iter().find(|held| held.parameter == *parameter && held.how.is_held())
     }
 
     /// Returns the controller that claimed a parameter, even while one with a higher priority plays it.
@@ -92,17 +92,17 @@ impl NodeView {
     pub fn taken_by(&self, parameter: &ParameterName) -> Option<&NodeId> {
         let is_it =
             |held: &&Ownership| held.parameter == *parameter && held.how == OwnershipKind::Taken;
-        self.holders.iter().find(is_it).map(|held| &held.by)
+        self.owners.iter().find(is_it).map(|held| &held.by)
     }
 
     /// Returns its owners and how many parameters each has, as text: `desk has 2, osc plays 1`; empty if there are
     /// none.
     #[must_use]
-    pub fn holders_in_words(&self) -> String {
+    pub fn owners_in_words(&self) -> String {
         let mut counts: BTreeMap<(&NodeId, bool), usize> = BTreeMap::new();
         let names: BTreeSet<&ParameterName> =
-            self.holders.iter().map(|held| &held.parameter).collect();
-        for held in names.into_iter().filter_map(|name| self.holder_of(name)) {
+            self.owners.iter().map(|held| &held.parameter).collect();
+        for held in names.into_iter().filter_map(|name| self.owner_of(name)) {
             *counts.entry((&held.by, held.how == OwnershipKind::Taken)).or_default() += 1;
         }
         let words = counts.into_iter().map(|((by, is_taken), count)| {

@@ -188,10 +188,10 @@ impl OwnershipClient {
             is_there
         });
         for node in visualizations {
-            let (Some(info), Some(holders)) = (roster.info(node), roster.holders(node)) else {
+            let (Some(info), Some(owners)) = (roster.info(node), roster.owners(node)) else {
                 continue;
             };
-            self.wishes.sees(node, info.instance, holders, unix_ms);
+            self.wishes.sees(node, info.instance, owners, unix_ms);
             if !self.visualizations.contains(node) {
                 self.visualizations.insert(node.clone());
             }

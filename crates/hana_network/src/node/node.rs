@@ -303,12 +303,12 @@ impl<R: NodeRole> Node<R> {
                 declarations.push(core.take_modulation(&played.worker, directly));
                 declarations.push(core.take_commands(&played.worker, R::ROLE));
             }
-            let holders = core.state_publisher::<ParameterOwners>(&Key::Holders(id.clone()));
-            Some((core.state_publisher::<Look>(&Key::Look(id.clone())), holders))
+            let owners = core.state_publisher::<ParameterOwners>(&Key::Owners(id.clone()));
+            Some((core.state_publisher::<Look>(&Key::Look(id.clone())), owners))
         } else {
             None
         };
-        let (look, holders) = look.unzip();
+        let (look, owners) = look.unzip();
         let own = core.info_of(R::ROLE, addresses);
         custom::check_info(&own)?;
         core.heard.begin(core);
@@ -322,7 +322,7 @@ impl<R: NodeRole> Node<R> {
             events: self.events.clone(),
             draws: R::ROLE == Role::Visualization,
             look,
-            holders,
+            owners,
         }
         .start(Arc::downgrade(core))?;
         let node = id.clone();

@@ -396,22 +396,22 @@ impl ParameterStore {
     }
 
     /// Returns the current owners and their version, if that differs from `version`. The first version is 1.
-    pub(crate) fn holders_since(&self, version: u64) -> Option<(u64, ParameterOwners)> {
+    pub(crate) fn owners_since(&self, version: u64) -> Option<(u64, ParameterOwners)> {
         let now = Instant::now();
         let mut state = self.state();
         for place in state.hands.pass(now) {
             state.mix_anew(place, now);
         }
         let is_news = state.hands.version() != version;
-        let news = is_news.then(|| (state.hands.version(), state.hands.holders(now)));
+        let news = is_news.then(|| (state.hands.version(), state.hands.owners(now)));
         drop(state);
         news
     }
 
     /// Returns the owners of the parameters.
     #[must_use]
-    pub fn holders(&self) -> ParameterOwners {
-        self.state().hands.holders(Instant::now())
+    pub fn owners(&self) -> ParameterOwners {
+        self.state().hands.owners(Instant::now())
     }
 
     /// Handles a claim; each parameter is claimed on its own.
@@ -796,7 +796,7 @@ mod tests {
         assert_eq!(board.change_by(None, &taking), Err(SetError::Unnamed));
         board.change_by(Some(&passing), &taking).unwrap();
         assert_eq!(board.values(), [0.25, 0.1]);
-        assert_eq!(board.holders().holder_of(&name("zoom")), None);
+        assert_eq!(board.owners().owner_of(&name("zoom")), None);
         board.change_by(None, &set).unwrap();
         assert_eq!(board.take(None, &take(&["zoom"])), Err(OwnershipError::Unnamed));
         let of_another = Some(Stamp { ms: 1, count: 0, by: passing });

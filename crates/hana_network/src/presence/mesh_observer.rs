@@ -53,7 +53,7 @@ const TOKENS: &str = "hana/*/alive/**";
 const INFOS: &str = "hana/*/info";
 const PROCESSES: &str = "hana/*/process/*";
 const LOST: &str = "hana/*/lost";
-const HOLDERS: &str = "hana/*/holders";
+const OWNERS: &str = "hana/*/owners";
 const SESSIONS: &str = "hana/*/session";
 const EVENTS: &str = "hana/*/event";
 
@@ -63,7 +63,7 @@ impl MeshObserver {
         let eyes = Arc::new(ObserverShared::new(worker, reception, own_port, Scope::Everything));
         let eyes_of_watch = Arc::clone(&eyes);
         let mut declarations: Vec<RegistrationGuard> =
-            [INFOS, "hana/*/look", HOLDERS, SESSIONS, PROCESSES, LOST, "hana/*/health", EVENTS]
+            [INFOS, "hana/*/look", OWNERS, SESSIONS, PROCESSES, LOST, "hana/*/health", EVENTS]
                 .into_iter()
                 .map(|pattern| watch_messages(worker, &eyes, pattern.into()))
                 .collect();
@@ -71,7 +71,7 @@ impl MeshObserver {
         // Queries the tokens and the state of all nodes; when both queries have ended, the view is complete.
         worker.run(move |session| {
             let kept = Arc::new(QueryEnd(Some(move || promise.keep(()))));
-            for what in [INFOS, "hana/*/look", HOLDERS, SESSIONS, PROCESSES, LOST] {
+            for what in [INFOS, "hana/*/look", OWNERS, SESSIONS, PROCESSES, LOST] {
                 eyes.ask(session, what, &kept);
             }
             let tokens = session
@@ -347,10 +347,10 @@ impl ObserverShared {
             Some(Key::Look(node)) => {
                 self.reception.decode::<Look>(&raw).map(|look| Observation::Look(node, look))
             },
-            Some(Key::Holders(node)) => self
+            Some(Key::Owners(node)) => self
                 .reception
                 .decode::<ParameterOwners>(&raw)
-                .map(|holders| Observation::Holders(node, holders)),
+                .map(|owners| Observation::Holders(node, owners)),
             Some(Key::Session(node)) => self
                 .reception
                 .decode::<OperatorState>(&raw)
@@ -419,7 +419,7 @@ impl ObserverShared {
 
     fn ask_of(self: &Arc<Self>, session: &Session, node: &str) {
         let kept: &[&str] = match self.curiosity {
-            Scope::Everything => &["info", "look", "holders", "session", "process/*", "lost"],
+            Scope::Everything => &["info", "look", "owners", "session", "process/*", "lost"],
             Scope::Processes => &["info", "process/*"],
         };
         for what in kept {

@@ -102,7 +102,7 @@ fn play_together(nodes: Res<Nodes>, mut own: ResMut<OwnOperator>, mut commands: 
     let (Some(operator), Some(roster)) = (&mut own.0, nodes.roster()) else { return };
     for news in operator.poll(roster) {
         match news {
-            ClaimEvent::HolderChanged { node, parameter, before, now } => {
+            ClaimEvent::OwnerChanged { node, parameter, before, now } => {
                 commands.trigger(OwnerChanged { node, parameter, before, now });
             },
             ClaimEvent::TakenFromYou { node, parameter, by, apart } => {

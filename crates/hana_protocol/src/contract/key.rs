@@ -42,8 +42,8 @@ pub enum Key {
     ModulationFrame(NodeId),
     /// `hana/<viz>/look`
     Look(NodeId),
-    /// `hana/<viz>/holders`
-    Holders(NodeId),
+    /// `hana/<viz>/owners`
+    Owners(NodeId),
     /// `hana/<app>/session`
     Session(NodeId),
     /// `hana/<viz>/topic/<name>`
@@ -147,7 +147,7 @@ impl Key {
             KeyKind::Resend => Self::Resend(node),
             KeyKind::ModulationFrame => Self::ModulationFrame(node),
             KeyKind::Look => Self::Look(node),
-            KeyKind::Holders => Self::Holders(node),
+            KeyKind::Owners => Self::Owners(node),
             KeyKind::Session => Self::Session(node),
             KeyKind::Lost => Self::Lost(node),
             KeyKind::Timeline => Self::Timeline(node),
@@ -170,7 +170,7 @@ impl Key {
             Self::Modulation { .. } => KeyKind::Modulation,
             Self::ModulationFrame(_) => KeyKind::ModulationFrame,
             Self::Look(_) => KeyKind::Look,
-            Self::Holders(_) => KeyKind::Holders,
+            Self::Owners(_) => KeyKind::Owners,
             Self::Session(_) => KeyKind::Session,
             Self::Custom { .. } => KeyKind::Custom,
             Self::Inbox { .. } => KeyKind::Inbox,
@@ -201,7 +201,7 @@ impl Key {
             | Self::Resend(node)
             | Self::ModulationFrame(node)
             | Self::Look(node)
-            | Self::Holders(node)
+            | Self::Owners(node)
             | Self::Session(node)
             | Self::Lost(node)
             | Self::Timeline(node)

@@ -40,8 +40,8 @@ pub enum KeyKind {
     ModulationFrame,
     /// See [`Key::Look`].
     Look,
-    /// See [`Key::Holders`].
-    Holders,
+    /// See [`Key::Owners`].
+    Owners,
     /// See [`Key::Session`].
     Session,
     /// See [`Key::Custom`].
@@ -127,7 +127,7 @@ impl KeyKind {
         Self::Modulation,
         Self::ModulationFrame,
         Self::Look,
-        Self::Holders,
+        Self::Owners,
         Self::Session,
         Self::Custom,
         Self::Inbox,
@@ -158,7 +158,7 @@ impl KeyKind {
                 Row::of::<ModulationBatch>("hana/<viz>/modulation/_frame", Anyone, None)
             },
             Self::Look => Row::of::<Look>("hana/<viz>/look", OwnerOnly, State),
-            Self::Holders => Row::of::<ParameterOwners>("hana/<viz>/holders", OwnerOnly, State),
+            Self::Owners => Row::of::<ParameterOwners>("hana/<viz>/owners", OwnerOnly, State),
             Self::Session => Row::of::<OperatorState>("hana/<app>/session", OwnerOnly, State),
             Self::Custom => Row::without_message("hana/<viz>/topic/<name>", Anyone, None),
             Self::Inbox => Row::without_message("hana/<node>/inbox/<name>", Anyone, None),

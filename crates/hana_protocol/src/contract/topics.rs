@@ -185,15 +185,15 @@ impl Topics<Look> {
 impl Topic<ParameterOwners> {
     /// Owners of the parameters of `node`.
     #[must_use]
-    pub const fn holders(node: NodeId) -> Self {
-        Self::at(Key::Holders(node))
+    pub const fn owners(node: NodeId) -> Self {
+        Self::at(Key::Owners(node))
     }
 }
 impl Topics<ParameterOwners> {
     /// Owners of the parameters of every visualization.
     #[must_use]
-    pub fn every_holders() -> Self {
-        Self::matching("hana/*/holders")
+    pub fn every_owners() -> Self {
+        Self::matching("hana/*/owners")
     }
 }
 

@@ -9,14 +9,14 @@ use crate::parameter::parameter::ParameterName;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// The owners of a visualization's parameters, on `hana/<viz>/holders`: state, on change, at most ten times a second.
+/// The owners of a visualization's parameters, on `hana/<viz>/owners`: state, on change, at most ten times a second.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterOwners {
     /// The current owner of each parameter; without one, the last owner where that matters.
     ///
     /// If a parameter has two entries, the first is the current owner; the second regains it when the first pauses.
     #[serde(default)]
-    pub holders: Vec<Ownership>,
+    pub owners: Vec<Ownership>,
     /// The contributors to each mixed parameter.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mixed: BTreeMap<ParameterName, Vec<NodeId>>,
@@ -104,14 +104,14 @@ impl OwnershipKind {
 impl ParameterOwners {
     /// Returns the owner of a parameter, if any.
     #[must_use]
-    pub fn holder_of(&self, parameter: &ParameterName) -> Option<&Ownership> {
-        self.holders.iter().find(|held| held.parameter == *parameter && held.how.is_held())
+    pub fn owner_of(&self, parameter: &ParameterName) -> Option<&Ownership> {
+        self.owners.iter().find(|held| held.parameter == *parameter && held.how.is_held())
     }
 
     /// Returns the last owner of a parameter, if it disappeared and the parameter has had no owner since.
     #[must_use]
     pub fn left_by(&self, parameter: &ParameterName) -> Option<&NodeId> {
-        let of = self.holders.iter().find(|held| held.parameter == *parameter)?;
+        let of = self.owners.iter().find(|held| held.parameter == *parameter)?;
         (of.how == OwnershipKind::Left).then_some(&of.by)
     }
 }
@@ -139,7 +139,7 @@ impl Message for ParameterOwners {
     const MAX_BYTES: usize = 256 * 1024;
     /// Five times the publication rate of ten per second.
     const MAX_PER_SECOND: u32 = 50;
-    const NAME: &'static str = "holders";
+    const NAME: &'static str = "owners";
 }
 
 #[cfg(test)]
@@ -149,15 +149,15 @@ mod tests {
 
     #[test]
     fn the_first_of_two_holds_it_and_who_let_go_does_not() {
-        let json = r#"{"holders": [
+        let json = r#"{"owners": [
             {"parameter": "zoom", "by": "desk", "how": "plays", "priority": 5},
             {"parameter": "zoom", "by": "app", "how": "taken", "stamp": [1, 0, "app"]},
             {"parameter": "hue", "by": "app", "how": "left"}]}"#;
-        let holders: ParameterOwners = serde_json::from_str(json).unwrap();
+        let owners: ParameterOwners = serde_json::from_str(json).unwrap();
         let name = |name| ParameterName::new(name).unwrap();
-        assert_eq!(holders.holder_of(&name("zoom")).unwrap().by.as_str(), "desk");
-        assert_eq!(holders.holder_of(&name("hue")), None);
-        assert_eq!(holders.left_by(&name("hue")).unwrap().as_str(), "app");
-        assert_eq!(holders.left_by(&name("zoom")), None);
+        assert_eq!(owners.owner_of(&name("zoom")).unwrap().by.as_str(), "desk");
+        assert_eq!(owners.owner_of(&name("hue")), None);
+        assert_eq!(owners.left_by(&name("hue")).unwrap().as_str(), "app");
+        assert_eq!(owners.left_by(&name("zoom")), None);
     }
 }

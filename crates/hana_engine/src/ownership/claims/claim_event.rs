@@ -6,7 +6,7 @@ use hana_protocol::parameter::ParameterName;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimEvent {
     /// The owner of a parameter changed, or the parameter became free.
-    HolderChanged {
+    OwnerChanged {
         /// The visualization.
         node: NodeId,
         /// The parameter.

@@ -9,7 +9,7 @@ use hana_protocol::parameter::ParameterName;
 #[derive(Debug, Default)]
 pub(super) struct TargetState {
     pub(super) instance: u64,
-    pub(super) holders: ParameterOwners,
+    pub(super) owners: ParameterOwners,
     /// The time of the last request; `wait` is how long to wait for an answer or a new state.
     pub(super) asked: Option<Instant>,
     pub(super) wait: Duration,

@@ -31,24 +31,24 @@ const ASK_SELDOM: Duration = Duration::from_secs(1);
 
 impl ClaimManager {
     /// Takes in the owners published by the instance `instance` of a visualization.
-    pub fn sees(&mut self, node: &NodeId, instance: u64, holders: &ParameterOwners, unix_ms: u64) {
+    pub fn sees(&mut self, node: &NodeId, instance: u64, owners: &ParameterOwners, unix_ms: u64) {
         let known = self.played.entry(node.clone()).or_default();
         let is_other_run = known.instance != instance;
-        if !is_other_run && known.holders == *holders {
+        if !is_other_run && known.owners == *owners {
             return;
         }
         known.instance = instance;
         known.is_settled = false;
         known.granted.clear();
         known.wait = ASK_AGAIN;
-        let before = std::mem::replace(&mut known.holders, holders.clone());
+        let before = std::mem::replace(&mut known.owners, owners.clone());
         if is_other_run {
             self.confirmed.retain(|(of, _), _| of != node);
             self.ask_now(node);
         }
-        self.tell_changes(node, &before, holders);
+        self.tell_changes(node, &before, owners);
         let mut settled: BTreeSet<&ParameterName> = BTreeSet::new();
-        for held in &holders.holders {
+        for held in &owners.owners {
             let Some(stamp) = &held.stamp else { continue };
             if !self.clock.hear(stamp) || !settled.insert(&held.parameter) {
                 continue;
@@ -111,8 +111,8 @@ impl ClaimManager {
     }
 
     fn tell_changes(&mut self, node: &NodeId, before: &ParameterOwners, now: &ParameterOwners) {
-        let of = |holders: &ParameterOwners| -> BTreeMap<ParameterName, (NodeId, OwnershipKind)> {
-            let held = holders.holders.iter().filter(|held| held.how.is_held()).rev();
+        let of = |owners: &ParameterOwners| -> BTreeMap<ParameterName, (NodeId, OwnershipKind)> {
+            let held = owners.owners.iter().filter(|held| held.how.is_held()).rev();
             held.map(|held| (held.parameter.clone(), (held.by.clone(), held.how))).collect()
         };
         let (before, now) = (of(before), of(now));
@@ -120,7 +120,7 @@ impl ClaimManager {
         for parameter in names {
             let (was, is) = (before.get(parameter), now.get(parameter));
             if was != is {
-                self.tell(ClaimEvent::HolderChanged {
+                self.tell(ClaimEvent::OwnerChanged {
                     node: node.clone(),
                     parameter: parameter.clone(),
                     before: was.map(|(by, _)| by.clone()),
@@ -179,8 +179,8 @@ impl ClaimManager {
 
     /// Returns the published owners of a visualization that is present.
     #[must_use]
-    pub fn holders(&self, node: &NodeId) -> Option<&ParameterOwners> {
-        self.played.get(node).map(|played| &played.holders)
+    pub fn owners(&self, node: &NodeId) -> Option<&ParameterOwners> {
+        self.played.get(node).map(|played| &played.owners)
     }
 
     /// Returns the requests due at `now`: those that visualizations need to match this app's claims.
@@ -219,7 +219,7 @@ impl ClaimManager {
 
     /// Returns the commands that bring a visualization's published state in line with this app's claims.
     fn differences(&self, node: &NodeId) -> Vec<Control> {
-        let Some(TargetState { holders, granted, .. }) = self.played.get(node) else {
+        let Some(TargetState { owners, granted, .. }) = self.played.get(node) else {
             return vec![];
         };
         let mut takes: BTreeMap<(Stamp, Priority), Vec<ParameterName>> = BTreeMap::new();
@@ -229,7 +229,7 @@ impl ClaimManager {
             else {
                 continue;
             };
-            let is_said = holders.holders.iter().any(|held| {
+            let is_said = owners.owners.iter().any(|held| {
                 held.parameter == of.parameter
                     && held.how == OwnershipKind::Taken
                     && held.by == self.own
@@ -244,7 +244,7 @@ impl ClaimManager {
             }
         }
         let mut releases: BTreeMap<Stamp, Vec<ParameterName>> = BTreeMap::new();
-        for held in &holders.holders {
+        for held in &owners.owners {
             if held.by != self.own || held.how != OwnershipKind::Taken {
                 continue;
             }
@@ -261,7 +261,7 @@ impl ClaimManager {
             }
         }
         let mut commands: Vec<Control> = vec![];
-        let told = holders.priorities.get(&self.own).copied().unwrap_or_default();
+        let told = owners.priorities.get(&self.own).copied().unwrap_or_default();
         if told != self.priority {
             let priority = self.priority;
             commands.push(Take { parameters: vec![], priority, stamp: None }.into());

@@ -59,7 +59,7 @@ struct Operator {
 }
 
 enum Message {
-    Holders { number: u64, instance: u64, holders: ParameterOwners },
+    Holders { number: u64, instance: u64, owners: ParameterOwners },
     Session { number: u64, session: OperatorState },
     Command { instance: u64, command: Control },
     Took { took: TakeReply },
@@ -168,12 +168,12 @@ impl World {
             let Some(of) = &mut self.vizs[viz].runs else { continue };
             of.hands.pass(self.now);
             // The state is published periodically and on request.
-            let (holders, instance) = (of.hands.holders(self.now), self.vizs[viz].instance);
+            let (owners, instance) = (of.hands.owners(self.now), self.vizs[viz].instance);
             self.number += 1;
             for app in 0..apps {
                 if self.chance.index(5) == 0 {
-                    let (number, holders) = (self.number, holders.clone());
-                    let message = Message::Holders { number, instance, holders };
+                    let (number, owners) = (self.number, owners.clone());
+                    let message = Message::Holders { number, instance, owners };
                     self.send((false, viz), (true, app), message);
                 }
             }
@@ -210,7 +210,7 @@ impl World {
                     of.apart += usize::from(apart);
                 },
                 ClaimEvent::KeptByYou { .. } => of.kept += 1,
-                ClaimEvent::HolderChanged { .. }
+                ClaimEvent::OwnerChanged { .. }
                 | ClaimEvent::Noted { .. }
                 | ClaimEvent::Refused { .. } => {},
             }
@@ -279,13 +279,13 @@ impl World {
             }
             let unix_ms = if to.0 { self.unix_ms(to.1) } else { self.unix_ms(from.1) };
             match message {
-                Message::Holders { number, instance, holders } => {
+                Message::Holders { number, instance, owners } => {
                     let id = self.vizs[from.1].id.clone();
                     let is_run = self.vizs[from.1].instance == instance;
                     let Some(of) = &mut self.apps[to.1].runs else { continue };
                     if is_run && of.heard.get(&from).is_none_or(|known| number > *known) {
                         of.heard.insert(from, number);
-                        of.wishes.sees(&id, instance, &holders, unix_ms);
+                        of.wishes.sees(&id, instance, &owners, unix_ms);
                     }
                 },
                 Message::Session { number, session } => {
@@ -386,15 +386,15 @@ impl World {
     fn disagreement(&self) -> Option<String> {
         for viz in &self.vizs {
             let Some(of) = &viz.runs else { continue };
-            let holders = of.hands.holders(self.now);
+            let owners = of.hands.owners(self.now);
             let mut wishing: BTreeMap<ParameterName, NodeId> = BTreeMap::new();
             for app in &self.apps {
                 let Some(operator) = &app.runs else { continue };
-                let seen = operator.wishes.holders(&viz.id);
-                if seen != Some(&holders) {
-                    return Some(format!("{}: {holders:?}, {} sees {seen:?}", viz.id, app.id));
+                let seen = operator.wishes.owners(&viz.id);
+                if seen != Some(&owners) {
+                    return Some(format!("{}: {owners:?}, {} sees {seen:?}", viz.id, app.id));
                 }
-                let taken = holders.holders.iter().filter(|of| of.how == OwnershipKind::Taken);
+                let taken = owners.owners.iter().filter(|of| of.how == OwnershipKind::Taken);
                 let taken: BTreeSet<&ParameterName> =
                     taken.filter(|of| of.by == app.id).map(|of| &of.parameter).collect();
                 let wished = operator.wishes.wishes_of(&app.id);
@@ -520,8 +520,8 @@ fn of_two_who_took_one_apart_the_newer_has_it_and_both_are_told() {
         world.heal();
         let took = world.settle();
         println!("measured: agreed {took:?} after the partition");
-        let holders = world.vizs[0].runs.as_ref().unwrap().hands.holders(world.now);
-        assert_eq!(holders.holder_of(&name("zoom")).unwrap().by, id("app1"));
+        let owners = world.vizs[0].runs.as_ref().unwrap().hands.owners(world.now);
+        assert_eq!(owners.owner_of(&name("zoom")).unwrap().by, id("app1"));
         world.pass(Duration::from_millis(500));
         let told = |app: usize| {
             let of = world.apps[app].runs.as_ref().unwrap();
@@ -573,9 +573,9 @@ fn one_that_crashed_and_is_back_has_what_nobody_took_meanwhile() {
         world.start_app(0);
         world.pass(Duration::from_secs(1));
         assert_eq!(world.disagreement(), None);
-        let holders = world.vizs[0].runs.as_ref().unwrap().hands.holders(world.now);
+        let owners = world.vizs[0].runs.as_ref().unwrap().hands.owners(world.now);
         for parameter in ["zoom", "hue"] {
-            assert_eq!(holders.holder_of(&name(parameter)).unwrap().by, id("app0"), "{away:?}");
+            assert_eq!(owners.owner_of(&name(parameter)).unwrap().by, id("app0"), "{away:?}");
         }
     }
     // A restarted visualization gets the claims too.
@@ -584,8 +584,8 @@ fn one_that_crashed_and_is_back_has_what_nobody_took_meanwhile() {
     world.start_viz(0);
     world.pass(Duration::from_secs(1));
     assert_eq!(world.disagreement(), None);
-    let holders = world.vizs[0].runs.as_ref().unwrap().hands.holders(world.now);
-    assert_eq!(holders.holder_of(&name("hue")).unwrap().by, id("app0"));
+    let owners = world.vizs[0].runs.as_ref().unwrap().hands.owners(world.now);
+    assert_eq!(owners.owner_of(&name("hue")).unwrap().by, id("app0"));
 }
 
 #[test]
