@@ -68,7 +68,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Health => senders!(Health),
         KeyKind::Control => senders!(Control),
         KeyKind::Event => senders!(Event),
-        KeyKind::Sent => senders!(SequenceHeartbeat),
+        KeyKind::LastSent => senders!(SequenceHeartbeat),
         KeyKind::Resend => senders!(RetransmitRequest),
         KeyKind::Modulation => senders!(Modulation),
         KeyKind::ModulationFrame => senders!(ModulationBatch),

@@ -258,7 +258,7 @@ impl RecoveryRegistry {
     fn hear(&self, worker: &SessionWorker, reception: &InboundStats) -> RegistrationGuard {
         let (all, reception) = (Arc::clone(&self.all), reception.clone());
         let gate = Arc::new(AdmissionFilter::of::<SequenceHeartbeat>());
-        let pattern = Topics::every_sent().pattern().to_owned();
+        let pattern = Topics::every_last_sent().pattern().to_owned();
         worker.declare(pattern.clone(), move |session| {
             let (all, reception, gate) = (Arc::clone(&all), reception.clone(), Arc::clone(&gate));
             let callback = move |sample| {

@@ -27,8 +27,8 @@ pub enum Key {
     Control(NodeId),
     /// `hana/<node>/event`
     Event(NodeId),
-    /// `hana/<node>/sent`
-    Sent(NodeId),
+    /// `hana/<node>/last_sent`
+    LastSent(NodeId),
     /// `hana/<node>/resend`
     Resend(NodeId),
     /// `hana/<viz>/modulation/<param>`
@@ -143,7 +143,7 @@ impl Key {
             KeyKind::Health => Self::Health(node),
             KeyKind::Control => Self::Control(node),
             KeyKind::Event => Self::Event(node),
-            KeyKind::Sent => Self::Sent(node),
+            KeyKind::LastSent => Self::LastSent(node),
             KeyKind::Resend => Self::Resend(node),
             KeyKind::ModulationFrame => Self::ModulationFrame(node),
             KeyKind::Look => Self::Look(node),
@@ -165,7 +165,7 @@ impl Key {
             Self::Health(_) => KeyKind::Health,
             Self::Control(_) => KeyKind::Control,
             Self::Event(_) => KeyKind::Event,
-            Self::Sent(_) => KeyKind::Sent,
+            Self::LastSent(_) => KeyKind::LastSent,
             Self::Resend(_) => KeyKind::Resend,
             Self::Modulation { .. } => KeyKind::Modulation,
             Self::ModulationFrame(_) => KeyKind::ModulationFrame,
@@ -197,7 +197,7 @@ impl Key {
             | Self::Health(node)
             | Self::Control(node)
             | Self::Event(node)
-            | Self::Sent(node)
+            | Self::LastSent(node)
             | Self::Resend(node)
             | Self::ModulationFrame(node)
             | Self::Look(node)
@@ -247,7 +247,7 @@ mod tests {
             "hana/ripples/health",
             "hana/ripples/control",
             "hana/ripples/event",
-            "hana/ripples/sent",
+            "hana/ripples/last_sent",
             "hana/ripples/resend",
             "hana/ripples/modulation/zoom",
             "hana/ripples/modulation/_frame",

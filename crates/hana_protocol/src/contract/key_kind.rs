@@ -30,8 +30,8 @@ pub enum KeyKind {
     Control,
     /// See [`Key::Event`].
     Event,
-    /// See [`Key::Sent`].
-    Sent,
+    /// See [`Key::LastSent`].
+    LastSent,
     /// See [`Key::Resend`].
     Resend,
     /// See [`Key::Modulation`].
@@ -122,7 +122,7 @@ impl KeyKind {
         Self::Health,
         Self::Control,
         Self::Event,
-        Self::Sent,
+        Self::LastSent,
         Self::Resend,
         Self::Modulation,
         Self::ModulationFrame,
@@ -149,7 +149,7 @@ impl KeyKind {
             Self::Health => Row::of::<Health>("hana/<node>/health", OwnerOnly, None),
             Self::Control => Row::of::<Control>("hana/<node>/control", Anyone, None),
             Self::Event => Row::of::<Event>("hana/<node>/event", OwnerOnly, None),
-            Self::Sent => Row::of::<SequenceHeartbeat>("hana/<node>/sent", OwnerOnly, None),
+            Self::LastSent => Row::of::<SequenceHeartbeat>("hana/<node>/last_sent", OwnerOnly, None),
             Self::Resend => Row::of::<RetransmitRequest>("hana/<node>/resend", Anyone, None),
             Self::Modulation => {
                 Row::of::<Modulation>("hana/<viz>/modulation/<param>", Anyone, None)

@@ -139,8 +139,8 @@ impl Topics<Event> {
 impl Topics<SequenceHeartbeat> {
     /// The newest sequence numbers of every node on reliable topics.
     #[must_use]
-    pub fn every_sent() -> Self {
-        Self::matching("hana/*/sent")
+    pub fn every_last_sent() -> Self {
+        Self::matching("hana/*/last_sent")
     }
 }
 

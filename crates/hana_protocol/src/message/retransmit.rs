@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// The newest sequence numbers of a node's topics, on `hana/<node>/sent`.
+/// The newest sequence numbers of a node's topics, on `hana/<node>/last_sent`.
 ///
 /// Published a few times after the last message on a topic, so that receivers can detect its loss.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ impl Message for SequenceHeartbeat {
     const MAX_BYTES: usize = 16 * 1024;
     /// At most ten messages a second for each 64 keys.
     const MAX_PER_SECOND: u32 = 200;
-    const NAME: &'static str = "sent";
+    const NAME: &'static str = "last_sent";
 }
 
 /// A request for messages that a node sent and the receiver missed, on `hana/<node>/resend`.
