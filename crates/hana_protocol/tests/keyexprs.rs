@@ -69,7 +69,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Control => senders!(Control),
         KeyKind::Event => senders!(Event),
         KeyKind::LastSent => senders!(SequenceHeartbeat),
-        KeyKind::Resend => senders!(RetransmitRequest),
+        KeyKind::Retransmit => senders!(RetransmitRequest),
         KeyKind::Modulation => senders!(Modulation),
         KeyKind::ModulationFrame => senders!(ModulationBatch),
         KeyKind::Look => senders!(Look),
@@ -261,7 +261,7 @@ fn the_examples_of_messages_are_whole_messages() {
 
 #[test]
 fn the_end_of_an_answer_to_resend_is_as_shown() {
-    let shown = section("### resend").rsplit("```json\n").next().unwrap();
+    let shown = section("### retransmit").rsplit("```json\n").next().unwrap();
     let shown = shown.split("```").next().unwrap();
     let read: RetransmitEnd = serde_json::from_str(shown).unwrap();
     assert_eq!(serde_json::to_value(read).unwrap(), serde_json::from_str::<Value>(shown).unwrap());

@@ -137,7 +137,7 @@ impl GapRecovery {
         let Ok(payload) = codec::encode(&question) else { return };
         let recovery = Weak::clone(&self.itself);
         self.worker.run(move |session| {
-            let key = Key::Resend(node.clone()).to_string();
+            let key = Key::Retransmit(node.clone()).to_string();
             let asked =
                 RetransmitQuery { recovery, node, question, is_answered: AtomicBool::new(false) };
             let hear = move |reply: Reply| asked.hear(&reply);

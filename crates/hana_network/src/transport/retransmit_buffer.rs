@@ -90,7 +90,7 @@ impl RetransmitBuffer {
         let archive = Arc::new_cyclic(|archive: &std::sync::Weak<Self>| {
             let (archive, identity, answering) =
                 (archive.clone(), identity.clone(), worker.clone());
-            let key = Key::Resend(identity.id.clone()).to_string();
+            let key = Key::Retransmit(identity.id.clone()).to_string();
             let limit =
                 Arc::new(Mutex::new(TokenBucket::new(QUESTIONS_PER_SECOND, Instant::now())));
             let declaration = worker.declare(key.clone(), move |session| {

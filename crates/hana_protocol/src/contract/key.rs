@@ -29,8 +29,8 @@ pub enum Key {
     Event(NodeId),
     /// `hana/<node>/last_sent`
     LastSent(NodeId),
-    /// `hana/<node>/resend`
-    Resend(NodeId),
+    /// `hana/<node>/retransmit`
+    Retransmit(NodeId),
     /// `hana/<viz>/modulation/<param>`
     Modulation {
         /// The visualization that is played.
@@ -144,7 +144,7 @@ impl Key {
             KeyKind::Control => Self::Control(node),
             KeyKind::Event => Self::Event(node),
             KeyKind::LastSent => Self::LastSent(node),
-            KeyKind::Resend => Self::Resend(node),
+            KeyKind::Retransmit => Self::Retransmit(node),
             KeyKind::ModulationFrame => Self::ModulationFrame(node),
             KeyKind::Look => Self::Look(node),
             KeyKind::Owners => Self::Owners(node),
@@ -166,7 +166,7 @@ impl Key {
             Self::Control(_) => KeyKind::Control,
             Self::Event(_) => KeyKind::Event,
             Self::LastSent(_) => KeyKind::LastSent,
-            Self::Resend(_) => KeyKind::Resend,
+            Self::Retransmit(_) => KeyKind::Retransmit,
             Self::Modulation { .. } => KeyKind::Modulation,
             Self::ModulationFrame(_) => KeyKind::ModulationFrame,
             Self::Look(_) => KeyKind::Look,
@@ -198,7 +198,7 @@ impl Key {
             | Self::Control(node)
             | Self::Event(node)
             | Self::LastSent(node)
-            | Self::Resend(node)
+            | Self::Retransmit(node)
             | Self::ModulationFrame(node)
             | Self::Look(node)
             | Self::Owners(node)
@@ -248,7 +248,7 @@ mod tests {
             "hana/ripples/control",
             "hana/ripples/event",
             "hana/ripples/last_sent",
-            "hana/ripples/resend",
+            "hana/ripples/retransmit",
             "hana/ripples/modulation/zoom",
             "hana/ripples/modulation/_frame",
             "hana/ripples/look",

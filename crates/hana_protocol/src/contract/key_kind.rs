@@ -32,8 +32,8 @@ pub enum KeyKind {
     Event,
     /// See [`Key::LastSent`].
     LastSent,
-    /// See [`Key::Resend`].
-    Resend,
+    /// See [`Key::Retransmit`].
+    Retransmit,
     /// See [`Key::Modulation`].
     Modulation,
     /// See [`Key::ModulationFrame`].
@@ -123,7 +123,7 @@ impl KeyKind {
         Self::Control,
         Self::Event,
         Self::LastSent,
-        Self::Resend,
+        Self::Retransmit,
         Self::Modulation,
         Self::ModulationFrame,
         Self::Look,
@@ -150,7 +150,7 @@ impl KeyKind {
             Self::Control => Row::of::<Control>("hana/<node>/control", Anyone, None),
             Self::Event => Row::of::<Event>("hana/<node>/event", OwnerOnly, None),
             Self::LastSent => Row::of::<SequenceHeartbeat>("hana/<node>/last_sent", OwnerOnly, None),
-            Self::Resend => Row::of::<RetransmitRequest>("hana/<node>/resend", Anyone, None),
+            Self::Retransmit => Row::of::<RetransmitRequest>("hana/<node>/retransmit", Anyone, None),
             Self::Modulation => {
                 Row::of::<Modulation>("hana/<viz>/modulation/<param>", Anyone, None)
             },

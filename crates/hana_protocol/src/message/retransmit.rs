@@ -27,7 +27,7 @@ impl Message for SequenceHeartbeat {
     const NAME: &'static str = "last_sent";
 }
 
-/// A request for messages that a node sent and the receiver missed, on `hana/<node>/resend`.
+/// A request for messages that a node sent and the receiver missed, on `hana/<node>/retransmit`.
 ///
 /// The node replies with each requested message that it still has, in its original envelope, and with one
 /// [`RetransmitEnd`], which has no envelope.
@@ -69,7 +69,7 @@ impl Message for RetransmitRequest {
     const MAX_BYTES: usize = 4096;
     /// Per receiver: four requests a second for each of 250 topics.
     const MAX_PER_SECOND: u32 = 1000;
-    const NAME: &'static str = "resend";
+    const NAME: &'static str = "retransmit";
 }
 
 /// The end of a retransmission. Messages below the larger of the two numbers will not be retransmitted.
