@@ -74,7 +74,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::ModulationFrame => senders!(ModulationBatch),
         KeyKind::Look => senders!(Look),
         KeyKind::Owners => senders!(ParameterOwners),
-        KeyKind::Session => senders!(OperatorState),
+        KeyKind::Operator => senders!(OperatorState),
         KeyKind::Custom | KeyKind::Inbox | KeyKind::KindInbox => senders!(Custom),
         KeyKind::Process => senders!(ProcessStatus),
         KeyKind::Lost => senders!(LostPeers),

@@ -637,7 +637,7 @@ impl<R: NodeRole> Node<R> {
         Take: Route<R, Visualization>,
     {
         let NodeContext { worker, identity, config, .. } = &*self.core;
-        let session = self.core.state_publisher(&Key::Session(identity.id.clone()));
+        let session = self.core.state_publisher(&Key::Operator(identity.id.clone()));
         OwnershipClient::new(identity, worker, session, config.priority)
     }
 

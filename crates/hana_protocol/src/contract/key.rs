@@ -44,8 +44,8 @@ pub enum Key {
     Look(NodeId),
     /// `hana/<viz>/owners`
     Owners(NodeId),
-    /// `hana/<app>/session`
-    Session(NodeId),
+    /// `hana/<app>/operator`
+    Operator(NodeId),
     /// `hana/<viz>/topic/<name>`
     Custom {
         /// The visualization that publishes the topic.
@@ -148,7 +148,7 @@ impl Key {
             KeyKind::ModulationFrame => Self::ModulationFrame(node),
             KeyKind::Look => Self::Look(node),
             KeyKind::Owners => Self::Owners(node),
-            KeyKind::Session => Self::Session(node),
+            KeyKind::Operator => Self::Operator(node),
             KeyKind::Lost => Self::Lost(node),
             KeyKind::Timeline => Self::Timeline(node),
             KeyKind::Clock => Self::Clock(node),
@@ -171,7 +171,7 @@ impl Key {
             Self::ModulationFrame(_) => KeyKind::ModulationFrame,
             Self::Look(_) => KeyKind::Look,
             Self::Owners(_) => KeyKind::Owners,
-            Self::Session(_) => KeyKind::Session,
+            Self::Operator(_) => KeyKind::Operator,
             Self::Custom { .. } => KeyKind::Custom,
             Self::Inbox { .. } => KeyKind::Inbox,
             Self::KindInbox { .. } => KeyKind::KindInbox,
@@ -202,7 +202,7 @@ impl Key {
             | Self::ModulationFrame(node)
             | Self::Look(node)
             | Self::Owners(node)
-            | Self::Session(node)
+            | Self::Operator(node)
             | Self::Lost(node)
             | Self::Timeline(node)
             | Self::Clock(node)

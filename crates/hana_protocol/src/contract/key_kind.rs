@@ -42,8 +42,8 @@ pub enum KeyKind {
     Look,
     /// See [`Key::Owners`].
     Owners,
-    /// See [`Key::Session`].
-    Session,
+    /// See [`Key::Operator`].
+    Operator,
     /// See [`Key::Custom`].
     Custom,
     /// See [`Key::Inbox`].
@@ -128,7 +128,7 @@ impl KeyKind {
         Self::ModulationFrame,
         Self::Look,
         Self::Owners,
-        Self::Session,
+        Self::Operator,
         Self::Custom,
         Self::Inbox,
         Self::KindInbox,
@@ -159,7 +159,7 @@ impl KeyKind {
             },
             Self::Look => Row::of::<Look>("hana/<viz>/look", OwnerOnly, State),
             Self::Owners => Row::of::<ParameterOwners>("hana/<viz>/owners", OwnerOnly, State),
-            Self::Session => Row::of::<OperatorState>("hana/<app>/session", OwnerOnly, State),
+            Self::Operator => Row::of::<OperatorState>("hana/<app>/operator", OwnerOnly, State),
             Self::Custom => Row::without_message("hana/<viz>/topic/<name>", Anyone, None),
             Self::Inbox => Row::without_message("hana/<node>/inbox/<name>", Anyone, None),
             Self::KindInbox => Row::without_message("hana/_<kind>/inbox/<name>", Anyone, None),

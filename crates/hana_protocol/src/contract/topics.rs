@@ -200,15 +200,15 @@ impl Topics<ParameterOwners> {
 impl Topic<OperatorState> {
     /// Operator state of `app`.
     #[must_use]
-    pub const fn session(app: NodeId) -> Self {
-        Self::at(Key::Session(app))
+    pub const fn operator(app: NodeId) -> Self {
+        Self::at(Key::Operator(app))
     }
 }
 impl Topics<OperatorState> {
     /// Operator state of every app and bridge.
     #[must_use]
-    pub fn every_session() -> Self {
-        Self::matching("hana/*/session")
+    pub fn every_operator() -> Self {
+        Self::matching("hana/*/operator")
     }
 }
 

@@ -7,7 +7,7 @@ use crate::parameter::parameter::ParameterName;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// The operator state that an app or a bridge shares with the others, on `hana/<app>/session` (state).
+/// The operator state that an app or a bridge shares with the others, on `hana/<app>/operator` (state).
 ///
 /// Claims and notes are two maps that every app writes and keeps a copy of (`LwwMap` in `hana_engine`). Each app
 /// publishes its own entries and those of apps that are absent.
@@ -78,5 +78,5 @@ impl Message for OperatorState {
     const MAX_BYTES: usize = 256 * 1024;
     /// Five times the publication rate of ten per second.
     const MAX_PER_SECOND: u32 = 50;
-    const NAME: &'static str = "session";
+    const NAME: &'static str = "operator";
 }
