@@ -77,7 +77,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Operator => senders!(OperatorState),
         KeyKind::Custom | KeyKind::Inbox | KeyKind::KindInbox => senders!(Custom),
         KeyKind::Process => senders!(ProcessStatus),
-        KeyKind::Lost => senders!(LostPeers),
+        KeyKind::LostPeers => senders!(LostPeers),
         KeyKind::Log => senders!(LogLine),
         KeyKind::Timeline => senders!(HostTimeline),
         KeyKind::Clock => senders!(ClockReading),

@@ -52,7 +52,7 @@ const PATIENCE: Duration = Duration::from_millis(400);
 const TOKENS: &str = "hana/*/alive/**";
 const INFOS: &str = "hana/*/info";
 const PROCESSES: &str = "hana/*/process/*";
-const LOST: &str = "hana/*/lost";
+const LOST: &str = "hana/*/lost_peers";
 const OWNERS: &str = "hana/*/owners";
 const OPERATORS: &str = "hana/*/operator";
 const EVENTS: &str = "hana/*/event";
@@ -355,7 +355,7 @@ impl ObserverShared {
                 .reception
                 .decode::<OperatorState>(&raw)
                 .map(|session| Observation::Session(node, session)),
-            Some(Key::Lost(host)) => {
+            Some(Key::LostPeers(host)) => {
                 let lost = self.reception.decode::<LostPeers>(&raw);
                 lost.map(|lost| Observation::Lost(host, lost.with_times(local)))
             },
@@ -419,7 +419,7 @@ impl ObserverShared {
 
     fn ask_of(self: &Arc<Self>, session: &Session, node: &str) {
         let kept: &[&str] = match self.curiosity {
-            Scope::Everything => &["info", "look", "owners", "operator", "process/*", "lost"],
+            Scope::Everything => &["info", "look", "owners", "operator", "process/*", "lost_peers"],
             Scope::Processes => &["info", "process/*"],
         };
         for what in kept {

@@ -74,8 +74,8 @@ pub enum Key {
         /// The process.
         node: NodeId,
     },
-    /// `hana/<host>/lost`
-    Lost(NodeId),
+    /// `hana/<host>/lost_peers`
+    LostPeers(NodeId),
     /// `hana/<host>/log/<viz>`
     Log {
         /// The host, whose daemon publishes the output.
@@ -149,7 +149,7 @@ impl Key {
             KeyKind::Look => Self::Look(node),
             KeyKind::Owners => Self::Owners(node),
             KeyKind::Operator => Self::Operator(node),
-            KeyKind::Lost => Self::Lost(node),
+            KeyKind::LostPeers => Self::LostPeers(node),
             KeyKind::Timeline => Self::Timeline(node),
             KeyKind::Clock => Self::Clock(node),
             _ => return None,
@@ -176,7 +176,7 @@ impl Key {
             Self::Inbox { .. } => KeyKind::Inbox,
             Self::KindInbox { .. } => KeyKind::KindInbox,
             Self::Process { .. } => KeyKind::Process,
-            Self::Lost(_) => KeyKind::Lost,
+            Self::LostPeers(_) => KeyKind::LostPeers,
             Self::Log { .. } => KeyKind::Log,
             Self::Timeline(_) => KeyKind::Timeline,
             Self::Clock(_) => KeyKind::Clock,
@@ -203,7 +203,7 @@ impl Key {
             | Self::Look(node)
             | Self::Owners(node)
             | Self::Operator(node)
-            | Self::Lost(node)
+            | Self::LostPeers(node)
             | Self::Timeline(node)
             | Self::Clock(node)
             | Self::Alive { node, .. }
@@ -256,7 +256,7 @@ mod tests {
             "hana/ripples-2/inbox/spark",
             "hana/_ripples/inbox/spark",
             "hana/h1/process/ripples-2",
-            "hana/h1/lost",
+            "hana/h1/lost_peers",
             "hana/h1/log/ripples-2",
             "hana/h1/timeline",
             "hana/h1/clock",

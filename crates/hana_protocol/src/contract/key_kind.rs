@@ -52,8 +52,8 @@ pub enum KeyKind {
     KindInbox,
     /// See [`Key::Process`].
     Process,
-    /// See [`Key::Lost`].
-    Lost,
+    /// See [`Key::LostPeers`].
+    LostPeers,
     /// See [`Key::Log`].
     Log,
     /// See [`Key::Timeline`].
@@ -133,7 +133,7 @@ impl KeyKind {
         Self::Inbox,
         Self::KindInbox,
         Self::Process,
-        Self::Lost,
+        Self::LostPeers,
         Self::Log,
         Self::Timeline,
         Self::Clock,
@@ -166,7 +166,7 @@ impl KeyKind {
             Self::Process => {
                 Row::of::<ProcessStatus>("hana/<host>/process/<viz>", OwnerOnly, State)
             },
-            Self::Lost => Row::of::<LostPeers>("hana/<host>/lost", OwnerOnly, State),
+            Self::LostPeers => Row::of::<LostPeers>("hana/<host>/lost_peers", OwnerOnly, State),
             Self::Log => Row::of::<LogLine>("hana/<host>/log/<viz>", OwnerOnly, None),
             Self::Timeline => Row::of::<HostTimeline>("hana/<host>/timeline", OwnerOnly, State),
             Self::Clock => Row::of::<ClockReading>("hana/<host>/clock", OwnerOnly, None),

@@ -238,8 +238,8 @@ impl Topics<ProcessStatus> {
 impl Topic<LostPeers> {
     /// Hosts and visualizations that the daemon of `host` has lost.
     #[must_use]
-    pub const fn lost(host: NodeId) -> Self {
-        Self::at(Key::Lost(host))
+    pub const fn lost_peers(host: NodeId) -> Self {
+        Self::at(Key::LostPeers(host))
     }
 }
 
