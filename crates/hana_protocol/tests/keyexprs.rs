@@ -71,7 +71,7 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::LastSent => senders!(SequenceHeartbeat),
         KeyKind::Retransmit => senders!(RetransmitRequest),
         KeyKind::Modulation => senders!(Modulation),
-        KeyKind::ModulationFrame => senders!(ModulationBatch),
+        KeyKind::ModulationBatch => senders!(ModulationBatch),
         KeyKind::Look => senders!(Look),
         KeyKind::Owners => senders!(ParameterOwners),
         KeyKind::Operator => senders!(OperatorState),

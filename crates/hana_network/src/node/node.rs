@@ -613,7 +613,7 @@ impl<R: NodeRole> Node<R> {
     where
         ModulationBatch: Route<R, Visualization>,
     {
-        let key = Key::ModulationFrame(info.node.clone());
+        let key = Key::ModulationBatch(info.node.clone());
         let channel = self.core.channel(&key, ModulationBatch::LANE, Locality::Any);
         BatchStream::start(info, channel, settings)
     }
@@ -879,7 +879,7 @@ impl NodeContext {
         let reception = self.reception.clone();
         // A parameter pattern also matches the key of the modulation batches.
         let is_other = |sample: &Sample| {
-            M::NAME == Modulation::NAME && sample.key_expr().ends_with("/modulation/_frame")
+            M::NAME == Modulation::NAME && sample.key_expr().ends_with("/modulation/_batch")
         };
         let declaration = self.worker.declare(pattern.clone(), move |session| {
             let (gate, arrive, reception) =
@@ -1159,13 +1159,13 @@ fn take_values(
     let (key, sender) = (|| raw.key.clone(), || raw.sender().cloned());
     let refused = |problem| Diagnostic::ValueRefused { key: key(), sender: sender(), problem };
     let key_of = Key::parse(&raw.key);
-    let is_frame = matches!(key_of, Some(Key::ModulationFrame(_)));
+    let is_frame = matches!(key_of, Some(Key::ModulationBatch(_)));
     let played = match key_of {
         Some(Key::Modulation { parameter, .. }) => {
             let Some(Modulation { value }) = reception.decode(raw) else { return Ok(()) };
             board.play(envelope, &parameter, value).map_err(refused)?
         },
-        Some(Key::ModulationFrame(_)) => {
+        Some(Key::ModulationBatch(_)) => {
             let Some(frame) = reception.decode::<ModulationBatch>(raw) else { return Ok(()) };
             if frame.instance != run {
                 let of = frame.instance;

@@ -38,8 +38,8 @@ pub enum Key {
         /// The parameter.
         parameter: ParameterName,
     },
-    /// `hana/<viz>/modulation/_frame`
-    ModulationFrame(NodeId),
+    /// `hana/<viz>/modulation/_batch`
+    ModulationBatch(NodeId),
     /// `hana/<viz>/look`
     Look(NodeId),
     /// `hana/<viz>/owners`
@@ -145,7 +145,7 @@ impl Key {
             KeyKind::Event => Self::Event(node),
             KeyKind::LastSent => Self::LastSent(node),
             KeyKind::Retransmit => Self::Retransmit(node),
-            KeyKind::ModulationFrame => Self::ModulationFrame(node),
+            KeyKind::ModulationBatch => Self::ModulationBatch(node),
             KeyKind::Look => Self::Look(node),
             KeyKind::Owners => Self::Owners(node),
             KeyKind::Operator => Self::Operator(node),
@@ -168,7 +168,7 @@ impl Key {
             Self::LastSent(_) => KeyKind::LastSent,
             Self::Retransmit(_) => KeyKind::Retransmit,
             Self::Modulation { .. } => KeyKind::Modulation,
-            Self::ModulationFrame(_) => KeyKind::ModulationFrame,
+            Self::ModulationBatch(_) => KeyKind::ModulationBatch,
             Self::Look(_) => KeyKind::Look,
             Self::Owners(_) => KeyKind::Owners,
             Self::Operator(_) => KeyKind::Operator,
@@ -199,7 +199,7 @@ impl Key {
             | Self::Event(node)
             | Self::LastSent(node)
             | Self::Retransmit(node)
-            | Self::ModulationFrame(node)
+            | Self::ModulationBatch(node)
             | Self::Look(node)
             | Self::Owners(node)
             | Self::Operator(node)
@@ -250,7 +250,7 @@ mod tests {
             "hana/ripples/last_sent",
             "hana/ripples/retransmit",
             "hana/ripples/modulation/zoom",
-            "hana/ripples/modulation/_frame",
+            "hana/ripples/modulation/_batch",
             "hana/ripples/look",
             "hana/ripples/topic/spark",
             "hana/ripples-2/inbox/spark",

@@ -36,8 +36,8 @@ pub enum KeyKind {
     Retransmit,
     /// See [`Key::Modulation`].
     Modulation,
-    /// See [`Key::ModulationFrame`].
-    ModulationFrame,
+    /// See [`Key::ModulationBatch`].
+    ModulationBatch,
     /// See [`Key::Look`].
     Look,
     /// See [`Key::Owners`].
@@ -125,7 +125,7 @@ impl KeyKind {
         Self::LastSent,
         Self::Retransmit,
         Self::Modulation,
-        Self::ModulationFrame,
+        Self::ModulationBatch,
         Self::Look,
         Self::Owners,
         Self::Operator,
@@ -154,8 +154,8 @@ impl KeyKind {
             Self::Modulation => {
                 Row::of::<Modulation>("hana/<viz>/modulation/<param>", Anyone, None)
             },
-            Self::ModulationFrame => {
-                Row::of::<ModulationBatch>("hana/<viz>/modulation/_frame", Anyone, None)
+            Self::ModulationBatch => {
+                Row::of::<ModulationBatch>("hana/<viz>/modulation/_batch", Anyone, None)
             },
             Self::Look => Row::of::<Look>("hana/<viz>/look", OwnerOnly, State),
             Self::Owners => Row::of::<ParameterOwners>("hana/<viz>/owners", OwnerOnly, State),
@@ -179,7 +179,7 @@ impl KeyKind {
         self.row().pattern
     }
 
-    /// Returns the part of the pattern after the node: `info`, `modulation/_frame`.
+    /// Returns the part of the pattern after the node: `info`, `modulation/_batch`.
     pub(crate) const fn suffix(self) -> &'static str {
         SUFFIXES[self as usize]
     }

@@ -162,8 +162,8 @@ impl Topics<Modulation> {
 impl Topic<ModulationBatch> {
     /// Many parameters of `node` in one message.
     #[must_use]
-    pub const fn modulation_frame(node: NodeId) -> Self {
-        Self::at(Key::ModulationFrame(node))
+    pub const fn modulation_batch(node: NodeId) -> Self {
+        Self::at(Key::ModulationBatch(node))
     }
 }
 

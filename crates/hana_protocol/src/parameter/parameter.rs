@@ -489,6 +489,6 @@ mod tests {
 
     #[test]
     fn names_of_the_protocol_are_not_for_parameters() {
-        assert!(ParameterName::new("_frame").is_err());
+        assert!(ParameterName::new("_batch").is_err());
     }
 }
