@@ -39,16 +39,16 @@ pub struct RetransmitRequest {
     pub instance: u64,
     /// The missing ranges, each as its first and last number.
     pub missing: Vec<(u64, u64)>,
-    /// The message from which `listening_us` counts back: the first that the requester received or learned of.
+    /// The message from which `subscribed_for_us` counts back: the first that the requester received or learned of.
     ///
-    /// If omitted, `listening_us` counts back from the arrival of the request.
+    /// If omitted, `subscribed_for_us` counts back from the arrival of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub heard: Option<u64>,
-    /// The time between subscribing and receiving (or learning of) `heard`, in microseconds.
+    pub anchor_sequence: Option<u64>,
+    /// The time between subscribing and receiving (or learning of) `anchor_sequence`, in microseconds.
     ///
-    /// Messages sent longer than that before `heard` predate the subscription. It is a duration, so the clocks need not
+    /// Messages sent longer than that before `anchor_sequence` predate the subscription. It is a duration, so the clocks need not
     /// agree; it counts from a message and not from the request, so the request's transit time does not matter.
-    pub listening_us: u64,
+    pub subscribed_for_us: u64,
 }
 
 impl RetransmitRequest {
@@ -76,7 +76,7 @@ impl Message for RetransmitRequest {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetransmitEnd {
     /// The first message that was sent after the requester subscribed.
-    pub first_for_you: u64,
+    pub first_after_join: u64,
     /// The oldest message that the node still keeps.
-    pub first_kept: u64,
+    pub first_available: u64,
 }
