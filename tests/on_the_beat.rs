@@ -285,7 +285,7 @@ fn a_change_that_comes_too_late_is_made_at_once_and_counted() {
 
 #[test]
 fn what_is_no_recipe_is_told_how_to_write_it() {
-    let Some(lab) = Lab::new("recipes") else { return };
+    let Some(lab) = Lab::new("modulators") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
     start(h1, h1, "pulse");
@@ -324,9 +324,9 @@ fn phases(lines: &mut Lines, id: &str, looks: usize) -> Vec<f64> {
     let mut phases = vec![];
     let mut last = 0;
     while phases.len() < looks {
-        let (_, line) = lines.wait_for(SOON, "a look with a recipe", |line| {
+        let (_, line) = lines.wait_for(SOON, "a look with a modulator", |line| {
             line["key"] == key.as_str()
-                && line["value"]["recipes"]["zoom"].is_object()
+                && line["value"]["modulators"]["zoom"].is_object()
                 && line["at"].as_i64().is_some_and(|at| at > last)
         });
         last = line["at"].as_i64().unwrap();
@@ -376,7 +376,7 @@ fn a_recipe_is_at_the_same_place_on_two_hosts_and_after_a_crash() {
     });
     let (again, _) = middle(&phases(&mut lines, "pulse-h2", 20));
     figure(&format!(
-        "a recipe on two hosts is {:.2} ms apart, after a crash {:.2} ms from where it would be; what each look says is {:.2} ms off in the middle",
+        "a modulator on two hosts is {:.2} ms apart, after a crash {:.2} ms from where it would be; what each look says is {:.2} ms off in the middle",
         apart(one, other) / 1e3,
         apart(other, again) / 1e3,
         spread / 1e3

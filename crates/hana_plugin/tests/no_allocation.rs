@@ -1,4 +1,4 @@
-//! A frame of a visualization with 64 parameters that all move, half of them played and half by recipes, takes nothing from
+//! A frame of a visualization with 64 parameters that all move, half of them played and half by modulators, takes nothing from
 //! the heap.
 #![allow(clippy::unwrap_used, missing_docs)]
 // An allocator cannot be counted otherwise.
@@ -109,9 +109,9 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
     });
     // The upper ones move by themselves.
     let by_the_beat = (32..64).fold(Set::default(), |set, place| {
-        let recipe = ["lfo:sine:1bar", "lfo:saw:3s", "env:1beat", "lfo:sample-and-hold:0.1beats"];
+        let modulator = ["lfo:sine:1bar", "lfo:saw:3s", "env:1beat", "lfo:sample-and-hold:0.1beats"];
         let name = ParameterName::new(&format!("p{place}")).unwrap();
-        set.with_recipe(name, recipe[place % 4].parse().unwrap())
+        set.with_modulator(name, modulator[place % 4].parse().unwrap())
     });
     app.world()
         .resource::<MeshSession<role::Visualization>>()

@@ -229,7 +229,7 @@ fn nested_fields(message: &Value) -> BTreeSet<String> {
         match field {
             Value::Array(items) => found.extend(items.iter().flat_map(of_map)),
             Value::Object(_)
-                if !["parameters", "recipes", "exit", "newest", "mixed", "plays", "priorities"]
+                if !["parameters", "modulators", "exit", "newest", "mixed", "plays", "priorities"]
                     .contains(&name.as_str()) =>
             {
                 found.extend(of_map(field));
@@ -269,7 +269,7 @@ fn the_end_of_an_answer_to_resend_is_as_shown() {
 
 #[test]
 fn the_recipes_are_as_shown_and_each_of_their_fields_is_explained() {
-    let text = section("### Recipes");
+    let text = section("### Modulators");
     let explained = table(text).iter().map(|row| row[0]).collect::<Vec<_>>().join(", ");
     let mut shown = BTreeSet::new();
     for example in text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()) {

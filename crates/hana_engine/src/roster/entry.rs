@@ -497,10 +497,10 @@ impl Entry {
     /// Returns what it shows, as text: values, and the modulators that move parameters.
     fn playing(&self, values: &BTreeMap<ParameterName, f32>) -> Vec<(String, String)> {
         let mut words = words_of_values(self.declared(), values);
-        for (name, recipe) in &self.look.recipes {
+        for (name, modulator) in &self.look.modulators {
             match words.iter_mut().find(|(of, _)| of == name.as_str()) {
-                Some((_, word)) => *word = recipe.to_string(),
-                None => words.push((name.to_string(), recipe.to_string())),
+                Some((_, word)) => *word = modulator.to_string(),
+                None => words.push((name.to_string(), modulator.to_string())),
             }
         }
         words

@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for ModulatorForm {
     type Value = Modulator;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a recipe: a map with `lfo` or `env`, or a text such as lfo:sine:1bar")
+        f.write_str("a modulator: a map with `lfo` or `env`, or a text such as lfo:sine:1bar")
     }
 
     fn visit_str<E: de::Error>(self, word: &str) -> Result<Modulator, E> {

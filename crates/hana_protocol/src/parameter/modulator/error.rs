@@ -7,7 +7,7 @@ use crate::parameter::modulator::wave::Wave;
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum ModulatorError {
     /// The text is neither an LFO nor an envelope.
-    #[error("'{text}' is no recipe; write it like lfo:sine:1bar or env:1beat")]
+    #[error("'{text}' is no modulator; write it like lfo:sine:1bar or env:1beat")]
     Kind {
         /// The input.
         text: String,
