@@ -106,7 +106,7 @@ fn owners_by_command(host: &Host) -> Holders {
     alive.map(|node| (node["node"].as_str().unwrap().to_owned(), of(node))).collect()
 }
 
-/// What all operators see, if that is the same and what each of them wishes, and since when they do.
+/// What all operators see, if that is the same and what each of them claims, and since when they do.
 fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), String> {
     let mut all: Option<(u64, Holders)> = None;
     for desk in desks {
@@ -121,11 +121,11 @@ fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), Stri
                 own.map(move |name| format!("{node} {name}"))
             });
             let taken: BTreeSet<String> = taken.collect();
-            let wishes = sees["wishes"].as_array().unwrap().iter();
-            let wishes: BTreeSet<String> =
-                wishes.map(|wish| wish.as_str().unwrap().to_owned()).collect();
-            if taken != wishes {
-                return Err(format!("{id} has {taken:?} and wishes {wishes:?}"));
+            let claims = sees["claims"].as_array().unwrap().iter();
+            let claims: BTreeSet<String> =
+                claims.map(|wish| wish.as_str().unwrap().to_owned()).collect();
+            if taken != claims {
+                return Err(format!("{id} has {taken:?} and claims {claims:?}"));
             }
             match &mut all {
                 None => all = Some((at, owners)),
@@ -300,7 +300,7 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
     });
     desks[1].orders("far take v1 zoom");
     eventually(SOON, "the far one to wish it", || {
-        desks[1].sees("far").is_some_and(|(_, sees)| sees["wishes"][0] == "v1 zoom")
+        desks[1].sees("far").is_some_and(|(_, sees)| sees["claims"][0] == "v1 zoom")
     });
     lab.heal();
     let healed = unix_ms();

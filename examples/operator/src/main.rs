@@ -107,11 +107,11 @@ impl Desk {
                 Some((node, held.filter(|held| held.how.is_held()).map(word).collect()))
             })
             .collect();
-        let wishes = self.operator.wishes().wishes_of(own);
-        let wishes: Vec<String> = wishes.map(|(node, name)| format!("{node} {name}")).collect();
-        let notes: BTreeMap<&NodeId, &str> = self.operator.wishes().notes().collect();
-        let left = self.operator.wishes().left_behind();
-        let shown = json!({"owners": owners, "wishes": wishes, "notes": notes, "left": left});
+        let claims = self.operator.claims().claims_of(own);
+        let claims: Vec<String> = claims.map(|(node, name)| format!("{node} {name}")).collect();
+        let notes: BTreeMap<&NodeId, &str> = self.operator.claims().notes().collect();
+        let left = self.operator.claims().left_behind();
+        let shown = json!({"owners": owners, "claims": claims, "notes": notes, "left": left});
         if shown != self.shown {
             say(&json!({"node": own, "at": unix_ms(), "sees": shown}));
             self.shown = shown;

@@ -53,7 +53,7 @@ impl ClaimManager {
             clock: HybridClock::new(own.clone()),
             own,
             priority,
-            map: LwwMap::new(OperatorState::MAX_WISHES),
+            map: LwwMap::new(OperatorState::MAX_CLAIMS),
             notes: LwwMap::new(OperatorState::MAX_NOTES),
             played: BTreeMap::new(),
             present: BTreeSet::new(),
@@ -158,7 +158,7 @@ impl ClaimManager {
     }
 
     /// Returns the known claims of an app: the visualization and the parameter of each.
-    pub fn wishes_of(&self, app: &NodeId) -> impl Iterator<Item = (&NodeId, &ParameterName)> {
+    pub fn claims_of(&self, app: &NodeId) -> impl Iterator<Item = (&NodeId, &ParameterName)> {
         self.live(app).map(|(of, _)| (&of.node, &of.parameter))
     }
 

@@ -125,7 +125,7 @@ fn play_together(nodes: Res<Nodes>, mut own: ResMut<OwnOperator>, mut commands: 
 fn let_go(mut own: ResMut<OwnOperator>, mut link: ResMut<MeshSession<role::App>>) {
     let Some(operator) = &mut own.0 else { return };
     let Some(node) = link.node() else { return };
-    if operator.wishes().wishes_of(node.id()).next().is_none() {
+    if operator.claims().claims_of(node.id()).next().is_none() {
         return;
     }
     operator.release_all();

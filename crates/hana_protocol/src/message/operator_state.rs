@@ -18,7 +18,7 @@ pub struct OperatorState {
     pub priority: Priority,
     /// Current and ended claims.
     #[serde(default)]
-    pub wishes: Vec<Claim>,
+    pub claims: Vec<Claim>,
     /// Notes between operators.
     #[serde(default)]
     pub notes: Vec<Note>,
@@ -65,7 +65,7 @@ const fn is_false(value: &bool) -> bool {
 
 impl OperatorState {
     /// Maximum number of claims, ended ones included; the newest are kept.
-    pub const MAX_WISHES: usize = 1024;
+    pub const MAX_CLAIMS: usize = 1024;
     /// Maximum number of notes, one per app; the newest are kept.
     pub const MAX_NOTES: usize = 64;
     /// Maximum length of a note in characters.

@@ -19,7 +19,7 @@ impl ClaimManager {
         // Ended claims go first: an app that knowingly takes over a claim publishes the end of the old one and the
         // new one.
         let (ended, live): (Vec<&Claim>, Vec<&Claim>) =
-            session.wishes.iter().partition(|wish| wish.ended);
+            session.claims.iter().partition(|wish| wish.ended);
         for wish in ended.into_iter().chain(live) {
             self.hears_wish(wish, unix_ms);
         }
@@ -39,15 +39,15 @@ impl ClaimManager {
 
     /// Updates the set of writes that an app made but does not publish.
     fn note_unsaid(&mut self, from: &NodeId, session: &OperatorState) {
-        let said = session.wishes.iter().filter(|wish| wish.stamp.by == *from);
+        let said = session.claims.iter().filter(|wish| wish.stamp.by == *from);
         let said: BTreeSet<ClaimKey> = said.map(ClaimKey::of).collect();
         let wrote = self.map.all_written().filter(|(_, written)| written.stamp.by == *from);
-        let wishes = wrote.map(|(of, _)| of).filter(|of| !said.contains(of)).cloned().collect();
+        let claims = wrote.map(|(of, _)| of).filter(|of| !said.contains(of)).cloned().collect();
         let said = session.notes.iter().filter(|note| note.stamp.by == *from);
         let said: BTreeSet<&NodeId> = said.map(|note| &note.app).collect();
         let wrote = self.notes.all_written().filter(|(_, written)| written.stamp.by == *from);
         let notes = wrote.map(|(app, _)| app).filter(|app| !said.contains(app)).cloned().collect();
-        let unsaid: (BTreeSet<ClaimKey>, BTreeSet<NodeId>) = (wishes, notes);
+        let unsaid: (BTreeSet<ClaimKey>, BTreeSet<NodeId>) = (claims, notes);
         let before = if unsaid.0.is_empty() && unsaid.1.is_empty() {
             self.unsaid.remove(from)
         } else {
@@ -119,12 +119,12 @@ impl ClaimManager {
         let is_said_here =
             |stamp: &Stamp| stamp.by == self.own || !self.present.contains(&stamp.by);
         let is_unsaid = |of: &ClaimKey, by: &NodeId| {
-            self.unsaid.get(by).is_some_and(|(wishes, _)| wishes.contains(of))
+            self.unsaid.get(by).is_some_and(|(claims, _)| claims.contains(of))
         };
         let is_unsaid_note = |of: &NodeId, by: &NodeId| {
             self.unsaid.get(by).is_some_and(|(_, notes)| notes.contains(of))
         };
-        let mut wishes: Vec<Claim> = self
+        let mut claims: Vec<Claim> = self
             .map
             .all_written()
             .filter(|(of, LwwEntry { stamp, .. })| is_said_here(stamp) || is_unsaid(of, &stamp.by))
@@ -142,9 +142,9 @@ impl ClaimManager {
                 })
             })
             .collect();
-        wishes.sort_by(|a, b| b.stamp.cmp(&a.stamp));
+        claims.sort_by(|a, b| b.stamp.cmp(&a.stamp));
         let mut bytes = 0;
-        wishes.retain(|wish| {
+        claims.retain(|wish| {
             let names = [&wish.app, &wish.node, &wish.stamp.by].map(|id| id.as_str().len());
             let names = names.iter().sum::<usize>() + wish.parameter.as_str().len();
             bytes += 100 + names;
@@ -157,6 +157,6 @@ impl ClaimManager {
             let (app, text, stamp) = (app.clone(), written.value.clone()?, written.stamp.clone());
             Some(Note { app, text, stamp })
         });
-        OperatorState { priority: self.priority, wishes, notes: notes.collect() }
+        OperatorState { priority: self.priority, claims, notes: notes.collect() }
     }
 }
