@@ -32,7 +32,7 @@ fn players(host: &Host) -> Players {
     let word = |held: &Value, name: &str| held[name].as_str().unwrap_or_default().to_owned();
     let of = |node: &Value| {
         let held = node["owners"].as_array().cloned().unwrap_or_default();
-        let playing = held.into_iter().filter(|held| held["how"] == "plays");
+        let playing = held.into_iter().filter(|held| held["how"] == "active");
         playing.map(|held| (word(&held, "parameter"), word(&held, "by"))).collect()
     };
     let nodes = nodes(host);

@@ -98,7 +98,7 @@ fn owners_by_command(host: &Host) -> Holders {
         let word = |held: &Value| {
             let part = |name: &str| held[name].as_str().unwrap_or_default().to_owned();
             let how = part("how");
-            let is_held = ["plays", "taken"].contains(&how.as_str());
+            let is_held = ["active", "claimed"].contains(&how.as_str());
             is_held.then(|| format!("{} {} {how}", part("parameter"), part("by")))
         };
         held.iter().filter_map(word).collect()

@@ -312,7 +312,7 @@ mod tests {
                 .map(|of| Ownership {
                     parameter: name(of),
                     by: id(by),
-                    how: OwnershipKind::Taken,
+                    how: OwnershipKind::Claimed,
                     priority: Priority::default(),
                     stamp: None,
                 })

@@ -109,7 +109,8 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
     });
     // The upper ones move by themselves.
     let by_the_beat = (32..64).fold(Set::default(), |set, place| {
-        let modulator = ["lfo:sine:1bar", "lfo:saw:3s", "env:1beat", "lfo:sample-and-hold:0.1beats"];
+        let modulator =
+            ["lfo:sine:1bar", "lfo:saw:3s", "env:1beat", "lfo:sample-and-hold:0.1beats"];
         let name = ParameterName::new(&format!("p{place}")).unwrap();
         set.with_modulator(name, modulator[place % 4].parse().unwrap())
     });

@@ -146,7 +146,7 @@ fn two_apps_and_a_visualization() {
             all.told()
                 .owners
                 .last()
-                .is_some_and(|told| told.now == Some((id("rival"), OwnershipKind::Plays)))
+                .is_some_and(|told| told.now == Some((id("rival"), OwnershipKind::Active)))
         },
     );
     // What the desk plays meanwhile is not shown, by the direct link neither.
@@ -168,7 +168,7 @@ fn two_apps_and_a_visualization() {
     all.at_desk(|mut mesh| mesh.take(&id("stage"), [zoom()]));
     all.until("the desk to be heard", both, |all| all.shown() == 0.75);
     all.until("the desk to be told that it has it", both, |all| {
-        all.is_told(Some("rival"), Some(("desk", OwnershipKind::Taken)))
+        all.is_told(Some("rival"), Some(("desk", OwnershipKind::Claimed)))
     });
     let mut frames = 0;
     all.until("a few frames", both, |all| {
@@ -184,7 +184,7 @@ fn two_apps_and_a_visualization() {
     assert_eq!(all.told().taken, [taken]);
     all.until("the other one to be heard", both, |all| all.shown() == 0.25);
     all.until("the desk to be told who has it now", both, |all| {
-        all.is_told(Some("desk"), Some(("rival", OwnershipKind::Taken)))
+        all.is_told(Some("desk"), Some(("rival", OwnershipKind::Claimed)))
     });
     all.operator.note("the left screen flickers");
     all.until("the note", |_| {}, |all| !all.told().notes.is_empty());

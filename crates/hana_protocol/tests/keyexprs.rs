@@ -229,8 +229,16 @@ fn nested_fields(message: &Value) -> BTreeSet<String> {
         match field {
             Value::Array(items) => found.extend(items.iter().flat_map(of_map)),
             Value::Object(_)
-                if !["parameters", "modulators", "exit", "newest", "mixed", "plays", "priorities"]
-                    .contains(&name.as_str()) =>
+                if ![
+                    "parameters",
+                    "modulators",
+                    "exit",
+                    "newest",
+                    "mixed",
+                    "plays",
+                    "priorities",
+                ]
+                .contains(&name.as_str()) =>
             {
                 found.extend(of_map(field));
             },

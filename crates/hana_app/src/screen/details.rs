@@ -318,7 +318,7 @@ fn holder(view: &NodeView, own: Option<&NodeId>, parameter: &Parameter) -> impl 
             (format!("mixed, {count}"), theme::FAINT)
         },
         (Sharing::One, Some(_)) if is_own => ("yours".into(), theme::TEXT),
-        (Sharing::One, Some(held)) if held.how == OwnershipKind::Taken => {
+        (Sharing::One, Some(held)) if held.how == OwnershipKind::Claimed => {
             (held.by.to_string(), theme::CARE)
         },
         (Sharing::One, Some(held)) => (format!("({})", held.by), theme::FAINT),

@@ -262,7 +262,7 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &ViewConte
     let held = |name: &str| {
         let name = ParameterName::new(name).ok()?;
         let held = view.owner_of(&name)?;
-        let verb = if held.how == OwnershipKind::Taken { "" } else { "plays " };
+        let verb = if held.how == OwnershipKind::Claimed { "" } else { "plays " };
         Some(format!(" ({verb}{})", held.by))
     };
     let playing = view.playing.iter().map(|(name, word)| {

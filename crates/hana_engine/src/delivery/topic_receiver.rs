@@ -241,8 +241,13 @@ impl<M> TopicReceiver<M> {
         // Ignores transit time, so the bound errs on the long side: nothing that this topic should receive is
         // skipped, and a few older messages may be delivered.
         let subscribed_for_us = microseconds(listening.saturating_sub(place.age));
-        let run =
-            SourceInstance { instances, receiver, heard: now, first: place.number, subscribed_for_us };
+        let run = SourceInstance {
+            instances,
+            receiver,
+            heard: now,
+            first: place.number,
+            subscribed_for_us,
+        };
         Some(self.sources.entry(source.clone()).or_insert(run))
     }
 

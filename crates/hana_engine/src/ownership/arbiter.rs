@@ -175,7 +175,7 @@ impl OwnershipArbiter {
             && taken.by != *by
             && (taken.priority, &taken.stamp) > (priority, stamp)
         {
-            let (by, how) = (taken.by.clone(), OwnershipKind::Taken);
+            let (by, how) = (taken.by.clone(), OwnershipKind::Claimed);
             return Err(OwnedByOther { parameter: parameter(), by, how });
         }
         if let Some(before) = &slot.before
@@ -278,7 +278,8 @@ impl OwnershipArbiter {
             let has_left =
                 |taken: &mut Claimed| !self.writers.is_known(&taken.by) || is_gone(&taken.by);
             if let Some(taken) = slot.taken.take_if(has_left) {
-                slot.before = Some(taken.into_past(self.names[place].clone(), OwnershipKind::Left));
+                slot.before =
+                    Some(taken.into_past(self.names[place].clone(), OwnershipKind::Abandoned));
                 self.version += 1;
             }
             let left = slot.last.as_ref().filter(|last| is_gone(&last.by));
@@ -291,7 +292,7 @@ impl OwnershipArbiter {
                 slot.before = Some(Ownership {
                     parameter: self.names[place].clone(),
                     by: last.by.clone(),
-                    how: OwnershipKind::Left,
+                    how: OwnershipKind::Abandoned,
                     priority: Priority::default(),
                     stamp: None,
                 });
@@ -363,13 +364,15 @@ impl OwnershipArbiter {
     pub fn owners(&self, now: Instant) -> ParameterOwners {
         let mut owners = vec![];
         for (slot, name) in self.slots.iter().zip(&self.names) {
-            let taken =
-                slot.taken.as_ref().map(|taken| taken.as_told(name.clone(), OwnershipKind::Taken));
+            let taken = slot
+                .taken
+                .as_ref()
+                .map(|taken| taken.as_told(name.clone(), OwnershipKind::Claimed));
             let playing = slot.playing.as_ref().filter(|playing| playing.is_heard(now));
             let playing = playing.map(|playing| Ownership {
                 parameter: name.clone(),
                 by: playing.by.clone(),
-                how: OwnershipKind::Plays,
+                how: OwnershipKind::Active,
                 priority: playing.priority,
                 stamp: None,
             });

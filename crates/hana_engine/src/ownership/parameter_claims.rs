@@ -74,11 +74,11 @@ impl ParameterClaims {
         let taken = self.taken.as_ref();
         match (playing, taken) {
             // A controller plays over a claim only if its priority is higher, or if it played before the claim.
-            (Some(playing), None) => Some((&playing.by, OwnershipKind::Plays, playing.priority)),
+            (Some(playing), None) => Some((&playing.by, OwnershipKind::Active, playing.priority)),
             (Some(playing), Some(taken)) if playing.priority > taken.priority => {
-                Some((&playing.by, OwnershipKind::Plays, playing.priority))
+                Some((&playing.by, OwnershipKind::Active, playing.priority))
             },
-            (_, Some(taken)) => Some((&taken.by, OwnershipKind::Taken, taken.priority)),
+            (_, Some(taken)) => Some((&taken.by, OwnershipKind::Claimed, taken.priority)),
             (None, None) => None,
         }
     }

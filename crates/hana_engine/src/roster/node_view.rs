@@ -91,7 +91,7 @@ impl NodeView {
     #[must_use]
     pub fn taken_by(&self, parameter: &ParameterName) -> Option<&NodeId> {
         let is_it =
-            |held: &&Ownership| held.parameter == *parameter && held.how == OwnershipKind::Taken;
+            |held: &&Ownership| held.parameter == *parameter && held.how == OwnershipKind::Claimed;
         self.owners.iter().find(is_it).map(|held| &held.by)
     }
 
@@ -103,7 +103,7 @@ impl NodeView {
         let names: BTreeSet<&ParameterName> =
             self.owners.iter().map(|held| &held.parameter).collect();
         for held in names.into_iter().filter_map(|name| self.owner_of(name)) {
-            *counts.entry((&held.by, held.how == OwnershipKind::Taken)).or_default() += 1;
+            *counts.entry((&held.by, held.how == OwnershipKind::Claimed)).or_default() += 1;
         }
         let words = counts.into_iter().map(|((by, is_taken), count)| {
             format!("{by} {} {count}", if is_taken { "has" } else { "plays" })

@@ -791,7 +791,8 @@ impl NodeContext {
 
     fn archive(&self) -> &Arc<RetransmitBuffer> {
         self.archive.get_or_init(|| {
-            let sent = self.publisher::<SequenceHeartbeat>(&Key::LastSent(self.identity.id.clone()));
+            let sent =
+                self.publisher::<SequenceHeartbeat>(&Key::LastSent(self.identity.id.clone()));
             RetransmitBuffer::open(&self.worker, &self.identity, sent, &self.ticker)
         })
     }

@@ -89,7 +89,8 @@ impl Automation {
         }
         let mut moved = false;
         for (place, modulator) in self.modulators.iter().enumerate() {
-            let Some((modulator, parameter)) = modulator.as_ref().zip(parameters.declared().get(place))
+            let Some((modulator, parameter)) =
+                modulator.as_ref().zip(parameters.declared().get(place))
             else {
                 continue;
             };

@@ -971,7 +971,10 @@ mod tests {
         let (timeline, at_us) = board.timeline();
         let beat = timeline.beat_at(at_us) + 0.2;
         let set = Set::default().with(name("zoom"), 0.75).at(ScheduleAt::Beat(beat));
-        let set = Set { modulators: modulator("hue", "lfo:sine:1bar:depth=0:offset=-1").modulators, ..set };
+        let set = Set {
+            modulators: modulator("hue", "lfo:sine:1bar:depth=0:offset=-1").modulators,
+            ..set
+        };
         let report = board.change(&set).unwrap();
         assert_eq!(report, SetReply { waits_for: Some(beat), late_for: None });
         let deadline = Instant::now() + Duration::from_secs(10);

@@ -296,7 +296,13 @@ mod tests {
     fn question(first: u64, last: u64, ms: u64) -> RetransmitRequest {
         let subscribed_for_us = ms * 1000;
         let missing = vec![(first, last)];
-        RetransmitRequest { key: String::new(), instance: 1, missing, anchor_sequence: None, subscribed_for_us }
+        RetransmitRequest {
+            key: String::new(),
+            instance: 1,
+            missing,
+            anchor_sequence: None,
+            subscribed_for_us,
+        }
     }
 
     fn numbers(messages: &[StoredMessage]) -> Vec<u64> {
@@ -340,7 +346,8 @@ mod tests {
             assert_eq!(end, RetransmitEnd { first_after_join: 94, first_available: 0 });
         }
         let heard_is_gone = self::ring(5000, start);
-        let question = RetransmitRequest { anchor_sequence: Some(10), missing: vec![(903, 905)], ..question };
+        let question =
+            RetransmitRequest { anchor_sequence: Some(10), missing: vec![(903, 905)], ..question };
         let (messages, end) = heard_is_gone.find(&question, start + Duration::from_secs(5));
         assert_eq!(numbers(&messages), [904, 905], "all that is kept came later");
         assert_eq!(end, RetransmitEnd { first_after_join: 0, first_available: 904 });

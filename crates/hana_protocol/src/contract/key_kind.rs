@@ -149,8 +149,12 @@ impl KeyKind {
             Self::Health => Row::of::<Health>("hana/<node>/health", OwnerOnly, None),
             Self::Control => Row::of::<Control>("hana/<node>/control", Anyone, None),
             Self::Event => Row::of::<Event>("hana/<node>/event", OwnerOnly, None),
-            Self::LastSent => Row::of::<SequenceHeartbeat>("hana/<node>/last_sent", OwnerOnly, None),
-            Self::Retransmit => Row::of::<RetransmitRequest>("hana/<node>/retransmit", Anyone, None),
+            Self::LastSent => {
+                Row::of::<SequenceHeartbeat>("hana/<node>/last_sent", OwnerOnly, None)
+            },
+            Self::Retransmit => {
+                Row::of::<RetransmitRequest>("hana/<node>/retransmit", Anyone, None)
+            },
             Self::Modulation => {
                 Row::of::<Modulation>("hana/<viz>/modulation/<param>", Anyone, None)
             },

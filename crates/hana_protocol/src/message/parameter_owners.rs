@@ -47,11 +47,11 @@ pub struct Ownership {
 #[serde(rename_all = "snake_case")]
 pub enum OwnershipKind {
     /// Owned by playing, until the app pauses.
-    Plays,
+    Active,
     /// Claimed, until the app releases it, another app takes it or the app disappears.
-    Taken,
+    Claimed,
     /// No longer owned: the app disappeared.
-    Left,
+    Abandoned,
     /// No longer owned: the app released it, or took it from another app for a single `set`.
     Released,
 }
@@ -97,7 +97,7 @@ impl OwnershipKind {
     /// Whether the ownership is current.
     #[must_use]
     pub const fn is_held(self) -> bool {
-        matches!(self, Self::Plays | Self::Taken)
+        matches!(self, Self::Active | Self::Claimed)
     }
 }
 
@@ -112,7 +112,7 @@ impl ParameterOwners {
     #[must_use]
     pub fn left_by(&self, parameter: &ParameterName) -> Option<&NodeId> {
         let of = self.owners.iter().find(|held| held.parameter == *parameter)?;
-        (of.how == OwnershipKind::Left).then_some(&of.by)
+        (of.how == OwnershipKind::Abandoned).then_some(&of.by)
     }
 }
 
@@ -120,13 +120,13 @@ impl OwnedByOther {
     fn in_words(&self) -> String {
         let Self { parameter, by, how } = self;
         match how {
-            OwnershipKind::Plays => {
+            OwnershipKind::Active => {
                 format!("'{by}' plays {parameter}; wait until it pauses, or take it")
             },
-            OwnershipKind::Taken => {
+            OwnershipKind::Claimed => {
                 format!("'{by}' has taken {parameter}; wait until it is released, or take it")
             },
-            OwnershipKind::Left | OwnershipKind::Released => {
+            OwnershipKind::Abandoned | OwnershipKind::Released => {
                 format!("'{by}' has taken {parameter} meanwhile; pause, or take it again")
             },
         }
@@ -150,9 +150,9 @@ mod tests {
     #[test]
     fn the_first_of_two_holds_it_and_who_let_go_does_not() {
         let json = r#"{"owners": [
-            {"parameter": "zoom", "by": "desk", "how": "plays", "priority": 5},
-            {"parameter": "zoom", "by": "app", "how": "taken", "stamp": [1, 0, "app"]},
-            {"parameter": "hue", "by": "app", "how": "left"}]}"#;
+            {"parameter": "zoom", "by": "desk", "how": "active", "priority": 5},
+            {"parameter": "zoom", "by": "app", "how": "claimed", "stamp": [1, 0, "app"]},
+            {"parameter": "hue", "by": "app", "how": "abandoned"}]}"#;
         let owners: ParameterOwners = serde_json::from_str(json).unwrap();
         let name = |name| ParameterName::new(name).unwrap();
         assert_eq!(owners.owner_of(&name("zoom")).unwrap().by.as_str(), "desk");

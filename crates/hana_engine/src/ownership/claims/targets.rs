@@ -69,17 +69,17 @@ impl ClaimManager {
         if held.by == self.own {
             match own {
                 // An earlier instance of this app has claimed it.
-                None if held.how == OwnershipKind::Taken => {
+                None if held.how == OwnershipKind::Claimed => {
                     let state = ClaimState { priority: held.priority, ended: false, to: None };
                     self.map.write(of, LwwEntry { stamp: stamp.clone(), value: Some(state) });
                     self.version += 1;
                     self.confirmed.insert(at, stamp.clone());
                 },
-                Some(own) if own.stamp == *stamp && held.how == OwnershipKind::Taken => {
+                Some(own) if own.stamp == *stamp && held.how == OwnershipKind::Claimed => {
                     self.confirmed.insert(at, stamp.clone());
                 },
                 // An earlier instance claimed it too, by a clock that was ahead of the present one.
-                Some(own) if own.stamp < *stamp && held.how == OwnershipKind::Taken => {
+                Some(own) if own.stamp < *stamp && held.how == OwnershipKind::Claimed => {
                     let is_ended = own.value.as_ref().is_some_and(|own| own.ended);
                     if is_ended {
                         self.end(of, None, unix_ms);
@@ -97,9 +97,9 @@ impl ClaimManager {
         };
         let own_priority = own.value.as_ref().map_or_else(Priority::default, |own| own.priority);
         let is_lesser = match held.how {
-            OwnershipKind::Taken => (own_priority, &own.stamp) < (held.priority, stamp),
-            OwnershipKind::Left | OwnershipKind::Released => own.stamp < *stamp,
-            OwnershipKind::Plays => false,
+            OwnershipKind::Claimed => (own_priority, &own.stamp) < (held.priority, stamp),
+            OwnershipKind::Abandoned | OwnershipKind::Released => own.stamp < *stamp,
+            OwnershipKind::Active => false,
         };
         let was_confirmed = self.confirmed.remove(&at).is_some();
         if is_lesser {
@@ -231,7 +231,7 @@ impl ClaimManager {
             };
             let is_said = owners.owners.iter().any(|held| {
                 held.parameter == of.parameter
-                    && held.how == OwnershipKind::Taken
+                    && held.how == OwnershipKind::Claimed
                     && held.by == self.own
                     && held.stamp.as_ref() == Some(&written.stamp)
             });
@@ -245,7 +245,7 @@ impl ClaimManager {
         }
         let mut releases: BTreeMap<Stamp, Vec<ParameterName>> = BTreeMap::new();
         for held in &owners.owners {
-            if held.by != self.own || held.how != OwnershipKind::Taken {
+            if held.by != self.own || held.how != OwnershipKind::Claimed {
                 continue;
             }
             let of = ClaimKey {

@@ -394,7 +394,7 @@ impl World {
                 if seen != Some(&owners) {
                     return Some(format!("{}: {owners:?}, {} sees {seen:?}", viz.id, app.id));
                 }
-                let taken = owners.owners.iter().filter(|of| of.how == OwnershipKind::Taken);
+                let taken = owners.owners.iter().filter(|of| of.how == OwnershipKind::Claimed);
                 let taken: BTreeSet<&ParameterName> =
                     taken.filter(|of| of.by == app.id).map(|of| &of.parameter).collect();
                 let wished = operator.claims.claims_of(&app.id);

@@ -107,7 +107,10 @@ fn one_that_goes_off_once_does_it_where_it_comes_into_force() {
 #[test]
 fn what_is_written_wrongly_is_told_how_to_write_it() {
     let told = |text: &str| text.parse::<Modulator>().unwrap_err().to_string();
-    assert_eq!(told("lf:sine"), "'lf:sine' is no modulator; write it like lfo:sine:1bar or env:1beat");
+    assert_eq!(
+        told("lf:sine"),
+        "'lf:sine' is no modulator; write it like lfo:sine:1bar or env:1beat"
+    );
     assert_eq!(
         told("lfo:sin:1bar"),
         "'sin' is neither a wave nor a length of time; waves are sine, triangle, saw, square, sample-and-hold, lengths such as 1bar, 2beats, 1/2beat, 3s"
@@ -145,7 +148,10 @@ fn on_the_wire_it_is_a_map_and_a_word_is_read_too() {
     for (wrong, said) in [
         (r#"{"modulators": {"zoom": "lfo:sin"}}"#, "neither a wave"),
         (r#"{"modulators": {"zoom": {"lfo": {"wave": "saw"}}}}"#, "period"),
-        (r#"{"modulators": {"zoom": {"lfo": {"wave": "saw", "period": {"bars": 0}}}}}"#, "'period'"),
+        (
+            r#"{"modulators": {"zoom": {"lfo": {"wave": "saw", "period": {"bars": 0}}}}}"#,
+            "'period'",
+        ),
         (r#"{"modulators": {"zoom": 0.5}}"#, "a text such as lfo:sine:1bar"),
     ] {
         let told = read(wrong).unwrap_err().to_string();
