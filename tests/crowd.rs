@@ -82,7 +82,7 @@ fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_t
         let mut missing = vec![];
         for (number, id) in ids.iter().enumerate() {
             let last = players_of[number / 2].last(id).unwrap_or_default();
-            let direct = |viz: &&String| last["plays"][viz.as_str()]["way"] != "direct";
+            let direct = |viz: &&String| last["plays"][viz.as_str()]["path"] != "direct";
             missing.extend(vizs.iter().filter(direct).map(|viz| format!("{id} {viz}")));
         }
         if missing.is_empty() { Ok(()) } else { Err(format!("{} {missing:?}", missing.len())) }

@@ -105,7 +105,7 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
             session.set(name, 0.0).unwrap();
         }
         let status = session.status();
-        if status.way == PlayPath::Direct { Ok(()) } else { Err(status) }
+        if status.path == PlayPath::Direct { Ok(()) } else { Err(status) }
     });
     // The upper ones move by themselves.
     let by_the_beat = (32..64).fold(Set::default(), |set, place| {

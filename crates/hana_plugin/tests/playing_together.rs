@@ -105,7 +105,7 @@ impl Together {
     }
 
     fn desk_is_direct(&mut self) -> bool {
-        let asked = |mesh: MeshCommands| mesh.play_session(&id("stage")).map(|status| status.way);
+        let asked = |mesh: MeshCommands| mesh.play_session(&id("stage")).map(|status| status.path);
         self.desk.world_mut().run_system_once(asked).unwrap() == Some(PlayPath::Direct)
     }
 
@@ -137,7 +137,7 @@ fn two_apps_and_a_visualization() {
     all.until(
         "the other app to play directly",
         |all| all.session.set(&zoom(), 0.25).unwrap(),
-        |all| all.session.status().way == PlayPath::Direct && all.shown() == 0.25,
+        |all| all.session.status().path == PlayPath::Direct && all.shown() == 0.25,
     );
     all.until(
         "the desk to be told",

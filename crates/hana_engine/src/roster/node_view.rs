@@ -123,7 +123,7 @@ impl NodeView {
                 return format!("{verb} {}", each.collect::<Vec<_>>().join(", "));
             }
             let not_direct =
-                sessions.values().filter(|status| status.way != PlayPath::Direct).count();
+                sessions.values().filter(|status| status.path != PlayPath::Direct).count();
             let rest = if not_direct > 0 {
                 format!(", {not_direct} over the mesh")
             } else {
