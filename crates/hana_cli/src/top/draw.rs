@@ -94,7 +94,7 @@ impl ViewContext<'_> {
     const fn of_state(&self, view: &NodeView) -> Style {
         let style = match view.state {
             ProcessState::Running => self.style(Color::Green),
-            _ if view.ignored => self.style(Color::DarkGray),
+            _ if view.acknowledged => self.style(Color::DarkGray),
             ProcessState::Slow | ProcessState::Starting | ProcessState::Restarting => {
                 self.style(Color::Yellow)
             },
@@ -191,7 +191,7 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, around: &ViewContext) -> Cell
     if let Some(what) = view.in_force {
         remarks.push(format!("[{what}]"));
     }
-    if view.ignored {
+    if view.acknowledged {
         remarks.push("[ignored]".into());
     }
     if view.role != Role::Visualization {

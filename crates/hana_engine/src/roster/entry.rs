@@ -472,7 +472,8 @@ impl Entry {
             frame_max_us: frames.map(|frames| frames.max_us),
             restarts: process.map_or(0, |status| status.restarts),
             launched: process.is_some(),
-            ignored: process.is_some_and(|status| status.ignored && status.state == state),
+            acknowledged: process
+                .is_some_and(|status| status.acknowledged && status.state == state),
             in_force: self.look.in_force.filter(|_| alive),
             owners: if alive { self.owners.owners.clone() } else { vec![] },
             mixed: if alive { self.owners.mixed.clone() } else { BTreeMap::new() },

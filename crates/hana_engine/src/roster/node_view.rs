@@ -43,7 +43,7 @@ pub struct NodeView {
     pub launched: bool,
     /// Whether an operator acknowledged its state: no policy applies and no alarm is raised.
     #[serde(skip_serializing_if = "is_false")]
-    pub ignored: bool,
+    pub acknowledged: bool,
     /// The override in effect, set by an operator.
     #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
     pub in_force: Option<Override>,
@@ -164,7 +164,7 @@ impl NodeView {
     /// Returns whether its state needs an operator's attention and has not been acknowledged.
     #[must_use]
     pub const fn is_alarm(&self) -> bool {
-        self.state.is_alarming() && !self.ignored
+        self.state.is_alarming() && !self.acknowledged
     }
 
     /// Returns whether it draws new frames, so that its frame rate is worth showing.
