@@ -19,7 +19,7 @@ pub struct CustomMessageInfo {
     pub version: u32,
     /// Whether the node publishes the type, receives it, or both.
     #[serde(default)]
-    pub flow: Direction,
+    pub direction: Direction,
     /// The JSON Schema of the type; `true`, which accepts every value, if the node does not announce one.
     #[serde(default = "anything")]
     pub schema: Value,
@@ -32,7 +32,7 @@ pub enum Direction {
     /// The node publishes them.
     Published,
     /// The node receives them; other nodes can send them to it.
-    Heard,
+    Subscribed,
     /// Both; also the default for a node that does not announce a direction.
     #[default]
     Both,
@@ -41,8 +41,8 @@ pub enum Direction {
 impl Direction {
     /// Whether the node receives such messages.
     #[must_use]
-    pub const fn is_heard(self) -> bool {
-        matches!(self, Self::Heard | Self::Both)
+    pub const fn is_subscribed(self) -> bool {
+        matches!(self, Self::Subscribed | Self::Both)
     }
 
     /// Whether the node publishes such messages.
@@ -59,7 +59,7 @@ const fn anything() -> Value {
 impl CustomMessageInfo {
     /// Describes the type `M`.
     #[must_use]
-    pub fn of<M: CustomMessage>(flow: Direction) -> Self {
+    pub fn of<M: CustomMessage>(direction: Direction) -> Self {
         let settings = SchemaSettings::draft2020_12().with(|settings| settings.meta_schema = None);
         let mut schema = settings.into_generator().into_root_schema_for::<M>();
         schema.remove("title");
@@ -68,7 +68,7 @@ impl CustomMessageInfo {
             topic: M::TOPIC.into(),
             lane: M::LANE,
             version: M::VERSION,
-            flow,
+            direction,
             schema: schema.to_value(),
         }
     }

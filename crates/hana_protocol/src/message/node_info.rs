@@ -104,7 +104,7 @@ impl NodeInfo {
 
     /// Returns the custom messages that the node receives.
     pub fn heard_messages(&self) -> impl Iterator<Item = &CustomMessageInfo> {
-        self.messages.iter().filter(|message| message.flow.is_heard())
+        self.messages.iter().filter(|message| message.direction.is_subscribed())
     }
 
     /// Returns the custom message type that the node has on a topic, if any.
