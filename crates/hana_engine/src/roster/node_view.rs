@@ -83,7 +83,7 @@ pub struct NodeView {
 impl NodeView {
     /// Returns the owner of a parameter.
     #[must_use]
-    pub fn holder_of(&self, parameter: &ParameterName) -> Option<&Ownership> {
+    pub fn owner_of(&self, parameter: &ParameterName) -> Option<&Ownership> {
         self.owners.iter().find(|held| held.parameter == *parameter && held.how.is_held())
     }
 
