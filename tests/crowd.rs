@@ -31,8 +31,8 @@ type Players = BTreeMap<String, BTreeMap<String, String>>;
 fn players(host: &Host) -> Players {
     let word = |held: &Value, name: &str| held[name].as_str().unwrap_or_default().to_owned();
     let of = |node: &Value| {
-        let held = node["holders"].as_array().cloned().unwrap_or_default();
-        let playing = held.into_iter().filter(|held| held["how"] == "plays");
+        let held = node["owners"].as_array().cloned().unwrap_or_default();
+        let playing = held.into_iter().filter(|held| held["how"] == "active");
         playing.map(|held| (word(&held, "parameter"), word(&held, "by"))).collect()
     };
     let nodes = nodes(host);
@@ -45,7 +45,7 @@ fn words(ids: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_the_same_holders() {
+fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_the_same_owners() {
     let Some(lab) = Lab::new("crowd") else { return };
     let show = Show::of(&lab, &HOSTS);
     for name in HOSTS {
@@ -82,7 +82,7 @@ fn every_one_of_ten_plays_every_one_of_thirty_on_five_hosts_and_all_hosts_show_t
         let mut missing = vec![];
         for (number, id) in ids.iter().enumerate() {
             let last = players_of[number / 2].last(id).unwrap_or_default();
-            let direct = |viz: &&String| last["plays"][viz.as_str()]["way"] != "direct";
+            let direct = |viz: &&String| last["plays"][viz.as_str()]["path"] != "direct";
             missing.extend(vizs.iter().filter(direct).map(|viz| format!("{id} {viz}")));
         }
         if missing.is_empty() { Ok(()) } else { Err(format!("{} {missing:?}", missing.len())) }

@@ -296,7 +296,7 @@ fn a_flood_on_any_kind_of_key_is_borne() {
         ("inbox", &["flood", FLOOD, "hana/pulse/inbox/spark", "desk"]),
         ("inbox of a kind", &["flood", FLOOD, "hana/_pulse/inbox/spark", "desk"]),
         ("process", &["flood", FLOOD, "hana/h1/process/pulse", "h1"]),
-        ("lost", &["flood", FLOOD, "hana/h1/lost", "h1"]),
+        ("lost", &["flood", FLOOD, "hana/h1/lost_peers", "h1"]),
         ("log", &["flood", FLOOD, "hana/h1/log/pulse", "h1"]),
         ("log, asked", &["ask", FLOOD, "hana/h1/log/pulse"]),
         ("info, made-up nodes", &["keys", FLOOD, "hana/{}/info"]),

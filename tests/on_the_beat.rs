@@ -291,7 +291,7 @@ fn a_change_that_comes_too_late_is_made_at_once_and_counted() {
 
 #[test]
 fn what_is_no_recipe_is_told_how_to_write_it() {
-    let Some(lab) = Lab::new("recipes") else { return };
+    let Some(lab) = Lab::new("modulators") else { return };
     let show = Show::of(&lab, &["h1"]);
     let h1 = show.host("h1");
     start(h1, h1, "pulse");
@@ -334,7 +334,7 @@ fn phases(lines: &mut Lines, id: &str, looks: usize) -> Vec<f64> {
     while phases.len() < looks {
         let (_, line) = lines.wait_for(SOON, "a look with a modulator", |line| {
             line["key"] == key.as_str()
-                && line["value"]["recipes"]["zoom"].is_object()
+                && line["value"]["modulators"]["zoom"].is_object()
                 && line["at"].as_i64().is_some_and(|at| at > last)
         });
         last = line["at"].as_i64().unwrap();

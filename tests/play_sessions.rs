@@ -63,7 +63,7 @@ fn a_direct_path_that_is_blocked_and_freed_at_random_plays_on_and_nothing_twice_
         block(h2);
         thread::sleep(Duration::from_millis(100 + random.below(1400)));
         let status = hands.lines("a").pop().unwrap();
-        fell_back += u32::from(status["plays"]["v"]["way"] == "mesh");
+        fell_back += u32::from(status["plays"]["v"]["path"] == "mesh");
         free(h2);
         thread::sleep(Duration::from_millis(100 + random.below(1400)));
     }
@@ -122,7 +122,7 @@ fn both_daemons_killed_cost_what_is_played_a_thousand_times_a_second_nothing() {
             assert_eq!(last.pointer(way), begun.pointer(way), "a gap: {way}");
         }
         let status = hands.lines("a").pop().unwrap();
-        assert_eq!(status["plays"]["v"]["way"], "direct", "{status}");
+        assert_eq!(status["plays"]["v"]["path"], "direct", "{status}");
         let (p999_before, p999_without) = (p999(&before), p999(&without));
         figure(&format!(
             "1,000 values a second: {:.0} shown in {} s without daemons, none missed; p99.9 of their age {:.1} ms with daemons, {:.1} ms without",

@@ -107,7 +107,7 @@ impl Theatre {
         self.wait_until_shown("p0", 0.5);
         eventually(SOON, "the bridge to play directly", || {
             let nodes = show::nodes(&self.h1);
-            let way = show::node(&nodes, "osc-h1").map(|node| node["plays"]["v"]["way"].clone());
+            let way = show::node(&nodes, "osc-h1").map(|node| node["plays"]["v"]["path"].clone());
             if way == Some("direct".into()) { Ok(()) } else { Err(nodes) }
         });
         bridge

@@ -39,7 +39,7 @@ struct Desk {
     ids: Vec<String>,
 }
 
-/// The owners in each visualization from one point of view, such as `zoom desk taken`.
+/// The owners in each visualization from one point of view, such as `zoom desk claimed`.
 type Holders = BTreeMap<String, BTreeSet<String>>;
 
 impl Desk {
@@ -80,25 +80,25 @@ impl Desk {
     }
 }
 
-fn holders_of(sees: &Value) -> Holders {
+fn owners_of(sees: &Value) -> Holders {
     let words = |held: &Value| {
         let held = held.as_array().unwrap().iter();
         held.map(|word| word.as_str().unwrap().to_owned()).collect()
     };
-    let nodes = sees["holders"].as_object().unwrap();
+    let nodes = sees["owners"].as_object().unwrap();
     nodes.iter().map(|(node, held)| (node.clone(), words(held))).collect()
 }
 
 /// Returns the owners as `hana nodes` lists them.
-fn holders_by_command(host: &Host) -> Holders {
+fn owners_by_command(host: &Host) -> Holders {
     let nodes = nodes(host);
     let alive = nodes.iter().filter(|node| node["role"] == "visualization");
     let of = |node: &Value| {
-        let held = node["holders"].as_array().cloned().unwrap_or_default();
+        let held = node["owners"].as_array().cloned().unwrap_or_default();
         let word = |held: &Value| {
             let part = |name: &str| held[name].as_str().unwrap_or_default().to_owned();
             let how = part("how");
-            let is_held = ["plays", "taken"].contains(&how.as_str());
+            let is_held = ["active", "claimed"].contains(&how.as_str());
             is_held.then(|| format!("{} {} {how}", part("parameter"), part("by")))
         };
         held.iter().filter_map(word).collect()
@@ -113,25 +113,26 @@ fn agreed(desks: &[&Desk], visualizations: usize) -> Result<(u64, Holders), Stri
     for desk in desks {
         for id in &desk.ids {
             let (at, sees) = desk.sees(id).ok_or_else(|| format!("{id} has no view"))?;
-            let holders = holders_of(&sees);
-            if holders.len() != visualizations {
-                return Err(format!("{id} sees {:?}", holders.keys().collect::<Vec<_>>()));
+            let owners = owners_of(&sees);
+            if owners.len() != visualizations {
+                return Err(format!("{id} sees {:?}", owners.keys().collect::<Vec<_>>()));
             }
-            let taken = holders.iter().flat_map(|(node, held)| {
-                let own = held.iter().filter_map(|word| word.strip_suffix(&format!(" {id} taken")));
+            let taken = owners.iter().flat_map(|(node, held)| {
+                let own =
+                    held.iter().filter_map(|word| word.strip_suffix(&format!(" {id} claimed")));
                 own.map(move |name| format!("{node} {name}"))
             });
             let taken: BTreeSet<String> = taken.collect();
-            let wishes = sees["wishes"].as_array().unwrap().iter();
-            let wishes: BTreeSet<String> =
-                wishes.map(|wish| wish.as_str().unwrap().to_owned()).collect();
-            if taken != wishes {
-                return Err(format!("{id} has {taken:?} and claims {wishes:?}"));
+            let claims = sees["claims"].as_array().unwrap().iter();
+            let claims: BTreeSet<String> =
+                claims.map(|wish| wish.as_str().unwrap().to_owned()).collect();
+            if taken != claims {
+                return Err(format!("{id} has {taken:?} and claims {claims:?}"));
             }
             match &mut all {
-                None => all = Some((at, holders)),
-                Some((last, known)) if *known == holders => *last = at.max(*last),
-                Some((_, known)) => return Err(format!("{id} sees {holders:?}, not {known:?}")),
+                None => all = Some((at, owners)),
+                Some((last, known)) if *known == owners => *last = at.max(*last),
+                Some((_, known)) => return Err(format!("{id} sees {owners:?}, not {known:?}")),
             }
         }
     }
@@ -152,8 +153,8 @@ fn wait_until_agreed(
 }
 
 /// Returns the owner of a parameter.
-fn holder<'a>(holders: &'a Holders, node: &str, parameter: &str) -> Option<&'a str> {
-    let held = holders.get(node)?.iter().find(|word| word.starts_with(&format!("{parameter} ")))?;
+fn holder<'a>(owners: &'a Holders, node: &str, parameter: &str) -> Option<&'a str> {
+    let held = owners.get(node)?.iter().find(|word| word.starts_with(&format!("{parameter} ")))?;
     held.split(' ').nth(1)
 }
 
@@ -260,7 +261,7 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
             let viz = vizs[round % 3];
             let before = unix_ms();
             desks[round % 4].as_mut().unwrap().orders(&format!("{id} take {viz} speed"));
-            let wished = |holders: &Holders| holder(holders, viz, "speed") == Some(id);
+            let wished = |owners: &Holders| holder(owners, viz, "speed") == Some(id);
             let (at, _) = wait_until_agreed(&there(&desks), 3, wished);
             at.saturating_sub(before)
         })
@@ -269,11 +270,11 @@ fn after_twenty_random_takes_releases_crashes_and_partitions_all_agree_within_a_
     figure(&format!("all agree {took:?} ms after a claim, in order"));
     assert!(u128::from(took[2]) <= PROMISED.as_millis(), "{took:?}");
     // A new command on each host shows the same.
-    let (_, holders) = wait_until_agreed(&there(&desks), 3, |_| true);
+    let (_, owners) = wait_until_agreed(&there(&desks), 3, |_| true);
     for host in hosts {
         eventually(SOON, "the same owners on every host", || {
-            let shown = holders_by_command(host);
-            if shown == holders { Ok(()) } else { Err(format!("{shown:?}, not {holders:?}")) }
+            let shown = owners_by_command(host);
+            if shown == owners { Ok(()) } else { Err(format!("{shown:?}, not {owners:?}")) }
         });
     }
 }
@@ -288,7 +289,7 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
     wait_until_agreed(&[&desks[0], &desks[1]], 1, |_| true);
     lab.partition(&[h1], &[h2]);
     let knows = |desk: &Desk, id: &str| {
-        desk.sees(id).is_some_and(|(_, sees)| sees["holders"].get("v1").is_some())
+        desk.sees(id).is_some_and(|(_, sees)| sees["owners"].get("v1").is_some())
     };
     eventually(SOON, "the two sides to lose each other", || !knows(&desks[1], "far"));
     desks[0].orders("near take v1 zoom");
@@ -296,16 +297,16 @@ fn two_who_took_one_apart_come_to_one_holder_and_both_are_told() {
         let sees = desks[0].sees("near");
         let has = sees
             .as_ref()
-            .is_some_and(|(_, sees)| holder(&holders_of(sees), "v1", "zoom") == Some("near"));
+            .is_some_and(|(_, sees)| holder(&owners_of(sees), "v1", "zoom") == Some("near"));
         if has { Ok(()) } else { Err(sees) }
     });
     desks[1].orders("far take v1 zoom");
     eventually(SOON, "the far operator to claim it", || {
-        desks[1].sees("far").is_some_and(|(_, sees)| sees["wishes"][0] == "v1 zoom")
+        desks[1].sees("far").is_some_and(|(_, sees)| sees["claims"][0] == "v1 zoom")
     });
     lab.heal();
     let healed = unix_ms();
-    let wished = |holders: &Holders| holder(holders, "v1", "zoom") == Some("far");
+    let wished = |owners: &Holders| holder(owners, "v1", "zoom") == Some("far");
     let (at, _) = wait_until_agreed(&[&desks[0], &desks[1]], 1, wished);
     figure(&format!("one owner {} ms after the network is whole", at.saturating_sub(healed)));
     for (desk, id, wished) in [
@@ -381,11 +382,11 @@ fn six_apps_at_nine_visualizations_on_three_hosts_agree_on_every_holder() {
     }
     let last = unix_ms();
     let desks: Vec<&Desk> = desks.iter().collect();
-    let is_all_held = |holders: &Holders| {
-        let held = |viz: &String| ["p0", "p1"].map(|name| holder(holders, viz, name).is_some());
-        vizs.iter().all(|viz| held(viz) == [true, true] && holders[viz].len() == 2)
+    let is_all_held = |owners: &Holders| {
+        let held = |viz: &String| ["p0", "p1"].map(|name| holder(owners, viz, name).is_some());
+        vizs.iter().all(|viz| held(viz) == [true, true] && owners[viz].len() == 2)
     };
-    let (at, holders) = wait_until_agreed(&desks, 9, is_all_held);
+    let (at, owners) = wait_until_agreed(&desks, 9, is_all_held);
     figure(&format!(
         "six apps sent {} commands to nine visualizations on three hosts; all saw the same owners {} ms after the last",
         orders.len(),
@@ -394,8 +395,8 @@ fn six_apps_at_nine_visualizations_on_three_hosts_agree_on_every_holder() {
     for name in names {
         let host = show.host(name);
         eventually(SOON, "the same owners on every host", || {
-            let shown = holders_by_command(host);
-            if shown == holders { Ok(()) } else { Err(format!("{shown:?}, not {holders:?}")) }
+            let shown = owners_by_command(host);
+            if shown == owners { Ok(()) } else { Err(format!("{shown:?}, not {owners:?}")) }
         });
     }
 }
@@ -435,7 +436,7 @@ fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
     desk.running.kill(Signal::KILL);
     desk.running.wait(SOON);
     eventually(SOON, "the app to be gone", || node(&nodes(h1), "desk").is_none());
-    let holders = || holders_by_command(h1).remove("pulse").unwrap_or_default();
+    let owners = || owners_by_command(h1).remove("pulse").unwrap_or_default();
     let mut presses = 0;
     eventually(SOON, "the second app to own it", || {
         // A window needs a moment until it has the keyboard focus.
@@ -444,18 +445,19 @@ fn when_the_controlling_app_is_killed_the_look_holds_and_a_key_takes_it_over() {
             person.release(Key::O);
         }
         presses += 1;
-        let holders = holders();
-        let has = ["hue app-h1 taken", "zoom app-h1 taken"].iter().all(|of| holders.contains(*of));
-        if has { Ok(()) } else { Err(holders) }
+        let owners = owners();
+        let has =
+            ["hue app-h1 claimed", "zoom app-h1 claimed"].iter().all(|of| owners.contains(*of));
+        if has { Ok(()) } else { Err(owners) }
     });
     assert_eq!(zoom(), Some(0.75), "the look stays");
-    picture("holders.png");
+    picture("owners.png");
     // The first app is back, and does not claim anything again.
     let desk = Desk::sit(h2, &["desk"]);
-    let wished = |holders: &Holders| holder(holders, "pulse", "zoom") == Some("app-h1");
+    let wished = |owners: &Holders| holder(owners, "pulse", "zoom") == Some("app-h1");
     wait_until_agreed(&[&desk], 1, wished);
     thread::sleep(Duration::from_secs(2));
-    assert!(holders().contains("zoom app-h1 taken"), "{:?}", holders());
+    assert!(owners().contains("zoom app-h1 claimed"), "{:?}", owners());
 }
 
 #[test]
@@ -469,8 +471,8 @@ fn one_who_returns_after_another_took_over_is_told_and_does_not_fight() {
     wait_until_agreed(&[&first, &second], 1, |_| true);
     first.orders("first take v1 zoom speed");
     let all_of = |id: &'static str| {
-        move |holders: &Holders| {
-            ["zoom", "speed"].map(|name| holder(holders, "v1", name)) == [Some(id); 2]
+        move |owners: &Holders| {
+            ["zoom", "speed"].map(|name| holder(owners, "v1", name)) == [Some(id); 2]
         }
     };
     wait_until_agreed(&[&first, &second], 1, all_of("first"));

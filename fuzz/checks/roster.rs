@@ -143,6 +143,6 @@ fn status(node: NodeId, how: u8) -> ProcessStatus {
         pid: None,
         exit: None,
         restarts: 0,
-        ignored: false,
+        acknowledged: false,
     }
 }

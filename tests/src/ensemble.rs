@@ -99,7 +99,7 @@ impl Ensemble {
     pub fn wait_until_direct(&self, app: &str, visualization: &str) -> Value {
         self.wait_for(app, &format!("{app} to play {visualization} directly"), |line| {
             let status = &line["plays"][visualization];
-            status["way"] == "direct" && status["round_trip_us"].is_u64()
+            status["path"] == "direct" && status["round_trip_us"].is_u64()
         })
     }
 }

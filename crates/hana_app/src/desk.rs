@@ -308,11 +308,11 @@ mod tests {
         let with = |by: &str| {
             let mut views = show();
             views[1].parameters = Some([(name("hue"), 0.0), (name("zoom"), 0.0)].into());
-            views[1].holders = ["hue", "zoom"]
+            views[1].owners = ["hue", "zoom"]
                 .map(|of| Ownership {
                     parameter: name(of),
                     by: id(by),
-                    how: OwnershipKind::Taken,
+                    how: OwnershipKind::Claimed,
                     priority: Priority::default(),
                     stamp: None,
                 })

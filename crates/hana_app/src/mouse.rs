@@ -64,8 +64,8 @@ fn click(
     }
 }
 
-fn take(holders: Query<(&Interaction, &Takes), Changed<Interaction>>, mut mesh: HanaMesh) {
-    for (interaction, Takes { node, parameter, is_own }) in &holders {
+fn take(owners: Query<(&Interaction, &Takes), Changed<Interaction>>, mut mesh: HanaMesh) {
+    for (interaction, Takes { node, parameter, is_own }) in &owners {
         if *interaction != Interaction::Pressed {
             continue;
         }

@@ -33,15 +33,15 @@ pub(crate) fn plugin(app: &mut App) {
 
 fn look(link: Res<MeshSession<role::App>>, mesh: HanaMesh, mut desk: ResMut<AppModel>) {
     let own = link.node().map(|node| node.id().clone());
-    let operators = mesh.wishes().map_or_else(Operators::default, |wishes| {
+    let operators = mesh.claims().map_or_else(Operators::default, |claims| {
         let views = desk.overview.views().iter();
         let taken = views
             .filter(|view| matches!(view.role, role::Role::App | role::Role::Bridge))
-            .map(|view| (view.node.clone(), wishes.wishes_of(&view.node).count()));
-        let notes = wishes.notes().map(|(app, text)| (app.clone(), text.into()));
+            .map(|view| (view.node.clone(), claims.claims_of(&view.node).count()));
+        let notes = claims.notes().map(|(app, text)| (app.clone(), text.into()));
         Operators {
             own,
-            left: wishes.left_behind(),
+            left: claims.left_behind(),
             notes: notes.collect(),
             taken: taken.collect(),
         }

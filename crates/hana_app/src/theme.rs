@@ -28,7 +28,7 @@ pub(crate) const GAP: f32 = 12.0;
 
 /// Returns the colour of a node's state.
 pub(crate) const fn of_state(view: &NodeView) -> Color {
-    if view.ignored {
+    if view.acknowledged {
         return FAINT;
     }
     match view.state {

@@ -87,7 +87,7 @@ impl Toast {
         if view.is_alarm() {
             return true;
         }
-        if view.ignored {
+        if view.acknowledged {
             return false;
         }
         match view.state {
@@ -133,9 +133,9 @@ pub(crate) mod tests {
             frame_max_us: Some(17_000),
             restarts: 0,
             launched: true,
-            ignored: false,
+            acknowledged: false,
             in_force: None,
-            holders: vec![],
+            owners: vec![],
             mixed: [].into(),
             note: None,
             plays: [].into(),
@@ -211,7 +211,7 @@ pub(crate) mod tests {
     #[test]
     fn what_a_person_ignores_ends_or_loses_needs_no_words() {
         for last in [
-            Some(NodeView { ignored: true, ..view("a", ProcessState::Unresponsive) }),
+            Some(NodeView { acknowledged: true, ..view("a", ProcessState::Unresponsive) }),
             Some(view("a", ProcessState::Stopped)),
             Some(view("a", ProcessState::Closed)),
             None,

@@ -316,10 +316,10 @@ const fn whole(value: f32) -> u64 {
 
 fn hearer() -> Result<(), BenchError> {
     let config = config("hearer")?
-        .with_message::<Newest>(Direction::Heard)
-        .with_message::<InOrder>(Direction::Heard)
-        .with_message::<AsLuckWill>(Direction::Heard)
-        .with_message::<AsTheyCome>(Direction::Heard);
+        .with_message::<Newest>(Direction::Subscribed)
+        .with_message::<InOrder>(Direction::Subscribed)
+        .with_message::<AsLuckWill>(Direction::Subscribed)
+        .with_message::<AsTheyCome>(Direction::Subscribed);
     let node = Arc::new(
         Node::<role::App>::join(config)
             .wait(SOON)

@@ -212,7 +212,7 @@ pub(crate) struct SetArguments {
 
 /// The text about modulators in `hana set --help`.
 const RECIPES: &str = "\
-Recipes:
+Modulators:
   lfo:WAVE:LENGTH[:phase=P][:depth=D][:offset=O][:seed=N]
       WAVE is sine, triangle, saw, square or sample-and-hold; LENGTH is 1bar, 2beats, 1/2beat, 3s, ...
       It moves around the middle of the parameter's range: depth 1 reaches its ends.

@@ -137,7 +137,7 @@ impl Show<'_> {
 
     fn hands_on(&self, info: &NodeInfo, index: usize) -> anyhow::Result<DemoPlayer> {
         let name = ParameterName::new(BY_ITSELF.0)?;
-        let set = Set::default().with_recipe(name, swing(BY_ITSELF, index));
+        let set = Set::default().with_modulator(name, swing(BY_ITSELF, index));
         let done = self.node.command::<role::Visualization, _>(&info.node, set, mesh::COMMAND);
         done.wait(mesh::COMMAND * 2)??;
         let played = info.parameters.iter().filter_map(|parameter| {

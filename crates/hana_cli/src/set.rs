@@ -17,22 +17,22 @@ struct Done {
     #[serde(flatten)]
     values: BTreeMap<ParameterName, f32>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    recipes: BTreeMap<ParameterName, Modulator>,
+    modulators: BTreeMap<ParameterName, Modulator>,
     #[serde(flatten)]
     report: SetReply,
 }
 
 pub(crate) fn run(arguments: &SetArguments, json: bool) -> anyhow::Result<()> {
-    let (recipes, values) = recipes_and_words(&arguments.values)?;
+    let (modulators, values) = recipes_and_words(&arguments.values)?;
     let node = mesh::join()?;
     let parameters = values_of(&node, &arguments.node, &values)?;
-    let set = Set { parameters, recipes, at: arguments.at, take: arguments.take };
+    let set = Set { parameters, modulators, at: arguments.at, take: arguments.take };
     let report = while_absent(&node, &arguments.node, || {
         let pending =
             node.command::<role::Visualization, _>(&arguments.node, set.clone(), mesh::COMMAND);
         Ok(pending.wait(mesh::COMMAND * 2)?)
     })?;
-    let done = Done { values: set.parameters, recipes: set.recipes, report };
+    let done = Done { values: set.parameters, modulators: set.modulators, report };
     output::print(json, &done, || in_words(arguments, report))
 }
 
@@ -52,23 +52,23 @@ fn in_words(arguments: &SetArguments, report: SetReply) -> String {
     }
 }
 
-type Recipes = BTreeMap<ParameterName, Modulator>;
+type Modulators = BTreeMap<ParameterName, Modulator>;
 
 /// Separates modulators from other values.
 fn recipes_and_words(
     words: &[(ParameterName, String)],
-) -> anyhow::Result<(Recipes, Vec<(ParameterName, String)>)> {
-    let mut recipes = BTreeMap::new();
+) -> anyhow::Result<(Modulators, Vec<(ParameterName, String)>)> {
+    let mut modulators = BTreeMap::new();
     let mut values = vec![];
     for (name, word) in words {
         if Modulator::is_meant_by(word) {
-            let recipe = word.parse().map_err(|problem| anyhow!("{name}={word}: {problem}"))?;
-            recipes.insert(name.clone(), recipe);
+            let modulator = word.parse().map_err(|problem| anyhow!("{name}={word}: {problem}"))?;
+            modulators.insert(name.clone(), modulator);
         } else {
             values.push((name.clone(), word.clone()));
         }
     }
-    Ok((recipes, values))
+    Ok((modulators, values))
 }
 
 /// Converts words to values. Numbers need no conversion; for others the visualization's declaration is queried.

@@ -103,7 +103,7 @@ mod tests {
             pid: Some(7),
             exit: None,
             restarts: 0,
-            ignored: false,
+            acknowledged: false,
             node,
         }
     }

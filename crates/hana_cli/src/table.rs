@@ -52,9 +52,9 @@ fn row(view: &NodeView) -> [String; 9] {
     }
     remarks.extend(view.note.iter().map(|note| format!("\u{201c}{note}\u{201d}")));
     remarks.extend(playing);
-    let holders = view.holders_in_words();
-    if !holders.is_empty() {
-        remarks.push(format!("({holders})"));
+    let owners = view.owners_in_words();
+    if !owners.is_empty() {
+        remarks.push(format!("({owners})"));
     }
     let sessions = view.sessions_in_words(SESSIONS);
     if !sessions.is_empty() {

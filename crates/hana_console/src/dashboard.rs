@@ -197,9 +197,9 @@ pub(crate) mod tests {
             frame_max_us: Some(17_000),
             restarts: 0,
             launched: true,
-            ignored: false,
+            acknowledged: false,
             in_force: None,
-            holders: vec![],
+            owners: vec![],
             mixed: BTreeMap::new(),
             note: None,
             plays: [].into(),
@@ -244,7 +244,7 @@ pub(crate) mod tests {
     fn what_a_person_wants_ignored_is_no_alarm() {
         let mut overview = Dashboard::default();
         let mut views = show();
-        views[4].ignored = true;
+        views[4].acknowledged = true;
         overview.see(views, Instant::now());
         assert_eq!(overview.alarms().count(), 0);
         assert_eq!(names(&overview), ["[h1]", "a", "[h2]", "b", "c"]);

@@ -78,7 +78,7 @@ impl OperatorAction {
                     && !matches!(view.state, ProcessState::Stopping | ProcessState::Unreachable)
             },
             Self::Stop => draws && (alive || matches!(view.state, ProcessState::Restarting)),
-            Self::Acknowledge => view.launched && !view.ignored && is_trouble(view.state),
+            Self::Acknowledge => view.launched && !view.acknowledged && is_trouble(view.state),
             Self::Log => view.launched || matches!(view.role, Role::Daemon),
             Self::Freeze => draws && alive && !matches!(view.in_force, Some(Override::Freeze)),
             Self::Blackout => draws && alive && !matches!(view.in_force, Some(Override::Blackout)),
@@ -151,9 +151,9 @@ mod tests {
             frame_max_us: None,
             restarts: 0,
             launched: true,
-            ignored: false,
+            acknowledged: false,
             in_force: None,
-            holders: vec![],
+            owners: vec![],
             mixed: [].into(),
             note: None,
             plays: [].into(),
@@ -204,7 +204,7 @@ mod tests {
             assert!(offered.contains(&OperatorAction::Log), "{state}");
         }
         assert!(offered(&view(ProcessState::Unresponsive)).contains(&OperatorAction::Acknowledge));
-        let ignored = NodeView { ignored: true, ..view(ProcessState::Unresponsive) };
+        let ignored = NodeView { acknowledged: true, ..view(ProcessState::Unresponsive) };
         assert!(!offered(&ignored).contains(&OperatorAction::Acknowledge));
     }
 

@@ -215,7 +215,7 @@ mod tests {
                 topic: "spark".into(),
                 lane: Lane::ReliableOrdered,
                 version: 1,
-                flow: Direction::Both,
+                direction: Direction::Both,
                 schema,
             }],
             play: vec![],

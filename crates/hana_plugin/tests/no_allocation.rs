@@ -105,13 +105,14 @@ fn a_frame_with_64_moving_parameters_allocates_nothing() {
             session.set(name, 0.0).unwrap();
         }
         let status = session.status();
-        if status.way == PlayPath::Direct { Ok(()) } else { Err(status) }
+        if status.path == PlayPath::Direct { Ok(()) } else { Err(status) }
     });
     // The upper half moves by itself.
     let by_the_beat = (32..64).fold(Set::default(), |set, place| {
-        let recipe = ["lfo:sine:1bar", "lfo:saw:3s", "env:1beat", "lfo:sample-and-hold:0.1beats"];
+        let modulator =
+            ["lfo:sine:1bar", "lfo:saw:3s", "env:1beat", "lfo:sample-and-hold:0.1beats"];
         let name = ParameterName::new(&format!("p{place}")).unwrap();
-        set.with_recipe(name, recipe[place % 4].parse().unwrap())
+        set.with_modulator(name, modulator[place % 4].parse().unwrap())
     });
     app.world()
         .resource::<MeshSession<role::Visualization>>()

@@ -31,7 +31,7 @@ fn zoom() -> ParameterName {
 /// The events of the Bevy app.
 #[derive(Resource, Default)]
 struct Told {
-    holders: Vec<OwnerChanged>,
+    owners: Vec<OwnerChanged>,
     taken: Vec<ClaimLost>,
     notes: Vec<NoteReceived>,
 }
@@ -59,7 +59,7 @@ impl Together {
         let mut desk = App::new();
         desk.add_plugins(ControllerPlugin::new("desk")).init_resource::<Told>();
         desk.add_observer(|of: On<OwnerChanged>, mut told: ResMut<Told>| {
-            told.holders.push(of.event().clone());
+            told.owners.push(of.event().clone());
         });
         desk.add_observer(|of: On<ClaimLost>, mut told: ResMut<Told>| {
             told.taken.push(of.event().clone());
@@ -91,8 +91,8 @@ impl Together {
     }
 
     fn state(&self) -> String {
-        let (values, holders) = (self.stage.board().values(), self.stage.board().holders());
-        format!("{values:?} {holders:?} {:?}", self.told().holders)
+        let (values, owners) = (self.stage.board().values(), self.stage.board().owners());
+        format!("{values:?} {owners:?} {:?}", self.told().owners)
     }
 
     /// The operator of the Bevy app does something.
@@ -105,7 +105,7 @@ impl Together {
     }
 
     fn desk_is_direct(&mut self) -> bool {
-        let asked = |mesh: MeshCommands| mesh.play_session(&id("stage")).map(|status| status.way);
+        let asked = |mesh: MeshCommands| mesh.play_session(&id("stage")).map(|status| status.path);
         self.desk.world_mut().run_system_once(asked).unwrap() == Some(PlayPath::Direct)
     }
 
@@ -125,7 +125,7 @@ impl Together {
             before: before.map(id),
             now: now.map(|(by, how)| (id(by), how)),
         };
-        self.told().holders.last() == Some(&expected)
+        self.told().owners.last() == Some(&expected)
     }
 }
 
@@ -137,16 +137,16 @@ fn two_apps_and_a_visualization() {
     all.until(
         "the other app to play directly",
         |all| all.session.set(&zoom(), 0.25).unwrap(),
-        |all| all.session.status().way == PlayPath::Direct && all.shown() == 0.25,
+        |all| all.session.status().path == PlayPath::Direct && all.shown() == 0.25,
     );
     all.until(
         "the event at the desk",
         |all| all.session.set(&zoom(), 0.25).unwrap(),
         |all| {
             all.told()
-                .holders
+                .owners
                 .last()
-                .is_some_and(|told| told.now == Some((id("rival"), OwnershipKind::Plays)))
+                .is_some_and(|told| told.now == Some((id("rival"), OwnershipKind::Active)))
         },
     );
     // Values of the desk are not shown meanwhile, not even over its direct link.
@@ -168,7 +168,7 @@ fn two_apps_and_a_visualization() {
     all.at_desk(|mut mesh| mesh.take(&id("stage"), [zoom()]));
     all.until("the desk's value", both, |all| all.shown() == 0.75);
     all.until("the event that the desk owns it", both, |all| {
-        all.is_told(Some("rival"), Some(("desk", OwnershipKind::Taken)))
+        all.is_told(Some("rival"), Some(("desk", OwnershipKind::Claimed)))
     });
     let mut frames = 0;
     all.until("a few frames", both, |all| {
@@ -184,7 +184,7 @@ fn two_apps_and_a_visualization() {
     assert_eq!(all.told().taken, [taken]);
     all.until("the value of the other app", both, |all| all.shown() == 0.25);
     all.until("the event with the new owner", both, |all| {
-        all.is_told(Some("desk"), Some(("rival", OwnershipKind::Taken)))
+        all.is_told(Some("desk"), Some(("rival", OwnershipKind::Claimed)))
     });
     all.operator.note("the left screen flickers");
     all.until("the note", |_| {}, |all| !all.told().notes.is_empty());
@@ -195,7 +195,7 @@ fn two_apps_and_a_visualization() {
     all.until(
         "the parameter to be free",
         |_| {},
-        |all| all.told().holders.last().is_some_and(|told| told.now.is_none()),
+        |all| all.told().owners.last().is_some_and(|told| told.now.is_none()),
     );
     let Together { stage, rival, .. } = all;
     stage.leave().wait(SOON).ok();

@@ -68,16 +68,16 @@ fn publishers(kind: KeyKind) -> BTreeSet<Role> {
         KeyKind::Health => senders!(Health),
         KeyKind::Control => senders!(Control),
         KeyKind::Event => senders!(Event),
-        KeyKind::Sent => senders!(SequenceHeartbeat),
-        KeyKind::Resend => senders!(RetransmitRequest),
+        KeyKind::LastSent => senders!(SequenceHeartbeat),
+        KeyKind::Retransmit => senders!(RetransmitRequest),
         KeyKind::Modulation => senders!(Modulation),
-        KeyKind::ModulationFrame => senders!(ModulationBatch),
+        KeyKind::ModulationBatch => senders!(ModulationBatch),
         KeyKind::Look => senders!(Look),
-        KeyKind::Holders => senders!(ParameterOwners),
-        KeyKind::Session => senders!(OperatorState),
+        KeyKind::Owners => senders!(ParameterOwners),
+        KeyKind::Operator => senders!(OperatorState),
         KeyKind::Custom | KeyKind::Inbox | KeyKind::KindInbox => senders!(Custom),
         KeyKind::Process => senders!(ProcessStatus),
-        KeyKind::Lost => senders!(LostPeers),
+        KeyKind::LostPeers => senders!(LostPeers),
         KeyKind::Log => senders!(LogLine),
         KeyKind::Timeline => senders!(HostTimeline),
         KeyKind::Clock => senders!(ClockReading),
@@ -229,8 +229,16 @@ fn nested_fields(message: &Value) -> BTreeSet<String> {
         match field {
             Value::Array(items) => found.extend(items.iter().flat_map(of_map)),
             Value::Object(_)
-                if !["parameters", "recipes", "exit", "newest", "mixed", "plays", "priorities"]
-                    .contains(&name.as_str()) =>
+                if ![
+                    "parameters",
+                    "modulators",
+                    "exit",
+                    "newest",
+                    "mixed",
+                    "plays",
+                    "priorities",
+                ]
+                .contains(&name.as_str()) =>
             {
                 found.extend(of_map(field));
             },
@@ -261,7 +269,7 @@ fn the_examples_of_messages_are_whole_messages() {
 
 #[test]
 fn the_end_of_an_answer_to_resend_is_as_shown() {
-    let shown = section("### resend").rsplit("```json\n").next().unwrap();
+    let shown = section("### retransmit").rsplit("```json\n").next().unwrap();
     let shown = shown.split("```").next().unwrap();
     let read: RetransmitEnd = serde_json::from_str(shown).unwrap();
     assert_eq!(serde_json::to_value(read).unwrap(), serde_json::from_str::<Value>(shown).unwrap());
@@ -269,7 +277,7 @@ fn the_end_of_an_answer_to_resend_is_as_shown() {
 
 #[test]
 fn the_recipes_are_as_shown_and_each_of_their_fields_is_explained() {
-    let text = section("### Recipes");
+    let text = section("### Modulators");
     let explained = table(text).iter().map(|row| row[0]).collect::<Vec<_>>().join(", ");
     let mut shown = BTreeSet::new();
     for example in text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()) {

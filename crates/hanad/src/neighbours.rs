@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_secs(1);
 impl PeerTracker {
     pub(crate) fn new(node: &Node<role::Daemon>) -> Self {
         let own = node.host().clone();
-        let lost = node.state_publisher(&Topic::<LostPeers>::lost(own.clone()));
+        let lost = node.state_publisher(&Topic::<LostPeers>::lost_peers(own.clone()));
         let (roster, steps) = (Roster::default(), WallClockSteps::default());
         Self { roster, steps, lost, own, look_at: Instant::now() }
     }

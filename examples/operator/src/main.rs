@@ -99,19 +99,19 @@ impl Desk {
                 say(&json!({"node": own, "at": unix_ms(), "told": told}));
             }
         }
-        let holders: BTreeMap<&NodeId, Vec<String>> = roster
+        let owners: BTreeMap<&NodeId, Vec<String>> = roster
             .present()
             .filter(|(_, role)| *role == Role::Visualization)
             .filter_map(|(node, _)| {
-                let held = roster.holders(node)?.holders.iter();
+                let held = roster.owners(node)?.owners.iter();
                 Some((node, held.filter(|held| held.how.is_held()).map(word).collect()))
             })
             .collect();
-        let wishes = self.operator.wishes().wishes_of(own);
-        let wishes: Vec<String> = wishes.map(|(node, name)| format!("{node} {name}")).collect();
-        let notes: BTreeMap<&NodeId, &str> = self.operator.wishes().notes().collect();
-        let left = self.operator.wishes().left_behind();
-        let shown = json!({"holders": holders, "wishes": wishes, "notes": notes, "left": left});
+        let claims = self.operator.claims().claims_of(own);
+        let claims: Vec<String> = claims.map(|(node, name)| format!("{node} {name}")).collect();
+        let notes: BTreeMap<&NodeId, &str> = self.operator.claims().notes().collect();
+        let left = self.operator.claims().left_behind();
+        let shown = json!({"owners": owners, "claims": claims, "notes": notes, "left": left});
         if shown != self.shown {
             say(&json!({"node": own, "at": unix_ms(), "sees": shown}));
             self.shown = shown;
@@ -136,7 +136,7 @@ fn word(held: &Ownership) -> String {
 /// Returns the text for an operator; a changed owner is printed elsewhere.
 fn told(news: &ClaimEvent) -> Option<String> {
     Some(match news {
-        ClaimEvent::HolderChanged { .. } => return None,
+        ClaimEvent::OwnerChanged { .. } => return None,
         ClaimEvent::TakenFromYou { node, parameter, by, apart } => {
             let apart = if *apart { ", while you were apart" } else { "" };
             format!("{by} took {parameter} of {node} from you{apart}")

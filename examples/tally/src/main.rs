@@ -82,7 +82,7 @@ fn main() -> anyhow::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&told_to_end))?;
     }
     let (id, flow) = match &arguments.what {
-        What::Count { .. } => ("tally", Direction::Heard),
+        What::Count { .. } => ("tally", Direction::Subscribed),
         What::Send(_) => ("tally-sender", Direction::Published),
     };
     let config = NodeConfig::from_environment(NodeId::new(id)?)?

@@ -57,12 +57,12 @@ class Decoder(unittest.TestCase):
         frame = {"indices": [0, 2], "samples": struct.pack("<4f", 0.1, -1, 0.25, float("nan")), "at": 7}
         payload = msgpack.packb(frame)
         self.assertEqual(
-            shown(payload, "hana/ripples/modulation/_frame"),
+            shown(payload, "hana/ripples/modulation/_batch"),
             {"indices": [0, 2], "samples": [0.1, -1, 0.25, "NaN"], "at": 7},
         )
         self.assertEqual(shown(payload)["samples"]["bytes"], 16)
         cut = msgpack.packb({"samples": b"abc"})
-        self.assertEqual(shown(cut, "hana/ripples/modulation/_frame")["samples"]["bytes"], 3)
+        self.assertEqual(shown(cut, "hana/ripples/modulation/_batch")["samples"]["bytes"], 3)
 
     def test_json_and_text_are_shown(self):
         self.assertEqual(decode("hana/x", b'{\n "a": 1.50\n}'), '{"a": 1.5}')

@@ -8,9 +8,9 @@ use hana_network::unix_ms;
 use hana_plugin::MeshNode;
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
-use hana_protocol::message::{OwnershipKind, Sharing};
+use hana_protocol::message::OwnershipKind;
 use hana_protocol::parameter::format::{hex_of_rgb, word_of_value};
-use hana_protocol::parameter::{ColourPart, Parameter, ParameterKind};
+use hana_protocol::parameter::{ColourPart, Parameter, ParameterKind, Sharing};
 
 use super::{Panel, show, since};
 use crate::desk::AppModel;
@@ -312,13 +312,13 @@ fn spawn_slider(
 fn holder(view: &NodeView, own: Option<&NodeId>, parameter: &Parameter) -> impl Bundle {
     let name = &parameter.name;
     let is_own = own.is_some() && view.taken_by(name) == own;
-    let (text, colour) = match (parameter.sharing, view.holder_of(name)) {
+    let (text, colour) = match (parameter.sharing, view.owner_of(name)) {
         (Sharing::Mix, _) => {
             let count = view.mixed.get(name).map_or(0, Vec::len);
             (format!("mixed, {count}"), theme::FAINT)
         },
         (Sharing::One, Some(_)) if is_own => ("yours".into(), theme::TEXT),
-        (Sharing::One, Some(held)) if held.how == OwnershipKind::Taken => {
+        (Sharing::One, Some(held)) if held.how == OwnershipKind::Claimed => {
             (held.by.to_string(), theme::CARE)
         },
         (Sharing::One, Some(held)) => (format!("({})", held.by), theme::FAINT),

@@ -46,7 +46,7 @@ struct SignOf(NodeView);
 
 impl PartialEq for SignOf {
     fn eq(&self, other: &Self) -> bool {
-        (self.0.state, self.0.ignored) == (other.0.state, other.0.ignored)
+        (self.0.state, self.0.acknowledged) == (other.0.state, other.0.acknowledged)
     }
 }
 
@@ -96,7 +96,7 @@ impl ListedState {
         if let Some(what) = view.in_force {
             remarks.push(what.to_string());
         }
-        if view.ignored {
+        if view.acknowledged {
             remarks.push("ignored".into());
         }
         if !matches!(view.role, Role::Visualization | Role::Daemon) {

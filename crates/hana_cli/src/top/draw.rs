@@ -94,7 +94,7 @@ impl ViewContext<'_> {
     const fn of_state(&self, view: &NodeView) -> Style {
         let style = match view.state {
             ProcessState::Running => self.style(Color::Green),
-            _ if view.ignored => self.style(Color::DarkGray),
+            _ if view.acknowledged => self.style(Color::DarkGray),
             ProcessState::Slow | ProcessState::Starting | ProcessState::Restarting => {
                 self.style(Color::Yellow)
             },
@@ -191,7 +191,7 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, around: &ViewContext) -> Cell
     if let Some(what) = view.in_force {
         remarks.push(format!("[{what}]"));
     }
-    if view.ignored {
+    if view.acknowledged {
         remarks.push("[ignored]".into());
     }
     if view.role != Role::Visualization {
@@ -199,7 +199,7 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, around: &ViewContext) -> Cell
     }
     remarks.extend(view.note.iter().map(|note| format!("\u{201c}{note}\u{201d}")));
     remarks.push(view.reason.clone());
-    remarks.push(view.holders_in_words());
+    remarks.push(view.owners_in_words());
     remarks.retain(|remark| !remark.is_empty());
     let draws = view.is_drawing();
     [
@@ -261,8 +261,8 @@ fn draw_details(frame: &mut Frame, area: Rect, model: &Model, around: &ViewConte
             .areas(inner);
     let held = |name: &str| {
         let name = ParameterName::new(name).ok()?;
-        let held = view.holder_of(&name)?;
-        let verb = if held.how == OwnershipKind::Taken { "" } else { "plays " };
+        let held = view.owner_of(&name)?;
+        let verb = if held.how == OwnershipKind::Claimed { "" } else { "plays " };
         Some(format!(" ({verb}{})", held.by))
     };
     let playing = view.playing.iter().map(|(name, word)| {

@@ -201,9 +201,9 @@ mod tests {
             frame_max_us: Some(17_000),
             restarts: 0,
             launched: true,
-            ignored: false,
+            acknowledged: false,
             in_force: None,
-            holders: vec![],
+            owners: vec![],
             mixed: [].into(),
             note: None,
             plays: [].into(),
@@ -301,7 +301,7 @@ mod tests {
     fn what_a_person_wants_ignored_is_no_alert() {
         let (mut model, now) = seen();
         let mut views = show();
-        views[4].ignored = true;
+        views[4].acknowledged = true;
         model.see(views, now);
         assert!(model.alert().is_none());
         assert_eq!(model.count(), (5, 0));

@@ -38,7 +38,7 @@ struct SourceInstance<M> {
     /// Number of the first message received from it, or announced by it.
     first: u64,
     /// Upper bound, in microseconds, of the time between subscribing and the sending of `first`.
-    listening_us: u64,
+    subscribed_for_us: u64,
 }
 
 /// The number of a message, and how long ago it was sent.
@@ -172,10 +172,10 @@ impl<M> TopicReceiver<M> {
         };
         self.with(&source, actions, |receiver, actions| {
             for &stretch in &question.missing {
-                if let Some((first, last)) = below(resent.first_for_you, stretch) {
+                if let Some((first, last)) = below(resent.first_after_join, stretch) {
                     receiver.not_for_us(first, last, actions);
                 }
-                if let Some((first, last)) = below(resent.first_kept, stretch) {
+                if let Some((first, last)) = below(resent.first_available, stretch) {
                     receiver.absent(first, last, actions);
                 }
             }
@@ -240,9 +240,14 @@ impl<M> TopicReceiver<M> {
         }
         // Ignores transit time, so the bound errs on the long side: nothing that this topic should receive is
         // skipped, and a few older messages may be delivered.
-        let listening_us = microseconds(listening.saturating_sub(place.age));
-        let run =
-            SourceInstance { instances, receiver, heard: now, first: place.number, listening_us };
+        let subscribed_for_us = microseconds(listening.saturating_sub(place.age));
+        let run = SourceInstance {
+            instances,
+            receiver,
+            heard: now,
+            first: place.number,
+            subscribed_for_us,
+        };
         Some(self.sources.entry(source.clone()).or_insert(run))
     }
 
@@ -310,8 +315,8 @@ impl<M> TopicReceiver<M> {
                 key: source.key.clone(),
                 instance: run.instance(),
                 missing,
-                heard: Some(run.first),
-                listening_us: run.listening_us,
+                anchor_sequence: Some(run.first),
+                subscribed_for_us: run.subscribed_for_us,
             };
             actions.push(TopicAction::Ask { node: source.node.clone(), question });
         }
@@ -362,14 +367,14 @@ mod tests {
         Topic::new(Lane::ReliableOrdered, LaneLimits::default(), now)
     }
 
-    fn question(first: u64, last: u64, heard: u64, listening_us: u64) -> RetransmitRequest {
+    fn question(first: u64, last: u64, heard: u64, subscribed_for_us: u64) -> RetransmitRequest {
         let missing = vec![(first, last)];
         RetransmitRequest {
             key: KEY.into(),
             instance: 1,
             missing,
-            heard: Some(heard),
-            listening_us,
+            anchor_sequence: Some(heard),
+            subscribed_for_us,
         }
     }
 
@@ -450,7 +455,7 @@ mod tests {
         assert_eq!(actions, [TopicAction::Ask { node: node.clone(), question: asked.clone() }]);
         arrive(&mut topic, 1, 3, now);
         let mut actions = vec![];
-        let end = RetransmitEnd { first_for_you: 2, first_kept: 3 };
+        let end = RetransmitEnd { first_after_join: 2, first_available: 3 };
         topic.resent(&node, &asked, end, now, &mut actions);
         assert_eq!(
             actions,

@@ -214,7 +214,7 @@ impl PathSelector {
         let path = self.path(self.way);
         let answered = path.round_trip.filter(|_| !path.is_blocked(now, self.blocked_after()));
         PlayStatus {
-            way: self.way,
+            path: self.way,
             round_trip_us: answered.map(|of| u32::try_from(of.as_micros()).unwrap_or(u32::MAX)),
             loss_percent: path.loss_percent(),
             switches: self.switches,

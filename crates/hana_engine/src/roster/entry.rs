@@ -12,7 +12,8 @@ use hana_protocol::parameter::format::words_of_values;
 use hana_protocol::parameter::{Parameter, ParameterName};
 
 use crate::delivery::succession::Succession;
-use crate::roster::health_monitor::{HealthLimits, HealthMonitor, HealthVerdict};
+use crate::roster::health_monitor::{HealthLimits, HealthMonitor};
+use crate::roster::health_verdict::HealthVerdict;
 use crate::roster::node_view::NodeView;
 use crate::roster::observation::Observation;
 
@@ -32,7 +33,7 @@ pub(super) struct Entry {
     /// On the two sides of a network partition, two daemons may each have launched a node of the same name.
     claims: BTreeMap<NodeId, DaemonReport>,
     look: Look,
-    holders: ParameterOwners,
+    owners: ParameterOwners,
     session: Arc<OperatorState>,
     /// Time of its first observation.
     heard_of: Option<Instant>,
@@ -105,8 +106,8 @@ impl Entry {
         self.info.as_ref()
     }
 
-    pub(super) const fn holders(&self) -> &ParameterOwners {
-        &self.holders
+    pub(super) const fn owners(&self) -> &ParameterOwners {
+        &self.owners
     }
 
     pub(super) const fn session(&self) -> &Arc<OperatorState> {
@@ -223,9 +224,9 @@ impl Entry {
                 self.look = look;
                 changed
             },
-            Observation::Holders(_, holders) => {
-                let changed = self.holders != holders;
-                self.holders = holders;
+            Observation::Holders(_, owners) => {
+                let changed = self.owners != owners;
+                self.owners = owners;
                 changed
             },
             Observation::Session(_, session) => {
@@ -471,10 +472,11 @@ impl Entry {
             frame_max_us: frames.map(|frames| frames.max_us),
             restarts: process.map_or(0, |status| status.restarts),
             launched: process.is_some(),
-            ignored: process.is_some_and(|status| status.ignored && status.state == state),
+            acknowledged: process
+                .is_some_and(|status| status.acknowledged && status.state == state),
             in_force: self.look.in_force.filter(|_| alive),
-            holders: if alive { self.holders.holders.clone() } else { vec![] },
-            mixed: if alive { self.holders.mixed.clone() } else { BTreeMap::new() },
+            owners: if alive { self.owners.owners.clone() } else { vec![] },
+            mixed: if alive { self.owners.mixed.clone() } else { BTreeMap::new() },
             note: self.note(node),
             plays: health.filter(|_| alive).map(|of| of.plays.clone()).unwrap_or_default(),
             // The roster fills this in from the other entries.
@@ -496,10 +498,10 @@ impl Entry {
     /// Returns what it shows, as text: values, and the modulators that move parameters.
     fn playing(&self, values: &BTreeMap<ParameterName, f32>) -> Vec<(String, String)> {
         let mut words = words_of_values(self.declared(), values);
-        for (name, recipe) in &self.look.recipes {
+        for (name, modulator) in &self.look.modulators {
             match words.iter_mut().find(|(of, _)| of == name.as_str()) {
-                Some((_, word)) => *word = recipe.to_string(),
-                None => words.push((name.to_string(), recipe.to_string())),
+                Some((_, word)) => *word = modulator.to_string(),
+                None => words.push((name.to_string(), modulator.to_string())),
             }
         }
         words

@@ -43,13 +43,13 @@ pub struct NodeView {
     pub launched: bool,
     /// Whether an operator acknowledged its state: no policy applies and no alarm is raised.
     #[serde(skip_serializing_if = "is_false")]
-    pub ignored: bool,
+    pub acknowledged: bool,
     /// The override in effect, set by an operator.
     #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
     pub in_force: Option<Override>,
     /// The current and former owners of its parameters; of two for one parameter, the first counts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub holders: Vec<Ownership>,
+    pub owners: Vec<Ownership>,
     /// Controllers that contribute to its mixed parameters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub mixed: BTreeMap<ParameterName, Vec<NodeId>>,
@@ -83,27 +83,27 @@ pub struct NodeView {
 impl NodeView {
     /// Returns the owner of a parameter.
     #[must_use]
-    pub fn holder_of(&self, parameter: &ParameterName) -> Option<&Ownership> {
-        self.holders.iter().find(|held| held.parameter == *parameter && held.how.is_held())
+    pub fn owner_of(&self, parameter: &ParameterName) -> Option<&Ownership> {
+        self.owners.iter().find(|held| held.parameter == *parameter && held.how.is_held())
     }
 
     /// Returns the controller that claimed a parameter, even while one with a higher priority plays it.
     #[must_use]
     pub fn taken_by(&self, parameter: &ParameterName) -> Option<&NodeId> {
         let is_it =
-            |held: &&Ownership| held.parameter == *parameter && held.how == OwnershipKind::Taken;
-        self.holders.iter().find(is_it).map(|held| &held.by)
+            |held: &&Ownership| held.parameter == *parameter && held.how == OwnershipKind::Claimed;
+        self.owners.iter().find(is_it).map(|held| &held.by)
     }
 
     /// Returns its owners and how many parameters each has, as text: `desk has 2, osc plays 1`; empty if there are
     /// none.
     #[must_use]
-    pub fn holders_in_words(&self) -> String {
+    pub fn owners_in_words(&self) -> String {
         let mut counts: BTreeMap<(&NodeId, bool), usize> = BTreeMap::new();
         let names: BTreeSet<&ParameterName> =
-            self.holders.iter().map(|held| &held.parameter).collect();
-        for held in names.into_iter().filter_map(|name| self.holder_of(name)) {
-            *counts.entry((&held.by, held.how == OwnershipKind::Taken)).or_default() += 1;
+            self.owners.iter().map(|held| &held.parameter).collect();
+        for held in names.into_iter().filter_map(|name| self.owner_of(name)) {
+            *counts.entry((&held.by, held.how == OwnershipKind::Claimed)).or_default() += 1;
         }
         let words = counts.into_iter().map(|((by, is_taken), count)| {
             format!("{by} {} {count}", if is_taken { "has" } else { "plays" })
@@ -123,7 +123,7 @@ impl NodeView {
                 return format!("{verb} {}", each.collect::<Vec<_>>().join(", "));
             }
             let not_direct =
-                sessions.values().filter(|status| status.way != PlayPath::Direct).count();
+                sessions.values().filter(|status| status.path != PlayPath::Direct).count();
             let rest = if not_direct > 0 {
                 format!(", {not_direct} over the mesh")
             } else {
@@ -164,7 +164,7 @@ impl NodeView {
     /// Returns whether its state needs an operator's attention and has not been acknowledged.
     #[must_use]
     pub const fn is_alarm(&self) -> bool {
-        self.state.is_alarming() && !self.ignored
+        self.state.is_alarming() && !self.acknowledged
     }
 
     /// Returns whether it draws new frames, so that its frame rate is worth showing.

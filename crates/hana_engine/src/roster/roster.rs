@@ -445,8 +445,8 @@ impl Roster {
 
     /// Returns the parameter owners that `node` published.
     #[must_use]
-    pub fn holders(&self, node: &NodeId) -> Option<&ParameterOwners> {
-        Some(self.nodes.get(node)?.holders())
+    pub fn owners(&self, node: &NodeId) -> Option<&ParameterOwners> {
+        Some(self.nodes.get(node)?.owners())
     }
 
     /// Returns the operator state that `node`, an app or a bridge, published.

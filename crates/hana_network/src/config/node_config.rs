@@ -266,16 +266,16 @@ impl NodeConfig {
     /// The node subscribes to it before it becomes visible to others, and keeps the messages until
     /// [`Node::hear`](crate::node::node::Node::hear) is called.
     #[must_use]
-    pub fn with_message<M: CustomMessage>(mut self, flow: Direction) -> Self {
-        if flow.is_heard() {
+    pub fn with_message<M: CustomMessage>(mut self, direction: Direction) -> Self {
+        if direction.is_subscribed() {
             self.hearing.push(SubscriptionFactory::of::<M>());
         }
         let known =
             self.messages.iter_mut().find(|known| known.topic == M::TOPIC && known.name == M::NAME);
         match known {
-            Some(known) if known.flow != flow => known.flow = Direction::Both,
+            Some(known) if known.direction != direction => known.direction = Direction::Both,
             Some(_) => {},
-            None => self.messages.push(CustomMessageInfo::of::<M>(flow)),
+            None => self.messages.push(CustomMessageInfo::of::<M>(direction)),
         }
         self
     }

@@ -26,7 +26,7 @@ use crate::transport::send_queue::SenderIdentity;
 /// visualizations, until they are released or another controller takes them, which it reports. No call blocks.
 /// Release everything before the app exits; otherwise the other controllers wait for it for a while.
 pub struct OwnershipClient {
-    wishes: ClaimManager,
+    claims: ClaimManager,
     session: StatePublisher<OperatorState>,
     worker: SessionWorker,
     identity: SenderIdentity,
@@ -73,7 +73,7 @@ impl OwnershipClient {
         priority: Priority,
     ) -> Self {
         let mut operator = Self {
-            wishes: ClaimManager::new(identity.id.clone(), priority),
+            claims: ClaimManager::new(identity.id.clone(), priority),
             session,
             worker: worker.clone(),
             identity: identity.clone(),
@@ -92,19 +92,19 @@ impl OwnershipClient {
     /// Claims parameters of a visualization, even those with another owner. An absent visualization gets the claim
     /// when it appears.
     pub fn take(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
-        self.wishes.take(node, parameters, unix_ms());
+        self.claims.take(node, parameters, unix_ms());
         self.act();
     }
 
     /// Releases parameters.
     pub fn release(&mut self, node: &NodeId, parameters: impl IntoIterator<Item = ParameterName>) {
-        self.wishes.release(node, parameters, unix_ms());
+        self.claims.release(node, parameters, unix_ms());
         self.act();
     }
 
     /// Releases all parameters.
     pub fn release_all(&mut self) {
-        self.wishes.release_all(unix_ms());
+        self.claims.release_all(unix_ms());
         self.act();
     }
 
@@ -112,14 +112,14 @@ impl OwnershipClient {
     ///
     /// Returns the number of parameters.
     pub fn take_over(&mut self, app: &NodeId) -> usize {
-        let count = self.wishes.take_over(app, unix_ms());
+        let count = self.claims.take_over(app, unix_ms());
         self.act();
         count
     }
 
     /// Sets the priority of this app among the controllers.
     pub fn set_priority(&mut self, priority: Priority) {
-        self.wishes.set_priority(priority, unix_ms());
+        self.claims.set_priority(priority, unix_ms());
         self.act();
     }
 
@@ -127,14 +127,14 @@ impl OwnershipClient {
     ///
     /// An empty note withdraws it. A note is cut after [`OperatorState::MAX_NOTE`] characters.
     pub fn note(&mut self, text: &str) {
-        self.wishes.note(text, unix_ms());
+        self.claims.note(text, unix_ms());
         self.act();
     }
 
     /// Returns the known owners, claims, and parameters left by apps that disappeared.
     #[must_use]
-    pub const fn wishes(&self) -> &ClaimManager {
-        &self.wishes
+    pub const fn claims(&self) -> &ClaimManager {
+        &self.claims
     }
 
     /// Reads the roster, sends the commands that are due, and returns events for the operator. Does not block.
@@ -146,7 +146,7 @@ impl OwnershipClient {
         }
         self.take_answers();
         self.act();
-        self.wishes.take_news()
+        self.claims.take_news()
     }
 
     fn look(&mut self, roster: &Roster) {
@@ -163,35 +163,35 @@ impl OwnershipClient {
         self.others.retain(|app, _| {
             let is_there = others.contains(app);
             if !is_there {
-                self.wishes.app_went(app);
+                self.claims.app_went(app);
             }
             is_there
         });
         for app in &others {
             if !self.others.contains_key(*app) {
-                self.wishes.app_came(app);
+                self.claims.app_came(app);
                 self.others.insert((*app).clone(), None);
             }
         }
         for (app, heard) in &mut self.others {
             let Some(session) = roster.session(app) else { continue };
             if !heard.as_ref().is_some_and(|heard| Arc::ptr_eq(heard, session)) {
-                self.wishes.hears(app, session, unix_ms);
+                self.claims.hears(app, session, unix_ms);
                 *heard = Some(Arc::clone(session));
             }
         }
         self.visualizations.retain(|node| {
             let is_there = visualizations.contains(node);
             if !is_there {
-                self.wishes.misses(node);
+                self.claims.misses(node);
             }
             is_there
         });
         for node in visualizations {
-            let (Some(info), Some(holders)) = (roster.info(node), roster.holders(node)) else {
+            let (Some(info), Some(owners)) = (roster.info(node), roster.owners(node)) else {
                 continue;
             };
-            self.wishes.sees(node, info.instance, holders, unix_ms);
+            self.claims.sees(node, info.instance, owners, unix_ms);
             if !self.visualizations.contains(node) {
                 self.visualizations.insert(node.clone());
             }
@@ -199,7 +199,7 @@ impl OwnershipClient {
     }
 
     fn take_answers(&mut self) {
-        let wishes = &mut self.wishes;
+        let claims = &mut self.claims;
         self.asked.retain(|asked| {
             let Asked { node, at, stamp, answer } = asked;
             // A command without a known outcome is sent again.
@@ -208,7 +208,7 @@ impl OwnershipClient {
                 Answer::Take(answer) => match answer.take() {
                     None => return is_awaited && !answer.is_abandoned(),
                     Some(Ok(took)) => {
-                        wishes.answered(node, &took, unix_ms());
+                        claims.answered(node, &took, unix_ms());
                         None
                     },
                     Some(Err(problem)) => Some(problem),
@@ -220,7 +220,7 @@ impl OwnershipClient {
             };
             // A command without a reply is sent again.
             if let (Some(CommandError::Refused { reason, .. }), Some(stamp)) = (refused, stamp) {
-                wishes.refused(node, stamp, &reason, unix_ms());
+                claims.refused(node, stamp, &reason, unix_ms());
             }
             false
         });
@@ -231,7 +231,7 @@ impl OwnershipClient {
         if self.asked.len() < MOST_ASKED {
             let asked = &self.asked;
             let is_asked = |node: &NodeId| asked.iter().any(|asked| asked.node == *node);
-            for ClaimRequest { node, command } in self.wishes.due(Instant::now(), is_asked) {
+            for ClaimRequest { node, command } in self.claims.due(Instant::now(), is_asked) {
                 let (worker, identity) = (&self.worker, &self.identity);
                 let (stamp, answer) = match command {
                     Control::Take(take) => {
@@ -252,15 +252,15 @@ impl OwnershipClient {
     }
 
     fn tell_others(&mut self) {
-        let version = self.wishes.version();
+        let version = self.claims.version();
         let now = Instant::now();
         let is_soon = |at| now.saturating_duration_since(at) < self.pause;
         if version == self.told || self.told_at.is_some_and(is_soon) {
             return;
         }
-        let session = self.wishes.session();
+        let session = self.claims.session();
         self.told_at = Some(now);
-        let hundreds = u32::try_from(session.wishes.len() / 100).unwrap_or(u32::MAX);
+        let hundreds = u32::try_from(session.claims.len() / 100).unwrap_or(u32::MAX);
         self.pause = TELL.saturating_mul(hundreds + 1);
         match self.session.set(&session) {
             Ok(_) => self.told = version,

@@ -132,7 +132,7 @@ impl PlaySession {
         info: Option<NodeInfo>,
     ) -> Self {
         let now = Instant::now();
-        let key = Key::ModulationFrame(node.clone());
+        let key = Key::ModulationBatch(node.clone());
         let switch = PathSelector::new(now);
         let status = Mutex::new(switch.status(now));
         let hub = LinkManager {

@@ -105,7 +105,7 @@ const TOLD: usize = 3;
 impl<M: CustomMessage> CustomSubscription<M> {
     pub(super) fn start(core: &Arc<NodeContext>) -> Self {
         let receiver = Arc::new(Receiver {
-            own: CustomMessageInfo::of::<M>(Direction::Heard),
+            own: CustomMessageInfo::of::<M>(Direction::Subscribed),
             id: core.identity.id.clone(),
             messages: Inbox::new(inbox_policy::<M>(), INBOX),
             mismatches: Inbox::new(OverflowPolicy::DropOldest, MISMATCHES),

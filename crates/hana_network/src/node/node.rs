@@ -303,12 +303,12 @@ impl<R: NodeRole> Node<R> {
                 declarations.push(core.take_modulation(&played.worker, directly));
                 declarations.push(core.take_commands(&played.worker, R::ROLE));
             }
-            let holders = core.state_publisher::<ParameterOwners>(&Key::Holders(id.clone()));
-            Some((core.state_publisher::<Look>(&Key::Look(id.clone())), holders))
+            let owners = core.state_publisher::<ParameterOwners>(&Key::Owners(id.clone()));
+            Some((core.state_publisher::<Look>(&Key::Look(id.clone())), owners))
         } else {
             None
         };
-        let (look, holders) = look.unzip();
+        let (look, owners) = look.unzip();
         let own = core.info_of(R::ROLE, addresses);
         custom::check_info(&own)?;
         core.heard.begin(core);
@@ -322,7 +322,7 @@ impl<R: NodeRole> Node<R> {
             events: self.events.clone(),
             draws: R::ROLE == Role::Visualization,
             look,
-            holders,
+            owners,
         }
         .start(Arc::downgrade(core))?;
         let node = id.clone();
@@ -613,7 +613,7 @@ impl<R: NodeRole> Node<R> {
     where
         ModulationBatch: Route<R, Visualization>,
     {
-        let key = Key::ModulationFrame(info.node.clone());
+        let key = Key::ModulationBatch(info.node.clone());
         let channel = self.core.channel(&key, ModulationBatch::LANE, Locality::Any);
         BatchStream::start(info, channel, settings)
     }
@@ -637,7 +637,7 @@ impl<R: NodeRole> Node<R> {
         Take: Route<R, Visualization>,
     {
         let NodeContext { worker, identity, config, .. } = &*self.core;
-        let session = self.core.state_publisher(&Key::Session(identity.id.clone()));
+        let session = self.core.state_publisher(&Key::Operator(identity.id.clone()));
         OwnershipClient::new(identity, worker, session, config.priority)
     }
 
@@ -791,7 +791,8 @@ impl NodeContext {
 
     fn archive(&self) -> &Arc<RetransmitBuffer> {
         self.archive.get_or_init(|| {
-            let sent = self.publisher::<SequenceHeartbeat>(&Key::Sent(self.identity.id.clone()));
+            let sent =
+                self.publisher::<SequenceHeartbeat>(&Key::LastSent(self.identity.id.clone()));
             RetransmitBuffer::open(&self.worker, &self.identity, sent, &self.ticker)
         })
     }
@@ -879,7 +880,7 @@ impl NodeContext {
         let reception = self.reception.clone();
         // A parameter pattern also matches the key of the modulation batches.
         let is_other = |sample: &Sample| {
-            M::NAME == Modulation::NAME && sample.key_expr().ends_with("/modulation/_frame")
+            M::NAME == Modulation::NAME && sample.key_expr().ends_with("/modulation/_batch")
         };
         let declaration = self.worker.declare(pattern.clone(), move |session| {
             let (gate, arrive, reception) =
@@ -1159,13 +1160,13 @@ fn take_values(
     let (key, sender) = (|| raw.key.clone(), || raw.sender().cloned());
     let refused = |problem| Diagnostic::ValueRefused { key: key(), sender: sender(), problem };
     let key_of = Key::parse(&raw.key);
-    let is_frame = matches!(key_of, Some(Key::ModulationFrame(_)));
+    let is_frame = matches!(key_of, Some(Key::ModulationBatch(_)));
     let played = match key_of {
         Some(Key::Modulation { parameter, .. }) => {
             let Some(Modulation { value }) = reception.decode(raw) else { return Ok(()) };
             board.play(envelope, &parameter, value).map_err(refused)?
         },
-        Some(Key::ModulationFrame(_)) => {
+        Some(Key::ModulationBatch(_)) => {
             let Some(frame) = reception.decode::<ModulationBatch>(raw) else { return Ok(()) };
             if frame.instance != run {
                 let of = frame.instance;

@@ -10,7 +10,7 @@ use hana_time::{ChangeSchedule, Timeline};
 #[derive(Debug)]
 pub(crate) struct Automation {
     /// Indexed by parameter.
-    recipes: Vec<Option<Modulator>>,
+    modulators: Vec<Option<Modulator>>,
     in_force: usize,
     pub(crate) waiting: ChangeSchedule<AutomatedChange>,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Automation {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct AutomatedChange {
     pub(crate) values: Vec<(usize, f32)>,
-    pub(crate) recipes: Vec<(usize, Modulator)>,
+    pub(crate) modulators: Vec<(usize, Modulator)>,
     pub(crate) by: Option<NodeId>,
     pub(crate) claim: WriteMode,
 }
@@ -57,29 +57,29 @@ impl Automation {
 
     pub(crate) fn new(parameters: usize) -> Self {
         Self {
-            recipes: vec![None; parameters],
+            modulators: vec![None; parameters],
             in_force: 0,
             waiting: ChangeSchedule::new(Self::MOST_WAITING),
         }
     }
 
     /// Starts a modulator on a parameter.
-    pub(crate) fn begin(&mut self, place: usize, recipe: Modulator) {
-        if let Some(of) = self.recipes.get_mut(place) {
-            self.in_force += usize::from(of.replace(recipe).is_none());
+    pub(crate) fn begin(&mut self, place: usize, modulator: Modulator) {
+        if let Some(of) = self.modulators.get_mut(place) {
+            self.in_force += usize::from(of.replace(modulator).is_none());
         }
     }
 
     /// Stops the modulator of a parameter; returns whether it had one.
     pub(crate) fn end(&mut self, place: usize) -> bool {
-        let did = self.recipes.get_mut(place).is_some_and(|of| of.take().is_some());
+        let did = self.modulators.get_mut(place).is_some_and(|of| of.take().is_some());
         self.in_force -= usize::from(did);
         did
     }
 
     /// Returns whether a parameter has a modulator.
     pub(crate) fn moves(&self, place: usize) -> bool {
-        self.recipes.get(place).is_some_and(Option::is_some)
+        self.modulators.get(place).is_some_and(Option::is_some)
     }
 
     /// Sets all parameters with a modulator to their values at `moment`; returns whether any value changed.
@@ -88,12 +88,13 @@ impl Automation {
             return false;
         }
         let mut moved = false;
-        for (place, recipe) in self.recipes.iter().enumerate() {
-            let Some((recipe, parameter)) = recipe.as_ref().zip(parameters.declared().get(place))
+        for (place, modulator) in self.modulators.iter().enumerate() {
+            let Some((modulator, parameter)) =
+                modulator.as_ref().zip(parameters.declared().get(place))
             else {
                 continue;
             };
-            let value = recipe.value_at(parameter, &moment.timeline, moment.at_us);
+            let value = modulator.value_at(parameter, &moment.timeline, moment.at_us);
             let is_new = parameters.values()[place].to_bits() != value.to_bits();
             moved |= is_new && parameters.set_at(place, value).is_ok();
         }
@@ -101,13 +102,13 @@ impl Automation {
     }
 
     /// Returns the modulators by parameter name.
-    pub(crate) fn named_recipes(
+    pub(crate) fn named_modulators(
         &self,
         declared: &[Parameter],
     ) -> BTreeMap<ParameterName, Modulator> {
-        let of = |(recipe, declared): (&Option<Modulator>, &Parameter)| {
-            Some((declared.name.clone(), (*recipe)?))
+        let of = |(modulator, declared): (&Option<Modulator>, &Parameter)| {
+            Some((declared.name.clone(), (*modulator)?))
         };
-        self.recipes.iter().zip(declared).filter_map(of).collect()
+        self.modulators.iter().zip(declared).filter_map(of).collect()
     }
 }

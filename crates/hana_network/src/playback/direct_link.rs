@@ -156,7 +156,7 @@ impl DirectLink {
     /// Returns the topic for modulation batches over the link.
     pub(crate) fn frame_channel(&self) -> Arc<OutgoingTopic> {
         Arc::new(OutgoingTopic::new(
-            Key::ModulationFrame(self.info.node.clone()).to_string(),
+            Key::ModulationBatch(self.info.node.clone()).to_string(),
             ModulationBatch::LANE,
             Locality::Remote,
             self.identity.clone(),

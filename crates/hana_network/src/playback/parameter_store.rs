@@ -46,7 +46,7 @@ pub enum SetError {
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
     /// A parameter is given both a value and a modulator.
-    #[error("'{name}' is given a value and a recipe; it takes one of them")]
+    #[error("'{name}' is given a value and a modulator; it takes one of them")]
     ValueAndRecipe {
         /// The parameter.
         name: ParameterName,
@@ -58,7 +58,7 @@ pub enum SetError {
     #[error("this comes without envelope; only who says who he is takes what another holds")]
     Unnamed,
     /// The change is empty.
-    #[error("nothing is to be set; name values in `parameters`, or recipes in `recipes`")]
+    #[error("nothing is to be set; name values in `parameters`, or modulators in `modulators`")]
     Nothing,
 }
 
@@ -154,13 +154,13 @@ impl PlaybackState {
                 self.hands.set_mix(*place, *value, now);
             }
         }
-        for (place, recipe) in &change.recipes {
+        for (place, modulator) in &change.modulators {
             if !self.claim(*place, change, now) {
                 continue;
             }
             // Discards values received earlier.
             self.player.set(*place, self.parameters.values()[*place], now);
-            self.conductor.begin(*place, recipe.begun_at(beat));
+            self.conductor.begin(*place, modulator.begun_at(beat));
             self.hands.was_set(*place, change.by.as_ref());
         }
         self.version += 1;
@@ -188,7 +188,7 @@ impl PlaybackState {
         claim: WriteMode,
         set: &Set,
     ) -> Result<AutomatedChange, SetError> {
-        if set.parameters.is_empty() && set.recipes.is_empty() {
+        if set.parameters.is_empty() && set.modulators.is_empty() {
             return Err(SetError::Nothing);
         }
         let mut change = AutomatedChange { by: by.cloned(), claim, ..AutomatedChange::default() };
@@ -197,14 +197,14 @@ impl PlaybackState {
             self.parameters.check_at(place, *value)?;
             change.values.push((place, *value));
         }
-        for (name, recipe) in &set.recipes {
+        for (name, modulator) in &set.modulators {
             if set.parameters.contains_key(name) {
                 return Err(SetError::ValueAndRecipe { name: name.clone() });
             }
-            change.recipes.push((self.parameters.index(name)?, *recipe));
+            change.modulators.push((self.parameters.index(name)?, *modulator));
         }
-        let recipes = change.recipes.iter().map(|(place, _)| *place);
-        let places = change.values.iter().map(|(place, _)| *place).chain(recipes);
+        let modulators = change.modulators.iter().map(|(place, _)| *place);
+        let places = change.values.iter().map(|(place, _)| *place).chain(modulators);
         for place in places.filter(|_| claim != WriteMode::Own) {
             match (self.hands.may_play(place, by, Instant::now()), claim) {
                 (Err(held), WriteMode::Asks) => return Err(SetError::Held(held)),
@@ -396,22 +396,22 @@ impl ParameterStore {
     }
 
     /// Returns the current owners and their version, if that differs from `version`. The first version is 1.
-    pub(crate) fn holders_since(&self, version: u64) -> Option<(u64, ParameterOwners)> {
+    pub(crate) fn owners_since(&self, version: u64) -> Option<(u64, ParameterOwners)> {
         let now = Instant::now();
         let mut state = self.state();
         for place in state.hands.pass(now) {
             state.mix_anew(place, now);
         }
         let is_news = state.hands.version() != version;
-        let news = is_news.then(|| (state.hands.version(), state.hands.holders(now)));
+        let news = is_news.then(|| (state.hands.version(), state.hands.owners(now)));
         drop(state);
         news
     }
 
     /// Returns the owners of the parameters.
     #[must_use]
-    pub fn holders(&self) -> ParameterOwners {
-        self.state().hands.holders(Instant::now())
+    pub fn owners(&self) -> ParameterOwners {
+        self.state().hands.owners(Instant::now())
     }
 
     /// Handles a claim; each parameter is claimed on its own.
@@ -683,9 +683,9 @@ impl ParameterStore {
         // The look of a freeze contains the frozen values; modulators continue underneath.
         self.put_in_force(look.in_force);
         let mut state = self.state();
-        for (name, recipe) in &look.recipes {
+        for (name, modulator) in &look.modulators {
             match state.parameters.index(name) {
-                Ok(place) => state.conductor.begin(place, *recipe),
+                Ok(place) => state.conductor.begin(place, *modulator),
                 Err(problem) => left_out.push(problem),
             }
         }
@@ -703,7 +703,7 @@ impl ParameterStore {
         let state = self.state_now();
         Look {
             parameters: state.shown().named_values(),
-            recipes: state.conductor.named_recipes(state.parameters.declared()),
+            modulators: state.conductor.named_modulators(state.parameters.declared()),
             in_force: state.in_force,
         }
     }
@@ -712,7 +712,8 @@ impl ParameterStore {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::float_cmp)]
 mod tests {
-    use hana_protocol::message::{Priority, Sharing};
+    use hana_protocol::message::Priority;
+    use hana_protocol::parameter::Sharing;
     use hana_time::ScheduleAt;
 
     use super::*;
@@ -795,7 +796,7 @@ mod tests {
         assert_eq!(board.change_by(None, &taking), Err(SetError::Unnamed));
         board.change_by(Some(&passing), &taking).unwrap();
         assert_eq!(board.values(), [0.25, 0.1]);
-        assert_eq!(board.holders().holder_of(&name("zoom")), None);
+        assert_eq!(board.owners().owner_of(&name("zoom")), None);
         board.change_by(None, &set).unwrap();
         assert_eq!(board.take(None, &take(&["zoom"])), Err(OwnershipError::Unnamed));
         let of_another = Some(Stamp { ms: 1, count: 0, by: passing });
@@ -887,8 +888,8 @@ mod tests {
         assert_eq!(board.values(), [0.25, 0.5], "held from the beginning");
     }
 
-    fn recipe(parameter: &str, text: &str) -> Set {
-        Set::default().with_recipe(name(parameter), text.parse().unwrap())
+    fn modulator(parameter: &str, text: &str) -> Set {
+        Set::default().with_modulator(name(parameter), text.parse().unwrap())
     }
 
     /// Always half of the range, whatever the beat.
@@ -897,11 +898,11 @@ mod tests {
     #[test]
     fn a_recipe_moves_a_parameter_with_the_beat_and_the_look_says_so() {
         let board = board();
-        let sine = recipe("zoom", "lfo:sine:1beat");
+        let sine = modulator("zoom", "lfo:sine:1beat");
         board.change(&sine).unwrap();
-        assert_eq!(board.look().recipes, sine.recipes);
+        assert_eq!(board.look().modulators, sine.modulators);
         let of = |(timeline, at_us): (Timeline, i64)| {
-            sine.recipes[&name("zoom")].value_at(&board.declared()[0], &timeline, at_us)
+            sine.modulators[&name("zoom")].value_at(&board.declared()[0], &timeline, at_us)
         };
         for _ in 0..50 {
             let before = of(board.timeline());
@@ -916,7 +917,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_plays_or_sets_a_parameter_ends_its_recipe() {
+    fn whoever_plays_or_sets_a_parameter_ends_its_modulator() {
         let envelope = |at: i64| Envelope {
             from: NodeId::new("knob").unwrap(),
             instance: 1,
@@ -943,13 +944,13 @@ mod tests {
         ];
         for (number, way) in ways.into_iter().enumerate() {
             let board = board();
-            board.change(&recipe("zoom", STILL)).unwrap();
+            board.change(&modulator("zoom", STILL)).unwrap();
             assert_eq!(board.values(), [0.5, 0.5]);
             let version = board.version();
             // Sets the value from before the modulator, which must still count as a change.
             way(&board);
             assert_eq!(board.values(), [0.0, 0.5], "way {number}");
-            assert!(board.look().recipes.is_empty(), "way {number}");
+            assert!(board.look().modulators.is_empty(), "way {number}");
             assert_ne!(board.version(), version);
         }
     }
@@ -957,11 +958,11 @@ mod tests {
     #[test]
     fn another_recipe_takes_the_place_of_one_and_a_value_beside_it_leaves_it() {
         let board = board();
-        board.change(&recipe("zoom", STILL)).unwrap();
-        board.change(&recipe("zoom", "lfo:sine:1bar:depth=0:offset=-0.5")).unwrap();
+        board.change(&modulator("zoom", STILL)).unwrap();
+        board.change(&modulator("zoom", "lfo:sine:1bar:depth=0:offset=-0.5")).unwrap();
         board.set(&name("hue"), 0.25).unwrap();
         assert_eq!(board.values(), [-0.5, 0.25]);
-        assert_eq!(board.look().recipes.len(), 1);
+        assert_eq!(board.look().modulators.len(), 1);
     }
 
     #[test]
@@ -970,7 +971,10 @@ mod tests {
         let (timeline, at_us) = board.timeline();
         let beat = timeline.beat_at(at_us) + 0.2;
         let set = Set::default().with(name("zoom"), 0.75).at(ScheduleAt::Beat(beat));
-        let set = Set { recipes: recipe("hue", "lfo:sine:1bar:depth=0:offset=-1").recipes, ..set };
+        let set = Set {
+            modulators: modulator("hue", "lfo:sine:1bar:depth=0:offset=-1").modulators,
+            ..set
+        };
         let report = board.change(&set).unwrap();
         assert_eq!(report, SetReply { waits_for: Some(beat), late_for: None });
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -1014,18 +1018,18 @@ mod tests {
         assert_eq!(report.unwrap(), SetReply { waits_for: None, late_for: Some(-1.0) });
         assert_eq!((board.values()[0], board.overdue()), (0.75, 1));
         // A late one-shot envelope starts at the beat that it was scheduled for.
-        let late = recipe("hue", "env:once").at(ScheduleAt::Beat(-100.0));
+        let late = modulator("hue", "env:once").at(ScheduleAt::Beat(-100.0));
         board.change(&late).unwrap();
-        assert_eq!(board.look().recipes, recipe("hue", "env:at=-100").recipes);
+        assert_eq!(board.look().modulators, modulator("hue", "env:at=-100").modulators);
         assert_eq!((board.values()[1], board.overdue()), (0.0, 2));
     }
 
     #[test]
     fn what_cannot_be_set_changes_nothing_and_says_why() {
         let board = board();
-        let good = recipe("zoom", STILL);
+        let good = modulator("zoom", STILL);
         let unknown = Set {
-            recipes: [good.recipes.clone(), recipe("gone", STILL).recipes]
+            modulators: [good.modulators.clone(), modulator("gone", STILL).modulators]
                 .into_iter()
                 .flatten()
                 .collect(),
@@ -1033,7 +1037,7 @@ mod tests {
         };
         for (set, said) in [
             (Set::default(), "`parameters`"),
-            (good.clone().with(name("zoom"), 0.5), "'zoom' is given a value and a recipe"),
+            (good.clone().with(name("zoom"), 0.5), "'zoom' is given a value and a modulator"),
             (unknown, "there is no parameter 'gone'; there are zoom, hue"),
             (good.with(name("hue"), 7.0), "not 7"),
             (
@@ -1043,7 +1047,7 @@ mod tests {
         ] {
             let told = board.change(&set).unwrap_err().to_string();
             assert!(told.contains(said), "{told}");
-            assert_eq!((board.values(), board.look().recipes.len()), (vec![0.0, 0.5], 0));
+            assert_eq!((board.values(), board.look().modulators.len()), (vec![0.0, 0.5], 0));
         }
         let waits = Set::default().with(name("hue"), 0.0).at(ScheduleAt::Beat(1e12));
         let refused = (0..1000).find_map(|_| board.change(&waits).err()).unwrap();
@@ -1054,10 +1058,10 @@ mod tests {
     fn a_recipe_goes_on_underneath_what_is_held_and_survives_a_restart_with_it() {
         let board = board();
         board.put_in_force(Some(Override::Freeze));
-        board.change(&recipe("zoom", STILL)).unwrap();
+        board.change(&modulator("zoom", STILL)).unwrap();
         assert_eq!((board.values()[0], board.look().parameters[&name("zoom")]), (0.0, 0.0));
         let look = board.look();
-        assert_eq!(look.recipes.len(), 1);
+        assert_eq!(look.modulators.len(), 1);
 
         let again = self::board();
         assert!(again.restore(&look).is_empty());
@@ -1069,6 +1073,6 @@ mod tests {
             ParameterStore::new(&own(), vec![Parameter::new(name("hue"), 0.0)], |_| {
                 JitterBufferSettings::default()
             });
-        assert_eq!(other_program.restore(&look).len(), 2, "value and recipe of what is gone");
+        assert_eq!(other_program.restore(&look).len(), 2, "value and modulator of what is gone");
     }
 }

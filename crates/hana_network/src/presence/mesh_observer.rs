@@ -52,9 +52,9 @@ const PATIENCE: Duration = Duration::from_millis(400);
 const TOKENS: &str = "hana/*/alive/**";
 const INFOS: &str = "hana/*/info";
 const PROCESSES: &str = "hana/*/process/*";
-const LOST: &str = "hana/*/lost";
-const HOLDERS: &str = "hana/*/holders";
-const SESSIONS: &str = "hana/*/session";
+const LOST: &str = "hana/*/lost_peers";
+const OWNERS: &str = "hana/*/owners";
+const OPERATORS: &str = "hana/*/operator";
 const EVENTS: &str = "hana/*/event";
 
 impl MeshObserver {
@@ -63,7 +63,7 @@ impl MeshObserver {
         let eyes = Arc::new(ObserverShared::new(worker, reception, own_port, Scope::Everything));
         let eyes_of_watch = Arc::clone(&eyes);
         let mut declarations: Vec<RegistrationGuard> =
-            [INFOS, "hana/*/look", HOLDERS, SESSIONS, PROCESSES, LOST, "hana/*/health", EVENTS]
+            [INFOS, "hana/*/look", OWNERS, OPERATORS, PROCESSES, LOST, "hana/*/health", EVENTS]
                 .into_iter()
                 .map(|pattern| watch_messages(worker, &eyes, pattern.into()))
                 .collect();
@@ -71,7 +71,7 @@ impl MeshObserver {
         // Queries the tokens and the state of all nodes; when both queries have ended, the view is complete.
         worker.run(move |session| {
             let kept = Arc::new(QueryEnd(Some(move || promise.keep(()))));
-            for what in [INFOS, "hana/*/look", HOLDERS, SESSIONS, PROCESSES, LOST] {
+            for what in [INFOS, "hana/*/look", OWNERS, OPERATORS, PROCESSES, LOST] {
                 eyes.ask(session, what, &kept);
             }
             let tokens = session
@@ -347,15 +347,15 @@ impl ObserverShared {
             Some(Key::Look(node)) => {
                 self.reception.decode::<Look>(&raw).map(|look| Observation::Look(node, look))
             },
-            Some(Key::Holders(node)) => self
+            Some(Key::Owners(node)) => self
                 .reception
                 .decode::<ParameterOwners>(&raw)
-                .map(|holders| Observation::Holders(node, holders)),
-            Some(Key::Session(node)) => self
+                .map(|owners| Observation::Holders(node, owners)),
+            Some(Key::Operator(node)) => self
                 .reception
                 .decode::<OperatorState>(&raw)
                 .map(|session| Observation::Session(node, session)),
-            Some(Key::Lost(host)) => {
+            Some(Key::LostPeers(host)) => {
                 let lost = self.reception.decode::<LostPeers>(&raw);
                 lost.map(|lost| Observation::Lost(host, lost.with_times(local)))
             },
@@ -419,7 +419,7 @@ impl ObserverShared {
 
     fn ask_of(self: &Arc<Self>, session: &Session, node: &str) {
         let kept: &[&str] = match self.curiosity {
-            Scope::Everything => &["info", "look", "holders", "session", "process/*", "lost"],
+            Scope::Everything => &["info", "look", "owners", "operator", "process/*", "lost_peers"],
             Scope::Processes => &["info", "process/*"],
         };
         for what in kept {

@@ -31,7 +31,7 @@ pub(crate) struct StatusPublisher {
     /// The look; only a visualization has one.
     pub(crate) look: Option<StatePublisher<Look>>,
     /// The parameter owners; only a visualization has parameters.
-    pub(crate) holders: Option<StatePublisher<ParameterOwners>>,
+    pub(crate) owners: Option<StatePublisher<ParameterOwners>>,
 }
 
 impl StatusPublisher {
@@ -52,7 +52,7 @@ impl StatusPublisher {
                 let now = Instant::now();
                 self.say_health(&core, &mut meter, begun, now);
                 self.show_look(&core, &mut looked);
-                self.tell_holders(&core, &mut held, beat);
+                self.tell_owners(&core, &mut held, beat);
                 core.repeat_states(now);
                 if beat.is_multiple_of(10) {
                     may_complain = COMPLAINTS_PER_SECOND;
@@ -93,16 +93,16 @@ impl StatusPublisher {
         }
     }
 
-    fn tell_holders(&self, core: &NodeContext, told: &mut u64, beat: u32) {
-        let Some(publisher) = &self.holders else { return };
+    fn tell_owners(&self, core: &NodeContext, told: &mut u64, beat: u32) {
+        let Some(publisher) = &self.owners else { return };
         core.watch_new_players(Instant::now());
-        let Some((version, holders)) = core.board.holders_since(*told) else {
+        let Some((version, owners)) = core.board.owners_since(*told) else {
             if beat.is_multiple_of(HOLDERS_AGAIN) {
                 publisher.say_again();
             }
             return;
         };
-        match publisher.set(&holders) {
+        match publisher.set(&owners) {
             Ok(_) => *told = version,
             Err(problem) => tracing::warn!("who holds what is not said: {problem}"),
         }

@@ -137,7 +137,7 @@ impl GapRecovery {
         let Ok(payload) = codec::encode(&question) else { return };
         let recovery = Weak::clone(&self.itself);
         self.worker.run(move |session| {
-            let key = Key::Resend(node.clone()).to_string();
+            let key = Key::Retransmit(node.clone()).to_string();
             let asked =
                 RetransmitQuery { recovery, node, question, is_answered: AtomicBool::new(false) };
             let hear = move |reply: Reply| asked.hear(&reply);
@@ -258,7 +258,7 @@ impl RecoveryRegistry {
     fn hear(&self, worker: &SessionWorker, reception: &InboundStats) -> RegistrationGuard {
         let (all, reception) = (Arc::clone(&self.all), reception.clone());
         let gate = Arc::new(AdmissionFilter::of::<SequenceHeartbeat>());
-        let pattern = Topics::every_sent().pattern().to_owned();
+        let pattern = Topics::every_last_sent().pattern().to_owned();
         worker.declare(pattern.clone(), move |session| {
             let (all, reception, gate) = (Arc::clone(&all), reception.clone(), Arc::clone(&gate));
             let callback = move |sample| {

@@ -90,7 +90,7 @@ impl RetransmitBuffer {
         let archive = Arc::new_cyclic(|archive: &std::sync::Weak<Self>| {
             let (archive, identity, answering) =
                 (archive.clone(), identity.clone(), worker.clone());
-            let key = Key::Resend(identity.id.clone()).to_string();
+            let key = Key::Retransmit(identity.id.clone()).to_string();
             let limit =
                 Arc::new(Mutex::new(TokenBucket::new(QUESTIONS_PER_SECOND, Instant::now())));
             let declaration = worker.declare(key.clone(), move |session| {
@@ -222,21 +222,21 @@ impl Ring {
         question: &RetransmitRequest,
         now: Instant,
     ) -> (Vec<StoredMessage>, RetransmitEnd) {
-        let listening = Duration::from_micros(question.listening_us);
-        // When `heard` was sent, the requester had been subscribed for at most `listening_us`. If `heard` is no
+        let listening = Duration::from_micros(question.subscribed_for_us);
+        // When `anchor_sequence` was sent, the requester had been subscribed for at most `subscribed_for_us`. If `anchor_sequence` is no
         // longer in the buffer, every message that is was sent after it.
         let message = |heard| self.messages.iter().find(|message| message.sequence == heard);
-        let counted_from = question.heard.and_then(message);
+        let counted_from = question.anchor_sequence.and_then(message);
         let is_later = |heard| self.messages.front().is_some_and(|first| first.sequence > heard);
-        let all_is_for_you = question.heard.is_some_and(is_later);
+        let all_is_for_you = question.anchor_sequence.is_some_and(is_later);
         let counted_from = counted_from.map_or(now, |message| message.sent);
         let is_for_you = |message: &StoredMessage| {
             all_is_for_you || counted_from.saturating_duration_since(message.sent) <= listening
         };
         let newest = self.newest.as_ref().map_or(0, |newest| newest.sequence + 1);
-        let first_for_you =
+        let first_after_join =
             self.messages.iter().find(|message| is_for_you(message)).map(|first| first.sequence);
-        let first_kept = self.messages.front().map_or(newest, |first| first.sequence);
+        let first_available = self.messages.front().map_or(newest, |first| first.sequence);
         let messages = self
             .messages
             .iter()
@@ -246,12 +246,12 @@ impl Ring {
             .cloned()
             .collect();
         // If the oldest message in the buffer is for the requester, dropped ones may have been for it too.
-        let first_for_you = match first_for_you {
-            Some(first) if first == first_kept => 0,
+        let first_after_join = match first_after_join {
+            Some(first) if first == first_available => 0,
             Some(first) => first,
             None => newest,
         };
-        (messages, RetransmitEnd { first_for_you, first_kept })
+        (messages, RetransmitEnd { first_after_join, first_available })
     }
 
     /// Returns the newest sequence number and its age in microseconds, if an announcement is due.
@@ -294,9 +294,15 @@ mod tests {
     }
 
     fn question(first: u64, last: u64, ms: u64) -> RetransmitRequest {
-        let listening_us = ms * 1000;
+        let subscribed_for_us = ms * 1000;
         let missing = vec![(first, last)];
-        RetransmitRequest { key: String::new(), instance: 1, missing, heard: None, listening_us }
+        RetransmitRequest {
+            key: String::new(),
+            instance: 1,
+            missing,
+            anchor_sequence: None,
+            subscribed_for_us,
+        }
     }
 
     fn numbers(messages: &[StoredMessage]) -> Vec<u64> {
@@ -311,7 +317,7 @@ mod tests {
         let (messages, end) = ring.find(&question(0, 6, 10_000), now);
         assert_eq!(numbers(&messages), [4, 5, 6]);
         // It is unknown whether the dropped messages were for the requester, so they count as lost.
-        assert_eq!(end, RetransmitEnd { first_for_you: 0, first_kept: 4 });
+        assert_eq!(end, RetransmitEnd { first_after_join: 0, first_available: 4 });
     }
 
     #[test]
@@ -321,10 +327,10 @@ mod tests {
         let now = start + Duration::from_millis(100);
         let (messages, end) = ring.find(&question(0, 99, 3), now);
         assert_eq!(numbers(&messages), [97, 98, 99]);
-        assert_eq!(end, RetransmitEnd { first_for_you: 97, first_kept: 0 });
+        assert_eq!(end, RetransmitEnd { first_after_join: 97, first_available: 0 });
         let (messages, end) = ring.find(&question(0, 99, 0), now);
         assert!(messages.is_empty());
-        assert_eq!(end.first_for_you, 100);
+        assert_eq!(end.first_after_join, 100);
     }
 
     #[test]
@@ -332,18 +338,19 @@ mod tests {
         let start = Instant::now();
         let ring = ring(100, start);
         // The requester received 97 after it had been subscribed for 3 ms, and requested the messages before it.
-        let question = RetransmitRequest { heard: Some(97), ..question(0, 96, 3) };
+        let question = RetransmitRequest { anchor_sequence: Some(97), ..question(0, 96, 3) };
         for under_way in [1, 100, 10_000] {
             let now = start + Duration::from_millis(100 + under_way);
             let (messages, end) = ring.find(&question, now);
             assert_eq!(numbers(&messages), [94, 95, 96]);
-            assert_eq!(end, RetransmitEnd { first_for_you: 94, first_kept: 0 });
+            assert_eq!(end, RetransmitEnd { first_after_join: 94, first_available: 0 });
         }
         let heard_is_gone = self::ring(5000, start);
-        let question = RetransmitRequest { heard: Some(10), missing: vec![(903, 905)], ..question };
+        let question =
+            RetransmitRequest { anchor_sequence: Some(10), missing: vec![(903, 905)], ..question };
         let (messages, end) = heard_is_gone.find(&question, start + Duration::from_secs(5));
         assert_eq!(numbers(&messages), [904, 905], "all that is kept came later");
-        assert_eq!(end, RetransmitEnd { first_for_you: 0, first_kept: 904 });
+        assert_eq!(end, RetransmitEnd { first_after_join: 0, first_available: 904 });
     }
 
     /// A packet in transit to the subscriber or the publisher.

@@ -187,7 +187,7 @@ mod tests {
             topic: "spark".into(),
             lane: Lane::UnreliableUnordered,
             version: 1,
-            flow: Direction::Both,
+            direction: Direction::Both,
             schema: json!({
                 "type": "object",
                 "properties": {"energy": {"type": energy}, "angle": {"type": "number"}},

@@ -154,7 +154,7 @@ impl OutgoingTopic {
     ) -> Self {
         let sequence = identity.sequence_of(&key);
         let kind = Key::parse(&key).map(|key| key.kind());
-        let is_timed = matches!(kind, Some(KeyKind::Modulation | KeyKind::ModulationFrame));
+        let is_timed = matches!(kind, Some(KeyKind::Modulation | KeyKind::ModulationBatch));
         Self {
             is_timed,
             key,

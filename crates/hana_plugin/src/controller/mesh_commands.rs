@@ -216,8 +216,8 @@ impl MeshCommands<'_> {
 
     /// Returns the known owners, claims and abandoned parameters, or `None` before this app has joined.
     #[must_use]
-    pub fn wishes(&self) -> Option<&ClaimManager> {
-        self.operator.0.as_ref().map(OwnershipClient::wishes)
+    pub fn claims(&self) -> Option<&ClaimManager> {
+        self.operator.0.as_ref().map(OwnershipClient::claims)
     }
 
     /// Sends a custom message of a type that this app need not define, checked against the node's announcement.

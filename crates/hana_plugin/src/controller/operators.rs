@@ -102,7 +102,7 @@ fn play_together(nodes: Res<Nodes>, mut own: ResMut<OwnOperator>, mut commands: 
     let (Some(operator), Some(roster)) = (&mut own.0, nodes.roster()) else { return };
     for news in operator.poll(roster) {
         match news {
-            ClaimEvent::HolderChanged { node, parameter, before, now } => {
+            ClaimEvent::OwnerChanged { node, parameter, before, now } => {
                 commands.trigger(OwnerChanged { node, parameter, before, now });
             },
             ClaimEvent::TakenFromYou { node, parameter, by, apart } => {
@@ -125,7 +125,7 @@ fn play_together(nodes: Res<Nodes>, mut own: ResMut<OwnOperator>, mut commands: 
 fn let_go(mut own: ResMut<OwnOperator>, mut link: ResMut<MeshSession<role::App>>) {
     let Some(operator) = &mut own.0 else { return };
     let Some(node) = link.node() else { return };
-    if operator.wishes().wishes_of(node.id()).next().is_none() {
+    if operator.claims().claims_of(node.id()).next().is_none() {
         return;
     }
     operator.release_all();

@@ -192,7 +192,7 @@ impl<R: NodeRole> TopicRegistrations<R> {
 
     /// Subscribes to a custom type: published by any node, sent to this program, or to all of its kind.
     pub(crate) fn hear_custom<M: CustomMessage + ReceivedBy<R>>(&mut self) {
-        self.announce.push(Arc::new(|config| config.with_message::<M>(Direction::Heard)));
+        self.announce.push(Arc::new(|config| config.with_message::<M>(Direction::Subscribed)));
         self.build.push(Arc::new(|app| {
             app.add_message::<FromMesh<M>>().insert_resource(HeardTopic::<M, R>::NONE).add_systems(
                 PreUpdate,

@@ -5,8 +5,7 @@ use bevy_reflect::enums::{DynamicEnum, DynamicVariant, EnumInfo, VariantInfo};
 use bevy_reflect::structs::Struct;
 use bevy_reflect::{PartialReflect, Reflect, ReflectMut, ReflectRef, TypeInfo, Typed};
 use hana_engine::playout::{Curve, JitterBufferSettings};
-use hana_protocol::message::Sharing;
-use hana_protocol::parameter::{Parameter, ParameterName};
+use hana_protocol::parameter::{Parameter, ParameterName, Sharing};
 
 /// The range of a parameter, as an attribute of its field: `#[reflect(@ParameterRange(0.0, 1.0))]`.
 ///

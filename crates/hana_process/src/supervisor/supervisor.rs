@@ -499,7 +499,7 @@ impl Supervisor {
             pid: self.pid,
             exit: self.exit,
             restarts: self.restarts,
-            ignored: self.ignored,
+            acknowledged: self.ignored,
         }
     }
 

@@ -1,4 +1,4 @@
-use crate::contract::keys::Key;
+use crate::contract::key::Key;
 
 /// The addressees of a custom message, which follow from its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

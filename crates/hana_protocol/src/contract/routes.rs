@@ -18,7 +18,7 @@ use crate::message::log_line::LogLine;
 use crate::message::look::Look;
 use crate::message::lost_peers::LostPeers;
 use crate::message::modulation::Modulation;
-use crate::message::modulation_batch::ModulationBatch;
+use crate::message::modulation::batch::ModulationBatch;
 use crate::message::node_info::NodeInfo;
 use crate::message::operator_state::OperatorState;
 use crate::message::parameter_owners::ParameterOwners;

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use crate::contract::keys::Key;
+use crate::contract::key::Key;
 use crate::id::node_id::NodeId;
 use crate::id::topic_name::TopicName;
 use crate::message::control::Control;
@@ -12,7 +12,7 @@ use crate::message::log_line::LogLine;
 use crate::message::look::Look;
 use crate::message::lost_peers::LostPeers;
 use crate::message::modulation::Modulation;
-use crate::message::modulation_batch::ModulationBatch;
+use crate::message::modulation::batch::ModulationBatch;
 use crate::message::node_info::NodeInfo;
 use crate::message::operator_state::OperatorState;
 use crate::message::parameter_owners::ParameterOwners;
@@ -139,8 +139,8 @@ impl Topics<Event> {
 impl Topics<SequenceHeartbeat> {
     /// The newest sequence numbers of every node on reliable topics.
     #[must_use]
-    pub fn every_sent() -> Self {
-        Self::matching("hana/*/sent")
+    pub fn every_last_sent() -> Self {
+        Self::matching("hana/*/last_sent")
     }
 }
 
@@ -162,8 +162,8 @@ impl Topics<Modulation> {
 impl Topic<ModulationBatch> {
     /// Many parameters of `node` in one message.
     #[must_use]
-    pub const fn modulation_frame(node: NodeId) -> Self {
-        Self::at(Key::ModulationFrame(node))
+    pub const fn modulation_batch(node: NodeId) -> Self {
+        Self::at(Key::ModulationBatch(node))
     }
 }
 
@@ -185,30 +185,30 @@ impl Topics<Look> {
 impl Topic<ParameterOwners> {
     /// Owners of the parameters of `node`.
     #[must_use]
-    pub const fn holders(node: NodeId) -> Self {
-        Self::at(Key::Holders(node))
+    pub const fn owners(node: NodeId) -> Self {
+        Self::at(Key::Owners(node))
     }
 }
 impl Topics<ParameterOwners> {
     /// Owners of the parameters of every visualization.
     #[must_use]
-    pub fn every_holders() -> Self {
-        Self::matching("hana/*/holders")
+    pub fn every_owners() -> Self {
+        Self::matching("hana/*/owners")
     }
 }
 
 impl Topic<OperatorState> {
     /// Operator state of `app`.
     #[must_use]
-    pub const fn session(app: NodeId) -> Self {
-        Self::at(Key::Session(app))
+    pub const fn operator(app: NodeId) -> Self {
+        Self::at(Key::Operator(app))
     }
 }
 impl Topics<OperatorState> {
     /// Operator state of every app and bridge.
     #[must_use]
-    pub fn every_session() -> Self {
-        Self::matching("hana/*/session")
+    pub fn every_operator() -> Self {
+        Self::matching("hana/*/operator")
     }
 }
 
@@ -238,8 +238,8 @@ impl Topics<ProcessStatus> {
 impl Topic<LostPeers> {
     /// Hosts and visualizations that the daemon of `host` has lost.
     #[must_use]
-    pub const fn lost(host: NodeId) -> Self {
-        Self::at(Key::Lost(host))
+    pub const fn lost_peers(host: NodeId) -> Self {
+        Self::at(Key::LostPeers(host))
     }
 }
 

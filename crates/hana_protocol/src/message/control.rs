@@ -228,7 +228,7 @@ pub struct Set {
     pub parameters: BTreeMap<ParameterName, f32>,
     /// Name and modulator of each parameter that moves by itself from then on, until it is played or set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub recipes: BTreeMap<ParameterName, Modulator>,
+    pub modulators: BTreeMap<ParameterName, Modulator>,
     /// The time at which the command takes effect.
     #[serde(default, skip_serializing_if = "ScheduleAt::is_now")]
     pub at: ScheduleAt,
@@ -247,8 +247,8 @@ impl Set {
 
     /// Adds one modulator.
     #[must_use]
-    pub fn with_recipe(mut self, parameter: ParameterName, recipe: Modulator) -> Self {
-        self.recipes.insert(parameter, recipe);
+    pub fn with_modulator(mut self, parameter: ParameterName, modulator: Modulator) -> Self {
+        self.modulators.insert(parameter, modulator);
         self
     }
 

@@ -15,7 +15,7 @@ pub struct Look {
     pub parameters: BTreeMap<ParameterName, f32>,
     /// Name and modulator of each parameter that moves by itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub recipes: BTreeMap<ParameterName, Modulator>,
+    pub modulators: BTreeMap<ParameterName, Modulator>,
     /// The panic override in force.
     #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
     pub in_force: Option<Override>,

@@ -6,7 +6,7 @@ use crate::id::node_id::NodeId;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// The peers that a daemon has lost and still waits for, on `hana/<host>/lost` (state).
+/// The peers that a daemon has lost and still waits for, on `hana/<host>/lost_peers` (state).
 ///
 /// A node that joins later cannot learn of them otherwise, since a lost peer publishes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,5 +108,5 @@ impl Message for LostPeers {
     const LANE: Lane = Lane::ReliableOrdered;
     /// Changes seldom; each change is published four times.
     const MAX_PER_SECOND: u32 = 100;
-    const NAME: &'static str = "lost";
+    const NAME: &'static str = "lost_peers";
 }

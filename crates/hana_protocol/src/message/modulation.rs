@@ -1,3 +1,5 @@
+pub(crate) mod batch;
+
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};

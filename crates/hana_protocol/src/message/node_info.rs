@@ -1,9 +1,13 @@
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
 
 use crate::id::node_id::NodeId;
 use crate::id::role::Role;
+use crate::id::topic_name::TopicName;
 use crate::message::custom_message_info::CustomMessageInfo;
 use crate::parameter::parameter::Parameter;
+use crate::schema::message_schema::validate::ValidationError;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
@@ -55,10 +59,82 @@ impl Message for NodeInfo {
     const NAME: &'static str = "info";
 }
 
+/// The reason why a message cannot be sent to a node, according to what the node announces.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SendCheckError {
+    /// The node does not receive messages on that topic.
+    #[error("'{node}' hears no '{topic}'; {}", heard_words(heard))]
+    NotHeard {
+        /// The node, or the kind.
+        node: NodeId,
+        /// The topic.
+        topic: TopicName,
+        /// The topics that the node receives.
+        heard: Vec<String>,
+    },
+    /// The message does not match the schema that the node announces.
+    #[error("this is no {name} as '{node}' reads it (version {version}): {misfit}")]
+    Misfit {
+        /// The node, or the kind.
+        node: NodeId,
+        /// The name of the message type.
+        name: String,
+        /// Its version there.
+        version: u32,
+        /// The place where the message does not match.
+        #[source]
+        misfit: ValidationError,
+    },
+}
+
+fn heard_words(heard: &[String]) -> String {
+    if heard.is_empty() {
+        "it hears no custom messages".into()
+    } else {
+        format!("it hears {}", heard.join(", "))
+    }
+}
+
 impl NodeInfo {
     /// Returns the kind, which defaults to the node's id.
     #[must_use]
     pub fn kind(&self) -> &NodeId {
         self.kind.as_ref().unwrap_or(&self.node)
+    }
+
+    /// Returns the custom messages that the node receives.
+    pub fn heard_messages(&self) -> impl Iterator<Item = &CustomMessageInfo> {
+        self.messages.iter().filter(|message| message.direction.is_subscribed())
+    }
+
+    /// Returns the custom message type that the node has on a topic, if any.
+    #[must_use]
+    pub fn message_on(&self, topic: &str) -> Option<&CustomMessageInfo> {
+        self.messages.iter().find(|message| message.topic == topic)
+    }
+
+    /// Checks that `message` can be sent to this node on `topic`: the node receives it, and the schema matches.
+    ///
+    /// # Errors
+    ///
+    /// When the node does not receive messages on `topic`, or the message does not match; the error names the field.
+    pub fn check_message(
+        &self,
+        topic: &TopicName,
+        message: &Value,
+    ) -> Result<&CustomMessageInfo, SendCheckError> {
+        let Some(known) = self.heard_messages().find(|known| known.topic == topic.as_str()) else {
+            return Err(SendCheckError::NotHeard {
+                node: self.node.clone(),
+                topic: topic.clone(),
+                heard: self.heard_messages().map(|known| known.topic.clone()).collect(),
+            });
+        };
+        known.shape().check(message).map(|()| known).map_err(|misfit| SendCheckError::Misfit {
+            node: self.node.clone(),
+            name: known.name.clone(),
+            version: known.version,
+            misfit,
+        })
     }
 }

@@ -7,7 +7,7 @@ use crate::parameter::parameter::ParameterName;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// The operator state that an app or a bridge shares with the others, on `hana/<app>/session` (state).
+/// The operator state that an app or a bridge shares with the others, on `hana/<app>/operator` (state).
 ///
 /// Claims and notes are two maps that every app writes and keeps a copy of (`LwwMap` in `hana_engine`). Each app
 /// publishes its own entries and those of apps that are absent.
@@ -18,7 +18,7 @@ pub struct OperatorState {
     pub priority: Priority,
     /// Current and ended claims.
     #[serde(default)]
-    pub wishes: Vec<Claim>,
+    pub claims: Vec<Claim>,
     /// Notes between operators.
     #[serde(default)]
     pub notes: Vec<Note>,
@@ -65,7 +65,7 @@ const fn is_false(value: &bool) -> bool {
 
 impl OperatorState {
     /// Maximum number of claims, ended ones included; the newest are kept.
-    pub const MAX_WISHES: usize = 1024;
+    pub const MAX_CLAIMS: usize = 1024;
     /// Maximum number of notes, one per app; the newest are kept.
     pub const MAX_NOTES: usize = 64;
     /// Maximum length of a note in characters.
@@ -78,5 +78,5 @@ impl Message for OperatorState {
     const MAX_BYTES: usize = 256 * 1024;
     /// Five times the publication rate of ten per second.
     const MAX_PER_SECOND: u32 = 50;
-    const NAME: &'static str = "session";
+    const NAME: &'static str = "operator";
 }

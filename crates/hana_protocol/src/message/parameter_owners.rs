@@ -9,14 +9,14 @@ use crate::parameter::parameter::ParameterName;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// The owners of a visualization's parameters, on `hana/<viz>/holders`: state, on change, at most ten times a second.
+/// The owners of a visualization's parameters, on `hana/<viz>/owners`: state, on change, at most ten times a second.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterOwners {
     /// The current owner of each parameter; without one, the last owner where that matters.
     ///
     /// If a parameter has two entries, the first is the current owner; the second regains it when the first pauses.
     #[serde(default)]
-    pub holders: Vec<Ownership>,
+    pub owners: Vec<Ownership>,
     /// The contributors to each mixed parameter.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mixed: BTreeMap<ParameterName, Vec<NodeId>>,
@@ -47,11 +47,11 @@ pub struct Ownership {
 #[serde(rename_all = "snake_case")]
 pub enum OwnershipKind {
     /// Owned by playing, until the app pauses.
-    Plays,
+    Active,
     /// Claimed, until the app releases it, another app takes it or the app disappears.
-    Taken,
+    Claimed,
     /// No longer owned: the app disappeared.
-    Left,
+    Abandoned,
     /// No longer owned: the app released it, or took it from another app for a single `set`.
     Released,
 }
@@ -64,17 +64,6 @@ pub enum OwnershipKind {
 )]
 #[serde(transparent)]
 pub struct Priority(pub i8);
-
-/// The way in which several controllers share a parameter.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sharing {
-    /// One controller at a time owns the parameter.
-    #[default]
-    One,
-    /// All contributions are added: each moves the parameter from its default as it would alone. There is no owner.
-    Mix,
-}
 
 /// The error that another app owns a parameter that an app tried to play, set or claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -104,36 +93,26 @@ impl fmt::Display for Priority {
     }
 }
 
-impl Sharing {
-    /// Whether one controller at a time owns the parameter.
-    // Serde's `skip_serializing_if` passes a reference.
-    #[allow(clippy::trivially_copy_pass_by_ref)]
-    #[must_use]
-    pub const fn is_one(&self) -> bool {
-        matches!(self, Self::One)
-    }
-}
-
 impl OwnershipKind {
     /// Whether the ownership is current.
     #[must_use]
     pub const fn is_held(self) -> bool {
-        matches!(self, Self::Plays | Self::Taken)
+        matches!(self, Self::Active | Self::Claimed)
     }
 }
 
 impl ParameterOwners {
     /// Returns the owner of a parameter, if any.
     #[must_use]
-    pub fn holder_of(&self, parameter: &ParameterName) -> Option<&Ownership> {
-        self.holders.iter().find(|held| held.parameter == *parameter && held.how.is_held())
+    pub fn owner_of(&self, parameter: &ParameterName) -> Option<&Ownership> {
+        self.owners.iter().find(|held| held.parameter == *parameter && held.how.is_held())
     }
 
     /// Returns the last owner of a parameter, if it disappeared and the parameter has had no owner since.
     #[must_use]
     pub fn left_by(&self, parameter: &ParameterName) -> Option<&NodeId> {
-        let of = self.holders.iter().find(|held| held.parameter == *parameter)?;
-        (of.how == OwnershipKind::Left).then_some(&of.by)
+        let of = self.owners.iter().find(|held| held.parameter == *parameter)?;
+        (of.how == OwnershipKind::Abandoned).then_some(&of.by)
     }
 }
 
@@ -141,13 +120,13 @@ impl OwnedByOther {
     fn in_words(&self) -> String {
         let Self { parameter, by, how } = self;
         match how {
-            OwnershipKind::Plays => {
+            OwnershipKind::Active => {
                 format!("'{by}' plays {parameter}; wait until it pauses, or take it")
             },
-            OwnershipKind::Taken => {
+            OwnershipKind::Claimed => {
                 format!("'{by}' has taken {parameter}; wait until it is released, or take it")
             },
-            OwnershipKind::Left | OwnershipKind::Released => {
+            OwnershipKind::Abandoned | OwnershipKind::Released => {
                 format!("'{by}' has taken {parameter} meanwhile; pause, or take it again")
             },
         }
@@ -160,7 +139,7 @@ impl Message for ParameterOwners {
     const MAX_BYTES: usize = 256 * 1024;
     /// Five times the publication rate of ten per second.
     const MAX_PER_SECOND: u32 = 50;
-    const NAME: &'static str = "holders";
+    const NAME: &'static str = "owners";
 }
 
 #[cfg(test)]
@@ -170,15 +149,15 @@ mod tests {
 
     #[test]
     fn the_first_of_two_holds_it_and_who_let_go_does_not() {
-        let json = r#"{"holders": [
-            {"parameter": "zoom", "by": "desk", "how": "plays", "priority": 5},
-            {"parameter": "zoom", "by": "app", "how": "taken", "stamp": [1, 0, "app"]},
-            {"parameter": "hue", "by": "app", "how": "left"}]}"#;
-        let holders: ParameterOwners = serde_json::from_str(json).unwrap();
+        let json = r#"{"owners": [
+            {"parameter": "zoom", "by": "desk", "how": "active", "priority": 5},
+            {"parameter": "zoom", "by": "app", "how": "claimed", "stamp": [1, 0, "app"]},
+            {"parameter": "hue", "by": "app", "how": "abandoned"}]}"#;
+        let owners: ParameterOwners = serde_json::from_str(json).unwrap();
         let name = |name| ParameterName::new(name).unwrap();
-        assert_eq!(holders.holder_of(&name("zoom")).unwrap().by.as_str(), "desk");
-        assert_eq!(holders.holder_of(&name("hue")), None);
-        assert_eq!(holders.left_by(&name("hue")).unwrap().as_str(), "app");
-        assert_eq!(holders.left_by(&name("zoom")), None);
+        assert_eq!(owners.owner_of(&name("zoom")).unwrap().by.as_str(), "desk");
+        assert_eq!(owners.owner_of(&name("hue")), None);
+        assert_eq!(owners.left_by(&name("hue")).unwrap().as_str(), "app");
+        assert_eq!(owners.left_by(&name("zoom")), None);
     }
 }

@@ -25,7 +25,7 @@ impl fmt::Display for PlayPath {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlayStatus {
     /// The path in use.
-    pub way: PlayPath,
+    pub path: PlayPath,
     /// Round-trip time of that path in microseconds; `None` while the visualization does not reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip_us: Option<u32>,
@@ -48,10 +48,10 @@ impl PlayStatus {
 /// Formats the status: `direct 0.2 ms`, `mesh 1.4 ms, 3 % lost`, `mesh, no answer`.
 impl fmt::Display for PlayStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { way, round_trip_us, loss_percent, .. } = self;
+        let Self { path, round_trip_us, loss_percent, .. } = self;
         match round_trip_us {
-            Some(us) => write!(f, "{way} {:.1} ms", f64::from(*us) / 1000.0)?,
-            None => write!(f, "{way}, no answer")?,
+            Some(us) => write!(f, "{path} {:.1} ms", f64::from(*us) / 1000.0)?,
+            None => write!(f, "{path}, no answer")?,
         }
         if *loss_percent > 0 && round_trip_us.is_some() {
             write!(f, ", {loss_percent} % lost")?;
@@ -67,13 +67,13 @@ mod tests {
     #[test]
     fn a_person_reads_the_way_the_time_and_the_loss() {
         let direct = PlayStatus {
-            way: PlayPath::Direct,
+            path: PlayPath::Direct,
             round_trip_us: Some(180),
             loss_percent: 0,
             switches: 0,
         };
         let slow = PlayStatus {
-            way: PlayPath::Mesh,
+            path: PlayPath::Mesh,
             round_trip_us: Some(1400),
             loss_percent: 3,
             ..direct

@@ -30,7 +30,7 @@ pub struct ProcessStatus {
     pub restarts: u32,
     /// Whether an operator acknowledged this state, which suspends policy and alarms until the state changes.
     #[serde(default)]
-    pub ignored: bool,
+    pub acknowledged: bool,
 }
 
 /// The state of a process.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// The newest sequence numbers of a node's topics, on `hana/<node>/sent`.
+/// The newest sequence numbers of a node's topics, on `hana/<node>/last_sent`.
 ///
 /// Published a few times after the last message on a topic, so that receivers can detect its loss.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,10 +24,10 @@ impl Message for SequenceHeartbeat {
     const MAX_BYTES: usize = 16 * 1024;
     /// At most ten messages a second for each 64 keys.
     const MAX_PER_SECOND: u32 = 200;
-    const NAME: &'static str = "sent";
+    const NAME: &'static str = "last_sent";
 }
 
-/// A request for messages that a node sent and the receiver missed, on `hana/<node>/resend`.
+/// A request for messages that a node sent and the receiver missed, on `hana/<node>/retransmit`.
 ///
 /// The node replies with each requested message that it still has, in its original envelope, and with one
 /// [`RetransmitEnd`], which has no envelope.
@@ -39,16 +39,16 @@ pub struct RetransmitRequest {
     pub instance: u64,
     /// The missing ranges, each as its first and last number.
     pub missing: Vec<(u64, u64)>,
-    /// The message from which `listening_us` counts back: the first that the requester received or learned of.
+    /// The message from which `subscribed_for_us` counts back: the first that the requester received or learned of.
     ///
-    /// If omitted, `listening_us` counts back from the arrival of the request.
+    /// If omitted, `subscribed_for_us` counts back from the arrival of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub heard: Option<u64>,
-    /// The time between subscribing and receiving (or learning of) `heard`, in microseconds.
+    pub anchor_sequence: Option<u64>,
+    /// The time between subscribing and receiving (or learning of) `anchor_sequence`, in microseconds.
     ///
-    /// Messages sent longer than that before `heard` predate the subscription. It is a duration, so the clocks need not
+    /// Messages sent longer than that before `anchor_sequence` predate the subscription. It is a duration, so the clocks need not
     /// agree; it counts from a message and not from the request, so the request's transit time does not matter.
-    pub listening_us: u64,
+    pub subscribed_for_us: u64,
 }
 
 impl RetransmitRequest {
@@ -69,14 +69,14 @@ impl Message for RetransmitRequest {
     const MAX_BYTES: usize = 4096;
     /// Per receiver: four requests a second for each of 250 topics.
     const MAX_PER_SECOND: u32 = 1000;
-    const NAME: &'static str = "resend";
+    const NAME: &'static str = "retransmit";
 }
 
 /// The end of a retransmission. Messages below the larger of the two numbers will not be retransmitted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetransmitEnd {
     /// The first message that was sent after the requester subscribed.
-    pub first_for_you: u64,
+    pub first_after_join: u64,
     /// The oldest message that the node still keeps.
-    pub first_kept: u64,
+    pub first_available: u64,
 }

@@ -1,8 +1,10 @@
 mod format;
 
 pub(crate) mod adsr;
+pub(crate) mod error;
 pub(crate) mod lfo;
 pub(crate) mod period;
+pub(crate) mod wave;
 
 use std::fmt;
 
@@ -10,12 +12,11 @@ use hana_time::Timeline;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, de};
-use thiserror::Error;
 
+use crate::parameter::modulator::adsr::{Adsr, Trigger};
+use crate::parameter::modulator::error::ModulatorError;
+use crate::parameter::modulator::lfo::Lfo;
 use crate::parameter::parameter::Parameter;
-use adsr::{Adsr, Trigger};
-use lfo::{Lfo, Wave};
-use period::Period;
 
 /// A modulator, which moves a parameter in time with the beat: a low-frequency oscillator or an envelope.
 ///
@@ -36,66 +37,6 @@ pub enum Modulator {
     Lfo(Lfo),
     /// See [`Adsr`].
     Env(Adsr),
-}
-
-/// The reason why a modulator is not valid.
-#[derive(Debug, Clone, PartialEq, Error)]
-pub enum ModulatorError {
-    /// The text is neither an LFO nor an envelope.
-    #[error("'{text}' is no recipe; write it like lfo:sine:1bar or env:1beat")]
-    Kind {
-        /// The input.
-        text: String,
-    },
-    /// The text is neither a waveform nor a length of time.
-    #[error(
-        "'{text}' is neither a wave nor a length of time; waves are {}, lengths such as 1bar, 2beats, 1/2beat, 3s",
-        Wave::list()
-    )]
-    Piece {
-        /// The input.
-        text: String,
-    },
-    /// The text is not a length of time.
-    #[error("'{text}' is no length of time; write it like 1bar, 2beats, 1/2beat or 3s")]
-    Length {
-        /// The input.
-        text: String,
-    },
-    /// A length is too short or too long.
-    #[error("'{setting}' is {least} to {most} here, not {length}")]
-    LengthOutOfRange {
-        /// The setting.
-        setting: &'static str,
-        /// The given length.
-        length: Period,
-        /// The minimum.
-        least: Period,
-        /// The maximum.
-        most: Period,
-    },
-    /// No such setting exists.
-    #[error("'{text}' is no setting here; there are {known}, such as {example}")]
-    Setting {
-        /// The input.
-        text: String,
-        /// The valid settings.
-        known: &'static str,
-        /// A valid example.
-        example: &'static str,
-    },
-    /// A setting is not a number, or out of range.
-    #[error("'{setting}' is a number from {min} to {max}, not {value}")]
-    Number {
-        /// The setting.
-        setting: &'static str,
-        /// The given value.
-        value: String,
-        /// The minimum.
-        min: f64,
-        /// The maximum.
-        max: f64,
-    },
 }
 
 impl Modulator {
@@ -155,7 +96,7 @@ impl<'de> Visitor<'de> for ModulatorForm {
     type Value = Modulator;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a recipe: a map with `lfo` or `env`, or a text such as lfo:sine:1bar")
+        f.write_str("a modulator: a map with `lfo` or `env`, or a text such as lfo:sine:1bar")
     }
 
     fn visit_str<E: de::Error>(self, word: &str) -> Result<Modulator, E> {
@@ -169,23 +110,6 @@ impl<'de> Visitor<'de> for ModulatorForm {
         };
         source.checked().map_err(de::Error::custom)
     }
-}
-
-/// Checks that a number of a modulator is within its range.
-fn check_number(
-    setting: &'static str,
-    value: f64,
-    min: f64,
-    max: f64,
-) -> Result<(), ModulatorError> {
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(ModulatorError::Number { setting, value: value.to_string(), min, max })
-}
-
-const fn one() -> f32 {
-    1.0
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::message::parameter_owners::Sharing;
 use crate::parameter::kind::{ColourPart, ParameterKind, kind_or_range};
+use crate::parameter::sharing::Sharing;
 
 /// The name of a parameter: `[a-z0-9][a-z0-9_-]{0,62}`, one chunk of a key.
 ///
@@ -489,6 +489,6 @@ mod tests {
 
     #[test]
     fn names_of_the_protocol_are_not_for_parameters() {
-        assert!(ParameterName::new("_frame").is_err());
+        assert!(ParameterName::new("_batch").is_err());
     }
 }

@@ -13,9 +13,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::contract::keys::Key;
 use crate::id::node_id::NodeId;
 use crate::wire::message::Message;
+
+/// Maximum length of a key in characters.
+pub(crate) const MAX_KEY_LEN: usize = 160;
 
 /// The encoding that the sender declares for a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,7 +102,7 @@ pub struct DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, sender, message, problem } = self;
-        let key = sanitize_line(key, Key::MAX_LEN);
+        let key = sanitize_line(key, MAX_KEY_LEN);
         match sender {
             Some(sender) => {
                 write!(f, "{key}: the {message} from {sender} cannot be used: {problem}")

@@ -2,6 +2,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::id::topic_name::TopicName;
 use crate::wire::lane::Lane;
 
 /// A type that travels as a payload of its own, with one name and one lane.
@@ -32,36 +33,10 @@ pub trait CustomMessage: Message + JsonSchema {
     const VERSION: u32 = 1;
 }
 
-/// Declares that a type is a [`CustomMessage`], sent and received by visualizations, apps and bridges.
-///
-/// ```
-/// use hana_protocol::custom_message;
-/// use hana_protocol::wire::Lane;
-/// use schemars::JsonSchema;
-/// use serde::{Deserialize, Serialize};
-///
-/// /// A spark flew off.
-/// #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-/// struct Spark { x: f32, y: f32 }
-/// custom_message!(Spark, topic: "spark", lane: Lane::UnreliableUnordered, version: 2);
-/// ```
-#[macro_export]
-macro_rules! custom_message {
-    ($message:ty, topic: $topic:literal, lane: $lane:expr $(, version: $version:literal)? $(,)?) => {
-        impl $crate::wire::Message for $message {
-            const LANE: $crate::wire::Lane = $lane;
-            const NAME: &'static str = ::core::stringify!($message);
-        }
-        const _: () = ::core::assert!(
-            $crate::id::TopicName::is_valid($topic),
-            "the name of a topic has lower-case letters, digits, '-' and '_', beginning with a letter or digit, 63 at most"
-        );
-        impl $crate::wire::CustomMessage for $message {
-            const TOPIC: &'static str = $topic;
-            $(const VERSION: u32 = $version;)?
-        }
-        $crate::routes! {
-            $message: Visualization, App, Bridge => Visualization, App, Bridge;
-        }
-    };
+impl TopicName {
+    /// Returns the topic of a message type; `custom_message!` validated it at compile time.
+    #[must_use]
+    pub fn of<M: CustomMessage>() -> Self {
+        Self::from_valid(M::TOPIC)
+    }
 }

@@ -76,7 +76,7 @@ def _from_msgpack(key, payload):
         return _not_decoded(payload, "MessagePack, but not a map")
     shown = _shown(message)
     samples = message.get("samples")
-    if key.endswith("/modulation/_frame") and isinstance(samples, bytes) and len(samples) % 4 == 0:
+    if key.endswith("/modulation/_batch") and isinstance(samples, bytes) and len(samples) % 4 == 0:
         shown["samples"] = [_number(sample) for (sample,) in struct.iter_unpack("<f", samples)]
     return shown
 

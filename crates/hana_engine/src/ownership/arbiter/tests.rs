@@ -1,4 +1,6 @@
 use super::*;
+use crate::ownership::mixer::MOST_CONTRIBUTIONS;
+use crate::ownership::writers::MOST_APPS;
 
 const OVER: Duration = Duration::from_secs(2);
 const GRACE: Duration = OwnershipArbiter::GRACE;
@@ -59,14 +61,14 @@ impl Stage {
     }
 
     fn holder(&self) -> Option<String> {
-        let holders = self.hands.holders(self.now);
-        let held = holders.holder_of(&declared()[ZOOM].name)?;
+        let owners = self.hands.owners(self.now);
+        let held = owners.owner_of(&declared()[ZOOM].name)?;
         Some(format!("{} {:?}", held.by, held.how))
     }
 
     fn told(&self) -> Vec<String> {
-        let holders = self.hands.holders(self.now).holders;
-        holders.iter().map(|held| format!("{} {:?}", held.by, held.how)).collect()
+        let owners = self.hands.owners(self.now).owners;
+        owners.iter().map(|held| format!("{} {:?}", held.by, held.how)).collect()
     }
 
     /// Returns the value of zoom at a time since the start, while values of vanished apps return to the default.
@@ -214,7 +216,7 @@ fn contributions_to_a_mixed_parameter_add_up_and_go_with_who_made_them() {
         stage.hands.contributes(GLOW, Some(&by), value, stage.now);
         assert_eq!(stage.hands.mix(GLOW, glow), sum, "{by}");
     }
-    assert_eq!(stage.hands.holders(stage.now).mixed[&glow.name].len(), 3);
+    assert_eq!(stage.hands.owners(stage.now).mixed[&glow.name].len(), 3);
     stage.hands.went(&id("osc"), "1", stage.now);
     assert!(stage.hands.pass(stage.now + GRACE / 2).is_empty());
     assert_eq!(stage.hands.pass(stage.now + GRACE), [GLOW]);
@@ -305,9 +307,9 @@ fn what_is_remembered_is_bounded_whatever_names_are_made_up() {
         stage.hands.take(ZOOM, &stamp(number, app.as_str()), Priority(1), stage.now).ok();
         stage.hands.contributes(GLOW, Some(&app), 0.5, stage.now);
     }
-    assert!(stage.hands.apps.len() <= MOST_APPS);
-    assert!(stage.hands.slots[GLOW].contributions.len() <= MOST_CONTRIBUTIONS);
-    assert!(stage.hands.holders(stage.now).holders.len() <= 2);
+    assert!(stage.hands.writers.apps.len() <= MOST_APPS);
+    assert!(stage.hands.slots[GLOW].contributions.apps().count() <= MOST_CONTRIBUTIONS);
+    assert!(stage.hands.owners(stage.now).owners.len() <= 2);
 }
 
 #[test]

@@ -1,8 +1,12 @@
+use std::time::{Duration, Instant};
+
+use hana_protocol::message::{Claim, Control, ParameterOwners, Release, Take, TakeReply};
 use hana_protocol::parameter::Parameter;
 use hana_random::Random;
 
 use super::*;
 use crate::ownership::arbiter::OwnershipArbiter;
+use crate::ownership::claims::targets::ClaimRequest;
 
 fn id(text: &str) -> NodeId {
     NodeId::new(text).unwrap()
@@ -42,7 +46,7 @@ struct Viz {
 }
 
 struct Operator {
-    wishes: ClaimManager,
+    claims: ClaimManager,
     /// The time since when each visualization and each app has been out of its sight.
     unseen: BTreeMap<Who, Instant>,
     /// The newest state received from each node.
@@ -55,7 +59,7 @@ struct Operator {
 }
 
 enum Message {
-    Holders { number: u64, instance: u64, holders: ParameterOwners },
+    Holders { number: u64, instance: u64, owners: ParameterOwners },
     Session { number: u64, session: OperatorState },
     Command { instance: u64, command: Control },
     Took { took: TakeReply },
@@ -127,7 +131,7 @@ impl World {
         let app = &mut self.apps[app];
         app.instance += 1;
         app.runs = Some(Operator {
-            wishes: ClaimManager::new(app.id.clone(), priority),
+            claims: ClaimManager::new(app.id.clone(), priority),
             unseen: BTreeMap::new(),
             heard: BTreeMap::new(),
             believes: BTreeSet::new(),
@@ -164,12 +168,12 @@ impl World {
             let Some(of) = &mut self.vizs[viz].runs else { continue };
             of.hands.pass(self.now);
             // The state is published periodically and on request.
-            let (holders, instance) = (of.hands.holders(self.now), self.vizs[viz].instance);
+            let (owners, instance) = (of.hands.owners(self.now), self.vizs[viz].instance);
             self.number += 1;
             for app in 0..apps {
                 if self.chance.index(5) == 0 {
-                    let (number, holders) = (self.number, holders.clone());
-                    let message = Message::Holders { number, instance, holders };
+                    let (number, owners) = (self.number, owners.clone());
+                    let message = Message::Holders { number, instance, owners };
                     self.send((false, viz), (true, app), message);
                 }
             }
@@ -177,7 +181,7 @@ impl World {
         for app in 0..apps {
             let now = self.now;
             let Some(of) = &mut self.apps[app].runs else { continue };
-            let (session, asks) = (of.wishes.session(), of.wishes.due(now, |_| false));
+            let (session, asks) = (of.claims.session(), of.claims.due(now, |_| false));
             self.number += 1;
             for other in (0..apps).filter(|other| *other != app) {
                 if self.chance.index(5) == 0 {
@@ -198,7 +202,7 @@ impl World {
     fn tell(&mut self, app: usize) {
         let id = self.apps[app].id.clone();
         let Some(of) = &mut self.apps[app].runs else { return };
-        for news in of.wishes.take_news() {
+        for news in of.claims.take_news() {
             match news {
                 ClaimEvent::TakenFromYou { node, parameter, by, apart } => {
                     assert_ne!(by, id);
@@ -206,16 +210,16 @@ impl World {
                     of.apart += usize::from(apart);
                 },
                 ClaimEvent::KeptByYou { .. } => of.kept += 1,
-                ClaimEvent::HolderChanged { .. }
+                ClaimEvent::OwnerChanged { .. }
                 | ClaimEvent::Noted { .. }
                 | ClaimEvent::Refused { .. } => {},
             }
         }
-        let wishes: BTreeSet<_> =
-            of.wishes.wishes_of(&id).map(|(node, name)| (node.clone(), name.clone())).collect();
-        let untold: Vec<_> = of.believes.difference(&wishes).collect();
+        let claims: BTreeSet<_> =
+            of.claims.claims_of(&id).map(|(node, name)| (node.clone(), name.clone())).collect();
+        let untold: Vec<_> = of.believes.difference(&claims).collect();
         assert!(untold.is_empty(), "{id} was not told that it has lost {untold:?}");
-        of.believes = wishes;
+        of.believes = claims;
     }
 
     /// Updates visibility: nodes see each other as soon as they meet, and no more when apart for a while or dead.
@@ -251,7 +255,7 @@ impl World {
                 if reach {
                     of.unseen.remove(&other);
                     if other.0 {
-                        of.wishes.app_came(&id);
+                        of.claims.app_came(&id);
                     }
                     continue;
                 }
@@ -259,7 +263,7 @@ impl World {
                 if runs && now - since < MISSED {
                     continue;
                 }
-                if other.0 { of.wishes.app_went(&id) } else { of.wishes.misses(&id) }
+                if other.0 { of.claims.app_went(&id) } else { of.claims.misses(&id) }
             }
         }
     }
@@ -275,13 +279,13 @@ impl World {
             }
             let unix_ms = if to.0 { self.unix_ms(to.1) } else { self.unix_ms(from.1) };
             match message {
-                Message::Holders { number, instance, holders } => {
+                Message::Holders { number, instance, owners } => {
                     let id = self.vizs[from.1].id.clone();
                     let is_run = self.vizs[from.1].instance == instance;
                     let Some(of) = &mut self.apps[to.1].runs else { continue };
                     if is_run && of.heard.get(&from).is_none_or(|known| number > *known) {
                         of.heard.insert(from, number);
-                        of.wishes.sees(&id, instance, &holders, unix_ms);
+                        of.claims.sees(&id, instance, &owners, unix_ms);
                     }
                 },
                 Message::Session { number, session } => {
@@ -289,7 +293,7 @@ impl World {
                     let Some(of) = &mut self.apps[to.1].runs else { continue };
                     if of.heard.get(&from).is_none_or(|known| number > *known) {
                         of.heard.insert(from, number);
-                        of.wishes.hears(&id, &session, unix_ms);
+                        of.claims.hears(&id, &session, unix_ms);
                     }
                 },
                 Message::Command { instance, command } => {
@@ -305,7 +309,7 @@ impl World {
                 Message::Took { took } => {
                     let id = self.vizs[from.1].id.clone();
                     if let Some(of) = &mut self.apps[to.1].runs {
-                        of.wishes.answered(&id, &took, unix_ms);
+                        of.claims.answered(&id, &took, unix_ms);
                     }
                 },
             }
@@ -322,7 +326,7 @@ impl World {
     fn take(&mut self, app: usize, viz: usize, parameter: &str) {
         let (unix_ms, node) = (self.unix_ms(app), self.vizs[viz].id.clone());
         if let Some(of) = &mut self.apps[app].runs {
-            of.wishes.take(&node, [name(parameter)], unix_ms);
+            of.claims.take(&node, [name(parameter)], unix_ms);
             of.believes.insert((node, name(parameter)));
         }
     }
@@ -330,7 +334,7 @@ impl World {
     fn release(&mut self, app: usize, viz: usize, parameter: &str) {
         let (unix_ms, node) = (self.unix_ms(app), self.vizs[viz].id.clone());
         if let Some(of) = &mut self.apps[app].runs {
-            of.wishes.release(&node, [name(parameter)], unix_ms);
+            of.claims.release(&node, [name(parameter)], unix_ms);
             of.believes.remove(&(node, name(parameter)));
         }
     }
@@ -344,7 +348,7 @@ impl World {
             6 => {
                 let (from, unix_ms) = (self.apps[viz].id.clone(), self.unix_ms(app));
                 if let Some(of) = self.apps[app].runs.as_mut().filter(|_| app != viz) {
-                    of.wishes.take_over(&from, unix_ms);
+                    of.claims.take_over(&from, unix_ms);
                 }
             },
             7 if self.apps[app].runs.is_some() => self.apps[app].runs = None,
@@ -382,23 +386,23 @@ impl World {
     fn disagreement(&self) -> Option<String> {
         for viz in &self.vizs {
             let Some(of) = &viz.runs else { continue };
-            let holders = of.hands.holders(self.now);
+            let owners = of.hands.owners(self.now);
             let mut wishing: BTreeMap<ParameterName, NodeId> = BTreeMap::new();
             for app in &self.apps {
                 let Some(operator) = &app.runs else { continue };
-                let seen = operator.wishes.holders(&viz.id);
-                if seen != Some(&holders) {
-                    return Some(format!("{}: {holders:?}, {} sees {seen:?}", viz.id, app.id));
+                let seen = operator.claims.owners(&viz.id);
+                if seen != Some(&owners) {
+                    return Some(format!("{}: {owners:?}, {} sees {seen:?}", viz.id, app.id));
                 }
-                let taken = holders.holders.iter().filter(|of| of.how == OwnershipKind::Taken);
+                let taken = owners.owners.iter().filter(|of| of.how == OwnershipKind::Claimed);
                 let taken: BTreeSet<&ParameterName> =
                     taken.filter(|of| of.by == app.id).map(|of| &of.parameter).collect();
-                let wished = operator.wishes.wishes_of(&app.id);
+                let wished = operator.claims.claims_of(&app.id);
                 let wished: BTreeSet<&ParameterName> =
                     wished.filter(|(node, _)| **node == viz.id).map(|(_, of)| of).collect();
                 if taken != wished {
                     return Some(format!(
-                        "{}: {} has {taken:?}, wishes {wished:?}",
+                        "{}: {} has {taken:?}, claims {wished:?}",
                         viz.id, app.id
                     ));
                 }
@@ -412,12 +416,12 @@ impl World {
         // The apps must also agree on each other's claims.
         for of in self.apps.iter().filter(|app| app.runs.is_some()) {
             let views = self.apps.iter().filter_map(|app| {
-                let wishes = &app.runs.as_ref()?.wishes;
-                Some(wishes.wishes_of(&of.id).collect::<BTreeSet<_>>())
+                let claims = &app.runs.as_ref()?.claims;
+                Some(claims.claims_of(&of.id).collect::<BTreeSet<_>>())
             });
             let views: BTreeSet<_> = views.collect();
             if views.len() > 1 {
-                return Some(format!("what {} wishes: {views:?}", of.id));
+                return Some(format!("what {} claims: {views:?}", of.id));
             }
         }
         None
@@ -516,8 +520,8 @@ fn of_two_who_took_one_apart_the_newer_has_it_and_both_are_told() {
         world.heal();
         let took = world.settle();
         println!("measured: agreed {took:?} after the partition");
-        let holders = world.vizs[0].runs.as_ref().unwrap().hands.holders(world.now);
-        assert_eq!(holders.holder_of(&name("zoom")).unwrap().by, id("app1"));
+        let owners = world.vizs[0].runs.as_ref().unwrap().hands.owners(world.now);
+        assert_eq!(owners.owner_of(&name("zoom")).unwrap().by, id("app1"));
         world.pass(Duration::from_millis(500));
         let told = |app: usize| {
             let of = world.apps[app].runs.as_ref().unwrap();
@@ -542,15 +546,15 @@ fn a_second_app_takes_over_and_the_first_does_not_fight_back_when_it_returns() {
     world.pass(Duration::from_millis(100));
     let unix_ms = world.unix_ms(1);
     let second = world.apps[1].runs.as_mut().unwrap();
-    assert_eq!(second.wishes.left_behind(), [(id("app0"), 6)].into());
-    assert_eq!(second.wishes.take_over(&id("app0"), unix_ms), 6);
+    assert_eq!(second.claims.left_behind(), [(id("app0"), 6)].into());
+    assert_eq!(second.claims.take_over(&id("app0"), unix_ms), 6);
     println!("measured: taken over after {:?}", world.settle());
     world.start_app(0);
     world.pass(Duration::from_secs(2));
     assert_eq!(world.disagreement(), None);
     let holds = |app: usize| {
         let of = &world.apps[app];
-        of.runs.as_ref().unwrap().wishes.wishes_of(&of.id).count()
+        of.runs.as_ref().unwrap().claims.claims_of(&of.id).count()
     };
     assert_eq!((holds(0), holds(1)), (0, 6));
 }
@@ -569,9 +573,9 @@ fn one_that_crashed_and_is_back_has_what_nobody_took_meanwhile() {
         world.start_app(0);
         world.pass(Duration::from_secs(1));
         assert_eq!(world.disagreement(), None);
-        let holders = world.vizs[0].runs.as_ref().unwrap().hands.holders(world.now);
+        let owners = world.vizs[0].runs.as_ref().unwrap().hands.owners(world.now);
         for parameter in ["zoom", "hue"] {
-            assert_eq!(holders.holder_of(&name(parameter)).unwrap().by, id("app0"), "{away:?}");
+            assert_eq!(owners.owner_of(&name(parameter)).unwrap().by, id("app0"), "{away:?}");
         }
     }
     // A restarted visualization gets the claims too.
@@ -580,8 +584,8 @@ fn one_that_crashed_and_is_back_has_what_nobody_took_meanwhile() {
     world.start_viz(0);
     world.pass(Duration::from_secs(1));
     assert_eq!(world.disagreement(), None);
-    let holders = world.vizs[0].runs.as_ref().unwrap().hands.holders(world.now);
-    assert_eq!(holders.holder_of(&name("hue")).unwrap().by, id("app0"));
+    let owners = world.vizs[0].runs.as_ref().unwrap().hands.owners(world.now);
+    assert_eq!(owners.owner_of(&name("hue")).unwrap().by, id("app0"));
 }
 
 #[test]
@@ -591,7 +595,7 @@ fn a_note_reaches_all_and_stands_until_it_is_taken_back() {
     world.pass(Duration::from_millis(300));
     let noting = |world: &mut World, text: &str| {
         let unix_ms = world.unix_ms(0);
-        world.apps[0].runs.as_mut().unwrap().wishes.note(text, unix_ms);
+        world.apps[0].runs.as_mut().unwrap().claims.note(text, unix_ms);
         world.pass(Duration::from_millis(500));
     };
     noting(&mut world, "back in five\nminutes");
@@ -603,7 +607,7 @@ fn a_note_reaches_all_and_stands_until_it_is_taken_back() {
     world.pass(Duration::from_millis(500));
     let notes = |world: &World| {
         let of = world.apps[1].runs.as_ref().unwrap();
-        of.wishes.notes().map(|(app, text)| format!("{app}: {text}")).collect::<Vec<_>>()
+        of.claims.notes().map(|(app, text)| format!("{app}: {text}")).collect::<Vec<_>>()
     };
     assert_eq!(notes(&world), ["app0: back in five\\nminutes"]);
     world.start_app(0);
@@ -616,7 +620,7 @@ fn a_note_reaches_all_and_stands_until_it_is_taken_back() {
 
 #[test]
 fn made_up_wishes_and_stamps_of_next_year_are_not_kept() {
-    let mut wishes = ClaimManager::new(id("app"), Priority::default());
+    let mut claims = ClaimManager::new(id("app"), Priority::default());
     let wish = |number: u64, ms: u64| Claim {
         app: id(&format!("a{number}")),
         node: id("viz"),
@@ -626,15 +630,15 @@ fn made_up_wishes_and_stamps_of_next_year_are_not_kept() {
         to: None,
         stamp: Stamp { ms, count: 0, by: id(&format!("a{number}")) },
     };
-    let of_tomorrow = OperatorState { wishes: vec![wish(0, u64::MAX)], ..OperatorState::default() };
-    wishes.hears(&id("a0"), &of_tomorrow, 1000);
-    assert_eq!(wishes.session().wishes, []);
+    let of_tomorrow = OperatorState { claims: vec![wish(0, u64::MAX)], ..OperatorState::default() };
+    claims.hears(&id("a0"), &of_tomorrow, 1000);
+    assert_eq!(claims.session().claims, []);
     for number in 0..10_000 {
         let session =
-            OperatorState { wishes: vec![wish(number, number)], ..OperatorState::default() };
-        wishes.hears(&id("a0"), &session, 1000);
+            OperatorState { claims: vec![wish(number, number)], ..OperatorState::default() };
+        claims.hears(&id("a0"), &session, 1000);
     }
-    assert!(wishes.session().wishes.len() <= OperatorState::MAX_WISHES);
-    let bytes = hana_protocol::wire::codec::encode(&wishes.session()).unwrap().len();
+    assert!(claims.session().claims.len() <= OperatorState::MAX_CLAIMS);
+    let bytes = hana_protocol::wire::codec::encode(&claims.session()).unwrap().len();
     assert!(bytes < <OperatorState as hana_protocol::wire::Message>::MAX_BYTES, "{bytes}");
 }

@@ -466,7 +466,7 @@ fn a_blocked_link_is_left_in_a_third_of_a_second_and_taken_again_when_it_is_free
     let returned = until_turned(&mut world, PlayPath::Direct);
     assert!(returned < 4100, "{returned} ms");
     let status = world.switch.status(world.instant());
-    assert_eq!((status.way, status.switches), (PlayPath::Direct, 2));
+    assert_eq!((status.path, status.switches), (PlayPath::Direct, 2));
 }
 
 #[test]
@@ -599,6 +599,6 @@ fn where_nothing_comes_back_the_status_says_so() {
         world.set(0);
     }
     let status = world.switch.status(world.instant());
-    assert_eq!((status.way, status.round_trip_us), (PlayPath::Mesh, None));
+    assert_eq!((status.path, status.round_trip_us), (PlayPath::Mesh, None));
     assert!(status.loss_percent > 90, "{status:?}");
 }

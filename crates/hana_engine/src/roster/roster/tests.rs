@@ -43,7 +43,7 @@ fn crashed(node: &str) -> Observation {
             pid: None,
             exit: Some(Exit::Signal(9)),
             restarts: 0,
-            ignored: false,
+            acknowledged: false,
         },
     )
 }

@@ -1,8 +1,8 @@
 use hana_time::Timeline;
 use serde::{Deserialize, Serialize};
 
+use crate::parameter::modulator::error::{ModulatorError, check_cycle, check_number, check_stage};
 use crate::parameter::modulator::period::Period;
-use crate::parameter::modulator::{ModulatorError, check_number, one};
 use crate::parameter::parameter::Parameter;
 
 /// An ADSR envelope: rises, falls to a level, holds it, and falls to rest. By default a flash that decays over a beat.
@@ -43,6 +43,10 @@ pub enum Trigger {
     At(f64),
     /// Fires once, as soon as the modulator is in force.
     Once,
+}
+
+const fn one() -> f32 {
+    1.0
 }
 
 const fn no_time() -> Period {
@@ -113,14 +117,14 @@ impl Adsr {
 
     pub(super) fn check(&self) -> Result<(), ModulatorError> {
         match self.trigger {
-            Trigger::Every(period) => period.check_cycle("every")?,
+            Trigger::Every(period) => check_cycle("every", period)?,
             Trigger::At(beat) => check_number("at", beat, -1e9, 1e9)?,
             Trigger::Once => {},
         }
-        self.attack.check_part("attack")?;
-        self.decay.check_part("decay")?;
-        self.hold.check_part("hold")?;
-        self.release.check_part("release")?;
+        check_stage("attack", self.attack)?;
+        check_stage("decay", self.decay)?;
+        check_stage("hold", self.hold)?;
+        check_stage("release", self.release)?;
         check_number("sustain", self.sustain.into(), 0.0, 1.0)?;
         check_number("depth", self.depth.into(), -1.0, 1.0)?;
         check_number("offset", self.offset.into(), -2.0, 2.0)

@@ -3,10 +3,12 @@ use std::str::FromStr;
 
 use hana_time::sanitize_line;
 
+use crate::parameter::modulator::Modulator;
 use crate::parameter::modulator::adsr::{Adsr, Trigger};
-use crate::parameter::modulator::lfo::{Lfo, Wave};
+use crate::parameter::modulator::error::ModulatorError;
+use crate::parameter::modulator::lfo::Lfo;
 use crate::parameter::modulator::period::Period;
-use crate::parameter::modulator::{Modulator, ModulatorError};
+use crate::parameter::modulator::wave::Wave;
 
 /// Maximum length of foreign text that an error quotes.
 const LONGEST: usize = 63;

@@ -3,8 +3,6 @@ use std::fmt;
 use hana_time::Timeline;
 use serde::{Deserialize, Serialize};
 
-use crate::parameter::modulator::ModulatorError;
-
 /// A length of time: in beats or bars of the timeline, or in seconds of the local clock.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -65,25 +63,26 @@ impl Period {
         }
     }
 
-    /// Checks the length of a repeating cycle.
-    pub(super) fn check_cycle(self, setting: &'static str) -> Result<(), ModulatorError> {
+    /// Returns the allowed lengths, in the unit of this one, of a repeating cycle.
+    pub(super) const fn cycle_limits(self) -> (Self, Self) {
         let is_seconds = matches!(self, Self::Seconds(_));
-        self.check(setting, if is_seconds { Self::LEAST_SECONDS } else { Self::LEAST })
+        self.limits_from(if is_seconds { Self::LEAST_SECONDS } else { Self::LEAST })
     }
 
-    /// Checks the length of an envelope stage, which may be 0.
-    pub(super) fn check_part(self, setting: &'static str) -> Result<(), ModulatorError> {
-        self.check(setting, 0.0)
+    /// Returns the allowed lengths, in the unit of this one, of an envelope stage, which may be 0.
+    pub(super) const fn stage_limits(self) -> (Self, Self) {
+        self.limits_from(0.0)
     }
 
-    fn check(self, setting: &'static str, least: f64) -> Result<(), ModulatorError> {
+    const fn limits_from(self, least: f64) -> (Self, Self) {
         let is_seconds = matches!(self, Self::Seconds(_));
         let most = if is_seconds { Self::MOST_SECONDS } else { Self::MOST };
-        if (least..=most).contains(&self.number()) {
-            return Ok(());
-        }
-        let (least, most) = (self.of_same_unit(least), self.of_same_unit(most));
-        Err(ModulatorError::LengthOutOfRange { setting, length: self, least, most })
+        (self.of_same_unit(least), self.of_same_unit(most))
+    }
+
+    /// Whether the length is between two others of the same unit, both inclusive.
+    pub(super) fn is_within(self, least: Self, most: Self) -> bool {
+        (least.number()..=most.number()).contains(&self.number())
     }
 
     /// Parses `1bar`, `2beats`, `1/2beat`, `3s`; a 0 needs no unit.

@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::message::control::Set;
+use crate::parameter::modulator::period::Period;
+use crate::parameter::modulator::wave::Wave;
 use crate::parameter::parameter::ParameterName;
 use crate::wire::codec;
 use crate::wire::codec::Encoding;
@@ -105,7 +107,10 @@ fn one_that_goes_off_once_does_it_where_it_comes_into_force() {
 #[test]
 fn what_is_written_wrongly_is_told_how_to_write_it() {
     let told = |text: &str| text.parse::<Modulator>().unwrap_err().to_string();
-    assert_eq!(told("lf:sine"), "'lf:sine' is no recipe; write it like lfo:sine:1bar or env:1beat");
+    assert_eq!(
+        told("lf:sine"),
+        "'lf:sine' is no modulator; write it like lfo:sine:1bar or env:1beat"
+    );
     assert_eq!(
         told("lfo:sin:1bar"),
         "'sin' is neither a wave nor a length of time; waves are sine, triangle, saw, square, sample-and-hold, lengths such as 1bar, 2beats, 1/2beat, 3s"
@@ -133,18 +138,21 @@ fn what_is_written_wrongly_is_told_how_to_write_it() {
 
 #[test]
 fn on_the_wire_it_is_a_map_and_a_word_is_read_too() {
-    let map = r#"{"recipes": {"zoom": {"lfo": {"wave": "saw", "period": {"beats": 2}}}}}"#;
-    let word = r#"{"recipes": {"zoom": "lfo:saw:2beats"}}"#;
+    let map = r#"{"modulators": {"zoom": {"lfo": {"wave": "saw", "period": {"beats": 2}}}}}"#;
+    let word = r#"{"modulators": {"zoom": "lfo:saw:2beats"}}"#;
     let read = |text: &str| codec::decode_value::<Set>(text.as_bytes(), Encoding::Json, 4096);
     let set = read(map).unwrap();
     assert_eq!(set, read(word).unwrap());
     let packed = codec::encode(&set).unwrap();
     assert_eq!(codec::decode_value::<Set>(&packed, Encoding::MessagePack, 4096).unwrap(), set);
     for (wrong, said) in [
-        (r#"{"recipes": {"zoom": "lfo:sin"}}"#, "neither a wave"),
-        (r#"{"recipes": {"zoom": {"lfo": {"wave": "saw"}}}}"#, "period"),
-        (r#"{"recipes": {"zoom": {"lfo": {"wave": "saw", "period": {"bars": 0}}}}}"#, "'period'"),
-        (r#"{"recipes": {"zoom": 0.5}}"#, "a text such as lfo:sine:1bar"),
+        (r#"{"modulators": {"zoom": "lfo:sin"}}"#, "neither a wave"),
+        (r#"{"modulators": {"zoom": {"lfo": {"wave": "saw"}}}}"#, "period"),
+        (
+            r#"{"modulators": {"zoom": {"lfo": {"wave": "saw", "period": {"bars": 0}}}}}"#,
+            "'period'",
+        ),
+        (r#"{"modulators": {"zoom": 0.5}}"#, "a text such as lfo:sine:1bar"),
     ] {
         let told = read(wrong).unwrap_err().to_string();
         assert!(told.contains(said), "{wrong}: {told}");
@@ -268,7 +276,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read_again(source in sources()) {
         prop_assert_eq!(source.to_string().parse::<Modulator>().unwrap(), source);
-        let set = Set::default().with_recipe(zoom().name, source);
+        let set = Set::default().with_modulator(zoom().name, source);
         let packed = codec::encode(&set).unwrap();
         prop_assert_eq!(codec::decode_value(&packed, Encoding::MessagePack, 4096), Ok(set));
     }

@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::wire::lane::Lane;
 use crate::wire::message::Message;
 
-/// The values of many parameters at several moments, on `hana/<viz>/modulation/_frame`.
+/// The values of many parameters at several moments, on `hana/<viz>/modulation/_batch`.
 ///
 /// One message in one packet replaces 64 messages on as many keys. The values are one block of little-endian `f32`,
 /// moment by moment; in JSON an array of numbers. A NaN (in JSON `null`) means no value of that parameter at that
@@ -36,7 +36,7 @@ impl Message for ModulationBatch {
     const MAX_BYTES: usize = 32 * 1024;
     /// Four times the rate of samples at 1 kHz, each sent at once.
     const MAX_PER_SECOND: u32 = 4000;
-    const NAME: &'static str = "modulation_frame";
+    const NAME: &'static str = "modulation_batch";
 }
 
 /// The reason why a batch is invalid; names the field.

@@ -1,0 +1,162 @@
+//! The exchange of claims and notes with the other apps.
+
+use std::collections::BTreeSet;
+
+use hana_protocol::id::{NodeId, Stamp};
+use hana_protocol::message::{Claim, Note, OperatorState, Priority};
+
+use crate::ownership::claims::ClaimManager;
+use crate::ownership::claims::claim_event::ClaimEvent;
+use crate::ownership::claims::claim_key::{ClaimKey, ClaimState};
+use crate::ownership::lww_map::LwwEntry;
+
+/// The maximum size of the published claims in bytes; beyond it the oldest are left out.
+const TOLD: usize = 180 * 1024;
+
+impl ClaimManager {
+    /// Takes in the state published by another app, which is present.
+    pub fn hears(&mut self, from: &NodeId, session: &OperatorState, unix_ms: u64) {
+        // Ended claims go first: an app that knowingly takes over a claim publishes the end of the old one and the
+        // new one.
+        let (ended, live): (Vec<&Claim>, Vec<&Claim>) =
+            session.claims.iter().partition(|wish| wish.ended);
+        for wish in ended.into_iter().chain(live) {
+            self.hears_wish(wish, unix_ms);
+        }
+        for Note { app, text, stamp } in &session.notes {
+            if !self.clock.hear(stamp) || text.chars().count() > OperatorState::MAX_NOTE {
+                continue;
+            }
+            let before = self.notes.get(app).cloned().unwrap_or_default();
+            let written = LwwEntry { stamp: stamp.clone(), value: Some(text.clone()) };
+            if self.notes.write(app.clone(), written) && *app != self.own && before != *text {
+                self.version += 1;
+                self.tell(ClaimEvent::Noted { app: app.clone(), text: text.clone() });
+            }
+        }
+        self.note_unsaid(from, session);
+    }
+
+    /// Updates the set of writes that an app made but does not publish.
+    fn note_unsaid(&mut self, from: &NodeId, session: &OperatorState) {
+        let said = session.claims.iter().filter(|wish| wish.stamp.by == *from);
+        let said: BTreeSet<ClaimKey> = said.map(ClaimKey::of).collect();
+        let wrote = self.map.all_written().filter(|(_, written)| written.stamp.by == *from);
+        let claims = wrote.map(|(of, _)| of).filter(|of| !said.contains(of)).cloned().collect();
+        let said = session.notes.iter().filter(|note| note.stamp.by == *from);
+        let said: BTreeSet<&NodeId> = said.map(|note| &note.app).collect();
+        let wrote = self.notes.all_written().filter(|(_, written)| written.stamp.by == *from);
+        let notes = wrote.map(|(app, _)| app).filter(|app| !said.contains(app)).cloned().collect();
+        let unsaid: (BTreeSet<ClaimKey>, BTreeSet<NodeId>) = (claims, notes);
+        let before = if unsaid.0.is_empty() && unsaid.1.is_empty() {
+            self.unsaid.remove(from)
+        } else {
+            self.unsaid.insert(from.clone(), unsaid.clone())
+        };
+        self.version += u64::from(before.unwrap_or_default() != unsaid);
+    }
+
+    fn hears_wish(&mut self, wish: &Claim, unix_ms: u64) {
+        if !self.clock.hear(&wish.stamp) {
+            return;
+        }
+        let of = ClaimKey::of(wish);
+        let before = self.map.written(&of).cloned();
+        let was_live =
+            before.as_ref().is_some_and(|of| of.value.as_ref().is_some_and(ClaimState::is_live));
+        let state = ClaimState { priority: wish.priority, ended: wish.ended, to: wish.to.clone() };
+        let written = LwwEntry { stamp: wish.stamp.clone(), value: Some(state) };
+        if !self.map.write(of.clone(), written) {
+            return;
+        }
+        self.version += 1;
+        self.unsettle(&of);
+        if of.app == self.own {
+            self.confirmed.remove(&(of.node.clone(), of.parameter.clone()));
+            if was_live && wish.ended {
+                let by = wish.to.clone().unwrap_or_else(|| wish.stamp.by.clone());
+                let ClaimKey { node, parameter, .. } = of;
+                self.ask_now(&node);
+                self.tell(ClaimEvent::TakenFromYou { node, parameter, by, apart: false });
+            }
+            return;
+        }
+        let mine = ClaimKey { app: self.own.clone(), ..of.clone() };
+        let Some(own) =
+            self.map.written(&mine).filter(|of| of.value.as_ref().is_some_and(ClaimState::is_live))
+        else {
+            return;
+        };
+        let own_priority = own.value.as_ref().map_or_else(Priority::default, |own| own.priority);
+        let is_lesser = (own_priority, &own.stamp) < (wish.priority, &wish.stamp);
+        let ClaimKey { app: of_app, node, parameter } = of;
+        if wish.ended {
+            // The other app noticed first. This checks whether this app knew of the other claim when it made its own.
+            let knew = was_live
+                || before.is_some_and(|before| {
+                    before.stamp.by == self.own && before.stamp.ms == own.stamp.ms
+                });
+            if !knew && wish.to.as_ref() == Some(&self.own) {
+                let from = wish.app.clone();
+                self.tell(ClaimEvent::KeptByYou { node, parameter, from });
+            }
+        } else if !self.present.contains(&of_app) {
+            // The claimant is gone. If it comes back, the visualization decides.
+        } else if is_lesser {
+            let by = wish.app.clone();
+            self.end(mine, Some(by.clone()), unix_ms);
+            self.tell(ClaimEvent::TakenFromYou { node, parameter, by, apart: true });
+        } else {
+            let from = wish.app.clone();
+            self.tell(ClaimEvent::KeptByYou { node, parameter, from });
+        }
+    }
+
+    /// Returns the state to publish: this app's own writes, and those of other apps that do not publish them
+    /// themselves.
+    #[must_use]
+    pub fn session(&self) -> OperatorState {
+        let is_said_here =
+            |stamp: &Stamp| stamp.by == self.own || !self.present.contains(&stamp.by);
+        let is_unsaid = |of: &ClaimKey, by: &NodeId| {
+            self.unsaid.get(by).is_some_and(|(claims, _)| claims.contains(of))
+        };
+        let is_unsaid_note = |of: &NodeId, by: &NodeId| {
+            self.unsaid.get(by).is_some_and(|(_, notes)| notes.contains(of))
+        };
+        let mut claims: Vec<Claim> = self
+            .map
+            .all_written()
+            .filter(|(of, LwwEntry { stamp, .. })| is_said_here(stamp) || is_unsaid(of, &stamp.by))
+            .filter_map(|(of, written)| {
+                let ClaimState { priority, ended, to } = written.value.clone()?;
+                let ClaimKey { app, node, parameter } = of.clone();
+                Some(Claim {
+                    app,
+                    node,
+                    parameter,
+                    priority,
+                    ended,
+                    to,
+                    stamp: written.stamp.clone(),
+                })
+            })
+            .collect();
+        claims.sort_by(|a, b| b.stamp.cmp(&a.stamp));
+        let mut bytes = 0;
+        claims.retain(|wish| {
+            let names = [&wish.app, &wish.node, &wish.stamp.by].map(|id| id.as_str().len());
+            let names = names.iter().sum::<usize>() + wish.parameter.as_str().len();
+            bytes += 100 + names;
+            bytes <= TOLD
+        });
+        let notes = self.notes.all_written().filter(|(app, LwwEntry { stamp, .. })| {
+            is_said_here(stamp) || is_unsaid_note(app, &stamp.by)
+        });
+        let notes = notes.filter_map(|(app, written)| {
+            let (app, text, stamp) = (app.clone(), written.value.clone()?, written.stamp.clone());
+            Some(Note { app, text, stamp })
+        });
+        OperatorState { priority: self.priority, claims, notes: notes.collect() }
+    }
+}

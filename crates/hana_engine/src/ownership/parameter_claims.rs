@@ -1,0 +1,145 @@
+//! The claims to one parameter: who took it, who plays it, who lost it.
+
+use std::time::{Duration, Instant};
+
+use hana_protocol::id::{NodeId, Stamp};
+use hana_protocol::message::{Ownership, OwnershipKind, Priority};
+use hana_protocol::parameter::{ParameterName, Sharing};
+
+use crate::ownership::mixer::Mixer;
+
+/// The silence after which a controller that plays without having taken the parameter loses it.
+///
+/// Longer than the pauses within a gesture, shorter than the walk to another keyboard.
+pub(super) const IDLE: Duration = Duration::from_secs(1);
+/// The minimum interval between two reports of refused values, for each parameter.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// The ownership of one parameter.
+#[derive(Debug, Default)]
+pub(super) struct ParameterClaims {
+    pub(super) sharing: Sharing,
+    /// The controller that took the parameter.
+    pub(super) taken: Option<Claimed>,
+    /// The controller that plays without having taken it: the parameter was free, or this one's priority is higher.
+    pub(super) playing: Option<ActiveWriter>,
+    /// The ownership that ended last, while there is no new one.
+    pub(super) before: Option<Ownership>,
+    /// The controller preempted by a one-off command; its values are refused until it pauses.
+    pub(super) ousted: Option<Preempted>,
+    /// The controller that played last, needed if it vanishes.
+    pub(super) last: Option<LastWriter>,
+    pub(super) contributions: Mixer,
+    pub(super) refused: WriteRefused,
+}
+
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) by: NodeId,
+    pub(super) stamp: Stamp,
+    pub(super) priority: Priority,
+}
+
+#[derive(Debug)]
+pub(super) struct ActiveWriter {
+    pub(super) by: NodeId,
+    pub(super) priority: Priority,
+    pub(super) heard: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Preempted {
+    pub(super) app: NodeId,
+    pub(super) by: NodeId,
+    pub(super) heard: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct LastWriter {
+    pub(super) by: NodeId,
+    /// The value and the time at which the return to the default began, if it has.
+    pub(super) from: Option<(f32, Instant)>,
+}
+
+/// Refused values: another controller owns the parameter.
+#[derive(Debug, Default)]
+pub(super) struct WriteRefused {
+    untold: u64,
+    told: Option<Instant>,
+}
+
+impl ParameterClaims {
+    pub(super) fn holder(&self, now: Instant) -> Option<(&NodeId, OwnershipKind, Priority)> {
+        let playing = self.playing.as_ref().filter(|playing| playing.is_heard(now));
+        let taken = self.taken.as_ref();
+        match (playing, taken) {
+            // A controller plays over a claim only if its priority is higher, or if it played before the claim.
+            (Some(playing), None) => Some((&playing.by, OwnershipKind::Active, playing.priority)),
+            (Some(playing), Some(taken)) if playing.priority > taken.priority => {
+                Some((&playing.by, OwnershipKind::Active, playing.priority))
+            },
+            (_, Some(taken)) => Some((&taken.by, OwnershipKind::Claimed, taken.priority)),
+            (None, None) => None,
+        }
+    }
+}
+
+impl Claimed {
+    pub(super) fn as_told(&self, parameter: ParameterName, how: OwnershipKind) -> Ownership {
+        let Self { by, stamp, priority } = self;
+        Ownership {
+            parameter,
+            by: by.clone(),
+            how,
+            priority: *priority,
+            stamp: Some(stamp.clone()),
+        }
+    }
+
+    pub(super) fn into_past(self, parameter: ParameterName, how: OwnershipKind) -> Ownership {
+        let Self { by, stamp, priority } = self;
+        Ownership { parameter, by, how, priority, stamp: Some(stamp) }
+    }
+}
+
+impl ActiveWriter {
+    pub(super) fn is_heard(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard) < IDLE
+    }
+}
+
+impl LastWriter {
+    /// Returns the value on the way to `default`, and whether it has arrived there.
+    ///
+    /// The return starts from the value at the first call, so the value never jumps.
+    pub(super) fn fade_step(
+        &mut self,
+        value: f32,
+        default: f32,
+        over: Duration,
+        now: Instant,
+    ) -> (f32, bool) {
+        let (from, begun) = *self.from.get_or_insert((value, now));
+        let passed = now.saturating_duration_since(begun);
+        let is_there = passed >= over;
+        let along = if is_there { 1.0 } else { passed.as_secs_f32() / over.as_secs_f32() };
+        ((default - from).mul_add(smooth(along), from), is_there)
+    }
+}
+
+impl WriteRefused {
+    /// Counts a refused value; returns the number of refused values if a report is due.
+    pub(super) fn count(&mut self, now: Instant) -> Option<u64> {
+        self.untold += 1;
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) < PAUSE) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+/// Eases in and out, from 0 to 1.
+fn smooth(along: f32) -> f32 {
+    along * along * 2.0_f32.mul_add(-along, 3.0)
+}

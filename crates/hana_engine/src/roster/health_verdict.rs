@@ -1,0 +1,81 @@
+use std::time::Duration;
+
+/// The condition of a node.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum HealthVerdict {
+    /// It has sent no health yet, or drawn no frame.
+    Starting,
+    /// It makes normal progress.
+    Running,
+    /// It makes progress, but slowly.
+    Slow {
+        /// Frames per second.
+        fps: f32,
+    },
+    /// It makes progress, with repeated pauses longer than [`HealthLimits::unresponsive_after`](crate::roster::HealthLimits::unresponsive_after).
+    Stalling,
+    /// It draws single frames with long pauses, as when a window system throttles a hidden window.
+    Throttled {
+        /// Time between two frames.
+        every: Duration,
+    },
+    /// Its network threads are alive, but its loop makes no progress.
+    Frozen {
+        /// Time since the last progress.
+        for_: Duration,
+    },
+    /// No message arrives from it.
+    Silent {
+        /// Time since the last message.
+        for_: Duration,
+    },
+}
+
+impl HealthVerdict {
+    /// Returns the verdict in plain words; empty if all is well.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Starting => "it has just come, and said nothing yet".into(),
+            Self::Running => String::new(),
+            Self::Slow { fps } => format!("draws only {fps:.0} frames a second"),
+            Self::Stalling => {
+                "its render loop pauses again and again, for most of a second or longer".into()
+            },
+            Self::Throttled { every } => {
+                let every = every.as_secs_f32();
+                let pace = if every < 1.5 {
+                    "once a second".into()
+                } else {
+                    format!("every {every:.0} s")
+                };
+                format!(
+                    "draws about {pace}; the window may be covered, minimised or on a locked screen"
+                )
+            },
+            Self::Frozen { for_ } => {
+                format!("its render loop has not moved for {:.1} s", for_.as_secs_f32())
+            },
+            Self::Silent { for_ } => format!("no sign of life for {:.1} s", for_.as_secs_f32()),
+        }
+    }
+
+    /// Returns whether its loop has made no progress for too long.
+    #[must_use]
+    pub const fn is_unresponsive(&self) -> bool {
+        matches!(self, Self::Frozen { .. } | Self::Silent { .. })
+    }
+
+    /// Returns how specific a verdict of slow progress is; 0 for all other verdicts.
+    ///
+    /// While a node stays slow, only a more specific verdict replaces the previous one.
+    #[must_use]
+    pub const fn slowness(&self) -> u8 {
+        match self {
+            Self::Slow { .. } => 1,
+            Self::Stalling => 2,
+            Self::Throttled { .. } => 3,
+            Self::Starting | Self::Running | Self::Frozen { .. } | Self::Silent { .. } => 0,
+        }
+    }
+}
