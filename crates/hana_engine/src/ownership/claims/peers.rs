@@ -77,7 +77,10 @@ impl ClaimManager {
                 let by = wish.to.clone().unwrap_or_else(|| wish.stamp.by.clone());
                 let ClaimKey { node, parameter, .. } = of;
                 self.ask_now(&node);
-                self.tell(ClaimEvent::TakenFromYou { node, parameter, by, apart: false });
+                // An earlier instance of this app released it: nothing was taken.
+                if by != self.own {
+                    self.tell(ClaimEvent::TakenFromYou { node, parameter, by, apart: false });
+                }
             }
             return;
         }
