@@ -385,7 +385,7 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     let write = |node: &str, name: &str, pid: i32, started: &str| {
         let record = serde_json::json!({
             "node": node, "name": name, "incarnation": 1, "restarts": 0,
-            "process": { "fingerprint": { "pid": pid, "started": started }, "mark": "1-2-3" },
+            "process": { "fingerprint": { "pid": pid, "started": started }, "launch_id": "1-2-3" },
         });
         fs::write(records(&h1).join(format!("{node}.json")), record.to_string()).unwrap();
     };

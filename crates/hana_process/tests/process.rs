@@ -35,7 +35,7 @@ fn spec(dir: &Path, script: &str) -> LaunchSpec {
         dir: None,
         output: dir.join("output.log"),
         spare_output: None,
-        mark: hana_process::new_mark(),
+        launch_id: hana_process::new_launch_id(),
     }
 }
 
@@ -77,9 +77,9 @@ impl Trial {
         PidFingerprint::of(self.first_line().trim().parse().unwrap()).unwrap()
     }
 
-    /// Sweeps, and asserts that nothing of the leader is left.
-    fn sweep(self) {
-        self.process.sweep().unwrap();
+    /// Sweeps, after which nothing of the leader is left.
+    fn kill_remaining(self) {
+        self.process.kill_remaining().unwrap();
         assert!(!exists(self.process.pid()), "the leader is still a zombie");
     }
 }
@@ -112,7 +112,7 @@ fn an_exit_is_told_with_its_code_or_signal() {
         let trial = Trial::of(script);
         assert_eq!(trial.exit(), expected, "{script}");
         assert_eq!(trial.process.try_wait(), Some(expected));
-        trial.sweep();
+        trial.kill_remaining();
     }
 }
 
@@ -127,7 +127,7 @@ fn an_end_is_noticed_within_milliseconds() {
             trial.process.kill().unwrap();
             let (exit, noticed) = trial.exits.recv_timeout(DEADLINE).unwrap();
             assert_eq!(exit, Exit::Signal(9));
-            trial.sweep();
+            trial.kill_remaining();
             noticed.duration_since(killed)
         })
         .collect();
@@ -140,19 +140,19 @@ fn many_that_end_at_once_leave_no_zombie() {
     let trials: Vec<Trial> = (0..30).map(|_| Trial::of("exit 1")).collect();
     for trial in trials {
         assert_eq!(trial.exit(), Exit::Code(1));
-        trial.sweep();
+        trial.kill_remaining();
     }
 }
 
 #[test]
 fn a_sweep_waits_for_the_end_and_is_idle_the_second_time() {
     let trial = Trial::of("exec sleep 61");
-    trial.process.sweep().unwrap();
+    trial.process.kill_remaining().unwrap();
     assert_eq!(trial.process.try_wait(), None);
     trial.process.kill().unwrap();
     trial.exit();
-    trial.process.sweep().unwrap();
-    trial.process.sweep().unwrap();
+    trial.process.kill_remaining().unwrap();
+    trial.process.kill_remaining().unwrap();
     trial.process.kill().unwrap();
     trial.process.terminate().unwrap();
     assert_eq!(trial.process.try_wait(), Some(Exit::Signal(9)));
@@ -166,7 +166,7 @@ fn one_that_ignores_sigterm_is_ended_by_sigkill() {
     assert!(trial.exits.recv_timeout(Duration::from_millis(150)).is_err());
     trial.process.kill().unwrap();
     assert_eq!(trial.exit(), Exit::Signal(9));
-    trial.sweep();
+    trial.kill_remaining();
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn one_that_is_suspended_hears_sigterm() {
     kill(Signal::STOP, trial.process.pid());
     trial.process.terminate().unwrap();
     assert_eq!(trial.exit(), Exit::Signal(15));
-    trial.sweep();
+    trial.kill_remaining();
 }
 
 #[test]
@@ -185,8 +185,8 @@ fn a_kill_reaches_what_it_forked() {
     let forked = trial.printed_process();
     trial.process.kill().unwrap();
     assert_eq!(trial.exit(), Exit::Signal(9));
-    trial.sweep();
-    eventually("the forked process is gone", || !forked.is_alive());
+    trial.kill_remaining();
+    eventually("the forked one is gone", || !forked.is_alive());
 }
 
 #[test]
@@ -201,8 +201,8 @@ fn a_sweep_reaches_what_a_leader_left_behind() {
         trial.exit();
         let left_behind = PidFingerprint::of(left_behind).unwrap();
         assert!(left_behind.is_alive());
-        trial.sweep();
-        eventually("the leftovers are gone", || !left_behind.is_alive());
+        trial.kill_remaining();
+        eventually("what was left behind is gone", || !left_behind.is_alive());
     }
 }
 
@@ -218,8 +218,8 @@ fn a_sweep_reaches_what_has_left_the_group() {
     trial.process.kill().unwrap();
     trial.exit();
     assert!(escaped.is_alive());
-    trial.sweep();
-    eventually("the escaped process is gone", || !escaped.is_alive());
+    trial.kill_remaining();
+    eventually("the escaped one is gone", || !escaped.is_alive());
 }
 
 #[test]
@@ -228,13 +228,13 @@ fn a_sweep_leaves_other_launches_alone() {
     other.first_line();
     let trial = Trial::of("exit 0");
     trial.exit();
-    trial.sweep();
+    trial.kill_remaining();
     assert_eq!(other.process.try_wait(), None);
     let bystander: u32 = other.first_line().trim().parse().unwrap();
     assert!(exists(bystander));
     other.process.kill().unwrap();
     other.exit();
-    other.sweep();
+    other.kill_remaining();
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn environment_directory_and_an_empty_input_are_passed() {
     let trial = Trial { process, exits, dir };
     assert_eq!(trial.exit(), Exit::Code(0));
     assert_eq!(trial.output(), format!("a b\n{}\noops\n", work.display()));
-    trial.sweep();
+    trial.kill_remaining();
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn each_launch_has_a_fresh_output_and_the_last_one_is_kept() {
     for word in ["first", "second"] {
         let (process, exits) = launch(&spec(dir.path(), &format!("echo {word}"))).unwrap();
         exits.recv_timeout(DEADLINE).unwrap();
-        process.sweep().unwrap();
+        process.kill_remaining().unwrap();
     }
     let read = |name| fs::read_to_string(dir.path().join(name)).unwrap();
     assert_eq!(read("output.log"), "second\n");
@@ -352,7 +352,7 @@ fn megabytes_of_output_stall_nobody_and_every_line_is_counted() {
     let bytes = counted * 50 + follower.unread() + follower.dropped();
     assert!(counted > 0 && bytes >= LINES * 50 - 50 * 100, "{counted} of {LINES}, {bytes} bytes");
     assert!(follower.tail(1)[0].text.ends_with('x'));
-    trial.sweep();
+    trial.kill_remaining();
 }
 
 #[test]
@@ -381,7 +381,7 @@ fn a_program_that_floods_its_output_goes_on_and_its_files_stay_bounded() {
     assert_eq!(process.try_wait(), None);
     process.kill().unwrap();
     exits.recv_timeout(DEADLINE).unwrap();
-    process.sweep().unwrap();
+    process.kill_remaining().unwrap();
     reader.finish();
     assert!(reader.wait(DEADLINE));
     let entries = fs::read_dir(dir.path()).unwrap();

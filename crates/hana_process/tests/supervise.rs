@@ -37,7 +37,7 @@ impl Keeper {
             dir: None,
             output: dir.path().join("output.log"),
             spare_output: None,
-            mark: hana_process::new_mark(),
+            launch_id: hana_process::new_launch_id(),
         };
         let id = NodeId::new("script").unwrap();
         let policy = Policy { mesh: Monitoring::Never, ..policy };
@@ -62,7 +62,7 @@ impl Keeper {
                 Action::Sweep(incarnation) => {
                     let (swept, process) = self.process.take().unwrap();
                     assert_eq!(swept, incarnation);
-                    process.sweep().unwrap();
+                    process.kill_remaining().unwrap();
                 },
                 Action::Announce => self.states.push(self.supervisor.state()),
                 Action::AskShutdown(_) | Action::Withdraw(_) | Action::Report { .. } => {},

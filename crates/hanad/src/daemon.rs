@@ -605,7 +605,7 @@ impl Daemon {
             return;
         }
         // The decision is recorded before it is carried out, so that the next daemon can continue if this one is killed
-        // in between. A launch is recorded together with its mark.
+        // in between. A launch is recorded together with its launch id.
         if !actions.iter().any(|action| matches!(action, Action::Spawn(_))) {
             keeper.update_record();
         }
@@ -655,7 +655,7 @@ impl Daemon {
             Action::Sweep(_) => {
                 keeper.health = None;
                 let Some(run) = keeper.run.take() else { return };
-                let swept = run.process.sweep();
+                let swept = run.process.kill_remaining();
                 keeper.note_swept();
                 if let Some(look) = &mut keeper.look {
                     look.keep(Instant::now());
@@ -722,7 +722,7 @@ impl Daemon {
             spec.env.entry("NO_COLOR".into()).or_insert_with(|| "1".into());
             let notices = if entry.notices { "on" } else { "off" };
             spec.env.entry("HANA_NOTICES".into()).or_insert_with(|| notices.into());
-            keeper.write_down_launch(&spec.mark);
+            keeper.write_down_launch(&spec.launch_id);
             Process::launch(&spec, move |exit| {
                 let event = ProcessEvent::Exited { incarnation, exit };
                 events.send(DaemonEvent::Process(id, event)).ok();

@@ -208,10 +208,10 @@ impl ManagedProcess {
         self.run.as_ref().and_then(|run| run.output.first_line())
     }
 
-    /// Records a launch with this mark before it is made, so that a later daemon can find the launched processes.
-    pub(crate) fn write_down_launch(&mut self, mark: &str) {
+    /// Records a launch with this id before it is made, so that a later daemon can find the launched processes.
+    pub(crate) fn write_down_launch(&mut self, launch_id: &str) {
         self.record.process = None;
-        self.record.launching = Some(mark.into());
+        self.record.launching = Some(launch_id.into());
         self.record.launched_ms = unix_ms();
         self.record.first_line = 0;
         self.update_record();

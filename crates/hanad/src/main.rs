@@ -148,7 +148,7 @@ fn run(
     let identity = NodeConfig::of_daemon(host.id().clone())?
         .with_network(config.network.clone())
         .with_instance_after(state.last_instance());
-    if let Err(problem) = hana_process::adopt_orphans() {
+    if let Err(problem) = hana_process::become_subreaper() {
         tracing::warn!("what a visualization leaves behind may stay: {problem}");
     }
     // Bounded, so senders wait when it is full. Messages from the mesh wait in inboxes, which are bounded too.

@@ -20,7 +20,7 @@ pub(crate) struct RunRecord {
     /// The process, until it has ended and been swept.
     #[serde(default)]
     pub(crate) process: Option<ProcessRecord>,
-    /// The mark of a launch that is about to be made or has an unknown outcome.
+    /// The id of a launch that is about to be made or has an unknown outcome.
     #[serde(default)]
     pub(crate) launching: Option<String>,
     /// The output file.
@@ -196,7 +196,7 @@ mod tests {
         let fingerprint = PidFingerprint { pid: 4711, started: "boot/1".into() };
         RunRecord {
             node: NodeId::new(node).unwrap(),
-            process: Some(ProcessRecord { fingerprint, mark: "1-2-3".into(), output: None }),
+            process: Some(ProcessRecord { fingerprint, launch_id: "1-2-3".into(), output: None }),
             launching: None,
             output: None,
             name: "ripples".into(),
@@ -290,7 +290,7 @@ mod tests {
                 let same = read.fingerprint.started == written.fingerprint.started
                     && read.fingerprint.pid == written.fingerprint.pid;
                 // A damaged number or text gives another fingerprint, which is later found not to match.
-                let inside = text.find("fingerprint").unwrap()..text.find("mark").unwrap();
+                let inside = text.find("fingerprint").unwrap()..text.find("launch_id").unwrap();
                 assert!(same || inside.contains(&at), "{damaged}");
             }
         }
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_record_of_a_later_version_or_with_little_in_it_is_read() {
-        let text = r#"{"node": "a", "process": {"fingerprint": {"pid": 1, "started": "b/2"}, "mark": "m", "x": 1}, "y": []}"#;
+        let text = r#"{"node": "a", "process": {"fingerprint": {"pid": 1, "started": "b/2"}, "launch_id": "m", "x": 1}, "y": []}"#;
         let record = parse(text, "a").unwrap();
         assert_eq!((record.memory.incarnation().number(), record.joins), (1, true));
         assert!(record.memory.has_process() && record.process.is_some());

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
 use crate::launch::launch_queue::LaunchLimits;
-use crate::launch::launch_spec::{LaunchError, LaunchSpec};
-use crate::launch::{launch_spec, process};
+use crate::launch::launch_spec::{self, LaunchError, LaunchSpec};
+use crate::os::launch_id::new_launch_id;
 use crate::supervisor::policy::{Monitoring, Policy, Preset, RestartOn, WhenUnresponsive};
 
 /// The programs that may be launched on this host, as read from `config/visualizations.toml`.
@@ -172,7 +172,7 @@ impl CatalogueEntry {
             dir: self.dir.clone(),
             output: output.into(),
             spare_output: None,
-            mark: process::new_mark(),
+            launch_id: new_launch_id(),
         })
     }
 }

@@ -24,12 +24,12 @@ pub struct LaunchSpec {
     pub output: PathBuf,
     /// The file to use if `output` cannot be written. If neither can be written, the output is discarded.
     pub spare_output: Option<PathBuf>,
-    /// A text unique to this launch ([`crate::launch::process::new_mark`]), used as
-    /// [`crate::launch::process::MARK_VARIABLE`].
+    /// A text unique to this launch ([`new_launch_id`](crate::new_launch_id)), set as
+    /// [`LAUNCH_ID_VAR`](crate::LAUNCH_ID_VAR).
     ///
     /// A daemon that records it before the launch can later kill the launched processes, even if the daemon itself
     /// was killed in the middle of the launch.
-    pub mark: String,
+    pub launch_id: String,
 }
 
 /// The error of a failed launch.

@@ -112,7 +112,7 @@ impl LogFollower {
     /// while it reads the file (some 20 MiB at most).
     ///
     /// `nameless` is a path to the file that the process really writes to, if that has lost its name
-    /// ([`crate::launch::running_launch::nameless_output_of`]).
+    /// ([`crate::launch::running_launch::deleted_output_of`]).
     ///
     /// # Errors
     ///

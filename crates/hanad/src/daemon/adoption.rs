@@ -134,14 +134,14 @@ impl Daemon {
                 tracing::warn!("what '{id}' left behind cannot be ended: {problem}");
             }
         };
-        if let Some(mark) = &record.launching {
+        if let Some(launch_id) = &record.launching {
             // The outcome of the launch is unknown. If it succeeded, the process has hardly begun.
-            swept(hana_process::sweep_marked(mark));
+            swept(hana_process::kill_remaining(launch_id));
         }
         let process = record.process.clone();
         let Some(process) = process else { return Ok(Self::ended(keeper, goodbye)) };
         if !memory.has_process() {
-            swept(process.sweep());
+            swept(process.kill_remaining());
             return Ok(Self::ended(keeper, goodbye));
         }
         let (events, told, note) = (self.events.clone(), id.clone(), goodbye.to_owned());
@@ -168,7 +168,7 @@ impl Daemon {
                 Ok(AdoptionOutcome::Running { pid })
             },
             Err(AdoptError::Gone { .. }) => {
-                swept(process.sweep());
+                swept(process.kill_remaining());
                 Ok(Self::ended(keeper, goodbye))
             },
             Err(problem) => Err(problem),
@@ -215,7 +215,7 @@ impl Daemon {
         let first_line = record.first_line;
         Output::follow(keeper.feed.clone(), move || {
             // If the file was deleted, the process continues to write into an unnamed file.
-            let nameless = hana_process::nameless_output_of(pid, &output);
+            let nameless = hana_process::deleted_output_of(pid, &output);
             let limits = LogLimits::default();
             LogFollower::resume(output, nameless.as_deref(), limits, first_line)
         })
@@ -238,6 +238,6 @@ pub(super) const ENTRY_VARIABLE: &str = "HANA_ENTRY";
 
 /// Returns whether a process writes its output to this file, deleted or not.
 fn is_output_of(pid: u32, file: &Path) -> bool {
-    hana_process::nameless_output_of(pid, file).is_some()
+    hana_process::deleted_output_of(pid, file).is_some()
         || fs::read_link(format!("/proc/{pid}/fd/1")).is_ok_and(|link| link == file)
 }
