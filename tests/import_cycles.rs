@@ -21,7 +21,7 @@ const STILL_IN_CYCLES: &[(&str, usize)] = &[
     ("hana_bench", 2),
     ("hana_network", 39),
     ("hana_plugin", 10),
-    ("hana_process", 12),
+    ("hana_protocol", 23),
     ("hanad", 4),
 ];
 

@@ -52,11 +52,11 @@ pub use os::fingerprint::PidFingerprint;
 pub use os::launch_id::{LAUNCH_ID_VAR, new_launch_id};
 pub use os::orphans::{become_subreaper, reap_orphans};
 pub use supervisor::backoff::{Backoff, Jitter};
+pub use supervisor::event::{Action, AdoptionOutcome, MissedExit, ProcessEvent};
+pub use supervisor::instance::Instance;
 pub use supervisor::policy::{
     HealthPolicy, Monitoring, Policy, Preset, RestartOn, RestartPolicy, StopPolicy,
     WhenUnresponsive,
 };
-pub use supervisor::supervisor::snapshot::SupervisorSnapshot;
-pub use supervisor::supervisor::{
-    Action, AdoptionOutcome, Instance, MissedExit, ProcessEvent, Supervisor,
-};
+pub use supervisor::snapshot::SupervisorSnapshot;
+pub use supervisor::supervisor::Supervisor;

@@ -1,17 +1,15 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use std::{fmt, fs, io};
+use std::{fs, io};
 
 use hana_protocol::id::NodeId;
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
+use crate::catalogue::config::{CatalogueFile, EntryConfig};
 use crate::launch::launch_queue::LaunchLimits;
 use crate::launch::launch_spec::{self, LaunchError, LaunchSpec};
 use crate::os::launch_id::new_launch_id;
-use crate::supervisor::policy::{Monitoring, Policy, Preset, RestartOn, WhenUnresponsive};
+use crate::supervisor::policy::{Policy, Preset};
 
 /// The programs that may be launched on this host, as read from `config/visualizations.toml`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -99,9 +97,9 @@ impl Catalogue {
         let entries = file
             .visualizations
             .into_iter()
-            .map(|(name, written)| (name.clone(), written.into_entry(name, base)))
+            .map(|(name, entry)| (name.clone(), CatalogueEntry::new(name, entry, base)))
             .collect();
-        Ok(Self { entries, pace: file.launch.into_pace() })
+        Ok(Self { entries, pace: file.launch.into_limits() })
     }
 
     /// Loads the file at `path`.
@@ -143,6 +141,21 @@ impl Catalogue {
 }
 
 impl CatalogueEntry {
+    fn new(name: NodeId, config: EntryConfig, base: &Path) -> Self {
+        Self {
+            name,
+            policy: config.to_policy(),
+            program: config.program.0,
+            args: config.args,
+            env: config.env,
+            dir: config.dir.map(|dir| base.join(dir)),
+            description: config.description,
+            // The other presets are used in front of an audience.
+            notices: config.notices.unwrap_or(config.policy == Preset::Manual),
+            base: base.into(),
+        }
+    }
+
     /// Checks that the program exists and can be executed, as far as its file shows.
     ///
     /// # Errors
@@ -219,272 +232,13 @@ fn is_bare_key(word: &&str) -> bool {
         && word.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-'))
 }
 
-// The file format.
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CatalogueFile {
-    #[serde(default)]
-    launch: LaunchLimitsConfig,
-    #[serde(default)]
-    visualizations: BTreeMap<NodeId, EntryConfig>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct LaunchLimitsConfig {
-    at_once: Option<Number>,
-    spacing_s: Option<Seconds>,
-    patience_s: Option<Seconds>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EntryConfig {
-    program: ProgramName,
-    #[serde(default)]
-    args: Vec<String>,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    dir: Option<PathBuf>,
-    #[serde(default)]
-    description: String,
-    #[serde(default)]
-    policy: Preset,
-    mesh: Option<bool>,
-    notices: Option<bool>,
-    #[serde(default)]
-    restart: RestartConfig,
-    #[serde(default)]
-    stop: StopConfig,
-    #[serde(default)]
-    health: HealthConfig,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RestartConfig {
-    on: Option<BTreeSet<RestartOn>>,
-    first_s: Option<Seconds>,
-    initial_s: Option<Seconds>,
-    factor: Option<Factor>,
-    max_s: Option<Seconds>,
-    jitter: Option<Share>,
-    settled_s: Option<Seconds>,
-    budget: Option<Budget>,
-    window_s: Option<Seconds>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct StopConfig {
-    polite_s: Option<Seconds>,
-    terminate_s: Option<Seconds>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct HealthConfig {
-    startup_s: Option<Seconds>,
-    slow_fps: Option<Rate>,
-    slow_s: Option<Seconds>,
-    unresponsive_s: Option<Seconds>,
-    when_unresponsive: Option<UnresponsiveConfig>,
-    restart_after_s: Option<Seconds>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum UnresponsiveConfig {
-    Tell,
-    Restart,
-}
-
-impl EntryConfig {
-    fn into_entry(self, name: NodeId, base: &Path) -> CatalogueEntry {
-        let mut policy = Policy::preset(self.policy);
-        if let Some(joins) = self.mesh {
-            policy.mesh = if joins { Monitoring::Joins } else { Monitoring::Never };
-        }
-        self.restart.apply(&mut policy);
-        self.stop.apply(&mut policy);
-        self.health.apply(&mut policy);
-        CatalogueEntry {
-            name,
-            program: self.program.0,
-            args: self.args,
-            env: self.env,
-            dir: self.dir.map(|dir| base.join(dir)),
-            description: self.description,
-            policy,
-            // The other presets are used in front of an audience.
-            notices: self.notices.unwrap_or(self.policy == Preset::Manual),
-            base: base.into(),
-        }
-    }
-}
-
-fn set<T>(knob: &mut T, written: Option<impl Into<T>>) {
-    if let Some(written) = written {
-        *knob = written.into();
-    }
-}
-
-impl LaunchLimitsConfig {
-    fn into_pace(self) -> LaunchLimits {
-        let mut pace = LaunchLimits::default();
-        set(&mut pace.at_once, self.at_once);
-        set(&mut pace.spacing, self.spacing_s);
-        set(&mut pace.patience, self.patience_s);
-        pace
-    }
-}
-
-impl RestartConfig {
-    fn apply(self, policy: &mut Policy) {
-        let restart = &mut policy.restart;
-        set(&mut restart.on, self.on);
-        set(&mut restart.backoff.first, self.first_s);
-        set(&mut restart.backoff.initial, self.initial_s);
-        set(&mut restart.backoff.factor, self.factor);
-        set(&mut restart.backoff.max, self.max_s);
-        set(&mut restart.backoff.jitter, self.jitter);
-        set(&mut restart.settled, self.settled_s);
-        set(&mut restart.budget, self.budget);
-        set(&mut restart.window, self.window_s);
-    }
-}
-
-impl StopConfig {
-    fn apply(self, policy: &mut Policy) {
-        set(&mut policy.stop.polite, self.polite_s);
-        set(&mut policy.stop.terminate, self.terminate_s);
-    }
-}
-
-impl HealthConfig {
-    /// The delay before a kill when the file sets only `when_unresponsive = "restart"`.
-    const RESTART_AFTER: Duration = Duration::from_secs(5);
-
-    fn apply(self, policy: &mut Policy) {
-        let health = &mut policy.health;
-        set(&mut health.startup, self.startup_s);
-        set(&mut health.limits.slow_below_fps, self.slow_fps);
-        set(&mut health.limits.slow_after, self.slow_s);
-        set(&mut health.limits.unresponsive_after, self.unresponsive_s);
-        health.when_unresponsive = match (self.when_unresponsive, health.when_unresponsive) {
-            (Some(UnresponsiveConfig::Tell), _) | (None, WhenUnresponsive::Tell) => {
-                WhenUnresponsive::Tell
-            },
-            (Some(UnresponsiveConfig::Restart), WhenUnresponsive::Tell) => {
-                WhenUnresponsive::Restart(
-                    self.restart_after_s.map_or(Self::RESTART_AFTER, Into::into),
-                )
-            },
-            (_, WhenUnresponsive::Restart(after)) => {
-                WhenUnresponsive::Restart(self.restart_after_s.map_or(after, Into::into))
-            },
-        };
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
-struct ProgramName(String);
-
-impl TryFrom<String> for ProgramName {
-    type Error = &'static str;
-
-    fn try_from(name: String) -> Result<Self, Self::Error> {
-        if name.is_empty() {
-            return Err("a program must be named: a file beside hanad or in PATH, or a path");
-        }
-        Ok(Self(name))
-    }
-}
-
-/// Defines a number type that accepts only a given range.
-macro_rules! ranged {
-    ($name:ident, $range:expr, $remedy:literal, $number:ident => $into:ty { $convert:expr }) => {
-        #[derive(Clone, Copy, Deserialize)]
-        #[serde(try_from = "f64")]
-        struct $name(f64);
-
-        impl TryFrom<f64> for $name {
-            type Error = &'static str;
-
-            fn try_from(number: f64) -> Result<Self, Self::Error> {
-                if $range.contains(&number) { Ok(Self(number)) } else { Err($remedy) }
-            }
-        }
-
-        impl From<$name> for $into {
-            fn from($name($number): $name) -> Self {
-                $convert
-            }
-        }
-    };
-}
-
-ranged!(Seconds, (0.0..=86_400.0), "give seconds, 0 to 86400", seconds => Duration {
-    Self::from_secs_f64(seconds)
-});
-ranged!(Factor, (1.0..=100.0), "give a factor, 1 to 100", factor => f64 { factor });
-ranged!(Share, (0.0..=1.0), "give a share, 0 to 1", share => f64 { share });
-ranged!(Rate, (0.0..=1000.0), "give frames per second, 0 to 1000", rate => f32 {
-    #[allow(clippy::cast_possible_truncation)]
-    { rate as Self }
-});
-
-ranged!(Number, (1.0..=1000.0), "give a number, 1 to 1000", number => usize {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    { number as Self }
-});
-
-/// A number, or "unlimited".
-#[derive(Clone, Copy)]
-struct Budget(Option<u32>);
-
-impl From<Budget> for Option<u32> {
-    fn from(budget: Budget) -> Self {
-        budget.0
-    }
-}
-
-impl<'de> Deserialize<'de> for Budget {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NumberOrWord;
-
-        impl Visitor<'_> for NumberOrWord {
-            type Value = Budget;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of restarts, 0 or more, or \"unlimited\"")
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Budget, E> {
-                u32::try_from(number)
-                    .map(|number| Budget(Some(number)))
-                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
-            }
-
-            fn visit_str<E: de::Error>(self, word: &str) -> Result<Budget, E> {
-                if word == "unlimited" {
-                    Ok(Budget(None))
-                } else {
-                    Err(E::invalid_value(de::Unexpected::Str(word), &self))
-                }
-            }
-        }
-
-        deserializer.deserialize_any(NumberOrWord)
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::supervisor::policy::{Monitoring, RestartOn, WhenUnresponsive};
 
     fn parse(text: &str) -> Result<Catalogue, CatalogueError> {
         Catalogue::parse(text, Path::new("/show/visualizations.toml"))

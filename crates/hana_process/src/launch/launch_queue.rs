@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use hana_protocol::id::NodeId;
 
-use crate::supervisor::supervisor::Instance;
+use crate::supervisor::instance::Instance;
 
 /// Decides when each launch may start, so that programs that crash together are not relaunched all at once.
 ///

@@ -1,10 +1,12 @@
+use std::time::Duration;
+
 use hana_engine::roster::HealthVerdict;
-use hana_protocol::id::NodeId;
-use hana_protocol::message::{EventKind, Exit, ProcessState, StoppedBy};
 use proptest::prelude::*;
 
 use super::*;
-use crate::supervisor::policy::Preset;
+use crate::supervisor::event::{AdoptionOutcome, MissedExit};
+use crate::supervisor::policy::{Monitoring, Preset, RestartOn, WhenUnresponsive};
+use crate::supervisor::snapshot::{Stage, SupervisorSnapshot};
 
 const PID: u32 = 4711;
 const CRASH: Exit = Exit::Code(1);

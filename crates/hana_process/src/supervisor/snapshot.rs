@@ -3,9 +3,8 @@ use std::time::Instant;
 use hana_protocol::message::{Exit, ProcessState, StoppedBy};
 use serde::{Deserialize, Serialize};
 
-use crate::supervisor::supervisor::{
-    Ending, Instance, LaunchReason, OnExit, Phase, StopKind, StopStage, Supervisor,
-};
+use crate::supervisor::instance::Instance;
+use crate::supervisor::phase::{LaunchReason, OnExit, StopKind, StopStage};
 
 /// The part of a [`Supervisor`]'s state that outlives its daemon.
 ///
@@ -59,7 +58,7 @@ impl<T> Default for Stage<T> {
 }
 
 const fn first() -> Instance {
-    Instance(1)
+    Instance::FIRST
 }
 
 const fn running() -> ProcessState {
@@ -150,49 +149,5 @@ impl SupervisorSnapshot<Instant> {
             *at = (*at).min(now);
         }
         self
-    }
-}
-
-impl Supervisor {
-    /// Returns the state to record for a later daemon.
-    ///
-    /// It changes whenever something relevant changes. Read it after each event, and record it before carrying out
-    /// the actions.
-    #[must_use]
-    pub fn memory(&self) -> SupervisorSnapshot<Instant> {
-        // Whatever this daemon has not observed yet is as the previous daemon saw it.
-        let before = match &self.phase {
-            Phase::Up(up) => up.before,
-            _ => None,
-        };
-        let (state, since, ignored) = before
-            .map_or((self.state, self.since, self.ignored), |before| {
-                (before.state, before.since, before.ignored)
-            });
-        SupervisorSnapshot {
-            incarnation: self.incarnation,
-            state,
-            reason: self.reason.clone(),
-            since,
-            stage: match &self.phase {
-                Phase::Down => Stage::Down,
-                Phase::Waiting { until, after } => {
-                    Stage::Waiting { until: *until, after: after.clone() }
-                },
-                Phase::Launching { origin, halt, .. } => {
-                    Stage::Launching { origin: origin.clone(), halt: *halt }
-                },
-                Phase::Up(up) => Stage::Up { ran_at: up.ran_at },
-                Phase::Ending(Ending { after, step, ran_at, .. }) => {
-                    Stage::Ending { after: after.clone(), step: *step, ran_at: *ran_at }
-                },
-            },
-            exit: self.exit,
-            stopped_by: self.stopped_by,
-            restarts: self.restarts,
-            failures: self.failures,
-            recent: self.recent.iter().copied().collect(),
-            ignored,
-        }
     }
 }
