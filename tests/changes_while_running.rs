@@ -205,7 +205,7 @@ fn a_file_that_cannot_run_is_refused_with_its_fault() {
     script("empty", "", 0o755);
     let faults = [
         ("directory", "is a directory"),
-        ("plain", "may not be executed"),
+        ("plain", "is not executable"),
         ("orphan", "is a script for /no/interpreter, which is not there"),
         ("empty", "is empty"),
     ];

@@ -22,7 +22,6 @@ const STILL_IN_CYCLES: &[(&str, usize)] = &[
     ("hana_network", 39),
     ("hana_plugin", 10),
     ("hana_protocol", 23),
-    ("hanad", 4),
 ];
 
 #[test]

@@ -124,7 +124,7 @@ fn the_earlier_program() {
         env: BTreeMap::new(),
         dir: None,
         output: dir.join("output.log"),
-        spare_output: None,
+        fallback_output: None,
         launch_id: hana_process::new_launch_id(),
     };
     let process = Process::launch(&spec, |_| ()).unwrap();

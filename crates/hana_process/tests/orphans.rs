@@ -23,7 +23,7 @@ fn an_adopted_orphan_is_reaped_and_a_leader_is_left_to_its_owner() {
         env: BTreeMap::new(),
         dir: None,
         output: dir.path().join("output.log"),
-        spare_output: None,
+        fallback_output: None,
         launch_id: hana_process::new_launch_id(),
     };
     let (sender, exits) = mpsc::channel();

@@ -34,7 +34,7 @@ fn spec(dir: &Path, script: &str) -> LaunchSpec {
         env: BTreeMap::new(),
         dir: None,
         output: dir.join("output.log"),
-        spare_output: None,
+        fallback_output: None,
         launch_id: hana_process::new_launch_id(),
     }
 }
@@ -262,9 +262,9 @@ fn a_program_whose_output_file_cannot_be_written_is_launched_all_the_same() {
     fs::write(dir.path().join("text"), "no directory").unwrap();
     let impossible = dir.path().join("text/output.log");
     let spare = dir.path().join("spare/output.log");
-    let wish = |spare_output| {
+    let wish = |fallback_output| {
         let script = "echo said; echo complained >&2; exit 7";
-        LaunchSpec { output: impossible.clone(), spare_output, ..spec(dir.path(), script) }
+        LaunchSpec { output: impossible.clone(), fallback_output, ..spec(dir.path(), script) }
     };
 
     let (process, exits) = launch(&wish(Some(spare.clone()))).unwrap();
@@ -274,7 +274,7 @@ fn a_program_whose_output_file_cannot_be_written_is_launched_all_the_same() {
 
     let (process, exits) = launch(&wish(None)).unwrap();
     assert_eq!(exits.recv_timeout(DEADLINE).unwrap().0, Exit::Code(7));
-    let ProcessOutput::Nowhere { problem } = process.output() else { panic!("{process:?}") };
+    let ProcessOutput::Discarded { problem } = process.output() else { panic!("{process:?}") };
     assert!(problem.to_string().contains("text/output.log"), "{problem}");
 }
 

@@ -36,7 +36,7 @@ impl Keeper {
             env: BTreeMap::new(),
             dir: None,
             output: dir.path().join("output.log"),
-            spare_output: None,
+            fallback_output: None,
             launch_id: hana_process::new_launch_id(),
         };
         let id = NodeId::new("script").unwrap();
@@ -56,33 +56,33 @@ impl Keeper {
     fn handle(&mut self, event: ProcessEvent) {
         for action in self.supervisor.handle(event, Instant::now()) {
             match action {
-                Action::Spawn(incarnation) => self.spawn(incarnation),
+                Action::Spawn(instance) => self.spawn(instance),
                 Action::Terminate(_) => self.process.as_ref().unwrap().1.terminate().unwrap(),
                 Action::Kill(_) => self.process.as_ref().unwrap().1.kill().unwrap(),
-                Action::Sweep(incarnation) => {
+                Action::KillRemaining(instance) => {
                     let (swept, process) = self.process.take().unwrap();
-                    assert_eq!(swept, incarnation);
+                    assert_eq!(swept, instance);
                     process.kill_remaining().unwrap();
                 },
-                Action::Announce => self.states.push(self.supervisor.state()),
-                Action::AskShutdown(_) | Action::Withdraw(_) | Action::Report { .. } => {},
+                Action::Publish => self.states.push(self.supervisor.state()),
+                Action::RequestShutdown(_) | Action::Withdraw(_) | Action::Report { .. } => {},
             }
         }
     }
 
-    fn spawn(&mut self, incarnation: Instance) {
+    fn spawn(&mut self, instance: Instance) {
         assert!(self.process.is_none());
         let sender = self.sender.clone();
         let launched = Process::launch(&self.spec, move |exit| {
-            let _ = sender.send(ProcessEvent::Exited { incarnation, exit });
+            let _ = sender.send(ProcessEvent::Exited { instance, exit });
         });
         let event = match launched {
             Ok(process) => {
                 let pid = process.pid();
-                self.process = Some((incarnation, process));
-                ProcessEvent::Spawned { incarnation, pid }
+                self.process = Some((instance, process));
+                ProcessEvent::Spawned { instance, pid }
             },
-            Err(error) => ProcessEvent::SpawnFailed { incarnation, reason: error.to_string() },
+            Err(error) => ProcessEvent::SpawnFailed { instance, reason: error.to_string() },
         };
         self.sender.send(event).unwrap();
     }
@@ -105,7 +105,7 @@ fn one_that_crashes_at_every_start_ends_in_a_crash_loop() {
     let mut policy = Policy::default();
     policy.restart.backoff.initial = Duration::from_millis(1);
     let mut keeper = Keeper::of("exit 1", policy);
-    keeper.handle(ProcessEvent::StartAsked);
+    keeper.handle(ProcessEvent::StartRequested);
     keeper.until(ProcessState::CrashLoop);
     assert_eq!(keeper.supervisor.restarts(), 5);
     let restarting = keeper.states.iter().filter(|state| **state == ProcessState::Restarting);
@@ -118,11 +118,11 @@ fn one_that_ignores_every_request_is_stopped_all_the_same() {
     let mut policy = Policy::preset(Preset::Installation);
     policy.stop.terminate = Duration::from_millis(100);
     let mut keeper = Keeper::of("trap '' TERM; while :; do sleep 61; done", policy);
-    keeper.handle(ProcessEvent::StartAsked);
+    keeper.handle(ProcessEvent::StartRequested);
     keeper.until(ProcessState::Running);
     let output = keeper.spec.output.clone();
     assert!(output.exists());
-    keeper.handle(ProcessEvent::StopAsked);
+    keeper.handle(ProcessEvent::StopRequested);
     keeper.until(ProcessState::Stopped);
     assert!(matches!(keeper.supervisor.stopped_by(), Some(StoppedBy::Terminate | StoppedBy::Kill)));
     assert!(keeper.process.is_none());
@@ -131,18 +131,18 @@ fn one_that_ignores_every_request_is_stopped_all_the_same() {
 #[test]
 fn a_restart_gives_another_process_and_a_missing_program_is_told() {
     let mut keeper = Keeper::of("exec sleep 61", Policy::default());
-    keeper.handle(ProcessEvent::StartAsked);
+    keeper.handle(ProcessEvent::StartRequested);
     keeper.until(ProcessState::Running);
     let first = keeper.supervisor.pid();
-    keeper.handle(ProcessEvent::RestartAsked);
+    keeper.handle(ProcessEvent::RestartRequested);
     keeper.until(ProcessState::Starting);
     keeper.until(ProcessState::Running);
     assert_ne!(keeper.supervisor.pid(), first);
-    keeper.handle(ProcessEvent::KillAsked);
+    keeper.handle(ProcessEvent::KillRequested);
     keeper.until(ProcessState::Stopped);
 
     keeper.spec.program = "/nowhere/ripples".into();
-    keeper.handle(ProcessEvent::StartAsked);
+    keeper.handle(ProcessEvent::StartRequested);
     keeper.until(ProcessState::Crashed);
     let reason = keeper.supervisor.reason();
     assert!(reason.contains("/nowhere/ripples' was not found"), "{reason}");

@@ -9,7 +9,7 @@ use std::{env, io, thread};
 use hana_process::{Backoff, Jitter, LaunchError, ProgramFault};
 use hana_time::{LinkOrder, LinkReport, sanitize_line};
 
-use crate::complaint::LogOnce;
+use crate::log_once::LogOnce;
 
 /// The program `hana-link`, which connects to Ableton Link. It is restarted when it fails.
 ///
@@ -23,7 +23,7 @@ pub(crate) struct LinkProcess {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum LinkEvent {
     /// The program runs. Within half a second, before it joins, it needs the state to continue from.
-    Began,
+    Started,
     /// The state of the Link session.
     Report(LinkReport),
     /// The program is gone and will be restarted automatically.
@@ -133,14 +133,14 @@ fn keep_running(
 ) {
     let mut jitter = Jitter::of_name(PROGRAM);
     let mut failures: u32 = 0;
-    let mut complaint = LogOnce::default();
+    let mut log_once = LogOnce::default();
     loop {
         let began = Instant::now();
         match Run::start(program, shared) {
             Ok(run) => {
-                complaint.is_over();
+                log_once.clear();
                 tracing::info!("{PROGRAM} runs: {}", program.display());
-                tell(LinkEvent::Began);
+                tell(LinkEvent::Started);
                 let outcome = run.hear(end, &mut tell);
                 lock(&shared.orders).take();
                 let Outcome::Failed(why) = outcome else { return };
@@ -148,7 +148,7 @@ fn keep_running(
                 tell(LinkEvent::Lost);
             },
             // The file may be being replaced at this moment, so it is tried again and logged once.
-            Err(problem) if complaint.is_news(&problem) => {
+            Err(problem) if log_once.should_log(&problem) => {
                 let fault = ProgramFault::of(program).map_or_else(
                     || format!("cannot be started: {problem}"),
                     |fault| fault.to_string(),
@@ -358,7 +358,7 @@ mod tests {
         let (_kept, link, events) = kept(&format!(
             "while read -r order; do case $order in *90*) echo '{REPORT}';; esac; done"
         ));
-        assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Began);
+        assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Started);
         link.order(LinkOrder::Play {});
         link.order(LinkOrder::Tempo { bpm: 90.0 });
         let LinkEvent::Report(report) = events.recv_timeout(SOON).unwrap() else { unreachable!() };
@@ -372,7 +372,7 @@ mod tests {
     fn one_that_ends_is_started_again_and_nonsense_harms_nobody() {
         let (_kept, link, events) = kept(&format!("echo nonsense; echo '{REPORT}'; exit 3"));
         for _ in 0..3 {
-            assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Began);
+            assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Started);
             assert!(matches!(events.recv_timeout(SOON).unwrap(), LinkEvent::Report(_)));
             assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Lost);
         }
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn one_that_does_not_read_holds_nobody_up() {
         let (_kept, link, events) = kept("exec sleep 60");
-        assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Began);
+        assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Started);
         for _ in 0..100_000 {
             link.order(LinkOrder::Tempo { bpm: 90.0 });
         }

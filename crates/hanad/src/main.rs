@@ -3,28 +3,14 @@
 //! It reads its configuration, joins the mesh as the gateway of its host, and runs one loop that turns events
 //! into actions. `hana_process::Supervisor` makes the decisions.
 
-mod clock;
-mod complaint;
 mod config;
 mod daemon;
-mod file_watch;
-mod host_id;
-mod keeper;
-mod last_words;
 mod link_process;
-mod log;
-mod look_keeper;
-mod neighbours;
+mod log_once;
 mod output;
-mod own_program;
-mod reloader;
-mod run_record;
-mod service_manager;
-mod signals;
-mod state_dir;
-mod state_files;
-mod timekeeper;
-mod watchdog;
+mod reload;
+mod service;
+mod state;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -43,15 +29,18 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::DaemonConfig;
-use crate::daemon::{Daemon, DaemonEvent, Ending, Leave};
-use crate::host_id::HostId;
+use crate::daemon::daemon::{Daemon, Outcome};
+use crate::daemon::event::{DaemonEvent, Leave};
+use crate::daemon::signals;
+use crate::daemon::timekeeper::Timekeeper;
 use crate::link_process::LinkProcess;
-use crate::log::{Log, LogTarget};
-use crate::own_program::OwnProgram;
-use crate::reloader::Reloader;
-use crate::state_dir::StateDir;
-use crate::timekeeper::Timekeeper;
-use crate::watchdog::{Watchdog, WatchdogLimit};
+use crate::output::log::{Log, LogTarget};
+use crate::reload::reloader::Reloader;
+use crate::service::own_program::OwnProgram;
+use crate::service::service_manager;
+use crate::service::watchdog::{Watchdog, WatchdogLimit};
+use crate::state::host_id::HostId;
+use crate::state::state_dir::StateDir;
 
 /// The daemon of this machine: finds the others, launches and watches visualizations.
 #[derive(Parser)]
@@ -90,7 +79,7 @@ fn main() -> ExitCode {
     let unmet = log_to_stderr_and(&log, stderr.clone());
     let outcome = run(&arguments, &log, &stderr, unmet, &program);
     let outcome = match outcome {
-        Ok(Ending::Left(Leave::Replace)) => {
+        Ok(Outcome::Left(Leave::Replace)) => {
             log.flush(LAST_LINES);
             stderr.flush_within(LAST_LINES);
             Err(program.become_it())
@@ -130,7 +119,7 @@ fn run(
     stderr: &DroppingWriter,
     unmet: ConnectDiagnostics,
     program: &OwnProgram,
-) -> anyhow::Result<Ending> {
+) -> anyhow::Result<Outcome> {
     // First of all, so that no signal is lost during the rest of the start.
     let signals = signals::register().context("listening to signals")?;
     let mut host = HostId::find(arguments.host.as_ref())?;
@@ -186,12 +175,14 @@ fn run(
     let files = state.files().clone();
     let timeline = (state.timeline(), files.clone());
     let timekeeper = Timekeeper::new(&node, config.timeline, timeline, order);
-    let reloader = Reloader::start(arguments.config.clone(), &config, events.clone())?;
-    let daemon = Daemon::new(node, config, reloader, state, events, timekeeper);
-    let outcome = daemon.run(&inbox, &watchdog);
+    let reloads = events.clone();
+    let on_reloaded = move |reloaded| reloads.send(DaemonEvent::Reloaded(reloaded)).is_ok();
+    let reloader = Reloader::start(arguments.config.clone(), &config, on_reloaded)?;
+    let daemon = Daemon::new(node, config, reloader, state, events, timekeeper)?;
+    let outcome = daemon.run(&inbox, &watchdog, || ());
     files.flush(LAST_LINES);
     match outcome? {
-        Ending::Displaced(id) => anyhow::bail!(
+        Outcome::Displaced(id) => anyhow::bail!(
             "another machine is called '{id}' too, and was there first; {}. What this one launched goes on",
             host.give_way()
         ),
@@ -201,7 +192,7 @@ fn run(
 
 fn watch_the_loop(log: &Log, stderr: &DroppingWriter) -> anyhow::Result<Watchdog> {
     let (log, stderr) = (log.clone(), stderr.clone());
-    Watchdog::start(WatchdogLimit::OF_THE_DAEMON, move |hung_for| {
+    Watchdog::start(WatchdogLimit::DAEMON, move |hung_for| {
         tracing::error!(
             "the daemon's loop has not moved for {} s; ending it, so that it is started again; what it launched goes on",
             hung_for.as_secs()

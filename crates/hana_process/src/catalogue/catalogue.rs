@@ -15,7 +15,7 @@ use crate::supervisor::policy::{Policy, Preset};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalogue {
     entries: BTreeMap<NodeId, CatalogueEntry>,
-    pace: LaunchLimits,
+    launch_limits: LaunchLimits,
 }
 
 /// A program in the catalogue.
@@ -45,7 +45,7 @@ pub struct CatalogueEntry {
 #[derive(Debug, Error)]
 pub enum CatalogueError {
     /// The file cannot be read.
-    #[error("the catalogue {} cannot be read; put one there, or name another in the daemon's configuration", path.display())]
+    #[error("cannot read the catalogue {}; create it, or set another in the daemon's configuration", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -99,7 +99,7 @@ impl Catalogue {
             .into_iter()
             .map(|(name, entry)| (name.clone(), CatalogueEntry::new(name, entry, base)))
             .collect();
-        Ok(Self { entries, pace: file.launch.into_limits() })
+        Ok(Self { entries, launch_limits: file.launch.into_limits() })
     }
 
     /// Loads the file at `path`.
@@ -130,8 +130,8 @@ impl Catalogue {
 
     /// Returns the limits on how fast programs are launched.
     #[must_use]
-    pub const fn pace(&self) -> LaunchLimits {
-        self.pace
+    pub const fn launch_limits(&self) -> LaunchLimits {
+        self.launch_limits
     }
 
     /// Returns all entries, ordered by name.
@@ -184,7 +184,7 @@ impl CatalogueEntry {
             env: self.env.clone(),
             dir: self.dir.clone(),
             output: output.into(),
-            spare_output: None,
+            fallback_output: None,
             launch_id: new_launch_id(),
         })
     }
@@ -270,7 +270,7 @@ mod tests {
         let catalogue = parse(&explained).unwrap();
         assert_eq!(catalogue.get("name").unwrap().policy, Policy::default());
         assert!(!catalogue.get("name").unwrap().notices);
-        assert_eq!(catalogue.pace(), LaunchLimits::default());
+        assert_eq!(catalogue.launch_limits(), LaunchLimits::default());
         // The text explains every knob, and each one is validated: 1e300 is out of range for all of them.
         for knob in explained.lines().filter_map(|line| line.split_once(" = ")) {
             let (key, _) = knob;
@@ -294,7 +294,7 @@ mod tests {
             [launch]
             at_once    = 2
             spacing_s  = 0.1
-            patience_s = 9
+            start_timeout_s = 9
             [visualizations.all]
             program = "all"
             mesh    = false
@@ -305,7 +305,7 @@ mod tests {
             factor    = 3
             max_s     = 4
             jitter    = 0.5
-            settled_s = 6
+            stable_after_s = 6
             budget    = 7
             window_s  = 8
             [visualizations.all.stop]
@@ -334,7 +334,7 @@ mod tests {
                     max: seconds(4),
                     jitter: 0.5,
                 },
-                settled: seconds(6),
+                stable_after: seconds(6),
                 budget: Some(7),
                 window: seconds(8),
             },
@@ -353,9 +353,12 @@ mod tests {
             },
         };
         assert_eq!(catalogue.get("all").unwrap().policy, expected);
-        let pace =
-            LaunchLimits { at_once: 2, spacing: Duration::from_millis(100), patience: seconds(9) };
-        assert_eq!(catalogue.pace(), pace);
+        let limits = LaunchLimits {
+            at_once: 2,
+            spacing: Duration::from_millis(100),
+            start_timeout: seconds(9),
+        };
+        assert_eq!(catalogue.launch_limits(), limits);
     }
 
     #[test]
@@ -397,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_shown_to_an_audience_unless_the_entry_says_so() {
+    fn notices_are_off_in_shows_unless_enabled() {
         let catalogue = parse(
             "[visualizations.a]\nprogram = \"a\"\n\
              [visualizations.b]\nprogram = \"b\"\npolicy = \"installation\"\n\
@@ -410,20 +413,20 @@ mod tests {
     }
 
     #[test]
-    fn unlimited_is_a_budget_and_tell_is_a_treatment() {
+    fn unlimited_budget_and_report_are_accepted() {
         let catalogue = parse(
             "[visualizations.a]\nprogram = \"a\"\n[visualizations.a.restart]\nbudget = \"unlimited\"\n\
              [visualizations.b]\nprogram = \"b\"\npolicy = \"installation\"\n\
-             [visualizations.b.health]\nwhen_unresponsive = \"tell\"",
+             [visualizations.b.health]\nwhen_unresponsive = \"report\"",
         )
         .unwrap();
         assert_eq!(catalogue.get("a").unwrap().policy.restart.budget, None);
-        let told = catalogue.get("b").unwrap().policy.health.when_unresponsive;
-        assert_eq!(told, WhenUnresponsive::Tell);
+        let response = catalogue.get("b").unwrap().policy.health.when_unresponsive;
+        assert_eq!(response, WhenUnresponsive::Report);
     }
 
     #[test]
-    fn a_mistake_is_told_with_file_line_key_and_remedy() {
+    fn mistake_is_reported_with_file_line_key_and_remedy() {
         let head = "# mine\n[visualizations.ripples]\nprogram = \"ripples\"\n";
         for (rest, expected) in [
             (
@@ -471,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_told_with_its_path() {
+    fn missing_file_is_reported_with_its_path() {
         let text = Catalogue::load(Path::new("/nowhere/v.toml")).unwrap_err().to_string();
         assert!(text.contains("/nowhere/v.toml"), "{text}");
     }

@@ -25,7 +25,7 @@ pub(super) struct CatalogueFile {
 pub(super) struct LaunchLimitsConfig {
     at_once: Option<Number>,
     spacing_s: Option<Seconds>,
-    patience_s: Option<Seconds>,
+    start_timeout_s: Option<Seconds>,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +60,7 @@ struct RestartConfig {
     factor: Option<Factor>,
     max_s: Option<Seconds>,
     jitter: Option<Share>,
-    settled_s: Option<Seconds>,
+    stable_after_s: Option<Seconds>,
     budget: Option<Budget>,
     window_s: Option<Seconds>,
 }
@@ -86,7 +86,7 @@ struct HealthConfig {
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum UnresponsiveConfig {
-    Tell,
+    Report,
     Restart,
 }
 
@@ -115,7 +115,7 @@ impl LaunchLimitsConfig {
         let mut limits = LaunchLimits::default();
         set(&mut limits.at_once, self.at_once);
         set(&mut limits.spacing, self.spacing_s);
-        set(&mut limits.patience, self.patience_s);
+        set(&mut limits.start_timeout, self.start_timeout_s);
         limits
     }
 }
@@ -129,7 +129,7 @@ impl RestartConfig {
         set(&mut restart.backoff.factor, self.factor);
         set(&mut restart.backoff.max, self.max_s);
         set(&mut restart.backoff.jitter, self.jitter);
-        set(&mut restart.settled, self.settled_s);
+        set(&mut restart.stable_after, self.stable_after_s);
         set(&mut restart.budget, self.budget);
         set(&mut restart.window, self.window_s);
     }
@@ -153,10 +153,10 @@ impl HealthConfig {
         set(&mut health.limits.slow_after, self.slow_s);
         set(&mut health.limits.unresponsive_after, self.unresponsive_s);
         health.when_unresponsive = match (self.when_unresponsive, health.when_unresponsive) {
-            (Some(UnresponsiveConfig::Tell), _) | (None, WhenUnresponsive::Tell) => {
-                WhenUnresponsive::Tell
+            (Some(UnresponsiveConfig::Report), _) | (None, WhenUnresponsive::Report) => {
+                WhenUnresponsive::Report
             },
-            (Some(UnresponsiveConfig::Restart), WhenUnresponsive::Tell) => {
+            (Some(UnresponsiveConfig::Restart), WhenUnresponsive::Report) => {
                 WhenUnresponsive::Restart(
                     self.restart_after_s.map_or(Self::RESTART_AFTER, Into::into),
                 )

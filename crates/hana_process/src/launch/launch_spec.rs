@@ -23,7 +23,7 @@ pub struct LaunchSpec {
     /// Earlier files are kept as `<output>.1`, `<output>.2`, ... Missing directories are created.
     pub output: PathBuf,
     /// The file to use if `output` cannot be written. If neither can be written, the output is discarded.
-    pub spare_output: Option<PathBuf>,
+    pub fallback_output: Option<PathBuf>,
     /// A text unique to this launch ([`new_launch_id`](crate::new_launch_id)), set as
     /// [`LAUNCH_ID_VAR`](crate::LAUNCH_ID_VAR).
     ///
@@ -36,7 +36,7 @@ pub struct LaunchSpec {
 #[derive(Debug, Error)]
 pub enum LaunchError {
     /// The program does not exist.
-    #[error("the program '{program}' was not found in {}; build or install it, or name its path in the catalogue", places(.looked_in))]
+    #[error("cannot find the program '{program}' in {}; build or install it, or set its path in the catalogue", places(.looked_in))]
     ProgramNotFound {
         /// The program as the catalogue names it.
         program: String,
@@ -44,7 +44,7 @@ pub enum LaunchError {
         looked_in: Vec<PathBuf>,
     },
     /// The file exists but cannot be executed.
-    #[error("{} {fault}, or name another file in the catalogue", program.display())]
+    #[error("{} {fault}, or set another file in the catalogue", program.display())]
     Faulty {
         /// The file.
         program: PathBuf,
@@ -52,7 +52,7 @@ pub enum LaunchError {
         fault: ProgramFault,
     },
     /// The working directory does not exist.
-    #[error("the directory {} that '{}' is to begin in does not exist; make it, or change 'dir' in the catalogue", dir.display(), program.display())]
+    #[error("the working directory {} of '{}' does not exist; create it, or change 'dir' in the catalogue", dir.display(), program.display())]
     DirNotFound {
         /// The program.
         program: PathBuf,
@@ -60,7 +60,7 @@ pub enum LaunchError {
         dir: PathBuf,
     },
     /// The operating system refused the launch.
-    #[error("the operating system did not launch {}: {source}", program.display())]
+    #[error("cannot launch {}: {source}", program.display())]
     Spawn {
         /// The program.
         program: PathBuf,

@@ -43,16 +43,16 @@ pub struct Process {
 #[derive(Debug)]
 pub enum ProcessOutput {
     /// The requested file.
-    Wished(PathBuf),
-    /// The spare file.
-    Spare {
+    Primary(PathBuf),
+    /// The fallback file.
+    Fallback {
         /// The file.
         file: PathBuf,
         /// The reason why the requested file could not be used.
         problem: OutputError,
     },
     /// None: a process without a log is better than no process.
-    Nowhere {
+    Discarded {
         /// The reason why the requested file could not be used.
         problem: OutputError,
     },
@@ -73,8 +73,8 @@ impl ProcessOutput {
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::Wished(file) | Self::Spare { file, .. } => Some(file),
-            Self::Nowhere { .. } => None,
+            Self::Primary(file) | Self::Fallback { file, .. } => Some(file),
+            Self::Discarded { .. } => None,
         }
     }
 
@@ -83,16 +83,16 @@ impl ProcessOutput {
     /// Standard output and standard error share it, which keeps their order.
     fn open(spec: &LaunchSpec) -> (Self, Option<File>) {
         let source = match open_in_time(&spec.output) {
-            Ok(file) => return (Self::Wished(spec.output.clone()), Some(file)),
+            Ok(file) => return (Self::Primary(spec.output.clone()), Some(file)),
             Err(source) => source,
         };
         let problem = OutputError { output: spec.output.clone(), source };
-        if let Some(file) = &spec.spare_output
+        if let Some(file) = &spec.fallback_output
             && let Ok(opened) = open_in_time(file)
         {
-            return (Self::Spare { file: file.clone(), problem }, Some(opened));
+            return (Self::Fallback { file: file.clone(), problem }, Some(opened));
         }
-        (Self::Nowhere { problem }, None)
+        (Self::Discarded { problem }, None)
     }
 }
 
@@ -108,7 +108,7 @@ fn open_in_time(file: &Path) -> io::Result<File> {
     })?;
     file_rx.recv_timeout(OPEN_TIMEOUT).unwrap_or_else(|_| {
         let ms = OPEN_TIMEOUT.as_millis();
-        Err(io::Error::new(ErrorKind::TimedOut, format!("the disk has not answered for {ms} ms")))
+        Err(io::Error::new(ErrorKind::TimedOut, format!("the disk did not respond within {ms} ms")))
     })
 }
 
@@ -179,10 +179,10 @@ impl Process {
         let leader = os::GroupLeader::adopt(&record.fingerprint, &record.launch_id, on_exit)?;
         let output = record.output.clone().map_or_else(
             || {
-                let source = io::Error::other("an earlier daemon found no place for it");
-                ProcessOutput::Nowhere { problem: OutputError { output: PathBuf::new(), source } }
+                let source = io::Error::other("an earlier daemon could not write it");
+                ProcessOutput::Discarded { problem: OutputError { output: PathBuf::new(), source } }
             },
-            ProcessOutput::Wished,
+            ProcessOutput::Primary,
         );
         let fingerprint = Some(record.fingerprint.clone());
         Ok(Self { leader, fingerprint, output, output_file: None })
@@ -275,7 +275,7 @@ impl Process {
         self.fingerprint.as_ref()
     }
 
-    /// Returns how the leader ended, if it has. Neither blocks nor reaps.
+    /// Returns the exit status of the leader, if it has. Neither blocks nor reaps.
     #[must_use]
     pub fn try_wait(&self) -> Option<Exit> {
         self.leader.try_wait()

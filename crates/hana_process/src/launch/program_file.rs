@@ -37,19 +37,19 @@ impl fmt::Display for ProgramFault {
     /// Writes the cause and, after a semicolon, the remedy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory => f.write_str("is a directory; name the program in it"),
+            Self::Directory => f.write_str("is a directory; give the path of the program in it"),
             Self::NotExecutable => {
-                f.write_str("may not be executed; give it the right to (chmod +x)")
+                f.write_str("is not executable; run chmod +x on it")
             },
             Self::Empty => f.write_str("is empty; build or copy it again"),
             Self::NoInterpreter { interpreter } => write!(
                 f,
-                "is a script for {}, which is not there or may not be executed; install that, or mend the first line",
+                "is a script for {}, which is missing or not executable; install it, or correct the first line",
                 interpreter.display()
             ),
             Self::OtherMachine { machine } => write!(
                 f,
-                "is a program for another kind of machine ({machine}); build it for this one"
+                "is a program for another architecture ({machine}); build it for this machine"
             ),
             Self::NoProgram => f.write_str(
                 "is neither a program for this system nor a script; the first line of a script names its interpreter, such as #!/bin/sh",

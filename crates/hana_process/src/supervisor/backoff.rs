@@ -3,7 +3,7 @@ use std::time::Duration;
 /// The delays before restarts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backoff {
-    /// The delay before the first restart after an instance that settled.
+    /// The delay before the first restart after a stable instance.
     pub first: Duration,
     /// The delay before the second restart.
     pub initial: Duration,

@@ -12,56 +12,56 @@ pub enum ProcessEvent {
     /// A person requested a start.
     ///
     /// It changes nothing while the process runs, and replaces the delay before a restart.
-    StartAsked,
+    StartRequested,
     /// A person requested a restart, or a start if it is down.
-    RestartAsked,
+    RestartRequested,
     /// A person requested an orderly stop.
-    StopAsked,
+    StopRequested,
     /// A person requested an immediate end.
-    KillAsked,
+    KillRequested,
     /// A person acknowledged the present fault, which suspends the policy and silences alarms until the state
     /// changes.
     ///
     /// An unresponsive process is not killed, and a slow start may take its time. Changes nothing if there is no
-    /// fault; see [`Supervisor::is_ignored`].
-    Ignore,
+    /// fault; see [`Supervisor::is_acknowledged`].
+    Acknowledged,
     /// An earlier daemon supervised the process. Only valid as the first event of a supervisor.
-    Recalled {
+    Restored {
         /// The state that the earlier daemon recorded.
-        memory: Box<SupervisorSnapshot<Instant>>,
-        /// What this daemon found.
+        snapshot: Box<SupervisorSnapshot<Instant>>,
+        /// The findings of this daemon.
         found: AdoptionOutcome,
     },
     /// [`Action::Spawn`] is waiting for other launches.
     Queued {
         /// The instance.
-        incarnation: Instance,
+        instance: Instance,
     },
     /// [`Action::Spawn`] was carried out.
     Spawned {
         /// The instance.
-        incarnation: Instance,
+        instance: Instance,
         /// The process id.
         pid: u32,
     },
     /// [`Action::Spawn`] failed.
     SpawnFailed {
         /// The instance.
-        incarnation: Instance,
+        instance: Instance,
         /// The cause and the remedy.
         reason: String,
     },
     /// The process has ended.
     Exited {
         /// The instance.
-        incarnation: Instance,
+        instance: Instance,
         /// The exit status.
         exit: Exit,
     },
     /// The shutdown command could not be delivered or was refused, so the next step follows at once.
     ShutdownFailed {
         /// The instance.
-        incarnation: Instance,
+        instance: Instance,
     },
     /// The program's token appeared on the mesh.
     Joined {
@@ -75,7 +75,7 @@ pub enum ProcessEvent {
     },
     /// The last output of an instance that has just ended, which explains a crash.
     ///
-    /// It comes right before [`ProcessEvent::Exited`], or before [`ProcessEvent::Recalled`] if the instance ended
+    /// It comes right before [`ProcessEvent::Exited`], or before [`ProcessEvent::Restored`] if the instance ended
     /// unwatched.
     LastWords(String),
     /// A remark of a healthy program about itself that a person should know, such as that it has no window.
@@ -83,14 +83,14 @@ pub enum ProcessEvent {
     /// Empty if there is none any more.
     Remark {
         /// The instance.
-        incarnation: Instance,
+        instance: Instance,
         /// The remark, in plain words.
         remark: String,
     },
     /// The verdict on the program's health.
     Verdict {
         /// The instance.
-        incarnation: Instance,
+        instance: Instance,
         /// The verdict.
         verdict: HealthVerdict,
     },
@@ -103,7 +103,7 @@ pub enum ProcessEvent {
     Tick,
 }
 
-/// What a daemon found of a process that an earlier one supervised.
+/// The findings of a daemon about a process that an earlier one supervised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdoptionOutcome {
     /// The process is running.
@@ -134,13 +134,13 @@ pub enum Action {
     /// Cancel an [`Action::Spawn`] that was reported as [`ProcessEvent::Queued`].
     Withdraw(Instance),
     /// Send the shutdown command over the mesh.
-    AskShutdown(Instance),
+    RequestShutdown(Instance),
     /// Send SIGTERM to the group.
     Terminate(Instance),
     /// Send SIGKILL to the group. Repeated while the process does not end.
     Kill(Instance),
     /// Kill the rest of an ended process's group and reap it.
-    Sweep(Instance),
+    KillRemaining(Instance),
     /// Report an event to people.
     Report {
         /// The kind of event.
@@ -149,5 +149,5 @@ pub enum Action {
         text: String,
     },
     /// Publish the changed status.
-    Announce,
+    Publish,
 }

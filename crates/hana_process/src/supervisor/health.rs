@@ -28,7 +28,7 @@ impl Supervisor {
             up.session = Some(session);
             up.left_at = None;
             if self.state == ProcessState::Starting {
-                self.reason = "on the mesh; its loop has not begun to move yet".into();
+                self.reason = "on the mesh; its main loop has not started yet".into();
             }
             self.judge(now, actions);
         }
@@ -44,10 +44,10 @@ impl Supervisor {
     }
 
     pub(super) fn judge(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let standing = self.standing();
+        let status = self.status_view();
         let Phase::Up(up) = &mut self.phase else { return };
         let was = self.state;
-        match up.view(&self.policy, standing, now) {
+        match up.view(&self.policy, status, now) {
             View::AsBefore => {},
             View::Running(reason) => {
                 up.ran_at.get_or_insert(now);
@@ -59,7 +59,7 @@ impl Supervisor {
                 // Figures change all the time; they alone do not change the reason.
                 let explains_more = slowness > up.slowness;
                 up.slowness = up.slowness.max(slowness);
-                if was != ProcessState::Slow || (explains_more && !self.ignored) {
+                if was != ProcessState::Slow || (explains_more && !self.acknowledged) {
                     self.enter(ProcessState::Slow, reason, now);
                 }
             },
@@ -70,15 +70,15 @@ impl Supervisor {
                 }
             },
         }
-        self.take_up_again();
+        self.resume_prior_status();
         if was == ProcessState::Unresponsive && self.state != was {
-            let text = "its loop moves again".into();
+            let text = "its main loop runs again".into();
             actions.push(Action::Report { kind: EventKind::Responsive, text });
         }
     }
 
     /// Restores the start of the state of an adopted process that is in the same state as before.
-    pub(super) fn take_up_again(&mut self) {
+    pub(super) fn resume_prior_status(&mut self) {
         let Phase::Up(up) = &mut self.phase else { return };
         if self.state == ProcessState::Starting {
             return;
@@ -87,14 +87,14 @@ impl Supervisor {
             return;
         };
         self.since = before.since;
-        if before.ignored {
-            self.ignore();
+        if before.acknowledged {
+            self.acknowledge();
         }
     }
 }
 
 impl Up {
-    fn view(&self, policy: &Policy, standing: StatusView, now: Instant) -> View {
+    fn view(&self, policy: &Policy, status: StatusView, now: Instant) -> View {
         if policy.mesh == Monitoring::Never {
             return View::Running(OFF_MESH.into());
         }
@@ -102,7 +102,7 @@ impl Up {
             return if now.saturating_duration_since(left_at)
                 >= policy.health.limits.unresponsive_after
             {
-                View::Unresponsive("gone from the mesh, but its process lives".into())
+                View::Unresponsive("left the mesh, but its process runs".into())
             } else {
                 View::AsBefore
             };
@@ -119,11 +119,13 @@ impl Up {
             (Some(_), Some(verdict)) if verdict.is_unresponsive() => {
                 View::Unresponsive(verdict.reason())
             },
-            _ if self.overdue_at(policy, standing).is_some_and(|at| now >= at) => {
+            _ if self.overdue_at(policy, status).is_some_and(|at| now >= at) => {
                 let startup = seconds(policy.health.startup);
                 View::Unresponsive(match self.session {
                     Some(_) => {
-                        format!("on the mesh, but no health from it {startup} after its launch")
+                        format!(
+                            "on the mesh, but has published no health {startup} after its launch"
+                        )
                     },
                     None => format!("not on the mesh {startup} after its launch"),
                 })
@@ -132,18 +134,18 @@ impl Up {
         }
     }
 
-    fn overdue_at(&self, policy: &Policy, standing: StatusView) -> Option<Instant> {
-        let due = standing.state == ProcessState::Starting && !standing.ignored;
+    fn overdue_at(&self, policy: &Policy, status: StatusView) -> Option<Instant> {
+        let due = status.state == ProcessState::Starting && !status.acknowledged;
         due.then(|| self.spawned_at + policy.health.startup)
     }
 
-    pub(super) fn next_deadline(&self, policy: &Policy, standing: StatusView) -> Option<Instant> {
+    pub(super) fn next_deadline(&self, policy: &Policy, status: StatusView) -> Option<Instant> {
         let missed = self
             .left_at
-            .filter(|_| standing.state != ProcessState::Unresponsive)
+            .filter(|_| status.state != ProcessState::Unresponsive)
             .map(|left_at| left_at + policy.health.limits.unresponsive_after);
-        let overdue = self.overdue_at(policy, standing).filter(|_| self.left_at.is_none());
-        [missed, overdue, standing.kill_at(policy)].into_iter().flatten().min()
+        let overdue = self.overdue_at(policy, status).filter(|_| self.left_at.is_none());
+        [missed, overdue, status.kill_at(policy)].into_iter().flatten().min()
     }
 }
 
@@ -152,11 +154,11 @@ impl StatusView {
     pub(super) fn kill_at(self, policy: &Policy) -> Option<Instant> {
         match policy.health.when_unresponsive {
             WhenUnresponsive::Restart(after)
-                if self.state == ProcessState::Unresponsive && !self.ignored =>
+                if self.state == ProcessState::Unresponsive && !self.acknowledged =>
             {
                 Some(self.since + after)
             },
-            WhenUnresponsive::Restart(_) | WhenUnresponsive::Tell => None,
+            WhenUnresponsive::Restart(_) | WhenUnresponsive::Report => None,
         }
     }
 }

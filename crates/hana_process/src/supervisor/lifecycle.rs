@@ -11,7 +11,8 @@ use crate::supervisor::phase::{
 use crate::supervisor::policy::RestartOn;
 use crate::supervisor::supervisor::Supervisor;
 use crate::supervisor::wording::{
-    CLOSED_BY_PERSON, CLOSED_WITH_CTRL_C, QUEUED, UnexpectedExit, is_ctrl_c, unasked, with_exit,
+    CLOSED_BY_PERSON, CLOSED_WITH_CTRL_C, QUEUED, UnexpectedExit, is_ctrl_c, unexpected_exit,
+    with_exit,
 };
 
 impl Supervisor {
@@ -24,17 +25,17 @@ impl Supervisor {
     }
 
     pub(super) fn spawn(&mut self, origin: LaunchReason, now: Instant, actions: &mut Vec<Action>) {
-        self.incarnation = self.incarnation.next();
+        self.instance = self.instance.next();
         let reason = match &origin {
             LaunchReason::Start => "being launched".into(),
-            LaunchReason::Restart => "being launched again, as a person asked".into(),
+            LaunchReason::Restart => "being launched again, as requested".into(),
             LaunchReason::Policy { after } => format!("being launched again after: {after}"),
         };
         self.stopped_by = None;
         self.last_words = None;
         self.enter(ProcessState::Starting, reason, now);
         self.phase = Phase::Launching { origin, halt: None, queued: false };
-        actions.push(Action::Spawn(self.incarnation));
+        actions.push(Action::Spawn(self.instance));
     }
 
     pub(super) fn queued(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -57,8 +58,8 @@ impl Supervisor {
 
     /// Cancels a queued launch at a person's request.
     pub(super) fn withdraw(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        actions.push(Action::Withdraw(self.incarnation));
-        self.down(ProcessState::Stopped, "asked to stop before it was launched".into(), now);
+        actions.push(Action::Withdraw(self.instance));
+        self.down(ProcessState::Stopped, "stopped before it was launched".into(), now);
         self.stopped_by = Some(StoppedBy::Already);
         self.report(EventKind::Stopped, actions);
     }
@@ -71,12 +72,12 @@ impl Supervisor {
             },
             LaunchReason::Restart => (
                 EventKind::Restarted,
-                format!("started again as a person asked, process {pid}"),
-                "launched again, as a person asked".to_owned(),
+                format!("restarted as requested, process {pid}"),
+                "launched again, as requested".to_owned(),
             ),
             LaunchReason::Policy { after } => (
                 EventKind::Restarted,
-                format!("started again after: {after}, process {pid}"),
+                format!("restarted after: {after}, process {pid}"),
                 format!("launched again after: {after}"),
             ),
         };
@@ -101,7 +102,7 @@ impl Supervisor {
     pub(super) fn spawn_failed(&mut self, reason: &str, now: Instant, actions: &mut Vec<Action>) {
         let Phase::Launching { origin, halt, .. } = &self.phase else { return };
         let automatic = matches!(origin, LaunchReason::Policy { .. });
-        let reason = format!("could not be launched: {reason}");
+        let reason = format!("cannot be launched: {reason}");
         self.exit = None;
         if halt.is_some() {
             self.down(ProcessState::Stopped, format!("stopped; it {reason}"), now);
@@ -132,14 +133,14 @@ impl Supervisor {
             ),
             phase => phase.clone(),
         };
-        actions.push(Action::Sweep(self.incarnation));
+        actions.push(Action::KillRemaining(self.instance));
         self.pid = None;
         self.exit = Some(exit);
         match phase {
             Phase::Down | Phase::Waiting { .. } | Phase::Launching { .. } => {},
             Phase::Up(up) => {
                 self.stale_session = up.session.or_else(|| self.stale_session.take());
-                match unasked(exit) {
+                match unexpected_exit(exit) {
                     UnexpectedExit::Closed(reason) => {
                         self.down(ProcessState::Closed, reason, now);
                         self.report(EventKind::Closed, actions);
@@ -157,7 +158,7 @@ impl Supervisor {
     /// Returns the reason for an unexpected end, with the program's own last output.
     pub(super) fn with_last_words(&mut self, reason: String) -> String {
         match self.last_words.take() {
-            Some(words) => format!("{reason}; it last wrote: {words}"),
+            Some(words) => format!("{reason}; last output: {words}"),
             None => reason,
         }
     }
@@ -172,8 +173,8 @@ impl Supervisor {
         match ending.after {
             OnExit::Stop => {
                 let (by, reason) = match ending.step {
-                    StopStage::Wait => (StoppedBy::Already, "asked to stop; it was ending already"),
-                    StopStage::Polite => (StoppedBy::Shutdown, "stopped as asked"),
+                    StopStage::Wait => (StoppedBy::Already, "stopped; it was already ending"),
+                    StopStage::Polite => (StoppedBy::Shutdown, "stopped as requested"),
                     StopStage::Terminate => (StoppedBy::Terminate, "stopped by force"),
                     StopStage::Kill => (StoppedBy::Kill, "stopped by force"),
                 };

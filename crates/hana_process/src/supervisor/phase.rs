@@ -78,7 +78,7 @@ pub(super) enum UpOrigin {
 pub(super) struct PriorStatus {
     pub(super) state: ProcessState,
     pub(super) since: Instant,
-    pub(super) ignored: bool,
+    pub(super) acknowledged: bool,
 }
 
 /// The parts of the status that determine deadlines.
@@ -87,7 +87,7 @@ pub(super) struct StatusView {
     pub(super) state: ProcessState,
     /// The start of the state, no earlier than this daemon has seen the process.
     pub(super) since: Instant,
-    pub(super) ignored: bool,
+    pub(super) acknowledged: bool,
 }
 
 /// A process that is being ended.

@@ -9,7 +9,7 @@ use crate::supervisor::phase::{LaunchReason, OnExit, Phase, StopKind, StopStage}
 use crate::supervisor::supervisor::Supervisor;
 
 impl Supervisor {
-    pub(super) fn start_asked(
+    pub(super) fn start_requested(
         &mut self,
         origin: LaunchReason,
         now: Instant,
@@ -19,7 +19,7 @@ impl Supervisor {
             Phase::Down | Phase::Waiting { .. } => self.launch(origin, now, actions),
             Phase::Launching { queued: true, .. } => {
                 // A person's request replaces the queued one, since it comes before those of the policy.
-                actions.push(Action::Withdraw(self.incarnation));
+                actions.push(Action::Withdraw(self.instance));
                 self.launch(origin, now, actions);
             },
             Phase::Launching { halt, .. } => {
@@ -29,56 +29,62 @@ impl Supervisor {
             Phase::Up(_) => {},
             Phase::Ending(ending) => {
                 ending.after = OnExit::Restart;
-                self.enter(ProcessState::Stopping, "stopped to be started again", now);
+                self.enter(ProcessState::Stopping, "stopping for a restart", now);
             },
         }
     }
 
-    pub(super) fn restart_asked(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn restart_requested(&mut self, now: Instant, actions: &mut Vec<Action>) {
         match &self.phase {
             Phase::Up(_) => {
-                let reason = "stopped to be started again";
-                self.end(OnExit::Restart, reason.into(), self.gentlest(), now, actions);
+                let reason = "stopping for a restart";
+                self.end(OnExit::Restart, reason.into(), self.first_stage(), now, actions);
             },
-            _ => self.start_asked(LaunchReason::Restart, now, actions),
+            _ => self.start_requested(LaunchReason::Restart, now, actions),
         }
     }
 
-    pub(super) fn stop_asked(&mut self, how: StopKind, now: Instant, actions: &mut Vec<Action>) {
-        let asked = match how {
-            StopKind::Stop => "asked to stop",
-            StopKind::Kill => "asked to be killed",
+    pub(super) fn stop_requested(
+        &mut self,
+        kind: StopKind,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let request = match kind {
+            StopKind::Stop => "stop requested",
+            StopKind::Kill => "kill requested",
         };
         match &mut self.phase {
             Phase::Down if self.state == ProcessState::Stopped => {
                 self.stopped_by = Some(StoppedBy::Already);
             },
             Phase::Down | Phase::Waiting { .. } => {
-                let reason = format!("{asked}; had ended already: {}", self.reason);
+                let reason = format!("{request}; it had already ended: {}", self.reason);
                 self.down(ProcessState::Stopped, reason, now);
                 self.stopped_by = Some(StoppedBy::Already);
                 self.report(EventKind::Stopped, actions);
             },
             Phase::Launching { queued: true, .. } => self.withdraw(now, actions),
             Phase::Launching { halt, .. } => {
-                *halt = Some(if *halt == Some(StopKind::Kill) { StopKind::Kill } else { how });
-                self.enter(ProcessState::Stopping, asked, now);
+                *halt = Some(if *halt == Some(StopKind::Kill) { StopKind::Kill } else { kind });
+                self.enter(ProcessState::Stopping, request, now);
             },
             Phase::Up(_) => {
-                let step = if how == StopKind::Kill { StopStage::Kill } else { self.gentlest() };
-                self.end(OnExit::Stop, asked.into(), step, now, actions);
+                let step =
+                    if kind == StopKind::Kill { StopStage::Kill } else { self.first_stage() };
+                self.end(OnExit::Stop, request.into(), step, now, actions);
             },
             Phase::Ending(ending) => {
                 ending.after = OnExit::Stop;
-                if how == StopKind::Kill && ending.step != StopStage::Kill {
-                    self.take(StopStage::Kill, now, actions);
+                if kind == StopKind::Kill && ending.step != StopStage::Kill {
+                    self.begin_stage(StopStage::Kill, now, actions);
                 }
-                self.enter(ProcessState::Stopping, asked, now);
+                self.enter(ProcessState::Stopping, request, now);
             },
         }
     }
 
-    pub(super) fn ignore(&mut self) {
+    pub(super) fn acknowledge(&mut self) {
         let is_trouble = match self.state {
             ProcessState::Starting => matches!(self.phase, Phase::Up(_)),
             ProcessState::Slow
@@ -87,9 +93,9 @@ impl Supervisor {
             | ProcessState::CrashLoop => true,
             _ => false,
         };
-        if is_trouble && !self.ignored {
-            self.ignored = true;
-            self.reason.push_str("; ignored by a person");
+        if is_trouble && !self.acknowledged {
+            self.acknowledged = true;
+            self.reason.push_str("; acknowledged by an operator");
         }
     }
 }

@@ -29,7 +29,8 @@ impl Supervisor {
             self.report(EventKind::Crashed, actions);
             return;
         }
-        if ran_at.is_some_and(|ran_at| now.saturating_duration_since(ran_at) >= policy.settled) {
+        if ran_at.is_some_and(|ran_at| now.saturating_duration_since(ran_at) >= policy.stable_after)
+        {
             self.failures = 0;
         }
         let window = policy.window;
@@ -37,7 +38,7 @@ impl Supervisor {
         let made = u32::try_from(self.recent.len()).unwrap_or(u32::MAX);
         if policy.budget.is_some_and(|budget| made >= budget) {
             let reason = format!(
-                "{reason}; stays down after {made} restarts within {}: mend the cause, then start it again",
+                "{reason}; not restarted any more after {made} restarts within {}: fix the cause, then start it",
                 seconds(window)
             );
             self.down(ProcessState::CrashLoop, reason, now);
@@ -51,7 +52,7 @@ impl Supervisor {
             format!(", restart {} of {budget} within {}", made + 1, seconds(window))
         });
         self.failures = self.failures.saturating_add(1);
-        self.enter(ProcessState::Restarting, format!("{reason}; starts again {when}{count}"), now);
+        self.enter(ProcessState::Restarting, format!("{reason}; restarts {when}{count}"), now);
         self.phase = Phase::Waiting { until: now + delay, after: reason };
         actions.push(Action::Report { kind: EventKind::Crashed, text: self.reason.clone() });
     }

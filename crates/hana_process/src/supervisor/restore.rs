@@ -19,18 +19,18 @@ impl Supervisor {
     /// It changes whenever something relevant changes. Read it after each event, and record it before carrying out
     /// the actions.
     #[must_use]
-    pub fn memory(&self) -> SupervisorSnapshot<Instant> {
+    pub fn snapshot(&self) -> SupervisorSnapshot<Instant> {
         // Whatever this daemon has not observed yet is as the previous daemon saw it.
         let before = match &self.phase {
             Phase::Up(up) => up.before,
             _ => None,
         };
-        let (state, since, ignored) = before
-            .map_or((self.state, self.since, self.ignored), |before| {
-                (before.state, before.since, before.ignored)
+        let (state, since, acknowledged) = before
+            .map_or((self.state, self.since, self.acknowledged), |before| {
+                (before.state, before.since, before.acknowledged)
             });
         SupervisorSnapshot {
-            incarnation: self.incarnation,
+            instance: self.instance,
             state,
             reason: self.reason.clone(),
             since,
@@ -52,33 +52,36 @@ impl Supervisor {
             restarts: self.restarts,
             failures: self.failures,
             recent: self.recent.iter().copied().collect(),
-            ignored,
+            acknowledged,
         }
     }
 
     /// Returns whether nothing has been launched, adopted or requested yet.
     pub(super) fn is_untouched(&self) -> bool {
-        matches!(self.phase, Phase::Down) && self.incarnation == Instance::default()
+        matches!(self.phase, Phase::Down) && self.instance == Instance::default()
     }
 
-    pub(super) fn recalled(
+    pub(super) fn restore(
         &mut self,
-        memory: SupervisorSnapshot<Instant>,
+        snapshot: SupervisorSnapshot<Instant>,
         found: AdoptionOutcome,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        self.incarnation = memory.incarnation;
-        self.restarts = memory.restarts;
-        self.failures = memory.failures;
-        self.recent = memory.recent.into();
-        self.exit = memory.exit;
+        self.instance = snapshot.instance;
+        self.restarts = snapshot.restarts;
+        self.failures = snapshot.failures;
+        self.recent = snapshot.recent.into();
+        self.exit = snapshot.exit;
         self.stopped_by = None;
-        let before =
-            PriorStatus { state: memory.state, since: memory.since, ignored: memory.ignored };
-        let reason = Some(memory.reason).filter(|reason| !reason.is_empty());
-        let reason = reason.unwrap_or_else(|| "why was not written down".into());
-        match (memory.stage, found) {
+        let before = PriorStatus {
+            state: snapshot.state,
+            since: snapshot.since,
+            acknowledged: snapshot.acknowledged,
+        };
+        let reason = Some(snapshot.reason).filter(|reason| !reason.is_empty());
+        let reason = reason.unwrap_or_else(|| "the reason was not recorded".into());
+        match (snapshot.stage, found) {
             (stage, AdoptionOutcome::Running { pid }) => {
                 self.pid = Some(pid);
                 self.exit = None;
@@ -91,13 +94,13 @@ impl Supervisor {
                 AdoptionOutcome::Ended(MissedExit::ClosedByPerson),
             ) => {
                 self.exit = Some(Exit::Unknown);
-                let reason = "closed by a person while the daemon was away";
+                let reason = "closed by a person while no daemon ran";
                 self.down(ProcessState::Closed, reason.into(), now);
                 self.report(EventKind::Closed, actions);
             },
             (Stage::Up { ran_at }, _) => {
                 self.exit = Some(Exit::Unknown);
-                let reason = self.with_last_words("ended while the daemon was away".into());
+                let reason = self.with_last_words("ended while no daemon ran".into());
                 self.crashed(&UNKNOWN_ENDS, reason, ran_at, now, actions);
             },
             (Stage::Ending { after, ran_at, .. }, _) => {
@@ -115,7 +118,10 @@ impl Supervisor {
             (Stage::Launching { halt: Some(_), .. }, _) => self.stopped_meanwhile(now, actions),
             (Stage::Launching { origin, halt: None }, _) => self.spawn(origin, now, actions),
             (Stage::Waiting { until, after }, _) => {
-                self.stand_as(PriorStatus { state: ProcessState::Restarting, ..before }, reason);
+                self.restore_status(
+                    PriorStatus { state: ProcessState::Restarting, ..before },
+                    reason,
+                );
                 // A limit in case a clock was changed.
                 let until = until.min(now + self.policy.restart.backoff.max);
                 self.phase = Phase::Waiting { until, after };
@@ -127,8 +133,8 @@ impl Supervisor {
                     | ProcessState::CrashLoop) => state,
                     _ => ProcessState::Crashed,
                 };
-                self.stand_as(PriorStatus { state, ..before }, reason);
-                let by = memory.stopped_by.unwrap_or(StoppedBy::Already);
+                self.restore_status(PriorStatus { state, ..before }, reason);
+                let by = snapshot.stopped_by.unwrap_or(StoppedBy::Already);
                 self.stopped_by = (state == ProcessState::Stopped).then_some(by);
             },
         }
@@ -149,7 +155,7 @@ impl Supervisor {
         match (stage, before.state) {
             (Stage::Ending { after, step, .. }, _) => {
                 self.phase = Phase::Up(up);
-                self.stand_as(
+                self.restore_status(
                     PriorStatus { state: ProcessState::Stopping, ..before },
                     reason.clone(),
                 );
@@ -164,32 +170,32 @@ impl Supervisor {
             // Until it is seen to move.
             (_, ProcessState::Unresponsive) => {
                 self.phase = Phase::Up(up);
-                self.stand_as(before, reason);
+                self.restore_status(before, reason);
             },
             (_, was) => {
                 up.before = Some(before);
                 self.phase = Phase::Up(up);
                 let since = if was == ProcessState::Starting { before.since } else { now };
-                let ignored = before.ignored && was == ProcessState::Starting;
-                let starting = PriorStatus { state: ProcessState::Starting, since, ignored };
-                self.stand_as(starting, ADOPTED.into());
+                let acknowledged = before.acknowledged && was == ProcessState::Starting;
+                let starting = PriorStatus { state: ProcessState::Starting, since, acknowledged };
+                self.restore_status(starting, ADOPTED.into());
                 self.judge(now, actions);
             },
         }
     }
 
     pub(super) fn stopped_meanwhile(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let reason = "stopped as asked, while the daemon was away";
+        let reason = "stopped as requested, while no daemon ran";
         self.down(ProcessState::Stopped, reason.into(), now);
         self.stopped_by = Some(StoppedBy::Already);
         self.report(EventKind::Stopped, actions);
     }
 
     /// Restores the status that an earlier daemon saw.
-    pub(super) fn stand_as(&mut self, before: PriorStatus, reason: String) {
+    pub(super) fn restore_status(&mut self, before: PriorStatus, reason: String) {
         self.state = before.state;
         self.since = before.since;
-        self.ignored = before.ignored;
+        self.acknowledged = before.acknowledged;
         self.reason = reason;
     }
 }

@@ -17,7 +17,7 @@ use crate::supervisor::phase::{LaunchReason, OnExit, StopKind, StopStage};
 #[serde(bound(deserialize = "T: Deserialize<'de> + Default"))]
 pub struct SupervisorSnapshot<T> {
     #[serde(default = "first")]
-    pub(super) incarnation: Instance,
+    pub(super) instance: Instance,
     #[serde(default = "running")]
     pub(super) state: ProcessState,
     #[serde(default)]
@@ -37,7 +37,7 @@ pub struct SupervisorSnapshot<T> {
     #[serde(default = "Vec::new")]
     pub(super) recent: Vec<T>,
     #[serde(default)]
-    pub(super) ignored: bool,
+    pub(super) acknowledged: bool,
 }
 
 /// The supervisor's phase.
@@ -69,7 +69,7 @@ impl<T: Default> Default for SupervisorSnapshot<T> {
     /// Returns the phase of a running process about which nothing else is known.
     fn default() -> Self {
         Self {
-            incarnation: first(),
+            instance: first(),
             state: running(),
             reason: String::new(),
             since: T::default(),
@@ -79,7 +79,7 @@ impl<T: Default> Default for SupervisorSnapshot<T> {
             restarts: 0,
             failures: 0,
             recent: vec![],
-            ignored: false,
+            acknowledged: false,
         }
     }
 }
@@ -87,8 +87,8 @@ impl<T: Default> Default for SupervisorSnapshot<T> {
 impl<T> SupervisorSnapshot<T> {
     /// Returns the instance.
     #[must_use]
-    pub const fn incarnation(&self) -> Instance {
-        self.incarnation
+    pub const fn instance(&self) -> Instance {
+        self.instance
     }
 
     /// Returns the state.
@@ -113,7 +113,7 @@ impl<T> SupervisorSnapshot<T> {
     #[must_use]
     pub fn map_time<U>(self, time: impl Fn(T) -> U) -> SupervisorSnapshot<U> {
         SupervisorSnapshot {
-            incarnation: self.incarnation,
+            instance: self.instance,
             state: self.state,
             reason: self.reason,
             since: time(self.since),
@@ -131,7 +131,7 @@ impl<T> SupervisorSnapshot<T> {
             restarts: self.restarts,
             failures: self.failures,
             recent: self.recent.into_iter().map(&time).collect(),
-            ignored: self.ignored,
+            acknowledged: self.acknowledged,
         }
     }
 }

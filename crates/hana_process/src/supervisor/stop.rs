@@ -24,7 +24,7 @@ impl Supervisor {
             },
             Phase::Waiting { .. } => self.close_late(now, actions),
             Phase::Launching { queued: true, origin: LaunchReason::Policy { .. }, .. } => {
-                actions.push(Action::Withdraw(self.incarnation));
+                actions.push(Action::Withdraw(self.instance));
                 self.close_late(now, actions);
             },
             Phase::Down
@@ -53,7 +53,7 @@ impl Supervisor {
 
     /// Returns the first step of a stop. A shutdown command is useless if the process is off the mesh or
     /// unresponsive.
-    pub(super) fn gentlest(&self) -> StopStage {
+    pub(super) fn first_stage(&self) -> StopStage {
         match &self.phase {
             Phase::Up(up)
                 if up.session.is_some()
@@ -79,10 +79,10 @@ impl Supervisor {
         let ran_at = up.ran_at;
         self.phase = Phase::Ending(Ending { after, step, deadline: now, ran_at });
         self.enter(ProcessState::Stopping, reason, now);
-        self.take(step, now, actions);
+        self.begin_stage(step, now, actions);
     }
 
-    pub(super) fn next_step(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn next_stage(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Phase::Ending(ending) = &self.phase else { return };
         let (step, add) = match ending.step {
             StopStage::Wait | StopStage::Polite => (StopStage::Terminate, "; SIGTERM sent"),
@@ -92,20 +92,25 @@ impl Supervisor {
         if !self.reason.ends_with(add) {
             self.reason.push_str(add);
         }
-        self.take(step, now, actions);
+        self.begin_stage(step, now, actions);
     }
 
-    pub(super) fn take(&mut self, step: StopStage, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn begin_stage(
+        &mut self,
+        stage: StopStage,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         let Phase::Ending(ending) = &mut self.phase else { return };
-        let run = self.incarnation;
-        let (action, patience) = match step {
+        let run = self.instance;
+        let (action, timeout) = match stage {
             StopStage::Wait => (None, self.policy.stop.polite),
-            StopStage::Polite => (Some(Action::AskShutdown(run)), self.policy.stop.polite),
+            StopStage::Polite => (Some(Action::RequestShutdown(run)), self.policy.stop.polite),
             StopStage::Terminate => (Some(Action::Terminate(run)), self.policy.stop.terminate),
             StopStage::Kill => (Some(Action::Kill(run)), KILL_AGAIN),
         };
-        ending.step = step;
-        ending.deadline = now + patience;
+        ending.step = stage;
+        ending.deadline = now + timeout;
         actions.extend(action);
     }
 }

@@ -28,7 +28,7 @@ use crate::supervisor::wording::seconds;
 /// - a process that a person closed is not restarted automatically;
 /// - there are never more automatic restarts within the policy's window than its budget;
 /// - every state but [`ProcessState::Running`] has a reason in plain words;
-/// - all of this also holds if its daemon dies in any state, provided that the result of [`Supervisor::memory`]
+/// - all of this also holds if its daemon dies in any state, provided that the result of [`Supervisor::snapshot`]
 ///   is recorded after each event, before the actions are carried out.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
@@ -40,7 +40,7 @@ pub struct Supervisor {
     pub(super) state: ProcessState,
     pub(super) reason: String,
     pub(super) since: Instant,
-    pub(super) incarnation: Instance,
+    pub(super) instance: Instance,
     pub(super) pid: Option<u32>,
     pub(super) exit: Option<Exit>,
     pub(super) stopped_by: Option<StoppedBy>,
@@ -52,18 +52,18 @@ pub struct Supervisor {
     /// The Zenoh session of the previous instance.
     pub(super) stale_session: Option<String>,
     /// Whether a person acknowledged the present state.
-    pub(super) ignored: bool,
+    pub(super) acknowledged: bool,
     /// The last output of the instance, once it has ended.
     pub(super) last_words: Option<String>,
 }
 
-/// The published values, compared to decide on an [`Action::Announce`].
+/// The published values, compared to decide on an [`Action::Publish`].
 type PublishedStatus = (ProcessState, String, Option<u32>, Option<Exit>, u32);
 
 impl Supervisor {
     /// Creates a supervisor for the process with the id `id`, launched from the catalogue entry `name`.
     ///
-    /// Nothing happens until [`ProcessEvent::StartAsked`].
+    /// Nothing happens until [`ProcessEvent::StartRequested`].
     #[must_use]
     pub fn new(id: NodeId, name: impl Into<String>, policy: Policy, now: Instant) -> Self {
         let jitter = Jitter::of_name(id.as_str());
@@ -76,7 +76,7 @@ impl Supervisor {
             state: ProcessState::Stopped,
             reason: "not started yet".into(),
             since: now,
-            incarnation: Instance::default(),
+            instance: Instance::default(),
             pid: None,
             exit: None,
             stopped_by: Some(StoppedBy::Already),
@@ -84,7 +84,7 @@ impl Supervisor {
             failures: 0,
             recent: VecDeque::new(),
             stale_session: None,
-            ignored: false,
+            acknowledged: false,
             last_words: None,
         }
     }
@@ -172,23 +172,23 @@ impl Supervisor {
 
     /// Returns whether a person acknowledged the present state. A change of state ends that.
     #[must_use]
-    pub const fn is_ignored(&self) -> bool {
-        self.ignored
+    pub const fn is_acknowledged(&self) -> bool {
+        self.acknowledged
     }
 
     /// Returns the origin of the last requested launch.
     #[must_use]
-    pub const fn wish(&self) -> LaunchPriority {
+    pub const fn launch_priority(&self) -> LaunchPriority {
         match &self.phase {
             Phase::Launching { origin: LaunchReason::Policy { .. }, .. } => LaunchPriority::Policy,
-            _ => LaunchPriority::Person,
+            _ => LaunchPriority::User,
         }
     }
 
     /// Returns the present or last instance.
     #[must_use]
-    pub const fn incarnation(&self) -> Instance {
-        self.incarnation
+    pub const fn instance(&self) -> Instance {
+        self.instance
     }
 
     /// Returns the status to publish; `unix_ms` converts an instant to Unix milliseconds.
@@ -203,7 +203,7 @@ impl Supervisor {
             pid: self.pid,
             exit: self.exit,
             restarts: self.restarts,
-            acknowledged: self.ignored,
+            ignored: self.acknowledged,
         }
     }
 
@@ -214,40 +214,40 @@ impl Supervisor {
             Phase::Down | Phase::Launching { .. } => None,
             Phase::Waiting { until, .. } => Some(*until),
             Phase::Ending(ending) => Some(ending.deadline),
-            Phase::Up(up) => up.next_deadline(&self.policy, self.standing()),
+            Phase::Up(up) => up.next_deadline(&self.policy, self.status_view()),
         }
     }
 
     /// Handles an event at `now` and returns the actions to carry out.
     pub fn handle(&mut self, event: ProcessEvent, now: Instant) -> Vec<Action> {
-        let told = self.told();
+        let before = self.published_status();
         let mut actions = vec![];
         match event {
-            ProcessEvent::StartAsked => self.start_asked(LaunchReason::Start, now, &mut actions),
-            ProcessEvent::RestartAsked => self.restart_asked(now, &mut actions),
-            ProcessEvent::StopAsked => self.stop_asked(StopKind::Stop, now, &mut actions),
-            ProcessEvent::KillAsked => self.stop_asked(StopKind::Kill, now, &mut actions),
-            ProcessEvent::Ignore => self.ignore(),
-            ProcessEvent::Recalled { memory, found } if self.is_untouched() => {
-                self.recalled(memory.not_after(now), found, now, &mut actions);
+            ProcessEvent::StartRequested => {
+                self.start_requested(LaunchReason::Start, now, &mut actions);
             },
-            ProcessEvent::Queued { incarnation } if incarnation == self.incarnation => {
+            ProcessEvent::RestartRequested => self.restart_requested(now, &mut actions),
+            ProcessEvent::StopRequested => self.stop_requested(StopKind::Stop, now, &mut actions),
+            ProcessEvent::KillRequested => self.stop_requested(StopKind::Kill, now, &mut actions),
+            ProcessEvent::Acknowledged => self.acknowledge(),
+            ProcessEvent::Restored { snapshot, found } if self.is_untouched() => {
+                self.restore(snapshot.not_after(now), found, now, &mut actions);
+            },
+            ProcessEvent::Queued { instance } if instance == self.instance => {
                 self.queued(now, &mut actions);
             },
-            ProcessEvent::Spawned { incarnation, pid } if incarnation == self.incarnation => {
+            ProcessEvent::Spawned { instance, pid } if instance == self.instance => {
                 self.spawned(pid, now, &mut actions);
             },
-            ProcessEvent::SpawnFailed { incarnation, reason }
-                if incarnation == self.incarnation =>
-            {
+            ProcessEvent::SpawnFailed { instance, reason } if instance == self.instance => {
                 self.spawn_failed(&reason, now, &mut actions);
             },
-            ProcessEvent::Exited { incarnation, exit } if incarnation == self.incarnation => {
+            ProcessEvent::Exited { instance, exit } if instance == self.instance => {
                 self.exited(exit, now, &mut actions);
             },
-            ProcessEvent::ShutdownFailed { incarnation } if incarnation == self.incarnation => {
+            ProcessEvent::ShutdownFailed { instance } if instance == self.instance => {
                 if let Phase::Ending(Ending { step: StopStage::Polite, .. }) = self.phase {
-                    self.next_step(now, &mut actions);
+                    self.next_stage(now, &mut actions);
                 }
             },
             ProcessEvent::Joined { session } => self.joined(session, now, &mut actions),
@@ -255,13 +255,13 @@ impl Supervisor {
             ProcessEvent::LastWords(words) => {
                 self.last_words = Some(words).filter(|words| !words.is_empty());
             },
-            ProcessEvent::Remark { incarnation, remark } if incarnation == self.incarnation => {
+            ProcessEvent::Remark { instance, remark } if instance == self.instance => {
                 if let Phase::Up(up) = &mut self.phase {
                     up.remark = remark;
                     self.judge(now, &mut actions);
                 }
             },
-            ProcessEvent::Verdict { incarnation, verdict } if incarnation == self.incarnation => {
+            ProcessEvent::Verdict { instance, verdict } if instance == self.instance => {
                 if let Phase::Up(up) = &mut self.phase {
                     up.verdict = Some(verdict);
                     self.judge(now, &mut actions);
@@ -269,7 +269,7 @@ impl Supervisor {
             },
             ProcessEvent::ClosedByPerson => self.closed_by_person(now, &mut actions),
             ProcessEvent::Tick => self.tick(now, &mut actions),
-            ProcessEvent::Recalled { .. }
+            ProcessEvent::Restored { .. }
             | ProcessEvent::Queued { .. }
             | ProcessEvent::Spawned { .. }
             | ProcessEvent::SpawnFailed { .. }
@@ -278,8 +278,8 @@ impl Supervisor {
             | ProcessEvent::Remark { .. }
             | ProcessEvent::Verdict { .. } => {},
         }
-        if self.told() != told {
-            actions.push(Action::Announce);
+        if self.published_status() != before {
+            actions.push(Action::Publish);
         }
         actions
     }
@@ -303,11 +303,11 @@ impl Supervisor {
             Phase::Up(_) => {
                 self.judge(now, actions);
                 if matches!(self.phase, Phase::Up(_))
-                    && self.standing().kill_at(&self.policy).is_some_and(|at| now >= at)
+                    && self.status_view().kill_at(&self.policy).is_some_and(|at| now >= at)
                 {
                     let cause = self.reason.clone();
                     let lasted = seconds(now.saturating_duration_since(self.since));
-                    let reason = format!("killed after {lasted} unresponsive: {cause}");
+                    let reason = format!("killed after being unresponsive for {lasted}: {cause}");
                     self.end(
                         OnExit::Recover(reason.clone()),
                         reason,
@@ -319,7 +319,7 @@ impl Supervisor {
             },
             Phase::Ending(ending) => {
                 if now >= ending.deadline {
-                    self.next_step(now, actions);
+                    self.next_stage(now, actions);
                 }
             },
         }
@@ -329,7 +329,7 @@ impl Supervisor {
         if self.state != state {
             self.state = state;
             self.since = now;
-            self.ignored = false;
+            self.acknowledged = false;
         }
         self.reason = reason.into();
     }
@@ -344,15 +344,15 @@ impl Supervisor {
         actions.push(Action::Report { kind, text: self.reason.clone() });
     }
 
-    pub(super) fn standing(&self) -> StatusView {
+    pub(super) fn status_view(&self) -> StatusView {
         let since = match &self.phase {
             Phase::Up(up) => self.since.max(up.spawned_at),
             _ => self.since,
         };
-        StatusView { state: self.state, since, ignored: self.ignored }
+        StatusView { state: self.state, since, acknowledged: self.acknowledged }
     }
 
-    fn told(&self) -> PublishedStatus {
+    fn published_status(&self) -> PublishedStatus {
         (self.state, self.reason.clone(), self.pid, self.exit, self.restarts)
     }
 }

@@ -4,10 +4,10 @@ use hana_protocol::message::Exit;
 
 use crate::supervisor::policy::RestartOn;
 
-pub(super) const QUEUED: &str = "; waits for its turn, since others are being launched";
-pub(super) const STUCK: &str = "; does not end although SIGKILL was sent: a call into the operating system or a driver does not return";
-pub(super) const OFF_MESH: &str = "not on the mesh; judged by its process alone";
-pub(super) const ADOPTED: &str = "adopted after a restart of the daemon; not heard on the mesh yet";
+pub(super) const QUEUED: &str = "; queued behind other launches";
+pub(super) const STUCK: &str = "; still running after SIGKILL (blocked in the kernel or a driver)";
+pub(super) const OFF_MESH: &str = "never joins the mesh; monitored by its process alone";
+pub(super) const ADOPTED: &str = "adopted after a restart of the daemon; not on the mesh yet";
 /// The causes that an unknown end may have had: a policy that restarts after either one restarts it.
 ///
 /// A code of 0 is possible too. But a person who closes a program is present to see it restart, while nothing
@@ -27,7 +27,7 @@ pub(super) enum UnexpectedExit {
     Crashed(&'static [RestartOn], String),
 }
 
-pub(super) fn unasked(exit: Exit) -> UnexpectedExit {
+pub(super) fn unexpected_exit(exit: Exit) -> UnexpectedExit {
     match exit {
         Exit::Code(0) => UnexpectedExit::Closed("closed: ended by itself with exit code 0".into()),
         exit if is_ctrl_c(exit) => UnexpectedExit::Closed(CLOSED_WITH_CTRL_C.into()),
@@ -45,7 +45,9 @@ fn ended_by(exit: Exit) -> String {
     match exit {
         Exit::Code(_) => exit.to_string(),
         Exit::Signal(_) => format!("ended by {exit}"),
-        Exit::Unknown => "ended; how is not known, since another daemon launched it".into(),
+        Exit::Unknown => {
+            "ended; its exit status is unknown, because an earlier daemon launched it".into()
+        },
     }
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::supervisor::event::{AdoptionOutcome, MissedExit};
-use crate::supervisor::policy::{Monitoring, Preset, RestartOn, WhenUnresponsive};
+use crate::supervisor::policy::{Monitoring, Preset, RestartOn};
 use crate::supervisor::snapshot::{Stage, SupervisorSnapshot};
 
 const PID: u32 = 4711;
@@ -37,7 +37,7 @@ impl Desk {
     /// Creates a supervisor of a process that is running and on the mesh.
     fn running(preset: Preset) -> Self {
         let mut desk = Self::preset(preset);
-        desk.tell(ProcessEvent::StartAsked);
+        desk.tell(ProcessEvent::StartRequested);
         desk.come_up();
         desk
     }
@@ -47,7 +47,7 @@ impl Desk {
         if self.state() != ProcessState::Running {
             assert!(!self.supervisor.reason().is_empty(), "{:?}", self.state());
         }
-        actions.into_iter().filter(|action| !matches!(action, Action::Announce)).collect()
+        actions.into_iter().filter(|action| !matches!(action, Action::Publish)).collect()
     }
 
     /// Advances time with ticks exactly when they are due, and returns all actions.
@@ -63,7 +63,7 @@ impl Desk {
     }
 
     fn spawned(&mut self) -> Vec<Action> {
-        self.tell(ProcessEvent::Spawned { incarnation: self.run(), pid: PID })
+        self.tell(ProcessEvent::Spawned { instance: self.run(), pid: PID })
     }
 
     fn joined(&mut self) -> Vec<Action> {
@@ -75,11 +75,11 @@ impl Desk {
     }
 
     fn verdict(&mut self, verdict: HealthVerdict) -> Vec<Action> {
-        self.tell(ProcessEvent::Verdict { incarnation: self.run(), verdict })
+        self.tell(ProcessEvent::Verdict { instance: self.run(), verdict })
     }
 
     fn exited(&mut self, exit: Exit) -> Vec<Action> {
-        self.tell(ProcessEvent::Exited { incarnation: self.run(), exit })
+        self.tell(ProcessEvent::Exited { instance: self.run(), exit })
     }
 
     fn come_up(&mut self) {
@@ -90,7 +90,7 @@ impl Desk {
     }
 
     fn run(&self) -> Instance {
-        self.supervisor.incarnation()
+        self.supervisor.instance()
     }
 
     fn state(&self) -> ProcessState {
@@ -120,7 +120,7 @@ fn reports(actions: &[Action]) -> Vec<EventKind> {
 fn a_start_goes_from_launch_over_the_mesh_to_running() {
     let mut desk = Desk::preset(Preset::Show);
     assert_eq!((desk.state(), desk.reason()), (ProcessState::Stopped, "not started yet"));
-    let actions = desk.tell(ProcessEvent::StartAsked);
+    let actions = desk.tell(ProcessEvent::StartRequested);
     assert_eq!(actions, [Action::Spawn(desk.run())]);
     assert_eq!(desk.run().number(), 1);
     assert_eq!(reports(&desk.spawned()), [EventKind::Started]);
@@ -139,7 +139,7 @@ fn a_start_goes_from_launch_over_the_mesh_to_running() {
 #[test]
 fn health_that_comes_before_the_token_counts_when_the_token_comes() {
     let mut desk = Desk::preset(Preset::Show);
-    desk.tell(ProcessEvent::StartAsked);
+    desk.tell(ProcessEvent::StartRequested);
     desk.spawned();
     desk.verdict(HealthVerdict::Running);
     assert_eq!(desk.state(), ProcessState::Starting);
@@ -151,17 +151,17 @@ fn health_that_comes_before_the_token_counts_when_the_token_comes() {
 fn a_stop_is_polite_then_sigterm_then_sigkill() {
     let mut desk = Desk::running(Preset::Show);
     let run = desk.run();
-    assert_eq!(desk.tell(ProcessEvent::StopAsked), [Action::AskShutdown(run)]);
+    assert_eq!(desk.tell(ProcessEvent::StopRequested), [Action::RequestShutdown(run)]);
     assert_eq!(desk.state(), ProcessState::Stopping);
     assert!(desk.wait(millis(1499)).is_empty());
     assert_eq!(desk.wait(millis(1)), [Action::Terminate(run)]);
-    assert_eq!(desk.reason(), "asked to stop; SIGTERM sent");
+    assert_eq!(desk.reason(), "stop requested; SIGTERM sent");
     assert!(desk.wait(millis(1499)).is_empty());
     assert_eq!(desk.wait(millis(1)), [Action::Kill(run)]);
     assert_eq!(desk.wait(Duration::from_secs(3)).len(), 3);
     assert!(desk.reason().contains("does not end although SIGKILL was sent"));
     let actions = desk.exited(SIGKILL);
-    assert_eq!(orders(&actions), [Action::Sweep(run)]);
+    assert_eq!(orders(&actions), [Action::KillRemaining(run)]);
     assert_eq!(reports(&actions), [EventKind::Stopped]);
     assert_eq!(desk.state(), ProcessState::Stopped);
     assert_eq!(desk.reason(), "stopped by force (signal 9 (SIGKILL))");
@@ -180,7 +180,7 @@ fn a_stop_says_what_it_took() {
     ] {
         for preset in [Preset::Show, Preset::Installation, Preset::Manual] {
             let mut desk = Desk::running(preset);
-            desk.tell(ProcessEvent::StopAsked);
+            desk.tell(ProcessEvent::StopRequested);
             desk.wait(millis(1500) * steps);
             desk.exited(exit);
             assert_eq!(desk.state(), ProcessState::Stopped);
@@ -197,19 +197,19 @@ fn politeness_is_not_wasted_on_what_cannot_hear_it() {
     let mut gone = Desk::running(Preset::Show);
     gone.left();
     let mut starting = Desk::preset(Preset::Show);
-    starting.tell(ProcessEvent::StartAsked);
+    starting.tell(ProcessEvent::StartRequested);
     starting.spawned();
     let mut script = Desk::new(Policy { mesh: Monitoring::Never, ..Policy::default() });
-    script.tell(ProcessEvent::StartAsked);
+    script.tell(ProcessEvent::StartRequested);
     script.spawned();
     for mut desk in [unresponsive, gone, starting, script] {
         let run = desk.run();
-        assert_eq!(desk.tell(ProcessEvent::StopAsked), [Action::Terminate(run)]);
+        assert_eq!(desk.tell(ProcessEvent::StopRequested), [Action::Terminate(run)]);
     }
     let mut refusing = Desk::running(Preset::Show);
     let run = refusing.run();
-    refusing.tell(ProcessEvent::StopAsked);
-    let failed = ProcessEvent::ShutdownFailed { incarnation: run };
+    refusing.tell(ProcessEvent::StopRequested);
+    let failed = ProcessEvent::ShutdownFailed { instance: run };
     assert_eq!(refusing.tell(failed.clone()), [Action::Terminate(run)]);
     assert!(refusing.tell(failed).is_empty());
 }
@@ -218,12 +218,12 @@ fn politeness_is_not_wasted_on_what_cannot_hear_it() {
 fn a_kill_is_at_once_also_in_the_middle_of_a_stop() {
     let mut desk = Desk::running(Preset::Show);
     let run = desk.run();
-    assert_eq!(desk.tell(ProcessEvent::KillAsked), [Action::Kill(run)]);
-    assert!(desk.tell(ProcessEvent::KillAsked).is_empty());
+    assert_eq!(desk.tell(ProcessEvent::KillRequested), [Action::Kill(run)]);
+    assert!(desk.tell(ProcessEvent::KillRequested).is_empty());
 
     let mut desk = Desk::running(Preset::Show);
-    desk.tell(ProcessEvent::StopAsked);
-    assert_eq!(desk.tell(ProcessEvent::KillAsked), [Action::Kill(run)]);
+    desk.tell(ProcessEvent::StopRequested);
+    assert_eq!(desk.tell(ProcessEvent::KillRequested), [Action::Kill(run)]);
     desk.exited(SIGKILL);
     assert_eq!(desk.supervisor.stopped_by(), Some(StoppedBy::Kill));
 }
@@ -231,22 +231,22 @@ fn a_kill_is_at_once_also_in_the_middle_of_a_stop() {
 #[test]
 fn a_stop_in_the_middle_of_a_launch_holds() {
     let mut desk = Desk::preset(Preset::Show);
-    desk.tell(ProcessEvent::StartAsked);
-    assert!(desk.tell(ProcessEvent::StopAsked).is_empty());
+    desk.tell(ProcessEvent::StartRequested);
+    assert!(desk.tell(ProcessEvent::StopRequested).is_empty());
     assert_eq!(desk.state(), ProcessState::Stopping);
     assert_eq!(orders(&desk.spawned()), [Action::Terminate(desk.run())]);
     desk.exited(Exit::Signal(15));
     assert_eq!(desk.state(), ProcessState::Stopped);
 
     let mut desk = Desk::preset(Preset::Show);
-    desk.tell(ProcessEvent::StartAsked);
-    desk.tell(ProcessEvent::StopAsked);
-    desk.tell(ProcessEvent::SpawnFailed { incarnation: desk.run(), reason: "no memory".into() });
+    desk.tell(ProcessEvent::StartRequested);
+    desk.tell(ProcessEvent::StopRequested);
+    desk.tell(ProcessEvent::SpawnFailed { instance: desk.run(), reason: "no memory".into() });
     assert_eq!(desk.state(), ProcessState::Stopped);
 
     let mut desk = Desk::preset(Preset::Show);
-    desk.tell(ProcessEvent::StartAsked);
-    desk.tell(ProcessEvent::StopAsked);
+    desk.tell(ProcessEvent::StartRequested);
+    desk.tell(ProcessEvent::StopRequested);
     desk.exited(CRASH);
     assert_eq!(desk.state(), ProcessState::Stopped);
     assert_eq!(desk.supervisor.stopped_by(), Some(StoppedBy::Already));
@@ -262,7 +262,7 @@ fn what_has_ended_is_stopped_already_and_no_restart_comes() {
     let mut closed = Desk::running(Preset::Show);
     closed.exited(Exit::Code(0));
     for mut desk in [waiting, crashed, closed, Desk::preset(Preset::Show)] {
-        assert!(orders(&desk.tell(ProcessEvent::StopAsked)).is_empty());
+        assert!(orders(&desk.tell(ProcessEvent::StopRequested)).is_empty());
         assert_eq!(desk.state(), ProcessState::Stopped);
         assert_eq!(desk.supervisor.stopped_by(), Some(StoppedBy::Already));
         assert!(desk.wait(Duration::from_hours(1)).is_empty());
@@ -289,7 +289,7 @@ fn each_end_that_nobody_asked_for_gets_its_word_and_its_treatment() {
             let mut desk = Desk::running(preset);
             let run = desk.run();
             let actions = desk.exited(exit);
-            assert_eq!(orders(&actions), [Action::Sweep(run)], "{exit}");
+            assert_eq!(orders(&actions), [Action::KillRemaining(run)], "{exit}");
             let kind = if manual == Closed { EventKind::Closed } else { EventKind::Crashed };
             assert_eq!(reports(&actions), [kind]);
             assert_eq!(desk.state(), expected, "{exit} {preset:?}");
@@ -320,10 +320,13 @@ fn a_restart_comes_at_once_then_later_and_later_until_the_budget_is_spent() {
     assert_eq!((pauses.len(), desk.supervisor.restarts()), (5, 5));
     assert!(pauses.windows(2).all(|pair| pair[0] < pair[1]), "{pauses:?}");
     assert!(desk.now.duration_since(began) < Duration::from_secs(10));
-    assert!(desk.reason().starts_with("exit code 1; stays down after 5 restarts within 60 s"));
+    assert!(
+        desk.reason()
+            .starts_with("exit code 1; not restarted any more after 5 restarts within 60 s")
+    );
     assert!(desk.wait(Duration::from_hours(1)).is_empty());
 
-    desk.tell(ProcessEvent::StartAsked);
+    desk.tell(ProcessEvent::StartRequested);
     assert_eq!((desk.state(), desk.supervisor.restarts()), (ProcessState::Starting, 0));
     desk.come_up();
     desk.exited(CRASH);
@@ -355,10 +358,9 @@ fn a_crash_now_and_then_is_always_restarted_at_once() {
 
 #[test]
 fn a_start_that_cannot_be_launched_is_told_and_a_restart_that_cannot_is_tried_again() {
-    let failed =
-        |incarnation| ProcessEvent::SpawnFailed { incarnation, reason: "no such file".into() };
+    let failed = |instance| ProcessEvent::SpawnFailed { instance, reason: "no such file".into() };
     let mut desk = Desk::preset(Preset::Installation);
-    desk.tell(ProcessEvent::StartAsked);
+    desk.tell(ProcessEvent::StartRequested);
     let actions = desk.tell(failed(desk.run()));
     assert_eq!(reports(&actions), [EventKind::Crashed]);
     assert_eq!(desk.state(), ProcessState::Crashed);
@@ -393,7 +395,9 @@ fn a_freeze_is_told_by_show_and_killed_by_installation_after_five_seconds() {
     assert_eq!(desk.state(), ProcessState::Stopping);
     desk.exited(SIGKILL);
     assert_eq!(desk.state(), ProcessState::Restarting);
-    assert!(desk.reason().starts_with("killed after 5.0 s unresponsive: its render loop"));
+    assert!(
+        desk.reason().starts_with("killed after being unresponsive for 5.0 s: its render loop")
+    );
     assert_eq!(orders(&desk.wait(Duration::ZERO)).len(), 1);
 }
 
@@ -401,8 +405,8 @@ fn a_freeze_is_told_by_show_and_killed_by_installation_after_five_seconds() {
 fn what_a_person_ignores_is_not_killed_until_it_has_moved_again() {
     let mut desk = Desk::running(Preset::Installation);
     desk.verdict(FROZEN);
-    desk.tell(ProcessEvent::Ignore);
-    assert!(desk.reason().ends_with("; ignored by a person"));
+    desk.tell(ProcessEvent::Acknowledged);
+    assert!(desk.reason().ends_with("; acknowledged by an operator"));
     assert!(desk.wait(Duration::from_hours(1)).is_empty());
     desk.verdict(HealthVerdict::Running);
     desk.verdict(FROZEN);
@@ -413,7 +417,7 @@ fn what_a_person_ignores_is_not_killed_until_it_has_moved_again() {
 fn a_start_that_never_finishes_is_unresponsive_after_its_deadline() {
     for on_mesh in [false, true] {
         let mut desk = Desk::preset(Preset::Installation);
-        desk.tell(ProcessEvent::StartAsked);
+        desk.tell(ProcessEvent::StartRequested);
         desk.spawned();
         if on_mesh {
             desk.joined();
@@ -426,9 +430,9 @@ fn a_start_that_never_finishes_is_unresponsive_after_its_deadline() {
         assert_eq!(desk.state(), ProcessState::Restarting);
     }
     let mut ignored = Desk::preset(Preset::Installation);
-    ignored.tell(ProcessEvent::StartAsked);
+    ignored.tell(ProcessEvent::StartRequested);
     ignored.spawned();
-    ignored.tell(ProcessEvent::Ignore);
+    ignored.tell(ProcessEvent::Acknowledged);
     assert!(ignored.wait(Duration::from_hours(1)).is_empty());
     ignored.joined();
     ignored.verdict(HealthVerdict::Running);
@@ -442,7 +446,7 @@ fn a_crash_carries_the_last_words_through_restarts_to_the_end() {
         desk.tell(ProcessEvent::LastWords("the display ':77' cannot be reached".into()));
         desk.exited(Exit::Code(1));
         assert!(
-            desk.reason().contains("exit code 1; it last wrote: the display"),
+            desk.reason().contains("exit code 1; last output: the display"),
             "{}",
             desk.reason()
         );
@@ -454,7 +458,7 @@ fn a_crash_carries_the_last_words_through_restarts_to_the_end() {
     }
     assert_eq!(desk.state(), ProcessState::CrashLoop);
     // The last words of one instance are not reused for the next.
-    desk.tell(ProcessEvent::StartAsked);
+    desk.tell(ProcessEvent::StartRequested);
     desk.come_up();
     desk.exited(Exit::Code(2));
     assert!(!desk.reason().contains("display"), "{}", desk.reason());
@@ -464,7 +468,7 @@ fn a_crash_carries_the_last_words_through_restarts_to_the_end() {
 fn a_remark_stands_beside_the_state_of_what_runs() {
     let mut desk = Desk::running(Preset::Show);
     let remark = |desk: &Desk, remark: &str| ProcessEvent::Remark {
-        incarnation: desk.run(),
+        instance: desk.run(),
         remark: remark.into(),
     };
     desk.tell(remark(&desk, "headless, no window: DISPLAY is not set"));
@@ -519,7 +523,7 @@ fn leaving_the_mesh_for_a_moment_is_not_said_and_for_longer_it_is() {
     assert_eq!(desk.state(), ProcessState::Running);
     desk.left();
     assert_eq!(reports(&desk.wait(millis(700))), [EventKind::Unresponsive]);
-    assert_eq!(desk.reason(), "gone from the mesh, but its process lives");
+    assert_eq!(desk.reason(), "left the mesh, but its process runs");
     desk.joined();
     assert_eq!(desk.state(), ProcessState::Running);
 }
@@ -582,13 +586,13 @@ fn what_waits_for_its_turn_says_so_and_can_be_taken_back() {
         desk.exited(CRASH);
         assert_eq!(orders(&desk.wait(Duration::ZERO)).len(), 1);
         assert_eq!(desk.supervisor.wish(), LaunchPriority::Policy);
-        let queued = ProcessEvent::Queued { incarnation: desk.run() };
+        let queued = ProcessEvent::Queued { instance: desk.run() };
         assert!(desk.tell(queued.clone()).is_empty());
         assert!(desk.tell(queued).is_empty());
         assert_eq!(desk.state(), ProcessState::Restarting);
         assert_eq!(
             desk.reason(),
-            "being launched again after: exit code 1; waits for its turn, since others are being launched"
+            "being launched again after: exit code 1; queued behind other launches"
         );
         desk
     };
@@ -598,7 +602,7 @@ fn what_waits_for_its_turn_says_so_and_can_be_taken_back() {
 
     let mut stopped = waiting();
     let run = stopped.run();
-    assert_eq!(orders(&stopped.tell(ProcessEvent::StopAsked)), [Action::Withdraw(run)]);
+    assert_eq!(orders(&stopped.tell(ProcessEvent::StopRequested)), [Action::Withdraw(run)]);
     assert_eq!(stopped.state(), ProcessState::Stopped);
     assert!(stopped.wait(Duration::from_hours(1)).is_empty());
 
@@ -607,63 +611,60 @@ fn what_waits_for_its_turn_says_so_and_can_be_taken_back() {
     assert_eq!(closed.state(), ProcessState::Closed);
 
     let mut hurried = waiting();
-    let actions = hurried.tell(ProcessEvent::StartAsked);
+    let actions = hurried.tell(ProcessEvent::StartRequested);
     assert_eq!(actions, [Action::Withdraw(run), Action::Spawn(hurried.run())]);
     assert_eq!(
         (hurried.supervisor.wish(), hurried.supervisor.restarts()),
-        (LaunchPriority::Person, 0)
+        (LaunchPriority::User, 0)
     );
-    hurried.tell(ProcessEvent::Queued { incarnation: hurried.run() });
+    hurried.tell(ProcessEvent::Queued { instance: hurried.run() });
     assert_eq!(hurried.state(), ProcessState::Starting);
-    assert_eq!(
-        hurried.reason(),
-        "being launched; waits for its turn, since others are being launched"
-    );
+    assert_eq!(hurried.reason(), "being launched; queued behind other launches");
 }
 
 #[test]
 fn a_restart_stops_first_and_then_starts_one() {
     let mut desk = Desk::running(Preset::Manual);
     let first = desk.run();
-    assert_eq!(desk.tell(ProcessEvent::RestartAsked), [Action::AskShutdown(first)]);
-    assert!(desk.tell(ProcessEvent::RestartAsked).is_empty());
-    assert!(desk.tell(ProcessEvent::StartAsked).is_empty());
+    assert_eq!(desk.tell(ProcessEvent::RestartRequested), [Action::RequestShutdown(first)]);
+    assert!(desk.tell(ProcessEvent::RestartRequested).is_empty());
+    assert!(desk.tell(ProcessEvent::StartRequested).is_empty());
     // The shutdown command makes the program announce that it was closed, which must not prevent the restart.
     desk.tell(ProcessEvent::ClosedByPerson);
     let actions = desk.exited(Exit::Code(0));
-    assert_eq!(actions, [Action::Sweep(first), Action::Spawn(desk.run())]);
+    assert_eq!(actions, [Action::KillRemaining(first), Action::Spawn(desk.run())]);
     assert_eq!(desk.run().number(), 2);
     assert_eq!(reports(&desk.spawned()), [EventKind::Restarted]);
 
     let mut down = Desk::preset(Preset::Manual);
-    assert_eq!(down.tell(ProcessEvent::RestartAsked), [Action::Spawn(down.run())]);
+    assert_eq!(down.tell(ProcessEvent::RestartRequested), [Action::Spawn(down.run())]);
 }
 
 #[test]
 fn the_last_wish_of_a_person_holds() {
     let mut desk = Desk::running(Preset::Show);
-    desk.tell(ProcessEvent::RestartAsked);
-    desk.tell(ProcessEvent::StopAsked);
+    desk.tell(ProcessEvent::RestartRequested);
+    desk.tell(ProcessEvent::StopRequested);
     desk.exited(Exit::Code(0));
     assert_eq!(desk.state(), ProcessState::Stopped);
 
     let mut desk = Desk::running(Preset::Show);
-    desk.tell(ProcessEvent::StopAsked);
-    desk.tell(ProcessEvent::StartAsked);
+    desk.tell(ProcessEvent::StopRequested);
+    desk.tell(ProcessEvent::StartRequested);
     desk.exited(Exit::Code(0));
     assert_eq!(desk.state(), ProcessState::Starting);
 
     let mut waiting = Desk::running(Preset::Show);
     waiting.exited(CRASH);
-    assert_eq!(orders(&waiting.tell(ProcessEvent::StartAsked)).len(), 1);
+    assert_eq!(orders(&waiting.tell(ProcessEvent::StartRequested)).len(), 1);
     waiting.come_up();
-    assert!(waiting.tell(ProcessEvent::StartAsked).is_empty());
+    assert!(waiting.tell(ProcessEvent::StartRequested).is_empty());
 }
 
 #[test]
 fn a_script_is_judged_by_its_process_alone_and_says_so() {
     let mut desk = Desk::new(Policy { mesh: Monitoring::Never, ..Policy::default() });
-    desk.tell(ProcessEvent::StartAsked);
+    desk.tell(ProcessEvent::StartRequested);
     desk.spawned();
     assert_eq!(desk.state(), ProcessState::Running);
     assert_eq!(desk.reason(), "not on the mesh; judged by its process alone");
@@ -681,11 +682,11 @@ fn what_belongs_to_an_older_run_changes_nothing() {
     desk.come_up();
     let before = format!("{:?}", desk.supervisor);
     for event in [
-        ProcessEvent::Spawned { incarnation: old, pid: 1 },
-        ProcessEvent::SpawnFailed { incarnation: old, reason: "late".into() },
-        ProcessEvent::Exited { incarnation: old, exit: CRASH },
-        ProcessEvent::ShutdownFailed { incarnation: old },
-        ProcessEvent::Verdict { incarnation: old, verdict: FROZEN },
+        ProcessEvent::Spawned { instance: old, pid: 1 },
+        ProcessEvent::SpawnFailed { instance: old, reason: "late".into() },
+        ProcessEvent::Exited { instance: old, exit: CRASH },
+        ProcessEvent::ShutdownFailed { instance: old },
+        ProcessEvent::Verdict { instance: old, verdict: FROZEN },
         ProcessEvent::Joined { session: format!("session {old}") },
         ProcessEvent::Left { session: format!("session {old}") },
         ProcessEvent::Tick,
@@ -700,13 +701,13 @@ fn an_announcement_comes_with_a_change_and_only_then() {
     let mut desk = Desk::running(Preset::Show);
     let now = desk.now;
     let announced =
-        |desk: &mut Desk, event| desk.supervisor.handle(event, now).contains(&Action::Announce);
+        |desk: &mut Desk, event| desk.supervisor.handle(event, now).contains(&Action::Publish);
     assert!(!announced(&mut desk, ProcessEvent::Tick));
-    let verdict = |verdict| ProcessEvent::Verdict { incarnation: Instance(1), verdict };
+    let verdict = |verdict| ProcessEvent::Verdict { instance: Instance::of_number(1), verdict };
     assert!(!announced(&mut desk, verdict(HealthVerdict::Running)));
     assert!(announced(&mut desk, verdict(FROZEN)));
     assert!(!announced(&mut desk, verdict(HealthVerdict::Frozen { for_: millis(900) })));
-    assert!(announced(&mut desk, ProcessEvent::StopAsked));
+    assert!(announced(&mut desk, ProcessEvent::StopRequested));
     let status = desk.supervisor.status(|_| 42);
     assert_eq!((status.state, status.since_ms), (ProcessState::Stopping, 42));
     assert_eq!(status.pid, Some(PID));
@@ -716,28 +717,28 @@ fn an_announcement_comes_with_a_change_and_only_then() {
 fn memory() -> SupervisorSnapshot<Instant> {
     let now = Instant::now();
     let written = SupervisorSnapshot::<u64> {
-        incarnation: Instance(4),
+        instance: Instance::of_number(4),
         restarts: 2,
         ..SupervisorSnapshot::default()
     };
     written.map_time(|_| now)
 }
 
-fn recalled(found: AdoptionOutcome) -> ProcessEvent {
-    ProcessEvent::Recalled { memory: Box::new(memory()), found }
+fn restore(found: AdoptionOutcome) -> ProcessEvent {
+    ProcessEvent::Restored { snapshot: Box::new(memory()), found }
 }
 
 /// Kills the daemon at once. After `later`, another daemon starts and finds `found`.
 fn another_daemon(desk: &Desk, later: Duration, found: AdoptionOutcome) -> (Desk, Vec<Action>) {
     // Serialized and parsed again.
     let day_before = desk.now.checked_sub(DAY).unwrap();
-    let written = desk.supervisor.memory().map_time(|at| at.duration_since(day_before));
+    let written = desk.supervisor.snapshot().map_time(|at| at.duration_since(day_before));
     let text = serde_json::to_string(&written).unwrap();
     let read: SupervisorSnapshot<Duration> = serde_json::from_str(&text).unwrap();
     let memory = Box::new(read.map_time(|after| day_before + after));
     let mut after = Desk::new(desk.supervisor.policy().clone());
     after.now = desk.now + later;
-    let actions = after.tell(ProcessEvent::Recalled { memory, found });
+    let actions = after.tell(ProcessEvent::Restored { snapshot, found });
     (after, actions)
 }
 
@@ -783,9 +784,9 @@ fn one_that_was_unresponsive_is_so_until_it_moves_and_has_its_time_again_before_
     moves.joined();
     assert_eq!(reports(&moves.verdict(HealthVerdict::Running)), [EventKind::Responsive]);
 
-    desk.tell(ProcessEvent::Ignore);
+    desk.tell(ProcessEvent::Acknowledged);
     let mut ignored = another_daemon(&desk, Duration::ZERO, RUNNING).0;
-    assert!(ignored.supervisor.is_ignored());
+    assert!(ignored.supervisor.is_acknowledged());
     assert!(ignored.wait(Duration::from_hours(1)).is_empty());
 }
 
@@ -833,10 +834,10 @@ fn an_end_under_way_comes_to_the_same_end_under_the_next_daemon() {
     };
     let ended = AdoptionOutcome::Ended(MissedExit::Unknown);
     for (event, order, state) in [
-        (ProcessEvent::StopAsked, true, ProcessState::Stopped),
-        (ProcessEvent::KillAsked, true, ProcessState::Stopped),
+        (ProcessEvent::StopRequested, true, ProcessState::Stopped),
+        (ProcessEvent::KillRequested, true, ProcessState::Stopped),
         (ProcessEvent::ClosedByPerson, false, ProcessState::Closed),
-        (ProcessEvent::RestartAsked, true, ProcessState::Starting),
+        (ProcessEvent::RestartRequested, true, ProcessState::Starting),
     ] {
         let desk = under_way(event.clone());
         let (mut after, actions) = another_daemon(&desk, Duration::from_secs(1), RUNNING);
@@ -865,7 +866,7 @@ fn a_launch_of_which_nobody_knows_what_became_is_made_again_and_counted_once() {
     assert_eq!(actions, [Action::Spawn(after.run())]);
     assert_eq!(after.supervisor.restarts(), 1);
     assert_eq!(after.run().number(), desk.run().number() + 1);
-    desk.tell(ProcessEvent::StopAsked);
+    desk.tell(ProcessEvent::StopRequested);
     let (stopped, actions) =
         another_daemon(&desk, Duration::from_secs(1), AdoptionOutcome::Nothing);
     assert!(orders(&actions).is_empty());
@@ -880,7 +881,7 @@ fn what_has_ended_is_as_it_was_whatever_became_of_the_clock() {
         let (after, actions) =
             another_daemon(&desk, Duration::from_secs(9), AdoptionOutcome::Nothing);
         assert!(actions.is_empty());
-        assert_eq!(after.supervisor.memory(), desk.supervisor.memory());
+        assert_eq!(after.supervisor.snapshot(), desk.supervisor.snapshot());
     }
     // The clock was set back, so the recorded times are in the future.
     let mut desk = Desk::running(Preset::Show);
@@ -888,10 +889,10 @@ fn what_has_ended_is_as_it_was_whatever_became_of_the_clock() {
     desk.wait(Duration::ZERO);
     desk.spawned();
     desk.exited(CRASH);
-    let written = desk.supervisor.memory().map_time(|at| at + DAY);
+    let written = desk.supervisor.snapshot().map_time(|at| at + DAY);
     let mut after = Desk::preset(Preset::Show);
-    after.tell(ProcessEvent::Recalled {
-        memory: Box::new(written),
+    after.tell(ProcessEvent::Restored {
+        snapshot: Box::new(written),
         found: AdoptionOutcome::Nothing,
     });
     assert_eq!(after.supervisor.since(), after.now);
@@ -909,16 +910,16 @@ fn adopted(preset: Preset) -> Desk {
 fn an_adopted_one_is_starting_until_it_is_heard_and_then_runs_on() {
     let mut desk = adopted(Preset::Show);
     assert_eq!(desk.state(), ProcessState::Starting);
-    assert_eq!(desk.reason(), "adopted after a restart of the daemon; not heard on the mesh yet");
+    assert_eq!(desk.reason(), "adopted after a restart of the daemon; not on the mesh yet");
     assert_eq!((desk.supervisor.pid(), desk.supervisor.restarts()), (Some(PID), 2));
     assert_eq!(desk.run().number(), 4);
     desk.joined();
     desk.verdict(HealthVerdict::Running);
     assert_eq!((desk.state(), desk.reason()), (ProcessState::Running, ""));
     let run = desk.run();
-    assert_eq!(desk.tell(ProcessEvent::StopAsked), [Action::AskShutdown(run)]);
-    assert_eq!(orders(&desk.exited(Exit::Unknown)), [Action::Sweep(run)]);
-    assert_eq!((desk.state(), desk.reason()), (ProcessState::Stopped, "stopped as asked"));
+    assert_eq!(desk.tell(ProcessEvent::StopRequested), [Action::RequestShutdown(run)]);
+    assert_eq!(orders(&desk.exited(Exit::Unknown)), [Action::KillRemaining(run)]);
+    assert_eq!((desk.state(), desk.reason()), (ProcessState::Stopped, "stopped as requested"));
     assert_eq!(desk.supervisor.stopped_by(), Some(StoppedBy::Shutdown));
 
     let mut silent = adopted(Preset::Show);
@@ -942,10 +943,10 @@ fn an_end_that_is_not_known_is_a_crash_unless_a_person_closed_it() {
         let actions = missed.tell(event(MissedExit::Unknown));
         assert_eq!((orders(&actions), reports(&actions)), (vec![], vec![EventKind::Crashed]));
         assert_eq!(missed.state(), expected, "{preset:?}");
-        assert!(missed.reason().starts_with("ended while the daemon was away"));
+        assert!(missed.reason().starts_with("ended while no daemon ran"));
         let spawned = orders(&missed.wait(Duration::ZERO));
         if expected == Restarting {
-            assert_eq!(spawned, [Action::Spawn(Instance(5))]);
+            assert_eq!(spawned, [Action::Spawn(Instance::of_number(5))]);
             assert_eq!(missed.supervisor.restarts(), 3);
         } else {
             assert!(spawned.is_empty());
@@ -963,7 +964,7 @@ fn an_end_that_is_not_known_is_a_crash_unless_a_person_closed_it() {
     let mut only_signals = Policy::default();
     only_signals.restart.on = [RestartOn::Signal].into();
     let mut desk = Desk::new(only_signals);
-    desk.tell(ProcessEvent::StartAsked);
+    desk.tell(ProcessEvent::StartRequested);
     desk.spawned();
     desk.exited(Exit::Unknown);
     assert_eq!(desk.state(), Restarting);
@@ -1014,11 +1015,11 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         Just(HealthVerdict::Silent { for_: millis(700) }),
     ];
     let person = prop_oneof![
-        4 => Just(ProcessEvent::StartAsked),
-        1 => Just(ProcessEvent::RestartAsked),
-        1 => Just(ProcessEvent::StopAsked),
-        1 => Just(ProcessEvent::KillAsked),
-        1 => Just(ProcessEvent::Ignore),
+        4 => Just(ProcessEvent::StartRequested),
+        1 => Just(ProcessEvent::RestartRequested),
+        1 => Just(ProcessEvent::StopRequested),
+        1 => Just(ProcessEvent::KillRequested),
+        1 => Just(ProcessEvent::Acknowledged),
     ];
     let turn = prop_oneof![
         2 => person.prop_map(Turn::Person),
@@ -1099,29 +1100,29 @@ impl World {
 
     /// Kills the daemon. Only the supervisor's snapshot and the state of the system remain.
     fn daemon(&mut self) -> Result<(), TestCaseError> {
-        let memory = self.supervisor.memory();
+        let memory = self.supervisor.snapshot();
         let before = self.supervisor.clone();
         self.orders.clear();
         let found = match self.alive {
-            Some((incarnation, killed)) => {
-                self.adopted = Some(incarnation);
-                self.alive = (!killed).then_some((incarnation, false));
+            Some((instance, killed)) => {
+                self.adopted = Some(instance);
+                self.alive = (!killed).then_some((instance, false));
                 match self.alive {
                     Some(_) => AdoptionOutcome::Running { pid: PID },
                     None => AdoptionOutcome::Ended(MissedExit::Unknown),
                 }
             },
-            None if memory.has_process() => AdoptionOutcome::Ended(MissedExit::Unknown),
+            None if snapshot.has_process() => AdoptionOutcome::Ended(MissedExit::Unknown),
             None => AdoptionOutcome::Nothing,
         };
         let policy = before.policy.clone();
         self.supervisor = Supervisor::new(before.id, "ripples", policy, self.now);
-        self.relaunches = matches!(memory.stage, Stage::Launching { .. });
-        self.tell(ProcessEvent::Recalled { memory: Box::new(memory.clone()), found })?;
+        self.relaunches = matches!(snapshot.stage, Stage::Launching { .. });
+        self.tell(ProcessEvent::Restored { snapshot: Box::new(snapshot.clone()), found })?;
         self.relaunches = false;
         let state = self.supervisor.state();
-        if !memory.has_process() && !matches!(memory.stage, Stage::Launching { .. }) {
-            prop_assert_eq!(self.supervisor.memory(), memory);
+        if !snapshot.has_process() && !matches!(snapshot.stage, Stage::Launching { .. }) {
+            prop_assert_eq!(self.supervisor.snapshot(), memory);
         }
         prop_assert_eq!(self.supervisor.pid().is_some(), self.alive.is_some());
         prop_assert!(state == ProcessState::Running || !self.supervisor.reason().is_empty());
@@ -1130,22 +1131,22 @@ impl World {
 
     fn tell(&mut self, event: ProcessEvent) -> Result<(), TestCaseError> {
         match event {
-            ProcessEvent::StartAsked | ProcessEvent::RestartAsked => {
+            ProcessEvent::StartRequested | ProcessEvent::RestartRequested => {
                 self.closed = false;
                 self.stopped = false;
                 self.asked = true;
             },
-            ProcessEvent::StopAsked | ProcessEvent::KillAsked => self.stopped = true,
+            ProcessEvent::StopRequested | ProcessEvent::KillRequested => self.stopped = true,
             _ => {},
         }
         let restarts = self.supervisor.restarts();
         for action in self.supervisor.handle(event, self.now) {
             match action {
-                Action::Spawn(incarnation) => {
+                Action::Spawn(instance) => {
                     prop_assert!(self.alive.is_none(), "a second instance is launched");
                     let pending = self.orders.iter().any(|o| matches!(o, Action::Spawn(_)));
                     prop_assert!(!pending, "launched twice");
-                    prop_assert_eq!(incarnation.number(), self.launched + 1);
+                    prop_assert_eq!(instance.number(), self.launched + 1);
                     prop_assert!(!self.closed, "what a person closed is started by itself");
                     prop_assert!(!self.stopped, "what a person stopped is started by itself");
                     self.launched += 1;
@@ -1161,12 +1162,12 @@ impl World {
                     self.asked = false;
                     self.orders.push_back(action);
                 },
-                Action::Withdraw(incarnation) => {
-                    let of_it = |order: &Action| *order == Action::Spawn(incarnation);
+                Action::Withdraw(instance) => {
+                    let of_it = |order: &Action| *order == Action::Spawn(instance);
                     prop_assert!(self.orders.iter().any(of_it), "nothing to withdraw");
                     self.orders.retain(|order| !of_it(order));
                 },
-                Action::Announce | Action::Report { .. } => {},
+                Action::Publish | Action::Report { .. } => {},
                 action => self.orders.push_back(action),
             }
         }
@@ -1204,20 +1205,20 @@ impl World {
     fn carry(&mut self, well: bool) -> Result<(), TestCaseError> {
         let Some(order) = self.orders.pop_front() else { return Ok(()) };
         match order {
-            Action::Spawn(incarnation) if well => {
+            Action::Spawn(instance) if well => {
                 prop_assert!(self.alive.is_none());
-                self.alive = Some((incarnation, false));
-                self.tell(ProcessEvent::Spawned { incarnation, pid: PID })
+                self.alive = Some((instance, false));
+                self.tell(ProcessEvent::Spawned { instance, pid: PID })
             },
-            Action::Spawn(incarnation) => {
-                self.tell(ProcessEvent::SpawnFailed { incarnation, reason: "no".into() })
+            Action::Spawn(instance) => {
+                self.tell(ProcessEvent::SpawnFailed { instance, reason: "no".into() })
             },
-            Action::AskShutdown(incarnation) if !well => {
-                self.tell(ProcessEvent::ShutdownFailed { incarnation })
+            Action::RequestShutdown(instance) if !well => {
+                self.tell(ProcessEvent::ShutdownFailed { instance })
             },
-            Action::Kill(incarnation) => {
+            Action::Kill(instance) => {
                 if let Some((alive, killed)) = &mut self.alive
-                    && *alive == incarnation
+                    && *alive == instance
                 {
                     *killed = true;
                 }
@@ -1228,13 +1229,13 @@ impl World {
     }
 
     fn exit(&mut self, exit: Exit) -> Result<(), TestCaseError> {
-        let Some((incarnation, killed)) = self.alive.take() else { return Ok(()) };
+        let Some((instance, killed)) = self.alive.take() else { return Ok(()) };
         let exit = match killed {
-            _ if self.adopted == Some(incarnation) => Exit::Unknown,
+            _ if self.adopted == Some(instance) => Exit::Unknown,
             true => SIGKILL,
             false => exit,
         };
-        self.tell(ProcessEvent::Exited { incarnation, exit })?;
+        self.tell(ProcessEvent::Exited { instance, exit })?;
         // The supervisor reports here an unexpected end that counts as closed by a person.
         if self.supervisor.state() == ProcessState::Closed {
             self.closed = true;
@@ -1243,25 +1244,25 @@ impl World {
     }
 
     fn session(&self) -> String {
-        format!("session {}", self.supervisor.incarnation())
+        format!("session {}", self.supervisor.instance())
     }
 
     fn stale(&mut self, ago: u32, what: u8) -> Result<(), TestCaseError> {
-        let Some(number) = self.supervisor.incarnation().number().checked_sub(ago) else {
+        let Some(number) = self.supervisor.instance().number().checked_sub(ago) else {
             return Ok(());
         };
-        let incarnation = Instance(number);
+        let instance = Instance::of_number(number);
         let event = match what {
-            0 => ProcessEvent::Spawned { incarnation, pid: 1 },
-            1 => ProcessEvent::SpawnFailed { incarnation, reason: "stale".into() },
-            2 => ProcessEvent::Exited { incarnation, exit: CRASH },
-            3 => ProcessEvent::ShutdownFailed { incarnation },
-            4 => ProcessEvent::Verdict { incarnation, verdict: FROZEN },
-            5 => ProcessEvent::Left { session: format!("session {incarnation}") },
+            0 => ProcessEvent::Spawned { instance, pid: 1 },
+            1 => ProcessEvent::SpawnFailed { instance, reason: "stale".into() },
+            2 => ProcessEvent::Exited { instance, exit: CRASH },
+            3 => ProcessEvent::ShutdownFailed { instance },
+            4 => ProcessEvent::Verdict { instance, verdict: FROZEN },
+            5 => ProcessEvent::Left { session: format!("session {instance}") },
             6 => recalled(AdoptionOutcome::Running { pid: 1 }),
             7 => recalled(AdoptionOutcome::Ended(MissedExit::Unknown)),
-            8 => ProcessEvent::Queued { incarnation },
-            _ => ProcessEvent::Verdict { incarnation, verdict: HealthVerdict::Running },
+            8 => ProcessEvent::Queued { instance },
+            _ => ProcessEvent::Verdict { instance, verdict: HealthVerdict::Running },
         };
         let before = format!("{:?}", self.supervisor);
         self.tell(event)?;
@@ -1289,8 +1290,8 @@ impl World {
             Turn::Person(event) => self.tell(event),
             Turn::Carry { well } => self.carry(well),
             Turn::Queue => match self.orders.front() {
-                Some(Action::Spawn(incarnation)) => {
-                    self.tell(ProcessEvent::Queued { incarnation: *incarnation })
+                Some(Action::Spawn(instance)) => {
+                    self.tell(ProcessEvent::Queued { instance: *instance })
                 },
                 _ => Ok(()),
             },
@@ -1298,8 +1299,8 @@ impl World {
             Turn::Join => self.tell(ProcessEvent::Joined { session: self.session() }),
             Turn::Leave => self.tell(ProcessEvent::Left { session: self.session() }),
             Turn::Verdict(verdict) => {
-                let incarnation = self.supervisor.incarnation();
-                self.tell(ProcessEvent::Verdict { incarnation, verdict })
+                let instance = self.supervisor.instance();
+                self.tell(ProcessEvent::Verdict { instance, verdict })
             },
             Turn::ClosedByPerson => {
                 let before = &self.supervisor;
@@ -1368,7 +1369,7 @@ proptest! {
         for turn in turns {
             world.turn(turn)?;
         }
-        world.tell(if kill { ProcessEvent::KillAsked } else { ProcessEvent::StopAsked })?;
+        world.tell(if kill { ProcessEvent::KillRequested } else { ProcessEvent::StopRequested })?;
         world.settle(Duration::from_secs(8))?;
         prop_assert_eq!(world.supervisor.state(), ProcessState::Stopped);
         prop_assert!(world.alive.is_none());
@@ -1382,7 +1383,7 @@ proptest! {
         ends: bool,
     ) {
         let mut world = World::new(policy);
-        world.tell(ProcessEvent::StartAsked)?;
+        world.tell(ProcessEvent::StartRequested)?;
         world.carry(true)?;
         world.daemon()?;
         if joins {
@@ -1400,7 +1401,7 @@ proptest! {
     #[test]
     fn a_closed_announcement_while_it_runs_always_ends_closed(policy in policies(), exit in 0..3) {
         let mut world = World::new(Policy { mesh: Monitoring::Joins, ..policy });
-        world.tell(ProcessEvent::StartAsked)?;
+        world.tell(ProcessEvent::StartRequested)?;
         world.carry(true)?;
         world.turn(Turn::Join)?;
         world.turn(Turn::ClosedByPerson)?;

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// The visible state of several files.
-pub(crate) type Prints = Vec<Option<Print>>;
+pub(crate) type Fingerprints = Vec<Option<Fingerprint>>;
 
 /// The visible state of one existing file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Print {
+pub(crate) struct Fingerprint {
     changed: Option<SystemTime>,
     length: u64,
     /// The inode number, which changes when an editor replaces the file.
@@ -18,10 +18,10 @@ pub(crate) struct Print {
 }
 
 /// Reads the state of each file. A broken link or an unreadable file counts as missing.
-pub(crate) fn look_at(files: &[PathBuf]) -> Prints {
+pub(crate) fn fingerprints_of(files: &[PathBuf]) -> Fingerprints {
     let print = |file: &PathBuf| {
         let found = fs::metadata(file).ok()?;
-        Some(Print {
+        Some(Fingerprint {
             changed: found.modified().ok(),
             length: found.len(),
             number: number_of(&found),
@@ -43,35 +43,35 @@ const fn number_of(_found: &fs::Metadata) -> u64 {
 /// Reports each change once, after the files have looked the same twice.
 #[derive(Debug)]
 pub(crate) struct FileWatch {
-    taken: Prints,
-    before: Prints,
+    accepted: Fingerprints,
+    before: Fingerprints,
 }
 
 impl FileWatch {
-    pub(crate) fn new(taken: Prints) -> Self {
-        Self { before: taken.clone(), taken }
+    pub(crate) fn new(accepted: Fingerprints) -> Self {
+        Self { before: accepted.clone(), accepted }
     }
 
-    /// Returns whether there is a new change, and marks it as taken.
-    pub(crate) fn see(&mut self, now: Prints) -> bool {
+    /// Returns whether there is a new change, and accepts it.
+    pub(crate) fn poll(&mut self, now: Fingerprints) -> bool {
         let is_settled = now == self.before;
         self.before = now;
-        let is_due = is_settled && self.before != self.taken;
+        let is_due = is_settled && self.before != self.accepted;
         if is_due {
-            self.taken.clone_from(&self.before);
+            self.accepted.clone_from(&self.before);
         }
         is_due
     }
 
-    /// Returns whether the files differ from those last taken.
-    pub(crate) fn is_news(&self, now: &Prints) -> bool {
-        self.taken != *now
+    /// Returns whether the files differ from those last accepted.
+    pub(crate) fn has_changed(&self, now: &Fingerprints) -> bool {
+        self.accepted != *now
     }
 
-    /// Marks this state of the files as taken.
-    pub(crate) fn take(&mut self, now: Prints) {
+    /// Marks this state of the files as accepted.
+    pub(crate) fn accept(&mut self, now: Fingerprints) {
         self.before.clone_from(&now);
-        self.taken = now;
+        self.accepted = now;
     }
 }
 
@@ -79,27 +79,27 @@ impl FileWatch {
 mod tests {
     use super::*;
 
-    fn print(length: u64) -> Prints {
-        vec![Some(Print { changed: None, length, number: 1 })]
+    fn print(length: u64) -> Fingerprints {
+        vec![Some(Fingerprint { changed: None, length, number: 1 })]
     }
 
     #[test]
     fn a_file_that_is_being_written_is_not_taken_before_it_is_whole() {
         let mut watch = FileWatch::new(print(1));
-        assert!(!watch.see(print(1)));
+        assert!(!watch.poll(print(1)));
         // Missing for a moment, then growing.
         for now in [vec![None], print(2), print(3)] {
-            assert!(!watch.see(now));
+            assert!(!watch.poll(now));
         }
-        assert!(watch.see(print(3)));
-        assert!(!watch.see(print(3)));
+        assert!(watch.poll(print(3)));
+        assert!(!watch.poll(print(3)));
     }
 
     #[test]
     fn what_was_taken_on_request_is_not_taken_again() {
         let mut watch = FileWatch::new(print(1));
-        assert!(watch.is_news(&print(2)));
-        watch.take(print(2));
-        assert!(!watch.see(print(2)) && !watch.is_news(&print(2)));
+        assert!(watch.has_changed(&print(2)));
+        watch.accept(print(2));
+        assert!(!watch.poll(print(2)) && !watch.has_changed(&print(2)));
     }
 }

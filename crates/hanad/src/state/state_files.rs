@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 use std::{fs, io, thread};
 
-use crate::complaint::LogOnce;
+use crate::log_once::LogOnce;
 
 /// Writes small files on a separate thread and keeps them as the daemon wants them.
 ///
@@ -52,7 +52,7 @@ struct Wanted {
     purpose: Purpose,
     /// The file as it was written.
     written: Option<Seen>,
-    complaint: LogOnce,
+    log_once: LogOnce,
 }
 
 /// Properties of a file that change when another program replaces or modifies it.
@@ -64,9 +64,9 @@ struct Seen {
 }
 
 /// How often each file is checked.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest time for which the loop waits for a file. A usable disk takes a thousandth of it.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
+pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl StateFiles {
     /// Starts the thread.
@@ -149,8 +149,8 @@ impl StateFiles {
 
 impl State {
     fn want(&mut self, file: PathBuf, content: Option<Arc<[u8]>>, purpose: Purpose) {
-        let complaint = self.files.remove(&file).map(|known| known.complaint).unwrap_or_default();
-        self.files.insert(file.clone(), Wanted { content, purpose, written: None, complaint });
+        let log_once = self.files.remove(&file).map(|known| known.log_once).unwrap_or_default();
+        self.files.insert(file.clone(), Wanted { content, purpose, written: None, log_once });
         self.due.insert(file);
         self.asked += 1;
     }
@@ -179,7 +179,7 @@ impl Shared {
     fn wait(&self) -> (BTreeSet<PathBuf>, u64) {
         let (mut state, timeout) = self
             .changed
-            .wait_timeout_while(self.state(), LOOK, |state| state.due.is_empty())
+            .wait_timeout_while(self.state(), CHECK_INTERVAL, |state| state.due.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
         let mut due = std::mem::take(&mut state.due);
         if timeout.timed_out() {
@@ -216,11 +216,11 @@ impl Shared {
             },
             Ok(seen) => {
                 wanted.written = seen;
-                wanted.complaint.is_over();
+                wanted.log_once.clear();
             },
             Err(problem) => {
                 wanted.written = None;
-                if wanted.complaint.is_news(&problem) {
+                if wanted.log_once.should_log(&problem) {
                     let Purpose { failure, consequence } = &wanted.purpose;
                     tracing::warn!(
                         "{failure} ({problem}): {consequence}; it is tried again each second; mend the state directory, or set HANA_STATE to another"
@@ -274,7 +274,7 @@ pub(crate) fn in_time<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'stati
             sender.send(job()).ok();
         })
         .ok()?;
-    done.recv_timeout(PATIENCE * 2).ok()
+    done.recv_timeout(FLUSH_TIMEOUT * 2).ok()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use std::{io, process, thread};
 
-use crate::service_manager;
+use crate::service::service_manager;
 
 /// Aborts the process when its loop freezes, so that its service manager restarts it. Launched processes
 /// continue.
@@ -25,56 +25,56 @@ pub(crate) struct WatchdogLimit {
 
 impl WatchdogLimit {
     /// Ten seconds: longer than any round takes on a machine that is merely busy.
-    pub(crate) const OF_THE_DAEMON: Self = Self { tick: Duration::from_millis(500), ticks: 20 };
+    pub(crate) const DAEMON: Self = Self { tick: Duration::from_millis(500), ticks: 20 };
 
     const fn in_all(self) -> Duration {
         self.tick.saturating_mul(self.ticks)
     }
 }
 
-/// The longest time between two signs of life.
-pub(crate) const SIGN: Duration = Duration::from_secs(1);
-/// How long the last words may take, on an output that may itself be frozen.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The longest time between two heartbeats of life.
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long logging the stall may take, on an output that may itself be frozen.
+const STALL_LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Watchdog {
-    /// Starts to watch. `last_words` logs why the process ends, and has one second for it.
+    /// Starts to watch. `on_stall` logs why the process ends, and has one second for it.
     pub(crate) fn start(
         limit: WatchdogLimit,
-        last_words: impl FnOnce(Duration) + Send + 'static,
+        on_stall: impl FnOnce(Duration) + Send + 'static,
     ) -> io::Result<Self> {
         let watchdog = Self(Arc::default());
-        let signs = Arc::clone(&watchdog.0);
-        let is_asked = service_manager::watches_every().is_some();
+        let heartbeats = Arc::clone(&watchdog.0);
+        let is_watched = service_manager::watches_every().is_some();
         thread::Builder::new().name("watchdog".into()).spawn(move || {
-            let mut patience = StallDetector::new(limit.ticks);
+            let mut detector = StallDetector::new(limit.ticks);
             loop {
                 thread::sleep(limit.tick);
-                match patience.tick(signs.load(Ordering::Relaxed)) {
-                    StallVerdict::Moves if is_asked => service_manager::alive(),
+                match detector.tick(heartbeats.load(Ordering::Relaxed)) {
+                    StallVerdict::Moves if is_watched => service_manager::alive(),
                     StallVerdict::Moves | StallVerdict::Waits => {},
-                    StallVerdict::Hangs => end(limit, last_words),
+                    StallVerdict::Hangs => end(limit, on_stall),
                 }
             }
         })?;
         Ok(watchdog)
     }
 
-    /// Records a sign of life of the loop.
-    pub(crate) fn sign(&self) {
+    /// Records a round of the loop.
+    pub(crate) fn heartbeat(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// Logs the cause and aborts, even if logging freezes.
-fn end(limit: WatchdogLimit, last_words: impl FnOnce(Duration) + Send + 'static) -> ! {
-    let (said, is_said) = mpsc::channel();
-    let speaker = thread::Builder::new().name("last words".into()).spawn(move || {
-        last_words(limit.in_all());
-        said.send(()).ok();
+fn end(limit: WatchdogLimit, on_stall: impl FnOnce(Duration) + Send + 'static) -> ! {
+    let (done_tx, done_rx) = mpsc::channel();
+    let logger = thread::Builder::new().name("stall log".into()).spawn(move || {
+        on_stall(limit.in_all());
+        done_tx.send(()).ok();
     });
-    if speaker.is_ok() {
-        is_said.recv_timeout(LAST_WORDS).ok();
+    if logger.is_ok() {
+        done_rx.recv_timeout(STALL_LOG_TIMEOUT).ok();
     }
     process::abort()
 }
@@ -102,10 +102,10 @@ impl StallDetector {
         Self { ticks, seen: 0, without: 0 }
     }
 
-    /// Advances by one tick, after which the loop has given `signs` signs of life in all.
-    const fn tick(&mut self, signs: u64) -> StallVerdict {
-        if signs != self.seen {
-            self.seen = signs;
+    /// Advances by one tick, after which the loop has given `heartbeats` heartbeats of life in all.
+    const fn tick(&mut self, heartbeats: u64) -> StallVerdict {
+        if heartbeats != self.seen {
+            self.seen = heartbeats;
             self.without = 0;
             return StallVerdict::Moves;
         }
@@ -123,11 +123,11 @@ mod tests {
 
     /// Watches a loop that makes the given rounds per tick and returns the tick at which it counts as frozen.
     fn hangs_at(rounds: impl IntoIterator<Item = u64>) -> Option<usize> {
-        let mut patience = StallDetector::new(WatchdogLimit::OF_THE_DAEMON.ticks);
-        let mut signs = 0;
+        let mut detector = StallDetector::new(WatchdogLimit::DAEMON.ticks);
+        let mut heartbeats = 0;
         rounds.into_iter().position(|round| {
-            signs += round;
-            patience.tick(signs) == StallVerdict::Hangs
+            heartbeats += round;
+            detector.tick(heartbeats) == StallVerdict::Hangs
         })
     }
 
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_loop_that_stands_still_hangs_after_ten_seconds_of_ticks() {
-        assert_eq!(WatchdogLimit::OF_THE_DAEMON.in_all(), Duration::from_secs(10));
+        assert_eq!(WatchdogLimit::DAEMON.in_all(), Duration::from_secs(10));
         let moves_then_stops = [1; 5].into_iter().chain([0; 100]);
         assert_eq!(hangs_at(moves_then_stops), Some(5 + 20 - 1));
         assert_eq!(hangs_at([0; 100]), Some(19), "one that has never moved");
@@ -151,10 +151,10 @@ mod tests {
     fn a_machine_that_was_suspended_for_an_hour_is_one_tick_older() {
         let day = (0..1000).flat_map(|_| [1, 1, 0]);
         assert_eq!(hangs_at(day), None);
-        let mut patience = StallDetector::new(20);
-        assert_eq!(patience.tick(7), StallVerdict::Moves);
-        assert_eq!(patience.tick(7), StallVerdict::Waits);
-        assert_eq!(patience.tick(8), StallVerdict::Moves);
+        let mut detector = StallDetector::new(20);
+        assert_eq!(detector.tick(7), StallVerdict::Moves);
+        assert_eq!(detector.tick(7), StallVerdict::Waits);
+        assert_eq!(detector.tick(8), StallVerdict::Moves);
     }
 
     /// The variable that makes the subprocess of the two tests below freeze.
@@ -174,7 +174,7 @@ mod tests {
         .unwrap();
         // Well beyond the limit.
         for _ in 0..60 {
-            watchdog.sign();
+            watchdog.heartbeat();
             thread::sleep(Duration::from_millis(50));
         }
         eprintln!("hangs now");
@@ -188,7 +188,12 @@ mod tests {
         const SIGABRT: i32 = 6;
         let begun = Instant::now();
         let output = process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "watchdog::tests::a_loop_that_hangs", "--ignored", "--nocapture"])
+            .args([
+                "--exact",
+                "service::watchdog::tests::a_loop_that_hangs",
+                "--ignored",
+                "--nocapture",
+            ])
             .env(HANGS, how)
             .output()
             .unwrap();

@@ -6,8 +6,8 @@ use etcetera::BaseStrategy;
 use hana_protocol::id::NodeId;
 use thiserror::Error;
 
-use crate::run_record::RunRecords;
-use crate::state_files::{Purpose, StateFiles, in_time};
+use crate::state::run_record::RunRecords;
+use crate::state::state_files::{Purpose, StateFiles, in_time};
 
 /// The persistent state of one host's daemon: a directory named after the host id.
 ///

@@ -35,20 +35,20 @@ mod imp {
     }
 
     pub(super) fn ready(status: &str) {
-        tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+        notify(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
     pub(super) fn alive() {
-        tell(&[NotifyState::Watchdog]);
+        notify(&[NotifyState::Watchdog]);
     }
 
     pub(super) fn stopping() {
-        tell(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping]);
     }
 
-    fn tell(state: &[NotifyState<'_>]) {
+    fn notify(state: &[NotifyState<'_>]) {
         if let Err(problem) = sd_notify::notify(state) {
-            tracing::debug!("systemd does not hear: {problem}");
+            tracing::debug!("cannot notify systemd: {problem}");
         }
     }
 }

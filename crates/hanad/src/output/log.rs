@@ -16,7 +16,7 @@ use hana_protocol::message::{LogLine, Stream};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::complaint::LogOnce;
+use crate::log_once::LogOnce;
 
 /// The daemon's own log: a rotating file, and `hana/<host>/log/<host>` for `hana logs`.
 ///
@@ -66,7 +66,7 @@ impl Log {
         let mut writer = Writer {
             file: None,
             early: vec![],
-            complaint: LogOnce::default(),
+            log_once: LogOnce::default(),
             stderr,
             lost: Arc::clone(&log.lost),
             missing: 0,
@@ -150,7 +150,7 @@ struct Writer {
     file: Option<RotatingFile>,
     /// Lines that came before the file was known.
     early: Vec<Vec<u8>>,
-    complaint: LogOnce,
+    log_once: LogOnce,
     stderr: DroppingWriter,
     lost: Arc<AtomicU64>,
     /// The number of lines missing from the file, to be written there.
@@ -214,11 +214,11 @@ impl Writer {
         };
         match told.inspect(|()| self.missing = 0).and_then(|()| file.write(&line)) {
             Ok(()) => {
-                self.complaint.is_over();
+                self.log_once.clear();
             },
             Err(problem) => {
                 self.missing += 1;
-                if self.complaint.is_news(&problem) {
+                if self.log_once.should_log(&problem) {
                     let path = file.path().display();
                     // Not through `tracing`, which would log it here again. This call cannot fail either.
                     self.stderr.push(format!(

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use hana_network::{HostMemory, HostUse, hostname_id, machine_id, named_host};
 use hana_protocol::id::NodeId;
 
-use crate::state_dir;
+use crate::state::state_dir;
 
 /// The id of the host: `HANA_HOST`, or the id remembered in the state directory, since the hostname may change.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use std::{io, thread};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use crate::daemon::{DaemonEvent, Leave};
-use crate::own_program::OwnProgram;
+use crate::daemon::event::{DaemonEvent, Leave};
+use crate::service::own_program::OwnProgram;
 
 /// Registers the signals. Those that arrive before the first read are queued.
 pub(crate) fn register() -> io::Result<Signals> {
@@ -28,25 +28,25 @@ pub(crate) fn forward(
     program: OwnProgram,
     events: SyncSender<DaemonEvent>,
 ) -> io::Result<()> {
-    let of_signal = move |signal| match signal {
+    let event_of = move |signal| match signal {
         SIGHUP => Some(DaemonEvent::Reload),
         SIGQUIT => Some(DaemonEvent::Leave(Leave::End)),
         SIGUSR2 => match program.check() {
             Ok(()) => Some(DaemonEvent::Leave(Leave::Replace)),
             Err(problem) => {
-                tracing::error!("not replaced, and going on: {problem}");
+                tracing::error!("cannot replace this daemon, so it continues: {problem}");
                 None
             },
         },
         SIGUSR1 => {
-            tracing::info!("SIGUSR1 means nothing to hanad; its log file is moved by itself");
+            tracing::info!("SIGUSR1 has no meaning for hanad; it rotates its log file by itself");
             None
         },
         _ => Some(DaemonEvent::End),
     };
     thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            if let Some(event) = of_signal(signal) {
+            if let Some(event) = event_of(signal) {
                 events.send(event).ok();
             }
         }

@@ -15,21 +15,23 @@ use hana_protocol::contract::Topic;
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{Control, LogLine, ProcessState, ProcessStatus, Started, StopReply};
 
-use crate::clock::ClockAnchor;
-use crate::look_keeper::LookStore;
-use crate::output::{LineBudget, LogFeed, Output};
-use crate::run_record::{RunRecord, RunRecords};
-use crate::state_dir::StateDir;
+use crate::output::process_output::{LineBudget, LogFeed, Output};
+use crate::state::clock_anchor::ClockAnchor;
+use crate::state::look_store::LookStore;
+use crate::state::run_record::{RunRecord, RunRecords};
+use crate::state::state_dir::StateDir;
 
 /// Everything that the daemon has for one visualization: supervisor, process, health, output, pending requests.
 pub(crate) struct ManagedProcess {
     pub(crate) supervisor: Supervisor,
-    pub(crate) run: Option<RunningInstance>,
+    pub(crate) running: Option<RunningInstance>,
     pub(crate) health: Option<HealthMonitor>,
     status: StatePublisher<ProcessStatus>,
     pub(crate) feed: LogFeed,
     clock: ClockAnchor,
-    waiting: Vec<PendingRequest>,
+    requests: Vec<PendingRequest>,
+    /// Whether the status must be published.
+    pub(crate) status_changed: bool,
     records: RunRecords,
     /// The persistent record, for the next daemon.
     record: RunRecord,
@@ -54,7 +56,7 @@ struct PendingRequest {
     before: Instance,
 }
 
-fn in_words(status: &ProcessStatus) -> String {
+fn describe(status: &ProcessStatus) -> String {
     let ProcessStatus { node, state, reason, .. } = status;
     if reason.is_empty() {
         format!("'{node}' is {state}")
@@ -86,7 +88,7 @@ impl ManagedProcess {
         };
         Self {
             supervisor: Supervisor::new(id.clone(), name, policy, Instant::now()),
-            run: None,
+            running: None,
             health: None,
             status: node.state_publisher(&Topic::<ProcessStatus>::process(host, id.clone())),
             _answering: node.answer(&log_topic, move || {
@@ -94,7 +96,8 @@ impl ManagedProcess {
             }),
             feed,
             clock: ClockAnchor::new(),
-            waiting: vec![],
+            requests: vec![],
+            status_changed: false,
             records: state.run_records(),
             record: RunRecord {
                 node: id.clone(),
@@ -107,7 +110,7 @@ impl ManagedProcess {
                 instance: 0,
                 boot: None,
                 first_line: 0,
-                memory: SupervisorSnapshot::default(),
+                snapshot: SupervisorSnapshot::default(),
             },
             written: None,
             look: joins
@@ -130,8 +133,8 @@ impl ManagedProcess {
         if let Some(look) = &mut self.look {
             look.keep(now);
         }
-        for waiting in std::mem::take(&mut self.waiting) {
-            waiting.request.refuse("this daemon makes room for another; ask again in a moment");
+        for pending in std::mem::take(&mut self.requests) {
+            pending.request.refuse("this daemon is being replaced by another; retry in a moment");
         }
     }
 
@@ -145,71 +148,87 @@ impl ManagedProcess {
     ///
     /// An unchanged health verdict is not repeated.
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let of_health = self.health.as_ref().and_then(|watch| watch.next_deadline(now));
-        let of_health = of_health.filter(|at| *at > now);
-        self.supervisor.next_deadline().into_iter().chain(of_health).min()
+        let health = self.health.as_ref().and_then(|health| health.next_deadline(now));
+        self.supervisor.next_deadline().into_iter().chain(health.filter(|at| *at > now)).min()
     }
 
     /// Publishes the status.
-    pub(crate) fn announce(&mut self) {
+    fn publish(&mut self) {
         self.clock.follow();
         let status = self.supervisor.status(|at| self.clock.unix_ms(at));
         match self.status.set(&status) {
             Ok(SetOutcome::Same) => {},
-            Ok(SetOutcome::Another) => tracing::info!("{}", in_words(&status)),
-            Err(problem) => tracing::warn!("the state of '{}' is not said: {problem}", status.node),
+            Ok(SetOutcome::Another) => tracing::info!("{}", describe(&status)),
+            Err(problem) => {
+                tracing::warn!("cannot publish the state of '{}': {problem}", status.node);
+            },
         }
     }
 
-    /// Adds a request to be answered later.
-    pub(crate) fn wait(&mut self, request: Request) {
-        self.waiting.push(PendingRequest { request, before: self.supervisor.incarnation() });
+    /// Publishes what has changed, records it, and replies to the requests that have succeeded or failed.
+    pub(crate) fn settle(&mut self) {
+        if std::mem::take(&mut self.status_changed) {
+            self.publish();
+        }
+        self.update_record();
+        self.reply();
     }
 
-    /// Answers the requests that have succeeded or failed.
-    pub(crate) fn answer(&mut self) {
-        for waiting in std::mem::take(&mut self.waiting) {
-            if let Some(still) = self.answer_one(waiting) {
-                self.waiting.push(still);
+    /// Does the work of ten times a second.
+    pub(crate) fn poll(&mut self, now: Instant) {
+        if self.first_line().is_some_and(|first_line| first_line != self.record.first_line) {
+            // The output file was rotated.
+            self.update_record();
+        }
+        if let Some(look) = &mut self.look {
+            look.poll(now);
+        }
+    }
+
+    /// Adds a request, to be answered once it has succeeded or failed.
+    pub(crate) fn add_request(&mut self, request: Request) {
+        self.requests.push(PendingRequest { request, before: self.supervisor.instance() });
+    }
+
+    /// Replies to the requests that have succeeded or failed.
+    fn reply(&mut self) {
+        for pending in std::mem::take(&mut self.requests) {
+            if let Some(pending) = self.reply_to(pending) {
+                self.requests.push(pending);
             }
         }
     }
 
-    fn answer_one(&self, waiting: PendingRequest) -> Option<PendingRequest> {
+    fn reply_to(&self, pending: PendingRequest) -> Option<PendingRequest> {
         let supervisor = &self.supervisor;
-        match waiting.request.control() {
+        match pending.request.control() {
             Control::Stop(_) | Control::Kill(_) => {
-                let Some(by) = supervisor.stopped_by() else { return Some(waiting) };
-                waiting.request.accept(StopReply { by });
+                let Some(by) = supervisor.stopped_by() else { return Some(pending) };
+                pending.request.accept(StopReply { by });
             },
             _ => match supervisor.pid() {
-                Some(pid) if supervisor.incarnation() != waiting.before => {
-                    waiting.request.accept(Started { node: supervisor.id().clone(), pid });
+                Some(pid) if supervisor.instance() != pending.before => {
+                    pending.request.accept(Started { node: supervisor.id().clone(), pid });
                 },
                 None if matches!(
                     supervisor.state(),
                     ProcessState::Crashed | ProcessState::Stopped | ProcessState::CrashLoop
                 ) =>
                 {
-                    waiting.request.refuse(supervisor.reason());
+                    pending.request.refuse(supervisor.reason());
                 },
-                _ => return Some(waiting),
+                _ => return Some(pending),
             },
         }
         None
     }
 
-    /// Returns whether the output file begins with another line than the record has.
-    pub(crate) fn has_other_file(&self) -> bool {
-        self.first_line().is_some_and(|first_line| first_line != self.record.first_line)
-    }
-
     fn first_line(&self) -> Option<u64> {
-        self.run.as_ref().and_then(|run| run.output.first_line())
+        self.running.as_ref().and_then(|running| running.output.first_line())
     }
 
     /// Records a launch with this id before it is made, so that a later daemon can find the launched processes.
-    pub(crate) fn write_down_launch(&mut self, launch_id: &str) {
+    pub(crate) fn record_launch(&mut self, launch_id: &str) {
         self.record.process = None;
         self.record.launching = Some(launch_id.into());
         self.record.launched_ms = unix_ms();
@@ -227,8 +246,8 @@ impl ManagedProcess {
         self.record.output = output;
     }
 
-    /// Records that the process has ended and been swept.
-    pub(crate) fn note_swept(&mut self) {
+    /// Records that the process has ended and nothing of it remains.
+    pub(crate) fn note_gone(&mut self) {
         self.record.process = None;
     }
 
@@ -247,7 +266,7 @@ impl ManagedProcess {
     /// Adjusts published and recorded times after the wall clock was set.
     pub(crate) fn follow_clock(&mut self) {
         if self.clock.follow() {
-            self.announce();
+            self.publish();
             self.update_record();
         }
     }
@@ -261,10 +280,10 @@ impl ManagedProcess {
     }
 
     /// Returns the supervisor's state from the record.
-    pub(crate) fn recalled(&self) -> SupervisorSnapshot<Instant> {
+    pub(crate) fn snapshot(&self) -> SupervisorSnapshot<Instant> {
         let clock = &self.clock;
         let boot = self.record.boot.as_ref();
-        self.record.memory.clone().map_time(|ms| clock.moment(ms, boot))
+        self.record.snapshot.clone().map_time(|ms| clock.moment(ms, boot))
     }
 
     /// Returns the time since the process was launched.
@@ -276,13 +295,13 @@ impl ManagedProcess {
     /// Updates the record and writes it to disk if it changed.
     pub(crate) fn update_record(&mut self) {
         let supervisor = &self.supervisor;
-        if supervisor.incarnation() == Instance::default() {
+        if supervisor.instance() == Instance::default() {
             return;
         }
         let clock = &self.clock;
-        self.record.memory = supervisor.memory().map_time(|at| clock.unix_ms(at));
+        self.record.snapshot = supervisor.snapshot().map_time(|at| clock.unix_ms(at));
         self.record.boot = clock.boot().cloned();
-        if !self.record.memory.is_launching() {
+        if !self.record.snapshot.is_launching() {
             // The outcome of the launch is known.
             self.record.launching = None;
         }
@@ -296,7 +315,7 @@ impl ManagedProcess {
         match self.records.write(&self.record) {
             Ok(()) => self.written = Some(self.record.clone()),
             Err(problem) => {
-                tracing::warn!("'{}' cannot be written down: {problem}", self.record.node);
+                tracing::warn!("cannot record '{}': {problem}", self.record.node);
             },
         }
     }
@@ -308,14 +327,14 @@ impl ManagedProcess {
     }
 
     /// Returns the error that an instance wrote before it ended while no daemon ran, if it wrote one.
-    pub(crate) fn words_of_missed_end(&self) -> Option<String> {
+    pub(crate) fn error_words(&self) -> Option<String> {
         self.feed.error_words()
     }
 
     /// Reads the rest of an ended instance's output and returns the words that give the cause.
-    pub(crate) fn words_of_ended(&self) -> Option<String> {
-        if let Some(run) = &self.run {
-            run.output.finish();
+    pub(crate) fn last_words(&self) -> Option<String> {
+        if let Some(running) = &self.running {
+            running.output.finish();
         }
         self.feed.last_words()
     }

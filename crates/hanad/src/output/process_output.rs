@@ -8,9 +8,9 @@ use hana_process::{Line, LogFollower, OutputNews, OutputReader, in_megabytes};
 use hana_protocol::id::NodeId;
 use hana_protocol::message::{LogLine, Stream};
 
-use crate::complaint::LogOnce;
-use crate::last_words::{error_words, last_words};
-use crate::state_files::PATIENCE;
+use crate::log_once::LogOnce;
+use crate::output::last_words::{error_words, last_words};
+use crate::state::state_files::FLUSH_TIMEOUT;
 
 /// The output of one instance, read on a separate thread, kept for later readers, and published.
 pub(crate) struct Output {
@@ -142,13 +142,13 @@ fn log_line(line: Line) -> LogLine {
 /// The state of the reader's thread.
 struct Desk {
     feed: LogFeed,
-    complaint: LogOnce,
+    log_once: LogOnce,
     dropped: DroppedBytes,
 }
 
 impl Desk {
     fn new(feed: LogFeed) -> Self {
-        Self { feed, complaint: LogOnce::default(), dropped: DroppedBytes::default() }
+        Self { feed, log_once: LogOnce::default(), dropped: DroppedBytes::default() }
     }
 
     fn take(&mut self, news: OutputNews, now: Instant) {
@@ -157,7 +157,7 @@ impl Desk {
             OutputNews::History(lines) => self.feed.remember(lines),
             OutputNews::Lines(lines) => self.feed.publish(lines),
             OutputNews::Dropped(bytes) => dropped = bytes,
-            OutputNews::Trouble(problem) if self.complaint.is_news(&problem) => {
+            OutputNews::Trouble(problem) if self.log_once.should_log(&problem) => {
                 tracing::warn!("the output of '{}': {problem}", self.feed.node);
             },
             OutputNews::Trouble(_) => {},
@@ -237,7 +237,7 @@ impl LineBudget {
     fn wait_for(&self, reader: &OutputReader) {
         let now = Instant::now();
         let is_slow = self.budget().slow_until.is_some_and(|until| now < until);
-        let patience = if is_slow { Duration::ZERO } else { PATIENCE };
+        let patience = if is_slow { Duration::ZERO } else { FLUSH_TIMEOUT };
         if !reader.wait(patience) {
             self.budget().slow_until = Some(now + SLOW);
         }

@@ -6,8 +6,8 @@ use hana_process::{ProcessRecord, SupervisorSnapshot};
 use hana_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Boot;
-use crate::state_files::{PATIENCE, Purpose, StateFiles};
+use crate::state::clock_anchor::Boot;
+use crate::state::state_files::{FLUSH_TIMEOUT, Purpose, StateFiles};
 
 /// The persistent record of a visualization, from which a later daemon continues.
 ///
@@ -47,7 +47,7 @@ pub(crate) struct RunRecord {
     /// The supervisor's state: status and reason, the person's request, the spent budget. Times are in Unix
     /// milliseconds.
     #[serde(default)]
-    pub(crate) memory: SupervisorSnapshot<u64>,
+    pub(crate) snapshot: SupervisorSnapshot<u64>,
 }
 
 const fn yes() -> bool {
@@ -64,7 +64,7 @@ pub(crate) struct RunRecords {
 /// The suffixes of the files there.
 const RECORD: &str = "json";
 const UNREADABLE: &str = "json.unreadable";
-const GOODBYE: &str = "closed";
+const CLOSE_NOTE: &str = "closed";
 
 impl RunRecords {
     pub(crate) const fn new(directory: PathBuf, files: StateFiles) -> Self {
@@ -85,26 +85,26 @@ impl RunRecords {
             consequence: "it runs, but a daemon that is started again might not take it over",
         };
         self.files.put(self.file(node, RECORD), serde_json::to_vec_pretty(record)?, purpose);
-        self.files.flush(PATIENCE);
+        self.files.flush(FLUSH_TIMEOUT);
         Ok(())
     }
 
     /// Removes the record of a visualization that is no longer listed.
     pub(crate) fn remove(&self, node: &NodeId) {
-        self.forget_goodbye(node);
+        self.forget_close_note(node);
         let failure = format!("what was written down of '{node}' stays");
         self.files.remove(self.file(node.as_str(), RECORD), failure);
     }
 
     /// Returns the file with which a program records that a person closed it, for a daemon that is absent.
-    pub(crate) fn goodbye_of(&self, node: &NodeId) -> PathBuf {
-        self.file(node.as_str(), GOODBYE)
+    pub(crate) fn close_note_of(&self, node: &NodeId) -> PathBuf {
+        self.file(node.as_str(), CLOSE_NOTE)
     }
 
     /// Removes that file, which an earlier instance may have left.
-    pub(crate) fn forget_goodbye(&self, node: &NodeId) {
+    pub(crate) fn forget_close_note(&self, node: &NodeId) {
         let failure = format!("what an earlier run of '{node}' left stays");
-        self.files.remove(self.goodbye_of(node), failure);
+        self.files.remove(self.close_note_of(node), failure);
     }
 
     /// Reads every record of an earlier daemon. An unreadable one is logged and moved aside, so that it is logged
@@ -175,7 +175,7 @@ fn parse(text: &str, name: &str) -> Result<RunRecord, String> {
                 instance: 0,
                 boot: None,
                 first_line: 0,
-                memory: SupervisorSnapshot::default(),
+                snapshot: SupervisorSnapshot::default(),
             })
         },
     }
@@ -205,7 +205,7 @@ mod tests {
             instance: 6,
             boot: Some(Boot { id: "b".into(), unix_ms: 7 }),
             first_line: 7,
-            memory: SupervisorSnapshot::default(),
+            snapshot: SupervisorSnapshot::default(),
         }
     }
 
@@ -229,7 +229,7 @@ mod tests {
         records.write(&first).unwrap();
         assert_eq!(records.read(), [first.clone(), second]);
         assert_eq!(names(&dir.path().join("run")), ["ripples-2.json", "ripples.json"]);
-        fs::write(records.goodbye_of(&first.node), "").unwrap();
+        fs::write(records.close_note_of(&first.node), "").unwrap();
         records.remove(&first.node);
         records.remove(&first.node);
         assert!(records.files.flush(SOON));
@@ -295,17 +295,17 @@ mod tests {
             }
         }
         assert!(saved > 0);
-        let odd = text.replace("\"incarnation\":1", "\"incarnation\":\"first\"");
+        let odd = text.replace("\"instance\":1", "\"instance\":\"first\"");
         assert_ne!(odd, text);
         let read = parse(&odd, "ripples").unwrap();
-        assert_eq!((read.process, read.memory), (whole.process, SupervisorSnapshot::default()));
+        assert_eq!((read.process, read.snapshot), (whole.process, SupervisorSnapshot::default()));
     }
 
     #[test]
     fn a_record_of_a_later_version_or_with_little_in_it_is_read() {
         let text = r#"{"node": "a", "process": {"fingerprint": {"pid": 1, "started": "b/2"}, "launch_id": "m", "x": 1}, "y": []}"#;
         let record = parse(text, "a").unwrap();
-        assert_eq!((record.memory.incarnation().number(), record.joins), (1, true));
-        assert!(record.memory.has_process() && record.process.is_some());
+        assert_eq!((record.snapshot.instance().number(), record.joins), (1, true));
+        assert!(record.snapshot.has_process() && record.process.is_some());
     }
 }

@@ -15,28 +15,28 @@ use hana_protocol::wire::error_chain;
 use hana_time::{LinkOrder, Timeline};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Boot;
-use crate::state_files::{Purpose, StateFiles};
+use crate::state::clock_anchor::Boot;
+use crate::state::state_files::{Purpose, StateFiles};
 
 /// Maintains the timeline of this host: carries out the actions of [`TimelineSync`] on the mesh, the clock and
 /// the disk.
 pub(crate) struct Timekeeper {
-    ensemble: TimelineSync,
-    said: StatePublisher<HostTimeline>,
+    sync: TimelineSync,
+    publisher: StatePublisher<HostTimeline>,
     /// The clock of the followed host.
     clock: Option<(NodeId, ClockSync)>,
-    /// The destination of orders for `hana-link`.
+    /// The destination of commands for `hana-link`.
     link: Box<dyn Fn(LinkOrder) + Send>,
     memory: TimelineMemory,
     /// Commands forwarded to the leading host.
-    passed_on: Vec<(Request, Pending<Result<Accepted, CommandError>>)>,
+    forwarded: Vec<(Request, Pending<Result<Accepted, CommandError>>)>,
     _answering: QueryableGuard,
 }
 
 /// How long the leading host may take to carry out a command.
-const COMMAND: Duration = Duration::from_secs(1);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often forwarded commands are polled.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Timekeeper {
     /// Continues from the timeline in `file`, or starts at beat 0 with the tempo and bar of `first`.
@@ -52,42 +52,42 @@ impl Timekeeper {
         let resumed = before.and_then(|said| TimelineSync::resuming(host.clone(), &said, now));
         let begins = || TimelineSync::new(host.clone(), first.moved_by(-first.beat_at(now)), now);
         Self {
-            ensemble: resumed.unwrap_or_else(begins),
-            said: node.state_publisher(&Topic::timeline(host.clone())),
+            sync: resumed.unwrap_or_else(begins),
+            publisher: node.state_publisher(&Topic::timeline(host.clone())),
             clock: None,
             link: Box::new(link),
             memory,
-            passed_on: vec![],
+            forwarded: vec![],
             _answering: node.answer_clock(),
         }
     }
 
     /// Returns the timeline in effect at a time of this machine's clock.
     pub(crate) fn timeline(&self, at_us: i64) -> Timeline {
-        self.ensemble.course().at(at_us)
+        self.sync.course().at(at_us)
     }
 
     /// Returns the time until something is due.
     pub(crate) fn next_in(&self) -> Duration {
-        let us = self.ensemble.next_us().saturating_sub(local_us());
+        let us = self.sync.next_us().saturating_sub(local_us());
         let next = Duration::from_micros(u64::try_from(us).unwrap_or(0));
-        if self.passed_on.is_empty() { next } else { next.min(LOOK) }
+        if self.forwarded.is_empty() { next } else { next.min(POLL_INTERVAL) }
     }
 
     /// Passes an event to [`TimelineSync`] and carries out its actions.
-    pub(crate) fn tell(
+    pub(crate) fn update(
         &mut self,
         node: &Node<role::Daemon>,
-        happened: impl FnOnce(&mut TimelineSync, i64) -> Vec<TimelineSyncAction>,
+        change: impl FnOnce(&mut TimelineSync, i64) -> Vec<TimelineSyncAction>,
     ) {
         if let Some((host, clock)) = &self.clock
             && let Some(estimate) = clock.estimate()
         {
-            self.ensemble.clock(host, estimate);
+            self.sync.clock(host, estimate);
         }
-        let actions = happened(&mut self.ensemble, local_us());
-        self.carry_out(actions);
-        let follows = self.ensemble.follows();
+        let actions = change(&mut self.sync, local_us());
+        self.apply(actions);
+        let follows = self.sync.follows();
         if self.clock.as_ref().map(|(host, _)| host) != follows {
             self.clock = follows.map(|host| (host.clone(), node.watch_clock(host)));
         }
@@ -95,65 +95,65 @@ impl Timekeeper {
 
     /// Does what is due.
     pub(crate) fn tick(&mut self, node: &Node<role::Daemon>) {
-        if local_us() >= self.ensemble.next_us() {
-            self.tell(node, TimelineSync::tick);
+        if local_us() >= self.sync.next_us() {
+            self.update(node, TimelineSync::tick);
         }
         self.answer_passed_on();
     }
 
     /// Carries out a command, or forwards it to the leading host.
-    pub(crate) fn order(&mut self, node: &Node<role::Daemon>, request: Request) {
+    pub(crate) fn on_request(&mut self, node: &Node<role::Daemon>, request: Request) {
         let order = match request.control() {
             Control::Tempo(tempo) => TransportRequest::Tempo(tempo.bpm),
             Control::Play(_) => TransportRequest::Play,
             Control::Pause(_) => TransportRequest::Pause,
             _ => return,
         };
-        match self.ensemble.order(order, local_us()) {
+        match self.sync.order(order, local_us()) {
             Ok(Routing::Done(actions)) => {
-                self.carry_out(actions);
+                self.apply(actions);
                 request.accept(Accepted {});
             },
             Ok(Routing::Tell(leader)) => {
                 let answer = match order {
                     TransportRequest::Tempo(bpm) => {
-                        node.command::<role::Daemon, _>(&leader, Tempo { bpm }, COMMAND)
+                        node.command::<role::Daemon, _>(&leader, Tempo { bpm }, COMMAND_TIMEOUT)
                     },
                     TransportRequest::Play => {
-                        node.command::<role::Daemon, _>(&leader, Play {}, COMMAND)
+                        node.command::<role::Daemon, _>(&leader, Play {}, COMMAND_TIMEOUT)
                     },
                     TransportRequest::Pause => {
-                        node.command::<role::Daemon, _>(&leader, Pause {}, COMMAND)
+                        node.command::<role::Daemon, _>(&leader, Pause {}, COMMAND_TIMEOUT)
                     },
                 };
-                self.passed_on.push((request, answer));
+                self.forwarded.push((request, answer));
             },
             Err(problem) => request.refuse(problem.to_string()),
         }
     }
 
     fn answer_passed_on(&mut self) {
-        for (request, answer) in std::mem::take(&mut self.passed_on) {
+        for (request, answer) in std::mem::take(&mut self.forwarded) {
             match answer.take() {
                 Some(Ok(accepted)) => request.accept(accepted),
                 Some(Err(CommandError::Refused { reason, .. })) => request.refuse(reason),
                 Some(Err(problem)) => request.refuse(format!(
-                    "the host that leads has not done it: {}; try again in a moment",
+                    "the leading host did not carry out the command: {}; retry in a moment",
                     error_chain(&problem)
                 )),
                 None if answer.is_abandoned() => request.refuse("this daemon is ending"),
-                None => self.passed_on.push((request, answer)),
+                None => self.forwarded.push((request, answer)),
             }
         }
     }
 
-    fn carry_out(&mut self, actions: Vec<TimelineSyncAction>) {
+    fn apply(&mut self, actions: Vec<TimelineSyncAction>) {
         for action in actions {
             match action {
-                TimelineSyncAction::Say(said) => {
-                    self.memory.keep(&said);
-                    if let Err(problem) = self.said.set(&said) {
-                        tracing::warn!("the timeline is not said: {problem}");
+                TimelineSyncAction::Say(timeline) => {
+                    self.memory.keep(&timeline);
+                    if let Err(problem) = self.publisher.set(&timeline) {
+                        tracing::warn!("cannot publish the timeline: {problem}");
                     }
                 },
                 TimelineSyncAction::Link(order) => (self.link)(order),
@@ -212,7 +212,7 @@ impl TimelineMemory {
     /// Returns the memory and the saved timeline, if it is of this boot.
     fn of(file: PathBuf, files: StateFiles) -> (Self, Option<HostTimeline>) {
         let read = Self::read(&file).unwrap_or_else(|problem| {
-            tracing::warn!("{}: the last beat is not known: {problem}", file.display());
+            tracing::warn!("{}: cannot read the last beat: {problem}", file.display());
             None
         });
         let is_of_this_boot = |kept: &Kept| kept.is_of_this_boot(&Kept::now(kept.said.clone()));
@@ -244,8 +244,8 @@ impl TimelineMemory {
         }
         let kept = Kept::now(said.clone());
         let purpose = Purpose {
-            failure: format!("{}: the beat is not written down", self.file.display()),
-            consequence: "a daemon that is started again begins with an older one, or at 0",
+            failure: format!("{}: cannot save the beat", self.file.display()),
+            consequence: "a restarted daemon begins with an older one, or at 0",
         };
         match serde_json::to_vec(&kept) {
             Ok(content) => self.files.put(self.file.clone(), content, purpose),

@@ -8,7 +8,7 @@ use hana_protocol::contract::Topic;
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::Look;
 
-use crate::state_files::{PATIENCE, Purpose, StateFiles, in_time};
+use crate::state::state_files::{FLUSH_TIMEOUT, Purpose, StateFiles, in_time};
 
 /// Keeps the last look of one visualization on disk, for its next instance.
 pub(crate) struct LookStore {
@@ -16,7 +16,7 @@ pub(crate) struct LookStore {
     files: StateFiles,
     looks: Subscription<Received<Look>>,
     /// The pending query for the look it already shows, sent when this daemon took it over.
-    asked: Option<Pending<Vec<Received<Look>>>>,
+    query: Option<Pending<Vec<Received<Look>>>>,
     last: LastLook,
     written: Option<(Look, Instant)>,
 }
@@ -25,9 +25,9 @@ pub(crate) struct LookStore {
 ///
 /// A crash of the visualization costs nothing, since the daemon knows the newest look. If both crash at once, the
 /// changes of this time are lost.
-const BETWEEN: Duration = Duration::from_millis(250);
+const WRITE_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a visualization may take to answer with its look.
-const ASK: Duration = Duration::from_secs(2);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl LookStore {
     /// Starts with the look on disk, if there is one.
@@ -41,7 +41,7 @@ impl LookStore {
         let known = read(&file, id, &files);
         Self {
             looks: node.subscribe(topic.clone()),
-            asked: Some(node.ask(topic, ASK)),
+            query: Some(node.ask(topic, QUERY_TIMEOUT)),
             // Written again, so that the file is kept like every other.
             written: None,
             last: LastLook { node: id.clone(), look: known.unwrap_or_default() },
@@ -55,7 +55,7 @@ impl LookStore {
     /// If it cannot be written, `spare` is written instead.
     pub(crate) fn ready_file(&self, spare: Option<PathBuf>) -> PathBuf {
         self.files.check(&self.file);
-        self.files.flush(PATIENCE);
+        self.files.flush(FLUSH_TIMEOUT);
         let Some((look, spare)) = self.files.unwritten(&self.file).zip(spare) else {
             return self.file.clone();
         };
@@ -68,8 +68,9 @@ impl LookStore {
 
     /// Receives looks and writes the newest one if it has changed, not too often. Does not block.
     pub(crate) fn poll(&mut self, now: Instant) {
-        self.hear();
-        let is_due = self.written.as_ref().is_none_or(|(_, at)| now.duration_since(*at) >= BETWEEN);
+        self.receive();
+        let is_due =
+            self.written.as_ref().is_none_or(|(_, at)| now.duration_since(*at) >= WRITE_INTERVAL);
         if is_due {
             self.write(now);
         }
@@ -77,20 +78,20 @@ impl LookStore {
 
     /// Writes the last look at once. Called when the instance has ended.
     pub(crate) fn keep(&mut self, now: Instant) {
-        self.hear();
+        self.receive();
         self.write(now);
     }
 
-    fn hear(&mut self) {
-        if let Some(answers) = self.asked.as_ref().and_then(Pending::take) {
-            self.asked = None;
+    fn receive(&mut self) {
+        if let Some(answers) = self.query.as_ref().and_then(Pending::take) {
+            self.query = None;
             if let Some(received) = answers.into_iter().next() {
                 self.last.look = received.message;
             }
         }
         while let Some(received) = self.looks.try_recv() {
             // A published look is newer than the reply to the query.
-            self.asked = None;
+            self.query = None;
             self.last.look = received.message;
         }
     }
@@ -133,5 +134,5 @@ fn read(file: &Path, node: &NodeId, files: &StateFiles) -> Option<Look> {
 
 /// Removes the look of an earlier instance: a start by a person begins from scratch.
 pub(crate) fn forget(file: &Path, files: &StateFiles) {
-    files.remove(file.to_owned(), format!("{}: what an earlier run left stays", file.display()));
+    files.remove(file.to_owned(), format!("{}: cannot remove the stale file", file.display()));
 }

@@ -15,23 +15,23 @@ pub(crate) struct PeerTracker {
     lost: StatePublisher<LostPeers>,
     own: NodeId,
     /// When to check again if nothing is observed before.
-    look_at: Instant,
+    check_at: Instant,
 }
 
 /// The interval of checks that depend on time alone: hosts to forget, nodes lost alone.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl PeerTracker {
     pub(crate) fn new(node: &Node<role::Daemon>) -> Self {
         let own = node.host().clone();
         let lost = node.state_publisher(&Topic::<LostPeers>::lost_peers(own.clone()));
         let (roster, steps) = (Roster::default(), WallClockSteps::default());
-        Self { roster, steps, lost, own, look_at: Instant::now() }
+        Self { roster, steps, lost, own, check_at: Instant::now() }
     }
 
-    pub(crate) fn see(&mut self, sighting: Observation, now: Instant) {
-        self.roster.observe(sighting, now, unix_ms());
-        self.look_at = now;
+    pub(crate) fn observe(&mut self, observation: Observation, now: Instant) {
+        self.roster.observe(observation, now, unix_ms());
+        self.check_at = now;
     }
 
     /// Advances time: probes missing hosts and publishes what has happened.
@@ -44,7 +44,7 @@ impl PeerTracker {
         if now < self.next_deadline() {
             return;
         }
-        self.look_at = now + LOOK;
+        self.check_at = now + CHECK_INTERVAL;
         if let Some(set_ms) = self.steps.take() {
             self.roster.wall_clock_was_set(set_ms);
         }
@@ -52,32 +52,32 @@ impl PeerTracker {
         for (host, endpoints) in self.roster.to_knock(now) {
             presence.knock(host, endpoints);
         }
-        for news in self.roster.take_news() {
-            let event = in_words(news);
+        for event in self.roster.take_news() {
+            let event = describe(event);
             tracing::info!("{}", event.text);
             if self.roster.is_spokesman(&self.own)
                 && let Err(problem) = node.events().publish(&event)
             {
-                tracing::warn!("what happened to '{}' is not said: {problem}", event.about);
+                tracing::warn!("cannot publish an event of '{}': {problem}", event.about);
             }
         }
         if let Err(problem) = self.lost.set(&self.roster.lost(now)) {
-            tracing::warn!("who is lost is not said: {problem}");
+            tracing::warn!("cannot publish the list of lost hosts: {problem}");
         }
     }
 
     pub(crate) fn next_deadline(&self) -> Instant {
-        self.roster.next_knock().map_or(self.look_at, |at| at.min(self.look_at))
+        self.roster.next_knock().map_or(self.check_at, |at| at.min(self.check_at))
     }
 
     /// Returns whether the id is in use: its node is on the mesh or belongs to another host.
-    pub(crate) fn holds(&self, id: &NodeId) -> bool {
+    pub(crate) fn is_taken(&self, id: &NodeId) -> bool {
         self.roster.is_present(id) || self.roster.is_held_elsewhere(id, &self.own)
     }
 }
 
-fn in_words(news: RosterEvent) -> Event {
-    match news {
+fn describe(event: RosterEvent) -> Event {
+    match event {
         RosterEvent::Lost { host, cause, nodes } => {
             let kind = match cause {
                 LossCause::HostLost => EventKind::HostLost,
@@ -98,7 +98,7 @@ fn in_words(news: RosterEvent) -> Event {
         },
         RosterEvent::NodeLost { node, host } => {
             let text = format!(
-                "node_lost: '{node}' on '{host}' is gone without a word; no daemon launched it, so none starts it again"
+                "node_lost: '{node}' on '{host}' disappeared; no daemon launched it, so none restarts it"
             );
             Event { kind: EventKind::NodeLost, about: node, text }
         },

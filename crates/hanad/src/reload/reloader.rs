@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 use std::{io, thread};
 
@@ -10,8 +10,7 @@ use hana_network::Request;
 use hana_protocol::wire::error_chain;
 
 use crate::config::DaemonConfig;
-use crate::daemon::DaemonEvent;
-use crate::file_watch::{FileWatch, look_at};
+use crate::reload::file_watch::{FileWatch, fingerprints_of};
 
 /// The cause of a reload.
 pub(crate) enum ReloadCause {
@@ -33,31 +32,35 @@ pub(crate) struct Reloaded {
 
 /// A handle to the reload thread.
 pub(crate) struct Reloader {
-    asked: Sender<ReloadCause>,
+    causes: Sender<ReloadCause>,
 }
 
 /// How often the files are checked.
-const POLL: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Reloader {
     /// Starts to watch the files of `config`. `named` is the file given on the command line.
+    ///
+    /// `on_reloaded` receives each result and returns whether to continue.
     pub(crate) fn start(
         named: Option<PathBuf>,
         config: &DaemonConfig,
-        events: SyncSender<DaemonEvent>,
+        on_reloaded: impl FnMut(Reloaded) -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let files = config.files(named.as_deref());
-        let watch = FileWatch::new(look_at(&files));
+        let watch = FileWatch::new(fingerprints_of(&files));
         let catalogue = config.catalogue_file.clone();
-        let worker = Worker { named, files, watch, catalogue, failed: false, events };
-        let (asked, questions) = mpsc::channel();
-        thread::Builder::new().name("reload".into()).spawn(move || worker.run(&questions))?;
-        Ok(Self { asked })
+        let worker = Worker { named, files, watch, catalogue, failed: false };
+        let (cause_tx, cause_rx) = mpsc::channel();
+        thread::Builder::new()
+            .name("reload".into())
+            .spawn(move || worker.run(&cause_rx, on_reloaded))?;
+        Ok(Self { causes: cause_tx })
     }
 
-    /// Requests a reload. Its result comes as an event.
-    pub(crate) fn ask(&self, cause: ReloadCause) {
-        self.asked.send(cause).ok();
+    /// Requests a reload. Its result goes to `on_reloaded`.
+    pub(crate) fn request(&self, cause: ReloadCause) {
+        self.causes.send(cause).ok();
     }
 }
 
@@ -69,30 +72,33 @@ struct Worker {
     catalogue: Option<PathBuf>,
     /// Whether the last reload failed.
     failed: bool,
-    events: SyncSender<DaemonEvent>,
 }
 
 impl Worker {
-    fn run(mut self, questions: &Receiver<ReloadCause>) {
+    fn run(
+        mut self,
+        causes: &Receiver<ReloadCause>,
+        mut on_reloaded: impl FnMut(Reloaded) -> bool,
+    ) {
         loop {
-            let (cause, outcome) = match questions.recv_timeout(POLL) {
+            let (cause, outcome) = match causes.recv_timeout(POLL_INTERVAL) {
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    if !self.watch.see(look_at(&self.files)) {
+                    if !self.watch.poll(fingerprints_of(&self.files)) {
                         continue;
                     }
                     (ReloadCause::Changed, self.load())
                 },
                 Ok(cause) => {
-                    let now = look_at(&self.files);
-                    let is_same = !self.failed && !self.watch.is_news(&now);
-                    self.watch.take(now);
+                    let now = fingerprints_of(&self.files);
+                    let is_same = !self.failed && !self.watch.has_changed(&now);
+                    self.watch.accept(now);
                     let skips = is_same && matches!(cause, ReloadCause::Start(_));
                     let outcome = if skips { Ok(None) } else { self.load() };
                     (cause, outcome)
                 },
             };
-            if self.events.send(DaemonEvent::Reloaded(Reloaded { cause, outcome })).is_err() {
+            if !on_reloaded(Reloaded { cause, outcome }) {
                 return;
             }
         }
@@ -104,7 +110,7 @@ impl Worker {
         let config = loaded?;
         let files = config.files(self.named.as_deref());
         if files != self.files {
-            self.watch.take(look_at(&files));
+            self.watch.accept(fingerprints_of(&files));
             self.files = files;
         }
         self.catalogue.clone_from(&config.catalogue_file);
@@ -115,7 +121,7 @@ impl Worker {
         // Without it, another catalogue that is not meant to be used would be found.
         if let Some(file) = self.catalogue.as_ref().filter(|file| !file.exists()) {
             return Err(format!(
-                "the catalogue {} is gone; put it there again, or start hanad again without it",
+                "the catalogue {} is missing; restore it, or restart hanad without it",
                 file.display()
             ));
         }
