@@ -68,22 +68,22 @@ const BACKOFF: Backoff = Backoff {
 };
 
 impl LinkProcess {
-    /// Starts the program. Its events go to `tell`, which may block.
+    /// Starts the program. Its events go to `on_event`, which may block.
     ///
     /// Returns `None` if the program is not installed or the system cannot start a thread.
-    pub(crate) fn start(tell: impl FnMut(LinkEvent) + Send + 'static) -> Option<Self> {
+    pub(crate) fn start(on_event: impl FnMut(LinkEvent) + Send + 'static) -> Option<Self> {
         let program = match find() {
             Ok(program) => program,
             Err(LaunchError::Faulty { program, fault }) => {
                 tracing::warn!(
-                    "no Ableton Link here: {} {fault}; this daemon's own clock serves",
+                    "Ableton Link is off: {} {fault}; using this daemon's own clock",
                     program.display()
                 );
                 return None;
             },
             Err(_) => {
                 tracing::info!(
-                    "no Ableton Link here: {PROGRAM} is neither beside hanad nor in PATH (it is built by `cargo build --workspace`, with cmake and libclang); this daemon's own clock serves"
+                    "Ableton Link is off: {PROGRAM} is neither beside hanad nor in PATH (`cargo build --workspace` builds it, with cmake and libclang); using this daemon's own clock"
                 );
                 return None;
             },
@@ -93,25 +93,25 @@ impl LinkProcess {
         let of_thread = Arc::clone(&shared);
         let spawned = thread::Builder::new()
             .name("link".into())
-            .spawn(move || keep_running(&program, &of_thread, &end, tell));
+            .spawn(move || keep_running(&program, &of_thread, &end, on_event));
         match spawned {
             Ok(_) => Some(Self { shared }),
             Err(problem) => {
-                tracing::warn!("no Ableton Link: the system has no thread for it: {problem}");
+                tracing::warn!("Ableton Link is off: cannot start a thread: {problem}");
                 None
             },
         }
     }
 
-    /// Sends an order without blocking.
+    /// Sends a command without blocking.
     ///
-    /// The order is lost if the program is not running or does not read. Once it runs again, it asks for the state to
+    /// The command is lost if the program is not running or does not read. Once it runs again, it asks for the state to
     /// continue from.
-    pub(crate) fn order(&self, order: LinkOrder) {
+    pub(crate) fn send(&self, command: LinkOrder) {
         if let Some(orders) = &*lock(&self.shared.orders)
-            && orders.try_send(order.to_line()).is_err()
+            && orders.try_send(command.to_line()).is_err()
         {
-            tracing::debug!("{PROGRAM} does not take orders: {order:?}");
+            tracing::debug!("{PROGRAM} does not read commands, so one is dropped: {command:?}");
         }
     }
 }
@@ -129,7 +129,7 @@ fn keep_running(
     program: &PathBuf,
     shared: &Shared,
     end: &Receiver<()>,
-    mut tell: impl FnMut(LinkEvent),
+    mut on_event: impl FnMut(LinkEvent),
 ) {
     let mut jitter = Jitter::of_name(PROGRAM);
     let mut failures: u32 = 0;
@@ -140,12 +140,12 @@ fn keep_running(
             Ok(run) => {
                 log_once.clear();
                 tracing::info!("{PROGRAM} runs: {}", program.display());
-                tell(LinkEvent::Started);
-                let outcome = run.hear(end, &mut tell);
+                on_event(LinkEvent::Started);
+                let outcome = run.read_reports(end, &mut on_event);
                 lock(&shared.orders).take();
                 let Outcome::Failed(why) = outcome else { return };
-                tracing::warn!("{PROGRAM} {why}; it is started again, and the beats go on");
-                tell(LinkEvent::Lost);
+                tracing::warn!("{PROGRAM} {why}; restarting it, the beat continues");
+                on_event(LinkEvent::Lost);
             },
             // The file may be being replaced at this moment, so it is tried again and logged once.
             Err(problem) if log_once.should_log(&problem) => {
@@ -153,7 +153,7 @@ fn keep_running(
                     || format!("cannot be started: {problem}"),
                     |fault| fault.to_string(),
                 );
-                tracing::warn!("no Ableton Link for now: {} {fault}", program.display());
+                tracing::warn!("Ableton Link is off for now: {} {fault}", program.display());
             },
             Err(_) => {},
         }
@@ -211,14 +211,14 @@ impl Run {
     }
 
     /// Receives reports until the program ends, freezes, or is to end.
-    fn hear(mut self, end: &Receiver<()>, tell: &mut impl FnMut(LinkEvent)) -> Outcome {
+    fn read_reports(mut self, end: &Receiver<()>, on_event: &mut impl FnMut(LinkEvent)) -> Outcome {
         let mut heard = Instant::now();
         loop {
             match self.lines.recv_timeout(Duration::from_millis(200)) {
                 Ok(line) => match LinkReport::parse(&line) {
                     Ok(report) => {
                         heard = Instant::now();
-                        tell(LinkEvent::Report(report));
+                        on_event(LinkEvent::Report(report));
                     },
                     Err(problem) => tracing::warn!("{problem}"),
                 },
@@ -359,8 +359,8 @@ mod tests {
             "while read -r order; do case $order in *90*) echo '{REPORT}';; esac; done"
         ));
         assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Started);
-        link.order(LinkOrder::Play {});
-        link.order(LinkOrder::Tempo { bpm: 90.0 });
+        link.send(LinkOrder::Play {});
+        link.send(LinkOrder::Tempo { bpm: 90.0 });
         let LinkEvent::Report(report) = events.recv_timeout(SOON).unwrap() else { unreachable!() };
         assert_eq!(report, LinkReport::parse(REPORT).unwrap());
         // Its input is closed: the program ends, is not restarted, and reports nothing.
@@ -384,7 +384,7 @@ mod tests {
         let (_kept, link, events) = kept("exec sleep 60");
         assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Started);
         for _ in 0..100_000 {
-            link.order(LinkOrder::Tempo { bpm: 90.0 });
+            link.send(LinkOrder::Tempo { bpm: 90.0 });
         }
         // The program is killed in the end.
         drop(link);

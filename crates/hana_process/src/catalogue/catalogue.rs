@@ -3,7 +3,9 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use hana_protocol::id::NodeId;
+use serde::Deserialize;
 use thiserror::Error;
+use toml::de::DeTable;
 
 use crate::catalogue::config::{CatalogueFile, EntryConfig};
 use crate::launch::launch_queue::LaunchLimits;
@@ -114,6 +116,26 @@ impl Catalogue {
         Self::parse(&text, &absolute)
     }
 
+    /// Returns the mistakes in the file at `path`: the first of each entry, and the first in the rest of the file.
+    #[must_use]
+    pub fn mistakes(path: &Path) -> Vec<CatalogueError> {
+        let read = |source| CatalogueError::Read { path: path.into(), source };
+        match fs::read_to_string(path) {
+            Ok(text) => Self::mistakes_in(&text, path),
+            Err(source) => vec![read(source)],
+        }
+    }
+
+    fn mistakes_in(text: &str, path: &Path) -> Vec<CatalogueError> {
+        let table = match DeTable::parse(text) {
+            Ok(table) => table,
+            Err(error) => return vec![CatalogueError::at(&error, text, path)],
+        };
+        let parts = CatalogueFile::parts(table).into_iter();
+        let errors = parts.filter_map(|part| CatalogueFile::deserialize(part).err());
+        errors.map(|error| CatalogueError::at(&error, text, path)).collect()
+    }
+
     /// Returns the entry with this name.
     ///
     /// # Errors
@@ -154,6 +176,12 @@ impl CatalogueEntry {
             notices: config.notices.unwrap_or(config.policy == Preset::Manual),
             base: base.into(),
         }
+    }
+
+    /// Returns the working directory if one is set but does not exist.
+    #[must_use]
+    pub fn missing_dir(&self) -> Option<&Path> {
+        self.dir.as_deref().filter(|dir| !dir.is_dir())
     }
 
     /// Checks that the program exists and can be executed, as far as its file shows.
@@ -471,6 +499,23 @@ mod tests {
         }
         let text = error("[visualizations.x]\nprogram = \"\"");
         assert!(text.contains(":2: visualizations.x.program: a program must be named"), "{text}");
+    }
+
+    #[test]
+    fn each_entry_and_the_rest_report_their_first_mistake() {
+        let text = "[visualizations.a]\nprogram = 1\n[visualizations.b]\nprogram = \"b\"\n\
+                    [visualizations.c]\nprogram = \"c\"\npolcy = 1\n[visualizations.c.stop]\npolite_s = -1\n\
+                    [launch]\nat_once = 0\n";
+        let mistakes = Catalogue::mistakes_in(text, Path::new("/v.toml"));
+        let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        let places = ["/v.toml:11: launch.at_once: ", "/v.toml:2: ", "/v.toml:7: "];
+        assert_eq!(texts.len(), places.len(), "{texts:?}");
+        for (text, place) in texts.iter().zip(places) {
+            assert!(text.starts_with(place), "{texts:?}");
+        }
+        assert!(Catalogue::mistakes_in("", Path::new("v.toml")).is_empty());
+        assert_eq!(Catalogue::mistakes_in("visualizations = 1", Path::new("v.toml")).len(), 1);
+        assert_eq!(Catalogue::mistakes_in("a = ", Path::new("v.toml")).len(), 1);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use hana_protocol::id::NodeId;
 use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
 
 use crate::catalogue::ranges::{Budget, Factor, Number, ProgramName, Rate, Seconds, Share};
 use crate::launch::launch_queue::LaunchLimits;
@@ -88,6 +90,33 @@ struct HealthConfig {
 enum UnresponsiveConfig {
     Report,
     Restart,
+}
+
+impl CatalogueFile {
+    /// Splits a file into documents that can be read one by one: each entry, and first everything else.
+    pub(super) fn parts(file: Spanned<DeTable<'_>>) -> Vec<Deserializer<'_>> {
+        let span = file.span();
+        let document = |table| Deserializer::from(Spanned::new(span.clone(), table));
+        let mut rest = file.into_inner();
+        let Some((key, value)) = rest.remove_entry("visualizations") else {
+            return vec![document(rest)];
+        };
+        let value_span = value.span();
+        let spanned = |value| Spanned::new(value_span.clone(), value);
+        match value.into_inner() {
+            DeValue::Table(entries) => {
+                let entries = entries.into_iter().map(|entry| {
+                    let entry = spanned(DeValue::Table(DeTable::from_iter([entry])));
+                    document(DeTable::from_iter([(key.clone(), entry)]))
+                });
+                std::iter::once(document(rest)).chain(entries).collect()
+            },
+            other => {
+                rest.insert(key, spanned(other));
+                vec![document(rest)]
+            },
+        }
+    }
 }
 
 impl EntryConfig {

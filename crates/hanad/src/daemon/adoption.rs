@@ -60,7 +60,7 @@ impl ProcessTable {
             return None;
         }
         let pid = process.fingerprint.pid;
-        let places = [Some(self.state.output_of(&node)), self.state.spare_output_of(&node)];
+        let places = [Some(self.state.output_of(&node)), self.state.fallback_output_of(&node)];
         process.output = places.into_iter().flatten().find(|place| is_output_of(pid, place));
         let name = variable(ENTRY_VAR).map_or_else(|| self.entry_of(&node), String::from);
         Some(RunRecord {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hana_engine::roster::HealthMonitor;
@@ -20,6 +20,7 @@ use crate::daemon::event::DaemonEvent;
 use crate::daemon::managed_process::RunningInstance;
 use crate::daemon::process_table::ProcessTable;
 use crate::output::process_output::{LogFeed, Output};
+use crate::service::own_program::program_dir;
 
 /// The environment variable that names the catalogue entry of a process.
 pub(super) const ENTRY_VAR: &str = "HANA_ENTRY";
@@ -141,12 +142,12 @@ impl ProcessTable {
         let mut spec = entry
             .launch_spec(&program_dir(), output)
             .map_err(|error: LaunchError| error_chain(&error))?;
-        spec.fallback_output = self.state.spare_output_of(node);
+        spec.fallback_output = self.state.fallback_output_of(node);
         let env = &mut spec.env;
         let close_note = self.state.run_records().close_note_of(node);
         env.insert("HANA_GOODBYE".into(), close_note.display().to_string());
         if let Some(look) = &process.look {
-            let look = look.ready_file(self.state.spare_look_of(node));
+            let look = look.ready_file(self.state.fallback_look_of(node));
             env.insert(LastLook::VARIABLE.into(), look.display().to_string());
             let saved = self.state.saved_of(node).display().to_string();
             env.insert(SavedState::VARIABLE.into(), saved);
@@ -219,9 +220,4 @@ fn follow_output(feed: &LogFeed, process: &mut Process) -> Output {
         }),
         None => Output::none(feed.budget.clone()),
     }
-}
-
-/// Returns the directory of this program, searched first for programs without a path.
-pub(crate) fn program_dir() -> PathBuf {
-    env::current_exe().ok().and_then(|path| Some(path.parent()?.into())).unwrap_or_default()
 }

@@ -222,7 +222,7 @@ impl Writer {
                     let path = file.path().display();
                     // Not through `tracing`, which would log it here again. This call cannot fail either.
                     self.stderr.push(format!(
-                        "hanad: its log {path} cannot be written: {problem}; it goes on without, and tries again with every line\n"
+                        "hanad: cannot write its log {path}: {problem}; continuing without it, and retrying with every line\n"
                     ));
                 }
             },

@@ -50,7 +50,7 @@ impl Output {
             Ok(reader) => Self { reader: Some(reader), budget },
             Err(problem) => {
                 tracing::warn!(
-                    "the output of '{node}' is not followed, and its file may grow: the system has no thread for it: {problem}"
+                    "cannot follow the output of '{node}', so its file may grow: cannot start a thread: {problem}"
                 );
                 Self::none(budget)
             },
@@ -67,7 +67,7 @@ impl Output {
             OutputNews::History(lines) | OutputNews::Lines(lines) => feed.remember(lines),
             OutputNews::Dropped(_) => {},
             OutputNews::Trouble(problem) => {
-                tracing::warn!("what '{}' wrote last: {problem}", feed.node);
+                tracing::warn!("cannot read the last output of '{}': {problem}", feed.node);
             },
         });
         let output = Self { reader: reader.ok(), budget };
@@ -178,7 +178,7 @@ impl Drop for Desk {
 
 fn log_dropped(node: &NodeId, bytes: u64) {
     tracing::warn!(
-        "dropped {} of output of '{node}': it writes more than is kept",
+        "dropped {} of the output of '{node}': it exceeds the limit",
         in_megabytes(bytes)
     );
 }

@@ -17,7 +17,7 @@ pub(crate) struct OwnProgram {
 }
 
 /// How long a program may take to print its version.
-const VERSION: Duration = Duration::from_secs(5);
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl OwnProgram {
     /// Records the path and arguments. Must be called at the start, before the file may be replaced or removed.
@@ -25,9 +25,10 @@ impl OwnProgram {
         let mut arguments = env::args_os();
         let called = arguments.next().map(PathBuf::from);
         let path = called.as_deref().and_then(at).or_else(|| env::current_exe().ok());
-        // The old daemon has already made room.
-        let arguments = arguments.filter(|argument| argument != "--replace").collect();
-        Self { path: path.unwrap_or_else(|| "hanad".into()), arguments }
+        Self {
+            path: path.unwrap_or_else(|| "hanad".into()),
+            arguments: without_once_only(arguments),
+        }
     }
 
     /// Checks that the program now at the path is a daemon that runs on this machine.
@@ -42,43 +43,66 @@ impl OwnProgram {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|problem| format!("{path} cannot be run: {problem}"))?;
-        let until = Instant::now() + VERSION;
+            .map_err(|problem| format!("cannot run {path}: {problem}"))?;
+        let until = Instant::now() + VERSION_TIMEOUT;
         // An error means that the process was reaped with the orphans.
         while matches!(child.try_wait(), Ok(None)) {
             if Instant::now() >= until {
                 child.kill().ok();
                 child.wait().ok();
-                return Err(format!("{path} does not say its version"));
+                return Err(format!("{path} does not print its version"));
             }
             thread::sleep(Duration::from_millis(10));
         }
-        let mut said = String::new();
+        let mut output = String::new();
         if let Some(stdout) = child.stdout.take() {
-            stdout.take(256).read_to_string(&mut said).ok();
+            stdout.take(256).read_to_string(&mut output).ok();
         }
-        let version = said.strip_prefix("hanad ").map(str::trim);
-        let version = version.ok_or_else(|| format!("{path} is no hanad"))?;
-        tracing::info!("replaced by {path}, version {version}; what was launched goes on");
+        let version = output.strip_prefix("hanad ").map(str::trim);
+        let version = version.ok_or_else(|| format!("{path} is not hanad"))?;
+        tracing::info!("replaced by {path}, version {version}; launched processes keep running");
         Ok(())
     }
 
     /// Replaces this process by the program. Returns only if that fails.
     #[cfg(unix)]
-    pub(crate) fn become_it(&self) -> anyhow::Error {
+    pub(crate) fn replace_this_process(&self) -> anyhow::Error {
         use std::os::unix::process::CommandExt;
 
         let problem = Command::new(&self.path).args(&self.arguments).exec();
         anyhow::Error::new(problem).context(format!(
-            "{} cannot be run; what was launched goes on, start hanad again",
+            "cannot run {}; launched processes keep running; start hanad again",
             self.path.display()
         ))
     }
 
     #[cfg(not(unix))]
-    pub(crate) fn become_it(&self) -> anyhow::Error {
-        anyhow::anyhow!("{} cannot take over on this platform", self.path.display())
+    pub(crate) fn replace_this_process(&self) -> anyhow::Error {
+        anyhow::anyhow!("{} cannot replace the daemon on this platform", self.path.display())
     }
+}
+
+/// Removes the arguments that apply to the first start only: the earlier daemon has made room, and the descriptor for
+/// readiness is closed.
+fn without_once_only(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut kept = vec![];
+    let mut is_value = false;
+    for argument in arguments {
+        let is_dropped = is_value
+            || argument == "--replace"
+            || argument == "--ready-fd"
+            || argument.to_string_lossy().starts_with("--ready-fd=");
+        is_value = argument == "--ready-fd" && !is_value;
+        if !is_dropped {
+            kept.push(argument);
+        }
+    }
+    kept
+}
+
+/// Returns the directory of this program, searched first for programs without a path.
+pub(crate) fn program_dir() -> PathBuf {
+    env::current_exe().ok().and_then(|path| Some(path.parent()?.into())).unwrap_or_default()
 }
 
 /// Finds the file with which the program was called, by the given path or in `PATH`.
@@ -95,4 +119,17 @@ fn at(called: &Path) -> Option<PathBuf> {
             .find(|file| file.is_file())?
     };
     path.is_file().then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replacement_does_not_get_arguments_of_the_first_start() {
+        let given =
+            ["--replace", "--ready-fd", "3", "--host", "a", "--ready-fd=4", "--config", "c"];
+        let kept = without_once_only(given.into_iter().map(OsString::from));
+        assert_eq!(kept, ["--host", "a", "--config", "c"]);
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) struct HostId {
 }
 
 /// How long a daemon may take to make room for another.
-const LEAVES_WITHIN: Duration = Duration::from_secs(10);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The lock file of a living daemon, which contains its process id.
 const LOCK: &str = "hanad.lock";
 
@@ -54,14 +54,14 @@ impl HostId {
         let Some(hostname) = &self.hostname else { return };
         if *hostname != self.id {
             tracing::info!(
-                "the hostname is '{hostname}'; this host stays '{}', as before. To call it otherwise: `hanad --host {hostname}`, or HANA_HOST",
+                "the hostname is '{hostname}', but this host keeps its id '{}'; to change the id, run `hanad --host {hostname}` or set HANA_HOST",
                 self.id
             );
         }
         for host in HostMemory::read(&self.base).hosts(&machine_id()) {
             if *host != self.id && use_of(&self.base, host) == HostUse::InUse {
                 tracing::warn!(
-                    "what was launched here as host '{host}' may still run, and is not looked after; HANA_HOST={host} hanad takes it over"
+                    "processes launched here as host '{host}' may still run unsupervised; `HANA_HOST={host} hanad` adopts them"
                 );
             }
         }
@@ -75,7 +75,9 @@ impl HostId {
         match self.lock() {
             // The lock is held until the process ends.
             Ok(lock) => self.lock = lock.map(ManuallyDrop::new),
-            Err(problem) => tracing::debug!("no other daemon sees that this one lives: {problem}"),
+            Err(problem) => tracing::debug!(
+                "cannot lock the host id, so other daemons do not see this one: {problem}"
+            ),
         }
     }
 
@@ -88,7 +90,7 @@ impl HostId {
         }
         if let Err(problem) = memory.write(&self.base) {
             tracing::warn!(
-                "that this machine is host '{id}' is not remembered ({problem}): it is another one when its hostname changes"
+                "cannot save the host id '{id}' ({problem}), so it changes with the hostname"
             );
         }
     }
@@ -119,13 +121,13 @@ impl HostId {
     ///
     /// If the hostname has changed since the id was assigned, the hostname is the next id: a person has renamed a
     /// machine with a copied disk.
-    pub(crate) fn give_way(&self) -> String {
+    pub(crate) fn yield_id(&self) -> String {
         match &self.hostname {
             Some(hostname) if *hostname != self.id => {
                 self.remember(hostname, hostname);
-                format!("this one is '{hostname}' when hanad is started again")
+                format!("restart hanad to use the id '{hostname}'")
             },
-            _ => "give this one another name, HANA_HOST=..., and start hanad again".into(),
+            _ => "set another id with HANA_HOST=... and restart hanad".into(),
         }
     }
 
@@ -133,18 +135,20 @@ impl HostId {
     pub(crate) fn take_place(&self) -> anyhow::Result<()> {
         let path = self.base.join(self.id.as_str()).join(LOCK);
         if is_free(&path) {
-            tracing::info!("there is no daemon of '{}' here to replace", self.id);
+            tracing::info!("no daemon of '{}' runs here, so there is none to replace", self.id);
             return Ok(());
         }
         let mut text = String::new();
         File::open(&path)?.read_to_string(&mut text)?;
-        let pid = text.trim().parse().context("the process id of the daemon that runs")?;
-        ask_to_leave(pid).with_context(|| format!("asking hanad, process {pid}, to make room"))?;
-        let until = Instant::now() + LEAVES_WITHIN;
+        let pid = text.trim().parse().context("reading the process id of the running daemon")?;
+        request_exit(pid).with_context(|| format!("signalling hanad, process {pid}, to exit"))?;
+        let until = Instant::now() + EXIT_TIMEOUT;
         // Its place on the mesh is its port, which it may release a moment later.
         while !is_free(&path) || hana_network::daemon_is_listening() {
             if Instant::now() >= until {
-                bail!("hanad, process {pid}, does not make room; is it stopped, or an older one?");
+                bail!(
+                    "hanad, process {pid}, did not exit; it may be suspended or too old for --replace"
+                );
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -173,14 +177,14 @@ fn use_of(base: &Path, host: &NodeId) -> HostUse {
 }
 
 #[cfg(unix)]
-fn ask_to_leave(pid: i32) -> io::Result<()> {
+fn request_exit(pid: i32) -> io::Result<()> {
     let pid = rustix::process::Pid::from_raw(pid)
-        .ok_or_else(|| io::Error::other("it has no process id"))?;
+        .ok_or_else(|| io::Error::other("the process id is invalid"))?;
     Ok(rustix::process::kill_process(pid, rustix::process::Signal::QUIT)?)
 }
 
 #[cfg(not(unix))]
-fn ask_to_leave(_pid: i32) -> io::Result<()> {
+fn request_exit(_pid: i32) -> io::Result<()> {
     Err(io::Error::other("not on this platform"))
 }
 
@@ -211,11 +215,11 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let copy = host(base.path(), "alpha", "beta");
         copy.remember(&NodeId::new("alpha").unwrap(), copy.id());
-        assert!(copy.give_way().contains("'beta'"));
+        assert!(copy.yield_id().contains("'beta'"));
         let beta = NodeId::new("beta").unwrap();
         let next = HostMemory::read(base.path()).host(&machine_id(), &beta, |_| HostUse::Idle);
         assert_eq!(next, Some(beta));
         let same = host(base.path(), "alpha", "alpha");
-        assert!(same.give_way().contains("HANA_HOST="));
+        assert!(same.yield_id().contains("HANA_HOST="));
     }
 }

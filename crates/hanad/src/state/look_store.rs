@@ -52,16 +52,16 @@ impl LookStore {
 
     /// Returns the file with the newest look for the next instance, after waiting briefly until it is written.
     ///
-    /// If it cannot be written, `spare` is written instead.
-    pub(crate) fn ready_file(&self, spare: Option<PathBuf>) -> PathBuf {
+    /// If it cannot be written, `fallback` is written instead.
+    pub(crate) fn ready_file(&self, fallback: Option<PathBuf>) -> PathBuf {
         self.files.check(&self.file);
         self.files.flush(FLUSH_TIMEOUT);
-        let Some((look, spare)) = self.files.unwritten(&self.file).zip(spare) else {
+        let Some((look, fallback)) = self.files.unwritten(&self.file).zip(fallback) else {
             return self.file.clone();
         };
-        let written = spare.clone();
+        let written = fallback.clone();
         match in_time(move || fs::write(&written, look)) {
-            Some(Ok(())) => spare,
+            Some(Ok(())) => fallback,
             _ => self.file.clone(),
         }
     }
@@ -105,8 +105,8 @@ impl LookStore {
             return;
         }
         let purpose = Purpose {
-            failure: format!("the look of '{}' is not kept", self.last.node),
-            consequence: "after a restart it would begin with an older one",
+            failure: format!("cannot save the look of '{}'", self.last.node),
+            consequence: "after a restart it would begin with an older look",
         };
         match serde_json::to_vec(&self.last) {
             Ok(content) => {
@@ -125,7 +125,7 @@ fn read(file: &Path, node: &NodeId, files: &StateFiles) -> Option<Look> {
     match read.unwrap_or_else(|| Err(io::Error::from(ErrorKind::TimedOut))) {
         Ok(last) => last.filter(|last| last.node == *node).map(|last| last.look),
         Err(problem) => {
-            tracing::warn!("{}: this look is damaged and is not used: {problem}", file.display());
+            tracing::warn!("{}: the saved look is damaged and not used: {problem}", file.display());
             forget(file, files);
             None
         },

@@ -81,8 +81,8 @@ impl RunRecords {
     pub(crate) fn write(&self, record: &RunRecord) -> serde_json::Result<()> {
         let node = record.node.as_str();
         let purpose = Purpose {
-            failure: format!("'{node}' cannot be written down"),
-            consequence: "it runs, but a daemon that is started again might not take it over",
+            failure: format!("cannot record '{node}'"),
+            consequence: "it runs, but a restarted daemon might not adopt it",
         };
         self.files.put(self.file(node, RECORD), serde_json::to_vec_pretty(record)?, purpose);
         self.files.flush(FLUSH_TIMEOUT);
@@ -92,7 +92,7 @@ impl RunRecords {
     /// Removes the record of a visualization that is no longer listed.
     pub(crate) fn remove(&self, node: &NodeId) {
         self.forget_close_note(node);
-        let failure = format!("what was written down of '{node}' stays");
+        let failure = format!("cannot remove the record of '{node}'");
         self.files.remove(self.file(node.as_str(), RECORD), failure);
     }
 
@@ -103,7 +103,7 @@ impl RunRecords {
 
     /// Removes that file, which an earlier instance may have left.
     pub(crate) fn forget_close_note(&self, node: &NodeId) {
-        let failure = format!("what an earlier run of '{node}' left stays");
+        let failure = format!("cannot remove stale state of '{node}'");
         self.files.remove(self.close_note_of(node), failure);
     }
 
@@ -115,7 +115,7 @@ impl RunRecords {
             Err(problem) if problem.kind() == ErrorKind::NotFound => return vec![],
             Err(problem) => {
                 tracing::warn!(
-                    "{}: what an earlier daemon launched cannot be found: {problem}",
+                    "{}: cannot read the records of an earlier daemon: {problem}",
                     self.directory.display()
                 );
                 return vec![];
@@ -138,7 +138,7 @@ impl RunRecords {
             Err(problem) => {
                 let aside = self.file(&name, UNREADABLE);
                 tracing::warn!(
-                    "{}: this record of a run cannot be read ({problem}); it is put aside as {}. If '{name}' still runs, this daemon does not know of it: end it by hand",
+                    "{}: cannot read this record ({problem}); moved to {}. If '{name}' still runs, it is unsupervised: end it by hand",
                     file.display(),
                     aside.display()
                 );
@@ -163,7 +163,7 @@ fn parse(text: &str, name: &str) -> Result<RunRecord, String> {
                 process: ProcessRecord,
             }
             let Least { process } = serde_json::from_str(text).map_err(|_| problem.to_string())?;
-            tracing::warn!("the record of the run '{name}' is damaged ({problem})");
+            tracing::warn!("the record of '{name}' is damaged ({problem})");
             Ok(RunRecord {
                 node,
                 output: process.output.clone(),

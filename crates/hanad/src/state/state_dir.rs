@@ -22,22 +22,22 @@ pub(crate) struct StateDir {
 /// The requested state directory cannot be written. The daemon continues with another.
 #[derive(Debug, Error)]
 #[error(
-    "the state directory{} cannot be used ({problem}); {instead}; set HANA_STATE to a directory that can be written",
-    .wished.as_ref().map(|dir| format!(" {}", dir.display())).unwrap_or_default()
+    "cannot use the state directory{} ({problem}); {fallback}; set HANA_STATE to a writable directory",
+    .configured.as_ref().map(|dir| format!(" {}", dir.display())).unwrap_or_default()
 )]
 pub(crate) struct StateDirError {
     /// `None` if the requested directory is not known.
-    wished: Option<PathBuf>,
+    configured: Option<PathBuf>,
     problem: String,
-    instead: StateDirFallback,
+    fallback: StateDirFallback,
 }
 
 #[derive(Debug)]
 enum StateDirFallback {
-    Spare(PathBuf),
-    /// The spare directory cannot be written either.
-    Nothing {
-        spare: PathBuf,
+    Used(PathBuf),
+    /// The fallback directory cannot be written either.
+    Unusable {
+        directory: PathBuf,
         problem: io::Error,
     },
 }
@@ -45,9 +45,13 @@ enum StateDirFallback {
 impl std::fmt::Display for StateDirFallback {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Spare(dir) => write!(f, "using {} until hanad starts again", dir.display()),
-            Self::Nothing { spare, problem } => {
-                write!(f, "nor can {} ({problem}), so no log is kept", spare.display())
+            Self::Used(dir) => write!(f, "using {} until hanad restarts", dir.display()),
+            Self::Unusable { directory, problem } => {
+                write!(
+                    f,
+                    "cannot use {} either ({problem}), so no log is kept",
+                    directory.display()
+                )
             },
         }
     }
@@ -56,14 +60,14 @@ impl std::fmt::Display for StateDirFallback {
 impl StateDir {
     /// Returns the requested directory, or its replacement and the error.
     pub(crate) fn of(host: &NodeId) -> (Self, Option<StateDirError>) {
-        Self::first_usable(wished().map(|base| base.join(host.as_str())), host)
+        Self::first_usable(configured().map(|base| base.join(host.as_str())), host)
     }
 
     fn first_usable(
-        wished: Result<PathBuf, String>,
+        configured: Result<PathBuf, String>,
         host: &NodeId,
     ) -> (Self, Option<StateDirError>) {
-        let usable = wished
+        let usable = configured
             .clone()
             .and_then(|dir| check(&dir).map(|()| dir).map_err(|problem| problem.to_string()));
         let of = |dir| Self { dir, host: host.clone(), files: StateFiles::start() };
@@ -71,20 +75,17 @@ impl StateDir {
             Ok(dir) => return (of(dir), None),
             Err(problem) => problem,
         };
-        let spare = spare_base().join(host.as_str());
-        let checked = private_dir(&spare_base()).and_then(|()| check(&spare));
-        let wished = wished.ok();
-        match checked {
-            Ok(()) => {
-                let instead = StateDirFallback::Spare(spare.clone());
-                (of(spare), Some(StateDirError { wished, problem, instead }))
-            },
-            Err(because) => {
-                let dir = wished.clone().unwrap_or_else(|| spare.clone());
-                let instead = StateDirFallback::Nothing { spare, problem: because };
-                (of(dir), Some(StateDirError { wished, problem, instead }))
-            },
-        }
+        let directory = fallback_base().join(host.as_str());
+        let checked = private_dir(&fallback_base()).and_then(|()| check(&directory));
+        let configured = configured.ok();
+        let (dir, fallback) = match checked {
+            Ok(()) => (directory.clone(), StateDirFallback::Used(directory)),
+            Err(problem) => (
+                configured.clone().unwrap_or_else(|| directory.clone()),
+                StateDirFallback::Unusable { directory, problem },
+            ),
+        };
+        (of(dir), Some(StateDirError { configured, problem, fallback }))
     }
 
     /// Returns the output file of a process.
@@ -92,10 +93,10 @@ impl StateDir {
         log_of(&self.dir, name_of(node))
     }
 
-    /// Returns the spare output file, for when the usual one cannot be written, or `None` if there is no place for
+    /// Returns the fallback output file, for when the usual one cannot be written, or `None` if there is no place for
     /// it.
-    pub(crate) fn spare_output_of(&self, node: &NodeId) -> Option<PathBuf> {
-        let base = spare_base();
+    pub(crate) fn fallback_output_of(&self, node: &NodeId) -> Option<PathBuf> {
+        let base = fallback_base();
         private_dir(&base).ok()?;
         Some(log_of(&base.join(self.host.as_str()), name_of(node)))
     }
@@ -110,11 +111,11 @@ impl StateDir {
         &self.files
     }
 
-    /// Returns the spare file for a look, for when the usual one cannot be written, or `None` if there is no place
+    /// Returns the fallback file for a look, for when the usual one cannot be written, or `None` if there is no place
     /// for it.
-    pub(crate) fn spare_look_of(&self, node: &NodeId) -> Option<PathBuf> {
-        let dir = spare_base().join(self.host.as_str()).join("looks");
-        private_dir(&spare_base()).and_then(|()| fs::create_dir_all(&dir)).ok()?;
+    pub(crate) fn fallback_look_of(&self, node: &NodeId) -> Option<PathBuf> {
+        let dir = fallback_base().join(self.host.as_str()).join("looks");
+        private_dir(&fallback_base()).and_then(|()| fs::create_dir_all(&dir)).ok()?;
         Some(dir.join(format!("{node}.json")))
     }
 
@@ -143,8 +144,8 @@ impl StateDir {
     /// Saves the number of this daemon's instance for the next one.
     pub(crate) fn keep_instance(&self, instance: u64) {
         let purpose = Purpose {
-            failure: "the number of this daemon's instance is not kept".into(),
-            consequence: "the next one has a smaller number where the clock is set back",
+            failure: "cannot save the instance number of this daemon".into(),
+            consequence: "the next one has a smaller number if the clock is set back",
         };
         self.files.put(self.dir.join(INSTANCE), instance.to_string().into_bytes(), purpose);
     }
@@ -162,10 +163,10 @@ pub(crate) const RUN: &str = "run";
 
 /// Returns the parent of all state directories of this user: the requested one, or its replacement.
 pub(crate) fn usable_base() -> PathBuf {
-    wished().ok().filter(|base| check_base(base).is_ok()).unwrap_or_else(|| {
-        let spare = spare_base();
-        private_dir(&spare).ok();
-        spare
+    configured().ok().filter(|base| check_base(base).is_ok()).unwrap_or_else(|| {
+        let fallback = fallback_base();
+        private_dir(&fallback).ok();
+        fallback
     })
 }
 
@@ -182,7 +183,7 @@ fn name_of(node: &NodeId) -> &str {
 }
 
 /// Returns the requested parent directory, or why none is known.
-fn wished() -> Result<PathBuf, String> {
+fn configured() -> Result<PathBuf, String> {
     if let Some(path) = env::var_os("HANA_STATE").filter(|path| !path.is_empty()) {
         // Launched programs have other working directories.
         return std::path::absolute(path).map_err(|problem| problem.to_string());
@@ -207,17 +208,17 @@ fn check(dir: &Path) -> io::Result<()> {
 }
 
 /// Returns a directory in the system's temporary directory, the same at every start of the same user.
-fn spare_base() -> PathBuf {
-    env::temp_dir().join(spare_name())
+fn fallback_base() -> PathBuf {
+    env::temp_dir().join(fallback_name())
 }
 
 #[cfg(unix)]
-fn spare_name() -> String {
+fn fallback_name() -> String {
     format!("hana-{}", rustix::process::geteuid().as_raw())
 }
 
 #[cfg(not(unix))]
-fn spare_name() -> String {
+fn fallback_name() -> String {
     "hana".into()
 }
 
@@ -256,24 +257,24 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_can_be_written_is_taken() {
+    fn writable_directory_is_used() {
         let root = tempfile::tempdir().unwrap();
-        let wished = root.path().join("not/there/yet/h1");
-        let (state, trouble) = StateDir::first_usable(Ok(wished.clone()), &host());
+        let configured = root.path().join("not/there/yet/h1");
+        let (state, trouble) = StateDir::first_usable(Ok(configured.clone()), &host());
         assert!(trouble.is_none());
         let output = state.output_of(&NodeId::new("ripples").unwrap());
-        assert_eq!(output, wished.join("log/ripples.log"));
-        assert_eq!(fs::read_dir(wished.join("log")).unwrap().count(), 0);
+        assert_eq!(output, configured.join("log/ripples.log"));
+        assert_eq!(fs::read_dir(configured.join("log")).unwrap().count(), 0);
     }
 
     #[test]
-    fn in_the_place_of_one_that_cannot_another_is_taken_and_told_in_one_line() {
+    fn unwritable_directory_is_replaced_and_reported_in_one_line() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("file"), "").unwrap();
-        let wished = root.path().join("file/h1");
-        let (state, trouble) = StateDir::first_usable(Ok(wished.clone()), &host());
+        let configured = root.path().join("file/h1");
+        let (state, trouble) = StateDir::first_usable(Ok(configured.clone()), &host());
         let told = trouble.unwrap().to_string();
-        assert!(told.contains(&wished.display().to_string()), "{told}");
+        assert!(told.contains(&configured.display().to_string()), "{told}");
         assert!(told.contains(&state.dir.display().to_string()), "{told}");
         assert!(told.contains("HANA_STATE") && !told.contains('\n'), "{told}");
         check(&state.dir).unwrap();
@@ -286,7 +287,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_spare_directory_that_is_not_ones_own_is_refused() {
+    fn fallback_directory_of_another_user_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let link = root.path().join("link");
         std::os::unix::fs::symlink(root.path(), &link).unwrap();

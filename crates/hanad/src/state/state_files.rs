@@ -77,7 +77,7 @@ impl StateFiles {
             thread::Builder::new().name("state files".into()).spawn(move || of_thread.keep_files());
         if let Err(problem) = spawned {
             tracing::error!(
-                "no state is kept, since the system has no thread for it ({problem}); end other programs and start hanad again"
+                "cannot save any state, because no thread can be started ({problem}); end other programs and restart hanad"
             );
         }
         Self { shared }
@@ -99,7 +99,7 @@ impl StateFiles {
 
     /// Removes the file, retrying until that succeeds. `failure` is the log line for a failed attempt.
     pub(crate) fn remove(&self, file: PathBuf, failure: String) {
-        let purpose = Purpose { failure, consequence: "it may be taken for newer than it is" };
+        let purpose = Purpose { failure, consequence: "it may be used although it is outdated" };
         self.shared.state().want(file, None, purpose);
         self.shared.changed.notify_all();
     }
@@ -223,7 +223,7 @@ impl Shared {
                 if wanted.log_once.should_log(&problem) {
                     let Purpose { failure, consequence } = &wanted.purpose;
                     tracing::warn!(
-                        "{failure} ({problem}): {consequence}; it is tried again each second; mend the state directory, or set HANA_STATE to another"
+                        "{failure} ({problem}): {consequence}; retrying every second; repair the state directory, or set HANA_STATE to another"
                     );
                 }
             },
