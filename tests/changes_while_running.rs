@@ -114,7 +114,7 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
     // At once, before the daemon checks the file by itself.
     edit(&lab, &format!("{PULSE}[visualizations.extra]\nprogram = \"pulse\"\n"));
     hana(&h1, ["start", "extra"]).ok();
-    until_it_says(show.daemon("h1"), "the catalogue was read again; added: extra");
+    until_it_says(show.daemon("h1"), "catalogue reloaded; added: extra");
 
     // A catalogue that cannot be used is reported once, with the line, and changes nothing.
     edit(&lab, &format!("{PULSE}polcy = \"show\"\n"));
@@ -124,7 +124,13 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
     let unknown = hana(&h1, ["start", "nothing"]);
     assert!(unknown.stderr.contains("has no 'nothing'"), "{unknown}");
     assert!(unknown.stderr.contains(".toml:3"), "{unknown}");
-    assert_eq!(times_said(show.daemon("h1"), "going on with the catalogue as it was"), 1);
+    assert_eq!(
+        times_said(
+            show.daemon("h1"),
+            "cannot reload the catalogue, so the previous one stays in force"
+        ),
+        1
+    );
     hana(&h1, ["start", "extra"]).ok();
 
     // A visualization that is no longer in the catalogue keeps running, and is restarted after a crash.

@@ -411,7 +411,7 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     });
     assert!(runs(&h1, bystander.pid()) && runs(&h1, pulse) && runs(&h1, damaged));
     let said = show.daemon("h1").stderr();
-    for word in ["by-hand.json", "put aside", "policy 'manual'", "no-longer"] {
+    for word in ["by-hand.json", "unreadable", "policy 'manual'", "no-longer"] {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert_eq!(
@@ -433,7 +433,7 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     kill_daemon(&mut show, "h1");
     start_daemon_again(&lab, &mut show, "h1");
     let said = show.daemon("h1").stderr();
-    assert!(!said.contains("put aside") && !said.contains("'recycled' ended"), "{said}");
+    assert!(!said.contains("unreadable") && !said.contains("'recycled' ended"), "{said}");
     assert!(is(&nodes(&h1), "recycled", "crashed"));
 }
 

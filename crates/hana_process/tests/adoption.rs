@@ -34,7 +34,7 @@ impl Orphan {
     fn of(script: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut earlier = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "the_earlier_program", "--nocapture"])
+            .args(["--exact", "earlier_program", "--nocapture"])
             .env(EARLIER, dir.path())
             .env(SCRIPT, script)
             .spawn()
@@ -115,7 +115,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Not a test: the program that launches for the tests, and is killed by them.
 #[test]
-fn the_earlier_program() {
+fn earlier_program() {
     let Some(dir) = env::var_os(EARLIER) else { return };
     let dir = Path::new(&dir);
     let spec = LaunchSpec {
@@ -136,7 +136,7 @@ fn the_earlier_program() {
 }
 
 #[test]
-fn the_end_of_an_adopted_process_is_noticed_within_milliseconds_though_not_how() {
+fn end_of_an_adopted_process_is_noticed_within_milliseconds() {
     let mut delays: Vec<Duration> = (0..5)
         .map(|_| {
             let orphan = Orphan::of("exec sleep 61");
@@ -161,7 +161,7 @@ fn the_end_of_an_adopted_process_is_noticed_within_milliseconds_though_not_how()
 }
 
 #[test]
-fn an_adopted_process_is_terminated_and_killed_with_its_group() {
+fn adopted_process_is_terminated_and_killed_with_its_group() {
     let orphan = Orphan::of("sleep 61 & echo $!; wait");
     let forked = orphan.printed_process();
     let (process, exits) = orphan.adopt();
@@ -180,7 +180,7 @@ fn an_adopted_process_is_terminated_and_killed_with_its_group() {
 }
 
 #[test]
-fn a_sweep_reaches_what_an_adopted_process_left_behind() {
+fn processes_left_by_an_adopted_process_are_killed() {
     for script in
         ["sleep 61 & echo $!; exec sleep 60", "setsid sh -c 'sleep 61 & echo $!; wait' & sleep 60"]
     {
@@ -196,7 +196,7 @@ fn a_sweep_reaches_what_an_adopted_process_left_behind() {
 }
 
 #[test]
-fn what_one_that_ended_unwatched_left_behind_is_swept_by_its_record() {
+fn record_kills_what_an_unwatched_process_left_behind() {
     let orphan = Orphan::of("setsid sleep 61 & echo $!; exec sleep 60");
     let other = Orphan::of("exec sleep 60");
     let left_behind = orphan.printed_process();
@@ -209,7 +209,7 @@ fn what_one_that_ended_unwatched_left_behind_is_swept_by_its_record() {
 }
 
 #[test]
-fn a_recycled_id_is_never_taken() {
+fn reused_process_id_is_never_adopted() {
     let mut bystander = Command::new("sleep").arg("61").process_group(0).spawn().unwrap();
     let fingerprint = PidFingerprint::of(bystander.id()).unwrap();
     let launch_id = String::from("1-2-3");
@@ -244,7 +244,7 @@ fn a_recycled_id_is_never_taken() {
 #[test]
 // The adopting `Process` waits for it.
 #[allow(clippy::zombie_processes)]
-fn after_an_exec_what_is_adopted_is_still_a_child_and_its_exit_is_known() {
+fn process_adopted_after_exec_is_a_child_with_known_exit() {
     for (script, expected) in [("exit 7", Exit::Code(7)), ("kill -SEGV $$", Exit::Signal(11))] {
         let launch_id = format!("exec-{}", std::process::id());
         let dir = tempfile::tempdir().unwrap();
@@ -271,7 +271,7 @@ fn after_an_exec_what_is_adopted_is_still_a_child_and_its_exit_is_known() {
 }
 
 #[test]
-fn an_adopted_process_that_is_let_go_runs_on() {
+fn dropped_adopted_process_runs_on() {
     let orphan = Orphan::of("setsid sleep 61 & echo $!; exec sleep 60");
     let forked = orphan.printed_process();
     let (process, exits) = orphan.adopt();
@@ -283,8 +283,8 @@ fn an_adopted_process_that_is_let_go_runs_on() {
 }
 
 #[test]
-fn a_launch_without_a_record_is_found_by_its_environment() {
-    // Processes that it starts have groups of their own, and the same environment.
+fn launch_without_record_is_found_by_its_environment() {
+    // What it starts itself has groups of its own, and the same environment.
     let orphan = Orphan::of("echo $$; setsid sleep 61 & setsid sleep 61 & wait");
     let leader = orphan.printed_process();
     let found: Vec<RunningLaunch> = RunningLaunch::all()
@@ -305,7 +305,7 @@ fn a_launch_without_a_record_is_found_by_its_environment() {
 }
 
 #[test]
-fn an_output_that_was_deleted_is_found_while_the_process_runs() {
+fn deleted_output_is_found_while_the_process_runs() {
     let orphan = Orphan::of("echo $$; exec sleep 61");
     orphan.printed_process();
     let output = orphan.record.output.clone().unwrap();

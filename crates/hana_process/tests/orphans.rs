@@ -14,7 +14,7 @@ use hana_protocol::message::Exit;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 #[test]
-fn an_adopted_orphan_is_reaped_and_a_leader_is_left_to_its_owner() {
+fn adopted_orphan_is_reaped_and_leader_is_left_to_its_owner() {
     hana_process::become_subreaper().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let spec = LaunchSpec {

@@ -101,7 +101,7 @@ fn kill(signal: Signal, pid: u32) {
 }
 
 #[test]
-fn an_exit_is_told_with_its_code_or_signal() {
+fn exit_is_reported_with_its_code_or_signal() {
     for (script, expected) in [
         ("exit 0", Exit::Code(0)),
         ("exit 3", Exit::Code(3)),
@@ -117,7 +117,7 @@ fn an_exit_is_told_with_its_code_or_signal() {
 }
 
 #[test]
-fn an_end_is_noticed_within_milliseconds() {
+fn exit_is_noticed_within_milliseconds() {
     let mut delays: Vec<Duration> = (0..9)
         .map(|_| {
             let trial = Trial::of("echo; exec sleep 61");
@@ -145,7 +145,7 @@ fn many_that_end_at_once_leave_no_zombie() {
 }
 
 #[test]
-fn a_sweep_waits_for_the_end_and_is_idle_the_second_time() {
+fn killing_the_rest_waits_for_the_end_and_is_idempotent() {
     let trial = Trial::of("exec sleep 61");
     trial.process.kill_remaining().unwrap();
     assert_eq!(trial.process.try_wait(), None);
@@ -159,7 +159,7 @@ fn a_sweep_waits_for_the_end_and_is_idle_the_second_time() {
 }
 
 #[test]
-fn one_that_ignores_sigterm_is_ended_by_sigkill() {
+fn process_that_ignores_sigterm_is_killed() {
     let trial = Trial::of("trap '' TERM; echo; while :; do sleep 61; done");
     trial.first_line();
     trial.process.terminate().unwrap();
@@ -170,7 +170,7 @@ fn one_that_ignores_sigterm_is_ended_by_sigkill() {
 }
 
 #[test]
-fn one_that_is_suspended_hears_sigterm() {
+fn suspended_process_receives_sigterm() {
     let trial = Trial::of("echo; exec sleep 61");
     trial.first_line();
     kill(Signal::STOP, trial.process.pid());
@@ -180,7 +180,7 @@ fn one_that_is_suspended_hears_sigterm() {
 }
 
 #[test]
-fn a_kill_reaches_what_it_forked() {
+fn kill_reaches_forked_processes() {
     let trial = Trial::of("sleep 61 & echo $!; wait");
     let forked = trial.printed_process();
     trial.process.kill().unwrap();
@@ -190,7 +190,7 @@ fn a_kill_reaches_what_it_forked() {
 }
 
 #[test]
-fn a_sweep_reaches_what_a_leader_left_behind() {
+fn processes_left_by_a_leader_are_killed() {
     for script in [
         "sleep 61 & echo $!; exit 1",
         "(trap '' TERM INT HUP; sleep 61) & echo $!; sleep 0.1; kill -TERM $$",
@@ -208,7 +208,7 @@ fn a_sweep_reaches_what_a_leader_left_behind() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_sweep_reaches_what_has_left_the_group() {
+fn processes_that_left_the_group_are_killed() {
     // Forked twice, in a session of its own, and with a child of its own.
     let trial = Trial::of("setsid sh -c 'sleep 61 & echo $!; wait' & echo; sleep 61");
     eventually("two lines", || trial.output().lines().count() == 2);
@@ -223,7 +223,7 @@ fn a_sweep_reaches_what_has_left_the_group() {
 }
 
 #[test]
-fn a_sweep_leaves_other_launches_alone() {
+fn killing_the_rest_leaves_other_launches_alone() {
     let other = Trial::of("setsid sleep 61 & echo $!; exec sleep 61");
     other.first_line();
     let trial = Trial::of("exit 0");
@@ -238,7 +238,7 @@ fn a_sweep_leaves_other_launches_alone() {
 }
 
 #[test]
-fn what_cannot_be_launched_is_told_with_its_name() {
+fn failed_launch_is_reported_with_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let missing = LaunchSpec { program: dir.path().join("rpples"), ..spec(dir.path(), "") };
     let error = launch(&missing).unwrap_err();
@@ -257,7 +257,7 @@ fn what_cannot_be_launched_is_told_with_its_name() {
 
 /// Its file may be on a read-only or a full disk.
 #[test]
-fn a_program_whose_output_file_cannot_be_written_is_launched_all_the_same() {
+fn program_is_launched_even_if_its_output_is_unwritable() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("text"), "no directory").unwrap();
     let impossible = dir.path().join("text/output.log");
@@ -279,12 +279,12 @@ fn a_program_whose_output_file_cannot_be_written_is_launched_all_the_same() {
 }
 
 #[test]
-fn what_a_service_manager_tells_the_daemon_is_not_passed_on() {
+fn service_manager_variables_are_not_passed_on() {
     let dir = tempfile::tempdir().unwrap();
     let script = r#"echo "${NOTIFY_SOCKET-none} ${HANA_LAUNCH:+marked}""#;
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "prints_what_a_launched_program_sees", "--ignored", "--nocapture"])
+        .args(["--exact", "launched_program_prints_its_environment", "--ignored", "--nocapture"])
         .env("NOTIFY_SOCKET", "/nowhere")
         .env("HANA_TEST_SCRIPT", script)
         .env("HANA_TEST_DIR", dir.path());
@@ -294,7 +294,7 @@ fn what_a_service_manager_tells_the_daemon_is_not_passed_on() {
 
 #[test]
 #[ignore = "run by the test above, in a process with an environment of its own"]
-fn prints_what_a_launched_program_sees() {
+fn launched_program_prints_its_environment() {
     let (Ok(script), Ok(dir)) = (std::env::var("HANA_TEST_SCRIPT"), std::env::var("HANA_TEST_DIR"))
     else {
         return;
@@ -320,7 +320,7 @@ fn environment_directory_and_an_empty_input_are_passed() {
 }
 
 #[test]
-fn each_launch_has_a_fresh_output_and_the_last_one_is_kept() {
+fn each_launch_has_a_new_output_and_keeps_the_last() {
     let dir = tempfile::tempdir().unwrap();
     for word in ["first", "second"] {
         let (process, exits) = launch(&spec(dir.path(), &format!("echo {word}"))).unwrap();
@@ -333,7 +333,7 @@ fn each_launch_has_a_fresh_output_and_the_last_one_is_kept() {
 }
 
 #[test]
-fn megabytes_of_output_stall_nobody_and_every_line_is_counted() {
+fn megabytes_of_output_stall_nothing_and_are_all_counted() {
     const LINES: u64 = 120_000;
     let trial = Trial::of(&format!("yes {} | head -n {LINES}", "x".repeat(49)));
     let limits = LogLimits { file: 1024 * 1024, ..LogLimits::default() };
@@ -356,7 +356,7 @@ fn megabytes_of_output_stall_nobody_and_every_line_is_counted() {
 }
 
 #[test]
-fn a_program_that_floods_its_output_goes_on_and_its_files_stay_bounded() {
+fn flooding_program_runs_on_and_its_files_stay_bounded() {
     const LIMIT: u64 = 1024 * 1024;
     let Trial { mut process, exits, dir } = Trial::of("exec yes");
     let file = process.take_output_file().unwrap();
@@ -390,7 +390,7 @@ fn a_program_that_floods_its_output_goes_on_and_its_files_stay_bounded() {
 }
 
 #[test]
-fn a_dropped_process_goes_on_and_is_no_zombie_when_it_ends() {
+fn dropped_process_runs_on_and_leaves_no_zombie() {
     let Trial { process, exits, dir: _dir } = Trial::of("exec sleep 61");
     let pid = process.pid();
     let fingerprint = process.fingerprint().unwrap().clone();

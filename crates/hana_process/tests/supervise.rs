@@ -101,7 +101,7 @@ impl Keeper {
 }
 
 #[test]
-fn one_that_crashes_at_every_start_ends_in_a_crash_loop() {
+fn crash_at_every_start_ends_in_a_crash_loop() {
     let mut policy = Policy::default();
     policy.restart.backoff.initial = Duration::from_millis(1);
     let mut keeper = Keeper::of("exit 1", policy);
@@ -114,7 +114,7 @@ fn one_that_crashes_at_every_start_ends_in_a_crash_loop() {
 }
 
 #[test]
-fn one_that_ignores_every_request_is_stopped_all_the_same() {
+fn process_that_ignores_every_request_is_stopped() {
     let mut policy = Policy::preset(Preset::Installation);
     policy.stop.terminate = Duration::from_millis(100);
     let mut keeper = Keeper::of("trap '' TERM; while :; do sleep 61; done", policy);
@@ -129,7 +129,7 @@ fn one_that_ignores_every_request_is_stopped_all_the_same() {
 }
 
 #[test]
-fn a_restart_gives_another_process_and_a_missing_program_is_told() {
+fn restart_gets_a_new_process_or_reports_missing_program() {
     let mut keeper = Keeper::of("exec sleep 61", Policy::default());
     keeper.handle(ProcessEvent::StartRequested);
     keeper.until(ProcessState::Running);

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_configuration_that_ships_is_the_default() {
+    fn shipped_configuration_is_the_default() {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
         let config = DaemonConfig::of(MachineConfig::load(&shipped).unwrap()).unwrap();
         assert_eq!(config.network, NetworkSettings::default());

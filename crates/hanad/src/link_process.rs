@@ -354,7 +354,7 @@ mod tests {
         r#"{"bpm":133.0,"beat":2.0,"at_us":5,"quantum":4.0,"playing":true,"peers":1}"#;
 
     #[test]
-    fn it_is_heard_and_told() {
+    fn link_process_sends_and_receives() {
         let (_kept, link, events) = kept(&format!(
             "while read -r order; do case $order in *90*) echo '{REPORT}';; esac; done"
         ));
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_ends_is_started_again_and_nonsense_harms_nobody() {
+    fn ended_link_process_is_restarted_despite_invalid_lines() {
         let (_kept, link, events) = kept(&format!("echo nonsense; echo '{REPORT}'; exit 3"));
         for _ in 0..3 {
             assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Started);
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_does_not_read_holds_nobody_up() {
+    fn stalled_link_process_delays_no_sender() {
         let (_kept, link, events) = kept("exec sleep 60");
         assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Started);
         for _ in 0..100_000 {

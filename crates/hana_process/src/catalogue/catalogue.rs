@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_catalogue_that_ships_is_one() {
+    fn shipped_catalogue_is_valid() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/visualizations.toml");
         let catalogue = Catalogue::load(&path).unwrap();
         let names: Vec<&str> = catalogue.entries().map(|entry| entry.name.as_str()).collect();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_knobs_that_the_shipped_catalogue_explains_are_the_defaults() {
+    fn settings_shown_in_the_shipped_catalogue_are_defaults() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/visualizations.toml");
         let text = fs::read_to_string(path).unwrap();
         let explained: String = text
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn every_knob_of_the_policy_is_open() {
+    fn every_policy_setting_can_be_set() {
         let catalogue = parse(
             r#"
             [launch]
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preset_is_taken_and_each_knob_changes_it_alone() {
+    fn each_setting_changes_only_its_part_of_the_preset() {
         let catalogue = parse(
             r#"
             [visualizations.wall]
@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_the_known_ones() {
+    fn unknown_name_error_lists_the_known_names() {
         let text = "[visualizations.a]\nprogram = \"a\"\n[visualizations.b]\nprogram = \"b\"";
         let error = parse(text).unwrap().get("c").unwrap_err();
         assert_eq!(error.to_string(), "the catalogue has no 'c'; it has a, b");

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_comes_alone_is_not_delayed_at_all() {
+    fn single_launch_is_not_delayed() {
         let mut queue = LaunchQueue::new(LIMITS);
         let mut now = Instant::now();
         for round in 0..10 {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn fifty_are_launched_one_after_the_other_as_they_come_up() {
+    fn fifty_launches_are_staggered_as_programs_start() {
         let start = Instant::now();
         let mut queue = LaunchQueue::new(LIMITS);
         for number in 0..50 {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_never_come_up_hold_up_the_others_only_so_long() {
+    fn programs_that_never_start_delay_others_only_so_long() {
         let start = Instant::now();
         let mut queue = LaunchQueue::new(LIMITS);
         for number in 0..7 {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_comes_up_at_once_makes_room_at_once() {
+    fn instant_startup_makes_room_at_once() {
         let start = Instant::now();
         let mut queue = LaunchQueue::new(LaunchLimits { at_once: 1, ..LIMITS });
         for number in 0..3 {
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_comes_first_and_waits_for_none_to_come_up() {
+    fn user_start_goes_first_and_waits_for_no_startup() {
         let start = Instant::now();
         let mut queue = LaunchQueue::new(LIMITS);
         for number in 0..20 {
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_withdrawn_is_not_launched_and_what_is_asked_for_twice_is_launched_once() {
+    fn cancelled_request_is_dropped_and_repeated_one_made_once() {
         let start = Instant::now();
         let mut queue = LaunchQueue::new(LIMITS);
         for number in 0..6 {
@@ -314,7 +314,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn everybody_is_launched_once_and_in_time(
+        fn every_request_is_launched_once_and_in_time(
             at_once in 0_usize..5,
             asks in prop::collection::vec((0_usize..30, any::<bool>(), 0_u64..100), 1..60),
             takes in prop::option::of(0_u64..5000),

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_found_beside_the_daemon_before_path_and_by_its_path() {
+    fn program_is_found_beside_the_daemon_before_path() {
         let root = tempfile::tempdir().unwrap();
         let (beside, path) = (root.path().join("beside"), root.path().join("path"));
         let in_path = program(&path, "ripples", 0o755);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_told_with_every_place_it_was_looked_for() {
+    fn missing_program_is_reported_with_every_searched_place() {
         let root = tempfile::tempdir().unwrap();
         let beside = root.path().join("beside");
         let error = find_program_in("rpples", root.path(), &beside, Some(OsStr::new("/a:/b")));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_the_right_to_execute_is_told_as_such() {
+    fn non_executable_file_is_reported() {
         let root = tempfile::tempdir().unwrap();
         let file = program(root.path(), "ripples", 0o644);
         let error = find_program_in("ripples", root.path(), root.path(), None).unwrap_err();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_run_gives_way_to_one_in_path() {
+    fn executable_in_path_is_preferred_to_a_faulty_file() {
         let root = tempfile::tempdir().unwrap();
         let (beside, path) = (root.path().join("beside"), root.path().join("path"));
         program(&beside, "hana-link", 0o644);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_in_place_of_a_program_is_told_as_such() {
+    fn directory_in_place_of_a_program_is_reported() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("ripples")).unwrap();
         let error = find_program_in("./ripples", root.path(), root.path(), None).unwrap_err();

@@ -60,7 +60,7 @@ pub enum ProcessOutput {
 
 /// An output file cannot be written: its directory is missing or read-only, or the disk is full.
 #[derive(Debug, Error)]
-#[error("its output cannot be written to {}", output.display())]
+#[error("cannot write its output to {}", output.display())]
 pub struct OutputError {
     /// The file.
     pub output: PathBuf,

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_that_cannot_run_is_named_by_its_fault() {
+    fn each_faulty_file_is_reported_by_its_fault() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(ProgramFault::of(dir.path()), Some(ProgramFault::Directory));
         assert_eq!(ProgramFault::of(&dir.path().join("missing")), None);
@@ -198,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn a_program_and_a_script_that_run_have_no_fault() {
+    fn working_program_and_script_have_no_fault() {
         assert_eq!(fault_of(b"#!/bin/sh -e\n", 0o755), None);
         assert_eq!(ProgramFault::of(&std::env::current_exe().unwrap()), None);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_program_of_another_machine_is_refused() {
+    fn program_of_another_architecture_is_refused() {
         let mut program = beginning(Path::new("/proc/self/exe")).unwrap();
         program[18] = 243;
         let fault = other_machine(&program);

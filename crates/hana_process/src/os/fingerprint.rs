@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_is_of_one_process_and_dies_with_it() {
+    fn fingerprint_matches_one_process_while_it_lives() {
         let own = PidFingerprint::of(std::process::id()).unwrap();
         assert!(own.is_alive());
         assert!(!PidFingerprint { started: "another time".into(), ..own }.is_alive());

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_output_of_the_last_runs_is_kept_and_no_more() {
+    fn output_of_the_last_instances_is_kept_and_no_more() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log/ripples.log");
         for run in 0..6 {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_goes_on_at_the_start_of_an_emptied_file() {
+    fn writer_continues_at_the_start_of_an_emptied_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pulse.log");
         let mut writer = open_for_new_run(&path).unwrap();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_fails_leaves_the_output_and_the_earlier_ones_as_they_are() {
+    fn failed_copy_leaves_all_output_files_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pulse.log");
         fs::write(earlier(&path, 1), "older\n").unwrap();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_has_the_end_and_says_how_much_is_missing() {
+    fn copy_has_the_end_and_counts_the_missing_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pulse.log");
         fs::write(&path, "0123456789".repeat(300_000)).unwrap();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_grew_while_no_daemon_ran_is_cut_at_the_next_launch() {
+    fn output_grown_without_a_daemon_is_cut_at_the_next_launch() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pulse.log");
         File::create(&path).unwrap().set_len(20 * LIMIT).unwrap();
@@ -240,7 +240,7 @@ mod tests {
     /// Every write to `/dev/full` fails as on a full disk.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_file_that_takes_no_byte_is_not_opened() {
+    fn file_that_accepts_no_byte_is_not_opened() {
         let error = open_for_new_run(Path::new("/dev/full")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull);
     }

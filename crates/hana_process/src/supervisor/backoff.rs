@@ -76,7 +76,7 @@ mod tests {
     };
 
     #[test]
-    fn the_first_restart_is_at_once_and_the_others_wait_longer_and_longer() {
+    fn first_restart_is_immediate_and_later_ones_are_delayed() {
         let mut jitter = Jitter::new(1);
         let delays: Vec<u128> =
             (0..9).map(|failures| BACKOFF.delay(failures, &mut jitter).as_millis()).collect();
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_varies_the_delay_within_its_share_and_never_over_the_longest() {
+    fn jitter_stays_within_its_share_and_the_longest_delay() {
         let backoff = Backoff { jitter: 0.2, ..BACKOFF };
         let mut jitter = Jitter::of_name("ripples");
         let delays: Vec<Duration> = (0..200).map(|_| backoff.delay(1, &mut jitter)).collect();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn two_names_do_not_rise_together_and_one_seed_repeats() {
+    fn jitter_differs_by_name_and_repeats_by_seed() {
         let first = |name| Jitter::of_name(name).next_signed().to_bits();
         assert_ne!(first("ripples"), first("ripples-2"));
         assert_eq!(first("ripples"), first("ripples"));

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_presets_are_those_of_the_operators_table() {
+    fn presets_match_the_documented_table() {
         let show = Policy::default();
         assert_eq!(show.restart.backoff.first, Duration::ZERO);
         assert_eq!((show.restart.budget, show.restart.window.as_secs()), (Some(5), 60));

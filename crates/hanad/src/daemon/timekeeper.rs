@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_down_is_gone_on_from_and_written_again_only_when_it_is_another() {
+    fn timeline_is_resumed_and_rewritten_only_when_it_changes() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("timeline.json");
         let files = StateFiles::start();

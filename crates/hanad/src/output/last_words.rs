@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told_by_its_message_and_not_by_the_hint_below_it() {
+    fn panic_is_reported_by_its_message_without_the_hint() {
         let output = "INFO starting\n\nthread 'main' (4711) panicked at bevy_winit/src/lib.rs:146:14:\n\
             Failed to build event loop: Os(\"neither WAYLAND_DISPLAY nor DISPLAY is set\")\n\
             note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn of_panics_that_follow_one_another_the_first_says_why() {
+    fn first_of_several_panics_gives_the_cause() {
         let output = "thread 'Compute Task Pool (0)' panicked at src/render.rs:1:1:\n\
             Unable to find a GPU! Make sure you have installed required drivers!\n\
             note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n\
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backtrace_does_not_hide_the_message() {
+    fn backtrace_does_not_hide_the_message() {
         let frame = "  7: std::rt::lang_start\n             at /rustc/abc/rt.rs:1:1\n";
         let frames = frame.repeat(40);
         let output = format!(
@@ -173,13 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_main_is_told_with_its_causes() {
+    fn error_of_main_is_reported_with_its_causes() {
         let output = "working\nError: joining the mesh\n\nCaused by:\n    0: opening\n    1: the port 7447 is in use\n";
         assert_eq!(of(output), "joining the mesh: opening: the port 7447 is in use");
     }
 
     #[test]
-    fn any_other_program_is_told_by_its_last_line() {
+    fn other_programs_are_reported_by_their_last_line() {
         let missing = "ripples: error while loading shared libraries: libxkb.so.0: cannot open";
         assert_eq!(of(missing), missing);
         assert_eq!(

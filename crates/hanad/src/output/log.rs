@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_from_before_the_file_was_known_are_in_it() {
+    fn lines_logged_before_the_file_is_known_are_in_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log/hanad.log");
         let log = started();
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_written_is_counted_in_the_file_once_it_can() {
+    fn lost_log_lines_are_counted_once_the_file_is_writable() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hanad.log");
         fs::create_dir(&path).unwrap();
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_file_that_was_deleted_is_there_again() {
+    fn deleted_log_file_is_recreated() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log/hanad.log");
         let log = started();
@@ -311,7 +311,7 @@ mod tests {
 
     /// Leaves the queue unread, as if the disk blocked forever.
     #[test]
-    fn a_log_whose_disk_hangs_holds_nobody_up() {
+    fn log_on_a_stuck_disk_delays_no_caller() {
         let (queue, _orders) = mpsc::sync_channel(2);
         let log = Log { queue, lost: Arc::default(), last_lines: Arc::default() };
         for _ in 0..10 {

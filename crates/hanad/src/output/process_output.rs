@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn fifty_that_write_a_lot_publish_no_more_than_their_share() {
+    fn flooding_programs_publish_within_the_shared_budget() {
         let budget = LineBudget::new();
         let begin = Instant::now();
         let published = |length: usize, from: Duration| {

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_being_written_is_not_taken_before_it_is_whole() {
+    fn file_being_written_counts_only_once_it_is_stable() {
         let mut watch = FileWatch::new(print(1));
         assert!(!watch.poll(print(1)));
         // Missing for a moment, then growing.
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_on_request_is_not_taken_again() {
+    fn accepted_change_is_not_reported_again() {
         let mut watch = FileWatch::new(print(1));
         assert!(watch.has_changed(&print(2)));
         watch.accept(print(2));

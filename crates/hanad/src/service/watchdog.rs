@@ -132,13 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_that_moves_now_and_then_is_left_alone() {
+    fn slow_loop_is_not_reported() {
         assert_eq!(hangs_at((0..10_000).map(|tick| u64::from(tick % 3 == 0))), None);
         assert_eq!(hangs_at((0..10_000).map(|tick| u64::from(tick % 20 == 0))), None);
     }
 
     #[test]
-    fn a_loop_that_stands_still_hangs_after_ten_seconds_of_ticks() {
+    fn frozen_loop_is_reported_after_ten_seconds_of_ticks() {
         assert_eq!(WatchdogLimit::DAEMON.in_all(), Duration::from_secs(10));
         let moves_then_stops = [1; 5].into_iter().chain([0; 100]);
         assert_eq!(hangs_at(moves_then_stops), Some(5 + 20 - 1));
@@ -148,7 +148,7 @@ mod tests {
     /// While the machine sleeps, the process is stopped or the clock is set, loop and watchdog both make no step, or
     /// one. Nothing here reads a clock, so the length of the pause makes no difference.
     #[test]
-    fn a_machine_that_was_suspended_for_an_hour_is_one_tick_older() {
+    fn suspended_machine_counts_as_one_tick() {
         let day = (0..1000).flat_map(|_| [1, 1, 0]);
         assert_eq!(hangs_at(day), None);
         let mut detector = StallDetector::new(20);
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     #[ignore = "run by the two tests below, in a process of its own that is to die"]
-    fn a_loop_that_hangs() {
+    fn frozen_loop() {
         let Ok(how) = std::env::var(HANGS) else { return };
         let watchdog = Watchdog::start(SHORT, move |after| {
             eprintln!("no sign of the loop for {} s", after.as_secs());
@@ -188,12 +188,7 @@ mod tests {
         const SIGABRT: i32 = 6;
         let begun = Instant::now();
         let output = process::Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "service::watchdog::tests::a_loop_that_hangs",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--exact", "service::watchdog::tests::frozen_loop", "--ignored", "--nocapture"])
             .env(HANGS, how)
             .output()
             .unwrap();
@@ -205,7 +200,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_process_whose_loop_hangs_says_so_and_is_aborted() {
+    fn process_with_frozen_loop_logs_and_aborts() {
         let (said, took) = watch_it_hang("alone");
         assert!(said.ends_with("no sign of the loop for 1 s\n"), "{said}");
         assert!(took < Duration::from_mins(1), "{took:?}");
@@ -213,7 +208,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_process_whose_output_hangs_too_is_aborted_all_the_same() {
+    fn process_with_frozen_output_is_aborted_too() {
         let (_, took) = watch_it_hang("with its output");
         assert!(took < Duration::from_mins(1), "{took:?}");
     }

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_moment_is_the_same_moment_when_it_is_read() {
+    fn written_moment_is_read_back_unchanged() {
         let clock = clock();
         for ms in [0, 1, 999, 60_000] {
             let moment = clock.at + Duration::from_millis(ms);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_moment_stays_that_moment_when_the_clock_is_set() {
+    fn written_moment_survives_a_clock_change() {
         let before = clock();
         let written = before.unix_ms(before.at);
         for set_ms in [-(9 * 3_600_000_i64), 20 * 3_600_000] {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_is_followed_a_slewed_one_is_not() {
+    fn set_clock_is_followed_and_slewed_clock_is_not() {
         let mut clock = clock();
         let moment = clock.at;
         assert!(!clock.follow_to(Some(boot(HOUR_MS + 999))));

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_living_daemon_is_seen_and_an_ended_one_is_not() {
+    fn running_daemon_is_detected_and_ended_one_is_not() {
         let base = tempfile::tempdir().unwrap();
         let mut alpha = host(base.path(), "alpha", "alpha");
         assert_eq!(use_of(base.path(), alpha.id()), HostUse::Idle);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copied_disk_that_was_renamed_takes_its_own_name() {
+    fn renamed_machine_with_copied_disk_uses_its_hostname() {
         let base = tempfile::tempdir().unwrap();
         let copy = host(base.path(), "alpha", "beta");
         copy.remember(&NodeId::new("alpha").unwrap(), copy.id());

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_until_it_is_removed() {
+    fn record_is_read_until_it_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let records = RunRecords::new(dir.path().join("run"), StateFiles::start());
         assert!(records.read().is_empty());
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_put_aside_and_what_can_be_saved_is_saved() {
+    fn unreadable_record_is_moved_and_salvageable_one_is_used() {
         let dir = tempfile::tempdir().unwrap();
         let records = RunRecords::new(dir.path().into(), StateFiles::start());
         let text = serde_json::to_string(&record("ripples")).unwrap();
@@ -274,7 +274,7 @@ mod tests {
 
     /// However a file is damaged, the daemon does not end and never takes another process for the recorded one.
     #[test]
-    fn of_a_damaged_record_comes_the_same_process_or_none() {
+    fn damaged_record_yields_the_same_process_or_none() {
         let whole = record("ripples");
         let text = serde_json::to_string(&whole).unwrap();
         for end in 0..text.len() {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_a_later_version_or_with_little_in_it_is_read() {
+    fn record_of_a_later_version_or_with_few_fields_is_read() {
         let text = r#"{"node": "a", "process": {"fingerprint": {"pid": 1, "started": "b/2"}, "launch_id": "m", "x": 1}, "y": []}"#;
         let record = parse(text, "a").unwrap();
         assert_eq!((record.snapshot.instance().number(), record.joins), (1, true));

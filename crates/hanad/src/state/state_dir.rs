@@ -280,9 +280,7 @@ mod tests {
         check(&state.dir).unwrap();
 
         let (_, trouble) = StateDir::first_usable(Err("there is no home".into()), &host());
-        assert!(
-            trouble.unwrap().to_string().starts_with("the state directory cannot be used (there")
-        );
+        assert!(trouble.unwrap().to_string().starts_with("cannot use the state directory (there"));
     }
 
     #[cfg(unix)]

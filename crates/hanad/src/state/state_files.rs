@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_content_is_written_and_nothing_else_is_left() {
+    fn newest_content_is_written_and_nothing_else_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("looks/a.json");
         let files = StateFiles::start();
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_deleted_replaced_or_was_in_the_way_is_written_again() {
+    fn deleted_replaced_or_blocked_file_is_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let (file, other) = (dir.path().join("run/a.json"), dir.path().join("run/b.json"));
         let files = StateFiles::start();
@@ -349,7 +349,7 @@ mod tests {
     /// Opening a pipe for writing blocks until a program reads it.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_disk_that_does_not_answer_is_waited_for_once() {
+    fn unresponsive_disk_delays_only_the_first_flush() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("a.json.new");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
