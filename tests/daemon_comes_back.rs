@@ -350,7 +350,7 @@ fn a_daemon_that_ends_in_good_order_ends_what_it_adopted_and_leaves_no_record() 
     }
     // The next daemon carries out a stop that the dead one had begun.
     let _asking = hana_goes_on(&h1, ["stop", "stubborn"]);
-    eventually(SOON, "the wish to be known", || {
+    eventually(SOON, "the stop to be recorded", || {
         record(&h1, "stubborn")["snapshot"]["stage"]["ending"]["after"] == "stop"
     });
     assert!(runs(&h1, stubborn));

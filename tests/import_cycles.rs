@@ -21,7 +21,6 @@ const STILL_IN_CYCLES: &[(&str, usize)] = &[
     ("hana_bench", 2),
     ("hana_network", 39),
     ("hana_plugin", 10),
-    ("hana_protocol", 23),
 ];
 
 #[test]

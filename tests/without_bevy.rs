@@ -123,7 +123,7 @@ fn a_script_is_watched_by_its_process_alone_and_its_state_says_so() {
     let again = runs(h2, "script", 1);
     assert_ne!(pid(&again), first);
     assert_eq!(again["reason"], "never joins the mesh; monitored by its process alone");
-    // Nobody can see that it hangs; it is not said either that it does not.
+    // Its freezes cannot be detected, and it is not reported as responsive either.
     h1.kill(Signal::STOP, pid(&again));
     let answer = hana(h2, ["restart", "script", "--json"]).ok().json();
     assert_ne!(answer["pid"], again["pid"]);

@@ -19,11 +19,11 @@ use hana_protocol::message::Exit;
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Marks the helper test that runs as the earlier program, and names the folder of its files.
+/// The variable that makes the helper test act as the earlier program; its value is the directory of its files.
 const EARLIER: &str = "ADOPTION_TEST_EARLIER";
 const SCRIPT: &str = "ADOPTION_TEST_SCRIPT";
 
-/// A process whose launching program was killed with SIGKILL, and the record of it.
+/// A process whose launching program was killed with SIGKILL, and the record that the program had written.
 struct Orphan {
     record: ProcessRecord,
     dir: TempDir,
@@ -113,7 +113,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Not a test: the program that launches for the tests, and is killed by them.
+/// Not a test: the program that launches for the tests, which kill it.
 #[test]
 fn earlier_program() {
     let Some(dir) = env::var_os(EARLIER) else { return };
@@ -156,7 +156,7 @@ fn end_of_an_adopted_process_is_noticed_within_milliseconds() {
         .collect();
     delays.sort();
     eprintln!("the end of an adopted process is noticed after {delays:?}");
-    // The time is printed; the scheduler of a busy machine may add to it.
+    // The limit is generous because of the scheduler of a busy machine; the measured time is printed.
     assert!(delays[2] < Duration::from_millis(200), "{delays:?}");
 }
 
@@ -213,7 +213,7 @@ fn reused_process_id_is_never_adopted() {
     let mut bystander = Command::new("sleep").arg("61").process_group(0).spawn().unwrap();
     let fingerprint = PidFingerprint::of(bystander.id()).unwrap();
     let launch_id = String::from("1-2-3");
-    // The id of one that has ended is another's now, began at another time, or after a reboot.
+    // The id of an ended process now belongs to a process with another start time, or from another boot.
     for started in ["another/1".to_owned(), format!("{}0", fingerprint.started)] {
         let fingerprint = PidFingerprint { started, ..fingerprint.clone() };
         let gone =
@@ -226,9 +226,9 @@ fn reused_process_id_is_never_adopted() {
     let gone = adopt(&ProcessRecord { fingerprint, launch_id, output: None });
     assert!(matches!(gone, Err(AdoptError::Gone { .. })));
 
-    // One that carries the id of another launch is another one, whatever its id and its time.
+    // A process with the launch id of another launch is not adopted, whatever its process id and start time.
     let orphan = Orphan::of("exec sleep 61");
-    // In the middle of an exec its environment cannot be read.
+    // During an exec, the process has no environment.
     let name = format!("/proc/{}/comm", orphan.pid());
     eventually("it to sleep", || fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n"));
     let other = ProcessRecord { launch_id: "1-2-3".into(), ..orphan.record.clone() };
@@ -242,7 +242,7 @@ fn reused_process_id_is_never_adopted() {
 }
 
 #[test]
-// The adopting `Process` waits for it.
+// The adopting process waits for it.
 #[allow(clippy::zombie_processes)]
 fn process_adopted_after_exec_is_a_child_with_known_exit() {
     for (script, expected) in [("exit 7", Exit::Code(7)), ("kill -SEGV $$", Exit::Signal(11))] {
@@ -284,7 +284,7 @@ fn dropped_adopted_process_runs_on() {
 
 #[test]
 fn launch_without_record_is_found_by_its_environment() {
-    // What it starts itself has groups of its own, and the same environment.
+    // Its children have their own groups, and the same environment.
     let orphan = Orphan::of("echo $$; setsid sleep 61 & setsid sleep 61 & wait");
     let leader = orphan.printed_process();
     let found: Vec<RunningLaunch> = RunningLaunch::all()

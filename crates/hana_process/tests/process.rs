@@ -1,4 +1,4 @@
-//! Real processes: launch, exit, signals and leftovers.
+//! Launch, exit, end and remains of real processes.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A process under test, its folder and the channel with its exit.
+/// A process under test, its directory, and the channel that reports its exit.
 struct Trial {
     process: Process,
     exits: Receiver<(Exit, Instant)>,
@@ -62,7 +62,7 @@ impl Trial {
         fs::read_to_string(self.dir.path().join("output.log")).unwrap()
     }
 
-    /// Waits for the first line of its output.
+    /// Waits for the first line of output.
     fn first_line(&self) -> String {
         let mut line = None;
         eventually("a line of output", || {
@@ -72,12 +72,12 @@ impl Trial {
         line.unwrap()
     }
 
-    /// Returns the process whose pid the script prints.
+    /// Returns the process whose id the script prints.
     fn printed_process(&self) -> PidFingerprint {
         PidFingerprint::of(self.first_line().trim().parse().unwrap()).unwrap()
     }
 
-    /// Sweeps, after which nothing of the leader is left.
+    /// Kills the remaining processes and checks that the leader is reaped.
     fn kill_remaining(self) {
         self.process.kill_remaining().unwrap();
         assert!(!exists(self.process.pid()), "the leader is still a zombie");
@@ -209,7 +209,7 @@ fn processes_left_by_a_leader_are_killed() {
 #[test]
 #[cfg(target_os = "linux")]
 fn processes_that_left_the_group_are_killed() {
-    // Forked twice, in a session of its own, and with a child of its own.
+    // Forked twice, in a new session, and with a child.
     let trial = Trial::of("setsid sh -c 'sleep 61 & echo $!; wait' & echo; sleep 61");
     eventually("two lines", || trial.output().lines().count() == 2);
     let output = trial.output();
@@ -255,7 +255,7 @@ fn failed_launch_is_reported_with_its_name() {
     assert!(matches!(error, LaunchError::Faulty { .. }), "{error}");
 }
 
-/// Its file may be on a read-only or a full disk.
+/// As on a read-only or full disk.
 #[test]
 fn program_is_launched_even_if_its_output_is_unwritable() {
     let dir = tempfile::tempdir().unwrap();
@@ -347,7 +347,7 @@ fn megabytes_of_output_stall_nothing_and_are_all_counted() {
     }
     told += follower.finish().unwrap().len();
     assert_eq!(trial.exit(), Exit::Code(0));
-    // Each line has 50 bytes; a poll that finds too many does not count all lines.
+    // Each line has 50 bytes; a poll that finds too many at once counts only some of them.
     let counted = u64::try_from(told).unwrap() + follower.skipped();
     let bytes = counted * 50 + follower.unread() + follower.dropped();
     assert!(counted > 0 && bytes >= LINES * 50 - 50 * 100, "{counted} of {LINES}, {bytes} bytes");

@@ -16,8 +16,8 @@ use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The daemon's part for one process.
-struct Keeper {
+/// The daemon's data of one process.
+struct SupervisedScript {
     supervisor: Supervisor,
     process: Option<(Instance, Process)>,
     spec: LaunchSpec,
@@ -27,7 +27,7 @@ struct Keeper {
     _dir: TempDir,
 }
 
-impl Keeper {
+impl SupervisedScript {
     fn of(script: &str, policy: Policy) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let spec = LaunchSpec {
@@ -87,7 +87,7 @@ impl Keeper {
         self.sender.send(event).unwrap();
     }
 
-    /// Runs the loop until the process is in this state.
+    /// Runs the loop until the process is in `state`.
     fn until(&mut self, state: ProcessState) {
         let began = Instant::now();
         while self.supervisor.state() != state {
@@ -104,46 +104,49 @@ impl Keeper {
 fn crash_at_every_start_ends_in_a_crash_loop() {
     let mut policy = Policy::default();
     policy.restart.backoff.initial = Duration::from_millis(1);
-    let mut keeper = Keeper::of("exit 1", policy);
-    keeper.handle(ProcessEvent::StartRequested);
-    keeper.until(ProcessState::CrashLoop);
-    assert_eq!(keeper.supervisor.restarts(), 5);
-    let restarting = keeper.states.iter().filter(|state| **state == ProcessState::Restarting);
+    let mut process = SupervisedScript::of("exit 1", policy);
+    process.handle(ProcessEvent::StartRequested);
+    process.until(ProcessState::CrashLoop);
+    assert_eq!(process.supervisor.restarts(), 5);
+    let restarting = process.states.iter().filter(|state| **state == ProcessState::Restarting);
     assert_eq!(restarting.count(), 5);
-    assert!(keeper.process.is_none());
+    assert!(process.process.is_none());
 }
 
 #[test]
 fn process_that_ignores_every_request_is_stopped() {
     let mut policy = Policy::preset(Preset::Installation);
     policy.stop.terminate = Duration::from_millis(100);
-    let mut keeper = Keeper::of("trap '' TERM; while :; do sleep 61; done", policy);
-    keeper.handle(ProcessEvent::StartRequested);
-    keeper.until(ProcessState::Running);
-    let output = keeper.spec.output.clone();
+    let mut process = SupervisedScript::of("trap '' TERM; while :; do sleep 61; done", policy);
+    process.handle(ProcessEvent::StartRequested);
+    process.until(ProcessState::Running);
+    let output = process.spec.output.clone();
     assert!(output.exists());
-    keeper.handle(ProcessEvent::StopRequested);
-    keeper.until(ProcessState::Stopped);
-    assert!(matches!(keeper.supervisor.stopped_by(), Some(StoppedBy::Terminate | StoppedBy::Kill)));
-    assert!(keeper.process.is_none());
+    process.handle(ProcessEvent::StopRequested);
+    process.until(ProcessState::Stopped);
+    assert!(matches!(
+        process.supervisor.stopped_by(),
+        Some(StoppedBy::Terminate | StoppedBy::Kill)
+    ));
+    assert!(process.process.is_none());
 }
 
 #[test]
 fn restart_gets_a_new_process_or_reports_missing_program() {
-    let mut keeper = Keeper::of("exec sleep 61", Policy::default());
-    keeper.handle(ProcessEvent::StartRequested);
-    keeper.until(ProcessState::Running);
-    let first = keeper.supervisor.pid();
-    keeper.handle(ProcessEvent::RestartRequested);
-    keeper.until(ProcessState::Starting);
-    keeper.until(ProcessState::Running);
-    assert_ne!(keeper.supervisor.pid(), first);
-    keeper.handle(ProcessEvent::KillRequested);
-    keeper.until(ProcessState::Stopped);
+    let mut process = SupervisedScript::of("exec sleep 61", Policy::default());
+    process.handle(ProcessEvent::StartRequested);
+    process.until(ProcessState::Running);
+    let first = process.supervisor.pid();
+    process.handle(ProcessEvent::RestartRequested);
+    process.until(ProcessState::Starting);
+    process.until(ProcessState::Running);
+    assert_ne!(process.supervisor.pid(), first);
+    process.handle(ProcessEvent::KillRequested);
+    process.until(ProcessState::Stopped);
 
-    keeper.spec.program = "/nowhere/ripples".into();
-    keeper.handle(ProcessEvent::StartRequested);
-    keeper.until(ProcessState::Crashed);
-    let reason = keeper.supervisor.reason();
+    process.spec.program = "/nowhere/ripples".into();
+    process.handle(ProcessEvent::StartRequested);
+    process.until(ProcessState::Crashed);
+    let reason = process.supervisor.reason();
     assert!(reason.contains("/nowhere/ripples' was not found"), "{reason}");
 }

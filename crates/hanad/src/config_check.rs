@@ -12,7 +12,7 @@ use crate::config::{CATALOGUE_FILE, catalogue_file};
 pub(crate) struct ConfigCheck {
     /// The faults, each in one line: the place, what is wrong, and what to do.
     faults: Vec<String>,
-    /// What may be intended, such as a program that is not installed on this machine.
+    /// Remarks about settings that may be intended, such as a program that is not installed on this machine.
     notes: Vec<String>,
     /// The files that were checked.
     checked: String,

@@ -31,8 +31,8 @@ pub(crate) enum LinkEvent {
 }
 
 struct Shared {
-    /// The queue for orders while the program runs.
-    orders: Mutex<Option<SyncSender<String>>>,
+    /// The queue for commands while the program runs.
+    commands: Mutex<Option<SyncSender<String>>>,
     /// A channel that is closed to end the program for good. Nothing is ever sent on it.
     ended: Mutex<Option<SyncSender<()>>>,
 }
@@ -45,20 +45,20 @@ struct Run {
 
 /// The program's name, searched for beside this program and in `PATH`.
 const PROGRAM: &str = "hana-link";
-/// The most queued orders. A program that does not read them gets no more.
-const ORDERS: usize = 64;
+/// The most queued commands. A program that does not read them gets no more.
+const MAX_QUEUED_COMMANDS: usize = 64;
 /// The most queued reports.
-const REPORTS: usize = 64;
+const MAX_QUEUED_REPORTS: usize = 64;
 /// The longest line that is read, in bytes. Longer lines are cut into several.
-const LONGEST: u64 = 4096;
+const MAX_LINE_BYTES: u64 = 4096;
 /// The silence after which the program counts as frozen.
 ///
 /// It reports four times a second, except during the two seconds in which it joins.
-const HUNG: Duration = Duration::from_secs(6);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long the program may take to end after its input is closed.
-const END: Duration = Duration::from_millis(500);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 /// The running time after which the next failure counts as the first.
-const SETTLED: Duration = Duration::from_secs(20);
+const STABLE_AFTER: Duration = Duration::from_secs(20);
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(100),
     initial: Duration::from_millis(500),
@@ -89,11 +89,12 @@ impl LinkProcess {
             },
         };
         let (ended, end) = mpsc::sync_channel(0);
-        let shared = Arc::new(Shared { orders: Mutex::new(None), ended: Mutex::new(Some(ended)) });
-        let of_thread = Arc::clone(&shared);
+        let shared =
+            Arc::new(Shared { commands: Mutex::new(None), ended: Mutex::new(Some(ended)) });
+        let shared_with_thread = Arc::clone(&shared);
         let spawned = thread::Builder::new()
             .name("link".into())
-            .spawn(move || keep_running(&program, &of_thread, &end, on_event));
+            .spawn(move || keep_running(&program, &shared_with_thread, &end, on_event));
         match spawned {
             Ok(_) => Some(Self { shared }),
             Err(problem) => {
@@ -108,8 +109,8 @@ impl LinkProcess {
     /// The command is lost if the program is not running or does not read. Once it runs again, it asks for the state to
     /// continue from.
     pub(crate) fn send(&self, command: LinkOrder) {
-        if let Some(orders) = &*lock(&self.shared.orders)
-            && orders.try_send(command.to_line()).is_err()
+        if let Some(commands) = &*lock(&self.shared.commands)
+            && commands.try_send(command.to_line()).is_err()
         {
             tracing::debug!("{PROGRAM} does not read commands, so one is dropped: {command:?}");
         }
@@ -120,7 +121,7 @@ impl Drop for LinkProcess {
     /// Closes the program's input, which ends the program. Its own thread waits for the end.
     fn drop(&mut self) {
         lock(&self.shared.ended).take();
-        lock(&self.shared.orders).take();
+        lock(&self.shared.commands).take();
     }
 }
 
@@ -131,7 +132,7 @@ fn keep_running(
     end: &Receiver<()>,
     mut on_event: impl FnMut(LinkEvent),
 ) {
-    let mut jitter = Jitter::of_name(PROGRAM);
+    let mut jitter = Jitter::seeded_by(PROGRAM);
     let mut failures: u32 = 0;
     let mut log_once = LogOnce::default();
     loop {
@@ -142,8 +143,8 @@ fn keep_running(
                 tracing::info!("{PROGRAM} runs: {}", program.display());
                 on_event(LinkEvent::Started);
                 let outcome = run.read_reports(end, &mut on_event);
-                lock(&shared.orders).take();
-                let Outcome::Failed(why) = outcome else { return };
+                lock(&shared.commands).take();
+                let RunOutcome::Failed(why) = outcome else { return };
                 tracing::warn!("{PROGRAM} {why}; restarting it, the beat continues");
                 on_event(LinkEvent::Lost);
             },
@@ -157,7 +158,7 @@ fn keep_running(
             },
             Err(_) => {},
         }
-        failures = if began.elapsed() >= SETTLED { 0 } else { failures + 1 };
+        failures = if began.elapsed() >= STABLE_AFTER { 0 } else { failures + 1 };
         let pause = BACKOFF.delay(failures.saturating_sub(1), &mut jitter);
         if end.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
             return;
@@ -166,7 +167,7 @@ fn keep_running(
 }
 
 /// The end of an instance.
-enum Outcome {
+enum RunOutcome {
     /// On request.
     Ended,
     /// By itself or because it froze, with a description.
@@ -197,50 +198,57 @@ impl Run {
         else {
             return Err(io::Error::other("it has no pipes"));
         };
-        let (out, lines) = mpsc::sync_channel(REPORTS);
-        let (orders, inbox) = mpsc::sync_channel(ORDERS);
+        let (out, lines) = mpsc::sync_channel(MAX_QUEUED_REPORTS);
+        let (commands, inbox) = mpsc::sync_channel(MAX_QUEUED_COMMANDS);
         let thread = |name: &str| thread::Builder::new().name(name.into());
         thread("link-reports").spawn(move || read_reports(stdout, &out))?;
         thread("link-log").spawn(move || log(stderr))?;
-        thread("link-orders").spawn(move || write_orders(stdin, &inbox))?;
-        // If the program was ordered to end meanwhile, the orders are dropped, which closes its input.
+        thread("link-commands").spawn(move || write_commands(stdin, &inbox))?;
+        // If the program was ordered to end meanwhile, the commands are dropped, which closes its input.
         let ended = lock(&shared.ended);
-        *lock(&shared.orders) = ended.is_some().then_some(orders);
+        *lock(&shared.commands) = ended.is_some().then_some(commands);
         drop(ended);
         Ok(lines)
     }
 
     /// Receives reports until the program ends, freezes, or is to end.
-    fn read_reports(mut self, end: &Receiver<()>, on_event: &mut impl FnMut(LinkEvent)) -> Outcome {
-        let mut heard = Instant::now();
+    fn read_reports(
+        mut self,
+        end: &Receiver<()>,
+        on_event: &mut impl FnMut(LinkEvent),
+    ) -> RunOutcome {
+        let mut last_report = Instant::now();
         loop {
             match self.lines.recv_timeout(Duration::from_millis(200)) {
                 Ok(line) => match LinkReport::parse(&line) {
                     Ok(report) => {
-                        heard = Instant::now();
+                        last_report = Instant::now();
                         on_event(LinkEvent::Report(report));
                     },
                     Err(problem) => tracing::warn!("{problem}"),
                 },
-                Err(RecvTimeoutError::Timeout) if heard.elapsed() > HUNG => {
+                Err(RecvTimeoutError::Timeout) if last_report.elapsed() > REPORT_TIMEOUT => {
                     self.kill();
-                    return Outcome::Failed(format!("said nothing for {} s", HUNG.as_secs()));
+                    return RunOutcome::Failed(format!(
+                        "sent no report for {} s",
+                        REPORT_TIMEOUT.as_secs()
+                    ));
                 },
                 Err(RecvTimeoutError::Timeout) => {},
                 Err(RecvTimeoutError::Disconnected) => {
-                    let ended = self.wait(END);
+                    let ended = self.wait(EXIT_TIMEOUT);
                     if is_over(end) {
-                        return Outcome::Ended;
+                        return RunOutcome::Ended;
                     }
-                    return Outcome::Failed(ended.map_or_else(
-                        || "has closed its output".into(),
-                        |status| format!("has ended: {status}"),
+                    return RunOutcome::Failed(ended.map_or_else(
+                        || "closed its output".into(),
+                        |status| format!("ended: {status}"),
                     ));
                 },
             }
             if is_over(end) {
-                self.wait(END);
-                return Outcome::Ended;
+                self.wait(EXIT_TIMEOUT);
+                return RunOutcome::Ended;
             }
         }
     }
@@ -290,7 +298,8 @@ fn log(stderr: ChildStderr) {
 fn each_line(from: impl Read, mut take: impl FnMut(String) -> bool) {
     let mut from = BufReader::new(from);
     let mut line = vec![];
-    while from.by_ref().take(LONGEST).read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+    while from.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).is_ok_and(|read| read > 0)
+    {
         if !take(String::from_utf8_lossy(&line).trim_end().into()) {
             return;
         }
@@ -298,10 +307,10 @@ fn each_line(from: impl Read, mut take: impl FnMut(String) -> bool) {
     }
 }
 
-/// Writes orders to the program until the queue is closed, then closes the program's input.
-fn write_orders(mut stdin: ChildStdin, orders: &Receiver<String>) {
-    while let Ok(order) = orders.recv() {
-        if writeln!(stdin, "{order}").and_then(|()| stdin.flush()).is_err() {
+/// Writes commands to the program until the queue is closed, then closes the program's input.
+fn write_commands(mut stdin: ChildStdin, commands: &Receiver<String>) {
+    while let Ok(command) = commands.recv() {
+        if writeln!(stdin, "{command}").and_then(|()| stdin.flush()).is_err() {
             return;
         }
     }
@@ -323,10 +332,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(20);
+    const TIMEOUT: Duration = Duration::from_secs(20);
 
     /// Starts a shell script in place of `hana-link` and returns its events.
-    fn kept(script: &str) -> (tempfile::TempDir, LinkProcess, Receiver<LinkEvent>) {
+    fn start_script(script: &str) -> (tempfile::TempDir, LinkProcess, Receiver<LinkEvent>) {
         use std::os::unix::fs::PermissionsExt;
 
         let directory = tempfile::tempdir().unwrap();
@@ -339,12 +348,13 @@ mod tests {
         let copied = Command::new("cp").arg("-p").arg(&draft).arg(&program).status().unwrap();
         assert!(copied.success());
         let (ended, end) = mpsc::sync_channel(0);
-        let shared = Arc::new(Shared { orders: Mutex::new(None), ended: Mutex::new(Some(ended)) });
-        let of_thread = Arc::clone(&shared);
-        let (told, events) = mpsc::channel();
+        let shared =
+            Arc::new(Shared { commands: Mutex::new(None), ended: Mutex::new(Some(ended)) });
+        let shared_with_thread = Arc::clone(&shared);
+        let (event_tx, events) = mpsc::channel();
         thread::spawn(move || {
-            keep_running(&program, &of_thread, &end, |event| {
-                told.send(event).ok();
+            keep_running(&program, &shared_with_thread, &end, |event| {
+                event_tx.send(event).ok();
             });
         });
         (directory, LinkProcess { shared }, events)
@@ -355,39 +365,42 @@ mod tests {
 
     #[test]
     fn link_process_sends_and_receives() {
-        let (_kept, link, events) = kept(&format!(
-            "while read -r order; do case $order in *90*) echo '{REPORT}';; esac; done"
+        let (_directory, link, events) = start_script(&format!(
+            "while read -r command; do case $command in *90*) echo '{REPORT}';; esac; done"
         ));
-        assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Started);
+        assert_eq!(events.recv_timeout(TIMEOUT).unwrap(), LinkEvent::Started);
         link.send(LinkOrder::Play {});
         link.send(LinkOrder::Tempo { bpm: 90.0 });
-        let LinkEvent::Report(report) = events.recv_timeout(SOON).unwrap() else { unreachable!() };
+        let LinkEvent::Report(report) = events.recv_timeout(TIMEOUT).unwrap() else {
+            unreachable!()
+        };
         assert_eq!(report, LinkReport::parse(REPORT).unwrap());
         // Its input is closed: the program ends, is not restarted, and reports nothing.
         drop(link);
-        assert!(events.recv_timeout(SOON).is_err());
+        assert!(events.recv_timeout(TIMEOUT).is_err());
     }
 
     #[test]
     fn ended_link_process_is_restarted_despite_invalid_lines() {
-        let (_kept, link, events) = kept(&format!("echo nonsense; echo '{REPORT}'; exit 3"));
+        let (_directory, link, events) =
+            start_script(&format!("echo nonsense; echo '{REPORT}'; exit 3"));
         for _ in 0..3 {
-            assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Started);
-            assert!(matches!(events.recv_timeout(SOON).unwrap(), LinkEvent::Report(_)));
-            assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Lost);
+            assert_eq!(events.recv_timeout(TIMEOUT).unwrap(), LinkEvent::Started);
+            assert!(matches!(events.recv_timeout(TIMEOUT).unwrap(), LinkEvent::Report(_)));
+            assert_eq!(events.recv_timeout(TIMEOUT).unwrap(), LinkEvent::Lost);
         }
         drop(link);
     }
 
     #[test]
     fn stalled_link_process_delays_no_sender() {
-        let (_kept, link, events) = kept("exec sleep 60");
-        assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Started);
+        let (_directory, link, events) = start_script("exec sleep 60");
+        assert_eq!(events.recv_timeout(TIMEOUT).unwrap(), LinkEvent::Started);
         for _ in 0..100_000 {
             link.send(LinkOrder::Tempo { bpm: 90.0 });
         }
         // The program is killed in the end.
         drop(link);
-        assert!(events.recv_timeout(SOON).is_err());
+        assert!(events.recv_timeout(TIMEOUT).is_err());
     }
 }

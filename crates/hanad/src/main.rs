@@ -32,7 +32,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::arguments::Arguments;
 use crate::config::DaemonConfig;
 use crate::config_check::ConfigCheck;
-use crate::daemon::daemon::{Daemon, Outcome};
+use crate::daemon::daemon::{Daemon, DaemonOutcome};
 use crate::daemon::event::{DaemonEvent, Leave};
 use crate::daemon::signals;
 use crate::daemon::timekeeper::Timekeeper;
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
     let diagnostics = log_to_stderr_and(&log, stderr.clone());
     let outcome = run(&arguments, &log, &stderr, diagnostics, &program, ready);
     let outcome = match outcome {
-        Ok(Outcome::Left(Leave::Replace)) => {
+        Ok(DaemonOutcome::Left(Leave::Replace)) => {
             log.flush(LOG_FLUSH_TIMEOUT);
             stderr.flush_within(LOG_FLUSH_TIMEOUT);
             Err(program.replace_this_process())
@@ -136,7 +136,7 @@ fn run(
     diagnostics: ConnectDiagnostics,
     program: &OwnProgram,
     ready: impl FnOnce(),
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<DaemonOutcome> {
     // First of all, so that no signal is lost during the rest of the start.
     let signals = signals::register().context("registering signal handlers")?;
     let mut host = HostId::find(arguments.host.as_ref())?;
@@ -202,7 +202,7 @@ fn run(
     let outcome = daemon.run(&event_rx, &watchdog, ready);
     files.flush(LOG_FLUSH_TIMEOUT);
     match outcome? {
-        Outcome::Displaced(id) => anyhow::bail!(
+        DaemonOutcome::Displaced(id) => anyhow::bail!(
             "another machine already has the host id '{id}'; {}. The processes launched here keep running",
             host.yield_id()
         ),

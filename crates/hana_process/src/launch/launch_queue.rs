@@ -20,8 +20,8 @@ use crate::supervisor::instance::Instance;
 #[derive(Debug, Clone)]
 pub struct LaunchQueue {
     limits: LaunchLimits,
-    of_users: VecDeque<QueuedLaunch>,
-    of_policy: VecDeque<QueuedLaunch>,
+    user_requests: VecDeque<QueuedLaunch>,
+    policy_requests: VecDeque<QueuedLaunch>,
     /// The programs that are coming up, with their launch times.
     starting: BTreeMap<NodeId, Instant>,
     last: Option<Instant>,
@@ -73,8 +73,8 @@ impl LaunchQueue {
     pub const fn new(limits: LaunchLimits) -> Self {
         Self {
             limits,
-            of_users: VecDeque::new(),
-            of_policy: VecDeque::new(),
+            user_requests: VecDeque::new(),
+            policy_requests: VecDeque::new(),
             starting: BTreeMap::new(),
             last: None,
         }
@@ -91,28 +91,31 @@ impl LaunchQueue {
     pub fn enqueue(&mut self, node: NodeId, instance: Instance, priority: LaunchPriority) {
         self.cancel(&node);
         let requests = match priority {
-            LaunchPriority::User => &mut self.of_users,
-            LaunchPriority::Policy => &mut self.of_policy,
+            LaunchPriority::User => &mut self.user_requests,
+            LaunchPriority::Policy => &mut self.policy_requests,
         };
         requests.push_back(QueuedLaunch { node, instance });
     }
 
     /// Cancels the request for a node.
     pub fn cancel(&mut self, node: &NodeId) {
-        self.of_users.retain(|waiting| waiting.node != *node);
-        self.of_policy.retain(|waiting| waiting.node != *node);
+        self.user_requests.retain(|waiting| waiting.node != *node);
+        self.policy_requests.retain(|waiting| waiting.node != *node);
     }
 
     /// Returns whether a request for the node is queued.
     #[must_use]
     pub fn is_waiting(&self, node: &NodeId) -> bool {
-        self.of_users.iter().chain(&self.of_policy).any(|waiting| waiting.node == *node)
+        self.user_requests.iter().chain(&self.policy_requests).any(|waiting| waiting.node == *node)
     }
 
     /// Returns how many requests are ahead of the node's, or `None` if it has none.
     #[must_use]
     pub fn before(&self, node: &NodeId) -> Option<usize> {
-        self.of_users.iter().chain(&self.of_policy).position(|waiting| waiting.node == *node)
+        self.user_requests
+            .iter()
+            .chain(&self.policy_requests)
+            .position(|waiting| waiting.node == *node)
     }
 
     /// Reports that the node has come up or ended, which makes room for the next launch.
@@ -127,7 +130,7 @@ impl LaunchQueue {
         }
         self.forget_overdue(now);
         let QueuedLaunch { node, instance } =
-            self.of_users.pop_front().or_else(|| self.of_policy.pop_front())?;
+            self.user_requests.pop_front().or_else(|| self.policy_requests.pop_front())?;
         self.last = Some(now);
         self.starting.insert(node.clone(), now);
         Some((node, instance))
@@ -139,10 +142,10 @@ impl LaunchQueue {
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let spaced = self.last.map_or(now, |last| last + self.limits.spacing);
-        if !self.of_users.is_empty() {
+        if !self.user_requests.is_empty() {
             return Some(spaced);
         }
-        if self.of_policy.is_empty() {
+        if self.policy_requests.is_empty() {
             return None;
         }
         // The time by which enough programs have come up, or have exceeded the time limit, to make room for one more.
@@ -182,7 +185,7 @@ mod tests {
     }
 
     fn ask(queue: &mut LaunchQueue, number: usize, priority: LaunchPriority) {
-        queue.enqueue(id(number), Instance::of_number(1), priority);
+        queue.enqueue(id(number), Instance::numbered(1), priority);
     }
 
     /// Advances time and returns the launched nodes with their times in milliseconds.
@@ -303,7 +306,7 @@ mod tests {
         }
         queue.cancel(&id(2));
         queue.cancel(&id(2));
-        queue.enqueue(id(0), Instance::of_number(2), LaunchPriority::Policy);
+        queue.enqueue(id(0), Instance::numbered(2), LaunchPriority::Policy);
         assert!(!queue.is_waiting(&id(2)) && queue.is_waiting(&id(0)));
         let launched = pass(&mut queue, start, Duration::from_mins(1), Some(millis(1)));
         let names: Vec<&str> = launched.iter().map(|(name, _)| name.as_str()).collect();

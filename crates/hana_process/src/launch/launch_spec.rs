@@ -200,8 +200,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let file = program(root.path(), "ripples", 0o644);
         let error = find_program_in("ripples", root.path(), root.path(), None).unwrap_err();
-        let LaunchError::Faulty { program: told, fault } = error else { unreachable!() };
-        assert_eq!((told, fault), (file, ProgramFault::NotExecutable));
+        let LaunchError::Faulty { program, fault } = error else { unreachable!() };
+        assert_eq!((program, fault), (file, ProgramFault::NotExecutable));
     }
 
     #[test]

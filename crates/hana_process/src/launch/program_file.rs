@@ -1,7 +1,7 @@
 //! Diagnosis of files that cannot be executed.
 //!
 //! The operating system reports a missing file and a missing interpreter with one error, and everything that is
-//! not a program with another. Inspecting the file tells the cases apart.
+//! not a program with another. Inspecting the file distinguishes the cases.
 
 use std::fs::File;
 use std::io::Read;
@@ -71,7 +71,7 @@ impl ProgramFault {
         if !os::is_executable(file) {
             return Some(Self::NotExecutable);
         }
-        Self::of_beginning(&beginning(file).ok()?)
+        Self::of_header(&header(file).ok()?)
     }
 
     /// Returns the fault behind an error of the system: that of [`Self::of`], or [`Self::NoProgram`] if the error
@@ -80,7 +80,7 @@ impl ProgramFault {
         Self::of(file).or_else(|| os::is_no_program(problem).then_some(Self::NoProgram))
     }
 
-    fn of_beginning(bytes: &[u8]) -> Option<Self> {
+    fn of_header(bytes: &[u8]) -> Option<Self> {
         if bytes.is_empty() {
             return Some(Self::Empty);
         }
@@ -97,7 +97,7 @@ impl ProgramFault {
 }
 
 /// Reads as much of a file as the kernel inspects.
-fn beginning(file: &Path) -> io::Result<Vec<u8>> {
+fn header(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(256);
     File::open(file)?.take(256).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -156,7 +156,7 @@ fn elf_machine(bytes: &[u8]) -> Option<u16> {
 
 #[cfg(target_os = "linux")]
 fn own_machine() -> Option<u16> {
-    elf_machine(&beginning(Path::new("/proc/self/exe")).ok()?)
+    elf_machine(&header(Path::new("/proc/self/exe")).ok()?)
 }
 
 #[cfg(target_os = "linux")]
@@ -206,7 +206,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn program_of_another_architecture_is_refused() {
-        let mut program = beginning(Path::new("/proc/self/exe")).unwrap();
+        let mut program = header(Path::new("/proc/self/exe")).unwrap();
         program[18] = 243;
         let fault = other_machine(&program);
         assert_eq!(fault, (!has_emulators()).then_some("RISC-V"));

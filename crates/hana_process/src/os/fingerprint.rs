@@ -43,10 +43,10 @@ mod tests {
         assert!(!PidFingerprint { started: "another time".into(), ..own }.is_alive());
 
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let of_child = PidFingerprint::of(child.id()).unwrap();
-        assert!(of_child.is_alive());
+        let child_fingerprint = PidFingerprint::of(child.id()).unwrap();
+        assert!(child_fingerprint.is_alive());
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!of_child.is_alive());
+        assert!(!child_fingerprint.is_alive());
     }
 }

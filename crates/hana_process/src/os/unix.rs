@@ -27,7 +27,7 @@ struct Shared {
     leader: Pid,
     relation: ProcessRelation,
     launch_id: String,
-    stage: Mutex<Stage>,
+    state: Mutex<LeaderState>,
     /// Notified when the watching thread has seen the leader end.
     ended: Condvar,
 }
@@ -42,7 +42,7 @@ enum ProcessRelation {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum LeaderState {
     Alive,
     /// The [`GroupLeader`] was dropped. The watching thread sweeps the process when it ends.
     Abandoned,
@@ -109,11 +109,13 @@ impl GroupLeader {
     }
 
     pub(crate) fn try_wait(&self) -> Option<Exit> {
-        let stage = *lock(&self.shared.stage);
-        match (stage, &self.shared.relation) {
-            (Stage::Ended(exit) | Stage::Reaped(exit), _) => Some(exit),
-            (Stage::Alive | Stage::Abandoned, ProcessRelation::Child) => peek(self.shared.leader),
-            (Stage::Alive | Stage::Abandoned, ProcessRelation::Adopted(handle)) => {
+        let state = *lock(&self.shared.state);
+        match (state, &self.shared.relation) {
+            (LeaderState::Ended(exit) | LeaderState::Reaped(exit), _) => Some(exit),
+            (LeaderState::Alive | LeaderState::Abandoned, ProcessRelation::Child) => {
+                peek(self.shared.leader)
+            },
+            (LeaderState::Alive | LeaderState::Abandoned, ProcessRelation::Adopted(handle)) => {
                 handle.has_ended(self.shared.leader).then_some(Exit::Unknown)
             },
         }
@@ -133,22 +135,25 @@ impl GroupLeader {
             return Ok(());
         }
         // The leader has ended. The watching thread must see that before the leader is reaped.
-        let stage = self
+        let state = self
             .shared
             .ended
-            .wait_while(lock(&self.shared.stage), |stage| *stage == Stage::Alive)
+            .wait_while(lock(&self.shared.state), |state| *state == LeaderState::Alive)
             .unwrap_or_else(PoisonError::into_inner);
-        let Stage::Ended(exit) = *stage else { return Ok(()) };
-        drop(stage);
+        let LeaderState::Ended(exit) = *state else { return Ok(()) };
+        drop(state);
         self.shared.kill_remaining(exit)
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
         // Locked while signalling, so that the leader is not reaped, and its id not reused, meanwhile.
-        let stage = lock(&self.shared.stage);
-        let signalled = match *stage {
-            Stage::Reaped(_) => Ok(()),
-            Stage::Alive | Stage::Abandoned | Stage::Ended(_) => match &self.shared.relation {
+        let state = lock(&self.shared.state);
+        let signalled = match *state {
+            LeaderState::Reaped(_) => Ok(()),
+            LeaderState::Alive | LeaderState::Abandoned | LeaderState::Ended(_) => match &self
+                .shared
+                .relation
+            {
                 // The rest of its group is then found by its launch id.
                 ProcessRelation::Adopted(handle) if handle.has_ended(self.shared.leader) => Ok(()),
                 ProcessRelation::Child | ProcessRelation::Adopted(_) => {
@@ -156,21 +161,21 @@ impl GroupLeader {
                 },
             },
         };
-        drop(stage);
+        drop(state);
         signalled
     }
 }
 
 impl Drop for GroupLeader {
     fn drop(&mut self) {
-        let stage = {
-            let mut stage = lock(&self.shared.stage);
-            if *stage == Stage::Alive {
-                *stage = Stage::Abandoned;
+        let state = {
+            let mut state = lock(&self.shared.state);
+            if *state == LeaderState::Alive {
+                *state = LeaderState::Abandoned;
             }
-            *stage
+            *state
         };
-        if let Stage::Ended(exit) = stage
+        if let LeaderState::Ended(exit) = state
             && let Err(error) = self.shared.kill_remaining(exit)
         {
             tracing::warn!(pid = self.pid, %error, "a process left something behind that cannot be killed");
@@ -180,8 +185,8 @@ impl Drop for GroupLeader {
 
 impl Shared {
     fn new(leader: Pid, relation: ProcessRelation, launch_id: String) -> Arc<Self> {
-        let stage = Mutex::new(Stage::Alive);
-        Arc::new(Self { leader, relation, launch_id, stage, ended: Condvar::new() })
+        let state = Mutex::new(LeaderState::Alive);
+        Arc::new(Self { leader, relation, launch_id, state, ended: Condvar::new() })
     }
 
     fn start_watching(
@@ -206,9 +211,9 @@ impl Shared {
             },
         };
         let abandoned = {
-            let mut stage = lock(&self.stage);
-            let abandoned = *stage == Stage::Abandoned;
-            *stage = Stage::Ended(exit);
+            let mut state = lock(&self.state);
+            let abandoned = *state == LeaderState::Abandoned;
+            *state = LeaderState::Ended(exit);
             abandoned
         };
         self.ended.notify_all();
@@ -220,8 +225,8 @@ impl Shared {
     }
 
     fn kill_remaining(&self, exit: Exit) -> io::Result<()> {
-        let mut stage = lock(&self.stage);
-        if matches!(*stage, Stage::Reaped(_)) {
+        let mut state = lock(&self.state);
+        if matches!(*state, LeaderState::Reaped(_)) {
             return Ok(());
         }
         let group = match &self.relation {
@@ -234,8 +239,8 @@ impl Shared {
             let _ = wait(self.leader, WaitIdOptions::EXITED);
             lock(&LEADERS).remove(&self.leader.as_raw_nonzero().get().unsigned_abs());
         }
-        *stage = Stage::Reaped(exit);
-        drop(stage);
+        *state = LeaderState::Reaped(exit);
+        drop(state);
         group.and(others)
     }
 }

@@ -68,9 +68,9 @@ impl OutputReader {
         report: impl FnMut(OutputNews) + Send + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let of_thread = Arc::clone(&shared);
+        let shared_with_thread = Arc::clone(&shared);
         thread::Builder::new().name("output".into()).spawn(move || {
-            let over = Over(&of_thread);
+            let over = Over(&shared_with_thread);
             read_on(begin, report, over.0);
         })?;
         Ok(Self { shared })

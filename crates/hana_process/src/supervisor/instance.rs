@@ -14,7 +14,7 @@ impl Instance {
 
     /// Creates the instance with this number, to continue the count of an earlier daemon.
     #[must_use]
-    pub const fn of_number(number: u32) -> Self {
+    pub const fn numbered(number: u32) -> Self {
         Self(number)
     }
 

@@ -4,7 +4,7 @@ use hana_engine::roster::HealthVerdict;
 use hana_protocol::message::ProcessState;
 use serde::{Deserialize, Serialize};
 
-/// What there is of the process.
+/// The lifecycle phase of the process.
 #[derive(Debug, Clone)]
 pub(super) enum Phase {
     /// There is no process, and none will be launched automatically.

@@ -9,7 +9,7 @@ use crate::supervisor::instance::Instance;
 use crate::supervisor::phase::{
     Ending, LaunchReason, OnExit, Phase, PriorStatus, StopStage, Up, UpOrigin,
 };
-use crate::supervisor::snapshot::{Stage, SupervisorSnapshot};
+use crate::supervisor::snapshot::{PhaseSnapshot, SupervisorSnapshot};
 use crate::supervisor::supervisor::Supervisor;
 use crate::supervisor::wording::{ADOPTED, CLOSED_BY_PERSON, UNKNOWN_ENDS};
 
@@ -20,7 +20,7 @@ impl Supervisor {
     /// the actions.
     #[must_use]
     pub fn snapshot(&self) -> SupervisorSnapshot<Instant> {
-        // Whatever this daemon has not observed yet is as the previous daemon saw it.
+        // The previous daemon's status holds until this daemon has made its own observation.
         let before = match &self.phase {
             Phase::Up(up) => up.before,
             _ => None,
@@ -35,16 +35,16 @@ impl Supervisor {
             reason: self.reason.clone(),
             since,
             stage: match &self.phase {
-                Phase::Down => Stage::Down,
+                Phase::Down => PhaseSnapshot::Down,
                 Phase::Waiting { until, after } => {
-                    Stage::Waiting { until: *until, after: after.clone() }
+                    PhaseSnapshot::Waiting { until: *until, after: after.clone() }
                 },
                 Phase::Launching { origin, halt, .. } => {
-                    Stage::Launching { origin: origin.clone(), halt: *halt }
+                    PhaseSnapshot::Launching { origin: origin.clone(), halt: *halt }
                 },
-                Phase::Up(up) => Stage::Up { ran_at: up.ran_at },
+                Phase::Up(up) => PhaseSnapshot::Up { ran_at: up.ran_at },
                 Phase::Ending(Ending { after, step, ran_at, .. }) => {
-                    Stage::Ending { after: after.clone(), step: *step, ran_at: *ran_at }
+                    PhaseSnapshot::Ending { after: after.clone(), step: *step, ran_at: *ran_at }
                 },
             },
             exit: self.exit,
@@ -88,9 +88,9 @@ impl Supervisor {
                 self.adopted(stage, before, reason, now, actions);
             },
             (
-                Stage::Up { .. }
-                | Stage::Waiting { .. }
-                | Stage::Ending { after: OnExit::Recover(_), .. },
+                PhaseSnapshot::Up { .. }
+                | PhaseSnapshot::Waiting { .. }
+                | PhaseSnapshot::Ending { after: OnExit::Recover(_), .. },
                 AdoptionOutcome::Ended(MissedExit::ClosedByPerson),
             ) => {
                 self.exit = Some(Exit::Unknown);
@@ -98,12 +98,12 @@ impl Supervisor {
                 self.down(ProcessState::Closed, reason.into(), now);
                 self.report(EventKind::Closed, actions);
             },
-            (Stage::Up { ran_at }, _) => {
+            (PhaseSnapshot::Up { ran_at }, _) => {
                 self.exit = Some(Exit::Unknown);
                 let reason = self.with_last_words("ended while no daemon ran".into());
                 self.crashed(&UNKNOWN_ENDS, reason, ran_at, now, actions);
             },
-            (Stage::Ending { after, ran_at, .. }, _) => {
+            (PhaseSnapshot::Ending { after, ran_at, .. }, _) => {
                 self.exit = Some(Exit::Unknown);
                 match after {
                     OnExit::Stop => self.stopped_meanwhile(now, actions),
@@ -115,9 +115,13 @@ impl Supervisor {
                     OnExit::Recover(reason) => self.crashed(&[], reason, ran_at, now, actions),
                 }
             },
-            (Stage::Launching { halt: Some(_), .. }, _) => self.stopped_meanwhile(now, actions),
-            (Stage::Launching { origin, halt: None }, _) => self.spawn(origin, now, actions),
-            (Stage::Waiting { until, after }, _) => {
+            (PhaseSnapshot::Launching { halt: Some(_), .. }, _) => {
+                self.stopped_meanwhile(now, actions);
+            },
+            (PhaseSnapshot::Launching { origin, halt: None }, _) => {
+                self.spawn(origin, now, actions);
+            },
+            (PhaseSnapshot::Waiting { until, after }, _) => {
                 self.restore_status(
                     PriorStatus { state: ProcessState::Restarting, ..before },
                     reason,
@@ -126,7 +130,7 @@ impl Supervisor {
                 let until = until.min(now + self.policy.restart.backoff.max);
                 self.phase = Phase::Waiting { until, after };
             },
-            (Stage::Down, _) => {
+            (PhaseSnapshot::Down, _) => {
                 let state = match before.state {
                     state @ (ProcessState::Stopped
                     | ProcessState::Closed
@@ -142,18 +146,18 @@ impl Supervisor {
 
     pub(super) fn adopted(
         &mut self,
-        stage: Stage<Instant>,
+        stage: PhaseSnapshot<Instant>,
         before: PriorStatus,
         reason: String,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
         let mut up = Up::new(UpOrigin::Adopted, now);
-        if let Stage::Up { ran_at } | Stage::Ending { ran_at, .. } = &stage {
+        if let PhaseSnapshot::Up { ran_at } | PhaseSnapshot::Ending { ran_at, .. } = &stage {
             up.ran_at = *ran_at;
         }
         match (stage, before.state) {
-            (Stage::Ending { after, step, .. }, _) => {
+            (PhaseSnapshot::Ending { after, step, .. }, _) => {
                 self.phase = Phase::Up(up);
                 self.restore_status(
                     PriorStatus { state: ProcessState::Stopping, ..before },

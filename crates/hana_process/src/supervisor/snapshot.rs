@@ -25,7 +25,7 @@ pub struct SupervisorSnapshot<T> {
     #[serde(default)]
     pub(super) since: T,
     #[serde(default)]
-    pub(super) stage: Stage<T>,
+    pub(super) stage: PhaseSnapshot<T>,
     #[serde(default)]
     pub(super) exit: Option<Exit>,
     #[serde(default)]
@@ -43,7 +43,7 @@ pub struct SupervisorSnapshot<T> {
 /// The supervisor's phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Stage<T> {
+pub(super) enum PhaseSnapshot<T> {
     Down,
     Waiting { until: T, after: String },
     Launching { origin: LaunchReason, halt: Option<StopKind> },
@@ -51,7 +51,7 @@ pub(super) enum Stage<T> {
     Ending { after: OnExit, step: StopStage, ran_at: Option<T> },
 }
 
-impl<T> Default for Stage<T> {
+impl<T> Default for PhaseSnapshot<T> {
     fn default() -> Self {
         Self::Up { ran_at: None }
     }
@@ -73,7 +73,7 @@ impl<T: Default> Default for SupervisorSnapshot<T> {
             state: running(),
             reason: String::new(),
             since: T::default(),
-            stage: Stage::default(),
+            stage: PhaseSnapshot::default(),
             exit: None,
             stopped_by: None,
             restarts: 0,
@@ -100,13 +100,13 @@ impl<T> SupervisorSnapshot<T> {
     /// Returns whether there was a process. If not, it had ended, or its launch was not known to have succeeded.
     #[must_use]
     pub const fn has_process(&self) -> bool {
-        matches!(self.stage, Stage::Up { .. } | Stage::Ending { .. })
+        matches!(self.stage, PhaseSnapshot::Up { .. } | PhaseSnapshot::Ending { .. })
     }
 
     /// Returns whether a launch with an unknown outcome was in progress.
     #[must_use]
     pub const fn is_launching(&self) -> bool {
-        matches!(self.stage, Stage::Launching { .. })
+        matches!(self.stage, PhaseSnapshot::Launching { .. })
     }
 
     /// Converts every moment to another type.
@@ -118,12 +118,16 @@ impl<T> SupervisorSnapshot<T> {
             reason: self.reason,
             since: time(self.since),
             stage: match self.stage {
-                Stage::Down => Stage::Down,
-                Stage::Waiting { until, after } => Stage::Waiting { until: time(until), after },
-                Stage::Launching { origin, halt } => Stage::Launching { origin, halt },
-                Stage::Up { ran_at } => Stage::Up { ran_at: ran_at.map(&time) },
-                Stage::Ending { after, step, ran_at } => {
-                    Stage::Ending { after, step, ran_at: ran_at.map(&time) }
+                PhaseSnapshot::Down => PhaseSnapshot::Down,
+                PhaseSnapshot::Waiting { until, after } => {
+                    PhaseSnapshot::Waiting { until: time(until), after }
+                },
+                PhaseSnapshot::Launching { origin, halt } => {
+                    PhaseSnapshot::Launching { origin, halt }
+                },
+                PhaseSnapshot::Up { ran_at } => PhaseSnapshot::Up { ran_at: ran_at.map(&time) },
+                PhaseSnapshot::Ending { after, step, ran_at } => {
+                    PhaseSnapshot::Ending { after, step, ran_at: ran_at.map(&time) }
                 },
             },
             exit: self.exit,
@@ -143,8 +147,8 @@ impl SupervisorSnapshot<Instant> {
         for at in &mut self.recent {
             *at = (*at).min(now);
         }
-        if let Stage::Up { ran_at: Some(at) } | Stage::Ending { ran_at: Some(at), .. } =
-            &mut self.stage
+        if let PhaseSnapshot::Up { ran_at: Some(at) }
+        | PhaseSnapshot::Ending { ran_at: Some(at), .. } = &mut self.stage
         {
             *at = (*at).min(now);
         }

@@ -102,12 +102,12 @@ impl Supervisor {
         actions: &mut Vec<Action>,
     ) {
         let Phase::Ending(ending) = &mut self.phase else { return };
-        let run = self.instance;
+        let instance = self.instance;
         let (action, timeout) = match stage {
             StopStage::Wait => (None, self.policy.stop.polite),
-            StopStage::Polite => (Some(Action::RequestShutdown(run)), self.policy.stop.polite),
-            StopStage::Terminate => (Some(Action::Terminate(run)), self.policy.stop.terminate),
-            StopStage::Kill => (Some(Action::Kill(run)), KILL_AGAIN),
+            StopStage::Polite => (Some(Action::RequestShutdown(instance)), self.policy.stop.polite),
+            StopStage::Terminate => (Some(Action::Terminate(instance)), self.policy.stop.terminate),
+            StopStage::Kill => (Some(Action::Kill(instance)), KILL_AGAIN),
         };
         ending.step = stage;
         ending.deadline = now + timeout;

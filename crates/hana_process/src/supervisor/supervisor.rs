@@ -66,7 +66,7 @@ impl Supervisor {
     /// Nothing happens until [`ProcessEvent::StartRequested`].
     #[must_use]
     pub fn new(id: NodeId, name: impl Into<String>, policy: Policy, now: Instant) -> Self {
-        let jitter = Jitter::of_name(id.as_str());
+        let jitter = Jitter::seeded_by(id.as_str());
         Self {
             id,
             name: name.into(),
@@ -203,7 +203,7 @@ impl Supervisor {
             pid: self.pid,
             exit: self.exit,
             restarts: self.restarts,
-            ignored: self.acknowledged,
+            acknowledged: self.acknowledged,
         }
     }
 

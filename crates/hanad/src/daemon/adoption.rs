@@ -90,7 +90,7 @@ impl ProcessTable {
 
     /// Continues with one record of an earlier daemon, and returns the events for its supervisor.
     ///
-    /// Adopts the process if it still runs. What happens to one that has ended depends on its policy.
+    /// Adopts the process if it still runs. The policy decides about a process that has ended.
     pub(super) fn adopt(&mut self, mut record: RunRecord) -> Vec<(NodeId, ProcessEvent)> {
         let id = record.node.clone();
         if record.name.is_empty() {

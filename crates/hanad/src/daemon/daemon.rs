@@ -44,7 +44,7 @@ pub(crate) struct Daemon {
 
 /// The reason why the loop ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum DaemonOutcome {
     /// The daemon ended with everything it launched.
     Ended,
     /// The launched processes continue.
@@ -109,7 +109,7 @@ impl Daemon {
         inbox: &Receiver<DaemonEvent>,
         watchdog: &Watchdog,
         ready: impl FnOnce(),
-    ) -> anyhow::Result<Outcome> {
+    ) -> anyhow::Result<DaemonOutcome> {
         for record in self.table.records_to_adopt() {
             self.dispatcher.extend(self.table.adopt(record));
             self.dispatcher.run(&mut self.table);
@@ -136,13 +136,13 @@ impl Daemon {
                 },
                 // The launched processes continue: they are the show, whichever daemon supervises them.
                 Ok(DaemonEvent::Displaced(conflict)) => {
-                    return Ok(Outcome::Displaced(conflict.node));
+                    return Ok(DaemonOutcome::Displaced(conflict.node));
                 },
                 // The daemon is already ending.
                 Ok(DaemonEvent::Leave(_)) if self.is_ending => {},
                 Ok(DaemonEvent::Leave(leave)) => {
                     self.table.hand_over();
-                    return Ok(Outcome::Left(leave));
+                    return Ok(DaemonOutcome::Left(leave));
                 },
                 Ok(event) => self.on_event(event),
                 Err(RecvTimeoutError::Timeout) => {},
@@ -161,7 +161,7 @@ impl Daemon {
                 self.table.forget_records_of_ended();
                 self.table.announce_shutdown();
                 self.table.node.leave().wait(LEAVE_TIMEOUT).ok();
-                return Ok(Outcome::Ended);
+                return Ok(DaemonOutcome::Ended);
             }
         }
     }

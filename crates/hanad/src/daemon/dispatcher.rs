@@ -306,7 +306,7 @@ mod tests {
         dispatcher.extend(["a", "b"].map(|name| (id(name), ProcessEvent::StartRequested)));
         dispatcher.push(id("b"), ProcessEvent::StopRequested);
         dispatcher.run(&mut driver);
-        driver.run_for(&mut dispatcher, Duration::from_secs(60));
+        driver.run_for(&mut dispatcher, Duration::from_mins(1));
         assert_eq!(driver.state("b"), ProcessState::Stopped);
         assert!(!driver.take_log().contains(&"launch b".into()));
         assert_eq!(dispatcher.next_deadline(driver.now), None);
@@ -346,7 +346,7 @@ mod tests {
         driver.missing.insert(id("a"));
         dispatcher.push(id("a"), driver.exited("a", Exit::Code(1)));
         dispatcher.run(&mut driver);
-        driver.run_for(&mut dispatcher, Duration::from_secs(60));
+        driver.run_for(&mut dispatcher, Duration::from_mins(1));
         let launches = driver.take_log().iter().filter(|line| *line == "launch a").count();
         let policy = policy().restart;
         assert!(policy.on.contains(&RestartOn::Launch));

@@ -98,24 +98,24 @@ impl Timekeeper {
         if local_us() >= self.sync.next_us() {
             self.update(node, TimelineSync::tick);
         }
-        self.answer_passed_on();
+        self.reply_to_forwarded();
     }
 
     /// Carries out a command, or forwards it to the leading host.
     pub(crate) fn on_request(&mut self, node: &Node<role::Daemon>, request: Request) {
-        let order = match request.control() {
+        let command = match request.control() {
             Control::Tempo(tempo) => TransportRequest::Tempo(tempo.bpm),
             Control::Play(_) => TransportRequest::Play,
             Control::Pause(_) => TransportRequest::Pause,
             _ => return,
         };
-        match self.sync.order(order, local_us()) {
+        match self.sync.order(command, local_us()) {
             Ok(Routing::Done(actions)) => {
                 self.apply(actions);
                 request.accept(Accepted {});
             },
             Ok(Routing::Tell(leader)) => {
-                let answer = match order {
+                let reply = match command {
                     TransportRequest::Tempo(bpm) => {
                         node.command::<role::Daemon, _>(&leader, Tempo { bpm }, COMMAND_TIMEOUT)
                     },
@@ -126,23 +126,23 @@ impl Timekeeper {
                         node.command::<role::Daemon, _>(&leader, Pause {}, COMMAND_TIMEOUT)
                     },
                 };
-                self.forwarded.push((request, answer));
+                self.forwarded.push((request, reply));
             },
             Err(problem) => request.refuse(problem.to_string()),
         }
     }
 
-    fn answer_passed_on(&mut self) {
-        for (request, answer) in std::mem::take(&mut self.forwarded) {
-            match answer.take() {
+    fn reply_to_forwarded(&mut self) {
+        for (request, reply) in std::mem::take(&mut self.forwarded) {
+            match reply.take() {
                 Some(Ok(accepted)) => request.accept(accepted),
                 Some(Err(CommandError::Refused { reason, .. })) => request.refuse(reason),
                 Some(Err(problem)) => request.refuse(format!(
                     "the leading host did not carry out the command: {}; retry in a moment",
                     error_chain(&problem)
                 )),
-                None if answer.is_abandoned() => request.refuse("this daemon is ending"),
-                None => self.forwarded.push((request, answer)),
+                None if reply.is_abandoned() => request.refuse("this daemon is ending"),
+                None => self.forwarded.push((request, reply)),
             }
         }
     }
@@ -156,7 +156,7 @@ impl Timekeeper {
                         tracing::warn!("cannot publish the timeline: {problem}");
                     }
                 },
-                TimelineSyncAction::Link(order) => (self.link)(order),
+                TimelineSyncAction::Link(command) => (self.link)(command),
                 TimelineSyncAction::Jumped(jump) => {
                     tracing::info!("the beat jumps by {:.2}: {}", jump.beats, jump.reason);
                 },

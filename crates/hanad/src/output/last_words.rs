@@ -3,14 +3,14 @@
 use hana_time::sanitize_line;
 
 /// The longest reason, in characters. The log has the rest.
-const LONGEST: usize = 300;
+const MAX_CHARACTERS: usize = 300;
 /// The most lines of one message.
-const MOST_LINES: usize = 4;
+const MAX_LINES: usize = 4;
 /// The number of last lines, without backtraces, that are searched for the message of a panic or of `main`.
-const NEAR_THE_END: usize = 14;
+const SEARCHED_LINES: usize = 14;
 /// The most lines between two panics of one chain. A panic often brings down other threads; the first gives the
 /// cause.
-const CHAIN: usize = 8;
+const MAX_CHAIN_LINES: usize = 8;
 
 /// Returns the cause of an end from the last lines of output, or `None` if there are none.
 ///
@@ -36,7 +36,7 @@ fn end_of<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
         .map(|line| line.trim_end().to_owned())
         .filter(|line| !line.trim().is_empty() && !is_backtrace(line))
         .collect();
-    lines.split_off(lines.len().saturating_sub(NEAR_THE_END))
+    lines.split_off(lines.len().saturating_sub(SEARCHED_LINES))
 }
 
 fn explicit(end: &[String]) -> Option<String> {
@@ -45,7 +45,7 @@ fn explicit(end: &[String]) -> Option<String> {
 
 fn in_one_line(words: &str) -> Option<String> {
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    (!words.is_empty()).then(|| sanitize_line(&words, LONGEST))
+    (!words.is_empty()).then(|| sanitize_line(&words, MAX_CHARACTERS))
 }
 
 /// Removes the escape sequences for colours.
@@ -89,10 +89,9 @@ fn is_backtrace(line: &str) -> bool {
 
 fn panic_message(lines: &[String]) -> Option<String> {
     let panics = lines.iter().enumerate().filter(|(_, line)| is_panic(line));
-    let first = panics
-        .map(|(place, _)| place)
-        .rev()
-        .reduce(|later, earlier| if later - earlier <= CHAIN { earlier } else { later })?;
+    let first = panics.map(|(place, _)| place).rev().reduce(|later, earlier| {
+        if later - earlier <= MAX_CHAIN_LINES { earlier } else { later }
+    })?;
     let header = lines.get(first)?;
     let in_header =
         header.split_once("panicked at '").and_then(|(_, rest)| rest.rsplit_once("', "));
@@ -103,7 +102,7 @@ fn panic_message(lines: &[String]) -> Option<String> {
         .iter()
         .skip(first + 1)
         .take_while(|line| !is_hint(line) && !is_panic(line))
-        .take(MOST_LINES)
+        .take(MAX_LINES)
         .map(|line| line.trim())
         .collect();
     (!message.is_empty()).then(|| message.join(" "))
@@ -112,8 +111,8 @@ fn panic_message(lines: &[String]) -> Option<String> {
 /// Returns the error that `main` returned: `Error: joining the mesh`, `Caused by:`, and the causes.
 fn error_of_main(lines: &[String]) -> Option<String> {
     let first = lines.iter().rposition(|line| line.starts_with("Error: "))?;
-    let said = lines.iter().skip(first).take_while(|line| !is_hint(line)).take(MOST_LINES + 1);
-    let parts: Vec<&str> = said
+    let message = lines.iter().skip(first).take_while(|line| !is_hint(line)).take(MAX_LINES + 1);
+    let parts: Vec<&str> = message
         .map(|line| line.trim().trim_start_matches("Error: "))
         .filter(|line| *line != "Caused by:")
         .map(|line| match line.split_once(": ") {
@@ -191,6 +190,6 @@ mod tests {
             "ERROR bridge: no device"
         );
         assert_eq!(of("\n  \n"), "");
-        assert!(of(&"x".repeat(5_000)).chars().count() <= LONGEST + 1);
+        assert!(of(&"x".repeat(5_000)).chars().count() <= MAX_CHARACTERS + 1);
     }
 }

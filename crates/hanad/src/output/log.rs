@@ -50,9 +50,9 @@ pub(crate) enum LogTarget {
 }
 
 /// The size, in bytes, beyond which a file is moved aside. Three files are kept.
-const FILE: u64 = 10 * 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 10 * 1024 * 1024;
 /// How often the log checks that its file still exists.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The most lines waiting for the disk.
 const QUEUE: usize = 4096;
 /// The number of recent lines kept for later readers.
@@ -61,7 +61,7 @@ const LAST_LINES: usize = 200;
 impl Log {
     /// Starts a log that buffers its first lines until it has a file. Write errors go to standard error.
     pub(crate) fn start(stderr: DroppingWriter) -> io::Result<Self> {
-        let (queue, orders) = mpsc::sync_channel(QUEUE);
+        let (queue, commands) = mpsc::sync_channel(QUEUE);
         let log = Self { queue, lost: Arc::default(), last_lines: Arc::default() };
         let mut writer = Writer {
             file: None,
@@ -74,7 +74,7 @@ impl Log {
             last_lines: Arc::clone(&log.last_lines),
             number: 0,
         };
-        thread::Builder::new().name("log".into()).spawn(move || writer.run(&orders))?;
+        thread::Builder::new().name("log".into()).spawn(move || writer.run(&commands))?;
         Ok(log)
     }
 
@@ -94,20 +94,20 @@ impl Log {
     }
 
     /// Adds a line, given without its end. Does not block.
-    pub(crate) fn add(&self, line: &str, audience: LogTarget) {
-        self.push(format!("{line}\n").into_bytes(), audience);
+    pub(crate) fn add(&self, line: &str, target: LogTarget) {
+        self.push(format!("{line}\n").into_bytes(), target);
     }
 
     /// Waits until everything added so far is written, at most for `deadline`.
     pub(crate) fn flush(&self, deadline: Duration) {
-        let (written, is_written) = mpsc::channel();
-        if self.queue.try_send(LogCommand::Flush(written)).is_ok() {
-            is_written.recv_timeout(deadline).ok();
+        let (done_tx, done_rx) = mpsc::channel();
+        if self.queue.try_send(LogCommand::Flush(done_tx)).is_ok() {
+            done_rx.recv_timeout(deadline).ok();
         }
     }
 
-    fn push(&self, line: Vec<u8>, audience: LogTarget) {
-        if self.queue.try_send(LogCommand::Write(line, audience)).is_err() {
+    fn push(&self, line: Vec<u8>, target: LogTarget) {
+        if self.queue.try_send(LogCommand::Write(line, target)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -116,12 +116,12 @@ impl Log {
 /// A `tracing` message on its way into the log.
 pub(crate) struct LogEntry<'a> {
     log: &'a Log,
-    audience: LogTarget,
+    target: LogTarget,
 }
 
 impl Write for LogEntry<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.log.push(line.into(), self.audience);
+        self.log.push(line.into(), self.target);
         Ok(line.len())
     }
 
@@ -134,14 +134,14 @@ impl<'a> MakeWriter<'a> for Log {
     type Writer = LogEntry<'a>;
 
     fn make_writer(&'a self) -> LogEntry<'a> {
-        LogEntry { log: self, audience: LogTarget::File }
+        LogEntry { log: self, target: LogTarget::File }
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> LogEntry<'a> {
         let is_ours = meta.target().starts_with("hana");
-        let audience =
+        let target =
             if is_ours && *meta.level() <= Level::INFO { LogTarget::All } else { LogTarget::File };
-        LogEntry { log: self, audience }
+        LogEntry { log: self, target }
     }
 }
 
@@ -161,39 +161,39 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, orders: &Receiver<LogCommand>) {
+    fn run(&mut self, commands: &Receiver<LogCommand>) {
         loop {
-            let order = match orders.recv_timeout(LOOK) {
-                Ok(order) => order,
+            let command = match commands.recv_timeout(CHECK_INTERVAL) {
+                Ok(command) => command,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.look_for_the_file();
+                    self.check_file();
                     continue;
                 },
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            match order {
-                LogCommand::Write(line, audience) => {
-                    if audience == LogTarget::All {
+            match command {
+                LogCommand::Write(line, target) => {
+                    if target == LogTarget::All {
                         self.publish(&line);
                     }
                     self.write(line);
                 },
                 LogCommand::Into(path) => {
-                    self.file = Some(RotatingFile::new(path, FILE));
+                    self.file = Some(RotatingFile::new(path, MAX_FILE_BYTES));
                     for line in std::mem::take(&mut self.early) {
                         self.write(line);
                     }
                 },
                 LogCommand::Onto(publisher) => self.publisher = Some(publisher),
-                LogCommand::Flush(written) => {
-                    written.send(()).ok();
+                LogCommand::Flush(done) => {
+                    done.send(()).ok();
                 },
             }
         }
     }
 
     /// Creates a deleted file again, even while nothing is logged. The next line reports a failure.
-    fn look_for_the_file(&mut self) {
+    fn check_file(&mut self) {
         if let Some(file) = &mut self.file {
             file.check().ok();
         }
@@ -207,12 +207,12 @@ impl Writer {
             }
             return;
         };
-        let told = if self.missing > 0 {
+        let counted = if self.missing > 0 {
             file.write(format!("({} lines are missing here)\n", self.missing).as_bytes())
         } else {
             Ok(())
         };
-        match told.inspect(|()| self.missing = 0).and_then(|()| file.write(&line)) {
+        match counted.inspect(|()| self.missing = 0).and_then(|()| file.write(&line)) {
             Ok(()) => {
                 self.log_once.clear();
             },

@@ -30,7 +30,7 @@ pub(crate) struct LogFeed {
 /// The number of last lines that are kept.
 const LAST_LINES: usize = 200;
 /// The least time between two log lines about dropped output.
-const BETWEEN: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Output {
     /// Creates the output of a process whose output is discarded.
@@ -45,8 +45,8 @@ impl Output {
     ) -> Self {
         let budget = feed.budget.clone();
         let node = feed.node.clone();
-        let mut desk = Desk::new(feed);
-        match OutputReader::start(begin, move |news| desk.take(news, Instant::now())) {
+        let mut publisher_state = OutputPublisher::new(feed);
+        match OutputReader::start(begin, move |event| publisher_state.take(event, Instant::now())) {
             Ok(reader) => Self { reader: Some(reader), budget },
             Err(problem) => {
                 tracing::warn!(
@@ -63,7 +63,7 @@ impl Output {
         begin: impl FnOnce() -> io::Result<LogFollower> + Send + 'static,
     ) {
         let (feed, budget) = (feed.clone(), feed.budget.clone());
-        let reader = OutputReader::start(begin, move |news| match news {
+        let reader = OutputReader::start(begin, move |event| match event {
             OutputNews::History(lines) | OutputNews::Lines(lines) => feed.remember(lines),
             OutputNews::Dropped(_) => {},
             OutputNews::Trouble(problem) => {
@@ -140,20 +140,20 @@ fn log_line(line: Line) -> LogLine {
 }
 
 /// The state of the reader's thread.
-struct Desk {
+struct OutputPublisher {
     feed: LogFeed,
     log_once: LogOnce,
     dropped: DroppedBytes,
 }
 
-impl Desk {
+impl OutputPublisher {
     fn new(feed: LogFeed) -> Self {
         Self { feed, log_once: LogOnce::default(), dropped: DroppedBytes::default() }
     }
 
-    fn take(&mut self, news: OutputNews, now: Instant) {
+    fn take(&mut self, event: OutputNews, now: Instant) {
         let mut dropped = 0;
-        match news {
+        match event {
             OutputNews::History(lines) => self.feed.remember(lines),
             OutputNews::Lines(lines) => self.feed.publish(lines),
             OutputNews::Dropped(bytes) => dropped = bytes,
@@ -168,7 +168,7 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for OutputPublisher {
     fn drop(&mut self) {
         if self.dropped.bytes > 0 {
             log_dropped(&self.feed.node, self.dropped.bytes);
@@ -194,7 +194,7 @@ impl DroppedBytes {
     /// Adds dropped bytes and returns the number to log now, if any.
     fn add(&mut self, bytes: u64, now: Instant) -> Option<u64> {
         self.bytes += bytes;
-        let is_due = self.logged.is_none_or(|at| now.saturating_duration_since(at) >= BETWEEN);
+        let is_due = self.logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_INTERVAL);
         (is_due && self.bytes > 0).then(|| {
             self.logged = Some(now);
             std::mem::take(&mut self.bytes)
@@ -205,10 +205,10 @@ impl DroppedBytes {
 /// Limits the output that all visualizations of a daemon publish together, so that it does not fill the mesh's
 /// connections.
 #[derive(Debug, Clone)]
-pub(crate) struct LineBudget(Arc<Mutex<Budget>>);
+pub(crate) struct LineBudget(Arc<Mutex<BudgetState>>);
 
 #[derive(Debug)]
-struct Budget {
+struct BudgetState {
     lines: f64,
     bytes: f64,
     at: Instant,
@@ -220,12 +220,17 @@ struct Budget {
 const LINES_PER_SECOND: f64 = 4000.0;
 const BYTES_PER_SECOND: f64 = 2_000_000.0;
 /// How long the daemon does not wait for a disk that did not answer in time.
-const SLOW: Duration = Duration::from_secs(5);
+const SLOW_DISK_TIME: Duration = Duration::from_secs(5);
 
 impl LineBudget {
     pub(crate) fn new() -> Self {
         let (lines, bytes) = (LINES_PER_SECOND, BYTES_PER_SECOND);
-        Self(Arc::new(Mutex::new(Budget { lines, bytes, at: Instant::now(), slow_until: None })))
+        Self(Arc::new(Mutex::new(BudgetState {
+            lines,
+            bytes,
+            at: Instant::now(),
+            slow_until: None,
+        })))
     }
 
     /// Returns whether a line of this many bytes may be published now.
@@ -237,18 +242,18 @@ impl LineBudget {
     fn wait_for(&self, reader: &OutputReader) {
         let now = Instant::now();
         let is_slow = self.budget().slow_until.is_some_and(|until| now < until);
-        let patience = if is_slow { Duration::ZERO } else { FLUSH_TIMEOUT };
-        if !reader.wait(patience) {
-            self.budget().slow_until = Some(now + SLOW);
+        let timeout = if is_slow { Duration::ZERO } else { FLUSH_TIMEOUT };
+        if !reader.wait(timeout) {
+            self.budget().slow_until = Some(now + SLOW_DISK_TIME);
         }
     }
 
-    fn budget(&self) -> MutexGuard<'_, Budget> {
+    fn budget(&self) -> MutexGuard<'_, BudgetState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Budget {
+impl BudgetState {
     fn allows(&mut self, bytes: usize, now: Instant) -> bool {
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = self.at.max(now);

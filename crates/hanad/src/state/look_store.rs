@@ -83,9 +83,9 @@ impl LookStore {
     }
 
     fn receive(&mut self) {
-        if let Some(answers) = self.query.as_ref().and_then(Pending::take) {
+        if let Some(replies) = self.query.as_ref().and_then(Pending::take) {
             self.query = None;
-            if let Some(received) = answers.into_iter().next() {
+            if let Some(received) = replies.into_iter().next() {
                 self.last.look = received.message;
             }
         }

@@ -35,29 +35,29 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    files: BTreeMap<PathBuf, Wanted>,
+    files: BTreeMap<PathBuf, ManagedFile>,
     /// The files to check now.
     due: BTreeSet<PathBuf>,
     /// The number of rounds requested from the thread, and the number completed.
-    asked: u64,
+    requested: u64,
     done: u64,
     /// The round for which a wait timed out.
     overdue: Option<u64>,
 }
 
 #[derive(Debug)]
-struct Wanted {
+struct ManagedFile {
     /// The content, or `None` if the file must not exist.
     content: Option<Arc<[u8]>>,
     purpose: Purpose,
     /// The file as it was written.
-    written: Option<Seen>,
+    written: Option<FileVersion>,
     log_once: LogOnce,
 }
 
 /// Properties of a file that change when another program replaces or modifies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
+struct FileVersion {
     length: u64,
     modified: Option<SystemTime>,
     number: u64,
@@ -72,9 +72,10 @@ impl StateFiles {
     /// Starts the thread.
     pub(crate) fn start() -> Self {
         let shared = Arc::new(Shared::default());
-        let of_thread = Arc::clone(&shared);
-        let spawned =
-            thread::Builder::new().name("state files".into()).spawn(move || of_thread.keep_files());
+        let shared_with_thread = Arc::clone(&shared);
+        let spawned = thread::Builder::new()
+            .name("state files".into())
+            .spawn(move || shared_with_thread.keep_files());
         if let Err(problem) = spawned {
             tracing::error!(
                 "cannot save any state, because no thread can be started ({problem}); end other programs and restart hanad"
@@ -113,7 +114,7 @@ impl StateFiles {
     pub(crate) fn check(&self, file: &Path) {
         let mut state = self.shared.state();
         state.due.insert(file.to_owned());
-        state.asked += 1;
+        state.requested += 1;
         drop(state);
         self.shared.changed.notify_all();
     }
@@ -125,7 +126,7 @@ impl StateFiles {
     #[allow(clippy::significant_drop_tightening)] // The condition variable takes the lock and gives it back.
     pub(crate) fn flush(&self, timeout: Duration) -> bool {
         let state = self.shared.state();
-        let round = state.asked;
+        let round = state.requested;
         if state.overdue.is_some_and(|overdue| state.done < overdue) {
             return false;
         }
@@ -150,9 +151,9 @@ impl StateFiles {
 impl State {
     fn want(&mut self, file: PathBuf, content: Option<Arc<[u8]>>, purpose: Purpose) {
         let log_once = self.files.remove(&file).map(|known| known.log_once).unwrap_or_default();
-        self.files.insert(file.clone(), Wanted { content, purpose, written: None, log_once });
+        self.files.insert(file.clone(), ManagedFile { content, purpose, written: None, log_once });
         self.due.insert(file);
-        self.asked += 1;
+        self.requested += 1;
     }
 }
 
@@ -185,7 +186,7 @@ impl Shared {
         if timeout.timed_out() {
             due.extend(state.files.keys().cloned());
         }
-        (due, state.asked)
+        (due, state.requested)
     }
 
     // The entry borrows from the lock until the end.
@@ -195,7 +196,7 @@ impl Shared {
             Some(wanted) => (wanted.content.clone(), wanted.written.clone()),
             None => return,
         };
-        if written.is_some() && written == fs::metadata(file).ok().as_ref().map(Seen::of) {
+        if written.is_some() && written == fs::metadata(file).ok().as_ref().map(FileVersion::of) {
             return;
         }
         let outcome = content
@@ -231,7 +232,7 @@ impl Shared {
     }
 }
 
-impl Seen {
+impl FileVersion {
     #[cfg(unix)]
     fn of(metadata: &Metadata) -> Self {
         let number = std::os::unix::fs::MetadataExt::ino(metadata);
@@ -245,14 +246,14 @@ impl Seen {
 }
 
 /// Writes the file atomically.
-fn write(file: &Path, content: &[u8]) -> io::Result<Seen> {
+fn write(file: &Path, content: &[u8]) -> io::Result<FileVersion> {
     let mut new = file.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
     file.parent().map_or(Ok(()), fs::create_dir_all)?;
     let written = fs::write(&new, content)
         .and_then(|()| fs::metadata(&new))
-        .and_then(|metadata| fs::rename(&new, file).map(|()| Seen::of(&metadata)));
+        .and_then(|metadata| fs::rename(&new, file).map(|()| FileVersion::of(&metadata)));
     written.inspect_err(|_| {
         fs::remove_file(&new).ok();
     })

@@ -248,7 +248,7 @@ fn deleted_file_is_recreated_with_its_content_and_bounded() {
     assert_eq!(follower.poll_at(now).unwrap().len(), 1);
     fs::remove_dir_all(dir.path().join("log")).unwrap();
     writer.write_all(b"two\n").unwrap();
-    now += LOOK;
+    now += CHECK_INTERVAL;
     assert_eq!(follower.poll_at(now).unwrap()[0].text, "two");
     assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
 
@@ -265,8 +265,8 @@ fn deleted_file_is_recreated_with_its_content_and_bounded() {
 
     // Deleted again.
     fs::remove_dir_all(dir.path().join("log")).unwrap();
-    std::thread::sleep(LOOK);
-    now += LOOK;
+    std::thread::sleep(CHECK_INTERVAL);
+    now += CHECK_INTERVAL;
     follower.poll_at(now).unwrap();
     writer.write_all(b"three\n").unwrap();
     assert_eq!(follower.poll_at(now).unwrap()[0].text, "three");
@@ -284,9 +284,9 @@ fn moved_file_is_followed_under_its_name() {
     let now = Instant::now();
     follower.poll_at(now).unwrap();
     fs::rename(&path, dir.path().join("taken")).unwrap();
-    follower.poll_at(now + LOOK).unwrap();
+    follower.poll_at(now + CHECK_INTERVAL).unwrap();
     writer.write_all(b"two\n").unwrap();
-    assert_eq!(follower.poll_at(now + LOOK).unwrap()[0].text, "two");
+    assert_eq!(follower.poll_at(now + CHECK_INTERVAL).unwrap()[0].text, "two");
     assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
 }
 
@@ -305,9 +305,9 @@ fn deleted_file_is_followed_by_the_next_program() {
     let now = Instant::now();
     first.poll_at(now).unwrap();
     fs::remove_file(&path).unwrap();
-    first.poll_at(now + LOOK).unwrap();
+    first.poll_at(now + CHECK_INTERVAL).unwrap();
     writer.write_all(b"two\n").unwrap();
-    first.poll_at(now + LOOK).unwrap();
+    first.poll_at(now + CHECK_INTERVAL).unwrap();
     drop(first);
     writer.write_all(b"three\n").unwrap();
     let mut next = LogFollower::resume(&path, Some(&nameless), limits, 0).unwrap();

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::supervisor::event::{AdoptionOutcome, MissedExit};
 use crate::supervisor::policy::{Monitoring, Preset, RestartOn};
-use crate::supervisor::snapshot::{Stage, SupervisorSnapshot};
+use crate::supervisor::snapshot::{PhaseSnapshot, SupervisorSnapshot};
 
 const PID: u32 = 4711;
 const CRASH: Exit = Exit::Code(1);
@@ -709,7 +709,7 @@ fn status_is_published_only_when_it_changes() {
         fixture.supervisor.handle(event, now).contains(&Action::Publish)
     };
     assert!(!announced(&mut fixture, ProcessEvent::Tick));
-    let verdict = |verdict| ProcessEvent::Verdict { instance: Instance::of_number(1), verdict };
+    let verdict = |verdict| ProcessEvent::Verdict { instance: Instance::numbered(1), verdict };
     assert!(!announced(&mut fixture, verdict(HealthVerdict::Running)));
     assert!(announced(&mut fixture, verdict(FROZEN)));
     assert!(!announced(&mut fixture, verdict(HealthVerdict::Frozen { for_: millis(900) })));
@@ -723,7 +723,7 @@ fn status_is_published_only_when_it_changes() {
 fn snapshot() -> SupervisorSnapshot<Instant> {
     let now = Instant::now();
     let written = SupervisorSnapshot::<u64> {
-        instance: Instance::of_number(4),
+        instance: Instance::numbered(4),
         restarts: 2,
         ..SupervisorSnapshot::default()
     };
@@ -964,7 +964,7 @@ fn unknown_end_is_a_crash_unless_a_person_closed_it() {
         assert!(missed.reason().starts_with("ended while no daemon ran"));
         let spawned = orders(&missed.wait(Duration::ZERO));
         if expected == Restarting {
-            assert_eq!(spawned, [Action::Spawn(Instance::of_number(5))]);
+            assert_eq!(spawned, [Action::Spawn(Instance::numbered(5))]);
             assert_eq!(missed.supervisor.restarts(), 3);
         } else {
             assert!(spawned.is_empty());
@@ -1135,11 +1135,11 @@ impl World {
         };
         let policy = before.policy.clone();
         self.supervisor = Supervisor::new(before.id, "ripples", policy, self.now);
-        self.relaunches = matches!(snapshot.stage, Stage::Launching { .. });
+        self.relaunches = matches!(snapshot.stage, PhaseSnapshot::Launching { .. });
         self.handle(ProcessEvent::Restored { snapshot: Box::new(snapshot.clone()), found })?;
         self.relaunches = false;
         let state = self.supervisor.state();
-        if !snapshot.has_process() && !matches!(snapshot.stage, Stage::Launching { .. }) {
+        if !snapshot.has_process() && !matches!(snapshot.stage, PhaseSnapshot::Launching { .. }) {
             prop_assert_eq!(self.supervisor.snapshot(), snapshot);
         }
         prop_assert_eq!(self.supervisor.pid().is_some(), self.alive.is_some());
@@ -1269,7 +1269,7 @@ impl World {
         let Some(number) = self.supervisor.instance().number().checked_sub(ago) else {
             return Ok(());
         };
-        let instance = Instance::of_number(number);
+        let instance = Instance::numbered(number);
         let event = match what {
             0 => ProcessEvent::Spawned { instance, pid: 1 },
             1 => ProcessEvent::SpawnFailed { instance, reason: "stale".into() },
