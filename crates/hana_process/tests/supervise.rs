@@ -148,5 +148,5 @@ fn restart_gets_a_new_process_or_reports_missing_program() {
     process.handle(ProcessEvent::StartRequested);
     process.until(ProcessState::Crashed);
     let reason = process.supervisor.reason();
-    assert!(reason.contains("/nowhere/ripples' was not found"), "{reason}");
+    assert!(reason.contains("cannot find the program '/nowhere/ripples'"), "{reason}");
 }

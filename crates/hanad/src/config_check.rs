@@ -68,7 +68,7 @@ impl ConfigCheck {
             }
         }
         let count = catalogue.entries().count();
-        write!(self.checked, "; {path} has {count} visualizations").ok();
+        write!(self.checked, "; visualizations in {path}: {count}").ok();
     }
 
     pub(crate) const fn has_faults(&self) -> bool {
@@ -113,7 +113,7 @@ mod tests {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
         let check = ConfigCheck::run(Some(&shipped), Path::new("/nowhere"));
         assert!(!check.has_faults(), "{}", check.report());
-        assert!(check.report().contains("visualizations.toml has 2 visualizations"), "{check:?}");
+        assert!(check.report().contains("visualizations.toml: 2\n"), "{check:?}");
     }
 
     #[test]
