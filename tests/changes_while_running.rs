@@ -104,6 +104,53 @@ fn a_person_gives_the_host_another_name() {
 }
 
 #[test]
+fn ready_descriptor_gets_one_line_once_the_daemon_answers() {
+    let Some(lab) = Lab::new("ready-fd") else { return };
+    let h1 = lab.host("h1");
+    // `cat` ends only once no process holds the write end of the pipe any more.
+    let script = "{ hanad --ready-fd 3 3>&1 1>&2 & } | { cat; hana nodes; }";
+    let output = h1.run(["sh", "-c", script]).ok();
+    let nodes = output.stdout.strip_prefix("READY\n").unwrap_or_else(|| panic!("{output}"));
+    assert!(nodes.contains("h1"), "{output}");
+
+    for (descriptor, reason) in
+        [("987", "cannot write to descriptor 987: it is not open"), ("1", "1 is not in 3..")]
+    {
+        let refused = h1.run(["hanad", "--ready-fd", descriptor]);
+        assert!(!refused.status.success() && refused.stderr.contains(reason), "{refused}");
+    }
+}
+
+#[test]
+fn check_prints_each_fault_with_its_place() {
+    let Some(lab) = Lab::new("check") else { return };
+    let h1 = lab.host("h1");
+    let directory = lab.directory().join("checked");
+    fs::create_dir(&directory).unwrap();
+    let path = directory.to_str().unwrap();
+    fs::write(directory.join("hanad.toml"), "multicast = \"maybe\"\n").unwrap();
+    let faulty = format!("{PULSE}polcy = 1\n[visualizations.wall]\n");
+    fs::write(directory.join("visualizations.toml"), faulty).unwrap();
+    let checked = h1.run(["hanad", "--check", "--config", path]);
+    assert_eq!(checked.code(), Some(1), "{checked}");
+    let places = [
+        "hanad.toml:1: ",
+        "visualizations.toml:3: visualizations.pulse.polcy: ",
+        "visualizations.toml:4: visualizations.wall: ",
+    ];
+    assert_eq!(checked.stdout.lines().count(), places.len(), "{checked}");
+    for (line, place) in checked.stdout.lines().zip(places) {
+        assert!(line.starts_with("error: ") && line.contains(place), "{checked}");
+    }
+
+    fs::write(directory.join("hanad.toml"), "multicast = false\n").unwrap();
+    let working = "[visualizations.script]\nprogram = \"sh\"\nmesh = false\n";
+    fs::write(directory.join("visualizations.toml"), working).unwrap();
+    let checked = h1.run(["hanad", "--check", "--config", path]).ok();
+    assert!(checked.stdout.starts_with("no faults: "), "{checked}");
+}
+
+#[test]
 fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
     let Some(lab) = Lab::new("catalogue") else { return };
     let mut show = Show::with_catalogue(&lab, &["h1"], PULSE);
@@ -114,7 +161,7 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
     // At once, before the daemon checks the file by itself.
     edit(&lab, &format!("{PULSE}[visualizations.extra]\nprogram = \"pulse\"\n"));
     hana(&h1, ["start", "extra"]).ok();
-    until_it_says(show.daemon("h1"), "the catalogue was read again; added: extra");
+    until_it_says(show.daemon("h1"), "catalogue reloaded; added: extra");
 
     // A catalogue that cannot be used is reported once, with the line, and changes nothing.
     edit(&lab, &format!("{PULSE}polcy = \"show\"\n"));
@@ -124,7 +171,13 @@ fn an_edited_catalogue_is_taken_and_nothing_is_interrupted() {
     let unknown = hana(&h1, ["start", "nothing"]);
     assert!(unknown.stderr.contains("has no 'nothing'"), "{unknown}");
     assert!(unknown.stderr.contains(".toml:3"), "{unknown}");
-    assert_eq!(times_said(show.daemon("h1"), "going on with the catalogue as it was"), 1);
+    assert_eq!(
+        times_said(
+            show.daemon("h1"),
+            "cannot reload the catalogue, so the previous one stays in force"
+        ),
+        1
+    );
     hana(&h1, ["start", "extra"]).ok();
 
     // A visualization that is no longer in the catalogue keeps running, and is restarted after a crash.
@@ -205,8 +258,8 @@ fn a_file_that_cannot_run_is_refused_with_its_fault() {
     script("empty", "", 0o755);
     let faults = [
         ("directory", "is a directory"),
-        ("plain", "may not be executed"),
-        ("orphan", "is a script for /no/interpreter, which is not there"),
+        ("plain", "is not executable"),
+        ("orphan", "is a script for /no/interpreter, which is missing"),
         ("empty", "is empty"),
     ];
     let entries =

@@ -189,7 +189,8 @@ fn a_daemon_that_comes_back_adopts_what_runs_with_pids_logs_and_parameters() {
     hana(&h2, ["kill", "counts"]).ok();
     assert!(!runs(&h1, counts));
     assert!(running(&h1, "pulse").is_empty());
-    let stages = ["pulse", "family", "counts"].map(|id| record(&h1, id)["memory"]["stage"].clone());
+    let stages =
+        ["pulse", "family", "counts"].map(|id| record(&h1, id)["snapshot"]["stage"].clone());
     assert!(stages.iter().all(|stage| stage == "down"), "{stages:?}");
     // It can be started again with its id, and its daemon works as before.
     let (id, pid) = start(&h2, &h1, "pulse");
@@ -231,11 +232,11 @@ fn what_ended_while_the_daemon_was_away_is_treated_by_policy() {
     assert_eq!(pulse["restarts"], 1, "{pulse}");
     assert_ne!(pulse["pid"].as_i64(), Some(killed.into()));
     let by_hand = node(&listed, "by-hand").unwrap();
-    assert_eq!(by_hand["reason"], "ended while the daemon was away");
+    assert_eq!(by_hand["reason"], "ended while no daemon ran");
     let closed = node(&listed, "pulse-2").unwrap();
     assert_eq!(
         (&closed["state"], &closed["reason"]),
-        (&"closed".into(), &"closed by a person while the daemon was away".into())
+        (&"closed".into(), &"closed by a person while no daemon ran".into())
     );
     assert_eq!(running(&h1, "pulse").len(), 2, "one process per id");
     assert_eq!(running(&h1, "sleep 1002").len(), 1, "the leftovers of the first instance are gone");
@@ -350,7 +351,7 @@ fn a_daemon_that_ends_in_good_order_ends_what_it_adopted_and_leaves_no_record() 
     // The next daemon carries out a stop that the dead one had begun.
     let _asking = hana_goes_on(&h1, ["stop", "stubborn"]);
     eventually(SOON, "the stop to be recorded", || {
-        record(&h1, "stubborn")["memory"]["stage"]["ending"]["after"] == "stop"
+        record(&h1, "stubborn")["snapshot"]["stage"]["ending"]["after"] == "stop"
     });
     assert!(runs(&h1, stubborn));
     kill_daemon(&mut show, "h1");
@@ -384,8 +385,8 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     // The recorded pid belongs to another process now: one that started at another time, or after another boot.
     let write = |node: &str, name: &str, pid: i32, started: &str| {
         let record = serde_json::json!({
-            "node": node, "name": name, "incarnation": 1, "restarts": 0,
-            "process": { "fingerprint": { "pid": pid, "started": started }, "mark": "1-2-3" },
+            "node": node, "name": name, "instance": 1, "restarts": 0,
+            "process": { "fingerprint": { "pid": pid, "started": started }, "launch_id": "1-2-3" },
         });
         fs::write(records(&h1).join(format!("{node}.json")), record.to_string()).unwrap();
     };
@@ -410,7 +411,7 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     });
     assert!(runs(&h1, bystander.pid()) && runs(&h1, pulse) && runs(&h1, damaged));
     let said = show.daemon("h1").stderr();
-    for word in ["by-hand.json", "put aside", "policy 'manual'", "no-longer"] {
+    for word in ["by-hand.json", "unreadable", "policy 'manual'", "no-longer"] {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert_eq!(
@@ -432,7 +433,7 @@ fn a_recycled_pid_a_damaged_record_and_a_name_that_is_gone_do_no_harm() {
     kill_daemon(&mut show, "h1");
     start_daemon_again(&lab, &mut show, "h1");
     let said = show.daemon("h1").stderr();
-    assert!(!said.contains("put aside") && !said.contains("'recycled' ended"), "{said}");
+    assert!(!said.contains("unreadable") && !said.contains("'recycled' ended"), "{said}");
     assert!(is(&nodes(&h1), "recycled", "crashed"));
 }
 

@@ -236,7 +236,9 @@ fn whatever_state_it_was_in_it_goes_on_from_there() {
         }
         Ok(listed)
     });
-    assert!(node(&after, "is-ignored").unwrap()["reason"].as_str().unwrap().contains("ignored"));
+    assert!(
+        node(&after, "is-ignored").unwrap()["reason"].as_str().unwrap().contains("acknowledged")
+    );
     assert_eq!(hana(&h1, ["logs", "has-crashed"]).ok().stdout, "");
 
     // Pending requests are completed.
@@ -297,7 +299,7 @@ fn a_launch_that_nobody_has_noted_is_undone_and_made_again() {
     for (name, halt) in [("half", "null"), ("unwanted", "\"stop\"")] {
         let text = format!(
             r#"{{"node": "{name}", "name": "{name}", "joins": false, "launching": "{name}-mark",
-                "memory": {{"incarnation": 3, "state": "starting", "restarts": 2,
+                "snapshot": {{"instance": 3, "state": "starting", "restarts": 2,
                             "stage": {{"launching": {{"origin": {{"policy": {{"after": "exit code 1"}}}}, "halt": {halt}}}}}}}}}"#
         );
         fs::write(record(&h1, name), text).unwrap();

@@ -156,7 +156,7 @@ fn a_launch_succeeds_although_its_output_cannot_be_written() {
     draws(&host, &id, pid);
     let told = output_lost(&mut watch, &id, "No space left on device");
     assert!(told.contains("it goes to"), "{told}");
-    assert_eq!(said_of(&daemon, "its output cannot be written").len(), 1, "{}", daemon.stderr());
+    assert_eq!(said_of(&daemon, "cannot write its output").len(), 1, "{}", daemon.stderr());
     log_has(&host, &id, "I am 'pulse'");
     show::hana(&host, ["stop", &id]).ok();
     disk.free();
@@ -303,7 +303,7 @@ fn output_stays_bounded_at_any_speed_and_the_daemon_answers() {
             if size < 100 * MB { Ok(()) } else { Err(size) }
         });
     }
-    assert!(!said_of(show.daemon("h1"), "of output of 'flood'").is_empty());
+    assert!(!said_of(show.daemon("h1"), "of the output of 'flood'").is_empty());
     assert!(show::hana(&host, ["logs", "flood"]).ok().stdout.contains("ERROR the surface"));
     // Other visualizations are still supervised.
     host.kill(Signal::KILL, pid);

@@ -140,7 +140,10 @@ fn column(preset: &str, outcome_of: fn(&Row) -> Outcome) {
         if TABLE.iter().all(|row| runs(&row)) { Ok(nodes) } else { Err(nodes) }
     });
     let script = node(&running, "script-0").unwrap();
-    assert!(script["reason"].as_str().unwrap().contains("judged by its process alone"), "{script}");
+    assert!(
+        script["reason"].as_str().unwrap().contains("monitored by its process alone"),
+        "{script}"
+    );
     let failed: Vec<(&Row, Value, Instant)> = TABLE
         .iter()
         .map(|row| {

@@ -128,7 +128,7 @@ fn a_daemon_that_ends_in_good_order_is_not_lost() {
     app.wait_for_nodes(SOON, "one host alone", |nodes| nodes.len() == 1);
     eventually(SOON, "the report of the orderly end", || {
         let said = events.running().stdout();
-        if said.contains("in good order") { Ok(()) } else { Err(said) }
+        if said.contains("ended normally") { Ok(()) } else { Err(said) }
     });
     assert_eq!(nodes(&h1).len(), 1);
     assert!(losses(&events).is_empty(), "{:?}", losses(&events));

@@ -181,5 +181,5 @@ fn a_damaged_look_is_told_and_costs_nothing_but_the_look() {
         is_at(pulse, 0.0, 0.0) && pid(pulse) != pid(&before)
     });
     let said = show.daemon("h1").stderr();
-    assert!(said.contains("this look is damaged"), "{said}");
+    assert!(said.contains("the saved look is damaged"), "{said}");
 }

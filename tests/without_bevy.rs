@@ -113,16 +113,16 @@ fn a_script_is_watched_by_its_process_alone_and_its_state_says_so() {
     let [h1, h2] = show.hosts() else { unreachable!() };
     let (_, first) = start(h2, h1, "script");
     let it = runs(h2, "script", 0);
-    assert_eq!(it["reason"], "not on the mesh; judged by its process alone");
+    assert_eq!(it["reason"], "never joins the mesh; monitored by its process alone");
     assert!(it["frame"].is_null() && it["fps"].is_null(), "{it}");
     let table = hana(h2, ["nodes"]).ok().stdout;
-    assert!(table.contains("judged by its process alone"), "{table}");
+    assert!(table.contains("monitored by its process alone"), "{table}");
     assert!(hana(h2, ["logs", "script"]).ok().stdout.contains("drawing"));
 
     h1.kill(Signal::KILL, first);
     let again = runs(h2, "script", 1);
     assert_ne!(pid(&again), first);
-    assert_eq!(again["reason"], "not on the mesh; judged by its process alone");
+    assert_eq!(again["reason"], "never joins the mesh; monitored by its process alone");
     // Its freezes cannot be detected, and it is not reported as responsive either.
     h1.kill(Signal::STOP, pid(&again));
     let answer = hana(h2, ["restart", "script", "--json"]).ok().json();

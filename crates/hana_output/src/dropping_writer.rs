@@ -4,33 +4,33 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use std::{io, thread};
 
-use crate::Stream;
+use crate::stream::Stream;
 
-/// Writes lines from a thread of its own, and drops what cannot be written.
+/// Writes lines on a separate thread and drops those that cannot be written.
 ///
-/// Neither a disk that is full nor a reader that has gone or has stopped reading ends the program or holds it up. A line that cannot be written is dropped; how many were dropped for want
-/// of room is written once there is room again.
+/// A full disk, a closed pipe or a reader that has stopped reading neither ends nor delays the program. Once there is
+/// room again, the number of lines that did not fit into the queue is written.
 #[derive(Debug, Clone)]
 pub struct DroppingWriter {
-    queue: SyncSender<Order>,
+    queue: SyncSender<WriteCommand>,
     dropped: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
-enum Order {
+enum WriteCommand {
     Write(Vec<u8>),
     Flush(Sender<()>),
 }
 
-/// How many writes may wait.
+/// The most queued writes.
 const QUEUE: usize = 1024;
 
 impl DroppingWriter {
-    /// Begins to write to a stream.
+    /// Starts the thread, which writes to `stream`.
     ///
     /// # Errors
     ///
-    /// When the system gives no thread.
+    /// Fails if the system cannot start a thread.
     pub fn start(stream: Stream) -> io::Result<Self> {
         Self::start_with(move |bytes| stream.write_all(bytes))
     }
@@ -38,53 +38,53 @@ impl DroppingWriter {
     fn start_with(
         mut write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
     ) -> io::Result<Self> {
-        let (queue, orders) = mpsc::sync_channel(QUEUE);
+        let (queue, commands) = mpsc::sync_channel(QUEUE);
         let writer = Self { queue, dropped: Arc::default() };
         let dropped = Arc::clone(&writer.dropped);
         thread::Builder::new()
             .name("output".into())
-            .spawn(move || carry_out(&orders, &dropped, &mut write))?;
+            .spawn(move || run(&commands, &dropped, &mut write))?;
         Ok(writer)
     }
 
-    /// Writes a text as soon as those before it are written. Does not wait.
+    /// Queues a text, to be written after those before it. Does not block.
     pub fn push(&self, text: impl Into<Vec<u8>>) {
-        if self.queue.try_send(Order::Write(text.into())).is_err() {
+        if self.queue.try_send(WriteCommand::Write(text.into())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Waits until what was pushed is written or dropped, at most for `deadline`.
-    pub fn flush_within(&self, deadline: Duration) {
-        let (done, is_done) = mpsc::channel();
-        if self.queue.try_send(Order::Flush(done)).is_ok() {
-            is_done.recv_timeout(deadline).ok();
+    /// Waits until everything queued so far is written or dropped, at most for `timeout`.
+    pub fn flush_within(&self, timeout: Duration) {
+        let (done_tx, done_rx) = mpsc::channel();
+        if self.queue.try_send(WriteCommand::Flush(done_tx)).is_ok() {
+            done_rx.recv_timeout(timeout).ok();
         }
     }
 }
 
-fn carry_out(
-    orders: &Receiver<Order>,
+fn run(
+    commands: &Receiver<WriteCommand>,
     dropped: &AtomicU64,
     write: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) {
-    while let Ok(order) = orders.recv() {
-        match order {
-            Order::Write(text) => {
+    while let Ok(command) = commands.recv() {
+        match command {
+            WriteCommand::Write(text) => {
                 let missing = dropped.swap(0, Ordering::Relaxed);
                 if missing > 0 {
                     write(format!("({missing} lines are missing here)\n").as_bytes()).ok();
                 }
                 write(&text).ok();
             },
-            Order::Flush(done) => {
+            WriteCommand::Flush(done) => {
                 done.send(()).ok();
             },
         }
     }
 }
 
-/// Each call is one line or more: what `tracing_subscriber` does.
+/// Each call must pass whole lines, as `tracing_subscriber` does.
 impl io::Write for DroppingWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.push(bytes);
@@ -107,7 +107,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
 
     #[test]
-    fn a_disk_that_is_full_costs_only_what_it_has_no_room_for() {
+    fn full_disk_loses_only_what_does_not_fit() {
         let written = Arc::new(Mutex::new(String::new()));
         let disk = Arc::clone(&written);
         let writer = DroppingWriter::start_with(move |text| {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_stopped_reading_delays_no_line() {
+    fn stalled_reader_delays_no_line() {
         let (go_on, may_go_on) = mpsc::channel::<()>();
         let written = Arc::new(Mutex::new(vec![]));
         let pipe = Arc::clone(&written);
@@ -139,15 +139,16 @@ mod tests {
         for number in 0..QUEUE * 2 {
             writer.push(format!("{number}\n"));
         }
-        // It waits no longer than it is given.
+        // Waits no longer than the timeout.
         writer.flush_within(Duration::from_millis(1));
         drop(go_on);
-        let is_told = || written.lock().unwrap().iter().any(|line| line.contains("missing here"));
+        let is_reported =
+            || written.lock().unwrap().iter().any(|line| line.contains("missing here"));
         let began = std::time::Instant::now();
-        while !is_told() && began.elapsed() < SOON {
+        while !is_reported() && began.elapsed() < SOON {
             writer.push("later\n");
             writer.flush_within(SOON);
         }
-        assert!(is_told(), "how many lines are missing is written");
+        assert!(is_reported(), "how many lines are missing is written");
     }
 }

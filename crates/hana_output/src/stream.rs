@@ -1,8 +1,8 @@
 use std::io;
 use std::io::{ErrorKind, IsTerminal};
 
-/// A standard stream of this process, written to without a buffer and without a lock: a thread that waits for a reader
-/// holds up no other.
+/// A standard stream of this process, written to without a buffer and without a lock, so that a thread that waits for
+/// a slow reader delays no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -12,30 +12,29 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Writes all of it. Waits for a reader that is slow, also where another program has made the pipe or the terminal
-    /// non-blocking.
+    /// Writes all bytes. Waits for a slow reader, even if another program made the pipe or the terminal non-blocking.
     ///
     /// # Errors
     ///
-    /// When the system takes no more: the disk is full, or the reader has gone.
+    /// Fails if the disk is full or the reader has gone.
     pub fn write_all(self, bytes: &[u8]) -> io::Result<()> {
         write_all(bytes, |rest| system::write(self, rest), || system::wait_for_room(self))
     }
 
-    /// Whether the reader has gone: the pipe's other end or the terminal is closed. Never for a file.
+    /// Returns whether the other end of the pipe or the terminal is closed. Always false for a file.
     #[must_use]
     pub fn is_closed(self) -> bool {
         system::is_closed(self)
     }
 
-    /// Whether an error of [`Stream::write_all`] means that the reader has gone.
+    /// Returns whether an error of [`Stream::write_all`] means that the reader has gone.
     #[must_use]
     pub fn is_closed_by(self, error: &io::Error) -> bool {
         matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
             || self.is_closed()
     }
 
-    /// Whether it is a terminal.
+    /// Returns whether the stream is a terminal.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         match self {
@@ -45,7 +44,7 @@ impl Stream {
     }
 }
 
-/// Writes piece by piece until nothing is left.
+/// Writes in pieces until nothing is left.
 fn write_all(
     mut rest: &[u8],
     mut write: impl FnMut(&[u8]) -> io::Result<usize>,
@@ -73,8 +72,8 @@ mod system {
 
     use super::Stream;
 
-    /// How long one wait for a slow reader takes; then it is tried again.
-    const ROOM: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+    /// The longest wait for a slow reader before the next attempt.
+    const RETRY_INTERVAL: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
     fn with<T>(stream: Stream, act: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> T) -> T {
         match stream {
@@ -85,14 +84,14 @@ mod system {
 
     pub(super) fn write(stream: Stream, bytes: &[u8]) -> io::Result<usize> {
         with(stream, |fd| match rustix::io::write(fd, bytes) {
-            // A program that was started without the stream has no use for it.
+            // The program was started without this stream, so the output is discarded.
             Err(Errno::BADF) => Ok(bytes.len()),
             outcome => Ok(outcome?),
         })
     }
 
     pub(super) fn wait_for_room(stream: Stream) -> io::Result<()> {
-        poll(stream, PollFlags::OUT, ROOM).map(drop)
+        poll(stream, PollFlags::OUT, RETRY_INTERVAL).map(drop)
     }
 
     pub(super) fn is_closed(stream: Stream) -> bool {
@@ -137,7 +136,7 @@ mod system {
         Ok(())
     }
 
-    /// Windows says so only to one who writes.
+    /// Windows reports a closed reader only to a write.
     pub(super) const fn is_closed(_: Stream) -> bool {
         false
     }
@@ -148,8 +147,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_reader_gets_every_byte_once() {
-        let mut given = vec![];
+    fn slow_reader_gets_every_byte_once() {
+        let mut written = vec![];
         let mut turn = 0;
         let mut waits = 0;
         let outcome = write_all(
@@ -160,7 +159,7 @@ mod tests {
                     0 => Err(ErrorKind::Interrupted.into()),
                     1 => Err(ErrorKind::WouldBlock.into()),
                     _ => {
-                        given.extend_from_slice(&rest[..2.min(rest.len())]);
+                        written.extend_from_slice(&rest[..2.min(rest.len())]);
                         Ok(2.min(rest.len()))
                     },
                 }
@@ -171,11 +170,11 @@ mod tests {
             },
         );
         assert!(outcome.is_ok());
-        assert_eq!((given.as_slice(), waits), (b"one two three".as_slice(), 7));
+        assert_eq!((written.as_slice(), waits), (b"one two three".as_slice(), 7));
     }
 
     #[test]
-    fn an_error_ends_the_writing() {
+    fn error_ends_the_write() {
         for kind in [ErrorKind::StorageFull, ErrorKind::BrokenPipe] {
             let outcome = write_all(b"x", |_| Err(kind.into()), || Ok(()));
             assert_eq!(outcome.map_err(|error| error.kind()), Err(kind));

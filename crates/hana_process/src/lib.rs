@@ -21,7 +21,7 @@
 //!
 //! A launched process leads its own group (on Windows, a job). Signals go to the group, and when the leader has
 //! ended, the rest of the group is killed. On Linux, a stop also kills processes that have left the group but
-//! still carry the mark of the launch in their environment ([`MARK_VARIABLE`]): daemons that forked twice,
+//! still carry the id of the launch in their environment ([`LAUNCH_ID_VAR`]): daemons that forked twice,
 //! programs under `setsid`.
 //!
 //! Not reached: on macOS, processes that left the group; on Linux, processes that left the group *and* cleared
@@ -44,20 +44,19 @@ pub use catalogue::catalogue::{Catalogue, CatalogueEntry, CatalogueError, Unknow
 pub use catalogue::catalogue_changes::CatalogueChanges;
 pub use launch::launch_queue::{LaunchLimits, LaunchPriority, LaunchQueue};
 pub use launch::launch_spec::{LaunchError, LaunchSpec, find_program_beside};
-pub use launch::process::{
-    AdoptError, MARK_VARIABLE, OutputError, Process, ProcessOutput, ProcessRecord, new_mark,
-    sweep_marked,
-};
+pub use launch::process::{OutputError, Process, ProcessOutput, ProcessRecord, kill_remaining};
 pub use launch::program_file::ProgramFault;
-pub use launch::running_launch::{RunningLaunch, nameless_output_of};
+pub use launch::running_launch::{RunningLaunch, deleted_output_of};
+pub use os::adopt_error::AdoptError;
 pub use os::fingerprint::PidFingerprint;
-pub use os::orphans::{adopt_orphans, reap_orphans};
+pub use os::launch_id::{LAUNCH_ID_VAR, new_launch_id};
+pub use os::orphans::{become_subreaper, reap_orphans};
 pub use supervisor::backoff::{Backoff, Jitter};
+pub use supervisor::event::{Action, AdoptionOutcome, MissedExit, ProcessEvent};
+pub use supervisor::instance::Instance;
 pub use supervisor::policy::{
     HealthPolicy, Monitoring, Policy, Preset, RestartOn, RestartPolicy, StopPolicy,
     WhenUnresponsive,
 };
-pub use supervisor::supervisor::snapshot::SupervisorSnapshot;
-pub use supervisor::supervisor::{
-    Action, AdoptionOutcome, Instance, MissedExit, ProcessEvent, Supervisor,
-};
+pub use supervisor::snapshot::SupervisorSnapshot;
+pub use supervisor::supervisor::Supervisor;

@@ -12,18 +12,18 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use hana_process::{
-    AdoptError, LaunchSpec, MARK_VARIABLE, PidFingerprint, Process, ProcessRecord, RunningLaunch,
-    nameless_output_of,
+    AdoptError, LAUNCH_ID_VAR, LaunchSpec, PidFingerprint, Process, ProcessRecord, RunningLaunch,
+    deleted_output_of,
 };
 use hana_protocol::message::Exit;
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Marks the helper test that runs as the earlier program, and names the folder of its files.
+/// The variable that makes the helper test act as the earlier program; its value is the directory of its files.
 const EARLIER: &str = "ADOPTION_TEST_EARLIER";
 const SCRIPT: &str = "ADOPTION_TEST_SCRIPT";
 
-/// A process whose launching program was killed with SIGKILL, and the record of it.
+/// A process whose launching program was killed with SIGKILL, and the record that the program had written.
 struct Orphan {
     record: ProcessRecord,
     dir: TempDir,
@@ -34,7 +34,7 @@ impl Orphan {
     fn of(script: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut earlier = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "the_earlier_program", "--nocapture"])
+            .args(["--exact", "earlier_program", "--nocapture"])
             .env(EARLIER, dir.path())
             .env(SCRIPT, script)
             .spawn()
@@ -47,9 +47,10 @@ impl Orphan {
         let mut lines = lines.lines();
         let pid = lines.next().unwrap().parse().unwrap();
         let started = lines.next().unwrap().to_owned();
-        let mark = lines.next().unwrap().to_owned();
+        let launch_id = lines.next().unwrap().to_owned();
         let output = Some(dir.path().join("output.log"));
-        let record = ProcessRecord { fingerprint: PidFingerprint { pid, started }, mark, output };
+        let record =
+            ProcessRecord { fingerprint: PidFingerprint { pid, started }, launch_id, output };
         assert!(record.fingerprint.is_alive());
         Self { record, dir }
     }
@@ -112,9 +113,9 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Not a test: the program that launches for the tests, and is killed by them.
+/// Not a test: the program that launches for the tests, which kill it.
 #[test]
-fn the_earlier_program() {
+fn earlier_program() {
     let Some(dir) = env::var_os(EARLIER) else { return };
     let dir = Path::new(&dir);
     let spec = LaunchSpec {
@@ -123,31 +124,31 @@ fn the_earlier_program() {
         env: BTreeMap::new(),
         dir: None,
         output: dir.join("output.log"),
-        spare_output: None,
-        mark: hana_process::new_mark(),
+        fallback_output: None,
+        launch_id: hana_process::new_launch_id(),
     };
     let process = Process::launch(&spec, |_| ()).unwrap();
     let record = process.record().unwrap();
     let PidFingerprint { pid, started } = &record.fingerprint;
-    fs::write(dir.join("temporary"), format!("{pid}\n{started}\n{}\n", record.mark)).unwrap();
+    fs::write(dir.join("temporary"), format!("{pid}\n{started}\n{}\n", record.launch_id)).unwrap();
     fs::rename(dir.join("temporary"), dir.join("record")).unwrap();
     thread::sleep(DEADLINE);
 }
 
 #[test]
-fn the_end_of_an_adopted_process_is_noticed_within_milliseconds_though_not_how() {
+fn end_of_an_adopted_process_is_noticed_within_milliseconds() {
     let mut delays: Vec<Duration> = (0..5)
         .map(|_| {
             let orphan = Orphan::of("exec sleep 61");
             let (process, exits) = orphan.adopt();
             assert_eq!((process.pid(), process.try_wait()), (orphan.pid(), None));
             assert_eq!(process.record().as_ref(), Some(&orphan.record));
-            process.sweep().unwrap();
+            process.kill_remaining().unwrap();
             assert_eq!(process.try_wait(), None, "a sweep does nothing while it lives");
             let killed = kill(orphan.pid());
             let (exit, noticed) = exits.recv_timeout(DEADLINE).unwrap();
             assert_eq!((exit, process.try_wait()), (Exit::Unknown, Some(Exit::Unknown)));
-            process.sweep().unwrap();
+            process.kill_remaining().unwrap();
             process.kill().unwrap();
             process.terminate().unwrap();
             noticed.duration_since(killed)
@@ -155,12 +156,12 @@ fn the_end_of_an_adopted_process_is_noticed_within_milliseconds_though_not_how()
         .collect();
     delays.sort();
     eprintln!("the end of an adopted process is noticed after {delays:?}");
-    // The time is printed; the scheduler of a busy machine may add to it.
+    // The limit is generous because of the scheduler of a busy machine; the measured time is printed.
     assert!(delays[2] < Duration::from_millis(200), "{delays:?}");
 }
 
 #[test]
-fn an_adopted_process_is_terminated_and_killed_with_its_group() {
+fn adopted_process_is_terminated_and_killed_with_its_group() {
     let orphan = Orphan::of("sleep 61 & echo $!; wait");
     let forked = orphan.printed_process();
     let (process, exits) = orphan.adopt();
@@ -179,7 +180,7 @@ fn an_adopted_process_is_terminated_and_killed_with_its_group() {
 }
 
 #[test]
-fn a_sweep_reaches_what_an_adopted_process_left_behind() {
+fn processes_left_by_an_adopted_process_are_killed() {
     for script in
         ["sleep 61 & echo $!; exec sleep 60", "setsid sh -c 'sleep 61 & echo $!; wait' & sleep 60"]
     {
@@ -189,64 +190,63 @@ fn a_sweep_reaches_what_an_adopted_process_left_behind() {
         kill(orphan.pid());
         exits.recv_timeout(DEADLINE).unwrap();
         assert!(left_behind.is_alive());
-        process.sweep().unwrap();
-        eventually("the leftovers are gone", || !left_behind.is_alive());
+        process.kill_remaining().unwrap();
+        eventually("what was left behind is gone", || !left_behind.is_alive());
     }
 }
 
 #[test]
-fn what_one_that_ended_unwatched_left_behind_is_swept_by_its_record() {
+fn record_kills_what_an_unwatched_process_left_behind() {
     let orphan = Orphan::of("setsid sleep 61 & echo $!; exec sleep 60");
     let other = Orphan::of("exec sleep 60");
     let left_behind = orphan.printed_process();
     kill(orphan.pid());
     eventually("the process to end", || !orphan.record.fingerprint.is_alive());
     assert!(matches!(adopt(&orphan.record), Err(AdoptError::Gone { .. })));
-    orphan.record.sweep().unwrap();
-    eventually("the leftovers are gone", || !left_behind.is_alive());
+    orphan.record.kill_remaining().unwrap();
+    eventually("what was left behind is gone", || !left_behind.is_alive());
     assert!(other.record.fingerprint.is_alive());
 }
 
 #[test]
-fn a_recycled_id_is_never_taken() {
+fn reused_process_id_is_never_adopted() {
     let mut bystander = Command::new("sleep").arg("61").process_group(0).spawn().unwrap();
     let fingerprint = PidFingerprint::of(bystander.id()).unwrap();
-    let mark = String::from("1-2-3");
-    // The pid now belongs to another process, started at another time or after a reboot.
+    let launch_id = String::from("1-2-3");
+    // The id of an ended process now belongs to a process with another start time, or from another boot.
     for started in ["another/1".to_owned(), format!("{}0", fingerprint.started)] {
         let fingerprint = PidFingerprint { started, ..fingerprint.clone() };
-        let gone = adopt(&ProcessRecord { fingerprint, mark: mark.clone(), output: None });
+        let gone =
+            adopt(&ProcessRecord { fingerprint, launch_id: launch_id.clone(), output: None });
         assert!(matches!(gone, Err(AdoptError::Gone { .. })));
     }
     assert!(fingerprint.is_alive());
     bystander.kill().unwrap();
     bystander.wait().unwrap();
-    let gone = adopt(&ProcessRecord { fingerprint, mark, output: None });
+    let gone = adopt(&ProcessRecord { fingerprint, launch_id, output: None });
     assert!(matches!(gone, Err(AdoptError::Gone { .. })));
 
-    // A process with the mark of another launch is another one, whatever its pid and start time.
+    // A process with the launch id of another launch is not adopted, whatever its process id and start time.
     let orphan = Orphan::of("exec sleep 61");
-    // In the middle of an exec its environment cannot be read.
+    // During an exec, the process has no environment.
     let name = format!("/proc/{}/comm", orphan.pid());
-    eventually("the process to sleep", || {
-        fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n")
-    });
-    let other = ProcessRecord { mark: "1-2-3".into(), ..orphan.record.clone() };
+    eventually("it to sleep", || fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n"));
+    let other = ProcessRecord { launch_id: "1-2-3".into(), ..orphan.record.clone() };
     assert!(matches!(adopt(&other), Err(AdoptError::Gone { .. })));
     for pid in [0, 1, 1 << 31, u32::MAX] {
         let fingerprint = PidFingerprint { pid, started: "never".into() };
-        let gone = adopt(&ProcessRecord { fingerprint, mark: "1-2-3".into(), output: None });
+        let gone = adopt(&ProcessRecord { fingerprint, launch_id: "1-2-3".into(), output: None });
         assert!(matches!(gone, Err(AdoptError::Gone { .. })), "{pid}");
     }
     assert!(orphan.record.fingerprint.is_alive());
 }
 
 #[test]
-// The adopting `Process` waits for it.
+// The adopting process waits for it.
 #[allow(clippy::zombie_processes)]
-fn after_an_exec_what_is_adopted_is_still_a_child_and_its_exit_is_known() {
+fn process_adopted_after_exec_is_a_child_with_known_exit() {
     for (script, expected) in [("exit 7", Exit::Code(7)), ("kill -SEGV $$", Exit::Signal(11))] {
-        let mark = format!("exec-{}", std::process::id());
+        let launch_id = format!("exec-{}", std::process::id());
         let dir = tempfile::tempdir().unwrap();
         let go = dir.path().join("go");
         let child = Command::new("/bin/sh")
@@ -254,23 +254,24 @@ fn after_an_exec_what_is_adopted_is_still_a_child_and_its_exit_is_known() {
                 "-c",
                 &format!("while ! [ -e {} ]; do sleep 0.01; done; {script}", go.display()),
             ])
-            .env(MARK_VARIABLE, &mark)
+            .env(LAUNCH_ID_VAR, &launch_id)
             .process_group(0)
             .spawn()
             .unwrap();
         let fingerprint = PidFingerprint::of(child.id()).unwrap();
-        let (process, exits) = adopt(&ProcessRecord { fingerprint, mark, output: None }).unwrap();
+        let (process, exits) =
+            adopt(&ProcessRecord { fingerprint, launch_id, output: None }).unwrap();
         assert_eq!(process.try_wait(), None);
         fs::write(go, "").unwrap();
         assert_eq!(exits.recv_timeout(DEADLINE).unwrap().0, expected);
         assert_eq!(process.try_wait(), Some(expected));
-        process.sweep().unwrap();
-        assert!(!Path::new("/proc").join(child.id().to_string()).exists(), "the child is a zombie");
+        process.kill_remaining().unwrap();
+        assert!(!Path::new("/proc").join(child.id().to_string()).exists(), "it is a zombie");
     }
 }
 
 #[test]
-fn an_adopted_process_that_is_let_go_runs_on() {
+fn dropped_adopted_process_runs_on() {
     let orphan = Orphan::of("setsid sleep 61 & echo $!; exec sleep 60");
     let forked = orphan.printed_process();
     let (process, exits) = orphan.adopt();
@@ -282,35 +283,35 @@ fn an_adopted_process_that_is_let_go_runs_on() {
 }
 
 #[test]
-fn a_launch_without_a_record_is_found_by_its_environment() {
-    // Processes that it starts have groups of their own, and the same environment.
+fn launch_without_record_is_found_by_its_environment() {
+    // Its children have their own groups, and the same environment.
     let orphan = Orphan::of("echo $$; setsid sleep 61 & setsid sleep 61 & wait");
     let leader = orphan.printed_process();
     let found: Vec<RunningLaunch> = RunningLaunch::all()
         .into_iter()
-        .filter(|launch| launch.process.mark == orphan.record.mark)
+        .filter(|launch| launch.process.launch_id == orphan.record.launch_id)
         .collect();
     let [launch] = found.as_slice() else { unreachable!("{found:?}") };
     assert_eq!(launch.process.fingerprint, leader);
-    assert_eq!(launch.variables.get(MARK_VARIABLE), Some(&orphan.record.mark));
+    assert_eq!(launch.variables.get(LAUNCH_ID_VAR), Some(&orphan.record.launch_id));
     let (process, exits) = adopt(&launch.process).unwrap();
     kill(orphan.pid());
     exits.recv_timeout(DEADLINE).unwrap();
-    process.sweep().unwrap();
-    let mark = &orphan.record.mark;
-    eventually("the launch to be gone", || {
-        !RunningLaunch::all().iter().any(|launch| launch.process.mark == *mark)
+    process.kill_remaining().unwrap();
+    let launch_id = &orphan.record.launch_id;
+    eventually("nothing of it to be left", || {
+        !RunningLaunch::all().iter().any(|launch| launch.process.launch_id == *launch_id)
     });
 }
 
 #[test]
-fn an_output_that_was_deleted_is_found_while_the_process_runs() {
+fn deleted_output_is_found_while_the_process_runs() {
     let orphan = Orphan::of("echo $$; exec sleep 61");
     orphan.printed_process();
     let output = orphan.record.output.clone().unwrap();
-    assert_eq!(nameless_output_of(orphan.pid(), &output), None, "the file still has its name");
+    assert_eq!(deleted_output_of(orphan.pid(), &output), None, "it still has its name");
     fs::remove_file(&output).unwrap();
-    let nameless = nameless_output_of(orphan.pid(), &output).unwrap();
+    let nameless = deleted_output_of(orphan.pid(), &output).unwrap();
     assert!(!fs::read_to_string(nameless).unwrap().is_empty());
-    assert_eq!(nameless_output_of(orphan.pid(), Path::new("/other")), None);
+    assert_eq!(deleted_output_of(orphan.pid(), Path::new("/other")), None);
 }

@@ -1,4 +1,4 @@
-//! Inputs that the fuzzer found, checked again: see `docs/fuzzing.md`.
+//! Runs the fuzz checks on the stored corpus: see `docs/fuzzing.md`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 

@@ -14,8 +14,8 @@ use hana_protocol::message::Exit;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 #[test]
-fn an_adopted_orphan_is_reaped_and_a_leader_is_left_to_its_owner() {
-    hana_process::adopt_orphans().unwrap();
+fn adopted_orphan_is_reaped_and_leader_is_left_to_its_owner() {
+    hana_process::become_subreaper().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let spec = LaunchSpec {
         program: "/bin/sh".into(),
@@ -23,8 +23,8 @@ fn an_adopted_orphan_is_reaped_and_a_leader_is_left_to_its_owner() {
         env: BTreeMap::new(),
         dir: None,
         output: dir.path().join("output.log"),
-        spare_output: None,
-        mark: hana_process::new_mark(),
+        fallback_output: None,
+        launch_id: hana_process::new_launch_id(),
     };
     let (sender, exits) = mpsc::channel();
     let process = Process::launch(&spec, move |exit| sender.send(exit).unwrap()).unwrap();
@@ -35,7 +35,7 @@ fn an_adopted_orphan_is_reaped_and_a_leader_is_left_to_its_owner() {
 
     assert_eq!(hana_process::reap_orphans(), 0);
     assert_eq!(process.try_wait(), Some(Exit::Code(7)));
-    process.sweep().unwrap();
+    process.kill_remaining().unwrap();
     let began = Instant::now();
     while hana_process::reap_orphans() == 0 {
         assert!(began.elapsed() < DEADLINE);

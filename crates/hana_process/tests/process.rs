@@ -1,4 +1,4 @@
-//! Real processes: launch, exit, signals and leftovers.
+//! Launch, exit, end and remains of real processes.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A process under test, its folder and the channel with its exit.
+/// A process under test, its directory, and the channel that reports its exit.
 struct Trial {
     process: Process,
     exits: Receiver<(Exit, Instant)>,
@@ -34,8 +34,8 @@ fn spec(dir: &Path, script: &str) -> LaunchSpec {
         env: BTreeMap::new(),
         dir: None,
         output: dir.join("output.log"),
-        spare_output: None,
-        mark: hana_process::new_mark(),
+        fallback_output: None,
+        launch_id: hana_process::new_launch_id(),
     }
 }
 
@@ -62,7 +62,7 @@ impl Trial {
         fs::read_to_string(self.dir.path().join("output.log")).unwrap()
     }
 
-    /// Waits for the first line of its output.
+    /// Waits for the first line of output.
     fn first_line(&self) -> String {
         let mut line = None;
         eventually("a line of output", || {
@@ -72,14 +72,14 @@ impl Trial {
         line.unwrap()
     }
 
-    /// Returns the process whose pid the script prints.
+    /// Returns the process whose id the script prints.
     fn printed_process(&self) -> PidFingerprint {
         PidFingerprint::of(self.first_line().trim().parse().unwrap()).unwrap()
     }
 
-    /// Sweeps, and asserts that nothing of the leader is left.
-    fn sweep(self) {
-        self.process.sweep().unwrap();
+    /// Kills the remaining processes and checks that the leader is reaped.
+    fn kill_remaining(self) {
+        self.process.kill_remaining().unwrap();
         assert!(!exists(self.process.pid()), "the leader is still a zombie");
     }
 }
@@ -101,7 +101,7 @@ fn kill(signal: Signal, pid: u32) {
 }
 
 #[test]
-fn an_exit_is_told_with_its_code_or_signal() {
+fn exit_is_reported_with_its_code_or_signal() {
     for (script, expected) in [
         ("exit 0", Exit::Code(0)),
         ("exit 3", Exit::Code(3)),
@@ -112,12 +112,12 @@ fn an_exit_is_told_with_its_code_or_signal() {
         let trial = Trial::of(script);
         assert_eq!(trial.exit(), expected, "{script}");
         assert_eq!(trial.process.try_wait(), Some(expected));
-        trial.sweep();
+        trial.kill_remaining();
     }
 }
 
 #[test]
-fn an_end_is_noticed_within_milliseconds() {
+fn exit_is_noticed_within_milliseconds() {
     let mut delays: Vec<Duration> = (0..9)
         .map(|_| {
             let trial = Trial::of("echo; exec sleep 61");
@@ -127,7 +127,7 @@ fn an_end_is_noticed_within_milliseconds() {
             trial.process.kill().unwrap();
             let (exit, noticed) = trial.exits.recv_timeout(DEADLINE).unwrap();
             assert_eq!(exit, Exit::Signal(9));
-            trial.sweep();
+            trial.kill_remaining();
             noticed.duration_since(killed)
         })
         .collect();
@@ -140,57 +140,57 @@ fn many_that_end_at_once_leave_no_zombie() {
     let trials: Vec<Trial> = (0..30).map(|_| Trial::of("exit 1")).collect();
     for trial in trials {
         assert_eq!(trial.exit(), Exit::Code(1));
-        trial.sweep();
+        trial.kill_remaining();
     }
 }
 
 #[test]
-fn a_sweep_waits_for_the_end_and_is_idle_the_second_time() {
+fn killing_the_rest_waits_for_the_end_and_is_idempotent() {
     let trial = Trial::of("exec sleep 61");
-    trial.process.sweep().unwrap();
+    trial.process.kill_remaining().unwrap();
     assert_eq!(trial.process.try_wait(), None);
     trial.process.kill().unwrap();
     trial.exit();
-    trial.process.sweep().unwrap();
-    trial.process.sweep().unwrap();
+    trial.process.kill_remaining().unwrap();
+    trial.process.kill_remaining().unwrap();
     trial.process.kill().unwrap();
     trial.process.terminate().unwrap();
     assert_eq!(trial.process.try_wait(), Some(Exit::Signal(9)));
 }
 
 #[test]
-fn one_that_ignores_sigterm_is_ended_by_sigkill() {
+fn process_that_ignores_sigterm_is_killed() {
     let trial = Trial::of("trap '' TERM; echo; while :; do sleep 61; done");
     trial.first_line();
     trial.process.terminate().unwrap();
     assert!(trial.exits.recv_timeout(Duration::from_millis(150)).is_err());
     trial.process.kill().unwrap();
     assert_eq!(trial.exit(), Exit::Signal(9));
-    trial.sweep();
+    trial.kill_remaining();
 }
 
 #[test]
-fn one_that_is_suspended_hears_sigterm() {
+fn suspended_process_receives_sigterm() {
     let trial = Trial::of("echo; exec sleep 61");
     trial.first_line();
     kill(Signal::STOP, trial.process.pid());
     trial.process.terminate().unwrap();
     assert_eq!(trial.exit(), Exit::Signal(15));
-    trial.sweep();
+    trial.kill_remaining();
 }
 
 #[test]
-fn a_kill_reaches_what_it_forked() {
+fn kill_reaches_forked_processes() {
     let trial = Trial::of("sleep 61 & echo $!; wait");
     let forked = trial.printed_process();
     trial.process.kill().unwrap();
     assert_eq!(trial.exit(), Exit::Signal(9));
-    trial.sweep();
-    eventually("the forked process is gone", || !forked.is_alive());
+    trial.kill_remaining();
+    eventually("the forked one is gone", || !forked.is_alive());
 }
 
 #[test]
-fn a_sweep_reaches_what_a_leader_left_behind() {
+fn processes_left_by_a_leader_are_killed() {
     for script in [
         "sleep 61 & echo $!; exit 1",
         "(trap '' TERM INT HUP; sleep 61) & echo $!; sleep 0.1; kill -TERM $$",
@@ -201,15 +201,15 @@ fn a_sweep_reaches_what_a_leader_left_behind() {
         trial.exit();
         let left_behind = PidFingerprint::of(left_behind).unwrap();
         assert!(left_behind.is_alive());
-        trial.sweep();
-        eventually("the leftovers are gone", || !left_behind.is_alive());
+        trial.kill_remaining();
+        eventually("what was left behind is gone", || !left_behind.is_alive());
     }
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_sweep_reaches_what_has_left_the_group() {
-    // Forked twice, in a session of its own, and with a child of its own.
+fn processes_that_left_the_group_are_killed() {
+    // Forked twice, in a new session, and with a child.
     let trial = Trial::of("setsid sh -c 'sleep 61 & echo $!; wait' & echo; sleep 61");
     eventually("two lines", || trial.output().lines().count() == 2);
     let output = trial.output();
@@ -218,27 +218,27 @@ fn a_sweep_reaches_what_has_left_the_group() {
     trial.process.kill().unwrap();
     trial.exit();
     assert!(escaped.is_alive());
-    trial.sweep();
-    eventually("the escaped process is gone", || !escaped.is_alive());
+    trial.kill_remaining();
+    eventually("the escaped one is gone", || !escaped.is_alive());
 }
 
 #[test]
-fn a_sweep_leaves_other_launches_alone() {
+fn killing_the_rest_leaves_other_launches_alone() {
     let other = Trial::of("setsid sleep 61 & echo $!; exec sleep 61");
     other.first_line();
     let trial = Trial::of("exit 0");
     trial.exit();
-    trial.sweep();
+    trial.kill_remaining();
     assert_eq!(other.process.try_wait(), None);
     let bystander: u32 = other.first_line().trim().parse().unwrap();
     assert!(exists(bystander));
     other.process.kill().unwrap();
     other.exit();
-    other.sweep();
+    other.kill_remaining();
 }
 
 #[test]
-fn what_cannot_be_launched_is_told_with_its_name() {
+fn failed_launch_is_reported_with_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let missing = LaunchSpec { program: dir.path().join("rpples"), ..spec(dir.path(), "") };
     let error = launch(&missing).unwrap_err();
@@ -255,16 +255,16 @@ fn what_cannot_be_launched_is_told_with_its_name() {
     assert!(matches!(error, LaunchError::Faulty { .. }), "{error}");
 }
 
-/// Its file may be on a read-only or a full disk.
+/// As on a read-only or full disk.
 #[test]
-fn a_program_whose_output_file_cannot_be_written_is_launched_all_the_same() {
+fn program_is_launched_even_if_its_output_is_unwritable() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("text"), "no directory").unwrap();
     let impossible = dir.path().join("text/output.log");
     let spare = dir.path().join("spare/output.log");
-    let wish = |spare_output| {
+    let wish = |fallback_output| {
         let script = "echo said; echo complained >&2; exit 7";
-        LaunchSpec { output: impossible.clone(), spare_output, ..spec(dir.path(), script) }
+        LaunchSpec { output: impossible.clone(), fallback_output, ..spec(dir.path(), script) }
     };
 
     let (process, exits) = launch(&wish(Some(spare.clone()))).unwrap();
@@ -274,17 +274,17 @@ fn a_program_whose_output_file_cannot_be_written_is_launched_all_the_same() {
 
     let (process, exits) = launch(&wish(None)).unwrap();
     assert_eq!(exits.recv_timeout(DEADLINE).unwrap().0, Exit::Code(7));
-    let ProcessOutput::Nowhere { problem } = process.output() else { panic!("{process:?}") };
+    let ProcessOutput::Discarded { problem } = process.output() else { panic!("{process:?}") };
     assert!(problem.to_string().contains("text/output.log"), "{problem}");
 }
 
 #[test]
-fn what_a_service_manager_tells_the_daemon_is_not_passed_on() {
+fn service_manager_variables_are_not_passed_on() {
     let dir = tempfile::tempdir().unwrap();
     let script = r#"echo "${NOTIFY_SOCKET-none} ${HANA_LAUNCH:+marked}""#;
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "prints_what_a_launched_program_sees", "--ignored", "--nocapture"])
+        .args(["--exact", "launched_program_prints_its_environment", "--ignored", "--nocapture"])
         .env("NOTIFY_SOCKET", "/nowhere")
         .env("HANA_TEST_SCRIPT", script)
         .env("HANA_TEST_DIR", dir.path());
@@ -294,7 +294,7 @@ fn what_a_service_manager_tells_the_daemon_is_not_passed_on() {
 
 #[test]
 #[ignore = "run by the test above, in a process with an environment of its own"]
-fn prints_what_a_launched_program_sees() {
+fn launched_program_prints_its_environment() {
     let (Ok(script), Ok(dir)) = (std::env::var("HANA_TEST_SCRIPT"), std::env::var("HANA_TEST_DIR"))
     else {
         return;
@@ -316,16 +316,16 @@ fn environment_directory_and_an_empty_input_are_passed() {
     let trial = Trial { process, exits, dir };
     assert_eq!(trial.exit(), Exit::Code(0));
     assert_eq!(trial.output(), format!("a b\n{}\noops\n", work.display()));
-    trial.sweep();
+    trial.kill_remaining();
 }
 
 #[test]
-fn each_launch_has_a_fresh_output_and_the_last_one_is_kept() {
+fn each_launch_has_a_new_output_and_keeps_the_last() {
     let dir = tempfile::tempdir().unwrap();
     for word in ["first", "second"] {
         let (process, exits) = launch(&spec(dir.path(), &format!("echo {word}"))).unwrap();
         exits.recv_timeout(DEADLINE).unwrap();
-        process.sweep().unwrap();
+        process.kill_remaining().unwrap();
     }
     let read = |name| fs::read_to_string(dir.path().join(name)).unwrap();
     assert_eq!(read("output.log"), "second\n");
@@ -333,7 +333,7 @@ fn each_launch_has_a_fresh_output_and_the_last_one_is_kept() {
 }
 
 #[test]
-fn megabytes_of_output_stall_nobody_and_every_line_is_counted() {
+fn megabytes_of_output_stall_nothing_and_are_all_counted() {
     const LINES: u64 = 120_000;
     let trial = Trial::of(&format!("yes {} | head -n {LINES}", "x".repeat(49)));
     let limits = LogLimits { file: 1024 * 1024, ..LogLimits::default() };
@@ -347,16 +347,16 @@ fn megabytes_of_output_stall_nobody_and_every_line_is_counted() {
     }
     told += follower.finish().unwrap().len();
     assert_eq!(trial.exit(), Exit::Code(0));
-    // Each line has 50 bytes; a poll that finds too many does not count all lines.
+    // Each line has 50 bytes; a poll that finds too many at once counts only some of them.
     let counted = u64::try_from(told).unwrap() + follower.skipped();
     let bytes = counted * 50 + follower.unread() + follower.dropped();
     assert!(counted > 0 && bytes >= LINES * 50 - 50 * 100, "{counted} of {LINES}, {bytes} bytes");
     assert!(follower.tail(1)[0].text.ends_with('x'));
-    trial.sweep();
+    trial.kill_remaining();
 }
 
 #[test]
-fn a_program_that_floods_its_output_goes_on_and_its_files_stay_bounded() {
+fn flooding_program_runs_on_and_its_files_stay_bounded() {
     const LIMIT: u64 = 1024 * 1024;
     let Trial { mut process, exits, dir } = Trial::of("exec yes");
     let file = process.take_output_file().unwrap();
@@ -381,7 +381,7 @@ fn a_program_that_floods_its_output_goes_on_and_its_files_stay_bounded() {
     assert_eq!(process.try_wait(), None);
     process.kill().unwrap();
     exits.recv_timeout(DEADLINE).unwrap();
-    process.sweep().unwrap();
+    process.kill_remaining().unwrap();
     reader.finish();
     assert!(reader.wait(DEADLINE));
     let entries = fs::read_dir(dir.path()).unwrap();
@@ -390,7 +390,7 @@ fn a_program_that_floods_its_output_goes_on_and_its_files_stay_bounded() {
 }
 
 #[test]
-fn a_dropped_process_goes_on_and_is_no_zombie_when_it_ends() {
+fn dropped_process_runs_on_and_leaves_no_zombie() {
     let Trial { process, exits, dir: _dir } = Trial::of("exec sleep 61");
     let pid = process.pid();
     let fingerprint = process.fingerprint().unwrap().clone();

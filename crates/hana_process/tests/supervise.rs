@@ -16,8 +16,8 @@ use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The daemon's part for one process.
-struct Keeper {
+/// The daemon's data of one process.
+struct SupervisedScript {
     supervisor: Supervisor,
     process: Option<(Instance, Process)>,
     spec: LaunchSpec,
@@ -27,7 +27,7 @@ struct Keeper {
     _dir: TempDir,
 }
 
-impl Keeper {
+impl SupervisedScript {
     fn of(script: &str, policy: Policy) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let spec = LaunchSpec {
@@ -36,8 +36,8 @@ impl Keeper {
             env: BTreeMap::new(),
             dir: None,
             output: dir.path().join("output.log"),
-            spare_output: None,
-            mark: hana_process::new_mark(),
+            fallback_output: None,
+            launch_id: hana_process::new_launch_id(),
         };
         let id = NodeId::new("script").unwrap();
         let policy = Policy { mesh: Monitoring::Never, ..policy };
@@ -56,38 +56,38 @@ impl Keeper {
     fn handle(&mut self, event: ProcessEvent) {
         for action in self.supervisor.handle(event, Instant::now()) {
             match action {
-                Action::Spawn(incarnation) => self.spawn(incarnation),
+                Action::Spawn(instance) => self.spawn(instance),
                 Action::Terminate(_) => self.process.as_ref().unwrap().1.terminate().unwrap(),
                 Action::Kill(_) => self.process.as_ref().unwrap().1.kill().unwrap(),
-                Action::Sweep(incarnation) => {
+                Action::KillRemaining(instance) => {
                     let (swept, process) = self.process.take().unwrap();
-                    assert_eq!(swept, incarnation);
-                    process.sweep().unwrap();
+                    assert_eq!(swept, instance);
+                    process.kill_remaining().unwrap();
                 },
-                Action::Announce => self.states.push(self.supervisor.state()),
-                Action::AskShutdown(_) | Action::Withdraw(_) | Action::Report { .. } => {},
+                Action::Publish => self.states.push(self.supervisor.state()),
+                Action::RequestShutdown(_) | Action::Withdraw(_) | Action::Report { .. } => {},
             }
         }
     }
 
-    fn spawn(&mut self, incarnation: Instance) {
+    fn spawn(&mut self, instance: Instance) {
         assert!(self.process.is_none());
         let sender = self.sender.clone();
         let launched = Process::launch(&self.spec, move |exit| {
-            let _ = sender.send(ProcessEvent::Exited { incarnation, exit });
+            let _ = sender.send(ProcessEvent::Exited { instance, exit });
         });
         let event = match launched {
             Ok(process) => {
                 let pid = process.pid();
-                self.process = Some((incarnation, process));
-                ProcessEvent::Spawned { incarnation, pid }
+                self.process = Some((instance, process));
+                ProcessEvent::Spawned { instance, pid }
             },
-            Err(error) => ProcessEvent::SpawnFailed { incarnation, reason: error.to_string() },
+            Err(error) => ProcessEvent::SpawnFailed { instance, reason: error.to_string() },
         };
         self.sender.send(event).unwrap();
     }
 
-    /// Runs the loop until the process is in this state.
+    /// Runs the loop until the process is in `state`.
     fn until(&mut self, state: ProcessState) {
         let began = Instant::now();
         while self.supervisor.state() != state {
@@ -101,49 +101,52 @@ impl Keeper {
 }
 
 #[test]
-fn one_that_crashes_at_every_start_ends_in_a_crash_loop() {
+fn crash_at_every_start_ends_in_a_crash_loop() {
     let mut policy = Policy::default();
     policy.restart.backoff.initial = Duration::from_millis(1);
-    let mut keeper = Keeper::of("exit 1", policy);
-    keeper.handle(ProcessEvent::StartAsked);
-    keeper.until(ProcessState::CrashLoop);
-    assert_eq!(keeper.supervisor.restarts(), 5);
-    let restarting = keeper.states.iter().filter(|state| **state == ProcessState::Restarting);
+    let mut process = SupervisedScript::of("exit 1", policy);
+    process.handle(ProcessEvent::StartRequested);
+    process.until(ProcessState::CrashLoop);
+    assert_eq!(process.supervisor.restarts(), 5);
+    let restarting = process.states.iter().filter(|state| **state == ProcessState::Restarting);
     assert_eq!(restarting.count(), 5);
-    assert!(keeper.process.is_none());
+    assert!(process.process.is_none());
 }
 
 #[test]
-fn one_that_ignores_every_request_is_stopped_all_the_same() {
+fn process_that_ignores_every_request_is_stopped() {
     let mut policy = Policy::preset(Preset::Installation);
     policy.stop.terminate = Duration::from_millis(100);
-    let mut keeper = Keeper::of("trap '' TERM; while :; do sleep 61; done", policy);
-    keeper.handle(ProcessEvent::StartAsked);
-    keeper.until(ProcessState::Running);
-    let output = keeper.spec.output.clone();
+    let mut process = SupervisedScript::of("trap '' TERM; while :; do sleep 61; done", policy);
+    process.handle(ProcessEvent::StartRequested);
+    process.until(ProcessState::Running);
+    let output = process.spec.output.clone();
     assert!(output.exists());
-    keeper.handle(ProcessEvent::StopAsked);
-    keeper.until(ProcessState::Stopped);
-    assert!(matches!(keeper.supervisor.stopped_by(), Some(StoppedBy::Terminate | StoppedBy::Kill)));
-    assert!(keeper.process.is_none());
+    process.handle(ProcessEvent::StopRequested);
+    process.until(ProcessState::Stopped);
+    assert!(matches!(
+        process.supervisor.stopped_by(),
+        Some(StoppedBy::Terminate | StoppedBy::Kill)
+    ));
+    assert!(process.process.is_none());
 }
 
 #[test]
-fn a_restart_gives_another_process_and_a_missing_program_is_told() {
-    let mut keeper = Keeper::of("exec sleep 61", Policy::default());
-    keeper.handle(ProcessEvent::StartAsked);
-    keeper.until(ProcessState::Running);
-    let first = keeper.supervisor.pid();
-    keeper.handle(ProcessEvent::RestartAsked);
-    keeper.until(ProcessState::Starting);
-    keeper.until(ProcessState::Running);
-    assert_ne!(keeper.supervisor.pid(), first);
-    keeper.handle(ProcessEvent::KillAsked);
-    keeper.until(ProcessState::Stopped);
+fn restart_gets_a_new_process_or_reports_missing_program() {
+    let mut process = SupervisedScript::of("exec sleep 61", Policy::default());
+    process.handle(ProcessEvent::StartRequested);
+    process.until(ProcessState::Running);
+    let first = process.supervisor.pid();
+    process.handle(ProcessEvent::RestartRequested);
+    process.until(ProcessState::Starting);
+    process.until(ProcessState::Running);
+    assert_ne!(process.supervisor.pid(), first);
+    process.handle(ProcessEvent::KillRequested);
+    process.until(ProcessState::Stopped);
 
-    keeper.spec.program = "/nowhere/ripples".into();
-    keeper.handle(ProcessEvent::StartAsked);
-    keeper.until(ProcessState::Crashed);
-    let reason = keeper.supervisor.reason();
-    assert!(reason.contains("/nowhere/ripples' was not found"), "{reason}");
+    process.spec.program = "/nowhere/ripples".into();
+    process.handle(ProcessEvent::StartRequested);
+    process.until(ProcessState::Crashed);
+    let reason = process.supervisor.reason();
+    assert!(reason.contains("cannot find the program '/nowhere/ripples'"), "{reason}");
 }

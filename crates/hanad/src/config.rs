@@ -29,7 +29,7 @@ pub(crate) enum ConfigError {
 }
 
 /// The catalogue file beside the machine settings.
-const CATALOGUE_FILE: &str = "visualizations.toml";
+pub(crate) const CATALOGUE_FILE: &str = "visualizations.toml";
 /// The built-in catalogue, for a machine without any configuration.
 const SHIPPED_CATALOGUE: &str = include_str!("../../../config/visualizations.toml");
 
@@ -43,11 +43,7 @@ impl DaemonConfig {
 
     fn of(settings: MachineConfig) -> Result<Self, ConfigError> {
         let MachineConfig { network, visualizations, timeline, link, origin } = settings;
-        let directory = origin.directory();
-        let beside = directory.map(|directory| directory.join(CATALOGUE_FILE));
-        let named =
-            visualizations.map(|named| directory.unwrap_or_else(|| Path::new("")).join(named));
-        let catalogue_file = named.or_else(|| beside.filter(|path| path.exists()));
+        let catalogue_file = catalogue_file(&origin, visualizations.as_deref());
         let catalogue = match &catalogue_file {
             Some(path) => Catalogue::load(path)?,
             None => Catalogue::parse(SHIPPED_CATALOGUE, Path::new(CATALOGUE_FILE))?,
@@ -83,13 +79,20 @@ impl DaemonConfig {
     }
 }
 
+/// Returns the catalogue that the settings name, otherwise the one beside them.
+pub(crate) fn catalogue_file(source: &ConfigSource, named: Option<&Path>) -> Option<PathBuf> {
+    let directory = source.directory();
+    let named = named.map(|named| directory.unwrap_or_else(|| Path::new("")).join(named));
+    named.or_else(|| Some(directory?.join(CATALOGUE_FILE)).filter(|path| path.exists()))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_configuration_that_ships_is_the_default() {
+    fn shipped_configuration_is_the_default() {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
         let config = DaemonConfig::of(MachineConfig::load(&shipped).unwrap()).unwrap();
         assert_eq!(config.network, NetworkSettings::default());

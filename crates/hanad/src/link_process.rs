@@ -9,7 +9,7 @@ use std::{env, io, thread};
 use hana_process::{Backoff, Jitter, LaunchError, ProgramFault};
 use hana_time::{LinkOrder, LinkReport, sanitize_line};
 
-use crate::complaint::LogOnce;
+use crate::log_once::LogOnce;
 
 /// The program `hana-link`, which connects to Ableton Link. It is restarted when it fails.
 ///
@@ -23,7 +23,7 @@ pub(crate) struct LinkProcess {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum LinkEvent {
     /// The program runs. Within half a second, before it joins, it needs the state to continue from.
-    Began,
+    Started,
     /// The state of the Link session.
     Report(LinkReport),
     /// The program is gone and will be restarted automatically.
@@ -31,8 +31,8 @@ pub(crate) enum LinkEvent {
 }
 
 struct Shared {
-    /// The queue for orders while the program runs.
-    orders: Mutex<Option<SyncSender<String>>>,
+    /// The queue for commands while the program runs.
+    commands: Mutex<Option<SyncSender<String>>>,
     /// A channel that is closed to end the program for good. Nothing is ever sent on it.
     ended: Mutex<Option<SyncSender<()>>>,
 }
@@ -45,20 +45,20 @@ struct Run {
 
 /// The program's name, searched for beside this program and in `PATH`.
 const PROGRAM: &str = "hana-link";
-/// The most queued orders. A program that does not read them gets no more.
-const ORDERS: usize = 64;
+/// The most queued commands. A program that does not read them gets no more.
+const MAX_QUEUED_COMMANDS: usize = 64;
 /// The most queued reports.
-const REPORTS: usize = 64;
+const MAX_QUEUED_REPORTS: usize = 64;
 /// The longest line that is read, in bytes. Longer lines are cut into several.
-const LONGEST: u64 = 4096;
+const MAX_LINE_BYTES: u64 = 4096;
 /// The silence after which the program counts as frozen.
 ///
 /// It reports four times a second, except during the two seconds in which it joins.
-const HUNG: Duration = Duration::from_secs(6);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long the program may take to end after its input is closed.
-const END: Duration = Duration::from_millis(500);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 /// The running time after which the next failure counts as the first.
-const SETTLED: Duration = Duration::from_secs(20);
+const STABLE_AFTER: Duration = Duration::from_secs(20);
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(100),
     initial: Duration::from_millis(500),
@@ -68,50 +68,51 @@ const BACKOFF: Backoff = Backoff {
 };
 
 impl LinkProcess {
-    /// Starts the program. Its events go to `tell`, which may block.
+    /// Starts the program. Its events go to `on_event`, which may block.
     ///
     /// Returns `None` if the program is not installed or the system cannot start a thread.
-    pub(crate) fn start(tell: impl FnMut(LinkEvent) + Send + 'static) -> Option<Self> {
+    pub(crate) fn start(on_event: impl FnMut(LinkEvent) + Send + 'static) -> Option<Self> {
         let program = match find() {
             Ok(program) => program,
             Err(LaunchError::Faulty { program, fault }) => {
                 tracing::warn!(
-                    "no Ableton Link here: {} {fault}; this daemon's own clock serves",
+                    "Ableton Link is off: {} {fault}; using this daemon's own clock",
                     program.display()
                 );
                 return None;
             },
             Err(_) => {
                 tracing::info!(
-                    "no Ableton Link here: {PROGRAM} is neither beside hanad nor in PATH (it is built by `cargo build --workspace`, with cmake and libclang); this daemon's own clock serves"
+                    "Ableton Link is off: {PROGRAM} is neither beside hanad nor in PATH (`cargo build --workspace` builds it, with cmake and libclang); using this daemon's own clock"
                 );
                 return None;
             },
         };
         let (ended, end) = mpsc::sync_channel(0);
-        let shared = Arc::new(Shared { orders: Mutex::new(None), ended: Mutex::new(Some(ended)) });
-        let of_thread = Arc::clone(&shared);
+        let shared =
+            Arc::new(Shared { commands: Mutex::new(None), ended: Mutex::new(Some(ended)) });
+        let shared_with_thread = Arc::clone(&shared);
         let spawned = thread::Builder::new()
             .name("link".into())
-            .spawn(move || keep_running(&program, &of_thread, &end, tell));
+            .spawn(move || keep_running(&program, &shared_with_thread, &end, on_event));
         match spawned {
             Ok(_) => Some(Self { shared }),
             Err(problem) => {
-                tracing::warn!("no Ableton Link: the system has no thread for it: {problem}");
+                tracing::warn!("Ableton Link is off: cannot start a thread: {problem}");
                 None
             },
         }
     }
 
-    /// Sends an order without blocking.
+    /// Sends a command without blocking.
     ///
-    /// The order is lost if the program is not running or does not read. Once it runs again, it asks for the state to
+    /// The command is lost if the program is not running or does not read. Once it runs again, it asks for the state to
     /// continue from.
-    pub(crate) fn order(&self, order: LinkOrder) {
-        if let Some(orders) = &*lock(&self.shared.orders)
-            && orders.try_send(order.to_line()).is_err()
+    pub(crate) fn send(&self, command: LinkOrder) {
+        if let Some(commands) = &*lock(&self.shared.commands)
+            && commands.try_send(command.to_line()).is_err()
         {
-            tracing::debug!("{PROGRAM} does not take orders: {order:?}");
+            tracing::debug!("{PROGRAM} does not read commands, so one is dropped: {command:?}");
         }
     }
 }
@@ -120,7 +121,7 @@ impl Drop for LinkProcess {
     /// Closes the program's input, which ends the program. Its own thread waits for the end.
     fn drop(&mut self) {
         lock(&self.shared.ended).take();
-        lock(&self.shared.orders).take();
+        lock(&self.shared.commands).take();
     }
 }
 
@@ -129,35 +130,35 @@ fn keep_running(
     program: &PathBuf,
     shared: &Shared,
     end: &Receiver<()>,
-    mut tell: impl FnMut(LinkEvent),
+    mut on_event: impl FnMut(LinkEvent),
 ) {
-    let mut jitter = Jitter::of_name(PROGRAM);
+    let mut jitter = Jitter::seeded_by(PROGRAM);
     let mut failures: u32 = 0;
-    let mut complaint = LogOnce::default();
+    let mut log_once = LogOnce::default();
     loop {
         let began = Instant::now();
         match Run::start(program, shared) {
             Ok(run) => {
-                complaint.is_over();
+                log_once.clear();
                 tracing::info!("{PROGRAM} runs: {}", program.display());
-                tell(LinkEvent::Began);
-                let outcome = run.hear(end, &mut tell);
-                lock(&shared.orders).take();
-                let Outcome::Failed(why) = outcome else { return };
-                tracing::warn!("{PROGRAM} {why}; it is started again, and the beats go on");
-                tell(LinkEvent::Lost);
+                on_event(LinkEvent::Started);
+                let outcome = run.read_reports(end, &mut on_event);
+                lock(&shared.commands).take();
+                let RunOutcome::Failed(why) = outcome else { return };
+                tracing::warn!("{PROGRAM} {why}; restarting it, the beat continues");
+                on_event(LinkEvent::Lost);
             },
             // The file may be being replaced at this moment, so it is tried again and logged once.
-            Err(problem) if complaint.is_news(&problem) => {
+            Err(problem) if log_once.should_log(&problem) => {
                 let fault = ProgramFault::of(program).map_or_else(
                     || format!("cannot be started: {problem}"),
                     |fault| fault.to_string(),
                 );
-                tracing::warn!("no Ableton Link for now: {} {fault}", program.display());
+                tracing::warn!("Ableton Link is off for now: {} {fault}", program.display());
             },
             Err(_) => {},
         }
-        failures = if began.elapsed() >= SETTLED { 0 } else { failures + 1 };
+        failures = if began.elapsed() >= STABLE_AFTER { 0 } else { failures + 1 };
         let pause = BACKOFF.delay(failures.saturating_sub(1), &mut jitter);
         if end.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
             return;
@@ -166,7 +167,7 @@ fn keep_running(
 }
 
 /// The end of an instance.
-enum Outcome {
+enum RunOutcome {
     /// On request.
     Ended,
     /// By itself or because it froze, with a description.
@@ -197,50 +198,57 @@ impl Run {
         else {
             return Err(io::Error::other("it has no pipes"));
         };
-        let (out, lines) = mpsc::sync_channel(REPORTS);
-        let (orders, inbox) = mpsc::sync_channel(ORDERS);
+        let (out, lines) = mpsc::sync_channel(MAX_QUEUED_REPORTS);
+        let (commands, inbox) = mpsc::sync_channel(MAX_QUEUED_COMMANDS);
         let thread = |name: &str| thread::Builder::new().name(name.into());
         thread("link-reports").spawn(move || read_reports(stdout, &out))?;
         thread("link-log").spawn(move || log(stderr))?;
-        thread("link-orders").spawn(move || write_orders(stdin, &inbox))?;
-        // If the program was ordered to end meanwhile, the orders are dropped, which closes its input.
+        thread("link-commands").spawn(move || write_commands(stdin, &inbox))?;
+        // If the program was ordered to end meanwhile, the commands are dropped, which closes its input.
         let ended = lock(&shared.ended);
-        *lock(&shared.orders) = ended.is_some().then_some(orders);
+        *lock(&shared.commands) = ended.is_some().then_some(commands);
         drop(ended);
         Ok(lines)
     }
 
     /// Receives reports until the program ends, freezes, or is to end.
-    fn hear(mut self, end: &Receiver<()>, tell: &mut impl FnMut(LinkEvent)) -> Outcome {
-        let mut heard = Instant::now();
+    fn read_reports(
+        mut self,
+        end: &Receiver<()>,
+        on_event: &mut impl FnMut(LinkEvent),
+    ) -> RunOutcome {
+        let mut last_report = Instant::now();
         loop {
             match self.lines.recv_timeout(Duration::from_millis(200)) {
                 Ok(line) => match LinkReport::parse(&line) {
                     Ok(report) => {
-                        heard = Instant::now();
-                        tell(LinkEvent::Report(report));
+                        last_report = Instant::now();
+                        on_event(LinkEvent::Report(report));
                     },
                     Err(problem) => tracing::warn!("{problem}"),
                 },
-                Err(RecvTimeoutError::Timeout) if heard.elapsed() > HUNG => {
+                Err(RecvTimeoutError::Timeout) if last_report.elapsed() > REPORT_TIMEOUT => {
                     self.kill();
-                    return Outcome::Failed(format!("said nothing for {} s", HUNG.as_secs()));
+                    return RunOutcome::Failed(format!(
+                        "sent no report for {} s",
+                        REPORT_TIMEOUT.as_secs()
+                    ));
                 },
                 Err(RecvTimeoutError::Timeout) => {},
                 Err(RecvTimeoutError::Disconnected) => {
-                    let ended = self.wait(END);
+                    let ended = self.wait(EXIT_TIMEOUT);
                     if is_over(end) {
-                        return Outcome::Ended;
+                        return RunOutcome::Ended;
                     }
-                    return Outcome::Failed(ended.map_or_else(
-                        || "has closed its output".into(),
-                        |status| format!("has ended: {status}"),
+                    return RunOutcome::Failed(ended.map_or_else(
+                        || "closed its output".into(),
+                        |status| format!("ended: {status}"),
                     ));
                 },
             }
             if is_over(end) {
-                self.wait(END);
-                return Outcome::Ended;
+                self.wait(EXIT_TIMEOUT);
+                return RunOutcome::Ended;
             }
         }
     }
@@ -290,7 +298,8 @@ fn log(stderr: ChildStderr) {
 fn each_line(from: impl Read, mut take: impl FnMut(String) -> bool) {
     let mut from = BufReader::new(from);
     let mut line = vec![];
-    while from.by_ref().take(LONGEST).read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+    while from.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).is_ok_and(|read| read > 0)
+    {
         if !take(String::from_utf8_lossy(&line).trim_end().into()) {
             return;
         }
@@ -298,10 +307,10 @@ fn each_line(from: impl Read, mut take: impl FnMut(String) -> bool) {
     }
 }
 
-/// Writes orders to the program until the queue is closed, then closes the program's input.
-fn write_orders(mut stdin: ChildStdin, orders: &Receiver<String>) {
-    while let Ok(order) = orders.recv() {
-        if writeln!(stdin, "{order}").and_then(|()| stdin.flush()).is_err() {
+/// Writes commands to the program until the queue is closed, then closes the program's input.
+fn write_commands(mut stdin: ChildStdin, commands: &Receiver<String>) {
+    while let Ok(command) = commands.recv() {
+        if writeln!(stdin, "{command}").and_then(|()| stdin.flush()).is_err() {
             return;
         }
     }
@@ -323,10 +332,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(20);
+    const TIMEOUT: Duration = Duration::from_secs(20);
 
     /// Starts a shell script in place of `hana-link` and returns its events.
-    fn kept(script: &str) -> (tempfile::TempDir, LinkProcess, Receiver<LinkEvent>) {
+    fn start_script(script: &str) -> (tempfile::TempDir, LinkProcess, Receiver<LinkEvent>) {
         use std::os::unix::fs::PermissionsExt;
 
         let directory = tempfile::tempdir().unwrap();
@@ -339,12 +348,13 @@ mod tests {
         let copied = Command::new("cp").arg("-p").arg(&draft).arg(&program).status().unwrap();
         assert!(copied.success());
         let (ended, end) = mpsc::sync_channel(0);
-        let shared = Arc::new(Shared { orders: Mutex::new(None), ended: Mutex::new(Some(ended)) });
-        let of_thread = Arc::clone(&shared);
-        let (told, events) = mpsc::channel();
+        let shared =
+            Arc::new(Shared { commands: Mutex::new(None), ended: Mutex::new(Some(ended)) });
+        let shared_with_thread = Arc::clone(&shared);
+        let (event_tx, events) = mpsc::channel();
         thread::spawn(move || {
-            keep_running(&program, &of_thread, &end, |event| {
-                told.send(event).ok();
+            keep_running(&program, &shared_with_thread, &end, |event| {
+                event_tx.send(event).ok();
             });
         });
         (directory, LinkProcess { shared }, events)
@@ -354,40 +364,43 @@ mod tests {
         r#"{"bpm":133.0,"beat":2.0,"at_us":5,"quantum":4.0,"playing":true,"peers":1}"#;
 
     #[test]
-    fn it_is_heard_and_told() {
-        let (_kept, link, events) = kept(&format!(
-            "while read -r order; do case $order in *90*) echo '{REPORT}';; esac; done"
+    fn link_process_sends_and_receives() {
+        let (_directory, link, events) = start_script(&format!(
+            "while read -r command; do case $command in *90*) echo '{REPORT}';; esac; done"
         ));
-        assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Began);
-        link.order(LinkOrder::Play {});
-        link.order(LinkOrder::Tempo { bpm: 90.0 });
-        let LinkEvent::Report(report) = events.recv_timeout(SOON).unwrap() else { unreachable!() };
+        assert_eq!(events.recv_timeout(TIMEOUT).unwrap(), LinkEvent::Started);
+        link.send(LinkOrder::Play {});
+        link.send(LinkOrder::Tempo { bpm: 90.0 });
+        let LinkEvent::Report(report) = events.recv_timeout(TIMEOUT).unwrap() else {
+            unreachable!()
+        };
         assert_eq!(report, LinkReport::parse(REPORT).unwrap());
         // Its input is closed: the program ends, is not restarted, and reports nothing.
         drop(link);
-        assert!(events.recv_timeout(SOON).is_err());
+        assert!(events.recv_timeout(TIMEOUT).is_err());
     }
 
     #[test]
-    fn one_that_ends_is_started_again_and_nonsense_harms_nobody() {
-        let (_kept, link, events) = kept(&format!("echo nonsense; echo '{REPORT}'; exit 3"));
+    fn ended_link_process_is_restarted_despite_invalid_lines() {
+        let (_directory, link, events) =
+            start_script(&format!("echo nonsense; echo '{REPORT}'; exit 3"));
         for _ in 0..3 {
-            assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Began);
-            assert!(matches!(events.recv_timeout(SOON).unwrap(), LinkEvent::Report(_)));
-            assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Lost);
+            assert_eq!(events.recv_timeout(TIMEOUT).unwrap(), LinkEvent::Started);
+            assert!(matches!(events.recv_timeout(TIMEOUT).unwrap(), LinkEvent::Report(_)));
+            assert_eq!(events.recv_timeout(TIMEOUT).unwrap(), LinkEvent::Lost);
         }
         drop(link);
     }
 
     #[test]
-    fn one_that_does_not_read_holds_nobody_up() {
-        let (_kept, link, events) = kept("exec sleep 60");
-        assert_eq!(events.recv_timeout(SOON).unwrap(), LinkEvent::Began);
+    fn stalled_link_process_delays_no_sender() {
+        let (_directory, link, events) = start_script("exec sleep 60");
+        assert_eq!(events.recv_timeout(TIMEOUT).unwrap(), LinkEvent::Started);
         for _ in 0..100_000 {
-            link.order(LinkOrder::Tempo { bpm: 90.0 });
+            link.send(LinkOrder::Tempo { bpm: 90.0 });
         }
         // The program is killed in the end.
         drop(link);
-        assert!(events.recv_timeout(SOON).is_err());
+        assert!(events.recv_timeout(TIMEOUT).is_err());
     }
 }

@@ -1,23 +1,23 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use std::{fmt, fs, io};
+use std::{fs, io};
 
 use hana_protocol::id::NodeId;
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use thiserror::Error;
+use toml::de::DeTable;
 
+use crate::catalogue::config::{CatalogueFile, EntryConfig};
 use crate::launch::launch_queue::LaunchLimits;
-use crate::launch::launch_spec::{LaunchError, LaunchSpec};
-use crate::launch::{launch_spec, process};
-use crate::supervisor::policy::{Monitoring, Policy, Preset, RestartOn, WhenUnresponsive};
+use crate::launch::launch_spec::{self, LaunchError, LaunchSpec};
+use crate::os::launch_id::new_launch_id;
+use crate::supervisor::policy::{Policy, Preset};
 
 /// The programs that may be launched on this host, as read from `config/visualizations.toml`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalogue {
     entries: BTreeMap<NodeId, CatalogueEntry>,
-    pace: LaunchLimits,
+    launch_limits: LaunchLimits,
 }
 
 /// A program in the catalogue.
@@ -47,7 +47,7 @@ pub struct CatalogueEntry {
 #[derive(Debug, Error)]
 pub enum CatalogueError {
     /// The file cannot be read.
-    #[error("the catalogue {} cannot be read; put one there, or name another in the daemon's configuration", path.display())]
+    #[error("cannot read the catalogue {}; create it, or set another in the daemon's configuration", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -99,9 +99,9 @@ impl Catalogue {
         let entries = file
             .visualizations
             .into_iter()
-            .map(|(name, written)| (name.clone(), written.into_entry(name, base)))
+            .map(|(name, entry)| (name.clone(), CatalogueEntry::new(name, entry, base)))
             .collect();
-        Ok(Self { entries, pace: file.launch.into_pace() })
+        Ok(Self { entries, launch_limits: file.launch.into_limits() })
     }
 
     /// Loads the file at `path`.
@@ -114,6 +114,26 @@ impl Catalogue {
         let text = fs::read_to_string(path).map_err(read)?;
         let absolute = std::path::absolute(path).map_err(read)?;
         Self::parse(&text, &absolute)
+    }
+
+    /// Returns the mistakes in the file at `path`: the first of each entry, and the first in the rest of the file.
+    #[must_use]
+    pub fn mistakes(path: &Path) -> Vec<CatalogueError> {
+        let read = |source| CatalogueError::Read { path: path.into(), source };
+        match fs::read_to_string(path) {
+            Ok(text) => Self::mistakes_in(&text, path),
+            Err(source) => vec![read(source)],
+        }
+    }
+
+    fn mistakes_in(text: &str, path: &Path) -> Vec<CatalogueError> {
+        let table = match DeTable::parse(text) {
+            Ok(table) => table,
+            Err(error) => return vec![CatalogueError::at(&error, text, path)],
+        };
+        let parts = CatalogueFile::parts(table).into_iter();
+        let errors = parts.filter_map(|part| CatalogueFile::deserialize(part).err());
+        errors.map(|error| CatalogueError::at(&error, text, path)).collect()
     }
 
     /// Returns the entry with this name.
@@ -132,8 +152,8 @@ impl Catalogue {
 
     /// Returns the limits on how fast programs are launched.
     #[must_use]
-    pub const fn pace(&self) -> LaunchLimits {
-        self.pace
+    pub const fn launch_limits(&self) -> LaunchLimits {
+        self.launch_limits
     }
 
     /// Returns all entries, ordered by name.
@@ -143,6 +163,27 @@ impl Catalogue {
 }
 
 impl CatalogueEntry {
+    fn new(name: NodeId, config: EntryConfig, base: &Path) -> Self {
+        Self {
+            name,
+            policy: config.to_policy(),
+            program: config.program.0,
+            args: config.args,
+            env: config.env,
+            dir: config.dir.map(|dir| base.join(dir)),
+            description: config.description,
+            // The other presets are used in front of an audience.
+            notices: config.notices.unwrap_or(config.policy == Preset::Manual),
+            base: base.into(),
+        }
+    }
+
+    /// Returns the working directory if one is set but does not exist.
+    #[must_use]
+    pub fn missing_dir(&self) -> Option<&Path> {
+        self.dir.as_deref().filter(|dir| !dir.is_dir())
+    }
+
     /// Checks that the program exists and can be executed, as far as its file shows.
     ///
     /// # Errors
@@ -171,8 +212,8 @@ impl CatalogueEntry {
             env: self.env.clone(),
             dir: self.dir.clone(),
             output: output.into(),
-            spare_output: None,
-            mark: process::new_mark(),
+            fallback_output: None,
+            launch_id: new_launch_id(),
         })
     }
 }
@@ -219,272 +260,13 @@ fn is_bare_key(word: &&str) -> bool {
         && word.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-'))
 }
 
-// The file format.
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CatalogueFile {
-    #[serde(default)]
-    launch: LaunchLimitsConfig,
-    #[serde(default)]
-    visualizations: BTreeMap<NodeId, EntryConfig>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct LaunchLimitsConfig {
-    at_once: Option<Number>,
-    spacing_s: Option<Seconds>,
-    patience_s: Option<Seconds>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EntryConfig {
-    program: ProgramName,
-    #[serde(default)]
-    args: Vec<String>,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    dir: Option<PathBuf>,
-    #[serde(default)]
-    description: String,
-    #[serde(default)]
-    policy: Preset,
-    mesh: Option<bool>,
-    notices: Option<bool>,
-    #[serde(default)]
-    restart: RestartConfig,
-    #[serde(default)]
-    stop: StopConfig,
-    #[serde(default)]
-    health: HealthConfig,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RestartConfig {
-    on: Option<BTreeSet<RestartOn>>,
-    first_s: Option<Seconds>,
-    initial_s: Option<Seconds>,
-    factor: Option<Factor>,
-    max_s: Option<Seconds>,
-    jitter: Option<Share>,
-    settled_s: Option<Seconds>,
-    budget: Option<Budget>,
-    window_s: Option<Seconds>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct StopConfig {
-    polite_s: Option<Seconds>,
-    terminate_s: Option<Seconds>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct HealthConfig {
-    startup_s: Option<Seconds>,
-    slow_fps: Option<Rate>,
-    slow_s: Option<Seconds>,
-    unresponsive_s: Option<Seconds>,
-    when_unresponsive: Option<UnresponsiveConfig>,
-    restart_after_s: Option<Seconds>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum UnresponsiveConfig {
-    Tell,
-    Restart,
-}
-
-impl EntryConfig {
-    fn into_entry(self, name: NodeId, base: &Path) -> CatalogueEntry {
-        let mut policy = Policy::preset(self.policy);
-        if let Some(joins) = self.mesh {
-            policy.mesh = if joins { Monitoring::Joins } else { Monitoring::Never };
-        }
-        self.restart.apply(&mut policy);
-        self.stop.apply(&mut policy);
-        self.health.apply(&mut policy);
-        CatalogueEntry {
-            name,
-            program: self.program.0,
-            args: self.args,
-            env: self.env,
-            dir: self.dir.map(|dir| base.join(dir)),
-            description: self.description,
-            policy,
-            // The other presets are used in front of an audience.
-            notices: self.notices.unwrap_or(self.policy == Preset::Manual),
-            base: base.into(),
-        }
-    }
-}
-
-fn set<T>(knob: &mut T, written: Option<impl Into<T>>) {
-    if let Some(written) = written {
-        *knob = written.into();
-    }
-}
-
-impl LaunchLimitsConfig {
-    fn into_pace(self) -> LaunchLimits {
-        let mut pace = LaunchLimits::default();
-        set(&mut pace.at_once, self.at_once);
-        set(&mut pace.spacing, self.spacing_s);
-        set(&mut pace.patience, self.patience_s);
-        pace
-    }
-}
-
-impl RestartConfig {
-    fn apply(self, policy: &mut Policy) {
-        let restart = &mut policy.restart;
-        set(&mut restart.on, self.on);
-        set(&mut restart.backoff.first, self.first_s);
-        set(&mut restart.backoff.initial, self.initial_s);
-        set(&mut restart.backoff.factor, self.factor);
-        set(&mut restart.backoff.max, self.max_s);
-        set(&mut restart.backoff.jitter, self.jitter);
-        set(&mut restart.settled, self.settled_s);
-        set(&mut restart.budget, self.budget);
-        set(&mut restart.window, self.window_s);
-    }
-}
-
-impl StopConfig {
-    fn apply(self, policy: &mut Policy) {
-        set(&mut policy.stop.polite, self.polite_s);
-        set(&mut policy.stop.terminate, self.terminate_s);
-    }
-}
-
-impl HealthConfig {
-    /// The delay before a kill when the file sets only `when_unresponsive = "restart"`.
-    const RESTART_AFTER: Duration = Duration::from_secs(5);
-
-    fn apply(self, policy: &mut Policy) {
-        let health = &mut policy.health;
-        set(&mut health.startup, self.startup_s);
-        set(&mut health.limits.slow_below_fps, self.slow_fps);
-        set(&mut health.limits.slow_after, self.slow_s);
-        set(&mut health.limits.unresponsive_after, self.unresponsive_s);
-        health.when_unresponsive = match (self.when_unresponsive, health.when_unresponsive) {
-            (Some(UnresponsiveConfig::Tell), _) | (None, WhenUnresponsive::Tell) => {
-                WhenUnresponsive::Tell
-            },
-            (Some(UnresponsiveConfig::Restart), WhenUnresponsive::Tell) => {
-                WhenUnresponsive::Restart(
-                    self.restart_after_s.map_or(Self::RESTART_AFTER, Into::into),
-                )
-            },
-            (_, WhenUnresponsive::Restart(after)) => {
-                WhenUnresponsive::Restart(self.restart_after_s.map_or(after, Into::into))
-            },
-        };
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
-struct ProgramName(String);
-
-impl TryFrom<String> for ProgramName {
-    type Error = &'static str;
-
-    fn try_from(name: String) -> Result<Self, Self::Error> {
-        if name.is_empty() {
-            return Err("a program must be named: a file beside hanad or in PATH, or a path");
-        }
-        Ok(Self(name))
-    }
-}
-
-/// Defines a number type that accepts only a given range.
-macro_rules! ranged {
-    ($name:ident, $range:expr, $remedy:literal, $number:ident => $into:ty { $convert:expr }) => {
-        #[derive(Clone, Copy, Deserialize)]
-        #[serde(try_from = "f64")]
-        struct $name(f64);
-
-        impl TryFrom<f64> for $name {
-            type Error = &'static str;
-
-            fn try_from(number: f64) -> Result<Self, Self::Error> {
-                if $range.contains(&number) { Ok(Self(number)) } else { Err($remedy) }
-            }
-        }
-
-        impl From<$name> for $into {
-            fn from($name($number): $name) -> Self {
-                $convert
-            }
-        }
-    };
-}
-
-ranged!(Seconds, (0.0..=86_400.0), "give seconds, 0 to 86400", seconds => Duration {
-    Self::from_secs_f64(seconds)
-});
-ranged!(Factor, (1.0..=100.0), "give a factor, 1 to 100", factor => f64 { factor });
-ranged!(Share, (0.0..=1.0), "give a share, 0 to 1", share => f64 { share });
-ranged!(Rate, (0.0..=1000.0), "give frames per second, 0 to 1000", rate => f32 {
-    #[allow(clippy::cast_possible_truncation)]
-    { rate as Self }
-});
-
-ranged!(Number, (1.0..=1000.0), "give a number, 1 to 1000", number => usize {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    { number as Self }
-});
-
-/// A number, or "unlimited".
-#[derive(Clone, Copy)]
-struct Budget(Option<u32>);
-
-impl From<Budget> for Option<u32> {
-    fn from(budget: Budget) -> Self {
-        budget.0
-    }
-}
-
-impl<'de> Deserialize<'de> for Budget {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NumberOrWord;
-
-        impl Visitor<'_> for NumberOrWord {
-            type Value = Budget;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of restarts, 0 or more, or \"unlimited\"")
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Budget, E> {
-                u32::try_from(number)
-                    .map(|number| Budget(Some(number)))
-                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
-            }
-
-            fn visit_str<E: de::Error>(self, word: &str) -> Result<Budget, E> {
-                if word == "unlimited" {
-                    Ok(Budget(None))
-                } else {
-                    Err(E::invalid_value(de::Unexpected::Str(word), &self))
-                }
-            }
-        }
-
-        deserializer.deserialize_any(NumberOrWord)
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::supervisor::policy::{Monitoring, RestartOn, WhenUnresponsive};
 
     fn parse(text: &str) -> Result<Catalogue, CatalogueError> {
         Catalogue::parse(text, Path::new("/show/visualizations.toml"))
@@ -495,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_catalogue_that_ships_is_one() {
+    fn shipped_catalogue_is_valid() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/visualizations.toml");
         let catalogue = Catalogue::load(&path).unwrap();
         let names: Vec<&str> = catalogue.entries().map(|entry| entry.name.as_str()).collect();
@@ -505,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_knobs_that_the_shipped_catalogue_explains_are_the_defaults() {
+    fn settings_shown_in_the_shipped_catalogue_are_defaults() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/visualizations.toml");
         let text = fs::read_to_string(path).unwrap();
         let explained: String = text
@@ -516,7 +298,7 @@ mod tests {
         let catalogue = parse(&explained).unwrap();
         assert_eq!(catalogue.get("name").unwrap().policy, Policy::default());
         assert!(!catalogue.get("name").unwrap().notices);
-        assert_eq!(catalogue.pace(), LaunchLimits::default());
+        assert_eq!(catalogue.launch_limits(), LaunchLimits::default());
         // The text explains every knob, and each one is validated: 1e300 is out of range for all of them.
         for knob in explained.lines().filter_map(|line| line.split_once(" = ")) {
             let (key, _) = knob;
@@ -534,13 +316,13 @@ mod tests {
     }
 
     #[test]
-    fn every_knob_of_the_policy_is_open() {
+    fn every_policy_setting_can_be_set() {
         let catalogue = parse(
             r#"
             [launch]
             at_once    = 2
             spacing_s  = 0.1
-            patience_s = 9
+            start_timeout_s = 9
             [visualizations.all]
             program = "all"
             mesh    = false
@@ -551,7 +333,7 @@ mod tests {
             factor    = 3
             max_s     = 4
             jitter    = 0.5
-            settled_s = 6
+            stable_after_s = 6
             budget    = 7
             window_s  = 8
             [visualizations.all.stop]
@@ -580,7 +362,7 @@ mod tests {
                     max: seconds(4),
                     jitter: 0.5,
                 },
-                settled: seconds(6),
+                stable_after: seconds(6),
                 budget: Some(7),
                 window: seconds(8),
             },
@@ -599,13 +381,16 @@ mod tests {
             },
         };
         assert_eq!(catalogue.get("all").unwrap().policy, expected);
-        let pace =
-            LaunchLimits { at_once: 2, spacing: Duration::from_millis(100), patience: seconds(9) };
-        assert_eq!(catalogue.pace(), pace);
+        let limits = LaunchLimits {
+            at_once: 2,
+            spacing: Duration::from_millis(100),
+            start_timeout: seconds(9),
+        };
+        assert_eq!(catalogue.launch_limits(), limits);
     }
 
     #[test]
-    fn a_preset_is_taken_and_each_knob_changes_it_alone() {
+    fn each_setting_changes_only_its_part_of_the_preset() {
         let catalogue = parse(
             r#"
             [visualizations.wall]
@@ -643,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_shown_to_an_audience_unless_the_entry_says_so() {
+    fn notices_are_off_in_shows_unless_enabled() {
         let catalogue = parse(
             "[visualizations.a]\nprogram = \"a\"\n\
              [visualizations.b]\nprogram = \"b\"\npolicy = \"installation\"\n\
@@ -656,20 +441,20 @@ mod tests {
     }
 
     #[test]
-    fn unlimited_is_a_budget_and_tell_is_a_treatment() {
+    fn unlimited_budget_and_report_are_accepted() {
         let catalogue = parse(
             "[visualizations.a]\nprogram = \"a\"\n[visualizations.a.restart]\nbudget = \"unlimited\"\n\
              [visualizations.b]\nprogram = \"b\"\npolicy = \"installation\"\n\
-             [visualizations.b.health]\nwhen_unresponsive = \"tell\"",
+             [visualizations.b.health]\nwhen_unresponsive = \"report\"",
         )
         .unwrap();
         assert_eq!(catalogue.get("a").unwrap().policy.restart.budget, None);
-        let told = catalogue.get("b").unwrap().policy.health.when_unresponsive;
-        assert_eq!(told, WhenUnresponsive::Tell);
+        let response = catalogue.get("b").unwrap().policy.health.when_unresponsive;
+        assert_eq!(response, WhenUnresponsive::Report);
     }
 
     #[test]
-    fn a_mistake_is_told_with_file_line_key_and_remedy() {
+    fn mistake_is_reported_with_file_line_key_and_remedy() {
         let head = "# mine\n[visualizations.ripples]\nprogram = \"ripples\"\n";
         for (rest, expected) in [
             (
@@ -717,13 +502,30 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_told_with_its_path() {
+    fn each_entry_and_the_rest_report_their_first_mistake() {
+        let text = "[visualizations.a]\nprogram = 1\n[visualizations.b]\nprogram = \"b\"\n\
+                    [visualizations.c]\nprogram = \"c\"\npolcy = 1\n[visualizations.c.stop]\npolite_s = -1\n\
+                    [launch]\nat_once = 0\n";
+        let mistakes = Catalogue::mistakes_in(text, Path::new("/v.toml"));
+        let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        let places = ["/v.toml:11: launch.at_once: ", "/v.toml:2: ", "/v.toml:7: "];
+        assert_eq!(texts.len(), places.len(), "{texts:?}");
+        for (text, place) in texts.iter().zip(places) {
+            assert!(text.starts_with(place), "{texts:?}");
+        }
+        assert!(Catalogue::mistakes_in("", Path::new("v.toml")).is_empty());
+        assert_eq!(Catalogue::mistakes_in("visualizations = 1", Path::new("v.toml")).len(), 1);
+        assert_eq!(Catalogue::mistakes_in("a = ", Path::new("v.toml")).len(), 1);
+    }
+
+    #[test]
+    fn missing_file_is_reported_with_its_path() {
         let text = Catalogue::load(Path::new("/nowhere/v.toml")).unwrap_err().to_string();
         assert!(text.contains("/nowhere/v.toml"), "{text}");
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_the_known_ones() {
+    fn unknown_name_error_lists_the_known_names() {
         let text = "[visualizations.a]\nprogram = \"a\"\n[visualizations.b]\nprogram = \"b\"";
         let error = parse(text).unwrap().get("c").unwrap_err();
         assert_eq!(error.to_string(), "the catalogue has no 'c'; it has a, b");

@@ -14,14 +14,15 @@ pub struct CatalogueChanges {
     /// The entries that differ.
     pub changed: Vec<NodeId>,
     /// Whether the launch limits differ.
-    pub pace: bool,
+    pub launch_limits: bool,
 }
 
 impl CatalogueChanges {
     /// Compares `old` with `new`.
     #[must_use]
     pub fn between(old: &Catalogue, new: &Catalogue) -> Self {
-        let mut changes = Self { pace: old.pace() != new.pace(), ..Self::default() };
+        let mut changes =
+            Self { launch_limits: old.launch_limits() != new.launch_limits(), ..Self::default() };
         for entry in new.entries() {
             match old.get(entry.name.as_str()) {
                 Err(_) => changes.added.push(entry.name.clone()),
@@ -52,8 +53,8 @@ impl fmt::Display for CatalogueChanges {
         let lists = lists.iter().filter(|(_, list)| !list.is_empty());
         let mut parts: Vec<String> =
             lists.map(|(what, list)| format!("{what}: {}", names(list))).collect();
-        if self.pace {
-            parts.push("the pace of launches changed".into());
+        if self.launch_limits {
+            parts.push("launch limits changed".into());
         }
         if parts.is_empty() {
             return f.write_str("nothing changed");
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn added_removed_and_changed_entries_are_told_apart() {
+    fn entries_are_added_removed_or_changed() {
         let parse = |text: &str| Catalogue::parse(text, Path::new("v.toml")).unwrap();
         let old = parse(
             "visualizations.a.program = \"a\"\nvisualizations.b.program = \"b\"\nvisualizations.c.program = \"c\"",
@@ -79,8 +80,8 @@ mod tests {
             "launch.at_once = 9\nvisualizations.b.program = \"b2\"\nvisualizations.c.program = \"c\"\nvisualizations.d.program = \"d\"",
         );
         let changes = CatalogueChanges::between(&old, &new);
-        let told = "added: d; removed: a; changed: b; the pace of launches changed";
-        assert_eq!(changes.to_string(), told);
+        let text = "added: d; removed: a; changed: b; launch limits changed";
+        assert_eq!(changes.to_string(), text);
         assert!(CatalogueChanges::between(&new, &new.clone()).is_empty());
     }
 }

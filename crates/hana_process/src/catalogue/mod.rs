@@ -2,3 +2,6 @@
 
 pub(crate) mod catalogue;
 pub(crate) mod catalogue_changes;
+
+mod config;
+mod ranges;

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use hana_protocol::id::NodeId;
 
-use crate::supervisor::supervisor::Instance;
+use crate::supervisor::instance::Instance;
 
 /// Decides when each launch may start, so that programs that crash together are not relaunched all at once.
 ///
@@ -12,18 +12,18 @@ use crate::supervisor::supervisor::Instance;
 ///
 /// - A single request is launched at once.
 /// - Launches are at least [`LaunchLimits::spacing`] apart. At most [`LaunchLimits::at_once`] automatic restarts
-///   come up at the same time. A program that does not come up within [`LaunchLimits::patience`] no longer delays
+///   come up at the same time. A program that does not come up within [`LaunchLimits::start_timeout`] no longer delays
 ///   the others.
 /// - Requests are served in order, but those of a person go before automatic restarts and do not wait for
 ///   programs that are coming up.
 /// - No request starves: a repeated request for the same node goes to the end of the queue.
 #[derive(Debug, Clone)]
 pub struct LaunchQueue {
-    pace: LaunchLimits,
-    persons: VecDeque<QueuedLaunch>,
-    policies: VecDeque<QueuedLaunch>,
+    limits: LaunchLimits,
+    user_requests: VecDeque<QueuedLaunch>,
+    policy_requests: VecDeque<QueuedLaunch>,
     /// The programs that are coming up, with their launch times.
-    rising: BTreeMap<NodeId, Instant>,
+    starting: BTreeMap<NodeId, Instant>,
     last: Option<Instant>,
 }
 
@@ -35,14 +35,14 @@ pub struct LaunchLimits {
     /// The least time between two launches.
     pub spacing: Duration,
     /// The longest time for which a program counts as coming up.
-    pub patience: Duration,
+    pub start_timeout: Duration,
 }
 
-/// The origin of a launch request.
+/// The priority of a launch request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaunchPriority {
     /// A person.
-    Person,
+    User,
     /// The restart policy.
     Policy,
 }
@@ -50,7 +50,7 @@ pub enum LaunchPriority {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct QueuedLaunch {
     node: NodeId,
-    incarnation: Instance,
+    instance: Instance,
 }
 
 impl Default for LaunchLimits {
@@ -59,61 +59,68 @@ impl Default for LaunchLimits {
     /// With these limits, fifty plain programs are launched within four seconds, and fifty that load a lot within
     /// half a minute.
     fn default() -> Self {
-        Self { at_once: 4, spacing: Duration::from_millis(75), patience: Duration::from_secs(3) }
+        Self {
+            at_once: 4,
+            spacing: Duration::from_millis(75),
+            start_timeout: Duration::from_secs(3),
+        }
     }
 }
 
 impl LaunchQueue {
     /// Creates an empty queue.
     #[must_use]
-    pub const fn new(pace: LaunchLimits) -> Self {
+    pub const fn new(limits: LaunchLimits) -> Self {
         Self {
-            pace,
-            persons: VecDeque::new(),
-            policies: VecDeque::new(),
-            rising: BTreeMap::new(),
+            limits,
+            user_requests: VecDeque::new(),
+            policy_requests: VecDeque::new(),
+            starting: BTreeMap::new(),
             last: None,
         }
     }
 
     /// Changes the limits for all later launches.
-    pub const fn set_pace(&mut self, pace: LaunchLimits) {
-        self.pace = pace;
+    pub const fn set_limits(&mut self, limits: LaunchLimits) {
+        self.limits = limits;
     }
 
     /// Requests a launch, replacing any earlier request for the same node.
     ///
     /// [`LaunchQueue::next`] returns it when its turn comes, which may be at once.
-    pub fn ask(&mut self, node: NodeId, incarnation: Instance, wish: LaunchPriority) {
-        self.withdraw(&node);
-        let line = match wish {
-            LaunchPriority::Person => &mut self.persons,
-            LaunchPriority::Policy => &mut self.policies,
+    pub fn enqueue(&mut self, node: NodeId, instance: Instance, priority: LaunchPriority) {
+        self.cancel(&node);
+        let requests = match priority {
+            LaunchPriority::User => &mut self.user_requests,
+            LaunchPriority::Policy => &mut self.policy_requests,
         };
-        line.push_back(QueuedLaunch { node, incarnation });
+        requests.push_back(QueuedLaunch { node, instance });
     }
 
-    /// Withdraws the request for a node.
-    pub fn withdraw(&mut self, node: &NodeId) {
-        self.persons.retain(|waiting| waiting.node != *node);
-        self.policies.retain(|waiting| waiting.node != *node);
+    /// Cancels the request for a node.
+    pub fn cancel(&mut self, node: &NodeId) {
+        self.user_requests.retain(|waiting| waiting.node != *node);
+        self.policy_requests.retain(|waiting| waiting.node != *node);
     }
 
     /// Returns whether a request for the node is queued.
     #[must_use]
     pub fn is_waiting(&self, node: &NodeId) -> bool {
-        self.persons.iter().chain(&self.policies).any(|waiting| waiting.node == *node)
+        self.user_requests.iter().chain(&self.policy_requests).any(|waiting| waiting.node == *node)
     }
 
     /// Returns how many requests are ahead of the node's, or `None` if it has none.
     #[must_use]
     pub fn before(&self, node: &NodeId) -> Option<usize> {
-        self.persons.iter().chain(&self.policies).position(|waiting| waiting.node == *node)
+        self.user_requests
+            .iter()
+            .chain(&self.policy_requests)
+            .position(|waiting| waiting.node == *node)
     }
 
     /// Reports that the node has come up or ended, which makes room for the next launch.
-    pub fn risen(&mut self, node: &NodeId) {
-        self.rising.remove(node);
+    pub fn started(&mut self, node: &NodeId) {
+        self.starting.remove(node);
     }
 
     /// Takes the next launch that is due at `now`. Call it until it returns `None`.
@@ -121,12 +128,12 @@ impl LaunchQueue {
         if self.next_deadline(now)? > now {
             return None;
         }
-        self.forget_late(now);
-        let QueuedLaunch { node, incarnation } =
-            self.persons.pop_front().or_else(|| self.policies.pop_front())?;
+        self.forget_overdue(now);
+        let QueuedLaunch { node, instance } =
+            self.user_requests.pop_front().or_else(|| self.policy_requests.pop_front())?;
         self.last = Some(now);
-        self.rising.insert(node.clone(), now);
-        Some((node, incarnation))
+        self.starting.insert(node.clone(), now);
+        Some((node, instance))
     }
 
     /// Returns when the next launch is due if no program comes up before, or `None` if the queue is empty.
@@ -134,25 +141,25 @@ impl LaunchQueue {
     /// A launch that is due at once has a time at or before `now`.
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let spaced = self.last.map_or(now, |last| last + self.pace.spacing);
-        if !self.persons.is_empty() {
+        let spaced = self.last.map_or(now, |last| last + self.limits.spacing);
+        if !self.user_requests.is_empty() {
             return Some(spaced);
         }
-        if self.policies.is_empty() {
+        if self.policy_requests.is_empty() {
             return None;
         }
-        // The time by which enough programs have come up, or have exceeded the patience, to make room for one more.
+        // The time by which enough programs have come up, or have exceeded the time limit, to make room for one more.
         let mut until: Vec<Instant> =
-            self.rising.values().map(|since| *since + self.pace.patience).collect();
+            self.starting.values().map(|since| *since + self.limits.start_timeout).collect();
         until.sort();
-        let surplus = (until.len() + 1).checked_sub(self.pace.at_once.max(1));
+        let surplus = (until.len() + 1).checked_sub(self.limits.at_once.max(1));
         let room = surplus.and_then(|surplus| surplus.checked_sub(1)).map(|at| until[at]);
         Some(room.map_or(spaced, |room| room.max(spaced)))
     }
 
-    fn forget_late(&mut self, now: Instant) {
-        let patience = self.pace.patience;
-        self.rising.retain(|_, since| now.saturating_duration_since(*since) < patience);
+    fn forget_overdue(&mut self, now: Instant) {
+        let start_timeout = self.limits.start_timeout;
+        self.starting.retain(|_, since| now.saturating_duration_since(*since) < start_timeout);
     }
 }
 
@@ -163,10 +170,10 @@ mod tests {
 
     use super::*;
 
-    const PACE: LaunchLimits = LaunchLimits {
+    const LIMITS: LaunchLimits = LaunchLimits {
         at_once: 3,
         spacing: Duration::from_millis(20),
-        patience: Duration::from_secs(2),
+        start_timeout: Duration::from_secs(2),
     };
 
     fn millis(millis: u64) -> Duration {
@@ -177,37 +184,37 @@ mod tests {
         NodeId::new(&format!("v-{number}")).unwrap()
     }
 
-    fn ask(pacer: &mut LaunchQueue, number: usize, wish: LaunchPriority) {
-        pacer.ask(id(number), Instance::of_number(1), wish);
+    fn ask(queue: &mut LaunchQueue, number: usize, priority: LaunchPriority) {
+        queue.enqueue(id(number), Instance::numbered(1), priority);
     }
 
     /// Advances time and returns the launched nodes with their times in milliseconds.
     ///
     /// Each node comes up `takes` after its launch, or never if `takes` is `None`.
     fn pass(
-        pacer: &mut LaunchQueue,
+        queue: &mut LaunchQueue,
         start: Instant,
         until: Duration,
         takes: Option<Duration>,
     ) -> Vec<(String, u128)> {
         let mut now = start;
-        let mut rising: VecDeque<(Instant, NodeId)> = VecDeque::new();
+        let mut starting: VecDeque<(Instant, NodeId)> = VecDeque::new();
         let mut launched = vec![];
         loop {
-            while let Some((node, _)) = pacer.next(now) {
+            while let Some((node, _)) = queue.next(now) {
                 launched.push((node.to_string(), now.duration_since(start).as_millis()));
                 if let Some(takes) = takes {
-                    rising.push_back((now + takes, node));
+                    starting.push_back((now + takes, node));
                 }
             }
             // A program that comes up instantly makes room at the very time of its launch.
-            if rising.front().is_some_and(|(at, _)| *at <= now) {
-                let (_, node) = rising.pop_front().unwrap();
-                pacer.risen(&node);
+            if starting.front().is_some_and(|(at, _)| *at <= now) {
+                let (_, node) = starting.pop_front().unwrap();
+                queue.started(&node);
                 continue;
             }
-            let risen = rising.front().map(|(at, _)| *at);
-            let next = [pacer.next_deadline(now), risen].into_iter().flatten().min();
+            let next_start = starting.front().map(|(at, _)| *at);
+            let next = [queue.next_deadline(now), next_start].into_iter().flatten().min();
             match next.filter(|at| *at <= start + until) {
                 Some(at) => {
                     assert!(at > now, "it would turn for ever");
@@ -219,28 +226,28 @@ mod tests {
     }
 
     #[test]
-    fn one_that_comes_alone_is_not_delayed_at_all() {
-        let mut pacer = LaunchQueue::new(PACE);
+    fn single_launch_is_not_delayed() {
+        let mut queue = LaunchQueue::new(LIMITS);
         let mut now = Instant::now();
         for round in 0..10 {
-            ask(&mut pacer, round, LaunchPriority::Policy);
-            assert!(pacer.next_deadline(now).unwrap() <= now);
-            assert_eq!(pacer.next(now).unwrap().0, id(round));
-            pacer.risen(&id(round));
-            now += PACE.spacing;
+            ask(&mut queue, round, LaunchPriority::Policy);
+            assert!(queue.next_deadline(now).unwrap() <= now);
+            assert_eq!(queue.next(now).unwrap().0, id(round));
+            queue.started(&id(round));
+            now += LIMITS.spacing;
         }
-        assert_eq!(pacer.next_deadline(now), None);
+        assert_eq!(queue.next_deadline(now), None);
     }
 
     #[test]
-    fn fifty_are_launched_one_after_the_other_as_they_come_up() {
+    fn fifty_launches_are_staggered_as_programs_start() {
         let start = Instant::now();
-        let mut pacer = LaunchQueue::new(PACE);
+        let mut queue = LaunchQueue::new(LIMITS);
         for number in 0..50 {
-            ask(&mut pacer, number, LaunchPriority::Policy);
+            ask(&mut queue, number, LaunchPriority::Policy);
         }
-        assert_eq!(pacer.before(&id(7)), Some(7));
-        let launched = pass(&mut pacer, start, Duration::from_mins(1), Some(millis(300)));
+        assert_eq!(queue.before(&id(7)), Some(7));
+        let launched = pass(&mut queue, start, Duration::from_mins(1), Some(millis(300)));
         let names: Vec<String> = (0..50).map(|number| id(number).to_string()).collect();
         assert_eq!(launched.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), names);
         for (number, (_, at)) in launched.iter().enumerate().skip(3) {
@@ -251,57 +258,57 @@ mod tests {
     }
 
     #[test]
-    fn those_that_never_come_up_hold_up_the_others_only_so_long() {
+    fn programs_that_never_start_delay_others_only_so_long() {
         let start = Instant::now();
-        let mut pacer = LaunchQueue::new(PACE);
+        let mut queue = LaunchQueue::new(LIMITS);
         for number in 0..7 {
-            ask(&mut pacer, number, LaunchPriority::Policy);
+            ask(&mut queue, number, LaunchPriority::Policy);
         }
-        let launched = pass(&mut pacer, start, Duration::from_mins(1), None);
+        let launched = pass(&mut queue, start, Duration::from_mins(1), None);
         let at: Vec<u128> = launched.into_iter().map(|(_, at)| at).collect();
         assert_eq!(at, [0, 20, 40, 2000, 2020, 2040, 4000]);
     }
 
     #[test]
-    fn one_that_comes_up_at_once_makes_room_at_once() {
+    fn instant_startup_makes_room_at_once() {
         let start = Instant::now();
-        let mut pacer = LaunchQueue::new(LaunchLimits { at_once: 1, ..PACE });
+        let mut queue = LaunchQueue::new(LaunchLimits { at_once: 1, ..LIMITS });
         for number in 0..3 {
-            ask(&mut pacer, number, LaunchPriority::Policy);
+            ask(&mut queue, number, LaunchPriority::Policy);
         }
-        let launched = pass(&mut pacer, start, Duration::from_mins(1), Some(Duration::ZERO));
+        let launched = pass(&mut queue, start, Duration::from_mins(1), Some(Duration::ZERO));
         let at: Vec<u128> = launched.into_iter().map(|(_, at)| at).collect();
         assert_eq!(at, [0, 20, 40]);
     }
 
     #[test]
-    fn a_person_comes_first_and_waits_for_none_to_come_up() {
+    fn user_start_goes_first_and_waits_for_no_startup() {
         let start = Instant::now();
-        let mut pacer = LaunchQueue::new(PACE);
+        let mut queue = LaunchQueue::new(LIMITS);
         for number in 0..20 {
-            ask(&mut pacer, number, LaunchPriority::Policy);
+            ask(&mut queue, number, LaunchPriority::Policy);
         }
-        assert_eq!(pass(&mut pacer, start, millis(100), None).len(), 3);
-        ask(&mut pacer, 100, LaunchPriority::Person);
-        ask(&mut pacer, 101, LaunchPriority::Person);
-        assert_eq!(pacer.before(&id(3)), Some(2));
+        assert_eq!(pass(&mut queue, start, millis(100), None).len(), 3);
+        ask(&mut queue, 100, LaunchPriority::User);
+        ask(&mut queue, 101, LaunchPriority::User);
+        assert_eq!(queue.before(&id(3)), Some(2));
         let later = start + millis(100);
-        let launched = pass(&mut pacer, later, millis(100), None);
+        let launched = pass(&mut queue, later, millis(100), None);
         assert_eq!(launched, [("v-100".into(), 0), ("v-101".into(), 20)]);
     }
 
     #[test]
-    fn what_is_withdrawn_is_not_launched_and_what_is_asked_for_twice_is_launched_once() {
+    fn cancelled_request_is_dropped_and_repeated_one_made_once() {
         let start = Instant::now();
-        let mut pacer = LaunchQueue::new(PACE);
+        let mut queue = LaunchQueue::new(LIMITS);
         for number in 0..6 {
-            ask(&mut pacer, number, LaunchPriority::Policy);
+            ask(&mut queue, number, LaunchPriority::Policy);
         }
-        pacer.withdraw(&id(2));
-        pacer.withdraw(&id(2));
-        pacer.ask(id(0), Instance::of_number(2), LaunchPriority::Policy);
-        assert!(!pacer.is_waiting(&id(2)) && pacer.is_waiting(&id(0)));
-        let launched = pass(&mut pacer, start, Duration::from_mins(1), Some(millis(1)));
+        queue.cancel(&id(2));
+        queue.cancel(&id(2));
+        queue.enqueue(id(0), Instance::numbered(2), LaunchPriority::Policy);
+        assert!(!queue.is_waiting(&id(2)) && queue.is_waiting(&id(0)));
+        let launched = pass(&mut queue, start, Duration::from_mins(1), Some(millis(1)));
         let names: Vec<&str> = launched.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["v-1", "v-3", "v-4", "v-5", "v-0"]);
     }
@@ -310,22 +317,22 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn everybody_is_launched_once_and_in_time(
+        fn every_request_is_launched_once_and_in_time(
             at_once in 0_usize..5,
             asks in prop::collection::vec((0_usize..30, any::<bool>(), 0_u64..100), 1..60),
             takes in prop::option::of(0_u64..5000),
         ) {
-            let pace = LaunchLimits { at_once, ..PACE };
-            let mut pacer = LaunchQueue::new(pace);
+            let limits = LaunchLimits { at_once, ..LIMITS };
+            let mut queue = LaunchQueue::new(limits);
             let start = Instant::now();
             let wanted: std::collections::BTreeSet<usize> = asks.iter().map(|(number, ..)| *number).collect();
             for (number, person, _) in &asks {
-                ask(&mut pacer, *number, if *person { LaunchPriority::Person } else { LaunchPriority::Policy });
+                ask(&mut queue, *number, if *person { LaunchPriority::User } else { LaunchPriority::Policy });
             }
-            let launched = pass(&mut pacer, start, Duration::from_hours(1), takes.map(millis));
+            let launched = pass(&mut queue, start, Duration::from_hours(1), takes.map(millis));
             prop_assert_eq!(launched.len(), wanted.len());
             prop_assert!(launched.windows(2).all(|pair| pair[1].1 - pair[0].1 >= 20));
-            prop_assert_eq!(pacer.next_deadline(start + Duration::from_hours(2)), None);
+            prop_assert_eq!(queue.next_deadline(start + Duration::from_hours(2)), None);
         }
     }
 }

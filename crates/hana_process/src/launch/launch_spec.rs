@@ -23,20 +23,20 @@ pub struct LaunchSpec {
     /// Earlier files are kept as `<output>.1`, `<output>.2`, ... Missing directories are created.
     pub output: PathBuf,
     /// The file to use if `output` cannot be written. If neither can be written, the output is discarded.
-    pub spare_output: Option<PathBuf>,
-    /// A text unique to this launch ([`crate::launch::process::new_mark`]), used as
-    /// [`crate::launch::process::MARK_VARIABLE`].
+    pub fallback_output: Option<PathBuf>,
+    /// A text unique to this launch ([`new_launch_id`](crate::new_launch_id)), set as
+    /// [`LAUNCH_ID_VAR`](crate::LAUNCH_ID_VAR).
     ///
     /// A daemon that records it before the launch can later kill the launched processes, even if the daemon itself
     /// was killed in the middle of the launch.
-    pub mark: String,
+    pub launch_id: String,
 }
 
 /// The error of a failed launch.
 #[derive(Debug, Error)]
 pub enum LaunchError {
     /// The program does not exist.
-    #[error("the program '{program}' was not found in {}; build or install it, or name its path in the catalogue", places(.looked_in))]
+    #[error("cannot find the program '{program}' in {}; build or install it, or set its path in the catalogue", places(.looked_in))]
     ProgramNotFound {
         /// The program as the catalogue names it.
         program: String,
@@ -44,7 +44,7 @@ pub enum LaunchError {
         looked_in: Vec<PathBuf>,
     },
     /// The file exists but cannot be executed.
-    #[error("{} {fault}, or name another file in the catalogue", program.display())]
+    #[error("{} {fault}, or set another file in the catalogue", program.display())]
     Faulty {
         /// The file.
         program: PathBuf,
@@ -52,7 +52,7 @@ pub enum LaunchError {
         fault: ProgramFault,
     },
     /// The working directory does not exist.
-    #[error("the directory {} that '{}' is to begin in does not exist; make it, or change 'dir' in the catalogue", dir.display(), program.display())]
+    #[error("the working directory {} of '{}' does not exist; create it, or change 'dir' in the catalogue", dir.display(), program.display())]
     DirNotFound {
         /// The program.
         program: PathBuf,
@@ -60,7 +60,7 @@ pub enum LaunchError {
         dir: PathBuf,
     },
     /// The operating system refused the launch.
-    #[error("the operating system did not launch {}: {source}", program.display())]
+    #[error("cannot launch {}: {source}", program.display())]
     Spawn {
         /// The program.
         program: PathBuf,
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_found_beside_the_daemon_before_path_and_by_its_path() {
+    fn program_is_found_beside_the_daemon_before_path() {
         let root = tempfile::tempdir().unwrap();
         let (beside, path) = (root.path().join("beside"), root.path().join("path"));
         let in_path = program(&path, "ripples", 0o755);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_told_with_every_place_it_was_looked_for() {
+    fn missing_program_is_reported_with_every_searched_place() {
         let root = tempfile::tempdir().unwrap();
         let beside = root.path().join("beside");
         let error = find_program_in("rpples", root.path(), &beside, Some(OsStr::new("/a:/b")));
@@ -196,16 +196,16 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_the_right_to_execute_is_told_as_such() {
+    fn non_executable_file_is_reported() {
         let root = tempfile::tempdir().unwrap();
         let file = program(root.path(), "ripples", 0o644);
         let error = find_program_in("ripples", root.path(), root.path(), None).unwrap_err();
-        let LaunchError::Faulty { program: told, fault } = error else { unreachable!() };
-        assert_eq!((told, fault), (file, ProgramFault::NotExecutable));
+        let LaunchError::Faulty { program, fault } = error else { unreachable!() };
+        assert_eq!((program, fault), (file, ProgramFault::NotExecutable));
     }
 
     #[test]
-    fn a_file_that_cannot_run_gives_way_to_one_in_path() {
+    fn executable_in_path_is_preferred_to_a_faulty_file() {
         let root = tempfile::tempdir().unwrap();
         let (beside, path) = (root.path().join("beside"), root.path().join("path"));
         program(&beside, "hana-link", 0o644);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_in_place_of_a_program_is_told_as_such() {
+    fn directory_in_place_of_a_program_is_reported() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("ripples")).unwrap();
         let error = find_program_in("./ripples", root.path(), root.path(), None).unwrap_err();

@@ -2,9 +2,8 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use std::{io, thread};
 
 use hana_protocol::message::Exit;
@@ -15,13 +14,13 @@ use thiserror::Error;
 use crate::launch::launch_spec::{LaunchError, LaunchSpec};
 use crate::launch::program_file::ProgramFault;
 use crate::os;
+use crate::os::adopt_error::AdoptError;
 use crate::os::fingerprint::PidFingerprint;
+use crate::os::launch_id::LAUNCH_ID_VAR;
 use crate::output::output_file;
 
-/// The environment variable that marks every process of one launch, whichever group it moves to.
-pub const MARK_VARIABLE: &str = "HANA_LAUNCH";
 /// The variables that systemd sets for a service.
-const OF_SERVICE_MANAGER: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+const SERVICE_MANAGER_VARS: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
 /// A launched or adopted process, which leads its own process group, with everything that it starts.
 ///
@@ -29,8 +28,8 @@ const OF_SERVICE_MANAGER: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDO
 /// standard input is empty. Its output goes to a file, never through the launching program, so that neither a
 /// busy nor a dead daemon can stall it.
 ///
-/// A process that has ended stays a zombie until [`Process::sweep`], which keeps its process id and group id from
-/// being reused. If this value has been dropped, the process is swept when it ends, as long as the launching
+/// A process that has ended stays a zombie until [`Process::kill_remaining`], which keeps its process id and group id from
+/// being reused. If this value has been dropped, the rest is killed when it ends, as long as the launching
 /// program lives.
 #[derive(Debug)]
 pub struct Process {
@@ -44,16 +43,16 @@ pub struct Process {
 #[derive(Debug)]
 pub enum ProcessOutput {
     /// The requested file.
-    Wished(PathBuf),
-    /// The spare file.
-    Spare {
+    Primary(PathBuf),
+    /// The fallback file.
+    Fallback {
         /// The file.
         file: PathBuf,
         /// The reason why the requested file could not be used.
         problem: OutputError,
     },
     /// None: a process without a log is better than no process.
-    Nowhere {
+    Discarded {
         /// The reason why the requested file could not be used.
         problem: OutputError,
     },
@@ -61,7 +60,7 @@ pub enum ProcessOutput {
 
 /// An output file cannot be written: its directory is missing or read-only, or the disk is full.
 #[derive(Debug, Error)]
-#[error("its output cannot be written to {}", output.display())]
+#[error("cannot write its output to {}", output.display())]
 pub struct OutputError {
     /// The file.
     pub output: PathBuf,
@@ -74,8 +73,8 @@ impl ProcessOutput {
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::Wished(file) | Self::Spare { file, .. } => Some(file),
-            Self::Nowhere { .. } => None,
+            Self::Primary(file) | Self::Fallback { file, .. } => Some(file),
+            Self::Discarded { .. } => None,
         }
     }
 
@@ -84,16 +83,16 @@ impl ProcessOutput {
     /// Standard output and standard error share it, which keeps their order.
     fn open(spec: &LaunchSpec) -> (Self, Option<File>) {
         let source = match open_in_time(&spec.output) {
-            Ok(file) => return (Self::Wished(spec.output.clone()), Some(file)),
+            Ok(file) => return (Self::Primary(spec.output.clone()), Some(file)),
             Err(source) => source,
         };
         let problem = OutputError { output: spec.output.clone(), source };
-        if let Some(file) = &spec.spare_output
+        if let Some(file) = &spec.fallback_output
             && let Ok(opened) = open_in_time(file)
         {
-            return (Self::Spare { file: file.clone(), problem }, Some(opened));
+            return (Self::Fallback { file: file.clone(), problem }, Some(opened));
         }
-        (Self::Nowhere { problem }, None)
+        (Self::Discarded { problem }, None)
     }
 }
 
@@ -101,15 +100,15 @@ impl ProcessOutput {
 /// briefly.
 fn open_in_time(file: &Path) -> io::Result<File> {
     /// The longest time that a usable disk takes.
-    const PATIENCE: Duration = Duration::from_millis(500);
-    let (sender, opened) = mpsc::channel();
+    const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
+    let (file_tx, file_rx) = mpsc::channel();
     let path = file.to_owned();
     thread::Builder::new().name("open output".into()).spawn(move || {
-        sender.send(output_file::open_for_new_run(&path)).ok();
+        file_tx.send(output_file::open_for_new_run(&path)).ok();
     })?;
-    opened.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-        let ms = PATIENCE.as_millis();
-        Err(io::Error::new(ErrorKind::TimedOut, format!("the disk has not answered for {ms} ms")))
+    file_rx.recv_timeout(OPEN_TIMEOUT).unwrap_or_else(|_| {
+        let ms = OPEN_TIMEOUT.as_millis();
+        Err(io::Error::new(ErrorKind::TimedOut, format!("the disk did not respond within {ms} ms")))
     })
 }
 
@@ -126,8 +125,8 @@ fn to_stdio(file: Option<&File>) -> io::Result<(Stdio, Stdio)> {
 pub struct ProcessRecord {
     /// The fingerprint of the leader.
     pub fingerprint: PidFingerprint,
-    /// The mark in the environment of the process and of everything that it started ([`MARK_VARIABLE`]).
-    pub mark: String,
+    /// The launch id of the process and of everything that it started ([`LAUNCH_ID_VAR`]).
+    pub launch_id: String,
     /// The output file, if there is one.
     #[serde(default)]
     pub output: Option<PathBuf>,
@@ -136,47 +135,25 @@ pub struct ProcessRecord {
 impl ProcessRecord {
     /// Kills what an unwatched process left behind when it ended. Blocks for a few milliseconds.
     ///
-    /// On Linux, that is every process with its mark; on other platforms this does nothing.
+    /// On Linux, that is every process with its launch id; on other platforms this does nothing.
     ///
     /// # Errors
     ///
     /// Fails if a process could not be killed.
-    pub fn sweep(&self) -> io::Result<()> {
-        sweep_marked(&self.mark)
+    pub fn kill_remaining(&self) -> io::Result<()> {
+        kill_remaining(&self.launch_id)
     }
 }
 
-/// Kills every process of the launch with this mark. Blocks for a few milliseconds.
+/// Kills every process of the launch with this id. Blocks for a few milliseconds.
 ///
 /// Does nothing on platforms other than Linux.
 ///
 /// # Errors
 ///
 /// Fails if a process could not be killed.
-pub fn sweep_marked(mark: &str) -> io::Result<()> {
-    os::kill_marked(mark)
-}
-
-/// The error of a failed adoption.
-#[derive(Debug, Error)]
-pub enum AdoptError {
-    /// The process has ended. A process that reuses its id is left alone.
-    #[error("process {pid} has ended")]
-    Gone {
-        /// The id of the ended process.
-        pid: u32,
-    },
-    /// This platform does not support adoption.
-    #[error(
-        "process {pid} cannot be taken over on this platform; end it by hand, then start it again"
-    )]
-    Unsupported {
-        /// The process id.
-        pid: u32,
-    },
-    /// The operating system refused.
-    #[error("the operating system does not let a running process be watched: {0}")]
-    System(#[source] io::Error),
+pub fn kill_remaining(launch_id: &str) -> io::Result<()> {
+    os::kill_launch(launch_id)
 }
 
 impl Process {
@@ -187,7 +164,7 @@ impl Process {
     ///
     /// An adopted process is not a child of this program, so its exit status is not available: [`Exit::Unknown`].
     /// (After an `exec` of the same program it still is a child, and the status is available.) Its id is not reserved
-    /// once it has ended, so the processes it leaves behind can be found only by their mark, on Linux. Those that
+    /// once it has ended, so the processes it leaves behind can be found only by their launch id, on Linux. Those that
     /// have cleared their environment are not found.
     ///
     /// Blocks for a few milliseconds.
@@ -199,13 +176,13 @@ impl Process {
         record: &ProcessRecord,
         on_exit: impl FnOnce(Exit) + Send + 'static,
     ) -> Result<Self, AdoptError> {
-        let leader = os::GroupLeader::adopt(record, on_exit)?;
+        let leader = os::GroupLeader::adopt(&record.fingerprint, &record.launch_id, on_exit)?;
         let output = record.output.clone().map_or_else(
             || {
-                let source = io::Error::other("an earlier daemon found no place for it");
-                ProcessOutput::Nowhere { problem: OutputError { output: PathBuf::new(), source } }
+                let source = io::Error::other("an earlier daemon could not write it");
+                ProcessOutput::Discarded { problem: OutputError { output: PathBuf::new(), source } }
             },
-            ProcessOutput::Wished,
+            ProcessOutput::Primary,
         );
         let fingerprint = Some(record.fingerprint.clone());
         Ok(Self { leader, fingerprint, output, output_file: None })
@@ -216,7 +193,7 @@ impl Process {
     pub fn record(&self) -> Option<ProcessRecord> {
         let fingerprint = self.fingerprint.clone()?;
         let output = self.output.file().map(Path::to_owned);
-        Some(ProcessRecord { fingerprint, mark: self.leader.mark().into(), output })
+        Some(ProcessRecord { fingerprint, launch_id: self.leader.launch_id().into(), output })
     }
 
     /// Launches a program. Blocks for the few milliseconds that a launch takes.
@@ -244,30 +221,31 @@ impl Process {
                 looked_in: vec![spec.program.clone()],
             });
         }
-        let (goes_to, opened) = ProcessOutput::open(spec);
+        let (destination, opened) = ProcessOutput::open(spec);
         let (output, errors) = to_stdio(opened.as_ref())
             .map_err(|source| LaunchError::Spawn { program: spec.program.clone(), source })?;
-        let mark = spec.mark.clone();
+        let launch_id = spec.launch_id.clone();
         let mut command = CommandWrap::with_new(&spec.program, |command| {
             // These variables address the launching program and must not reach the launched one.
-            for variable in OF_SERVICE_MANAGER {
+            for variable in SERVICE_MANAGER_VARS {
                 command.env_remove(variable);
             }
-            command.args(&spec.args).envs(&spec.env).env(MARK_VARIABLE, &mark);
+            command.args(&spec.args).envs(&spec.env).env(LAUNCH_ID_VAR, &launch_id);
             command.stdin(Stdio::null()).stdout(output).stderr(errors);
             if let Some(dir) = &spec.dir {
                 command.current_dir(dir);
             }
         });
-        let leader = os::GroupLeader::launch(&mut command, mark, on_exit).map_err(|source| {
-            let program = spec.program.clone();
-            match ProgramFault::behind(&source, &program) {
-                Some(fault) => LaunchError::Faulty { program, fault },
-                None => LaunchError::Spawn { program, source },
-            }
-        })?;
+        let leader =
+            os::GroupLeader::launch(&mut command, launch_id, on_exit).map_err(|source| {
+                let program = spec.program.clone();
+                match ProgramFault::behind(&source, &program) {
+                    Some(fault) => LaunchError::Faulty { program, fault },
+                    None => LaunchError::Spawn { program, source },
+                }
+            })?;
         let fingerprint = PidFingerprint::of(leader.pid());
-        Ok(Self { leader, fingerprint, output: goes_to, output_file: opened })
+        Ok(Self { leader, fingerprint, output: destination, output_file: opened })
     }
 
     /// Returns the destination of the output.
@@ -297,7 +275,7 @@ impl Process {
         self.fingerprint.as_ref()
     }
 
-    /// Returns how the leader ended, if it has. Neither blocks nor reaps.
+    /// Returns the exit status of the leader, if it has. Neither blocks nor reaps.
     #[must_use]
     pub fn try_wait(&self) -> Option<Exit> {
         self.leader.try_wait()
@@ -323,23 +301,14 @@ impl Process {
         self.leader.kill()
     }
 
-    /// Kills what an ended leader left behind, in its group or (on Linux) with its mark, and reaps the leader.
+    /// Kills what an ended leader left behind, in its group or (on Linux) with its launch id, and reaps the leader.
     ///
     /// Does nothing while the leader lives, or the second time. Blocks for a few milliseconds.
     ///
     /// # Errors
     ///
     /// Fails if a process could not be killed. The leader is reaped nevertheless.
-    pub fn sweep(&self) -> io::Result<()> {
-        self.leader.sweep()
+    pub fn kill_remaining(&self) -> io::Result<()> {
+        self.leader.kill_remaining()
     }
-}
-
-/// Creates a launch mark ([`MARK_VARIABLE`]) that is unique on this machine.
-#[must_use]
-pub fn new_mark() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());
-    format!("{}-{now}-{count}", std::process::id())
 }

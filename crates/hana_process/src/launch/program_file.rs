@@ -1,7 +1,7 @@
 //! Diagnosis of files that cannot be executed.
 //!
 //! The operating system reports a missing file and a missing interpreter with one error, and everything that is
-//! not a program with another. Inspecting the file tells the cases apart.
+//! not a program with another. Inspecting the file distinguishes the cases.
 
 use std::fs::File;
 use std::io::Read;
@@ -37,19 +37,19 @@ impl fmt::Display for ProgramFault {
     /// Writes the cause and, after a semicolon, the remedy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory => f.write_str("is a directory; name the program in it"),
+            Self::Directory => f.write_str("is a directory; give the path of the program in it"),
             Self::NotExecutable => {
-                f.write_str("may not be executed; give it the right to (chmod +x)")
+                f.write_str("is not executable; run chmod +x on it")
             },
             Self::Empty => f.write_str("is empty; build or copy it again"),
             Self::NoInterpreter { interpreter } => write!(
                 f,
-                "is a script for {}, which is not there or may not be executed; install that, or mend the first line",
+                "is a script for {}, which is missing or not executable; install it, or correct the first line",
                 interpreter.display()
             ),
             Self::OtherMachine { machine } => write!(
                 f,
-                "is a program for another kind of machine ({machine}); build it for this one"
+                "is a program for another architecture ({machine}); build it for this machine"
             ),
             Self::NoProgram => f.write_str(
                 "is neither a program for this system nor a script; the first line of a script names its interpreter, such as #!/bin/sh",
@@ -71,7 +71,7 @@ impl ProgramFault {
         if !os::is_executable(file) {
             return Some(Self::NotExecutable);
         }
-        Self::of_beginning(&beginning(file).ok()?)
+        Self::of_header(&header(file).ok()?)
     }
 
     /// Returns the fault behind an error of the system: that of [`Self::of`], or [`Self::NoProgram`] if the error
@@ -80,7 +80,7 @@ impl ProgramFault {
         Self::of(file).or_else(|| os::is_no_program(problem).then_some(Self::NoProgram))
     }
 
-    fn of_beginning(bytes: &[u8]) -> Option<Self> {
+    fn of_header(bytes: &[u8]) -> Option<Self> {
         if bytes.is_empty() {
             return Some(Self::Empty);
         }
@@ -97,7 +97,7 @@ impl ProgramFault {
 }
 
 /// Reads as much of a file as the kernel inspects.
-fn beginning(file: &Path) -> io::Result<Vec<u8>> {
+fn header(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(256);
     File::open(file)?.take(256).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -156,7 +156,7 @@ fn elf_machine(bytes: &[u8]) -> Option<u16> {
 
 #[cfg(target_os = "linux")]
 fn own_machine() -> Option<u16> {
-    elf_machine(&beginning(Path::new("/proc/self/exe")).ok()?)
+    elf_machine(&header(Path::new("/proc/self/exe")).ok()?)
 }
 
 #[cfg(target_os = "linux")]
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_that_cannot_run_is_named_by_its_fault() {
+    fn each_faulty_file_is_reported_by_its_fault() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(ProgramFault::of(dir.path()), Some(ProgramFault::Directory));
         assert_eq!(ProgramFault::of(&dir.path().join("missing")), None);
@@ -198,15 +198,15 @@ mod tests {
     }
 
     #[test]
-    fn a_program_and_a_script_that_run_have_no_fault() {
+    fn working_program_and_script_have_no_fault() {
         assert_eq!(fault_of(b"#!/bin/sh -e\n", 0o755), None);
         assert_eq!(ProgramFault::of(&std::env::current_exe().unwrap()), None);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_program_of_another_machine_is_refused() {
-        let mut program = beginning(Path::new("/proc/self/exe")).unwrap();
+    fn program_of_another_architecture_is_refused() {
+        let mut program = header(Path::new("/proc/self/exe")).unwrap();
         program[18] = 243;
         let fault = other_machine(&program);
         assert_eq!(fault, (!has_emulators()).then_some("RISC-V"));

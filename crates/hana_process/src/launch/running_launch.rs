@@ -1,15 +1,16 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::launch::process::ProcessRecord;
 use crate::os;
+use crate::os::launch_id::LAUNCH_ID_VAR;
 
 /// A running launch of some daemon on this machine, as found in process environments.
 ///
 /// It has enough information to adopt the process when no record is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningLaunch {
-    /// The leading process and the mark of its launch. Its output file is unknown.
+    /// The leading process and its launch id. Its output file is unknown.
     pub process: ProcessRecord,
     /// The environment variables whose names begin with `HANA_`.
     pub variables: BTreeMap<String, String>,
@@ -23,7 +24,15 @@ impl RunningLaunch {
     /// the machine.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        os::running_launches()
+        let leaders = os::launch_leaders().into_iter();
+        let launches = leaders.filter_map(|(fingerprint, variables)| {
+            let launch_id = variables.get(LAUNCH_ID_VAR)?.clone();
+            Some(Self {
+                process: ProcessRecord { fingerprint, launch_id, output: None },
+                variables,
+            })
+        });
+        launches.collect()
     }
 }
 
@@ -31,6 +40,6 @@ impl RunningLaunch {
 ///
 /// `output` is the name that the file had. The file stays readable for as long as the process has it open.
 #[must_use]
-pub fn nameless_output_of(pid: u32, output: &std::path::Path) -> Option<PathBuf> {
-    os::nameless_output_of(pid, output)
+pub fn deleted_output_of(pid: u32, output: &Path) -> Option<PathBuf> {
+    os::deleted_output_of(pid, output)
 }

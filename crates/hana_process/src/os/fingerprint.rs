@@ -37,16 +37,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_is_of_one_process_and_dies_with_it() {
+    fn fingerprint_matches_one_process_while_it_lives() {
         let own = PidFingerprint::of(std::process::id()).unwrap();
         assert!(own.is_alive());
         assert!(!PidFingerprint { started: "another time".into(), ..own }.is_alive());
 
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let of_child = PidFingerprint::of(child.id()).unwrap();
-        assert!(of_child.is_alive());
+        let child_fingerprint = PidFingerprint::of(child.id()).unwrap();
+        assert!(child_fingerprint.is_alive());
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!of_child.is_alive());
+        assert!(!child_fingerprint.is_alive());
     }
 }

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::launch::process::{MARK_VARIABLE, ProcessRecord};
-use crate::launch::running_launch::RunningLaunch;
 use crate::os::fingerprint::PidFingerprint;
-use crate::os::{Stat, pids, started};
+use crate::os::launch_id::LAUNCH_ID_VAR;
+use crate::os::linux::{Stat, pids, started};
 
 /// The common prefix of all variables that are read.
 const OURS: &str = "HANA_";
 
-pub(crate) fn running_launches() -> Vec<RunningLaunch> {
+/// Returns the leading process of every launch that runs in this network namespace, with its variables.
+pub(crate) fn launch_leaders() -> Vec<(PidFingerprint, BTreeMap<String, String>)> {
     let own = network_of("self");
     let mut leaders: BTreeMap<String, (u64, u32, BTreeMap<String, String>)> = BTreeMap::new();
     for pid in pids() {
@@ -20,26 +20,25 @@ pub(crate) fn running_launches() -> Vec<RunningLaunch> {
             continue;
         };
         let variables = variables_of(pid);
-        let Some(mark) = variables.get(MARK_VARIABLE).cloned() else { continue };
-        let is_of_another = variables_of(stat.parent).get(MARK_VARIABLE) == Some(&mark);
+        let Some(launch_id) = variables.get(LAUNCH_ID_VAR).cloned() else { continue };
+        let is_of_another = variables_of(stat.parent).get(LAUNCH_ID_VAR) == Some(&launch_id);
         if is_of_another || network_of(&pid.to_string()) != own {
             continue;
         }
         // A process that the leader started and gave its own group has a later start time.
         let began = (stat.started, pid);
-        if leaders.get(&mark).is_none_or(|(started, pid, _)| began < (*started, *pid)) {
-            leaders.insert(mark, (stat.started, pid, variables));
+        if leaders.get(&launch_id).is_none_or(|(started, pid, _)| began < (*started, *pid)) {
+            leaders.insert(launch_id, (stat.started, pid, variables));
         }
     }
-    let mut found: Vec<RunningLaunch> = leaders
-        .into_iter()
-        .filter_map(|(mark, (_, pid, variables))| {
+    let mut found: Vec<_> = leaders
+        .into_values()
+        .filter_map(|(_, pid, variables)| {
             let fingerprint = PidFingerprint { pid, started: started(pid)? };
-            let process = ProcessRecord { fingerprint, mark, output: None };
-            Some(RunningLaunch { process, variables })
+            Some((fingerprint, variables))
         })
         .collect();
-    found.sort_by_key(|launch| launch.process.fingerprint.pid);
+    found.sort_by_key(|(fingerprint, _)| fingerprint.pid);
     found
 }
 
@@ -59,7 +58,7 @@ fn network_of(pid: &str) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/ns/net")).ok()
 }
 
-pub(crate) fn nameless_output_of(pid: u32, output: &Path) -> Option<PathBuf> {
+pub(crate) fn deleted_output_of(pid: u32, output: &Path) -> Option<PathBuf> {
     /// The suffix that the kernel adds to the name of a deleted file.
     const DELETED: &str = " (deleted)";
     let mut name = output.as_os_str().to_owned();

@@ -11,8 +11,8 @@ use crate::os;
 /// # Errors
 ///
 /// Fails if the kernel refuses (before Linux 3.4).
-pub fn adopt_orphans() -> io::Result<()> {
-    os::adopt_orphans()
+pub fn become_subreaper() -> io::Result<()> {
+    os::become_subreaper()
 }
 
 /// Reaps adopted processes that have ended and returns their number.

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_flood_the_last_lines_are_copied_each_time() {
+    fn last_lines_of_a_flood_are_copied_each_time() {
         let begin = Instant::now();
         let mut budget = CopyBudget::new();
         let taken: Vec<u64> =
@@ -89,7 +89,7 @@ mod tests {
     proptest! {
         #![proptest_config(hana_random::cases(256))]
         #[test]
-        fn what_is_copied_in_a_second_is_bounded(
+        fn bytes_copied_per_second_are_bounded(
             steps in prop::collection::vec((0_u64..50, 0_u64..4 * FILE), 1..300),
         ) {
             let mut now = Instant::now();

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_whole_however_it_came() {
+    fn line_is_complete_however_it_was_split() {
         let whole = [(0, "one".into()), (1, String::new()), (2, "zwölf".into()), (3, "end".into())];
         assert_eq!(lines(&["one\n\nzwölf\r\nend".as_bytes()]), whole);
         let text = "one\n\nzwölf\r\nend".as_bytes();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_cut_at_a_character_and_the_next_one_is_whole() {
+    fn long_line_is_cut_at_a_character_boundary() {
         let long =
             format!("{}ä{}\nnext\n", "x".repeat(LineSplitter::MAX_LINE - 1), "y".repeat(9000));
         for size in [1, 7, 4096, 1 << 20] {
@@ -139,7 +139,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn the_cut_into_chunks_changes_nothing(
+        fn splitting_into_chunks_changes_nothing(
             bytes in prop::collection::vec(prop_oneof![Just(b'\n'), Just(0xc3), any::<u8>()], 0..400),
             size in 1_usize..40,
         ) {

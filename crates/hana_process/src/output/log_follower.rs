@@ -29,7 +29,7 @@ const CHUNK: usize = 64 * 1024;
 /// The most bytes that one poll reads. Of more, the last ones are read.
 const READ_MOST: u64 = 1024 * 1024;
 /// How often the follower checks that the file still has its name.
-const LOOK: Duration = Duration::from_millis(500);
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// The size, in bytes, beyond which an unnamed file is emptied once all of it has been read.
 const NAMELESS: u64 = 64 * 1024;
 
@@ -112,7 +112,7 @@ impl LogFollower {
     /// while it reads the file (some 20 MiB at most).
     ///
     /// `nameless` is a path to the file that the process really writes to, if that has lost its name
-    /// ([`crate::launch::running_launch::nameless_output_of`]).
+    /// ([`crate::launch::running_launch::deleted_output_of`]).
     ///
     /// # Errors
     ///
@@ -169,7 +169,7 @@ impl LogFollower {
 
     /// Reads the latest copy, whose lines end where the file begins.
     fn read_earlier(&mut self, history: &mut Batch) -> io::Result<()> {
-        let mut copy = match File::open(output_file::earlier(&self.path, 1)) {
+        let mut copy = match File::open(output_file::backup_path(&self.path, 1)) {
             Ok(copy) => copy,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
@@ -209,7 +209,7 @@ impl LogFollower {
     pub(crate) fn poll_at(&mut self, now: Instant) -> io::Result<Vec<Line>> {
         let mut batch = Batch::new(&self.limits, self.lines.splitter.next_number());
         self.open()?;
-        if self.looked.is_none_or(|at| now.saturating_duration_since(at) >= LOOK) {
+        if self.looked.is_none_or(|at| now.saturating_duration_since(at) >= CHECK_INTERVAL) {
             self.looked = Some(now);
             self.look_for_its_name()?;
         }
@@ -279,7 +279,7 @@ impl LogFollower {
         let limit = self.limits.file;
         let most = self.copies.take(length.min(limit), now);
         let rotates = self.copies.rotates(most >= length, now);
-        let last = output_file::earlier(&self.path, 1);
+        let last = output_file::backup_path(&self.path, 1);
         let replaced =
             if rotates { 0 } else { last.metadata().map_or(0, |metadata| metadata.len()) };
         let copy = match output_file::copy_end(&self.path, file, most, self.lost + replaced) {

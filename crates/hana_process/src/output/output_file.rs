@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// The number of earlier output files kept beside the current one.
-pub(crate) const KEPT: u32 = 3;
+pub(crate) const MAX_BACKUPS: u32 = 3;
 /// The largest output file, in bytes.
 pub(crate) const LIMIT: u64 = 10 * 1024 * 1024;
 /// How often a copy checks for bytes written while it was made.
 const CHASES: u32 = 3;
 
 /// The bytes that must fit on the disk before a launch. A file can be opened even on a full disk.
-const ROOM: [u8; 4096] = [b'\n'; 4096];
+const WRITE_PROBE: [u8; 4096] = [b'\n'; 4096];
 
 /// Opens the output file of a new instance for appending. Fails if nothing can be written to it.
 ///
@@ -34,7 +34,7 @@ pub(crate) fn open_for_new_run(path: &Path) -> io::Result<File> {
     }
     // Opened for reading too: the daemon follows the file through the same handle, even if its name changes.
     let mut file = File::options().read(true).append(true).create(true).open(path)?;
-    let has_room = file.write_all(&ROOM);
+    let has_room = file.write_all(&WRITE_PROBE);
     let emptied = file.set_len(0);
     has_room.and(emptied).map(|()| file)
 }
@@ -46,7 +46,7 @@ pub(crate) fn make_dir_of(path: &Path) -> io::Result<()> {
 /// Moves the file at `path` to `<path>.1`, and each older one to the next number.
 pub(crate) fn move_aside(path: &Path) -> io::Result<()> {
     make_room(path)?;
-    fs::rename(path, earlier(path, 1))
+    fs::rename(path, backup_path(path, 1))
 }
 
 /// Returns whether `path` names the opened file with these metadata.
@@ -99,7 +99,7 @@ pub(crate) fn copy_end(path: &Path, file: &mut File, most: u64, lost: u64) -> io
 
 /// Renames the finished copy to `<path>.1`, replacing the latest one.
 pub(crate) fn replace_last(path: &Path) -> io::Result<()> {
-    fs::rename(with_suffix(path, PART), earlier(path, 1))
+    fs::rename(with_suffix(path, PART), backup_path(path, 1))
 }
 
 /// Renames the finished copy to `<path>.1`, and each older one to the next number.
@@ -143,8 +143,8 @@ pub fn in_megabytes(bytes: u64) -> String {
 
 /// Moves `<path>.1` to `<path>.2` and so on.
 fn make_room(path: &Path) -> io::Result<()> {
-    for number in (1..KEPT).rev() {
-        match fs::rename(earlier(path, number), earlier(path, number + 1)) {
+    for number in (1..MAX_BACKUPS).rev() {
+        match fs::rename(backup_path(path, number), backup_path(path, number + 1)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {},
         }
@@ -152,7 +152,7 @@ fn make_room(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn earlier(path: &Path, number: u32) -> PathBuf {
+pub(crate) fn backup_path(path: &Path, number: u32) -> PathBuf {
     with_suffix(path, &number.to_string())
 }
 
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_output_of_the_last_runs_is_kept_and_no_more() {
+    fn output_of_the_last_instances_is_kept_and_no_more() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log/ripples.log");
         for run in 0..6 {
@@ -177,13 +177,13 @@ mod tests {
         }
         let read = |path: &Path| fs::read_to_string(path).unwrap();
         assert_eq!(read(&path), "run 5\n");
-        assert_eq!(read(&earlier(&path, 1)), "run 4\n");
-        assert_eq!(read(&earlier(&path, 3)), "run 2\n");
-        assert!(!earlier(&path, 4).exists());
+        assert_eq!(read(&backup_path(&path, 1)), "run 4\n");
+        assert_eq!(read(&backup_path(&path, 3)), "run 2\n");
+        assert!(!backup_path(&path, 4).exists());
     }
 
     #[test]
-    fn a_writer_goes_on_at_the_start_of_an_emptied_file() {
+    fn writer_continues_at_the_start_of_an_emptied_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pulse.log");
         let mut writer = open_for_new_run(&path).unwrap();
@@ -195,25 +195,25 @@ mod tests {
         rotate(&path).unwrap();
         writer.write_all(b"after\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "after\n");
-        assert_eq!(fs::read_to_string(earlier(&path, 1)).unwrap(), "before\n");
+        assert_eq!(fs::read_to_string(backup_path(&path, 1)).unwrap(), "before\n");
     }
 
     #[test]
-    fn a_copy_that_fails_leaves_the_output_and_the_earlier_ones_as_they_are() {
+    fn failed_copy_leaves_all_output_files_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pulse.log");
-        fs::write(earlier(&path, 1), "older\n").unwrap();
+        fs::write(backup_path(&path, 1), "older\n").unwrap();
         fs::write(&path, "now\n").unwrap();
         // Blocks the copy, as a full disk would.
         fs::create_dir(with_suffix(&path, "part")).unwrap();
         let mut file = File::options().read(true).write(true).open(&path).unwrap();
         copy_end(&path, &mut file, LIMIT, 0).unwrap_err();
         assert_eq!(fs::read_to_string(&path).unwrap(), "now\n");
-        assert_eq!(fs::read_to_string(earlier(&path, 1)).unwrap(), "older\n");
+        assert_eq!(fs::read_to_string(backup_path(&path, 1)).unwrap(), "older\n");
     }
 
     #[test]
-    fn a_copy_has_the_end_and_says_how_much_is_missing() {
+    fn copy_has_the_end_and_counts_the_missing_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pulse.log");
         fs::write(&path, "0123456789".repeat(300_000)).unwrap();
@@ -221,26 +221,26 @@ mod tests {
         let copy = copy_end(&path, &mut file, 10, 0).unwrap();
         assert_eq!((copy.from, copy.to), (2_999_990, 3_000_000));
         rotate(&path).unwrap();
-        let kept = fs::read_to_string(earlier(&path, 1)).unwrap();
+        let kept = fs::read_to_string(backup_path(&path, 1)).unwrap();
         assert_eq!(kept, "(2 MB of output are missing here)\n0123456789");
         assert_eq!(usize::try_from(copy.note).unwrap(), kept.len() - 10);
     }
 
     #[test]
-    fn what_grew_while_no_daemon_ran_is_cut_at_the_next_launch() {
+    fn output_grown_without_a_daemon_is_cut_at_the_next_launch() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pulse.log");
         File::create(&path).unwrap().set_len(20 * LIMIT).unwrap();
         open_for_new_run(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), 0);
-        let kept = fs::metadata(earlier(&path, 1)).unwrap().len();
+        let kept = fs::metadata(backup_path(&path, 1)).unwrap().len();
         assert!(kept < LIMIT + 100, "{kept}");
     }
 
     /// Every write to `/dev/full` fails as on a full disk.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_file_that_takes_no_byte_is_not_opened() {
+    fn file_that_accepts_no_byte_is_not_opened() {
         let error = open_for_new_run(Path::new("/dev/full")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull);
     }

@@ -68,9 +68,9 @@ impl OutputReader {
         report: impl FnMut(OutputNews) + Send + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let of_thread = Arc::clone(&shared);
+        let shared_with_thread = Arc::clone(&shared);
         thread::Builder::new().name("output".into()).spawn(move || {
-            let over = Over(&of_thread);
+            let over = Over(&shared_with_thread);
             read_on(begin, report, over.0);
         })?;
         Ok(Self { shared })
@@ -281,7 +281,7 @@ mod tests {
         #![proptest_config(hana_random::cases(256))]
         /// A writer of any speed, and a reader that takes a moment for each poll.
         #[test]
-        fn a_file_is_looked_at_before_it_grows_far_beyond_its_limit(
+        fn file_is_checked_before_it_far_exceeds_its_limit(
             rates in prop::collection::vec(0_u64..4096, 1..20),
             took in 0_u64..10,
         ) {
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_are_reported_before_a_reader_has_finished() {
+    fn last_lines_are_reported_before_a_reader_has_finished() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         let mut file = File::options().read(true).append(true).create(true).open(&path).unwrap();
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_dropped_ends() {
+    fn dropped_reader_ends() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         fs::write(&path, "").unwrap();

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_never_grows_beyond_its_limit_and_three_older_ones_are_kept() {
+    fn log_stays_within_its_limit_and_keeps_three_backups() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log/hanad.log");
         let mut log = RotatingFile::new(&path, 20);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_goes_on_where_the_one_before_ended() {
+    fn log_continues_the_previous_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hanad.log");
         for line in ["one\n", "two\n"] {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_could_not_be_written_goes_on_by_itself() {
+    fn unwritable_log_recovers_by_itself() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hanad.log");
         fs::create_dir(&path).unwrap();
@@ -157,7 +157,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_log_that_was_deleted_is_made_anew() {
+    fn deleted_log_is_recreated() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log/hanad.log");
         let mut log = RotatingFile::new(&path, 1000);

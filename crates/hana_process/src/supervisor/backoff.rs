@@ -3,7 +3,7 @@ use std::time::Duration;
 /// The delays before restarts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backoff {
-    /// The delay before the first restart after an instance that settled.
+    /// The delay before the first restart after a stable instance.
     pub first: Duration,
     /// The delay before the second restart.
     pub initial: Duration,
@@ -45,7 +45,7 @@ impl Jitter {
 
     /// Starts from a seed derived from a name (FNV-1a), so that different names give different sequences.
     #[must_use]
-    pub fn of_name(name: &str) -> Self {
+    pub fn seeded_by(name: &str) -> Self {
         Self(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         }))
@@ -76,7 +76,7 @@ mod tests {
     };
 
     #[test]
-    fn the_first_restart_is_at_once_and_the_others_wait_longer_and_longer() {
+    fn first_restart_is_immediate_and_later_ones_are_delayed() {
         let mut jitter = Jitter::new(1);
         let delays: Vec<u128> =
             (0..9).map(|failures| BACKOFF.delay(failures, &mut jitter).as_millis()).collect();
@@ -85,9 +85,9 @@ mod tests {
     }
 
     #[test]
-    fn jitter_varies_the_delay_within_its_share_and_never_over_the_longest() {
+    fn jitter_stays_within_its_share_and_the_longest_delay() {
         let backoff = Backoff { jitter: 0.2, ..BACKOFF };
-        let mut jitter = Jitter::of_name("ripples");
+        let mut jitter = Jitter::seeded_by("ripples");
         let delays: Vec<Duration> = (0..200).map(|_| backoff.delay(1, &mut jitter)).collect();
         assert!(delays.iter().all(|d| (200..=300).contains(&d.as_millis())));
         assert!(delays.iter().any(|d| d.as_millis() < 225));
@@ -96,8 +96,8 @@ mod tests {
     }
 
     #[test]
-    fn two_names_do_not_rise_together_and_one_seed_repeats() {
-        let first = |name| Jitter::of_name(name).next_signed().to_bits();
+    fn jitter_differs_by_name_and_repeats_by_seed() {
+        let first = |name| Jitter::seeded_by(name).next_signed().to_bits();
         assert_ne!(first("ripples"), first("ripples-2"));
         assert_eq!(first("ripples"), first("ripples"));
     }

@@ -9,7 +9,7 @@ use crate::supervisor::backoff::Backoff;
 /// The supervision settings of one visualization, usually starting from a [`Preset`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// What the process is judged by.
+    /// The criteria for its health.
     pub mesh: Monitoring,
     /// When the process is restarted.
     pub restart: RestartPolicy,
@@ -50,8 +50,8 @@ pub struct RestartPolicy {
     pub on: BTreeSet<RestartOn>,
     /// The delay before each restart.
     pub backoff: Backoff,
-    /// The running time after which an instance has settled, which resets the backoff.
-    pub settled: Duration,
+    /// The running time after which an instance is stable, which resets the backoff.
+    pub stable_after: Duration,
     /// The most restarts within `window`; one more crash is a crash loop. `None` for no limit.
     pub budget: Option<u32>,
     /// The period to which the budget applies.
@@ -105,7 +105,7 @@ pub struct HealthPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenUnresponsive {
     /// Report it, and never kill it automatically.
-    Tell,
+    Report,
     /// Kill it once it has been unresponsive for this long, and restart it as after a crash.
     Restart(Duration),
 }
@@ -125,7 +125,7 @@ impl Policy {
                     max: Duration::from_secs(8),
                     jitter: 0.2,
                 },
-                settled: Duration::from_secs(10),
+                stable_after: Duration::from_secs(10),
                 budget: Some(5),
                 window: Duration::from_mins(1),
             },
@@ -136,7 +136,7 @@ impl Policy {
             health: HealthPolicy {
                 startup: Duration::from_secs(30),
                 limits: HealthLimits::default(),
-                when_unresponsive: WhenUnresponsive::Tell,
+                when_unresponsive: WhenUnresponsive::Report,
             },
         };
         match preset {
@@ -171,11 +171,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_presets_are_those_of_the_operators_table() {
+    fn presets_match_the_documented_table() {
         let show = Policy::default();
         assert_eq!(show.restart.backoff.first, Duration::ZERO);
         assert_eq!((show.restart.budget, show.restart.window.as_secs()), (Some(5), 60));
-        assert_eq!(show.health.when_unresponsive, WhenUnresponsive::Tell);
+        assert_eq!(show.health.when_unresponsive, WhenUnresponsive::Report);
 
         let installation = Policy::preset(Preset::Installation);
         assert_eq!(installation.restart.budget, None);
@@ -184,6 +184,6 @@ mod tests {
 
         let manual = Policy::preset(Preset::Manual);
         assert!(manual.restart.on.is_empty());
-        assert_eq!(manual.health.when_unresponsive, WhenUnresponsive::Tell);
+        assert_eq!(manual.health.when_unresponsive, WhenUnresponsive::Report);
     }
 }

@@ -29,7 +29,7 @@ fn lines_come_once_complete_and_the_last_one_at_the_end() {
 }
 
 #[test]
-fn of_a_flood_the_last_lines_are_told_and_the_others_counted() {
+fn last_lines_of_a_flood_are_reported_and_the_rest_counted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("flood.log");
     let mut writer = output_file::open_for_new_run(&path).unwrap();
@@ -45,7 +45,7 @@ fn of_a_flood_the_last_lines_are_told_and_the_others_counted() {
 }
 
 #[test]
-fn a_file_over_its_limit_is_moved_aside_and_no_line_is_lost() {
+fn file_over_its_limit_is_rotated_without_losing_a_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("long.log");
     let mut writer = output_file::open_for_new_run(&path).unwrap();
@@ -66,7 +66,7 @@ fn a_file_over_its_limit_is_moved_aside_and_no_line_is_lost() {
 }
 
 #[test]
-fn a_file_that_cannot_be_moved_aside_is_followed_on_and_tried_again_once_it_has_grown() {
+fn failed_rotation_is_retried_once_the_file_has_grown() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("stuck.log");
     let mut writer = output_file::open_for_new_run(&path).unwrap();
@@ -96,7 +96,7 @@ fn a_file_that_cannot_be_moved_aside_is_followed_on_and_tried_again_once_it_has_
 }
 
 #[test]
-fn a_resumed_follower_has_the_history_and_tells_only_what_is_new() {
+fn resumed_follower_has_history_and_reports_only_new_lines() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("resumed.log");
     let mut writer = output_file::open_for_new_run(&path).unwrap();
@@ -115,7 +115,7 @@ fn a_resumed_follower_has_the_history_and_tells_only_what_is_new() {
 }
 
 #[test]
-fn numbers_and_history_go_on_over_files_that_were_moved_aside() {
+fn line_numbers_and_history_continue_across_rotation() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("long.log");
     let mut writer = output_file::open_for_new_run(&path).unwrap();
@@ -139,7 +139,7 @@ fn numbers_and_history_go_on_over_files_that_were_moved_aside() {
 }
 
 #[test]
-fn a_follower_reads_its_own_run_to_the_end_after_the_next_one_has_begun() {
+fn follower_reads_its_instance_to_the_end_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("runs.log");
     let mut first = output_file::open_for_new_run(&path).unwrap();
@@ -202,7 +202,7 @@ mod any_writer {
 }
 
 #[test]
-fn a_copy_of_a_flood_says_how_much_is_missing_before_it() {
+fn copy_of_a_flood_counts_the_missing_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("flood.log");
     let mut writer = output_file::open_for_new_run(&path).unwrap();
@@ -218,7 +218,7 @@ fn a_copy_of_a_flood_says_how_much_is_missing_before_it() {
 }
 
 #[test]
-fn a_file_that_cannot_be_copied_is_emptied_at_twice_its_limit() {
+fn uncopyable_file_is_emptied_at_twice_its_limit() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("stuck.log");
     let mut writer = output_file::open_for_new_run(&path).unwrap();
@@ -237,7 +237,7 @@ fn a_file_that_cannot_be_copied_is_emptied_at_twice_its_limit() {
 
 #[cfg(unix)]
 #[test]
-fn a_deleted_file_is_made_anew_with_what_it_had_and_stays_bounded() {
+fn deleted_file_is_recreated_with_its_content_and_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log/gone.log");
     let mut writer = output_file::open_for_new_run(&path).unwrap();
@@ -248,7 +248,7 @@ fn a_deleted_file_is_made_anew_with_what_it_had_and_stays_bounded() {
     assert_eq!(follower.poll_at(now).unwrap().len(), 1);
     fs::remove_dir_all(dir.path().join("log")).unwrap();
     writer.write_all(b"two\n").unwrap();
-    now += LOOK;
+    now += CHECK_INTERVAL;
     assert_eq!(follower.poll_at(now).unwrap()[0].text, "two");
     assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
 
@@ -265,8 +265,8 @@ fn a_deleted_file_is_made_anew_with_what_it_had_and_stays_bounded() {
 
     // Deleted again.
     fs::remove_dir_all(dir.path().join("log")).unwrap();
-    std::thread::sleep(LOOK);
-    now += LOOK;
+    std::thread::sleep(CHECK_INTERVAL);
+    now += CHECK_INTERVAL;
     follower.poll_at(now).unwrap();
     writer.write_all(b"three\n").unwrap();
     assert_eq!(follower.poll_at(now).unwrap()[0].text, "three");
@@ -275,7 +275,7 @@ fn a_deleted_file_is_made_anew_with_what_it_had_and_stays_bounded() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_is_moved_away_is_followed_on_under_its_name() {
+fn moved_file_is_followed_under_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("moved.log");
     let mut writer = output_file::open_for_new_run(&path).unwrap();
@@ -284,15 +284,15 @@ fn a_file_that_is_moved_away_is_followed_on_under_its_name() {
     let now = Instant::now();
     follower.poll_at(now).unwrap();
     fs::rename(&path, dir.path().join("taken")).unwrap();
-    follower.poll_at(now + LOOK).unwrap();
+    follower.poll_at(now + CHECK_INTERVAL).unwrap();
     writer.write_all(b"two\n").unwrap();
-    assert_eq!(follower.poll_at(now + LOOK).unwrap()[0].text, "two");
+    assert_eq!(follower.poll_at(now + CHECK_INTERVAL).unwrap()[0].text, "two");
     assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_file_without_a_name_is_followed_on_by_the_next_program() {
+fn deleted_file_is_followed_by_the_next_program() {
     use std::os::fd::AsRawFd;
 
     let dir = tempfile::tempdir().unwrap();
@@ -305,9 +305,9 @@ fn a_file_without_a_name_is_followed_on_by_the_next_program() {
     let now = Instant::now();
     first.poll_at(now).unwrap();
     fs::remove_file(&path).unwrap();
-    first.poll_at(now + LOOK).unwrap();
+    first.poll_at(now + CHECK_INTERVAL).unwrap();
     writer.write_all(b"two\n").unwrap();
-    first.poll_at(now + LOOK).unwrap();
+    first.poll_at(now + CHECK_INTERVAL).unwrap();
     drop(first);
     writer.write_all(b"three\n").unwrap();
     let mut next = LogFollower::resume(&path, Some(&nameless), limits, 0).unwrap();

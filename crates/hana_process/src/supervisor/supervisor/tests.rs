@@ -1,10 +1,12 @@
+use std::time::Duration;
+
 use hana_engine::roster::HealthVerdict;
-use hana_protocol::id::NodeId;
-use hana_protocol::message::{EventKind, Exit, ProcessState, StoppedBy};
 use proptest::prelude::*;
 
 use super::*;
-use crate::supervisor::policy::Preset;
+use crate::supervisor::event::{AdoptionOutcome, MissedExit};
+use crate::supervisor::policy::{Monitoring, Preset, RestartOn};
+use crate::supervisor::snapshot::{PhaseSnapshot, SupervisorSnapshot};
 
 const PID: u32 = 4711;
 const CRASH: Exit = Exit::Code(1);
@@ -16,12 +18,12 @@ fn millis(millis: u64) -> Duration {
 }
 
 /// A supervisor with a clock that the test controls.
-struct Desk {
+struct Fixture {
     supervisor: Supervisor,
     now: Instant,
 }
 
-impl Desk {
+impl Fixture {
     fn new(policy: Policy) -> Self {
         let now = Instant::now();
         let id = NodeId::new("ripples").unwrap();
@@ -34,18 +36,18 @@ impl Desk {
 
     /// Creates a supervisor of a process that is running and on the mesh.
     fn running(preset: Preset) -> Self {
-        let mut desk = Self::preset(preset);
-        desk.tell(ProcessEvent::StartAsked);
-        desk.come_up();
-        desk
+        let mut fixture = Self::preset(preset);
+        fixture.handle(ProcessEvent::StartRequested);
+        fixture.come_up();
+        fixture
     }
 
-    fn tell(&mut self, event: ProcessEvent) -> Vec<Action> {
+    fn handle(&mut self, event: ProcessEvent) -> Vec<Action> {
         let actions = self.supervisor.handle(event, self.now);
         if self.state() != ProcessState::Running {
             assert!(!self.supervisor.reason().is_empty(), "{:?}", self.state());
         }
-        actions.into_iter().filter(|action| !matches!(action, Action::Announce)).collect()
+        actions.into_iter().filter(|action| !matches!(action, Action::Publish)).collect()
     }
 
     /// Advances time with ticks exactly when they are due, and returns all actions.
@@ -54,30 +56,30 @@ impl Desk {
         let mut actions = vec![];
         while let Some(at) = self.supervisor.next_deadline().filter(|at| *at <= until) {
             self.now = self.now.max(at);
-            actions.extend(self.tell(ProcessEvent::Tick));
+            actions.extend(self.handle(ProcessEvent::Tick));
         }
         self.now = until;
         actions
     }
 
     fn spawned(&mut self) -> Vec<Action> {
-        self.tell(ProcessEvent::Spawned { incarnation: self.run(), pid: PID })
+        self.handle(ProcessEvent::Spawned { instance: self.run(), pid: PID })
     }
 
     fn joined(&mut self) -> Vec<Action> {
-        self.tell(ProcessEvent::Joined { session: format!("session {}", self.run()) })
+        self.handle(ProcessEvent::Joined { session: format!("session {}", self.run()) })
     }
 
     fn left(&mut self) -> Vec<Action> {
-        self.tell(ProcessEvent::Left { session: format!("session {}", self.run()) })
+        self.handle(ProcessEvent::Left { session: format!("session {}", self.run()) })
     }
 
     fn verdict(&mut self, verdict: HealthVerdict) -> Vec<Action> {
-        self.tell(ProcessEvent::Verdict { incarnation: self.run(), verdict })
+        self.handle(ProcessEvent::Verdict { instance: self.run(), verdict })
     }
 
     fn exited(&mut self, exit: Exit) -> Vec<Action> {
-        self.tell(ProcessEvent::Exited { incarnation: self.run(), exit })
+        self.handle(ProcessEvent::Exited { instance: self.run(), exit })
     }
 
     fn come_up(&mut self) {
@@ -88,7 +90,7 @@ impl Desk {
     }
 
     fn run(&self) -> Instance {
-        self.supervisor.incarnation()
+        self.supervisor.instance()
     }
 
     fn state(&self) -> ProcessState {
@@ -115,60 +117,60 @@ fn reports(actions: &[Action]) -> Vec<EventKind> {
 }
 
 #[test]
-fn a_start_goes_from_launch_over_the_mesh_to_running() {
-    let mut desk = Desk::preset(Preset::Show);
-    assert_eq!((desk.state(), desk.reason()), (ProcessState::Stopped, "not started yet"));
-    let actions = desk.tell(ProcessEvent::StartAsked);
-    assert_eq!(actions, [Action::Spawn(desk.run())]);
-    assert_eq!(desk.run().number(), 1);
-    assert_eq!(reports(&desk.spawned()), [EventKind::Started]);
-    assert_eq!(desk.state(), ProcessState::Starting);
-    assert_eq!(desk.reason(), "launched; not on the mesh yet");
-    assert_eq!(desk.supervisor.pid(), Some(PID));
-    desk.joined();
-    assert_eq!(desk.state(), ProcessState::Starting);
-    desk.verdict(HealthVerdict::Starting);
-    assert_eq!(desk.state(), ProcessState::Starting);
-    desk.verdict(HealthVerdict::Running);
-    assert_eq!((desk.state(), desk.reason()), (ProcessState::Running, ""));
-    assert_eq!(desk.supervisor.next_deadline(), None);
+fn start_goes_from_launch_over_the_mesh_to_running() {
+    let mut fixture = Fixture::preset(Preset::Show);
+    assert_eq!((fixture.state(), fixture.reason()), (ProcessState::Stopped, "not started yet"));
+    let actions = fixture.handle(ProcessEvent::StartRequested);
+    assert_eq!(actions, [Action::Spawn(fixture.run())]);
+    assert_eq!(fixture.run().number(), 1);
+    assert_eq!(reports(&fixture.spawned()), [EventKind::Started]);
+    assert_eq!(fixture.state(), ProcessState::Starting);
+    assert_eq!(fixture.reason(), "launched; not on the mesh yet");
+    assert_eq!(fixture.supervisor.pid(), Some(PID));
+    fixture.joined();
+    assert_eq!(fixture.state(), ProcessState::Starting);
+    fixture.verdict(HealthVerdict::Starting);
+    assert_eq!(fixture.state(), ProcessState::Starting);
+    fixture.verdict(HealthVerdict::Running);
+    assert_eq!((fixture.state(), fixture.reason()), (ProcessState::Running, ""));
+    assert_eq!(fixture.supervisor.next_deadline(), None);
 }
 
 #[test]
-fn health_that_comes_before_the_token_counts_when_the_token_comes() {
-    let mut desk = Desk::preset(Preset::Show);
-    desk.tell(ProcessEvent::StartAsked);
-    desk.spawned();
-    desk.verdict(HealthVerdict::Running);
-    assert_eq!(desk.state(), ProcessState::Starting);
-    desk.joined();
-    assert_eq!(desk.state(), ProcessState::Running);
+fn health_before_the_token_counts_once_the_token_appears() {
+    let mut fixture = Fixture::preset(Preset::Show);
+    fixture.handle(ProcessEvent::StartRequested);
+    fixture.spawned();
+    fixture.verdict(HealthVerdict::Running);
+    assert_eq!(fixture.state(), ProcessState::Starting);
+    fixture.joined();
+    assert_eq!(fixture.state(), ProcessState::Running);
 }
 
 #[test]
-fn a_stop_is_polite_then_sigterm_then_sigkill() {
-    let mut desk = Desk::running(Preset::Show);
-    let run = desk.run();
-    assert_eq!(desk.tell(ProcessEvent::StopAsked), [Action::AskShutdown(run)]);
-    assert_eq!(desk.state(), ProcessState::Stopping);
-    assert!(desk.wait(millis(1499)).is_empty());
-    assert_eq!(desk.wait(millis(1)), [Action::Terminate(run)]);
-    assert_eq!(desk.reason(), "asked to stop; SIGTERM sent");
-    assert!(desk.wait(millis(1499)).is_empty());
-    assert_eq!(desk.wait(millis(1)), [Action::Kill(run)]);
-    assert_eq!(desk.wait(Duration::from_secs(3)).len(), 3);
-    assert!(desk.reason().contains("does not end although SIGKILL was sent"));
-    let actions = desk.exited(SIGKILL);
-    assert_eq!(orders(&actions), [Action::Sweep(run)]);
+fn stop_escalates_from_command_to_sigterm_to_sigkill() {
+    let mut fixture = Fixture::running(Preset::Show);
+    let run = fixture.run();
+    assert_eq!(fixture.handle(ProcessEvent::StopRequested), [Action::RequestShutdown(run)]);
+    assert_eq!(fixture.state(), ProcessState::Stopping);
+    assert!(fixture.wait(millis(1499)).is_empty());
+    assert_eq!(fixture.wait(millis(1)), [Action::Terminate(run)]);
+    assert_eq!(fixture.reason(), "stop requested; SIGTERM sent");
+    assert!(fixture.wait(millis(1499)).is_empty());
+    assert_eq!(fixture.wait(millis(1)), [Action::Kill(run)]);
+    assert_eq!(fixture.wait(Duration::from_secs(3)).len(), 3);
+    assert!(fixture.reason().contains("still running after SIGKILL"));
+    let actions = fixture.exited(SIGKILL);
+    assert_eq!(orders(&actions), [Action::KillRemaining(run)]);
     assert_eq!(reports(&actions), [EventKind::Stopped]);
-    assert_eq!(desk.state(), ProcessState::Stopped);
-    assert_eq!(desk.reason(), "stopped by force (signal 9 (SIGKILL))");
-    assert_eq!(desk.supervisor.stopped_by(), Some(StoppedBy::Kill));
-    assert_eq!(desk.supervisor.pid(), None);
+    assert_eq!(fixture.state(), ProcessState::Stopped);
+    assert_eq!(fixture.reason(), "stopped by force (signal 9 (SIGKILL))");
+    assert_eq!(fixture.supervisor.stopped_by(), Some(StoppedBy::Kill));
+    assert_eq!(fixture.supervisor.pid(), None);
 }
 
 #[test]
-fn a_stop_says_what_it_took() {
+fn stop_reports_its_last_step() {
     for (steps, exit, by) in [
         (0, Exit::Code(0), StoppedBy::Shutdown),
         (0, CRASH, StoppedBy::Shutdown),
@@ -177,98 +179,99 @@ fn a_stop_says_what_it_took() {
         (2, SIGKILL, StoppedBy::Kill),
     ] {
         for preset in [Preset::Show, Preset::Installation, Preset::Manual] {
-            let mut desk = Desk::running(preset);
-            desk.tell(ProcessEvent::StopAsked);
-            desk.wait(millis(1500) * steps);
-            desk.exited(exit);
-            assert_eq!(desk.state(), ProcessState::Stopped);
-            assert_eq!(desk.supervisor.stopped_by(), Some(by));
-            assert!(desk.wait(Duration::from_hours(1)).is_empty());
+            let mut fixture = Fixture::running(preset);
+            fixture.handle(ProcessEvent::StopRequested);
+            fixture.wait(millis(1500) * steps);
+            fixture.exited(exit);
+            assert_eq!(fixture.state(), ProcessState::Stopped);
+            assert_eq!(fixture.supervisor.stopped_by(), Some(by));
+            assert!(fixture.wait(Duration::from_hours(1)).is_empty());
         }
     }
 }
 
 #[test]
-fn politeness_is_not_wasted_on_what_cannot_hear_it() {
-    let mut unresponsive = Desk::running(Preset::Show);
+fn unreachable_process_gets_no_shutdown_command() {
+    let mut unresponsive = Fixture::running(Preset::Show);
     unresponsive.verdict(FROZEN);
-    let mut gone = Desk::running(Preset::Show);
+    let mut gone = Fixture::running(Preset::Show);
     gone.left();
-    let mut starting = Desk::preset(Preset::Show);
-    starting.tell(ProcessEvent::StartAsked);
+    let mut starting = Fixture::preset(Preset::Show);
+    starting.handle(ProcessEvent::StartRequested);
     starting.spawned();
-    let mut script = Desk::new(Policy { mesh: Monitoring::Never, ..Policy::default() });
-    script.tell(ProcessEvent::StartAsked);
+    let mut script = Fixture::new(Policy { mesh: Monitoring::Never, ..Policy::default() });
+    script.handle(ProcessEvent::StartRequested);
     script.spawned();
-    for mut desk in [unresponsive, gone, starting, script] {
-        let run = desk.run();
-        assert_eq!(desk.tell(ProcessEvent::StopAsked), [Action::Terminate(run)]);
+    for mut fixture in [unresponsive, gone, starting, script] {
+        let run = fixture.run();
+        assert_eq!(fixture.handle(ProcessEvent::StopRequested), [Action::Terminate(run)]);
     }
-    let mut refusing = Desk::running(Preset::Show);
+    let mut refusing = Fixture::running(Preset::Show);
     let run = refusing.run();
-    refusing.tell(ProcessEvent::StopAsked);
-    let failed = ProcessEvent::ShutdownFailed { incarnation: run };
-    assert_eq!(refusing.tell(failed.clone()), [Action::Terminate(run)]);
-    assert!(refusing.tell(failed).is_empty());
+    refusing.handle(ProcessEvent::StopRequested);
+    let failed = ProcessEvent::ShutdownFailed { instance: run };
+    assert_eq!(refusing.handle(failed.clone()), [Action::Terminate(run)]);
+    assert!(refusing.handle(failed).is_empty());
 }
 
 #[test]
-fn a_kill_is_at_once_also_in_the_middle_of_a_stop() {
-    let mut desk = Desk::running(Preset::Show);
-    let run = desk.run();
-    assert_eq!(desk.tell(ProcessEvent::KillAsked), [Action::Kill(run)]);
-    assert!(desk.tell(ProcessEvent::KillAsked).is_empty());
+fn kill_during_a_stop_takes_effect_at_once() {
+    let mut fixture = Fixture::running(Preset::Show);
+    let run = fixture.run();
+    assert_eq!(fixture.handle(ProcessEvent::KillRequested), [Action::Kill(run)]);
+    assert!(fixture.handle(ProcessEvent::KillRequested).is_empty());
 
-    let mut desk = Desk::running(Preset::Show);
-    desk.tell(ProcessEvent::StopAsked);
-    assert_eq!(desk.tell(ProcessEvent::KillAsked), [Action::Kill(run)]);
-    desk.exited(SIGKILL);
-    assert_eq!(desk.supervisor.stopped_by(), Some(StoppedBy::Kill));
+    let mut fixture = Fixture::running(Preset::Show);
+    fixture.handle(ProcessEvent::StopRequested);
+    assert_eq!(fixture.handle(ProcessEvent::KillRequested), [Action::Kill(run)]);
+    fixture.exited(SIGKILL);
+    assert_eq!(fixture.supervisor.stopped_by(), Some(StoppedBy::Kill));
 }
 
 #[test]
-fn a_stop_in_the_middle_of_a_launch_holds() {
-    let mut desk = Desk::preset(Preset::Show);
-    desk.tell(ProcessEvent::StartAsked);
-    assert!(desk.tell(ProcessEvent::StopAsked).is_empty());
-    assert_eq!(desk.state(), ProcessState::Stopping);
-    assert_eq!(orders(&desk.spawned()), [Action::Terminate(desk.run())]);
-    desk.exited(Exit::Signal(15));
-    assert_eq!(desk.state(), ProcessState::Stopped);
+fn stop_during_a_launch_holds() {
+    let mut fixture = Fixture::preset(Preset::Show);
+    fixture.handle(ProcessEvent::StartRequested);
+    assert!(fixture.handle(ProcessEvent::StopRequested).is_empty());
+    assert_eq!(fixture.state(), ProcessState::Stopping);
+    assert_eq!(orders(&fixture.spawned()), [Action::Terminate(fixture.run())]);
+    fixture.exited(Exit::Signal(15));
+    assert_eq!(fixture.state(), ProcessState::Stopped);
 
-    let mut desk = Desk::preset(Preset::Show);
-    desk.tell(ProcessEvent::StartAsked);
-    desk.tell(ProcessEvent::StopAsked);
-    desk.tell(ProcessEvent::SpawnFailed { incarnation: desk.run(), reason: "no memory".into() });
-    assert_eq!(desk.state(), ProcessState::Stopped);
+    let mut fixture = Fixture::preset(Preset::Show);
+    fixture.handle(ProcessEvent::StartRequested);
+    fixture.handle(ProcessEvent::StopRequested);
+    fixture
+        .handle(ProcessEvent::SpawnFailed { instance: fixture.run(), reason: "no memory".into() });
+    assert_eq!(fixture.state(), ProcessState::Stopped);
 
-    let mut desk = Desk::preset(Preset::Show);
-    desk.tell(ProcessEvent::StartAsked);
-    desk.tell(ProcessEvent::StopAsked);
-    desk.exited(CRASH);
-    assert_eq!(desk.state(), ProcessState::Stopped);
-    assert_eq!(desk.supervisor.stopped_by(), Some(StoppedBy::Already));
+    let mut fixture = Fixture::preset(Preset::Show);
+    fixture.handle(ProcessEvent::StartRequested);
+    fixture.handle(ProcessEvent::StopRequested);
+    fixture.exited(CRASH);
+    assert_eq!(fixture.state(), ProcessState::Stopped);
+    assert_eq!(fixture.supervisor.stopped_by(), Some(StoppedBy::Already));
 }
 
 #[test]
-fn what_has_ended_is_stopped_already_and_no_restart_comes() {
-    let mut waiting = Desk::running(Preset::Installation);
+fn stop_of_an_ended_process_cancels_its_restart() {
+    let mut waiting = Fixture::running(Preset::Installation);
     waiting.exited(CRASH);
     assert_eq!(waiting.state(), ProcessState::Restarting);
-    let mut crashed = Desk::running(Preset::Manual);
+    let mut crashed = Fixture::running(Preset::Manual);
     crashed.exited(CRASH);
-    let mut closed = Desk::running(Preset::Show);
+    let mut closed = Fixture::running(Preset::Show);
     closed.exited(Exit::Code(0));
-    for mut desk in [waiting, crashed, closed, Desk::preset(Preset::Show)] {
-        assert!(orders(&desk.tell(ProcessEvent::StopAsked)).is_empty());
-        assert_eq!(desk.state(), ProcessState::Stopped);
-        assert_eq!(desk.supervisor.stopped_by(), Some(StoppedBy::Already));
-        assert!(desk.wait(Duration::from_hours(1)).is_empty());
+    for mut fixture in [waiting, crashed, closed, Fixture::preset(Preset::Show)] {
+        assert!(orders(&fixture.handle(ProcessEvent::StopRequested)).is_empty());
+        assert_eq!(fixture.state(), ProcessState::Stopped);
+        assert_eq!(fixture.supervisor.stopped_by(), Some(StoppedBy::Already));
+        assert!(fixture.wait(Duration::from_hours(1)).is_empty());
     }
 }
 
 #[test]
-fn each_end_that_nobody_asked_for_gets_its_word_and_its_treatment() {
+fn each_unexpected_end_has_its_reason_and_response() {
     use ProcessState::{Closed, Crashed, Restarting};
     for (exit, manual, show, reason) in [
         (Exit::Code(0), Closed, Closed, "closed: ended by itself with exit code 0"),
@@ -284,458 +287,468 @@ fn each_end_that_nobody_asked_for_gets_its_word_and_its_treatment() {
         for (preset, expected) in
             [(Preset::Manual, manual), (Preset::Show, show), (Preset::Installation, show)]
         {
-            let mut desk = Desk::running(preset);
-            let run = desk.run();
-            let actions = desk.exited(exit);
-            assert_eq!(orders(&actions), [Action::Sweep(run)], "{exit}");
+            let mut fixture = Fixture::running(preset);
+            let run = fixture.run();
+            let actions = fixture.exited(exit);
+            assert_eq!(orders(&actions), [Action::KillRemaining(run)], "{exit}");
             let kind = if manual == Closed { EventKind::Closed } else { EventKind::Crashed };
             assert_eq!(reports(&actions), [kind]);
-            assert_eq!(desk.state(), expected, "{exit} {preset:?}");
-            assert!(desk.reason().starts_with(reason), "{}", desk.reason());
-            assert_eq!(desk.supervisor.exit(), Some(exit));
-            let spawns = orders(&desk.wait(millis(1)));
+            assert_eq!(fixture.state(), expected, "{exit} {preset:?}");
+            assert!(fixture.reason().starts_with(reason), "{}", fixture.reason());
+            assert_eq!(fixture.supervisor.exit(), Some(exit));
+            let spawns = orders(&fixture.wait(millis(1)));
             assert_eq!(spawns.len(), usize::from(expected == Restarting), "{exit} {preset:?}");
         }
     }
 }
 
 #[test]
-fn a_restart_comes_at_once_then_later_and_later_until_the_budget_is_spent() {
-    let mut desk = Desk::running(Preset::Show);
-    let began = desk.now;
+fn restarts_are_delayed_more_until_the_budget_is_spent() {
+    let mut fixture = Fixture::running(Preset::Show);
+    let began = fixture.now;
     let mut pauses = vec![];
-    while desk.exited(CRASH).len() == 2 && desk.state() == ProcessState::Restarting {
-        let crashed = desk.now;
-        assert_eq!(orders(&desk.wait(Duration::ZERO)).len(), usize::from(pauses.is_empty()));
-        while desk.state() == ProcessState::Restarting {
-            desk.wait(millis(10));
+    while fixture.exited(CRASH).len() == 2 && fixture.state() == ProcessState::Restarting {
+        let crashed = fixture.now;
+        assert_eq!(orders(&fixture.wait(Duration::ZERO)).len(), usize::from(pauses.is_empty()));
+        while fixture.state() == ProcessState::Restarting {
+            fixture.wait(millis(10));
         }
-        pauses.push(desk.now.duration_since(crashed));
-        assert_eq!(reports(&desk.spawned()), [EventKind::Restarted]);
-        assert_eq!(desk.reason(), "launched again after: exit code 1; not on the mesh yet");
+        pauses.push(fixture.now.duration_since(crashed));
+        assert_eq!(reports(&fixture.spawned()), [EventKind::Restarted]);
+        assert_eq!(fixture.reason(), "launched again after: exit code 1; not on the mesh yet");
     }
-    assert_eq!(desk.state(), ProcessState::CrashLoop);
-    assert_eq!((pauses.len(), desk.supervisor.restarts()), (5, 5));
+    assert_eq!(fixture.state(), ProcessState::CrashLoop);
+    assert_eq!((pauses.len(), fixture.supervisor.restarts()), (5, 5));
     assert!(pauses.windows(2).all(|pair| pair[0] < pair[1]), "{pauses:?}");
-    assert!(desk.now.duration_since(began) < Duration::from_secs(10));
-    assert!(desk.reason().starts_with("exit code 1; stays down after 5 restarts within 60 s"));
-    assert!(desk.wait(Duration::from_hours(1)).is_empty());
+    assert!(fixture.now.duration_since(began) < Duration::from_secs(10));
+    assert!(
+        fixture
+            .reason()
+            .starts_with("exit code 1; not restarted any more after 5 restarts within 60 s")
+    );
+    assert!(fixture.wait(Duration::from_hours(1)).is_empty());
 
-    desk.tell(ProcessEvent::StartAsked);
-    assert_eq!((desk.state(), desk.supervisor.restarts()), (ProcessState::Starting, 0));
-    desk.come_up();
-    desk.exited(CRASH);
-    assert_eq!(desk.state(), ProcessState::Restarting);
+    fixture.handle(ProcessEvent::StartRequested);
+    assert_eq!((fixture.state(), fixture.supervisor.restarts()), (ProcessState::Starting, 0));
+    fixture.come_up();
+    fixture.exited(CRASH);
+    assert_eq!(fixture.state(), ProcessState::Restarting);
 }
 
 #[test]
-fn an_installation_is_restarted_for_ever_and_never_waits_long() {
-    let mut desk = Desk::running(Preset::Installation);
+fn installation_restarts_forever_with_bounded_delays() {
+    let mut fixture = Fixture::running(Preset::Installation);
     for crashes in 1..=200 {
-        desk.exited(SIGKILL);
-        assert_eq!(desk.state(), ProcessState::Restarting);
-        assert_eq!(orders(&desk.wait(Duration::from_secs(30))).len(), 1);
-        assert_eq!(desk.supervisor.restarts(), crashes);
-        desk.spawned();
+        fixture.exited(SIGKILL);
+        assert_eq!(fixture.state(), ProcessState::Restarting);
+        assert_eq!(orders(&fixture.wait(Duration::from_secs(30))).len(), 1);
+        assert_eq!(fixture.supervisor.restarts(), crashes);
+        fixture.spawned();
     }
 }
 
 #[test]
-fn a_crash_now_and_then_is_always_restarted_at_once() {
-    let mut desk = Desk::running(Preset::Show);
+fn rare_crash_is_always_restarted_at_once() {
+    let mut fixture = Fixture::running(Preset::Show);
     for _ in 0..50 {
-        desk.now += Duration::from_secs(15);
-        desk.exited(CRASH);
-        assert_eq!(orders(&desk.wait(Duration::ZERO)).len(), 1);
-        desk.come_up();
+        fixture.now += Duration::from_secs(15);
+        fixture.exited(CRASH);
+        assert_eq!(orders(&fixture.wait(Duration::ZERO)).len(), 1);
+        fixture.come_up();
     }
 }
 
 #[test]
-fn a_start_that_cannot_be_launched_is_told_and_a_restart_that_cannot_is_tried_again() {
-    let failed =
-        |incarnation| ProcessEvent::SpawnFailed { incarnation, reason: "no such file".into() };
-    let mut desk = Desk::preset(Preset::Installation);
-    desk.tell(ProcessEvent::StartAsked);
-    let actions = desk.tell(failed(desk.run()));
+fn failed_start_is_reported_and_failed_restart_is_retried() {
+    let failed = |instance| ProcessEvent::SpawnFailed { instance, reason: "no such file".into() };
+    let mut fixture = Fixture::preset(Preset::Installation);
+    fixture.handle(ProcessEvent::StartRequested);
+    let actions = fixture.handle(failed(fixture.run()));
     assert_eq!(reports(&actions), [EventKind::Crashed]);
-    assert_eq!(desk.state(), ProcessState::Crashed);
-    assert_eq!(desk.reason(), "could not be launched: no such file");
-    assert!(desk.wait(Duration::from_hours(1)).is_empty());
+    assert_eq!(fixture.state(), ProcessState::Crashed);
+    assert_eq!(fixture.reason(), "cannot be launched: no such file");
+    assert!(fixture.wait(Duration::from_hours(1)).is_empty());
 
-    let mut desk = Desk::running(Preset::Installation);
-    desk.exited(CRASH);
-    desk.wait(Duration::ZERO);
-    desk.tell(failed(desk.run()));
-    assert_eq!(desk.state(), ProcessState::Restarting);
-    assert_eq!(orders(&desk.wait(Duration::from_secs(1))).len(), 1);
+    let mut fixture = Fixture::running(Preset::Installation);
+    fixture.exited(CRASH);
+    fixture.wait(Duration::ZERO);
+    fixture.handle(failed(fixture.run()));
+    assert_eq!(fixture.state(), ProcessState::Restarting);
+    assert_eq!(orders(&fixture.wait(Duration::from_secs(1))).len(), 1);
 }
 
 #[test]
-fn a_freeze_is_told_by_show_and_killed_by_installation_after_five_seconds() {
+fn freeze_is_reported_by_show_and_killed_by_installation() {
     for preset in [Preset::Show, Preset::Manual] {
-        let mut desk = Desk::running(preset);
-        assert_eq!(reports(&desk.verdict(FROZEN)), [EventKind::Unresponsive]);
-        assert_eq!(desk.state(), ProcessState::Unresponsive);
-        assert_eq!(desk.reason(), "its render loop has not moved for 0.7 s");
-        assert!(desk.wait(Duration::from_hours(1)).is_empty());
-        assert_eq!(reports(&desk.verdict(HealthVerdict::Running)), [EventKind::Responsive]);
-        assert_eq!(desk.state(), ProcessState::Running);
+        let mut fixture = Fixture::running(preset);
+        assert_eq!(reports(&fixture.verdict(FROZEN)), [EventKind::Unresponsive]);
+        assert_eq!(fixture.state(), ProcessState::Unresponsive);
+        assert_eq!(fixture.reason(), "its render loop has not moved for 0.7 s");
+        assert!(fixture.wait(Duration::from_hours(1)).is_empty());
+        assert_eq!(reports(&fixture.verdict(HealthVerdict::Running)), [EventKind::Responsive]);
+        assert_eq!(fixture.state(), ProcessState::Running);
     }
-    let mut desk = Desk::running(Preset::Installation);
-    let run = desk.run();
-    desk.verdict(FROZEN);
-    assert!(desk.wait(millis(4999)).is_empty());
-    desk.verdict(HealthVerdict::Silent { for_: millis(800) });
-    assert_eq!(desk.wait(millis(1)), [Action::Kill(run)]);
-    assert_eq!(desk.state(), ProcessState::Stopping);
-    desk.exited(SIGKILL);
-    assert_eq!(desk.state(), ProcessState::Restarting);
-    assert!(desk.reason().starts_with("killed after 5.0 s unresponsive: its render loop"));
-    assert_eq!(orders(&desk.wait(Duration::ZERO)).len(), 1);
+    let mut fixture = Fixture::running(Preset::Installation);
+    let run = fixture.run();
+    fixture.verdict(FROZEN);
+    assert!(fixture.wait(millis(4999)).is_empty());
+    fixture.verdict(HealthVerdict::Silent { for_: millis(800) });
+    assert_eq!(fixture.wait(millis(1)), [Action::Kill(run)]);
+    assert_eq!(fixture.state(), ProcessState::Stopping);
+    fixture.exited(SIGKILL);
+    assert_eq!(fixture.state(), ProcessState::Restarting);
+    assert!(
+        fixture.reason().starts_with("killed after being unresponsive for 5.0 s: its render loop")
+    );
+    assert_eq!(orders(&fixture.wait(Duration::ZERO)).len(), 1);
 }
 
 #[test]
-fn what_a_person_ignores_is_not_killed_until_it_has_moved_again() {
-    let mut desk = Desk::running(Preset::Installation);
-    desk.verdict(FROZEN);
-    desk.tell(ProcessEvent::Ignore);
-    assert!(desk.reason().ends_with("; ignored by a person"));
-    assert!(desk.wait(Duration::from_hours(1)).is_empty());
-    desk.verdict(HealthVerdict::Running);
-    desk.verdict(FROZEN);
-    assert_eq!(desk.wait(Duration::from_secs(5)).len(), 1);
+fn acknowledged_process_is_not_killed_until_it_recovers() {
+    let mut fixture = Fixture::running(Preset::Installation);
+    fixture.verdict(FROZEN);
+    fixture.handle(ProcessEvent::Acknowledged);
+    assert!(fixture.reason().ends_with("; acknowledged by an operator"));
+    assert!(fixture.wait(Duration::from_hours(1)).is_empty());
+    fixture.verdict(HealthVerdict::Running);
+    fixture.verdict(FROZEN);
+    assert_eq!(fixture.wait(Duration::from_secs(5)).len(), 1);
 }
 
 #[test]
-fn a_start_that_never_finishes_is_unresponsive_after_its_deadline() {
+fn endless_start_is_unresponsive_after_its_deadline() {
     for on_mesh in [false, true] {
-        let mut desk = Desk::preset(Preset::Installation);
-        desk.tell(ProcessEvent::StartAsked);
-        desk.spawned();
+        let mut fixture = Fixture::preset(Preset::Installation);
+        fixture.handle(ProcessEvent::StartRequested);
+        fixture.spawned();
         if on_mesh {
-            desk.joined();
+            fixture.joined();
         }
-        assert!(desk.wait(millis(29_999)).is_empty());
-        assert_eq!(reports(&desk.wait(millis(1))), [EventKind::Unresponsive]);
-        assert!(desk.reason().contains("30 s after its launch"), "{}", desk.reason());
-        assert_eq!(desk.wait(Duration::from_secs(5)), [Action::Kill(desk.run())]);
-        desk.exited(SIGKILL);
-        assert_eq!(desk.state(), ProcessState::Restarting);
+        assert!(fixture.wait(millis(29_999)).is_empty());
+        assert_eq!(reports(&fixture.wait(millis(1))), [EventKind::Unresponsive]);
+        assert!(fixture.reason().contains("30 s after its launch"), "{}", fixture.reason());
+        assert_eq!(fixture.wait(Duration::from_secs(5)), [Action::Kill(fixture.run())]);
+        fixture.exited(SIGKILL);
+        assert_eq!(fixture.state(), ProcessState::Restarting);
     }
-    let mut ignored = Desk::preset(Preset::Installation);
-    ignored.tell(ProcessEvent::StartAsked);
-    ignored.spawned();
-    ignored.tell(ProcessEvent::Ignore);
-    assert!(ignored.wait(Duration::from_hours(1)).is_empty());
-    ignored.joined();
-    ignored.verdict(HealthVerdict::Running);
-    assert_eq!(ignored.state(), ProcessState::Running);
+    let mut acknowledged = Fixture::preset(Preset::Installation);
+    acknowledged.handle(ProcessEvent::StartRequested);
+    acknowledged.spawned();
+    acknowledged.handle(ProcessEvent::Acknowledged);
+    assert!(acknowledged.wait(Duration::from_hours(1)).is_empty());
+    acknowledged.joined();
+    acknowledged.verdict(HealthVerdict::Running);
+    assert_eq!(acknowledged.state(), ProcessState::Running);
 }
 
 #[test]
-fn a_crash_carries_the_last_words_through_restarts_to_the_end() {
-    let mut desk = Desk::running(Preset::Show);
+fn last_output_is_in_the_reason_through_all_restarts() {
+    let mut fixture = Fixture::running(Preset::Show);
     for _ in 0..6 {
-        desk.tell(ProcessEvent::LastWords("the display ':77' cannot be reached".into()));
-        desk.exited(Exit::Code(1));
+        fixture.handle(ProcessEvent::LastWords("the display ':77' cannot be reached".into()));
+        fixture.exited(Exit::Code(1));
         assert!(
-            desk.reason().contains("exit code 1; it last wrote: the display"),
+            fixture.reason().contains("exit code 1; last output: the display"),
             "{}",
-            desk.reason()
+            fixture.reason()
         );
-        if desk.state() == ProcessState::CrashLoop {
+        if fixture.state() == ProcessState::CrashLoop {
             break;
         }
-        desk.wait(Duration::from_secs(3));
-        desk.spawned();
+        fixture.wait(Duration::from_secs(3));
+        fixture.spawned();
     }
-    assert_eq!(desk.state(), ProcessState::CrashLoop);
+    assert_eq!(fixture.state(), ProcessState::CrashLoop);
     // The last words of one instance are not reused for the next.
-    desk.tell(ProcessEvent::StartAsked);
-    desk.come_up();
-    desk.exited(Exit::Code(2));
-    assert!(!desk.reason().contains("display"), "{}", desk.reason());
+    fixture.handle(ProcessEvent::StartRequested);
+    fixture.come_up();
+    fixture.exited(Exit::Code(2));
+    assert!(!fixture.reason().contains("display"), "{}", fixture.reason());
 }
 
 #[test]
-fn a_remark_stands_beside_the_state_of_what_runs() {
-    let mut desk = Desk::running(Preset::Show);
-    let remark = |desk: &Desk, remark: &str| ProcessEvent::Remark {
-        incarnation: desk.run(),
+fn remark_is_shown_with_the_running_state() {
+    let mut fixture = Fixture::running(Preset::Show);
+    let remark = |fixture: &Fixture, remark: &str| ProcessEvent::Remark {
+        instance: fixture.run(),
         remark: remark.into(),
     };
-    desk.tell(remark(&desk, "headless, no window: DISPLAY is not set"));
-    assert_eq!(desk.state(), ProcessState::Running);
-    assert_eq!(desk.reason(), "headless, no window: DISPLAY is not set");
-    desk.verdict(HealthVerdict::Slow { fps: 2.0 });
-    assert!(desk.reason().contains("2 frames") && desk.reason().contains("headless"));
-    desk.verdict(HealthVerdict::Running);
-    desk.tell(remark(&desk, ""));
-    assert_eq!(desk.reason(), "");
+    fixture.handle(remark(&fixture, "headless, no window: DISPLAY is not set"));
+    assert_eq!(fixture.state(), ProcessState::Running);
+    assert_eq!(fixture.reason(), "headless, no window: DISPLAY is not set");
+    fixture.verdict(HealthVerdict::Slow { fps: 2.0 });
+    assert!(fixture.reason().contains("2 frames") && fixture.reason().contains("headless"));
+    fixture.verdict(HealthVerdict::Running);
+    fixture.handle(remark(&fixture, ""));
+    assert_eq!(fixture.reason(), "");
 }
 
 #[test]
-fn a_slow_one_is_explained_better_and_not_again_and_again() {
-    let mut desk = Desk::running(Preset::Installation);
-    desk.verdict(HealthVerdict::Slow { fps: 2.0 });
-    let since = desk.supervisor.since();
+fn reason_for_slowness_changes_only_when_more_specific() {
+    let mut fixture = Fixture::running(Preset::Installation);
+    fixture.verdict(HealthVerdict::Slow { fps: 2.0 });
+    let since = fixture.supervisor.since();
     let throttled = HealthVerdict::Throttled { every: Duration::from_secs(1) };
-    let mut reasons = vec![desk.reason().to_owned()];
+    let mut reasons = vec![fixture.reason().to_owned()];
     for verdict in
         [throttled, HealthVerdict::Slow { fps: 1.0 }, throttled, HealthVerdict::Stalling, throttled]
     {
-        desk.wait(Duration::from_secs(1));
-        desk.verdict(verdict);
-        reasons.push(desk.reason().to_owned());
+        fixture.wait(Duration::from_secs(1));
+        fixture.verdict(verdict);
+        reasons.push(fixture.reason().to_owned());
     }
     reasons.dedup();
     assert_eq!(reasons.len(), 2, "{reasons:?}");
     assert!(reasons[1].contains("covered"), "{reasons:?}");
-    assert_eq!((desk.state(), desk.supervisor.since()), (ProcessState::Slow, since));
-    assert!(desk.wait(Duration::from_hours(1)).is_empty(), "it is not killed");
+    assert_eq!((fixture.state(), fixture.supervisor.since()), (ProcessState::Slow, since));
+    assert!(fixture.wait(Duration::from_hours(1)).is_empty(), "it is not killed");
 }
 
 #[test]
-fn slow_is_said_with_the_rate_and_is_no_failure() {
-    let mut desk = Desk::running(Preset::Installation);
-    assert!(desk.verdict(HealthVerdict::Slow { fps: 2.0 }).is_empty());
-    assert_eq!(desk.state(), ProcessState::Slow);
-    assert_eq!(desk.reason(), "draws only 2 frames a second");
-    assert!(desk.wait(Duration::from_hours(1)).is_empty());
-    desk.verdict(HealthVerdict::Running);
-    assert_eq!(desk.state(), ProcessState::Running);
+fn slow_state_reports_the_rate_and_is_no_failure() {
+    let mut fixture = Fixture::running(Preset::Installation);
+    assert!(fixture.verdict(HealthVerdict::Slow { fps: 2.0 }).is_empty());
+    assert_eq!(fixture.state(), ProcessState::Slow);
+    assert_eq!(fixture.reason(), "draws only 2 frames a second");
+    assert!(fixture.wait(Duration::from_hours(1)).is_empty());
+    fixture.verdict(HealthVerdict::Running);
+    assert_eq!(fixture.state(), ProcessState::Running);
 }
 
 #[test]
-fn leaving_the_mesh_for_a_moment_is_not_said_and_for_longer_it_is() {
-    let mut desk = Desk::running(Preset::Show);
-    desk.left();
-    assert!(desk.wait(millis(600)).is_empty());
-    desk.joined();
-    assert!(desk.wait(millis(600)).is_empty());
-    assert_eq!(desk.state(), ProcessState::Running);
-    desk.left();
-    assert_eq!(reports(&desk.wait(millis(700))), [EventKind::Unresponsive]);
-    assert_eq!(desk.reason(), "gone from the mesh, but its process lives");
-    desk.joined();
-    assert_eq!(desk.state(), ProcessState::Running);
+fn short_absence_from_the_mesh_is_not_reported() {
+    let mut fixture = Fixture::running(Preset::Show);
+    fixture.left();
+    assert!(fixture.wait(millis(600)).is_empty());
+    fixture.joined();
+    assert!(fixture.wait(millis(600)).is_empty());
+    assert_eq!(fixture.state(), ProcessState::Running);
+    fixture.left();
+    assert_eq!(reports(&fixture.wait(millis(700))), [EventKind::Unresponsive]);
+    assert_eq!(fixture.reason(), "left the mesh, but its process runs");
+    fixture.joined();
+    assert_eq!(fixture.state(), ProcessState::Running);
 }
 
 #[test]
-fn a_closed_window_is_never_restarted_however_the_process_then_ends() {
+fn closed_window_is_never_restarted() {
     for preset in [Preset::Show, Preset::Installation, Preset::Manual] {
         for exit in [Exit::Code(0), CRASH, Exit::Signal(11)] {
-            let mut desk = Desk::running(preset);
-            assert!(desk.tell(ProcessEvent::ClosedByPerson).is_empty());
-            assert_eq!(desk.state(), ProcessState::Stopping);
-            desk.exited(exit);
-            assert_eq!(desk.state(), ProcessState::Closed);
-            assert!(desk.wait(Duration::from_hours(1)).is_empty());
+            let mut fixture = Fixture::running(preset);
+            assert!(fixture.handle(ProcessEvent::ClosedByPerson).is_empty());
+            assert_eq!(fixture.state(), ProcessState::Stopping);
+            fixture.exited(exit);
+            assert_eq!(fixture.state(), ProcessState::Closed);
+            assert!(fixture.wait(Duration::from_hours(1)).is_empty());
 
             // The announcement comes late.
-            let mut desk = Desk::running(preset);
-            desk.exited(exit);
-            desk.tell(ProcessEvent::ClosedByPerson);
-            assert_eq!(desk.state(), ProcessState::Closed);
-            assert!(desk.wait(Duration::from_hours(1)).is_empty());
+            let mut fixture = Fixture::running(preset);
+            fixture.exited(exit);
+            fixture.handle(ProcessEvent::ClosedByPerson);
+            assert_eq!(fixture.state(), ProcessState::Closed);
+            assert!(fixture.wait(Duration::from_hours(1)).is_empty());
         }
     }
 }
 
 #[test]
-fn why_one_ended_well_is_told_though_its_end_was_seen_first() {
-    let mut desk = Desk::running(Preset::Show);
-    assert_eq!(reports(&desk.exited(Exit::Code(0))), [EventKind::Closed]);
-    assert_eq!(desk.reason(), "closed: ended by itself with exit code 0");
-    assert!(desk.tell(ProcessEvent::ClosedByPerson).is_empty(), "it is down, and that was told");
-    assert_eq!((desk.state(), desk.reason()), (ProcessState::Closed, "closed by a person"));
+fn reason_for_closing_is_reported_even_after_the_end() {
+    let mut fixture = Fixture::running(Preset::Show);
+    assert_eq!(reports(&fixture.exited(Exit::Code(0))), [EventKind::Closed]);
+    assert_eq!(fixture.reason(), "closed: ended by itself with exit code 0");
+    assert!(
+        fixture.handle(ProcessEvent::ClosedByPerson).is_empty(),
+        "it is down, and that was told"
+    );
+    assert_eq!((fixture.state(), fixture.reason()), (ProcessState::Closed, "closed by a person"));
 }
 
 #[test]
-fn one_that_hangs_while_closing_is_helped_to_end_and_stays_closed() {
-    let mut desk = Desk::running(Preset::Installation);
-    let run = desk.run();
-    desk.tell(ProcessEvent::ClosedByPerson);
-    assert_eq!(desk.wait(millis(1500)), [Action::Terminate(run)]);
-    assert_eq!(desk.wait(millis(1500)), [Action::Kill(run)]);
-    desk.exited(SIGKILL);
-    assert_eq!(desk.state(), ProcessState::Closed);
+fn process_that_hangs_while_closing_is_ended_and_stays_closed() {
+    let mut fixture = Fixture::running(Preset::Installation);
+    let run = fixture.run();
+    fixture.handle(ProcessEvent::ClosedByPerson);
+    assert_eq!(fixture.wait(millis(1500)), [Action::Terminate(run)]);
+    assert_eq!(fixture.wait(millis(1500)), [Action::Kill(run)]);
+    fixture.exited(SIGKILL);
+    assert_eq!(fixture.state(), ProcessState::Closed);
 }
 
 #[test]
-fn the_announcement_of_an_older_run_does_not_close_the_new_one() {
-    let mut desk = Desk::running(Preset::Show);
-    desk.exited(CRASH);
-    desk.wait(Duration::ZERO);
-    desk.spawned();
-    desk.tell(ProcessEvent::ClosedByPerson);
-    assert_eq!(desk.state(), ProcessState::Starting);
+fn announcement_of_an_older_instance_does_not_close_the_new() {
+    let mut fixture = Fixture::running(Preset::Show);
+    fixture.exited(CRASH);
+    fixture.wait(Duration::ZERO);
+    fixture.spawned();
+    fixture.handle(ProcessEvent::ClosedByPerson);
+    assert_eq!(fixture.state(), ProcessState::Starting);
 }
 
 #[test]
-fn what_waits_for_its_turn_says_so_and_can_be_taken_back() {
+fn queued_launch_is_reported_and_can_be_cancelled() {
     let waiting = || {
-        let mut desk = Desk::running(Preset::Show);
-        desk.exited(CRASH);
-        assert_eq!(orders(&desk.wait(Duration::ZERO)).len(), 1);
-        assert_eq!(desk.supervisor.wish(), LaunchPriority::Policy);
-        let queued = ProcessEvent::Queued { incarnation: desk.run() };
-        assert!(desk.tell(queued.clone()).is_empty());
-        assert!(desk.tell(queued).is_empty());
-        assert_eq!(desk.state(), ProcessState::Restarting);
+        let mut fixture = Fixture::running(Preset::Show);
+        fixture.exited(CRASH);
+        assert_eq!(orders(&fixture.wait(Duration::ZERO)).len(), 1);
+        assert_eq!(fixture.supervisor.launch_priority(), LaunchPriority::Policy);
+        let queued = ProcessEvent::Queued { instance: fixture.run() };
+        assert!(fixture.handle(queued.clone()).is_empty());
+        assert!(fixture.handle(queued).is_empty());
+        assert_eq!(fixture.state(), ProcessState::Restarting);
         assert_eq!(
-            desk.reason(),
-            "being launched again after: exit code 1; waits for its turn, since others are being launched"
+            fixture.reason(),
+            "being launched again after: exit code 1; queued behind other launches"
         );
-        desk
+        fixture
     };
-    let mut desk = waiting();
-    desk.spawned();
-    assert_eq!(desk.reason(), "launched again after: exit code 1; not on the mesh yet");
+    let mut fixture = waiting();
+    fixture.spawned();
+    assert_eq!(fixture.reason(), "launched again after: exit code 1; not on the mesh yet");
 
     let mut stopped = waiting();
     let run = stopped.run();
-    assert_eq!(orders(&stopped.tell(ProcessEvent::StopAsked)), [Action::Withdraw(run)]);
+    assert_eq!(orders(&stopped.handle(ProcessEvent::StopRequested)), [Action::Withdraw(run)]);
     assert_eq!(stopped.state(), ProcessState::Stopped);
     assert!(stopped.wait(Duration::from_hours(1)).is_empty());
 
     let mut closed = waiting();
-    assert_eq!(orders(&closed.tell(ProcessEvent::ClosedByPerson)), [Action::Withdraw(run)]);
+    assert_eq!(orders(&closed.handle(ProcessEvent::ClosedByPerson)), [Action::Withdraw(run)]);
     assert_eq!(closed.state(), ProcessState::Closed);
 
     let mut hurried = waiting();
-    let actions = hurried.tell(ProcessEvent::StartAsked);
+    let actions = hurried.handle(ProcessEvent::StartRequested);
     assert_eq!(actions, [Action::Withdraw(run), Action::Spawn(hurried.run())]);
     assert_eq!(
-        (hurried.supervisor.wish(), hurried.supervisor.restarts()),
-        (LaunchPriority::Person, 0)
+        (hurried.supervisor.launch_priority(), hurried.supervisor.restarts()),
+        (LaunchPriority::User, 0)
     );
-    hurried.tell(ProcessEvent::Queued { incarnation: hurried.run() });
+    hurried.handle(ProcessEvent::Queued { instance: hurried.run() });
     assert_eq!(hurried.state(), ProcessState::Starting);
-    assert_eq!(
-        hurried.reason(),
-        "being launched; waits for its turn, since others are being launched"
-    );
+    assert_eq!(hurried.reason(), "being launched; queued behind other launches");
 }
 
 #[test]
-fn a_restart_stops_first_and_then_starts_one() {
-    let mut desk = Desk::running(Preset::Manual);
-    let first = desk.run();
-    assert_eq!(desk.tell(ProcessEvent::RestartAsked), [Action::AskShutdown(first)]);
-    assert!(desk.tell(ProcessEvent::RestartAsked).is_empty());
-    assert!(desk.tell(ProcessEvent::StartAsked).is_empty());
+fn restart_stops_first_and_then_starts() {
+    let mut fixture = Fixture::running(Preset::Manual);
+    let first = fixture.run();
+    assert_eq!(fixture.handle(ProcessEvent::RestartRequested), [Action::RequestShutdown(first)]);
+    assert!(fixture.handle(ProcessEvent::RestartRequested).is_empty());
+    assert!(fixture.handle(ProcessEvent::StartRequested).is_empty());
     // The shutdown command makes the program announce that it was closed, which must not prevent the restart.
-    desk.tell(ProcessEvent::ClosedByPerson);
-    let actions = desk.exited(Exit::Code(0));
-    assert_eq!(actions, [Action::Sweep(first), Action::Spawn(desk.run())]);
-    assert_eq!(desk.run().number(), 2);
-    assert_eq!(reports(&desk.spawned()), [EventKind::Restarted]);
+    fixture.handle(ProcessEvent::ClosedByPerson);
+    let actions = fixture.exited(Exit::Code(0));
+    assert_eq!(actions, [Action::KillRemaining(first), Action::Spawn(fixture.run())]);
+    assert_eq!(fixture.run().number(), 2);
+    assert_eq!(reports(&fixture.spawned()), [EventKind::Restarted]);
 
-    let mut down = Desk::preset(Preset::Manual);
-    assert_eq!(down.tell(ProcessEvent::RestartAsked), [Action::Spawn(down.run())]);
+    let mut down = Fixture::preset(Preset::Manual);
+    assert_eq!(down.handle(ProcessEvent::RestartRequested), [Action::Spawn(down.run())]);
 }
 
 #[test]
-fn the_last_wish_of_a_person_holds() {
-    let mut desk = Desk::running(Preset::Show);
-    desk.tell(ProcessEvent::RestartAsked);
-    desk.tell(ProcessEvent::StopAsked);
-    desk.exited(Exit::Code(0));
-    assert_eq!(desk.state(), ProcessState::Stopped);
+fn last_request_of_a_person_holds() {
+    let mut fixture = Fixture::running(Preset::Show);
+    fixture.handle(ProcessEvent::RestartRequested);
+    fixture.handle(ProcessEvent::StopRequested);
+    fixture.exited(Exit::Code(0));
+    assert_eq!(fixture.state(), ProcessState::Stopped);
 
-    let mut desk = Desk::running(Preset::Show);
-    desk.tell(ProcessEvent::StopAsked);
-    desk.tell(ProcessEvent::StartAsked);
-    desk.exited(Exit::Code(0));
-    assert_eq!(desk.state(), ProcessState::Starting);
+    let mut fixture = Fixture::running(Preset::Show);
+    fixture.handle(ProcessEvent::StopRequested);
+    fixture.handle(ProcessEvent::StartRequested);
+    fixture.exited(Exit::Code(0));
+    assert_eq!(fixture.state(), ProcessState::Starting);
 
-    let mut waiting = Desk::running(Preset::Show);
+    let mut waiting = Fixture::running(Preset::Show);
     waiting.exited(CRASH);
-    assert_eq!(orders(&waiting.tell(ProcessEvent::StartAsked)).len(), 1);
+    assert_eq!(orders(&waiting.handle(ProcessEvent::StartRequested)).len(), 1);
     waiting.come_up();
-    assert!(waiting.tell(ProcessEvent::StartAsked).is_empty());
+    assert!(waiting.handle(ProcessEvent::StartRequested).is_empty());
 }
 
 #[test]
-fn a_script_is_judged_by_its_process_alone_and_says_so() {
-    let mut desk = Desk::new(Policy { mesh: Monitoring::Never, ..Policy::default() });
-    desk.tell(ProcessEvent::StartAsked);
-    desk.spawned();
-    assert_eq!(desk.state(), ProcessState::Running);
-    assert_eq!(desk.reason(), "not on the mesh; judged by its process alone");
-    assert!(desk.wait(Duration::from_hours(1)).is_empty());
-    desk.exited(CRASH);
-    assert_eq!(desk.state(), ProcessState::Restarting);
+fn script_is_monitored_by_its_process_alone() {
+    let mut fixture = Fixture::new(Policy { mesh: Monitoring::Never, ..Policy::default() });
+    fixture.handle(ProcessEvent::StartRequested);
+    fixture.spawned();
+    assert_eq!(fixture.state(), ProcessState::Running);
+    assert_eq!(fixture.reason(), "never joins the mesh; monitored by its process alone");
+    assert!(fixture.wait(Duration::from_hours(1)).is_empty());
+    fixture.exited(CRASH);
+    assert_eq!(fixture.state(), ProcessState::Restarting);
 }
 
 #[test]
-fn what_belongs_to_an_older_run_changes_nothing() {
-    let mut desk = Desk::running(Preset::Show);
-    let old = desk.run();
-    desk.exited(CRASH);
-    desk.wait(Duration::ZERO);
-    desk.come_up();
-    let before = format!("{:?}", desk.supervisor);
+fn events_of_an_older_instance_change_nothing() {
+    let mut fixture = Fixture::running(Preset::Show);
+    let old = fixture.run();
+    fixture.exited(CRASH);
+    fixture.wait(Duration::ZERO);
+    fixture.come_up();
+    let before = format!("{:?}", fixture.supervisor);
     for event in [
-        ProcessEvent::Spawned { incarnation: old, pid: 1 },
-        ProcessEvent::SpawnFailed { incarnation: old, reason: "late".into() },
-        ProcessEvent::Exited { incarnation: old, exit: CRASH },
-        ProcessEvent::ShutdownFailed { incarnation: old },
-        ProcessEvent::Verdict { incarnation: old, verdict: FROZEN },
+        ProcessEvent::Spawned { instance: old, pid: 1 },
+        ProcessEvent::SpawnFailed { instance: old, reason: "late".into() },
+        ProcessEvent::Exited { instance: old, exit: CRASH },
+        ProcessEvent::ShutdownFailed { instance: old },
+        ProcessEvent::Verdict { instance: old, verdict: FROZEN },
         ProcessEvent::Joined { session: format!("session {old}") },
         ProcessEvent::Left { session: format!("session {old}") },
         ProcessEvent::Tick,
     ] {
-        assert!(desk.supervisor.handle(event, desk.now).is_empty());
+        assert!(fixture.supervisor.handle(event, fixture.now).is_empty());
     }
-    assert_eq!(format!("{:?}", desk.supervisor), before);
+    assert_eq!(format!("{:?}", fixture.supervisor), before);
 }
 
 #[test]
-fn an_announcement_comes_with_a_change_and_only_then() {
-    let mut desk = Desk::running(Preset::Show);
-    let now = desk.now;
-    let announced =
-        |desk: &mut Desk, event| desk.supervisor.handle(event, now).contains(&Action::Announce);
-    assert!(!announced(&mut desk, ProcessEvent::Tick));
-    let verdict = |verdict| ProcessEvent::Verdict { incarnation: Instance(1), verdict };
-    assert!(!announced(&mut desk, verdict(HealthVerdict::Running)));
-    assert!(announced(&mut desk, verdict(FROZEN)));
-    assert!(!announced(&mut desk, verdict(HealthVerdict::Frozen { for_: millis(900) })));
-    assert!(announced(&mut desk, ProcessEvent::StopAsked));
-    let status = desk.supervisor.status(|_| 42);
+fn status_is_published_only_when_it_changes() {
+    let mut fixture = Fixture::running(Preset::Show);
+    let now = fixture.now;
+    let announced = |fixture: &mut Fixture, event| {
+        fixture.supervisor.handle(event, now).contains(&Action::Publish)
+    };
+    assert!(!announced(&mut fixture, ProcessEvent::Tick));
+    let verdict = |verdict| ProcessEvent::Verdict { instance: Instance::numbered(1), verdict };
+    assert!(!announced(&mut fixture, verdict(HealthVerdict::Running)));
+    assert!(announced(&mut fixture, verdict(FROZEN)));
+    assert!(!announced(&mut fixture, verdict(HealthVerdict::Frozen { for_: millis(900) })));
+    assert!(announced(&mut fixture, ProcessEvent::StopRequested));
+    let status = fixture.supervisor.status(|_| 42);
     assert_eq!((status.state, status.since_ms), (ProcessState::Stopping, 42));
     assert_eq!(status.pid, Some(PID));
 }
 
 /// The snapshot of an instance that was restarted.
-fn memory() -> SupervisorSnapshot<Instant> {
+fn snapshot() -> SupervisorSnapshot<Instant> {
     let now = Instant::now();
     let written = SupervisorSnapshot::<u64> {
-        incarnation: Instance(4),
+        instance: Instance::numbered(4),
         restarts: 2,
         ..SupervisorSnapshot::default()
     };
     written.map_time(|_| now)
 }
 
-fn recalled(found: AdoptionOutcome) -> ProcessEvent {
-    ProcessEvent::Recalled { memory: Box::new(memory()), found }
+fn restored(found: AdoptionOutcome) -> ProcessEvent {
+    ProcessEvent::Restored { snapshot: Box::new(snapshot()), found }
 }
 
 /// Kills the daemon at once. After `later`, another daemon starts and finds `found`.
-fn another_daemon(desk: &Desk, later: Duration, found: AdoptionOutcome) -> (Desk, Vec<Action>) {
+fn another_daemon(
+    fixture: &Fixture,
+    later: Duration,
+    found: AdoptionOutcome,
+) -> (Fixture, Vec<Action>) {
     // Serialized and parsed again.
-    let day_before = desk.now.checked_sub(DAY).unwrap();
-    let written = desk.supervisor.memory().map_time(|at| at.duration_since(day_before));
+    let day_before = fixture.now.checked_sub(DAY).unwrap();
+    let written = fixture.supervisor.snapshot().map_time(|at| at.duration_since(day_before));
     let text = serde_json::to_string(&written).unwrap();
     let read: SupervisorSnapshot<Duration> = serde_json::from_str(&text).unwrap();
-    let memory = Box::new(read.map_time(|after| day_before + after));
-    let mut after = Desk::new(desk.supervisor.policy().clone());
-    after.now = desk.now + later;
-    let actions = after.tell(ProcessEvent::Recalled { memory, found });
+    let snapshot = Box::new(read.map_time(|after| day_before + after));
+    let mut after = Fixture::new(fixture.supervisor.policy().clone());
+    after.now = fixture.now + later;
+    let actions = after.handle(ProcessEvent::Restored { snapshot, found });
     (after, actions)
 }
 
@@ -743,11 +756,11 @@ const DAY: Duration = Duration::from_hours(24);
 const RUNNING: AdoptionOutcome = AdoptionOutcome::Running { pid: PID };
 
 #[test]
-fn one_that_runs_has_run_since_then_also_for_the_next_daemon() {
-    let mut desk = Desk::running(Preset::Show);
-    let since = desk.supervisor.since();
-    desk.now += Duration::from_secs(5);
-    let (mut after, actions) = another_daemon(&desk, Duration::from_secs(3), RUNNING);
+fn running_process_keeps_its_since_under_the_next_daemon() {
+    let mut fixture = Fixture::running(Preset::Show);
+    let since = fixture.supervisor.since();
+    fixture.now += Duration::from_secs(5);
+    let (mut after, actions) = another_daemon(&fixture, Duration::from_secs(3), RUNNING);
     assert!(actions.is_empty());
     assert_eq!(after.state(), ProcessState::Starting);
     // The daemon after that starts before the second one has received anything.
@@ -756,7 +769,7 @@ fn one_that_runs_has_run_since_then_also_for_the_next_daemon() {
     after.verdict(HealthVerdict::Running);
     assert_eq!((after.state(), after.supervisor.since()), (ProcessState::Running, since));
 
-    let mut other = another_daemon(&desk, Duration::ZERO, RUNNING).0;
+    let mut other = another_daemon(&fixture, Duration::ZERO, RUNNING).0;
     other.joined();
     other.verdict(HealthVerdict::Slow { fps: 2.0 });
     assert_ne!(other.supervisor.since(), since, "slow is another state");
@@ -765,43 +778,43 @@ fn one_that_runs_has_run_since_then_also_for_the_next_daemon() {
 }
 
 #[test]
-fn one_that_was_unresponsive_is_so_until_it_moves_and_has_its_time_again_before_it_is_killed() {
-    let mut desk = Desk::running(Preset::Installation);
-    desk.verdict(FROZEN);
-    let since = desk.supervisor.since();
-    desk.now += Duration::from_secs(4);
-    let (mut after, actions) = another_daemon(&desk, Duration::from_secs(20), RUNNING);
+fn adopted_unresponsive_process_gets_its_full_time_again() {
+    let mut fixture = Fixture::running(Preset::Installation);
+    fixture.verdict(FROZEN);
+    let since = fixture.supervisor.since();
+    fixture.now += Duration::from_secs(4);
+    let (mut after, actions) = another_daemon(&fixture, Duration::from_secs(20), RUNNING);
     assert!(actions.is_empty());
     assert_eq!((after.state(), after.supervisor.since()), (ProcessState::Unresponsive, since));
     assert!(after.wait(millis(4999)).is_empty());
     assert_eq!(after.wait(millis(1)), [Action::Kill(after.run())]);
-    assert_eq!(after.run(), desk.run());
+    assert_eq!(after.run(), fixture.run());
 
-    let mut moves = another_daemon(&desk, Duration::from_secs(20), RUNNING).0;
+    let mut moves = another_daemon(&fixture, Duration::from_secs(20), RUNNING).0;
     moves.joined();
     assert_eq!(reports(&moves.verdict(HealthVerdict::Running)), [EventKind::Responsive]);
 
-    desk.tell(ProcessEvent::Ignore);
-    let mut ignored = another_daemon(&desk, Duration::ZERO, RUNNING).0;
-    assert!(ignored.supervisor.is_ignored());
-    assert!(ignored.wait(Duration::from_hours(1)).is_empty());
+    fixture.handle(ProcessEvent::Acknowledged);
+    let mut acknowledged = another_daemon(&fixture, Duration::ZERO, RUNNING).0;
+    assert!(acknowledged.supervisor.is_acknowledged());
+    assert!(acknowledged.wait(Duration::from_hours(1)).is_empty());
 }
 
 #[test]
-fn a_restart_that_was_to_come_comes_when_it_was_to_come() {
-    let mut desk = Desk::running(Preset::Show);
+fn pending_restart_keeps_its_time_under_the_next_daemon() {
+    let mut fixture = Fixture::running(Preset::Show);
     for _ in 0..3 {
-        desk.exited(CRASH);
-        desk.wait(Duration::from_secs(2));
-        desk.spawned();
+        fixture.exited(CRASH);
+        fixture.wait(Duration::from_secs(2));
+        fixture.spawned();
     }
-    desk.exited(CRASH);
-    let until = desk.supervisor.next_deadline().unwrap();
-    let wait = until - desk.now;
+    fixture.exited(CRASH);
+    let until = fixture.supervisor.next_deadline().unwrap();
+    let wait = until - fixture.now;
     assert!(wait > millis(500));
-    let (mut after, actions) = another_daemon(&desk, millis(200), AdoptionOutcome::Nothing);
+    let (mut after, actions) = another_daemon(&fixture, millis(200), AdoptionOutcome::Nothing);
     assert!(actions.is_empty());
-    assert_eq!((after.state(), after.reason()), (desk.state(), desk.reason()));
+    assert_eq!((after.state(), after.reason()), (fixture.state(), fixture.reason()));
     assert_eq!(after.supervisor.next_deadline(), Some(until));
     assert_eq!(orders(&after.wait(wait)), [Action::Spawn(after.run())]);
     assert_eq!(after.supervisor.restarts(), 4);
@@ -818,34 +831,34 @@ fn a_restart_that_was_to_come_comes_when_it_was_to_come() {
     assert_eq!(looping.supervisor.since(), after.supervisor.since());
     assert!(looping.wait(DAY).is_empty());
 
-    let mut overdue = another_daemon(&desk, Duration::from_mins(2), AdoptionOutcome::Nothing).0;
+    let mut overdue = another_daemon(&fixture, Duration::from_mins(2), AdoptionOutcome::Nothing).0;
     assert_eq!(orders(&overdue.wait(Duration::ZERO)).len(), 1);
 }
 
 #[test]
-fn an_end_under_way_comes_to_the_same_end_under_the_next_daemon() {
+fn pending_end_has_the_same_result_under_the_next_daemon() {
     let under_way = |event: ProcessEvent| {
-        let mut desk = Desk::running(Preset::Installation);
-        desk.tell(event);
-        desk
+        let mut fixture = Fixture::running(Preset::Installation);
+        fixture.handle(event);
+        fixture
     };
     let ended = AdoptionOutcome::Ended(MissedExit::Unknown);
     for (event, order, state) in [
-        (ProcessEvent::StopAsked, true, ProcessState::Stopped),
-        (ProcessEvent::KillAsked, true, ProcessState::Stopped),
+        (ProcessEvent::StopRequested, true, ProcessState::Stopped),
+        (ProcessEvent::KillRequested, true, ProcessState::Stopped),
         (ProcessEvent::ClosedByPerson, false, ProcessState::Closed),
-        (ProcessEvent::RestartAsked, true, ProcessState::Starting),
+        (ProcessEvent::RestartRequested, true, ProcessState::Starting),
     ] {
-        let desk = under_way(event.clone());
-        let (mut after, actions) = another_daemon(&desk, Duration::from_secs(1), RUNNING);
+        let fixture = under_way(event.clone());
+        let (mut after, actions) = another_daemon(&fixture, Duration::from_secs(1), RUNNING);
         assert_eq!(orders(&actions).len(), usize::from(order), "{event:?}");
-        assert_eq!((after.state(), after.reason()), (ProcessState::Stopping, desk.reason()));
+        assert_eq!((after.state(), after.reason()), (ProcessState::Stopping, fixture.reason()));
         after.exited(Exit::Unknown);
         assert_eq!(after.state(), state, "{event:?}");
-        let meanwhile = another_daemon(&desk, Duration::from_secs(1), ended).0;
+        let meanwhile = another_daemon(&fixture, Duration::from_secs(1), ended).0;
         assert_eq!(meanwhile.state(), state, "{event:?}");
     }
-    let mut frozen = Desk::running(Preset::Installation);
+    let mut frozen = Fixture::running(Preset::Installation);
     frozen.verdict(FROZEN);
     frozen.wait(Duration::from_secs(5));
     let (mut after, actions) = another_daemon(&frozen, Duration::from_secs(1), RUNNING);
@@ -855,116 +868,124 @@ fn an_end_under_way_comes_to_the_same_end_under_the_next_daemon() {
 }
 
 #[test]
-fn a_launch_of_which_nobody_knows_what_became_is_made_again_and_counted_once() {
-    let mut desk = Desk::running(Preset::Show);
-    desk.exited(CRASH);
-    desk.wait(Duration::ZERO);
-    let (after, actions) = another_daemon(&desk, Duration::from_secs(1), AdoptionOutcome::Nothing);
+fn launch_with_unknown_outcome_is_repeated_and_counted_once() {
+    let mut fixture = Fixture::running(Preset::Show);
+    fixture.exited(CRASH);
+    fixture.wait(Duration::ZERO);
+    let (after, actions) =
+        another_daemon(&fixture, Duration::from_secs(1), AdoptionOutcome::Nothing);
     assert_eq!(actions, [Action::Spawn(after.run())]);
     assert_eq!(after.supervisor.restarts(), 1);
-    assert_eq!(after.run().number(), desk.run().number() + 1);
-    desk.tell(ProcessEvent::StopAsked);
+    assert_eq!(after.run().number(), fixture.run().number() + 1);
+    fixture.handle(ProcessEvent::StopRequested);
     let (stopped, actions) =
-        another_daemon(&desk, Duration::from_secs(1), AdoptionOutcome::Nothing);
+        another_daemon(&fixture, Duration::from_secs(1), AdoptionOutcome::Nothing);
     assert!(orders(&actions).is_empty());
     assert_eq!(stopped.state(), ProcessState::Stopped);
 }
 
 #[test]
-fn what_has_ended_is_as_it_was_whatever_became_of_the_clock() {
+fn ended_process_keeps_its_times_after_a_clock_change() {
     for exit in [Exit::Code(0), CRASH, SIGKILL] {
-        let mut desk = Desk::running(Preset::Manual);
-        desk.exited(exit);
+        let mut fixture = Fixture::running(Preset::Manual);
+        fixture.exited(exit);
         let (after, actions) =
-            another_daemon(&desk, Duration::from_secs(9), AdoptionOutcome::Nothing);
+            another_daemon(&fixture, Duration::from_secs(9), AdoptionOutcome::Nothing);
         assert!(actions.is_empty());
-        assert_eq!(after.supervisor.memory(), desk.supervisor.memory());
+        assert_eq!(after.supervisor.snapshot(), fixture.supervisor.snapshot());
     }
     // The clock was set back, so the recorded times are in the future.
-    let mut desk = Desk::running(Preset::Show);
-    desk.exited(CRASH);
-    desk.wait(Duration::ZERO);
-    desk.spawned();
-    desk.exited(CRASH);
-    let written = desk.supervisor.memory().map_time(|at| at + DAY);
-    let mut after = Desk::preset(Preset::Show);
-    after.tell(ProcessEvent::Recalled {
-        memory: Box::new(written),
+    let mut fixture = Fixture::running(Preset::Show);
+    fixture.exited(CRASH);
+    fixture.wait(Duration::ZERO);
+    fixture.spawned();
+    fixture.exited(CRASH);
+    let written = fixture.supervisor.snapshot().map_time(|at| at + DAY);
+    let mut after = Fixture::preset(Preset::Show);
+    after.handle(ProcessEvent::Restored {
+        snapshot: Box::new(written),
         found: AdoptionOutcome::Nothing,
     });
     assert_eq!(after.supervisor.since(), after.now);
     assert_eq!(orders(&after.wait(Duration::from_secs(8))).len(), 1);
 }
 
-fn adopted(preset: Preset) -> Desk {
-    let mut desk = Desk::preset(preset);
-    let actions = desk.tell(recalled(AdoptionOutcome::Running { pid: PID }));
+fn adopted(preset: Preset) -> Fixture {
+    let mut fixture = Fixture::preset(preset);
+    let actions = fixture.handle(restored(AdoptionOutcome::Running { pid: PID }));
     assert!(actions.is_empty(), "{actions:?}");
-    desk
+    fixture
 }
 
 #[test]
-fn an_adopted_one_is_starting_until_it_is_heard_and_then_runs_on() {
-    let mut desk = adopted(Preset::Show);
-    assert_eq!(desk.state(), ProcessState::Starting);
-    assert_eq!(desk.reason(), "adopted after a restart of the daemon; not heard on the mesh yet");
-    assert_eq!((desk.supervisor.pid(), desk.supervisor.restarts()), (Some(PID), 2));
-    assert_eq!(desk.run().number(), 4);
-    desk.joined();
-    desk.verdict(HealthVerdict::Running);
-    assert_eq!((desk.state(), desk.reason()), (ProcessState::Running, ""));
-    let run = desk.run();
-    assert_eq!(desk.tell(ProcessEvent::StopAsked), [Action::AskShutdown(run)]);
-    assert_eq!(orders(&desk.exited(Exit::Unknown)), [Action::Sweep(run)]);
-    assert_eq!((desk.state(), desk.reason()), (ProcessState::Stopped, "stopped as asked"));
-    assert_eq!(desk.supervisor.stopped_by(), Some(StoppedBy::Shutdown));
+fn adopted_process_is_starting_until_its_first_health() {
+    let mut fixture = adopted(Preset::Show);
+    assert_eq!(fixture.state(), ProcessState::Starting);
+    assert_eq!(fixture.reason(), "adopted after a restart of the daemon; not on the mesh yet");
+    assert_eq!((fixture.supervisor.pid(), fixture.supervisor.restarts()), (Some(PID), 2));
+    assert_eq!(fixture.run().number(), 4);
+    fixture.joined();
+    fixture.verdict(HealthVerdict::Running);
+    assert_eq!((fixture.state(), fixture.reason()), (ProcessState::Running, ""));
+    let run = fixture.run();
+    assert_eq!(fixture.handle(ProcessEvent::StopRequested), [Action::RequestShutdown(run)]);
+    assert_eq!(orders(&fixture.exited(Exit::Unknown)), [Action::KillRemaining(run)]);
+    assert_eq!(
+        (fixture.state(), fixture.reason()),
+        (ProcessState::Stopped, "stopped as requested")
+    );
+    assert_eq!(fixture.supervisor.stopped_by(), Some(StoppedBy::Shutdown));
 
     let mut silent = adopted(Preset::Show);
     assert_eq!(reports(&silent.wait(Duration::from_secs(30))), [EventKind::Unresponsive]);
 }
 
 #[test]
-fn an_end_that_is_not_known_is_a_crash_unless_a_person_closed_it() {
+fn unknown_end_is_a_crash_unless_a_person_closed_it() {
     use ProcessState::{Closed, Crashed, Restarting};
     for (preset, expected) in
         [(Preset::Manual, Crashed), (Preset::Show, Restarting), (Preset::Installation, Restarting)]
     {
-        let mut desk = adopted(preset);
-        assert_eq!(reports(&desk.exited(Exit::Unknown)), [EventKind::Crashed]);
-        assert_eq!(desk.state(), expected, "{preset:?}");
-        assert!(desk.reason().starts_with("ended; how is not known"), "{}", desk.reason());
-        assert_eq!(desk.supervisor.exit(), Some(Exit::Unknown));
+        let mut fixture = adopted(preset);
+        assert_eq!(reports(&fixture.exited(Exit::Unknown)), [EventKind::Crashed]);
+        assert_eq!(fixture.state(), expected, "{preset:?}");
+        assert!(
+            fixture.reason().starts_with("ended; its exit status is unknown"),
+            "{}",
+            fixture.reason()
+        );
+        assert_eq!(fixture.supervisor.exit(), Some(Exit::Unknown));
 
-        let mut missed = Desk::preset(preset);
-        let event = |end| recalled(AdoptionOutcome::Ended(end));
-        let actions = missed.tell(event(MissedExit::Unknown));
+        let mut missed = Fixture::preset(preset);
+        let event = |end| restored(AdoptionOutcome::Ended(end));
+        let actions = missed.handle(event(MissedExit::Unknown));
         assert_eq!((orders(&actions), reports(&actions)), (vec![], vec![EventKind::Crashed]));
         assert_eq!(missed.state(), expected, "{preset:?}");
-        assert!(missed.reason().starts_with("ended while the daemon was away"));
+        assert!(missed.reason().starts_with("ended while no daemon ran"));
         let spawned = orders(&missed.wait(Duration::ZERO));
         if expected == Restarting {
-            assert_eq!(spawned, [Action::Spawn(Instance(5))]);
+            assert_eq!(spawned, [Action::Spawn(Instance::numbered(5))]);
             assert_eq!(missed.supervisor.restarts(), 3);
         } else {
             assert!(spawned.is_empty());
         }
 
         let mut closed = adopted(preset);
-        closed.tell(ProcessEvent::ClosedByPerson);
+        closed.handle(ProcessEvent::ClosedByPerson);
         assert_eq!(reports(&closed.exited(Exit::Unknown)), [EventKind::Closed]);
         assert_eq!((closed.state(), closed.reason()), (Closed, "closed by a person"));
-        let mut closed = Desk::preset(preset);
-        closed.tell(event(MissedExit::ClosedByPerson));
+        let mut closed = Fixture::preset(preset);
+        closed.handle(event(MissedExit::ClosedByPerson));
         assert_eq!(closed.state(), Closed);
         assert!(closed.wait(Duration::from_hours(1)).is_empty());
     }
     let mut only_signals = Policy::default();
     only_signals.restart.on = [RestartOn::Signal].into();
-    let mut desk = Desk::new(only_signals);
-    desk.tell(ProcessEvent::StartAsked);
-    desk.spawned();
-    desk.exited(Exit::Unknown);
-    assert_eq!(desk.state(), Restarting);
+    let mut fixture = Fixture::new(only_signals);
+    fixture.handle(ProcessEvent::StartRequested);
+    fixture.spawned();
+    fixture.exited(Exit::Unknown);
+    assert_eq!(fixture.state(), Restarting);
 }
 
 // Properties over random sequences of events.
@@ -1012,11 +1033,11 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         Just(HealthVerdict::Silent { for_: millis(700) }),
     ];
     let person = prop_oneof![
-        4 => Just(ProcessEvent::StartAsked),
-        1 => Just(ProcessEvent::RestartAsked),
-        1 => Just(ProcessEvent::StopAsked),
-        1 => Just(ProcessEvent::KillAsked),
-        1 => Just(ProcessEvent::Ignore),
+        4 => Just(ProcessEvent::StartRequested),
+        1 => Just(ProcessEvent::RestartRequested),
+        1 => Just(ProcessEvent::StopRequested),
+        1 => Just(ProcessEvent::KillRequested),
+        1 => Just(ProcessEvent::Acknowledged),
     ];
     let turn = prop_oneof![
         2 => person.prop_map(Turn::Person),
@@ -1097,53 +1118,53 @@ impl World {
 
     /// Kills the daemon. Only the supervisor's snapshot and the state of the system remain.
     fn daemon(&mut self) -> Result<(), TestCaseError> {
-        let memory = self.supervisor.memory();
+        let snapshot = self.supervisor.snapshot();
         let before = self.supervisor.clone();
         self.orders.clear();
         let found = match self.alive {
-            Some((incarnation, killed)) => {
-                self.adopted = Some(incarnation);
-                self.alive = (!killed).then_some((incarnation, false));
+            Some((instance, killed)) => {
+                self.adopted = Some(instance);
+                self.alive = (!killed).then_some((instance, false));
                 match self.alive {
                     Some(_) => AdoptionOutcome::Running { pid: PID },
                     None => AdoptionOutcome::Ended(MissedExit::Unknown),
                 }
             },
-            None if memory.has_process() => AdoptionOutcome::Ended(MissedExit::Unknown),
+            None if snapshot.has_process() => AdoptionOutcome::Ended(MissedExit::Unknown),
             None => AdoptionOutcome::Nothing,
         };
         let policy = before.policy.clone();
         self.supervisor = Supervisor::new(before.id, "ripples", policy, self.now);
-        self.relaunches = matches!(memory.stage, Stage::Launching { .. });
-        self.tell(ProcessEvent::Recalled { memory: Box::new(memory.clone()), found })?;
+        self.relaunches = matches!(snapshot.stage, PhaseSnapshot::Launching { .. });
+        self.handle(ProcessEvent::Restored { snapshot: Box::new(snapshot.clone()), found })?;
         self.relaunches = false;
         let state = self.supervisor.state();
-        if !memory.has_process() && !matches!(memory.stage, Stage::Launching { .. }) {
-            prop_assert_eq!(self.supervisor.memory(), memory);
+        if !snapshot.has_process() && !matches!(snapshot.stage, PhaseSnapshot::Launching { .. }) {
+            prop_assert_eq!(self.supervisor.snapshot(), snapshot);
         }
         prop_assert_eq!(self.supervisor.pid().is_some(), self.alive.is_some());
         prop_assert!(state == ProcessState::Running || !self.supervisor.reason().is_empty());
         Ok(())
     }
 
-    fn tell(&mut self, event: ProcessEvent) -> Result<(), TestCaseError> {
+    fn handle(&mut self, event: ProcessEvent) -> Result<(), TestCaseError> {
         match event {
-            ProcessEvent::StartAsked | ProcessEvent::RestartAsked => {
+            ProcessEvent::StartRequested | ProcessEvent::RestartRequested => {
                 self.closed = false;
                 self.stopped = false;
                 self.asked = true;
             },
-            ProcessEvent::StopAsked | ProcessEvent::KillAsked => self.stopped = true,
+            ProcessEvent::StopRequested | ProcessEvent::KillRequested => self.stopped = true,
             _ => {},
         }
         let restarts = self.supervisor.restarts();
         for action in self.supervisor.handle(event, self.now) {
             match action {
-                Action::Spawn(incarnation) => {
+                Action::Spawn(instance) => {
                     prop_assert!(self.alive.is_none(), "a second instance is launched");
                     let pending = self.orders.iter().any(|o| matches!(o, Action::Spawn(_)));
                     prop_assert!(!pending, "launched twice");
-                    prop_assert_eq!(incarnation.number(), self.launched + 1);
+                    prop_assert_eq!(instance.number(), self.launched + 1);
                     prop_assert!(!self.closed, "what a person closed is started by itself");
                     prop_assert!(!self.stopped, "what a person stopped is started by itself");
                     self.launched += 1;
@@ -1159,12 +1180,12 @@ impl World {
                     self.asked = false;
                     self.orders.push_back(action);
                 },
-                Action::Withdraw(incarnation) => {
-                    let of_it = |order: &Action| *order == Action::Spawn(incarnation);
+                Action::Withdraw(instance) => {
+                    let of_it = |order: &Action| *order == Action::Spawn(instance);
                     prop_assert!(self.orders.iter().any(of_it), "nothing to withdraw");
                     self.orders.retain(|order| !of_it(order));
                 },
-                Action::Announce | Action::Report { .. } => {},
+                Action::Publish | Action::Report { .. } => {},
                 action => self.orders.push_back(action),
             }
         }
@@ -1202,20 +1223,20 @@ impl World {
     fn carry(&mut self, well: bool) -> Result<(), TestCaseError> {
         let Some(order) = self.orders.pop_front() else { return Ok(()) };
         match order {
-            Action::Spawn(incarnation) if well => {
+            Action::Spawn(instance) if well => {
                 prop_assert!(self.alive.is_none());
-                self.alive = Some((incarnation, false));
-                self.tell(ProcessEvent::Spawned { incarnation, pid: PID })
+                self.alive = Some((instance, false));
+                self.handle(ProcessEvent::Spawned { instance, pid: PID })
             },
-            Action::Spawn(incarnation) => {
-                self.tell(ProcessEvent::SpawnFailed { incarnation, reason: "no".into() })
+            Action::Spawn(instance) => {
+                self.handle(ProcessEvent::SpawnFailed { instance, reason: "no".into() })
             },
-            Action::AskShutdown(incarnation) if !well => {
-                self.tell(ProcessEvent::ShutdownFailed { incarnation })
+            Action::RequestShutdown(instance) if !well => {
+                self.handle(ProcessEvent::ShutdownFailed { instance })
             },
-            Action::Kill(incarnation) => {
+            Action::Kill(instance) => {
                 if let Some((alive, killed)) = &mut self.alive
-                    && *alive == incarnation
+                    && *alive == instance
                 {
                     *killed = true;
                 }
@@ -1226,13 +1247,13 @@ impl World {
     }
 
     fn exit(&mut self, exit: Exit) -> Result<(), TestCaseError> {
-        let Some((incarnation, killed)) = self.alive.take() else { return Ok(()) };
+        let Some((instance, killed)) = self.alive.take() else { return Ok(()) };
         let exit = match killed {
-            _ if self.adopted == Some(incarnation) => Exit::Unknown,
+            _ if self.adopted == Some(instance) => Exit::Unknown,
             true => SIGKILL,
             false => exit,
         };
-        self.tell(ProcessEvent::Exited { incarnation, exit })?;
+        self.handle(ProcessEvent::Exited { instance, exit })?;
         // The supervisor reports here an unexpected end that counts as closed by a person.
         if self.supervisor.state() == ProcessState::Closed {
             self.closed = true;
@@ -1241,28 +1262,28 @@ impl World {
     }
 
     fn session(&self) -> String {
-        format!("session {}", self.supervisor.incarnation())
+        format!("session {}", self.supervisor.instance())
     }
 
     fn stale(&mut self, ago: u32, what: u8) -> Result<(), TestCaseError> {
-        let Some(number) = self.supervisor.incarnation().number().checked_sub(ago) else {
+        let Some(number) = self.supervisor.instance().number().checked_sub(ago) else {
             return Ok(());
         };
-        let incarnation = Instance(number);
+        let instance = Instance::numbered(number);
         let event = match what {
-            0 => ProcessEvent::Spawned { incarnation, pid: 1 },
-            1 => ProcessEvent::SpawnFailed { incarnation, reason: "stale".into() },
-            2 => ProcessEvent::Exited { incarnation, exit: CRASH },
-            3 => ProcessEvent::ShutdownFailed { incarnation },
-            4 => ProcessEvent::Verdict { incarnation, verdict: FROZEN },
-            5 => ProcessEvent::Left { session: format!("session {incarnation}") },
-            6 => recalled(AdoptionOutcome::Running { pid: 1 }),
-            7 => recalled(AdoptionOutcome::Ended(MissedExit::Unknown)),
-            8 => ProcessEvent::Queued { incarnation },
-            _ => ProcessEvent::Verdict { incarnation, verdict: HealthVerdict::Running },
+            0 => ProcessEvent::Spawned { instance, pid: 1 },
+            1 => ProcessEvent::SpawnFailed { instance, reason: "stale".into() },
+            2 => ProcessEvent::Exited { instance, exit: CRASH },
+            3 => ProcessEvent::ShutdownFailed { instance },
+            4 => ProcessEvent::Verdict { instance, verdict: FROZEN },
+            5 => ProcessEvent::Left { session: format!("session {instance}") },
+            6 => restored(AdoptionOutcome::Running { pid: 1 }),
+            7 => restored(AdoptionOutcome::Ended(MissedExit::Unknown)),
+            8 => ProcessEvent::Queued { instance },
+            _ => ProcessEvent::Verdict { instance, verdict: HealthVerdict::Running },
         };
         let before = format!("{:?}", self.supervisor);
-        self.tell(event)?;
+        self.handle(event)?;
         prop_assert_eq!(format!("{:?}", self.supervisor), before);
         Ok(())
     }
@@ -1273,7 +1294,7 @@ impl World {
         let mut ticks = 0;
         while let Some(at) = self.supervisor.next_deadline().filter(|at| *at <= until) {
             self.now = self.now.max(at);
-            self.tell(ProcessEvent::Tick)?;
+            self.handle(ProcessEvent::Tick)?;
             prop_assert_ne!(self.supervisor.next_deadline(), Some(at), "a tick changed nothing");
             ticks += 1;
             prop_assert!(ticks < 10_000, "ticks without end");
@@ -1284,20 +1305,20 @@ impl World {
 
     fn turn(&mut self, turn: Turn) -> Result<(), TestCaseError> {
         match turn {
-            Turn::Person(event) => self.tell(event),
+            Turn::Person(event) => self.handle(event),
             Turn::Carry { well } => self.carry(well),
             Turn::Queue => match self.orders.front() {
-                Some(Action::Spawn(incarnation)) => {
-                    self.tell(ProcessEvent::Queued { incarnation: *incarnation })
+                Some(Action::Spawn(instance)) => {
+                    self.handle(ProcessEvent::Queued { instance: *instance })
                 },
                 _ => Ok(()),
             },
             Turn::Exit(exit) => self.exit(exit),
-            Turn::Join => self.tell(ProcessEvent::Joined { session: self.session() }),
-            Turn::Leave => self.tell(ProcessEvent::Left { session: self.session() }),
+            Turn::Join => self.handle(ProcessEvent::Joined { session: self.session() }),
+            Turn::Leave => self.handle(ProcessEvent::Left { session: self.session() }),
             Turn::Verdict(verdict) => {
-                let incarnation = self.supervisor.incarnation();
-                self.tell(ProcessEvent::Verdict { incarnation, verdict })
+                let instance = self.supervisor.instance();
+                self.handle(ProcessEvent::Verdict { instance, verdict })
             },
             Turn::ClosedByPerson => {
                 let before = &self.supervisor;
@@ -1307,7 +1328,7 @@ impl World {
                     ProcessState::Restarting => before.next_deadline().is_some(),
                     _ => false,
                 };
-                self.tell(ProcessEvent::ClosedByPerson)?;
+                self.handle(ProcessEvent::ClosedByPerson)?;
                 let state = self.supervisor.state();
                 prop_assert!(!has_ended || state == ProcessState::Closed, "{}", state);
                 if self.supervisor.state() == ProcessState::Closed {
@@ -1321,7 +1342,7 @@ impl World {
                 self.now += time;
                 Ok(())
             },
-            Turn::Tick => self.tell(ProcessEvent::Tick),
+            Turn::Tick => self.handle(ProcessEvent::Tick),
             Turn::Daemon => self.daemon(),
         }
     }
@@ -1346,7 +1367,7 @@ proptest! {
     #![proptest_config(hana_random::cases(256))]
 
     #[test]
-    fn the_promises_hold_whatever_happens(
+    fn guarantees_hold_for_any_events(
         policy in policies(),
         turns in turns(),
     ) {
@@ -1357,7 +1378,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stop_always_ends_stopped(
+    fn stop_always_ends_stopped(
         policy in policies(),
         turns in turns(),
         kill: bool,
@@ -1366,7 +1387,7 @@ proptest! {
         for turn in turns {
             world.turn(turn)?;
         }
-        world.tell(if kill { ProcessEvent::KillAsked } else { ProcessEvent::StopAsked })?;
+        world.handle(if kill { ProcessEvent::KillRequested } else { ProcessEvent::StopRequested })?;
         world.settle(Duration::from_secs(8))?;
         prop_assert_eq!(world.supervisor.state(), ProcessState::Stopped);
         prop_assert!(world.alive.is_none());
@@ -1374,13 +1395,13 @@ proptest! {
     }
 
     #[test]
-    fn an_adopted_one_that_said_that_a_person_closed_it_always_ends_closed(
+    fn adopted_process_closed_by_a_person_always_ends_closed(
         policy in policies(),
         joins: bool,
         ends: bool,
     ) {
         let mut world = World::new(policy);
-        world.tell(ProcessEvent::StartAsked)?;
+        world.handle(ProcessEvent::StartRequested)?;
         world.carry(true)?;
         world.daemon()?;
         if joins {
@@ -1396,9 +1417,9 @@ proptest! {
     }
 
     #[test]
-    fn a_closed_announcement_while_it_runs_always_ends_closed(policy in policies(), exit in 0..3) {
+    fn close_announcement_while_running_always_ends_closed(policy in policies(), exit in 0..3) {
         let mut world = World::new(Policy { mesh: Monitoring::Joins, ..policy });
-        world.tell(ProcessEvent::StartAsked)?;
+        world.handle(ProcessEvent::StartRequested)?;
         world.carry(true)?;
         world.turn(Turn::Join)?;
         world.turn(Turn::ClosedByPerson)?;

@@ -1,0 +1,138 @@
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use hana_network::{LastLook, Node, Pending, Received, Subscription};
+use hana_protocol::contract::Topic;
+use hana_protocol::id::{NodeId, role};
+use hana_protocol::message::Look;
+
+use crate::state::state_files::{FLUSH_TIMEOUT, Purpose, StateFiles, in_time};
+
+/// Keeps the last look of one visualization on disk, for its next instance.
+pub(crate) struct LookStore {
+    file: PathBuf,
+    files: StateFiles,
+    looks: Subscription<Received<Look>>,
+    /// The pending query for the look it already shows, sent when this daemon took it over.
+    query: Option<Pending<Vec<Received<Look>>>>,
+    last: LastLook,
+    written: Option<(Look, Instant)>,
+}
+
+/// The least time between two writes while the look changes.
+///
+/// A crash of the visualization costs nothing, since the daemon knows the newest look. If both crash at once, the
+/// changes of this time are lost.
+const WRITE_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a visualization may take to answer with its look.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl LookStore {
+    /// Starts with the look on disk, if there is one.
+    pub(crate) fn new(
+        node: &Node<role::Daemon>,
+        id: &NodeId,
+        file: PathBuf,
+        files: StateFiles,
+    ) -> Self {
+        let topic = Topic::<Look>::look(id.clone());
+        let known = read(&file, id, &files);
+        Self {
+            looks: node.subscribe(topic.clone()),
+            query: Some(node.ask(topic, QUERY_TIMEOUT)),
+            // Written again, so that the file is kept like every other.
+            written: None,
+            last: LastLook { node: id.clone(), look: known.unwrap_or_default() },
+            file,
+            files,
+        }
+    }
+
+    /// Returns the file with the newest look for the next instance, after waiting briefly until it is written.
+    ///
+    /// If it cannot be written, `fallback` is written instead.
+    pub(crate) fn ready_file(&self, fallback: Option<PathBuf>) -> PathBuf {
+        self.files.check(&self.file);
+        self.files.flush(FLUSH_TIMEOUT);
+        let Some((look, fallback)) = self.files.unwritten(&self.file).zip(fallback) else {
+            return self.file.clone();
+        };
+        let written = fallback.clone();
+        match in_time(move || fs::write(&written, look)) {
+            Some(Ok(())) => fallback,
+            _ => self.file.clone(),
+        }
+    }
+
+    /// Receives looks and writes the newest one if it has changed, not too often. Does not block.
+    pub(crate) fn poll(&mut self, now: Instant) {
+        self.receive();
+        let is_due =
+            self.written.as_ref().is_none_or(|(_, at)| now.duration_since(*at) >= WRITE_INTERVAL);
+        if is_due {
+            self.write(now);
+        }
+    }
+
+    /// Writes the last look at once. Called when the instance has ended.
+    pub(crate) fn keep(&mut self, now: Instant) {
+        self.receive();
+        self.write(now);
+    }
+
+    fn receive(&mut self) {
+        if let Some(replies) = self.query.as_ref().and_then(Pending::take) {
+            self.query = None;
+            if let Some(received) = replies.into_iter().next() {
+                self.last.look = received.message;
+            }
+        }
+        while let Some(received) = self.looks.try_recv() {
+            // A published look is newer than the reply to the query.
+            self.query = None;
+            self.last.look = received.message;
+        }
+    }
+
+    fn write(&mut self, now: Instant) {
+        let is_news = match &self.written {
+            Some((written, _)) => *written != self.last.look,
+            None => self.last.look != Look::default(),
+        };
+        if !is_news {
+            return;
+        }
+        let purpose = Purpose {
+            failure: format!("cannot save the look of '{}'", self.last.node),
+            consequence: "after a restart it would begin with an older look",
+        };
+        match serde_json::to_vec(&self.last) {
+            Ok(content) => {
+                self.files.put(self.file.clone(), content, purpose);
+                self.written = Some((self.last.look.clone(), now));
+            },
+            Err(problem) => tracing::warn!("{}: {problem}", purpose.failure),
+        }
+    }
+}
+
+/// Reads the look from disk if it belongs to this node. A damaged file is logged and removed.
+fn read(file: &Path, node: &NodeId, files: &StateFiles) -> Option<Look> {
+    let path = file.to_owned();
+    let read = in_time(move || LastLook::read(&path));
+    match read.unwrap_or_else(|| Err(io::Error::from(ErrorKind::TimedOut))) {
+        Ok(last) => last.filter(|last| last.node == *node).map(|last| last.look),
+        Err(problem) => {
+            tracing::warn!("{}: the saved look is damaged and not used: {problem}", file.display());
+            forget(file, files);
+            None
+        },
+    }
+}
+
+/// Removes the look of an earlier instance: a start by a person begins from scratch.
+pub(crate) fn forget(file: &Path, files: &StateFiles) {
+    files.remove(file.to_owned(), format!("{}: cannot remove the stale file", file.display()));
+}
