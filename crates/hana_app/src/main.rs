@@ -3,31 +3,24 @@
 //! It shows all nodes and their health, faults and their causes, the remedies with one key each, and every
 //! parameter to play.
 
-mod deeds;
-mod desk;
-mod keyboard;
-mod logs;
-mod mouse;
-mod operators;
-mod screen;
-mod sliders;
+mod app_systems;
+mod input;
+mod mesh;
+mod model;
+mod panels;
 mod theme;
-mod toasts;
-
-use std::time::{Duration, Instant};
 
 use bevy::log::{DEFAULT_FILTER, LogPlugin};
 use bevy::prelude::*;
 use bevy::window::WindowResolution;
 use bevy::winit::{UpdateMode, WinitSettings};
 use hana_network::NodeConfig;
-use hana_plugin::{ControllerPlugin, MeshNode};
+use hana_plugin::ControllerPlugin;
 use hana_protocol::id::NodeId;
 
-use crate::desk::AppModel;
+use crate::app_systems::AppSystems;
+use crate::mesh::nodes::REDRAW;
 
-/// Maximum time between two redraws, and so the maximum age of what the window shows.
-const REDRAW: Duration = Duration::from_millis(50);
 /// The default size of the window.
 const SIZE: (u32, u32) = (1280, 720);
 const LEAST_SIZE: (f32, f32) = (640.0, 400.0);
@@ -51,18 +44,17 @@ fn main() -> AppExit {
             unfocused_mode: UpdateMode::reactive(REDRAW),
         })
         .insert_resource(ClearColor(theme::GROUND))
-        .init_resource::<AppModel>()
-        .add_plugins((
-            keyboard::plugin,
-            mouse::plugin,
-            sliders::plugin,
-            logs::plugin,
-            operators::plugin,
-            deeds::plugin,
-        ))
-        .add_plugins(screen::plugin)
         .configure_sets(Update, (AppSystems::Look, AppSystems::Act, AppSystems::Draw).chain())
-        .add_systems(Update, look.in_set(AppSystems::Look))
+        .add_plugins((
+            mesh::nodes::plugin,
+            mesh::operators::plugin,
+            mesh::logs::plugin,
+            mesh::effects::plugin,
+            input::keyboard::plugin,
+            input::mouse::plugin,
+            input::slider::plugin,
+            panels::layout::plugin,
+        ))
         .run()
 }
 
@@ -70,17 +62,6 @@ fn main() -> AppExit {
 fn own_id() -> Option<String> {
     let config = NodeConfig::from_environment(NodeId::new("app").ok()?).ok()?;
     Some(format!("app-{}", config.with_host_of_daemon().host()))
-}
-
-/// The stages of a frame, in order.
-#[derive(SystemSet, Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum AppSystems {
-    /// Read the state of the nodes.
-    Look,
-    /// Handle the operator's input.
-    Act,
-    /// Draw the window.
-    Draw,
 }
 
 fn window_plugin() -> WindowPlugin {
@@ -99,13 +80,4 @@ fn window_plugin() -> WindowPlugin {
         }),
         ..default()
     }
-}
-
-fn look(nodes: Query<&MeshNode>, mut desk: ResMut<AppModel>, mut looked: Local<Option<Instant>>) {
-    let now = Instant::now();
-    if looked.is_some_and(|at| now.saturating_duration_since(at) < REDRAW) {
-        return;
-    }
-    *looked = Some(now);
-    desk.see(nodes.iter().map(|node| (**node).clone()).collect(), now);
 }

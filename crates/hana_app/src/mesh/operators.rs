@@ -1,27 +1,14 @@
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bevy::prelude::*;
 use hana_plugin::{
     ClaimKept, ClaimLost, ClaimRejected, MeshCommands as HanaMesh, MeshSession, NoteReceived,
 };
-use hana_protocol::id::{NodeId, role};
+use hana_protocol::id::role;
 
-use crate::AppSystems;
-use crate::desk::AppModel;
-
-/// The other apps as known here: parameters that they left behind, and notes of their operators.
-#[derive(Default, Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Operators {
-    /// This app, once it has joined.
-    pub(crate) own: Option<NodeId>,
-    /// Apps that have vanished, and how many parameters they left behind.
-    pub(crate) left: BTreeMap<NodeId, usize>,
-    /// The current notes, by the app that published them.
-    pub(crate) notes: BTreeMap<NodeId, String>,
-    /// How many parameters each app has claimed.
-    pub(crate) taken: BTreeMap<NodeId, usize>,
-}
+use crate::app_systems::AppSystems;
+use crate::model::app_model::AppModel;
+use crate::model::operators::Operators;
 
 pub(crate) fn plugin(app: &mut App) {
     app.add_systems(Update, look.in_set(AppSystems::Look))

@@ -5,7 +5,8 @@ use hana_plugin::{CommandCompleted, MeshCommands as HanaMesh};
 use hana_protocol::message::Control;
 use hana_protocol::wire::error_chain;
 
-use crate::desk::{AppEffect, AppModel};
+use crate::model::app_model::AppModel;
+use crate::model::effect::AppEffect;
 
 pub(crate) fn plugin(app: &mut App) {
     app.add_observer(tell_outcome);

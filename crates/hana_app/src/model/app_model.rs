@@ -7,8 +7,10 @@ use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::parameter::ParameterName;
 
-use crate::operators::Operators;
-use crate::toasts::Toasts;
+use crate::model::effect::AppEffect;
+use crate::model::key::{Key, Typed};
+use crate::model::operators::Operators;
+use crate::model::toasts::Toasts;
 
 /// The operator's view: nodes, faults, the selection, and a pending question. Pure.
 ///
@@ -28,49 +30,6 @@ pub(crate) struct AppModel {
     /// Whether the log fills the details area.
     pub(crate) is_log_open: bool,
     notice: Option<(String, Instant)>,
-}
-
-/// A key with a meaning in this window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Key {
-    /// A letter of an [`OperatorAction`], or yes and no.
-    Letter(char),
-    /// A letter with Shift: for all visualizations.
-    ForAll(char),
-    /// Moves the selection down by so many lines.
-    Step(isize),
-    /// Goes back, or dismisses a toast.
-    Escape,
-}
-
-/// A key pressed while a note is being typed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Typed {
-    /// Adds this text.
-    Text(String),
-    /// Deletes the last character.
-    Backspace,
-    /// Sends the note.
-    Enter,
-    /// Discards the note.
-    Escape,
-}
-
-/// The effect of a key.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum AppEffect {
-    /// An action on one node.
-    Do(OperatorAction, Box<NodeView>),
-    /// An action on all visualizations that support it: freeze, blackout, resume.
-    ForAll(OperatorAction, Vec<NodeView>),
-    /// Claim parameters of a visualization.
-    Take(NodeId, Vec<ParameterName>),
-    /// Release parameters.
-    Release(NodeId, Vec<ParameterName>),
-    /// Take over the parameters that these apps left behind.
-    TakeOver(Vec<NodeId>),
-    /// Publish a note to the other operators.
-    Note(String),
 }
 
 /// How long a notice is shown.
@@ -246,7 +205,7 @@ mod tests {
     use hana_protocol::message::{Override, Ownership, OwnershipKind, Priority, ProcessState};
 
     use super::*;
-    use crate::toasts::tests::{id, view};
+    use crate::model::toasts::tests::{id, view};
 
     fn desk(views: Vec<NodeView>) -> (AppModel, Instant) {
         let now = Instant::now();

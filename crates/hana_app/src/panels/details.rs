@@ -1,22 +1,19 @@
 use std::collections::BTreeMap;
 
 use bevy::prelude::*;
-use bevy::ui::RelativeCursorPosition;
 use hana_console::OperatorAction;
 use hana_engine::roster::NodeView;
 use hana_network::unix_ms;
 use hana_plugin::MeshNode;
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
-use hana_protocol::message::OwnershipKind;
-use hana_protocol::parameter::format::{hex_of_rgb, word_of_value};
-use hana_protocol::parameter::{ColourPart, Parameter, ParameterKind, Sharing};
+use hana_protocol::parameter::{Parameter, ParameterKind};
 
-use super::{Panel, show, since};
-use crate::desk::AppModel;
-use crate::logs::Logs;
-use crate::mouse::{Offers, Takes};
-use crate::sliders::{Slider, along};
+use crate::mesh::logs::Logs;
+use crate::model::app_model::AppModel;
+use crate::panels::action_button::button;
+use crate::panels::panel::{Panel, show, since};
+use crate::panels::parameter_row::{colour_at, spawn_slider, spawn_swatch};
 use crate::theme;
 
 /// The details of the selected node.
@@ -40,10 +37,6 @@ struct Selected {
     is_log_open: bool,
 }
 
-/// The widths of the columns before and after a slider.
-const NAME: f32 = 96.0;
-const VALUE: f32 = 72.0;
-const HOLDER: f32 = 96.0;
 /// Maximum number of play sessions listed one by one.
 const SESSIONS: usize = 3;
 /// Maximum number of problems shown.
@@ -175,7 +168,7 @@ fn spawn(picture: &DetailsView, parent: &mut ChildSpawnerCommands) {
             if let Some((name, colour)) = colour_at(&selected.sliders[index..]) {
                 spawn_swatch(parent, name, colour);
             }
-            spawn_slider(parent, selected, parameter, *value);
+            spawn_slider(parent, view, selected.own.as_ref(), parameter, *value);
         }
     }
     if !selected.log.is_empty() {
@@ -187,160 +180,5 @@ fn spawn(picture: &DetailsView, parent: &mut ChildSpawnerCommands) {
     }
     for line in &selected.log {
         parent.spawn(theme::text(line.clone(), theme::TINY, theme::FAINT));
-    }
-}
-
-/// A button for a remedy, with its key.
-pub(super) fn button(remedy: OperatorAction, view: &NodeView) -> impl Bundle {
-    (
-        Button,
-        Offers(remedy, view.node.clone()),
-        Node {
-            padding: UiRect::axes(px(10), px(5)),
-            border: UiRect::all(px(1)),
-            border_radius: BorderRadius::all(px(4)),
-            column_gap: px(8),
-            ..default()
-        },
-        BorderColor::all(theme::LINE),
-        BackgroundColor(theme::GROUND),
-        children![
-            theme::line(remedy.key().to_ascii_uppercase(), theme::MIDDLE, theme::CARE),
-            theme::line(remedy.name(), theme::MIDDLE, theme::TEXT),
-        ],
-    )
-}
-
-/// Returns the colour whose parts begin here, and its name.
-fn colour_at(sliders: &[(Parameter, f32)]) -> Option<(&str, [f32; 3])> {
-    let [red, green, blue, ..] = sliders else { return None };
-    let part = |(parameter, _): &'_ (Parameter, f32)| match &parameter.kind {
-        ParameterKind::Colour { of, part } => Some((of.clone(), *part)),
-        _ => None,
-    };
-    let ParameterKind::Colour { of, .. } = &red.0.kind else { return None };
-    let wanted = ColourPart::ALL.map(|part| Some((of.clone(), part)));
-    ([part(red), part(green), part(blue)] == wanted)
-        .then_some((of.as_str(), [red.1, green.1, blue.1]))
-}
-
-fn row() -> Node {
-    Node {
-        height: px(30),
-        flex_shrink: 0.0,
-        align_items: AlignItems::Center,
-        column_gap: px(10),
-        ..default()
-    }
-}
-
-fn cell(width: f32) -> Node {
-    Node { width: px(width), flex_shrink: 0.0, overflow: Overflow::clip(), ..default() }
-}
-
-/// Spawns a swatch of a colour, above its three parts.
-fn spawn_swatch(parent: &mut ChildSpawnerCommands, name: &str, colour: [f32; 3]) {
-    let [red, green, blue] = colour;
-    parent.spawn((
-        row(),
-        children![
-            (cell(NAME), children![theme::line(name, theme::MIDDLE, theme::TEXT)]),
-            (
-                Node {
-                    height: px(20),
-                    flex_grow: 1.0,
-                    border_radius: BorderRadius::all(px(4)),
-                    ..default()
-                },
-                BackgroundColor(Color::srgb(red, green, blue)),
-            ),
-            (
-                cell(VALUE + 10.0 + HOLDER),
-                children![theme::line(hex_of_rgb(colour), theme::SMALL, theme::TEXT)]
-            ),
-        ],
-    ));
-}
-
-fn spawn_slider(
-    parent: &mut ChildSpawnerCommands,
-    selected: &Selected,
-    parameter: &Parameter,
-    value: f32,
-) {
-    let Selected { view, own, .. } = selected;
-    let (name, colour) = match &parameter.kind {
-        ParameterKind::Colour { part, .. } => (format!("  {part}"), theme::FAINT),
-        _ => (parameter.name.to_string(), theme::TEXT),
-    };
-    let (begins, ends) = played(parameter, value);
-    parent.spawn((
-        row(),
-        children![
-            (cell(NAME), children![theme::line(name, theme::MIDDLE, colour)]),
-            (
-                Slider { node: view.node.clone(), parameter: parameter.clone(), value },
-                RelativeCursorPosition::default(),
-                Node {
-                    height: px(20),
-                    flex_grow: 1.0,
-                    border_radius: BorderRadius::all(px(4)),
-                    overflow: Overflow::clip(),
-                    ..default()
-                },
-                BackgroundColor(theme::LINE),
-                children![(
-                    Node {
-                        margin: UiRect::left(percent(100.0 * begins)),
-                        width: percent(100.0 * (ends - begins)),
-                        height: percent(100),
-                        ..default()
-                    },
-                    BackgroundColor(theme::PLAYED),
-                )],
-            ),
-            (
-                cell(VALUE),
-                children![theme::line(word_of_value(parameter, value), theme::MIDDLE, theme::TEXT)]
-            ),
-            holder(view, own.as_ref(), parameter),
-        ],
-    ));
-}
-
-/// The owner of a parameter, beside its slider: a click claims or releases the parameter.
-fn holder(view: &NodeView, own: Option<&NodeId>, parameter: &Parameter) -> impl Bundle {
-    let name = &parameter.name;
-    let is_own = own.is_some() && view.taken_by(name) == own;
-    let (text, colour) = match (parameter.sharing, view.owner_of(name)) {
-        (Sharing::Mix, _) => {
-            let count = view.mixed.get(name).map_or(0, Vec::len);
-            (format!("mixed, {count}"), theme::FAINT)
-        },
-        (Sharing::One, Some(_)) if is_own => ("yours".into(), theme::TEXT),
-        (Sharing::One, Some(held)) if held.how == OwnershipKind::Claimed => {
-            (held.by.to_string(), theme::CARE)
-        },
-        (Sharing::One, Some(held)) => (format!("({})", held.by), theme::FAINT),
-        (Sharing::One, None) => ("take".into(), theme::LINE),
-    };
-    let (node, parameter) = (view.node.clone(), name.clone());
-    (
-        Button,
-        Takes { node, parameter, is_own },
-        cell(HOLDER),
-        children![theme::line(text, theme::SMALL, colour)],
-    )
-}
-
-/// Returns the filled part of a slider's track, 0 to 1; for a choice, the segment of the chosen value.
-fn played(parameter: &Parameter, value: f32) -> (f32, f32) {
-    match &parameter.kind {
-        ParameterKind::Choice(_) => {
-            let count = parameter.max - parameter.min + 1.0;
-            let index = value.round() - parameter.min;
-            (index / count, (index + 1.0) / count)
-        },
-        _ => (0.0, along(parameter, value)),
     }
 }

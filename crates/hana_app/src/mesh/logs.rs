@@ -3,8 +3,8 @@ use hana_network::LogTail;
 use hana_plugin::MeshSession;
 use hana_protocol::id::{NodeId, role};
 
-use crate::AppSystems;
-use crate::desk::AppModel;
+use crate::app_systems::AppSystems;
+use crate::model::app_model::AppModel;
 
 /// The logs of the nodes in view: the selected one, and the one that failed last.
 #[derive(Resource, Default)]

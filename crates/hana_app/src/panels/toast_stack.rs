@@ -2,10 +2,10 @@ use bevy::prelude::*;
 use hana_console::OperatorAction;
 use hana_engine::roster::NodeView;
 
-use super::details::button;
-use super::{Panel, show};
-use crate::desk::AppModel;
-use crate::logs::Logs;
+use crate::mesh::logs::Logs;
+use crate::model::app_model::AppModel;
+use crate::panels::action_button::button;
+use crate::panels::panel::{Panel, show};
 use crate::theme;
 
 /// The recent faults, above everything else: the newest at the bottom, where the operator looks.

@@ -1,9 +1,10 @@
 use bevy::prelude::*;
 
-use super::{Panel, show};
-use crate::desk::{AppModel, Key};
-use crate::mouse::Answers;
-use crate::operators::Operators;
+use crate::input::mouse::Answers;
+use crate::model::app_model::AppModel;
+use crate::model::key::Key;
+use crate::model::operators::Operators;
+use crate::panels::panel::{Panel, show};
 use crate::theme;
 
 /// The line at the bottom: a question, the last notice, or the available keys.

@@ -4,8 +4,8 @@ use hana_plugin::{Connectivity, MeshSession, NodeConnectivity};
 use hana_protocol::id::role;
 use hana_protocol::message::HostTimeline;
 
-use super::{Panel, show};
-use crate::desk::AppModel;
+use crate::model::app_model::AppModel;
+use crate::panels::panel::{Panel, show};
 use crate::theme;
 
 /// The line at the top: the show, the number of nodes and of faults, and the beat.

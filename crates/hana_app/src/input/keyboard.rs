@@ -5,9 +5,10 @@ use bevy::input::keyboard::{Key as Typed, KeyboardInput};
 use bevy::prelude::*;
 use hana_plugin::MeshCommands as HanaMesh;
 
-use crate::AppSystems;
-use crate::deeds::carry_out;
-use crate::desk::{AppModel, Key, Typed as Letters};
+use crate::app_systems::AppSystems;
+use crate::mesh::effects::carry_out;
+use crate::model::app_model::AppModel;
+use crate::model::key::{Key, Typed as Letters};
 
 pub(crate) fn plugin(app: &mut App) {
     app.add_systems(Update, press.in_set(AppSystems::Act));

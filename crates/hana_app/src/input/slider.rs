@@ -4,7 +4,7 @@ use hana_plugin::MeshCommands as HanaMesh;
 use hana_protocol::id::NodeId;
 use hana_protocol::parameter::Parameter;
 
-use crate::AppSystems;
+use crate::app_systems::AppSystems;
 
 /// A track that is dragged to play a parameter; a stepped one advances by one step with each click.
 #[derive(Component, Clone)]

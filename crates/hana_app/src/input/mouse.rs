@@ -7,9 +7,11 @@ use hana_plugin::MeshCommands as HanaMesh;
 use hana_protocol::id::NodeId;
 use hana_protocol::parameter::ParameterName;
 
-use crate::deeds::carry_out;
-use crate::desk::{AppModel, Key};
-use crate::{AppSystems, theme};
+use crate::app_systems::AppSystems;
+use crate::mesh::effects::carry_out;
+use crate::model::app_model::AppModel;
+use crate::model::key::Key;
+use crate::theme;
 
 /// A line of the list: a click selects its node.
 #[derive(Component)]

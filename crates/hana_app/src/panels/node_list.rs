@@ -5,9 +5,9 @@ use hana_network::unix_ms;
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 
-use super::{Panel, show, since};
-use crate::desk::AppModel;
-use crate::mouse::Selects;
+use crate::input::mouse::Selects;
+use crate::model::app_model::AppModel;
+use crate::panels::panel::{Panel, show, since};
 use crate::theme;
 
 /// The list of nodes, by host.
