@@ -157,11 +157,10 @@ fn what_interrupts_a_show_is_asked_once_more() {
     select(&terminal, "beat");
 
     terminal.type_in("s");
-    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop 'beat', which runs?"));
+    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop beat? It is running."));
     terminal.type_in("n");
-    terminal.wait_for(SOON, "the cancellation", |screen| screen.contains("left as it is"));
-    let still =
-        wait_for_node(h1, "beat", "the visualization to run", |node| node["state"] == "running");
+    terminal.wait_for(SOON, "it to be left", |screen| screen.contains("cancelled"));
+    let still = wait_for_node(h1, "beat", "it to run", |node| node["state"] == "running");
     assert_eq!(pid(&still), beat);
 
     // Freeze and blackout can be undone by a key, so they act at once.
@@ -175,7 +174,7 @@ fn what_interrupts_a_show_is_asked_once_more() {
     });
 
     terminal.type_in("s");
-    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop 'beat', which runs?"));
+    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop beat? It is running."));
     terminal.type_in("y");
     wait_for_node(h1, "beat", "the visualization to be stopped", |node| node["state"] == "stopped");
     wait_for_row(&terminal, "beat", &["○ stopped"]);

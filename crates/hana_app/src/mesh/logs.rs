@@ -13,32 +13,33 @@ pub(crate) struct Logs {
 }
 
 /// Lines kept for each node.
-const LINES: usize = 200;
+const MAX_LINES: usize = 200;
 
 pub(crate) fn plugin(app: &mut App) {
-    app.init_resource::<Logs>()
-        .add_systems(Update, follow.after(AppSystems::Act).before(AppSystems::Draw));
+    app.init_resource::<Logs>().add_systems(Update, follow.in_set(AppSystems::Apply));
 }
 
 impl Logs {
-    /// Returns the last lines of a node, the newest last; none if its log is not followed.
-    pub(crate) fn last(&mut self, of: &NodeId, most: usize) -> Vec<String> {
-        let Some(tail) = self.tails.iter_mut().find(|tail| tail.of() == of) else { return vec![] };
+    /// Returns the last `count` lines of a node, the newest last; none if its log is not followed.
+    pub(crate) fn last(&mut self, node: &NodeId, count: usize) -> Vec<String> {
+        let Some(tail) = self.tails.iter_mut().find(|tail| tail.of() == node) else {
+            return vec![];
+        };
         let lines = tail.lines();
-        let first = lines.len().saturating_sub(most);
+        let first = lines.len().saturating_sub(count);
         lines[first..].iter().map(|line| line.text.clone()).collect()
     }
 }
 
-fn follow(link: Res<MeshSession<role::App>>, desk: Res<AppModel>, mut logs: ResMut<Logs>) {
-    let Some(node) = link.node() else { return };
-    let failed = desk.toasts.pressing().map(|toast| &toast.node);
-    let selected = desk.selected().map(|view| &view.node);
-    let wanted: Vec<&NodeId> = selected.into_iter().chain(failed).collect();
-    logs.tails.retain(|tail| wanted.contains(&tail.of()));
-    for id in wanted {
-        if !logs.tails.iter().any(|tail| tail.of() == id) {
-            logs.tails.push(node.tail_log(id, LINES));
+fn follow(session: Res<MeshSession<role::App>>, model: Res<AppModel>, mut logs: ResMut<Logs>) {
+    let Some(own) = session.node() else { return };
+    let failed = model.toasts.active().map(|toast| &toast.node);
+    let selected = model.selected().map(|view| &view.node);
+    let shown: Vec<&NodeId> = selected.into_iter().chain(failed).collect();
+    logs.tails.retain(|tail| shown.contains(&tail.of()));
+    for node in shown {
+        if !logs.tails.iter().any(|tail| tail.of() == node) {
+            logs.tails.push(own.tail_log(node, MAX_LINES));
         }
     }
 }

@@ -1,9 +1,7 @@
 use std::time::Instant;
 
 use bevy::prelude::*;
-use hana_plugin::{
-    ClaimKept, ClaimLost, ClaimRejected, MeshCommands as HanaMesh, MeshSession, NoteReceived,
-};
+use hana_plugin::{ClaimKept, ClaimLost, ClaimRejected, MeshCommands, MeshSession, NoteReceived};
 use hana_protocol::id::role;
 
 use crate::app_systems::AppSystems;
@@ -11,55 +9,56 @@ use crate::model::app_model::AppModel;
 use crate::model::operators::Operators;
 
 pub(crate) fn plugin(app: &mut App) {
-    app.add_systems(Update, look.in_set(AppSystems::Look))
-        .add_observer(tell_taken)
-        .add_observer(tell_kept)
-        .add_observer(tell_refused)
-        .add_observer(tell_noted);
+    app.add_systems(Update, update.in_set(AppSystems::Sync))
+        .add_observer(show_claim_lost)
+        .add_observer(show_claim_kept)
+        .add_observer(show_claim_rejected)
+        .add_observer(show_note);
 }
 
-fn look(link: Res<MeshSession<role::App>>, mesh: HanaMesh, mut desk: ResMut<AppModel>) {
-    let own = link.node().map(|node| node.id().clone());
+fn update(session: Res<MeshSession<role::App>>, mesh: MeshCommands, mut model: ResMut<AppModel>) {
+    let own_id = session.node().map(|node| node.id().clone());
     let operators = mesh.claims().map_or_else(Operators::default, |claims| {
-        let views = desk.overview.views().iter();
-        let taken = views
-            .filter(|view| matches!(view.role, role::Role::App | role::Role::Bridge))
-            .map(|view| (view.node.clone(), claims.claims_of(&view.node).count()));
+        let views = model.dashboard.views().iter();
+        let controllers =
+            views.filter(|view| matches!(view.role, role::Role::App | role::Role::Bridge));
         let notes = claims.notes().map(|(app, text)| (app.clone(), text.into()));
         Operators {
-            own,
-            left: claims.left_behind(),
+            own_id,
+            abandoned: claims.left_behind(),
             notes: notes.collect(),
-            taken: taken.collect(),
+            claims: controllers
+                .map(|view| (view.node.clone(), claims.claims_of(&view.node).count()))
+                .collect(),
         }
     });
-    if desk.operators != operators {
-        desk.operators = operators;
+    if model.operators != operators {
+        model.operators = operators;
     }
 }
 
-fn tell_taken(taken: On<ClaimLost>, mut desk: ResMut<AppModel>) {
-    let ClaimLost { node, parameter, by, apart } = taken.event();
-    let apart = if *apart { ", which both had taken while you were apart" } else { "" };
-    desk.notice(format!("{by} has {parameter} of {node} now{apart}"), Instant::now());
+fn show_claim_lost(lost: On<ClaimLost>, mut model: ResMut<AppModel>) {
+    let ClaimLost { node, parameter, by, apart } = lost.event();
+    let cause = if *apart { "; both had claimed it while disconnected" } else { "" };
+    model.notify(format!("{by} took over {parameter} of {node}{cause}"), Instant::now());
 }
 
-fn tell_kept(kept: On<ClaimKept>, mut desk: ResMut<AppModel>) {
+fn show_claim_kept(kept: On<ClaimKept>, mut model: ResMut<AppModel>) {
     let ClaimKept { node, parameter, from } = kept.event();
-    desk.notice(
-        format!("{from} had taken {parameter} of {node} too while you were apart; it is yours"),
+    model.notify(
+        format!("you keep {parameter} of {node}; {from} had claimed it too while disconnected"),
         Instant::now(),
     );
 }
 
-fn tell_refused(refused: On<ClaimRejected>, mut desk: ResMut<AppModel>) {
-    let ClaimRejected { node, reason, .. } = refused.event();
-    desk.notice(format!("{node} refuses: {reason}"), Instant::now());
+fn show_claim_rejected(rejected: On<ClaimRejected>, mut model: ResMut<AppModel>) {
+    let ClaimRejected { node, reason, .. } = rejected.event();
+    model.notify(format!("{node} rejected the claim: {reason}"), Instant::now());
 }
 
-fn tell_noted(noted: On<NoteReceived>, mut desk: ResMut<AppModel>) {
-    let NoteReceived { app, text } = noted.event();
+fn show_note(received: On<NoteReceived>, mut model: ResMut<AppModel>) {
+    let NoteReceived { app, text } = received.event();
     if !text.is_empty() {
-        desk.notice(format!("{app}: {text}"), Instant::now());
+        model.notify(format!("{app}: {text}"), Instant::now());
     }
 }

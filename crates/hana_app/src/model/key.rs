@@ -1,7 +1,7 @@
 /// A key with a meaning in this window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Key {
-    /// A letter of an [`OperatorAction`], or yes and no.
+pub(crate) enum AppKey {
+    /// The letter of an action, or yes and no.
     Letter(char),
     /// A letter with Shift: for all visualizations.
     ForAll(char),
@@ -13,12 +13,12 @@ pub(crate) enum Key {
 
 /// A key pressed while a note is being typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Typed {
+pub(crate) enum NoteKey {
     /// Adds this text.
     Text(String),
     /// Deletes the last character.
     Backspace,
-    /// Sends the note.
+    /// Publishes the note.
     Enter,
     /// Discards the note.
     Escape,

@@ -1,15 +1,14 @@
 use bevy::prelude::*;
 use hana_console::OperatorAction;
-use hana_engine::roster::NodeView;
+use hana_protocol::id::NodeId;
 
-use crate::input::mouse::Offers;
+use crate::input::mouse::OnClick;
 use crate::theme;
 
-/// A button for a remedy, with its key.
-pub(super) fn button(remedy: OperatorAction, view: &NodeView) -> impl Bundle {
+/// A button for an action, with its key.
+pub(super) fn action_button(action: OperatorAction, node: &NodeId) -> impl Bundle {
     (
-        Button,
-        Offers(remedy, view.node.clone()),
+        OnClick::Request(action, node.clone()),
         Node {
             padding: UiRect::axes(px(10), px(5)),
             border: UiRect::all(px(1)),
@@ -17,11 +16,11 @@ pub(super) fn button(remedy: OperatorAction, view: &NodeView) -> impl Bundle {
             column_gap: px(8),
             ..default()
         },
-        BorderColor::all(theme::LINE),
-        BackgroundColor(theme::GROUND),
+        BorderColor::all(theme::BORDER),
+        BackgroundColor(theme::BACKGROUND),
         children![
-            theme::line(remedy.key().to_ascii_uppercase(), theme::MIDDLE, theme::CARE),
-            theme::line(remedy.name(), theme::MIDDLE, theme::TEXT),
+            theme::line(action.key().to_ascii_uppercase(), theme::MEDIUM, theme::WARNING),
+            theme::line(action.name(), theme::MEDIUM, theme::TEXT),
         ],
     )
 }

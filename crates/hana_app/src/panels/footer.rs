@@ -1,34 +1,46 @@
 use bevy::prelude::*;
 
-use crate::input::mouse::Answers;
+use crate::input::mouse::OnClick;
 use crate::model::app_model::AppModel;
-use crate::model::key::Key;
-use crate::model::operators::Operators;
-use crate::panels::panel::{Panel, show};
+use crate::model::key::AppKey;
+use crate::panels::panel::{Panel, redraw};
 use crate::theme;
 
-/// The line at the bottom: a question, the last notice, or the available keys.
-#[derive(PartialEq)]
-pub(crate) struct FooterView {
-    question: Option<String>,
-    notice: Option<String>,
-    /// The note that is being typed.
-    writing: Option<String>,
-    /// The parameters left behind by vanished apps, in words.
-    left: Option<String>,
+/// The line at the bottom: a question, the note that is being typed, the last notice, or the available keys.
+#[derive(PartialEq, Eq)]
+pub(crate) enum FooterView {
+    Question(String),
+    NoteDraft(String),
+    Notice(String),
+    Keys {
+        /// The parameters that can be taken over, in words.
+        abandoned: Option<String>,
+    },
 }
 
-/// Describes the parameters that can be taken over.
-fn left(operators: &Operators) -> Option<String> {
-    let (first, count) = operators.left.first_key_value()?;
-    let more = match operators.left.len() - 1 {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Some(format!("take over the {count} that {first}{more} left"))
+/// The keys, and what they do.
+const KEYS: [(&str, &str); 6] = [
+    ("Up Down", "select"),
+    ("T", "claim, release"),
+    ("N", "note to all"),
+    ("Shift+H", "freeze all"),
+    ("Shift+B", "blackout all"),
+    ("Shift+U", "resume all"),
+];
+
+impl FooterView {
+    fn new(model: &AppModel) -> Self {
+        let note = || model.note_draft.clone().map(Self::NoteDraft);
+        let notice = || model.notice().map(|text| Self::Notice(text.into()));
+        let question = model.question().map(Self::Question);
+        question
+            .or_else(note)
+            .or_else(notice)
+            .unwrap_or_else(|| Self::Keys { abandoned: model.operators.describe_abandoned() })
+    }
 }
 
-pub(super) fn place() -> impl Bundle {
+pub(super) fn layout() -> impl Bundle {
     (
         Node {
             height: px(44),
@@ -41,74 +53,60 @@ pub(super) fn place() -> impl Bundle {
             ..default()
         },
         BackgroundColor(theme::PANEL),
-        BorderColor::all(theme::LINE),
+        BorderColor::all(theme::BORDER),
     )
 }
 
 pub(super) fn draw(
-    place: Single<(Entity, &mut Panel<FooterView>)>,
-    desk: Res<AppModel>,
+    panel: Single<(Entity, &mut Panel<FooterView>)>,
+    model: Res<AppModel>,
     mut commands: Commands,
 ) {
-    let question = desk.question.as_ref();
-    let picture = FooterView {
-        question: question.map(|(remedy, node)| format!("{} {node}, which runs?", remedy.name())),
-        notice: desk.noticed().map(String::from),
-        writing: desk.writing.clone(),
-        left: left(&desk.operators),
-    };
-    show(place, picture, &mut commands, spawn);
+    redraw(panel, FooterView::new(&model), &mut commands, spawn);
 }
 
-fn spawn(picture: &FooterView, parent: &mut ChildSpawnerCommands) {
-    if let Some(question) = &picture.question {
-        parent.spawn(theme::line(question.clone(), theme::MIDDLE, theme::CARE));
-        for (key, text) in [('y', "Y  yes"), ('n', "N  no")] {
-            parent.spawn((
-                Button,
-                Answers(Key::Letter(key)),
-                Node { padding: UiRect::axes(px(10), px(4)), ..default() },
-                BackgroundColor(theme::GROUND),
-                children![theme::line(text, theme::MIDDLE, theme::CARE)],
-            ));
-        }
-        return;
+fn spawn(view: &FooterView, parent: &mut ChildSpawnerCommands) {
+    match view {
+        FooterView::Question(question) => {
+            parent.spawn(theme::line(question, theme::MEDIUM, theme::WARNING));
+            for (key, text) in [('y', "Y  yes"), ('n', "N  no")] {
+                parent.spawn((
+                    OnClick::Press(AppKey::Letter(key)),
+                    Node { padding: UiRect::axes(px(10), px(4)), ..default() },
+                    BackgroundColor(theme::BACKGROUND),
+                    children![theme::line(text, theme::MEDIUM, theme::WARNING)],
+                ));
+            }
+        },
+        FooterView::NoteDraft(text) => {
+            parent.spawn(theme::line("note to all:", theme::MEDIUM, theme::MUTED));
+            parent.spawn(theme::line(format!("{text}_"), theme::MEDIUM, theme::TEXT));
+            parent.spawn(theme::line("Enter: send   Esc: cancel", theme::SMALL, theme::MUTED));
+        },
+        FooterView::Notice(text) => {
+            parent.spawn(theme::line(text, theme::MEDIUM, theme::TEXT));
+        },
+        FooterView::Keys { abandoned } => {
+            if let Some(abandoned) = abandoned {
+                parent.spawn((
+                    OnClick::Press(AppKey::Letter('o')),
+                    key_hint("O", abandoned, theme::MEDIUM, theme::WARNING),
+                ));
+            }
+            for (key, text) in KEYS {
+                parent.spawn(key_hint(key, text, theme::SMALL, theme::MUTED));
+            }
+        },
     }
-    if let Some(text) = &picture.writing {
-        parent.spawn(theme::line("note to all:", theme::MIDDLE, theme::FAINT));
-        parent.spawn(theme::line(format!("{text}_"), theme::MIDDLE, theme::TEXT));
-        parent.spawn(theme::line("Enter tells it, Escape does not", theme::SMALL, theme::FAINT));
-        return;
-    }
-    if let Some(notice) = &picture.notice {
-        parent.spawn(theme::line(notice.clone(), theme::MIDDLE, theme::TEXT));
-        return;
-    }
-    if let Some(left) = &picture.left {
-        parent.spawn((
-            Button,
-            Answers(Key::Letter('o')),
-            Node { column_gap: px(8), align_items: AlignItems::Center, ..default() },
-            children![
-                theme::line("O", theme::MIDDLE, theme::CARE),
-                theme::line(left.clone(), theme::MIDDLE, theme::CARE),
-            ],
-        ));
-    }
-    for (keys, text) in [
-        ("Up Down", "choose"),
-        ("T", "take, release"),
-        ("N", "note to all"),
-        ("Shift+H", "freeze all"),
-        ("Shift+B", "black all"),
-        ("Shift+U", "resume all"),
-    ] {
-        parent.spawn((
-            Node { column_gap: px(8), align_items: AlignItems::Center, ..default() },
-            children![
-                theme::line(keys, theme::SMALL, theme::CARE),
-                theme::line(text, theme::SMALL, theme::FAINT),
-            ],
-        ));
-    }
+}
+
+/// A key, and what it does.
+fn key_hint(key: &str, text: &str, size: f32, colour: Color) -> impl Bundle + use<> {
+    (
+        Node { column_gap: px(8), align_items: AlignItems::Center, ..default() },
+        children![
+            theme::line(key.to_owned(), size, theme::WARNING),
+            theme::line(text.to_owned(), size, colour),
+        ],
+    )
 }

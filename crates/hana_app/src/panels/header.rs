@@ -1,45 +1,20 @@
 use bevy::prelude::*;
-use hana_network::local_us;
-use hana_plugin::{Connectivity, MeshSession, NodeConnectivity};
-use hana_protocol::id::role;
-use hana_protocol::message::HostTimeline;
 
+use crate::mesh::status::MeshStatus;
 use crate::model::app_model::AppModel;
-use crate::panels::panel::{Panel, show};
+use crate::panels::panel::{Panel, redraw};
 use crate::theme;
 
 /// The line at the top: the show, the number of nodes and of faults, and the beat.
 #[derive(PartialEq)]
 pub(crate) struct HeaderView {
-    show: Option<String>,
+    status: MeshStatus,
     nodes: usize,
-    trouble: usize,
-    /// Why this app is not on the mesh, if it is not.
-    away: Option<String>,
-    /// Tempo, bar and beat, and their source.
-    time: Option<(String, String)>,
+    summary: String,
+    has_faults: bool,
 }
 
-/// Returns why this app is not on the mesh, or `None` if it is.
-fn away(connectivity: &Connectivity) -> Option<String> {
-    match connectivity {
-        Connectivity::Joining => Some("joining the mesh".into()),
-        Connectivity::Connected { .. } => None,
-        Connectivity::DaemonLost => {
-            Some("the daemon of this machine is gone; going on without it in 5 s".into())
-        },
-        Connectivity::Disconnected { reason, .. } => Some(format!("not on the mesh: {reason}")),
-    }
-}
-
-/// Returns tempo, bar and beat, and their source, once they are known.
-fn time(node: &hana_network::Node<role::App>) -> Option<(String, String)> {
-    let now = local_us();
-    let (timeline, said) = (node.timeline().at(now)?, node.timeline().said()?);
-    Some((HostTimeline::beat_in_words(&timeline, now), said.source_in_words()))
-}
-
-pub(super) fn place() -> impl Bundle {
+pub(super) fn layout() -> impl Bundle {
     (
         Node {
             height: px(48),
@@ -52,45 +27,41 @@ pub(super) fn place() -> impl Bundle {
             ..default()
         },
         BackgroundColor(theme::PANEL),
-        BorderColor::all(theme::LINE),
+        BorderColor::all(theme::BORDER),
     )
 }
 
 pub(super) fn draw(
-    place: Single<(Entity, &mut Panel<HeaderView>)>,
-    desk: Res<AppModel>,
-    connectivity: Res<NodeConnectivity<role::App>>,
-    link: Res<MeshSession<role::App>>,
+    panel: Single<(Entity, &mut Panel<HeaderView>)>,
+    model: Res<AppModel>,
+    status: Res<MeshStatus>,
     mut commands: Commands,
 ) {
-    let picture = HeaderView {
-        show: link.node().and_then(|node| node.network().show.as_ref()).map(ToString::to_string),
-        nodes: desk.overview.views().len(),
-        trouble: desk.overview.alarms().count(),
-        away: away(&connectivity),
-        time: link.node().and_then(time),
+    let view = HeaderView {
+        status: status.clone(),
+        nodes: model.dashboard.views().len(),
+        summary: model.dashboard.summary(),
+        has_faults: model.dashboard.alarms().next().is_some(),
     };
-    show(place, picture, &mut commands, spawn);
+    redraw(panel, view, &mut commands, spawn);
 }
 
-fn spawn(picture: &HeaderView, parent: &mut ChildSpawnerCommands) {
-    let HeaderView { show, nodes, trouble, away, time } = picture;
+fn spawn(view: &HeaderView, parent: &mut ChildSpawnerCommands) {
+    let HeaderView { status: MeshStatus { show, problem, beat }, nodes, summary, has_faults } =
+        view;
     parent.spawn(theme::line("hana", theme::LARGE, theme::TEXT));
     if let Some(show) = show {
-        parent.spawn(theme::line(format!("show {show}"), theme::MIDDLE, theme::TEXT));
+        parent.spawn(theme::line(format!("show {show}"), theme::MEDIUM, theme::TEXT));
     }
-    if let Some(away) = away {
-        parent.spawn(theme::line(away.clone(), theme::MIDDLE, theme::CARE));
+    if let Some(problem) = problem {
+        parent.spawn(theme::line(problem, theme::MEDIUM, theme::WARNING));
         return;
     }
-    parent.spawn(theme::line(format!("{nodes} nodes"), theme::MIDDLE, theme::FAINT));
-    let (how, colour) = match trouble {
-        0 => ("all is well".into(), theme::WELL),
-        many => (format!("{many} in trouble"), theme::TROUBLE),
-    };
-    parent.spawn(theme::line(how, theme::MIDDLE, colour));
-    if let Some((beat, source)) = time {
-        parent.spawn(theme::line(beat.clone(), theme::MIDDLE, theme::TEXT));
-        parent.spawn(theme::line(source.clone(), theme::MIDDLE, theme::FAINT));
+    parent.spawn(theme::line(format!("{nodes} nodes"), theme::MEDIUM, theme::MUTED));
+    let colour = if *has_faults { theme::ERROR } else { theme::SUCCESS };
+    parent.spawn(theme::line(summary, theme::MEDIUM, colour));
+    if let Some((beat, source)) = beat {
+        parent.spawn(theme::line(beat, theme::MEDIUM, theme::TEXT));
+        parent.spawn(theme::line(source, theme::MEDIUM, theme::MUTED));
     }
 }

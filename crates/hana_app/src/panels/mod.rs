@@ -4,11 +4,11 @@
 //! view has changed.
 
 mod action_button;
-mod details;
-mod footer;
-mod header;
+pub(crate) mod details;
+pub(crate) mod footer;
+pub(crate) mod header;
 pub(crate) mod layout;
-mod node_list;
-mod panel;
+pub(crate) mod node_list;
+pub(crate) mod panel;
 mod parameter_row;
-mod toast_stack;
+pub(crate) mod toast_stack;

@@ -6,25 +6,26 @@ use hana_protocol::message::OwnershipKind;
 use hana_protocol::parameter::format::{hex_of_rgb, word_of_value};
 use hana_protocol::parameter::{ColourPart, Parameter, ParameterKind, Sharing};
 
-use crate::input::mouse::Takes;
-use crate::input::slider::{Slider, along};
+use crate::input::mouse::OnClick;
+use crate::input::slider::{Slider, position_of};
+use crate::model::effect::AppEffect;
 use crate::theme;
 
 /// The widths of the columns before and after a slider.
-const NAME: f32 = 96.0;
-const VALUE: f32 = 72.0;
-const HOLDER: f32 = 96.0;
+const NAME_WIDTH: f32 = 96.0;
+const VALUE_WIDTH: f32 = 72.0;
+const OWNER_WIDTH: f32 = 96.0;
 
 /// Returns the colour whose parts begin here, and its name.
 pub(super) fn colour_at(sliders: &[(Parameter, f32)]) -> Option<(&str, [f32; 3])> {
     let [red, green, blue, ..] = sliders else { return None };
-    let part = |(parameter, _): &'_ (Parameter, f32)| match &parameter.kind {
+    let part_of = |(parameter, _): &'_ (Parameter, f32)| match &parameter.kind {
         ParameterKind::Colour { of, part } => Some((of.clone(), *part)),
         _ => None,
     };
     let ParameterKind::Colour { of, .. } = &red.0.kind else { return None };
     let wanted = ColourPart::ALL.map(|part| Some((of.clone(), part)));
-    ([part(red), part(green), part(blue)] == wanted)
+    ([part_of(red), part_of(green), part_of(blue)] == wanted)
         .then_some((of.as_str(), [red.1, green.1, blue.1]))
 }
 
@@ -48,7 +49,7 @@ pub(super) fn spawn_swatch(parent: &mut ChildSpawnerCommands, name: &str, colour
     parent.spawn((
         row(),
         children![
-            (cell(NAME), children![theme::line(name, theme::MIDDLE, theme::TEXT)]),
+            (cell(NAME_WIDTH), children![theme::line(name, theme::MEDIUM, theme::TEXT)]),
             (
                 Node {
                     height: px(20),
@@ -59,7 +60,7 @@ pub(super) fn spawn_swatch(parent: &mut ChildSpawnerCommands, name: &str, colour
                 BackgroundColor(Color::srgb(red, green, blue)),
             ),
             (
-                cell(VALUE + 10.0 + HOLDER),
+                cell(VALUE_WIDTH + 10.0 + OWNER_WIDTH),
                 children![theme::line(hex_of_rgb(colour), theme::SMALL, theme::TEXT)]
             ),
         ],
@@ -69,19 +70,19 @@ pub(super) fn spawn_swatch(parent: &mut ChildSpawnerCommands, name: &str, colour
 pub(super) fn spawn_slider(
     parent: &mut ChildSpawnerCommands,
     view: &NodeView,
-    own: Option<&NodeId>,
+    own_id: Option<&NodeId>,
     parameter: &Parameter,
     value: f32,
 ) {
     let (name, colour) = match &parameter.kind {
-        ParameterKind::Colour { part, .. } => (format!("  {part}"), theme::FAINT),
+        ParameterKind::Colour { part, .. } => (format!("  {part}"), theme::MUTED),
         _ => (parameter.name.to_string(), theme::TEXT),
     };
-    let (begins, ends) = played(parameter, value);
+    let (start, end) = filled(parameter, value);
     parent.spawn((
         row(),
         children![
-            (cell(NAME), children![theme::line(name, theme::MIDDLE, colour)]),
+            (cell(NAME_WIDTH), children![theme::line(name, theme::MEDIUM, colour)]),
             (
                 Slider { node: view.node.clone(), parameter: parameter.clone(), value },
                 RelativeCursorPosition::default(),
@@ -92,59 +93,62 @@ pub(super) fn spawn_slider(
                     overflow: Overflow::clip(),
                     ..default()
                 },
-                BackgroundColor(theme::LINE),
+                BackgroundColor(theme::BORDER),
                 children![(
                     Node {
-                        margin: UiRect::left(percent(100.0 * begins)),
-                        width: percent(100.0 * (ends - begins)),
+                        margin: UiRect::left(percent(100.0 * start)),
+                        width: percent(100.0 * (end - start)),
                         height: percent(100),
                         ..default()
                     },
-                    BackgroundColor(theme::PLAYED),
+                    BackgroundColor(theme::SLIDER_FILL),
                 )],
             ),
             (
-                cell(VALUE),
-                children![theme::line(word_of_value(parameter, value), theme::MIDDLE, theme::TEXT)]
+                cell(VALUE_WIDTH),
+                children![theme::line(word_of_value(parameter, value), theme::MEDIUM, theme::TEXT)]
             ),
-            holder(view, own, parameter),
+            owner_cell(view, own_id, parameter),
         ],
     ));
 }
 
 /// The owner of a parameter, beside its slider: a click claims or releases the parameter.
-fn holder(view: &NodeView, own: Option<&NodeId>, parameter: &Parameter) -> impl Bundle {
+fn owner_cell(view: &NodeView, own_id: Option<&NodeId>, parameter: &Parameter) -> impl Bundle {
     let name = &parameter.name;
-    let is_own = own.is_some() && view.taken_by(name) == own;
+    let is_own = own_id.is_some() && view.taken_by(name) == own_id;
     let (text, colour) = match (parameter.sharing, view.owner_of(name)) {
         (Sharing::Mix, _) => {
             let count = view.mixed.get(name).map_or(0, Vec::len);
-            (format!("mixed, {count}"), theme::FAINT)
+            (format!("mixed, {count}"), theme::MUTED)
         },
         (Sharing::One, Some(_)) if is_own => ("yours".into(), theme::TEXT),
-        (Sharing::One, Some(held)) if held.how == OwnershipKind::Claimed => {
-            (held.by.to_string(), theme::CARE)
+        (Sharing::One, Some(owner)) if owner.how == OwnershipKind::Claimed => {
+            (owner.by.to_string(), theme::WARNING)
         },
-        (Sharing::One, Some(held)) => (format!("({})", held.by), theme::FAINT),
-        (Sharing::One, None) => ("take".into(), theme::LINE),
+        (Sharing::One, Some(owner)) => (format!("({})", owner.by), theme::MUTED),
+        (Sharing::One, None) => ("claim".into(), theme::BORDER),
     };
-    let (node, parameter) = (view.node.clone(), name.clone());
+    let (node, parameters) = (view.node.clone(), vec![name.clone()]);
     (
-        Button,
-        Takes { node, parameter, is_own },
-        cell(HOLDER),
+        OnClick::Apply(if is_own {
+            AppEffect::Release(node, parameters)
+        } else {
+            AppEffect::Claim(node, parameters)
+        }),
+        cell(OWNER_WIDTH),
         children![theme::line(text, theme::SMALL, colour)],
     )
 }
 
 /// Returns the filled part of a slider's track, 0 to 1; for a choice, the segment of the chosen value.
-fn played(parameter: &Parameter, value: f32) -> (f32, f32) {
+fn filled(parameter: &Parameter, value: f32) -> (f32, f32) {
     match &parameter.kind {
         ParameterKind::Choice(_) => {
             let count = parameter.max - parameter.min + 1.0;
             let index = value.round() - parameter.min;
             (index / count, (index + 1.0) / count)
         },
-        _ => (0.0, along(parameter, value)),
+        _ => (0.0, position_of(parameter, value)),
     }
 }

@@ -1,36 +1,55 @@
 use bevy::prelude::*;
 use hana_console::OperatorAction;
 use hana_engine::roster::NodeView;
+use hana_protocol::id::NodeId;
 
 use crate::mesh::logs::Logs;
 use crate::model::app_model::AppModel;
-use crate::panels::action_button::button;
-use crate::panels::panel::{Panel, show};
+use crate::panels::action_button::action_button;
+use crate::panels::panel::{Panel, redraw};
 use crate::theme;
 
 /// The recent faults, above everything else: the newest at the bottom, where the operator looks.
 #[derive(PartialEq)]
 pub(crate) struct ToastStackView {
-    toasts: Vec<Shown>,
+    toasts: Vec<ToastView>,
     /// The number of further toasts that are not shown.
-    more: usize,
+    hidden: usize,
 }
 
 #[derive(PartialEq)]
-struct Shown {
+struct ToastView {
     text: String,
-    is_solved: bool,
-    /// The node and its remedies, if the keys act on this toast.
-    offered: Option<(Box<NodeView>, Vec<OperatorAction>)>,
-    last_words: Vec<String>,
+    is_resolved: bool,
+    /// What the operator can do, if the keys act on this toast.
+    help: Option<ToastHelp>,
+}
+
+#[derive(PartialEq)]
+struct ToastHelp {
+    node: NodeId,
+    advice: &'static str,
+    actions: Vec<OperatorAction>,
+    recent_output: Vec<String>,
 }
 
 /// Maximum number of toasts shown at once; an operator reads no more.
-const MOST: usize = 3;
+const MAX_TOASTS: usize = 3;
 /// Log lines shown in a toast.
-const WORDS: usize = 2;
+const LOG_LINES: usize = 2;
 
-pub(super) fn place() -> impl Bundle {
+impl ToastHelp {
+    fn new(view: &NodeView, logs: &mut Logs) -> Self {
+        Self {
+            node: view.node.clone(),
+            advice: view.state.advice(),
+            actions: OperatorAction::available(view).collect(),
+            recent_output: logs.last(&view.node, LOG_LINES),
+        }
+    }
+}
+
+pub(super) fn layout() -> impl Bundle {
     (
         Node {
             position_type: PositionType::Absolute,
@@ -47,58 +66,37 @@ pub(super) fn place() -> impl Bundle {
 }
 
 pub(super) fn draw(
-    place: Single<(Entity, &mut Panel<ToastStackView>)>,
-    desk: Res<AppModel>,
+    panel: Single<(Entity, &mut Panel<ToastStackView>)>,
+    model: Res<AppModel>,
     mut logs: ResMut<Logs>,
     mut commands: Commands,
 ) {
-    let all = desk.toasts.all();
-    let pressing = desk.toasts.pressing().map(|toast| &toast.node);
-    let toasts = all
-        .iter()
-        .take(MOST)
-        .rev()
-        .map(|toast| {
-            let has_keys = pressing == Some(&toast.node);
-            let view = desk.overview.view(&toast.node).filter(|_| has_keys);
-            Shown {
-                text: toast.text.clone(),
-                is_solved: toast.solved.is_some(),
-                offered: view.map(offered),
-                last_words: if has_keys { logs.last(&toast.node, WORDS) } else { vec![] },
-            }
-        })
-        .collect();
-    let picture = ToastStackView { toasts, more: all.len().saturating_sub(MOST) };
-    show(place, picture, &mut commands, spawn);
+    let all = model.toasts.all();
+    let active = model.toasts.active().map(|toast| &toast.node);
+    let toasts = all.iter().take(MAX_TOASTS).rev().map(|toast| {
+        let target = active.filter(|node| **node == toast.node);
+        let view = target.and_then(|node| model.dashboard.view(node));
+        ToastView {
+            text: toast.text.clone(),
+            is_resolved: toast.resolved_at.is_some(),
+            help: view.map(|view| ToastHelp::new(view, &mut logs)),
+        }
+    });
+    let view =
+        ToastStackView { toasts: toasts.collect(), hidden: all.len().saturating_sub(MAX_TOASTS) };
+    redraw(panel, view, &mut commands, spawn);
 }
 
-fn offered(view: &NodeView) -> (Box<NodeView>, Vec<OperatorAction>) {
-    let remedies =
-        OperatorAction::ALL.into_iter().filter(|remedy| remedy.is_offered(view)).collect();
-    // Its figures change all the time, and are not shown here.
-    let view = NodeView {
-        frame: None,
-        fps: None,
-        frame_max_us: None,
-        uptime_s: 0,
-        parameters: None,
-        playing: vec![],
-        ..view.clone()
-    };
-    (Box::new(view), remedies)
-}
-
-fn spawn(picture: &ToastStackView, parent: &mut ChildSpawnerCommands) {
-    if picture.more > 0 {
-        let more = format!("and {} more in the list", picture.more);
-        parent.spawn(theme::line(more, theme::SMALL, theme::TROUBLE));
+fn spawn(view: &ToastStackView, parent: &mut ChildSpawnerCommands) {
+    if view.hidden > 0 {
+        let hidden = format!("and {} more in the list", view.hidden);
+        parent.spawn(theme::line(hidden, theme::SMALL, theme::ERROR));
     }
-    for toast in &picture.toasts {
-        let (colour, ground) = if toast.is_solved {
-            (theme::WELL, theme::WELL_GROUND)
+    for toast in &view.toasts {
+        let (colour, background) = if toast.is_resolved {
+            (theme::SUCCESS, theme::SUCCESS_BACKGROUND)
         } else {
-            (theme::TROUBLE, theme::TROUBLE_GROUND)
+            (theme::ERROR, theme::ERROR_BACKGROUND)
         };
         parent
             .spawn((
@@ -111,28 +109,28 @@ fn spawn(picture: &ToastStackView, parent: &mut ChildSpawnerCommands) {
                     overflow: Overflow::clip(),
                     ..default()
                 },
-                BackgroundColor(ground),
+                BackgroundColor(background),
                 BorderColor::all(colour),
             ))
-            .with_children(|card| spawn_card(toast, colour, card));
+            .with_children(|card| spawn_toast(toast, colour, card));
     }
 }
 
-fn spawn_card(toast: &Shown, colour: Color, card: &mut ChildSpawnerCommands) {
-    card.spawn(theme::text(toast.text.clone(), theme::MIDDLE, theme::TEXT));
-    let Some((view, remedies)) = &toast.offered else { return };
-    card.spawn(theme::text(view.state.advice(), theme::SMALL, colour));
-    for line in &toast.last_words {
-        card.spawn(theme::line(line.clone(), theme::TINY, theme::FAINT));
+fn spawn_toast(toast: &ToastView, colour: Color, card: &mut ChildSpawnerCommands) {
+    card.spawn(theme::text(&toast.text, theme::MEDIUM, theme::TEXT));
+    let Some(help) = &toast.help else { return };
+    card.spawn(theme::text(help.advice, theme::SMALL, colour));
+    for line in &help.recent_output {
+        card.spawn(theme::line(line, theme::TINY, theme::MUTED));
     }
     card.spawn(Node { flex_wrap: FlexWrap::Wrap, column_gap: px(8), row_gap: px(8), ..default() })
         .with_children(|buttons| {
-            for remedy in remedies {
-                buttons.spawn(button(*remedy, view));
+            for action in &help.actions {
+                buttons.spawn(action_button(*action, &help.node));
             }
             buttons.spawn((
                 Node { padding: UiRect::axes(px(6), px(6)), ..default() },
-                children![theme::line("Esc puts it aside", theme::SMALL, theme::FAINT)],
+                children![theme::line("Esc: dismiss", theme::SMALL, theme::MUTED)],
             ));
         });
 }
