@@ -176,3 +176,82 @@ fn spawn(details: &DetailsView, parent: &mut ChildSpawnerCommands) {
         parent.spawn(theme::text(line.clone(), theme::TINY, theme::MUTED));
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use hana_protocol::message::ProcessState;
+    use hana_protocol::parameter::{ColourPart, ParameterName};
+
+    use super::*;
+    use crate::test_views;
+
+    fn view(state: ProcessState, parameters: &[Parameter]) -> NodeView {
+        let values = parameters.iter().map(|parameter| (parameter.name.clone(), 0.0));
+        NodeView { parameters: Some(values.collect()), ..test_views::view("a", state) }
+    }
+
+    fn texts(details: &DetailsView) -> Vec<String> {
+        let mut world = World::new();
+        world.commands().spawn_empty().with_children(|parent| spawn(details, parent));
+        world.flush();
+        world.query::<&Text>().iter(&world).map(|text| text.0.clone()).collect()
+    }
+
+    #[test]
+    fn sliders_are_sorted_by_name_and_colour_part() {
+        let parameter = |name: &str| Parameter::new(ParameterName::new(name).unwrap(), 0.0);
+        let part = |name: &str, part| Parameter {
+            kind: ParameterKind::Colour { of: "tint".into(), part },
+            ..parameter(name)
+        };
+        let announced = [
+            parameter("zoom"),
+            part("tint_b", ColourPart::Blue),
+            part("tint_g", ColourPart::Green),
+            part("tint_r", ColourPart::Red),
+            parameter("hue"),
+        ];
+        let names = |state| {
+            let selected = SelectedView::new(&view(state, &announced), &announced);
+            selected.sliders.iter().map(|(of, _)| of.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(ProcessState::Running), ["hue", "tint_r", "tint_g", "tint_b", "zoom"]);
+        assert!(names(ProcessState::Crashed).is_empty(), "nothing to play");
+    }
+
+    #[test]
+    fn parameters_without_value_have_no_slider() {
+        let zoom = Parameter::new(ParameterName::new("zoom").unwrap(), 0.0);
+        let selected = SelectedView::new(&view(ProcessState::Running, &[]), &[zoom]);
+        assert!(selected.sliders.is_empty());
+    }
+
+    #[test]
+    fn changing_figures_do_not_redraw_the_details() {
+        let shown = |fps| {
+            let view = view(ProcessState::Running, &[]);
+            let view = NodeView { fps: Some(fps), frame: Some(9), uptime_s: 7, ..view };
+            SelectedView { since: String::new(), ..SelectedView::new(&view, &[]) }
+        };
+        assert!(shown(60.0) == shown(59.0));
+    }
+
+    #[test]
+    fn open_log_replaces_the_sliders() {
+        let zoom = [Parameter::new(ParameterName::new("zoom").unwrap(), 0.0)];
+        let details = |is_log_open| DetailsView {
+            selected: Some(SelectedView {
+                log: vec!["started".into()],
+                is_log_open,
+                ..SelectedView::new(&view(ProcessState::Running, &zoom), &zoom)
+            }),
+        };
+        let closed = texts(&details(false));
+        assert!(closed.contains(&"zoom".to_owned()));
+        assert_eq!(closed[closed.len() - 2..], ["recent output", "started"]);
+        let open = texts(&details(true));
+        assert!(!open.contains(&"zoom".to_owned()));
+        assert_eq!(open[open.len() - 2..], ["log (L: close)", "started"]);
+    }
+}

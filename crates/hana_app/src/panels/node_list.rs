@@ -204,3 +204,75 @@ fn spawn_row(row: &NodeRow, line: &mut ChildSpawnerCommands) {
     }
     line.spawn(theme::line(&status.remarks, theme::SMALL, theme::MUTED));
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Instant;
+
+    use hana_protocol::message::{Override, ProcessState};
+
+    use super::*;
+    use crate::test_views::{id, view};
+
+    fn list(views: Vec<NodeView>, change: impl FnOnce(&mut AppModel)) -> NodeListView {
+        let mut model = AppModel::default();
+        model.update(views, Instant::now());
+        change(&mut model);
+        NodeListView::new(&model, 61_000)
+    }
+
+    #[test]
+    fn rows_are_grouped_by_host_and_mark_the_selection() {
+        let running = ProcessState::Running;
+        let views = vec![view("h1", running), view("a", running), view("b", ProcessState::Slow)];
+        let list = list(views, |model| model.select(&id("a")));
+        let rows: Vec<_> =
+            list.rows.iter().map(|row| (row.name.as_str(), row.is_host, row.is_selected)).collect();
+        assert_eq!(rows, [("h1", true, false), ("b", false, false), ("a", false, true)]);
+    }
+
+    #[test]
+    fn hosts_without_daemon_have_no_status() {
+        let list = list(vec![view("a", ProcessState::Running)], |_| ());
+        assert!(list.rows[0].is_host && list.rows[0].status.is_none());
+    }
+
+    #[test]
+    fn status_shows_age_frame_rate_and_frame_times() {
+        let stalled =
+            NodeView { frame_max_us: Some(1_000_000), ..view("a", ProcessState::Running) };
+        let list = list(vec![stalled, view("b", ProcessState::Crashed)], |_| ());
+        let status = |name: &str| {
+            list.rows.iter().find(|row| row.name == name).unwrap().status.as_ref().unwrap()
+        };
+        assert_eq!((status("a").since.as_str(), status("a").fps.as_str()), ("1m01s", "60 fps"));
+        assert_eq!(status("a").bars, [MAX_BAR_HEIGHT], "a long frame fills the bar");
+        assert_eq!((status("b").fps.as_str(), status("b").bars.len()), ("", 0));
+    }
+
+    #[test]
+    fn remarks_name_overrides_claims_and_notes() {
+        let running = ProcessState::Running;
+        let black = NodeView { in_force: Some(Override::Blackout), ..view("a", running) };
+        let ignored = NodeView { acknowledged: true, ..view("b", ProcessState::Slow) };
+        let app = NodeView { role: Role::App, ..view("foh", running) };
+        let list = list(vec![black, ignored, app], |model| {
+            model.operators.claims = [(id("foh"), 3)].into();
+            model.operators.notes = [(id("foh"), "cue 7".into())].into();
+        });
+        let remarks = |name: &str| {
+            let row = list.rows.iter().find(|row| row.name == name).unwrap();
+            row.status.as_ref().unwrap().remarks.as_str()
+        };
+        assert_eq!([remarks("a"), remarks("b")], ["blackout", "acknowledged"]);
+        assert_eq!(remarks("foh"), "app, claims 3, \u{201c}cue 7\u{201d}");
+    }
+
+    #[test]
+    fn equal_states_do_not_redraw_the_icon() {
+        let source = |state, fps| IconSource(NodeView { fps: Some(fps), ..view("a", state) });
+        assert!(source(ProcessState::Running, 60.0) == source(ProcessState::Running, 30.0));
+        assert!(source(ProcessState::Running, 60.0) != source(ProcessState::Slow, 60.0));
+    }
+}

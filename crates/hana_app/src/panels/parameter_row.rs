@@ -4,7 +4,7 @@ use hana_engine::roster::NodeView;
 use hana_protocol::id::NodeId;
 use hana_protocol::message::OwnershipKind;
 use hana_protocol::parameter::format::{hex_of_rgb, word_of_value};
-use hana_protocol::parameter::{ColourPart, Parameter, ParameterKind, Sharing};
+use hana_protocol::parameter::{ColourPart, Parameter, ParameterKind, ParameterName, Sharing};
 
 use crate::input::mouse::OnClick;
 use crate::input::slider::{Slider, position_of};
@@ -116,22 +116,10 @@ pub(super) fn spawn_slider(
 /// The owner of a parameter, beside its slider: a click claims or releases the parameter.
 fn owner_cell(view: &NodeView, own_id: Option<&NodeId>, parameter: &Parameter) -> impl Bundle {
     let name = &parameter.name;
-    let is_own = own_id.is_some() && view.taken_by(name) == own_id;
-    let (text, colour) = match (parameter.sharing, view.owner_of(name)) {
-        (Sharing::Mix, _) => {
-            let count = view.mixed.get(name).map_or(0, Vec::len);
-            (format!("mixed, {count}"), theme::MUTED)
-        },
-        (Sharing::One, Some(_)) if is_own => ("yours".into(), theme::TEXT),
-        (Sharing::One, Some(owner)) if owner.how == OwnershipKind::Claimed => {
-            (owner.by.to_string(), theme::WARNING)
-        },
-        (Sharing::One, Some(owner)) => (format!("({})", owner.by), theme::MUTED),
-        (Sharing::One, None) => ("claim".into(), theme::BORDER),
-    };
+    let (text, colour) = owner_text(view, own_id, parameter);
     let (node, parameters) = (view.node.clone(), vec![name.clone()]);
     (
-        OnClick::Apply(if is_own {
+        OnClick::Apply(if is_own(view, own_id, name) {
             AppEffect::Release(node, parameters)
         } else {
             AppEffect::Claim(node, parameters)
@@ -139,6 +127,28 @@ fn owner_cell(view: &NodeView, own_id: Option<&NodeId>, parameter: &Parameter) -
         cell(OWNER_WIDTH),
         children![theme::line(text, theme::SMALL, colour)],
     )
+}
+
+/// Returns whether this app has claimed the parameter.
+fn is_own(view: &NodeView, own_id: Option<&NodeId>, name: &ParameterName) -> bool {
+    own_id.is_some() && view.taken_by(name) == own_id
+}
+
+/// Returns the owner of a parameter as text, in parentheses if it only plays it, and the text's colour.
+fn owner_text(view: &NodeView, own_id: Option<&NodeId>, parameter: &Parameter) -> (String, Color) {
+    let name = &parameter.name;
+    match (parameter.sharing, view.owner_of(name)) {
+        (Sharing::Mix, _) => {
+            let count = view.mixed.get(name).map_or(0, Vec::len);
+            (format!("mixed, {count}"), theme::MUTED)
+        },
+        (Sharing::One, Some(_)) if is_own(view, own_id, name) => ("yours".into(), theme::TEXT),
+        (Sharing::One, Some(owner)) if owner.how == OwnershipKind::Claimed => {
+            (owner.by.to_string(), theme::WARNING)
+        },
+        (Sharing::One, Some(owner)) => (format!("({})", owner.by), theme::MUTED),
+        (Sharing::One, None) => ("claim".into(), theme::BORDER),
+    }
 }
 
 /// Returns the filled part of a slider's track, 0 to 1; for a choice, the segment of the chosen value.
@@ -150,5 +160,66 @@ fn filled(parameter: &Parameter, value: f32) -> (f32, f32) {
             (index / count, (index + 1.0) / count)
         },
         _ => (0.0, position_of(parameter, value)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::float_cmp, clippy::unwrap_used)]
+mod tests {
+    use hana_protocol::message::{Ownership, Priority, ProcessState};
+
+    use super::*;
+    use crate::test_views::{id, view};
+
+    fn parameter(name: &str) -> Parameter {
+        Parameter::new(ParameterName::new(name).unwrap(), 0.0)
+    }
+
+    fn part(of: &str, part: ColourPart) -> Parameter {
+        let kind = ParameterKind::Colour { of: of.into(), part };
+        Parameter { kind, ..parameter(of) }
+    }
+
+    #[test]
+    fn colour_starts_only_at_three_parts_in_order() {
+        let [red, green, blue] = ColourPart::ALL.map(|of| (part("tint", of), 0.5));
+        let all = [red.clone(), green.clone(), blue.clone()];
+        assert_eq!(colour_at(&all), Some(("tint", [0.5; 3])));
+        assert_eq!(colour_at(&all[1..]), None);
+        assert_eq!(colour_at(&[green.clone(), red.clone(), blue.clone()]), None);
+        let other = (part("glow", ColourPart::Blue), 0.5);
+        assert_eq!(colour_at(&[red, green, other]), None);
+        assert_eq!(colour_at(&[(parameter("a"), 0.0), (parameter("b"), 0.0), blue]), None);
+    }
+
+    #[test]
+    fn choices_fill_their_segment_and_ranges_fill_up_to_the_value() {
+        let name = ParameterName::new("mode").unwrap();
+        let mode = Parameter::choice(name, ["a", "b"].map(String::from).into(), 0);
+        assert_eq!([0.0, 1.0].map(|value| filled(&mode, value)), [(0.0, 0.5), (0.5, 1.0)]);
+        let zoom = parameter("zoom");
+        assert_eq!([-1.0, 0.0, 1.0].map(|value| filled(&zoom, value).1), [0.0, 0.5, 1.0]);
+    }
+
+    #[test]
+    fn owner_text_tells_claims_from_active_use() {
+        let owned = |how| NodeView {
+            owners: vec![Ownership {
+                parameter: ParameterName::new("zoom").unwrap(),
+                by: id("foh"),
+                how,
+                priority: Priority::default(),
+                stamp: None,
+            }],
+            ..view("a", ProcessState::Running)
+        };
+        let text =
+            |view: &NodeView, own: &str| owner_text(view, Some(&id(own)), &parameter("zoom")).0;
+        let claimed = owned(OwnershipKind::Claimed);
+        assert_eq!([text(&claimed, "foh"), text(&claimed, "osc")], ["yours", "foh"]);
+        assert_eq!(text(&owned(OwnershipKind::Active), "osc"), "(foh)");
+        assert_eq!(text(&view("a", ProcessState::Running), "osc"), "claim");
+        let mixed = Parameter { sharing: Sharing::Mix, ..parameter("zoom") };
+        assert_eq!(owner_text(&claimed, None, &mixed).0, "mixed, 0");
     }
 }
