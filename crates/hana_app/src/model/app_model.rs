@@ -1,7 +1,9 @@
 use std::time::Instant;
 
 use bevy::prelude::*;
-use hana_console::{ActionRequest, CANCELLED, Dashboard, Notice, OperatorAction, adjacent_row};
+use hana_console::{
+    ActionRequest, CANCELLED, Dashboard, OperatorAction, TimedNotice, adjacent_row,
+};
 use hana_engine::roster::NodeView;
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
@@ -29,7 +31,7 @@ pub(crate) struct AppModel {
     unconfirmed: Option<(OperatorAction, NodeId)>,
     /// Whether the log fills the details area.
     pub(crate) is_log_open: bool,
-    notice: Notice,
+    notice: TimedNotice,
 }
 
 pub(crate) fn plugin(app: &mut App) {

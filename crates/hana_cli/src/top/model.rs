@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use hana_console::{
-    ActionRequest, AutoRecovery, CANCELLED, Dashboard, DashboardRow, Notice, OperatorAction,
+    ActionRequest, AutoRecovery, CANCELLED, Dashboard, DashboardRow, OperatorAction, TimedNotice,
     adjacent_row,
 };
 use hana_engine::roster::NodeView;
@@ -14,7 +14,7 @@ pub(crate) struct Model {
     selected: Option<NodeId>,
     filter: String,
     pub(crate) mode: Mode,
-    notice: Notice,
+    notice: TimedNotice,
 }
 
 /// The current meaning of keys.
@@ -284,7 +284,7 @@ mod tests {
         select(&mut model, "b", now);
         assert_eq!(model.press(Key::Char('i'), now), None);
         assert!(model.noticed().unwrap().contains("cannot acknowledge b: it is running"));
-        model.see(show(), now + Notice::DURATION);
+        model.see(show(), now + TimedNotice::DURATION);
         assert_eq!(model.noticed(), None);
     }
 
@@ -306,7 +306,7 @@ mod tests {
         views[1].restarts = 1;
         model.see(views.clone(), now);
         assert!(model.alert().unwrap().1.contains("a crashed and restarted automatically"));
-        model.see(views, now + Notice::DURATION);
+        model.see(views, now + TimedNotice::DURATION);
         assert!(model.alert().is_none());
     }
 

@@ -2,11 +2,11 @@ use std::time::{Duration, Instant};
 
 /// A message to the operator that disappears after a few seconds. Pure: it takes the time.
 #[derive(Debug, Default)]
-pub struct Notice {
+pub struct TimedNotice {
     shown: Option<(String, Instant)>,
 }
 
-impl Notice {
+impl TimedNotice {
     /// The time for which a message is shown.
     pub const DURATION: Duration = Duration::from_secs(6);
 
@@ -34,13 +34,13 @@ mod tests {
     #[test]
     fn notices_expire_and_newer_ones_replace_them() {
         let now = Instant::now();
-        let mut notice = Notice::default();
+        let mut notice = TimedNotice::default();
         notice.show("a".into(), now);
-        let later = now + Notice::DURATION / 2;
+        let later = now + TimedNotice::DURATION / 2;
         notice.show("b".into(), later);
-        notice.expire(now + Notice::DURATION);
+        notice.expire(now + TimedNotice::DURATION);
         assert_eq!(notice.text(), Some("b"));
-        notice.expire(later + Notice::DURATION);
+        notice.expire(later + TimedNotice::DURATION);
         assert_eq!(notice.text(), None);
     }
 }
