@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn owner_text_tells_claims_from_active_use() {
+    fn owner_text_distinguishes_claims_from_use() {
         let owned = |how| NodeView {
             owners: vec![Ownership {
                 parameter: ParameterName::new("zoom").unwrap(),

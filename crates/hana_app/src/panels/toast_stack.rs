@@ -21,7 +21,7 @@ pub(crate) struct ToastStackView {
 struct ToastView {
     text: String,
     is_resolved: bool,
-    /// What the operator can do, if the keys act on this toast.
+    /// Advice and actions, if the keys act on this toast.
     help: Option<ToastHelp>,
 }
 
