@@ -287,11 +287,11 @@ fn at_a_terminal_it_is_a_tool_for_people() {
     let says = |terminal: &Terminal, words: &str| {
         terminal.wait_for(SOON, words, |text| text.contains(words));
     };
-    says(&terminal, "120.00 beats a minute, bars of 4, not playing, alone");
+    says(&terminal, "120.00 bpm, 4 beats per bar, paused, no other peers");
     terminal.type_in("tempo 133\n");
-    says(&terminal, "133.00 beats a minute, bars of 4, not playing, alone");
+    says(&terminal, "133.00 bpm, 4 beats per bar, paused, no other peers");
     terminal.type_in("faster\n");
-    says(&terminal, "say `tempo BPM`, `play`, `pause`");
+    says(&terminal, "unknown command; use `tempo BPM`, `play`, `pause`");
     terminal.type_in("quit\n");
     let status = terminal.wait(SOON);
     assert!(status.success(), "{status}");

@@ -103,7 +103,7 @@ fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
     assert!(of_beat < of_pulse, "failures come first:\n{screen}");
     // One key restarts a hung visualization, without a confirmation.
     select(&terminal, "beat");
-    terminal.wait_for(SOON, "the explanation", |screen| screen.contains("Restart it; its look"));
+    terminal.wait_for(SOON, "the explanation", |screen| screen.contains("Restart it: its look"));
     terminal.type_in("r");
     let again = wait_for_node(h1, "beat", "a new instance", |node| {
         node["state"] == "running" && node["pid"] != beat
@@ -116,7 +116,7 @@ fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
     // A crash that is restarted automatically is reported for a while.
     h1.kill(Signal::KILL, pid(&again));
     terminal.wait_for(SOON, "the report of the crash", |screen| {
-        screen.contains("beat crashed and was started again by itself")
+        screen.contains("beat crashed and restarted automatically")
     });
     wait_for_row(&terminal, "beat", &["● running", "1x"]);
 
@@ -134,7 +134,7 @@ fn a_crash_and_a_freeze_appear_with_their_cause_and_a_key_mends_them() {
     terminal.wait_for(SOON, "an alert", |screen| screen.contains("pulse crashed: ended by"));
     select(&terminal, "pulse");
     terminal.wait_for(SOON, "the explanation", |screen| {
-        screen.contains("stays down") && screen.contains("bar at")
+        screen.contains("not restarted") && screen.contains("bar at")
     });
     if let Some(pictures) = std::env::var_os("HANA_PICTURES") {
         // Updates the picture of the documentation: `HANA_PICTURES=docs cargo nextest run -E
@@ -157,9 +157,9 @@ fn what_interrupts_a_show_is_asked_once_more() {
     select(&terminal, "beat");
 
     terminal.type_in("s");
-    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop 'beat', which runs?"));
+    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop beat? It is running."));
     terminal.type_in("n");
-    terminal.wait_for(SOON, "the cancellation", |screen| screen.contains("left as it is"));
+    terminal.wait_for(SOON, "the cancellation", |screen| screen.contains("cancelled"));
     let still =
         wait_for_node(h1, "beat", "the visualization to run", |node| node["state"] == "running");
     assert_eq!(pid(&still), beat);
@@ -175,7 +175,7 @@ fn what_interrupts_a_show_is_asked_once_more() {
     });
 
     terminal.type_in("s");
-    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop 'beat', which runs?"));
+    terminal.wait_for(SOON, "the question", |screen| screen.contains("stop beat? It is running."));
     terminal.type_in("y");
     wait_for_node(h1, "beat", "the visualization to be stopped", |node| node["state"] == "stopped");
     wait_for_row(&terminal, "beat", &["○ stopped"]);

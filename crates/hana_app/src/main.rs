@@ -1,40 +1,42 @@
 //! `hana-app`: the window for operating a show.
 //!
-//! It shows all nodes and their health, faults and their causes, the remedies with one key each, and every
-//! parameter to play.
+//! It shows all nodes and their health, faults and their causes, the available actions with one key each, and
+//! every parameter to play.
+//!
+//! | folder | holds |
+//! |---|---|
+//! | `model` | the operator's view of the show, and the effects of keys; pure |
+//! | `mesh` | the systems between the mesh and the model |
+//! | `input` | keyboard, mouse and sliders |
+//! | `panels` | the parts of the window |
 
-mod deeds;
-mod desk;
-mod keyboard;
-mod logs;
-mod mouse;
-mod operators;
-mod screen;
-mod sliders;
+mod app_systems;
+#[cfg(test)]
+mod headless_tests;
+mod input;
+mod mesh;
+mod model;
+mod panels;
+#[cfg(test)]
+mod test_views;
 mod theme;
-mod toasts;
-
-use std::time::{Duration, Instant};
 
 use bevy::log::{DEFAULT_FILTER, LogPlugin};
 use bevy::prelude::*;
 use bevy::window::WindowResolution;
 use bevy::winit::{UpdateMode, WinitSettings};
 use hana_network::NodeConfig;
-use hana_plugin::{ControllerPlugin, MeshNode};
+use hana_plugin::ControllerPlugin;
 use hana_protocol::id::NodeId;
 
-use crate::desk::AppModel;
+use crate::mesh::nodes::REDRAW_INTERVAL;
 
-/// Maximum time between two redraws, and so the maximum age of what the window shows.
-const REDRAW: Duration = Duration::from_millis(50);
-/// The default size of the window.
-const SIZE: (u32, u32) = (1280, 720);
-const LEAST_SIZE: (f32, f32) = (640.0, 400.0);
+const DEFAULT_SIZE: (u32, u32) = (1280, 720);
+const MIN_SIZE: (f32, f32) = (640.0, 400.0);
 
 fn main() -> AppExit {
     // Two operators on two machines need two apps with different ids.
-    let id = own_id().unwrap_or_else(|| "app".into());
+    let id = host_specific_id().unwrap_or_else(|| "app".into());
     App::new()
         .add_plugins((
             DefaultPlugins.set(window_plugin()).set(LogPlugin {
@@ -43,69 +45,50 @@ fn main() -> AppExit {
                 ),
                 ..default()
             }),
-            // The header shows them.
+            // The header shows the notices.
             ControllerPlugin::new(&id).without_notices(),
         ))
         .insert_resource(WinitSettings {
-            focused_mode: UpdateMode::reactive(REDRAW),
-            unfocused_mode: UpdateMode::reactive(REDRAW),
+            focused_mode: UpdateMode::reactive(REDRAW_INTERVAL),
+            unfocused_mode: UpdateMode::reactive(REDRAW_INTERVAL),
         })
-        .insert_resource(ClearColor(theme::GROUND))
-        .init_resource::<AppModel>()
+        .insert_resource(ClearColor(theme::BACKGROUND))
         .add_plugins((
-            keyboard::plugin,
-            mouse::plugin,
-            sliders::plugin,
-            logs::plugin,
-            operators::plugin,
-            deeds::plugin,
+            app_systems::plugin,
+            model::app_model::plugin,
+            mesh::nodes::plugin,
+            mesh::status::plugin,
+            mesh::operators::plugin,
+            mesh::logs::plugin,
+            mesh::effects::plugin,
+            input::keyboard::plugin,
+            input::mouse::plugin,
+            input::slider::plugin,
+            panels::layout::plugin,
         ))
-        .add_plugins(screen::plugin)
-        .configure_sets(Update, (AppSystems::Look, AppSystems::Act, AppSystems::Draw).chain())
-        .add_systems(Update, look.in_set(AppSystems::Look))
         .run()
 }
 
 /// Returns the app's id, derived from the host's id as its daemon has it.
-fn own_id() -> Option<String> {
+fn host_specific_id() -> Option<String> {
     let config = NodeConfig::from_environment(NodeId::new("app").ok()?).ok()?;
     Some(format!("app-{}", config.with_host_of_daemon().host()))
 }
 
-/// The stages of a frame, in order.
-#[derive(SystemSet, Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum AppSystems {
-    /// Read the state of the nodes.
-    Look,
-    /// Handle the operator's input.
-    Act,
-    /// Draw the window.
-    Draw,
-}
-
 fn window_plugin() -> WindowPlugin {
-    let (width, height) = SIZE;
+    let (width, height) = DEFAULT_SIZE;
     WindowPlugin {
         primary_window: Some(Window {
             title: "hana".into(),
             name: Some("hana-app".into()),
             resolution: WindowResolution::new(width, height),
             resize_constraints: WindowResizeConstraints {
-                min_width: LEAST_SIZE.0,
-                min_height: LEAST_SIZE.1,
+                min_width: MIN_SIZE.0,
+                min_height: MIN_SIZE.1,
                 ..default()
             },
             ..default()
         }),
         ..default()
     }
-}
-
-fn look(nodes: Query<&MeshNode>, mut desk: ResMut<AppModel>, mut looked: Local<Option<Instant>>) {
-    let now = Instant::now();
-    if looked.is_some_and(|at| now.saturating_duration_since(at) < REDRAW) {
-        return;
-    }
-    *looked = Some(now);
-    desk.see(nodes.iter().map(|node| (**node).clone()).collect(), now);
 }

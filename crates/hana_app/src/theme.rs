@@ -4,38 +4,38 @@ use bevy::prelude::*;
 use hana_engine::roster::NodeView;
 use hana_protocol::message::ProcessState;
 
-pub(crate) const GROUND: Color = Color::srgb(0.055, 0.063, 0.078);
+pub(crate) const BACKGROUND: Color = Color::srgb(0.055, 0.063, 0.078);
 pub(crate) const PANEL: Color = Color::srgb(0.094, 0.106, 0.133);
-pub(crate) const CHOSEN: Color = Color::srgb(0.16, 0.20, 0.28);
-pub(crate) const LINE: Color = Color::srgb(0.20, 0.22, 0.27);
+pub(crate) const SELECTED: Color = Color::srgb(0.16, 0.20, 0.28);
+pub(crate) const BORDER: Color = Color::srgb(0.20, 0.22, 0.27);
 pub(crate) const TEXT: Color = Color::srgb(0.91, 0.93, 0.96);
-pub(crate) const FAINT: Color = Color::srgb(0.58, 0.62, 0.69);
-pub(crate) const WELL: Color = Color::srgb(0.32, 0.80, 0.56);
-pub(crate) const CARE: Color = Color::srgb(0.98, 0.77, 0.31);
-pub(crate) const TROUBLE: Color = Color::srgb(1.0, 0.42, 0.43);
-pub(crate) const TROUBLE_GROUND: Color = Color::srgb(0.28, 0.09, 0.11);
-pub(crate) const WELL_GROUND: Color = Color::srgb(0.08, 0.20, 0.15);
-pub(crate) const PLAYED: Color = Color::srgb(0.40, 0.66, 1.0);
+pub(crate) const MUTED: Color = Color::srgb(0.58, 0.62, 0.69);
+pub(crate) const SUCCESS: Color = Color::srgb(0.32, 0.80, 0.56);
+pub(crate) const WARNING: Color = Color::srgb(0.98, 0.77, 0.31);
+pub(crate) const ERROR: Color = Color::srgb(1.0, 0.42, 0.43);
+pub(crate) const ERROR_BACKGROUND: Color = Color::srgb(0.28, 0.09, 0.11);
+pub(crate) const SUCCESS_BACKGROUND: Color = Color::srgb(0.08, 0.20, 0.15);
+pub(crate) const SLIDER_FILL: Color = Color::srgb(0.40, 0.66, 1.0);
 
 /// Font sizes, in logical pixels.
 pub(crate) const TINY: f32 = 13.0;
 pub(crate) const SMALL: f32 = 15.0;
-pub(crate) const MIDDLE: f32 = 18.0;
+pub(crate) const MEDIUM: f32 = 18.0;
 pub(crate) const LARGE: f32 = 26.0;
 /// The height of a line of the list.
-pub(crate) const ROW: f32 = 34.0;
+pub(crate) const ROW_HEIGHT: f32 = 34.0;
 pub(crate) const GAP: f32 = 12.0;
 
 /// Returns the colour of a node's state.
-pub(crate) const fn of_state(view: &NodeView) -> Color {
+pub(crate) const fn state_colour(view: &NodeView) -> Color {
     if view.acknowledged {
-        return FAINT;
+        return MUTED;
     }
     match view.state {
-        ProcessState::Running => WELL,
-        ProcessState::Slow | ProcessState::Starting | ProcessState::Restarting => CARE,
-        ProcessState::Stopping | ProcessState::Stopped | ProcessState::Closed => FAINT,
-        _ => TROUBLE,
+        ProcessState::Running => SUCCESS,
+        ProcessState::Slow | ProcessState::Starting | ProcessState::Restarting => WARNING,
+        ProcessState::Stopping | ProcessState::Stopped | ProcessState::Closed => MUTED,
+        _ => ERROR,
     }
 }
 
@@ -62,8 +62,8 @@ pub(crate) fn line(text: impl Into<String>, size: f32, colour: Color) -> impl Bu
 /// An icon for a state, readable without colours.
 ///
 /// Disc: running. Square: crashed or unreachable. Bar: unresponsive. Ring: stopped cleanly.
-pub(crate) fn sign(view: &NodeView, size: f32) -> impl Bundle {
-    let colour = of_state(view);
+pub(crate) fn state_icon(view: &NodeView, size: f32) -> impl Bundle {
+    let colour = state_colour(view);
     let (width, radius, is_filled) = match view.state {
         ProcessState::Running => (size, size, true),
         ProcessState::Slow | ProcessState::Unresponsive => (size / 2.5, 1.0, true),

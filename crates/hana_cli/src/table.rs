@@ -1,3 +1,4 @@
+use hana_console::short_duration;
 use hana_engine::roster::NodeView;
 use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
@@ -66,7 +67,7 @@ fn row(view: &NodeView) -> [String; 9] {
         or_dash(view.host.as_ref().map(ToString::to_string)),
         view.state.to_string(),
         or_dash(view.pid.map(|pid| pid.to_string())),
-        if view.pid.is_some() { duration(view.uptime_s) } else { "-".into() },
+        if view.pid.is_some() { short_duration(view.uptime_s) } else { "-".into() },
         or_dash(view.fps.map(|fps| format!("{fps:.0}"))),
         or_dash(view.frame.map(|frame| frame.to_string())),
         remarks.join("  "),
@@ -89,13 +90,4 @@ fn trouble(node: &NodeId, counters: &Counters) -> Option<String> {
         .collect();
     let told = told.join(", ");
     (!told.is_empty()).then(|| format!("messages refused: {told} (`hana watch hana/{node}/event`)"))
-}
-
-fn duration(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
-    }
 }

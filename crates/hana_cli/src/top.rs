@@ -6,14 +6,13 @@ mod model;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use hana_console::OperatorAction;
+use hana_console::{CommandSender, OperatorAction, describe_outcome};
 use hana_engine::roster::NodeView;
 use hana_network::{CommandError, LogTail, Node, TimelineHandle, local_us, unix_ms};
+use hana_protocol::contract::routes::Route;
+use hana_protocol::id::role::NodeRole;
 use hana_protocol::id::{NodeId, role};
-use hana_protocol::message::{
-    Acknowledge, Blackout, Freeze, HostTimeline, Restart, Resume, Shutdown, Stop,
-};
-use hana_protocol::wire::error_chain;
+use hana_protocol::message::{Command, HostTimeline};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
 
 use self::draw::{ViewContext, draw};
@@ -28,8 +27,8 @@ const LINES: usize = 500;
 /// Ending a process may take three deadlines in a row.
 const COMMAND: Duration = Duration::from_secs(12);
 
-/// A pending command: its description, and a function that returns its outcome.
-type PendingCommand = (String, Box<dyn Fn() -> Option<Result<(), CommandError>>>);
+/// Returns the outcome of a command, once it is known.
+type Outcome = Box<dyn Fn() -> Option<Result<(), CommandError>>>;
 
 pub(crate) fn run() -> anyhow::Result<()> {
     if !Screen::is_possible() {
@@ -51,7 +50,7 @@ fn look_on(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
     let mut watch = node.watch_mesh();
     let mut model = Model::default();
     let mut log: Option<LogTail> = None;
-    let mut under_way: Vec<PendingCommand> = vec![];
+    let mut under_way: Vec<(OperatorAction, NodeId, Outcome)> = vec![];
     let show = node.network().show.as_ref().map(ToString::to_string);
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     while screen.goes_on()? {
@@ -59,13 +58,9 @@ fn look_on(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
         let now = Instant::now();
         model.see(watch.roster().views(unix_ms()), now);
         follow(node, &mut log, model.selected());
-        under_way.retain(|(what, outcome)| {
+        under_way.retain(|(action, id, outcome)| {
             let Some(outcome) = outcome() else { return true };
-            let said = outcome.map_or_else(
-                |problem| format!("{what}: {}", error_chain(&problem)),
-                |()| format!("{what}: done"),
-            );
-            model.notice(said, now);
+            model.notice(describe_outcome(action.name(), id, &outcome), now);
             false
         });
         let lines = log.as_mut().map(LogTail::lines).unwrap_or_default();
@@ -84,11 +79,9 @@ fn look_on(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
                 None => {},
                 Some(Effect::Quit) => return Ok(()),
                 Some(Effect::Do(remedy, id)) => {
-                    let host = host_of(&model, &id);
-                    under_way.push((
-                        format!("{} {id}", remedy.name()),
-                        give(node, remedy, host.as_ref(), &id),
-                    ));
+                    let view = model.overview.view(&id);
+                    let sent = view.and_then(|view| remedy.dispatch(view, &mut Sender(node)));
+                    under_way.extend(sent.map(|outcome| (remedy, id, outcome)));
                 },
             }
         }
@@ -113,42 +106,22 @@ fn key(pressed: &KeyEvent) -> Option<Key> {
     })
 }
 
-/// Returns the host whose daemon launched the node, if one did.
-fn host_of(model: &Model, id: &NodeId) -> Option<NodeId> {
-    let view = model.selected().filter(|view| view.node == *id)?;
-    view.host.clone().filter(|_| view.launched)
-}
+/// Sends the commands of operator actions. A node that leaves the mesh itself counts as a command carried out.
+struct Sender<'a>(&'a Node<role::App>);
 
-/// Starts to carry out a remedy; its outcome is known later.
-fn give(
-    node: &Node<role::App>,
-    remedy: OperatorAction,
-    host: Option<&NodeId>,
-    id: &NodeId,
-) -> Box<dyn Fn() -> Option<Result<(), CommandError>>> {
-    let of = id.clone();
-    macro_rules! tell {
-        ($role:ty, $whom:expr, $command:expr) => {{
-            let pending = node.command::<$role, _>($whom, $command, COMMAND);
-            Box::new(move || {
-                let answer = pending.take().map(|answer| answer.map(|_| ()));
-                answer.or_else(|| pending.is_abandoned().then(|| Ok(())))
-            })
-        }};
-    }
-    match (remedy, host) {
-        (OperatorAction::Restart, Some(host)) => tell!(role::Daemon, host, Restart { node: of }),
-        (OperatorAction::Stop, Some(host)) => tell!(role::Daemon, host, Stop { node: of }),
-        (OperatorAction::Acknowledge, Some(host)) => {
-            tell!(role::Daemon, host, Acknowledge { node: of })
-        },
-        (OperatorAction::Freeze, _) => tell!(role::Visualization, id, Freeze {}),
-        (OperatorAction::Blackout, _) => tell!(role::Visualization, id, Blackout {}),
-        (OperatorAction::Resume, _) => tell!(role::Visualization, id, Resume {}),
-        (OperatorAction::Stop, None) => tell!(role::Visualization, id, Shutdown {}),
-        // No daemon launched the node, so none can restart it or watch over it; a log is shown.
-        (OperatorAction::Restart | OperatorAction::Acknowledge, None)
-        | (OperatorAction::Log, _) => Box::new(|| Some(Ok(()))),
+impl CommandSender for Sender<'_> {
+    type Sent = Outcome;
+
+    fn send<To: NodeRole, C: Command + Route<role::App, To> + Clone>(
+        &mut self,
+        node: &NodeId,
+        command: C,
+    ) -> Outcome {
+        let pending = self.0.command::<To, C>(node, command, COMMAND);
+        Box::new(move || {
+            let reply = pending.take().map(|reply| reply.map(|_| ()));
+            reply.or_else(|| pending.is_abandoned().then_some(Ok(())))
+        })
     }
 }
 

@@ -13,9 +13,9 @@ use hana_protocol::id::role::Role;
 pub struct Dashboard {
     views: Vec<NodeView>,
     /// The longest frame times in microseconds, the newest last.
-    frames: BTreeMap<NodeId, VecDeque<u64>>,
-    sampled: Option<Instant>,
-    mended: Vec<AutoRecovery>,
+    frame_times: BTreeMap<NodeId, VecDeque<u64>>,
+    sampled_at: Option<Instant>,
+    recoveries: Vec<AutoRecovery>,
 }
 
 /// A row of a [`Dashboard`].
@@ -40,20 +40,20 @@ pub struct AutoRecovery {
 
 impl Dashboard {
     /// The number of frame times kept for each node.
-    pub const SAMPLES: usize = 40;
+    pub const MAX_FRAME_TIMES: usize = 40;
     /// The time for which an automatic restart is shown.
-    pub const MENDED: Duration = Duration::from_secs(6);
+    pub const RECOVERY_SHOWN: Duration = Duration::from_secs(6);
     /// The interval between two frame times.
-    const SAMPLE: Duration = Duration::from_millis(250);
+    const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
     /// Updates the dashboard with the current nodes.
-    pub fn see(&mut self, mut views: Vec<NodeView>, now: Instant) {
-        let hosts_in_trouble: Vec<Option<NodeId>> =
+    pub fn update(&mut self, mut views: Vec<NodeView>, now: Instant) {
+        let faulty_hosts: Vec<Option<NodeId>> =
             views.iter().filter(|view| view.is_alarm()).map(|view| view.host.clone()).collect();
         // Faulty nodes come first, so they are visible even on a small screen.
         views.sort_by_key(|view| {
             (
-                !hosts_in_trouble.contains(&view.host),
+                !faulty_hosts.contains(&view.host),
                 view.host.clone(),
                 view.role != Role::Daemon,
                 !view.is_alarm(),
@@ -63,29 +63,33 @@ impl Dashboard {
         for view in &views {
             let before = self.views.iter().find(|before| before.node == view.node);
             if before.is_some_and(|before| view.restarts > before.restarts) {
-                self.mended.retain(|mended| mended.node != view.node);
+                self.recoveries.retain(|recovery| recovery.node != view.node);
                 let (node, restarts) = (view.node.clone(), view.restarts);
-                self.mended.push(AutoRecovery { node, restarts, at: now });
+                self.recoveries.push(AutoRecovery { node, restarts, at: now });
             }
         }
-        self.mended.retain(|mended| now.saturating_duration_since(mended.at) < Self::MENDED);
-        if self.sampled.is_none_or(|at| now.saturating_duration_since(at) >= Self::SAMPLE) {
-            self.sampled = Some(now);
+        self.recoveries
+            .retain(|recovery| now.saturating_duration_since(recovery.at) < Self::RECOVERY_SHOWN);
+        if self
+            .sampled_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= Self::SAMPLE_INTERVAL)
+        {
+            self.sampled_at = Some(now);
             self.sample(&views);
         }
         self.views = views;
     }
 
     fn sample(&mut self, views: &[NodeView]) {
-        self.frames.retain(|node, _| views.iter().any(|view| view.node == *node));
+        self.frame_times.retain(|node, _| views.iter().any(|view| view.node == *node));
         for view in views {
             // The frame time of a node that does not draw is out of date.
             let Some(longest) = view.frame_max_us.filter(|_| view.is_drawing()) else { continue };
-            let frames = self.frames.entry(view.node.clone()).or_default();
-            if frames.len() >= Self::SAMPLES {
-                frames.pop_front();
+            let times = self.frame_times.entry(view.node.clone()).or_default();
+            if times.len() >= Self::MAX_FRAME_TIMES {
+                times.pop_front();
             }
-            frames.push_back(longest);
+            times.push_back(longest);
         }
     }
 
@@ -124,7 +128,7 @@ impl Dashboard {
 
     /// Returns the frame times of a node in microseconds, the newest last.
     pub fn frame_times(&self, node: &NodeId) -> impl Iterator<Item = u64> {
-        self.frames.get(node).into_iter().flatten().copied()
+        self.frame_times.get(node).into_iter().flatten().copied()
     }
 
     /// Returns the nodes that need attention and whose faults are not acknowledged.
@@ -132,10 +136,19 @@ impl Dashboard {
         self.views.iter().filter(|view| view.is_alarm())
     }
 
+    /// Describes the state of the show: the number of faults, if there are any.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self.alarms().count() {
+            0 => "all is well".into(),
+            faults => format!("{faults} in trouble"),
+        }
+    }
+
     /// Returns the recent automatic restarts, the newest last.
     #[must_use]
-    pub fn mended(&self) -> &[AutoRecovery] {
-        &self.mended
+    pub fn recoveries(&self) -> &[AutoRecovery] {
+        &self.recoveries
     }
 }
 
@@ -154,7 +167,7 @@ impl DashboardRow<'_> {
 ///
 /// Counts from the first node if none is selected, and stops at the first and the last node.
 #[must_use]
-pub fn neighbour(
+pub fn adjacent_row(
     rows: &[DashboardRow<'_>],
     selected: Option<&NodeId>,
     by: isize,
@@ -166,51 +179,22 @@ pub fn neighbour(
 }
 
 impl AutoRecovery {
-    /// Returns a description of the restart.
+    /// Describes the restart.
     #[must_use]
-    pub fn in_words(&self) -> String {
+    pub fn describe(&self) -> String {
         let Self { node, restarts, .. } = self;
         let times = if *restarts == 1 { "once".into() } else { format!("{restarts} times") };
-        format!("{node} crashed and was started again by itself ({times} by now)")
+        format!("{node} crashed and restarted automatically ({times} so far)")
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(crate) mod tests {
+mod tests {
     use hana_protocol::message::ProcessState;
 
     use super::*;
-
-    pub(crate) fn view(node: &str, host: &str, state: ProcessState) -> NodeView {
-        NodeView {
-            node: NodeId::new(node).unwrap(),
-            role: if node == host { Role::Daemon } else { Role::Visualization },
-            host: Some(NodeId::new(host).unwrap()),
-            state,
-            reason: "because".into(),
-            since_ms: 0,
-            pid: Some(1),
-            uptime_s: 0,
-            frame: Some(1),
-            fps: Some(60.0),
-            frame_max_us: Some(17_000),
-            restarts: 0,
-            launched: true,
-            acknowledged: false,
-            in_force: None,
-            owners: vec![],
-            mixed: BTreeMap::new(),
-            note: None,
-            plays: [].into(),
-            played_by: [].into(),
-            counters: None,
-            lanes: BTreeMap::new(),
-            troubles: vec![],
-            parameters: None,
-            playing: vec![],
-        }
-    }
+    use crate::test_views::view;
 
     fn show() -> Vec<NodeView> {
         let running = ProcessState::Running;
@@ -223,69 +207,71 @@ pub(crate) mod tests {
         ]
     }
 
-    fn names(overview: &Dashboard) -> Vec<String> {
+    fn names(dashboard: &Dashboard) -> Vec<String> {
         let name = |row: DashboardRow<'_>| match row {
             DashboardRow::Host(host, _) => format!("[{host}]"),
             DashboardRow::Node(view) => view.node.to_string(),
         };
-        overview.rows(|_| true).into_iter().map(name).collect()
+        dashboard.rows(|_| true).into_iter().map(name).collect()
     }
 
     #[test]
-    fn trouble_comes_first_host_and_node() {
-        let mut overview = Dashboard::default();
-        overview.see(show(), Instant::now());
-        assert_eq!(names(&overview), ["[h2]", "c", "b", "[h1]", "a"]);
-        let words: Vec<String> = overview.alarms().map(NodeView::trouble_in_words).collect();
+    fn faulty_hosts_and_nodes_come_first() {
+        let mut dashboard = Dashboard::default();
+        dashboard.update(show(), Instant::now());
+        assert_eq!(names(&dashboard), ["[h2]", "c", "b", "[h1]", "a"]);
+        assert_eq!(dashboard.summary(), "1 in trouble");
+        let words: Vec<String> = dashboard.alarms().map(NodeView::trouble_in_words).collect();
         assert_eq!(words, ["c is unresponsive: because"]);
     }
 
     #[test]
-    fn what_a_person_wants_ignored_is_no_alarm() {
-        let mut overview = Dashboard::default();
+    fn acknowledged_faults_raise_no_alarm() {
+        let mut dashboard = Dashboard::default();
         let mut views = show();
         views[4].acknowledged = true;
-        overview.see(views, Instant::now());
-        assert_eq!(overview.alarms().count(), 0);
-        assert_eq!(names(&overview), ["[h1]", "a", "[h2]", "b", "c"]);
+        dashboard.update(views, Instant::now());
+        assert_eq!(dashboard.alarms().count(), 0);
+        assert_eq!(dashboard.summary(), "all is well");
+        assert_eq!(names(&dashboard), ["[h1]", "a", "[h2]", "b", "c"]);
     }
 
     #[test]
-    fn a_crash_that_was_mended_by_itself_is_told_for_a_while() {
+    fn automatic_restarts_are_listed_for_a_while() {
         let now = Instant::now();
-        let mut overview = Dashboard::default();
-        overview.see(show(), now);
+        let mut dashboard = Dashboard::default();
+        dashboard.update(show(), now);
         let mut views = show();
         views[1].restarts = 2;
-        overview.see(views.clone(), now);
-        assert!(overview.mended()[0].in_words().contains("(2 times by now)"));
-        overview.see(views, now + Dashboard::MENDED);
-        assert_eq!(overview.mended(), []);
+        dashboard.update(views.clone(), now);
+        assert!(dashboard.recoveries()[0].describe().contains("(2 times so far)"));
+        dashboard.update(views, now + Dashboard::RECOVERY_SHOWN);
+        assert_eq!(dashboard.recoveries(), []);
     }
 
     #[test]
-    fn frame_times_are_bounded_sampled_and_of_those_that_draw() {
+    fn frame_times_are_sampled_bounded_and_of_drawing_nodes() {
         let now = Instant::now();
-        let mut overview = Dashboard::default();
-        let beats = u32::try_from(Dashboard::SAMPLES).unwrap() * 3;
-        for beat in 0..beats {
-            overview.see(show(), now + Dashboard::SAMPLE / 2 * beat);
+        let mut dashboard = Dashboard::default();
+        let updates = u32::try_from(Dashboard::MAX_FRAME_TIMES).unwrap() * 3;
+        for update in 0..updates {
+            dashboard.update(show(), now + Dashboard::SAMPLE_INTERVAL / 2 * update);
         }
-        let count = |node: &str| overview.frame_times(&NodeId::new(node).unwrap()).count();
-        assert_eq!((count("a"), count("c"), count("nobody")), (Dashboard::SAMPLES, 0, 0));
+        let count = |node: &str| dashboard.frame_times(&NodeId::new(node).unwrap()).count();
+        assert_eq!((count("a"), count("c"), count("absent")), (Dashboard::MAX_FRAME_TIMES, 0, 0));
     }
 
     #[test]
-    fn the_neighbour_of_the_last_is_itself_and_nobody_has_none() {
-        let mut overview = Dashboard::default();
-        overview.see(show(), Instant::now());
-        let rows = overview.rows(|_| true);
+    fn adjacent_row_stops_at_the_ends() {
+        let mut dashboard = Dashboard::default();
+        dashboard.update(show(), Instant::now());
+        let rows = dashboard.rows(|_| true);
         let a = NodeId::new("a").unwrap();
-        let next = |from: &NodeId, by| neighbour(&rows, Some(from), by).unwrap().to_string();
+        let next = |from: &NodeId, by| adjacent_row(&rows, Some(from), by).unwrap().to_string();
         assert_eq!(
             (next(&a, 1), next(&a, -1), next(&a, isize::MIN)),
             ("a".into(), "h1".into(), "h2".into())
         );
-        assert_eq!(neighbour(&[], Some(&a), 1), None);
+        assert_eq!(adjacent_row(&[], Some(&a), 1), None);
     }
 }

@@ -1,4 +1,5 @@
 use hana_engine::roster::NodeView;
+use hana_protocol::id::NodeId;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::{Override, ProcessState};
 
@@ -20,6 +21,22 @@ pub enum OperatorAction {
     /// Show the played values again.
     Resume,
 }
+
+/// The consequence of the operator's request for an action on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActionRequest {
+    /// The action is not available, for this reason.
+    Rejected(String),
+    /// The screen shows the node's log.
+    ShowLog,
+    /// The operator must confirm the action first ([`OperatorAction::question`]).
+    Confirm,
+    /// The action is dispatched at once.
+    Dispatch,
+}
+
+/// The notice when the operator does not confirm an action.
+pub const CANCELLED: &str = "cancelled";
 
 impl OperatorAction {
     /// All actions, in the order in which they are shown.
@@ -49,8 +66,8 @@ impl OperatorAction {
 
     /// Returns the action of a key.
     #[must_use]
-    pub fn of_key(key: char) -> Option<Self> {
-        Self::ALL.into_iter().find(|remedy| remedy.key() == key)
+    pub fn from_key(key: char) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.key() == key)
     }
 
     /// Returns the name, a single word.
@@ -69,27 +86,76 @@ impl OperatorAction {
 
     /// Returns whether the action is useful for this node and would be accepted.
     #[must_use]
-    pub const fn is_offered(self, view: &NodeView) -> bool {
-        let alive = view.state.is_alive() && !matches!(view.state, ProcessState::Unreachable);
+    pub const fn is_available(self, view: &NodeView) -> bool {
+        let is_reachable = is_reachable(view.state);
         let draws = matches!(view.role, Role::Visualization);
         match self {
             Self::Restart => {
                 view.launched
                     && !matches!(view.state, ProcessState::Stopping | ProcessState::Unreachable)
             },
-            Self::Stop => draws && (alive || matches!(view.state, ProcessState::Restarting)),
-            Self::Acknowledge => view.launched && !view.acknowledged && is_trouble(view.state),
+            Self::Stop => draws && (is_reachable || matches!(view.state, ProcessState::Restarting)),
+            Self::Acknowledge => view.launched && !view.acknowledged && is_fault(view.state),
             Self::Log => view.launched || matches!(view.role, Role::Daemon),
-            Self::Freeze => draws && alive && !matches!(view.in_force, Some(Override::Freeze)),
-            Self::Blackout => draws && alive && !matches!(view.in_force, Some(Override::Blackout)),
-            Self::Resume => draws && alive && view.in_force.is_some(),
+            Self::Freeze => {
+                draws && is_reachable && !matches!(view.in_force, Some(Override::Freeze))
+            },
+            Self::Blackout => {
+                draws && is_reachable && !matches!(view.in_force, Some(Override::Blackout))
+            },
+            Self::Resume => draws && is_reachable && view.in_force.is_some(),
         }
+    }
+
+    /// Returns the actions that are available for this node, in the order in which they are shown.
+    pub fn available(view: &NodeView) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|action| action.is_available(view))
     }
 
     /// Returns whether the action makes sense for all visualizations at once: one key reverts it.
     #[must_use]
     pub const fn is_for_all(self) -> bool {
         matches!(self, Self::Freeze | Self::Blackout | Self::Resume)
+    }
+
+    /// Returns what follows when the operator requests the action on a node.
+    #[must_use]
+    pub fn request(self, view: &NodeView) -> ActionRequest {
+        if !self.is_available(view) {
+            let what = if self == Self::Log { "show the log of" } else { self.name() };
+            let (node, obstacle) = (&view.node, self.obstacle(view));
+            return ActionRequest::Rejected(format!("cannot {what} {node}: {obstacle}"));
+        }
+        if self == Self::Log {
+            return ActionRequest::ShowLog;
+        }
+        if self.needs_confirmation(view) { ActionRequest::Confirm } else { ActionRequest::Dispatch }
+    }
+
+    /// Returns why the action is not available.
+    fn obstacle(self, view: &NodeView) -> String {
+        let is_reachable = is_reachable(view.state);
+        match self {
+            Self::Restart | Self::Acknowledge | Self::Log if !view.launched => {
+                "no daemon launched it".into()
+            },
+            Self::Stop | Self::Freeze | Self::Blackout | Self::Resume
+                if !matches!(view.role, Role::Visualization) =>
+            {
+                "it is not a visualization".into()
+            },
+            Self::Acknowledge if view.acknowledged => "it is already acknowledged".into(),
+            Self::Freeze if is_reachable => "it is already frozen".into(),
+            Self::Blackout if is_reachable => "it is already black".into(),
+            Self::Resume if is_reachable => "it is neither frozen nor black".into(),
+            _ => format!("it is {}", view.state.as_str().replace('_', " ")),
+        }
+    }
+
+    /// Returns the question before an action that ends a running node.
+    #[must_use]
+    pub fn question(self, node: &NodeId) -> String {
+        format!("{} {node}? It is running.", self.name())
     }
 
     /// Returns whether the action interrupts the output by ending a process, so that it needs more than one
@@ -101,8 +167,13 @@ impl OperatorAction {
     }
 }
 
-/// Returns whether the state is a fault that raises an alarm, which the operator can acknowledge.
-const fn is_trouble(state: ProcessState) -> bool {
+/// Whether a process exists that receives commands.
+const fn is_reachable(state: ProcessState) -> bool {
+    state.is_alive() && !matches!(state, ProcessState::Unreachable)
+}
+
+/// Whether the state is a fault that raises an alarm, which the operator can acknowledge.
+const fn is_fault(state: ProcessState) -> bool {
     matches!(
         state,
         ProcessState::Starting
@@ -118,9 +189,8 @@ const fn is_trouble(state: ProcessState) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
-    use hana_protocol::id::NodeId;
-
     use super::*;
+    use crate::test_views::view;
 
     const STATES: [ProcessState; 11] = [
         ProcessState::Starting,
@@ -136,49 +206,23 @@ mod tests {
         ProcessState::CrashLoop,
     ];
 
-    fn view(state: ProcessState) -> NodeView {
-        NodeView {
-            node: NodeId::new("ripples").unwrap(),
-            role: Role::Visualization,
-            host: None,
-            state,
-            reason: String::new(),
-            since_ms: 0,
-            pid: None,
-            uptime_s: 0,
-            frame: None,
-            fps: None,
-            frame_max_us: None,
-            restarts: 0,
-            launched: true,
-            acknowledged: false,
-            in_force: None,
-            owners: vec![],
-            mixed: [].into(),
-            note: None,
-            plays: [].into(),
-            played_by: [].into(),
-            counters: None,
-            lanes: [].into(),
-            troubles: vec![],
-            parameters: None,
-            playing: vec![],
-        }
+    fn in_state(state: ProcessState) -> NodeView {
+        view("ripples", "h1", state)
     }
 
-    fn offered(view: &NodeView) -> BTreeSet<OperatorAction> {
-        OperatorAction::ALL.into_iter().filter(|remedy| remedy.is_offered(view)).collect()
+    fn available(view: &NodeView) -> BTreeSet<OperatorAction> {
+        OperatorAction::available(view).collect()
     }
 
     #[test]
-    fn each_has_a_key_of_its_own_and_each_state_has_words() {
+    fn every_action_has_its_own_key_and_every_state_advice() {
         let keys: BTreeSet<char> =
             OperatorAction::ALL.into_iter().map(OperatorAction::key).collect();
         assert_eq!(keys.len(), OperatorAction::ALL.len());
         assert!(
             OperatorAction::ALL
                 .into_iter()
-                .all(|remedy| OperatorAction::of_key(remedy.key()) == Some(remedy))
+                .all(|action| OperatorAction::from_key(action.key()) == Some(action))
         );
         for state in STATES {
             assert!(state.advice().ends_with('.'), "{state}");
@@ -192,45 +236,91 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_in_trouble_can_be_helped() {
+    fn faulty_nodes_can_be_restarted_and_acknowledged() {
         for state in STATES.into_iter().filter(|state| state.is_alarming()) {
-            let offered = offered(&view(state));
+            let available = available(&in_state(state));
             let unreachable = state == ProcessState::Unreachable;
             assert_eq!(
-                offered.contains(&OperatorAction::Restart),
+                available.contains(&OperatorAction::Restart),
                 !unreachable,
-                "{state}: {offered:?}"
+                "{state}: {available:?}"
             );
-            assert!(offered.contains(&OperatorAction::Log), "{state}");
+            assert!(available.contains(&OperatorAction::Log), "{state}");
         }
-        assert!(offered(&view(ProcessState::Unresponsive)).contains(&OperatorAction::Acknowledge));
-        let ignored = NodeView { acknowledged: true, ..view(ProcessState::Unresponsive) };
-        assert!(!offered(&ignored).contains(&OperatorAction::Acknowledge));
+        assert!(
+            available(&in_state(ProcessState::Unresponsive)).contains(&OperatorAction::Acknowledge)
+        );
+        let ignored = NodeView { acknowledged: true, ..in_state(ProcessState::Unresponsive) };
+        assert!(!available(&ignored).contains(&OperatorAction::Acknowledge));
     }
 
     #[test]
-    fn only_what_interrupts_a_show_is_asked_twice() {
+    fn only_interrupting_actions_need_confirmation() {
         for state in STATES {
-            let view = view(state);
-            for remedy in OperatorAction::ALL {
-                let interrupts = matches!(remedy, OperatorAction::Restart | OperatorAction::Stop)
+            let view = in_state(state);
+            for action in OperatorAction::ALL {
+                let interrupts = matches!(action, OperatorAction::Restart | OperatorAction::Stop)
                     && matches!(state, ProcessState::Running | ProcessState::Slow);
-                assert_eq!(remedy.needs_confirmation(&view), interrupts, "{remedy:?} of {state}");
+                assert_eq!(action.needs_confirmation(&view), interrupts, "{action:?} of {state}");
             }
         }
     }
 
     #[test]
-    fn what_no_daemon_launched_is_stopped_and_held_but_not_restarted() {
-        let alone = NodeView { launched: false, ..view(ProcessState::Running) };
+    fn nodes_without_daemon_can_be_stopped_but_not_restarted() {
+        let alone = NodeView { launched: false, ..in_state(ProcessState::Running) };
         assert_eq!(
-            offered(&alone),
+            available(&alone),
             [OperatorAction::Stop, OperatorAction::Freeze, OperatorAction::Blackout].into()
         );
         let black = NodeView { in_force: Some(Override::Blackout), ..alone };
         assert_eq!(
-            offered(&black),
+            available(&black),
             [OperatorAction::Stop, OperatorAction::Freeze, OperatorAction::Resume].into()
         );
+    }
+
+    #[test]
+    fn requests_are_rejected_confirmed_or_dispatched() {
+        let request = |action: OperatorAction, state| action.request(&in_state(state));
+        assert_eq!(request(OperatorAction::Log, ProcessState::Running), ActionRequest::ShowLog);
+        assert_eq!(request(OperatorAction::Stop, ProcessState::Running), ActionRequest::Confirm);
+        assert_eq!(
+            request(OperatorAction::Restart, ProcessState::Unresponsive),
+            ActionRequest::Dispatch
+        );
+    }
+
+    #[test]
+    fn rejections_name_action_node_and_obstacle() {
+        let running = in_state(ProcessState::Running);
+        let alone = NodeView { launched: false, ..running.clone() };
+        let black = NodeView { in_force: Some(Override::Blackout), ..running.clone() };
+        let acknowledged = NodeView { acknowledged: true, ..in_state(ProcessState::Slow) };
+        let daemon = view("h1", "h1", ProcessState::Running);
+        for (action, view, reason) in [
+            (OperatorAction::Restart, &alone, "cannot restart ripples: no daemon launched it"),
+            (OperatorAction::Log, &alone, "cannot show the log of ripples: no daemon launched it"),
+            (OperatorAction::Stop, &daemon, "cannot stop h1: it is not a visualization"),
+            (OperatorAction::Blackout, &black, "cannot blackout ripples: it is already black"),
+            (
+                OperatorAction::Resume,
+                &running,
+                "cannot resume ripples: it is neither frozen nor black",
+            ),
+            (OperatorAction::Acknowledge, &running, "cannot acknowledge ripples: it is running"),
+            (
+                OperatorAction::Acknowledge,
+                &acknowledged,
+                "cannot acknowledge ripples: it is already acknowledged",
+            ),
+            (
+                OperatorAction::Freeze,
+                &in_state(ProcessState::Stopped),
+                "cannot freeze ripples: it is stopped",
+            ),
+        ] {
+            assert_eq!(action.request(view), ActionRequest::Rejected(reason.into()));
+        }
     }
 }

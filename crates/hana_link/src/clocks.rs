@@ -23,11 +23,11 @@ pub(crate) fn local_us() -> anyhow::Result<i64> {
     let injected = INJECTED.get_or_init(|| {
         let text = std::env::var("HANA_CLOCK").unwrap_or_default();
         ClockOverride::parse(&text)
-            .with_context(|| format!("HANA_CLOCK is '{text}'"))
+            .with_context(|| format!("invalid HANA_CLOCK '{text}'"))
             .map_err(|error| format!("{error:#}"))
     });
     let injected = injected.as_ref().map_err(|problem| anyhow::Error::msg(problem.clone()))?;
-    Ok(injected.of(kernel_us()))
+    Ok(injected.apply(kernel_us()))
 }
 
 /// The offset and drift added to the machine's clock.
@@ -43,17 +43,17 @@ impl ClockOverride {
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
             let (name, number) = word.split_once('=').context("each word is NAME=NUMBER")?;
             let number =
-                number.trim().parse().with_context(|| format!("'{number}' is no whole number"))?;
+                number.trim().parse().with_context(|| format!("'{number}' is not an integer"))?;
             match name.trim() {
                 "offset_us" => injected.offset_us = number,
                 "drift_ppm" => injected.drift_ppm = number,
-                name => anyhow::bail!("there is offset_us and drift_ppm, and no '{name}'"),
+                name => anyhow::bail!("unknown setting '{name}'; use offset_us or drift_ppm"),
             }
         }
         Ok(injected)
     }
 
-    const fn of(self, kernel_us: i64) -> i64 {
+    const fn apply(self, kernel_us: i64) -> i64 {
         let gained = kernel_us.saturating_mul(self.drift_ppm) / 1_000_000;
         kernel_us.saturating_add(self.offset_us).saturating_add(gained)
     }
@@ -108,20 +108,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_local_clock_is_the_one_that_all_of_hana_goes_by() {
+    fn clock_override_matches_the_local_clock_of_hana_network() {
         // The same numbers as in the tests of `local_clock` in `hana_network`.
         let hour = ClockOverride::parse("offset_us=3600000000, drift_ppm=-100").unwrap();
-        assert_eq!(hour.of(1_000_000_000), 1_000_000_000 + 3_600_000_000 - 100_000);
+        assert_eq!(hour.apply(1_000_000_000), 1_000_000_000 + 3_600_000_000 - 100_000);
         assert_eq!(ClockOverride::parse("").unwrap(), ClockOverride::default());
         for wrong in ["offset_us", "offset_us=1h", "speed=2"] {
             ClockOverride::parse(wrong).unwrap_err();
         }
         let most = ClockOverride { offset_us: i64::MAX, drift_ppm: i64::MAX };
-        assert_eq!(most.of(i64::MAX), i64::MAX);
+        assert_eq!(most.apply(i64::MAX), i64::MAX);
     }
 
     #[test]
-    fn it_only_goes_forward() {
+    fn local_clock_is_monotonic() {
         let first = local_us().unwrap();
         assert!((0..1000).map(|_| local_us().unwrap()).is_sorted());
         assert!(local_us().unwrap() >= first);

@@ -2,9 +2,9 @@ use anyhow::Context;
 use hana_time::{LinkReport, Timeline};
 use rusty_link::{AblLink, SessionState};
 
-use crate::clock_offset::ClockOffset;
 use crate::clocks;
-use crate::member::LinkAction;
+use crate::link_clock_offset::LinkClockOffset;
+use crate::participant::LinkAction;
 
 /// Ableton Link, on this host's local clock.
 ///
@@ -19,13 +19,13 @@ pub(crate) struct Link {
 }
 
 /// Maximum number of clock readings, made in search of one that nothing interrupted.
-const READINGS: usize = 5;
+const MAX_READINGS: usize = 5;
 /// The largest beat sent to Link, which counts millionths of a beat in 64 bits.
 ///
 /// Of a larger number, some two thousand years, only the position in the bar is kept.
-const MOST_BEATS: f64 = 1e12;
+const MAX_BEATS: f64 = 1e12;
 /// Clocks read one after the other may differ by this much without a sleep, in microseconds.
-const A_SLEEP: i64 = 100_000;
+const MIN_SLEEP_US: i64 = 100_000;
 
 impl Link {
     /// Creates a Link outside any session, which continues this timeline.
@@ -34,12 +34,12 @@ impl Link {
         session.enable_start_stop_sync(true);
         let mut link = Self { session, state: SessionState::new(), slept_us: None };
         link.has_slept();
-        link.carry_out(LinkAction::Take(*timeline))?;
+        link.apply(LinkAction::Adopt(*timeline))?;
         Ok(link)
     }
 
     /// Returns the current state of the session.
-    pub(crate) fn see(&mut self, quantum: f64) -> anyhow::Result<LinkReport> {
+    pub(crate) fn report(&mut self, quantum: f64) -> anyhow::Result<LinkReport> {
         let offset = self.offset()?;
         self.session.capture_app_session_state(&mut self.state);
         let now = self.session.clock_micros();
@@ -57,23 +57,22 @@ impl Link {
     pub(crate) fn has_slept(&mut self) -> bool {
         let slept = clocks::slept_us(self.session.clock_micros());
         let before = std::mem::replace(&mut self.slept_us, slept);
-        before.zip(slept).is_some_and(|(before, slept)| slept.saturating_sub(before) > A_SLEEP)
+        before.zip(slept).is_some_and(|(before, slept)| slept.saturating_sub(before) > MIN_SLEEP_US)
     }
 
-    pub(crate) fn carry_out(&mut self, act: LinkAction) -> anyhow::Result<()> {
-        match act {
+    pub(crate) fn apply(&mut self, action: LinkAction) -> anyhow::Result<()> {
+        match action {
             LinkAction::Join => self.session.enable(true),
             LinkAction::Leave => self.session.enable(false),
             LinkAction::Tempo(bpm) => self.change(|state, now| state.set_tempo(bpm, now)),
             LinkAction::Playing(playing) => {
                 self.change(|state, now| state.set_is_playing(playing, now));
             },
-            LinkAction::Take(timeline) => {
+            LinkAction::Adopt(timeline) => {
                 let timeline = timeline.on_clock(self.offset()?.ahead_us.saturating_neg());
                 self.change(|state, now| {
                     let (beat, quantum) = (timeline.beat_at(now), timeline.quantum());
-                    let beat =
-                        if beat.abs() < MOST_BEATS { beat } else { beat.rem_euclid(quantum) };
+                    let beat = if beat.abs() < MAX_BEATS { beat } else { beat.rem_euclid(quantum) };
                     state.set_tempo(timeline.bpm(), now);
                     // Requests, rather than forces, the beat: if there are peers after all, this host adapts to them.
                     state.request_beat_at_time(beat, now, quantum);
@@ -92,19 +91,19 @@ impl Link {
         self.session.commit_app_session_state(&self.state);
     }
 
-    fn offset(&self) -> anyhow::Result<ClockOffset> {
-        let mut best: Option<ClockOffset> = None;
-        for _ in 0..READINGS {
+    fn offset(&self) -> anyhow::Result<LinkClockOffset> {
+        let mut best: Option<LinkClockOffset> = None;
+        for _ in 0..MAX_READINGS {
             let reading = (clocks::local_us()?, self.session.clock_micros(), clocks::local_us()?);
-            best = ClockOffset::of(&[reading])
+            best = LinkClockOffset::from_readings(&[reading])
                 .into_iter()
                 .chain(best)
                 .min_by_key(|offset| offset.error_us);
-            if best.is_some_and(|offset| offset.error_us <= ClockOffset::GOOD) {
+            if best.is_some_and(|offset| offset.error_us <= LinkClockOffset::UNINTERRUPTED_US) {
                 break;
             }
         }
-        best.context("this machine's clock does not go forward")
+        best.context("this machine's clock goes backwards")
     }
 }
 
@@ -122,41 +121,41 @@ mod tests {
     use super::*;
 
     /// Outside any session: sends nothing to any network.
-    fn apart(timeline: &Timeline) -> Link {
+    fn detached(timeline: &Timeline) -> Link {
         Link::new(timeline).unwrap()
     }
 
     fn off_us(link: &mut Link, timeline: &Timeline, quantum: f64) -> f64 {
-        let seen = link.see(quantum).unwrap();
-        (seen.beat - timeline.beat_at(seen.at_us)).abs() * 60e6 / timeline.bpm()
+        let report = link.report(quantum).unwrap();
+        (report.beat - timeline.beat_at(report.at_us)).abs() * 60e6 / timeline.bpm()
     }
 
     #[test]
-    fn it_goes_on_from_a_timeline_at_every_tempo_and_bar_and_from_negative_beats() {
+    fn link_continues_timelines_at_any_tempo_bar_and_beat() {
         let now = clocks::local_us().unwrap();
         for bpm in [20.0, 120.0, 133.0, 999.0] {
             for beat in [-1_000_000.25, -3.5, 0.0, 7.75, 1e6] {
                 for quantum in [1.0, 3.0, 4.0, 7.0] {
                     let timeline = Timeline::new(bpm, now, beat).unwrap();
                     let timeline = timeline.with_quantum(quantum).unwrap().with_playing(true);
-                    let mut link = apart(&timeline);
+                    let mut link = detached(&timeline);
                     let off = off_us(&mut link, &timeline, quantum);
                     assert!(off < 50.0, "{off} us at {bpm}, beat {beat}, bars of {quantum}");
-                    assert!(link.see(quantum).unwrap().playing);
+                    assert!(link.report(quantum).unwrap().playing);
                 }
             }
         }
     }
 
     #[test]
-    fn a_change_of_tempo_moves_no_beat() {
+    fn tempo_changes_move_no_beat() {
         let mut timeline = Timeline::new(120.0, clocks::local_us().unwrap(), -2.0).unwrap();
-        let mut link = apart(&timeline);
+        let mut link = detached(&timeline);
         for bpm in [20.0, 999.0, 133.0, 77.7] {
-            let seen = link.see(4.0).unwrap();
-            link.carry_out(LinkAction::Tempo(bpm)).unwrap();
-            timeline = Timeline::new(seen.bpm, seen.at_us, seen.beat).unwrap();
-            let now = link.see(4.0).unwrap();
+            let report = link.report(4.0).unwrap();
+            link.apply(LinkAction::Tempo(bpm)).unwrap();
+            timeline = Timeline::new(report.bpm, report.at_us, report.beat).unwrap();
+            let now = link.report(4.0).unwrap();
             timeline = timeline.with_tempo(bpm, now.at_us).unwrap();
             let off = off_us(&mut link, &timeline, 4.0);
             // The interval between the two readings was played at one tempo or the other.
@@ -166,22 +165,22 @@ mod tests {
     }
 
     #[test]
-    fn no_number_makes_it_panic() {
+    fn no_number_panics() {
         let now = clocks::local_us().unwrap();
         for beat in [0.0, 1e12, -1e12, f64::MAX, f64::MIN] {
             for at in [now, i64::MIN, i64::MAX, 0] {
                 let timeline = Timeline::new(999.0, at, beat).unwrap();
-                let mut link = apart(&timeline);
+                let mut link = detached(&timeline);
                 for quantum in [Timeline::MIN_QUANTUM, 0.1, 1024.0] {
-                    let seen = link.see(quantum).unwrap();
-                    assert!(seen.beat.is_finite());
+                    let report = link.report(quantum).unwrap();
+                    assert!(report.beat.is_finite());
                 }
             }
         }
     }
 
     #[test]
-    fn the_tempo_is_what_the_beats_come_by_and_always_one() {
+    fn reported_tempo_matches_the_beats_and_is_valid() {
         assert!((in_whole_microseconds(133.0) - 132.999_947).abs() < 1e-6);
         for bpm in [20.0, 120.0, 998.99, 999.0] {
             let exact = in_whole_microseconds(bpm);

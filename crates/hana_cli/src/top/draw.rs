@@ -1,6 +1,4 @@
-use std::time::Duration;
-
-use hana_console::{DashboardRow, OperatorAction};
+use hana_console::{DashboardRow, OperatorAction, time_since};
 use hana_engine::roster::NodeView;
 use hana_protocol::id::role::Role;
 use hana_protocol::message::{LogLine, OwnershipKind, ProcessState};
@@ -116,10 +114,11 @@ fn draw_head(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext)
     if !model.filter().is_empty() || model.mode == Mode::Filter {
         spans.push(Span::raw(format!("  only with '{}'", model.filter())).bold());
     }
+    let summary = format!("  {}", model.overview.summary());
     spans.push(if trouble == 0 {
-        Span::styled("  all is well", around.style(Color::Green))
+        Span::styled(summary, around.style(Color::Green))
     } else {
-        Span::styled(format!("  {trouble} in trouble"), around.style(Color::LightRed)).bold()
+        Span::styled(summary, around.style(Color::LightRed)).bold()
     });
     let line = Line::from(spans);
     // At the right end of the line: the whole time, or the beat alone, as there is room.
@@ -139,7 +138,7 @@ fn draw_head(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext)
 fn draw_alert(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext) {
     let line = match (&model.mode, model.noticed(), model.alert()) {
         (Mode::Confirm(remedy, node), ..) => {
-            let text = format!(" {} '{node}', which runs? y/n", remedy.name());
+            let text = format!(" {} y/n", remedy.question(node));
             Line::styled(text, around.style(Color::Yellow).add_modifier(Modifier::BOLD))
         },
         (_, Some(notice), _) => Line::raw(format!(" {notice}")),
@@ -178,7 +177,7 @@ fn host_row<'a>(host: &'a str, daemon: Option<&'a NodeView>, around: &ViewContex
     if let Some(view) = daemon {
         let state = format!("{} {}", view.state.sign(), view.state);
         cells[1] = Span::styled(state, around.of_state(view));
-        cells[2] = Span::raw(since(view, around));
+        cells[2] = Span::raw(time_since(view.since_ms, around.now_ms));
         cells[7] = Span::raw(view.reason.as_str());
     } else {
         cells[1] = Span::raw("no daemon").dim();
@@ -205,7 +204,7 @@ fn node_row<'a>(view: &'a NodeView, model: &Model, around: &ViewContext) -> Cell
     [
         Span::raw(format!("  {}", view.node)),
         Span::styled(format!("{} {}", view.state.sign(), view.state), around.of_state(view)),
-        Span::raw(since(view, around)),
+        Span::raw(time_since(view.since_ms, around.now_ms)),
         Span::raw(view.fps.filter(|_| draws).map(|fps| format!("{fps:>3.0}")).unwrap_or_default()),
         Span::raw(if draws { frame_times(view, model, BARS_SHOWN) } else { String::new() }),
         Span::raw(if view.restarts > 0 { format!("{}x", view.restarts) } else { String::new() }),
@@ -230,16 +229,6 @@ fn frame_times(view: &NodeView, model: &Model, shown: usize) -> String {
         .collect();
     let last = view.frame_max_us.map(|us| format!(" {}ms", us / 1000)).unwrap_or_default();
     format!("{bars}{last}")
-}
-
-fn since(view: &NodeView, around: &ViewContext) -> String {
-    let passed = Duration::from_millis(around.now_ms.saturating_sub(view.since_ms)).as_secs();
-    match passed {
-        0..60 => format!("{passed}s"),
-        60..3600 => format!("{}m{:02}", passed / 60, passed % 60),
-        3600..86_400 => format!("{}h{:02}", passed / 3600, passed / 60 % 60),
-        _ => format!("{}d", passed / 86_400),
-    }
 }
 
 /// Maximum number of play sessions listed one by one.
@@ -323,7 +312,7 @@ fn draw_foot(frame: &mut Frame, area: Rect, model: &Model, around: &ViewContext)
         },
         mode => {
             for remedy in OperatorAction::ALL {
-                if let Some(view) = model.selected().filter(|view| remedy.is_offered(view)) {
+                if let Some(view) = model.selected().filter(|view| remedy.is_available(view)) {
                     offer(&remedy.key().to_string(), remedy.name(), view.is_alarm());
                 }
             }

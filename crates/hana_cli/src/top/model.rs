@@ -1,6 +1,9 @@
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use hana_console::{AutoRecovery, Dashboard, DashboardRow, OperatorAction, neighbour};
+use hana_console::{
+    ActionRequest, AutoRecovery, CANCELLED, Dashboard, DashboardRow, OperatorAction, TimedNotice,
+    adjacent_row,
+};
 use hana_engine::roster::NodeView;
 use hana_protocol::id::NodeId;
 
@@ -11,7 +14,7 @@ pub(crate) struct Model {
     selected: Option<NodeId>,
     filter: String,
     pub(crate) mode: Mode,
-    notice: Option<(String, Instant)>,
+    notice: TimedNotice,
 }
 
 /// The current meaning of keys.
@@ -50,16 +53,11 @@ pub(crate) enum Effect {
     Do(OperatorAction, NodeId),
 }
 
-/// How long a notice is shown.
-const NOTICE: Duration = Duration::from_secs(6);
-
 impl Model {
     /// Updates the list of nodes.
     pub(crate) fn see(&mut self, views: Vec<NodeView>, now: Instant) {
-        self.overview.see(views, now);
-        if self.notice.as_ref().is_some_and(|(_, until)| now >= *until) {
-            self.notice = None;
-        }
+        self.overview.update(views, now);
+        self.notice.expire(now);
         // A selected node stays selected, wherever it is in the list now.
         if self.selected().is_none() {
             self.move_by(isize::MIN);
@@ -68,12 +66,12 @@ impl Model {
 
     /// Shows a passing notice.
     pub(crate) fn notice(&mut self, text: String, now: Instant) {
-        self.notice = Some((text, now + NOTICE));
+        self.notice.show(text, now);
     }
 
     /// Returns the passing notice.
     pub(crate) fn noticed(&self) -> Option<&str> {
-        self.notice.as_ref().map(|(text, _)| text.as_str())
+        self.notice.text()
     }
 
     fn is_shown(&self, view: &NodeView) -> bool {
@@ -106,8 +104,8 @@ impl Model {
         if let Some(view) = self.overview.alarms().max_by_key(|view| view.since_ms) {
             return Some((view, view.trouble_in_words()));
         }
-        let mended = self.overview.mended().last()?;
-        Some((self.overview.view(&mended.node)?, AutoRecovery::in_words(mended)))
+        let mended = self.overview.recoveries().last()?;
+        Some((self.overview.view(&mended.node)?, AutoRecovery::describe(mended)))
     }
 
     /// Handles a key.
@@ -120,7 +118,7 @@ impl Model {
                 if key == Key::Char('y') {
                     return Some(deed);
                 }
-                self.notice("left as it is".into(), now);
+                self.notice(CANCELLED.into(), now);
             },
             Mode::Filter => match key {
                 Key::Char(letter) => self.filter.push(letter),
@@ -151,20 +149,13 @@ impl Model {
             Key::Home => self.move_by(isize::MIN),
             Key::End => self.move_by(isize::MAX),
             Key::Char(letter) => {
-                let remedy = OperatorAction::of_key(letter)?;
+                let remedy = OperatorAction::from_key(letter)?;
                 let view = self.selected()?.clone();
-                if !remedy.is_offered(&view) {
-                    let (name, state) = (remedy.name(), view.state);
-                    self.notice(
-                        format!("{name} is of no use for {}, which is {state}", view.node),
-                        now,
-                    );
-                } else if remedy == OperatorAction::Log {
-                    self.mode = Mode::Log;
-                } else if remedy.needs_confirmation(&view) {
-                    self.mode = Mode::Confirm(remedy, view.node);
-                } else {
-                    return Some(Effect::Do(remedy, view.node));
+                match remedy.request(&view) {
+                    ActionRequest::Rejected(reason) => self.notice(reason, now),
+                    ActionRequest::ShowLog => self.mode = Mode::Log,
+                    ActionRequest::Confirm => self.mode = Mode::Confirm(remedy, view.node),
+                    ActionRequest::Dispatch => return Some(Effect::Do(remedy, view.node)),
                 }
             },
             Key::Backspace => {},
@@ -173,7 +164,7 @@ impl Model {
     }
 
     fn move_by(&mut self, by: isize) {
-        let selected = neighbour(&self.rows(), self.selected.as_ref(), by);
+        let selected = adjacent_row(&self.rows(), self.selected.as_ref(), by);
         self.selected = selected;
     }
 }
@@ -292,8 +283,8 @@ mod tests {
         let (mut model, now) = seen();
         select(&mut model, "b", now);
         assert_eq!(model.press(Key::Char('i'), now), None);
-        assert!(model.noticed().unwrap().contains("of no use"));
-        model.see(show(), now + NOTICE);
+        assert!(model.noticed().unwrap().contains("cannot acknowledge b: it is running"));
+        model.see(show(), now + TimedNotice::DURATION);
         assert_eq!(model.noticed(), None);
     }
 
@@ -314,8 +305,8 @@ mod tests {
         views[4].state = ProcessState::Running;
         views[1].restarts = 1;
         model.see(views.clone(), now);
-        assert!(model.alert().unwrap().1.contains("a crashed and was started again"));
-        model.see(views, now + NOTICE);
+        assert!(model.alert().unwrap().1.contains("a crashed and restarted automatically"));
+        model.see(views, now + TimedNotice::DURATION);
         assert!(model.alert().is_none());
     }
 

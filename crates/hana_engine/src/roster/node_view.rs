@@ -178,9 +178,9 @@ impl NodeView {
     pub fn trouble_in_words(&self) -> String {
         let is = match self.state {
             ProcessState::Crashed => "crashed",
-            ProcessState::CrashLoop => "crashes again and again",
+            ProcessState::CrashLoop => "keeps crashing",
             ProcessState::Slow => "is slow",
-            ProcessState::Restarting => "is about to be started again",
+            ProcessState::Restarting => "restarts in a moment",
             ProcessState::Unreachable => "is unreachable",
             ProcessState::Unresponsive => "is unresponsive",
             state => return format!("{} is {state}", self.node),

@@ -4,9 +4,8 @@ use std::time::Duration;
 use bevy_app::{App, PreUpdate};
 use bevy_ecs::prelude::*;
 use bevy_ecs::system::SystemParam;
-use hana_console::OperatorAction;
+use hana_console::CommandSender;
 use hana_engine::ownership::ClaimManager;
-use hana_engine::roster::NodeView;
 use hana_network::{CommandError, OwnershipClient, Pending, PlaySession};
 use hana_protocol::contract::routes::Route;
 use hana_protocol::id::role::{NodeRole, Role};
@@ -116,26 +115,6 @@ impl MeshCommands<'_> {
     /// Asks the node itself to exit cleanly, for nodes that no daemon launched.
     pub fn shut_down(&mut self, node: &NodeId) {
         self.give::<role::Visualization, _>(node, Shutdown {});
-    }
-
-    /// Carries out the remedy that a person chose from those offered for a node.
-    ///
-    /// [`OperatorAction::Log`] is for the app itself to show.
-    pub fn remedy(&mut self, remedy: OperatorAction, view: &NodeView) {
-        let NodeView { node, .. } = view;
-        let host = view.host.as_ref().filter(|_| view.launched);
-        match (remedy, host) {
-            (OperatorAction::Restart, Some(host)) => self.restart(host, node),
-            (OperatorAction::Stop, Some(host)) => self.stop(host, node),
-            (OperatorAction::Acknowledge, Some(host)) => self.ignore(host, node),
-            (OperatorAction::Stop, None) => self.shut_down(node),
-            (OperatorAction::Freeze, _) => self.hold(node),
-            (OperatorAction::Blackout, _) => self.blackout(node),
-            (OperatorAction::Resume, _) => self.resume(node),
-            // No daemon launched the node, so none can restart it or watch over it.
-            (OperatorAction::Restart | OperatorAction::Acknowledge, None)
-            | (OperatorAction::Log, _) => {},
-        }
     }
 
     /// Sets parameters of a visualization, all or none, and reports whether they were accepted.
@@ -301,6 +280,21 @@ impl MeshCommands<'_> {
             let problem = hana_network::Cancelled.to_string();
             pending.is_abandoned().then_some(Err(CommandError::NotSent { problem }))
         })
+    }
+}
+
+/// An app sends the action that the operator chose:
+/// [`OperatorAction::dispatch`](hana_console::OperatorAction::dispatch).
+impl CommandSender for MeshCommands<'_> {
+    /// [`CommandCompleted`] reports the outcome.
+    type Sent = ();
+
+    fn send<To: NodeRole, C: Command + Route<role::App, To> + Clone>(
+        &mut self,
+        node: &NodeId,
+        command: C,
+    ) {
+        self.give::<To, C>(node, command);
     }
 }
 

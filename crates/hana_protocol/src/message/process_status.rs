@@ -195,26 +195,22 @@ impl ProcessState {
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
-            Self::Starting => {
-                "Launched, and not drawing yet. Wait; if it stays so, look at its log."
-            },
+            Self::Starting => "Launched, but not drawing yet. If this lasts, check its log.",
             Self::Running => "All is well.",
-            Self::Slow => "It draws, too slowly. Take load off its machine, or restart it.",
+            Self::Slow => "Draws too slowly. Reduce the load on its machine, or restart it.",
             Self::Unresponsive => {
-                "Its process lives, but draws nothing new. Restart it; its look comes back. Ignore it if it will come round by itself."
+                "The process runs but draws no new frames. Restart it: its look is restored. Acknowledge it if it will recover by itself."
             },
             Self::Unreachable => {
-                "Its machine or its daemon cannot be reached; it may well go on drawing. Look at the machine and its network."
+                "Its machine or daemon cannot be reached; it may still be drawing. Check the machine and its network."
             },
-            Self::Stopping => "It was asked to end, and has a moment for that.",
-            Self::Stopped => "It was ended by a command. Restart it to have it back.",
-            Self::Closed => "A person closed it, or it was done. Restart it to have it back.",
-            Self::Crashed => {
-                "It ended by itself, and stays down. Its log says why; restart it to have it back."
-            },
-            Self::Restarting => "It crashed, and is about to be started again by itself.",
+            Self::Stopping => "Stopping; it is killed if this takes too long.",
+            Self::Stopped => "Stopped by a command. Restart it to bring it back.",
+            Self::Closed => "Closed by a person, or finished. Restart it to bring it back.",
+            Self::Crashed => "Crashed and not restarted. Check its log, then restart it.",
+            Self::Restarting => "Crashed; restarts in a moment.",
             Self::CrashLoop => {
-                "It crashed again and again, and stays down. Mend the cause, which its log tells, then restart it."
+                "Crashed too often and not restarted. Fix the cause (see the log), then restart."
             },
         }
     }

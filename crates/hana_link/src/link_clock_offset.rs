@@ -3,7 +3,7 @@
 /// Measured again for every report, so that neither drift nor a step of either clock matters: on Linux the system's
 /// time service may change the speed of one of them by up to 500 millionths, and not that of the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ClockOffset {
+pub(crate) struct LinkClockOffset {
     /// The local clock minus Link's, in microseconds.
     pub(crate) ahead_us: i64,
     /// Error bound, in microseconds: half of the time between the two local readings, and the rounding.
@@ -13,18 +13,18 @@ pub(crate) struct ClockOffset {
 /// The local time, Link's, and the local one again: read in this order, in microseconds.
 pub(crate) type Reading = (i64, i64, i64);
 
-impl ClockOffset {
+impl LinkClockOffset {
     /// Readings this close together were not interrupted, and need not be repeated.
-    pub(crate) const GOOD: i64 = 5;
+    pub(crate) const UNINTERRUPTED_US: i64 = 5;
 
     /// Computes the offset from the tightest reading.
     ///
     /// `None` if there is none, or if the local clock went backwards in all of them.
-    pub(crate) fn of(readings: &[Reading]) -> Option<Self> {
-        readings.iter().filter_map(Self::of_one).min_by_key(|offset| offset.error_us)
+    pub(crate) fn from_readings(readings: &[Reading]) -> Option<Self> {
+        readings.iter().filter_map(Self::from_reading).min_by_key(|offset| offset.error_us)
     }
 
-    fn of_one(&(before, link, after): &Reading) -> Option<Self> {
+    fn from_reading(&(before, link, after): &Reading) -> Option<Self> {
         let between = after.checked_sub(before).filter(|between| *between >= 0)?;
         let middle = before.checked_add(between / 2)?;
         Some(Self { ahead_us: middle.checked_sub(link)?, error_us: between / 2 + 1 })
@@ -39,18 +39,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_closest_reading_counts_and_says_how_close_it_is() {
-        let offset = ClockOffset::of(&[(1000, 60, 1900), (2000, 1001, 2004), (3000, 2900, 2000)]);
-        assert_eq!(offset, Some(ClockOffset { ahead_us: 1001, error_us: 3 }));
-        assert_eq!(ClockOffset::of(&[]), None);
-        assert_eq!(ClockOffset::of(&[(10, 0, 9)]), None);
+    fn tightest_reading_gives_offset_and_error_bound() {
+        let offset = LinkClockOffset::from_readings(&[
+            (1000, 60, 1900),
+            (2000, 1001, 2004),
+            (3000, 2900, 2000),
+        ]);
+        assert_eq!(offset, Some(LinkClockOffset { ahead_us: 1001, error_us: 3 }));
+        assert_eq!(LinkClockOffset::from_readings(&[]), None);
+        assert_eq!(LinkClockOffset::from_readings(&[(10, 0, 9)]), None);
     }
 
     proptest! {
         #![proptest_config(hana_random::cases(256))]
 
         #[test]
-        fn it_is_never_wrong_by_more_than_it_says(
+        fn offset_is_within_its_error_bound(
             ahead in -1_i64 << 50..1 << 50,
             taken in proptest::collection::vec((0..1_i64 << 50, 0..5000_i64, 0..5000_i64), 1..6),
         ) {
@@ -59,20 +63,20 @@ mod tests {
                 .iter()
                 .map(|(at, first, second)| (at + ahead - first, *at, at + ahead + second))
                 .collect();
-            let offset = ClockOffset::of(&readings).unwrap();
+            let offset = LinkClockOffset::from_readings(&readings).unwrap();
             prop_assert!((offset.ahead_us - ahead).abs() <= offset.error_us);
         }
 
         #[test]
-        fn a_step_of_a_clock_by_an_hour_is_followed_by_the_next_reading(step in -3_600_000_000_i64..=3_600_000_000) {
-            let before = ClockOffset::of(&[(500, 7, 502)]).unwrap();
-            let after = ClockOffset::of(&[(500 + step, 7, 502 + step)]).unwrap();
+        fn clock_steps_are_followed_by_the_next_reading(step in -3_600_000_000_i64..=3_600_000_000) {
+            let before = LinkClockOffset::from_readings(&[(500, 7, 502)]).unwrap();
+            let after = LinkClockOffset::from_readings(&[(500 + step, 7, 502 + step)]).unwrap();
             prop_assert_eq!(after.ahead_us - before.ahead_us, step);
         }
 
         #[test]
-        fn no_reading_makes_it_panic(readings: Vec<(i64, i64, i64)>) {
-            ClockOffset::of(&readings);
+        fn no_reading_panics(readings: Vec<(i64, i64, i64)>) {
+            LinkClockOffset::from_readings(&readings);
         }
     }
 }
