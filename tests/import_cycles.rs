@@ -18,7 +18,6 @@ use imports::{Arrow, Sources};
 /// shrink.
 const STILL_IN_CYCLES: &[(&str, usize)] = &[
     ("hana_app", 14),
-    ("hana_bench", 2),
     ("hana_network", 39),
     ("hana_plugin", 10),
     ("hana_process", 12),

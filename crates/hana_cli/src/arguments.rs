@@ -60,81 +60,12 @@ pub(crate) enum Command {
     Logs(LogsArguments),
     /// Measure the round trip to a node, over the mesh and over a direct link.
     Ping(PingArguments),
-    /// Benchmark hana against plain Zenoh, in one run, with processes of its own.
-    #[command(subcommand)]
-    Bench(Bench),
     /// Bridge the mesh to another protocol.
     #[command(subcommand)]
     Bridge(Bridge),
     /// Run the daemon permanently: from boot or login on, and again after a crash.
     #[command(subcommand)]
     Service(Service),
-}
-
-#[derive(Subcommand)]
-pub(crate) enum Bench {
-    /// The time to detect a crash and a freeze, and to recover completely.
-    Recovery {
-        /// Measurements of each.
-        #[arg(long, default_value_t = 20)]
-        rounds: usize,
-    },
-    /// The latency of messages: played values, commands, and each lane.
-    Latency {
-        /// Measurements of each.
-        #[arg(long, default_value_t = 10)]
-        rounds: usize,
-        /// Messages of each kind in a round, a thousand a second.
-        #[arg(long, default_value_t = 300)]
-        messages: u64,
-    },
-    /// The number of small messages a second: values in batches, single values, and each lane.
-    Throughput {
-        /// Measurements of each.
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
-        /// Duration of each measurement, in milliseconds.
-        #[arg(long, default_value_t = 500)]
-        ms: u64,
-    },
-    /// 64 parameters of each of many visualizations, a thousand times a second: losses, and whether stale
-    /// values are shown.
-    Modulation {
-        /// Visualizations that are played at once.
-        #[arg(long, default_value_t = 32)]
-        visualizations: usize,
-        /// Duration in seconds, for hana and again for the reference.
-        #[arg(long, default_value_t = 60)]
-        seconds: u64,
-    },
-    /// The time until all nodes see a node that joins.
-    Discovery {
-        /// Hosts, each with a daemon.
-        #[arg(long, default_value_t = 10)]
-        hosts: usize,
-        /// Nodes on all of them together.
-        #[arg(long, default_value_t = 100)]
-        nodes: usize,
-        /// Number of measurements.
-        #[arg(long, default_value_t = 3)]
-        rounds: usize,
-    },
-    /// A worker process of a benchmark.
-    #[command(hide = true)]
-    Part {
-        /// The worker's role.
-        part: hana_bench::WorkerRole,
-        /// The worker's arguments.
-        arguments: Vec<String>,
-    },
-    /// A worker process of the reference.
-    #[command(hide = true)]
-    Raw {
-        /// The worker's role.
-        part: hana_bench::RawPart,
-        /// Where its hub listens.
-        endpoint: String,
-    },
 }
 
 #[derive(Args)]

@@ -7,7 +7,6 @@
 mod absent;
 mod announced;
 mod arguments;
-mod bench;
 mod bridge;
 mod demo;
 mod logs;
@@ -87,7 +86,6 @@ fn main() -> ExitCode {
         Command::Logs(arguments) => logs::run(&arguments, json),
         Command::Ping(arguments) => ping::run(&arguments, json),
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Bench(bench) => bench::run(&bench, json),
         Command::Bridge(Bridge::Osc(arguments)) => bridge::osc::run(&arguments),
         Command::Service(command) => service::run(command, json),
     };

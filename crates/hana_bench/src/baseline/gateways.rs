@@ -1,18 +1,19 @@
 use zenoh::Session;
 
-use crate::assistant::BenchWorker;
-use crate::own_host::free_port;
-use crate::raw::RawEnd;
-use crate::{BenchError, WorkerRole};
+use crate::baseline::session::BaselineSession;
+use crate::error::BenchError;
+use crate::fixture::test_host::free_port;
+use crate::worker::bench_worker::BenchWorker;
+use crate::worker::role::WorkerRole;
 
 /// Plain Zenoh gateways that know each other, as hana's daemons do, and a client of the first one.
-pub(crate) struct RawMesh {
+pub(crate) struct BaselineGateways {
     session: Session,
     endpoints: Vec<String>,
     _gateways: Vec<BenchWorker>,
 }
 
-impl RawMesh {
+impl BaselineGateways {
     /// Starts `count` gateways.
     pub(crate) fn start(count: usize) -> Result<Self, BenchError> {
         let (mut endpoints, mut gateways) = (Vec::<String>::new(), vec![]);
@@ -20,11 +21,11 @@ impl RawMesh {
             let endpoint = format!("tcp/127.0.0.1:{}", free_port()?);
             let mut arguments = vec![endpoint.as_str()];
             arguments.extend(endpoints.iter().map(String::as_str));
-            gateways.push(BenchWorker::start(WorkerRole::RawGateway, &arguments, |_| ())?);
+            gateways.push(BenchWorker::start(WorkerRole::BaselineGateway, &arguments, |_| ())?);
             endpoints.push(endpoint);
         }
         let first = endpoints.first().map(String::as_str).unwrap_or_default();
-        Ok(Self { session: RawEnd::Client(first).open()?, endpoints, _gateways: gateways })
+        Ok(Self { session: BaselineSession::Client(first).open()?, endpoints, _gateways: gateways })
     }
 
     /// Returns the client's session.

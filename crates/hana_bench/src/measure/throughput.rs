@@ -10,17 +10,22 @@ use hana_protocol::parameter::ParameterName;
 use hana_protocol::wire::Lane;
 use zenoh::{Session, Wait};
 
-use crate::assistant::{BenchWorker, SOON};
-use crate::latency::{RAW_LANES, RAW_PATTERNS, bytes_of, value_of};
-use crate::numbered::{AsLuckWill, AsTheyCome, InOrder, Newest, Numbered};
-use crate::own_host::{OwnHost, free_port, join};
-use crate::part::Count;
-use crate::raw::RawEnd;
-use crate::raw_mesh::RawMesh;
-use crate::{BenchError, Comparison, Rate, Report, WorkerRole, raw};
+use crate::baseline::gateways::BaselineGateways;
+use crate::baseline::messages::{RAW_LANES, RAW_PATTERNS, bytes_of, numbered};
+use crate::baseline::session::{BaselineSession, publisher};
+use crate::error::BenchError;
+use crate::figure::{Comparison, Rate, Report};
+use crate::fixture::numbered::{
+    BestEffort, Latest, Numbered, ReliableOrdered, ReliableUnordered, value_of,
+};
+use crate::fixture::test_host::{TestHost, free_port, join};
+use crate::limits::REPLY_TIMEOUT;
+use crate::worker::bench_worker::BenchWorker;
+use crate::worker::receive_counter::ReceiveCount;
+use crate::worker::role::WorkerRole;
 
 /// The number of messages received, the time from the first to the last, and the number of messages sent.
-type Measured = (u64, Duration, u64);
+type Round = (u64, Duration, u64);
 
 /// The number of parameters of the visualization: the maximum of a batch.
 const PARAMETERS: usize = 1024;
@@ -34,55 +39,58 @@ const LAST: Duration = Duration::from_millis(300);
 /// # Errors
 ///
 /// If a daemon already runs here, something cannot be started, or no message arrives.
-pub fn throughput(
+pub(crate) fn throughput(
     rounds: usize,
     each: Duration,
-    told_to_end: &AtomicBool,
+    ended: &AtomicBool,
 ) -> Result<Report, BenchError> {
-    let hosts = OwnHost::mesh(2)?;
+    let hosts = TestHost::mesh(2)?;
     let [here, there] = &hosts[..] else {
         return Err(BenchError::network("starting two hosts")("there are none"));
     };
-    let mut ours = Ours::start(here, there)?;
-    let mut reference = Raw::start()?;
-    let (mut of_ours, mut of_raw): (Vec<[Measured; 6]>, Vec<[Measured; 5]>) = (vec![], vec![]);
+    let mut ours = HanaSide::start(here, there)?;
+    let mut reference = BaselineSide::start()?;
+    let (mut hana_rounds, mut baseline_rounds): (Vec<[Round; 6]>, Vec<[Round; 5]>) =
+        (vec![], vec![]);
     for round in 0..rounds.max(1) {
         for turn in 0..2 {
-            if told_to_end.load(Ordering::Relaxed) {
+            if ended.load(Ordering::Relaxed) {
                 return Err(BenchError::Interrupted);
             }
             if (turn == 0) == round.is_multiple_of(2) {
-                of_ours.push(ours.measure(each)?);
+                hana_rounds.push(ours.measure(each)?);
             } else {
-                of_raw.push(reference.measure(each)?);
+                baseline_rounds.push(reference.measure(each)?);
             }
         }
     }
-    let of_ours = |place: usize| Rate::of(&of_ours.iter().map(|of| of[place]).collect::<Vec<_>>());
-    let of_raw = |place: usize| Rate::of(&of_raw.iter().map(|of| of[place]).collect::<Vec<_>>());
+    let hana_rounds =
+        |place: usize| Rate::of(&hana_rounds.iter().map(|of| of[place]).collect::<Vec<_>>());
+    let baseline_rounds =
+        |place: usize| Rate::of(&baseline_rounds.iter().map(|of| of[place]).collect::<Vec<_>>());
     let through = |place: usize, name| {
         Comparison::of(
             name,
-            "custom messages through two daemons, as many as go",
-            of_ours(place + 1),
+            "custom messages through two daemons, as fast as possible",
+            hana_rounds(place + 1),
             "raw through two gateways",
-            Some(of_raw(place)),
+            Some(baseline_rounds(place)),
         )
     };
     let first = Comparison::of(
         "values in frames",
-        "values of 1,024 parameters over a play link, in frames, 3,000 a second of each; a raw message is one value",
-        of_ours(0),
+        "values of 1,024 parameters over a direct link, in batches, 3,000 a second of each; a raw message is one value",
+        hana_rounds(0),
         "raw messages",
-        Some(of_raw(0)),
+        Some(baseline_rounds(0)),
     );
     let others = vec![
         Comparison::of(
             "values one by one",
-            "single values of 1,024 parameters over a play link, as many as go, each a message",
-            of_ours(1),
+            "single values of 1,024 parameters over a direct link, one message each, as fast as possible",
+            hana_rounds(1),
             "raw messages",
-            Some(of_raw(0)),
+            Some(baseline_rounds(0)),
         ),
         through(1, "unreliable_sequenced"),
         through(2, "reliable_ordered"),
@@ -92,36 +100,37 @@ pub fn throughput(
     Ok(Report::of("throughput", rounds, first, others))
 }
 
-struct Ours {
+struct HanaSide {
     played: BenchWorker,
     values: Vec<Publisher<Modulation>>,
     link: DirectLink,
-    hearer: BenchWorker,
-    newest: MessageSender<Newest>,
-    in_order: MessageSender<InOrder>,
-    as_luck_will: MessageSender<AsLuckWill>,
-    as_they_come: MessageSender<AsTheyCome>,
+    subscriber: BenchWorker,
+    latest: MessageSender<Latest>,
+    reliable_ordered: MessageSender<ReliableOrdered>,
+    best_effort: MessageSender<BestEffort>,
+    reliable_unordered: MessageSender<ReliableUnordered>,
     app: Node<role::App>,
 }
 
-impl Ours {
-    fn start(here: &OwnHost, there: &OwnHost) -> Result<Self, BenchError> {
+impl HanaSide {
+    fn start(here: &TestHost, there: &TestHost) -> Result<Self, BenchError> {
         let config = here
             .config("player")?
-            .with_message::<Newest>(Direction::Published)
-            .with_message::<InOrder>(Direction::Published)
-            .with_message::<AsLuckWill>(Direction::Published)
-            .with_message::<AsTheyCome>(Direction::Published);
+            .with_message::<Latest>(Direction::Published)
+            .with_message::<ReliableOrdered>(Direction::Published)
+            .with_message::<BestEffort>(Direction::Published)
+            .with_message::<ReliableUnordered>(Direction::Published);
         let app = join(config)?;
         let arguments = [&PARAMETERS.to_string(), "false", "20", "played"];
-        let mut played =
-            BenchWorker::start(WorkerRole::Played, &arguments, |command| here.launch(command))?;
-        let info: NodeInfo = played.ask("info", SOON)?;
+        let mut played = BenchWorker::start(WorkerRole::Visualization, &arguments, |command| {
+            here.launch(command);
+        })?;
+        let info: NodeInfo = played.query("info", REPLY_TIMEOUT)?;
         let link = app
             .play(&info)
-            .wait(SOON)
-            .map_err(BenchError::network("opening a play link"))?
-            .map_err(BenchError::network("opening a play link"))?;
+            .wait(REPLY_TIMEOUT)
+            .map_err(BenchError::network("opening a direct link"))?
+            .map_err(BenchError::network("opening a direct link"))?;
         let values = (0..PARAMETERS)
             .map(|place| {
                 ParameterName::new(&format!("p{place}"))
@@ -129,16 +138,17 @@ impl Ours {
                     .map_err(BenchError::network("naming a parameter"))
             })
             .collect::<Result<_, _>>()?;
-        let hearer = BenchWorker::start(WorkerRole::Hearer, &[], |command| there.settle(command))?;
+        let subscriber =
+            BenchWorker::start(WorkerRole::Subscriber, &[], |command| there.settle(command))?;
         let mut ours = Self {
             played,
             values,
             link,
-            hearer,
-            newest: app.courier(),
-            in_order: app.courier(),
-            as_luck_will: app.courier(),
-            as_they_come: app.courier(),
+            subscriber,
+            latest: app.courier(),
+            reliable_ordered: app.courier(),
+            best_effort: app.courier(),
+            reliable_unordered: app.courier(),
             app,
         };
         ours.meet()?;
@@ -146,44 +156,44 @@ impl Ours {
     }
 
     fn meet(&mut self) -> Result<(), BenchError> {
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + REPLY_TIMEOUT;
         loop {
-            self.newest.publish(&Newest::new(1)).map_err(BenchError::network("publishing"))?;
+            self.latest.publish(&Latest::new(1)).map_err(BenchError::network("publishing"))?;
             std::thread::sleep(Duration::from_millis(20));
-            let came: Vec<Vec<(u64, u64)>> = self.hearer.ask("take", SOON)?;
+            let came: Vec<Vec<(u64, u64)>> = self.subscriber.query("take", REPLY_TIMEOUT)?;
             if came.iter().any(|came| !came.is_empty()) {
                 return Ok(());
             }
             if Instant::now() > deadline {
                 return Err(BenchError::NotWithin {
-                    awaited: "two daemons to know of each other".into(),
-                    seen: "nothing comes".into(),
-                    waited: SOON,
+                    awaited: "two daemons to connect".into(),
+                    seen: "no messages".into(),
+                    waited: REPLY_TIMEOUT,
                 });
             }
         }
     }
 
-    fn measure(&mut self, each: Duration) -> Result<[Measured; 6], BenchError> {
+    fn measure(&mut self, each: Duration) -> Result<[Round; 6], BenchError> {
         let frames = self.frames(each)?;
         let values = self.values(each)?;
-        let newest = self.newest.clone();
-        let first = self.through(0, Lane::UnreliableSequenced, each, &newest)?;
-        let in_order = self.in_order.clone();
-        let second = self.through(1, Lane::ReliableOrdered, each, &in_order)?;
-        let as_luck_will = self.as_luck_will.clone();
-        let third = self.through(2, Lane::UnreliableUnordered, each, &as_luck_will)?;
-        let as_they_come = self.as_they_come.clone();
-        let fourth = self.through(3, Lane::ReliableUnordered, each, &as_they_come)?;
+        let latest = self.latest.clone();
+        let first = self.through(0, Lane::UnreliableSequenced, each, &latest)?;
+        let reliable_ordered = self.reliable_ordered.clone();
+        let second = self.through(1, Lane::ReliableOrdered, each, &reliable_ordered)?;
+        let best_effort = self.best_effort.clone();
+        let third = self.through(2, Lane::UnreliableUnordered, each, &best_effort)?;
+        let reliable_unordered = self.reliable_unordered.clone();
+        let fourth = self.through(3, Lane::ReliableUnordered, each, &reliable_unordered)?;
         Ok([frames, values, first, second, third, fourth])
     }
 
     fn lane_of_played(&mut self) -> Result<LaneTraffic, BenchError> {
-        self.played.ask("lane", SOON)
+        self.played.query("lane", REPLY_TIMEOUT)
     }
 
     /// Sets all parameters three thousand times a second, in batches, and counts the values received and set.
-    fn frames(&mut self, each: Duration) -> Result<Measured, BenchError> {
+    fn frames(&mut self, each: Duration) -> Result<Round, BenchError> {
         let settings =
             BatcherSettings { moment: Duration::from_micros(100), every: Duration::from_millis(1) };
         let stream = self
@@ -222,7 +232,7 @@ impl Ours {
     }
 
     /// Publishes single values as fast as possible, and counts the messages received and sent.
-    fn values(&mut self, each: Duration) -> Result<Measured, BenchError> {
+    fn values(&mut self, each: Duration) -> Result<Round, BenchError> {
         let before = (self.app.lane(Lane::UnreliableSequenced), self.lane_of_played()?);
         let begun = Instant::now();
         let mut number = 0_u64;
@@ -244,12 +254,12 @@ impl Ours {
     /// Publishes custom messages as fast as possible.
     fn through<M: Numbered + Publishable<role::App>>(
         &mut self,
-        ear: usize,
+        counter: usize,
         lane: Lane,
         each: Duration,
         courier: &MessageSender<M>,
-    ) -> Result<Measured, BenchError> {
-        self.hearer.ask::<()>("count", SOON)?;
+    ) -> Result<Round, BenchError> {
+        self.subscriber.query::<()>("count", REPLY_TIMEOUT)?;
         let before = self.app.lane(lane).sent;
         let begun = Instant::now();
         let mut number = 0;
@@ -263,76 +273,76 @@ impl Ours {
         }
         std::thread::sleep(LAST);
         let sent = self.app.lane(lane).sent - before;
-        counted(&mut self.hearer, ear, sent)
+        counted(&mut self.subscriber, counter, sent)
     }
 }
 
 /// Returns the number received, and the time from the first to the last.
-fn counted(hearer: &mut BenchWorker, ear: usize, sent: u64) -> Result<Measured, BenchError> {
-    let counts: Vec<Count> = hearer.ask("counted", SOON)?;
-    let Count { came, first_ns, last_ns } = counts.get(ear).copied().unwrap_or_default();
+fn counted(subscriber: &mut BenchWorker, counter: usize, sent: u64) -> Result<Round, BenchError> {
+    let counts: Vec<ReceiveCount> = subscriber.query("counted", REPLY_TIMEOUT)?;
+    let ReceiveCount { came, first_ns, last_ns } = counts.get(counter).copied().unwrap_or_default();
     Ok((came, Duration::from_nanos(last_ns.saturating_sub(first_ns)), sent.max(came)))
 }
 
-struct Raw {
+struct BaselineSide {
     direct: BenchWorker,
-    hearer: BenchWorker,
+    subscriber: BenchWorker,
     to_direct: Vec<zenoh::pubsub::Publisher<'static>>,
     lanes: Vec<zenoh::pubsub::Publisher<'static>>,
     _session: Session,
-    _mesh: RawMesh,
+    _mesh: BaselineGateways,
 }
 
-impl Raw {
+impl BaselineSide {
     fn start() -> Result<Self, BenchError> {
         let endpoint = format!("tcp/127.0.0.1:{}", free_port()?);
         let arguments = ["listen", &endpoint, "raw/modulation/*"];
-        let direct = BenchWorker::start(WorkerRole::RawHearer, &arguments, |_| ())?;
-        let session = RawEnd::Client(&endpoint).open()?;
+        let direct = BenchWorker::start(WorkerRole::BaselineSubscriber, &arguments, |_| ())?;
+        let session = BaselineSession::Client(&endpoint).open()?;
         let lane = Lane::UnreliableSequenced;
         let to_direct = (0..PARAMETERS)
-            .map(|place| raw::publisher(&session, format!("raw/modulation/p{place}"), lane))
+            .map(|place| publisher(&session, format!("raw/modulation/p{place}"), lane))
             .collect::<Result<_, _>>()?;
-        let mesh = RawMesh::start(2)?;
+        let mesh = BaselineGateways::start(2)?;
         let arguments = [&["connect", mesh.endpoint(1)][..], &RAW_PATTERNS[..]].concat();
-        let hearer = BenchWorker::start(WorkerRole::RawHearer, &arguments, |_| ())?;
+        let subscriber = BenchWorker::start(WorkerRole::BaselineSubscriber, &arguments, |_| ())?;
         let lanes = RAW_LANES
             .iter()
-            .map(|(key, lane)| raw::publisher(mesh.session(), (*key).into(), *lane))
+            .map(|(key, lane)| publisher(mesh.session(), (*key).into(), *lane))
             .collect::<Result<_, _>>()?;
-        let mut raw = Self { direct, hearer, to_direct, lanes, _session: session, _mesh: mesh };
+        let mut raw = Self { direct, subscriber, to_direct, lanes, _session: session, _mesh: mesh };
         raw.meet()?;
         Ok(raw)
     }
 
     fn meet(&mut self) -> Result<(), BenchError> {
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + REPLY_TIMEOUT;
         loop {
             for lane in &self.lanes {
-                lane.put(raw::numbered(1, 8)).wait().map_err(BenchError::raw("putting"))?;
+                lane.put(numbered(1, 8)).wait().map_err(BenchError::baseline("putting"))?;
             }
             std::thread::sleep(Duration::from_millis(20));
-            let came: Vec<Vec<(u64, u64)>> = self.hearer.ask("take", SOON)?;
+            let came: Vec<Vec<(u64, u64)>> = self.subscriber.query("take", REPLY_TIMEOUT)?;
             if came.len() == 4 && came.iter().all(|came| !came.is_empty()) {
                 return Ok(());
             }
             if Instant::now() > deadline {
                 return Err(BenchError::NotWithin {
-                    awaited: "two raw gateways to know of each other".into(),
-                    seen: "nothing comes".into(),
-                    waited: SOON,
+                    awaited: "two raw gateways to connect".into(),
+                    seen: "no messages".into(),
+                    waited: REPLY_TIMEOUT,
                 });
             }
         }
     }
 
-    fn measure(&mut self, each: Duration) -> Result<[Measured; 5], BenchError> {
+    fn measure(&mut self, each: Duration) -> Result<[Round; 5], BenchError> {
         let bytes = bytes_of(&Modulation { value: 1.0 });
         let direct = flood(&mut self.direct, 0, &self.to_direct, bytes, each)?;
-        let bytes = bytes_of(&Newest::new(1));
+        let bytes = bytes_of(&Latest::new(1));
         let mut through = |place: usize| {
             let lane = self.lanes.get(place..=place).unwrap_or_default();
-            flood(&mut self.hearer, place, lane, bytes, each)
+            flood(&mut self.subscriber, place, lane, bytes, each)
         };
         Ok([direct, through(0)?, through(1)?, through(2)?, through(3)?])
     }
@@ -340,21 +350,21 @@ impl Raw {
 
 /// Publishes over plain Zenoh as fast as it allows.
 fn flood(
-    hearer: &mut BenchWorker,
-    ear: usize,
+    subscriber: &mut BenchWorker,
+    counter: usize,
     publishers: &[zenoh::pubsub::Publisher<'static>],
     bytes: usize,
     each: Duration,
-) -> Result<Measured, BenchError> {
-    hearer.ask::<()>("count", SOON)?;
+) -> Result<Round, BenchError> {
+    subscriber.query::<()>("count", REPLY_TIMEOUT)?;
     let begun = Instant::now();
     let mut sent = 0;
     while begun.elapsed() < each {
         for publisher in publishers.iter().cycle().take(1024) {
             sent += 1;
-            publisher.put(raw::numbered(sent, bytes)).wait().map_err(BenchError::raw("putting"))?;
+            publisher.put(numbered(sent, bytes)).wait().map_err(BenchError::baseline("putting"))?;
         }
     }
     std::thread::sleep(LAST);
-    counted(hearer, ear, sent)
+    counted(subscriber, counter, sent)
 }

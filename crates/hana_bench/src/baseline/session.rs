@@ -6,11 +6,11 @@ use zenoh::pubsub::Publisher;
 use zenoh::qos::{CongestionControl, Priority, Reliability};
 use zenoh::{Config, Session, Wait};
 
-use crate::BenchError;
+use crate::error::BenchError;
 
 /// The role of a reference session.
 #[derive(Debug, Clone)]
-pub(crate) enum RawEnd<'a> {
+pub(crate) enum BaselineSession<'a> {
     /// A client of the given endpoint.
     Client(&'a str),
     /// A peer that only listens, like the visualization's end of a direct link.
@@ -19,7 +19,7 @@ pub(crate) enum RawEnd<'a> {
     Gateway(&'a str, &'a [String]),
 }
 
-impl RawEnd<'_> {
+impl BaselineSession<'_> {
     /// Opens the session.
     pub(crate) fn open(&self) -> Result<Session, BenchError> {
         let none: [&str; 0] = [];
@@ -47,14 +47,14 @@ impl RawEnd<'_> {
         for (key, value) in settings {
             config
                 .insert_json5(key, &value.to_string())
-                .map_err(BenchError::raw("configuring Zenoh"))?;
+                .map_err(BenchError::baseline("configuring Zenoh"))?;
         }
-        zenoh::open(config).wait().map_err(BenchError::raw("opening a session"))
+        zenoh::open(config).wait().map_err(BenchError::baseline("opening a session"))
     }
 }
 
 /// Returns the Zenoh settings of a lane, which the reference uses too.
-pub(crate) const fn quality(lane: Lane) -> (Priority, Reliability, bool) {
+pub(crate) const fn zenoh_qos(lane: Lane) -> (Priority, Reliability, bool) {
     match lane {
         Lane::UnreliableSequenced => (Priority::RealTime, Reliability::BestEffort, true),
         Lane::ReliableOrdered => (Priority::InteractiveHigh, Reliability::Reliable, true),
@@ -69,7 +69,7 @@ pub(crate) fn publisher(
     key: String,
     lane: Lane,
 ) -> Result<Publisher<'static>, BenchError> {
-    let (priority, reliability, express) = quality(lane);
+    let (priority, reliability, express) = zenoh_qos(lane);
     session
         .declare_publisher(key)
         .congestion_control(CongestionControl::Drop)
@@ -77,30 +77,5 @@ pub(crate) fn publisher(
         .reliability(reliability)
         .express(express)
         .wait()
-        .map_err(BenchError::raw("declaring a publisher"))
-}
-
-/// Creates a numbered payload of this many bytes.
-pub(crate) fn numbered(number: u64, bytes: usize) -> Vec<u8> {
-    let mut payload = number.to_le_bytes().to_vec();
-    payload.resize(bytes.max(8), 0);
-    payload
-}
-
-/// Returns the number of such a payload.
-pub(crate) fn number(payload: &[u8]) -> Option<u64> {
-    Some(u64::from_le_bytes(payload.get(..8)?.try_into().ok()?))
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_is_read_as_it_was_written() {
-        let payload = numbered(7_000_000_000, 12);
-        assert_eq!((payload.len(), number(&payload).unwrap()), (12, 7_000_000_000));
-        assert_eq!(number(&[1, 2]), None);
-    }
+        .map_err(BenchError::baseline("declaring a publisher"))
 }

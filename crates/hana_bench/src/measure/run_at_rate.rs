@@ -2,20 +2,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::BenchError;
+use crate::error::BenchError;
 
 /// Calls a function `times` times at a steady rate; a late call does not delay those after it.
-pub(crate) fn at_pace(
+pub(crate) fn run_at_rate(
     period: Duration,
     times: u64,
-    told_to_end: &AtomicBool,
+    ended: &AtomicBool,
     mut beat: impl FnMut(u64) -> Result<(), BenchError>,
 ) -> Result<(), BenchError> {
     let begun = Instant::now();
     for number in 0..times {
         let due = begun + period.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        if told_to_end.load(Ordering::Relaxed) {
+        if ended.load(Ordering::Relaxed) {
             return Err(BenchError::Interrupted);
         }
         beat(number)?;

@@ -8,13 +8,17 @@ use hana_protocol::message::{LaneTraffic, NodeInfo};
 use hana_protocol::wire::Lane;
 use zenoh::{Session, Wait};
 
-use crate::assistant::{BenchWorker, SOON};
-use crate::latency::{bytes_of, frame_of, value_of};
-use crate::own_host::{OwnHost, free_port, join};
-use crate::part::Count;
-use crate::raw::RawEnd;
-use crate::stamps::now_ns;
-use crate::{BenchError, Comparison, Rate, Report, WorkerRole, raw};
+use crate::baseline::messages::{bytes_of, frame_of, numbered};
+use crate::baseline::session::{BaselineSession, publisher};
+use crate::error::BenchError;
+use crate::figure::{Comparison, Rate, Report};
+use crate::fixture::numbered::value_of;
+use crate::fixture::test_host::{TestHost, free_port, join};
+use crate::limits::REPLY_TIMEOUT;
+use crate::worker::arrival_log::now_ns;
+use crate::worker::bench_worker::BenchWorker;
+use crate::worker::receive_counter::ReceiveCount;
+use crate::worker::role::WorkerRole;
 
 /// The number of parameters of each visualization.
 const PARAMETERS: usize = 64;
@@ -34,69 +38,71 @@ const LAST: Duration = Duration::from_millis(500);
 /// # Errors
 ///
 /// If a daemon already runs here, something cannot be started, or no message arrives.
-pub fn modulation(
+pub(crate) fn modulation(
     visualizations: usize,
     seconds: u64,
-    told_to_end: &AtomicBool,
+    ended: &AtomicBool,
 ) -> Result<Report, BenchError> {
-    let hosts = OwnHost::mesh(1)?;
+    let hosts = TestHost::mesh(1)?;
     let [host] = &hosts[..] else {
         return Err(BenchError::network("starting a host")("there is none"));
     };
     let whole = Duration::from_secs(seconds.max(1));
     let turns = u32::try_from(whole.as_secs().div_ceil(TURN.as_secs())).unwrap_or(1).max(1);
     let each = whole / turns;
-    let mut ours = Ours::start(host, visualizations)?;
+    let mut ours = HanaSide::start(host, visualizations)?;
     let mut reference = RawLinks::start(visualizations)?;
-    let (mut of_ours, mut of_raw, mut stale) = (vec![], vec![], 0);
+    let (mut hana_rounds, mut baseline_rounds, mut stale) = (vec![], vec![], 0);
     for round in 0..turns {
         for turn in 0..2 {
             if (turn == 0) == round.is_multiple_of(2) {
-                let (measured, of_round) = ours.measure(each, told_to_end)?;
-                of_ours.push(measured);
+                let (measured, of_round) = ours.measure(each, ended)?;
+                hana_rounds.push(measured);
                 stale += of_round;
             } else {
-                of_raw.push(reference.measure(each, told_to_end)?);
+                baseline_rounds.push(reference.measure(each, ended)?);
             }
         }
     }
     let first = Comparison::of(
         "modulation",
-        "values that came at visualizations over play links, of 64 parameters each, a thousand times a second; in frames",
-        Rate { stale: Some(stale), ..Rate::of(&of_ours) },
-        "raw links, as many messages of as many bytes",
-        Some(Rate::of(&of_raw)),
+        "values of 64 parameters each, a thousand times a second, received by visualizations over direct links in batches",
+        Rate { stale: Some(stale), ..Rate::of(&hana_rounds) },
+        "raw links, messages of the same number and size",
+        Some(Rate::of(&baseline_rounds)),
     );
-    Ok(Report::of("modulation", of_ours.len(), first, vec![]))
+    Ok(Report::of("modulation", hana_rounds.len(), first, vec![]))
 }
 
-struct Ours {
+struct HanaSide {
     played: Vec<BenchWorker>,
     streams: Vec<BatchStream>,
     _links: Vec<DirectLink>,
     app: Node<role::App>,
 }
 
-impl Ours {
-    fn start(host: &OwnHost, visualizations: usize) -> Result<Self, BenchError> {
+impl HanaSide {
+    fn start(host: &TestHost, visualizations: usize) -> Result<Self, BenchError> {
         let app = join(host.config("player")?)?;
         let mut played = vec![];
         for number in 0..visualizations {
             let name = format!("played-{number}");
             let arguments = [&PARAMETERS.to_string(), "false", "20", &name];
             let visualization =
-                BenchWorker::begin(WorkerRole::Played, &arguments, |command| host.launch(command))?;
+                BenchWorker::begin(WorkerRole::Visualization, &arguments, |command| {
+                    host.launch(command);
+                })?;
             played.push(visualization);
         }
         let (mut links, mut streams) = (vec![], vec![]);
         for visualization in &mut played {
             visualization.ready()?;
-            let info: NodeInfo = visualization.ask("info", SOON)?;
+            let info: NodeInfo = visualization.query("info", REPLY_TIMEOUT)?;
             let link = app
                 .play(&info)
-                .wait(SOON)
-                .map_err(BenchError::network("opening a play link"))?
-                .map_err(BenchError::network("opening a play link"))?;
+                .wait(REPLY_TIMEOUT)
+                .map_err(BenchError::network("opening a direct link"))?
+                .map_err(BenchError::network("opening a direct link"))?;
             let stream = link
                 .frame_stream(BatcherSettings::default())
                 .map_err(BenchError::system("starting a thread for frames"))?;
@@ -107,7 +113,7 @@ impl Ours {
     }
 
     fn counts(&mut self) -> Result<(LaneTraffic, Vec<LaneTraffic>), BenchError> {
-        let of_played = self.played.iter_mut().map(|played| played.ask("lane", SOON));
+        let of_played = self.played.iter_mut().map(|played| played.query("lane", REPLY_TIMEOUT));
         let of_played = of_played.collect::<Result<_, _>>()?;
         Ok((self.app.lane(Lane::UnreliableSequenced), of_played))
     }
@@ -119,20 +125,20 @@ impl Ours {
     fn measure(
         &mut self,
         each: Duration,
-        told_to_end: &AtomicBool,
+        ended: &AtomicBool,
     ) -> Result<((u64, Duration, u64), u64), BenchError> {
         // The played value restarts from 0.
         let epoch = now_ns();
         for played in &mut self.played {
-            played.ask::<u64>("stale", SOON)?;
-            played.ask::<()>(&format!("epoch {epoch}"), SOON)?;
+            played.query::<u64>("stale", REPLY_TIMEOUT)?;
+            played.query::<()>(&format!("epoch {epoch}"), REPLY_TIMEOUT)?;
         }
         let before = self.counts()?;
         let begun = Instant::now();
         let mut samples = 0_u64;
         let mut beat = 0_u32;
         while begun.elapsed() < each {
-            if told_to_end.load(Ordering::Relaxed) {
+            if ended.load(Ordering::Relaxed) {
                 return Err(BenchError::Interrupted);
             }
             std::thread::sleep((begun + SAMPLE * beat).saturating_duration_since(Instant::now()));
@@ -163,53 +169,57 @@ impl Ours {
                 .unwrap_or(u64::MAX);
         let mut stale = 0;
         for played in &mut self.played {
-            stale += played.ask::<u64>("stale", SOON)?;
+            stale += played.query::<u64>("stale", REPLY_TIMEOUT)?;
         }
         Ok(((values.saturating_sub(lost), took, values), stale))
     }
 }
 
 struct RawLinks {
-    hearers: Vec<BenchWorker>,
+    subscribers: Vec<BenchWorker>,
     publishers: Vec<zenoh::pubsub::Publisher<'static>>,
     _sessions: Vec<Session>,
 }
 
 impl RawLinks {
     fn start(visualizations: usize) -> Result<Self, BenchError> {
-        let (mut hearers, mut publishers, mut sessions) = (vec![], vec![], vec![]);
+        let (mut subscribers, mut publishers, mut sessions) = (vec![], vec![], vec![]);
         let mut endpoints = vec![];
         for _ in 0..visualizations {
             let endpoint = format!("tcp/127.0.0.1:{}", free_port()?);
             let arguments = ["listen", &endpoint, "raw/frame"];
-            hearers.push(BenchWorker::begin(WorkerRole::RawHearer, &arguments, |_| ())?);
+            subscribers.push(BenchWorker::begin(
+                WorkerRole::BaselineSubscriber,
+                &arguments,
+                |_| (),
+            )?);
             endpoints.push(endpoint);
         }
-        for (hearer, endpoint) in hearers.iter().zip(&endpoints) {
-            hearer.ready()?;
-            let session = RawEnd::Client(endpoint).open()?;
+        for (subscriber, endpoint) in subscribers.iter().zip(&endpoints) {
+            subscriber.ready()?;
+            let session = BaselineSession::Client(endpoint).open()?;
             let lane = Lane::UnreliableSequenced;
-            publishers.push(raw::publisher(&session, "raw/frame".into(), lane)?);
+            publishers.push(publisher(&session, "raw/frame".into(), lane)?);
             sessions.push(session);
         }
-        Ok(Self { hearers, publishers, _sessions: sessions })
+        Ok(Self { subscribers, publishers, _sessions: sessions })
     }
 
     /// Sends as many messages as hana, of the same size, over plain Zenoh links.
     fn measure(
         &mut self,
         each: Duration,
-        told_to_end: &AtomicBool,
+        ended: &AtomicBool,
     ) -> Result<(u64, Duration, u64), BenchError> {
-        for hearer in &mut self.hearers {
-            hearer.ask::<()>("count", SOON)?;
+        for subscriber in &mut self.subscribers {
+            subscriber.query::<()>("count", REPLY_TIMEOUT)?;
         }
         let bytes = bytes_of(&frame_of(PARAMETERS, usize::try_from(IN_FRAME).unwrap_or(1)));
         let begun = Instant::now();
         let mut sent = 0;
         let mut beat = 0_u32;
         while begun.elapsed() < each {
-            if told_to_end.load(Ordering::Relaxed) {
+            if ended.load(Ordering::Relaxed) {
                 return Err(BenchError::Interrupted);
             }
             let period = SAMPLE * u32::try_from(IN_FRAME).unwrap_or(1);
@@ -218,16 +228,16 @@ impl RawLinks {
             for publisher in &self.publishers {
                 sent += 1;
                 publisher
-                    .put(raw::numbered(sent, bytes))
+                    .put(numbered(sent, bytes))
                     .wait()
-                    .map_err(BenchError::raw("putting"))?;
+                    .map_err(BenchError::baseline("putting"))?;
             }
         }
         let took = begun.elapsed();
         std::thread::sleep(LAST);
         let mut came = 0;
-        for hearer in &mut self.hearers {
-            let counts: Vec<Count> = hearer.ask("counted", SOON)?;
+        for subscriber in &mut self.subscribers {
+            let counts: Vec<ReceiveCount> = subscriber.query("counted", REPLY_TIMEOUT)?;
             came += counts.iter().map(|count| count.came).sum::<u64>();
         }
         let values = PARAMETERS as u64 * IN_FRAME;

@@ -6,46 +6,46 @@ use std::{env, thread};
 
 use serde::de::DeserializeOwned;
 
-use crate::{BenchError, WorkerRole};
+use crate::error::BenchError;
+use crate::limits::REPLY_TIMEOUT;
+use crate::worker::role::WorkerRole;
 
 /// A worker process: this program again, as one end of a measurement.
 ///
-/// It receives commands as words, one per line, and answers each with a line of JSON. It exits with the bench,
+/// It receives commands as words, one per line, and replies to each with a line of JSON. It exits with the bench,
 /// however that ends, because it sees its input pipe close.
 pub(crate) struct BenchWorker {
-    part: WorkerRole,
+    role: WorkerRole,
     child: Child,
-    words: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
     lines: mpsc::Receiver<String>,
 }
 
 /// The time a worker may take to stop.
 const END: Duration = Duration::from_secs(3);
-/// The time a worker may take to be ready or to answer a simple command.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 impl BenchWorker {
     /// Starts a worker and waits until it is ready. `prepare` sets its environment.
     pub(crate) fn start(
-        part: WorkerRole,
+        role: WorkerRole,
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command),
     ) -> Result<Self, BenchError> {
-        let assistant = Self::begin(part, arguments, prepare)?;
-        assistant.line(SOON, "to be ready")?;
-        Ok(assistant)
+        let worker = Self::begin(role, arguments, prepare)?;
+        worker.line(REPLY_TIMEOUT, "to be ready")?;
+        Ok(worker)
     }
 
     /// Starts a worker without waiting; [`BenchWorker::ready`] waits for it.
     pub(crate) fn begin(
-        part: WorkerRole,
+        role: WorkerRole,
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command),
     ) -> Result<Self, BenchError> {
         let this =
-            env::current_exe().map_err(BenchError::system("finding this program's own place"))?;
+            env::current_exe().map_err(BenchError::system("finding the path of this program"))?;
         let mut command = Command::new(this);
-        command.args(["bench", "part", part.name()]).args(arguments);
+        command.args(["worker", &role.name()]).args(arguments);
         prepare(&mut command);
         #[cfg(unix)]
         {
@@ -58,57 +58,58 @@ impl BenchWorker {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(BenchError::system(format!("starting {}", part.name())))?;
-        let words = child.stdin.take();
-        let (say, lines) = mpsc::channel();
+            .map_err(BenchError::system(format!("starting {}", role.name())))?;
+        let stdin = child.stdin.take();
+        let (line_tx, line_rx) = mpsc::channel();
         if let Some(stdout) = child.stdout.take() {
             thread::spawn(move || {
                 for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                    if say.send(line).is_err() {
+                    if line_tx.send(line).is_err() {
                         return;
                     }
                 }
             });
         }
-        Ok(Self { part, child, words, lines })
+        Ok(Self { role, child, stdin, lines: line_rx })
     }
 
     /// Waits until the worker is ready.
     pub(crate) fn ready(&self) -> Result<(), BenchError> {
-        self.line(SOON, "to be ready").map(drop)
+        self.line(REPLY_TIMEOUT, "to be ready").map(drop)
     }
 
-    /// Sends a command and returns the answer.
-    pub(crate) fn ask<T: DeserializeOwned>(
+    /// Sends a command and returns the reply.
+    pub(crate) fn query<T: DeserializeOwned>(
         &mut self,
         word: &str,
         within: Duration,
     ) -> Result<T, BenchError> {
-        self.tell(word)?;
-        self.answer(word, within)
+        self.send(word)?;
+        self.reply(word, within)
     }
 
-    /// Sends a command; [`BenchWorker::answer`] returns its answer.
-    pub(crate) fn tell(&mut self, word: &str) -> Result<(), BenchError> {
-        let said = self.words.as_mut().map(|words| writeln!(words, "{word}"));
-        said.transpose()
+    /// Sends a command; [`BenchWorker::reply`] returns its reply.
+    pub(crate) fn send(&mut self, word: &str) -> Result<(), BenchError> {
+        let written = self.stdin.as_mut().map(|stdin| writeln!(stdin, "{word}"));
+        written
+            .transpose()
             .map(drop)
-            .map_err(BenchError::system(format!("telling {} '{word}'", self.part.name())))
+            .map_err(BenchError::system(format!("sending '{word}' to {}", self.role.name())))
     }
 
-    /// Returns the answer to the last command.
-    pub(crate) fn answer<T: DeserializeOwned>(
+    /// Returns the reply to the last command.
+    pub(crate) fn reply<T: DeserializeOwned>(
         &self,
         word: &str,
         within: Duration,
     ) -> Result<T, BenchError> {
-        let line = self.line(within, &format!("to answer '{word}'"))?;
-        serde_json::from_str(&line).map_err(BenchError::network("reading what a part answers"))
+        let line = self.line(within, &format!("to reply to '{word}'"))?;
+        serde_json::from_str(&line).map_err(BenchError::network("reading the reply of a worker"))
     }
 
     fn line(&self, within: Duration, awaited: &str) -> Result<String, BenchError> {
         self.lines.recv_timeout(within).map_err(|problem| BenchError::NotWithin {
-            awaited: format!("{} {awaited}", self.part.name()),
+            awaited: format!("{} {awaited}", self.role.name()),
             seen: match problem {
                 mpsc::RecvTimeoutError::Timeout => "nothing".into(),
                 mpsc::RecvTimeoutError::Disconnected => "its end".into(),
@@ -120,7 +121,7 @@ impl BenchWorker {
 
 impl Drop for BenchWorker {
     fn drop(&mut self) {
-        self.words = None;
+        self.stdin = None;
         let deadline = Instant::now() + END;
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(2));

@@ -1,11 +1,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::assistant::BenchWorker;
-use crate::own_host::OwnHost;
-use crate::raw_mesh::RawMesh;
-use crate::stamps::now_ns;
-use crate::{BenchError, Comparison, Report, Times, WorkerRole};
+use crate::baseline::gateways::BaselineGateways;
+use crate::error::BenchError;
+use crate::figure::{Comparison, Report, Times};
+use crate::fixture::test_host::TestHost;
+use crate::worker::arrival_log::now_ns;
+use crate::worker::bench_worker::BenchWorker;
+use crate::worker::role::WorkerRole;
 
 /// The time within which all nodes must see each other; a slower mesh counts as failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,27 +20,27 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 ///
 /// If a daemon already runs here, something cannot be started, or some nodes never see the others.
-pub fn discovery(
+pub(crate) fn discovery(
     hosts: usize,
     nodes: usize,
     rounds: usize,
-    told_to_end: &AtomicBool,
+    ended: &AtomicBool,
 ) -> Result<Report, BenchError> {
     let hosts = hosts.max(1);
     let on_each = nodes.div_ceil(hosts).max(1);
     let count = on_each.to_string();
     let (mut all, mut one) = (Pair::default(), Pair::default());
-    let mesh = OwnHost::mesh(hosts)?;
-    let raw_mesh = RawMesh::start(hosts)?;
+    let mesh = TestHost::mesh(hosts)?;
+    let raw_mesh = BaselineGateways::start(hosts)?;
     let begin = |is_ours: bool, place: usize, count: &str, name: &str| {
         if is_ours {
             let host = mesh.get(place).ok_or_else(|| {
                 BenchError::network("starting hosts")("there are fewer than were started")
             })?;
-            BenchWorker::begin(WorkerRole::Crowd, &[count, name], |command| host.settle(command))
+            BenchWorker::begin(WorkerRole::Watchers, &[count, name], |command| host.settle(command))
         } else {
             let arguments = [count, name, raw_mesh.endpoint(place)];
-            BenchWorker::begin(WorkerRole::RawCrowd, &arguments, |_| ())
+            BenchWorker::begin(WorkerRole::BaselineWatchers, &arguments, |_| ())
         }
     };
     for is_ours in [true, false] {
@@ -52,7 +54,7 @@ pub fn discovery(
     }
     for round in 0..rounds.max(1) {
         for turn in 0..2 {
-            if told_to_end.load(Ordering::Relaxed) {
+            if ended.load(Ordering::Relaxed) {
                 return Err(BenchError::Interrupted);
             }
             let is_ours = (turn == 0) == round.is_multiple_of(2);
@@ -73,14 +75,14 @@ pub fn discovery(
     }
     let first = Comparison::of(
         "all see all",
-        "from all nodes being told to join to the last of them seeing all others and all daemons",
+        "from the command to join until the last node sees all others and all daemons",
         Times::of(all.ours.samples),
         "raw clients behind gateways",
         Some(Times::of(all.raw.samples)),
     );
     let joins = Comparison::of(
         "one joins",
-        "from one more being told to join to the last of all seeing it, and it all of them",
+        "from the command to join until all nodes see one more, and it sees all of them",
         Times::of(one.ours.samples),
         "a raw client",
         Some(Times::of(one.raw.samples)),
@@ -108,10 +110,10 @@ impl Pair {
 
 fn tell(crowds: &mut [BenchWorker], word: &str) -> Result<(), BenchError> {
     for crowd in &mut *crowds {
-        crowd.tell(word)?;
+        crowd.send(word)?;
     }
     for crowd in crowds {
-        crowd.answer::<()>(word, PATIENCE)?;
+        crowd.reply::<()>(word, PATIENCE)?;
     }
     Ok(())
 }
@@ -120,13 +122,13 @@ fn tell(crowds: &mut [BenchWorker], word: &str) -> Result<(), BenchError> {
 fn await_seen(crowds: &mut [BenchWorker], count: usize) -> Result<u64, BenchError> {
     let word = format!("seen {count}");
     for crowd in &mut *crowds {
-        crowd.tell(&word)?;
+        crowd.send(&word)?;
     }
     let mut last = 0;
     for crowd in crowds {
-        let seen: Option<u64> = crowd.answer(&word, PATIENCE)?;
+        let seen: Option<u64> = crowd.reply(&word, PATIENCE)?;
         let seen = seen.ok_or_else(|| BenchError::NotWithin {
-            awaited: format!("everybody to see {count}"),
+            awaited: format!("all nodes to see {count}"),
             seen: "fewer".into(),
             waited: PATIENCE,
         })?;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 ///
 /// Times are in nanoseconds by this machine's clock, which all its processes share.
 #[derive(Debug, Default)]
-pub(crate) struct Stamps(Mutex<Vec<(u64, u64)>>);
+pub(crate) struct ArrivalLog(Mutex<Vec<(u64, u64)>>);
 
 /// Returns the time by this machine's clock, in nanoseconds.
 pub(crate) fn now_ns() -> u64 {
@@ -14,9 +14,9 @@ pub(crate) fn now_ns() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl Stamps {
+impl ArrivalLog {
     /// Records the arrival of a message now.
-    pub(crate) fn came(&self, number: u64) {
+    pub(crate) fn record(&self, number: u64) {
         let at = now_ns();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((number, at));
     }
@@ -28,7 +28,7 @@ impl Stamps {
 }
 
 /// Returns the latencies of the messages that arrived. Of duplicates, the first one counts.
-pub(crate) fn under_way(sent: &[(u64, u64)], came: &[(u64, u64)]) -> Vec<Duration> {
+pub(crate) fn latencies(sent: &[(u64, u64)], came: &[(u64, u64)]) -> Vec<Duration> {
     let mut first: HashMap<u64, u64> = HashMap::new();
     for (number, at) in came {
         first.entry(*number).or_insert(*at);
@@ -45,10 +45,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_did_not_come_has_no_time_and_what_came_twice_has_the_first() {
+    fn latency_of_a_duplicate_is_that_of_the_first_copy() {
         let ns = Duration::from_nanos;
         let sent = [(1, 100), (2, 200), (3, 300)];
         let came = [(3, 390), (1, 150), (3, 999)];
-        assert_eq!(under_way(&sent, &came), [ns(50), ns(90)]);
+        assert_eq!(latencies(&sent, &came), [ns(50), ns(90)]);
     }
 }

@@ -7,10 +7,11 @@ use hana_protocol::id::NodeId;
 use hana_protocol::message::{ProcessState, Set};
 use hana_protocol::parameter::ParameterName;
 
-use crate::child::{OwnChild, Signal, signal};
-use crate::own_show::OwnShow;
-use crate::raw_token::RawToken;
-use crate::{BenchError, Comparison, Report, Times};
+use crate::baseline::token::BaselineToken;
+use crate::error::BenchError;
+use crate::figure::{Comparison, Report, Times};
+use crate::fixture::child_guard::{ChildGuard, Signal, signal};
+use crate::fixture::test_mesh::TestMesh;
 
 /// Three programs: one stays down, one is restarted, and one can be made to hang.
 const CATALOGUE: &str = r#"
@@ -45,17 +46,17 @@ struct Samples {
 /// Measures how soon a failure is noticed, and how soon the show has recovered.
 ///
 /// Each case is measured `rounds` times, in alternation, at a few seconds a round. Blocks until the end or until
-/// `told_to_end` is set.
+/// `ended` is set.
 ///
 /// # Errors
 ///
 /// If a daemon already runs here, a program is missing, or a step takes longer than 20 s.
-pub fn recovery(rounds: usize, told_to_end: &AtomicBool) -> Result<Report, BenchError> {
+pub(crate) fn recovery(rounds: usize, ended: &AtomicBool) -> Result<Report, BenchError> {
     let directory = tempfile::tempdir().map_err(BenchError::system("making a folder"))?;
     let catalogue = CATALOGUE
         .replace("DIRECTORY", &directory.path().display().to_string().replace('\\', "\\\\"));
-    let raw = RawToken::start()?;
-    let mut show = OwnShow::start(&catalogue, told_to_end)?;
+    let raw = BaselineToken::start()?;
+    let mut show = TestMesh::start(&catalogue, ended)?;
     let mut samples = Samples::default();
     for round in 0..rounds.max(1) {
         samples.raw_crash.push(raw.crash_noticed()?);
@@ -72,7 +73,7 @@ impl Samples {
     fn report(self, rounds: usize) -> Report {
         let crash = Comparison::of(
             "crash noticed",
-            "from the kill to `crashed`, with cause, at an app",
+            "from the kill until an app sees `crashed` with its cause",
             Times::of(self.crash),
             "a raw token",
             Some(Times::of(self.raw_crash)),
@@ -80,21 +81,21 @@ impl Samples {
         let others = vec![
             Comparison::of(
                 "stop noticed",
-                "from the process being stopped to `unresponsive` at an app",
+                "from suspending the process until an app sees `unresponsive`",
                 Times::of(self.stopped),
-                "none: a raw token stays",
+                "none: a raw token remains",
                 None::<Times>,
             ),
             Comparison::of(
                 "hang noticed",
-                "from the render loop's last frame to `unresponsive` at an app, the network threads alive",
+                "from the last frame until an app sees `unresponsive`, while the network threads run",
                 Times::of(self.hung),
-                "none: a raw token stays",
+                "none: a raw token remains",
                 None::<Times>,
             ),
             Comparison::of(
                 "restored",
-                "from the kill to `running` with the last look at an app; a start is that of the program alone",
+                "from the kill until an app sees `running` with the last look; the reference is the start of the program alone",
                 Times::of(self.restored),
                 "its own start",
                 Some(Times::of(self.start)),
@@ -108,7 +109,7 @@ fn is_running(view: &NodeView) -> bool {
     view.state == ProcessState::Running && view.frame.is_some()
 }
 
-fn crash_noticed(show: &mut OwnShow<'_>) -> Result<Duration, BenchError> {
+fn crash_noticed(show: &mut TestMesh<'_>) -> Result<Duration, BenchError> {
     let started = show.launch("down")?;
     show.wait_for(&started.node, "to run", is_running)?;
     let killed = Instant::now();
@@ -123,7 +124,7 @@ fn is_unresponsive(view: &NodeView) -> bool {
     view.state == ProcessState::Unresponsive
 }
 
-fn stop_noticed(show: &mut OwnShow<'_>) -> Result<Duration, BenchError> {
+fn stop_noticed(show: &mut TestMesh<'_>) -> Result<Duration, BenchError> {
     let started = show.launch("down")?;
     show.wait_for(&started.node, "to run", is_running)?;
     let stopped = Instant::now();
@@ -135,13 +136,13 @@ fn stop_noticed(show: &mut OwnShow<'_>) -> Result<Duration, BenchError> {
 }
 
 fn hang_noticed(
-    show: &mut OwnShow<'_>,
+    show: &mut TestMesh<'_>,
     directory: &std::path::Path,
 ) -> Result<Duration, BenchError> {
     let started = show.launch("hangs")?;
     show.wait_for(&started.node, "to run", is_running)?;
     let file = directory.join(started.node.as_str());
-    fs::write(&file, "freeze").map_err(BenchError::system("telling a program to hang"))?;
+    fs::write(&file, "freeze").map_err(BenchError::system("making a program hang"))?;
     // The program deletes the file, and draws no frame from then on.
     let deadline = Instant::now() + Duration::from_secs(10);
     while file.exists() {
@@ -161,12 +162,12 @@ fn hang_noticed(
 }
 
 /// Measures the program's own startup: from launch until an app sees its first frame.
-fn plain_start(show: &mut OwnShow<'_>) -> Result<Duration, BenchError> {
+fn plain_start(show: &mut TestMesh<'_>) -> Result<Duration, BenchError> {
     let id = NodeId::new("plain").map_err(BenchError::network("naming a program"))?;
     let mut command = show.command("pulse")?;
     command.env("HANA_NODE", id.as_str());
     let begun = Instant::now();
-    let child = OwnChild::spawn(command, true)?;
+    let child = ChildGuard::spawn(command, true)?;
     let pid = child.pid();
     let running = show.wait_for(&id, "to run", |view| is_running(view) && view.pid == Some(pid))?;
     drop(child);
@@ -174,7 +175,7 @@ fn plain_start(show: &mut OwnShow<'_>) -> Result<Duration, BenchError> {
     Ok(running.duration_since(begun))
 }
 
-fn restored(show: &mut OwnShow<'_>, round: usize) -> Result<Duration, BenchError> {
+fn restored(show: &mut TestMesh<'_>, round: usize) -> Result<Duration, BenchError> {
     let started = show.launch("again")?;
     show.wait_for(&started.node, "to run", is_running)?;
     let zoom = ParameterName::new("zoom").map_err(BenchError::network("naming a parameter"))?;
