@@ -4,29 +4,14 @@
 //! output. Exit status: 0 for success, 1 for a failure, with one line on standard error, 2 for wrong usage. A
 //! command succeeds when the reader of its output has gone, as in `hana watch | head`.
 
-mod absent;
-mod announced;
 mod arguments;
-mod bridge;
-mod demo;
-mod logs;
+mod inspect;
 mod mesh;
-mod nodes;
 mod output;
-mod overrides;
-mod ping;
-mod process;
-mod reload;
-mod repaint;
+mod play;
 mod screen;
-mod send;
-mod service;
-mod set;
-mod start_outcome;
-mod table;
-mod tempo;
-mod top;
-mod watch;
+mod setup;
+mod show;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -37,7 +22,11 @@ use hana_protocol::message::{Blackout, Freeze, Resume};
 use hana_protocol::wire::error_chain;
 
 use crate::arguments::{Arguments, Bridge, Command};
+use crate::inspect::{logs, nodes, ping, top, watch};
 use crate::output::OutputError;
+use crate::play::{bridge, send, set, tempo};
+use crate::setup::{reload, service};
+use crate::show::{demo, overrides, process};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {

@@ -1,14 +1,11 @@
-#[cfg(unix)]
-use std::sync::Arc;
-#[cfg(unix)]
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hana_network::{MeshObserver, NetworkSettings, daemon_is_listening, unix_ms};
 
 use crate::arguments::NodesArguments;
-use crate::repaint::{Repaint, Size};
-use crate::{mesh, output, table};
+use crate::inspect::live_table::LiveTable;
+use crate::inspect::node_table;
+use crate::{mesh, output};
 
 /// How long to wait for health reports.
 ///
@@ -37,7 +34,7 @@ pub(crate) fn run(arguments: &NodesArguments, json: bool) -> anyhow::Result<()> 
             return nobody(node.network());
         }
         let show = node.network().show.as_ref().map(|show| format!("show '{show}'\n"));
-        format!("{}{}", show.unwrap_or_default(), table::of_nodes(&views))
+        format!("{}{}", show.unwrap_or_default(), node_table::of_nodes(&views))
     })
 }
 
@@ -69,47 +66,11 @@ fn go_on(watch: &mut MeshObserver, json: bool) -> anyhow::Result<()> {
             std::thread::sleep(BETWEEN_LINES.saturating_sub(printed.elapsed()));
             watch.poll();
         } else {
-            output::write(&table.draw(&table::of_nodes(&views), &[]))?;
+            output::write(&table.draw(&node_table::of_nodes(&views), &[]))?;
             let until = Instant::now() + REDRAW;
             while let Some(left) = until.checked_duration_since(Instant::now()) {
                 watch.wait(left);
             }
         }
-    }
-}
-
-/// A table redrawn in place at a terminal, or printed repeatedly to a pipe or a file.
-pub(crate) struct LiveTable {
-    repaint: Repaint,
-    #[cfg(unix)]
-    continued: Arc<AtomicBool>,
-}
-
-impl LiveTable {
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        #[cfg(unix)]
-        let continued = Arc::new(AtomicBool::new(false));
-        #[cfg(unix)]
-        signal_hook::flag::register(signal_hook::consts::SIGCONT, Arc::clone(&continued))?;
-        Ok(Self {
-            repaint: Repaint::default(),
-            #[cfg(unix)]
-            continued,
-        })
-    }
-
-    /// Returns the text that draws this table and the lines below it.
-    pub(crate) fn draw(&mut self, table: &str, below: &[String]) -> String {
-        // After Ctrl-Z a shell has written below the table.
-        #[cfg(unix)]
-        if self.continued.swap(false, Ordering::Relaxed) {
-            self.repaint.forget();
-        }
-        if let Some(size) = Size::of_stdout() {
-            return self.repaint.draw(table, below, size);
-        }
-        let lines: Vec<&str> =
-            std::iter::once(table).chain(below.iter().map(String::as_str)).collect();
-        format!("{}\n\n", lines.join("\n"))
     }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use etcetera::BaseStrategy;
 
-use crate::service::error::ServiceError;
-use crate::service::installed_file::InstalledFile;
-use crate::service::log_file;
-use crate::service::manager::{Change, Installation, Manager, Removal, Restarted, Status};
-use crate::service::plan::{Plan, Scope};
-use crate::service::tool::Tool;
+use crate::setup::service::error::ServiceError;
+use crate::setup::service::installed_file::InstalledFile;
+use crate::setup::service::log_file;
+use crate::setup::service::manager::{Change, Installation, Manager, Removal, Restarted, Status};
+use crate::setup::service::plan::{Plan, Scope};
+use crate::setup::service::tool::Tool;
 
 /// launchd, for this user's login session.
 #[derive(Debug)]

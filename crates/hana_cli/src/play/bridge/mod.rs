@@ -4,7 +4,7 @@ mod kernel_drops;
 pub(crate) mod osc;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic)]
-#[path = "../../../fuzz/checks/osc.rs"]
+#[path = "../../../../../fuzz/checks/osc.rs"]
 mod osc_check;
 mod osc_input;
 mod osc_message;
@@ -13,7 +13,7 @@ mod rate_limited_errors;
 mod reach;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic)]
-#[path = "../../../fuzz/checks/replay.rs"]
+#[path = "../../../../../fuzz/checks/replay.rs"]
 mod replay;
 
 /// Replays the fuzzer's corpus through the same check: see `docs/fuzzing.md`.

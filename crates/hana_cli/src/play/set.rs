@@ -7,8 +7,8 @@ use hana_protocol::message::{Set, SetReply};
 use hana_protocol::parameter::{Modulator, ParameterName, format};
 use serde::Serialize;
 
-use crate::absent::while_absent;
 use crate::arguments::SetArguments;
+use crate::play::absent::while_absent;
 use crate::{mesh, output};
 
 /// The result as JSON: the values that were set, with further details.

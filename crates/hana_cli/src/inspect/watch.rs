@@ -7,8 +7,8 @@ use hana_protocol::wire::codec;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::announced::{SchemaCache, TypeName};
 use crate::arguments::WatchArguments;
+use crate::inspect::schema_cache::{SchemaCache, TypeName};
 use crate::{mesh, output};
 
 /// How often the presence of a reader is checked, while no message arrives.

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
-use crate::service::error::ServiceError;
-use crate::service::installed_file::InstalledFile;
-use crate::service::manager::{Change, Installation, Manager, Removal, Restarted, Status};
-use crate::service::plan::{Plan, Scope};
-use crate::service::systemd::unit::StartedBy;
-use crate::service::tool::Tool;
-use crate::service::{log_file, plan};
+use crate::setup::service::error::ServiceError;
+use crate::setup::service::installed_file::InstalledFile;
+use crate::setup::service::manager::{Change, Installation, Manager, Removal, Restarted, Status};
+use crate::setup::service::plan::{Plan, Scope};
+use crate::setup::service::systemd::unit::StartedBy;
+use crate::setup::service::tool::Tool;
+use crate::setup::service::{log_file, plan};
 
 /// systemd: the machine's or a user's instance.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::service::plan::{Plan, Scope};
+use crate::setup::service::plan::{Plan, Scope};
 
 /// The trigger that starts the service.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Windows: a task of the Task Scheduler. Prints PowerShell commands, which a person carries out.
 
-use crate::service::error::ServiceError;
-use crate::service::log_file;
-use crate::service::manager::{Change, Installation, Manager, Removal, Restarted, Status};
-use crate::service::plan::{Plan, Scope};
+use crate::setup::service::error::ServiceError;
+use crate::setup::service::log_file;
+use crate::setup::service::manager::{Change, Installation, Manager, Removal, Restarted, Status};
+use crate::setup::service::plan::{Plan, Scope};
 
 /// The Task Scheduler of Windows.
 #[derive(Debug)]

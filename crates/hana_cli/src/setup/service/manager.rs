@@ -3,8 +3,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::service::error::ServiceError;
-use crate::service::plan::{Plan, Scope};
+use crate::setup::service::error::ServiceError;
+use crate::setup::service::plan::{Plan, Scope};
 
 /// The operations that hana needs from the operating system's service manager.
 pub(crate) trait Manager {

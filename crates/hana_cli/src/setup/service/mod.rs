@@ -20,12 +20,12 @@ mod tool;
 
 use crate::arguments::Service;
 use crate::output;
-use crate::service::error::ServiceError;
-use crate::service::launchd::Launchd;
-use crate::service::manager::Manager;
-use crate::service::plan::{Plan, Scope};
-use crate::service::systemd::Systemd;
-use crate::service::task_scheduler::TaskScheduler;
+use crate::setup::service::error::ServiceError;
+use crate::setup::service::launchd::Launchd;
+use crate::setup::service::manager::Manager;
+use crate::setup::service::plan::{Plan, Scope};
+use crate::setup::service::systemd::Systemd;
+use crate::setup::service::task_scheduler::TaskScheduler;
 
 const SECRET_LEFT_OUT: &str = "HANA_SECRET was not written into the service, where others may read it; write it into hanad.toml";
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::service::error::ServiceError;
+use crate::setup::service::error::ServiceError;
 
 /// The description of the service: everything in a unit or a plist that depends on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

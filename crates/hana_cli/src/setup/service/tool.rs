@@ -1,6 +1,6 @@
 use std::process::{Command, Stdio};
 
-use crate::service::error::ServiceError;
+use crate::setup::service::error::ServiceError;
 
 /// A program of the operating system that hana calls.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use hana_protocol::message::{
 };
 
 use crate::arguments::{NodeArgument, StartArguments};
-use crate::start_outcome::StartOutcome;
+use crate::show::start_outcome::StartOutcome;
 use crate::{mesh, output};
 
 /// A polite request, then SIGTERM, then SIGKILL: three deadlines of the daemon, and some more.

@@ -2,8 +2,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::service::error::ServiceError;
-use crate::service::manager::Change;
+use crate::setup::service::error::ServiceError;
+use crate::setup::service::manager::Change;
 
 /// The file that describes a service to its manager.
 #[derive(Debug)]

@@ -15,10 +15,12 @@ use hana_time::{ScheduleAt, Timeline};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::arguments::DemoArguments;
-use crate::nodes::LiveTable;
+use crate::inspect::live_table::LiveTable;
+use crate::inspect::node_table;
 use crate::output::LastingOutput;
-use crate::process::{start_on, stop_it};
-use crate::{mesh, output, table, tempo};
+use crate::play::tempo;
+use crate::show::process::{start_on, stop_it};
+use crate::{mesh, output};
 
 /// The program that the demo starts; its two instances swing at different phases.
 const PROGRAM: &str = "ripples";
@@ -127,7 +129,7 @@ impl Show<'_> {
             if tick >= next_draw && !views.is_empty() {
                 let tempo = tempo::line(self.node.timeline());
                 let below = tempo.as_slice();
-                self.out.text(live.draw(&table::of_nodes(&views), below));
+                self.out.text(live.draw(&node_table::of_nodes(&views), below));
                 next_draw = tick + draw_every;
             }
             std::thread::sleep(PLAY.saturating_sub(tick.elapsed()));
