@@ -49,19 +49,35 @@ pub(crate) fn flush() {
     }
 }
 
-/// Prints a result: for people, or as a line of JSON.
+/// What a command prints about its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Text for people.
+    Text,
+    /// One line of JSON for each result.
+    Json,
+    /// Only errors.
+    Nothing,
+}
+
+/// Prints a result in the requested format.
 pub(crate) fn print<T: Serialize + ?Sized>(
-    json: bool,
+    format: Format,
     result: &T,
     for_people: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
-    let line = if json {
-        serde_json::to_string(result).context("writing the result as JSON")?
-    } else {
-        for_people()
+    let line = match format {
+        Format::Text => for_people(),
+        Format::Json => serde_json::to_string(result).context("cannot write the result as JSON")?,
+        Format::Nothing => return Ok(()),
     };
     write(&format!("{line}\n"))?;
     Ok(())
+}
+
+/// Whether output to a stream may have colours: only on a terminal, and not with `NO_COLOR`.
+pub(crate) fn has_colours(stream: Stream) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Writes a text to standard output as it is.

@@ -6,12 +6,13 @@ use hana_protocol::contract::Topics;
 use hana_protocol::message::LogLine;
 
 use crate::arguments::LogsArguments;
+use crate::output::Format;
 use crate::{mesh, output};
 
 /// How often the presence of a reader is checked, while no line arrives.
 const LOOK: Duration = Duration::from_millis(300);
 
-pub(crate) fn run(arguments: &LogsArguments, json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &LogsArguments, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let topics = Topics::<LogLine>::log_of(&arguments.node);
     // Subscribes first, so that no line is lost between the stored and the new ones.
@@ -24,10 +25,13 @@ pub(crate) fn run(arguments: &LogsArguments, json: bool) -> anyhow::Result<()> {
         );
     }
     kept.sort_by_key(|received| received.message.number);
+    if let Some(lines) = arguments.lines {
+        kept.drain(..kept.len().saturating_sub(lines));
+    }
     let mut last = None;
     for received in kept {
         last = Some(place(&received));
-        print(&received.message, json)?;
+        print(&received.message, format)?;
     }
     let Some(coming) = coming else { return Ok(()) };
     loop {
@@ -40,7 +44,7 @@ pub(crate) fn run(arguments: &LogsArguments, json: bool) -> anyhow::Result<()> {
         let known = last.is_some_and(|(of, last)| of == daemon && number <= last && number != 0);
         if !known {
             last = Some((daemon, number));
-            print(&received.message, json)?;
+            print(&received.message, format)?;
         }
     }
 }
@@ -50,6 +54,6 @@ fn place(received: &Received<LogLine>) -> (Option<u64>, u64) {
     (received.envelope.as_ref().map(|envelope| envelope.instance), received.message.number)
 }
 
-fn print(line: &LogLine, json: bool) -> anyhow::Result<()> {
-    output::print(json, line, || line.text.clone())
+fn print(line: &LogLine, format: Format) -> anyhow::Result<()> {
+    output::print(format, line, || line.text.clone())
 }

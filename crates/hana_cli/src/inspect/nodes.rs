@@ -5,6 +5,7 @@ use hana_network::{MeshObserver, NetworkSettings, daemon_is_listening, unix_ms};
 use crate::arguments::NodesArguments;
 use crate::inspect::live_table::LiveTable;
 use crate::inspect::node_table;
+use crate::output::Format;
 use crate::{mesh, output};
 
 /// How long to wait for health reports.
@@ -17,7 +18,7 @@ const REDRAW: Duration = Duration::from_millis(250);
 /// Minimum interval between two lines of JSON.
 const BETWEEN_LINES: Duration = Duration::from_millis(20);
 
-pub(crate) fn run(arguments: &NodesArguments, json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &NodesArguments, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let mut watch = node.watch_mesh();
     watch.wait_until_complete(LOOK);
@@ -26,10 +27,10 @@ pub(crate) fn run(arguments: &NodesArguments, json: bool) -> anyhow::Result<()> 
         watch.wait_until_complete(mesh::QUERY_TIMEOUT);
     }
     if arguments.watch {
-        return go_on(&mut watch, json);
+        return go_on(&mut watch, format);
     }
     let views = watch.roster().views(unix_ms());
-    output::print(json, &views, || {
+    output::print(format, &views, || {
         if views.is_empty() {
             return nobody(node.network());
         }
@@ -51,12 +52,12 @@ fn nobody(network: &NetworkSettings) -> String {
 }
 
 /// Redraws the table in place, or prints a JSON line whenever a node changes.
-fn go_on(watch: &mut MeshObserver, json: bool) -> anyhow::Result<()> {
+fn go_on(watch: &mut MeshObserver, format: Format) -> anyhow::Result<()> {
     let mut table = LiveTable::new()?;
     loop {
         let views = watch.roster().views(unix_ms());
-        if json {
-            output::print(true, &views, String::new)?;
+        if format == Format::Json {
+            output::print(format, &views, String::new)?;
             // Figures change with every health report; only a change of state is worth a line. Changes in
             // quick succession share one line, so that a busy mesh does not cause constant printing.
             let printed = Instant::now();

@@ -8,6 +8,7 @@ use hana_protocol::wire::error_chain;
 use serde::Serialize;
 
 use crate::arguments::PingArguments;
+use crate::output::Format;
 use crate::{mesh, output};
 
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ struct RoundTrip {
     count: u32,
 }
 
-pub(crate) fn run(arguments: &PingArguments, json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &PingArguments, format: Format) -> anyhow::Result<()> {
     let PingArguments { node: id, count } = arguments;
     let node = mesh::join()?;
     // Every role answers a ping; it is sent as if to a visualization.
@@ -44,7 +45,7 @@ pub(crate) fn run(arguments: &PingArguments, json: bool) -> anyhow::Result<()> {
         None => None,
     };
     let pinged = Pinged { node: id.to_string(), mesh: over_mesh, play };
-    output::print(json, &pinged, || {
+    output::print(format, &pinged, || {
         let line = |name: &str, trip: &RoundTrip| {
             format!(
                 "{name}  p50 {} us  p99 {} us  ({} times)",

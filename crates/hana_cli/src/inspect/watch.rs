@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::arguments::WatchArguments;
 use crate::inspect::schema_cache::{SchemaCache, TypeName};
+use crate::output::Format;
 use crate::{mesh, output};
 
 /// How often the presence of a reader is checked, while no message arrives.
@@ -29,7 +30,7 @@ struct WatchedMessage {
     value: Value,
 }
 
-pub(crate) fn run(arguments: &WatchArguments, json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &WatchArguments, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let messages = node.subscribe_raw(&arguments.key_expression);
     let mut announced = SchemaCache::new(&node);
@@ -40,7 +41,7 @@ pub(crate) fn run(arguments: &WatchArguments, json: bool) -> anyhow::Result<()> 
             continue;
         };
         let passing = WatchedMessage::of(raw, &mut announced);
-        output::print(json, &passing, || passing.in_words())?;
+        output::print(format, &passing, || passing.in_words())?;
         let dropped_now = messages.dropped();
         if dropped_now > dropped {
             output::warn(format_args!(

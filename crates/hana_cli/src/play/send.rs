@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::arguments::SendArguments;
+use crate::output::Format;
 use crate::{mesh, output};
 
 /// How long the session may take to close; published messages are on their way by then.
@@ -50,15 +51,15 @@ enum Answered {
     None,
 }
 
-pub(crate) fn run(arguments: &SendArguments, json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &SendArguments, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let infos = infos_of(&node, arguments)?;
     match (&arguments.topic, &arguments.message) {
         (Some(topic), Some(message)) if arguments.kind => {
-            send_to_kind(node, &arguments.node, &infos, topic, message, json)
+            send_to_kind(node, &arguments.node, &infos, topic, message, format)
         },
-        (Some(topic), Some(message)) => send_to_node(&node, &infos[0], topic, message, json),
-        (topic, _) => offer(arguments, &infos, topic.as_ref(), json),
+        (Some(topic), Some(message)) => send_to_node(&node, &infos[0], topic, message, format),
+        (topic, _) => offer(arguments, &infos, topic.as_ref(), format),
     }
 }
 
@@ -86,14 +87,14 @@ fn send_to_node(
     info: &NodeInfo,
     topic: &TopicName,
     message: &Value,
-    json: bool,
+    format: Format,
 ) -> anyhow::Result<()> {
     let known = checked(info, topic, message)?;
     node.send_value(&info.node, topic, message, mesh::COMMAND).wait(mesh::COMMAND * 2)??;
     let CustomMessageInfo { name, version, .. } = known;
     let (nodes, version) = (vec![&info.node], *version);
     let sent = Sent { nodes, topic, name, version, answer: Answered::Accepted };
-    output::print(json, &sent, || {
+    output::print(format, &sent, || {
         format!("'{}' has taken the {name} (version {version})", info.node)
     })
 }
@@ -104,7 +105,7 @@ fn send_to_kind(
     infos: &[NodeInfo],
     topic: &TopicName,
     message: &Value,
-    json: bool,
+    format: Format,
 ) -> anyhow::Result<()> {
     let hears = |info: &&NodeInfo| info.heard_messages().any(|known| known.topic == topic.as_str());
     let hearing: Vec<&NodeInfo> = infos.iter().filter(hears).collect();
@@ -118,7 +119,7 @@ fn send_to_kind(
     let nodes: Vec<&NodeId> = hearing.iter().map(|info| &info.node).collect();
     let (name, version) = (&known.name, known.version);
     let sent = Sent { nodes, topic, name, version, answer: Answered::None };
-    output::print(json, &sent, || {
+    output::print(format, &sent, || {
         let ids: Vec<&str> = sent.nodes.iter().map(|id| id.as_str()).collect();
         format!("a {name} (version {version}) is on its way to all '{kind}': {}", ids.join(", "))
     })
@@ -145,7 +146,7 @@ fn offer(
     arguments: &SendArguments,
     infos: &[NodeInfo],
     topic: Option<&TopicName>,
-    json: bool,
+    format: Format,
 ) -> anyhow::Result<()> {
     let mut messages: Vec<&CustomMessageInfo> = vec![];
     for known in infos.iter().flat_map(NodeInfo::heard_messages) {
@@ -168,7 +169,7 @@ fn offer(
             example: known.shape().example(),
         })
         .collect();
-    output::print(json, &offered, || outlined(arguments, &messages))
+    output::print(format, &offered, || outlined(arguments, &messages))
 }
 
 /// Describes the message types for people: the fields with their types and meanings, and an example.

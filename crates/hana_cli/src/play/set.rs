@@ -8,6 +8,7 @@ use hana_protocol::parameter::{Modulator, ParameterName, format};
 use serde::Serialize;
 
 use crate::arguments::SetArguments;
+use crate::output::Format;
 use crate::play::absent::while_absent;
 use crate::{mesh, output};
 
@@ -22,7 +23,7 @@ struct Done {
     report: SetReply,
 }
 
-pub(crate) fn run(arguments: &SetArguments, json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &SetArguments, format: Format) -> anyhow::Result<()> {
     let (modulators, values) = recipes_and_words(&arguments.values)?;
     let node = mesh::join()?;
     let parameters = values_of(&node, &arguments.node, &values)?;
@@ -33,7 +34,7 @@ pub(crate) fn run(arguments: &SetArguments, json: bool) -> anyhow::Result<()> {
         Ok(pending.wait(mesh::COMMAND * 2)?)
     })?;
     let done = Done { values: set.parameters, modulators: set.modulators, report };
-    output::print(json, &done, || in_words(arguments, report))
+    output::print(format, &done, || in_words(arguments, report))
 }
 
 fn in_words(arguments: &SetArguments, report: SetReply) -> String {

@@ -12,6 +12,7 @@ use hana_time::Timeline;
 use serde::Serialize;
 
 use crate::arguments::TempoArguments;
+use crate::output::Format;
 use crate::{mesh, output};
 
 /// How long to wait for a timeline.
@@ -65,26 +66,26 @@ impl TempoLine {
     }
 }
 
-pub(crate) fn run(arguments: &TempoArguments, json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &TempoArguments, format: Format) -> anyhow::Result<()> {
     let Some(bpm) = arguments.bpm else {
         let node = mesh::join()?;
-        return show(node.timeline(), json);
+        return show(node.timeline(), format);
     };
     // The receiver would refuse it too; this check needs no daemon.
     Timeline::new(bpm, 0, 0.0)?;
-    tell(Tempo { bpm }, |timeline| (timeline.bpm() - bpm).abs() < 0.01, json)
+    tell(Tempo { bpm }, |timeline| (timeline.bpm() - bpm).abs() < 0.01, format)
 }
 
-pub(crate) fn play(json: bool) -> anyhow::Result<()> {
-    tell(Play {}, Timeline::is_playing, json)
+pub(crate) fn play(format: Format) -> anyhow::Result<()> {
+    tell(Play {}, Timeline::is_playing, format)
 }
 
-pub(crate) fn pause(json: bool) -> anyhow::Result<()> {
-    tell(Pause {}, |timeline| !timeline.is_playing(), json)
+pub(crate) fn pause(format: Format) -> anyhow::Result<()> {
+    tell(Pause {}, |timeline| !timeline.is_playing(), format)
 }
 
 /// Sends the command to the daemon of this host, else to any other, and shows the result.
-fn tell<C>(command: C, is_so: impl Fn(&Timeline) -> bool, json: bool) -> anyhow::Result<()>
+fn tell<C>(command: C, is_so: impl Fn(&Timeline) -> bool, format: Format) -> anyhow::Result<()>
 where
     C: Command<Reply = Accepted> + Route<role::App, role::Daemon> + Copy,
 {
@@ -108,7 +109,7 @@ where
     while Instant::now() < patience && !timeline.now().is_some_and(|now| is_so(&now)) {
         std::thread::sleep(Duration::from_millis(5));
     }
-    show(&timeline, json)
+    show(&timeline, format)
 }
 
 /// Returns a host that publishes a timeline; of several, the leader.
@@ -123,7 +124,7 @@ pub(crate) fn line(watch: &TimelineHandle) -> Option<String> {
     TempoLine::now(watch).map(|shown| shown.words)
 }
 
-fn show(watch: &TimelineHandle, json: bool) -> anyhow::Result<()> {
+fn show(watch: &TimelineHandle, format: Format) -> anyhow::Result<()> {
     let patience = Instant::now() + HEARD;
     let shown = loop {
         if let Some(shown) = TempoLine::now(watch) {
@@ -134,5 +135,5 @@ fn show(watch: &TimelineHandle, json: bool) -> anyhow::Result<()> {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    output::print(json, &shown, || shown.words.clone())
+    output::print(format, &shown, || shown.words.clone())
 }

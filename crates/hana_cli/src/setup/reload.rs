@@ -6,16 +6,17 @@ use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{Reload, Reloaded};
 
 use crate::arguments::ReloadArguments;
+use crate::output::Format;
 use crate::{mesh, output};
 
 /// A disk may be slow.
 const READ: Duration = Duration::from_secs(5);
 
-pub(crate) fn run(arguments: &ReloadArguments, json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &ReloadArguments, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let host = arguments.host.as_ref().unwrap_or_else(|| node.host());
     let reloaded = node.command::<role::Daemon, _>(host, Reload {}, READ).wait(READ * 2)??;
-    output::print(json, &reloaded, || for_people(host, &reloaded))
+    output::print(format, &reloaded, || for_people(host, &reloaded))
 }
 
 fn for_people(host: &NodeId, reloaded: &Reloaded) -> String {

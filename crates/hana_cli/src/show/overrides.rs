@@ -12,6 +12,7 @@ use hana_protocol::wire::error_chain;
 use serde::Serialize;
 
 use crate::arguments::OverrideArguments;
+use crate::output::Format;
 use crate::{mesh, output};
 
 /// A command that sets or clears an override.
@@ -43,7 +44,10 @@ struct Outcome {
     reason: String,
 }
 
-pub(crate) fn run<C: Overriding>(arguments: &OverrideArguments, json: bool) -> anyhow::Result<()> {
+pub(crate) fn run<C: Overriding>(
+    arguments: &OverrideArguments,
+    format: Format,
+) -> anyhow::Result<()> {
     let node = mesh::join()?;
     // Sends the command to each node as soon as it is found, so that a frozen one delays no other.
     let mut told = BTreeMap::new();
@@ -74,7 +78,7 @@ pub(crate) fn run<C: Overriding>(arguments: &OverrideArguments, json: bool) -> a
             Outcome { node, done: problem.is_none(), reason: problem.unwrap_or_default() }
         })
         .collect();
-    output::print(json, &outcomes, || in_words::<C>(&outcomes))?;
+    output::print(format, &outcomes, || in_words::<C>(&outcomes))?;
     let failed = outcomes.iter().filter(|outcome| !outcome.done).count();
     if failed > 0 {
         bail!(

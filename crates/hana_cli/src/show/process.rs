@@ -10,6 +10,7 @@ use hana_protocol::message::{
 };
 
 use crate::arguments::{NodeArgument, StartArguments};
+use crate::output::Format;
 use crate::show::start_outcome::StartOutcome;
 use crate::{mesh, output};
 
@@ -22,12 +23,12 @@ const ON_A_BEAT: Duration = Duration::from_mins(10);
 /// How long a new daemon observes the mesh before it takes commands, and some more.
 const JUST_STARTED: Duration = Duration::from_secs(2);
 
-pub(crate) fn start(arguments: &StartArguments, json: bool) -> anyhow::Result<()> {
+pub(crate) fn start(arguments: &StartArguments, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let host = arguments.host.as_ref().unwrap_or_else(|| node.host());
     let StartArguments { name, id, at, .. } = arguments;
     let started = start_on(&node, host, Start { name: name.clone(), id: id.clone(), at: *at })?;
-    say_started(&node, host, &started, json)
+    say_started(&node, host, &started, format)
 }
 
 /// Prints the outcome of a start.
@@ -35,10 +36,10 @@ fn say_started(
     node: &Node<role::App>,
     host: &NodeId,
     started: &Started,
-    json: bool,
+    format: Format,
 ) -> anyhow::Result<()> {
     let outcome = StartOutcome::wait(node, host, started);
-    output::print(json, &outcome, || outcome.in_words(host))
+    output::print(format, &outcome, || outcome.in_words(host))
 }
 
 /// Launches a program from `host`'s catalogue.
@@ -67,10 +68,10 @@ pub(crate) fn start_on(
     }
 }
 
-pub(crate) fn stop(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
+pub(crate) fn stop(argument: &NodeArgument, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let report = stop_it(&node, &argument.node)?;
-    output::print(json, &report, || stopped(&argument.node, report.by))
+    output::print(format, &report, || stopped(&argument.node, report.by))
 }
 
 /// Ends a visualization on any host: through its daemon, or by a direct request if no daemon launched it.
@@ -100,28 +101,28 @@ pub(crate) fn stop_it(node: &Node<role::App>, id: &NodeId) -> anyhow::Result<Sto
     Ok(StopReply { by: StoppedBy::Shutdown })
 }
 
-pub(crate) fn restart(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
+pub(crate) fn restart(argument: &NodeArgument, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let host = launched_on(&node, &argument.node, "restart")?;
     let restart = Restart { node: argument.node.clone() };
     let started = node.command::<role::Daemon, _>(&host, restart, STOP).wait(STOP * 2)??;
-    say_started(&node, &host, &started, json)
+    say_started(&node, &host, &started, format)
 }
 
-pub(crate) fn kill(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
+pub(crate) fn kill(argument: &NodeArgument, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let host = launched_on(&node, &argument.node, "kill")?;
     let kill = Kill { node: argument.node.clone() };
     let report = node.command::<role::Daemon, _>(&host, kill, STOP).wait(STOP * 2)??;
-    output::print(json, &report, || stopped(&argument.node, report.by))
+    output::print(format, &report, || stopped(&argument.node, report.by))
 }
 
-pub(crate) fn acknowledge(argument: &NodeArgument, json: bool) -> anyhow::Result<()> {
+pub(crate) fn acknowledge(argument: &NodeArgument, format: Format) -> anyhow::Result<()> {
     let node = mesh::join()?;
     let host = launched_on(&node, &argument.node, "watch over")?;
     let ignore = Acknowledge { node: argument.node.clone() };
     let accepted = node.command::<role::Daemon, _>(&host, ignore, mesh::COMMAND);
-    output::print(json, &accepted.wait(mesh::COMMAND * 2)??, || {
+    output::print(format, &accepted.wait(mesh::COMMAND * 2)??, || {
         format!("'{}' is left as it is until its state changes", argument.node)
     })
 }

@@ -9,6 +9,7 @@ use anyhow::bail;
 use hana_console::OperatorAction;
 use hana_engine::roster::NodeView;
 use hana_network::{CommandError, LogTail, Node, TimelineHandle, local_us, unix_ms};
+use hana_output::Stream;
 use hana_protocol::id::{NodeId, role};
 use hana_protocol::message::{
     Acknowledge, Blackout, Freeze, HostTimeline, Restart, Resume, Shutdown, Stop,
@@ -18,8 +19,8 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
 
 use self::draw::{ViewContext, draw};
 use self::model::{Effect, Key, Model};
-use crate::mesh;
 use crate::screen::{Screen, is_ctrl};
+use crate::{mesh, output};
 
 /// Redraw interval while no key is pressed.
 const PICTURE: Duration = Duration::from_millis(100);
@@ -53,7 +54,7 @@ fn look_on(node: &Node<role::App>, screen: &mut Screen) -> anyhow::Result<()> {
     let mut log: Option<LogTail> = None;
     let mut under_way: Vec<PendingCommand> = vec![];
     let show = node.network().show.as_ref().map(ToString::to_string);
-    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours = output::has_colours(Stream::Stdout);
     while screen.goes_on()? {
         watch.poll();
         let now = Instant::now();

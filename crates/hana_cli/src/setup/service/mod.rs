@@ -20,6 +20,7 @@ mod tool;
 
 use crate::arguments::Service;
 use crate::output;
+use crate::output::Format;
 use crate::setup::service::error::ServiceError;
 use crate::setup::service::launchd::Launchd;
 use crate::setup::service::manager::Manager;
@@ -29,7 +30,7 @@ use crate::setup::service::task_scheduler::TaskScheduler;
 
 const SECRET_LEFT_OUT: &str = "HANA_SECRET was not written into the service, where others may read it; write it into hanad.toml";
 
-pub(crate) fn run(command: Service, json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(command: Service, format: Format) -> anyhow::Result<()> {
     let (Service::Install(arguments)
     | Service::Remove(arguments)
     | Service::Restart(arguments)
@@ -42,19 +43,19 @@ pub(crate) fn run(command: Service, json: bool) -> anyhow::Result<()> {
             if std::env::var_os("HANA_SECRET").is_some_and(|secret| !secret.is_empty()) {
                 installed.notes.push(SECRET_LEFT_OUT.into());
             }
-            output::print(json, &installed, || installed.for_people())
+            output::print(format, &installed, || installed.for_people())
         },
         Service::Remove(_) => {
             let removed = manager.remove()?;
-            output::print(json, &removed, || removed.for_people())
+            output::print(format, &removed, || removed.for_people())
         },
         Service::Restart(_) => {
             let restarted = manager.restart()?;
-            output::print(json, &restarted, || restarted.for_people())
+            output::print(format, &restarted, || restarted.for_people())
         },
         Service::Status(_) => {
             let status = manager.status()?;
-            output::print(json, &status, || status.for_people())
+            output::print(format, &status, || status.for_people())
         },
     }
 }
